@@ -1,0 +1,118 @@
+//! What Docker said about one container, in our words.
+//!
+//! Pure: plain values, read off an answer of the engine and never written back.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+/// A container's full id: 64 hexadecimal digits. Displays as the short form that `docker ps` shows.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ContainerId(String);
+
+impl ContainerId {
+    pub fn new(id: impl Into<String>) -> Self {
+        Self(id.into())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The first twelve digits.
+    pub fn short(&self) -> &str {
+        self.0.get(..12).unwrap_or(&self.0)
+    }
+}
+
+impl fmt::Display for ContainerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.short())
+    }
+}
+
+/// One container as the last answer about it described it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Container {
+    pub id: ContainerId,
+    /// Without the slash that the engine puts before it.
+    pub name: String,
+    pub image: String,
+    /// Seconds since 1970. Decides who came first where two containers disagree.
+    pub created: i64,
+    pub state: State,
+    pub health: Health,
+    pub labels: BTreeMap<String, String>,
+    /// Empty unless it was asked for: it costs an inspection of every container.
+    pub environment: BTreeMap<String, String>,
+    pub network_mode: NetworkMode,
+    /// By the network's name.
+    pub networks: BTreeMap<String, Attachment>,
+    /// TCP ports of EXPOSE and of publishing. Documentation: a container may listen elsewhere.
+    pub exposed: BTreeSet<u16>,
+    pub published: Vec<Published>,
+    /// What `docker stop` would do; `None` until the container was inspected.
+    pub stop: Option<Stop>,
+    /// It got a stop signal and has not died of it yet.
+    pub leaving: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    Created,
+    Running,
+    Paused,
+    Restarting,
+    Removing,
+    Exited,
+    Dead,
+}
+
+/// What the container's HEALTHCHECK says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Health {
+    /// There is no HEALTHCHECK.
+    Unchecked,
+    Starting,
+    Healthy,
+    Unhealthy,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NetworkMode {
+    /// Networks of its own: a bridge, an overlay, a user's network.
+    Own,
+    /// The host's network: no address of its own.
+    Host,
+    None,
+    /// It shares the network of another container.
+    Container(ContainerId),
+}
+
+/// A container's place on one network.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Attachment {
+    pub ipv4: Option<Ipv4Addr>,
+    pub ipv6: Option<Ipv6Addr>,
+    pub gateway: Option<IpAddr>,
+}
+
+/// A TCP port of the container that the engine put on the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    pub container_port: u16,
+    pub host_port: u16,
+    /// Where on the host; the unspecified address means everywhere.
+    pub host_ip: IpAddr,
+}
+
+/// How `docker stop` ends it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stop {
+    /// A number or a name with or without SIG, as the image says it; `None` means SIGTERM.
+    pub signal: Option<String>,
+    /// Seconds until SIGKILL; `None` means the engine's 10.
+    pub timeout: Option<i64>,
+}

@@ -1,0 +1,8 @@
+//! docker-glue.
+
+pub mod container;
+pub mod label;
+pub mod origin;
+pub mod problem;
+pub mod route;
+pub mod world;

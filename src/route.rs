@@ -1,0 +1,96 @@
+//! What users asked for: which requests go to which endpoints.
+//!
+//! Pure. HAProxy's words do not occur here, nor Docker's to the right of it.
+
+use crate::{
+    label::value::{Check, HostMatch, PathPrefix, Retry, Timeout, Weight},
+    origin::Origin,
+};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, num::NonZeroU16};
+
+/// Protocol and public port that traffic comes in on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Listener {
+    pub protocol: Protocol,
+    pub port: NonZeroU16,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    Http,
+}
+
+/// Which of a listener's requests a route answers.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Match {
+    Http { host: HostMatch, prefix: PathPrefix },
+}
+
+/// A route's identity.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RouteKey {
+    pub listener: Listener,
+    pub rule: Match,
+}
+
+/// What belongs to the route, so that all who share it must agree on it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Policy {
+    pub strip: Strip,
+    pub check: Check,
+    pub timeout: Timeout,
+    pub retry: Retry,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Strip {
+    /// The container sees the path as the client sent it.
+    #[default]
+    Keep,
+    /// The prefix is taken off before the request is passed on.
+    Prefix,
+}
+
+/// One container port that serves a route.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Endpoint {
+    pub origin: Origin,
+    /// The container's port; tells apart two endpoints of one container.
+    pub port: u16,
+    pub address: SocketAddr,
+    pub weight: Weight,
+    pub readiness: Readiness,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Readiness {
+    Ready,
+    /// Known, and gets no new traffic now: paused, unhealthy, leaving.
+    Out,
+}
+
+/// A route with all that serve it; without endpoints it answers that nobody is there at the moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    pub policy: Policy,
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// The desired state.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Routes(pub BTreeMap<RouteKey, Route>);
+
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.protocol {
+            Protocol::Http => write!(f, "http :{}", self.port),
+        }
+    }
+}
+
+impl fmt::Display for RouteKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Match::Http { host, prefix } = &self.rule;
+        write!(f, "{host}:{}{prefix}/", self.listener.port)
+    }
+}
