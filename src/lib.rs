@@ -1,5 +1,6 @@
 //! docker-glue.
 
+pub mod address;
 pub mod container;
 pub mod label;
 pub mod origin;
