@@ -23,7 +23,7 @@ bench: setup
 
 # Label text → configuration, for a minute (needs cargo-fuzz).
 fuzz:
-	RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run labels -- -max_total_time=60
+	RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --fuzz-dir tests/fuzz labels -- -max_total_time=60
 
 setup:
 	sh tests/setup.sh

@@ -74,7 +74,7 @@ impl Default for Weight {
 }
 
 impl Timeout {
-    const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+    const LONGEST: Duration = Duration::from_hours(24);
 
     pub fn duration(self) -> Duration {
         self.0
@@ -87,7 +87,7 @@ impl Timeout {
 
 impl Default for Timeout {
     fn default() -> Self {
-        Self(Duration::from_secs(60))
+        Self(Duration::from_mins(1))
     }
 }
 
