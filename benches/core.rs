@@ -41,7 +41,7 @@ fn decided(world: &World) -> Decided {
 }
 
 fn files(decided: &Decided) -> Files {
-    render(&Config::new(&decided.routes, |it| it.port, 10_000), &story::frame())
+    render(&Config::new(&decided.routes, |it| it.port, story::frame().wait), &story::frame())
 }
 
 #[divan::bench(args = SIZES)]

@@ -12,6 +12,7 @@ use std::{
     fmt,
     net::SocketAddr,
     num::NonZeroU16,
+    time::Duration,
 };
 
 /// The desired state in HAProxy's words.
@@ -122,8 +123,8 @@ pub struct Target {
 pub const CHECK_INTERVAL: u64 = 2000;
 
 impl Config {
-    /// `wait` is how long, in milliseconds, a request waits for the only container of its route.
-    pub fn new(routes: &Routes, bound: impl Fn(Listener) -> NonZeroU16, wait: u64) -> Self {
+    /// `wait` is how long a request waits for the only container of its route.
+    pub fn new(routes: &Routes, bound: impl Fn(Listener) -> NonZeroU16, wait: Duration) -> Self {
         let mut config = Self::default();
         for (key, route) in &routes.0 {
             config.add(key, route, wait);
@@ -142,7 +143,7 @@ impl Config {
         config
     }
 
-    fn add(&mut self, key: &RouteKey, route: &Route, wait: u64) {
+    fn add(&mut self, key: &RouteKey, route: &Route, wait: Duration) {
         let name = name::backend(key);
         self.maps.routes.insert(key.to_string(), target(&name, key, &route.policy));
         if let Check::Http(path) = &route.policy.check {
@@ -175,7 +176,7 @@ fn check_host(host: &HostMatch) -> String {
     }
 }
 
-fn backend(key: &RouteKey, route: &Route, wait: u64) -> Backend {
+fn backend(key: &RouteKey, route: &Route, wait: Duration) -> Backend {
     let ready = |endpoint: &&Endpoint| endpoint.readiness == Readiness::Ready;
     let watch = match (&route.policy.check, route.endpoints.iter().filter(ready).count()) {
         (Check::Off, _) => Watch::Trusted,
@@ -193,8 +194,8 @@ fn backend(key: &RouteKey, route: &Route, wait: u64) -> Backend {
 }
 
 /// How many checks in a row fail in the time that requests wait.
-fn patience(wait: u64) -> u32 {
-    u32::try_from(wait.div_ceil(CHECK_INTERVAL)).unwrap_or(u32::MAX).max(1)
+fn patience(wait: Duration) -> u32 {
+    u32::try_from(wait.as_millis().div_ceil(u128::from(CHECK_INTERVAL))).unwrap_or(u32::MAX).max(1)
 }
 
 fn shape(policy: &Policy) -> Shape {

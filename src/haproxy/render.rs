@@ -18,8 +18,7 @@ pub struct Frame {
     pub stats_socket: PathBuf,
     /// The directory of all generations.
     pub generations: PathBuf,
-    /// Where listeners bind. The unspecified IPv6 address means both families.
-    pub bind: Vec<IpAddr>,
+    pub bind: Vec<Bind>,
     /// From these, X-Forwarded-* is believed.
     pub trusted: Vec<ipnet::IpNet>,
     /// A `log` target of HAProxy: `stdout format raw daemon`, `/dev/log local0`, …
@@ -28,6 +27,15 @@ pub struct Frame {
     pub wait: Duration,
     /// How long an old worker may live for its long connections.
     pub hard_stop_after: Duration,
+}
+
+/// Where listeners bind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bind {
+    /// Every address of both families.
+    Everywhere,
+    /// This one; the unspecified IPv6 address is IPv6 alone.
+    At(IpAddr),
 }
 
 /// The sections that are not ours to decide.
@@ -142,12 +150,11 @@ impl Frame {
     /// is seen under its plain address.
     fn binds(&self, frontend: &Frontend) -> Vec<String> {
         let port = frontend.bound;
-        let lines = self.bind.iter().flat_map(|address| match address {
-            IpAddr::V6(v6) if v6.is_unspecified() => {
-                vec![format!("0.0.0.0:{port}"), format!("[::]:{port} v6only")]
-            }
-            IpAddr::V6(v6) => vec![format!("[{v6}]:{port}")],
-            IpAddr::V4(v4) => vec![format!("{v4}:{port}")],
+        let lines = self.bind.iter().flat_map(|bind| match bind {
+            Bind::Everywhere => vec![format!("0.0.0.0:{port}"), format!("[::]:{port} v6only")],
+            Bind::At(IpAddr::V6(v6)) if v6.is_unspecified() => vec![format!("[::]:{port} v6only")],
+            Bind::At(IpAddr::V6(v6)) => vec![format!("[{v6}]:{port}")],
+            Bind::At(IpAddr::V4(v4)) => vec![format!("{v4}:{port}")],
         });
         lines.collect()
     }

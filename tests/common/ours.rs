@@ -21,7 +21,7 @@ static TEMPLATE: LazyLock<BTreeSet<String>> =
 
 pub fn files(world: &World) -> Files {
     let decided = decide(world, &Memory::default(), Instant::now(), &story::rules());
-    render(&Config::new(&decided.routes, |it| it.port, 10_000), &story::frame())
+    render(&Config::new(&decided.routes, |it| it.port, story::frame().wait), &story::frame())
 }
 
 /// # Panics

@@ -17,13 +17,13 @@
 use docker_glue::{
     container::{Attachment, Container, ContainerId, Health, NetworkMode, Published, State},
     decide::Rules,
-    haproxy::render::{Base, Frame},
+    haproxy::render::{Base, Bind, Frame},
     label::Fences,
     world::{Network, Vantage, World},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr},
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -108,7 +108,7 @@ pub fn frame() -> Frame {
         base: Base::BuiltIn { drop_to: Some(("haproxy".into(), "haproxy".into())) },
         stats_socket: PathBuf::from("/run/docker-glue/haproxy.sock"),
         generations: PathBuf::from("/var/lib/docker-glue/gen"),
-        bind: vec![IpAddr::V6(Ipv6Addr::UNSPECIFIED)],
+        bind: vec![Bind::Everywhere],
         trusted: Vec::new(),
         log: Some("stdout format raw daemon".into()),
         wait: Duration::from_secs(10),

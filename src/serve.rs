@@ -1,0 +1,277 @@
+//! From settings to work: applies once, or follows Docker until it is told to stop.
+
+use crate::{
+    balancer::Balancer,
+    daemon,
+    decide::Rules,
+    docker::{self, Access, Engine, Interest, Patience, Reach, Seen, Watching},
+    haproxy::{
+        process::Stdout,
+        proxy::{self, Mode, Proxy, Shutdown},
+        render::{Base, Bind, Frame},
+    },
+    label,
+    settings::{AccessLog, Address, AtExit, BindAddress, Command, DockerAccess, Haproxy, Reload, Settings},
+    world::{Vantage, World},
+};
+use anyhow::{Context as _, Result};
+use std::time::{Duration, Instant};
+use tokio::{sync::watch, task::JoinSet};
+use tracing::{error, info, warn};
+
+/// After a pass that failed: the shortest and the longest time until the next try.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// Does what the command line asks for.
+pub async fn serve(settings: Settings, stop: impl Future<Output = ()>) -> Result<()> {
+    let proxy = Proxy::open(proxy_settings(&settings)).await?;
+    match settings.command {
+        Command::Once => once(&settings, proxy).await,
+        Command::Watch => follow(&settings, proxy, stop).await,
+    }
+}
+
+async fn once(settings: &Settings, proxy: Proxy) -> Result<()> {
+    let access = access(settings);
+    let engine = Engine::connect(&access).await?;
+    let vantage = docker::vantage(&engine, &access, reach(settings)).await?;
+    let world = docker::list_once(&access, &interest(settings, &vantage)).await?;
+    let mut balancer = Balancer::new(proxy, rules(settings, vantage), frame(settings)?);
+    balancer.pass(&world, "once").await?;
+    info!(routes = balancer.routes(), "applied");
+    balancer.proxy.shutdown(Shutdown::Leave).await;
+    Ok(())
+}
+
+async fn follow(settings: &Settings, proxy: Proxy, stop: impl Future<Output = ()>) -> Result<()> {
+    let balancer = Balancer::new(proxy, rules(settings, Vantage::Host), frame(settings)?);
+    let mut follower = Follower { balancer, wake_at: None, trouble: None };
+    let (updates, mut seen) = watch::channel(Seen::default());
+    let mut eyes = JoinSet::new();
+    let mut standing = std::pin::pin!(find_vantage(settings));
+    let mut stop = std::pin::pin!(stop);
+    let mut updates = Some(updates);
+
+    // What was good yesterday serves until Docker has answered.
+    follower.start_stored().await;
+    loop {
+        let cause = tokio::select! {
+            () = &mut stop => break,
+            vantage = &mut standing, if updates.is_some() => {
+                let watching = Watching { extra: extra(settings), ..Watching::new(interest(settings, &vantage)) };
+                follower.balancer.stand_at(vantage);
+                let (access, updates) = (access(settings), updates.take());
+                eyes.spawn(async move {
+                    if let Some(updates) = updates {
+                        docker::watch(&access, &watching, &updates).await;
+                    }
+                });
+                continue;
+            }
+            reason = follower.balancer.proxy.died() => {
+                error!("HAProxy died ({reason}); it is started again");
+                "HAProxy died".to_owned()
+            }
+            Ok(()) = seen.changed() => cause(&seen.borrow()),
+            () = until(follower.wake_at) => "time".to_owned(),
+        };
+        let world = seen.borrow_and_update().world.clone();
+        follower.pass(world.as_deref(), &cause).await;
+    }
+    let end = match settings.haproxy {
+        Haproxy::Managed { at_exit: AtExit::Stop, .. } => Shutdown::Stop,
+        _ => Shutdown::Leave,
+    };
+    follower.balancer.proxy.shutdown(end).await;
+    info!("stopped");
+    Ok(())
+}
+
+/// A balancer that does not give up.
+struct Follower {
+    balancer: Balancer,
+    wake_at: Option<Instant>,
+    trouble: Option<Trouble>,
+}
+
+/// The last pass failed.
+struct Trouble {
+    text: String,
+    pause: Duration,
+}
+
+impl Follower {
+    async fn start_stored(&mut self) {
+        match self.balancer.proxy.start().await {
+            Ok(true) => {
+                info!("HAProxy serves the last good configuration until Docker has answered");
+                daemon::ready("serving the last good configuration; waiting for Docker");
+            }
+            Ok(false) => {}
+            Err(error) => self.failed(&error.into()),
+        }
+    }
+
+    async fn pass(&mut self, world: Option<&World>, cause: &str) {
+        let Some(world) = world else { return self.start_stored().await };
+        match self.balancer.pass(world, cause).await {
+            Ok(wake_at) => self.applied(wake_at),
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    fn applied(&mut self, wake_at: Option<Instant>) {
+        if self.trouble.take().is_some() {
+            info!("applied; the trouble is over");
+        }
+        self.wake_at = wake_at;
+        daemon::ready(&format!("{} routes", self.balancer.routes()));
+    }
+
+    /// Told once, and tried again with growing pauses.
+    fn failed(&mut self, error: &anyhow::Error) {
+        let text = format!("{error:#}");
+        let before = self.trouble.take();
+        let pause = before.as_ref().map_or(RETRY.0, |it| (it.pause * 2).min(RETRY.1));
+        if before.is_none_or(|it| it.text != text) {
+            error!("not applied, what ran before serves on: {text}; trying again until it works");
+        }
+        self.wake_at = Some(Instant::now() + pause);
+        self.trouble = Some(Trouble { text, pause });
+    }
+}
+
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn cause(seen: &Seen) -> String {
+    match &seen.cause {
+        Some(cause) => format!("{} {}", cause.action, cause.name),
+        None => "list".to_owned(),
+    }
+}
+
+/// Where HAProxy stands; Docker knows, as soon as there is one.
+async fn find_vantage(settings: &Settings) -> Vantage {
+    let access = access(settings);
+    let mut pause = Duration::from_millis(100);
+    loop {
+        let look = async {
+            let engine = Engine::connect(&access).await?;
+            docker::vantage(&engine, &access, reach(settings)).await
+        };
+        match look.await {
+            Ok(vantage) => return vantage,
+            Err(error) if pause < Duration::from_millis(200) => {
+                warn!("docker is away: {error:#}; trying again until it is there");
+            }
+            Err(_) => {}
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(5));
+    }
+}
+
+fn access(settings: &Settings) -> Access {
+    let DockerAccess { url, tls_verify, cert_path } = settings.docker.clone();
+    Access { url, tls_verify, cert_path, patience: Patience::default() }
+}
+
+fn reach(settings: &Settings) -> Reach {
+    match settings.address {
+        Address::Container => Reach::Networks,
+        Address::Published => Reach::Published,
+    }
+}
+
+fn interest(settings: &Settings, vantage: &Vantage) -> Interest {
+    Interest {
+        speaks: |labels| label::speaks(labels.keys().map(String::as_str)),
+        environment: settings.include_env,
+        everything: false,
+        own: match vantage {
+            Vantage::Inside(own) => Some(own.clone()),
+            Vantage::Host | Vantage::Published(_) => None,
+        },
+    }
+}
+
+fn extra(settings: &Settings) -> Vec<String> {
+    settings.watch_set.iter().cloned().collect()
+}
+
+fn rules(settings: &Settings, vantage: Vantage) -> Rules {
+    Rules {
+        fences: settings.fences.clone(),
+        network: settings.network.clone(),
+        vantage,
+        hold: settings.hold,
+        port_map: settings.port_map.clone(),
+    }
+}
+
+fn frame(settings: &Settings) -> Result<Frame> {
+    let managed = matches!(settings.haproxy, Haproxy::Managed { .. });
+    Ok(Frame {
+        base: base(settings, managed)?,
+        stats_socket: settings.runtime_dir.join("haproxy.sock"),
+        generations: settings.state_dir.join("gen"),
+        bind: settings.bind.iter().map(|address| match address {
+            BindAddress::Everywhere => Bind::Everywhere,
+            BindAddress::At(address) => Bind::At(*address),
+        }).collect(),
+        trusted: settings.trusted_proxies.clone(),
+        log: match &settings.access_log {
+            AccessLog::Off => None,
+            AccessLog::Stdout => Some("stdout format raw daemon".to_owned()),
+            AccessLog::At(address) => Some(format!("{address} daemon")),
+        },
+        wait: settings.wait_for_start,
+        hard_stop_after: settings.hard_stop_after,
+    })
+}
+
+fn base(settings: &Settings, managed: bool) -> Result<Base> {
+    let Some(path) = &settings.base_file else {
+        let root = nix::unistd::geteuid().is_root();
+        return Ok(Base::BuiltIn { drop_to: (root || !managed).then(workers).flatten() });
+    };
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read the base file {}", path.display()))?;
+    info!("global and defaults come from {}; its global is given our stats socket", path.display());
+    Ok(Base::File { path: path.clone(), text })
+}
+
+/// The distribution's user of HAProxy, so that only its master is root.
+fn workers() -> Option<(String, String)> {
+    let user = nix::unistd::User::from_name("haproxy").ok()??;
+    let group = nix::unistd::Group::from_gid(user.gid).ok()??;
+    Some((user.name, group.name))
+}
+
+fn proxy_settings(settings: &Settings) -> proxy::Settings {
+    proxy::Settings {
+        mode: match &settings.haproxy {
+            Haproxy::Managed { stop_timeout, .. } => Mode::Managed {
+                stop_timeout: *stop_timeout,
+                stdout: match (settings.command, &settings.access_log) {
+                    (Command::Watch, AccessLog::Stdout) => Stdout::Inherit,
+                    _ => Stdout::Null,
+                },
+            },
+            Haproxy::Service(Reload::MasterSocket(socket)) => {
+                Mode::Service(proxy::Reload::Master(socket.clone()))
+            }
+            Haproxy::Service(Reload::Unit(unit)) => Mode::Service(proxy::Reload::Unit(unit.clone())),
+        },
+        bin: settings.haproxy_bin.clone(),
+        config: settings.config_file.clone(),
+        state_dir: settings.state_dir.clone(),
+        runtime_dir: settings.runtime_dir.clone(),
+        check_options: settings.haproxy_arguments.clone(),
+    }
+}
