@@ -1,0 +1,14 @@
+//! The right neighbour: HAProxy's files, process, reload and sockets. It has never heard of Docker.
+
+pub mod bind;
+pub mod check;
+pub mod files;
+pub mod lock;
+pub mod master;
+pub mod options;
+pub mod process;
+pub mod proxy;
+pub mod said;
+pub mod socket;
+pub mod swap;
+pub mod version;
