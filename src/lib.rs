@@ -7,6 +7,7 @@ pub mod container;
 pub mod decide;
 pub mod haproxy;
 pub mod label;
+pub mod listening;
 pub mod origin;
 pub mod problem;
 pub mod route;

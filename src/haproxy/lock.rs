@@ -1,0 +1,73 @@
+//! One balancer per state directory.
+
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+};
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+};
+
+/// Held as long as this lives; the kernel lets go of it with the process, however that ends.
+#[derive(Debug)]
+pub struct Lock(#[expect(dead_code, reason = "to be held is its whole use")] Flock<File>);
+
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    #[error(
+        "another docker-balancer (pid {pid}) holds {}; stop it, or give this one its own \
+         --state-dir and --runtime-dir", state.display()
+    )]
+    Held { pid: String, state: PathBuf },
+    #[error("cannot lock {}: {source}", state.display())]
+    Io { state: PathBuf, source: io::Error },
+}
+
+impl Lock {
+    /// The file is left when the lock goes: deleting it would let two hold "the" lock.
+    pub fn take(state: &Path) -> Result<Self, LockError> {
+        let at = |source| LockError::Io { state: state.to_owned(), source };
+        let path = state.join("lock");
+        let mut open = OpenOptions::new();
+        open.read(true).write(true).create(true).truncate(false);
+        let file = open.open(path).map_err(at)?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(file) => Ok(sign(file)),
+            Err((file, Errno::EWOULDBLOCK)) => Err(held(file, state)),
+            Err((_, errno)) => Err(at(errno.into())),
+        }
+    }
+}
+
+/// Who it is: for people, so that a full disk is no reason to stop here.
+fn sign(mut file: Flock<File>) -> Lock {
+    let _ = file.set_len(0);
+    let _ = writeln!(file, "{}", std::process::id());
+    Lock(file)
+}
+
+fn held(mut file: File, state: &Path) -> LockError {
+    let mut pid = String::new();
+    if file.read_to_string(&mut pid).is_err() || pid.trim().is_empty() {
+        "unknown".clone_into(&mut pid);
+    }
+    LockError::Held { pid: pid.trim().to_owned(), state: state.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_is_told_who_holds_it_and_gets_it_afterwards() {
+        let state = tempfile::tempdir().unwrap();
+        let first = Lock::take(state.path()).unwrap();
+        let second = Lock::take(state.path()).unwrap_err().to_string();
+        let who = format!("another docker-balancer (pid {}) holds ", std::process::id());
+        assert!(second.starts_with(&who), "{second}");
+        drop(first);
+        Lock::take(state.path()).unwrap();
+    }
+}

@@ -1,0 +1,308 @@
+//! The master process, by its socket: who works, and reloads that are known to have happened.
+//!
+//! HAProxy's Management Guide, section 9.4. 2.6 reloads behind our back and says nothing; from 2.7
+//! on the answer comes when the reload is done and says how it went.
+
+use super::{
+    check::{Refusal, refusal},
+    said::Said,
+    socket::{ask, say, within},
+};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use tokio::{
+    net::UnixStream,
+    time::{Instant, sleep},
+};
+
+/// The largest configurations take half a second; a port that is taken takes two.
+const RELOAD: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// `show proc`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Procs {
+    pub master: u32,
+    /// Reloads so far, and how many of the last ones failed: 0 after one that went well.
+    pub reloads: u32,
+    pub failed: u32,
+    pub workers: Vec<Worker>,
+    pub old_workers: Vec<Worker>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Worker {
+    pub pid: u32,
+    /// How many reloads it has lived through.
+    pub reloads: u32,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    #[error("HAProxy refused to reload: {0}")]
+    Refused(Refusal),
+    #[error("{0}")]
+    Unreachable(String),
+}
+
+#[derive(Debug, Clone)]
+pub struct Master {
+    socket: PathBuf,
+}
+
+impl Master {
+    pub fn new(socket: &Path) -> Self {
+        Self { socket: socket.to_owned() }
+    }
+
+    pub async fn procs(&self) -> io::Result<Procs> {
+        let answer = ask(&self.socket, "show proc").await?;
+        let strange = || io::Error::new(io::ErrorKind::InvalidData, "no answer to `show proc`");
+        Procs::parse(&answer).ok_or_else(strange)
+    }
+
+    /// Reloads and returns when the new worker is there, or the old one is known to stay.
+    ///
+    /// `said` is where 2.6 gives its reason, if we hear it.
+    pub async fn reload(
+        &self,
+        config: &Path,
+        said: Option<&mut Said>,
+    ) -> Result<Procs, ReloadError> {
+        let until = Instant::now() + RELOAD;
+        let mark = said.as_ref().map_or(0, |said| said.mark());
+        let before = self.procs_until(until).await?;
+        let stream = self.connect(until).await?;
+        // The answer may be cut off by the master's own restart: then `show proc` has the last word.
+        let answer = say(stream, "reload", RELOAD).await.unwrap_or_default();
+        match Answer::parse(&answer) {
+            Answer::Refused(log) => Err(ReloadError::Refused(refusal(log, config))),
+            Answer::Done => self.procs_until(until).await,
+            Answer::Silent => self.settled(&before, until, config, said, mark).await,
+        }
+    }
+
+    async fn settled(
+        &self,
+        before: &Procs,
+        until: Instant,
+        config: &Path,
+        said: Option<&mut Said>,
+        mark: usize,
+    ) -> Result<Procs, ReloadError> {
+        loop {
+            let now = self.procs_until(until).await?;
+            match outcome(before, &now) {
+                Outcome::Pending if Instant::now() < until => sleep(PAUSE).await,
+                Outcome::Pending => return Err(self.unreachable("it does not reload")),
+                Outcome::Done => return Ok(now),
+                Outcome::Failed => {
+                    return Err(ReloadError::Refused(reason(said, mark, config).await));
+                }
+            }
+        }
+    }
+
+    /// While the master starts itself anew nobody listens, and 2.6 looks for ports for two seconds.
+    async fn procs_until(&self, until: Instant) -> Result<Procs, ReloadError> {
+        loop {
+            match self.procs().await {
+                Ok(procs) => return Ok(procs),
+                Err(e) if until < Instant::now() || is_gone(&e) => return Err(self.unreachable(&e)),
+                Err(_) => sleep(PAUSE).await,
+            }
+        }
+    }
+
+    async fn connect(&self, until: Instant) -> Result<UnixStream, ReloadError> {
+        loop {
+            match within(RELOAD, UnixStream::connect(&self.socket)).await {
+                Ok(stream) => return Ok(stream),
+                Err(e) if until < Instant::now() || is_gone(&e) => return Err(self.unreachable(&e)),
+                Err(_) => sleep(PAUSE).await,
+            }
+        }
+    }
+
+    fn unreachable(&self, why: impl std::fmt::Display) -> ReloadError {
+        let socket = self.socket.display();
+        ReloadError::Unreachable(format!("HAProxy's master socket {socket}: {why}"))
+    }
+}
+
+/// Waiting would not help.
+fn is_gone(e: &io::Error) -> bool {
+    matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)
+}
+
+async fn reason(said: Option<&mut Said>, mark: usize, config: &Path) -> Refusal {
+    let Some(said) = said else {
+        let text = "its reason went to another docker-balancer's log; \
+                    a port may be taken by another program";
+        return Refusal { text: text.to_owned(), ..Refusal::default() };
+    };
+    let patience = Duration::from_secs(1);
+    refusal(&said.since(mark, "Loading failure!", patience).await, config)
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Answer<'a> {
+    Done,
+    Refused(&'a str),
+    /// 2.6, or the connection was lost.
+    Silent,
+}
+
+impl<'a> Answer<'a> {
+    fn parse(answer: &'a str) -> Self {
+        match answer.split_once('\n').unwrap_or((answer, "")) {
+            ("Success=1", _) => Self::Done,
+            ("Success=0", log) => Self::Refused(log),
+            _ => Self::Silent,
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Outcome {
+    Pending,
+    Done,
+    Failed,
+}
+
+/// What became of a reload, seen from outside (2.6).
+fn outcome(before: &Procs, now: &Procs) -> Outcome {
+    let new = |worker: &Worker| !before.pids().any(|pid| pid == worker.pid);
+    match now {
+        _ if now.reloads <= before.reloads => Outcome::Pending,
+        _ if 0 < now.failed => Outcome::Failed,
+        _ if now.workers.iter().any(new) => Outcome::Done,
+        _ => Outcome::Pending,
+    }
+}
+
+impl Procs {
+    /// ```text
+    /// #<PID>          <type>          <reloads>       <uptime>        <version>
+    /// 14008           master          2 [failed: 1]   0d00h00m02s     3.2.26-1
+    /// # workers
+    /// # old workers
+    /// 14141           worker          1               0d00h00m01s     3.2.26-1
+    /// ```
+    fn parse(text: &str) -> Option<Self> {
+        let mut procs =
+            Self { master: 0, reloads: 0, failed: 0, workers: vec![], old_workers: vec![] };
+        let mut old = false;
+        for line in text.lines() {
+            if line.starts_with('#') {
+                old = line.starts_with("# old");
+                continue;
+            }
+            match line.split_whitespace().collect::<Vec<_>>()[..] {
+                [pid, "master", reloads, "[failed:", failed, ..] => {
+                    procs.master = pid.parse().ok()?;
+                    procs.reloads = reloads.parse().ok()?;
+                    procs.failed = failed.trim_end_matches(']').parse().ok()?;
+                }
+                [pid, "worker", reloads, ..] => {
+                    let worker = Worker { pid: pid.parse().ok()?, reloads: reloads.parse().ok()? };
+                    if old { &mut procs.old_workers } else { &mut procs.workers }.push(worker);
+                }
+                _ => {}
+            }
+        }
+        (procs.master != 0).then_some(procs)
+    }
+
+    /// The worker that serves: from 3.1 on it is among the old ones after a reload that failed,
+    /// and the youngest of them.
+    pub fn live(&self) -> Option<u32> {
+        let youngest = |workers: &[Worker]| workers.iter().min_by_key(|w| w.reloads).map(|w| w.pid);
+        youngest(&self.workers).or_else(|| youngest(&self.old_workers))
+    }
+
+    /// The master and all its workers.
+    pub fn pids(&self) -> impl Iterator<Item = u32> {
+        let workers = self.workers.iter().chain(&self.old_workers).map(|worker| worker.pid);
+        std::iter::once(self.master).chain(workers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const V26: &str = "\
+#<PID>          <type>          <reloads>       <uptime>        <version>      
+13056           master          0 [failed: 0]   0d00h00m01s     2.6.12-1+deb12u4
+# workers
+13074           worker          0               0d00h00m01s     2.6.12-1+deb12u4
+# programs
+
+";
+    const V26_DONE: &str = "\
+#<PID>          <type>          <reloads>       <uptime>        <version>      
+13056           master          1 [failed: 0]   0d00h00m02s     2.6.12-1+deb12u4
+# workers
+13231           worker          0               0d00h00m01s     2.6.12-1+deb12u4
+# old workers
+13074           worker          1               0d00h00m05s     2.6.12-1+deb12u4
+# programs
+
+";
+    const V26_FAILED: &str = "\
+#<PID>          <type>          <reloads>       <uptime>        <version>      
+13056           master          1 [failed: 1]   0d00h00m02s     2.6.12-1+deb12u4
+# workers
+13074           worker          1               0d00h00m01s     2.6.12-1+deb12u4
+# programs
+
+";
+    const V32_FAILED: &str = "\
+#<PID>          <type>          <reloads>       <uptime>        <version>      
+14008           master          3 [failed: 1]   0d00h00m05s     3.2.26-1       
+# workers
+# old workers
+14011           worker          4               0d00h01m04s     3.2.26-1       
+14141           worker          2               0d00h00m04s     3.2.26-1       
+
+";
+
+    fn procs(text: &str) -> Procs {
+        Procs::parse(text).unwrap()
+    }
+
+    #[test]
+    fn the_list_of_processes_is_understood() {
+        for (text, master, live, all) in [
+            (V26, 13056, 13074, vec![13056, 13074]),
+            (V26_DONE, 13056, 13231, vec![13056, 13231, 13074]),
+            (V26_FAILED, 13056, 13074, vec![13056, 13074]),
+            (V32_FAILED, 14008, 14141, vec![14008, 14011, 14141]),
+        ] {
+            let procs = procs(text);
+            assert_eq!((procs.master, procs.live()), (master, Some(live)));
+            assert_eq!(procs.pids().collect::<Vec<_>>(), all);
+        }
+        assert_eq!(Procs::parse("Unknown command"), None);
+    }
+
+    #[test]
+    fn a_silent_reload_shows_in_the_list() {
+        for (now, expected) in
+            [(V26, Outcome::Pending), (V26_DONE, Outcome::Done), (V26_FAILED, Outcome::Failed)]
+        {
+            assert_eq!(outcome(&procs(V26), &procs(now)), expected);
+        }
+    }
+
+    #[test]
+    fn an_answer_says_how_it_went_from_2_7_on() {
+        assert_eq!(Answer::parse("Success=1\n--\n[NOTICE] …\n"), Answer::Done);
+        assert_eq!(Answer::parse("Success=0\n--\nx\n"), Answer::Refused("--\nx\n"));
+        assert_eq!(Answer::parse(""), Answer::Silent);
+    }
+}

@@ -1,0 +1,444 @@
+//! HAProxy as the balancer sees it: given files, it serves them, or says why not and goes on serving
+//! what it served.
+//!
+//! Each step leaves a state that a crash may keep: a generation nobody names yet, a staged file that
+//! the next start sweeps away, a configuration that is complete but not loaded (the stamp tells).
+
+use super::{
+    bind,
+    check::{Refusal, Verdict, check},
+    files::{Files, Store},
+    lock::{Lock, LockError},
+    master::{Master, Procs, ReloadError},
+    process::{ExitReason, Launch, Running, StartError, Stdout},
+    socket::within,
+    swap::{self, Access, Staged, WriteError},
+    version::{Version, VersionError, installed},
+};
+use crate::listening;
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+use tokio::{
+    process::Command,
+    time::{Instant, sleep},
+};
+
+const ANSWER: Duration = Duration::from_secs(10);
+const SYSTEMCTL: Duration = Duration::from_secs(90);
+const PAUSE: Duration = Duration::from_millis(10);
+/// How long the sockets of a master that was killed may linger.
+const LINGER: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub mode: Mode,
+    pub bin: PathBuf,
+    pub config: PathBuf,
+    pub state_dir: PathBuf,
+    pub runtime_dir: PathBuf,
+    /// Further arguments of the check, see [`super::options::check_options`].
+    pub check_options: Vec<String>,
+}
+
+/// Whose HAProxy it is.
+#[derive(Debug, Clone)]
+pub enum Mode {
+    Managed { stop_timeout: Duration, stdout: Stdout },
+    Service(Reload),
+}
+
+/// How an HAProxy of somebody else's is reloaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reload {
+    Master(PathBuf),
+    Unit(String),
+}
+
+/// What an apply did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    pub how: How,
+    /// Where somebody else's configuration was kept, the one time that it was.
+    pub backup: Option<PathBuf>,
+    pub warnings: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    Unchanged,
+    Started,
+    Reloaded,
+}
+
+/// Why the last good state goes on serving.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    #[error("HAProxy refuses the configuration: {0}")]
+    Refused(Refusal),
+    /// These ports cannot be had; leave them out and try them again later.
+    #[error("{text}")]
+    Bind { ports: Vec<u16>, text: String },
+    #[error("{0}")]
+    Unreachable(String),
+    #[error(transparent)]
+    Io(#[from] WriteError),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(transparent)]
+    Version(#[from] VersionError),
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
+#[derive(Debug)]
+pub struct Proxy {
+    settings: Settings,
+    launch: Launch,
+    store: Store,
+    version: Version,
+    running: Option<Running>,
+    /// What HAProxy is known to have loaded.
+    loaded: Option<String>,
+    _lock: Lock,
+}
+
+impl Proxy {
+    /// Takes the state directory, and the HAProxy that an earlier balancer left running.
+    pub async fn open(settings: Settings) -> Result<Self, OpenError> {
+        let version = installed(&settings.bin).await?;
+        let access = settings.access();
+        swap::directory(&settings.state_dir, access)?;
+        swap::directory(&settings.runtime_dir, access)?;
+        let lock = Lock::take(&settings.state_dir)?;
+        let store = Store::open(&settings.config, &settings.state_dir, access)?;
+        let launch = settings.launch(store.target());
+        let loaded = fs::read_to_string(settings.stamp()).ok();
+        let mut proxy =
+            Self { settings, launch, store, version, running: None, loaded, _lock: lock };
+        proxy.adopt().await?;
+        Ok(proxy)
+    }
+
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The master's process, where HAProxy is ours and runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.running.as_ref().map(Running::pid)
+    }
+
+    /// Makes HAProxy serve these files; when this returns, its new worker does, and the old one ends
+    /// what it has begun. Equal files cost nothing.
+    ///
+    /// On an error it serves what it served, and that is what is on disk.
+    pub async fn apply(&mut self, files: &Files) -> Result<Applied, ApplyError> {
+        let applied = self.try_apply(files).await;
+        if applied.is_err() {
+            let current = self.store.current();
+            self.prune(current.as_deref());
+        }
+        applied
+    }
+
+    async fn try_apply(&mut self, files: &Files) -> Result<Applied, ApplyError> {
+        self.look().await?;
+        self.store.write(&files.generation)?;
+        let before = self.store.current();
+        let equal = before.as_deref() == Some(&files.config);
+        if equal && self.has_loaded(&files.config) {
+            return Ok(Applied { how: How::Unchanged, backup: None, warnings: vec![] });
+        }
+        let staged = if equal { None } else { Some(self.store.stage(&files.config)?) };
+        let warnings = self.checked(staged.as_ref()).await?;
+        self.ports_are_free(&files.config).await?;
+        let backup = self.swap(staged)?;
+        match self.load().await {
+            Ok(how) => {
+                self.has_now_loaded(&files.config, before.as_deref());
+                Ok(Applied { how, backup, warnings })
+            }
+            Err(e) => {
+                self.put_back(before.as_deref(), &files.config);
+                Err(e)
+            }
+        }
+    }
+
+    /// Starts HAProxy with what is on disk, if it is ours, stored and not running: the last good
+    /// state serves before Docker has said anything, and again after a death.
+    pub async fn start(&mut self) -> Result<bool, ApplyError> {
+        self.look().await?;
+        let Some(config) = self.store.ours() else { return Ok(false) };
+        if self.running.is_some() || !self.settings.is_managed() {
+            return Ok(false);
+        }
+        self.ports_are_free(&config).await?;
+        self.load().await?;
+        self.has_now_loaded(&config, None);
+        Ok(true)
+    }
+
+    /// Waits for the death of an HAProxy of ours; for ever where there is none. For a `select!`.
+    pub async fn died(&mut self) -> ExitReason {
+        let Some(running) = &mut self.running else { return std::future::pending().await };
+        let reason = running.died().await;
+        self.running = None;
+        reason
+    }
+
+    /// Stops it softly, or leaves it for the next start to adopt.
+    pub async fn shutdown(mut self, end: Shutdown) {
+        let Mode::Managed { stop_timeout, .. } = &self.settings.mode else { return };
+        if let (Shutdown::Stop, Some(running)) = (end, self.running.take()) {
+            running.stop(*stop_timeout).await;
+        }
+    }
+
+    async fn adopt(&mut self) -> Result<(), StartError> {
+        let Mode::Managed { stop_timeout, .. } = &self.settings.mode else { return Ok(()) };
+        match self.launch.adopt().await? {
+            Some(running) if running.reads(&self.launch.config) => {
+                tracing::info!("adopted the running HAProxy (pid {})", running.pid());
+                self.running = Some(running);
+            }
+            Some(running) => {
+                let (pid, config) = (running.pid(), self.launch.config.display());
+                tracing::info!("stopping HAProxy (pid {pid}), which does not read {config}");
+                running.stop(*stop_timeout).await;
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// The dead one is forgotten; one whose start was cut off half-way is found again. There are
+    /// never two: the second would share the first one's ports and say nothing (SO_REUSEPORT).
+    async fn look(&mut self) -> Result<(), StartError> {
+        if self.running.as_ref().is_some_and(Running::has_died) {
+            self.running = None;
+        }
+        if self.running.is_none() { self.adopt().await } else { Ok(()) }
+    }
+
+    fn has_loaded(&self, config: &str) -> bool {
+        let runs = self.running.is_some() || !self.settings.is_managed();
+        runs && self.loaded.as_deref() == Some(config)
+    }
+
+    async fn checked(&self, staged: Option<&Staged>) -> Result<Vec<String>, ApplyError> {
+        let Settings { bin, check_options, .. } = &self.settings;
+        let path = staged.map_or(self.store.target(), Staged::path);
+        let cannot = |e| ApplyError::Unreachable(format!("cannot run {} -c: {e}", bin.display()));
+        match check(bin, path, check_options).await.map_err(cannot)? {
+            Verdict::Accepted { warnings } => Ok(warnings),
+            Verdict::Refused(refusal) => Err(ApplyError::Refused(refusal)),
+        }
+    }
+
+    fn swap(&self, staged: Option<Staged>) -> Result<Option<PathBuf>, ApplyError> {
+        let Some(staged) = staged else { return Ok(None) };
+        let backup = self.store.back_up()?;
+        self.store.commit(staged)?;
+        Ok(backup)
+    }
+
+    /// A reload that finds a port taken pauses every listener for two seconds, on all versions: so
+    /// whether the new ones are free is found out before.
+    async fn ports_are_free(&self, config: &str) -> Result<(), ApplyError> {
+        let had = self.serving().map(bind::ports).unwrap_or_default();
+        let new = || bind::binds(config).into_iter().filter(|at| !had.contains(&at.port()));
+        let ours = self.pids().await;
+        let until = Instant::now() + LINGER;
+        loop {
+            let taken: Vec<_> = new().filter_map(|at| self.obstacle(at, &ours)).collect();
+            if taken.is_empty() {
+                return Ok(());
+            }
+            if self.running.is_some() || until < Instant::now() {
+                return Err(cannot_bind(&taken));
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    fn obstacle(&self, at: SocketAddr, ours: &BTreeSet<u32>) -> Option<(u16, String)> {
+        let e = listening::probe(at).err()?;
+        if e.kind() == io::ErrorKind::AddrInUse {
+            let holder = listening::holder(at.port(), ours)?;
+            return Some((at.port(), format!("{at} is taken by {holder}")));
+        }
+        // A service may do what we may not.
+        self.settings.is_managed().then(|| (at.port(), format!("cannot listen on {at}: {e}")))
+    }
+
+    /// The configuration whose ports are HAProxy's already.
+    fn serving(&self) -> Option<&str> {
+        let runs = self.running.is_some() || !self.settings.is_managed();
+        self.loaded.as_deref().filter(|_| runs)
+    }
+
+    async fn pids(&self) -> BTreeSet<u32> {
+        let Some(master) = self.master() else { return BTreeSet::new() };
+        let procs = master.procs().await;
+        procs.map(|procs| procs.pids().collect()).unwrap_or_default()
+    }
+
+    fn master(&self) -> Option<Master> {
+        match &self.settings.mode {
+            Mode::Managed { .. } => self.running.as_ref().map(|_| self.launch.master()),
+            Mode::Service(Reload::Master(socket)) => Some(Master::new(socket)),
+            Mode::Service(Reload::Unit(_)) => None,
+        }
+    }
+
+    async fn load(&mut self) -> Result<How, ApplyError> {
+        let config = self.store.target();
+        match (&self.settings.mode, &mut self.running) {
+            (Mode::Service(Reload::Unit(unit)), _) => reload_unit(unit).await?,
+            (Mode::Service(Reload::Master(socket)), _) => {
+                Master::new(socket).reload(config, None).await?;
+            }
+            (Mode::Managed { .. }, Some(running)) => {
+                let procs = self.launch.master().reload(config, running.said.as_mut()).await?;
+                answered(&self.launch, procs).await?;
+            }
+            (Mode::Managed { .. }, none) => {
+                *none = Some(self.launch.start().await?);
+                return Ok(How::Started);
+            }
+        }
+        Ok(How::Reloaded)
+    }
+
+    fn has_now_loaded(&mut self, config: &str, before: Option<&str>) {
+        self.loaded = Some(config.to_owned());
+        self.prune(before);
+        let stamp = self.settings.stamp();
+        let write = swap::stage(&stamp, config, Access::Private);
+        if let Err(e) = write.and_then(|staged| staged.replace(&stamp)) {
+            // Then the next start reloads once more than it had to.
+            tracing::warn!("{e}");
+        }
+    }
+
+    /// What is loaded and what was or is on disk may be wanted again.
+    fn prune(&self, other: Option<&str>) {
+        let wanted: Vec<_> = self.loaded.as_deref().into_iter().chain(other).collect();
+        self.store.prune(&wanted);
+    }
+
+    /// What is on disk is what anyone's reload would load: the last that is known to be good.
+    fn put_back(&self, before: Option<&str>, now: &str) {
+        let Some(good) = self.loaded.as_deref().or(before).filter(|good| *good != now) else {
+            return;
+        };
+        let staged = self.store.stage(good);
+        if let Err(e) = staged.and_then(|staged| self.store.commit(staged)) {
+            tracing::error!("{e}; a configuration that HAProxy does not take stays there");
+        }
+    }
+}
+
+/// What becomes of HAProxy when the balancer ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shutdown {
+    Stop,
+    Leave,
+}
+
+impl Settings {
+    fn is_managed(&self) -> bool {
+        matches!(self.mode, Mode::Managed { .. })
+    }
+
+    fn access(&self) -> Access {
+        if self.is_managed() { Access::Private } else { Access::Shared }
+    }
+
+    /// Holds what HAProxy has loaded, so that a crash between a swap and its reload shows.
+    fn stamp(&self) -> PathBuf {
+        self.runtime_dir.join("loaded")
+    }
+
+    fn launch(&self, target: &Path) -> Launch {
+        let stdout = match self.mode {
+            Mode::Managed { stdout, .. } => stdout,
+            Mode::Service(_) => Stdout::Null,
+        };
+        let (bin, runtime) = (self.bin.clone(), self.runtime_dir.clone());
+        Launch { bin, config: target.to_owned(), runtime, stdout }
+    }
+}
+
+/// The new worker must answer where the old one did.
+async fn answered(launch: &Launch, mut procs: Procs) -> Result<(), ApplyError> {
+    let until = Instant::now() + ANSWER;
+    while !launch.answers(&procs).await {
+        if until < Instant::now() {
+            let socket = launch.stats_socket();
+            let text = format!("HAProxy's new worker does not answer on {}", socket.display());
+            return Err(ApplyError::Unreachable(text));
+        }
+        sleep(PAUSE).await;
+        procs = launch.master().procs().await.unwrap_or(procs);
+    }
+    Ok(())
+}
+
+/// `systemctl reload` checks the configuration and signals; how the reload went it does not know.
+async fn reload_unit(unit: &str) -> Result<(), ApplyError> {
+    let why = |text: String| ApplyError::Unreachable(format!("systemctl reload {unit}: {text}"));
+    let mut command = Command::new("systemctl");
+    command.args(["reload", unit]).stdin(Stdio::null()).kill_on_drop(true);
+    let output = within(SYSTEMCTL, command.output()).await.map_err(|e| why(e.to_string()))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(why(String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ")))
+}
+
+fn cannot_bind(taken: &[(u16, String)]) -> ApplyError {
+    let ports: BTreeSet<_> = taken.iter().map(|(port, _)| *port).collect();
+    let texts: Vec<_> = taken.iter().map(|(_, text)| text.as_str()).collect();
+    ApplyError::Bind { ports: ports.into_iter().collect(), text: texts.join("; ") }
+}
+
+impl From<Refusal> for ApplyError {
+    fn from(refusal: Refusal) -> Self {
+        if refusal.binds.is_empty() {
+            return Self::Refused(refusal);
+        }
+        Self::Bind { text: refusal.text, ports: refusal.binds }
+    }
+}
+
+impl From<ReloadError> for ApplyError {
+    fn from(e: ReloadError) -> Self {
+        match e {
+            ReloadError::Refused(refusal) => refusal.into(),
+            ReloadError::Unreachable(text) => Self::Unreachable(text),
+        }
+    }
+}
+
+impl From<StartError> for ApplyError {
+    fn from(e: StartError) -> Self {
+        match e {
+            StartError::Refused(refusal) => refusal.into(),
+            e => Self::Unreachable(e.to_string()),
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! The runtime API: one command and its answer, or a session of them.
+//!
+//! HAProxy's Management Guide, section 9.3. Every wait has an end.
+
+use std::{io, path::Path, time::Duration};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::UnixStream,
+    time::timeout,
+};
+
+const PATIENCE: Duration = Duration::from_secs(2);
+const PROMPT: &str = "> ";
+
+/// Sends one command on a connection of its own and returns the answer.
+///
+/// The half-close says that no more commands come: the master socket stays interactive without it.
+pub async fn ask(path: &Path, command: &str) -> io::Result<String> {
+    let stream = within(PATIENCE, UnixStream::connect(path)).await?;
+    say(stream, command, PATIENCE).await
+}
+
+/// The same on a connection that stands, with a patience of its own.
+pub(super) async fn say(
+    mut stream: UnixStream,
+    command: &str,
+    patience: Duration,
+) -> io::Result<String> {
+    let command = line(command)?;
+    within(patience, async move {
+        stream.write_all(command.as_bytes()).await?;
+        stream.shutdown().await?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await?;
+        Ok(text(answer))
+    })
+    .await
+}
+
+/// Many commands on one connection, in order: `prompt` marks where each answer ends.
+///
+/// An answer that was not awaited to its end would be taken for the next one's, so a session that
+/// failed, timed out or was dropped half-way is over.
+#[derive(Debug)]
+pub struct Session {
+    stream: Option<UnixStream>,
+}
+
+impl Session {
+    pub async fn open(path: &Path) -> io::Result<Self> {
+        let stream = within(PATIENCE, UnixStream::connect(path)).await?;
+        let mut session = Self { stream: Some(stream) };
+        session.ask("prompt").await?;
+        Ok(session)
+    }
+
+    /// The answer to one command, without the prompt and the empty line before it.
+    pub async fn ask(&mut self, command: &str) -> io::Result<String> {
+        let command = line(command)?;
+        let over = || io::Error::new(io::ErrorKind::NotConnected, "the session is over");
+        let mut stream = self.stream.take().ok_or_else(over)?;
+        let answer = within(PATIENCE, async {
+            stream.write_all(command.as_bytes()).await?;
+            until_prompt(&mut stream).await
+        })
+        .await?;
+        self.stream = Some(stream);
+        Ok(answer)
+    }
+}
+
+async fn until_prompt(stream: &mut UnixStream) -> io::Result<String> {
+    let mut answer = Vec::new();
+    loop {
+        if stream.read_buf(&mut answer).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if let Some(end) = before_prompt(&answer) {
+            answer.truncate(end);
+            return Ok(text(answer));
+        }
+    }
+}
+
+/// Where the answer ends, once the prompt has come: at its start or after a line's end.
+fn before_prompt(answer: &[u8]) -> Option<usize> {
+    let body = answer.strip_suffix(PROMPT.as_bytes())?;
+    match body {
+        [] => Some(0),
+        [.., b'\n'] => Some(body.trim_ascii_end().len()),
+        _ => None,
+    }
+}
+
+/// One line is one command: a line end inside would begin a second one.
+fn line(command: &str) -> io::Result<String> {
+    if command.contains(['\n', '\r', '\0']) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a command is one line"));
+    }
+    Ok(format!("{command}\n"))
+}
+
+fn text(answer: Vec<u8>) -> String {
+    String::from_utf8(answer).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
+}
+
+pub(super) async fn within<T>(
+    patience: Duration,
+    wait: impl Future<Output = io::Result<T>>,
+) -> io::Result<T> {
+    timeout(patience, wait).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_ends_at_the_prompt_on_a_line_of_its_own() {
+        for (answer, end) in [
+            ("\n> ", Some(0)),
+            ("> ", Some(0)),
+            ("No such backend.\n\n> ", Some(16)),
+            ("No such backend.\n", None),
+            ("a > ", None),
+            ("", None),
+        ] {
+            assert_eq!(before_prompt(answer.as_bytes()), end, "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn a_command_is_one_line() {
+        assert!(line("show info").is_ok());
+        assert!(line("show info\nshow stat").is_err());
+    }
+}

@@ -1,0 +1,183 @@
+//! Whole or not at all: a file is written beside its place, synced, and renamed over it.
+
+use std::{
+    fs::{self, File, Permissions},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown},
+    path::{Path, PathBuf},
+};
+use tempfile::NamedTempFile;
+
+const STAGED: &str = ".docker-glue";
+
+/// Who may read what we write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// HAProxy is ours and reads as the user it is started by.
+    Private,
+    /// HAProxy and its checks may run as another user.
+    Shared,
+}
+
+/// Something could not be written, and what to do about it. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write {}: {source}{}", path.display(), way_out(source.kind()))]
+pub struct WriteError {
+    pub path: PathBuf,
+    pub source: io::Error,
+}
+
+/// A file beside its place. Dropped, it is gone.
+#[derive(Debug)]
+pub struct Staged(NamedTempFile);
+
+impl WriteError {
+    pub(super) fn new(path: &Path, source: io::Error) -> Self {
+        Self { path: path.to_owned(), source }
+    }
+}
+
+fn way_out(kind: io::ErrorKind) -> &'static str {
+    use io::ErrorKind as Kind;
+    match kind {
+        Kind::StorageFull | Kind::QuotaExceeded => "; free some space there",
+        Kind::ReadOnlyFilesystem | Kind::PermissionDenied => {
+            "; make it writable for this user, or choose another place with --config-file or --state-dir"
+        }
+        _ => "",
+    }
+}
+
+impl Access {
+    fn file(self) -> Permissions {
+        Permissions::from_mode(match self {
+            Self::Private => 0o600,
+            Self::Shared => 0o644,
+        })
+    }
+
+    fn directory(self) -> u32 {
+        match self {
+            Self::Private => 0o700,
+            Self::Shared => 0o755,
+        }
+    }
+}
+
+impl Staged {
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// The commit: content first, then the name, then the directory that holds the name.
+    pub fn replace(self, target: &Path) -> Result<(), WriteError> {
+        let at = |e| WriteError::new(target, e);
+        self.0.as_file().sync_all().map_err(at)?;
+        self.0.persist(target).map_err(|e| at(e.error))?;
+        sync(parent(target))
+    }
+}
+
+/// Writes beside `target`, with the mode and owner of the file that it is to replace.
+pub(super) fn stage(target: &Path, content: &str, access: Access) -> Result<Staged, WriteError> {
+    let at = |e| WriteError::new(target, e);
+    let mut builder = tempfile::Builder::new();
+    builder.suffix(STAGED);
+    let prefix = staged_prefix(target);
+    let mut file = builder.prefix(&prefix).tempfile_in(parent(target)).map_err(at)?;
+    file.write_all(content.as_bytes()).map_err(at)?;
+    dress(file.as_file(), file.path(), target, access).map_err(at)?;
+    Ok(Staged(file))
+}
+
+fn dress(file: &File, path: &Path, target: &Path, access: Access) -> io::Result<()> {
+    match fs::metadata(target) {
+        Ok(old) if access == Access::Shared => {
+            // Only root may give a file away; for anyone else it stays theirs.
+            let _ = chown(path, Some(old.uid()), Some(old.gid()));
+            file.set_permissions(Permissions::from_mode(old.mode() & 0o777))
+        }
+        _ => file.set_permissions(access.file()),
+    }
+}
+
+/// A new file, on disk when this returns.
+pub(super) fn write(path: &Path, content: &str, access: Access) -> Result<(), WriteError> {
+    let write = || {
+        let mut file = File::create_new(path)?;
+        file.write_all(content.as_bytes())?;
+        file.set_permissions(access.file())?;
+        file.sync_all()
+    };
+    write().map_err(|e| WriteError::new(path, e))
+}
+
+pub(super) fn directory(path: &Path, access: Access) -> Result<(), WriteError> {
+    let mut builder = fs::DirBuilder::new();
+    let create = builder.recursive(true).mode(access.directory()).create(path);
+    create.map_err(|e| WriteError::new(path, e))
+}
+
+pub(super) fn open_to(path: &Path, access: Access) -> io::Result<()> {
+    fs::set_permissions(path, Permissions::from_mode(access.directory()))
+}
+
+pub(super) fn sync(dir: &Path) -> Result<(), WriteError> {
+    let sync = File::open(dir).and_then(|dir| dir.sync_all());
+    sync.map_err(|e| WriteError::new(dir, e))
+}
+
+/// Keeps the file under another name and says which, unless it is kept already.
+pub(super) fn keep_beside(target: &Path, content: &[u8]) -> Result<Option<PathBuf>, WriteError> {
+    for name in beside(target) {
+        match fs::read(&name) {
+            Ok(kept) if kept == content => return Ok(None),
+            Ok(_) => {}
+            Err(_) => return keep(target, &name).map(|()| Some(name)),
+        }
+    }
+    unreachable!("the names beside a file do not end")
+}
+
+/// The very file, with its owner and mode, where links can be made.
+fn keep(target: &Path, name: &Path) -> Result<(), WriteError> {
+    let kept = fs::hard_link(target, name).or_else(|_| fs::copy(target, name).map(drop));
+    kept.map_err(|e| WriteError::new(name, e))
+}
+
+fn beside(target: &Path) -> impl Iterator<Item = PathBuf> {
+    let with = |end: String| {
+        let mut name = target.as_os_str().to_owned();
+        name.push(end);
+        PathBuf::from(name)
+    };
+    let first = ".before-docker-glue";
+    std::iter::once(with(first.to_owned()))
+        .chain((1..).map(move |n: u32| with(format!("{first}.{n}"))))
+}
+
+/// The file that a path means, links followed, though it may not exist yet.
+pub(super) fn resolve(target: &Path) -> PathBuf {
+    if let Ok(real) = fs::canonicalize(target) {
+        return real;
+    }
+    match fs::read_link(target) {
+        Ok(to) => parent(target).join(to),
+        Err(_) => std::path::absolute(target).unwrap_or_else(|_| target.to_owned()),
+    }
+}
+
+pub(super) fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+pub(super) fn staged_prefix(target: &Path) -> String {
+    format!(".{}.", target.file_name().unwrap_or_default().to_string_lossy())
+}
+
+pub(super) fn is_staged(name: &str, prefix: &str) -> bool {
+    name.starts_with(prefix) && name.ends_with(STAGED)
+}

@@ -1,0 +1,100 @@
+//! Which HAProxy is installed, and whether it is new enough.
+
+use super::socket::within;
+use std::{fmt, io, path::Path, path::PathBuf, process::Stdio, str::FromStr, time::Duration};
+use tokio::process::Command;
+
+/// 2.6 is the first with all that the generated configuration says (`default-path`, `idle-close`,
+/// dynamic servers) and the oldest that a supported distribution ships.
+pub const OLDEST: Version = Version { major: 2, minor: 6 };
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version {
+    pub major: u16,
+    pub minor: u16,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum VersionError {
+    #[error(
+        "there is no HAProxy at {}; install it (apt-get install haproxy, dnf install haproxy) \
+         or name it with --haproxy-bin", bin.display()
+    )]
+    Missing { bin: PathBuf },
+    #[error("cannot run {}: {source}", bin.display())]
+    Unrunnable { bin: PathBuf, source: io::Error },
+    #[error("{} -v says {said:?}, which names no version of HAProxy", bin.display())]
+    Unknown { bin: PathBuf, said: String },
+    #[error(
+        "HAProxy {found} at {} is too old; install {OLDEST} or later \
+         or name one with --haproxy-bin", bin.display()
+    )]
+    TooOld { bin: PathBuf, found: Version },
+}
+
+/// Asks `haproxy -v`.
+pub async fn installed(bin: &Path) -> Result<Version, VersionError> {
+    let run = Command::new(bin).arg("-v").stdin(Stdio::null()).kill_on_drop(true).output();
+    let output = within(Duration::from_secs(10), run).await.map_err(|source| {
+        let bin = bin.to_owned();
+        match source.kind() {
+            io::ErrorKind::NotFound => VersionError::Missing { bin },
+            _ => VersionError::Unrunnable { bin, source },
+        }
+    })?;
+    judge(bin, &String::from_utf8_lossy(&output.stdout))
+}
+
+fn judge(bin: &Path, said: &str) -> Result<Version, VersionError> {
+    let first = said.lines().next().unwrap_or_default();
+    match first.parse::<Version>() {
+        Ok(found) if found < OLDEST => Err(VersionError::TooOld { bin: bin.to_owned(), found }),
+        Ok(found) => Ok(found),
+        Err(()) => Err(VersionError::Unknown { bin: bin.to_owned(), said: first.to_owned() }),
+    }
+}
+
+/// `HAProxy version 2.6.12-1+deb12u4 2026/10/17 - https://haproxy.org/`; before 2.4 `HA-Proxy`.
+impl FromStr for Version {
+    type Err = ();
+
+    fn from_str(line: &str) -> Result<Self, ()> {
+        let rest = line.strip_prefix("HAProxy version ").or(line.strip_prefix("HA-Proxy version "));
+        let (major, rest) = rest.ok_or(())?.split_once('.').ok_or(())?;
+        let minor = rest.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
+        Ok(Self { major: major.parse().map_err(drop)?, minor: minor.parse().map_err(drop)? })
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_haproxy_says_of_itself_is_understood() {
+        for (said, expected) in [
+            ("HAProxy version 2.6.12-1+deb12u4 2026/10/17 - https://haproxy.org/", "2.6"),
+            ("HAProxy version 3.2.26-1 2026/10/14 - https://haproxy.org/\nStatus: …", "3.2"),
+            ("HAProxy version 3.5-dev5 2026/08/21 - https://haproxy.org/", "3.5"),
+            (
+                "HAProxy version 2.4.22-f8e3218 2023/02/14 - https://haproxy.org/",
+                "HAProxy 2.4 at hap is too old; install 2.6 or later or name one with --haproxy-bin",
+            ),
+            (
+                "HA-Proxy version 1.8.27 2020/11/06",
+                "HAProxy 1.8 at hap is too old; install 2.6 or later or name one with --haproxy-bin",
+            ),
+            ("nginx/1.22", "hap -v says \"nginx/1.22\", which names no version of HAProxy"),
+        ] {
+            let found = judge(Path::new("hap"), said);
+            let text = found.map_or_else(|e| e.to_string(), |v| v.to_string());
+            assert_eq!(text, expected);
+        }
+    }
+}
