@@ -1,9 +1,11 @@
 //! docker-glue.
 
 pub mod address;
+pub mod cli;
 pub mod container;
 pub mod label;
 pub mod origin;
 pub mod problem;
 pub mod route;
+pub mod settings;
 pub mod world;
