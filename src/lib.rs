@@ -4,6 +4,7 @@ pub mod address;
 pub mod cli;
 pub mod container;
 pub mod label;
+pub mod log;
 pub mod origin;
 pub mod problem;
 pub mod route;
