@@ -3,6 +3,7 @@
 pub mod address;
 pub mod cli;
 pub mod container;
+pub mod daemon;
 pub mod label;
 pub mod log;
 pub mod origin;
