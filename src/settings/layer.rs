@@ -22,7 +22,7 @@ const HOME: &str = "/etc/docker-glue/settings.toml";
 pub(super) fn options(args: &[OsString], machine: &Machine) -> Result<Options, Refusal> {
     cli::command().try_get_matches_from(args)?;
     let flags = parser().try_get_matches_from(args)?;
-    let environment = matches(&environment(machine)?)?;
+    let environment = matches(&environment(machine))?;
     let file = matches(&file(&[&flags, &environment])?)?;
     let mut options = Options::try_parse_from(["docker-balancer"])?;
     for layer in [file, environment, flags] {
@@ -113,14 +113,14 @@ fn reason(error: &clap::Error) -> Error {
 }
 
 /// An empty variable says nothing, so that `${HOLD:-}` of a compose file works.
-fn environment(machine: &Machine) -> Result<Vec<Said>> {
+fn environment(machine: &Machine) -> Vec<Said> {
     let parser = parser();
     let said = |arg: &Arg| {
         let key = arg.get_id().to_string();
         let place = variable(&key);
         let value = machine.env.get(&place).filter(|value| !value.is_empty())?;
         let values = split(arg.get_action(), value);
-        Some(Ok(Said { key, place, values }))
+        Some(Said { key, place, values })
     };
     parser.get_arguments().filter_map(said).collect()
 }
