@@ -1,14 +1,37 @@
-//! docker-glue.
+//! docker-glue: labels on containers become a running HAProxy.
+//!
+//! ```text
+//! Docker ─events─▶ docker::watch ─▶ world ─▶ serve ─▶ balancer
+//!                                                       │
+//!  ┌──────── pure: no await, no I/O, no clock, cannot fail ─────────────┐
+//!  │ label::read ─▶ claim::collect ─▶ decide ─▶ Config ─▶ render ─▶ files │
+//!  └────────────────────────────────────────────────────────────────────┘
+//!                                                       │
+//!        haproxy::proxy: files checked, swapped, loaded, verified
+//! ```
 
-pub mod address;
-pub mod change;
-pub mod claim;
+// What Docker said, in our words.
 pub mod container;
-pub mod decide;
-pub mod haproxy;
+pub mod world;
+// What users asked for.
+pub mod address;
+pub mod claim;
 pub mod label;
-pub mod listening;
 pub mod origin;
 pub mod problem;
 pub mod route;
-pub mod world;
+// What should be served now, and what is different from before.
+pub mod change;
+pub mod decide;
+// The neighbours.
+pub mod docker;
+pub mod haproxy;
+pub mod listening;
+// The shell.
+pub mod balancer;
+pub mod cli;
+pub mod daemon;
+pub mod log;
+pub mod serve;
+pub mod settings;
+pub mod told;

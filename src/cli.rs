@@ -1,0 +1,327 @@
+//! What can be asked of the program, in the words of `--help`.
+//!
+//! As written; what it means is decided in [`crate::settings`]. To add an option, add a field here and use
+//! it in `Settings::new`: the environment, the settings file, the help and the example follow the field.
+
+use crate::{
+    label::{Constraint, value::HostMatch},
+    settings::value::{self, Ports},
+};
+use clap::{Arg, ArgAction, Command, CommandFactory, Parser, ValueEnum};
+use ipnet::IpNet;
+use std::{net::IpAddr, num::NonZeroU16, path::PathBuf, time::Duration};
+
+/// Keeps HAProxy in step with the labels of your containers
+///
+/// Start containers with labels such as glue_http_80_host=app.example.com, and HAProxy sends the requests for
+/// that host to port 80 of those containers, for as long as they run.
+#[derive(Debug, Clone, PartialEq, Parser)]
+#[command(name = "docker-balancer", version, max_term_width = 100)]
+#[command(disable_help_flag = true, disable_version_flag = true)]
+#[command(
+    override_usage = "docker-balancer --watch [OPTIONS]\n       docker-balancer --once [OPTIONS]"
+)]
+#[command(after_help = SHORT_CLOSE, after_long_help = CLOSE)]
+#[allow(clippy::struct_excessive_bools)] // As many as the command line has switches.
+pub struct Options {
+    /// Apply the labels once and exit; HAProxy goes on serving
+    #[arg(short = '1', long, help_heading = DO)]
+    pub once: bool,
+
+    /// Apply the labels, then follow Docker until stopped
+    ///
+    /// Ctrl-C or SIGTERM stops it, and softly HAProxy with it; a second one stops it at once. Given both,
+    /// --once wins.
+    #[arg(short, long, help_heading = DO)]
+    pub watch: bool,
+
+    /// Read options from this TOML file
+    ///
+    /// A file that is named must exist.
+    ///
+    /// [default: /etc/docker-glue/settings.toml, where there is one]
+    #[arg(long, value_name = "FILE", help_heading = DO, value_parser = value::path)]
+    pub settings: Option<PathBuf>,
+
+    /// Where Docker listens: unix:///PATH, tcp://HOST:PORT or ssh://USER@HOST
+    ///
+    /// With tcp, DOCKER_TLS_VERIFY and DOCKER_CERT_PATH are obeyed as by the docker command.
+    ///
+    /// [default: DOCKER_HOST, else unix:///var/run/docker.sock]
+    #[arg(long, value_name = "URL", help_heading = DOCKER, value_parser = value::text)]
+    pub docker_url: Option<String>,
+
+    /// Read containers' environment variables as labels too; labels win
+    #[arg(long, value_name = "BOOL", help_heading = DOCKER, default_value = "false")]
+    #[arg(action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(value_parser = value::switch, hide_short_help = true)]
+    pub include_env: bool,
+
+    /// Look again after these events of Docker as well (a comma-separated list)
+    ///
+    /// Those that matter are always watched; this can add to them, and take none away.
+    ///
+    /// [default: none]
+    #[arg(long, value_name = "EVENTS", help_heading = DOCKER, value_parser = value::text)]
+    #[arg(hide_short_help = true)]
+    pub watch_set: Vec<String>,
+
+    /// Reach containers on this Docker network
+    ///
+    /// A container's own glue_network label wins.
+    ///
+    /// [default: the first network that HAProxy can reach]
+    #[arg(long, value_name = "NAME", help_heading = ROUTES, value_parser = value::text)]
+    pub network: Option<String>,
+
+    /// Which address of a container HAProxy uses
+    #[arg(long, value_name = "KIND", help_heading = ROUTES, value_enum)]
+    #[arg(default_value = "container", hide_short_help = true)]
+    pub address: Address,
+
+    /// Listen on this address (repeatable)
+    ///
+    /// [::] means every address, IPv4 ones too, unless 0.0.0.0 is given beside it.
+    ///
+    /// [default: [::], or 0.0.0.0 on a machine without IPv6]
+    #[arg(long, value_name = "IP", help_heading = LISTENERS, value_parser = value::ip)]
+    pub bind_address: Vec<IpAddr>,
+
+    /// Listen on another port than the labels say, as in 80=8080 (repeatable)
+    ///
+    /// Labels go on saying 80; this is how to run without root.
+    ///
+    /// [default: none moved]
+    #[arg(long, value_name = "PUBLIC=PORT", help_heading = LISTENERS, value_parser = value::mapping)]
+    pub map_port: Vec<(NonZeroU16, NonZeroU16)>,
+
+    /// Believe X-Forwarded-* of clients in this network (repeatable)
+    ///
+    /// For a proxy in front of this one: the headers it sends are extended. From all others they are replaced.
+    ///
+    /// [default: nobody is believed]
+    #[arg(long, value_name = "CIDR", help_heading = LISTENERS, value_parser = value::network)]
+    #[arg(hide_short_help = true)]
+    pub trusted_proxies: Vec<IpNet>,
+
+    /// Where HAProxy logs requests: off, stdout, or ADDRESS
+    ///
+    /// ADDRESS is a socket such as /dev/log, or a syslog server as in 192.0.2.1:514.
+    ///
+    /// [default: stdout; off with --once; /dev/log with --haproxy service]
+    #[arg(long, value_name = "WHERE", help_heading = LISTENERS, value_parser = value::access_log)]
+    pub access_log: Option<AccessLog>,
+
+    /// Whose HAProxy it is
+    #[arg(long, value_name = "WHO", help_heading = HAPROXY, value_enum, default_value = "managed")]
+    pub haproxy: Mode,
+
+    /// The haproxy program: a path, or a name to be found in PATH
+    #[arg(long, value_name = "PROGRAM", help_heading = HAPROXY, value_parser = value::program)]
+    #[arg(default_value = "haproxy", hide_short_help = true)]
+    pub haproxy_bin: PathBuf,
+
+    /// Write HAProxy's configuration to this file
+    ///
+    /// [default: STATE/haproxy.cfg, where STATE is --state-dir; with --haproxy service
+    /// /etc/haproxy/haproxy.cfg]
+    #[arg(long, value_name = "FILE", help_heading = HAPROXY, value_parser = value::path)]
+    pub config_file: Option<PathBuf>,
+
+    /// Your own global and defaults sections, and any others, in place of the built-in ones
+    ///
+    /// What is needed of global (its sockets) is added, and said.
+    ///
+    /// [default: the built-in ones]
+    #[arg(long, value_name = "FILE", help_heading = HAPROXY, value_parser = value::path)]
+    #[arg(hide_short_help = true)]
+    pub base_file: Option<PathBuf>,
+
+    /// Keep what must outlive a restart here
+    ///
+    /// [default: /var/lib/docker-glue; as a user $XDG_STATE_HOME/docker-glue or
+    /// ~/.local/state/docker-glue]
+    #[arg(long, value_name = "DIR", help_heading = HAPROXY, value_parser = value::path)]
+    pub state_dir: Option<PathBuf>,
+
+    /// Keep HAProxy's sockets here
+    ///
+    /// [default: /run/docker-glue; as a user $XDG_RUNTIME_DIR/docker-glue or /tmp/docker-glue-UID]
+    #[arg(long, value_name = "DIR", help_heading = HAPROXY, value_parser = value::path)]
+    #[arg(hide_short_help = true)]
+    pub runtime_dir: Option<PathBuf>,
+
+    /// Leave HAProxy running when this program stops
+    ///
+    /// The next start takes it over without a lost request. Only for --haproxy managed.
+    #[arg(long, value_name = "BOOL", help_heading = HAPROXY, default_value = "false")]
+    #[arg(action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(value_parser = value::switch)]
+    pub leave_running: bool,
+
+    /// With --haproxy service: reload over this master socket (-S of HAProxy)
+    ///
+    /// [default: none]
+    #[arg(long, value_name = "SOCKET", help_heading = HAPROXY, value_parser = value::path)]
+    #[arg(hide_short_help = true)]
+    pub master_socket: Option<PathBuf>,
+
+    /// With --haproxy service: reload this unit, as in haproxy.service
+    ///
+    /// Used when there is no --master-socket.
+    ///
+    /// [default: none]
+    #[arg(long, value_name = "UNIT", help_heading = HAPROXY, value_parser = value::unit)]
+    #[arg(hide_short_help = true)]
+    pub reload_unit: Option<String>,
+
+    /// Take HAProxy's further arguments from OPTIONS and EXTRAOPTS of this file
+    ///
+    /// The file is read, never run. The arguments are used when a configuration is checked.
+    ///
+    /// [default: with --haproxy service /etc/sysconfig/haproxy or /etc/default/haproxy, where there is one]
+    #[arg(long, value_name = "FILE", help_heading = HAPROXY, value_parser = value::path)]
+    #[arg(hide_short_help = true)]
+    pub rc: Option<PathBuf>,
+
+    /// Accepted for the sake of old command lines; templates are compiled in, see --base-file
+    ///
+    /// [default: none]
+    #[arg(long, value_name = "DIRS", help_heading = HAPROXY, hide_short_help = true)]
+    pub template_dir: Option<String>,
+
+    /// Accepted for the sake of old command lines; templates are compiled in, see --base-file
+    ///
+    /// [default: none]
+    #[arg(long, value_name = "NAME", help_heading = HAPROXY, hide_short_help = true)]
+    pub template_file: Option<String>,
+
+    /// Give HAProxy this long to finish its requests when it is stopped
+    #[arg(long, value_name = "TIME", help_heading = TIMES, value_parser = value::time)]
+    #[arg(default_value = "30s", hide_short_help = true)]
+    pub stop_timeout: Duration,
+
+    /// After a route's last container went, answer 503 and not 404 for this long
+    #[arg(long, value_name = "TIME", help_heading = TIMES, value_parser = value::time)]
+    #[arg(default_value = "60s", hide_short_help = true)]
+    pub hold: Duration,
+
+    /// Let requests wait this long for a container that does not listen yet
+    #[arg(long, value_name = "TIME", help_heading = TIMES, value_parser = value::time)]
+    #[arg(default_value = "10s", hide_short_help = true)]
+    pub wait_for_start: Duration,
+
+    /// After a reload, let old connections live this long
+    #[arg(long, value_name = "TIME", help_heading = TIMES, value_parser = value::time)]
+    #[arg(default_value = "30m", hide_short_help = true)]
+    pub hard_stop_after: Duration,
+
+    /// Let labels claim only these hosts, as in app.example.com or *.example.com (repeatable)
+    ///
+    /// [default: every host]
+    #[arg(long, value_name = "PATTERN", help_heading = FENCES, value_parser = value::host)]
+    pub allow_hosts: Vec<HostMatch>,
+
+    /// Let labels claim only these public ports, as in 80,443,8000-8100 (repeatable)
+    ///
+    /// [default: every port but SSH's (22) and Docker's (2375-2377, 4789, 7946)]
+    #[arg(long, value_name = "LIST", help_heading = FENCES, value_parser = value::ports)]
+    pub allow_ports: Vec<Ports>,
+
+    /// Serve only containers with this label (repeatable: with all of them)
+    ///
+    /// Several balancers can share a machine by it.
+    ///
+    /// [default: every container]
+    #[arg(long, value_name = "LABEL[=VALUE]", help_heading = FENCES, value_parser = value::constraint)]
+    pub constraint: Vec<Constraint>,
+
+    /// How the log is written, to stderr
+    #[arg(long, value_name = "FORMAT", help_heading = OUTPUT, value_enum, default_value = "text")]
+    pub log_format: LogFormat,
+
+    /// Say more: -v debug, -vv everything [default: a line for each change]
+    ///
+    /// RUST_LOG, where it is set, says it in its own way.
+    #[arg(short, long, action = ArgAction::Count, help_heading = OUTPUT)]
+    pub verbose: u8,
+
+    /// Say only what went wrong [default: a line for each change]
+    #[arg(short, long, help_heading = OUTPUT)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Mode {
+    /// Ours: started, supervised and reloaded by this program
+    Managed,
+    /// Somebody else's, a system service say: only reloaded
+    Service,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Address {
+    /// Its own, on a network that HAProxy can reach
+    Container,
+    /// Its published port, for a Docker on another machine
+    Published,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccessLog {
+    Off,
+    Stdout,
+    /// As HAProxy's `log` line takes it: a socket's path, or a server with or without a port.
+    To(String),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Text,
+    /// One object per line, for programs
+    Json,
+}
+
+/// The whole command line, `--help` and `--version` under the heading where they belong.
+pub fn command() -> Command {
+    let help = Arg::new("help").short('h').long("help").action(ArgAction::Help);
+    let version = Arg::new("version").short('V').long("version").action(ArgAction::Version);
+    Options::command()
+        .arg(help.help("Help in short with -h, in full with --help").help_heading(OUTPUT))
+        .arg(version.help("The version").help_heading(OUTPUT))
+}
+
+const DO: &str = "What to do";
+const DOCKER: &str = "Docker";
+const ROUTES: &str = "Routes";
+const LISTENERS: &str = "Listeners";
+const HAPROXY: &str = "HAProxy";
+const TIMES: &str = "Times";
+const FENCES: &str = "Fences: what labels may claim";
+const OUTPUT: &str = "Output";
+
+const SHORT_CLOSE: &str = "\
+Try it, without root:
+  docker run -d --label glue_http_80_host=app.localhost nginx
+  docker-balancer --watch --map-port 80=8080
+  curl http://app.localhost:8080/
+
+--help explains these options, and lists the rest.";
+
+const CLOSE: &str = "\
+Try it, without root:
+  docker run -d --label glue_http_80_host=app.localhost nginx
+  docker-balancer --watch --map-port 80=8080
+  curl http://app.localhost:8080/
+
+Reload the HAProxy that the system runs, and take only hosts below example.com:
+  docker-balancer --watch --haproxy service --reload-unit haproxy.service \\
+      --allow-hosts '*.example.com'
+
+Every option is also an environment variable and a key of the settings file: --map-port is
+DOCKER_GLUE_MAP_PORT=80=8080,443=8443 in the environment, and in the file
+map_port = [\"80=8080\", \"443=8443\"]. A flag wins over the environment, that over the file, and that
+over the default; a list replaces a list.
+
+Exit status: 0 applied, or stopped; 1 not applied; 2 the options are wrong.";

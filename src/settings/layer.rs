@@ -1,0 +1,200 @@
+//! Flags before environment before file before default: each layer becomes arguments, so that one parser
+//! reads all of them and an option is declared once.
+
+use super::{Machine, Refusal, value};
+use crate::cli::{self, Options};
+use anyhow::{Context, Error, Result, anyhow, bail};
+use clap::{
+    Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches, Parser,
+    builder::Resettable,
+};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
+use toml::{
+    Spanned,
+    de::{DeString, DeTable, DeValue},
+};
+
+const HOME: &str = "/etc/docker-glue/settings.toml";
+
+pub(super) fn options(args: &[OsString], machine: &Machine) -> Result<Options, Refusal> {
+    cli::command().try_get_matches_from(args)?;
+    let flags = parser().try_get_matches_from(args)?;
+    let environment = matches(&environment(machine))?;
+    let file = matches(&file(&[&flags, &environment])?)?;
+    let mut options = Options::try_parse_from(["docker-balancer"])?;
+    for layer in [file, environment, flags] {
+        overlay(&mut options, &layer)?;
+    }
+    Ok(options)
+}
+
+/// The variable that an option is in the environment.
+pub fn variable(key: &str) -> String {
+    format!("DOCKER_GLUE_{}", key.to_uppercase())
+}
+
+/// An option as a layer says it.
+struct Said {
+    key: String,
+    /// Where it says so, for a complaint.
+    place: String,
+    values: Vec<String>,
+}
+
+/// Knows no defaults: what a layer does not say is absent.
+fn parser() -> Command {
+    Options::command().mut_args(|arg| arg.default_value(Resettable::Reset))
+}
+
+/// What the layer says replaces what the weaker ones said. Switches that answer one question go together:
+/// a `--watch` also outweighs the `once` of a file.
+fn overlay(options: &mut Options, layer: &ArgMatches) -> Result<(), clap::Error> {
+    let (once, watch) = (options.once, options.watch);
+    let (verbose, quiet) = (options.verbose, options.quiet);
+    options.update_from_arg_matches(layer)?;
+    if !options.once && !options.watch {
+        (options.once, options.watch) = (once, watch);
+    }
+    if options.verbose == 0 && !options.quiet {
+        (options.verbose, options.quiet) = (verbose, quiet);
+    }
+    Ok(())
+}
+
+fn matches(layer: &[Said]) -> Result<ArgMatches> {
+    let parser = parser();
+    let mut args = vec![String::new()];
+    for said in layer {
+        let words = words(&parser, said).with_context(|| said.place.clone())?;
+        let alone = [String::new()].iter().chain(&words).cloned().collect::<Vec<_>>();
+        if let Err(error) = parser.clone().try_get_matches_from(alone) {
+            return Err(reason(&error)).with_context(|| said.place.clone());
+        }
+        args.extend(words);
+    }
+    Ok(parser.try_get_matches_from(args)?)
+}
+
+/// The option as it would stand on the command line.
+fn words(parser: &Command, said: &Said) -> Result<Vec<String>> {
+    let flag = format!("--{}", said.key.replace('_', "-"));
+    let valued = said.values.iter().map(|value| format!("{flag}={value}"));
+    match (action(parser, &said.key), said.values.as_slice()) {
+        (Some(ArgAction::SetTrue), [value]) => {
+            let on = value::switch(value).map_err(Error::msg)?;
+            Ok(if on { vec![flag] } else { Vec::new() })
+        }
+        (Some(ArgAction::Count), [value]) => {
+            let times = value.parse::<u8>().context("it is a whole number such as 2")?;
+            Ok(vec![flag; times.into()])
+        }
+        (Some(ArgAction::Append), _) | (_, [_]) => Ok(valued.collect()),
+        _ => bail!("it takes one value, not a list"),
+    }
+}
+
+fn action<'a>(parser: &'a Command, key: &str) -> Option<&'a ArgAction> {
+    parser.get_arguments().find(|arg| arg.get_id() == key).map(Arg::get_action)
+}
+
+/// The sentence of the parser, without the flag that nobody wrote and the hint that follows.
+fn reason(error: &clap::Error) -> Error {
+    let told = error.to_string();
+    let first = told.split("\n\n").next().unwrap_or_default();
+    let words =
+        first.trim_start_matches("error: ").split_whitespace().collect::<Vec<_>>().join(" ");
+    match words.split_once(" for '--").map(|(before, after)| (before, after.split_once('\''))) {
+        Some((before, Some((_, after)))) => anyhow!("{before}{after}"),
+        _ => anyhow!(words),
+    }
+}
+
+/// An empty variable says nothing, so that `${HOLD:-}` of a compose file works.
+fn environment(machine: &Machine) -> Vec<Said> {
+    let parser = parser();
+    let said = |arg: &Arg| {
+        let key = arg.get_id().to_string();
+        let place = variable(&key);
+        let value = machine.env.get(&place).filter(|value| !value.is_empty())?;
+        let values = split(arg.get_action(), value);
+        Some(Said { key, place, values })
+    };
+    parser.get_arguments().filter_map(said).collect()
+}
+
+fn split(action: &ArgAction, value: &str) -> Vec<String> {
+    match action {
+        ArgAction::Append => value.split(',').map(|piece| piece.trim().to_owned()).collect(),
+        _ => vec![value.to_owned()],
+    }
+}
+
+/// The strongest layer that names a file decides which; one that is named must be there.
+fn file(layers: &[&ArgMatches]) -> Result<Vec<Said>> {
+    let named = layers.iter().find_map(|layer| layer.get_one::<PathBuf>("settings"));
+    let path = named.map_or(Path::new(HOME), PathBuf::as_path);
+    match std::fs::read_to_string(path) {
+        Ok(text) => keys(path, &text),
+        Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
+            Ok(Vec::new())
+        }
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+    }
+}
+
+fn keys(path: &Path, text: &str) -> Result<Vec<Said>> {
+    let parser = parser();
+    let line = |at: usize| 1 + text[..at].matches('\n').count();
+    let at = |at: usize| format!("{}:{}", path.display(), line(at));
+    let table = DeTable::parse(text).map_err(|error| {
+        let start = error.span().map_or(0, |span| span.start.min(text.len()));
+        anyhow!("{}: {}", at(start), error.message())
+    })?;
+    let said = |(key, value): (&Spanned<DeString<'_>>, &Spanned<DeValue<'_>>)| {
+        let (start, key) = (key.span().start, key.get_ref().as_ref());
+        let Some(action) = action(&parser, key).filter(|_| key != "settings") else {
+            bail!("{}: {}", at(start), unknown(&parser, key));
+        };
+        let place = format!("{}: {key}", at(start));
+        let values = values(action, value.get_ref()).with_context(|| place.clone())?;
+        Ok(Said { key: key.to_owned(), place, values })
+    };
+    table.get_ref().iter().map(said).collect()
+}
+
+/// Elements of an array are taken as they are: a comma in them stays.
+fn values(action: &ArgAction, value: &DeValue<'_>) -> Result<Vec<String>> {
+    match value {
+        DeValue::String(text) => Ok(split(action, text)),
+        DeValue::Array(elements) => {
+            elements.iter().map(|element| scalar(element.get_ref())).collect()
+        }
+        value => Ok(vec![scalar(value)?]),
+    }
+}
+
+fn scalar(value: &DeValue<'_>) -> Result<String> {
+    match value {
+        DeValue::String(text) => Ok(text.to_string()),
+        DeValue::Integer(number) => Ok(number.to_string()),
+        DeValue::Boolean(switch) => Ok(switch.to_string()),
+        _ => bail!("it is a text, a number, true or false, or a list of those"),
+    }
+}
+
+fn unknown(parser: &Command, key: &str) -> String {
+    let keys = parser.get_arguments().map(|arg| arg.get_id().as_str());
+    let near = keys
+        .filter(|known| *known != "settings")
+        .map(|known| (strsim::jaro_winkler(known, &key.replace('-', "_").to_lowercase()), known))
+        .max_by(|(a, _), (b, _)| a.total_cmp(b));
+    match near {
+        Some((likeness, near)) if 0.8 < likeness => {
+            format!("no option is called {key:?}; did you mean {near}?")
+        }
+        _ => format!("no option is called {key:?}; --help lists those there are, write - as _"),
+    }
+}

@@ -1,0 +1,174 @@
+//! As written → as meant, on this machine.
+
+use super::{
+    AccessLog, AtExit, BindAddress, Command, DockerAccess, Haproxy, Log, Machine, Note, Reload,
+    Settings, place, rc, value::Ports,
+};
+use crate::{
+    cli::{Mode, Options},
+    label::{Constraint, Fences, value::HostMatch},
+};
+use anyhow::{Result, bail};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    num::NonZeroU16,
+    path::PathBuf,
+};
+
+/// Ports that labels get only where `--allow-ports` names them: SSH's; Docker's API; its swarm.
+const RESERVED: [u16; 6] = [22, 2375, 2376, 2377, 4789, 7946];
+
+impl Settings {
+    pub(super) fn new(options: Options, command: Command, machine: &Machine) -> Result<Self> {
+        let notes = notes(&options);
+        let haproxy = haproxy(&options)?;
+        let state_dir = options.state_dir.map_or_else(|| place::state(machine), Ok)?;
+        let runtime_dir = options.runtime_dir.unwrap_or_else(|| place::runtime(machine));
+        Ok(Self {
+            command,
+            docker: DockerAccess::new(options.docker_url, machine),
+            include_env: options.include_env,
+            watch_set: options.watch_set.iter().flat_map(|set| words(set)).collect(),
+            network: options.network,
+            address: options.address,
+            fences: fences(options.allow_hosts, options.allow_ports, options.constraint),
+            bind: bind(options.bind_address, machine),
+            port_map: port_map(options.map_port)?,
+            trusted_proxies: options.trusted_proxies,
+            access_log: options.access_log.unwrap_or_else(|| access_log(options.haproxy, command)),
+            haproxy,
+            haproxy_bin: options.haproxy_bin,
+            haproxy_arguments: arguments(options.rc, options.haproxy)?,
+            config_file: options.config_file.unwrap_or_else(|| match options.haproxy {
+                Mode::Managed => state_dir.join("haproxy.cfg"),
+                Mode::Service => "/etc/haproxy/haproxy.cfg".into(),
+            }),
+            base_file: options.base_file,
+            state_dir,
+            runtime_dir: place::roomy(runtime_dir)?,
+            hold: options.hold,
+            wait_for_start: options.wait_for_start,
+            hard_stop_after: options.hard_stop_after,
+            log: Log {
+                format: options.log_format,
+                filter: filter(options.verbose, options.quiet, machine),
+            },
+            notes,
+        })
+    }
+}
+
+fn haproxy(options: &Options) -> Result<Haproxy> {
+    match (options.haproxy, &options.master_socket, &options.reload_unit) {
+        (Mode::Managed, _, _) => {
+            let at_exit = if options.leave_running { AtExit::LeaveRunning } else { AtExit::Stop };
+            Ok(Haproxy::Managed { stop_timeout: options.stop_timeout, at_exit })
+        }
+        (Mode::Service, Some(socket), _) => {
+            Ok(Haproxy::Service(Reload::MasterSocket(socket.clone())))
+        }
+        (Mode::Service, None, Some(unit)) => Ok(Haproxy::Service(Reload::Unit(unit.clone()))),
+        (Mode::Service, None, None) => bail!(
+            "--haproxy service: how HAProxy is reloaded is never guessed; give --master-socket SOCKET \
+             (its -S) or --reload-unit UNIT (such as haproxy.service)"
+        ),
+    }
+}
+
+fn notes(options: &Options) -> Vec<Note> {
+    let managed = options.haproxy == Mode::Managed;
+    let template = |option| Note::TemplatesAreCompiledIn { option };
+    let for_service = |option| Note::OnlyForService { option };
+    let idle = [
+        options.template_dir.is_some().then(|| template("--template-dir")),
+        options.template_file.is_some().then(|| template("--template-file")),
+        (managed && options.master_socket.is_some()).then(|| for_service("--master-socket")),
+        (managed && options.reload_unit.is_some()).then(|| for_service("--reload-unit")),
+        (!managed && options.leave_running)
+            .then_some(Note::OnlyForManaged { option: "--leave-running" }),
+        options.rc.clone().filter(|path| !path.exists()).map(Note::NoRc),
+    ];
+    idle.into_iter().flatten().collect()
+}
+
+impl DockerAccess {
+    fn new(url: Option<String>, machine: &Machine) -> Self {
+        let set = |name| machine.env.get(name).filter(|value| !value.is_empty()).cloned();
+        let tls_verify = set("DOCKER_TLS_VERIFY").is_some();
+        let home =
+            || machine.directory("HOME").filter(|_| tls_verify).map(|home| home.join(".docker"));
+        Self {
+            url: url.or_else(|| set("DOCKER_HOST")),
+            tls_verify,
+            cert_path: set("DOCKER_CERT_PATH").map(PathBuf::from).or_else(home),
+        }
+    }
+}
+
+fn words(list: &str) -> impl Iterator<Item = String> {
+    list.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned)
+}
+
+fn fences(hosts: Vec<HostMatch>, ports: Vec<Ports>, constraints: Vec<Constraint>) -> Fences {
+    let ports = ports.into_iter().reduce(|all, more| &all | &more);
+    let reserved = RESERVED.into_iter().filter_map(NonZeroU16::new).collect();
+    Fences { hosts, ports, reserved, constraints }
+}
+
+/// `::` alone takes IPv4 too; beside 0.0.0.0 each has its own.
+fn bind(addresses: Vec<IpAddr>, machine: &Machine) -> Vec<BindAddress> {
+    let parted = addresses.contains(&Ipv4Addr::UNSPECIFIED.into());
+    let meant = |address| match address {
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) if !parted => BindAddress::Everywhere,
+        address => BindAddress::At(address),
+    };
+    match addresses.is_empty() {
+        false => addresses.into_iter().map(meant).collect::<BTreeSet<_>>().into_iter().collect(),
+        true if machine.ipv6 => vec![BindAddress::Everywhere],
+        true => vec![BindAddress::At(Ipv4Addr::UNSPECIFIED.into())],
+    }
+}
+
+fn port_map(pairs: Vec<(NonZeroU16, NonZeroU16)>) -> Result<BTreeMap<NonZeroU16, NonZeroU16>> {
+    let mut map = BTreeMap::new();
+    for (public, ours) in pairs {
+        if let Some((other, _)) =
+            map.iter().find(|(other, taken)| **other != public && **taken == ours)
+        {
+            bail!("--map-port: {other} and {public} cannot both be moved to {ours}");
+        }
+        if map.insert(public, ours).is_some_and(|before| before != ours) {
+            bail!("--map-port: {public} is moved to two ports; one is enough");
+        }
+    }
+    Ok(map)
+}
+
+fn access_log(haproxy: Mode, command: Command) -> AccessLog {
+    match (haproxy, command) {
+        (Mode::Service, _) => AccessLog::To("/dev/log".into()),
+        (Mode::Managed, Command::Watch) => AccessLog::Stdout,
+        (Mode::Managed, Command::Once) => AccessLog::Off,
+    }
+}
+
+/// A file that is named is read for either HAProxy; one that was merely found, only for the system's.
+fn arguments(rc: Option<PathBuf>, haproxy: Mode) -> Result<Vec<String>> {
+    let found = || rc::home().filter(|_| haproxy == Mode::Service).map(PathBuf::from);
+    match rc.or_else(found).filter(|path| path.exists()) {
+        Some(path) => rc::read(&path),
+        None => Ok(Vec::new()),
+    }
+}
+
+fn filter(verbose: u8, quiet: bool, machine: &Machine) -> String {
+    let asked = match (quiet, verbose) {
+        (true, _) => "warn",
+        (false, 0) => "info",
+        (false, 1) => "docker_glue=debug,info",
+        (false, _) => "trace",
+    };
+    let own = machine.env.get("RUST_LOG").filter(|filter| !filter.is_empty());
+    own.map_or(asked, String::as_str).to_owned()
+}

@@ -1,0 +1,132 @@
+//! Options as they are meant: valid and typed, so that nothing after this checks again.
+//!
+//! `cli::Options` is what was written, in flags, environment, file and defaults (`layer`); [`Settings`] is
+//! what it comes to on this machine.
+
+mod layer;
+mod machine;
+mod meaning;
+mod note;
+pub mod place;
+mod rc;
+mod refusal;
+pub mod value;
+
+pub use crate::cli::{AccessLog, Address, LogFormat};
+pub use layer::variable;
+pub use machine::Machine;
+pub use note::Note;
+pub use refusal::Refusal;
+
+use crate::label::Fences;
+use ipnet::IpNet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
+    net::IpAddr,
+    num::NonZeroU16,
+    path::PathBuf,
+    time::Duration,
+};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    pub command: Command,
+    pub docker: DockerAccess,
+    pub include_env: bool,
+    /// Events to look again after, besides those that always matter.
+    pub watch_set: BTreeSet<String>,
+    /// The network to reach containers on, where their labels name none.
+    pub network: Option<String>,
+    pub address: Address,
+    pub fences: Fences,
+    /// At least one.
+    pub bind: Vec<BindAddress>,
+    /// Public port → the port that is listened on in its place; no two share one.
+    pub port_map: BTreeMap<NonZeroU16, NonZeroU16>,
+    pub trusted_proxies: Vec<IpNet>,
+    pub access_log: AccessLog,
+    pub haproxy: Haproxy,
+    /// A path, or a name to be found in PATH.
+    pub haproxy_bin: PathBuf,
+    /// Further arguments of HAProxy, from `--rc`.
+    pub haproxy_arguments: Vec<String>,
+    pub config_file: PathBuf,
+    pub base_file: Option<PathBuf>,
+    pub state_dir: PathBuf,
+    /// Short enough for sockets.
+    pub runtime_dir: PathBuf,
+    /// How long a route without containers is remembered.
+    pub hold: Duration,
+    /// How long a request waits for a container that does not listen yet.
+    pub wait_for_start: Duration,
+    /// How long an old worker lives for its long connections.
+    pub hard_stop_after: Duration,
+    pub log: Log,
+    /// To be told once.
+    pub notes: Vec<Note>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    Once,
+    Watch,
+}
+
+/// How to get at Docker, as its own client would.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DockerAccess {
+    /// `--docker-url`, else `DOCKER_HOST`, else Docker's default.
+    pub url: Option<String>,
+    pub tls_verify: bool,
+    /// Holds ca.pem, cert.pem and key.pem.
+    pub cert_path: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum BindAddress {
+    /// Every address of both families: `[::]` with `v4v6`.
+    Everywhere,
+    /// This one; `::` here is IPv6 alone.
+    At(IpAddr),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Haproxy {
+    Managed { stop_timeout: Duration, at_exit: AtExit },
+    Service(Reload),
+}
+
+/// What becomes of our HAProxy when we are stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AtExit {
+    Stop,
+    LeaveRunning,
+}
+
+/// How somebody else's HAProxy is told to read its configuration again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reload {
+    MasterSocket(PathBuf),
+    Unit(String),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    pub format: LogFormat,
+    /// In the words of `RUST_LOG`.
+    pub filter: String,
+}
+
+impl Settings {
+    /// From the command line, with the environment and the settings file below it.
+    pub fn read(args: &[OsString], machine: &Machine) -> Result<Self, Refusal> {
+        let options = layer::options(args, machine)?;
+        let command = match (options.once, options.watch) {
+            (true, _) => Command::Once,
+            (false, true) => Command::Watch,
+            (false, false) => return Err(Refusal::nothing_to_do()),
+        };
+        Ok(Self::new(options, command, machine)?)
+    }
+}

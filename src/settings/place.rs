@@ -1,0 +1,129 @@
+//! Where state and sockets live, and that they are ours alone.
+
+use super::Machine;
+use anyhow::{Context, Result, bail};
+use std::{
+    fs::{DirBuilder, Metadata},
+    os::unix::fs::{DirBuilderExt, MetadataExt},
+    path::{Path, PathBuf},
+};
+
+const OURS: &str = "docker-glue";
+
+/// A socket's path has at most 107 bytes; this leaves room for its name and for HAProxy's suffixes.
+const LONGEST: usize = 75;
+
+pub fn state(machine: &Machine) -> Result<PathBuf> {
+    if machine.is_root() {
+        return Ok(Path::new("/var/lib").join(OURS));
+    }
+    let home = || machine.directory("HOME").map(|home| home.join(".local/state"));
+    machine
+        .directory("XDG_STATE_HOME")
+        .or_else(home)
+        .map(|parent| parent.join(OURS))
+        .context("neither XDG_STATE_HOME nor HOME is set; give --state-dir DIR")
+}
+
+pub fn runtime(machine: &Machine) -> PathBuf {
+    if machine.is_root() {
+        return Path::new("/run").join(OURS);
+    }
+    match machine.directory("XDG_RUNTIME_DIR") {
+        Some(parent) => parent.join(OURS),
+        None => PathBuf::from(format!("/tmp/{OURS}-{}", machine.uid)),
+    }
+}
+
+/// Sockets fit into it.
+pub fn roomy(directory: PathBuf) -> Result<PathBuf> {
+    if LONGEST < directory.as_os_str().len() {
+        bail!(
+            "--runtime-dir: {} is too long for the sockets in it; give one of at most {LONGEST} bytes",
+            directory.display()
+        );
+    }
+    Ok(directory)
+}
+
+/// Makes the directory, for us alone, unless it is there already.
+pub fn make(directory: &Path) -> Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .with_context(|| format!("cannot make the directory {}", directory.display()))
+}
+
+/// Makes a directory that others cannot have put there before us.
+pub fn make_private(directory: &Path, uid: u32) -> Result<()> {
+    make(directory)?;
+    let found = directory
+        .symlink_metadata()
+        .with_context(|| format!("cannot look at {}", directory.display()))?;
+    if !is_safe(&found, uid) {
+        bail!(
+            "{} belongs to somebody else, or others may write to it; remove it, or name another directory",
+            directory.display()
+        );
+    }
+    Ok(())
+}
+
+/// Root may have made it for us, as service managers do.
+fn is_safe(found: &Metadata, uid: u32) -> bool {
+    found.is_dir() && [0, uid].contains(&found.uid()) && found.mode() & 0o002 == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    fn machine(uid: u32, env: &[(&str, &str)]) -> Machine {
+        let env = env.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        Machine { uid, env, ipv6: true }
+    }
+
+    fn check(uid: u32, env: &[(&str, &str)], expected_state: &str, expected_runtime: &str) {
+        let machine = machine(uid, env);
+        assert_eq!(state(&machine).unwrap(), Path::new(expected_state));
+        assert_eq!(runtime(&machine), Path::new(expected_runtime));
+    }
+
+    #[test]
+    fn root_has_the_system_s_and_a_user_has_xdg_s() {
+        check(0, &[("XDG_STATE_HOME", "/s")], "/var/lib/docker-glue", "/run/docker-glue");
+        check(
+            7,
+            &[("XDG_STATE_HOME", "/s"), ("XDG_RUNTIME_DIR", "/r"), ("HOME", "/h")],
+            "/s/docker-glue",
+            "/r/docker-glue",
+        );
+        check(7, &[("HOME", "/h")], "/h/.local/state/docker-glue", "/tmp/docker-glue-7");
+        check(
+            7,
+            &[("HOME", "/h"), ("XDG_STATE_HOME", "s"), ("XDG_RUNTIME_DIR", "")],
+            "/h/.local/state/docker-glue",
+            "/tmp/docker-glue-7",
+        );
+        assert!(state(&machine(7, &[])).unwrap_err().to_string().contains("--state-dir"));
+    }
+
+    #[test]
+    fn a_directory_prepared_by_somebody_else_is_refused() {
+        let parent = tempfile::tempdir().unwrap();
+        let uid = parent.path().metadata().unwrap().uid();
+        let ours = parent.path().join("ours");
+        make_private(&ours, uid).unwrap();
+        make_private(&ours, uid).unwrap();
+        assert_eq!(ours.metadata().unwrap().mode() & 0o777, 0o700);
+
+        let link = parent.path().join("link");
+        symlink(&ours, &link).unwrap();
+        assert!(make_private(&link, uid).is_err());
+
+        std::fs::set_permissions(&ours, PermissionsExt::from_mode(0o777)).unwrap();
+        assert!(make_private(&ours, uid).unwrap_err().to_string().contains("somebody else"));
+    }
+}

@@ -1,0 +1,89 @@
+//! Arguments of HAProxy from a file such as /etc/sysconfig/haproxy: read, never run.
+
+use anyhow::{Context, Result};
+use std::path::Path;
+
+/// Where the distributions keep it.
+const HOMES: [&str; 2] = ["/etc/sysconfig/haproxy", "/etc/default/haproxy"];
+
+/// In the order in which the units pass them on.
+const VARIABLES: [&str; 2] = ["OPTIONS", "EXTRAOPTS"];
+
+pub(super) fn home() -> Option<&'static Path> {
+    HOMES.into_iter().map(Path::new).find(|path| path.exists())
+}
+
+pub(super) fn read(path: &Path) -> Result<Vec<String>> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("--rc: cannot read {}", path.display()))?;
+    arguments(&text).with_context(|| format!("--rc: {}", path.display()))
+}
+
+/// The words of OPTIONS and EXTRAOPTS; of several lines for one of them the last counts.
+pub(super) fn arguments(text: &str) -> Result<Vec<String>> {
+    let text = text.replace("\\\n", "");
+    let mut words = Vec::new();
+    for variable in VARIABLES {
+        if let Some(value) = text.lines().filter_map(|line| assigned(line, variable)).next_back() {
+            words.extend(
+                split(value).with_context(|| format!("{variable}: a quote is not closed"))?,
+            );
+        }
+    }
+    Ok(words)
+}
+
+/// What stands right of `variable=`.
+fn assigned<'a>(line: &'a str, variable: &str) -> Option<&'a str> {
+    let line = line.trim();
+    let line = line.strip_prefix("export ").map_or(line, str::trim_start);
+    line.strip_prefix(variable)?.strip_prefix('=')
+}
+
+/// Once as the file quotes it, and once more as it is passed on unquoted.
+fn split(value: &str) -> Option<Vec<String>> {
+    shlex::split(&shlex::split(value)?.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: &[&str]) {
+        assert_eq!(arguments(text).unwrap(), expected, "{text}");
+    }
+
+    #[test]
+    fn words_are_read_as_a_shell_would_without_running_anything() {
+        check("", &[]);
+        check("OPTIONS=\"\"", &[]);
+        check(
+            "OPTIONS=\"-f /etc/haproxy/conf.d -n 100\"",
+            &["-f", "/etc/haproxy/conf.d", "-n", "100"],
+        );
+        check("EXTRAOPTS='-de -m 16'", &["-de", "-m", "16"]);
+        check("EXTRAOPTS=-S /run/haproxy-master.sock", &["-S", "/run/haproxy-master.sock"]);
+        check("  export OPTIONS=-de  ", &["-de"]);
+        check("OPTIONS='-f \"/a b/c\"'", &["-f", "/a b/c"]);
+        check("OPTIONS=\"-de \\\n -m 16\"", &["-de", "-m", "16"]);
+        check("OPTIONS=-de # a remark", &["-de"]);
+        check("OPTIONS=\"$(touch /tmp/x) `id` $HOME\"", &["$(touch", "/tmp/x)", "`id`", "$HOME"]);
+    }
+
+    #[test]
+    fn options_come_first_and_the_last_line_counts() {
+        check("EXTRAOPTS=-b\nOPTIONS=-a", &["-a", "-b"]);
+        check("OPTIONS=-a\nOPTIONS=-c", &["-c"]);
+    }
+
+    #[test]
+    fn other_lines_are_left_alone() {
+        check("#EXTRAOPTS=-de\nCONFIG=/etc/x.cfg\nMYOPTIONS=-a\nOPTIONS_2=-b\nOPTIONS -c", &[]);
+    }
+
+    #[test]
+    fn an_open_quote_is_told() {
+        let error = arguments("OPTIONS=\"-de").unwrap_err();
+        assert_eq!(format!("{error:#}"), "OPTIONS: a quote is not closed");
+    }
+}

@@ -1,0 +1,335 @@
+//! What options come to: in which layer they were said, and what they mean.
+
+#![allow(clippy::unwrap_used)]
+
+use docker_glue::settings::{Machine, Refusal, Settings};
+use std::{ffi::OsString, io::Write};
+
+const DUMMY: &str = "settings.toml";
+
+/// Settings from words of a command line, `NAME=value` words of the environment, and a file.
+fn read(args: &str, env: &[&str], file: &str) -> Result<Settings, String> {
+    let mut settings = tempfile::NamedTempFile::new().unwrap();
+    settings.write_all(file.as_bytes()).unwrap();
+    let mut args: Vec<OsString> =
+        ["docker-balancer"].into_iter().chain(args.split_whitespace()).map(Into::into).collect();
+    if !file.is_empty() {
+        args.push("--settings".into());
+        args.push(settings.path().into());
+    }
+    let env = ["DOCKER_GLUE_SETTINGS=/dev/null"]
+        .iter()
+        .chain(env)
+        .map(|pair| pair.split_once('=').unwrap());
+    let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let machine = Machine { uid: 0, env, ipv6: true };
+    Settings::read(&args, &machine).map_err(|refusal| {
+        let text = match refusal {
+            Refusal::Usage(error) => error.to_string(),
+            Refusal::Wrong(error) => format!("{error:#}"),
+        };
+        text.replace(&settings.path().display().to_string(), DUMMY)
+    })
+}
+
+/// What `field` prints for each row of (flags, environment, file).
+fn check<T: std::fmt::Debug>(field: impl Fn(Settings) -> T, table: &[(&str, &[&str], &str, &str)]) {
+    for (args, env, file, expected) in table {
+        let said = match read(args, env, file) {
+            Ok(settings) => format!("{:?}", field(settings)),
+            Err(reason) => format!("no: {reason}"),
+        };
+        assert_eq!(said, *expected, "{args} | {env:?} | {file}");
+    }
+}
+
+#[test]
+fn a_flag_wins_over_the_environment_over_the_file_over_the_default() {
+    let env: &[&str] = &["DOCKER_GLUE_HOLD=2s"];
+    check(
+        |settings| settings.hold,
+        &[
+            ("-w", &[], "", "60s"),
+            ("-w", &[], "hold = '3s'", "3s"),
+            ("-w", env, "hold = '3s'", "2s"),
+            ("-w --hold 1s", env, "hold = '3s'", "1s"),
+            ("-w --hold 60s", env, "hold = '3s'", "60s"),
+            ("-w", &["DOCKER_GLUE_HOLD="], "hold = '3s'", "3s"),
+        ],
+    );
+}
+
+#[test]
+fn a_list_replaces_a_list() {
+    let env: &[&str] = &["DOCKER_GLUE_MAP_PORT=80=8002, 443=8442"];
+    let file = "map_port = ['80=8003', '443=8443']";
+    check(
+        |settings| settings.port_map,
+        &[
+            ("-w", &[], "", "{}"),
+            ("-w", &[], file, "{80: 8003, 443: 8443}"),
+            ("-w", &[], "map_port = '80=8003,443=8443'", "{80: 8003, 443: 8443}"),
+            ("-w", env, file, "{80: 8002, 443: 8442}"),
+            ("-w --map-port 80=8001", env, file, "{80: 8001}"),
+            ("-w --map-port 80=8001 --map-port 443=8441", env, file, "{80: 8001, 443: 8441}"),
+        ],
+    );
+}
+
+#[test]
+fn a_switch_can_be_turned_off_again() {
+    let on: &[&str] = &["DOCKER_GLUE_INCLUDE_ENV=yes"];
+    check(
+        |settings| settings.include_env,
+        &[
+            ("-w", &[], "", "false"),
+            ("-w --include-env", &[], "", "true"),
+            ("-w", on, "include_env = false", "true"),
+            ("-w --include-env=off", on, "include_env = true", "false"),
+            ("-w", &["DOCKER_GLUE_INCLUDE_ENV=0"], "include_env = true", "false"),
+        ],
+    );
+}
+
+#[test]
+fn once_wins_over_watch_and_a_stronger_layer_over_both() {
+    check(
+        |settings| settings.command,
+        &[
+            ("-1", &[], "", "Once"),
+            ("-w", &[], "", "Watch"),
+            ("-1w", &[], "", "Once"),
+            ("--watch --once", &[], "", "Once"),
+            ("", &["DOCKER_GLUE_WATCH=1"], "", "Watch"),
+            ("", &["DOCKER_GLUE_WATCH=1", "DOCKER_GLUE_ONCE=1"], "", "Once"),
+            ("", &[], "watch = true", "Watch"),
+            ("", &["DOCKER_GLUE_ONCE=true"], "watch = true", "Once"),
+            ("-w", &["DOCKER_GLUE_ONCE=true"], "once = true", "Watch"),
+        ],
+    );
+    let usage = read("", &[], "").unwrap_err();
+    assert!(usage.contains("--watch (-w)") && usage.contains("Usage: docker-balancer"), "{usage}");
+}
+
+#[test]
+fn the_log_says_as_much_as_it_was_asked_to() {
+    check(
+        |settings| settings.log.filter,
+        &[
+            ("-w", &[], "", "\"info\""),
+            ("-wv", &[], "", "\"docker_glue=debug,info\""),
+            ("-wvv", &[], "", "\"trace\""),
+            ("-wq", &[], "", "\"warn\""),
+            ("-w", &[], "verbose = 2", "\"trace\""),
+            ("-wq", &["DOCKER_GLUE_VERBOSE=2"], "", "\"warn\""),
+            ("-wv", &[], "quiet = true", "\"docker_glue=debug,info\""),
+            ("-wv", &["RUST_LOG=bollard=debug"], "", "\"bollard=debug\""),
+        ],
+    );
+}
+
+#[test]
+fn what_the_file_gets_wrong_is_told_with_its_line() {
+    let scalar = "it is a text, a number, true or false, or a list of those";
+    let table = [
+        ("\nholdd = '3s'", "2: no option is called \"holdd\"; did you mean hold?".into()),
+        ("map-port = 1", "1: no option is called \"map-port\"; did you mean map_port?".into()),
+        (
+            "colour = 1",
+            "1: no option is called \"colour\"; --help lists those there are, write - as _".into(),
+        ),
+        (
+            "settings = 'x'",
+            "1: no option is called \"settings\"; --help lists those there are, write - as _"
+                .into(),
+        ),
+        (
+            "# hold\nhold = 60",
+            "2: hold: invalid value '60': a time is a number with its unit, as in 500ms, 30s or 5m"
+                .into(),
+        ),
+        ("hold = ['1s', '2s']", "1: hold: it takes one value, not a list".into()),
+        ("[hold]\na = 1", format!("1: hold: {scalar}")),
+        ("map_port = [['80=81']]", format!("1: map_port: {scalar}")),
+        (
+            "include_env = 'maybe'",
+            "1: include_env: invalid value 'maybe': it is one of true false yes no on off 1 0"
+                .into(),
+        ),
+        ("once = 'maybe'", "1: once: it is one of true false yes no on off 1 0".into()),
+        (
+            "verbose = 'very'",
+            "1: verbose: it is a whole number such as 2: invalid digit found in string".into(),
+        ),
+        (
+            "haproxy = 'mine'",
+            "1: haproxy: invalid value 'mine' [possible values: managed, service]".into(),
+        ),
+        ("\n\nhold = ", "3: string values must be quoted, expected literal string".into()),
+        ("hold = '1s'\nhold = '2s'", "2: duplicate key".into()),
+    ];
+    for (file, expected) in table {
+        assert_eq!(read("-w", &[], file).unwrap_err(), format!("{DUMMY}:{expected}"), "{file}");
+    }
+}
+
+#[test]
+fn what_the_environment_gets_wrong_is_told_by_its_name() {
+    let said = read("-w", &["DOCKER_GLUE_HOLD=60"], "").unwrap_err();
+    let reason = "a time is a number with its unit, as in 500ms, 30s or 5m";
+    assert_eq!(said, format!("DOCKER_GLUE_HOLD: invalid value '60': {reason}"));
+}
+
+#[test]
+fn a_named_file_must_be_there() {
+    let said = read("-w --settings /nowhere/settings.toml", &[], "").unwrap_err();
+    assert!(said.starts_with("cannot read /nowhere/settings.toml: "), "{said}");
+    let said = read("-w", &["DOCKER_GLUE_SETTINGS=/nowhere/s.toml"], "").unwrap_err();
+    assert!(said.starts_with("cannot read /nowhere/s.toml: "), "{said}");
+}
+
+#[test]
+fn how_a_service_is_reloaded_is_never_guessed() {
+    let said = read("-w --haproxy service", &[], "").unwrap_err();
+    assert!(
+        said.contains("--master-socket SOCKET") && said.contains("--reload-unit UNIT"),
+        "{said}"
+    );
+    let both = "-w --haproxy service --master-socket /run/m.sock --reload-unit h.service";
+    check(
+        |settings| settings.haproxy,
+        &[
+            ("-w", &[], "", "Managed { stop_timeout: 30s, at_exit: Stop }"),
+            ("-w --leave-running", &[], "", "Managed { stop_timeout: 30s, at_exit: LeaveRunning }"),
+            (both, &[], "", "Service(MasterSocket(\"/run/m.sock\"))"),
+            (
+                "-w --haproxy service --reload-unit h.service",
+                &[],
+                "",
+                "Service(Unit(\"h.service\"))",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn defaults_follow_from_whose_haproxy_it_is() {
+    let service = "--haproxy service --reload-unit h.service";
+    check(
+        |settings| (settings.config_file, settings.access_log),
+        &[
+            ("-w", &[], "", "(\"/var/lib/docker-glue/haproxy.cfg\", Stdout)"),
+            ("-1", &[], "", "(\"/var/lib/docker-glue/haproxy.cfg\", Off)"),
+            ("-w --state-dir /s", &[], "", "(\"/s/haproxy.cfg\", Stdout)"),
+            (&format!("-w {service}"), &[], "", "(\"/etc/haproxy/haproxy.cfg\", To(\"/dev/log\"))"),
+            ("-1 --config-file /c --access-log stdout", &[], "", "(\"/c\", Stdout)"),
+        ],
+    );
+}
+
+#[test]
+fn every_address_means_both_families_unless_they_are_named_apart() {
+    check(
+        |settings| settings.bind,
+        &[
+            ("-w", &[], "", "[Everywhere]"),
+            ("-w --bind-address [::]", &[], "", "[Everywhere]"),
+            ("-w --bind-address :: --bind-address 0.0.0.0", &[], "", "[At(0.0.0.0), At(::)]"),
+            ("-w", &["DOCKER_GLUE_BIND_ADDRESS=127.0.0.1,::1"], "", "[At(127.0.0.1), At(::1)]"),
+        ],
+    );
+    let env = [("DOCKER_GLUE_SETTINGS".into(), "/dev/null".into())].into();
+    let machine = Machine { env, ..Machine::default() };
+    let settings = Settings::read(&["".into(), "-w".into(), "--state-dir=/s".into()], &machine);
+    assert_eq!(format!("{:?}", settings.unwrap().bind), "[At(0.0.0.0)]");
+}
+
+#[test]
+fn two_ports_cannot_be_moved_to_one() {
+    let said = read("-w --map-port 80=8080 --map-port 443=8080", &[], "").unwrap_err();
+    assert_eq!(said, "--map-port: 80 and 443 cannot both be moved to 8080");
+    let said = read("-w --map-port 80=8080 --map-port 80=8081", &[], "").unwrap_err();
+    assert_eq!(said, "--map-port: 80 is moved to two ports; one is enough");
+}
+
+#[test]
+fn fences_gather_what_is_allowed() {
+    let settings = read(
+        "-w --allow-ports 80,443 --allow-ports 8000-8001 --allow-hosts *.Example.com --constraint a=b",
+        &[],
+        "",
+    );
+    let fences = settings.unwrap().fences;
+    assert_eq!(format!("{:?}", fences.ports), "Some({80, 443, 8000, 8001})");
+    assert_eq!(fences.hosts[0].to_string(), "*.example.com");
+    assert_eq!(fences.constraints[0].value.as_deref(), Some("b"));
+
+    let fences = read("-w", &[], "").unwrap().fences;
+    assert_eq!(format!("{:?}", fences.ports), "None");
+    assert_eq!(format!("{:?}", fences.reserved), "{22, 2375, 2376, 2377, 4789, 7946}");
+}
+
+#[test]
+fn elements_of_an_array_keep_their_commas() {
+    check(
+        |settings| {
+            settings.fences.constraints.into_iter().filter_map(|c| c.value).collect::<Vec<_>>()
+        },
+        &[
+            ("-w", &[], "constraint = ['a=1,2', 'b=3']", "[\"1,2\", \"3\"]"),
+            ("-w", &["DOCKER_GLUE_CONSTRAINT=a=1,b=2"], "", "[\"1\", \"2\"]"),
+            ("-w --constraint a=1,2", &[], "", "[\"1,2\"]"),
+        ],
+    );
+}
+
+#[test]
+fn docker_is_found_as_its_own_client_finds_it() {
+    let tls: &[&str] = &["DOCKER_HOST=tcp://d:2376", "DOCKER_TLS_VERIFY=1", "HOME=/h"];
+    check(
+        |settings| {
+            let docker = settings.docker;
+            (docker.url.unwrap_or_default(), docker.tls_verify, docker.cert_path)
+        },
+        &[
+            ("-w", &[], "", "(\"\", false, None)"),
+            ("-w", tls, "", "(\"tcp://d:2376\", true, Some(\"/h/.docker\"))"),
+            ("-w --docker-url unix:///x", tls, "", "(\"unix:///x\", true, Some(\"/h/.docker\"))"),
+            (
+                "-w",
+                &["DOCKER_CERT_PATH=/c", "DOCKER_TLS_VERIFY="],
+                "",
+                "(\"\", false, Some(\"/c\"))",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn options_that_do_nothing_here_are_told() {
+    let settings = read("-w --template-dir :x --master-socket /m --rc /nowhere", &[], "").unwrap();
+    let notes: Vec<_> = settings.notes.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        notes,
+        [
+            "--template-dir does nothing: templates are compiled in; --base-file FILE puts your own \
+             global and defaults sections in place of the built-in ones",
+            "--master-socket does nothing: it is for --haproxy service",
+            "--rc: there is no /nowhere",
+        ]
+    );
+}
+
+#[test]
+fn an_rc_file_gives_haproxy_its_further_arguments() {
+    let mut rc = tempfile::NamedTempFile::new().unwrap();
+    writeln!(rc, "EXTRAOPTS='-de -m 16'\nOPTIONS=\"-f /etc/haproxy/conf.d\"").unwrap();
+    let settings = read(&format!("-w --rc {}", rc.path().display()), &[], "").unwrap();
+    assert_eq!(settings.haproxy_arguments, ["-f", "/etc/haproxy/conf.d", "-de", "-m", "16"]);
+}
+
+#[test]
+fn sockets_must_fit_into_the_runtime_directory() {
+    let said = read(&format!("-w --runtime-dir /{}", "r".repeat(80)), &[], "").unwrap_err();
+    assert!(said.contains("at most 75 bytes"), "{said}");
+}
