@@ -1,6 +1,7 @@
 //! docker-glue.
 
 pub mod container;
+pub mod docker;
 pub mod label;
 pub mod origin;
 pub mod problem;
