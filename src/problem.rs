@@ -36,6 +36,8 @@ pub enum Reason {
     /// A `glue_tcp_…` or `glue_udp_…` label.
     NotYet,
     Empty,
+    /// Of a list: `a.test,,b.test`.
+    EmptyMember,
     ControlCharacter,
     TooLong,
     NotAPort(String),
@@ -45,6 +47,8 @@ pub enum Reason {
     HostWithPath(String),
     HostWithPort(String),
     LoneWildcard,
+    /// `a.*.test`, `*a.test`
+    MisplacedWildcard(String),
     NotAHost(String),
     PrefixTooDeep(String),
     NotAPrefix(String),
@@ -57,6 +61,22 @@ pub enum Reason {
     /// The port names neither a host nor a prefix, and `glue_http_ports` does not name it.
     NothingToServe {
         port: u16,
+    },
+    /// A named route has neither; it does not take these from the port's other labels.
+    NothingNamed {
+        port: u16,
+        route: String,
+    },
+    /// More routes than a container may ask for.
+    TooManyRoutes {
+        port: u16,
+        wanted: usize,
+        most: usize,
+    },
+    /// One port of the container asks for a route twice, with options that differ.
+    AskedTwice {
+        port: u16,
+        route: String,
     },
     /// No host, prefix or public port of the label was understood, so the port is out.
     NoneLeft {
@@ -122,12 +142,7 @@ impl fmt::Display for Problem {
 /// Quoted and escaped, and cut where it would fill a screen.
 impl fmt::Display for Label {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}={:?}",
-            Cut(&self.key).to_string().escape_debug(),
-            Cut(&self.value).to_string()
-        )
+        write!(f, "{}={}", Cut(&self.key).to_string().escape_debug(), Quoted(&self.value))
     }
 }
 
@@ -142,91 +157,127 @@ impl fmt::Display for Cut<'_> {
     }
 }
 
+/// What there is (quoted where a user wrote it), then the way out.
+#[allow(clippy::too_many_lines)] // One page, one arm per thing that is said.
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UnknownLabel { nearest: Some(nearest) } => {
-                write!(f, "no label has that name; did you mean {nearest}?")
+                write!(f, "there is no such label; did you mean {nearest}?")
             }
             Self::UnknownLabel { nearest: None } => {
-                f.write_str("no label has that name; the README lists those there are")
+                f.write_str("there is no such label; the README lists all there are")
             }
-            Self::NotYet => f.write_str("only glue_http_ labels are served so far"),
-            Self::Empty => f.write_str("the value is empty; leave the label away for its default"),
-            Self::ControlCharacter => f.write_str("control characters are not allowed in a value"),
-            Self::TooLong => f.write_str("a value has at most 4096 bytes"),
+            Self::NotYet => {
+                f.write_str("TCP and UDP are not served yet, only glue_http_ labels are")
+            }
+            Self::Empty => f.write_str("the value is empty; give it one, or leave the label away"),
+            Self::EmptyMember => f.write_str(
+                "a member of the list is empty; there is a comma too many or a value missing",
+            ),
+            Self::ControlCharacter => {
+                f.write_str("the value has a control character (a line break, a tab); take it out")
+            }
+            Self::TooLong => f.write_str("the value is longer than 4096 bytes; shorten it"),
             Self::NotAPort(text) => {
-                write!(f, "{:?} is no port; a port is a whole number from 1 to 65535", Cut(text).to_string())
+                write!(f, "{} is no port; a port is a whole number from 1 to 65535", Quoted(text))
             }
-            Self::NotAWeight => {
-                f.write_str("a weight is a whole number from 0 to 256; 100 is used")
-            }
+            Self::NotAWeight => f.write_str("a weight is a whole number from 0 to 256"),
             Self::WeightTooHigh => f.write_str("a weight is at most 256; 256 is used"),
             Self::HostWithScheme(text) => {
-                write!(f, "{:?} is a URL; a host is only its name", Cut(text).to_string())
+                write!(f, "{} is a URL; write the host's name alone", Quoted(text))
             }
             Self::HostWithPath(text) => write!(
                 f,
-                "{:?} has a path; write the host alone and the path in the prefix label",
-                Cut(text).to_string()
+                "{} has a path; write the host's name alone, and the path in the prefix label",
+                Quoted(text)
             ),
             Self::HostWithPort(text) => write!(
                 f,
-                "{:?} has a port; write the host alone and the port in the bind label",
-                Cut(text).to_string()
+                "{} has a port; write the host's name alone, and the port in the bind label",
+                Quoted(text)
             ),
             Self::LoneWildcard => f.write_str(
-                "a wildcard stands for one label before a name, as in *.example.com; \
-                 for any host leave the host away and name a prefix, or the port in glue_http_ports",
+                "a wildcard stands before a name, as in *.example.com; for any host leave the \
+                 host label away and name a prefix, or name the port in glue_http_ports",
             ),
-            Self::NotAHost(text) => write!(f, "{:?} is not a host name", Cut(text).to_string()),
+            Self::MisplacedWildcard(text) => write!(
+                f,
+                "{} has a wildcard in it; one stands in front, for one label, as in *.example.com",
+                Quoted(text)
+            ),
+            Self::NotAHost(text) => write!(
+                f,
+                "{} is no host name; one has letters, digits, - and _, and dots between them",
+                Quoted(text)
+            ),
             Self::PrefixTooDeep(text) => {
-                write!(f, "{:?} has more than 8 segments", Cut(text).to_string())
+                write!(f, "{} has more than 8 segments; name fewer", Quoted(text))
             }
             Self::NotAPrefix(text) => write!(
                 f,
-                "{:?} is not a path as it stands in a URL (no empty or dot segments, \
-                 no query, other characters as %XX)",
-                Cut(text).to_string()
+                "{} is no path as it stands in a URL: no empty segments, no . or .., no query, \
+                 other characters as %XX",
+                Quoted(text)
             ),
-            Self::NotASwitch => {
-                f.write_str("it is one of 1 0 true false yes no on off; the default is used")
-            }
-            Self::NotATimeout => {
-                f.write_str("a timeout is a duration from 1ms to 24h such as 30s or 5m; 60s is used")
-            }
-            Self::NotACheck => {
-                f.write_str("a check is tcp, off, or a path such as /healthz; tcp is used")
-            }
-            Self::NotAnObedience => f.write_str("it is obey, require or ignore; obey is used"),
-            Self::NotARetry => f.write_str("it is safe, all or off; safe is used"),
+            Self::NotASwitch => f.write_str("a switch is one of 1 0 true false yes no on off"),
+            Self::NotATimeout => f.write_str(
+                "a timeout is a duration from 1ms to 24h with its unit, such as 30s or 5m",
+            ),
+            Self::NotACheck => f.write_str("a check is tcp, off, or a path such as /healthz"),
+            Self::NotAnObedience => f.write_str("health is obey, require or ignore"),
+            Self::NotARetry => f.write_str("retry is safe, all or off"),
             Self::NotARouteName(text) => write!(
                 f,
-                "{:?} is no route name; one has 1 to 63 letters, digits, - and _",
-                Cut(text).to_string()
+                "{} is no route name; one has 1 to 63 letters, digits, - and _",
+                Quoted(text)
             ),
             Self::NothingToServe { port } => write!(
                 f,
                 "port {port} has no host and no prefix; give it glue_http_{port}_host, \
                  or name it in glue_http_ports to serve every host"
             ),
-            Self::NoneLeft { port } => write!(f, "nothing of it is left, so port {port} is out"),
-            Self::HostFenced(host) => {
-                write!(f, "{host} is not among the hosts that --allow-hosts lets containers take")
+            Self::NothingNamed { port, route } => write!(
+                f,
+                "route {route} of port {port} has no host and no prefix of its own; \
+                 give it glue_http_{port}_host.{route}"
+            ),
+            Self::TooManyRoutes { port, wanted, most } => write!(
+                f,
+                "port {port} asks for {wanted} routes (hosts times prefixes times public ports), \
+                 and a container gets {most} in all; ask for fewer"
+            ),
+            Self::AskedTwice { port, route } => write!(
+                f,
+                "port {port} asks for {route} twice, with options that differ; the labels without \
+                 a route name count, else those of the first name"
+            ),
+            Self::NoneLeft { port } => {
+                write!(f, "nothing is left of it, so this route of port {port} is out")
             }
-            Self::PortFenced(port) => {
-                write!(f, "{port} is not among the ports that --allow-ports lets containers take")
-            }
+            Self::HostFenced(host) => write!(
+                f,
+                "{} is not a host that containers may take; --allow-hosts says which they may",
+                Quoted(host)
+            ),
+            Self::PortFenced(port) => write!(
+                f,
+                "{port} is not a public port that containers may take; --allow-ports says which \
+                 they may, and the bind label names another"
+            ),
             Self::NotExposed { port } => write!(
                 f,
                 "the container does not expose port {port} (a hint: it may well listen there)"
             ),
             Self::NotOnNetwork { network, on } if on.is_empty() => {
-                write!(f, "the container is on no network, so not on {network:?}")
+                write!(f, "the container is on no network, so not on {}", Quoted(network))
             }
-            Self::NotOnNetwork { network, on } => {
-                write!(f, "the container is not on network {network:?}, only on {}", on.join(", "))
-            }
+            Self::NotOnNetwork { network, on } => write!(
+                f,
+                "the container is not on network {}, only on {}; connect it, or name another",
+                Quoted(network),
+                on.join(", ")
+            ),
             Self::NoAddress { way_out } => write!(f, "HAProxy cannot reach it; {way_out}"),
             Self::Conflict { route, with, over } => write!(
                 f,
@@ -241,5 +292,14 @@ impl fmt::Display for Reason {
                 write!(f, "HAProxy refused {route}, so it is left out: {text}")
             }
         }
+    }
+}
+
+/// What a user wrote: escaped, and cut where it would fill a screen.
+struct Quoted<'a>(&'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", Cut(self.0).to_string())
     }
 }

@@ -34,7 +34,7 @@ pub struct RouteKey {
 }
 
 /// What belongs to the route, so that all who share it must agree on it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Policy {
     pub strip: Strip,
     pub check: Check,

@@ -68,7 +68,7 @@ pub async fn watch(access: &Access, watching: &Watching, updates: &watch::Sender
         let (tell, pause) = outage.failed(Instant::now().into_std());
         match tell {
             Tell::Loud => {
-                tracing::warn!("docker is away: {error:#}; trying again until it is back")
+                tracing::warn!("docker is away: {error:#}; trying again until it is back");
             }
             Tell::Quiet => tracing::debug!("docker is still away: {error:#}"),
         }

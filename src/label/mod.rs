@@ -2,7 +2,14 @@
 //!
 //! Pure: never fails. What is not understood is a [`Problem`].
 
+mod host;
+pub mod key;
+mod prefix;
+mod read;
 pub mod value;
+
+#[cfg(test)]
+mod tests;
 
 use crate::{
     container::Container,
@@ -11,6 +18,8 @@ use crate::{
 };
 use std::{collections::BTreeSet, num::NonZeroU16};
 use value::{HostMatch, Obedience, Weight};
+
+pub use read::MOST_ROUTES;
 
 /// One route that one port of the container asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,9 +35,11 @@ pub struct Ask {
 /// What a container's labels say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reading {
+    /// By route, then by port; no two of one port for one route.
     pub asks: Vec<Ask>,
     /// `glue_network`.
     pub network: Option<String>,
+    /// Sorted, each once.
     pub problems: Vec<Problem>,
 }
 
@@ -57,7 +68,46 @@ pub fn speaks<'a>(keys: impl IntoIterator<Item = &'a str>) -> bool {
     keys.into_iter().any(|key| key.starts_with("glue_"))
 }
 
-/// What the container asks for. Does not look at its state or its addresses.
-pub fn read(_container: &Container, _fences: &Fences) -> Reading {
-    Reading::default()
+/// Whether the container is ours at all. Does not look at its state.
+pub fn takes_part(container: &Container, fences: &Fences) -> bool {
+    let keys = container.labels.keys().chain(container.environment.keys());
+    speaks(keys.map(String::as_str))
+        && !is_one_off(container)
+        && fences.constraints.iter().all(|constraint| constraint.holds(container))
+}
+
+/// What the container asks for. Does not look at its state or its addresses, nor whether it
+/// [takes part](takes_part).
+pub fn read(container: &Container, fences: &Fences) -> Reading {
+    read::Reader::new(container, fences).read()
+}
+
+impl Fences {
+    /// Whether a container may answer for all of these hosts.
+    pub fn allow_host(&self, host: &HostMatch) -> bool {
+        self.hosts.is_empty() || self.hosts.iter().any(|pattern| pattern.covers(host))
+    }
+
+    /// Whether a container may have this public port.
+    pub fn allow_port(&self, port: NonZeroU16) -> bool {
+        match &self.ports {
+            Some(ports) => ports.contains(&port),
+            None => !self.reserved.contains(&port),
+        }
+    }
+}
+
+impl Constraint {
+    pub fn holds(&self, container: &Container) -> bool {
+        match (container.labels.get(&self.label), &self.value) {
+            (Some(is), Some(wanted)) => is == wanted,
+            (is, _) => is.is_some(),
+        }
+    }
+}
+
+/// Of `docker compose run`: a shell beside the service, with all of the service's labels.
+fn is_one_off(container: &Container) -> bool {
+    let label = container.labels.get("com.docker.compose.oneoff");
+    label.is_some_and(|value| value.trim().eq_ignore_ascii_case("true"))
 }

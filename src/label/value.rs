@@ -1,34 +1,21 @@
 //! The values that labels can carry: text becomes a type here, once, and nobody checks again.
 //!
-//! Pure. What these types hold is safe to print into a configuration, a map or a command.
+//! Pure. What these types hold is printable ASCII without blanks, of characters that each type names.
 
-use std::{fmt, time::Duration};
-
-/// A host name in lower case and ASCII (international names as punycode), without trailing dot.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Host(pub(super) String);
-
-/// Which hosts a route answers for. Ordered as HAProxy tries them.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum HostMatch {
-    Exact(Host),
-    /// `*.` and this host: exactly one more label.
-    Wildcard(Host),
-    Any,
-}
-
-/// A path prefix of whole segments, at most eight; no segments is the whole host.
-/// Holds `/a/b` without a trailing slash, or nothing.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PathPrefix(pub(super) String);
+pub use super::{
+    host::{Host, HostMatch},
+    prefix::{CheckPath, MOST_SEGMENTS, PathPrefix},
+};
+use crate::{problem::Reason, route::Strip};
+use std::{num::NonZeroU16, str::FromStr, time::Duration};
 
 /// A share of the route's requests, 0 to 256; 0 takes no new traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Weight(pub(super) u16);
+pub struct Weight(u16);
 
-/// How long a container may take to answer: 1 ms to 24 h.
+/// How long a container may take to answer: 1 ms to 24 h, in whole milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Timeout(pub(super) Duration);
+pub struct Timeout(Duration);
 
 /// HAProxy's own health check.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,10 +25,6 @@ pub enum Check {
     Off,
     Http(CheckPath),
 }
-
-/// The path (and query) of a health check, as it goes into the request line.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct CheckPath(pub(super) String);
 
 /// What Docker's HEALTHCHECK means for traffic.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,25 +47,122 @@ pub enum Retry {
     Off,
 }
 
-impl fmt::Display for Host {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+impl Weight {
+    pub const MOST: Self = Self(256);
 
-/// As it stands in a map's key.
-impl fmt::Display for HostMatch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Exact(host) => write!(f, "{host}"),
-            Self::Wildcard(host) => write!(f, "*.{host}"),
-            Self::Any => f.write_str("*"),
+    pub fn get(self) -> u16 {
+        self.0
+    }
+
+    /// The weight, and what is to be told about it though it counts.
+    pub(super) fn told(text: &str) -> Result<(Self, Option<Reason>), Reason> {
+        if text.is_empty() || !text.bytes().all(|c| c.is_ascii_digit()) {
+            return Err(Reason::NotAWeight);
+        }
+        // Digits that do not fit are a number too, and more than 256.
+        match text.parse().unwrap_or(u16::MAX) {
+            weight if weight <= Self::MOST.0 => Ok((Self(weight), None)),
+            _ => Ok((Self::MOST, Some(Reason::WeightTooHigh))),
         }
     }
 }
 
-impl fmt::Display for PathPrefix {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+impl Default for Weight {
+    fn default() -> Self {
+        Self(100)
     }
+}
+
+impl Timeout {
+    const LONGEST: Duration = Duration::from_hours(24);
+
+    pub fn duration(self) -> Duration {
+        self.0
+    }
+
+    pub fn millis(self) -> u64 {
+        u64::try_from(self.0.as_millis()).expect("a day has fewer milliseconds")
+    }
+}
+
+impl Default for Timeout {
+    fn default() -> Self {
+        Self(Duration::from_mins(1))
+    }
+}
+
+/// More than 256 counts as 256.
+impl FromStr for Weight {
+    type Err = Reason;
+
+    fn from_str(text: &str) -> Result<Self, Reason> {
+        Self::told(text.trim()).map(|(weight, _)| weight)
+    }
+}
+
+impl FromStr for Timeout {
+    type Err = Reason;
+
+    fn from_str(text: &str) -> Result<Self, Reason> {
+        let time = humantime::parse_duration(text.trim()).map_err(|_| Reason::NotATimeout)?;
+        // What HAProxy cannot tell apart is equal here too.
+        match u64::try_from(time.as_millis()) {
+            Ok(millis) if 0 < millis && time <= Self::LONGEST => {
+                Ok(Self(Duration::from_millis(millis)))
+            }
+            _ => Err(Reason::NotATimeout),
+        }
+    }
+}
+
+impl FromStr for Check {
+    type Err = Reason;
+
+    fn from_str(text: &str) -> Result<Self, Reason> {
+        word(text, &[("tcp", Self::Tcp), ("off", Self::Off)])
+            .map_or_else(|| text.parse().map(Self::Http), Ok)
+    }
+}
+
+impl FromStr for Obedience {
+    type Err = Reason;
+
+    fn from_str(text: &str) -> Result<Self, Reason> {
+        word(text, &[("obey", Self::Obey), ("require", Self::Require), ("ignore", Self::Ignore)])
+            .ok_or(Reason::NotAnObedience)
+    }
+}
+
+impl FromStr for Retry {
+    type Err = Reason;
+
+    fn from_str(text: &str) -> Result<Self, Reason> {
+        word(text, &[("safe", Self::Safe), ("all", Self::All), ("off", Self::Off)])
+            .ok_or(Reason::NotARetry)
+    }
+}
+
+impl FromStr for Strip {
+    type Err = Reason;
+
+    fn from_str(text: &str) -> Result<Self, Reason> {
+        let on = ["1", "true", "yes", "on"].map(|on| (on, Self::Prefix));
+        let off = ["0", "false", "no", "off"].map(|off| (off, Self::Keep));
+        word(text, &on).or_else(|| word(text, &off)).ok_or(Reason::NotASwitch)
+    }
+}
+
+/// A port as people write it: digits, neither sign nor leading zero.
+pub fn port(text: &str) -> Result<NonZeroU16, Reason> {
+    let plain = !text.starts_with(['+', '0']);
+    match text.parse() {
+        Ok(port) if plain => Ok(port),
+        _ => Err(Reason::NotAPort(text.to_owned())),
+    }
+}
+
+/// YAML and people write `True` as well as `true`.
+fn word<T: Clone>(text: &str, words: &[(&str, T)]) -> Option<T> {
+    let text = text.trim();
+    words.iter().find(|(word, _)| word.eq_ignore_ascii_case(text)).map(|(_, value)| value.clone())
 }

@@ -1,0 +1,29 @@
+# What a person types. Everything is installed that is missing (tests/setup.sh says what).
+CARGO ?= cargo
+
+.PHONY: demo test check bench fuzz setup
+
+# The main job, shown: containers get labels, requests reach them.
+demo: setup
+	$(CARGO) build --quiet --bin docker-balancer
+	sh tests/whoami-image.sh demo
+	sh examples/demo.sh
+
+# All tests, with a real HAProxy and a real Docker engine among them.
+test: setup check
+	$(CARGO) build --bins
+	$(CARGO) test --workspace
+
+check:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+bench: setup
+	$(CARGO) bench
+
+# Label text → configuration, for a minute (needs cargo-fuzz).
+fuzz:
+	RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --fuzz-dir tests/fuzz labels -- -max_total_time=60
+
+setup:
+	sh tests/setup.sh

@@ -1,0 +1,63 @@
+//! Labels → configuration, for worlds of 10 to 100,000 containers: time and memory.
+
+#![allow(clippy::unwrap_used, reason = "this is a benchmark")]
+
+#[path = "../tests/common/story.rs"]
+mod story;
+
+use divan::{AllocProfiler, Bencher};
+use docker_glue::{
+    decide::{Decided, Memory, decide},
+    haproxy::{config::Config, files::Files, render::render},
+    world::World,
+};
+use std::{fmt::Write as _, time::Instant};
+
+#[global_allocator]
+static ALLOCATOR: AllocProfiler = AllocProfiler::system();
+
+const SIZES: [usize; 4] = [10, 1_000, 10_000, 100_000];
+
+fn main() {
+    divan::main();
+}
+
+/// Two containers a route, some with a prefix: what a large machine would have.
+fn world(size: usize) -> World {
+    let story = (0..size).fold(String::new(), |mut story, n| {
+        let (a, b, c) = (n >> 16, n >> 8 & 255, n & 255);
+        let host = n / 2;
+        write!(story, "web{n} 10.{a}.{b}.{c} glue_http_80_host=app{host}.example.com").unwrap();
+        if host % 4 == 0 {
+            story.push_str(" glue_http_80_prefix=api/v1 glue_http_80_strip_prefix=1");
+        }
+        story + "\n"
+    });
+    story::world(&story)
+}
+
+fn decided(world: &World) -> Decided {
+    decide(world, &Memory::default(), Instant::now(), &story::rules())
+}
+
+fn files(decided: &Decided) -> Files {
+    render(&Config::new(&decided.routes, |it| it.port, 10_000), &story::frame())
+}
+
+#[divan::bench(args = SIZES)]
+fn labels_to_configuration(bencher: Bencher<'_, '_>, size: usize) {
+    let world = world(size);
+    bencher.bench(|| files(&decided(&world)));
+}
+
+#[divan::bench(args = SIZES)]
+fn labels_to_routes(bencher: Bencher<'_, '_>, size: usize) {
+    let world = world(size);
+    bencher.bench(|| decided(&world));
+}
+
+#[divan::bench(args = SIZES)]
+fn routes_to_files(bencher: Bencher<'_, '_>, size: usize) {
+    let decided = decided(&world(size));
+    bencher.bench(|| files(&decided));
+}

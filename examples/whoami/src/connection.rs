@@ -1,0 +1,112 @@
+//! One connection: requests and answers in turn until either side has enough.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use tungstenite::http::StatusCode;
+
+use crate::body;
+use crate::reply::Reply;
+use crate::request::{Reject, Request};
+use crate::route::{self, Answer};
+use crate::server::Server;
+use crate::websocket;
+
+/// How long a client may still send after the server has said its last word.
+const LINGER: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(crate) struct Connection<'a> {
+    server: &'a Server,
+    reader: BufReader<TcpStream>,
+    local: SocketAddr,
+}
+
+/// What becomes of the connection after a request.
+enum Next {
+    Reuse,
+    Close,
+    Websocket(String),
+}
+
+impl<'a> Connection<'a> {
+    pub(crate) fn new(stream: TcpStream, server: &'a Server) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        let mut local = stream.local_addr()?;
+        local.set_ip(local.ip().to_canonical());
+        let reader = BufReader::new(stream);
+        Ok(Self { server, reader, local })
+    }
+
+    pub(crate) fn run(mut self) -> io::Result<()> {
+        while !self.reader.fill_buf()?.is_empty() {
+            let in_flight = self.server.begin();
+            match self.exchange()? {
+                Next::Reuse => {}
+                Next::Close => return self.close(),
+                Next::Websocket(key) => return websocket::serve(self.reader, self.server, &key),
+            }
+            drop(in_flight);
+        }
+        Ok(())
+    }
+
+    fn exchange(&mut self) -> io::Result<Next> {
+        match self.receive() {
+            Ok((request, body)) => self.answer(&request, body),
+            Err(Reject::Gone(error)) => Err(error),
+            Err(Reject::Bad(status)) => self.refuse(status),
+        }
+    }
+
+    /// Reads a request and all of its body, of which only the size matters.
+    fn receive(&mut self) -> Result<(Request, u64), Reject> {
+        let request = Request::read(&mut self.reader)?;
+        let framing = body::Framing::of(&request)?;
+        if framing.expects_more() && request.has_token("expect", "100-continue") {
+            self.writer().write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+        }
+        let size = framing.drain(&mut self.reader)?;
+        Ok((request, size))
+    }
+
+    fn answer(&mut self, request: &Request, body: u64) -> io::Result<Next> {
+        thread::sleep(self.server.settings.delay);
+        match route::answer(request, body, self.local, self.server) {
+            Answer::Reply(reply) => self.reply(request, &reply),
+            Answer::Websocket(key) => Ok(Next::Websocket(key)),
+            Answer::Hangup => Ok(Next::Close),
+            Answer::Die => std::process::exit(1),
+        }
+    }
+
+    fn reply(&mut self, request: &Request, reply: &Reply) -> io::Result<Next> {
+        thread::sleep(reply.wait);
+        let keep = request.keeps_alive() && !self.server.stopping();
+        let with_body = request.method != "HEAD";
+        reply.write(&mut self.writer(), &self.server.name, keep, with_body)?;
+        Ok(if keep { Next::Reuse } else { Next::Close })
+    }
+
+    /// What cannot be understood cannot be followed by another request either.
+    fn refuse(&mut self, status: StatusCode) -> io::Result<Next> {
+        let reply = Reply::text(status, format!("{status}\n"));
+        reply.write(&mut self.writer(), &self.server.name, false, true)?;
+        Ok(Next::Close)
+    }
+
+    fn writer(&self) -> &TcpStream {
+        self.reader.get_ref()
+    }
+
+    /// Says goodbye and waits for the client's: to close with bytes unread
+    /// would reset the connection and could take the answer with it.
+    fn close(mut self) -> io::Result<()> {
+        self.writer().shutdown(Shutdown::Write)?;
+        self.writer().set_read_timeout(Some(LINGER))?;
+        io::copy(&mut self.reader.by_ref().take(1 << 20), &mut io::sink())?;
+        Ok(())
+    }
+}

@@ -1,0 +1,138 @@
+//! Which address a container is reached on: the container, the world, and from where HAProxy looks.
+//!
+//! Pure. Never random: of several the first by name, and IPv4 where a network has both.
+
+use crate::{
+    container::{Attachment, Container, NetworkMode, Published},
+    problem::Reason,
+    world::{Vantage, World},
+};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// Docker lets `container:<other>` name a container that does the same; not in a circle, though.
+const MOST_HOPS: usize = 8;
+
+/// `wanted` is the container's `glue_network`, `preferred` the setting `--network`.
+///
+/// A container on the host's network has no other, so `preferred` is not asked of it.
+pub fn address(
+    container: &Container,
+    port: u16,
+    wanted: Option<&str>,
+    preferred: Option<&str>,
+    world: &World,
+    vantage: &Vantage,
+) -> Result<SocketAddr, Reason> {
+    let Some(owner) = owner(container, world) else {
+        return Err(no_address("start the container whose network it shares, then this one again"));
+    };
+    let ip = match (wanted, preferred, &owner.network_mode, vantage) {
+        (Some(network), ..) if !is_the_hosts(owner, network) => on(owner, network),
+        (_, _, NetworkMode::Host, vantage) => beside_host(world, vantage),
+        (_, Some(network), ..) => on(owner, network),
+        (_, _, NetworkMode::None, _) => Err(no_address("give it a network; it has none")),
+        (_, _, _, Vantage::Host) => on_a_bridge(owner, world),
+        (_, _, _, Vantage::Inside(own)) => match world.containers.get(own) {
+            None => Err(unknown_self()),
+            Some(own) => beside(owner, own, world),
+        },
+        (_, _, _, Vantage::Published(ip)) => return published(owner, port, *ip),
+    };
+    ip.map(|ip| SocketAddr::new(ip, port))
+}
+
+/// Whose network it uses in the end.
+fn owner<'a>(container: &'a Container, world: &'a World) -> Option<&'a Container> {
+    let mut owner = container;
+    for _ in 0..MOST_HOPS {
+        if !matches!(owner.network_mode, NetworkMode::Container(_)) {
+            return Some(owner);
+        }
+        owner = world.network_owner(owner)?;
+    }
+    None
+}
+
+fn is_the_hosts(owner: &Container, network: &str) -> bool {
+    owner.network_mode == NetworkMode::Host && network == "host"
+}
+
+/// On the network that someone named.
+fn on(owner: &Container, network: &str) -> Result<IpAddr, Reason> {
+    let Some(attachment) = owner.networks.get(network) else {
+        let on = owner.networks.keys().cloned().collect();
+        return Err(Reason::NotOnNetwork { network: network.to_owned(), on });
+    };
+    ip(attachment).ok_or_else(|| {
+        no_address(format!("it has no address on network {network:?}; name or join another"))
+    })
+}
+
+/// Seen from the host.
+fn on_a_bridge(owner: &Container, world: &World) -> Result<IpAddr, Reason> {
+    let is_bridge = |name: &str| {
+        name == "bridge" || world.networks.get(name).is_some_and(|is| is.driver == "bridge")
+    };
+    first(owner, is_bridge).ok_or_else(|| no_address("connect it to any bridge network"))
+}
+
+/// Seen from a container: on what both are.
+fn beside(owner: &Container, own: &Container, world: &World) -> Result<IpAddr, Reason> {
+    let own = self::owner(own, world).ok_or_else(unknown_self)?;
+    if own.network_mode == NetworkMode::Host {
+        return on_a_bridge(owner, world);
+    }
+    first(owner, |name| own.networks.contains_key(name)).ok_or_else(|| {
+        let networks: Vec<_> = own.networks.keys().map(String::as_str).collect();
+        match networks[..] {
+            [] => no_address("HAProxy's own container is on no network; connect both to one"),
+            [only] => no_address(format!("connect it to HAProxy's network {only}")),
+            _ => no_address(format!("connect it to one of HAProxy's: {}", networks.join(", "))),
+        }
+    })
+}
+
+/// Where a container on the host's network is.
+fn beside_host(world: &World, vantage: &Vantage) -> Result<IpAddr, Reason> {
+    let own = match vantage {
+        Vantage::Host => return Ok(Ipv4Addr::LOCALHOST.into()),
+        Vantage::Published(ip) => return Ok(*ip),
+        Vantage::Inside(own) => world.containers.get(own).ok_or_else(unknown_self)?,
+    };
+    let own = owner(own, world).ok_or_else(unknown_self)?;
+    if own.network_mode == NetworkMode::Host {
+        return Ok(Ipv4Addr::LOCALHOST.into());
+    }
+    own.networks.values().find_map(|network| network.gateway).ok_or_else(|| {
+        no_address("none of HAProxy's networks has a gateway to the host; connect HAProxy to a bridge network")
+    })
+}
+
+/// Seen from elsewhere. Of several the family of the host's address first, then the lowest.
+fn published(owner: &Container, port: u16, host: IpAddr) -> Result<SocketAddr, Reason> {
+    let rank = |it: &&Published| (it.host_ip.is_ipv4() != host.is_ipv4(), it.host_ip, it.host_port);
+    let found = owner.published.iter().filter(|it| it.container_port == port).min_by_key(rank);
+    let Some(Published { host_ip, host_port, .. }) = found else {
+        return Err(no_address(format!("publish its port {port}, as in -p {port}:{port}")));
+    };
+    let everywhere = host_ip.is_unspecified() || host_ip.is_loopback();
+    Ok(SocketAddr::new(if everywhere { host } else { *host_ip }, *host_port))
+}
+
+fn first(owner: &Container, reached: impl Fn(&str) -> bool) -> Option<IpAddr> {
+    owner.networks.iter().filter(|(name, _)| reached(name)).find_map(|(_, place)| ip(place))
+}
+
+fn ip(place: &Attachment) -> Option<IpAddr> {
+    place.ipv4.map(IpAddr::V4).or(place.ipv6.map(IpAddr::V6))
+}
+
+fn unknown_self() -> Reason {
+    no_address(
+        "HAProxy's own container is not known; name it with --address, or a network with --network",
+    )
+}
+
+fn no_address(way_out: impl Into<String>) -> Reason {
+    Reason::NoAddress { way_out: way_out.into() }
+}

@@ -1,0 +1,95 @@
+//! What is different between two desired states, in words of routes.
+//!
+//! Pure.
+
+use crate::route::{Endpoint, Readiness, Route, RouteKey, Routes};
+use std::{collections::BTreeMap, fmt};
+
+/// One route that came, went, or is served otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    Came { route: RouteKey, servers: Vec<String> },
+    Went { route: RouteKey },
+    Differs { route: RouteKey, details: Vec<Detail> },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Detail {
+    /// An endpoint serves that did not.
+    In(String),
+    /// An endpoint no longer serves.
+    Out(String),
+    Weight(String, u16, u16),
+    Moved(String),
+    Policy,
+}
+
+/// From `before` to `after`, in the order of the routes.
+pub fn changes(before: &Routes, after: &Routes) -> Vec<Change> {
+    let came_or_differs = after.0.iter().filter_map(|(key, route)| match before.0.get(key) {
+        None => Some(Change::Came { route: key.clone(), servers: serving(route) }),
+        Some(old) if old == route => None,
+        Some(old) => Some(Change::Differs { route: key.clone(), details: details(old, route) }),
+    });
+    let went = before.0.keys().filter(|key| !after.0.contains_key(key));
+    came_or_differs.chain(went.map(|key| Change::Went { route: key.clone() })).collect()
+}
+
+fn serving(route: &Route) -> Vec<String> {
+    ready(route).into_keys().map(|(name, _)| name.to_owned()).collect()
+}
+
+fn ready(route: &Route) -> BTreeMap<(&str, u16), &Endpoint> {
+    let ready = route.endpoints.iter().filter(|it| it.readiness == Readiness::Ready);
+    ready.map(|it| ((it.origin.name(), it.port), it)).collect()
+}
+
+fn details(old: &Route, new: &Route) -> Vec<Detail> {
+    let (before, after) = (ready(old), ready(new));
+    let mut details = Vec::new();
+    for (key @ (name, _), endpoint) in &after {
+        let name = (*name).to_owned();
+        match before.get(key) {
+            None => details.push(Detail::In(name)),
+            Some(old) if old.address != endpoint.address => details.push(Detail::Moved(name)),
+            Some(old) if old.weight != endpoint.weight => {
+                details.push(Detail::Weight(name, old.weight.get(), endpoint.weight.get()));
+            }
+            Some(_) => {}
+        }
+    }
+    let gone = before.keys().filter(|key| !after.contains_key(*key));
+    details.extend(gone.map(|(name, _)| Detail::Out((*name).to_owned())));
+    if old.policy != new.policy {
+        details.push(Detail::Policy);
+    }
+    details
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Came { route, servers } if servers.is_empty() => {
+                write!(f, "+ {route} → nobody yet")
+            }
+            Self::Came { route, servers } => write!(f, "+ {route} → {}", servers.join(", ")),
+            Self::Went { route } => write!(f, "- {route}"),
+            Self::Differs { route, details } => {
+                let details: Vec<_> = details.iter().map(ToString::to_string).collect();
+                write!(f, "~ {route}: {}", details.join(", "))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Detail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::In(name) => write!(f, "+ {name}"),
+            Self::Out(name) => write!(f, "- {name}"),
+            Self::Weight(name, old, new) => write!(f, "{name} weight {old} → {new}"),
+            Self::Moved(name) => write!(f, "{name} at a new address"),
+            Self::Policy => f.write_str("other options"),
+        }
+    }
+}

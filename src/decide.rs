@@ -1,0 +1,235 @@
+//! What should be served now: the world, what is remembered, and the time → the desired routes.
+//!
+//! Pure: time is an argument and history is a value, so the same question has the same answer.
+
+use crate::{
+    address::address,
+    claim::{self, Claim, Standing},
+    container::{Container, Health, State},
+    label::{self, Ask, Fences, value::Obedience},
+    origin::Origin,
+    problem::{About, Label, Problem, Reason},
+    route::{Listener, Policy, Route, RouteKey, Routes},
+    world::{Vantage, World},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    num::NonZeroU16,
+    time::{Duration, Instant},
+};
+
+/// How long until a listener whose port was taken is tried again.
+pub const TAKEN_RETRY: Duration = Duration::from_secs(5);
+
+/// The administrator's part of every decision.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    pub fences: Fences,
+    /// `--network`: where HAProxy reaches containers that do not say it themselves.
+    pub network: Option<String>,
+    pub vantage: Vantage,
+    /// How long a route whose last container went away still answers 503.
+    pub hold: Duration,
+    /// Public port → the port that is bound for it.
+    pub port_map: BTreeMap<NonZeroU16, NonZeroU16>,
+}
+
+impl Rules {
+    /// The port that HAProxy binds for a listener.
+    pub fn bound(&self, listener: Listener) -> NonZeroU16 {
+        self.port_map.get(&listener.port).copied().unwrap_or(listener.port)
+    }
+}
+
+/// What the next decision has to know of the past.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Routes that were served, and since when nobody asks for them.
+    known: BTreeMap<RouteKey, Known>,
+    /// Listeners whose port belongs to somebody else.
+    pub taken: BTreeMap<Listener, Taken>,
+    /// Routes that HAProxy would not have, as they were; another shape of one is tried again.
+    pub refused: BTreeMap<RouteKey, (Route, String)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Known {
+    policy: Policy,
+    gone: Option<Instant>,
+}
+
+/// A port that somebody else holds, and when to try again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taken {
+    pub holder: String,
+    pub until: Instant,
+}
+
+impl Taken {
+    pub fn new(holder: String, now: Instant) -> Self {
+        Self { holder, until: now + TAKEN_RETRY }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Decided {
+    pub routes: Routes,
+    pub problems: BTreeSet<Problem>,
+    pub memory: Memory,
+    /// When the answer changes by itself.
+    pub wake_at: Option<Instant>,
+}
+
+/// The desired routes. The same world, memory and time give the same answer.
+pub fn decide(world: &World, memory: &Memory, now: Instant, rules: &Rules) -> Decided {
+    let (claims, mut problems) = claims(world, rules);
+    let (mut routes, conflicts) = claim::collect(claims);
+    problems.extend(conflicts);
+    let mut memory = memory.clone();
+    leave_out_refused(&mut routes, &mut memory, &mut problems);
+    let hold_ends = hold(&mut routes, &mut memory, now, rules.hold);
+    memory.taken.retain(|_, taken| now < taken.until);
+    let published = published(world, &routes, rules);
+    leave_out_taken(&mut routes, &memory, published, &mut problems);
+    let retry = memory.taken.values().map(|taken| taken.until).min();
+    let wake_at = [hold_ends, retry].into_iter().flatten().min();
+    Decided { routes, problems: problems.into_iter().collect(), memory, wake_at }
+}
+
+fn claims(world: &World, rules: &Rules) -> (Vec<Claim>, Vec<Problem>) {
+    let mut claims = Vec::new();
+    let mut problems = Vec::new();
+    for container in world.containers.values() {
+        if !is_up(container.state) || !label::takes_part(container, &rules.fences) {
+            continue;
+        }
+        let reading = label::read(container, &rules.fences);
+        problems.extend(reading.problems);
+        let wanted = reading.network.as_deref();
+        let mut addresses = BTreeMap::new();
+        for ask in reading.asks {
+            let found = addresses.entry(ask.port).or_insert_with(|| {
+                address(
+                    container,
+                    ask.port,
+                    wanted,
+                    rules.network.as_deref(),
+                    world,
+                    &rules.vantage,
+                )
+            });
+            match found {
+                Ok(found) => claims.push(claim(container, ask, *found)),
+                Err(reason) => problems.push(unreachable(container, wanted, reason.clone())),
+            }
+        }
+    }
+    (claims, problems)
+}
+
+fn is_up(state: State) -> bool {
+    matches!(state, State::Running | State::Paused)
+}
+
+fn claim(container: &Container, ask: Ask, address: SocketAddr) -> Claim {
+    let Ask { key, policy, port, weight, obedience } = ask;
+    Claim {
+        key,
+        policy,
+        origin: origin(container),
+        seniority: (container.created, container.id.clone()),
+        port,
+        address,
+        weight,
+        standing: standing(container, obedience),
+    }
+}
+
+fn origin(container: &Container) -> Origin {
+    Origin::new(&container.name, container.id.short())
+}
+
+fn standing(container: &Container, obedience: Obedience) -> Standing {
+    let doubtful = matches!(container.health, Health::Starting | Health::Unhealthy);
+    match obedience {
+        _ if container.state == State::Paused || container.leaving => Standing::Out,
+        Obedience::Obey if doubtful => Standing::Reserve,
+        Obedience::Require if doubtful => Standing::Out,
+        _ => Standing::Ready,
+    }
+}
+
+fn unreachable(container: &Container, wanted: Option<&str>, reason: Reason) -> Problem {
+    let named = |network: &str| Label { key: "glue_network".to_owned(), value: network.to_owned() };
+    Problem {
+        about: About::Container(origin(container)),
+        label: wanted.filter(|_| matches!(reason, Reason::NotOnNetwork { .. })).map(named),
+        reason,
+    }
+}
+
+/// A refused route stays out for as long as it is asked for in the same shape.
+fn leave_out_refused(routes: &mut Routes, memory: &mut Memory, problems: &mut Vec<Problem>) {
+    memory.refused.retain(|key, (route, _)| routes.0.get(key) == Some(route));
+    for (key, (_, text)) in &memory.refused {
+        let Some(route) = routes.0.remove(key) else { continue };
+        problems.extend(route.endpoints.into_iter().map(|endpoint| Problem {
+            about: About::Container(endpoint.origin),
+            label: None,
+            reason: Reason::Refused { route: key.to_string(), text: text.clone() },
+        }));
+    }
+}
+
+/// Routes that nobody asks for any more stay, empty, until their time is over. Says when the next one goes.
+fn hold(routes: &mut Routes, memory: &mut Memory, now: Instant, time: Duration) -> Option<Instant> {
+    for (key, known) in &mut memory.known {
+        let wanted = routes.0.contains_key(key);
+        known.gone = if wanted { None } else { Some(known.gone.unwrap_or(now)) };
+    }
+    memory.known.retain(|_, known| known.gone.is_none_or(|gone| now < gone + time));
+    for (key, route) in &routes.0 {
+        let known = Known { policy: route.policy.clone(), gone: None };
+        memory.known.insert(key.clone(), known);
+    }
+    for (key, known) in memory.known.iter().filter(|(_, known)| known.gone.is_some()) {
+        let empty = Route { policy: known.policy.clone(), endpoints: Vec::new() };
+        routes.0.insert(key.clone(), empty);
+    }
+    memory.known.values().filter_map(|known| known.gone).min().map(|gone| gone + time)
+}
+
+/// Listeners whose port some container publishes on this host.
+fn published(world: &World, routes: &Routes, rules: &Rules) -> BTreeMap<Listener, String> {
+    if rules.vantage != Vantage::Host {
+        return BTreeMap::new();
+    }
+    let holder = |port: NonZeroU16| {
+        let publishes = |container: &Container| {
+            is_up(container.state)
+                && container.published.iter().any(|published| published.host_port == port.get())
+        };
+        let holder = world.containers.values().find(|container| publishes(container))?;
+        Some(format!("container {}, which publishes it", origin(holder)))
+    };
+    let listeners: BTreeSet<_> = routes.0.keys().map(|key| key.listener).collect();
+    listeners.into_iter().filter_map(|at| Some((at, holder(rules.bound(at))?))).collect()
+}
+
+fn leave_out_taken(
+    routes: &mut Routes,
+    memory: &Memory,
+    published: BTreeMap<Listener, String>,
+    problems: &mut Vec<Problem>,
+) {
+    let remembered = memory.taken.iter().map(|(at, taken)| (*at, taken.holder.clone()));
+    let mut taken: BTreeMap<_, _> = remembered.chain(published).collect();
+    taken.retain(|listener, _| routes.0.keys().any(|key| key.listener == *listener));
+    routes.0.retain(|key, _| !taken.contains_key(&key.listener));
+    problems.extend(taken.into_iter().map(|(listener, holder)| Problem {
+        about: About::Listener(listener),
+        label: None,
+        reason: Reason::PortTaken { holder },
+    }));
+}

@@ -1,0 +1,267 @@
+//! What HAProxy should have: desired routes → frontends, backends, servers and maps.
+//!
+//! Pure. Names and HAProxy's quirks are made here and nowhere else; templates only print.
+
+use super::name;
+use crate::{
+    label::value::{Check, HostMatch, Retry},
+    route::{Endpoint, Listener, Match, Policy, Readiness, Route, RouteKey, Routes, Strip},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::SocketAddr,
+    num::NonZeroU16,
+};
+
+/// The desired state in HAProxy's words.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Config {
+    pub frontends: Vec<Frontend>,
+    /// By name.
+    pub backends: BTreeMap<String, Backend>,
+    pub maps: Maps,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frontend {
+    pub listener: Listener,
+    pub name: String,
+    /// The public port, as the world sees it.
+    pub port: NonZeroU16,
+    /// The port that is bound for it.
+    pub bound: NonZeroU16,
+    /// How many routes come in here.
+    pub routes: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backend {
+    /// The route that it serves, for the comment and for finding it by a line's number.
+    pub route: RouteKey,
+    pub shape: Shape,
+    pub servers: Vec<Server>,
+}
+
+/// What of a backend cannot be changed while HAProxy runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Shape {
+    pub probe: Probe,
+    pub connect: Connect,
+}
+
+/// What its servers' checks send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Probe {
+    Tcp,
+    Http,
+}
+
+/// What happens to a request whose server does not answer the telephone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Connect {
+    Retried,
+    Once,
+}
+
+/// One `server` line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    pub name: String,
+    pub id: u32,
+    pub address: SocketAddr,
+    pub weight: u16,
+    pub watch: Watch,
+    pub admin: Admin,
+    /// The label and the container, for the comment.
+    pub origin: String,
+}
+
+/// How HAProxy judges a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Watch {
+    /// Not at all.
+    Trusted,
+    /// The only one that is ready: it stays in use while it fails checks for as long as requests
+    /// would wait for it, since there is nobody to give them to.
+    Alone { fall: u32 },
+    /// One of several: the first failed connection takes it out until a check succeeds.
+    Among,
+}
+
+/// The state that an administrator, or we, would give it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Admin {
+    Ready,
+    Maintenance,
+}
+
+/// Map files' entries: key → value.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Maps {
+    /// `host:port/path/` → [`Target`].
+    pub routes: BTreeMap<String, Target>,
+    /// Backend → path of its HTTP check.
+    pub checks: BTreeMap<String, String>,
+    /// Backend → Host header of its HTTP check.
+    pub check_hosts: BTreeMap<String, String>,
+}
+
+/// What a route's key leads to. Its display is the map's value, whose words the frontends read by number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    pub backend: String,
+    /// How many path segments are taken off.
+    pub strip: usize,
+    /// In milliseconds.
+    pub timeout: u64,
+    pub retry: Retry,
+}
+
+/// Milliseconds between two checks of a server that is well.
+pub const CHECK_INTERVAL: u64 = 2000;
+
+impl Config {
+    /// `wait` is how long, in milliseconds, a request waits for the only container of its route.
+    pub fn new(routes: &Routes, bound: impl Fn(Listener) -> NonZeroU16, wait: u64) -> Self {
+        let mut config = Self::default();
+        for (key, route) in &routes.0 {
+            config.add(key, route, wait);
+        }
+        let listeners: BTreeSet<_> = routes.0.keys().map(|key| key.listener).collect();
+        config.frontends = listeners
+            .into_iter()
+            .map(|listener| Frontend {
+                listener,
+                name: format!("http-{}", listener.port),
+                port: listener.port,
+                bound: bound(listener),
+                routes: routes.0.keys().filter(|key| key.listener == listener).count(),
+            })
+            .collect();
+        config
+    }
+
+    fn add(&mut self, key: &RouteKey, route: &Route, wait: u64) {
+        let name = name::backend(key);
+        self.maps.routes.insert(key.to_string(), target(&name, key, &route.policy));
+        if let Check::Http(path) = &route.policy.check {
+            let Match::Http { host, .. } = &key.rule;
+            self.maps.checks.insert(name.clone(), path.to_string());
+            self.maps.check_hosts.insert(name.clone(), check_host(host));
+        }
+        self.backends.insert(name, backend(key, route, wait));
+    }
+}
+
+fn target(backend: &str, key: &RouteKey, policy: &Policy) -> Target {
+    let Match::Http { prefix, .. } = &key.rule;
+    Target {
+        backend: backend.to_owned(),
+        strip: match policy.strip {
+            Strip::Keep => 0,
+            Strip::Prefix => prefix.depth(),
+        },
+        timeout: policy.timeout.millis(),
+        retry: policy.retry,
+    }
+}
+
+/// A wildcard has no one name to ask for.
+fn check_host(host: &HostMatch) -> String {
+    match host {
+        HostMatch::Exact(host) => host.to_string(),
+        HostMatch::Wildcard(_) | HostMatch::Any => "localhost".to_owned(),
+    }
+}
+
+fn backend(key: &RouteKey, route: &Route, wait: u64) -> Backend {
+    let ready = |endpoint: &&Endpoint| endpoint.readiness == Readiness::Ready;
+    let watch = match (&route.policy.check, route.endpoints.iter().filter(ready).count()) {
+        (Check::Off, _) => Watch::Trusted,
+        (_, 0 | 1) => Watch::Alone { fall: patience(wait) },
+        (_, _) => Watch::Among,
+    };
+    let mut servers: Vec<_> = route.endpoints.iter().map(|it| server(it, watch)).collect();
+    let mut ids = BTreeSet::new();
+    for server in &mut servers {
+        while !ids.insert(server.id) {
+            server.id = server.id % (u32::MAX >> 1) + 1;
+        }
+    }
+    Backend { route: key.clone(), shape: shape(&route.policy), servers }
+}
+
+/// How many checks in a row fail in the time that requests wait.
+fn patience(wait: u64) -> u32 {
+    u32::try_from(wait.div_ceil(CHECK_INTERVAL)).unwrap_or(u32::MAX).max(1)
+}
+
+fn shape(policy: &Policy) -> Shape {
+    Shape {
+        probe: if matches!(policy.check, Check::Http(_)) { Probe::Http } else { Probe::Tcp },
+        connect: if policy.retry == Retry::Off { Connect::Once } else { Connect::Retried },
+    }
+}
+
+fn server(endpoint: &Endpoint, watch: Watch) -> Server {
+    let name = name::server(endpoint);
+    Server {
+        id: name::server_id(&name),
+        name,
+        address: endpoint.address,
+        weight: endpoint.weight.get(),
+        watch,
+        admin: match endpoint.readiness {
+            Readiness::Ready => Admin::Ready,
+            Readiness::Out => Admin::Maintenance,
+        },
+        origin: format!("glue_http_{} of {}", endpoint.port, endpoint.origin),
+    }
+}
+
+impl Server {
+    /// What follows the address on a `server` line and in an `add server` command alike.
+    pub fn words(&self) -> impl fmt::Display {
+        fmt::from_fn(|f| write!(f, "id {} weight {}{}", self.id, self.weight, self.watch))
+    }
+}
+
+/// As words of a `server` line, with the space before them.
+impl fmt::Display for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Trusted => Ok(()),
+            Self::Alone { fall } => {
+                write!(f, " check inter {CHECK_INTERVAL}ms downinter 250ms rise 1 fall {fall}")
+            }
+            Self::Among => write!(
+                f,
+                " check inter {CHECK_INTERVAL}ms fastinter 250ms downinter 250ms rise 1 fall 3 \
+                 observe layer4 error-limit 1 on-error mark-down"
+            ),
+        }
+    }
+}
+
+/// As a word of a `server` line, with the space before it.
+impl fmt::Display for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ready => Ok(()),
+            Self::Maintenance => f.write_str(" disabled"),
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { backend, strip, timeout, .. } = self;
+        let retry = match self.retry {
+            Retry::Safe => "safe",
+            Retry::All => "all",
+            Retry::Off => "off",
+        };
+        write!(f, "{backend} {strip} {timeout} {retry}")
+    }
+}

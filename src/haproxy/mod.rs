@@ -1,0 +1,5 @@
+//! HAProxy.
+pub mod config;
+pub mod files;
+pub mod name;
+pub mod render;

@@ -1,0 +1,54 @@
+//! HAProxy's names for routes and endpoints: readable, unique, the same each time.
+//!
+//! Pure. HAProxy allows letters, digits and `_ - . :` in names (configuration manual, section 4).
+
+use crate::{
+    label::value::HostMatch,
+    route::{Endpoint, Match, RouteKey},
+};
+
+/// Longer names are cut, and told apart by a hash.
+const LONGEST: usize = 120;
+
+/// `app.example.com:80_api_v2`. Capitals mark what is no host's own name: hosts are lower case.
+pub fn backend(key: &RouteKey) -> String {
+    let Match::Http { host, prefix } = &key.rule;
+    let host = match host {
+        HostMatch::Exact(host) => host.to_string(),
+        HostMatch::Wildcard(host) => format!("WILD.{host}"),
+        HostMatch::Any => "ANY".to_owned(),
+    };
+    let port = key.listener.port;
+    let path = prefix.as_str();
+    // Only `/` becomes `_`, so a path without `_` and without other characters needs no hash.
+    let plain = path.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '.'));
+    let name: String = format!("{host}:{port}{path}").chars().map(allowed).collect();
+    if plain && name.len() <= LONGEST { name } else { hashed(&name, &key.to_string()) }
+}
+
+/// `wp1-0123456789ab:80`: the container's name and short id, and its port.
+pub fn server(endpoint: &Endpoint) -> String {
+    let Endpoint { origin, port, .. } = endpoint;
+    let name: String = origin.name().chars().map(allowed).take(LONGEST).collect();
+    format!("{name}-{}:{port}", origin.id())
+}
+
+/// A number for a server that depends on its name alone: 1 to 2^31 - 1 (configuration manual, `id`).
+pub fn server_id(name: &str) -> u32 {
+    u32::try_from(hash(name) >> 33).unwrap_or(u32::MAX >> 1).max(1)
+}
+
+/// 64-bit FNV-1a: short, and the same in every version of this program, as names on disk must be.
+pub fn hash(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+fn allowed(c: char) -> char {
+    if c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':') { c } else { '_' }
+}
+
+fn hashed(name: &str, whole: &str) -> String {
+    format!("{}-{:08x}", &name[..name.len().min(LONGEST)], hash(whole) >> 32)
+}

@@ -1,0 +1,190 @@
+//! The configuration as files: askama's templates filled in.
+//!
+//! Pure. The only file that names askama. The same configuration gives the same bytes.
+
+use super::{
+    config::{Backend, Config, Connect, Frontend, Probe, Server},
+    files::{Files, Generation, MARKER},
+    name,
+};
+use askama::Template;
+use std::{collections::BTreeMap, fmt::Write as _, net::IpAddr, path::PathBuf, time::Duration};
+
+/// What is in the file whatever the routes are.
+#[derive(Debug, Clone)]
+pub struct Frame {
+    pub base: Base,
+    /// HAProxy's stats socket.
+    pub stats_socket: PathBuf,
+    /// The directory of all generations.
+    pub generations: PathBuf,
+    /// Where listeners bind. The unspecified IPv6 address means both families.
+    pub bind: Vec<IpAddr>,
+    /// From these, X-Forwarded-* is believed.
+    pub trusted: Vec<ipnet::IpNet>,
+    /// A `log` target of HAProxy: `stdout format raw daemon`, `/dev/log local0`, …
+    pub log: Option<String>,
+    /// How long a request waits for the only container of its route.
+    pub wait: Duration,
+    /// How long an old worker may live for its long connections.
+    pub hard_stop_after: Duration,
+}
+
+/// The sections that are not ours to decide.
+#[derive(Debug, Clone)]
+pub enum Base {
+    BuiltIn {
+        /// User and group of the workers, where the master runs as root.
+        drop_to: Option<(String, String)>,
+    },
+    /// The administrator's file, and where it came from.
+    File { path: PathBuf, text: String },
+}
+
+/// Between two attempts on the same server HAProxy waits for this long (it is `timeout connect`).
+pub const CONNECT_TIMEOUT_MS: u64 = 250;
+
+#[derive(Template)]
+#[template(path = "haproxy.cfg", escape = "none")]
+struct Page<'a> {
+    marker: &'a str,
+    frame: &'a Frame,
+    generation: String,
+    retries: u128,
+    wait: String,
+    hard_stop_after: String,
+    config: &'a Config,
+}
+
+/// The files that make HAProxy do what `config` says.
+pub fn render(config: &Config, frame: &Frame) -> Files {
+    let files = generation_files(config);
+    let name = generation_name(&files);
+    let generation = frame.generations.join(&name).display().to_string();
+    let page = Page {
+        marker: MARKER,
+        frame,
+        generation,
+        retries: retries(frame.wait),
+        wait: time(frame.wait),
+        hard_stop_after: time(frame.hard_stop_after),
+        config,
+    };
+    let text = page.render().expect("writing to a string cannot fail");
+    Files { config: text, generation: Generation { name, files } }
+}
+
+/// Attempts to connect that fit into the time.
+fn retries(wait: Duration) -> u128 {
+    wait.as_millis().div_ceil(u128::from(CONNECT_TIMEOUT_MS)).max(1)
+}
+
+/// As HAProxy writes times, in the largest unit that is exact (configuration manual, section 2.5).
+fn time(time: Duration) -> String {
+    let millis = time.as_millis();
+    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")];
+    let exact = units.into_iter().find(|(size, _)| 0 < millis && millis % size == 0);
+    exact.map_or_else(|| format!("{millis}ms"), |(size, unit)| format!("{}{unit}", millis / size))
+}
+
+fn generation_files(config: &Config) -> BTreeMap<String, String> {
+    let maps = &config.maps;
+    BTreeMap::from([
+        ("404.http".to_owned(), answer(404)),
+        ("503.http".to_owned(), answer(503)),
+        ("routes.map".to_owned(), map(&maps.routes)),
+        ("checks.map".to_owned(), map(&maps.checks)),
+        ("check-hosts.map".to_owned(), map(&maps.check_hosts)),
+    ])
+}
+
+/// Its content names it, so that an unchanged configuration is an unchanged file.
+fn generation_name(files: &BTreeMap<String, String>) -> String {
+    let whole = files.iter().fold(String::new(), |whole, (name, text)| whole + name + "\0" + text);
+    format!("{:016x}", name::hash(&whole))
+}
+
+fn map<V: std::fmt::Display>(entries: &BTreeMap<String, V>) -> String {
+    let mut text = String::new();
+    for (key, value) in entries {
+        writeln!(text, "{key} {value}").expect("writing to a string cannot fail");
+    }
+    text
+}
+
+#[derive(Template)]
+#[template(path = "404.html")]
+struct NotFound;
+
+#[derive(Template)]
+#[template(path = "503.html")]
+struct Unavailable;
+
+/// A whole HTTP answer, as `errorfile` wants it (configuration manual, section 4.2).
+fn answer(status: u16) -> String {
+    let (line, more, body) = match status {
+        404 => ("404 Not Found", "", NotFound.render()),
+        _ => ("503 Service Unavailable", "Retry-After: 2\r\n", Unavailable.render()),
+    };
+    let body = body.expect("writing to a string cannot fail");
+    format!(
+        "HTTP/1.1 {line}\r\n\
+         Content-Type: text/html; charset=utf-8\r\n\
+         Cache-Control: no-store\r\n\
+         {more}\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+impl Frame {
+    /// The `bind` lines of one port. Two lines for both families, so that a client of the old one
+    /// is seen under its plain address.
+    fn binds(&self, frontend: &Frontend) -> Vec<String> {
+        let port = frontend.bound;
+        let lines = self.bind.iter().flat_map(|address| match address {
+            IpAddr::V6(v6) if v6.is_unspecified() => {
+                vec![format!("0.0.0.0:{port}"), format!("[::]:{port} v6only")]
+            }
+            IpAddr::V6(v6) => vec![format!("[{v6}]:{port}")],
+            IpAddr::V4(v4) => vec![format!("{v4}:{port}")],
+        });
+        lines.collect()
+    }
+
+    fn trusted_list(&self) -> String {
+        self.trusted.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    }
+}
+
+impl Backend {
+    fn is_http(&self) -> bool {
+        self.shape.probe == Probe::Http
+    }
+
+    fn is_once(&self) -> bool {
+        self.shape.connect == Connect::Once
+    }
+
+    /// Names and addresses padded, so that the columns stand under each other.
+    fn lines(&self) -> Vec<String> {
+        let width = |text: fn(&Server) -> String| {
+            self.servers.iter().map(|server| text(server).len()).max().unwrap_or(0)
+        };
+        let (names, addresses) = (width(|it| it.name.clone()), width(|it| it.address.to_string()));
+        let line = |it: &Server| {
+            let (name, address, words, admin) =
+                (&it.name, it.address.to_string(), it.words(), it.admin);
+            let origin = &it.origin;
+            format!("server {name:names$} {address:addresses$} {words}{admin}  # {origin}")
+        };
+        self.servers.iter().map(line).collect()
+    }
+}
+
+/// The backend whose section a line of the configuration (from 1) stands in.
+pub fn backend_at(config: &str, line: usize) -> Option<&str> {
+    let above: Vec<_> = config.lines().take(line).collect();
+    let header = above.iter().rev().find(|it| it.starts_with(|c: char| c.is_ascii_lowercase()))?;
+    header.strip_prefix("backend ")
+}

@@ -1,0 +1,124 @@
+//! Host names, and which of them a route answers for.
+//!
+//! Pure. A host holds lower-case ASCII letters, digits, `-`, `_` and dots between them, nothing else.
+
+use crate::problem::Reason;
+use std::{fmt, str::FromStr};
+
+/// A host name in lower case and ASCII (international names as punycode), without trailing dot.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Host(String);
+
+/// Which hosts a route answers for. Ordered as HAProxy tries them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HostMatch {
+    Exact(Host),
+    /// `*.` and this host: exactly one more label.
+    Wildcard(Host),
+    Any,
+}
+
+impl Host {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl HostMatch {
+    /// As an administrator's fence says it: like a label, and `*` is any host.
+    pub fn pattern(text: &str) -> Result<Self, Reason> {
+        match text.trim() {
+            "*" => Ok(Self::Any),
+            text => text.parse(),
+        }
+    }
+
+    /// Whether each host that `other` answers for is one of these.
+    pub fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Any, _) => true,
+            (Self::Wildcard(above), Self::Exact(host)) => {
+                host.0.split_once('.').is_some_and(|(_, rest)| rest == above.0)
+            }
+            _ => self == other,
+        }
+    }
+}
+
+impl FromStr for Host {
+    type Err = Reason;
+
+    fn from_str(text: &str) -> Result<Self, Reason> {
+        let text = text.trim();
+        host(text).ok_or_else(|| mistake(text, text))
+    }
+}
+
+/// As users write it in a label, where any host is said by saying none.
+impl FromStr for HostMatch {
+    type Err = Reason;
+
+    fn from_str(text: &str) -> Result<Self, Reason> {
+        let text = text.trim();
+        match text.strip_prefix("*.") {
+            _ if matches!(text, "*" | "*.") => Err(Reason::LoneWildcard),
+            None => text.parse().map(Self::Exact),
+            Some(above) => host(above).map(Self::Wildcard).ok_or_else(|| mistake(above, text)),
+        }
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// As it stands in a map's key.
+impl fmt::Display for HostMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(host) => write!(f, "{host}"),
+            Self::Wildcard(host) => write!(f, "*.{host}"),
+            Self::Any => f.write_str("*"),
+        }
+    }
+}
+
+fn host(text: &str) -> Option<Host> {
+    let mut host = ascii(text)?;
+    if host.ends_with('.') {
+        host.pop();
+    }
+    (host.len() <= 253 && host.split('.').all(is_label)).then_some(Host(host))
+}
+
+/// In lower case; what is plain already does not pay for the tables of international names.
+fn ascii(text: &str) -> Option<String> {
+    let lower = text.to_ascii_lowercase();
+    if lower.is_ascii() && !lower.contains("xn--") {
+        return Some(lower);
+    }
+    idna::domain_to_ascii(&lower).ok()
+}
+
+fn is_label(label: &str) -> bool {
+    let legal = |c: u8| matches!(c, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_');
+    (1..=63).contains(&label.len()) && label.bytes().all(legal)
+}
+
+/// What someone meant who wrote this for a host; `whole` is what stands there, `*.` included.
+fn mistake(text: &str, whole: &str) -> Reason {
+    let name_and_port = |(name, port): (&str, &str)| {
+        !name.is_empty() && !name.contains(':') && port.bytes().all(|c| c.is_ascii_digit())
+    };
+    let whole = whole.to_owned();
+    match text {
+        "" => Reason::Empty,
+        _ if text.contains("://") => Reason::HostWithScheme(whole),
+        _ if text.contains('/') => Reason::HostWithPath(whole),
+        _ if text.contains('*') => Reason::MisplacedWildcard(whole),
+        _ if text.rsplit_once(':').is_some_and(name_and_port) => Reason::HostWithPort(whole),
+        _ => Reason::NotAHost(whole),
+    }
+}

@@ -1,0 +1,120 @@
+//! The names of labels: which there are, and what one that is not among them was meant to be.
+//!
+//! Pure. Names are case-sensitive, as Docker's are.
+
+use super::value;
+use crate::problem::Reason;
+use std::num::NonZeroU16;
+
+/// What a name says that starts with `glue_`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Key<'a> {
+    /// `glue_http_<port>_<option>` and perhaps `.<route>`.
+    Http { port: NonZeroU16, option: Choice, route: Option<&'a str> },
+    /// `glue_http_ports`
+    Ports,
+    /// `glue_network`
+    Network,
+}
+
+/// What can be chosen for a port or for one of its named routes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Choice {
+    Host,
+    Prefix,
+    StripPrefix,
+    Weight,
+    Bind,
+    Check,
+    Health,
+    Timeout,
+    Retry,
+}
+
+/// Names of any length are judged; suggestions are worked out for those a person may have typed.
+const LONGEST_TYPED: usize = 96;
+
+impl Choice {
+    pub const ALL: [(&'static str, Self); 9] = [
+        ("host", Self::Host),
+        ("prefix", Self::Prefix),
+        ("strip_prefix", Self::StripPrefix),
+        ("weight", Self::Weight),
+        ("bind", Self::Bind),
+        ("check", Self::Check),
+        ("health", Self::Health),
+        ("timeout", Self::Timeout),
+        ("retry", Self::Retry),
+    ];
+
+    fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, choice)| *choice)
+    }
+}
+
+/// `None`: the label is someone else's.
+pub fn parse(key: &str) -> Option<Result<Key<'_>, Reason>> {
+    let name = key.strip_prefix("glue_")?;
+    Some(match name {
+        "network" => Ok(Key::Network),
+        "http_ports" => Ok(Key::Ports),
+        _ if name.starts_with("tcp_") || name.starts_with("udp_") => Err(Reason::NotYet),
+        _ => match name.strip_prefix("http_").and_then(|rest| http(rest).transpose()) {
+            Some(known_or_wrong) => known_or_wrong,
+            None => Err(Reason::UnknownLabel { nearest: nearest(key) }),
+        },
+    })
+}
+
+/// `<port>_<option>[.<route>]`; `Ok(None)` where the option is none of ours.
+fn http(rest: &str) -> Result<Option<Key<'_>>, Reason> {
+    let (stem, route) = parts(rest);
+    let portless = Choice::named(stem).is_some();
+    let Some((port, option)) = stem.split_once('_') else { return Ok(None) };
+    let Some(option) = Choice::named(option).filter(|_| !portless) else { return Ok(None) };
+    match route {
+        Some(route) if !is_route_name(route) => Err(Reason::NotARouteName(route.to_owned())),
+        _ => Ok(Some(Key::Http { port: value::port(port)?, option, route })),
+    }
+}
+
+fn parts(text: &str) -> (&str, Option<&str>) {
+    text.split_once('.').map_or((text, None), |(stem, route)| (stem, Some(route)))
+}
+
+fn is_route_name(text: &str) -> bool {
+    let legal = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
+    (1..=63).contains(&text.len()) && text.bytes().all(legal)
+}
+
+/// The known name that most likely was meant, if one is near: at most three slips,
+/// and fewer than half of what is in question.
+fn nearest(key: &str) -> Option<String> {
+    let (stem, route) = parts(key);
+    if LONGEST_TYPED < stem.len() {
+        return None;
+    }
+    let port = stem.split('_').find(|part| value::port(part).is_ok());
+    let start = format!("glue_http_{}_", port.unwrap_or("<port>"));
+    if let Some((option, _)) =
+        Choice::ALL.iter().find(|(name, _)| stem.strip_prefix("glue_http_") == Some(name))
+    {
+        return Some(with(format!("{start}{option}"), route));
+    }
+    let certain = if stem.starts_with(&start) { start.len() } else { "glue_".len() };
+    let options = Choice::ALL.iter().map(|(option, _)| (format!("{start}{option}"), route));
+    let others = ["glue_http_ports", "glue_network"].map(|name| (name.to_owned(), None));
+    options
+        .chain(others)
+        .map(|(name, route)| (strsim::osa_distance(stem, &name), name, route))
+        .filter(|(slips, ..)| *slips <= 3 && 2 * slips < stem.len() - certain)
+        .min_by_key(|(slips, ..)| *slips)
+        .map(|(_, name, route)| with(name, route))
+}
+
+fn with(name: String, route: Option<&str>) -> String {
+    match route {
+        Some(route) if is_route_name(route) => format!("{name}.{route}"),
+        _ => name,
+    }
+}

@@ -1,0 +1,95 @@
+//! Paths: which of a host's requests a route answers, and what a health check asks for.
+//!
+//! Pure. Both hold printable ASCII alone: no blank, quote `"`, backslash, `#`, comma or control character.
+//! They may hold `;` and `'`, which separate and quote on HAProxy's command line: a payload or a
+//! backslash carries them there.
+
+use crate::problem::Reason;
+use std::{fmt, str::FromStr};
+
+/// More would make a request cost more look-ups than its path is worth.
+pub const MOST_SEGMENTS: usize = 8;
+
+/// A path prefix of whole segments, at most eight; no segments is the whole host.
+/// Holds `/a/b` without a trailing slash, or nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PathPrefix(String);
+
+/// The path (and query) of a health check, as it goes into the request line.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CheckPath(String);
+
+impl PathPrefix {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// How many segments it has.
+    pub fn depth(&self) -> usize {
+        self.0.bytes().filter(|&c| c == b'/').count()
+    }
+}
+
+impl CheckPath {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for PathPrefix {
+    type Err = Reason;
+
+    fn from_str(text: &str) -> Result<Self, Reason> {
+        let text = text.trim();
+        let body = text.strip_prefix('/').unwrap_or(text);
+        let body = match body.strip_suffix('/') {
+            _ if text.is_empty() => return Err(Reason::Empty),
+            _ if body.is_empty() => return Ok(Self::default()),
+            shorter => shorter.unwrap_or(body),
+        };
+        if !body.split('/').all(is_segment) {
+            return Err(Reason::NotAPrefix(text.to_owned()));
+        }
+        if MOST_SEGMENTS < body.split('/').count() {
+            return Err(Reason::PrefixTooDeep(text.to_owned()));
+        }
+        Ok(Self(format!("/{body}")))
+    }
+}
+
+impl FromStr for CheckPath {
+    type Err = Reason;
+
+    fn from_str(text: &str) -> Result<Self, Reason> {
+        let text = text.trim();
+        let (path, query) = text.split_once('?').unwrap_or((text, ""));
+        let legal = path.starts_with('/') && is_spelt(path, b"/") && is_spelt(query, b"/?");
+        if legal { Ok(Self(text.to_owned())) } else { Err(Reason::NotACheck) }
+    }
+}
+
+impl fmt::Display for PathPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for CheckPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn is_segment(segment: &str) -> bool {
+    !matches!(segment, "" | "." | "..") && is_spelt(segment, b"")
+}
+
+/// RFC 3986's pchar, but for the comma, which parts lists here; `%` only before two digits.
+fn is_spelt(text: &str, also: &[u8]) -> bool {
+    let bytes = text.as_bytes();
+    let hex = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_hexdigit);
+    bytes.iter().enumerate().all(|(at, c)| match c {
+        b'%' => hex(at + 1) && hex(at + 2),
+        c => c.is_ascii_alphanumeric() || b"-._~!$&'()*+;=:@".contains(c) || also.contains(c),
+    })
+}

@@ -1,0 +1,377 @@
+//! One container's labels, read: sorted by port and route, then each route put together.
+//!
+//! Pure. What is wrong costs as little as the contract says, and is told.
+
+use super::{
+    Ask, Fences, Reading,
+    key::{self, Choice, Key},
+    value::{self, HostMatch, Obedience, PathPrefix, Weight},
+};
+use crate::{
+    container::{Container, NetworkMode},
+    origin::Origin,
+    problem::{About, Label, Problem, Reason},
+    route::{Listener, Match, Policy, Protocol, RouteKey},
+};
+use std::{
+    collections::BTreeMap,
+    num::NonZeroU16,
+    ops::Bound::{Included, Unbounded},
+    str::FromStr,
+};
+
+/// What one container can ask for: hosts, prefixes and public ports multiply.
+pub const MOST_ROUTES: usize = 1024;
+
+/// The longest value, in bytes.
+const LONGEST: usize = 4096;
+
+/// Of one list no more are told: a list of nonsense shall not fill a log.
+const MOST_TOLD: usize = 16;
+
+/// A label, or a variable of the environment that stands for one.
+#[derive(Debug, Clone, Copy)]
+struct Written<'a> {
+    key: &'a str,
+    value: &'a str,
+}
+
+/// What is written for one route, by choice.
+#[derive(Debug, Default)]
+struct Choices<'a>([Option<Written<'a>>; Choice::ALL.len()]);
+
+#[derive(Debug)]
+struct Port<'a> {
+    number: NonZeroU16,
+    base: Choices<'a>,
+    named: BTreeMap<&'a str, Choices<'a>>,
+    /// `glue_http_ports`, where it names this port.
+    listed: Option<Written<'a>>,
+}
+
+/// What a named route takes from its port.
+#[derive(Debug, Default)]
+struct Options {
+    /// `None`: the container's port.
+    bind: Option<Vec<NonZeroU16>>,
+    policy: Policy,
+    weight: Weight,
+    obedience: Obedience,
+}
+
+#[derive(Debug)]
+pub(super) struct Reader<'a> {
+    container: &'a Container,
+    fences: &'a Fences,
+    asks: Vec<Ask>,
+    problems: Vec<Problem>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(container: &'a Container, fences: &'a Fences) -> Self {
+        Self { container, fences, asks: Vec::new(), problems: Vec::new() }
+    }
+
+    pub(super) fn read(mut self) -> Reading {
+        let (ports, network) = self.sort();
+        for port in &ports {
+            self.port(port);
+        }
+        let known = network.map(|network| self.text(network));
+        if known == Some(None) {
+            self.asks.clear();
+        }
+        self.settle();
+        let network = known.flatten().map(str::to_owned);
+        Reading { asks: self.asks, network, problems: self.problems }
+    }
+
+    /// By port, and `glue_network`.
+    fn sort(&mut self) -> (Vec<Port<'a>>, Option<Written<'a>>) {
+        let (mut ports, mut listed, mut network) = (Vec::<Port<'a>>::new(), None, None);
+        for written in entries(self.container) {
+            match key::parse(written.key) {
+                None => {}
+                Some(Err(reason)) => self.tell(Some(written), reason),
+                Some(Ok(Key::Network)) => network = Some(written),
+                Some(Ok(Key::Ports)) => listed = Some(written),
+                Some(Ok(Key::Http { port, option, route })) => {
+                    // The names are sorted, so those of one port are neighbours.
+                    if ports.last().is_none_or(|last| last.number != port) {
+                        ports.push(Port::new(port));
+                    }
+                    let last = ports.last_mut().expect("one was put there");
+                    last.choices(route).0[option as usize] = Some(written);
+                }
+            }
+        }
+        ports.sort_by_key(|port| port.number);
+        for number in listed.map(|listed| self.list(listed, value::port)).unwrap_or_default() {
+            let at = ports.binary_search_by_key(&number, |port| port.number).unwrap_or_else(|at| {
+                ports.insert(at, Port::new(number));
+                at
+            });
+            ports[at].listed = listed;
+        }
+        (ports, network)
+    }
+
+    fn port(&mut self, port: &Port<'a>) {
+        let number = port.number.get();
+        let own = !matches!(
+            self.container.network_mode,
+            NetworkMode::Host | NetworkMode::None | NetworkMode::Container(_)
+        );
+        if own && !self.container.exposed.contains(&number) {
+            self.tell(None, Reason::NotExposed { port: number });
+        }
+        let base = self.options(port, &port.base, &Options::default());
+        // Without hosts and prefixes of its own a port may be there for its named routes alone.
+        if port.base.has_place() || port.listed.is_some() || port.named.is_empty() {
+            let nothing = Reason::NothingToServe { port: number };
+            self.route(port, &port.base, port.listed, &base, nothing);
+        }
+        for (name, choices) in &port.named {
+            let options = self.options(port, choices, &base);
+            let nothing = Reason::NothingNamed { port: number, route: (*name).to_owned() };
+            self.route(port, choices, None, &options, nothing);
+        }
+    }
+
+    fn options(&mut self, port: &Port<'_>, choices: &Choices<'_>, from: &Options) -> Options {
+        let fences = self.fences;
+        let bind = choices.get(Choice::Bind).map(|written| {
+            self.left(port, written, |text| match value::port(text)? {
+                port if fences.allow_port(port) => Ok(port),
+                port => Err(Reason::PortFenced(port.get())),
+            })
+        });
+        Options {
+            bind: bind.or_else(|| from.bind.clone()),
+            policy: Policy {
+                strip: self.value(choices, Choice::StripPrefix).unwrap_or(from.policy.strip),
+                check: self
+                    .value(choices, Choice::Check)
+                    .unwrap_or_else(|| from.policy.check.clone()),
+                timeout: self.value(choices, Choice::Timeout).unwrap_or(from.policy.timeout),
+                retry: self.value(choices, Choice::Retry).unwrap_or(from.policy.retry),
+            },
+            weight: self.weight(choices).unwrap_or(from.weight),
+            obedience: self.value(choices, Choice::Health).unwrap_or(from.obedience),
+        }
+    }
+
+    /// Asks for each public port, host and prefix; `listed` stands in for both of the latter.
+    fn route(
+        &mut self,
+        port: &Port<'_>,
+        choices: &Choices<'_>,
+        listed: Option<Written<'_>>,
+        options: &Options,
+        nothing: Reason,
+    ) {
+        let prefix = choices.get(Choice::Prefix);
+        let prefixes = prefix.map(|written| self.left(port, written, PathPrefix::from_str));
+        let Some(hosts) = (match choices.get(Choice::Host) {
+            Some(written) => Some(self.hosts(port, written)),
+            None => prefix.or(listed).map(|written| self.any_host(port, written)),
+        }) else {
+            return self.tell(None, nothing);
+        };
+        let prefixes = prefixes.unwrap_or_else(|| vec![PathPrefix::default()]);
+        if hosts.is_empty() || prefixes.is_empty() {
+            return;
+        }
+        let binds = match &options.bind {
+            Some(binds) => binds.clone(),
+            None => self.own_port(port.number),
+        };
+        let wanted = hosts.len() * prefixes.len() * binds.len();
+        if MOST_ROUTES - self.asks.len() < wanted {
+            let port = port.number.get();
+            return self.tell(None, Reason::TooManyRoutes { port, wanted, most: MOST_ROUTES });
+        }
+        for &bind in &binds {
+            for host in &hosts {
+                self.asks.extend(prefixes.iter().map(|prefix| Ask {
+                    key: RouteKey {
+                        listener: Listener { protocol: Protocol::Http, port: bind },
+                        rule: Match::Http { host: host.clone(), prefix: prefix.clone() },
+                    },
+                    policy: options.policy.clone(),
+                    port: port.number.get(),
+                    weight: options.weight,
+                    obedience: options.obedience,
+                }));
+            }
+        }
+    }
+
+    fn hosts(&mut self, port: &Port<'_>, written: Written<'_>) -> Vec<HostMatch> {
+        let fences = self.fences;
+        self.left(port, written, |text| match text.parse()? {
+            host if fences.allow_host(&host) => Ok(host),
+            _ => Err(Reason::HostFenced(text.to_owned())),
+        })
+    }
+
+    /// For a route that names no host; `written` is what it is there for.
+    fn any_host(&mut self, port: &Port<'_>, written: Written<'_>) -> Vec<HostMatch> {
+        if self.fences.allow_host(&HostMatch::Any) {
+            return vec![HostMatch::Any];
+        }
+        self.tell(Some(written), Reason::HostFenced("*".to_owned()));
+        self.tell(Some(written), Reason::NoneLeft { port: port.number.get() });
+        Vec::new()
+    }
+
+    /// The public port of those who do not say one.
+    fn own_port(&mut self, port: NonZeroU16) -> Vec<NonZeroU16> {
+        if self.fences.allow_port(port) {
+            return vec![port];
+        }
+        self.tell(None, Reason::PortFenced(port.get()));
+        Vec::new()
+    }
+
+    fn weight(&mut self, choices: &Choices<'_>) -> Option<Weight> {
+        let written = choices.get(Choice::Weight)?;
+        match Weight::told(self.text(written)?) {
+            Ok((weight, told)) => {
+                if let Some(reason) = told {
+                    self.tell(Some(written), reason);
+                }
+                Some(weight)
+            }
+            Err(reason) => {
+                self.tell(Some(written), reason);
+                None
+            }
+        }
+    }
+
+    fn value<T: FromStr<Err = Reason>>(
+        &mut self,
+        choices: &Choices<'_>,
+        choice: Choice,
+    ) -> Option<T> {
+        let written = choices.get(choice)?;
+        let value = self.text(written)?.parse();
+        value.map_err(|reason| self.tell(Some(written), reason)).ok()
+    }
+
+    /// A list that the route cannot do without.
+    fn left<T: Ord>(
+        &mut self,
+        port: &Port<'_>,
+        written: Written<'_>,
+        parse: impl Fn(&str) -> Result<T, Reason>,
+    ) -> Vec<T> {
+        let members = self.list(written, parse);
+        if members.is_empty() {
+            self.tell(Some(written), Reason::NoneLeft { port: port.number.get() });
+        }
+        members
+    }
+
+    /// The members that were understood, sorted, each once.
+    fn list<T: Ord>(
+        &mut self,
+        written: Written<'_>,
+        parse: impl Fn(&str) -> Result<T, Reason>,
+    ) -> Vec<T> {
+        let Some(text) = self.text(written) else { return Vec::new() };
+        let (mut members, mut told) = (Vec::new(), 0);
+        for member in text.split(',').map(str::trim) {
+            match if member.is_empty() { Err(Reason::EmptyMember) } else { parse(member) } {
+                Ok(member) => members.push(member),
+                Err(_) if told == MOST_TOLD => {}
+                Err(reason) => {
+                    told += 1;
+                    self.tell(Some(written), reason);
+                }
+            }
+        }
+        members.sort_unstable();
+        members.dedup();
+        members
+    }
+
+    /// The trimmed value, if it is fit to be looked at.
+    fn text<'w>(&mut self, written: Written<'w>) -> Option<&'w str> {
+        let text = written.value.trim();
+        let reason = match text {
+            "" => Reason::Empty,
+            _ if LONGEST < text.len() => Reason::TooLong,
+            _ if text.contains(char::is_control) => Reason::ControlCharacter,
+            _ => return Some(text),
+        };
+        self.tell(Some(written), reason);
+        None
+    }
+
+    fn tell(&mut self, written: Option<Written<'_>>, reason: Reason) {
+        let origin = Origin::new(&self.container.name, self.container.id.short());
+        let label =
+            written.map(|Written { key, value }| Label { key: key.into(), value: value.into() });
+        self.problems.push(Problem { about: About::Container(origin), label, reason });
+    }
+
+    /// Puts all in order. What came first counts where one port asks twice.
+    fn settle(&mut self) {
+        let mut asks = std::mem::take(&mut self.asks);
+        asks.sort_by(|one, other| (&one.key, one.port).cmp(&(&other.key, other.port)));
+        asks.dedup_by(|later, first| {
+            let again = (&later.key, later.port) == (&first.key, first.port);
+            if again && later != first {
+                let route = later.key.to_string();
+                self.tell(None, Reason::AskedTwice { port: later.port, route });
+            }
+            again
+        });
+        self.asks = asks;
+        self.problems.sort_unstable();
+        self.problems.dedup();
+    }
+}
+
+impl<'a> Port<'a> {
+    fn new(number: NonZeroU16) -> Self {
+        Self { number, base: Choices::default(), named: BTreeMap::new(), listed: None }
+    }
+
+    fn choices(&mut self, route: Option<&'a str>) -> &mut Choices<'a> {
+        match route {
+            None => &mut self.base,
+            Some(route) => self.named.entry(route).or_default(),
+        }
+    }
+}
+
+impl<'a> Choices<'a> {
+    fn get(&self, choice: Choice) -> Option<Written<'a>> {
+        self.0[choice as usize]
+    }
+
+    fn has_place(&self) -> bool {
+        self.get(Choice::Host).or(self.get(Choice::Prefix)).is_some()
+    }
+}
+
+/// All that speaks to us, sorted by name; a label hides the variable of its name.
+fn entries(container: &Container) -> Vec<Written<'_>> {
+    let mut entries: Vec<_> = ours(&container.labels).collect();
+    if !container.environment.is_empty() {
+        let hidden = |written: &Written<'_>| container.labels.contains_key(written.key);
+        entries.extend(ours(&container.environment).filter(|written| !hidden(written)));
+        entries.sort_unstable_by_key(|written| written.key);
+    }
+    entries
+}
+
+fn ours(texts: &BTreeMap<String, String>) -> impl Iterator<Item = Written<'_>> {
+    texts
+        .range::<str, _>((Included("glue_"), Unbounded))
+        .map(|(key, value)| Written { key, value })
+        .take_while(|written| written.key.starts_with("glue_"))
+}

@@ -1,0 +1,75 @@
+//! Whether a configuration has only lines of our making, whatever the labels said.
+
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "this is a test")]
+
+use crate::story;
+use docker_glue::{
+    decide::{Memory, decide},
+    haproxy::{config::Config, files::Files, render::render},
+    world::World,
+};
+use std::{collections::BTreeSet, sync::LazyLock, time::Instant};
+
+/// Uses every part of the templates.
+const EVERYTHING: &str = "
+    a 172.17.0.2 glue_http_80_host=a.test,*.a.test glue_http_80_check=/x glue_http_80_retry=off
+    b 172.17.0.3 glue_http_ports=80
+    c 172.17.0.4 glue_http_80_host=c.test";
+
+static TEMPLATE: LazyLock<BTreeSet<String>> =
+    LazyLock::new(|| files(&story::world(EVERYTHING)).config.lines().map(blank).collect());
+
+pub fn files(world: &World) -> Files {
+    let decided = decide(world, &Memory::default(), Instant::now(), &story::rules());
+    render(&Config::new(&decided.routes, |it| it.port, 10_000), &story::frame())
+}
+
+/// # Panics
+/// At the first line that is not ours.
+pub fn assert_ours(files: &Files) {
+    for line in files.config.lines() {
+        assert!(is_ours(line), "not a line of ours: {line:?}");
+    }
+    for (name, words) in [("routes.map", 5), ("checks.map", 2), ("check-hosts.map", 2)] {
+        for line in files.generation.files[name].lines() {
+            let plain = line.chars().all(|c| matches!(c, ' '..='~')) && !line.starts_with('#');
+            assert!(plain && line.split(' ').count() == words, "{name}: {line:?}");
+        }
+    }
+}
+
+fn is_ours(line: &str) -> bool {
+    let words: Vec<_> = line.split_whitespace().collect();
+    match words[..] {
+        _ if TEMPLATE.contains(&blank(line)) => true,
+        ["#", ..] => line.chars().all(|c| matches!(c, ' '..='~')),
+        ["backend", name] => is_name(name),
+        ["server", name, address, ..] => {
+            let (words, comment) = line.split_once("  # ").unwrap();
+            let known = |word: &str| blank(line).contains(&blank(word));
+            is_name(name)
+                && address.parse::<std::net::SocketAddr>().is_ok()
+                && words.split_whitespace().skip(3).all(known)
+                && comment.chars().all(|c| is_name_char(c) || " ()".contains(c))
+        }
+        _ => false,
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    text.chars().all(is_name_char)
+}
+
+fn is_name_char(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "_.:-".contains(c)
+}
+
+/// Numbers and content hashes differ from one configuration to the next.
+fn blank(line: &str) -> String {
+    let hash = line.trim_start().starts_with("default-path");
+    let line = if hash { line.rsplit_once('/').unwrap().0 } else { line };
+    let digit = |c: char| if c.is_ascii_digit() { '0' } else { c };
+    let mut text: Vec<_> = line.chars().map(digit).collect();
+    text.dedup_by(|a, b| *a == '0' && *b == '0');
+    text.into_iter().collect()
+}

@@ -1,0 +1,117 @@
+//! A world told in lines, as a person would tell it:
+//!
+//! ```text
+//! network back overlay
+//! wp1 172.17.0.2 glue_http_80_host=wp1.example.com
+//! wp2 172.17.0.3 paused unhealthy glue_http_80_host=wp2.example.com
+//! db  172.17.0.4 publishes=5432 on=back
+//! ```
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "each test binary takes what it needs of these"
+)]
+
+use docker_glue::{
+    container::{Attachment, Container, ContainerId, Health, NetworkMode, Published, State},
+    decide::Rules,
+    haproxy::render::{Base, Frame},
+    label::Fences,
+    world::{Network, Vantage, World},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+/// The story's world. Containers are as old as their line is high.
+pub fn world(story: &str) -> World {
+    let mut world = World::default();
+    world.networks.insert("bridge".into(), Network { driver: "bridge".into() });
+    let lines = story.lines().map(str::trim).filter(|it| !it.is_empty() && !it.starts_with('#'));
+    for (number, line) in lines.enumerate() {
+        let words: Vec<_> = line.split_whitespace().collect();
+        if let ["network", name, driver] = words[..] {
+            world.networks.insert(name.into(), Network { driver: driver.into() });
+        } else {
+            let container = container(i64::try_from(number).unwrap(), &words);
+            world.containers.insert(container.id.clone(), Arc::new(container));
+        }
+    }
+    world
+}
+
+fn container(number: i64, words: &[&str]) -> Container {
+    let mut container = Container {
+        id: ContainerId::new(format!("{:012x}{}", 0xc0_ffee_0000 + number, "0".repeat(52))),
+        name: words[0].to_owned(),
+        image: "whoami".to_owned(),
+        created: 1_700_000_000 + number,
+        state: State::Running,
+        health: Health::Unchecked,
+        labels: BTreeMap::new(),
+        environment: BTreeMap::new(),
+        network_mode: NetworkMode::Own,
+        networks: BTreeMap::new(),
+        exposed: BTreeSet::from([80, 3000, 8080]),
+        published: Vec::new(),
+        stop: None,
+        leaving: false,
+    };
+    let mut network = "bridge";
+    for word in &words[2..] {
+        match (*word, word.split_once('=')) {
+            (_, Some(("on", name))) => network = name,
+            (_, Some(("publishes", port))) => {
+                container.published.push(published(port.parse().unwrap()));
+            }
+            (_, Some((key, value))) => {
+                container.labels.insert(key.into(), value.replace("␠", " "));
+            }
+            ("paused", _) => container.state = State::Paused,
+            ("exited", _) => container.state = State::Exited,
+            ("leaving", _) => container.leaving = true,
+            ("starting", _) => container.health = Health::Starting,
+            ("healthy", _) => container.health = Health::Healthy,
+            ("unhealthy", _) => container.health = Health::Unhealthy,
+            ("host", _) => container.network_mode = NetworkMode::Host,
+            _ => panic!("the story says {word:?}, which means nothing"),
+        }
+    }
+    let at = Attachment { ipv4: words[1].parse().ok(), ipv6: words[1].parse().ok(), gateway: None };
+    container.networks.insert(network.to_owned(), at);
+    container
+}
+
+fn published(port: u16) -> Published {
+    let host_ip = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    Published { container_port: port, host_port: port, host_ip }
+}
+
+pub fn rules() -> Rules {
+    Rules {
+        fences: Fences::default(),
+        network: None,
+        vantage: Vantage::Host,
+        hold: Duration::from_mins(1),
+        port_map: BTreeMap::new(),
+    }
+}
+
+pub fn frame() -> Frame {
+    Frame {
+        base: Base::BuiltIn { drop_to: Some(("haproxy".into(), "haproxy".into())) },
+        stats_socket: PathBuf::from("/run/docker-glue/haproxy.sock"),
+        generations: PathBuf::from("/var/lib/docker-glue/gen"),
+        bind: vec![IpAddr::V6(Ipv6Addr::UNSPECIFIED)],
+        trusted: Vec::new(),
+        log: Some("stdout format raw daemon".into()),
+        wait: Duration::from_secs(10),
+        hard_stop_after: Duration::from_mins(30),
+    }
+}

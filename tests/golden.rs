@@ -1,0 +1,50 @@
+//! Whole configurations, as files a person would like to read: `tests/golden/<case>/`.
+//!
+//! Each case is a story (`world.txt`) and what comes of it. `cargo insta review` shows what changed.
+
+#![allow(clippy::unwrap_used, reason = "this is a test")]
+
+#[path = "common/story.rs"]
+mod story;
+
+use docker_glue::{decide, haproxy};
+use std::{fmt::Write as _, fs, path::Path, time::Instant};
+
+#[test]
+fn a_story_has_always_the_same_configuration() {
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let mut names: Vec<_> = fs::read_dir(&cases).unwrap().map(|it| it.unwrap().path()).collect();
+    names.sort();
+    assert!(!names.is_empty());
+    for case in names {
+        check(&case);
+    }
+}
+
+fn check(case: &Path) {
+    let story = fs::read_to_string(case.join("world.txt")).unwrap();
+    let decided = decide::decide(
+        &story::world(&story),
+        &decide::Memory::default(),
+        Instant::now(),
+        &story::rules(),
+    );
+    let config = haproxy::config::Config::new(&decided.routes, |it| it.port, 10_000);
+    let files = haproxy::render::render(&config, &story::frame());
+    let problems = decided.problems.iter().fold(String::new(), |mut text, problem| {
+        writeln!(text, "{problem}").unwrap();
+        text
+    });
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path(case);
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| {
+        insta::assert_snapshot!("haproxy.cfg", files.config);
+        for (name, text) in files.generation.files.iter().filter(|(name, _)| name.ends_with("map"))
+        {
+            insta::assert_snapshot!(name.as_str(), text);
+        }
+        insta::assert_snapshot!("problems", problems);
+    });
+}
