@@ -1,0 +1,202 @@
+//! Answers of the engine become containers, networks and events. No I/O, and nothing here fails:
+//! what an answer leaves out is empty, what it says in a new way is passed over.
+
+use super::{
+    details::Details,
+    event::{About, Cause, Event, What},
+    interest::Interest,
+};
+use crate::{
+    container::{Attachment, Container, ContainerId, Health, NetworkMode, Published, State, Stop},
+    world::Network,
+};
+use bollard::models::{
+    self, ContainerInspectResponse, ContainerSummary, ContainerSummaryHealthStatusEnum,
+    ContainerSummaryStateEnum, EndpointSettings, EventMessage, EventMessageTypeEnum,
+    HealthStatusEnum, PortSummary, PortSummaryTypeEnum,
+};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+    str::FromStr,
+};
+
+/// One container of a list; `None` if it has no id, as nothing could be said about it.
+pub(super) fn container(said: ContainerSummary) -> Option<Container> {
+    let status = said.status.unwrap_or_default();
+    let ports = said.ports.unwrap_or_default();
+    let mode = said.host_config.and_then(|host| host.network_mode).unwrap_or_default();
+    let networks = said.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
+    Some(Container {
+        id: ContainerId::new(said.id?),
+        name: name(said.names.unwrap_or_default()),
+        image: said.image.unwrap_or_default(),
+        created: said.created.unwrap_or_default(),
+        state: state(said.state),
+        health: match said.health.and_then(|health| health.status) {
+            Some(health) => summary_health(health),
+            None => status_health(&status),
+        },
+        labels: said.labels.unwrap_or_default().into_iter().collect(),
+        environment: BTreeMap::new(),
+        network_mode: network_mode(&mode),
+        networks: networks.into_iter().map(|(name, said)| (name, attachment(&said))).collect(),
+        exposed: ports.iter().filter(|port| is_tcp(port)).map(|port| port.private_port).collect(),
+        published: published(&ports),
+        stop: None,
+        leaving: false,
+    })
+}
+
+/// What an inspection tells beyond the list.
+pub(super) fn details(said: ContainerInspectResponse, interest: &Interest) -> Details {
+    let config = said.config.unwrap_or_default();
+    let health = said.state.and_then(|state| state.health).and_then(|health| health.status);
+    let pair = |text: String| text.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned()));
+    Details {
+        environment: interest
+            .of_environment(config.env.unwrap_or_default().into_iter().filter_map(pair).collect()),
+        stop: Stop {
+            signal: config.stop_signal.filter(|signal| !signal.is_empty()),
+            timeout: config.stop_timeout,
+        },
+        exposed: config.exposed_ports.iter().flatten().filter_map(|port| tcp_port(port)).collect(),
+        health: match health {
+            Some(HealthStatusEnum::STARTING) => Health::Starting,
+            Some(HealthStatusEnum::HEALTHY) => Health::Healthy,
+            Some(HealthStatusEnum::UNHEALTHY) => Health::Unhealthy,
+            Some(HealthStatusEnum::NONE | HealthStatusEnum::EMPTY) | None => Health::Unchecked,
+        },
+    }
+}
+
+/// Whose network an inspected container uses.
+pub(super) fn inspected_network_mode(said: &ContainerInspectResponse) -> NetworkMode {
+    let mode = said.host_config.as_ref().and_then(|host| host.network_mode.as_deref());
+    network_mode(mode.unwrap_or_default())
+}
+
+pub(super) fn networks(said: Vec<models::Network>) -> BTreeMap<String, Network> {
+    let network = |said: models::Network| {
+        Some((said.name?, Network { driver: said.driver.unwrap_or_default() }))
+    };
+    said.into_iter().filter_map(network).collect()
+}
+
+/// `None` for what concerns neither a container nor a network.
+pub(super) fn event(said: EventMessage) -> Option<Event> {
+    let (action, actor) = (said.action?, said.actor?);
+    let attributes: BTreeMap<_, _> = actor.attributes.unwrap_or_default().into_iter().collect();
+    let cause = Cause {
+        name: attributes.get("name").cloned().unwrap_or_default(),
+        time_nano: said.time_nano.or(said.time.map(|seconds| seconds * 1_000_000_000)).unwrap_or(0),
+        action,
+    };
+    let about = match said.typ? {
+        EventMessageTypeEnum::CONTAINER => {
+            let what = What::read(&cause.action, &attributes);
+            About::Container { id: ContainerId::new(actor.id?), what, attributes }
+        }
+        EventMessageTypeEnum::NETWORK => match attributes.get("container") {
+            Some(id) => About::Attachment(ContainerId::new(id.as_str())),
+            None => About::Network,
+        },
+        _ => return None,
+    };
+    Some(Event { cause, about })
+}
+
+/// A container has one name of its own; links (`/other/alias`) are further ones.
+fn name(names: Vec<String>) -> String {
+    let mut plain = names.into_iter().map(|name| name.trim_start_matches('/').to_owned());
+    plain.find(|name| !name.contains('/')).unwrap_or_default()
+}
+
+fn state(said: Option<ContainerSummaryStateEnum>) -> State {
+    match said {
+        Some(ContainerSummaryStateEnum::CREATED) => State::Created,
+        Some(ContainerSummaryStateEnum::RUNNING) => State::Running,
+        Some(ContainerSummaryStateEnum::PAUSED) => State::Paused,
+        Some(ContainerSummaryStateEnum::RESTARTING) => State::Restarting,
+        Some(ContainerSummaryStateEnum::REMOVING | ContainerSummaryStateEnum::STOPPING) => {
+            State::Removing
+        }
+        Some(ContainerSummaryStateEnum::EXITED | ContainerSummaryStateEnum::EMPTY) | None => {
+            State::Exited
+        }
+        Some(ContainerSummaryStateEnum::DEAD) => State::Dead,
+    }
+}
+
+fn summary_health(said: ContainerSummaryHealthStatusEnum) -> Health {
+    match said {
+        ContainerSummaryHealthStatusEnum::STARTING => Health::Starting,
+        ContainerSummaryHealthStatusEnum::HEALTHY => Health::Healthy,
+        ContainerSummaryHealthStatusEnum::UNHEALTHY => Health::Unhealthy,
+        ContainerSummaryHealthStatusEnum::NONE | ContainerSummaryHealthStatusEnum::EMPTY => {
+            Health::Unchecked
+        }
+    }
+}
+
+/// Engines before 29 say it only in words for people: "Up 5 minutes (healthy)".
+fn status_health(status: &str) -> Health {
+    match status.rsplit_once('(').map(|(_, last)| last) {
+        Some("health: starting)") => Health::Starting,
+        Some("healthy)") => Health::Healthy,
+        Some("unhealthy)") => Health::Unhealthy,
+        _ => Health::Unchecked,
+    }
+}
+
+fn network_mode(said: &str) -> NetworkMode {
+    match (said, said.strip_prefix("container:")) {
+        ("host", _) => NetworkMode::Host,
+        ("none", _) => NetworkMode::None,
+        (_, Some(id)) => NetworkMode::Container(ContainerId::new(id)),
+        _ => NetworkMode::Own,
+    }
+}
+
+fn attachment(said: &EndpointSettings) -> Attachment {
+    Attachment {
+        ipv4: read(said.ip_address.as_deref()),
+        ipv6: read(said.global_ipv6_address.as_deref()),
+        gateway: read(said.gateway.as_deref()).or_else(|| read(said.ipv6_gateway.as_deref())),
+    }
+}
+
+fn read<T: FromStr>(text: Option<&str>) -> Option<T> {
+    text?.parse().ok()
+}
+
+fn is_tcp(port: &PortSummary) -> bool {
+    port.typ == Some(PortSummaryTypeEnum::TCP)
+}
+
+fn published(ports: &[PortSummary]) -> Vec<Published> {
+    let everywhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    let published = |port: &PortSummary| {
+        Some(Published {
+            container_port: port.private_port,
+            host_port: port.public_port.filter(|public| *public != 0)?,
+            host_ip: read(port.ip.as_deref()).unwrap_or(everywhere),
+        })
+    };
+    let mut all: Vec<_> = ports.iter().filter(|port| is_tcp(port)).filter_map(published).collect();
+    all.sort_by_key(|port| (port.container_port, port.host_port, port.host_ip));
+    all.dedup();
+    all
+}
+
+/// `80/tcp`; a port without a protocol is TCP.
+fn tcp_port(text: &str) -> Option<u16> {
+    match text.split_once('/') {
+        Some((port, "tcp")) => port.parse().ok(),
+        Some(_) => None,
+        None => text.parse().ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

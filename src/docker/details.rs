@@ -1,0 +1,39 @@
+//! What only an inspection tells of a container, and how it joins what the list told.
+//!
+//! Pure.
+
+use crate::container::{Container, Health, State, Stop};
+use std::collections::{BTreeMap, BTreeSet};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Details {
+    pub(super) environment: BTreeMap<String, String>,
+    pub(super) stop: Stop,
+    /// EXPOSE, which the list leaves out for host networking.
+    pub(super) exposed: BTreeSet<u16>,
+    /// Of a paused container too, of which the list says only that it is paused.
+    pub(super) health: Health,
+}
+
+/// Completes a container with its inspection.
+pub(super) fn complete(container: &mut Container, details: Details) {
+    let Details { environment, stop, exposed, health } = details;
+    container.environment = environment;
+    container.stop = Some(stop);
+    container.exposed.extend(exposed);
+    if container.state == State::Paused && container.health == Health::Unchecked {
+        container.health = health;
+    }
+}
+
+/// Carries over what an earlier inspection told, as it cannot change while the container exists.
+pub(super) fn carry_over(fresh: &mut Container, known: &Container) {
+    if known.stop.is_some() {
+        fresh.environment.clone_from(&known.environment);
+        fresh.stop.clone_from(&known.stop);
+        fresh.exposed.extend(&known.exposed);
+    }
+    if fresh.state == State::Paused && fresh.health == Health::Unchecked {
+        fresh.health = known.health;
+    }
+}

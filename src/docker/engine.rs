@@ -1,0 +1,129 @@
+//! The engine that answers: every question has a timeout, every error names the engine and the
+//! question.
+
+use super::{
+    connect::{Access, Patience, client},
+    convert,
+    details::Details,
+    event::{self, Event},
+    interest::Interest,
+};
+use crate::{
+    container::{Container, ContainerId, NetworkMode},
+    world::Network,
+};
+use anyhow::{Context, Result, anyhow};
+use bollard::{
+    Docker,
+    errors::Error,
+    models::ContainerInspectResponse,
+    query_parameters::{EventsOptionsBuilder, ListContainersOptionsBuilder},
+};
+use futures_util::{Stream, StreamExt};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::Duration,
+};
+
+/// A connected engine. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    docker: Docker,
+    url: String,
+    patience: Patience,
+}
+
+impl Engine {
+    /// An engine that was reached, but has not been asked anything yet.
+    pub async fn connect(access: &Access) -> Result<Self> {
+        let docker = client(access).await?;
+        Ok(Self { docker, url: access.url().to_owned(), patience: access.patience })
+    }
+
+    /// All containers, or those of these ids that still exist.
+    pub(super) async fn containers(
+        &self,
+        ids: Option<&BTreeSet<ContainerId>>,
+    ) -> Result<Vec<Container>> {
+        let mut options = ListContainersOptionsBuilder::default().all(true);
+        if let Some(ids) = ids {
+            let ids = ids.iter().map(ContainerId::as_str).collect();
+            options = options.filters(&HashMap::from([("id", ids)]));
+        }
+        let list = self.docker.list_containers(Some(options.build()));
+        let answer = self.answer("its containers", self.patience.list, list).await?;
+        Ok(answer.into_iter().filter_map(convert::container).collect())
+    }
+
+    pub(super) async fn networks(&self) -> Result<BTreeMap<String, Network>> {
+        let list = self.docker.list_networks(None);
+        Ok(convert::networks(self.answer("its networks", self.patience.list, list).await?))
+    }
+
+    /// `None` when there is no such container any more.
+    pub(super) async fn details(
+        &self,
+        id: &ContainerId,
+        interest: &Interest,
+    ) -> Result<Option<Details>> {
+        Ok(self.inspect(id.as_str()).await?.map(|said| convert::details(said, interest)))
+    }
+
+    /// The full id of a container that runs, and whose network it uses; `None` if none runs so.
+    pub(super) async fn running(&self, id: &str) -> Result<Option<(ContainerId, NetworkMode)>> {
+        let runs = |said: &ContainerInspectResponse| {
+            said.state.as_ref().and_then(|state| state.running) == Some(true)
+        };
+        Ok(self.inspect(id).await?.filter(runs).and_then(|said| {
+            let mode = convert::inspected_network_mode(&said);
+            Some((ContainerId::new(said.id?), mode))
+        }))
+    }
+
+    /// Events from now on, until the connection ends; none is asked for that means nothing here.
+    pub(super) fn events(&self, extra: &[String]) -> impl Stream<Item = Result<Event>> + use<> {
+        let actions = event::CONTAINER.iter().chain(event::NETWORK).copied();
+        let actions = actions.chain(extra.iter().map(String::as_str)).collect();
+        let filters = HashMap::from([("type", vec!["container", "network"]), ("event", actions)]);
+        let options = EventsOptionsBuilder::default().filters(&filters).build();
+        let url = self.url.clone();
+        self.docker.events(Some(options)).filter_map(move |said| {
+            let event = match said {
+                Ok(said) => convert::event(said).map(Ok),
+                Err(error) => {
+                    Some(Err(anyhow!(error).context(format!("Docker at {url} ended its events"))))
+                }
+            };
+            std::future::ready(event)
+        })
+    }
+
+    async fn inspect(&self, id: &str) -> Result<Option<ContainerInspectResponse>> {
+        let inspection = async {
+            match self.docker.inspect_container(id, None).await {
+                Ok(said) => Ok(Some(said)),
+                Err(Error::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
+                Err(error) => Err(error),
+            }
+        };
+        let short = id.get(..12).unwrap_or(id);
+        self.answer(&format!("container {short}"), self.patience.inspect, inspection).await
+    }
+
+    async fn answer<T>(
+        &self,
+        what: &str,
+        patience: Duration,
+        question: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T> {
+        match tokio::time::timeout(patience, question).await {
+            Ok(answer) => {
+                answer.with_context(|| format!("asked Docker at {} for {what}", self.url))
+            }
+            Err(_) => Err(anyhow!(
+                "Docker at {} did not tell {what} within {patience:?}; is it hung?",
+                self.url
+            )),
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Which containers are worth a call to the engine.
+//!
+//! Pure.
+
+use crate::{
+    container::{Container, ContainerId, NetworkMode},
+    world::World,
+};
+use std::collections::BTreeMap;
+
+/// The world holds every running container, as some lend others their network or hold a port. Only
+/// the interesting ones are followed by their events, inspected, and kept with their labels.
+#[derive(Debug, Clone)]
+pub struct Interest {
+    /// Whether labels (or an environment read like labels) are meant for us.
+    pub speaks: fn(&BTreeMap<String, String>) -> bool,
+    /// Environments are read like labels: every running container is inspected before it is shown.
+    pub environment: bool,
+    /// Every container is interesting, stopped ones too.
+    pub everything: bool,
+    /// The container that we run in: its networks decide what is reached.
+    pub own: Option<ContainerId>,
+}
+
+impl Interest {
+    pub(super) fn in_container(&self, container: &Container) -> bool {
+        self.everything
+            || (self.speaks)(&container.labels)
+            || (self.environment && (self.speaks)(&container.environment))
+            || self.own.as_ref() == Some(&container.id)
+    }
+
+    /// The list tells too little of this container.
+    pub(super) fn wants_details(&self, container: &Container) -> bool {
+        container.stop.is_none() && (self.environment || self.in_container(container))
+    }
+
+    /// An event of this container changes something for us.
+    pub(super) fn in_event(
+        &self,
+        world: &World,
+        id: &ContainerId,
+        attributes: &BTreeMap<String, String>,
+    ) -> bool {
+        let unread = |container: &Container| self.environment && container.stop.is_none();
+        match world.containers.get(id) {
+            Some(known) if unread(known) || self.in_container(known) => true,
+            None if self.environment => true,
+            _ => self.in_labels(attributes) || self.in_its_network(world, id),
+        }
+    }
+
+    pub(super) fn in_labels(&self, labels: &BTreeMap<String, String>) -> bool {
+        self.everything || (self.speaks)(labels)
+    }
+
+    /// An interesting container uses the network of this one.
+    fn in_its_network(&self, world: &World, id: &ContainerId) -> bool {
+        world.containers.values().any(|container| {
+            matches!(&container.network_mode, NetworkMode::Container(owner) if owner == id)
+                && self.in_container(container)
+        })
+    }
+
+    /// Of an environment, what is read like a label: the rest is long, and secrets are in it.
+    pub(super) fn of_environment(&self, all: Vec<(String, String)>) -> BTreeMap<String, String> {
+        let read = |name: &str, value: &str| {
+            self.everything || (self.speaks)(&[(name.to_owned(), value.to_owned())].into())
+        };
+        let all = all.into_iter().filter(|_| self.environment);
+        all.filter(|(name, value)| read(name, value)).collect()
+    }
+}

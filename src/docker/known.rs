@@ -1,0 +1,457 @@
+//! What is known, what has to be asked, and what is worth showing.
+//!
+//! Pure: events and answers come in, questions and worlds go out. An event says where to look,
+//! never what is true; but a stop signal and a death are believed at once, since the next list would
+//! still tell of a running container.
+
+use super::{
+    details::{Details, carry_over, complete},
+    event::{About, Cause, Event, What},
+    interest::Interest,
+    signal,
+};
+use crate::{
+    container::{Container, ContainerId, State},
+    world::{Network, World},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// Nothing tells when the engine began to listen for our events, and an answer that lacks much may
+/// come from an engine that is only just up: so long after a list it is asked for again.
+const SETTLE: Duration = Duration::from_secs(1);
+/// The engine's own patience between the stop signal and SIGKILL, in seconds.
+const STOP_TIMEOUT: i64 = 10;
+/// How much longer than that a container may live before it counts as not leaving after all.
+const STOP_GRACE: Duration = Duration::from_secs(2);
+/// More ids than this are not named: the whole list is asked for.
+const MOST_IDS: usize = 100;
+const MOST_INSPECTIONS: usize = 16;
+
+/// A question for the engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Ask {
+    All,
+    Some { ids: BTreeSet<ContainerId>, networks: bool },
+}
+
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) containers: Vec<Container>,
+    /// `None` if they were not asked for.
+    pub(super) networks: Option<BTreeMap<String, Network>>,
+}
+
+#[derive(Debug)]
+pub(super) struct Known {
+    interest: Interest,
+    relist: Duration,
+    world: Arc<World>,
+    /// `None` until there was a first answer.
+    shown: Option<Arc<World>>,
+    connection: Connection,
+    dirty: BTreeSet<ContainerId>,
+    networks_are_dirty: bool,
+    /// Died since the last question: an answer that says otherwise is older than that.
+    died: BTreeSet<ContainerId>,
+    /// Until when a stop signal is believed; `None` is for ever.
+    leaving: BTreeMap<ContainerId, Option<Instant>>,
+    to_inspect: BTreeSet<ContainerId>,
+    inspecting: BTreeSet<ContainerId>,
+    /// When the whole list is due.
+    due: Instant,
+    in_flight: bool,
+    trust: Trust,
+    news: News,
+    heard: Option<Cause>,
+    asked: Option<Cause>,
+    cause: Option<Cause>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Connection {
+    Away,
+    /// Connected, the first list is awaited.
+    Asking,
+    Current,
+}
+
+/// What the last whole list makes of the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    Full,
+    /// It lacked containers whose end nobody told of: the next list decides.
+    Doubt,
+    /// It told of changes that no event told of: connect anew.
+    Deaf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum News {
+    None,
+    /// Something was touched: show it if it differs.
+    Perhaps,
+    /// Show even the same world.
+    Surely,
+}
+
+/// Something to publish.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Shown {
+    pub(super) world: Arc<World>,
+    pub(super) cause: Option<Cause>,
+    pub(super) connected: bool,
+}
+
+impl Known {
+    pub(super) fn new(interest: Interest, relist: Duration, now: Instant) -> Self {
+        Self {
+            interest,
+            relist,
+            world: Arc::default(),
+            shown: None,
+            connection: Connection::Away,
+            dirty: BTreeSet::new(),
+            networks_are_dirty: false,
+            died: BTreeSet::new(),
+            leaving: BTreeMap::new(),
+            to_inspect: BTreeSet::new(),
+            inspecting: BTreeSet::new(),
+            due: now,
+            in_flight: false,
+            trust: Trust::Full,
+            news: News::None,
+            heard: None,
+            asked: None,
+            cause: None,
+        }
+    }
+
+    /// A new connection: everything is asked anew, nothing that was on its way arrives.
+    pub(super) fn connected(&mut self, now: Instant) {
+        self.connection = Connection::Asking;
+        self.due = now;
+        self.in_flight = false;
+        self.trust = Trust::Full;
+        self.died.clear();
+        self.to_inspect.append(&mut self.inspecting);
+        (self.heard, self.asked) = (None, None);
+    }
+
+    /// The connection is lost. What is known stays as it is.
+    pub(super) fn away(&mut self) {
+        if self.connection == Connection::Current {
+            self.news = News::Surely;
+        }
+        self.connection = Connection::Away;
+    }
+
+    pub(super) fn is_current(&self) -> bool {
+        self.connection == Connection::Current
+    }
+
+    /// The stream of events is open, but does not tell what happens: connect anew.
+    pub(super) fn is_deaf(&self) -> bool {
+        self.trust == Trust::Deaf
+    }
+
+    pub(super) fn hear(&mut self, event: Event, now: Instant) {
+        let Event { cause, about } = event;
+        match about {
+            About::Network => self.networks_are_dirty = true,
+            About::Attachment(id) if self.is_followed(&id, &BTreeMap::new()) => {
+                self.heard = Some(cause);
+                self.dirty.insert(id);
+            }
+            About::Container { id, what, attributes } if self.is_followed(&id, &attributes) => {
+                self.hear_of(id, what, cause, now);
+            }
+            About::Attachment(_) | About::Container { .. } => {}
+        }
+    }
+
+    fn is_followed(&self, id: &ContainerId, attributes: &BTreeMap<String, String>) -> bool {
+        self.dirty.contains(id) || self.interest.in_event(&self.world, id, attributes)
+    }
+
+    fn hear_of(&mut self, id: ContainerId, what: What, cause: Cause, now: Instant) {
+        match what {
+            What::Kill(signal) if self.ends(&id, signal) => {
+                self.leaving.insert(id.clone(), self.patience_with(&id).map(|left| now + left));
+                self.cause = Some(cause);
+                self.touch(&id);
+                return;
+            }
+            What::Kill(_) => return,
+            What::Extra => {
+                (self.cause, self.news) = (Some(cause), News::Surely);
+                return;
+            }
+            What::Die => {
+                self.leaving.remove(&id);
+                self.died.insert(id.clone());
+                self.cause = Some(cause.clone());
+                self.touch(&id);
+            }
+            What::Start => {
+                self.leaving.remove(&id);
+                self.died.remove(&id);
+            }
+            What::Other => {}
+        }
+        self.heard = Some(cause);
+        self.dirty.insert(id);
+    }
+
+    /// Whether a signal is one that `docker stop` sends to this container, or the last one.
+    fn ends(&self, id: &ContainerId, signal: Option<i32>) -> bool {
+        let own = self.world.containers.get(id).and_then(|known| known.stop.as_ref());
+        let own = own.and_then(|stop| signal::number(stop.signal.as_deref()?));
+        signal.is_some_and(|signal| {
+            signal == signal::KILL || signal == signal::TERM || Some(signal) == own
+        })
+    }
+
+    /// How long a container that got its stop signal may live; `None` is for ever.
+    fn patience_with(&self, id: &ContainerId) -> Option<Duration> {
+        let stop = self.world.containers.get(id).and_then(|known| known.stop.as_ref());
+        let seconds = stop.and_then(|stop| stop.timeout).unwrap_or(STOP_TIMEOUT);
+        Some(Duration::from_secs(u64::try_from(seconds).ok()?) + STOP_GRACE)
+    }
+
+    /// Brings a known container in line with what was heard of it.
+    fn touch(&mut self, id: &ContainerId) {
+        let Some(known) = self.world.containers.get(id) else { return };
+        let mut touched = Container::clone(known);
+        self.overlay(&mut touched);
+        self.put(touched);
+    }
+
+    fn overlay(&self, container: &mut Container) {
+        if self.died.contains(&container.id) && is_up(container) {
+            container.state = State::Exited;
+        }
+        container.leaving = is_up(container) && self.leaving.contains_key(&container.id);
+    }
+
+    fn put(&mut self, container: Container) {
+        let world = Arc::make_mut(&mut self.world);
+        world.containers.insert(container.id.clone(), Arc::new(container));
+        self.note();
+    }
+
+    fn note(&mut self) {
+        self.news = self.news.max(News::Perhaps);
+    }
+
+    /// Time went by.
+    pub(super) fn tick(&mut self, now: Instant) {
+        let late = |until: &Option<Instant>| until.is_some_and(|until| until <= now);
+        let stayed = self.leaving.iter().filter(|(_, until)| late(until));
+        let stayed: Vec<_> = stayed.map(|(id, _)| id.clone()).collect();
+        for id in stayed {
+            self.leaving.remove(&id);
+            self.touch(&id);
+        }
+    }
+
+    /// When to `tick` and `ask` again, if nothing is heard before.
+    pub(super) fn wake_at(&self) -> Instant {
+        let stays = self.leaving.values().flatten().min();
+        let due = if self.in_flight { self.due + self.relist } else { self.due };
+        stays.map_or(due, |stays| due.min(*stays))
+    }
+
+    /// The next question, when none is on its way.
+    pub(super) fn ask(&mut self, now: Instant) -> Option<Ask> {
+        let whole = self.due <= now || MOST_IDS < self.dirty.len();
+        let idle = self.dirty.is_empty() && !whole;
+        if self.in_flight || idle {
+            return None;
+        }
+        self.in_flight = true;
+        self.died.clear();
+        self.asked = self.heard.take();
+        let ids = std::mem::take(&mut self.dirty);
+        let networks = std::mem::take(&mut self.networks_are_dirty);
+        Some(if whole { Ask::All } else { Ask::Some { ids, networks } })
+    }
+
+    pub(super) fn answered(&mut self, ask: &Ask, answer: Answer, now: Instant) {
+        self.in_flight = false;
+        self.cause = self.asked.take();
+        match ask {
+            Ask::All => self.listed(answer, now),
+            Ask::Some { ids, .. } => self.told(ids, answer),
+        }
+    }
+
+    fn listed(&mut self, answer: Answer, now: Instant) {
+        let first = self.connection == Connection::Asking;
+        let doubtful = self.trust != Trust::Doubt && self.lacks_too_much(&answer.containers);
+        self.trust = if doubtful { Trust::Doubt } else { Trust::Full };
+        self.due = now + if first || doubtful { SETTLE } else { self.relist };
+        if doubtful {
+            return;
+        }
+        let kept = answer.containers.into_iter().filter_map(|fresh| self.merged(fresh)).collect();
+        let networks = answer.networks.unwrap_or_default();
+        if !first && self.cause.is_none() && self.tells_of_the_unheard(&kept) {
+            self.trust = Trust::Deaf;
+        }
+        self.world = Arc::new(World { containers: kept, networks });
+        let world = &self.world.containers;
+        self.leaving.retain(|id, _| world.get(id).is_some_and(|known| is_up(known)));
+        self.to_inspect.retain(|id| world.contains_key(id));
+        self.note();
+        if first {
+            (self.connection, self.news) = (Connection::Current, News::Surely);
+        }
+    }
+
+    /// Two containers, or all there were, are gone, and no event said that they died.
+    fn lacks_too_much(&self, containers: &[Container]) -> bool {
+        let told: BTreeSet<_> = containers.iter().map(|container| &container.id).collect();
+        let up = self.world.containers.values().filter(|known| is_up(known));
+        let gone = up.filter(|known| !told.contains(&known.id)).count();
+        2 <= gone || (1 <= gone && containers.is_empty())
+    }
+
+    /// An interesting container changed, and not even now an event of it arrived.
+    fn tells_of_the_unheard(&self, fresh: &BTreeMap<ContainerId, Arc<Container>>) -> bool {
+        let unheard = |(id, fresh): (&ContainerId, &Arc<Container>)| {
+            let known = self.world.containers.get(id);
+            known.is_none_or(|known| !Arc::ptr_eq(known, fresh))
+                && !self.dirty.contains(id)
+                && self.interest.in_container(fresh)
+        };
+        fresh.iter().any(unheard)
+    }
+
+    fn told(&mut self, ids: &BTreeSet<ContainerId>, answer: Answer) {
+        let mut fresh: BTreeMap<_, _> =
+            answer.containers.into_iter().filter_map(|fresh| self.merged(fresh)).collect();
+        let world = Arc::make_mut(&mut self.world);
+        for id in ids {
+            match fresh.remove(id) {
+                Some(container) => drop(world.containers.insert(id.clone(), container)),
+                None => drop(world.containers.remove(id)),
+            }
+            if world.containers.get(id).is_none_or(|known| !is_up(known)) {
+                self.leaving.remove(id);
+            }
+        }
+        if let Some(networks) = answer.networks {
+            world.networks = networks;
+        }
+        self.note();
+    }
+
+    /// What is kept of a container, the very same as before where it did not change.
+    fn merged(&mut self, mut fresh: Container) -> Option<(ContainerId, Arc<Container>)> {
+        let known = self.world.containers.get(&fresh.id);
+        if let Some(known) = known {
+            carry_over(&mut fresh, known);
+        }
+        let interesting = self.interest.in_container(&fresh);
+        if !interesting && !is_up(&fresh) {
+            return None;
+        }
+        let known = known.map(Arc::clone);
+        if is_up(&fresh) && self.interest.wants_details(&fresh) {
+            if !self.inspecting.contains(&fresh.id) {
+                self.to_inspect.insert(fresh.id.clone());
+            }
+        } else if !interesting {
+            fresh.labels = BTreeMap::new();
+        }
+        self.overlay(&mut fresh);
+        let same = known.filter(|known| **known == fresh);
+        Some((fresh.id.clone(), same.unwrap_or_else(|| Arc::new(fresh))))
+    }
+
+    /// The next container to inspect, a few at a time.
+    pub(super) fn inspect(&mut self) -> Option<ContainerId> {
+        if MOST_INSPECTIONS <= self.inspecting.len() {
+            return None;
+        }
+        let id = self.to_inspect.pop_first()?;
+        self.inspecting.insert(id.clone());
+        Some(id)
+    }
+
+    pub(super) fn inspected(&mut self, id: &ContainerId, told: Inspection) {
+        self.inspecting.remove(id);
+        self.note();
+        match (told, self.world.containers.get(id)) {
+            (Inspection::Told(details), Some(known)) => {
+                let mut whole = Container::clone(known);
+                complete(&mut whole, details);
+                if !self.interest.in_container(&whole) {
+                    whole.labels = BTreeMap::new();
+                }
+                self.put(whole);
+            }
+            (Inspection::Gone, Some(_)) => drop(self.dirty.insert(id.clone())),
+            // Inspected again after the next list; the container is shown without until then.
+            (Inspection::Failed, _) | (_, None) => {}
+        }
+    }
+
+    /// What to publish now, if anything: a world that differs, or a connection that does.
+    pub(super) fn show(&mut self) -> Option<Shown> {
+        let news = std::mem::replace(&mut self.news, News::None);
+        let cause = self.cause.take();
+        let differs = news != News::None && self.renew();
+        let world = Arc::clone(self.shown.as_ref()?);
+        let shown = Shown { world, cause, connected: self.is_current() };
+        (differs || news == News::Surely).then_some(shown)
+    }
+
+    fn renew(&mut self) -> bool {
+        let Some(visible) = self.visible() else { return false };
+        let differs = self.shown.as_ref() != Some(&visible);
+        if differs {
+            self.shown = Some(visible);
+        }
+        differs
+    }
+
+    /// The world without the containers that have to be inspected before they are shown; `None` as
+    /// long as the first world is not complete.
+    fn visible(&self) -> Option<Arc<World>> {
+        let awaited = || self.inspecting.union(&self.to_inspect);
+        match (&self.shown, self.connection) {
+            (None, Connection::Away | Connection::Asking) => None,
+            (None, _) if self.interest.environment && awaited().next().is_some() => None,
+            (Some(shown), _) if self.interest.environment => {
+                let hidden = awaited().filter(|id| !shown.containers.contains_key(id));
+                let mut visible = Arc::clone(&self.world);
+                for id in hidden {
+                    Arc::make_mut(&mut visible).containers.remove(id);
+                }
+                Some(visible)
+            }
+            _ => Some(Arc::clone(&self.world)),
+        }
+    }
+}
+
+/// What came of an inspection.
+#[derive(Debug)]
+pub(super) enum Inspection {
+    Told(Details),
+    Gone,
+    Failed,
+}
+
+/// Its processes exist.
+fn is_up(container: &Container) -> bool {
+    matches!(container.state, State::Running | State::Paused)
+}
+
+#[cfg(test)]
+mod tests;

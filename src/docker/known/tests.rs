@@ -1,0 +1,507 @@
+//! Stories: what happens, and what is asked and shown of it.
+
+use super::{Answer, Ask, Inspection, Known};
+use crate::{
+    container::{Container, ContainerId, Health, NetworkMode, State, Stop},
+    docker::{
+        details::Details,
+        event::{About, Cause, Event, What},
+        interest::Interest,
+    },
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+const RELIST: Duration = Duration::from_secs(30);
+
+/// A `Known` with an engine that a test plays. Times are seconds from the start.
+struct Story {
+    known: Known,
+    start: Instant,
+    now: Instant,
+    next_time: i64,
+}
+
+impl Story {
+    fn new(change: impl FnOnce(&mut Interest)) -> Self {
+        let mut interest = Interest {
+            speaks: |labels| labels.contains_key("glue"),
+            environment: false,
+            everything: false,
+            own: None,
+        };
+        change(&mut interest);
+        let start = Instant::now();
+        let known = Known::new(interest, RELIST, start);
+        Self { known, start, now: start, next_time: 1 }
+    }
+
+    /// Connected, with this list settled and everything inspected.
+    fn with(list: &[Container]) -> Self {
+        let mut story = Self::new(|_| ());
+        story.connects();
+        story.ask_and_answer("all", list);
+        story.at(1).ask_and_answer("all", list);
+        while story.known.inspect().is_some_and(|id| story.tell(&id, "", None)) {}
+        story.shown();
+        story
+    }
+
+    fn connects(&mut self) -> &mut Self {
+        self.known.connected(self.now);
+        self
+    }
+
+    fn at(&mut self, seconds: u64) -> &mut Self {
+        self.now = self.start + Duration::from_secs(seconds);
+        self.known.tick(self.now);
+        self
+    }
+
+    fn hear(&mut self, id: &str, action: &str) -> &mut Self {
+        self.hear_with(id, action, &[])
+    }
+
+    fn hear_with(&mut self, id: &str, action: &str, more: &[(&str, &str)]) -> &mut Self {
+        let attributes = map(more);
+        let what = What::read(action, &attributes);
+        let about = match action {
+            "connect" | "disconnect" => About::Attachment(ContainerId::new(id)),
+            _ if id.is_empty() => About::Network,
+            _ => About::Container { id: ContainerId::new(id), what, attributes },
+        };
+        let (action, name) = (action.to_owned(), id.to_owned());
+        let cause = Cause { action, name, time_nano: self.next_time };
+        self.next_time += 1;
+        self.known.hear(Event { cause, about }, self.now);
+        self
+    }
+
+    fn kill(&mut self, id: &str, signal: &str) -> &mut Self {
+        self.hear_with(id, "kill", &[("signal", signal)])
+    }
+
+    /// The next question in a word: `all`, the ids, `+networks`; empty for none.
+    fn ask(&mut self) -> String {
+        self.known.ask(self.now).map(|ask| words(&ask)).unwrap_or_default()
+    }
+
+    fn answer(&mut self, asked: &str, list: &[Container]) -> &mut Self {
+        let networks = (asked == "all").then(BTreeMap::new);
+        let answer = Answer { containers: list.to_vec(), networks };
+        let ask = match asked {
+            "all" => Ask::All,
+            ids => {
+                Ask::Some { ids: ids.split(' ').map(ContainerId::new).collect(), networks: false }
+            }
+        };
+        self.known.answered(&ask, answer, self.now);
+        self
+    }
+
+    fn ask_and_answer(&mut self, expected: &str, list: &[Container]) -> &mut Self {
+        assert_eq!(self.ask(), expected);
+        self.answer(expected, list)
+    }
+
+    fn tell(&mut self, id: &ContainerId, signal: &str, timeout: Option<i64>) -> bool {
+        let signal = (!signal.is_empty()).then(|| signal.to_owned());
+        self.inspected(id, &[], Stop { signal, timeout });
+        true
+    }
+
+    fn inspected(&mut self, id: &ContainerId, environment: &[(&str, &str)], stop: Stop) {
+        let (environment, exposed) = (map(environment), BTreeSet::new());
+        let details = Details { environment, stop, exposed, health: Health::Unchecked };
+        self.known.inspected(id, Inspection::Told(details));
+    }
+
+    /// What is shown in words, with the action that caused it; empty for nothing.
+    fn shown(&mut self) -> String {
+        let Some(shown) = self.known.show() else { return String::new() };
+        let word = |container: &std::sync::Arc<Container>| {
+            let mut word = format!("{}={:?}", container.name, container.state).to_lowercase();
+            if container.leaving {
+                word.push_str("/leaving");
+            }
+            if container.health != Health::Unchecked {
+                word = format!("{word}/{:?}", container.health).to_lowercase();
+            }
+            word
+        };
+        let mut words: Vec<_> = shown.world.containers.values().map(word).collect();
+        words.extend(shown.cause.map(|cause| format!("<- {}", cause.action)));
+        if !shown.connected {
+            words.push("(away)".to_owned());
+        }
+        if words.is_empty() { "nothing".to_owned() } else { words.join(" ") }
+    }
+
+    fn shows(&mut self, expected: &str) -> &mut Self {
+        assert_eq!(self.shown(), expected);
+        self
+    }
+
+    fn asks(&mut self, expected: &str) -> &mut Self {
+        assert_eq!(self.ask(), expected);
+        self
+    }
+}
+
+fn words(ask: &Ask) -> String {
+    match ask {
+        Ask::All => "all".to_owned(),
+        Ask::Some { ids, networks } => {
+            let ids: Vec<_> = ids.iter().map(ContainerId::as_str).collect();
+            format!("{}{}", ids.join(" "), if *networks { "+networks" } else { "" })
+        }
+    }
+}
+
+fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+/// A running container with a label of ours; named by its id.
+fn glue(id: &str) -> Container {
+    Container { labels: map(&[("glue", "1")]), ..plain(id) }
+}
+
+fn plain(id: &str) -> Container {
+    Container {
+        id: ContainerId::new(id),
+        name: id.to_owned(),
+        image: String::new(),
+        created: 0,
+        state: State::Running,
+        health: Health::Unchecked,
+        labels: BTreeMap::new(),
+        environment: BTreeMap::new(),
+        network_mode: NetworkMode::Own,
+        networks: BTreeMap::new(),
+        exposed: BTreeSet::new(),
+        published: Vec::new(),
+        stop: None,
+        leaving: false,
+    }
+}
+
+fn in_state(container: Container, state: State) -> Container {
+    Container { state, ..container }
+}
+
+#[test]
+fn the_first_answer_is_shown_though_it_is_empty() {
+    let mut story = Story::new(|_| ());
+    story.shows("").connects();
+    story.asks("all").asks("").shows("");
+    story.answer("all", &[]).shows("nothing").shows("");
+}
+
+#[test]
+fn the_list_is_asked_again_soon_after_connecting_and_then_at_long_intervals() {
+    let mut story = Story::new(|_| ());
+    story.connects();
+    story.ask_and_answer("all", &[glue("a")]).shows("a=running").asks("");
+    story.at(1).ask_and_answer("all", &[glue("a")]).shows("").asks("");
+    story.at(30).asks("").at(31).ask_and_answer("all", &[glue("a")]).shows("");
+    assert_eq!(story.known.wake_at(), story.start + Duration::from_secs(61));
+}
+
+#[test]
+fn an_event_says_where_to_look_and_the_answer_what_is_true() {
+    let mut story = Story::with(&[glue("a"), glue("b")]);
+    story.hear("a", "pause").shows("");
+    story.ask_and_answer("a", &[in_state(glue("a"), State::Paused)]);
+    story.shows("a=paused b=running <- pause").asks("");
+    story.hear("b", "rename").ask_and_answer("b", &[glue("b")]).shows("");
+}
+
+#[test]
+fn changes_during_a_question_are_one_next_question() {
+    let mut story = Story::with(&[glue("a"), glue("b"), glue("c")]);
+    story.hear("a", "update").asks("a");
+    story.hear("b", "update").hear("c", "update").hear("b", "update").asks("");
+    story.answer("a", &[glue("a")]).asks("b c");
+}
+
+#[test]
+fn a_container_that_is_absent_from_its_answer_is_gone() {
+    let mut story = Story::with(&[glue("a"), glue("b")]);
+    story.hear("a", "destroy").ask_and_answer("a", &[]).shows("b=running <- destroy");
+}
+
+#[test]
+fn a_container_that_starts_is_found_by_its_labels() {
+    let mut story = Story::with(&[]);
+    story.hear_with("a", "start", &[("glue", "1")]);
+    story.ask_and_answer("a", &[glue("a")]).shows("a=running <- start");
+}
+
+#[test]
+fn a_container_without_our_labels_costs_no_call_and_no_word() {
+    let mut story = Story::with(&[glue("a"), plain("p")]);
+    for action in ["create", "start", "die", "destroy", "health_status: healthy", "connect"] {
+        story.hear("p", action).hear("q", action);
+    }
+    story.kill("p", "15").asks("").shows("");
+}
+
+#[test]
+fn with_everything_interesting_each_event_counts() {
+    let mut story = Story::new(|interest| interest.everything = true);
+    story.connects();
+    story.ask_and_answer("all", &[in_state(plain("p"), State::Exited)]).shows("p=exited");
+    story.hear("p", "start").ask_and_answer("p", &[plain("p")]).shows("p=running <- start");
+}
+
+#[test]
+fn stopped_containers_are_known_only_where_they_are_interesting() {
+    let stopped = [in_state(glue("a"), State::Exited), in_state(plain("p"), State::Exited)];
+    let mut story = Story::new(|_| ());
+    story.connects();
+    story.ask_and_answer("all", &stopped).shows("a=exited");
+}
+
+#[test]
+fn the_lender_of_a_network_is_followed_as_its_user_is() {
+    let user =
+        Container { network_mode: NetworkMode::Container(ContainerId::new("p")), ..glue("a") };
+    let mut story = Story::with(&[user, plain("p"), plain("q")]);
+    story.hear("q", "connect").asks("").hear("p", "connect").asks("p");
+}
+
+#[test]
+fn the_container_we_run_in_is_followed_without_labels() {
+    let mut story = Story::new(|interest| interest.own = Some(ContainerId::new("p")));
+    story.connects();
+    story.ask_and_answer("all", &[plain("p")]).hear("p", "disconnect").asks("p");
+}
+
+#[test]
+fn a_stop_signal_is_believed_at_once_and_without_a_call() {
+    let mut story = Story::with(&[glue("a")]);
+    story.kill("a", "15").shows("a=running/leaving <- kill").asks("");
+    story.hear("a", "die").shows("a=exited <- die").asks("a");
+    story.answer("a", &[in_state(glue("a"), State::Exited)]).shows("");
+}
+
+#[test]
+fn only_signals_that_end_a_container_make_it_leave() {
+    for (own, sent, leaves) in [
+        ("", "15", true),
+        ("", "9", true),
+        ("", "1", false),
+        ("", "3", false),
+        ("", "", false),
+        ("SIGQUIT", "3", true),
+        ("SIGQUIT", "15", true),
+        ("QUIT", "3", true),
+        ("3", "3", true),
+        ("RTMIN+3", "37", true),
+        ("SIGWINCH", "28", true),
+        ("SIGWINCH", "1", false),
+    ] {
+        let mut story = Story::with(&[glue("a")]);
+        story.tell(&ContainerId::new("a"), own, None);
+        story.shown();
+        story.kill("a", sent).asks("");
+        let expected = if leaves { "a=running/leaving <- kill" } else { "" };
+        assert_eq!(story.shown(), expected, "{own} {sent}");
+    }
+}
+
+#[test]
+fn a_container_that_survives_its_stop_signal_comes_back() {
+    for (timeout, back) in [(None, 13), (Some(3), 6), (Some(0), 3)] {
+        let mut story = Story::with(&[glue("a")]);
+        story.tell(&ContainerId::new("a"), "", timeout);
+        story.shown();
+        story.kill("a", "15").shows("a=running/leaving <- kill");
+        assert_eq!(story.known.wake_at(), story.start + Duration::from_secs(back));
+        story.at(back - 1).shows("").at(back).shows("a=running");
+    }
+}
+
+#[test]
+fn a_container_with_an_endless_stop_timeout_never_comes_back_by_itself() {
+    let mut story = Story::with(&[glue("a")]);
+    story.tell(&ContainerId::new("a"), "", Some(-1));
+    story.shown();
+    story.kill("a", "15").shows("a=running/leaving <- kill").at(3000).shows("");
+    story.hear("a", "start").ask_and_answer("all", &[glue("a")]).shows("a=running <- start");
+}
+
+#[test]
+fn an_answer_that_is_older_than_a_stop_signal_or_a_death_does_not_bring_it_back() {
+    let mut story = Story::with(&[glue("a")]);
+    story.hear("a", "update").asks("a").kill("a", "15").shows("a=running/leaving <- kill");
+    story.answer("a", &[glue("a")]).shows("");
+    story.hear("a", "update").asks("a").hear("a", "die").shows("a=exited <- die");
+    story.answer("a", &[glue("a")]).shows("");
+    story.ask_and_answer("a", &[in_state(glue("a"), State::Restarting)]);
+    story.shows("a=restarting <- die");
+}
+
+#[test]
+fn a_restart_ends_the_leaving() {
+    let mut story = Story::with(&[glue("a")]);
+    story.kill("a", "15").hear("a", "die").shows("a=exited <- die");
+    story.hear("a", "start").ask_and_answer("a", &[glue("a")]).shows("a=running <- start");
+}
+
+#[test]
+fn a_list_that_lacks_much_is_believed_at_the_second_time_only() {
+    for (list, doubted) in
+        [(vec![], true), (vec![glue("a")], true), (vec![glue("a"), glue("b")], false)]
+    {
+        let mut story = Story::with(&[glue("a"), glue("b"), glue("c")]);
+        story.at(40).ask_and_answer("all", &list);
+        let after = story.shown();
+        assert_eq!(after.is_empty(), doubted, "{after}");
+        if doubted {
+            story.asks("").at(41).ask_and_answer("all", &list);
+            assert!(!story.shown().is_empty());
+        }
+    }
+}
+
+#[test]
+fn containers_that_were_heard_dying_may_be_gone() {
+    let mut story = Story::with(&[glue("a"), glue("b")]);
+    story.hear("a", "die").hear("b", "die").shows("a=exited b=exited <- die");
+    story.at(40).ask_and_answer("all", &[]).shows("<- die");
+}
+
+#[test]
+fn a_single_last_container_that_vanishes_is_doubted_too() {
+    let mut story = Story::with(&[glue("a")]);
+    story.at(40).ask_and_answer("all", &[]).shows("").at(41).ask_and_answer("all", &[]);
+    story.shows("nothing");
+}
+
+#[test]
+fn an_outage_changes_nothing_but_the_word_connected() {
+    let mut story = Story::with(&[glue("a")]);
+    story.known.away();
+    story.shows("a=running (away)").known.away();
+    story.shows("").connects();
+    story.shows("").ask_and_answer("all", &[glue("a")]).shows("a=running");
+}
+
+#[test]
+fn what_was_asked_before_an_outage_is_asked_again() {
+    let mut story = Story::with(&[glue("a")]);
+    story.hear("a", "pause").asks("a").known.away();
+    story.shown();
+    story.connects();
+    story.ask_and_answer("all", &[in_state(glue("a"), State::Paused)]).shows("a=paused");
+}
+
+#[test]
+fn a_list_that_tells_what_no_event_told_means_a_deaf_connection() {
+    let mut story = Story::with(&[glue("a"), plain("p")]);
+    let list = [glue("a"), in_state(plain("p"), State::Paused)];
+    story.at(40).ask_and_answer("all", &list).shows("a=running p=paused");
+    assert!(!story.known.is_deaf());
+    let list = [in_state(glue("a"), State::Paused), plain("p")];
+    story.at(80).hear("a", "pause").ask_and_answer("all", &list);
+    assert!(!story.known.is_deaf());
+    story.at(120).ask_and_answer("all", &[glue("a"), plain("p")]).shows("a=running p=running");
+    assert!(story.known.is_deaf());
+}
+
+#[test]
+fn networks_are_asked_for_with_the_next_container() {
+    let mut story = Story::with(&[glue("a")]);
+    story.hear("", "create").asks("").hear("a", "connect").asks("a+networks");
+}
+
+#[test]
+fn interesting_containers_are_inspected_once() {
+    let mut story = Story::new(|_| ());
+    story.connects();
+    story.ask_and_answer("all", &[glue("a"), plain("p")]).shows("a=running p=running");
+    assert_eq!(story.known.inspect(), Some(ContainerId::new("a")));
+    assert_eq!(story.known.inspect(), None);
+    story.tell(&ContainerId::new("a"), "SIGQUIT", None);
+    story.shows("a=running p=running").at(1).ask_and_answer("all", &[glue("a"), plain("p")]);
+    assert_eq!(story.known.inspect(), None);
+    story.shows("");
+}
+
+#[test]
+fn a_container_that_vanished_before_its_inspection_is_looked_for() {
+    let mut story = Story::new(|_| ());
+    story.connects();
+    story.ask_and_answer("all", &[glue("a"), glue("b")]).shows("a=running b=running");
+    let id = story.known.inspect().unwrap();
+    story.known.inspected(&id, Inspection::Gone);
+    story.ask_and_answer("a", &[]).shows("b=running");
+}
+
+#[test]
+fn a_paused_container_keeps_the_health_it_had() {
+    let healthy = Container { health: Health::Healthy, ..glue("a") };
+    let mut story = Story::with(&[healthy]);
+    story.hear("a", "pause").ask_and_answer("a", &[in_state(glue("a"), State::Paused)]);
+    story.shows("a=paused/healthy <- pause");
+}
+
+#[test]
+fn with_environments_nothing_is_shown_before_it_was_inspected() {
+    let mut story = Story::new(|interest| interest.environment = true);
+    let none = Stop { signal: None, timeout: None };
+    story.connects();
+    story.ask_and_answer("all", &[plain("a"), plain("p")]).shows("");
+    let (a, p) = (story.known.inspect().unwrap(), story.known.inspect().unwrap());
+    story.inspected(&a, &[("glue", "1")], none.clone());
+    story.shows("").inspected(&p, &[], none.clone());
+    story.shows("a=running p=running");
+
+    story.hear("n", "start").hear("p", "update").ask_and_answer("n", &[plain("n")]).shows("");
+    let n = story.known.inspect().unwrap();
+    story.inspected(&n, &[("glue", "1")], none);
+    story.shows("a=running n=running p=running").hear("a", "pause").asks("a");
+}
+
+#[test]
+fn a_failed_inspection_holds_nothing_back() {
+    let mut story = Story::new(|interest| interest.environment = true);
+    story.connects();
+    story.ask_and_answer("all", &[plain("a")]);
+    let a = story.known.inspect().unwrap();
+    story.known.inspected(&a, Inspection::Failed);
+    story.shows("a=running").at(1).ask_and_answer("all", &[plain("a")]).shows("");
+    assert_eq!(story.known.inspect(), Some(a));
+}
+
+#[test]
+fn an_event_that_was_asked_for_is_passed_on_without_a_call() {
+    let mut story = Story::with(&[glue("a")]);
+    story.hear("a", "exec_start: date").shows("a=running <- exec_start: date").asks("");
+    story.hear("q", "exec_start: date").shows("");
+}
+
+#[test]
+fn very_many_dirty_containers_are_asked_for_as_a_whole() {
+    let many: Vec<_> = (0..101).map(|n| glue(&format!("c{n}"))).collect();
+    let mut story = Story::with(&many);
+    for container in &many {
+        story.hear(container.id.as_str(), "update");
+    }
+    story.asks("all");
+}
+
+#[test]
+fn labels_that_nobody_reads_are_not_kept() {
+    let chatty = Container { labels: map(&[("long", "text")]), ..plain("p") };
+    let mut story = Story::new(|_| ());
+    story.connects();
+    story.answer("all", &[chatty, glue("a")]);
+    let world = story.known.show().unwrap().world;
+    let labels = |id: &str| world.containers[&ContainerId::new(id)].labels.len();
+    assert_eq!((labels("a"), labels("p")), (1, 0));
+}

@@ -1,0 +1,62 @@
+//! Signals as Docker writes them: `15`, `TERM`, `SIGTERM`, `RTMIN+3`.
+//!
+//! Pure.
+
+use nix::sys::signal::Signal;
+
+pub(super) const KILL: i32 = 9;
+pub(super) const TERM: i32 = 15;
+
+/// What Linux (and the engine) takes the first and the last real-time signal for.
+const REALTIME: (i32, i32) = (34, 64);
+
+/// The signal's number; `None` for what is no signal.
+pub(super) fn number(text: &str) -> Option<i32> {
+    let text = text.trim().to_ascii_uppercase();
+    if let Ok(number) = text.parse::<i32>() {
+        return (1..=REALTIME.1).contains(&number).then_some(number);
+    }
+    let name = text.strip_prefix("SIG").unwrap_or(&text);
+    realtime(name).or_else(|| format!("SIG{name}").parse::<Signal>().ok().map(|known| known as i32))
+}
+
+fn realtime(name: &str) -> Option<i32> {
+    let (first, last) = REALTIME;
+    let offset = |text: &str| if text.is_empty() { Some(0) } else { text.parse::<i32>().ok() };
+    let number = match (name.strip_prefix("RTMIN"), name.strip_prefix("RTMAX")) {
+        (Some(more), _) => first + offset(more)?,
+        (_, Some(less)) => last + offset(less)?,
+        _ => return None,
+    };
+    (first..=last).contains(&number).then_some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::number;
+
+    #[test]
+    fn a_signal_is_a_number_or_a_name() {
+        for (text, expected) in [
+            ("15", Some(15)),
+            ("SIGTERM", Some(15)),
+            ("term", Some(15)),
+            ("SIGQUIT", Some(3)),
+            ("QUIT", Some(3)),
+            ("WINCH", Some(28)),
+            ("9", Some(9)),
+            ("RTMIN", Some(34)),
+            ("RTMIN+3", Some(37)),
+            ("SIGRTMIN+3", Some(37)),
+            ("SIGRTMAX-1", Some(63)),
+            ("RTMIN+31", None),
+            ("0", None),
+            ("65", None),
+            ("", None),
+            ("SIG", None),
+            ("loud", None),
+        ] {
+            assert_eq!(number(text), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Keeps a world current for ever.
+//!
+//! The loop is thin: it listens, asks, and hands everything to `Known`, which decides. Subscribed
+//! first and listed then, so that nothing falls between; listed anew at every connection and from
+//! time to time, as the engine drops events of a slow listener without a word.
+
+use super::{
+    connect::Access,
+    engine::Engine,
+    event::{Cause, Event},
+    interest::Interest,
+    known::{Answer, Ask, Inspection, Known, Shown},
+    outage::{Outage, Tell},
+};
+use crate::{container::ContainerId, world::World};
+use anyhow::{Result, anyhow};
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, pin_mut, stream::FuturesUnordered};
+use std::{sync::Arc, time::Duration};
+use tokio::{sync::watch, time::Instant};
+
+/// What the watcher publishes. Of changes that come faster than they are read only the newest is
+/// seen: it describes everything.
+#[derive(Debug, Clone, Default)]
+pub struct Seen {
+    /// `None` until the engine answered for the first time, which an empty world is not. It stays
+    /// what it was while the engine is away.
+    pub world: Option<Arc<World>>,
+    /// The event behind this change; `None` where a list told it, or the connection changed.
+    pub cause: Option<Cause>,
+    /// The engine answers. Not so at the start and during an outage.
+    pub connected: bool,
+}
+
+/// What to watch for.
+#[derive(Debug, Clone)]
+pub struct Watching {
+    pub interest: Interest,
+    /// How often the whole list is asked for though no event asks for it.
+    pub relist: Duration,
+    /// Further event actions (`exec_start`, `oom`, …) of interesting containers: each publishes the
+    /// world that is known, with the event as its cause, and asks the engine nothing.
+    pub extra: Vec<String>,
+}
+
+impl Watching {
+    pub fn new(interest: Interest) -> Self {
+        Self { interest, relist: Duration::from_secs(30), extra: Vec::new() }
+    }
+}
+
+/// Publishes the world at every change, until nobody listens any more. An engine that is away is
+/// told once and waited for without an end.
+pub async fn watch(access: &Access, watching: &Watching, updates: &watch::Sender<Seen>) {
+    let now = Instant::now().into_std();
+    let mut known = Known::new(watching.interest.clone(), watching.relist, now);
+    let mut outage = Outage::none();
+    loop {
+        let end = tokio::select! {
+            end = follow(access, watching, &mut known, &mut outage, updates) => end,
+            () = updates.closed() => return,
+        };
+        let Err(error) = end else {
+            tracing::debug!("docker's events went missing; subscribing anew");
+            continue;
+        };
+        known.away();
+        publish(&mut known, updates);
+        let (tell, pause) = outage.failed(Instant::now().into_std());
+        match tell {
+            Tell::Loud => {
+                tracing::warn!("docker is away: {error:#}; trying again until it is back");
+            }
+            Tell::Quiet => tracing::debug!("docker is still away: {error:#}"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = updates.closed() => return,
+        }
+    }
+}
+
+/// The world as it is now.
+pub async fn list_once(access: &Access, interest: &Interest) -> Result<World> {
+    let engine = Engine::connect(access).await?;
+    let now = Instant::now().into_std();
+    let mut known = Known::new(interest.clone(), Duration::from_secs(3600), now);
+    known.connected(now);
+    let mut errands = FuturesUnordered::new();
+    send_out(&mut known, &engine, interest, &mut errands);
+    let mut world = Arc::default();
+    while let Some(input) = errands.next().await {
+        take(&mut known, input)?;
+        send_out(&mut known, &engine, interest, &mut errands);
+        world = known.show().map_or(world, |shown| shown.world);
+    }
+    Ok(Arc::unwrap_or_clone(world))
+}
+
+/// All that can happen during a connection.
+enum Input {
+    Event(Result<Event>),
+    Answer(Ask, Result<Answer>),
+    Inspected(ContainerId, Inspection),
+    Time,
+}
+
+type Errands = FuturesUnordered<BoxFuture<'static, Input>>;
+
+/// One connection's life. It ends well when it turns out deaf, and with an error otherwise.
+async fn follow(
+    access: &Access,
+    watching: &Watching,
+    known: &mut Known,
+    outage: &mut Outage,
+    updates: &watch::Sender<Seen>,
+) -> Result<()> {
+    let engine = Engine::connect(access).await?;
+    let events = engine.events(&watching.extra);
+    pin_mut!(events);
+    let mut errands = Errands::new();
+    known.connected(Instant::now().into_std());
+    while !known.is_deaf() {
+        // The first poll of the events sends the subscription: before the first question.
+        if let Some(event) = events.next().now_or_never() {
+            take(known, Input::Event(ended(event)))?;
+        } else {
+            send_out(known, &engine, &watching.interest, &mut errands);
+            let wake = Instant::from_std(known.wake_at());
+            let input = tokio::select! {
+                biased;
+                event = events.next() => Input::Event(ended(event)),
+                Some(input) = errands.next() => input,
+                () = tokio::time::sleep_until(wake) => Input::Time,
+            };
+            take(known, input)?;
+        }
+        publish(known, updates);
+        tell_return(known, outage);
+    }
+    Ok(())
+}
+
+fn take(known: &mut Known, input: Input) -> Result<()> {
+    let now = Instant::now().into_std();
+    match input {
+        Input::Event(event) => known.hear(event?, now),
+        Input::Answer(ask, answer) => known.answered(&ask, answer?, now),
+        Input::Inspected(id, told) => known.inspected(&id, told),
+        Input::Time => known.tick(now),
+    }
+    Ok(())
+}
+
+fn ended(event: Option<Result<Event>>) -> Result<Event> {
+    event.unwrap_or_else(|| Err(anyhow!("the engine closed the stream of events")))
+}
+
+/// Sends the questions that are due.
+fn send_out(known: &mut Known, engine: &Engine, interest: &Interest, errands: &mut Errands) {
+    if let Some(ask) = known.ask(Instant::now().into_std()) {
+        let engine = engine.clone();
+        errands.push(Box::pin(async move {
+            let answer = answer(&engine, &ask).await;
+            Input::Answer(ask, answer)
+        }));
+    }
+    while let Some(id) = known.inspect() {
+        let (engine, interest) = (engine.clone(), interest.clone());
+        errands.push(Box::pin(async move {
+            let told = inspection(&engine, &id, &interest).await;
+            Input::Inspected(id, told)
+        }));
+    }
+}
+
+async fn answer(engine: &Engine, ask: &Ask) -> Result<Answer> {
+    let (containers, networks) = match ask {
+        Ask::All => {
+            let (containers, networks) =
+                tokio::try_join!(engine.containers(None), engine.networks())?;
+            (containers, Some(networks))
+        }
+        Ask::Some { ids, networks: false } => (engine.containers(Some(ids)).await?, None),
+        Ask::Some { ids, networks: true } => {
+            let (containers, networks) =
+                tokio::try_join!(engine.containers(Some(ids)), engine.networks())?;
+            (containers, Some(networks))
+        }
+    };
+    Ok(Answer { containers, networks })
+}
+
+async fn inspection(engine: &Engine, id: &ContainerId, interest: &Interest) -> Inspection {
+    match engine.details(id, interest).await {
+        Ok(Some(details)) => Inspection::Told(details),
+        Ok(None) => Inspection::Gone,
+        Err(error) => {
+            tracing::debug!("not inspected: {error:#}");
+            Inspection::Failed
+        }
+    }
+}
+
+fn publish(known: &mut Known, updates: &watch::Sender<Seen>) {
+    if let Some(shown) = known.show() {
+        let Shown { world, cause, connected } = shown;
+        updates.send_replace(Seen { world: Some(world), cause, connected });
+    }
+}
+
+fn tell_return(known: &Known, outage: &mut Outage) {
+    let back = known.is_current().then(|| outage.over(Instant::now().into_std())).flatten();
+    if let Some(away) = back {
+        tracing::info!("docker is back after {}s", away.as_secs());
+    }
+}
