@@ -12,10 +12,13 @@ use crate::{
     },
     route::{RouteKey, Routes},
     told::Told,
-    world::World,
+    world::{Vantage, World},
 };
 use anyhow::{Context as _, Result, bail};
-use std::{collections::BTreeSet, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 use tracing::{info, warn};
 
 /// How often in one pass HAProxy may find something impossible.
@@ -36,6 +39,11 @@ impl Balancer {
     pub fn new(proxy: Proxy, rules: Rules, frame: Frame) -> Self {
         let (memory, told, served) = Default::default();
         Self { proxy, rules, frame, memory, told, served }
+    }
+
+    /// From where HAProxy looks at the containers.
+    pub fn stand_at(&mut self, vantage: Vantage) {
+        self.rules.vantage = vantage;
     }
 
     /// How many routes are served.
@@ -76,11 +84,16 @@ impl Balancer {
     }
 
     /// The listeners of ports that somebody else has are left out until they are tried again.
-    fn give_up(&mut self, config: &Config, taken: Vec<(u16, String)>, now: Instant) -> Result<()> {
+    fn give_up(
+        &mut self,
+        config: &Config,
+        taken: BTreeMap<u16, String>,
+        now: Instant,
+    ) -> Result<()> {
         for (port, holder) in taken {
             let ours = config.frontends.iter().find(|frontend| frontend.bound.get() == port);
             let Some(frontend) = ours else {
-                bail!("{}port {port} is taken by {holder}", self.base_hint());
+                bail!("{}HAProxy cannot listen on port {port}: {holder}", self.base_hint());
             };
             self.memory.taken.insert(frontend.listener, Taken::new(holder, now));
         }
@@ -95,7 +108,8 @@ impl Balancer {
         files: &Files,
         refusal: &Refusal,
     ) -> Result<()> {
-        let named = refusal.lines.iter().filter_map(|line| render::backend_at(&files.config, *line));
+        let named =
+            refusal.lines.iter().filter_map(|line| render::backend_at(&files.config, *line));
         let routes_of = named.filter_map(|name| Some(config.backends.get(name)?.route.clone()));
         let mut culprits: BTreeSet<_> = routes_of.collect();
         if culprits.is_empty() {

@@ -1,6 +1,9 @@
 //! The shell around the work: one thread, signals, and word to the service manager.
 
-use crate::settings::{Command, Settings, place};
+use crate::{
+    serve::serve,
+    settings::{Settings, place},
+};
 use anyhow::{Context, Result, anyhow};
 use futures_util::future::{BoxFuture, FutureExt};
 use sd_notify::NotifyState;
@@ -32,26 +35,11 @@ fn start(settings: Settings) -> Result<()> {
     }
     place::make(&settings.state_dir)?;
     place::make_private(&settings.runtime_dir, nix::unistd::geteuid().as_raw())?;
-    let command = settings.command;
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    let result = runtime.block_on(until_stopped(|stop| balance(settings, command, stop)));
+    let result = runtime.block_on(until_stopped(|stop| serve(settings, stop)));
     // Threads that still read a file or a name are not waited for.
     runtime.shutdown_background();
     result
-}
-
-/// Placeholder: the loop of the balancer goes here.
-pub async fn balance(
-    settings: Settings,
-    once_or_watch: Command,
-    stop: impl Future<Output = ()>,
-) -> Result<()> {
-    debug!(?settings, "nothing is balanced yet");
-    if once_or_watch == Command::Watch {
-        ready("following docker");
-        stop.await;
-    }
-    Ok(())
 }
 
 /// The first SIGTERM or SIGINT asks the work to end, a second one ends it.

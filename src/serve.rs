@@ -11,7 +11,9 @@ use crate::{
         render::{Base, Bind, Frame},
     },
     label,
-    settings::{AccessLog, Address, AtExit, BindAddress, Command, DockerAccess, Haproxy, Reload, Settings},
+    settings::{
+        AccessLog, Address, AtExit, BindAddress, Command, DockerAccess, Haproxy, Reload, Settings,
+    },
     world::{Vantage, World},
 };
 use anyhow::{Context as _, Result};
@@ -220,15 +222,19 @@ fn frame(settings: &Settings) -> Result<Frame> {
         base: base(settings, managed)?,
         stats_socket: settings.runtime_dir.join("haproxy.sock"),
         generations: settings.state_dir.join("gen"),
-        bind: settings.bind.iter().map(|address| match address {
-            BindAddress::Everywhere => Bind::Everywhere,
-            BindAddress::At(address) => Bind::At(*address),
-        }).collect(),
+        bind: settings
+            .bind
+            .iter()
+            .map(|address| match address {
+                BindAddress::Everywhere => Bind::Everywhere,
+                BindAddress::At(address) => Bind::At(*address),
+            })
+            .collect(),
         trusted: settings.trusted_proxies.clone(),
         log: match &settings.access_log {
             AccessLog::Off => None,
             AccessLog::Stdout => Some("stdout format raw daemon".to_owned()),
-            AccessLog::At(address) => Some(format!("{address} daemon")),
+            AccessLog::To(address) => Some(format!("{address} daemon")),
         },
         wait: settings.wait_for_start,
         hard_stop_after: settings.hard_stop_after,
@@ -266,7 +272,9 @@ fn proxy_settings(settings: &Settings) -> proxy::Settings {
             Haproxy::Service(Reload::MasterSocket(socket)) => {
                 Mode::Service(proxy::Reload::Master(socket.clone()))
             }
-            Haproxy::Service(Reload::Unit(unit)) => Mode::Service(proxy::Reload::Unit(unit.clone())),
+            Haproxy::Service(Reload::Unit(unit)) => {
+                Mode::Service(proxy::Reload::Unit(unit.clone()))
+            }
         },
         bin: settings.haproxy_bin.clone(),
         config: settings.config_file.clone(),

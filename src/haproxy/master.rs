@@ -19,7 +19,7 @@ use tokio::{
 };
 
 /// The largest configurations take half a second; a port that is taken takes two.
-const RELOAD: Duration = Duration::from_secs(60);
+const RELOAD: Duration = Duration::from_mins(1);
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// `show proc`.

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::listening;
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -81,9 +81,9 @@ pub enum How {
 pub enum ApplyError {
     #[error("HAProxy refuses the configuration: {0}")]
     Refused(Refusal),
-    /// These ports cannot be had; leave them out and try them again later.
-    #[error("{text}")]
-    Bind { ports: Vec<u16>, text: String },
+    /// These ports cannot be had, and why; leave them out and try them again later.
+    #[error("cannot listen: {}", .0.values().map(String::as_str).collect::<Vec<_>>().join("; "))]
+    Bind(BTreeMap<u16, String>),
     #[error("{0}")]
     Unreachable(String),
     #[error(transparent)]
@@ -177,6 +177,16 @@ impl Proxy {
         }
     }
 
+    /// Whether HAProxy would accept these files; what it serves stays.
+    ///
+    /// # Errors
+    /// `Refused`, or what stood in the way of asking.
+    pub async fn try_out(&self, files: &Files) -> Result<(), ApplyError> {
+        self.store.write(&files.generation)?;
+        let staged = self.store.stage(&files.config)?;
+        self.checked(Some(&staged)).await.map(drop)
+    }
+
     /// Starts HAProxy with what is on disk, if it is ours, stored and not running: the last good
     /// state serves before Docker has said anything, and again after a death.
     pub async fn start(&mut self) -> Result<bool, ApplyError> {
@@ -263,12 +273,12 @@ impl Proxy {
         let ours = self.pids().await;
         let until = Instant::now() + LINGER;
         loop {
-            let taken: Vec<_> = new().filter_map(|at| self.obstacle(at, &ours)).collect();
+            let taken: BTreeMap<_, _> = new().filter_map(|at| self.obstacle(at, &ours)).collect();
             if taken.is_empty() {
                 return Ok(());
             }
             if self.running.is_some() || until < Instant::now() {
-                return Err(cannot_bind(&taken));
+                return Err(ApplyError::Bind(taken));
             }
             sleep(PAUSE).await;
         }
@@ -278,7 +288,7 @@ impl Proxy {
         let e = listening::probe(at).err()?;
         if e.kind() == io::ErrorKind::AddrInUse {
             let holder = listening::holder(at.port(), ours)?;
-            return Some((at.port(), format!("{at} is taken by {holder}")));
+            return Some((at.port(), holder.to_string()));
         }
         // A service may do what we may not.
         self.settings.is_managed().then(|| (at.port(), format!("cannot listen on {at}: {e}")))
@@ -410,18 +420,12 @@ async fn reload_unit(unit: &str) -> Result<(), ApplyError> {
     Err(why(String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ")))
 }
 
-fn cannot_bind(taken: &[(u16, String)]) -> ApplyError {
-    let ports: BTreeSet<_> = taken.iter().map(|(port, _)| *port).collect();
-    let texts: Vec<_> = taken.iter().map(|(_, text)| text.as_str()).collect();
-    ApplyError::Bind { ports: ports.into_iter().collect(), text: texts.join("; ") }
-}
-
 impl From<Refusal> for ApplyError {
     fn from(refusal: Refusal) -> Self {
         if refusal.binds.is_empty() {
             return Self::Refused(refusal);
         }
-        Self::Bind { text: refusal.text, ports: refusal.binds }
+        Self::Bind(refusal.binds.into_iter().map(|port| (port, refusal.text.clone())).collect())
     }
 }
 

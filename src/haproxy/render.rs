@@ -91,7 +91,7 @@ fn retries(wait: Duration) -> u128 {
 fn time(time: Duration) -> String {
     let millis = time.as_millis();
     let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")];
-    let exact = units.into_iter().find(|(size, _)| 0 < millis && millis % size == 0);
+    let exact = units.into_iter().find(|(size, _)| 0 < millis && millis.is_multiple_of(*size));
     exact.map_or_else(|| format!("{millis}ms"), |(size, unit)| format!("{}{unit}", millis / size))
 }
 

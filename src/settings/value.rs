@@ -17,7 +17,7 @@ use std::{
 pub type Ports = BTreeSet<NonZeroU16>;
 
 /// HAProxy counts milliseconds in 31 bits.
-const LONGEST: Duration = Duration::from_secs(24 * 24 * 60 * 60);
+const LONGEST: Duration = Duration::from_hours(576);
 
 pub fn text(text: &str) -> Result<String, String> {
     match text.trim() {
