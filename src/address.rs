@@ -2,6 +2,9 @@
 //!
 //! Pure. Never random: of several the first by name, and IPv4 where a network has both.
 
+#[cfg(test)]
+mod tests;
+
 use crate::{
     container::{Attachment, Container, NetworkMode, Published},
     problem::Reason,
@@ -87,7 +90,10 @@ fn beside(owner: &Container, own: &Container, world: &World) -> Result<IpAddr, R
         match networks[..] {
             [] => no_address("HAProxy's own container is on no network; connect both to one"),
             [only] => no_address(format!("connect it to HAProxy's network {only}")),
-            _ => no_address(format!("connect it to one of HAProxy's: {}", networks.join(", "))),
+            _ => no_address(format!(
+                "connect it to one of HAProxy's networks: {}",
+                networks.join(", ")
+            )),
         }
     })
 }
@@ -128,9 +134,7 @@ fn ip(place: &Attachment) -> Option<IpAddr> {
 }
 
 fn unknown_self() -> Reason {
-    no_address(
-        "HAProxy's own container is not known; name it with --address, or a network with --network",
-    )
+    no_address("its own container is not known; name a network with --network")
 }
 
 fn no_address(way_out: impl Into<String>) -> Reason {

@@ -88,7 +88,9 @@ impl<'a> Reader<'a> {
 
     /// By port, and `glue_network`.
     fn sort(&mut self) -> (Vec<Port<'a>>, Option<Written<'a>>) {
-        let (mut ports, mut listed, mut network) = (Vec::<Port<'a>>::new(), None, None);
+        // Nearly all have one.
+        let mut ports: Vec<Port<'a>> = Vec::with_capacity(1);
+        let (mut listed, mut network) = (None, None);
         for written in entries(self.container) {
             match key::parse(written.key) {
                 None => {}
@@ -191,6 +193,7 @@ impl<'a> Reader<'a> {
             let port = port.number.get();
             return self.tell(None, Reason::TooManyRoutes { port, wanted, most: MOST_ROUTES });
         }
+        self.asks.reserve(wanted);
         for &bind in &binds {
             for host in &hosts {
                 self.asks.extend(prefixes.iter().map(|prefix| Ask {

@@ -1,0 +1,62 @@
+//! A file that promises to be pure does not name what would break the promise.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// The outside, the clock and the log.
+const OUTSIDE: [&str; 9] = [
+    "tokio",
+    "bollard",
+    "std::fs",
+    "std::env",
+    "std::net::TcpStream",
+    "Instant::now",
+    "SystemTime",
+    "tracing",
+    "println",
+];
+
+#[test]
+fn pure_files_name_nothing_of_the_outside() {
+    let pure: Vec<_> = sources(Path::new("src")).into_iter().filter_map(pure).collect();
+    assert!(!pure.is_empty(), "no file under src/ promises to be pure");
+    let broken: Vec<_> = pure.iter().flat_map(|(path, text)| named(path, text)).collect();
+    assert!(broken.is_empty(), "broken promises:\n{}", broken.join("\n"));
+}
+
+#[test]
+fn a_broken_promise_is_seen() {
+    let text = "//! Pure.\nuse std::{\n    fmt,\n    fs,\n};\nlet now = Instant::now();\n";
+    let seen = named(Path::new("x.rs"), text);
+    assert_eq!(seen, ["x.rs names std::fs", "x.rs names Instant::now"]);
+}
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut found: Vec<_> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    found.sort();
+    let (folders, files): (Vec<_>, Vec<_>) = found.into_iter().partition(|path| path.is_dir());
+    let rust = files.into_iter().filter(|path| path.extension().is_some_and(|is| is == "rs"));
+    rust.chain(folders.iter().flat_map(|folder| sources(folder))).collect()
+}
+
+fn pure(path: PathBuf) -> Option<(PathBuf, String)> {
+    let text = fs::read_to_string(&path).unwrap();
+    text.lines().take(12).any(|line| line.starts_with("//! Pure")).then_some((path, text))
+}
+
+/// As it stands in the text, or in an import that is grouped under `std`.
+fn named(path: &Path, text: &str) -> Vec<String> {
+    let groups = text.split("use std::{").skip(1).filter_map(|rest| rest.split(';').next());
+    let imported: Vec<_> =
+        groups.flat_map(|group| group.split(|c: char| !c.is_alphanumeric() && c != '_')).collect();
+    let is_named = |what: &str| {
+        let last = what.strip_prefix("std::").and_then(|what| what.rsplit("::").next());
+        text.contains(what) || last.is_some_and(|last| imported.contains(&last))
+    };
+    let outside = OUTSIDE.iter().filter(|what| is_named(what));
+    outside.map(|what| format!("{} names {what}", path.display())).collect()
+}
