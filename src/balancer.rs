@@ -6,8 +6,9 @@ use crate::{
     haproxy::{
         check::Refusal,
         config::Config,
+        error::ApplyError,
         files::Files,
-        proxy::{Applied, ApplyError, How, Proxy},
+        proxy::{Applied, How, Proxy},
         render::{self, Base, Frame},
     },
     route::{RouteKey, Routes},
@@ -90,12 +91,12 @@ impl Balancer {
         taken: BTreeMap<u16, String>,
         now: Instant,
     ) -> Result<()> {
-        for (port, holder) in taken {
+        for (port, why) in taken {
             let ours = config.frontends.iter().find(|frontend| frontend.bound.get() == port);
             let Some(frontend) = ours else {
-                bail!("{}HAProxy cannot listen on port {port}: {holder}", self.base_hint());
+                bail!("{}HAProxy cannot listen on port {port}, which is {why}", self.base_hint());
             };
-            self.memory.taken.insert(frontend.listener, Taken::new(holder, now));
+            self.memory.taken.insert(frontend.listener, Taken::new(why, now));
         }
         Ok(())
     }

@@ -62,13 +62,14 @@ struct Known {
 /// A port that somebody else holds, and when to try again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Taken {
-    pub holder: String,
+    /// Follows "its port is": `taken by nginx (pid 7)`.
+    pub why: String,
     pub until: Instant,
 }
 
 impl Taken {
-    pub fn new(holder: String, now: Instant) -> Self {
-        Self { holder, until: now + TAKEN_RETRY }
+    pub fn new(why: String, now: Instant) -> Self {
+        Self { why, until: now + TAKEN_RETRY }
     }
 }
 
@@ -211,7 +212,7 @@ fn published(world: &World, routes: &Routes, rules: &Rules) -> BTreeMap<Listener
                 && container.published.iter().any(|published| published.host_port == port.get())
         };
         let holder = world.containers.values().find(|container| publishes(container))?;
-        Some(format!("container {}, which publishes it", origin(holder)))
+        Some(format!("taken by container {}, which publishes it", origin(holder)))
     };
     let listeners: BTreeSet<_> = routes.0.keys().map(|key| key.listener).collect();
     listeners.into_iter().filter_map(|at| Some((at, holder(rules.bound(at))?))).collect()
@@ -223,13 +224,13 @@ fn leave_out_taken(
     published: BTreeMap<Listener, String>,
     problems: &mut Vec<Problem>,
 ) {
-    let remembered = memory.taken.iter().map(|(at, taken)| (*at, taken.holder.clone()));
+    let remembered = memory.taken.iter().map(|(at, taken)| (*at, taken.why.clone()));
     let mut taken: BTreeMap<_, _> = remembered.chain(published).collect();
     taken.retain(|listener, _| routes.0.keys().any(|key| key.listener == *listener));
     routes.0.retain(|key, _| !taken.contains_key(&key.listener));
-    problems.extend(taken.into_iter().map(|(listener, holder)| Problem {
+    problems.extend(taken.into_iter().map(|(listener, why)| Problem {
         about: About::Listener(listener),
         label: None,
-        reason: Reason::PortTaken { holder },
+        reason: Reason::PortTaken { why },
     }));
 }

@@ -102,7 +102,7 @@ pub enum Reason {
         over: &'static str,
     },
     PortTaken {
-        holder: String,
+        why: String,
     },
     Refused {
         route: String,
@@ -284,9 +284,9 @@ impl fmt::Display for Reason {
                 "{route} is served by container {with} with another {over}; \
                  this container waits until that one is gone or they agree"
             ),
-            Self::PortTaken { holder } => write!(
+            Self::PortTaken { why } => write!(
                 f,
-                "the port is taken by {holder}; it is tried again, the other listeners are served"
+                "its port is {why}; it is tried again every few seconds, the other listeners are served"
             ),
             Self::Refused { route, text } => {
                 write!(f, "HAProxy refused {route}, so it is left out: {text}")

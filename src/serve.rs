@@ -7,8 +7,9 @@ use crate::{
     docker::{self, Access, Engine, Interest, Patience, Reach, Seen, Watching},
     haproxy::{
         process::Stdout,
-        proxy::{self, Mode, Proxy, Shutdown},
+        proxy::{Proxy, Shutdown},
         render::{Base, Bind, Frame},
+        settings::{self as haproxy, Mode},
     },
     label,
     settings::{
@@ -259,8 +260,8 @@ fn workers() -> Option<(String, String)> {
     Some((user.name, group.name))
 }
 
-fn proxy_settings(settings: &Settings) -> proxy::Settings {
-    proxy::Settings {
+fn proxy_settings(settings: &Settings) -> haproxy::Settings {
+    haproxy::Settings {
         mode: match &settings.haproxy {
             Haproxy::Managed { stop_timeout, .. } => Mode::Managed {
                 stop_timeout: *stop_timeout,
@@ -270,10 +271,10 @@ fn proxy_settings(settings: &Settings) -> proxy::Settings {
                 },
             },
             Haproxy::Service(Reload::MasterSocket(socket)) => {
-                Mode::Service(proxy::Reload::Master(socket.clone()))
+                Mode::Service(haproxy::Reload::Master(socket.clone()))
             }
             Haproxy::Service(Reload::Unit(unit)) => {
-                Mode::Service(proxy::Reload::Unit(unit.clone()))
+                Mode::Service(haproxy::Reload::Unit(unit.clone()))
             }
         },
         bin: settings.haproxy_bin.clone(),

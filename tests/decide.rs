@@ -43,7 +43,7 @@ fn a_taken_listener_is_left_out_until_it_is_tried_again() {
     let first = decide(&world, &Memory::default(), start, &rules);
     let listener = first.routes.0.keys().next().unwrap().listener;
     let mut memory = first.memory;
-    memory.taken.insert(listener, Taken::new("nginx (pid 7)".to_owned(), start));
+    memory.taken.insert(listener, Taken::new("taken by nginx (pid 7)".to_owned(), start));
 
     let without = decide(&world, &memory, start, &rules);
     assert_eq!(routes(&without), ["a.test:8080/ x"]);
@@ -51,7 +51,7 @@ fn a_taken_listener_is_left_out_until_it_is_tried_again() {
     assert_eq!(
         told,
         [
-            "listener http :80: the port is taken by nginx (pid 7); it is tried again, the other listeners are served"
+            "listener http :80: its port is taken by nginx (pid 7); it is tried again every few seconds, the other listeners are served"
         ]
     );
 

@@ -1,18 +1,23 @@
-//! The right neighbour: what HAProxy should have, its files, process, reload and sockets. It has
+//! The right neighbour: what HAProxy should have, and its files, process, reload and sockets. It has
 //! never heard of Docker.
 
+// What it should have.
+pub mod config;
+pub mod name;
+pub mod render;
+// How it gets it.
 pub mod bind;
 pub mod check;
-pub mod config;
+pub mod error;
 pub mod files;
 pub mod lock;
 pub mod master;
-pub mod name;
 pub mod options;
+mod ports;
 pub mod process;
 pub mod proxy;
-pub mod render;
 pub mod said;
+pub mod settings;
 pub mod socket;
 pub mod swap;
 pub mod version;

@@ -115,6 +115,8 @@ impl Launch {
         command.arg("-W").arg("-f").arg(&self.config);
         command.arg("-S").arg(format!("{},mode,600", self.master_socket().display()));
         command.arg("-p").arg(self.pid_file());
+        // Whoever tells a service manager of our readiness, it is not HAProxy.
+        command.env_remove("NOTIFY_SOCKET");
         command.process_group(0).stdin(Stdio::null()).stderr(Stdio::piped());
         command.stdout(match self.stdout {
             Stdout::Inherit => Stdio::inherit(),
@@ -153,7 +155,8 @@ impl Launch {
     fn left_behind(&self) -> Option<u32> {
         let pid = fs::read_to_string(self.pid_file()).ok()?.trim().parse().ok()?;
         let socket = self.master_socket().display().to_string();
-        command_line(pid).iter().any(|word| word.starts_with(&socket)).then_some(pid)
+        let ours = command_line(pid).iter().any(|word| word.starts_with(&socket));
+        (ours || is_between_programs(pid)).then_some(pid)
     }
 
     /// The live worker answers at the stats socket: reloads and starts are done only then.
@@ -171,6 +174,13 @@ fn worker_of(info: &str) -> Option<u32> {
 fn command_line(pid: u32) -> Vec<String> {
     let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     line.split(|b| *b == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect()
+}
+
+/// An HAProxy that has no command line and has not ended: it starts itself anew at this moment.
+fn is_between_programs(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let ended = stat.contains(") Z ") || stat.contains(") X ");
+    stat.contains("(haproxy)") && !ended && command_line(pid).iter().all(String::is_empty)
 }
 
 /// Sound although it is deprecated: an `OwnedFd` stays what it is. Its heir wants `unsafe`.

@@ -6,24 +6,19 @@
 
 use super::{
     bind,
-    check::{Refusal, Verdict, check},
+    check::{Verdict, check},
+    error::{ApplyError, OpenError},
     files::{Files, Store},
-    lock::{Lock, LockError},
-    master::{Master, Procs, ReloadError},
-    process::{ExitReason, Launch, Running, StartError, Stdout},
+    lock::Lock,
+    master::{Master, Procs},
+    ports::{self, Means},
+    process::{ExitReason, Launch, Running, StartError},
+    settings::{Mode, Reload, Settings},
     socket::within,
-    swap::{self, Access, Staged, WriteError},
-    version::{Version, VersionError, installed},
+    swap::{self, Access, Staged},
+    version::{Version, installed},
 };
-use crate::listening;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs, io,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    process::Stdio,
-    time::Duration,
-};
+use std::{collections::BTreeSet, fs, path::PathBuf, process::Stdio, time::Duration};
 use tokio::{
     process::Command,
     time::{Instant, sleep},
@@ -34,31 +29,6 @@ const SYSTEMCTL: Duration = Duration::from_secs(90);
 const PAUSE: Duration = Duration::from_millis(10);
 /// How long the sockets of a master that was killed may linger.
 const LINGER: Duration = Duration::from_secs(1);
-
-#[derive(Debug, Clone)]
-pub struct Settings {
-    pub mode: Mode,
-    pub bin: PathBuf,
-    pub config: PathBuf,
-    pub state_dir: PathBuf,
-    pub runtime_dir: PathBuf,
-    /// Further arguments of the check, see [`super::options::check_options`].
-    pub check_options: Vec<String>,
-}
-
-/// Whose HAProxy it is.
-#[derive(Debug, Clone)]
-pub enum Mode {
-    Managed { stop_timeout: Duration, stdout: Stdout },
-    Service(Reload),
-}
-
-/// How an HAProxy of somebody else's is reloaded.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reload {
-    Master(PathBuf),
-    Unit(String),
-}
 
 /// What an apply did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,32 +44,6 @@ pub enum How {
     Unchanged,
     Started,
     Reloaded,
-}
-
-/// Why the last good state goes on serving.
-#[derive(Debug, thiserror::Error)]
-pub enum ApplyError {
-    #[error("HAProxy refuses the configuration: {0}")]
-    Refused(Refusal),
-    /// These ports cannot be had, and why; leave them out and try them again later.
-    #[error("cannot listen: {}", .0.values().map(String::as_str).collect::<Vec<_>>().join("; "))]
-    Bind(BTreeMap<u16, String>),
-    #[error("{0}")]
-    Unreachable(String),
-    #[error(transparent)]
-    Io(#[from] WriteError),
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    #[error(transparent)]
-    Version(#[from] VersionError),
-    #[error(transparent)]
-    Lock(#[from] LockError),
-    #[error(transparent)]
-    Write(#[from] WriteError),
-    #[error(transparent)]
-    Start(#[from] StartError),
 }
 
 #[derive(Debug)]
@@ -163,7 +107,7 @@ impl Proxy {
         }
         let staged = if equal { None } else { Some(self.store.stage(&files.config)?) };
         let warnings = self.checked(staged.as_ref()).await?;
-        self.ports_are_free(&files.config).await?;
+        self.find_ports(&files.config).await?;
         let backup = self.swap(staged)?;
         match self.load().await {
             Ok(how) => {
@@ -195,7 +139,7 @@ impl Proxy {
         if self.running.is_some() || !self.settings.is_managed() {
             return Ok(false);
         }
-        self.ports_are_free(&config).await?;
+        self.find_ports(&config).await?;
         self.load().await?;
         self.has_now_loaded(&config, None);
         Ok(true)
@@ -238,7 +182,7 @@ impl Proxy {
     /// never two: the second would share the first one's ports and say nothing (SO_REUSEPORT).
     async fn look(&mut self) -> Result<(), StartError> {
         if self.running.as_ref().is_some_and(Running::has_died) {
-            self.running = None;
+            self.died().await;
         }
         if self.running.is_none() { self.adopt().await } else { Ok(()) }
     }
@@ -265,33 +209,12 @@ impl Proxy {
         Ok(backup)
     }
 
-    /// A reload that finds a port taken pauses every listener for two seconds, on all versions: so
-    /// whether the new ones are free is found out before.
-    async fn ports_are_free(&self, config: &str) -> Result<(), ApplyError> {
+    async fn find_ports(&self, config: &str) -> Result<(), ApplyError> {
         let had = self.serving().map(bind::ports).unwrap_or_default();
-        let new = || bind::binds(config).into_iter().filter(|at| !had.contains(&at.port()));
-        let ours = self.pids().await;
-        let until = Instant::now() + LINGER;
-        loop {
-            let taken: BTreeMap<_, _> = new().filter_map(|at| self.obstacle(at, &ours)).collect();
-            if taken.is_empty() {
-                return Ok(());
-            }
-            if self.running.is_some() || until < Instant::now() {
-                return Err(ApplyError::Bind(taken));
-            }
-            sleep(PAUSE).await;
-        }
-    }
-
-    fn obstacle(&self, at: SocketAddr, ours: &BTreeSet<u32>) -> Option<(u16, String)> {
-        let e = listening::probe(at).err()?;
-        if e.kind() == io::ErrorKind::AddrInUse {
-            let holder = listening::holder(at.port(), ours)?;
-            return Some((at.port(), holder.to_string()));
-        }
-        // A service may do what we may not.
-        self.settings.is_managed().then(|| (at.port(), format!("cannot listen on {at}: {e}")))
+        let new = bind::binds(config).into_iter().filter(|at| !had.contains(&at.port()));
+        let means = if self.settings.is_managed() { Means::Ours } else { Means::Theirs };
+        let patience = if self.running.is_some() { Duration::ZERO } else { LINGER };
+        ports::find(&new.collect::<Vec<_>>(), &self.pids().await, means, patience).await
     }
 
     /// The configuration whose ports are HAProxy's already.
@@ -369,30 +292,6 @@ pub enum Shutdown {
     Leave,
 }
 
-impl Settings {
-    fn is_managed(&self) -> bool {
-        matches!(self.mode, Mode::Managed { .. })
-    }
-
-    fn access(&self) -> Access {
-        if self.is_managed() { Access::Private } else { Access::Shared }
-    }
-
-    /// Holds what HAProxy has loaded, so that a crash between a swap and its reload shows.
-    fn stamp(&self) -> PathBuf {
-        self.runtime_dir.join("loaded")
-    }
-
-    fn launch(&self, target: &Path) -> Launch {
-        let stdout = match self.mode {
-            Mode::Managed { stdout, .. } => stdout,
-            Mode::Service(_) => Stdout::Null,
-        };
-        let (bin, runtime) = (self.bin.clone(), self.runtime_dir.clone());
-        Launch { bin, config: target.to_owned(), runtime, stdout }
-    }
-}
-
 /// The new worker must answer where the old one did.
 async fn answered(launch: &Launch, mut procs: Procs) -> Result<(), ApplyError> {
     let until = Instant::now() + ANSWER;
@@ -418,31 +317,4 @@ async fn reload_unit(unit: &str) -> Result<(), ApplyError> {
         return Ok(());
     }
     Err(why(String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ")))
-}
-
-impl From<Refusal> for ApplyError {
-    fn from(refusal: Refusal) -> Self {
-        if refusal.binds.is_empty() {
-            return Self::Refused(refusal);
-        }
-        Self::Bind(refusal.binds.into_iter().map(|port| (port, refusal.text.clone())).collect())
-    }
-}
-
-impl From<ReloadError> for ApplyError {
-    fn from(e: ReloadError) -> Self {
-        match e {
-            ReloadError::Refused(refusal) => refusal.into(),
-            ReloadError::Unreachable(text) => Self::Unreachable(text),
-        }
-    }
-}
-
-impl From<StartError> for ApplyError {
-    fn from(e: StartError) -> Self {
-        match e {
-            StartError::Refused(refusal) => refusal.into(),
-            e => Self::Unreachable(e.to_string()),
-        }
-    }
 }

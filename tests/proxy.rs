@@ -1,0 +1,567 @@
+//! The rim around HAProxy, with a real one: `HAPROXY_BIN`, else the one that is installed.
+
+#![allow(clippy::unwrap_used)]
+
+use docker_glue::haproxy::{
+    check::{Verdict, check},
+    error::{ApplyError, OpenError},
+    files::{Files, Generation, MARKER, Store},
+    master::Master,
+    process::Stdout,
+    proxy::{How, Proxy, Shutdown},
+    settings::{Mode, Reload, Settings},
+    socket::{Session, ask},
+    swap::Access,
+};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A place of its own for one test's HAProxy, which ends with it.
+struct Place {
+    dir: TempDir,
+    state: PathBuf,
+    target: PathBuf,
+    port: u16,
+    bin: PathBuf,
+}
+
+impl Place {
+    fn new() -> Option<Self> {
+        let dir = tempfile::Builder::new().prefix("glue").tempdir().unwrap();
+        let state = dir.path().join("state");
+        let target = state.join("haproxy.cfg");
+        Some(Self { state, target, dir, port: free_port(), bin: bin()? })
+    }
+
+    fn runtime(&self) -> PathBuf {
+        self.dir.path().join("run")
+    }
+
+    fn on_disk(&self) -> String {
+        fs::read_to_string(&self.target).unwrap()
+    }
+
+    fn settings(&self) -> Settings {
+        let stop_timeout = Duration::from_secs(10);
+        Settings {
+            mode: Mode::Managed { stop_timeout, stdout: Stdout::Null },
+            bin: self.bin.clone(),
+            config: self.target.clone(),
+            state_dir: self.state.clone(),
+            runtime_dir: self.runtime(),
+            check_options: vec![],
+        }
+    }
+
+    async fn open(&self) -> Proxy {
+        Proxy::open(self.settings()).await.unwrap()
+    }
+
+    /// A configuration that answers every request with `word`, by way of a map.
+    fn files(&self, word: &str, more: &str) -> Files {
+        let (run, state, port) = (self.runtime(), &self.state, self.port);
+        let config = format!(
+            "{MARKER}\nglobal\n  stats socket {}/haproxy.sock mode 600 level admin\n  hard-stop-after 5s\n{}  \
+             default-path origin {}/gen/{word}\ndefaults\n  mode http\n  timeout client 5s\n  \
+             timeout server 5s\n  timeout connect 1s\nfrontend f\n  bind 127.0.0.1:{port}\n{more}  \
+             http-request set-var(txn.word) path,map_beg(routes.map)\n  http-request return \
+             status 200 content-type text/plain lf-string \"%[var(txn.word)]\"\n",
+            run.display(),
+            user(),
+            state.display(),
+        );
+        let files = BTreeMap::from([("routes.map".to_owned(), format!("/ {word}\n"))]);
+        Files { config, generation: Generation { name: word.to_owned(), files } }
+    }
+
+    /// Waits until HAProxy answers so: the old worker may still take a request after a reload.
+    async fn serves(&self, word: &str) {
+        let mut said = String::new();
+        until(|| {
+            said = get(self.port);
+            said == word
+        })
+        .await
+        .unwrap_or_else(|()| panic!("expected {word:?}, HAProxy says {said:?}"));
+    }
+
+    async fn worker(&self) -> u32 {
+        Master::new(&self.runtime().join("master.sock")).procs().await.unwrap().live().unwrap()
+    }
+
+    /// What is on disk is whole: HAProxy takes it, its maps included.
+    async fn is_consistent(&self) {
+        let verdict = check(&self.bin, &self.target, &[]).await.unwrap();
+        assert!(matches!(verdict, Verdict::Accepted { .. }), "{verdict:?}");
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let pid = fs::read_to_string(self.runtime().join("haproxy.pid")).unwrap_or_default();
+        if let Ok(pid) = pid.trim().parse()
+            && is_ours(pid, &self.runtime())
+        {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+    }
+}
+
+fn is_ours(pid: i32, runtime: &Path) -> bool {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&line).contains(runtime.to_str().unwrap())
+}
+
+/// Started by root it gives up its rights, as in real life; maps are read before.
+fn user() -> &'static str {
+    let named = || fs::read_to_string("/etc/passwd").is_ok_and(|t| t.contains("\nhaproxy:"));
+    if nix::unistd::geteuid().is_root() && named() { "  user haproxy\n" } else { "" }
+}
+
+fn bin() -> Option<PathBuf> {
+    let given = std::env::var("HAPROXY_BIN").ok();
+    let usual = ["haproxy", "/usr/sbin/haproxy"].map(str::to_owned);
+    let found = given.into_iter().chain(usual).find(|bin| {
+        let run = Command::new(bin).arg("-v").stdout(Stdio::null()).status();
+        run.is_ok_and(|status| status.success())
+    });
+    skip_unless(found, "no HAProxy is installed").map(PathBuf::from)
+}
+
+fn skip_unless<T>(found: Option<T>, why: &str) -> Option<T> {
+    assert!(found.is_some() || std::env::var_os("CI").is_none(), "{why}");
+    if found.is_none() {
+        // Not `eprintln!`: that is kept back when a test passes.
+        std::io::stderr().write_all(format!("skipped: {why}\n").as_bytes()).unwrap();
+    }
+    found
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn get(port: u16) -> String {
+    let get = || {
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        std::io::Result::Ok(answer)
+    };
+    let answer = get().unwrap_or_default();
+    answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default()
+}
+
+async fn until(mut done: impl FnMut() -> bool) -> Result<(), ()> {
+    let end = Instant::now() + PATIENCE;
+    while !done() {
+        if end < Instant::now() {
+            return Err(());
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn it_starts_reloads_and_leaves_alone_what_is_equal() {
+    let Some(place) = Place::new() else { return };
+    let mut proxy = place.open().await;
+    assert_eq!(proxy.apply(&place.files("one", "")).await.unwrap().how, How::Started);
+    place.serves("one").await;
+    let first = place.worker().await;
+    assert_eq!(proxy.apply(&place.files("one", "")).await.unwrap().how, How::Unchanged);
+    assert_eq!(place.worker().await, first);
+    for word in ["two", "three", "four"] {
+        assert_eq!(proxy.apply(&place.files(word, "")).await.unwrap().how, How::Reloaded);
+        place.serves(word).await;
+    }
+    assert_ne!(place.worker().await, first);
+    let generations = fs::read_dir(place.state.join("gen")).unwrap().count();
+    assert_eq!(generations, 2, "the current and the one before");
+    proxy.shutdown(Shutdown::Stop).await;
+    assert_eq!(get(place.port), "", "it has stopped");
+}
+
+#[tokio::test]
+async fn a_refused_configuration_changes_nothing() {
+    let Some(place) = Place::new() else { return };
+    let mut proxy = place.open().await;
+    proxy.apply(&place.files("good", "")).await.unwrap();
+    let disk = place.on_disk();
+    let bad = place.files("bad", "  frobnicate 1\n");
+    let line = 1 + bad.config.lines().position(|l| l.contains("frobnicate")).unwrap();
+    match proxy.apply(&bad).await.unwrap_err() {
+        ApplyError::Refused(refusal) => {
+            assert_eq!(refusal.lines, [line]);
+            assert_eq!(refusal.text, "unknown keyword 'frobnicate' in 'frontend' section");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(place.on_disk(), disk);
+    place.serves("good").await;
+    assert_eq!(proxy.apply(&place.files("good", "")).await.unwrap().how, How::Unchanged);
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_named_before_anything_is_lost() {
+    let Some(place) = Place::new() else { return };
+    let mut proxy = place.open().await;
+    proxy.apply(&place.files("good", "")).await.unwrap();
+    let (disk, worker) = (place.on_disk(), place.worker().await);
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = other.local_addr().unwrap().port();
+    let wanted = place.files("more", &format!("  bind 127.0.0.1:{taken}\n"));
+    match proxy.apply(&wanted).await.unwrap_err() {
+        ApplyError::Bind(ports) => {
+            let [(port, why)] = Vec::from_iter(ports).try_into().unwrap();
+            assert_eq!(port, taken);
+            assert!(why.contains(&format!("(pid {})", std::process::id())), "{why}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!((place.on_disk(), place.worker().await), (disk, worker));
+    drop(other);
+    assert_eq!(proxy.apply(&wanted).await.unwrap().how, How::Reloaded);
+    place.serves("more").await;
+}
+
+/// What no look before can tell: the reload itself fails, and 2.6 does not say so.
+#[tokio::test]
+async fn a_reload_that_fails_is_noticed_and_taken_back() {
+    let Some(place) = Place::new() else { return };
+    let mut proxy = place.open().await;
+    proxy.apply(&place.files("good", "")).await.unwrap();
+    let disk = place.on_disk();
+    for round in ["bad1", "bad2"] {
+        let bad = place.files(round, "  bind /nowhere/at/all.sock\n");
+        let line = 1 + bad.config.lines().position(|l| l.contains("nowhere")).unwrap();
+        match proxy.apply(&bad).await.unwrap_err() {
+            ApplyError::NotLoaded(refusal) => assert_eq!(refusal.lines, [line], "{refusal}"),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(place.on_disk(), disk);
+        place.serves("good").await;
+    }
+    assert_eq!(proxy.apply(&place.files("next", "")).await.unwrap().how, How::Reloaded);
+    place.serves("next").await;
+}
+
+#[tokio::test]
+async fn a_start_that_fails_says_why() {
+    let Some(place) = Place::new() else { return };
+    let mut proxy = place.open().await;
+    let error = proxy.apply(&place.files("x", "  bind /nowhere/at/all.sock\n")).await.unwrap_err();
+    assert!(error.to_string().contains("cannot bind"), "{error}");
+    assert_eq!(proxy.apply(&place.files("y", "")).await.unwrap().how, How::Started);
+    place.serves("y").await;
+}
+
+#[tokio::test]
+async fn what_outlived_its_balancer_is_adopted() {
+    let Some(place) = Place::new() else { return };
+    let mut proxy = place.open().await;
+    proxy.apply(&place.files("one", "")).await.unwrap();
+    let (pid, worker) = (proxy.pid(), place.worker().await);
+    proxy.shutdown(Shutdown::Leave).await;
+    let mut proxy = place.open().await;
+    assert_eq!(proxy.pid(), pid);
+    assert_eq!(proxy.apply(&place.files("one", "")).await.unwrap().how, How::Unchanged);
+    assert!(!proxy.start().await.unwrap());
+    assert_eq!(place.worker().await, worker);
+    assert_eq!(proxy.apply(&place.files("two", "")).await.unwrap().how, How::Reloaded);
+    place.serves("two").await;
+    let refused = proxy.apply(&place.files("x", "  bind /nowhere/at/all.sock\n")).await;
+    assert!(matches!(refused, Err(ApplyError::NotLoaded(_))), "{refused:?}");
+    place.serves("two").await;
+    proxy.shutdown(Shutdown::Stop).await;
+    assert_eq!(get(place.port), "");
+}
+
+/// A request that is being served when the stop comes is served to its end.
+#[tokio::test]
+async fn a_stop_is_soft() {
+    let Some(place) = Place::new() else { return };
+    let origin = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = origin.local_addr().unwrap();
+    let mut files = place.files("one", "  default_backend b\n");
+    let backend = format!("backend b\n  server s {at}\n");
+    files.config = files.config.replace("  http-request return", "#") + &backend;
+    let mut proxy = place.open().await;
+    proxy.apply(&files).await.unwrap();
+    let pid = proxy.pid().unwrap();
+    let port = place.port;
+    let client = std::thread::spawn(move || get(port));
+    let (mut asked, _) = origin.accept().unwrap();
+    let late = std::thread::spawn(move || {
+        // The master goes on after it was told to stop, as long as its worker has work.
+        let end = Instant::now() + PATIENCE;
+        while TcpStream::connect(("127.0.0.1", port)).is_ok() && Instant::now() < end {
+            std::thread::yield_now();
+        }
+        asked.write_all(b"HTTP/1.0 200 OK\r\n\r\nlate").unwrap();
+    });
+    proxy.shutdown(Shutdown::Stop).await;
+    late.join().unwrap();
+    assert_eq!(client.join().unwrap(), "late");
+    assert!(!is_ours(i32::try_from(pid).unwrap(), &place.runtime()));
+}
+
+const OWNER: &str = "DOCKER_GLUE_TEST_OWNER";
+
+/// Not a test by itself: the balancer that the next test kills.
+#[tokio::test]
+async fn an_owner_that_waits_to_be_killed() {
+    let Ok(line) = std::env::var(OWNER) else { return };
+    let [dir, port] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
+    let mut place = Place::new().unwrap();
+    place.state = Path::new(dir).join("state");
+    place.target = place.state.join("haproxy.cfg");
+    place.port = port.parse().unwrap();
+    let runtime_dir = Path::new(dir).join("run");
+    let mut files = place.files("one", "");
+    files.config =
+        files.config.replace(place.runtime().to_str().unwrap(), runtime_dir.to_str().unwrap());
+    let settings = Settings { runtime_dir, ..place.settings() };
+    let mut proxy = Proxy::open(settings).await.unwrap();
+    proxy.apply(&files).await.unwrap();
+    fs::write(Path::new(dir).join("ready"), "").unwrap();
+    proxy.died().await;
+}
+
+#[tokio::test]
+async fn haproxy_outlives_a_killed_balancer_and_still_reloads() {
+    let Some(place) = Place::new() else { return };
+    let mut owner = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "an_owner_that_waits_to_be_killed"])
+        .env(OWNER, format!("{} {}", place.dir.path().display(), place.port))
+        .env("TMPDIR", place.dir.path())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let ready = until(|| place.dir.path().join("ready").exists()).await;
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    ready.unwrap();
+    place.serves("one").await;
+    let mut proxy = place.open().await;
+    assert!(proxy.pid().is_some(), "adopted");
+    assert_eq!(proxy.apply(&place.files("one", "")).await.unwrap().how, How::Unchanged);
+    for word in ["two", "three"] {
+        assert_eq!(proxy.apply(&place.files(word, "")).await.unwrap().how, How::Reloaded);
+        place.serves(word).await;
+    }
+    let pid = i32::try_from(proxy.pid().unwrap()).unwrap();
+    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    proxy.died().await;
+    assert_eq!(proxy.pid(), None);
+}
+
+#[tokio::test]
+async fn a_death_is_noticed_and_a_new_start_serves_the_same() {
+    let Some(place) = Place::new() else { return };
+    let mut proxy = place.open().await;
+    proxy.apply(&place.files("one", "")).await.unwrap();
+    for _ in 0..3 {
+        let pid = i32::try_from(proxy.pid().unwrap()).unwrap();
+        kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+        let reason = tokio::time::timeout(PATIENCE, proxy.died()).await.unwrap();
+        assert!(reason.to_string().contains("SIGKILL"), "{reason}");
+        assert!(proxy.start().await.unwrap());
+        place.serves("one").await;
+    }
+    let pid = i32::try_from(proxy.pid().unwrap()).unwrap();
+    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    // Nobody has waited for its death.
+    let ended = || fs::read_to_string(format!("/proc/{pid}/stat")).unwrap().contains(") Z ");
+    until(ended).await.unwrap();
+    assert_eq!(proxy.apply(&place.files("one", "")).await.unwrap().how, How::Started);
+    place.serves("one").await;
+}
+
+#[tokio::test]
+async fn stale_sockets_and_a_stranger_in_the_pid_file_are_no_hindrance() {
+    let Some(place) = Place::new() else { return };
+    fs::create_dir_all(place.runtime()).unwrap();
+    for socket in ["master.sock", "haproxy.sock"] {
+        drop(std::os::unix::net::UnixListener::bind(place.runtime().join(socket)).unwrap());
+    }
+    fs::write(place.runtime().join("haproxy.pid"), std::process::id().to_string()).unwrap();
+    fs::write(place.runtime().join("loaded"), place.files("one", "").config).unwrap();
+    let mut proxy = place.open().await;
+    assert_eq!(proxy.apply(&place.files("one", "")).await.unwrap().how, How::Started);
+    place.serves("one").await;
+}
+
+/// The steps of an apply, cut off after each of them.
+#[tokio::test]
+async fn a_crash_after_any_step_leaves_a_whole_state() {
+    let Some(place) = Place::new() else { return };
+    place.open().await.apply(&place.files("one", "")).await.unwrap();
+    let two = place.files("two", "");
+    for step in 0..=3 {
+        {
+            let store = Store::open(&place.target, &place.state, Access::Private).unwrap();
+            if 1 <= step {
+                store.write(&two.generation).unwrap();
+            }
+            if 2 <= step {
+                let staged = store.stage(&two.config).unwrap();
+                // At step 2 the crash comes before the swap: the file stays beside.
+                if step == 2 { std::mem::forget(staged) } else { store.commit(staged).unwrap() }
+            }
+        }
+        place.is_consistent().await;
+        place.serves("one").await;
+    }
+    let mut proxy = place.open().await;
+    let left = fs::read_dir(&place.state).unwrap().count();
+    assert_eq!(left, 3, "haproxy.cfg, gen and lock, and nothing half-way");
+    // On disk it is equal, but HAProxy runs the older one.
+    assert_eq!(proxy.apply(&two).await.unwrap().how, How::Reloaded);
+    place.serves("two").await;
+}
+
+#[tokio::test]
+async fn somebody_elses_file_is_kept_and_named_once() {
+    let Some(place) = Place::new() else { return };
+    fs::create_dir_all(&place.state).unwrap();
+    fs::write(&place.target, "# mine\n").unwrap();
+    let mut proxy = place.open().await;
+    assert!(!proxy.start().await.unwrap(), "it is not ours to start");
+    let backup = proxy.apply(&place.files("one", "")).await.unwrap().backup.unwrap();
+    assert_eq!(fs::read_to_string(backup).unwrap(), "# mine\n");
+    assert_eq!(proxy.apply(&place.files("two", "")).await.unwrap().backup, None);
+}
+
+#[tokio::test]
+async fn the_second_balancer_is_refused() {
+    let Some(place) = Place::new() else { return };
+    let _first = place.open().await;
+    let second = Proxy::open(place.settings()).await.unwrap_err();
+    assert!(matches!(second, OpenError::Lock(_)), "{second}");
+}
+
+#[tokio::test]
+async fn a_missing_haproxy_is_said_with_the_way_out() {
+    let Some(place) = Place::new() else { return };
+    let settings = Settings { bin: "/nowhere/haproxy".into(), ..place.settings() };
+    let error = Proxy::open(settings).await.unwrap_err().to_string();
+    assert!(error.starts_with("there is no HAProxy at /nowhere/haproxy; install it"), "{error}");
+}
+
+#[tokio::test]
+async fn a_service_is_reloaded_over_its_master_socket() {
+    let Some(place) = Place::new() else { return };
+    let mut proxy = place.open().await;
+    proxy.apply(&place.files("one", "")).await.unwrap();
+    proxy.shutdown(Shutdown::Leave).await;
+    let mode = Mode::Service(Reload::Master(place.runtime().join("master.sock")));
+    let runtime_dir = place.dir.path().join("run2");
+    let settings = Settings { mode, runtime_dir, ..place.settings() };
+    let mut proxy = Proxy::open(settings).await.unwrap();
+    assert_eq!(proxy.apply(&place.files("two", "")).await.unwrap().how, How::Reloaded);
+    place.serves("two").await;
+    assert_eq!(proxy.apply(&place.files("two", "")).await.unwrap().how, How::Unchanged);
+    let refused = proxy.apply(&place.files("x", "  bind /nowhere/at/all.sock\n")).await;
+    assert!(matches!(refused, Err(ApplyError::NotLoaded(_))), "{refused:?}");
+    place.serves("two").await;
+    proxy.shutdown(Shutdown::Stop).await;
+    place.serves("two").await;
+}
+
+#[tokio::test]
+async fn a_session_keeps_answers_apart() {
+    let Some(place) = Place::new() else { return };
+    let mut proxy = place.open().await;
+    proxy.apply(&place.files("one", "")).await.unwrap();
+    let socket = place.runtime().join("haproxy.sock");
+    let mut session = Session::open(&socket).await.unwrap();
+    assert_eq!(session.ask("set server a/b weight 1").await.unwrap(), "No such backend.");
+    assert!(session.ask("show info").await.unwrap().starts_with("Name: HAProxy"));
+    assert_eq!(session.ask("set map routes.map / changed").await.unwrap(), "");
+    place.serves("changed").await;
+    assert!(ask(&socket, "show map routes.map").await.unwrap().contains("/ changed"));
+}
+
+/// A file system of 64 kB, which is unmounted with it.
+struct Tmpfs(PathBuf);
+
+impl Tmpfs {
+    fn mount(at: &Path) -> Option<Self> {
+        fs::create_dir_all(at).unwrap();
+        let options = ["-t", "tmpfs", "-o", "size=64k,mode=1777", "tmpfs"];
+        let mounted = as_root("mount", |c| c.args(options).arg(at));
+        skip_unless(mounted.then(|| Self(at.to_owned())), "no file system can be mounted")
+    }
+
+    fn remount(&self, how: &str) {
+        assert!(as_root("mount", |c| c.args(["-o", &format!("remount,{how}")]).arg(&self.0)));
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        as_root("umount", |c| c.arg("-l").arg(&self.0));
+    }
+}
+
+fn as_root(program: &str, args: impl Fn(&mut Command) -> &mut Command) -> bool {
+    let mut command = if nix::unistd::geteuid().is_root() {
+        Command::new(program)
+    } else {
+        let mut sudo = Command::new("sudo");
+        sudo.args(["-n", program]);
+        sudo
+    };
+    args(&mut command).status().is_ok_and(|status| status.success())
+}
+
+#[tokio::test]
+async fn a_full_or_read_only_disk_costs_nothing_that_is_there() {
+    let Some(mut place) = Place::new() else { return };
+    let etc = place.dir.path().join("etc");
+    place.target = etc.join("haproxy.cfg");
+    let Some(_small) = Tmpfs::mount(&place.state) else { return };
+    let Some(disk) = Tmpfs::mount(&etc) else { return };
+    let mut proxy = place.open().await;
+    proxy.apply(&place.files("one", "")).await.unwrap();
+    let before = place.on_disk();
+
+    let full = place.state.join("filler");
+    let mut filler = fs::File::create(&full).unwrap();
+    while filler.write_all(&[0; 4096]).is_ok() {}
+    let error = proxy.apply(&place.files("two", "")).await.unwrap_err();
+    assert!(matches!(error, ApplyError::Io(_)), "{error}");
+    assert!(error.to_string().contains("; free some space there"), "{error}");
+    assert_eq!(place.on_disk(), before);
+    fs::remove_file(full).unwrap();
+    drop(filler);
+
+    disk.remount("ro");
+    let error = proxy.apply(&place.files("two", "")).await.unwrap_err().to_string();
+    assert!(error.contains(place.target.to_str().unwrap()), "{error}");
+    assert!(error.contains("; make it writable"), "{error}");
+    place.serves("one").await;
+    disk.remount("rw");
+
+    assert_eq!(proxy.apply(&place.files("two", "")).await.unwrap().how, How::Reloaded);
+    place.serves("two").await;
+    place.is_consistent().await;
+    proxy.shutdown(Shutdown::Stop).await;
+}
