@@ -83,7 +83,7 @@ pub async fn watch(access: &Access, watching: &Watching, updates: &watch::Sender
 pub async fn list_once(access: &Access, interest: &Interest) -> Result<World> {
     let engine = Engine::connect(access).await?;
     let now = Instant::now().into_std();
-    let mut known = Known::new(interest.clone(), Duration::from_secs(3600), now);
+    let mut known = Known::new(interest.clone(), Duration::from_hours(1), now);
     known.connected(now);
     let mut errands = FuturesUnordered::new();
     send_out(&mut known, &engine, interest, &mut errands);
