@@ -1,0 +1,194 @@
+//! A Docker engine of a test's own: stopped, killed, hung and started again without touching the
+//! machine's. It makes no firewall rules and no bridge; user networks work.
+
+use super::{DEADLINE, Docker, image};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use std::{
+    fs::File,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+
+#[derive(Debug)]
+pub struct Engine {
+    folder: TempDir,
+    options: Vec<String>,
+    dockerd: Option<Child>,
+}
+
+impl Engine {
+    /// Not started yet. `None`, and said so, where none can run.
+    pub fn new() -> Option<Self> {
+        let root = nix::unistd::geteuid().is_root();
+        if root && Command::new("dockerd").arg("--version").output().is_ok() {
+            let folder = tempfile::Builder::new().prefix("docker-glue-engine-").tempdir().unwrap();
+            std::fs::write(folder.path().join("daemon.json"), "{}").unwrap();
+            return Some(Self { folder, options: Vec::new(), dockerd: None });
+        }
+        assert!(std::env::var_os("CI").is_none(), "no dockerd can be started, and CI is set");
+        println!("skipped: no dockerd can be started (needs root)");
+        None
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// As `DOCKER_HOST` says it.
+    pub fn url(&self) -> String {
+        format!("unix://{}", self.path("docker.sock").display())
+    }
+
+    pub fn docker(&self) -> Docker {
+        Docker::at(self.url())
+    }
+
+    /// Listens on TCP too, for holders of a certificate. `ca.pem`, `cert.pem` and `key.pem` are in
+    /// `folder()`, and serve both sides. Returns the address.
+    pub fn with_tls(&mut self) -> String {
+        make_certificates(self.folder());
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let place = format!("tcp://{free}");
+        self.options = ["--host", &place, "--tlsverify"].map(str::to_owned).to_vec();
+        for (option, file) in
+            [("--tlscacert", "ca.pem"), ("--tlscert", "cert.pem"), ("--tlskey", "key.pem")]
+        {
+            self.options.extend([option.to_owned(), self.path(file).display().to_string()]);
+        }
+        place
+    }
+
+    /// # Panics
+    /// When it does not answer in time.
+    pub fn start(&mut self) {
+        let (log, log_too) = (self.log(), self.log());
+        let mut command = Command::new("dockerd");
+        for (option, file) in [
+            ("--data-root", "data"),
+            ("--exec-root", "exec"),
+            ("--pidfile", "pid"),
+            ("--config-file", "daemon.json"),
+        ] {
+            command.arg(option).arg(self.path(file));
+        }
+        command
+            .args(["--host", &self.url(), "--bridge", "none", "--live-restore"])
+            .args(["--iptables=false", "--ip6tables=false", "--ip-masq=false"])
+            .args(["--default-address-pool", "base=10.213.0.0/16,size=24"])
+            .args(&self.options)
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(log_too);
+        self.dockerd = Some(command.spawn().unwrap());
+        let end = Instant::now() + DEADLINE;
+        while !self.answers() {
+            assert!(Instant::now() < end, "dockerd does not answer:\n{}", self.told());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The image of whoami, here too.
+    pub fn load_image(&self) {
+        let archive = self.path("image.tar");
+        let file = archive.to_str().unwrap();
+        Docker { host: None }.cli(&["save", "--output", file, image()]);
+        self.docker().cli(&["load", "--input", file]);
+        std::fs::remove_file(file).unwrap();
+    }
+
+    /// Ends the daemon; its containers live on.
+    pub fn stop(&mut self) {
+        if let Some(mut dockerd) = self.dockerd.take() {
+            signal(&dockerd, Signal::SIGCONT);
+            signal(&dockerd, Signal::SIGTERM);
+            dockerd.wait().unwrap();
+        }
+    }
+
+    pub fn hang(&self) {
+        signal(self.dockerd.as_ref().unwrap(), Signal::SIGSTOP);
+    }
+
+    pub fn go_on(&self) {
+        signal(self.dockerd.as_ref().unwrap(), Signal::SIGCONT);
+    }
+
+    fn answers(&self) -> bool {
+        self.docker().command(&["version"]).output().is_ok_and(|output| output.status.success())
+    }
+
+    fn path(&self, file: &str) -> PathBuf {
+        self.folder().join(file)
+    }
+
+    fn log(&self) -> File {
+        File::options().create(true).append(true).open(self.path("log")).unwrap()
+    }
+
+    fn told(&self) -> String {
+        std::fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    /// Removes the containers and the mounts that stay behind.
+    fn clear(&mut self) {
+        if self.dockerd.is_none() && self.path("data").exists() {
+            self.start();
+        }
+        if self.dockerd.is_some() {
+            self.go_on();
+            let docker = self.docker();
+            let all = docker.command(&["ps", "--all", "--quiet"]).output().unwrap().stdout;
+            for id in String::from_utf8_lossy(&all).lines() {
+                let _ = docker.command(&["rm", "--force", id]).output();
+            }
+            let _ = docker.command(&["network", "prune", "--force"]).output();
+        }
+        self.stop();
+    }
+
+    fn unmount(&self) {
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        let folder = self.folder().display().to_string();
+        let points = mounts.lines().filter_map(|line| line.split(' ').nth(1));
+        for point in points.filter(|point| point.starts_with(&folder)) {
+            let _ = Command::new("umount").args(["--lazy", point]).status();
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // A panic in here would end the test run with less said than its cause.
+        let cleared = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.clear()));
+        if cleared.is_err() {
+            if let Some(mut dockerd) = self.dockerd.take() {
+                let _ = dockerd.kill();
+                let _ = dockerd.wait();
+            }
+        }
+        self.unmount();
+    }
+}
+
+fn signal(child: &Child, signal: Signal) {
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+    let _ = kill(pid, signal);
+}
+
+/// An authority, and a certificate of it that is good for a server and for a client.
+fn make_certificates(folder: &Path) {
+    let script = "
+        key='-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes'
+        openssl req -x509 $key -keyout ca-key.pem -out ca.pem -days 30 -subj /CN=test-ca
+        openssl req $key -keyout key.pem -out request.pem -subj /CN=localhost
+        printf 'subjectAltName=DNS:localhost,IP:127.0.0.1\\nbasicConstraints=CA:FALSE\\nextendedKeyUsage=serverAuth,clientAuth\\n' > extensions
+        openssl x509 -req -in request.pem -CA ca.pem -CAkey ca-key.pem -CAcreateserial -days 30 -extfile extensions -out cert.pem";
+    let made = Command::new("sh").args(["-euc", script]).current_dir(folder).output().unwrap();
+    assert!(made.status.success(), "openssl: {}", String::from_utf8_lossy(&made.stderr));
+}

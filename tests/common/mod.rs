@@ -1,0 +1,248 @@
+//! What live tests share: a Docker engine, containers and networks that clean up after themselves,
+//! and waiting for what shall become true.
+//!
+//! ```ignore
+//! let Some(docker) = common::docker() else { return };
+//! let net = docker.network("net");
+//! let web = docker.run("web").network(&net).label("glue_http_80_host", "a.test").start();
+//! common::until("web answers", async || get(web.address(&net)).await.ok()).await;
+//! ```
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "each test binary takes what it needs of these"
+)]
+
+pub mod engine;
+pub mod proxy;
+
+use std::{
+    fmt::Display,
+    process::{Command, Stdio},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// Far more than anything takes; a test that waits for this long has failed.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// The machine's engine; `None`, and said so, if there is none. Where CI is set there must be one.
+pub fn docker() -> Option<Docker> {
+    let docker = Docker { host: None };
+    if docker.command(&["version"]).output().is_ok_and(|output| output.status.success()) {
+        return Some(docker);
+    }
+    assert!(std::env::var_os("CI").is_none(), "no Docker engine answers, and CI is set");
+    println!("skipped: no Docker engine answers");
+    None
+}
+
+/// Waits for an answer.
+///
+/// # Panics
+/// When there is none within the deadline.
+pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let end = Instant::now() + DEADLINE;
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(Instant::now() < end, "waited in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Runs beside the test, whose docker commands would hold it up on the same thread.
+pub fn aside(task: impl Future<Output = ()> + Send + 'static) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    std::thread::spawn(move || runtime.block_on(task));
+}
+
+/// A name that no other test has, nor another run of this one.
+pub fn unique(name: &str) -> String {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    format!("docker-glue-test-{}-{number}-{name}", std::process::id())
+}
+
+/// The image of examples/whoami, made at first use; `docker-glue-whoami:test-health` is there then
+/// too.
+pub fn image() -> &'static str {
+    static MADE: OnceLock<()> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let made = Command::new("sh").args(["tests/whoami-image.sh", "test"]).status().unwrap();
+        assert!(made.success(), "tests/whoami-image.sh failed");
+    });
+    "docker-glue-whoami:test"
+}
+
+/// The docker command, on one engine.
+#[derive(Debug, Clone)]
+pub struct Docker {
+    /// `None` is the one that the environment names.
+    host: Option<String>,
+}
+
+impl Docker {
+    pub fn at(host: impl Into<String>) -> Self {
+        Self { host: Some(host.into()) }
+    }
+
+    /// Runs a docker command and returns what it printed.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn cli(&self, arguments: &[&str]) -> String {
+        let output = self.command(arguments).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "docker {}: {error}", arguments.join(" "));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    /// A container to be started; it is removed when its guard goes.
+    pub fn run(&self, name: &str) -> Run {
+        let name = unique(name);
+        Run {
+            docker: self.clone(),
+            image: image().to_owned(),
+            options: vec!["--name".into(), name.clone(), "--hostname".into(), name.clone()],
+            arguments: Vec::new(),
+            name,
+        }
+    }
+
+    /// A bridge network; it is removed when its guard goes, which must be after its containers'.
+    pub fn network(&self, name: &str) -> Network {
+        let name = unique(name);
+        self.cli(&["network", "create", &name]);
+        Network { docker: self.clone(), name }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("docker");
+        if let Some(host) = &self.host {
+            command.args(["--host", host]);
+        }
+        command.args(arguments).stdin(Stdio::null());
+        command
+    }
+}
+
+#[derive(Debug)]
+pub struct Run {
+    docker: Docker,
+    name: String,
+    image: String,
+    options: Vec<String>,
+    arguments: Vec<String>,
+}
+
+impl Run {
+    pub fn label(self, name: &str, value: impl Display) -> Self {
+        self.option(&["--label", &format!("{name}={value}")])
+    }
+
+    pub fn env(self, name: &str, value: impl Display) -> Self {
+        self.option(&["--env", &format!("{name}={value}")])
+    }
+
+    pub fn network(self, network: &Network) -> Self {
+        self.option(&["--network", &network.name])
+    }
+
+    /// Options of `docker run`.
+    pub fn option(mut self, options: &[&str]) -> Self {
+        self.options.extend(options.iter().map(ToString::to_string));
+        self
+    }
+
+    /// Another image than whoami's.
+    pub fn image(mut self, image: &str) -> Self {
+        image.clone_into(&mut self.image);
+        self
+    }
+
+    /// Arguments of the program in the container.
+    pub fn arguments(mut self, arguments: &[&str]) -> Self {
+        self.arguments.extend(arguments.iter().map(ToString::to_string));
+        self
+    }
+
+    pub fn start(self) -> Container {
+        self.begin(&["run", "--detach"])
+    }
+
+    /// Made and not started.
+    pub fn create(self) -> Container {
+        self.begin(&["create"])
+    }
+
+    fn begin(self, verb: &[&str]) -> Container {
+        let Self { docker, name, image, options, arguments } = self;
+        // The guard first: a container that could not start has to go too.
+        let mut container = Container { docker, name, id: String::new() };
+        let words = verb.iter().copied();
+        let words = words.chain(options.iter().map(String::as_str)).chain([image.as_str()]);
+        let words: Vec<_> = words.chain(arguments.iter().map(String::as_str)).collect();
+        container.id = container.docker.cli(&words);
+        container
+    }
+}
+
+/// A container that goes with its guard.
+#[derive(Debug)]
+pub struct Container {
+    docker: Docker,
+    pub name: String,
+    pub id: String,
+}
+
+impl Container {
+    /// `web.docker(&["pause"])` is `docker pause <web>`.
+    pub fn docker(&self, verb: &[&str]) -> String {
+        let words: Vec<_> = verb.iter().copied().chain([self.id.as_str()]).collect();
+        self.docker.cli(&words)
+    }
+
+    /// Its IPv4 address on a network.
+    pub fn address(&self, network: &Network) -> std::net::Ipv4Addr {
+        let format =
+            format!("{{{{(index .NetworkSettings.Networks {:?}).IPAddress}}}}", network.name);
+        self.docker(&["inspect", "--format", &format]).parse().unwrap()
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        let _ = self.docker.command(&["rm", "--force", "--volumes", &self.name]).output();
+    }
+}
+
+/// A network that goes with its guard.
+#[derive(Debug)]
+pub struct Network {
+    docker: Docker,
+    pub name: String,
+}
+
+impl Network {
+    pub fn connect(&self, container: &Container) {
+        self.docker.cli(&["network", "connect", &self.name, &container.id]);
+    }
+
+    pub fn disconnect(&self, container: &Container) {
+        self.docker.cli(&["network", "disconnect", &self.name, &container.id]);
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        let _ = self.docker.command(&["network", "rm", &self.name]).output();
+    }
+}
