@@ -1,16 +1,26 @@
 //! One pass: the world → what is decided → what HAProxy does. The only file that knows both neighbours.
+//!
+//! What the runtime API can change is changed at once, and the files follow; what it cannot takes a
+//! reload, files first. Either way HAProxy is asked afterwards what it has.
 
 use crate::{
+    budget::Budget,
     change,
     decide::{self, Decided, Memory, Rules, Taken},
     haproxy::{
         check::Refusal,
-        config::Config,
+        command::Command,
+        config::{Admin, Config, Probe},
         error::ApplyError,
         files::Files,
+        layout::Layout,
+        observed::Observed,
+        plan::plan,
         proxy::{Applied, How, Proxy},
         render::{self, Base, Frame},
+        runtime::RuntimeError,
     },
+    reload::Why,
     route::{RouteKey, Routes},
     told::Told,
     world::{Vantage, World},
@@ -18,12 +28,19 @@ use crate::{
 use anyhow::{Context as _, Result, bail};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::Instant,
+    time::{Duration, Instant},
 };
-use tracing::{info, warn};
+use tokio::task::JoinHandle;
+use tracing::{debug, error, info, warn};
 
 /// How often in one pass HAProxy may find something impossible.
 const MOST_TRIES: usize = 32;
+/// How long what HAProxy has is believed unseen.
+const BELIEF: Duration = Duration::from_secs(30);
+/// A burst of changes is one file.
+const FILES_AFTER: Duration = Duration::from_millis(200);
+/// Until a server whose connections have not ended is tried to be deleted again.
+const DELETE_AGAIN: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 
 /// From worlds to a running HAProxy.
 #[derive(Debug)]
@@ -31,19 +48,62 @@ pub struct Balancer {
     pub proxy: Proxy,
     rules: Rules,
     frame: Frame,
+    /// How many spare backends of each shape a new worker gets.
+    stock: usize,
     memory: Memory,
     told: Told,
     served: Routes,
+    budget: Budget,
+    running: Running,
+    files: FilesBehind,
+}
+
+/// What is known of HAProxy as it runs.
+#[derive(Debug, Default)]
+struct Running {
+    /// `None` until it was asked, and after it said something unexpected.
+    observed: Option<Observed>,
+    asked: Option<Instant>,
+    /// The last configuration that was loaded or applied, for saying what is different.
+    config: Config,
+    /// How long the last deletion that was refused waits.
+    delete_again: Duration,
+}
+
+/// The files that follow what was said over the runtime API.
+#[derive(Debug, Default)]
+struct FilesBehind {
+    due: Option<Instant>,
+    writing: Option<JoinHandle<Result<String, ApplyError>>>,
+    /// The last failure, told once.
+    trouble: Option<String>,
+}
+
+/// How a desired state is reached.
+enum Way {
+    Runtime(Config),
+    Load(Config, Why),
+    /// A reload would be needed and is not to be had before that time.
+    Wait(Config, Why, Instant),
+}
+
+/// What a step did, for the log.
+enum Did {
+    Nothing,
+    Runtime { commands: usize },
+    Loaded(Applied, Why),
 }
 
 impl Balancer {
     /// Remembers the routes that an earlier run has left behind.
-    pub fn new(proxy: Proxy, rules: Rules, frame: Frame) -> Self {
+    pub fn new(proxy: Proxy, rules: Rules, frame: Frame, stock: usize) -> Self {
         let stored = proxy.stored("routes.map").unwrap_or_default();
         let keys = stored.lines().filter_map(|line| line.split(' ').next()?.parse().ok());
-        let memory = Memory::of_routes(keys, Instant::now());
-        let (told, served) = Default::default();
-        Self { proxy, rules, frame, memory, told, served }
+        let now = Instant::now();
+        let memory = Memory::of_routes(keys, now);
+        let (told, served, running, files) = Default::default();
+        let budget = Budget::full(now);
+        Self { proxy, rules, frame, stock, memory, told, served, budget, running, files }
     }
 
     /// From where HAProxy looks at the containers.
@@ -65,27 +125,290 @@ impl Balancer {
         let begun = Instant::now();
         for _ in 0..MOST_TRIES {
             let decided = decide::decide(world, &self.memory, begun, &self.rules);
-            let (config, files) = self.draw(&decided.routes);
-            match self.proxy.apply(&files).await {
-                Ok(applied) => {
-                    let wake_at = decided.wake_at;
-                    self.done(decided, applied, cause, begun);
-                    return Ok(wake_at);
+            let mut wake_at = decided.wake_at;
+            let config = match self.way(&decided.routes, begun).await {
+                Way::Runtime(config) => config,
+                Way::Wait(config, why, until) => {
+                    debug!("a reload has to wait: {why}");
+                    wake_at = Some(wake_at.map_or(until, |at| at.min(until)));
+                    config
                 }
-                Err(ApplyError::Refused(refusal)) => {
-                    self.leave_out(&decided.routes, &config, &files, &refusal).await?;
-                }
-                Err(ApplyError::Bind(taken)) => self.give_up(&config, taken, begun)?,
-                Err(error) => return Err(error.into()),
+                Way::Load(config, why) => match self.load(&decided.routes, config, why).await? {
+                    Some(did) => {
+                        self.done(decided, &did, cause, begun);
+                        return Ok(self.wake(wake_at));
+                    }
+                    None => continue,
+                },
+            };
+            let did = self.change(config).await?;
+            if let Some(did) = did {
+                self.done(decided, &did, cause, begun);
+                return Ok(self.wake(wake_at));
             }
         }
         bail!("HAProxy refused {MOST_TRIES} versions of the configuration")
     }
 
-    fn draw(&self, routes: &Routes) -> (Config, Files) {
-        let config = Config::new(routes, |listener| self.rules.bound(listener), self.frame.wait);
+    /// Chooses between the runtime API and a reload.
+    async fn way(&mut self, routes: &Routes, now: Instant) -> Way {
+        self.ask_when_stale(now).await;
+        let Some(observed) = &self.running.observed else {
+            return Way::Load(self.fresh(routes), Why::NotKnown);
+        };
+        let (layout, homeless) = Layout::within(routes, observed);
+        let config = self.config(routes, layout);
+        let why = match homeless.first() {
+            _ if config.skeleton != observed.skeleton => {
+                Why::new_skeleton(&self.running.config, &config)
+            }
+            Some((_, shape)) => Why::NoSpare(*shape),
+            None => return Way::Runtime(config),
+        };
+        let old_workers = self.proxy.old_workers().await;
+        match self.budget.take(now, old_workers) {
+            Ok(()) => Way::Load(self.fresh(routes), why),
+            Err(until) => Way::Wait(self.without_reload(routes), why, until),
+        }
+    }
+
+    async fn ask_when_stale(&mut self, now: Instant) {
+        let fresh = self.running.asked.is_some_and(|asked| now < asked + BELIEF);
+        if fresh && self.running.observed.is_some() {
+            return;
+        }
+        let before = self.running.observed.take();
+        self.running.observed = self.proxy.observe().await;
+        self.running.asked = Some(now);
+        if let (Some(before), Some(after)) = (before, &self.running.observed)
+            && !after.agrees_with(&before)
+        {
+            warn!("HAProxy does not have what it was given; it is repaired");
+        }
+    }
+
+    /// As much of it as the worker that runs can take.
+    fn without_reload(&self, routes: &Routes) -> Config {
+        let bound: BTreeSet<_> =
+            self.running.config.frontends.iter().map(|frontend| frontend.listener).collect();
+        let mut routes = routes.clone();
+        routes.0.retain(|key, _| bound.contains(&key.listener));
+        let observed = self.running.observed.clone().unwrap_or_default();
+        let (layout, _) = Layout::within(&routes, &observed);
+        let mut config = self.config(&routes, layout);
+        config.frontends.clone_from(&self.running.config.frontends);
+        config.skeleton = observed.skeleton;
+        config
+    }
+
+    fn fresh(&self, routes: &Routes) -> Config {
+        self.config(routes, Layout::fresh(routes, self.stock))
+    }
+
+    fn config(&self, routes: &Routes, layout: Layout) -> Config {
+        let bound = |listener| self.rules.bound(listener);
+        let mut config = Config::new(routes, layout, bound, self.frame.wait);
+        config.skeleton = render::skeleton(&config, &self.frame);
+        config
+    }
+
+    /// The runtime lane. `None`: HAProxy is not where it was believed to be; decide anew.
+    async fn change(&mut self, config: Config) -> Result<Option<Did>> {
+        let observed = self.running.observed.clone().unwrap_or_default();
+        let commands = plan(&observed, &config);
+        if commands.is_empty() {
+            self.files_follow(config);
+            return Ok(Some(Did::Nothing));
+        }
+        match self.tell(&commands).await {
+            Ok(()) => {}
+            Err(error) => {
+                warn!("{error}; HAProxy is asked what it has");
+                self.running.observed = self.proxy.observe().await;
+                return self.repair(config).await;
+            }
+        }
+        self.files_follow(config);
+        Ok(Some(Did::Runtime { commands: commands.len() }))
+    }
+
+    /// Once more from what it really has; if that does not help either, a reload does.
+    async fn repair(&mut self, config: Config) -> Result<Option<Did>> {
+        let Some(observed) = self.running.observed.clone() else { return Ok(None) };
+        if observed.skeleton == config.skeleton {
+            let commands = plan(&observed, &config);
+            match self.tell(&commands).await {
+                Ok(()) => {
+                    self.files_follow(config);
+                    return Ok(Some(Did::Runtime { commands: commands.len() }));
+                }
+                Err(error) => error!("{error}; HAProxy is reloaded"),
+            }
+        }
+        self.running.observed = None;
+        Ok(None)
+    }
+
+    /// Says the commands and reads back what they touched.
+    async fn tell(&mut self, commands: &[Command]) -> Result<(), RuntimeError> {
+        let observed = self.running.observed.get_or_insert_default();
+        let mut runtime = self.proxy.runtime().await?;
+        runtime.obey(commands, observed).await?;
+        runtime.read_back(commands, observed).await?;
+        let undeleted = commands.iter().any(|command| match command {
+            Command::DelServer { backend, name } => {
+                observed.servers.get(backend).is_some_and(|it| it.contains_key(name))
+            }
+            _ => false,
+        });
+        let pause = &mut self.running.delete_again;
+        *pause = match undeleted {
+            true => (*pause * 2).clamp(DELETE_AGAIN.0, DELETE_AGAIN.1),
+            false => Duration::ZERO,
+        };
+        Ok(())
+    }
+
+    /// The reload lane: files first. `None`: something was left out; decide anew.
+    async fn load(&mut self, routes: &Routes, config: Config, why: Why) -> Result<Option<Did>> {
+        self.settle().await;
         let files = render::render(&config, &self.frame);
-        (config, files)
+        let applied = match why {
+            Why::NotKnown => self.proxy.apply(&files).await,
+            _ => self.proxy.reload(&files).await,
+        };
+        match applied {
+            Ok(applied) => {
+                self.loaded(config).await;
+                Ok(Some(Did::Loaded(applied, why)))
+            }
+            Err(ApplyError::Refused(refusal)) => {
+                self.leave_out(routes, &config, &files, &refusal).await?;
+                Ok(None)
+            }
+            Err(ApplyError::Bind(taken)) => {
+                self.give_up(&config, taken, Instant::now())?;
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A worker that was just started has what its file says; what is new and asked for its health is
+    /// not well before it says so.
+    async fn loaded(&mut self, config: Config) {
+        let before = self.running.observed.take();
+        self.running.asked = Some(Instant::now());
+        self.running.observed = self.proxy.observe().await;
+        if let (Some(before), Some(_)) = (before, &self.running.observed) {
+            let commands = unproven(&before, &config);
+            if let Err(error) = self.tell(&commands).await {
+                debug!("{error}");
+                self.running.observed = None;
+            }
+        }
+        self.running.config = config;
+        self.files.due = None;
+    }
+
+    fn files_follow(&mut self, config: Config) {
+        if self.running.config != config {
+            self.running.config = config;
+            self.files.due.get_or_insert(Instant::now() + FILES_AFTER);
+        }
+    }
+
+    /// The work that goes on between passes: files are written behind what was said. Returns when
+    /// a pass is needed for it. For a `select!`.
+    ///
+    /// # Errors
+    /// Never; trouble is told here and tried again.
+    pub async fn background(&mut self, world: Option<&World>) {
+        loop {
+            let due = self.files.due;
+            let Some(writing) = &mut self.files.writing else {
+                until(due).await;
+                self.files.due = None;
+                let files = render::render(&self.running.config, &self.frame);
+                self.files.writing = Some(self.proxy.follow(files));
+                continue;
+            };
+            let written = writing.await;
+            self.files.writing = None;
+            match written {
+                Ok(Ok(config)) => self.written(config),
+                Ok(Err(ApplyError::Refused(refusal))) => {
+                    if self.refused_later(world, &refusal).await {
+                        return;
+                    }
+                }
+                Ok(Err(error)) => self.unwritten(&error.to_string()),
+                Err(error) => self.unwritten(&error.to_string()),
+            }
+        }
+    }
+
+    fn written(&mut self, config: String) {
+        self.proxy.followed(config);
+        if self.files.trouble.take().is_some() {
+            info!("the configuration is on disk again");
+        }
+    }
+
+    fn unwritten(&mut self, text: &str) {
+        if self.files.trouble.as_deref() != Some(text) {
+            error!("HAProxy has it, but the disk has not: {text}; trying again until it works");
+            self.files.trouble = Some(text.to_owned());
+        }
+        self.files.due = Some(Instant::now() + Duration::from_secs(5));
+    }
+
+    /// The file of what HAProxy was told already: the culprits are taken out again.
+    async fn refused_later(&mut self, world: Option<&World>, refusal: &Refusal) -> bool {
+        let now = Instant::now();
+        let Some(world) = world else { return false };
+        let routes = decide::decide(world, &self.memory, now, &self.rules).routes;
+        let config = self.running.config.clone();
+        let files = render::render(&config, &self.frame);
+        match self.leave_out(&routes, &config, &files, refusal).await {
+            Ok(()) => true,
+            Err(error) => {
+                self.unwritten(&format!("{error:#}"));
+                false
+            }
+        }
+    }
+
+    /// Until no file is being written.
+    async fn settle(&mut self) {
+        if let Some(writing) = self.files.writing.take()
+            && let Ok(Ok(config)) = writing.await
+        {
+            self.written(config);
+        }
+    }
+
+    /// Everything that is still to be written is on disk when this returns.
+    pub async fn finish(&mut self) {
+        self.settle().await;
+        if self.files.due.take().is_some() {
+            let files = render::render(&self.running.config, &self.frame);
+            self.files.writing = Some(self.proxy.follow(files));
+            self.settle().await;
+        }
+    }
+
+    /// Forgets what HAProxy was believed to have: it died.
+    pub fn died(&mut self) {
+        self.running.observed = None;
+    }
+
+    fn wake(&self, wake_at: Option<Instant>) -> Option<Instant> {
+        let now = Instant::now();
+        let again = Some(self.running.delete_again).filter(|pause| !pause.is_zero());
+        let again = again.map(|pause| now + pause);
+        let stale = self.running.asked.map(|asked| asked + BELIEF);
+        [wake_at, again, stale].into_iter().flatten().min()
     }
 
     /// The listeners of ports that somebody else has are left out until they are tried again.
@@ -146,7 +469,7 @@ impl Balancer {
     }
 
     async fn is_fine(&self, routes: &Routes) -> Result<bool> {
-        let (_, files) = self.draw(routes);
+        let files = render::render(&self.fresh(routes), &self.frame);
         match self.proxy.try_out(&files).await {
             Ok(()) => Ok(true),
             Err(ApplyError::Refused(_)) => Ok(false),
@@ -161,22 +484,56 @@ impl Balancer {
         }
     }
 
-    fn done(&mut self, decided: Decided, applied: Applied, cause: &str, begun: Instant) {
+    fn done(&mut self, decided: Decided, did: &Did, cause: &str, begun: Instant) {
         self.memory = decided.memory;
         self.told.tell(decided.problems);
-        if let Some(backup) = applied.backup {
-            warn!("the configuration that was there is kept as {}", backup.display());
-        }
         for change in change::changes(&self.served, &decided.routes) {
             info!("{change}");
         }
         self.served = decided.routes;
-        let how = match applied.how {
-            How::Unchanged => return,
-            How::Started => "started HAProxy",
-            How::Reloaded => "reloaded HAProxy",
-        };
-        let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        info!(cause, routes = self.routes(), ms, "{how}");
+        let (routes, us) = (self.routes(), begun.elapsed().as_micros());
+        let us = u64::try_from(us).unwrap_or(u64::MAX);
+        match did {
+            Did::Nothing => {}
+            Did::Runtime { commands } => info!(cause, routes, commands, us, "told HAProxy"),
+            Did::Loaded(applied, why) => {
+                if let Some(backup) = &applied.backup {
+                    warn!("the configuration that was there is kept as {}", backup.display());
+                }
+                match applied.how {
+                    How::Unchanged => {}
+                    How::Started => info!(cause, routes, us, "started HAProxy"),
+                    How::Reloaded => info!(cause, routes, us, "reloaded HAProxy: {why}"),
+                }
+            }
+        }
+    }
+}
+
+/// Servers of a new worker that asks for their health and was not told that they are well.
+fn unproven(before: &Observed, config: &Config) -> Vec<Command> {
+    let was_up = |name: &str| {
+        before
+            .servers
+            .values()
+            .filter_map(|it| it.get(name))
+            .any(|it| it.up && it.admin == Admin::Ready)
+    };
+    let asked = config.backends.iter().filter(|(_, backend)| backend.shape.probe == Probe::Http);
+    let servers =
+        asked.flat_map(|(name, backend)| backend.servers.iter().map(move |it| (name, it)));
+    let unproven = servers.filter(|(_, it)| it.admin == Admin::Ready && !was_up(&it.name));
+    let down = |(backend, it): (&String, &crate::haproxy::config::Server)| Command::HealthDown {
+        backend: backend.clone(),
+        name: it.name.clone(),
+    };
+    unproven.map(down).collect()
+}
+
+/// Sleeps until then; for ever where there is no time.
+pub async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time.into()).await,
+        None => std::future::pending().await,
     }
 }

@@ -21,8 +21,10 @@ pub mod origin;
 pub mod problem;
 pub mod route;
 // What should be served now, and what is different from before.
+pub mod budget;
 pub mod change;
 pub mod decide;
+pub mod reload;
 // The neighbours.
 pub mod docker;
 pub mod haproxy;

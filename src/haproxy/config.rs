@@ -2,7 +2,7 @@
 //!
 //! Pure. Names and HAProxy's quirks are made here and nowhere else; templates only print.
 
-use super::name;
+use super::{layout::Layout, name};
 use crate::{
     label::value::{Check, HostMatch, Retry},
     route::{Endpoint, Listener, Match, Policy, Readiness, Route, RouteKey, Routes, Strip},
@@ -18,9 +18,13 @@ use std::{
 /// The desired state in HAProxy's words.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Config {
+    /// Stands for all that only a reload can change; the running worker repeats it.
+    pub skeleton: String,
     pub frontends: Vec<Frontend>,
     /// By name.
     pub backends: BTreeMap<String, Backend>,
+    /// Empty backends, for routes that come while HAProxy runs.
+    pub spares: BTreeMap<String, Shape>,
     pub maps: Maps,
 }
 
@@ -32,8 +36,6 @@ pub struct Frontend {
     pub port: NonZeroU16,
     /// The port that is bound for it.
     pub bound: NonZeroU16,
-    /// How many routes come in here.
-    pub routes: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,6 +114,8 @@ pub struct Maps {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     pub backend: String,
+    /// The route's own name, for the access log.
+    pub route: String,
     /// How many path segments are taken off.
     pub strip: usize,
     /// In milliseconds.
@@ -119,15 +123,32 @@ pub struct Target {
     pub retry: Retry,
 }
 
+/// A map file, and its name at run time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MapName {
+    Routes,
+    Checks,
+    CheckHosts,
+}
+
 /// Milliseconds between two checks of a server that is well.
 pub const CHECK_INTERVAL: u64 = 2000;
 
 impl Config {
-    /// `wait` is how long a request waits for the only container of its route.
-    pub fn new(routes: &Routes, bound: impl Fn(Listener) -> NonZeroU16, wait: Duration) -> Self {
-        let mut config = Self::default();
-        for (key, route) in &routes.0 {
-            config.add(key, route, wait);
+    /// `wait` is how long a request waits for the only container of its route. A route without a
+    /// place in the layout is left out.
+    pub fn new(
+        routes: &Routes,
+        layout: Layout,
+        bound: impl Fn(Listener) -> NonZeroU16,
+        wait: Duration,
+    ) -> Self {
+        let Layout { places, spares } = layout;
+        let mut config = Self { spares, ..Self::default() };
+        for (key, name) in places {
+            if let Some(route) = routes.0.get(&key) {
+                config.add(&key, name, route, wait);
+            }
         }
         let listeners: BTreeSet<_> = routes.0.keys().map(|key| key.listener).collect();
         config.frontends = listeners
@@ -137,14 +158,12 @@ impl Config {
                 name: format!("http-{}", listener.port),
                 port: listener.port,
                 bound: bound(listener),
-                routes: routes.0.keys().filter(|key| key.listener == listener).count(),
             })
             .collect();
         config
     }
 
-    fn add(&mut self, key: &RouteKey, route: &Route, wait: Duration) {
-        let name = name::backend(key);
+    fn add(&mut self, key: &RouteKey, name: String, route: &Route, wait: Duration) {
         self.maps.routes.insert(key.to_string(), target(&name, key, &route.policy));
         if let Check::Http(path) = &route.policy.check {
             let Match::Http { host, .. } = &key.rule;
@@ -159,6 +178,7 @@ fn target(backend: &str, key: &RouteKey, policy: &Policy) -> Target {
     let Match::Http { prefix, .. } = &key.rule;
     Target {
         backend: backend.to_owned(),
+        route: name::backend(key),
         strip: match policy.strip {
             Strip::Keep => 0,
             Strip::Prefix => prefix.depth(),
@@ -198,7 +218,8 @@ fn patience(wait: Duration) -> u32 {
     u32::try_from(wait.as_millis().div_ceil(u128::from(CHECK_INTERVAL))).unwrap_or(u32::MAX).max(1)
 }
 
-fn shape(policy: &Policy) -> Shape {
+/// The shape of backend that a route of this policy needs.
+pub fn shape(policy: &Policy) -> Shape {
     Shape {
         probe: if matches!(policy.check, Check::Http(_)) { Probe::Http } else { Probe::Tcp },
         connect: if policy.retry == Retry::Off { Connect::Once } else { Connect::Retried },
@@ -206,7 +227,7 @@ fn shape(policy: &Policy) -> Shape {
 }
 
 fn server(endpoint: &Endpoint, watch: Watch) -> Server {
-    let name = name::server(endpoint);
+    let name = name::server(endpoint, watch);
     Server {
         id: name::server_id(&name),
         name,
@@ -221,10 +242,44 @@ fn server(endpoint: &Endpoint, watch: Watch) -> Server {
     }
 }
 
+impl Watch {
+    pub fn is_checked(self) -> bool {
+        self != Self::Trusted
+    }
+}
+
 impl Server {
     /// What follows the address on a `server` line and in an `add server` command alike.
     pub fn words(&self) -> impl fmt::Display {
         fmt::from_fn(|f| write!(f, "id {} weight {}{}", self.id, self.weight, self.watch))
+    }
+}
+
+impl Maps {
+    /// As they stand in the file.
+    pub fn entries(&self, map: MapName) -> BTreeMap<String, String> {
+        match map {
+            MapName::Routes => {
+                self.routes.iter().map(|(key, target)| (key.clone(), target.to_string())).collect()
+            }
+            MapName::Checks => self.checks.clone(),
+            MapName::CheckHosts => self.check_hosts.clone(),
+        }
+    }
+}
+
+impl MapName {
+    pub const ALL: [Self; 3] = [Self::Routes, Self::Checks, Self::CheckHosts];
+}
+
+/// The file's name, which is the runtime API's name too.
+impl fmt::Display for MapName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Routes => "routes.map",
+            Self::Checks => "checks.map",
+            Self::CheckHosts => "check-hosts.map",
+        })
     }
 }
 
@@ -257,12 +312,12 @@ impl fmt::Display for Admin {
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { backend, strip, timeout, .. } = self;
+        let Self { backend, route, strip, timeout, .. } = self;
         let retry = match self.retry {
             Retry::Safe => "safe",
             Retry::All => "all",
             Retry::Off => "off",
         };
-        write!(f, "{backend} {strip} {timeout} {retry}")
+        write!(f, "{backend} {strip} {timeout} {retry} {route}")
     }
 }

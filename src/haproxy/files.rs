@@ -29,7 +29,7 @@ pub struct Generation {
 }
 
 /// The state directory and the configuration's place.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Store {
     target: PathBuf,
     generations: PathBuf,

@@ -3,8 +3,13 @@
 
 // What it should have.
 pub mod config;
+pub mod layout;
 pub mod name;
 pub mod render;
+// What it has, and how the one becomes the other.
+pub mod command;
+pub mod observed;
+pub mod plan;
 // How it gets it.
 pub mod bind;
 pub mod check;
@@ -16,6 +21,7 @@ pub mod options;
 mod ports;
 pub mod process;
 pub mod proxy;
+pub mod runtime;
 pub mod said;
 pub mod settings;
 pub mod socket;

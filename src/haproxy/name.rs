@@ -2,6 +2,7 @@
 //!
 //! Pure. HAProxy allows letters, digits and `_ - . :` in names (configuration manual, section 4).
 
+use super::config::{Connect, Probe, Shape, Watch};
 use crate::{
     label::value::HostMatch,
     route::{Endpoint, Match, RouteKey},
@@ -26,11 +27,43 @@ pub fn backend(key: &RouteKey) -> String {
     if plain && name.len() <= LONGEST { name } else { hashed(&name, &key.to_string()) }
 }
 
-/// `wp1-0123456789ab:80`: the container's name and short id, and its port.
-pub fn server(endpoint: &Endpoint) -> String {
+/// `wp1-0123456789ab:80`: the container's name and short id, and its port. How it is watched cannot be
+/// changed while HAProxy runs, nor read back, so a server that is watched otherwise is another one.
+pub fn server(endpoint: &Endpoint, watch: Watch) -> String {
     let Endpoint { origin, port, .. } = endpoint;
     let name: String = origin.name().chars().map(allowed).take(LONGEST).collect();
-    format!("{name}-{}:{port}", origin.id())
+    let suffix = match watch {
+        Watch::Among => "",
+        Watch::Alone { .. } => ":alone",
+        Watch::Trusted => ":unchecked",
+    };
+    format!("{name}-{}:{port}{suffix}", origin.id())
+}
+
+/// `spare-tcp-001`, from 1.
+pub fn spare(probe: Probe, number: usize) -> String {
+    format!("{}{number:03}", spare_prefix(probe))
+}
+
+/// What the name of a spare backend says about its shape.
+pub fn spare_shape(name: &str) -> Option<Shape> {
+    let probes = [Probe::Tcp, Probe::Http];
+    let probe = probes.into_iter().find(|probe| name.starts_with(spare_prefix(*probe)))?;
+    Some(Shape { probe, connect: Connect::Retried })
+}
+
+/// Whether a backend's name is one of those made here: a spare's, or a route's with its port.
+pub fn is_ours(backend: &str) -> bool {
+    let has_port = |(_, rest): (&str, &str)| rest.starts_with(|c: char| c.is_ascii_digit());
+    spare_shape(backend).is_some() || backend.split_once(':').is_some_and(has_port)
+}
+
+/// No route has such a name: there is no port in it.
+fn spare_prefix(probe: Probe) -> &'static str {
+    match probe {
+        Probe::Tcp => "spare-tcp-",
+        Probe::Http => "spare-http-",
+    }
 }
 
 /// A number for a server that depends on its name alone: 1 to 2^31 - 1 (configuration manual, `id`).

@@ -11,16 +11,25 @@ use super::{
     files::{Files, Store},
     lock::Lock,
     master::{Master, Procs},
+    observed::Observed,
     ports::{self, Means},
     process::{ExitReason, Launch, Running, StartError},
+    runtime::{Runtime, RuntimeError},
     settings::{Mode, Reload, Settings},
     socket::within,
-    swap::{self, Access, Staged},
+    swap::{self, Access, Staged, WriteError},
     version::{Version, installed},
 };
-use std::{collections::BTreeSet, fs, path::PathBuf, process::Stdio, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
 use tokio::{
     process::Command,
+    task::JoinHandle,
     time::{Instant, sleep},
 };
 
@@ -94,7 +103,71 @@ impl Proxy {
     ///
     /// On an error it serves what it served, and that is what is on disk.
     pub async fn apply(&mut self, files: &Files) -> Result<Applied, ApplyError> {
-        let applied = self.try_apply(files).await;
+        self.load_files(files, Insist::IfDifferent).await
+    }
+
+    /// The same, also where HAProxy has loaded these files already: what it has is not what they say.
+    pub async fn reload(&mut self, files: &Files) -> Result<Applied, ApplyError> {
+        self.load_files(files, Insist::Always).await
+    }
+
+    /// Workers of before that still have connections.
+    pub async fn old_workers(&self) -> usize {
+        let Some(master) = self.master() else { return 0 };
+        master.procs().await.map_or(0, |procs| procs.old_workers.len())
+    }
+
+    /// All that the worker has which serves now; `None` where there is none of ours to be asked.
+    pub async fn observe(&mut self) -> Option<Observed> {
+        match self.runtime().await.ok()?.observe().await {
+            Ok(observed) => Some(observed),
+            Err(error) => {
+                tracing::debug!("{error}");
+                None
+            }
+        }
+    }
+
+    /// The runtime API of the worker that serves now.
+    pub async fn runtime(&self) -> Result<Runtime, RuntimeError> {
+        Runtime::open(self.launch.stats_socket()).await
+    }
+
+    /// Writes down what HAProxy was told over the runtime API, so that anyone's reload ends in the
+    /// same state. Stands between no event and its effect.
+    pub fn follow(&self, files: Files) -> JoinHandle<Result<String, ApplyError>> {
+        let (store, stamp) = (self.store.clone(), self.settings.stamp());
+        let Settings { bin, check_options, .. } = self.settings.clone();
+        tokio::spawn(async move {
+            let (store, staged, files) = aside(move || {
+                store.write(&files.generation)?;
+                let equal = store.current().as_deref() == Some(&files.config);
+                let staged = if equal { None } else { Some(store.stage(&files.config)?) };
+                Ok((store, staged, files))
+            })
+            .await?;
+            if let Some(staged) = &staged {
+                judge(&bin, staged.path(), &check_options).await?;
+            }
+            aside(move || {
+                if let Some(staged) = staged {
+                    store.commit(staged)?;
+                }
+                swap::stage(&stamp, &files.config, Access::Private)?.replace(&stamp)?;
+                store.prune(&[&files.config]);
+                Ok(files.config)
+            })
+            .await
+        })
+    }
+
+    /// What [`Self::follow`] wrote is what HAProxy has.
+    pub fn followed(&mut self, config: String) {
+        self.loaded = Some(config);
+    }
+
+    async fn load_files(&mut self, files: &Files, insist: Insist) -> Result<Applied, ApplyError> {
+        let applied = self.try_apply(files, insist).await;
         if applied.is_err() {
             let current = self.store.current();
             self.prune(current.as_deref());
@@ -102,12 +175,12 @@ impl Proxy {
         applied
     }
 
-    async fn try_apply(&mut self, files: &Files) -> Result<Applied, ApplyError> {
+    async fn try_apply(&mut self, files: &Files, insist: Insist) -> Result<Applied, ApplyError> {
         self.look().await?;
         self.store.write(&files.generation)?;
         let before = self.store.current();
         let equal = before.as_deref() == Some(&files.config);
-        if equal && self.has_loaded(&files.config) {
+        if equal && insist == Insist::IfDifferent && self.has_loaded(&files.config) {
             return Ok(Applied { how: How::Unchanged, backup: None, warnings: vec![] });
         }
         let staged = if equal { None } else { Some(self.store.stage(&files.config)?) };
@@ -200,11 +273,7 @@ impl Proxy {
     async fn checked(&self, staged: Option<&Staged>) -> Result<Vec<String>, ApplyError> {
         let Settings { bin, check_options, .. } = &self.settings;
         let path = staged.map_or(self.store.target(), Staged::path);
-        let cannot = |e| ApplyError::Unreachable(format!("cannot run {} -c: {e}", bin.display()));
-        match check(bin, path, check_options).await.map_err(cannot)? {
-            Verdict::Accepted { warnings } => Ok(warnings),
-            Verdict::Refused(refusal) => Err(ApplyError::Refused(refusal)),
-        }
+        judge(bin, path, check_options).await
     }
 
     fn swap(&self, staged: Option<Staged>) -> Result<Option<PathBuf>, ApplyError> {
@@ -287,6 +356,32 @@ impl Proxy {
         if let Err(e) = staged.and_then(|staged| self.store.commit(staged)) {
             tracing::error!("{e}; a configuration that HAProxy does not take stays there");
         }
+    }
+}
+
+/// Whether to load files that are loaded already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Insist {
+    IfDifferent,
+    Always,
+}
+
+/// Asks HAProxy itself; what it warned of.
+async fn judge(bin: &Path, config: &Path, options: &[String]) -> Result<Vec<String>, ApplyError> {
+    let cannot = |e| ApplyError::Unreachable(format!("cannot run {} -c: {e}", bin.display()));
+    match check(bin, config, options).await.map_err(cannot)? {
+        Verdict::Accepted { warnings } => Ok(warnings),
+        Verdict::Refused(refusal) => Err(ApplyError::Refused(refusal)),
+    }
+}
+
+/// On a thread of its own: a slow disk holds up no event.
+async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, WriteError> + Send + 'static,
+) -> Result<T, ApplyError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => Ok(done?),
+        Err(e) => Err(ApplyError::Unreachable(format!("writing files was cut short: {e}"))),
     }
 }
 

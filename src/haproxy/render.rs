@@ -3,7 +3,7 @@
 //! Pure. The only file that names askama. The same configuration gives the same bytes.
 
 use super::{
-    config::{Backend, Config, Connect, Frontend, Probe, Server},
+    config::{Backend, Config, Connect, Frontend, Probe, Server, Shape},
     files::{Files, Generation, MARKER},
     name,
 };
@@ -71,11 +71,21 @@ struct Page<'a> {
     config: &'a Config,
 }
 
+/// Stands for all that a running HAProxy cannot be told: equal text means that no reload is needed.
+pub fn skeleton(config: &Config, frame: &Frame) -> String {
+    let bare = Config { frontends: config.frontends.clone(), ..Config::default() };
+    format!("docker-balancer {:016x}", name::hash(&page(&bare, frame, String::new())))
+}
+
 /// The files that make HAProxy do what `config` says.
 pub fn render(config: &Config, frame: &Frame) -> Files {
     let files = generation_files(config);
     let name = generation_name(&files);
-    let generation = quoted(&frame.generations.join(&name));
+    let text = page(config, frame, quoted(&frame.generations.join(&name)));
+    Files { config: text, generation: Generation { name, files } }
+}
+
+fn page(config: &Config, frame: &Frame, generation: String) -> String {
     let page = Page {
         marker: MARKER,
         frame,
@@ -86,8 +96,7 @@ pub fn render(config: &Config, frame: &Frame) -> Files {
         hard_stop_after: time(frame.hard_stop_after),
         config,
     };
-    let text = page.render().expect("writing to a string cannot fail");
-    Files { config: text, generation: Generation { name, files } }
+    page.render().expect("writing to a string cannot fail")
 }
 
 /// Attempts to connect that fit into the time.
@@ -180,15 +189,17 @@ impl Frame {
     }
 }
 
+impl Shape {
+    fn is_http(self) -> bool {
+        self.probe == Probe::Http
+    }
+
+    fn is_once(self) -> bool {
+        self.connect == Connect::Once
+    }
+}
+
 impl Backend {
-    fn is_http(&self) -> bool {
-        self.shape.probe == Probe::Http
-    }
-
-    fn is_once(&self) -> bool {
-        self.shape.connect == Connect::Once
-    }
-
     /// Names and addresses padded, so that the columns stand under each other.
     fn lines(&self) -> Vec<String> {
         let width = |text: fn(&Server) -> String| {

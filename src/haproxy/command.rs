@@ -1,0 +1,168 @@
+//! What is said to a running HAProxy: a command's display is the line that goes over the socket.
+//!
+//! Pure. HAProxy's Management Guide, section 9.3.
+
+use super::config::{Admin, MapName, Server};
+use std::{fmt, net::SocketAddr};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// It comes in maintenance, with the words of its line in the file.
+    AddServer {
+        backend: String,
+        server: Server,
+    },
+    /// Without it an added server is never checked.
+    EnableHealth {
+        backend: String,
+        name: String,
+    },
+    SetState {
+        backend: String,
+        name: String,
+        admin: Admin,
+    },
+    /// Until a check succeeds. Only has an effect on a server that is ready.
+    HealthDown {
+        backend: String,
+        name: String,
+    },
+    SetAddress {
+        backend: String,
+        name: String,
+        address: SocketAddr,
+    },
+    SetWeight {
+        backend: String,
+        name: String,
+        weight: u16,
+    },
+    /// Refused while connections remain; tried again later, never waited for.
+    DelServer {
+        backend: String,
+        name: String,
+    },
+    AddMap {
+        map: MapName,
+        key: String,
+        value: String,
+    },
+    SetMap {
+        map: MapName,
+        key: String,
+        value: String,
+    },
+    DelMap {
+        map: MapName,
+        key: String,
+    },
+}
+
+/// How an answer reads when the command was obeyed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Obeyed {
+    Silently,
+    Saying(&'static str),
+}
+
+impl Command {
+    pub fn obeyed(&self) -> Obeyed {
+        match self {
+            Self::AddServer { .. } => Obeyed::Saying("New server registered."),
+            Self::DelServer { .. } => Obeyed::Saying("Server deleted."),
+            _ => Obeyed::Silently,
+        }
+    }
+
+    /// Whether HAProxy may refuse it with nothing being wrong.
+    pub fn may_be_refused(&self) -> bool {
+        matches!(self, Self::DelServer { .. })
+    }
+
+    /// The backend that it touches.
+    pub fn backend(&self) -> Option<&str> {
+        match self {
+            Self::AddServer { backend, .. }
+            | Self::EnableHealth { backend, .. }
+            | Self::SetState { backend, .. }
+            | Self::HealthDown { backend, .. }
+            | Self::SetAddress { backend, .. }
+            | Self::SetWeight { backend, .. }
+            | Self::DelServer { backend, .. } => Some(backend),
+            Self::AddMap { .. } | Self::SetMap { .. } | Self::DelMap { .. } => None,
+        }
+    }
+}
+
+impl Command {
+    /// The map that it touches.
+    pub fn map(&self) -> Option<MapName> {
+        match self {
+            Self::AddMap { map, .. } | Self::SetMap { map, .. } | Self::DelMap { map, .. } => {
+                Some(*map)
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Obeyed {
+    pub fn is(self, answer: &str) -> bool {
+        match self {
+            Self::Silently => answer.trim().is_empty(),
+            Self::Saying(text) => answer.trim() == text,
+        }
+    }
+}
+
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AddServer { backend, server } => {
+                let Server { name, address, .. } = server;
+                write!(f, "add server {backend}/{name} {address} {}", server.words())
+            }
+            Self::EnableHealth { backend, name } => write!(f, "enable health {backend}/{name}"),
+            Self::SetState { backend, name, admin } => {
+                let state = match admin {
+                    Admin::Ready => "ready",
+                    Admin::Maintenance => "maint",
+                };
+                write!(f, "set server {backend}/{name} state {state}")
+            }
+            Self::HealthDown { backend, name } => {
+                write!(f, "set server {backend}/{name} health down")
+            }
+            Self::SetAddress { backend, name, address } => {
+                let (ip, port) = (address.ip(), address.port());
+                write!(f, "set server {backend}/{name} addr {ip} port {port}")
+            }
+            Self::SetWeight { backend, name, weight } => {
+                write!(f, "set server {backend}/{name} weight {weight}")
+            }
+            Self::DelServer { backend, name } => write!(f, "del server {backend}/{name}"),
+            Self::AddMap { map, key, value } => {
+                write!(f, "add map {map} {} {}", Escaped(key), Escaped(value))
+            }
+            Self::SetMap { map, key, value } => {
+                write!(f, "set map {map} {} {}", Escaped(key), Escaped(value))
+            }
+            Self::DelMap { map, key } => write!(f, "del map {map} {}", Escaped(key)),
+        }
+    }
+}
+
+/// Where a `;` would end the command and a space the word.
+struct Escaped<'a>(&'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in self.0.chars() {
+            if matches!(c, ';' | '\\' | ' ') {
+                f.write_str("\\")?;
+            }
+            write!(f, "{c}")?;
+        }
+        Ok(())
+    }
+}

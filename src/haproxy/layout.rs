@@ -1,0 +1,91 @@
+//! Which backend serves which route.
+//!
+//! Pure. At a start every route has a backend of its own name, and there is a stock of empty ones.
+//! While HAProxy runs a new route takes one of those, and an old one stays where it is.
+
+use super::{
+    config::{self, Connect, MapName, Probe, Shape},
+    name,
+    observed::Observed,
+};
+use crate::route::{RouteKey, Routes};
+use std::collections::{BTreeMap, BTreeSet};
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Layout {
+    pub places: BTreeMap<RouteKey, String>,
+    pub spares: BTreeMap<String, Shape>,
+}
+
+impl Layout {
+    /// For a worker that is yet to be started; `stock` spare backends of each shape.
+    pub fn fresh(routes: &Routes, stock: usize) -> Self {
+        let place = |key: &RouteKey| (key.clone(), name::backend(key));
+        let spare = |probe| {
+            let shape = Shape { probe, connect: Connect::Retried };
+            (1..=stock).map(move |number| (name::spare(probe, number), shape))
+        };
+        Self {
+            places: routes.0.keys().map(place).collect(),
+            spares: spare(Probe::Tcp).chain(spare(Probe::Http)).collect(),
+        }
+    }
+
+    /// For the worker that runs. Also says which routes found no place.
+    pub fn within(routes: &Routes, observed: &Observed) -> (Self, Vec<(RouteKey, Shape)>) {
+        let mut places = BTreeMap::new();
+        let mut homeless = Vec::new();
+        for (key, route) in &routes.0 {
+            let wanted = config::shape(&route.policy);
+            match current(key, observed).filter(|(_, shape)| *shape == wanted) {
+                Some((place, _)) => {
+                    places.insert(key.clone(), place.to_owned());
+                }
+                None => homeless.push((key.clone(), wanted)),
+            }
+        }
+        let mut spares = free_spares(&places, observed);
+        homeless.retain(|(key, wanted)| {
+            let Some(place) = take(&mut spares, *wanted, observed) else { return true };
+            places.insert(key.clone(), place);
+            false
+        });
+        (Self { places, spares }, homeless)
+    }
+}
+
+/// Where the route is now, and of what shape that is.
+fn current<'a>(key: &RouteKey, observed: &'a Observed) -> Option<(&'a str, Shape)> {
+    let value = observed.maps.get(&MapName::Routes)?.get(&key.to_string())?;
+    let mut words = value.split(' ');
+    let place = words.next().filter(|place| observed.backends.contains(*place))?;
+    let once = words.nth(2) == Some("off");
+    let checked = observed.maps.get(&MapName::Checks)?.contains_key(place);
+    let proper = Shape {
+        probe: if checked { Probe::Http } else { Probe::Tcp },
+        connect: if once { Connect::Once } else { Connect::Retried },
+    };
+    Some((place, name::spare_shape(place).unwrap_or(proper)))
+}
+
+fn free_spares(
+    places: &BTreeMap<RouteKey, String>,
+    observed: &Observed,
+) -> BTreeMap<String, Shape> {
+    let used: BTreeSet<_> = places.values().collect();
+    let free = observed.backends.iter().filter(|name| !used.contains(name));
+    free.filter_map(|name| Some((name.clone(), name::spare_shape(name)?))).collect()
+}
+
+/// One where no server of an earlier route is on its way out, if there is.
+fn take(
+    spares: &mut BTreeMap<String, Shape>,
+    wanted: Shape,
+    observed: &Observed,
+) -> Option<String> {
+    let fit = || spares.iter().filter(|(_, shape)| **shape == wanted).map(|(name, _)| name);
+    let empty = fit().find(|name| !observed.servers.contains_key(*name));
+    let name = empty.or_else(|| fit().next())?.clone();
+    spares.remove(&name);
+    Some(name)
+}

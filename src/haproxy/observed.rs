@@ -1,0 +1,173 @@
+//! What a running HAProxy says that it has.
+//!
+//! Pure. Reads the answers of HAProxy's Management Guide, section 9.3.
+
+use super::{
+    command::Command,
+    config::{Admin, Backend, Config, MapName, Server},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
+};
+
+/// The observed state, as far as we give it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// What the worker was started with, see [`Config::skeleton`].
+    pub skeleton: String,
+    pub backends: BTreeSet<String>,
+    /// By backend, then by name.
+    pub servers: BTreeMap<String, BTreeMap<String, ServerSeen>>,
+    pub maps: BTreeMap<MapName, BTreeMap<String, String>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerSeen {
+    pub address: SocketAddr,
+    pub weight: u16,
+    pub admin: Admin,
+    /// Whether it takes traffic as far as its checks go.
+    pub up: bool,
+}
+
+impl Observed {
+    /// What a worker has that was just started with this configuration.
+    pub fn started(config: &Config) -> Self {
+        let names = config.backends.keys().chain(config.spares.keys());
+        Self {
+            skeleton: config.skeleton.clone(),
+            backends: names.cloned().collect(),
+            servers: config
+                .backends
+                .iter()
+                .filter(|(_, backend)| !backend.servers.is_empty())
+                .map(|(name, backend)| (name.clone(), servers_of(backend)))
+                .collect(),
+            maps: MapName::ALL.map(|map| (map, config.maps.entries(map))).into(),
+        }
+    }
+
+    /// What it has after a command.
+    pub fn obey(&mut self, command: &Command) {
+        match command {
+            Command::AddServer { backend, server } => {
+                let seen = ServerSeen { admin: Admin::Maintenance, ..ServerSeen::of(server) };
+                let servers = self.servers.entry(backend.clone()).or_default();
+                servers.insert(server.name.clone(), seen);
+            }
+            Command::EnableHealth { .. } => {}
+            Command::SetState { backend, name, admin } => {
+                self.change(backend, name, |it| it.admin = *admin);
+            }
+            Command::HealthDown { backend, name } => self.change(backend, name, |it| it.up = false),
+            Command::SetAddress { backend, name, address } => {
+                self.change(backend, name, |it| it.address = *address);
+            }
+            Command::SetWeight { backend, name, weight } => {
+                self.change(backend, name, |it| it.weight = *weight);
+            }
+            Command::DelServer { backend, name } => {
+                if let Some(servers) = self.servers.get_mut(backend) {
+                    servers.remove(name);
+                }
+                self.servers.retain(|_, servers| !servers.is_empty());
+            }
+            Command::AddMap { map, key, value } | Command::SetMap { map, key, value } => {
+                self.maps.entry(*map).or_default().insert(key.clone(), value.clone());
+            }
+            Command::DelMap { map, key } => {
+                self.maps.entry(*map).or_default().remove(key);
+            }
+        }
+    }
+
+    fn change(&mut self, backend: &str, name: &str, change: impl FnOnce(&mut ServerSeen)) {
+        let server = self.servers.get_mut(backend).and_then(|servers| servers.get_mut(name));
+        server.map(change);
+    }
+
+    /// Whether both are the same but for what checks found: that changes by itself.
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        let same = |(name, a): (&String, &ServerSeen), (other, b): (&String, &ServerSeen)| {
+            (name, a.address, a.weight, a.admin) == (other, b.address, b.weight, b.admin)
+        };
+        let all = |a: &BTreeMap<_, _>, b: &BTreeMap<_, _>| {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
+        };
+        self.maps == other.maps
+            && self.servers.len() == other.servers.len()
+            && self.servers.iter().zip(&other.servers).all(|(a, b)| a.0 == b.0 && all(a.1, b.1))
+    }
+
+    pub fn map(&self, map: MapName) -> impl Iterator<Item = (&str, &str)> {
+        let entries = self.maps.get(&map).into_iter().flatten();
+        entries.map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+}
+
+fn servers_of(backend: &Backend) -> BTreeMap<String, ServerSeen> {
+    let servers = backend.servers.iter();
+    servers.map(|server| (server.name.clone(), ServerSeen::of(server))).collect()
+}
+
+impl ServerSeen {
+    pub fn of(server: &Server) -> Self {
+        let Server { address, weight, admin, .. } = *server;
+        Self { address, weight, admin, up: true }
+    }
+}
+
+/// `show servers state`: a version, a heading, a line a server.
+pub fn servers(answer: &str) -> BTreeMap<String, BTreeMap<String, ServerSeen>> {
+    let mut servers: BTreeMap<String, BTreeMap<_, _>> = BTreeMap::new();
+    for line in answer.lines().filter(|line| !line.starts_with('#')) {
+        let Some((backend, name, seen)) = server(line) else { continue };
+        servers.entry(backend).or_default().insert(name, seen);
+    }
+    servers
+}
+
+/// The bits of maintenance and drain, but for the one that says that the file said so: it stays when
+/// the server is made ready.
+const NO_TRAFFIC: u32 = 0x7f & !0x04;
+
+/// Columns: 1 backend, 3 server, 4 address, 5 operational state, 6 administrative state, 7 weight
+/// as set, 18 port. Management Guide, `show servers state`.
+fn server(line: &str) -> Option<(String, String, ServerSeen)> {
+    let words: Vec<_> = line.split(' ').collect();
+    let ip: IpAddr = words.get(4)?.parse().ok()?;
+    let admin: u32 = words.get(6)?.parse().ok()?;
+    let seen = ServerSeen {
+        address: SocketAddr::new(ip, words.get(18)?.parse().ok()?),
+        weight: words.get(7)?.parse().ok()?,
+        admin: if admin & NO_TRAFFIC == 0 { Admin::Ready } else { Admin::Maintenance },
+        up: *words.get(5)? != "0",
+    };
+    Some(((*words.get(1)?).to_owned(), (*words.get(3)?).to_owned(), seen))
+}
+
+/// `show map <name>`: an address, the key, the value.
+pub fn map(answer: &str) -> BTreeMap<String, String> {
+    let entry = |line: &str| {
+        let (_, entry) = line.split_once(' ')?;
+        let (key, value) = entry.split_once(' ')?;
+        Some((key.to_owned(), value.trim_end().to_owned()))
+    };
+    // Of duplicates HAProxy looks at the first only, and so do we.
+    answer.lines().rev().filter_map(entry).collect()
+}
+
+/// `show backend`: a heading, a line a backend.
+pub fn backends(answer: &str) -> BTreeSet<String> {
+    answer
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// `show info`: the line that the configuration's `description` became.
+pub fn skeleton(answer: &str) -> Option<&str> {
+    answer.lines().find_map(|line| line.strip_prefix("description: "))
+}

@@ -1,0 +1,135 @@
+//! From what HAProxy has to what it should have, while it runs.
+//!
+//! Pure: decides, and leaves the doing to others. Makes before it breaks: what is new serves before
+//! what is old goes.
+
+use super::{
+    command::Command,
+    config::{Admin, Backend, Config, MapName, Probe, Server},
+    name,
+    observed::{Observed, ServerSeen},
+};
+use std::collections::BTreeMap;
+
+/// The commands that lead from `observed` to `config`, in order; none when nothing differs. Both must
+/// have the same skeleton, and every backend of `config` must be there.
+pub fn plan(observed: &Observed, config: &Config) -> Vec<Command> {
+    let maps = MapName::ALL.map(|map| (map, config.maps.entries(map)));
+    let mut plan = Vec::new();
+    // What checks ask for has to be there before the first check.
+    for (map, wanted) in &maps[1..] {
+        set_entries(&mut plan, observed, *map, wanted);
+    }
+    for (name, backend) in &config.backends {
+        bring(&mut plan, observed, name, backend);
+    }
+    set_entries(&mut plan, observed, maps[0].0, &maps[0].1);
+    for (map, wanted) in &maps {
+        del_entries(&mut plan, observed, *map, wanted);
+    }
+    take_away(&mut plan, observed, config);
+    plan
+}
+
+fn set_entries(
+    plan: &mut Vec<Command>,
+    observed: &Observed,
+    map: MapName,
+    wanted: &BTreeMap<String, String>,
+) {
+    let has = observed.maps.get(&map);
+    for (key, value) in wanted {
+        let (key, value) = (key.clone(), value.clone());
+        match has.and_then(|has| has.get(&key)) {
+            None => plan.push(Command::AddMap { map, key, value }),
+            Some(old) if *old != value => plan.push(Command::SetMap { map, key, value }),
+            Some(_) => {}
+        }
+    }
+}
+
+fn del_entries(
+    plan: &mut Vec<Command>,
+    observed: &Observed,
+    map: MapName,
+    wanted: &BTreeMap<String, String>,
+) {
+    let gone = observed.map(map).filter(|(key, _)| !wanted.contains_key(*key));
+    plan.extend(gone.map(|(key, _)| Command::DelMap { map, key: key.to_owned() }));
+}
+
+/// The servers that should be there: first those that come in, so that nobody is alone meanwhile.
+fn bring(plan: &mut Vec<Command>, observed: &Observed, name: &str, backend: &Backend) {
+    let has = observed.servers.get(name);
+    for server in &backend.servers {
+        match has.and_then(|has| has.get(&server.name)) {
+            None => add(plan, name, backend.shape.probe, server),
+            Some(seen) => adjust(plan, name, backend.shape.probe, server, seen),
+        }
+    }
+}
+
+fn add(plan: &mut Vec<Command>, backend: &str, probe: Probe, server: &Server) {
+    let at = || (backend.to_owned(), server.name.clone());
+    plan.push(Command::AddServer { backend: backend.to_owned(), server: server.clone() });
+    if server.watch.is_checked() {
+        let (backend, name) = at();
+        plan.push(Command::EnableHealth { backend, name });
+    }
+    if server.admin == Admin::Ready {
+        set_ready(plan, at(), probe);
+    }
+}
+
+/// Where a path says what is well, a server is not until it said so.
+fn set_ready(plan: &mut Vec<Command>, (backend, name): (String, String), probe: Probe) {
+    let at = (backend.clone(), name.clone());
+    plan.push(Command::SetState { backend, name, admin: Admin::Ready });
+    if probe == Probe::Http {
+        let (backend, name) = at;
+        plan.push(Command::HealthDown { backend, name });
+    }
+}
+
+fn adjust(
+    plan: &mut Vec<Command>,
+    backend: &str,
+    probe: Probe,
+    server: &Server,
+    seen: &ServerSeen,
+) {
+    let at = || (backend.to_owned(), server.name.clone());
+    if seen.address != server.address {
+        let ((backend, name), address) = (at(), server.address);
+        plan.push(Command::SetAddress { backend, name, address });
+    }
+    if seen.weight != server.weight {
+        let ((backend, name), weight) = (at(), server.weight);
+        plan.push(Command::SetWeight { backend, name, weight });
+    }
+    if seen.admin == Admin::Maintenance && server.admin == Admin::Ready {
+        set_ready(plan, at(), probe);
+    }
+}
+
+/// Servers that should take no new traffic, and those that nobody wants: these are deleted, when their
+/// last request has ended. Backends that are not ours (of a base file) are left alone.
+fn take_away(plan: &mut Vec<Command>, observed: &Observed, config: &Config) {
+    let mut deletions = Vec::new();
+    for (backend, servers) in observed.servers.iter().filter(|(name, _)| name::is_ours(name)) {
+        let wanted = config.backends.get(backend).map_or(&[][..], |it| &it.servers);
+        for (name, seen) in servers {
+            let wanted = wanted.iter().find(|server| server.name == *name);
+            let (backend, name) = (backend.clone(), name.clone());
+            if wanted.is_none() {
+                let (backend, name) = (backend.clone(), name.clone());
+                deletions.push(Command::DelServer { backend, name });
+            }
+            let serves = wanted.is_some_and(|server| server.admin == Admin::Ready);
+            if seen.admin == Admin::Ready && !serves {
+                plan.push(Command::SetState { backend, name, admin: Admin::Maintenance });
+            }
+        }
+    }
+    plan.append(&mut deletions);
+}

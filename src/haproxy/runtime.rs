@@ -1,0 +1,106 @@
+//! The runtime API of the worker that serves now: what it has, and what it is told.
+
+use super::{
+    command::Command,
+    config::MapName,
+    observed::{self, Observed},
+    socket::Session,
+};
+use std::{collections::BTreeSet, io, path::PathBuf};
+
+/// Of more backends than this all are asked for at once.
+const MANY: usize = 16;
+
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    #[error("HAProxy does not answer on {}: {source}", socket.display())]
+    Unreachable { socket: PathBuf, source: io::Error },
+    #[error("HAProxy refused `{command}`: {answer}")]
+    Refused { command: String, answer: String },
+    #[error("HAProxy does not have what it was told")]
+    Differs,
+}
+
+/// One connection to the stats socket. Each pass opens its own: a connection that stands would stay
+/// with an old worker through a reload, and talk to the wall.
+#[derive(Debug)]
+pub struct Runtime {
+    socket: PathBuf,
+    session: Session,
+}
+
+impl Runtime {
+    pub async fn open(socket: PathBuf) -> Result<Self, RuntimeError> {
+        match Session::open(&socket).await {
+            Ok(session) => Ok(Self { socket, session }),
+            Err(source) => Err(RuntimeError::Unreachable { socket, source }),
+        }
+    }
+
+    /// All that it has.
+    pub async fn observe(&mut self) -> Result<Observed, RuntimeError> {
+        let info = self.ask("show info").await?;
+        let mut observed = Observed {
+            skeleton: observed::skeleton(&info).unwrap_or_default().to_owned(),
+            backends: observed::backends(&self.ask("show backend").await?),
+            servers: observed::servers(&self.ask("show servers state").await?),
+            ..Observed::default()
+        };
+        for map in MapName::ALL {
+            observed.maps.insert(map, observed::map(&self.ask(&format!("show map {map}")).await?));
+        }
+        Ok(observed)
+    }
+
+    /// Says the commands in order and keeps `observed` in step. A server that cannot be deleted yet
+    /// stays.
+    pub async fn obey(
+        &mut self,
+        plan: &[Command],
+        observed: &mut Observed,
+    ) -> Result<(), RuntimeError> {
+        for command in plan {
+            let line = command.to_string();
+            let answer = self.ask(&line).await?;
+            if command.obeyed().is(&answer) {
+                observed.obey(command);
+            } else if !command.may_be_refused() {
+                return Err(RuntimeError::Refused { command: line, answer });
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks for what the plan touched. Nothing is believed because it was sent.
+    pub async fn read_back(
+        &mut self,
+        plan: &[Command],
+        believed: &mut Observed,
+    ) -> Result<(), RuntimeError> {
+        let backends: BTreeSet<_> = plan.iter().filter_map(Command::backend).collect();
+        let maps: BTreeSet<_> = plan.iter().filter_map(Command::map).collect();
+        let mut found = believed.clone();
+        if MANY < backends.len() {
+            found.servers = observed::servers(&self.ask("show servers state").await?);
+        } else {
+            for backend in backends {
+                let answer = self.ask(&format!("show servers state {backend}")).await?;
+                found.servers.remove(backend);
+                found.servers.append(&mut observed::servers(&answer));
+            }
+        }
+        for map in maps {
+            found.maps.insert(map, observed::map(&self.ask(&format!("show map {map}")).await?));
+        }
+        let same = found.agrees_with(believed);
+        *believed = found;
+        if same { Ok(()) } else { Err(RuntimeError::Differs) }
+    }
+
+    async fn ask(&mut self, command: &str) -> Result<String, RuntimeError> {
+        self.session
+            .ask(command)
+            .await
+            .map_err(|source| RuntimeError::Unreachable { socket: self.socket.to_owned(), source })
+    }
+}

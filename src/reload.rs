@@ -1,0 +1,58 @@
+//! Why HAProxy has to be reloaded. There is no reload without a reason.
+//!
+//! Pure.
+
+use crate::haproxy::config::{Config, Connect, Probe, Shape};
+use std::{collections::BTreeSet, fmt, num::NonZeroU16};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Why {
+    /// It does not run, or cannot be asked what it has.
+    NotKnown,
+    /// Public ports that are new, and those that nobody wants any more.
+    Ports { new: BTreeSet<NonZeroU16>, old: BTreeSet<NonZeroU16> },
+    /// Settings, the base file, or this program are others than HAProxy was started with.
+    Frame,
+    /// A new route needs a backend, and no spare one of its shape is left.
+    NoSpare(Shape),
+}
+
+impl Why {
+    /// What of all that takes a reload is different.
+    pub fn new_skeleton(before: &Config, after: &Config) -> Self {
+        let ports = |config: &Config| -> BTreeSet<_> {
+            config.frontends.iter().map(|frontend| frontend.port).collect()
+        };
+        let (before, after) = (ports(before), ports(after));
+        if before == after {
+            return Self::Frame;
+        }
+        Self::Ports { new: &after - &before, old: &before - &after }
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotKnown => f.write_str("what it has could not be asked"),
+            Self::Ports { new, old } => {
+                let list = |ports: &BTreeSet<NonZeroU16>| {
+                    ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+                };
+                match (new.is_empty(), old.is_empty()) {
+                    (false, true) => write!(f, "new public port {}", list(new)),
+                    (true, _) => write!(f, "public port {} is no longer wanted", list(old)),
+                    (false, false) => {
+                        write!(f, "new public port {}, {} no longer wanted", list(new), list(old))
+                    }
+                }
+            }
+            Self::Frame => f.write_str("other settings than it was started with"),
+            Self::NoSpare(shape) => match (shape.connect, shape.probe) {
+                (Connect::Once, _) => f.write_str("retry off takes a backend of its own"),
+                (_, Probe::Tcp) => f.write_str("no spare backend is left"),
+                (_, Probe::Http) => f.write_str("no spare backend with a check path is left"),
+            },
+        }
+    }
+}
