@@ -8,7 +8,7 @@ mod story;
 use divan::{AllocProfiler, Bencher};
 use docker_glue::{
     decide::{Decided, Memory, decide},
-    haproxy::{config::Config, files::Files, render::render},
+    haproxy::{files::Files, render::render},
     world::World,
 };
 use std::{fmt::Write as _, time::Instant};
@@ -41,7 +41,7 @@ fn decided(world: &World) -> Decided {
 }
 
 fn files(decided: &Decided) -> Files {
-    render(&Config::new(&decided.routes, |it| it.port, story::frame().wait), &story::frame())
+    render(&story::config(&decided.routes), &story::frame())
 }
 
 #[divan::bench(args = SIZES)]

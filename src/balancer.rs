@@ -28,6 +28,7 @@ use crate::{
 use anyhow::{Context as _, Result, bail};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     time::{Duration, Instant},
 };
 use tokio::task::JoinHandle;
@@ -39,6 +40,8 @@ const MOST_TRIES: usize = 32;
 const BELIEF: Duration = Duration::from_secs(30);
 /// A burst of changes is one file.
 const FILES_AFTER: Duration = Duration::from_millis(200);
+/// Until files that could not be written are written again.
+const FILES_AGAIN: Duration = Duration::from_secs(5);
 /// Until a server whose connections have not ended is tried to be deleted again.
 const DELETE_AGAIN: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 
@@ -66,6 +69,8 @@ struct Running {
     asked: Option<Instant>,
     /// The last configuration that was loaded or applied, for saying what is different.
     config: Config,
+    /// Commands did not get it to where it should be.
+    astray: bool,
     /// How long the last deletion that was refused waits.
     delete_again: Duration,
 }
@@ -77,6 +82,14 @@ struct FilesBehind {
     writing: Option<JoinHandle<Result<String, ApplyError>>>,
     /// The last failure, told once.
     trouble: Option<String>,
+}
+
+/// Why a pass is needed though the world is the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Happening {
+    Died,
+    /// The file of what HAProxy was told was refused.
+    Refused,
 }
 
 /// How a desired state is reached.
@@ -159,6 +172,7 @@ impl Balancer {
         let (layout, homeless) = Layout::within(routes, observed);
         let config = self.config(routes, layout);
         let why = match homeless.first() {
+            _ if self.running.astray => Why::Astray,
             _ if config.skeleton != observed.skeleton => {
                 Why::new_skeleton(&self.running.config, &config)
             }
@@ -245,7 +259,7 @@ impl Balancer {
                 Err(error) => error!("{error}; HAProxy is reloaded"),
             }
         }
-        self.running.observed = None;
+        self.running.astray = true;
         Ok(None)
     }
 
@@ -262,9 +276,10 @@ impl Balancer {
             _ => false,
         });
         let pause = &mut self.running.delete_again;
-        *pause = match undeleted {
-            true => (*pause * 2).clamp(DELETE_AGAIN.0, DELETE_AGAIN.1),
-            false => Duration::ZERO,
+        *pause = if undeleted {
+            (*pause * 2).clamp(DELETE_AGAIN.0, DELETE_AGAIN.1)
+        } else {
+            Duration::ZERO
         };
         Ok(())
     }
@@ -308,6 +323,7 @@ impl Balancer {
             }
         }
         self.running.config = config;
+        self.running.astray = false;
         self.files.due = None;
     }
 
@@ -318,34 +334,38 @@ impl Balancer {
         }
     }
 
-    /// The work that goes on between passes: files are written behind what was said. Returns when
-    /// a pass is needed for it. For a `select!`.
-    ///
-    /// # Errors
-    /// Never; trouble is told here and tried again.
-    pub async fn background(&mut self, world: Option<&World>) {
+    /// What happens between passes, until one is asked for: files are written behind what was said,
+    /// and HAProxy may die. For a `select!`.
+    pub async fn happening(&mut self, world: Option<&World>) -> Happening {
         loop {
-            let due = self.files.due;
-            let Some(writing) = &mut self.files.writing else {
-                until(due).await;
-                self.files.due = None;
-                let files = render::render(&self.running.config, &self.frame);
-                self.files.writing = Some(self.proxy.follow(files));
-                continue;
+            let FilesBehind { due, writing, .. } = &mut self.files;
+            let written = tokio::select! {
+                reason = self.proxy.died() => {
+                    error!("HAProxy died ({reason}); it is started again");
+                    self.running.observed = None;
+                    return Happening::Died;
+                }
+                () = until(*due), if writing.is_none() => None,
+                written = finished(writing) => Some(written),
             };
-            let written = writing.await;
-            self.files.writing = None;
             match written {
-                Ok(Ok(config)) => self.written(config),
-                Ok(Err(ApplyError::Refused(refusal))) => {
+                None => self.write(),
+                Some(Ok(config)) => self.written(config),
+                Some(Err(ApplyError::Refused(refusal))) => {
+                    self.files.due = Some(Instant::now() + FILES_AGAIN);
                     if self.refused_later(world, &refusal).await {
-                        return;
+                        return Happening::Refused;
                     }
                 }
-                Ok(Err(error)) => self.unwritten(&error.to_string()),
-                Err(error) => self.unwritten(&error.to_string()),
+                Some(Err(error)) => self.unwritten(&error.to_string()),
             }
         }
+    }
+
+    fn write(&mut self) {
+        self.files.due = None;
+        let files = render::render(&self.running.config, &self.frame);
+        self.files.writing = Some(self.proxy.follow(files));
     }
 
     fn written(&mut self, config: String) {
@@ -360,7 +380,7 @@ impl Balancer {
             error!("HAProxy has it, but the disk has not: {text}; trying again until it works");
             self.files.trouble = Some(text.to_owned());
         }
-        self.files.due = Some(Instant::now() + Duration::from_secs(5));
+        self.files.due = Some(Instant::now() + FILES_AGAIN);
     }
 
     /// The file of what HAProxy was told already: the culprits are taken out again.
@@ -381,8 +401,8 @@ impl Balancer {
 
     /// Until no file is being written.
     async fn settle(&mut self) {
-        if let Some(writing) = self.files.writing.take()
-            && let Ok(Ok(config)) = writing.await
+        if self.files.writing.is_some()
+            && let Ok(config) = finished(&mut self.files.writing).await
         {
             self.written(config);
         }
@@ -391,16 +411,10 @@ impl Balancer {
     /// Everything that is still to be written is on disk when this returns.
     pub async fn finish(&mut self) {
         self.settle().await;
-        if self.files.due.take().is_some() {
-            let files = render::render(&self.running.config, &self.frame);
-            self.files.writing = Some(self.proxy.follow(files));
+        if self.files.due.is_some() {
+            self.write();
             self.settle().await;
         }
-    }
-
-    /// Forgets what HAProxy was believed to have: it died.
-    pub fn died(&mut self) {
-        self.running.observed = None;
     }
 
     fn wake(&self, wake_at: Option<Instant>) -> Option<Instant> {
@@ -510,6 +524,16 @@ impl Balancer {
     }
 }
 
+/// What was written, once it is; for ever where nothing is being written.
+async fn finished(
+    writing: &mut Option<JoinHandle<Result<String, ApplyError>>>,
+) -> Result<String, ApplyError> {
+    let Some(handle) = writing else { return std::future::pending().await };
+    let written = handle.await;
+    *writing = None;
+    written.unwrap_or_else(|e| Err(ApplyError::Unreachable(e.to_string())))
+}
+
 /// Servers of a new worker that asks for their health and was not told that they are well.
 fn unproven(before: &Observed, config: &Config) -> Vec<Command> {
     let was_up = |name: &str| {
@@ -528,6 +552,15 @@ fn unproven(before: &Observed, config: &Config) -> Vec<Command> {
         name: it.name.clone(),
     };
     unproven.map(down).collect()
+}
+
+impl fmt::Display for Happening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Died => "HAProxy died",
+            Self::Refused => "HAProxy refused a file",
+        })
+    }
 }
 
 /// Sleeps until then; for ever where there is no time.

@@ -196,6 +196,12 @@ pub struct Options {
     #[arg(long, value_name = "NAME", help_heading = HAPROXY, hide_short_help = true)]
     pub template_file: Option<String>,
 
+    /// Keep this many empty backends of each kind for routes that come while HAProxy runs
+    ///
+    /// Each takes about 10 kB of HAProxy's memory. Without one left, a new route takes a reload.
+    #[arg(long, value_name = "NUMBER", help_heading = HAPROXY, default_value = "100", hide_short_help = true)]
+    pub spare_backends: u16,
+
     /// Give HAProxy this long to finish its requests when it is stopped
     #[arg(long, value_name = "TIME", help_heading = TIMES, value_parser = value::time)]
     #[arg(default_value = "30s", hide_short_help = true)]

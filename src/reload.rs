@@ -13,6 +13,8 @@ pub enum Why {
     Ports { new: BTreeSet<NonZeroU16>, old: BTreeSet<NonZeroU16> },
     /// Settings, the base file, or this program are others than HAProxy was started with.
     Frame,
+    /// Commands did not get it to where it should be, tried twice.
+    Astray,
     /// A new route needs a backend, and no spare one of its shape is left.
     NoSpare(Shape),
 }
@@ -48,6 +50,7 @@ impl fmt::Display for Why {
                 }
             }
             Self::Frame => f.write_str("other settings than it was started with"),
+            Self::Astray => f.write_str("it did not take what it was told"),
             Self::NoSpare(shape) => match (shape.connect, shape.probe) {
                 (Connect::Once, _) => f.write_str("retry off takes a backend of its own"),
                 (_, Probe::Tcp) => f.write_str("no spare backend is left"),

@@ -1,7 +1,7 @@
 //! From settings to work: applies once, or follows Docker until it is told to stop.
 
 use crate::{
-    balancer::Balancer,
+    balancer::{Balancer, until},
     daemon,
     decide::Rules,
     docker::{self, Access, Engine, Interest, Patience, Reach, Seen, Watching},
@@ -18,7 +18,10 @@ use crate::{
     world::{Vantage, World},
 };
 use anyhow::{Context as _, Result};
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::{sync::watch, task::JoinSet};
 use tracing::{error, info, warn};
 
@@ -41,21 +44,24 @@ async fn once(settings: &Settings, proxy: Proxy) -> Result<()> {
     let world = docker::list_once(&access, &interest(settings, &vantage)).await?;
     // Nobody is there to end it, so nothing is held.
     let rules = Rules { hold: Duration::ZERO, ..rules(settings, vantage) };
-    let mut balancer = Balancer::new(proxy, rules, frame(settings)?);
+    let mut balancer = Balancer::new(proxy, rules, frame(settings)?, stock(settings));
     balancer.pass(&world, "once").await?;
+    balancer.finish().await;
     info!(routes = balancer.routes(), "applied");
     balancer.proxy.shutdown(Shutdown::Leave).await;
     Ok(())
 }
 
 async fn follow(settings: &Settings, proxy: Proxy, stop: impl Future<Output = ()>) -> Result<()> {
-    let balancer = Balancer::new(proxy, rules(settings, Vantage::Host), frame(settings)?);
+    let rules = rules(settings, Vantage::Host);
+    let balancer = Balancer::new(proxy, rules, frame(settings)?, stock(settings));
     let mut follower = Follower { balancer, wake_at: None, trouble: None };
     let (updates, mut seen) = watch::channel(Seen::default());
     let mut eyes = JoinSet::new();
     let mut standing = std::pin::pin!(find_vantage(settings));
     let mut stop = std::pin::pin!(stop);
     let mut updates = Some(updates);
+    let mut world: Option<Arc<World>> = None;
 
     // What was good yesterday serves until Docker has answered.
     follower.start_stored().await;
@@ -73,20 +79,18 @@ async fn follow(settings: &Settings, proxy: Proxy, stop: impl Future<Output = ()
                 });
                 continue;
             }
-            reason = follower.balancer.proxy.died() => {
-                error!("HAProxy died ({reason}); it is started again");
-                "HAProxy died".to_owned()
-            }
+            happening = follower.balancer.happening(world.as_deref()) => happening.to_string(),
             Ok(()) = seen.changed() => cause(&seen.borrow()),
             () = until(follower.wake_at) => "time".to_owned(),
         };
-        let world = seen.borrow_and_update().world.clone();
+        world.clone_from(&seen.borrow_and_update().world);
         follower.pass(world.as_deref(), &cause).await;
     }
     let end = match settings.haproxy {
         Haproxy::Managed { at_exit: AtExit::Stop, .. } => Shutdown::Stop,
         _ => Shutdown::Leave,
     };
+    follower.balancer.finish().await;
     follower.balancer.proxy.shutdown(end).await;
     info!("stopped");
     Ok(())
@@ -146,11 +150,8 @@ impl Follower {
     }
 }
 
-async fn until(time: Option<Instant>) {
-    match time {
-        Some(time) => tokio::time::sleep_until(time.into()).await,
-        None => std::future::pending().await,
-    }
+fn stock(settings: &Settings) -> usize {
+    settings.spare_backends.into()
 }
 
 fn cause(seen: &Seen) -> String {

@@ -41,6 +41,7 @@ const VALUES: &[(&str, &str)] = &[
     ("stop_timeout", "1m"),
     ("hold", "5m"),
     ("wait_for_start", "20s"),
+    ("spare_backends", "7"),
     ("hard_stop_after", "1h"),
     ("allow_hosts", "*.example.com"),
     ("allow_ports", "80,443,8000-8100"),

@@ -29,7 +29,7 @@ fn check(case: &Path) {
         Instant::now(),
         &story::rules(),
     );
-    let config = haproxy::config::Config::new(&decided.routes, |it| it.port, story::frame().wait);
+    let config = story::config(&decided.routes);
     let files = haproxy::render::render(&config, &story::frame());
     let problems = decided.problems.iter().fold(String::new(), |mut text, problem| {
         writeln!(text, "{problem}").unwrap();

@@ -147,10 +147,11 @@ fn server(line: &str) -> Option<(String, String, ServerSeen)> {
     Some(((*words.get(1)?).to_owned(), (*words.get(3)?).to_owned(), seen))
 }
 
-/// `show map <name>`: an address, the key, the value.
+/// `show map <name>`: an address, the key, the value. A map that no section of the file names is
+/// unknown, and that is as good as empty.
 pub fn map(answer: &str) -> BTreeMap<String, String> {
     let entry = |line: &str| {
-        let (_, entry) = line.split_once(' ')?;
+        let (_, entry) = line.split_once(' ').filter(|(address, _)| address.starts_with("0x"))?;
         let (key, value) = entry.split_once(' ')?;
         Some((key.to_owned(), value.trim_end().to_owned()))
     };

@@ -101,6 +101,6 @@ impl Runtime {
         self.session
             .ask(command)
             .await
-            .map_err(|source| RuntimeError::Unreachable { socket: self.socket.to_owned(), source })
+            .map_err(|source| RuntimeError::Unreachable { socket: self.socket.clone(), source })
     }
 }

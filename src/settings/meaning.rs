@@ -48,6 +48,7 @@ impl Settings {
             state_dir,
             runtime_dir: place::roomy(runtime_dir)?,
             hold: options.hold,
+            spare_backends: options.spare_backends,
             wait_for_start: options.wait_for_start,
             hard_stop_after: options.hard_stop_after,
             log: Log {

@@ -58,6 +58,8 @@ pub struct Settings {
     pub runtime_dir: PathBuf,
     /// How long a route without containers is remembered.
     pub hold: Duration,
+    /// Of each shape.
+    pub spare_backends: u16,
     /// How long a request waits for a container that does not listen yet.
     pub wait_for_start: Duration,
     /// How long an old worker lives for its long connections.

@@ -5,7 +5,7 @@
 use crate::story;
 use docker_glue::{
     decide::{Memory, decide},
-    haproxy::{config::Config, files::Files, render::render},
+    haproxy::{files::Files, render::render},
     world::World,
 };
 use std::{collections::BTreeSet, sync::LazyLock, time::Instant};
@@ -21,7 +21,7 @@ static TEMPLATE: LazyLock<BTreeSet<String>> =
 
 pub fn files(world: &World) -> Files {
     let decided = decide(world, &Memory::default(), Instant::now(), &story::rules());
-    render(&Config::new(&decided.routes, |it| it.port, story::frame().wait), &story::frame())
+    render(&story::config(&decided.routes), &story::frame())
 }
 
 /// # Panics
@@ -30,7 +30,7 @@ pub fn assert_ours(files: &Files) {
     for line in files.config.lines() {
         assert!(is_ours(line), "not a line of ours: {line:?}");
     }
-    for (name, words) in [("routes.map", 5), ("checks.map", 2), ("check-hosts.map", 2)] {
+    for (name, words) in [("routes.map", 6), ("checks.map", 2), ("check-hosts.map", 2)] {
         for line in files.generation.files[name].lines() {
             let plain = line.chars().all(|c| matches!(c, ' '..='~')) && !line.starts_with('#');
             assert!(plain && line.split(' ').count() == words, "{name}: {line:?}");
@@ -66,8 +66,11 @@ fn is_name_char(c: char) -> bool {
 
 /// Numbers and content hashes differ from one configuration to the next.
 fn blank(line: &str) -> String {
-    let hash = line.trim_start().starts_with("default-path");
-    let line = if hash { line.rsplit_once('/').unwrap().0 } else { line };
+    let hashed = ["default-path", "description"];
+    let line = match hashed.iter().find(|word| line.trim_start().starts_with(**word)) {
+        Some(word) => word,
+        None => line,
+    };
     let digit = |c: char| if c.is_ascii_digit() { '0' } else { c };
     let mut text: Vec<_> = line.chars().map(digit).collect();
     text.dedup_by(|a, b| *a == '0' && *b == '0');

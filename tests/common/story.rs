@@ -17,8 +17,13 @@
 use docker_glue::{
     container::{Attachment, Container, ContainerId, Health, NetworkMode, Published, State},
     decide::Rules,
-    haproxy::render::{Base, Bind, Frame},
+    haproxy::{
+        config::Config,
+        layout::Layout,
+        render::{Base, Bind, Frame, skeleton},
+    },
     label::Fences,
+    route::Routes,
     world::{Network, Vantage, World},
 };
 use std::{
@@ -114,4 +119,12 @@ pub fn frame() -> Frame {
         wait: Duration::from_secs(10),
         hard_stop_after: Duration::from_mins(30),
     }
+}
+
+/// What HAProxy would be started with.
+pub fn config(routes: &Routes) -> Config {
+    let mut config =
+        Config::new(routes, Layout::fresh(routes, 1), |listener| listener.port, frame().wait);
+    config.skeleton = skeleton(&config, &frame());
+    config
 }
