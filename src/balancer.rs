@@ -234,8 +234,8 @@ impl Balancer {
 
     /// The runtime lane. `None`: HAProxy is not where it was believed to be; decide anew.
     async fn change(&mut self, config: Config) -> Result<Option<Did>> {
-        let observed = self.running.observed.clone().unwrap_or_default();
-        let commands = plan(&observed, &config);
+        let Some(observed) = &self.running.observed else { return Ok(None) };
+        let commands = plan(observed, &config);
         if commands.is_empty() {
             self.files_follow(config);
             return Ok(Some(Did::Nothing));
@@ -254,9 +254,9 @@ impl Balancer {
 
     /// Once more from what it really has; if that does not help either, a reload does.
     async fn repair(&mut self, config: Config) -> Result<Option<Did>> {
-        let Some(observed) = self.running.observed.clone() else { return Ok(None) };
+        let Some(observed) = &self.running.observed else { return Ok(None) };
         if observed.skeleton == config.skeleton {
-            let commands = plan(&observed, &config);
+            let commands = plan(observed, &config);
             match self.tell(&commands).await {
                 Ok(()) => {
                     self.files_follow(config);
