@@ -48,8 +48,8 @@ fn refusal(haproxy: &Path, case: &Path) -> Option<String> {
 fn write_maps(case: &Path, generation: &Path) {
     for file in fs::read_dir(case).unwrap() {
         let path = file.unwrap().path();
-        let name = path.file_name().unwrap().to_str().unwrap();
-        if let Some(map) = name.strip_suffix(".snap").filter(|name| name.ends_with(".map")) {
+        let map = Path::new(path.file_stem().unwrap());
+        if has_extension(map, "map") {
             fs::write(generation.join(map), golden(&path)).unwrap();
         }
     }
@@ -57,9 +57,13 @@ fn write_maps(case: &Path, generation: &Path) {
 
 fn write_error_pages(generation: &Path) {
     let files = render(&Config::default(), &story::frame()).generation.files;
-    for (name, page) in files.iter().filter(|(name, _)| name.ends_with(".http")) {
+    for (name, page) in files.iter().filter(|(name, _)| has_extension(Path::new(name), "http")) {
         fs::write(generation.join(name), page).unwrap();
     }
+}
+
+fn has_extension(path: &Path, extension: &str) -> bool {
+    path.extension().is_some_and(|it| it == extension)
 }
 
 /// Without the lines that insta keeps for itself.
