@@ -2,7 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "this is a test")]
 
-use docker_glue::haproxy::{config::Config, render::render};
+use docker_glue::{
+    decide,
+    haproxy::{
+        config::Config,
+        render::{Base, Frame, render},
+    },
+};
 use std::{
     fs,
     io::Write as _,
@@ -28,6 +34,34 @@ fn haproxy_accepts_every_golden_configuration() {
     assert!(refused.is_empty(), "{}:\n{refused}", haproxy.display());
 }
 
+/// `examples/base.cfg`, in place of the built-in sections.
+#[test]
+fn haproxy_accepts_the_example_of_a_base_file() {
+    let Some(haproxy) = haproxy() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/base.cfg");
+    let text = fs::read_to_string(&path).unwrap();
+    let generations = folder.path().to_owned();
+    let frame = Frame { base: Base::File { path, text }, generations, ..story::frame() };
+    let world = story::world("web 172.17.0.2 glue_http_80_host=a.test");
+    let decided = decide::decide(
+        &world,
+        &decide::Memory::default(),
+        std::time::Instant::now(),
+        &story::rules(),
+    );
+    let config = Config::new(&decided.routes, |it| it.port, frame.wait);
+    let files = render(&config, &frame);
+    let generation = folder.path().join(&files.generation.name);
+    fs::create_dir(&generation).unwrap();
+    for (name, text) in &files.generation.files {
+        fs::write(generation.join(name), text).unwrap();
+    }
+    let config = folder.path().join("haproxy.cfg");
+    fs::write(&config, files.config).unwrap();
+    assert_eq!(complaint(&haproxy, &config), None);
+}
+
 /// What HAProxy has against a case; a warning is something, too.
 fn refusal(haproxy: &Path, case: &Path) -> Option<String> {
     let folder = tempfile::tempdir().unwrap();
@@ -38,11 +72,15 @@ fn refusal(haproxy: &Path, case: &Path) -> Option<String> {
     let config = folder.path().join("haproxy.cfg");
     let golden = golden(&case.join("haproxy.cfg.snap"));
     fs::write(&config, moved(&golden, &generation)).unwrap();
-    let output = Command::new(haproxy).arg("-c").arg("-f").arg(&config).output().unwrap();
+    complaint(haproxy, &config).map(|told| format!("{}: {told}\n", case.display()))
+}
+
+fn complaint(haproxy: &Path, config: &Path) -> Option<String> {
+    let output = Command::new(haproxy).arg("-c").arg("-f").arg(config).output().unwrap();
     let told = [output.stdout, output.stderr].concat();
     let told = String::from_utf8_lossy(&told).into_owned();
     let fine = output.status.success() && !told.contains("WARNING");
-    (!fine).then(|| format!("{}: {told}\n", case.display()))
+    (!fine).then_some(told)
 }
 
 fn write_maps(case: &Path, generation: &Path) {

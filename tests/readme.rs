@@ -6,7 +6,7 @@
 mod common;
 
 use clap::{Arg, ArgAction};
-use common::{DEADLINE, docker, unique, until};
+use common::{DEADLINE, docker, proxy::Proxy, unique, until};
 use docker_glue::{
     cli,
     container::{Container, ContainerId, Health, NetworkMode, State},
@@ -87,10 +87,13 @@ async fn every_command_can_be_typed_as_it_stands() {
     assert!(commands.contains("docker-balancer -w") && !commands.contains("make "));
     run("sh", &["tests/whoami-image.sh", "demo"]);
     let place = Place::new();
+    // A filtering proxy, as far as it matters here: it knows what the balancer asks of Docker.
+    let engine = Path::new("/var/run/docker.sock");
+    let proxy = engine.exists().then(|| Proxy::before(engine));
 
     // What a person would do next stands for the time to look: the session waits for a line.
-    let mut session =
-        place.session(&(SESSION.to_owned() + &commands + "echo done\nread -r _ || true\n"));
+    let commands = SESSION.to_owned() + &commands + "echo done\nread -r _ || true\n";
+    let mut session = place.session(&commands, proxy.as_ref().map(Proxy::url));
     until("the README's session comes to its end", async || {
         let ended = session.try_wait().unwrap().is_some();
         assert!(!ended, "a command of README.md failed:\n{}", place.told());
@@ -117,6 +120,10 @@ async fn every_command_can_be_typed_as_it_stands() {
     assert!(place.told().contains("GET /shop/orders"), "the access log:\n{}", place.told());
     assert_eq!(place.haproxy(), None, "it stopped with the balancer:\n{}", place.told());
 
+    let asked = proxy.iter().flat_map(Proxy::asked);
+    let strange: Vec<_> = asked.filter(|path| !is_allowed(path)).collect();
+    assert!(strange.is_empty(), "README.md lists what is asked of Docker: {strange:?}");
+
     // "To apply once and leave HAProxy running"
     assert!(readme().contains("`docker-balancer -1`"));
     let map = format!("80={}", place.port);
@@ -125,6 +132,15 @@ async fn every_command_can_be_typed_as_it_stands() {
     assert!(place.get("hello.example.com", "/").unwrap().contains("name: hello2\n"));
     assert!(place.haproxy().is_some());
     drop(docker);
+}
+
+/// "needs only GET of `/events`, `/containers` and `/networks`"
+fn is_allowed(path: &str) -> bool {
+    let path = path.split('/').skip_while(|part| part.is_empty() || part.starts_with('v'));
+    let first = path.take(1).collect::<String>();
+    let first = first.split('?').next().unwrap_or_default();
+    ["events", "containers", "networks"].contains(&first)
+        && readme().contains(&format!("`/{first}`"))
 }
 
 #[test]
@@ -229,8 +245,8 @@ fn default_of(row: &str) -> Option<(String, String)> {
 /// In words as in `--allow-ports 80,443`: the option is there and takes the value.
 #[test]
 fn every_option_that_is_named_exists() {
-    let readme = readme();
-    let prose = readme.replace(&table(), "");
+    let (before, after) = around_the_table();
+    let prose = before + &after;
     let spans = prose.split('`').skip(1).step_by(2);
     let mut number = 0;
     for span in spans.filter(|span| span.starts_with("--") && !span.contains('|')) {
@@ -252,9 +268,7 @@ fn every_option_that_is_named_exists() {
 /// To renew it: `BLESS=1 cargo test --test readme`, and read the difference.
 #[test]
 fn the_table_has_every_option() {
-    let old = readme();
-    let (before, rest) = old.split_once(BEGIN).expect("the table's place is marked");
-    let (_, after) = rest.split_once(END).expect("the table's end is marked");
+    let (before, after) = around_the_table();
     let new = format!("{before}{BEGIN}{}{END}{after}", table());
     if std::env::var_os("BLESS").is_some() {
         fs::write(Path::new(ROOT).join("README.md"), &new).unwrap();
@@ -264,6 +278,13 @@ fn the_table_has_every_option() {
 
 const BEGIN: &str = "<!-- options: BLESS=1 cargo test --test readme -->\n";
 const END: &str = "<!-- end of options -->\n";
+
+fn around_the_table() -> (String, String) {
+    let readme = readme();
+    let (before, rest) = readme.split_once(BEGIN).expect("the table's place is marked");
+    let (_, after) = rest.split_once(END).expect("the table's end is marked");
+    (before.to_owned(), after.to_owned())
+}
 
 fn table() -> String {
     let command = cli::command();
@@ -404,10 +425,11 @@ impl Place {
     }
 
     /// bash, with these commands; the README's port is a free one.
-    fn session(&self, commands: &str) -> Session {
+    fn session(&self, commands: &str, docker: Option<String>) -> Session {
         let commands = commands.replace("8080", &self.port.to_string());
         let told = fs::File::create(self.path("told")).unwrap();
         let mut command = self.command("bash");
+        command.envs(docker.map(|url| ("DOCKER_GLUE_DOCKER_URL", url)));
         command
             .args(["-c", &commands])
             .stdin(Stdio::piped())
