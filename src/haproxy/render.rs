@@ -8,7 +8,13 @@ use super::{
     name,
 };
 use askama::Template;
-use std::{collections::BTreeMap, fmt::Write as _, net::IpAddr, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// What is in the file whatever the routes are.
 #[derive(Debug, Clone)]
@@ -58,6 +64,7 @@ struct Page<'a> {
     marker: &'a str,
     frame: &'a Frame,
     generation: String,
+    stats_socket: String,
     retries: u128,
     wait: String,
     hard_stop_after: String,
@@ -68,11 +75,12 @@ struct Page<'a> {
 pub fn render(config: &Config, frame: &Frame) -> Files {
     let files = generation_files(config);
     let name = generation_name(&files);
-    let generation = frame.generations.join(&name).display().to_string();
+    let generation = quoted(&frame.generations.join(&name));
     let page = Page {
         marker: MARKER,
         frame,
         generation,
+        stats_socket: quoted(&frame.stats_socket),
         retries: retries(frame.wait),
         wait: time(frame.wait),
         hard_stop_after: time(frame.hard_stop_after),
@@ -85,6 +93,14 @@ pub fn render(config: &Config, frame: &Frame) -> Files {
 /// Attempts to connect that fit into the time.
 fn retries(wait: Duration) -> u128 {
     wait.as_millis().div_ceil(u128::from(CONNECT_TIMEOUT_MS)).max(1)
+}
+
+/// As one word of the configuration, whatever is in it (configuration manual, section 2.2). Only
+/// single quotes protect everything but themselves.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_alphanumeric() || "/._-+@:".contains(c);
+    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 /// As HAProxy writes times, in the largest unit that is exact (configuration manual, section 2.5).
