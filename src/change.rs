@@ -29,7 +29,11 @@ pub fn changes(before: &Routes, after: &Routes) -> Vec<Change> {
     let came_or_differs = after.0.iter().filter_map(|(key, route)| match before.0.get(key) {
         None => Some(Change::Came { route: key.clone(), servers: serving(route) }),
         Some(old) if old == route => None,
-        Some(old) => Some(Change::Differs { route: key.clone(), details: details(old, route) }),
+        Some(old) => match details(old, route) {
+            // Somebody who served nothing anyway came or went.
+            details if details.is_empty() => None,
+            details => Some(Change::Differs { route: key.clone(), details }),
+        },
     });
     let went = before.0.keys().filter(|key| !after.0.contains_key(key));
     came_or_differs.chain(went.map(|key| Change::Went { route: key.clone() })).collect()

@@ -23,6 +23,12 @@ use std::{
 /// Nothing tells when the engine began to listen for our events, and an answer that lacks much may
 /// come from an engine that is only just up: so long after a list it is asked for again.
 const SETTLE: Duration = Duration::from_secs(1);
+/// The engine tells of a pause, a death or a network before its lists know (it writes a file in
+/// between): so long after an event, and so long after that, its container is asked for again.
+const RECHECKS: [Duration; 3] =
+    [Duration::from_millis(10), Duration::from_millis(100), Duration::from_secs(1)];
+/// Until then a death is believed against lists that say otherwise.
+const BURIAL: Duration = Duration::from_secs(5);
 /// The engine's own patience between the stop signal and SIGKILL, in seconds.
 const STOP_TIMEOUT: i64 = 10;
 /// How much longer than that a container may live before it counts as not leaving after all.
@@ -40,7 +46,7 @@ pub(super) enum Ask {
 
 #[derive(Debug)]
 pub(super) struct Answer {
-    pub(super) containers: Vec<Container>,
+    pub(super) containers: Vec<Arc<Container>>,
     /// `None` if they were not asked for.
     pub(super) networks: Option<BTreeMap<String, Network>>,
 }
@@ -55,8 +61,9 @@ pub(super) struct Known {
     connection: Connection,
     dirty: BTreeSet<ContainerId>,
     networks_are_dirty: bool,
-    /// Died since the last question: an answer that says otherwise is older than that.
-    died: BTreeSet<ContainerId>,
+    rechecks: BTreeMap<ContainerId, Recheck>,
+    /// Until when a death is believed.
+    died: BTreeMap<ContainerId, Instant>,
     /// Until when a stop signal is believed; `None` is for ever.
     leaving: BTreeMap<ContainerId, Option<Instant>>,
     to_inspect: BTreeSet<ContainerId>,
@@ -77,6 +84,15 @@ enum Connection {
     /// Connected, the first list is awaited.
     Asking,
     Current,
+}
+
+/// A container that is to be asked for again, as an event of it is young.
+#[derive(Debug)]
+struct Recheck {
+    at: Instant,
+    /// How many there were already.
+    done: usize,
+    cause: Cause,
 }
 
 /// What the last whole list makes of the connection.
@@ -116,7 +132,8 @@ impl Known {
             connection: Connection::Away,
             dirty: BTreeSet::new(),
             networks_are_dirty: false,
-            died: BTreeSet::new(),
+            rechecks: BTreeMap::new(),
+            died: BTreeMap::new(),
             leaving: BTreeMap::new(),
             to_inspect: BTreeSet::new(),
             inspecting: BTreeSet::new(),
@@ -136,7 +153,6 @@ impl Known {
         self.due = now;
         self.in_flight = false;
         self.trust = Trust::Full;
-        self.died.clear();
         self.to_inspect.append(&mut self.inspecting);
         (self.heard, self.asked) = (None, None);
     }
@@ -158,13 +174,17 @@ impl Known {
         self.trust == Trust::Deaf
     }
 
+    /// For reading a long list: what it repeats takes no memory of its own.
+    pub(super) fn remember(&self) -> Memory {
+        Memory { interest: self.interest.clone(), world: Arc::clone(&self.world) }
+    }
+
     pub(super) fn hear(&mut self, event: Event, now: Instant) {
         let Event { cause, about } = event;
         match about {
             About::Network => self.networks_are_dirty = true,
             About::Attachment(id) if self.is_followed(&id, &BTreeMap::new()) => {
-                self.heard = Some(cause);
-                self.dirty.insert(id);
+                self.look_at(id, cause, now);
             }
             About::Container { id, what, attributes } if self.is_followed(&id, &attributes) => {
                 self.hear_of(id, what, cause, now);
@@ -192,16 +212,23 @@ impl Known {
             }
             What::Die => {
                 self.leaving.remove(&id);
-                self.died.insert(id.clone());
+                self.died.insert(id.clone(), now + BURIAL);
                 self.cause = Some(cause.clone());
                 self.touch(&id);
             }
             What::Start => {
                 self.leaving.remove(&id);
                 self.died.remove(&id);
+                self.touch(&id);
             }
             What::Other => {}
         }
+        self.look_at(id, cause, now);
+    }
+
+    fn look_at(&mut self, id: ContainerId, cause: Cause, now: Instant) {
+        let recheck = Recheck { at: now + RECHECKS[0], done: 0, cause: cause.clone() };
+        self.rechecks.insert(id.clone(), recheck);
         self.heard = Some(cause);
         self.dirty.insert(id);
     }
@@ -231,7 +258,7 @@ impl Known {
     }
 
     fn overlay(&self, container: &mut Container) {
-        if self.died.contains(&container.id) && is_up(container) {
+        if self.died.contains_key(&container.id) && is_up(container) {
             container.state = State::Exited;
         }
         container.leaving = is_up(container) && self.leaving.contains_key(&container.id);
@@ -256,13 +283,28 @@ impl Known {
             self.leaving.remove(&id);
             self.touch(&id);
         }
+        let buried = self.died.iter().filter(|(_, until)| **until <= now);
+        self.dirty.extend(buried.map(|(id, _)| id.clone()));
+        self.died.retain(|_, until| now < *until);
+        self.recheck(now);
+    }
+
+    fn recheck(&mut self, now: Instant) {
+        for (id, recheck) in self.rechecks.iter_mut().filter(|(_, recheck)| recheck.at <= now) {
+            self.dirty.insert(id.clone());
+            self.heard.get_or_insert_with(|| recheck.cause.clone());
+            recheck.done += 1;
+            recheck.at = now + RECHECKS.get(recheck.done).copied().unwrap_or_default();
+        }
+        self.rechecks.retain(|_, recheck| recheck.done < RECHECKS.len());
     }
 
     /// When to `tick` and `ask` again, if nothing is heard before.
     pub(super) fn wake_at(&self) -> Instant {
-        let stays = self.leaving.values().flatten().min();
         let due = if self.in_flight { self.due + self.relist } else { self.due };
-        stays.map_or(due, |stays| due.min(*stays))
+        let rechecks = self.rechecks.values().map(|recheck| &recheck.at);
+        let others = self.leaving.values().flatten().chain(self.died.values()).chain(rechecks);
+        others.copied().min().map_or(due, |soonest| soonest.min(due))
     }
 
     /// The next question, when none is on its way.
@@ -273,7 +315,6 @@ impl Known {
             return None;
         }
         self.in_flight = true;
-        self.died.clear();
         self.asked = self.heard.take();
         let ids = std::mem::take(&mut self.dirty);
         let networks = std::mem::take(&mut self.networks_are_dirty);
@@ -313,7 +354,7 @@ impl Known {
     }
 
     /// Two containers, or all there were, are gone, and no event said that they died.
-    fn lacks_too_much(&self, containers: &[Container]) -> bool {
+    fn lacks_too_much(&self, containers: &[Arc<Container>]) -> bool {
         let told: BTreeSet<_> = containers.iter().map(|container| &container.id).collect();
         let up = self.world.containers.values().filter(|known| is_up(known));
         let gone = up.filter(|known| !told.contains(&known.id)).count();
@@ -343,6 +384,10 @@ impl Known {
             if world.containers.get(id).is_none_or(|known| !is_up(known)) {
                 self.leaving.remove(id);
             }
+            if !world.containers.contains_key(id) {
+                self.rechecks.remove(id);
+                self.died.remove(id);
+            }
         }
         if let Some(networks) = answer.networks {
             world.networks = networks;
@@ -351,16 +396,19 @@ impl Known {
     }
 
     /// What is kept of a container, the very same as before where it did not change.
-    fn merged(&mut self, mut fresh: Container) -> Option<(ContainerId, Arc<Container>)> {
-        let known = self.world.containers.get(&fresh.id);
-        if let Some(known) = known {
+    fn merged(&mut self, fresh: Arc<Container>) -> Option<(ContainerId, Arc<Container>)> {
+        let known = self.world.containers.get(&fresh.id).map(Arc::clone);
+        if known.as_ref().is_some_and(|known| Arc::ptr_eq(known, &fresh)) && fresh.stop.is_some() {
+            return Some((fresh.id.clone(), fresh));
+        }
+        let mut fresh = Arc::unwrap_or_clone(fresh);
+        if let Some(known) = &known {
             carry_over(&mut fresh, known);
         }
         let interesting = self.interest.in_container(&fresh);
         if !interesting && !is_up(&fresh) {
             return None;
         }
-        let known = known.map(Arc::clone);
         if is_up(&fresh) && self.interest.wants_details(&fresh) {
             if !self.inspecting.contains(&fresh.id) {
                 self.to_inspect.insert(fresh.id.clone());
@@ -385,7 +433,6 @@ impl Known {
 
     pub(super) fn inspected(&mut self, id: &ContainerId, told: Inspection) {
         self.inspecting.remove(id);
-        self.note();
         match (told, self.world.containers.get(id)) {
             (Inspection::Told(details), Some(known)) => {
                 let mut whole = Container::clone(known);
@@ -393,11 +440,17 @@ impl Known {
                 if !self.interest.in_container(&whole) {
                     whole.labels = BTreeMap::new();
                 }
-                self.put(whole);
+                let whole = Arc::new(whole);
+                Arc::make_mut(&mut self.world).containers.insert(id.clone(), whole);
             }
             (Inspection::Gone, Some(_)) => drop(self.dirty.insert(id.clone())),
             // Inspected again after the next list; the container is shown without until then.
             (Inspection::Failed, _) | (_, None) => {}
+        }
+        // Of many inspections the last one shows them all, unless something waits to be shown.
+        let is_last = self.inspecting.is_empty() && self.to_inspect.is_empty();
+        if is_last || self.interest.environment {
+            self.note();
         }
     }
 
@@ -437,6 +490,32 @@ impl Known {
             }
             _ => Some(Arc::clone(&self.world)),
         }
+    }
+}
+
+/// What was known when a question was asked.
+#[derive(Debug, Clone)]
+pub(super) struct Memory {
+    interest: Interest,
+    world: Arc<World>,
+}
+
+impl Memory {
+    /// The container as it is known, if it is told just so again.
+    pub(super) fn recognize(&self, mut told: Container) -> Arc<Container> {
+        let Some(known) = self.world.containers.get(&told.id) else { return self.slim(told) };
+        carry_over(&mut told, known);
+        told.leaving = known.leaving;
+        let told = self.slim(told);
+        if told == *known { Arc::clone(known) } else { told }
+    }
+
+    /// Without labels that nobody reads.
+    fn slim(&self, mut told: Container) -> Arc<Container> {
+        if !self.interest.in_container(&told) && !self.interest.wants_details(&told) {
+            told.labels = BTreeMap::new();
+        }
+        Arc::new(told)
     }
 }
 
