@@ -23,6 +23,11 @@ use std::{
 /// Nothing tells when the engine began to listen for our events, and an answer that lacks much may
 /// come from an engine that is only just up: so long after a list it is asked for again.
 const SETTLE: Duration = Duration::from_secs(1);
+/// The engine tells of a pause, a death or a network before its lists know (it writes a file in
+/// between): so long after an event, and so long after that, its container is asked for again.
+const RECHECKS: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
+/// Until then a death is believed against lists that say otherwise.
+const BURIAL: Duration = Duration::from_secs(5);
 /// The engine's own patience between the stop signal and SIGKILL, in seconds.
 const STOP_TIMEOUT: i64 = 10;
 /// How much longer than that a container may live before it counts as not leaving after all.
@@ -55,8 +60,9 @@ pub(super) struct Known {
     connection: Connection,
     dirty: BTreeSet<ContainerId>,
     networks_are_dirty: bool,
-    /// Died since the last question: an answer that says otherwise is older than that.
-    died: BTreeSet<ContainerId>,
+    rechecks: BTreeMap<ContainerId, Recheck>,
+    /// Until when a death is believed.
+    died: BTreeMap<ContainerId, Instant>,
     /// Until when a stop signal is believed; `None` is for ever.
     leaving: BTreeMap<ContainerId, Option<Instant>>,
     to_inspect: BTreeSet<ContainerId>,
@@ -77,6 +83,15 @@ enum Connection {
     /// Connected, the first list is awaited.
     Asking,
     Current,
+}
+
+/// A container that is to be asked for again, as an event of it is young.
+#[derive(Debug)]
+struct Recheck {
+    at: Instant,
+    /// How many there were already.
+    done: usize,
+    cause: Cause,
 }
 
 /// What the last whole list makes of the connection.
@@ -116,7 +131,8 @@ impl Known {
             connection: Connection::Away,
             dirty: BTreeSet::new(),
             networks_are_dirty: false,
-            died: BTreeSet::new(),
+            rechecks: BTreeMap::new(),
+            died: BTreeMap::new(),
             leaving: BTreeMap::new(),
             to_inspect: BTreeSet::new(),
             inspecting: BTreeSet::new(),
@@ -136,7 +152,6 @@ impl Known {
         self.due = now;
         self.in_flight = false;
         self.trust = Trust::Full;
-        self.died.clear();
         self.to_inspect.append(&mut self.inspecting);
         (self.heard, self.asked) = (None, None);
     }
@@ -163,8 +178,7 @@ impl Known {
         match about {
             About::Network => self.networks_are_dirty = true,
             About::Attachment(id) if self.is_followed(&id, &BTreeMap::new()) => {
-                self.heard = Some(cause);
-                self.dirty.insert(id);
+                self.look_at(id, cause, now);
             }
             About::Container { id, what, attributes } if self.is_followed(&id, &attributes) => {
                 self.hear_of(id, what, cause, now);
@@ -192,7 +206,7 @@ impl Known {
             }
             What::Die => {
                 self.leaving.remove(&id);
-                self.died.insert(id.clone());
+                self.died.insert(id.clone(), now + BURIAL);
                 self.cause = Some(cause.clone());
                 self.touch(&id);
             }
@@ -202,6 +216,12 @@ impl Known {
             }
             What::Other => {}
         }
+        self.look_at(id, cause, now);
+    }
+
+    fn look_at(&mut self, id: ContainerId, cause: Cause, now: Instant) {
+        let recheck = Recheck { at: now + RECHECKS[0], done: 0, cause: cause.clone() };
+        self.rechecks.insert(id.clone(), recheck);
         self.heard = Some(cause);
         self.dirty.insert(id);
     }
@@ -231,7 +251,7 @@ impl Known {
     }
 
     fn overlay(&self, container: &mut Container) {
-        if self.died.contains(&container.id) && is_up(container) {
+        if self.died.contains_key(&container.id) && is_up(container) {
             container.state = State::Exited;
         }
         container.leaving = is_up(container) && self.leaving.contains_key(&container.id);
@@ -256,13 +276,28 @@ impl Known {
             self.leaving.remove(&id);
             self.touch(&id);
         }
+        let buried = self.died.iter().filter(|(_, until)| **until <= now);
+        self.dirty.extend(buried.map(|(id, _)| id.clone()));
+        self.died.retain(|_, until| now < *until);
+        self.recheck(now);
+    }
+
+    fn recheck(&mut self, now: Instant) {
+        for (id, recheck) in self.rechecks.iter_mut().filter(|(_, recheck)| recheck.at <= now) {
+            self.dirty.insert(id.clone());
+            self.heard.get_or_insert_with(|| recheck.cause.clone());
+            recheck.done += 1;
+            recheck.at = now + RECHECKS.get(recheck.done).copied().unwrap_or_default();
+        }
+        self.rechecks.retain(|_, recheck| recheck.done < RECHECKS.len());
     }
 
     /// When to `tick` and `ask` again, if nothing is heard before.
     pub(super) fn wake_at(&self) -> Instant {
-        let stays = self.leaving.values().flatten().min();
         let due = if self.in_flight { self.due + self.relist } else { self.due };
-        stays.map_or(due, |stays| due.min(*stays))
+        let rechecks = self.rechecks.values().map(|recheck| &recheck.at);
+        let others = self.leaving.values().flatten().chain(self.died.values()).chain(rechecks);
+        others.copied().min().map_or(due, |soonest| soonest.min(due))
     }
 
     /// The next question, when none is on its way.
@@ -273,7 +308,6 @@ impl Known {
             return None;
         }
         self.in_flight = true;
-        self.died.clear();
         self.asked = self.heard.take();
         let ids = std::mem::take(&mut self.dirty);
         let networks = std::mem::take(&mut self.networks_are_dirty);
@@ -342,6 +376,10 @@ impl Known {
             }
             if world.containers.get(id).is_none_or(|known| !is_up(known)) {
                 self.leaving.remove(id);
+            }
+            if !world.containers.contains_key(id) {
+                self.rechecks.remove(id);
+                self.died.remove(id);
             }
         }
         if let Some(networks) = answer.networks {

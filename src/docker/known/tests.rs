@@ -101,6 +101,12 @@ impl Story {
         self
     }
 
+    fn at_millis(&mut self, millis: u64) -> &mut Self {
+        self.now = self.start + Duration::from_millis(millis);
+        self.known.tick(self.now);
+        self
+    }
+
     fn ask_and_answer(&mut self, expected: &str, list: &[Container]) -> &mut Self {
         assert_eq!(self.ask(), expected);
         self.answer(expected, list)
@@ -346,6 +352,42 @@ fn an_answer_that_is_older_than_a_stop_signal_or_a_death_does_not_bring_it_back(
 }
 
 #[test]
+fn an_engine_whose_lists_are_late_is_asked_twice_more() {
+    let paused = || in_state(glue("a"), State::Paused);
+    let mut story = Story::with(&[glue("a")]);
+    story.hear("a", "pause").ask_and_answer("a", &[glue("a")]).shows("").asks("");
+    assert_eq!(story.known.wake_at(), story.start + Duration::from_millis(1050));
+    story.at_millis(1049).asks("").at_millis(1050).ask_and_answer("a", &[paused()]);
+    story.shows("a=paused <- pause").at_millis(2049).asks("");
+    story.at_millis(2050).ask_and_answer("a", &[paused()]).shows("").at_millis(9000).asks("");
+}
+
+#[test]
+fn an_engine_whose_lists_are_late_does_not_wake_the_dead() {
+    let mut story = Story::with(&[glue("a")]);
+    story.hear("a", "die").shows("a=exited <- die");
+    story.ask_and_answer("a", &[glue("a")]).shows("");
+    story.at_millis(1050).ask_and_answer("a", &[in_state(glue("a"), State::Exited)]).shows("");
+}
+
+#[test]
+fn a_death_is_not_believed_for_ever() {
+    let mut story = Story::with(&[glue("a")]);
+    story.hear("a", "die").ask_and_answer("a", &[glue("a")]).shows("a=exited <- die");
+    for millis in [1050, 2050] {
+        story.at_millis(millis).ask_and_answer("a", &[glue("a")]).shows("");
+    }
+    story.at(6).ask_and_answer("a", &[glue("a")]).shows("a=running");
+}
+
+#[test]
+fn a_container_that_is_gone_is_not_looked_for_again() {
+    let mut story = Story::with(&[glue("a")]);
+    story.hear("a", "die").hear("a", "destroy").ask_and_answer("a", &[]).shows("<- destroy");
+    story.at_millis(1050).asks("").at(20).asks("");
+}
+
+#[test]
 fn a_restart_ends_the_leaving() {
     let mut story = Story::with(&[glue("a")]);
     story.kill("a", "15").hear("a", "die").shows("a=exited <- die");
@@ -409,6 +451,9 @@ fn a_list_that_tells_what_no_event_told_means_a_deaf_connection() {
     let list = [in_state(glue("a"), State::Paused), plain("p")];
     story.at(80).hear("a", "pause").ask_and_answer("all", &list);
     assert!(!story.known.is_deaf());
+    for seconds in [90, 92] {
+        story.at(seconds).ask_and_answer("a", &[in_state(glue("a"), State::Paused)]).shown();
+    }
     story.at(120).ask_and_answer("all", &[glue("a"), plain("p")]).shows("a=running p=running");
     assert!(story.known.is_deaf());
 }
