@@ -1,5 +1,6 @@
 //! A Docker engine of a test's own: stopped, killed, hung and started again without touching the
-//! machine's. It makes no firewall rules and no bridge; user networks work.
+//! machine's. It makes no firewall rules, and its bridge is its own: told to have none, dockerd
+//! removes `docker0`, which is the machine's.
 
 use super::{DEADLINE, Docker, image};
 use nix::{
@@ -18,6 +19,7 @@ use tempfile::TempDir;
 #[derive(Debug)]
 pub struct Engine {
     folder: TempDir,
+    bridge: Bridge,
     options: Vec<String>,
     dockerd: Option<Child>,
 }
@@ -29,7 +31,8 @@ impl Engine {
         if root && Command::new("dockerd").arg("--version").output().is_ok() {
             let folder = tempfile::Builder::new().prefix("docker-glue-engine-").tempdir().unwrap();
             std::fs::write(folder.path().join("daemon.json"), "{}").unwrap();
-            return Some(Self { folder, options: Vec::new(), dockerd: None });
+            let bridge = Bridge::make();
+            return Some(Self { folder, bridge, options: Vec::new(), dockerd: None });
         }
         assert!(std::env::var_os("CI").is_none(), "no dockerd can be started, and CI is set");
         println!("skipped: no dockerd can be started (needs root)");
@@ -78,9 +81,9 @@ impl Engine {
             command.arg(option).arg(self.path(file));
         }
         command
-            .args(["--host", &self.url(), "--bridge", "none", "--live-restore"])
+            .args(["--host", &self.url(), "--bridge", &self.bridge.name(), "--live-restore"])
             .args(["--iptables=false", "--ip6tables=false", "--ip-masq=false"])
-            .args(["--default-address-pool", "base=10.213.0.0/16,size=24"])
+            .args(["--default-address-pool", &self.bridge.pool()])
             .args(&self.options)
             .stdin(Stdio::null())
             .stdout(log)
@@ -173,6 +176,43 @@ impl Drop for Engine {
             }
         }
         self.unmount();
+    }
+}
+
+/// A bridge for one engine, and a number that no other engine has: the name claims it.
+#[derive(Debug)]
+struct Bridge(u8);
+
+impl Bridge {
+    fn make() -> Self {
+        let bridge =
+            (0..=u8::MAX).map(Self).find(|bridge| bridge.ip("link add dev NAME type bridge"));
+        let bridge = bridge.expect("a bridge can be made");
+        assert!(
+            bridge.ip("address add 10.214.NUMBER.1/24 dev NAME") && bridge.ip("link set NAME up")
+        );
+        bridge
+    }
+
+    fn name(&self) -> String {
+        format!("glue-test-{}", self.0)
+    }
+
+    /// Where the networks of its engine are.
+    fn pool(&self) -> String {
+        format!("base=10.213.{}.0/24,size=28", self.0)
+    }
+
+    fn ip(&self, line: &str) -> bool {
+        let line = line.replace("NAME", &self.name()).replace("NUMBER", &self.0.to_string());
+        let done = Command::new("ip").args(line.split(' ')).output();
+        done.is_ok_and(|output| output.status.success())
+    }
+}
+
+impl Drop for Bridge {
+    fn drop(&mut self) {
+        self.ip("link delete NAME");
     }
 }
 
