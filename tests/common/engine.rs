@@ -169,11 +169,11 @@ impl Drop for Engine {
     fn drop(&mut self) {
         // A panic in here would end the test run with less said than its cause.
         let cleared = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.clear()));
-        if cleared.is_err() {
-            if let Some(mut dockerd) = self.dockerd.take() {
-                let _ = dockerd.kill();
-                let _ = dockerd.wait();
-            }
+        if cleared.is_err()
+            && let Some(mut dockerd) = self.dockerd.take()
+        {
+            let _ = dockerd.kill();
+            let _ = dockerd.wait();
         }
         self.unmount();
     }
