@@ -185,12 +185,10 @@ struct Bridge(u8);
 
 impl Bridge {
     fn make() -> Self {
-        let bridge =
-            (0..=u8::MAX).map(Self).find(|bridge| bridge.ip("link add dev NAME type bridge"));
-        let bridge = bridge.expect("a bridge can be made");
-        assert!(
-            bridge.ip("address add 10.214.NUMBER.1/24 dev NAME") && bridge.ip("link set NAME up")
-        );
+        let claim = |number: &u8| ip(*number, "link add dev NAME type bridge");
+        let bridge = Self((0..=u8::MAX).find(claim).expect("a bridge can be made"));
+        let addressed = ip(bridge.0, "address add 10.214.NUMBER.1/24 dev NAME");
+        assert!(addressed && ip(bridge.0, "link set NAME up"), "{} is of no use", bridge.name());
         bridge
     }
 
@@ -202,18 +200,19 @@ impl Bridge {
     fn pool(&self) -> String {
         format!("base=10.213.{}.0/24,size=28", self.0)
     }
-
-    fn ip(&self, line: &str) -> bool {
-        let line = line.replace("NAME", &self.name()).replace("NUMBER", &self.0.to_string());
-        let done = Command::new("ip").args(line.split(' ')).output();
-        done.is_ok_and(|output| output.status.success())
-    }
 }
 
 impl Drop for Bridge {
     fn drop(&mut self) {
-        self.ip("link delete NAME");
+        ip(self.0, "link delete NAME");
     }
+}
+
+fn ip(number: u8, line: &str) -> bool {
+    let number = number.to_string();
+    let line = line.replace("NAME", &format!("glue-test-{number}")).replace("NUMBER", &number);
+    let done = Command::new("ip").args(line.split(' ')).output();
+    done.is_ok_and(|output| output.status.success())
 }
 
 fn signal(child: &Child, signal: Signal) {
