@@ -37,8 +37,12 @@ pub struct Balancer {
 }
 
 impl Balancer {
+    /// Remembers the routes that an earlier run has left behind.
     pub fn new(proxy: Proxy, rules: Rules, frame: Frame) -> Self {
-        let (memory, told, served) = Default::default();
+        let stored = proxy.stored("routes.map").unwrap_or_default();
+        let keys = stored.lines().filter_map(|line| line.split(' ').next()?.parse().ok());
+        let memory = Memory::of_routes(keys, Instant::now());
+        let (told, served) = Default::default();
         Self { proxy, rules, frame, memory, told, served }
     }
 

@@ -28,11 +28,12 @@ pub enum Detail {
 pub fn changes(before: &Routes, after: &Routes) -> Vec<Change> {
     let came_or_differs = after.0.iter().filter_map(|(key, route)| match before.0.get(key) {
         None => Some(Change::Came { route: key.clone(), servers: serving(route) }),
-        Some(old) => {
-            // What was out before and is gone now is nothing to tell.
-            let details = details(old, route);
-            (!details.is_empty()).then(|| Change::Differs { route: key.clone(), details })
-        }
+        Some(old) if old == route => None,
+        Some(old) => match details(old, route) {
+            // Somebody who served nothing anyway came or went.
+            details if details.is_empty() => None,
+            details => Some(Change::Differs { route: key.clone(), details }),
+        },
     });
     let went = before.0.keys().filter(|key| !after.0.contains_key(key));
     came_or_differs.chain(went.map(|key| Change::Went { route: key.clone() })).collect()

@@ -16,6 +16,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     num::NonZeroU16,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -51,6 +52,15 @@ pub struct Memory {
     pub taken: BTreeMap<Listener, Taken>,
     /// Routes that HAProxy would not have, as they were; another shape of one is tried again.
     pub refused: BTreeMap<RouteKey, (Route, String)>,
+}
+
+impl Memory {
+    /// What an earlier run served, as far as its routes tell: what is not asked for any more is held.
+    pub fn of_routes(keys: impl IntoIterator<Item = RouteKey>, now: Instant) -> Self {
+        let known = Known { policy: Policy::default(), gone: Some(now) };
+        let known = keys.into_iter().map(|key| (key, known.clone())).collect();
+        Self { known, ..Self::default() }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,8 +101,8 @@ pub fn decide(world: &World, memory: &Memory, now: Instant, rules: &Rules) -> De
     leave_out_refused(&mut routes, &mut memory, &mut problems);
     let hold_ends = hold(&mut routes, &mut memory, now, rules.hold);
     memory.taken.retain(|_, taken| now < taken.until);
-    let published = published(world, &routes, rules);
-    leave_out_taken(&mut routes, &memory, published, &mut problems);
+    let occupied = occupied(world, &routes, rules);
+    leave_out_taken(&mut routes, &memory, occupied, &mut problems);
     let retry = memory.taken.values().map(|taken| taken.until).min();
     let wake_at = [hold_ends, retry].into_iter().flatten().min();
     Decided { routes, problems: problems.into_iter().collect(), memory, wake_at }
@@ -201,31 +211,42 @@ fn hold(routes: &mut Routes, memory: &mut Memory, now: Instant, time: Duration) 
     memory.known.values().filter_map(|known| known.gone).min().map(|gone| gone + time)
 }
 
-/// Listeners whose port some container publishes on this host.
-fn published(world: &World, routes: &Routes, rules: &Rules) -> BTreeMap<Listener, String> {
-    if rules.vantage != Vantage::Host {
-        return BTreeMap::new();
-    }
-    let holder = |port: NonZeroU16| {
-        let publishes = |container: &Container| {
-            is_up(container.state)
-                && container.published.iter().any(|published| published.host_port == port.get())
-        };
-        let holder = world.containers.values().find(|container| publishes(container))?;
-        Some(format!("taken by container {}, which publishes it", origin(holder)))
-    };
+/// Listeners whose port is known to be somebody else's without asking HAProxy, and whose.
+fn occupied(world: &World, routes: &Routes, rules: &Rules) -> BTreeMap<Listener, String> {
     let listeners: BTreeSet<_> = routes.0.keys().map(|key| key.listener).collect();
-    listeners.into_iter().filter_map(|at| Some((at, holder(rules.bound(at))?))).collect()
+    let why = |at: &Listener| {
+        moved_there(*at, &listeners, rules).or_else(|| published(world, *at, rules))
+    };
+    listeners.iter().filter_map(|at| Some((*at, why(at)?))).collect()
+}
+
+/// `--map-port` puts another listener where this one would be.
+fn moved_there(at: Listener, all: &BTreeSet<Listener>, rules: &Rules) -> Option<String> {
+    let same = |other: &&Listener| **other != at && rules.bound(**other) == rules.bound(at);
+    let other = all.iter().find(same).filter(|_| !rules.port_map.contains_key(&at.port))?;
+    Some(format!("taken by listener {other}, which --map-port puts there"))
+}
+
+/// Some container publishes the port on this host.
+fn published(world: &World, at: Listener, rules: &Rules) -> Option<String> {
+    let port = rules.bound(at).get();
+    let publishes = |container: &&Arc<Container>| {
+        let ports = &container.published;
+        is_up(container.state) && ports.iter().any(|published| published.host_port == port)
+    };
+    let on_host = rules.vantage == Vantage::Host;
+    let holder = world.containers.values().find(publishes).filter(|_| on_host)?;
+    Some(format!("taken by container {}, which publishes it", origin(holder)))
 }
 
 fn leave_out_taken(
     routes: &mut Routes,
     memory: &Memory,
-    published: BTreeMap<Listener, String>,
+    occupied: BTreeMap<Listener, String>,
     problems: &mut Vec<Problem>,
 ) {
     let remembered = memory.taken.iter().map(|(at, taken)| (*at, taken.why.clone()));
-    let mut taken: BTreeMap<_, _> = remembered.chain(published).collect();
+    let mut taken: BTreeMap<_, _> = remembered.chain(occupied).collect();
     taken.retain(|listener, _| routes.0.keys().any(|key| key.listener == *listener));
     routes.0.retain(|key, _| !taken.contains_key(&key.listener));
     problems.extend(taken.into_iter().map(|(listener, why)| Problem {

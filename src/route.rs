@@ -6,7 +6,7 @@ use crate::{
     label::value::{Check, HostMatch, PathPrefix, Retry, Timeout, Weight},
     origin::Origin,
 };
-use std::{collections::BTreeMap, fmt, net::SocketAddr, num::NonZeroU16};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, num::NonZeroU16, str::FromStr};
 
 /// Protocol and public port that traffic comes in on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -85,6 +85,21 @@ impl fmt::Display for Listener {
         match self.protocol {
             Protocol::Http => write!(f, "http :{}", self.port),
         }
+    }
+}
+
+/// `host:port/prefix/`, or nothing else.
+impl FromStr for RouteKey {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (host, rest) = text.split_once(':').ok_or(())?;
+        let (port, path) = rest.split_once('/').ok_or(())?;
+        let host = HostMatch::pattern(host).map_err(drop)?;
+        let prefix = format!("/{path}").parse().map_err(drop)?;
+        let port = port.parse().map_err(drop)?;
+        let listener = Listener { protocol: Protocol::Http, port };
+        Ok(Self { listener, rule: Match::Http { host, prefix } })
     }
 }
 

@@ -39,7 +39,9 @@ async fn once(settings: &Settings, proxy: Proxy) -> Result<()> {
     let engine = Engine::connect(&access).await?;
     let vantage = docker::vantage(&engine, &access, reach(settings)).await?;
     let world = docker::list_once(&access, &interest(settings, &vantage)).await?;
-    let mut balancer = Balancer::new(proxy, rules(settings, vantage), frame(settings)?);
+    // Nobody is there to end it, so nothing is held.
+    let rules = Rules { hold: Duration::ZERO, ..rules(settings, vantage) };
+    let mut balancer = Balancer::new(proxy, rules, frame(settings)?);
     balancer.pass(&world, "once").await?;
     info!(routes = balancer.routes(), "applied");
     balancer.proxy.shutdown(Shutdown::Leave).await;

@@ -5,7 +5,10 @@
 #[path = "common/story.rs"]
 mod story;
 
-use docker_glue::decide::{Decided, Memory, Taken, decide};
+use docker_glue::{
+    decide::{Decided, Memory, Taken, decide},
+    route::RouteKey,
+};
 use std::time::{Duration, Instant};
 
 const ONE: &str = "web 172.17.0.2 glue_http_80_host=a.test";
@@ -74,4 +77,33 @@ fn a_refused_route_is_left_out_until_it_changes() {
     let moved = story::world(&ONE.replace("0.2", "0.9"));
     let again = decide(&moved, &without.memory, start, &rules);
     assert_eq!(routes(&again), ["a.test:80/ web"]);
+}
+
+#[test]
+fn a_port_that_another_listener_is_moved_to_is_taken() {
+    let mut rules = story::rules();
+    rules.port_map.insert(80.try_into().unwrap(), 8080.try_into().unwrap());
+    let world = story::world(&format!("{ONE}\nx 172.17.0.3 glue_http_8080_host=x.test"));
+    let decided = decide(&world, &Memory::default(), Instant::now(), &rules);
+    assert_eq!(routes(&decided), ["a.test:80/ web"]);
+    let told: Vec<_> = decided.problems.iter().map(ToString::to_string).collect();
+    assert!(
+        told[0].contains("taken by listener http :80, which --map-port puts there"),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn what_an_earlier_run_served_is_held_too() {
+    let (rules, start) = (story::rules(), Instant::now());
+    let keys = ["a.test:80/", "*.b.test:80/x/y/", "*:80/"].map(|text| {
+        let key: RouteKey = text.parse().unwrap();
+        assert_eq!(key.to_string(), text);
+        key
+    });
+    let memory = Memory::of_routes(keys, start);
+    let decided = decide(&story::world(ONE), &memory, start, &rules);
+    assert_eq!(routes(&decided), ["a.test:80/ web", "*.b.test:80/x/y/ ", "*:80/ "]);
+    let later = decide(&story::world(ONE), &decided.memory, decided.wake_at.unwrap(), &rules);
+    assert_eq!(routes(&later), ["a.test:80/ web"]);
 }

@@ -122,25 +122,32 @@ async fn a_containers_life_is_seen() {
 async fn a_stop_signal_is_seen_before_the_death_and_a_harmless_one_is_not() {
     let Some(docker) = common::docker() else { return };
     let net = docker.network("net");
-    let mut eyes = Eyes::open(access(""), interest());
-    let web = docker.run("web").label(LABEL, 1).network(&net).env("WHOAMI_IGNORE_TERM", 1).start();
+    let speaks = |labels: &BTreeMap<String, String>| labels.contains_key("glue_test_stop");
+    let mut eyes = Eyes::open(access(""), Interest { speaks, ..interest() });
+    let web = docker.run("web").label("glue_test_stop", 1).network(&net);
+    let web = web.env("WHOAMI_IGNORE_TERM", 1).start();
     eyes.see_container("it runs", &web.id, |it| it.state == State::Running).await;
 
-    // Seen in order: what came after the harmless signal is the first to be seen after it.
-    web.docker(&["kill", "--signal", "CONT"]);
-    web.docker(&["kill", "--signal", "TERM"]);
+    // The harmless signal comes first, so it would be the cause that is seen.
+    let (id, name) = (web.id.clone(), web.name.clone());
+    let killing = tokio::task::spawn_blocking(move || {
+        web.docker(&["kill", "--signal", "CONT"]);
+        web.docker(&["kill", "--signal", "TERM"]);
+        web
+    });
     let leaving = eyes.see("it leaves", |seen| {
-        let it = seen.world.as_ref()?.containers.get(&ContainerId::new(web.id.as_str()))?;
+        let it = seen.world.as_ref()?.containers.get(&ContainerId::new(id.as_str()))?;
         it.leaving.then(|| (it.state, seen.cause.clone()))
     });
     let (state, cause) = leaving.await;
     assert_eq!(state, State::Running);
     let cause = cause.unwrap();
-    assert_eq!((cause.action.as_str(), cause.name.as_str()), ("kill", web.name.as_str()));
+    assert_eq!((cause.action, cause.name), ("kill".to_owned(), name));
     assert!(1_600_000_000_000_000_000 < cause.time_nano);
 
+    let web = killing.await.unwrap();
     web.docker(&["kill", "--signal", "KILL"]);
-    eyes.see_container("its death", &web.id, |it| it.state == State::Exited && !it.leaving).await;
+    eyes.see_container("its death", &id, |it| it.state == State::Exited && !it.leaving).await;
 }
 
 #[tokio::test]

@@ -31,26 +31,70 @@ pub struct Engine {
     docker: Docker,
     url: String,
     patience: Patience,
+    page_size: usize,
 }
+
+const PAGE_SIZE: usize = 500;
 
 impl Engine {
     /// An engine that was reached, but has not been asked anything yet.
     pub async fn connect(access: &Access) -> Result<Self> {
         let docker = client(access).await?;
-        Ok(Self { docker, url: access.url().to_owned(), patience: access.patience })
+        Ok(Self {
+            docker,
+            url: access.url().to_owned(),
+            patience: access.patience,
+            page_size: PAGE_SIZE,
+        })
     }
 
-    /// All containers, or those of these ids that still exist.
-    pub(super) async fn containers(
+    /// Those of these ids that still exist.
+    pub(super) async fn containers(&self, ids: &BTreeSet<ContainerId>) -> Result<Vec<Container>> {
+        let ids = ids.iter().map(ContainerId::as_str).collect();
+        let options =
+            ListContainersOptionsBuilder::default().filters(&HashMap::from([("id", ids)]));
+        self.list(options).await
+    }
+
+    /// All containers, each handed on as soon as its page is read: a whole answer takes many times
+    /// the memory of what is kept of it.
+    pub(super) async fn all_containers<T>(
         &self,
-        ids: Option<&BTreeSet<ContainerId>>,
-    ) -> Result<Vec<Container>> {
-        let mut options = ListContainersOptionsBuilder::default().all(true);
-        if let Some(ids) = ids {
-            let ids = ids.iter().map(ContainerId::as_str).collect();
-            options = options.filters(&HashMap::from([("id", ids)]));
+        mut keep: impl FnMut(Container) -> T,
+    ) -> Result<Vec<T>> {
+        let mut kept = Vec::new();
+        let mut last = None;
+        loop {
+            let page = match self.page(last.as_ref()).await {
+                Ok(page) => page,
+                Err(_) if last.is_some() => break,
+                Err(error) => return Err(error),
+            };
+            let is_full = self.page_size <= page.len();
+            last = page.last().map(|container| container.id.clone());
+            kept.extend(page.into_iter().map(&mut keep));
+            if !is_full {
+                return Ok(kept);
+            }
         }
-        let list = self.docker.list_containers(Some(options.build()));
+        // The last one of a page was removed before the next was asked for.
+        drop(kept);
+        let all = self.list(ListContainersOptionsBuilder::default()).await?;
+        Ok(all.into_iter().map(keep).collect())
+    }
+
+    /// The engine lists the youngest first; `before` is its word for what follows in the list.
+    async fn page(&self, last: Option<&ContainerId>) -> Result<Vec<Container>> {
+        let limit = i32::try_from(self.page_size).unwrap_or(i32::MAX);
+        let mut options = ListContainersOptionsBuilder::default().limit(limit);
+        if let Some(last) = last {
+            options = options.filters(&HashMap::from([("before", vec![last.as_str()])]));
+        }
+        self.list(options).await
+    }
+
+    async fn list(&self, options: ListContainersOptionsBuilder) -> Result<Vec<Container>> {
+        let list = self.docker.list_containers(Some(options.all(true).build()));
         let answer = self.answer("its containers", self.patience.list, list).await?;
         Ok(answer.into_iter().filter_map(convert::container).collect())
     }
@@ -127,3 +171,6 @@ impl Engine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,7 +25,8 @@ use std::{
 const SETTLE: Duration = Duration::from_secs(1);
 /// The engine tells of a pause, a death or a network before its lists know (it writes a file in
 /// between): so long after an event, and so long after that, its container is asked for again.
-const RECHECKS: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
+const RECHECKS: [Duration; 3] =
+    [Duration::from_millis(10), Duration::from_millis(100), Duration::from_secs(1)];
 /// Until then a death is believed against lists that say otherwise.
 const BURIAL: Duration = Duration::from_secs(5);
 /// The engine's own patience between the stop signal and SIGKILL, in seconds.
@@ -45,7 +46,7 @@ pub(super) enum Ask {
 
 #[derive(Debug)]
 pub(super) struct Answer {
-    pub(super) containers: Vec<Container>,
+    pub(super) containers: Vec<Arc<Container>>,
     /// `None` if they were not asked for.
     pub(super) networks: Option<BTreeMap<String, Network>>,
 }
@@ -173,6 +174,11 @@ impl Known {
         self.trust == Trust::Deaf
     }
 
+    /// For reading a long list: what it repeats takes no memory of its own.
+    pub(super) fn remember(&self) -> Memory {
+        Memory { interest: self.interest.clone(), world: Arc::clone(&self.world) }
+    }
+
     pub(super) fn hear(&mut self, event: Event, now: Instant) {
         let Event { cause, about } = event;
         match about {
@@ -213,6 +219,7 @@ impl Known {
             What::Start => {
                 self.leaving.remove(&id);
                 self.died.remove(&id);
+                self.touch(&id);
             }
             What::Other => {}
         }
@@ -347,7 +354,7 @@ impl Known {
     }
 
     /// Two containers, or all there were, are gone, and no event said that they died.
-    fn lacks_too_much(&self, containers: &[Container]) -> bool {
+    fn lacks_too_much(&self, containers: &[Arc<Container>]) -> bool {
         let told: BTreeSet<_> = containers.iter().map(|container| &container.id).collect();
         let up = self.world.containers.values().filter(|known| is_up(known));
         let gone = up.filter(|known| !told.contains(&known.id)).count();
@@ -389,16 +396,19 @@ impl Known {
     }
 
     /// What is kept of a container, the very same as before where it did not change.
-    fn merged(&mut self, mut fresh: Container) -> Option<(ContainerId, Arc<Container>)> {
-        let known = self.world.containers.get(&fresh.id);
-        if let Some(known) = known {
+    fn merged(&mut self, fresh: Arc<Container>) -> Option<(ContainerId, Arc<Container>)> {
+        let known = self.world.containers.get(&fresh.id).map(Arc::clone);
+        if known.as_ref().is_some_and(|known| Arc::ptr_eq(known, &fresh)) && fresh.stop.is_some() {
+            return Some((fresh.id.clone(), fresh));
+        }
+        let mut fresh = Arc::unwrap_or_clone(fresh);
+        if let Some(known) = &known {
             carry_over(&mut fresh, known);
         }
         let interesting = self.interest.in_container(&fresh);
         if !interesting && !is_up(&fresh) {
             return None;
         }
-        let known = known.map(Arc::clone);
         if is_up(&fresh) && self.interest.wants_details(&fresh) {
             if !self.inspecting.contains(&fresh.id) {
                 self.to_inspect.insert(fresh.id.clone());
@@ -423,7 +433,6 @@ impl Known {
 
     pub(super) fn inspected(&mut self, id: &ContainerId, told: Inspection) {
         self.inspecting.remove(id);
-        self.note();
         match (told, self.world.containers.get(id)) {
             (Inspection::Told(details), Some(known)) => {
                 let mut whole = Container::clone(known);
@@ -431,11 +440,17 @@ impl Known {
                 if !self.interest.in_container(&whole) {
                     whole.labels = BTreeMap::new();
                 }
-                self.put(whole);
+                let whole = Arc::new(whole);
+                Arc::make_mut(&mut self.world).containers.insert(id.clone(), whole);
             }
             (Inspection::Gone, Some(_)) => drop(self.dirty.insert(id.clone())),
             // Inspected again after the next list; the container is shown without until then.
             (Inspection::Failed, _) | (_, None) => {}
+        }
+        // Of many inspections the last one shows them all, unless something waits to be shown.
+        let is_last = self.inspecting.is_empty() && self.to_inspect.is_empty();
+        if is_last || self.interest.environment {
+            self.note();
         }
     }
 
@@ -475,6 +490,32 @@ impl Known {
             }
             _ => Some(Arc::clone(&self.world)),
         }
+    }
+}
+
+/// What was known when a question was asked.
+#[derive(Debug, Clone)]
+pub(super) struct Memory {
+    interest: Interest,
+    world: Arc<World>,
+}
+
+impl Memory {
+    /// The container as it is known, if it is told just so again.
+    pub(super) fn recognize(&self, mut told: Container) -> Arc<Container> {
+        let Some(known) = self.world.containers.get(&told.id) else { return self.slim(told) };
+        carry_over(&mut told, known);
+        told.leaving = known.leaving;
+        let told = self.slim(told);
+        if told == *known { Arc::clone(known) } else { told }
+    }
+
+    /// Without labels that nobody reads.
+    fn slim(&self, mut told: Container) -> Arc<Container> {
+        if !self.interest.in_container(&told) && !self.interest.wants_details(&told) {
+            told.labels = BTreeMap::new();
+        }
+        Arc::new(told)
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
     engine::Engine,
     event::{Cause, Event},
     interest::Interest,
-    known::{Answer, Ask, Inspection, Known, Shown},
+    known::{Answer, Ask, Inspection, Known, Memory, Shown},
     outage::{Outage, Tell},
 };
 use crate::{container::ContainerId, world::World};
@@ -158,9 +158,9 @@ fn ended(event: Option<Result<Event>>) -> Result<Event> {
 /// Sends the questions that are due.
 fn send_out(known: &mut Known, engine: &Engine, interest: &Interest, errands: &mut Errands) {
     if let Some(ask) = known.ask(Instant::now().into_std()) {
-        let engine = engine.clone();
+        let (engine, memory) = (engine.clone(), known.remember());
         errands.push(Box::pin(async move {
-            let answer = answer(&engine, &ask).await;
+            let answer = answer(&engine, &ask, &memory).await;
             Input::Answer(ask, answer)
         }));
     }
@@ -173,18 +173,21 @@ fn send_out(known: &mut Known, engine: &Engine, interest: &Interest, errands: &m
     }
 }
 
-async fn answer(engine: &Engine, ask: &Ask) -> Result<Answer> {
+async fn answer(engine: &Engine, ask: &Ask, memory: &Memory) -> Result<Answer> {
+    let all = || engine.all_containers(|told| memory.recognize(told));
+    let some = async |ids| {
+        let told = engine.containers(ids).await?;
+        Ok::<_, anyhow::Error>(told.into_iter().map(Arc::new).collect())
+    };
     let (containers, networks) = match ask {
         Ask::All => {
-            let (containers, networks) =
-                tokio::try_join!(engine.containers(None), engine.networks())?;
-            (containers, Some(networks))
+            let (all, networks) = tokio::try_join!(all(), engine.networks())?;
+            (all, Some(networks))
         }
-        Ask::Some { ids, networks: false } => (engine.containers(Some(ids)).await?, None),
+        Ask::Some { ids, networks: false } => (some(ids).await?, None),
         Ask::Some { ids, networks: true } => {
-            let (containers, networks) =
-                tokio::try_join!(engine.containers(Some(ids)), engine.networks())?;
-            (containers, Some(networks))
+            let (some, networks) = tokio::try_join!(some(ids), engine.networks())?;
+            (some, Some(networks))
         }
     };
     Ok(Answer { containers, networks })

@@ -63,6 +63,13 @@ impl Store {
         self.current().filter(|text| text.starts_with(MARKER))
     }
 
+    /// A file of the generation that our configuration names.
+    pub fn stored(&self, file: &str) -> Option<String> {
+        let config = self.ours()?;
+        let (_, path) = entries(&self.generations).find(|(name, _)| names(&config, name))?;
+        fs::read_to_string(path.join(file)).ok()
+    }
+
     /// Step 1: a directory for the generation, or the one that is there if it holds the same.
     pub fn write(&self, generation: &Generation) -> Result<(), WriteError> {
         let path = self.generations.join(&generation.name);
@@ -94,12 +101,8 @@ impl Store {
 
     /// Step 5: generations that none of these configurations names are removed.
     pub fn prune(&self, configs: &[&str]) {
-        let named = |name: &str| {
-            let path = format!("gen/{name}");
-            configs.iter().any(|config| config.contains(&path))
-        };
         for (name, path) in entries(&self.generations) {
-            if !named(&name) {
+            if !configs.iter().any(|config| names(config, &name)) {
                 let _ = fs::remove_dir_all(path);
             }
         }
@@ -153,6 +156,10 @@ impl Store {
 }
 
 const TORN: &str = ".torn-";
+
+fn names(config: &str, generation: &str) -> bool {
+    config.contains(&format!("gen/{generation}"))
+}
 
 fn entries(dir: &Path) -> impl Iterator<Item = (String, PathBuf)> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();

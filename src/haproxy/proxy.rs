@@ -82,6 +82,11 @@ impl Proxy {
         Ok(proxy)
     }
 
+    /// A file of what is stored as the last good state, a map say.
+    pub fn stored(&self, file: &str) -> Option<String> {
+        self.store.stored(file)
+    }
+
     pub fn version(&self) -> Version {
         self.version
     }

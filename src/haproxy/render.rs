@@ -8,7 +8,13 @@ use super::{
     name,
 };
 use askama::Template;
-use std::{collections::BTreeMap, fmt::Write as _, net::IpAddr, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// What is in the file whatever the routes are.
 #[derive(Debug, Clone)]
@@ -58,6 +64,7 @@ struct Page<'a> {
     marker: &'a str,
     frame: &'a Frame,
     generation: String,
+    stats_socket: String,
     retries: u128,
     wait: String,
     hard_stop_after: String,
@@ -68,11 +75,12 @@ struct Page<'a> {
 pub fn render(config: &Config, frame: &Frame) -> Files {
     let files = generation_files(config);
     let name = generation_name(&files);
-    let generation = frame.generations.join(&name).display().to_string();
+    let generation = quoted(&frame.generations.join(&name));
     let page = Page {
         marker: MARKER,
         frame,
         generation,
+        stats_socket: quoted(&frame.stats_socket),
         retries: retries(frame.wait),
         wait: time(frame.wait),
         hard_stop_after: time(frame.hard_stop_after),
@@ -85,6 +93,14 @@ pub fn render(config: &Config, frame: &Frame) -> Files {
 /// Attempts to connect that fit into the time.
 fn retries(wait: Duration) -> u128 {
     wait.as_millis().div_ceil(u128::from(CONNECT_TIMEOUT_MS)).max(1)
+}
+
+/// As one word of the configuration, whatever is in it (configuration manual, section 2.2). Only
+/// single quotes protect everything but themselves.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_alphanumeric() || "/._-+@:".contains(c);
+    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 /// As HAProxy writes times, in the largest unit that is exact (configuration manual, section 2.5).
@@ -103,6 +119,7 @@ fn generation_files(config: &Config) -> BTreeMap<String, String> {
         ("routes.map".to_owned(), map(&maps.routes)),
         ("checks.map".to_owned(), map(&maps.checks)),
         ("check-hosts.map".to_owned(), map(&maps.check_hosts)),
+        ("servers.state".to_owned(), states(config)),
     ])
 }
 
@@ -116,6 +133,24 @@ fn map<V: std::fmt::Display>(entries: &BTreeMap<String, V>) -> String {
     let mut text = String::new();
     for (key, value) in entries {
         writeln!(text, "{key} {value}").expect("writing to a string cannot fail");
+    }
+    text
+}
+
+/// HAProxy begins with servers that are out after one failed check, whatever `fall` says. The state
+/// file of `show servers state` says otherwise, also before 3.1 with its `init-state fully-up`
+/// (management guide, section 9.3). The number of the backend is not looked at, its name is.
+fn states(config: &Config) -> String {
+    let mut text = "1\n".to_owned();
+    for (backend, it) in &config.backends {
+        for (server, fall) in it.servers.iter().filter_map(|it| Some((it, it.grace()?))) {
+            let Server { id, name, address, weight, .. } = server;
+            let (ip, port) = (address.ip(), address.port());
+            let line = format_args!(
+                "0 {backend} {id} {name} {ip} 2 0 {weight} {weight} 0 1 0 {fall} 6 0 0 1 - {port} - 0 0 - - 0"
+            );
+            writeln!(text, "{line}").expect("writing to a string cannot fail");
+        }
     }
     text
 }
@@ -171,6 +206,10 @@ impl Backend {
 
     fn is_once(&self) -> bool {
         self.shape.connect == Connect::Once
+    }
+
+    fn is_patient(&self) -> bool {
+        self.servers.iter().any(|server| server.grace().is_some())
     }
 
     /// Names and addresses padded, so that the columns stand under each other.

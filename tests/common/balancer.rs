@@ -19,10 +19,11 @@ use nix::{
     unistd::Pid,
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     io::{self, Read, Write},
-    net::{Ipv4Addr, TcpListener, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    os::unix::net::UnixStream,
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
@@ -46,7 +47,8 @@ pub struct Plan {
     options: Vec<String>,
 }
 
-/// A running one. SIGTERM ends it when its guard goes, and HAProxy goes with it.
+/// A running one. SIGTERM ends it when its guard goes, and HAProxy goes with it. Its log is shown
+/// when a test fails.
 #[derive(Debug)]
 pub struct Balancer {
     plan: Plan,
@@ -123,6 +125,15 @@ impl Plan {
         }
         command.args(&self.options).stdin(Stdio::null());
         command
+    }
+
+    /// What HAProxy answers to a command on its stats socket.
+    pub fn ask_haproxy(&self, command: &str) -> String {
+        let mut socket = UnixStream::connect(self.runtime().join("haproxy.sock")).unwrap();
+        socket.write_all(format!("{command}\n").as_bytes()).unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        answer
     }
 
     /// HAProxy's master, if it runs.
@@ -206,14 +217,15 @@ impl Balancer {
     /// Waits for a line of the log with all of these in it, and returns it.
     pub fn until_said(&self, parts: &[&str]) -> String {
         let has = |line: &&str| parts.iter().all(|part| line.contains(part));
-        self.until(&format!("{parts:?} in the log"), || {
+        wait_for(&format!("{parts:?} in the log"), || {
             self.log().lines().find(has).map(str::to_owned)
         })
     }
 
-    /// Waits for an answer; the log is shown where there is none.
-    pub fn until<T>(&self, what: &str, ask: impl FnMut() -> Option<T>) -> T {
-        wait_for(&|| format!("{what}; the log:\n{}", self.log()), ask)
+    /// Waits until HAProxy serves for the first time, with all containers that were there.
+    pub fn until_started(self) -> Self {
+        self.until_said(&["started HAProxy"]);
+        self
     }
 
     /// Waits until a GET has this outcome: `"web saw /x?q=1"`, or a status.
@@ -225,16 +237,51 @@ impl Balancer {
     pub fn until_all_serve(&self, expected: &[(&str, &str)]) {
         for (url, outcome) in expected {
             let mut last = String::new();
-            let what = |last: &str| format!("{outcome:?} for {url}, but {last:?}");
             let end = Instant::now() + DEADLINE;
             while last != *outcome {
-                assert!(Instant::now() < end, "{}; the log:\n{}", what(&last), self.log());
+                assert!(Instant::now() < end, "{url}: waited for {outcome:?}, but {last:?}");
                 if !last.is_empty() {
                     std::thread::sleep(super::PAUSE);
                 }
-                last = self.try_get(url).map_or_else(|e| e.to_string(), |it| it.to_string());
+                last = self.outcome(url);
             }
         }
+    }
+
+    /// That all of these are so now.
+    pub fn serves(&self, expected: &[(&str, &str)]) {
+        let wrong = |(url, outcome): &(&str, &str)| {
+            let got = self.outcome(url);
+            (got != *outcome).then(|| format!("{url}: {outcome:?} was expected, but {got:?}"))
+        };
+        let wrong: Vec<_> = expected.iter().filter_map(wrong).collect();
+        assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+    }
+
+    /// What a GET came to, in a few words.
+    pub fn outcome(&self, url: &str) -> String {
+        self.try_get(url).map_or_else(|e| e.to_string(), |it| it.to_string())
+    }
+
+    /// How many of so many requests each container answered.
+    pub fn spread(&self, url: &str, requests: usize) -> BTreeMap<String, usize> {
+        let mut spread = BTreeMap::new();
+        for _ in 0..requests {
+            let answer = self.get(url);
+            assert_eq!(answer.status, 200, "{url}");
+            *spread.entry(answer.name).or_default() += 1;
+        }
+        spread
+    }
+
+    /// Waits until these containers, and no others, share the requests of a route.
+    pub fn until_shared(&self, url: &str, names: &[&str]) {
+        wait_for(&format!("{url} shared by {names:?}"), || {
+            let answers = (0..4 * names.len()).map(|_| self.outcome(url));
+            let who: BTreeSet<_> =
+                answers.map(|it| it.split(' ').next().unwrap().to_owned()).collect();
+            (who == names.iter().map(ToString::to_string).collect()).then_some(())
+        });
     }
 
     /// `GET http://<url>`, with no more patience than it takes.
@@ -243,23 +290,24 @@ impl Balancer {
     /// When there is no HTTP answer.
     pub fn get(&self, url: &str) -> Answer {
         let answer = self.try_get(url);
-        answer.unwrap_or_else(|e| panic!("GET {url}: {e}; the log:\n{}", self.log()))
+        answer.unwrap_or_else(|e| panic!("GET {url}: {e}"))
     }
 
     pub fn try_get(&self, url: &str) -> io::Result<Answer> {
         self.request("GET", url).send()
     }
 
-    /// `url` is `host[:public port][/path]`; the port is one of `ports`, 80 by default.
+    /// `url` is `host[:port][/path]`. It goes to that public port; to the lowest where there is none
+    /// such, as the world may know a proxy by any number.
     pub fn request(&self, method: &str, url: &str) -> Request {
         let (authority, path) = match url.find('/') {
             Some(at) => url.split_at(at),
             None => (url, "/"),
         };
         let port = authority.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
-        let public = port.or(self.ports.keys().next().copied()).unwrap();
+        let bound = port.and_then(|public: u16| self.ports.get(&public));
         Request {
-            port: *self.ports.get(&public).unwrap_or_else(|| panic!("{public} is no port of it")),
+            port: *bound.or(self.ports.values().next()).unwrap(),
             lines: vec![
                 format!("{method} {path} HTTP/1.1"),
                 format!("Host: {authority}"),
@@ -301,11 +349,17 @@ impl Request {
         self
     }
 
-    /// Sends it, and waits for the whole answer.
-    pub fn send(&self) -> io::Result<Answer> {
+    /// Begins to send it; for what is not over with one answer.
+    pub fn open(&self) -> io::Result<TcpStream> {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
         stream.set_read_timeout(Some(DEADLINE))?;
         stream.write_all(format!("{}\r\n\r\n", self.lines.join("\r\n")).as_bytes())?;
+        Ok(stream)
+    }
+
+    /// Sends it, and waits for the whole answer.
+    pub fn send(&self) -> io::Result<Answer> {
+        let mut stream = self.open()?;
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes)?;
         Answer::parse(&bytes)
@@ -322,6 +376,8 @@ pub struct Answer {
     pub name: String,
     /// The path that it saw, with the query.
     pub path: String,
+    /// On which of its addresses it was asked.
+    pub address: Option<SocketAddr>,
     /// The headers that it saw.
     pub seen: Headers,
 }
@@ -371,6 +427,7 @@ impl Answer {
         for line in body.lines() {
             match line.split_once(": ") {
                 Some(("name", it)) => it.clone_into(&mut self.name),
+                Some(("address", it)) => self.address = it.parse().ok(),
                 Some(("path", it)) => it.clone_into(&mut self.path),
                 Some(("query", it)) if !it.is_empty() => self.path = format!("{}?{it}", self.path),
                 Some(("header", it)) => {

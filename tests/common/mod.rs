@@ -66,13 +66,13 @@ pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T 
 ///
 /// # Panics
 /// When there is none within the deadline.
-pub fn wait_for<T>(what: &dyn Fn() -> String, mut ask: impl FnMut() -> Option<T>) -> T {
+pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + DEADLINE;
     loop {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(Instant::now() < end, "waited in vain: {}", what());
+        assert!(Instant::now() < end, "waited in vain: {what}");
         std::thread::sleep(PAUSE);
     }
 }
@@ -198,6 +198,11 @@ impl Run {
         self.option(&["--label", &format!("{name}={value}")])
     }
 
+    /// Several in one text: `glue_http_80_host=a.test glue_http_80_prefix=x`.
+    pub fn labels(self, labels: &str) -> Self {
+        labels.split_whitespace().fold(self, |run, label| run.option(&["--label", label]))
+    }
+
     pub fn env(self, name: &str, value: impl Display) -> Self {
         self.option(&["--env", &format!("{name}={value}")])
     }
@@ -215,6 +220,13 @@ impl Run {
     /// Another image than whoami's.
     pub fn image(mut self, image: &str) -> Self {
         image.clone_into(&mut self.image);
+        self
+    }
+
+    /// Without a host name of its own, which a container on another one's network cannot have.
+    pub fn bare(mut self) -> Self {
+        let at = self.options.iter().position(|option| option == "--hostname");
+        drop(at.map(|at| self.options.drain(at..at + 2)));
         self
     }
 
