@@ -43,6 +43,8 @@ impl Disk {
 impl Drop for Disk {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+        // The balancer's folder could not be removed while this was in it.
+        let _ = self.0.parent().map(fs::remove_dir_all);
     }
 }
 
