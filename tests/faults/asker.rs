@@ -38,7 +38,7 @@ impl Asker {
     pub(crate) fn more(&self, count: usize) {
         let sum = || self.outcomes.lock().unwrap().values().sum::<usize>();
         let enough = sum() + count;
-        wait_for(&|| format!("{count} more answers"), || (enough <= sum()).then_some(()));
+        wait_for(&format!("{count} more answers"), || (enough <= sum()).then_some(()));
     }
 
     /// Every outcome that there was.

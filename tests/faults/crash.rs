@@ -22,7 +22,7 @@ pub(crate) fn worker(plan: &Plan) -> u32 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let master = docker_glue::haproxy::master::Master::new(&socket);
     let look = || runtime.block_on(master.procs()).ok()?.live();
-    common::wait_for(&|| "a worker of HAProxy".to_owned(), look)
+    common::wait_for("a worker of HAProxy", look)
 }
 
 #[test]
@@ -41,7 +41,7 @@ fn the_next_start_adopts_haproxy_and_applies_what_changed() {
     balancer.start_again();
     balancer.until_said(&["adopted the running HAProxy", &before.0.to_string()]);
     let told = || balancer.log().matches("+ b.test:80/").nth(1).map(|_| ());
-    balancer.until("the first pass", told);
+    common::wait_for("the first pass", told);
     assert_eq!((balancer.haproxy().unwrap(), worker(&balancer)), before, "{}", balancer.log());
 
     balancer.end(Signal::SIGKILL);
@@ -87,7 +87,7 @@ fn a_kill_at_any_step_of_an_apply_leaves_a_whole_state_and_the_next_start_conver
         balancer.start_again();
         balancer.until_serves(&host, "new saw /");
         let told = || balancer.log().matches("+ a.test:80/").nth(steps.len()).map(|_| ());
-        balancer.until("the first pass", told);
+        common::wait_for("the first pass", told);
     }
     asker.more(5);
     assert_eq!(asker.end(), ["web saw /"], "{steps:?}");

@@ -31,7 +31,7 @@ fn a_master_that_is_killed_is_started_again() {
         let pid = balancer.haproxy().unwrap();
         kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
         let new = || balancer.haproxy().filter(|new| *new != pid);
-        balancer.until("another master", new);
+        common::wait_for("another master", new);
         balancer.until_serves("a.test", "web saw /");
     }
     balancer.until_said(&["ERROR", "HAProxy died", "SIGKILL"]);

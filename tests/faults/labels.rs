@@ -65,6 +65,6 @@ fn each_is_told_once_and_breaks_nothing() {
     drop(bad);
     let cleared =
         || (wrong.len() <= balancer.log().matches("no longer a problem").count()).then_some(());
-    balancer.until("all is clear", cleared);
+    common::wait_for("all is clear", cleared);
     assert_eq!(balancer.get("good.test").to_string(), "good saw /");
 }

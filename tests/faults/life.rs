@@ -82,7 +82,7 @@ fn a_harmless_signal_and_a_new_name_change_nothing_for_clients() {
     docker.cli(&["rename", &web.id, &name]);
     let config = balancer.state().join("haproxy.cfg");
     let is_named = || std::fs::read_to_string(&config).is_ok_and(|text| text.contains(&name));
-    balancer.until("the new name in the configuration", || is_named().then_some(()));
+    common::wait_for("the new name in the configuration", || is_named().then_some(()));
     asker.more(20);
     assert_eq!(asker.end(), ["web saw /"]);
     docker.cli(&["rename", &web.id, &web.name]);
@@ -117,7 +117,7 @@ fn it_is_reached_on_whatever_network_it_is_on() {
         let has = || {
             std::fs::read_to_string(&config).is_ok_and(|it| it.contains(&format!(" {address}:80 ")))
         };
-        balancer.until(&format!("{address} is used"), || has().then_some(()));
+        common::wait_for(&format!("{address} is used"), || has().then_some(()));
         balancer.until_serves("a.test", "web saw /");
     };
     two.connect(&web);
