@@ -473,8 +473,12 @@ impl Balancer {
         Ok(())
     }
 
-    /// One route that is refused even alone, where HAProxy did not say which.
+    /// One route that is refused even alone, where HAProxy did not say which. None if it is not for
+    /// the routes: what surrounds them is refused without any.
     async fn halve(&self, routes: &Routes) -> Result<Option<RouteKey>> {
+        if !self.is_fine(&Routes::default()).await? {
+            return Ok(None);
+        }
         let mut suspects = routes.clone();
         while 1 < suspects.0.len() {
             let middle = suspects.0.keys().nth(suspects.0.len() / 2).cloned();
