@@ -197,6 +197,12 @@ fn reach(settings: &Settings) -> Reach {
 fn interest(settings: &Settings, vantage: &Vantage) -> Interest {
     Interest {
         speaks: |labels| label::speaks(labels.keys().map(String::as_str)),
+        required: settings
+            .fences
+            .constraints
+            .iter()
+            .map(|it| (it.label.clone(), it.value.clone()))
+            .collect(),
         environment: settings.include_env,
         everything: false,
         own: match vantage {
