@@ -41,8 +41,8 @@ fn check(case: &Path) {
     settings.set_omit_expression(true);
     settings.bind(|| {
         insta::assert_snapshot!("haproxy.cfg", files.config);
-        for (name, text) in files.generation.files.iter().filter(|(name, _)| name.ends_with("map"))
-        {
+        let pages = |name: &str| name.contains(".http");
+        for (name, text) in files.generation.files.iter().filter(|(name, _)| !pages(name)) {
             insta::assert_snapshot!(name.as_str(), text);
         }
         insta::assert_snapshot!("problems", problems);

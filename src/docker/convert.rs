@@ -21,6 +21,9 @@ use std::{
     str::FromStr,
 };
 
+/// In nanoseconds.
+const SECOND: i64 = 1_000_000_000;
+
 /// One container of a list; `None` if it has no id, as nothing could be said about it.
 pub(super) fn container(said: ContainerSummary) -> Option<Container> {
     let status = said.status.unwrap_or_default();
@@ -31,7 +34,7 @@ pub(super) fn container(said: ContainerSummary) -> Option<Container> {
         id: ContainerId::new(said.id?),
         name: name(said.names.unwrap_or_default()),
         image: said.image.unwrap_or_default(),
-        created: said.created.unwrap_or_default(),
+        created: said.created.unwrap_or_default().saturating_mul(SECOND),
         state: state(said.state),
         health: match said.health.and_then(|health| health.status) {
             Some(health) => summary_health(health),
@@ -54,6 +57,7 @@ pub(super) fn details(said: ContainerInspectResponse, interest: &Interest) -> De
     let health = said.state.and_then(|state| state.health).and_then(|health| health.status);
     let pair = |text: String| text.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned()));
     Details {
+        created: said.created.and_then(|text| nanoseconds(&text)),
         environment: interest
             .of_environment(config.env.unwrap_or_default().into_iter().filter_map(pair).collect()),
         stop: Stop {
@@ -68,6 +72,11 @@ pub(super) fn details(said: ContainerInspectResponse, interest: &Interest) -> De
             Some(HealthStatusEnum::NONE | HealthStatusEnum::EMPTY) | None => Health::Unchecked,
         },
     }
+}
+
+fn nanoseconds(time: &str) -> Option<i64> {
+    let time = humantime::parse_rfc3339(time).ok()?;
+    time.duration_since(std::time::UNIX_EPOCH).ok()?.as_nanos().try_into().ok()
 }
 
 /// Whose network an inspected container uses.

@@ -7,6 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Details {
+    /// More exactly than the list tells it, which has all that one `docker compose up` makes in the
+    /// same second.
+    pub(super) created: Option<i64>,
     pub(super) environment: BTreeMap<String, String>,
     pub(super) stop: Stop,
     /// EXPOSE, which the list leaves out for host networking.
@@ -17,7 +20,8 @@ pub(super) struct Details {
 
 /// Completes a container with its inspection.
 pub(super) fn complete(container: &mut Container, details: Details) {
-    let Details { environment, stop, exposed, health } = details;
+    let Details { created, environment, stop, exposed, health } = details;
+    container.created = created.unwrap_or(container.created);
     container.environment = environment;
     container.stop = Some(stop);
     container.exposed.extend(exposed);
@@ -29,6 +33,7 @@ pub(super) fn complete(container: &mut Container, details: Details) {
 /// Carries over what an earlier inspection told, as it cannot change while the container exists.
 pub(super) fn carry_over(fresh: &mut Container, known: &Container) {
     if known.stop.is_some() {
+        fresh.created = known.created;
         fresh.environment.clone_from(&known.environment);
         fresh.stop.clone_from(&known.stop);
         fresh.exposed.extend(&known.exposed);

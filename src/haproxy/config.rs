@@ -249,6 +249,14 @@ impl Watch {
 }
 
 impl Server {
+    /// How many checks of it may fail before it is out, if that is more than usual from its start on.
+    pub fn grace(&self) -> Option<u32> {
+        match (self.watch, self.admin) {
+            (Watch::Alone { fall }, Admin::Ready) => Some(fall),
+            _ => None,
+        }
+    }
+
     /// What follows the address on a `server` line and in an `add server` command alike.
     pub fn words(&self) -> impl fmt::Display {
         fmt::from_fn(|f| write!(f, "id {} weight {}{}", self.id, self.weight, self.watch))

@@ -128,6 +128,7 @@ fn generation_files(config: &Config) -> BTreeMap<String, String> {
         ("routes.map".to_owned(), map(&maps.routes)),
         ("checks.map".to_owned(), map(&maps.checks)),
         ("check-hosts.map".to_owned(), map(&maps.check_hosts)),
+        ("servers.state".to_owned(), states(config)),
     ])
 }
 
@@ -141,6 +142,24 @@ fn map<V: std::fmt::Display>(entries: &BTreeMap<String, V>) -> String {
     let mut text = String::new();
     for (key, value) in entries {
         writeln!(text, "{key} {value}").expect("writing to a string cannot fail");
+    }
+    text
+}
+
+/// HAProxy begins with servers that are out after one failed check, whatever `fall` says. The state
+/// file of `show servers state` says otherwise, also before 3.1 with its `init-state fully-up`
+/// (management guide, section 9.3). The number of the backend is not looked at, its name is.
+fn states(config: &Config) -> String {
+    let mut text = "1\n".to_owned();
+    for (backend, it) in &config.backends {
+        for (server, fall) in it.servers.iter().filter_map(|it| Some((it, it.grace()?))) {
+            let Server { id, name, address, weight, .. } = server;
+            let (ip, port) = (address.ip(), address.port());
+            let line = format_args!(
+                "0 {backend} {id} {name} {ip} 2 0 {weight} {weight} 0 1 0 {fall} 6 0 0 1 - {port} - 0 0 - - 0"
+            );
+            writeln!(text, "{line}").expect("writing to a string cannot fail");
+        }
     }
     text
 }
@@ -200,6 +219,10 @@ impl Shape {
 }
 
 impl Backend {
+    fn is_patient(&self) -> bool {
+        self.servers.iter().any(|server| server.grace().is_some())
+    }
+
     /// Names and addresses padded, so that the columns stand under each other.
     fn lines(&self) -> Vec<String> {
         let width = |text: fn(&Server) -> String| {

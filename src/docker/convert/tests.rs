@@ -74,7 +74,7 @@ fn labels_image_and_age_are_read() {
     let web = find(OLD, "web");
     assert_eq!(web.labels, [("glue_http_80_host".to_owned(), "a.test".to_owned())].into());
     assert_eq!(web.image, "docker-glue-whoami:test");
-    assert!(web.created > 1_700_000_000 && web.stop.is_none() && !web.leaving);
+    assert!(web.created > 1_700_000_000_000_000_000 && web.stop.is_none() && !web.leaving);
     assert_eq!(web.id.as_str().len(), 64);
 }
 
@@ -122,12 +122,13 @@ fn names(environment: bool, everything: bool) -> Vec<String> {
 }
 
 #[test]
-fn an_inspection_tells_how_to_stop_and_what_is_exposed() {
+fn an_inspection_tells_how_to_stop_what_is_exposed_and_the_exact_age() {
     let said: ContainerInspectResponse = read(include_str!("../fixtures/inspect-20.10.json"));
     assert_eq!(inspected_network_mode(&said), NetworkMode::Own);
     let told = details(said, &interest(false, false));
     assert_eq!(told.stop, Stop { signal: Some("SIGQUIT".to_owned()), timeout: Some(3) });
     assert_eq!(told.exposed, [80, 81].into());
+    assert_eq!(told.created, Some(1_795_175_588_901_469_229));
     assert_eq!(told.health, Health::Unchecked);
     let said = read(include_str!("../fixtures/inspect-paused-20.10.json"));
     assert_eq!(details(said, &interest(false, false)).health, Health::Unhealthy);

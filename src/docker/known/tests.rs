@@ -122,7 +122,8 @@ impl Story {
 
     fn inspected(&mut self, id: &ContainerId, environment: &[(&str, &str)], stop: Stop) {
         let (environment, exposed) = (map(environment), BTreeSet::new());
-        let details = Details { environment, stop, exposed, health: Health::Unchecked };
+        let details =
+            Details { created: None, environment, stop, exposed, health: Health::Unchecked };
         self.known.inspected(id, Inspection::Told(details));
     }
 
