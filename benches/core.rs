@@ -37,7 +37,7 @@ fn world(size: usize) -> World {
 }
 
 fn decided(world: &World) -> Decided {
-    decide(world, &Memory::default(), Instant::now(), &story::rules())
+    decide(world, Memory::default(), Instant::now(), &story::rules())
 }
 
 fn files(decided: &Decided) -> Files {

@@ -28,7 +28,7 @@ use crate::{
 use anyhow::{Context as _, Result, bail};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt,
+    fmt, mem,
     time::{Duration, Instant},
 };
 use tokio::task::JoinHandle;
@@ -137,7 +137,7 @@ impl Balancer {
     pub async fn pass(&mut self, world: &World, cause: &str) -> Result<Option<Instant>> {
         let begun = Instant::now();
         for _ in 0..MOST_TRIES {
-            let decided = decide::decide(world, &self.memory, begun, &self.rules);
+            let decided = self.decide(world, begun);
             let mut wake_at = decided.wake_at;
             let config = match self.way(&decided.routes, begun).await {
                 Way::Runtime(config) => config,
@@ -161,6 +161,12 @@ impl Balancer {
             }
         }
         bail!("HAProxy refused {MOST_TRIES} versions of the configuration")
+    }
+
+    fn decide(&mut self, world: &World, now: Instant) -> Decided {
+        let mut decided = decide::decide(world, mem::take(&mut self.memory), now, &self.rules);
+        self.memory = mem::take(&mut decided.memory);
+        decided
     }
 
     /// Chooses between the runtime API and a reload.
@@ -228,8 +234,8 @@ impl Balancer {
 
     /// The runtime lane. `None`: HAProxy is not where it was believed to be; decide anew.
     async fn change(&mut self, config: Config) -> Result<Option<Did>> {
-        let observed = self.running.observed.clone().unwrap_or_default();
-        let commands = plan(&observed, &config);
+        let Some(observed) = &self.running.observed else { return Ok(None) };
+        let commands = plan(observed, &config);
         if commands.is_empty() {
             self.files_follow(config);
             return Ok(Some(Did::Nothing));
@@ -248,9 +254,9 @@ impl Balancer {
 
     /// Once more from what it really has; if that does not help either, a reload does.
     async fn repair(&mut self, config: Config) -> Result<Option<Did>> {
-        let Some(observed) = self.running.observed.clone() else { return Ok(None) };
+        let Some(observed) = &self.running.observed else { return Ok(None) };
         if observed.skeleton == config.skeleton {
-            let commands = plan(&observed, &config);
+            let commands = plan(observed, &config);
             match self.tell(&commands).await {
                 Ok(()) => {
                     self.files_follow(config);
@@ -387,7 +393,7 @@ impl Balancer {
     async fn refused_later(&mut self, world: Option<&World>, refusal: &Refusal) -> bool {
         let now = Instant::now();
         let Some(world) = world else { return false };
-        let routes = decide::decide(world, &self.memory, now, &self.rules).routes;
+        let routes = self.decide(world, now).routes;
         let config = self.running.config.clone();
         let files = render::render(&config, &self.frame);
         match self.leave_out(&routes, &config, &files, refusal).await {
@@ -499,7 +505,6 @@ impl Balancer {
     }
 
     fn done(&mut self, decided: Decided, did: &Did, cause: &str, begun: Instant) {
-        self.memory = decided.memory;
         self.told.tell(decided.problems);
         for change in change::changes(&self.served, &decided.routes) {
             info!("{change}");

@@ -5,8 +5,9 @@
 use crate::{
     address::address,
     claim::{self, Claim, Standing},
-    container::{Container, Health, State},
-    label::{self, Ask, Fences, value::Obedience},
+    container::{Container, ContainerId, Health, State},
+    label::{self, Ask, Fences, Reading, value::Obedience},
+    life::{Lives, Up},
     origin::Origin,
     problem::{About, Label, Problem, Reason},
     route::{Listener, Policy, Route, RouteKey, Routes},
@@ -52,6 +53,11 @@ pub struct Memory {
     pub taken: BTreeMap<Listener, Taken>,
     /// Routes that HAProxy would not have, as they were; another shape of one is tried again.
     pub refused: BTreeMap<RouteKey, (Route, String)>,
+    /// Who crashes over and over.
+    lives: Lives,
+    /// What labels were found to say. Labels of a container do not change, and reading them is most
+    /// of the work.
+    readings: BTreeMap<ContainerId, (Arc<Container>, Arc<Reading>)>,
 }
 
 impl Memory {
@@ -93,68 +99,100 @@ pub struct Decided {
 }
 
 /// The desired routes. The same world, memory and time give the same answer.
-pub fn decide(world: &World, memory: &Memory, now: Instant, rules: &Rules) -> Decided {
-    let (claims, mut problems) = claims(world, rules);
+pub fn decide(world: &World, mut memory: Memory, now: Instant, rules: &Rules) -> Decided {
+    memory.lives.see(lives(world, rules), now);
+    let (claims, mut problems, crashed) = claims(world, &mut memory, now, rules);
     let (mut routes, conflicts) = claim::collect(claims);
     problems.extend(conflicts);
-    let mut memory = memory.clone();
     leave_out_refused(&mut routes, &mut memory, &mut problems);
     let hold_ends = hold(&mut routes, &mut memory, now, rules.hold);
     memory.taken.retain(|_, taken| now < taken.until);
     let occupied = occupied(world, &routes, rules);
     leave_out_taken(&mut routes, &memory, occupied, &mut problems);
     let retry = memory.taken.values().map(|taken| taken.until).min();
-    let wake_at = [hold_ends, retry].into_iter().flatten().min();
+    let wake_at = [hold_ends, retry, crashed].into_iter().flatten().min();
     Decided { routes, problems: problems.into_iter().collect(), memory, wake_at }
 }
 
-fn claims(world: &World, rules: &Rules) -> (Vec<Claim>, Vec<Problem>) {
-    let mut claims = Vec::new();
-    let mut problems = Vec::new();
-    for container in world.containers.values() {
+fn lives<'a>(world: &'a World, rules: &Rules) -> impl Iterator<Item = Up<'a>> {
+    let up = world.containers.values().filter(|it| is_up(it.state));
+    let ours = up.filter(|it| label::takes_part(it, &rules.fences));
+    ours.map(|it| Up { id: &it.id, leaving: it.leaving })
+}
+
+/// What the containers ask for, what cannot be had of it, and when a crashed one is let in again.
+fn claims(
+    world: &World,
+    memory: &mut Memory,
+    now: Instant,
+    rules: &Rules,
+) -> (Vec<Claim>, Vec<Problem>, Option<Instant>) {
+    let (mut claims, mut problems, mut again) = (Vec::new(), Vec::new(), None);
+    let mut readings = BTreeMap::new();
+    for (id, container) in &world.containers {
         if !is_up(container.state) || !label::takes_part(container, &rules.fences) {
             continue;
         }
-        let reading = label::read(container, &rules.fences);
-        problems.extend(reading.problems);
+        let read = memory.readings.remove(id).filter(|(of, _)| Arc::ptr_eq(of, container));
+        let reading = match read {
+            Some((_, reading)) => reading,
+            None => Arc::new(label::read(container, &rules.fences)),
+        };
+        readings.insert(id.clone(), (Arc::clone(container), Arc::clone(&reading)));
+        problems.extend(reading.problems.iter().cloned());
+        let held = memory.lives.held_until(id, now);
+        again = [again, held].into_iter().flatten().min();
+        let place = Place { container, world, rules, held: held.is_some() };
+        place.claim(&reading, &mut claims, &mut problems);
+    }
+    memory.readings = readings;
+    (claims, problems, again)
+}
+
+/// One container in the world.
+struct Place<'a> {
+    container: &'a Container,
+    world: &'a World,
+    rules: &'a Rules,
+    /// It crashed too often of late.
+    held: bool,
+}
+
+impl Place<'_> {
+    fn claim(&self, reading: &Reading, claims: &mut Vec<Claim>, problems: &mut Vec<Problem>) {
         let wanted = reading.network.as_deref();
         let mut addresses = BTreeMap::new();
-        for ask in reading.asks {
-            let found = addresses.entry(ask.port).or_insert_with(|| {
-                address(
-                    container,
-                    ask.port,
-                    wanted,
-                    rules.network.as_deref(),
-                    world,
-                    &rules.vantage,
-                )
-            });
+        for ask in &reading.asks {
+            let found = addresses.entry(ask.port).or_insert_with(|| self.address(ask.port, wanted));
             match found {
-                Ok(found) => claims.push(claim(container, ask, *found)),
-                Err(reason) => problems.push(unreachable(container, wanted, reason.clone())),
+                Ok(found) => claims.push(self.one(ask, *found)),
+                Err(reason) => problems.push(unreachable(self.container, wanted, reason.clone())),
             }
         }
     }
-    (claims, problems)
+
+    fn address(&self, port: u16, wanted: Option<&str>) -> Result<SocketAddr, Reason> {
+        let Rules { network, vantage, .. } = self.rules;
+        address(self.container, port, wanted, network.as_deref(), self.world, vantage)
+    }
+
+    fn one(&self, ask: &Ask, address: SocketAddr) -> Claim {
+        let Ask { key, policy, port, weight, obedience } = ask.clone();
+        Claim {
+            key,
+            policy,
+            origin: origin(self.container),
+            seniority: (self.container.created, self.container.id.clone()),
+            port,
+            address,
+            weight,
+            standing: if self.held { Standing::Out } else { standing(self.container, obedience) },
+        }
+    }
 }
 
 fn is_up(state: State) -> bool {
     matches!(state, State::Running | State::Paused)
-}
-
-fn claim(container: &Container, ask: Ask, address: SocketAddr) -> Claim {
-    let Ask { key, policy, port, weight, obedience } = ask;
-    Claim {
-        key,
-        policy,
-        origin: origin(container),
-        seniority: (container.created, container.id.clone()),
-        port,
-        address,
-        weight,
-        standing: standing(container, obedience),
-    }
 }
 
 fn origin(container: &Container) -> Origin {

@@ -24,6 +24,7 @@ pub mod route;
 pub mod budget;
 pub mod change;
 pub mod decide;
+pub mod life;
 pub mod reload;
 // The neighbours.
 pub mod docker;

@@ -25,7 +25,7 @@ fn check(case: &Path) {
     let story = fs::read_to_string(case.join("world.txt")).unwrap();
     let decided = decide::decide(
         &story::world(&story),
-        &decide::Memory::default(),
+        decide::Memory::default(),
         Instant::now(),
         &story::rules(),
     );

@@ -95,12 +95,12 @@ impl Command {
 }
 
 impl Command {
-    /// The map that it touches.
-    pub fn map(&self) -> Option<MapName> {
+    /// The entry of a map that it touches.
+    pub fn entry(&self) -> Option<(MapName, &str)> {
         match self {
-            Self::AddMap { map, .. } | Self::SetMap { map, .. } | Self::DelMap { map, .. } => {
-                Some(*map)
-            }
+            Self::AddMap { map, key, .. }
+            | Self::SetMap { map, key, .. }
+            | Self::DelMap { map, key } => Some((*map, key)),
             _ => None,
         }
     }
@@ -152,8 +152,9 @@ impl fmt::Display for Command {
     }
 }
 
-/// Where a `;` would end the command and a space the word.
-struct Escaped<'a>(&'a str);
+/// As one word of a command: a `;` would end the command and a space the word.
+#[derive(Debug)]
+pub struct Escaped<'a>(pub &'a str);
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -17,10 +17,12 @@ pub struct Observed {
     /// What the worker was started with, see [`Config::skeleton`].
     pub skeleton: String,
     pub backends: BTreeSet<String>,
-    /// By backend, then by name.
-    pub servers: BTreeMap<String, BTreeMap<String, ServerSeen>>,
+    pub servers: Servers,
     pub maps: BTreeMap<MapName, BTreeMap<String, String>>,
 }
+
+/// By backend, then by name.
+pub type Servers = BTreeMap<String, BTreeMap<String, ServerSeen>>;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerSeen {
@@ -89,21 +91,52 @@ impl Observed {
 
     /// Whether both are the same but for what checks found: that changes by itself.
     pub fn agrees_with(&self, other: &Self) -> bool {
-        let same = |(name, a): (&String, &ServerSeen), (other, b): (&String, &ServerSeen)| {
-            (name, a.address, a.weight, a.admin) == (other, b.address, b.weight, b.admin)
+        self.maps == other.maps && all_agree(&self.servers, &other.servers)
+    }
+
+    /// Takes what was found in place of what was believed, and says whether it is the same.
+    pub(super) fn replace_servers(&mut self, found: Servers) -> bool {
+        let same = all_agree(&self.servers, &found);
+        self.servers = found;
+        same
+    }
+
+    /// The same for one backend.
+    pub(super) fn replace_backend(&mut self, backend: &str, mut found: Servers) -> bool {
+        let before = self.servers.remove(backend);
+        let after = found.remove(backend);
+        let same = match (&before, &after) {
+            (Some(before), Some(after)) => agree(before, after),
+            (before, after) => before.is_none() && after.is_none(),
         };
-        let all = |a: &BTreeMap<_, _>, b: &BTreeMap<_, _>| {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
+        self.servers.extend(after.map(|after| (backend.to_owned(), after)));
+        same
+    }
+
+    /// The same for one entry of a map.
+    pub(super) fn replace_entry(&mut self, map: MapName, key: &str, found: Option<String>) -> bool {
+        let entries = self.maps.entry(map).or_default();
+        let same = entries.get(key) == found.as_ref();
+        match found {
+            Some(value) => entries.insert(key.to_owned(), value),
+            None => entries.remove(key),
         };
-        self.maps == other.maps
-            && self.servers.len() == other.servers.len()
-            && self.servers.iter().zip(&other.servers).all(|(a, b)| a.0 == b.0 && all(a.1, b.1))
+        same
     }
 
     pub fn map(&self, map: MapName) -> impl Iterator<Item = (&str, &str)> {
         let entries = self.maps.get(&map).into_iter().flatten();
         entries.map(|(key, value)| (key.as_str(), value.as_str()))
     }
+}
+
+fn all_agree(a: &Servers, b: &Servers) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.0 == b.0 && agree(a.1, b.1))
+}
+
+fn agree(a: &BTreeMap<String, ServerSeen>, b: &BTreeMap<String, ServerSeen>) -> bool {
+    let told = |it: &ServerSeen| (it.address, it.weight, it.admin);
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.0 == b.0 && told(a.1) == told(b.1))
 }
 
 fn servers_of(backend: &Backend) -> BTreeMap<String, ServerSeen> {
@@ -119,8 +152,8 @@ impl ServerSeen {
 }
 
 /// `show servers state`: a version, a heading, a line a server.
-pub fn servers(answer: &str) -> BTreeMap<String, BTreeMap<String, ServerSeen>> {
-    let mut servers: BTreeMap<String, BTreeMap<_, _>> = BTreeMap::new();
+pub fn servers(answer: &str) -> Servers {
+    let mut servers = Servers::new();
     for line in answer.lines().filter(|line| !line.starts_with('#')) {
         let Some((backend, name, seen)) = server(line) else { continue };
         servers.entry(backend).or_default().insert(name, seen);
@@ -157,6 +190,15 @@ pub fn map(answer: &str) -> BTreeMap<String, String> {
     };
     // Of duplicates HAProxy looks at the first only, and so do we.
     answer.lines().rev().filter_map(entry).collect()
+}
+
+/// `get map <name> <key>`: the value, if it is of this key and not of a shorter one.
+pub fn entry(answer: &str, key: &str) -> Option<String> {
+    let (_, found) = answer.split_once(", key=\"")?;
+    let (_, value) =
+        found.strip_prefix(key)?.split_once("\", value=\"").filter(|it| it.0.is_empty())?;
+    let (value, _) = value.rsplit_once("\", type=")?;
+    Some(value.to_owned())
 }
 
 /// `show backend`: a heading, a line a backend.

@@ -1,14 +1,14 @@
 //! The runtime API of the worker that serves now: what it has, and what it is told.
 
 use super::{
-    command::Command,
+    command::{Command, Escaped},
     config::MapName,
     observed::{self, Observed},
     socket::Session,
 };
 use std::{collections::BTreeSet, io, path::PathBuf};
 
-/// Of more backends than this all are asked for at once.
+/// Of more backends or entries than this all are asked for at once.
 const MANY: usize = 16;
 
 #[derive(Debug, thiserror::Error)]
@@ -77,24 +77,49 @@ impl Runtime {
         plan: &[Command],
         believed: &mut Observed,
     ) -> Result<(), RuntimeError> {
-        let backends: BTreeSet<_> = plan.iter().filter_map(Command::backend).collect();
-        let maps: BTreeSet<_> = plan.iter().filter_map(Command::map).collect();
-        let mut found = believed.clone();
-        if MANY < backends.len() {
-            found.servers = observed::servers(&self.ask("show servers state").await?);
-        } else {
-            for backend in backends {
-                let answer = self.ask(&format!("show servers state {backend}")).await?;
-                found.servers.remove(backend);
-                found.servers.append(&mut observed::servers(&answer));
-            }
-        }
-        for map in maps {
-            found.maps.insert(map, observed::map(&self.ask(&format!("show map {map}")).await?));
-        }
-        let same = found.agrees_with(believed);
-        *believed = found;
+        let same =
+            self.servers_agree(plan, believed).await? & self.maps_agree(plan, believed).await?;
         if same { Ok(()) } else { Err(RuntimeError::Differs) }
+    }
+
+    async fn servers_agree(
+        &mut self,
+        plan: &[Command],
+        believed: &mut Observed,
+    ) -> Result<bool, RuntimeError> {
+        let backends: BTreeSet<_> = plan.iter().filter_map(Command::backend).collect();
+        if MANY < backends.len() {
+            let found = observed::servers(&self.ask("show servers state").await?);
+            return Ok(believed.replace_servers(found));
+        }
+        let mut same = true;
+        for backend in backends {
+            let found =
+                observed::servers(&self.ask(&format!("show servers state {backend}")).await?);
+            same &= believed.replace_backend(backend, found);
+        }
+        Ok(same)
+    }
+
+    async fn maps_agree(
+        &mut self,
+        plan: &[Command],
+        believed: &mut Observed,
+    ) -> Result<bool, RuntimeError> {
+        let entries: BTreeSet<_> = plan.iter().filter_map(Command::entry).collect();
+        let mut same = true;
+        if MANY < entries.len() {
+            for map in entries.iter().map(|(map, _)| *map).collect::<BTreeSet<_>>() {
+                let found = observed::map(&self.ask(&format!("show map {map}")).await?);
+                same &= believed.maps.insert(map, found.clone()) == Some(found);
+            }
+            return Ok(same);
+        }
+        for (map, key) in entries {
+            let answer = self.ask(&format!("get map {map} {}", Escaped(key))).await?;
+            same &= believed.replace_entry(map, key, observed::entry(&answer, key));
+        }
+        Ok(same)
     }
 
     async fn ask(&mut self, command: &str) -> Result<String, RuntimeError> {

@@ -20,7 +20,7 @@ static TEMPLATE: LazyLock<BTreeSet<String>> =
     LazyLock::new(|| files(&story::world(EVERYTHING)).config.lines().map(blank).collect());
 
 pub fn files(world: &World) -> Files {
-    let decided = decide(world, &Memory::default(), Instant::now(), &story::rules());
+    let decided = decide(world, Memory::default(), Instant::now(), &story::rules());
     render(&story::config(&decided.routes), &story::frame())
 }
 
