@@ -63,6 +63,8 @@ pub enum Command {
 pub enum Obeyed {
     Silently,
     Saying(&'static str),
+    /// With these words in it, and others.
+    Mentioning(&'static str),
 }
 
 impl Command {
@@ -70,6 +72,7 @@ impl Command {
         match self {
             Self::AddServer { .. } => Obeyed::Saying("New server registered."),
             Self::DelServer { .. } => Obeyed::Saying("Server deleted."),
+            Self::SetAddress { .. } => Obeyed::Mentioning("changed from '"),
             _ => Obeyed::Silently,
         }
     }
@@ -111,6 +114,7 @@ impl Obeyed {
         match self {
             Self::Silently => answer.trim().is_empty(),
             Self::Saying(text) => answer.trim() == text,
+            Self::Mentioning(text) => answer.contains(text),
         }
     }
 }
