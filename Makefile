@@ -1,7 +1,7 @@
 # What a person types. Everything is installed that is missing (tests/setup.sh says what).
 CARGO ?= cargo
 
-.PHONY: demo test check bench fuzz setup
+.PHONY: demo test check bench fuzz setup setup-tests
 
 # The main job, shown: containers get labels, requests reach them.
 demo: setup
@@ -10,7 +10,7 @@ demo: setup
 	sh examples/demo.sh
 
 # All tests, with a real HAProxy and a real Docker engine among them.
-test: setup check
+test: setup-tests check
 	$(CARGO) build --bins
 	$(CARGO) test --workspace
 
@@ -27,3 +27,6 @@ fuzz:
 
 setup:
 	sh tests/setup.sh
+
+setup-tests:
+	sh tests/setup.sh --tests

@@ -9,7 +9,7 @@ use crate::{
     decide::{self, Decided, Memory, Rules, Taken},
     haproxy::{
         check::Refusal,
-        command::Command,
+        command::{Command, Health},
         config::{Admin, Config, Probe},
         error::ApplyError,
         files::Files,
@@ -552,9 +552,10 @@ fn unproven(before: &Observed, config: &Config) -> Vec<Command> {
     let servers =
         asked.flat_map(|(name, backend)| backend.servers.iter().map(move |it| (name, it)));
     let unproven = servers.filter(|(_, it)| it.admin == Admin::Ready && !was_up(&it.name));
-    let down = |(backend, it): (&String, &crate::haproxy::config::Server)| Command::HealthDown {
+    let down = |(backend, it): (&String, &crate::haproxy::config::Server)| Command::SetHealth {
         backend: backend.clone(),
         name: it.name.clone(),
+        health: Health::None,
     };
     unproven.map(down).collect()
 }

@@ -116,7 +116,7 @@ pub struct Options {
     #[arg(long, value_name = "WHO", help_heading = HAPROXY, value_enum, default_value = "managed")]
     pub haproxy: Mode,
 
-    /// The haproxy program: a path, or a name to be found in PATH
+    /// The haproxy program: a path, or a name to be found in PATH or an sbin directory
     #[arg(long, value_name = "PROGRAM", help_heading = HAPROXY, value_parser = value::program)]
     #[arg(default_value = "haproxy", hide_short_help = true)]
     pub haproxy_bin: PathBuf,

@@ -6,9 +6,9 @@
 # Usage: tests/setup.sh [--tests]    (--tests: also what only the tests need)
 set -eu
 
-# What only the tests need, by package manager; nothing so far.
-apt_tests=''
-dnf_tests=''
+# What only the tests need, by package manager: openssl makes the certificates of a Docker with TLS.
+apt_tests='openssl'
+dnf_tests='openssl'
 
 say() { echo "setup: $*" >&2; }
 

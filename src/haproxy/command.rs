@@ -22,10 +22,11 @@ pub enum Command {
         name: String,
         admin: Admin,
     },
-    /// Until a check succeeds. Only has an effect on a server that is ready.
-    HealthDown {
+    /// What its checks are taken to have found so far. Only has an effect on a server that is ready.
+    SetHealth {
         backend: String,
         name: String,
+        health: Health,
     },
     SetAddress {
         backend: String,
@@ -58,6 +59,15 @@ pub enum Command {
     },
 }
 
+/// How many checks it is from the other state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Health {
+    /// All of `fall`.
+    Full,
+    /// All of `rise`.
+    None,
+}
+
 /// How an answer reads when the command was obeyed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Obeyed {
@@ -88,7 +98,7 @@ impl Command {
             Self::AddServer { backend, .. }
             | Self::EnableHealth { backend, .. }
             | Self::SetState { backend, .. }
-            | Self::HealthDown { backend, .. }
+            | Self::SetHealth { backend, .. }
             | Self::SetAddress { backend, .. }
             | Self::SetWeight { backend, .. }
             | Self::DelServer { backend, .. } => Some(backend),
@@ -134,8 +144,12 @@ impl fmt::Display for Command {
                 };
                 write!(f, "set server {backend}/{name} state {state}")
             }
-            Self::HealthDown { backend, name } => {
-                write!(f, "set server {backend}/{name} health down")
+            Self::SetHealth { backend, name, health } => {
+                let health = match health {
+                    Health::Full => "up",
+                    Health::None => "down",
+                };
+                write!(f, "set server {backend}/{name} health {health}")
             }
             Self::SetAddress { backend, name, address } => {
                 let (ip, port) = (address.ip(), address.port());

@@ -3,7 +3,7 @@
 //! Pure. Reads the answers of HAProxy's Management Guide, section 9.3.
 
 use super::{
-    command::Command,
+    command::{Command, Health},
     config::{Admin, Backend, Config, MapName, Server},
 };
 use std::{
@@ -62,7 +62,9 @@ impl Observed {
             Command::SetState { backend, name, admin } => {
                 self.change(backend, name, |it| it.admin = *admin);
             }
-            Command::HealthDown { backend, name } => self.change(backend, name, |it| it.up = false),
+            Command::SetHealth { backend, name, health } => {
+                self.change(backend, name, |it| it.up = *health == Health::Full);
+            }
             Command::SetAddress { backend, name, address } => {
                 self.change(backend, name, |it| it.address = *address);
             }

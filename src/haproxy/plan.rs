@@ -4,7 +4,7 @@
 //! what is old goes.
 
 use super::{
-    command::Command,
+    command::{Command, Health},
     config::{Admin, Backend, Config, MapName, Probe, Server},
     name,
     observed::{Observed, ServerSeen},
@@ -77,18 +77,23 @@ fn add(plan: &mut Vec<Command>, backend: &str, probe: Probe, server: &Server) {
         plan.push(Command::EnableHealth { backend, name });
     }
     if server.admin == Admin::Ready {
-        set_ready(plan, at(), probe);
+        set_ready(plan, backend, probe, server);
     }
 }
 
-/// Where a path says what is well, a server is not until it said so.
-fn set_ready(plan: &mut Vec<Command>, (backend, name): (String, String), probe: Probe) {
-    let at = (backend.clone(), name.clone());
+/// Where a path says what is well, a server is not until it said so. The only one of a route is given
+/// all its time: HAProxy begins with servers that are out after one failed check.
+fn set_ready(plan: &mut Vec<Command>, backend: &str, probe: Probe, server: &Server) {
+    let at = || (backend.to_owned(), server.name.clone());
+    let (backend, name) = at();
     plan.push(Command::SetState { backend, name, admin: Admin::Ready });
-    if probe == Probe::Http {
-        let (backend, name) = at;
-        plan.push(Command::HealthDown { backend, name });
-    }
+    let health = match (probe, server.grace()) {
+        (Probe::Http, _) => Health::None,
+        (Probe::Tcp, Some(_)) => Health::Full,
+        (Probe::Tcp, None) => return,
+    };
+    let (backend, name) = at();
+    plan.push(Command::SetHealth { backend, name, health });
 }
 
 fn adjust(
@@ -108,7 +113,7 @@ fn adjust(
         plan.push(Command::SetWeight { backend, name, weight });
     }
     if seen.admin == Admin::Maintenance && server.admin == Admin::Ready {
-        set_ready(plan, at(), probe);
+        set_ready(plan, backend, probe, server);
     }
 }
 

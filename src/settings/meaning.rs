@@ -38,7 +38,7 @@ impl Settings {
             trusted_proxies: options.trusted_proxies,
             access_log: options.access_log.unwrap_or_else(|| access_log(options.haproxy, command)),
             haproxy,
-            haproxy_bin: options.haproxy_bin,
+            haproxy_bin: place::program(options.haproxy_bin, machine),
             haproxy_arguments: arguments(options.rc, options.haproxy)?,
             config_file: options.config_file.unwrap_or_else(|| match options.haproxy {
                 Mode::Managed => state_dir.join("haproxy.cfg"),

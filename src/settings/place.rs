@@ -1,4 +1,4 @@
-//! Where state and sockets live, and that they are ours alone.
+//! Where state and sockets live, and that they are ours alone; where HAProxy is.
 
 use super::Machine;
 use anyhow::{Context, Result, bail};
@@ -33,6 +33,22 @@ pub fn runtime(machine: &Machine) -> PathBuf {
         Some(parent) => parent.join(OURS),
         None => PathBuf::from(format!("/tmp/{OURS}-{}", machine.uid)),
     }
+}
+
+/// A name as PATH has it, else as the directories of administrators' programs have it: distributions
+/// put haproxy there, and an ordinary user's PATH may lack them.
+pub fn program(name: PathBuf, machine: &Machine) -> PathBuf {
+    let Some(path) = machine.env.get("PATH").filter(|_| name.components().count() == 1) else {
+        return name;
+    };
+    let there = |folder: PathBuf| Some(folder.join(&name)).filter(|path| path.is_file());
+    if std::env::split_paths(path).any(|folder| there(folder).is_some()) {
+        return name;
+    }
+    ["/usr/local/sbin", "/usr/sbin", "/sbin"]
+        .into_iter()
+        .find_map(|folder| there(folder.into()))
+        .unwrap_or(name)
 }
 
 /// Sockets fit into it.
@@ -108,6 +124,26 @@ mod tests {
             "/tmp/docker-glue-7",
         );
         assert!(state(&machine(7, &[])).unwrap_err().to_string().contains("--state-dir"));
+    }
+
+    #[test]
+    fn a_program_is_found_where_an_ordinary_user_does_not_look() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("ours"), "").unwrap();
+        let folder = folder.path().to_str().unwrap();
+        let ldconfig = ["/usr/sbin/ldconfig", "/sbin/ldconfig"].into_iter();
+        let ldconfig = ldconfig.clone().find(|path| Path::new(path).is_file()).unwrap();
+        for (path, name, expected) in [
+            (folder, "ours", "ours"),
+            (folder, "ldconfig", ldconfig),
+            (folder, "nobody-s", "nobody-s"),
+            (folder, "./ldconfig", "./ldconfig"),
+            ("/usr/sbin:/sbin", "ldconfig", "ldconfig"),
+        ] {
+            let found = program(name.into(), &machine(7, &[("PATH", path)]));
+            assert_eq!(found, Path::new(expected), "{name} in {path}");
+        }
+        assert_eq!(program("ldconfig".into(), &machine(7, &[])), Path::new("ldconfig"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A Docker engine of a test's own: stopped, killed, hung and started again without touching the
-//! machine's. It makes no firewall rules and no bridge; user networks work.
+//! machine's. It makes no firewall rules, and it has a bridge of its own: told to have none, it would
+//! remove docker0, which is the machine's engine's.
 
 use super::{DEADLINE, Docker, image};
 use nix::{
@@ -11,6 +12,7 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
@@ -18,8 +20,39 @@ use tempfile::TempDir;
 #[derive(Debug)]
 pub struct Engine {
     folder: TempDir,
+    bridge: Bridge,
     options: Vec<String>,
     dockerd: Option<Child>,
+}
+
+/// A network interface that goes with its guard.
+#[derive(Debug)]
+struct Bridge(String);
+
+impl Bridge {
+    fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let pid = std::process::id();
+        // An interface's name has at most 15 bytes.
+        let bridge = Self(format!("dg{pid}n{number}"));
+        let address = format!("10.214.{}.1/24", (pid + number) % 256);
+        let add: [&[_]; 2] = [
+            &["link", "add", "dev", &bridge.0, "type", "bridge"],
+            &["address", "add", &address, "dev", &bridge.0],
+        ];
+        for arguments in add {
+            let made = Command::new("ip").args(arguments).status().unwrap();
+            assert!(made.success(), "ip {}", arguments.join(" "));
+        }
+        bridge
+    }
+}
+
+impl Drop for Bridge {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["link", "delete", "dev", &self.0]).status();
+    }
 }
 
 impl Engine {
@@ -29,7 +62,8 @@ impl Engine {
         if root && Command::new("dockerd").arg("--version").output().is_ok() {
             let folder = tempfile::Builder::new().prefix("docker-glue-engine-").tempdir().unwrap();
             std::fs::write(folder.path().join("daemon.json"), "{}").unwrap();
-            return Some(Self { folder, options: Vec::new(), dockerd: None });
+            let bridge = Bridge::new();
+            return Some(Self { folder, bridge, options: Vec::new(), dockerd: None });
         }
         assert!(std::env::var_os("CI").is_none(), "no dockerd can be started, and CI is set");
         println!("skipped: no dockerd can be started (needs root)");
@@ -78,7 +112,7 @@ impl Engine {
             command.arg(option).arg(self.path(file));
         }
         command
-            .args(["--host", &self.url(), "--bridge", "none", "--live-restore"])
+            .args(["--host", &self.url(), "--bridge", &self.bridge.0, "--live-restore"])
             .args(["--iptables=false", "--ip6tables=false", "--ip-masq=false"])
             .args(["--default-address-pool", "base=10.213.0.0/16,size=24"])
             .args(&self.options)

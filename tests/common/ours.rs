@@ -66,7 +66,7 @@ fn is_name_char(c: char) -> bool {
 
 /// Numbers and content hashes differ from one configuration to the next.
 fn blank(line: &str) -> String {
-    let hashed = ["default-path", "description", "server-state-base"];
+    let hashed = ["default-path", "server-state-base", "description"];
     let line = match hashed.iter().find(|word| line.trim_start().starts_with(**word)) {
         Some(word) => word,
         None => line,

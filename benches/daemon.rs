@@ -1,0 +1,342 @@
+//! The release binary at work beside a real Docker and a real HAProxy: its size, what it takes while nothing
+//! happens, and how soon a change is served.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "this is a benchmark")]
+
+#[path = "../tests/common/mod.rs"]
+mod common;
+
+use common::{DEADLINE, Docker, docker, unique};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+use tempfile::TempDir;
+
+const BALANCER: &str = env!("CARGO_BIN_EXE_docker-balancer");
+
+/// Containers that are there while nothing happens.
+const IDLE: usize = 10;
+const IDLE_TIME: Duration = Duration::from_secs(10);
+/// Containers that are started one by one.
+const STARTED: usize = 20;
+
+fn main() {
+    let bytes = fs::metadata(BALANCER).unwrap().len();
+    row("binary", &megabytes(bytes), "below 12 MB");
+    let Some(docker) = docker() else { return };
+    let haproxy = Command::new("haproxy").arg("-v").env("PATH", path()).output();
+    if !haproxy.is_ok_and(|output| output.status.success()) {
+        println!("skipped: no HAProxy is installed");
+        return;
+    }
+    let site = Site::new(docker);
+    let idle: Vec<_> = (0..IDLE).map(|n| format!("idle{n}")).collect();
+    for name in &idle {
+        assert!(site.run(name).status().unwrap().success());
+        site.wait_for(name, 200);
+    }
+    while_nothing_happens(&site);
+    let started: Vec<_> = (0..STARTED).map(|n| format!("started{n}")).collect();
+    one_by_one(&site, &started);
+    in_turn(&site, &started[0]);
+    all_at_once(&site, &started);
+}
+
+fn while_nothing_happens(site: &Site) {
+    let before = Spent::of(site.pid());
+    let since = now() / 1_000_000_000;
+    std::thread::sleep(IDLE_TIME);
+    let after = Spent::of(site.pid());
+    // Of others on this machine: each wakes whoever listens.
+    let until = (now() / 1_000_000_000).to_string();
+    let events = site.docker.cli(&["events", "--since", &since.to_string(), "--until", &until]);
+    let events = events.lines().count();
+    let (memory, own) = (status(site.pid(), "VmRSS") * 1024, status(site.pid(), "RssAnon") * 1024);
+    let text = format!("{}, {} of it heap and stacks", megabytes(memory), megabytes(own));
+    row(&format!("resident, {IDLE} containers"), &text, "below 15 MB");
+    let cpu = after.nanoseconds - before.nanoseconds;
+    let ticks = after.ticks - before.ticks;
+    let woken = after.woken - before.woken;
+    let text = format!(
+        "{:.1} ms ({ticks} ticks), woken {woken} times, {events} events of Docker",
+        millis(cpu)
+    );
+    row(
+        &format!("CPU in {} idle seconds", IDLE_TIME.as_secs()),
+        &text,
+        "0 but for the list each 30 s",
+    );
+    let haproxy: Vec<_> =
+        site.haproxy().into_iter().map(|pid| megabytes(status(pid, "VmRSS") * 1024)).collect();
+    row("resident, HAProxy's master and workers", &haproxy.join(" + "), "");
+}
+
+/// From Docker's word that it was started to its first answer.
+fn one_by_one(site: &Site, names: &[String]) {
+    let took = names.iter().map(|name| {
+        // Asked meanwhile: the docker command takes its time to return.
+        let seen = std::thread::scope(|scope| {
+            let mut run = site.run(name);
+            scope.spawn(move || run.status().unwrap());
+            site.wait_for(name, 200)
+        });
+        seen - site.event("start", name)
+    });
+    let mut took: Vec<_> = took.collect();
+    took.sort_unstable();
+    let (half, last) = (took[took.len() / 2], took[took.len() * 99 / 100]);
+    let text =
+        format!("{:.0} ms (p50), {:.0} ms (p99, of {})", millis(half), millis(last), took.len());
+    row("docker run → first answer", &text, "");
+}
+
+/// One container out and in again, each as soon as the one before is seen.
+fn in_turn(site: &Site, name: &String) {
+    let mut took = 0;
+    for _ in 0..10 {
+        for (verb, status) in [("pause", 503), ("unpause", 200)] {
+            site.docker(verb, std::slice::from_ref(name));
+            took += site.wait_for(name, status) - site.event(verb, name);
+        }
+    }
+    let each = millis(took) / 20.0;
+    row(
+        "changes one after the other",
+        &format!("{:.1} a second, {each:.0} ms each", 1000.0 / each),
+        "",
+    );
+}
+
+fn all_at_once(site: &Site, names: &[String]) {
+    site.docker("pause", names);
+    for name in names {
+        site.wait_for(name, 503);
+    }
+    let reloads = site.reloads();
+    site.docker("unpause", names);
+    let seen = names.iter().map(|name| site.wait_for(name, 200)).max().unwrap();
+    let first = names.iter().map(|name| site.event("unpause", name)).min().unwrap();
+    let took = millis(seen - first);
+    #[allow(clippy::cast_precision_loss, reason = "there are few")]
+    let rate = names.len() as f64 * 1000.0 / took;
+    let reloads = site.reloads() - reloads;
+    let text = format!("{rate:.0} a second: {} in {took:.0} ms and {reloads} reloads", names.len());
+    row("changes all at once", &text, "");
+}
+
+fn row(what: &str, figure: &str, goal: &str) {
+    let goal = if goal.is_empty() { String::new() } else { format!("  (goal: {goal})") };
+    println!("{what:<40} {figure}{goal}");
+}
+
+#[allow(clippy::cast_precision_loss, reason = "to be read by people")]
+fn megabytes(bytes: u64) -> String {
+    format!("{:.1} MB", bytes as f64 / 1e6)
+}
+
+#[allow(clippy::cast_precision_loss, reason = "to be read by people")]
+fn millis(nanoseconds: u64) -> f64 {
+    nanoseconds as f64 / 1e6
+}
+
+fn now() -> u64 {
+    u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos()).unwrap()
+}
+
+fn path() -> String {
+    format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap())
+}
+
+/// What a process has taken so far, of all its threads.
+struct Spent {
+    nanoseconds: u64,
+    /// utime and stime, which are what `top` knows.
+    ticks: u64,
+    /// How often it had slept.
+    woken: u64,
+}
+
+impl Spent {
+    fn of(pid: u32) -> Self {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        let fields: Vec<_> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+        let ticks = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+        let (mut nanoseconds, mut woken) = (0, 0);
+        for thread in fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
+            let thread = thread.unwrap().path();
+            let spent = fs::read_to_string(thread.join("schedstat")).unwrap();
+            nanoseconds += spent.split(' ').next().unwrap().parse::<u64>().unwrap();
+            woken += field(&thread.join("status"), "voluntary_ctxt_switches");
+        }
+        Self { nanoseconds, ticks, woken }
+    }
+}
+
+fn status(pid: u32, name: &str) -> u64 {
+    field(Path::new(&format!("/proc/{pid}/status")), name)
+}
+
+fn field(file: &Path, name: &str) -> u64 {
+    let text = fs::read_to_string(file).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    line.unwrap().split_whitespace().next().unwrap().parse().unwrap()
+}
+
+/// A balancer, its containers, and what Docker says of them. All of it goes with this.
+struct Site {
+    docker: Docker,
+    name: String,
+    port: u16,
+    folder: TempDir,
+    balancer: Child,
+    events: Child,
+    /// Action and name → nanoseconds, the newest; as they come.
+    heard: std::cell::RefCell<BTreeMap<(String, String), u64>>,
+    hear: mpsc::Receiver<(String, String, u64)>,
+}
+
+impl Site {
+    fn new(docker: Docker) -> Self {
+        let folder = tempfile::Builder::new().prefix("bench-").tempdir().unwrap();
+        let (name, port) = (unique("bench"), free_port());
+        common::image();
+        let balancer = Command::new(BALANCER)
+            .args(["-w", "--settings=/dev/null", "--access-log=off"])
+            .arg(format!("--map-port=80={port}"))
+            .arg(format!("--constraint=bench={name}"))
+            .arg(format!("--state-dir={}", folder.path().join("state").display()))
+            .arg(format!("--runtime-dir={}", folder.path().join("run").display()))
+            .env("PATH", path())
+            .stdin(Stdio::null())
+            .stderr(fs::File::create(folder.path().join("log")).unwrap())
+            .spawn()
+            .unwrap();
+        let mut events = Command::new("docker")
+            .args(["events", "--since=0s", "--filter", &format!("label=bench={name}")])
+            .args(["--format", "{{.Action}} {{.Actor.Attributes.name}} {{.TimeNano}}"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(events.stdout.take().unwrap()).lines();
+        let (tell, hear) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let words: Vec<_> = line.split(' ').map(str::to_owned).collect();
+                if let [action, name, time] = &words[..] {
+                    let _ = tell.send((action.clone(), name.clone(), time.parse().unwrap()));
+                }
+            }
+        });
+        let heard = std::cell::RefCell::default();
+        Self { docker, name, port, folder, balancer, events, heard, hear }
+    }
+
+    fn full(&self, name: &str) -> String {
+        format!("{}-{name}", self.name)
+    }
+
+    fn run(&self, name: &str) -> Command {
+        let mut command = Command::new("docker");
+        command
+            .args(["run", "-d", "--name", &self.full(name)])
+            .args(["-l", &format!("bench={}", self.name)])
+            .args(["-l", &format!("glue_http_80_host={name}.test")])
+            .arg(common::image())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
+        command
+    }
+
+    fn docker(&self, verb: &str, names: &[String]) {
+        self.collect();
+        self.heard.borrow_mut().clear();
+        let names: Vec<_> = names.iter().map(|name| self.full(name)).collect();
+        let words = [verb].into_iter().chain(names.iter().map(String::as_str));
+        self.docker.cli(&words.collect::<Vec<_>>());
+    }
+
+    fn collect(&self) {
+        self.heard.borrow_mut().extend(self.hear.try_iter().map(|(a, n, time)| ((a, n), time)));
+    }
+
+    /// When Docker says that this happened, as the wall clock has it.
+    fn event(&self, action: &str, name: &str) -> u64 {
+        let key = (action.to_owned(), self.full(name));
+        let end = Instant::now() + DEADLINE;
+        loop {
+            self.collect();
+            if let Some(time) = self.heard.borrow().get(&key) {
+                return *time;
+            }
+            assert!(Instant::now() < end, "waited in vain for the event {key:?}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// When a request for it is first answered so.
+    fn wait_for(&self, name: &str, status: u16) -> u64 {
+        let end = Instant::now() + DEADLINE;
+        while self.ask(&format!("{name}.test")).ok().flatten() != Some(status) {
+            let log = || fs::read_to_string(self.folder.path().join("log")).unwrap();
+            assert!(Instant::now() < end, "waited in vain: {status} from {name}\n{}", log());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        now()
+    }
+
+    fn ask(&self, host: &str) -> std::io::Result<Option<u16>> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
+        // A request that reaches a container just before it is paused has no answer.
+        stream.set_read_timeout(Some(Duration::from_millis(100)))?;
+        write!(stream, "GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer.split(' ').nth(1).and_then(|status| status.parse().ok()))
+    }
+
+    fn pid(&self) -> u32 {
+        self.balancer.id()
+    }
+
+    /// Master and workers.
+    fn haproxy(&self) -> Vec<u32> {
+        let run: PathBuf = self.folder.path().join("run/haproxy.pid");
+        let master = fs::read_to_string(run).unwrap().trim().to_owned();
+        let workers = fs::read_to_string(format!("/proc/{master}/task/{master}/children")).unwrap();
+        [master.as_str()]
+            .into_iter()
+            .chain(workers.split_whitespace())
+            .map(|pid| pid.parse().unwrap())
+            .collect()
+    }
+
+    fn reloads(&self) -> usize {
+        let log = fs::read_to_string(self.folder.path().join("log")).unwrap();
+        log.matches("reloaded HAProxy").count()
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").arg(self.pid().to_string()).status();
+        let _ = self.balancer.wait();
+        let _ = self.events.kill();
+        let _ = self.events.wait();
+        let filter = format!("label=bench={}", self.name);
+        let all = self.docker.cli(&["ps", "--all", "--quiet", "--filter", &filter]);
+        let ids = all.lines();
+        self.docker.cli(&["rm", "--force"].into_iter().chain(ids).collect::<Vec<_>>());
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap().local_addr().unwrap().port()
+}

@@ -1,0 +1,132 @@
+//! A real HAProxy accepts every golden configuration: `HAPROXY_BIN`, else the one that is installed.
+
+#![allow(clippy::unwrap_used, reason = "this is a test")]
+
+use docker_glue::{
+    decide,
+    haproxy::{
+        config::Config,
+        render::{Base, Frame, render},
+    },
+};
+use std::{
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+#[path = "common/story.rs"]
+mod story;
+
+/// Where a golden's files are, as [`story::frame`] says it; a generation's name follows.
+const GENERATIONS: &str = "/var/lib/docker-glue/gen/";
+
+#[test]
+fn haproxy_accepts_every_golden_configuration() {
+    let Some(haproxy) = haproxy() else { return };
+    let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let mut cases: Vec<_> =
+        fs::read_dir(goldens).unwrap().map(|case| case.unwrap().path()).collect();
+    cases.sort();
+    assert!(!cases.is_empty());
+    let refused: String = cases.iter().filter_map(|case| refusal(&haproxy, case)).collect();
+    assert!(refused.is_empty(), "{}:\n{refused}", haproxy.display());
+}
+
+/// `examples/base.cfg`, in place of the built-in sections.
+#[test]
+fn haproxy_accepts_the_example_of_a_base_file() {
+    let Some(haproxy) = haproxy() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/base.cfg");
+    let text = fs::read_to_string(&path).unwrap();
+    let generations = folder.path().to_owned();
+    let frame = Frame { base: Base::File { path, text }, generations, ..story::frame() };
+    let world = story::world("web 172.17.0.2 glue_http_80_host=a.test");
+    let decided = decide::decide(
+        &world,
+        decide::Memory::default(),
+        std::time::Instant::now(),
+        &story::rules(),
+    );
+    let config = story::config(&decided.routes);
+    let files = render(&config, &frame);
+    let generation = folder.path().join(&files.generation.name);
+    fs::create_dir(&generation).unwrap();
+    for (name, text) in &files.generation.files {
+        fs::write(generation.join(name), text).unwrap();
+    }
+    let config = folder.path().join("haproxy.cfg");
+    fs::write(&config, files.config).unwrap();
+    assert_eq!(complaint(&haproxy, &config), None);
+}
+
+/// What HAProxy has against a case; a warning is something, too.
+fn refusal(haproxy: &Path, case: &Path) -> Option<String> {
+    let folder = tempfile::tempdir().unwrap();
+    let generation = folder.path().join("gen");
+    fs::create_dir(&generation).unwrap();
+    write_maps(case, &generation);
+    write_error_pages(&generation);
+    let config = folder.path().join("haproxy.cfg");
+    let golden = golden(&case.join("haproxy.cfg.snap"));
+    fs::write(&config, moved(&golden, &generation)).unwrap();
+    complaint(haproxy, &config).map(|told| format!("{}: {told}\n", case.display()))
+}
+
+fn complaint(haproxy: &Path, config: &Path) -> Option<String> {
+    let output = Command::new(haproxy).arg("-c").arg("-f").arg(config).output().unwrap();
+    let told = [output.stdout, output.stderr].concat();
+    let told = String::from_utf8_lossy(&told).into_owned();
+    let fine = output.status.success() && !told.contains("WARNING");
+    (!fine).then_some(told)
+}
+
+fn write_maps(case: &Path, generation: &Path) {
+    for file in fs::read_dir(case).unwrap() {
+        let path = file.unwrap().path();
+        let name = Path::new(path.file_stem().unwrap());
+        if has_extension(name, "map") || has_extension(name, "state") {
+            fs::write(generation.join(name), golden(&path)).unwrap();
+        }
+    }
+}
+
+fn write_error_pages(generation: &Path) {
+    let files = render(&Config::default(), &story::frame()).generation.files;
+    for (name, page) in files.iter().filter(|(name, _)| has_extension(Path::new(name), "http")) {
+        fs::write(generation.join(name), page).unwrap();
+    }
+}
+
+fn has_extension(path: &Path, extension: &str) -> bool {
+    path.extension().is_some_and(|it| it == extension)
+}
+
+/// Without the lines that insta keeps for itself.
+fn golden(snapshot: &Path) -> String {
+    let text = fs::read_to_string(snapshot).unwrap();
+    text.splitn(3, "---\n").nth(2).unwrap().to_owned() + "\n"
+}
+
+fn moved(config: &str, generation: &Path) -> String {
+    let (_, after) = config.split_once(GENERATIONS).unwrap();
+    let name: String = after.chars().take_while(char::is_ascii_hexdigit).collect();
+    config.replace(&format!("{GENERATIONS}{name}"), &generation.display().to_string())
+}
+
+fn haproxy() -> Option<PathBuf> {
+    let given = std::env::var("HAPROXY_BIN").ok();
+    let usual = ["haproxy", "/usr/sbin/haproxy"].map(str::to_owned);
+    let found = given.into_iter().chain(usual).find(|bin| {
+        let run = Command::new(bin).arg("-v").stdout(Stdio::null()).status();
+        run.is_ok_and(|status| status.success())
+    });
+    if found.is_none() {
+        assert!(std::env::var_os("CI").is_none(), "no HAProxy is installed, and CI is set");
+        // Not `eprintln!`: that is kept back when a test passes.
+        std::io::stderr().write_all(b"skipped: no HAProxy is installed\n").unwrap();
+    }
+    found.map(PathBuf::from)
+}

@@ -1,0 +1,507 @@
+//! README.md says nothing that is not so: its commands are run, its log lines are what is said, its
+//! labels and options are those there are.
+
+#![allow(clippy::unwrap_used, reason = "this is a test")]
+
+mod common;
+
+use clap::{Arg, ArgAction};
+use common::{DEADLINE, docker, proxy::Proxy, unique, until};
+use docker_glue::{
+    cli,
+    container::{Container, ContainerId, Health, NetworkMode, State},
+    label::{self, Fences},
+    problem::Reason,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    net::{Ipv4Addr, TcpListener},
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+const BALANCER: &str = env!("CARGO_BIN_EXE_docker-balancer");
+
+/// The blocks of README.md that are not run in its session, each run elsewhere.
+const ELSEWHERE: [&str; 2] = [
+    "make demo\n", // `make_demo_shows_what_it_promises`
+    "make test\n", // what runs all tests, these among them
+];
+
+/// The docker command of the session: `$NAME` is put before names and on labels, the images of the
+/// first example are the demo's, and whoami says which container it is. Verbs that it does not know
+/// are not the README's, or not yet.
+const DOCKER: &str = r#"#!/bin/bash
+set -eu
+verb=$1
+shift
+case $verb in
+run)
+    options=(--label "readme=$NAME")
+    while [ $# -gt 0 ]; do
+        case $1 in
+        --name)
+            options+=(--name "$NAME-$2" --env "WHOAMI_NAME=$2")
+            shift
+            ;;
+        mywordpress | myhorizon) options+=(docker-glue-whoami:demo) ;;
+        *) options+=("$1") ;;
+        esac
+        shift
+    done
+    exec "$DOCKER" run "${options[@]}"
+    ;;
+stop) exec "$DOCKER" stop "$NAME-$1" ;;
+*)
+    echo "tests/readme.rs does not know what docker $verb is for" >&2
+    exit 64
+    ;;
+esac
+"#;
+
+/// Its process is the balancer's, so that the session can end it.
+const SHIM: &str = "#!/bin/sh\necho $$ >\"$BALANCER_PID\"\nexec \"$BALANCER\" \"$@\"\n";
+
+/// However the session ends, the balancer ends with it, and HAProxy by the balancer.
+const SESSION: &str = r#"set -eu
+end() {
+    if [ -f "$BALANCER_PID" ]; then
+        kill -TERM "$(cat "$BALANCER_PID")" || true
+        wait
+    fi
+}
+trap end EXIT
+trap 'exit 130' INT TERM
+"#;
+
+#[tokio::test]
+async fn every_command_can_be_typed_as_it_stands() {
+    let Some(docker) = docker() else { return };
+    let blocks = blocks("sh").into_iter().filter(|block| !ELSEWHERE.contains(&block.as_str()));
+    let commands: String = blocks.collect();
+    assert!(commands.contains("docker-balancer -w") && !commands.contains("make "));
+    run("sh", &["tests/whoami-image.sh", "demo"]);
+    let place = Place::new();
+    // A filtering proxy, as far as it matters here: it knows what the balancer asks of Docker.
+    let engine = Path::new("/var/run/docker.sock");
+    let proxy = engine.exists().then(|| Proxy::before(engine));
+
+    // What a person would do next stands for the time to look: the session waits for a line.
+    let commands = SESSION.to_owned() + &commands + "echo done\nread -r _ || true\n";
+    let mut session = place.session(&commands, proxy.as_ref().map(Proxy::url));
+    until("the README's session comes to its end", async || {
+        let ended = session.try_wait().unwrap().is_some();
+        assert!(!ended, "a command of README.md failed:\n{}", place.told());
+        place.told().lines().any(|line| line == "done").then_some(())
+    })
+    .await;
+    for (host, path, name, seen) in [
+        ("wp1.example.com", "/x", "wp1", "/x"),
+        ("openstack.example.com", "/dashboard/login", "os-ui1", "/dashboard/login"),
+        ("hello.example.com", "/", "hello2", "/"),
+        ("hello.example.com", "/api/users", "api", "/users"),
+        ("shop.example.com", "/", "shop", "/"),
+        ("admin.example.com", "/shop/orders", "shop", "/shop/orders"),
+    ] {
+        let expected = format!("name: {name}\n");
+        let answer = until(&format!("{name} answers at {host}{path}"), async || {
+            place.get(host, path).filter(|answer| answer.contains(&expected))
+        })
+        .await;
+        assert!(answer.contains(&format!("path: {seen}\n")), "{host}{path}: {answer}");
+    }
+    drop(session.stdin.take());
+    assert!(session.wait().unwrap().success(), "{}", place.told());
+    assert!(place.told().contains("GET /shop/orders"), "the access log:\n{}", place.told());
+    assert_eq!(place.haproxy(), None, "it stopped with the balancer:\n{}", place.told());
+
+    let asked = proxy.iter().flat_map(Proxy::asked);
+    let strange: Vec<_> = asked.filter(|path| !is_allowed(path)).collect();
+    assert!(strange.is_empty(), "README.md lists what is asked of Docker: {strange:?}");
+
+    // "To apply once and leave HAProxy running"
+    assert!(readme().contains("`docker-balancer -1`"));
+    let map = format!("80={}", place.port);
+    let once = place.command(BALANCER).args(["-1", "--map-port", &map]).output().unwrap();
+    assert!(once.status.success(), "{}", String::from_utf8_lossy(&once.stderr));
+    assert!(place.get("hello.example.com", "/").unwrap().contains("name: hello2\n"));
+    assert!(place.haproxy().is_some());
+    drop(docker);
+}
+
+/// "needs only GET of `/events`, `/containers` and `/networks`"
+fn is_allowed(path: &str) -> bool {
+    let path = path.split('/').skip_while(|part| part.is_empty() || part.starts_with('v'));
+    let first = path.take(1).collect::<String>();
+    let first = first.split('?').next().unwrap_or_default();
+    ["events", "containers", "networks"].contains(&first)
+        && readme().contains(&format!("`/{first}`"))
+}
+
+#[test]
+fn make_demo_shows_what_it_promises() {
+    if docker().is_none() {
+        return;
+    }
+    let port = free_port().to_string();
+    let demo = Command::new("make")
+        .arg("demo")
+        .current_dir(ROOT)
+        .env("DEMO_PORT", port)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&demo.stdout);
+    let errors = String::from_utf8_lossy(&demo.stderr);
+    assert!(demo.status.success(), "{told}\n{errors}");
+    assert!(told.contains("Every answer was right."), "{told}");
+    for container in ["wp1", "wp2", "os-ui1", "os-id1"] {
+        assert!(told.contains(&format!("{container}\u{1b}[0m answered")), "{container}: {told}");
+    }
+}
+
+#[test]
+fn every_block_is_of_a_kind_that_is_tested() {
+    let kinds: BTreeSet<_> = fenced().into_iter().map(|(kind, _)| kind).collect();
+    assert_eq!(kinds, BTreeSet::from(["sh".to_owned(), "text".to_owned()]));
+    for known in ELSEWHERE {
+        assert!(blocks("sh").iter().any(|block| block == known), "{known:?} is in README.md");
+    }
+    for block in blocks("sh").iter().filter(|block| !ELSEWHERE.contains(&block.as_str())) {
+        for line in block.lines().filter(|line| !line.starts_with(' ')) {
+            let program = line.split(' ').next().unwrap();
+            let known = ["docker", "docker-balancer", "curl"].contains(&program);
+            assert!(known, "say in tests/readme.rs how this is tested: {line}");
+        }
+    }
+}
+
+/// A warning is the problem's own text, as a service manager's log has it, without the time.
+#[test]
+fn warnings_read_as_they_do_in_the_log() {
+    let lines: Vec<_> =
+        blocks("text").iter().flat_map(|it| it.lines()).map(str::to_owned).collect();
+    assert!(!lines.is_empty());
+    let mut labels = BTreeMap::from([("glue_http_80_host".to_owned(), "shop.test".to_owned())]);
+    for line in &lines {
+        let (key, rest) = line.split_once("label ").unwrap().1.split_once("=\"").unwrap();
+        labels.insert(key.to_owned(), rest.split_once('"').unwrap().0.to_owned());
+    }
+    let problems = label::read(&container(labels), &Fences::default()).problems;
+    let told: BTreeSet<_> = problems.iter().map(|it| format!("WARN {it}")).collect();
+    assert_eq!(told, lines.into_iter().collect());
+}
+
+#[test]
+fn every_label_that_is_named_exists() {
+    let text = readme().replace("<port>", "80");
+    let prose: String =
+        text.split("```text").map(|part| part.split_once("```").unwrap_or((part, "")).1).collect();
+    let word = |c: char| c.is_ascii_alphanumeric() || "_.".contains(c);
+    let starts = prose.match_indices("glue_").filter(|(at, _)| !prose[..*at].ends_with(word));
+    let names: BTreeSet<_> = starts
+        .map(|(at, _)| prose[at..].split(|c| !word(c)).next().unwrap().trim_end_matches('.'))
+        .collect();
+    assert!(names.len() > 10, "{names:?}");
+    for name in names {
+        let labels = BTreeMap::from([(name.to_owned(), "1".to_owned())]);
+        let problems = label::read(&container(labels), &Fences::default()).problems;
+        let unknown = problems.iter().find(|it| matches!(it.reason, Reason::UnknownLabel { .. }));
+        assert!(unknown.is_none(), "{}", unknown.unwrap());
+    }
+}
+
+/// A default in the table of labels is what holds where the label is absent.
+#[test]
+fn every_default_of_a_label_is_its_default() {
+    let asks = |labels: BTreeMap<String, String>| {
+        let reading = label::read(&container(labels), &Fences::default());
+        assert!(reading.problems.is_empty(), "{:?}", reading.problems);
+        reading.asks
+    };
+    let base = BTreeMap::from([("glue_http_80_host".to_owned(), "a.test".to_owned())]);
+    let rows: Vec<_> = readme().lines().filter_map(default_of).collect();
+    assert_eq!(rows.len(), 7, "{rows:?}");
+    for (label, default) in rows {
+        let mut labels = base.clone();
+        labels.insert(label.clone(), default.clone());
+        assert_eq!(asks(labels), asks(base.clone()), "{label}={default}");
+    }
+}
+
+/// Of a row such as ``| `glue_http_<port>_weight` | 0 to 256 | `100` | share … |``.
+fn default_of(row: &str) -> Option<(String, String)> {
+    let cells: Vec<_> = row.split(" | ").collect();
+    let label = cells[0].strip_prefix("| `glue_http_<port>_")?.strip_suffix('`')?;
+    let default = cells.get(2)?.strip_prefix('`')?.strip_suffix('`')?;
+    Some((format!("glue_http_80_{label}"), default.replace("<port>", "80")))
+}
+
+/// In words as in `--allow-ports 80,443`: the option is there and takes the value.
+#[test]
+fn every_option_that_is_named_exists() {
+    let (before, after) = around_the_table();
+    let prose = before + &after;
+    let spans = prose.split('`').skip(1).step_by(2);
+    let mut number = 0;
+    for span in spans.filter(|span| span.starts_with("--") && !span.contains('|')) {
+        let mut words = shlex::split(span).unwrap();
+        let name = words[0].trim_start_matches("--");
+        let command = cli::command();
+        let known = command.get_arguments().find(|arg| arg.get_long() == Some(name));
+        let known = known.unwrap_or_else(|| panic!("there is no option {span}"));
+        number += 1;
+        if words.len() == 1 || known.get_action().takes_values() && words[1].is_empty() {
+            continue;
+        }
+        words.splice(0..0, ["docker-balancer".to_owned(), "--watch".to_owned()]);
+        cli::command().try_get_matches_from(words).unwrap();
+    }
+    assert!(number > 10, "{number}");
+}
+
+/// To renew it: `BLESS=1 cargo test --test readme`, and read the difference.
+#[test]
+fn the_table_has_every_option() {
+    let (before, after) = around_the_table();
+    let new = format!("{before}{BEGIN}{}{END}{after}", table());
+    if std::env::var_os("BLESS").is_some() {
+        fs::write(Path::new(ROOT).join("README.md"), &new).unwrap();
+    }
+    assert!(readme() == new, "BLESS=1 renews the table of README.md; it should be\n{}", table());
+}
+
+const BEGIN: &str = "<!-- options: BLESS=1 cargo test --test readme -->\n";
+const END: &str = "<!-- end of options -->\n";
+
+fn around_the_table() -> (String, String) {
+    let readme = readme();
+    let (before, rest) = readme.split_once(BEGIN).expect("the table's place is marked");
+    let (_, after) = rest.split_once(END).expect("the table's end is marked");
+    (before.to_owned(), after.to_owned())
+}
+
+fn table() -> String {
+    let command = cli::command();
+    let rows = command.get_arguments().map(row);
+    "\n| option | default | meaning |\n|---|---|---|\n".to_owned()
+        + &rows.collect::<String>()
+        + "\n"
+}
+
+fn row(option: &Arg) -> String {
+    let long = option.get_long().unwrap();
+    let short = option.get_short().map(|short| format!("`-{short}` ")).unwrap_or_default();
+    let takes = matches!(option.get_action(), ArgAction::Set | ArgAction::Append)
+        && option.get_num_args().is_none_or(|number| number.min_values() > 0);
+    let value = option.get_value_names().filter(|_| takes).map(|names| format!(" {}", names[0]));
+    let option_name = format!("{short}`--{long}{}`", value.unwrap_or_default());
+    let meaning = option.get_help().unwrap().to_string();
+    let meaning = meaning.split(" [default").next().unwrap();
+    let kinds = option.get_possible_values();
+    let kinds: Vec<_> = kinds
+        .iter()
+        .filter_map(|kind| {
+            Some(format!("`{}`: {}", kind.get_name(), lower(&kind.get_help()?.to_string())))
+        })
+        .filter(|_| takes)
+        .collect();
+    let kinds = if kinds.is_empty() { String::new() } else { format!(". {}", kinds.join("; ")) };
+    let cells = [option_name, default(option), format!("{meaning}{kinds}")];
+    format!("| {} |\n", cells.map(|cell| cell.replace('|', "\\|")).join(" | "))
+}
+
+fn lower(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
+}
+
+/// clap's, else what the text says in brackets.
+fn default(option: &Arg) -> String {
+    if let Some(default) = option.get_default_values().first() {
+        return format!("`{}`", default.to_str().unwrap());
+    }
+    let text = option.get_long_help().or(option.get_help()).unwrap().to_string();
+    let said = text.split_once("[default: ").map(|(_, rest)| rest.trim_end().trim_end_matches(']'));
+    said.map(|said| said.split("]\n").next().unwrap().replace('\n', " ")).unwrap_or_default()
+}
+
+fn readme() -> String {
+    fs::read_to_string(Path::new(ROOT).join("README.md")).unwrap()
+}
+
+/// Kind and text of the fenced blocks.
+fn fenced() -> Vec<(String, String)> {
+    let readme = readme();
+    let fences: Vec<_> = readme.split("```").collect();
+    assert!(fences.len() % 2 == 1, "a block is not closed");
+    let inside = fences.into_iter().skip(1).step_by(2);
+    inside.map(|block| block.split_once('\n').unwrap()).map(|(a, b)| (a.into(), b.into())).collect()
+}
+
+fn blocks(kind: &str) -> Vec<String> {
+    fenced().into_iter().filter(|(of, _)| of == kind).map(|(_, block)| block).collect()
+}
+
+fn container(labels: BTreeMap<String, String>) -> Container {
+    Container {
+        id: ContainerId::new("0c3fa10e29c4".to_owned() + &"0".repeat(52)),
+        name: "shop".to_owned(),
+        image: "shop".to_owned(),
+        created: 0,
+        state: State::Running,
+        health: Health::Unchecked,
+        labels,
+        environment: BTreeMap::new(),
+        network_mode: NetworkMode::Own,
+        networks: BTreeMap::new(),
+        exposed: BTreeSet::from([80, 3000]),
+        published: Vec::new(),
+        stop: None,
+        leaving: false,
+    }
+}
+
+fn run(program: &str, arguments: &[&str]) {
+    let mut command = Command::new(program);
+    let status = command.args(arguments).current_dir(ROOT).stdin(Stdio::null()).status();
+    assert!(status.unwrap().success(), "{program} {arguments:?}");
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap().local_addr().unwrap().port()
+}
+
+/// A machine that is new to docker-glue, as far as that is a matter of directories and names.
+struct Place {
+    folder: TempDir,
+    name: String,
+    port: u16,
+}
+
+impl Place {
+    fn new() -> Self {
+        let folder = tempfile::Builder::new().prefix("readme-").tempdir().unwrap();
+        let place = Self { folder, name: unique("readme"), port: free_port() };
+        fs::create_dir(place.path("bin")).unwrap();
+        for (program, text) in [("docker", DOCKER), ("docker-balancer", SHIM)] {
+            let path = place.path("bin").join(program);
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
+        }
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn told(&self) -> String {
+        fs::read_to_string(self.path("told")).unwrap_or_default()
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        let path = std::env::var("PATH").unwrap();
+        command
+            .current_dir(self.folder.path())
+            .env("PATH", format!("{}:{path}:/usr/sbin", self.path("bin").display()))
+            .env("HOME", self.folder.path())
+            .env("DOCKER", which("docker"))
+            .env("NAME", &self.name)
+            .env("BALANCER", BALANCER)
+            .env("BALANCER_PID", self.path("pid"))
+            .env("DOCKER_GLUE_SETTINGS", "/dev/null")
+            .env("DOCKER_GLUE_CONSTRAINT", format!("readme={}", self.name))
+            .env("DOCKER_GLUE_STATE_DIR", self.path("state"))
+            .env("DOCKER_GLUE_RUNTIME_DIR", self.path("run"))
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// bash, with these commands; the README's port is a free one.
+    fn session(&self, commands: &str, docker: Option<String>) -> Session {
+        let commands = commands.replace("8080", &self.port.to_string());
+        let told = fs::File::create(self.path("told")).unwrap();
+        let mut command = self.command("bash");
+        command.envs(docker.map(|url| ("DOCKER_GLUE_DOCKER_URL", url)));
+        command
+            .args(["-c", &commands])
+            .stdin(Stdio::piped())
+            .stdout(told.try_clone().unwrap())
+            .stderr(told)
+            .process_group(0);
+        Session(command.spawn().unwrap())
+    }
+
+    fn get(&self, host: &str, path: &str) -> Option<String> {
+        let url = format!("http://127.0.0.1:{}{path}", self.port);
+        let host = format!("Host: {host}");
+        let mut curl = Command::new("curl");
+        let answer = curl.args(["-sSf", "--max-time", "5", "-H", &host, &url]).output().unwrap();
+        answer.status.success().then(|| String::from_utf8_lossy(&answer.stdout).into_owned())
+    }
+
+    /// The master's process, while it lives.
+    fn haproxy(&self) -> Option<u32> {
+        let pid = fs::read_to_string(self.path("run/haproxy.pid")).ok()?.trim().parse().ok()?;
+        let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
+        line.contains(self.folder.path().to_str()?).then_some(pid)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let end = Instant::now() + DEADLINE;
+        while let Some(pid) = self.haproxy() {
+            let signal = if Instant::now() < end { "-TERM" } else { "-KILL" };
+            let _ = Command::new("kill").args([signal, &pid.to_string()]).status();
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let label = format!("label=readme={}", self.name);
+        let mut list = Command::new("docker");
+        let list = list.args(["ps", "--all", "--quiet", "--filter", &label]).output();
+        for id in String::from_utf8_lossy(&list.map(|it| it.stdout).unwrap_or_default()).lines() {
+            let _ = Command::new("docker").args(["rm", "--force", id]).output();
+        }
+    }
+}
+
+/// A session that is cut off ends its balancer all the same.
+struct Session(Child);
+
+impl std::ops::Deref for Session {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for Session {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if self.0.try_wait().is_ok_and(|ended| ended.is_none()) {
+            // The whole group: a command that hangs must not keep bash from its clean-up.
+            let group = format!("-{}", self.0.id());
+            let _ = Command::new("kill").args(["-TERM", "--", &group]).status();
+            let _ = self.0.wait();
+        }
+    }
+}
+
+fn which(program: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap();
+    let mut places = std::env::split_paths(&path).map(|folder| folder.join(program));
+    places.find(|path| path.is_file()).unwrap()
+}
