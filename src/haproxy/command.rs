@@ -73,6 +73,8 @@ pub enum Health {
 pub enum Obeyed {
     Silently,
     Saying(&'static str),
+    /// With these words in it, and others.
+    Mentioning(&'static str),
 }
 
 impl Command {
@@ -80,6 +82,7 @@ impl Command {
         match self {
             Self::AddServer { .. } => Obeyed::Saying("New server registered."),
             Self::DelServer { .. } => Obeyed::Saying("Server deleted."),
+            Self::SetAddress { .. } => Obeyed::Mentioning("changed from '"),
             _ => Obeyed::Silently,
         }
     }
@@ -121,6 +124,7 @@ impl Obeyed {
         match self {
             Self::Silently => answer.trim().is_empty(),
             Self::Saying(text) => answer.trim() == text,
+            Self::Mentioning(text) => answer.contains(text),
         }
     }
 }
@@ -136,6 +140,7 @@ impl fmt::Display for Command {
             Self::SetState { backend, name, admin } => {
                 let state = match admin {
                     Admin::Ready => "ready",
+                    Admin::Drain => "drain",
                     Admin::Maintenance => "maint",
                 };
                 write!(f, "set server {backend}/{name} state {state}")

@@ -163,20 +163,28 @@ pub fn servers(answer: &str) -> Servers {
     servers
 }
 
-/// The bits of maintenance and drain, but for the one that says that the file said so: it stays when
-/// the server is made ready.
-const NO_TRAFFIC: u32 = 0x7f & !0x04;
+/// The bits of maintenance, but for the one that says that the file said so: it stays when the server
+/// is made ready.
+const MAINTENANCE: u32 = 0x63;
+const DRAIN: u32 = 0x18;
+
+fn admin(bits: u32) -> Admin {
+    match bits {
+        _ if bits & MAINTENANCE != 0 => Admin::Maintenance,
+        _ if bits & DRAIN != 0 => Admin::Drain,
+        _ => Admin::Ready,
+    }
+}
 
 /// Columns: 1 backend, 3 server, 4 address, 5 operational state, 6 administrative state, 7 weight
 /// as set, 18 port. Management Guide, `show servers state`.
 fn server(line: &str) -> Option<(String, String, ServerSeen)> {
     let words: Vec<_> = line.split(' ').collect();
     let ip: IpAddr = words.get(4)?.parse().ok()?;
-    let admin: u32 = words.get(6)?.parse().ok()?;
     let seen = ServerSeen {
         address: SocketAddr::new(ip, words.get(18)?.parse().ok()?),
         weight: words.get(7)?.parse().ok()?,
-        admin: if admin & NO_TRAFFIC == 0 { Admin::Ready } else { Admin::Maintenance },
+        admin: admin(words.get(6)?.parse().ok()?),
         up: *words.get(5)? != "0",
     };
     Some(((*words.get(1)?).to_owned(), (*words.get(3)?).to_owned(), seen))
