@@ -5,7 +5,7 @@
 use crate::{
     address::address,
     claim::{self, Claim, Standing},
-    container::{Container, Health, State},
+    container::{Container, ContainerId, Health, State},
     label::{self, Ask, Fences, value::Obedience},
     origin::Origin,
     problem::{About, Label, Problem, Reason},
@@ -52,6 +52,8 @@ pub struct Memory {
     pub taken: BTreeMap<Listener, Taken>,
     /// Routes that HAProxy would not have, as they were; another shape of one is tried again.
     pub refused: BTreeMap<RouteKey, (Route, String)>,
+    /// Containers that somebody took out of traffic, for as long as they are up.
+    pub drained: BTreeSet<ContainerId>,
 }
 
 impl Memory {
@@ -60,6 +62,15 @@ impl Memory {
         let known = Known { policy: Policy::default(), gone: Some(now) };
         let known = keys.into_iter().map(|key| (key, known.clone())).collect();
         Self { known, ..Self::default() }
+    }
+
+    /// The container gets no new requests, until it is stopped or undrained.
+    pub fn drain(&mut self, id: &ContainerId) {
+        self.drained.insert(id.clone());
+    }
+
+    pub fn undrain(&mut self, id: &ContainerId) {
+        self.drained.remove(id);
     }
 }
 
@@ -94,10 +105,11 @@ pub struct Decided {
 
 /// The desired routes. The same world, memory and time give the same answer.
 pub fn decide(world: &World, memory: &Memory, now: Instant, rules: &Rules) -> Decided {
-    let (claims, mut problems) = claims(world, rules);
+    let mut memory = memory.clone();
+    memory.drained.retain(|id| world.containers.get(id).is_some_and(|it| is_up(it.state)));
+    let (claims, mut problems) = claims(world, &memory.drained, rules);
     let (mut routes, conflicts) = claim::collect(claims);
     problems.extend(conflicts);
-    let mut memory = memory.clone();
     leave_out_refused(&mut routes, &mut memory, &mut problems);
     let hold_ends = hold(&mut routes, &mut memory, now, rules.hold);
     memory.taken.retain(|_, taken| now < taken.until);
@@ -108,7 +120,11 @@ pub fn decide(world: &World, memory: &Memory, now: Instant, rules: &Rules) -> De
     Decided { routes, problems: problems.into_iter().collect(), memory, wake_at }
 }
 
-fn claims(world: &World, rules: &Rules) -> (Vec<Claim>, Vec<Problem>) {
+fn claims(
+    world: &World,
+    drained: &BTreeSet<ContainerId>,
+    rules: &Rules,
+) -> (Vec<Claim>, Vec<Problem>) {
     let mut claims = Vec::new();
     let mut problems = Vec::new();
     for container in world.containers.values() {
@@ -131,6 +147,10 @@ fn claims(world: &World, rules: &Rules) -> (Vec<Claim>, Vec<Problem>) {
                 )
             });
             match found {
+                Ok(found) if drained.contains(&container.id) => {
+                    let claim = claim(container, ask, *found);
+                    claims.push(Claim { standing: Standing::Out, ..claim });
+                }
                 Ok(found) => claims.push(claim(container, ask, *found)),
                 Err(reason) => problems.push(unreachable(container, wanted, reason.clone())),
             }
