@@ -32,6 +32,7 @@ pub mod listening;
 // The shell.
 pub mod balancer;
 pub mod cli;
+pub mod control;
 pub mod daemon;
 pub mod log;
 pub mod serve;

@@ -16,6 +16,7 @@
     reason = "each test binary takes what it needs of these"
 )]
 
+pub mod balancer;
 pub mod engine;
 pub mod proxy;
 
@@ -31,6 +32,9 @@ use std::{
 
 /// Far more than anything takes; a test that waits for this long has failed.
 pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// The machine's engine; `None`, and said so, if there is none. Where CI is set there must be one.
 pub fn docker() -> Option<Docker> {
@@ -54,7 +58,53 @@ pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T 
             return answer;
         }
         assert!(Instant::now() < end, "waited in vain: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// The same where nothing is async.
+///
+/// # Panics
+/// When there is none within the deadline.
+pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + DEADLINE;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < end, "waited in vain: {what}");
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// Starts containers side by side; they are removed so as well.
+pub fn start(runs: Vec<Run>) -> Fleet {
+    let started = std::thread::scope(|scope| {
+        let threads: Vec<_> = runs.into_iter().map(|run| scope.spawn(|| run.start())).collect();
+        threads.into_iter().map(std::thread::ScopedJoinHandle::join).collect::<Vec<_>>()
+    });
+    Fleet(started.into_iter().map(Result::unwrap).collect())
+}
+
+/// Containers that go with their guard, all at once.
+#[derive(Debug)]
+pub struct Fleet(Vec<Container>);
+
+impl std::ops::Deref for Fleet {
+    type Target = [Container];
+
+    fn deref(&self) -> &[Container] {
+        &self.0
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        std::thread::scope(|scope| {
+            for container in self.0.drain(..) {
+                scope.spawn(|| drop(container));
+            }
+        });
     }
 }
 
@@ -148,6 +198,11 @@ impl Run {
         self.option(&["--label", &format!("{name}={value}")])
     }
 
+    /// Several in one text: `glue_http_80_host=a.test glue_http_80_prefix=x`.
+    pub fn labels(self, labels: &str) -> Self {
+        labels.split_whitespace().fold(self, |run, label| run.option(&["--label", label]))
+    }
+
     pub fn env(self, name: &str, value: impl Display) -> Self {
         self.option(&["--env", &format!("{name}={value}")])
     }
@@ -165,6 +220,13 @@ impl Run {
     /// Another image than whoami's.
     pub fn image(mut self, image: &str) -> Self {
         image.clone_into(&mut self.image);
+        self
+    }
+
+    /// Without a host name of its own, which a container on another one's network cannot have.
+    pub fn bare(mut self) -> Self {
+        let at = self.options.iter().position(|option| option == "--hostname");
+        drop(at.map(|at| self.options.drain(at..at + 2)));
         self
     }
 

@@ -1,0 +1,473 @@
+//! The program itself at work on the machine's engine, with an HAProxy and ports of its own, and
+//! what a client sees of it.
+//!
+//! ```ignore
+//! let Some(docker) = common::docker() else { return };
+//! let balancer = Balancer::of(&docker).ports(&[80, 8080]).option(&["--hold", "1s"]).start();
+//! let web = balancer.run("web").label("glue_http_80_host", "a.test").start();
+//! balancer.until_serves("a.test/x", "web saw /x");
+//! drop(web);
+//! balancer.until_serves("a.test/x", "503");
+//! ```
+//!
+//! To have a world served from the first moment, start the containers before the balancer:
+//! `let plan = Balancer::of(&docker); let web = plan.run("web")….start(); let balancer = plan.start();`
+
+use super::{DEADLINE, Docker, Run, unique, wait_for};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    io::{self, Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    os::unix::net::UnixStream,
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Instant,
+};
+use tempfile::TempDir;
+
+/// Containers with this label, and a value that only this test has, take part.
+pub const CONSTRAINT: &str = "docker-glue-test";
+
+/// A balancer that does not run yet.
+#[derive(Debug)]
+pub struct Plan {
+    docker: Docker,
+    constraint: String,
+    folder: TempDir,
+    ports: BTreeMap<u16, u16>,
+    options: Vec<String>,
+}
+
+/// A running one. SIGTERM ends it when its guard goes, and HAProxy goes with it. Its log is shown
+/// when a test fails.
+#[derive(Debug)]
+pub struct Balancer {
+    plan: Plan,
+    process: Option<Child>,
+    log: Heard,
+    stdout: Heard,
+}
+
+impl Balancer {
+    /// Port 80 is its public port unless others are named.
+    pub fn of(docker: &Docker) -> Plan {
+        let folder = tempfile::Builder::new().prefix("glue").tempdir().unwrap();
+        let plan = Plan {
+            docker: docker.clone(),
+            constraint: unique("balancer"),
+            folder,
+            ports: BTreeMap::new(),
+            options: Vec::new(),
+        };
+        plan.ports(&[80])
+    }
+}
+
+impl Plan {
+    /// Its public ports; where they are bound is chosen here.
+    pub fn ports(mut self, public: &[u16]) -> Self {
+        self.ports = public.iter().map(|port| (*port, free_port())).collect();
+        self
+    }
+
+    /// Further options of docker-balancer.
+    pub fn option(mut self, words: &[&str]) -> Self {
+        self.options.extend(words.iter().map(ToString::to_string));
+        self
+    }
+
+    /// A container that this balancer looks at. It says that its name is `name`.
+    pub fn run(&self, name: &str) -> Run {
+        self.docker.run(name).label(CONSTRAINT, &self.constraint).env("WHOAMI_NAME", name)
+    }
+
+    /// Where a public port is bound.
+    pub fn bound(&self, public: u16) -> u16 {
+        self.ports[&public]
+    }
+
+    pub fn state(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    pub fn runtime(&self) -> PathBuf {
+        self.folder.path().join("run")
+    }
+
+    /// Follows Docker (`-w`).
+    pub fn start(self) -> Balancer {
+        let mut balancer =
+            Balancer { plan: self, process: None, log: Heard::default(), stdout: Heard::default() };
+        balancer.start_again();
+        balancer
+    }
+
+    /// docker-balancer with this one's options; the caller says what it shall do.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_docker-balancer"));
+        command.env("NO_COLOR", "1");
+        command.arg("--state-dir").arg(self.state()).arg("--runtime-dir").arg(self.runtime());
+        command.arg("--constraint").arg(format!("{CONSTRAINT}={}", self.constraint));
+        for (public, bound) in &self.ports {
+            command.arg("--map-port").arg(format!("{public}={bound}"));
+        }
+        if let Some(host) = &self.docker.host {
+            command.arg("--docker-url").arg(host);
+        }
+        command.args(&self.options).stdin(Stdio::null());
+        command
+    }
+
+    /// What HAProxy answers to a command on its stats socket.
+    pub fn ask_haproxy(&self, command: &str) -> String {
+        let mut socket = UnixStream::connect(self.runtime().join("haproxy.sock")).unwrap();
+        socket.write_all(format!("{command}\n").as_bytes()).unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    /// HAProxy's master, if it runs.
+    pub fn haproxy(&self) -> Option<i32> {
+        let pid = std::fs::read_to_string(self.runtime().join("haproxy.pid")).ok()?;
+        let pid: i32 = pid.trim().parse().ok()?;
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        let ours = self.runtime().display().to_string();
+        String::from_utf8_lossy(&line).contains(&ours).then_some(pid)
+    }
+}
+
+/// An HAProxy that was left running goes too, workers and all: it leads a group of its own.
+impl Drop for Plan {
+    fn drop(&mut self) {
+        if let Some(pid) = self.haproxy() {
+            let _ = kill(Pid::from_raw(-pid), Signal::SIGKILL);
+        }
+    }
+}
+
+impl std::ops::Deref for Balancer {
+    type Target = Plan;
+
+    fn deref(&self) -> &Plan {
+        &self.plan
+    }
+}
+
+impl Balancer {
+    /// Starts it where it does not run any more, with the same options and directories.
+    pub fn start_again(&mut self) {
+        assert!(self.process.is_none(), "it runs already");
+        let mut command = self.plan.command();
+        command.arg("-w").stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = command.spawn().unwrap();
+        self.log.listen(process.stderr.take().unwrap());
+        self.stdout.listen(process.stdout.take().unwrap());
+        self.process = Some(process);
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        let pid = self.process.as_ref().unwrap().id();
+        kill(Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
+    }
+
+    /// Ends it by a signal and waits for that.
+    ///
+    /// # Panics
+    /// When it does not end in time.
+    pub fn end(&mut self, signal: Signal) -> ExitStatus {
+        self.signal(signal);
+        let process = self.process.as_mut().unwrap();
+        let end = Instant::now() + DEADLINE;
+        let status = loop {
+            match process.try_wait().unwrap() {
+                Some(status) => break status,
+                None if Instant::now() < end => std::thread::sleep(super::PAUSE),
+                None => panic!("docker-balancer does not end:\n{}", self.log()),
+            }
+        };
+        self.process = None;
+        status
+    }
+
+    /// All that it said on stderr so far, over all its starts.
+    pub fn log(&self) -> String {
+        self.log.text()
+    }
+
+    /// All that it, and its HAProxy, wrote to standard output.
+    pub fn stdout(&self) -> String {
+        self.stdout.text()
+    }
+
+    /// Waits for a line of the log with all of these in it, and returns it.
+    pub fn until_said(&self, parts: &[&str]) -> String {
+        let has = |line: &&str| parts.iter().all(|part| line.contains(part));
+        wait_for(&format!("{parts:?} in the log"), || {
+            self.log().lines().find(has).map(str::to_owned)
+        })
+    }
+
+    /// Waits until HAProxy serves for the first time, with all containers that were there.
+    pub fn until_started(self) -> Self {
+        self.until_said(&["started HAProxy"]);
+        self
+    }
+
+    /// Waits until a GET has this outcome: `"web saw /x?q=1"`, or a status.
+    pub fn until_serves(&self, url: &str, outcome: &str) {
+        self.until_all_serve(&[(url, outcome)]);
+    }
+
+    /// The same for several, each on its own.
+    pub fn until_all_serve(&self, expected: &[(&str, &str)]) {
+        for (url, outcome) in expected {
+            let mut last = String::new();
+            let end = Instant::now() + DEADLINE;
+            while last != *outcome {
+                assert!(Instant::now() < end, "{url}: waited for {outcome:?}, but {last:?}");
+                if !last.is_empty() {
+                    std::thread::sleep(super::PAUSE);
+                }
+                last = self.outcome(url);
+            }
+        }
+    }
+
+    /// That all of these are so now.
+    pub fn serves(&self, expected: &[(&str, &str)]) {
+        let wrong = |(url, outcome): &(&str, &str)| {
+            let got = self.outcome(url);
+            (got != *outcome).then(|| format!("{url}: {outcome:?} was expected, but {got:?}"))
+        };
+        let wrong: Vec<_> = expected.iter().filter_map(wrong).collect();
+        assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+    }
+
+    /// What a GET came to, in a few words.
+    pub fn outcome(&self, url: &str) -> String {
+        self.try_get(url).map_or_else(|e| e.to_string(), |it| it.to_string())
+    }
+
+    /// How many of so many requests each container answered.
+    pub fn spread(&self, url: &str, requests: usize) -> BTreeMap<String, usize> {
+        let mut spread = BTreeMap::new();
+        for _ in 0..requests {
+            let answer = self.get(url);
+            assert_eq!(answer.status, 200, "{url}");
+            *spread.entry(answer.name).or_default() += 1;
+        }
+        spread
+    }
+
+    /// Waits until these containers, and no others, share the requests of a route.
+    pub fn until_shared(&self, url: &str, names: &[&str]) {
+        wait_for(&format!("{url} shared by {names:?}"), || {
+            let answers = (0..4 * names.len()).map(|_| self.outcome(url));
+            let who: BTreeSet<_> =
+                answers.map(|it| it.split(' ').next().unwrap().to_owned()).collect();
+            (who == names.iter().map(ToString::to_string).collect()).then_some(())
+        });
+    }
+
+    /// `GET http://<url>`, with no more patience than it takes.
+    ///
+    /// # Panics
+    /// When there is no HTTP answer.
+    pub fn get(&self, url: &str) -> Answer {
+        let answer = self.try_get(url);
+        answer.unwrap_or_else(|e| panic!("GET {url}: {e}"))
+    }
+
+    pub fn try_get(&self, url: &str) -> io::Result<Answer> {
+        self.request("GET", url).send()
+    }
+
+    /// `url` is `host[:port][/path]`. It goes to that public port; to the lowest where there is none
+    /// such, as the world may know a proxy by any number.
+    pub fn request(&self, method: &str, url: &str) -> Request {
+        let (authority, path) = match url.find('/') {
+            Some(at) => url.split_at(at),
+            None => (url, "/"),
+        };
+        let port = authority.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+        let bound = port.and_then(|public: u16| self.ports.get(&public));
+        Request {
+            port: *bound.or(self.ports.values().next()).unwrap(),
+            lines: vec![
+                format!("{method} {path} HTTP/1.1"),
+                format!("Host: {authority}"),
+                "Connection: close".to_owned(),
+            ],
+        }
+    }
+}
+
+impl Drop for Balancer {
+    fn drop(&mut self) {
+        let Some(mut process) = self.process.take() else { return };
+        let pid = Pid::from_raw(process.id().try_into().unwrap());
+        let _ = kill(pid, Signal::SIGCONT);
+        let _ = kill(pid, Signal::SIGTERM);
+        let end = Instant::now() + DEADLINE;
+        while process.try_wait().is_ok_and(|status| status.is_none()) {
+            if end < Instant::now() {
+                let _ = process.kill();
+            }
+            std::thread::sleep(super::PAUSE);
+        }
+        if std::thread::panicking() {
+            eprintln!("what the balancer said:\n{}", self.log());
+        }
+    }
+}
+
+/// A request to be sent to the balancer.
+#[derive(Debug, Clone)]
+pub struct Request {
+    port: u16,
+    lines: Vec<String>,
+}
+
+impl Request {
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.lines.push(format!("{name}: {value}"));
+        self
+    }
+
+    /// Begins to send it; for what is not over with one answer.
+    pub fn open(&self) -> io::Result<TcpStream> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
+        stream.set_read_timeout(Some(DEADLINE))?;
+        stream.write_all(format!("{}\r\n\r\n", self.lines.join("\r\n")).as_bytes())?;
+        Ok(stream)
+    }
+
+    /// Sends it, and waits for the whole answer.
+    pub fn send(&self) -> io::Result<Answer> {
+        let mut stream = self.open()?;
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes)?;
+        Answer::parse(&bytes)
+    }
+}
+
+/// What came back, and what the container says of the request that reached it.
+#[derive(Debug, Clone, Default)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: Headers,
+    pub body: String,
+    /// Which container answered; empty if none did.
+    pub name: String,
+    /// The path that it saw, with the query.
+    pub path: String,
+    /// On which of its addresses it was asked.
+    pub address: Option<SocketAddr>,
+    /// The headers that it saw.
+    pub seen: Headers,
+}
+
+/// `"web saw /x"` where a container answered with 200, else the status.
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.status {
+            200 => write!(f, "{} saw {}", self.name, self.path),
+            status => write!(f, "{status}"),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Headers(Vec<(String, String)>);
+
+impl Headers {
+    /// All values under a name, joined by ", "; `None` if there is none.
+    pub fn get(&self, name: &str) -> Option<String> {
+        let is = |it: &&(String, String)| it.0.eq_ignore_ascii_case(name);
+        let all: Vec<_> = self.0.iter().filter(is).map(|it| it.1.as_str()).collect();
+        (!all.is_empty()).then(|| all.join(", "))
+    }
+}
+
+impl Answer {
+    fn parse(bytes: &[u8]) -> io::Result<Self> {
+        let mut room = [httparse::EMPTY_HEADER; 64];
+        let mut head = httparse::Response::new(&mut room);
+        let Ok(httparse::Status::Complete(length)) = head.parse(bytes) else {
+            let text = String::from_utf8_lossy(bytes);
+            return Err(io::Error::other(format!("no HTTP answer: {text:?}")));
+        };
+        let header = |it: &httparse::Header<'_>| {
+            (it.name.to_owned(), String::from_utf8_lossy(it.value).into_owned())
+        };
+        let headers = Headers(head.headers.iter().map(header).collect());
+        let status = head.code.unwrap_or_default();
+        let body = String::from_utf8_lossy(&bytes[length..]).into_owned();
+        let answer = Self { status, headers, ..Self::default() };
+        Ok(Self { body: body.clone(), ..answer.with_facts(&body) })
+    }
+
+    /// The facts that examples/whoami answers with, one a line.
+    fn with_facts(mut self, body: &str) -> Self {
+        for line in body.lines() {
+            match line.split_once(": ") {
+                Some(("name", it)) => it.clone_into(&mut self.name),
+                Some(("address", it)) => self.address = it.parse().ok(),
+                Some(("path", it)) => it.clone_into(&mut self.path),
+                Some(("query", it)) if !it.is_empty() => self.path = format!("{}?{it}", self.path),
+                Some(("header", it)) => {
+                    let (name, value) = it.split_once(": ").unwrap_or((it, ""));
+                    self.seen.0.push((name.to_owned(), value.to_owned()));
+                }
+                _ => {}
+            }
+        }
+        if self.name.is_empty() {
+            self.name = self.headers.get("X-Whoami").unwrap_or_default();
+        }
+        self
+    }
+}
+
+/// What a process wrote so far.
+#[derive(Debug, Clone, Default)]
+struct Heard(Arc<Mutex<Vec<u8>>>);
+
+impl Heard {
+    fn listen(&self, mut pipe: impl Read + Send + 'static) {
+        let heard = self.clone();
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(length @ 1..) = pipe.read(&mut bytes) {
+                heard.0.lock().unwrap().extend_from_slice(&bytes[..length]);
+            }
+        });
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+    }
+}
+
+/// Below those that the system gives to connections, so that none of them has it a moment later.
+pub fn free_port() -> u16 {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let free = |port: &u16| TcpListener::bind(("::", *port)).is_ok();
+    let mut candidates = (0..20_000_u32).map(|_| {
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let at = std::process::id().wrapping_mul(61).wrapping_add(number);
+        10_000 + u16::try_from(at % 20_000).unwrap()
+    });
+    candidates.find(free).unwrap()
+}
