@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Docker ─events─▶ docker::watch ─▶ world ─▶ serve ─▶ balancer
-//!                                                       │
+//! drain, undrain ─▶ control ─▶ orders ─────────┘        │
 //!  ┌──────── pure: no await, no I/O, no clock, cannot fail ─────────────┐
 //!  │ label::read ─▶ claim::collect ─▶ decide ─▶ Config ─▶ render ─▶ files │
 //!  └────────────────────────────────────────────────────────────────────┘
