@@ -87,10 +87,16 @@ async fn follow(settings: &Settings, proxy: Proxy, stop: impl Future<Output = ()
             Ok(()) = seen.changed() => Call::Pass(cause(&seen.borrow())),
             () = until(follower.wake_at) => Call::Pass("time".to_owned()),
         };
-        world.clone_from(&seen.borrow_and_update().world);
         match call {
-            Call::Pass(cause) => follower.pass(world.as_deref(), &cause).await,
-            Call::Order(order) => follower.obey(world.as_deref(), order).await,
+            Call::Pass(cause) => {
+                world.clone_from(&seen.borrow_and_update().world);
+                follower.pass(world.as_deref(), &cause).await;
+            }
+            Call::Order(order) => {
+                // Not every order makes a pass, so a change stays unseen until one does.
+                world.clone_from(&seen.borrow().world);
+                follower.obey(world.as_deref(), order).await;
+            }
         }
     }
     // With it end the connections of those who wait for a drain.
@@ -154,7 +160,6 @@ impl Follower {
                 let marked = self.mark(world, &container, "undrain", Balancer::undrain).await;
                 let _ = answer.send(marked);
             }
-            Order::Count { id, answer } => drop(answer.send(self.balancer.sessions(&id))),
         }
     }
 
@@ -171,7 +176,10 @@ impl Follower {
         mark(&mut self.balancer, id);
         self.pass(Some(world), &format!("{verb} {name}")).await;
         match &self.trouble {
-            None => Ok(Meant { name: name.clone(), id: id.clone() }),
+            None => {
+                let sessions = self.balancer.sessions(id);
+                Ok(Meant { name: name.clone(), id: id.clone(), sessions })
+            }
             Some(trouble) => Err(Failure::NotApplied(trouble.text.clone())),
         }
     }

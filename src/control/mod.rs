@@ -32,20 +32,17 @@ pub enum Order {
         container: String,
         answer: Answer<Result<Meant, Failure>>,
     },
-    /// Where its requests are counted just now; `None` while it is not known what HAProxy has.
-    Count {
-        id: ContainerId,
-        answer: Answer<Option<Sessions>>,
-    },
 }
 
 pub type Answer<T> = oneshot::Sender<T>;
 
 /// The container that somebody meant.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Meant {
     pub name: String,
     pub id: ContainerId,
+    /// Where its requests are counted; `None` where HAProxy did not say what it has.
+    pub sessions: Option<Sessions>,
 }
 
 /// The body of `POST /drain`.

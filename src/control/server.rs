@@ -2,7 +2,7 @@
 //! the balancer goes on meanwhile.
 
 use super::{Answer, Drain, Meant, Order, Refused, Standing, Undrain, failure::Failure, socket};
-use crate::container::ContainerId;
+use crate::haproxy::sessions::Sessions;
 use anyhow::{Context, Result};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
@@ -132,8 +132,8 @@ async fn drain(
     let Drain { container, wait_ms } = asked?;
     let end = Instant::now() + Duration::from_millis(wait_ms).min(LONGEST_WAIT);
     let meant = order(orders, |answer| Order::Drain { container, answer }).await??;
-    let sessions = idle(&meant.id, end, orders).await?;
-    Ok(standing(meant, Some(sessions)))
+    let left = idle(meant.sessions.as_ref(), end).await?;
+    Ok(standing(meant, Some(left)))
 }
 
 async fn undrain(
@@ -146,38 +146,31 @@ async fn undrain(
 }
 
 fn standing(meant: Meant, sessions: Option<u64>) -> Standing {
-    let Meant { name, id } = meant;
+    let Meant { name, id, .. } = meant;
     Standing { container: name, id: id.as_str().to_owned(), sessions, drained: sessions == Some(0) }
 }
 
-/// Waits until nothing is under way, or until the end; how much is left.
-async fn idle(
-    id: &ContainerId,
-    end: Instant,
-    orders: &mpsc::Sender<Order>,
-) -> Result<u64, Failure> {
+/// Waits until nothing is under way, or until the end; how much is left. Where to count stays the
+/// same: since the container was taken out no request can have come, and after a reload those of
+/// before are an old worker's.
+async fn idle(sessions: Option<&Sessions>, end: Instant) -> Result<u64, Failure> {
+    let unknown = || Failure::NotCounted("it did not say what it has".to_owned());
+    let sessions = sessions.ok_or_else(unknown)?;
     loop {
         let begun = Instant::now();
-        let counted = count(id, orders).await;
+        let counted = sessions.count().await;
         let now = Instant::now();
         match counted {
             Ok(0) => return Ok(0),
-            counted if end <= now => return counted,
+            counted if end <= now => {
+                return counted.map_err(|error| Failure::NotCounted(error.to_string()));
+            }
             _ => {}
         }
         // What took long to count is not asked for again at once.
-        let pause = PAUSE.max(begun.elapsed() * 4);
+        let pause = PAUSE.max((now - begun) * 4);
         sleep(pause.min(end - now)).await;
     }
-}
-
-/// Where to count is asked for anew each time, as a reload changes it.
-async fn count(id: &ContainerId, orders: &mpsc::Sender<Order>) -> Result<u64, Failure> {
-    let id = id.clone();
-    let sessions = order(orders, |answer| Order::Count { id, answer }).await?;
-    let unknown = || Failure::NotCounted("it did not say what it has".to_owned());
-    let counted = sessions.ok_or_else(unknown)?.count().await;
-    counted.map_err(|error| Failure::NotCounted(error.to_string()))
 }
 
 /// Hands an order to the balancer and waits for its answer.

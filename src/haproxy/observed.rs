@@ -170,8 +170,11 @@ pub fn map(answer: &str) -> BTreeMap<String, String> {
 }
 
 /// `show stat`: how many requests are under way at the servers of a container, by its short id; `None`
-/// where this is no such answer. Management Guide, section 9.1.
+/// where this is no such answer. A backend may have gone since. Management Guide, section 9.1.
 pub fn sessions(answer: &str, id: &str) -> Option<u64> {
+    if answer.starts_with("No such proxy") {
+        return Some(0);
+    }
     let mut lines = answer.lines();
     let heading: Vec<_> = lines.next()?.strip_prefix("# ")?.split(',').collect();
     let column = |name: &str| heading.iter().position(|it| *it == name);
@@ -221,7 +224,8 @@ stats,theirs,0,0,9,3,,17,
         check(STAT, "ba9876543210", Some(5));
         check(STAT, "000000000000", Some(0));
         check("# svname,scur\n", "0123456789ab", Some(0));
-        check("No such proxy.\n", "0123456789ab", None);
+        check("No such proxy.\n", "0123456789ab", Some(0));
+        check("Unknown command.\n", "0123456789ab", None);
         check("# svname,scur\nweb-0123456789ab:80,many\n", "0123456789ab", None);
         check("# svname,scur\nweb-0123456789ab:80\n", "0123456789ab", None);
         check("", "0123456789ab", None);

@@ -3,7 +3,7 @@
 use super::{master::Master, observed, socket::ask};
 use std::{io, path::PathBuf};
 
-/// Where they are counted, and whose. Good until the next reload.
+/// Where they are counted, and whose: all of them, for as long as no new ones begin.
 #[derive(Debug, Clone)]
 pub struct Sessions {
     pub(super) stats: PathBuf,
