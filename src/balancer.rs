@@ -6,6 +6,8 @@
 use crate::{
     budget::Budget,
     change,
+    container::{Container, ContainerId},
+    control::{failure::Failure, find},
     decide::{self, Decided, Memory, Rules, Taken},
     haproxy::{
         check::Refusal,
@@ -19,7 +21,9 @@ use crate::{
         proxy::{Applied, How, Proxy},
         render::{self, Base, Frame},
         runtime::RuntimeError,
+        sessions::Sessions,
     },
+    label,
     reload::Why,
     route::{RouteKey, Routes},
     told::Told,
@@ -127,6 +131,27 @@ impl Balancer {
     /// From where HAProxy looks at the containers.
     pub fn stand_at(&mut self, vantage: Vantage) {
         self.rules.vantage = vantage;
+    }
+
+    /// The container that somebody means, of those that take part.
+    pub fn find<'a>(&self, world: &'a World, text: &str) -> Result<&'a Container, Failure> {
+        let all = world.containers.values().map(AsRef::as_ref);
+        find::find(all.filter(|it| label::takes_part(it, &self.rules.fences)), text)
+    }
+
+    /// From the next pass on the container gets no new requests.
+    pub fn drain(&mut self, id: &ContainerId) {
+        self.memory.drain(id);
+    }
+
+    pub fn undrain(&mut self, id: &ContainerId) {
+        self.memory.undrain(id);
+    }
+
+    /// Where a container's requests are counted; `None` while it is not known what HAProxy has.
+    pub fn sessions(&self, id: &ContainerId) -> Option<Sessions> {
+        let observed = self.running.observed.as_ref()?;
+        Some(self.proxy.sessions(observed, id.short()))
     }
 
     /// How many routes are served.

@@ -191,7 +191,7 @@ impl Known {
             }
             // Whose it was, the port may be ours now; nobody need be asked for that.
             About::Container { id, what: What::Die, .. } if self.publishes(&id) => {
-                self.bury(id, cause, now);
+                self.bury(&id, cause, now);
             }
             About::Attachment(_) | About::Container { .. } => {}
         }
@@ -214,7 +214,7 @@ impl Known {
                 (self.cause, self.news) = (Some(cause), News::Surely);
                 return;
             }
-            What::Die => self.bury(id.clone(), cause.clone(), now),
+            What::Die => self.bury(&id, cause.clone(), now),
             What::Start => {
                 self.leaving.remove(&id);
                 self.died.remove(&id);
@@ -226,11 +226,11 @@ impl Known {
     }
 
     /// It does not run any more, whatever lists say for a while.
-    fn bury(&mut self, id: ContainerId, cause: Cause, now: Instant) {
-        self.leaving.remove(&id);
+    fn bury(&mut self, id: &ContainerId, cause: Cause, now: Instant) {
+        self.leaving.remove(id);
         self.died.insert(id.clone(), now + BURIAL);
         self.cause = Some(cause);
-        self.touch(&id);
+        self.touch(id);
     }
 
     fn publishes(&self, id: &ContainerId) -> bool {

@@ -5,6 +5,7 @@
 use super::{
     command::{Command, Health},
     config::{Admin, Backend, Config, MapName, Server},
+    name,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -89,6 +90,15 @@ impl Observed {
     fn change(&mut self, backend: &str, name: &str, change: impl FnOnce(&mut ServerSeen)) {
         let server = self.servers.get_mut(backend).and_then(|servers| servers.get_mut(name));
         server.map(change);
+    }
+
+    /// The backends that have servers of a container, by its short id.
+    pub fn backends_of(&self, id: &str) -> Vec<String> {
+        let of = |servers: &BTreeMap<String, _>| {
+            servers.keys().any(|server| name::container(server) == Some(id))
+        };
+        let backends = self.servers.iter().filter(|(_, servers)| of(servers));
+        backends.map(|(backend, _)| backend.clone()).collect()
     }
 
     /// Whether both are the same but for what checks found: that changes by itself.
@@ -217,6 +227,26 @@ pub fn entry(answer: &str, key: &str) -> Option<String> {
     Some(value.to_owned())
 }
 
+/// `show stat`: how many requests are under way at the servers of a container, by its short id; `None`
+/// where this is no such answer. A backend may have gone since. Management Guide, section 9.1.
+pub fn sessions(answer: &str, id: &str) -> Option<u64> {
+    if answer.starts_with("No such proxy") {
+        return Some(0);
+    }
+    let mut lines = answer.lines();
+    let heading: Vec<_> = lines.next()?.strip_prefix("# ")?.split(',').collect();
+    let column = |name: &str| heading.iter().position(|it| *it == name);
+    let (name, current) = (column("svname")?, column("scur")?);
+    let mut sum = 0;
+    for line in lines.filter(|line| !line.is_empty()) {
+        let cells: Vec<_> = line.split(',').collect();
+        if name::container(cells.get(name)?) == Some(id) {
+            sum += cells.get(current)?.parse::<u64>().ok()?;
+        }
+    }
+    Some(sum)
+}
+
 /// `show backend`: a heading, a line a backend.
 pub fn backends(answer: &str) -> BTreeSet<String> {
     answer
@@ -229,4 +259,52 @@ pub fn backends(answer: &str) -> BTreeSet<String> {
 /// `show info`: the line that the configuration's `description` became.
 pub fn skeleton(answer: &str) -> Option<&str> {
     answer.lines().find_map(|line| line.strip_prefix("description: "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STAT: &str = "\
+# pxname,svname,qcur,qmax,scur,smax,slim,stot,
+a.test:80,web-0123456789ab:80,0,0,2,3,,17,
+a.test:80,web-0123456789ab:80:alone,0,0,1,3,,17,
+a.test:80,web-2-ba9876543210:80,0,0,5,3,,17,
+spare-tcp-001,web-0123456789ab:8080:unchecked,0,0,4,3,,17,
+stats,theirs,0,0,9,3,,17,
+
+";
+
+    #[test]
+    fn requests_under_way_are_counted_by_container() {
+        let check = |answer, id, expected| assert_eq!(sessions(answer, id), expected, "{id}");
+        check(STAT, "0123456789ab", Some(7));
+        check(STAT, "ba9876543210", Some(5));
+        check(STAT, "000000000000", Some(0));
+        check("# svname,scur\n", "0123456789ab", Some(0));
+        check("No such proxy.\n", "0123456789ab", Some(0));
+        check("Unknown command.\n", "0123456789ab", None);
+        check("# svname,scur\nweb-0123456789ab:80,many\n", "0123456789ab", None);
+        check("# svname,scur\nweb-0123456789ab:80\n", "0123456789ab", None);
+        check("", "0123456789ab", None);
+    }
+
+    #[test]
+    fn a_server_tells_its_container() {
+        let address = "10.0.0.2:80".parse().unwrap();
+        let seen = || ServerSeen { address, weight: 1, admin: Admin::Ready, up: true };
+        let servers =
+            |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), seen())).collect();
+        let observed = Observed {
+            servers: BTreeMap::from([
+                ("a.test:80".to_owned(), servers(&["web-01:80", "other-02:80:alone"])),
+                ("b.test:80".to_owned(), servers(&["other-02:80"])),
+                ("spare-tcp-001".to_owned(), servers(&["web-01:8080:unchecked"])),
+                ("theirs".to_owned(), servers(&["01", "web-02"])),
+            ]),
+            ..Observed::default()
+        };
+        assert_eq!(observed.backends_of("01"), ["a.test:80", "spare-tcp-001"]);
+        assert_eq!(observed.backends_of("03"), Vec::<String>::new());
+    }
 }
