@@ -124,6 +124,11 @@ impl Balancer {
         self.rules.vantage = vantage;
     }
 
+    /// Nothing that was heard of HAProxy is believed any more: the next pass asks for all of it.
+    pub fn doubt(&mut self) {
+        self.running.asked = None;
+    }
+
     /// How many routes are served.
     pub fn routes(&self) -> usize {
         self.served.0.len()
