@@ -10,11 +10,11 @@ use crate::{
     haproxy::{
         check::Refusal,
         command::{Command, Health},
-        config::{Admin, Config, Probe},
+        config::{Admin, Config, MapName, Probe},
         error::ApplyError,
         files::Files,
         layout::Layout,
-        observed::Observed,
+        observed::{self, Observed},
         plan::plan,
         proxy::{Applied, How, Proxy},
         render::{self, Base, Frame},
@@ -108,13 +108,18 @@ enum Did {
 }
 
 impl Balancer {
-    /// Remembers the routes that an earlier run has left behind.
-    pub fn new(proxy: Proxy, rules: Rules, frame: Frame, stock: usize) -> Self {
-        let stored = proxy.stored("routes.map").unwrap_or_default();
-        let keys = stored.lines().filter_map(|line| line.split(' ').next()?.parse().ok());
+    /// Remembers the routes that an earlier run has left behind, in HAProxy or at least on disk.
+    pub async fn new(mut proxy: Proxy, rules: Rules, frame: Frame, stock: usize) -> Self {
+        let observed = proxy.observe().await;
+        let map = match &observed {
+            Some(observed) => observed.maps.get(&MapName::Routes).cloned().unwrap_or_default(),
+            None => observed::map_file(&proxy.stored("routes.map").unwrap_or_default()),
+        };
         let now = Instant::now();
-        let memory = Memory::of_routes(keys, now);
-        let (told, served, running, files) = Default::default();
+        let memory = Memory::of_routes(map.keys().filter_map(|key| key.parse().ok()), now);
+        let running =
+            Running { asked: observed.is_some().then_some(now), observed, ..Running::default() };
+        let (told, served, files) = Default::default();
         let budget = Budget::full(now);
         Self { proxy, rules, frame, stock, memory, told, served, budget, running, files }
     }
@@ -478,8 +483,12 @@ impl Balancer {
         Ok(())
     }
 
-    /// One route that is refused even alone, where HAProxy did not say which.
+    /// One route that is refused even alone, where HAProxy did not say which. None if it is not for
+    /// the routes: what surrounds them is refused without any.
     async fn halve(&self, routes: &Routes) -> Result<Option<RouteKey>> {
+        if !self.is_fine(&Routes::default()).await? {
+            return Ok(None);
+        }
         let mut suspects = routes.clone();
         while 1 < suspects.0.len() {
             let middle = suspects.0.keys().nth(suspects.0.len() / 2).cloned();

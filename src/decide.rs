@@ -237,7 +237,10 @@ fn hold(routes: &mut Routes, memory: &mut Memory, now: Instant, time: Duration) 
         let wanted = routes.0.contains_key(key);
         known.gone = if wanted { None } else { Some(known.gone.unwrap_or(now)) };
     }
-    memory.known.retain(|_, known| known.gone.is_none_or(|gone| now < gone + time));
+    let Memory { known, refused, .. } = memory;
+    known.retain(|key, known| {
+        known.gone.is_none_or(|gone| now < gone + time) && !refused.contains_key(key)
+    });
     for (key, route) in &routes.0 {
         let known = Known { policy: route.policy.clone(), gone: None };
         memory.known.insert(key.clone(), known);

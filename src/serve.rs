@@ -44,7 +44,7 @@ async fn once(settings: &Settings, proxy: Proxy) -> Result<()> {
     let world = docker::list_once(&access, &interest(settings, &vantage)).await?;
     // Nobody is there to end it, so nothing is held.
     let rules = Rules { hold: Duration::ZERO, ..rules(settings, vantage) };
-    let mut balancer = Balancer::new(proxy, rules, frame(settings)?, stock(settings));
+    let mut balancer = Balancer::new(proxy, rules, frame(settings)?, stock(settings)).await;
     balancer.pass(&world, "once").await?;
     balancer.finish().await;
     info!(routes = balancer.routes(), "applied");
@@ -54,7 +54,7 @@ async fn once(settings: &Settings, proxy: Proxy) -> Result<()> {
 
 async fn follow(settings: &Settings, proxy: Proxy, stop: impl Future<Output = ()>) -> Result<()> {
     let rules = rules(settings, Vantage::Host);
-    let balancer = Balancer::new(proxy, rules, frame(settings)?, stock(settings));
+    let balancer = Balancer::new(proxy, rules, frame(settings)?, stock(settings)).await;
     let mut follower = Follower { balancer, wake_at: None, trouble: None };
     let (updates, mut seen) = watch::channel(Seen::default());
     let mut eyes = JoinSet::new();

@@ -108,15 +108,17 @@ impl Store {
         }
     }
 
+    /// Its errors name the directory of all: where it is full, another name each time is no news.
     fn create(&self, path: &Path, generation: &Generation) -> Result<(), WriteError> {
-        let at = |e| WriteError::new(path, e);
+        let at = |e| WriteError::new(&self.generations, e);
         let mut builder = tempfile::Builder::new();
         let dir = builder.prefix(TORN).tempdir_in(&self.generations).map_err(at)?;
         for (name, content) in &generation.files {
-            swap::write(&dir.path().join(name), content, self.access)?;
+            let written = swap::write(&dir.path().join(name), content, self.access);
+            written.map_err(|e| at(e.why))?;
         }
         swap::open_to(dir.path(), self.access).map_err(at)?;
-        swap::sync(dir.path())?;
+        swap::sync(dir.path()).map_err(|e| at(e.why))?;
         fs::rename(dir.keep(), path).map_err(at)?;
         swap::sync(&self.generations)
     }

@@ -21,14 +21,14 @@ pub enum LockError {
          --state-dir and --runtime-dir", state.display()
     )]
     Held { pid: String, state: PathBuf },
-    #[error("cannot lock {}: {source}", state.display())]
-    Io { state: PathBuf, source: io::Error },
+    #[error("cannot lock {}: {why}", state.display())]
+    Io { state: PathBuf, why: io::Error },
 }
 
 impl Lock {
     /// The file is left when the lock goes: deleting it would let two hold "the" lock.
     pub fn take(state: &Path) -> Result<Self, LockError> {
-        let at = |source| LockError::Io { state: state.to_owned(), source };
+        let at = |why| LockError::Io { state: state.to_owned(), why };
         let path = state.join("lock");
         let mut open = OpenOptions::new();
         open.read(true).write(true).create(true).truncate(false);

@@ -202,6 +202,12 @@ pub fn map(answer: &str) -> BTreeMap<String, String> {
     answer.lines().rev().filter_map(entry).collect()
 }
 
+/// The file of a map: the key, the value.
+pub fn map_file(text: &str) -> BTreeMap<String, String> {
+    let entries = text.lines().filter_map(|line| line.split_once(' '));
+    entries.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
+
 /// `get map <name> <key>`: the value, if it is of this key and not of a shorter one.
 pub fn entry(answer: &str, key: &str) -> Option<String> {
     let (_, found) = answer.split_once(", key=\"")?;

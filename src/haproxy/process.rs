@@ -48,8 +48,8 @@ pub enum Stdout {
 pub enum StartError {
     #[error("HAProxy did not start: {0}")]
     Refused(Refusal),
-    #[error("cannot start {}: {source}", bin.display())]
-    Io { bin: PathBuf, source: io::Error },
+    #[error("cannot start {}: {why}", bin.display())]
+    Io { bin: PathBuf, why: io::Error },
     #[error("HAProxy (pid {pid}) does not answer on {}; end it and try again", socket.display())]
     Mute { pid: u32, socket: PathBuf },
 }
@@ -96,7 +96,7 @@ impl Launch {
 
     /// Starts a new one and returns when it serves. The caller has looked for a running one.
     pub async fn start(&self) -> Result<Running, StartError> {
-        let at = |source| StartError::Io { bin: self.bin.clone(), source };
+        let at = |why| StartError::Io { bin: self.bin.clone(), why };
         let mut child = self.command().spawn().map_err(at)?;
         let said = child.stderr.take().map(Said::listen).transpose().map_err(at)?;
         let pid = child.id();

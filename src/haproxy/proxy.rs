@@ -15,6 +15,7 @@ use super::{
     ports::{self, Means},
     process::{ExitReason, Launch, Running, StartError},
     runtime::{Runtime, RuntimeError},
+    said::Said,
     settings::{Mode, Reload, Settings},
     socket::within,
     swap::{self, Access, Staged, WriteError},
@@ -319,8 +320,15 @@ impl Proxy {
                 Master::new(socket).reload(config, None).await?;
             }
             (Mode::Managed { .. }, Some(running)) => {
-                let procs = self.launch.master().reload(config, running.said.as_mut()).await?;
-                answered(&self.launch, procs).await?;
+                // A master that starts itself anew refuses connections like one that died over it.
+                let mut said = running.said.take();
+                let reload = reload(&self.launch, config, said.as_mut());
+                let outcome = tokio::select! {
+                    outcome = reload => outcome,
+                    reason = running.died() => Err(ApplyError::Unreachable(reason.to_string())),
+                };
+                running.said = said;
+                outcome?;
             }
             (Mode::Managed { .. }, none) => {
                 *none = Some(self.launch.start().await?);
@@ -390,6 +398,11 @@ async fn aside<T: Send + 'static>(
 pub enum Shutdown {
     Stop,
     Leave,
+}
+
+async fn reload(launch: &Launch, config: &Path, said: Option<&mut Said>) -> Result<(), ApplyError> {
+    let procs = launch.master().reload(config, said).await?;
+    answered(launch, procs).await
 }
 
 /// The new worker must answer where the old one did.

@@ -21,10 +21,11 @@ pub enum Access {
 
 /// Something could not be written, and what to do about it. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot write {}: {source}{}", path.display(), way_out(source.kind()))]
+#[error("cannot write {}: {why}{}", path.display(), way_out(why.kind()))]
 pub struct WriteError {
     pub path: PathBuf,
-    pub source: io::Error,
+    /// Not called `source`: who prints the chain would say it twice.
+    pub why: io::Error,
 }
 
 /// A file beside its place. Dropped, it is gone.
@@ -32,8 +33,11 @@ pub struct WriteError {
 pub struct Staged(NamedTempFile);
 
 impl WriteError {
-    pub(super) fn new(path: &Path, source: io::Error) -> Self {
-        Self { path: path.to_owned(), source }
+    /// A temporary file's own name, another one each time, is left out of the reason.
+    pub(super) fn new(path: &Path, why: io::Error) -> Self {
+        let named = why.raw_os_error().is_none() && why.kind() != io::ErrorKind::Other;
+        let why = if named { why.kind().into() } else { why };
+        Self { path: path.to_owned(), why }
     }
 }
 

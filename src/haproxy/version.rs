@@ -21,8 +21,8 @@ pub enum VersionError {
          or name it with --haproxy-bin", bin.display()
     )]
     Missing { bin: PathBuf },
-    #[error("cannot run {}: {source}", bin.display())]
-    Unrunnable { bin: PathBuf, source: io::Error },
+    #[error("cannot run {}: {why}", bin.display())]
+    Unrunnable { bin: PathBuf, why: io::Error },
     #[error("{} -v says {said:?}, which names no version of HAProxy", bin.display())]
     Unknown { bin: PathBuf, said: String },
     #[error(
@@ -35,11 +35,11 @@ pub enum VersionError {
 /// Asks `haproxy -v`.
 pub async fn installed(bin: &Path) -> Result<Version, VersionError> {
     let run = Command::new(bin).arg("-v").stdin(Stdio::null()).kill_on_drop(true).output();
-    let output = within(Duration::from_secs(10), run).await.map_err(|source| {
+    let output = within(Duration::from_secs(10), run).await.map_err(|why| {
         let bin = bin.to_owned();
-        match source.kind() {
+        match why.kind() {
             io::ErrorKind::NotFound => VersionError::Missing { bin },
-            _ => VersionError::Unrunnable { bin, source },
+            _ => VersionError::Unrunnable { bin, why },
         }
     })?;
     judge(bin, &String::from_utf8_lossy(&output.stdout))

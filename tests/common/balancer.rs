@@ -179,10 +179,14 @@ impl Balancer {
         self.process = Some(process);
     }
 
+    pub fn pid(&self) -> Pid {
+        let pid = self.process.as_ref().unwrap().id();
+        Pid::from_raw(pid.try_into().unwrap())
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
-        let pid = self.process.as_ref().unwrap().id();
-        kill(Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
+        kill(self.pid(), signal).unwrap();
     }
 
     /// Ends it by a signal and waits for that.

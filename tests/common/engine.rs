@@ -1,6 +1,6 @@
 //! A Docker engine of a test's own: stopped, killed, hung and started again without touching the
-//! machine's. It makes no firewall rules, and it has a bridge of its own: told to have none, it would
-//! remove docker0, which is the machine's engine's.
+//! machine's. It makes no firewall rules, and its bridge is its own: told to have none, dockerd
+//! removes `docker0`, which is the machine's.
 
 use super::{DEADLINE, Docker, image};
 use nix::{
@@ -12,7 +12,6 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
@@ -25,36 +24,6 @@ pub struct Engine {
     dockerd: Option<Child>,
 }
 
-/// A network interface that goes with its guard.
-#[derive(Debug)]
-struct Bridge(String);
-
-impl Bridge {
-    fn new() -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let pid = std::process::id();
-        // An interface's name has at most 15 bytes.
-        let bridge = Self(format!("dg{pid}n{number}"));
-        let address = format!("10.214.{}.1/24", (pid + number) % 256);
-        let add: [&[_]; 2] = [
-            &["link", "add", "dev", &bridge.0, "type", "bridge"],
-            &["address", "add", &address, "dev", &bridge.0],
-        ];
-        for arguments in add {
-            let made = Command::new("ip").args(arguments).status().unwrap();
-            assert!(made.success(), "ip {}", arguments.join(" "));
-        }
-        bridge
-    }
-}
-
-impl Drop for Bridge {
-    fn drop(&mut self) {
-        let _ = Command::new("ip").args(["link", "delete", "dev", &self.0]).status();
-    }
-}
-
 impl Engine {
     /// Not started yet. `None`, and said so, where none can run.
     pub fn new() -> Option<Self> {
@@ -62,7 +31,7 @@ impl Engine {
         if root && Command::new("dockerd").arg("--version").output().is_ok() {
             let folder = tempfile::Builder::new().prefix("docker-glue-engine-").tempdir().unwrap();
             std::fs::write(folder.path().join("daemon.json"), "{}").unwrap();
-            let bridge = Bridge::new();
+            let bridge = Bridge::make();
             return Some(Self { folder, bridge, options: Vec::new(), dockerd: None });
         }
         assert!(std::env::var_os("CI").is_none(), "no dockerd can be started, and CI is set");
@@ -112,9 +81,9 @@ impl Engine {
             command.arg(option).arg(self.path(file));
         }
         command
-            .args(["--host", &self.url(), "--bridge", &self.bridge.0, "--live-restore"])
+            .args(["--host", &self.url(), "--bridge", &self.bridge.name(), "--live-restore"])
             .args(["--iptables=false", "--ip6tables=false", "--ip-masq=false"])
-            .args(["--default-address-pool", "base=10.213.0.0/16,size=24"])
+            .args(["--default-address-pool", &self.bridge.pool()])
             .args(&self.options)
             .stdin(Stdio::null())
             .stdout(log)
@@ -208,6 +177,42 @@ impl Drop for Engine {
         }
         self.unmount();
     }
+}
+
+/// A bridge for one engine, and a number that no other engine has: the name claims it.
+#[derive(Debug)]
+struct Bridge(u8);
+
+impl Bridge {
+    fn make() -> Self {
+        let claim = |number: &u8| ip(*number, "link add dev NAME type bridge");
+        let bridge = Self((0..=u8::MAX).find(claim).expect("a bridge can be made"));
+        let addressed = ip(bridge.0, "address add 10.214.NUMBER.1/24 dev NAME");
+        assert!(addressed && ip(bridge.0, "link set NAME up"), "{} is of no use", bridge.name());
+        bridge
+    }
+
+    fn name(&self) -> String {
+        format!("glue-test-{}", self.0)
+    }
+
+    /// Where the networks of its engine are.
+    fn pool(&self) -> String {
+        format!("base=10.213.{}.0/24,size=28", self.0)
+    }
+}
+
+impl Drop for Bridge {
+    fn drop(&mut self) {
+        ip(self.0, "link delete NAME");
+    }
+}
+
+fn ip(number: u8, line: &str) -> bool {
+    let number = number.to_string();
+    let line = line.replace("NAME", &format!("glue-test-{number}")).replace("NUMBER", &number);
+    let done = Command::new("ip").args(line.split(' ')).output();
+    done.is_ok_and(|output| output.status.success())
 }
 
 fn signal(child: &Child, signal: Signal) {

@@ -1,22 +1,36 @@
-//! A socket in front of an engine's socket that writes down what is asked.
+//! A socket in front of an engine's socket that writes down what is asked, and can be told to cut
+//! all connections or to know of no container for once.
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
     net::{UnixListener, UnixStream},
-    sync::oneshot,
+    sync::{Notify, oneshot},
 };
 
 #[derive(Debug)]
 pub struct Proxy {
     folder: TempDir,
-    asked: Arc<Mutex<Vec<String>>>,
+    shared: Arc<Shared>,
     /// Gone, it stops the proxy.
     _stop: oneshot::Sender<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    engine: PathBuf,
+    asked: Mutex<Vec<String>>,
+    cut: Notify,
+    /// How many of the next whole lists are empty, and how many were.
+    to_forget: AtomicUsize,
+    forgotten: AtomicUsize,
 }
 
 impl Proxy {
@@ -26,16 +40,22 @@ impl Proxy {
         let listener = listener.unwrap();
         listener.set_nonblocking(true).unwrap();
         let (stop, stopped) = oneshot::channel();
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let (engine, written) = (engine.to_owned(), Arc::clone(&asked));
+        let shared = Arc::new(Shared {
+            engine: engine.to_owned(),
+            asked: Mutex::default(),
+            cut: Notify::new(),
+            to_forget: AtomicUsize::new(0),
+            forgotten: AtomicUsize::new(0),
+        });
+        let serving = Arc::clone(&shared);
         super::aside(async move {
             let listener = UnixListener::from_std(listener).unwrap();
             tokio::select! {
-                () = serve(listener, engine, written) => {}
+                () = serve(listener, serving) => {}
                 _ = stopped => {}
             }
         });
-        Self { folder, asked, _stop: stop }
+        Self { folder, shared, _stop: stop }
     }
 
     pub fn url(&self) -> String {
@@ -44,29 +64,65 @@ impl Proxy {
 
     /// The paths asked for so far, queries and all.
     pub fn asked(&self) -> Vec<String> {
-        self.asked.lock().unwrap().clone()
+        self.shared.asked.lock().unwrap().clone()
+    }
+
+    /// Ends all connections there are.
+    pub fn cut(&self) {
+        self.shared.cut.notify_waiters();
+    }
+
+    /// The next whole list of containers is empty.
+    pub fn forget_once(&self) {
+        self.shared.to_forget.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// How many lists were empty.
+    pub fn forgotten(&self) -> usize {
+        self.shared.forgotten.load(Ordering::SeqCst)
     }
 }
 
-async fn serve(listener: UnixListener, engine: PathBuf, asked: Arc<Mutex<Vec<String>>>) {
-    while let Ok((client, _)) = listener.accept().await {
-        tokio::spawn(pass_on(client, engine.clone(), Arc::clone(&asked)));
+impl Shared {
+    fn forgets(&self, path: &str) -> bool {
+        let whole = path.contains("/containers/json") && !path.contains("filters");
+        let less = |left: usize| left.checked_sub(1);
+        let forgets =
+            whole && self.to_forget.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok();
+        if forgets {
+            self.forgotten.fetch_add(1, Ordering::SeqCst);
+        }
+        forgets
     }
 }
+
+async fn serve(listener: UnixListener, shared: Arc<Shared>) {
+    while let Ok((client, _)) = listener.accept().await {
+        let shared = Arc::clone(&shared);
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = pass_on(client, &shared) => {}
+                () = shared.cut.notified() => {}
+            }
+        });
+    }
+}
+
+const NOBODY: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\
+    Content-Length: 3\r\nConnection: close\r\n\r\n[]\n";
 
 /// One connection carries one question, as bollard keeps none open.
-async fn pass_on(
-    mut client: UnixStream,
-    engine: PathBuf,
-    asked: Arc<Mutex<Vec<String>>>,
-) -> std::io::Result<()> {
+async fn pass_on(mut client: UnixStream, shared: &Shared) -> std::io::Result<()> {
     let mut head = vec![0; 16 * 1024];
     let length = client.read(&mut head).await?;
     let text = String::from_utf8_lossy(&head[..length]);
     if let Some(path) = text.split(' ').nth(1) {
-        asked.lock().unwrap().push(path.to_owned());
+        shared.asked.lock().unwrap().push(path.to_owned());
+        if shared.forgets(path) {
+            return client.write_all(NOBODY).await;
+        }
     }
-    let mut engine = UnixStream::connect(engine).await?;
+    let mut engine = UnixStream::connect(&shared.engine).await?;
     engine.write_all(&head[..length]).await?;
     copy_bidirectional(&mut client, &mut engine).await?;
     Ok(())

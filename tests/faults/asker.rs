@@ -1,0 +1,63 @@
+//! A client that asks all the time, and remembers every outcome.
+
+use crate::common::{balancer::Balancer, wait_for};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, mpsc},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+/// So that asking is not all that the machine does.
+const BREATH: Duration = Duration::from_millis(5);
+
+/// Stops asking when it goes.
+#[derive(Debug)]
+pub(crate) struct Asker {
+    outcomes: Arc<Mutex<BTreeMap<String, usize>>>,
+    stop: Option<mpsc::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Asker {
+    pub(crate) fn begin(balancer: &Balancer, url: &str) -> Self {
+        let request = balancer.request("GET", url);
+        let outcomes: Arc<Mutex<BTreeMap<String, usize>>> = Arc::default();
+        let (stop, stopped) = mpsc::channel();
+        let seen = Arc::clone(&outcomes);
+        let ask = move || {
+            while stopped.recv_timeout(BREATH) == Err(mpsc::RecvTimeoutError::Timeout) {
+                let outcome = request.send().map_or_else(|e| e.to_string(), |it| it.to_string());
+                *seen.lock().unwrap().entry(outcome).or_default() += 1;
+            }
+        };
+        Self { outcomes, stop: Some(stop), thread: Some(std::thread::spawn(ask)) }
+    }
+
+    /// Waits for so many further answers, whatever they are.
+    pub(crate) fn more(&self, count: usize) {
+        let sum = || self.outcomes.lock().unwrap().values().sum::<usize>();
+        let enough = sum() + count;
+        wait_for(&format!("{count} more answers"), || (enough <= sum()).then_some(()));
+    }
+
+    /// Every outcome that there was.
+    pub(crate) fn end(mut self) -> Vec<String> {
+        self.join();
+        self.outcomes.lock().unwrap().keys().cloned().collect()
+    }
+
+    fn join(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // It may have ended in a panic; then the outcomes tell.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Asker {
+    fn drop(&mut self) {
+        self.join();
+    }
+}

@@ -1,0 +1,116 @@
+//! The balancer is killed; HAProxy serves on, and the next start takes over.
+
+use crate::{
+    asker::Asker,
+    common::{
+        self,
+        balancer::{Balancer, Plan},
+    },
+    steps,
+};
+use nix::sys::signal::Signal;
+use std::{
+    collections::BTreeSet,
+    ffi::OsString,
+    fs,
+    process::{Command, Stdio},
+};
+
+const HOST: &str = "glue_http_80_host";
+
+/// HAProxy's pid of the worker that serves.
+pub(crate) fn worker(plan: &Plan) -> u32 {
+    let socket = plan.runtime().join("master.sock");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let master = docker_glue::haproxy::master::Master::new(&socket);
+    let look = || runtime.block_on(master.procs()).ok()?.live();
+    common::wait_for("a worker of HAProxy", look)
+}
+
+#[test]
+fn the_next_start_adopts_haproxy_and_applies_what_changed() {
+    let Some(docker) = common::docker() else { return };
+    let mut balancer = Balancer::of(&docker).start();
+    let _web = balancer.run("web").label(HOST, "a.test").start();
+    let other = balancer.run("other").label(HOST, "b.test").start();
+    balancer.until_all_serve(&[("a.test", "web saw /"), ("b.test", "other saw /")]);
+    balancer.until_said(&["+ b.test:80/"]);
+    let asker = Asker::begin(&balancer, "a.test");
+    balancer.end(Signal::SIGKILL);
+    let before = (balancer.haproxy().unwrap(), worker(&balancer));
+    asker.more(10);
+
+    balancer.start_again();
+    balancer.until_said(&["adopted the running HAProxy", &before.0.to_string()]);
+    let told = || balancer.log().matches("+ b.test:80/").nth(1).map(|_| ());
+    common::wait_for("the first pass", told);
+    assert_eq!((balancer.haproxy().unwrap(), worker(&balancer)), before, "{}", balancer.log());
+
+    balancer.end(Signal::SIGKILL);
+    drop(other);
+    let _late = balancer.run("late").label(HOST, "c.test").start();
+    balancer.start_again();
+    balancer.until_all_serve(&[("c.test", "late saw /"), ("b.test", "503")]);
+    assert_eq!(balancer.haproxy().unwrap(), before.0);
+    assert_eq!(asker.end(), ["web saw /"]);
+}
+
+/// The files that the configuration names by its generation.
+fn generation(balancer: &Balancer) -> BTreeSet<OsString> {
+    let text = fs::read_to_string(balancer.state().join("haproxy.cfg")).unwrap();
+    let origin = text.lines().find_map(|line| line.trim().strip_prefix("default-path origin "));
+    fs::read_dir(origin.unwrap()).unwrap().map(|entry| entry.unwrap().file_name()).collect()
+}
+
+/// HAProxy takes what is on disk, with every file that it names.
+fn is_accepted(balancer: &Balancer) {
+    let config = balancer.state().join("haproxy.cfg");
+    let mut check = Command::new("haproxy");
+    check.arg("-c").arg("-f").arg(&config).stdin(Stdio::null());
+    let output = check.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Without spare backends a new route takes a reload, and all its steps.
+#[test]
+fn a_kill_at_any_step_of_a_reload_leaves_a_whole_state_and_the_next_start_converges() {
+    let steps = ["mkdir", "fsync", "rename", "clone", "connect"];
+    a_kill_at_any_step_harms_nothing(&["--spare-backends", "0"], &steps);
+}
+
+/// Over the runtime API there are few; the files follow on a thread of their own.
+#[test]
+fn a_kill_at_any_step_of_what_is_told_leaves_a_whole_state_and_the_next_start_converges() {
+    a_kill_at_any_step_harms_nothing(&["--spare-backends", "50"], &["connect"]);
+}
+
+/// A pass for a new route is cut off before each of its steps in turn, until one comes through.
+fn a_kill_at_any_step_harms_nothing(options: &[&str], expected: &[&str]) {
+    let Some(docker) = common::docker() else { return };
+    let mut balancer = Balancer::of(&docker).option(options).start();
+    let _web = balancer.run("web").label(HOST, "a.test").start();
+    balancer.until_serves("a.test", "web saw /");
+    balancer.until_said(&["+ a.test:80/"]);
+    let asker = Asker::begin(&balancer, "a.test");
+    let whole = generation(&balancer);
+    let (mut fleet, mut steps) = (Vec::new(), Vec::new());
+    loop {
+        let host = format!("step{}.test", fleet.len());
+        let newcomer = balancer.run("new").label(HOST, &host);
+        let trigger = || fleet.push(newcomer.start());
+        let done = steps::kill_at(&mut balancer, steps.len(), trigger, &format!("+ {host}:80/"));
+        let Some(done) = done else { break };
+        steps.extend(done.last());
+        assert_eq!(generation(&balancer), whole, "{steps:?}");
+        is_accepted(&balancer);
+        balancer.start_again();
+        balancer.until_serves(&host, "new saw /");
+        let told = || balancer.log().matches("+ a.test:80/").nth(steps.len()).map(|_| ());
+        common::wait_for("the first pass", told);
+    }
+    asker.more(5);
+    assert_eq!(asker.end(), ["web saw /"], "{steps:?}");
+    for name in expected {
+        assert!(steps.contains(name), "{name} was no step: {steps:?}");
+    }
+}

@@ -1,0 +1,100 @@
+//! Nothing can be written any more; what is there is served on, and applied later what came meanwhile.
+
+use crate::{
+    asker::Asker,
+    common::{self, balancer::Balancer},
+};
+use std::{fs, io::Write, path::PathBuf, process::Command};
+
+const HOST: &str = "glue_http_80_host";
+
+/// A small file system, which is unmounted with its guard.
+struct Disk(PathBuf);
+
+impl Disk {
+    /// `None`, and said so, where none can be mounted.
+    fn mount(at: PathBuf) -> Option<Self> {
+        fs::create_dir_all(&at).unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=256k,mode=700", "tmpfs"]).arg(&at);
+        if nix::unistd::geteuid().is_root() && mount.status().is_ok_and(|it| it.success()) {
+            return Some(Self(at));
+        }
+        assert!(std::env::var_os("CI").is_none(), "no file system can be mounted, and CI is set");
+        println!("skipped: no file system can be mounted (needs root)");
+        None
+    }
+
+    fn remount(&self, how: &str) {
+        let how = format!("remount,{how}");
+        let done = Command::new("mount").args(["-o", &how]).arg(&self.0).status().unwrap();
+        assert!(done.success(), "{how}");
+    }
+
+    /// Takes all the room there is.
+    fn fill(&self) -> PathBuf {
+        let path = self.0.join("filler");
+        let mut file = fs::File::create(&path).unwrap();
+        while file.write_all(&[0; 4096]).is_ok() {}
+        path
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+        // The balancer's folder could not be removed while this was in it.
+        let _ = self.0.parent().map(fs::remove_dir_all);
+    }
+}
+
+#[test]
+fn a_full_or_read_only_disk_is_named_and_costs_nothing_that_is_served() {
+    let Some(docker) = common::docker() else { return };
+    let plan = Balancer::of(&docker);
+    let etc = plan.state().with_file_name("etc");
+    let config = etc.join("haproxy.cfg").display().to_string();
+    let Some(state) = Disk::mount(plan.state()) else { return };
+    let Some(etc) = Disk::mount(etc) else { return };
+    let balancer = plan.option(&["--config-file", &config]).start();
+    let _web = balancer.run("web").label(HOST, "a.test").start();
+    balancer.until_serves("a.test", "web saw /");
+    balancer.until_said(&["reloaded HAProxy"]);
+    let asker = Asker::begin(&balancer, "a.test");
+
+    let filler = state.fill();
+    let _late = balancer.run("late").label(HOST, "b.test").start();
+    let named = format!("cannot write {}", balancer.state().join("gen").display());
+    balancer.until_said(&["ERROR", "the disk has not", &named, "free some space there"]);
+    balancer.until_serves("b.test", "late saw /");
+    asker.more(10);
+    fs::remove_file(filler).unwrap();
+    balancer.until_said(&["the configuration is on disk again"]);
+
+    etc.remount("ro");
+    let _last = balancer.run("last").label(HOST, "c.test").start();
+    let named = format!("cannot write {config}");
+    balancer.until_said(&["ERROR", "the disk has not", &named, "make it writable"]);
+    balancer.until_serves("c.test", "last saw /");
+    asker.more(10);
+    etc.remount("rw");
+    let again = || balancer.log().matches("on disk again").nth(1).map(|_| ());
+    common::wait_for("the second file on disk", again);
+    assert_eq!(asker.end(), ["web saw /"]);
+    assert_eq!(balancer.log().matches("ERROR").count(), 2, "{}", balancer.log());
+}
+
+#[test]
+fn a_state_directory_that_cannot_be_written_is_an_error_at_the_start() {
+    let Some(docker) = common::docker() else { return };
+    let plan = Balancer::of(&docker);
+    let Some(disk) = Disk::mount(plan.state()) else { return };
+    disk.remount("ro");
+    for verb in ["--once", "--watch"] {
+        let output = plan.command().arg(verb).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.starts_with("docker-balancer: "), "{said}");
+        assert!(said.contains(&plan.state().display().to_string()), "{said}");
+    }
+}

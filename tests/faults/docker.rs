@@ -1,0 +1,105 @@
+//! Docker stops, starts, hangs and forgets; whoever was served is served on.
+
+use crate::{
+    asker::Asker,
+    common::{
+        self, Network,
+        balancer::{Balancer, Plan},
+        engine::Engine,
+        proxy::Proxy,
+    },
+};
+use nix::sys::signal::Signal;
+use std::path::Path;
+
+const HOST: &str = "glue_http_80_host";
+
+/// An engine of the test's own with whoami in it.
+fn engine() -> Option<Engine> {
+    let mut engine = Engine::new()?;
+    engine.start();
+    engine.load_image();
+    Some(engine)
+}
+
+fn run(plan: &Plan, name: &str, net: &Network) -> common::Container {
+    plan.run(name).label(HOST, format!("{name}.test")).network(net).start()
+}
+
+#[test]
+fn a_restart_of_docker_and_its_hanging_are_survived_and_then_it_is_followed() {
+    let Some(mut engine) = engine() else { return };
+    let docker = engine.docker();
+    let net = docker.network("net");
+    let balancer = Balancer::of(&docker).option(&["--wait-for-start", "1s"]).start();
+    let _web = run(&balancer, "web", &net);
+    balancer.until_serves("web.test", "web saw /");
+    let asker = Asker::begin(&balancer, "web.test");
+
+    engine.stop();
+    balancer.until_said(&["docker is away"]);
+    asker.more(10);
+    engine.start();
+    balancer.until_said(&["docker is back"]);
+    let late = run(&balancer, "late", &net);
+    balancer.until_serves("late.test", "late saw /");
+
+    engine.hang();
+    asker.more(30);
+    engine.go_on();
+    drop(late);
+    balancer.until_serves("late.test", "503");
+    let _last = run(&balancer, "last", &net);
+    balancer.until_serves("last.test", "last saw /");
+    assert_eq!(asker.end(), ["web saw /"]);
+    assert_eq!(balancer.log().matches("docker is away").count(), 1, "{}", balancer.log());
+}
+
+#[test]
+fn a_start_without_docker_serves_what_was_stored() {
+    let Some(mut engine) = engine() else { return };
+    let docker = engine.docker();
+    let net = docker.network("net");
+    let mut balancer = Balancer::of(&docker).option(&["--wait-for-start", "1s"]).start();
+    let _web = run(&balancer, "web", &net);
+    balancer.until_serves("web.test", "web saw /");
+    assert!(balancer.end(Signal::SIGTERM).success());
+    assert!(balancer.try_get("web.test").is_err(), "HAProxy went with it");
+    engine.stop();
+
+    let once = balancer.command().arg("--once").output().unwrap();
+    let said = String::from_utf8_lossy(&once.stderr);
+    assert_eq!(once.status.code(), Some(1), "{said}");
+    assert!(said.lines().last().unwrap().contains(&engine.url()), "{said}");
+
+    balancer.start_again();
+    balancer.until_serves("web.test", "web saw /");
+    balancer.until_said(&["serves the last good configuration"]);
+    balancer.until_said(&["docker is away"]);
+    engine.start();
+    let late = run(&balancer, "late", &net);
+    balancer.until_serves("late.test", "late saw /");
+    drop(late);
+    balancer.until_serves("late.test", "503");
+    balancer.until_serves("web.test", "web saw /");
+}
+
+/// An engine that has only just started knows nothing for a moment.
+#[test]
+fn an_empty_list_of_a_moment_empties_nothing() {
+    let Some(docker) = common::docker() else { return };
+    let proxy = Proxy::before(Path::new("/var/run/docker.sock"));
+    let balancer = Balancer::of(&docker).option(&["--docker-url", &proxy.url()]).start();
+    let _web = balancer.run("web").label(HOST, "web.test").start();
+    balancer.until_serves("web.test", "web saw /");
+    let asker = Asker::begin(&balancer, "web.test");
+    proxy.forget_once();
+    proxy.cut();
+    balancer.until_said(&["docker is back"]);
+    assert_eq!(proxy.forgotten(), 1);
+    let _late = balancer.run("late").label(HOST, "late.test").start();
+    balancer.until_serves("late.test", "late saw /");
+    asker.more(10);
+    assert_eq!(asker.end(), ["web saw /"]);
+    assert!(!balancer.log().contains("web.test:80/: - "), "{}", balancer.log());
+}

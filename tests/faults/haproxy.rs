@@ -1,0 +1,112 @@
+//! HAProxy dies, is missing, is too old, or will not have what it is given.
+
+use crate::common::{self, balancer::Balancer};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+const HOST: &str = "glue_http_80_host";
+
+/// A program that stands before the real HAProxy.
+fn wrapper(folder: &Path, script: &str) -> PathBuf {
+    let path = folder.join("haproxy-wrapper");
+    fs::write(&path, format!("#!/bin/sh\n{script}\nexec haproxy \"$@\"\n")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+#[test]
+fn a_master_that_is_killed_is_started_again() {
+    let Some(docker) = common::docker() else { return };
+    let balancer = Balancer::of(&docker).start();
+    let _web = balancer.run("web").label(HOST, "a.test").start();
+    balancer.until_serves("a.test", "web saw /");
+    for _ in 0..2 {
+        let pid = balancer.haproxy().unwrap();
+        kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+        let new = || balancer.haproxy().filter(|new| *new != pid);
+        common::wait_for("another master", new);
+        balancer.until_serves("a.test", "web saw /");
+    }
+    balancer.until_said(&["ERROR", "HAProxy died", "SIGKILL"]);
+    let _late = balancer.run("late").label(HOST, "b.test").start();
+    balancer.until_serves("b.test", "late saw /");
+}
+
+#[test]
+fn one_that_is_missing_or_too_old_is_said_at_the_start() {
+    let Some(docker) = common::docker() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let old = "[ \"$1\" = -v ] && echo 'HAProxy version 2.4.22-f8e3218 2023/02/14' && exit";
+    let old = wrapper(folder.path(), old);
+    for (bin, reason) in [
+        (
+            Path::new("/nonexistent/haproxy"),
+            "there is no HAProxy at /nonexistent/haproxy; install it",
+        ),
+        (&old, "is too old; install 2.6 or later"),
+    ] {
+        for verb in ["--once", "--watch"] {
+            let plan = Balancer::of(&docker);
+            let output = plan.command().arg(verb).arg("--haproxy-bin").arg(bin).output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{said}");
+            assert!(said.starts_with("docker-balancer: ") && said.contains(reason), "{said}");
+        }
+    }
+}
+
+/// `naming` is what HAProxy says of a configuration with `bad.test` in it, at `$line` of `$3`.
+fn the_route_that_is_refused_is_left_out(naming: &str) {
+    let Some(docker) = common::docker() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let refuse = format!(
+        "line=$(grep -n '^# bad.test' \"$3\" | cut -d: -f1)\n\
+         [ \"$line\" ] && line=$((line + 1))\n\
+         [ \"$1\" = -c ] && [ \"$line\" ] && echo \"[ALERT]    ($$) : config : {naming}\" >&2 && exit 1"
+    );
+    let wrapper = wrapper(folder.path(), &refuse);
+    let balancer = Balancer::of(&docker)
+        .option(&["--haproxy-bin", wrapper.to_str().unwrap()])
+        .option(&["--wait-for-start", "1s"])
+        .start();
+    let fleet = ["a", "b", "c"].map(|name| balancer.run(name).label(HOST, format!("{name}.test")));
+    let _fleet = common::start(fleet.into());
+    let bad = balancer.run("bad").label(HOST, "bad.test").start();
+    let told = [
+        bad.name.as_str(),
+        &bad.id[..12],
+        "HAProxy refused bad.test:80/",
+        "left out: no such thing",
+    ];
+    balancer.until_said(&told);
+    let late = balancer.run("late").label(HOST, "late.test").start();
+    balancer.until_all_serve(&[
+        ("late.test", "late saw /"),
+        ("a.test", "a saw /"),
+        ("b.test", "b saw /"),
+        ("c.test", "c saw /"),
+        ("bad.test", "404"),
+    ]);
+    assert_eq!(balancer.log().matches("HAProxy refused bad.test").count(), 1, "{}", balancer.log());
+    drop(bad);
+    balancer.until_said(&["no longer a problem", "HAProxy refused bad.test:80/"]);
+    drop(late);
+    balancer.until_all_serve(&[("late.test", "503"), ("a.test", "a saw /")]);
+}
+
+#[test]
+fn a_refused_route_is_left_out_when_haproxy_names_its_line() {
+    the_route_that_is_refused_is_left_out("parsing [$3:$line] : no such thing");
+}
+
+#[test]
+fn a_refused_route_is_found_when_haproxy_names_no_line() {
+    the_route_that_is_refused_is_left_out("no such thing");
+}

@@ -1,0 +1,70 @@
+//! Labels that somebody got wrong, or got right for another purpose than ours.
+
+use crate::common::{self, balancer::Balancer};
+use std::collections::BTreeSet;
+
+const BAD: &[&str] = &[
+    "a.test\nserver evil 127.0.0.1:1",
+    "a.test\" 'b.test'",
+    "a.test; quit",
+    "a.test # comment",
+    "%[env(HOME)]",
+    "$HOME.test ${HOME}",
+    "a\\.test\\",
+    "a\ttab.test",
+];
+
+#[test]
+fn each_is_told_once_and_breaks_nothing() {
+    let Some(docker) = common::docker() else { return };
+    let balancer = Balancer::of(&docker).start();
+    let long = "x".repeat(64 * 1024);
+    let mut bad = balancer.run("bad").label("glue_http_80_host", "bad.test");
+    let mut wrong = Vec::new();
+    for kind in ["host", "prefix", "weight", "timeout", "check", "retry", "health", "bind"] {
+        for (number, value) in BAD.iter().copied().chain([long.as_str()]).enumerate() {
+            // A prefix, a check's path: these are what a URL has, quoted or not.
+            let value = if ["prefix", "check"].contains(&kind) {
+                format!("/{value}")
+            } else {
+                value.into()
+            };
+            let label = format!("glue_http_80_{kind}.n{number}");
+            if kind != "host" {
+                bad = bad.label(&format!("glue_http_80_host.n{number}{kind}"), "x.test");
+            }
+            bad = bad.label(&label, value);
+            wrong.push(label);
+        }
+    }
+    let bad = bad.start();
+    let _good = balancer.run("good").label("glue_http_80_host", "good.test").start();
+    balancer.until_all_serve(&[("good.test", "good saw /"), ("bad.test", "bad saw /")]);
+    // Words from the level on: the time before it differs.
+    let warnings = |label: &str| {
+        let start = format!("label {label}=");
+        let said = balancer.log();
+        let words = said.lines().filter_map(|line| line.split_once(" WARN ").map(|it| it.1));
+        words.filter(|words| words.contains(&start)).map(str::to_owned).collect::<Vec<_>>()
+    };
+    for label in &wrong {
+        let told = warnings(label);
+        let once: BTreeSet<_> = told.iter().collect();
+        assert!(!told.is_empty() && once.len() == told.len(), "{label}: {told:?}");
+        for line in told {
+            assert!(line.contains(&bad.name) && line.contains(&bad.id[..12]), "{line}");
+            assert!(line.len() < 1000, "{line}");
+        }
+    }
+    let config = std::fs::read_to_string(balancer.state().join("haproxy.cfg")).unwrap();
+    for trace in ["evil", "env(HOME)", "quit", "comment", "$HOME", "xxxx"] {
+        assert!(!config.contains(trace), "{trace} in {config}");
+    }
+    let count = balancer.log().matches("no longer a problem").count();
+    assert_eq!(count, 0, "{}", balancer.log());
+    drop(bad);
+    let cleared =
+        || (wrong.len() <= balancer.log().matches("no longer a problem").count()).then_some(());
+    common::wait_for("all is clear", cleared);
+    assert_eq!(balancer.get("good.test").to_string(), "good saw /");
+}

@@ -1,0 +1,150 @@
+//! What happens to a container, as its clients see it.
+
+use crate::{asker::Asker, common, common::balancer::Balancer};
+use nix::sys::signal::Signal;
+
+const HOST: &str = "glue_http_80_host";
+/// Requests to a container that has just gone are answered soon.
+const IMPATIENT: &[&str] = &["--wait-for-start", "1s"];
+
+/// Everything that Docker told so far has been dealt with: what it tells of a new container comes
+/// after it.
+fn settle(balancer: &Balancer, name: &str) {
+    let host = format!("{name}.test");
+    let _probe = balancer.run(name).label(HOST, &host).start();
+    balancer.until_serves(&host, &format!("{name} saw /"));
+}
+
+/// What was said of `a.test` after the first `mark` bytes of the log.
+fn said_of_a(balancer: &Balancer, mark: usize) -> Vec<String> {
+    let log = balancer.log();
+    let lines = log[mark..].lines().filter(|line| line.contains(" a.test:80/"));
+    let words =
+        lines.filter_map(|line| line.split_once("INFO ").map(|(_, words)| words.to_owned()));
+    words.collect()
+}
+
+#[test]
+fn it_is_served_while_it_runs_and_no_longer() {
+    let Some(docker) = common::docker() else { return };
+    let balancer = Balancer::of(&docker).option(IMPATIENT).start();
+    let web = balancer.run("web").label(HOST, "a.test").start();
+    balancer.until_serves("a.test", "web saw /");
+
+    balancer.until_said(&["+ a.test:80/"]);
+    let mark = balancer.log().len();
+    web.docker(&["stop"]);
+    balancer.until_serves("a.test", "503");
+    settle(&balancer, "stopped");
+    let gone = format!("~ a.test:80/: - {}", web.name);
+    assert_eq!(said_of_a(&balancer, mark), [gone], "{}", balancer.log());
+
+    web.docker(&["start"]);
+    balancer.until_serves("a.test", "web saw /");
+    web.docker(&["kill"]);
+    balancer.until_serves("a.test", "503");
+    web.docker(&["restart"]);
+    balancer.until_serves("a.test", "web saw /");
+    web.docker(&["pause"]);
+    // It takes connections even so, and whoever has one waits.
+    balancer.until_said(&["told HAProxy", "pause"]);
+    balancer.until_serves("a.test", "503");
+    web.docker(&["unpause"]);
+    balancer.until_serves("a.test", "web saw /");
+}
+
+#[test]
+fn a_stop_signal_takes_it_out_before_it_ends() {
+    let Some(docker) = common::docker() else { return };
+    let balancer = Balancer::of(&docker).option(IMPATIENT).start();
+    let deaf = balancer.run("deaf").label(HOST, "a.test").env("WHOAMI_IGNORE_TERM", 1).start();
+    balancer.until_serves("a.test", "deaf saw /");
+    deaf.docker(&["kill", "--signal", "TERM"]);
+    balancer.until_serves("a.test", "503");
+    assert_eq!(deaf.docker(&["inspect", "--format", "{{.State.Running}}"]), "true");
+}
+
+#[test]
+fn a_harmless_signal_and_a_new_name_change_nothing_for_clients() {
+    let Some(docker) = common::docker() else { return };
+    let balancer = Balancer::of(&docker).option(IMPATIENT).start();
+    let web = balancer.run("web").label(HOST, "a.test").start();
+    balancer.until_serves("a.test", "web saw /");
+    let asker = Asker::begin(&balancer, "a.test");
+
+    balancer.until_said(&["+ a.test:80/"]);
+    let mark = balancer.log().len();
+    web.docker(&["kill", "--signal", "HUP"]);
+    settle(&balancer, "hangup");
+    assert_eq!(said_of_a(&balancer, mark), [""; 0], "{}", balancer.log());
+
+    let name = common::unique("renamed");
+    docker.cli(&["rename", &web.id, &name]);
+    let config = balancer.state().join("haproxy.cfg");
+    let is_named = || std::fs::read_to_string(&config).is_ok_and(|text| text.contains(&name));
+    common::wait_for("the new name in the configuration", || is_named().then_some(()));
+    asker.more(20);
+    assert_eq!(asker.end(), ["web saw /"]);
+    docker.cli(&["rename", &web.id, &web.name]);
+}
+
+/// The address that it had belongs to somebody else by then.
+#[test]
+fn a_restart_at_another_address_is_followed() {
+    let Some(docker) = common::docker() else { return };
+    let net = docker.network("net");
+    let balancer = Balancer::of(&docker).option(IMPATIENT).start();
+    let web = balancer.run("web").label(HOST, "a.test").network(&net).start();
+    balancer.until_serves("a.test", "web saw /");
+    let before = web.address(&net);
+    web.docker(&["stop"]);
+    let heir = balancer.run("heir").label(HOST, "b.test").network(&net).start();
+    assert_eq!(heir.address(&net), before);
+    web.docker(&["start"]);
+    assert_ne!(web.address(&net), before);
+    balancer.until_all_serve(&[("a.test", "web saw /"), ("b.test", "heir saw /")]);
+}
+
+#[test]
+fn it_is_reached_on_whatever_network_it_is_on() {
+    let Some(docker) = common::docker() else { return };
+    let (one, two) = (docker.network("one"), docker.network("two"));
+    let balancer = Balancer::of(&docker).option(IMPATIENT).start();
+    let web = balancer.run("web").label(HOST, "a.test").network(&one).start();
+    balancer.until_serves("a.test", "web saw /");
+    let uses = |address: std::net::Ipv4Addr| {
+        let config = balancer.state().join("haproxy.cfg");
+        let has = || {
+            std::fs::read_to_string(&config).is_ok_and(|it| it.contains(&format!(" {address}:80 ")))
+        };
+        common::wait_for(&format!("{address} is used"), || has().then_some(()));
+        balancer.until_serves("a.test", "web saw /");
+    };
+    two.connect(&web);
+    uses(web.address(&one));
+    let second = web.address(&two);
+    one.disconnect(&web);
+    uses(second);
+    two.disconnect(&web);
+    balancer.until_said(&[&web.name, "HAProxy cannot reach it"]);
+    balancer.until_serves("a.test", "503");
+    one.connect(&web);
+    balancer.until_said(&["no longer a problem", &web.name]);
+    balancer.until_serves("a.test", "web saw /");
+    drop(web);
+}
+
+#[test]
+fn a_stop_is_clean_and_haproxy_goes_or_stays_as_asked() {
+    let Some(docker) = common::docker() else { return };
+    for (option, stays) in [(&[][..], false), (&["--leave-running"][..], true)] {
+        let plan = Balancer::of(&docker).option(option);
+        let web = plan.run("web").label(HOST, "a.test").start();
+        let mut balancer = plan.start();
+        balancer.until_serves("a.test", "web saw /");
+        assert_eq!(balancer.end(Signal::SIGTERM).code(), Some(0), "{}", balancer.log());
+        assert_eq!(balancer.haproxy().is_some(), stays);
+        assert_eq!(balancer.try_get("a.test").is_ok(), stays);
+        drop(web);
+    }
+}

@@ -1,0 +1,18 @@
+//! Whatever goes wrong, what was good last goes on serving: real containers, a real HAProxy, and the
+//! program as a user starts it.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "this is a test")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod asker;
+mod crash;
+mod disk;
+mod docker;
+mod haproxy;
+mod labels;
+mod life;
+mod port;
+mod start;
+mod steps;

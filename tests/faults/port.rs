@@ -1,0 +1,45 @@
+//! Ports that somebody else has.
+
+use crate::common::{self, balancer::Balancer};
+use std::net::TcpListener;
+
+#[test]
+fn a_port_of_another_program_is_named_and_served_once_it_is_free() {
+    let Some(docker) = common::docker() else { return };
+    let plan = Balancer::of(&docker).ports(&[80, 81]);
+    let other = TcpListener::bind(("0.0.0.0", plan.bound(81))).unwrap();
+    let _web = plan
+        .run("web")
+        .label("glue_http_80_host", "a.test")
+        .label("glue_http_80_bind", "80,81")
+        .start();
+    let balancer = plan.start();
+    balancer.until_serves("a.test", "web saw /");
+    let me = format!("(pid {})", std::process::id());
+    balancer.until_said(&["WARN", ":81", "taken by", &me, "tried again"]);
+    drop(other);
+    balancer.until_serves("a.test:81", "web saw /");
+    balancer.until_said(&["no longer a problem", ":81", &me]);
+    balancer.until_serves("a.test", "web saw /");
+}
+
+#[test]
+fn a_port_that_a_container_publishes_is_named_and_served_once_it_is_free() {
+    let Some(docker) = common::docker() else { return };
+    let balancer = Balancer::of(&docker).ports(&[80, 81]).start();
+    let publish = format!("127.0.0.1:{}:80", balancer.bound(81));
+    // Its label has no part in this but that its end is heard of at once.
+    let other = docker.run("other").label("glue_network", "none");
+    let other = other.option(&["--publish", &publish]).start();
+    let _web = balancer
+        .run("web")
+        .label("glue_http_80_host", "a.test")
+        .label("glue_http_80_bind", "80,81")
+        .start();
+    balancer.until_serves("a.test", "web saw /");
+    let named = ["WARN", ":81", &other.name, &other.id[..12], "which publishes it"];
+    balancer.until_said(&named);
+    drop(other);
+    balancer.until_serves("a.test:81", "web saw /");
+    balancer.until_said(&["no longer a problem", ":81", "which publishes it"]);
+}

@@ -1,0 +1,84 @@
+//! A balancer that is killed just before it changes something outside.
+
+use crate::common::{DEADLINE, balancer::Balancer};
+use nix::{
+    libc,
+    sys::{
+        ptrace::{self, Options},
+        signal::Signal,
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
+    unistd::Pid,
+};
+use std::{fs, time::Instant};
+
+/// System calls by which the outside changes: names, what is on disk for good, programs, sockets.
+const CHANGES: &[(&str, libc::c_long)] = &[
+    #[cfg(target_arch = "x86_64")]
+    ("mkdir", libc::SYS_mkdir),
+    ("mkdir", libc::SYS_mkdirat),
+    ("fsync", libc::SYS_fsync),
+    #[cfg(target_arch = "x86_64")]
+    ("rename", libc::SYS_rename),
+    ("rename", libc::SYS_renameat),
+    ("rename", libc::SYS_renameat2),
+    #[cfg(target_arch = "x86_64")]
+    ("unlink", libc::SYS_unlink),
+    ("unlink", libc::SYS_unlinkat),
+    ("clone", libc::SYS_clone),
+    ("clone", libc::SYS_clone3),
+    #[cfg(target_arch = "x86_64")]
+    ("clone", libc::SYS_vfork),
+    ("connect", libc::SYS_connect),
+];
+
+/// Kills the balancer before step `number` of what the trigger makes it do: a call of [`CHANGES`],
+/// where several in a row are one step. Says what it did, the last of it undone; `None` if it said
+/// `applied` before.
+///
+/// # Panics
+/// When nothing happens.
+pub(crate) fn kill_at(
+    balancer: &mut Balancer,
+    number: usize,
+    trigger: impl FnOnce(),
+    applied: &str,
+) -> Option<Vec<&'static str>> {
+    let pid = balancer.pid();
+    let mark = balancer.log().len();
+    ptrace::seize(pid, Options::PTRACE_O_TRACESYSGOOD).unwrap();
+    ptrace::interrupt(pid).unwrap();
+    trigger();
+    let end = Instant::now() + DEADLINE;
+    let mut steps = Vec::new();
+    while !balancer.log()[mark..].contains(applied) {
+        assert!(Instant::now() < end, "neither step {number} nor {applied:?}:\n{}", balancer.log());
+        let mut signal = None;
+        match waitpid(pid, Some(WaitPidFlag::WNOHANG)).unwrap() {
+            WaitStatus::StillAlive => {
+                std::thread::yield_now();
+                continue;
+            }
+            WaitStatus::PtraceSyscall(_) => {
+                if let Some(step) = change(pid).filter(|step| steps.last() != Some(step)) {
+                    steps.push(step);
+                }
+                if number < steps.len() {
+                    balancer.end(Signal::SIGKILL);
+                    return Some(steps);
+                }
+            }
+            WaitStatus::Stopped(_, received) => signal = Some(received),
+            _ => {}
+        }
+        ptrace::syscall(pid, signal).unwrap();
+    }
+    None
+}
+
+/// The call that it is at, if it changes something.
+fn change(pid: Pid) -> Option<&'static str> {
+    let call = fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
+    let number: libc::c_long = call.split(' ').next()?.parse().ok()?;
+    CHANGES.iter().find(|(_, known)| *known == number).map(|(name, _)| *name)
+}
