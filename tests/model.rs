@@ -140,7 +140,8 @@ impl Model {
     async fn restart(&mut self) {
         self.balancer = None;
         let proxy = Proxy::open(self.sim.settings()).await.unwrap();
-        self.balancer = Some(Balancer::new(proxy, self.rules.clone(), self.frame(), self.stock));
+        let (rules, frame) = (self.rules.clone(), self.frame());
+        self.balancer = Some(Balancer::new(proxy, rules, frame, self.stock).await);
     }
 
     fn frame(&self) -> Frame {
