@@ -154,6 +154,11 @@ impl Balancer {
         Some(self.proxy.sessions(observed, id.short()))
     }
 
+    /// Nothing that was heard of HAProxy is believed any more: the next pass asks for all of it.
+    pub fn doubt(&mut self) {
+        self.running.asked = None;
+    }
+
     /// How many routes are served.
     pub fn routes(&self) -> usize {
         self.served.0.len()
@@ -239,14 +244,19 @@ impl Balancer {
 
     /// As much of it as the worker that runs can take.
     fn without_reload(&self, routes: &Routes) -> Config {
-        let bound: BTreeSet<_> =
-            self.running.config.frontends.iter().map(|frontend| frontend.listener).collect();
+        let observed = self.running.observed.clone().unwrap_or_default();
+        let had = &self.running.config.frontends;
+        // What an earlier balancer left running is known by its routes alone.
+        let routed = observed.map(MapName::Routes).filter_map(|(key, _)| key.parse().ok());
+        let mut bound: BTreeSet<_> = routed.map(|key: RouteKey| key.listener).collect();
+        bound.extend(had.iter().map(|frontend| frontend.listener));
         let mut routes = routes.clone();
         routes.0.retain(|key, _| bound.contains(&key.listener));
-        let observed = self.running.observed.clone().unwrap_or_default();
         let (layout, _) = Layout::within(&routes, &observed);
         let mut config = self.config(&routes, layout);
-        config.frontends.clone_from(&self.running.config.frontends);
+        if !had.is_empty() {
+            config.frontends.clone_from(had);
+        }
         config.skeleton = observed.skeleton;
         config
     }

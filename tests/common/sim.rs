@@ -1,0 +1,431 @@
+//! An HAProxy that is a value behind two sockets, with the quirks that were measured on real ones: the
+//! stats socket of its worker and the master's, and a program that finds every configuration good.
+//!
+//! Somebody else's hand and every loss are the test's to choose. What it has after a reload is read from
+//! the files, as they stand on disk.
+
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "this is a test")]
+
+use docker_glue::haproxy::{
+    observed::{self, Observed},
+    settings::{Mode, Reload, Settings},
+};
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    net::{UnixListener, UnixStream},
+};
+
+/// How it answers `reload`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Master {
+    /// Not at all, and it is done after `show proc` was asked so many times: 2.6.
+    Asynchronous(u32),
+    /// When it is done: from 2.7 on.
+    Synchronous,
+}
+
+#[derive(Debug)]
+pub struct Sim {
+    folder: TempDir,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug)]
+pub struct State {
+    pub worker: Worker,
+    pub master: Master,
+    pid: u32,
+    pub reloads: u32,
+    pending: Option<u32>,
+    failed: u32,
+    /// So many reloads fail from now on.
+    pub broken: u32,
+    /// The connection is lost after so many commands, and whether the last one was obeyed.
+    pub cut: Option<(usize, bool)>,
+    /// So many deletions are refused from now on, as if connections remained.
+    pub busy: u32,
+    config: PathBuf,
+}
+
+/// What a worker has. Of a map's entries the first with a key counts.
+#[derive(Debug, Clone, Default)]
+pub struct Worker {
+    skeleton: String,
+    pub backends: BTreeMap<String, BTreeMap<String, Server>>,
+    pub maps: BTreeMap<String, Vec<(String, String)>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    id: String,
+    address: (String, String),
+    weight: String,
+    admin: u32,
+    up: bool,
+}
+
+impl Sim {
+    pub fn start(master: Master) -> Self {
+        let folder = tempfile::Builder::new().prefix("glue").tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("run")).unwrap();
+        fs::write(at("haproxy"), "#!/bin/sh\necho HAProxy version 2.6.12\n").unwrap();
+        fs::set_permissions(at("haproxy"), fs::Permissions::from_mode(0o755)).unwrap();
+        let state = Arc::new(Mutex::new(State {
+            worker: Worker::default(),
+            master,
+            pid: 100,
+            reloads: 0,
+            pending: None,
+            failed: 0,
+            broken: 0,
+            cut: None,
+            busy: 0,
+            config: at("haproxy.cfg"),
+        }));
+        for (name, interactive) in [("run/haproxy.sock", true), ("master.sock", false)] {
+            let listener = UnixListener::bind(at(name)).unwrap();
+            tokio::spawn(listen(listener, Arc::clone(&state), interactive));
+        }
+        Self { folder, state }
+    }
+
+    pub fn settings(&self) -> Settings {
+        Settings {
+            mode: Mode::Service(Reload::Master(self.path("master.sock"))),
+            bin: self.path("haproxy"),
+            config: self.path("haproxy.cfg"),
+            state_dir: self.path("state"),
+            runtime_dir: self.path("run"),
+            check_options: vec![],
+        }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        change(&mut self.state.lock().unwrap())
+    }
+
+    /// What the worker has, as it would say it.
+    pub fn observe(&self) -> Observed {
+        self.change(|state| state.worker.observe())
+    }
+
+    /// What anyone's reload would give.
+    pub fn stored(&self) -> Observed {
+        Worker::read(&self.path("haproxy.cfg")).observe()
+    }
+}
+
+async fn listen(listener: UnixListener, state: Arc<Mutex<State>>, is_worker: bool) {
+    while let Ok((stream, _)) = listener.accept().await {
+        tokio::spawn(serve(stream, Arc::clone(&state), is_worker));
+    }
+}
+
+/// One connection: it stays for more commands only after `prompt`.
+async fn serve(
+    stream: UnixStream,
+    state: Arc<Mutex<State>>,
+    is_worker: bool,
+) -> std::io::Result<()> {
+    let (read, mut write) = stream.into_split();
+    let mut lines = BufReader::new(read).lines();
+    // A connection stays with the worker that it began with.
+    let pid = state.lock().unwrap().pid;
+    let mut prompt = "";
+    while let Some(line) = lines.next_line().await? {
+        let answer = if line == "prompt" {
+            prompt = "> ";
+            Some(String::new())
+        } else {
+            state.lock().unwrap().answer(&line, is_worker, pid)
+        };
+        let Some(answer) = answer else { return Ok(()) };
+        write.write_all(format!("{answer}\n{prompt}").as_bytes()).await?;
+        if prompt.is_empty() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+impl State {
+    /// `None`: the connection is lost.
+    fn answer(&mut self, line: &str, is_worker: bool, pid: u32) -> Option<String> {
+        if !is_worker {
+            return self.master(line);
+        }
+        if let Some((left, obeyed)) = self.cut {
+            if left == 0 {
+                self.cut = None;
+                if obeyed {
+                    self.command(line, pid);
+                }
+                return None;
+            }
+            self.cut = Some((left - 1, obeyed));
+        }
+        Some(self.command(line, pid))
+    }
+
+    fn master(&mut self, line: &str) -> Option<String> {
+        match line {
+            "show proc" => {
+                if let Some(left) = self.pending {
+                    self.pending = left.checked_sub(1);
+                    if left == 0 {
+                        self.load();
+                    }
+                }
+                let (pid, reloads, failed) = (self.pid, self.reloads, self.failed);
+                Some(format!(
+                    "1 master {reloads} [failed: {failed}] 0d 2.6\n# workers\n{pid} worker 0 0d 2.6\n"
+                ))
+            }
+            "reload" => match self.master {
+                Master::Asynchronous(after) => {
+                    self.pending = Some(after);
+                    None
+                }
+                Master::Synchronous => {
+                    self.load();
+                    let success = u32::from(self.failed == 0);
+                    Some(format!("Success={success}\n--\n[ALERT] (1) : something\n"))
+                }
+            },
+            other => panic!("the master is asked {other:?}"),
+        }
+    }
+
+    /// A new worker takes what is on disk; the old one's connections talk to the wall.
+    pub fn load(&mut self) {
+        self.reloads += 1;
+        if 0 < self.broken {
+            self.broken -= 1;
+            self.failed += 1;
+            return;
+        }
+        self.failed = 0;
+        self.pid += 1;
+        self.worker = Worker::read(&self.config);
+    }
+
+    fn command(&mut self, line: &str, pid: u32) -> String {
+        let mut nobody = self.worker.clone();
+        let worker = if pid == self.pid { &mut self.worker } else { &mut nobody };
+        let words = words(line);
+        let words: Vec<_> = words.iter().map(String::as_str).collect();
+        if let ["del", "server", ..] = words[..]
+            && 0 < self.busy
+        {
+            self.busy -= 1;
+            return "Server still has connections attached to it, cannot remove it.\n".into();
+        }
+        worker.obey(&words).unwrap_or_else(|refused| format!("{refused}\n"))
+    }
+}
+
+/// Blanks separate, a backslash takes the next character as it is, and a `;` would end the command.
+fn words(line: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut chars = line.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            ' ' => words.push(String::new()),
+            '\\' => words.last_mut().unwrap().extend(chars.next()),
+            ';' => panic!("two commands: {line}"),
+            _ => words.last_mut().unwrap().push(c),
+        }
+    }
+    words
+}
+
+pub type Answer = Result<String, &'static str>;
+
+impl Worker {
+    pub fn obey(&mut self, words: &[&str]) -> Answer {
+        match words {
+            ["show", "info"] => Ok(format!("Name: HAProxy\ndescription: {}\n", self.skeleton)),
+            ["show", "backend"] => {
+                Ok(self.backends.keys().fold("# name\n".to_owned(), |all, name| all + name + "\n"))
+            }
+            ["show", "servers", "state"] => Ok(self.states("")),
+            ["show", "servers", "state", backend] => match self.backends.contains_key(*backend) {
+                true => Ok(self.states(backend)),
+                false => Err("Can't find backend."),
+            },
+            ["show", "map", map] => self.map(map).map(|entries| {
+                entries
+                    .iter()
+                    .fold(String::new(), |all, (key, value)| format!("{all}0x55 {key} {value}\n"))
+            }),
+            ["get", "map", map, key] => self.map(map).map(|entries| look_up(entries, key)),
+            ["add", "server", at, address, "id", id, "weight", weight, watch @ ..] => {
+                let checked = watch.first() == Some(&"check");
+                let (backend, name) = at.split_once('/').unwrap();
+                let servers = self.backends.get_mut(backend).ok_or("No such backend.")?;
+                if servers.contains_key(name) {
+                    return Err("Already exists a server with the same name in backend.");
+                }
+                if servers.values().any(|it| it.id == *id) {
+                    return Err("This server's custom id is already used.");
+                }
+                let server = Server { admin: 1, up: !checked, ..server(address, id, weight) };
+                servers.insert(name.to_owned(), server);
+                Ok("New server registered.\n".to_owned())
+            }
+            ["del", "server", at] => {
+                let (backend, name) = at.split_once('/').unwrap();
+                if self.server(at)?.admin & 0x63 == 0 {
+                    return Err("Only servers in maintenance mode can be deleted.");
+                }
+                self.backends.get_mut(backend).unwrap().remove(name);
+                Ok("Server deleted.\n".to_owned())
+            }
+            ["enable", "health", at] => self.server(at).map(|_| String::new()),
+            ["set", "server", at, what, value @ ..] => self.set(at, what, value),
+            ["add", "map", map, key, value] => {
+                self.map(map)?.push(((*key).to_owned(), (*value).to_owned()));
+                Ok(String::new())
+            }
+            ["set", "map", map, key, value] => {
+                let entries = self.map(map)?.iter_mut().filter(|it| it.0 == *key);
+                let changed = entries.map(|it| (*value).clone_into(&mut it.1)).count();
+                if changed == 0 { Err("entry not found.") } else { Ok(String::new()) }
+            }
+            ["del", "map", map, key] => {
+                let entries = self.map(map)?;
+                let before = entries.len();
+                entries.retain(|it| it.0 != *key);
+                if entries.len() == before { Err("Key not found.") } else { Ok(String::new()) }
+            }
+            _ => panic!("HAProxy is told {words:?}"),
+        }
+    }
+
+    fn set(&mut self, at: &str, what: &str, value: &[&str]) -> Answer {
+        let server = self.server(at)?;
+        match (what, value) {
+            ("state", ["ready"]) => {
+                (server.admin, server.up) = (server.admin & !0x19, true);
+            }
+            ("state", ["maint"]) => server.admin |= 1,
+            ("state", ["drain"]) => server.admin = server.admin & !1 | 8,
+            // Has no effect in maintenance.
+            ("health", [health]) => server.up = *health == "up" || server.admin & 1 != 0,
+            ("weight", [weight]) => (*weight).clone_into(&mut server.weight),
+            ("addr", [ip, "port", port]) => {
+                server.address = ((*ip).to_owned(), (*port).to_owned());
+                return Ok("IP changed from 'x' to 'y' by 'stats socket command'\n".to_owned());
+            }
+            _ => panic!("HAProxy is told to set {what} {value:?}"),
+        }
+        Ok(String::new())
+    }
+
+    fn server(&mut self, at: &str) -> Result<&mut Server, &'static str> {
+        let (backend, name) = at.split_once('/').unwrap();
+        let servers = self.backends.get_mut(backend).ok_or("No such backend.")?;
+        servers.get_mut(name).ok_or("No such server.")
+    }
+
+    fn map(&mut self, map: &str) -> Result<&mut Vec<(String, String)>, &'static str> {
+        self.maps.get_mut(map).ok_or("Unknown map identifier. Please use #<id> or <file>.")
+    }
+
+    fn states(&self, only: &str) -> String {
+        let mut text = "1\n# be_id be_name srv_id …\n".to_owned();
+        for (backend, servers) in self.backends.iter().filter(|it| only.is_empty() || it.0 == only)
+        {
+            for (name, server) in servers {
+                let Server { id, address: (ip, port), weight, admin, up } = server;
+                let up = if *up { 2 } else { 0 };
+                let line = format_args!(
+                    "4 {backend} {id} {name} {ip} {up} {admin} {weight} {weight} 0 6 3 3 6 0 0 1 - {port} - 0 0 - - 0"
+                );
+                writeln!(text, "{line}").unwrap();
+            }
+        }
+        text
+    }
+
+    fn observe(&self) -> Observed {
+        let mut observed = Observed {
+            skeleton: self.skeleton.clone(),
+            backends: self.backends.keys().cloned().collect(),
+            servers: observed::servers(&self.states("")),
+            ..Observed::default()
+        };
+        for map in docker_glue::haproxy::config::MapName::ALL {
+            let text = self.clone().obey(&["show", "map", &map.to_string()]).unwrap_or_default();
+            observed.maps.insert(map, observed::map(&text));
+        }
+        observed
+    }
+
+    /// From the configuration and the generation of files that it names.
+    fn read(config: &Path) -> Self {
+        let text = fs::read_to_string(config).unwrap_or_default();
+        let mut worker = Self::default();
+        let mut backend = String::new();
+        for line in text.lines() {
+            match line.split_whitespace().collect::<Vec<_>>()[..] {
+                ["description", ..] => {
+                    line.trim().trim_start_matches("description ").clone_into(&mut worker.skeleton);
+                }
+                ["default-path", "origin", generation] => worker.read_maps(Path::new(generation)),
+                ["backend", name] => {
+                    name.clone_into(&mut backend);
+                    worker.backends.insert(backend.clone(), BTreeMap::new());
+                }
+                ["server", name, address, "id", id, "weight", weight, ..] => {
+                    let admin = if line.contains(" disabled") { 5 } else { 0 };
+                    let server = Server { admin, ..server(address, id, weight) };
+                    worker.backends.get_mut(&backend).unwrap().insert(name.to_owned(), server);
+                }
+                _ => {}
+            }
+        }
+        worker
+    }
+
+    fn read_maps(&mut self, generation: &Path) {
+        for name in ["routes.map", "checks.map", "check-hosts.map"] {
+            let text = fs::read_to_string(generation.join(name)).unwrap();
+            let entries = text.lines().filter_map(|line| line.split_once(' '));
+            let entries = entries.map(|(key, value)| (key.to_owned(), value.to_owned()));
+            self.maps.insert(name.to_owned(), entries.collect());
+        }
+    }
+}
+
+fn server(address: &str, id: &str, weight: &str) -> Server {
+    let (ip, port) = address.rsplit_once(':').unwrap();
+    let ip = ip.trim_matches(['[', ']']);
+    let address = (ip.to_owned(), port.to_owned());
+    Server { id: id.to_owned(), address, weight: weight.to_owned(), admin: 0, up: true }
+}
+
+/// The longest key that the question begins with.
+fn look_up(entries: &[(String, String)], question: &str) -> String {
+    let fit = entries.iter().rev().filter(|(key, _)| question.starts_with(key.as_str()));
+    match fit.max_by_key(|(key, _)| key.len()) {
+        Some((key, value)) => format!(
+            "type=beg, case=sensitive, found=yes, idx=tree, key=\"{key}\", value=\"{value}\", type=\"str\"\n"
+        ),
+        None => "type=beg, case=sensitive, found=no\n".to_owned(),
+    }
+}

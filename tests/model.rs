@@ -1,0 +1,298 @@
+//! The balancer against an HAProxy that loses, refuses and is meddled with: it always ends in what the
+//! last world asks for, in the worker and on disk.
+
+#![allow(clippy::unwrap_used, reason = "this is a test")]
+
+#[path = "common/any.rs"]
+mod any;
+#[path = "common/sim.rs"]
+mod sim;
+#[path = "common/story.rs"]
+mod story;
+
+use docker_glue::{
+    balancer::Balancer,
+    container::{Container, ContainerId, State},
+    decide::{Memory, Rules, decide},
+    haproxy::{observed::Observed, plan::plan, proxy::Proxy, render::Frame},
+    world::World,
+};
+use proptest::prelude::*;
+use sim::{Master, Sim};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// As many times as the balancer may be woken, at most, after everything has come to rest.
+const WAKES: usize = 6;
+
+#[derive(Debug, Clone)]
+enum Op {
+    /// Containers changed, and an event said so.
+    Event(String),
+    /// The event was lost.
+    Unheard(String),
+    /// The world is listed again.
+    List,
+    /// Files are written behind what was said.
+    Files,
+    /// Half a minute passes.
+    Later,
+    /// The balancer is killed and started again.
+    Restart,
+    /// And with other settings, which take a reload.
+    Upgrade,
+    /// Somebody else reloads HAProxy, which takes what is on disk.
+    Reload,
+    /// So many reloads fail.
+    Broken(u32),
+    Cut(usize, bool),
+    Busy(u32),
+    Theirs(Theirs, usize),
+}
+
+/// What somebody else does over the socket, to one of what there is.
+#[derive(Debug, Clone, Copy)]
+enum Theirs {
+    Server(&'static str),
+    NewServer,
+    DelEntry,
+    SetEntry,
+    Twin,
+    NewEntry,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let theirs = prop_oneof![
+        Just(Theirs::Server("weight 3")),
+        Just(Theirs::Server("state maint")),
+        Just(Theirs::Server("state drain")),
+        Just(Theirs::Server("addr 10.9.9.9 port 9")),
+        Just(Theirs::NewServer),
+        Just(Theirs::DelEntry),
+        Just(Theirs::SetEntry),
+        Just(Theirs::Twin),
+        Just(Theirs::NewEntry),
+    ];
+    prop_oneof![
+        8 => any::told().prop_map(Op::Event),
+        2 => any::told().prop_map(Op::Unheard),
+        1 => Just(Op::List),
+        2 => Just(Op::Files),
+        1 => Just(Op::Later),
+        1 => Just(Op::Restart),
+        1 => Just(Op::Upgrade),
+        1 => Just(Op::Reload),
+        1 => (1..3_u32).prop_map(Op::Broken),
+        2 => (0..20_usize, any::<bool>()).prop_map(|(after, obeyed)| Op::Cut(after, obeyed)),
+        1 => (1..6_u32).prop_map(Op::Busy),
+        3 => (theirs, 0..8_usize).prop_map(|(theirs, which)| Op::Theirs(theirs, which)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { max_shrink_iters: 300, ..ProptestConfig::with_cases(150) })]
+
+    #[test]
+    fn it_ends_in_what_the_last_world_asks_for(
+        ops in prop::collection::vec(op(), 1..20),
+        stock in 1..4_usize,
+        master in prop_oneof![(0..4_u32).prop_map(Master::Asynchronous), Just(Master::Synchronous)],
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut model = Model::start(master, stock).await;
+            for op in ops {
+                model.suffer(op).await;
+            }
+            model.come_to_rest().await;
+        });
+    }
+}
+
+struct Model {
+    sim: Sim,
+    rules: Rules,
+    stock: usize,
+    /// A setting that HAProxy is started with.
+    hard_stop_after: Duration,
+    world: World,
+    /// How often each line's container was made anew.
+    lives: BTreeMap<ContainerId, usize>,
+    balancer: Option<Balancer>,
+}
+
+impl Model {
+    async fn start(master: Master, stock: usize) -> Self {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port_map = BTreeMap::from([(80.try_into().unwrap(), free.try_into().unwrap())]);
+        let rules = Rules { hold: Duration::ZERO, port_map, ..story::rules() };
+        let (sim, world) = (Sim::start(master), World::default());
+        let lives = BTreeMap::new();
+        let hard_stop_after = Duration::from_secs(1);
+        let mut model = Self { sim, rules, stock, hard_stop_after, world, lives, balancer: None };
+        model.restart().await;
+        model
+    }
+
+    async fn restart(&mut self) {
+        self.balancer = None;
+        let proxy = Proxy::open(self.sim.settings()).await.unwrap();
+        let (rules, frame) = (self.rules.clone(), self.frame());
+        self.balancer = Some(Balancer::new(proxy, rules, frame, self.stock).await);
+    }
+
+    fn frame(&self) -> Frame {
+        Frame {
+            stats_socket: self.sim.path("run/haproxy.sock"),
+            generations: self.sim.path("state/gen"),
+            hard_stop_after: self.hard_stop_after,
+            ..story::frame()
+        }
+    }
+
+    async fn suffer(&mut self, op: Op) {
+        match op {
+            Op::Event(story) => {
+                self.live(&story);
+                self.pass().await;
+            }
+            Op::Unheard(story) => self.live(&story),
+            Op::List => self.pass().await,
+            Op::Files => self.balancer.as_mut().unwrap().finish().await,
+            Op::Later => self.later().await,
+            Op::Restart => self.restart().await,
+            Op::Upgrade => {
+                self.hard_stop_after += Duration::from_secs(1);
+                self.restart().await;
+            }
+            Op::Reload => self.sim.change(sim::State::load),
+            Op::Broken(times) => self.sim.change(|it| it.broken = times),
+            Op::Cut(after, obeyed) => self.sim.change(|it| it.cut = Some((after, obeyed))),
+            Op::Busy(times) => self.sim.change(|it| it.busy = times),
+            Op::Theirs(theirs, which) => self.meddle(theirs, which),
+        }
+    }
+
+    /// A container that comes again is another one: it has another id.
+    fn live(&mut self, story: &str) {
+        let mut world = story::world(story);
+        let told = std::mem::take(&mut world.containers);
+        for (line, container) in told {
+            let life = self.lives.entry(line.clone()).or_default();
+            let id = |life: usize| ContainerId::new(format!("{life:06x}{}", &line.as_str()[6..]));
+            let was_up = self.world.containers.get(&id(*life)).is_some_and(|it| is_up(it));
+            if is_up(&container) && !was_up {
+                *life += 1;
+            }
+            let container = Container { id: id(*life), ..Arc::unwrap_or_clone(container) };
+            world.containers.insert(container.id.clone(), Arc::new(container));
+        }
+        self.world = world;
+    }
+
+    /// An error is told and tried again later, as the program does.
+    async fn pass(&mut self) {
+        let _ = self.balancer.as_mut().unwrap().pass(&self.world, "test").await;
+    }
+
+    async fn later(&mut self) {
+        self.balancer.as_mut().unwrap().doubt();
+        self.pass().await;
+    }
+
+    fn meddle(&self, theirs: Theirs, which: usize) {
+        self.sim.change(|state| {
+            let worker = &mut state.worker;
+            let names =
+                worker.backends.iter().flat_map(|(at, it)| it.keys().map(move |it| (at, it)));
+            let servers: Vec<_> = names.map(|(at, name)| format!("{at}/{name}")).collect();
+            let entries = worker.maps.get("routes.map").cloned().unwrap_or_default();
+            let server = servers.get(which % servers.len().max(1));
+            let key = entries.get(which % entries.len().max(1)).map(|it| it.0.as_str());
+            match (theirs, server, key) {
+                (Theirs::Server(change), Some(server), _) => {
+                    let words: Vec<_> = change.split(' ').collect();
+                    let _ = worker.obey(&[&["set", "server", server], &words[..]].concat());
+                }
+                (Theirs::NewServer, _, _) => {
+                    let at = worker.backends.keys().filter(|it| *it != "no-route");
+                    let Some(at) = at.cycle().nth(which).map(|it| format!("{it}/theirs")) else {
+                        return;
+                    };
+                    let words = ["add", "server", &at, "10.9.9.9:9", "id", "9", "weight", "9"];
+                    let _ = worker.obey(&words);
+                }
+                (Theirs::DelEntry, _, Some(key)) => {
+                    let _ = worker.obey(&["del", "map", "routes.map", key]);
+                }
+                (Theirs::SetEntry, _, Some(key)) => {
+                    let _ = worker.obey(&["set", "map", "routes.map", key, "nowhere"]);
+                }
+                (Theirs::Twin, _, Some(key)) => {
+                    let _ = worker.obey(&["add", "map", "routes.map", key, "nowhere"]);
+                }
+                (Theirs::NewEntry, _, _) => {
+                    let _ = worker.obey(&["add", "map", "routes.map", "new.test:80/", "nowhere"]);
+                }
+                _ => {}
+            }
+        });
+    }
+
+    /// Nothing happens any more but that the balancer looks now and then.
+    async fn come_to_rest(&mut self) {
+        self.sim.change(|state| (state.broken, state.busy) = (0, state.busy.min(2)));
+        let mut last = String::new();
+        for _ in 0..WAKES {
+            self.later().await;
+            self.balancer.as_mut().unwrap().finish().await;
+            match self.difference() {
+                None => return,
+                Some(difference) => last = difference,
+            }
+        }
+        panic!("it does not end: {last}");
+    }
+
+    /// Between what there is and what the world asks for.
+    fn difference(&self) -> Option<String> {
+        let routes = decide(&self.world, Memory::default(), Instant::now(), &self.rules).routes;
+        let (worker, stored) = (self.sim.observe(), self.sim.stored());
+        let (config, homeless) = story::config_within(&routes, &worker);
+        let there = Observed::started(&config);
+        if 0 < homeless {
+            return Some(format!("{homeless} routes have no place in {worker:#?}"));
+        }
+        if !worker.agrees_with(&there) {
+            return Some(format!("the worker has {worker:#?}, and should have {there:#?}"));
+        }
+        let commands = plan(&worker, &config);
+        if !commands.is_empty() {
+            return Some(format!("{commands:?} would follow"));
+        }
+        // The worker is asked for what somebody else added to a key of ours in vain.
+        (!stored.agrees_with(&worker)).then(|| format!("on disk is {stored:#?}, not {worker:#?}"))
+    }
+}
+
+fn is_up(container: &Container) -> bool {
+    matches!(container.state, State::Running | State::Paused)
+}
+
+/// The balancer was restarted with settings that take a reload, and no reload works.
+#[tokio::test]
+async fn what_ran_runs_on_while_reloads_fail() {
+    let mut model = Model::start(Master::Synchronous, 1).await;
+    let story = "a 172.17.0.2 glue_http_80_host=a.test\nb 172.17.0.3 glue_http_80_host=b.test";
+    model.suffer(Op::Event(story.to_owned())).await;
+    let before = model.sim.observe();
+    model.sim.change(|state| state.broken = 1000);
+    model.suffer(Op::Upgrade).await;
+    for _ in 0..20 {
+        model.later().await;
+        assert!(model.sim.observe().agrees_with(&before), "{:#?}", model.sim.observe());
+    }
+}
