@@ -2,129 +2,161 @@
 
 #![allow(clippy::unwrap_used, reason = "this is a test")]
 
+#[path = "common/any.rs"]
+mod any;
 #[path = "common/ours.rs"]
 mod ours;
 #[path = "common/story.rs"]
 mod story;
 
 use docker_glue::{
-    claim::{Claim, Standing, collect},
-    container::{Container, ContainerId},
-    world::World,
+    claim::collect,
+    haproxy::{
+        config::{Admin, Backend, Config, MapName, Shape, shape},
+        layout::Layout,
+        observed::{Observed, ServerSeen},
+        plan::plan,
+    },
+    origin::Origin,
+    route::{Readiness, Route, RouteKey, Routes},
 };
 use proptest::prelude::*;
-use std::{collections::BTreeMap, sync::Arc};
-
-/// Keys and values that come near to what is understood, and some that do not.
-fn label() -> impl Strategy<Value = (String, String)> {
-    let option = prop_oneof![
-        Just("host"),
-        Just("prefix"),
-        Just("strip_prefix"),
-        Just("weight"),
-        Just("bind"),
-        Just("check"),
-        Just("health"),
-        Just("timeout"),
-        Just("retry"),
-        Just("hots"),
-    ];
-    let key = prop_oneof![
-        8 => (prop_oneof![Just("80"), Just("8080"), Just("0")], option, prop_oneof![Just(""), Just(".x")])
-            .prop_map(|(port, option, route)| format!("glue_http_{port}_{option}{route}")),
-        1 => Just("glue_http_ports".to_owned()),
-        1 => "glue_.*",
-    ];
-    let nasty = prop_oneof![
-        Just("a\nbackend x"),
-        Just("\"'`;#"),
-        Just("%[env(HOME)]"),
-        Just("$HOME\\"),
-        Just("a\0b"),
-        Just("}"),
-        Just("/a;b$c'd"),
-        Just("/%2e%2E/x"),
-        Just("-f /etc/passwd"),
-        Just("<<"),
-    ];
-    let value = prop_oneof![
-        3 => "[a-z*./,%;:'$0-9]{0,20}",
-        2 => nasty.prop_map(str::to_owned),
-        2 => prop_oneof![Just("a.test"), Just("*.a.test"), Just("api/v1"), Just("1"), Just("30s"), Just("80")]
-            .prop_map(str::to_owned),
-        1 => any::<String>(),
-    ];
-    (key, value)
-}
-
-fn container(number: usize, name: &str, labels: BTreeMap<String, String>) -> Container {
-    let world = story::world("web 172.17.0.2");
-    let container = world.containers.into_values().next().unwrap();
-    let id = ContainerId::new(format!("{number:064x}"));
-    Container { id, name: name.to_owned(), labels, ..Arc::unwrap_or_clone(container) }
-}
-
-fn world() -> impl Strategy<Value = World> {
-    let labels =
-        prop::collection::btree_map(label().prop_map(|it| it.0), label().prop_map(|it| it.1), 0..6);
-    prop::collection::vec((any::<String>(), labels), 0..6).prop_map(|containers| {
-        let mut world = story::world("");
-        for (number, (name, labels)) in containers.into_iter().enumerate() {
-            let container = container(number, &name, labels);
-            world.containers.insert(container.id.clone(), Arc::new(container));
-        }
-        world
-    })
-}
-
-fn claims() -> impl Strategy<Value = Vec<Claim>> {
-    let standing = prop_oneof![Just(Standing::Ready), Just(Standing::Reserve), Just(Standing::Out)];
-    let claim =
-        (0..3_usize, 0..3_i64, 0..6_usize, standing).prop_map(|(key, created, id, standing)| {
-            let labels = BTreeMap::from([
-                ("glue_http_80_host".to_owned(), format!("h{key}.test")),
-                ("glue_http_80_timeout".to_owned(), format!("{}s", 1 + id % 2)),
-            ]);
-            let container = container(id, &format!("c{id}"), labels);
-            let ask = docker_glue::label::read(&container, &story::rules().fences).asks.remove(0);
-            Claim {
-                key: ask.key,
-                policy: ask.policy,
-                origin: docker_glue::origin::Origin::new(&container.name, container.id.short()),
-                seniority: (created, container.id),
-                port: 80,
-                address: ([10, 0, 0, u8::try_from(id).unwrap()], 80).into(),
-                weight: ask.weight,
-                standing,
-            }
-        });
-    prop::collection::vec(claim, 0..8)
-        .prop_map(|claims| {
-            claims.into_iter().map(|it| ((it.key.clone(), it.origin.clone()), it)).collect()
-        })
-        .prop_map(|unique: BTreeMap<_, _>| unique.into_values().collect())
-}
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+    net::SocketAddr,
+};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
-    fn any_labels_leave_a_configuration_whose_every_line_is_ours(world in world()) {
+    fn any_labels_leave_a_configuration_whose_every_line_is_ours(world in any::world()) {
         ours::assert_ours(&ours::files(&world));
     }
 
     #[test]
-    fn the_same_world_gives_the_same_bytes(world in world()) {
+    fn the_same_world_gives_the_same_bytes(world in any::world()) {
         prop_assert_eq!(ours::files(&world), ours::files(&world.clone()));
     }
 
     #[test]
     fn the_order_of_claims_does_not_matter(
-        (claims, shuffled) in claims().prop_flat_map(|it| (Just(it.clone()), Just(it).prop_shuffle()))
+        (claims, shuffled) in any::claims().prop_flat_map(|it| (Just(it.clone()), Just(it).prop_shuffle()))
     ) {
         let ((routes, mut problems), (again, mut others)) = (collect(claims), collect(shuffled));
         problems.sort();
         others.sort();
         prop_assert_eq!((routes, problems), (again, others));
     }
+
+    /// From any world to any other and on to a third, with servers that could not be deleted in
+    /// between: each plan ends where it should, and no client would hold anything against the way.
+    #[test]
+    fn obeying_a_plan_leads_from_any_world_to_any_other(
+        (a, b, c) in (any::told(), any::told(), any::told()),
+        stock in 1..3_usize,
+        busy: bool,
+    ) {
+        let mut way = Way::fresh(&story::routes(&a), stock);
+        for (story, busy) in [(b, busy), (c, false)] {
+            way.turn(&story::routes(&story));
+            let plan = plan(&way.observed, &way.config);
+            for command in plan.iter().filter(|it| !(busy && it.may_be_refused())) {
+                way.observed.obey(command);
+                prop_assert_eq!(way.lost(), None, "{}", command);
+            }
+        }
+        prop_assert!(way.is_there(), "{:#?}", way);
+    }
+
+    /// One that was cut off anywhere is followed by one that ends where it should.
+    #[test]
+    fn a_plan_may_end_anywhere(
+        (a, b, c) in (any::told(), any::told(), any::told()),
+        stock in 1..3_usize,
+        cut in 0..30_usize,
+    ) {
+        let mut way = Way::fresh(&story::routes(&a), stock);
+        for (story, most) in [(b, cut), (c, usize::MAX)] {
+            way.turn(&story::routes(&story));
+            for command in plan(&way.observed, &way.config).iter().take(most) {
+                way.observed.obey(command);
+            }
+        }
+        prop_assert!(way.is_there(), "{:#?}", way);
+    }
+}
+
+/// From one desired state to the next.
+#[derive(Debug)]
+struct Way {
+    observed: Observed,
+    before: Config,
+    config: Config,
+    routes: Routes,
+    /// Served by the same endpoint before and after.
+    kept: BTreeSet<RouteKey>,
+}
+
+impl Way {
+    fn fresh(routes: &Routes, stock: usize) -> Self {
+        let config = story::laid_out(routes, Layout::fresh(routes, stock));
+        let (observed, routes) = (Observed::started(&config), routes.clone());
+        Self { observed, before: config.clone(), config, routes, kept: BTreeSet::new() }
+    }
+
+    fn turn(&mut self, routes: &Routes) {
+        let (config, _) = story::config_within(routes, &self.observed);
+        self.before = mem::replace(&mut self.config, config);
+        let same = |key: &&RouteKey| !ready(&self.routes, key).is_disjoint(&ready(routes, key));
+        let placed = |key: &&RouteKey| place(&self.config, key).is_some();
+        let served = |key: &&RouteKey| self.serves(key);
+        self.kept = routes.0.keys().filter(same).filter(placed).filter(served).cloned().collect();
+        self.routes = routes.clone();
+    }
+
+    fn is_there(&self) -> bool {
+        let there = Observed::started(&self.config);
+        self.observed.agrees_with(&there) && plan(&self.observed, &self.config).is_empty()
+    }
+
+    fn serves(&self, key: &RouteKey) -> bool {
+        let takes_traffic = |it: &ServerSeen| it.up && it.admin == Admin::Ready;
+        self.at(key).is_some_and(|(_, servers)| servers.values().any(takes_traffic))
+    }
+
+    /// Where requests of the route go, and who is there.
+    fn at(&self, key: &RouteKey) -> Option<(&str, BTreeMap<String, ServerSeen>)> {
+        let value = self.observed.maps.get(&MapName::Routes)?.get(&key.to_string())?;
+        let place = value.split(' ').next()?;
+        Some((place, self.observed.servers.get(place).cloned().unwrap_or_default()))
+    }
+
+    /// What a client would hold against this moment.
+    fn lost(&self) -> Option<String> {
+        if let Some(key) = self.kept.iter().find(|key| !self.serves(key)) {
+            return Some(format!("nobody serves {key}: {:?}", self.at(key)));
+        }
+        let keys = self.observed.map(MapName::Routes).map(|(key, _)| key.parse().unwrap());
+        keys.collect::<Vec<RouteKey>>().into_iter().find_map(|key| {
+            let (at, servers) = self.at(&key)?;
+            let places = [&self.before, &self.config].map(|config| place(config, &key));
+            let own: Vec<_> = places.into_iter().flatten().flat_map(|it| &it.servers).collect();
+            let is_own = |name: &String| own.iter().any(|it| it.name == *name);
+            let mut ready = servers.iter().filter(|(_, it)| it.admin == Admin::Ready);
+            let (stranger, _) = ready.find(|(name, _)| !is_own(name))?;
+            Some(format!("{key} goes to {at}, where {stranger} serves another route"))
+        })
+    }
+}
+
+fn ready(routes: &Routes, key: &RouteKey) -> BTreeSet<(Shape, Origin, SocketAddr)> {
+    let Some(Route { policy, endpoints }) = routes.0.get(key) else { return BTreeSet::new() };
+    let ready = endpoints.iter().filter(|it| it.readiness == Readiness::Ready);
+    ready.map(|it| (shape(policy), it.origin.clone(), it.address)).collect()
+}
+
+fn place<'a>(config: &'a Config, key: &RouteKey) -> Option<&'a Backend> {
+    config.backends.values().find(|it| it.route == *key)
 }

@@ -73,6 +73,8 @@ pub enum Health {
 pub enum Obeyed {
     Silently,
     Saying(&'static str),
+    /// With these words in it, and others.
+    Mentioning(&'static str),
 }
 
 impl Command {
@@ -80,6 +82,7 @@ impl Command {
         match self {
             Self::AddServer { .. } => Obeyed::Saying("New server registered."),
             Self::DelServer { .. } => Obeyed::Saying("Server deleted."),
+            Self::SetAddress { .. } => Obeyed::Mentioning("changed from '"),
             _ => Obeyed::Silently,
         }
     }
@@ -121,6 +124,7 @@ impl Obeyed {
         match self {
             Self::Silently => answer.trim().is_empty(),
             Self::Saying(text) => answer.trim() == text,
+            Self::Mentioning(text) => answer.contains(text),
         }
     }
 }

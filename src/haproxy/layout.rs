@@ -4,9 +4,9 @@
 //! While HAProxy runs a new route takes one of those, and an old one stays where it is.
 
 use super::{
-    config::{self, Connect, MapName, Probe, Shape},
+    config::{self, Admin, Connect, MapName, Probe, Shape},
     name,
-    observed::Observed,
+    observed::{Observed, ServerSeen},
 };
 use crate::route::{RouteKey, Routes};
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,8 +45,9 @@ impl Layout {
             }
         }
         let mut spares = free_spares(&places, observed);
+        let left = left_just_now(observed);
         homeless.retain(|(key, wanted)| {
-            let Some(place) = take(&mut spares, *wanted, observed) else { return true };
+            let Some(place) = take(&mut spares, *wanted, &left, observed) else { return true };
             places.insert(key.clone(), place);
             false
         });
@@ -77,13 +78,28 @@ fn free_spares(
     free.filter_map(|name| Some((name.clone(), name::spare_shape(name)?))).collect()
 }
 
+/// Which backends cannot be had yet as a route leaves them just now: between two commands requests of
+/// one route would reach the containers of the other.
+fn left_just_now(observed: &Observed) -> BTreeSet<&str> {
+    let routed = observed.map(MapName::Routes).filter_map(|(_, value)| value.split(' ').next());
+    let serves = |servers: &BTreeMap<String, ServerSeen>| {
+        servers.values().any(|server| server.admin == Admin::Ready)
+    };
+    let serving = observed.servers.iter().filter(|(_, servers)| serves(servers));
+    routed.chain(serving.map(|(name, _)| name.as_str())).collect()
+}
+
 /// One where no server of an earlier route is on its way out, if there is.
 fn take(
     spares: &mut BTreeMap<String, Shape>,
     wanted: Shape,
+    left: &BTreeSet<&str>,
     observed: &Observed,
 ) -> Option<String> {
-    let fit = || spares.iter().filter(|(_, shape)| **shape == wanted).map(|(name, _)| name);
+    let fit = || {
+        let fit = spares.iter().filter(|(_, shape)| **shape == wanted).map(|(name, _)| name);
+        fit.filter(|name| !left.contains(name.as_str()))
+    };
     let empty = fit().find(|name| !observed.servers.contains_key(*name));
     let name = empty.or_else(|| fit().next())?.clone();
     spares.remove(&name);

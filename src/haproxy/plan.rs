@@ -63,13 +63,28 @@ fn bring(plan: &mut Vec<Command>, observed: &Observed, name: &str, backend: &Bac
     let has = observed.servers.get(name);
     for server in &backend.servers {
         match has.and_then(|has| has.get(&server.name)) {
-            None => add(plan, name, backend.shape.probe, server),
-            Some(seen) => adjust(plan, name, backend.shape.probe, server, seen),
+            None => add(plan, name, judge(backend, server, has), server),
+            Some(seen) => adjust(plan, name, judge(backend, server, None), server, seen),
         }
     }
 }
 
-fn add(plan: &mut Vec<Command>, backend: &str, probe: Probe, server: &Server) {
+/// What to think of a server that gets ready. Where a path says what is well it is not until it said
+/// so, but for one that said so under another name. The only one of a route is given all its time:
+/// HAProxy begins with servers that are out after one failed check.
+fn judge(
+    backend: &Backend,
+    server: &Server,
+    has: Option<&BTreeMap<String, ServerSeen>>,
+) -> Option<Health> {
+    let well = |it: &ServerSeen| it.up && it.admin == Admin::Ready && it.address == server.address;
+    match (backend.shape.probe, has.is_some_and(|has| has.values().any(well))) {
+        (Probe::Http, false) => Some(Health::None),
+        (Probe::Http, true) | (Probe::Tcp, _) => server.grace().map(|_| Health::Full),
+    }
+}
+
+fn add(plan: &mut Vec<Command>, backend: &str, health: Option<Health>, server: &Server) {
     let at = || (backend.to_owned(), server.name.clone());
     plan.push(Command::AddServer { backend: backend.to_owned(), server: server.clone() });
     if server.watch.is_checked() {
@@ -77,29 +92,23 @@ fn add(plan: &mut Vec<Command>, backend: &str, probe: Probe, server: &Server) {
         plan.push(Command::EnableHealth { backend, name });
     }
     if server.admin == Admin::Ready {
-        set_ready(plan, backend, probe, server);
+        set_ready(plan, at, health);
     }
 }
 
-/// Where a path says what is well, a server is not until it said so. The only one of a route is given
-/// all its time: HAProxy begins with servers that are out after one failed check.
-fn set_ready(plan: &mut Vec<Command>, backend: &str, probe: Probe, server: &Server) {
-    let at = || (backend.to_owned(), server.name.clone());
+fn set_ready(plan: &mut Vec<Command>, at: impl Fn() -> (String, String), health: Option<Health>) {
     let (backend, name) = at();
     plan.push(Command::SetState { backend, name, admin: Admin::Ready });
-    let health = match (probe, server.grace()) {
-        (Probe::Http, _) => Health::None,
-        (Probe::Tcp, Some(_)) => Health::Full,
-        (Probe::Tcp, None) => return,
-    };
-    let (backend, name) = at();
-    plan.push(Command::SetHealth { backend, name, health });
+    if let Some(health) = health {
+        let (backend, name) = at();
+        plan.push(Command::SetHealth { backend, name, health });
+    }
 }
 
 fn adjust(
     plan: &mut Vec<Command>,
     backend: &str,
-    probe: Probe,
+    health: Option<Health>,
     server: &Server,
     seen: &ServerSeen,
 ) {
@@ -113,7 +122,7 @@ fn adjust(
         plan.push(Command::SetWeight { backend, name, weight });
     }
     if seen.admin == Admin::Maintenance && server.admin == Admin::Ready {
-        set_ready(plan, backend, probe, server);
+        set_ready(plan, at, health);
     }
 }
 

@@ -16,10 +16,11 @@
 
 use docker_glue::{
     container::{Attachment, Container, ContainerId, Health, NetworkMode, Published, State},
-    decide::Rules,
+    decide::{Memory, Rules, decide},
     haproxy::{
         config::Config,
         layout::Layout,
+        observed::Observed,
         render::{Base, Bind, Frame, skeleton},
     },
     label::Fences,
@@ -31,7 +32,7 @@ use std::{
     net::{IpAddr, Ipv4Addr},
     path::PathBuf,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// The story's world. Containers are as old as their line is high.
@@ -121,10 +122,24 @@ pub fn frame() -> Frame {
     }
 }
 
+/// What the story asks for when nothing came before it.
+pub fn routes(story: &str) -> Routes {
+    decide(&world(story), Memory::default(), Instant::now(), &rules()).routes
+}
+
 /// What HAProxy would be started with.
 pub fn config(routes: &Routes) -> Config {
-    let mut config =
-        Config::new(routes, Layout::fresh(routes, 1), |listener| listener.port, frame().wait);
+    laid_out(routes, Layout::fresh(routes, 1))
+}
+
+/// What the HAProxy that runs would be told, and how many routes found no place in it.
+pub fn config_within(routes: &Routes, observed: &Observed) -> (Config, usize) {
+    let (layout, homeless) = Layout::within(routes, observed);
+    (laid_out(routes, layout), homeless.len())
+}
+
+pub fn laid_out(routes: &Routes, layout: Layout) -> Config {
+    let mut config = Config::new(routes, layout, |listener| listener.port, frame().wait);
     config.skeleton = skeleton(&config, &frame());
     config
 }

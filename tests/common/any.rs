@@ -1,0 +1,141 @@
+//! Any labels, any claims, any world.
+
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "this is a test")]
+
+use crate::story;
+use docker_glue::{
+    claim::{Claim, Standing},
+    container::{Container, ContainerId},
+    world::World,
+};
+use proptest::prelude::*;
+use std::{collections::BTreeMap, sync::Arc};
+
+/// Keys and values that come near to what is understood, and some that do not.
+fn label() -> impl Strategy<Value = (String, String)> {
+    let option = prop_oneof![
+        Just("host"),
+        Just("prefix"),
+        Just("strip_prefix"),
+        Just("weight"),
+        Just("bind"),
+        Just("check"),
+        Just("health"),
+        Just("timeout"),
+        Just("retry"),
+        Just("hots"),
+    ];
+    let key = prop_oneof![
+        8 => (prop_oneof![Just("80"), Just("8080"), Just("0")], option, prop_oneof![Just(""), Just(".x")])
+            .prop_map(|(port, option, route)| format!("glue_http_{port}_{option}{route}")),
+        1 => Just("glue_http_ports".to_owned()),
+        1 => "glue_.*",
+    ];
+    let nasty = prop_oneof![
+        Just("a\nbackend x"),
+        Just("\"'`;#"),
+        Just("%[env(HOME)]"),
+        Just("$HOME\\"),
+        Just("a\0b"),
+        Just("}"),
+        Just("/a;b$c'd"),
+        Just("/%2e%2E/x"),
+        Just("-f /etc/passwd"),
+        Just("<<"),
+    ];
+    let value = prop_oneof![
+        3 => "[a-z*./,%;:'$0-9]{0,20}",
+        2 => nasty.prop_map(str::to_owned),
+        2 => prop_oneof![Just("a.test"), Just("*.a.test"), Just("api/v1"), Just("1"), Just("30s"), Just("80")]
+            .prop_map(str::to_owned),
+        1 => any::<String>(),
+    ];
+    (key, value)
+}
+
+fn container(number: usize, name: &str, labels: BTreeMap<String, String>) -> Container {
+    let world = story::world("web 172.17.0.2");
+    let container = world.containers.into_values().next().unwrap();
+    let id = ContainerId::new(format!("{number:064x}"));
+    Container { id, name: name.to_owned(), labels, ..Arc::unwrap_or_clone(container) }
+}
+
+pub fn world() -> impl Strategy<Value = World> {
+    let labels =
+        prop::collection::btree_map(label().prop_map(|it| it.0), label().prop_map(|it| it.1), 0..6);
+    prop::collection::vec((any::<String>(), labels), 0..6).prop_map(|containers| {
+        let mut world = story::world("");
+        for (number, (name, labels)) in containers.into_iter().enumerate() {
+            let container = container(number, &name, labels);
+            world.containers.insert(container.id.clone(), Arc::new(container));
+        }
+        world
+    })
+}
+
+pub fn claims() -> impl Strategy<Value = Vec<Claim>> {
+    let standing = prop_oneof![Just(Standing::Ready), Just(Standing::Reserve), Just(Standing::Out)];
+    let claim =
+        (0..3_usize, 0..3_i64, 0..6_usize, standing).prop_map(|(key, created, id, standing)| {
+            let labels = BTreeMap::from([
+                ("glue_http_80_host".to_owned(), format!("h{key}.test")),
+                ("glue_http_80_timeout".to_owned(), format!("{}s", 1 + id % 2)),
+            ]);
+            let container = container(id, &format!("c{id}"), labels);
+            let ask = docker_glue::label::read(&container, &story::rules().fences).asks.remove(0);
+            Claim {
+                key: ask.key,
+                policy: ask.policy,
+                origin: docker_glue::origin::Origin::new(&container.name, container.id.short()),
+                seniority: (created, container.id),
+                port: 80,
+                address: ([10, 0, 0, u8::try_from(id).unwrap()], 80).into(),
+                weight: ask.weight,
+                standing,
+            }
+        });
+    prop::collection::vec(claim, 0..8)
+        .prop_map(|claims| {
+            claims.into_iter().map(|it| ((it.key.clone(), it.origin.clone()), it)).collect()
+        })
+        .prop_map(|unique: BTreeMap<_, _>| unique.into_values().collect())
+}
+
+/// A story of a few containers that share a few routes in all the ways there are. The same line is the
+/// same container in every story, whatever else became of it.
+pub fn told() -> impl Strategy<Value = String> {
+    let lines: Vec<_> = (0..5).map(line).collect();
+    lines.prop_map(|lines| lines.join("\n"))
+}
+
+fn line(number: usize) -> impl Strategy<Value = String> {
+    let state = prop_oneof![
+        6 => Just(""),
+        3 => Just("exited"),
+        1 => Just("paused"),
+        1 => Just("unhealthy"),
+        1 => Just("starting"),
+        1 => Just("leaving"),
+    ];
+    let address = prop_oneof![6 => Just(2 + number), 1 => Just(102 + number)];
+    let host = prop_oneof![Just("a.test"), Just("b.test"), Just("*.b.test"), Just("a.test,b.test")];
+    let prefix = prop_oneof![5 => Just(""), 1 => Just("prefix=/x;y"), 1 => Just("prefix=/x")];
+    let policy = prop_oneof![
+        6 => Just(""),
+        2 => Just("check=/well"),
+        1 => Just("check=/fine"),
+        1 => Just("check=off"),
+        1 => Just("timeout=5m"),
+        1 => Just("retry=all"),
+        1 => Just("retry=off"),
+        1 => Just("strip_prefix=yes"),
+    ];
+    let weight = prop_oneof![5 => Just(""), 1 => Just("weight=0"), 1 => Just("weight=25")];
+    (state, address, host, prefix, policy, weight).prop_map(
+        move |(state, address, host, prefix, policy, weight)| {
+            let options = [prefix, policy, weight].into_iter().filter(|it| !it.is_empty());
+            let options: String = options.map(|it| format!(" glue_http_80_{it}")).collect();
+            format!("c{number} 172.17.0.{address} {state} glue_http_80_host={host}{options}")
+        },
+    )
+}

@@ -1,0 +1,118 @@
+//! A real HAProxy that was started with a configuration of ours: `HAPROXY_BIN`, else the one that is
+//! installed. It ends with its guard.
+
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "this is a test")]
+
+use crate::story;
+use docker_glue::haproxy::{
+    config::Config,
+    observed::Observed,
+    process::Stdout,
+    proxy::Proxy,
+    render::{Base, Bind, Frame, render},
+    runtime::Runtime,
+    settings::{Mode, Settings},
+};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use std::{
+    io::Write as _,
+    net::{Ipv4Addr, TcpListener},
+    num::NonZeroU16,
+    path::PathBuf,
+    process::{Command, Stdio},
+    time::Duration,
+};
+use tempfile::TempDir;
+
+#[derive(Debug)]
+pub struct HAProxy {
+    folder: TempDir,
+    proxy: Option<Proxy>,
+}
+
+impl HAProxy {
+    /// `None`, and said so, where there is none. Its ports are moved to free ones.
+    pub async fn start(config: &Config) -> Option<Self> {
+        let bin = bin()?;
+        let folder = tempfile::Builder::new().prefix("glue").tempdir().unwrap();
+        let mut haproxy = Self { folder, proxy: None };
+        let mut proxy = Proxy::open(haproxy.settings(bin)).await.unwrap();
+        let mut config = config.clone();
+        for frontend in &mut config.frontends {
+            frontend.bound = free_port();
+        }
+        proxy.apply(&render(&config, &haproxy.frame())).await.unwrap();
+        haproxy.proxy = Some(proxy);
+        Some(haproxy)
+    }
+
+    pub async fn runtime(&self) -> Runtime {
+        Runtime::open(self.socket()).await.unwrap()
+    }
+
+    pub async fn observe(&self) -> Observed {
+        self.runtime().await.observe().await.unwrap()
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("run/haproxy.sock")
+    }
+
+    fn settings(&self, bin: PathBuf) -> Settings {
+        let (state, run) = (self.folder.path().join("state"), self.folder.path().join("run"));
+        Settings {
+            mode: Mode::Managed { stop_timeout: Duration::from_secs(1), stdout: Stdout::Null },
+            bin,
+            config: state.join("haproxy.cfg"),
+            state_dir: state,
+            runtime_dir: run,
+            check_options: vec![],
+        }
+    }
+
+    fn frame(&self) -> Frame {
+        Frame {
+            base: Base::BuiltIn { drop_to: None },
+            stats_socket: self.socket(),
+            generations: self.folder.path().join("state/gen"),
+            bind: vec![Bind::At(Ipv4Addr::LOCALHOST.into())],
+            log: None,
+            ..story::frame()
+        }
+    }
+}
+
+/// It leads a group of its own, workers and all.
+impl Drop for HAProxy {
+    fn drop(&mut self) {
+        let pid = self.proxy.as_ref().and_then(Proxy::pid);
+        if let Some(pid) = pid.and_then(|pid| i32::try_from(pid).ok()) {
+            let _ = kill(Pid::from_raw(-pid), Signal::SIGKILL);
+        }
+    }
+}
+
+/// The program, `None` and said so where there is none. Where CI is set there must be one.
+pub fn bin() -> Option<PathBuf> {
+    let given = std::env::var("HAPROXY_BIN").ok();
+    let usual = ["haproxy", "/usr/sbin/haproxy"].map(str::to_owned);
+    let runs = |bin: &String| {
+        let run = Command::new(bin).arg("-v").stdout(Stdio::null()).status();
+        run.is_ok_and(|status| status.success())
+    };
+    let found = given.into_iter().chain(usual).find(runs);
+    assert!(found.is_some() || std::env::var_os("CI").is_none(), "no HAProxy, and CI is set");
+    if found.is_none() {
+        // Not `eprintln!`: that is kept back when a test passes.
+        std::io::stderr().write_all(b"skipped: no HAProxy is installed\n").unwrap();
+    }
+    found.map(PathBuf::from)
+}
+
+fn free_port() -> NonZeroU16 {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    NonZeroU16::new(port).unwrap()
+}

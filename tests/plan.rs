@@ -1,0 +1,94 @@
+//! What HAProxy is told when the world changes: `tests/plan/<case>/`.
+//!
+//! Each case is two stories (`before.txt`, `after.txt`) and the lines that go over the socket between
+//! them. A real HAProxy is told them too, and has to end where the plan says.
+
+#![allow(clippy::unwrap_used, reason = "this is a test")]
+
+#[path = "common/haproxy.rs"]
+mod haproxy;
+#[path = "common/story.rs"]
+mod story;
+
+use docker_glue::haproxy::{config::Config, observed::Observed, plan::plan};
+use haproxy::HAProxy;
+use std::{
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// From one story to the next.
+struct Case {
+    folder: PathBuf,
+    before: Config,
+    after: Config,
+}
+
+impl Case {
+    fn all() -> Vec<Self> {
+        let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plan");
+        let mut folders: Vec<_> =
+            fs::read_dir(cases).unwrap().map(|it| it.unwrap().path()).collect();
+        folders.sort();
+        assert!(!folders.is_empty());
+        folders.into_iter().map(Self::read).collect()
+    }
+
+    fn read(folder: PathBuf) -> Self {
+        let routes = |file| story::routes(&fs::read_to_string(folder.join(file)).unwrap());
+        let before = story::config(&routes("before.txt"));
+        let observed = Observed::started(&before);
+        let (after, homeless) = story::config_within(&routes("after.txt"), &observed);
+        assert_eq!(homeless, 0, "{}: a reload is needed", folder.display());
+        assert_eq!(before.skeleton, after.skeleton, "{}: a reload is needed", folder.display());
+        Self { folder, before, after }
+    }
+
+    fn name(&self) -> String {
+        self.folder.file_name().unwrap().to_string_lossy().into_owned()
+    }
+}
+
+#[test]
+fn a_change_takes_these_commands() {
+    for case in Case::all() {
+        let mut observed = Observed::started(&case.before);
+        let mut text = String::new();
+        for command in plan(&observed, &case.after) {
+            writeln!(text, "{command}").unwrap();
+            observed.obey(&command);
+        }
+        let there = Observed::started(&case.after);
+        assert!(observed.agrees_with(&there), "{}: {observed:#?}", case.name());
+        assert!(plan(&observed, &case.after).is_empty(), "{}", case.name());
+        let mut settings = insta::Settings::clone_current();
+        settings.set_snapshot_path(&case.folder);
+        settings.set_prepend_module_to_snapshot(false);
+        settings.set_omit_expression(true);
+        settings.bind(|| insta::assert_snapshot!("commands", text));
+    }
+}
+
+/// What we believe that HAProxy has after each step is what it has.
+#[tokio::test]
+async fn a_real_haproxy_ends_where_the_plan_says() {
+    for case in Case::all() {
+        let Some(haproxy) = HAProxy::start(&case.before).await else { return };
+        let mut observed = haproxy.observe().await;
+        let started = Observed::started(&case.before);
+        assert_eq!(observed.skeleton, started.skeleton);
+        assert!(observed.backends.is_superset(&started.backends), "{}", case.name());
+        assert!(observed.agrees_with(&started), "{}: {observed:#?}", case.name());
+
+        let commands = plan(&observed, &case.after);
+        let mut runtime = haproxy.runtime().await;
+        runtime.obey(&commands, &mut observed).await.unwrap();
+        runtime.read_back(&commands, &mut observed).await.unwrap();
+        let there = Observed::started(&case.after);
+        assert!(observed.agrees_with(&there), "{}: {observed:#?}", case.name());
+        let all = haproxy.observe().await;
+        assert!(all.agrees_with(&there), "{}: {all:#?}", case.name());
+        assert!(plan(&all, &case.after).is_empty(), "{}", case.name());
+    }
+}
