@@ -1,7 +1,7 @@
 # What a person types. Everything is installed that is missing (tests/setup.sh says what).
 CARGO ?= cargo
 
-.PHONY: demo test check bench fuzz setup setup-tests
+.PHONY: demo test check bench soak fuzz setup setup-tests
 
 # The main job, shown: containers get labels, requests reach them.
 demo: setup
@@ -19,7 +19,12 @@ check:
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
 bench: setup
-	$(CARGO) bench
+	$(CARGO) bench --bench core --bench daemon
+
+# Containers come, go and die for five minutes while clients keep asking (SOAK=short: one, SOAK=long: an hour).
+soak: setup
+	sh tests/whoami-image.sh soak
+	$(CARGO) bench --bench soak
 
 # Label text → configuration, for a minute (needs cargo-fuzz).
 fuzz:
