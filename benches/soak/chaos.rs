@@ -10,7 +10,7 @@ use futures_util::{StreamExt, stream};
 use nix::sys::signal::Signal;
 use std::{cell::RefCell, collections::BTreeMap, fmt, net::SocketAddr, rc::Rc, time::Duration};
 use tokio::{
-    task::spawn_local,
+    task::{JoinSet, spawn_local},
     time::{Instant, sleep},
 };
 
@@ -55,7 +55,6 @@ pub(crate) struct Span {
 pub(crate) struct Story {
     pub(crate) counts: BTreeMap<Doing, u64>,
     pub(crate) drained: u64,
-    pub(crate) undrained: u64,
     pub(crate) spans: Vec<Span>,
     pub(crate) odd: Vec<Odd>,
     pub(crate) probes: u64,
@@ -96,9 +95,12 @@ impl Chaos {
         let restarts = spawn_local(async move { restarts.restarts().await });
         let mut now = first;
         for round in 0..self.plan.rounds {
+            let mut leaving = JoinSet::new();
             for roll in 0..self.plan.rolls_a_round {
-                now = self.roll(now, round * self.plan.rolls_a_round + roll).await;
+                let number = round * self.plan.rolls_a_round + roll;
+                now = self.roll(now, number, &mut leaving).await;
             }
+            leaving.join_all().await;
             self.scale().await;
             now = self.kills(now).await;
         }
@@ -107,7 +109,8 @@ impl Chaos {
     }
 
     /// Start new, wait until it has served, stop old: every second one is drained before.
-    async fn roll(&self, old: String, number: usize) -> String {
+    /// The draining waits for what is under way, and the next roll does not wait for that.
+    async fn roll(&self, old: String, number: usize, leaving: &mut JoinSet<()>) -> String {
         let span = Span::begin(Doing::Rolling);
         let drained = self.can_drain && number % 2 == 1;
         // It is the next roll that ends what this one starts.
@@ -116,14 +119,20 @@ impl Chaos {
         let new = self.crowd.create(SERVICE, arguments).await;
         self.crowd.start(&new).await;
         self.served(SERVICE, &new).await;
-        if drained && self.drain(&old).await {
-            self.story.borrow_mut().drained += 1;
-            self.crowd.end(&old, Fate::Drained).await;
+        if drained {
+            let chaos = self.clone();
+            leaving.spawn_local(async move { chaos.drained(&old).await });
         } else {
             self.crowd.end(&old, Fate::Stopped).await;
         }
         self.end(span);
         new
+    }
+
+    async fn drained(&self, old: &str) {
+        let fate = if self.drain(old).await { Fate::Drained } else { Fate::Undrained };
+        self.story.borrow_mut().drained += u64::from(fate == Fate::Drained);
+        self.crowd.end(old, fate).await;
     }
 
     /// The balancer may be away for a moment: whoever drains tries again.
@@ -134,7 +143,6 @@ impl Chaos {
             }
             sleep(Duration::from_millis(500)).await;
         }
-        self.story.borrow_mut().undrained += 1;
         false
     }
 

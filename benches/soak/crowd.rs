@@ -39,6 +39,8 @@ pub(crate) struct Crowd {
 pub(crate) enum Fate {
     /// Drained, then stopped; its program drops everything at the stop signal.
     Drained,
+    /// The same without the draining, as no balancer answered.
+    Undrained,
     /// `docker stop`; its program finishes what it has.
     Stopped,
     Killed,
@@ -109,7 +111,7 @@ impl Crowd {
         self.ends.borrow_mut().insert(name.to_owned(), end);
         match fate {
             Fate::Killed => self.signal(name, "KILL").await,
-            Fate::Drained | Fate::Stopped => {
+            Fate::Drained | Fate::Undrained | Fate::Stopped => {
                 let options = StopContainerOptionsBuilder::new().t(10).build();
                 self.docker.stop_container(name, Some(options)).await.unwrap();
             }
@@ -183,6 +185,7 @@ impl fmt::Display for Fate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Drained => "drained",
+            Self::Undrained => "not drained",
             Self::Stopped => "stopped",
             Self::Killed => "killed",
         })

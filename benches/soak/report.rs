@@ -262,7 +262,8 @@ impl Report<'_> {
     }
 
     fn is_half_sent(&self, odd: &Odd) -> bool {
-        odd.failure == Some(Failure::Cut) && self.fate(odd) == Some(Fate::Killed)
+        let dropped = matches!(self.fate(odd), Some(Fate::Killed | Fate::Undrained));
+        odd.failure == Some(Failure::Cut) && dropped
     }
 
     fn class(&self, odd: &Odd) -> String {
