@@ -1,7 +1,7 @@
 # What a person types. Everything is installed that is missing (tests/setup.sh says what).
 CARGO ?= cargo
 
-.PHONY: demo test check matrix bench fuzz setup setup-tests
+.PHONY: demo test check matrix bench soak fuzz setup setup-tests
 
 # The main job, shown: containers get labels, requests reach them.
 demo: setup
@@ -23,7 +23,12 @@ matrix: setup-tests
 	sh tests/matrix.sh
 
 bench: setup
-	$(CARGO) bench
+	$(CARGO) bench --bench core --bench daemon
+
+# Containers come, go and die for five minutes while clients keep asking (SOAK=short: one, SOAK=long: an hour).
+soak: setup
+	sh tests/whoami-image.sh soak
+	$(CARGO) bench --bench soak
 
 # Label text → configuration, for a minute (needs cargo-fuzz).
 fuzz:

@@ -1,0 +1,166 @@
+//! The program under test and its HAProxy, with all that they leave behind.
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use std::{
+    fs::{self, File},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::UnixStream,
+    time::{sleep, timeout},
+};
+
+#[derive(Debug)]
+pub(crate) struct Balancer {
+    program: PathBuf,
+    /// Short, for the sockets' sake.
+    home: tempfile::TempDir,
+    /// Stays after the run.
+    logs: PathBuf,
+    constraint: String,
+    pub(crate) at: SocketAddr,
+    child: Option<tokio::process::Child>,
+}
+
+/// What HAProxy's master says of itself.
+#[derive(Debug, Default)]
+pub(crate) struct Workers {
+    pub(crate) reloads: u64,
+    pub(crate) workers: usize,
+}
+
+impl Balancer {
+    pub(crate) fn new(constraint: String) -> Self {
+        let program = std::env::var_os("SOAK_BIN");
+        let program = program.unwrap_or_else(|| env!("CARGO_BIN_EXE_docker-balancer").into());
+        let logs = Path::new(env!("CARGO_TARGET_TMPDIR")).join("soak");
+        let _ = fs::remove_dir_all(&logs);
+        fs::create_dir_all(&logs).unwrap();
+        // Free a moment ago; nothing else is known of any port.
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        Self {
+            program: program.into(),
+            home: tempfile::tempdir().unwrap(),
+            logs,
+            constraint,
+            at: free.local_addr().unwrap(),
+            child: None,
+        }
+    }
+
+    pub(crate) fn start(&mut self) {
+        let log =
+            |name| File::options().append(true).create(true).open(self.logs.join(name)).unwrap();
+        let mut command = tokio::process::Command::new(&self.program);
+        command
+            .args(["--watch", "--leave-running", "--access-log", "stdout"])
+            .args(["--bind-address", "127.0.0.1"])
+            .args(["--map-port", &format!("80={}", self.at.port())])
+            .args(["--constraint", &self.constraint])
+            .arg("--state-dir")
+            .arg(self.home.path().join("state"))
+            .arg("--runtime-dir")
+            .arg(self.home.path().join("run"))
+            .stdin(Stdio::null())
+            .stdout(log("access.log"))
+            .stderr(log("balancer.log"));
+        self.child = Some(command.spawn().unwrap());
+    }
+
+    /// Ends the balancer and not its HAProxy.
+    pub(crate) async fn end(&mut self, signal: Signal) {
+        let Some(mut child) = self.child.take() else { return };
+        if let Some(pid) = child.id() {
+            let _ = kill(Pid::from_raw(pid.cast_signed()), signal);
+        }
+        if timeout(Duration::from_secs(10), child.wait()).await.is_err() {
+            let _ = child.kill().await;
+        }
+    }
+
+    pub(crate) fn can_drain(&self) -> bool {
+        let help = Command::new(&self.program).arg("--help").output().unwrap();
+        String::from_utf8_lossy(&help.stdout).contains("docker-balancer drain")
+    }
+
+    /// `docker-balancer drain CONTAINER`; whether it gets no new requests now. Its websockets may outlast
+    /// the wait, which is status 1.
+    pub(crate) async fn drain(&self, container: &str) -> bool {
+        let mut command = tokio::process::Command::new(&self.program);
+        command
+            .args(["drain", container, "--wait", "3s", "--runtime-dir"])
+            .arg(self.home.path().join("run"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .kill_on_drop(true);
+        let log = File::options().append(true).create(true).open(self.logs.join("drain.log"));
+        command.stderr(log.unwrap());
+        command.status().await.is_ok_and(|status| matches!(status.code(), Some(0 | 1)))
+    }
+
+    pub(crate) fn log(&self, name: &str) -> PathBuf {
+        self.logs.join(name)
+    }
+
+    pub(crate) async fn workers(&self) -> Workers {
+        let socket = self.home.path().join("run/master.sock");
+        let asked = timeout(Duration::from_secs(2), ask(&socket)).await;
+        let text = asked.ok().and_then(Result::ok).unwrap_or_default();
+        let mut found = Workers::default();
+        for line in text.lines() {
+            let words: Vec<_> = line.split_whitespace().collect();
+            match words[..] {
+                [_, "master", reloads, ..] => found.reloads = reloads.parse().unwrap_or_default(),
+                [_, "worker", ..] => found.workers += 1,
+                _ => {}
+            }
+        }
+        found
+    }
+
+    fn haproxy(&self) -> Option<Pid> {
+        let pid = fs::read_to_string(self.home.path().join("run/haproxy.pid")).ok()?;
+        let pid: i32 = pid.trim().parse().ok()?;
+        let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        let home = self.home.path().to_string_lossy().into_owned();
+        String::from_utf8_lossy(&command).contains(&home).then(|| Pid::from_raw(pid))
+    }
+}
+
+/// Nothing of it is left.
+impl Drop for Balancer {
+    fn drop(&mut self) {
+        if let Some(pid) = self.child.as_ref().and_then(tokio::process::Child::id) {
+            let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL);
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        for signal in [Signal::SIGTERM, Signal::SIGTERM, Signal::SIGKILL] {
+            let Some(pid) = self.haproxy() else { return };
+            let _ = kill(pid, signal);
+            std::thread::sleep(Duration::from_millis(500));
+        }
+    }
+}
+
+async fn ask(socket: &Path) -> std::io::Result<String> {
+    let mut stream = UnixStream::connect(socket).await?;
+    stream.write_all(b"show proc\n").await?;
+    stream.shutdown().await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    Ok(answer)
+}
+
+/// Waits until something serves there.
+pub(crate) async fn until_served(at: SocketAddr) {
+    while tokio::net::TcpStream::connect(at).await.is_err() {
+        sleep(Duration::from_millis(20)).await;
+    }
+}

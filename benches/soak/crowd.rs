@@ -1,0 +1,193 @@
+//! The containers: started, ended and remembered; all gone when the guard goes.
+
+use crate::load::us;
+use bollard::{
+    Docker,
+    models::{ContainerCreateBody, EventMessage, HostConfig},
+    query_parameters::{
+        CreateContainerOptionsBuilder, EventsOptionsBuilder, KillContainerOptionsBuilder,
+        RemoveContainerOptionsBuilder, StopContainerOptionsBuilder,
+    },
+};
+use futures_util::StreamExt;
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, HashMap},
+    fmt,
+    process::{Command, Stdio},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+use tokio::{sync::Notify, time::Instant};
+
+const IMAGE: &str = "docker-glue-whoami:soak";
+
+#[derive(Debug)]
+pub(crate) struct Crowd {
+    docker: Docker,
+    pub(crate) id: String,
+    count: Cell<u32>,
+    pub(crate) ends: RefCell<BTreeMap<String, End>>,
+    /// The engine's time of (container, action), in nanoseconds since 1970.
+    events: RefCell<HashMap<(String, String), i64>>,
+    news: Notify,
+    /// How long a start took, in microseconds.
+    pub(crate) starts: RefCell<Vec<u32>>,
+}
+
+/// How a container went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Fate {
+    /// Drained, then stopped; its program drops everything at the stop signal.
+    Drained,
+    /// The same without the draining, as no balancer answered.
+    Undrained,
+    /// `docker stop`; its program finishes what it has.
+    Stopped,
+    Killed,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct End {
+    pub(crate) fate: Fate,
+    pub(crate) at: Instant,
+}
+
+impl Crowd {
+    pub(crate) fn new() -> Self {
+        let id = format!("soak{}", std::process::id());
+        Self {
+            docker: Docker::connect_with_defaults().unwrap(),
+            id,
+            count: Cell::default(),
+            ends: RefCell::default(),
+            events: RefCell::default(),
+            news: Notify::new(),
+            starts: RefCell::default(),
+        }
+    }
+
+    pub(crate) fn label(&self) -> String {
+        format!("docker-glue.soak={}", self.id)
+    }
+
+    pub(crate) fn host(&self, service: &str) -> String {
+        format!("{service}.{}.test", self.id)
+    }
+
+    pub(crate) async fn create(&self, service: &str, arguments: &[&str]) -> String {
+        self.count.set(self.count.get() + 1);
+        let name = format!("{}-{service}-{}", self.id, self.count.get());
+        let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let body = ContainerCreateBody {
+            image: Some(IMAGE.to_owned()),
+            hostname: Some(name.clone()),
+            cmd: Some(arguments.iter().map(ToString::to_string).collect()),
+            labels: Some(HashMap::from([
+                label("docker-glue.soak", &self.id),
+                label("glue_http_80_host", &self.host(service)),
+            ])),
+            host_config: Some(HostConfig::default()),
+            ..ContainerCreateBody::default()
+        };
+        let options = CreateContainerOptionsBuilder::new().name(&name).build();
+        self.docker.create_container(Some(options), body).await.unwrap();
+        name
+    }
+
+    pub(crate) async fn start(&self, name: &str) {
+        let begun = Instant::now();
+        self.docker.start_container(name, None).await.unwrap();
+        self.starts.borrow_mut().push(us(begun.elapsed()));
+    }
+
+    pub(crate) async fn signal(&self, name: &str, signal: &str) {
+        let options = KillContainerOptionsBuilder::new().signal(signal).build();
+        self.docker.kill_container(name, Some(options)).await.unwrap();
+    }
+
+    /// Its end, of which the access log is read with this in mind.
+    pub(crate) async fn end(&self, name: &str, fate: Fate) {
+        let end = End { fate, at: Instant::now() };
+        self.ends.borrow_mut().insert(name.to_owned(), end);
+        match fate {
+            Fate::Killed => self.signal(name, "KILL").await,
+            Fate::Drained | Fate::Undrained | Fate::Stopped => {
+                let options = StopContainerOptionsBuilder::new().t(10).build();
+                self.docker.stop_container(name, Some(options)).await.unwrap();
+            }
+        }
+        let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+        self.docker.remove_container(name, Some(options)).await.unwrap();
+    }
+
+    /// Hears the engine, for ever.
+    pub(crate) async fn listen(&self) {
+        let words = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let filters = HashMap::from([
+            ("type".to_owned(), words(&["container"])),
+            ("event".to_owned(), words(&["start", "kill"])),
+            ("label".to_owned(), vec![self.label()]),
+        ]);
+        let options = EventsOptionsBuilder::new().filters(&filters).build();
+        let mut events = Box::pin(self.docker.events(Some(options)));
+        while let Some(event) = events.next().await {
+            if let Ok(EventMessage {
+                action: Some(action), actor: Some(actor), time_nano, ..
+            }) = event
+            {
+                let name =
+                    actor.attributes.and_then(|mut it| it.remove("name")).unwrap_or_default();
+                let at = time_nano.unwrap_or_default();
+                self.events.borrow_mut().entry((name, action)).or_insert(at);
+                self.news.notify_waiters();
+            }
+        }
+    }
+
+    /// When the engine says that it happened.
+    pub(crate) async fn event(&self, name: &str, action: &str) -> i64 {
+        let key = (name.to_owned(), action.to_owned());
+        let heard = async {
+            loop {
+                let news = self.news.notified();
+                if let Some(at) = self.events.borrow().get(&key) {
+                    return *at;
+                }
+                news.await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), heard).await.expect("the engine tells of it")
+    }
+}
+
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        let filter = format!("label={}", self.label());
+        let mut list = Command::new("docker");
+        list.args(["ps", "--all", "--quiet", "--filter", &filter]).stdin(Stdio::null());
+        let Ok(list) = list.output() else { return };
+        let list = String::from_utf8_lossy(&list.stdout);
+        let names: Vec<_> = list.split_whitespace().collect();
+        if !names.is_empty() {
+            let mut remove = Command::new("docker");
+            let _ = remove.args(["rm", "--force", "--volumes"]).args(names).output();
+        }
+    }
+}
+
+/// Nanoseconds since 1970, the engine's clock on the same machine.
+pub(crate) fn now() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
+}
+
+impl fmt::Display for Fate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Drained => "drained",
+            Self::Undrained => "not drained",
+            Self::Stopped => "stopped",
+            Self::Killed => "killed",
+        })
+    }
+}

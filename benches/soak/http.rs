@@ -1,0 +1,214 @@
+//! As much of an HTTP client as a load needs: one connection, one request at a time, cheap.
+
+use std::{fmt, io, net::SocketAddr, time::Duration};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::{Instant, sleep, timeout},
+};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) stream: TcpStream,
+    buffer: Vec<u8>,
+    /// When it was used last.
+    pub(crate) used: Instant,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// The container that answered; empty where HAProxy did.
+    pub(crate) whoami: String,
+    /// The connection can be used again.
+    pub(crate) keeps: bool,
+}
+
+/// How a request was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Failure {
+    Refused,
+    /// Closed or reset before the answer began.
+    Reset,
+    /// Closed or reset within the answer.
+    Cut,
+    Timeout,
+    /// The client's own machine: no ports, no memory.
+    Local,
+    Status(u16),
+}
+
+struct Head {
+    answer: Answer,
+    length: Option<usize>,
+}
+
+impl Connection {
+    pub(crate) async fn open(to: SocketAddr) -> Result<Self, Failure> {
+        let stream = match timeout(PATIENCE, TcpStream::connect(to)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return Err(Failure::of(&error)),
+            Err(_) => return Err(Failure::Timeout),
+        };
+        stream.set_nodelay(true).map_err(|error| Failure::of(&error))?;
+        Ok(Self { stream, buffer: Vec::with_capacity(2048), used: Instant::now() })
+    }
+
+    /// Sends a request and reads its answer, of whose body only the size matters.
+    pub(crate) async fn ask(&mut self, request: &[u8]) -> Result<Answer, Failure> {
+        self.in_time(async |this| {
+            // An answer may have come before the request was refused.
+            let _ = this.stream.write_all(request).await;
+            this.answer().await
+        })
+        .await
+    }
+
+    /// The same with a body that comes in so many parts with a pause before each.
+    pub(crate) async fn upload(
+        &mut self,
+        head: &[u8],
+        part: &[u8],
+        parts: usize,
+        pause: Duration,
+    ) -> Result<Answer, Failure> {
+        self.in_time(async |this| {
+            let mut sent = this.stream.write_all(head).await;
+            for _ in 0..parts {
+                sleep(pause).await;
+                if sent.is_ok() {
+                    sent = this.stream.write_all(part).await;
+                }
+            }
+            this.answer().await
+        })
+        .await
+    }
+
+    async fn in_time(
+        &mut self,
+        exchange: impl AsyncFnOnce(&mut Self) -> Result<Answer, Failure>,
+    ) -> Result<Answer, Failure> {
+        let answer = timeout(PATIENCE, exchange(self)).await;
+        self.used = Instant::now();
+        answer.unwrap_or(Err(Failure::Timeout))
+    }
+
+    async fn answer(&mut self) -> Result<Answer, Failure> {
+        let Head { mut answer, length } = self.head().await?;
+        if let Some(length) = length {
+            while self.buffer.len() < length {
+                if self.more().await? == 0 {
+                    return Err(Failure::Cut);
+                }
+            }
+        } else {
+            answer.keeps = false;
+            while self.more().await? != 0 {}
+        }
+        self.buffer.clear();
+        match answer.status {
+            101 | 200..300 => Ok(answer),
+            status => Err(Failure::Status(status)),
+        }
+    }
+
+    /// Reads up to the end of the head and leaves what follows in the buffer.
+    async fn head(&mut self) -> Result<Head, Failure> {
+        self.buffer.clear();
+        loop {
+            if let Some(end) = self.buffer.windows(4).position(|four| four == b"\r\n\r\n") {
+                let head = String::from_utf8_lossy(&self.buffer[..end]).into_owned();
+                self.buffer.drain(..end + 4);
+                return Ok(Head::read(&head));
+            }
+            let got = self.stream.read_buf(&mut self.buffer).await;
+            match got {
+                Ok(0) if self.buffer.is_empty() => return Err(Failure::Reset),
+                Ok(0) => return Err(Failure::Cut),
+                Ok(_) => {}
+                Err(error) => return Err(Failure::of(&error)),
+            }
+        }
+    }
+
+    async fn more(&mut self) -> Result<usize, Failure> {
+        self.stream.read_buf(&mut self.buffer).await.map_err(|_| Failure::Cut)
+    }
+
+    /// Reads one frame of a websocket; `false` if it closes. May be dropped and asked for again.
+    pub(crate) async fn frame(&mut self) -> io::Result<bool> {
+        loop {
+            if let [first, second, rest @ ..] = &self.buffer[..]
+                && usize::from(second & 0x7f) <= rest.len()
+            {
+                let (opcode, length) = (first & 0x0f, usize::from(second & 0x7f));
+                self.buffer.drain(..2 + length);
+                return Ok(opcode != 8);
+            }
+            if self.stream.read_buf(&mut self.buffer).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+
+    /// Asks for another protocol; what comes after the head stays to be read.
+    pub(crate) async fn upgrade(&mut self, request: &[u8]) -> Result<Answer, Failure> {
+        let exchange = async {
+            let _ = self.stream.write_all(request).await;
+            self.head().await
+        };
+        let head = timeout(PATIENCE, exchange).await.unwrap_or(Err(Failure::Timeout))?;
+        match head.answer.status {
+            101 => Ok(head.answer),
+            status => Err(Failure::Status(status)),
+        }
+    }
+}
+
+impl Head {
+    fn read(head: &str) -> Self {
+        let mut lines = head.split("\r\n");
+        let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());
+        let mut answer = Answer { status: status.unwrap_or(0), whoami: String::new(), keeps: true };
+        let mut length = None;
+        for line in lines {
+            let Some((name, value)) = line.split_once(": ") else { continue };
+            match name.to_ascii_lowercase().as_str() {
+                "x-whoami" => value.clone_into(&mut answer.whoami),
+                "content-length" => length = value.parse().ok(),
+                "connection" => answer.keeps = value != "close",
+                _ => {}
+            }
+        }
+        Self { answer, length }
+    }
+}
+
+impl Failure {
+    fn of(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused => Self::Refused,
+            io::ErrorKind::TimedOut => Self::Timeout,
+            io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe => Self::Reset,
+            _ => Self::Local,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused => f.write_str("refused"),
+            Self::Reset => f.write_str("reset"),
+            Self::Cut => f.write_str("cut"),
+            Self::Timeout => f.write_str("timeout"),
+            Self::Local => f.write_str("local"),
+            Self::Status(status) => write!(f, "{status}"),
+        }
+    }
+}

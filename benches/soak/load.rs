@@ -1,0 +1,333 @@
+//! The clients: constant arrivals, websockets, slow ones. Runs on a thread of its own.
+
+use crate::http::{Answer, Connection, Failure};
+use std::{cell::RefCell, fmt, net::SocketAddr, rc::Rc, time::Duration};
+use tokio::{
+    io::AsyncWriteExt,
+    sync::watch,
+    task::{JoinSet, LocalSet, spawn_local},
+    time::{Instant, interval, sleep, sleep_until, timeout},
+};
+
+/// 500 a second.
+const PERIOD: Duration = Duration::from_millis(2);
+/// Requests under way at the same time; more are not sent, and counted.
+const MOST: usize = 4000;
+/// HAProxy closes idle ones after 15 s, and a client that reuses one at that moment has bad luck.
+const IDLE: Duration = Duration::from_secs(10);
+const BODY: &[u8] = &[b'x'; 2000];
+const WEBSOCKETS: usize = 50;
+const SLOW_ONES: usize = 4;
+/// What is not like the others is kept one by one, up to so many.
+const MOST_KEPT: usize = 20_000;
+pub(crate) const LONG: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    pub(crate) at: SocketAddr,
+    /// The service that changes all the time.
+    pub(crate) host: String,
+    /// One that does not.
+    pub(crate) still: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    GetNew,
+    GetKept,
+    PostNew,
+    PostKept,
+    SlowGet,
+    SlowPost,
+    Handshake,
+    Probe,
+}
+
+/// A request that failed or took long.
+#[derive(Debug, Clone)]
+pub(crate) struct Odd {
+    pub(crate) kind: Kind,
+    /// By which it is found in the access log.
+    pub(crate) path: String,
+    pub(crate) at: Instant,
+    pub(crate) after: Duration,
+    /// How much of that the client itself was late.
+    pub(crate) lag: Duration,
+    pub(crate) failure: Option<Failure>,
+}
+
+/// A websocket that ended.
+#[derive(Debug, Clone)]
+pub(crate) struct Ended {
+    pub(crate) whoami: String,
+    pub(crate) at: Instant,
+    pub(crate) why: String,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Measured {
+    pub(crate) requests: std::collections::BTreeMap<Kind, u64>,
+    /// Microseconds from the scheduled time to the whole answer.
+    pub(crate) latencies: Vec<u32>,
+    /// Microseconds that the generator itself was late.
+    pub(crate) lags: Vec<u32>,
+    pub(crate) odd: Vec<Odd>,
+    pub(crate) unsent: u64,
+    pub(crate) echoes: u64,
+    pub(crate) ended: Vec<Ended>,
+}
+
+#[derive(Debug, Clone)]
+struct Client {
+    target: Rc<Target>,
+    measured: Rc<RefCell<Measured>>,
+    /// Keep-alive connections at rest, the youngest last.
+    idle: Rc<RefCell<Vec<Connection>>>,
+    stop: watch::Receiver<bool>,
+}
+
+/// Until it is told to stop.
+pub(crate) fn run(target: Target, stop: watch::Receiver<bool>) -> Measured {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let client =
+        Client { target: Rc::new(target), measured: Rc::default(), idle: Rc::default(), stop };
+    LocalSet::new().block_on(&runtime, client.run());
+    client.measured.take()
+}
+
+impl Client {
+    async fn run(&self) {
+        for number in 0..WEBSOCKETS {
+            let client = self.clone();
+            spawn_local(async move { client.websockets(number).await });
+        }
+        for number in 0..SLOW_ONES {
+            let (down, up) = (self.clone(), self.clone());
+            spawn_local(async move { down.downloads(number).await });
+            spawn_local(async move { up.uploads(number).await });
+        }
+        self.arrivals().await;
+    }
+
+    async fn arrivals(&self) {
+        let begin = Instant::now();
+        let mut under_way = JoinSet::new();
+        for number in 0.. {
+            let due = begin + PERIOD * number;
+            sleep_until(due).await;
+            while under_way.try_join_next().is_some() {}
+            if *self.stop.borrow() {
+                break;
+            }
+            if MOST < under_way.len() {
+                self.measured.borrow_mut().unsent += 1;
+                continue;
+            }
+            let client = self.clone();
+            under_way.spawn_local(async move { client.one(number, due).await });
+        }
+        let _ = timeout(Duration::from_secs(30), under_way.join_all()).await;
+    }
+
+    async fn one(&self, number: u32, due: Instant) {
+        let begun = Instant::now();
+        let kind = match (number.is_multiple_of(10), number / 10 % 2 == number % 2) {
+            (false, false) => Kind::GetNew,
+            (false, true) => Kind::GetKept,
+            (true, false) => Kind::PostNew,
+            (true, true) => Kind::PostKept,
+        };
+        let path = format!("/r/{number}");
+        let request = request(kind, &path, &self.target.host);
+        let answer = match kind {
+            Kind::GetKept | Kind::PostKept => self.on_kept(&request).await,
+            _ => on_new(self.target.at, &request).await.map(|_| ()),
+        };
+        self.note(kind, path, due, begun - due, answer);
+        let mut measured = self.measured.borrow_mut();
+        measured.latencies.push(us(due.elapsed()));
+        measured.lags.push(us(begun - due));
+    }
+
+    async fn on_kept(&self, request: &[u8]) -> Result<(), Failure> {
+        let idle = self.idle.borrow_mut().pop().filter(|it| it.used.elapsed() < IDLE);
+        let mut connection = match idle {
+            Some(connection) => connection,
+            None => Connection::open(self.target.at).await?,
+        };
+        if connection.ask(request).await?.keeps {
+            self.idle.borrow_mut().push(connection);
+        }
+        Ok(())
+    }
+
+    fn note(
+        &self,
+        kind: Kind,
+        path: String,
+        due: Instant,
+        lag: Duration,
+        answer: Result<(), Failure>,
+    ) {
+        let mut measured = self.measured.borrow_mut();
+        *measured.requests.entry(kind).or_default() += 1;
+        let slow = matches!(kind, Kind::SlowGet | Kind::SlowPost);
+        let long = LONG < due.elapsed() && !slow;
+        if (long || answer.is_err()) && measured.odd.len() < MOST_KEPT {
+            let (after, failure) = (due.elapsed(), answer.err());
+            measured.odd.push(Odd { kind, path, at: due, after, lag, failure });
+        }
+    }
+
+    async fn downloads(&self, lane: usize) {
+        for number in 0.. {
+            if *self.stop.borrow() {
+                return;
+            }
+            let path = format!("/bytes/200000?ms=1500&n={lane}-{number}");
+            let due = Instant::now();
+            let request = request(Kind::SlowGet, &path, &self.target.host);
+            let answer = on_new(self.target.at, &request).await.map(|_| ());
+            self.note(Kind::SlowGet, path, due, Duration::ZERO, answer);
+        }
+    }
+
+    async fn uploads(&self, lane: usize) {
+        for number in 0.. {
+            if *self.stop.borrow() {
+                return;
+            }
+            let path = format!("/upload/{lane}-{number}");
+            let due = Instant::now();
+            let host = &self.target.host;
+            let head = format!(
+                "POST {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\
+                 Content-Length: 60000\r\n\r\n"
+            );
+            let upload = async {
+                let mut connection = Connection::open(self.target.at).await?;
+                let pause = Duration::from_millis(50);
+                connection.upload(head.as_bytes(), &BODY[..2000], 30, pause).await.map(|_| ())
+            };
+            let answer = upload.await;
+            self.note(Kind::SlowPost, path, due, Duration::ZERO, answer);
+        }
+    }
+
+    /// Half of them on the service that changes.
+    async fn websockets(&self, number: usize) {
+        let host = if number.is_multiple_of(2) { &self.target.host } else { &self.target.still };
+        for life in 0.. {
+            let path = format!("/ws/{number}-{life}");
+            let request = format!(
+                "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                 Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+            );
+            let due = Instant::now();
+            let open = async {
+                let mut connection = Connection::open(self.target.at).await?;
+                let answer = connection.upgrade(request.as_bytes()).await?;
+                Ok((connection, answer.whoami))
+            };
+            match open.await {
+                Ok((mut connection, whoami)) => {
+                    self.note(Kind::Handshake, path, due, Duration::ZERO, Ok(()));
+                    let why = self.talk(&mut connection).await;
+                    if *self.stop.borrow() {
+                        return;
+                    }
+                    let ended = Ended { whoami, at: Instant::now(), why };
+                    self.measured.borrow_mut().ended.push(ended);
+                }
+                Err(failure) => {
+                    self.note(Kind::Handshake, path, due, Duration::ZERO, Err(failure));
+                    sleep(Duration::from_millis(200)).await;
+                }
+            }
+            if *self.stop.borrow() {
+                return;
+            }
+        }
+    }
+
+    /// Says something every second and reads what comes back; returns why it ended.
+    async fn talk(&self, connection: &mut Connection) -> String {
+        let mut stop = self.stop.clone();
+        let mut tick = interval(Duration::from_secs(1));
+        let mut heard = Instant::now();
+        loop {
+            tokio::select! {
+                frame = connection.frame() => match frame {
+                    Ok(true) => {
+                        self.measured.borrow_mut().echoes += 1;
+                        heard = Instant::now();
+                    }
+                    Ok(false) => return "closed by the container".to_owned(),
+                    Err(error) => return error.kind().to_string(),
+                },
+                _ = tick.tick() => {
+                    if Duration::from_secs(20) < heard.elapsed() {
+                        return "no echo".to_owned();
+                    }
+                    // A text of five bytes, masked with zeros.
+                    let _ = connection.stream.write_all(b"\x81\x85\0\0\0\0hello").await;
+                }
+                _ = stop.wait_for(|stop| *stop) => return "the end".to_owned(),
+            }
+        }
+    }
+}
+
+pub(crate) async fn on_new(at: SocketAddr, request: &[u8]) -> Result<Answer, Failure> {
+    Connection::open(at).await?.ask(request).await
+}
+
+pub(crate) fn request(kind: Kind, path: &str, host: &str) -> Vec<u8> {
+    let connection = match kind {
+        Kind::GetKept | Kind::PostKept => "keep-alive",
+        _ => "close",
+    };
+    let (method, length) = match kind {
+        Kind::PostKept | Kind::PostNew => ("POST", format!("Content-Length: {}\r\n", BODY.len())),
+        _ => ("GET", String::new()),
+    };
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: {connection}\r\n{length}\r\n"
+    );
+    let mut request = head.into_bytes();
+    if method == "POST" {
+        request.extend_from_slice(BODY);
+    }
+    request
+}
+
+pub(crate) fn us(time: Duration) -> u32 {
+    u32::try_from(time.as_micros()).unwrap_or(u32::MAX)
+}
+
+impl Kind {
+    /// May be sent twice (RFC 9110, section 9.2.2).
+    pub(crate) fn is_idempotent(self) -> bool {
+        !matches!(self, Self::PostNew | Self::PostKept | Self::SlowPost)
+    }
+
+    /// Not cut by a container's end while its answer is half sent: nothing can save that.
+    pub(crate) fn is_short(self) -> bool {
+        !matches!(self, Self::SlowGet | Self::SlowPost)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::GetNew => "GET, new connection",
+            Self::GetKept => "GET, keep-alive",
+            Self::PostNew => "POST, new connection",
+            Self::PostKept => "POST, keep-alive",
+            Self::SlowGet => "slow download",
+            Self::SlowPost => "slow upload",
+            Self::Handshake => "websocket handshake",
+            Self::Probe => "probe",
+        })
+    }
+}

@@ -1,0 +1,91 @@
+//! Containers come, go, die and are replaced under constant load: what do clients see of it?
+//!
+//! `make soak` for five minutes, `SOAK=short` for one, `SOAK=long` for an hour. It prints figures and
+//! which goals were missed, for people and as a line of JSON; it fails only where it could not run.
+
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "this is a measurement")]
+
+mod balancer;
+mod chaos;
+mod crowd;
+mod http;
+mod latency;
+mod load;
+mod report;
+
+use balancer::Balancer;
+use chaos::{Chaos, Plan};
+use crowd::Crowd;
+use std::{rc::Rc, time::Duration};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{RwLock, watch},
+    task::{LocalSet, spawn_local},
+    time::{Instant, sleep},
+};
+
+fn main() {
+    // Other harnesses (`cargo test --benches`) only want to see it start.
+    if std::env::args().all(|word| word != "--bench") {
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let word = std::env::var("SOAK").unwrap_or_default();
+    LocalSet::new().block_on(&runtime, soak(Plan::of(&word)));
+}
+
+async fn soak(plan: Plan) {
+    let crowd = Rc::new(Crowd::new());
+    let balancer = Balancer::new(crowd.label());
+    let (at, can_drain) = (balancer.at, balancer.can_drain());
+    let balancer = Rc::new(RwLock::new(balancer));
+    let story = Rc::default();
+    let chaos = Chaos { crowd, balancer, at, plan, story, can_drain };
+    let listening = Rc::clone(&chaos.crowd);
+    let listening = spawn_local(async move { listening.listen().await });
+    tokio::select! {
+        () = run(&chaos) => {}
+        () = told_to_stop() => println!("stopped before the end; no figures"),
+    }
+    listening.abort();
+}
+
+async fn run(chaos: &Chaos) {
+    let first = chaos.prepare().await;
+    let begun = Instant::now();
+    let before = chaos.balancer.read().await.workers().await;
+    let (stop, stopped) = watch::channel(false);
+    let target = load::Target {
+        at: chaos.at,
+        host: chaos.crowd.host(chaos::SERVICE),
+        still: chaos.crowd.host(chaos::STILL),
+    };
+    let load = std::thread::spawn(move || load::run(target, stopped));
+    sleep(Duration::from_secs(3)).await;
+    chaos.run(first).await;
+    sleep(Duration::from_secs(3)).await;
+    let took = begun.elapsed();
+    stop.send_replace(true);
+    while !load.is_finished() {
+        sleep(Duration::from_millis(50)).await;
+    }
+    let mut measured = load.join().expect("the load ran to its end");
+    {
+        let mut story = chaos.story.borrow_mut();
+        measured.odd.append(&mut story.odd);
+        measured.requests.insert(load::Kind::Probe, story.probes);
+    }
+    let after = chaos.balancer.read().await.workers().await;
+    let logs = report::Logs::read(&*chaos.balancer.read().await, &measured);
+    report::Report { chaos, measured, logs, before, after, took }.print();
+}
+
+/// Ctrl-C and SIGTERM; what was made is removed all the same.
+async fn told_to_stop() {
+    let mut interrupt = signal(SignalKind::interrupt()).unwrap();
+    let mut terminate = signal(SignalKind::terminate()).unwrap();
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}

@@ -1,0 +1,364 @@
+//! What came of it, for people and as one line of JSON.
+
+use crate::{
+    balancer::{Balancer, Workers},
+    chaos::{Chaos, Doing},
+    crowd::Fate,
+    http::Failure,
+    load::{Ended, Kind, LONG, Measured, Odd},
+};
+use serde_json::json;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fs::File,
+    io::{BufRead, BufReader},
+    time::Duration,
+};
+
+/// An error belongs to what went on up to so long before.
+const AFTERMATH: Duration = Duration::from_secs(2);
+/// A websocket may be seen to end a little before the engine says so.
+const EARLY: Duration = Duration::from_millis(500);
+const EXAMPLES: usize = 12;
+
+/// What HAProxy and the balancer wrote.
+#[derive(Debug, Default)]
+pub(crate) struct Logs {
+    /// Of odd requests, by path.
+    lines: HashMap<String, Line>,
+    /// Sessions by termination state and status, where they are not as they should be.
+    states: BTreeMap<String, u64>,
+    retries: u64,
+    redispatched: u64,
+    reloads: Vec<String>,
+    complaints: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Line {
+    container: String,
+    text: String,
+}
+
+pub(crate) struct Report<'a> {
+    pub(crate) chaos: &'a Chaos,
+    pub(crate) measured: Measured,
+    pub(crate) logs: Logs,
+    pub(crate) before: Workers,
+    pub(crate) after: Workers,
+    pub(crate) took: Duration,
+}
+
+struct Goal {
+    name: &'static str,
+    asked: u64,
+    found: u64,
+}
+
+impl Logs {
+    pub(crate) fn read(balancer: &Balancer, measured: &Measured) -> Self {
+        let wanted: BTreeSet<&str> = measured.odd.iter().map(|odd| odd.path.as_str()).collect();
+        let mut logs = Self::default();
+        for line in lines(balancer, "access.log") {
+            logs.access(&wanted, &line);
+        }
+        for line in lines(balancer, "balancer.log") {
+            if let Some((_, why)) = line.split_once("reloaded HAProxy: ") {
+                logs.reloads.push(why.to_owned());
+            }
+            // HAProxy says so of every service that goes.
+            let usual = line.contains("has no server available");
+            if !usual && (line.contains(" WARN ") || line.contains("ERROR ")) {
+                logs.complaints.push(line);
+            }
+        }
+        logs
+    }
+
+    fn access(&mut self, wanted: &BTreeSet<&str>, text: &str) {
+        let words: Vec<_> = text.split(' ').take(12).collect();
+        let [_, _, _, place, _, status, _, _, _, state, counts, _] = words[..] else { return };
+        if let Some(retries) = counts.rsplit('/').next().filter(|retries| *retries != "0") {
+            self.retries += 1;
+            self.redispatched += u64::from(retries.starts_with('+'));
+        }
+        if state != "----" {
+            *self.states.entry(format!("{state} {status}")).or_default() += 1;
+        }
+        let path = text.split('"').nth(1).and_then(|request| request.split(' ').nth(1));
+        if let Some(path) = path.filter(|path| wanted.contains(path)) {
+            let server = place.split_once('/').map_or("", |(_, server)| server);
+            let container = server.rsplit_once('-').map_or(server, |(name, _)| name).to_owned();
+            self.lines.insert(path.to_owned(), Line { container, text: text.to_owned() });
+        }
+    }
+}
+
+fn lines(balancer: &Balancer, name: &str) -> impl Iterator<Item = String> {
+    let lines = File::open(balancer.log(name)).map(|file| BufReader::new(file).lines());
+    lines.into_iter().flatten().map_while(Result::ok)
+}
+
+impl Report<'_> {
+    pub(crate) fn print(self) {
+        let goals = self.goals();
+        self.print_load();
+        self.print_errors();
+        self.print_latencies();
+        self.print_rest();
+        println!("\n{:<72} {:>6} {:>8}", "goal", "asked", "found");
+        for Goal { name, asked, found } in &goals {
+            let missed = if found == asked { "" } else { "  MISSED" };
+            println!("{name:<72} {asked:>6} {found:>8}{missed}");
+        }
+        println!("\n{}", self.json(&goals));
+    }
+
+    fn print_load(&self) {
+        let Measured { requests, latencies, lags, .. } = &self.measured;
+        let story = self.chaos.story.borrow();
+        println!(
+            "{:.0} s; containers started in {}",
+            self.took.as_secs_f64(),
+            spread(&self.chaos.crowd.starts.borrow())
+        );
+        for (doing, count) in &story.counts {
+            println!("{doing:<40} {count:>8}");
+        }
+        println!("{:<40} {:>8}", "of the rolls, drained before the stop", story.drained);
+        println!("\n{:<40} {:>8} {:>8}", "load", "sent", "lost");
+        for (kind, count) in requests {
+            let lost = self.odd().filter(|odd| odd.kind == *kind && odd.failure.is_some()).count();
+            println!("{kind:<40} {count:>8} {lost:>8}");
+        }
+        println!("{:<40} {:>8}", "websocket echoes", self.measured.echoes);
+        println!("{:<40} {}", "latency of the constant arrivals", spread(latencies));
+        println!("{:<40} {}", "of that, the generator's own lag", spread(lags));
+    }
+
+    fn print_errors(&self) {
+        let mut kinds: BTreeMap<String, u64> = BTreeMap::new();
+        for odd in self.odd() {
+            *kinds.entry(self.class(odd)).or_default() += 1;
+        }
+        println!(
+            "\n{:<96} {:>6}",
+            "lost or longer than 1 s: request, how, its container, meanwhile", ""
+        );
+        for (kind, count) in &kinds {
+            println!("{kind:<96} {count:>6}");
+        }
+        let mut shown: BTreeMap<String, usize> = BTreeMap::new();
+        for odd in self.odd() {
+            let seen = shown.entry(self.class(odd)).or_default();
+            *seen += 1;
+            if *seen <= 2 && shown.len() <= EXAMPLES {
+                let text =
+                    self.logs.lines.get(&odd.path).map_or("not in the access log", |it| &it.text);
+                println!("  {} {} after {:?}: {text}", odd.kind, odd.path, odd.after);
+            }
+        }
+    }
+
+    fn print_latencies(&self) {
+        println!("\n{:<64} {:>8} {:>8} {:>8} {:>4}", "latency in ms", "p50", "p99", "max", "n");
+        for (way, samples) in &self.chaos.story.borrow().latencies {
+            let [p50, p99, max] = [50, 99, 100].map(|rank| ms(percentile(samples, rank)));
+            println!("{way:<64} {p50:>8.1} {p99:>8.1} {max:>8.1} {:>4}", samples.len());
+        }
+    }
+
+    /// What no proxy can save, told beside the goals.
+    fn print_rest(&self) {
+        let lost = || self.odd().filter(|odd| odd.failure.is_some() && self.fate(odd).is_some());
+        let posts = lost().filter(|odd| !odd.kind.is_idempotent());
+        let (short, slow): (Vec<_>, Vec<_>) = posts.partition(|odd| odd.kind.is_short());
+        println!(
+            "\nlost with a container that was stopped or killed: {} POSTs, {} slow uploads; {} answers \
+             were cut when half sent",
+            short.len(),
+            slow.len(),
+            self.odd().filter(|odd| self.is_half_sent(odd)).count()
+        );
+        let late = |odd: &&Odd| LONG < odd.after && LONG / 2 < odd.lag;
+        println!(
+            "requests longer than 1 s that the client began late itself: {}",
+            self.odd().filter(late).count()
+        );
+        let Logs { states, retries, redispatched, reloads, complaints, .. } = &self.logs;
+        println!("\nsessions with retries {retries}, given to another container {redispatched}");
+        println!("termination states other than ----: {states:?}");
+        println!(
+            "reloads: {reloads:?}; websockets lost: {:?}",
+            counted(self.sockets().map(|it| it.why.clone()))
+        );
+        println!("never served: {:?}", self.chaos.story.borrow().never_served);
+        for complaint in complaints.iter().take(EXAMPLES) {
+            println!("  {complaint}");
+        }
+    }
+
+    fn goals(&self) -> Vec<Goal> {
+        let count = |wanted: &dyn Fn(&Odd) -> bool| {
+            self.odd().filter(|odd| odd.failure.is_some() && wanted(odd)).count() as u64
+        };
+        let fate = |odd: &Odd| self.fate(odd);
+        let goal = |name, asked, found| Goal { name, asked, found };
+        vec![
+            goal(
+                "requests lost whose container was drained",
+                0,
+                count(&|it| fate(it) == Some(Fate::Drained)),
+            ),
+            goal(
+                "idempotent requests lost (less answers cut while half sent)",
+                0,
+                count(&|it| it.kind.is_idempotent() && !self.is_half_sent(it)),
+            ),
+            goal(
+                "POSTs lost whose container was neither stopped nor killed",
+                0,
+                count(&|it| !it.kind.is_idempotent() && fate(it).is_none()),
+            ),
+            goal("requests that were not sent for want of a free client", 0, self.measured.unsent),
+            goal(
+                "requests longer than 1 s",
+                0,
+                self.odd()
+                    .filter(|odd| {
+                        LONG < odd.after && odd.kind.is_short() && odd.kind != Kind::Probe
+                    })
+                    .count() as u64,
+            ),
+            goal(
+                "websockets lost other than by their own container's end",
+                0,
+                self.sockets().count() as u64,
+            ),
+            goal(
+                "reloads after the first start",
+                0,
+                (self.logs.reloads.len() as u64).max(self.after.reloads - self.before.reloads),
+            ),
+            goal("worker processes at the end", 1, self.after.workers as u64),
+            goal(
+                "containers that were never served",
+                0,
+                self.chaos.story.borrow().never_served.len() as u64,
+            ),
+        ]
+    }
+
+    fn odd(&self) -> impl Iterator<Item = &Odd> {
+        self.measured.odd.iter()
+    }
+
+    /// How its container went, if it went before the answer was there.
+    fn fate(&self, odd: &Odd) -> Option<Fate> {
+        let line = self.logs.lines.get(&odd.path)?;
+        let ends = self.chaos.crowd.ends.borrow();
+        let end = ends.get(&line.container)?;
+        (end.at <= odd.at + odd.after + EARLY).then_some(end.fate)
+    }
+
+    fn is_half_sent(&self, odd: &Odd) -> bool {
+        let dropped = matches!(self.fate(odd), Some(Fate::Killed | Fate::Undrained));
+        odd.failure == Some(Failure::Cut) && dropped
+    }
+
+    fn class(&self, odd: &Odd) -> String {
+        let how = odd.failure.map_or("1 s".to_owned(), |failure| failure.to_string());
+        let container = match self.fate(odd) {
+            Some(fate) => fate.to_string(),
+            None if !self.logs.lines.contains_key(&odd.path) => "not logged".to_owned(),
+            None => "there".to_owned(),
+        };
+        let story = self.chaos.story.borrow();
+        let end = odd.at + odd.after;
+        let during =
+            story.spans.iter().filter(|span| span.from <= end && odd.at <= span.to + AFTERMATH);
+        let during: BTreeSet<_> = during.map(|span| span.doing.short()).collect();
+        let during = during.into_iter().collect::<Vec<_>>().join(" ");
+        format!("{}, {how}, {container}, {during}", odd.kind)
+    }
+
+    /// Websockets whose own container did not go.
+    fn sockets(&self) -> impl Iterator<Item = &Ended> {
+        let ends = self.chaos.crowd.ends.borrow().clone();
+        self.measured
+            .ended
+            .iter()
+            .filter(move |it| ends.get(&it.whoami).is_none_or(|end| it.at + EARLY < end.at))
+    }
+
+    fn json(&self, goals: &[Goal]) -> serde_json::Value {
+        let story = self.chaos.story.borrow();
+        let three = |samples: &[u32]| {
+            let [p50, p99, max] = [50, 99, 100].map(|rank| ms(percentile(samples, rank)));
+            json!({"p50": p50, "p99": p99, "max": max, "n": samples.len()})
+        };
+        let latencies: BTreeMap<_, _> = story
+            .latencies
+            .iter()
+            .map(|(way, samples)| (format!("{way:?}"), three(samples)))
+            .collect();
+        let requests: BTreeMap<_, _> = self
+            .measured
+            .requests
+            .iter()
+            .map(|(kind, count)| (format!("{kind:?}"), count))
+            .collect();
+        let done: BTreeMap<_, _> =
+            story.counts.iter().map(|(doing, count)| (format!("{doing:?}"), count)).collect();
+        json!({
+            "seconds": self.took.as_secs(),
+            "done": done,
+            "drained": story.drained,
+            "requests": requests,
+            "odd": counted(self.odd().map(|odd| self.class(odd))),
+            "answer_ms": three(&self.measured.latencies),
+            "lag_ms": three(&self.measured.lags),
+            "latency_ms": latencies,
+            "retried": self.logs.retries,
+            "redispatched": self.logs.redispatched,
+            "goals": goals.iter().map(|it| (it.name, it.found)).collect::<BTreeMap<_, _>>(),
+            "missed": goals.iter().filter(|it| it.found != it.asked).map(|it| it.name).collect::<Vec<_>>(),
+        })
+    }
+}
+
+impl Doing {
+    fn short(self) -> &'static str {
+        match self {
+            Self::Rolling => "roll",
+            Self::Scaling => "scale",
+            Self::Killing => "kill",
+            Self::Others => "others",
+            Self::Restarting => "restart",
+            Self::Latency => "latency",
+        }
+    }
+}
+
+fn counted(words: impl Iterator<Item = String>) -> BTreeMap<String, u64> {
+    words.fold(BTreeMap::new(), |mut counts, word| {
+        *counts.entry(word).or_default() += 1;
+        counts
+    })
+}
+
+fn spread(samples: &[u32]) -> String {
+    let [p50, p99, max] = [50, 99, 100].map(|rank| ms(percentile(samples, rank)));
+    format!("p50 {p50:.1} ms, p99 {p99:.1} ms, max {max:.1} ms")
+}
+
+fn percentile(samples: &[u32], rank: usize) -> u32 {
+    let mut sorted = samples.to_vec();
+    sorted.sort_unstable();
+    let place = (sorted.len() * rank).div_ceil(100).saturating_sub(1);
+    sorted.get(place).copied().unwrap_or_default()
+}
+
+fn ms(us: u32) -> f64 {
+    f64::from(us) / 1000.0
+}
