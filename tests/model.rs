@@ -50,6 +50,7 @@ enum Op {
     Broken(u32),
     Cut(usize, bool),
     Busy(u32),
+    Deaf,
     Theirs(Theirs, usize),
 }
 
@@ -88,6 +89,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (1..3_u32).prop_map(Op::Broken),
         2 => (0..20_usize, any::<bool>()).prop_map(|(after, obeyed)| Op::Cut(after, obeyed)),
         1 => (1..6_u32).prop_map(Op::Busy),
+        1 => Just(Op::Deaf),
         3 => (theirs, 0..8_usize).prop_map(|(theirs, which)| Op::Theirs(theirs, which)),
     ]
 }
@@ -172,6 +174,7 @@ impl Model {
             Op::Broken(times) => self.sim.change(|it| it.broken = times),
             Op::Cut(after, obeyed) => self.sim.change(|it| it.cut = Some((after, obeyed))),
             Op::Busy(times) => self.sim.change(|it| it.busy = times),
+            Op::Deaf => self.sim.change(|it| it.deaf = true),
             Op::Theirs(theirs, which) => self.meddle(theirs, which),
         }
     }

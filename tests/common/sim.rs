@@ -53,6 +53,8 @@ pub struct State {
     pub cut: Option<(usize, bool)>,
     /// So many deletions are refused from now on, as if connections remained.
     pub busy: u32,
+    /// Until the next reload it says that it obeys, and does not.
+    pub deaf: bool,
     config: PathBuf,
 }
 
@@ -90,6 +92,7 @@ impl Sim {
             broken: 0,
             cut: None,
             busy: 0,
+            deaf: false,
             config: at("haproxy.cfg"),
         }));
         for (name, interactive) in [("run/haproxy.sock", true), ("master.sock", false)] {
@@ -218,14 +221,16 @@ impl State {
             self.failed += 1;
             return;
         }
-        self.failed = 0;
+        (self.failed, self.deaf) = (0, false);
         self.pid += 1;
         self.worker = Worker::read(&self.config);
     }
 
     fn command(&mut self, line: &str, pid: u32) -> String {
         let mut nobody = self.worker.clone();
-        let worker = if pid == self.pid { &mut self.worker } else { &mut nobody };
+        let is_told = !line.starts_with("show ") && !line.starts_with("get ");
+        let hears = pid == self.pid && !(self.deaf && is_told);
+        let worker = if hears { &mut self.worker } else { &mut nobody };
         let words = words(line);
         let words: Vec<_> = words.iter().map(String::as_str).collect();
         if let ["del", "server", ..] = words[..]
