@@ -16,7 +16,8 @@ const HOST: &str = "glue_http_80_host";
 /// A program that stands before the real HAProxy.
 fn wrapper(folder: &Path, script: &str) -> PathBuf {
     let path = folder.join("haproxy-wrapper");
-    fs::write(&path, format!("#!/bin/sh\n{script}\nexec haproxy \"$@\"\n")).unwrap();
+    fs::write(&path, format!("#!/bin/sh\n{script}\nexec \"${{HAPROXY_BIN:-haproxy}}\" \"$@\"\n"))
+        .unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     path
 }
