@@ -55,7 +55,8 @@ fn one_that_is_missing_or_too_old_is_said_at_the_start() {
     ] {
         for verb in ["--once", "--watch"] {
             let plan = Balancer::of(&docker);
-            let output = plan.command().arg(verb).arg("--haproxy-bin").arg(bin).output().unwrap();
+            let plan = plan.option(&["--haproxy-bin", bin.to_str().unwrap()]);
+            let output = plan.command().arg(verb).output().unwrap();
             let said = String::from_utf8_lossy(&output.stderr);
             assert_eq!(output.status.code(), Some(1), "{said}");
             assert!(said.starts_with("docker-balancer: ") && said.contains(reason), "{said}");
