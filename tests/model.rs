@@ -285,6 +285,20 @@ fn is_up(container: &Container) -> bool {
     matches!(container.state, State::Running | State::Paused)
 }
 
+/// It is not left alone for long.
+#[tokio::test]
+async fn one_that_could_not_be_asked_is_asked_again_soon() {
+    let mut model = Model::start(Master::Synchronous, 1).await;
+    model.suffer(Op::Event("a 172.17.0.2 glue_http_80_host=a.test".to_owned())).await;
+    model.live("b 172.17.0.3 glue_http_80_host=b.test");
+    model.sim.change(|state| state.mute = true);
+    let wake = model.balancer.as_mut().unwrap().pass(&model.world, "test").await.unwrap();
+    assert!(wake.unwrap() < Instant::now() + Duration::from_secs(2));
+    model.sim.change(|state| state.mute = false);
+    model.pass().await;
+    assert_eq!(model.difference(), None);
+}
+
 /// The balancer was restarted with settings that take a reload, and no reload works.
 #[tokio::test]
 async fn what_ran_runs_on_while_reloads_fail() {

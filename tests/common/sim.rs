@@ -53,6 +53,8 @@ pub struct State {
     pub cut: Option<(usize, bool)>,
     /// So many deletions are refused from now on, as if connections remained.
     pub busy: u32,
+    /// The stats socket does not answer.
+    pub mute: bool,
     /// Until the next reload it says that it obeys, and does not.
     pub deaf: bool,
     config: PathBuf,
@@ -93,6 +95,7 @@ impl Sim {
             cut: None,
             busy: 0,
             deaf: false,
+            mute: false,
             config: at("haproxy.cfg"),
         }));
         for (name, interactive) in [("run/haproxy.sock", true), ("master.sock", false)] {
@@ -150,7 +153,7 @@ async fn serve(
     let pid = state.lock().unwrap().pid;
     let mut prompt = "";
     while let Some(line) = lines.next_line().await? {
-        let answer = if line == "prompt" {
+        let answer = if line == "prompt" && !state.lock().unwrap().mute {
             prompt = "> ";
             Some(String::new())
         } else {
@@ -170,6 +173,9 @@ impl State {
     fn answer(&mut self, line: &str, is_worker: bool, pid: u32) -> Option<String> {
         if !is_worker {
             return self.master(line);
+        }
+        if self.mute {
+            return None;
         }
         if let Some((left, obeyed)) = self.cut {
             if left == 0 {
