@@ -42,6 +42,8 @@ use tracing::{debug, error, info, warn};
 const MOST_TRIES: usize = 32;
 /// How long what HAProxy has is believed unseen.
 const BELIEF: Duration = Duration::from_secs(30);
+/// Until it is asked again what it did not answer.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// A burst of changes is one file.
 const FILES_AFTER: Duration = Duration::from_millis(200);
 /// Until files that could not be written are written again.
@@ -275,7 +277,12 @@ impl Balancer {
     /// The runtime lane. `None`: HAProxy is not where it was believed to be; decide anew.
     async fn change(&mut self, config: Config) -> Result<Option<Did>> {
         let Some(observed) = &self.running.observed else { return Ok(None) };
-        let commands = plan(observed, &config);
+        let mut commands = plan(observed, &config);
+        if commands.iter().any(Command::makes_unwell) {
+            self.look_again(&commands).await;
+            let Some(observed) = &self.running.observed else { return Ok(None) };
+            commands = plan(observed, &config);
+        }
         if commands.is_empty() {
             self.files_follow(config);
             return Ok(Some(Did::Nothing));
@@ -290,6 +297,15 @@ impl Balancer {
         }
         self.files_follow(config);
         Ok(Some(Did::Runtime { commands: commands.len() }))
+    }
+
+    /// Checks may have found a server to be well since it was asked about.
+    async fn look_again(&mut self, commands: &[Command]) {
+        let Some(observed) = &mut self.running.observed else { return };
+        let Ok(mut runtime) = self.proxy.runtime().await else { return };
+        if let Err(error) = runtime.read_back(commands, observed).await {
+            debug!("{error}");
+        }
     }
 
     /// Once more from what it really has; if that does not help either, a reload does.
@@ -367,6 +383,12 @@ impl Balancer {
                 debug!("{error}");
                 self.running.observed = None;
             }
+        }
+        if let Some(observed) = &self.running.observed
+            && !plan(observed, &config).is_empty()
+        {
+            debug!("HAProxy has something else than its files say; it is asked again");
+            self.running.observed = None;
         }
         self.running.config = config;
         self.running.astray = false;
@@ -467,7 +489,10 @@ impl Balancer {
         let now = Instant::now();
         let again = Some(self.running.delete_again).filter(|pause| !pause.is_zero());
         let again = again.map(|pause| now + pause);
-        let stale = self.running.asked.map(|asked| asked + BELIEF);
+        let stale = match &self.running.observed {
+            Some(_) => self.running.asked.map(|asked| asked + BELIEF),
+            None => Some(now + ASK_AGAIN),
+        };
         [wake_at, again, stale].into_iter().flatten().min()
     }
 

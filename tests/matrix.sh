@@ -8,7 +8,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 # All tests that talk to HAProxy, or have it started.
-TESTS='accepted plan proxy labels injection'
+TESTS='accepted plan proxy labels faults injection'
 KEEP=$PWD/target/haproxy
 KEY=/usr/share/keyrings/debian-archive-keyring.gpg
 

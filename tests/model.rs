@@ -50,6 +50,7 @@ enum Op {
     Broken(u32),
     Cut(usize, bool),
     Busy(u32),
+    Deaf,
     Theirs(Theirs, usize),
 }
 
@@ -88,6 +89,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (1..3_u32).prop_map(Op::Broken),
         2 => (0..20_usize, any::<bool>()).prop_map(|(after, obeyed)| Op::Cut(after, obeyed)),
         1 => (1..6_u32).prop_map(Op::Busy),
+        1 => Just(Op::Deaf),
         3 => (theirs, 0..8_usize).prop_map(|(theirs, which)| Op::Theirs(theirs, which)),
     ]
 }
@@ -172,6 +174,7 @@ impl Model {
             Op::Broken(times) => self.sim.change(|it| it.broken = times),
             Op::Cut(after, obeyed) => self.sim.change(|it| it.cut = Some((after, obeyed))),
             Op::Busy(times) => self.sim.change(|it| it.busy = times),
+            Op::Deaf => self.sim.change(|it| it.deaf = true),
             Op::Theirs(theirs, which) => self.meddle(theirs, which),
         }
     }
@@ -280,6 +283,20 @@ impl Model {
 
 fn is_up(container: &Container) -> bool {
     matches!(container.state, State::Running | State::Paused)
+}
+
+/// It is not left alone for long.
+#[tokio::test]
+async fn one_that_could_not_be_asked_is_asked_again_soon() {
+    let mut model = Model::start(Master::Synchronous, 1).await;
+    model.suffer(Op::Event("a 172.17.0.2 glue_http_80_host=a.test".to_owned())).await;
+    model.live("b 172.17.0.3 glue_http_80_host=b.test");
+    model.sim.change(|state| state.mute = true);
+    let wake = model.balancer.as_mut().unwrap().pass(&model.world, "test").await.unwrap();
+    assert!(wake.unwrap() < Instant::now() + Duration::from_secs(2));
+    model.sim.change(|state| state.mute = false);
+    model.pass().await;
+    assert_eq!(model.difference(), None);
 }
 
 /// The balancer was restarted with settings that take a reload, and no reload works.

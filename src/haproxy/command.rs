@@ -92,6 +92,11 @@ impl Command {
         matches!(self, Self::DelServer { .. })
     }
 
+    /// Whether it may take a server out of use that checks have found to be well.
+    pub fn makes_unwell(&self) -> bool {
+        matches!(self, Self::SetHealth { health: Health::None, .. })
+    }
+
     /// The backend that it touches.
     pub fn backend(&self) -> Option<&str> {
         match self {

@@ -62,9 +62,10 @@ fn del_entries(
 fn bring(plan: &mut Vec<Command>, observed: &Observed, name: &str, backend: &Backend) {
     let has = observed.servers.get(name);
     for server in &backend.servers {
+        let health = judge(backend, server, has);
         match has.and_then(|has| has.get(&server.name)) {
-            None => add(plan, name, judge(backend, server, has), server),
-            Some(seen) => adjust(plan, name, judge(backend, server, None), server, seen),
+            None => add(plan, name, health, server),
+            Some(seen) => adjust(plan, name, health, server, seen),
         }
     }
 }

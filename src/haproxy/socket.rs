@@ -9,7 +9,13 @@ use tokio::{
     time::timeout,
 };
 
+/// For a connection and a whole answer of a few lines.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// For the next part of an answer, however long it is. HAProxy answers in milliseconds: one that is
+/// silent for this long has to be asked anew, as requests may depend on what it is told.
+const SILENCE: Duration = Duration::from_secs(1);
+/// For an answer that does not end.
+const LONGEST: Duration = Duration::from_secs(10);
 const PROMPT: &str = "> ";
 
 /// Sends one command on a connection of its own and returns the answer.
@@ -48,7 +54,7 @@ pub struct Session {
 
 impl Session {
     pub async fn open(path: &Path) -> io::Result<Self> {
-        let stream = within(PATIENCE, UnixStream::connect(path)).await?;
+        let stream = within(SILENCE, UnixStream::connect(path)).await?;
         let mut session = Self { stream: Some(stream) };
         session.ask("prompt").await?;
         Ok(session)
@@ -59,8 +65,8 @@ impl Session {
         let command = line(command)?;
         let over = || io::Error::new(io::ErrorKind::NotConnected, "the session is over");
         let mut stream = self.stream.take().ok_or_else(over)?;
-        let answer = within(PATIENCE, async {
-            stream.write_all(command.as_bytes()).await?;
+        let answer = within(LONGEST, async {
+            within(SILENCE, stream.write_all(command.as_bytes())).await?;
             until_prompt(&mut stream).await
         })
         .await?;
@@ -72,7 +78,7 @@ impl Session {
 async fn until_prompt(stream: &mut UnixStream) -> io::Result<String> {
     let mut answer = Vec::new();
     loop {
-        if stream.read_buf(&mut answer).await? == 0 {
+        if within(SILENCE, stream.read_buf(&mut answer)).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         if let Some(end) = before_prompt(&answer) {

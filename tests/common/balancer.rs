@@ -123,8 +123,8 @@ impl Plan {
         if let Some(host) = &self.docker.host {
             command.arg("--docker-url").arg(host);
         }
-        // Before the test's own options: the last one counts.
-        if let Some(bin) = std::env::var_os("HAPROXY_BIN") {
+        let own = self.options.iter().any(|word| word == "--haproxy-bin");
+        if let Some(bin) = std::env::var_os("HAPROXY_BIN").filter(|_| !own) {
             command.arg("--haproxy-bin").arg(bin);
         }
         command.args(&self.options).stdin(Stdio::null());

@@ -53,6 +53,10 @@ pub struct State {
     pub cut: Option<(usize, bool)>,
     /// So many deletions are refused from now on, as if connections remained.
     pub busy: u32,
+    /// The stats socket does not answer.
+    pub mute: bool,
+    /// Until the next reload it says that it obeys, and does not.
+    pub deaf: bool,
     config: PathBuf,
 }
 
@@ -90,6 +94,8 @@ impl Sim {
             broken: 0,
             cut: None,
             busy: 0,
+            deaf: false,
+            mute: false,
             config: at("haproxy.cfg"),
         }));
         for (name, interactive) in [("run/haproxy.sock", true), ("master.sock", false)] {
@@ -147,7 +153,7 @@ async fn serve(
     let pid = state.lock().unwrap().pid;
     let mut prompt = "";
     while let Some(line) = lines.next_line().await? {
-        let answer = if line == "prompt" {
+        let answer = if line == "prompt" && !state.lock().unwrap().mute {
             prompt = "> ";
             Some(String::new())
         } else {
@@ -167,6 +173,9 @@ impl State {
     fn answer(&mut self, line: &str, is_worker: bool, pid: u32) -> Option<String> {
         if !is_worker {
             return self.master(line);
+        }
+        if self.mute {
+            return None;
         }
         if let Some((left, obeyed)) = self.cut {
             if left == 0 {
@@ -218,14 +227,16 @@ impl State {
             self.failed += 1;
             return;
         }
-        self.failed = 0;
+        (self.failed, self.deaf) = (0, false);
         self.pid += 1;
         self.worker = Worker::read(&self.config);
     }
 
     fn command(&mut self, line: &str, pid: u32) -> String {
         let mut nobody = self.worker.clone();
-        let worker = if pid == self.pid { &mut self.worker } else { &mut nobody };
+        let is_told = !line.starts_with("show ") && !line.starts_with("get ");
+        let hears = pid == self.pid && !(self.deaf && is_told);
+        let worker = if hears { &mut self.worker } else { &mut nobody };
         let words = words(line);
         let words: Vec<_> = words.iter().map(String::as_str).collect();
         if let ["del", "server", ..] = words[..]

@@ -16,7 +16,8 @@ const HOST: &str = "glue_http_80_host";
 /// A program that stands before the real HAProxy.
 fn wrapper(folder: &Path, script: &str) -> PathBuf {
     let path = folder.join("haproxy-wrapper");
-    fs::write(&path, format!("#!/bin/sh\n{script}\nexec haproxy \"$@\"\n")).unwrap();
+    fs::write(&path, format!("#!/bin/sh\n{script}\nexec \"${{HAPROXY_BIN:-haproxy}}\" \"$@\"\n"))
+        .unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     path
 }
@@ -54,7 +55,8 @@ fn one_that_is_missing_or_too_old_is_said_at_the_start() {
     ] {
         for verb in ["--once", "--watch"] {
             let plan = Balancer::of(&docker);
-            let output = plan.command().arg(verb).arg("--haproxy-bin").arg(bin).output().unwrap();
+            let plan = plan.option(&["--haproxy-bin", bin.to_str().unwrap()]);
+            let output = plan.command().arg(verb).output().unwrap();
             let said = String::from_utf8_lossy(&output.stderr);
             assert_eq!(output.status.code(), Some(1), "{said}");
             assert!(said.starts_with("docker-balancer: ") && said.contains(reason), "{said}");

@@ -53,6 +53,27 @@ fn it_is_served_while_it_runs_and_no_longer() {
     balancer.until_serves("a.test", "web saw /");
 }
 
+/// HAProxy knows it under another name from then on; what its checks have found is not forgotten.
+#[test]
+fn company_for_a_checked_container_costs_no_request() {
+    const CHECK: (&str, &str) = ("glue_http_80_check", "/");
+    let Some(docker) = common::docker() else { return };
+    let balancer = Balancer::of(&docker).option(IMPATIENT).start();
+    // So that no reload is needed later: a new worker would serve before it is told to check first.
+    let _first = balancer.run("first").label(HOST, "first.test").start();
+    balancer.until_serves("first.test", "first saw /");
+    let _web = balancer.run("web").label(HOST, "a.test").label(CHECK.0, CHECK.1).start();
+    balancer.until_serves("a.test", "web saw /");
+    let asker = Asker::begin(&balancer, "a.test");
+    for _ in 0..3 {
+        let more = balancer.run("more").label(HOST, "a.test").label(CHECK.0, CHECK.1).start();
+        balancer.until_shared("a.test", &["more", "web"]);
+        more.docker(&["stop"]);
+        balancer.until_shared("a.test", &["web"]);
+    }
+    assert_eq!(asker.end(), ["more saw /", "web saw /"]);
+}
+
 #[test]
 fn a_stop_signal_takes_it_out_before_it_ends() {
     let Some(docker) = common::docker() else { return };

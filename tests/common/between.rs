@@ -1,0 +1,147 @@
+//! Somebody between the balancer and a socket of HAProxy's, who passes lines on, and for once does not.
+
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "this is a test")]
+
+use std::{
+    fmt, fs,
+    io::{self, BufRead, BufReader, Read, Write},
+    net::Shutdown,
+    os::unix::net::{UnixListener, UnixStream},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, atomic::AtomicUsize, atomic::Ordering},
+    thread,
+};
+
+/// What happens to one line of the balancer's.
+pub enum Fault {
+    /// It gets this for an answer, and HAProxy never hears of it.
+    Answer(&'static str),
+    /// The connection is lost.
+    Close,
+    /// No answer comes on this connection any more.
+    Hang,
+    /// Something else happens just before it is passed on.
+    Meanwhile(Box<dyn FnOnce() + Send>),
+}
+
+/// Stands where HAProxy's socket was, which has moved. HAProxy takes the place again when it starts.
+#[derive(Debug)]
+pub struct Between {
+    moved: PathBuf,
+    place: PathBuf,
+    rule: Arc<Mutex<Option<Rule>>>,
+    /// That of the file which is ours.
+    listener: UnixListener,
+}
+
+struct Rule {
+    /// So many lines are passed on before.
+    after: usize,
+    fault: Fault,
+}
+
+impl fmt::Debug for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "after {}", self.after)
+    }
+}
+
+impl Between {
+    pub fn put(place: &Path) -> Self {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let moved = place.with_extension(format!("moved{number}"));
+        let waiting = place.with_extension(format!("waiting{number}"));
+        let listener = UnixListener::bind(&waiting).unwrap();
+        // A link first, so that the place is never empty.
+        fs::hard_link(place, &moved).unwrap();
+        fs::rename(&waiting, place).unwrap();
+        let rule: Arc<Mutex<Option<Rule>>> = Arc::default();
+        let accepting = listener.try_clone().unwrap();
+        let (to, armed) = (moved.clone(), Arc::clone(&rule));
+        thread::spawn(move || {
+            for client in accepting.incoming() {
+                let (Ok(client), to, armed) = (client, to.clone(), Arc::clone(&armed)) else {
+                    return;
+                };
+                thread::spawn(move || pass_on(&client, &to, &armed));
+            }
+        });
+        Self { moved, place: place.to_owned(), rule, listener }
+    }
+
+    pub fn arm(&self, after: usize, fault: Fault) {
+        *self.rule.lock().unwrap() = Some(Rule { after, fault });
+    }
+
+    pub fn has_fired(&self) -> bool {
+        self.rule.lock().unwrap().is_none()
+    }
+
+    /// What HAProxy itself answers.
+    pub fn ask(&self, command: &str) -> io::Result<String> {
+        let mut socket = UnixStream::connect(&self.moved)?;
+        socket.write_all(format!("{command}\n").as_bytes())?;
+        socket.shutdown(Shutdown::Write)?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer)?;
+        Ok(answer)
+    }
+}
+
+/// HAProxy's socket gets its place back, unless it has it.
+impl Drop for Between {
+    fn drop(&mut self) {
+        let ours = UnixStream::connect(&self.place).is_ok_and(|it| {
+            it.peer_addr().is_ok_and(|at| at.as_pathname().is_some_and(|at| at != self.place))
+        });
+        // The name that it was bound to tells whose it is.
+        if ours {
+            let _ = fs::rename(&self.moved, &self.place);
+        }
+        let _ = self.listener.set_nonblocking(true);
+    }
+}
+
+fn pass_on(client: &UnixStream, to: &Path, rule: &Mutex<Option<Rule>>) -> io::Result<()> {
+    let server = UnixStream::connect(to)?;
+    let (mut answers, mut back) = (server.try_clone()?, client.try_clone()?);
+    thread::spawn(move || {
+        let _ = io::copy(&mut answers, &mut back);
+        let _ = back.shutdown(Shutdown::Write);
+    });
+    let (mut client_out, mut server_out) = (client.try_clone()?, server.try_clone()?);
+    for line in BufReader::new(client).lines() {
+        let line = line?;
+        match due(rule) {
+            None => {}
+            Some(Fault::Answer(text)) => {
+                client_out.write_all(format!("{text}\n> ").as_bytes())?;
+                continue;
+            }
+            Some(Fault::Close) => {
+                client.shutdown(Shutdown::Both)?;
+                return server.shutdown(Shutdown::Both);
+            }
+            Some(Fault::Hang) => {
+                io::copy(&mut client_out, &mut io::sink())?;
+                return server.shutdown(Shutdown::Both);
+            }
+            Some(Fault::Meanwhile(act)) => act(),
+        }
+        server_out.write_all(format!("{line}\n").as_bytes())?;
+    }
+    server.shutdown(Shutdown::Write)
+}
+
+fn due(rule: &Mutex<Option<Rule>>) -> Option<Fault> {
+    let mut rule = rule.lock().unwrap();
+    match rule.take() {
+        Some(Rule { after: 0, fault }) => Some(fault),
+        Some(Rule { after, fault }) => {
+            *rule = Some(Rule { after: after - 1, fault });
+            None
+        }
+        None => None,
+    }
+}
