@@ -1,7 +1,7 @@
 # What a person types. Everything is installed that is missing (tests/setup.sh says what).
 CARGO ?= cargo
 
-.PHONY: demo test check bench soak fuzz setup setup-tests
+.PHONY: demo test check matrix bench soak fuzz setup setup-tests
 
 # The main job, shown: containers get labels, requests reach them.
 demo: setup
@@ -17,6 +17,10 @@ test: setup-tests check
 check:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+# The live tests against HAProxy of Debian 12, 13 and unstable, which are not installed for it.
+matrix: setup-tests
+	sh tests/matrix.sh
 
 bench: setup
 	$(CARGO) bench --bench core --bench daemon

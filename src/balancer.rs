@@ -6,20 +6,24 @@
 use crate::{
     budget::Budget,
     change,
+    container::{Container, ContainerId},
+    control::{failure::Failure, find},
     decide::{self, Decided, Memory, Rules, Taken},
     haproxy::{
         check::Refusal,
         command::{Command, Health},
-        config::{Admin, Config, Probe},
+        config::{Admin, Config, MapName, Probe},
         error::ApplyError,
         files::Files,
         layout::Layout,
-        observed::Observed,
+        observed::{self, Observed},
         plan::plan,
         proxy::{Applied, How, Proxy},
         render::{self, Base, Frame},
         runtime::RuntimeError,
+        sessions::Sessions,
     },
+    label,
     reload::Why,
     route::{RouteKey, Routes},
     told::Told,
@@ -108,13 +112,18 @@ enum Did {
 }
 
 impl Balancer {
-    /// Remembers the routes that an earlier run has left behind.
-    pub fn new(proxy: Proxy, rules: Rules, frame: Frame, stock: usize) -> Self {
-        let stored = proxy.stored("routes.map").unwrap_or_default();
-        let keys = stored.lines().filter_map(|line| line.split(' ').next()?.parse().ok());
+    /// Remembers the routes that an earlier run has left behind, in HAProxy or at least on disk.
+    pub async fn new(mut proxy: Proxy, rules: Rules, frame: Frame, stock: usize) -> Self {
+        let observed = proxy.observe().await;
+        let map = match &observed {
+            Some(observed) => observed.maps.get(&MapName::Routes).cloned().unwrap_or_default(),
+            None => observed::map_file(&proxy.stored("routes.map").unwrap_or_default()),
+        };
         let now = Instant::now();
-        let memory = Memory::of_routes(keys, now);
-        let (told, served, running, files) = Default::default();
+        let memory = Memory::of_routes(map.keys().filter_map(|key| key.parse().ok()), now);
+        let running =
+            Running { asked: observed.is_some().then_some(now), observed, ..Running::default() };
+        let (told, served, files) = Default::default();
         let budget = Budget::full(now);
         Self { proxy, rules, frame, stock, memory, told, served, budget, running, files }
     }
@@ -122,6 +131,27 @@ impl Balancer {
     /// From where HAProxy looks at the containers.
     pub fn stand_at(&mut self, vantage: Vantage) {
         self.rules.vantage = vantage;
+    }
+
+    /// The container that somebody means, of those that take part.
+    pub fn find<'a>(&self, world: &'a World, text: &str) -> Result<&'a Container, Failure> {
+        let all = world.containers.values().map(AsRef::as_ref);
+        find::find(all.filter(|it| label::takes_part(it, &self.rules.fences)), text)
+    }
+
+    /// From the next pass on the container gets no new requests.
+    pub fn drain(&mut self, id: &ContainerId) {
+        self.memory.drain(id);
+    }
+
+    pub fn undrain(&mut self, id: &ContainerId) {
+        self.memory.undrain(id);
+    }
+
+    /// Where a container's requests are counted; `None` while it is not known what HAProxy has.
+    pub fn sessions(&self, id: &ContainerId) -> Option<Sessions> {
+        let observed = self.running.observed.as_ref()?;
+        Some(self.proxy.sessions(observed, id.short()))
     }
 
     /// How many routes are served.

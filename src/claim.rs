@@ -31,7 +31,7 @@ pub enum Standing {
     Ready,
     /// Starting or unhealthy: serves while its route has nobody better.
     Reserve,
-    /// Paused, leaving, or unhealthy where health is required.
+    /// Paused, leaving, drained, or unhealthy where health is required.
     Out,
 }
 

@@ -7,7 +7,7 @@ use crate::{
     label::{Constraint, value::HostMatch},
     settings::value::{self, Ports},
 };
-use clap::{Arg, ArgAction, Command, CommandFactory, Parser, ValueEnum};
+use clap::{Arg, ArgAction, Command, CommandFactory, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 use std::{net::IpAddr, num::NonZeroU16, path::PathBuf, time::Duration};
 
@@ -19,8 +19,10 @@ use std::{net::IpAddr, num::NonZeroU16, path::PathBuf, time::Duration};
 #[command(name = "docker-balancer", version, max_term_width = 100)]
 #[command(disable_help_flag = true, disable_version_flag = true)]
 #[command(
-    override_usage = "docker-balancer --watch [OPTIONS]\n       docker-balancer --once [OPTIONS]"
+    override_usage = "docker-balancer --watch [OPTIONS]\n       docker-balancer --once [OPTIONS]\n       \
+                      docker-balancer drain|undrain [OPTIONS] CONTAINER"
 )]
+#[command(subcommand_help_heading = COMMANDS, disable_help_subcommand = true)]
 #[command(after_help = SHORT_CLOSE, after_long_help = CLOSE)]
 #[allow(clippy::struct_excessive_bools)] // As many as the command line has switches.
 pub struct Options {
@@ -40,7 +42,7 @@ pub struct Options {
     /// A file that is named must exist.
     ///
     /// [default: /etc/docker-glue/settings.toml, where there is one]
-    #[arg(long, value_name = "FILE", help_heading = DO, value_parser = value::path)]
+    #[arg(long, value_name = "FILE", help_heading = DO, value_parser = value::path, global = true)]
     pub settings: Option<PathBuf>,
 
     /// Where Docker listens: unix:///PATH, tcp://HOST:PORT or ssh://USER@HOST
@@ -144,11 +146,11 @@ pub struct Options {
     #[arg(long, value_name = "DIR", help_heading = HAPROXY, value_parser = value::path)]
     pub state_dir: Option<PathBuf>,
 
-    /// Keep HAProxy's sockets here
+    /// Keep HAProxy's sockets here, and the one that drain and undrain use
     ///
     /// [default: /run/docker-glue; as a user $XDG_RUNTIME_DIR/docker-glue or /tmp/docker-glue-UID]
     #[arg(long, value_name = "DIR", help_heading = HAPROXY, value_parser = value::path)]
-    #[arg(hide_short_help = true)]
+    #[arg(hide_short_help = true, global = true)]
     pub runtime_dir: Option<PathBuf>,
 
     /// Leave HAProxy running when this program stops
@@ -257,6 +259,32 @@ pub struct Options {
     pub quiet: bool,
 }
 
+/// What the docker-balancer that runs is asked to do.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum Verb {
+    /// Send a container no new requests, and wait until none is under way
+    ///
+    /// Before docker stop: then not even clients of a container that drops everything when it is stopped see an
+    /// error. It holds until the container stops, or until undrain.
+    ///
+    /// Exit status: 0 drained; 1 requests are left after the wait, or there is no such container; 4 no
+    /// docker-balancer answers.
+    Drain {
+        /// Its name, or its id or the beginning of it
+        container: String,
+
+        /// How long to wait for the requests that are under way
+        #[arg(long, value_name = "TIME", value_parser = value::time, default_value = "30s")]
+        wait: Duration,
+    },
+
+    /// Send a drained container requests again
+    Undrain {
+        /// Its name, or its id or the beginning of it
+        container: String,
+    },
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Mode {
     /// Ours: started, supervised and reloaded by this program
@@ -293,11 +321,16 @@ pub enum LogFormat {
 pub fn command() -> Command {
     let help = Arg::new("help").short('h').long("help").action(ArgAction::Help);
     let version = Arg::new("version").short('V').long("version").action(ArgAction::Version);
-    Options::command()
-        .arg(help.help("Help in short with -h, in full with --help").help_heading(OUTPUT))
+    Verb::augment_subcommands(Options::command())
+        .arg(
+            help.help("Help in short with -h, in full with --help")
+                .help_heading(OUTPUT)
+                .global(true),
+        )
         .arg(version.help("The version").help_heading(OUTPUT))
 }
 
+const COMMANDS: &str = "To the docker-balancer that runs";
 const DO: &str = "What to do";
 const DOCKER: &str = "Docker";
 const ROUTES: &str = "Routes";
@@ -330,4 +363,5 @@ DOCKER_GLUE_MAP_PORT=80=8080,443=8443 in the environment, and in the file
 map_port = [\"80=8080\", \"443=8443\"]. A flag wins over the environment, that over the file, and that
 over the default; a list replaces a list.
 
-Exit status: 0 applied, or stopped; 1 not applied; 2 the options are wrong.";
+Exit status: 0 applied, drained, or stopped; 1 not so; 2 the options are wrong; 4 no docker-balancer
+answers to drain or undrain.";

@@ -58,6 +58,8 @@ pub struct Memory {
     /// What labels were found to say. Labels of a container do not change, and reading them is most
     /// of the work.
     readings: BTreeMap<ContainerId, (Arc<Container>, Arc<Reading>)>,
+    /// Containers that somebody took out of traffic, for as long as they are up.
+    pub drained: BTreeSet<ContainerId>,
 }
 
 impl Memory {
@@ -66,6 +68,15 @@ impl Memory {
         let known = Known { policy: Policy::default(), gone: Some(now) };
         let known = keys.into_iter().map(|key| (key, known.clone())).collect();
         Self { known, ..Self::default() }
+    }
+
+    /// The container gets no new requests, until it is stopped or undrained.
+    pub fn drain(&mut self, id: &ContainerId) {
+        self.drained.insert(id.clone());
+    }
+
+    pub fn undrain(&mut self, id: &ContainerId) {
+        self.drained.remove(id);
     }
 }
 
@@ -101,6 +112,7 @@ pub struct Decided {
 /// The desired routes. The same world, memory and time give the same answer.
 pub fn decide(world: &World, mut memory: Memory, now: Instant, rules: &Rules) -> Decided {
     memory.lives.see(lives(world, rules), now);
+    memory.drained.retain(|id| world.containers.get(id).is_some_and(|it| is_up(it.state)));
     let (claims, mut problems, crashed) = claims(world, &mut memory, now, rules);
     let (mut routes, conflicts) = claim::collect(claims);
     problems.extend(conflicts);
@@ -142,7 +154,8 @@ fn claims(
         problems.extend(reading.problems.iter().cloned());
         let held = memory.lives.held_until(id, now);
         again = [again, held].into_iter().flatten().min();
-        let place = Place { container, world, rules, held: held.is_some() };
+        let out = held.is_some() || memory.drained.contains(id);
+        let place = Place { container, world, rules, out };
         place.claim(&reading, &mut claims, &mut problems);
     }
     memory.readings = readings;
@@ -154,8 +167,8 @@ struct Place<'a> {
     container: &'a Container,
     world: &'a World,
     rules: &'a Rules,
-    /// It crashed too often of late.
-    held: bool,
+    /// It crashed too often of late, or somebody drained it.
+    out: bool,
 }
 
 impl Place<'_> {
@@ -186,7 +199,7 @@ impl Place<'_> {
             port,
             address,
             weight,
-            standing: if self.held { Standing::Out } else { standing(self.container, obedience) },
+            standing: if self.out { Standing::Out } else { standing(self.container, obedience) },
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Docker ─events─▶ docker::watch ─▶ world ─▶ serve ─▶ balancer
-//!                                                       │
+//! drain, undrain ─▶ control ─▶ orders ─────────┘        │
 //!  ┌──────── pure: no await, no I/O, no clock, cannot fail ─────────────┐
 //!  │ label::read ─▶ claim::collect ─▶ decide ─▶ Config ─▶ render ─▶ files │
 //!  └────────────────────────────────────────────────────────────────────┘
@@ -33,6 +33,7 @@ pub mod listening;
 // The shell.
 pub mod balancer;
 pub mod cli;
+pub mod control;
 pub mod daemon;
 pub mod log;
 pub mod serve;

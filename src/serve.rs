@@ -2,6 +2,8 @@
 
 use crate::{
     balancer::{Balancer, until},
+    container::{Container, ContainerId},
+    control::{Meant, Order, failure::Failure, server::Control},
     daemon,
     decide::Rules,
     docker::{self, Access, Engine, Interest, Patience, Reach, Seen, Watching},
@@ -44,7 +46,7 @@ async fn once(settings: &Settings, proxy: Proxy) -> Result<()> {
     let world = docker::list_once(&access, &interest(settings, &vantage)).await?;
     // Nobody is there to end it, so nothing is held.
     let rules = Rules { hold: Duration::ZERO, ..rules(settings, vantage) };
-    let mut balancer = Balancer::new(proxy, rules, frame(settings)?, stock(settings));
+    let mut balancer = Balancer::new(proxy, rules, frame(settings)?, stock(settings)).await;
     balancer.pass(&world, "once").await?;
     balancer.finish().await;
     info!(routes = balancer.routes(), "applied");
@@ -54,7 +56,8 @@ async fn once(settings: &Settings, proxy: Proxy) -> Result<()> {
 
 async fn follow(settings: &Settings, proxy: Proxy, stop: impl Future<Output = ()>) -> Result<()> {
     let rules = rules(settings, Vantage::Host);
-    let balancer = Balancer::new(proxy, rules, frame(settings)?, stock(settings));
+    let balancer = Balancer::new(proxy, rules, frame(settings)?, stock(settings)).await;
+    let mut control = Control::open(&settings.runtime_dir)?;
     let mut follower = Follower { balancer, wake_at: None, trouble: None };
     let (updates, mut seen) = watch::channel(Seen::default());
     let mut eyes = JoinSet::new();
@@ -66,7 +69,7 @@ async fn follow(settings: &Settings, proxy: Proxy, stop: impl Future<Output = ()
     // What was good yesterday serves until Docker has answered.
     follower.start_stored().await;
     loop {
-        let cause = tokio::select! {
+        let call = tokio::select! {
             () = &mut stop => break,
             vantage = &mut standing, if updates.is_some() => {
                 let watching = Watching { extra: extra(settings), ..Watching::new(interest(settings, &vantage)) };
@@ -79,13 +82,25 @@ async fn follow(settings: &Settings, proxy: Proxy, stop: impl Future<Output = ()
                 });
                 continue;
             }
-            happening = follower.balancer.happening(world.as_deref()) => happening.to_string(),
-            Ok(()) = seen.changed() => cause(&seen.borrow()),
-            () = until(follower.wake_at) => "time".to_owned(),
+            happening = follower.balancer.happening(world.as_deref()) => Call::Pass(happening.to_string()),
+            Some(order) = control.orders.recv() => Call::Order(order),
+            Ok(()) = seen.changed() => Call::Pass(cause(&seen.borrow())),
+            () = until(follower.wake_at) => Call::Pass("time".to_owned()),
         };
-        world.clone_from(&seen.borrow_and_update().world);
-        follower.pass(world.as_deref(), &cause).await;
+        match call {
+            Call::Pass(cause) => {
+                world.clone_from(&seen.borrow_and_update().world);
+                follower.pass(world.as_deref(), &cause).await;
+            }
+            Call::Order(order) => {
+                // Not every order makes a pass, so a change stays unseen until one does.
+                world.clone_from(&seen.borrow().world);
+                follower.obey(world.as_deref(), order).await;
+            }
+        }
     }
+    // With it end the connections of those who wait for a drain.
+    drop(control);
     let end = match settings.haproxy {
         Haproxy::Managed { at_exit: AtExit::Stop, .. } => Shutdown::Stop,
         _ => Shutdown::Leave,
@@ -94,6 +109,12 @@ async fn follow(settings: &Settings, proxy: Proxy, stop: impl Future<Output = ()
     follower.balancer.proxy.shutdown(end).await;
     info!("stopped");
     Ok(())
+}
+
+/// What the loop wakes up for.
+enum Call {
+    Pass(String),
+    Order(Order),
 }
 
 /// A balancer that does not give up.
@@ -126,6 +147,40 @@ impl Follower {
         match self.balancer.pass(world, cause).await {
             Ok(wake_at) => self.applied(wake_at),
             Err(error) => self.failed(&error),
+        }
+    }
+
+    /// Who asked may be gone: then nobody is answered.
+    async fn obey(&mut self, world: Option<&World>, order: Order) {
+        match order {
+            Order::Drain { container, answer } => {
+                let _ = answer.send(self.mark(world, &container, "drain", Balancer::drain).await);
+            }
+            Order::Undrain { container, answer } => {
+                let marked = self.mark(world, &container, "undrain", Balancer::undrain).await;
+                let _ = answer.send(marked);
+            }
+        }
+    }
+
+    /// Marks a container, and has HAProxy know it before this returns.
+    async fn mark(
+        &mut self,
+        world: Option<&World>,
+        text: &str,
+        verb: &str,
+        mark: fn(&mut Balancer, &ContainerId),
+    ) -> Result<Meant, Failure> {
+        let world = world.ok_or(Failure::NoDocker)?;
+        let Container { name, id, .. } = self.balancer.find(world, text)?;
+        mark(&mut self.balancer, id);
+        self.pass(Some(world), &format!("{verb} {name}")).await;
+        match &self.trouble {
+            None => {
+                let sessions = self.balancer.sessions(id);
+                Ok(Meant { name: name.clone(), id: id.clone(), sessions })
+            }
+            Some(trouble) => Err(Failure::NotApplied(trouble.text.clone())),
         }
     }
 
@@ -197,6 +252,12 @@ fn reach(settings: &Settings) -> Reach {
 fn interest(settings: &Settings, vantage: &Vantage) -> Interest {
     Interest {
         speaks: |labels| label::speaks(labels.keys().map(String::as_str)),
+        required: settings
+            .fences
+            .constraints
+            .iter()
+            .map(|it| (it.label.clone(), it.value.clone()))
+            .collect(),
         environment: settings.include_env,
         everything: false,
         own: match vantage {

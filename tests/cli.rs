@@ -5,7 +5,7 @@
 use clap::{Arg, ArgAction, Command};
 use docker_glue::{
     cli,
-    settings::{Machine, Settings, variable},
+    settings::{Machine, Settings, Task, variable},
 };
 use std::{
     fmt::Write,
@@ -208,6 +208,31 @@ fn balancer(args: &str) -> Output {
     command.output().unwrap()
 }
 
+#[test]
+fn the_socket_is_found_where_any_layer_says_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("settings.toml");
+    std::fs::write(&file, "runtime_dir = '/file'\nhaproxy = 'service'").unwrap();
+    let settings = format!("--settings={}", file.display());
+    let args = |words: &[&str]| -> Vec<_> {
+        ["docker-balancer"].iter().chain(words).map(Into::into).collect()
+    };
+    for (words, env, expected) in [
+        (vec!["drain", "web"], None, "/run/docker-glue"),
+        (vec!["drain", "web", &settings], None, "/file"),
+        (vec![&settings, "drain", "web"], Some("/env"), "/env"),
+        (vec![&settings, "undrain", "web", "--runtime-dir=/flag"], Some("/env"), "/flag"),
+        (vec!["--runtime-dir=/flag", "--map-port=80=8080", "drain", "web"], None, "/flag"),
+    ] {
+        let none = (variable("settings"), "/dev/null".into());
+        let env = env.map(|directory: &str| (variable("runtime_dir"), directory.to_owned()));
+        let env = [none].into_iter().chain(env).collect();
+        let task = Task::read(&args(&words), &Machine { uid: 0, env, ipv6: true }).unwrap();
+        let Task::Run(errand) = task else { panic!("{words:?}") };
+        assert_eq!(errand.runtime_dir, Path::new(expected), "{words:?}");
+    }
+}
+
 /// Exit code, and what the given stream must contain.
 #[test]
 fn exit_codes_say_what_happened() {
@@ -219,7 +244,16 @@ fn exit_codes_say_what_happened() {
         ("--hold 5m", 2, "--watch (-w)"),
         ("--wacth", 2, "'--watch'"),
         ("-w --hold 60", 2, "30s or 5m"),
-        ("-w extra", 2, "unexpected argument"),
+        ("-w extra", 2, "unrecognized subcommand 'extra'"),
+        ("drain --help", 0, "4 no"),
+        ("undrain -h", 0, "Usage: docker-balancer undrain"),
+        ("drain", 2, "<CONTAINER>"),
+        ("undrain", 2, "<CONTAINER>"),
+        ("drain web --wait 30", 2, "30s or 5m"),
+        ("-w drain web", 2, "leave --watch and --once away"),
+        ("drain web --runtime-dir /nowhere", 4, "answers on /nowhere/control.sock: No such file"),
+        ("--runtime-dir /nowhere undrain web", 4, "name the --runtime-dir"),
+        ("drain web --settings /nowhere", 2, "docker-balancer: cannot read /nowhere: No such file"),
         ("-w --haproxy service", 2, "--reload-unit"),
         ("-w --settings /nowhere", 2, "docker-balancer: cannot read /nowhere: No such file"),
         (

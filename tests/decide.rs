@@ -6,8 +6,9 @@
 mod story;
 
 use docker_glue::{
+    container::ContainerId,
     decide::{Decided, Memory, Taken, decide},
-    route::RouteKey,
+    route::{Readiness, RouteKey},
 };
 use std::time::{Duration, Instant};
 
@@ -107,4 +108,68 @@ fn what_an_earlier_run_served_is_held_too() {
     let later =
         decide(&story::world(ONE), decided.memory.clone(), decided.wake_at.unwrap(), &rules);
     assert_eq!(routes(&later), ["a.test:80/ web"]);
+}
+
+const TWO: &str = "
+    web 172.17.0.2 glue_http_80_host=a.test glue_http_8080_host=b.test
+    web2 172.17.0.3 glue_http_80_host=a.test";
+
+/// The id of the story's nth container.
+fn nth(story: &str, n: usize) -> ContainerId {
+    story::world(story).containers.into_keys().nth(n).unwrap()
+}
+
+/// The servers that get new requests, by route.
+fn ready(decided: &Decided) -> Vec<String> {
+    let ready = |it: &docker_glue::route::Route| {
+        let ready = it.endpoints.iter().filter(|it| it.readiness == Readiness::Ready);
+        ready.map(|it| it.origin.name()).collect::<Vec<_>>().join(",")
+    };
+    decided.routes.0.iter().map(|(key, route)| format!("{key} {}", ready(route))).collect()
+}
+
+#[test]
+fn a_drained_container_keeps_its_places_and_gets_no_new_requests() {
+    let (rules, start) = (story::rules(), Instant::now());
+    let (world, mut memory) = (story::world(TWO), Memory::default());
+    memory.drain(&nth(TWO, 0));
+    let drained = decide(&world, memory.clone(), start, &rules);
+    assert_eq!(routes(&drained), ["a.test:80/ web,web2", "b.test:8080/ web"]);
+    assert_eq!(ready(&drained), ["a.test:80/ web2", "b.test:8080/ "]);
+    assert!(drained.problems.is_empty());
+
+    let mut memory = drained.memory;
+    memory.undrain(&nth(TWO, 0));
+    let back = decide(&world, memory.clone(), start, &rules);
+    assert_eq!(ready(&back), ["a.test:80/ web,web2", "b.test:8080/ web"]);
+    assert!(back.memory.drained.is_empty());
+}
+
+#[test]
+fn a_drained_container_does_not_call_up_itself_as_a_reserve() {
+    let unhealthy = "web 172.17.0.2 unhealthy glue_http_80_host=a.test";
+    let mut memory = Memory::default();
+    memory.drain(&nth(unhealthy, 0));
+    let world = story::world(unhealthy);
+    assert_eq!(
+        ready(&decide(&world, memory.clone(), Instant::now(), &story::rules())),
+        ["a.test:80/ "]
+    );
+}
+
+#[test]
+fn that_a_container_was_drained_is_forgotten_when_it_is_not_up() {
+    let (rules, start) = (story::rules(), Instant::now());
+    let mut memory = Memory::default();
+    memory.drain(&nth(ONE, 0));
+    for (story, remembered) in [
+        (ONE, true),
+        ("web 172.17.0.2 leaving glue_http_80_host=a.test", true),
+        ("web 172.17.0.2 paused glue_http_80_host=a.test", true),
+        ("web 172.17.0.2 exited glue_http_80_host=a.test", false),
+        ("", false),
+    ] {
+        let decided = decide(&story::world(story), memory.clone(), start, &rules);
+        assert_eq!(!decided.memory.drained.is_empty(), remembered, "{story}");
+    }
 }

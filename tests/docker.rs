@@ -19,7 +19,7 @@ const LABEL: &str = "glue_test";
 
 fn interest() -> Interest {
     let speaks = |labels: &BTreeMap<String, String>| labels.contains_key(LABEL);
-    Interest { speaks, environment: false, everything: false, own: None }
+    Interest { speaks, required: Vec::new(), environment: false, everything: false, own: None }
 }
 
 fn access(url: impl Into<String>) -> Access {

@@ -92,3 +92,72 @@ async fn a_real_haproxy_ends_where_the_plan_says() {
         assert!(plan(&all, &case.after).is_empty(), "{}", case.name());
     }
 }
+
+const TWO: &str = "
+    web1 172.17.0.2 glue_http_80_host=a.test
+    web2 172.17.0.3 glue_http_80_host=a.test
+    api1 172.17.0.4 glue_http_80_host=api.test glue_http_80_check=/x";
+const WEB1: &str = "a.test:80/web1-00c0ffee0000:80";
+
+/// What somebody else did over the socket, and what is said to undo it.
+#[tokio::test]
+async fn what_somebody_else_changed_is_changed_back() {
+    let config = story::config(&story::routes(TWO));
+    let Some(haproxy) = HAProxy::start(&config).await else { return };
+    let target = "a.test:80\\ 0\\ 60000\\ safe\\ a.test:80";
+    for (theirs, ours) in [
+        (format!("set server {WEB1} weight 3"), vec![format!("set server {WEB1} weight 100")]),
+        (format!("set server {WEB1} state maint"), vec![format!("set server {WEB1} state ready")]),
+        (format!("set server {WEB1} state drain"), vec![format!("set server {WEB1} state ready")]),
+        (
+            format!("set server {WEB1} addr 172.17.0.99 port 81"),
+            vec![format!("set server {WEB1} addr 172.17.0.2 port 80")],
+        ),
+        (
+            "add server spare-tcp-001/theirs 172.17.0.9:80".to_owned(),
+            vec!["del server spare-tcp-001/theirs".to_owned()],
+        ),
+        (
+            "del map routes.map a.test:80/".to_owned(),
+            vec![format!("add map routes.map a.test:80/ {target}")],
+        ),
+        (
+            "set map routes.map a.test:80/ nowhere".to_owned(),
+            vec![format!("set map routes.map a.test:80/ {target}")],
+        ),
+        (
+            "add map routes.map theirs.test:80/ a.test:80".to_owned(),
+            vec!["del map routes.map theirs.test:80/".to_owned()],
+        ),
+        // The first entry of a key counts, and that one is ours.
+        ("add map routes.map a.test:80/ theirs".to_owned(), vec![]),
+        (
+            "set map checks.map api.test:80 /theirs".to_owned(),
+            vec!["set map checks.map api.test:80 /x".to_owned()],
+        ),
+    ] {
+        docker_glue::haproxy::socket::ask(&haproxy.socket(), &theirs).await.unwrap();
+        let mut observed = haproxy.observe().await;
+        let commands = plan(&observed, &config);
+        let said: Vec<_> = commands.iter().map(ToString::to_string).collect();
+        assert_eq!(said, ours, "{theirs}");
+        haproxy.runtime().await.obey(&commands, &mut observed).await.unwrap();
+        let there = Observed::started(&config);
+        assert!(haproxy.observe().await.agrees_with(&there), "{theirs}");
+    }
+}
+
+/// HAProxy deletes what is in maintenance only.
+#[tokio::test]
+async fn what_somebody_else_drained_can_be_deleted() {
+    let before = story::config(&story::routes(TWO));
+    let Some(haproxy) = HAProxy::start(&before).await else { return };
+    let drain = format!("set server {WEB1} state drain");
+    docker_glue::haproxy::socket::ask(&haproxy.socket(), &drain).await.unwrap();
+    let mut observed = haproxy.observe().await;
+    let routes = story::routes(&TWO.replace("172.17.0.2", "172.17.0.2 exited"));
+    let (after, _) = story::config_within(&routes, &observed);
+    let commands = plan(&observed, &after);
+    haproxy.runtime().await.obey(&commands, &mut observed).await.unwrap();
+    assert!(haproxy.observe().await.agrees_with(&Observed::started(&after)));
+}

@@ -64,8 +64,14 @@ stop) exec "$DOCKER" stop "$NAME-$1" ;;
 esac
 "#;
 
-/// Its process is the balancer's, so that the session can end it.
-const SHIM: &str = "#!/bin/sh\necho $$ >\"$BALANCER_PID\"\nexec \"$BALANCER\" \"$@\"\n";
+/// The process of `-w` is the balancer's, so that the session can end it. Containers have the test's names.
+const SHIM: &str = r#"#!/bin/sh
+case $1 in
+drain | undrain) set -- "$1" "$NAME-$2" ;;
+*) echo $$ >"$BALANCER_PID" ;;
+esac
+exec "$BALANCER" "$@"
+"#;
 
 /// However the session ends, the balancer ends with it, and HAProxy by the balancer.
 const SESSION: &str = r#"set -eu
@@ -253,7 +259,8 @@ fn every_option_that_is_named_exists() {
         let mut words = shlex::split(span).unwrap();
         let name = words[0].trim_start_matches("--");
         let command = cli::command();
-        let known = command.get_arguments().find(|arg| arg.get_long() == Some(name));
+        let verbs = command.get_subcommands().flat_map(clap::Command::get_arguments);
+        let known = command.get_arguments().chain(verbs).find(|arg| arg.get_long() == Some(name));
         let known = known.unwrap_or_else(|| panic!("there is no option {span}"));
         number += 1;
         if words.len() == 1 || known.get_action().takes_values() && words[1].is_empty() {

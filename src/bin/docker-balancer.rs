@@ -1,15 +1,17 @@
 //! Labels on containers become HAProxy's configuration.
 
 use docker_glue::{
+    control::client,
     daemon, log,
-    settings::{Machine, Refusal, Settings},
+    settings::{Machine, Refusal, Task},
 };
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let args: Vec<_> = std::env::args_os().collect();
-    let settings = match Settings::read(&args, &Machine::here()) {
-        Ok(settings) => settings,
+    let settings = match Task::read(&args, &Machine::here()) {
+        Ok(Task::Serve(settings)) => *settings,
+        Ok(Task::Run(errand)) => return client::run(&errand),
         Err(refusal) => return refusal.tell(),
     };
     match log::start(&settings.log) {

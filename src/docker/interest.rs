@@ -14,6 +14,8 @@ use std::collections::BTreeMap;
 pub struct Interest {
     /// Whether labels (or an environment read like labels) are meant for us.
     pub speaks: fn(&BTreeMap<String, String>) -> bool,
+    /// Labels, and maybe their values, without which a container is none of our business.
+    pub required: Vec<(String, Option<String>)>,
     /// Environments are read like labels: every running container is inspected before it is shown.
     pub environment: bool,
     /// Every container is interesting, stopped ones too.
@@ -24,9 +26,9 @@ pub struct Interest {
 
 impl Interest {
     pub(super) fn in_container(&self, container: &Container) -> bool {
-        self.everything
-            || (self.speaks)(&container.labels)
-            || (self.environment && (self.speaks)(&container.environment))
+        let in_environment = self.environment && (self.speaks)(&container.environment);
+        self.in_labels(&container.labels)
+            || (in_environment && self.admits(&container.labels))
             || self.own.as_ref() == Some(&container.id)
     }
 
@@ -51,7 +53,14 @@ impl Interest {
     }
 
     pub(super) fn in_labels(&self, labels: &BTreeMap<String, String>) -> bool {
-        self.everything || (self.speaks)(labels)
+        self.everything || ((self.speaks)(labels) && self.admits(labels))
+    }
+
+    fn admits(&self, labels: &BTreeMap<String, String>) -> bool {
+        self.required.iter().all(|(label, wanted)| match (labels.get(label), wanted) {
+            (Some(value), Some(wanted)) => value == wanted,
+            (found, _) => found.is_some(),
+        })
     }
 
     /// An interesting container uses the network of this one.

@@ -189,6 +189,10 @@ impl Known {
             About::Container { id, what, attributes } if self.is_followed(&id, &attributes) => {
                 self.hear_of(id, what, cause, now);
             }
+            // Whose it was, the port may be ours now; nobody need be asked for that.
+            About::Container { id, what: What::Die, .. } if self.publishes(&id) => {
+                self.bury(&id, cause, now);
+            }
             About::Attachment(_) | About::Container { .. } => {}
         }
     }
@@ -210,12 +214,7 @@ impl Known {
                 (self.cause, self.news) = (Some(cause), News::Surely);
                 return;
             }
-            What::Die => {
-                self.leaving.remove(&id);
-                self.died.insert(id.clone(), now + BURIAL);
-                self.cause = Some(cause.clone());
-                self.touch(&id);
-            }
+            What::Die => self.bury(&id, cause.clone(), now),
             What::Start => {
                 self.leaving.remove(&id);
                 self.died.remove(&id);
@@ -224,6 +223,18 @@ impl Known {
             What::Other => {}
         }
         self.look_at(id, cause, now);
+    }
+
+    /// It does not run any more, whatever lists say for a while.
+    fn bury(&mut self, id: &ContainerId, cause: Cause, now: Instant) {
+        self.leaving.remove(id);
+        self.died.insert(id.clone(), now + BURIAL);
+        self.cause = Some(cause);
+        self.touch(id);
+    }
+
+    fn publishes(&self, id: &ContainerId) -> bool {
+        self.world.containers.get(id).is_some_and(|known| !known.published.is_empty())
     }
 
     fn look_at(&mut self, id: ContainerId, cause: Cause, now: Instant) {

@@ -140,6 +140,7 @@ impl fmt::Display for Command {
             Self::SetState { backend, name, admin } => {
                 let state = match admin {
                     Admin::Ready => "ready",
+                    Admin::Drain => "drain",
                     Admin::Maintenance => "maint",
                 };
                 write!(f, "set server {backend}/{name} state {state}")

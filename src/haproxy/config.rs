@@ -96,6 +96,8 @@ pub enum Watch {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Admin {
     Ready,
+    /// No new traffic, and it cannot be deleted. Only others give it: we see it, and end it.
+    Drain,
     Maintenance,
 }
 
@@ -313,7 +315,7 @@ impl fmt::Display for Admin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ready => Ok(()),
-            Self::Maintenance => f.write_str(" disabled"),
+            Self::Drain | Self::Maintenance => f.write_str(" disabled"),
         }
     }
 }

@@ -45,7 +45,7 @@ impl Layout {
             }
         }
         let mut spares = free_spares(&places, observed);
-        let left = left_just_now(observed);
+        let left = if homeless.is_empty() { BTreeSet::new() } else { left_just_now(observed) };
         homeless.retain(|(key, wanted)| {
             let Some(place) = take(&mut spares, *wanted, &left, observed) else { return true };
             places.insert(key.clone(), place);

@@ -64,6 +64,17 @@ impl Master {
         Procs::parse(&answer).ok_or_else(strange)
     }
 
+    /// What the workers say that end their last requests; one that is gone meanwhile says nothing.
+    pub async fn ask_old_workers(&self, command: &str) -> io::Result<Vec<String>> {
+        let procs = self.procs().await?;
+        let (live, mut answers) = (procs.live(), Vec::new());
+        for old in procs.old_workers.iter().filter(|old| Some(old.pid) != live) {
+            let answer = ask(&self.socket, &format!("@!{} {command}", old.pid)).await;
+            answers.extend(answer.ok().filter(|it| it.starts_with('#')));
+        }
+        Ok(answers)
+    }
+
     /// Reloads and returns when the new worker is there, or the old one is known to stay.
     ///
     /// `said` is where 2.6 gives its reason, if we hear it.

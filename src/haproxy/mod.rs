@@ -23,6 +23,7 @@ pub mod process;
 pub mod proxy;
 pub mod runtime;
 pub mod said;
+pub mod sessions;
 pub mod settings;
 pub mod socket;
 pub mod swap;

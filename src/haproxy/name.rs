@@ -40,6 +40,14 @@ pub fn server(endpoint: &Endpoint, watch: Watch) -> String {
     format!("{name}-{}:{port}{suffix}", origin.id())
 }
 
+/// The short id of the container that a server of ours stands for.
+pub fn container(server: &str) -> Option<&str> {
+    let server = server.strip_suffix(":alone").unwrap_or(server);
+    let server = server.strip_suffix(":unchecked").unwrap_or(server);
+    let (server, _port) = server.rsplit_once(':')?;
+    server.rsplit_once('-').map(|(_, id)| id)
+}
+
 /// `spare-tcp-001`, from 1.
 pub fn spare(probe: Probe, number: usize) -> String {
     format!("{}{number:03}", spare_prefix(probe))

@@ -5,6 +5,7 @@
 use super::{
     command::{Command, Health},
     config::{Admin, Backend, Config, MapName, Server},
+    name,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -91,6 +92,15 @@ impl Observed {
         server.map(change);
     }
 
+    /// The backends that have servers of a container, by its short id.
+    pub fn backends_of(&self, id: &str) -> Vec<String> {
+        let of = |servers: &BTreeMap<String, _>| {
+            servers.keys().any(|server| name::container(server) == Some(id))
+        };
+        let backends = self.servers.iter().filter(|(_, servers)| of(servers));
+        backends.map(|(backend, _)| backend.clone()).collect()
+    }
+
     /// Whether both are the same but for what checks found: that changes by itself.
     pub fn agrees_with(&self, other: &Self) -> bool {
         self.maps == other.maps && all_agree(&self.servers, &other.servers)
@@ -163,20 +173,28 @@ pub fn servers(answer: &str) -> Servers {
     servers
 }
 
-/// The bits of maintenance and drain, but for the one that says that the file said so: it stays when
-/// the server is made ready.
-const NO_TRAFFIC: u32 = 0x7f & !0x04;
+/// The bits of maintenance, but for the one that says that the file said so: it stays when the server
+/// is made ready.
+const MAINTENANCE: u32 = 0x63;
+const DRAIN: u32 = 0x18;
+
+fn admin(bits: u32) -> Admin {
+    match bits {
+        _ if bits & MAINTENANCE != 0 => Admin::Maintenance,
+        _ if bits & DRAIN != 0 => Admin::Drain,
+        _ => Admin::Ready,
+    }
+}
 
 /// Columns: 1 backend, 3 server, 4 address, 5 operational state, 6 administrative state, 7 weight
 /// as set, 18 port. Management Guide, `show servers state`.
 fn server(line: &str) -> Option<(String, String, ServerSeen)> {
     let words: Vec<_> = line.split(' ').collect();
     let ip: IpAddr = words.get(4)?.parse().ok()?;
-    let admin: u32 = words.get(6)?.parse().ok()?;
     let seen = ServerSeen {
         address: SocketAddr::new(ip, words.get(18)?.parse().ok()?),
         weight: words.get(7)?.parse().ok()?,
-        admin: if admin & NO_TRAFFIC == 0 { Admin::Ready } else { Admin::Maintenance },
+        admin: admin(words.get(6)?.parse().ok()?),
         up: *words.get(5)? != "0",
     };
     Some(((*words.get(1)?).to_owned(), (*words.get(3)?).to_owned(), seen))
@@ -194,6 +212,12 @@ pub fn map(answer: &str) -> BTreeMap<String, String> {
     answer.lines().rev().filter_map(entry).collect()
 }
 
+/// The file of a map: the key, the value.
+pub fn map_file(text: &str) -> BTreeMap<String, String> {
+    let entries = text.lines().filter_map(|line| line.split_once(' '));
+    entries.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
+
 /// `get map <name> <key>`: the value, if it is of this key and not of a shorter one.
 pub fn entry(answer: &str, key: &str) -> Option<String> {
     let (_, found) = answer.split_once(", key=\"")?;
@@ -201,6 +225,26 @@ pub fn entry(answer: &str, key: &str) -> Option<String> {
         found.strip_prefix(key)?.split_once("\", value=\"").filter(|it| it.0.is_empty())?;
     let (value, _) = value.rsplit_once("\", type=")?;
     Some(value.to_owned())
+}
+
+/// `show stat`: how many requests are under way at the servers of a container, by its short id; `None`
+/// where this is no such answer. A backend may have gone since. Management Guide, section 9.1.
+pub fn sessions(answer: &str, id: &str) -> Option<u64> {
+    if answer.starts_with("No such proxy") {
+        return Some(0);
+    }
+    let mut lines = answer.lines();
+    let heading: Vec<_> = lines.next()?.strip_prefix("# ")?.split(',').collect();
+    let column = |name: &str| heading.iter().position(|it| *it == name);
+    let (name, current) = (column("svname")?, column("scur")?);
+    let mut sum = 0;
+    for line in lines.filter(|line| !line.is_empty()) {
+        let cells: Vec<_> = line.split(',').collect();
+        if name::container(cells.get(name)?) == Some(id) {
+            sum += cells.get(current)?.parse::<u64>().ok()?;
+        }
+    }
+    Some(sum)
 }
 
 /// `show backend`: a heading, a line a backend.
@@ -215,4 +259,52 @@ pub fn backends(answer: &str) -> BTreeSet<String> {
 /// `show info`: the line that the configuration's `description` became.
 pub fn skeleton(answer: &str) -> Option<&str> {
     answer.lines().find_map(|line| line.strip_prefix("description: "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STAT: &str = "\
+# pxname,svname,qcur,qmax,scur,smax,slim,stot,
+a.test:80,web-0123456789ab:80,0,0,2,3,,17,
+a.test:80,web-0123456789ab:80:alone,0,0,1,3,,17,
+a.test:80,web-2-ba9876543210:80,0,0,5,3,,17,
+spare-tcp-001,web-0123456789ab:8080:unchecked,0,0,4,3,,17,
+stats,theirs,0,0,9,3,,17,
+
+";
+
+    #[test]
+    fn requests_under_way_are_counted_by_container() {
+        let check = |answer, id, expected| assert_eq!(sessions(answer, id), expected, "{id}");
+        check(STAT, "0123456789ab", Some(7));
+        check(STAT, "ba9876543210", Some(5));
+        check(STAT, "000000000000", Some(0));
+        check("# svname,scur\n", "0123456789ab", Some(0));
+        check("No such proxy.\n", "0123456789ab", Some(0));
+        check("Unknown command.\n", "0123456789ab", None);
+        check("# svname,scur\nweb-0123456789ab:80,many\n", "0123456789ab", None);
+        check("# svname,scur\nweb-0123456789ab:80\n", "0123456789ab", None);
+        check("", "0123456789ab", None);
+    }
+
+    #[test]
+    fn a_server_tells_its_container() {
+        let address = "10.0.0.2:80".parse().unwrap();
+        let seen = || ServerSeen { address, weight: 1, admin: Admin::Ready, up: true };
+        let servers =
+            |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), seen())).collect();
+        let observed = Observed {
+            servers: BTreeMap::from([
+                ("a.test:80".to_owned(), servers(&["web-01:80", "other-02:80:alone"])),
+                ("b.test:80".to_owned(), servers(&["other-02:80"])),
+                ("spare-tcp-001".to_owned(), servers(&["web-01:8080:unchecked"])),
+                ("theirs".to_owned(), servers(&["01", "web-02"])),
+            ]),
+            ..Observed::default()
+        };
+        assert_eq!(observed.backends_of("01"), ["a.test:80", "spare-tcp-001"]);
+        assert_eq!(observed.backends_of("03"), Vec::<String>::new());
+    }
 }

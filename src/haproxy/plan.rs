@@ -121,7 +121,7 @@ fn adjust(
         let ((backend, name), weight) = (at(), server.weight);
         plan.push(Command::SetWeight { backend, name, weight });
     }
-    if seen.admin == Admin::Maintenance && server.admin == Admin::Ready {
+    if seen.admin != Admin::Ready && server.admin == Admin::Ready {
         set_ready(plan, at, health);
     }
 }
@@ -140,7 +140,7 @@ fn take_away(plan: &mut Vec<Command>, observed: &Observed, config: &Config) {
                 deletions.push(Command::DelServer { backend, name });
             }
             let serves = wanted.is_some_and(|server| server.admin == Admin::Ready);
-            if seen.admin == Admin::Ready && !serves {
+            if seen.admin != Admin::Maintenance && !serves {
                 plan.push(Command::SetState { backend, name, admin: Admin::Maintenance });
             }
         }

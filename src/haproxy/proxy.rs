@@ -16,6 +16,7 @@ use super::{
     process::{ExitReason, Launch, Running, StartError},
     runtime::{Runtime, RuntimeError},
     said::Said,
+    sessions::Sessions,
     settings::{Mode, Reload, Settings},
     socket::within,
     swap::{self, Access, Staged, WriteError},
@@ -132,6 +133,16 @@ impl Proxy {
     /// The runtime API of the worker that serves now.
     pub async fn runtime(&self) -> Result<Runtime, RuntimeError> {
         Runtime::open(self.launch.stats_socket()).await
+    }
+
+    /// To count a container's requests, by its short id, while `observed` is what HAProxy has.
+    pub fn sessions(&self, observed: &Observed, id: &str) -> Sessions {
+        Sessions {
+            stats: self.launch.stats_socket(),
+            master: self.master(),
+            backends: observed.backends_of(id),
+            id: id.to_owned(),
+        }
     }
 
     /// Writes down what HAProxy was told over the runtime API, so that anyone's reload ends in the

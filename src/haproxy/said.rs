@@ -68,18 +68,25 @@ async fn follow(pipe: Receiver, tail: watch::Sender<Tail>) {
     tail.send_modify(|tail| tail.ended = true);
 }
 
-/// HAProxy warns of every proxy that a reload stops: only what it says of servers is news.
+/// HAProxy warns of every proxy that a reload stops, and of what it was told over the runtime API: only
+/// what it found out itself of servers is news.
 fn log(line: &str) {
     let words = line.split_once(" : ").map_or(line, |(_, words)| words);
     match line.split(' ').next() {
-        Some("[ALERT]") => tracing::warn!(target: "haproxy", "{words}"),
+        Some("[ALERT]") if !is_ours(words) => tracing::warn!(target: "haproxy", "{words}"),
         Some("[WARNING]") if is_news(words) => tracing::info!(target: "haproxy", "{words}"),
         _ => tracing::debug!(target: "haproxy", "{words}"),
     }
 }
 
 fn is_news(words: &str) -> bool {
-    ["Server ", "Health check ", "Backup Server "].iter().any(|start| words.starts_with(start))
+    let of_servers = ["Server ", "Health check ", "Backup Server "];
+    of_servers.iter().any(|start| words.starts_with(start)) && !is_ours(words)
+}
+
+fn is_ours(words: &str) -> bool {
+    let told = ["for maintenance", "(leaving ", "CLI : ", "has no server available"];
+    told.iter().any(|part| words.contains(part))
 }
 
 #[cfg(test)]

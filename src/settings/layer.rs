@@ -2,11 +2,11 @@
 //! reads all of them and an option is declared once.
 
 use super::{Machine, Refusal, value};
-use crate::cli::{self, Options};
+use crate::cli::{self, Options, Verb};
 use anyhow::{Context, Error, Result, anyhow, bail};
 use clap::{
-    Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches, Parser,
-    builder::Resettable,
+    Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches, Parser, Subcommand,
+    builder::Resettable, error::ErrorKind,
 };
 use std::{
     ffi::OsString,
@@ -19,16 +19,29 @@ use toml::{
 
 const HOME: &str = "/etc/docker-glue/settings.toml";
 
-pub(super) fn options(args: &[OsString], machine: &Machine) -> Result<Options, Refusal> {
+/// The verb is said on the command line alone.
+pub(super) fn options(
+    args: &[OsString],
+    machine: &Machine,
+) -> Result<(Options, Option<Verb>), Refusal> {
     cli::command().try_get_matches_from(args)?;
-    let flags = parser().try_get_matches_from(args)?;
+    let flags = Verb::augment_subcommands(parser()).try_get_matches_from(args)?;
+    let verb = flags.subcommand_name();
+    if let Some(verb) = verb
+        && (flags.get_flag("once") || flags.get_flag("watch"))
+    {
+        let text =
+            format!("{verb} is for the docker-balancer that runs; leave --watch and --once away");
+        return Err(cli::command().error(ErrorKind::ArgumentConflict, text).into());
+    }
     let environment = matches(&environment(machine))?;
     let file = matches(&file(&[&flags, &environment])?)?;
     let mut options = Options::try_parse_from(["docker-balancer"])?;
-    for layer in [file, environment, flags] {
-        overlay(&mut options, &layer)?;
+    for layer in [&file, &environment, &flags] {
+        overlay(&mut options, layer)?;
     }
-    Ok(options)
+    let verb = verb.map(|_| Verb::from_arg_matches(&flags)).transpose()?;
+    Ok((options, verb))
 }
 
 /// The variable that an option is in the environment.

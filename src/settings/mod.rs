@@ -12,13 +12,13 @@ mod rc;
 mod refusal;
 pub mod value;
 
-pub use crate::cli::{AccessLog, Address, LogFormat};
+pub use crate::cli::{AccessLog, Address, LogFormat, Verb};
 pub use layer::variable;
 pub use machine::Machine;
 pub use note::Note;
 pub use refusal::Refusal;
 
-use crate::label::Fences;
+use crate::{cli::Options, label::Fences};
 use ipnet::IpNet;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,6 +28,20 @@ use std::{
     path::PathBuf,
     time::Duration,
 };
+
+/// What the command line asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Task {
+    Serve(Box<Settings>),
+    Run(Errand),
+}
+
+/// Something to ask the docker-balancer that runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Errand {
+    pub verb: Verb,
+    pub runtime_dir: PathBuf,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -120,10 +134,26 @@ pub struct Log {
     pub filter: String,
 }
 
+impl Task {
+    /// From the command line, with the environment and the settings file below it.
+    pub fn read(args: &[OsString], machine: &Machine) -> Result<Self, Refusal> {
+        let (options, verb) = layer::options(args, machine)?;
+        let Some(verb) = verb else {
+            return Ok(Self::Serve(Box::new(Settings::of(options, machine)?)));
+        };
+        let runtime_dir = options.runtime_dir.unwrap_or_else(|| place::runtime(machine));
+        Ok(Self::Run(Errand { verb, runtime_dir: place::roomy(runtime_dir)? }))
+    }
+}
+
 impl Settings {
     /// From the command line, with the environment and the settings file below it.
     pub fn read(args: &[OsString], machine: &Machine) -> Result<Self, Refusal> {
-        let options = layer::options(args, machine)?;
+        let (options, _) = layer::options(args, machine)?;
+        Self::of(options, machine)
+    }
+
+    fn of(options: Options, machine: &Machine) -> Result<Self, Refusal> {
         let command = match (options.once, options.watch) {
             (true, _) => Command::Once,
             (false, true) => Command::Watch,

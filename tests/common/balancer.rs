@@ -1,5 +1,5 @@
 //! The program itself at work on the machine's engine, with an HAProxy and ports of its own, and
-//! what a client sees of it.
+//! what a client sees of it. `HAPROXY_BIN` names the HAProxy, else it is the one that is installed.
 //!
 //! ```ignore
 //! let Some(docker) = common::docker() else { return };
@@ -122,6 +122,10 @@ impl Plan {
         }
         if let Some(host) = &self.docker.host {
             command.arg("--docker-url").arg(host);
+        }
+        // Before the test's own options: the last one counts.
+        if let Some(bin) = std::env::var_os("HAPROXY_BIN") {
+            command.arg("--haproxy-bin").arg(bin);
         }
         command.args(&self.options).stdin(Stdio::null());
         command

@@ -71,11 +71,23 @@ fn is_accepted(balancer: &Balancer) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// A pass for a new route is cut off before each of its steps in turn, until one comes through.
+/// Without spare backends a new route takes a reload, and all its steps.
 #[test]
-fn a_kill_at_any_step_of_an_apply_leaves_a_whole_state_and_the_next_start_converges() {
+fn a_kill_at_any_step_of_a_reload_leaves_a_whole_state_and_the_next_start_converges() {
+    let steps = ["mkdir", "fsync", "rename", "clone", "connect"];
+    a_kill_at_any_step_harms_nothing(&["--spare-backends", "0"], &steps);
+}
+
+/// Over the runtime API there are few; the files follow on a thread of their own.
+#[test]
+fn a_kill_at_any_step_of_what_is_told_leaves_a_whole_state_and_the_next_start_converges() {
+    a_kill_at_any_step_harms_nothing(&["--spare-backends", "50"], &["connect"]);
+}
+
+/// A pass for a new route is cut off before each of its steps in turn, until one comes through.
+fn a_kill_at_any_step_harms_nothing(options: &[&str], expected: &[&str]) {
     let Some(docker) = common::docker() else { return };
-    let mut balancer = Balancer::of(&docker).start();
+    let mut balancer = Balancer::of(&docker).option(options).start();
     let _web = balancer.run("web").label(HOST, "a.test").start();
     balancer.until_serves("a.test", "web saw /");
     balancer.until_said(&["+ a.test:80/"]);
@@ -98,7 +110,7 @@ fn a_kill_at_any_step_of_an_apply_leaves_a_whole_state_and_the_next_start_conver
     }
     asker.more(5);
     assert_eq!(asker.end(), ["web saw /"], "{steps:?}");
-    for name in ["mkdir", "fsync", "rename", "clone", "connect"] {
-        assert!(steps.contains(&name), "{name} was no step: {steps:?}");
+    for name in expected {
+        assert!(steps.contains(name), "{name} was no step: {steps:?}");
     }
 }

@@ -67,7 +67,8 @@ fn the_route_that_is_refused_is_left_out(naming: &str) {
     let Some(docker) = common::docker() else { return };
     let folder = tempfile::tempdir().unwrap();
     let refuse = format!(
-        "line=$(grep -n '^backend bad.test' \"$3\" | cut -d: -f1)\n\
+        "line=$(grep -n '^# bad.test' \"$3\" | cut -d: -f1)\n\
+         [ \"$line\" ] && line=$((line + 1))\n\
          [ \"$1\" = -c ] && [ \"$line\" ] && echo \"[ALERT]    ($$) : config : {naming}\" >&2 && exit 1"
     );
     let wrapper = wrapper(folder.path(), &refuse);

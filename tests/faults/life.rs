@@ -47,7 +47,7 @@ fn it_is_served_while_it_runs_and_no_longer() {
     balancer.until_serves("a.test", "web saw /");
     web.docker(&["pause"]);
     // It takes connections even so, and whoever has one waits.
-    balancer.until_said(&["reloaded HAProxy", "pause"]);
+    balancer.until_said(&["told HAProxy", "pause"]);
     balancer.until_serves("a.test", "503");
     web.docker(&["unpause"]);
     balancer.until_serves("a.test", "web saw /");

@@ -111,7 +111,7 @@ fn a_link_is_not_a_containers_name() {
 
 fn interest(environment: bool, everything: bool) -> Interest {
     let speaks = |labels: &BTreeMap<String, String>| labels.contains_key("A");
-    Interest { speaks, environment, everything, own: None }
+    Interest { speaks, required: Vec::new(), environment, everything, own: None }
 }
 
 fn names(environment: bool, everything: bool) -> Vec<String> {

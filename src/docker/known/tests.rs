@@ -27,6 +27,7 @@ struct Story {
 impl Story {
     fn new(change: impl FnOnce(&mut Interest)) -> Self {
         let mut interest = Interest {
+            required: Vec::new(),
             speaks: |labels| labels.contains_key("glue"),
             environment: false,
             everything: false,

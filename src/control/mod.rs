@@ -1,0 +1,90 @@
+//! The daemon's control socket: HTTP with JSON on RUNTIME/control.sock, for its owner alone.
+//!
+//! ```text
+//! docker-balancer drain ─client─▶ control.sock ─server─▶ Order ─channel─▶ serve, which owns the balancer
+//! ```
+//!
+//! `curl --unix-socket /run/docker-glue/control.sock http://d/drain -d '{"container": "web"}'`
+
+pub mod client;
+pub mod failure;
+pub mod find;
+pub mod server;
+
+use crate::{container::ContainerId, haproxy::sessions::Sessions};
+use failure::Failure;
+use serde::{Deserialize, Serialize};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use tokio::sync::oneshot;
+
+/// What the balancer is asked to do.
+#[derive(Debug)]
+pub enum Order {
+    /// No new requests for this container; answered when HAProxy has it.
+    Drain {
+        container: String,
+        answer: Answer<Result<Meant, Failure>>,
+    },
+    Undrain {
+        container: String,
+        answer: Answer<Result<Meant, Failure>>,
+    },
+}
+
+pub type Answer<T> = oneshot::Sender<T>;
+
+/// The container that somebody meant.
+#[derive(Debug, Clone)]
+pub struct Meant {
+    pub name: String,
+    pub id: ContainerId,
+    /// Where its requests are counted; `None` where HAProxy did not say what it has.
+    pub sessions: Option<Sessions>,
+}
+
+/// The body of `POST /drain`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Drain {
+    /// Its name, or its id or the beginning of it.
+    pub container: String,
+    /// How long to wait for the requests that are under way; 30 s unless said otherwise.
+    #[serde(default = "half_a_minute")]
+    pub wait_ms: u64,
+}
+
+/// The body of `POST /undrain`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Undrain {
+    pub container: String,
+}
+
+/// The answer to both.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    pub container: String,
+    pub id: String,
+    /// Requests that are still under way; absent where nobody counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sessions: Option<u64>,
+    /// It gets no new requests, and none is under way.
+    pub drained: bool,
+}
+
+/// The answer to what could not be done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    pub error: String,
+}
+
+pub fn socket(runtime_dir: &Path) -> PathBuf {
+    runtime_dir.join("control.sock")
+}
+
+fn half_a_minute() -> u64 {
+    u64::try_from(Duration::from_secs(30).as_millis()).unwrap_or(u64::MAX)
+}

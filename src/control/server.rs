@@ -1,0 +1,204 @@
+//! The daemon's side of the socket: requests become orders, and a drain is waited for here, so that
+//! the balancer goes on meanwhile.
+
+use super::{Answer, Drain, Meant, Order, Refused, Standing, Undrain, failure::Failure, socket};
+use crate::haproxy::sessions::Sessions;
+use anyhow::{Context, Result};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    header::{ALLOW, CONTENT_TYPE},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::{Serialize, de::DeserializeOwned};
+use std::{
+    convert::Infallible,
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use tokio::{
+    net::UnixListener,
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+    time::{Instant, sleep, timeout},
+};
+use tracing::{debug, warn};
+
+/// For a request to arrive.
+const PATIENCE: Duration = Duration::from_secs(10);
+const LONGEST_BODY: usize = 64 * 1024;
+/// Nobody waits longer for a container to become idle.
+const LONGEST_WAIT: Duration = Duration::from_hours(24);
+/// Between two counts, while a drain is under way.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// The socket, as long as this lives.
+#[derive(Debug)]
+pub struct Control {
+    /// What was asked for. For a `select!`.
+    pub orders: mpsc::Receiver<Order>,
+    path: PathBuf,
+    _server: JoinSet<()>,
+}
+
+impl Control {
+    /// The caller holds the lock of the state directory: a socket that is there is a dead daemon's.
+    pub fn open(runtime_dir: &Path) -> Result<Self> {
+        let path = socket(runtime_dir);
+        let listener =
+            listen(&path).with_context(|| format!("cannot listen on {}", path.display()))?;
+        let (sender, orders) = mpsc::channel(1);
+        let mut server = JoinSet::new();
+        server.spawn(serve(listener, sender));
+        Ok(Self { orders, path, _server: server })
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(&self.path) {
+            debug!("cannot remove {}: {error}", self.path.display());
+        }
+    }
+}
+
+/// Made where nobody else can look, and put into its place when its mode is right.
+fn listen(path: &Path) -> std::io::Result<UnixListener> {
+    let parent = path.parent().unwrap_or(Path::new("."));
+    let private = tempfile::Builder::new().prefix(".control-").tempdir_in(parent)?;
+    let made = private.path().join("s");
+    let listener = UnixListener::bind(&made)?;
+    fs::set_permissions(&made, Permissions::from_mode(0o600))?;
+    fs::rename(made, path)?;
+    Ok(listener)
+}
+
+async fn serve(listener: UnixListener, orders: mpsc::Sender<Order>) {
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = connections.join_next() => continue,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                warn!("the control socket takes no connection: {error}");
+                sleep(PAUSE).await;
+                continue;
+            }
+        };
+        let orders = orders.clone();
+        connections.spawn(async move {
+            let answer = service_fn(|request| answer(request, &orders));
+            let mut http = http1::Builder::new();
+            let http = http.timer(TokioTimer::new()).header_read_timeout(PATIENCE);
+            if let Err(error) = http.serve_connection(TokioIo::new(stream), answer).await {
+                debug!("control socket: {error}");
+            }
+        });
+    }
+}
+
+type Page = Response<Full<Bytes>>;
+
+/// An endpoint is a row here.
+async fn answer(
+    request: Request<Incoming>,
+    orders: &mpsc::Sender<Order>,
+) -> Result<Page, Infallible> {
+    let path = request.uri().path().to_owned();
+    let done = match (request.method(), path.as_str()) {
+        (&Method::POST, "/drain") => drain(read(request).await, orders).await,
+        (&Method::POST, "/undrain") => undrain(read(request).await, orders).await,
+        (_, "/drain" | "/undrain") => Err(Failure::NotPosted),
+        _ => Err(Failure::NoSuchPath(path)),
+    };
+    Ok(match done {
+        Ok(standing) => page(StatusCode::OK, &standing),
+        Err(failure) => page(failure.status(), &Refused { error: failure.to_string() }),
+    })
+}
+
+async fn drain(
+    asked: Result<Drain, Failure>,
+    orders: &mpsc::Sender<Order>,
+) -> Result<Standing, Failure> {
+    let Drain { container, wait_ms } = asked?;
+    let end = Instant::now() + Duration::from_millis(wait_ms).min(LONGEST_WAIT);
+    let meant = order(orders, |answer| Order::Drain { container, answer }).await??;
+    let left = idle(meant.sessions.as_ref(), end).await?;
+    Ok(standing(meant, Some(left)))
+}
+
+async fn undrain(
+    asked: Result<Undrain, Failure>,
+    orders: &mpsc::Sender<Order>,
+) -> Result<Standing, Failure> {
+    let Undrain { container } = asked?;
+    let meant = order(orders, |answer| Order::Undrain { container, answer }).await??;
+    Ok(standing(meant, None))
+}
+
+fn standing(meant: Meant, sessions: Option<u64>) -> Standing {
+    let Meant { name, id, .. } = meant;
+    Standing { container: name, id: id.as_str().to_owned(), sessions, drained: sessions == Some(0) }
+}
+
+/// Waits until nothing is under way, or until the end; how much is left. Where to count stays the
+/// same: since the container was taken out no request can have come, and after a reload those of
+/// before are an old worker's.
+async fn idle(sessions: Option<&Sessions>, end: Instant) -> Result<u64, Failure> {
+    let unknown = || Failure::NotCounted("it did not say what it has".to_owned());
+    let sessions = sessions.ok_or_else(unknown)?;
+    loop {
+        let begun = Instant::now();
+        let counted = sessions.count().await;
+        let now = Instant::now();
+        match counted {
+            Ok(0) => return Ok(0),
+            counted if end <= now => {
+                return counted.map_err(|error| Failure::NotCounted(error.to_string()));
+            }
+            _ => {}
+        }
+        // What took long to count is not asked for again at once.
+        let pause = PAUSE.max((now - begun) * 4);
+        sleep(pause.min(end - now)).await;
+    }
+}
+
+/// Hands an order to the balancer and waits for its answer.
+async fn order<T>(
+    orders: &mpsc::Sender<Order>,
+    order: impl FnOnce(Answer<T>) -> Order,
+) -> Result<T, Failure> {
+    let (answer, answered) = oneshot::channel();
+    orders.send(order(answer)).await.map_err(|_| Failure::Stopping)?;
+    answered.await.map_err(|_| Failure::Stopping)
+}
+
+async fn read<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Failure> {
+    let body = Limited::new(request.into_body(), LONGEST_BODY).collect();
+    let late = |_| Failure::NotRead("it did not come in time".to_owned());
+    let body = timeout(PATIENCE, body).await.map_err(late)?;
+    let body = body.map_err(|error| Failure::NotRead(error.to_string()))?.to_bytes();
+    serde_json::from_slice(&body).map_err(|error| Failure::NotRead(error.to_string()))
+}
+
+fn page(status: StatusCode, content: &impl Serialize) -> Page {
+    let text = serde_json::to_string(content).unwrap_or_default();
+    let mut page = Response::new(Full::from(text + "\n"));
+    *page.status_mut() = status;
+    let headers = page.headers_mut();
+    headers.insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static("application/json"));
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        headers.insert(ALLOW, hyper::header::HeaderValue::from_static("POST"));
+    }
+    page
+}

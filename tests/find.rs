@@ -1,0 +1,46 @@
+//! Which container is meant by a word.
+
+#![allow(clippy::unwrap_used, reason = "this is a test")]
+
+#[path = "common/story.rs"]
+mod story;
+
+use docker_glue::control::find::find;
+
+#[test]
+fn a_container_is_meant_by_its_name_or_the_beginning_of_its_id() {
+    // Their ids begin with 00c0ffee000 and 0, 1 or 2.
+    let world = story::world(
+        "web-1 172.17.0.2 glue_http_ports=80
+         web-2 172.17.0.3 glue_http_ports=80
+         00c0ffee 172.17.0.4 glue_http_ports=80",
+    );
+    let full = format!("00c0ffee0001{}", "0".repeat(52));
+    for (text, expected) in [
+        ("web-1", "web-1"),
+        ("/web-1", "web-1"),
+        ("00c0ffee", "00c0ffee"),
+        ("00c0ffee0001", "web-2"),
+        (full.as_str(), "web-2"),
+        (
+            "00c0",
+            "\"00c0\" begins the ids of web-1 (00c0ffee0000) and web-2 (00c0ffee0001) \
+             and 00c0ffee (00c0ffee0002); give more of it",
+        ),
+        ("web-11", "no container \"web-11\" takes part; did you mean web-1?"),
+        (
+            "db",
+            "no container \"db\" takes part; give a name, or the beginning of an id, of one that \
+             has labels for this balancer",
+        ),
+        (
+            "",
+            "no container \"\" takes part; give a name, or the beginning of an id, of one that \
+             has labels for this balancer",
+        ),
+    ] {
+        let found = find(world.containers.values().map(AsRef::as_ref), text);
+        let said = found.map_or_else(|failure| failure.to_string(), |it| it.name.clone());
+        assert_eq!(said, expected);
+    }
+}
