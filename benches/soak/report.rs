@@ -3,7 +3,7 @@
 use crate::{
     balancer::{Balancer, Workers},
     chaos::{Chaos, Doing},
-    crowd::Fate,
+    crowd::{End, Fate},
     http::Failure,
     load::{Ended, Kind, LONG, Measured, Odd},
 };
@@ -255,8 +255,8 @@ impl Report<'_> {
 
     /// How its container went, if it went before the answer was there.
     fn fate(&self, odd: &Odd) -> Option<Fate> {
-        let line = self.logs.lines.get(&odd.path)?;
         let ends = self.chaos.crowd.ends.borrow();
+        let Some(line) = self.logs.lines.get(&odd.path) else { return unlogged(odd, &ends) };
         let end = ends.get(&line.container)?;
         (end.at <= odd.at + odd.after + EARLY).then_some(end.fate)
     }
@@ -269,6 +269,9 @@ impl Report<'_> {
     fn class(&self, odd: &Odd) -> String {
         let how = odd.failure.map_or("1 s".to_owned(), |failure| failure.to_string());
         let container = match self.fate(odd) {
+            Some(fate) if !self.logs.lines.contains_key(&odd.path) => {
+                format!("just {fate}, not logged")
+            }
             Some(fate) => fate.to_string(),
             None if !self.logs.lines.contains_key(&odd.path) => "not logged".to_owned(),
             None => "there".to_owned(),
@@ -338,6 +341,15 @@ impl Doing {
             Self::Latency => "latency",
         }
     }
+}
+
+/// HAProxy closes a kept connection without a word, in its log too, when the container closes its own
+/// kept connection just as a request goes out on it: which one it was shows only by the time.
+fn unlogged(odd: &Odd, ends: &BTreeMap<String, End>) -> Option<Fate> {
+    let kept = matches!(odd.kind, Kind::GetKept | Kind::PostKept);
+    let closed = kept && odd.failure == Some(Failure::Reset);
+    let just_then = |end: &&End| end.at <= odd.at + odd.after && odd.at <= end.at + EARLY;
+    ends.values().find(just_then).map(|end| end.fate).filter(|_| closed)
 }
 
 fn counted(words: impl Iterator<Item = String>) -> BTreeMap<String, u64> {
