@@ -224,8 +224,8 @@ impl Balancer {
         let observed = self.running.observed.clone().unwrap_or_default();
         let had = &self.running.config.frontends;
         // What an earlier balancer left running is known by its routes alone.
-        let routed = observed.map(MapName::Routes).filter_map(|(key, _)| key.parse().ok());
-        let mut bound: BTreeSet<_> = routed.map(|key: RouteKey| key.listener).collect();
+        let keys = observed.map(MapName::Routes).filter_map(|(key, _)| key.parse().ok());
+        let mut bound: BTreeSet<_> = keys.map(|key: RouteKey| key.listener).collect();
         bound.extend(had.iter().map(|frontend| frontend.listener));
         let mut routes = routes.clone();
         routes.0.retain(|key, _| bound.contains(&key.listener));
