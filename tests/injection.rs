@@ -69,11 +69,11 @@ impl Scene {
                 .map(|(name, _)| name)
                 .collect();
             ready.sort();
-            let named = |name: &&str| {
+            let is_ready = |name: &&str| {
                 let container = if *name == "web" { &self.web } else { &self.guest };
                 ready.iter().any(|it| it.starts_with(&container.name))
             };
-            (ready.len() == names.len() && names.iter().all(named)).then_some(())
+            (ready.len() == names.len() && names.iter().all(is_ready)).then_some(())
         });
         begun.elapsed()
     }

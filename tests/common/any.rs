@@ -134,7 +134,7 @@ fn line(number: usize) -> impl Strategy<Value = String> {
     (state, address, host, prefix, policy, weight).prop_map(
         move |(state, address, host, prefix, policy, weight)| {
             let options = [prefix, policy, weight].into_iter().filter(|it| !it.is_empty());
-            let options = options.fold(String::new(), |all, it| all + " glue_http_80_" + it);
+            let options: String = options.flat_map(|it| [" glue_http_80_", it]).collect();
             format!("c{number} 172.17.0.{address} {state} glue_http_80_host={host}{options}")
         },
     )

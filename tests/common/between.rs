@@ -6,7 +6,10 @@ use std::{
     fmt, fs,
     io::{self, BufRead, BufReader, Read, Write},
     net::Shutdown,
-    os::unix::net::{UnixListener, UnixStream},
+    os::unix::{
+        fs::MetadataExt,
+        net::{UnixListener, UnixStream},
+    },
     path::{Path, PathBuf},
     sync::{Arc, Mutex, atomic::AtomicUsize, atomic::Ordering},
     thread,
@@ -30,8 +33,8 @@ pub struct Between {
     moved: PathBuf,
     place: PathBuf,
     rule: Arc<Mutex<Option<Rule>>>,
-    /// That of the file which is ours.
-    listener: UnixListener,
+    /// Tells our file from another one in its place.
+    ours: Option<u64>,
 }
 
 struct Rule {
@@ -57,17 +60,16 @@ impl Between {
         fs::hard_link(place, &moved).unwrap();
         fs::rename(&waiting, place).unwrap();
         let rule: Arc<Mutex<Option<Rule>>> = Arc::default();
-        let accepting = listener.try_clone().unwrap();
         let (to, armed) = (moved.clone(), Arc::clone(&rule));
         thread::spawn(move || {
-            for client in accepting.incoming() {
+            for client in listener.incoming() {
                 let (Ok(client), to, armed) = (client, to.clone(), Arc::clone(&armed)) else {
                     return;
                 };
                 thread::spawn(move || pass_on(&client, &to, &armed));
             }
         });
-        Self { moved, place: place.to_owned(), rule, listener }
+        Self { moved, place: place.to_owned(), rule, ours: inode(place) }
     }
 
     pub fn arm(&self, after: usize, fault: Fault) {
@@ -92,15 +94,14 @@ impl Between {
 /// HAProxy's socket gets its place back, unless it has it.
 impl Drop for Between {
     fn drop(&mut self) {
-        let ours = UnixStream::connect(&self.place).is_ok_and(|it| {
-            it.peer_addr().is_ok_and(|at| at.as_pathname().is_some_and(|at| at != self.place))
-        });
-        // The name that it was bound to tells whose it is.
-        if ours {
+        if inode(&self.place) == self.ours {
             let _ = fs::rename(&self.moved, &self.place);
         }
-        let _ = self.listener.set_nonblocking(true);
     }
+}
+
+fn inode(path: &Path) -> Option<u64> {
+    fs::metadata(path).ok().map(|it| it.ino())
 }
 
 fn pass_on(client: &UnixStream, to: &Path, rule: &Mutex<Option<Rule>>) -> io::Result<()> {

@@ -274,10 +274,10 @@ impl Worker {
                 Ok(self.backends.keys().fold("# name\n".to_owned(), |all, name| all + name + "\n"))
             }
             ["show", "servers", "state"] => Ok(self.states("")),
-            ["show", "servers", "state", backend] => match self.backends.get(*backend) {
-                Some(_) => Ok(self.states(backend)),
-                None => Err("Can't find backend."),
-            },
+            ["show", "servers", "state", backend] => {
+                let known = self.backends.contains_key(*backend);
+                if known { Ok(self.states(backend)) } else { Err("Can't find backend.") }
+            }
             ["show", "map", map] => self.map(map).map(|entries| {
                 entries
                     .iter()
