@@ -16,6 +16,7 @@ use crate::{
         error::ApplyError,
         files::Files,
         layout::Layout,
+        name,
         observed::{self, Observed},
         plan::plan,
         proxy::{Applied, How, Proxy},
@@ -122,7 +123,10 @@ impl Balancer {
             None => observed::map_file(&proxy.stored("routes.map").unwrap_or_default()),
         };
         let now = Instant::now();
-        let memory = Memory::of_routes(map.keys().filter_map(|key| key.parse().ok()), now);
+        // Those that nobody was behind have been held already.
+        let held = format!("{} ", name::NOBODY);
+        let served = map.iter().filter(|(_, value)| !value.starts_with(&held));
+        let memory = Memory::of_routes(served.filter_map(|(key, _)| key.parse().ok()), now);
         let running =
             Running { asked: observed.is_some().then_some(now), observed, ..Running::default() };
         let (told, served, files) = Default::default();

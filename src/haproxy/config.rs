@@ -167,6 +167,9 @@ impl Config {
 
     fn add(&mut self, key: &RouteKey, name: String, route: &Route, wait: Duration) {
         self.maps.routes.insert(key.to_string(), target(&name, key, &route.policy));
+        if name == name::NOBODY {
+            return;
+        }
         if let Check::Http(path) = &route.policy.check {
             let Match::Http { host, .. } = &key.rule;
             self.maps.checks.insert(name.clone(), path.to_string());

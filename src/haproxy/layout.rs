@@ -1,14 +1,15 @@
 //! Which backend serves which route.
 //!
 //! Pure. At a start every route has a backend of its own name, and there is a stock of empty ones.
-//! While HAProxy runs a new route takes one of those, and an old one stays where it is.
+//! While HAProxy runs a new route takes one of those, and an old one stays where it is. Routes that
+//! nobody is behind share one backend, so that they use up none.
 
 use super::{
     config::{self, Admin, Connect, MapName, Probe, Shape},
     name,
     observed::{Observed, ServerSeen},
 };
-use crate::route::{RouteKey, Routes};
+use crate::route::{Route, RouteKey, Routes};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,13 +21,17 @@ pub struct Layout {
 impl Layout {
     /// For a worker that is yet to be started; `stock` spare backends of each shape.
     pub fn fresh(routes: &Routes, stock: usize) -> Self {
-        let place = |key: &RouteKey| (key.clone(), name::backend(key));
+        let place = |(key, route): (&RouteKey, &Route)| {
+            let empty = route.endpoints.is_empty();
+            let place = if empty { name::NOBODY.to_owned() } else { name::backend(key) };
+            (key.clone(), place)
+        };
         let spare = |probe| {
             let shape = Shape { probe, connect: Connect::Retried };
             (1..=stock).map(move |number| (name::spare(probe, number), shape))
         };
         Self {
-            places: routes.0.keys().map(place).collect(),
+            places: routes.0.iter().map(place).collect(),
             spares: spare(Probe::Tcp).chain(spare(Probe::Http)).collect(),
         }
     }
@@ -36,6 +41,10 @@ impl Layout {
         let mut places = BTreeMap::new();
         let mut homeless = Vec::new();
         for (key, route) in &routes.0 {
+            if route.endpoints.is_empty() {
+                places.insert(key.clone(), name::NOBODY.to_owned());
+                continue;
+            }
             let wanted = config::shape(&route.policy);
             match current(key, observed).filter(|(_, shape)| *shape == wanted) {
                 Some((place, _)) => {
@@ -60,6 +69,9 @@ fn current<'a>(key: &RouteKey, observed: &'a Observed) -> Option<(&'a str, Shape
     let value = observed.maps.get(&MapName::Routes)?.get(&key.to_string())?;
     let mut words = value.split(' ');
     let place = words.next().filter(|place| observed.backends.contains(*place))?;
+    if place == name::NOBODY {
+        return None;
+    }
     let once = words.nth(2) == Some("off");
     let checked = observed.maps.get(&MapName::Checks)?.contains_key(place);
     let proper = Shape {

@@ -11,6 +11,9 @@ use crate::{
 /// Longer names are cut, and told apart by a hash.
 const LONGEST: usize = 120;
 
+/// Serves all routes that nobody is behind at the moment, with a 503.
+pub const NOBODY: &str = "nobody";
+
 /// `app.example.com:80_api_v2`. Capitals mark what is no host's own name: hosts are lower case.
 pub fn backend(key: &RouteKey) -> String {
     let Match::Http { host, prefix } = &key.rule;
@@ -63,7 +66,8 @@ pub fn spare_shape(name: &str) -> Option<Shape> {
 /// Whether a backend's name is one of those made here: a spare's, or a route's with its port.
 pub fn is_ours(backend: &str) -> bool {
     let has_port = |(_, rest): (&str, &str)| rest.starts_with(|c: char| c.is_ascii_digit());
-    spare_shape(backend).is_some() || backend.split_once(':').is_some_and(has_port)
+    let shared = backend == NOBODY || spare_shape(backend).is_some();
+    shared || backend.split_once(':').is_some_and(has_port)
 }
 
 /// No route has such a name: there is no port in it.
