@@ -214,7 +214,7 @@ impl Site {
         let (engine, port) = (Engine::start(&socket, all), free_port());
         let mut command = Command::new(BALANCER);
         command
-            .args(["-w", "--settings=/dev/null", "--access-log=off", "--bind=127.0.0.1"])
+            .args(["-w", "--settings=/dev/null", "--access-log=off", "--bind-address=127.0.0.1"])
             .args(["--spare-backends=32", "--stop-timeout=1s"])
             .arg(format!("--map-port=80={port}"))
             .arg(format!("--docker-url=unix://{}", socket.display()))
