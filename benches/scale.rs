@@ -32,6 +32,7 @@ const STORM: usize = 500;
 /// For measuring what a request takes.
 const REQUESTS: usize = 20_000;
 const CONNECTIONS: usize = 4;
+const ROUTES: usize = 10_000;
 
 fn main() {
     let haproxy = Command::new("haproxy").arg("-v").env("PATH", path()).output();
@@ -41,7 +42,10 @@ fn main() {
     }
     let app = listen();
     let goals = [(1_000, "0.4 s", "20 MB"), (10_000, "2 s", "60 MB")];
-    for (containers, cold, memory) in goals {
+    // `cargo bench --bench scale -- 1000`, `-- requests`
+    let only = std::env::args().skip(1).find(|it| !it.starts_with('-'));
+    let is_asked = |part: &str| only.as_ref().is_none_or(|only| only == part);
+    for (containers, cold, memory) in goals.into_iter().filter(|it| is_asked(&it.0.to_string())) {
         println!("\n{containers} containers, two per route");
         let site = Site::start(app, containers, 2, cold);
         row("memory of the daemon", &megabytes(memory_of(site.balancer.0.id())), memory);
@@ -53,7 +57,9 @@ fn main() {
             "",
         );
     }
-    requests(app);
+    if is_asked("requests") {
+        requests(app);
+    }
 }
 
 /// Each on a route of its own: from Docker's event to its first answer.
@@ -116,10 +122,12 @@ fn storm(site: &Site) {
 /// What HAProxy takes for a request, beside what it takes for checks.
 fn requests(app: u16) {
     println!("\n10,000 routes, one container each");
-    let hosts: Vec<_> = (0..10_000).map(|n| format!("app{n}.example.com")).collect();
+    let hosts: Vec<_> = (0..ROUTES).map(|n| format!("app{n}.example.com")).collect();
+    // Few of them are asked, so that connections to servers are used again with and without routes.
+    let asked: Vec<_> = hosts.iter().step_by(hosts.len() / 16).cloned().collect();
     let routed = {
         let site = Site::start(app, hosts.len(), 1, "");
-        per_request(site.port, site.worker(), &hosts)
+        per_request(site.port, site.worker(), &asked)
     };
     let bare = {
         let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
@@ -134,7 +142,7 @@ fn requests(app: u16) {
         command.args(["-db", "-f"]).arg(file).env("PATH", path());
         let process = Process::spawn(&mut command);
         wait_until_connected(port);
-        per_request(port, process.0.id(), &hosts)
+        per_request(port, process.0.id(), &asked)
     };
     let micros = |time: f64| format!("{:.1} µs", time * 1e6);
     row("CPU of HAProxy per request", &micros(routed), "");
