@@ -24,7 +24,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const BALANCER: &str = env!("CARGO_BIN_EXE_docker-balancer");
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 /// Containers that are added one by one.
 const ADDED: usize = 20;
 /// Starts, and deaths, of a storm.
@@ -78,7 +78,7 @@ fn one_by_one(site: &Site, from: usize) {
         // Until the files have followed and everything was asked that is asked for it.
         sleep(Duration::from_millis(1500));
         all_calls.push(site.engine.questions() - asked);
-        cpu.push(site.spent() - spent);
+        cpu.push(site.spent().saturating_sub(spent));
     }
     let [took, cpu] = [took, cpu].map(sorted);
     let [calls, all_calls] = [calls, all_calls].map(sorted);
@@ -113,7 +113,7 @@ fn storm(site: &Site) {
     let (took, all) = (last.elapsed(), begun.elapsed());
     let text = format!("{} ({} calls meanwhile)", millis(took), site.engine.questions() - asked);
     row("storm of 1,000: last event → all applied", &text, "1 s");
-    let cpu = site.spent() - spent;
+    let cpu = site.spent().saturating_sub(spent);
     let share = 100.0 * cpu.as_secs_f64() / all.as_secs_f64();
     let text = format!("{} in {} ({share:.0} % of a core)", millis(cpu), millis(all));
     row("storm of 1,000: CPU of the daemon", &text, "one core");
@@ -156,10 +156,11 @@ fn per_request(port: u16, pid: u32, hosts: &[String]) -> f64 {
     let quiet = Duration::from_secs(4);
     let before = cpu(pid);
     sleep(quiet);
-    let idle = (cpu(pid) - before).as_secs_f64() / quiet.as_secs_f64();
+    let idle = cpu(pid).saturating_sub(before).as_secs_f64() / quiet.as_secs_f64();
     let (before, begun) = (cpu(pid), Instant::now());
     ask_many(port, hosts, REQUESTS);
-    let spent = (cpu(pid) - before).as_secs_f64() - idle * begun.elapsed().as_secs_f64();
+    let spent =
+        cpu(pid).saturating_sub(before).as_secs_f64() - idle * begun.elapsed().as_secs_f64();
     spent / REQUESTS as f64
 }
 
@@ -192,8 +193,8 @@ fn answer(answers: &mut BufReader<TcpStream>) -> Option<u16> {
             line if line.is_empty() => break,
             line if status.is_none() => status = Some(line.split(' ').nth(1)?.parse().ok()?),
             line => {
-                length =
-                    line.strip_prefix("content-length: ").map_or(length, |it| it.parse().unwrap())
+                let told = line.strip_prefix("content-length: ");
+                length = told.map_or(length, |it| it.parse().unwrap());
             }
         }
     }
