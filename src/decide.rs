@@ -255,8 +255,10 @@ fn hold(routes: &mut Routes, memory: &mut Memory, now: Instant, time: Duration) 
         known.gone.is_none_or(|gone| now < gone + time) && !refused.contains_key(key)
     });
     for (key, route) in &routes.0 {
-        let known = Known { policy: route.policy.clone(), gone: None };
-        memory.known.insert(key.clone(), known);
+        if memory.known.get(key).is_none_or(|known| known.policy != route.policy) {
+            let known = Known { policy: route.policy.clone(), gone: None };
+            memory.known.insert(key.clone(), known);
+        }
     }
     for (key, known) in memory.known.iter().filter(|(_, known)| known.gone.is_some()) {
         let empty = Route { policy: known.policy.clone(), endpoints: Vec::new() };

@@ -73,10 +73,11 @@ impl Observed {
                 self.change(backend, name, |it| it.weight = *weight);
             }
             Command::DelServer { backend, name } => {
-                if let Some(servers) = self.servers.get_mut(backend) {
-                    servers.remove(name);
+                let Some(servers) = self.servers.get_mut(backend) else { return };
+                servers.remove(name);
+                if servers.is_empty() {
+                    self.servers.remove(backend);
                 }
-                self.servers.retain(|_, servers| !servers.is_empty());
             }
             Command::AddMap { map, key, value } | Command::SetMap { map, key, value } => {
                 self.maps.entry(*map).or_default().insert(key.clone(), value.clone());

@@ -39,12 +39,15 @@ fn set_entries(
 ) {
     let has = observed.maps.get(&map);
     for (key, value) in wanted {
-        let (key, value) = (key.clone(), value.clone());
-        match has.and_then(|has| has.get(&key)) {
-            None => plan.push(Command::AddMap { map, key, value }),
-            Some(old) if *old != value => plan.push(Command::SetMap { map, key, value }),
-            Some(_) => {}
+        let old = has.and_then(|has| has.get(key));
+        if old == Some(value) {
+            continue;
         }
+        let (key, value) = (key.clone(), value.clone());
+        plan.push(match old {
+            None => Command::AddMap { map, key, value },
+            Some(_) => Command::SetMap { map, key, value },
+        });
     }
 }
 

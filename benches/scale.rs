@@ -1,0 +1,433 @@
+//! The release binary between a simulated Docker engine and a real HAProxy, with many containers: how soon
+//! they are served, and what one more, a storm of changes and a request take.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "this is a benchmark")]
+#![allow(clippy::cast_precision_loss, reason = "to be read by people")]
+
+#[path = "scale/engine.rs"]
+mod engine;
+
+use engine::{Engine, Simulated};
+use nix::{time::ClockId, unistd::Pid};
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    os::unix::net::UnixStream,
+    path::Path,
+    process::{Child, Command, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+const BALANCER: &str = env!("CARGO_BIN_EXE_docker-balancer");
+const DEADLINE: Duration = Duration::from_mins(1);
+/// Containers that are added one by one.
+const ADDED: usize = 20;
+/// Starts, and deaths, of a storm.
+const STORM: usize = 500;
+/// For measuring what a request takes.
+const REQUESTS: usize = 20_000;
+const CONNECTIONS: usize = 4;
+const ROUTES: usize = 10_000;
+
+fn main() {
+    let haproxy = Command::new("haproxy").arg("-v").env("PATH", path()).output();
+    if !haproxy.is_ok_and(|output| output.status.success()) {
+        println!("skipped: no HAProxy is installed");
+        return;
+    }
+    let app = listen();
+    let goals = [(1_000, "0.4 s", "20 MB"), (10_000, "2 s", "60 MB")];
+    // `cargo bench --bench scale -- 1000`, `-- requests`
+    let only = std::env::args().skip(1).find(|it| !it.starts_with('-'));
+    let is_asked = |part: &str| only.as_ref().is_none_or(|only| only == part);
+    for (containers, cold, memory) in goals.into_iter().filter(|it| is_asked(&it.0.to_string())) {
+        println!("\n{containers} containers, two per route");
+        let site = Site::start(app, containers, 2, cold);
+        row("memory of the daemon", &megabytes(memory_of(site.balancer.0.id())), memory);
+        one_by_one(&site, containers);
+        storm(&site);
+        row(
+            "memory of the daemon, after all that",
+            &megabytes(memory_of(site.balancer.0.id())),
+            "",
+        );
+    }
+    if is_asked("requests") {
+        requests(app);
+    }
+}
+
+/// Each on a route of its own: from Docker's event to its first answer.
+fn one_by_one(site: &Site, from: usize) {
+    let (mut took, mut calls, mut all_calls, mut cpu) = (vec![], vec![], vec![], vec![]);
+    for number in from..from + ADDED {
+        let host = format!("one{number}.example.com");
+        let (asked, spent) = (site.engine.questions(), site.spent());
+        site.engine.create(number, host.clone(), site.app);
+        sleep(Duration::from_millis(50));
+        let (begun, asked_then) = (Instant::now(), site.engine.questions());
+        site.engine.start_container(number);
+        site.wait_for(&host);
+        took.push(begun.elapsed());
+        calls.push(site.engine.questions() - asked_then);
+        // Until the files have followed and everything was asked that is asked for it.
+        sleep(Duration::from_millis(1500));
+        all_calls.push(site.engine.questions() - asked);
+        cpu.push(site.spent().saturating_sub(spent));
+    }
+    let [took, cpu] = [took, cpu].map(sorted);
+    let [calls, all_calls] = [calls, all_calls].map(sorted);
+    let middle = ADDED / 2;
+    let text = format!("{} (p50), {} (worst)", millis(took[middle]), millis(took[ADDED - 1]));
+    row("one more: event → served", &text, "30 ms");
+    row("one more: calls to the engine until served", &calls[middle].to_string(), "2");
+    row("one more: calls in all, create and rechecks", &all_calls[middle].to_string(), "");
+    row("one more: CPU of the daemon, files included", &millis(cpu[middle]), "20 ms");
+}
+
+/// Of the first routes, all of whose first containers are away, the other ones die while those come back.
+fn storm(site: &Site) {
+    let (first, other) = ((0..STORM).map(|n| n * 2), (0..STORM).map(|n| n * 2 + 1));
+    for number in first.clone() {
+        site.engine.die(number);
+    }
+    let first: Vec<_> = first.collect();
+    let other: Vec<_> = other.collect();
+    site.wait_until(&other, &first);
+    sleep(Duration::from_secs(3));
+    let (begun, spent) = (Instant::now(), site.spent());
+    let pause = Duration::from_secs(1) / u32::try_from(STORM).unwrap();
+    for (n, (come, go)) in (0..).zip(first.iter().zip(&other)) {
+        site.engine.start_container(*come);
+        site.engine.die(*go);
+        sleep((pause * n).saturating_sub(begun.elapsed()));
+    }
+    let last = Instant::now();
+    let asked = site.engine.questions();
+    site.wait_until(&first, &other);
+    let (took, all) = (last.elapsed(), begun.elapsed());
+    let text = format!("{} ({} calls meanwhile)", millis(took), site.engine.questions() - asked);
+    row("storm of 1,000: last event → all applied", &text, "1 s");
+    let cpu = site.spent().saturating_sub(spent);
+    let share = 100.0 * cpu.as_secs_f64() / all.as_secs_f64();
+    let text = format!("{} in {} ({share:.0} % of a core)", millis(cpu), millis(all));
+    row("storm of 1,000: CPU of the daemon", &text, "one core");
+}
+
+/// What HAProxy takes for a request, beside what it takes for checks.
+fn requests(app: u16) {
+    println!("\n10,000 routes, one container each");
+    let hosts: Vec<_> = (0..ROUTES).map(|n| format!("app{n}.example.com")).collect();
+    // Few of them are asked, so that connections to servers are used again with and without routes.
+    let asked: Vec<_> = hosts.iter().step_by(hosts.len() / 16).cloned().collect();
+    let routed = {
+        let site = Site::start(app, hosts.len(), 1, "");
+        per_request(site.port, site.worker(), &asked)
+    };
+    let bare = {
+        let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
+        let file = folder.path().join("bare.cfg");
+        let text = format!(
+            "defaults\n mode http\n timeout connect 1s\n timeout client 60s\n timeout server 60s\n\
+             frontend f\n bind 127.0.0.1:{port}\n default_backend b\n\
+             backend b\n server s 127.0.0.2:{app}\n"
+        );
+        fs::write(&file, text).unwrap();
+        let mut command = Command::new("haproxy");
+        command.args(["-db", "-f"]).arg(file).env("PATH", path());
+        let process = Process::spawn(&mut command);
+        wait_until_connected(port);
+        per_request(port, process.0.id(), &asked)
+    };
+    let micros = |time: f64| format!("{:.1} µs", time * 1e6);
+    row("CPU of HAProxy per request", &micros(routed), "");
+    row("the same with a bare default_backend", &micros(bare), "");
+    row("more", &micros(routed - bare), "5 µs");
+}
+
+/// In seconds.
+fn per_request(port: u16, pid: u32, hosts: &[String]) -> f64 {
+    ask_many(port, hosts, REQUESTS / 10);
+    let quiet = Duration::from_secs(4);
+    let before = cpu(pid);
+    sleep(quiet);
+    let idle = cpu(pid).saturating_sub(before).as_secs_f64() / quiet.as_secs_f64();
+    let (before, begun) = (cpu(pid), Instant::now());
+    ask_many(port, hosts, REQUESTS);
+    let spent =
+        cpu(pid).saturating_sub(before).as_secs_f64() - idle * begun.elapsed().as_secs_f64();
+    spent / REQUESTS as f64
+}
+
+/// Over a few connections that stay, each host in turn.
+fn ask_many(port: u16, hosts: &[String], requests: usize) {
+    std::thread::scope(|scope| {
+        for part in 0..CONNECTIONS {
+            scope.spawn(move || {
+                let mut stream = connect(port).unwrap();
+                let mut answers = BufReader::new(stream.try_clone().unwrap());
+                // A prime's steps reach all hosts.
+                let hosts = (0..requests / CONNECTIONS)
+                    .map(|n| &hosts[(n * 7919 + part * 97) % hosts.len()]);
+                for host in hosts {
+                    write!(stream, "GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").unwrap();
+                    assert_eq!(answer(&mut answers), Some(200), "{host}");
+                }
+            });
+        }
+    });
+}
+
+/// The status; the body, of a length that is told, is passed over.
+fn answer(answers: &mut BufReader<TcpStream>) -> Option<u16> {
+    let (mut status, mut length) = (None, 0);
+    loop {
+        let mut line = String::new();
+        answers.read_line(&mut line).ok().filter(|read| *read != 0)?;
+        match line.trim_end().to_ascii_lowercase() {
+            line if line.is_empty() => break,
+            line if status.is_none() => status = Some(line.split(' ').nth(1)?.parse().ok()?),
+            line => {
+                let told = line.strip_prefix("content-length: ");
+                length = told.map_or(length, |it| it.parse().unwrap());
+            }
+        }
+    }
+    std::io::copy(&mut answers.by_ref().take(length), &mut std::io::sink()).ok()?;
+    status
+}
+
+/// A balancer with its engine and its HAProxy. All of it goes with this.
+struct Site {
+    engine: Engine,
+    /// The port of all containers.
+    app: u16,
+    port: u16,
+    /// Dropped in this order: first the balancer, which stops its HAProxy.
+    balancer: Process,
+    folder: TempDir,
+}
+
+impl Site {
+    /// Started cold, and serving everything when this returns.
+    fn start(app: u16, containers: usize, per_route: usize, goal: &str) -> Self {
+        let folder = tempfile::Builder::new().prefix("scale-").tempdir().unwrap();
+        let host = |n: usize| format!("app{}.example.com", n / per_route);
+        let all = (0..containers).map(|n| Simulated::new(n, host(n), app)).collect();
+        let socket = folder.path().join("engine.sock");
+        let (engine, port) = (Engine::start(&socket, all), free_port());
+        let mut command = Command::new(BALANCER);
+        command
+            .args(["-w", "--settings=/dev/null", "--access-log=off", "--bind-address=127.0.0.1"])
+            .args(["--spare-backends=32", "--stop-timeout=1s"])
+            .arg(format!("--map-port=80={port}"))
+            .arg(format!("--docker-url=unix://{}", socket.display()))
+            .arg(format!("--state-dir={}", folder.path().join("state").display()))
+            .arg(format!("--runtime-dir={}", folder.path().join("run").display()))
+            .env("PATH", path())
+            .stderr(fs::File::create(folder.path().join("log")).unwrap());
+        let begun = Instant::now();
+        let site = Self { engine, app, port, balancer: Process::spawn(&mut command), folder };
+        for route in [0, containers / per_route / 2, containers / per_route - 1] {
+            site.wait_for(&host(route * per_route));
+        }
+        let took = begun.elapsed();
+        site.engine.wait_for_listener();
+        let routes = site
+            .haproxy("show map routes.map")
+            .lines()
+            .filter(|it| it.contains(".example.com"))
+            .count();
+        assert_eq!(routes, containers / per_route);
+        row("cold start → all routes served", &millis(took), goal);
+        // Inspections, and the second list.
+        site.wait_for_quiet();
+        site
+    }
+
+    /// Until nothing is asked for a while.
+    fn wait_for_quiet(&self) {
+        let mut before = 0;
+        while before != self.engine.questions() {
+            before = self.engine.questions();
+            sleep(Duration::from_millis(1500));
+        }
+    }
+
+    fn wait_for(&self, host: &str) {
+        let end = Instant::now() + DEADLINE;
+        while self.ask(host).ok().flatten() != Some(200) {
+            assert!(Instant::now() < end, "waited in vain for {host}\n{}", self.log());
+            sleep(Duration::from_micros(500));
+        }
+    }
+
+    /// Until HAProxy gives traffic to these containers, and to none of those.
+    fn wait_until(&self, serve: &[usize], rest: &[usize]) {
+        let end = Instant::now() + DEADLINE;
+        let addresses = |numbers: &[usize]| -> BTreeSet<_> {
+            numbers.iter().map(|number| Simulated::address(*number).to_string()).collect()
+        };
+        let (serve, rest) = (addresses(serve), addresses(rest));
+        loop {
+            let answer = self.haproxy("show servers state");
+            let lines = answer.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+            let ready = lines.filter(|it| it.get(6).is_some_and(|it| *it == "0"));
+            let ready: BTreeSet<_> = ready.map(|it| it[4].to_owned()).collect();
+            if ready.is_superset(&serve) && ready.is_disjoint(&rest) {
+                return;
+            }
+            assert!(Instant::now() < end, "waited in vain for a storm's end\n{}", self.log());
+            sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn ask(&self, host: &str) -> std::io::Result<Option<u16>> {
+        let mut stream = connect(self.port)?;
+        write!(stream, "GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
+        Ok(answer(&mut BufReader::new(stream)))
+    }
+
+    fn haproxy(&self, command: &str) -> String {
+        let mut stream = UnixStream::connect(self.folder.path().join("run/haproxy.sock")).unwrap();
+        writeln!(stream, "{command}").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    fn spent(&self) -> Duration {
+        cpu(self.balancer.0.id())
+    }
+
+    /// The process that serves.
+    fn worker(&self) -> u32 {
+        let info = self.haproxy("show info");
+        info.lines().find_map(|line| line.strip_prefix("Pid: ")).unwrap().parse().unwrap()
+    }
+
+    fn log(&self) -> String {
+        let log = fs::read_to_string(self.folder.path().join("log")).unwrap();
+        let from = log.len().saturating_sub(4000);
+        log[log.ceil_char_boundary(from)..].to_owned()
+    }
+}
+
+/// A process that ends with this: softly, if it does so soon.
+struct Process(Child);
+
+impl Process {
+    fn spawn(command: &mut Command) -> Self {
+        let command = command.stdin(Stdio::null()).stdout(Stdio::null());
+        Self(command.spawn().unwrap())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").arg(self.0.id().to_string()).status();
+        let end = Instant::now() + Duration::from_secs(15);
+        while self.0.try_wait().is_ok_and(|status| status.is_none()) {
+            if end < Instant::now() {
+                let _ = self.0.kill();
+            }
+            sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+/// The containers, all on one port of all addresses of this machine.
+fn listen() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    listener.set_nonblocking(true).unwrap();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            loop {
+                if let Ok((stream, _)) = listener.accept().await {
+                    tokio::spawn(serve(stream));
+                }
+            }
+        });
+    });
+    port
+}
+
+async fn serve(mut stream: tokio::net::TcpStream) {
+    let mut buffer = vec![0; 4096];
+    let mut length = 0;
+    while let Ok(read) = stream.read(&mut buffer[length..]).await {
+        length += read;
+        if read == 0 || length == buffer.len() {
+            return;
+        }
+        if buffer[..length].ends_with(b"\r\n\r\n") {
+            length = 0;
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nhi\n";
+            if stream.write_all(answer).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn connect(port: u16) -> std::io::Result<TcpStream> {
+    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+fn wait_until_connected(port: u16) {
+    let end = Instant::now() + DEADLINE;
+    while connect(port).is_err() {
+        assert!(Instant::now() < end, "nobody listens on port {port}");
+        sleep(Duration::from_millis(1));
+    }
+}
+
+/// utime and stime of a process with all its threads, dead ones too, but not in ticks of 10 ms.
+fn cpu(pid: u32) -> Duration {
+    let clock = ClockId::pid_cpu_clock_id(Pid::from_raw(pid.try_into().unwrap())).unwrap();
+    Duration::from(clock.now().unwrap())
+}
+
+fn memory_of(pid: u32) -> u64 {
+    let status =
+        fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.split_whitespace().next().unwrap().parse::<u64>().unwrap() * 1024
+}
+
+fn sorted<T: Ord>(mut all: Vec<T>) -> Vec<T> {
+    all.sort();
+    all
+}
+
+fn row(what: &str, figure: &str, goal: &str) {
+    let goal = if goal.is_empty() { String::new() } else { format!("  (goal: {goal})") };
+    println!("{what:<45} {figure}{goal}");
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{:.1} MB", bytes as f64 / 1e6)
+}
+
+fn millis(time: Duration) -> String {
+    format!("{:.1} ms", time.as_secs_f64() * 1e3)
+}
+
+fn path() -> String {
+    format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap())
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap().local_addr().unwrap().port()
+}
