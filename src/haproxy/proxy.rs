@@ -146,12 +146,16 @@ impl Proxy {
     }
 
     /// Writes down what HAProxy was told over the runtime API, so that anyone's reload ends in the
-    /// same state. Stands between no event and its effect.
-    pub fn follow(&self, files: Files) -> JoinHandle<Result<String, ApplyError>> {
+    /// same state. Stands between no event and its effect: many files take a while to be made, too.
+    pub fn follow(
+        &self,
+        files: impl FnOnce() -> Files + Send + 'static,
+    ) -> JoinHandle<Result<String, ApplyError>> {
         let (store, stamp) = (self.store.clone(), self.settings.stamp());
         let Settings { bin, check_options, .. } = self.settings.clone();
         tokio::spawn(async move {
             let (store, staged, files) = aside(move || {
+                let files = files();
                 store.write(&files.generation)?;
                 let equal = store.current().as_deref() == Some(&files.config);
                 let staged = if equal { None } else { Some(store.stage(&files.config)?) };

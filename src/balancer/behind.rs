@@ -1,0 +1,147 @@
+//! Between passes: the files that follow what was said over the runtime API, and HAProxy's death.
+
+use super::{Balancer, until};
+use crate::{
+    haproxy::{check::Refusal, config::Config, error::ApplyError, render},
+    world::World,
+};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::task::JoinHandle;
+use tracing::{error, info};
+
+/// A burst of changes is one file.
+const FILES_AFTER: Duration = Duration::from_millis(200);
+/// Until files that could not be written are written again.
+const FILES_AGAIN: Duration = Duration::from_secs(5);
+
+/// Why a pass is needed though the world is the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Happening {
+    Died,
+    /// The file of what HAProxy was told was refused.
+    Refused,
+}
+
+/// The files that follow what was said over the runtime API.
+#[derive(Debug, Default)]
+pub(super) struct FilesBehind {
+    pub(super) due: Option<Instant>,
+    writing: Option<JoinHandle<Result<String, ApplyError>>>,
+    /// The last failure, told once.
+    trouble: Option<String>,
+}
+
+impl Balancer {
+    pub(super) fn files_follow(&mut self, config: Config) {
+        if *self.running.config != config {
+            self.running.config = Arc::new(config);
+            self.files.due.get_or_insert(Instant::now() + FILES_AFTER);
+        }
+    }
+
+    /// What happens between passes, until one is asked for: files are written behind what was said,
+    /// and HAProxy may die. For a `select!`.
+    pub async fn happening(&mut self, world: Option<&World>) -> Happening {
+        loop {
+            let FilesBehind { due, writing, .. } = &mut self.files;
+            let written = tokio::select! {
+                reason = self.proxy.died() => {
+                    error!("HAProxy died ({reason}); it is started again");
+                    self.running.observed = None;
+                    return Happening::Died;
+                }
+                () = until(*due), if writing.is_none() => None,
+                written = finished(writing) => Some(written),
+            };
+            match written {
+                None => self.write(),
+                Some(Ok(config)) => self.written(config),
+                Some(Err(ApplyError::Refused(refusal))) => {
+                    self.files.due = Some(Instant::now() + FILES_AGAIN);
+                    if self.refused_later(world, &refusal).await {
+                        return Happening::Refused;
+                    }
+                }
+                Some(Err(error)) => self.unwritten(&error.to_string()),
+            }
+        }
+    }
+
+    fn write(&mut self) {
+        self.files.due = None;
+        let (config, frame) = (Arc::clone(&self.running.config), self.frame.clone());
+        self.files.writing = Some(self.proxy.follow(move || render::render(&config, &frame)));
+    }
+
+    fn written(&mut self, config: String) {
+        self.proxy.followed(config);
+        if self.files.trouble.take().is_some() {
+            info!("the configuration is on disk again");
+        }
+    }
+
+    pub(super) fn unwritten(&mut self, text: &str) {
+        if self.files.trouble.as_deref() != Some(text) {
+            error!("HAProxy has it, but the disk has not: {text}; trying again until it works");
+            self.files.trouble = Some(text.to_owned());
+        }
+        self.files.due = Some(Instant::now() + FILES_AGAIN);
+    }
+
+    /// The file of what HAProxy was told already: the culprits are taken out again.
+    async fn refused_later(&mut self, world: Option<&World>, refusal: &Refusal) -> bool {
+        let now = Instant::now();
+        let Some(world) = world else { return false };
+        let routes = self.decide(world, now).routes;
+        let config = Arc::clone(&self.running.config);
+        let files = render::render(&config, &self.frame);
+        match self.leave_out(&routes, &config, &files, refusal).await {
+            Ok(()) => true,
+            Err(error) => {
+                self.unwritten(&format!("{error:#}"));
+                false
+            }
+        }
+    }
+
+    /// Until no file is being written.
+    pub(super) async fn settle(&mut self) {
+        if self.files.writing.is_some()
+            && let Ok(config) = finished(&mut self.files.writing).await
+        {
+            self.written(config);
+        }
+    }
+
+    /// Everything that is still to be written is on disk when this returns.
+    pub async fn finish(&mut self) {
+        self.settle().await;
+        if self.files.due.is_some() {
+            self.write();
+            self.settle().await;
+        }
+    }
+}
+
+/// What was written, once it is; for ever where nothing is being written.
+async fn finished(
+    writing: &mut Option<JoinHandle<Result<String, ApplyError>>>,
+) -> Result<String, ApplyError> {
+    let Some(handle) = writing else { return std::future::pending().await };
+    let written = handle.await;
+    *writing = None;
+    written.unwrap_or_else(|e| Err(ApplyError::Unreachable(e.to_string())))
+}
+
+impl fmt::Display for Happening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Died => "HAProxy died",
+            Self::Refused => "HAProxy refused a file",
+        })
+    }
+}

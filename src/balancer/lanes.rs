@@ -1,0 +1,174 @@
+//! The two ways to a desired state: over the runtime API, or by a reload, files first.
+
+use super::{Balancer, Did};
+use crate::{
+    haproxy::{
+        command::{Command, Health},
+        config::{Admin, Config, Probe, Server},
+        error::ApplyError,
+        observed::Observed,
+        plan::plan,
+        render,
+        runtime::RuntimeError,
+    },
+    reload::Why,
+    route::Routes,
+};
+use anyhow::Result;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tracing::{debug, error, warn};
+
+/// Until a server whose connections have not ended is tried to be deleted again.
+const DELETE_AGAIN: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+
+impl Balancer {
+    /// The runtime lane. `None`: HAProxy is not where it was believed to be; decide anew.
+    pub(super) async fn change(&mut self, config: Config) -> Result<Option<Did>> {
+        let Some(observed) = &self.running.observed else { return Ok(None) };
+        let mut commands = plan(observed, &config);
+        if commands.iter().any(Command::makes_unwell) {
+            self.look_again(&commands).await;
+            let Some(observed) = &self.running.observed else { return Ok(None) };
+            commands = plan(observed, &config);
+        }
+        if commands.is_empty() {
+            self.files_follow(config);
+            return Ok(Some(Did::Nothing));
+        }
+        match self.tell(&commands).await {
+            Ok(()) => {}
+            Err(error) => {
+                warn!("{error}; HAProxy is asked what it has");
+                self.running.observed = self.proxy.observe().await;
+                return self.repair(config).await;
+            }
+        }
+        self.files_follow(config);
+        Ok(Some(Did::Runtime { commands: commands.len() }))
+    }
+
+    /// Checks may have found a server to be well since it was asked about.
+    async fn look_again(&mut self, commands: &[Command]) {
+        let Some(observed) = &mut self.running.observed else { return };
+        let Ok(mut runtime) = self.proxy.runtime().await else { return };
+        if let Err(error) = runtime.read_back(commands, observed).await {
+            debug!("{error}");
+        }
+    }
+
+    /// Once more from what it really has; if that does not help either, a reload does.
+    async fn repair(&mut self, config: Config) -> Result<Option<Did>> {
+        let Some(observed) = &self.running.observed else { return Ok(None) };
+        if observed.skeleton == config.skeleton {
+            let commands = plan(observed, &config);
+            match self.tell(&commands).await {
+                Ok(()) => {
+                    self.files_follow(config);
+                    return Ok(Some(Did::Runtime { commands: commands.len() }));
+                }
+                Err(error) => error!("{error}; HAProxy is reloaded"),
+            }
+        }
+        self.running.astray = true;
+        Ok(None)
+    }
+
+    /// Says the commands and reads back what they touched.
+    async fn tell(&mut self, commands: &[Command]) -> Result<(), RuntimeError> {
+        let observed = self.running.observed.get_or_insert_default();
+        let mut runtime = self.proxy.runtime().await?;
+        runtime.obey(commands, observed).await?;
+        runtime.read_back(commands, observed).await?;
+        let undeleted = commands.iter().any(|command| match command {
+            Command::DelServer { backend, name } => {
+                observed.servers.get(backend).is_some_and(|it| it.contains_key(name))
+            }
+            _ => false,
+        });
+        let pause = &mut self.running.delete_again;
+        *pause = if undeleted {
+            (*pause * 2).clamp(DELETE_AGAIN.0, DELETE_AGAIN.1)
+        } else {
+            Duration::ZERO
+        };
+        Ok(())
+    }
+
+    /// The reload lane: files first. `None`: something was left out; decide anew.
+    pub(super) async fn load(
+        &mut self,
+        routes: &Routes,
+        config: Config,
+        why: Why,
+    ) -> Result<Option<Did>> {
+        self.settle().await;
+        let files = render::render(&config, &self.frame);
+        let applied = match why {
+            Why::NotKnown => self.proxy.apply(&files).await,
+            _ => self.proxy.reload(&files).await,
+        };
+        match applied {
+            Ok(applied) => {
+                self.loaded(config).await;
+                Ok(Some(Did::Loaded(applied, why)))
+            }
+            Err(ApplyError::Refused(refusal)) => {
+                self.leave_out(routes, &config, &files, &refusal).await?;
+                Ok(None)
+            }
+            Err(ApplyError::Bind(taken)) => {
+                self.give_up(&config, taken, Instant::now())?;
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A worker that was just started has what its file says; what is new and asked for its health is
+    /// not well before it says so.
+    async fn loaded(&mut self, config: Config) {
+        let before = self.running.observed.take();
+        self.running.asked = Some(Instant::now());
+        self.running.observed = self.proxy.observe().await;
+        if let (Some(before), Some(_)) = (before, &self.running.observed) {
+            let commands = unproven(&before, &config);
+            if let Err(error) = self.tell(&commands).await {
+                debug!("{error}");
+                self.running.observed = None;
+            }
+        }
+        if let Some(observed) = &self.running.observed
+            && !plan(observed, &config).is_empty()
+        {
+            debug!("HAProxy has something else than its files say; it is asked again");
+            self.running.observed = None;
+        }
+        self.running.config = Arc::new(config);
+        self.running.astray = false;
+        self.files.due = None;
+    }
+}
+
+/// Servers of a new worker that asks for their health and was not told that they are well.
+fn unproven(before: &Observed, config: &Config) -> Vec<Command> {
+    let was_up = |name: &str| {
+        before
+            .servers
+            .values()
+            .filter_map(|it| it.get(name))
+            .any(|it| it.up && it.admin == Admin::Ready)
+    };
+    let asked = config.backends.iter().filter(|(_, backend)| backend.shape.probe == Probe::Http);
+    let servers =
+        asked.flat_map(|(name, backend)| backend.servers.iter().map(move |it| (name, it)));
+    let unproven = servers.filter(|(_, it)| it.admin == Admin::Ready && !was_up(&it.name));
+    let down = |(backend, it): (&String, &Server)| Command::SetHealth {
+        backend: backend.clone(),
+        name: it.name.clone(),
+        health: Health::None,
+    };
+    unproven.map(down).collect()
+}

@@ -1,0 +1,301 @@
+//! One pass: the world → what is decided → what HAProxy does. The only place that knows both neighbours.
+//!
+//! What the runtime API can change is changed at once, and the files follow; what it cannot takes a
+//! reload, files first. Either way HAProxy is asked afterwards what it has.
+
+mod behind;
+mod lanes;
+mod refusal;
+
+pub use behind::Happening;
+
+use crate::{
+    budget::Budget,
+    change,
+    container::{Container, ContainerId},
+    control::{failure::Failure, find},
+    decide::{self, Decided, Memory, Rules},
+    haproxy::{
+        config::{Config, MapName},
+        layout::Layout,
+        name,
+        observed::{self, Observed},
+        proxy::{Applied, How, Proxy},
+        render::{self, Frame},
+        sessions::Sessions,
+    },
+    label,
+    reload::Why,
+    route::{RouteKey, Routes},
+    told::Told,
+    world::{Vantage, World},
+};
+use anyhow::{Result, bail};
+use behind::FilesBehind;
+use std::{
+    collections::BTreeSet,
+    mem,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tracing::{debug, info, warn};
+
+/// How often in one pass HAProxy may find something impossible.
+const MOST_TRIES: usize = 32;
+/// How long what HAProxy has is believed unseen.
+const BELIEF: Duration = Duration::from_secs(30);
+/// Until it is asked again what it did not answer.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// From worlds to a running HAProxy.
+#[derive(Debug)]
+pub struct Balancer {
+    pub proxy: Proxy,
+    rules: Rules,
+    frame: Frame,
+    /// How many spare backends of each shape a new worker gets.
+    stock: usize,
+    memory: Memory,
+    told: Told,
+    served: Routes,
+    budget: Budget,
+    running: Running,
+    files: FilesBehind,
+}
+
+/// What is known of HAProxy as it runs.
+#[derive(Debug, Default)]
+struct Running {
+    /// `None` until it was asked, and after it said something unexpected.
+    observed: Option<Observed>,
+    asked: Option<Instant>,
+    /// The last configuration that was loaded or applied, for saying what is different.
+    config: Arc<Config>,
+    /// Commands did not get it to where it should be.
+    astray: bool,
+    /// How long the last deletion that was refused waits.
+    delete_again: Duration,
+}
+
+/// How a desired state is reached.
+enum Way {
+    Runtime(Config),
+    Load(Config, Why),
+    /// A reload would be needed and is not to be had before that time.
+    Wait(Config, Why, Instant),
+}
+
+/// What a step did, for the log.
+enum Did {
+    Nothing,
+    Runtime { commands: usize },
+    Loaded(Applied, Why),
+}
+
+impl Balancer {
+    /// Remembers the routes that an earlier run has left behind, in HAProxy or at least on disk.
+    pub async fn new(mut proxy: Proxy, rules: Rules, frame: Frame, stock: usize) -> Self {
+        let observed = proxy.observe().await;
+        let map = match &observed {
+            Some(observed) => observed.maps.get(&MapName::Routes).cloned().unwrap_or_default(),
+            None => observed::map_file(&proxy.stored("routes.map").unwrap_or_default()),
+        };
+        let now = Instant::now();
+        // Those that nobody was behind have been held already.
+        let held = format!("{} ", name::NOBODY);
+        let served = map.iter().filter(|(_, value)| !value.starts_with(&held));
+        let memory = Memory::of_routes(served.filter_map(|(key, _)| key.parse().ok()), now);
+        let running =
+            Running { asked: observed.is_some().then_some(now), observed, ..Running::default() };
+        let (told, served, files) = Default::default();
+        let budget = Budget::full(now);
+        Self { proxy, rules, frame, stock, memory, told, served, budget, running, files }
+    }
+
+    /// From where HAProxy looks at the containers.
+    pub fn stand_at(&mut self, vantage: Vantage) {
+        self.rules.vantage = vantage;
+    }
+
+    /// The container that somebody means, of those that take part.
+    pub fn find<'a>(&self, world: &'a World, text: &str) -> Result<&'a Container, Failure> {
+        let all = world.containers.values().map(AsRef::as_ref);
+        find::find(all.filter(|it| label::takes_part(it, &self.rules.fences)), text)
+    }
+
+    /// From the next pass on the container gets no new requests.
+    pub fn drain(&mut self, id: &ContainerId) {
+        self.memory.drain(id);
+    }
+
+    pub fn undrain(&mut self, id: &ContainerId) {
+        self.memory.undrain(id);
+    }
+
+    /// Where a container's requests are counted; `None` while it is not known what HAProxy has.
+    pub fn sessions(&self, id: &ContainerId) -> Option<Sessions> {
+        let observed = self.running.observed.as_ref()?;
+        Some(self.proxy.sessions(observed, id.short()))
+    }
+
+    /// Nothing that was heard of HAProxy is believed any more: the next pass asks for all of it.
+    pub fn doubt(&mut self) {
+        self.running.asked = None;
+    }
+
+    /// How many routes are served.
+    pub fn routes(&self) -> usize {
+        self.served.0.len()
+    }
+
+    /// Makes HAProxy do what the world asks for, less what turns out to be impossible: that is told.
+    /// Returns when to look again though nothing changes.
+    ///
+    /// # Errors
+    /// When nothing could be applied; what ran before runs on.
+    pub async fn pass(&mut self, world: &World, cause: &str) -> Result<Option<Instant>> {
+        let begun = Instant::now();
+        for _ in 0..MOST_TRIES {
+            let decided = self.decide(world, begun);
+            let mut wake_at = decided.wake_at;
+            let config = match self.way(&decided.routes, begun).await {
+                Way::Runtime(config) => config,
+                Way::Wait(config, why, until) => {
+                    debug!("a reload has to wait: {why}");
+                    wake_at = Some(wake_at.map_or(until, |at| at.min(until)));
+                    config
+                }
+                Way::Load(config, why) => match self.load(&decided.routes, config, why).await? {
+                    Some(did) => {
+                        self.done(decided, &did, cause, begun);
+                        return Ok(self.wake(wake_at));
+                    }
+                    None => continue,
+                },
+            };
+            let did = self.change(config).await?;
+            if let Some(did) = did {
+                self.done(decided, &did, cause, begun);
+                return Ok(self.wake(wake_at));
+            }
+        }
+        bail!("HAProxy refused {MOST_TRIES} versions of the configuration")
+    }
+
+    fn decide(&mut self, world: &World, now: Instant) -> Decided {
+        let mut decided = decide::decide(world, mem::take(&mut self.memory), now, &self.rules);
+        self.memory = mem::take(&mut decided.memory);
+        decided
+    }
+
+    /// Chooses between the runtime API and a reload.
+    async fn way(&mut self, routes: &Routes, now: Instant) -> Way {
+        self.ask_when_stale(now).await;
+        let Some(observed) = &self.running.observed else {
+            return Way::Load(self.fresh(routes), Why::NotKnown);
+        };
+        let (layout, homeless) = Layout::within(routes, observed);
+        let config = self.config(routes, layout);
+        let why = match homeless.first() {
+            _ if self.running.astray => Why::Astray,
+            _ if config.skeleton != observed.skeleton => {
+                Why::new_skeleton(&self.running.config, &config)
+            }
+            Some((_, shape)) => Why::NoSpare(*shape),
+            None => return Way::Runtime(config),
+        };
+        let old_workers = self.proxy.old_workers().await;
+        match self.budget.take(now, old_workers) {
+            Ok(()) => Way::Load(self.fresh(routes), why),
+            Err(until) => Way::Wait(self.without_reload(routes), why, until),
+        }
+    }
+
+    async fn ask_when_stale(&mut self, now: Instant) {
+        let fresh = self.running.asked.is_some_and(|asked| now < asked + BELIEF);
+        if fresh && self.running.observed.is_some() {
+            return;
+        }
+        let before = self.running.observed.take();
+        self.running.observed = self.proxy.observe().await;
+        self.running.asked = Some(now);
+        if let (Some(before), Some(after)) = (before, &self.running.observed)
+            && !after.agrees_with(&before)
+        {
+            warn!("HAProxy does not have what it was given; it is repaired");
+        }
+    }
+
+    /// As much of it as the worker that runs can take.
+    fn without_reload(&self, routes: &Routes) -> Config {
+        let observed = self.running.observed.clone().unwrap_or_default();
+        let had = &self.running.config.frontends;
+        // What an earlier balancer left running is known by its routes alone.
+        let keys = observed.map(MapName::Routes).filter_map(|(key, _)| key.parse().ok());
+        let mut bound: BTreeSet<_> = keys.map(|key: RouteKey| key.listener).collect();
+        bound.extend(had.iter().map(|frontend| frontend.listener));
+        let mut routes = routes.clone();
+        routes.0.retain(|key, _| bound.contains(&key.listener));
+        let (layout, _) = Layout::within(&routes, &observed);
+        let mut config = self.config(&routes, layout);
+        if !had.is_empty() {
+            config.frontends.clone_from(had);
+        }
+        config.skeleton = observed.skeleton;
+        config
+    }
+
+    fn fresh(&self, routes: &Routes) -> Config {
+        self.config(routes, Layout::fresh(routes, self.stock))
+    }
+
+    fn config(&self, routes: &Routes, layout: Layout) -> Config {
+        let bound = |listener| self.rules.bound(listener);
+        let mut config = Config::new(routes, layout, bound, self.frame.wait);
+        config.skeleton = render::skeleton(&config, &self.frame);
+        config
+    }
+
+    fn wake(&self, wake_at: Option<Instant>) -> Option<Instant> {
+        let now = Instant::now();
+        let again = Some(self.running.delete_again).filter(|pause| !pause.is_zero());
+        let again = again.map(|pause| now + pause);
+        let stale = match &self.running.observed {
+            Some(_) => self.running.asked.map(|asked| asked + BELIEF),
+            None => Some(now + ASK_AGAIN),
+        };
+        [wake_at, again, stale].into_iter().flatten().min()
+    }
+
+    fn done(&mut self, decided: Decided, did: &Did, cause: &str, begun: Instant) {
+        self.told.tell(decided.problems);
+        for change in change::changes(&self.served, &decided.routes) {
+            info!("{change}");
+        }
+        self.served = decided.routes;
+        let (routes, us) = (self.routes(), begun.elapsed().as_micros());
+        let us = u64::try_from(us).unwrap_or(u64::MAX);
+        match did {
+            Did::Nothing => {}
+            Did::Runtime { commands } => info!(cause, routes, commands, us, "told HAProxy"),
+            Did::Loaded(applied, why) => {
+                if let Some(backup) = &applied.backup {
+                    warn!("the configuration that was there is kept as {}", backup.display());
+                }
+                match applied.how {
+                    How::Unchanged => {}
+                    How::Started => info!(cause, routes, us, "started HAProxy"),
+                    How::Reloaded => info!(cause, routes, us, "reloaded HAProxy: {why}"),
+                }
+            }
+        }
+    }
+}
+
+/// Sleeps until then; for ever where there is no time.
+pub async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time.into()).await,
+        None => std::future::pending().await,
+    }
+}
