@@ -1,0 +1,11 @@
+#!/bin/sh
+# Says what happened; docker-glue puts it into its log.
+# Usage: test-handler.sh INI EVENT CONTAINER-ID    (the container's description on standard input)
+set -eu
+
+if [ $# -ne 3 ]; then
+    echo "usage: $0 INI EVENT CONTAINER-ID" >&2
+    exit 2
+fi
+echo "event=[$2] container_id=[$3] name=[$GLUE_CONTAINER_NAME] image=[$GLUE_CONTAINER_IMAGE]" \
+    "demo-option=[${GLUE_PARAM_DEMO_OPTION-}]"

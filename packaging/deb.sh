@@ -1,0 +1,49 @@
+#!/bin/sh
+# Makes target/package/docker-glue_VERSION-1_ARCH.deb of what packaging/build.sh has built.
+set -eu
+cd "$(dirname "$0")/.."
+# shellcheck source=packaging/package.sh
+. packaging/package.sh
+
+root=target/stage/deb
+stage "$root"
+arch=$(dpkg --print-architecture)
+doc=$root/usr/share/doc/docker-glue
+
+gzip -9n "$root"/usr/share/man/man8/*.8
+gzip -9nc CHANGELOG.md >"$doc/changelog.gz"
+gzip -9nc >"$doc/changelog.Debian.gz" <<END
+docker-glue ($VERSION-1) unstable; urgency=medium
+
+  * What is new stands in changelog.gz.
+
+ -- $MAINTAINER  $DATE
+END
+install -D -m 644 packaging/deb/lintian-overrides "$root/usr/share/lintian/overrides/docker-glue"
+mkdir -p "$root/DEBIAN"
+install -m 755 packaging/deb/postinst packaging/deb/prerm packaging/deb/postrm "$root/DEBIAN/"
+config_files "$root" >"$root/DEBIAN/conffiles"
+(cd "$root" && find usr -type f -printf '%P\0' | sed -z 's|^|usr/|' | sort -z | xargs -0 md5sum) >"$root/DEBIAN/md5sums"
+cat >"$root/DEBIAN/control" <<END
+Package: docker-glue
+Version: $VERSION-1
+Architecture: $arch
+Section: net
+Priority: optional
+Maintainer: $MAINTAINER
+Installed-Size: $(du -k -s --apparent-size "$root" | cut -f 1)
+Depends: libc6 (>= 2.34), libgcc-s1, haproxy (>= 2.6), systemd | systemd-standalone-sysusers, systemd | systemd-standalone-tmpfiles
+Recommends: docker.io | docker-ce
+Suggests: python3
+Description: $SUMMARY
+ docker-balancer gives containers with a label such as
+ glue_http_80_host=app.example.com their requests, by an HAProxy of its own,
+ within milliseconds and without a lost one.
+ .
+ docker-glue runs scripts and plugins, writes files from templates and
+ publishes containers when something happens to them.
+END
+settle_times "$root"
+mkdir -p "$OUT"
+dpkg-deb --root-owner-group -Zxz --build "$root" "$OUT/docker-glue_${VERSION}-1_$arch.deb" >/dev/null
+ls -l "$OUT/docker-glue_${VERSION}-1_$arch.deb"

@@ -1,0 +1,37 @@
+//! Writes man pages and shell completions of both programs into a folder.
+
+use anyhow::{Context, Result};
+use clap::Command;
+use clap_complete::{Shell, generate_to};
+use clap_mangen::Man;
+use docker_glue::cli::{self, Program, glue};
+use std::{fs, path::Path};
+
+const SHELLS: [Shell; 3] = [Shell::Bash, Shell::Zsh, Shell::Fish];
+
+fn main() -> Result<()> {
+    let folder = std::env::args_os().nth(1).context("usage: docker-glue-docs FOLDER")?;
+    let folder = Path::new(&folder);
+    fs::create_dir_all(folder.join("man"))?;
+    for command in [cli::Options::command_line(), glue::Options::command_line()] {
+        let name = command.get_name().to_owned();
+        for shell in SHELLS {
+            generate_to(shell, &mut command.clone(), &name, folder)?;
+        }
+        man(&folder.join("man"), command)?;
+    }
+    Ok(())
+}
+
+/// One page for the program, and one for each of its verbs.
+fn man(folder: &Path, mut command: Command) -> Result<()> {
+    command.build();
+    let verbs = command.get_subcommands().filter(|verb| verb.get_name() != "help").cloned();
+    for verb in verbs.chain([command.clone()]) {
+        let name = verb.get_display_name().unwrap_or(verb.get_name()).to_owned();
+        let mut page = Vec::new();
+        Man::new(verb).title(name.to_uppercase()).section("8").render(&mut page)?;
+        fs::write(folder.join(format!("{name}.8")), page)?;
+    }
+    Ok(())
+}
