@@ -8,9 +8,13 @@ mod tests;
 use crate::{
     container::{Attachment, Container, NetworkMode, Published},
     problem::Reason,
-    world::{Vantage, World},
+    world::{Network, Vantage, World},
 };
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
 
 /// Docker lets `container:<other>` name a container that does the same; not in a circle, though.
 const MOST_HOPS: usize = 8;
@@ -44,6 +48,30 @@ pub fn address(
     ip.map(|ip| SocketAddr::new(ip, port))
 }
 
+/// What the addresses depend on beside the containers themselves, and those whose network they share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ground {
+    networks: BTreeMap<String, Network>,
+    vantage: Vantage,
+    /// The container that HAProxy is in, and the one whose network that uses.
+    own: Vec<Arc<Container>>,
+}
+
+impl Ground {
+    pub fn new(world: &World, vantage: &Vantage) -> Self {
+        let own = match vantage {
+            Vantage::Inside(own) => world.containers.get(own),
+            Vantage::Host | Vantage::Published(_) => None,
+        };
+        let owner = own.and_then(|own| world.containers.get(&owner(own, world)?.id));
+        Self {
+            networks: world.networks.clone(),
+            vantage: vantage.clone(),
+            own: own.into_iter().chain(owner).cloned().collect(),
+        }
+    }
+}
+
 /// Whose network it uses in the end.
 fn owner<'a>(container: &'a Container, world: &'a World) -> Option<&'a Container> {
     let mut owner = container;
@@ -73,10 +101,12 @@ fn on(owner: &Container, network: &str) -> Result<IpAddr, Reason> {
 
 /// Seen from the host.
 fn on_a_bridge(owner: &Container, world: &World) -> Result<IpAddr, Reason> {
-    let is_bridge = |name: &str| {
-        name == "bridge" || world.networks.get(name).is_some_and(|is| is.driver == "bridge")
-    };
-    first(owner, is_bridge).ok_or_else(|| no_address("connect it to any bridge network"))
+    let ip = first(owner, |name| is_bridge(name, world));
+    ip.ok_or_else(|| no_address("connect it to any bridge network"))
+}
+
+fn is_bridge(name: &str, world: &World) -> bool {
+    name == "bridge" || world.networks.get(name).is_some_and(|is| is.driver == "bridge")
 }
 
 /// Seen from a container: on what both are.
@@ -86,7 +116,9 @@ fn beside(owner: &Container, own: &Container, world: &World) -> Result<IpAddr, R
         return on_a_bridge(owner, world);
     }
     first(owner, |name| own.networks.contains_key(name)).ok_or_else(|| {
-        let networks: Vec<_> = own.networks.keys().map(String::as_str).collect();
+        // `none` is there by name alone.
+        let networks = own.networks.keys().map(String::as_str).filter(|name| *name != "none");
+        let networks: Vec<_> = networks.collect();
         match networks[..] {
             [] => no_address("HAProxy's own container is on no network; connect both to one"),
             [only] => no_address(format!("connect it to HAProxy's network {only}")),
@@ -109,7 +141,9 @@ fn beside_host(world: &World, vantage: &Vantage) -> Result<IpAddr, Reason> {
     if own.network_mode == NetworkMode::Host {
         return Ok(Ipv4Addr::LOCALHOST.into());
     }
-    own.networks.values().find_map(|network| network.gateway).ok_or_else(|| {
+    // The gateway of another kind of network is a router of its own.
+    let mut bridges = own.networks.iter().filter(|(name, _)| is_bridge(name, world));
+    bridges.find_map(|(_, network)| network.gateway).ok_or_else(|| {
         no_address("none of HAProxy's networks has a gateway to the host; connect HAProxy to a bridge network")
     })
 }

@@ -2,8 +2,11 @@
 //!
 //! Pure.
 
-use crate::route::{Endpoint, Readiness, Route, RouteKey, Routes};
-use std::{collections::BTreeMap, fmt};
+use crate::{
+    route::{Endpoint, Readiness, Route, RouteKey, Routes},
+    side_by_side::differences,
+};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 /// One route that came, went, or is served otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,19 +27,25 @@ pub enum Detail {
     Policy,
 }
 
-/// From `before` to `after`, in the order of the routes.
+/// From `before` to `after`, in the order of the routes; those that went come last.
 pub fn changes(before: &Routes, after: &Routes) -> Vec<Change> {
-    let came_or_differs = after.0.iter().filter_map(|(key, route)| match before.0.get(key) {
-        None => Some(Change::Came { route: key.clone(), servers: serving(route) }),
-        Some(old) if old == route => None,
-        Some(old) => match details(old, route) {
-            // Somebody who served nothing anyway came or went.
-            details if details.is_empty() => None,
-            details => Some(Change::Differs { route: key.clone(), details }),
-        },
-    });
-    let went = before.0.keys().filter(|key| !after.0.contains_key(key));
-    came_or_differs.chain(went.map(|key| Change::Went { route: key.clone() })).collect()
+    let change = |(key, old, new): (&RouteKey, Option<&Arc<Route>>, Option<&Arc<Route>>)| {
+        let route = key.clone();
+        match (old, new) {
+            (_, None) => Some(Change::Went { route }),
+            (None, Some(new)) => Some(Change::Came { route, servers: serving(new) }),
+            (Some(old), Some(new)) => match details(old, new) {
+                // Somebody who served nothing anyway came or went.
+                details if details.is_empty() => None,
+                details => Some(Change::Differs { route, details }),
+            },
+        }
+    };
+    let all = differences(&before.0, &after.0).filter_map(change);
+    let (went, mut changes): (Vec<_>, Vec<_>) =
+        all.partition(|it| matches!(it, Change::Went { .. }));
+    changes.extend(went);
+    changes
 }
 
 fn serving(route: &Route) -> Vec<String> {

@@ -1,6 +1,7 @@
 //! Who shares a route: claims of containers → routes, and the claims that must wait.
 //!
-//! Pure. The order of arrival decides where two containers disagree; the order of the input never does.
+//! Pure. The order of arrival decides where two containers disagree; the order of the input never does,
+//! nor does it matter which claims were there before.
 
 use crate::{
     container::ContainerId,
@@ -9,7 +10,12 @@ use crate::{
     problem::{About, Problem, Reason},
     route::{Endpoint, Policy, Readiness, Route, RouteKey, Routes},
 };
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    mem,
+    net::SocketAddr,
+    sync::Arc,
+};
 
 /// What one container port wants: a place in a route.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,25 +41,89 @@ pub enum Standing {
     Out,
 }
 
-/// Claims on the same listener, host and prefix share a route when they agree on its policy.
-pub fn collect(mut claims: Vec<Claim>) -> (Routes, Vec<Problem>) {
-    claims.sort_by(|a, b| (&a.key, &a.seniority, a.port).cmp(&(&b.key, &b.seniority, b.port)));
-    let mut routes = BTreeMap::new();
-    let mut problems = Vec::new();
-    for group in claims.chunk_by(|a, b| a.key == b.key) {
-        let (first, agreeing) = (&group[0], agreeing(group, &mut problems));
-        let route = Route { policy: first.policy.clone(), endpoints: endpoints(&agreeing) };
-        routes.insert(first.key.clone(), route);
-    }
-    (Routes(routes), problems)
+/// All claims, and the routes that come of them. Claims on the same listener, host and prefix share a
+/// route when they agree on its policy.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Board {
+    claims: BTreeMap<RouteKey, Vec<Claim>>,
+    routes: Routes,
+    /// The claims that must wait, where there are any.
+    conflicts: BTreeMap<RouteKey, Vec<Problem>>,
+    /// Claims on these came or went since the last time.
+    touched: BTreeSet<RouteKey>,
 }
 
-fn agreeing<'a>(group: &'a [Claim], problems: &mut Vec<Problem>) -> Vec<&'a Claim> {
-    let first = &group[0];
+impl Board {
+    pub fn add(&mut self, claim: Claim) {
+        self.touched.insert(claim.key.clone());
+        self.claims.entry(claim.key.clone()).or_default().push(claim);
+    }
+
+    /// Takes back what a container claims of a route, if anything.
+    pub fn remove(&mut self, key: &RouteKey, id: &ContainerId) {
+        let Some(claims) = self.claims.get_mut(key) else { return };
+        claims.retain(|claim| claim.seniority.1 != *id);
+        if claims.is_empty() {
+            self.claims.remove(key);
+        }
+        self.touched.insert(key.clone());
+    }
+
+    /// Brings the routes in line with the claims. Gives back those that are not claimed any more.
+    pub fn settle(&mut self) -> BTreeMap<RouteKey, Arc<Route>> {
+        let mut gone = BTreeMap::new();
+        for key in mem::take(&mut self.touched) {
+            let (route, problems) = match self.claims.get_mut(&key) {
+                Some(claims) => {
+                    claims.shrink_to_fit();
+                    share(claims)
+                }
+                None => (None, Vec::new()),
+            };
+            match (route, self.routes.0.entry(key.clone())) {
+                (Some(route), Entry::Occupied(before)) if **before.get() == route => {}
+                (Some(route), Entry::Occupied(mut before)) => drop(before.insert(Arc::new(route))),
+                (Some(route), Entry::Vacant(none)) => drop(none.insert(Arc::new(route))),
+                (None, Entry::Occupied(before)) => gone.extend([before.remove_entry()]),
+                (None, Entry::Vacant(_)) => {}
+            }
+            self.conflicts.remove(&key);
+            if !problems.is_empty() {
+                self.conflicts.insert(key, problems);
+            }
+        }
+        gone
+    }
+
+    pub fn routes(&self) -> &Routes {
+        &self.routes
+    }
+
+    pub fn conflicts(&self) -> impl Iterator<Item = &Problem> {
+        self.conflicts.values().flatten()
+    }
+}
+
+/// The routes of these claims, and what must wait.
+pub fn collect(claims: Vec<Claim>) -> (Routes, Vec<Problem>) {
+    let mut board = Board::default();
+    for claim in claims {
+        board.add(claim);
+    }
+    board.settle();
+    let problems = board.conflicts().cloned().collect();
+    (board.routes, problems)
+}
+
+/// The route of claims on it: who came first says how it is.
+fn share(claims: &mut [Claim]) -> (Option<Route>, Vec<Problem>) {
+    claims.sort_by(|a, b| (&a.seniority, a.port).cmp(&(&b.seniority, b.port)));
+    let Some(first) = claims.first() else { return (None, Vec::new()) };
     let (agreeing, others): (Vec<_>, Vec<_>) =
-        group.iter().partition(|claim| claim.policy == first.policy);
-    problems.extend(others.iter().map(|claim| conflict(claim, first)));
-    agreeing
+        claims.iter().partition(|claim| claim.policy == first.policy);
+    let problems = others.iter().map(|claim| conflict(claim, first)).collect();
+    let route = Route { policy: first.policy.clone(), endpoints: endpoints(&agreeing) };
+    (Some(route), problems)
 }
 
 fn conflict(claim: &Claim, first: &Claim) -> Problem {

@@ -3,6 +3,8 @@
 //! As written; what it means is decided in [`crate::settings`]. To add an option, add a field here and use
 //! it in `Settings::new`: the environment, the settings file, the help and the example follow the field.
 
+pub mod glue;
+
 use crate::{
     label::{Constraint, value::HostMatch},
     settings::value::{self, Ports},
@@ -141,6 +143,8 @@ pub struct Options {
 
     /// Keep what must outlive a restart here
     ///
+    /// With --haproxy service HAProxy's stats socket is here too, so that it can start first.
+    ///
     /// [default: /var/lib/docker-glue; as a user $XDG_STATE_HOME/docker-glue or
     /// ~/.local/state/docker-glue]
     #[arg(long, value_name = "DIR", help_heading = HAPROXY, value_parser = value::path)]
@@ -176,6 +180,22 @@ pub struct Options {
     #[arg(long, value_name = "UNIT", help_heading = HAPROXY, value_parser = value::unit)]
     #[arg(hide_short_help = true)]
     pub reload_unit: Option<String>,
+
+    /// With --haproxy service: HAProxy's own socket is to be here
+    ///
+    /// For an HAProxy that may not write to the state directory. It makes the socket for its own group.
+    ///
+    /// [default: STATE/haproxy.sock]
+    #[arg(long, value_name = "SOCKET", help_heading = HAPROXY, value_parser = value::path)]
+    #[arg(hide_short_help = true)]
+    pub stats_socket: Option<PathBuf>,
+
+    /// With --haproxy service: the user that its workers become, or - where its master is not root
+    ///
+    /// [default: haproxy, where there is such a user]
+    #[arg(long, value_name = "USER", help_heading = HAPROXY, value_parser = value::user)]
+    #[arg(hide_short_help = true)]
+    pub haproxy_user: Option<HaproxyUser>,
 
     /// Take HAProxy's further arguments from OPTIONS and EXTRAOPTS of this file
     ///
@@ -259,7 +279,51 @@ pub struct Options {
     pub quiet: bool,
 }
 
-/// What the docker-balancer that runs is asked to do.
+/// What is the same for both programs: how their options are read.
+pub trait Program: Parser {
+    const NAME: &str;
+    type Verb: Subcommand;
+    /// It reads the same settings file.
+    type Other: CommandFactory;
+
+    /// All of it, for its help.
+    fn command_line() -> Command;
+
+    fn switches(&self) -> Switches;
+
+    fn switch(&mut self, switches: Switches);
+}
+
+/// Switches that answer one question go together, whichever layer says them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Switches {
+    pub once: bool,
+    pub watch: bool,
+    pub verbose: u8,
+    pub quiet: bool,
+}
+
+impl Program for Options {
+    const NAME: &str = "docker-balancer";
+    type Verb = Verb;
+    type Other = glue::Options;
+
+    fn command_line() -> Command {
+        command()
+    }
+
+    fn switches(&self) -> Switches {
+        let Self { once, watch, verbose, quiet, .. } = *self;
+        Switches { once, watch, verbose, quiet }
+    }
+
+    fn switch(&mut self, switches: Switches) {
+        Switches { once: self.once, watch: self.watch, verbose: self.verbose, quiet: self.quiet } =
+            switches;
+    }
+}
+
+// What the docker-balancer that runs is asked to do. (A doc comment would become the program's own.)
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum Verb {
     /// Send a container no new requests, and wait until none is under way
@@ -301,6 +365,14 @@ pub enum Address {
     Published,
 }
 
+/// What the workers of an HAProxy that is a service become.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HaproxyUser {
+    /// Nobody else: its master is not root, and cannot change its user.
+    Same,
+    Named(String),
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AccessLog {
     Off,
@@ -319,9 +391,13 @@ pub enum LogFormat {
 
 /// The whole command line, `--help` and `--version` under the heading where they belong.
 pub fn command() -> Command {
+    whole::<Options>()
+}
+
+fn whole<P: Program>() -> Command {
     let help = Arg::new("help").short('h').long("help").action(ArgAction::Help);
     let version = Arg::new("version").short('V').long("version").action(ArgAction::Version);
-    Verb::augment_subcommands(Options::command())
+    P::Verb::augment_subcommands(P::command())
         .arg(
             help.help("Help in short with -h, in full with --help")
                 .help_heading(OUTPUT)

@@ -3,6 +3,7 @@
 //! Pure: plain values, read off an answer of the engine and never written back.
 
 use std::{
+    cmp::Ordering,
     collections::{BTreeMap, BTreeSet},
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -11,7 +12,7 @@ use std::{
 
 /// A container's full id: 64 hexadecimal digits. Displays as the short form that `docker ps` shows.
 /// Copies share one text, so that a world of 10,000 containers is copied cheaply.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ContainerId(Arc<str>);
 
 impl ContainerId {
@@ -26,6 +27,18 @@ impl ContainerId {
     /// The first twelve digits.
     pub fn short(&self) -> &str {
         self.0.get(..12).unwrap_or(&self.0)
+    }
+}
+
+impl Ord for ContainerId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { self.0.cmp(&other.0) }
+    }
+}
+
+impl PartialOrd for ContainerId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -46,12 +59,13 @@ pub struct Container {
     pub created: i64,
     pub state: State,
     pub health: Health,
-    pub labels: BTreeMap<String, String>,
+    /// Shared, like the networks, by all that was told of the container while they stay the same.
+    pub labels: Arc<BTreeMap<String, String>>,
     /// Empty unless it was asked for: it costs an inspection of every container.
     pub environment: BTreeMap<String, String>,
     pub network_mode: NetworkMode,
     /// By the network's name.
-    pub networks: BTreeMap<String, Attachment>,
+    pub networks: Arc<BTreeMap<String, Attachment>>,
     /// TCP ports of EXPOSE and of publishing. Documentation: a container may listen elsewhere.
     pub exposed: BTreeSet<u16>,
     pub published: Vec<Published>,

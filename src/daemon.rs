@@ -1,32 +1,136 @@
 //! The shell around the work: one thread, signals, and word to the service manager.
 
 use crate::{
+    cli::glue::Verb,
+    docker::{self, Access, Engine},
+    handler::{
+        agent,
+        load::{self, Found},
+        template::{Outside, Printer, Source},
+    },
     serve::serve,
-    settings::{Settings, place},
+    settings::{Command, GlueSettings, GlueTask, Settings, place},
 };
 use anyhow::{Context, Result, anyhow};
 use futures_util::future::{BoxFuture, FutureExt};
 use sd_notify::NotifyState;
-use std::{io, process::ExitCode};
+use std::{
+    future::pending,
+    io::{self, Write},
+    path::Path,
+    process::ExitCode,
+};
 use tokio::{
     runtime::Builder,
     signal::unix::{Signal, SignalKind, signal},
-    sync::oneshot,
+    sync::{mpsc, oneshot},
+    time::{Interval, interval},
 };
 use tracing::{debug, info, warn};
 
 /// Ends when the work should end.
 pub type Stop = BoxFuture<'static, ()>;
+pub type Hangups = mpsc::Receiver<()>;
 
-/// Works until the work is done, or a signal ends it. Says why it failed, if it did.
+/// No Docker, or no daemon, could be asked.
+const UNREACHABLE: u8 = 4;
+
+/// docker-balancer's work, until it is done or a signal ends it. Says why it failed, if it did.
 pub fn run(settings: Settings) -> ExitCode {
-    match start(settings) {
+    told("docker-balancer", start(settings), ExitCode::FAILURE)
+}
+
+/// docker-glue's.
+pub fn glue(task: GlueTask, settings: GlueSettings) -> ExitCode {
+    let access = Access::from(&settings.docker);
+    let result = match task {
+        GlueTask::Run(Verb::Check) => return check(&settings),
+        GlueTask::Run(Verb::Render { template, keep_blank_lines }) => {
+            return render(&settings, &template, keep_blank_lines);
+        }
+        GlueTask::Serve(Command::Once) => {
+            block_on(until_stopped(|_, _| agent::once(settings, access)))
+        }
+        GlueTask::Serve(Command::Watch) => {
+            let work = |stop, hangups| agent::follow(settings, access, stop, hangups);
+            block_on(until_stopped(work))
+        }
+    };
+    let unreachable = |error: &anyhow::Error| error.is::<agent::Unreachable>();
+    let failure = if result.as_ref().is_err_and(unreachable) { UNREACHABLE } else { 1 };
+    told("docker-glue", result, ExitCode::from(failure))
+}
+
+fn told(program: &str, result: Result<()>, failure: ExitCode) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("docker-balancer: {error:#}");
-            ExitCode::FAILURE
+            eprintln!("{program}: {error:#}");
+            failure
         }
     }
+}
+
+#[allow(clippy::print_stdout, reason = "it is what was asked for")]
+fn check(settings: &GlueSettings) -> ExitCode {
+    let Found { handlers, mistakes, disabled } = load::load(settings);
+    for (handler, _) in &handlers {
+        println!("{}: well", handler.file.display());
+    }
+    for file in disabled {
+        println!("{}: not enabled", file.display());
+    }
+    for mistake in &mistakes {
+        println!("{mistake}");
+    }
+    if mistakes.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The template on standard output.
+fn render(settings: &GlueSettings, template: &str, keep_blank_lines: bool) -> ExitCode {
+    let wrong = |told: String| {
+        eprintln!("docker-glue: {told}");
+        ExitCode::FAILURE
+    };
+    let source = match Source::read(template, Path::new("")) {
+        Ok(source) => source,
+        Err(told) => return wrong(told),
+    };
+    let outside = Outside::of(&source, settings);
+    let mut printer = Printer::new(source, outside);
+    if keep_blank_lines {
+        printer = printer.keep_blank_lines();
+    }
+    if let Err(fault) = printer.check() {
+        return wrong(fault.to_string());
+    }
+    let access = Access::from(&settings.docker);
+    let asked = block_on(until_stopped(|_, _| async {
+        let roster = docker::take_roll(&access).await?;
+        let text = printer.print(&roster, None);
+        if !matches!(text, Ok((_, true))) {
+            return Ok(text);
+        }
+        let swarm = Engine::connect(&access).await?.swarm().await?;
+        Ok(printer.print(&roster, swarm.as_ref()))
+    }));
+    match asked {
+        Ok(Ok((text, _))) => told("docker-glue", write_out(&text), ExitCode::FAILURE),
+        Ok(Err(fault)) => wrong(fault.to_string()),
+        Err(error) => told("docker-glue", Err(error), ExitCode::from(UNREACHABLE)),
+    }
+}
+
+fn write_out(text: &str) -> Result<()> {
+    io::stdout().write_all(text.as_bytes()).context("cannot print")
+}
+
+fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let result = runtime.block_on(work);
+    // Threads that still read a file or a name are not waited for.
+    runtime.shutdown_background();
+    result
 }
 
 fn start(settings: Settings) -> Result<()> {
@@ -35,23 +139,32 @@ fn start(settings: Settings) -> Result<()> {
     }
     place::make(&settings.state_dir)?;
     place::make_private(&settings.runtime_dir, nix::unistd::geteuid().as_raw())?;
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    let result = runtime.block_on(until_stopped(|stop| serve(settings, stop)));
-    // Threads that still read a file or a name are not waited for.
-    runtime.shutdown_background();
-    result
+    block_on(until_stopped(|stop, hangups| async {
+        let ignore = async move {
+            let mut hangups = hangups;
+            while hangups.recv().await.is_some() {
+                info!("sighup changes nothing: docker is followed anyway");
+            }
+            pending().await
+        };
+        tokio::select! {
+            result = serve(settings, stop) => result,
+            result = ignore => result,
+        }
+    }))
 }
 
-/// The first SIGTERM or SIGINT asks the work to end, a second one ends it.
-pub async fn until_stopped<W>(work: impl FnOnce(Stop) -> W) -> Result<()>
+/// The first SIGTERM or SIGINT asks the work to end, a second one ends it. The work hears of each SIGHUP.
+pub async fn until_stopped<W, T>(work: impl FnOnce(Stop, Hangups) -> W) -> Result<T>
 where
-    W: Future<Output = Result<()>>,
+    W: Future<Output = Result<T>>,
 {
     let signals = Signals::new().context("cannot listen for signals")?;
     let (tell, told) = oneshot::channel();
+    let (hangup, hangups) = mpsc::channel(1);
     tokio::select! {
-        result = work(told.map(drop).boxed()) => result,
-        () = signals.twice(tell) => Err(anyhow!("stopped at once by a second signal")),
+        result = work(told.map(drop).boxed(), hangups) => result,
+        () = signals.twice(tell, hangup) => Err(anyhow!("stopped at once by a second signal")),
     }
 }
 
@@ -70,23 +183,24 @@ impl Signals {
         })
     }
 
-    async fn twice(mut self, tell: oneshot::Sender<()>) {
-        let signal = self.next().await;
+    async fn twice(mut self, tell: oneshot::Sender<()>, hangup: mpsc::Sender<()>) {
+        let signal = self.next(&hangup).await;
         info!(signal, "stopping");
         stopping();
         // The work may have ended by itself.
         let _ = tell.send(());
-        let signal = self.next().await;
+        let signal = self.next(&hangup).await;
         warn!(signal, "stopping at once");
     }
 
-    /// The next one that asks to stop. SIGHUP is kept for later, and does not end us meanwhile.
-    async fn next(&mut self) -> &'static str {
+    /// The next one that asks to stop.
+    async fn next(&mut self, hangup: &mpsc::Sender<()>) -> &'static str {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return "SIGTERM",
                 _ = self.interrupt.recv() => return "SIGINT",
-                _ = self.hangup.recv() => info!("sighup changes nothing: docker is followed anyway"),
+                // One that waits already is enough.
+                _ = self.hangup.recv() => drop(hangup.try_send(())),
             }
         }
     }
@@ -100,6 +214,24 @@ pub fn ready(status: &str) {
 /// To the service manager: one line for `systemctl status`.
 pub fn status(status: &str) {
     notify(&[NotifyState::Status(status)]);
+}
+
+/// Tells the service manager that the loop goes round, where it wants to know (`WatchdogSec=`).
+#[derive(Debug)]
+pub struct Watchdog(Option<Interval>);
+
+impl Watchdog {
+    /// Half of what the service manager waits for.
+    pub fn of_service_manager() -> Self {
+        Self(sd_notify::watchdog_enabled().map(|patience| interval(patience / 2)))
+    }
+
+    /// One branch of the loop's `select`; for ever where nobody wants to know.
+    pub async fn pat(&mut self) {
+        let Some(interval) = &mut self.0 else { return pending().await };
+        interval.tick().await;
+        notify(&[NotifyState::Watchdog]);
+    }
 }
 
 fn stopping() {
@@ -117,26 +249,26 @@ fn notify(states: &[NotifyState<'_>]) {
 mod tests {
     use super::*;
     use nix::sys::signal::{Signal, raise};
-    use std::future::pending;
 
     /// One test, since a signal is for the whole process.
     #[tokio::test]
     async fn one_signal_asks_and_a_second_one_insists() {
-        until_stopped(async |_| Ok(())).await.unwrap();
+        until_stopped(async |_, _| Ok(())).await.unwrap();
 
-        let obedient = async |stop: Stop| {
+        let obedient = async |stop: Stop, mut hangups: Hangups| {
             raise(Signal::SIGHUP)?;
+            hangups.recv().await;
             raise(Signal::SIGTERM)?;
             stop.await;
             Ok(())
         };
         until_stopped(obedient).await.unwrap();
 
-        let deaf = async |stop: Stop| {
+        let deaf = async |stop: Stop, _: Hangups| {
             raise(Signal::SIGINT)?;
             stop.await;
             raise(Signal::SIGTERM)?;
-            pending().await
+            pending::<Result<()>>().await
         };
         let error = until_stopped(deaf).await.unwrap_err();
         assert_eq!(error.to_string(), "stopped at once by a second signal");

@@ -3,14 +3,15 @@
 //! Pure: time is an argument and history is a value, so the same question has the same answer.
 
 use crate::{
-    address::address,
-    claim::{self, Claim, Standing},
-    container::{Container, ContainerId, Health, State},
+    address::{Ground, address},
+    claim::{Board, Claim, Standing},
+    container::{Container, ContainerId, Health, NetworkMode, State},
     label::{self, Ask, Fences, Reading, value::Obedience},
-    life::{Lives, Up},
+    life::Lives,
     origin::Origin,
     problem::{About, Label, Problem, Reason},
     route::{Listener, Policy, Route, RouteKey, Routes},
+    side_by_side::side_by_side,
     world::{Vantage, World},
 };
 use std::{
@@ -44,30 +45,51 @@ impl Rules {
     }
 }
 
-/// What the next decision has to know of the past.
+/// What the next decision has to know of the past, and what need not be made again as nothing of it changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Memory {
-    /// Routes that were served, and since when nobody asks for them.
-    known: BTreeMap<RouteKey, Known>,
+    /// Routes that were served and that nobody asks for.
+    held: BTreeMap<RouteKey, Held>,
     /// Listeners whose port belongs to somebody else.
     pub taken: BTreeMap<Listener, Taken>,
     /// Routes that HAProxy would not have, as they were; another shape of one is tried again.
-    pub refused: BTreeMap<RouteKey, (Route, String)>,
+    pub refused: BTreeMap<RouteKey, (Arc<Route>, String)>,
     /// Who crashes over and over.
     lives: Lives,
-    /// What labels were found to say. Labels of a container do not change, and reading them is most
-    /// of the work.
-    readings: BTreeMap<ContainerId, (Arc<Container>, Arc<Reading>)>,
     /// Containers that somebody took out of traffic, for as long as they are up.
     pub drained: BTreeSet<ContainerId>,
+    /// Those that are up and take part.
+    seen: BTreeMap<ContainerId, Seen>,
+    ground: Option<Ground>,
+    board: Board,
+}
+
+/// What was made of a container, and stays so for as long as it does not change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Seen {
+    container: Arc<Container>,
+    /// Of the container: looking into all of them takes longer than all else that is done with them.
+    leaving: bool,
+    borrows_its_address: bool,
+    reading: Reading,
+    /// Whether its claims were made as those of one that is out; `None` until they are made.
+    out: Option<bool>,
+    /// Why some of its claims could not be made.
+    unreachable: Vec<Problem>,
 }
 
 impl Memory {
     /// What an earlier run served, as far as its routes tell: what is not asked for any more is held.
     pub fn of_routes(keys: impl IntoIterator<Item = RouteKey>, now: Instant) -> Self {
-        let known = Known { policy: Policy::default(), gone: Some(now) };
-        let known = keys.into_iter().map(|key| (key, known.clone())).collect();
-        Self { known, ..Self::default() }
+        let held = keys.into_iter().map(|key| (key, Held::new(Policy::default(), now))).collect();
+        Self { held, ..Self::default() }
+    }
+
+    /// All that could be used again is forgotten; the next decision is the same without it.
+    pub fn forget_work(&mut self) {
+        for (id, seen) in std::mem::take(&mut self.seen) {
+            seen.take_back(&id, &mut self.board);
+        }
     }
 
     /// The container gets no new requests, until it is stopped or undrained.
@@ -80,10 +102,17 @@ impl Memory {
     }
 }
 
+/// Answers that nobody is there, until its time is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Known {
-    policy: Policy,
-    gone: Option<Instant>,
+struct Held {
+    empty: Arc<Route>,
+    since: Instant,
+}
+
+impl Held {
+    fn new(policy: Policy, since: Instant) -> Self {
+        Self { empty: Arc::new(Route { policy, endpoints: Vec::new() }), since }
+    }
 }
 
 /// A port that somebody else holds, and when to try again.
@@ -111,55 +140,85 @@ pub struct Decided {
 
 /// The desired routes. The same world, memory and time give the same answer.
 pub fn decide(world: &World, mut memory: Memory, now: Instant, rules: &Rules) -> Decided {
-    memory.lives.see(lives(world, rules), now);
+    look(world, &mut memory, rules);
+    memory.lives.see(&memory.seen, |seen| seen.leaving, now);
     memory.drained.retain(|id| world.containers.get(id).is_some_and(|it| is_up(it.state)));
-    let (claims, mut problems, crashed) = claims(world, &mut memory, now, rules);
-    let (mut routes, conflicts) = claim::collect(claims);
-    problems.extend(conflicts);
+    let crashed = memory.lives.held(now);
+    claim(world, &mut memory, &crashed, rules);
+    let hold_ends = hold(&mut memory, now, rules.hold);
+    let mut problems = problems(&memory);
+    let mut routes = memory.board.routes().clone();
     leave_out_refused(&mut routes, &mut memory, &mut problems);
-    let hold_ends = hold(&mut routes, &mut memory, now, rules.hold);
+    routes.0.extend(memory.held.iter().map(|(key, it)| (key.clone(), Arc::clone(&it.empty))));
     memory.taken.retain(|_, taken| now < taken.until);
     let occupied = occupied(world, &routes, rules);
     leave_out_taken(&mut routes, &memory, occupied, &mut problems);
     let retry = memory.taken.values().map(|taken| taken.until).min();
-    let wake_at = [hold_ends, retry, crashed].into_iter().flatten().min();
-    Decided { routes, problems: problems.into_iter().collect(), memory, wake_at }
+    let wake_at = [hold_ends, retry, crashed.into_values().min()].into_iter().flatten().min();
+    Decided { routes, problems, memory, wake_at }
 }
 
-fn lives<'a>(world: &'a World, rules: &Rules) -> impl Iterator<Item = Up<'a>> {
-    let up = world.containers.values().filter(|it| is_up(it.state));
-    let ours = up.filter(|it| label::takes_part(it, &rules.fences));
-    ours.map(|it| Up { id: &it.id, leaving: it.leaving })
+/// Reads the labels of containers that were not seen as they are now.
+fn look(world: &World, memory: &mut Memory, rules: &Rules) {
+    let takes_part = |it: &&Arc<Container>| is_up(it.state) && label::takes_part(it, &rules.fences);
+    let changed = side_by_side(&memory.seen, &world.containers).filter_map(|(id, seen, now)| {
+        let same = seen.zip(now).is_some_and(|(seen, now)| Arc::ptr_eq(&seen.container, now));
+        let now = now.filter(|_| !same).filter(takes_part);
+        (now.is_some() || (seen.is_some() && !same)).then(|| (id.clone(), now.cloned()))
+    });
+    for (id, container) in changed.collect::<Vec<_>>() {
+        if let Some(seen) = memory.seen.remove(&id) {
+            seen.take_back(&id, &mut memory.board);
+        }
+        if let Some(container) = container {
+            memory.seen.insert(id, Seen::new(container, rules));
+        }
+    }
 }
 
-/// What the containers ask for, what cannot be had of it, and when a crashed one is let in again.
-fn claims(
+/// Makes the claims of containers that are new, and those that something else makes different.
+fn claim(
     world: &World,
     memory: &mut Memory,
-    now: Instant,
+    crashed: &BTreeMap<ContainerId, Instant>,
     rules: &Rules,
-) -> (Vec<Claim>, Vec<Problem>, Option<Instant>) {
-    let (mut claims, mut problems, mut again) = (Vec::new(), Vec::new(), None);
-    let mut readings = BTreeMap::new();
-    for (id, container) in &world.containers {
-        if !is_up(container.state) || !label::takes_part(container, &rules.fences) {
+) {
+    let ground = Some(Ground::new(world, &rules.vantage));
+    let moved = memory.ground != ground;
+    memory.ground = ground;
+    let Memory { seen, board, drained, .. } = memory;
+    for (id, seen) in seen {
+        let out = crashed.contains_key(id) || drained.contains(id);
+        if seen.out == Some(out) && !moved && !seen.borrows_its_address {
             continue;
         }
-        let read = memory.readings.remove(id).filter(|(of, _)| Arc::ptr_eq(of, container));
-        let reading = match read {
-            Some((_, reading)) => reading,
-            None => Arc::new(label::read(container, &rules.fences)),
-        };
-        readings.insert(id.clone(), (Arc::clone(container), Arc::clone(&reading)));
-        problems.extend(reading.problems.iter().cloned());
-        let held = memory.lives.held_until(id, now);
-        again = [again, held].into_iter().flatten().min();
-        let out = held.is_some() || memory.drained.contains(id);
-        let place = Place { container, world, rules, out };
-        place.claim(&reading, &mut claims, &mut problems);
+        if seen.out.is_some() {
+            seen.take_back(id, board);
+        }
+        (seen.out, seen.unreachable) = (Some(out), Vec::new());
+        let Seen { container, reading, unreachable, .. } = seen;
+        Place { container, world, rules, out }.claim(reading, board, unreachable);
     }
-    memory.readings = readings;
-    (claims, problems, again)
+}
+
+impl Seen {
+    fn new(container: Arc<Container>, rules: &Rules) -> Self {
+        let reading = label::read(&container, &rules.fences);
+        let leaving = container.leaving;
+        let borrows_its_address = matches!(container.network_mode, NetworkMode::Container(_));
+        let (out, unreachable) = (None, Vec::new());
+        Self { container, leaving, borrows_its_address, reading, out, unreachable }
+    }
+
+    fn take_back(&self, id: &ContainerId, board: &mut Board) {
+        self.reading.asks.iter().for_each(|ask| board.remove(&ask.key, id));
+    }
+}
+
+fn problems(memory: &Memory) -> BTreeSet<Problem> {
+    let Memory { seen, board, .. } = memory;
+    let of_labels = seen.values().flat_map(|it| it.reading.problems.iter().chain(&it.unreachable));
+    of_labels.chain(board.conflicts()).cloned().collect()
 }
 
 /// One container in the world.
@@ -172,13 +231,13 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    fn claim(&self, reading: &Reading, claims: &mut Vec<Claim>, problems: &mut Vec<Problem>) {
+    fn claim(&self, reading: &Reading, board: &mut Board, problems: &mut Vec<Problem>) {
         let wanted = reading.network.as_deref();
         let mut addresses = BTreeMap::new();
         for ask in &reading.asks {
             let found = addresses.entry(ask.port).or_insert_with(|| self.address(ask.port, wanted));
             match found {
-                Ok(found) => claims.push(self.one(ask, *found)),
+                Ok(found) => board.add(self.one(ask, *found)),
                 Err(reason) => problems.push(unreachable(self.container, wanted, reason.clone())),
             }
         }
@@ -232,12 +291,12 @@ fn unreachable(container: &Container, wanted: Option<&str>, reason: Reason) -> P
 }
 
 /// A refused route stays out for as long as it is asked for in the same shape.
-fn leave_out_refused(routes: &mut Routes, memory: &mut Memory, problems: &mut Vec<Problem>) {
+fn leave_out_refused(routes: &mut Routes, memory: &mut Memory, problems: &mut BTreeSet<Problem>) {
     memory.refused.retain(|key, (route, _)| routes.0.get(key) == Some(route));
     for (key, (_, text)) in &memory.refused {
         let Some(route) = routes.0.remove(key) else { continue };
-        problems.extend(route.endpoints.into_iter().map(|endpoint| Problem {
-            about: About::Container(endpoint.origin),
+        problems.extend(route.endpoints.iter().map(|endpoint| Problem {
+            about: About::Container(endpoint.origin.clone()),
             label: None,
             reason: Reason::Refused { route: key.to_string(), text: text.clone() },
         }));
@@ -245,26 +304,16 @@ fn leave_out_refused(routes: &mut Routes, memory: &mut Memory, problems: &mut Ve
 }
 
 /// Routes that nobody asks for any more stay, empty, until their time is over. Says when the next one goes.
-fn hold(routes: &mut Routes, memory: &mut Memory, now: Instant, time: Duration) -> Option<Instant> {
-    for (key, known) in &mut memory.known {
-        let wanted = routes.0.contains_key(key);
-        known.gone = if wanted { None } else { Some(known.gone.unwrap_or(now)) };
-    }
-    let Memory { known, refused, .. } = memory;
-    known.retain(|key, known| {
-        known.gone.is_none_or(|gone| now < gone + time) && !refused.contains_key(key)
-    });
-    for (key, route) in &routes.0 {
-        if memory.known.get(key).is_none_or(|known| known.policy != route.policy) {
-            let known = Known { policy: route.policy.clone(), gone: None };
-            memory.known.insert(key.clone(), known);
+fn hold(memory: &mut Memory, now: Instant, time: Duration) -> Option<Instant> {
+    let Memory { held, board, refused, .. } = memory;
+    for (key, route) in board.settle() {
+        if !refused.contains_key(&key) {
+            held.insert(key, Held::new(route.policy.clone(), now));
         }
     }
-    for (key, known) in memory.known.iter().filter(|(_, known)| known.gone.is_some()) {
-        let empty = Route { policy: known.policy.clone(), endpoints: Vec::new() };
-        routes.0.insert(key.clone(), empty);
-    }
-    memory.known.values().filter_map(|known| known.gone).min().map(|gone| gone + time)
+    let wanted = &board.routes().0;
+    held.retain(|key, it| now < it.since + time && !wanted.contains_key(key));
+    held.values().map(|it| it.since).min().map(|since| since + time)
 }
 
 /// Listeners whose port is known to be somebody else's without asking HAProxy, and whose.
@@ -299,7 +348,7 @@ fn leave_out_taken(
     routes: &mut Routes,
     memory: &Memory,
     occupied: BTreeMap<Listener, String>,
-    problems: &mut Vec<Problem>,
+    problems: &mut BTreeSet<Problem>,
 ) {
     let remembered = memory.taken.iter().map(|(at, taken)| (*at, taken.why.clone()));
     let mut taken: BTreeMap<_, _> = remembered.chain(occupied).collect();

@@ -4,7 +4,7 @@
 //! Docker ─events─▶ docker::watch ─▶ world ─▶ serve ─▶ balancer
 //! drain, undrain ─▶ control ─▶ orders ─────────┘        │
 //!  ┌──────── pure: no await, no I/O, no clock, cannot fail ─────────────┐
-//!  │ label::read ─▶ claim::collect ─▶ decide ─▶ Config ─▶ render ─▶ files │
+//!  │ label::read ─▶ claim::Board ───▶ decide ─▶ Config ─▶ render ─▶ files │
 //!  └────────────────────────────────────────────────────────────────────┘
 //!                                                       │
 //!        haproxy::proxy: files checked, swapped, loaded, verified
@@ -26,6 +26,7 @@ pub mod change;
 pub mod decide;
 pub mod life;
 pub mod reload;
+pub mod side_by_side;
 // The neighbours.
 pub mod docker;
 pub mod haproxy;
@@ -35,7 +36,9 @@ pub mod balancer;
 pub mod cli;
 pub mod control;
 pub mod daemon;
+pub mod handler;
 pub mod log;
+pub mod outage;
 pub mod serve;
 pub mod settings;
 pub mod told;

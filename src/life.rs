@@ -6,7 +6,7 @@
 
 use crate::container::ContainerId;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     time::{Duration, Instant},
 };
 
@@ -32,44 +32,49 @@ struct Life {
     crashes: u32,
 }
 
-/// A container that runs.
-#[derive(Debug, Clone, Copy)]
-pub struct Up<'a> {
-    pub id: &'a ContainerId,
-    pub leaving: bool,
-}
-
 impl Lives {
     /// Takes note of who is up now. Only the crashed are remembered longer than they live.
-    pub fn see<'a>(&mut self, up: impl IntoIterator<Item = Up<'a>>, now: Instant) {
-        let mut seen = BTreeSet::new();
-        for Up { id, leaving } in up {
-            seen.insert(id);
-            if let Some(life) = self.0.get_mut(id) {
-                life.goes_on(leaving, now);
-            } else {
-                let life = Life { since: now, up: true, told: leaving, crashes: 0 };
-                self.0.insert(id.clone(), life);
-            }
-        }
+    pub fn see<T>(
+        &mut self,
+        up: &BTreeMap<ContainerId, T>,
+        leaving: impl Fn(&T) -> bool,
+        now: Instant,
+    ) {
+        let mut up = up.iter().peekable();
+        let mut new = Vec::new();
         for (id, life) in &mut self.0 {
-            if life.up && !seen.contains(id) {
-                life.ends(now);
+            while let Some((id, it)) = up.next_if(|(other, _)| *other < id) {
+                new.push((id.clone(), Life::begins(leaving(it), now)));
+            }
+            match up.next_if(|(other, _)| *other == id) {
+                Some((_, it)) => life.goes_on(leaving(it), now),
+                None if life.up => life.ends(now),
+                None => {}
             }
         }
+        new.extend(up.map(|(id, it)| (id.clone(), Life::begins(leaving(it), now))));
+        self.0.extend(new);
         self.0.retain(|_, life| life.up || (0 < life.crashes && now < life.since + FORGOTTEN));
     }
 
-    /// Until when a container that is up gets no traffic, for its many crashes.
-    pub fn held_until(&self, id: &ContainerId, now: Instant) -> Option<Instant> {
-        let life = self.0.get(id).filter(|life| life.up)?;
-        let doublings = life.crashes.checked_sub(2)?;
-        let pause = FIRST_PAUSE.saturating_mul(1 << doublings.min(16)).min(LONGEST_PAUSE);
-        Some(life.since + pause).filter(|until| now < *until)
+    /// The containers that are up and get no traffic, for their many crashes, and until when.
+    pub fn held(&self, now: Instant) -> BTreeMap<ContainerId, Instant> {
+        let crashed = self.0.iter().filter(|(_, life)| 2 <= life.crashes);
+        crashed.filter_map(|(id, life)| Some((id.clone(), life.held_until(now)?))).collect()
     }
 }
 
 impl Life {
+    fn begins(leaving: bool, now: Instant) -> Self {
+        Self { since: now, up: true, told: leaving, crashes: 0 }
+    }
+
+    fn held_until(&self, now: Instant) -> Option<Instant> {
+        let doublings = self.crashes.checked_sub(2).filter(|_| self.up)?;
+        let pause = FIRST_PAUSE.saturating_mul(1 << doublings.min(16)).min(LONGEST_PAUSE);
+        Some(self.since + pause).filter(|until| now < *until)
+    }
+
     fn goes_on(&mut self, leaving: bool, now: Instant) {
         if !self.up {
             (self.up, self.since) = (true, now);

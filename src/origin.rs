@@ -2,19 +2,19 @@
 //!
 //! Pure.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 /// The container (and label) that asked for something, in a form that is safe to print anywhere:
 /// letters, digits and `_ . -` only.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Origin {
-    name: String,
-    id: String,
+    name: Arc<str>,
+    id: Arc<str>,
 }
 
 impl Origin {
     pub fn new(name: &str, id: &str) -> Self {
-        Self { name: printable(name), id: printable(id) }
+        Self { name: printable(name).into(), id: printable(id).into() }
     }
 
     /// The container's name.

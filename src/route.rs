@@ -6,7 +6,7 @@ use crate::{
     label::value::{Check, HostMatch, PathPrefix, Retry, Timeout, Weight},
     origin::Origin,
 };
-use std::{collections::BTreeMap, fmt, net::SocketAddr, num::NonZeroU16, str::FromStr};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, num::NonZeroU16, str::FromStr, sync::Arc};
 
 /// Protocol and public port that traffic comes in on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -76,9 +76,9 @@ pub struct Route {
     pub endpoints: Vec<Endpoint>,
 }
 
-/// The desired state.
+/// The desired state. What did not change is the very same from one to the next.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Routes(pub BTreeMap<RouteKey, Route>);
+pub struct Routes(pub BTreeMap<RouteKey, Arc<Route>>);
 
 impl fmt::Display for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

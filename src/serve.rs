@@ -4,7 +4,7 @@ use crate::{
     balancer::{Balancer, until},
     container::{Container, ContainerId},
     control::{Meant, Order, failure::Failure, server::Control},
-    daemon,
+    daemon::{self, Watchdog},
     decide::Rules,
     docker::{self, Access, Engine, Interest, Patience, Reach, Seen, Watching},
     haproxy::{
@@ -15,7 +15,8 @@ use crate::{
     },
     label,
     settings::{
-        AccessLog, Address, AtExit, BindAddress, Command, DockerAccess, Haproxy, Reload, Settings,
+        AccessLog, Address, AtExit, BindAddress, Command, DockerAccess, Haproxy, HaproxyUser,
+        Reload, Settings,
     },
     world::{Vantage, World},
 };
@@ -29,6 +30,9 @@ use tracing::{error, info, warn};
 
 /// After a pass that failed: the shortest and the longest time until the next try.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// How long the service manager may wait for Docker's answer while HAProxy serves.
+const DOCKER: Duration = Duration::from_secs(2);
 
 /// Does what the command line asks for.
 pub async fn serve(settings: Settings, stop: impl Future<Output = ()>) -> Result<()> {
@@ -58,7 +62,7 @@ async fn follow(settings: &Settings, proxy: Proxy, stop: impl Future<Output = ()
     let rules = rules(settings, Vantage::Host);
     let balancer = Balancer::new(proxy, rules, frame(settings)?, stock(settings)).await;
     let mut control = Control::open(&settings.runtime_dir)?;
-    let mut follower = Follower { balancer, wake_at: None, trouble: None };
+    let mut follower = Follower { balancer, wake_at: None, ready_at: None, trouble: None };
     let (updates, mut seen) = watch::channel(Seen::default());
     let mut eyes = JoinSet::new();
     let mut standing = std::pin::pin!(find_vantage(settings));
@@ -66,11 +70,14 @@ async fn follow(settings: &Settings, proxy: Proxy, stop: impl Future<Output = ()
     let mut updates = Some(updates);
     let mut world: Option<Arc<World>> = None;
 
+    let mut watchdog = Watchdog::of_service_manager();
+
     // What was good yesterday serves until Docker has answered.
     follower.start_stored().await;
     loop {
         let call = tokio::select! {
             () = &mut stop => break,
+            () = watchdog.pat() => continue,
             vantage = &mut standing, if updates.is_some() => {
                 let watching = Watching { extra: extra(settings), ..Watching::new(interest(settings, &vantage)) };
                 follower.balancer.stand_at(vantage);
@@ -86,6 +93,11 @@ async fn follow(settings: &Settings, proxy: Proxy, stop: impl Future<Output = ()
             Some(order) = control.orders.recv() => Call::Order(order),
             Ok(()) = seen.changed() => Call::Pass(cause(&seen.borrow())),
             () = until(follower.wake_at) => Call::Pass("time".to_owned()),
+            () = until(follower.ready_at) => {
+                follower.ready_at = None;
+                daemon::ready("HAProxy serves what it had; waiting for Docker");
+                continue;
+            }
         };
         match call {
             Call::Pass(cause) => {
@@ -121,6 +133,8 @@ enum Call {
 struct Follower {
     balancer: Balancer,
     wake_at: Option<Instant>,
+    /// When we are ready without Docker, as HAProxy serves what it had.
+    ready_at: Option<Instant>,
     trouble: Option<Trouble>,
 }
 
@@ -135,7 +149,10 @@ impl Follower {
         match self.balancer.proxy.start().await {
             Ok(true) => {
                 info!("HAProxy serves the last good configuration until Docker has answered");
-                daemon::ready("serving the last good configuration; waiting for Docker");
+                self.ready_at = Some(Instant::now() + DOCKER);
+            }
+            Ok(false) if self.balancer.has_haproxy() => {
+                self.ready_at = Some(Instant::now() + DOCKER);
             }
             Ok(false) => {}
             Err(error) => self.failed(&error.into()),
@@ -189,6 +206,7 @@ impl Follower {
             info!("applied; the trouble is over");
         }
         self.wake_at = wake_at;
+        self.ready_at = None;
         daemon::ready(&format!("{} routes", self.balancer.routes()));
     }
 
@@ -198,7 +216,8 @@ impl Follower {
         let before = self.trouble.take();
         let pause = before.as_ref().map_or(RETRY.0, |it| (it.pause * 2).min(RETRY.1));
         if before.is_none_or(|it| it.text != text) {
-            error!("not applied, what ran before serves on: {text}; trying again until it works");
+            let now = self.balancer.proxy.meanwhile();
+            error!("not applied, {now}: {text}; trying again until it works");
         }
         self.wake_at = Some(Instant::now() + pause);
         self.trouble = Some(Trouble { text, pause });
@@ -237,9 +256,15 @@ async fn find_vantage(settings: &Settings) -> Vantage {
     }
 }
 
+impl From<&DockerAccess> for Access {
+    fn from(told: &DockerAccess) -> Self {
+        let DockerAccess { url, tls_verify, cert_path } = told.clone();
+        Self { url, tls_verify, cert_path, patience: Patience::default() }
+    }
+}
+
 fn access(settings: &Settings) -> Access {
-    let DockerAccess { url, tls_verify, cert_path } = settings.docker.clone();
-    Access { url, tls_verify, cert_path, patience: Patience::default() }
+    Access::from(&settings.docker)
 }
 
 fn reach(settings: &Settings) -> Reach {
@@ -252,6 +277,7 @@ fn reach(settings: &Settings) -> Reach {
 fn interest(settings: &Settings, vantage: &Vantage) -> Interest {
     Interest {
         speaks: |labels| label::speaks(labels.keys().map(String::as_str)),
+        reads: label::is_read,
         required: settings
             .fences
             .constraints
@@ -282,10 +308,13 @@ fn rules(settings: &Settings, vantage: Vantage) -> Rules {
 }
 
 fn frame(settings: &Settings) -> Result<Frame> {
-    let managed = matches!(settings.haproxy, Haproxy::Managed { .. });
     Ok(Frame {
-        base: base(settings, managed)?,
-        stats_socket: settings.runtime_dir.join("haproxy.sock"),
+        base: base(settings)?,
+        socket_for_group: matches!(
+            &settings.haproxy,
+            Haproxy::Service { stats_socket: Some(_), .. }
+        ),
+        stats_socket: proxy_settings(settings).stats_socket(),
         generations: settings.state_dir.join("gen"),
         bind: settings
             .bind
@@ -306,10 +335,9 @@ fn frame(settings: &Settings) -> Result<Frame> {
     })
 }
 
-fn base(settings: &Settings, managed: bool) -> Result<Base> {
+fn base(settings: &Settings) -> Result<Base> {
     let Some(path) = &settings.base_file else {
-        let root = nix::unistd::geteuid().is_root();
-        return Ok(Base::BuiltIn { drop_to: (root || !managed).then(workers).flatten() });
+        return Ok(Base::BuiltIn { drop_to: drop_to(&settings.haproxy)? });
     };
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read the base file {}", path.display()))?;
@@ -317,9 +345,22 @@ fn base(settings: &Settings, managed: bool) -> Result<Base> {
     Ok(Base::File { path: path.clone(), text })
 }
 
-/// The distribution's user of HAProxy, so that only its master is root.
-fn workers() -> Option<(String, String)> {
-    let user = nix::unistd::User::from_name("haproxy").ok()??;
+/// The user and group that HAProxy's workers become, so that only its master is root.
+fn drop_to(haproxy: &Haproxy) -> Result<Option<(String, String)>> {
+    match haproxy {
+        Haproxy::Managed { .. } if !nix::unistd::geteuid().is_root() => Ok(None),
+        Haproxy::Service { user: Some(HaproxyUser::Same), .. } => Ok(None),
+        Haproxy::Service { user: Some(HaproxyUser::Named(name)), .. } => {
+            let missing = || format!("--haproxy-user: there is no user {name}");
+            account(name).with_context(missing).map(Some)
+        }
+        // The distribution's.
+        Haproxy::Managed { .. } | Haproxy::Service { user: None, .. } => Ok(account("haproxy")),
+    }
+}
+
+fn account(name: &str) -> Option<(String, String)> {
+    let user = nix::unistd::User::from_name(name).ok()??;
     let group = nix::unistd::Group::from_gid(user.gid).ok()??;
     Some((user.name, group.name))
 }
@@ -334,12 +375,13 @@ fn proxy_settings(settings: &Settings) -> haproxy::Settings {
                     _ => Stdout::Null,
                 },
             },
-            Haproxy::Service(Reload::MasterSocket(socket)) => {
-                Mode::Service(haproxy::Reload::Master(socket.clone()))
-            }
-            Haproxy::Service(Reload::Unit(unit)) => {
-                Mode::Service(haproxy::Reload::Unit(unit.clone()))
-            }
+            Haproxy::Service { reload, stats_socket, .. } => Mode::Service {
+                reload: match reload {
+                    Reload::MasterSocket(socket) => haproxy::Reload::Master(socket.clone()),
+                    Reload::Unit(unit) => haproxy::Reload::Unit(unit.clone()),
+                },
+                stats_socket: stats_socket.clone(),
+            },
         },
         bin: settings.haproxy_bin.clone(),
         config: settings.config_file.clone(),

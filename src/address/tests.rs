@@ -65,10 +65,10 @@ fn container(id: &str, mode: NetworkMode, networks: &str) -> Container {
         created: 0,
         state: State::Running,
         health: Health::Unchecked,
-        labels: BTreeMap::new(),
+        labels: std::sync::Arc::default(),
         environment: BTreeMap::new(),
         network_mode: mode,
-        networks: places,
+        networks: places.into(),
         exposed: [80].into(),
         published: Vec::new(),
         stop: None,
@@ -134,6 +134,11 @@ fn a_container_reaches_what_both_are_on() {
         "HAProxy cannot reach it; HAProxy's own container is on no network; connect both to one",
     );
     check(
+        &[web("back=10.2.0.2"), container("haproxy", NetworkMode::None, "none")],
+        &inside(),
+        "HAProxy cannot reach it; HAProxy's own container is on no network; connect both to one",
+    );
+    check(
         &[web("back=10.2.0.2")],
         &inside(),
         "HAProxy cannot reach it; its own container is not known; name a network with --network",
@@ -174,10 +179,10 @@ fn the_hosts_network_is_the_host() {
     let web = container("web", NetworkMode::Host, "host");
     check(from_ref(&web), &HOST, "127.0.0.1:80");
     check(from_ref(&web), &published_on("192.0.2.1"), "192.0.2.1:80");
-    let gateways = haproxy("a-macvlan=10.9.0.9 front=10.1.0.9/10.1.0.1 over=10.8.0.9/10.8.0.1");
-    check(&[web.clone(), gateways], &inside(), "10.1.0.1:80");
+    let gateways = "a-macvlan=10.9.0.9/10.9.0.1 front=10.1.0.9/10.1.0.1 over=10.8.0.9/10.8.0.1";
+    check(&[web.clone(), haproxy(gateways)], &inside(), "10.1.0.1:80");
     check(
-        &[web.clone(), haproxy("a-macvlan=10.9.0.9")],
+        &[web.clone(), haproxy("a-macvlan=10.9.0.9/10.9.0.1")],
         &inside(),
         "HAProxy cannot reach it; none of HAProxy's networks has a gateway to the host; \
          connect HAProxy to a bridge network",
@@ -209,6 +214,8 @@ fn anothers_network_is_the_others_address() {
     check(&[web.clone(), vpn.clone(), haproxy("front")], &inside(), "10.1.0.7:80");
     check_named(&[web.clone(), vpn], &HOST, Some("front"), None, "10.1.0.7:80");
     check(&[web.clone(), container("vpn", NetworkMode::Host, "")], &HOST, "127.0.0.1:80");
+    let beside_haproxy = [container("web", of("haproxy"), ""), haproxy("front=10.1.0.9")];
+    check(&beside_haproxy, &inside(), "10.1.0.9:80");
     let chain = [
         web.clone(),
         container("vpn", of("far"), ""),

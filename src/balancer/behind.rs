@@ -15,6 +15,8 @@ use tracing::{error, info};
 
 /// A burst of changes is one file.
 const FILES_AFTER: Duration = Duration::from_millis(200);
+/// A reload that somebody else began before the files were there has ended by then.
+const LOOK_AFTER: Duration = Duration::from_secs(1);
 /// Until files that could not be written are written again.
 const FILES_AGAIN: Duration = Duration::from_secs(5);
 
@@ -24,6 +26,8 @@ pub enum Happening {
     Died,
     /// The file of what HAProxy was told was refused.
     Refused,
+    /// It has another worker, which may have read files of before.
+    Replaced,
 }
 
 /// The files that follow what was said over the runtime API.
@@ -31,6 +35,8 @@ pub enum Happening {
 pub(super) struct FilesBehind {
     pub(super) due: Option<Instant>,
     writing: Option<JoinHandle<Result<String, ApplyError>>>,
+    /// When to look whether it is still the same worker.
+    look: Option<Instant>,
     /// The last failure, told once.
     trouble: Option<String>,
 }
@@ -39,20 +45,34 @@ impl Balancer {
     pub(super) fn files_follow(&mut self, config: Config) {
         if *self.running.config != config {
             self.running.config = Arc::new(config);
-            self.files.due.get_or_insert(Instant::now() + FILES_AFTER);
+            self.files_are_due();
         }
+    }
+
+    pub(super) fn files_are_due(&mut self) {
+        self.files.due.get_or_insert(Instant::now() + FILES_AFTER);
     }
 
     /// What happens between passes, until one is asked for: files are written behind what was said,
     /// and HAProxy may die. For a `select!`.
     pub async fn happening(&mut self, world: Option<&World>) -> Happening {
         loop {
-            let FilesBehind { due, writing, .. } = &mut self.files;
+            let FilesBehind { due, writing, look, .. } = &mut self.files;
             let written = tokio::select! {
                 reason = self.proxy.died() => {
-                    error!("HAProxy died ({reason}); it is started again");
+                    error!("{reason}; it is started again");
                     self.running.observed = None;
                     return Happening::Died;
+                }
+                () = until(*look) => {
+                    // May be cut off here, and is looked at again then.
+                    let replaced = self.was_replaced().await;
+                    self.files.look = None;
+                    if replaced {
+                        self.doubt();
+                        return Happening::Replaced;
+                    }
+                    continue;
                 }
                 () = until(*due), if writing.is_none() => None,
                 written = finished(writing) => Some(written),
@@ -77,8 +97,16 @@ impl Balancer {
         self.files.writing = Some(self.proxy.follow(move || render::render(&config, &frame)));
     }
 
+    /// One that does not answer is asked by the next pass.
+    async fn was_replaced(&self) -> bool {
+        let Some(observed) = &self.running.observed else { return false };
+        let Ok(mut runtime) = self.proxy.runtime().await else { return false };
+        runtime.is_of(observed).await.is_ok_and(|same| !same)
+    }
+
     fn written(&mut self, config: String) {
         self.proxy.followed(config);
+        self.files.look = Some(Instant::now() + LOOK_AFTER);
         if self.files.trouble.take().is_some() {
             info!("the configuration is on disk again");
         }
@@ -142,6 +170,7 @@ impl fmt::Display for Happening {
         f.write_str(match self {
             Self::Died => "HAProxy died",
             Self::Refused => "HAProxy refused a file",
+            Self::Replaced => "somebody reloaded HAProxy",
         })
     }
 }

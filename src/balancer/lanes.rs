@@ -1,6 +1,6 @@
 //! The two ways to a desired state: over the runtime API, or by a reload, files first.
 
-use super::{Balancer, Did};
+use super::{Balancer, Did, Running};
 use crate::{
     haproxy::{
         command::{Command, Health},
@@ -10,6 +10,7 @@ use crate::{
         plan::plan,
         render,
         runtime::RuntimeError,
+        step::{Leftover, Step},
     },
     reload::Why,
     route::Routes,
@@ -25,6 +26,39 @@ use tracing::{debug, error, warn};
 const DELETE_AGAIN: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 
 impl Balancer {
+    /// The short way, where HAProxy has what it was given. `None`: it has to be the long one.
+    pub(super) async fn step(&mut self, routes: &Routes, now: Instant) -> Option<Did> {
+        if self.is_stale(now) {
+            return None;
+        }
+        let mut step = self.next_step(routes)?;
+        if step.commands.iter().any(Command::makes_unwell) {
+            self.look_again(&step.commands).await;
+            step = self.next_step(routes)?;
+        }
+        self.running.settled = None;
+        if !step.commands.is_empty()
+            && let Err(error) = self.tell(&step.commands).await
+        {
+            warn!("{error}; HAProxy is asked what it has");
+            self.running.observed = self.proxy.observe().await;
+            return None;
+        }
+        let commands = step.commands.len();
+        self.running.settled = Some(self.undeleted(&step.commands));
+        if step.changes_config() {
+            step.take(Arc::make_mut(&mut self.running.config));
+            self.files_are_due();
+        }
+        Some(if commands == 0 { Did::Nothing } else { Did::Runtime { commands } })
+    }
+
+    fn next_step(&self, routes: &Routes) -> Option<Step> {
+        let Running { config, observed, settled, .. } = &self.running;
+        let has = (observed.as_ref()?, settled.as_ref()?);
+        Step::new((&self.served, config), has, routes, self.frame.wait)
+    }
+
     /// The runtime lane. `None`: HAProxy is not where it was believed to be; decide anew.
     pub(super) async fn change(&mut self, config: Config) -> Result<Option<Did>> {
         let Some(observed) = &self.running.observed else { return Ok(None) };
@@ -82,19 +116,25 @@ impl Balancer {
         let mut runtime = self.proxy.runtime().await?;
         runtime.obey(commands, observed).await?;
         runtime.read_back(commands, observed).await?;
-        let undeleted = commands.iter().any(|command| match command {
-            Command::DelServer { backend, name } => {
-                observed.servers.get(backend).is_some_and(|it| it.contains_key(name))
-            }
-            _ => false,
-        });
+        let all_deleted = self.undeleted(commands).is_empty();
         let pause = &mut self.running.delete_again;
-        *pause = if undeleted {
-            (*pause * 2).clamp(DELETE_AGAIN.0, DELETE_AGAIN.1)
-        } else {
+        *pause = if all_deleted {
             Duration::ZERO
+        } else {
+            (*pause * 2).clamp(DELETE_AGAIN.0, DELETE_AGAIN.1)
         };
         Ok(())
+    }
+
+    /// Where deletions were refused.
+    fn undeleted(&self, commands: &[Command]) -> Leftover {
+        let servers = self.running.observed.as_ref().map(|observed| &observed.servers);
+        let is_there = |backend, name| servers.and_then(|it| it.get(backend)?.get(name)).is_some();
+        let refused = commands.iter().filter_map(|command| match command {
+            Command::DelServer { backend, name } => is_there(backend, name).then_some(backend),
+            _ => None,
+        });
+        refused.cloned().collect()
     }
 
     /// The reload lane: files first. `None`: something was left out; decide anew.
@@ -148,6 +188,7 @@ impl Balancer {
         }
         self.running.config = Arc::new(config);
         self.running.astray = false;
+        self.running.may_have_old = true;
         self.files.due = None;
     }
 }

@@ -20,9 +20,11 @@ use crate::{
         layout::Layout,
         name,
         observed::{self, Observed},
+        old_workers::OldWorkers,
         proxy::{Applied, How, Proxy},
         render::{self, Frame},
         sessions::Sessions,
+        step::{self, Leftover},
     },
     label,
     reload::Why,
@@ -71,10 +73,16 @@ struct Running {
     asked: Option<Instant>,
     /// The last configuration that was loaded or applied, for saying what is different.
     config: Arc<Config>,
+    /// It has what `config` says, which was made of what is served, but for this.
+    settled: Option<Leftover>,
     /// Commands did not get it to where it should be.
     astray: bool,
     /// How long the last deletion that was refused waits.
     delete_again: Duration,
+    /// Those that a reload has left; told what changes for as long as there are any.
+    old_workers: Option<OldWorkers>,
+    /// There may be some that nobody accompanies yet.
+    may_have_old: bool,
 }
 
 /// How a desired state is reached.
@@ -105,8 +113,8 @@ impl Balancer {
         let held = format!("{} ", name::NOBODY);
         let served = map.iter().filter(|(_, value)| !value.starts_with(&held));
         let memory = Memory::of_routes(served.filter_map(|(key, _)| key.parse().ok()), now);
-        let running =
-            Running { asked: observed.is_some().then_some(now), observed, ..Running::default() };
+        let asked = observed.is_some().then_some(now);
+        let running = Running { asked, observed, may_have_old: true, ..Running::default() };
         let (told, served, files) = Default::default();
         let budget = Budget::full(now);
         Self { proxy, rules, frame, stock, memory, told, served, budget, running, files }
@@ -143,6 +151,11 @@ impl Balancer {
         self.running.asked = None;
     }
 
+    /// Whether one runs, with what it was given by an earlier balancer.
+    pub fn has_haproxy(&self) -> bool {
+        self.running.observed.is_some()
+    }
+
     /// How many routes are served.
     pub fn routes(&self) -> usize {
         self.served.0.len()
@@ -158,23 +171,24 @@ impl Balancer {
         for _ in 0..MOST_TRIES {
             let decided = self.decide(world, begun);
             let mut wake_at = decided.wake_at;
-            let config = match self.way(&decided.routes, begun).await {
-                Way::Runtime(config) => config,
+            if let Some(did) = self.step(&decided.routes, begun).await {
+                self.done(decided, &did, cause, begun);
+                return Ok(self.wake(wake_at));
+            }
+            self.running.settled = None;
+            let mut waits = false;
+            let did = match self.way(&decided.routes, begun).await {
+                Way::Runtime(config) => self.change(config).await?,
                 Way::Wait(config, why, until) => {
                     debug!("a reload has to wait: {why}");
                     wake_at = Some(wake_at.map_or(until, |at| at.min(until)));
-                    config
+                    waits = true;
+                    self.change(config).await?
                 }
-                Way::Load(config, why) => match self.load(&decided.routes, config, why).await? {
-                    Some(did) => {
-                        self.done(decided, &did, cause, begun);
-                        return Ok(self.wake(wake_at));
-                    }
-                    None => continue,
-                },
+                Way::Load(config, why) => self.load(&decided.routes, config, why).await?,
             };
-            let did = self.change(config).await?;
             if let Some(did) = did {
+                self.running.settled = if waits { None } else { self.leftover() };
                 self.done(decided, &did, cause, begun);
                 return Ok(self.wake(wake_at));
             }
@@ -211,14 +225,24 @@ impl Balancer {
         }
     }
 
-    async fn ask_when_stale(&mut self, now: Instant) {
+    /// `None`: it is not known to have what it was given.
+    fn leftover(&self) -> Option<Leftover> {
+        step::leftover(self.running.observed.as_ref()?, &self.running.config)
+    }
+
+    fn is_stale(&self, now: Instant) -> bool {
         let fresh = self.running.asked.is_some_and(|asked| now < asked + BELIEF);
-        if fresh && self.running.observed.is_some() {
+        !fresh || self.running.observed.is_none()
+    }
+
+    async fn ask_when_stale(&mut self, now: Instant) {
+        if !self.is_stale(now) {
             return;
         }
         let before = self.running.observed.take();
         self.running.observed = self.proxy.observe().await;
         self.running.asked = Some(now);
+        self.running.may_have_old = true;
         if let (Some(before), Some(after)) = (before, &self.running.observed)
             && !after.agrees_with(&before)
         {
@@ -267,7 +291,17 @@ impl Balancer {
         [wake_at, again, stale].into_iter().flatten().min()
     }
 
+    fn tell_old_workers(&mut self) {
+        let Running { config, old_workers, may_have_old, .. } = &mut self.running;
+        if old_workers.as_ref().is_some_and(|it| it.tell(config)) {
+            return;
+        }
+        let look = mem::take(may_have_old);
+        *old_workers = if look { self.proxy.accompany_old_workers(config) } else { None };
+    }
+
     fn done(&mut self, decided: Decided, did: &Did, cause: &str, begun: Instant) {
+        self.tell_old_workers();
         self.told.tell(decided.problems);
         for change in change::changes(&self.served, &decided.routes) {
             info!("{change}");

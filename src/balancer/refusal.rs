@@ -15,6 +15,7 @@ use crate::{
 use anyhow::{Context as _, Result, bail};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Instant,
 };
 
@@ -56,7 +57,7 @@ impl Balancer {
         }
         for key in culprits {
             let Some(route) = routes.0.get(&key) else { continue };
-            self.memory.refused.insert(key, (route.clone(), refusal.text.clone()));
+            self.memory.refused.insert(key, (Arc::clone(route), refusal.text.clone()));
         }
         Ok(())
     }

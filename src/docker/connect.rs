@@ -1,5 +1,6 @@
 //! The way to the engine: its address, its certificates, and what to say when nobody answers there.
 
+use super::ssh::{self, Destination};
 use anyhow::{Context, Result, anyhow, bail};
 use bollard::{API_DEFAULT_VERSION, Docker};
 use std::{
@@ -52,10 +53,7 @@ impl Access {
         Ok(match Address::read(self)? {
             Address::Unix(_) => None,
             Address::Plain(place) | Address::Tls(place) => Some(host_of(&place).to_owned()),
-            Address::Ssh(place) => {
-                let place = place.rsplit_once('@').map_or(place.as_str(), |(_, place)| place);
-                Some(host_of(place).to_owned())
-            }
+            Address::Ssh(destination) => Some(destination.host),
         })
     }
 }
@@ -74,7 +72,9 @@ pub(super) async fn client(access: &Access) -> Result<Docker> {
         }
         Address::Plain(place) => Docker::connect_with_http(place, seconds, API_DEFAULT_VERSION),
         Address::Tls(place) => return tls(access, place, seconds),
-        Address::Ssh(place) => Docker::connect_with_ssh(place, seconds, API_DEFAULT_VERSION, None),
+        Address::Ssh(destination) => {
+            return ssh::client(destination, url, patience.connect, patience.list).await;
+        }
     }
     .with_context(|| format!("cannot use Docker at {url}"))
 }
@@ -85,8 +85,7 @@ enum Address {
     /// `host:port`
     Plain(String),
     Tls(String),
-    /// `[user@]host[:port]`
-    Ssh(String),
+    Ssh(Destination),
 }
 
 impl Address {
@@ -104,7 +103,11 @@ impl Address {
             "tcp" => Self::Plain(with_port(place, 2375)),
             "http" => Self::Plain(with_port(place, 80)),
             "https" => Self::Tls(with_port(place, 443)),
-            "ssh" => Self::Ssh(place.into()),
+            "ssh" => Self::Ssh(Destination::read(place).ok_or_else(|| {
+                anyhow!(
+                    "cannot use Docker at {url}: ssh://USER@HOST or ssh://USER@HOST:PORT is wanted"
+                )
+            })?),
             _ => bail!(
                 "cannot use Docker at {url}: an address starts with unix:///, tcp://, http://, https:// or ssh://"
             ),
@@ -116,7 +119,7 @@ impl Address {
         match self {
             Self::Unix(path) => UnixStream::connect(path).await.map(drop),
             Self::Plain(place) | Self::Tls(place) => TcpStream::connect(place).await.map(drop),
-            Self::Ssh(_) => Ok(()),
+            Self::Ssh(_) => Ok(()), // asked for an answer at once, which is the only way to know
         }
     }
 }
@@ -178,7 +181,7 @@ fn unreachable(url: &str, error: &Error) -> anyhow::Error {
 
 #[cfg(test)]
 mod tests {
-    use super::{Access, Address, PathBuf, client};
+    use super::{Access, Address, Destination, PathBuf, client};
 
     fn access(url: &str) -> Access {
         Access { url: Some(url.to_owned()), ..Access::default() }
@@ -209,7 +212,7 @@ mod tests {
         check("http://proxy:2375", &plain("proxy:2375"));
         check("http://proxy", &plain("proxy:80"));
         check("https://docker.test", &tls("docker.test:443"));
-        check("ssh://me@host:22", &Address::Ssh("me@host:22".to_owned()));
+        check("ssh://me@host:22", &Address::Ssh(Destination::read("me@host:22").unwrap()));
     }
 
     #[test]
@@ -222,9 +225,14 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_told_with_the_choices() {
-        for url in
-            ["npipe:////./pipe/docker", "docker.sock", "tcp://", "tcp://host/path", "unix://"]
-        {
+        for url in [
+            "npipe:////./pipe/docker",
+            "docker.sock",
+            "tcp://",
+            "tcp://host/path",
+            "unix://",
+            "ssh://host:x",
+        ] {
             let error = Address::read(&access(url)).unwrap_err().to_string();
             assert!(error.contains(url), "{error}");
         }

@@ -5,11 +5,13 @@ use super::{
     details::Details,
     event::{About, Cause, Event, What},
     interest::Interest,
+    roster::{Description, Report},
 };
 use crate::{
     container::{Attachment, Container, ContainerId, Health, NetworkMode, Published, State, Stop},
     world::Network,
 };
+use anyhow::Result;
 use bollard::models::{
     self, ContainerInspectResponse, ContainerSummary, ContainerSummaryHealthStatusEnum,
     ContainerSummaryStateEnum, EndpointSettings, EventMessage, EventMessageTypeEnum,
@@ -19,6 +21,7 @@ use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr},
     str::FromStr,
+    sync::Arc,
 };
 
 /// In nanoseconds.
@@ -40,15 +43,56 @@ pub(super) fn container(said: ContainerSummary) -> Option<Container> {
             Some(health) => summary_health(health),
             None => status_health(&status),
         },
-        labels: said.labels.unwrap_or_default().into_iter().collect(),
+        labels: Arc::new(said.labels.unwrap_or_default().into_iter().collect()),
         environment: BTreeMap::new(),
         network_mode: network_mode(&mode),
-        networks: networks.into_iter().map(|(name, said)| (name, attachment(&said))).collect(),
+        networks: Arc::new(
+            networks.into_iter().map(|(name, said)| (name, attachment(&said))).collect(),
+        ),
         exposed: ports.iter().filter(|port| is_tcp(port)).map(|port| port.private_port).collect(),
         published: published(&ports),
         stop: None,
         leaving: false,
     })
+}
+
+/// What of a container's line in a list tells whether it is still the same.
+pub(super) fn line(said: ContainerSummary) -> Option<(ContainerId, String)> {
+    let state = format!("{:?} {:?}", said.state, status_health(&said.status.unwrap_or_default()));
+    let networks = said.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
+    let networks: BTreeMap<_, _> =
+        networks.into_iter().map(|(name, said)| (name, said.ip_address)).collect();
+    Some((ContainerId::new(said.id?), format!("{state} {:?} {networks:?}", said.names)))
+}
+
+/// All that an inspection tells, as the engine's own JSON.
+pub(super) fn description(said: &ContainerInspectResponse) -> Result<Description> {
+    let text = |it: &Option<String>| it.clone().unwrap_or_default();
+    Ok(Description {
+        id: ContainerId::new(text(&said.id)),
+        name: text(&said.name).trim_start_matches('/').to_owned(),
+        // By way of a value, whose keys are in order: the same container is always the same text.
+        json: serde_json::to_value(said)?.to_string().into(),
+    })
+}
+
+/// As the engine takes a time in a question.
+pub(super) fn seconds(nanoseconds: i64) -> String {
+    format!("{}.{:09}", nanoseconds / SECOND, nanoseconds % SECOND)
+}
+
+/// `None` for what is not about a container.
+pub(super) fn report(said: EventMessage) -> Option<Report> {
+    let typ = said.typ?;
+    let event = event(said)?;
+    let (id, attributes) = match event.about {
+        About::Container { id, attributes, .. } => (id, attributes),
+        About::Attachment(id) => (id, BTreeMap::new()),
+        About::Network => return None,
+    };
+    let Cause { action, name, time_nano } = event.cause;
+    let is_own = typ == EventMessageTypeEnum::CONTAINER;
+    Some(Report { id, name, action, time_nano, attributes, is_own })
 }
 
 /// What an inspection tells beyond the list.

@@ -7,6 +7,7 @@ use super::{
     details::Details,
     event::{self, Event},
     interest::Interest,
+    roster::{Description, Report},
 };
 use crate::{
     container::{Container, ContainerId, NetworkMode},
@@ -17,7 +18,9 @@ use bollard::{
     Docker,
     errors::Error,
     models::ContainerInspectResponse,
-    query_parameters::{EventsOptionsBuilder, ListContainersOptionsBuilder},
+    query_parameters::{
+        EventsOptionsBuilder, KillContainerOptionsBuilder, ListContainersOptionsBuilder,
+    },
 };
 use futures_util::{Stream, StreamExt};
 use std::{
@@ -28,9 +31,9 @@ use std::{
 /// A connected engine. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Engine {
-    docker: Docker,
+    pub(super) docker: Docker,
     url: String,
-    patience: Patience,
+    pub(super) patience: Patience,
     page_size: usize,
 }
 
@@ -142,6 +145,60 @@ impl Engine {
         })
     }
 
+    /// Ids of all containers, stopped ones too, with what of them changes in a list.
+    pub(super) async fn roll(&self) -> Result<BTreeMap<ContainerId, String>> {
+        let options = ListContainersOptionsBuilder::default().all(true).build();
+        let list = self.docker.list_containers(Some(options));
+        let answer = self.answer("its containers", self.patience.list, list).await?;
+        Ok(answer.into_iter().filter_map(convert::line).collect())
+    }
+
+    /// `None` when there is no such container any more.
+    pub(super) async fn describe(&self, id: &ContainerId) -> Result<Option<Description>> {
+        let said = self.inspect(id.as_str()).await?;
+        said.as_ref().map(convert::description).transpose()
+    }
+
+    /// Every event of containers, and of their places on networks, from `since` on: nanoseconds since
+    /// 1970 by the engine's clock. `None`: from now on.
+    pub(super) fn reports(&self, since: Option<i64>) -> impl Stream<Item = Result<Report>> + use<> {
+        let filters = HashMap::from([("type", vec!["container", "network"])]);
+        let mut options = EventsOptionsBuilder::default().filters(&filters);
+        if let Some(since) = since {
+            options = options.since(&convert::seconds(since));
+        }
+        let url = self.url.clone();
+        self.docker.events(Some(options.build())).filter_map(move |said| {
+            let report = match said {
+                Ok(said) => convert::report(said).map(Ok),
+                Err(error) => {
+                    Some(Err(anyhow!(error).context(format!("Docker at {url} ended its events"))))
+                }
+            };
+            std::future::ready(report)
+        })
+    }
+
+    /// `docker kill -s SIGNAL`.
+    pub async fn signal(&self, id: &ContainerId, signal: &str) -> Result<()> {
+        let options = KillContainerOptionsBuilder::default().signal(signal).build();
+        let kill = self.docker.kill_container(id.as_str(), Some(options));
+        self.answer(&format!("{signal} to container {id}"), self.patience.inspect, kill).await
+    }
+
+    /// `docker restart`; takes up to the container's own stop timeout, and a minute.
+    pub async fn restart(&self, id: &ContainerId) -> Result<()> {
+        let restart = self.docker.restart_container(id.as_str(), None);
+        let patience = Duration::from_mins(1);
+        self.answer(&format!("a restart of container {id}"), patience, restart).await
+    }
+
+    /// The engine's id and its host's name.
+    pub async fn node(&self) -> Result<(String, String)> {
+        let info = self.answer("itself", self.patience.inspect, self.docker.info()).await?;
+        Ok((info.id.unwrap_or_default(), info.name.unwrap_or_default()))
+    }
+
     async fn inspect(&self, id: &str) -> Result<Option<ContainerInspectResponse>> {
         let inspection = async {
             match self.docker.inspect_container(id, None).await {
@@ -154,7 +211,7 @@ impl Engine {
         self.answer(&format!("container {short}"), self.patience.inspect, inspection).await
     }
 
-    async fn answer<T>(
+    pub(super) async fn answer<T>(
         &self,
         what: &str,
         patience: Duration,

@@ -6,9 +6,9 @@ use super::signal;
 use crate::container::ContainerId;
 use std::collections::BTreeMap;
 
-/// The container events that can change what we know.
+/// The container events that can change what we know. One that was only created is of no use before it
+/// starts, so that nobody is asked for it.
 pub(super) const CONTAINER: &[&str] = &[
-    "create",
     "start",
     "kill",
     "stop",

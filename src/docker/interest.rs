@@ -6,14 +6,16 @@ use crate::{
     container::{Container, ContainerId, NetworkMode},
     world::World,
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// The world holds every running container, as some lend others their network or hold a port. Only
-/// the interesting ones are followed by their events, inspected, and kept with their labels.
+/// the interesting ones are followed by their events, inspected, and kept with labels.
 #[derive(Debug, Clone)]
 pub struct Interest {
     /// Whether labels (or an environment read like labels) are meant for us.
     pub speaks: fn(&BTreeMap<String, String>) -> bool,
+    /// Whether a label is looked at. The others are not kept: most of a large world would be them.
+    pub reads: fn(&str) -> bool,
     /// Labels, and maybe their values, without which a container is none of our business.
     pub required: Vec<(String, Option<String>)>,
     /// Environments are read like labels: every running container is inspected before it is shown.
@@ -30,6 +32,18 @@ impl Interest {
         self.in_labels(&container.labels)
             || (in_environment && self.admits(&container.labels))
             || self.own.as_ref() == Some(&container.id)
+    }
+
+    /// Lets go of the labels that nobody looks at.
+    pub(super) fn slim(&self, container: &mut Container) {
+        let is_read = |label: &str| {
+            (self.reads)(label) || self.required.iter().any(|(required, _)| required == label)
+        };
+        if !self.in_container(container) && !self.wants_details(container) {
+            container.labels = Arc::default();
+        } else if !self.everything && !container.labels.keys().all(|label| is_read(label)) {
+            Arc::make_mut(&mut container.labels).retain(|label, _| is_read(label));
+        }
     }
 
     /// The list tells too little of this container.

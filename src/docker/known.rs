@@ -1,17 +1,16 @@
 //! What is known, what has to be asked, and what is worth showing.
 //!
 //! Pure: events and answers come in, questions and worlds go out. An event says where to look,
-//! never what is true; but a stop signal and a death are believed at once, since the next list would
-//! still tell of a running container.
+//! never what is true, with the exceptions that `heard` makes.
 
 use super::{
     details::{Details, carry_over, complete},
     event::{About, Cause, Event, What},
+    heard::{Heard, Late, is_up},
     interest::Interest,
-    signal,
 };
 use crate::{
-    container::{Container, ContainerId, State},
+    container::{Container, ContainerId},
     world::{Network, World},
 };
 use std::{
@@ -23,16 +22,6 @@ use std::{
 /// Nothing tells when the engine began to listen for our events, and an answer that lacks much may
 /// come from an engine that is only just up: so long after a list it is asked for again.
 const SETTLE: Duration = Duration::from_secs(1);
-/// The engine tells of a pause, a death or a network before its lists know (it writes a file in
-/// between): so long after an event, and so long after that, its container is asked for again.
-const RECHECKS: [Duration; 3] =
-    [Duration::from_millis(10), Duration::from_millis(100), Duration::from_secs(1)];
-/// Until then a death is believed against lists that say otherwise.
-const BURIAL: Duration = Duration::from_secs(5);
-/// The engine's own patience between the stop signal and SIGKILL, in seconds.
-const STOP_TIMEOUT: i64 = 10;
-/// How much longer than that a container may live before it counts as not leaving after all.
-const STOP_GRACE: Duration = Duration::from_secs(2);
 /// More ids than this are not named: the whole list is asked for.
 const MOST_IDS: usize = 100;
 const MOST_INSPECTIONS: usize = 16;
@@ -61,11 +50,7 @@ pub(super) struct Known {
     connection: Connection,
     dirty: BTreeSet<ContainerId>,
     networks_are_dirty: bool,
-    rechecks: BTreeMap<ContainerId, Recheck>,
-    /// Until when a death is believed.
-    died: BTreeMap<ContainerId, Instant>,
-    /// Until when a stop signal is believed; `None` is for ever.
-    leaving: BTreeMap<ContainerId, Option<Instant>>,
+    heard: Heard,
     to_inspect: BTreeSet<ContainerId>,
     inspecting: BTreeSet<ContainerId>,
     /// When the whole list is due.
@@ -73,7 +58,8 @@ pub(super) struct Known {
     in_flight: bool,
     trust: Trust,
     news: News,
-    heard: Option<Cause>,
+    /// The causes of the next question, of the one on its way, and of what is to be shown.
+    asking: Option<Cause>,
     asked: Option<Cause>,
     cause: Option<Cause>,
 }
@@ -84,15 +70,6 @@ enum Connection {
     /// Connected, the first list is awaited.
     Asking,
     Current,
-}
-
-/// A container that is to be asked for again, as an event of it is young.
-#[derive(Debug)]
-struct Recheck {
-    at: Instant,
-    /// How many there were already.
-    done: usize,
-    cause: Cause,
 }
 
 /// What the last whole list makes of the connection.
@@ -132,16 +109,14 @@ impl Known {
             connection: Connection::Away,
             dirty: BTreeSet::new(),
             networks_are_dirty: false,
-            rechecks: BTreeMap::new(),
-            died: BTreeMap::new(),
-            leaving: BTreeMap::new(),
+            heard: Heard::default(),
             to_inspect: BTreeSet::new(),
             inspecting: BTreeSet::new(),
             due: now,
             in_flight: false,
             trust: Trust::Full,
             news: News::None,
-            heard: None,
+            asking: None,
             asked: None,
             cause: None,
         }
@@ -154,7 +129,7 @@ impl Known {
         self.in_flight = false;
         self.trust = Trust::Full;
         self.to_inspect.append(&mut self.inspecting);
-        (self.heard, self.asked) = (None, None);
+        (self.asking, self.asked) = (None, None);
     }
 
     /// The connection is lost. What is known stays as it is.
@@ -184,7 +159,9 @@ impl Known {
         match about {
             About::Network => self.networks_are_dirty = true,
             About::Attachment(id) if self.is_followed(&id, &BTreeMap::new()) => {
-                self.look_at(id, cause, now);
+                if self.has_networks(&id) {
+                    self.look_at(id, cause, now);
+                }
             }
             About::Container { id, what, attributes } if self.is_followed(&id, &attributes) => {
                 self.hear_of(id, what, cause, now);
@@ -201,23 +178,29 @@ impl Known {
         self.dirty.contains(id) || self.interest.in_event(&self.world, id, attributes)
     }
 
+    /// Of one that does not run its start tells enough, which comes after its networks.
+    fn has_networks(&self, id: &ContainerId) -> bool {
+        self.world.containers.get(id).is_some_and(|known| is_up(known))
+            || self.heard.awaits_start(id)
+    }
+
     fn hear_of(&mut self, id: ContainerId, what: What, cause: Cause, now: Instant) {
         match what {
-            What::Kill(signal) if self.ends(&id, signal) => {
-                self.leaving.insert(id.clone(), self.patience_with(&id).map(|left| now + left));
-                self.cause = Some(cause);
-                self.touch(&id);
+            What::Kill(signal) => {
+                let known = self.world.containers.get(&id).and_then(|known| known.stop.as_ref());
+                if self.heard.signal(&id, known, signal, now) {
+                    self.cause = Some(cause);
+                    self.touch(&id);
+                }
                 return;
             }
-            What::Kill(_) => return,
             What::Extra => {
                 (self.cause, self.news) = (Some(cause), News::Surely);
                 return;
             }
             What::Die => self.bury(&id, cause.clone(), now),
             What::Start => {
-                self.leaving.remove(&id);
-                self.died.remove(&id);
+                self.heard.start(&id);
                 self.touch(&id);
             }
             What::Other => {}
@@ -225,10 +208,8 @@ impl Known {
         self.look_at(id, cause, now);
     }
 
-    /// It does not run any more, whatever lists say for a while.
     fn bury(&mut self, id: &ContainerId, cause: Cause, now: Instant) {
-        self.leaving.remove(id);
-        self.died.insert(id.clone(), now + BURIAL);
+        self.heard.death(id, now);
         self.cause = Some(cause);
         self.touch(id);
     }
@@ -238,41 +219,17 @@ impl Known {
     }
 
     fn look_at(&mut self, id: ContainerId, cause: Cause, now: Instant) {
-        let recheck = Recheck { at: now + RECHECKS[0], done: 0, cause: cause.clone() };
-        self.rechecks.insert(id.clone(), recheck);
-        self.heard = Some(cause);
+        self.heard.event(id.clone(), cause.clone(), now);
+        self.asking = Some(cause);
         self.dirty.insert(id);
-    }
-
-    /// Whether a signal is one that `docker stop` sends to this container, or the last one.
-    fn ends(&self, id: &ContainerId, signal: Option<i32>) -> bool {
-        let own = self.world.containers.get(id).and_then(|known| known.stop.as_ref());
-        let own = own.and_then(|stop| signal::number(stop.signal.as_deref()?));
-        signal.is_some_and(|signal| {
-            signal == signal::KILL || signal == signal::TERM || Some(signal) == own
-        })
-    }
-
-    /// How long a container that got its stop signal may live; `None` is for ever.
-    fn patience_with(&self, id: &ContainerId) -> Option<Duration> {
-        let stop = self.world.containers.get(id).and_then(|known| known.stop.as_ref());
-        let seconds = stop.and_then(|stop| stop.timeout).unwrap_or(STOP_TIMEOUT);
-        Some(Duration::from_secs(u64::try_from(seconds).ok()?) + STOP_GRACE)
     }
 
     /// Brings a known container in line with what was heard of it.
     fn touch(&mut self, id: &ContainerId) {
         let Some(known) = self.world.containers.get(id) else { return };
         let mut touched = Container::clone(known);
-        self.overlay(&mut touched);
+        self.heard.overlay(&mut touched);
         self.put(touched);
-    }
-
-    fn overlay(&self, container: &mut Container) {
-        if self.died.contains_key(&container.id) && is_up(container) {
-            container.state = State::Exited;
-        }
-        container.leaving = is_up(container) && self.leaving.contains_key(&container.id);
     }
 
     fn put(&mut self, container: Container) {
@@ -287,35 +244,18 @@ impl Known {
 
     /// Time went by.
     pub(super) fn tick(&mut self, now: Instant) {
-        let late = |until: &Option<Instant>| until.is_some_and(|until| until <= now);
-        let stayed = self.leaving.iter().filter(|(_, until)| late(until));
-        let stayed: Vec<_> = stayed.map(|(id, _)| id.clone()).collect();
+        let Late { stayed, mut ask, cause } = self.heard.late(now);
         for id in stayed {
-            self.leaving.remove(&id);
             self.touch(&id);
         }
-        let buried = self.died.iter().filter(|(_, until)| **until <= now);
-        self.dirty.extend(buried.map(|(id, _)| id.clone()));
-        self.died.retain(|_, until| now < *until);
-        self.recheck(now);
-    }
-
-    fn recheck(&mut self, now: Instant) {
-        for (id, recheck) in self.rechecks.iter_mut().filter(|(_, recheck)| recheck.at <= now) {
-            self.dirty.insert(id.clone());
-            self.heard.get_or_insert_with(|| recheck.cause.clone());
-            recheck.done += 1;
-            recheck.at = now + RECHECKS.get(recheck.done).copied().unwrap_or_default();
-        }
-        self.rechecks.retain(|_, recheck| recheck.done < RECHECKS.len());
+        self.dirty.append(&mut ask);
+        self.asking = self.asking.take().or(cause);
     }
 
     /// When to `tick` and `ask` again, if nothing is heard before.
     pub(super) fn wake_at(&self) -> Instant {
         let due = if self.in_flight { self.due + self.relist } else { self.due };
-        let rechecks = self.rechecks.values().map(|recheck| &recheck.at);
-        let others = self.leaving.values().flatten().chain(self.died.values()).chain(rechecks);
-        others.copied().min().map_or(due, |soonest| soonest.min(due))
+        self.heard.wake_at().map_or(due, |soonest| soonest.min(due))
     }
 
     /// The next question, when none is on its way.
@@ -326,7 +266,7 @@ impl Known {
             return None;
         }
         self.in_flight = true;
-        self.asked = self.heard.take();
+        self.asked = self.asking.take();
         let ids = std::mem::take(&mut self.dirty);
         let networks = std::mem::take(&mut self.networks_are_dirty);
         Some(if whole { Ask::All } else { Ask::Some { ids, networks } })
@@ -349,6 +289,7 @@ impl Known {
         if doubtful {
             return;
         }
+        self.compare(&self.heard.awaited(), &answer.containers);
         let kept = answer.containers.into_iter().filter_map(|fresh| self.merged(fresh)).collect();
         let networks = answer.networks.unwrap_or_default();
         if !first && self.cause.is_none() && self.tells_of_the_unheard(&kept) {
@@ -356,7 +297,7 @@ impl Known {
         }
         self.world = Arc::new(World { containers: kept, networks });
         let world = &self.world.containers;
-        self.leaving.retain(|id, _| world.get(id).is_some_and(|known| is_up(known)));
+        self.heard.forget_stops(|id| !world.get(id).is_some_and(|known| is_up(known)));
         self.to_inspect.retain(|id| world.contains_key(id));
         self.note();
         if first {
@@ -377,6 +318,7 @@ impl Known {
         let unheard = |(id, fresh): (&ContainerId, &Arc<Container>)| {
             let known = self.world.containers.get(id);
             known.is_none_or(|known| !Arc::ptr_eq(known, fresh))
+                && (known.is_some() || is_up(fresh))
                 && !self.dirty.contains(id)
                 && self.interest.in_container(fresh)
         };
@@ -384,6 +326,7 @@ impl Known {
     }
 
     fn told(&mut self, ids: &BTreeSet<ContainerId>, answer: Answer) {
+        self.compare(ids, &answer.containers);
         let mut fresh: BTreeMap<_, _> =
             answer.containers.into_iter().filter_map(|fresh| self.merged(fresh)).collect();
         let world = Arc::make_mut(&mut self.world);
@@ -392,18 +335,20 @@ impl Known {
                 Some(container) => drop(world.containers.insert(id.clone(), container)),
                 None => drop(world.containers.remove(id)),
             }
-            if world.containers.get(id).is_none_or(|known| !is_up(known)) {
-                self.leaving.remove(id);
-            }
-            if !world.containers.contains_key(id) {
-                self.rechecks.remove(id);
-                self.died.remove(id);
-            }
         }
         if let Some(networks) = answer.networks {
             world.networks = networks;
         }
         self.note();
+    }
+
+    /// What was told of those of which nothing was heard since they were asked for.
+    fn compare(&mut self, ids: &BTreeSet<ContainerId>, told: &[Arc<Container>]) {
+        let told = told.iter().filter(|it| ids.contains(&it.id));
+        let told: BTreeMap<_, _> = told.map(|it| (&it.id, it.as_ref())).collect();
+        for id in ids.difference(&self.dirty) {
+            self.heard.answer(id, told.get(id).copied());
+        }
     }
 
     /// What is kept of a container, the very same as before where it did not change.
@@ -420,14 +365,12 @@ impl Known {
         if !interesting && !is_up(&fresh) {
             return None;
         }
-        if is_up(&fresh) && self.interest.wants_details(&fresh) {
-            if !self.inspecting.contains(&fresh.id) {
-                self.to_inspect.insert(fresh.id.clone());
-            }
-        } else if !interesting {
-            fresh.labels = BTreeMap::new();
+        let wanted = is_up(&fresh) && self.interest.wants_details(&fresh);
+        if wanted && !self.inspecting.contains(&fresh.id) {
+            self.to_inspect.insert(fresh.id.clone());
         }
-        self.overlay(&mut fresh);
+        self.interest.slim(&mut fresh);
+        self.heard.overlay(&mut fresh);
         let same = known.filter(|known| **known == fresh);
         Some((fresh.id.clone(), same.unwrap_or_else(|| Arc::new(fresh))))
     }
@@ -448,9 +391,7 @@ impl Known {
             (Inspection::Told(details), Some(known)) => {
                 let mut whole = Container::clone(known);
                 complete(&mut whole, details);
-                if !self.interest.in_container(&whole) {
-                    whole.labels = BTreeMap::new();
-                }
+                self.interest.slim(&mut whole);
                 let whole = Arc::new(whole);
                 Arc::make_mut(&mut self.world).containers.insert(id.clone(), whole);
             }
@@ -521,11 +462,8 @@ impl Memory {
         if told == *known { Arc::clone(known) } else { told }
     }
 
-    /// Without labels that nobody reads.
     fn slim(&self, mut told: Container) -> Arc<Container> {
-        if !self.interest.in_container(&told) && !self.interest.wants_details(&told) {
-            told.labels = BTreeMap::new();
-        }
+        self.interest.slim(&mut told);
         Arc::new(told)
     }
 }
@@ -536,11 +474,6 @@ pub(super) enum Inspection {
     Told(Details),
     Gone,
     Failed,
-}
-
-/// Its processes exist.
-fn is_up(container: &Container) -> bool {
-    matches!(container.state, State::Running | State::Paused)
 }
 
 #[cfg(test)]

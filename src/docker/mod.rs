@@ -7,16 +7,23 @@
 //!              └──── ask ◀── Known.ask ─────┤
 //!                     └─ answers ─▶ Known.answered
 //! ```
+//!
+//! For handlers, which want every event and all that is known of every container: `report` listens, and
+//! `roster` decides.
 
 mod connect;
 mod convert;
 mod details;
 mod engine;
 mod event;
+mod heard;
 mod interest;
 mod known;
-mod outage;
+mod report;
+mod roster;
 mod signal;
+mod ssh;
+mod swarm;
 mod vantage;
 mod watch;
 
@@ -24,5 +31,9 @@ pub use connect::{Access, DEFAULT_URL, Patience};
 pub use engine::Engine;
 pub use event::Cause;
 pub use interest::Interest;
+pub use report::{follow, take_roll};
+pub use roster::{Description, Happened, News, Roster};
+pub use signal::number as signal_number;
+pub use swarm::SwarmSaid;
 pub use vantage::{Reach, own_container_id, vantage};
 pub use watch::{Seen, Watching, list_once, watch};

@@ -11,7 +11,7 @@ pub(super) const TERM: i32 = 15;
 const REALTIME: (i32, i32) = (34, 64);
 
 /// The signal's number; `None` for what is no signal.
-pub(super) fn number(text: &str) -> Option<i32> {
+pub fn number(text: &str) -> Option<i32> {
     let text = text.trim().to_ascii_uppercase();
     if let Ok(number) = text.parse::<i32>() {
         return (1..=REALTIME.1).contains(&number).then_some(number);

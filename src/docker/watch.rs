@@ -10,9 +10,12 @@ use super::{
     event::{Cause, Event},
     interest::Interest,
     known::{Answer, Ask, Inspection, Known, Memory, Shown},
-    outage::{Outage, Tell},
 };
-use crate::{container::ContainerId, world::World};
+use crate::{
+    container::ContainerId,
+    outage::{Outage, Tell},
+    world::World,
+};
 use anyhow::{Result, anyhow};
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, pin_mut, stream::FuturesUnordered};
 use std::{sync::Arc, time::Duration};
@@ -65,18 +68,21 @@ pub async fn watch(access: &Access, watching: &Watching, updates: &watch::Sender
         };
         known.away();
         publish(&mut known, updates);
-        let (tell, pause) = outage.failed(Instant::now().into_std());
-        match tell {
-            Tell::Loud => {
-                tracing::warn!("docker is away: {error:#}; trying again until it is back");
-            }
-            Tell::Quiet => tracing::debug!("docker is still away: {error:#}"),
-        }
         tokio::select! {
-            () = tokio::time::sleep(pause) => {}
+            () = wait_out(&mut outage, &error) => {}
             () = updates.closed() => return,
         }
     }
+}
+
+/// Until the engine is tried again; the first time it is said that it is away.
+pub(super) async fn wait_out(outage: &mut Outage, error: &anyhow::Error) {
+    let (tell, pause) = outage.failed(Instant::now().into_std());
+    match tell {
+        Tell::Loud => tracing::warn!("docker is away: {error:#}; trying again until it is back"),
+        Tell::Quiet => tracing::debug!("docker is still away: {error:#}"),
+    }
+    tokio::time::sleep(pause).await;
 }
 
 /// The world as it is now.

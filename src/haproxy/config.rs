@@ -9,9 +9,10 @@ use crate::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt,
+    fmt::{self, Write as _},
     net::SocketAddr,
     num::NonZeroU16,
+    sync::Arc,
     time::Duration,
 };
 
@@ -22,7 +23,7 @@ pub struct Config {
     pub skeleton: String,
     pub frontends: Vec<Frontend>,
     /// By name.
-    pub backends: BTreeMap<String, Backend>,
+    pub backends: BTreeMap<String, Arc<Backend>>,
     /// Empty backends, for routes that come while HAProxy runs.
     pub spares: BTreeMap<String, Shape>,
     pub maps: Maps,
@@ -44,6 +45,8 @@ pub struct Backend {
     pub route: RouteKey,
     pub shape: Shape,
     pub servers: Vec<Server>,
+    /// Their lines as they stand in the file: made once, as most backends stay from one file to the next.
+    pub lines: String,
 }
 
 /// What of a backend cannot be changed while HAProxy runs.
@@ -76,8 +79,6 @@ pub struct Server {
     pub weight: u16,
     pub watch: Watch,
     pub admin: Admin,
-    /// The label and the container, for the comment.
-    pub origin: String,
 }
 
 /// How HAProxy judges a server.
@@ -175,7 +176,7 @@ impl Config {
             self.maps.checks.insert(name.clone(), path.to_string());
             self.maps.check_hosts.insert(name.clone(), check_host(host));
         }
-        self.backends.insert(name, backend(key, route, wait));
+        self.backends.insert(name, Arc::new(backend(key, route, wait)));
     }
 }
 
@@ -215,7 +216,29 @@ fn backend(key: &RouteKey, route: &Route, wait: Duration) -> Backend {
             server.id = server.id % (u32::MAX >> 1) + 1;
         }
     }
-    Backend { route: key.clone(), shape: shape(&route.policy), servers }
+    let lines = lines(&servers, &route.endpoints);
+    Backend { route: key.clone(), shape: shape(&route.policy), servers, lines }
+}
+
+/// Names and addresses padded, so that the columns stand under each other.
+fn lines(servers: &[Server], endpoints: &[Endpoint]) -> String {
+    let addresses: Vec<_> = servers.iter().map(|it| it.address.to_string()).collect();
+    let longest =
+        |text: &mut dyn Iterator<Item = &String>| text.map(String::len).max().unwrap_or(0);
+    let to = longest(&mut servers.iter().map(|it| &it.name));
+    let then_to = longest(&mut addresses.iter());
+    let mut lines = String::new();
+    for ((server, address), Endpoint { port, origin, .. }) in
+        servers.iter().zip(&addresses).zip(endpoints)
+    {
+        let (Server { name, admin, .. }, words) = (server, server.words());
+        let line = format_args!(
+            "\n  server {name:to$} {address:then_to$} {words}{admin}  # glue_http_{port} of {origin}"
+        );
+        lines.write_fmt(line).expect("writing to a string cannot fail");
+    }
+    lines.shrink_to_fit();
+    lines
 }
 
 /// How many checks in a row fail in the time that requests wait.
@@ -243,7 +266,6 @@ fn server(endpoint: &Endpoint, watch: Watch) -> Server {
             Readiness::Ready => Admin::Ready,
             Readiness::Out => Admin::Maintenance,
         },
-        origin: format!("glue_http_{} of {}", endpoint.port, endpoint.origin),
     }
 }
 

@@ -10,7 +10,10 @@ use super::{
     observed::{Observed, ServerSeen},
 };
 use crate::route::{Route, RouteKey, Routes};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Layout {
@@ -21,7 +24,7 @@ pub struct Layout {
 impl Layout {
     /// For a worker that is yet to be started; `stock` spare backends of each shape.
     pub fn fresh(routes: &Routes, stock: usize) -> Self {
-        let place = |(key, route): (&RouteKey, &Route)| {
+        let place = |(key, route): (&RouteKey, &Arc<Route>)| {
             let empty = route.endpoints.is_empty();
             let place = if empty { name::NOBODY.to_owned() } else { name::backend(key) };
             (key.clone(), place)

@@ -5,6 +5,7 @@
 
 use super::{
     check::{Refusal, refusal},
+    observed,
     said::Said,
     socket::{ask, say, within},
 };
@@ -20,7 +21,13 @@ use tokio::{
 
 /// The largest configurations take half a second; a port that is taken takes two.
 const RELOAD: Duration = Duration::from_mins(1);
+/// Nobody listens for so long, at most, where somebody else's reload has not ended yet; after that
+/// HAProxy does not run.
+const AWAY: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(10);
+/// An idle connection has so long to ask once more when HAProxy is stopped.
+const QUIET: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(200);
 
 /// `show proc`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,13 +73,45 @@ impl Master {
 
     /// What the workers say that end their last requests; one that is gone meanwhile says nothing.
     pub async fn ask_old_workers(&self, command: &str) -> io::Result<Vec<String>> {
-        let procs = self.procs().await?;
-        let (live, mut answers) = (procs.live(), Vec::new());
-        for old in procs.old_workers.iter().filter(|old| Some(old.pid) != live) {
-            let answer = ask(&self.socket, &format!("@!{} {command}", old.pid)).await;
+        Ok(self.ask_each(self.procs().await?.ending(), command).await)
+    }
+
+    async fn ask_each(&self, pids: impl IntoIterator<Item = u32>, command: &str) -> Vec<String> {
+        let mut answers = Vec::new();
+        for pid in pids {
+            let answer = self.ask_worker(pid, command).await;
             answers.extend(answer.ok().filter(|it| it.starts_with('#')));
         }
-        Ok(answers)
+        answers
+    }
+
+    /// Returns when no worker has had a request under way for a while. Connections may be open still:
+    /// the idle one of a client would keep a worker until `timeout http-keep-alive`.
+    pub(super) async fn quiet(&self) {
+        let mut last_busy = Instant::now();
+        while last_busy.elapsed() < QUIET {
+            sleep(LOOK).await;
+            if self.requests().await.is_none_or(|requests| 0 < requests) {
+                last_busy = Instant::now();
+            }
+        }
+    }
+
+    /// How many are under way; `None` if somebody does not tell.
+    async fn requests(&self) -> Option<u64> {
+        let procs = self.procs().await.ok()?;
+        let workers: Vec<_> = procs.pids().skip(1).collect();
+        let told_all = |answers: &[String]| answers.len() == workers.len();
+        let answers = self.ask_each(workers.iter().copied(), "show stat -1 2 -1").await;
+        answers
+            .iter()
+            .map(|answer| observed::requests(answer))
+            .sum::<Option<_>>()
+            .filter(|_| told_all(&answers))
+    }
+
+    pub async fn ask_worker(&self, pid: u32, command: &str) -> io::Result<String> {
+        ask(&self.socket, &format!("@!{pid} {command}")).await
     }
 
     /// Reloads and returns when the new worker is there, or the old one is known to stay.
@@ -85,7 +124,7 @@ impl Master {
     ) -> Result<Procs, ReloadError> {
         let until = Instant::now() + RELOAD;
         let mark = said.as_ref().map_or(0, |said| said.mark());
-        let before = self.procs_until(until).await?;
+        let before = self.procs_until(Instant::now() + AWAY).await?;
         let stream = self.connect(until).await?;
         // The answer may be cut off by the master's own restart: then `show proc` has the last word.
         let answer = say(stream, "reload", RELOAD).await.unwrap_or_default();
@@ -233,6 +272,12 @@ impl Procs {
     pub fn live(&self) -> Option<u32> {
         let youngest = |workers: &[Worker]| workers.iter().min_by_key(|w| w.reloads).map(|w| w.pid);
         youngest(&self.workers).or_else(|| youngest(&self.old_workers))
+    }
+
+    /// The workers that end their last requests.
+    pub fn ending(&self) -> Vec<u32> {
+        let live = self.live();
+        self.old_workers.iter().map(|old| old.pid).filter(|pid| Some(*pid) != live).collect()
     }
 
     /// The master and all its workers.

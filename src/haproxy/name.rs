@@ -45,10 +45,15 @@ pub fn server(endpoint: &Endpoint, watch: Watch) -> String {
 
 /// The short id of the container that a server of ours stands for.
 pub fn container(server: &str) -> Option<&str> {
+    place(server).map(|(id, _)| id)
+}
+
+/// That and the container's port, which do not depend on how it is watched, nor on the container's name.
+pub fn place(server: &str) -> Option<(&str, &str)> {
     let server = server.strip_suffix(":alone").unwrap_or(server);
     let server = server.strip_suffix(":unchecked").unwrap_or(server);
-    let (server, _port) = server.rsplit_once(':')?;
-    server.rsplit_once('-').map(|(_, id)| id)
+    let (server, port) = server.rsplit_once(':')?;
+    server.rsplit_once('-').map(|(_, id)| (id, port))
 }
 
 /// `spare-tcp-001`, from 1.
@@ -85,9 +90,13 @@ pub fn server_id(name: &str) -> u32 {
 
 /// 64-bit FNV-1a: short, and the same in every version of this program, as names on disk must be.
 pub fn hash(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    hash_all([text])
+}
+
+/// The same of texts one after the other.
+pub fn hash_all<'a>(texts: impl IntoIterator<Item = &'a str>) -> u64 {
+    let more = |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    texts.into_iter().fold(0xcbf2_9ce4_8422_2325, |hash, text| text.bytes().fold(hash, more))
 }
 
 fn allowed(c: char) -> char {

@@ -15,6 +15,8 @@ use std::{
 /// The observed state, as far as we give it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Observed {
+    /// The process that said all this, if it said so.
+    pub worker: Option<u32>,
     /// What the worker was started with, see [`Config::skeleton`].
     pub skeleton: String,
     pub backends: BTreeSet<String>,
@@ -39,6 +41,7 @@ impl Observed {
     pub fn started(config: &Config) -> Self {
         let names = config.backends.keys().chain(config.spares.keys());
         Self {
+            worker: None,
             skeleton: config.skeleton.clone(),
             backends: names.cloned().collect(),
             servers: config
@@ -100,6 +103,36 @@ impl Observed {
         };
         let backends = self.servers.iter().filter(|(_, servers)| of(servers));
         backends.map(|(backend, _)| backend.clone()).collect()
+    }
+
+    /// As much of it as concerns these backends, and these keys of routes.
+    #[must_use]
+    pub fn part<'a>(
+        &self,
+        backends: impl IntoIterator<Item = &'a String>,
+        keys: impl IntoIterator<Item = &'a String>,
+    ) -> Self {
+        let maps = self.maps.keys().map(|map| (*map, BTreeMap::new())).collect();
+        let mut part = Self { skeleton: self.skeleton.clone(), maps, ..Self::default() };
+        let copy = |from: &BTreeMap<String, String>, key, to: &mut BTreeMap<_, _>| {
+            to.extend(from.get_key_value(key).map(|(key, value)| (key.clone(), value.clone())));
+        };
+        let keys: Vec<_> = keys.into_iter().collect();
+        for name in backends {
+            part.backends.extend(self.backends.get(name).cloned());
+            let servers = self.servers.get(name).map(|servers| (name.clone(), servers.clone()));
+            part.servers.extend(servers);
+        }
+        for (map, entries) in &mut part.maps {
+            let Some(from) = self.maps.get(map) else { continue };
+            match map {
+                MapName::Routes => keys.iter().for_each(|key| copy(from, *key, entries)),
+                MapName::Checks | MapName::CheckHosts => {
+                    part.backends.iter().for_each(|name| copy(from, name, entries));
+                }
+            }
+        }
+        part
     }
 
     /// Whether both are the same but for what checks found: that changes by itself.
@@ -231,6 +264,15 @@ pub fn entry(answer: &str, key: &str) -> Option<String> {
 /// `show stat`: how many requests are under way at the servers of a container, by its short id; `None`
 /// where this is no such answer. A backend may have gone since. Management Guide, section 9.1.
 pub fn sessions(answer: &str, id: &str) -> Option<u64> {
+    count(answer, |name| name::container(name) == Some(id))
+}
+
+/// The same of all backends there are.
+pub fn requests(answer: &str) -> Option<u64> {
+    count(answer, |name| name == "BACKEND")
+}
+
+fn count(answer: &str, is_meant: impl Fn(&str) -> bool) -> Option<u64> {
     if answer.starts_with("No such proxy") {
         return Some(0);
     }
@@ -241,11 +283,37 @@ pub fn sessions(answer: &str, id: &str) -> Option<u64> {
     let mut sum = 0;
     for line in lines.filter(|line| !line.is_empty()) {
         let cells: Vec<_> = line.split(',').collect();
-        if name::container(cells.get(name)?) == Some(id) {
+        if is_meant(cells.get(name)?) {
             sum += cells.get(current)?.parse::<u64>().ok()?;
         }
     }
     Some(sum)
+}
+
+/// A request that has no connection to a server yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// As `shutdown session` takes it.
+    pub id: String,
+    pub backend: String,
+    pub server: String,
+}
+
+/// Where a connection to a server is made, in the numbers of HAProxy's stream connectors: from the
+/// choice of a server (4) to the connection's failure (6), and the pause before the next try (3).
+const CONNECTING: std::ops::RangeInclusive<u8> = 3..=6;
+
+/// `show sess`: those of its lines whose request still waits for a connection to its server.
+pub fn waiting(answer: &str) -> Vec<Waiting> {
+    let waiting = |line: &str| {
+        let word = |name: &str| line.split(' ').find_map(|word| word.strip_prefix(name));
+        let state = word("scb=[")?.split(',').next()?.parse().ok()?;
+        let (id, _) = line.split_once(':').filter(|(id, _)| id.starts_with("0x"))?;
+        let (id, backend, server) =
+            (id.to_owned(), word("be=")?.to_owned(), word("srv=")?.to_owned());
+        CONNECTING.contains(&state).then_some(Waiting { id, backend, server })
+    };
+    answer.lines().filter_map(waiting).collect()
 }
 
 /// `show backend`: a heading, a line a backend.
@@ -255,6 +323,11 @@ pub fn backends(answer: &str) -> BTreeSet<String> {
         .filter(|line| !line.starts_with('#') && !line.is_empty())
         .map(str::to_owned)
         .collect()
+}
+
+/// `show info`: the process that answers.
+pub fn worker(answer: &str) -> Option<u32> {
+    answer.lines().find_map(|line| line.strip_prefix("Pid: "))?.trim().parse().ok()
 }
 
 /// `show info`: the line that the configuration's `description` became.
@@ -273,6 +346,8 @@ a.test:80,web-0123456789ab:80:alone,0,0,1,3,,17,
 a.test:80,web-2-ba9876543210:80,0,0,5,3,,17,
 spare-tcp-001,web-0123456789ab:8080:unchecked,0,0,4,3,,17,
 stats,theirs,0,0,9,3,,17,
+stats,BACKEND,0,0,9,3,,17,
+a.test:80,BACKEND,0,0,8,3,,17,
 
 ";
 
@@ -288,6 +363,38 @@ stats,theirs,0,0,9,3,,17,
         check("# svname,scur\nweb-0123456789ab:80,many\n", "0123456789ab", None);
         check("# svname,scur\nweb-0123456789ab:80\n", "0123456789ab", None);
         check("", "0123456789ab", None);
+    }
+
+    #[test]
+    fn the_worker_says_its_pid() {
+        assert_eq!(worker("Name: HAProxy\nPid: 13074\nUptime: 0d\n"), Some(13074));
+        assert_eq!(worker("Unknown command\n"), None);
+    }
+
+    #[test]
+    fn a_request_that_has_no_server_yet_is_told_from_one_that_has() {
+        let line = |state: u8| {
+            format!(
+                "0x55f9a330fd10: proto=tcpv4 src=127.0.0.1:54190 fe=http-80 be=a.test:80 \
+                 srv=web-01:80:alone ts=00 epoch=0x1 age=0s calls=6 rq[f=4dc0h,i=0] rp[f=8h,i=0] \
+                 scf=[8,280h,fd=16] scb=[{state},1h,fd=-1] exp=0s rc=3 c_exp=0s\n"
+            )
+        };
+        let (backend, server) = ("a.test:80".to_owned(), "web-01:80:alone".to_owned());
+        let found = vec![Waiting { id: "0x55f9a330fd10".to_owned(), backend, server }];
+        for (state, expected) in
+            [(0, &[][..]), (3, &found), (4, &found), (5, &found), (6, &found), (8, &[])]
+        {
+            assert_eq!(waiting(&line(state)), expected, "{state}");
+        }
+        assert_eq!(waiting("Permission denied\n\n"), []);
+    }
+
+    #[test]
+    fn requests_under_way_are_counted_in_all() {
+        assert_eq!(requests(STAT), Some(17));
+        assert_eq!(requests("# svname,scur\n"), Some(0));
+        assert_eq!(requests(""), None);
     }
 
     #[test]

@@ -5,16 +5,20 @@
 use super::{
     check::{Refusal, refusal},
     master::{Master, Procs},
+    observed,
     said::Said,
     socket::ask,
 };
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+    process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal, waitpgid},
 };
 use std::{
     fmt, fs, io,
-    os::{fd::OwnedFd, unix::process::CommandExt},
+    os::{
+        fd::OwnedFd,
+        unix::process::{CommandExt, ExitStatusExt},
+    },
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     time::Duration,
@@ -26,14 +30,17 @@ use tokio::{
 
 const START: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(10);
+/// To end by a signal that is no request.
+const LAST: Duration = Duration::from_secs(2);
 
 /// What HAProxy is started with, and where it is found.
 #[derive(Debug, Clone)]
 pub struct Launch {
     pub bin: PathBuf,
     pub config: PathBuf,
-    /// Holds `master.sock`, `haproxy.sock`, `haproxy.pid`.
+    /// Holds `master.sock` and `haproxy.pid`.
     pub runtime: PathBuf,
+    pub stats_socket: PathBuf,
     pub stdout: Stdout,
 }
 
@@ -48,6 +55,9 @@ pub enum Stdout {
 pub enum StartError {
     #[error("HAProxy did not start: {0}")]
     Refused(Refusal),
+    /// By a signal, so that it has refused nothing.
+    #[error("{0} while it started")]
+    Ended(ExitReason),
     #[error("cannot start {}: {why}", bin.display())]
     Io { bin: PathBuf, why: io::Error },
     #[error("HAProxy (pid {pid}) does not answer on {}; end it and try again", socket.display())]
@@ -67,6 +77,12 @@ impl fmt::Display for ExitReason {
     }
 }
 
+impl ExitReason {
+    fn is_signal(self) -> bool {
+        self.0.is_some_and(|status| status.signal().is_some())
+    }
+}
+
 /// A running master.
 #[derive(Debug)]
 pub struct Running {
@@ -80,10 +96,6 @@ pub struct Running {
 impl Launch {
     pub fn master_socket(&self) -> PathBuf {
         self.runtime.join("master.sock")
-    }
-
-    pub fn stats_socket(&self) -> PathBuf {
-        self.runtime.join("haproxy.sock")
     }
 
     fn pid_file(&self) -> PathBuf {
@@ -104,7 +116,7 @@ impl Launch {
         match running.serves(self).await {
             Ok(()) => Ok(running),
             Err(e) => {
-                running.stop(Duration::ZERO).await;
+                running.stop(&self.master(), Duration::ZERO).await;
                 Err(e)
             }
         }
@@ -161,13 +173,14 @@ impl Launch {
 
     /// The live worker answers at the stats socket: reloads and starts are done only then.
     pub(super) async fn answers(&self, procs: &Procs) -> bool {
-        let Ok(info) = ask(&self.stats_socket(), "show info").await else { return false };
-        procs.live().is_some() && worker_of(&info) == procs.live()
+        let Ok(worker) = self.worker().await else { return false };
+        procs.live().is_some() && worker == procs.live()
     }
-}
 
-fn worker_of(info: &str) -> Option<u32> {
-    info.lines().find_map(|line| line.strip_prefix("Pid: "))?.trim().parse().ok()
+    /// Who answers at the stats socket.
+    pub(super) async fn worker(&self) -> io::Result<Option<u32>> {
+        Ok(observed::worker(&ask(&self.stats_socket, "show info").await?))
+    }
 }
 
 /// Empty for a process that is gone or ended.
@@ -183,11 +196,25 @@ fn is_between_programs(pid: u32) -> bool {
     stat.contains("(haproxy)") && !ended && command_line(pid).iter().all(String::is_empty)
 }
 
+/// Workers whose master was killed end by themselves. In a container whose first process we are they
+/// are our children then, and zombies unless we wait for them.
+async fn bury(group: u32) {
+    let Some(group) = pid(group) else { return };
+    // An error says that no such child is left.
+    while waitpgid(group, WaitOptions::NOHANG).is_ok() {
+        sleep(PAUSE).await;
+    }
+}
+
+fn pid(number: u32) -> Option<Pid> {
+    i32::try_from(number).ok().and_then(Pid::from_raw)
+}
+
 /// Sound although it is deprecated: an `OwnedFd` stays what it is. Its heir wants `unsafe`.
 #[allow(deprecated, reason = "the crate forbids unsafe code")]
-fn watch(pid: u32) -> io::Result<AsyncFd<OwnedFd>> {
+fn watch(number: u32) -> io::Result<AsyncFd<OwnedFd>> {
     let strange = || io::Error::from(io::ErrorKind::InvalidInput);
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(strange)?;
+    let pid = pid(number).ok_or_else(strange)?;
     AsyncFd::with_interest(pidfd_open(pid, PidfdFlags::empty())?, Interest::READABLE)
 }
 
@@ -208,7 +235,9 @@ impl Running {
             // Only a runtime that shuts down says so: nothing more will be heard.
             std::future::pending::<()>().await;
         }
-        ExitReason(self.child.as_mut().and_then(|child| child.wait().ok()))
+        let status = self.child.as_mut().and_then(|child| child.wait().ok());
+        tokio::spawn(bury(self.pid));
+        ExitReason(status)
     }
 
     /// Asks the kernel: the reactor may not have heard yet.
@@ -220,8 +249,10 @@ impl Running {
     async fn serves(&mut self, launch: &Launch) -> Result<(), StartError> {
         let until = Instant::now() + START;
         while Instant::now() < until {
-            if timeout(PAUSE, self.died()).await.is_ok() {
-                return Err(StartError::Refused(self.last_words(&launch.config).await));
+            match timeout(PAUSE, self.died()).await {
+                Ok(reason) if reason.is_signal() => return Err(StartError::Ended(reason)),
+                Ok(_) => return Err(StartError::Refused(self.last_words(&launch.config).await)),
+                Err(_) => {}
             }
             if let Ok(procs) = launch.master().procs().await
                 && procs.master == self.pid
@@ -230,7 +261,7 @@ impl Running {
                 return Ok(());
             }
         }
-        Err(StartError::Mute { pid: self.pid, socket: launch.stats_socket() })
+        Err(StartError::Mute { pid: self.pid, socket: launch.stats_socket.clone() })
     }
 
     async fn last_words(&mut self, config: &Path) -> Refusal {
@@ -240,28 +271,29 @@ impl Running {
     }
 
     /// Softly: workers finish what they serve. Then less so.
-    pub async fn stop(mut self, patience: Duration) {
-        let steps = [
-            (Signal::USR1, patience),
-            (Signal::TERM, Duration::from_secs(2)),
-            (Signal::KILL, Duration::from_secs(2)),
-        ];
-        for (signal, patience) in steps.into_iter().filter(|(_, patience)| !patience.is_zero()) {
-            let _ = pidfd_send_signal(self.pidfd.get_ref(), signal);
-            if timeout(patience, self.died()).await.is_ok() {
+    pub async fn stop(mut self, master: &Master, patience: Duration) {
+        if !patience.is_zero() {
+            self.send(Signal::USR1);
+            let ended = async {
+                tokio::select! {
+                    _ = self.died() => true,
+                    () = master.quiet() => false,
+                }
+            };
+            if timeout(patience, ended).await == Ok(true) {
+                return;
+            }
+        }
+        for signal in [Signal::TERM, Signal::KILL] {
+            self.send(signal);
+            if timeout(LAST, self.died()).await.is_ok() {
                 return;
             }
         }
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_worker_says_its_pid() {
-        assert_eq!(worker_of("Name: HAProxy\nPid: 13074\nUptime: 0d\n"), Some(13074));
-        assert_eq!(worker_of("Unknown command\n"), None);
+    /// It may be gone already.
+    fn send(&self, signal: Signal) {
+        let _ = pidfd_send_signal(self.pidfd.get_ref(), signal);
     }
 }

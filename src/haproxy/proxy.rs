@@ -7,11 +7,13 @@
 use super::{
     bind,
     check::{Verdict, check},
+    config::Config,
     error::{ApplyError, OpenError},
     files::{Files, Store},
     lock::Lock,
     master::{Master, Procs},
     observed::Observed,
+    old_workers::OldWorkers,
     ports::{self, Means},
     process::{ExitReason, Launch, Running, StartError},
     runtime::{Runtime, RuntimeError},
@@ -24,9 +26,10 @@ use super::{
 };
 use std::{
     collections::BTreeSet,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     process::Stdio,
+    sync::Arc,
     time::Duration,
 };
 use tokio::{
@@ -66,6 +69,9 @@ pub struct Proxy {
     running: Option<Running>,
     /// What HAProxy is known to have loaded.
     loaded: Option<String>,
+    /// Somebody else's configuration that was kept, until an apply is done that can name it: the
+    /// one that kept it may fail after that.
+    backup: Option<PathBuf>,
     _lock: Lock,
 }
 
@@ -80,8 +86,16 @@ impl Proxy {
         let store = Store::open(&settings.config, &settings.state_dir, access)?;
         let launch = settings.launch(store.target());
         let loaded = fs::read_to_string(settings.stamp()).ok();
-        let mut proxy =
-            Self { settings, launch, store, version, running: None, loaded, _lock: lock };
+        let mut proxy = Self {
+            settings,
+            launch,
+            store,
+            version,
+            running: None,
+            loaded,
+            backup: None,
+            _lock: lock,
+        };
         proxy.adopt().await?;
         Ok(proxy)
     }
@@ -113,10 +127,24 @@ impl Proxy {
         self.load_files(files, Insist::Always).await
     }
 
+    /// For the log: what clients see when something could not be applied.
+    pub fn meanwhile(&self) -> &'static str {
+        match &self.running {
+            Some(running) if running.has_died() => "HAProxy has died",
+            None if self.settings.is_managed() => "HAProxy does not run",
+            _ => "what ran before serves on",
+        }
+    }
+
     /// Workers of before that still have connections.
     pub async fn old_workers(&self) -> usize {
         let Some(master) = self.master() else { return 0 };
         master.procs().await.map_or(0, |procs| procs.old_workers.len())
+    }
+
+    /// To tell them what HAProxy has from now on, as long as there are any.
+    pub fn accompany_old_workers(&self, config: &Arc<Config>) -> Option<OldWorkers> {
+        Some(OldWorkers::accompany(self.master()?, Arc::clone(config)))
     }
 
     /// All that the worker has which serves now; `None` where there is none of ours to be asked.
@@ -132,13 +160,13 @@ impl Proxy {
 
     /// The runtime API of the worker that serves now.
     pub async fn runtime(&self) -> Result<Runtime, RuntimeError> {
-        Runtime::open(self.launch.stats_socket()).await
+        Runtime::open(self.launch.stats_socket.clone()).await
     }
 
     /// To count a container's requests, by its short id, while `observed` is what HAProxy has.
     pub fn sessions(&self, observed: &Observed, id: &str) -> Sessions {
         Sessions {
-            stats: self.launch.stats_socket(),
+            stats: self.launch.stats_socket.clone(),
             master: self.master(),
             backends: observed.backends_of(id),
             id: id.to_owned(),
@@ -197,15 +225,17 @@ impl Proxy {
         let before = self.store.current();
         let equal = before.as_deref() == Some(&files.config);
         if equal && insist == Insist::IfDifferent && self.has_loaded(&files.config) {
-            return Ok(Applied { how: How::Unchanged, backup: None, warnings: vec![] });
+            let backup = self.backup.take();
+            return Ok(Applied { how: How::Unchanged, backup, warnings: vec![] });
         }
         let staged = if equal { None } else { Some(self.store.stage(&files.config)?) };
         let warnings = self.checked(staged.as_ref()).await?;
         self.find_ports(&files.config).await?;
-        let backup = self.swap(staged)?;
+        self.swap(staged)?;
         match self.load().await {
             Ok(how) => {
                 self.has_now_loaded(&files.config, before.as_deref());
+                let backup = self.backup.take();
                 Ok(Applied { how, backup, warnings })
             }
             Err(e) => {
@@ -251,7 +281,7 @@ impl Proxy {
     pub async fn shutdown(mut self, end: Shutdown) {
         let Mode::Managed { stop_timeout, .. } = &self.settings.mode else { return };
         if let (Shutdown::Stop, Some(running)) = (end, self.running.take()) {
-            running.stop(*stop_timeout).await;
+            running.stop(&self.launch.master(), *stop_timeout).await;
         }
     }
 
@@ -265,7 +295,7 @@ impl Proxy {
             Some(running) => {
                 let (pid, config) = (running.pid(), self.launch.config.display());
                 tracing::info!("stopping HAProxy (pid {pid}), which does not read {config}");
-                running.stop(*stop_timeout).await;
+                running.stop(&self.launch.master(), *stop_timeout).await;
             }
             None => {}
         }
@@ -292,11 +322,10 @@ impl Proxy {
         judge(bin, path, check_options).await
     }
 
-    fn swap(&self, staged: Option<Staged>) -> Result<Option<PathBuf>, ApplyError> {
-        let Some(staged) = staged else { return Ok(None) };
-        let backup = self.store.back_up()?;
-        self.store.commit(staged)?;
-        Ok(backup)
+    fn swap(&mut self, staged: Option<Staged>) -> Result<(), ApplyError> {
+        let Some(staged) = staged else { return Ok(()) };
+        self.backup = self.store.back_up()?.or(self.backup.take());
+        Ok(self.store.commit(staged)?)
     }
 
     async fn find_ports(&self, config: &str) -> Result<(), ApplyError> {
@@ -322,16 +351,20 @@ impl Proxy {
     fn master(&self) -> Option<Master> {
         match &self.settings.mode {
             Mode::Managed { .. } => self.running.as_ref().map(|_| self.launch.master()),
-            Mode::Service(Reload::Master(socket)) => Some(Master::new(socket)),
-            Mode::Service(Reload::Unit(_)) => None,
+            Mode::Service { reload: Reload::Master(socket), .. } => Some(Master::new(socket)),
+            Mode::Service { reload: Reload::Unit(_), .. } => None,
         }
     }
 
     async fn load(&mut self) -> Result<How, ApplyError> {
         let config = self.store.target();
         match (&self.settings.mode, &mut self.running) {
-            (Mode::Service(Reload::Unit(unit)), _) => reload_unit(unit).await?,
-            (Mode::Service(Reload::Master(socket)), _) => {
+            (Mode::Service { reload: Reload::Unit(unit), .. }, _) => {
+                let before = self.launch.worker().await.ok().flatten();
+                reload_unit(unit).await?;
+                replaced(&self.launch, before, unit).await?;
+            }
+            (Mode::Service { reload: Reload::Master(socket), .. }, _) => {
                 Master::new(socket).reload(config, None).await?;
             }
             (Mode::Managed { .. }, Some(running)) => {
@@ -425,8 +458,8 @@ async fn answered(launch: &Launch, mut procs: Procs) -> Result<(), ApplyError> {
     let until = Instant::now() + ANSWER;
     while !launch.answers(&procs).await {
         if until < Instant::now() {
-            let socket = launch.stats_socket();
-            let text = format!("HAProxy's new worker does not answer on {}", socket.display());
+            let socket = launch.stats_socket.display();
+            let text = format!("HAProxy's new worker does not answer on {socket}");
             return Err(ApplyError::Unreachable(text));
         }
         sleep(PAUSE).await;
@@ -435,14 +468,34 @@ async fn answered(launch: &Launch, mut procs: Procs) -> Result<(), ApplyError> {
     Ok(())
 }
 
+/// Another worker than before answers. One that we may not ask has to be believed.
+async fn replaced(launch: &Launch, before: Option<u32>, unit: &str) -> Result<(), ApplyError> {
+    let until = Instant::now() + ANSWER;
+    loop {
+        match launch.worker().await {
+            Ok(now @ Some(_)) if now != before => return Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
+            _ if Instant::now() < until => sleep(PAUSE).await,
+            _ => break,
+        }
+    }
+    Err(ApplyError::Unreachable(format!(
+        "systemctl reload {unit}: HAProxy has no new worker after {ANSWER:?}; journalctl --unit \
+         {unit} says why"
+    )))
+}
+
 /// `systemctl reload` checks the configuration and signals; how the reload went it does not know.
 async fn reload_unit(unit: &str) -> Result<(), ApplyError> {
     let why = |text: String| ApplyError::Unreachable(format!("systemctl reload {unit}: {text}"));
     let mut command = Command::new("systemctl");
     command.args(["reload", unit]).stdin(Stdio::null()).kill_on_drop(true);
+    // Our own readiness is ours to tell.
+    command.env_remove("NOTIFY_SOCKET");
     let output = within(SYSTEMCTL, command.output()).await.map_err(|e| why(e.to_string()))?;
     if output.status.success() {
         return Ok(());
     }
-    Err(why(String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ")))
+    let said = String::from_utf8_lossy(&output.stderr).replace(".\n", "\n");
+    Err(why(said.trim().replace('\n', "; ")))
 }

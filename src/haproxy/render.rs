@@ -22,6 +22,8 @@ pub struct Frame {
     pub base: Base,
     /// HAProxy's stats socket.
     pub stats_socket: PathBuf,
+    /// Its group may use it, as against its owner alone.
+    pub socket_for_group: bool,
     /// The directory of all generations.
     pub generations: PathBuf,
     pub bind: Vec<Bind>,
@@ -57,6 +59,10 @@ pub enum Base {
 
 /// Between two attempts on the same server HAProxy waits for this long (it is `timeout connect`).
 pub const CONNECT_TIMEOUT_MS: u64 = 250;
+
+/// About how long a backend's section is without its servers, and all else of the file.
+const SECTION: usize = 320;
+const FRAME: usize = 16 << 10;
 
 #[derive(Template)]
 #[template(path = "haproxy.cfg", escape = "none")]
@@ -96,7 +102,12 @@ fn page(config: &Config, frame: &Frame, generation: String) -> String {
         hard_stop_after: time(frame.hard_stop_after),
         config,
     };
-    page.render().expect("writing to a string cannot fail")
+    // About as long as it will be: growing step by step takes several times the memory.
+    let lines: usize = config.backends.values().map(|it| it.lines.len()).sum();
+    let sections = config.backends.len() + config.spares.len();
+    let mut text = String::with_capacity(lines + SECTION * sections + FRAME);
+    page.render_into(&mut text).expect("writing to a string cannot fail");
+    text
 }
 
 /// Attempts to connect that fit into the time.
@@ -134,8 +145,8 @@ fn generation_files(config: &Config) -> BTreeMap<String, String> {
 
 /// Its content names it, so that an unchanged configuration is an unchanged file.
 fn generation_name(files: &BTreeMap<String, String>) -> String {
-    let whole = files.iter().fold(String::new(), |whole, (name, text)| whole + name + "\0" + text);
-    format!("{:016x}", name::hash(&whole))
+    let whole = files.iter().flat_map(|(name, text)| [name, "\0", text]);
+    format!("{:016x}", name::hash_all(whole))
 }
 
 fn map<V: std::fmt::Display>(entries: &BTreeMap<String, V>) -> String {
@@ -221,21 +232,6 @@ impl Shape {
 impl Backend {
     fn is_patient(&self) -> bool {
         self.servers.iter().any(|server| server.grace().is_some())
-    }
-
-    /// Names and addresses padded, so that the columns stand under each other.
-    fn lines(&self) -> Vec<String> {
-        let width = |text: fn(&Server) -> String| {
-            self.servers.iter().map(|server| text(server).len()).max().unwrap_or(0)
-        };
-        let (names, addresses) = (width(|it| it.name.clone()), width(|it| it.address.to_string()));
-        let line = |it: &Server| {
-            let (name, address, words, admin) =
-                (&it.name, it.address.to_string(), it.words(), it.admin);
-            let origin = &it.origin;
-            format!("server {name:names$} {address:addresses$} {words}{admin}  # {origin}")
-        };
-        self.servers.iter().map(line).collect()
     }
 }
 

@@ -6,10 +6,18 @@ use super::{
     observed::{self, Observed},
     socket::Session,
 };
-use std::{collections::BTreeSet, io, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::PathBuf,
+};
 
-/// Of more backends or entries than this all are asked for at once.
+/// Of more backends or entries than this, and than an eighth of all, all are asked for at once.
 const MANY: usize = 16;
+
+fn are_many(asked: usize, all: usize) -> bool {
+    MANY.max(all / 8) < asked
+}
 
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
@@ -41,6 +49,7 @@ impl Runtime {
     pub async fn observe(&mut self) -> Result<Observed, RuntimeError> {
         let info = self.ask("show info").await?;
         let mut observed = Observed {
+            worker: observed::worker(&info),
             skeleton: observed::skeleton(&info).unwrap_or_default().to_owned(),
             backends: observed::backends(&self.ask("show backend").await?),
             servers: observed::servers(&self.ask("show servers state").await?),
@@ -50,6 +59,11 @@ impl Runtime {
             observed.maps.insert(map, observed::map(&self.ask(&format!("show map {map}")).await?));
         }
         Ok(observed)
+    }
+
+    /// Whether it is the worker that said this.
+    pub async fn is_of(&mut self, observed: &Observed) -> Result<bool, RuntimeError> {
+        Ok(observed::worker(&self.ask("show info").await?) == observed.worker)
     }
 
     /// Says the commands in order and keeps `observed` in step. A server that cannot be deleted yet
@@ -88,7 +102,7 @@ impl Runtime {
         believed: &mut Observed,
     ) -> Result<bool, RuntimeError> {
         let backends: BTreeSet<_> = plan.iter().filter_map(Command::backend).collect();
-        if MANY < backends.len() {
+        if are_many(backends.len(), believed.servers.len()) {
             let found = observed::servers(&self.ask("show servers state").await?);
             return Ok(believed.replace_servers(found));
         }
@@ -108,7 +122,8 @@ impl Runtime {
     ) -> Result<bool, RuntimeError> {
         let entries: BTreeSet<_> = plan.iter().filter_map(Command::entry).collect();
         let mut same = true;
-        if MANY < entries.len() {
+        let all = believed.maps.values().map(BTreeMap::len).sum();
+        if are_many(entries.len(), all) {
             for map in entries.iter().map(|(map, _)| *map).collect::<BTreeSet<_>>() {
                 let found = observed::map(&self.ask(&format!("show map {map}")).await?);
                 same &= believed.maps.insert(map, found.clone()) == Some(found);

@@ -3,11 +3,12 @@
 //! Pure. A host holds lower-case ASCII letters, digits, `-`, `_` and dots between them, nothing else.
 
 use crate::problem::Reason;
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
-/// A host name in lower case and ASCII (international names as punycode), without trailing dot.
+/// A host name in lower case and ASCII (international names as punycode), without trailing dot. Copies
+/// share one text.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Host(String);
+pub struct Host(Arc<str>);
 
 /// Which hosts a route answers for. Ordered as HAProxy tries them.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,7 +39,7 @@ impl HostMatch {
         match (self, other) {
             (Self::Any, _) => true,
             (Self::Wildcard(above), Self::Exact(host)) => {
-                host.0.split_once('.').is_some_and(|(_, rest)| rest == above.0)
+                host.0.split_once('.').is_some_and(|(_, rest)| *rest == *above.0)
             }
             _ => self == other,
         }
@@ -90,7 +91,7 @@ fn host(text: &str) -> Option<Host> {
     if host.ends_with('.') {
         host.pop();
     }
-    (host.len() <= 253 && host.split('.').all(is_label)).then_some(Host(host))
+    (host.len() <= 253 && host.split('.').all(is_label)).then(|| Host(host.into()))
 }
 
 /// In lower case; what is plain already does not pay for the tables of international names.

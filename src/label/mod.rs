@@ -21,6 +21,9 @@ use value::{HostMatch, Obedience, Weight};
 
 pub use read::MOST_ROUTES;
 
+/// `docker compose run` gives it the value `True`.
+const ONE_OFF: &str = "com.docker.compose.oneoff";
+
 /// One route that one port of the container asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ask {
@@ -68,6 +71,11 @@ pub fn speaks<'a>(keys: impl IntoIterator<Item = &'a str>) -> bool {
     keys.into_iter().any(|key| key.starts_with("glue_"))
 }
 
+/// Whether a label of this name means anything to us, whatever the administrator asks for beside.
+pub fn is_read(key: &str) -> bool {
+    speaks([key]) || key == ONE_OFF
+}
+
 /// Whether the container is ours at all. Does not look at its state.
 pub fn takes_part(container: &Container, fences: &Fences) -> bool {
     let keys = container.labels.keys().chain(container.environment.keys());
@@ -108,6 +116,6 @@ impl Constraint {
 
 /// Of `docker compose run`: a shell beside the service, with all of the service's labels.
 fn is_one_off(container: &Container) -> bool {
-    let label = container.labels.get("com.docker.compose.oneoff");
+    let label = container.labels.get(ONE_OFF);
     label.is_some_and(|value| value.trim().eq_ignore_ascii_case("true"))
 }

@@ -5,7 +5,7 @@
 //! backslash carries them there.
 
 use crate::problem::Reason;
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 /// More would make a request cost more look-ups than its path is worth.
 pub const MOST_SEGMENTS: usize = 8;
@@ -13,11 +13,11 @@ pub const MOST_SEGMENTS: usize = 8;
 /// A path prefix of whole segments, at most eight; no segments is the whole host.
 /// Holds `/a/b` without a trailing slash, or nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PathPrefix(String);
+pub struct PathPrefix(Arc<str>);
 
 /// The path (and query) of a health check, as it goes into the request line.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct CheckPath(String);
+pub struct CheckPath(Arc<str>);
 
 impl PathPrefix {
     pub fn as_str(&self) -> &str {
@@ -53,7 +53,7 @@ impl FromStr for PathPrefix {
         if MOST_SEGMENTS < body.split('/').count() {
             return Err(Reason::PrefixTooDeep(text.to_owned()));
         }
-        Ok(Self(format!("/{body}")))
+        Ok(Self(format!("/{body}").into()))
     }
 }
 
@@ -64,7 +64,7 @@ impl FromStr for CheckPath {
         let text = text.trim();
         let (path, query) = text.split_once('?').unwrap_or((text, ""));
         let legal = path.starts_with('/') && is_spelt(path, b"/") && is_spelt(query, b"/?");
-        if legal { Ok(Self(text.to_owned())) } else { Err(Reason::NotACheck) }
+        if legal { Ok(Self(text.into())) } else { Err(Reason::NotACheck) }
     }
 }
 

@@ -83,6 +83,8 @@ impl<'a> Reader<'a> {
         }
         self.settle();
         let network = known.flatten().map(str::to_owned);
+        // Kept for as long as the container is.
+        self.asks.shrink_to_fit();
         Reading { asks: self.asks, network, problems: self.problems }
     }
 

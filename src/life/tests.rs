@@ -9,9 +9,10 @@ fn check(steps: &[(u32, bool, bool, Option<u32>)]) {
     let mut now = Instant::now();
     for (number, (pause, up, leaving, held)) in steps.iter().enumerate() {
         now += SECOND * *pause;
-        lives.see(up.then_some(Up { id: &id, leaving: *leaving }), now);
+        let all = up.then(|| (id.clone(), *leaving)).into_iter().collect();
+        lives.see(&all, |leaving| *leaving, now);
         let expected = held.map(|seconds| now + SECOND * seconds);
-        assert_eq!(lives.held_until(&id, now), expected, "step {number} of {steps:?}");
+        assert_eq!(lives.held(now).get(&id).copied(), expected, "step {number} of {steps:?}");
     }
 }
 

@@ -2,10 +2,10 @@
 //! reads all of them and an option is declared once.
 
 use super::{Machine, Refusal, value};
-use crate::cli::{self, Options, Verb};
+use crate::cli::{Program, Switches};
 use anyhow::{Context, Error, Result, anyhow, bail};
 use clap::{
-    Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches, Parser, Subcommand,
+    Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches, Subcommand,
     builder::Resettable, error::ErrorKind,
 };
 use std::{
@@ -20,28 +20,34 @@ use toml::{
 const HOME: &str = "/etc/docker-glue/settings.toml";
 
 /// The verb is said on the command line alone.
-pub(super) fn options(
+pub(super) fn options<P: Program>(
     args: &[OsString],
     machine: &Machine,
-) -> Result<(Options, Option<Verb>), Refusal> {
-    cli::command().try_get_matches_from(args)?;
-    let flags = Verb::augment_subcommands(parser()).try_get_matches_from(args)?;
+) -> Result<(P, Option<P::Verb>), Refusal> {
+    P::command_line().try_get_matches_from(args)?;
+    let flags = P::Verb::augment_subcommands(parser::<P>()).try_get_matches_from(args)?;
     let verb = flags.subcommand_name();
     if let Some(verb) = verb
         && (flags.get_flag("once") || flags.get_flag("watch"))
     {
-        let text =
-            format!("{verb} is for the docker-balancer that runs; leave --watch and --once away");
-        return Err(cli::command().error(ErrorKind::ArgumentConflict, text).into());
+        let text = format!("{verb} does one thing and ends; leave --watch and --once away");
+        return Err(P::command_line().error(ErrorKind::ArgumentConflict, text).into());
     }
-    let environment = matches(&environment(machine))?;
-    let file = matches(&file(&[&flags, &environment])?)?;
-    let mut options = Options::try_parse_from(["docker-balancer"])?;
+    let environment = matches::<P>(&environment::<P>(machine))?;
+    let file = matches::<P>(&file::<P>(&[&flags, &environment])?)?;
+    let mut options = P::try_parse_from([P::NAME])?;
     for layer in [&file, &environment, &flags] {
         overlay(&mut options, layer)?;
     }
-    let verb = verb.map(|_| Verb::from_arg_matches(&flags)).transpose()?;
+    let verb = verb.map(|_| P::Verb::from_arg_matches(&flags)).transpose()?;
     Ok((options, verb))
+}
+
+/// From keys and values alone, as another kind of file has them; each with its place.
+pub(super) fn from_said<P: Program>(said: &[Said]) -> Result<P> {
+    let mut options = P::try_parse_from([P::NAME])?;
+    overlay(&mut options, &matches::<P>(said)?)?;
+    Ok(options)
 }
 
 /// The variable that an option is in the environment.
@@ -50,35 +56,51 @@ pub fn variable(key: &str) -> String {
 }
 
 /// An option as a layer says it.
-struct Said {
+pub(super) struct Said {
     key: String,
     /// Where it says so, for a complaint.
     place: String,
     values: Vec<String>,
 }
 
+impl Said {
+    /// As an option of the program; lists are comma-separated.
+    ///
+    /// # Errors
+    /// The program has no such option: says which one may be meant.
+    pub(super) fn new<P: Program>(key: &str, value: &str, place: String) -> Result<Self> {
+        let (parser, key) = (parser::<P>(), key.replace('-', "_"));
+        let Some(action) = action(&parser, &key) else {
+            bail!("{place}: {}", unknown(&parser, &key))
+        };
+        let values = split(action, value);
+        Ok(Self { key, place, values })
+    }
+}
+
 /// Knows no defaults: what a layer does not say is absent.
-fn parser() -> Command {
-    Options::command().mut_args(|arg| arg.default_value(Resettable::Reset))
+fn parser<P: CommandFactory>() -> Command {
+    P::command().mut_args(|arg| arg.default_value(Resettable::Reset))
 }
 
 /// What the layer says replaces what the weaker ones said. Switches that answer one question go together:
 /// a `--watch` also outweighs the `once` of a file.
-fn overlay(options: &mut Options, layer: &ArgMatches) -> Result<(), clap::Error> {
-    let (once, watch) = (options.once, options.watch);
-    let (verbose, quiet) = (options.verbose, options.quiet);
+fn overlay<P: Program>(options: &mut P, layer: &ArgMatches) -> Result<(), clap::Error> {
+    let before = options.switches();
     options.update_from_arg_matches(layer)?;
-    if !options.once && !options.watch {
-        (options.once, options.watch) = (once, watch);
+    let mut after = options.switches();
+    if !after.once && !after.watch {
+        after = Switches { once: before.once, watch: before.watch, ..after };
     }
-    if options.verbose == 0 && !options.quiet {
-        (options.verbose, options.quiet) = (verbose, quiet);
+    if after.verbose == 0 && !after.quiet {
+        after = Switches { verbose: before.verbose, quiet: before.quiet, ..after };
     }
+    options.switch(after);
     Ok(())
 }
 
-fn matches(layer: &[Said]) -> Result<ArgMatches> {
-    let parser = parser();
+fn matches<P: Program>(layer: &[Said]) -> Result<ArgMatches> {
+    let parser = parser::<P>();
     let mut args = vec![String::new()];
     for said in layer {
         let words = words(&parser, said).with_context(|| said.place.clone())?;
@@ -126,8 +148,8 @@ fn reason(error: &clap::Error) -> Error {
 }
 
 /// An empty variable says nothing, so that `${HOLD:-}` of a compose file works.
-fn environment(machine: &Machine) -> Vec<Said> {
-    let parser = parser();
+fn environment<P: Program>(machine: &Machine) -> Vec<Said> {
+    let parser = parser::<P>();
     let said = |arg: &Arg| {
         let key = arg.get_id().to_string();
         let place = variable(&key);
@@ -146,11 +168,11 @@ fn split(action: &ArgAction, value: &str) -> Vec<String> {
 }
 
 /// The strongest layer that names a file decides which; one that is named must be there.
-fn file(layers: &[&ArgMatches]) -> Result<Vec<Said>> {
+fn file<P: Program>(layers: &[&ArgMatches]) -> Result<Vec<Said>> {
     let named = layers.iter().find_map(|layer| layer.get_one::<PathBuf>("settings"));
     let path = named.map_or(Path::new(HOME), PathBuf::as_path);
     match std::fs::read_to_string(path) {
-        Ok(text) => keys(path, &text),
+        Ok(text) => keys::<P>(path, &text),
         Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
             Ok(Vec::new())
         }
@@ -158,8 +180,9 @@ fn file(layers: &[&ArgMatches]) -> Result<Vec<Said>> {
     }
 }
 
-fn keys(path: &Path, text: &str) -> Result<Vec<Said>> {
-    let parser = parser();
+/// Both programs read the same file: what only the other one knows is left to it.
+fn keys<P: Program>(path: &Path, text: &str) -> Result<Vec<Said>> {
+    let (parser, other) = (parser::<P>(), parser::<P::Other>());
     let line = |at: usize| 1 + text[..at].matches('\n').count();
     let at = |at: usize| format!("{}:{}", path.display(), line(at));
     let table = DeTable::parse(text).map_err(|error| {
@@ -168,14 +191,18 @@ fn keys(path: &Path, text: &str) -> Result<Vec<Said>> {
     })?;
     let said = |(key, value): (&Spanned<DeString<'_>>, &Spanned<DeValue<'_>>)| {
         let (start, key) = (key.span().start, key.get_ref().as_ref());
-        let Some(action) = action(&parser, key).filter(|_| key != "settings") else {
+        let known = action(&parser, key).filter(|_| key != "settings");
+        let Some(action) = known else {
+            if action(&other, key).is_some() && key != "settings" {
+                return Ok(None);
+            }
             bail!("{}: {}", at(start), unknown(&parser, key));
         };
         let place = format!("{}: {key}", at(start));
         let values = values(action, value.get_ref()).with_context(|| place.clone())?;
-        Ok(Said { key: key.to_owned(), place, values })
+        Ok(Some(Said { key: key.to_owned(), place, values }))
     };
-    table.get_ref().iter().map(said).collect()
+    table.get_ref().iter().filter_map(|entry| said(entry).transpose()).collect()
 }
 
 /// Elements of an array are taken as they are: a comma in them stays.

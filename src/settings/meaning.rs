@@ -45,8 +45,11 @@ impl Settings {
                 Mode::Service => "/etc/haproxy/haproxy.cfg".into(),
             }),
             base_file: options.base_file,
-            state_dir,
-            runtime_dir: place::roomy(runtime_dir)?,
+            state_dir: match options.haproxy {
+                Mode::Managed => state_dir,
+                Mode::Service => place::roomy("--state-dir", state_dir)?,
+            },
+            runtime_dir: place::roomy("--runtime-dir", runtime_dir)?,
             hold: options.hold,
             spare_backends: options.spare_backends,
             wait_for_start: options.wait_for_start,
@@ -61,20 +64,20 @@ impl Settings {
 }
 
 fn haproxy(options: &Options) -> Result<Haproxy> {
-    match (options.haproxy, &options.master_socket, &options.reload_unit) {
+    let reload = match (options.haproxy, &options.master_socket, &options.reload_unit) {
         (Mode::Managed, _, _) => {
             let at_exit = if options.leave_running { AtExit::LeaveRunning } else { AtExit::Stop };
-            Ok(Haproxy::Managed { stop_timeout: options.stop_timeout, at_exit })
+            return Ok(Haproxy::Managed { stop_timeout: options.stop_timeout, at_exit });
         }
-        (Mode::Service, Some(socket), _) => {
-            Ok(Haproxy::Service(Reload::MasterSocket(socket.clone())))
-        }
-        (Mode::Service, None, Some(unit)) => Ok(Haproxy::Service(Reload::Unit(unit.clone()))),
+        (Mode::Service, Some(socket), _) => Reload::MasterSocket(socket.clone()),
+        (Mode::Service, None, Some(unit)) => Reload::Unit(unit.clone()),
         (Mode::Service, None, None) => bail!(
             "--haproxy service: how HAProxy is reloaded is never guessed; give --master-socket SOCKET \
              (its -S) or --reload-unit UNIT (such as haproxy.service)"
         ),
-    }
+    };
+    let (stats_socket, user) = (options.stats_socket.clone(), options.haproxy_user.clone());
+    Ok(Haproxy::Service { reload, stats_socket, user })
 }
 
 fn notes(options: &Options) -> Vec<Note> {
@@ -86,6 +89,8 @@ fn notes(options: &Options) -> Vec<Note> {
         options.template_file.is_some().then(|| template("--template-file")),
         (managed && options.master_socket.is_some()).then(|| for_service("--master-socket")),
         (managed && options.reload_unit.is_some()).then(|| for_service("--reload-unit")),
+        (managed && options.stats_socket.is_some()).then(|| for_service("--stats-socket")),
+        (managed && options.haproxy_user.is_some()).then(|| for_service("--haproxy-user")),
         (!managed && options.leave_running)
             .then_some(Note::OnlyForManaged { option: "--leave-running" }),
         options.rc.clone().filter(|path| !path.exists()).map(Note::NoRc),
@@ -94,7 +99,7 @@ fn notes(options: &Options) -> Vec<Note> {
 }
 
 impl DockerAccess {
-    fn new(url: Option<String>, machine: &Machine) -> Self {
+    pub(super) fn new(url: Option<String>, machine: &Machine) -> Self {
         let set = |name| machine.env.get(name).filter(|value| !value.is_empty()).cloned();
         let tls_verify = set("DOCKER_TLS_VERIFY").is_some();
         let home =
@@ -163,7 +168,7 @@ fn arguments(rc: Option<PathBuf>, haproxy: Mode) -> Result<Vec<String>> {
     }
 }
 
-fn filter(verbose: u8, quiet: bool, machine: &Machine) -> String {
+pub(super) fn filter(verbose: u8, quiet: bool, machine: &Machine) -> String {
     let asked = match (quiet, verbose) {
         (true, _) => "warn",
         (false, 0) => "info",

@@ -3,6 +3,7 @@
 //! `cli::Options` is what was written, in flags, environment, file and defaults (`layer`); [`Settings`] is
 //! what it comes to on this machine.
 
+mod glue;
 mod layer;
 mod machine;
 mod meaning;
@@ -12,13 +13,16 @@ mod rc;
 mod refusal;
 pub mod value;
 
-pub use crate::cli::{AccessLog, Address, LogFormat, Verb};
+pub use crate::cli::{AccessLog, Address, HaproxyUser, LogFormat, Verb};
+pub use glue::{GlueSettings, GlueTask};
+use layer::Said;
 pub use layer::variable;
 pub use machine::Machine;
 pub use note::Note;
 pub use refusal::Refusal;
 
 use crate::{cli::Options, label::Fences};
+use anyhow::Result as Anyhow;
 use ipnet::IpNet;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -110,7 +114,7 @@ pub enum BindAddress {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Haproxy {
     Managed { stop_timeout: Duration, at_exit: AtExit },
-    Service(Reload),
+    Service { reload: Reload, stats_socket: Option<PathBuf>, user: Option<HaproxyUser> },
 }
 
 /// What becomes of our HAProxy when we are stopped.
@@ -137,19 +141,34 @@ pub struct Log {
 impl Task {
     /// From the command line, with the environment and the settings file below it.
     pub fn read(args: &[OsString], machine: &Machine) -> Result<Self, Refusal> {
-        let (options, verb) = layer::options(args, machine)?;
+        let (options, verb) = layer::options::<Options>(args, machine)?;
         let Some(verb) = verb else {
             return Ok(Self::Serve(Box::new(Settings::of(options, machine)?)));
         };
         let runtime_dir = options.runtime_dir.unwrap_or_else(|| place::runtime(machine));
-        Ok(Self::Run(Errand { verb, runtime_dir: place::roomy(runtime_dir)? }))
+        Ok(Self::Run(Errand { verb, runtime_dir: place::roomy("--runtime-dir", runtime_dir)? }))
     }
 }
 
 impl Settings {
+    /// From options as an ini file's `[params]` have them: their name, their value, and where it stands.
+    ///
+    /// # Errors
+    /// Names the place of the first one that is none, or has a value that is none.
+    pub fn of_params<'a>(
+        params: impl IntoIterator<Item = (&'a str, &'a str, String)>,
+        command: Command,
+        machine: &Machine,
+    ) -> Anyhow<Self> {
+        let said =
+            params.into_iter().map(|(key, value, place)| Said::new::<Options>(key, value, place));
+        let options = layer::from_said(&said.collect::<Anyhow<Vec<_>>>()?)?;
+        Self::new(options, command, machine)
+    }
+
     /// From the command line, with the environment and the settings file below it.
     pub fn read(args: &[OsString], machine: &Machine) -> Result<Self, Refusal> {
-        let (options, _) = layer::options(args, machine)?;
+        let (options, _) = layer::options::<Options>(args, machine)?;
         Self::of(options, machine)
     }
 
@@ -157,7 +176,9 @@ impl Settings {
         let command = match (options.once, options.watch) {
             (true, _) => Command::Once,
             (false, true) => Command::Watch,
-            (false, false) => return Err(Refusal::nothing_to_do()),
+            (false, false) => {
+                return Err(Refusal::nothing_to_do::<Options>("apply the labels and exit"));
+            }
         };
         Ok(Self::new(options, command, machine)?)
     }

@@ -52,10 +52,10 @@ pub fn program(name: PathBuf, machine: &Machine) -> PathBuf {
 }
 
 /// Sockets fit into it.
-pub fn roomy(directory: PathBuf) -> Result<PathBuf> {
+pub fn roomy(option: &str, directory: PathBuf) -> Result<PathBuf> {
     if LONGEST < directory.as_os_str().len() {
         bail!(
-            "--runtime-dir: {} is too long for the sockets in it; give one of at most {LONGEST} bytes",
+            "{option}: {} is too long for the sockets in it; give one of at most {LONGEST} bytes",
             directory.display()
         );
     }

@@ -1,6 +1,6 @@
 //! Why there are no settings.
 
-use crate::cli;
+use crate::cli::Program;
 use clap::error::ErrorKind;
 use std::process::ExitCode;
 
@@ -12,21 +12,21 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    pub(super) fn nothing_to_do() -> Self {
-        let text = "nothing to do: give --watch (-w) to follow Docker, \
-                    or --once (-1) to apply the labels and exit";
-        cli::command().error(ErrorKind::MissingRequiredArgument, text).into()
+    pub(super) fn nothing_to_do<P: Program>(once: &str) -> Self {
+        let text =
+            format!("nothing to do: give --watch (-w) to follow Docker, or --once (-1) to {once}");
+        P::command_line().error(ErrorKind::MissingRequiredArgument, text).into()
     }
 
     /// Prints it where it belongs.
-    pub fn tell(&self) -> ExitCode {
+    pub fn tell(&self, program: &str) -> ExitCode {
         match self {
             Self::Usage(error) => {
                 let _ = error.print();
                 ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
             }
             Self::Wrong(error) => {
-                eprintln!("docker-balancer: {error:#}");
+                eprintln!("{program}: {error:#}");
                 ExitCode::from(2)
             }
         }

@@ -1,7 +1,7 @@
 //! Values of options: text → type, once, with what to write instead.
 
 use crate::{
-    cli::AccessLog,
+    cli::{AccessLog, HaproxyUser},
     label::{Constraint, value::HostMatch},
 };
 use clap::builder::{BoolishValueParser, TypedValueParser};
@@ -116,6 +116,15 @@ pub fn constraint(constraint: &str) -> Result<Constraint, String> {
         None => (constraint.as_str(), None),
     };
     Ok(Constraint { label: text(label).map_err(|_| "it names no label")?, value })
+}
+
+/// `-` is nobody else.
+pub fn user(text: &str) -> Result<HaproxyUser, String> {
+    match text.trim() {
+        "" => Err("it is a user's name, or -".to_owned()),
+        "-" => Ok(HaproxyUser::Same),
+        name => Ok(HaproxyUser::Named(name.to_owned())),
+    }
 }
 
 pub fn access_log(text: &str) -> Result<AccessLog, String> {

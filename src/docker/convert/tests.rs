@@ -26,7 +26,7 @@ fn line(container: &Container) -> String {
     let Container { name, state, health, network_mode, networks, exposed, published, .. } =
         container;
     let mut line = format!("{name} {state:?} {health:?} {network_mode:?}");
-    for (name, at) in networks {
+    for (name, at) in networks.iter() {
         let address = |address: Option<String>| address.unwrap_or_else(|| "-".to_owned());
         let (v4, v6) = (at.ipv4.map(|ip| ip.to_string()), at.ipv6.map(|ip| ip.to_string()));
         let gateway = at.gateway.map(|ip| ip.to_string());
@@ -72,7 +72,7 @@ fn a_list_of_engine_29_is_read() {
 #[test]
 fn labels_image_and_age_are_read() {
     let web = find(OLD, "web");
-    assert_eq!(web.labels, [("glue_http_80_host".to_owned(), "a.test".to_owned())].into());
+    assert_eq!(*web.labels, [("glue_http_80_host".to_owned(), "a.test".to_owned())].into());
     assert_eq!(web.image, "docker-glue-whoami:test");
     assert!(web.created > 1_700_000_000_000_000_000 && web.stop.is_none() && !web.leaving);
     assert_eq!(web.id.as_str().len(), 64);
@@ -111,7 +111,14 @@ fn a_link_is_not_a_containers_name() {
 
 fn interest(environment: bool, everything: bool) -> Interest {
     let speaks = |labels: &BTreeMap<String, String>| labels.contains_key("A");
-    Interest { speaks, required: Vec::new(), environment, everything, own: None }
+    Interest {
+        speaks,
+        reads: |label| label == "A",
+        required: Vec::new(),
+        environment,
+        everything,
+        own: None,
+    }
 }
 
 fn names(environment: bool, everything: bool) -> Vec<String> {

@@ -2,7 +2,7 @@
 
 use super::{Answer, Ask, Inspection, Known};
 use crate::{
-    container::{Container, ContainerId, Health, NetworkMode, State, Stop},
+    container::{Attachment, Container, ContainerId, Health, NetworkMode, State, Stop},
     docker::{
         details::Details,
         event::{About, Cause, Event, What},
@@ -11,6 +11,7 @@ use crate::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -29,6 +30,7 @@ impl Story {
         let mut interest = Interest {
             required: Vec::new(),
             speaks: |labels| labels.contains_key("glue"),
+            reads: |label| label == "glue",
             environment: false,
             everything: false,
             own: None,
@@ -176,7 +178,7 @@ fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 
 /// A running container with a label of ours; named by its id.
 fn glue(id: &str) -> Container {
-    Container { labels: map(&[("glue", "1")]), ..plain(id) }
+    Container { labels: map(&[("glue", "1")]).into(), ..plain(id) }
 }
 
 fn plain(id: &str) -> Container {
@@ -187,10 +189,10 @@ fn plain(id: &str) -> Container {
         created: 0,
         state: State::Running,
         health: Health::Unchecked,
-        labels: BTreeMap::new(),
+        labels: Arc::default(),
         environment: BTreeMap::new(),
         network_mode: NetworkMode::Own,
-        networks: BTreeMap::new(),
+        networks: Arc::default(),
         exposed: BTreeSet::new(),
         published: Vec::new(),
         stop: None,
@@ -357,14 +359,78 @@ fn an_answer_that_is_older_than_a_stop_signal_or_a_death_does_not_bring_it_back(
 
 #[test]
 fn an_engine_whose_lists_are_late_is_asked_thrice_more() {
-    let paused = || in_state(glue("a"), State::Paused);
     let mut story = Story::with(&[glue("a")]);
     story.hear("a", "pause").ask_and_answer("a", &[glue("a")]).shows("").asks("");
     assert_eq!(story.known.wake_at(), story.start + Duration::from_millis(1010));
     story.at_millis(1009).asks("").at_millis(1010).ask_and_answer("a", &[glue("a")]).shows("");
-    story.at_millis(1110).ask_and_answer("a", &[paused()]);
-    story.shows("a=paused <- pause").at_millis(2109).asks("");
-    story.at_millis(2110).ask_and_answer("a", &[paused()]).shows("").at_millis(9000).asks("");
+    story.at_millis(1110).ask_and_answer("a", &[glue("a")]).shows("").at_millis(2109).asks("");
+    story.at_millis(2110).ask_and_answer("a", &[in_state(glue("a"), State::Paused)]);
+    story.shows("a=paused <- pause").at_millis(9000).asks("");
+}
+
+/// `event | answer | whether it is asked again`
+#[test]
+fn what_was_heard_is_asked_for_until_an_answer_shows_it() {
+    let at = |address: &str| {
+        let place = Attachment { ipv4: address.parse().ok(), ..Attachment::default() };
+        Container { networks: BTreeMap::from([("bridge".to_owned(), place)]).into(), ..glue("a") }
+    };
+    let well = |health| Container { health, ..glue("a") };
+    let on_host = Container { network_mode: NetworkMode::Host, ..glue("a") };
+    for (action, told, again) in [
+        ("start", Some(at("10.0.0.2")), false),
+        ("start", Some(at("")), true),
+        ("start", Some(on_host), false),
+        ("start", Some(in_state(at("10.0.0.2"), State::Created)), true),
+        ("start", None, false),
+        ("pause", Some(in_state(glue("a"), State::Paused)), false),
+        ("pause", Some(glue("a")), true),
+        ("unpause", Some(in_state(at("10.0.0.2"), State::Paused)), true),
+        ("unpause", Some(at("10.0.0.2")), false),
+        ("die", Some(in_state(glue("a"), State::Exited)), false),
+        ("die", Some(in_state(glue("a"), State::Restarting)), false),
+        ("die", Some(glue("a")), true),
+        ("destroy", Some(in_state(glue("a"), State::Exited)), true),
+        ("destroy", None, false),
+        ("health_status: healthy", Some(well(Health::Healthy)), false),
+        ("health_status: healthy", Some(well(Health::Starting)), true),
+        ("health_status: unhealthy", Some(well(Health::Unhealthy)), false),
+        ("connect", Some(at("10.0.0.2")), true),
+        ("rename", Some(at("10.0.0.2")), true),
+    ] {
+        let mut story = Story::with(&[glue("a")]);
+        let list: Vec<_> = told.into_iter().collect();
+        story.hear("a", action).ask_and_answer("a", &list).shown();
+        story.at_millis(1010);
+        assert_eq!(story.ask() == "a", again, "{action} {list:?}");
+    }
+}
+
+#[test]
+fn an_answer_to_an_older_question_shows_nothing_of_what_was_heard_since() {
+    let mut story = Story::with(&[glue("a")]);
+    let paused = [in_state(glue("a"), State::Paused)];
+    story.hear("a", "update").asks("a").hear("a", "pause").answer("a", &paused);
+    story.ask_and_answer("a", &[glue("a")]).shown();
+    story.at_millis(1010).asks("a");
+}
+
+#[test]
+fn a_start_is_one_question_and_one_inspection() {
+    let started = Container { network_mode: NetworkMode::Host, ..glue("a") };
+    let mut story = Story::with(&[]);
+    story.hear("a", "connect").asks("").hear_with("a", "start", &[("glue", "1")]);
+    story.ask_and_answer("a", &[started]).shows("a=running <- start").asks("");
+    assert_eq!(story.known.inspect(), Some(ContainerId::new("a")));
+    story.tell(&ContainerId::new("a"), "", None);
+    story.at_millis(9000).asks("");
+}
+
+#[test]
+fn networks_of_one_that_does_not_run_are_told_by_its_start() {
+    let mut story = Story::with(&[in_state(glue("a"), State::Exited)]);
+    story.hear("a", "connect").asks("").hear("a", "start").asks("a");
+    story.hear("a", "connect").answer("a", &[]).asks("a");
 }
 
 #[test]
@@ -456,9 +522,7 @@ fn a_list_that_tells_what_no_event_told_means_a_deaf_connection() {
     let list = [in_state(glue("a"), State::Paused), plain("p")];
     story.at(80).hear("a", "pause").ask_and_answer("all", &list);
     assert!(!story.known.is_deaf());
-    for seconds in [90, 92, 94] {
-        story.at(seconds).ask_and_answer("a", &[in_state(glue("a"), State::Paused)]).shown();
-    }
+    story.shown();
     story.at(120).ask_and_answer("all", &[glue("a"), plain("p")]).shows("a=running p=running");
     assert!(story.known.is_deaf());
 }
@@ -547,11 +611,28 @@ fn very_many_dirty_containers_are_asked_for_as_a_whole() {
 
 #[test]
 fn labels_that_nobody_reads_are_not_kept() {
-    let chatty = Container { labels: map(&[("long", "text")]), ..plain("p") };
+    let chatty = Container { labels: map(&[("long", "text")]).into(), ..plain("p") };
     let mut story = Story::new(|_| ());
     story.connects();
-    story.answer("all", &[chatty, glue("a")]);
-    let world = story.known.show().unwrap().world;
-    let labels = |id: &str| world.containers[&ContainerId::new(id)].labels.len();
-    assert_eq!((labels("a"), labels("p")), (1, 0));
+    let both = Container { labels: map(&[("long", "text"), ("glue", "1")]).into(), ..glue("a") };
+    story.answer("all", &[chatty, both.clone()]);
+    let labels = |story: &Story, id: &str| {
+        let labels = &story.known.world.containers[&ContainerId::new(id)].labels;
+        labels.keys().cloned().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!((labels(&story, "a"), labels(&story, "p")), ("glue".to_owned(), String::new()));
+    story.shown();
+    story.hear("a", "update").ask_and_answer("a", &[both]).shows("");
+    assert_eq!(labels(&story, "a"), "glue");
+
+    let mut story = Story::new(|interest| interest.required = vec![("env".to_owned(), None)]);
+    story.connects();
+    story.answer(
+        "all",
+        &[Container {
+            labels: map(&[("env", "x"), ("glue", "1"), ("long", "text")]).into(),
+            ..glue("a")
+        }],
+    );
+    assert_eq!(labels(&story, "a"), "env glue");
 }

@@ -1,4 +1,4 @@
-//! Time without an engine: told once, waited out with a growing pause.
+//! Time without a neighbour (Docker, etcd): told once, waited out with a growing pause.
 //!
 //! Pure.
 
@@ -8,14 +8,14 @@ const SHORTEST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
-pub(super) struct Outage {
+pub struct Outage {
     since: Option<Instant>,
     pause: Duration,
 }
 
 /// What is worth saying about one more failure.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Tell {
+pub enum Tell {
     /// The outage began.
     Loud,
     /// It goes on.
@@ -23,12 +23,12 @@ pub(super) enum Tell {
 }
 
 impl Outage {
-    pub(super) fn none() -> Self {
+    pub fn none() -> Self {
         Self { since: None, pause: SHORTEST }
     }
 
     /// One more failure: whether to say it, and how long to wait before the next try.
-    pub(super) fn failed(&mut self, now: Instant) -> (Tell, Duration) {
+    pub fn failed(&mut self, now: Instant) -> (Tell, Duration) {
         let tell = if self.since.is_some() { Tell::Quiet } else { Tell::Loud };
         self.since.get_or_insert(now);
         let pause = self.pause;
@@ -36,8 +36,12 @@ impl Outage {
         (tell, pause)
     }
 
-    /// The engine answers. How long it was away, if it was.
-    pub(super) fn over(&mut self, now: Instant) -> Option<Duration> {
+    pub fn lasts(&self) -> bool {
+        self.since.is_some()
+    }
+
+    /// The neighbour answers. How long it was away, if it was.
+    pub fn over(&mut self, now: Instant) -> Option<Duration> {
         self.pause = SHORTEST;
         self.since.take().map(|since| now.duration_since(since))
     }

@@ -1,0 +1,125 @@
+//! Tells handlers of everything that happens, for ever.
+//!
+//! The loop is thin: it listens, asks, and hands everything to `Keeper`, which decides.
+
+use super::{
+    connect::Access,
+    engine::Engine,
+    roster::{Keeper, News, Report, Roster, Told},
+    watch::wait_out,
+};
+use crate::{container::ContainerId, outage::Outage};
+use anyhow::{Context, Result};
+use futures_util::{StreamExt, future::BoxFuture, pin_mut, stream::FuturesUnordered};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tokio::{sync::mpsc, time::Instant};
+
+/// How often the whole list is asked for though no event asks for it.
+const RELIST: Duration = Duration::from_secs(30);
+
+/// Tells until nobody listens any more. An engine that is away is told of once and waited for without
+/// an end; events that it remembers from that time are told then.
+pub async fn follow(access: &Access, news: &mpsc::Sender<News>) {
+    let (mut keeper, mut outage) = (Keeper::default(), Outage::none());
+    loop {
+        let end = tokio::select! {
+            end = connection(access, &mut keeper, &mut outage, news) => end,
+            () = news.closed() => return,
+        };
+        let Err(error) = end else { return };
+        keeper.away();
+        tokio::select! {
+            () = wait_out(&mut outage, &error) => {}
+            () = news.closed() => return,
+        }
+    }
+}
+
+/// All containers as they are now.
+pub async fn take_roll(access: &Access) -> Result<Arc<Roster>> {
+    let (tell, mut told) = mpsc::channel(1);
+    let (mut keeper, mut outage) = (Keeper::default(), Outage::none());
+    tokio::select! {
+        end = connection(access, &mut keeper, &mut outage, &tell) => match end {
+            Err(error) => Err(error),
+            Ok(()) => told.try_recv().ok().map(roster).context("docker told nothing"),
+        },
+        Some(news) = told.recv() => Ok(roster(news)),
+    }
+}
+
+fn roster(news: News) -> Arc<Roster> {
+    match news {
+        News::Changed(roster) | News::Happened(_, roster) => roster,
+    }
+}
+
+/// All that can happen during a connection.
+enum Input {
+    Event(Option<Result<Report>>),
+    List(Result<BTreeMap<ContainerId, String>>),
+    Answer(ContainerId, Told),
+}
+
+/// One connection's life. It ends well when nobody listens any more.
+async fn connection(
+    access: &Access,
+    keeper: &mut Keeper,
+    outage: &mut Outage,
+    news: &mpsc::Sender<News>,
+) -> Result<()> {
+    let engine = Engine::connect(access).await?;
+    let reports = engine.reports(keeper.connected());
+    pin_mut!(reports);
+    let mut errands = FuturesUnordered::<BoxFuture<'static, Input>>::new();
+    let mut list_at = Instant::now();
+    let mut listing = false;
+    loop {
+        while let Some(id) = keeper.ask() {
+            let engine = engine.clone();
+            errands.push(Box::pin(async move {
+                let told = answer(&engine, &id).await;
+                Input::Answer(id, told)
+            }));
+        }
+        let input = tokio::select! {
+            biased;
+            // Its first poll subscribes: before the first question.
+            report = reports.next() => Input::Event(report),
+            Some(input) = errands.next() => input,
+            () = tokio::time::sleep_until(list_at), if !listing => {
+                listing = true;
+                let engine = engine.clone();
+                errands.push(Box::pin(async move { Input::List(engine.roll().await) }));
+                continue;
+            }
+        };
+        match input {
+            Input::Event(report) => keeper.heard(report.context("docker closed its events")??),
+            Input::List(lines) => {
+                keeper.listed(lines?);
+                (listing, list_at) = (false, Instant::now() + RELIST);
+                if let Some(away) = outage.over(Instant::now().into_std()) {
+                    tracing::info!("docker is back after {}s", away.as_secs());
+                }
+            }
+            Input::Answer(id, told) => keeper.answered(&id, told),
+        }
+        for it in keeper.news() {
+            if news.send(it).await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+async fn answer(engine: &Engine, id: &ContainerId) -> Told {
+    match engine.describe(id).await {
+        Ok(Some(told)) => Told::Description(told),
+        Ok(None) => Told::Gone,
+        Err(error) => {
+            tracing::debug!("not inspected: {error:#}");
+            Told::Nothing
+        }
+    }
+}

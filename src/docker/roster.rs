@@ -1,0 +1,231 @@
+//! Every container with all that Docker says of it, and every event, in each container's order.
+//!
+//! Pure: a state machine. What was heard and answered goes in, what is to be asked and told comes out.
+//! An event is told when the container it is about was asked for anew, so that whoever hears it also
+//! knows what it has led to.
+
+use crate::container::ContainerId;
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
+
+/// All that the engine says of one container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Description {
+    pub id: ContainerId,
+    /// Without the slash that the engine puts before it.
+    pub name: String,
+    /// As `docker inspect` has it.
+    pub json: Box<str>,
+}
+
+pub type Roster = BTreeMap<ContainerId, Arc<Description>>;
+
+/// Something that Docker said about a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Report {
+    pub(super) id: ContainerId,
+    pub(super) name: String,
+    /// With its suffix: `health_status: healthy`.
+    pub(super) action: String,
+    /// Nanoseconds since 1970, by the engine's clock.
+    pub(super) time_nano: i64,
+    pub(super) attributes: BTreeMap<String, String>,
+    /// The container's own event, as against a network's.
+    pub(super) is_own: bool,
+}
+
+/// An event of a container, and what is known of it after that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Happened {
+    pub id: ContainerId,
+    pub name: String,
+    /// With its suffix: `health_status: healthy`.
+    pub action: String,
+    /// Nanoseconds since 1970, by the engine's clock.
+    pub time_nano: i64,
+    /// Its labels, and some words of the engine's own among them.
+    pub attributes: BTreeMap<String, String>,
+    /// The last that was known where the container is gone; `None` if it never was.
+    pub description: Option<Arc<Description>>,
+}
+
+/// What is told, in order.
+#[derive(Debug, Clone)]
+pub enum News {
+    /// The roster is another one, and no event said so: a first list, or one after an outage.
+    Changed(Arc<Roster>),
+    /// The roster is the one after it.
+    Happened(Arc<Happened>, Arc<Roster>),
+}
+
+/// Answers to one question about one container.
+#[derive(Debug)]
+pub(super) enum Told {
+    Description(Description),
+    Gone,
+    /// The engine did not answer: what was known stays.
+    Nothing,
+}
+
+/// Actions after which nothing is different: they arrive all day.
+const IDLE: &[&str] = &["exec_create", "exec_start", "exec_die", "exec_detach", "attach", "top"];
+/// Questions at a time.
+const MOST_ASKED: usize = 16;
+
+#[derive(Debug, Default)]
+pub(super) struct Keeper {
+    roster: Arc<Roster>,
+    /// What the last list said of each.
+    lines: BTreeMap<ContainerId, String>,
+    /// Events whose container is being asked for, in order.
+    waiting: BTreeMap<ContainerId, VecDeque<Report>>,
+    /// To be asked for.
+    due: BTreeSet<ContainerId>,
+    /// Asked for: whether something was heard of it since.
+    asked: BTreeMap<ContainerId, bool>,
+    /// Those that are others in the roster, and no event has told it.
+    untold: BTreeSet<ContainerId>,
+    /// A first list has been gone through; until then nothing is told.
+    complete: bool,
+    listed: bool,
+    news: Vec<News>,
+    /// When the last event was, and the last one before this connection.
+    newest: Option<i64>,
+    floor: Option<i64>,
+}
+
+impl Keeper {
+    /// From when on the engine is to tell its events again: an outage loses none that it remembers.
+    pub(super) fn connected(&mut self) -> Option<i64> {
+        self.floor = self.newest;
+        self.newest
+    }
+
+    /// Questions that were under way are asked again when the engine is back.
+    pub(super) fn away(&mut self) {
+        self.due.extend(std::mem::take(&mut self.asked).into_keys());
+        self.listed = false;
+    }
+
+    pub(super) fn heard(&mut self, report: Report) {
+        if self.floor.is_some_and(|floor| report.time_nano <= floor) {
+            return;
+        }
+        self.newest = self.newest.max(Some(report.time_nano));
+        let id = report.id.clone();
+        let word = report.action.split(':').next().unwrap_or_default();
+        let idle = IDLE.contains(&word);
+        let queue = self.waiting.contains_key(&id) || !idle || !self.complete;
+        match report.is_own {
+            true if queue => self.waiting.entry(id.clone()).or_default().push_back(report),
+            true => self.tell(report, None),
+            false => {}
+        }
+        if !idle || !self.roster.contains_key(&id) {
+            self.want(id);
+        }
+    }
+
+    /// All containers there are, with what of each shows whether it is another.
+    pub(super) fn listed(&mut self, lines: BTreeMap<ContainerId, String>) {
+        let is_new = |(id, line): &(&ContainerId, &String)| {
+            !self.roster.contains_key(*id) || self.lines.get(*id) != Some(*line)
+        };
+        let new: Vec<_> = lines.iter().filter(is_new).map(|(id, _)| id.clone()).collect();
+        // A list that leaves one out is not believed: the engine is asked for it.
+        let missing: Vec<_> =
+            self.roster.keys().filter(|id| !lines.contains_key(*id)).cloned().collect();
+        new.into_iter().chain(missing).for_each(|id| self.want(id));
+        self.lines = lines;
+        self.listed = true;
+        self.settle();
+    }
+
+    /// Whom to ask for now.
+    pub(super) fn ask(&mut self) -> Option<ContainerId> {
+        if MOST_ASKED <= self.asked.len() {
+            return None;
+        }
+        let id = self.due.pop_first()?;
+        self.asked.insert(id.clone(), false);
+        Some(id)
+    }
+
+    pub(super) fn answered(&mut self, id: &ContainerId, told: Told) {
+        let Some(stale) = self.asked.remove(id) else { return };
+        let known = self.roster.get(id).cloned();
+        let changed = match told {
+            Told::Description(told) if known.as_deref() != Some(&told) => {
+                Arc::make_mut(&mut self.roster).insert(id.clone(), Arc::new(told));
+                true
+            }
+            Told::Gone if known.is_some() => {
+                Arc::make_mut(&mut self.roster).remove(id);
+                true
+            }
+            _ => false,
+        };
+        if stale {
+            self.due.insert(id.clone());
+        }
+        if changed {
+            self.untold.insert(id.clone());
+        }
+        if !stale && self.complete {
+            self.release(id, known.as_ref());
+        }
+        self.settle();
+    }
+
+    pub(super) fn news(&mut self) -> Vec<News> {
+        std::mem::take(&mut self.news)
+    }
+
+    fn want(&mut self, id: ContainerId) {
+        match self.asked.get_mut(&id) {
+            Some(stale) => *stale = true,
+            None => drop(self.due.insert(id)),
+        }
+    }
+
+    /// Who does not want these events hears of other containers' changes all the same, so only this one's
+    /// is told with them.
+    fn release(&mut self, id: &ContainerId, known: Option<&Arc<Description>>) {
+        let Some(reports) = self.waiting.remove(id) else { return };
+        for report in reports {
+            self.tell(report, known.cloned());
+        }
+        self.untold.remove(id);
+    }
+
+    /// `before`: what was known of a container that is gone by now.
+    fn tell(&mut self, report: Report, before: Option<Arc<Description>>) {
+        let Report { id, name, action, time_nano, attributes, .. } = report;
+        let description = self.roster.get(&id).cloned().or(before);
+        let happened = Happened { id, name, action, time_nano, attributes, description };
+        self.news.push(News::Happened(Arc::new(happened), Arc::clone(&self.roster)));
+    }
+
+    /// When nothing is left to be asked, what no event has told is told.
+    fn settle(&mut self) {
+        if !self.listed || !self.due.is_empty() || !self.asked.is_empty() {
+            return;
+        }
+        if !self.complete || !self.untold.is_empty() {
+            self.news.push(News::Changed(Arc::clone(&self.roster)));
+            self.untold.clear();
+        }
+        if !self.complete {
+            self.complete = true;
+            let ids: Vec<_> = self.waiting.keys().cloned().collect();
+            for id in &ids {
+                self.release(id, None);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

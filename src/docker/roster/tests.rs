@@ -1,0 +1,130 @@
+//! Stories of one word a step: what Docker says, and what handlers are told.
+
+use super::{Description, Keeper, News, Report, Told};
+use crate::container::ContainerId;
+use std::collections::BTreeMap;
+
+/// `list web=up db=up` a list; `start web` an event; `web=up` an answer; `web!` it is gone; `web?` no
+/// answer; `away`; `back`.
+fn play(story: &str) -> Vec<String> {
+    let mut keeper = Keeper::default();
+    let mut told = Vec::new();
+    let mut time = 0;
+    keeper.connected();
+    for step in story.split(';').map(str::trim) {
+        while keeper.ask().is_some() {}
+        let words: Vec<_> = step.split(' ').collect();
+        match words[..] {
+            ["list", ref lines @ ..] => {
+                let line = |text: &&str| {
+                    let (name, line) = text.split_once('=').unwrap();
+                    (ContainerId::new(name), line.to_owned())
+                };
+                keeper.listed(lines.iter().filter(|it| !it.is_empty()).map(line).collect());
+            }
+            ["away"] => keeper.away(),
+            ["back"] => drop(keeper.connected()),
+            ["again", action, name] => keeper.heard(report(action, name, time)),
+            [answer] => {
+                let name = answer.trim_end_matches(['!', '?']);
+                let (name, told) = match (answer.split_once('='), answer.ends_with('!')) {
+                    (Some((name, text)), _) => (name, Told::Description(described(name, text))),
+                    (None, true) => (name, Told::Gone),
+                    (None, false) => (name, Told::Nothing),
+                };
+                keeper.answered(&ContainerId::new(name), told);
+            }
+            [action, name] => {
+                time += 1;
+                keeper.heard(report(action, name, time));
+            }
+            _ => panic!("{step}"),
+        }
+        told.extend(keeper.news().iter().map(show));
+    }
+    told
+}
+
+fn described(name: &str, text: &str) -> Description {
+    Description { id: ContainerId::new(name), name: name.to_owned(), json: text.into() }
+}
+
+fn report(action: &str, name: &str, time_nano: i64) -> Report {
+    let (id, name) = (ContainerId::new(name), name.to_owned());
+    let is_own = action != "connect";
+    Report { id, name, action: action.to_owned(), time_nano, attributes: BTreeMap::new(), is_own }
+}
+
+fn show(news: &News) -> String {
+    match news {
+        News::Changed(roster) => {
+            let all = roster.values().map(|it| format!("{}={}", it.name, it.json));
+            all.collect::<Vec<_>>().join(" ")
+        }
+        News::Happened(it, roster) => {
+            let known = it.description.as_ref().map_or("-", |it| &it.json);
+            format!("{} {} {known} of {}", it.action, it.name, roster.len())
+        }
+    }
+}
+
+#[test]
+fn every_event_is_told_in_order_with_what_it_led_to() {
+    for (story, expected) in [
+        // Nothing is told before all is known.
+        ("list web=up db=up; start db; web=up", &[][..]),
+        ("list web=up; web=up", &["web=up"]),
+        ("list ", &[""]),
+        ("start web; list web=up; web=up; web=on", &["web=on", "start web on of 1"]),
+        // An event waits for the answer; others do not wait for it.
+        ("list ; create web", &[""]),
+        ("list ; create web; web=new", &["", "create web new of 1"]),
+        (
+            "list ; create web; create db; db=new; web=new",
+            &["", "create db new of 1", "create web new of 2"],
+        ),
+        // An answer to a question from before an event is no answer to it.
+        ("list ; create web; start web; web=new", &[""]),
+        (
+            "list ; create web; start web; web=new; web=up",
+            &["", "create web up of 1", "start web up of 1"],
+        ),
+        // What is gone is told with what was known.
+        (
+            "list web=up; web=up; die web; destroy web; web!; web!",
+            &["web=up", "die web - of 0", "destroy web - of 0"],
+        ),
+        ("list web=up; web=up; destroy web; web!", &["web=up", "destroy web up of 0"]),
+        ("list ; create web; web!", &["", "create web - of 0"]),
+        ("list web=up; web=up; die web; web?", &["web=up", "die web up of 1"]),
+        // Idle events ask nothing, and stay in order.
+        ("list web=up; web=up; exec_start web", &["web=up", "exec_start web up of 1"]),
+        ("list web=up; web=up; die web; exec_die web", &["web=up"]),
+        (
+            "list web=up; web=up; die web; exec_die web; web=down",
+            &["web=up", "die web down of 1", "exec_die web down of 1"],
+        ),
+        // A network's event is no event of the container, but changes it.
+        ("list web=up; web=up; connect web; web=two", &["web=up", "web=two"]),
+        ("list web=up; web=up; connect web; web=up", &["web=up"]),
+        (
+            "list web=up db=up; web=up; db=up; connect web; die db; web=two; db=down",
+            &["db=up web=up", "die db down of 2", "db=down web=two"],
+        ),
+        // A list finds what no event has told.
+        ("list web=up; web=up; list web=down; web=down", &["web=up", "web=down"]),
+        ("list web=up; web=up; list ; web=up", &["web=up"]),
+        ("list web=up; web=up; list ; web!", &["web=up", ""]),
+        // After an outage the engine repeats the last event.
+        (
+            "list ; create web; web=new; away; back; again create web; list web=new",
+            &["", "create web new of 1"],
+        ),
+        (
+            "list ; create web; away; back; list web=up; web=old; web=up",
+            &["", "create web up of 1"],
+        ),
+    ] {
+        assert_eq!(play(story), expected, "{story}");
+    }
+}

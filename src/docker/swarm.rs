@@ -1,0 +1,67 @@
+//! What a manager of a Swarm says.
+
+use super::engine::Engine;
+use anyhow::Result;
+use bollard::{
+    errors::Error,
+    query_parameters::{InspectServiceOptions, UpdateServiceOptionsBuilder},
+};
+use serde::Serialize;
+use serde_json::Value;
+use std::time::Duration;
+
+/// In the engine's own words.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SwarmSaid {
+    pub services: Vec<Value>,
+    pub tasks: Vec<Value>,
+    pub nodes: Vec<Value>,
+}
+
+impl Engine {
+    /// `None` where it is no manager of a Swarm.
+    pub async fn swarm(&self) -> Result<Option<SwarmSaid>> {
+        let docker = &self.docker;
+        let services = self.of_swarm("its services", docker.list_services(None)).await?;
+        let Some(services) = services else { return Ok(None) };
+        let tasks = self.of_swarm("its tasks", docker.list_tasks(None)).await?.unwrap_or_default();
+        let nodes = self.of_swarm("its nodes", docker.list_nodes(None)).await?.unwrap_or_default();
+        Ok(Some(SwarmSaid { services, tasks, nodes }))
+    }
+
+    /// All tasks of a service are made anew, as `docker service update --force` does.
+    pub async fn restart_service(&self, id: &str) -> Result<()> {
+        let update = async {
+            let service = self.docker.inspect_service(id, None::<InspectServiceOptions>).await?;
+            let version = service.version.and_then(|it| it.index).unwrap_or_default();
+            let mut spec = service.spec.unwrap_or_default();
+            let mut template = spec.task_template.unwrap_or_default();
+            template.force_update = Some((template.force_update.unwrap_or_default() + 1) % 100);
+            spec.task_template = Some(template);
+            let version = i32::try_from(version).unwrap_or_default();
+            let options = UpdateServiceOptionsBuilder::default().version(version).build();
+            self.docker.update_service(id, spec, options, None).await
+        };
+        let patience = Duration::from_mins(1);
+        self.answer(&format!("a restart of service {id}"), patience, update).await.map(drop)
+    }
+
+    async fn of_swarm<T: Serialize>(
+        &self,
+        what: &str,
+        list: impl Future<Output = Result<Vec<T>, Error>>,
+    ) -> Result<Option<Vec<Value>>> {
+        let list = async {
+            match list.await {
+                Ok(list) => Ok(Some(list)),
+                // "This node is not a swarm manager."
+                Err(Error::DockerResponseServerError { status_code: 503 | 406, .. }) => Ok(None),
+                Err(error) => Err(error),
+            }
+        };
+        let Some(list) = self.answer(what, self.patience.list, list).await? else {
+            return Ok(None);
+        };
+        Ok(Some(list.iter().map(serde_json::to_value).collect::<Result<_, _>>()?))
+    }
+}

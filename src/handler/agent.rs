@@ -1,0 +1,270 @@
+//! Reads the handlers' files, gives each a task, and hands everybody the letters that they want.
+
+use super::{
+    Handler, Work,
+    load::{self, Found},
+    mailbox::{Letter, Sender, mailbox},
+    tally::Tally,
+};
+use crate::{
+    daemon::{self, Watchdog},
+    docker::{self, Access, Happened, News, Roster},
+    settings::{Command, GlueSettings},
+};
+use anyhow::{Context, Result, bail};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use tokio::{
+    sync::{mpsc, watch},
+    task::{AbortHandle, JoinError, JoinSet},
+    time::{Instant, timeout_at},
+};
+use tracing::{error, info, warn};
+
+/// How long handlers may take to end what they have begun when they are to stop.
+const STOP: Duration = Duration::from_secs(10);
+
+/// Follows Docker until it is told to stop; `hangups` has the files read anew.
+///
+/// # Errors
+/// There is nothing to do at all.
+pub async fn follow(
+    settings: GlueSettings,
+    access: Access,
+    stop: impl Future<Output = ()>,
+    mut hangups: mpsc::Receiver<()>,
+) -> Result<()> {
+    let (tell, mut news) = mpsc::channel(1024);
+    let (after, mut nones) = mpsc::channel(1);
+    let mut agent = Agent::new(settings, access.clone(), Command::Watch, after);
+    agent.load();
+    if agent.running.is_empty() {
+        warn!("no handler is there; SIGHUP has the files read anew");
+    }
+    let mut eyes = JoinSet::new();
+    eyes.spawn(async move { docker::follow(&access, &tell).await });
+    daemon::ready(&agent.status());
+    let mut watchdog = Watchdog::of_service_manager();
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        tokio::select! {
+            () = &mut stop => break,
+            () = watchdog.pat() => {}
+            Some(it) = news.recv() => agent.hear(it),
+            Some(()) = nones.recv() => agent.none(),
+            Some(()) = hangups.recv() => agent.reload(),
+            Some(ended) = agent.tasks.join_next() => ended_well(ended),
+        }
+    }
+    agent.stop().await;
+    info!("stopped");
+    Ok(())
+}
+
+/// Docker did not answer.
+#[derive(Debug, thiserror::Error)]
+#[error("nothing was run")]
+pub struct Unreachable;
+
+/// Runs each handler once, for the containers that there are.
+///
+/// # Errors
+/// Docker does not answer, or something went wrong in a handler: it has been said.
+pub async fn once(settings: GlueSettings, access: Access) -> Result<()> {
+    let roster = docker::take_roll(&access).await.context(Unreachable)?;
+    let (after, _nones) = mpsc::channel(1);
+    let mut agent = Agent::new(settings, access, Command::Once, after);
+    let mistakes = agent.load();
+    agent.hear(News::Changed(roster));
+    let tallies: Vec<_> = agent.running.values().map(|it| Arc::clone(&it.tally)).collect();
+    // A handler that is told no more ends.
+    agent.running.clear();
+    while let Some(ended) = agent.tasks.join_next().await {
+        ended_well(ended);
+    }
+    if mistakes != 0 || !tallies.iter().all(|it| it.is_clean()) {
+        bail!("not everything went well");
+    }
+    Ok(())
+}
+
+struct Agent {
+    settings: Arc<GlueSettings>,
+    access: Access,
+    command: Command,
+    roster: watch::Sender<Arc<Roster>>,
+    /// Nothing is told before the first roster.
+    known: bool,
+    running: BTreeMap<PathBuf, Running>,
+    tasks: JoinSet<PathBuf>,
+    after: mpsc::Sender<()>,
+}
+
+/// A handler at work.
+struct Running {
+    handler: Handler,
+    /// Of its file, to know whether it is another one.
+    text: String,
+    letters: Sender,
+    tally: Arc<Tally>,
+    task: AbortHandle,
+}
+
+impl Agent {
+    fn new(
+        settings: GlueSettings,
+        access: Access,
+        command: Command,
+        after: mpsc::Sender<()>,
+    ) -> Self {
+        Self {
+            settings: Arc::new(settings),
+            access,
+            command,
+            roster: watch::Sender::default(),
+            known: false,
+            running: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            after,
+        }
+    }
+
+    /// Reads the files: what is the same runs on. Returns how many have mistakes.
+    fn load(&mut self) -> usize {
+        let Found { handlers, mistakes, disabled } = load::load(&self.settings);
+        for mistake in &mistakes {
+            error!("{mistake}; this handler is left out");
+        }
+        for file in &disabled {
+            info!("{} says enabled=0", file.display());
+        }
+        let mut before = std::mem::take(&mut self.running);
+        for (handler, text) in handlers {
+            let same = before.get(&handler.file).is_some_and(|it| it.text == text);
+            let kept = if same { before.remove(&handler.file) } else { None };
+            let running = kept.unwrap_or_else(|| self.start(handler, text));
+            self.running.insert(running.handler.file.clone(), running);
+        }
+        for gone in before.into_values() {
+            info!(handler = gone.handler.name, "stopped: {}", gone.tally);
+            end_in_time(gone.task);
+        }
+        mistakes.len()
+    }
+
+    /// What is the same runs on, and does anew what it does of all containers.
+    fn reload(&mut self) {
+        info!("reading the handlers' files anew");
+        self.running.values_mut().for_each(Running::changed);
+        self.load();
+        daemon::ready(&self.status());
+    }
+
+    fn start(&mut self, handler: Handler, text: String) -> Running {
+        let tally = Arc::new(Tally::new(&handler.name));
+        let (letters, mailbox) = mailbox(Arc::clone(&tally));
+        let work = Work {
+            handler: handler.clone(),
+            command: self.command,
+            mailbox,
+            roster: self.roster.subscribe(),
+            access: self.access.clone(),
+            settings: Arc::clone(&self.settings),
+            tally: Arc::clone(&tally),
+            after: handler.triggers_none.then(|| self.after.clone()),
+        };
+        info!(handler = handler.name, "started");
+        let file = handler.file.clone();
+        let task = self.tasks.spawn(async move {
+            Handler::run(work).await;
+            file
+        });
+        let mut running = Running { handler, text, letters, tally, task };
+        if self.known {
+            running.begin();
+        }
+        running
+    }
+
+    fn hear(&mut self, news: News) {
+        match news {
+            News::Changed(roster) => {
+                let first = !std::mem::replace(&mut self.known, true);
+                if first {
+                    info!("follows docker, which has {} containers", roster.len());
+                }
+                self.roster.send_replace(roster);
+                for running in self.running.values_mut() {
+                    if first { running.begin() } else { running.changed() }
+                }
+            }
+            News::Happened(happened, roster) => {
+                self.roster.send_replace(roster);
+                self.running.values_mut().for_each(|it| it.happened(&happened));
+            }
+        }
+    }
+
+    fn none(&mut self) {
+        let wanting = self.running.values_mut().filter(|it| it.handler.wanted.none);
+        wanting.for_each(|it| it.letters.send(Letter::None));
+    }
+
+    async fn stop(mut self) {
+        let tallies: Vec<_> = self.running.values().map(|it| Arc::clone(&it.tally)).collect();
+        let tasks: Vec<_> = self.running.values().map(|it| it.task.clone()).collect();
+        self.running.clear();
+        let until = Instant::now() + STOP;
+        while let Ok(Some(ended)) = timeout_at(until, self.tasks.join_next()).await {
+            ended_well(ended);
+        }
+        for (task, tally) in tasks.iter().zip(&tallies) {
+            if !task.is_finished() {
+                warn!(handler = tally.name(), "did not end within {}s", STOP.as_secs());
+            }
+            info!(handler = tally.name(), "{tally}");
+        }
+        self.tasks.shutdown().await;
+    }
+
+    fn status(&self) -> String {
+        format!("{} handlers", self.running.len())
+    }
+}
+
+/// One that has nothing more to be told has as long for what it was told as when all stop.
+fn end_in_time(task: AbortHandle) {
+    tokio::spawn(async move {
+        tokio::time::sleep(STOP).await;
+        task.abort();
+    });
+}
+
+/// A task that ends by itself has said why; one that broke is started again when its file changes.
+fn ended_well(ended: Result<PathBuf, JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        error!("a handler broke, which is a defect of docker-glue: {error}");
+    }
+}
+
+impl Running {
+    /// What there is at the start.
+    fn begin(&mut self) {
+        if self.handler.wanted.none || self.handler.begins_by_itself() {
+            self.letters.send(Letter::None);
+        }
+    }
+
+    fn changed(&mut self) {
+        if self.handler.begins_by_itself() {
+            self.letters.send(Letter::Changed);
+        }
+    }
+
+    fn happened(&mut self, happened: &Arc<Happened>) {
+        if self.handler.wanted.has(&happened.action) {
+            self.letters.send(Letter::Happened(Arc::clone(happened)));
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! A handler's file as text: `[handler]` and `[params]`, and where in it something is wrong.
+//!
+//! Pure. Values are read as Python's configparser reads them, so that files of Docker Glue mean here what
+//! they meant there: names in any case, `=` or `:`, continued lines are indented, comments have a line of their own.
+
+use configparser::ini::{Ini as Parser, IniDefault};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
+
+/// Something in a handler's file that costs the handler, and nothing else.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mistake {
+    pub file: PathBuf,
+    /// From 1; `None` where no line is to blame.
+    pub line: Option<usize>,
+    pub text: String,
+}
+
+/// A file, read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ini {
+    pub handler: Section,
+    pub params: Section,
+}
+
+/// Keys and values. Keys are in lower case, with `_` as `-`: `keep_blank_lines` is `keep-blank-lines`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Section {
+    name: &'static str,
+    file: PathBuf,
+    entries: BTreeMap<String, Entry>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Entry {
+    /// As it is written.
+    key: String,
+    value: String,
+    line: Option<usize>,
+}
+
+impl Ini {
+    /// # Errors
+    /// The first line that is none of an ini file.
+    pub fn read(file: impl Into<PathBuf>, text: &str) -> Result<Self, Mistake> {
+        let file = file.into();
+        let mut rules = IniDefault::default();
+        rules.delimiters = vec!['=', ':'];
+        rules.multiline = true;
+        rules.enable_inline_comments = false;
+        let mut parser = Parser::new_from_defaults(rules);
+        let map = parser.read(text.to_owned()).map_err(|told| broken(&file, &told))?;
+        let section = |name: &'static str| {
+            let entries = map.get(name).into_iter().flatten().map(|(key, value)| {
+                let line = line(text, name, key);
+                let value = value.clone().unwrap_or_default();
+                (dashed(key), Entry { key: key.clone(), value, line })
+            });
+            Section { name, file: file.clone(), entries: entries.collect() }
+        };
+        let ini = Self { handler: section("handler"), params: section("params") };
+        if !map.contains_key("handler") {
+            return Err(ini.handler.mistake("class", "there is no [handler] section"));
+        }
+        Ok(ini)
+    }
+}
+
+/// `line 3: Found opening bracket …`, `line 3:0: Key cannot be empty`
+fn broken(file: &std::path::Path, told: &str) -> Mistake {
+    let (place, text) = told.split_once(": ").unwrap_or(("", told));
+    let number = place.trim_start_matches("line ").split(':').next();
+    Mistake {
+        file: file.to_owned(),
+        line: number.and_then(|number| number.parse().ok()),
+        text: text.to_lowercase(),
+    }
+}
+
+/// The library does not tell: the last line of the section that begins with the key is what counts.
+fn line(text: &str, section: &str, key: &str) -> Option<usize> {
+    let mut here = false;
+    let mut found = None;
+    for (number, line) in (1..).zip(text.lines()) {
+        let line = line.trim();
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.split(']').next()) {
+            here = name.trim().eq_ignore_ascii_case(section);
+        }
+        let word = line.split(['=', ':']).next().unwrap_or_default().trim();
+        if here && word.to_lowercase() == key {
+            found = Some(number);
+        }
+    }
+    found
+}
+
+fn dashed(key: &str) -> String {
+    key.replace('_', "-").to_lowercase()
+}
+
+impl Section {
+    /// Without spaces around it; empty where nothing follows the `=`.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.entries.get(&dashed(key)).map(|entry| entry.value.as_str())
+    }
+
+    /// All keys as they are written, and their values.
+    pub fn all(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.entries.values().map(|entry| (entry.key.as_str(), entry.value.as_str()))
+    }
+
+    /// # Errors
+    /// The key is missing or empty.
+    pub fn require(&self, key: &str) -> Result<&str, Mistake> {
+        let name = self.name;
+        let missing = || self.mistake(key, format!("[{name}] says no {key}, and it is needed"));
+        self.get(key).filter(|value| !value.is_empty()).ok_or_else(missing)
+    }
+
+    /// Where files are that are named without a folder.
+    pub fn folder(&self) -> &Path {
+        self.file.parent().unwrap_or(Path::new(""))
+    }
+
+    /// A comma-separated list.
+    pub fn list(&self, key: &str) -> Vec<&str> {
+        let all = self.get(key).unwrap_or_default().split([',', '\n']).map(str::trim);
+        all.filter(|it| !it.is_empty()).collect()
+    }
+
+    /// `1 yes true on`, `0 no false off`, as in Python.
+    pub fn switch(&self, key: &str, default: bool) -> Result<bool, Mistake> {
+        match self.get(key).map(str::to_lowercase).as_deref() {
+            None | Some("") => Ok(default),
+            Some("1" | "yes" | "true" | "on") => Ok(true),
+            Some("0" | "no" | "false" | "off") => Ok(false),
+            Some(other) => Err(self.mistake(key, format!("{key} is yes or no, not {other:?}"))),
+        }
+    }
+
+    /// `30s`, `5m`; a bare number is seconds.
+    pub fn time(&self, key: &str, default: Duration) -> Result<Duration, Mistake> {
+        match self.get(key) {
+            None | Some("") => Ok(default),
+            Some(text) => time(text).ok_or_else(|| {
+                self.mistake(key, format!("{key} is a time such as 30s or 5m, not {text:?}"))
+            }),
+        }
+    }
+
+    /// Anything that is written as text: a number, an address.
+    pub fn value<T: FromStr>(&self, key: &str, what: &str, default: T) -> Result<T, Mistake> {
+        match self.get(key) {
+            None | Some("") => Ok(default),
+            Some(text) => text
+                .parse()
+                .map_err(|_| self.mistake(key, format!("{key} is {what}, not {text:?}"))),
+        }
+    }
+
+    /// # Errors
+    /// The first key that is none of these; says which one may be meant.
+    pub fn only(&self, known: &[&str]) -> Result<(), Mistake> {
+        let is_known = |key: &String| known.iter().any(|it| dashed(it) == *key);
+        let Some(other) = self.entries.keys().find(|key| !is_known(key)) else { return Ok(()) };
+        let name = self.name;
+        let text = match near(other, known) {
+            Some(near) => format!("[{name}] knows no {other}; did you mean {near}?"),
+            None => format!("[{name}] knows no {other}; it takes {}", known.join(", ")),
+        };
+        Err(self.mistake(other, text))
+    }
+
+    /// Something is wrong with a key's value, or with its absence.
+    pub fn mistake(&self, key: &str, text: impl Into<String>) -> Mistake {
+        let line = self.entries.get(&dashed(key)).and_then(|entry| entry.line);
+        Mistake { file: self.file.clone(), line, text: text.into() }
+    }
+}
+
+/// The known word that is most like this one, if one is.
+pub fn near<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+    let likeness = |it: &&str| strsim::jaro_winkler(it, word);
+    let best = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
+    (0.8 < likeness(best)).then_some(best)
+}
+
+/// `30s`, `5m`, `1h 30m`; a bare number is seconds, with a fraction too.
+pub fn time(text: &str) -> Option<Duration> {
+    match text.trim().parse::<f64>() {
+        Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
+        Err(_) => humantime::parse_duration(text.trim()).ok(),
+    }
+}
+
+impl Mistake {
+    fn place(&self) -> String {
+        match self.line {
+            Some(line) => format!("{}:{line}", self.file.display()),
+            None => self.file.display().to_string(),
+        }
+    }
+}
+
+/// `docker-glue.d/web.ini:3: events: …`
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place(), self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "\
+# A comment; not the template's.
+[Handler]
+Class = script
+events: start, die
+
+[params]
+script=x.sh
+keep_blank_lines=yes
+template=# {{ a }}
+  {{ b }}
+timeout = 90
+pause = 2m
+url = http://etcd:2379/#x;y
+empty =
+";
+
+    #[test]
+    fn a_file_is_read_as_python_reads_it() {
+        let ini = Ini::read("a.ini", TEXT).unwrap();
+        assert_eq!(ini.handler.get("class"), Some("script"));
+        assert_eq!(ini.handler.list("events"), ["start", "die"]);
+        let params = &ini.params;
+        assert_eq!(params.get("template"), Some("# {{ a }}\n{{ b }}"));
+        assert_eq!(params.get("url"), Some("http://etcd:2379/#x;y"));
+        assert_eq!(params.switch("keep-blank-lines", false), Ok(true));
+        assert_eq!(params.time("timeout", Duration::ZERO), Ok(Duration::from_secs(90)));
+        assert_eq!(params.time("pause", Duration::ZERO), Ok(Duration::from_mins(2)));
+        assert_eq!(params.time("empty", Duration::MAX), Ok(Duration::MAX));
+        assert_eq!(params.get("absent"), None);
+    }
+
+    #[test]
+    fn a_mistake_names_its_line() {
+        let told = |text: &str, ask: fn(&Ini) -> Result<(), Mistake>| {
+            Ini::read("a.ini", text).and_then(|ini| ask(&ini)).unwrap_err().to_string()
+        };
+        let pass: fn(&Ini) -> Result<(), Mistake> = |_| Ok(());
+        for (text, ask, expected) in [
+            (
+                "[handler]\n[params\n",
+                pass,
+                "a.ini:2: found opening bracket for section name but no closing bracket",
+            ),
+            ("class=x\n", pass, "a.ini: there is no [handler] section"),
+            (
+                TEXT,
+                |ini| ini.params.require("empty").map(drop),
+                "a.ini:14: [params] says no empty, and it is needed",
+            ),
+            (
+                TEXT,
+                |ini| ini.params.require("absent").map(drop),
+                "a.ini: [params] says no absent, and it is needed",
+            ),
+            (
+                TEXT,
+                |ini| ini.handler.switch("events", true).map(drop),
+                "a.ini:4: events is yes or no, not \"start, die\"",
+            ),
+            (
+                TEXT,
+                |ini| ini.params.time("script", Duration::ZERO).map(drop),
+                "a.ini:7: script is a time such as 30s or 5m, not \"x.sh\"",
+            ),
+            (
+                TEXT,
+                |ini| ini.params.value("script", "a whole number", 0_u16).map(drop),
+                "a.ini:7: script is a whole number, not \"x.sh\"",
+            ),
+            (
+                TEXT,
+                |ini| ini.handler.only(&["class", "event"]),
+                "a.ini:4: [handler] knows no events; did you mean event?",
+            ),
+            (
+                TEXT,
+                |ini| ini.handler.only(&["class"]),
+                "a.ini:4: [handler] knows no events; it takes class",
+            ),
+        ] {
+            assert_eq!(told(text, ask), expected);
+        }
+    }
+}

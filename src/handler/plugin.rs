@@ -1,0 +1,159 @@
+//! A program that runs for as long as its handler does, and is told of events one after the other.
+//!
+//! `class=python:MODULE.CLASS`, or a dotted name such as `DockerGlue.handlers.demo.DemoHandler`, is a class of a
+//! module in the plugin path, which `docker_glue.runner` runs; `class=plugin` with `command=` is any program.
+//! Params that are not named here are the plugin's own. Both speak:
+//!
+//! 1. The plugin writes `{"ready": true}` when it can begin.
+//! 2. For each event it gets one line on its standard input, a JSON object:
+//!    `event` (`start`, `health_status: healthy`, `none`, …), `container_id` (64 digits), `container_name`, `time`
+//!    (seconds since 1970, with a fraction, by Docker's clock), `attributes` (Docker's, with the labels among them) and
+//!    `description` (all that `docker inspect` says; the last that was known of a container that is gone). Of `none` the names
+//!    are empty, and `time` and `description` null.
+//! 3. It answers with one line on its standard output: `{"ok": true}`, or `{"error": "what went wrong"}`. Then
+//!    the next event comes.
+//! 4. Its standard input ends when it is to end.
+//!
+//! Other lines of its standard output, and all of its standard error, go to the log. `command=` is split
+//! as a shell does it, but no shell runs it; its first word is looked for in the plugin path, then in PATH.
+//! It runs in that program's folder, and a class of Python in its module's.
+//! `GLUE_HANDLER` and `GLUE_INI` in its environment are the handler's name and file, and
+//! `GLUE_PARAM_MY_OPTION` is `my-option=` of `[params]`.
+//!
+//! One that has not answered within `timeout` (a minute) is killed. However it ended, it is started
+//! again, after a pause that doubles until something goes well. The event that was under way has failed: it is
+//! not sent twice, since nobody knows how far it had come. The next ones wait.
+
+mod life;
+mod python;
+mod said;
+
+use super::{
+    Work,
+    in_order::Rest,
+    ini::{Mistake, Section},
+    mailbox::Mailbox,
+    script::{self, find, limit},
+};
+use crate::settings::{Command as Task, GlueSettings};
+use life::Life;
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    process::Command,
+    time::{Instant, sleep},
+};
+use tracing::error;
+
+/// Until it is started again, at first and at last.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_mins(1));
+/// How soon it is noticed during a pause that there is nothing to be started for any more.
+const LOOK: Duration = Duration::from_millis(250);
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plugin {
+    program: PathBuf,
+    arguments: Vec<OsString>,
+    /// Where it runs.
+    folder: PathBuf,
+    environment: Vec<(String, OsString)>,
+    timeout: Duration,
+}
+
+impl Plugin {
+    pub fn read(
+        head: &Section,
+        params: &Section,
+        settings: &GlueSettings,
+    ) -> Result<Self, Mistake> {
+        let timeout = limit(params)?;
+        let class = head.require("class")?;
+        if class != "plugin" {
+            return python::read(class, head, settings).map(|mut it| {
+                it.environment.extend(environment(params));
+                Self { timeout, ..it }
+            });
+        }
+        let text = params.require("command")?;
+        let mistake = |text: String| params.mistake("command", text);
+        let words = shlex::split(text).ok_or_else(|| mistake("a quote is not closed".into()))?;
+        let mut words = words.into_iter();
+        let program = words.next().ok_or_else(|| mistake("it says no program".into()))?;
+        let program = program_of(&program, settings).map_err(mistake)?;
+        Ok(Self {
+            folder: program.parent().unwrap_or(Path::new("/")).to_owned(),
+            program,
+            arguments: words.map(Into::into).collect(),
+            environment: environment(params),
+            timeout,
+        })
+    }
+
+    pub async fn run(self, mut work: Work) {
+        let mut mailbox = work.take_mailbox();
+        let tally = Arc::clone(&work.tally);
+        let mut rest = Rest { mailbox: &mut mailbox, taken: 0, tally: &tally };
+        let mut pause = PAUSE.0;
+        loop {
+            let mut life = Life::new(&self, &work);
+            let Err(death) = life.run(&mut rest).await else { return };
+            if life.went_well {
+                pause = PAUSE.0;
+            }
+            let (handler, failures) = (&work.handler.name, death.count(&tally));
+            let (event, container, why) = (&death.event, &death.container, &death.why);
+            if work.command == Task::Once {
+                error!(handler, event, container, failures, "{why}");
+                return;
+            }
+            error!(handler, event, container, failures, "{why}; it is started again in {pause:?}");
+            if over_after(pause, rest.mailbox).await {
+                return;
+            }
+            pause = (pause * 2).min(PAUSE.1);
+        }
+    }
+
+    fn command(&self, work: &Work) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments).current_dir(&self.folder);
+        command.envs(self.environment.iter().cloned());
+        command.env("GLUE_HANDLER", &work.handler.name).env("GLUE_INI", script::ini(work));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+}
+
+fn environment(params: &Section) -> Vec<(String, OsString)> {
+    script::environment(params).into_iter().map(|(name, value)| (name, value.into())).collect()
+}
+
+/// Waits, unless the handler is to end meanwhile.
+async fn over_after(pause: Duration, mailbox: &Mailbox) -> bool {
+    let until = Instant::now() + pause;
+    while !mailbox.is_closed() && Instant::now() < until {
+        sleep(LOOK.min(until - Instant::now())).await;
+    }
+    mailbox.is_closed()
+}
+
+/// A program of the plugin path, else of PATH.
+fn program_of(name: &str, settings: &GlueSettings) -> Result<PathBuf, String> {
+    let name = Path::new(name);
+    let found = find(name, &settings.plugin_paths);
+    let is_there = settings.plugin_paths.iter().any(|folder| folder.join(name).exists());
+    if found.is_ok() || is_there || name.components().count() != 1 {
+        return found;
+    }
+    let path = settings.machine.env.get("PATH");
+    let folders: Vec<_> = path.into_iter().flat_map(std::env::split_paths).collect();
+    find(name, &folders).or_else(|_| found.map_err(|text| format!("{text} or in PATH")))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,365 @@
+//! `[params]` of a publisher: what is published, where, and as whom.
+//!
+//! Pure. `clientParams` of Docker Glue's example is understood beside the plain names.
+
+use super::literal::literal;
+use crate::handler::ini::{Mistake, Section};
+use serde_json::{Map, Value};
+use std::{fmt, path::PathBuf, time::Duration};
+
+/// etcd's own.
+const PORT: u16 = 2379;
+/// etcd grants none that is much shorter, and each third of it is a request.
+const SHORTEST_TTL: Duration = Duration::from_secs(2);
+const LONGEST_TTL: Duration = Duration::from_hours(24);
+
+const KNOWN: &[&str] = &[
+    "class",
+    "clientParams",
+    "endpoints",
+    "user",
+    "password",
+    "password_file",
+    "ca_file",
+    "cert_file",
+    "key_file",
+    "prefix",
+    "node",
+    "ttl",
+    "include_stopped",
+    "omit",
+    "on_stop",
+];
+
+/// What is left out where the file does not say: places where secrets are handed to containers.
+const OMIT: &str = "Config.Env, HostConfig.LogConfig.Config";
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Publish {
+    pub(super) access: Access,
+    /// Ends with a slash: `/docker-glue/`.
+    pub(super) prefix: String,
+    /// `None`: what the engine calls its host.
+    pub(super) node: Option<String>,
+    pub(super) ttl: Duration,
+    pub(super) on_stop: OnStop,
+    pub(super) view: View,
+}
+
+/// How etcd is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Access {
+    /// `https://10.0.0.2:2379`; at least one.
+    pub(super) endpoints: Vec<String>,
+    pub(super) user: Option<(String, Password)>,
+    /// `None`: authorities that the machine trusts.
+    pub(super) ca: Option<PathBuf>,
+    /// Certificate and key.
+    pub(super) identity: Option<(PathBuf, PathBuf)>,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+pub(super) enum Password {
+    Said(String),
+    File(PathBuf),
+}
+
+/// What becomes of the keys when docker-glue is told to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OnStop {
+    Delete,
+    /// Until the lease ends.
+    Keep,
+}
+
+/// What is shown of which containers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct View {
+    pub(super) include_stopped: bool,
+    /// Paths into a container's description, by their steps.
+    pub(super) omit: Vec<Vec<String>>,
+}
+
+/// Never says a password.
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Said(_) => f.write_str("Said(…)"),
+            Self::File(file) => write!(f, "File({file:?})"),
+        }
+    }
+}
+
+impl Publish {
+    pub(super) fn of(params: &Section) -> Result<Self, Mistake> {
+        params.only(KNOWN)?;
+        backend(params)?;
+        Ok(Self {
+            access: Access::read(params)?,
+            prefix: format!("{}/", place(params, "prefix", "/docker-glue")?),
+            node: node(params)?,
+            ttl: ttl(params)?,
+            on_stop: on_stop(params)?,
+            view: View {
+                include_stopped: params.switch("include_stopped", false)?,
+                omit: omit(params)?,
+            },
+        })
+    }
+}
+
+fn backend(params: &Section) -> Result<(), Mistake> {
+    match said(params, "class") {
+        None | Some("etcd" | "distconfig.backends.etcd.EtcdBackend") => Ok(()),
+        Some(other) => {
+            let text = format!("containers are published to etcd; there is no {other:?}");
+            Err(params.mistake("class", text))
+        }
+    }
+}
+
+fn said<'a>(params: &'a Section, key: &str) -> Option<&'a str> {
+    params.get(key).filter(|text| !text.is_empty())
+}
+
+/// `/a/b`, or nothing for the root.
+fn place(params: &Section, key: &str, default: &str) -> Result<String, Mistake> {
+    let steps: Vec<_> = said(params, key).unwrap_or(default).split('/').collect();
+    let steps: Vec<_> = steps.into_iter().filter(|step| !step.is_empty()).collect();
+    if steps.iter().any(|step| step.contains(char::is_whitespace)) {
+        return Err(params.mistake(key, format!("{key} is a path such as {default}")));
+    }
+    let slash = if steps.is_empty() { "" } else { "/" };
+    Ok(format!("{slash}{}", steps.join("/")))
+}
+
+fn node(params: &Section) -> Result<Option<String>, Mistake> {
+    let node = said(params, "node");
+    if node.is_some_and(|node| node.contains(|c: char| c == '/' || c.is_whitespace())) {
+        return Err(params.mistake("node", "node is a name without / and spaces"));
+    }
+    Ok(node.map(str::to_owned))
+}
+
+/// etcd counts whole seconds.
+fn ttl(params: &Section) -> Result<Duration, Mistake> {
+    let ttl = params.time("ttl", Duration::from_secs(30))?;
+    if ttl < SHORTEST_TTL || LONGEST_TTL < ttl {
+        return Err(params.mistake("ttl", "ttl is from 2s to 24h"));
+    }
+    Ok(Duration::from_secs(ttl.as_secs()))
+}
+
+fn on_stop(params: &Section) -> Result<OnStop, Mistake> {
+    match said(params, "on_stop") {
+        None | Some("delete") => Ok(OnStop::Delete),
+        Some("keep") => Ok(OnStop::Keep),
+        Some(other) => {
+            Err(params.mistake("on_stop", format!("on_stop is delete or keep, not {other:?}")))
+        }
+    }
+}
+
+fn omit(params: &Section) -> Result<Vec<Vec<String>>, Mistake> {
+    let paths = match said(params, "omit") {
+        None => OMIT.split(", ").collect(),
+        Some("none") => Vec::new(),
+        Some(_) => params.list("omit"),
+    };
+    let step = |step: &str| (!step.is_empty()).then(|| step.to_owned());
+    let steps = |path: &str| path.split('.').map(step).collect::<Option<Vec<_>>>();
+    paths.into_iter().map(steps).collect::<Option<_>>().ok_or_else(|| {
+        params.mistake("omit", "omit is none, or names such as Config.Env, comma-separated")
+    })
+}
+
+impl Access {
+    fn read(params: &Section) -> Result<Self, Mistake> {
+        let client = Client::read(params)?;
+        let ca = either(params, "ca_file", client.ca)?;
+        let cert = either(params, "cert_file", client.cert)?;
+        let key = either(params, "key_file", client.key)?;
+        let identity = match (cert, key) {
+            (Some(cert), Some(key)) => Some((cert.into(), key.into())),
+            (None, None) => None,
+            (Some(_), None) => return Err(params.mistake("cert_file", "its key_file is missing")),
+            (None, Some(_)) => return Err(params.mistake("key_file", "its cert_file is missing")),
+        };
+        let secure = client.secure || ca.is_some() || identity.is_some();
+        let endpoints = endpoints(params, client.hosts, secure)?;
+        if secure && endpoints.iter().any(|url| url.starts_with("http:")) {
+            let text = "an endpoint that begins with http:// takes no certificates";
+            return Err(params.mistake("endpoints", text));
+        }
+        let user = either(params, "user", client.user)?;
+        let user = user.zip(password(params, client.password)?);
+        if user.is_none() && (said(params, "user").is_some() || params.get("password").is_some()) {
+            let text = "user and password (or password_file) go together";
+            return Err(params.mistake("user", text));
+        }
+        Ok(Self { endpoints, user, ca: ca.map(PathBuf::from), identity })
+    }
+
+    /// Somebody on the way could read the password.
+    pub(super) fn is_overheard(&self) -> bool {
+        let far = |url: &String| {
+            let host = url.strip_prefix("http://")?;
+            let near = ["127.", "localhost:", "[::1]:"];
+            (!near.iter().any(|it| host.starts_with(it))).then_some(())
+        };
+        self.user.is_some() && self.endpoints.iter().any(|url| far(url).is_some())
+    }
+}
+
+/// Said plainly, or in clientParams, and not in both.
+fn either(params: &Section, key: &str, client: Option<String>) -> Result<Option<String>, Mistake> {
+    match (said(params, key), client) {
+        (Some(_), Some(_)) => {
+            Err(params.mistake(key, format!("{key} is said here and in clientParams")))
+        }
+        (plain, client) => Ok(plain.map(str::to_owned).or(client)),
+    }
+}
+
+fn password(params: &Section, client: Option<String>) -> Result<Option<Password>, Mistake> {
+    match (either(params, "password", client)?, said(params, "password_file")) {
+        (Some(_), Some(_)) => Err(params.mistake("password_file", "there is a password beside it")),
+        (Some(text), None) => Ok(Some(Password::Said(text))),
+        (None, file) => Ok(file.map(|file| Password::File(file.into()))),
+    }
+}
+
+fn endpoints(params: &Section, client: Vec<String>, secure: bool) -> Result<Vec<String>, Mistake> {
+    let plain = params.list("endpoints");
+    if !plain.is_empty() && !client.is_empty() {
+        return Err(params.mistake("endpoints", "endpoints are said here and in clientParams"));
+    }
+    let (key, all) = if plain.is_empty() {
+        ("clientParams", client)
+    } else {
+        ("endpoints", plain.into_iter().map(str::to_owned).collect())
+    };
+    if all.is_empty() {
+        let text =
+            "[params] says no endpoints, and they are needed: endpoints=http://127.0.0.1:2379";
+        return Err(params.mistake("endpoints", text));
+    }
+    let wrong = |told| params.mistake(key, told);
+    all.iter().map(|text| endpoint(text, secure).map_err(wrong)).collect()
+}
+
+/// `10.0.0.2`, `etcd.test:2379`, `https://[::1]:2379/` as `http://10.0.0.2:2379` and so on.
+fn endpoint(text: &str, secure: bool) -> Result<String, String> {
+    if text.contains('@') {
+        return Err("an endpoint has no user and password; user and password_file say them".into());
+    }
+    let wrong = || format!("{text:?} is no endpoint such as http://10.0.0.2:2379");
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme @ ("http" | "https"), rest)) => (scheme, rest),
+        Some(_) => return Err(wrong()),
+        None if secure => ("https", text),
+        None => ("http", text),
+    };
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    let colon = rest.rfind(':').filter(|colon| rest.rfind(']') < Some(*colon));
+    let (host, port) = match colon {
+        Some(colon) => (&rest[..colon], rest[colon + 1..].parse().map_err(|_| wrong())?),
+        None => (rest, PORT),
+    };
+    let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let legal = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_');
+    let well = match inner {
+        Some(inner) => inner.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && host.chars().all(legal),
+    };
+    if well { Ok(format!("{scheme}://{host}:{port}")) } else { Err(wrong()) }
+}
+
+/// What clientParams says, in the words of Python's etcd client.
+#[derive(Default)]
+struct Client {
+    hosts: Vec<String>,
+    secure: bool,
+    user: Option<String>,
+    password: Option<String>,
+    ca: Option<String>,
+    cert: Option<String>,
+    key: Option<String>,
+}
+
+/// They are about that client's own doings.
+const IDLE: &[&str] = &[
+    "allow_reconnect",
+    "allow_redirect",
+    "lock_prefix",
+    "per_host_pool_size",
+    "read_timeout",
+    "use_proxies",
+    "version_prefix",
+];
+
+impl Client {
+    fn read(params: &Section) -> Result<Self, Mistake> {
+        let Some(text) = said(params, "clientParams") else { return Ok(Self::default()) };
+        let wrong = |told: String| params.mistake("clientParams", told);
+        match literal(text) {
+            Ok(Value::Object(map)) => Self::of(map).map_err(wrong),
+            Ok(_) => Err(wrong("clientParams is a map such as {\"host\": \"10.0.0.2\"}".into())),
+            Err(told) => Err(wrong(format!("clientParams: {told}"))),
+        }
+    }
+
+    fn of(map: Map<String, Value>) -> Result<Self, String> {
+        let mut client = Self::default();
+        let mut port = None;
+        for (key, value) in map {
+            let wrong = |what: &str| format!("clientParams: {key} is {what}");
+            let text =
+                || value.as_str().map(str::to_owned).ok_or_else(|| wrong("a text in quotes"));
+            match key.as_str() {
+                _ if value.is_null() => {}
+                "host" | "hosts" => client.hosts.extend(
+                    hosts(&value).ok_or_else(|| wrong("a host, or pairs of a host and a port"))?,
+                ),
+                "port" => port = Some(value.as_u64().ok_or_else(|| wrong("a number"))?),
+                "protocol" => client.secure |= text()? == "https",
+                "username" | "user" => client.user = Some(text()?),
+                "password" => client.password = Some(text()?),
+                "ca_cert" => client.ca = Some(text()?),
+                "cert" => match &value {
+                    Value::Array(pair) if pair.len() == 2 => {
+                        let word = |at: usize| pair[at].as_str().map(str::to_owned);
+                        (client.cert, client.key) = (word(0), word(1));
+                    }
+                    _ => return Err(wrong("a pair: the certificate's file and its key's")),
+                },
+                idle if IDLE.contains(&idle) => {}
+                other => return Err(format!("clientParams: there is no {other:?}")),
+            }
+        }
+        if let (Some(port), [host]) = (port, client.hosts.as_mut_slice())
+            && !host.contains(':')
+        {
+            *host = format!("{host}:{port}");
+        }
+        Ok(client)
+    }
+}
+
+/// `"a"`, `"a:1,b:2"`, `("a", 1)`, `(("a", 1), ("b", 2))`, `["a:1", "b"]`
+fn hosts(value: &Value) -> Option<Vec<String>> {
+    match value {
+        Value::String(text) => Some(text.split(',').map(|it| it.trim().to_owned()).collect()),
+        Value::Array(pair) => match pair.as_slice() {
+            [Value::String(host), Value::Number(port)] => Some(vec![format!("{host}:{port}")]),
+            all => {
+                let all = all.iter().map(hosts).collect::<Option<Vec<_>>>()?;
+                Some(all.into_iter().flatten().collect())
+            }
+        },
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,276 @@
+//! What a template's file may say, whom filters take, and what becomes of the target.
+
+use super::{
+    Template, batch::Batch, container::Gallery, filter::Filter, target::Target, value::Dict,
+};
+use crate::{
+    container::ContainerId,
+    docker::{Access, Description, Roster},
+    handler::{
+        Handler, Kind, Work,
+        ini::{Ini, Mistake},
+        mailbox::{Letter, mailbox},
+        tally::Tally,
+    },
+    settings::{Command, GlueSettings, GlueTask, Machine},
+};
+use minijinja::Value;
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt, symlink},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::sync::watch;
+
+fn settings() -> GlueSettings {
+    let args = ["docker-glue", "check"].map(Into::into);
+    GlueTask::read(&args, Machine::default()).unwrap().1
+}
+
+fn read(params: &str) -> Result<Template, Mistake> {
+    let ini = Ini::read("web.ini", &format!("[handler]\nclass=template\n[params]\n{params}"))?;
+    Template::read(&ini.params, &settings())
+}
+
+#[test]
+fn params_mean_what_they_say() {
+    let read =
+        |more: &str| read(&format!("template=# {{{{ 1 }}}}\ntarget=/tmp/x\n{more}")).unwrap();
+    let plain = read("");
+    assert_eq!(plain.interval, (Duration::from_millis(500), Duration::from_secs(2)));
+    assert_eq!(plain.target.mode, None);
+    let full = read(
+        "mode=0640\nowner=0:0\ncheck=nginx -t -c {}\nnotify=sh -c 'a b'\nrestart=a, b\n\
+         signal=web:HUP, db:15, front, old USR1\ninterval=1 5\nrepeat=90\nkeep_blank_lines=yes\n\
+         only_exposed=1\nonly_published=1\ninclude_stopped=1\nfilter=label=a=b, network=x\n",
+    );
+    assert_eq!(full.target.mode, Some(0o640));
+    assert_eq!(full.check.unwrap(), ["nginx", "-t", "-c", "{}"]);
+    assert_eq!(full.others.notify.unwrap(), ["sh", "-c", "a b"]);
+    assert_eq!(full.others.restart, ["a", "b"]);
+    let signal = |target: &str, signal: &str| (target.to_owned(), signal.to_owned());
+    let signals =
+        [signal("web", "HUP"), signal("db", "15"), signal("front", "HUP"), signal("old", "USR1")];
+    assert_eq!(full.others.signal, signals);
+    assert_eq!(full.interval, (Duration::from_secs(1), Duration::from_secs(5)));
+    assert_eq!(full.repeat, Duration::from_secs(90));
+    assert_eq!(read("interval=3").interval, (Duration::from_secs(3), Duration::from_secs(3)));
+}
+
+#[test]
+fn a_mistake_in_params_names_its_line() {
+    let told = |params: &str| read(params).unwrap_err().to_string();
+    for (params, expected) in [
+        ("target=x", "web.ini: [params] says no template, and it is needed"),
+        ("template=# x", "web.ini: [params] says no target, and it is needed"),
+        ("template=# x\ntargte=x", "web.ini:5: [params] knows no targte; did you mean target?"),
+        (
+            "target=x\ntemplate=# {{ a",
+            "web.ini:5: template:1: unexpected end of input, expected end of variable block",
+        ),
+        ("template=# a\n  {% if %}\ntarget=x", "web.ini:4: template:2: unexpected end of block"),
+        (
+            "template=nothing.tmpl\ntarget=x",
+            "web.ini:4: nothing.tmpl: cannot be read: No such file or directory (os error 2)",
+        ),
+        (
+            "template=http://a.test/x\ntarget=x",
+            "web.ini:4: a template is a file, or a text after a #; fetch http://a.test/x into a file beforehand",
+        ),
+        (
+            "template=# x\ntarget=x\nmode=rw",
+            "web.ini:6: mode is an octal number such as 0644, not \"rw\"",
+        ),
+        (
+            "template=# x\ntarget=x\nowner=nobody-at-all",
+            "web.ini:6: there is no user \"nobody-at-all\"",
+        ),
+        ("template=# x\ntarget=x\ncheck=a 'b", "web.ini:6: a quote is not closed in \"a 'b\""),
+        (
+            "template=# x\ntarget=x\nsignal=web:HUPP",
+            "web.ini:6: a signal is CONTAINER:SIGNAL such as web:HUP, not \"web:HUPP\"",
+        ),
+        (
+            "template=# x\ntarget=x\ninterval=3 1",
+            "web.ini:6: interval is MIN or MIN MAX in seconds such as 0.5 2, not \"3 1\"",
+        ),
+        (
+            "template=# x\ntarget=x\nfilter=lable=x",
+            "web.ini:6: there is no filter lable; did you mean label?",
+        ),
+        (
+            "template=# x\ntarget=x\nfilter=web",
+            "web.ini:6: a filter is KEY=VALUE such as label=web, not \"web\"",
+        ),
+    ] {
+        assert_eq!(told(params), expected);
+    }
+}
+
+fn containers() -> Vec<Value> {
+    let text = fs::read_to_string("tests/template/roster.json").unwrap();
+    let all: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
+    let roster: Roster = all.iter().map(|said| described(said, "")).collect();
+    let mut gallery = Gallery::default();
+    gallery.follow(&roster);
+    gallery.containers()
+}
+
+fn described(said: &serde_json::Value, more: &str) -> (ContainerId, Arc<Description>) {
+    let id = ContainerId::new(said["Id"].as_str().unwrap());
+    let name = said["Name"].as_str().unwrap().trim_start_matches('/').to_owned() + more;
+    (id.clone(), Arc::new(Description { id, name, json: said.to_string().into() }))
+}
+
+fn name(it: &Value) -> &str {
+    it.downcast_object_ref::<Dict>().and_then(|it| it.word("name")).unwrap()
+}
+
+#[test]
+fn filters_take_what_dockers_take() {
+    let all = containers();
+    for (params, expected) in [
+        ("", "shop_web_1 shop_web_2 shop_api_1 dns front"),
+        ("only_exposed=1", "shop_web_1 shop_web_2 shop_api_1 dns"),
+        ("only_published=1", "shop_web_1 dns"),
+        ("include_stopped=1", "shop_web_1 shop_web_2 shop_api_1 dns front shop_web_0"),
+        ("filter=status=exited", "shop_web_0"),
+        ("filter=name=web", "shop_web_1 shop_web_2"),
+        ("filter=name=^dns$", "dns"),
+        ("filter=name=_1$", "shop_web_1 shop_api_1"),
+        ("filter=id=a1b2", "shop_web_1 shop_web_2"),
+        ("filter=label=backup", "shop_api_1"),
+        ("filter=label=com.docker.compose.service=web", "shop_web_1 shop_web_2"),
+        ("filter=label=com.docker.compose.service=web, label=backup", ""),
+        ("filter=health=unhealthy", "shop_web_2"),
+        ("filter=health=none", "shop_api_1 dns front"),
+        ("filter=network=bridge, network=77aa", "shop_api_1 dns"),
+        ("filter=volume=cache", "shop_web_1"),
+        ("filter=ancestor=nginx", "front"),
+        ("filter=ancestor=shop/web, name=2", "shop_web_2"),
+        ("filter=expose=53/udp", "dns"),
+        ("filter=expose=5000-6000", "shop_api_1"),
+        ("filter=publish=8080/tcp", "shop_web_1"),
+    ] {
+        let ini = Ini::read("a.ini", &format!("[handler]\n[params]\n{params}\n")).unwrap();
+        let filter = Filter::read(&ini.params).unwrap();
+        let taken: Vec<_> = all.iter().filter(|it| filter.takes(it)).map(name).collect();
+        assert_eq!(taken.join(" "), expected, "{params}");
+    }
+}
+
+#[test]
+fn only_what_is_new_is_made_anew() {
+    let text = fs::read_to_string("tests/template/roster.json").unwrap();
+    let all: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
+    let mut roster: Roster = all.iter().map(|said| described(said, "")).collect();
+    let mut gallery = Gallery::default();
+    gallery.follow(&roster);
+    let pointers = |gallery: &Gallery| -> Vec<_> {
+        let same = |it: &Value| std::ptr::from_ref(it.downcast_object_ref::<Dict>().unwrap());
+        gallery.containers().iter().map(|it| (name(it).to_owned(), same(it))).collect()
+    };
+    let before = pointers(&gallery);
+    roster.extend([described(&all[1], "_renamed")]);
+    roster.remove(&ContainerId::new(all[0]["Id"].as_str().unwrap()));
+    gallery.follow(&roster);
+    let after = pointers(&gallery);
+    let kept: Vec<_> = after.iter().filter(|it| before.contains(it)).collect();
+    assert_eq!((before.len(), after.len(), kept.len()), (6, 5, 4));
+    assert_eq!(after[0].0, "shop_web_2_renamed");
+}
+
+#[test]
+fn a_target_is_swapped_whole_and_keeps_its_mode() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("out.conf");
+    let target = |mode| Target { path: path.clone(), mode, owner: None };
+    let write = |target: Target, text: &str| {
+        target.stage(text).unwrap().map(|staged| staged.swap_in().unwrap()).is_some()
+    };
+    let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o7777;
+    assert!(write(target(None), "a\n"));
+    assert_eq!(mode(), 0o644);
+    let inode = fs::metadata(&path).unwrap().ino();
+    assert!(!write(target(None), "a\n"));
+    assert_eq!(fs::metadata(&path).unwrap().ino(), inode);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    assert!(write(target(None), "b\n"));
+    assert_eq!((mode(), fs::read_to_string(&path).unwrap().as_str()), (0o600, "b\n"));
+    assert!(write(target(Some(0o640)), "c\n"));
+    assert_eq!(mode(), 0o640);
+    // What is staged and not swapped in leaves nothing behind.
+    drop(target(None).stage("d\n").unwrap());
+    let link = folder.path().join("link");
+    symlink("out.conf", &link).unwrap();
+    assert!(write(Target { path: link.clone(), mode: None, owner: None }, "e\n"));
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert_eq!(fs::read_to_string(&path).unwrap(), "e\n");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+}
+
+/// Changes at these milliseconds, told at those.
+#[track_caller]
+fn told_at(least: u64, most: u64, changes: &[u64], expected: &[u64]) {
+    let start = Instant::now();
+    let at = |milliseconds| start + Duration::from_millis(milliseconds);
+    let (least, most) = (Duration::from_millis(least), Duration::from_millis(most));
+    let mut batch = Batch::new((least, most));
+    let mut told = Vec::new();
+    let mut tell = |batch: &mut Batch, until: Option<Instant>| {
+        if let Some(due) = batch.due()
+            && until.is_none_or(|until| due <= until)
+        {
+            told.push(u64::try_from((due - start).as_millis()).unwrap());
+            batch.told();
+        }
+    };
+    for change in changes {
+        tell(&mut batch, Some(at(*change)));
+        batch.changed(at(*change));
+    }
+    tell(&mut batch, None);
+    assert_eq!(told, expected, "{least:?} {most:?} {changes:?}");
+}
+
+#[test]
+fn changes_that_follow_closely_are_told_together() {
+    told_at(500, 2000, &[], &[]);
+    told_at(500, 2000, &[100], &[600]);
+    told_at(500, 2000, &[0, 300, 600], &[1100]);
+    told_at(500, 2000, &[0, 400, 800, 1200, 1600, 1900], &[2000]);
+    told_at(500, 2000, &[0, 400, 800, 1200, 1600, 1999, 2100], &[2000, 2600]);
+    told_at(500, 2000, &[0, 1000], &[500, 1500]);
+    told_at(500, 500, &[0, 200, 400], &[500]);
+    told_at(0, 0, &[0, 1, 2], &[0, 1, 2]);
+    told_at(0, 2000, &[0, 1], &[0, 1]);
+}
+
+#[tokio::test]
+async fn a_thousand_letters_that_wait_are_one_look() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("all.ini");
+    let text =
+        "[handler]\nclass=template\n[params]\ntarget=out\ntemplate=# {{ containers|length }}\n";
+    let handler = Handler::read(file, text, &settings()).unwrap().unwrap();
+    let Kind::Template(template) = handler.kind.clone() else { panic!("it is a template") };
+    let tally = Arc::new(Tally::new("all"));
+    let (mut letters, mailbox) = mailbox(Arc::clone(&tally));
+    (0..1000).for_each(|_| letters.send(Letter::None));
+    drop(letters);
+    let (_tell, roster) = watch::channel(Arc::default());
+    let work = Work {
+        handler,
+        command: Command::Watch,
+        mailbox,
+        roster,
+        access: Access::default(),
+        settings: Arc::new(settings()),
+        tally: Arc::clone(&tally),
+        after: None,
+    };
+    template.run(work).await;
+    assert_eq!(fs::read_to_string(folder.path().join("out")).unwrap(), "0\n");
+    assert_eq!(tally.to_string(), "1 done, 0 failed");
+}

@@ -1,0 +1,107 @@
+//! From one desired state to the next where HAProxy has what it was given: only what is different is looked at.
+//!
+//! Pure. Gives what layout, configuration and plan give of the whole, in a time that goes with the number
+//! of changes.
+
+use super::{
+    command::Command, config::Config, layout::Layout, name, observed::Observed, plan::plan,
+};
+use crate::{
+    route::{Route, RouteKey, Routes},
+    side_by_side::differences,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+/// What HAProxy is told, and what becomes of its configuration.
+#[derive(Debug)]
+pub struct Step {
+    pub commands: Vec<Command>,
+    /// The routes that were looked at.
+    keys: Vec<RouteKey>,
+    /// What is to be instead of what was for them.
+    part: Config,
+}
+
+/// Backends with servers that nobody wants and that could not be deleted yet.
+pub type Leftover = BTreeSet<String>;
+
+/// What of `observed` differs from what was given, if that is only what could not be deleted yet.
+pub fn leftover(observed: &Observed, config: &Config) -> Option<Leftover> {
+    let deleted = |command| match command {
+        Command::DelServer { backend, .. } => Some(backend),
+        _ => None,
+    };
+    plan(observed, config).into_iter().map(deleted).collect()
+}
+
+impl Step {
+    /// `observed` is what `config` says, which was made of `before`, but for the leftover. `None`: this
+    /// change takes more than the runtime API.
+    pub fn new(
+        (before, config): (&Routes, &Config),
+        (observed, leftover): (&Observed, &Leftover),
+        after: &Routes,
+        wait: Duration,
+    ) -> Option<Self> {
+        let mut changes: BTreeMap<_, _> =
+            differences(&before.0, &after.0).map(|(key, _, after)| (key, after)).collect();
+        let used = leftover.iter().filter_map(|name| config.backends.get(name));
+        for key in used.map(|backend| &backend.route) {
+            changes.entry(key).or_insert_with(|| after.0.get(key));
+        }
+        if !same_listeners(&changes, config, after) {
+            return None;
+        }
+        let keys: BTreeMap<_, _> = changes.keys().map(|key| (key.to_string(), *key)).collect();
+        let places = keys.keys().filter_map(|key| Some(&config.maps.routes.get(key)?.backend));
+        let backends = places.chain(config.spares.keys()).chain(leftover);
+        let observed = observed.part(backends, keys.keys());
+        let routes = changes.iter().filter_map(|(key, it)| Some(((*key).clone(), (*it)?.clone())));
+        let routes = Routes(routes.collect());
+        let (layout, homeless) = Layout::within(&routes, &observed);
+        if !homeless.is_empty() {
+            return None;
+        }
+        let part = Config::new(&routes, layout, |listener| listener.port, wait);
+        let commands = plan(&observed, &part);
+        Some(Self { commands, keys: keys.into_values().cloned().collect(), part })
+    }
+
+    /// Whether the configuration is another one after it.
+    pub fn changes_config(&self) -> bool {
+        !self.keys.is_empty()
+    }
+
+    /// Brings the configuration to where it leads.
+    pub fn take(self, config: &mut Config) {
+        for key in &self.keys {
+            let Some(target) = config.maps.routes.remove(&key.to_string()) else { continue };
+            if target.backend != name::NOBODY {
+                config.backends.remove(&target.backend);
+                config.maps.checks.remove(&target.backend);
+                config.maps.check_hosts.remove(&target.backend);
+            }
+        }
+        let Config { backends, spares, maps, .. } = self.part;
+        config.backends.extend(backends);
+        config.spares = spares;
+        config.maps.routes.extend(maps.routes);
+        config.maps.checks.extend(maps.checks);
+        config.maps.check_hosts.extend(maps.check_hosts);
+    }
+}
+
+fn same_listeners(
+    changes: &BTreeMap<&RouteKey, Option<&Arc<Route>>>,
+    config: &Config,
+    after: &Routes,
+) -> bool {
+    changes.iter().all(|(key, route)| match route {
+        Some(_) => config.frontends.iter().any(|it| it.listener == key.listener),
+        None => after.0.keys().any(|it| it.listener == key.listener),
+    })
+}
