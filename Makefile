@@ -1,7 +1,7 @@
 # What a person types. Everything is installed that is missing (tests/setup.sh says what).
 CARGO ?= cargo
 
-.PHONY: demo test check matrix bench soak fuzz setup setup-tests
+.PHONY: demo test check matrix bench soak fuzz setup setup-tests build install deb rpm packages packages-test image setup-packages
 
 # The main job, shown: containers get labels, requests reach them.
 demo: setup
@@ -18,9 +18,11 @@ check:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
-# The live tests against HAProxy of Debian 12, 13 and unstable, which are not installed for it.
+# The live tests against HAProxy of Debian 12, 13 and unstable, and against Docker engines of Debian 13,
+# unstable and Ubuntu 26.04, which are not installed for it.
 matrix: setup-tests
 	sh tests/matrix.sh
+	sh tests/engines.sh
 
 bench: setup
 	$(CARGO) bench --bench core --bench daemon
@@ -34,8 +36,43 @@ soak: setup
 fuzz:
 	RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --fuzz-dir tests/fuzz labels -- -max_total_time=60
 
+# The programs as they are packaged, their man pages and completions.
+build:
+	sh packaging/build.sh
+
+# For other packagers: make install DESTDIR=/somewhere. Builds nothing: `make build` has.
+install:
+	sh packaging/install.sh "$(DESTDIR)"
+
+deb: setup-packages build
+	sh packaging/deb.sh
+
+rpm: setup-packages build
+	sh packaging/rpm.sh
+
+packages: deb rpm
+
+# docker-glue-balancer, on a Debian that is pulled, or on another base: make image BASE=…
+image: build
+	docker build --file packaging/Dockerfile $(if $(BASE),--build-arg BASE=$(BASE)) \
+		--build-arg VERSION=$$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1) \
+		--build-arg REVISION=$$(git rev-parse HEAD) --tag docker-glue-balancer .
+
+# Installed, upgraded under load, rebooted and removed on a small Debian with systemd; and the image, with compose.
+packages-test: setup-tests packages
+	rm -rf target/packages-test && mkdir -p target/packages-test
+	PACKAGE_VERSION=0.1.0+second sh packaging/deb.sh >/dev/null
+	mv target/package/docker-glue_*+second* target/packages-test/
+	cp target/package/docker-glue* target/packages-test/
+	sh packaging/deb.sh >/dev/null && sh packaging/rpm.sh >/dev/null
+	for file in target/package/*; do cmp "$$file" "target/packages-test/$${file##*/}" || exit 1; done
+	GLUE_PACKAGES=$(CURDIR)/target/packages-test $(CARGO) test --test packages --test compose -- --ignored
+
 setup:
 	sh tests/setup.sh
 
 setup-tests:
 	sh tests/setup.sh --tests
+
+setup-packages:
+	sh tests/setup.sh --packages

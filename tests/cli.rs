@@ -4,8 +4,8 @@
 
 use clap::{Arg, ArgAction, Command};
 use docker_glue::{
-    cli,
-    settings::{Machine, Settings, Task, variable},
+    cli::{self, Program, glue},
+    settings::{GlueSettings, GlueTask, Machine, Settings, Task, variable},
 };
 use std::{
     fmt::Write,
@@ -35,6 +35,8 @@ const VALUES: &[(&str, &str)] = &[
     ("leave_running", "true"),
     ("master_socket", "/run/haproxy-master.sock"),
     ("reload_unit", "haproxy.service"),
+    ("stats_socket", "/run/haproxy-of-ours/haproxy.sock"),
+    ("haproxy_user", "www-data"),
     ("rc", "/etc/haproxy/arguments"),
     ("template_dir", "/etc/docker-glue/templates"),
     ("template_file", "haproxy.cfg.j2"),
@@ -49,6 +51,9 @@ const VALUES: &[(&str, &str)] = &[
     ("log_format", "json"),
     ("verbose", "1"),
     ("quiet", "true"),
+    ("handler_paths", "/etc/docker-glue/docker-glue.d"),
+    ("script_paths", "/usr/libexec/docker-glue"),
+    ("plugin_paths", "/usr/lib/docker-glue/plugins"),
 ];
 
 fn value(key: &str) -> &'static str {
@@ -92,13 +97,47 @@ fn every_option_is_a_flag_and_a_variable_and_a_key_and_means_something() {
     }
 }
 
+fn read_glue(args: &[String], env: &[(String, String)]) -> GlueSettings {
+    let args = ["docker-glue".to_owned(), "--watch".to_owned()].into_iter().chain(args.to_vec());
+    let args: Vec<_> = args.map(Into::into).collect();
+    let none = (variable("settings"), "/dev/null".into());
+    let env = [none].into_iter().chain(env.iter().cloned()).collect();
+    let (_, settings) = GlueTask::read(&args, Machine { uid: 0, env, ipv6: true }).unwrap();
+    // What was read of the machine is not what is compared.
+    GlueSettings { machine: Machine::default(), ..settings }
+}
+
+#[test]
+fn every_option_of_docker_glue_is_a_flag_and_a_variable_and_a_key_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("settings.toml");
+    for arg in options(&glue::Options::command_line()) {
+        let key = arg.get_id().as_str();
+        if ["watch", "once"].contains(&key) {
+            continue;
+        }
+        let value = value(key);
+        let flag = format!("--{}", arg.get_long().unwrap());
+        // Folders that nobody else names.
+        let value = if key.ends_with("_paths") { "/srv/glue" } else { value };
+        let flag = if switches(arg) { flag } else { format!("{flag}={value}") };
+        let by_flag = read_glue(&[flag], &[]);
+        assert_ne!(by_flag, read_glue(&[], &[]), "{key}");
+        assert_eq!(by_flag, read_glue(&[], &[(variable(key), value.into())]), "{key}");
+        // The other program's keys are none of its business.
+        std::fs::write(&file, format!("{key} = {value:?}\nhold = '5m'\n")).unwrap();
+        assert_eq!(by_flag, read_glue(&[format!("--settings={}", file.display())], &[]), "{key}");
+    }
+}
+
 fn switches(arg: &Arg) -> bool {
     matches!(arg.get_action(), ArgAction::SetTrue | ArgAction::Count)
 }
 
 #[test]
 fn every_option_has_a_heading_and_a_text_and_says_its_default() {
-    for arg in options(&cli::command()) {
+    let both = [cli::command(), glue::Options::command_line()];
+    for arg in both.iter().flat_map(options) {
         let told = text(arg);
         assert!(arg.get_help_heading().is_some(), "{}", arg.get_id());
         assert!(!arg.get_help().unwrap().to_string().ends_with('.'), "{}", arg.get_id());
@@ -117,6 +156,8 @@ fn the_help_reads_well() {
     insta::assert_snapshot!("help", trimmed(&help));
     let help = cli::command().term_width(100).render_help().to_string();
     insta::assert_snapshot!("short-help", trimmed(&help));
+    let help = glue::Options::command_line().term_width(100).render_long_help().to_string();
+    insta::assert_snapshot!("glue-help", trimmed(&help));
 }
 
 fn trimmed(text: &str) -> String {
@@ -138,22 +179,37 @@ fn the_example_file_has_every_option_and_is_read_when_uncommented() {
         .filter_map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with([' ', '#'])))
         .flat_map(|line| [line, "\n"])
         .collect();
-    assert_eq!(uncommented.lines().count(), options(&cli::command()).count());
+    assert_eq!(
+        uncommented.lines().count(),
+        options(&cli::command()).count() + own(&glue()).count()
+    );
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("settings.toml");
     std::fs::write(&file, uncommented).unwrap();
     read(&[format!("--settings={}", file.display())], &[]);
+    read_glue(&[format!("--settings={}", file.display())], &[]);
+}
+
+fn glue() -> Command {
+    glue::Options::command_line()
+}
+
+/// What docker-balancer has not.
+fn own(glue: &Command) -> impl Iterator<Item = &Arg> {
+    let balancer = cli::command();
+    let has = move |arg: &Arg| balancer.get_arguments().any(|it| it.get_id() == arg.get_id());
+    options(glue).filter(move |arg| !has(arg))
 }
 
 fn example() -> String {
     let mut example = String::from(
-        "# Settings of docker-balancer, to be put at /etc/docker-glue/settings.toml.\n\
+        "# Settings of docker-balancer and docker-glue, to be put at /etc/docker-glue/settings.toml.\n\
          # Each option stands at its default; where that depends on the machine, at an example.\n\
          # The environment (DOCKER_GLUE_HOLD=60s) and the command line (--hold 60s) win over this file.\n",
     );
-    let command = cli::command();
+    let (command, glue) = (cli::command(), glue());
     let mut heading = None;
-    for arg in options(&command) {
+    for arg in options(&command).chain(own(&glue)) {
         if heading != arg.get_help_heading() {
             heading = arg.get_help_heading();
             write!(example, "\n\n## {}\n", heading.unwrap()).unwrap();

@@ -6,11 +6,15 @@
 mod story;
 
 use docker_glue::{
-    container::ContainerId,
+    container::{Container, ContainerId, NetworkMode},
     decide::{Decided, Memory, Taken, decide},
     route::{Readiness, RouteKey},
+    world::World,
 };
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 const ONE: &str = "web 172.17.0.2 glue_http_80_host=a.test";
 
@@ -110,13 +114,58 @@ fn what_an_earlier_run_served_is_held_too() {
     assert_eq!(routes(&later), ["a.test:80/ web"]);
 }
 
+/// The container itself stays the very same in all of these worlds.
+#[test]
+fn a_container_is_reached_elsewhere_when_something_beside_it_changes() {
+    let (rules, start) = (story::rules(), Instant::now());
+    let mut world = story::world(
+        "network back bridge\nowner 172.17.0.2 on=back\nuser 172.17.0.3 glue_http_80_host=a.test",
+    );
+    let (owner, user) = (nth_of(&world, 0), nth_of(&world, 1));
+    let share = |it: &mut Container| it.network_mode = NetworkMode::Container(owner.clone());
+    change(&mut world, &user, share);
+    let mut memory = Memory::default();
+    let mut check = |world: &World, expected: &str| {
+        let decided = decide(world, memory.clone(), start, &rules);
+        let endpoints = decided.routes.0.values().flat_map(|it| &it.endpoints);
+        let at: Vec<_> = endpoints.map(|it| it.address.to_string()).collect();
+        assert_eq!(
+            (at.join(" "), decided.problems.len()),
+            (expected.to_owned(), usize::from(expected.is_empty()))
+        );
+        memory = decided.memory;
+    };
+    check(&world, "172.17.0.2:80");
+    change(&mut world, &owner, |it| {
+        Arc::make_mut(&mut it.networks).get_mut("back").unwrap().ipv4 = "172.17.0.9".parse().ok();
+    });
+    check(&world, "172.17.0.9:80");
+    let mut driver = |text: &str| {
+        world.networks.get_mut("back").unwrap().driver = text.to_owned();
+        world.clone()
+    };
+    check(&driver("macvlan"), "");
+    check(&driver("bridge"), "172.17.0.9:80");
+    check(&world, "172.17.0.9:80");
+    world.containers.remove(&owner);
+    check(&world, "");
+}
+
+fn nth_of(world: &World, n: usize) -> ContainerId {
+    world.containers.keys().nth(n).unwrap().clone()
+}
+
+fn change(world: &mut World, id: &ContainerId, change: impl FnOnce(&mut Container)) {
+    change(Arc::make_mut(world.containers.get_mut(id).unwrap()));
+}
+
 const TWO: &str = "
     web 172.17.0.2 glue_http_80_host=a.test glue_http_8080_host=b.test
     web2 172.17.0.3 glue_http_80_host=a.test";
 
 /// The id of the story's nth container.
 fn nth(story: &str, n: usize) -> ContainerId {
-    story::world(story).containers.into_keys().nth(n).unwrap()
+    nth_of(&story::world(story), n)
 }
 
 /// The servers that get new requests, by route.

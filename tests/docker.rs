@@ -19,7 +19,14 @@ const LABEL: &str = "glue_test";
 
 fn interest() -> Interest {
     let speaks = |labels: &BTreeMap<String, String>| labels.contains_key(LABEL);
-    Interest { speaks, required: Vec::new(), environment: false, everything: false, own: None }
+    Interest {
+        speaks,
+        reads: |_| true,
+        required: Vec::new(),
+        environment: false,
+        everything: false,
+        own: None,
+    }
 }
 
 fn access(url: impl Into<String>) -> Access {
@@ -72,7 +79,7 @@ impl Eyes {
 async fn a_containers_life_is_seen() {
     let Some(docker) = common::docker() else { return };
     let (net, other) = (docker.network("net"), docker.network("other"));
-    let mut eyes = Eyes::open(access(""), interest());
+    let mut eyes = Eyes::open(access(docker.url()), interest());
     eyes.see("the first answer", |seen| seen.connected.then_some(())).await;
 
     let web = docker.run("web").label(LABEL, 1).network(&net).option(&["-p", "127.0.0.1::80"]);
@@ -123,7 +130,7 @@ async fn a_stop_signal_is_seen_before_the_death_and_a_harmless_one_is_not() {
     let Some(docker) = common::docker() else { return };
     let net = docker.network("net");
     let speaks = |labels: &BTreeMap<String, String>| labels.contains_key("glue_test_stop");
-    let mut eyes = Eyes::open(access(""), Interest { speaks, ..interest() });
+    let mut eyes = Eyes::open(access(docker.url()), Interest { speaks, ..interest() });
     let web = docker.run("web").label("glue_test_stop", 1).network(&net);
     let web = web.env("WHOAMI_IGNORE_TERM", 1).start();
     eyes.see_container("it runs", &web.id, |it| it.state == State::Running).await;
@@ -154,7 +161,7 @@ async fn a_stop_signal_is_seen_before_the_death_and_a_harmless_one_is_not() {
 async fn health_is_seen() {
     let Some(docker) = common::docker() else { return };
     let net = docker.network("net");
-    let mut eyes = Eyes::open(access(""), interest());
+    let mut eyes = Eyes::open(access(docker.url()), interest());
     let web = docker.run("web").image(&format!("{}-health", common::image())).network(&net);
     let web = web.label(LABEL, 1).env("WHOAMI_HEALTHY_AFTER", "2s").start();
     eyes.see_container("sick", &web.id, |it| it.health == Health::Unhealthy).await;
@@ -170,7 +177,7 @@ async fn health_is_seen() {
 async fn containers_that_vanish_half_way_leave_nothing_behind() {
     let Some(docker) = common::docker() else { return };
     let net = docker.network("net");
-    let mut eyes = Eyes::open(access(""), interest());
+    let mut eyes = Eyes::open(access(docker.url()), interest());
     let job = || docker.run("job").label(LABEL, 1).network(&net);
     let gone: Vec<_> =
         (0..5).map(|_| job().option(&["--rm"]).arguments(&["healthcheck"]).start()).collect();
@@ -192,7 +199,7 @@ async fn containers_without_our_labels_cost_no_call() {
     engine.load_image();
     let docker = engine.docker();
     let net = docker.network("net");
-    let proxy = Proxy::before(Path::new(engine.url().strip_prefix("unix://").unwrap()));
+    let proxy = Proxy::before(&engine.docker().socket());
     let speaks = |labels: &BTreeMap<String, String>| labels.contains_key("glue_test_alone");
     let watching = Watching {
         relist: Duration::from_hours(1),
@@ -278,18 +285,18 @@ async fn the_world_is_listed_once_with_environments_when_wanted() {
     let web = docker.run("web").env(LABEL, "x").env("SECRET", "y").network(&net).start();
     let id = ContainerId::new(web.id.as_str());
     let with = Interest { environment: true, ..interest() };
-    let world = list_once(&access(""), &with).await.unwrap();
+    let world = list_once(&access(docker.url()), &with).await.unwrap();
     let read = &world.containers[&id].environment;
     assert_eq!(read, &[(LABEL.to_owned(), "x".to_owned())].into());
-    let world = list_once(&access(""), &interest()).await.unwrap();
+    let world = list_once(&access(docker.url()), &interest()).await.unwrap();
     assert!(world.containers[&id].environment.is_empty());
     assert_eq!(world.networks[&net.name].driver, "bridge");
 }
 
 #[tokio::test]
 async fn here_we_are_on_the_host() {
-    let Some(_) = common::docker() else { return };
-    let access = access("");
+    let Some(docker) = common::docker() else { return };
+    let access = access(docker.url());
     let client = Client::connect(&access).await.unwrap();
     let stands = vantage(&client, &access, Reach::Networks).await.unwrap();
     if !Path::new("/.dockerenv").exists() {

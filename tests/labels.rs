@@ -8,9 +8,15 @@ mod common;
 use common::{
     Run,
     balancer::{Answer, Balancer, Plan, free_port},
+    engine::Engine,
+    six::Six,
     wait_for,
 };
-use std::{collections::BTreeMap, net::TcpStream};
+use nix::sys::signal::Signal;
+use std::{
+    collections::BTreeMap,
+    net::{SocketAddr, TcpStream},
+};
 
 type Rows = &'static [(&'static str, &'static str)];
 
@@ -485,7 +491,33 @@ fn fences_and_the_environment_say_who_takes_part() {
     balancer.until_said(&["WARN", "-out (", "nothing is left"]);
 }
 
-/// IPv6 alone is for the tests of `address`: this engine gives IPv4 to every bridge network too.
+#[test]
+fn a_container_with_ipv6_alone_is_served_over_it() {
+    let Some(mut engine) = Engine::new() else { return };
+    engine.start();
+    engine.load_image();
+    let docker = engine.docker();
+    let driver = Six::start();
+    let net = driver.network(&docker);
+    let plan = Balancer::of(&docker);
+    let other = plan.run("other").label("glue_http_80_host", "other.test").start();
+    let mut balancer = plan.start().until_started();
+    let six = balancer.run("six").label("glue_http_80_host", "six.test").network(&net);
+    let six = six.label("glue_network", &net.name).start();
+    assert_eq!(six.place(&net, "IPAddress"), "");
+    // Told to HAProxy while it runs, then read from its file.
+    for how in ["told HAProxy", "serves the last good configuration"] {
+        balancer.until_serves("six.test/x", "six saw /x");
+        let at = SocketAddr::new(driver.address().into(), 80);
+        assert_eq!(balancer.get("six.test").address, Some(at));
+        balancer.until_said(&[how]);
+        balancer.end(Signal::SIGTERM);
+        balancer.start_again();
+    }
+    assert!(!balancer.log().contains("reload"), "{}", balancer.log());
+    drop(other);
+}
+
 #[test]
 fn a_container_is_reached_on_the_network_that_is_named() {
     let Some(docker) = common::docker() else { return };

@@ -148,7 +148,7 @@ impl Model {
 
     fn frame(&self) -> Frame {
         Frame {
-            stats_socket: self.sim.path("run/haproxy.sock"),
+            stats_socket: self.sim.settings().stats_socket(),
             generations: self.sim.path("state/gen"),
             hard_stop_after: self.hard_stop_after,
             ..story::frame()

@@ -105,7 +105,6 @@ fn server() -> Server {
         weight: 25,
         watch: Watch::Trusted,
         admin: Admin::Ready,
-        origin: String::new(),
     }
 }
 

@@ -11,20 +11,24 @@ mod story;
 
 use docker_glue::{
     claim::collect,
+    decide::{Memory, decide},
     haproxy::{
         config::{Admin, Backend, Config, MapName, Shape, shape},
         layout::Layout,
         observed::{Observed, ServerSeen},
         plan::plan,
+        step::{self, Step},
     },
     origin::Origin,
     route::{Readiness, Route, RouteKey, Routes},
+    world::World,
 };
 use proptest::prelude::*;
 use std::{
     collections::{BTreeMap, BTreeSet},
     mem,
     net::SocketAddr,
+    time::{Duration, Instant},
 };
 
 proptest! {
@@ -35,9 +39,22 @@ proptest! {
         ours::assert_ours(&ours::files(&world));
     }
 
+    /// Whatever was decided and remembered on the way.
     #[test]
-    fn the_same_world_gives_the_same_bytes(world in any::world()) {
-        prop_assert_eq!(ours::files(&world), ours::files(&world.clone()));
+    fn containers_that_become_known_in_any_order_give_the_same_bytes(
+        (world, order) in prop_oneof![any::world(), any::told().prop_map(|it| story::world(&it))]
+            .prop_flat_map(|world| {
+                let ids: Vec<_> = world.containers.keys().cloned().collect();
+                (Just(world), Just(ids).prop_shuffle())
+            }),
+    ) {
+        let (mut known, mut memory) = (World { containers: BTreeMap::new(), ..world.clone() }, Memory::default());
+        let now = Instant::now();
+        for id in order {
+            known.containers.insert(id.clone(), world.containers[&id].clone());
+            memory = decide(&known, memory, now, &story::rules()).memory;
+        }
+        prop_assert_eq!(ours::files_after(memory, &known), ours::files(&world));
     }
 
     #[test]
@@ -48,6 +65,31 @@ proptest! {
         problems.sort();
         others.sort();
         prop_assert_eq!((routes, problems), (again, others));
+    }
+
+    /// What is used again of earlier decisions makes them quicker, and no different.
+    #[test]
+    fn a_decision_is_the_same_when_all_of_it_is_made_anew(
+        turns in prop::collection::vec((any::told(), 0..40_u64, 0..9_usize), 1..7),
+    ) {
+        let (mut memory, mut now) = (Memory::default(), Instant::now());
+        let (mut world, rules) = (World::default(), story::rules());
+        for (story, seconds, drained) in turns {
+            now += Duration::from_secs(seconds);
+            world = story::next_world(&world, &story);
+            if let Some(id) = world.containers.keys().nth(drained) {
+                memory.drain(id);
+            }
+            let mut unworked = memory.clone();
+            unworked.forget_work();
+            let whole = decide(&world, unworked, now, &rules);
+            let decided = decide(&world, memory, now, &rules);
+            prop_assert_eq!(&decided.routes, &whole.routes);
+            prop_assert_eq!(&decided.problems, &whole.problems);
+            prop_assert_eq!(decided.wake_at, whole.wake_at);
+            prop_assert_eq!(&decided.memory, &whole.memory);
+            memory = decided.memory;
+        }
     }
 
     /// From any world to any other and on to a third, with servers that could not be deleted in
@@ -68,6 +110,37 @@ proptest! {
             }
         }
         prop_assert!(way.is_there(), "{:#?}", way);
+    }
+
+    /// What is different alone gives what the whole gives.
+    #[test]
+    fn a_step_is_the_whole_way(
+        turns in prop::collection::vec((any::told(), any::<bool>()), 2..6),
+        stock in 1..4_usize,
+    ) {
+        let mut before = story::routes(&turns[0].0);
+        let mut config = story::laid_out(&before, Layout::fresh(&before, stock));
+        let mut observed = Observed::started(&config);
+        for (story, busy) in &turns[1..] {
+            let after = story::routes(story);
+            let (whole, homeless) = story::config_within(&after, &observed);
+            let commands = plan(&observed, &whole);
+            let leftover = step::leftover(&observed, &config);
+            let leftover = leftover.expect("HAProxy has what it was given");
+            let has = (&observed, &leftover);
+            let step = Step::new((&before, &config), has, &after, story::frame().wait);
+            let Some(step) = step else {
+                prop_assert!(0 < homeless || whole.skeleton != config.skeleton);
+                break;
+            };
+            prop_assert_eq!(&step.commands, &commands);
+            step.take(&mut config);
+            prop_assert_eq!(&config, &whole);
+            for command in commands.iter().filter(|it| !(*busy && it.may_be_refused())) {
+                observed.obey(command);
+            }
+            before = after;
+        }
     }
 
     /// One that was cut off anywhere is followed by one that ends where it should.
@@ -152,11 +225,12 @@ impl Way {
 }
 
 fn ready(routes: &Routes, key: &RouteKey) -> BTreeSet<(Shape, Origin, SocketAddr)> {
-    let Some(Route { policy, endpoints }) = routes.0.get(key) else { return BTreeSet::new() };
+    let Some(route) = routes.0.get(key) else { return BTreeSet::new() };
+    let Route { policy, endpoints } = route.as_ref();
     let ready = endpoints.iter().filter(|it| it.readiness == Readiness::Ready);
     ready.map(|it| (shape(policy), it.origin.clone(), it.address)).collect()
 }
 
 fn place<'a>(config: &'a Config, key: &RouteKey) -> Option<&'a Backend> {
-    config.backends.values().find(|it| it.route == *key)
+    config.backends.values().map(AsRef::as_ref).find(|it| it.route == *key)
 }

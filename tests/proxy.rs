@@ -450,6 +450,30 @@ async fn somebody_elses_file_is_kept_and_named_once() {
 }
 
 #[tokio::test]
+async fn somebody_elses_file_is_named_though_the_apply_that_kept_it_failed() {
+    let Some(place) = Place::new() else { return };
+    let theirs = format!(
+        "defaults\n  mode http\n  timeout client 5s\n  timeout server 5s\n  timeout connect 1s\n\
+         frontend mine\n  bind 127.0.0.1:{}\n",
+        free_port()
+    );
+    fs::create_dir_all(&place.state).unwrap();
+    fs::write(&place.target, &theirs).unwrap();
+    let master = place.runtime().join("master.sock");
+    let mode = Mode::Service { reload: Reload::Master(master.clone()), stats_socket: None };
+    let mut proxy = Proxy::open(Settings { mode, ..place.settings() }).await.unwrap();
+    let early = proxy.apply(&place.files("one", "")).await;
+    assert!(matches!(early, Err(ApplyError::Unreachable(_))), "{early:?}");
+    let mut haproxy = Command::new(&place.bin);
+    haproxy.arg("-W").arg("-S").arg(&master).arg("-f").arg(&place.target);
+    haproxy.arg("-p").arg(place.runtime().join("haproxy.pid"));
+    let _service = haproxy.stderr(Stdio::null()).spawn().unwrap();
+    until(|| std::os::unix::net::UnixStream::connect(&master).is_ok()).await.unwrap();
+    let backup = proxy.apply(&place.files("one", "")).await.unwrap().backup.unwrap();
+    assert_eq!(fs::read_to_string(backup).unwrap(), theirs);
+}
+
+#[tokio::test]
 async fn the_second_balancer_is_refused() {
     let Some(place) = Place::new() else { return };
     let _first = place.open().await;
@@ -471,7 +495,10 @@ async fn a_service_is_reloaded_over_its_master_socket() {
     let mut proxy = place.open().await;
     proxy.apply(&place.files("one", "")).await.unwrap();
     proxy.shutdown(Shutdown::Leave).await;
-    let mode = Mode::Service(Reload::Master(place.runtime().join("master.sock")));
+    let mode = Mode::Service {
+        reload: Reload::Master(place.runtime().join("master.sock")),
+        stats_socket: None,
+    };
     let runtime_dir = place.dir.path().join("run2");
     let settings = Settings { mode, runtime_dir, ..place.settings() };
     let mut proxy = Proxy::open(settings).await.unwrap();

@@ -8,7 +8,7 @@ mod common;
 use clap::{Arg, ArgAction};
 use common::{DEADLINE, docker, proxy::Proxy, unique, until};
 use docker_glue::{
-    cli,
+    cli::{self, Program, glue},
     container::{Container, ContainerId, Health, NetworkMode, State},
     label::{self, Fences},
     problem::Reason,
@@ -26,27 +26,38 @@ use tempfile::TempDir;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const BALANCER: &str = env!("CARGO_BIN_EXE_docker-balancer");
+const GLUE: &str = env!("CARGO_BIN_EXE_docker-glue");
 
 /// The blocks of README.md that are not run in its session, each run elsewhere.
-const ELSEWHERE: [&str; 2] = [
+const ELSEWHERE: [&str; 5] = [
+    // tests/compose.rs does the same with an image of its own.
+    "make image\nsh tests/whoami-image.sh demo\ndocker compose -f examples/compose.yaml up --detach\n\
+     curl -H 'Host: app.example.com' http://127.0.0.1/api/users\n",
+    // tests/packages.rs types both.
+    "sudo apt install -y ./docker-glue_*.deb\nsudo systemctl enable --now docker-balancer\n",
+    "sudo apt purge -y docker-glue\n",
     "make demo\n", // `make_demo_shows_what_it_promises`
     "make test\n", // what runs all tests, these among them
 ];
 
 /// The docker command of the session: `$NAME` is put before names and on labels, the images of the
-/// first example are the demo's, and whoami says which container it is. Verbs that it does not know
-/// are not the README's, or not yet.
+/// first example are the demo's, whoami says which container it is, and a balancer in a container
+/// looks at the session's. Verbs that it does not know are not the README's, or not yet.
 const DOCKER: &str = r#"#!/bin/bash
 set -eu
 verb=$1
 shift
 case $verb in
 run)
-    options=(--label "readme=$NAME")
+    options=(--label "readme=$NAME" --env DOCKER_GLUE_CONSTRAINT)
     while [ $# -gt 0 ]; do
         case $1 in
         --name)
             options+=(--name "$NAME-$2" --env "WHOAMI_NAME=$2")
+            shift
+            ;;
+        --network)
+            options+=(--network "$NAME-$2")
             shift
             ;;
         mywordpress | myhorizon) options+=(docker-glue-whoami:demo) ;;
@@ -57,6 +68,8 @@ run)
     exec "$DOCKER" run "${options[@]}"
     ;;
 stop) exec "$DOCKER" stop "$NAME-$1" ;;
+network) exec "$DOCKER" network "$1" --label "readme=$NAME" "$NAME-$2" ;;
+exec) exec "$DOCKER" exec "$NAME-$1" "$2" "$3" "$NAME-$4" ;;
 *)
     echo "tests/readme.rs does not know what docker $verb is for" >&2
     exit 64
@@ -72,6 +85,8 @@ drain | undrain) set -- "$1" "$NAME-$2" ;;
 esac
 exec "$BALANCER" "$@"
 "#;
+
+const GLUE_SHIM: &str = "#!/bin/sh\nexec \"$GLUE\" \"$@\"\n";
 
 /// However the session ends, the balancer ends with it, and HAProxy by the balancer.
 const SESSION: &str = r#"set -eu
@@ -92,6 +107,7 @@ async fn every_command_can_be_typed_as_it_stands() {
     let commands: String = blocks.collect();
     assert!(commands.contains("docker-balancer -w") && !commands.contains("make "));
     run("sh", &["tests/whoami-image.sh", "demo"]);
+    run("sh", &["tests/balancer-image.sh", "demo", BALANCER]);
     let place = Place::new();
     // A filtering proxy, as far as it matters here: it knows what the balancer asks of Docker.
     let engine = Path::new("/var/run/docker.sock");
@@ -113,6 +129,7 @@ async fn every_command_can_be_typed_as_it_stands() {
         ("hello.example.com", "/api/users", "api", "/users"),
         ("shop.example.com", "/", "shop", "/"),
         ("admin.example.com", "/shop/orders", "shop", "/shop/orders"),
+        ("blog.example.com", "/", "blog", "/"),
     ] {
         let expected = format!("name: {name}\n");
         let answer = until(&format!("{name} answers at {host}{path}"), async || {
@@ -174,16 +191,57 @@ fn make_demo_shows_what_it_promises() {
 #[test]
 fn every_block_is_of_a_kind_that_is_tested() {
     let kinds: BTreeSet<_> = fenced().into_iter().map(|(kind, _)| kind).collect();
-    assert_eq!(kinds, BTreeSet::from(["sh".to_owned(), "text".to_owned()]));
+    let tested = ["ini", "python", "sh", "text"].map(str::to_owned);
+    assert_eq!(kinds, BTreeSet::from(tested));
     for known in ELSEWHERE {
         assert!(blocks("sh").iter().any(|block| block == known), "{known:?} is in README.md");
     }
     for block in blocks("sh").iter().filter(|block| !ELSEWHERE.contains(&block.as_str())) {
         for line in block.lines().filter(|line| !line.starts_with(' ')) {
             let program = line.split(' ').next().unwrap();
-            let known = ["docker", "docker-balancer", "curl"].contains(&program);
+            let known = ["docker", "docker-balancer", "docker-glue", "curl"].contains(&program);
             assert!(known, "say in tests/readme.rs how this is tested: {line}");
         }
+    }
+}
+
+/// Handlers' files have no mistake, and plugins are Python.
+#[test]
+fn files_are_what_they_say() {
+    let place = Place::new();
+    let folder = place.path("docker-glue.d");
+    fs::create_dir(&folder).unwrap();
+    for (number, block) in blocks("ini").into_iter().enumerate() {
+        // What is on the reader's machine.
+        let block = block.replace("/etc/docker-glue/etcd/", &format!("{}/", folder.display()));
+        fs::write(folder.join(format!("{number}.ini")), block).unwrap();
+    }
+    fs::write(folder.join("password"), "secret\n").unwrap();
+    run(
+        "openssl",
+        &[
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-subj",
+            "/CN=readme",
+            "-keyout",
+            "/dev/null",
+            "-out",
+            folder.join("ca.pem").to_str().unwrap(),
+        ],
+    );
+    let check =
+        place.command(GLUE).arg("check").arg("--handler-paths").arg(&folder).output().unwrap();
+    assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stdout));
+    for block in blocks("python") {
+        let file = place.path("greeter.py");
+        fs::write(&file, block).unwrap();
+        run("python3", &["-m", "py_compile", file.to_str().unwrap()]);
     }
 }
 
@@ -209,7 +267,9 @@ fn every_label_that_is_named_exists() {
     let prose: String =
         text.split("```text").map(|part| part.split_once("```").unwrap_or((part, "")).1).collect();
     let word = |c: char| c.is_ascii_alphanumeric() || "_.".contains(c);
-    let starts = prose.match_indices("glue_").filter(|(at, _)| !prose[..*at].ends_with(word));
+    // A file's name such as docker-glue_0.1.0-1_amd64.deb is no label.
+    let before = |c: char| word(c) || c == '-';
+    let starts = prose.match_indices("glue_").filter(|(at, _)| !prose[..*at].ends_with(before));
     let names: BTreeSet<_> = starts
         .map(|(at, _)| prose[at..].split(|c| !word(c)).next().unwrap().trim_end_matches('.'))
         .collect();
@@ -252,22 +312,30 @@ fn default_of(row: &str) -> Option<(String, String)> {
 #[test]
 fn every_option_that_is_named_exists() {
     let (before, after) = around_the_table();
-    let prose = before + &after;
+    // What other programs call it.
+    let (after, rest) = after.split_once("## Coming from").expect("docker-pygen's options");
+    let rest = &rest[rest.find("## Figures").expect("what follows them")..];
+    let prose = before + after + rest;
     let spans = prose.split('`').skip(1).step_by(2);
     let mut number = 0;
     for span in spans.filter(|span| span.starts_with("--") && !span.contains('|')) {
         let mut words = shlex::split(span).unwrap();
         let name = words[0].trim_start_matches("--");
-        let command = cli::command();
-        let verbs = command.get_subcommands().flat_map(clap::Command::get_arguments);
-        let known = command.get_arguments().chain(verbs).find(|arg| arg.get_long() == Some(name));
-        let known = known.unwrap_or_else(|| panic!("there is no option {span}"));
+        let programs = [cli::command(), glue::Options::command_line()];
+        let has = |command: &clap::Command| {
+            let verbs = command.get_subcommands().flat_map(clap::Command::get_arguments);
+            let known =
+                command.get_arguments().chain(verbs).find(|arg| arg.get_long() == Some(name));
+            known.map(|arg| (command.clone(), arg.clone()))
+        };
+        let known = programs.iter().find_map(has);
+        let (command, known) = known.unwrap_or_else(|| panic!("there is no option {span}"));
         number += 1;
         if words.len() == 1 || known.get_action().takes_values() && words[1].is_empty() {
             continue;
         }
-        words.splice(0..0, ["docker-balancer".to_owned(), "--watch".to_owned()]);
-        cli::command().try_get_matches_from(words).unwrap();
+        words.splice(0..0, [command.get_name().to_owned(), "--watch".to_owned()]);
+        command.try_get_matches_from(words).unwrap();
     }
     assert!(number > 10, "{number}");
 }
@@ -363,10 +431,10 @@ fn container(labels: BTreeMap<String, String>) -> Container {
         created: 0,
         state: State::Running,
         health: Health::Unchecked,
-        labels,
+        labels: labels.into(),
         environment: BTreeMap::new(),
         network_mode: NetworkMode::Own,
-        networks: BTreeMap::new(),
+        networks: std::sync::Arc::default(),
         exposed: BTreeSet::from([80, 3000]),
         published: Vec::new(),
         stop: None,
@@ -396,7 +464,9 @@ impl Place {
         let folder = tempfile::Builder::new().prefix("readme-").tempdir().unwrap();
         let place = Self { folder, name: unique("readme"), port: free_port() };
         fs::create_dir(place.path("bin")).unwrap();
-        for (program, text) in [("docker", DOCKER), ("docker-balancer", SHIM)] {
+        for (program, text) in
+            [("docker", DOCKER), ("docker-balancer", SHIM), ("docker-glue", GLUE_SHIM)]
+        {
             let path = place.path("bin").join(program);
             fs::write(&path, text).unwrap();
             fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
@@ -423,6 +493,7 @@ impl Place {
             .env("NAME", &self.name)
             .env("BALANCER", BALANCER)
             .env("BALANCER_PID", self.path("pid"))
+            .env("GLUE", GLUE)
             .env("DOCKER_GLUE_SETTINGS", "/dev/null")
             .env("DOCKER_GLUE_CONSTRAINT", format!("readme={}", self.name))
             .env("DOCKER_GLUE_STATE_DIR", self.path("state"))
@@ -431,9 +502,10 @@ impl Place {
         command
     }
 
-    /// bash, with these commands; the README's port is a free one.
+    /// bash, with these commands; the README's ports are free ones.
     fn session(&self, commands: &str, docker: Option<String>) -> Session {
         let commands = commands.replace("8080", &self.port.to_string());
+        let commands = commands.replace("8081", &free_port().to_string());
         let told = fs::File::create(self.path("told")).unwrap();
         let mut command = self.command("bash");
         command.envs(docker.map(|url| ("DOCKER_GLUE_DOCKER_URL", url)));
@@ -476,6 +548,8 @@ impl Drop for Place {
         for id in String::from_utf8_lossy(&list.map(|it| it.stdout).unwrap_or_default()).lines() {
             let _ = Command::new("docker").args(["rm", "--force", id]).output();
         }
+        let prune = ["network", "prune", "--force", "--filter", &label];
+        let _ = Command::new("docker").args(prune).output();
     }
 }
 

@@ -201,12 +201,29 @@ fn how_a_service_is_reloaded_is_never_guessed() {
         &[
             ("-w", &[], "", "Managed { stop_timeout: 30s, at_exit: Stop }"),
             ("-w --leave-running", &[], "", "Managed { stop_timeout: 30s, at_exit: LeaveRunning }"),
-            (both, &[], "", "Service(MasterSocket(\"/run/m.sock\"))"),
+            (
+                both,
+                &[],
+                "",
+                "Service { reload: MasterSocket(\"/run/m.sock\"), stats_socket: None, user: None }",
+            ),
             (
                 "-w --haproxy service --reload-unit h.service",
                 &[],
                 "",
-                "Service(Unit(\"h.service\"))",
+                "Service { reload: Unit(\"h.service\"), stats_socket: None, user: None }",
+            ),
+            (
+                "-w --haproxy service --reload-unit h.service --stats-socket /run/s --haproxy-user -",
+                &[],
+                "",
+                "Service { reload: Unit(\"h.service\"), stats_socket: Some(\"/run/s\"), user: Some(Same) }",
+            ),
+            (
+                "-w --haproxy service --reload-unit h.service --haproxy-user www",
+                &[],
+                "",
+                "Service { reload: Unit(\"h.service\"), stats_socket: None, user: Some(Named(\"www\")) }",
             ),
         ],
     );

@@ -3,12 +3,19 @@
 # Docker: for Debian, Ubuntu and Fedora with Rust already there. Quiet and quick
 # when all is there.
 #
-# Usage: tests/setup.sh [--tests]    (--tests: also what only the tests need)
+# Usage: tests/setup.sh [--tests] [--packages]
+# --tests: also what only the tests need; --packages: what making packages and looking at them takes
 set -eu
 
-# What only the tests need, by package manager: openssl makes the certificates of a Docker with TLS.
-apt_tests='openssl'
-dnf_tests='openssl'
+# What only the tests need, by package manager: openssl makes the certificates of a Docker with TLS,
+# an engine is reached over ssh, debootstrap makes a small Debian where systemd runs, containers are published
+# to etcd, crudini is for a script of Docker Glue, python3 for plugins, and nginx and dnsmasq
+# read what templates write.
+apt_tests='openssl openssh-client openssh-server debootstrap debian-archive-keyring etcd-server etcd-client crudini python3 nginx dnsmasq-base'
+dnf_tests='openssl openssh-clients openssh-server debootstrap debian-keyring etcd crudini python3 nginx dnsmasq'
+
+apt_packages='binutils rpm lintian rpmlint shellcheck docker-compose'
+dnf_packages='binutils rpm-build rpmlint ShellCheck dpkg docker-compose'
 
 say() { echo "setup: $*" >&2; }
 
@@ -93,6 +100,40 @@ install_dnf() {
     as_root dnf -q -y --setopt=install_weak_deps=False install $missing >/dev/null
 }
 
+# The tests start an sshd, an etcd and an nginx of their own: a machine that had none is not to be opened to the
+# network, nor to have another service. Debian starts them with their packages, unless they are masked.
+fence() {
+    systemd_runs || return 0
+    case $missing in *openssh-server*) fenced='ssh.service ssh.socket sshd.service sshd.socket' ;; esac
+    case $missing in *etcd-server*) fenced="$fenced etcd.service" ;; esac
+    case $missing in *nginx*) fenced="$fenced nginx.service" ;; esac
+    [ -n "$fenced" ] || return 0
+    trap unfence EXIT
+    # shellcheck disable=SC2086 # a list of words
+    as_root systemctl --quiet mask $fenced 2>/dev/null
+}
+
+unfence() {
+    [ -n "$fenced" ] || return 0
+    trap - EXIT
+    # shellcheck disable=SC2086 # a list of words
+    as_root systemctl --quiet unmask $fenced
+    for unit in $fenced; do
+        as_root systemctl --quiet disable "$unit" 2>/dev/null || true
+    done
+}
+
+# Where systemd does not run, Debian starts them by their init scripts.
+stop_services() {
+    ! systemd_runs || return 0
+    case $missing in *etcd-server*) stop_service etcd ;; esac
+    case $missing in *nginx*) stop_service nginx ;; esac
+}
+
+stop_service() {
+    [ ! -x "/etc/init.d/$1" ] || as_root "/etc/init.d/$1" stop >/dev/null 2>&1 || true
+}
+
 # The distribution's service would take ports and is not what is shown here.
 stop_haproxy_service() {
     if systemd_runs && systemctl --quiet is-enabled haproxy 2>/dev/null; then
@@ -106,18 +147,23 @@ stop_haproxy_service() {
 install_missing() {
     missing=''
     if has apt-get; then
-        manager=apt tests_only=$apt_tests
+        manager=apt tests_only=$apt_tests packages_only=$apt_packages
     elif has dnf; then
-        manager=dnf tests_only=$dnf_tests
+        manager=dnf tests_only=$dnf_tests packages_only=$dnf_packages
     else
         die "neither apt-get nor dnf is here: install haproxy, docker, gcc, curl and iproute2"
     fi
     [ "$with_tests" = yes ] || tests_only=''
-    "missing_$manager" "$tests_only"
+    [ "$with_packages" = yes ] || packages_only=''
+    "missing_$manager" "$tests_only $packages_only"
     [ -n "$missing" ] || return 0
     had_haproxy=no
     ! has haproxy || had_haproxy=yes
+    fenced=''
+    fence
     "install_$manager"
+    unfence
+    stop_services
     [ "$had_haproxy" = yes ] || stop_haproxy_service
 }
 
@@ -173,11 +219,12 @@ wait_for_docker() {
     done
 }
 
-with_tests=no
+with_tests=no with_packages=no
 for word in "$@"; do
     case $word in
     --tests) with_tests=yes ;;
-    *) die "unknown argument $word; usage: setup.sh [--tests]" ;;
+    --packages) with_packages=yes ;;
+    *) die "unknown argument $word; usage: setup.sh [--tests] [--packages]" ;;
     esac
 done
 

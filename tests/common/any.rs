@@ -57,7 +57,12 @@ fn container(number: usize, name: &str, labels: BTreeMap<String, String>) -> Con
     let world = story::world("web 172.17.0.2");
     let container = world.containers.into_values().next().unwrap();
     let id = ContainerId::new(format!("{number:064x}"));
-    Container { id, name: name.to_owned(), labels, ..Arc::unwrap_or_clone(container) }
+    Container {
+        id,
+        name: name.to_owned(),
+        labels: labels.into(),
+        ..Arc::unwrap_or_clone(container)
+    }
 }
 
 pub fn world() -> impl Strategy<Value = World> {

@@ -10,32 +10,32 @@
 //! balancer.until_serves("a.test/x", "503");
 //! ```
 //!
+//! `Balancer::of(&docker).inside("front")` runs in a container itself, on that network.
+//!
 //! To have a world served from the first moment, start the containers before the balancer:
 //! `let plan = Balancer::of(&docker); let web = plan.run("web")….start(); let balancer = plan.start();`
 
-use super::{DEADLINE, Docker, Run, unique, wait_for};
+use super::{CONSTRAINT, Container, DEADLINE, Docker, Run, heard::Heard, unique, wait_for};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
     fmt,
     io::{self, Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     os::unix::net::UnixStream,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
-        Arc, Mutex,
+        OnceLock,
         atomic::{AtomicU32, Ordering},
     },
     time::Instant,
 };
 use tempfile::TempDir;
-
-/// Containers with this label, and a value that only this test has, take part.
-pub const CONSTRAINT: &str = "docker-glue-test";
 
 /// A balancer that does not run yet.
 #[derive(Debug)]
@@ -45,12 +45,17 @@ pub struct Plan {
     folder: TempDir,
     ports: BTreeMap<u16, u16>,
     options: Vec<String>,
+    /// The network of its own container, if it has one.
+    inside: Option<String>,
+    environment: Vec<(String, OsString)>,
 }
 
 /// A running one. SIGTERM ends it when its guard goes, and HAProxy goes with it. Its log is shown
 /// when a test fails.
 #[derive(Debug)]
 pub struct Balancer {
+    /// Goes before the plan, whose folder it writes to.
+    container: Option<Container>,
     plan: Plan,
     process: Option<Child>,
     log: Heard,
@@ -67,6 +72,8 @@ impl Balancer {
             folder,
             ports: BTreeMap::new(),
             options: Vec::new(),
+            inside: None,
+            environment: Vec::new(),
         };
         plan.ports(&[80])
     }
@@ -82,6 +89,19 @@ impl Plan {
     /// Further options of docker-balancer.
     pub fn option(mut self, words: &[&str]) -> Self {
         self.options.extend(words.iter().map(ToString::to_string));
+        self
+    }
+
+    /// In a container of its own, on this network (a word of `docker run --network`), with its ports
+    /// published where it has an address of its own.
+    pub fn inside(mut self, network: &str) -> Self {
+        self.inside = Some(network.to_owned());
+        self
+    }
+
+    /// A variable of docker-balancer's environment.
+    pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.environment.push((name.to_owned(), value.into()));
         self
     }
 
@@ -105,8 +125,13 @@ impl Plan {
 
     /// Follows Docker (`-w`).
     pub fn start(self) -> Balancer {
-        let mut balancer =
-            Balancer { plan: self, process: None, log: Heard::default(), stdout: Heard::default() };
+        let mut balancer = Balancer {
+            container: self.inside.as_deref().map(|network| self.container(network)),
+            plan: self,
+            process: None,
+            log: Heard::default(),
+            stdout: Heard::default(),
+        };
         balancer.start_again();
         balancer
     }
@@ -114,12 +139,7 @@ impl Plan {
     /// docker-balancer with this one's options; the caller says what it shall do.
     pub fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_docker-balancer"));
-        command.env("NO_COLOR", "1");
-        command.arg("--state-dir").arg(self.state()).arg("--runtime-dir").arg(self.runtime());
-        command.arg("--constraint").arg(format!("{CONSTRAINT}={}", self.constraint));
-        for (public, bound) in &self.ports {
-            command.arg("--map-port").arg(format!("{public}={bound}"));
-        }
+        command.env("NO_COLOR", "1").args(self.words());
         if let Some(host) = &self.docker.host {
             command.arg("--docker-url").arg(host);
         }
@@ -127,8 +147,42 @@ impl Plan {
         if let Some(bin) = std::env::var_os("HAPROXY_BIN").filter(|_| !own) {
             command.arg("--haproxy-bin").arg(bin);
         }
-        command.args(&self.options).stdin(Stdio::null());
+        command.envs(self.environment.iter().cloned()).stdin(Stdio::null());
         command
+    }
+
+    /// The options that are the same wherever it runs.
+    fn words(&self) -> Vec<String> {
+        let place = |path: PathBuf| path.display().to_string();
+        let mut words = vec!["--state-dir".to_owned(), place(self.state())];
+        words.extend(["--runtime-dir".to_owned(), place(self.runtime())]);
+        words.extend(["--constraint".to_owned(), format!("{CONSTRAINT}={}", self.constraint)]);
+        for (public, bound) in &self.ports {
+            words.extend(["--map-port".to_owned(), format!("{public}={bound}")]);
+        }
+        words.extend(self.options.iter().cloned());
+        words
+    }
+
+    /// Its own container, not started yet. The socket's folder is mounted, and not the socket: that
+    /// would be another one once the engine has been restarted.
+    fn container(&self, network: &str) -> Container {
+        let run = self.docker.run("balancer").image(image()).bare();
+        let host = self.docker.host.as_deref().and_then(|host| host.strip_prefix("unix://"));
+        let socket = Path::new(host.unwrap_or("/run/docker.sock")).parent().unwrap().display();
+        let run =
+            run.option(&["--network", network, "--volume", &format!("{socket}:/host/run:ro")]);
+        // Where its sockets are on the host too.
+        let folder = self.folder.path().display();
+        let run = run.option(&["--volume", &format!("{folder}:{folder}")]);
+        let run = run.env("DOCKER_HOST", "unix:///host/run/docker.sock").env("NO_COLOR", "1");
+        let publish =
+            |run: Run, port: &u16| run.option(&["--publish", &format!("127.0.0.1:{port}:{port}")]);
+        let own_address = network != "host" && !network.starts_with("container:");
+        let ports = self.ports.values().filter(|_| own_address);
+        let words = self.words();
+        let words: Vec<_> = words.iter().map(String::as_str).chain(["-w"]).collect();
+        ports.fold(run, publish).arguments(&words).create()
     }
 
     /// What HAProxy answers to a command on its stats socket.
@@ -140,8 +194,11 @@ impl Plan {
         answer
     }
 
-    /// HAProxy's master, if it runs.
+    /// HAProxy's master, if it runs; one in a container is not counted as one of this machine.
     pub fn haproxy(&self) -> Option<i32> {
+        if self.inside.is_some() {
+            return None;
+        }
         let pid = std::fs::read_to_string(self.runtime().join("haproxy.pid")).ok()?;
         let pid: i32 = pid.trim().parse().ok()?;
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
@@ -171,12 +228,25 @@ impl Balancer {
     /// Starts it where it does not run any more, with the same options and directories.
     pub fn start_again(&mut self) {
         assert!(self.process.is_none(), "it runs already");
-        let mut command = self.plan.command();
-        command.arg("-w").stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut command = match &self.container {
+            None => {
+                let mut command = self.plan.command();
+                command.arg("-w");
+                command
+            }
+            // It passes signals on, and ends as the container does.
+            Some(container) => self.docker.command(&["start", "--attach", &container.id]),
+        };
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().unwrap();
         self.log.listen(process.stderr.take().unwrap());
         self.stdout.listen(process.stdout.take().unwrap());
         self.process = Some(process);
+    }
+
+    /// The one that it runs in.
+    pub fn container(&self) -> &Container {
+        self.container.as_ref().expect("it was to run inside")
     }
 
     pub fn pid(&self) -> Pid {
@@ -195,15 +265,16 @@ impl Balancer {
     /// When it does not end in time.
     pub fn end(&mut self, signal: Signal) -> ExitStatus {
         self.signal(signal);
+        self.ended()
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// When it does not come in time.
+    pub fn ended(&mut self) -> ExitStatus {
         let process = self.process.as_mut().unwrap();
-        let end = Instant::now() + DEADLINE;
-        let status = loop {
-            match process.try_wait().unwrap() {
-                Some(status) => break status,
-                None if Instant::now() < end => std::thread::sleep(super::PAUSE),
-                None => panic!("docker-balancer does not end:\n{}", self.log()),
-            }
-        };
+        let status = wait_for("the end of docker-balancer", || process.try_wait().unwrap());
         self.process = None;
         status
     }
@@ -310,14 +381,8 @@ impl Balancer {
         };
         let port = authority.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
         let bound = port.and_then(|public: u16| self.ports.get(&public));
-        Request {
-            port: *bound.or(self.ports.values().next()).unwrap(),
-            lines: vec![
-                format!("{method} {path} HTTP/1.1"),
-                format!("Host: {authority}"),
-                "Connection: close".to_owned(),
-            ],
-        }
+        let bound = *bound.or(self.ports.values().next()).unwrap();
+        Request::to((Ipv4Addr::LOCALHOST, bound).into(), method, authority, path)
     }
 }
 
@@ -343,11 +408,17 @@ impl Drop for Balancer {
 /// A request to be sent to the balancer.
 #[derive(Debug, Clone)]
 pub struct Request {
-    port: u16,
+    place: SocketAddr,
     lines: Vec<String>,
 }
 
 impl Request {
+    pub fn to(place: SocketAddr, method: &str, host: &str, path: &str) -> Self {
+        let lines =
+            [&format!("{method} {path} HTTP/1.1"), &format!("Host: {host}"), "Connection: close"];
+        Self { place, lines: lines.map(str::to_owned).to_vec() }
+    }
+
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.lines.push(format!("{name}: {value}"));
         self
@@ -355,7 +426,7 @@ impl Request {
 
     /// Begins to send it; for what is not over with one answer.
     pub fn open(&self) -> io::Result<TcpStream> {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
+        let mut stream = TcpStream::connect(self.place)?;
         stream.set_read_timeout(Some(DEADLINE))?;
         stream.write_all(format!("{}\r\n\r\n", self.lines.join("\r\n")).as_bytes())?;
         Ok(stream)
@@ -448,24 +519,16 @@ impl Answer {
     }
 }
 
-/// What a process wrote so far.
-#[derive(Debug, Clone, Default)]
-struct Heard(Arc<Mutex<Vec<u8>>>);
-
-impl Heard {
-    fn listen(&self, mut pipe: impl Read + Send + 'static) {
-        let heard = self.clone();
-        std::thread::spawn(move || {
-            let mut bytes = [0; 4096];
-            while let Ok(length @ 1..) = pipe.read(&mut bytes) {
-                heard.0.lock().unwrap().extend_from_slice(&bytes[..length]);
-            }
-        });
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
-    }
+/// An image of the program and its HAProxy, made at first use.
+pub fn image() -> &'static str {
+    static MADE: OnceLock<()> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let haproxy = std::env::var("HAPROXY_BIN").unwrap_or_else(|_| "haproxy".to_owned());
+        let words = ["tests/balancer-image.sh", "test", env!("CARGO_BIN_EXE_docker-balancer")];
+        let made = Command::new("sh").args(words).arg(haproxy).status().unwrap();
+        assert!(made.success(), "tests/balancer-image.sh failed");
+    });
+    "docker-glue-balancer:test"
 }
 
 /// Below those that the system gives to connections, so that none of them has it a moment later.

@@ -22,7 +22,11 @@ pub struct Engine {
     bridge: Bridge,
     options: Vec<String>,
     dockerd: Option<Child>,
+    is_swarm: bool,
 }
+
+/// A bridge that every engine of a Swarm has, by a name that it can't choose.
+const SWARM_BRIDGE: &str = "docker_gwbridge";
 
 impl Engine {
     /// Not started yet. `None`, and said so, where none can run.
@@ -31,8 +35,15 @@ impl Engine {
         if root && Command::new("dockerd").arg("--version").output().is_ok() {
             let folder = tempfile::Builder::new().prefix("docker-glue-engine-").tempdir().unwrap();
             std::fs::write(folder.path().join("daemon.json"), "{}").unwrap();
+            std::fs::create_dir(folder.path().join("run")).unwrap();
             let bridge = Bridge::make();
-            return Some(Self { folder, bridge, options: Vec::new(), dockerd: None });
+            return Some(Self {
+                folder,
+                bridge,
+                options: Vec::new(),
+                dockerd: None,
+                is_swarm: false,
+            });
         }
         assert!(std::env::var_os("CI").is_none(), "no dockerd can be started, and CI is set");
         println!("skipped: no dockerd can be started (needs root)");
@@ -45,7 +56,7 @@ impl Engine {
 
     /// As `DOCKER_HOST` says it.
     pub fn url(&self) -> String {
-        format!("unix://{}", self.path("docker.sock").display())
+        format!("unix://{}", self.path("run/docker.sock").display())
     }
 
     pub fn docker(&self) -> Docker {
@@ -67,6 +78,22 @@ impl Engine {
         place
     }
 
+    /// Starts it as the only node of a Swarm. Not where the machine's own engine is in one already, and
+    /// says so.
+    pub fn start_swarm(&mut self) -> bool {
+        if Path::new("/sys/class/net").join(SWARM_BRIDGE).exists() {
+            assert!(std::env::var_os("CI").is_none(), "{SWARM_BRIDGE} is taken, and CI is set");
+            println!("skipped: the machine's engine is in a Swarm");
+            return false;
+        }
+        self.is_swarm = true;
+        self.start();
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let words = ["swarm", "init", "--advertise-addr", "127.0.0.1", "--listen-addr", &free];
+        self.docker().cli(&words);
+        true
+    }
+
     /// # Panics
     /// When it does not answer in time.
     pub fn start(&mut self) {
@@ -81,9 +108,11 @@ impl Engine {
             command.arg(option).arg(self.path(file));
         }
         command
-            .args(["--host", &self.url(), "--bridge", &self.bridge.name(), "--live-restore"])
+            .args(["--host", &self.url(), "--bridge", &self.bridge.name()])
             .args(["--iptables=false", "--ip6tables=false", "--ip-masq=false"])
             .args(["--default-address-pool", &self.bridge.pool()])
+            // An engine of a Swarm may not leave its containers to themselves.
+            .args((!self.is_swarm).then_some("--live-restore"))
             .args(&self.options)
             .stdin(Stdio::null())
             .stdout(log)
@@ -98,9 +127,14 @@ impl Engine {
 
     /// The image of whoami, here too.
     pub fn load_image(&self) {
+        self.load(image());
+    }
+
+    /// An image of the machine's engine.
+    pub fn load(&self, image: &str) {
         let archive = self.path("image.tar");
         let file = archive.to_str().unwrap();
-        Docker { host: None }.cli(&["save", "--output", file, image()]);
+        Docker { host: None }.cli(&["save", "--output", file, image]);
         self.docker().cli(&["load", "--input", file]);
         std::fs::remove_file(file).unwrap();
     }
@@ -146,6 +180,9 @@ impl Engine {
         if self.dockerd.is_some() {
             self.go_on();
             let docker = self.docker();
+            if self.is_swarm {
+                let _ = docker.command(&["swarm", "leave", "--force"]).output();
+            }
             let all = docker.command(&["ps", "--all", "--quiet"]).output().unwrap().stdout;
             for id in String::from_utf8_lossy(&all).lines() {
                 let _ = docker.command(&["rm", "--force", id]).output();
@@ -176,6 +213,9 @@ impl Drop for Engine {
             let _ = dockerd.wait();
         }
         self.unmount();
+        if self.is_swarm {
+            let _ = Command::new("ip").args(["link", "delete", SWARM_BRIDGE]).output();
+        }
     }
 }
 
@@ -221,7 +261,7 @@ fn signal(child: &Child, signal: Signal) {
 }
 
 /// An authority, and a certificate of it that is good for a server and for a client.
-fn make_certificates(folder: &Path) {
+pub fn make_certificates(folder: &Path) {
     let script = "
         key='-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes'
         openssl req -x509 $key -keyout ca-key.pem -out ca.pem -days 30 -subj /CN=test-ca

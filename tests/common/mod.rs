@@ -18,10 +18,17 @@
 
 pub mod balancer;
 pub mod engine;
+pub mod etcd;
+pub mod glue;
+pub mod heard;
 pub mod proxy;
+pub mod six;
+pub mod sshd;
+pub mod systemd;
 
 use std::{
     fmt::Display,
+    path::PathBuf,
     process::{Command, Stdio},
     sync::{
         OnceLock,
@@ -33,10 +40,13 @@ use std::{
 /// Far more than anything takes; a test that waits for this long has failed.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
+/// Containers with this label, and a value that only this test has, take part.
+pub const CONSTRAINT: &str = "docker-glue-test";
+
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// The machine's engine; `None`, and said so, if there is none. Where CI is set there must be one.
+/// The machine's engine, or the one that `DOCKER_HOST` names; `None`, and said so, if there is none. Where CI is set there must be one.
 pub fn docker() -> Option<Docker> {
     let docker = Docker { host: None };
     if docker.command(&["version"]).output().is_ok_and(|output| output.status.success()) {
@@ -45,6 +55,27 @@ pub fn docker() -> Option<Docker> {
     assert!(std::env::var_os("CI").is_none(), "no Docker engine answers, and CI is set");
     println!("skipped: no Docker engine answers");
     None
+}
+
+/// The same where root is needed, as what runs in a container is root, and so are its files.
+pub fn docker_as_root() -> Option<Docker> {
+    if nix::unistd::geteuid().is_root() {
+        return docker();
+    }
+    assert!(std::env::var_os("CI").is_none(), "root is needed, and CI is set");
+    println!("skipped: needs root");
+    None
+}
+
+/// Whether a program is installed; it is said if not. Where CI is set it must be.
+pub fn has(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let has = std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
+    assert!(has || std::env::var_os("CI").is_none(), "no {program} is installed, and CI is set");
+    if !has {
+        println!("skipped: no {program} is installed");
+    }
+    has
 }
 
 /// Waits for an answer.
@@ -144,6 +175,17 @@ impl Docker {
         Self { host: Some(host.into()) }
     }
 
+    /// As `--docker-url` takes it.
+    pub fn url(&self) -> String {
+        let named = self.host.clone().or_else(|| std::env::var("DOCKER_HOST").ok());
+        named.unwrap_or_else(|| "unix:///var/run/docker.sock".to_owned())
+    }
+
+    /// Where it listens on this machine.
+    pub fn socket(&self) -> PathBuf {
+        self.url().strip_prefix("unix://").expect("an engine with a socket here").into()
+    }
+
     /// Runs a docker command and returns what it printed.
     ///
     /// # Panics
@@ -169,12 +211,17 @@ impl Docker {
 
     /// A bridge network; it is removed when its guard goes, which must be after its containers'.
     pub fn network(&self, name: &str) -> Network {
+        self.network_with(name, &[])
+    }
+
+    /// One made with further options.
+    pub fn network_with(&self, name: &str, options: &[&str]) -> Network {
         let name = unique(name);
-        self.cli(&["network", "create", &name]);
+        self.cli(&[&["network", "create"], options, &[&name]].concat());
         Network { docker: self.clone(), name }
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("docker");
         if let Some(host) = &self.host {
             command.args(["--host", host]);
@@ -274,9 +321,13 @@ impl Container {
 
     /// Its IPv4 address on a network.
     pub fn address(&self, network: &Network) -> std::net::Ipv4Addr {
-        let format =
-            format!("{{{{(index .NetworkSettings.Networks {:?}).IPAddress}}}}", network.name);
-        self.docker(&["inspect", "--format", &format]).parse().unwrap()
+        self.place(network, "IPAddress").parse().unwrap()
+    }
+
+    /// What Docker says of its place on a network: `Gateway`, `GlobalIPv6Address`, …
+    pub fn place(&self, network: &Network, what: &str) -> String {
+        let place = format!("(index .NetworkSettings.Networks {:?})", network.name);
+        self.docker(&["inspect", "--format", &format!("{{{{{place}.{what}}}}}")])
     }
 }
 

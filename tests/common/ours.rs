@@ -20,7 +20,12 @@ static TEMPLATE: LazyLock<BTreeSet<String>> =
     LazyLock::new(|| files(&story::world(EVERYTHING)).config.lines().map(blank).collect());
 
 pub fn files(world: &World) -> Files {
-    let decided = decide(world, Memory::default(), Instant::now(), &story::rules());
+    files_after(Memory::default(), world)
+}
+
+/// The files of a world that comes after others.
+pub fn files_after(memory: Memory, world: &World) -> Files {
+    let decided = decide(world, memory, Instant::now(), &story::rules());
     render(&story::config(&decided.routes), &story::frame())
 }
 

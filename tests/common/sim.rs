@@ -81,7 +81,9 @@ impl Sim {
     pub fn start(master: Master) -> Self {
         let folder = tempfile::Builder::new().prefix("glue").tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
-        fs::create_dir(at("run")).unwrap();
+        for name in ["run", "state"] {
+            fs::create_dir(at(name)).unwrap();
+        }
         fs::write(at("haproxy"), "#!/bin/sh\necho HAProxy version 2.6.12\n").unwrap();
         fs::set_permissions(at("haproxy"), fs::Permissions::from_mode(0o755)).unwrap();
         let state = Arc::new(Mutex::new(State {
@@ -98,7 +100,7 @@ impl Sim {
             mute: false,
             config: at("haproxy.cfg"),
         }));
-        for (name, interactive) in [("run/haproxy.sock", true), ("master.sock", false)] {
+        for (name, interactive) in [("state/haproxy.sock", true), ("master.sock", false)] {
             let listener = UnixListener::bind(at(name)).unwrap();
             tokio::spawn(listen(listener, Arc::clone(&state), interactive));
         }
@@ -107,7 +109,10 @@ impl Sim {
 
     pub fn settings(&self) -> Settings {
         Settings {
-            mode: Mode::Service(Reload::Master(self.path("master.sock"))),
+            mode: Mode::Service {
+                reload: Reload::Master(self.path("master.sock")),
+                stats_socket: None,
+            },
             bin: self.path("haproxy"),
             config: self.path("haproxy.cfg"),
             state_dir: self.path("state"),

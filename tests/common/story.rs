@@ -52,6 +52,17 @@ pub fn world(story: &str) -> World {
     world
 }
 
+/// The same, where containers that are as they were in the world before are the very same.
+pub fn next_world(before: &World, story: &str) -> World {
+    let mut world = world(story);
+    for (id, container) in &mut world.containers {
+        if let Some(known) = before.containers.get(id).filter(|known| *known == container) {
+            *container = Arc::clone(known);
+        }
+    }
+    world
+}
+
 fn container(number: i64, words: &[&str]) -> Container {
     let mut container = Container {
         id: ContainerId::new(format!("{:012x}{}", 0xc0_ffee_0000 + number, "0".repeat(52))),
@@ -60,10 +71,10 @@ fn container(number: i64, words: &[&str]) -> Container {
         created: 1_700_000_000 + number,
         state: State::Running,
         health: Health::Unchecked,
-        labels: BTreeMap::new(),
+        labels: Arc::default(),
         environment: BTreeMap::new(),
         network_mode: NetworkMode::Own,
-        networks: BTreeMap::new(),
+        networks: Arc::default(),
         exposed: BTreeSet::from([80, 3000, 8080]),
         published: Vec::new(),
         stop: None,
@@ -77,7 +88,7 @@ fn container(number: i64, words: &[&str]) -> Container {
                 container.published.push(published(port.parse().unwrap()));
             }
             (_, Some((key, value))) => {
-                container.labels.insert(key.into(), value.replace("␠", " "));
+                Arc::make_mut(&mut container.labels).insert(key.into(), value.replace("␠", " "));
             }
             ("paused", _) => container.state = State::Paused,
             ("exited", _) => container.state = State::Exited,
@@ -90,7 +101,7 @@ fn container(number: i64, words: &[&str]) -> Container {
         }
     }
     let at = Attachment { ipv4: words[1].parse().ok(), ipv6: words[1].parse().ok(), gateway: None };
-    container.networks.insert(network.to_owned(), at);
+    Arc::make_mut(&mut container.networks).insert(network.to_owned(), at);
     container
 }
 
@@ -113,6 +124,7 @@ pub fn frame() -> Frame {
     Frame {
         base: Base::BuiltIn { drop_to: Some(("haproxy".into(), "haproxy".into())) },
         stats_socket: PathBuf::from("/run/docker-glue/haproxy.sock"),
+        socket_for_group: false,
         generations: PathBuf::from("/var/lib/docker-glue/gen"),
         bind: vec![Bind::Everywhere],
         trusted: Vec::new(),

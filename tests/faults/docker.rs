@@ -10,7 +10,6 @@ use crate::{
     },
 };
 use nix::sys::signal::Signal;
-use std::path::Path;
 
 const HOST: &str = "glue_http_80_host";
 
@@ -88,7 +87,7 @@ fn a_start_without_docker_serves_what_was_stored() {
 #[test]
 fn an_empty_list_of_a_moment_empties_nothing() {
     let Some(docker) = common::docker() else { return };
-    let proxy = Proxy::before(Path::new("/var/run/docker.sock"));
+    let proxy = Proxy::before(&docker.socket());
     let balancer = Balancer::of(&docker).option(&["--docker-url", &proxy.url()]).start();
     let _web = balancer.run("web").label(HOST, "web.test").start();
     balancer.until_serves("web.test", "web saw /");

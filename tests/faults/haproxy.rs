@@ -28,17 +28,40 @@ fn a_master_that_is_killed_is_started_again() {
     let balancer = Balancer::of(&docker).start();
     let _web = balancer.run("web").label(HOST, "a.test").start();
     balancer.until_serves("a.test", "web saw /");
-    for _ in 0..2 {
-        let pid = balancer.haproxy().unwrap();
-        kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
-        let new = || balancer.haproxy().filter(|new| *new != pid);
-        common::wait_for("another master", new);
+    // A worker serves before its master is known to have done what it was asked to.
+    balancer.until_said(&["reloaded HAProxy"]);
+    let count = |what: &str| balancer.log().matches(what).count();
+    for starts in [2, 3] {
+        kill(Pid::from_raw(balancer.haproxy().unwrap()), Signal::SIGKILL).unwrap();
+        common::wait_for("another start", || (count("started HAProxy") == starts).then_some(()));
         balancer.until_serves("a.test", "web saw /");
     }
-    // It may have died while the balancer was just reloading it, which says it in other words.
-    balancer.until_said(&["ERROR", "SIGKILL"]);
+    let died = "ERROR HAProxy ended with signal: 9 (SIGKILL); it is started again";
+    assert_eq!((count(died), count("ERROR")), (2, 2), "{}", balancer.log());
     let _late = balancer.run("late").label(HOST, "b.test").start();
     balancer.until_serves("b.test", "late saw /");
+}
+
+/// What was told to the worker before is not in the files that the new one has read.
+#[test]
+fn a_reload_by_somebody_else_before_the_files_are_there_is_noticed() {
+    let Some(docker) = common::docker() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let slow = folder.path().join("slow");
+    let wait = format!("[ \"$1\" = -c ] && while [ -e {} ]; do sleep 0.01; done", slow.display());
+    let wrapper = wrapper(folder.path(), &wait);
+    let balancer = Balancer::of(&docker).option(&["--haproxy-bin", wrapper.to_str().unwrap()]);
+    let balancer = balancer.start();
+    let _web = balancer.run("web").label(HOST, "a.test").start();
+    balancer.until_said(&["reloaded HAProxy"]);
+    fs::write(&slow, "").unwrap();
+    let _late = balancer.run("late").label(HOST, "b.test").start();
+    balancer.until_serves("b.test", "late saw /");
+    kill(Pid::from_raw(balancer.haproxy().unwrap()), Signal::SIGUSR2).unwrap();
+    balancer.until_serves("b.test", "404");
+    fs::remove_file(&slow).unwrap();
+    balancer.until_said(&["told HAProxy", "somebody reloaded HAProxy"]);
+    balancer.until_all_serve(&[("a.test", "web saw /"), ("b.test", "late saw /")]);
 }
 
 #[test]

@@ -2,6 +2,10 @@
 
 use crate::{asker::Asker, common, common::balancer::Balancer};
 use nix::sys::signal::Signal;
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+};
 
 const HOST: &str = "glue_http_80_host";
 /// Requests to a container that has just gone are answered soon.
@@ -117,6 +121,7 @@ fn a_restart_at_another_address_is_followed() {
     let balancer = Balancer::of(&docker).option(IMPATIENT).start();
     let web = balancer.run("web").label(HOST, "a.test").network(&net).start();
     balancer.until_serves("a.test", "web saw /");
+    let asker = Asker::begin(&balancer, "a.test");
     let before = web.address(&net);
     web.docker(&["stop"]);
     let heir = balancer.run("heir").label(HOST, "b.test").network(&net).start();
@@ -124,6 +129,65 @@ fn a_restart_at_another_address_is_followed() {
     web.docker(&["start"]);
     assert_ne!(web.address(&net), before);
     balancer.until_all_serve(&[("a.test", "web saw /"), ("b.test", "heir saw /")]);
+    assert_eq!(asker.end(), ["503", "web saw /"]);
+}
+
+/// The worker that holds it was replaced and still tries the address, which is somebody else's by then.
+#[test]
+fn a_request_held_through_a_reload_reaches_no_stranger() {
+    const PATIENT: &[&str] = &["--wait-for-start", "2m"];
+    let Some(docker) = common::docker() else { return };
+    let net = docker.network("net");
+    let balancer = Balancer::of(&docker).ports(&[80, 81]).option(PATIENT).start();
+    let deaf = balancer.run("deaf").label(HOST, "a.test").env("WHOAMI_LISTEN_AFTER", "1h");
+    let deaf = deaf.network(&net).start();
+    balancer.until_said(&["+ a.test:80/"]);
+    let request = balancer.request("GET", "a.test");
+    let outcome = move || request.send().map_or_else(|e| e.to_string(), |it| it.to_string());
+    let held = std::thread::spawn(outcome);
+    common::wait_for("the request is held", || {
+        balancer.ask_haproxy("show sess").contains(&deaf.id[..12]).then_some(())
+    });
+
+    let _other =
+        balancer.run("other").label("glue_http_80_bind", "81").label(HOST, "o.test").start();
+    balancer.until_serves("o.test:81", "other saw /");
+    let before = deaf.address(&net);
+    deaf.docker(&["kill"]);
+    let heir = balancer.run("heir").label(HOST, "b.test").network(&net).start();
+    assert_eq!(heir.address(&net), before);
+    balancer.until_serves("b.test", "heir saw /");
+    // HAProxy can only be told to close its connection.
+    assert_eq!(held.join().unwrap(), "no HTTP answer: \"\"");
+}
+
+/// Its worker does not hear of servers any more, but of routes.
+#[test]
+fn a_connection_kept_through_a_reload_leads_to_no_stranger() {
+    let Some(docker) = common::docker() else { return };
+    let net = docker.network("net");
+    let balancer = Balancer::of(&docker).ports(&[80, 81]).option(IMPATIENT).start();
+    let web = balancer.run("web").label(HOST, "a.test").network(&net).start();
+    balancer.until_serves("a.test", "web saw /");
+    let mut kept = TcpStream::connect(("127.0.0.1", balancer.bound(80))).unwrap();
+    kept.set_read_timeout(Some(common::DEADLINE)).unwrap();
+    let mut ask = || {
+        kept.write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").unwrap();
+        let mut answer = [0; 4096];
+        let length = kept.read(&mut answer).unwrap();
+        String::from_utf8_lossy(&answer[..length]).lines().next().unwrap_or_default().to_owned()
+    };
+    assert_eq!(ask(), "HTTP/1.1 200 OK");
+
+    let _other =
+        balancer.run("other").label("glue_http_80_bind", "81").label(HOST, "o.test").start();
+    balancer.until_serves("o.test:81", "other saw /");
+    let before = web.address(&net);
+    web.docker(&["kill"]);
+    let heir = balancer.run("heir").label(HOST, "b.test").network(&net).start();
+    assert_eq!(heir.address(&net), before);
+    balancer.until_serves("b.test", "heir saw /");
+    assert_eq!(ask(), "HTTP/1.1 503 Service Unavailable");
 }
 
 #[test]

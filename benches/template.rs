@@ -1,0 +1,101 @@
+//! A template over 10, 1,000 and 10,000 containers: time and memory, when all are new and when one is.
+
+#![allow(clippy::unwrap_used, reason = "this is a benchmark")]
+
+use divan::{AllocProfiler, Bencher};
+use docker_glue::{
+    container::ContainerId,
+    docker::{Description, Roster},
+    handler::template::{Outside, Printer, Source},
+};
+use serde_json::json;
+use std::sync::Arc;
+
+#[global_allocator]
+static ALLOCATOR: AllocProfiler = AllocProfiler::system();
+
+const SIZES: [usize; 3] = [10, 1_000, 10_000];
+
+fn main() {
+    divan::main();
+}
+
+/// An inspection of the size that the engine's have.
+fn described(number: usize, image: &str) -> (ContainerId, Arc<Description>) {
+    let (a, b, c) = (number >> 16, number >> 8 & 255, number & 255);
+    let id = format!("{number:064x}");
+    let name = format!("app{}_web_{number}", number / 2);
+    let environment: Vec<_> = (0..20).map(|it| format!("VARIABLE_{it}=value of {it}")).collect();
+    let said = json!({
+        "Id": id,
+        "Name": format!("/{name}"),
+        "Created": format!("2024-05-01T10:00:00.{number:09}Z"),
+        "Path": "/docker-entrypoint.sh",
+        "Args": ["nginx", "-g", "daemon off;"],
+        "State": { "Status": "running", "Running": true, "Pid": number, "StartedAt": "2024-05-01T10:00:00Z" },
+        "Config": {
+            "Image": image,
+            "Hostname": &id[52..],
+            "Env": environment,
+            "ExposedPorts": { "80/tcp": {} },
+            "Labels": {
+                "com.docker.compose.service": "web",
+                "virtual-host": format!("app{}.example.com", number / 2),
+                "description": "x".repeat(200),
+            },
+        },
+        "HostConfig": { "NetworkMode": "apps", "Binds": null, "Memory": 0, "MaskedPaths": vec!["/proc/acpi"; 20] },
+        "NetworkSettings": {
+            "Ports": { "80/tcp": null },
+            "Networks": {
+                "apps": { "NetworkID": "5909", "IPAddress": format!("10.{a}.{b}.{c}"), "Gateway": "10.0.0.1" },
+            },
+        },
+        "Mounts": [],
+    });
+    let id = ContainerId::new(id);
+    (id.clone(), Arc::new(Description { id, name, json: said.to_string().into() }))
+}
+
+fn roster(size: usize) -> Roster {
+    (0..size).map(|number| described(number, "shop/web:1")).collect()
+}
+
+fn printer() -> Printer {
+    Printer::new(Source::File("examples/templates/nginx.tmpl".into()), outside())
+}
+
+fn outside() -> Outside {
+    Outside { folder: "examples/templates".into(), ..Outside::default() }
+}
+
+#[divan::bench(args = SIZES, sample_count = 10)]
+fn all_are_new(bencher: Bencher<'_, '_>, size: usize) {
+    let roster = roster(size);
+    bencher.bench(|| printer().print(&roster, None).unwrap());
+}
+
+#[divan::bench(args = SIZES, sample_count = 10)]
+fn one_is_new(bencher: Bencher<'_, '_>, size: usize) {
+    let mut printer = printer();
+    let mut roster = roster(size);
+    printer.print(&roster, None).unwrap();
+    let mut version = 0;
+    bencher.bench_local(|| {
+        version += 1;
+        roster.extend([described(size / 2, &format!("shop/web:{version}"))]);
+        printer.print(&roster, None).unwrap()
+    });
+}
+
+/// What is kept between looks: `max alloc` of this, less the text's.
+#[divan::bench(args = SIZES, sample_count = 3)]
+fn kept(bencher: Bencher<'_, '_>, size: usize) {
+    let roster = roster(size);
+    let source = || Source::Inline("{{ containers|length }}".to_owned());
+    bencher.bench(|| {
+        let mut printer = Printer::new(source(), outside());
+        printer.print(&roster, None).unwrap();
+        printer
+    });
+}

@@ -1,0 +1,265 @@
+//! docker-glue at work on the machine's engine, with folders of its own for handlers' files, scripts and
+//! plugins.
+//!
+//! ```ignore
+//! let Some(docker) = common::docker() else { return };
+//! let glue = Glue::of(&docker)
+//!     .file("say.ini", "[handler]\nclass=script\nevents=start\n[params]\nscript=say.sh\n")
+//!     .script("say.sh", "#!/bin/sh\necho hello\n")
+//!     .start();
+//! let web = docker.run("web").start();
+//! glue.until_said(&["hello", &web.name]);
+//! ```
+//!
+//! Other tests' containers send it events too: look for your own container's name or id.
+
+use super::{DEADLINE, Docker, PAUSE, heard::Heard, wait_for};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use std::{
+    ffi::OsString,
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    time::Instant,
+};
+use tempfile::TempDir;
+
+/// One that does not run yet.
+#[derive(Debug)]
+pub struct Plan {
+    docker: Docker,
+    folder: TempDir,
+    options: Vec<String>,
+    environment: Vec<(String, OsString)>,
+}
+
+/// A running one. SIGTERM ends it when its guard goes. Its log is shown when a test fails.
+#[derive(Debug)]
+pub struct Glue {
+    plan: Plan,
+    process: Option<Child>,
+    log: Heard,
+    stdout: Heard,
+}
+
+impl Glue {
+    pub fn of(docker: &Docker) -> Plan {
+        let folder = tempfile::Builder::new().prefix("glue").tempdir().unwrap();
+        for name in ["docker-glue.d", "handler-scripts", "plugins"] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        Plan { docker: docker.clone(), folder, options: Vec::new(), environment: Vec::new() }
+    }
+}
+
+impl Plan {
+    /// A handler's file. `ROOT` stands for this one's folder, in this and in all that is written here.
+    pub fn file(self, name: &str, text: &str) -> Self {
+        self.put(&format!("docker-glue.d/{name}"), text);
+        self
+    }
+
+    /// One that may be run.
+    pub fn script(self, name: &str, text: &str) -> Self {
+        self.put_program(&format!("handler-scripts/{name}"), text);
+        self
+    }
+
+    /// A file of the plugin path, which may be run.
+    pub fn plugin(self, name: &str, text: &str) -> Self {
+        self.put_program(&format!("plugins/{name}"), text);
+        self
+    }
+
+    /// The handler of examples/docker-glue.d, changed by what is replaced in it, and its script.
+    pub fn example(self, name: &str, script: &str, changes: &[(&str, &str)]) -> Self {
+        let example = |file: &str| fs::read_to_string(format!("examples/{file}")).unwrap();
+        let text = example(&format!("docker-glue.d/{name}.ini.example"));
+        let text = changes.iter().fold(text, |text, (from, to)| text.replace(from, to));
+        let script_text = example(&format!("handler-scripts/{script}"));
+        self.file(&format!("{name}.ini"), &text).script(script, &script_text)
+    }
+
+    /// Further options of docker-glue.
+    pub fn option(mut self, words: &[&str]) -> Self {
+        self.options.extend(words.iter().map(ToString::to_string));
+        self
+    }
+
+    /// A variable of its environment.
+    pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.environment.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// Writes a file of its folder, and returns where it is.
+    pub fn put(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text.replace("ROOT", &self.root())).unwrap();
+        path
+    }
+
+    fn put_program(&self, name: &str, text: &str) {
+        let path = self.put(name, text);
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// What is in a file of its folder; empty while there is none.
+    pub fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_default()
+    }
+
+    /// Waits for a line of a file of its folder with all of these in it, and returns it.
+    pub fn until_written(&self, name: &str, parts: &[&str]) -> String {
+        wait_for(&format!("{parts:?} in {name}"), || line(&self.read(name), parts))
+    }
+
+    pub fn root(&self) -> String {
+        self.folder.path().display().to_string()
+    }
+
+    /// docker-glue with this one's folders; the caller says what it shall do.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_docker-glue"));
+        for (option, folder) in [
+            ("--handler-paths", "docker-glue.d"),
+            ("--script-paths", "handler-scripts"),
+            ("--plugin-paths", "plugins"),
+        ] {
+            command.arg(option).arg(self.path(folder));
+        }
+        if let Some(host) = &self.docker.host {
+            command.arg("--docker-url").arg(host);
+        }
+        command.env("NO_COLOR", "1").args(&self.options).envs(self.environment.iter().cloned());
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// Runs it to its end: `glue.run(&["-1"])`, `glue.run(&["check"])`.
+    pub fn run(&self, words: &[&str]) -> Output {
+        self.command().args(words).output().unwrap()
+    }
+
+    /// Follows Docker (`-w`), and hears every event from the moment this returns.
+    pub fn start(self) -> Glue {
+        let (log, stdout) = (Heard::default(), Heard::default());
+        let mut glue = Glue { plan: self, process: None, log, stdout };
+        glue.start_again();
+        glue
+    }
+}
+
+impl std::ops::Deref for Glue {
+    type Target = Plan;
+
+    fn deref(&self) -> &Plan {
+        &self.plan
+    }
+}
+
+impl Glue {
+    /// Starts it where it does not run any more; it goes on with the same log.
+    pub fn start_again(&mut self) {
+        assert!(self.process.is_none(), "it runs already");
+        let follows = |log: &str| log.matches("follows docker").count();
+        let before = follows(&self.log());
+        let mut command = self.command();
+        command.arg("-w").stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = command.spawn().unwrap();
+        self.log.listen(process.stderr.take().unwrap());
+        self.stdout.listen(process.stdout.take().unwrap());
+        self.process = Some(process);
+        wait_for("docker-glue at work", || (before < follows(&self.log())).then_some(()));
+    }
+
+    pub fn pid(&self) -> Pid {
+        let pid = self.process.as_ref().unwrap().id();
+        Pid::from_raw(pid.try_into().unwrap())
+    }
+
+    /// Programs that it has started, zombies among them.
+    pub fn children(&self) -> Vec<String> {
+        let stats = fs::read_dir("/proc")
+            .unwrap()
+            .filter_map(|entry| fs::read_to_string(entry.ok()?.path().join("stat")).ok());
+        // PID (NAME) STATE PARENT …
+        let parent = |stat: &String| {
+            let rest = stat.rsplit_once(") ").map_or("", |it| it.1);
+            rest.split(' ').nth(1) == Some(self.pid().to_string().as_str())
+        };
+        stats.filter(parent).collect()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(self.pid(), signal).unwrap();
+    }
+
+    /// Has the files read anew.
+    pub fn reload(&self) {
+        self.signal(Signal::SIGHUP);
+    }
+
+    /// Ends it by a signal and waits for that.
+    ///
+    /// # Panics
+    /// When it does not end in time.
+    pub fn end(&mut self, signal: Signal) -> ExitStatus {
+        self.signal(signal);
+        let process = self.process.as_mut().unwrap();
+        let status = wait_for("the end of docker-glue", || process.try_wait().unwrap());
+        self.process = None;
+        status
+    }
+
+    /// All that it said on stderr so far.
+    pub fn log(&self) -> String {
+        self.log.text()
+    }
+
+    /// All that it wrote to standard output so far.
+    pub fn stdout(&self) -> String {
+        self.stdout.text()
+    }
+
+    /// Waits for a line of the log with all of these in it, and returns it.
+    pub fn until_said(&self, parts: &[&str]) -> String {
+        wait_for(&format!("{parts:?} in the log"), || line(&self.log(), parts))
+    }
+}
+
+fn line(text: &str, parts: &[&str]) -> Option<String> {
+    let has = |line: &&str| parts.iter().all(|part| line.contains(part));
+    // One that is being written has no end yet.
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    whole.lines().find(has).map(str::to_owned)
+}
+
+impl Drop for Glue {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the log of docker-glue:\n{}", self.log());
+        }
+        let Some(mut process) = self.process.take() else { return };
+        let pid = Pid::from_raw(process.id().try_into().unwrap());
+        let _ = kill(pid, Signal::SIGTERM);
+        let end = Instant::now() + DEADLINE;
+        while Instant::now() < end {
+            if !matches!(process.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(PAUSE);
+        }
+        let _ = process.kill();
+        let _ = process.wait();
+    }
+}

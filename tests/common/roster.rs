@@ -1,0 +1,22 @@
+//! What Docker says of a few containers: `tests/template/roster.json`.
+
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test takes what it needs")]
+
+use docker_glue::{
+    container::ContainerId,
+    docker::{Description, Roster},
+};
+use std::sync::Arc;
+
+pub fn roster() -> Roster {
+    let text = std::fs::read_to_string("tests/template/roster.json").unwrap();
+    let all: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
+    all.iter().map(described).collect()
+}
+
+pub fn described(said: &serde_json::Value) -> (ContainerId, Arc<Description>) {
+    let id = ContainerId::new(said["Id"].as_str().unwrap());
+    let name = said["Name"].as_str().unwrap().trim_start_matches('/').to_owned();
+    let description = Description { id: id.clone(), name, json: said.to_string().into() };
+    (id, Arc::new(description))
+}

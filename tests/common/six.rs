@@ -1,0 +1,106 @@
+//! Networks that have IPv6 and nothing else, from an engine that gives every network of its own
+//! drivers IPv4 too (those before 28 do): a network driver, as engines take them from plugins.
+//!
+//! It serves one container: a pair of interfaces, one end in the container, the other on the host.
+
+use super::{Docker, Network, unique};
+use std::{
+    io::{self, Read, Write},
+    net::Ipv6Addr,
+    os::unix::net::{UnixListener, UnixStream},
+    path::PathBuf,
+    process::Command,
+};
+
+/// Where engines look for plugins.
+const FOLDER: &str = "/run/docker/plugins";
+
+/// The driver, as long as its engine may ask for it.
+#[derive(Debug)]
+pub struct Six {
+    name: String,
+    socket: PathBuf,
+    number: u16,
+}
+
+impl Six {
+    pub fn start() -> Self {
+        let name = unique("six");
+        std::fs::create_dir_all(FOLDER).unwrap();
+        let socket = PathBuf::from(format!("{FOLDER}/{name}.sock"));
+        let listener = UnixListener::bind(&socket).unwrap();
+        let number = u16::try_from(std::process::id() % 0xffff).unwrap();
+        let six = Self { name, socket, number };
+        six.ip("link add HOST type veth peer name GUEST");
+        six.ip("address add PREFIX::1/64 dev HOST nodad");
+        six.ip("link set HOST up");
+        let answers = six.answers();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let _ = answer(stream, &answers);
+            }
+        });
+        six
+    }
+
+    /// A network of this driver. The engine is to keep its own hands off addresses.
+    pub fn network(&self, docker: &Docker) -> Network {
+        docker.network_with("six", &["--driver", &self.name, "--ipam-driver", "null"])
+    }
+
+    /// The container's address.
+    pub fn address(&self) -> Ipv6Addr {
+        self.filled("PREFIX::2").parse().unwrap()
+    }
+
+    /// What it says to each question of an engine; `{}` to all others.
+    fn answers(&self) -> [(&'static str, String); 4] {
+        [
+            ("/Plugin.Activate", r#"{"Implements": ["NetworkDriver"]}"#),
+            ("/NetworkDriver.GetCapabilities", r#"{"Scope": "local"}"#),
+            ("/NetworkDriver.CreateEndpoint", r#"{"Interface": {"AddressIPv6": "PREFIX::2/64"}}"#),
+            (
+                "/NetworkDriver.Join",
+                r#"{"InterfaceName": {"SrcName": "GUEST", "DstPrefix": "eth"}, "GatewayIPv6": "PREFIX::1"}"#,
+            ),
+        ]
+        .map(|(question, answer)| (question, self.filled(answer)))
+    }
+
+    fn ip(&self, line: &str) {
+        let line = self.filled(line);
+        let done = Command::new("ip").args(line.split(' ')).output().unwrap();
+        assert!(done.status.success(), "ip {line}: {}", String::from_utf8_lossy(&done.stderr));
+    }
+
+    fn filled(&self, text: &str) -> String {
+        let number = format!("{:x}", self.number);
+        let text = text.replace("HOST", &format!("glue-six-{number}h"));
+        text.replace("GUEST", &format!("glue-six-{number}g"))
+            .replace("PREFIX", &format!("fd67:6c75:{number}"))
+    }
+}
+
+impl Drop for Six {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.socket);
+        // The other end goes with it, wherever it is.
+        let _ = Command::new("ip").args(["link", "delete", &self.filled("HOST")]).output();
+    }
+}
+
+/// One connection carries one question.
+fn answer(mut stream: UnixStream, answers: &[(&str, String)]) -> io::Result<()> {
+    let mut request = vec![0; 64 * 1024];
+    let length = stream.read(&mut request)?;
+    let request = String::from_utf8_lossy(&request[..length]);
+    let question = request.split(' ').nth(1).unwrap_or_default();
+    let answer = answers.iter().find(|(known, _)| *known == question);
+    let answer = answer.map_or("{}", |(_, answer)| answer);
+    write!(
+        stream,
+        "HTTP/1.1 200 OK\r\nContent-Type: application/vnd.docker.plugins.v1+json\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n{answer}",
+        answer.len()
+    )
+}

@@ -1,0 +1,164 @@
+//! An sshd of a test's own on the loopback, beside whatever the machine has: its own keys, its own
+//! configuration, and an ssh that knows them. It runs commands as the user who runs the test.
+
+use super::{balancer::free_port, wait_for};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::{Pid, User, geteuid},
+};
+use std::{
+    ffi::OsString,
+    fs,
+    net::TcpStream,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+use tempfile::TempDir;
+
+#[derive(Debug)]
+pub struct Sshd {
+    folder: TempDir,
+    port: u16,
+    process: Child,
+}
+
+impl Sshd {
+    /// `None`, and said so, where there is none.
+    pub fn start() -> Option<Self> {
+        Self::with("")
+    }
+
+    /// With further lines of `sshd_config`.
+    pub fn with(lines: &str) -> Option<Self> {
+        let (Some(sshd), Some(ssh)) = (program("sshd"), program("ssh")) else {
+            assert!(std::env::var_os("CI").is_none(), "no sshd and ssh are here, and CI is set");
+            println!("skipped: no sshd and ssh are here");
+            return None;
+        };
+        let folder = tempfile::Builder::new().prefix("docker-glue-sshd-").tempdir().unwrap();
+        let port = free_port();
+        for key in ["host", "user", "stranger"] {
+            make_key(&folder.path().join(key));
+        }
+        let sshd = Self { process: serve(&sshd, folder.path(), port, lines), folder, port };
+        sshd.make_client(&ssh);
+        sshd.know_host("host.pub");
+        sshd.use_key("user");
+        wait_for("sshd", || TcpStream::connect(("127.0.0.1", port)).ok());
+        Some(sshd)
+    }
+
+    pub fn url(&self) -> String {
+        format!("ssh://{}@127.0.0.1:{}", user(), self.port)
+    }
+
+    /// A PATH whose ssh knows this sshd.
+    pub fn path(&self) -> OsString {
+        let rest = std::env::var_os("PATH").unwrap_or_default();
+        let folders = [self.file("bin")].into_iter().chain(std::env::split_paths(&rest));
+        std::env::join_paths(folders).unwrap()
+    }
+
+    /// The client takes this for the host's key; no file of that name: it knows none.
+    pub fn know_host(&self, file: &str) {
+        let key = fs::read_to_string(self.file(file)).unwrap_or_default();
+        let line = format!("[127.0.0.1]:{} {key}", self.port);
+        fs::write(self.file("known_hosts"), if key.is_empty() { String::new() } else { line })
+            .unwrap();
+    }
+
+    /// The client logs in with this key: `user`, which may, or `stranger`.
+    pub fn use_key(&self, key: &str) {
+        let config = format!(
+            "IdentityFile {}\nIdentitiesOnly yes\nIdentityAgent none\n\
+             UserKnownHostsFile {}\nGlobalKnownHostsFile none\n",
+            self.file(key).display(),
+            self.file("known_hosts").display()
+        );
+        fs::write(self.file("config"), config).unwrap();
+    }
+
+    /// Ends all connections there are.
+    pub fn cut(&self) {
+        let sessions = children(self.process.id());
+        assert!(!sessions.is_empty(), "nobody is connected");
+        for session in sessions {
+            let _ = kill(session, Signal::SIGKILL);
+        }
+    }
+
+    fn make_client(&self, ssh: &Path) {
+        use std::os::unix::fs::PermissionsExt;
+        let place = self.file("bin/ssh");
+        fs::create_dir(self.file("bin")).unwrap();
+        let (ssh, config) = (ssh.display(), self.file("config"));
+        let script = format!("#!/bin/sh\nexec {ssh} -F {} \"$@\"\n", config.display());
+        fs::write(&place, script).unwrap();
+        fs::set_permissions(&place, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+}
+
+impl Drop for Sshd {
+    fn drop(&mut self) {
+        for session in children(self.process.id()) {
+            let _ = kill(session, Signal::SIGKILL);
+        }
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        if std::thread::panicking() {
+            let log = fs::read_to_string(self.file("log")).unwrap_or_default();
+            eprintln!("what sshd said:\n{log}");
+        }
+    }
+}
+
+fn serve(sshd: &Path, folder: &Path, port: u16, lines: &str) -> Child {
+    let at = |name: &str| folder.join(name).display().to_string();
+    fs::copy(at("user.pub"), at("authorized_keys")).unwrap();
+    // As root it goes through PAM, as the machine's own would: without, a locked account is refused.
+    let pam = if geteuid().is_root() { "yes" } else { "no" };
+    let config = format!(
+        "ListenAddress 127.0.0.1:{port}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\n\
+         UsePAM {pam}\nStrictModes no\nPasswordAuthentication no\n\
+         KbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\n",
+        at("host"),
+        at("authorized_keys")
+    );
+    let engine = std::env::var("DOCKER_HOST").ok();
+    let engine = engine.map(|url| format!("SetEnv DOCKER_HOST={url}\n")).unwrap_or_default();
+    fs::write(at("sshd_config"), config + &engine + lines).unwrap();
+    if geteuid().is_root() {
+        // Where it locks up the part of it that talks to strangers; the system's service makes it.
+        fs::create_dir_all("/run/sshd").unwrap();
+    }
+    let mut command = Command::new(sshd);
+    command.args(["-D", "-f", &at("sshd_config"), "-E", &at("log")]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap()
+}
+
+fn make_key(place: &Path) {
+    let mut command = Command::new("ssh-keygen");
+    let made = command.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(place).output().unwrap();
+    assert!(made.status.success(), "ssh-keygen: {}", String::from_utf8_lossy(&made.stderr));
+}
+
+fn user() -> String {
+    User::from_uid(geteuid()).unwrap().unwrap().name
+}
+
+/// sshd wants to be called by its whole path.
+fn program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let sbin = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    let all = std::env::split_paths(&path).chain(sbin).map(|folder| folder.join(name));
+    all.into_iter().find(|file| file.is_file())
+}
+
+fn children(pid: u32) -> Vec<Pid> {
+    let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    list.split_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw).collect()
+}

@@ -1,0 +1,192 @@
+//! A machine of a test's own where systemd runs, and HAProxy is the distribution's service: a
+//! container of `tests/systemd-image.sh`. It reaches the engine over a socket, as anyone's would.
+
+use super::{
+    CONSTRAINT, Container, Docker, Run,
+    balancer::{Answer, Request},
+    unique, wait_for,
+};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+    process::{Command, Output},
+    sync::OnceLock,
+};
+use tempfile::TempDir;
+
+const UNIT: &str = "docker-balancer.service";
+
+#[derive(Debug)]
+pub struct Machine {
+    docker: Docker,
+    container: Container,
+    constraint: String,
+    /// docker-balancer, with the libraries that it was built against.
+    _program: TempDir,
+}
+
+impl Machine {
+    /// Returns when everything has started. `None`, and said so, where none can be made.
+    pub fn boot(docker: &Docker, name: &str) -> Option<Self> {
+        let root = nix::unistd::geteuid().is_root();
+        if !root || Command::new("debootstrap").arg("--version").output().is_err() {
+            assert!(std::env::var_os("CI").is_none(), "no machine can be made, and CI is set");
+            println!("skipped: no machine with systemd can be made (needs root and debootstrap)");
+            return None;
+        }
+        let image = image();
+        let program = program();
+        // The folder, as the socket in it is another one after a restart of the engine.
+        let sockets = docker.socket().canonicalize().unwrap();
+        let sockets = format!("{}:/engine:ro", sockets.parent().unwrap().display());
+        let container = docker
+            .run(name)
+            .image(image)
+            .option(&["--stop-signal", "SIGRTMIN+3", "--tmpfs", "/run", "--tmpfs", "/run/lock"])
+            // The unit of haproxy has a view of its own of the file system.
+            .option(&["--cap-add", "SYS_ADMIN"])
+            .option(cgroups())
+            .option(&["--volume", &format!("{}:/glue:ro", program.path().display())])
+            .option(&["--volume", &sockets])
+            .start();
+        let (docker, constraint) = (docker.clone(), unique("machine"));
+        let machine = Self { docker, container, constraint, _program: program };
+        machine.until_up();
+        Some(machine)
+    }
+
+    /// docker-balancer is not among what starts again by itself.
+    pub fn reboot(&self) {
+        self.container.docker(&["restart"]);
+        self.until_up();
+    }
+
+    fn until_up(&self) {
+        wait_for("systemd", || {
+            let state = self.try_run(&["systemctl", "is-system-running"]).stdout;
+            let state = String::from_utf8_lossy(&state).trim().to_owned();
+            matches!(state.as_str(), "running" | "degraded").then_some(())
+        });
+    }
+
+    /// Docker's socket, as seen in it.
+    pub fn socket(&self) -> String {
+        let name = self.docker.socket();
+        format!("/engine/{}", name.file_name().unwrap().display())
+    }
+
+    /// Containers with this label, as `LABEL=VALUE`, take part.
+    pub fn constraint(&self) -> String {
+        format!("{CONSTRAINT}={}", self.constraint)
+    }
+
+    /// Puts a file of ours into it.
+    pub fn copy(&self, file: &Path, to: &str) {
+        let place = format!("{}:{to}", self.container.id);
+        self.docker.cli(&["cp", file.to_str().unwrap(), &place]);
+    }
+
+    /// Starts docker-balancer as a service; this returns when it says that it is ready.
+    pub fn start_balancer(&self, options: &[&str]) {
+        let (url, constraint) = (format!("unix://{}", self.socket()), self.constraint());
+        let mut words = vec!["systemd-run", "--quiet", "--unit", UNIT, "--property", "Type=notify"];
+        words.extend(["/glue/loader", "--library-path", "/glue", "/glue/docker-balancer", "-w"]);
+        words.extend(["--docker-url", &url, "--constraint", &constraint]);
+        words.extend(["--haproxy", "service"]);
+        words.extend(options);
+        let output = self.try_run(&words);
+        assert!(output.status.success(), "docker-balancer is not ready:\n{}", self.log());
+    }
+
+    /// A container that its balancer looks at. It says that its name is `name`.
+    pub fn container(&self, name: &str) -> Run {
+        self.docker.run(name).label(CONSTRAINT, &self.constraint).env("WHOAMI_NAME", name)
+    }
+
+    /// Runs a command in it and returns what that printed.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn run(&self, words: &[&str]) -> String {
+        let output = self.try_run(words);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}: {error}", words.join(" "));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    pub fn try_run(&self, words: &[&str]) -> Output {
+        let all = ["exec", &self.container.id].into_iter().chain(words.iter().copied());
+        self.docker.command(&all.collect::<Vec<_>>()).output().unwrap()
+    }
+
+    /// What docker-balancer said so far.
+    pub fn log(&self) -> String {
+        self.run(&["journalctl", "--unit", UNIT, "--no-pager", "--output", "cat"])
+    }
+
+    /// Waits for a line of the log with all of these in it.
+    pub fn until_said(&self, parts: &[&str]) {
+        let has = |line: &str| parts.iter().all(|part| line.contains(part));
+        wait_for(&format!("{parts:?} in the log"), || self.log().lines().any(has).then_some(()));
+    }
+
+    /// Waits until a GET from outside has this outcome: `"web saw /"`, or a status.
+    pub fn until_serves(&self, port: u16, host: &str, outcome: &str) {
+        wait_for(&format!("{host}: {outcome}"), || {
+            (self.outcome(port, host) == outcome).then_some(())
+        });
+    }
+
+    pub fn outcome(&self, port: u16, host: &str) -> String {
+        let answer: std::io::Result<Answer> = Request::to(self.at(port), "GET", host, "/").send();
+        answer.map_or_else(|e| e.to_string(), |it| it.to_string())
+    }
+
+    fn at(&self, port: u16) -> SocketAddr {
+        let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
+        let address = self.container.docker(&["inspect", "--format", format]);
+        (address.parse::<Ipv4Addr>().unwrap(), port).into()
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let all = self.try_run(&["journalctl", "--no-pager", "--output", "short-precise"]);
+            eprintln!("the machine's log:\n{}", String::from_utf8_lossy(&all.stdout));
+        }
+    }
+}
+
+/// What systemd needs to make cgroups: its own of version 1 it mounts beside those it sees.
+fn cgroups() -> &'static [&'static str] {
+    if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        &["--cgroupns", "host", "--volume", "/sys/fs/cgroup:/sys/fs/cgroup:rw"]
+    } else {
+        &["--volume", "/sys/fs/cgroup:/sys/fs/cgroup:ro"]
+    }
+}
+
+/// A small Debian with systemd and HAProxy.
+pub fn image() -> &'static str {
+    static MADE: OnceLock<()> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let made = Command::new("sh").arg("tests/systemd-image.sh").status().unwrap();
+        assert!(made.success(), "tests/systemd-image.sh failed");
+    });
+    "docker-glue-systemd:test"
+}
+
+/// The machine's libraries may be older than those of this one, so ours go along.
+fn program() -> TempDir {
+    let folder = tempfile::Builder::new().prefix("docker-glue-program-").tempdir().unwrap();
+    let script = "
+        cp \"$1\" .
+        for library in $(ldd \"$1\" | grep -o '/[^ ]*'); do cp -L \"$library\" .; done
+        mv ld-linux*.so.* loader";
+    let mut command = Command::new("sh");
+    command.args(["-euc", script, "sh", env!("CARGO_BIN_EXE_docker-balancer")]);
+    let copied = command.current_dir(folder.path()).output().unwrap();
+    assert!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
+    folder
+}

@@ -1,0 +1,167 @@
+//! A real nginx in a container follows containers that are chosen by a label, and no request fails while they
+//! come and go. And dnsmasq takes the hosts file of the example.
+
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "this is a test")]
+
+mod common;
+
+use common::{CONSTRAINT, Docker, Network, balancer::Request, glue::Glue, unique, wait_for};
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    process::Command,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    },
+    thread,
+    time::Duration,
+};
+
+/// Clients, each with a request every few milliseconds: some hundred a second.
+const CLIENTS: usize = 4;
+const PAUSE: Duration = Duration::from_millis(10);
+
+fn image() -> &'static str {
+    let made = Command::new("sh").args(["tests/nginx-image.sh", "test"]).status().unwrap();
+    assert!(made.success(), "tests/nginx-image.sh failed");
+    "docker-glue-nginx:test"
+}
+
+fn is_there(program: &str) -> bool {
+    let found = Command::new("sh")
+        .args(["-c", "PATH=$PATH:/usr/sbin:/sbin; command -v \"$0\"", program])
+        .output();
+    let found = found.is_ok_and(|output| output.status.success());
+    assert!(found || std::env::var_os("CI").is_none(), "no {program}, and CI is set");
+    if !found {
+        println!("skipped: no {program}");
+    }
+    found
+}
+
+fn web(docker: &Docker, network: &Network, mark: &str, name: &str) -> common::Run {
+    let run = docker.run(name).network(network).label(CONSTRAINT, mark);
+    run.label("com.ameyalokare.type", "web").arguments(&["--name", name])
+}
+
+#[test]
+fn no_request_fails_while_nginx_follows_containers() {
+    if !is_there("nginx") {
+        return;
+    }
+    let Some(docker) = common::docker() else { return };
+    let (mark, target) = (unique("mark"), unique("nginx"));
+    let network = docker.network("net");
+    let plan = Glue::of(&docker).file(
+        "nginx.ini",
+        &format!(
+            "[handler]\nclass=template\n[params]\ntemplate={}/examples/templates/nginx-label.tmpl\n\
+             target=ROOT/conf.d/web.conf\nfilter=label={CONSTRAINT}={mark}\nsignal={target}:HUP\n\
+             interval=0.1 1\n",
+            env!("CARGO_MANIFEST_DIR")
+        ),
+    );
+    let folder = plan.put("conf.d/.keep", "").parent().unwrap().display().to_string();
+    let mut fleet = vec![web(&docker, &network, &mark, "web-0").start()];
+    let glue = plan.start();
+    glue.until_written("conf.d/web.conf", &[&fleet[0].name]);
+    let nginx = docker.run("nginx").image(image()).network(&network).label("pygen.target", &target);
+    let nginx = nginx.option(&["--volume", &format!("{folder}:/etc/nginx/conf.d:ro")]).start();
+    let place = SocketAddr::from((nginx.address(&network), 80));
+    let ask = || Request::to(place, "GET", "a.test", "/").send();
+    wait_for("nginx answers", || ask().ok().filter(|it| it.status == 200));
+
+    let (stop, asked) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let failed = Mutex::new(Vec::new());
+    let seen = Mutex::new(BTreeSet::new());
+    thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            scope.spawn(|| {
+                while !stop.load(Relaxed) {
+                    match ask() {
+                        Ok(answer) if answer.status == 200 => {
+                            seen.lock().unwrap().insert(answer.name);
+                        }
+                        Ok(answer) => failed.lock().unwrap().push(answer.status.to_string()),
+                        Err(error) => failed.lock().unwrap().push(error.to_string()),
+                    }
+                    asked.fetch_add(1, Relaxed);
+                    thread::sleep(PAUSE);
+                }
+            });
+        }
+        // Ended with the clients, whatever goes wrong.
+        let _end = OnDrop(&stop);
+        let until_serves = |expected: &[&str]| {
+            wait_for(&format!("{expected:?} and no others answer"), || {
+                seen.lock().unwrap().clear();
+                let before = asked.load(Relaxed);
+                wait_for("requests", || (before + 40 < asked.load(Relaxed)).then_some(()));
+                let seen: Vec<_> = seen.lock().unwrap().iter().cloned().collect();
+                (seen == expected).then_some(())
+            });
+        };
+        until_serves(&["web-0"]);
+        for _ in 0..3 {
+            fleet.push(web(&docker, &network, &mark, "web-a").start());
+            fleet.push(web(&docker, &network, &mark, "web-b").start());
+            until_serves(&["web-0", "web-a", "web-b"]);
+            fleet.pop().unwrap().docker(&["stop"]);
+            until_serves(&["web-0", "web-a"]);
+            fleet.pop().unwrap().docker(&["stop"]);
+            until_serves(&["web-0"]);
+        }
+    });
+    let failed = failed.into_inner().unwrap();
+    let asked = asked.into_inner();
+    println!("{asked} requests, {} reloads", glue.log().matches("sent HUP").count());
+    assert!(failed.is_empty(), "{} of {asked} failed: {failed:?}", failed.len());
+}
+
+struct OnDrop<'a>(&'a AtomicBool);
+
+impl Drop for OnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+#[test]
+fn nginx_takes_the_other_example_too() {
+    if !is_there("nginx") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let text = golden("nginx");
+    let conf = format!(
+        "error_log stderr; pid {0}/pid; events {{}} http {{ access_log off; {text} }}",
+        folder.path().display()
+    );
+    std::fs::write(folder.path().join("nginx.conf"), conf).unwrap();
+    let conf = folder.path().join("nginx.conf");
+    accepted("nginx", &["-t", "-p", folder.path().to_str().unwrap(), "-c", conf.to_str().unwrap()]);
+}
+
+#[test]
+fn dnsmasq_takes_the_hosts_file() {
+    if !is_there("dnsmasq") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let hosts = folder.path().join("hosts");
+    std::fs::write(&hosts, golden("hosts")).unwrap();
+    accepted("dnsmasq", &["--test", "--addn-hosts", hosts.to_str().unwrap()]);
+}
+
+/// What `tests/template.rs` sees come out.
+fn golden(name: &str) -> String {
+    let text = std::fs::read_to_string(format!("tests/template/snapshots/{name}.snap")).unwrap();
+    text.splitn(3, "---\n").nth(2).unwrap().to_owned()
+}
+
+fn accepted(program: &str, arguments: &[&str]) {
+    let script = "PATH=$PATH:/usr/sbin:/sbin; exec \"$0\" \"$@\"";
+    let output = Command::new("sh").args(["-c", script, program]).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}

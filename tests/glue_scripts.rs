@@ -1,0 +1,386 @@
+//! Scripts that docker-glue runs, with real containers.
+
+#![allow(clippy::unwrap_used, reason = "this is a test")]
+
+mod common;
+
+use common::{Container, Docker, glue::Glue, wait_for};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use std::process::Output;
+
+/// Keeps all that it is told, in one file for each event.
+const KEEP: &str = r#"#!/bin/sh
+mkdir -p ROOT/kept
+{
+    echo "$# $1 $2"
+    pwd
+    env | grep ^GLUE_ | sort
+    cat
+} > "ROOT/kept/$3.$2.new"
+mv "ROOT/kept/$3.$2.new" "ROOT/kept/$3.$2"
+echo "kept $2"
+"#;
+
+fn handler(events: &str, params: &str) -> String {
+    format!("[handler]\nclass=script\nevents={events}\n[params]\n{params}\n")
+}
+
+fn runs(pid: &str) -> bool {
+    let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    !state.is_empty() && !state.contains(") Z ")
+}
+
+fn text(output: &Output) -> String {
+    let all = [output.stdout.as_slice(), &output.stderr].concat();
+    String::from_utf8_lossy(&all).into_owned()
+}
+
+/// The log says it of this container.
+fn told(container: &Container) -> String {
+    format!("{} ({})", container.name, &container.id[..12])
+}
+
+#[test]
+fn a_script_is_told_of_the_event_in_arguments_environment_and_json() {
+    let Some(docker) = common::docker() else { return };
+    let glue = Glue::of(&docker)
+        .file("keep.ini", &handler("start,die,destroy", "script=keep.sh\nconcurrency=4"))
+        .script("keep.sh", KEEP)
+        .start();
+    let web = docker.run("web").label("my.label", "a \"b\"").option(&["--network", "none"]).start();
+    let (id, name) = (web.id.clone(), web.name.clone());
+    let line = glue.until_said(&["keep", &told(&web), "kept start"]);
+    assert!(line.contains("INFO"), "{line}");
+    glue.until_said(&["done", "event=\"start\"", &told(&web), "took"]);
+
+    let kept = glue.read(&format!("kept/{id}.start"));
+    let lines: Vec<_> = kept.lines().collect();
+    let pid = web.docker(&["inspect", "--format", "{{.State.Pid}}"]);
+    let image = common::image();
+    let root = glue.root();
+    let expected = [
+        format!("3 {root}/docker-glue.d/keep.ini start"),
+        format!("{root}/handler-scripts"),
+        format!("GLUE_CONTAINER_ID={id}"),
+        format!("GLUE_CONTAINER_IMAGE={image}"),
+        format!("GLUE_CONTAINER_NAME={name}"),
+        "GLUE_CONTAINER_NETWORK=none".to_owned(),
+        format!("GLUE_CONTAINER_PID={pid}"),
+        "GLUE_EVENT=start".to_owned(),
+        "GLUE_HANDLER=keep".to_owned(),
+        "GLUE_PARAM_CONCURRENCY=4".to_owned(),
+        "GLUE_PARAM_SCRIPT=keep.sh".to_owned(),
+    ];
+    assert_eq!(lines[..expected.len()], expected);
+    let said: Value = serde_json::from_str(lines[expected.len()]).unwrap();
+    assert_eq!(said["Id"], *id);
+    assert_eq!(said["Config"]["Labels"]["my.label"], "a \"b\"");
+    assert_eq!(said["State"]["Running"], true);
+
+    drop(web);
+    // Gone, it is described as it was known last.
+    let kept = format!("kept/{id}.destroy");
+    glue.until_written(&kept, &["GLUE_CONTAINER_NETWORK=none"]);
+    let kept = glue.read(&kept);
+    assert!(kept.contains("GLUE_CONTAINER_PID=\n"), "{kept}");
+    let said: Value = serde_json::from_str(kept.lines().last().unwrap()).unwrap();
+    assert_eq!(said["State"]["Running"], false);
+}
+
+#[test]
+fn events_of_a_container_keep_their_order() {
+    let Some(docker) = common::docker() else { return };
+    let glue = Glue::of(&docker)
+        .file("order.ini", &handler("all", "script=order.sh\nconcurrency=8"))
+        .script("order.sh", "#!/bin/sh\necho \"$2\" >> \"ROOT/order.$3\"\n")
+        .start();
+    let all = common::start((0..3).map(|_| docker.run("order")).collect());
+    let ids: Vec<_> = all.iter().map(|it| it.id.clone()).collect();
+    all.iter().for_each(|it| drop(it.docker(&["pause"])));
+    all.iter().for_each(|it| drop(it.docker(&["unpause"])));
+    drop(all);
+    for id in ids {
+        let file = format!("order.{id}");
+        glue.until_written(&file, &["destroy"]);
+        // The network's own events are none of a container.
+        assert_eq!(
+            glue.read(&file).split_whitespace().collect::<Vec<_>>(),
+            ["create", "start", "pause", "unpause", "kill", "die", "destroy"]
+        );
+    }
+    wait_for("the end of all scripts", || glue.children().is_empty().then_some(()));
+}
+
+#[test]
+fn a_hanging_script_is_killed_with_its_children_and_costs_nobody_else_anything() {
+    let Some(docker) = common::docker() else { return };
+    let hang = "#!/bin/sh
+        case $GLUE_CONTAINER_NAME.$2 in
+        *-hang.start)
+            sleep 1000 &
+            echo $! > ROOT/child
+            wait
+            ;;
+        *-hang.*) echo handled >> \"ROOT/$2\" ;;
+        esac";
+    let mut glue = Glue::of(&docker)
+        .file("hang.ini", &handler("start,die", "script=hang.sh\ntimeout=3s"))
+        .script("hang.sh", hang)
+        .file("other.ini", &handler("start", "script=keep.sh"))
+        .script("keep.sh", KEEP)
+        .start();
+    let web = docker.run("hang").start();
+    let child = glue.until_written("child", &[""]);
+    glue.until_said(&["other", "done", &told(&web)]);
+    assert!(!glue.log().contains("killed"), "the other handler has waited");
+    assert!(runs(&child));
+    web.docker(&["kill"]);
+    let said = glue.until_said(&["not done after 3s: killed", &told(&web), "failures="]);
+    assert!(said.contains("ERROR") && said.contains("hang"), "{said}");
+    wait_for("the end of the child", || (!runs(&child)).then_some(()));
+    glue.until_written("die", &["handled"]);
+    drop(web);
+    assert!(glue.end(Signal::SIGTERM).success());
+    glue.until_said(&["hang", "1 failed (1 too late)"]);
+}
+
+#[test]
+fn a_script_does_not_outlive_its_handler() {
+    let Some(docker) = common::docker() else { return };
+    let hang = "#!/bin/sh
+        case $GLUE_CONTAINER_NAME in *-stays) ;; *) exit 0 ;; esac
+        sleep 1000 &
+        echo $! >> ROOT/children
+        wait";
+    let mut glue = Glue::of(&docker)
+        .file("hang.ini", &handler("start,pause,die", "script=hang.sh\ntimeout=1h"))
+        .script("hang.sh", hang)
+        .start();
+    let web = docker.run("stays").start();
+    let child = glue.until_written("children", &[""]);
+    web.docker(&["pause"]);
+    web.docker(&["unpause"]);
+    let ini = glue.read("docker-glue.d/hang.ini");
+    std::fs::remove_file(glue.path("docker-glue.d/hang.ini")).unwrap();
+    glue.reload();
+    wait_for("the end of the child", || (!runs(&child)).then_some(()));
+    glue.until_said(&["WARN", "hang", "events that were not handled: "]);
+
+    // A second signal ends it at once, and what it has started.
+    glue.put("docker-glue.d/hang.ini", &ini);
+    glue.reload();
+    wait_for("the handler again", || {
+        (2 <= glue.log().matches("INFO started").count()).then_some(())
+    });
+    web.docker(&["restart", "--time", "0"]);
+    let second = || glue.read("children").lines().nth(1).map(str::to_owned);
+    let child = wait_for("another child", second);
+    glue.signal(Signal::SIGTERM);
+    glue.until_said(&["stopping"]);
+    assert_eq!(glue.end(Signal::SIGTERM).code(), Some(1));
+    wait_for("the end of the child", || (!runs(&child)).then_some(()));
+}
+
+#[test]
+fn the_example_says_what_happens() {
+    let Some(docker) = common::docker() else { return };
+    let glue = Glue::of(&docker).example("test", "test-handler.sh", &[]).start();
+    let web = docker.run("web").start();
+    let (id, name) = (&web.id, &web.name);
+    let said = format!("event=[start] container_id=[{id}] name=[{name}]");
+    glue.until_said(&[&said, "demo-option=[some value]"]);
+}
+
+#[test]
+fn a_failing_script_is_counted_and_what_it_says_is_heard() {
+    let Some(docker) = common::docker() else { return };
+    let fail = "#!/bin/sh
+        case $GLUE_CONTAINER_NAME in *-fail) ;; *) exit 0 ;; esac
+        case $2 in
+        start) echo 'this is why' >&2; exit 3 ;;
+        pause) kill -KILL $$ ;;
+        unpause) exec 0<&-; head -c 100000 /dev/zero | tr '\\0' x; echo; sleep 1000 >&2 & ;;
+        die) rm \"$0\" ;;
+        esac";
+    let mut glue = Glue::of(&docker)
+        .file("fail.ini", &handler("start,pause,unpause,die,destroy", "script=fail.sh"))
+        .script("fail.sh", fail)
+        .file("bare.ini", &handler("start", "script=bare.sh"))
+        .script("bare.sh", "echo no shell runs this\n")
+        .file("lost.ini", &handler("start", "script=lost.sh"))
+        .script("lost.sh", "#!/no/such/shell\n")
+        .start();
+    let web = docker.run("fail").start();
+    glue.until_said(&["bare", &told(&web), "cannot be started", "its first line says no #!"]);
+    glue.until_said(&["lost", &told(&web), "cannot be started", "the program of its #! line"]);
+    glue.until_said(&["fail", &told(&web), "this is why"]);
+    glue.until_said(&["ERROR", "failures=1", &told(&web), "exit status 3"]);
+    web.docker(&["pause"]);
+    glue.until_said(&["ERROR", "failures=2", &told(&web), "SIGKILL"]);
+    web.docker(&["unpause"]);
+    // A long line is cut, and what it left running does not hold it up.
+    glue.until_said(&["xxxx… (95904 bytes more)"]);
+    glue.until_said(&["done", "event=\"unpause\"", &told(&web)]);
+    let name = told(&web);
+    drop(web);
+    glue.until_said(&["ERROR", "failures=3", &name, "cannot be started", "No such file"]);
+    assert!(glue.end(Signal::SIGTERM).success());
+    glue.until_said(&["fail", "3 failed"]);
+}
+
+#[test]
+fn files_come_and_go_while_it_runs() {
+    let Some(docker) = common::docker() else { return };
+    let ready = "#!/bin/sh\necho $$ >> ROOT/pids\necho '{\"ready\": true}'\nwhile read -r _; do echo '{\"ok\": true}'; done\n";
+    let glue = Glue::of(&docker)
+        .file("gone.ini", &handler("start", "script=keep.sh"))
+        .script("keep.sh", KEEP)
+        .file("stays.ini", "[handler]\nclass=plugin\nevents=none\n[params]\ncommand=ready.sh\n")
+        .plugin("ready.sh", ready)
+        .start();
+    let pid = glue.until_written("pids", &[""]);
+    glue.until_said(&["stays", "ready, as process", &pid]);
+
+    std::fs::remove_file(glue.path("docker-glue.d/gone.ini")).unwrap();
+    glue.put("docker-glue.d/new.ini", &handler("start", "script=keep.sh"));
+    glue.put("docker-glue.d/wrong.ini", "[handler]\nclass=scrip\nevents=start\n");
+    glue.reload();
+    glue.until_said(&["new", "started"]);
+    glue.until_said(&["gone", "stopped"]);
+    glue.until_said(&["wrong.ini:2: there is no class \"scrip\"; did you mean script?"]);
+    let web = docker.run("web").start();
+    glue.until_said(&["new", "done", &told(&web)]);
+    assert!(!glue.log().lines().any(|line| line.contains("gone") && line.contains(&told(&web))));
+    assert_eq!(glue.read("pids").trim(), pid, "the plugin was started again");
+    assert!(runs(&pid));
+
+    // Another text is another handler.
+    let changed = glue.read("docker-glue.d/stays.ini") + "more=1\n";
+    glue.put("docker-glue.d/stays.ini", &changed);
+    glue.reload();
+    wait_for("the plugin's end", || (!runs(&pid)).then_some(()));
+    wait_for("the next one", || (glue.read("pids").lines().count() == 2).then_some(()));
+    let pid = glue.read("pids").lines().last().unwrap().to_owned();
+
+    std::fs::remove_file(glue.path("docker-glue.d/stays.ini")).unwrap();
+    glue.reload();
+    wait_for("the plugin's end", || (!runs(&pid)).then_some(()));
+}
+
+#[test]
+fn none_follows_handlers_that_trigger_it() {
+    let Some(docker) = common::docker() else { return };
+    let note = "#!/bin/sh\necho \"$2 $GLUE_CONTAINER_NAME\" >> \"ROOT/$GLUE_HANDLER\"\n";
+    let triggers = handler("start", "script=note.sh").replace("class=", "triggers-none=1\nclass=");
+    let glue = Glue::of(&docker)
+        .file("a-none.ini", &handler("none", "script=note.sh"))
+        .file("b-triggers.ini", &triggers)
+        .script("note.sh", note)
+        .start();
+    // At the start.
+    glue.until_written("a-none", &["none"]);
+    let nones = || glue.read("a-none").lines().count();
+    let before = nones();
+    let web = docker.run("web").start();
+    glue.until_written("b-triggers", &[&web.name]);
+    wait_for("another none", || (before < nones()).then_some(()));
+    assert!(glue.read("a-none").lines().all(|line| line == "none "));
+}
+
+#[test]
+fn once_runs_none_once() {
+    let Some(docker) = common::docker() else { return };
+    let note =
+        "#!/bin/sh\necho \"$2 [$3]\" >> ROOT/told\n[ ! -s /dev/stdin ] && cat >> ROOT/told\n";
+    let plan = Glue::of(&docker)
+        .file("a.ini", &handler("none,start", "script=note.sh"))
+        .file("b.ini", &handler("all", "script=note.sh"))
+        .script("note.sh", note);
+    let output = plan.run(&["-1"]);
+    assert!(output.status.success(), "{}", text(&output));
+    assert_eq!(plan.read("told"), "none []\n");
+
+    let plan = plan.script("note.sh", "#!/bin/sh\nexit 1\n");
+    let output = plan.run(&["-1"]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    assert!(text(&output).contains("not everything went well"), "{}", text(&output));
+}
+
+#[test]
+fn check_names_every_mistake() {
+    let plan = Glue::of(&Docker::at("unix:///nowhere"));
+    let plan = plan
+        .script("good.sh", "#!/bin/sh\n")
+        .plugin("demo.py", "")
+        .file("a-good.ini", &handler("start", "script=good.sh"))
+        .file("b-off.ini", "[handler]\nenabled=0\n")
+        .file("c-script.ini", &handler("start", "script=god.sh"))
+        .file("d-plain.ini", &handler("start", "script=ROOT/handler-scripts/plain.sh"))
+        .file("e-none.ini", &handler("start", ""))
+        .file("f-time.ini", &handler("start", "script=good.sh\ntimeout=soon"))
+        .file("g-many.ini", &handler("start", "script=good.sh\nconcurrency=many"))
+        .file("h-event.ini", &handler("start,dies", "script=good.sh"))
+        .file("i-events.ini", "[handler]\nclass=script\n[params]\nscript=good.sh\n")
+        .file("j-class.ini", "[handler]\nclass=scripts\nevents=start\n")
+        .file("k-plugin.ini", "[handler]\nclass=python:dema.Demo\nevents=start\n")
+        .file("l-long.ini", "[handler]\nclass=DockerGlue.handlers.demo.DemoHandler\nevents=all\n")
+        .file("m-misspelt.ini", "[handler]\nclass=DockerGlue.handlers.exec.Script\nevents=all\n")
+        .file("n-command.ini", "[handler]\nclass=plugin\nevents=all\n")
+        .file("o-quote.ini", "[handler]\nclass=plugin\nevents=all\n[params]\ncommand=sh 'x\n")
+        .file("p-absent.ini", "[handler]\nclass=plugin\nevents=all\n[params]\ncommand=no-such-x\n")
+        .file("q-none.ini", "nothing at all\n")
+        .file("r-key.ini", "[handler]\nclass=script\nevent=start\n")
+        .file("s-python.ini", "[handler]\nclass=python:demo.Demo\nevents=start\n");
+    plan.put("handler-scripts/plain.sh", "#!/bin/sh\n");
+    let output = plan.run(&["check"]);
+    assert_eq!(output.status.code(), Some(1));
+    insta::assert_snapshot!(text(&output).replace(&plan.root(), "ROOT"));
+}
+
+/// As Docker Glue's manual has them, but for the name of the file that the script writes to: it is one
+/// test's alone.
+const TEST_INI: &str = "[handler]
+class=DockerGlue.handlers.exec.ScriptHandler
+events=all
+enabled=1
+triggers-none=0
+
+[params]
+script=test-handler.sh
+demo-option=some value
+";
+const TEST_SCRIPT: &str = r#"#! /bin/bash
+
+cd `dirname $0`
+
+function error() {
+    echo "$@"
+    exit -1
+}
+
+[ $# -ne 3 ] && error "Usage `basename $0` config.ini status container_id"
+ini="$1"
+status="$2"
+container_id="$3"
+ini_demo_option=$( crudini --inplace --get $ini params demo-option 2>/dev/null || : )
+echo "`date +%F` container_id=[$container_id] status=[$status] ini_demo_option=[$ini_demo_option]" >> /tmp/docker-glue-test.log
+"#;
+
+#[test]
+fn a_script_of_docker_glue_works_unchanged() {
+    let Some(docker) = common::docker() else { return };
+    if !common::has("crudini") {
+        return;
+    }
+    let script = TEST_SCRIPT.replace("/tmp/docker-glue-test.log", "ROOT/test.log");
+    let glue =
+        Glue::of(&docker).file("test.ini", TEST_INI).script("test-handler.sh", &script).start();
+    let web = docker.run("web").start();
+    let id = web.id.clone();
+    drop(web);
+    for status in ["create", "start", "die", "destroy"] {
+        let line = format!("container_id=[{id}] status=[{status}] ini_demo_option=[some value]");
+        glue.until_written("test.log", &[&line]);
+    }
+}

@@ -1,0 +1,127 @@
+//! An engine at the end of ssh: what is behind it is served and followed, and when there is no way
+//! to it, the reason is told.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{
+    DEADLINE,
+    balancer::{Balancer, Plan},
+    sshd::Sshd,
+};
+use std::{
+    ffi::OsStr,
+    net::TcpListener,
+    process::{Command, Stdio},
+    time::Instant,
+};
+
+/// A balancer on an engine that only ssh leads to.
+fn behind(sshd: &Sshd) -> Option<Plan> {
+    let plan = Balancer::of(&common::docker()?).env("PATH", sshd.path());
+    Some(plan.option(&["--docker-url", &sshd.url()]))
+}
+
+#[test]
+fn containers_are_served_and_followed_though_the_connection_is_lost() {
+    let Some(sshd) = Sshd::start() else { return };
+    let Some(plan) = behind(&sshd) else { return };
+    let first = plan.run("first").labels("glue_http_80_host=first.test").start();
+    let balancer = plan.option(&["-v"]).start().until_started();
+    balancer.serves(&[("first.test/x", "first saw /x")]);
+
+    let second = balancer.run("second").labels("glue_http_80_host=second.test").start();
+    balancer.until_serves("second.test/", "second saw /");
+
+    sshd.cut();
+    balancer.until_said(&["docker is away", &sshd.url()]);
+    balancer.until_said(&["ssh ended", "closed by remote host"]);
+    balancer.until_said(&["docker is back"]);
+    balancer.serves(&[("first.test/", "first saw /"), ("second.test/", "second saw /")]);
+    let third = balancer.run("third").labels("glue_http_80_host=third.test").start();
+    balancer.until_serves("third.test/", "third saw /");
+    drop((first, second));
+    balancer.until_all_serve(&[("first.test/", "503"), ("second.test/", "503")]);
+    drop(third);
+}
+
+#[test]
+fn many_containers_do_not_storm_the_sshd() {
+    // One login more at a time than we make, beside which it would drop every one.
+    let Some(sshd) = Sshd::with("MaxStartups 5:100:5\n") else { return };
+    let Some(plan) = behind(&sshd) else { return };
+    let run = |number: u32| plan.run("web").labels(&format!("glue_http_80_host={number}.test"));
+    let _fleet = common::start((0..8).map(run).collect());
+    let balancer = plan.start().until_started();
+    balancer.until_all_serve(&[("0.test/", "web saw /"), ("7.test/", "web saw /")]);
+    assert!(!balancer.log().contains("away"), "{}", balancer.log());
+}
+
+#[test]
+fn docker_host_may_name_it() {
+    let Some(sshd) = Sshd::start() else { return };
+    let Some(docker) = common::docker() else { return };
+    let plan = Balancer::of(&docker);
+    let _web = plan.run("web").labels("glue_http_80_host=a.test").start();
+    let balancer = plan.env("PATH", sshd.path()).env("DOCKER_HOST", sshd.url()).start();
+    balancer.until_started().serves(&[("a.test/", "web saw /")]);
+}
+
+/// Applies once, which has to fail soon, and with all of these words.
+fn refused(plan: &Plan, path: &OsStr, url: &str, words: &[&str]) {
+    let mut command: Command = plan.command();
+    command.args(["-1", "--docker-url", url]).env("PATH", path);
+    let begin = Instant::now();
+    let output = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(begin.elapsed() < DEADLINE, "it hung: {said}");
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for word in words.iter().chain(&[url]) {
+        assert!(said.contains(word), "{word:?} is not said: {said}");
+    }
+}
+
+#[test]
+fn what_stands_in_the_way_is_told() {
+    let Some(sshd) = Sshd::start() else { return };
+    let Some(docker) = common::docker() else { return };
+    let plan = Balancer::of(&docker);
+    let (path, url) = (sshd.path(), sshd.url());
+
+    sshd.know_host("none");
+    refused(&plan, &path, &url, &["Host key verification failed", "log in once by hand"]);
+    sshd.know_host("stranger.pub");
+    refused(&plan, &path, &url, &["Host key verification failed", "log in once by hand"]);
+    sshd.know_host("host.pub");
+    sshd.use_key("stranger");
+    refused(&plan, &path, &url, &["Permission denied", "without a password"]);
+    sshd.use_key("user");
+
+    refused(&plan, OsStr::new("/nonexistent"), &url, &["no ssh program"]);
+    refused(&plan, &path, "ssh://127.0.0.1:1", &["Connection refused"]);
+    refused(&plan, &path, "ssh://nowhere.invalid", &["Could not resolve"]);
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("ssh://{}", silent.local_addr().unwrap());
+    refused(&plan, &path, &url, &["timed out"]);
+}
+
+#[test]
+fn a_host_without_docker_is_told() {
+    let Some(docker) = common::docker() else { return };
+    let plan = Balancer::of(&docker);
+    let Some(sshd) = Sshd::with("ForceCommand /nonexistent/docker system dial-stdio\n") else {
+        return;
+    };
+    refused(&plan, &sshd.path(), &sshd.url(), &["/nonexistent/docker"]);
+    let Some(sshd) = Sshd::with("ForceCommand docker -H unix:///none.sock system dial-stdio\n")
+    else {
+        return;
+    };
+    refused(&plan, &sshd.path(), &sshd.url(), &["/none.sock"]);
+    // An account that answers something else altogether.
+    let Some(sshd) = Sshd::with("ForceCommand echo this account is not for logins\n") else {
+        return;
+    };
+    refused(&plan, &sshd.path(), &sshd.url(), &["invalid HTTP"]);
+}

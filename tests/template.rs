@@ -1,0 +1,397 @@
+//! Templates: what they can ask of containers and of a Swarm, and what comes out.
+//!
+//! `tests/template/roster.json` and `swarm.json` are what Docker says; goldens are whole files that a person
+//! would like to read.
+
+#![allow(clippy::unwrap_used, reason = "this is a test")]
+
+#[path = "common/roster.rs"]
+mod roster;
+
+use docker_glue::{
+    docker::SwarmSaid,
+    handler::{
+        Handler,
+        template::{Outside, Printer, Source},
+    },
+    settings::{GlueTask, Machine},
+};
+use serde_json::Value;
+use std::{fs, path::Path, sync::Arc};
+
+fn swarm() -> SwarmSaid {
+    let text = fs::read_to_string("tests/template/swarm.json").unwrap();
+    let said: Value = serde_json::from_str(&text).unwrap();
+    let list = |name: &str| said[name].as_array().unwrap().clone();
+    SwarmSaid { services: list("services"), tasks: list("tasks"), nodes: list("nodes") }
+}
+
+fn outside(folder: &str) -> Outside {
+    let env = [("FROM_ENV", "of the environment"), ("LOG_LEVEL", "info")];
+    let env = env.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    Outside {
+        folder: folder.into(),
+        env: Arc::new(env.into()),
+        own: Some("a1b2c3d4e5f60000000000000000000000000000000000000000000000000001".into()),
+    }
+}
+
+/// A template as it comes out, or what is wrong with it.
+fn rendered(text: &str) -> String {
+    let source = Source::Inline(text.to_owned());
+    let outside = outside("tests/template");
+    let printed = Printer::new(source, outside).print(&roster::roster(), Some(&swarm()));
+    printed.map_or_else(|fault| format!("! {fault}"), |(text, _)| text.trim_end().to_owned())
+}
+
+#[track_caller]
+fn check(table: &[(&str, &str)]) {
+    let wrong: Vec<_> = table
+        .iter()
+        .map(|(expression, expected)| {
+            (expression, rendered(&format!("{{{{ {expression} }}}}")), expected)
+        })
+        .filter(|(_, out, expected)| out != *expected)
+        .map(|(expression, out, expected)| format!("{expression}\n   is {out}\n  not {expected}"))
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_container_tells_all_that_docker_pygen_tells() {
+    check(&[
+        (
+            "containers|map(attribute='name')|join(' ')",
+            "shop_web_1 shop_web_2 shop_api_1 dns front",
+        ),
+        (
+            "all_containers|map(attribute='name')|join(' ')",
+            "shop_web_1 shop_web_2 shop_api_1 dns front shop_web_0",
+        ),
+        ("containers[0].id", "a1b2c3d4e5f60000000000000000000000000000000000000000000000000001"),
+        ("containers.first.short_id", "a1b2c3d4e5f6"),
+        ("containers.first.image", "shop/web:1.2"),
+        ("containers.first.status", "running"),
+        ("containers.first.health", "healthy"),
+        ("containers.last.health", "unknown"),
+        ("all_containers.last.status", "exited"),
+        ("containers.first.labels['com.docker.compose.service']", "web"),
+        ("containers.first.labels.absent == ''", "True"),
+        ("containers.first.labels['absent']|default('-')", "-"),
+        ("containers.first.labels['absent'].split(',')|length", "1"),
+        ("'virtual-host' in containers.first.labels", "True"),
+        ("'absent' in containers.first.labels", "False"),
+        ("containers.first.labels|length", "3"),
+        ("containers.first.labels.items()|list|length", "3"),
+        ("containers.first.labels.get('absent', 'x')", "x"),
+        ("containers.first.env.VIRTUAL_HOST", "shop.example.com"),
+        ("containers.first.env.virtual_host", "shop.example.com"),
+        ("containers.first.env.empty == ''", "True"),
+        ("containers[3].env|length", "0"),
+        ("containers.first.networks.first_value.ip_address", "172.21.0.2"),
+        ("containers.first.networks.first.name", "shop"),
+        ("containers.first.networks[0].id", "5909"),
+        ("containers[2].networks|map(attribute='name')|join(',')", "back,shop"),
+        ("containers.first.ports.tcp|join(',')", "443,8080"),
+        ("containers.first.ports.TCP.first_value", "443"),
+        ("containers[3].ports.udp.first", "53"),
+        ("containers.last.ports.tcp.first_value is none", "True"),
+        ("containers.first.Name", "shop_web_1"),
+        ("containers.first.absent is none", "True"),
+        ("containers.first.raw.Config.Hostname", "web1"),
+        ("containers|length", "5"),
+        ("containers[-1].name", "front"),
+        ("containers[1:3]|map(attribute='name')|join(' ')", "shop_web_2 shop_api_1"),
+        ("own_container_id[:4]", "a1b2"),
+        ("containers.self.name", "shop_web_1"),
+        ("containers.healthy|map(attribute='name')|join(' ')", "shop_web_1"),
+        ("containers.with_health('Unhealthy').first.name", "shop_web_2"),
+        ("containers.with_health('unknown')|length", "3"),
+        ("[none, '', 'x']|any", "True"),
+        ("[1, 2, 0]|all", "False"),
+    ]);
+}
+
+#[test]
+fn a_container_tells_what_docker_gen_tells() {
+    check(&[
+        ("containers.first.hostname", "web1"),
+        ("containers.first.IP", "172.21.0.2"),
+        ("containers.first.gateway", "172.21.0.1"),
+        ("containers.first.NetworkMode", "shop"),
+        ("containers.first.created", "2024-05-01T10:00:05.000000001Z"),
+        ("containers.first.running", "True"),
+        ("containers.first.addresses|map(attribute='port')|join(',')", "443,8080"),
+        ("containers.first.addresses.last.HostPort", "18080"),
+        ("containers.first.addresses.first.host_port is none", "True"),
+        ("containers.first.addresses.last.proto", "tcp"),
+        ("containers.first.addresses.last.HostIP", "0.0.0.0"),
+        ("containers.first.addresses.last.ip6", "fd00::2"),
+        ("containers.first.mounts.first.destination", "/cache"),
+        ("containers.first.mounts.first.rw", "True"),
+        ("containers.first.networks.first.aliases|join(' ')", "web web1"),
+        ("containers.first.networks.first.gateway", "172.21.0.1"),
+        ("containers.first.networks.first.ip6_address", "fd00::2"),
+        ("env.LOG_LEVEL", "info"),
+    ]);
+}
+
+#[test]
+fn targets_are_matched_as_in_docker_pygen() {
+    let names = |expression: &str| {
+        rendered(&format!("{{{{ {expression}|map(attribute='name')|join(' ') }}}}"))
+    };
+    for (expression, expected) in [
+        ("containers.matching('front')", "front"),
+        (
+            "containers.matching('a1b2c3d4e5f60000000000000000000000000000000000000000000000000002')",
+            "shop_web_2",
+        ),
+        ("containers.matching('a1b2')", "shop_web_1 shop_web_2"),
+        ("containers.matching('web')", "shop_web_1 shop_web_2"),
+        ("all_containers.matching('web')", "shop_web_1 shop_web_2 shop_web_0"),
+        ("containers.matching('gateway')", "shop_api_1 dns"),
+        ("containers.matching('nobody')", ""),
+        ("containers.matching('')", ""),
+        ("containers.matching('web').not_matching('shop_web_1')", "shop_web_2"),
+        ("containers.not_matching('web')", "shop_api_1 dns front"),
+        ("containers[2].networks.matching('77aa')", "back"),
+        ("containers[2].networks.matching(containers.first)", "shop"),
+        ("containers[2].networks.matching(containers.first.networks)", "shop"),
+        ("containers[2].networks.matching(containers.first.networks.first)", "shop"),
+        ("containers[2].networks.not_matching('shop')", "back"),
+        ("services.matching('web')", "shop_web"),
+        ("services.matching('svc1')", "shop_web"),
+        ("tasks.matching('shop_web')", "shop_web.1.task1"),
+        ("tasks.matching('web')", "shop_web.1.task1"),
+        ("nodes.matching('alpha')", "alpha"),
+    ] {
+        assert_eq!(names(expression), expected, "{expression}");
+    }
+}
+
+#[test]
+fn a_swarm_tells_all_that_docker_pygen_tells() {
+    check(&[
+        ("services.first.name", "shop_web"),
+        ("services.first.short_id", "svc1aaaaaa"),
+        ("services.first.version", "42"),
+        ("services.first.image", "shop/web:1.2"),
+        ("services.first.labels.public", "yes"),
+        ("services.first.ports.tcp.first", "8080"),
+        ("services.first.ports.udp.first", "53"),
+        ("services.first.networks|length", "1"),
+        ("services.first.networks.first.name", "shop_default"),
+        ("services.first.networks.first.gateway", "10.0.1.2"),
+        ("services.first.networks.first.ip_addresses|join(' ')", "10.0.1.3"),
+        ("services.first.ingress.name", "ingress"),
+        ("services.first.ingress.gateway", "10.255.0.3"),
+        ("services.first.ingress.ip_addresses.first", "10.255.0.7"),
+        ("services.first.ingress.ports.tcp.first", "80"),
+        ("services.first.ingress.ports.udp|length", "0"),
+        ("services.first.tasks|length", "1"),
+        ("all_services.first.tasks|length", "2"),
+        ("services.self.name", "shop_web"),
+        ("tasks.self.id", "task1"),
+        ("tasks.first.name", "shop_web.1.task1"),
+        ("all_services.first.tasks.last.name", "shop_web.node1.task2"),
+        ("tasks.first.slot", "1"),
+        ("tasks.first.node_id", "node1"),
+        ("tasks.first.container_id[:4]", "a1b2"),
+        ("tasks.first.desired_state", "running"),
+        ("tasks.with_status('RUNNING')|length", "1"),
+        ("tasks.first.labels['com.docker.swarm.service.name']", "shop_web"),
+        ("tasks.first.labels['com.docker.swarm.task.id']", "task1"),
+        ("tasks.first.env.A", "1"),
+        ("tasks.first.networks.first.is_ingress", "True"),
+        ("tasks.first.networks.last.labels.k", "v"),
+        ("nodes.first.name", "alpha"),
+        ("nodes.first.state", "ready"),
+        ("nodes.first.address", "192.0.2.1"),
+        ("nodes.first.role", "manager"),
+        ("nodes.first.availability", "active"),
+        ("nodes.first.labels.zone", "b"),
+        ("nodes.first.platform.os", "linux"),
+        ("nodes.first.engine_version", "20.10.24"),
+        ("nodes.first.raw.Spec.Role", "manager"),
+    ]);
+}
+
+#[test]
+fn without_a_swarm_there_are_no_services_and_they_were_asked_for() {
+    for (text, expected, asked) in [
+        ("{{ services|length }}{{ nodes|length }}", "00\n", true),
+        ("{{ containers|length }}", "5\n", false),
+    ] {
+        let source = Source::Inline(text.to_owned());
+        let printed = Printer::new(source, outside("")).print(&roster::roster(), None);
+        assert_eq!(printed, Ok((expected.to_owned(), asked)));
+    }
+}
+
+#[test]
+fn functions_do_what_docker_gens_do() {
+    check(&[
+        (
+            "containers|group_by('env.VIRTUAL_HOST')|keys|join(' ')",
+            "shop.example.com shop.example.com,www.shop.example.com",
+        ),
+        ("containers|group_by('labels.context-path', '/')|keys|join(' ')", "/ /api"),
+        ("(containers|group_by_multi('env.VIRTUAL_HOST', ','))['shop.example.com']|length", "2"),
+        ("(containers|group_by_label('com.docker.compose.service')).web.last.name", "shop_web_2"),
+        (
+            "containers|group_by_label('com.docker.compose.service', 'none')|keys|join(' ')",
+            "api none web",
+        ),
+        ("(containers|where('labels.com.docker.compose.service', 'api')).first.name", "shop_api_1"),
+        ("containers|where_not('image', 'shop/web:1.2')|length", "3"),
+        ("containers|where_exist('env.VIRTUAL_HOST')|length", "2"),
+        ("containers|where_not_exist('env.VIRTUAL_HOST')|length", "3"),
+        (
+            "containers|where_any('env.VIRTUAL_HOST', ',', ['www.shop.example.com', 'x'])|length",
+            "1",
+        ),
+        (
+            "containers|where_all('env.VIRTUAL_HOST', ',', ['www.shop.example.com', 'x'])|length",
+            "0",
+        ),
+        ("containers|where_label_exists('backup')|length", "1"),
+        ("containers|where_label_does_not_exist('backup')|length", "4"),
+        (
+            "containers|where_label_value_matches('com.docker.compose.service', '^(web|db)$')|length",
+            "2",
+        ),
+        (
+            "containers|where_label_value_matches('x', '(')",
+            "! template:1: found open group without closing ')'",
+        ),
+        (
+            "(containers|where('image', 'shop/web:1.2')).matching('shop_web_2').first.name",
+            "shop_web_2",
+        ),
+        (
+            "containers|sort_objects_by('name')|map(attribute='name')|join(' ')",
+            "dns front shop_api_1 shop_web_1 shop_web_2",
+        ),
+        ("(containers|sort_objects_by('created', reverse=true)).first.name", "shop_web_1"),
+        ("[1, 2, 3]|intersect([2, 3, 4])|join(' ')", "2 3"),
+        ("['example', 'example.com', 'com']|closest('www.example.com')", "example.com"),
+        ("coalesce(none, containers.first.absent, 'x')", "x"),
+        ("containers.first.labels|contains('virtual-host')", "True"),
+        ("when(1 == 1, 'yes', 'no')", "yes"),
+        ("'T'|parse_bool", "True"),
+        ("'yes'|parse_bool", "! template:1: 'yes' is neither true nor false"),
+        ("'a b/c?'|query_escape", "a+b%2Fc%3F"),
+        ("'abc'|sha1", "a9993e364706816aba3e25717850c26c9cd0d89d"),
+        ("{'a': [1, '<']}|json", "{\"a\":[1,\"<\"]}"),
+        ("containers.first.ports|json", "{\"tcp\":[443,8080],\"udp\":[]}"),
+        ("('{\"a\": {\"b\": [1, 2]}}'|parse_json).a.b[1]", "2"),
+        ("'a,b,c'|split_n(',', 2)|join(' ')", "a b,c"),
+        ("'Ab'|to_lower ~ 'Ab'|to_upper", "abAB"),
+        ("'http://x/'|trim_prefix('http://')|trim_suffix('/')", "x"),
+        ("'a\\nb'|comment('# ')", "# a\n# b"),
+        ("'x'|must_be_one_of(['x', 'y'])", "x"),
+        ("'z'|must_be_one_of(['x', 'y'])", "! template:1: 'z' is none of x, y"),
+        ("'8'|must_be_int(1, 10) + 1", "9"),
+        ("'11'|must_be_int(1, 10)", "! template:1: 11 is not from 1 to 10"),
+        ("'a b'|nginx_quote", "\"a b\""),
+        ("'plain'|nginx_quote", "plain"),
+        ("'say \"x\"'|nginx_quote", "'say \"x\"'"),
+        ("dir('.')|join(' ')", "app.conf base.tmpl child.tmpl roster.json snapshots swarm.json"),
+        ("exists('roster.json')", "True"),
+        ("exists('nothing')", "False"),
+        ("read_config('FROM_ENV')", "of the environment"),
+        ("read_config('KEY', 'app.conf')", "value = with more"),
+        ("read_config('KEY', path='app.conf', single_config=true)|length", "42"),
+        ("read_config('ABSENT', 'app.conf', 'else')", "else"),
+        ("read_config('FROM_ENV', fallback_to_env=false) is none", "True"),
+        ("'a-b'.replace('-', '_').upper()", "A_B"),
+        ("dict(a=1).a", "1"),
+        ("'a b'|urlencode", "a%20b"),
+        ("namespace(x=1).x", "1"),
+    ]);
+}
+
+#[test]
+fn a_mistake_is_told_with_its_line() {
+    for (text, expected) in [
+        ("a\n{{ b", "! template:2: unexpected end of input, expected end of variable block"),
+        ("a\n{% for x in y %}", "! template:2: unexpected end of input, expected end of block"),
+        ("\n\n{{ containers|nothing }}", "! template:3: unknown filter: filter nothing is unknown"),
+        ("{{ nothing.at.all }}", "! template:1: undefined value: `nothing` is undefined"),
+        (
+            "{% include 'nothing.tmpl' %}",
+            "! template:1: template not found: tried to include non-existing template 'nothing.tmpl'",
+        ),
+        (
+            "{% include '../Cargo.toml' %}",
+            "! template:1: template not found: tried to include non-existing template '../Cargo.toml'",
+        ),
+    ] {
+        assert_eq!(rendered(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn siblings_are_included_and_extended_and_loops_can_be_left() {
+    let child = || {
+        let source = Source::File("tests/template/child.tmpl".into());
+        Printer::new(source, outside("tests/template"))
+    };
+    let printed = |mut printer: Printer| printer.print(&roster::roster(), None).unwrap().0;
+    let kept = "# base\nhosts:\n  shop_web_1\n\n  shop_web_2\n\n# end\n";
+    assert_eq!(printed(child().keep_blank_lines()), kept);
+    assert_eq!(printed(child()), "# base\nhosts:\n  shop_web_1\n  shop_web_2\n# end\n");
+}
+
+#[test]
+fn examples_come_out_as_a_person_would_write_them() {
+    for name in ["nginx", "nginx-label", "hosts"] {
+        golden(name, &fs::read_to_string(format!("examples/templates/{name}.tmpl")).unwrap());
+    }
+}
+
+/// What the documents of docker-pygen show.
+#[test]
+fn documented_templates_come_out_as_documented() {
+    golden(
+        "readme",
+        "
+{% set server_name = 'test.example.com' %}
+upstream {{ server_name }} {
+    {% for container in containers
+          if  container.networks.first_value.ip_address
+          and container.ports.tcp.first_value %}
+        # {{ container.name }}
+        server {{ container.networks.first_value.ip_address }}:{{ container.ports.tcp.first_value }};
+    {% endfor %}
+}
+",
+    );
+}
+
+fn golden(name: &str, text: &str) {
+    let mut settings = insta::Settings::clone_current();
+    settings
+        .set_snapshot_path(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/template/snapshots"));
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!(name, rendered(text)));
+}
+
+#[test]
+fn the_examples_files_have_no_mistake() {
+    let args = ["docker-glue", "check"].map(Into::into);
+    let (_, settings) = GlueTask::read(&args, Machine::default()).unwrap();
+    let mut files: Vec<_> = fs::read_dir("examples/docker-glue.d").unwrap().collect();
+    files.retain(|it| {
+        fs::read_to_string(it.as_ref().unwrap().path()).unwrap().contains("class=template")
+    });
+    assert_eq!(files.len(), 3);
+    for file in files {
+        let path = file.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        let read = Handler::read(path.with_extension(""), &text, &settings);
+        assert!(read.is_ok_and(|it| it.is_some()), "{}", path.display());
+    }
+}
