@@ -467,9 +467,11 @@ async fn somebody_elses_file_is_named_though_the_apply_that_kept_it_failed() {
     let mut haproxy = Command::new(&place.bin);
     haproxy.arg("-W").arg("-S").arg(&master).arg("-f").arg(&place.target);
     haproxy.arg("-p").arg(place.runtime().join("haproxy.pid"));
-    let _service = haproxy.stderr(Stdio::null()).spawn().unwrap();
+    let mut service = haproxy.stderr(Stdio::null()).spawn().unwrap();
     until(|| std::os::unix::net::UnixStream::connect(&master).is_ok()).await.unwrap();
-    let backup = proxy.apply(&place.files("one", "")).await.unwrap().backup.unwrap();
+    let applied = proxy.apply(&place.files("one", "")).await;
+    let _ = (service.kill(), service.wait());
+    let backup = applied.unwrap().backup.unwrap();
     assert_eq!(fs::read_to_string(backup).unwrap(), theirs);
 }
 
