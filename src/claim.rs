@@ -99,6 +99,11 @@ impl Board {
         &self.routes
     }
 
+    /// Of all that is asked for, fit to serve or not; by route, the first comer first.
+    pub fn claims(&self) -> &BTreeMap<RouteKey, Vec<Claim>> {
+        &self.claims
+    }
+
     pub fn conflicts(&self) -> impl Iterator<Item = &Problem> {
         self.conflicts.values().flatten()
     }

@@ -4,6 +4,9 @@
 //! it in `Settings::new`: the environment, the settings file, the help and the example follow the field.
 
 pub mod glue;
+mod verb;
+
+pub use verb::{Ask, Format, Look, PlanFormat, Verb};
 
 use crate::{
     label::{Constraint, value::HostMatch},
@@ -22,7 +25,7 @@ use std::{net::IpAddr, num::NonZeroU16, path::PathBuf, time::Duration};
 #[command(disable_help_flag = true, disable_version_flag = true)]
 #[command(
     override_usage = "docker-balancer --watch [OPTIONS]\n       docker-balancer --once [OPTIONS]\n       \
-                      docker-balancer drain|undrain [OPTIONS] CONTAINER"
+                      docker-balancer COMMAND [OPTIONS]"
 )]
 #[command(subcommand_help_heading = COMMANDS, disable_help_subcommand = true)]
 #[command(after_help = SHORT_CLOSE, after_long_help = CLOSE)]
@@ -52,7 +55,7 @@ pub struct Options {
     /// With tcp, DOCKER_TLS_VERIFY and DOCKER_CERT_PATH are obeyed as by the docker command.
     ///
     /// [default: DOCKER_HOST, else unix:///var/run/docker.sock]
-    #[arg(long, value_name = "URL", help_heading = DOCKER, value_parser = value::text)]
+    #[arg(long, value_name = "URL", help_heading = DOCKER, value_parser = value::text, global = true)]
     pub docker_url: Option<String>,
 
     /// Read containers' environment variables as labels too; labels win
@@ -323,32 +326,6 @@ impl Program for Options {
     }
 }
 
-// What the docker-balancer that runs is asked to do. (A doc comment would become the program's own.)
-#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
-pub enum Verb {
-    /// Send a container no new requests, and wait until none is under way
-    ///
-    /// Before docker stop: then not even clients of a container that drops everything when it is stopped see an
-    /// error. It holds until the container stops, or until undrain.
-    ///
-    /// Exit status: 0 drained; 1 requests are left after the wait, or there is no such container; 4 no
-    /// docker-balancer answers.
-    Drain {
-        /// Its name, or its id or the beginning of it
-        container: String,
-
-        /// How long to wait for the requests that are under way
-        #[arg(long, value_name = "TIME", value_parser = value::time, default_value = "30s")]
-        wait: Duration,
-    },
-
-    /// Send a drained container requests again
-    Undrain {
-        /// Its name, or its id or the beginning of it
-        container: String,
-    },
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Mode {
     /// Ours: started, supervised and reloaded by this program
@@ -406,7 +383,7 @@ fn whole<P: Program>() -> Command {
         .arg(version.help("The version").help_heading(OUTPUT))
 }
 
-const COMMANDS: &str = "To the docker-balancer that runs";
+const COMMANDS: &str = "Commands";
 const DO: &str = "What to do";
 const DOCKER: &str = "Docker";
 const ROUTES: &str = "Routes";
@@ -439,5 +416,5 @@ DOCKER_GLUE_MAP_PORT=80=8080,443=8443 in the environment, and in the file
 map_port = [\"80=8080\", \"443=8443\"]. A flag wins over the environment, that over the file, and that
 over the default; a list replaces a list.
 
-Exit status: 0 applied, drained, or stopped; 1 not so; 2 the options are wrong; 4 no docker-balancer
-answers to drain or undrain.";
+Exit status: 0 applied, or stopped; 1 not so; 2 the options are wrong. That of a command is in its
+own --help; 4 is always: Docker, or the docker-balancer that runs, could not be asked.";

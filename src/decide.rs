@@ -10,7 +10,7 @@ use crate::{
     life::Lives,
     origin::Origin,
     problem::{About, Label, Problem, Reason},
-    route::{Listener, Policy, Route, RouteKey, Routes},
+    route::{Endpoint, Listener, Policy, Route, RouteKey, Routes},
     side_by_side::side_by_side,
     world::{Vantage, World},
 };
@@ -99,6 +99,18 @@ impl Memory {
 
     pub fn undrain(&mut self, id: &ContainerId) {
         self.drained.remove(id);
+    }
+
+    /// Who asks for what, the routes that come of it and who must wait.
+    pub fn board(&self) -> &Board {
+        &self.board
+    }
+
+    /// How fit the container is to serve the route there.
+    pub fn standing(&self, key: &RouteKey, endpoint: &Endpoint) -> Option<Standing> {
+        let mut claims = self.board.claims().get(key)?.iter();
+        let is_it = |it: &&Claim| it.origin == endpoint.origin && it.port == endpoint.port;
+        claims.find(is_it).map(|it| it.standing)
     }
 }
 

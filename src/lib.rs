@@ -31,6 +31,8 @@ pub mod side_by_side;
 pub mod docker;
 pub mod haproxy;
 pub mod listening;
+// What an operator sees.
+pub mod view;
 // The shell.
 pub mod balancer;
 pub mod cli;
@@ -42,3 +44,4 @@ pub mod outage;
 pub mod serve;
 pub mod settings;
 pub mod told;
+pub mod verb;

@@ -1,9 +1,9 @@
 //! From settings to work: applies once, or follows Docker until it is told to stop.
 
 use crate::{
-    balancer::{Balancer, until},
+    balancer::{Balancer, Link, until},
     container::{Container, ContainerId},
-    control::{Meant, Order, failure::Failure, server::Control},
+    control::{Look, Meant, Order, failure::Failure, server::Control},
     daemon::{self, Watchdog},
     decide::Rules,
     docker::{self, Access, Engine, Interest, Patience, Reach, Seen, Watching},
@@ -107,7 +107,8 @@ async fn follow(settings: &Settings, proxy: Proxy, stop: impl Future<Output = ()
             Call::Order(order) => {
                 // Not every order makes a pass, so a change stays unseen until one does.
                 world.clone_from(&seen.borrow().world);
-                follower.obey(world.as_deref(), order).await;
+                let connected = seen.borrow().connected;
+                follower.obey(world.as_ref(), connected, order).await;
             }
         }
     }
@@ -168,8 +169,16 @@ impl Follower {
     }
 
     /// Who asked may be gone: then nobody is answered.
-    async fn obey(&mut self, world: Option<&World>, order: Order) {
+    async fn obey(&mut self, world: Option<&Arc<World>>, docker_is_there: bool, order: Order) {
+        let all = world;
+        let world = world.map(AsRef::as_ref);
         match order {
+            Order::Look { answer } => {
+                let trouble = self.trouble.as_ref().map(|it| it.text.clone());
+                let picture =
+                    self.balancer.picture(all.cloned(), Link { docker_is_there, trouble });
+                let _ = answer.send(Look { picture, stat: self.balancer.proxy.stat() });
+            }
             Order::Drain { container, answer } => {
                 let _ = answer.send(self.mark(world, &container, "drain", Balancer::drain).await);
             }

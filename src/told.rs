@@ -8,6 +8,11 @@ use tracing::{info, warn};
 pub struct Told(BTreeSet<Problem>);
 
 impl Told {
+    /// Those there are.
+    pub fn problems(&self) -> &BTreeSet<Problem> {
+        &self.0
+    }
+
     pub fn tell(&mut self, problems: BTreeSet<Problem>) {
         for problem in problems.difference(&self.0) {
             match problem.reason.severity() {

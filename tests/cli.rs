@@ -284,7 +284,7 @@ fn the_socket_is_found_where_any_layer_says_it_is() {
         let env = env.map(|directory: &str| (variable("runtime_dir"), directory.to_owned()));
         let env = [none].into_iter().chain(env).collect();
         let task = Task::read(&args(&words), &Machine { uid: 0, env, ipv6: true }).unwrap();
-        let Task::Run(errand) = task else { panic!("{words:?}") };
+        let Task::Ask(errand) = task else { panic!("{words:?}") };
         assert_eq!(errand.runtime_dir, Path::new(expected), "{words:?}");
     }
 }

@@ -21,7 +21,7 @@ use crate::{
         name,
         observed::{self, Observed},
         old_workers::OldWorkers,
-        proxy::{Applied, How, Proxy},
+        proxy::{self, How, Proxy},
         render::{self, Frame},
         sessions::Sessions,
         step::{self, Leftover},
@@ -30,6 +30,7 @@ use crate::{
     reload::Why,
     route::{RouteKey, Routes},
     told::Told,
+    view::{self, Applied, Picture},
     world::{Vantage, World},
 };
 use anyhow::{Result, bail};
@@ -38,7 +39,7 @@ use std::{
     collections::BTreeSet,
     mem,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 use tracing::{debug, info, warn};
 
@@ -60,6 +61,9 @@ pub struct Balancer {
     memory: Memory,
     told: Told,
     served: Routes,
+    /// When this balancer began, and the last pass that changed something.
+    since_ms: u64,
+    last: Option<Applied>,
     budget: Budget,
     running: Running,
     files: FilesBehind,
@@ -97,7 +101,7 @@ enum Way {
 enum Did {
     Nothing,
     Runtime { commands: usize },
-    Loaded(Applied, Why),
+    Loaded(proxy::Applied, Why),
 }
 
 impl Balancer {
@@ -117,7 +121,21 @@ impl Balancer {
         let running = Running { asked, observed, may_have_old: true, ..Running::default() };
         let (told, served, files) = Default::default();
         let budget = Budget::full(now);
-        Self { proxy, rules, frame, stock, memory, told, served, budget, running, files }
+        let (since_ms, last) = (wall_clock(), None);
+        Self {
+            proxy,
+            rules,
+            frame,
+            stock,
+            memory,
+            told,
+            served,
+            since_ms,
+            last,
+            budget,
+            running,
+            files,
+        }
     }
 
     /// From where HAProxy looks at the containers.
@@ -154,6 +172,30 @@ impl Balancer {
     /// Whether one runs, with what it was given by an earlier balancer.
     pub fn has_haproxy(&self) -> bool {
         self.running.observed.is_some()
+    }
+
+    /// All that is known now, for those who only look.
+    pub fn picture(&self, world: Option<Arc<World>>, link: Link) -> Picture {
+        Picture {
+            at_ms: wall_clock(),
+            now: Instant::now(),
+            since_ms: self.since_ms,
+            world,
+            docker_is_there: link.docker_is_there,
+            rules: self.rules.clone(),
+            memory: self.memory.clone(),
+            routes: self.served.clone(),
+            problems: self.told.problems().clone(),
+            config: Arc::clone(&self.running.config),
+            haproxy: view::Haproxy {
+                version: self.proxy.version(),
+                pid: self.proxy.pid(),
+                managed: self.proxy.is_managed(),
+                answers: self.running.observed.is_some(),
+            },
+            last: self.last.clone(),
+            trouble: link.trouble,
+        }
     }
 
     /// How many routes are served.
@@ -303,12 +345,18 @@ impl Balancer {
     fn done(&mut self, decided: Decided, did: &Did, cause: &str, begun: Instant) {
         self.tell_old_workers();
         self.told.tell(decided.problems);
-        for change in change::changes(&self.served, &decided.routes) {
+        let changes = change::changes(&self.served, &decided.routes);
+        let changes: Vec<_> = changes.iter().map(ToString::to_string).collect();
+        for change in &changes {
             info!("{change}");
         }
         self.served = decided.routes;
-        let (routes, us) = (self.routes(), begun.elapsed().as_micros());
-        let us = u64::try_from(us).unwrap_or(u64::MAX);
+        let (routes, took) = (self.routes(), begun.elapsed());
+        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        if let Some(how) = did.how() {
+            let (at_ms, cause) = (wall_clock(), cause.to_owned());
+            self.last = Some(Applied { at_ms, cause, how, took, changes });
+        }
         match did {
             Did::Nothing => {}
             Did::Runtime { commands } => info!(cause, routes, commands, us, "told HAProxy"),
@@ -324,6 +372,36 @@ impl Balancer {
             }
         }
     }
+}
+
+impl Did {
+    /// `None` where nothing was done.
+    fn how(&self) -> Option<view::How> {
+        match self {
+            Self::Nothing => None,
+            Self::Runtime { commands } => Some(view::How::Runtime { commands: *commands }),
+            Self::Loaded(applied, why) => match applied.how {
+                How::Unchanged => None,
+                How::Started => Some(view::How::Started),
+                How::Reloaded => Some(view::How::Reloaded { why: why.to_string() }),
+            },
+        }
+    }
+}
+
+/// What the balancer itself does not know of how things stand.
+#[derive(Debug, Clone, Default)]
+pub struct Link {
+    /// Docker's events are heard.
+    pub docker_is_there: bool,
+    /// Why the last pass failed.
+    pub trouble: Option<String>,
+}
+
+/// Milliseconds since 1970.
+fn wall_clock() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Sleeps until then; for ever where there is no time.

@@ -2,9 +2,9 @@
 
 use docker_glue::{
     cli::{Options, Program},
-    control::client,
     daemon, log,
     settings::{Machine, Refusal, Task},
+    verb,
 };
 use std::process::ExitCode;
 
@@ -14,7 +14,8 @@ fn main() -> ExitCode {
     let args: Vec<_> = std::env::args_os().collect();
     let settings = match Task::read(&args, &Machine::here()) {
         Ok(Task::Serve(settings)) => *settings,
-        Ok(Task::Run(errand)) => return client::run(&errand),
+        Ok(Task::Ask(errand)) => return verb::ask(&errand),
+        Ok(Task::Look(look, settings)) => return verb::look(&look, &settings),
         Err(refusal) => return refusal.tell(PROGRAM),
     };
     match log::start(&settings.log) {

@@ -1,30 +1,28 @@
-//! The commands' side of the socket: asks the daemon, tells a person, and ends with a status.
+//! The commands' side of the socket: asks the daemon.
 
-use super::{Drain, Refused, Standing, Undrain, socket};
-use crate::{cli::Verb, settings::Errand};
-use anyhow::{Context, Error, Result, bail};
+use super::Refused;
+use anyhow::{Context, Error, Result};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
-    Method, Request, StatusCode,
+    Request, StatusCode,
     body::Bytes,
     client::conn::http1::handshake,
-    header::{CONTENT_TYPE, HOST},
+    header::{CONTENT_TYPE, HOST, HeaderValue},
 };
 use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
-    io::{self, Write},
     path::{Path, PathBuf},
-    process::ExitCode,
     time::Duration,
 };
-use tokio::{net::UnixStream, runtime::Builder, time::timeout};
+use tokio::{net::UnixStream, time::timeout};
 
 /// For the daemon to take the connection.
 const CONNECT: Duration = Duration::from_secs(5);
 /// For the daemon to do it, besides the wait that was asked for: that may take a reload.
 const ANSWER: Duration = Duration::from_secs(90);
-const LONGEST_ANSWER: usize = 1024 * 1024;
+/// 10,000 routes are some 10 MB.
+const LONGEST_ANSWER: usize = 256 * 1024 * 1024;
 
 /// Nobody said anything.
 #[derive(Debug, thiserror::Error)]
@@ -32,67 +30,40 @@ const LONGEST_ANSWER: usize = 1024 * 1024;
     "no docker-balancer answers on {}: {why}; start one with --watch, or name the --runtime-dir of the \
      one that runs, and be its user", socket.display()
 )]
-struct NoDaemon {
+pub struct NoDaemon {
     socket: PathBuf,
     why: String,
 }
 
-/// Does the errand: 0 done, 1 not (wholly) done, 4 no daemon answered.
-pub fn run(errand: &Errand) -> ExitCode {
-    match start(errand) {
-        Ok(told) => {
-            // Nobody need be there to read it.
-            let _ = writeln!(io::stdout(), "{told}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("docker-balancer: {error:#}");
-            ExitCode::from(if error.is::<NoDaemon>() { 4 } else { 1 })
-        }
-    }
-}
-
-/// What is to be told when it is done.
-fn start(errand: &Errand) -> Result<String> {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    let socket = socket(&errand.runtime_dir);
-    match errand.verb.clone() {
-        Verb::Drain { container, wait } => {
-            let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-            let asked = Drain { container, wait_ms };
-            drained(&runtime.block_on(post(&socket, "/drain", &asked, wait))?, wait)
-        }
-        Verb::Undrain { container } => {
-            let asked = Undrain { container };
-            let it = runtime.block_on(post(&socket, "/undrain", &asked, Duration::ZERO))?;
-            Ok(format!("{} gets requests again", named(&it)))
-        }
-    }
-}
-
-fn drained(it: &Standing, wait: Duration) -> Result<String> {
-    let (name, wait) = (named(it), humantime::format_duration(wait));
-    match it.sessions {
-        _ if it.drained => Ok(format!("{name} is drained")),
-        Some(1) => bail!("{name} gets no new requests, and of the old 1 is left after {wait}"),
-        left => {
-            let left = left.unwrap_or_default();
-            bail!("{name} gets no new requests, and of the old {left} are left after {wait}")
-        }
-    }
-}
-
-fn named(it: &Standing) -> String {
-    format!("container {} ({})", it.container, it.id.get(..12).unwrap_or(&it.id))
-}
-
 /// What the daemon answered; what it refused is an error in its own words.
-async fn post<T: DeserializeOwned>(
+///
+/// # Errors
+/// [`NoDaemon`] where nobody answers.
+pub async fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T> {
+    exchange(socket, Request::get(path).body(Full::default())?, Duration::ZERO).await
+}
+
+/// The same of something that is to be done; `wait` is how long it may take besides.
+///
+/// # Errors
+/// [`NoDaemon`] where nobody answers.
+pub async fn post<T: DeserializeOwned>(
     socket: &Path,
     path: &str,
     asked: &impl Serialize,
     wait: Duration,
 ) -> Result<T> {
+    let body = Full::new(Bytes::from(serde_json::to_vec(asked)?));
+    let request = Request::post(path).header(CONTENT_TYPE, "application/json").body(body)?;
+    exchange(socket, request, wait).await
+}
+
+async fn exchange<T: DeserializeOwned>(
+    socket: &Path,
+    mut request: Request<Full<Bytes>>,
+    wait: Duration,
+) -> Result<T> {
+    request.headers_mut().insert(HOST, HeaderValue::from_static("docker-balancer"));
     let none = |why: String| NoDaemon { socket: socket.to_owned(), why };
     let late = |_| none("it does not answer in time".to_owned());
     let stream = timeout(CONNECT, UnixStream::connect(socket)).await.map_err(late)?;
@@ -101,12 +72,6 @@ async fn post<T: DeserializeOwned>(
         handshake(TokioIo::new(stream)).await.map_err(|error| none(error.to_string()))?;
     // It ends with the runtime.
     tokio::spawn(connection);
-    let request = Request::builder()
-        .method(Method::POST)
-        .uri(path)
-        .header(HOST, "docker-balancer")
-        .header(CONTENT_TYPE, "application/json")
-        .body(Full::new(Bytes::from(serde_json::to_vec(asked)?)))?;
     let exchange = async {
         let response = sender.send_request(request).await.map_err(|e| none(e.to_string()))?;
         let status = response.status();

@@ -7,14 +7,21 @@ use std::fmt;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
-    Unknown { text: String, nearest: Option<String> },
-    Ambiguous { text: String, names: Vec<String> },
+    Unknown {
+        text: String,
+        nearest: Option<String>,
+    },
+    Ambiguous {
+        text: String,
+        names: Vec<String>,
+    },
     NoDocker,
     NotApplied(String),
     NotCounted(String),
     Stopping,
     NoSuchPath(String),
-    NotPosted,
+    /// The method that the path takes.
+    NotSo(&'static str),
     NotRead(String),
 }
 
@@ -23,7 +30,7 @@ impl Failure {
         match self {
             Self::Unknown { .. } | Self::NoSuchPath(_) => StatusCode::NOT_FOUND,
             Self::Ambiguous { .. } => StatusCode::CONFLICT,
-            Self::NotPosted => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NotSo(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotRead(_) => StatusCode::BAD_REQUEST,
             Self::NoDocker | Self::NotApplied(_) | Self::NotCounted(_) | Self::Stopping => {
                 StatusCode::SERVICE_UNAVAILABLE
@@ -58,9 +65,9 @@ impl fmt::Display for Failure {
             ),
             Self::Stopping => f.write_str("docker-balancer is stopping"),
             Self::NoSuchPath(path) => {
-                write!(f, "there is no {path:?}, only /drain and /undrain")
+                write!(f, "there is no {path:?}; docs/control.yaml lists what there is")
             }
-            Self::NotPosted => f.write_str("the method is POST"),
+            Self::NotSo(method) => write!(f, "the method is {method}"),
             Self::NotRead(why) => write!(f, "the body was not understood: {why}"),
         }
     }

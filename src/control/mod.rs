@@ -4,14 +4,19 @@
 //! docker-balancer drain ─client─▶ control.sock ─server─▶ Order ─channel─▶ serve, which owns the balancer
 //! ```
 //!
-//! `curl --unix-socket /run/docker-glue/control.sock http://d/drain -d '{"container": "web"}'`
+//! `curl --unix-socket /run/docker-glue/control.sock http://d/drain -d '{"container": "web"}'`,
+//! `curl --unix-socket /run/docker-glue/control.sock http://d/status`
 
 pub mod client;
 pub mod failure;
 pub mod find;
 pub mod server;
 
-use crate::{container::ContainerId, haproxy::sessions::Sessions};
+use crate::{
+    container::ContainerId,
+    haproxy::{sessions::Sessions, stat::Stat},
+    view::Picture,
+};
 use failure::Failure;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -32,6 +37,16 @@ pub enum Order {
         container: String,
         answer: Answer<Result<Meant, Failure>>,
     },
+    Look {
+        answer: Answer<Look>,
+    },
+}
+
+/// What is known now, and where HAProxy's counts are asked for.
+#[derive(Debug)]
+pub struct Look {
+    pub picture: Picture,
+    pub stat: Stat,
 }
 
 pub type Answer<T> = oneshot::Sender<T>;

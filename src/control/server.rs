@@ -1,14 +1,16 @@
 //! The daemon's side of the socket: requests become orders, and a drain is waited for here, so that
 //! the balancer goes on meanwhile.
 
-use super::{Answer, Drain, Meant, Order, Refused, Standing, Undrain, failure::Failure, socket};
-use crate::haproxy::sessions::Sessions;
+use super::{
+    Answer, Drain, Look, Meant, Order, Refused, Standing, Undrain, failure::Failure, socket,
+};
+use crate::{haproxy::sessions::Sessions, view::status::Status};
 use anyhow::{Context, Result};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
     Method, Request, Response, StatusCode,
     body::{Bytes, Incoming},
-    header::{ALLOW, CONTENT_TYPE},
+    header::{ALLOW, CONTENT_TYPE, HeaderValue},
     server::conn::http1,
     service::service_fn,
 };
@@ -114,15 +116,19 @@ async fn answer(
 ) -> Result<Page, Infallible> {
     let path = request.uri().path().to_owned();
     let done = match (request.method(), path.as_str()) {
-        (&Method::POST, "/drain") => drain(read(request).await, orders).await,
-        (&Method::POST, "/undrain") => undrain(read(request).await, orders).await,
-        (_, "/drain" | "/undrain") => Err(Failure::NotPosted),
+        (&Method::POST, "/drain") => drain(read(request).await, orders).await.map(ok),
+        (&Method::POST, "/undrain") => undrain(read(request).await, orders).await.map(ok),
+        (&Method::GET, "/status") => status(orders).await.map(ok),
+        (_, "/drain" | "/undrain") => Err(Failure::NotSo("POST")),
+        (_, "/status") => Err(Failure::NotSo("GET")),
         _ => Err(Failure::NoSuchPath(path)),
     };
-    Ok(match done {
-        Ok(standing) => page(StatusCode::OK, &standing),
-        Err(failure) => page(failure.status(), &Refused { error: failure.to_string() }),
-    })
+    Ok(done.unwrap_or_else(|failure| refused(&failure)))
+}
+
+async fn status(orders: &mpsc::Sender<Order>) -> Result<Status, Failure> {
+    let Look { picture, stat } = order(orders, |answer| Order::Look { answer }).await?;
+    Ok(Status::of(&picture, stat.ask().await.ok().as_ref()))
 }
 
 async fn drain(
@@ -191,14 +197,22 @@ async fn read<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Fail
     serde_json::from_slice(&body).map_err(|error| Failure::NotRead(error.to_string()))
 }
 
+fn ok(content: impl Serialize) -> Page {
+    page(StatusCode::OK, &content)
+}
+
+fn refused(failure: &Failure) -> Page {
+    let mut page = page(failure.status(), &Refused { error: failure.to_string() });
+    if let Failure::NotSo(method) = failure {
+        page.headers_mut().insert(ALLOW, HeaderValue::from_static(method));
+    }
+    page
+}
+
 fn page(status: StatusCode, content: &impl Serialize) -> Page {
     let text = serde_json::to_string(content).unwrap_or_default();
     let mut page = Response::new(Full::from(text + "\n"));
     *page.status_mut() = status;
-    let headers = page.headers_mut();
-    headers.insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static("application/json"));
-    if status == StatusCode::METHOD_NOT_ALLOWED {
-        headers.insert(ALLOW, hyper::header::HeaderValue::from_static("POST"));
-    }
+    page.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     page
 }

@@ -28,6 +28,7 @@ pub mod said;
 pub mod sessions;
 pub mod settings;
 pub mod socket;
+pub mod stat;
 pub mod step;
 pub mod swap;
 pub mod version;

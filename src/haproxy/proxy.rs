@@ -21,6 +21,7 @@ use super::{
     sessions::Sessions,
     settings::{Mode, Reload, Settings},
     socket::within,
+    stat::Stat,
     swap::{self, Access, Staged, WriteError},
     version::{Version, installed},
 };
@@ -161,6 +162,15 @@ impl Proxy {
     /// The runtime API of the worker that serves now.
     pub async fn runtime(&self) -> Result<Runtime, RuntimeError> {
         Runtime::open(self.launch.stats_socket.clone()).await
+    }
+
+    /// To ask what the worker that serves now has counted.
+    pub fn stat(&self) -> Stat {
+        Stat { stats: self.launch.stats_socket.clone(), master: self.master() }
+    }
+
+    pub fn is_managed(&self) -> bool {
+        self.settings.is_managed()
     }
 
     /// To count a container's requests, by its short id, while `observed` is what HAProxy has.

@@ -13,7 +13,7 @@ mod rc;
 mod refusal;
 pub mod value;
 
-pub use crate::cli::{AccessLog, Address, HaproxyUser, LogFormat, Verb};
+pub use crate::cli::{AccessLog, Address, HaproxyUser, LogFormat};
 pub use glue::{GlueSettings, GlueTask};
 use layer::Said;
 pub use layer::variable;
@@ -21,7 +21,10 @@ pub use machine::Machine;
 pub use note::Note;
 pub use refusal::Refusal;
 
-use crate::{cli::Options, label::Fences};
+use crate::{
+    cli::{Ask, Look, Options, Verb},
+    label::Fences,
+};
 use anyhow::Result as Anyhow;
 use ipnet::IpNet;
 use std::{
@@ -37,13 +40,14 @@ use std::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Task {
     Serve(Box<Settings>),
-    Run(Errand),
+    Look(Look, Box<Settings>),
+    Ask(Errand),
 }
 
 /// Something to ask the docker-balancer that runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Errand {
-    pub verb: Verb,
+    pub ask: Ask,
     pub runtime_dir: PathBuf,
 }
 
@@ -142,11 +146,18 @@ impl Task {
     /// From the command line, with the environment and the settings file below it.
     pub fn read(args: &[OsString], machine: &Machine) -> Result<Self, Refusal> {
         let (options, verb) = layer::options::<Options>(args, machine)?;
-        let Some(verb) = verb else {
-            return Ok(Self::Serve(Box::new(Settings::of(options, machine)?)));
-        };
-        let runtime_dir = options.runtime_dir.unwrap_or_else(|| place::runtime(machine));
-        Ok(Self::Run(Errand { verb, runtime_dir: place::roomy("--runtime-dir", runtime_dir)? }))
+        match verb {
+            None => Ok(Self::Serve(Box::new(Settings::of(options, machine)?))),
+            Some(Verb::Look(look)) => {
+                let settings = Settings::new(options, Command::Watch, machine)?;
+                Ok(Self::Look(look, Box::new(settings)))
+            }
+            Some(Verb::Ask(ask)) => {
+                let runtime_dir = options.runtime_dir.unwrap_or_else(|| place::runtime(machine));
+                let runtime_dir = place::roomy("--runtime-dir", runtime_dir)?;
+                Ok(Self::Ask(Errand { ask, runtime_dir }))
+            }
+        }
     }
 }
 

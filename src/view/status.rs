@@ -1,0 +1,362 @@
+//! Listeners, routes, servers and problems as they are now: the JSON of `GET /status`, which the
+//! commands, the dashboard and others read.
+//!
+//! Pure. Times are milliseconds since 1970; counts are HAProxy's own, since its worker began.
+
+use super::{Applied, How, Picture};
+use crate::{
+    claim::Standing,
+    haproxy::{
+        config::Backend,
+        name,
+        stat::{Count, Counters},
+    },
+    label::value::{Check, Retry},
+    problem::{About, Problem, Severity},
+    route::{Endpoint, Listener, Match, Readiness, Route, RouteKey, Strip},
+};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// All of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    pub version: String,
+    pub at_ms: u64,
+    /// When the program began.
+    pub since_ms: u64,
+    pub docker: DockerStatus,
+    pub haproxy: HaproxyStatus,
+    pub last: Option<LastApply>,
+    /// Why what should be is not applied, where that is so.
+    pub trouble: Option<String>,
+    pub listeners: Vec<ListenerStatus>,
+    /// By listener, host and prefix.
+    pub routes: Vec<RouteStatus>,
+    pub problems: Vec<ProblemStatus>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DockerStatus {
+    pub connected: bool,
+    /// Containers that carry labels of ours and run; absent until Docker has answered.
+    pub containers: Option<usize>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HaproxyStatus {
+    pub version: String,
+    /// The master's, where HAProxy is ours.
+    pub pid: Option<u32>,
+    /// Ours, or a service's.
+    pub managed: bool,
+    /// It says what it has, and counts.
+    pub answers: bool,
+    pub old_workers: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastApply {
+    pub at_ms: u64,
+    /// The container and the event that it answers: `start web`.
+    pub cause: String,
+    pub how: HowStatus,
+    /// Why HAProxy was reloaded, where it was.
+    pub why: Option<String>,
+    /// Over the runtime API.
+    pub commands: usize,
+    /// Microseconds.
+    pub took_us: u64,
+    pub changes: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HowStatus {
+    Runtime,
+    Start,
+    Reload,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerStatus {
+    /// `http`.
+    pub protocol: String,
+    /// The public port.
+    pub port: u16,
+    /// The port that is bound for it.
+    pub bound: u16,
+    /// Why it is not there: its port is … .
+    pub taken: Option<String>,
+    pub routes: usize,
+    #[serde(flatten)]
+    pub load: Load,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteStatus {
+    /// `app.example.com:80/api/`; its identity.
+    pub route: String,
+    /// Its listener's.
+    pub port: u16,
+    /// `app.example.com`, `*.example.com`, or `*` for any.
+    pub host: String,
+    /// `/api`; empty for the whole host.
+    pub prefix: String,
+    pub strip: bool,
+    /// `tcp`, `off`, or a path.
+    pub check: String,
+    pub timeout_ms: u64,
+    /// `safe`, `all` or `off`.
+    pub retry: String,
+    /// Nobody asks for it any more, so it answers 503 for a while.
+    pub held: bool,
+    /// HAProxy's name for it.
+    pub backend: String,
+    pub servers: Vec<ServerStatus>,
+    #[serde(flatten)]
+    pub load: Load,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerStatus {
+    pub container: String,
+    pub id: String,
+    /// The container's.
+    pub port: u16,
+    pub address: String,
+    pub weight: u16,
+    pub state: ServerState,
+    /// HAProxy's own word, where it said one: `UP`, `DOWN 1/2`, `MAINT`, …
+    pub haproxy: Option<String>,
+    #[serde(flatten)]
+    pub load: Load,
+}
+
+/// What becomes of new requests there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ServerState {
+    /// It gets its share.
+    Up,
+    /// HAProxy's check fails.
+    Down,
+    /// Its weight is 0.
+    Weightless,
+    /// Its HEALTHCHECK does not say that it is well, and others do.
+    Reserve,
+    /// Paused, stopping, drained, crashing over and over, or unhealthy where health is required.
+    Out,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Load {
+    /// Under way.
+    pub sessions: u64,
+    pub requests: u64,
+    /// In the last second.
+    pub rate: u64,
+    /// Connections that failed, and answers that broke off or made no sense.
+    pub errors: u64,
+    /// Answers with a status of 500 to 599.
+    pub server_errors: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProblemStatus {
+    pub hint: bool,
+    /// The container's name and short id, or absent where it is a listener's.
+    pub container: Option<String>,
+    pub id: Option<String>,
+    /// `http :80`.
+    pub listener: Option<String>,
+    pub label: Option<String>,
+    pub value: Option<String>,
+    pub reason: String,
+    /// All of it in a sentence.
+    pub text: String,
+}
+
+impl Status {
+    /// Without `counters` where HAProxy does not say them.
+    pub fn of(picture: &Picture, counters: Option<&Counters>) -> Self {
+        let none = Counters::default();
+        let counted = counters.unwrap_or(&none);
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            at_ms: picture.at_ms,
+            since_ms: picture.since_ms,
+            docker: DockerStatus {
+                connected: picture.docker_is_there,
+                containers: picture.world.as_ref().map(|world| world.containers.len()),
+            },
+            haproxy: HaproxyStatus {
+                version: picture.haproxy.version.to_string(),
+                pid: picture.haproxy.pid,
+                managed: picture.haproxy.managed,
+                answers: picture.haproxy.answers && counters.is_some(),
+                old_workers: counted.old_workers,
+            },
+            last: picture.last.as_ref().map(LastApply::from),
+            trouble: picture.trouble.clone(),
+            listeners: listeners(picture, counted),
+            routes: picture.routes.0.iter().map(|it| route(picture, counted, it)).collect(),
+            problems: picture.problems.iter().map(ProblemStatus::from).collect(),
+        }
+    }
+}
+
+fn listeners(picture: &Picture, counters: &Counters) -> Vec<ListenerStatus> {
+    let mut served: BTreeMap<Listener, usize> = BTreeMap::new();
+    for key in picture.routes.0.keys() {
+        *served.entry(key.listener).or_default() += 1;
+    }
+    let mut taken = BTreeMap::new();
+    for problem in &picture.problems {
+        if let About::Listener(listener) = problem.about {
+            served.entry(listener).or_default();
+            taken.insert(listener, problem.reason.to_string());
+        }
+    }
+    let frontends = &picture.config.frontends;
+    let named = |listener| frontends.iter().find(|it| it.listener == listener);
+    let status = |(listener, routes): (Listener, usize)| ListenerStatus {
+        protocol: "http".to_owned(),
+        port: listener.port.get(),
+        bound: picture.rules.bound(listener).get(),
+        taken: taken.get(&listener).cloned(),
+        routes,
+        load: Load::of(named(listener).and_then(|it| counters.frontends.get(&it.name))),
+    };
+    served.into_iter().map(status).collect()
+}
+
+fn route(
+    picture: &Picture,
+    counters: &Counters,
+    (key, route): (&RouteKey, &Arc<Route>),
+) -> RouteStatus {
+    let Match::Http { host, prefix } = &key.rule;
+    let target = picture.config.maps.routes.get(&key.to_string());
+    let place = target.map_or(name::NOBODY, |target| target.backend.as_str());
+    let backend = picture.config.backends.get(place).map(AsRef::as_ref);
+    let held = route.endpoints.is_empty();
+    RouteStatus {
+        route: key.to_string(),
+        port: key.listener.port.get(),
+        host: host.to_string(),
+        prefix: prefix.as_str().to_owned(),
+        strip: route.policy.strip == Strip::Prefix,
+        check: check_text(&route.policy.check),
+        timeout_ms: route.policy.timeout.millis(),
+        retry: retry_text(route.policy.retry).to_owned(),
+        held,
+        backend: place.to_owned(),
+        servers: route
+            .endpoints
+            .iter()
+            .map(|endpoint| server(picture, counters, key, endpoint, (place, backend)))
+            .collect(),
+        // What nobody is behind shares a backend: its counts are not the route's.
+        load: Load::of(counters.backends.get(place).filter(|_| !held)),
+    }
+}
+
+fn server(
+    picture: &Picture,
+    counters: &Counters,
+    key: &RouteKey,
+    endpoint: &Endpoint,
+    (place, backend): (&str, Option<&Backend>),
+) -> ServerStatus {
+    let port = endpoint.port.to_string();
+    let is_it = |server: &str| name::place(server) == Some((endpoint.origin.id(), port.as_str()));
+    let named = backend.and_then(|it| it.servers.iter().find(|server| is_it(&server.name)));
+    let count = named.and_then(|server| counters.server(place, &server.name));
+    let standing = picture.memory.standing(key, endpoint);
+    ServerStatus {
+        container: endpoint.origin.name().to_owned(),
+        id: endpoint.origin.id().to_owned(),
+        port: endpoint.port,
+        address: endpoint.address.to_string(),
+        weight: endpoint.weight.get(),
+        state: state(endpoint, standing, count),
+        haproxy: count.map(|count| count.status.clone()),
+        load: Load::of(count),
+    }
+}
+
+fn state(endpoint: &Endpoint, standing: Option<Standing>, count: Option<&Count>) -> ServerState {
+    let down = count.is_some_and(|count| count.status.starts_with("DOWN"));
+    match endpoint.readiness {
+        Readiness::Out if standing == Some(Standing::Reserve) => ServerState::Reserve,
+        Readiness::Out => ServerState::Out,
+        Readiness::Ready if down => ServerState::Down,
+        Readiness::Ready if endpoint.weight.get() == 0 => ServerState::Weightless,
+        Readiness::Ready => ServerState::Up,
+    }
+}
+
+fn check_text(check: &Check) -> String {
+    match check {
+        Check::Tcp => "tcp".to_owned(),
+        Check::Off => "off".to_owned(),
+        Check::Http(path) => path.as_str().to_owned(),
+    }
+}
+
+fn retry_text(retry: Retry) -> &'static str {
+    match retry {
+        Retry::Safe => "safe",
+        Retry::All => "all",
+        Retry::Off => "off",
+    }
+}
+
+impl Load {
+    fn of(count: Option<&Count>) -> Self {
+        let Some(count) = count else { return Self::default() };
+        let Count { sessions, requests, rate, errors, server_errors, .. } = *count;
+        Self { sessions, requests, rate, errors, server_errors }
+    }
+}
+
+impl From<&Applied> for LastApply {
+    fn from(applied: &Applied) -> Self {
+        let (how, why, commands) = match &applied.how {
+            How::Runtime { commands } => (HowStatus::Runtime, None, *commands),
+            How::Started => (HowStatus::Start, None, 0),
+            How::Reloaded { why } => (HowStatus::Reload, Some(why.clone()), 0),
+        };
+        Self {
+            at_ms: applied.at_ms,
+            cause: applied.cause.clone(),
+            how,
+            why,
+            commands,
+            took_us: u64::try_from(applied.took.as_micros()).unwrap_or(u64::MAX),
+            changes: applied.changes.clone(),
+        }
+    }
+}
+
+impl From<&Problem> for ProblemStatus {
+    fn from(problem: &Problem) -> Self {
+        let (container, id, listener) = match &problem.about {
+            About::Container(origin) => {
+                (Some(origin.name().to_owned()), Some(origin.id().to_owned()), None)
+            }
+            About::Listener(listener) => (None, None, Some(listener.to_string())),
+        };
+        Self {
+            hint: problem.reason.severity() == Severity::Hint,
+            container,
+            id,
+            listener,
+            label: problem.label.as_ref().map(|label| label.key.clone()),
+            value: problem.label.as_ref().map(|label| label.value.clone()),
+            reason: problem.reason.to_string(),
+            text: problem.to_string(),
+        }
+    }
+}
