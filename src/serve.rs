@@ -8,10 +8,12 @@ use crate::{
     decide::Rules,
     docker::{self, Access, Engine, Interest, Patience, Reach, Seen, Watching},
     haproxy::{
+        growth::Growth,
         process::Stdout,
         proxy::{Proxy, Shutdown},
         render::{Base, Bind, Frame},
         settings::{self as haproxy, Mode},
+        version::Version,
     },
     label,
     settings::{
@@ -50,7 +52,8 @@ async fn once(settings: &Settings, proxy: Proxy) -> Result<()> {
     let world = docker::list_once(&access, &interest(settings, &vantage)).await?;
     // Nobody is there to end it, so nothing is held.
     let rules = Rules { hold: Duration::ZERO, ..rules(settings, vantage) };
-    let mut balancer = Balancer::new(proxy, rules, frame(settings)?, stock(settings)).await;
+    let frame = frame(settings, proxy.version())?;
+    let mut balancer = Balancer::new(proxy, rules, frame, stock(settings)).await;
     balancer.pass(&world, "once").await?;
     balancer.finish().await;
     info!(routes = balancer.routes(), "applied");
@@ -60,7 +63,8 @@ async fn once(settings: &Settings, proxy: Proxy) -> Result<()> {
 
 async fn follow(settings: &Settings, proxy: Proxy, stop: impl Future<Output = ()>) -> Result<()> {
     let rules = rules(settings, Vantage::Host);
-    let balancer = Balancer::new(proxy, rules, frame(settings)?, stock(settings)).await;
+    let frame = frame(settings, proxy.version())?;
+    let balancer = Balancer::new(proxy, rules, frame, stock(settings)).await;
     let mut control = Control::open(&settings.runtime_dir)?;
     let mut follower = Follower { balancer, wake_at: None, ready_at: None, trouble: None };
     let (updates, mut seen) = watch::channel(Seen::default());
@@ -316,9 +320,11 @@ fn rules(settings: &Settings, vantage: Vantage) -> Rules {
     }
 }
 
-fn frame(settings: &Settings) -> Result<Frame> {
+fn frame(settings: &Settings, version: Version) -> Result<Frame> {
+    let base = base(settings)?;
     Ok(Frame {
-        base: base(settings)?,
+        growth: Growth::of(version, &base),
+        base,
         socket_for_group: matches!(
             &settings.haproxy,
             Haproxy::Service { stats_socket: Some(_), .. }

@@ -7,6 +7,7 @@ use docker_glue::{
     haproxy::{
         config::Config,
         render::{Base, Frame, render},
+        version::Version,
     },
 };
 use std::{
@@ -30,7 +31,13 @@ fn haproxy_accepts_every_golden_configuration() {
         fs::read_dir(goldens).unwrap().map(|case| case.unwrap().path()).collect();
     cases.sort();
     assert!(!cases.is_empty());
-    let refused: String = cases.iter().filter_map(|case| refusal(&haproxy, case)).collect();
+    let names: &[_] = if adds_backends(&haproxy) {
+        &["haproxy.cfg", "haproxy-3.4.cfg"]
+    } else {
+        &["haproxy.cfg"]
+    };
+    let all = cases.iter().flat_map(|case| names.iter().map(move |name| (case, name)));
+    let refused: String = all.filter_map(|(case, name)| refusal(&haproxy, case, name)).collect();
     assert!(refused.is_empty(), "{}:\n{refused}", haproxy.display());
 }
 
@@ -62,17 +69,24 @@ fn haproxy_accepts_the_example_of_a_base_file() {
     assert_eq!(complaint(&haproxy, &config), None);
 }
 
+/// From 3.4 on.
+fn adds_backends(haproxy: &Path) -> bool {
+    let output = Command::new(haproxy).arg("-v").output().unwrap();
+    let version: Version = String::from_utf8_lossy(&output.stdout).parse().unwrap();
+    (Version { major: 3, minor: 4 }) <= version
+}
+
 /// What HAProxy has against a case; a warning is something, too.
-fn refusal(haproxy: &Path, case: &Path) -> Option<String> {
+fn refusal(haproxy: &Path, case: &Path, name: &str) -> Option<String> {
     let folder = tempfile::tempdir().unwrap();
     let generation = folder.path().join("gen");
     fs::create_dir(&generation).unwrap();
     write_maps(case, &generation);
     write_error_pages(&generation);
     let config = folder.path().join("haproxy.cfg");
-    let golden = golden(&case.join("haproxy.cfg.snap"));
+    let golden = golden(&case.join(format!("{name}.snap")));
     fs::write(&config, moved(&golden, &generation)).unwrap();
-    complaint(haproxy, &config).map(|told| format!("{}: {told}\n", case.display()))
+    complaint(haproxy, &config).map(|told| format!("{} {name}: {told}\n", case.display()))
 }
 
 fn complaint(haproxy: &Path, config: &Path) -> Option<String> {

@@ -41,6 +41,10 @@ fn check(case: &Path) {
     settings.set_omit_expression(true);
     settings.bind(|| {
         insta::assert_snapshot!("haproxy.cfg", files.config);
+        let adding = story::started(&decided.routes, 0, true);
+        let adding = haproxy::render::render(&adding, &story::frame_for(true));
+        assert_eq!(adding.generation, files.generation);
+        insta::assert_snapshot!("haproxy-3.4.cfg", adding.config);
         let pages = |name: &str| name.contains(".http");
         for (name, text) in files.generation.files.iter().filter(|(name, _)| !pages(name)) {
             insta::assert_snapshot!(name.as_str(), text);

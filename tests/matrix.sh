@@ -2,7 +2,7 @@
 # The live tests against HAProxy of several Debian releases: taken as packages and
 # unpacked under target/haproxy/, nothing is installed. Prints which version passes.
 #
-# Usage: tests/matrix.sh [SUITE...]    (default: bookworm trixie sid)
+# Usage: tests/matrix.sh [SUITE...]    (default: bookworm trixie sid experimental)
 # FRESH=1 takes the packages again; sid moves. On Debian, as it needs apt.
 set -eu
 cd "$(dirname "$0")/.."
@@ -30,7 +30,7 @@ haproxy_of() {
 version_of() { "$1" -v | sed -n 's/^HAProxy version \([^ ]*\).*/\1/p'; }
 
 need_apt
-[ $# -gt 0 ] || set -- bookworm trixie sid
+[ $# -gt 0 ] || set -- bookworm trixie sid experimental
 mkdir -p "$KEEP"
 patchelf=$(patchelf_at)
 

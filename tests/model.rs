@@ -101,11 +101,12 @@ proptest! {
     fn it_ends_in_what_the_last_world_asks_for(
         ops in prop::collection::vec(op(), 1..20),
         stock in 1..4_usize,
+        adds: bool,
         master in prop_oneof![(0..4_u32).prop_map(Master::Asynchronous), Just(Master::Synchronous)],
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let mut model = Model::start(master, stock).await;
+            let mut model = Model::start(master, stock, adds).await;
             for op in ops {
                 model.suffer(op).await;
             }
@@ -118,6 +119,8 @@ struct Model {
     sim: Sim,
     rules: Rules,
     stock: usize,
+    /// HAProxy adds backends.
+    adds: bool,
     /// A setting that HAProxy is started with.
     hard_stop_after: Duration,
     world: World,
@@ -127,14 +130,15 @@ struct Model {
 }
 
 impl Model {
-    async fn start(master: Master, stock: usize) -> Self {
+    async fn start(master: Master, stock: usize, adds: bool) -> Self {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let port_map = BTreeMap::from([(80.try_into().unwrap(), free.try_into().unwrap())]);
         let rules = Rules { hold: Duration::ZERO, port_map, ..story::rules() };
         let (sim, world) = (Sim::start(master), World::default());
         let lives = BTreeMap::new();
         let hard_stop_after = Duration::from_secs(1);
-        let mut model = Self { sim, rules, stock, hard_stop_after, world, lives, balancer: None };
+        let mut model =
+            Self { sim, rules, stock, adds, hard_stop_after, world, lives, balancer: None };
         model.restart().await;
         model
     }
@@ -151,7 +155,7 @@ impl Model {
             stats_socket: self.sim.settings().stats_socket(),
             generations: self.sim.path("state/gen"),
             hard_stop_after: self.hard_stop_after,
-            ..story::frame()
+            ..story::frame_for(self.adds)
         }
     }
 
@@ -288,7 +292,7 @@ fn is_up(container: &Container) -> bool {
 /// It is not left alone for long.
 #[tokio::test]
 async fn one_that_could_not_be_asked_is_asked_again_soon() {
-    let mut model = Model::start(Master::Synchronous, 1).await;
+    let mut model = Model::start(Master::Synchronous, 1, false).await;
     model.suffer(Op::Event("a 172.17.0.2 glue_http_80_host=a.test".to_owned())).await;
     model.live("b 172.17.0.3 glue_http_80_host=b.test");
     model.sim.change(|state| state.mute = true);
@@ -302,7 +306,7 @@ async fn one_that_could_not_be_asked_is_asked_again_soon() {
 /// The balancer was restarted with settings that take a reload, and no reload works.
 #[tokio::test]
 async fn what_ran_runs_on_while_reloads_fail() {
-    let mut model = Model::start(Master::Synchronous, 1).await;
+    let mut model = Model::start(Master::Synchronous, 1, false).await;
     let story = "a 172.17.0.2 glue_http_80_host=a.test\nb 172.17.0.3 glue_http_80_host=b.test";
     model.suffer(Op::Event(story.to_owned())).await;
     let before = model.sim.observe();

@@ -60,6 +60,8 @@ in_suite() {
     mkdir -p "$dir/lists/partial" "$dir/cache/archives/partial" "$dir/parts"
     : >"$dir/status"
     source_of "$suite" >"$dir/sources.list"
+    # It has only what is newer than in unstable.
+    [ "$suite" != experimental ] || source_of sid >>"$dir/sources.list"
     apt-get -qq -o Dir::Etc::sourcelist="$dir/sources.list" \
         -o Dir::Etc::sourceparts="$dir/parts" -o Dir::Etc::preferencesparts="$dir/parts" \
         -o Dir::State="$dir" -o Dir::State::lists="$dir/lists" \
@@ -75,7 +77,7 @@ unpack() {
     rm -rf "$place"
     mkdir -p "$place/root" "$place/bin"
     in_suite "$place" "$from" update
-    in_suite "$place" "$from" -y --no-install-recommends --download-only install "$@"
+    in_suite "$place" "$from" -y --no-install-recommends --download-only -t "$from" install "$@"
     for deb in "$place"/cache/archives/*.deb; do
         dpkg-deb -x "$deb" "$place/root"
     done

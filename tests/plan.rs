@@ -21,6 +21,8 @@ use std::{
 /// From one story to the next.
 struct Case {
     folder: PathBuf,
+    /// HAProxy adds backends, and needs no spare ones.
+    adds: bool,
     before: Config,
     after: Config,
 }
@@ -32,17 +34,18 @@ impl Case {
             fs::read_dir(cases).unwrap().map(|it| it.unwrap().path()).collect();
         folders.sort();
         assert!(!folders.is_empty());
-        folders.into_iter().map(Self::read).collect()
+        let both = folders.into_iter().flat_map(|it| [(it.clone(), false), (it, true)]);
+        both.map(|(folder, adds)| Self::read(folder, adds)).collect()
     }
 
-    fn read(folder: PathBuf) -> Self {
+    fn read(folder: PathBuf, adds: bool) -> Self {
         let routes = |file| story::routes(&fs::read_to_string(folder.join(file)).unwrap());
-        let before = story::config(&routes("before.txt"));
+        let before = story::started(&routes("before.txt"), 1, adds);
         let observed = Observed::started(&before);
         let (after, homeless) = story::config_within(&routes("after.txt"), &observed);
         assert_eq!(homeless, 0, "{}: a reload is needed", folder.display());
         assert_eq!(before.skeleton, after.skeleton, "{}: a reload is needed", folder.display());
-        Self { folder, before, after }
+        Self { folder, adds, before, after }
     }
 
     fn name(&self) -> String {
@@ -66,7 +69,8 @@ fn a_change_takes_these_commands() {
         settings.set_snapshot_path(&case.folder);
         settings.set_prepend_module_to_snapshot(false);
         settings.set_omit_expression(true);
-        settings.bind(|| insta::assert_snapshot!("commands", text));
+        let name = if case.adds { "commands-3.4" } else { "commands" };
+        settings.bind(|| insta::assert_snapshot!(name, text));
     }
 }
 
@@ -74,7 +78,11 @@ fn a_change_takes_these_commands() {
 #[tokio::test]
 async fn a_real_haproxy_ends_where_the_plan_says() {
     for case in Case::all() {
-        let Some(haproxy) = HAProxy::start(&case.before).await else { return };
+        let Some(bin) = haproxy::bin() else { return };
+        if case.adds && !haproxy::adds_backends(&bin).await {
+            continue;
+        }
+        let haproxy = HAProxy::start(&case.before).await.unwrap();
         let mut observed = haproxy.observe().await;
         let started = Observed::started(&case.before);
         assert_eq!(observed.skeleton, started.skeleton);

@@ -14,7 +14,6 @@ use docker_glue::{
     decide::{Memory, decide},
     haproxy::{
         config::{Admin, Backend, Config, MapName, Shape, shape},
-        layout::Layout,
         observed::{Observed, ServerSeen},
         plan::plan,
         step::{self, Step},
@@ -98,9 +97,10 @@ proptest! {
     fn obeying_a_plan_leads_from_any_world_to_any_other(
         (a, b, c) in (any::told(), any::told(), any::told()),
         stock in 1..3_usize,
+        adds: bool,
         busy: bool,
     ) {
-        let mut way = Way::fresh(&story::routes(&a), stock);
+        let mut way = Way::fresh(&story::routes(&a), stock, adds);
         for (story, busy) in [(b, busy), (c, false)] {
             way.turn(&story::routes(&story));
             let plan = plan(&way.observed, &way.config);
@@ -117,9 +117,10 @@ proptest! {
     fn a_step_is_the_whole_way(
         turns in prop::collection::vec((any::told(), any::<bool>()), 2..6),
         stock in 1..4_usize,
+        adds: bool,
     ) {
         let mut before = story::routes(&turns[0].0);
-        let mut config = story::laid_out(&before, Layout::fresh(&before, stock));
+        let mut config = story::started(&before, stock, adds);
         let mut observed = Observed::started(&config);
         for (story, busy) in &turns[1..] {
             let after = story::routes(story);
@@ -148,9 +149,10 @@ proptest! {
     fn a_plan_may_end_anywhere(
         (a, b, c) in (any::told(), any::told(), any::told()),
         stock in 1..3_usize,
+        adds: bool,
         cut in 0..30_usize,
     ) {
-        let mut way = Way::fresh(&story::routes(&a), stock);
+        let mut way = Way::fresh(&story::routes(&a), stock, adds);
         for (story, most) in [(b, cut), (c, usize::MAX)] {
             way.turn(&story::routes(&story));
             for command in plan(&way.observed, &way.config).iter().take(most) {
@@ -173,8 +175,8 @@ struct Way {
 }
 
 impl Way {
-    fn fresh(routes: &Routes, stock: usize) -> Self {
-        let config = story::laid_out(routes, Layout::fresh(routes, stock));
+    fn fresh(routes: &Routes, stock: usize, adds: bool) -> Self {
+        let config = story::started(routes, stock, adds);
         let (observed, routes) = (Observed::started(&config), routes.clone());
         Self { observed, before: config.clone(), config, routes, kept: BTreeSet::new() }
     }

@@ -128,10 +128,13 @@ impl Balancer {
 
     /// Where deletions were refused.
     fn undeleted(&self, commands: &[Command]) -> Leftover {
-        let servers = self.running.observed.as_ref().map(|observed| &observed.servers);
-        let is_there = |backend, name| servers.and_then(|it| it.get(backend)?.get(name)).is_some();
+        let observed = self.running.observed.as_ref();
+        let is_there =
+            |backend, name| observed.and_then(|it| it.servers.get(backend)?.get(name)).is_some();
+        let is_backend = |name| observed.is_some_and(|it| it.backends.contains(name));
         let refused = commands.iter().filter_map(|command| match command {
             Command::DelServer { backend, name } => is_there(backend, name).then_some(backend),
+            Command::DelBackend { backend } => is_backend(backend).then_some(backend),
             _ => None,
         });
         refused.cloned().collect()

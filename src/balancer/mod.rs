@@ -17,6 +17,7 @@ use crate::{
     decide::{self, Decided, Memory, Rules},
     haproxy::{
         config::{Config, MapName},
+        growth::Growth,
         layout::Layout,
         name,
         observed::{self, Observed},
@@ -312,7 +313,8 @@ impl Balancer {
     }
 
     fn fresh(&self, routes: &Routes) -> Config {
-        self.config(routes, Layout::fresh(routes, self.stock))
+        let stock = if self.frame.growth == Growth::Spares { self.stock } else { 0 };
+        self.config(routes, Layout::fresh(routes, stock))
     }
 
     fn config(&self, routes: &Routes, layout: Layout) -> Config {

@@ -2,11 +2,29 @@
 //!
 //! Pure. HAProxy's Management Guide, section 9.3.
 
-use super::config::{Admin, MapName, Server};
+use super::{
+    config::{Admin, MapName, Server, Shape},
+    name,
+};
 use std::{fmt, net::SocketAddr};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
+    /// Nobody is sent to it before it is published. From 3.4 on.
+    AddBackend {
+        backend: String,
+        shape: Shape,
+    },
+    Publish {
+        backend: String,
+    },
+    Unpublish {
+        backend: String,
+    },
+    /// Refused while it has servers or requests, as with [`Self::DelServer`].
+    DelBackend {
+        backend: String,
+    },
     /// It comes in maintenance, with the words of its line in the file.
     AddServer {
         backend: String,
@@ -80,6 +98,11 @@ pub enum Obeyed {
 impl Command {
     pub fn obeyed(&self) -> Obeyed {
         match self {
+            // What was said of servers before may stand in front of it.
+            Self::AddBackend { .. } => Obeyed::Mentioning("New backend registered."),
+            Self::Publish { .. } => Obeyed::Mentioning("Backend published."),
+            Self::Unpublish { .. } => Obeyed::Mentioning("Backend unpublished."),
+            Self::DelBackend { .. } => Obeyed::Mentioning("Backend deleted."),
             Self::AddServer { .. } => Obeyed::Saying("New server registered."),
             Self::DelServer { .. } => Obeyed::Saying("Server deleted."),
             Self::SetAddress { .. } => Obeyed::Mentioning("changed from '"),
@@ -89,7 +112,7 @@ impl Command {
 
     /// Whether HAProxy may refuse it with nothing being wrong.
     pub fn may_be_refused(&self) -> bool {
-        matches!(self, Self::DelServer { .. })
+        matches!(self, Self::DelServer { .. } | Self::DelBackend { .. })
     }
 
     /// Whether it may take a server out of use that checks have found to be well.
@@ -100,7 +123,11 @@ impl Command {
     /// The backend that it touches.
     pub fn backend(&self) -> Option<&str> {
         match self {
-            Self::AddServer { backend, .. }
+            Self::AddBackend { backend, .. }
+            | Self::Publish { backend }
+            | Self::Unpublish { backend }
+            | Self::DelBackend { backend }
+            | Self::AddServer { backend, .. }
             | Self::EnableHealth { backend, .. }
             | Self::SetState { backend, .. }
             | Self::SetHealth { backend, .. }
@@ -137,6 +164,12 @@ impl Obeyed {
 impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::AddBackend { backend, shape } => {
+                write!(f, "add backend {backend} from {}", name::defaults(*shape))
+            }
+            Self::Publish { backend } => write!(f, "publish backend {backend}"),
+            Self::Unpublish { backend } => write!(f, "unpublish backend {backend}"),
+            Self::DelBackend { backend } => write!(f, "del backend {backend}"),
             Self::AddServer { backend, server } => {
                 let Server { name, address, .. } = server;
                 write!(f, "add server {backend}/{name} {address} {}", server.words())

@@ -56,6 +56,16 @@ pub struct Shape {
     pub connect: Connect,
 }
 
+impl Shape {
+    /// All there are.
+    pub const ALL: [Self; 4] = [
+        Self { probe: Probe::Tcp, connect: Connect::Retried },
+        Self { probe: Probe::Http, connect: Connect::Retried },
+        Self { probe: Probe::Tcp, connect: Connect::Once },
+        Self { probe: Probe::Http, connect: Connect::Once },
+    ];
+}
+
 /// What its servers' checks send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Probe {

@@ -39,7 +39,8 @@ impl Layout {
         }
     }
 
-    /// For the worker that runs. Also says which routes found no place.
+    /// For the worker that runs. Also says which routes found no place: where
+    /// backends can be added they are, and every one does.
     pub fn within(routes: &Routes, observed: &Observed) -> (Self, Vec<(RouteKey, Shape)>) {
         let mut places = BTreeMap::new();
         let mut homeless = Vec::new();
@@ -55,6 +56,17 @@ impl Layout {
                 }
                 None => homeless.push((key.clone(), wanted)),
             }
+        }
+        if observed.adds_backends() {
+            let used: BTreeSet<_> = places.values().cloned().collect();
+            let is_free = |name: &String| !used.contains(name) && !observed.backends.contains(name);
+            let place = |(key, _)| {
+                let name = name::backends(&key).find(is_free);
+                name.map(|name| (key, name))
+            };
+            let added: Vec<_> = homeless.into_iter().filter_map(place).collect();
+            places.extend(added);
+            return (Self { places, spares: BTreeMap::new() }, Vec::new());
         }
         let mut spares = free_spares(&places, observed);
         let left = if homeless.is_empty() { BTreeSet::new() } else { left_just_now(observed) };

@@ -3,6 +3,7 @@
 
 // What it should have.
 pub mod config;
+pub mod growth;
 pub mod layout;
 pub mod name;
 pub mod render;

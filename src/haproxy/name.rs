@@ -30,6 +30,24 @@ pub fn backend(key: &RouteKey) -> String {
     if plain && name.len() <= LONGEST { name } else { hashed(&name, &key.to_string()) }
 }
 
+/// That, and further ones for a route that changes its shape while HAProxy runs: a `:` in a path would
+/// have made a hash of it, so no other route is called so.
+pub fn backends(key: &RouteKey) -> impl Iterator<Item = String> {
+    let proper = backend(key);
+    let others = (2_u32..).scan(proper.clone(), |name, number| Some(format!("{name}:{number}")));
+    [proper].into_iter().chain(others)
+}
+
+/// The section of defaults that backends of a shape inherit from, see [`super::growth`].
+pub fn defaults(shape: Shape) -> &'static str {
+    match (shape.probe, shape.connect) {
+        (Probe::Tcp, Connect::Retried) => "docker-glue-tcp",
+        (Probe::Http, Connect::Retried) => "docker-glue-http",
+        (Probe::Tcp, Connect::Once) => "docker-glue-tcp-once",
+        (Probe::Http, Connect::Once) => "docker-glue-http-once",
+    }
+}
+
 /// `wp1-0123456789ab:80`: the container's name and short id, and its port. How it is watched cannot be
 /// changed while HAProxy runs, nor read back, so a server that is watched otherwise is another one.
 pub fn server(endpoint: &Endpoint, watch: Watch) -> String {

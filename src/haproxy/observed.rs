@@ -5,6 +5,7 @@
 use super::{
     command::{Command, Health},
     config::{Admin, Backend, Config, MapName, Server},
+    growth::Growth,
     name,
 };
 use std::{
@@ -20,6 +21,8 @@ pub struct Observed {
     /// What the worker was started with, see [`Config::skeleton`].
     pub skeleton: String,
     pub backends: BTreeSet<String>,
+    /// Those of them that nobody is sent to. There are none before 3.4.
+    pub unpublished: BTreeSet<String>,
     pub servers: Servers,
     pub maps: BTreeMap<MapName, BTreeMap<String, String>>,
 }
@@ -42,6 +45,7 @@ impl Observed {
         let names = config.backends.keys().chain(config.spares.keys());
         Self {
             worker: None,
+            unpublished: BTreeSet::new(),
             skeleton: config.skeleton.clone(),
             backends: names.cloned().collect(),
             servers: config
@@ -57,6 +61,17 @@ impl Observed {
     /// What it has after a command.
     pub fn obey(&mut self, command: &Command) {
         match command {
+            Command::AddBackend { backend, .. } => {
+                self.backends.insert(backend.clone());
+                self.unpublished.insert(backend.clone());
+            }
+            Command::Publish { backend } => drop(self.unpublished.remove(backend)),
+            Command::Unpublish { backend } => drop(self.unpublished.insert(backend.clone())),
+            Command::DelBackend { backend } => {
+                self.backends.remove(backend);
+                self.unpublished.remove(backend);
+                self.servers.remove(backend);
+            }
             Command::AddServer { backend, server } => {
                 let seen = ServerSeen { admin: Admin::Maintenance, ..ServerSeen::of(server) };
                 let servers = self.servers.entry(backend.clone()).or_default();
@@ -96,6 +111,11 @@ impl Observed {
         server.map(change);
     }
 
+    /// Whether it takes `add backend`.
+    pub fn adds_backends(&self) -> bool {
+        Growth::adds(&self.skeleton)
+    }
+
     /// The backends that have servers of a container, by its short id.
     pub fn backends_of(&self, id: &str) -> Vec<String> {
         let of = |servers: &BTreeMap<String, _>| {
@@ -120,6 +140,7 @@ impl Observed {
         let keys: Vec<_> = keys.into_iter().collect();
         for name in backends {
             part.backends.extend(self.backends.get(name).cloned());
+            part.unpublished.extend(self.unpublished.get(name).cloned());
             let servers = self.servers.get(name).map(|servers| (name.clone(), servers.clone()));
             part.servers.extend(servers);
         }
@@ -137,7 +158,16 @@ impl Observed {
 
     /// Whether both are the same but for what checks found: that changes by itself.
     pub fn agrees_with(&self, other: &Self) -> bool {
-        self.maps == other.maps && all_agree(&self.servers, &other.servers)
+        self.maps == other.maps
+            && self.own_backends().eq(other.own_backends())
+            && self.unpublished == other.unpublished
+            && all_agree(&self.servers, &other.servers)
+    }
+
+    /// Those that come and go while it runs.
+    fn own_backends(&self) -> impl Iterator<Item = &String> {
+        let come_and_go = |name: &str| name::is_ours(name) && name != name::NOBODY;
+        self.backends.iter().filter(move |name| self.adds_backends() && come_and_go(name))
     }
 
     /// Takes what was found in place of what was believed, and says whether it is the same.
@@ -270,6 +300,13 @@ pub fn sessions(answer: &str, id: &str) -> Option<u64> {
 /// The same of all backends there are.
 pub fn requests(answer: &str) -> Option<u64> {
     count(answer, |name| name == "BACKEND")
+}
+
+/// `show stat` of backends: those that nobody is sent to.
+pub fn unpublished(answer: &str) -> BTreeSet<String> {
+    let is_so = |line: &&str| line.split(',').any(|cell| cell.ends_with("(UNPUB)"));
+    let lines = answer.lines().filter(is_so);
+    lines.filter_map(|line| line.split(',').next()).map(str::to_owned).collect()
 }
 
 fn count(answer: &str, is_meant: impl Fn(&str) -> bool) -> Option<u64> {

@@ -12,7 +12,7 @@ use super::{
 use std::collections::BTreeMap;
 
 /// The commands that lead from `observed` to `config`, in order; none when nothing differs. Both must
-/// have the same skeleton, and every backend of `config` must be there.
+/// have the same skeleton, and every backend of `config` must be there if none can be added.
 pub fn plan(observed: &Observed, config: &Config) -> Vec<Command> {
     let maps = MapName::ALL.map(|map| (map, config.maps.entries(map)));
     let mut plan = Vec::new();
@@ -21,6 +21,7 @@ pub fn plan(observed: &Observed, config: &Config) -> Vec<Command> {
         set_entries(&mut plan, observed, *map, wanted);
     }
     for (name, backend) in &config.backends {
+        add_backend(&mut plan, observed, name, backend);
         bring(&mut plan, observed, name, backend);
     }
     set_entries(&mut plan, observed, maps[0].0, &maps[0].1);
@@ -59,6 +60,19 @@ fn del_entries(
 ) {
     let gone = observed.map(map).filter(|(key, _)| !wanted.contains_key(*key));
     plan.extend(gone.map(|(key, _)| Command::DelMap { map, key: key.to_owned() }));
+}
+
+/// Nothing leads to it yet, so it may be published before it has servers: nobody needs to know later
+/// how far a plan came.
+fn add_backend(plan: &mut Vec<Command>, observed: &Observed, name: &str, backend: &Backend) {
+    let is_there = observed.backends.contains(name);
+    let at = || name.to_owned();
+    if !is_there && observed.adds_backends() {
+        plan.push(Command::AddBackend { backend: at(), shape: backend.shape });
+    }
+    if !is_there && observed.adds_backends() || observed.unpublished.contains(name) {
+        plan.push(Command::Publish { backend: at() });
+    }
 }
 
 /// The servers that should be there: first those that come in, so that nobody is alone meanwhile.
@@ -150,4 +164,19 @@ fn take_away(plan: &mut Vec<Command>, observed: &Observed, config: &Config) {
         }
     }
     plan.append(&mut deletions);
+    if observed.adds_backends() {
+        take_backends_away(plan, observed, config);
+    }
+}
+
+/// Those that no route leads to any more: for a route that comes later there will be another.
+fn take_backends_away(plan: &mut Vec<Command>, observed: &Observed, config: &Config) {
+    let is_kept = |name: &str| name == name::NOBODY || config.backends.contains_key(name);
+    let all = observed.backends.iter();
+    for name in all.filter(|name| name::is_ours(name) && !is_kept(name)) {
+        if !observed.unpublished.contains(name) {
+            plan.push(Command::Unpublish { backend: name.clone() });
+        }
+        plan.push(Command::DelBackend { backend: name.clone() });
+    }
 }

@@ -5,6 +5,7 @@
 use super::{
     config::{Backend, Config, Connect, Frontend, Probe, Server, Shape},
     files::{Files, Generation, MARKER},
+    growth::Growth,
     name,
 };
 use askama::Template;
@@ -20,6 +21,8 @@ use std::{
 #[derive(Debug, Clone)]
 pub struct Frame {
     pub base: Base,
+    /// How routes that come later get their backends.
+    pub growth: Growth,
     /// HAProxy's stats socket.
     pub stats_socket: PathBuf,
     /// Its group may use it, as against its owner alone.
@@ -80,7 +83,8 @@ struct Page<'a> {
 /// Stands for all that a running HAProxy cannot be told: equal text means that no reload is needed.
 pub fn skeleton(config: &Config, frame: &Frame) -> String {
     let bare = Config { frontends: config.frontends.clone(), ..Config::default() };
-    format!("docker-balancer {:016x}", name::hash(&page(&bare, frame, String::new())))
+    let hash = name::hash(&page(&bare, frame, String::new()));
+    format!("docker-balancer {hash:016x}{}", frame.growth.mark())
 }
 
 /// The files that make HAProxy do what `config` says.
@@ -224,6 +228,10 @@ impl Shape {
         self.probe == Probe::Http
     }
 
+    fn defaults(self) -> &'static str {
+        name::defaults(self)
+    }
+
     fn is_once(self) -> bool {
         self.connect == Connect::Once
     }
@@ -239,5 +247,5 @@ impl Backend {
 pub fn backend_at(config: &str, line: usize) -> Option<&str> {
     let above: Vec<_> = config.lines().take(line).collect();
     let header = above.iter().rev().find(|it| it.starts_with(|c: char| c.is_ascii_lowercase()))?;
-    header.strip_prefix("backend ")
+    header.strip_prefix("backend ")?.split(' ').next()
 }

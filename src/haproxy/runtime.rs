@@ -55,6 +55,9 @@ impl Runtime {
             servers: observed::servers(&self.ask("show servers state").await?),
             ..Observed::default()
         };
+        if observed.adds_backends() {
+            observed.unpublished = observed::unpublished(&self.ask("show stat -1 2 -1").await?);
+        }
         for map in MapName::ALL {
             observed.maps.insert(map, observed::map(&self.ask(&format!("show map {map}")).await?));
         }

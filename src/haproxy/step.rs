@@ -32,7 +32,9 @@ pub type Leftover = BTreeSet<String>;
 /// What of `observed` differs from what was given, if that is only what could not be deleted yet.
 pub fn leftover(observed: &Observed, config: &Config) -> Option<Leftover> {
     let deleted = |command| match command {
-        Command::DelServer { backend, .. } => Some(backend),
+        Command::DelServer { backend, .. }
+        | Command::Unpublish { backend }
+        | Command::DelBackend { backend } => Some(backend),
         _ => None,
     };
     plan(observed, config).into_iter().map(deleted).collect()
@@ -58,7 +60,13 @@ impl Step {
         }
         let keys: BTreeMap<_, _> = changes.keys().map(|key| (key.to_string(), *key)).collect();
         let places = keys.keys().filter_map(|key| Some(&config.maps.routes.get(key)?.backend));
-        let backends = places.chain(config.spares.keys()).chain(leftover);
+        let candidates = |key: &&RouteKey| {
+            let names = name::backends(key);
+            names.take_while(|name| observed.backends.contains(name)).collect::<Vec<_>>()
+        };
+        let adds = observed.adds_backends();
+        let candidates: Vec<_> = keys.values().filter(|_| adds).flat_map(candidates).collect();
+        let backends = places.chain(config.spares.keys()).chain(leftover).chain(&candidates);
         let observed = observed.part(backends, keys.keys());
         let routes = changes.iter().filter_map(|(key, it)| Some(((*key).clone(), (*it)?.clone())));
         let routes = Routes(routes.collect());

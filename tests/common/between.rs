@@ -80,9 +80,11 @@ impl Between {
         self.rule.lock().unwrap().is_none()
     }
 
-    /// What HAProxy itself answers.
+    /// What HAProxy itself answers. A worker that did not get the sockets of the one before made one of
+    /// its own in our place, and nobody listens on that which has moved.
     pub fn ask(&self, command: &str) -> io::Result<String> {
-        let mut socket = UnixStream::connect(&self.moved)?;
+        let moved = UnixStream::connect(&self.moved);
+        let mut socket = moved.or_else(|_| UnixStream::connect(&self.place))?;
         socket.write_all(format!("{command}\n").as_bytes())?;
         socket.shutdown(Shutdown::Write)?;
         let mut answer = String::new();

@@ -6,6 +6,7 @@
 use crate::story;
 use docker_glue::haproxy::{
     config::Config,
+    growth::Growth,
     observed::Observed,
     process::Stdout,
     proxy::Proxy,
@@ -21,7 +22,7 @@ use std::{
     io::Write as _,
     net::{Ipv4Addr, TcpListener},
     num::NonZeroU16,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
 };
@@ -30,6 +31,8 @@ use tempfile::TempDir;
 #[derive(Debug)]
 pub struct HAProxy {
     folder: TempDir,
+    /// It adds backends.
+    adds: bool,
     proxy: Option<Proxy>,
 }
 
@@ -38,7 +41,8 @@ impl HAProxy {
     pub async fn start(config: &Config) -> Option<Self> {
         let bin = bin()?;
         let folder = tempfile::Builder::new().prefix("glue").tempdir().unwrap();
-        let mut haproxy = Self { folder, proxy: None };
+        let adds = Growth::adds(&config.skeleton);
+        let mut haproxy = Self { folder, adds, proxy: None };
         let mut proxy = Proxy::open(haproxy.settings(bin)).await.unwrap();
         let mut config = config.clone();
         for frontend in &mut config.frontends {
@@ -80,7 +84,7 @@ impl HAProxy {
             generations: self.folder.path().join("state/gen"),
             bind: vec![Bind::At(Ipv4Addr::LOCALHOST.into())],
             log: None,
-            ..story::frame()
+            ..story::frame_for(self.adds)
         }
     }
 }
@@ -115,4 +119,10 @@ pub fn bin() -> Option<PathBuf> {
 fn free_port() -> NonZeroU16 {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     NonZeroU16::new(port).unwrap()
+}
+
+/// Whether it is new enough to add backends while it runs.
+pub async fn adds_backends(bin: &Path) -> bool {
+    let version = docker_glue::haproxy::version::installed(bin).await.unwrap();
+    Growth::of(version, &Base::BuiltIn { drop_to: None }) != Growth::Spares
 }

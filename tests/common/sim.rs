@@ -11,7 +11,7 @@ use docker_glue::haproxy::{
     settings::{Mode, Reload, Settings},
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     fs,
     os::unix::fs::PermissionsExt as _,
@@ -65,6 +65,7 @@ pub struct State {
 pub struct Worker {
     skeleton: String,
     pub backends: BTreeMap<String, BTreeMap<String, Server>>,
+    pub unpublished: BTreeSet<String>,
     pub maps: BTreeMap<String, Vec<(String, String)>>,
 }
 
@@ -244,7 +245,7 @@ impl State {
         let worker = if hears { &mut self.worker } else { &mut nobody };
         let words = words(line);
         let words: Vec<_> = words.iter().map(String::as_str).collect();
-        if let ["del", "server", ..] = words[..]
+        if let ["del", "server" | "backend", ..] = words[..]
             && 0 < self.busy
         {
             self.busy -= 1;
@@ -277,6 +278,44 @@ impl Worker {
             ["show", "info"] => Ok(format!("Name: HAProxy\ndescription: {}\n", self.skeleton)),
             ["show", "backend"] => {
                 Ok(self.backends.keys().fold("# name\n".to_owned(), |all, name| all + name + "\n"))
+            }
+            ["show", "stat", "-1", "2", "-1"] => {
+                let line = |name: &String| {
+                    let more = if self.unpublished.contains(name) { " (UNPUB)" } else { "" };
+                    format!("{name},BACKEND,0,UP{more},\n")
+                };
+                Ok("# pxname,svname,scur,status,\n".to_owned()
+                    + &self.backends.keys().map(line).collect::<String>())
+            }
+            ["add", "backend", name, "from", defaults] => {
+                assert!(self.adds_backends() && defaults.starts_with("docker-glue-"), "{words:?}");
+                if self.backends.contains_key(*name) {
+                    return Err("Error during backend creation : name is already used");
+                }
+                self.backends.insert((*name).to_owned(), BTreeMap::new());
+                self.unpublished.insert((*name).to_owned());
+                Ok("New backend registered.\n".to_owned())
+            }
+            ["publish", "backend", name] => {
+                self.backends.get(*name).ok_or("No such backend.")?;
+                self.unpublished.remove(*name);
+                Ok("Backend published.\n".to_owned())
+            }
+            ["unpublish", "backend", name] => {
+                self.backends.get(*name).ok_or("No such backend.")?;
+                self.unpublished.insert((*name).to_owned());
+                Ok("Backend unpublished.\n".to_owned())
+            }
+            ["del", "backend", name] => {
+                let servers = self.backends.get(*name).ok_or("No such backend.")?;
+                if !servers.is_empty() {
+                    return Err("Only a backend without server can be deleted.");
+                }
+                if !self.unpublished.remove(*name) {
+                    return Err("Backend must be unpublished prior to its deletion.");
+                }
+                self.backends.remove(*name);
+                Ok("a server is going DOWN for maintenance.\nBackend deleted.\n".to_owned())
             }
             ["show", "servers", "state"] => Ok(self.states("")),
             ["show", "servers", "state", backend] => {
@@ -362,6 +401,10 @@ impl Worker {
         self.maps.get_mut(map).ok_or("Unknown map identifier. Please use #<id> or <file>.")
     }
 
+    fn adds_backends(&self) -> bool {
+        self.skeleton.ends_with(" adds-backends")
+    }
+
     fn states(&self, only: &str) -> String {
         let mut text = "1\n# be_id be_name srv_id …\n".to_owned();
         for (backend, servers) in self.backends.iter().filter(|it| only.is_empty() || it.0 == only)
@@ -381,6 +424,7 @@ impl Worker {
     fn observe(&self) -> Observed {
         let mut observed = Observed {
             skeleton: self.skeleton.clone(),
+            unpublished: self.unpublished.clone(),
             backends: self.backends.keys().cloned().collect(),
             servers: observed::servers(&self.states("")),
             ..Observed::default()
@@ -403,7 +447,7 @@ impl Worker {
                     line.trim().trim_start_matches("description ").clone_into(&mut worker.skeleton);
                 }
                 ["default-path", "origin", generation] => worker.read_maps(Path::new(generation)),
-                ["backend", name] => {
+                ["backend", name, ..] => {
                     name.clone_into(&mut backend);
                     worker.backends.insert(backend.clone(), BTreeMap::new());
                 }

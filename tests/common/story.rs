@@ -19,9 +19,11 @@ use docker_glue::{
     decide::{Memory, Rules, decide},
     haproxy::{
         config::Config,
+        growth::Growth,
         layout::Layout,
         observed::Observed,
         render::{Base, Bind, Frame, skeleton},
+        version::Version,
     },
     label::Fences,
     route::Routes,
@@ -122,6 +124,7 @@ pub fn rules() -> Rules {
 
 pub fn frame() -> Frame {
     Frame {
+        growth: Growth::Spares,
         base: Base::BuiltIn { drop_to: Some(("haproxy".into(), "haproxy".into())) },
         stats_socket: PathBuf::from("/run/docker-glue/haproxy.sock"),
         socket_for_group: false,
@@ -139,19 +142,32 @@ pub fn routes(story: &str) -> Routes {
     decide(&world(story), Memory::default(), Instant::now(), &rules()).routes
 }
 
+/// For an HAProxy that adds backends while it runs (3.4 and later), or one that needs spare ones.
+pub fn frame_for(adds: bool) -> Frame {
+    let newest = Version { major: 3, minor: 4 };
+    let base = frame().base;
+    let growth = if adds { Growth::of(newest, &base) } else { Growth::Spares };
+    Frame { growth, ..frame() }
+}
+
 /// What HAProxy would be started with.
 pub fn config(routes: &Routes) -> Config {
-    laid_out(routes, Layout::fresh(routes, 1))
+    started(routes, 1, false)
+}
+
+/// The same with so many spare backends, or without where it adds them.
+pub fn started(routes: &Routes, stock: usize, adds: bool) -> Config {
+    laid_out(routes, Layout::fresh(routes, if adds { 0 } else { stock }), adds)
 }
 
 /// What the HAProxy that runs would be told, and how many routes found no place in it.
 pub fn config_within(routes: &Routes, observed: &Observed) -> (Config, usize) {
     let (layout, homeless) = Layout::within(routes, observed);
-    (laid_out(routes, layout), homeless.len())
+    (laid_out(routes, layout, observed.adds_backends()), homeless.len())
 }
 
-pub fn laid_out(routes: &Routes, layout: Layout) -> Config {
+fn laid_out(routes: &Routes, layout: Layout, adds: bool) -> Config {
     let mut config = Config::new(routes, layout, |listener| listener.port, frame().wait);
-    config.skeleton = skeleton(&config, &frame());
+    config.skeleton = skeleton(&config, &frame_for(adds));
     config
 }

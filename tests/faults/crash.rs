@@ -71,12 +71,28 @@ fn is_accepted(balancer: &Balancer) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Without spare backends a new route takes a reload, and all its steps.
+/// Without spare backends a new route takes a reload, and all its steps; from HAProxy 3.4 on where there
+/// are no named defaults, too.
 #[test]
 fn a_kill_at_any_step_of_a_reload_leaves_a_whole_state_and_the_next_start_converges() {
+    let base = tempfile::NamedTempFile::new().unwrap();
+    fs::write(&base, BASE).unwrap();
+    let base = base.path().to_str().unwrap();
     let steps = ["mkdir", "fsync", "rename", "clone", "connect"];
-    a_kill_at_any_step_harms_nothing(&["--spare-backends", "0"], &steps);
+    a_kill_at_any_step_harms_nothing(&["--spare-backends", "0", "--base-file", base], &steps);
 }
+
+const BASE: &str = "defaults
+  mode http
+  timeout connect 250ms
+  timeout client 60s
+  timeout server 60s
+  timeout http-keep-alive 15s
+  retries 40
+  option redispatch 1
+  retry-on conn-failure empty-response
+  option idle-close-on-response
+";
 
 /// Over the runtime API there are few; the files follow on a thread of their own.
 #[test]
