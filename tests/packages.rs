@@ -5,7 +5,12 @@
 
 mod common;
 
-use common::{systemd::Machine, wait_for};
+use common::{
+    balancer::Request,
+    engine::Engine,
+    systemd::{self, Machine},
+    wait_for,
+};
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
@@ -126,7 +131,9 @@ fn an_administrator_installs_upgrades_reboots_and_removes_it() {
         "/usr/lib/systemd/system/docker-glue.service",
     ]);
     // Tenths: 1.5.
-    machine.run(&["systemd-analyze", "security", "--no-pager", "--threshold=15", BALANCER]);
+    let score = ["systemd-analyze", "security", "--no-pager", "--threshold=15", BALANCER];
+    let score = machine.run(&score);
+    println!("{}", score.lines().last().unwrap_or_default());
 
     // HAProxy is restarted, and killed.
     machine.run(&["systemctl", "restart", HAPROXY]);
@@ -192,6 +199,42 @@ fn under_load(machine: &Machine, work: impl FnOnce()) -> BTreeSet<String> {
         done.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     });
     outcomes.into_inner().unwrap()
+}
+
+/// An engine of the test's own, whose containers outlive it: the machine is one of them.
+#[test]
+#[ignore = "make packages-test builds the packages first"]
+fn the_units_survive_a_restart_of_docker() {
+    let mut engine = Engine::new().expect("no engine can be started");
+    engine.start();
+    engine.load(systemd::image());
+    engine.load_image();
+    let docker = engine.docker();
+    let machine = Machine::boot(&docker, "outage").expect("no machine can be made");
+    install(&machine, &package("0-1_amd64.deb"));
+    prepare(&machine);
+    let _web = machine.container("web").labels("glue_http_80_host=web.test").start();
+    type_in(&machine, START);
+    machine.until_serves(80, "web.test", "web saw /");
+    let units = || [BALANCER, HAPROXY].map(|unit| show(&machine, unit, "MainPID"));
+    let (before, at) = (units(), machine.at(80));
+    let ask = || Request::to(at, "GET", "web.test", "/").send().map(|it| it.to_string());
+
+    engine.stop();
+    for _ in 0..20 {
+        assert_eq!(ask().unwrap(), "web saw /", "while Docker is away");
+    }
+    engine.start();
+
+    let _late = machine.container("late").labels("glue_http_80_host=late.test").start();
+    machine.until_serves(80, "late.test", "late saw /");
+    assert_eq!(ask().unwrap(), "web saw /");
+    assert_eq!(units(), before, "nothing was started anew");
+    for unit in [BALANCER, HAPROXY] {
+        assert_eq!(show(&machine, unit, "ActiveState"), "active");
+        assert_eq!(show(&machine, unit, "NRestarts"), "0");
+    }
+    machine.until_said(&["docker is away"]);
 }
 
 #[test]

@@ -53,7 +53,7 @@ impl Growth {
     }
 
     /// What follows the name of a frontend, and of a backend without servers.
-    pub(super) fn from_base(&self) -> String {
+    pub(super) fn parent(&self) -> String {
         if self.is_added() { format!(" from{}", self.defaults()) } else { String::new() }
     }
 }

@@ -142,7 +142,8 @@ impl Machine {
         answer.map_or_else(|e| e.to_string(), |it| it.to_string())
     }
 
-    fn at(&self, port: u16) -> SocketAddr {
+    /// A port of it, as this machine reaches it.
+    pub fn at(&self, port: u16) -> SocketAddr {
         let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
         let address = self.container.docker(&["inspect", "--format", format]);
         (address.parse::<Ipv4Addr>().unwrap(), port).into()
