@@ -1,7 +1,7 @@
 //! The packages, on a small Debian with systemd: installed, upgraded under load, rebooted, removed.
 //! `make packages-test` builds them first; `GLUE_PACKAGES` says where they are.
 
-#![allow(clippy::unwrap_used, reason = "this is a test")]
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "this is a test")]
 
 mod common;
 
