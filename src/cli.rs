@@ -223,7 +223,8 @@ pub struct Options {
 
     /// Keep this many empty backends of each kind for routes that come while HAProxy runs
     ///
-    /// Each takes about 10 kB of HAProxy's memory. Without one left, a new route takes a reload.
+    /// Each takes about 10 kB of HAProxy's memory. Without one left, a new route takes a reload. HAProxy 3.4
+    /// and later adds backends as they are needed, and keeps none.
     #[arg(long, value_name = "NUMBER", help_heading = HAPROXY, default_value = "100", hide_short_help = true)]
     pub spare_backends: u16,
 
