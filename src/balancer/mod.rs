@@ -4,7 +4,9 @@
 //! reload, files first. Either way HAProxy is asked afterwards what it has.
 
 mod behind;
+pub mod journal;
 mod lanes;
+pub mod past;
 mod refusal;
 
 pub use behind::Happening;
@@ -30,11 +32,12 @@ use crate::{
     reload::Why,
     route::{RouteKey, Routes},
     told::Told,
-    view::{self, Applied, Picture},
+    view::{self, Applied, Picture, history::History},
     world::{Vantage, World},
 };
 use anyhow::{Result, bail};
 use behind::FilesBehind;
+use journal::Journal;
 use std::{
     collections::BTreeSet,
     mem,
@@ -64,6 +67,11 @@ pub struct Balancer {
     /// When this balancer began, and the last pass that changed something.
     since_ms: u64,
     last: Option<Applied>,
+    history: History,
+    /// What an earlier run served last, until the first pass.
+    served_before: Option<Routes>,
+    /// `None` where nobody keeps the history.
+    journal: Option<Journal>,
     budget: Budget,
     running: Running,
     files: FilesBehind,
@@ -122,6 +130,7 @@ impl Balancer {
         let (told, served, files) = Default::default();
         let budget = Budget::full(now);
         let (since_ms, last) = (wall_clock(), None);
+        let (history, served_before, journal) = Default::default();
         Self {
             proxy,
             rules,
@@ -132,6 +141,9 @@ impl Balancer {
             served,
             since_ms,
             last,
+            history,
+            served_before,
+            journal,
             budget,
             running,
             files,
@@ -195,6 +207,7 @@ impl Balancer {
             },
             last: self.last.clone(),
             trouble: link.trouble,
+            history: self.history.clone(),
         }
     }
 
@@ -350,8 +363,9 @@ impl Balancer {
         for change in &changes {
             info!("{change}");
         }
-        self.served = decided.routes;
+        let before = mem::replace(&mut self.served, decided.routes);
         let (routes, took) = (self.routes(), begun.elapsed());
+        self.record(&before, did, cause, took);
         let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         if let Some(how) = did.how() {
             let (at_ms, cause) = (wall_clock(), cause.to_owned());
