@@ -14,6 +14,7 @@ pub use status::status;
 
 use super::status::HowStatus;
 use std::{fmt::Display, time::Duration};
+use textwrap::WordSplitter;
 
 /// `1 route`, `2 routes`.
 fn count(number: usize, one: &str) -> String {
@@ -71,7 +72,7 @@ fn wrap(text: &str, indent: usize, width: Option<usize>) -> String {
     // Narrower than this nobody could read it.
     let width = width.map_or(usize::MAX, |width| width.max(indent + 20));
     let options = textwrap::Options::new(width).initial_indent(&first).subsequent_indent(&rest);
-    let options = options.break_words(false);
+    let options = options.break_words(false).word_splitter(WordSplitter::NoHyphenation);
     textwrap::wrap(text, options).iter().map(|line| format!("{line}\n")).collect()
 }
 

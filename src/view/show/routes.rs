@@ -2,7 +2,7 @@
 //!
 //! Pure.
 
-use super::count;
+use super::{count, wrap};
 use crate::{
     verb::paint::{BAD, DOUBT, FAINT, GOOD, HEAD},
     view::{
@@ -25,10 +25,12 @@ const HEADS: [Column; 9] = [
     Column::left("ADDRESS", 7),
 ];
 
+pub(super) const NO_ROUTES: &str = "no routes: no container asks for any";
+
 /// All of them.
 pub fn routes(all: &[RouteStatus], width: Option<usize>) -> String {
     if all.is_empty() {
-        return "no routes: no container asks for any\n".to_owned();
+        return wrap(NO_ROUTES, 0, width);
     }
     let servers: usize = all.iter().map(|it| it.servers.len()).sum();
     let sum = format!("{}, {}", count(all.len(), "route"), count(servers, "server"));
@@ -43,8 +45,8 @@ pub(super) fn table(routes: &[&RouteStatus], most: usize, width: Option<usize>) 
 
 fn rows(route: &RouteStatus, most: usize) -> impl Iterator<Item = Row> {
     let (style, note) = match serving(route) {
-        0 if route.held => (DOUBT, "  nobody is left; answers 503 for a while"),
-        0 => (BAD, "  nobody serves; answers 503"),
+        0 if route.held => (DOUBT, "  answers 503: nobody is left"),
+        0 => (BAD, "  answers 503: nobody serves"),
         _ => (HEAD, ""),
     };
     let head = Row::Line(Cell::new(style, format!("{}{note}", route.route)));

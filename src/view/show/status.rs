@@ -7,7 +7,7 @@ use super::{
     history::changes,
     how, plain,
     problems::{list, sum},
-    routes::{serving, table},
+    routes::{NO_ROUTES, serving, table},
     span, wrap,
 };
 use crate::{
@@ -140,7 +140,7 @@ fn listener(it: &ListenerStatus) -> impl Iterator<Item = Row> + use<> {
 /// Those that nobody serves, those that are not whole, and those with most to do; shown in their order.
 fn routes(all: &[RouteStatus], width: Option<usize>) -> String {
     if all.is_empty() {
-        return "No routes: no container asks for any.\n".to_owned();
+        return wrap(NO_ROUTES, 0, width);
     }
     let mut shown: Vec<_> = (0..all.len()).collect();
     shown.sort_by_key(|at| urgency(&all[*at]));
@@ -161,10 +161,10 @@ fn routes(all: &[RouteStatus], width: Option<usize>) -> String {
         0 => text,
         left => {
             let more = format!(
-                "… and {}, {well}; `docker-balancer routes` lists them\n",
+                "… and {}, {well}; `docker-balancer routes` lists them",
                 count(left, "further route")
             );
-            text + &paint(FAINT, more)
+            text + &paint(FAINT, wrap(&more, 0, width).trim_end()) + "\n"
         }
     }
 }
@@ -191,5 +191,6 @@ fn problems(status: &Status, width: Option<usize>) -> String {
         0 => String::new(),
         more => format!("; {more} more: `docker-balancer problems` lists them"),
     };
-    format!("{}{}\n", list(shown, width), paint(HEAD, sum(all) + &more))
+    let sum = wrap(&(sum(all) + &more), 0, width);
+    format!("{}{}\n", list(shown, width), paint(HEAD, sum.trim_end()))
 }
