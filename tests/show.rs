@@ -201,7 +201,7 @@ fn trouble() -> Status {
         routes: 0,
         load: Load::default(),
     });
-    let states = [
+    let each = [
         ServerState::Down,
         ServerState::Weightless,
         ServerState::Reserve,
@@ -211,7 +211,7 @@ fn trouble() -> Status {
     status.routes[0].servers.clear();
     status.routes[0].held = true;
     status.routes[1].servers = (2..)
-        .zip(states)
+        .zip(each)
         .map(|(at, state)| {
             let errors = if state == ServerState::Down { 17 } else { 0 };
             server(&format!("shop-{}", at - 1), at, state, load(0, 10, 0, errors, errors * 2))

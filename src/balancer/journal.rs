@@ -55,7 +55,7 @@ pub struct Journal {
 enum Letter {
     Generation(Arc<Generation>),
     /// Answered with whether it is on disk.
-    Rollback(Option<Rollback>, oneshot::Sender<bool>),
+    Holds(Holds, oneshot::Sender<bool>),
 }
 
 /// The thread's side.
@@ -69,10 +69,16 @@ struct Writer {
     unwritten: Vec<Arc<Generation>>,
     /// `None`: it has to be written anew.
     file: Option<Appended>,
-    /// The last rollback that could not be written, or its end.
-    rollback: Option<Option<Rollback>>,
+    /// What is not on disk yet.
+    holds: Option<Holds>,
     /// The last failure, told once.
     trouble: Option<String>,
+}
+
+/// Whether a rollback does.
+enum Holds {
+    Rollback(Rollback),
+    Nothing,
 }
 
 struct Appended {
@@ -108,7 +114,7 @@ impl Journal {
             history: read.history,
             unwritten: Vec::new(),
             file,
-            rollback: None,
+            holds: None,
             trouble: None,
         };
         let (letters, received) = mpsc::sync_channel(ROOM);
@@ -124,7 +130,8 @@ impl Journal {
     /// What holds from now on; answered with whether it is on disk.
     pub fn hold(&mut self, rollback: Option<Rollback>) -> oneshot::Receiver<bool> {
         let (answer, answered) = oneshot::channel();
-        self.send(Letter::Rollback(rollback, answer));
+        let holds = rollback.map_or(Holds::Nothing, Holds::Rollback);
+        self.send(Letter::Holds(holds, answer));
         answered
     }
 
@@ -183,8 +190,8 @@ impl Writer {
                 self.unwritten.push(generation);
                 None
             }
-            Letter::Rollback(rollback, answer) => {
-                self.rollback = Some(rollback);
+            Letter::Holds(holds, answer) => {
+                self.holds = Some(holds);
                 Some(answer)
             }
         }
@@ -192,14 +199,14 @@ impl Writer {
 
     /// The rollback first: it is little, and more depends on it.
     fn write(&mut self) -> Result<()> {
-        if let Some(rollback) = &self.rollback {
+        if let Some(holds) = &self.holds {
             let path = &self.rollback_path;
-            let kept = match rollback {
-                Some(rollback) => replace(path, &record::rollback(rollback)).map(drop),
-                None => remove(path),
+            let kept = match holds {
+                Holds::Rollback(rollback) => replace(path, &record::rollback(rollback)),
+                Holds::Nothing => remove(path),
             };
             kept.with_context(|| format!("cannot write {}", path.display()))?;
-            self.rollback = None;
+            self.holds = None;
         }
         if !self.unwritten.is_empty() {
             let path = self.history_path.clone();

@@ -13,7 +13,6 @@ pub use behind::Happening;
 
 use crate::{
     budget::Budget,
-    change,
     container::{Container, ContainerId},
     control::{failure::Failure, find},
     decide::{self, Decided, Memory, Rules},
@@ -32,7 +31,10 @@ use crate::{
     reload::Why,
     route::{RouteKey, Routes},
     told::Told,
-    view::{self, Applied, Picture, history::History},
+    view::{
+        self, Applied, Picture,
+        history::{Delta, History},
+    },
     world::{Vantage, World},
 };
 use anyhow::{Result, bail};
@@ -358,14 +360,15 @@ impl Balancer {
     fn done(&mut self, decided: Decided, did: &Did, cause: &str, begun: Instant) {
         self.tell_old_workers();
         self.told.tell(decided.problems);
-        let changes = change::changes(&self.served, &decided.routes);
+        let delta = Delta::between(&self.served, &decided.routes);
+        let changes = delta.changes(usize::MAX);
         let changes: Vec<_> = changes.iter().map(ToString::to_string).collect();
         for change in &changes {
             info!("{change}");
         }
-        let before = mem::replace(&mut self.served, decided.routes);
+        self.served = decided.routes;
         let (routes, took) = (self.routes(), begun.elapsed());
-        self.record(&before, did, cause, took);
+        self.record(delta, did, cause, took);
         let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         if let Some(how) = did.how() {
             let (at_ms, cause) = (wall_clock(), cause.to_owned());

@@ -8,7 +8,6 @@ use super::{
 use crate::{
     control::failure::Failure,
     rollback::Rollback,
-    route::Routes,
     view::{
         How,
         history::{Delta, Generation},
@@ -38,10 +37,13 @@ impl Balancer {
         self.memory.rollback = rollback;
     }
 
-    /// A pass is over: `self.served` is served, and `before` was.
-    pub(super) fn record(&mut self, before: &Routes, did: &Did, cause: &str, took: Duration) {
-        let restored = self.served_before.take();
-        let delta = Delta::between(restored.as_ref().unwrap_or(before), &self.served);
+    /// A pass is over. It made this difference to what this balancer served; to its first an earlier run
+    /// is what came before.
+    pub(super) fn record(&mut self, delta: Delta, did: &Did, cause: &str, took: Duration) {
+        let delta = match self.served_before.take() {
+            Some(before) => Delta::between(&before, &self.served),
+            None => delta,
+        };
         let how = match did.how() {
             Some(how @ (How::Started | How::Reloaded { .. })) => how,
             _ if delta.is_empty() => return,

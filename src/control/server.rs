@@ -138,12 +138,18 @@ async fn answer(
 
 async fn status(orders: &mpsc::Sender<Order>) -> Result<Status, Failure> {
     let Look { picture, stat } = order(orders, |answer| Order::Look { answer }).await?;
-    Ok(Status::of(&picture, stat.ask().await.ok().as_ref()))
+    let counters = stat.ask().await.ok();
+    aside(move || Status::of(&picture, counters.as_ref())).await
+}
+
+/// On another thread: of 10,000 routes it takes longer than the balancer should wait.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| Failure::Stopping)
 }
 
 async fn history(orders: &mpsc::Sender<Order>) -> Result<Vec<GenerationStatus>, Failure> {
     let Look { picture, .. } = order(orders, |answer| Order::Look { answer }).await?;
-    Ok(picture.history.told())
+    aside(move || picture.history.told()).await
 }
 
 async fn rollback(

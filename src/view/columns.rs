@@ -149,7 +149,7 @@ mod tests {
         ];
         assert_eq!(
             anstream::adapter::strip_str(&columns(&heads, &rows, width)).to_string(),
-            expected.iter().map(|line| format!("{line}\n")).collect::<String>()
+            expected.join("\n") + "\n"
         );
     }
 

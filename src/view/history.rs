@@ -50,7 +50,10 @@ pub struct Generation {
 
 /// The routes that are different, from what to what.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Delta(pub BTreeMap<RouteKey, (Option<Arc<Route>>, Option<Arc<Route>>)>);
+pub struct Delta(pub BTreeMap<RouteKey, BeforeAfter>);
+
+/// `None` where there is no such route.
+pub type BeforeAfter = (Option<Arc<Route>>, Option<Arc<Route>>);
 
 /// A number that is not, or no longer, in the history.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -165,7 +168,7 @@ impl Delta {
     }
 
     /// The first so many in words.
-    fn changes(&self, most: usize) -> Vec<Change> {
+    pub fn changes(&self, most: usize) -> Vec<Change> {
         let different =
             self.0.iter().map(|(key, (before, after))| (key, before.as_ref(), after.as_ref()));
         change::of_differences(different.take(most))

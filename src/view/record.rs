@@ -6,7 +6,7 @@
 
 use super::{
     How,
-    history::{Delta, Generation, History},
+    history::{BeforeAfter, Delta, Generation, History},
     status::{check_text, retry_text},
 };
 use crate::{
@@ -93,7 +93,7 @@ pub fn base(generation: u64, routes: &Routes) -> String {
 
 pub fn generation(generation: &Generation) -> String {
     let Generation { number, at_ms, cause, how, took, delta } = generation;
-    let route = |(key, (_, after)): (&RouteKey, &(_, Option<Arc<Route>>))| {
+    let route = |(key, (_, after)): (&RouteKey, &BeforeAfter)| {
         (key.to_string(), after.as_deref().map(RouteLine::from))
     };
     line(&Line::Generation(GenerationLine {

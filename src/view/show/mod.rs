@@ -73,7 +73,9 @@ fn wrap(text: &str, indent: usize, width: Option<usize>) -> String {
     let width = width.map_or(usize::MAX, |width| width.max(indent + 20));
     let options = textwrap::Options::new(width).initial_indent(&first).subsequent_indent(&rest);
     let options = options.break_words(false).word_splitter(WordSplitter::NoHyphenation);
-    textwrap::wrap(text, options).iter().map(|line| format!("{line}\n")).collect()
+    let mut wrapped = textwrap::wrap(text, options).join("\n");
+    wrapped.push('\n');
+    wrapped
 }
 
 #[cfg(test)]

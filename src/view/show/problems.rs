@@ -22,7 +22,7 @@ pub(super) fn list(all: &[ProblemStatus], width: Option<usize>) -> String {
     for problem in all {
         let about = about(problem);
         if before.as_ref() != Some(&about) {
-            text += &format!("{}\n", paint(HEAD, &about));
+            text += &(paint(HEAD, &about) + "\n");
         }
         before = Some(about);
         text += &mark(problem, &wrap(&sentence(problem), 2, width));
