@@ -27,9 +27,17 @@ pub enum Detail {
     Policy,
 }
 
+/// A route before and after.
+pub type Difference<'a> = (&'a RouteKey, Option<&'a Arc<Route>>, Option<&'a Arc<Route>>);
+
 /// From `before` to `after`, in the order of the routes; those that went come last.
 pub fn changes(before: &Routes, after: &Routes) -> Vec<Change> {
-    let change = |(key, old, new): (&RouteKey, Option<&Arc<Route>>, Option<&Arc<Route>>)| {
+    of_differences(differences(&before.0, &after.0))
+}
+
+/// The same where it is known already which routes are different, from what to what.
+pub fn of_differences<'a>(differences: impl Iterator<Item = Difference<'a>>) -> Vec<Change> {
+    let change = |(key, old, new): Difference<'_>| {
         let route = key.clone();
         match (old, new) {
             (_, None) => Some(Change::Went { route }),
@@ -41,7 +49,7 @@ pub fn changes(before: &Routes, after: &Routes) -> Vec<Change> {
             },
         }
     };
-    let all = differences(&before.0, &after.0).filter_map(change);
+    let all = differences.filter_map(change);
     let (went, mut changes): (Vec<_>, Vec<_>) =
         all.partition(|it| matches!(it, Change::Went { .. }));
     changes.extend(went);

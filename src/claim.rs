@@ -104,6 +104,11 @@ impl Board {
         &self.claims
     }
 
+    /// Routes on which claims came or went since they were last settled.
+    pub fn touched(&self) -> &BTreeSet<RouteKey> {
+        &self.touched
+    }
+
     pub fn conflicts(&self) -> impl Iterator<Item = &Problem> {
         self.conflicts.values().flatten()
     }
@@ -158,7 +163,7 @@ fn disagreement(a: &Policy, b: &Policy) -> &'static str {
 }
 
 /// One endpoint per container and port, by name; a reserve is called up where nobody else is ready.
-fn endpoints(claims: &[&Claim]) -> Vec<Endpoint> {
+pub fn endpoints(claims: &[&Claim]) -> Vec<Endpoint> {
     let served = claims.iter().any(|claim| claim.standing == Standing::Ready);
     let mut endpoints: Vec<_> = claims.iter().map(|claim| endpoint(claim, served)).collect();
     endpoints.sort();

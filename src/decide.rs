@@ -10,6 +10,7 @@ use crate::{
     life::Lives,
     origin::Origin,
     problem::{About, Label, Problem, Reason},
+    rollback::Rollback,
     route::{Endpoint, Listener, Policy, Route, RouteKey, Routes},
     side_by_side::side_by_side,
     world::{Vantage, World},
@@ -58,6 +59,8 @@ pub struct Memory {
     lives: Lives,
     /// Containers that somebody took out of traffic, for as long as they are up.
     pub drained: BTreeSet<ContainerId>,
+    /// What is served in place of what is asked for, until somebody ends it.
+    pub rollback: Option<Rollback>,
     /// Those that are up and take part.
     seen: BTreeMap<ContainerId, Seen>,
     ground: Option<Ground>,
@@ -157,11 +160,18 @@ pub fn decide(world: &World, mut memory: Memory, now: Instant, rules: &Rules) ->
     memory.drained.retain(|id| world.containers.get(id).is_some_and(|it| is_up(it.state)));
     let crashed = memory.lives.held(now);
     claim(world, &mut memory, &crashed, rules);
+    if let Some(rollback) = &mut memory.rollback {
+        rollback.follow(&memory.board);
+    }
     let hold_ends = hold(&mut memory, now, rules.hold);
     let mut problems = problems(&memory);
-    let mut routes = memory.board.routes().clone();
+    let rolled_back = memory.rollback.as_ref().map(Rollback::routes);
+    let holds = rolled_back.is_some();
+    let mut routes = rolled_back.unwrap_or_else(|| memory.board.routes().clone());
     leave_out_refused(&mut routes, &mut memory, &mut problems);
-    routes.0.extend(memory.held.iter().map(|(key, it)| (key.clone(), Arc::clone(&it.empty))));
+    if !holds {
+        routes.0.extend(memory.held.iter().map(|(key, it)| (key.clone(), Arc::clone(&it.empty))));
+    }
     memory.taken.retain(|_, taken| now < taken.until);
     let occupied = occupied(world, &routes, rules);
     leave_out_taken(&mut routes, &memory, occupied, &mut problems);

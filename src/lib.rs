@@ -26,6 +26,7 @@ pub mod change;
 pub mod decide;
 pub mod life;
 pub mod reload;
+pub mod rollback;
 pub mod side_by_side;
 // The neighbours.
 pub mod docker;

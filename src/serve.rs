@@ -1,7 +1,7 @@
 //! From settings to work: applies once, or follows Docker until it is told to stop.
 
 use crate::{
-    balancer::{Balancer, Link, until},
+    balancer::{Balancer, Link, journal::Journal, past::Turned, until},
     container::{Container, ContainerId},
     control::{Look, Meant, Order, failure::Failure, server::Control},
     daemon::{self, Watchdog},
@@ -52,8 +52,10 @@ async fn once(settings: &Settings, proxy: Proxy) -> Result<()> {
     let world = docker::list_once(&access, &interest(settings, &vantage)).await?;
     // Nobody is there to end it, so nothing is held.
     let rules = Rules { hold: Duration::ZERO, ..rules(settings, vantage) };
-    let frame = frame(settings, proxy.version())?;
+let frame = frame(settings, proxy.version())?;
     let mut balancer = Balancer::new(proxy, rules, frame, stock(settings)).await;
+    let (journal, past) = Journal::open(&settings.state_dir);
+    balancer.remember(journal, past);
     balancer.pass(&world, "once").await?;
     balancer.finish().await;
     info!(routes = balancer.routes(), "applied");
@@ -78,6 +80,8 @@ async fn follow(settings: &Settings, proxy: Proxy, stop: impl Future<Output = ()
 
     // What was good yesterday serves until Docker has answered.
     follower.start_stored().await;
+    let (journal, past) = Journal::open(&settings.state_dir);
+    follower.balancer.remember(journal, past);
     loop {
         let call = tokio::select! {
             () = &mut stop => break,
@@ -190,6 +194,30 @@ impl Follower {
                 let marked = self.mark(world, &container, "undrain", Balancer::undrain).await;
                 let _ = answer.send(marked);
             }
+            Order::Rollback { generation, answer } => {
+                let turn = |it: &mut Balancer| it.roll_back(generation);
+                let _ =
+                    answer.send(self.turn(world, &format!("rollback {generation}"), turn).await);
+            }
+            Order::Release { answer } => {
+                let _ = answer.send(self.turn(world, "release", Balancer::release).await);
+            }
+        }
+    }
+
+    /// Goes back, or on, and has HAProxy do so before this returns.
+    async fn turn(
+        &mut self,
+        world: Option<&World>,
+        cause: &str,
+        turn: impl FnOnce(&mut Balancer) -> Result<Turned, Failure>,
+    ) -> Result<Turned, Failure> {
+        let world = world.ok_or(Failure::NoDocker)?;
+        let turned = turn(&mut self.balancer)?;
+        self.pass(Some(world), cause).await;
+        match &self.trouble {
+            None => Ok(turned),
+            Some(trouble) => Err(Failure::NotApplied(trouble.text.clone())),
         }
     }
 

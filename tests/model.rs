@@ -1,5 +1,5 @@
 //! The balancer against an HAProxy that loses, refuses and is meddled with: it always ends in what the
-//! last world asks for, in the worker and on disk.
+//! last world asks for, or to what an operator went back to, in the worker and on disk.
 
 #![allow(clippy::unwrap_used, reason = "this is a test")]
 
@@ -11,10 +11,12 @@ mod sim;
 mod story;
 
 use docker_glue::{
-    balancer::Balancer,
+    balancer::{Balancer, Link},
     container::{Container, ContainerId, State},
     decide::{Memory, Rules, decide},
     haproxy::{observed::Observed, plan::plan, proxy::Proxy, render::Frame},
+    rollback::Rollback,
+    view::Picture,
     world::World,
 };
 use proptest::prelude::*;
@@ -52,6 +54,9 @@ enum Op {
     Busy(u32),
     Deaf,
     Theirs(Theirs, usize),
+    /// An operator goes back to a generation, of those there are.
+    RollBack(usize),
+    Release,
 }
 
 /// What somebody else does over the socket, to one of what there is.
@@ -91,6 +96,8 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (1..6_u32).prop_map(Op::Busy),
         1 => Just(Op::Deaf),
         3 => (theirs, 0..8_usize).prop_map(|(theirs, which)| Op::Theirs(theirs, which)),
+        2 => (0..8_usize).prop_map(Op::RollBack),
+        1 => Just(Op::Release),
     ]
 }
 
@@ -180,7 +187,24 @@ impl Model {
             Op::Busy(times) => self.sim.change(|it| it.busy = times),
             Op::Deaf => self.sim.change(|it| it.deaf = true),
             Op::Theirs(theirs, which) => self.meddle(theirs, which),
+            Op::RollBack(which) => {
+                let history = self.picture().history;
+                let all: Vec<_> = history.generations().map(|it| it.number).collect();
+                if let Some(number) = all.get(which % all.len().max(1)) {
+                    let _ = self.balancer.as_mut().unwrap().roll_back(*number).unwrap();
+                    self.pass().await;
+                }
+            }
+            Op::Release => {
+                // Where nothing is held it says so.
+                let _ = self.balancer.as_mut().unwrap().release();
+                self.pass().await;
+            }
         }
+    }
+
+    fn picture(&self) -> Picture {
+        self.balancer.as_ref().unwrap().picture(None, Link::default())
     }
 
     /// A container that comes again is another one: it has another id.
@@ -264,9 +288,15 @@ impl Model {
         panic!("it does not end: {last}");
     }
 
-    /// Between what there is and what the world asks for.
+    /// Between what there is and what the world asks for, or an operator.
     fn difference(&self) -> Option<String> {
-        let routes = decide(&self.world, Memory::default(), Instant::now(), &self.rules).routes;
+        let mut memory = Memory::default();
+        memory.rollback = self
+            .picture()
+            .memory
+            .rollback
+            .map(|it| Rollback::new(it.generation, it.since_ms, Arc::new(it.then().clone())));
+        let routes = decide(&self.world, memory, Instant::now(), &self.rules).routes;
         let (worker, stored) = (self.sim.observe(), self.sim.stored());
         let (config, homeless) = story::config_within(&routes, &worker);
         let there = Observed::started(&config);

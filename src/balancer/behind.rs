@@ -152,6 +152,9 @@ impl Balancer {
             self.write();
             self.settle().await;
         }
+        if let Some(journal) = self.journal.take() {
+            journal.finish().await;
+        }
     }
 }
 

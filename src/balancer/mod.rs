@@ -4,14 +4,15 @@
 //! reload, files first. Either way HAProxy is asked afterwards what it has.
 
 mod behind;
+pub mod journal;
 mod lanes;
+pub mod past;
 mod refusal;
 
 pub use behind::Happening;
 
 use crate::{
     budget::Budget,
-    change,
     container::{Container, ContainerId},
     control::{failure::Failure, find},
     decide::{self, Decided, Memory, Rules},
@@ -31,11 +32,15 @@ use crate::{
     reload::Why,
     route::{RouteKey, Routes},
     told::Told,
-    view::{self, Applied, Picture},
+    view::{
+        self, Applied, Picture,
+        history::{Delta, History},
+    },
     world::{Vantage, World},
 };
 use anyhow::{Result, bail};
 use behind::FilesBehind;
+use journal::Journal;
 use std::{
     collections::BTreeSet,
     mem,
@@ -65,6 +70,11 @@ pub struct Balancer {
     /// When this balancer began, and the last pass that changed something.
     since_ms: u64,
     last: Option<Applied>,
+    history: History,
+    /// What an earlier run served last, until the first pass.
+    served_before: Option<Routes>,
+    /// `None` where nobody keeps the history.
+    journal: Option<Journal>,
     budget: Budget,
     running: Running,
     files: FilesBehind,
@@ -123,6 +133,7 @@ impl Balancer {
         let (told, served, files) = Default::default();
         let budget = Budget::full(now);
         let (since_ms, last) = (wall_clock(), None);
+        let (history, served_before, journal) = Default::default();
         Self {
             proxy,
             rules,
@@ -133,6 +144,9 @@ impl Balancer {
             served,
             since_ms,
             last,
+            history,
+            served_before,
+            journal,
             budget,
             running,
             files,
@@ -196,6 +210,7 @@ impl Balancer {
             },
             last: self.last.clone(),
             trouble: link.trouble,
+            history: self.history.clone(),
         }
     }
 
@@ -347,13 +362,15 @@ impl Balancer {
     fn done(&mut self, decided: Decided, did: &Did, cause: &str, begun: Instant) {
         self.tell_old_workers();
         self.told.tell(decided.problems);
-        let changes = change::changes(&self.served, &decided.routes);
+        let delta = Delta::between(&self.served, &decided.routes);
+        let changes = delta.changes(usize::MAX);
         let changes: Vec<_> = changes.iter().map(ToString::to_string).collect();
         for change in &changes {
             info!("{change}");
         }
         self.served = decided.routes;
         let (routes, took) = (self.routes(), begun.elapsed());
+        self.record(delta, did, cause, took);
         let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         if let Some(how) = did.how() {
             let (at_ms, cause) = (wall_clock(), cause.to_owned());

@@ -104,10 +104,16 @@ pub enum Ask {
 
     /// List the last changes, each with its cause
     ///
+    /// The newest comes last. The last 1000 are kept, over restarts too.
+    ///
     /// Exit status: 0 listed; 4 no docker-balancer answers.
     History {
-        /// One JSON array, for programs
-        #[arg(long)]
+        /// How many to list
+        #[arg(short = 'n', long, value_name = "NUMBER", default_value = "20")]
+        last: usize,
+
+        /// All of them as one JSON array, for programs
+        #[arg(long, conflicts_with = "last")]
         json: bool,
     },
 

@@ -2,6 +2,7 @@
 //!
 //! Pure.
 
+use crate::view::history::NotKept;
 use hyper::StatusCode;
 use std::fmt;
 
@@ -15,6 +16,10 @@ pub enum Failure {
         text: String,
         names: Vec<String>,
     },
+    /// The history does not have it.
+    NoGeneration(NotKept),
+    /// There is no rollback to be released.
+    NotHeld,
     NoDocker,
     NotApplied(String),
     NotCounted(String),
@@ -28,8 +33,10 @@ pub enum Failure {
 impl Failure {
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::Unknown { .. } | Self::NoSuchPath(_) => StatusCode::NOT_FOUND,
-            Self::Ambiguous { .. } => StatusCode::CONFLICT,
+            Self::Unknown { .. } | Self::NoGeneration(_) | Self::NoSuchPath(_) => {
+                StatusCode::NOT_FOUND
+            }
+            Self::Ambiguous { .. } | Self::NotHeld => StatusCode::CONFLICT,
             Self::NotSo(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotRead(_) => StatusCode::BAD_REQUEST,
             Self::NoDocker | Self::NotApplied(_) | Self::NotCounted(_) | Self::Stopping => {
@@ -53,6 +60,8 @@ impl fmt::Display for Failure {
             Self::Ambiguous { text, names } => {
                 write!(f, "{text:?} begins the ids of {}; give more of it", names.join(" and "))
             }
+            Self::NoGeneration(why) => write!(f, "{why}"),
+            Self::NotHeld => f.write_str("no rollback holds; containers are followed"),
             Self::NoDocker => {
                 f.write_str("docker has not answered yet, so no container is known; try again")
             }

@@ -13,6 +13,7 @@ pub mod find;
 pub mod server;
 
 use crate::{
+    balancer::past::Turned,
     container::ContainerId,
     haproxy::{sessions::Sessions, stat::Stat},
     view::Picture,
@@ -39,6 +40,14 @@ pub enum Order {
     },
     Look {
         answer: Answer<Look>,
+    },
+    /// What was served after this generation, until it is released; answered when HAProxy has it.
+    Rollback {
+        generation: u64,
+        answer: Answer<Result<Turned, Failure>>,
+    },
+    Release {
+        answer: Answer<Result<Turned, Failure>>,
     },
 }
 
@@ -78,7 +87,25 @@ pub struct Undrain {
     pub container: String,
 }
 
-/// The answer to both.
+/// The body of `POST /rollback`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rollback {
+    /// As `GET /history` numbers them.
+    pub generation: u64,
+}
+
+/// The answer to `POST /rollback` and to `POST /release`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rolled {
+    pub generation: u64,
+    /// When the rollback began, in milliseconds since 1970.
+    pub since_ms: u64,
+    /// It is on disk too, so that it stays so when docker-balancer is started again.
+    pub kept: bool,
+}
+
+/// The answer to a drain and an undrain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standing {
     pub container: String,

@@ -2,9 +2,14 @@
 //! the balancer goes on meanwhile.
 
 use super::{
-    Answer, Drain, Look, Meant, Order, Refused, Standing, Undrain, failure::Failure, socket,
+    Answer, Drain, Look, Meant, Order, Refused, Rollback, Rolled, Standing, Undrain,
+    failure::Failure, socket,
 };
-use crate::{haproxy::sessions::Sessions, view::status::Status};
+use crate::{
+    balancer::past::Turned,
+    haproxy::sessions::Sessions,
+    view::{history::GenerationStatus, status::Status},
+};
 use anyhow::{Context, Result};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
@@ -119,8 +124,13 @@ async fn answer(
         (&Method::POST, "/drain") => drain(read(request).await, orders).await.map(ok),
         (&Method::POST, "/undrain") => undrain(read(request).await, orders).await.map(ok),
         (&Method::GET, "/status") => status(orders).await.map(ok),
-        (_, "/drain" | "/undrain") => Err(Failure::NotSo("POST")),
-        (_, "/status") => Err(Failure::NotSo("GET")),
+        (&Method::GET, "/routes") => status(orders).await.map(|it| ok(it.routes)),
+        (&Method::GET, "/problems") => status(orders).await.map(|it| ok(it.problems)),
+        (&Method::GET, "/history") => history(orders).await.map(ok),
+        (&Method::POST, "/rollback") => rollback(read(request).await, orders).await.map(ok),
+        (&Method::POST, "/release") => release(orders).await.map(ok),
+        (_, "/drain" | "/undrain" | "/rollback" | "/release") => Err(Failure::NotSo("POST")),
+        (_, "/status" | "/routes" | "/problems" | "/history") => Err(Failure::NotSo("GET")),
         _ => Err(Failure::NoSuchPath(path)),
     };
     Ok(done.unwrap_or_else(|failure| refused(&failure)))
@@ -128,7 +138,39 @@ async fn answer(
 
 async fn status(orders: &mpsc::Sender<Order>) -> Result<Status, Failure> {
     let Look { picture, stat } = order(orders, |answer| Order::Look { answer }).await?;
-    Ok(Status::of(&picture, stat.ask().await.ok().as_ref()))
+    let counters = stat.ask().await.ok();
+    aside(move || Status::of(&picture, counters.as_ref())).await
+}
+
+/// On another thread: of 10,000 routes it takes longer than the balancer should wait.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| Failure::Stopping)
+}
+
+async fn history(orders: &mpsc::Sender<Order>) -> Result<Vec<GenerationStatus>, Failure> {
+    let Look { picture, .. } = order(orders, |answer| Order::Look { answer }).await?;
+    aside(move || picture.history.told()).await
+}
+
+async fn rollback(
+    asked: Result<Rollback, Failure>,
+    orders: &mpsc::Sender<Order>,
+) -> Result<Rolled, Failure> {
+    let Rollback { generation } = asked?;
+    let turned = order(orders, |answer| Order::Rollback { generation, answer }).await??;
+    Ok(rolled(turned).await)
+}
+
+async fn release(orders: &mpsc::Sender<Order>) -> Result<Rolled, Failure> {
+    let turned = order(orders, |answer| Order::Release { answer }).await??;
+    Ok(rolled(turned).await)
+}
+
+/// The disk is waited for here, so that the balancer goes on meanwhile.
+async fn rolled(turned: Turned) -> Rolled {
+    let Turned { generation, since_ms, kept } = turned;
+    let kept = timeout(PATIENCE, kept).await.is_ok_and(|kept| kept.unwrap_or(false));
+    Rolled { generation, since_ms, kept }
 }
 
 async fn drain(

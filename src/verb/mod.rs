@@ -1,6 +1,11 @@
 //! What the commands do besides following Docker: ask, print, and end with a status.
 
 mod drain;
+mod list;
+pub mod paint;
+mod rollback;
+mod screen;
+mod status;
 
 use crate::{
     cli::{Ask, Look},
@@ -8,10 +13,7 @@ use crate::{
     settings::{Errand, Settings},
 };
 use anyhow::Result;
-use std::{
-    io::{self, Write},
-    process::ExitCode,
-};
+use std::{io::Write, process::ExitCode};
 use tokio::runtime::Builder;
 
 /// Docker, or the docker-balancer that runs, could not be asked.
@@ -23,11 +25,18 @@ pub fn ask(errand: &Errand) -> ExitCode {
     done(match &errand.ask {
         Ask::Drain { container, wait } => block_on(drain::drain(&socket, container, *wait)),
         Ask::Undrain { container } => block_on(drain::undrain(&socket, container)),
-        Ask::Status { .. }
-        | Ask::Routes { .. }
-        | Ask::Problems { .. }
-        | Ask::History { .. }
-        | Ask::Rollback { .. } => Err(anyhow::anyhow!("not yet")),
+        Ask::Status { watch: true, .. } => block_on(status::watch(&socket)),
+        Ask::Status { json: true, .. } => block_on(status::json(&socket, "/status")),
+        Ask::Status { .. } => block_on(status::status(&socket)),
+        Ask::Routes { json: true } => block_on(status::json(&socket, "/routes")),
+        Ask::Routes { json: false } => block_on(list::routes(&socket)),
+        Ask::Problems { json } => block_on(list::problems(&socket, *json)),
+        Ask::History { json: true, .. } => block_on(status::json(&socket, "/history")),
+        Ask::History { last, .. } => block_on(list::history(&socket, *last)),
+        Ask::Rollback { number: Some(number), .. } => {
+            block_on(rollback::rollback(&socket, *number))
+        }
+        Ask::Rollback { number: None, .. } => block_on(rollback::release(&socket)),
     })
 }
 
@@ -60,7 +69,10 @@ fn done(result: Result<Told>) -> ExitCode {
     match result {
         Ok(Told { text, status }) => {
             // Nobody need be there to read it.
-            let _ = writeln!(io::stdout(), "{}", text.trim_end_matches('\n'));
+            let text = text.trim_end_matches('\n');
+            if !text.is_empty() {
+                let _ = writeln!(anstream::stdout(), "{text}");
+            }
             ExitCode::from(status)
         }
         Err(error) => {

@@ -5,9 +5,14 @@
 //!
 //! ```text
 //! serve ─ Picture ─▶ status ─▶ status, routes, problems, the dashboard, the metrics
+//!                 ├▶ history ─▶ history, rollback, STATE/history.jsonl (record)
 //!                 └▶ explain
 //! ```
 
+pub mod columns;
+pub mod history;
+pub mod record;
+pub mod show;
 pub mod status;
 
 use crate::{
@@ -17,6 +22,7 @@ use crate::{
     route::Routes,
     world::World,
 };
+use history::History;
 use std::{
     collections::BTreeSet,
     sync::Arc,
@@ -47,6 +53,8 @@ pub struct Picture {
     pub last: Option<Applied>,
     /// Why the last pass failed, if it did.
     pub trouble: Option<String>,
+    /// What was applied before.
+    pub history: History,
 }
 
 #[derive(Debug, Clone)]

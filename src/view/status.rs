@@ -13,6 +13,7 @@ use crate::{
     },
     label::value::{Check, Retry},
     problem::{About, Problem, Severity},
+    rollback::Rollback,
     route::{Endpoint, Listener, Match, Readiness, Route, RouteKey, Strip},
 };
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,8 @@ pub struct Status {
     pub last: Option<LastApply>,
     /// Why what should be is not applied, where that is so.
     pub trouble: Option<String>,
+    /// What was served earlier is served again, where that is so.
+    pub rollback: Option<RollbackStatus>,
     pub listeners: Vec<ListenerStatus>,
     /// By listener, host and prefix.
     pub routes: Vec<RouteStatus>,
@@ -68,6 +71,13 @@ pub struct LastApply {
     /// Microseconds.
     pub took_us: u64,
     pub changes: Vec<String>,
+}
+
+/// Whatever containers come, until it is released.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RollbackStatus {
+    pub generation: u64,
+    pub since_ms: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -199,6 +209,7 @@ impl Status {
             },
             last: picture.last.as_ref().map(LastApply::from),
             trouble: picture.trouble.clone(),
+            rollback: picture.memory.rollback.as_ref().map(RollbackStatus::from),
             listeners: listeners(picture, counted),
             routes: picture.routes.0.iter().map(|it| route(picture, counted, it)).collect(),
             problems: picture.problems.iter().map(ProblemStatus::from).collect(),
@@ -297,7 +308,7 @@ fn state(endpoint: &Endpoint, standing: Option<Standing>, count: Option<&Count>)
     }
 }
 
-fn check_text(check: &Check) -> String {
+pub(super) fn check_text(check: &Check) -> String {
     match check {
         Check::Tcp => "tcp".to_owned(),
         Check::Off => "off".to_owned(),
@@ -305,7 +316,7 @@ fn check_text(check: &Check) -> String {
     }
 }
 
-fn retry_text(retry: Retry) -> &'static str {
+pub(super) fn retry_text(retry: Retry) -> &'static str {
     match retry {
         Retry::Safe => "safe",
         Retry::All => "all",
@@ -321,13 +332,26 @@ impl Load {
     }
 }
 
+impl How {
+    /// The kind, why HAProxy was reloaded, and how many commands it was told.
+    pub fn told(&self) -> (HowStatus, Option<String>, usize) {
+        match self {
+            Self::Runtime { commands } => (HowStatus::Runtime, None, *commands),
+            Self::Started => (HowStatus::Start, None, 0),
+            Self::Reloaded { why } => (HowStatus::Reload, Some(why.clone()), 0),
+        }
+    }
+}
+
+impl From<&Rollback> for RollbackStatus {
+    fn from(rollback: &Rollback) -> Self {
+        Self { generation: rollback.generation, since_ms: rollback.since_ms }
+    }
+}
+
 impl From<&Applied> for LastApply {
     fn from(applied: &Applied) -> Self {
-        let (how, why, commands) = match &applied.how {
-            How::Runtime { commands } => (HowStatus::Runtime, None, *commands),
-            How::Started => (HowStatus::Start, None, 0),
-            How::Reloaded { why } => (HowStatus::Reload, Some(why.clone()), 0),
-        };
+        let (how, why, commands) = applied.how.told();
         Self {
             at_ms: applied.at_ms,
             cause: applied.cause.clone(),

@@ -106,6 +106,11 @@ pub fn claims() -> impl Strategy<Value = Vec<Claim>> {
         .prop_map(|unique: BTreeMap<_, _>| unique.into_values().collect())
 }
 
+/// Several, one after the other.
+pub fn tales() -> impl Strategy<Value = Vec<String>> {
+    prop::collection::vec(told(), 1..9)
+}
+
 /// A story of a few containers that share a few routes in all the ways there are. The same line is the
 /// same container in every story, whatever else became of it.
 pub fn told() -> impl Strategy<Value = String> {

@@ -1,0 +1,73 @@
+//! A rollback that holds: the routes of an earlier generation, served by those of its containers that
+//! still are there.
+//!
+//! Pure. Who was there then and is fit now gets traffic, at the address that it has now and with the weight
+//! of then; who came later is not served. A route that has nobody left answers 503.
+
+use crate::{
+    claim::{self, Board, Claim},
+    route::{Endpoint, Route, RouteKey, Routes},
+};
+use std::{collections::BTreeMap, sync::Arc};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rollback {
+    pub generation: u64,
+    /// When it began, in milliseconds since 1970.
+    pub since_ms: u64,
+    /// What was served then.
+    then: Arc<Routes>,
+    /// What is left of it; `None` until somebody looked.
+    left: Option<Routes>,
+}
+
+impl Rollback {
+    pub fn new(generation: u64, since_ms: u64, then: Arc<Routes>) -> Self {
+        Self { generation, since_ms, then, left: None }
+    }
+
+    pub fn then(&self) -> &Routes {
+        &self.then
+    }
+
+    /// What is served while it holds. What did not change is the very same.
+    pub fn routes(&self) -> Routes {
+        self.left.clone().unwrap_or_default()
+    }
+
+    /// Looks at the claims that came or went since the last time, before they are settled.
+    pub fn follow(&mut self, board: &Board) {
+        let claims = board.claims();
+        match &mut self.left {
+            None => {
+                let left = |(key, then): (&RouteKey, &Arc<Route>)| {
+                    (key.clone(), Arc::new(left(then, key, claims)))
+                };
+                self.left = Some(Routes(self.then.0.iter().map(left).collect()));
+            }
+            Some(before) => {
+                for key in board.touched() {
+                    let Some(then) = self.then.0.get(key) else { continue };
+                    let now = left(then, key, claims);
+                    if before.0.get(key).is_none_or(|before| **before != now) {
+                        before.0.insert(key.clone(), Arc::new(now));
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn left(then: &Route, key: &RouteKey, claims: &BTreeMap<RouteKey, Vec<Claim>>) -> Route {
+    let claims = claims.get(key).map(Vec::as_slice).unwrap_or_default();
+    let still = |endpoint: &Endpoint| {
+        // By its id, as a container may have been given another name.
+        let is_it =
+            |it: &&Claim| it.origin.id() == endpoint.origin.id() && it.port == endpoint.port;
+        let claim = claims.iter().find(is_it)?;
+        Some(Claim { weight: endpoint.weight, ..claim.clone() })
+    };
+    let still: Vec<_> = then.endpoints.iter().filter_map(still).collect();
+    let endpoints = claim::endpoints(&still.iter().collect::<Vec<_>>());
+    Route { policy: then.policy.clone(), endpoints }
+}
