@@ -1,6 +1,10 @@
 //! What the commands do besides following Docker: ask, print, and end with a status.
 
+mod asked;
+mod check;
 mod drain;
+mod paint;
+mod plan;
 
 use crate::{
     cli::{Ask, Look},
@@ -8,10 +12,8 @@ use crate::{
     settings::{Errand, Settings},
 };
 use anyhow::Result;
-use std::{
-    io::{self, Write},
-    process::ExitCode,
-};
+use asked::DockerAway;
+use std::{io::Write, process::ExitCode};
 use tokio::runtime::Builder;
 
 /// Docker, or the docker-balancer that runs, could not be asked.
@@ -32,10 +34,14 @@ pub fn ask(errand: &Errand) -> ExitCode {
 }
 
 /// Does what can be done without one.
-pub fn look(look: &Look, _settings: &Settings) -> ExitCode {
+pub fn look(look: &Look, settings: &Settings) -> ExitCode {
     done(match look {
-        Look::Explain { .. } | Look::Plan { .. } | Look::Check { .. } => {
-            Err(anyhow::anyhow!("not yet"))
+        Look::Explain { .. } => Err(anyhow::anyhow!("not yet")),
+        Look::Plan { compose, format } => {
+            block_on(plan::plan(compose.as_deref(), *format, settings))
+        }
+        Look::Check { compose, image } => {
+            block_on(check::check(compose.as_deref(), image.as_deref(), settings))
         }
     })
 }
@@ -59,13 +65,17 @@ impl From<String> for Told {
 fn done(result: Result<Told>) -> ExitCode {
     match result {
         Ok(Told { text, status }) => {
-            // Nobody need be there to read it.
-            let _ = writeln!(io::stdout(), "{}", text.trim_end_matches('\n'));
+            let text = text.trim_end_matches('\n');
+            if !text.is_empty() {
+                // Nobody need be there to read it.
+                let _ = writeln!(anstream::stdout(), "{text}");
+            }
             ExitCode::from(status)
         }
         Err(error) => {
             eprintln!("docker-balancer: {error:#}");
-            ExitCode::from(if error.is::<NoDaemon>() { UNREACHABLE } else { 1 })
+            let unreachable = error.is::<NoDaemon>() || error.is::<DockerAway>();
+            ExitCode::from(if unreachable { UNREACHABLE } else { 1 })
         }
     }
 }

@@ -8,6 +8,8 @@
 //!                 └▶ explain
 //! ```
 
+pub mod outlook;
+pub mod patch;
 pub mod status;
 
 use crate::{

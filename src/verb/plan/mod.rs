@@ -1,0 +1,299 @@
+//! `plan`: asks what is, decides what is to be, and says the difference.
+
+mod human;
+mod json;
+
+use super::{
+    Told,
+    asked::{self, DockerAway},
+};
+use crate::{
+    balancer::way::Maker,
+    cli::PlanFormat,
+    compose::{
+        self, Project,
+        planned::{self, Masks},
+    },
+    decide::Rules,
+    docker::Engine,
+    haproxy::{
+        check::{Refusal, Verdict, check},
+        config::Config,
+        inverse,
+        layout::Layout,
+        render::{self, Frame},
+    },
+    label,
+    problem::{About, Reason},
+    serve,
+    settings::{AccessLog, Command, Haproxy, Settings},
+    view::{
+        outlook::{Before, Outlook, Source, foresee},
+        status::Status,
+    },
+    world::World,
+};
+use anyhow::{Context, Result};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+/// Exit statuses.
+const CHANGES: u8 = 3;
+const NOT_SO: u8 = 1;
+
+/// How long files may be behind what HAProxy was told.
+const BEHIND: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(100);
+/// Routes that HAProxy may refuse one after the other.
+const MOST_TRIES: usize = 32;
+
+/// What is to be told, in whatever format.
+struct Plan<'a> {
+    outlook: Outlook,
+    masks: Masks,
+    settings: &'a Settings,
+    /// HAProxy would not take it, and it does not say which route is to blame.
+    refused: Option<String>,
+    notes: Vec<String>,
+}
+
+pub(super) async fn plan(
+    compose: Option<&Path>,
+    format: PlanFormat,
+    settings: &Settings,
+) -> Result<Told> {
+    let after = match compose {
+        None => After::of_world(settings).await?,
+        Some(file) => After::of_compose(file, settings).await?,
+    };
+    let After { world, rules, masks, silent, notes } = after;
+    let (mut outlook, refused) = look(&world, &rules, settings).await?;
+    outlook.problems.retain(|it| {
+        let about = matches!(&it.about, About::Container(origin) if silent.contains(origin.name()));
+        !(about && matches!(it.reason, Reason::NotExposed { .. }))
+    });
+    let plan = Plan { outlook, masks, settings, refused, notes };
+    let text = match format {
+        PlanFormat::Human => human::text(&plan),
+        PlanFormat::Text => plan.patch(),
+        PlanFormat::Json => json::text(&plan)?,
+    };
+    Ok(Told { text, status: plan.status() })
+}
+
+/// What is to be: the world, as it is or as a compose file makes it.
+struct After {
+    world: World,
+    rules: Rules,
+    masks: Masks,
+    /// Containers of which nobody knows what they expose.
+    silent: BTreeSet<String>,
+    notes: Vec<String>,
+}
+
+impl After {
+    async fn of_world(settings: &Settings) -> Result<Self> {
+        let (world, rules) = asked::world(settings, |interest| interest).await?;
+        let (masks, silent, notes) = Default::default();
+        Ok(Self { world, rules, masks, silent, notes })
+    }
+
+    async fn of_compose(file: &Path, settings: &Settings) -> Result<Self> {
+        let mut project = compose::read(file, &std::env::vars().collect())?;
+        if !settings.include_env {
+            project.services.iter_mut().for_each(|it| it.environment.clear());
+        }
+        // Who is of the project shows in labels that are none of ours.
+        let (world, rules) = asked::world(settings, |interest| crate::docker::Interest {
+            speaks: |labels| labels.keys().any(|key| is_of_interest(key)),
+            reads: |label| is_of_interest(label),
+            ..interest
+        })
+        .await?;
+        let engine = asked::engine(settings).await?;
+        let mut notes = Vec::new();
+        let images = images(&engine, &project, settings, &mut notes).await?;
+        let planned = planned::containers(&project, &images);
+        let silent = planned.iter().filter(|it| !images.contains_key(&it.service.name));
+        let silent = silent.map(|it| it.container.name.clone()).collect();
+        let (world, masks) = planned::onto(&world, &project, planned);
+        Ok(Self { world, rules, masks, silent, notes })
+    }
+}
+
+fn is_of_interest(label: &str) -> bool {
+    label::is_read(label) || planned::is_composes(label)
+}
+
+/// What the images of services bring along, where the engine has them.
+async fn images(
+    engine: &Engine,
+    project: &Project,
+    settings: &Settings,
+    notes: &mut Vec<String>,
+) -> Result<BTreeMap<String, crate::container::Image>> {
+    let mut images = BTreeMap::new();
+    for service in &project.services {
+        let built = format!("{}-{}", project.name, service.name);
+        let name = service.image.as_ref().unwrap_or(&built);
+        match engine.image(name).await.context(DockerAway)? {
+            Some(mut image) => {
+                if !settings.include_env {
+                    image.environment.clear();
+                }
+                images.insert(service.name.clone(), image);
+            }
+            None => notes.push(format!(
+                "image {name} of service {} is not there yet; labels of its own are not known",
+                service.name
+            )),
+        }
+    }
+    Ok(images)
+}
+
+/// Files follow what HAProxy is told a moment later: that is waited for where a docker-balancer runs.
+async fn look(
+    world: &World,
+    rules: &Rules,
+    settings: &Settings,
+) -> Result<(Outlook, Option<String>)> {
+    let end = Instant::now() + BEHIND;
+    loop {
+        let daemon = asked::daemon(settings).await;
+        let before = asked::before(settings).await;
+        let frame = frame(settings, rules, &before)?;
+        let maker = Maker { rules, frame: &frame, stock: serve::stock(settings) };
+        let (outlook, refused) = outlook(world, &before, daemon.as_ref(), maker, settings).await?;
+        if outlook.is_only_behind() && daemon.is_some() && Instant::now() < end {
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        }
+        return Ok((outlook, refused));
+    }
+}
+
+/// As a docker-balancer that follows has it; where none did this, as one that applied once.
+fn frame(settings: &Settings, rules: &Rules, before: &Before) -> Result<Frame> {
+    let follows = serve::frame(settings)?;
+    let managed = matches!(settings.haproxy, Haproxy::Managed { .. });
+    if !managed || settings.access_log != AccessLog::Stdout {
+        return Ok(follows);
+    }
+    let quiet = Settings { command: Command::Once, access_log: AccessLog::Off, ..settings.clone() };
+    let once = serve::frame(&quiet)?;
+    let routes = inverse::routes(&before.observed);
+    let made_it = |frame: &Frame| {
+        let maker = Maker { rules, frame, stock: 0 };
+        maker.config(&routes, Layout::default()).skeleton == before.observed.skeleton
+    };
+    Ok(if !made_it(&follows) && made_it(&once) { once } else { follows })
+}
+
+/// Less what HAProxy refuses, as a pass would leave it out.
+async fn outlook(
+    world: &World,
+    before: &Before,
+    daemon: Option<&Status>,
+    maker: Maker<'_>,
+    settings: &Settings,
+) -> Result<(Outlook, Option<String>)> {
+    let mut refused = BTreeMap::new();
+    for _ in 0..MOST_TRIES {
+        let foreseen = foresee(world, before, daemon, &refused, (maker.rules, Instant::now()));
+        let routes = foreseen.decided.routes.clone();
+        let outlook = Outlook::new(before, foreseen, maker);
+        if outlook.is_empty() || outlook.is_only_behind() {
+            return Ok((outlook, None));
+        }
+        let Some(refusal) = try_out(&outlook.config, maker.frame, settings).await? else {
+            return Ok((outlook, None));
+        };
+        let named = refusal
+            .lines
+            .iter()
+            .filter_map(|line| render::backend_at(&outlook.files.config, *line));
+        let keys = named.filter_map(|name| Some(outlook.config.backends.get(name)?.route.clone()));
+        let blamed: BTreeMap<_, _> = keys
+            .filter_map(|key| {
+                let route = routes.0.get(&key)?.clone();
+                Some((key, (route, refusal.text.clone())))
+            })
+            .collect();
+        if blamed.is_empty() {
+            return Ok((outlook, Some(refusal.text)));
+        }
+        refused.extend(blamed);
+    }
+    anyhow::bail!("HAProxy refuses {MOST_TRIES} versions of the configuration")
+}
+
+/// Asks HAProxy, in a directory of its own, whether it would take this.
+async fn try_out(config: &Config, frame: &Frame, settings: &Settings) -> Result<Option<Refusal>> {
+    let folder = tempfile::tempdir().context("cannot make a temporary directory")?;
+    let frame = Frame { generations: folder.path().join("gen"), ..frame.clone() };
+    let files = render::render(config, &frame);
+    let generation = frame.generations.join(&files.generation.name);
+    fs::create_dir_all(&generation)?;
+    for (name, text) in &files.generation.files {
+        fs::write(generation.join(name), text)?;
+    }
+    let path = folder.path().join("haproxy.cfg");
+    fs::write(&path, &files.config)?;
+    let bin = &settings.haproxy_bin;
+    let verdict = check(bin, &path, &settings.haproxy_arguments).await;
+    match verdict.with_context(|| format!("cannot run {} -c", bin.display()))? {
+        Verdict::Accepted { .. } => Ok(None),
+        Verdict::Refused(refusal) => Ok(Some(refusal)),
+    }
+}
+
+impl Plan<'_> {
+    fn status(&self) -> u8 {
+        match &self.refused {
+            Some(_) => NOT_SO,
+            None if self.outlook.is_empty() => 0,
+            None => CHANGES,
+        }
+    }
+
+    /// All files, one after the other.
+    fn patch(&self) -> String {
+        self.patches().map(|(_, diff)| diff).collect()
+    }
+
+    /// Places and differences, with nothing in them that nobody knows yet.
+    fn patches(&self) -> impl Iterator<Item = (String, String)> {
+        let generation = &self.outlook.files.generation.name;
+        self.outlook.patches.iter().map(move |patch| {
+            if self.masks.is_empty() {
+                return (patch.path.clone(), patch.diff.clone());
+            }
+            let nameless = |text: &str| text.replace(generation, "<generation>");
+            (nameless(&patch.path), self.masks.in_text(&nameless(&patch.diff)))
+        })
+    }
+
+    fn commands(&self) -> impl Iterator<Item = String> {
+        self.outlook.commands.iter().map(|it| self.masks.in_text(&it.to_string()))
+    }
+
+    /// From where it is known what was before, if not from HAProxy.
+    fn source(&self) -> Option<String> {
+        let socket = serve::proxy_settings(self.settings).stats_socket();
+        let socket = socket.display();
+        match self.outlook.source {
+            Source::HAProxy => None,
+            Source::Files => Some(format!(
+                "HAProxy does not answer on {socket}; compared with the files of the last good state"
+            )),
+            Source::Nothing => Some(format!(
+                "HAProxy does not answer on {socket}, and there are no files of an earlier state; everything is new"
+            )),
+        }
+    }
+}
