@@ -12,6 +12,10 @@ mod story;
 
 use docker_glue::{
     balancer::way::Maker,
+    compose::{
+        Outside, Project,
+        planned::{self, Masks},
+    },
     haproxy::{
         config::{Config, MapName},
         files::Files,
@@ -24,8 +28,12 @@ use docker_glue::{
     },
     label::value::Check,
     route::{Match, Readiness, Routes, Strip},
-    view::outlook::{Before, Disk, How, Outlook, Source, foresee},
-    view::status::Status,
+    view::{
+        foretold::Foretold,
+        outlook::{Before, Disk, How, Outlook, Source, foresee},
+        status::Status,
+    },
+    world::World,
 };
 use proptest::prelude::*;
 use std::{
@@ -48,13 +56,39 @@ fn a_story_has_always_the_same_outlook() {
     for case in names {
         let text = |name: &str| fs::read_to_string(case.join(name)).unwrap();
         let before = served(&text("before.txt"));
-        let outlook = look(&before, &text("after.txt"), None);
+        let (world, masks) = world_after(&case);
+        let outlook = look_at(&before, &world, None);
+        let hold = story::rules().hold;
+        let socket = story::frame().stats_socket;
+        let (refused, notes) = (None, Vec::new());
+        let foretold = Foretold { outlook, masks, socket, hold, refused, notes };
         let mut settings = insta::Settings::clone_current();
         settings.set_snapshot_path(&case);
         settings.set_prepend_module_to_snapshot(false);
         settings.set_omit_expression(true);
-        settings.bind(|| insta::assert_snapshot!("outlook", told(&outlook)));
+        settings.bind(|| {
+            insta::assert_snapshot!("human", plain(&foretold.human()));
+            insta::assert_snapshot!("json", foretold.json());
+            insta::assert_snapshot!("text", foretold.patch());
+        });
     }
+}
+
+/// What runs, with the compose file on top, where the case has one.
+fn world_after(case: &Path) -> (World, Masks) {
+    let world = story::world(&fs::read_to_string(case.join("after.txt")).unwrap());
+    let Ok(text) = fs::read_to_string(case.join("compose.yaml")) else {
+        return (world, Masks::default());
+    };
+    let outside = Outside { folder: case.to_owned(), environment: BTreeMap::new() };
+    let project = Project::read("compose.yaml", &text, &outside).unwrap();
+    let planned = planned::containers(&project, &BTreeMap::new());
+    planned::onto(&world, &project, planned)
+}
+
+/// As it is where there is no terminal.
+fn plain(text: &str) -> String {
+    anstream::adapter::strip_str(text).to_string()
 }
 
 fn told(outlook: &Outlook) -> String {
@@ -105,11 +139,14 @@ fn disk(files: &Files) -> Disk {
 }
 
 fn look(before: &Before, story: &str, daemon: Option<&Status>) -> Outlook {
+    look_at(before, &story::world(story), daemon)
+}
+
+fn look_at(before: &Before, world: &World, daemon: Option<&Status>) -> Outlook {
     let (rules, frame) = (story::rules(), story::frame());
     let maker = Maker { rules: &rules, frame: &frame, stock: STOCK };
     let none = BTreeMap::new();
-    let world = story::world(story);
-    let foreseen = foresee(&world, before, daemon, &none, (&rules, Instant::now()));
+    let foreseen = foresee(world, before, daemon, &none, (&rules, Instant::now()));
     Outlook::new(before, foreseen, maker)
 }
 

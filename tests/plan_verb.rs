@@ -91,10 +91,11 @@ fn right_after_an_apply_nothing_would_change() {
     assert!(human.contains("gets no new requests (drained"), "{human}");
 
     api.docker(&["pause"]);
-    balancer.until_serves("b.test/x/y", "503");
+    balancer.until_said(&[&format!("- {}", api.name)]);
     is_nothing(&balancer, &[], "with a paused container");
+    let died = format!("die {}", api.name);
     drop(api);
-    balancer.until_said(&["- api"]);
+    balancer.until_said(&["told HAProxy", &died]);
     is_nothing(&balancer, &[], "with a route that is held");
 }
 
@@ -126,7 +127,7 @@ fn what_is_foretold_without_a_docker_balancer_comes_so_with_one() {
     assert!(maps.contains("\n+b.test:80/ spare-tcp-001 0 60000 safe b.test:80"), "{maps}");
 
     let human = run(&balancer, &[]);
-    assert_eq!(status_of(&human), 3);
+    assert_eq!(human.status.code(), Some(3));
     for part in ["Routes\n", "HAProxy is told, and not reloaded: ", "Files\n  --- "] {
         assert!(stdout(&human).contains(part), "{part}: {}", stdout(&human));
     }
@@ -145,16 +146,10 @@ fn what_is_foretold_without_a_docker_balancer_comes_so_with_one() {
     balancer.end(nix::sys::signal::Signal::SIGTERM);
     drop(web);
     let late = balancer.run("late").labels("glue_http_80_host=c.test glue_http_80_bind=81").start();
-    let moved = format!("81={}", common::balancer::free_port());
     let (status, object) = json(&balancer, &[]);
-    drop(moved);
     assert_eq!(status, 3);
     assert_eq!((&object["how"], &object["why"]), (&"reload".into(), &"new public port 81".into()));
     drop(late);
-}
-
-fn status_of(output: &Output) -> i32 {
-    output.status.code().unwrap()
 }
 
 #[test]
@@ -198,8 +193,8 @@ fn without_docker_it_cannot_be_said() {
     let run = |words: &[&str]| {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_docker-balancer"));
         let nowhere = format!("unix://{}", at("none.sock"));
-        command.args(words).args(["--docker-url", &nowhere, "--state-dir", &at("state")]);
-        command.args(["--runtime-dir", &at("run")]).output().unwrap()
+        command.args(["--docker-url", &nowhere, "--state-dir", &at("state")]);
+        command.args(["--runtime-dir", &at("run")]).args(words).output().unwrap()
     };
     for words in [&["plan"][..], &["diff", "--format", "json"]] {
         let output = run(words);
@@ -263,7 +258,9 @@ impl Shop<'_> {
 #[test]
 fn what_is_foretold_of_a_compose_file_comes_so() {
     let Some(docker) = common::docker() else { return };
-    let balancer = Balancer::of(&docker).start().until_started();
+    let balancer = Balancer::of(&docker).start();
+    let _other = balancer.run("other").label("glue_http_80_host", "other.test").start();
+    balancer.until_serves("other.test/", "other saw /");
     let folder = tempfile::tempdir().unwrap();
     let shop = Shop { balancer: &balancer, file: folder.path().join("compose.yaml") };
     shop.write("  web:\n    image: IMAGE\n    scale: 2\n    labels:\n      CONSTRAINT\n      glue_http_80_host: ${SHOP:-shop.test}\n  db:\n    image: none/such\n");
@@ -287,7 +284,7 @@ fn what_is_foretold_of_a_compose_file_comes_so() {
     for invented in ["planned", " 0.1"] {
         assert!(!whole.contains(invented), "{invented} in {object:#}");
     }
-    assert!(whole.contains("image none/such of service db is not there yet"), "{whole}");
+    assert!(whole.contains("what image none/such of service db brings along is not known: Docker does not have it yet"), "{whole}");
     let words = shop.words();
     let patch = stdout(&run(&balancer, &[&words[0], &words[1], "--format", "text"]));
     assert!(patch.contains("+  server shop-web-1-<id>:80 <shop-web-1>:80"), "{patch}");

@@ -78,7 +78,7 @@ type Places = BTreeMap<String, Place>;
 
 /// Files first; what the service says itself wins.
 fn labels(node: &Node, outside: &Outside) -> Result<(Texts, Places)> {
-    let (mut labels, mut places) = files(node.get("label_file"), outside)?;
+    let (mut labels, mut places) = files(node.get("label_file"), outside, Missing::Refused)?;
     let Some(own) = node.get("labels") else { return Ok((labels, places)) };
     for (key, value, place) in own.pairs()? {
         labels.insert(key.clone(), value.unwrap_or_default());
@@ -88,28 +88,35 @@ fn labels(node: &Node, outside: &Outside) -> Result<(Texts, Places)> {
 }
 
 fn environment(node: &Node, outside: &Outside) -> Result<(Texts, Places)> {
-    let (mut environment, mut places) = files(node.get("env_file"), outside)?;
+    let (mut environment, mut places) = files(node.get("env_file"), outside, Missing::PassedOver)?;
     let Some(own) = node.get("environment") else { return Ok((environment, places)) };
+    let variables = outside.variables()?;
     for (key, value, place) in own.pairs()? {
         // Without a value it is the shell's.
-        let Some(value) = value.or_else(|| outside.environment.get(&key).cloned()) else {
-            continue;
-        };
+        let Some(value) = value.or_else(|| variables.get(&key).cloned()) else { continue };
         environment.insert(key.clone(), value);
         places.insert(key, place);
     }
     Ok((environment, places))
 }
 
+/// What a file is that is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    Refused,
+    /// It may hold secrets, which are not everywhere that labels are looked at.
+    PassedOver,
+}
+
 /// Files of variables: a name, a list of names, or `path` and `required`.
-fn files(node: Option<&Node>, outside: &Outside) -> Result<(Texts, Places)> {
+fn files(node: Option<&Node>, outside: &Outside, missing: Missing) -> Result<(Texts, Places)> {
     let (mut texts, mut places) = (Texts::new(), Places::new());
     let Some(node) = node else { return Ok((texts, places)) };
     for file in node.list()? {
         let path = file.get("path").unwrap_or(file).text()?;
         let required = file.get("required").map(Node::text).transpose()? != Some("false");
         let Some(text) = outside.file(path)? else {
-            if required {
+            if required && missing == Missing::Refused {
                 bail!("{}: there is no file {path}", file.place);
             }
             continue;

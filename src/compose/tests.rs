@@ -1,6 +1,5 @@
 use super::*;
 use planned::Masks;
-use std::collections::BTreeMap;
 
 fn variables(text: &str) -> BTreeMap<String, String> {
     let pairs = text.split_whitespace().filter_map(|pair| pair.split_once('='));
@@ -133,6 +132,13 @@ fn services_are_read_with_the_lines_of_their_labels() {
     );
 }
 
+/// What `docker compose config --format json` prints.
+#[test]
+fn what_compose_has_put_together_is_read() {
+    let text = r#"{"name": "shop", "networks": {"default": {"name": "shop_default", "ipam": {}}}, "services": {"web": {"deploy": {"replicas": 2}, "image": "nginx", "labels": {"a": "$$b"}, "networks": {"default": null}, "environment": {"X": null}, "ports": [{"mode": "ingress", "target": 80, "published": "8080", "protocol": "tcp"}]}}}"#;
+    assert_eq!(told(&[("c.json", text)], ""), "web x2 on shop_default: a=$b@1");
+}
+
 #[test]
 fn files_beside_it_are_read() {
     let text = "services:\n  web:\n    extends: {file: base.yaml, service: web}\n    labels: {host: $HOST}\n    label_file: l.env\n";
@@ -178,7 +184,7 @@ fn what_is_no_compose_file_is_said_with_its_line() {
     check("services:\n  a:\n    ports: [web]\n", "c.yaml:3: it is no port as compose writes them");
     check("services:\n  a:\n    scale: many\n", "c.yaml:3: \"many\" is no number of containers");
     check("services:\n  a:\n    labels: !reset null\n", "!reset is for several files");
-    check("services:\n  a:\n    env_file: none.env\n", "c.yaml:3: there is no file none.env");
+    check("services:\n  a:\n    label_file: none.env\n", "c.yaml:3: there is no file none.env");
 }
 
 #[test]
@@ -235,4 +241,82 @@ fn what_nobody_knows_is_not_shown() {
     assert_eq!(masks.in_text(other), other);
     assert_eq!(Masks::default().in_text(&line), line);
     assert!(masks.names("shop-web-1") && !masks.names("shop-web-3"));
+}
+
+/// A container that compose started of `shop`: `service number id labels…`.
+fn running(line: &str) -> crate::container::Container {
+    use crate::container::{Attachment, Container, ContainerId, Health, NetworkMode, State};
+    let words: Vec<_> = line.split(' ').collect();
+    let composes = [("project", "shop"), ("service", words[0]), ("container-number", words[1])];
+    let composes =
+        composes.map(|(key, value)| (format!("com.docker.compose.{key}"), value.to_owned()));
+    let labels = words[3..].iter().filter_map(|word| word.split_once('='));
+    let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let place = Attachment { ipv4: "172.18.0.9".parse().ok(), ..Attachment::default() };
+    Container {
+        id: ContainerId::new(words[2]),
+        name: format!("shop-{}-{}", words[0], words[1]),
+        image: String::new(),
+        created: 1,
+        state: State::Running,
+        health: Health::Unchecked,
+        labels: std::sync::Arc::new(labels.chain(composes).collect()),
+        environment: BTreeMap::new(),
+        network_mode: NetworkMode::Own,
+        networks: std::sync::Arc::new([("shop_default".to_owned(), place)].into()),
+        exposed: std::collections::BTreeSet::new(),
+        published: Vec::new(),
+        stop: None,
+        leaving: false,
+    }
+}
+
+#[test]
+fn what_runs_as_the_file_says_stays_and_the_rest_is_planned() {
+    let check = |file: &str, runs: &[&str], expected: &[&str]| {
+        let text = format!("name: shop\nservices:\n{file}");
+        let project = project(&[("c.yaml", &text)], "").unwrap();
+        let containers = runs.iter().map(|line| running(line));
+        let containers = containers.map(|it| (it.id.clone(), std::sync::Arc::new(it)));
+        let world = crate::world::World { containers: containers.collect(), ..Default::default() };
+        let planned = planned::containers(&project, &BTreeMap::new());
+        let (world, masks) = planned::onto(&world, &project, planned);
+        let told =
+            world.containers.values().map(|it| masks.in_words(&format!("{} {}", it.name, it.id)));
+        let mut told: Vec<_> = told.collect();
+        told.sort();
+        assert_eq!(told, expected, "{file} {runs:?}");
+    };
+    let web = "  web: {labels: {glue_x: a, other: b}}\n";
+    check(web, &[], &["shop-web-1 not running yet"]);
+    check(web, &["web 1 c1 glue_x=a"], &["shop-web-1 c1"]);
+    check(web, &["web 1 c1 glue_x=b"], &["shop-web-1 not running yet"]);
+    check(web, &["web 1 c1"], &["shop-web-1 not running yet"]);
+    check(web, &["web 1 c1 glue_x=a", "web 2 c2 glue_x=a"], &["shop-web-1 c1"]);
+    check(web, &["db 1 c1"], &["shop-db-1 c1", "shop-web-1 not running yet"]);
+    let two = "  web: {scale: 2, labels: {glue_x: a}}\n";
+    check(two, &["web 2 c2 glue_x=a"], &["shop-web-1 not running yet", "shop-web-2 c2"]);
+    let elsewhere = "  web: {network_mode: host, labels: {glue_x: a}}\n";
+    check(elsewhere, &["web 1 c1 glue_x=a"], &["shop-web-1 not running yet"]);
+    let published = "  web: {ports: [\"81:80\"], labels: {glue_x: a}}\n";
+    check(published, &["web 1 c1 glue_x=a"], &["shop-web-1 not running yet"]);
+    let none = "  web: {scale: 0, labels: {glue_x: a}}\n";
+    check(none, &["web 1 c1 glue_x=a"], &[]);
+}
+
+#[test]
+fn who_shares_a_network_is_led_to_its_owner() {
+    let text = "name: shop\nservices:\n  web: {labels: {glue_x: a}}\n  side: {network_mode: \"service:web\"}\n  guest: {network_mode: \"container:shop-db-1\"}\n";
+    let project = project(&[("c.yaml", text)], "").unwrap();
+    let runs = [running("web 1 c1 glue_x=a"), running("db 1 c2")];
+    let containers = runs.map(|it| (it.id.clone(), std::sync::Arc::new(it)));
+    let world = crate::world::World { containers: containers.into(), ..Default::default() };
+    let planned = planned::containers(&project, &BTreeMap::new());
+    let (world, _) = planned::onto(&world, &project, planned);
+    let owner = |name: &str| {
+        let it = world.containers.values().find(|it| it.name == name).unwrap();
+        world.network_owner(it).map(|it| it.id.as_str().to_owned())
+    };
+    assert_eq!(owner("shop-side-1").as_deref(), Some("c1"));
+    assert_eq!(owner("shop-guest-1").as_deref(), Some("c2"));
 }

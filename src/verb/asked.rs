@@ -4,7 +4,12 @@ use crate::{
     control::{client::get, socket},
     decide::Rules,
     docker::{self, Engine, Interest},
-    haproxy::{files::Store, observed::Observed, on_disk, runtime::Runtime},
+    haproxy::{
+        files::Store,
+        observed::Observed,
+        on_disk,
+        runtime::{Runtime, RuntimeError},
+    },
     serve,
     settings::Settings,
     view::{
@@ -13,8 +18,13 @@ use crate::{
     },
     world::World,
 };
-use anyhow::{Context, Result};
-use std::{collections::BTreeMap, fs};
+use anyhow::{Context, Result, bail};
+use std::{collections::BTreeMap, fs, io, path::Path, time::Duration};
+use tokio::time::timeout;
+
+/// Until a docker-balancer that says nothing counts as none.
+const PATIENCE: Duration = Duration::from_secs(10);
+const AS_WHOM: &str = "be root, or the user that docker-balancer runs as";
 
 /// Docker could not be asked.
 #[derive(Debug, thiserror::Error)]
@@ -41,31 +51,51 @@ pub(super) async fn world(
     ask.await.context(DockerAway)
 }
 
-/// `None` where none runs, or none that we may ask.
+/// `None` where none runs.
 pub(super) async fn daemon(settings: &Settings) -> Option<Status> {
-    get(&socket(&settings.runtime_dir), "/status").await.ok()
+    let socket = socket(&settings.runtime_dir);
+    timeout(PATIENCE, get(&socket, "/status")).await.ok()?.ok()
 }
 
 /// What HAProxy has, or at least its files.
-pub(super) async fn before(settings: &Settings) -> Before {
+///
+/// # Errors
+/// Where they are somebody else's: that they cannot be read does not mean that there are none.
+pub(super) async fn before(settings: &Settings) -> Result<Before> {
     let store = Store::to_look_at(&settings.config_file, &settings.state_dir);
+    may_read(store.target())?;
     let disk = disk(settings, &store);
-    if let Some(observed) = observed(settings).await {
-        return Before { source: Source::HAProxy, observed, disk };
+    if let Some(observed) = observed(settings).await? {
+        return Ok(Before { source: Source::HAProxy, observed, disk });
     }
-    match store.ours() {
-        Some(config) => {
-            let map = |map: crate::haproxy::config::MapName| store.stored(&map.to_string());
-            let observed = on_disk::observed(&config, map);
-            Before { source: Source::Files, observed, disk }
+    let Some(config) = store.ours() else {
+        return Ok(Before { source: Source::Nothing, observed: Observed::default(), disk });
+    };
+    let observed = on_disk::observed(&config, |map| store.stored(&map.to_string()));
+    Ok(Before { source: Source::Files, observed, disk })
+}
+
+/// `None` where no HAProxy of ours answers.
+async fn observed(settings: &Settings) -> Result<Option<Observed>> {
+    let socket = serve::proxy_settings(settings).stats_socket();
+    match Runtime::open(socket.clone()).await {
+        Ok(mut runtime) => Ok(runtime.observe().await.ok()),
+        Err(RuntimeError::Unreachable { source, .. })
+            if source.kind() == io::ErrorKind::PermissionDenied =>
+        {
+            bail!("cannot ask HAProxy on {}: {source}; {AS_WHOM}", socket.display())
         }
-        None => Before { source: Source::Nothing, observed: Observed::default(), disk },
+        Err(_) => Ok(None),
     }
 }
 
-async fn observed(settings: &Settings) -> Option<Observed> {
-    let socket = serve::proxy_settings(settings).stats_socket();
-    Runtime::open(socket).await.ok()?.observe().await.ok()
+fn may_read(file: &Path) -> Result<()> {
+    match fs::File::open(file) {
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+            bail!("cannot read {}: {e}; {AS_WHOM}", file.display())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn disk(settings: &Settings, store: &Store) -> Disk {

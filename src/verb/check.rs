@@ -4,9 +4,8 @@
 //! machine (ports that are taken, networks that HAProxy does not reach) is `plan`'s to say.
 
 use super::{
-    Told, asked,
-    asked::DockerAway,
-    paint::{GONE, OTHER, PLACE, paint},
+    Told,
+    asked::{self, DockerAway},
 };
 use crate::{
     compose::{self, Mode, Place, Project, Service, planned},
@@ -16,6 +15,7 @@ use crate::{
     problem::{About, Problem, Reason, Severity},
     serve,
     settings::Settings,
+    view::paint::{GONE, OTHER, PLACE, paint},
     world::{Vantage, World},
 };
 use anyhow::{Context, Result};

@@ -3,7 +3,6 @@
 mod asked;
 mod check;
 mod drain;
-mod paint;
 mod plan;
 
 use crate::{

@@ -8,7 +8,9 @@
 //!                 └▶ explain
 //! ```
 
+pub mod foretold;
 pub mod outlook;
+pub mod paint;
 pub mod patch;
 pub mod status;
 

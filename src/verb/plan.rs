@@ -1,12 +1,6 @@
 //! `plan`: asks what is, decides what is to be, and says the difference.
 
-mod human;
-mod json;
-
-use super::{
-    Told,
-    asked::{self, DockerAway},
-};
+use super::{Told, asked};
 use crate::{
     balancer::way::Maker,
     cli::PlanFormat,
@@ -14,8 +8,9 @@ use crate::{
         self, Project,
         planned::{self, Masks},
     },
+    container::Image,
     decide::Rules,
-    docker::Engine,
+    docker::{Engine, Interest},
     haproxy::{
         check::{Refusal, Verdict, check},
         config::Config,
@@ -28,10 +23,11 @@ use crate::{
     serve,
     settings::{AccessLog, Command, Haproxy, Settings},
     view::{
-        outlook::{Before, Outlook, Source, foresee},
+        foretold::{End, Foretold},
+        outlook::{Before, Outlook, foresee},
         status::Status,
     },
-    world::World,
+    world::{Vantage, World},
 };
 use anyhow::{Context, Result};
 use std::{
@@ -51,16 +47,6 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Routes that HAProxy may refuse one after the other.
 const MOST_TRIES: usize = 32;
 
-/// What is to be told, in whatever format.
-struct Plan<'a> {
-    outlook: Outlook,
-    masks: Masks,
-    settings: &'a Settings,
-    /// HAProxy would not take it, and it does not say which route is to blame.
-    refused: Option<String>,
-    notes: Vec<String>,
-}
-
 pub(super) async fn plan(
     compose: Option<&Path>,
     format: PlanFormat,
@@ -76,13 +62,19 @@ pub(super) async fn plan(
         let about = matches!(&it.about, About::Container(origin) if silent.contains(origin.name()));
         !(about && matches!(it.reason, Reason::NotExposed { .. }))
     });
-    let plan = Plan { outlook, masks, settings, refused, notes };
-    let text = match format {
-        PlanFormat::Human => human::text(&plan),
-        PlanFormat::Text => plan.patch(),
-        PlanFormat::Json => json::text(&plan)?,
+    let socket = serve::proxy_settings(settings).stats_socket();
+    let foretold = Foretold { outlook, masks, socket, hold: settings.hold, refused, notes };
+    let status = match foretold.result() {
+        End::Nothing => 0,
+        End::Changes => CHANGES,
+        End::Refused => NOT_SO,
     };
-    Ok(Told { text, status: plan.status() })
+    let text = match format {
+        PlanFormat::Human => foretold.human(),
+        PlanFormat::Text => foretold.patch(),
+        PlanFormat::Json => foretold.json(),
+    };
+    Ok(Told { text, status })
 }
 
 /// What is to be: the world, as it is or as a compose file makes it.
@@ -108,7 +100,7 @@ impl After {
             project.services.iter_mut().for_each(|it| it.environment.clear());
         }
         // Who is of the project shows in labels that are none of ours.
-        let (world, rules) = asked::world(settings, |interest| crate::docker::Interest {
+        let (world, rules) = asked::world(settings, |interest| Interest {
             speaks: |labels| labels.keys().any(|key| is_of_interest(key)),
             reads: |label| is_of_interest(label),
             ..interest
@@ -116,11 +108,18 @@ impl After {
         .await?;
         let engine = asked::engine(settings).await?;
         let mut notes = Vec::new();
-        let images = images(&engine, &project, settings, &mut notes).await?;
+        let images = images(&engine, &project, settings, &mut notes).await;
         let planned = planned::containers(&project, &images);
         let silent = planned.iter().filter(|it| !images.contains_key(&it.service.name));
         let silent = silent.map(|it| it.container.name.clone()).collect();
-        let (world, masks) = planned::onto(&world, &project, planned);
+        let runs = world;
+        let (mut world, masks) = planned::onto(&runs, &project, planned);
+        // Where HAProxy is, whatever becomes of it: it is the way to the others.
+        if let Vantage::Inside(own) = &rules.vantage
+            && let Some(container) = runs.containers.get(own)
+        {
+            world.containers.entry(own.clone()).or_insert_with(|| container.clone());
+        }
         Ok(Self { world, rules, masks, silent, notes })
     }
 }
@@ -135,25 +134,29 @@ async fn images(
     project: &Project,
     settings: &Settings,
     notes: &mut Vec<String>,
-) -> Result<BTreeMap<String, crate::container::Image>> {
+) -> BTreeMap<String, Image> {
     let mut images = BTreeMap::new();
     for service in &project.services {
         let built = format!("{}-{}", project.name, service.name);
         let name = service.image.as_ref().unwrap_or(&built);
-        match engine.image(name).await.context(DockerAway)? {
-            Some(mut image) => {
+        let unknown = match engine.image(name).await {
+            Ok(Some(mut image)) => {
                 if !settings.include_env {
                     image.environment.clear();
                 }
                 images.insert(service.name.clone(), image);
+                continue;
             }
-            None => notes.push(format!(
-                "image {name} of service {} is not there yet; labels of its own are not known",
-                service.name
-            )),
-        }
+            Ok(None) => "Docker does not have it yet".to_owned(),
+            // Not all that may list containers may do this.
+            Err(error) => format!("{error:#}"),
+        };
+        notes.push(format!(
+            "what image {name} of service {} brings along is not known: {unknown}",
+            service.name
+        ));
     }
-    Ok(images)
+    images
 }
 
 /// Files follow what HAProxy is told a moment later: that is waited for where a docker-balancer runs.
@@ -165,7 +168,7 @@ async fn look(
     let end = Instant::now() + BEHIND;
     loop {
         let daemon = asked::daemon(settings).await;
-        let before = asked::before(settings).await;
+        let before = asked::before(settings).await?;
         let frame = frame(settings, rules, &before)?;
         let maker = Maker { rules, frame: &frame, stock: serve::stock(settings) };
         let (outlook, refused) = outlook(world, &before, daemon.as_ref(), maker, settings).await?;
@@ -249,51 +252,5 @@ async fn try_out(config: &Config, frame: &Frame, settings: &Settings) -> Result<
     match verdict.with_context(|| format!("cannot run {} -c", bin.display()))? {
         Verdict::Accepted { .. } => Ok(None),
         Verdict::Refused(refusal) => Ok(Some(refusal)),
-    }
-}
-
-impl Plan<'_> {
-    fn status(&self) -> u8 {
-        match &self.refused {
-            Some(_) => NOT_SO,
-            None if self.outlook.is_empty() => 0,
-            None => CHANGES,
-        }
-    }
-
-    /// All files, one after the other.
-    fn patch(&self) -> String {
-        self.patches().map(|(_, diff)| diff).collect()
-    }
-
-    /// Places and differences, with nothing in them that nobody knows yet.
-    fn patches(&self) -> impl Iterator<Item = (String, String)> {
-        let generation = &self.outlook.files.generation.name;
-        self.outlook.patches.iter().map(move |patch| {
-            if self.masks.is_empty() {
-                return (patch.path.clone(), patch.diff.clone());
-            }
-            let nameless = |text: &str| text.replace(generation, "<generation>");
-            (nameless(&patch.path), self.masks.in_text(&nameless(&patch.diff)))
-        })
-    }
-
-    fn commands(&self) -> impl Iterator<Item = String> {
-        self.outlook.commands.iter().map(|it| self.masks.in_text(&it.to_string()))
-    }
-
-    /// From where it is known what was before, if not from HAProxy.
-    fn source(&self) -> Option<String> {
-        let socket = serve::proxy_settings(self.settings).stats_socket();
-        let socket = socket.display();
-        match self.outlook.source {
-            Source::HAProxy => None,
-            Source::Files => Some(format!(
-                "HAProxy does not answer on {socket}; compared with the files of the last good state"
-            )),
-            Source::Nothing => Some(format!(
-                "HAProxy does not answer on {socket}, and there are no files of an earlier state; everything is new"
-            )),
-        }
     }
 }

@@ -1,38 +1,42 @@
-//! A plan for people: routes, commands, files, problems.
+//! For people: routes, commands, files, problems.
+//!
+//! Pure.
 
-use super::Plan;
+use super::Foretold;
 use crate::{
     change::{Change, Detail},
     problem::Severity,
-    verb::paint::{FAINT, GONE, HEAD, NEW, OTHER, PLACE, paint},
-    view::outlook::How,
+    view::{
+        outlook::How,
+        paint::{FAINT, GONE, HEAD, NEW, OTHER, PLACE, paint},
+    },
 };
 use anstyle::Style;
 
-pub(super) fn text(plan: &Plan<'_>) -> String {
+pub(super) fn text(told: &Foretold) -> String {
     let mut lines = Vec::new();
-    lines.extend(plan.source().map(|it| paint(FAINT, it)));
-    lines.extend(plan.notes.iter().map(|it| paint(FAINT, it)));
-    lines.extend(plan.outlook.kept_out.iter().map(|it| {
+    lines.extend(told.source().map(|it| paint(FAINT, it)));
+    lines.extend(told.notes.iter().map(|it| paint(FAINT, it)));
+    lines.extend(told.outlook.kept_out.iter().map(|it| {
         let why = "drained, told to stop, or crashed over and over";
         paint(FAINT, format!("container {it} gets no new requests ({why}), and that stays so"))
     }));
-    if plan.outlook.is_empty() {
+    if told.outlook.is_empty() {
         lines.push("Nothing would change: HAProxy has what the labels say.".to_owned());
     } else {
         if !lines.is_empty() {
             lines.push(String::new());
         }
-        part(&mut lines, "Routes", routes(plan));
-        part(&mut lines, &how(plan), plan.commands().map(|it| format!("  {it}")).collect());
-        part(&mut lines, "Files", plan.patches().flat_map(|(_, diff)| painted(&diff)).collect());
+        part(&mut lines, "Routes", routes(told));
+        part(&mut lines, &how(told), told.commands().map(|it| format!("  {it}")).collect());
+        part(&mut lines, "Files", told.patches().flat_map(|(_, diff)| painted(&diff)).collect());
     }
-    if let Some(refused) = &plan.refused {
+    if let Some(refused) = &told.refused {
         lines.push(paint(GONE, format!("HAProxy would refuse it: {refused}")));
         lines.push(String::new());
     }
-    let problems = problems(plan);
-    if plan.outlook.is_empty() && !problems.is_empty() {
+    let problems = problems(told);
+    if told.outlook.is_empty() && !problems.is_empty() {
         lines.push(String::new());
     }
     part(&mut lines, "Problems", problems);
@@ -50,10 +54,10 @@ fn part(lines: &mut Vec<String>, heading: &str, content: Vec<String>) {
     lines.push(String::new());
 }
 
-fn how(plan: &Plan<'_>) -> String {
-    match &plan.outlook.how {
+fn how(told: &Foretold) -> String {
+    match &told.outlook.how {
         How::Nothing => "HAProxy has it already; its files do not say so yet".to_owned(),
-        How::Runtime => match plan.outlook.commands.len() {
+        How::Runtime => match told.outlook.commands.len() {
             1 => "HAProxy is told, and not reloaded: 1 command".to_owned(),
             many => format!("HAProxy is told, and not reloaded: {many} commands"),
         },
@@ -62,10 +66,10 @@ fn how(plan: &Plan<'_>) -> String {
     }
 }
 
-fn routes(plan: &Plan<'_>) -> Vec<String> {
-    let changes = plan.outlook.changes.iter();
+fn routes(told: &Foretold) -> Vec<String> {
+    let changes = told.outlook.changes.iter();
     changes
-        .map(|it| paint(style(it), format!("  {}{}", words(plan, it), later(plan, it))))
+        .map(|it| paint(style(it), format!("  {}{}", words(told, it), later(told, it))))
         .collect()
 }
 
@@ -78,10 +82,10 @@ fn style(change: &Change) -> Style {
 }
 
 /// In its own words, and who of those that come does not run yet.
-pub(super) fn words(plan: &Plan<'_>, change: &Change) -> String {
+pub(super) fn words(told: &Foretold, change: &Change) -> String {
     let mut change = change.clone();
     let say = |name: &mut String| {
-        if plan.masks.names(name) {
+        if told.masks.names(name) {
             name.push_str(" (not running yet)");
         }
     };
@@ -99,10 +103,10 @@ pub(super) fn words(plan: &Plan<'_>, change: &Change) -> String {
     change.to_string()
 }
 
-fn later(plan: &Plan<'_>, change: &Change) -> String {
+fn later(told: &Foretold, change: &Change) -> String {
     match change {
-        Change::Went { route } if plan.outlook.held.contains(route) => {
-            let hold = humantime::format_duration(plan.settings.hold);
+        Change::Went { route } if told.outlook.held.contains(route) => {
+            let hold = humantime::format_duration(told.hold);
             format!(" (answers 503 for {hold}, then 404)")
         }
         _ => String::new(),
@@ -120,8 +124,8 @@ fn painted(diff: &str) -> Vec<String> {
     diff.lines().map(|line| format!("  {}", paint(style(line), line))).collect()
 }
 
-fn problems(plan: &Plan<'_>) -> Vec<String> {
-    let all = plan.outlook.problems.iter();
-    let told = all.filter(|it| it.reason.severity() == Severity::Problem);
-    told.map(|it| format!("  {}", plan.masks.in_words(&it.to_string()))).collect()
+fn problems(told: &Foretold) -> Vec<String> {
+    let all = told.outlook.problems.iter();
+    let problems = all.filter(|it| it.reason.severity() == Severity::Problem);
+    problems.map(|it| format!("  {}", told.masks.in_words(&it.to_string()))).collect()
 }

@@ -1,6 +1,8 @@
-//! A plan for programs: one object.
+//! For programs: one object.
+//!
+//! Pure.
 
-use super::{Plan, human};
+use super::{End, Foretold, human};
 use crate::{
     change::Change,
     route::{Endpoint, Readiness, RouteKey},
@@ -9,7 +11,6 @@ use crate::{
         status::ProblemStatus,
     },
 };
-use anyhow::Result;
 use serde::Serialize;
 
 /// All of it.
@@ -70,8 +71,8 @@ struct FileObject {
     diff: String,
 }
 
-pub(super) fn text(plan: &Plan<'_>) -> Result<String> {
-    let outlook = &plan.outlook;
+pub(super) fn text(told: &Foretold) -> String {
+    let outlook = &told.outlook;
     let (how, why) = match &outlook.how {
         How::Nothing => ("nothing", None),
         How::Runtime => ("runtime", None),
@@ -79,10 +80,10 @@ pub(super) fn text(plan: &Plan<'_>) -> Result<String> {
         How::Start => ("start", None),
     };
     let object = Object {
-        result: match &plan.refused {
-            Some(_) => "refused",
-            None if outlook.is_empty() => "nothing",
-            None => "changes",
+        result: match told.result() {
+            End::Nothing => "nothing",
+            End::Changes => "changes",
+            End::Refused => "refused",
         },
         before: match outlook.source {
             Source::HAProxy => "haproxy",
@@ -91,18 +92,18 @@ pub(super) fn text(plan: &Plan<'_>) -> Result<String> {
         },
         how,
         why,
-        routes: outlook.changes.iter().map(|it| route(plan, it)).collect(),
-        commands: plan.commands().collect(),
-        files: plan.patches().map(|(path, diff)| FileObject { path, diff }).collect(),
-        problems: outlook.problems.iter().map(|it| problem(plan, it.into())).collect(),
+        routes: outlook.changes.iter().map(|it| route(told, it)).collect(),
+        commands: told.commands().collect(),
+        files: told.patches().map(|(path, diff)| FileObject { path, diff }).collect(),
+        problems: outlook.problems.iter().map(|it| problem(told, it.into())).collect(),
         kept_out: outlook.kept_out.iter().map(ToString::to_string).collect(),
-        refused: plan.refused.clone(),
-        notes: plan.notes.clone(),
+        refused: told.refused.clone(),
+        notes: told.notes.clone(),
     };
-    Ok(serde_json::to_string_pretty(&object)?)
+    serde_json::to_string_pretty(&object).expect("texts, numbers and lists are JSON")
 }
 
-fn route(plan: &Plan<'_>, change: &Change) -> RouteObject {
+fn route(told: &Foretold, change: &Change) -> RouteObject {
     let (kind, key) = match change {
         Change::Came { route, .. } => ("add", route),
         Change::Differs { route, .. } => ("change", route),
@@ -111,21 +112,21 @@ fn route(plan: &Plan<'_>, change: &Change) -> RouteObject {
     RouteObject {
         change: kind,
         route: key.to_string(),
-        text: human::words(plan, change),
-        held: plan.outlook.held.contains(key),
-        servers: servers(plan, key),
+        text: human::words(told, change),
+        held: told.outlook.held.contains(key),
+        servers: servers(told, key),
     }
 }
 
-fn servers(plan: &Plan<'_>, key: &RouteKey) -> Vec<ServerObject> {
-    let route = plan.outlook.after.0.get(key);
+fn servers(told: &Foretold, key: &RouteKey) -> Vec<ServerObject> {
+    let route = told.outlook.after.0.get(key);
     let endpoints = route.map_or(&[][..], |it| &it.endpoints);
     let server = |it: &Endpoint| ServerObject {
         container: it.origin.name().to_owned(),
-        id: Some(it.origin.id().to_owned()).filter(|id| !plan.masks.hides(id)),
+        id: Some(it.origin.id().to_owned()).filter(|id| !told.masks.hides(id)),
         port: it.port,
         address: Some(it.address)
-            .filter(|at| !plan.masks.hides_address(at.ip()))
+            .filter(|at| !told.masks.hides_address(at.ip()))
             .map(|at| at.to_string()),
         weight: it.weight.get(),
         ready: it.readiness == Readiness::Ready,
@@ -133,11 +134,11 @@ fn servers(plan: &Plan<'_>, key: &RouteKey) -> Vec<ServerObject> {
     endpoints.iter().map(server).collect()
 }
 
-fn problem(plan: &Plan<'_>, problem: ProblemStatus) -> ProblemStatus {
+fn problem(told: &Foretold, problem: ProblemStatus) -> ProblemStatus {
     ProblemStatus {
-        id: problem.id.filter(|id| !plan.masks.hides(id)),
-        reason: plan.masks.in_words(&problem.reason),
-        text: plan.masks.in_words(&problem.text),
+        id: problem.id.filter(|id| !told.masks.hides(id)),
+        reason: told.masks.in_words(&problem.reason),
+        text: told.masks.in_words(&problem.text),
         ..problem
     }
 }
