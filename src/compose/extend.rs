@@ -23,13 +23,12 @@ pub(super) fn extended(
     if depth == DEEPEST {
         bail!("{place}: services extend each other in a circle");
     }
-    let (file, name) = match &extends.content {
-        Content::Text(name) => (None, name.as_str()),
-        _ => {
-            let file = extends.get("file").map(Node::text).transpose()?;
-            let name = extends.get("service").map(Node::text).transpose()?;
-            (file, name.with_context(|| format!("{place}: extends names no service"))?)
-        }
+    let (file, name) = if let Content::Text(name) = &extends.content {
+        (None, name.as_str())
+    } else {
+        let text = |key: &str| extends.get(key).map(Node::text).transpose();
+        let name = text("service")?.with_context(|| format!("{place}: extends names no service"));
+        (text("file")?, name?)
     };
     let (other, beside);
     let (services, outside) = match file {
@@ -101,7 +100,7 @@ fn keyed(node: &Node) -> Result<Vec<Entry>> {
             .map(|it| {
                 let (key, place) = (it.text()?.to_owned(), it.place.clone());
                 let value = Node { place: place.clone(), content: Content::Nothing };
-                Ok(Entry { key, value, place })
+                Ok(Entry { key, place, value })
             })
             .collect(),
     }

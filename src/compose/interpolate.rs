@@ -75,19 +75,16 @@ fn expanded(
     let set = variables.get(name);
     let full = set.filter(|value| !value.is_empty());
     let of = |value: Option<&String>| value.cloned().unwrap_or_default();
-    let form = match form.strip_prefix(':') {
+    let (form, value) = match form.strip_prefix(':') {
         _ if name.is_empty() => return Err(Mistake::format(whole)),
         Some(form) => (form, full),
         None => (form, set),
     };
-    let (form, value) = form;
     match (form.chars().next(), value) {
         (None, _) if inside.len() == name.len() => Ok(of(set)),
-        (Some('-'), Some(value)) => Ok(value.clone()),
-        (Some('-'), None) => fill(&form[1..], variables),
-        (Some('+'), Some(_)) => fill(&form[1..], variables),
+        (Some('-' | '?'), Some(value)) => Ok(value.clone()),
+        (Some('-'), None) | (Some('+'), Some(_)) => fill(&form[1..], variables),
         (Some('+'), None) => Ok(String::new()),
-        (Some('?'), Some(value)) => Ok(value.clone()),
         (Some('?'), None) => {
             let text = fill(&form[1..], variables)?;
             Err(Mistake::Required { name: name.to_owned(), text })

@@ -155,15 +155,12 @@ pub fn onto(world: &World, project: &Project, planned: Vec<Planned<'_>>) -> (Wor
     let mut kept = BTreeMap::new();
     for it in planned {
         let runs = ours.values().find(|runs| is_the_same(runs, &it));
-        let container = match runs {
-            Some(runs) => {
-                kept.insert(it.container.id.clone(), runs.id.clone());
-                Arc::clone(runs)
-            }
-            None => {
-                masks.add(&it.container);
-                Arc::new(it.container)
-            }
+        let container = if let Some(runs) = runs {
+            kept.insert(it.container.id.clone(), runs.id.clone());
+            Arc::clone(runs)
+        } else {
+            masks.add(&it.container);
+            Arc::new(it.container)
         };
         after.containers.insert(container.id.clone(), container);
     }

@@ -22,18 +22,18 @@ impl Project {
         let Some(services) = root.get("services") else {
             bail!("{file}: it has no services; is it a compose file?")
         };
-        let named = networks(&root, &name)?;
-        let names = named.iter().map(|(key, (name, _))| (key.clone(), name.clone())).collect();
+        let networks = networks(&root, &name)?;
+        let dockers = networks.iter().map(|(key, (name, _))| (key.clone(), name.clone())).collect();
         let mut read = Vec::new();
         for entry in services.entries() {
             let node = extend::extended(services, &entry.value, outside, &variables, 0)?;
             if is_active(&node, &variables)? {
-                let mut service = service::read(&entry.key, &node, &names, outside)?;
+                let mut service = service::read(&entry.key, &node, &dockers, outside)?;
                 service.place = entry.place.clone();
                 read.push(service);
             }
         }
-        Ok(Self { name, services: read, networks: named.into_values().collect() })
+        Ok(Self { name, services: read, networks: networks.into_values().collect() })
     }
 }
 

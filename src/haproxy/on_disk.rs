@@ -6,7 +6,7 @@ use super::{
     config::{Admin, MapName},
     observed::{Observed, ServerSeen, map_file},
 };
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::net::SocketAddr;
 
 /// `map` gives the text of a map's file.
 pub fn observed(config: &str, map: impl Fn(MapName) -> Option<String>) -> Observed {
@@ -28,12 +28,9 @@ pub fn observed(config: &str, map: impl Fn(MapName) -> Option<String>) -> Observ
             _ => {}
         }
     }
-    observed.maps = MapName::ALL.map(|name| (name, entries(map(name)))).into();
+    let entries = |name| map(name).as_deref().map(map_file).unwrap_or_default();
+    observed.maps = MapName::ALL.map(|name| (name, entries(name))).into();
     observed
-}
-
-fn entries(text: Option<String>) -> BTreeMap<String, String> {
-    text.as_deref().map(map_file).unwrap_or_default()
 }
 
 fn server(address: &str, options: &[&str]) -> Option<ServerSeen> {

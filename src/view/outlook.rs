@@ -216,8 +216,8 @@ fn way(
     let commands = plan(observed, &config);
     // Those wait for their last request, and are tried again all the time.
     let waits = |command: &Command| matches!(command, Command::DelServer { .. });
-    match commands.iter().all(waits) {
-        true => (config, How::Nothing, Vec::new()),
-        false => (config, How::Runtime, commands),
+    if commands.iter().all(waits) {
+        return (config, How::Nothing, Vec::new());
     }
+    (config, How::Runtime, commands)
 }
