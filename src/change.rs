@@ -70,13 +70,15 @@ fn details(old: &Route, new: &Route) -> Vec<Detail> {
     let mut details = Vec::new();
     for (key @ (name, _), endpoint) in &after {
         let name = (*name).to_owned();
-        match before.get(key) {
-            None => details.push(Detail::In(name)),
-            Some(old) if old.address != endpoint.address => details.push(Detail::Moved(name)),
-            Some(old) if old.weight != endpoint.weight => {
-                details.push(Detail::Weight(name, old.weight.get(), endpoint.weight.get()));
-            }
-            Some(_) => {}
+        let Some(old) = before.get(key) else {
+            details.push(Detail::In(name));
+            continue;
+        };
+        if old.address != endpoint.address {
+            details.push(Detail::Moved(name.clone()));
+        }
+        if old.weight != endpoint.weight {
+            details.push(Detail::Weight(name, old.weight.get(), endpoint.weight.get()));
         }
     }
     let gone = before.keys().filter(|key| !after.contains_key(*key));

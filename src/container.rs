@@ -132,3 +132,12 @@ pub struct Stop {
     /// Seconds until SIGKILL; `None` means the engine's 10.
     pub timeout: Option<i64>,
 }
+
+/// What an image brings along to its containers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Image {
+    pub labels: BTreeMap<String, String>,
+    pub environment: BTreeMap<String, String>,
+    /// TCP ports of EXPOSE.
+    pub exposed: BTreeSet<u16>,
+}

@@ -88,6 +88,16 @@ impl Memory {
         Self { held, ..Self::default() }
     }
 
+    /// The same where it is known how these routes were served: held, they stay as they were.
+    pub fn of_served<'a>(
+        routes: impl IntoIterator<Item = (&'a RouteKey, &'a Policy)>,
+        now: Instant,
+    ) -> Self {
+        let routes = routes.into_iter();
+        let held = routes.map(|(key, policy)| (key.clone(), Held::new(policy.clone(), now)));
+        Self { held: held.collect(), ..Self::default() }
+    }
+
     /// All that could be used again is forgotten; the next decision is the same without it.
     pub fn forget_work(&mut self) {
         for (id, seen) in std::mem::take(&mut self.seen) {

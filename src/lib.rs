@@ -37,6 +37,7 @@ pub mod view;
 // The shell.
 pub mod balancer;
 pub mod cli;
+pub mod compose;
 pub mod control;
 pub mod daemon;
 pub mod handler;

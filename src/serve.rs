@@ -52,7 +52,7 @@ async fn once(settings: &Settings, proxy: Proxy) -> Result<()> {
     let world = docker::list_once(&access, &interest(settings, &vantage)).await?;
     // Nobody is there to end it, so nothing is held.
     let rules = Rules { hold: Duration::ZERO, ..rules(settings, vantage) };
-let frame = frame(settings, proxy.version())?;
+    let frame = frame(settings, proxy.version())?;
     let mut balancer = Balancer::new(proxy, rules, frame, stock(settings)).await;
     let (journal, past) = Journal::open(&settings.state_dir);
     balancer.remember(journal, past);
@@ -265,7 +265,7 @@ impl Follower {
     }
 }
 
-fn stock(settings: &Settings) -> usize {
+pub(crate) fn stock(settings: &Settings) -> usize {
     settings.spare_backends.into()
 }
 
@@ -304,18 +304,18 @@ impl From<&DockerAccess> for Access {
     }
 }
 
-fn access(settings: &Settings) -> Access {
+pub(crate) fn access(settings: &Settings) -> Access {
     Access::from(&settings.docker)
 }
 
-fn reach(settings: &Settings) -> Reach {
+pub(crate) fn reach(settings: &Settings) -> Reach {
     match settings.address {
         Address::Container => Reach::Networks,
         Address::Published => Reach::Published,
     }
 }
 
-fn interest(settings: &Settings, vantage: &Vantage) -> Interest {
+pub(crate) fn interest(settings: &Settings, vantage: &Vantage) -> Interest {
     Interest {
         speaks: |labels| label::speaks(labels.keys().map(String::as_str)),
         reads: label::is_read,
@@ -338,7 +338,7 @@ fn extra(settings: &Settings) -> Vec<String> {
     settings.watch_set.iter().cloned().collect()
 }
 
-fn rules(settings: &Settings, vantage: Vantage) -> Rules {
+pub(crate) fn rules(settings: &Settings, vantage: Vantage) -> Rules {
     Rules {
         fences: settings.fences.clone(),
         network: settings.network.clone(),
@@ -348,7 +348,7 @@ fn rules(settings: &Settings, vantage: Vantage) -> Rules {
     }
 }
 
-fn frame(settings: &Settings, version: Version) -> Result<Frame> {
+pub(crate) fn frame(settings: &Settings, version: Version) -> Result<Frame> {
     let base = base(settings)?;
     Ok(Frame {
         growth: Growth::of(version, &base),
@@ -408,7 +408,7 @@ fn account(name: &str) -> Option<(String, String)> {
     Some((user.name, group.name))
 }
 
-fn proxy_settings(settings: &Settings) -> haproxy::Settings {
+pub(crate) fn proxy_settings(settings: &Settings) -> haproxy::Settings {
     haproxy::Settings {
         mode: match &settings.haproxy {
             Haproxy::Managed { stop_timeout, .. } => Mode::Managed {

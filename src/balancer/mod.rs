@@ -8,6 +8,7 @@ pub mod journal;
 mod lanes;
 pub mod past;
 mod refusal;
+pub mod way;
 
 pub use behind::Happening;
 
@@ -18,13 +19,12 @@ use crate::{
     decide::{self, Decided, Memory, Rules},
     haproxy::{
         config::{Config, MapName},
-        growth::Growth,
         layout::Layout,
         name,
         observed::{self, Observed},
         old_workers::OldWorkers,
         proxy::{self, How, Proxy},
-        render::{self, Frame},
+        render::Frame,
         sessions::Sessions,
         step::{self, Leftover},
     },
@@ -48,6 +48,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 use tracing::{debug, info, warn};
+use way::Maker;
 
 /// How often in one pass HAProxy may find something impossible.
 const MOST_TRIES: usize = 32;
@@ -266,16 +267,9 @@ impl Balancer {
         let Some(observed) = &self.running.observed else {
             return Way::Load(self.fresh(routes), Why::NotKnown);
         };
-        let (layout, homeless) = Layout::within(routes, observed);
-        let config = self.config(routes, layout);
-        let why = match homeless.first() {
-            _ if self.running.astray => Why::Astray,
-            _ if config.skeleton != observed.skeleton => {
-                Why::new_skeleton(&self.running.config, &config)
-            }
-            Some((_, shape)) => Why::NoSpare(*shape),
-            None => return Way::Runtime(config),
-        };
+        let (config, why) = self.maker().within(routes, observed, &self.running.config);
+        let why = if self.running.astray { Some(Why::Astray) } else { why };
+        let Some(why) = why else { return Way::Runtime(config) };
         let old_workers = self.proxy.old_workers().await;
         match self.budget.take(now, old_workers) {
             Ok(()) => Way::Load(self.fresh(routes), why),
@@ -327,16 +321,16 @@ impl Balancer {
         config
     }
 
+    fn maker(&self) -> Maker<'_> {
+        Maker { rules: &self.rules, frame: &self.frame, stock: self.stock }
+    }
+
     fn fresh(&self, routes: &Routes) -> Config {
-        let stock = if self.frame.growth == Growth::Spares { self.stock } else { 0 };
-        self.config(routes, Layout::fresh(routes, stock))
+        self.maker().fresh(routes)
     }
 
     fn config(&self, routes: &Routes, layout: Layout) -> Config {
-        let bound = |listener| self.rules.bound(listener);
-        let mut config = Config::new(routes, layout, bound, self.frame.wait);
-        config.skeleton = render::skeleton(&config, &self.frame);
-        config
+        self.maker().config(routes, layout)
     }
 
     fn wake(&self, wake_at: Option<Instant>) -> Option<Instant> {

@@ -43,7 +43,7 @@ pub enum Look {
     /// Exit status: 0 nothing; 3 something; 1 it cannot be said; 4 Docker could not be asked.
     #[command(visible_alias = "diff")]
     Plan {
-        /// Plan for the services of this compose file as if they ran
+        /// Plan for the services of this compose file as if they ran; - is standard input
         #[arg(long, value_name = "FILE")]
         compose: Option<PathBuf>,
 
@@ -58,7 +58,7 @@ pub enum Look {
     ///
     /// Exit status: 0 there are none; 1 there are; 4 Docker could not be asked.
     Check {
-        /// The services of this compose file
+        /// The services of this compose file; - is standard input
         #[arg(long, value_name = "FILE", conflicts_with = "image")]
         compose: Option<PathBuf>,
 

@@ -8,7 +8,9 @@ use super::{
     roster::{Description, Report},
 };
 use crate::{
-    container::{Attachment, Container, ContainerId, Health, NetworkMode, Published, State, Stop},
+    container::{
+        Attachment, Container, ContainerId, Health, Image, NetworkMode, Published, State, Stop,
+    },
     world::Network,
 };
 use anyhow::Result;
@@ -115,6 +117,17 @@ pub(super) fn details(said: ContainerInspectResponse, interest: &Interest) -> De
             Some(HealthStatusEnum::UNHEALTHY) => Health::Unhealthy,
             Some(HealthStatusEnum::NONE | HealthStatusEnum::EMPTY) | None => Health::Unchecked,
         },
+    }
+}
+
+/// What an image brings along.
+pub(super) fn image(said: models::ImageInspect) -> Image {
+    let config = said.config.unwrap_or_default();
+    let pair = |text: String| text.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned()));
+    Image {
+        labels: config.labels.unwrap_or_default().into_iter().collect(),
+        environment: config.env.unwrap_or_default().into_iter().filter_map(pair).collect(),
+        exposed: config.exposed_ports.iter().flatten().filter_map(|port| tcp_port(port)).collect(),
     }
 }
 

@@ -17,6 +17,7 @@ mod details;
 mod engine;
 mod event;
 mod heard;
+mod image;
 mod interest;
 mod known;
 mod report;

@@ -48,6 +48,12 @@ impl Store {
         Ok(store)
     }
 
+    /// For who only looks: nothing is made and nothing is cleared away.
+    pub fn to_look_at(target: &Path, state: &Path) -> Self {
+        let (target, generations) = (swap::resolve(target), state.join("gen"));
+        Self { target, generations, access: Access::Private }
+    }
+
     /// The configuration's place, links followed.
     pub fn target(&self) -> &Path {
         &self.target
@@ -63,11 +69,15 @@ impl Store {
         self.current().filter(|text| text.starts_with(MARKER))
     }
 
-    /// A file of the generation that our configuration names.
-    pub fn stored(&self, file: &str) -> Option<String> {
+    /// Where the generation is that our configuration names.
+    pub fn generation(&self) -> Option<PathBuf> {
         let config = self.ours()?;
-        let (_, path) = entries(&self.generations).find(|(name, _)| names(&config, name))?;
-        fs::read_to_string(path.join(file)).ok()
+        entries(&self.generations).find(|(name, _)| names(&config, name)).map(|(_, path)| path)
+    }
+
+    /// A file of it.
+    pub fn stored(&self, file: &str) -> Option<String> {
+        fs::read_to_string(self.generation()?.join(file)).ok()
     }
 
     /// Step 1: a directory for the generation, or the one that is there if it holds the same.

@@ -9,7 +9,9 @@ pub mod name;
 pub mod render;
 // What it has, and how the one becomes the other.
 pub mod command;
+pub mod inverse;
 pub mod observed;
+pub mod on_disk;
 pub mod plan;
 pub mod plan_old;
 // How it gets it.

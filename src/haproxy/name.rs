@@ -11,6 +11,8 @@ use crate::{
 /// Longer names are cut, and told apart by a hash.
 const LONGEST: usize = 120;
 
+const UNCHECKED: &str = ":unchecked";
+
 /// Serves all routes that nobody is behind at the moment, with a 503.
 pub const NOBODY: &str = "nobody";
 
@@ -56,7 +58,7 @@ pub fn server(endpoint: &Endpoint, watch: Watch) -> String {
     let suffix = match watch {
         Watch::Among => "",
         Watch::Alone { .. } => ":alone",
-        Watch::Trusted => ":unchecked",
+        Watch::Trusted => UNCHECKED,
     };
     format!("{name}-{}:{port}{suffix}", origin.id())
 }
@@ -68,10 +70,20 @@ pub fn container(server: &str) -> Option<&str> {
 
 /// That and the container's port, which do not depend on how it is watched, nor on the container's name.
 pub fn place(server: &str) -> Option<(&str, &str)> {
+    parts(server).map(|(_, id, port)| (id, port))
+}
+
+/// The container's name and short id, and its port.
+pub fn parts(server: &str) -> Option<(&str, &str, &str)> {
     let server = server.strip_suffix(":alone").unwrap_or(server);
-    let server = server.strip_suffix(":unchecked").unwrap_or(server);
+    let server = server.strip_suffix(UNCHECKED).unwrap_or(server);
     let (server, port) = server.rsplit_once(':')?;
-    server.rsplit_once('-').map(|(_, id)| (id, port))
+    server.rsplit_once('-').map(|(name, id)| (name, id, port))
+}
+
+/// Whether HAProxy does not judge it.
+pub fn is_unchecked(server: &str) -> bool {
+    server.ends_with(UNCHECKED)
 }
 
 /// `spare-tcp-001`, from 1.

@@ -1,8 +1,10 @@
 //! What the commands do besides following Docker: ask, print, and end with a status.
 
+mod asked;
+mod check;
 mod drain;
 mod list;
-pub mod paint;
+mod plan;
 mod rollback;
 mod screen;
 mod status;
@@ -13,6 +15,7 @@ use crate::{
     settings::{Errand, Settings},
 };
 use anyhow::Result;
+use asked::DockerAway;
 use std::{io::Write, process::ExitCode};
 use tokio::runtime::Builder;
 
@@ -41,10 +44,14 @@ pub fn ask(errand: &Errand) -> ExitCode {
 }
 
 /// Does what can be done without one.
-pub fn look(look: &Look, _settings: &Settings) -> ExitCode {
+pub fn look(look: &Look, settings: &Settings) -> ExitCode {
     done(match look {
-        Look::Explain { .. } | Look::Plan { .. } | Look::Check { .. } => {
-            Err(anyhow::anyhow!("not yet"))
+        Look::Explain { .. } => Err(anyhow::anyhow!("not yet")),
+        Look::Plan { compose, format } => {
+            block_on(plan::plan(compose.as_deref(), *format, settings))
+        }
+        Look::Check { compose, image } => {
+            block_on(check::check(compose.as_deref(), image.as_deref(), settings))
         }
     })
 }
@@ -77,7 +84,8 @@ fn done(result: Result<Told>) -> ExitCode {
         }
         Err(error) => {
             eprintln!("docker-balancer: {error:#}");
-            ExitCode::from(if error.is::<NoDaemon>() { UNREACHABLE } else { 1 })
+            let unreachable = error.is::<NoDaemon>() || error.is::<DockerAway>();
+            ExitCode::from(if unreachable { UNREACHABLE } else { 1 })
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Pure. Where there is too little room the columns that matter least are left out, and then the first one
 //! is cut.
 
-use crate::verb::paint::{HEAD, PLAIN, paint};
+use crate::view::paint::{HEAD, PLAIN, paint};
 use anstyle::Style;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 

@@ -10,7 +10,11 @@
 //! ```
 
 pub mod columns;
+pub mod foretold;
 pub mod history;
+pub mod outlook;
+pub mod paint;
+pub mod patch;
 pub mod record;
 pub mod show;
 pub mod status;

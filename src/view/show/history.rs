@@ -4,7 +4,7 @@
 
 use super::{count, how, plain, wrap};
 use crate::{
-    verb::paint::{BAD, DOUBT, FAINT, GOOD, HEAD, PLAIN, paint},
+    view::paint::{BAD, DOUBT, FAINT, GOOD, HEAD, PLAIN, paint},
     view::{
         columns::{Cell, Column, Row, columns, cut},
         history::GenerationStatus,

@@ -4,7 +4,7 @@
 
 use super::{count, plain, wrap};
 use crate::{
-    verb::paint::{BAD, DOUBT, HEAD, paint},
+    view::paint::{BAD, DOUBT, HEAD, paint},
     view::status::ProblemStatus,
 };
 

@@ -4,7 +4,7 @@
 
 use super::{count, wrap};
 use crate::{
-    verb::paint::{BAD, DOUBT, FAINT, GOOD, HEAD},
+    view::paint::{BAD, DOUBT, FAINT, GOOD, HEAD},
     view::{
         columns::{Cell, Column, Row, columns},
         status::{Load, RouteStatus, ServerState, ServerStatus},

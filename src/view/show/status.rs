@@ -11,7 +11,7 @@ use super::{
     span, wrap,
 };
 use crate::{
-    verb::paint::{BAD, DOUBT, FAINT, HEAD, paint},
+    view::paint::{BAD, DOUBT, FAINT, HEAD, paint},
     view::{
         columns::{Cell, Column, Row, columns},
         status::{LastApply, ListenerStatus, Load, RouteStatus, ServerState, Status},

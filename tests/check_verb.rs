@@ -1,0 +1,202 @@
+//! `docker-balancer check`: what is wrong with labels of containers, of a compose file, of an image.
+
+#![allow(clippy::unwrap_used, reason = "this is a test")]
+
+mod common;
+
+use common::balancer::{Balancer, Plan};
+use std::{
+    fs,
+    process::{Command, Output, Stdio},
+};
+
+/// Without a Docker, which a file does not need.
+fn of_file(file: &str, words: &[&str]) -> (i32, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_docker-balancer"));
+    command.args(words).args(["check", "--docker-url", "unix:///nowhere/docker.sock"]);
+    told(&command.args(["--compose", file]).output().unwrap())
+}
+
+fn of_docker(plan: &Plan, words: &[&str]) -> (i32, String) {
+    told(&plan.command().arg("check").args(words).output().unwrap())
+}
+
+fn told(output: &Output) -> (i32, String) {
+    let text = [&output.stdout[..], &output.stderr].concat();
+    (output.status.code().unwrap(), String::from_utf8(text).unwrap().trim_end().to_owned())
+}
+
+#[test]
+fn the_examples_are_well() {
+    for (file, services) in [("examples/compose.yaml", 2)] {
+        let expected = format!("{services} services with labels for docker-balancer: no problem");
+        assert_eq!(of_file(file, &[]), (0, expected));
+    }
+}
+
+/// `tests/check/<case>.yaml`, each with what is said of it.
+#[test]
+fn every_mistake_of_a_file_is_named_with_its_line() {
+    let mut files: Vec<_> =
+        fs::read_dir("tests/check").unwrap().map(|it| it.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|it| it == "yaml"));
+    files.sort();
+    assert!(!files.is_empty());
+    for file in files {
+        let (status, text) = of_file(file.to_str().unwrap(), &["--include-env"]);
+        let mut settings = insta::Settings::clone_current();
+        settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/check"));
+        settings.set_prepend_module_to_snapshot(false);
+        settings.set_omit_expression(true);
+        let name = file.file_stem().unwrap().to_str().unwrap();
+        settings.bind(|| insta::assert_snapshot!(name, format!("{text}\nexit status {status}")));
+    }
+}
+
+#[test]
+fn a_file_comes_from_standard_input_too() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_docker-balancer"));
+    command.args(["check", "--compose", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut process = command.spawn().unwrap();
+    let text = "name: x\nservices:\n  web:\n    labels: {glue_http_80_hots: a.test}\n";
+    std::io::Write::write_all(&mut process.stdin.take().unwrap(), text.as_bytes()).unwrap();
+    let (status, said) = told(&process.wait_with_output().unwrap());
+    assert_eq!(status, 1);
+    assert!(said.starts_with("(standard input):4: problem: service web: label "), "{said}");
+}
+
+#[test]
+fn a_terminal_alone_gets_colours() {
+    let file = "tests/check/mistakes.yaml";
+    let mut command = Command::new(env!("CARGO_BIN_EXE_docker-balancer"));
+    command.args(["check", "--compose", file]);
+    assert!(!told(&command.output().unwrap()).1.contains('\u{1b}'));
+    assert!(
+        told(&command.env("CLICOLOR_FORCE", "1").output().unwrap())
+            .1
+            .contains("\u{1b}[31mproblem:")
+    );
+    assert!(
+        !told(&command.env("NO_COLOR", "1").env_remove("CLICOLOR_FORCE").output().unwrap())
+            .1
+            .contains('\u{1b}')
+    );
+}
+
+#[test]
+fn containers_that_run_are_checked() {
+    let Some(docker) = common::docker() else { return };
+    let plan = Balancer::of(&docker);
+    let nobody = (0, "no container has labels for docker-balancer".to_owned());
+    assert_eq!(of_docker(&plan, &[]), nobody);
+    let web = plan.run("web").label("glue_http_80_host", "a.test").start();
+    let well = (0, "1 container with labels for docker-balancer: no problem".to_owned());
+    assert_eq!(of_docker(&plan, &[]), well);
+
+    // A hint is shown, and does not count.
+    let hint = plan.run("hint").label("glue_http_8080_host", "b.test").start();
+    let (status, said) = of_docker(&plan, &[]);
+    assert_eq!(status, 0, "{said}");
+    let id = &hint.id[..12];
+    let line =
+        format!("hint: container {} ({id}): the container does not expose port 8080", hint.name);
+    assert!(said.contains(&line), "{said}");
+    assert!(
+        said.ends_with("2 containers with labels for docker-balancer: no problem, 1 hint"),
+        "{said}"
+    );
+
+    let wrong = plan
+        .run("wrong")
+        .labels("glue_http_80_host=a.test glue_http_80_timeout=5m glue_http_80_wieght=3")
+        .start();
+    let (status, said) = of_docker(&plan, &[]);
+    assert_eq!(status, 1, "{said}");
+    let id = &wrong.id[..12];
+    for line in [
+        format!(
+            "problem: container {} ({id}): label glue_http_80_wieght=\"3\": there is no such label; did you mean glue_http_80_weight?",
+            wrong.name
+        ),
+        format!(
+            "problem: container {} ({id}): a.test:80/ is served by container {} ({}) with another timeout",
+            wrong.name,
+            web.name,
+            &web.id[..12]
+        ),
+    ] {
+        assert!(said.contains(&line), "{line} in {said}");
+    }
+    assert!(
+        said.ends_with("3 containers with labels for docker-balancer: 2 problems, 1 hint"),
+        "{said}"
+    );
+}
+
+#[test]
+fn an_image_is_checked_without_a_container() {
+    let Some(docker) = common::docker() else { return };
+    let plan = Balancer::of(&docker);
+    let name = common::unique("image");
+    let image = Image { docker: &docker, name: &name };
+    let well = "no image has labels for docker-balancer";
+    assert_eq!(of_docker(&plan, &["--image", common::image()]), (0, well.to_owned()));
+    image.build(
+        "LABEL glue_http_80_host=a.test glue_http_80_prefix=a//b\nENV glue_http_80_weight=much",
+    );
+    let problem = format!(
+        "problem: image {name}: label glue_http_80_prefix=\"a//b\": \"a//b\" is no path as it stands in a URL: \
+         no empty segments, no . or .., no query, other characters as %XX"
+    );
+    let (status, said) = of_docker(&plan, &["--image", &name]);
+    assert_eq!(status, 1);
+    assert!(said.starts_with(&problem), "{said}");
+    assert!(!said.contains("weight"), "{said}");
+    let output =
+        plan.command().args(["--include-env", "check", "--image", &name]).output().unwrap();
+    assert!(
+        told(&output).1.contains("label glue_http_80_weight=\"much\": a weight is"),
+        "{:?}",
+        told(&output)
+    );
+
+    let (status, said) = of_docker(&plan, &["--image", "none/such:1"]);
+    assert_eq!(status, 1);
+    assert_eq!(
+        said,
+        "docker-balancer: Docker has no image none/such:1; get it with docker pull none/such:1, or build it"
+    );
+}
+
+/// One that goes with its guard.
+struct Image<'a> {
+    docker: &'a common::Docker,
+    name: &'a str,
+}
+
+impl Image<'_> {
+    fn build(&self, lines: &str) {
+        let folder = tempfile::tempdir().unwrap();
+        let text = format!("FROM {}\n{lines}\n", common::image());
+        fs::write(folder.path().join("Dockerfile"), text).unwrap();
+        self.docker.cli(&["build", "--quiet", "--tag", self.name, folder.path().to_str().unwrap()]);
+    }
+}
+
+impl Drop for Image<'_> {
+    fn drop(&mut self) {
+        let _ = self.docker.command(&["image", "rm", self.name]).output();
+    }
+}
+
+#[test]
+fn without_docker_containers_and_images_cannot_be_checked() {
+    for words in [&["check"][..], &["check", "--image", "nginx"]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_docker-balancer"));
+        let output =
+            command.args(words).args(["--docker-url", "unix:///nowhere/docker.sock"]).output();
+        let (status, said) = told(&output.unwrap());
+        assert_eq!(status, 4, "{said}");
+        assert!(said.starts_with("docker-balancer: Docker could not be asked: "), "{said}");
+    }
+}

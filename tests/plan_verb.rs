@@ -1,0 +1,354 @@
+//! `docker-balancer plan` on the machine's engine and a real HAProxy: what it foretells, and that it comes so.
+
+#![allow(clippy::unwrap_used, reason = "this is a test")]
+
+mod common;
+
+use common::{
+    CONSTRAINT,
+    balancer::{Balancer, Plan},
+    wait_for,
+};
+use serde_json::Value;
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Output,
+    time::SystemTime,
+};
+
+fn run(plan: &Plan, words: &[&str]) -> Output {
+    plan.command().arg("plan").args(words).output().unwrap()
+}
+
+fn status(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// The exit status, and the object.
+fn json(plan: &Plan, words: &[&str]) -> (i32, Value) {
+    let output = run(plan, &[words, &["--format", "json"]].concat());
+    let text = stdout(&output);
+    let error = String::from_utf8_lossy(&output.stderr);
+    (status(&output), serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}{error}")))
+}
+
+fn texts(object: &Value, list: &str, field: &str) -> Vec<String> {
+    let all = object[list].as_array().unwrap().iter();
+    all.map(|it| it[field].as_str().unwrap().to_owned()).collect()
+}
+
+fn is_nothing(plan: &Plan, words: &[&str], when: &str) {
+    let (status, object) = json(plan, words);
+    assert_eq!(status, 0, "{when}: {object:#}");
+    assert_eq!(object["result"], "nothing", "{when}");
+    assert_eq!(object["before"], "haproxy", "{when}");
+    assert_eq!(stdout(&run(plan, &[words, &["--format", "text"]].concat())), "", "{when}");
+    let human = stdout(&run(plan, words));
+    assert!(human.contains("Nothing would change: HAProxy has what the labels say."), "{human}");
+}
+
+/// Every file below, with its time and content.
+fn files(folder: &Path) -> BTreeMap<PathBuf, (SystemTime, Vec<u8>)> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let (path, meta) = (entry.path(), entry.metadata().unwrap());
+        if meta.is_dir() {
+            found.extend(files(&path));
+        }
+        let content = if meta.is_file() { fs::read(&path).unwrap() } else { Vec::new() };
+        found.insert(path, (meta.modified().unwrap(), content));
+    }
+    found
+}
+
+#[test]
+fn right_after_an_apply_nothing_would_change() {
+    let Some(docker) = common::docker() else { return };
+    let balancer = Balancer::of(&docker).start();
+    let web = balancer.run("web").label("glue_http_80_host", "a.test").start();
+    balancer.until_serves("a.test/", "web saw /");
+    // Over the runtime API into a spare backend, with a path of its own to be asked for.
+    let labels = "glue_http_80_host=b.test glue_http_80_prefix=x glue_http_80_strip_prefix=yes";
+    let api = balancer.run("api").labels(labels).label("glue_http_80_check", "/").start();
+    balancer.until_serves("b.test/x/y", "api saw /y");
+    assert!(balancer.ask_haproxy("show map routes.map").contains("spare-http-001"));
+    is_nothing(&balancer, &[], "after two containers came");
+
+    let before = files(&balancer.state());
+    is_nothing(&balancer, &[], "once more");
+    assert_eq!(files(&balancer.state()), before, "a plan writes nothing");
+
+    let drain = balancer.command().args(["drain", &web.id]).output().unwrap();
+    assert!(drain.status.success());
+    is_nothing(&balancer, &[], "with a drained container");
+    let human = stdout(&run(&balancer, &[]));
+    assert!(human.contains("gets no new requests (drained"), "{human}");
+
+    api.docker(&["pause"]);
+    balancer.until_said(&[&format!("- {}", api.name)]);
+    is_nothing(&balancer, &[], "with a paused container");
+    let died = format!("die {}", api.name);
+    drop(api);
+    balancer.until_said(&["told HAProxy", &died]);
+    is_nothing(&balancer, &[], "with a route that is held");
+}
+
+#[test]
+fn what_is_foretold_without_a_docker_balancer_comes_so_with_one() {
+    let Some(docker) = common::docker() else { return };
+    let mut balancer = Balancer::of(&docker).option(&["--leave-running"]).start();
+    let web = balancer.run("web").label("glue_http_80_host", "a.test").start();
+    balancer.until_serves("a.test/", "web saw /");
+    balancer.end(nix::sys::signal::Signal::SIGTERM);
+    is_nothing(&balancer, &[], "with an HAProxy that was left running");
+
+    let api = balancer.run("api").label("glue_http_80_host", "b.test").start();
+    let two = balancer.run("two").label("glue_http_80_host", "a.test").start();
+    let (status, object) = json(&balancer, &[]);
+    assert_eq!(status, 3, "{object:#}");
+    assert_eq!(
+        (&object["result"], &object["before"], &object["how"]),
+        (&"changes".into(), &"haproxy".into(), &"runtime".into())
+    );
+    let foretold = texts(&object, "routes", "text");
+    let (name, other) = (&api.name, &two.name);
+    assert_eq!(foretold, [format!("~ a.test:80/: + {other}"), format!("+ b.test:80/ → {name}")]);
+    let commands: Vec<_> = object["commands"].as_array().unwrap().iter().collect();
+    let added = |it: &&&Value| it.as_str().unwrap().starts_with("add server ");
+    // web is watched as one of two from now on, so it is another server.
+    assert_eq!(commands.iter().filter(added).count(), 3, "{commands:?}");
+    let maps = texts(&object, "files", "diff").join("\n");
+    assert!(maps.contains("\n+b.test:80/ spare-tcp-001 0 60000 safe b.test:80"), "{maps}");
+
+    let human = run(&balancer, &[]);
+    assert_eq!(human.status.code(), Some(3));
+    for part in ["Routes\n", "HAProxy is told, and not reloaded: ", "Files\n  --- "] {
+        assert!(stdout(&human).contains(part), "{part}: {}", stdout(&human));
+    }
+
+    let before = balancer.log().len();
+    balancer.start_again();
+    balancer.until_serves("b.test/", "api saw /");
+    // The log tells it in the same words.
+    for line in &foretold[1..] {
+        balancer.until_said(&[line]);
+    }
+    assert!(before < balancer.log().len());
+    is_nothing(&balancer, &[], "after it was applied");
+
+    // A new public port takes a reload, and that is said.
+    balancer.end(nix::sys::signal::Signal::SIGTERM);
+    drop(web);
+    let late = balancer.run("late").labels("glue_http_80_host=c.test glue_http_80_bind=81").start();
+    let (status, object) = json(&balancer, &[]);
+    assert_eq!(status, 3);
+    assert_eq!((&object["how"], &object["why"]), (&"reload".into(), &"new public port 81".into()));
+    drop(late);
+}
+
+#[test]
+fn without_anything_before_everything_is_new_and_nothing_is_made() {
+    let Some(docker) = common::docker() else { return };
+    let plan = Balancer::of(&docker);
+    let web = plan.run("web").label("glue_http_80_host", "a.test").start();
+    let (status, object) = json(&plan, &[]);
+    assert_eq!(status, 3);
+    assert_eq!((&object["before"], &object["how"]), (&"nothing".into(), &"start".into()));
+    assert_eq!(texts(&object, "routes", "text"), [format!("+ a.test:80/ → {}", web.name)]);
+    assert!(!plan.state().exists() && !plan.runtime().exists());
+    let human = stdout(&run(&plan, &[]));
+    assert!(human.contains("everything is new") && human.contains("HAProxy is started"), "{human}");
+    let patch = stdout(&run(&plan, &["--format", "text"]));
+    assert!(patch.starts_with("--- /dev/null\n+++ "), "{patch}");
+    assert!(patch.contains("\n+a.test:80/ a.test:80 0 60000 safe a.test:80\n"), "{patch}");
+    assert!(!plan.state().exists() && !plan.runtime().exists());
+
+    // Applied once: HAProxy runs, nobody follows, and nothing would change.
+    assert!(plan.command().arg("--once").output().unwrap().status.success());
+    is_nothing(&plan, &[], "after --once");
+    drop(web);
+    let (status, object) = json(&plan, &[]);
+    assert_eq!((status, texts(&object, "routes", "text")), (3, vec!["- a.test:80/".to_owned()]));
+
+    // Where HAProxy has died its files say what was.
+    let pid = plan.haproxy().unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(-pid), nix::sys::signal::Signal::SIGKILL)
+        .unwrap();
+    wait_for("the end of HAProxy", || plan.haproxy().is_none().then_some(()));
+    let (status, object) = json(&plan, &[]);
+    assert_eq!((status, &object["before"]), (3, &"files".into()));
+    assert_eq!(texts(&object, "routes", "text"), ["- a.test:80/"]);
+}
+
+#[test]
+fn without_docker_it_cannot_be_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let run = |words: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_docker-balancer"));
+        let nowhere = format!("unix://{}", at("none.sock"));
+        command.args(["--docker-url", &nowhere, "--state-dir", &at("state")]);
+        command.args(["--runtime-dir", &at("run")]).args(words).output().unwrap()
+    };
+    for words in [&["plan"][..], &["diff", "--format", "json"]] {
+        let output = run(words);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!((status(&output), stdout(&output).as_str()), (4, ""), "{error}");
+        assert!(error.starts_with("docker-balancer: Docker could not be asked: "), "{error}");
+    }
+    let output = run(&["plan", "--compose", &at("none.yaml")]);
+    assert_eq!(status(&output), 1);
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(error.contains("cannot read") && error.contains("none.yaml"), "{error}");
+}
+
+/// A compose file in the balancer's folder, and what compose would start of it.
+struct Shop<'a> {
+    balancer: &'a Balancer,
+    file: PathBuf,
+}
+
+impl Shop<'_> {
+    fn write(&self, services: &str) {
+        let constraint = self.constraint();
+        let services = services.replace("CONSTRAINT", &format!("{CONSTRAINT}: {constraint}"));
+        let image = common::image();
+        let text = format!(
+            "name: shop\nservices:\n{}networks:\n  default:\n    name: bridge\n    external: true\n",
+            services.replace("IMAGE", image)
+        );
+        fs::write(&self.file, text).unwrap();
+    }
+
+    fn constraint(&self) -> String {
+        let words: Vec<_> = self
+            .balancer
+            .command()
+            .get_args()
+            .map(|it| it.to_string_lossy().into_owned())
+            .collect();
+        let at = words.iter().position(|word| word == "--constraint").unwrap();
+        words[at + 1].split_once('=').unwrap().1.to_owned()
+    }
+
+    fn words(&self) -> Vec<String> {
+        vec!["--compose".to_owned(), self.file.display().to_string()]
+    }
+
+    fn plan(&self) -> (i32, Value) {
+        let words = self.words();
+        json(self.balancer, &words.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// As compose starts it.
+    fn up(&self, service: &str, number: u8, labels: &str) -> common::Container {
+        let run = self.balancer.run(service).labels(labels);
+        let run = run.label("com.docker.compose.project", "shop");
+        let run = run.label("com.docker.compose.service", service);
+        run.label("com.docker.compose.container-number", number).start()
+    }
+}
+
+#[test]
+fn what_is_foretold_of_a_compose_file_comes_so() {
+    let Some(docker) = common::docker() else { return };
+    let balancer = Balancer::of(&docker).start();
+    let _other = balancer.run("other").label("glue_http_80_host", "other.test").start();
+    balancer.until_serves("other.test/", "other saw /");
+    let folder = tempfile::tempdir().unwrap();
+    let shop = Shop { balancer: &balancer, file: folder.path().join("compose.yaml") };
+    shop.write("  web:\n    image: IMAGE\n    scale: 2\n    labels:\n      CONSTRAINT\n      glue_http_80_host: ${SHOP:-shop.test}\n  db:\n    image: none/such\n");
+    let (status, object) = shop.plan();
+    assert_eq!(status, 3, "{object:#}");
+    assert_eq!(object["how"], "runtime");
+    let text = "+ shop.test:80/ → shop-web-1 (not running yet), shop-web-2 (not running yet)";
+    assert_eq!(texts(&object, "routes", "text"), [text]);
+    let servers = object["routes"][0]["servers"].as_array().unwrap();
+    for server in servers {
+        assert_eq!((&server["id"], &server["address"]), (&Value::Null, &Value::Null));
+        assert_eq!((&server["port"], &server["weight"]), (&80.into(), &100.into()));
+    }
+    let whole = object.to_string();
+    assert!(
+        whole.contains(
+            "add server spare-tcp-001/shop-web-1-<id>:80 <shop-web-1>:80 id <number> weight 100"
+        ),
+        "{object:#}"
+    );
+    for invented in ["planned", " 0.1"] {
+        assert!(!whole.contains(invented), "{invented} in {object:#}");
+    }
+    assert!(whole.contains("what image none/such of service db brings along is not known: Docker does not have it yet"), "{whole}");
+    let words = shop.words();
+    let patch = stdout(&run(&balancer, &[&words[0], &words[1], "--format", "text"]));
+    assert!(patch.contains("+  server shop-web-1-<id>:80 <shop-web-1>:80"), "{patch}");
+    assert!(!patch.contains("planned"), "{patch}");
+
+    // One of the two runs: the other one comes beside it.
+    let first = shop.up("web", 1, "glue_http_80_host=shop.test");
+    balancer.until_serves("shop.test/", "web saw /");
+    let (_, object) = shop.plan();
+    assert_eq!(
+        texts(&object, "routes", "text"),
+        ["~ shop.test:80/: + shop-web-2 (not running yet)"]
+    );
+    let servers = object["routes"][0]["servers"].as_array().unwrap();
+    assert!(
+        servers
+            .iter()
+            .any(|it| it["container"] == first.name.as_str() && it["address"].is_string())
+    );
+
+    // Both run, and nothing is left to do: it came as it was told.
+    let second = shop.up("web", 2, "glue_http_80_host=shop.test");
+    let told = wait_for("both to serve", || {
+        let (status, object) = shop.plan();
+        (status == 0).then_some(object)
+    });
+    assert_eq!(told["routes"], Value::Array(Vec::new()));
+    let served = balancer.ask_haproxy("show servers state spare-tcp-001");
+    for container in [&first, &second] {
+        let server = format!("{}-{}:80", container.name, &container.id[..12]);
+        assert!(served.contains(&server), "{served}");
+    }
+
+    // Other labels make other containers, and a service that is gone from the file stays.
+    shop.write("  web:\n    image: IMAGE\n    labels:\n      CONSTRAINT\n      glue_http_80_host: shop.test\n      glue_http_80_weight: 10\n      glue_http_80_hots: x\n");
+    let (status, object) = shop.plan();
+    assert_eq!(status, 3);
+    let text = format!(
+        "~ shop.test:80/: + shop-web-1 (not running yet), - {}, - {}",
+        first.name, second.name
+    );
+    assert_eq!(texts(&object, "routes", "text"), [text]);
+    assert_eq!(object["routes"][0]["servers"][0]["weight"], 10);
+    let problems = texts(&object, "problems", "text");
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(
+        problems[0].contains("container shop-web-1 (not running yet): label glue_http_80_hots"),
+        "{problems:?}"
+    );
+    shop.write("  other:\n    image: IMAGE\n");
+    assert_eq!(shop.plan().0, 0);
+}
+
+#[test]
+fn what_haproxy_would_refuse_is_said() {
+    let Some(docker) = common::docker() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let base = folder.path().join("base.cfg");
+    fs::write(&base, "defaults\n  mode http\n  timeout nonsense 5s\n").unwrap();
+    let plan = Balancer::of(&docker).option(&["--base-file", base.to_str().unwrap()]);
+    let _web = plan.run("web").label("glue_http_80_host", "a.test").start();
+    let output = run(&plan, &[]);
+    assert_eq!(status(&output), 1);
+    let said = stdout(&output);
+    assert!(said.contains("HAProxy would refuse it: ") && said.contains("nonsense"), "{said}");
+    assert_eq!(json(&plan, &[]).1["result"], "refused");
+}
