@@ -272,18 +272,18 @@ impl From<&DockerAccess> for Access {
     }
 }
 
-fn access(settings: &Settings) -> Access {
+pub(crate) fn access(settings: &Settings) -> Access {
     Access::from(&settings.docker)
 }
 
-fn reach(settings: &Settings) -> Reach {
+pub(crate) fn reach(settings: &Settings) -> Reach {
     match settings.address {
         Address::Container => Reach::Networks,
         Address::Published => Reach::Published,
     }
 }
 
-fn interest(settings: &Settings, vantage: &Vantage) -> Interest {
+pub(crate) fn interest(settings: &Settings, vantage: &Vantage) -> Interest {
     Interest {
         speaks: |labels| label::speaks(labels.keys().map(String::as_str)),
         reads: label::is_read,
@@ -306,7 +306,7 @@ fn extra(settings: &Settings) -> Vec<String> {
     settings.watch_set.iter().cloned().collect()
 }
 
-fn rules(settings: &Settings, vantage: Vantage) -> Rules {
+pub(crate) fn rules(settings: &Settings, vantage: Vantage) -> Rules {
     Rules {
         fences: settings.fences.clone(),
         network: settings.network.clone(),
@@ -374,7 +374,7 @@ fn account(name: &str) -> Option<(String, String)> {
     Some((user.name, group.name))
 }
 
-fn proxy_settings(settings: &Settings) -> haproxy::Settings {
+pub(crate) fn proxy_settings(settings: &Settings) -> haproxy::Settings {
     haproxy::Settings {
         mode: match &settings.haproxy {
             Haproxy::Managed { stop_timeout, .. } => Mode::Managed {

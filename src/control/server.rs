@@ -2,9 +2,13 @@
 //! the balancer goes on meanwhile.
 
 use super::{
-    Answer, Drain, Look, Meant, Order, Refused, Standing, Undrain, failure::Failure, socket,
+    Answer, Drain, Look, Meant, Order, Refused, Standing, Undrain, explain, failure::Failure,
+    socket,
 };
-use crate::{haproxy::sessions::Sessions, view::status::Status};
+use crate::{
+    haproxy::sessions::Sessions,
+    view::{self, explain::Explanation, status::Status},
+};
 use anyhow::{Context, Result};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
@@ -26,7 +30,7 @@ use std::{
 use tokio::{
     net::UnixListener,
     sync::{mpsc, oneshot},
-    task::JoinSet,
+    task::{JoinSet, spawn_blocking},
     time::{Instant, sleep, timeout},
 };
 use tracing::{debug, warn};
@@ -119,8 +123,9 @@ async fn answer(
         (&Method::POST, "/drain") => drain(read(request).await, orders).await.map(ok),
         (&Method::POST, "/undrain") => undrain(read(request).await, orders).await.map(ok),
         (&Method::GET, "/status") => status(orders).await.map(ok),
+        (&Method::GET, "/explain") => explained(request.uri().query(), orders).await.map(ok),
         (_, "/drain" | "/undrain") => Err(Failure::NotSo("POST")),
-        (_, "/status") => Err(Failure::NotSo("GET")),
+        (_, "/status" | "/explain") => Err(Failure::NotSo("GET")),
         _ => Err(Failure::NoSuchPath(path)),
     };
     Ok(done.unwrap_or_else(|failure| refused(&failure)))
@@ -129,6 +134,21 @@ async fn answer(
 async fn status(orders: &mpsc::Sender<Order>) -> Result<Status, Failure> {
     let Look { picture, stat } = order(orders, |answer| Order::Look { answer }).await?;
     Ok(Status::of(&picture, stat.ask().await.ok().as_ref()))
+}
+
+/// What is worked out there takes longer the more containers there are, so it is not done here.
+async fn explained(
+    query: Option<&str>,
+    orders: &mpsc::Sender<Order>,
+) -> Result<Explanation, Failure> {
+    let asked = explain::request(query.unwrap_or_default())?;
+    let Look { picture, stat } = order(orders, |answer| Order::Look { answer }).await?;
+    if picture.world.is_none() {
+        return Err(Failure::NoDocker);
+    }
+    let counters = stat.ask().await.ok();
+    let work = move || view::explain::explain(&asked, &picture, counters.as_ref());
+    spawn_blocking(work).await.map_err(|_| Failure::Stopping)
 }
 
 async fn drain(

@@ -1,17 +1,19 @@
 //! What the commands do besides following Docker: ask, print, and end with a status.
 
+mod alone;
 mod drain;
+pub mod explain;
+pub mod paint;
 
 use crate::{
     cli::{Ask, Look},
     control::{client::NoDaemon, socket},
     settings::{Errand, Settings},
+    view::explain::request::Request,
 };
+use alone::NoDocker;
 use anyhow::Result;
-use std::{
-    io::{self, Write},
-    process::ExitCode,
-};
+use std::{io::Write, process::ExitCode};
 use tokio::runtime::Builder;
 
 /// Docker, or the docker-balancer that runs, could not be asked.
@@ -32,11 +34,13 @@ pub fn ask(errand: &Errand) -> ExitCode {
 }
 
 /// Does what can be done without one.
-pub fn look(look: &Look, _settings: &Settings) -> ExitCode {
+pub fn look(look: &Look, settings: &Settings) -> ExitCode {
     done(match look {
-        Look::Explain { .. } | Look::Plan { .. } | Look::Check { .. } => {
-            Err(anyhow::anyhow!("not yet"))
+        Look::Explain { url, method, format } => {
+            let request = Request { method: method.clone(), url: url.clone() };
+            block_on(explain::explain(&request, *format, settings))
         }
+        Look::Plan { .. } | Look::Check { .. } => Err(anyhow::anyhow!("not yet")),
     })
 }
 
@@ -60,12 +64,13 @@ fn done(result: Result<Told>) -> ExitCode {
     match result {
         Ok(Told { text, status }) => {
             // Nobody need be there to read it.
-            let _ = writeln!(io::stdout(), "{}", text.trim_end_matches('\n'));
+            let _ = writeln!(anstream::stdout(), "{}", text.trim_end_matches('\n'));
             ExitCode::from(status)
         }
         Err(error) => {
             eprintln!("docker-balancer: {error:#}");
-            ExitCode::from(if error.is::<NoDaemon>() { UNREACHABLE } else { 1 })
+            let unreachable = error.is::<NoDaemon>() || error.is::<NoDocker>();
+            ExitCode::from(if unreachable { UNREACHABLE } else { 1 })
         }
     }
 }

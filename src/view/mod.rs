@@ -8,6 +8,8 @@
 //!                 └▶ explain
 //! ```
 
+pub mod alone;
+pub mod explain;
 pub mod status;
 
 use crate::{
