@@ -9,7 +9,6 @@
 mod story;
 
 use docker_glue::{
-    claim::Standing,
     haproxy::stat::{Count, Counters},
     verb::explain::human,
     view::{
@@ -209,6 +208,24 @@ fn each_step_names_its_label() {
 }
 
 #[test]
+fn two_ports_of_a_container_are_two_servers() {
+    let story = "web 172.17.0.2 glue_http_80_host=a.test glue_http_80_weight=1 \
+                 glue_http_8080_host=a.test glue_http_8080_bind=80 glue_http_8080_weight=3";
+    let it = said(story, "http://a.test/");
+    let servers = it.servers.iter().map(|it| {
+        let label = labels(it.label.as_slice()).concat();
+        format!("{} {} {label}", it.address, it.percent)
+    });
+    assert_eq!(
+        servers.collect::<Vec<_>>(),
+        [
+            "172.17.0.2:80 25 web glue_http_80_weight=1",
+            "172.17.0.2:8080 75 web glue_http_8080_weight=3"
+        ]
+    );
+}
+
+#[test]
 fn a_variable_of_the_environment_is_named_as_one() {
     let mut picture = picture("web 172.17.0.2");
     let mut world = story::world("web 172.17.0.2 glue_http_80_weight=5");
@@ -341,6 +358,16 @@ fn what_an_administrator_or_haproxy_keeps_away_is_told() {
     assert_eq!(names, ["all", "ssh", "web"]);
     assert_eq!(labels(fenced[2].label.as_slice()), ["web glue_http_80_host=a.test"]);
 
+    let mut fenced = picture(story);
+    fenced.rules.fences.ports = Some([8080.try_into().unwrap()].into());
+    let moment = (fenced.now, 0);
+    let world = story::world(story);
+    let fenced = alone::picture(world, fenced.rules, None, Duration::ZERO, moment);
+    let it = explain(&request("http://a.test:22/"), &fenced, None);
+    let ssh: Vec<_> = it.absent.iter().filter(|it| it.container == "ssh").collect();
+    assert_eq!(ssh[0].why, Absence::Fenced);
+    assert!(ssh[0].text.starts_with("22 is not a public port"), "{}", ssh[0].text);
+
     let refused = after(&[(0, story), (1, story)], |memory, picture| {
         let key = "a.test:80/".parse().unwrap();
         if let Some(route) = picture.routes.0.get(&key) {
@@ -382,13 +409,6 @@ fn a_check_of_haproxy_that_fails_takes_a_server_out() {
         let it = explain(&request("http://a.test/"), &picture, Some(&states(said)));
         assert_eq!(told(&it), expected);
     }
-    assert_eq!(
-        picture.memory.standing(
-            picture.routes.0.first_key_value().unwrap().0,
-            &picture.routes.0.first_key_value().unwrap().1.endpoints[0],
-        ),
-        Some(Standing::Ready)
-    );
 }
 
 #[test]

@@ -54,9 +54,9 @@ async fn explain_says_what_haproxy_does() {
     let counters = when_checked(haproxy.socket(), &picture).await;
 
     let shared = Arc::new((picture, counters));
-    let asked: Vec<_> = (0..REQUESTS).map(|_| drawn.request(&shared.0.routes)).collect();
+    let requests: Vec<_> = (0..REQUESTS).map(|_| drawn.request(&shared.0.routes)).collect();
     let mut askers = JoinSet::new();
-    for share in asked.chunks(REQUESTS / ASKERS) {
+    for share in requests.chunks(REQUESTS / ASKERS) {
         let asker = Asker::new(|port| haproxy.bound(port), &shared.0.routes);
         askers.spawn(compare(asker, share.to_vec(), Arc::clone(&shared)));
     }
@@ -154,8 +154,13 @@ fn picture(drawn: &mut Drawn, port: u16) -> Picture {
 
 /// What HAProxy counts once it knows who does not listen: they all share a route with somebody who does.
 async fn when_checked(socket: PathBuf, picture: &Picture) -> Counters {
-    let dead: usize =
-        picture.config.backends.values().flat_map(|it| &it.servers).filter(drawn::is_dead).count();
+    let dead: usize = picture
+        .config
+        .backends
+        .values()
+        .flat_map(|it| &it.servers)
+        .filter(|it| drawn::is_dead(it))
+        .count();
     assert!(0 < dead);
     let end = Instant::now() + Duration::from_secs(30);
     loop {

@@ -168,6 +168,13 @@ fn where_none_runs_docker_is_asked_and_nothing_is_touched() {
     check(&plan, &["http://a.test:81/"], 1, &["nobody listens"]);
     assert!(!plan.state().exists() && !plan.runtime().exists(), "something was written");
 
+    // Colours are for terminals, and for who insists.
+    let mut forced = command(&plan, &[url]);
+    let forced = forced.env_remove("NO_COLOR").env("CLICOLOR_FORCE", "1").output().unwrap();
+    assert!(forced.stdout.contains(&0x1b));
+    let piped = command(&plan, &[url]).env_remove("NO_COLOR").output().unwrap();
+    assert!(!piped.stdout.contains(&0x1b));
+
     // What an earlier one has left running says how its servers are.
     let once = plan.command().arg("--once").output().unwrap();
     assert!(once.status.success(), "{}", String::from_utf8_lossy(&once.stderr));

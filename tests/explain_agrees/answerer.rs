@@ -9,21 +9,21 @@ use tokio::{
 
 /// As long as this lives they answer.
 #[derive(Debug)]
-pub struct Answerers {
+pub(crate) struct Answerers {
     /// The same for all; their addresses tell them apart.
-    pub port: u16,
+    pub(crate) port: u16,
     _tasks: JoinSet<()>,
 }
 
 /// The address of a container.
-pub fn address(number: usize) -> Ipv4Addr {
+pub(crate) fn address(number: usize) -> Ipv4Addr {
     let number = u16::try_from(number).unwrap();
     let [high, low] = number.to_be_bytes();
     Ipv4Addr::new(127, 7, high, low)
 }
 
 impl Answerers {
-    pub async fn start(count: usize) -> Self {
+    pub(crate) async fn start(count: usize) -> Self {
         for _ in 0..100 {
             let first = TcpListener::bind((address(0), 0)).await.unwrap();
             let port = first.local_addr().unwrap().port();
@@ -35,7 +35,9 @@ impl Answerers {
             }
             if listeners.len() == count {
                 let mut tasks = JoinSet::new();
-                listeners.into_iter().for_each(|it| drop(tasks.spawn(serve(it))));
+                for listener in listeners {
+                    tasks.spawn(serve(listener));
+                }
                 return Self { port, _tasks: tasks };
             }
         }

@@ -9,40 +9,40 @@ use tokio::{
 
 /// A request as it is drawn.
 #[derive(Debug, Clone)]
-pub struct Asked {
-    pub method: &'static str,
+pub(crate) struct Asked {
+    pub(crate) method: &'static str,
     /// The public port that it goes to.
-    pub port: NonZeroU16,
-    pub host: String,
+    pub(crate) port: NonZeroU16,
+    pub(crate) host: String,
     /// Behind the host in its header.
-    pub host_port: String,
+    pub(crate) host_port: String,
     /// With the query; may be empty in absolute form.
-    pub path: String,
-    pub absolute: bool,
+    pub(crate) path: String,
+    pub(crate) absolute: bool,
 }
 
 #[derive(Debug, Default)]
-pub struct Answer {
-    pub status: u16,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
     /// The address of who answered.
-    pub server: String,
+    pub(crate) server: String,
     /// The path that it saw.
-    pub path: String,
+    pub(crate) path: String,
 }
 
 #[derive(Debug)]
-pub struct Asker {
+pub(crate) struct Asker {
     bound: BTreeMap<NonZeroU16, u16>,
     connections: BTreeMap<NonZeroU16, BufReader<TcpStream>>,
 }
 
 impl Asked {
     /// As a person would ask explain.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}:{}{}", self.host, self.port, self.path)
     }
 
-    pub fn head(&self) -> String {
+    pub(crate) fn head(&self) -> String {
         let Self { method, host, host_port, path, .. } = self;
         let target =
             if self.absolute { format!("http://{host}{host_port}{path}") } else { path.clone() };
@@ -53,14 +53,14 @@ impl Asked {
 }
 
 impl Asker {
-    pub fn new(bound: impl Fn(NonZeroU16) -> u16, routes: &Routes) -> Self {
+    pub(crate) fn new(bound: impl Fn(NonZeroU16) -> u16, routes: &Routes) -> Self {
         let ports = routes.0.keys().map(|key| key.listener.port);
         let bound = ports.map(|port| (port, bound(port))).collect();
         Self { bound, connections: BTreeMap::new() }
     }
 
     /// HAProxy may close a connection after an answer; then the next one is another.
-    pub async fn ask(&mut self, asked: &Asked) -> Answer {
+    pub(crate) async fn ask(&mut self, asked: &Asked) -> Answer {
         let head = asked.head();
         if let Some(kept) = self.connections.remove(&asked.port)
             && let Ok(answer) = self.exchange(kept, asked.port, &head).await

@@ -14,7 +14,7 @@ use proptest::{
 use std::{fmt::Write as _, time::Instant};
 
 /// The last of them do not listen.
-pub const MOST_CONTAINERS: usize = 450;
+pub(crate) const MOST_CONTAINERS: usize = 450;
 /// Routes that one who listens shares with one who does not.
 const HALF_DEAD: usize = 12;
 /// Containers that were there a moment ago.
@@ -75,14 +75,14 @@ const TAILS: [&str; 26] = [
 ];
 
 #[derive(Debug)]
-pub struct Drawn(TestRng);
+pub(crate) struct Drawn(TestRng);
 
-pub fn is_dead(server: &&Server) -> bool {
+pub(crate) fn is_dead(server: &Server) -> bool {
     server.name.starts_with("dead")
 }
 
 impl Drawn {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(TestRng::deterministic_rng(RngAlgorithm::ChaCha))
     }
 
@@ -99,7 +99,7 @@ impl Drawn {
     }
 
     /// The story of a moment ago, and the one of now, which has that many routes or a few more.
-    pub fn stories(&mut self, port: u16, routes: usize) -> (String, String) {
+    pub(crate) fn stories(&mut self, port: u16, routes: usize) -> (String, String) {
         let mut now = String::new();
         let mut number = 0;
         while number < HALF_DEAD {
@@ -190,11 +190,15 @@ impl Drawn {
     fn prefix(&mut self) -> String {
         let most = self.of(&[1, 1, 2, 2, 3, 8]);
         let segment = |this: &mut Self| if this.one_in(2) { "api" } else { this.of(&SEGMENTS) };
-        (0..=self.below(most)).map(|_| format!("/{}", segment(self))).collect()
+        let mut prefix = String::new();
+        for _ in 0..=self.below(most) {
+            prefix.extend(["/", segment(self)]);
+        }
+        prefix
     }
 
     /// Nearly all are about some route, or nearly so.
-    pub fn request(&mut self, routes: &Routes) -> Asked {
+    pub(crate) fn request(&mut self, routes: &Routes) -> Asked {
         let at = self.below(routes.0.len());
         let key = routes.0.keys().nth(at).unwrap();
         let absolute = self.one_in(12);

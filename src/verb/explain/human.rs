@@ -15,9 +15,9 @@ pub fn human(it: &Explanation) -> String {
     let mut text = heading(it);
     text.push('\n');
     text.push_str(&table(&chain(it)));
-    section(&mut text, lost_title(it), lost(it));
-    section(&mut text, "takes no part", absent(it));
-    section(&mut text, "note", hints(it));
+    section(&mut text, lost_title(it), &lost(it));
+    section(&mut text, "takes no part", &absent(it));
+    section(&mut text, "note", &hints(it));
     text
 }
 
@@ -164,12 +164,10 @@ fn hints(it: &Explanation) -> Vec<Vec<Painted>> {
     all.map(|text| vec![painted(PLAIN, text)]).collect()
 }
 
-fn section(text: &mut String, title: &str, rows: Vec<Vec<Painted>>) {
+fn section(text: &mut String, title: &str, rows: &[Vec<Painted>]) {
     if !rows.is_empty() {
-        text.push_str("\n");
-        text.push_str(&painted(TITLE, title).to_string());
-        text.push_str("\n");
-        text.push_str(&table(&rows));
+        let title = painted(TITLE, title).to_string();
+        text.extend(["\n", &title, "\n", &table(rows)]);
     }
 }
 

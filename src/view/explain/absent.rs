@@ -5,10 +5,10 @@
 use super::{
     Absence, Absent, Source,
     contest::{matching, place},
+    outcome::taken,
     request::Url,
     seconds,
     source::Asker,
-    taken,
 };
 use crate::{
     claim::{Claim, Standing},

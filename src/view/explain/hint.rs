@@ -3,7 +3,7 @@
 //! Pure.
 
 use super::{
-    Chosen,
+    chosen::Chosen,
     contest::{HostRank, host_rank, place},
     request::Url,
 };
@@ -43,7 +43,8 @@ pub(super) fn nearest(url: &Url, picture: &Picture) -> Option<String> {
 fn slips(one: &str, other: &str) -> Option<usize> {
     let (mut a, mut b) = (one.split('.').rev().peekable(), other.split('.').rev().peekable());
     while a.peek().is_some() && a.peek() == b.peek() {
-        (a.next(), b.next());
+        a.next();
+        b.next();
     }
     let left = |labels: Vec<&str>| labels.join(".");
     let (a, b) = (left(a.collect()), left(b.collect()));
@@ -59,7 +60,7 @@ pub(super) fn elsewhere(url: &Url, picture: &Picture) -> Vec<String> {
         let there: Option<Url> = text.parse().ok();
         there.is_some_and(|url| {
             let named = |it: &(HostRank, _)| it.0 != HostRank::Any;
-            picture.routes.0.keys().any(|key| place(&url, key).filter(named).is_some())
+            picture.routes.0.keys().any(|key| place(&url, key).as_ref().is_some_and(named))
         })
     };
     ports.into_iter().map(on).filter(answers).collect()

@@ -4,31 +4,23 @@
 //! Pure. The JSON of `GET /explain`.
 
 mod absent;
+mod chosen;
 mod contest;
 mod hint;
+mod outcome;
 pub mod request;
 mod source;
 
-use super::{Picture, status};
-use crate::{
-    haproxy::stat::Counters,
-    label::{
-        key::Choice,
-        value::{HostMatch, Retry},
-    },
-    problem::About,
-    route::{Listener, Match, Protocol, Route, RouteKey, Strip},
-};
+use super::Picture;
+use crate::{haproxy::stat::Counters, route::RouteKey};
+use chosen::Chosen;
 use contest::{loss, matching, near};
+use outcome::{listener, outcome};
 use request::Request;
 use serde::{Deserialize, Serialize};
-use source::{Asker, sources};
-use std::{collections::BTreeSet, fmt, time::Duration};
+use std::{fmt, time::Duration};
 
 pub use super::status::ServerState;
-
-/// More are not worth a list.
-const MOST_PORTS: usize = 8;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Explanation {
@@ -247,201 +239,6 @@ pub fn explain(request: &Request, picture: &Picture, counters: Option<&Counters>
         did_you_mean: hint::nearest(url, picture),
         elsewhere: if winner.is_none() { hint::elsewhere(url, picture) } else { Vec::new() },
         notes: hint::notes(picture, chosen),
-    }
-}
-
-/// The route that answers.
-struct Chosen<'a> {
-    key: &'a RouteKey,
-    route: &'a Route,
-    status: status::RouteStatus,
-    servers: Vec<ServerStep>,
-    /// Whose labels made it: those who serve, else all who share it.
-    askers: Vec<Asker<'a>>,
-}
-
-impl<'a> Chosen<'a> {
-    fn of(picture: &'a Picture, counters: Option<&Counters>, key: &'a RouteKey) -> Option<Self> {
-        let route = picture.routes.0.get(key)?;
-        let none = Counters::default();
-        let status = status::route(picture, counters.unwrap_or(&none), (key, route));
-        let endpoints = route.endpoints.iter();
-        let askers = endpoints.filter_map(|it| Asker::of_endpoint(picture, key, it)).collect();
-        let mut chosen = Self { key, route, status, servers: Vec::new(), askers };
-        chosen.servers = chosen.server_steps();
-        let serving: Vec<_> = chosen.servers.iter().map(|it| it.id.clone()).collect();
-        if !serving.is_empty() {
-            chosen.askers.retain(|it| serving.iter().any(|id| id == it.container.id.short()));
-        }
-        Some(chosen)
-    }
-
-    fn server_steps(&self) -> Vec<ServerStep> {
-        let takes_part = |it: &&status::ServerStatus| {
-            0 < it.weight && matches!(it.state, ServerState::Up | ServerState::Down)
-        };
-        let share = |it: &status::ServerStatus| {
-            if it.state == ServerState::Up { f64::from(it.weight) } else { 0.0 }
-        };
-        let servers: Vec<_> = self.status.servers.iter().filter(takes_part).collect();
-        let all: f64 = servers.iter().map(|it| share(it)).sum();
-        let step = |it: &status::ServerStatus| ServerStep {
-            container: it.container.clone(),
-            id: it.id.clone(),
-            address: it.address.clone(),
-            weight: it.weight,
-            percent: if 0.0 < all { (1000.0 * share(it) / all).round() / 10.0 } else { 0.0 },
-            state: it.state,
-            haproxy: it.haproxy.clone(),
-            label: self.asker(&it.id).and_then(|asker| asker.choice(Choice::Weight)),
-        };
-        servers.into_iter().map(step).collect()
-    }
-
-    fn asker(&self, id: &str) -> Option<&Asker<'a>> {
-        self.askers.iter().find(|it| it.container.id.short() == id)
-    }
-
-    fn host(&self, request: &Request) -> HostStep {
-        let Match::Http { host, .. } = &self.key.rule;
-        HostStep {
-            asked: request.url.host().to_owned(),
-            matched: host.to_string(),
-            labels: sources(&self.askers, Asker::host),
-        }
-    }
-
-    fn route(&self) -> RouteStep {
-        RouteStep {
-            route: self.status.route.clone(),
-            prefix: self.status.prefix.clone(),
-            backend: self.status.backend.clone(),
-            labels: sources(&self.askers, Asker::prefix),
-        }
-    }
-
-    fn becomes(&self, request: &Request) -> Becomes {
-        let Match::Http { prefix, .. } = &self.key.rule;
-        let (path, query) = (request.url.path(), request.url.query());
-        // No segments are nothing to take off.
-        let stripped = self.route.policy.strip == Strip::Prefix && prefix.depth() != 0;
-        let rest = if stripped { &path[prefix.as_str().len()..] } else { path };
-        let slash = if rest.starts_with('/') { "" } else { "/" };
-        let written = [Choice::StripPrefix, Choice::Timeout, Choice::Retry, Choice::Check];
-        let labels = written.into_iter().filter_map(|it| self.askers.first()?.choice(it));
-        Becomes {
-            path: format!("{slash}{rest}{query}"),
-            stripped,
-            timeout_ms: self.status.timeout_ms,
-            retry: self.status.retry.clone(),
-            again: match self.route.policy.retry {
-                Retry::Off => Again::Never,
-                Retry::Safe if !request.method.is_safe() => Again::Unsent,
-                Retry::Safe | Retry::All => Again::Unanswered,
-            },
-            check: self.status.check.clone(),
-            labels: labels.collect(),
-        }
-    }
-
-    fn is_served(&self) -> bool {
-        self.servers.iter().any(|it| it.state == ServerState::Up)
-    }
-}
-
-fn outcome(request: &Request, picture: &Picture, chosen: Option<&Chosen<'_>>) -> (Outcome, String) {
-    let Some(chosen) = chosen else { return no_route(request, picture) };
-    let up = chosen.servers.iter().filter(|it| it.state == ServerState::Up);
-    let names: Vec<_> = up.map(|it| it.container.as_str()).collect();
-    match (&names[..], &chosen.servers[..], chosen.route.endpoints.len()) {
-        ([one], ..) => (Outcome::Served, format!("{one} answers")),
-        ([one, other], ..) => (Outcome::Served, format!("{one} and {other} share it")),
-        ([one, rest @ ..], ..) => {
-            (Outcome::Served, format!("{one} and {} others share it", rest.len()))
-        }
-        ([], _, 0) => (Outcome::Unavailable, held(picture, chosen.key)),
-        ([], [], 1) => (Outcome::Unavailable, "its only container takes no requests".to_owned()),
-        ([], [], all) => {
-            (Outcome::Unavailable, format!("none of its {all} containers takes requests"))
-        }
-        ([], [one], _) => {
-            (Outcome::Unavailable, format!("HAProxy's check of {} fails", one.container))
-        }
-        ([], all, _) => {
-            (Outcome::Unavailable, format!("HAProxy's checks of all {} servers fail", all.len()))
-        }
-    }
-}
-
-/// Nobody is behind it any more.
-fn held(picture: &Picture, key: &RouteKey) -> String {
-    let since = picture.memory.held_since(key);
-    let end = since.map(|since| since + picture.rules.hold);
-    match end.map(|end| end.saturating_duration_since(picture.now)) {
-        Some(left) => format!(
-            "its last container went away; until another one comes it is 503, for another {}, then as if it had \
-             never been",
-            seconds(left)
-        ),
-        None => "its last container went away".to_owned(),
-    }
-}
-
-fn no_route(request: &Request, picture: &Picture) -> (Outcome, String) {
-    let at = asked_listener(request);
-    let port = at.port;
-    let here = || picture.routes.0.keys().filter(|key| key.listener == at);
-    let bound = picture.config.frontends.iter().any(|it| it.listener == at);
-    if let Some(why) = taken(picture, at) {
-        return (Outcome::NobodyListens, format!("port {port} is not ours: it is {why}"));
-    }
-    if !bound && here().next().is_none() {
-        return (Outcome::NobodyListens, nobody(picture, at));
-    }
-    let knows = |key: &RouteKey| {
-        let Match::Http { host, .. } = &key.rule;
-        *host != HostMatch::Any && contest::host_rank(&request.url, host).is_some()
-    };
-    let (host, path) = (request.url.host(), request.url.path());
-    let why = if here().any(knows) {
-        format!("{host} is known, but no route of it has the path {path}")
-    } else {
-        format!("no container asks for {host} on port {port}")
-    };
-    (Outcome::NotFound, why)
-}
-
-fn nobody(picture: &Picture, at: Listener) -> String {
-    let ports: BTreeSet<_> = picture.routes.0.keys().map(|key| key.listener.port).collect();
-    let ports: Vec<_> = ports.iter().map(ToString::to_string).collect();
-    match ports.len() {
-        0 => "no container asks for any port".to_owned(),
-        1..=MOST_PORTS => {
-            format!("no container asks for port {}, only for {}", at.port, ports.join(", "))
-        }
-        _ => format!("no container asks for port {}", at.port),
-    }
-}
-
-fn asked_listener(request: &Request) -> Listener {
-    Listener { protocol: Protocol::Http, port: request.url.port() }
-}
-
-fn taken(picture: &Picture, at: Listener) -> Option<String> {
-    let about = picture.problems.iter().filter(|it| it.about == About::Listener(at));
-    about.map(|it| it.reason.to_string()).next().map(|text| {
-        let why = text.strip_prefix("its port is ").unwrap_or(&text);
-        why.split(';').next().unwrap_or_default().to_owned()
-    })
-}
-
-fn listener(request: &Request, picture: &Picture, chosen: Option<&Chosen<'_>>) -> ListenerStep {
-    let at = asked_listener(request);
-    ListenerStep {
-        port: at.port.get(),
-        bound: picture.rules.bound(at).get(),
-        taken: taken(picture, at),
-        labels: chosen.map(|it| sources(&it.askers, Asker::listener)).unwrap_or_default(),
     }
 }
 

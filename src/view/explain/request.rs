@@ -153,6 +153,9 @@ fn host_and_port(authority: &str) -> Result<(String, NonZeroU16), Mistake> {
     if authority.contains('@') {
         return Err(Mistake::User);
     }
+    if authority.starts_with('[') && !authority.contains(']') {
+        return Err(Mistake::NotAHost(authority.to_owned()));
+    }
     let after_address = authority.find(']').map_or(0, |at| at + 1);
     let (host, port) = match authority[after_address..].find(':') {
         Some(at) => authority.split_at(after_address + at),
@@ -215,7 +218,7 @@ mod tests {
             ("http://:80/", Mistake::NoHost),
             ("http://u:p@a.test/", Mistake::User),
             ("http://a b.test/", Mistake::NotAHost("a b.test".to_owned())),
-            ("http://[::1/", Mistake::NotAHost("[".to_owned())),
+            ("http://[::1/", Mistake::NotAHost("[::1".to_owned())),
             ("http://a.test:0/", Mistake::NotAPort("0".to_owned())),
             ("http://a.test:99999/", Mistake::NotAPort("99999".to_owned())),
             ("http://a.test/a b", Mistake::NotAPath(' ')),

@@ -17,6 +17,7 @@ use crate::{
 /// A container that asks for a route, and where it says so.
 pub(super) struct Asker<'a> {
     pub(super) container: &'a Container,
+    port: u16,
     trace: Trace,
 }
 
@@ -33,7 +34,7 @@ impl<'a> Asker<'a> {
         port: u16,
     ) -> Option<Self> {
         let trace = trace(container, &picture.rules.fences, key, port)?;
-        Some(Self { container, trace })
+        Some(Self { container, port, trace })
     }
 
     pub(super) fn of_endpoint(
@@ -44,6 +45,11 @@ impl<'a> Asker<'a> {
         let mut claims = picture.memory.board().claims().get(key)?.iter();
         let is_it = |it: &&Claim| it.origin == endpoint.origin && it.port == endpoint.port;
         Self::of_claim(picture, claims.find(is_it)?)
+    }
+
+    /// By the container's short id, and its port.
+    pub(super) fn is(&self, (id, port): (&str, u16)) -> bool {
+        (self.container.id.short(), self.port) == (id, port)
     }
 
     pub(super) fn listener(&self) -> Option<Source> {
