@@ -390,6 +390,28 @@ fn what_an_administrator_or_haproxy_keeps_away_is_told() {
 }
 
 #[test]
+fn a_mistake_is_told_to_whom_it_concerns() {
+    let story = "
+        web   172.17.0.2 glue_http_80_host=a.test
+        typo  172.17.0.3 glue_http_80_hots=b.test
+        wild  172.17.0.4 glue_http_80_host=*.c.test,*.*.test
+        path  172.17.0.5 glue_http_80_prefix=a//b
+        bare  172.17.0.6 glue_http_80_weight=1";
+    for (asked, expected) in [
+        ("http://a.test/", &[][..]),
+        ("http://b.test/", &["bare", "path", "typo"]),
+        ("http://x.c.test/", &["wild"]),
+        ("http://d.test/", &["bare", "path"]),
+    ] {
+        let it = said(story, asked);
+        let names: Vec<_> = it.absent.iter().map(|it| it.container.as_str()).collect();
+        let notes = it.notes.iter().filter(|it| it.contains("wild"));
+        let names: Vec<_> = names.into_iter().chain(notes.map(|_| "wild")).collect();
+        assert_eq!(names, expected, "{asked}");
+    }
+}
+
+#[test]
 fn a_check_of_haproxy_that_fails_takes_a_server_out() {
     let story = "a 172.17.0.2 glue_http_80_host=a.test\nb 172.17.0.3 glue_http_80_host=a.test";
     let picture = picture(story);

@@ -7,7 +7,10 @@ pub use human::human;
 use super::{Told, alone};
 use crate::{
     cli::Format,
-    control::{client, socket},
+    control::{
+        client::{self, NoDaemon},
+        socket,
+    },
     haproxy::config::MapName,
     settings::Settings,
     view::explain::{Asked, Explanation, Outcome, explain as pure, request::Request},
@@ -25,9 +28,14 @@ pub(super) async fn explain(
     let asked = client::get(&socket(&settings.runtime_dir), &path(request)).await;
     let explanation: Explanation = match asked {
         Ok(explanation) => explanation,
-        Err(error) => by_docker(request, settings)
-            .await
-            .with_context(|| format!("neither could be asked: {error:#}"))?,
+        Err(error) => {
+            let neither = || format!("neither could be asked: {error:#}");
+            let mut by_docker = by_docker(request, settings).await.with_context(neither)?;
+            if !error.is::<NoDaemon>() {
+                by_docker.notes.push(format!("the docker-balancer that runs said: {error:#}"));
+            }
+            by_docker
+        }
     };
     let status = if explanation.outcome == Outcome::Served { 0 } else { NOT_SERVED };
     let text = match format {

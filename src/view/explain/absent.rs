@@ -138,7 +138,7 @@ impl<'a> Look<'a> {
             Reason::NotOnNetwork { .. } | Reason::NoAddress { .. } => {
                 self.would_answer(container).is_some()
             }
-            _ => !self.serves(container) && self.is_meant(container),
+            _ => !self.serves(container) && self.is_meant(container, problem),
         }
     }
 
@@ -147,20 +147,25 @@ impl<'a> Look<'a> {
         self.claims(key).iter().any(|claim| claim.seniority.1 == container.id)
     }
 
-    /// Its labels name the host, understood or not; where nothing answers, also those that name none.
-    fn is_meant(&self, container: &Container) -> bool {
+    /// Its labels name the host, understood or not; where nothing answers, also those that may have meant any.
+    fn is_meant(&self, container: &Container, problem: &Problem) -> bool {
         let (host, above) = (self.url.host(), self.url.parent().map(|it| format!("*.{it}")));
         let ours = || {
             let all = container.labels.iter().chain(&container.environment);
             all.filter(|(key, _)| label::speaks([key.as_str()]))
         };
+        // Whatever stands around it: a scheme, a port, a path, other hosts.
         let names = |value: &String| {
+            let of_a_host = |c: char| c.is_ascii_alphanumeric() || "-_.*".contains(c);
             let value = value.to_ascii_lowercase();
-            (!host.is_empty() && value.contains(host))
-                || above.as_ref().is_some_and(|above| value.contains(above))
+            let mut words = value.split(|c| !of_a_host(c)).map(|word| word.trim_end_matches('.'));
+            words.any(|word| !word.is_empty() && (word == host || Some(word) == above.as_deref()))
         };
-        let says_a_host = ours().any(|(key, _)| key.contains("_host"));
-        ours().any(|(_, value)| names(value)) || (self.winner.is_none() && !says_a_host)
+        let says_a_host = || ours().any(|(key, _)| key.contains("_host"));
+        let key = problem.label.as_ref().map_or("", |label| label.key.as_str());
+        let any = key.is_empty() || key.contains("_prefix") || key == "glue_http_ports";
+        let may_mean_any = || self.winner.is_none() && any && !says_a_host();
+        ours().any(|(_, value)| names(value)) || may_mean_any()
     }
 
     fn conflict(&self, claim: &Claim) -> Option<Absent> {
