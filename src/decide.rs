@@ -119,6 +119,16 @@ impl Memory {
         &self.board
     }
 
+    /// Since when nobody asks for the route, where it is held for those who will.
+    pub fn held_since(&self, key: &RouteKey) -> Option<Instant> {
+        self.held.get(key).map(|it| it.since)
+    }
+
+    /// Who gets no traffic for crashing over and over, and until when.
+    pub fn crashing(&self, id: &ContainerId, now: Instant) -> Option<Instant> {
+        self.lives.held(now).remove(id)
+    }
+
     /// How fit the container is to serve the route there.
     pub fn standing(&self, key: &RouteKey, endpoint: &Endpoint) -> Option<Standing> {
         let mut claims = self.board.claims().get(key)?.iter();

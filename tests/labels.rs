@@ -51,6 +51,7 @@ fn hosts_lead_to_their_containers() {
             ("x.wild.test/", "wild saw /"),
             ("wild.test/", "404"),
             ("y.x.wild.test/", "404"),
+            (".wild.test/", "404"),
             ("upper.test/", "upper saw /"),
             ("UPPER.test/", "upper saw /"),
             ("upper.test./", "upper saw /"),

@@ -11,6 +11,7 @@ mod story;
 
 use docker_glue::{
     claim::collect,
+    container::Container,
     decide::{Memory, decide},
     haproxy::{
         config::{Admin, Backend, Config, MapName, Shape, shape},
@@ -18,6 +19,7 @@ use docker_glue::{
         plan::plan,
         step::{self, Step},
     },
+    label::{self, key::Choice, trace::trace},
     origin::Origin,
     route::{Readiness, Route, RouteKey, Routes},
     world::World,
@@ -235,4 +237,24 @@ fn ready(routes: &Routes, key: &RouteKey) -> BTreeSet<(Shape, Origin, SocketAddr
 
 fn place<'a>(config: &'a Config, key: &RouteKey) -> Option<&'a Backend> {
     config.backends.values().map(AsRef::as_ref).find(|it| it.route == *key)
+}
+
+proptest! {
+    /// Alone, the labels that a route is traced back to ask for that very route.
+    #[test]
+    fn a_route_is_traced_back_to_the_labels_that_ask_for_it(world in any::world()) {
+        let fences = story::rules().fences;
+        for container in world.containers.values() {
+            for ask in label::read(container, &fences).asks {
+                let trace = trace(container, &fences, &ask.key, ask.port);
+                let trace = trace.expect("somebody asked for it");
+                let choices = Choice::ALL.iter().filter_map(|(_, choice)| trace.get(*choice));
+                let labels = choices.chain(&trace.ports).map(|it| (it.key.clone(), it.value.clone()));
+                let labels: BTreeMap<_, _> = labels.collect();
+                let bare = Container { labels: labels.into(), ..(**container).clone() };
+                let asks = label::read(&bare, &fences).asks;
+                prop_assert!(asks.contains(&ask), "{:?} of {:?}", ask, bare.labels);
+            }
+        }
+    }
 }

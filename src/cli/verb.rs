@@ -1,6 +1,7 @@
 //! What docker-balancer is asked to do besides following Docker, in the words of `--help`.
 
 use super::value;
+use crate::view::explain::request::{Method, Url};
 use clap::{Subcommand, ValueEnum};
 use std::{path::PathBuf, time::Duration};
 
@@ -25,11 +26,11 @@ pub enum Look {
     /// Exit status: 0 it is served; 1 it is not; 4 neither could be asked.
     Explain {
         /// The URL, as in http://app.example.com/api/x
-        url: String,
+        url: Url,
 
         /// The request's method
         #[arg(long, value_name = "METHOD", default_value = "GET")]
-        method: String,
+        method: Method,
 
         /// For people, or one JSON object for programs
         #[arg(long, value_name = "FORMAT", value_enum, default_value = "human")]

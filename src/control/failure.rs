@@ -28,6 +28,8 @@ pub enum Failure {
     /// The method that the path takes.
     NotSo(&'static str),
     NotRead(String),
+    /// What is asked for in the query of a path.
+    NotAsked(String),
 }
 
 impl Failure {
@@ -38,7 +40,7 @@ impl Failure {
             }
             Self::Ambiguous { .. } | Self::NotHeld => StatusCode::CONFLICT,
             Self::NotSo(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::NotRead(_) => StatusCode::BAD_REQUEST,
+            Self::NotRead(_) | Self::NotAsked(_) => StatusCode::BAD_REQUEST,
             Self::NoDocker | Self::NotApplied(_) | Self::NotCounted(_) | Self::Stopping => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -78,6 +80,7 @@ impl fmt::Display for Failure {
             }
             Self::NotSo(method) => write!(f, "the method is {method}"),
             Self::NotRead(why) => write!(f, "the body was not understood: {why}"),
+            Self::NotAsked(why) => write!(f, "the query was not understood: {why}"),
         }
     }
 }

@@ -8,6 +8,7 @@
 //! `curl --unix-socket /run/docker-glue/control.sock http://d/status`
 
 pub mod client;
+mod explain;
 pub mod failure;
 pub mod find;
 pub mod server;

@@ -2,13 +2,13 @@
 //! the balancer goes on meanwhile.
 
 use super::{
-    Answer, Drain, Look, Meant, Order, Refused, Rollback, Rolled, Standing, Undrain,
+    Answer, Drain, Look, Meant, Order, Refused, Rollback, Rolled, Standing, Undrain, explain,
     failure::Failure, socket,
 };
 use crate::{
     balancer::past::Turned,
     haproxy::sessions::Sessions,
-    view::{history::GenerationStatus, status::Status},
+    view::{self, explain::Explanation, history::GenerationStatus, status::Status},
 };
 use anyhow::{Context, Result};
 use http_body_util::{BodyExt, Full, Limited};
@@ -31,7 +31,7 @@ use std::{
 use tokio::{
     net::UnixListener,
     sync::{mpsc, oneshot},
-    task::JoinSet,
+    task::{JoinSet, spawn_blocking},
     time::{Instant, sleep, timeout},
 };
 use tracing::{debug, warn};
@@ -127,10 +127,13 @@ async fn answer(
         (&Method::GET, "/routes") => status(orders).await.map(|it| ok(it.routes)),
         (&Method::GET, "/problems") => status(orders).await.map(|it| ok(it.problems)),
         (&Method::GET, "/history") => history(orders).await.map(ok),
+        (&Method::GET, "/explain") => explained(request.uri().query(), orders).await.map(ok),
         (&Method::POST, "/rollback") => rollback(read(request).await, orders).await.map(ok),
         (&Method::POST, "/release") => release(orders).await.map(ok),
         (_, "/drain" | "/undrain" | "/rollback" | "/release") => Err(Failure::NotSo("POST")),
-        (_, "/status" | "/routes" | "/problems" | "/history") => Err(Failure::NotSo("GET")),
+        (_, "/status" | "/routes" | "/problems" | "/history" | "/explain") => {
+            Err(Failure::NotSo("GET"))
+        }
         _ => Err(Failure::NoSuchPath(path)),
     };
     Ok(done.unwrap_or_else(|failure| refused(&failure)))
@@ -171,6 +174,21 @@ async fn rolled(turned: Turned) -> Rolled {
     let Turned { generation, since_ms, kept } = turned;
     let kept = timeout(PATIENCE, kept).await.is_ok_and(|kept| kept.unwrap_or(false));
     Rolled { generation, since_ms, kept }
+}
+
+/// What is worked out there takes longer the more containers there are, so it is not done here.
+async fn explained(
+    query: Option<&str>,
+    orders: &mpsc::Sender<Order>,
+) -> Result<Explanation, Failure> {
+    let asked = explain::request(query.unwrap_or_default())?;
+    let Look { picture, stat } = order(orders, |answer| Order::Look { answer }).await?;
+    if picture.world.is_none() {
+        return Err(Failure::NoDocker);
+    }
+    let counters = stat.ask().await.ok();
+    let work = move || view::explain::explain(&asked, &picture, counters.as_ref());
+    spawn_blocking(work).await.map_err(|_| Failure::Stopping)
 }
 
 async fn drain(

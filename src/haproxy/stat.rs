@@ -44,6 +44,11 @@ pub struct Count {
 }
 
 impl Stat {
+    /// Of the worker alone; old ones are not counted.
+    pub fn at(stats: PathBuf) -> Self {
+        Self { stats, master: None }
+    }
+
     /// # Errors
     /// When HAProxy does not answer, or with something else.
     pub async fn ask(&self) -> io::Result<Counters> {

@@ -6,6 +6,7 @@ mod host;
 pub mod key;
 mod prefix;
 mod read;
+pub mod trace;
 pub mod value;
 
 #[cfg(test)]
@@ -115,7 +116,7 @@ impl Constraint {
 }
 
 /// Of `docker compose run`: a shell beside the service, with all of the service's labels.
-fn is_one_off(container: &Container) -> bool {
+pub fn is_one_off(container: &Container) -> bool {
     let label = container.labels.get(ONE_OFF);
     label.is_some_and(|value| value.trim().eq_ignore_ascii_case("true"))
 }

@@ -31,22 +31,22 @@ const MOST_TOLD: usize = 16;
 
 /// A label, or a variable of the environment that stands for one.
 #[derive(Debug, Clone, Copy)]
-struct Written<'a> {
-    key: &'a str,
-    value: &'a str,
+pub(super) struct Written<'a> {
+    pub(super) key: &'a str,
+    pub(super) value: &'a str,
 }
 
 /// What is written for one route, by choice.
 #[derive(Debug, Default)]
-struct Choices<'a>([Option<Written<'a>>; Choice::ALL.len()]);
+pub(super) struct Choices<'a>([Option<Written<'a>>; Choice::ALL.len()]);
 
 #[derive(Debug)]
-struct Port<'a> {
-    number: NonZeroU16,
-    base: Choices<'a>,
-    named: BTreeMap<&'a str, Choices<'a>>,
+pub(super) struct Port<'a> {
+    pub(super) number: NonZeroU16,
+    pub(super) base: Choices<'a>,
+    pub(super) named: BTreeMap<&'a str, Choices<'a>>,
     /// `glue_http_ports`, where it names this port.
-    listed: Option<Written<'a>>,
+    pub(super) listed: Option<Written<'a>>,
 }
 
 /// What a named route takes from its port.
@@ -89,7 +89,7 @@ impl<'a> Reader<'a> {
     }
 
     /// By port, and `glue_network`.
-    fn sort(&mut self) -> (Vec<Port<'a>>, Option<Written<'a>>) {
+    pub(super) fn sort(&mut self) -> (Vec<Port<'a>>, Option<Written<'a>>) {
         // Nearly all have one.
         let mut ports: Vec<Port<'a>> = Vec::with_capacity(1);
         let (mut listed, mut network) = (None, None);
@@ -130,8 +130,7 @@ impl<'a> Reader<'a> {
             self.tell(None, Reason::NotExposed { port: number });
         }
         let base = self.options(port, &port.base, &Options::default());
-        // Without hosts and prefixes of its own a port may be there for its named routes alone.
-        if port.base.has_place() || port.listed.is_some() || port.named.is_empty() {
+        if port.is_route() {
             let nothing = Reason::NothingToServe { port: number };
             self.route(port, &port.base, port.listed, &base, nothing);
         }
@@ -304,15 +303,7 @@ impl<'a> Reader<'a> {
 
     /// The trimmed value, if it is fit to be looked at.
     fn text<'w>(&mut self, written: Written<'w>) -> Option<&'w str> {
-        let text = written.value.trim();
-        let reason = match text {
-            "" => Reason::Empty,
-            _ if LONGEST < text.len() => Reason::TooLong,
-            _ if text.contains(char::is_control) => Reason::ControlCharacter,
-            _ => return Some(text),
-        };
-        self.tell(Some(written), reason);
-        None
+        fit(written.value).map_err(|reason| self.tell(Some(written), reason)).ok()
     }
 
     fn tell(&mut self, written: Option<Written<'_>>, reason: Reason) {
@@ -351,15 +342,30 @@ impl<'a> Port<'a> {
             Some(route) => self.named.entry(route).or_default(),
         }
     }
+
+    /// Without hosts and prefixes of its own a port may be there for its named routes alone.
+    pub(super) fn is_route(&self) -> bool {
+        self.base.has_place() || self.listed.is_some() || self.named.is_empty()
+    }
 }
 
 impl<'a> Choices<'a> {
-    fn get(&self, choice: Choice) -> Option<Written<'a>> {
+    pub(super) fn get(&self, choice: Choice) -> Option<Written<'a>> {
         self.0[choice as usize]
     }
 
     fn has_place(&self) -> bool {
         self.get(Choice::Host).or(self.get(Choice::Prefix)).is_some()
+    }
+}
+
+/// The trimmed value, if it is fit to be looked at.
+pub(super) fn fit(value: &str) -> Result<&str, Reason> {
+    match value.trim() {
+        "" => Err(Reason::Empty),
+        text if LONGEST < text.len() => Err(Reason::TooLong),
+        text if text.contains(char::is_control) => Err(Reason::ControlCharacter),
+        text => Ok(text),
     }
 }
 

@@ -76,7 +76,7 @@ pub(super) async fn before(settings: &Settings) -> Result<Before> {
 }
 
 /// `None` where no HAProxy of ours answers.
-async fn observed(settings: &Settings) -> Result<Option<Observed>> {
+pub(super) async fn observed(settings: &Settings) -> Result<Option<Observed>> {
     let socket = serve::proxy_settings(settings).stats_socket();
     match Runtime::open(socket.clone()).await {
         Ok(mut runtime) => Ok(runtime.observe().await.ok()),

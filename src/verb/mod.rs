@@ -1,8 +1,10 @@
 //! What the commands do besides following Docker: ask, print, and end with a status.
 
+mod alone;
 mod asked;
 mod check;
 mod drain;
+pub mod explain;
 mod list;
 mod plan;
 mod rollback;
@@ -13,6 +15,7 @@ use crate::{
     cli::{Ask, Look},
     control::{client::NoDaemon, socket},
     settings::{Errand, Settings},
+    view::explain::request::Request,
 };
 use anyhow::Result;
 use asked::DockerAway;
@@ -46,7 +49,10 @@ pub fn ask(errand: &Errand) -> ExitCode {
 /// Does what can be done without one.
 pub fn look(look: &Look, settings: &Settings) -> ExitCode {
     done(match look {
-        Look::Explain { .. } => Err(anyhow::anyhow!("not yet")),
+        Look::Explain { url, method, format } => {
+            let request = Request { method: method.clone(), url: url.clone() };
+            block_on(explain::explain(&request, *format, settings))
+        }
         Look::Plan { compose, format } => {
             block_on(plan::plan(compose.as_deref(), *format, settings))
         }

@@ -9,7 +9,9 @@
 //!                 └▶ explain
 //! ```
 
+pub mod alone;
 pub mod columns;
+pub mod explain;
 pub mod foretold;
 pub mod history;
 pub mod outlook;

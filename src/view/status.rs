@@ -242,7 +242,7 @@ fn listeners(picture: &Picture, counters: &Counters) -> Vec<ListenerStatus> {
     served.into_iter().map(status).collect()
 }
 
-fn route(
+pub(super) fn route(
     picture: &Picture,
     counters: &Counters,
     (key, route): (&RouteKey, &Arc<Route>),

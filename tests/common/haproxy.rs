@@ -19,6 +19,7 @@ use nix::{
     unistd::Pid,
 };
 use std::{
+    collections::BTreeMap,
     io::Write as _,
     net::{Ipv4Addr, TcpListener},
     num::NonZeroU16,
@@ -34,6 +35,7 @@ pub struct HAProxy {
     /// It adds backends.
     adds: bool,
     proxy: Option<Proxy>,
+    bound: BTreeMap<NonZeroU16, NonZeroU16>,
 }
 
 impl HAProxy {
@@ -42,15 +44,21 @@ impl HAProxy {
         let bin = bin()?;
         let folder = tempfile::Builder::new().prefix("glue").tempdir().unwrap();
         let adds = Growth::adds(&config.skeleton);
-        let mut haproxy = Self { folder, adds, proxy: None };
+        let mut haproxy = Self { folder, adds, proxy: None, bound: BTreeMap::new() };
         let mut proxy = Proxy::open(haproxy.settings(bin)).await.unwrap();
         let mut config = config.clone();
         for frontend in &mut config.frontends {
             frontend.bound = free_port();
+            haproxy.bound.insert(frontend.port, frontend.bound);
         }
         proxy.apply(&render(&config, &haproxy.frame())).await.unwrap();
         haproxy.proxy = Some(proxy);
         Some(haproxy)
+    }
+
+    /// Where a public port is.
+    pub fn bound(&self, public: NonZeroU16) -> u16 {
+        self.bound[&public].get()
     }
 
     pub async fn runtime(&self) -> Runtime {

@@ -1,0 +1,86 @@
+//! Servers on the loopback, one for each container: who they are, and which path they saw.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
+
+/// As long as this lives they answer.
+#[derive(Debug)]
+pub(crate) struct Answerers {
+    /// The same for all; their addresses tell them apart.
+    pub(crate) port: u16,
+    _tasks: JoinSet<()>,
+}
+
+/// The address of a container.
+pub(crate) fn address(number: usize) -> Ipv4Addr {
+    let number = u16::try_from(number).unwrap();
+    let [high, low] = number.to_be_bytes();
+    Ipv4Addr::new(127, 7, high, low)
+}
+
+impl Answerers {
+    pub(crate) async fn start(count: usize) -> Self {
+        for _ in 0..100 {
+            let first = TcpListener::bind((address(0), 0)).await.unwrap();
+            let port = first.local_addr().unwrap().port();
+            let mut listeners = vec![first];
+            for number in 1..count {
+                // Somebody may have the port there.
+                let Ok(listener) = TcpListener::bind((address(number), port)).await else { break };
+                listeners.push(listener);
+            }
+            if listeners.len() == count {
+                let mut tasks = JoinSet::new();
+                for listener in listeners {
+                    tasks.spawn(serve(listener));
+                }
+                return Self { port, _tasks: tasks };
+            }
+        }
+        panic!("no port is free on {count} addresses");
+    }
+}
+
+async fn serve(listener: TcpListener) {
+    let address = listener.local_addr().unwrap();
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                let (stream, _) = accepted.unwrap();
+                connections.spawn(async move { drop(answer(stream, address).await) });
+            }
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+/// A check says nothing and goes.
+async fn answer(stream: TcpStream, address: SocketAddr) -> std::io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    let mut first = String::new();
+    stream.read_line(&mut first).await?;
+    let mut line = first.clone();
+    while !line.trim().is_empty() {
+        line.clear();
+        stream.read_line(&mut line).await?;
+    }
+    let path = first.split(' ').nth(1).unwrap_or_default();
+    let body = format!("{address} {}", origin_form(path));
+    let length = body.len();
+    let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
+    stream.write_all(format!("{head}{body}").as_bytes()).await?;
+    stream.shutdown().await
+}
+
+/// A request in absolute form stays one on its way.
+fn origin_form(target: &str) -> &str {
+    let Some((_, rest)) = target.split_once("://").filter(|(scheme, _)| *scheme == "http") else {
+        return target;
+    };
+    rest.find(['/', '?']).map_or("/", |at| &rest[at..])
+}

@@ -1,0 +1,109 @@
+//! A client that keeps its connections.
+
+use docker_glue::route::Routes;
+use std::{collections::BTreeMap, num::NonZeroU16};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::TcpStream,
+};
+
+/// A request as it is drawn.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    pub(crate) method: &'static str,
+    /// The public port that it goes to.
+    pub(crate) port: NonZeroU16,
+    pub(crate) host: String,
+    /// Behind the host in its header.
+    pub(crate) host_port: String,
+    /// With the query; may be empty in absolute form.
+    pub(crate) path: String,
+    pub(crate) absolute: bool,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// The address of who answered.
+    pub(crate) server: String,
+    /// The path that it saw.
+    pub(crate) path: String,
+}
+
+#[derive(Debug)]
+pub(crate) struct Asker {
+    bound: BTreeMap<NonZeroU16, u16>,
+    connections: BTreeMap<NonZeroU16, BufReader<TcpStream>>,
+}
+
+impl Asked {
+    /// As a person would ask explain.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}:{}{}", self.host, self.port, self.path)
+    }
+
+    pub(crate) fn head(&self) -> String {
+        let Self { method, host, host_port, path, .. } = self;
+        let target =
+            if self.absolute { format!("http://{host}{host_port}{path}") } else { path.clone() };
+        format!(
+            "{method} {target} HTTP/1.1\r\nHost: {host}{host_port}\r\nContent-Length: 0\r\n\r\n"
+        )
+    }
+}
+
+impl Asker {
+    pub(crate) fn new(bound: impl Fn(NonZeroU16) -> u16, routes: &Routes) -> Self {
+        let ports = routes.0.keys().map(|key| key.listener.port);
+        let bound = ports.map(|port| (port, bound(port))).collect();
+        Self { bound, connections: BTreeMap::new() }
+    }
+
+    /// HAProxy may close a connection after an answer; then the next one is another.
+    pub(crate) async fn ask(&mut self, asked: &Asked) -> Answer {
+        let head = asked.head();
+        if let Some(kept) = self.connections.remove(&asked.port)
+            && let Ok(answer) = self.exchange(kept, asked.port, &head).await
+        {
+            return answer;
+        }
+        let stream = TcpStream::connect(("127.0.0.1", self.bound[&asked.port])).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        self.exchange(BufReader::new(stream), asked.port, &head).await.unwrap()
+    }
+
+    async fn exchange(
+        &mut self,
+        mut stream: BufReader<TcpStream>,
+        port: NonZeroU16,
+        head: &str,
+    ) -> std::io::Result<Answer> {
+        stream.write_all(head.as_bytes()).await?;
+        let (mut status, mut length, mut keep) = (0, 0, true);
+        loop {
+            let mut line = String::new();
+            if stream.read_line(&mut line).await? == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+            let line = line.trim_end().to_ascii_lowercase();
+            match line.split_once(": ") {
+                _ if line.is_empty() => break,
+                Some(("content-length", it)) => length = it.parse().unwrap(),
+                Some(("connection", it)) => keep = it != "close",
+                None => status = line.split(' ').nth(1).unwrap().parse().unwrap(),
+                Some(_) => {}
+            }
+        }
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body).await?;
+        if keep {
+            self.connections.insert(port, stream);
+        }
+        let body = String::from_utf8(body).unwrap();
+        let (server, path) = match body.split_once(' ') {
+            Some((server, path)) if status == 200 => (server.to_owned(), path.to_owned()),
+            _ => Default::default(),
+        };
+        Ok(Answer { status, server, path })
+    }
+}
