@@ -38,6 +38,7 @@ pub mod balancer;
 pub mod cli;
 pub mod control;
 pub mod daemon;
+pub mod dashboard;
 pub mod handler;
 pub mod log;
 pub mod outage;

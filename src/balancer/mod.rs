@@ -30,7 +30,7 @@ use crate::{
     reload::Why,
     route::{RouteKey, Routes},
     told::Told,
-    view::{self, Applied, Picture},
+    view::{self, Applied, Picture, recent::Recent},
     world::{Vantage, World},
 };
 use anyhow::{Result, bail};
@@ -64,6 +64,7 @@ pub struct Balancer {
     /// When this balancer began, and the last pass that changed something.
     since_ms: u64,
     last: Option<Applied>,
+    recent: Recent,
     budget: Budget,
     running: Running,
     files: FilesBehind,
@@ -119,7 +120,7 @@ impl Balancer {
         let memory = Memory::of_routes(served.filter_map(|(key, _)| key.parse().ok()), now);
         let asked = observed.is_some().then_some(now);
         let running = Running { asked, observed, may_have_old: true, ..Running::default() };
-        let (told, served, files) = Default::default();
+        let (told, served, files, recent) = Default::default();
         let budget = Budget::full(now);
         let (since_ms, last) = (wall_clock(), None);
         Self {
@@ -132,6 +133,7 @@ impl Balancer {
             served,
             since_ms,
             last,
+            recent,
             budget,
             running,
             files,
@@ -194,6 +196,7 @@ impl Balancer {
                 answers: self.running.observed.is_some(),
             },
             last: self.last.clone(),
+            recent: self.recent.clone(),
             trouble: link.trouble,
         }
     }
@@ -355,7 +358,9 @@ impl Balancer {
         let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         if let Some(how) = did.how() {
             let (at_ms, cause) = (wall_clock(), cause.to_owned());
-            self.last = Some(Applied { at_ms, cause, how, took, changes });
+            let applied = Applied { at_ms, cause, how, took, changes };
+            self.recent.add(applied.clone());
+            self.last = Some(applied);
         }
         match did {
             Did::Nothing => {}

@@ -8,6 +8,7 @@
 //!                 └▶ explain
 //! ```
 
+pub mod recent;
 pub mod status;
 
 use crate::{
@@ -17,6 +18,7 @@ use crate::{
     route::Routes,
     world::World,
 };
+use recent::Recent;
 use std::{
     collections::BTreeSet,
     sync::Arc,
@@ -45,6 +47,8 @@ pub struct Picture {
     pub haproxy: Haproxy,
     /// The last pass that changed something.
     pub last: Option<Applied>,
+    /// It and those before it.
+    pub recent: Recent,
     /// Why the last pass failed, if it did.
     pub trouble: Option<String>,
 }
