@@ -84,9 +84,13 @@ missing_dnf() {
 # package docker-cli then.
 without_cli() { missing=$(echo "$missing" | sed 's/ docker-cli//'); }
 
+# Ubuntu has its chromium as a snap: there the tests in a browser are left out, and say so.
+without_browser() { missing=$(echo "$missing" | sed 's/ chromium-driver//; s/ chromium//'); }
+
 install_apt() {
     as_root apt-get -qq update
     apt-cache show docker-cli >/dev/null 2>&1 || without_cli
+    apt-cache show chromium-driver >/dev/null 2>&1 || without_browser
     say "installing$missing"
     # shellcheck disable=SC2086 # a list of words
     as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y \

@@ -14,6 +14,7 @@ use crate::{
         },
     },
 };
+use std::collections::BTreeSet;
 
 /// With more groups than these, only those where something is wrong stand open at first.
 const MOST_OPEN: usize = 30;
@@ -21,6 +22,8 @@ const MOST_OPEN: usize = 30;
 const MOST_PROBLEMS: usize = 100;
 const MOST_LINES: usize = 6;
 const MOST_RECENT: usize = 20;
+/// Of a group's containers, while it is closed.
+const MOST_NAMES: usize = 3;
 /// Of what a label says.
 const MOST_LETTERS: usize = 200;
 
@@ -129,6 +132,8 @@ pub struct Group {
     pub state: &'static str,
     pub open: bool,
     pub size: String,
+    /// Of its containers, in the place of its size while it is closed.
+    pub names: String,
     pub rate: String,
     pub paths: Vec<Path>,
     /// All by which it can be found, in lower case.
@@ -392,6 +397,7 @@ impl Group {
             state,
             open: true,
             size: format!("{}, {}", several(paths.len(), "path"), several(servers, "container")),
+            names: names(routes),
             rate: counted.say(routes.iter().map(|it| it.load.rate).sum()),
             find: find(routes),
             paths,
@@ -412,6 +418,18 @@ fn health(paths: &[Path]) -> (Mark, &'static str) {
         _ if served < paths.len() => (Mark::Down, "partly served"),
         _ if paths.iter().flat_map(|it| &it.rows).all(up) => (Mark::Up, "served"),
         _ => (Mark::Partly, "served, not by all"),
+    }
+}
+
+/// `→ web-1, web-2 and 3 more`
+fn names(routes: &[RouteStatus]) -> String {
+    let names = routes.iter().flat_map(|it| &it.servers).map(|it| it.container.as_str());
+    let names: BTreeSet<_> = names.collect();
+    let first = names.iter().take(MOST_NAMES).copied().collect::<Vec<_>>().join(", ");
+    match names.len() {
+        0 => "→ nobody".to_owned(),
+        1..=MOST_NAMES => format!("→ {first}"),
+        all => format!("→ {first} and {} more", count((all - MOST_NAMES) as u64)),
     }
 }
 

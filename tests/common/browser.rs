@@ -56,6 +56,9 @@ impl Drop for Driver {
     }
 }
 
+const DEBIANS: &str = "/usr/bin/chromium";
+const FEDORAS: &str = "/usr/bin/chromium-browser";
+
 /// As wide as a desk's, and as a phone's.
 pub const DESK: u32 = 1280;
 pub const PHONE: u32 = 390;
@@ -63,7 +66,8 @@ pub const PHONE: u32 = 390;
 impl Browser {
     /// `None`, and said so, where none is installed.
     pub fn start() -> Option<Self> {
-        if !has("chromium") || !has("chromedriver") {
+        let program = if Path::new(FEDORAS).exists() { FEDORAS } else { DEBIANS };
+        if !has(program.trim_start_matches("/usr/bin/")) || !has("chromedriver") {
             return None;
         }
         let folder = tempfile::Builder::new().prefix("glue-browser").tempdir().unwrap();
@@ -77,7 +81,7 @@ impl Browser {
         let driver = Driver { process: command.spawn().unwrap(), _folder: folder };
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         let place = format!("http://127.0.0.1:{port}");
-        let client = wait_for("chromedriver", || runtime.block_on(connect(&place)).ok());
+        let client = wait_for("chromedriver", || runtime.block_on(connect(&place, program)).ok());
         Some(Self { client, runtime, _driver: driver })
     }
 
@@ -158,9 +162,9 @@ impl Browser {
     }
 }
 
-async fn connect(place: &str) -> Result<Client, fantoccini::error::NewSessionError> {
+async fn connect(place: &str, program: &str) -> Result<Client, fantoccini::error::NewSessionError> {
     let chrome = json!({
-        "binary": "/usr/bin/chromium",
+        "binary": program,
         "args": ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"],
     });
     let capabilities = json!({
