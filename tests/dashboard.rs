@@ -15,7 +15,7 @@ use common::{
 use nix::sys::signal::Signal;
 use std::{
     io::{BufRead, BufReader},
-    net::{Ipv4Addr, SocketAddr, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
 };
 
 /// Where its page is.
@@ -202,7 +202,10 @@ fn the_keyboard_reaches_everything() {
             "const it = document.activeElement;
              const style = getComputedStyle(it);
              if (it === document.body) return '';
-             const visible = it.matches(':focus-visible') && style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 2;
+             const width = parseFloat(style.outlineWidth);
+             // What a group draws beyond its edge is cut off.
+             const inside = !it.closest('.group') || parseFloat(style.outlineOffset) <= -width;
+             const visible = it.matches(':focus-visible') && style.outlineStyle !== 'none' && 2 <= width && inside;
              return (visible ? '' : 'unseen ') + (it.id || it.className || it.closest('details')?.id || it.localName);",
         );
         match here.as_str().unwrap() {
@@ -321,11 +324,21 @@ fn a_thousand_routes_stay_usable() {
     let seen = browser.run(&format!("return window.seen[{:?}]", new.name)).as_i64().unwrap();
     println!("among 1,000 routes: on the page {} ms after its start", seen - started_at(&new));
     assert_eq!(browser.run("return window.made"), 1, "only the group that changed is made anew");
+    // What comes and changes above does not move what is read.
+    let place_of =
+        "Math.round(document.getElementById('h700.test:80').getBoundingClientRect().top)";
+    browser.run("document.getElementById('h700.test:80').scrollIntoView({ block: 'center' })");
+    browser.until(&format!("{place_of} > 300 && {place_of} < 700"));
+    let before = browser.run(&format!("return {place_of}"));
+    let above = balancer.run("above").labels("glue_http_80_host=a.test,h1.test").start();
+    browser.until(&format!("{:?} in window.seen", above.name));
+    browser.until(&format!("Math.abs({place_of} - {before}) <= 2"));
     browser.run("document.getElementById('filter').focus()");
     browser.type_keys("h99");
     browser.until("document.querySelectorAll('.group:not([hidden])').length === 11");
     drop(webs);
-    browser.until("document.querySelectorAll('.group.down').length === 999");
+    browser.until("document.querySelectorAll('.group.down').length === 998");
+    drop(above);
     only_its_own_files(&browser, &place);
 }
 
@@ -434,6 +447,22 @@ fn each_answer_says_what_a_browser_may_do_with_it() {
         let page = page.replace("http://app.example.com/path", "");
         assert!(!page.contains(inline), "{inline}: {page}");
     }
+}
+
+#[test]
+fn the_traffic_does_not_wait_for_an_address_that_is_taken() {
+    let Some(docker) = docker() else { return };
+    let port = free_port();
+    let taken = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap();
+    let plan = Balancer::of(&docker).option(&["--dashboard", &format!("0.0.0.0:{port}")]);
+    let web = plan.run("web").labels("glue_http_80_host=a.test").start();
+    let balancer = plan.start().until_started();
+    balancer.until_said(&["the dashboard cannot be at 0.0.0.0:", "trying again"]);
+    balancer.until_serves("a.test/x", "web saw /x");
+    drop(taken);
+    balancer.until_said(&["the dashboard asks for no password", "sees it"]);
+    let page = Place(port).request("GET", "/").send().unwrap().body;
+    assert!(page.contains(&web.name), "{page}");
 }
 
 #[test]
