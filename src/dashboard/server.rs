@@ -233,3 +233,48 @@ fn refused(status: StatusCode, text: &str) -> Response<Body> {
     *page.status_mut() = status;
     page
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    /// One that is asked this.
+    async fn asked(request: &str) -> (TcpStream, TcpStream, Desk, mpsc::Receiver<Viewer>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        client.write_all(request.as_bytes()).await.unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        let (viewers, joining) = mpsc::channel(1);
+        let seats = Arc::new(Semaphore::new(1));
+        let desk = Desk { names: Arc::default(), orders: mpsc::channel(1).0, viewers, seats };
+        (client, server, desk, joining)
+    }
+
+    #[tokio::test]
+    async fn a_viewer_who_is_cut_leaves_the_seat() {
+        let request = "GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        let (mut client, server, desk, mut joining) = asked(request).await;
+        let connection = tokio::spawn(connection(server, desk.clone()));
+        let viewer = joining.recv().await.unwrap();
+        assert_eq!(desk.seats.available_permits(), 0);
+        viewer.events.send("data: x\n\n".into()).await.unwrap();
+        let mut told = String::new();
+        while !told.contains("data: x\n\n") {
+            told.push(client.read_u8().await.unwrap().into());
+        }
+        viewer.cut.send(Never).await.unwrap();
+        connection.await.unwrap();
+        assert_eq!(desk.seats.available_permits(), 1);
+        assert!(viewer.events.is_closed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_nothing_or_nothing_more_is_let_go() {
+        for request in ["", "GET / HT", "GET /icon.svg HTTP/1.1\r\nHost: localhost\r\n\r\n"] {
+            let (client, server, desk, _joining) = asked(request).await;
+            connection(server, desk).await;
+            drop(client);
+        }
+    }
+}
