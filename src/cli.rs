@@ -9,12 +9,20 @@ mod verb;
 pub use verb::{Ask, Format, Look, PlanFormat, Verb};
 
 use crate::{
-    label::{Constraint, value::HostMatch},
+    label::{
+        Constraint,
+        value::{Host, HostMatch},
+    },
     settings::value::{self, Ports},
 };
 use clap::{Arg, ArgAction, Command, CommandFactory, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
-use std::{net::IpAddr, num::NonZeroU16, path::PathBuf, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    num::NonZeroU16,
+    path::PathBuf,
+    time::Duration,
+};
 
 /// Keeps HAProxy in step with the labels of your containers
 ///
@@ -267,6 +275,25 @@ pub struct Options {
     /// [default: every container]
     #[arg(long, value_name = "LABEL[=VALUE]", help_heading = FENCES, value_parser = value::constraint)]
     pub constraint: Vec<Constraint>,
+
+    /// Show the routes, live, on a page at this address: a port of loopback, or ADDRESS:PORT in full
+    ///
+    /// It only shows, and asks for no password: 9000 and :9000 are 127.0.0.1:9000, and whoever reaches another
+    /// address sees your containers' names, addresses and labels.
+    ///
+    /// [default: none]
+    #[arg(long, value_name = "ADDRESS", help_heading = OUTPUT, value_parser = value::page)]
+    pub dashboard: Option<SocketAddr>,
+
+    /// Let the dashboard be asked for by this name, as in glue.example.com (repeatable)
+    ///
+    /// Else it answers only to localhost, loopback addresses and its own address, so that no page of the web
+    /// reads it by a name of its own (DNS rebinding).
+    ///
+    /// [default: none]
+    #[arg(long, value_name = "NAME", help_heading = OUTPUT, value_parser = value::name)]
+    #[arg(hide_short_help = true)]
+    pub dashboard_host: Vec<Host>,
 
     /// How the log is written, to stderr
     #[arg(long, value_name = "FORMAT", help_heading = OUTPUT, value_enum, default_value = "text")]

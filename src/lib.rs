@@ -40,6 +40,7 @@ pub mod cli;
 pub mod compose;
 pub mod control;
 pub mod daemon;
+pub mod dashboard;
 pub mod handler;
 pub mod log;
 pub mod outage;

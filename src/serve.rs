@@ -5,6 +5,7 @@ use crate::{
     container::{Container, ContainerId},
     control::{Look, Meant, Order, failure::Failure, server::Control},
     daemon::{self, Watchdog},
+    dashboard::{Dashboard, Place},
     decide::Rules,
     docker::{self, Access, Engine, Interest, Patience, Reach, Seen, Watching},
     haproxy::{
@@ -68,7 +69,10 @@ async fn follow(settings: &Settings, proxy: Proxy, stop: impl Future<Output = ()
     let frame = frame(settings, proxy.version())?;
     let balancer = Balancer::new(proxy, rules, frame, stock(settings)).await;
     let mut control = Control::open(&settings.runtime_dir)?;
-    let mut follower = Follower { balancer, wake_at: None, ready_at: None, trouble: None };
+    let (changed, told) = watch::channel(());
+    let place = settings.dashboard.map(|at| Place { at, names: settings.dashboard_hosts.clone() });
+    let dashboard = place.map(|place| Dashboard::open(place, control.sender.clone(), told));
+    let mut follower = Follower { balancer, wake_at: None, ready_at: None, trouble: None, changed };
     let (updates, mut seen) = watch::channel(Seen::default());
     let mut eyes = JoinSet::new();
     let mut standing = std::pin::pin!(find_vantage(settings));
@@ -120,8 +124,8 @@ async fn follow(settings: &Settings, proxy: Proxy, stop: impl Future<Output = ()
             }
         }
     }
-    // With it end the connections of those who wait for a drain.
-    drop(control);
+    // With it end the connections of those who wait for a drain, or look.
+    drop((control, dashboard));
     let end = match settings.haproxy {
         Haproxy::Managed { at_exit: AtExit::Stop, .. } => Shutdown::Stop,
         _ => Shutdown::Leave,
@@ -145,6 +149,8 @@ struct Follower {
     /// When we are ready without Docker, as HAProxy serves what it had.
     ready_at: Option<Instant>,
     trouble: Option<Trouble>,
+    /// Tells those who look that there is something new.
+    changed: watch::Sender<()>,
 }
 
 /// The last pass failed.
@@ -169,11 +175,14 @@ impl Follower {
     }
 
     async fn pass(&mut self, world: Option<&World>, cause: &str) {
-        let Some(world) = world else { return self.start_stored().await };
-        match self.balancer.pass(world, cause).await {
-            Ok(wake_at) => self.applied(wake_at),
-            Err(error) => self.failed(&error),
+        match world {
+            None => self.start_stored().await,
+            Some(world) => match self.balancer.pass(world, cause).await {
+                Ok(wake_at) => self.applied(wake_at),
+                Err(error) => self.failed(&error),
+            },
         }
+        self.changed.send_replace(());
     }
 
     /// Who asked may be gone: then nobody is answered.

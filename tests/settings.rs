@@ -335,6 +335,19 @@ fn options_that_do_nothing_here_are_told() {
             "--rc: there is no /nowhere",
         ]
     );
+    let told = |args| read(args, &[], "").unwrap().notes.iter().map(ToString::to_string).collect();
+    let table: [(&str, &[&str]); 3] = [
+        ("-w --dashboard 9000 --dashboard-host glue.test", &[]),
+        ("-1 --dashboard 9000", &["--dashboard does nothing: it goes with --watch"]),
+        (
+            "-w --dashboard-host a.test",
+            &["--dashboard-host does nothing: it goes with --dashboard"],
+        ),
+    ];
+    for (args, expected) in table {
+        let told: Vec<String> = told(args);
+        assert_eq!(told, expected, "{args}");
+    }
 }
 
 #[test]

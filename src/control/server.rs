@@ -49,6 +49,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub struct Control {
     /// What was asked for. For a `select!`.
     pub orders: mpsc::Receiver<Order>,
+    /// For others who ask.
+    pub sender: mpsc::Sender<Order>,
     path: PathBuf,
     _server: JoinSet<()>,
 }
@@ -61,8 +63,8 @@ impl Control {
             listen(&path).with_context(|| format!("cannot listen on {}", path.display()))?;
         let (sender, orders) = mpsc::channel(1);
         let mut server = JoinSet::new();
-        server.spawn(serve(listener, sender));
-        Ok(Self { orders, path, _server: server })
+        server.spawn(serve(listener, sender.clone()));
+        Ok(Self { orders, sender, path, _server: server })
     }
 }
 
@@ -240,7 +242,7 @@ async fn idle(sessions: Option<&Sessions>, end: Instant) -> Result<u64, Failure>
 }
 
 /// Hands an order to the balancer and waits for its answer.
-async fn order<T>(
+pub(crate) async fn order<T>(
     orders: &mpsc::Sender<Order>,
     order: impl FnOnce(Answer<T>) -> Order,
 ) -> Result<T, Failure> {

@@ -1,6 +1,6 @@
 //! The configuration as files: askama's templates filled in.
 //!
-//! Pure. The only file that names askama. The same configuration gives the same bytes.
+//! Pure. Only this file and dashboard/render.rs name askama. The same configuration gives the same bytes.
 
 use super::{
     config::{Backend, Config, Connect, Frontend, Probe, Server, Shape},

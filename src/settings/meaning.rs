@@ -21,7 +21,7 @@ const RESERVED: [u16; 6] = [22, 2375, 2376, 2377, 4789, 7946];
 
 impl Settings {
     pub(super) fn new(options: Options, command: Command, machine: &Machine) -> Result<Self> {
-        let notes = notes(&options);
+        let notes = notes(&options, command);
         let haproxy = haproxy(&options)?;
         let state_dir = options.state_dir.map_or_else(|| place::state(machine), Ok)?;
         let runtime_dir = options.runtime_dir.unwrap_or_else(|| place::runtime(machine));
@@ -54,6 +54,8 @@ impl Settings {
             spare_backends: options.spare_backends,
             wait_for_start: options.wait_for_start,
             hard_stop_after: options.hard_stop_after,
+            dashboard: options.dashboard,
+            dashboard_hosts: options.dashboard_host,
             log: Log {
                 format: options.log_format,
                 filter: filter(options.verbose, options.quiet, machine),
@@ -80,7 +82,7 @@ fn haproxy(options: &Options) -> Result<Haproxy> {
     Ok(Haproxy::Service { reload, stats_socket, user })
 }
 
-fn notes(options: &Options) -> Vec<Note> {
+fn notes(options: &Options, command: Command) -> Vec<Note> {
     let managed = options.haproxy == Mode::Managed;
     let template = |option| Note::TemplatesAreCompiledIn { option };
     let for_service = |option| Note::OnlyForService { option };
@@ -93,6 +95,10 @@ fn notes(options: &Options) -> Vec<Note> {
         (managed && options.haproxy_user.is_some()).then(|| for_service("--haproxy-user")),
         (!managed && options.leave_running)
             .then_some(Note::OnlyForManaged { option: "--leave-running" }),
+        (command == Command::Once && options.dashboard.is_some())
+            .then_some(Note::OnlyWith { option: "--dashboard", with: "--watch" }),
+        (options.dashboard.is_none() && !options.dashboard_host.is_empty())
+            .then_some(Note::OnlyWith { option: "--dashboard-host", with: "--dashboard" }),
         options.rc.clone().filter(|path| !path.exists()).map(Note::NoRc),
     ];
     idle.into_iter().flatten().collect()

@@ -23,14 +23,14 @@ pub use refusal::Refusal;
 
 use crate::{
     cli::{Ask, Look, Options, Verb},
-    label::Fences,
+    label::{Fences, value::Host},
 };
 use anyhow::Result as Anyhow;
 use ipnet::IpNet;
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsString,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     num::NonZeroU16,
     path::PathBuf,
     time::Duration,
@@ -86,6 +86,10 @@ pub struct Settings {
     pub wait_for_start: Duration,
     /// How long an old worker lives for its long connections.
     pub hard_stop_after: Duration,
+    /// Where the dashboard is shown, if it is.
+    pub dashboard: Option<SocketAddr>,
+    /// Names that it answers to, besides its own.
+    pub dashboard_hosts: Vec<Host>,
     pub log: Log,
     /// To be told once.
     pub notes: Vec<Note>,

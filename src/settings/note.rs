@@ -9,6 +9,7 @@ pub enum Note {
     TemplatesAreCompiledIn { option: &'static str },
     OnlyForService { option: &'static str },
     OnlyForManaged { option: &'static str },
+    OnlyWith { option: &'static str, with: &'static str },
     NoRc(PathBuf),
 }
 
@@ -25,6 +26,9 @@ impl fmt::Display for Note {
             }
             Self::OnlyForManaged { option } => {
                 write!(f, "{option} does nothing: it is for --haproxy managed")
+            }
+            Self::OnlyWith { option, with } => {
+                write!(f, "{option} does nothing: it goes with {with}")
             }
             Self::NoRc(path) => write!(f, "--rc: there is no {}", path.display()),
         }

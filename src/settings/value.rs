@@ -2,13 +2,16 @@
 
 use crate::{
     cli::{AccessLog, HaproxyUser},
-    label::{Constraint, value::HostMatch},
+    label::{
+        Constraint,
+        value::{Host, HostMatch},
+    },
 };
 use clap::builder::{BoolishValueParser, TypedValueParser};
 use ipnet::IpNet;
 use std::{
     collections::BTreeSet,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     num::NonZeroU16,
     path::{Path, PathBuf},
     time::Duration,
@@ -116,6 +119,22 @@ pub fn constraint(constraint: &str) -> Result<Constraint, String> {
         None => (constraint.as_str(), None),
     };
     Ok(Constraint { label: text(label).map_err(|_| "it names no label")?, value })
+}
+
+pub fn name(text: &str) -> Result<Host, String> {
+    text.parse().map_err(|reason: crate::problem::Reason| reason.to_string())
+}
+
+/// Where a page is shown: a port of loopback, or an address and a port.
+pub fn page(text: &str) -> Result<SocketAddr, String> {
+    let text = text.trim();
+    if let Ok(port) = port(text.strip_prefix(':').unwrap_or(text)) {
+        return Ok((Ipv4Addr::LOCALHOST, port.get()).into());
+    }
+    text.parse().ok().filter(|at: &SocketAddr| at.port() != 0).ok_or_else(|| {
+        "it is a port, for 127.0.0.1, or an address with its port, as in 192.0.2.1:9000 or [::]:9000"
+            .into()
+    })
 }
 
 /// `-` is nobody else.
@@ -274,6 +293,27 @@ mod tests {
                 ("/dev/log local0", bad),
                 ("dev/log", bad),
                 ("/a\nglobal", bad),
+                ("", bad),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_page_is_shown_on_loopback_unless_another_address_is_said_in_full() {
+        let bad = "no: it is a port, for 127.0.0.1, or an address with its port, as in 192.0.2.1:9000 or \
+                   [::]:9000";
+        check(
+            page,
+            &[
+                ("9000", "127.0.0.1:9000"),
+                (" :9000 ", "127.0.0.1:9000"),
+                ("0.0.0.0:9000", "0.0.0.0:9000"),
+                ("[::1]:9000", "[::1]:9000"),
+                ("0", bad),
+                ("192.0.2.1", bad),
+                ("192.0.2.1:0", bad),
+                ("*:9000", bad),
+                ("localhost:9000", bad),
                 ("", bad),
             ],
         );

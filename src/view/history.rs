@@ -4,7 +4,10 @@
 //! shares with what is served. So a change costs the same at 10 routes and at 10,000, and what was served at
 //! any time is found by undoing what came later.
 
-use super::{How, status::HowStatus};
+use super::{
+    How,
+    status::{HowStatus, LastApply},
+};
 use crate::{
     change::{self, Change},
     route::{Route, RouteKey, Routes},
@@ -197,6 +200,14 @@ impl From<&Generation> for GenerationStatus {
             changes: delta.changes(MOST_TOLD).iter().map(ToString::to_string).collect(),
             more: delta.0.len().saturating_sub(MOST_TOLD),
         }
+    }
+}
+
+impl From<&Generation> for LastApply {
+    fn from(generation: &Generation) -> Self {
+        let it = GenerationStatus::from(generation);
+        let GenerationStatus { at_ms, cause, how, why, commands, took_us, changes, .. } = it;
+        Self { at_ms, cause, how, why, commands, took_us, changes }
     }
 }
 

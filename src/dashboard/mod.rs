@@ -1,0 +1,49 @@
+//! The dashboard: one page that shows what the balancer does, as it happens. It only shows.
+//!
+//! ```text
+//! serve ─ Look ─▶ Status ─▶ page ─render─▶ fragments ─▶ GET /        the whole page
+//!                                              └update─▶ GET /events  what is different now
+//! ```
+//!
+//! The painter asks the loop for a picture when something changed, and each second for the counts; while
+//! nobody looks it asks nobody.
+
+pub mod explain;
+pub mod fragment;
+mod gate;
+pub mod page;
+mod painter;
+pub mod render;
+mod server;
+mod words;
+
+use crate::{control::Order, label::value::Host};
+use std::net::SocketAddr;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+
+/// Where it is, and who it is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    pub at: SocketAddr,
+    /// Names that it answers to, besides `localhost` and its addresses.
+    pub names: Vec<Host>,
+}
+
+/// It is there for as long as this lives.
+#[derive(Debug)]
+pub struct Dashboard(#[allow(dead_code, reason = "its tasks end with it")] JoinSet<()>);
+
+impl Dashboard {
+    /// `changed` is told after each pass. An address that cannot be had is tried again until it can:
+    /// the traffic does not wait for a page.
+    pub fn open(place: Place, orders: mpsc::Sender<Order>, changed: watch::Receiver<()>) -> Self {
+        let mut tasks = JoinSet::new();
+        let (viewers, joining) = mpsc::channel(1);
+        tasks.spawn(painter::paint(orders.clone(), changed, joining));
+        tasks.spawn(server::serve(place, orders, viewers));
+        Self(tasks)
+    }
+}

@@ -1,0 +1,40 @@
+//! How something is, as a shape.
+//!
+//! Pure.
+
+use crate::view::status::ServerState;
+
+/// A shape, that says without colour how it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mark {
+    Up,
+    Weightless,
+    Reserve,
+    Out,
+    Partly,
+    Down,
+}
+
+impl Mark {
+    /// With the word for it.
+    pub(super) fn of(state: ServerState) -> (Self, &'static str) {
+        match state {
+            ServerState::Up => (Self::Up, "up"),
+            ServerState::Down => (Self::Down, "down"),
+            ServerState::Weightless => (Self::Weightless, "weight 0"),
+            ServerState::Reserve => (Self::Reserve, "reserve"),
+            ServerState::Out => (Self::Out, "out"),
+        }
+    }
+
+    pub fn class(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Weightless => "weightless",
+            Self::Reserve => "reserve",
+            Self::Out => "out",
+            Self::Partly => "partly",
+        }
+    }
+}

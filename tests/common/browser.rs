@@ -1,0 +1,194 @@
+//! A browser: Debian's chromium without a window, driven by its chromedriver.
+//!
+//! ```ignore
+//! let Some(browser) = Browser::start() else { return };
+//! browser.goto("http://127.0.0.1:9000/");
+//! assert_eq!(browser.run("return document.title"), "docker-balancer");
+//! ```
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "this is a test"
+)]
+
+use crate::common::{balancer::free_port, has, wait_for};
+use fantoccini::{Client, ClientBuilder, error::CmdError, wd::WebDriverCompatibleCommand};
+use hyper::Method;
+use hyper_util::client::legacy::connect::HttpConnector;
+use nix::{
+    sys::signal::{Signal, killpg},
+    unistd::Pid,
+};
+use serde_json::{Value, json};
+use std::{
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+use tempfile::TempDir;
+use tokio::runtime::{Builder, Runtime};
+use url::{ParseError, Url};
+
+/// What is in it goes with it.
+#[derive(Debug)]
+pub struct Browser {
+    client: Client,
+    runtime: Runtime,
+    _driver: Driver,
+}
+
+/// Leads a group of its own, chromium's processes among them.
+#[derive(Debug)]
+struct Driver {
+    process: Child,
+    /// For all that chromium writes.
+    _folder: TempDir,
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        let group = Pid::from_raw(self.process.id().try_into().unwrap());
+        let _ = killpg(group, Signal::SIGKILL);
+        let _ = self.process.wait();
+    }
+}
+
+const DEBIANS: &str = "/usr/bin/chromium";
+const FEDORAS: &str = "/usr/bin/chromium-browser";
+
+/// As wide as a desk's, and as a phone's.
+pub const DESK: u32 = 1280;
+pub const PHONE: u32 = 390;
+
+impl Browser {
+    /// `None`, and said so, where none is installed.
+    pub fn start() -> Option<Self> {
+        let program = if Path::new(FEDORAS).exists() { FEDORAS } else { DEBIANS };
+        if !has(program.trim_start_matches("/usr/bin/")) || !has("chromedriver") {
+            return None;
+        }
+        let folder = tempfile::Builder::new().prefix("glue-browser").tempdir().unwrap();
+        let port = free_port();
+        let mut command = Command::new("chromedriver");
+        command.arg(format!("--port={port}")).arg("--allowed-ips=127.0.0.1");
+        for variable in ["TMPDIR", "HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"] {
+            command.env(variable, folder.path());
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+        let driver = Driver { process: command.spawn().unwrap(), _folder: folder };
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let place = format!("http://127.0.0.1:{port}");
+        let client = wait_for("chromedriver", || runtime.block_on(connect(&place, program)).ok());
+        Some(Self { client, runtime, _driver: driver })
+    }
+
+    pub fn goto(&self, url: &str) {
+        self.runtime.block_on(self.client.goto(url)).unwrap();
+    }
+
+    /// What a script's `return` gives.
+    pub fn run(&self, script: &str) -> Value {
+        self.runtime.block_on(self.client.execute(script, Vec::new())).unwrap()
+    }
+
+    /// Waits until an expression is true.
+    pub fn until(&self, expression: &str) {
+        wait_for(expression, || (self.run(&format!("return {expression}")) == true).then_some(()));
+    }
+
+    /// Types into whatever has the focus; keys are those of WebDriver.
+    pub fn type_keys(&self, keys: &str) {
+        let typed = async { self.client.active_element().await?.send_keys(keys).await };
+        self.runtime.block_on(typed).unwrap();
+    }
+
+    /// The text of the dialog that is open, if one is.
+    pub fn dialog(&self) -> Option<String> {
+        self.runtime.block_on(self.client.get_alert_text()).ok()
+    }
+
+    pub fn source(&self) -> String {
+        self.runtime.block_on(self.client.source()).unwrap()
+    }
+
+    /// What it wrote to its log since it was asked last: `browser` is its console, `performance` what went
+    /// over the network.
+    pub fn log(&self, kind: &str) -> Vec<Value> {
+        let lines = self.issue("se/log", json!({ "type": kind }));
+        lines.as_array().unwrap().clone()
+    }
+
+    /// How large it is, in CSS pixels.
+    pub fn size(&self, width: u32, height: u32) {
+        let phone = width < 600;
+        let metrics = json!({
+            "width": width, "height": height, "deviceScaleFactor": if phone { 2 } else { 1 }, "mobile": phone
+        });
+        self.devtools("Emulation.setDeviceMetricsOverride", &metrics);
+    }
+
+    /// `light` or `dark`, as its user wants it.
+    pub fn scheme(&self, scheme: &str) {
+        let feature = json!({ "name": "prefers-color-scheme", "value": scheme });
+        self.devtools("Emulation.setEmulatedMedia", &json!({ "features": [feature] }));
+    }
+
+    pub fn scripts(&self, on: bool) {
+        self.devtools("Emulation.setScriptExecutionDisabled", &json!({ "value": !on }));
+    }
+
+    /// Kept in target/screenshots, for looking at.
+    pub fn screenshot(&self, name: &str) -> PathBuf {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("screenshots");
+        std::fs::create_dir_all(&folder).unwrap();
+        let file = folder.join(format!("{name}.png"));
+        let picture = self.runtime.block_on(self.client.screenshot()).unwrap();
+        std::fs::write(&file, picture).unwrap();
+        println!("screenshot: {}", file.display());
+        file
+    }
+
+    fn devtools(&self, command: &str, parameters: &Value) -> Value {
+        self.issue("goog/cdp/execute", json!({ "cmd": command, "params": parameters }))
+    }
+
+    fn issue(&self, path: &'static str, body: Value) -> Value {
+        let issued: Result<_, CmdError> =
+            self.runtime.block_on(self.client.issue_cmd(Extension { path, body }));
+        issued.unwrap()
+    }
+}
+
+async fn connect(place: &str, program: &str) -> Result<Client, fantoccini::error::NewSessionError> {
+    let chrome = json!({
+        "binary": program,
+        "args": ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"],
+    });
+    let capabilities = json!({
+        "browserName": "chrome",
+        "goog:chromeOptions": chrome,
+        "goog:loggingPrefs": { "browser": "ALL", "performance": "ALL" },
+    });
+    let Value::Object(capabilities) = capabilities else { unreachable!() };
+    ClientBuilder::new(HttpConnector::new()).capabilities(capabilities).connect(place).await
+}
+
+/// A command of chromedriver's own.
+#[derive(Debug)]
+struct Extension {
+    path: &'static str,
+    body: Value,
+}
+
+impl WebDriverCompatibleCommand for Extension {
+    fn endpoint(&self, base: &Url, session: Option<&str>) -> Result<Url, ParseError> {
+        base.join(&format!("session/{}/{}", session.unwrap_or_default(), self.path))
+    }
+
+    fn method_and_body(&self, _: &Url) -> (Method, Option<String>) {
+        (Method::POST, Some(self.body.to_string()))
+    }
+}
