@@ -6,14 +6,14 @@ use crate::{
     control::{Look, Meant, Order, failure::Failure, server::Control},
     daemon::{self, Watchdog},
     decide::Rules,
-    docker::{self, Access, Engine, Interest, Patience, Reach, Seen, Watching},
+    docker::{self, Access, Engine, Interest, Patience, Pulse, Reach, Seen, Watching},
     haproxy::{
         process::Stdout,
         proxy::{Proxy, Shutdown},
         render::{Base, Bind, Frame},
         settings::{self as haproxy, Mode},
     },
-    label,
+    label, metrics,
     settings::{
         AccessLog, Address, AtExit, BindAddress, Command, DockerAccess, Haproxy, HaproxyUser,
         Reload, Settings,
@@ -50,7 +50,7 @@ async fn once(settings: &Settings, proxy: Proxy) -> Result<()> {
     let world = docker::list_once(&access, &interest(settings, &vantage)).await?;
     // Nobody is there to end it, so nothing is held.
     let rules = Rules { hold: Duration::ZERO, ..rules(settings, vantage) };
-    let mut balancer = Balancer::new(proxy, rules, frame(settings)?, stock(settings)).await;
+    let mut balancer = balancer(settings, proxy, rules).await?;
     balancer.pass(&world, "once").await?;
     balancer.finish().await;
     info!(routes = balancer.routes(), "applied");
@@ -60,9 +60,13 @@ async fn once(settings: &Settings, proxy: Proxy) -> Result<()> {
 
 async fn follow(settings: &Settings, proxy: Proxy, stop: impl Future<Output = ()>) -> Result<()> {
     let rules = rules(settings, Vantage::Host);
-    let balancer = Balancer::new(proxy, rules, frame(settings)?, stock(settings)).await;
+    let balancer = balancer(settings, proxy, rules).await?;
     let mut control = Control::open(&settings.runtime_dir)?;
-    let mut follower = Follower { balancer, wake_at: None, ready_at: None, trouble: None };
+    let mut follower = Follower::new(balancer);
+    let mut telling = JoinSet::new();
+    if let Some(address) = settings.metrics {
+        telling.spawn(metrics::server::serve(address, control.asker.clone()));
+    }
     let (updates, mut seen) = watch::channel(Seen::default());
     let mut eyes = JoinSet::new();
     let mut standing = std::pin::pin!(find_vantage(settings));
@@ -79,7 +83,11 @@ async fn follow(settings: &Settings, proxy: Proxy, stop: impl Future<Output = ()
             () = &mut stop => break,
             () = watchdog.pat() => continue,
             vantage = &mut standing, if updates.is_some() => {
-                let watching = Watching { extra: extra(settings), ..Watching::new(interest(settings, &vantage)) };
+                let watching = Watching {
+                    extra: extra(settings),
+                    pulse: follower.pulse.clone(),
+                    ..Watching::new(interest(settings, &vantage))
+                };
                 follower.balancer.stand_at(vantage);
                 let (access, updates) = (access(settings), updates.take());
                 eyes.spawn(async move {
@@ -101,12 +109,12 @@ async fn follow(settings: &Settings, proxy: Proxy, stop: impl Future<Output = ()
         };
         match call {
             Call::Pass(cause) => {
-                world.clone_from(&seen.borrow_and_update().world);
+                follower.take(&seen.borrow_and_update(), &mut world);
                 follower.pass(world.as_deref(), &cause).await;
             }
             Call::Order(order) => {
                 // Not every order makes a pass, so a change stays unseen until one does.
-                world.clone_from(&seen.borrow().world);
+                follower.take(&seen.borrow(), &mut world);
                 let connected = seen.borrow().connected;
                 follower.obey(world.as_ref(), connected, order).await;
             }
@@ -137,6 +145,9 @@ struct Follower {
     /// When we are ready without Docker, as HAProxy serves what it had.
     ready_at: Option<Instant>,
     trouble: Option<Trouble>,
+    /// How many of the moments when events were heard are known here.
+    read: usize,
+    pulse: Pulse,
 }
 
 /// The last pass failed.
@@ -146,6 +157,17 @@ struct Trouble {
 }
 
 impl Follower {
+    fn new(balancer: Balancer) -> Self {
+        let (wake_at, ready_at, trouble) = (None, None, None);
+        Self { balancer, wake_at, ready_at, trouble, read: 0, pulse: Pulse::default() }
+    }
+
+    /// What the next pass is about.
+    fn take(&mut self, seen: &Seen, world: &mut Option<Arc<World>>) {
+        world.clone_from(&seen.world);
+        self.balancer.heard(seen.heard.unread(&mut self.read));
+    }
+
     async fn start_stored(&mut self) {
         match self.balancer.proxy.start().await {
             Ok(true) => {
@@ -178,6 +200,10 @@ impl Follower {
                 let picture =
                     self.balancer.picture(all.cloned(), Link { docker_is_there, trouble });
                 let _ = answer.send(Look { picture, stat: self.balancer.proxy.stat() });
+            }
+            Order::Count { answer } => {
+                let docker = (docker_is_there, self.pulse.age());
+                let _ = answer.send(self.balancer.count(docker));
             }
             Order::Drain { container, answer } => {
                 let _ = answer.send(self.mark(world, &container, "drain", Balancer::drain).await);
@@ -222,6 +248,7 @@ impl Follower {
     /// Told once, and tried again with growing pauses.
     fn failed(&mut self, error: &anyhow::Error) {
         let text = format!("{error:#}");
+        self.balancer.metrics().failed();
         let before = self.trouble.take();
         let pause = before.as_ref().map_or(RETRY.0, |it| (it.pause * 2).min(RETRY.1));
         if before.is_none_or(|it| it.text != text) {
@@ -231,6 +258,14 @@ impl Follower {
         self.wake_at = Some(Instant::now() + pause);
         self.trouble = Some(Trouble { text, pause });
     }
+}
+
+async fn balancer(settings: &Settings, proxy: Proxy, rules: Rules) -> Result<Balancer> {
+    let mut balancer = Balancer::new(proxy, rules, frame(settings)?, stock(settings)).await;
+    if let Some(address) = settings.haproxy_metrics {
+        balancer.export(address).await;
+    }
+    Ok(balancer)
 }
 
 fn stock(settings: &Settings) -> usize {
@@ -339,6 +374,7 @@ fn frame(settings: &Settings) -> Result<Frame> {
             AccessLog::Stdout => Some("stdout format raw daemon".to_owned()),
             AccessLog::To(address) => Some(format!("{address} daemon")),
         },
+        exporter: None,
         wait: settings.wait_for_start,
         hard_stop_after: settings.hard_stop_after,
     })

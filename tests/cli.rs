@@ -48,6 +48,8 @@ const VALUES: &[(&str, &str)] = &[
     ("allow_hosts", "*.example.com"),
     ("allow_ports", "80,443,8000-8100"),
     ("constraint", "com.example.balancer=blue"),
+    ("metrics", "9105"),
+    ("haproxy_metrics", "9106"),
     ("log_format", "json"),
     ("verbose", "1"),
     ("quiet", "true"),

@@ -12,9 +12,12 @@ pub mod failure;
 pub mod find;
 pub mod server;
 
+pub(crate) use server::order;
+
 use crate::{
     container::ContainerId,
     haproxy::{sessions::Sessions, stat::Stat},
+    metrics::Count,
     view::Picture,
 };
 use failure::Failure;
@@ -39,6 +42,10 @@ pub enum Order {
     },
     Look {
         answer: Answer<Look>,
+    },
+    /// For metrics: less than a look, and asked for often.
+    Count {
+        answer: Answer<Count>,
     },
 }
 

@@ -4,7 +4,7 @@
 use super::{
     Answer, Drain, Look, Meant, Order, Refused, Standing, Undrain, failure::Failure, socket,
 };
-use crate::{haproxy::sessions::Sessions, view::status::Status};
+use crate::{haproxy::sessions::Sessions, metrics, view::status::Status};
 use anyhow::{Context, Result};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
@@ -44,6 +44,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub struct Control {
     /// What was asked for. For a `select!`.
     pub orders: mpsc::Receiver<Order>,
+    /// For others who ask.
+    pub asker: mpsc::Sender<Order>,
     path: PathBuf,
     _server: JoinSet<()>,
 }
@@ -56,8 +58,8 @@ impl Control {
             listen(&path).with_context(|| format!("cannot listen on {}", path.display()))?;
         let (sender, orders) = mpsc::channel(1);
         let mut server = JoinSet::new();
-        server.spawn(serve(listener, sender));
-        Ok(Self { orders, path, _server: server })
+        server.spawn(serve(listener, sender.clone()));
+        Ok(Self { orders, asker: sender, path, _server: server })
     }
 }
 
@@ -119,8 +121,9 @@ async fn answer(
         (&Method::POST, "/drain") => drain(read(request).await, orders).await.map(ok),
         (&Method::POST, "/undrain") => undrain(read(request).await, orders).await.map(ok),
         (&Method::GET, "/status") => status(orders).await.map(ok),
+        (&Method::GET, "/metrics") => metrics::page(orders).await,
         (_, "/drain" | "/undrain") => Err(Failure::NotSo("POST")),
-        (_, "/status") => Err(Failure::NotSo("GET")),
+        (_, "/status" | "/metrics") => Err(Failure::NotSo("GET")),
         _ => Err(Failure::NoSuchPath(path)),
     };
     Ok(done.unwrap_or_else(|failure| refused(&failure)))
@@ -180,7 +183,7 @@ async fn idle(sessions: Option<&Sessions>, end: Instant) -> Result<u64, Failure>
 }
 
 /// Hands an order to the balancer and waits for its answer.
-async fn order<T>(
+pub(crate) async fn order<T>(
     orders: &mpsc::Sender<Order>,
     order: impl FnOnce(Answer<T>) -> Order,
 ) -> Result<T, Failure> {

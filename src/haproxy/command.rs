@@ -78,6 +78,36 @@ pub enum Obeyed {
 }
 
 impl Command {
+    /// All there are of [`Self::kind`].
+    pub const KINDS: [&'static str; 10] = [
+        "add_server",
+        "enable_health",
+        "set_state",
+        "set_health",
+        "set_address",
+        "set_weight",
+        "del_server",
+        "add_map",
+        "set_map",
+        "del_map",
+    ];
+
+    /// One word for programs: a closed set.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::AddServer { .. } => "add_server",
+            Self::EnableHealth { .. } => "enable_health",
+            Self::SetState { .. } => "set_state",
+            Self::SetHealth { .. } => "set_health",
+            Self::SetAddress { .. } => "set_address",
+            Self::SetWeight { .. } => "set_weight",
+            Self::DelServer { .. } => "del_server",
+            Self::AddMap { .. } => "add_map",
+            Self::SetMap { .. } => "set_map",
+            Self::DelMap { .. } => "del_map",
+        }
+    }
+
     pub fn obeyed(&self) -> Obeyed {
         match self {
             Self::AddServer { .. } => Obeyed::Saying("New server registered."),

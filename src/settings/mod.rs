@@ -30,7 +30,7 @@ use ipnet::IpNet;
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsString,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     num::NonZeroU16,
     path::PathBuf,
     time::Duration,
@@ -86,6 +86,10 @@ pub struct Settings {
     pub wait_for_start: Duration,
     /// How long an old worker lives for its long connections.
     pub hard_stop_after: Duration,
+    /// Where our own numbers are told to Prometheus.
+    pub metrics: Option<SocketAddr>,
+    /// Where HAProxy's are.
+    pub haproxy_metrics: Option<SocketAddr>,
     pub log: Log,
     /// To be told once.
     pub notes: Vec<Note>,

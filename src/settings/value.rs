@@ -8,7 +8,7 @@ use clap::builder::{BoolishValueParser, TypedValueParser};
 use ipnet::IpNet;
 use std::{
     collections::BTreeSet,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     num::NonZeroU16,
     path::{Path, PathBuf},
     time::Duration,
@@ -91,6 +91,21 @@ pub fn ports(text: &str) -> Result<Ports, String> {
         ports.extend((first.get()..=last.get()).filter_map(NonZeroU16::new));
     }
     Ok(ports)
+}
+
+/// Where something is listened for: an address and a port; a bare port is on loopback.
+pub fn local(text: &str) -> Result<SocketAddr, String> {
+    let text = text.trim();
+    let bare = text.strip_prefix(':').unwrap_or(text);
+    if let Ok(port) = port(bare) {
+        return Ok((Ipv4Addr::LOCALHOST, port.get()).into());
+    }
+    let address = text.parse::<SocketAddr>().ok().filter(|it| it.port() != 0);
+    address.ok_or_else(|| {
+        "it is a port, for this machine alone, or an address and a port, as in 9105, 0.0.0.0:9105 or \
+         [2001:db8::1]:9105"
+            .into()
+    })
 }
 
 /// `80=8080`
@@ -222,6 +237,28 @@ mod tests {
                 ("0.0.0.0", "0.0.0.0"),
                 ("1.2.3.4:80", bad),
                 ("*", bad),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_bare_port_is_on_loopback() {
+        let bad = "no: it is a port, for this machine alone, or an address and a port, as in 9105, \
+                   0.0.0.0:9105 or [2001:db8::1]:9105";
+        check(
+            local,
+            &[
+                ("9105", "127.0.0.1:9105"),
+                (":9105", "127.0.0.1:9105"),
+                ("0.0.0.0:9105", "0.0.0.0:9105"),
+                ("[::1]:9105", "[::1]:9105"),
+                ("192.0.2.1", bad),
+                ("localhost:9105", bad),
+                ("0", bad),
+                (":0", bad),
+                ("127.0.0.1:0", bad),
+                ("*:9105", bad),
+                ("", bad),
             ],
         );
     }

@@ -8,6 +8,7 @@
 //!                 └▶ explain
 //! ```
 
+pub mod census;
 pub mod status;
 
 use crate::{

@@ -1,0 +1,277 @@
+//! What can be counted, as Prometheus' text.
+//!
+//! Counters are told where things happen, by whoever has a clone of [`Metrics`]: they are atomic, nobody
+//! waits. How things stand (routes, servers, problems) is counted when somebody asks, from what is known
+//! anyway: HAProxy is not asked, but its master how many old workers there are.
+
+mod page;
+pub mod server;
+
+pub use page::{Count, page};
+
+use crate::{
+    haproxy::{command::Command, runtime::RuntimeError, version::Version},
+    problem::Reason,
+    reload::Why,
+    view::{
+        How,
+        census::{Census, RouteState},
+        status::ServerState,
+    },
+};
+use prometheus::{
+    Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder, core::Collector, process_collector::ProcessCollector,
+};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Seconds. A change over the runtime API takes about 5 ms, a reload some 100.
+const BUCKETS: [f64; 13] =
+    [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
+
+/// All there are. A clone counts into the same.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    registry: Registry,
+    event_to_applied: Histogram,
+    applies: IntCounterVec,
+    reloads: IntCounterVec,
+    commands: IntCounterVec,
+    command_errors: IntCounterVec,
+    drift_repaired: IntCounter,
+    passes_failed: IntCounter,
+    last_success: Gauge,
+    problems: IntGaugeVec,
+    routes: IntGaugeVec,
+    servers: IntGaugeVec,
+    containers: IntGauge,
+    docker_connected: IntGauge,
+    stream_age: Gauge,
+    haproxy_answers: IntGauge,
+    old_workers: IntGauge,
+    reloads_left: IntGauge,
+}
+
+impl Metrics {
+    pub fn new(haproxy: Version) -> Self {
+        let registry = Registry::new();
+        let it = Maker(&registry);
+        it.info("docker_glue_build_info", "Versions of docker-balancer and of HAProxy.", haproxy);
+        it.add(ProcessCollector::for_self());
+        let metrics = Self {
+            event_to_applied: it.histogram(
+                "docker_glue_event_to_applied_seconds",
+                "From hearing an event of Docker to HAProxy having what follows from it.",
+            ),
+            applies: it.counters(
+                "docker_glue_applies_total",
+                "Passes that changed something in HAProxy, by the way they took.",
+                ("way", &["runtime", "start", "reload"]),
+            ),
+            reloads: it.counters(
+                "docker_glue_reloads_total",
+                "Reloads of HAProxy, by what made them necessary.",
+                ("reason", &Why::KINDS),
+            ),
+            commands: it.counters(
+                "docker_glue_runtime_commands_total",
+                "Commands told to HAProxy over its runtime API.",
+                ("command", &Command::KINDS),
+            ),
+            command_errors: it.counters(
+                "docker_glue_runtime_errors_total",
+                "Times that HAProxy's runtime API did not do what it was told.",
+                ("kind", &RuntimeError::KINDS),
+            ),
+            drift_repaired: it.counter(
+                "docker_glue_drift_repaired_total",
+                "Times that HAProxy was found to have something else than it was given.",
+            ),
+            passes_failed: it.counter(
+                "docker_glue_passes_failed_total",
+                "Times that what should be could not be applied; it is tried again.",
+            ),
+            last_success: it.gauge(
+                "docker_glue_last_success_timestamp_seconds",
+                "When HAProxy was last known to have all that it should have; 0 is never.",
+            ),
+            problems: it.gauges(
+                "docker_glue_problems",
+                "Labels and options that cannot be honoured now, by the reason.",
+                ("kind", &Reason::KINDS),
+            ),
+            routes: it.gauges(
+                "docker_glue_routes",
+                "Routes. served: some server takes requests; down: none does; held: nobody asks for it any more.",
+                ("state", &RouteState::ALL.map(RouteState::word)),
+            ),
+            servers: it.gauges(
+                "docker_glue_servers",
+                "Servers of all routes, by what becomes of new requests there.",
+                ("state", &ServerState::ALL.map(ServerState::word)),
+            ),
+            containers: it.level(
+                "docker_glue_containers",
+                "Containers that run and take part.",
+            ),
+            docker_connected: it
+                .level("docker_glue_docker_connected", "Whether Docker's events are heard (0 or 1)."),
+            stream_age: it.gauge(
+                "docker_glue_docker_stream_age_seconds",
+                "Time since something was heard on Docker's stream of events.",
+            ),
+            haproxy_answers: it.level(
+                "docker_glue_haproxy_answers",
+                "Whether HAProxy said what it has when it was asked last (0 or 1).",
+            ),
+            old_workers: it.level(
+                "docker_glue_haproxy_old_workers",
+                "Workers that a reload has replaced and that end what they have begun.",
+            ),
+            reloads_left: it.level(
+                "docker_glue_reloads_left",
+                "Reloads that may follow at once; at 0 the next one waits.",
+            ),
+            registry: registry.clone(),
+        };
+        metrics.haproxy_answers.set(0);
+        metrics
+    }
+
+    /// HAProxy was changed that way.
+    pub fn applied(&self, how: &How) {
+        let way = match how {
+            How::Runtime { .. } => "runtime",
+            How::Started => "start",
+            How::Reloaded { .. } => "reload",
+        };
+        self.applies.with_label_values(&[way]).inc();
+    }
+
+    pub fn reloaded(&self, why: &Why) {
+        self.reloads.with_label_values(&[why.kind()]).inc();
+    }
+
+    /// HAProxy has what follows from an event that was heard so long ago.
+    pub fn followed(&self, since: Duration) {
+        self.event_to_applied.observe(since.as_secs_f64());
+    }
+
+    /// HAProxy has all that it should have.
+    pub fn succeeded(&self) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.last_success.set(now.as_secs_f64());
+    }
+
+    pub fn failed(&self) {
+        self.passes_failed.inc();
+    }
+
+    pub fn told(&self, commands: &[Command]) {
+        for command in commands {
+            self.commands.with_label_values(&[command.kind()]).inc();
+        }
+    }
+
+    pub fn not_told(&self, error: &RuntimeError) {
+        self.command_errors.with_label_values(&[error.kind()]).inc();
+    }
+
+    pub fn drifted(&self) {
+        self.drift_repaired.inc();
+    }
+
+    /// All of it, and how things stand now, in the classic text format.
+    ///
+    /// # Errors
+    /// When a metric cannot be written, which none of these is known for.
+    pub fn text(&self, census: &Census, old_workers: usize) -> prometheus::Result<String> {
+        let Census { routes, servers, problems, .. } = census;
+        set(&self.problems, &Reason::KINDS, |kind| problems.get(kind));
+        for state in RouteState::ALL {
+            level(&self.routes.with_label_values(&[state.word()]), count(routes.get(&state)));
+        }
+        for state in ServerState::ALL {
+            level(&self.servers.with_label_values(&[state.word()]), count(servers.get(&state)));
+        }
+        level(&self.containers, census.containers);
+        self.docker_connected.set(census.docker_is_there.into());
+        self.stream_age.set(census.stream_age.as_secs_f64());
+        self.haproxy_answers.set(census.haproxy_answers.into());
+        level(&self.old_workers, old_workers);
+        let left = census.budget.left(census.now, old_workers);
+        self.reloads_left.set(left.into());
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}
+
+fn set<'a>(gauges: &IntGaugeVec, all: &[&'a str], of: impl Fn(&'a str) -> Option<&'a usize>) {
+    for word in all {
+        level(&gauges.with_label_values(&[word]), count(of(word)));
+    }
+}
+
+fn count(there_are: Option<&usize>) -> usize {
+    there_are.copied().unwrap_or(0)
+}
+
+fn level(gauge: &IntGauge, value: usize) {
+    gauge.set(value.try_into().unwrap_or(i64::MAX));
+}
+
+/// Makes metrics that are there from the start, at 0 for every value of their label: what has never
+/// happened is known not to have happened.
+struct Maker<'a>(&'a Registry);
+
+/// Its name, and all its values.
+type Label<'a> = (&'a str, &'a [&'a str]);
+
+/// Names and labels are constants, and registered once.
+const CONSTANT: &str = "a metric is well named and is there once";
+
+impl Maker<'_> {
+    fn add(&self, it: impl Collector + 'static) {
+        self.0.register(Box::new(it)).expect(CONSTANT);
+    }
+
+    fn added<C: Collector + Clone + 'static>(&self, it: prometheus::Result<C>) -> C {
+        let it = it.expect(CONSTANT);
+        self.add(it.clone());
+        it
+    }
+
+    fn info(&self, name: &str, help: &str, haproxy: Version) {
+        let gauges = GaugeVec::new(Opts::new(name, help), &["version", "haproxy_version"]);
+        let version = env!("CARGO_PKG_VERSION");
+        self.added(gauges).with_label_values(&[version, &haproxy.to_string()]).set(1.0);
+    }
+
+    fn histogram(&self, name: &str, help: &str) -> Histogram {
+        let options = HistogramOpts::new(name, help).buckets(BUCKETS.to_vec());
+        self.added(Histogram::with_opts(options))
+    }
+
+    fn counter(&self, name: &str, help: &str) -> IntCounter {
+        self.added(IntCounter::new(name, help))
+    }
+
+    fn counters(&self, name: &str, help: &str, (label, values): Label<'_>) -> IntCounterVec {
+        let counters = self.added(IntCounterVec::new(Opts::new(name, help), &[label]));
+        values.iter().for_each(|value| counters.with_label_values(&[value]).reset());
+        counters
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> Gauge {
+        self.added(Gauge::new(name, help))
+    }
+
+    fn level(&self, name: &str, help: &str) -> IntGauge {
+        self.added(IntGauge::new(name, help))
+    }
+
+    fn gauges(&self, name: &str, help: &str, (label, values): Label<'_>) -> IntGaugeVec {
+        let gauges = self.added(IntGaugeVec::new(Opts::new(name, help), &[label]));
+        values.iter().for_each(|value| gauges.with_label_values(&[value]).set(0));
+        gauges
+    }
+}
