@@ -206,6 +206,50 @@ fn servers_that_fail_their_checks_are_counted_without_asking_haproxy() {
     });
 }
 
+/// A program that stands before the real HAProxy.
+fn wrapper(folder: &Path, script: &str) -> String {
+    let path = folder.join("haproxy");
+    let bin = std::env::var("HAPROXY_BIN").unwrap_or_else(|_| "haproxy".to_owned());
+    let script = script.replace("HAPROXY", &bin);
+    std::fs::write(&path, format!("#!/bin/sh\n{script}\nexec {bin} \"$@\"\n")).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn what_goes_wrong_is_counted() {
+    let Some(docker) = docker() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let moody = folder.path().join("moody");
+    let script = format!("[ \"$1\" = -c ] && [ -e {} ] && exit 1", moody.display());
+    let wrapper = wrapper(folder.path(), &script);
+    let (plan, port, _) = plan(&docker);
+    let named = |name: &str| plan.run(name).label("glue_http_80_host", "web.test");
+    let three = common::start(["a", "b", "c"].map(named).into());
+    let balancer = plan.option(&["--haproxy-bin", &wrapper]).start().until_started();
+    balancer.until_shared("web.test/x", &["a", "b", "c"]);
+
+    // Somebody else changes the weight, which is found when the route is looked at.
+    let server = format!("web.test:80/{}-{}:80", three[0].name, &three[0].id[..12]);
+    balancer.ask_haproxy(&format!("set server {server} weight 7"));
+    three[2].docker(&["pause"]);
+    until("drift", port, |it| it.get("docker_glue_drift_repaired_total") >= 1.0);
+    until("an error", port, |it| {
+        it.get("docker_glue_runtime_errors_total{kind=\"differs\"}") >= 1.0
+    });
+
+    // A new public port takes a reload, which is refused.
+    std::fs::write(&moody, "").unwrap();
+    let failed = "docker_glue_passes_failed_total";
+    let _other = web(&balancer, "other").label("glue_http_80_bind", "8080").start();
+    let told = until("a pass that failed", port, |it| it.get(failed) >= 1.0);
+    let last = "docker_glue_last_success_timestamp_seconds";
+    let before = told.get(last);
+    std::fs::remove_file(&moody).unwrap();
+    balancer.until_serves("other.test:8080/x", "other saw /x");
+    until("success", port, |it| it.get(last) > before);
+}
+
 #[test]
 fn haproxy_tells_its_numbers_once_their_port_is_free() {
     let Some(docker) = docker() else { return };
@@ -230,13 +274,9 @@ fn haproxy_tells_its_numbers_once_their_port_is_free() {
 fn an_haproxy_without_an_exporter_is_a_problem_and_serves() {
     let Some(docker) = docker() else { return };
     let (plan, port, haproxy) = plan(&docker);
-    let bin = std::env::var("HAPROXY_BIN").unwrap_or_else(|_| "/usr/sbin/haproxy".to_owned());
     let folder = tempfile::tempdir().unwrap();
-    let without = folder.path().join("haproxy");
-    let script = format!("#!/bin/sh\n[ \"$1\" = -vv ] && exec {bin} -v\nexec {bin} \"$@\"\n");
-    std::fs::write(&without, script).unwrap();
-    std::fs::set_permissions(&without, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let plan = plan.option(&["--haproxy-bin", without.to_str().unwrap()]);
+    let without = wrapper(folder.path(), "[ \"$1\" = -vv ] && exec HAPROXY -v");
+    let plan = plan.option(&["--haproxy-bin", &without]);
     let _web = web(&plan, "web").start();
     let balancer = plan.start().until_started();
     balancer.until_serves("web.test/x", "web saw /x");

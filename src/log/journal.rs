@@ -29,10 +29,7 @@ pub(super) struct Journal(tracing_journald::Layer);
 impl Journal {
     /// `None` where stderr is something else, or the journal's socket cannot be reached.
     pub(super) fn of_stderr(program: &str) -> Option<Self> {
-        if !is_stderr(&std::env::var("JOURNAL_STREAM").ok()?) {
-            return None;
-        }
-        let layer = tracing_journald::layer().ok()?;
+        let layer = is_stderr().then(tracing_journald::layer)?.ok()?;
         let priorities = PriorityMappings {
             info: Priority::Informational,
             debug: Priority::Debug,
@@ -44,9 +41,10 @@ impl Journal {
     }
 }
 
-/// `device:inode`, of the socket that systemd made stderr. A program that is started from a service may
-/// have another.
-fn is_stderr(stream: &str) -> bool {
+/// Whether stderr is the socket that systemd made it, as `device:inode`. A program that is started from a
+/// service may have another.
+pub(super) fn is_stderr() -> bool {
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
     let own = stderr().as_fd().try_clone_to_owned().and_then(|fd| File::from(fd).metadata());
     own.is_ok_and(|own| stream == format!("{}:{}", own.st_dev(), own.st_ino()))
 }

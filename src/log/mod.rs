@@ -36,8 +36,5 @@ fn text() -> Box<dyn Layer<Registry> + Send + Sync> {
         .with_writer(stderr)
         .with_target(false)
         .with_ansi(stderr().is_terminal() && !plain);
-    match std::env::var_os("JOURNAL_STREAM") {
-        Some(_) => layer.without_time().boxed(),
-        None => layer.boxed(),
-    }
+    if journal::is_stderr() { layer.without_time().boxed() } else { layer.boxed() }
 }

@@ -148,6 +148,7 @@ impl Metrics {
         self.applies.with_label_values(&[way]).inc();
     }
 
+    /// For this reason.
     pub fn reloaded(&self, why: &Why) {
         self.reloads.with_label_values(&[why.kind()]).inc();
     }
@@ -163,20 +164,27 @@ impl Metrics {
         self.last_success.set(now.as_secs_f64());
     }
 
+    /// A pass was not applied.
     pub fn failed(&self) {
         self.passes_failed.inc();
     }
 
+    /// HAProxy has obeyed these.
     pub fn told(&self, commands: &[Command]) {
         for command in commands {
             self.commands.with_label_values(&[command.kind()]).inc();
         }
     }
 
+    /// It has not obeyed all of them.
     pub fn not_told(&self, error: &RuntimeError) {
         self.command_errors.with_label_values(&[error.kind()]).inc();
+        if matches!(error, RuntimeError::Differs) {
+            self.drifted();
+        }
     }
 
+    /// HAProxy has something else than it was given, and is set right.
     pub fn drifted(&self) {
         self.drift_repaired.inc();
     }
