@@ -4,7 +4,8 @@
 
 use crate::{
     change::Change,
-    problem::{About, Problem, Severity},
+    origin::Origin,
+    problem::{About, Label, Problem, Severity},
 };
 use std::collections::BTreeSet;
 use tracing::{info, warn};
@@ -79,12 +80,12 @@ impl<'a> From<&'a Problem> for Fields<'a> {
         };
         Self {
             kind: reason.kind(),
-            container: container.map(|it| it.name()),
-            id: container.map(|it| it.id()),
+            container: container.map(Origin::name),
+            id: container.map(Origin::id),
             listener,
             option,
-            label: label.as_ref().map(|it| it.key_text()),
-            value: label.as_ref().map(|it| it.value_text()),
+            label: label.as_ref().map(Label::key_text),
+            value: label.as_ref().map(Label::value_text),
         }
     }
 }

@@ -68,12 +68,13 @@ fn promtool_finds_nothing_wrong_while_containers_come_and_go_and_requests_run() 
         over.store(true, Ordering::Relaxed);
         let ended = clients.map(std::thread::ScopedJoinHandle::join);
         work.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        ended.into_iter().for_each(|it| it.unwrap());
+        for client in ended {
+            client.unwrap();
+        }
     });
 
     let told = until("the last container is gone", port, |it| {
-        it.get("docker_glue_containers") == 1.0
-            && it.get("docker_glue_routes{state=\"held\"}") == 5.0
+        it.is("docker_glue_containers", 1) && it.is("docker_glue_routes{state=\"held\"}", 5)
     });
     for (series, at_least) in [
         ("docker_glue_event_to_applied_seconds_count", 9.0),
@@ -99,7 +100,7 @@ fn promtool_finds_nothing_wrong_while_containers_come_and_go_and_requests_run() 
         "docker_glue_runtime_errors_total{kind=\"refused\"}",
         "docker_glue_problems{kind=\"not_a_weight\"}",
     ] {
-        assert!(told.get(series) == 0.0, "{series} is {}", told.get(series));
+        assert!(told.is(series, 0), "{series} is {}", told.get(series));
     }
     // Each follows an event, and the program is no older than this test.
     let longest = told.get("docker_glue_event_to_applied_seconds_bucket{le=\"10\"}");
@@ -139,9 +140,9 @@ fn the_list_of_all_metrics() {
 /// Names, helps and labels; those of the process are somebody else's.
 fn without_values(text: &str) -> String {
     let ours = text.lines().filter(|line| !line.contains("process_"));
-    let line = |line: &str| match line.starts_with('#') {
-        true => line.to_owned(),
-        false => line.rsplit_once(' ').unwrap().0.to_owned(),
+    let line = |line: &str| {
+        let is_series = !line.starts_with('#');
+        line.rsplit_once(' ').filter(|_| is_series).map_or(line, |(series, _)| series).to_owned()
     };
     let version = format!("\"{}\"", env!("CARGO_PKG_VERSION"));
     let lines: Vec<_> = ours.map(line).collect();
@@ -188,7 +189,7 @@ fn a_port_that_is_taken_costs_only_the_metrics_until_it_is_free() {
     balancer.until_serves("web.test/x", "web saw /x");
     drop(other);
     balancer.until_said(&["metrics are at http://127.0.0.1:"]);
-    until("metrics", port, |it| it.get("docker_glue_servers{state=\"up\"}") == 1.0);
+    until("metrics", port, |it| it.is("docker_glue_servers{state=\"up\"}", 1));
     assert_eq!(balancer.log().matches("cannot listen").count(), 1, "{}", balancer.log());
 }
 
@@ -200,9 +201,9 @@ fn servers_that_fail_their_checks_are_counted_without_asking_haproxy() {
     let _light = web(&plan, "light").labels("glue_http_80_weight=0").start();
     let _balancer = plan.start().until_started();
     until("one fails, one has no weight", port, |it| {
-        it.get("docker_glue_servers{state=\"down\"}") == 1.0
-            && it.get("docker_glue_servers{state=\"weightless\"}") == 1.0
-            && it.get("docker_glue_routes{state=\"down\"}") == 2.0
+        it.is("docker_glue_servers{state=\"down\"}", 1)
+            && it.is("docker_glue_servers{state=\"weightless\"}", 1)
+            && it.is("docker_glue_routes{state=\"down\"}", 2)
     });
 }
 
@@ -260,14 +261,14 @@ fn haproxy_tells_its_numbers_once_their_port_is_free() {
     balancer.until_serves("web.test/x", "web saw /x");
     balancer.until_said(&["WARN", "option --haproxy-metrics: its port is taken by "]);
     let taken = "docker_glue_problems{kind=\"port_taken\"}";
-    until("it is a problem", port, |it| it.get(taken) == 1.0);
+    until("it is a problem", port, |it| it.is(taken, 1));
     drop(other);
     let answer = wait_for("HAProxy's numbers", || scrape(haproxy).ok());
     assert!(answer.body.contains("haproxy_process_"), "{}", answer.body);
     assert_eq!(prometheus::ask(haproxy, "GET", "/").unwrap().status, 404);
     balancer.until_said(&["no longer a problem: option --haproxy-metrics"]);
     balancer.serves(&[("web.test/x", "web saw /x")]);
-    until("no problem", port, |it| it.get(taken) == 0.0);
+    until("no problem", port, |it| it.is(taken, 0));
 }
 
 #[test]
@@ -281,9 +282,7 @@ fn an_haproxy_without_an_exporter_is_a_problem_and_serves() {
     let balancer = plan.start().until_started();
     balancer.until_serves("web.test/x", "web saw /x");
     balancer.until_said(&["WARN", "option --haproxy-metrics: this HAProxy has no exporter"]);
-    until("it is a problem", port, |it| {
-        it.get("docker_glue_problems{kind=\"no_exporter\"}") == 1.0
-    });
+    until("it is a problem", port, |it| it.is("docker_glue_problems{kind=\"no_exporter\"}", 1));
     assert!(scrape(haproxy).is_err());
 }
 

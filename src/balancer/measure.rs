@@ -46,7 +46,9 @@ impl Balancer {
         self.metrics.succeeded();
         let heard = std::mem::take(&mut self.heard);
         if did.how().is_some() {
-            heard.into_iter().for_each(|at| self.metrics.followed(at.elapsed()));
+            for at in heard {
+                self.metrics.followed(at.elapsed());
+            }
         }
     }
 

@@ -298,3 +298,39 @@ fn tell_return(known: &Known, outage: &mut Outage) {
         tracing::info!("docker is back after {}s", away.as_secs());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_read_once_and_the_oldest_are_forgotten() {
+        let begun = std::time::Instant::now();
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        let (mut moments, mut read) = (Moments::default(), 0);
+        assert_eq!(moments.unread(&mut read), []);
+        moments.add(at(1));
+        moments.add(at(0));
+        assert_eq!(moments.unread(&mut read), [at(1), at(0)]);
+        moments.add(at(2));
+        assert_eq!(moments.unread(&mut read), [at(2)]);
+        assert_eq!(moments.unread(&mut read), []);
+        (0..1000).for_each(|seconds| moments.add(at(seconds)));
+        let unread = moments.unread(&mut read);
+        assert_eq!((unread.len(), unread.last()), (Moments::MOST, Some(&at(999))));
+        assert_eq!(moments.unread(&mut read), []);
+    }
+
+    #[test]
+    fn of_two_that_are_answered_as_one_the_first_counts() {
+        let now = std::time::Instant::now();
+        let later = now + Duration::from_secs(1);
+        let cause =
+            |heard| Cause { action: "start".into(), name: "web".into(), time_nano: 0, heard };
+        let heard = |one, other| cause(one).and(Some(&cause(other))).heard;
+        assert_eq!(heard(Some(later), Some(now)), Some(now));
+        assert_eq!(heard(Some(now), Some(later)), Some(now));
+        assert_eq!(heard(Some(now), None), Some(now));
+        assert_eq!(cause(None).and(None).heard, None);
+    }
+}

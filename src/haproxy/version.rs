@@ -110,4 +110,17 @@ mod tests {
             assert_eq!(text, expected);
         }
     }
+
+    #[test]
+    fn an_exporter_is_among_the_services_or_not_there() {
+        for (said, expected) in [
+            ("Available services : prometheus-exporter\n", true),
+            ("Available services : opentracing prometheus-exporter\n", true),
+            ("Available services : none\n", false),
+            ("Feature list : +PROMEX\nAvailable services :\n", false),
+            ("", false),
+        ] {
+            assert_eq!(lists_exporter(said), expected, "{said}");
+        }
+    }
 }

@@ -68,3 +68,58 @@ impl Visit for Sentence<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Words;
+    use std::{
+        io,
+        sync::{Arc, Mutex},
+    };
+    use tracing::{error, info, subscriber::with_default, warn};
+    use tracing_subscriber::fmt;
+
+    #[derive(Clone, Default)]
+    struct Page(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Page {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_says_nothing_twice() {
+        let page = Page::default();
+        let writer = page.clone();
+        let log = fmt().fmt_fields(Words).with_writer(move || writer.clone()).with_ansi(false);
+        with_default(log.without_time().with_target(false).finish(), || {
+            info!(cause = "start web", routes = 1, us = 912, "told HAProxy");
+            info!(cause = "start web", reason = "ports", "reloaded HAProxy: new public port 80");
+            warn!(
+                kind = "not_a_weight",
+                container = "web",
+                over = true,
+                "container web: no weight"
+            );
+            warn!(kind = "port_taken", listener = None::<String>, "listener http :80: taken");
+            error!(handler = "lb", event = "start", failures = 2_u64, "it ended with status 1");
+            error!(error = &io::Error::other("no such thing") as &dyn std::error::Error, "not so");
+            info!("stopped");
+        });
+        let text = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
+        let expected = " INFO told HAProxy cause=\"start web\" routes=1 us=912
+ INFO reloaded HAProxy: new public port 80 cause=\"start web\"
+ WARN container web: no weight
+ WARN listener http :80: taken
+ERROR it ended with status 1 handler=\"lb\" event=\"start\" failures=2
+ERROR not so error=no such thing
+ INFO stopped
+";
+        assert_eq!(text, expected);
+    }
+}

@@ -265,7 +265,9 @@ impl Maker<'_> {
 
     fn counters(&self, name: &str, help: &str, (label, values): Label<'_>) -> IntCounterVec {
         let counters = self.added(IntCounterVec::new(Opts::new(name, help), &[label]));
-        values.iter().for_each(|value| counters.with_label_values(&[value]).reset());
+        for value in values {
+            counters.with_label_values(&[value]).reset();
+        }
         counters
     }
 
@@ -279,7 +281,9 @@ impl Maker<'_> {
 
     fn gauges(&self, name: &str, help: &str, (label, values): Label<'_>) -> IntGaugeVec {
         let gauges = self.added(IntGaugeVec::new(Opts::new(name, help), &[label]));
-        values.iter().for_each(|value| gauges.with_label_values(&[value]).set(0));
+        for value in values {
+            gauges.with_label_values(&[value]).set(0);
+        }
         gauges
     }
 }

@@ -25,7 +25,7 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 /// For a request to arrive, and until the next one on the same connection.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Nobody has so many Prometheuses; more have to wait.
 const MOST_CONNECTIONS: usize = 32;
 /// After a connection that could not be taken.

@@ -77,16 +77,13 @@ pub fn count(
     let (mut by_route, mut by_server) = (BTreeMap::new(), BTreeMap::new());
     for (key, route) in &routes.0 {
         let fails = failing.get(key);
-        let states: BTreeSet<_> = route
-            .endpoints
-            .iter()
-            .map(|endpoint| {
-                let state = state(key, endpoint, memory, fails);
-                *by_server.entry(state).or_default() += 1;
-                state
-            })
-            .collect();
-        let of_route = match states.first() {
+        let mut best = None;
+        for endpoint in &route.endpoints {
+            let state = state(key, endpoint, memory, fails);
+            *by_server.entry(state).or_default() += 1;
+            best = best.min(Some(state)).or(Some(state));
+        }
+        let of_route = match best {
             None => RouteState::Held,
             Some(ServerState::Up) => RouteState::Served,
             Some(_) => RouteState::Down,

@@ -87,6 +87,11 @@ impl Series {
     pub fn get(&self, series: &str) -> f64 {
         *self.0.get(series).unwrap_or_else(|| panic!("no {series} in {:#?}", self.0))
     }
+
+    /// Whether it counts so many.
+    pub fn is(&self, series: &str, count: u32) -> bool {
+        (self.get(series) - f64::from(count)).abs() < 0.5
+    }
 }
 
 /// Scrapes until this is so, and returns the numbers.
