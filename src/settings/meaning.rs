@@ -22,7 +22,7 @@ const RESERVED: [u16; 6] = [22, 2375, 2376, 2377, 4789, 7946];
 
 impl Settings {
     pub(super) fn new(options: Options, command: Command, machine: &Machine) -> Result<Self> {
-        let notes = notes(&options);
+        let notes = notes(&options, command);
         let haproxy = haproxy(&options)?;
         let (metrics, haproxy_metrics) = (options.metrics, options.haproxy_metrics);
         if metrics.is_some() && metrics == haproxy_metrics {
@@ -91,7 +91,7 @@ fn haproxy(options: &Options) -> Result<Haproxy> {
     Ok(Haproxy::Service { reload, stats_socket, user })
 }
 
-fn notes(options: &Options) -> Vec<Note> {
+fn notes(options: &Options, command: Command) -> Vec<Note> {
     let managed = options.haproxy == Mode::Managed;
     let template = |option| Note::TemplatesAreCompiledIn { option };
     let for_service = |option| Note::OnlyForService { option };
@@ -104,6 +104,8 @@ fn notes(options: &Options) -> Vec<Note> {
         (managed && options.haproxy_user.is_some()).then(|| for_service("--haproxy-user")),
         (!managed && options.leave_running)
             .then_some(Note::OnlyForManaged { option: "--leave-running" }),
+        (command == Command::Once && options.metrics.is_some())
+            .then_some(Note::OnlyForWatch { option: "--metrics" }),
         options.rc.clone().filter(|path| !path.exists()).map(Note::NoRc),
     ];
     idle.into_iter().flatten().collect()

@@ -9,6 +9,7 @@ pub enum Note {
     TemplatesAreCompiledIn { option: &'static str },
     OnlyForService { option: &'static str },
     OnlyForManaged { option: &'static str },
+    OnlyForWatch { option: &'static str },
     NoRc(PathBuf),
 }
 
@@ -25,6 +26,9 @@ impl fmt::Display for Note {
             }
             Self::OnlyForManaged { option } => {
                 write!(f, "{option} does nothing: it is for --haproxy managed")
+            }
+            Self::OnlyForWatch { option } => {
+                write!(f, "{option} does nothing: it is for --watch")
             }
             Self::NoRc(path) => write!(f, "--rc: there is no {}", path.display()),
         }
