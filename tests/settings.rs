@@ -360,7 +360,7 @@ fn metrics_are_told_to_this_machine_unless_said_otherwise() {
     assert!(taken(9105) && taken(9106) && taken(22) && !taken(9107), "labels cannot have them");
 
     let same = read("-w --metrics 9105 --haproxy-metrics 9105", &[], "").unwrap_err();
-    assert!(same.to_string().contains("need a port each"), "{same}");
+    assert!(same.contains("need a port each"), "{same}");
     let once = read("-1 --metrics 9105", &[], "").unwrap();
     let notes: Vec<_> = once.notes.iter().map(ToString::to_string).collect();
     assert_eq!(notes, ["--metrics does nothing: it is for --watch"]);

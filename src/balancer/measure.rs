@@ -3,7 +3,10 @@
 use super::{Balancer, Did};
 use crate::{
     metrics::{Count, Metrics},
-    view::census::{self, Census},
+    view::{
+        How,
+        census::{self, Census},
+    },
 };
 use std::time::{Duration, Instant};
 
@@ -52,12 +55,12 @@ impl Balancer {
         }
     }
 
+    /// The way that a pass took.
     pub(super) fn measure(&self, did: &Did) {
-        if let Some(how) = did.how() {
-            self.metrics.applied(&how);
-            if let (crate::view::How::Reloaded { .. }, Did::Loaded(_, why)) = (&how, did) {
-                self.metrics.reloaded(why);
-            }
+        let Some(how) = did.how() else { return };
+        self.metrics.applied(&how);
+        if let (How::Reloaded { .. }, Did::Loaded(_, why)) = (&how, did) {
+            self.metrics.reloaded(why);
         }
     }
 }

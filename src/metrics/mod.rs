@@ -4,6 +4,7 @@
 //! waits. How things stand (routes, servers, problems) is counted when somebody asks, from what is known
 //! anyway: HAProxy is not asked, but its master how many old workers there are.
 
+mod maker;
 mod page;
 pub mod server;
 
@@ -19,15 +20,12 @@ use crate::{
         status::ServerState,
     },
 };
+use maker::Maker;
 use prometheus::{
-    Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
-    Opts, Registry, TextEncoder, core::Collector, process_collector::ProcessCollector,
+    Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
+    process_collector::ProcessCollector,
 };
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-/// Seconds. A change over the runtime API takes about 5 ms, a reload some 100.
-const BUCKETS: [f64; 13] =
-    [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
 
 /// All there are. A clone counts into the same.
 #[derive(Debug, Clone)]
@@ -58,7 +56,7 @@ impl Metrics {
         let it = Maker(&registry);
         it.info("docker_glue_build_info", "Versions of docker-balancer and of HAProxy.", haproxy);
         it.add(ProcessCollector::for_self());
-        let metrics = Self {
+        Self {
             event_to_applied: it.histogram(
                 "docker_glue_event_to_applied_seconds",
                 "From hearing an event of Docker to HAProxy having what follows from it.",
@@ -133,9 +131,7 @@ impl Metrics {
                 "Reloads that may follow at once; at 0 the next one waits.",
             ),
             registry: registry.clone(),
-        };
-        metrics.haproxy_answers.set(0);
-        metrics
+        }
     }
 
     /// HAProxy was changed that way.
@@ -225,65 +221,4 @@ fn count(there_are: Option<&usize>) -> usize {
 
 fn level(gauge: &IntGauge, value: usize) {
     gauge.set(value.try_into().unwrap_or(i64::MAX));
-}
-
-/// Makes metrics that are there from the start, at 0 for every value of their label: what has never
-/// happened is known not to have happened.
-struct Maker<'a>(&'a Registry);
-
-/// Its name, and all its values.
-type Label<'a> = (&'a str, &'a [&'a str]);
-
-/// Names and labels are constants, and registered once.
-const CONSTANT: &str = "a metric is well named and is there once";
-
-impl Maker<'_> {
-    fn add(&self, it: impl Collector + 'static) {
-        self.0.register(Box::new(it)).expect(CONSTANT);
-    }
-
-    fn added<C: Collector + Clone + 'static>(&self, it: prometheus::Result<C>) -> C {
-        let it = it.expect(CONSTANT);
-        self.add(it.clone());
-        it
-    }
-
-    fn info(&self, name: &str, help: &str, haproxy: Version) {
-        let gauges = GaugeVec::new(Opts::new(name, help), &["version", "haproxy_version"]);
-        let version = env!("CARGO_PKG_VERSION");
-        self.added(gauges).with_label_values(&[version, &haproxy.to_string()]).set(1.0);
-    }
-
-    fn histogram(&self, name: &str, help: &str) -> Histogram {
-        let options = HistogramOpts::new(name, help).buckets(BUCKETS.to_vec());
-        self.added(Histogram::with_opts(options))
-    }
-
-    fn counter(&self, name: &str, help: &str) -> IntCounter {
-        self.added(IntCounter::new(name, help))
-    }
-
-    fn counters(&self, name: &str, help: &str, (label, values): Label<'_>) -> IntCounterVec {
-        let counters = self.added(IntCounterVec::new(Opts::new(name, help), &[label]));
-        for value in values {
-            counters.with_label_values(&[value]).reset();
-        }
-        counters
-    }
-
-    fn gauge(&self, name: &str, help: &str) -> Gauge {
-        self.added(Gauge::new(name, help))
-    }
-
-    fn level(&self, name: &str, help: &str) -> IntGauge {
-        self.added(IntGauge::new(name, help))
-    }
-
-    fn gauges(&self, name: &str, help: &str, (label, values): Label<'_>) -> IntGaugeVec {
-        let gauges = self.added(IntGaugeVec::new(Opts::new(name, help), &[label]));
-        for value in values {
-            gauges.with_label_values(&[value]).set(0);
-        }
-        gauges
-    }
 }
