@@ -8,8 +8,13 @@ mod common;
 use common::{
     balancer::{Balancer, Plan, free_port},
     docker,
+    engine::Engine,
     prometheus::{self, Series, check, promtool, scrape, until},
     wait_for,
+};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
 };
 use std::{
     collections::BTreeSet,
@@ -340,4 +345,28 @@ fn parses(promtool: &str, expressions: &[String]) {
     let groups = serde_json::json!({ "groups": [{ "name": "dashboard", "rules": rules }] });
     std::fs::write(file.path(), groups.to_string()).unwrap();
     prometheus::run(promtool, &["check", "rules", file.path().to_str().unwrap()]);
+}
+
+#[test]
+fn an_outage_of_docker_and_a_death_of_haproxy_are_told() {
+    let Some(mut engine) = Engine::new() else { return };
+    engine.start();
+    engine.load_image();
+    let docker = engine.docker();
+    let (plan, port, _) = plan(&docker);
+    let _web = web(&plan, "web").start();
+    let balancer = plan.start().until_started();
+    let (connected, answers) = ("docker_glue_docker_connected", "docker_glue_haproxy_answers");
+    until("both are there", port, |it| it.is(connected, 1) && it.is(answers, 1));
+    engine.stop();
+    until("docker is away", port, |it| it.is(connected, 0));
+    // What is known stays, and is served.
+    until("the route", port, |it| it.is("docker_glue_routes{state=\"served\"}", 1));
+    let age = "docker_glue_docker_stream_age_seconds";
+    let before = Series::of(&scrape(port).unwrap().body).get(age);
+    until("the stream is silent", port, |it| it.get(age) > before);
+    kill(Pid::from_raw(balancer.haproxy().unwrap()), Signal::SIGKILL).unwrap();
+    until("another start", port, |it| it.is("docker_glue_applies_total{way=\"start\"}", 2));
+    engine.start();
+    until("docker is back", port, |it| it.is(connected, 1) && it.is(answers, 1));
 }
