@@ -25,14 +25,19 @@ impl Budget {
 
     /// Takes one reload, or says when there will be one.
     pub fn take(&mut self, now: Instant, old_workers: usize) -> Result<(), Instant> {
-        let old_workers = u32::try_from(old_workers).unwrap_or(u32::MAX - 1);
-        let pace = REFILL.saturating_mul(old_workers + 1);
+        let pace = pace(old_workers);
         self.refill(now, pace);
         if self.left == 0 {
             return Err(self.since + pace);
         }
         self.left -= 1;
         Ok(())
+    }
+
+    /// How many may be had at once.
+    pub fn left(mut self, now: Instant, old_workers: usize) -> u32 {
+        self.refill(now, pace(old_workers));
+        self.left
     }
 
     fn refill(&mut self, now: Instant, pace: Duration) {
@@ -44,6 +49,10 @@ impl Budget {
             self.since = now;
         }
     }
+}
+
+fn pace(old_workers: usize) -> Duration {
+    REFILL.saturating_mul(u32::try_from(old_workers).unwrap_or(u32::MAX - 1) + 1)
 }
 
 #[cfg(test)]

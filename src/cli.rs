@@ -282,7 +282,7 @@ pub struct Options {
     /// address sees your containers' names, addresses and labels.
     ///
     /// [default: none]
-    #[arg(long, value_name = "ADDRESS", help_heading = OUTPUT, value_parser = value::page)]
+    #[arg(long, value_name = "ADDRESS", help_heading = OUTPUT, value_parser = value::local)]
     pub dashboard: Option<SocketAddr>,
 
     /// Let the dashboard be asked for by this name, as in glue.example.com (repeatable)
@@ -295,7 +295,28 @@ pub struct Options {
     #[arg(hide_short_help = true)]
     pub dashboard_host: Vec<Host>,
 
+    /// Tell Prometheus how it goes, at http://ADDRESS/metrics
+    ///
+    /// ADDRESS is a port, for this machine alone, or an address and a port, as in 9105 or 0.0.0.0:9105.
+    /// Nothing is encrypted, and nobody is asked who he is.
+    ///
+    /// [default: nobody is told]
+    #[arg(long, value_name = "ADDRESS", help_heading = OUTPUT, value_parser = value::local)]
+    #[arg(hide_short_help = true)]
+    pub metrics: Option<SocketAddr>,
+
+    /// Have HAProxy tell Prometheus what it counts, at http://ADDRESS/metrics
+    ///
+    /// ADDRESS is as that of --metrics, and another one. Takes an HAProxy that was built with its exporter.
+    ///
+    /// [default: nobody is told]
+    #[arg(long, value_name = "ADDRESS", help_heading = OUTPUT, value_parser = value::local)]
+    #[arg(hide_short_help = true)]
+    pub haproxy_metrics: Option<SocketAddr>,
+
     /// How the log is written, to stderr
+    ///
+    /// Where that is the journal of systemd, text comes with its fields.
     #[arg(long, value_name = "FORMAT", help_heading = OUTPUT, value_enum, default_value = "text")]
     pub log_format: LogFormat,
 

@@ -114,6 +114,11 @@ impl Memory {
         self.drained.remove(id);
     }
 
+    /// How many containers run and take part.
+    pub fn containers(&self) -> usize {
+        self.seen.len()
+    }
+
     /// Who asks for what, the routes that come of it and who must wait.
     pub fn board(&self) -> &Board {
         &self.board

@@ -33,6 +33,7 @@ pub mod docker;
 pub mod haproxy;
 pub mod listening;
 // What an operator sees.
+pub mod metrics;
 pub mod view;
 // The shell.
 pub mod balancer;

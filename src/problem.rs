@@ -18,6 +18,8 @@ pub struct Problem {
 pub enum About {
     Container(Origin),
     Listener(Listener),
+    /// An option of the program, as it is written on its command line.
+    Option(&'static str),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -108,6 +110,8 @@ pub enum Reason {
         route: String,
         text: String,
     },
+    /// Of HAProxy's: it was built without.
+    NoExporter,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -118,6 +122,90 @@ pub enum Severity {
 }
 
 impl Reason {
+    /// All there are of [`Self::kind`].
+    pub const KINDS: [&'static str; 37] = [
+        "unknown_label",
+        "not_yet",
+        "empty",
+        "empty_member",
+        "control_character",
+        "too_long",
+        "not_a_port",
+        "not_a_weight",
+        "weight_too_high",
+        "host_with_scheme",
+        "host_with_path",
+        "host_with_port",
+        "lone_wildcard",
+        "misplaced_wildcard",
+        "not_a_host",
+        "prefix_too_deep",
+        "not_a_prefix",
+        "not_a_switch",
+        "not_a_timeout",
+        "not_a_check",
+        "not_an_obedience",
+        "not_a_retry",
+        "not_a_route_name",
+        "nothing_to_serve",
+        "nothing_named",
+        "too_many_routes",
+        "asked_twice",
+        "none_left",
+        "host_fenced",
+        "port_fenced",
+        "not_exposed",
+        "not_on_network",
+        "no_address",
+        "conflict",
+        "port_taken",
+        "refused",
+        "no_exporter",
+    ];
+
+    /// One word for programs: a closed set, the same in every version.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::UnknownLabel { .. } => "unknown_label",
+            Self::NotYet => "not_yet",
+            Self::Empty => "empty",
+            Self::EmptyMember => "empty_member",
+            Self::ControlCharacter => "control_character",
+            Self::TooLong => "too_long",
+            Self::NotAPort(_) => "not_a_port",
+            Self::NotAWeight => "not_a_weight",
+            Self::WeightTooHigh => "weight_too_high",
+            Self::HostWithScheme(_) => "host_with_scheme",
+            Self::HostWithPath(_) => "host_with_path",
+            Self::HostWithPort(_) => "host_with_port",
+            Self::LoneWildcard => "lone_wildcard",
+            Self::MisplacedWildcard(_) => "misplaced_wildcard",
+            Self::NotAHost(_) => "not_a_host",
+            Self::PrefixTooDeep(_) => "prefix_too_deep",
+            Self::NotAPrefix(_) => "not_a_prefix",
+            Self::NotASwitch => "not_a_switch",
+            Self::NotATimeout => "not_a_timeout",
+            Self::NotACheck => "not_a_check",
+            Self::NotAnObedience => "not_an_obedience",
+            Self::NotARetry => "not_a_retry",
+            Self::NotARouteName(_) => "not_a_route_name",
+            Self::NothingToServe { .. } => "nothing_to_serve",
+            Self::NothingNamed { .. } => "nothing_named",
+            Self::TooManyRoutes { .. } => "too_many_routes",
+            Self::AskedTwice { .. } => "asked_twice",
+            Self::NoneLeft { .. } => "none_left",
+            Self::HostFenced(_) => "host_fenced",
+            Self::PortFenced(_) => "port_fenced",
+            Self::NotExposed { .. } => "not_exposed",
+            Self::NotOnNetwork { .. } => "not_on_network",
+            Self::NoAddress { .. } => "no_address",
+            Self::Conflict { .. } => "conflict",
+            Self::PortTaken { .. } => "port_taken",
+            Self::Refused { .. } => "refused",
+            Self::NoExporter => "no_exporter",
+        }
+    }
+
     pub fn severity(&self) -> Severity {
         match self {
             Self::NotExposed { .. } => Severity::Hint,
@@ -131,11 +219,23 @@ impl fmt::Display for Problem {
         match &self.about {
             About::Container(origin) => write!(f, "container {origin}: ")?,
             About::Listener(listener) => write!(f, "listener {listener}: ")?,
+            About::Option(option) => write!(f, "option {option}: ")?,
         }
         if let Some(label) = &self.label {
             write!(f, "label {label}: ")?;
         }
         write!(f, "{}", self.reason)
+    }
+}
+
+impl Label {
+    /// Cut where it would fill a screen; not escaped, for those who do that themselves.
+    pub fn key_text(&self) -> String {
+        Cut(&self.key).to_string()
+    }
+
+    pub fn value_text(&self) -> String {
+        Cut(&self.value).to_string()
     }
 }
 
@@ -291,6 +391,10 @@ impl fmt::Display for Reason {
             Self::Refused { route, text } => {
                 write!(f, "HAProxy refused {route}, so it is left out: {text}")
             }
+            Self::NoExporter => f.write_str(
+                "this HAProxy has no exporter for Prometheus (haproxy -vv says -PROMEX); install one \
+                 that has, or leave the option away",
+            ),
         }
     }
 }
@@ -301,5 +405,21 @@ struct Quoted<'a>(&'a str);
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", Cut(self.0).to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_in_the_list() {
+        let some =
+            [Reason::Empty, Reason::NotYet, Reason::NoExporter, Reason::NotAPort(String::new())];
+        assert!(some.iter().all(|it| Reason::KINDS.contains(&it.kind())));
+        let once: std::collections::BTreeSet<_> = Reason::KINDS.into();
+        assert_eq!(once.len(), Reason::KINDS.len());
+        let plain = |kind: &&str| kind.bytes().all(|it| it.is_ascii_lowercase() || it == b'_');
+        assert!(Reason::KINDS.iter().all(plain));
     }
 }

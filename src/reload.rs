@@ -20,6 +20,20 @@ pub enum Why {
 }
 
 impl Why {
+    /// All there are of [`Self::kind`].
+    pub const KINDS: [&'static str; 5] = ["unknown", "ports", "frame", "astray", "no_spare"];
+
+    /// One word for programs: a closed set, the same in every version.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::NotKnown => "unknown",
+            Self::Ports { .. } => "ports",
+            Self::Frame => "frame",
+            Self::Astray => "astray",
+            Self::NoSpare(_) => "no_spare",
+        }
+    }
+
     /// What of all that takes a reload is different.
     pub fn new_skeleton(before: &Config, after: &Config) -> Self {
         let ports = |config: &Config| -> BTreeSet<_> {

@@ -7,7 +7,7 @@ use crate::{
     daemon::{self, Watchdog},
     dashboard::{Dashboard, Place},
     decide::Rules,
-    docker::{self, Access, Engine, Interest, Patience, Reach, Seen, Watching},
+    docker::{self, Access, Engine, Interest, Patience, Pulse, Reach, Seen, Watching},
     haproxy::{
         growth::Growth,
         process::Stdout,
@@ -16,7 +16,7 @@ use crate::{
         settings::{self as haproxy, Mode},
         version::Version,
     },
-    label,
+    label, metrics,
     settings::{
         AccessLog, Address, AtExit, BindAddress, Command, DockerAccess, Haproxy, HaproxyUser,
         Reload, Settings,
@@ -53,8 +53,7 @@ async fn once(settings: &Settings, proxy: Proxy) -> Result<()> {
     let world = docker::list_once(&access, &interest(settings, &vantage)).await?;
     // Nobody is there to end it, so nothing is held.
     let rules = Rules { hold: Duration::ZERO, ..rules(settings, vantage) };
-    let frame = frame(settings, proxy.version())?;
-    let mut balancer = Balancer::new(proxy, rules, frame, stock(settings)).await;
+    let mut balancer = balancer(settings, proxy, rules).await?;
     let (journal, past) = Journal::open(&settings.state_dir);
     balancer.remember(journal, past);
     balancer.pass(&world, "once").await?;
@@ -66,13 +65,16 @@ async fn once(settings: &Settings, proxy: Proxy) -> Result<()> {
 
 async fn follow(settings: &Settings, proxy: Proxy, stop: impl Future<Output = ()>) -> Result<()> {
     let rules = rules(settings, Vantage::Host);
-    let frame = frame(settings, proxy.version())?;
-    let balancer = Balancer::new(proxy, rules, frame, stock(settings)).await;
+    let balancer = balancer(settings, proxy, rules).await?;
     let mut control = Control::open(&settings.runtime_dir)?;
     let (changed, told) = watch::channel(());
     let place = settings.dashboard.map(|at| Place { at, names: settings.dashboard_hosts.clone() });
-    let dashboard = place.map(|place| Dashboard::open(place, control.sender.clone(), told));
-    let mut follower = Follower { balancer, wake_at: None, ready_at: None, trouble: None, changed };
+    let dashboard = place.map(|place| Dashboard::open(place, control.asker.clone(), told));
+    let mut follower = Follower::new(balancer, changed);
+    let mut telling = JoinSet::new();
+    if let Some(address) = settings.metrics {
+        telling.spawn(metrics::server::serve(address, control.asker.clone()));
+    }
     let (updates, mut seen) = watch::channel(Seen::default());
     let mut eyes = JoinSet::new();
     let mut standing = std::pin::pin!(find_vantage(settings));
@@ -91,7 +93,11 @@ async fn follow(settings: &Settings, proxy: Proxy, stop: impl Future<Output = ()
             () = &mut stop => break,
             () = watchdog.pat() => continue,
             vantage = &mut standing, if updates.is_some() => {
-                let watching = Watching { extra: extra(settings), ..Watching::new(interest(settings, &vantage)) };
+                let watching = Watching {
+                    extra: extra(settings),
+                    pulse: follower.pulse.clone(),
+                    ..Watching::new(interest(settings, &vantage))
+                };
                 follower.balancer.stand_at(vantage);
                 let (access, updates) = (access(settings), updates.take());
                 eyes.spawn(async move {
@@ -113,12 +119,12 @@ async fn follow(settings: &Settings, proxy: Proxy, stop: impl Future<Output = ()
         };
         match call {
             Call::Pass(cause) => {
-                world.clone_from(&seen.borrow_and_update().world);
+                follower.take(&seen.borrow_and_update(), &mut world);
                 follower.pass(world.as_deref(), &cause).await;
             }
             Call::Order(order) => {
                 // Not every order makes a pass, so a change stays unseen until one does.
-                world.clone_from(&seen.borrow().world);
+                follower.take(&seen.borrow(), &mut world);
                 let connected = seen.borrow().connected;
                 follower.obey(world.as_ref(), connected, order).await;
             }
@@ -151,6 +157,9 @@ struct Follower {
     trouble: Option<Trouble>,
     /// Tells those who look that there is something new.
     changed: watch::Sender<()>,
+    /// How many of the moments when events were heard are known here.
+    read: usize,
+    pulse: Pulse,
 }
 
 /// The last pass failed.
@@ -160,6 +169,18 @@ struct Trouble {
 }
 
 impl Follower {
+    fn new(balancer: Balancer, changed: watch::Sender<()>) -> Self {
+        let (wake_at, ready_at, trouble) = (None, None, None);
+        let (read, pulse) = (0, Pulse::default());
+        Self { balancer, wake_at, ready_at, trouble, changed, read, pulse }
+    }
+
+    /// What the next pass is about.
+    fn take(&mut self, seen: &Seen, world: &mut Option<Arc<World>>) {
+        world.clone_from(&seen.world);
+        self.balancer.heard(seen.heard.unread(&mut self.read));
+    }
+
     async fn start_stored(&mut self) {
         match self.balancer.proxy.start().await {
             Ok(true) => {
@@ -195,6 +216,10 @@ impl Follower {
                 let picture =
                     self.balancer.picture(all.cloned(), Link { docker_is_there, trouble });
                 let _ = answer.send(Look { picture, stat: self.balancer.proxy.stat() });
+            }
+            Order::Count { answer } => {
+                let docker = (docker_is_there, self.pulse.age());
+                let _ = answer.send(self.balancer.count(docker));
             }
             Order::Drain { container, answer } => {
                 let _ = answer.send(self.mark(world, &container, "drain", Balancer::drain).await);
@@ -263,6 +288,7 @@ impl Follower {
     /// Told once, and tried again with growing pauses.
     fn failed(&mut self, error: &anyhow::Error) {
         let text = format!("{error:#}");
+        self.balancer.metrics().failed();
         let before = self.trouble.take();
         let pause = before.as_ref().map_or(RETRY.0, |it| (it.pause * 2).min(RETRY.1));
         if before.is_none_or(|it| it.text != text) {
@@ -272,6 +298,15 @@ impl Follower {
         self.wake_at = Some(Instant::now() + pause);
         self.trouble = Some(Trouble { text, pause });
     }
+}
+
+async fn balancer(settings: &Settings, proxy: Proxy, rules: Rules) -> Result<Balancer> {
+    let frame = frame(settings, proxy.version())?;
+    let mut balancer = Balancer::new(proxy, rules, frame, stock(settings)).await;
+    if let Some(address) = settings.haproxy_metrics {
+        balancer.export(address).await;
+    }
+    Ok(balancer)
 }
 
 pub(crate) fn stock(settings: &Settings) -> usize {
@@ -382,6 +417,7 @@ pub(crate) fn frame(settings: &Settings, version: Version) -> Result<Frame> {
             AccessLog::Stdout => Some("stdout format raw daemon".to_owned()),
             AccessLog::To(address) => Some(format!("{address} daemon")),
         },
+        exporter: None,
         wait: settings.wait_for_start,
         hard_stop_after: settings.hard_stop_after,
     })

@@ -50,6 +50,8 @@ const VALUES: &[(&str, &str)] = &[
     ("constraint", "com.example.balancer=blue"),
     ("dashboard", "9000"),
     ("dashboard_host", "glue.example.com"),
+    ("metrics", "9105"),
+    ("haproxy_metrics", "9106"),
     ("log_format", "json"),
     ("verbose", "1"),
     ("quiet", "true"),

@@ -7,7 +7,7 @@
 #[path = "common/story.rs"]
 mod story;
 
-use docker_glue::{decide, haproxy};
+use docker_glue::{decide, haproxy, haproxy::render::Frame};
 use std::{fmt::Write as _, fs, path::Path, time::Instant};
 
 #[test]
@@ -21,6 +21,21 @@ fn a_story_has_always_the_same_configuration() {
     }
 }
 
+/// As every case's, but for a line such as `# --haproxy-metrics 127.0.0.1:9106`.
+fn frame(story: &str) -> Frame {
+    let exporter = story.lines().find_map(|line| line.strip_prefix("# --haproxy-metrics "));
+    Frame { exporter: exporter.map(|it| it.parse().unwrap()), ..story::frame() }
+}
+
+/// It comes and goes by a reload.
+#[test]
+fn another_exporter_is_another_skeleton() {
+    let config = haproxy::config::Config::default();
+    let lines = ["", "# --haproxy-metrics 127.0.0.1:9106", "# --haproxy-metrics [::1]:9106"];
+    let all = lines.map(|line| haproxy::render::skeleton(&config, &frame(line)));
+    assert!(all[0] != all[1] && all[1] != all[2], "{all:?}");
+}
+
 fn check(case: &Path) {
     let story = fs::read_to_string(case.join("world.txt")).unwrap();
     let decided = decide::decide(
@@ -29,8 +44,10 @@ fn check(case: &Path) {
         Instant::now(),
         &story::rules(),
     );
-    let config = story::config(&decided.routes);
-    let files = haproxy::render::render(&config, &story::frame());
+    let frame = frame(&story);
+    let mut config = story::config(&decided.routes);
+    config.skeleton = haproxy::render::skeleton(&config, &frame);
+    let files = haproxy::render::render(&config, &frame);
     let problems = decided.problems.iter().fold(String::new(), |mut text, problem| {
         writeln!(text, "{problem}").unwrap();
         text

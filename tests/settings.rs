@@ -363,3 +363,18 @@ fn sockets_must_fit_into_the_runtime_directory() {
     let said = read(&format!("-w --runtime-dir /{}", "r".repeat(80)), &[], "").unwrap_err();
     assert!(said.contains("at most 75 bytes"), "{said}");
 }
+
+#[test]
+fn metrics_are_told_to_this_machine_unless_said_otherwise() {
+    let settings = read("-w --metrics :9105 --haproxy-metrics 0.0.0.0:9106", &[], "").unwrap();
+    assert_eq!(settings.metrics, Some("127.0.0.1:9105".parse().unwrap()));
+    assert_eq!(settings.haproxy_metrics, Some("0.0.0.0:9106".parse().unwrap()));
+    let taken = |port: u16| !settings.fences.allow_port(port.try_into().unwrap());
+    assert!(taken(9105) && taken(9106) && taken(22) && !taken(9107), "labels cannot have them");
+
+    let same = read("-w --metrics 9105 --haproxy-metrics 9105", &[], "").unwrap_err();
+    assert!(same.contains("need a port each"), "{same}");
+    let once = read("-1 --metrics 9105", &[], "").unwrap();
+    let notes: Vec<_> = once.notes.iter().map(ToString::to_string).collect();
+    assert_eq!(notes, ["--metrics does nothing: it goes with --watch"]);
+}

@@ -110,8 +110,17 @@ impl Balancer {
         Ok(None)
     }
 
-    /// Says the commands and reads back what they touched.
     async fn tell(&mut self, commands: &[Command]) -> Result<(), RuntimeError> {
+        let told = self.try_to_tell(commands).await;
+        match &told {
+            Ok(()) => self.metrics.told(commands),
+            Err(error) => self.metrics.not_told(error),
+        }
+        told
+    }
+
+    /// Says the commands and reads back what they touched.
+    async fn try_to_tell(&mut self, commands: &[Command]) -> Result<(), RuntimeError> {
         let observed = self.running.observed.get_or_insert_default();
         let mut runtime = self.proxy.runtime().await?;
         runtime.obey(commands, observed).await?;

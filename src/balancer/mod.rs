@@ -4,8 +4,10 @@
 //! reload, files first. Either way HAProxy is asked afterwards what it has.
 
 mod behind;
+mod exporter;
 pub mod journal;
 mod lanes;
+mod measure;
 pub mod past;
 mod refusal;
 pub mod way;
@@ -29,9 +31,10 @@ use crate::{
         step::{self, Leftover},
     },
     label,
+    metrics::Metrics,
     reload::Why,
     route::{RouteKey, Routes},
-    told::Told,
+    told::{self, Told},
     view::{
         self, Applied, Picture,
         history::{Delta, History},
@@ -40,6 +43,7 @@ use crate::{
 };
 use anyhow::{Result, bail};
 use behind::FilesBehind;
+use exporter::Exporter;
 use journal::Journal;
 use std::{
     collections::BTreeSet,
@@ -76,6 +80,10 @@ pub struct Balancer {
     served_before: Option<Routes>,
     /// `None` where nobody keeps the history.
     journal: Option<Journal>,
+    metrics: Metrics,
+    /// When events were heard that HAProxy does not follow yet.
+    heard: Vec<Instant>,
+    exporter: Exporter,
     budget: Budget,
     running: Running,
     files: FilesBehind,
@@ -131,7 +139,8 @@ impl Balancer {
         let memory = Memory::of_routes(served.filter_map(|(key, _)| key.parse().ok()), now);
         let asked = observed.is_some().then_some(now);
         let running = Running { asked, observed, may_have_old: true, ..Running::default() };
-        let (told, served, files) = Default::default();
+        let metrics = Metrics::new(proxy.version());
+        let (told, served, files, heard, exporter) = Default::default();
         let budget = Budget::full(now);
         let (since_ms, last) = (wall_clock(), None);
         let (history, served_before, journal) = Default::default();
@@ -148,6 +157,9 @@ impl Balancer {
             history,
             served_before,
             journal,
+            metrics,
+            heard,
+            exporter,
             budget,
             running,
             files,
@@ -227,10 +239,12 @@ impl Balancer {
     /// When nothing could be applied; what ran before runs on.
     pub async fn pass(&mut self, world: &World, cause: &str) -> Result<Option<Instant>> {
         let begun = Instant::now();
+        self.try_exporter_again(begun);
         for _ in 0..MOST_TRIES {
             let decided = self.decide(world, begun);
             let mut wake_at = decided.wake_at;
             if let Some(did) = self.step(&decided.routes, begun).await {
+                self.succeeded(&did);
                 self.done(decided, &did, cause, begun);
                 return Ok(self.wake(wake_at));
             }
@@ -248,6 +262,9 @@ impl Balancer {
             };
             if let Some(did) = did {
                 self.running.settled = if waits { None } else { self.leftover() };
+                if !waits {
+                    self.succeeded(&did);
+                }
                 self.done(decided, &did, cause, begun);
                 return Ok(self.wake(wake_at));
             }
@@ -299,6 +316,7 @@ impl Balancer {
             && !after.agrees_with(&before)
         {
             warn!("HAProxy does not have what it was given; it is repaired");
+            self.metrics.drifted();
         }
     }
 
@@ -341,7 +359,7 @@ impl Balancer {
             Some(_) => self.running.asked.map(|asked| asked + BELIEF),
             None => Some(now + ASK_AGAIN),
         };
-        [wake_at, again, stale].into_iter().flatten().min()
+        [wake_at, again, stale, self.exporter.wake_at()].into_iter().flatten().min()
     }
 
     fn tell_old_workers(&mut self) {
@@ -353,15 +371,15 @@ impl Balancer {
         *old_workers = if look { self.proxy.accompany_old_workers(config) } else { None };
     }
 
-    fn done(&mut self, decided: Decided, did: &Did, cause: &str, begun: Instant) {
+    fn done(&mut self, mut decided: Decided, did: &Did, cause: &str, begun: Instant) {
         self.tell_old_workers();
+        self.measure(did);
+        decided.problems.extend(self.exporter.problem());
         self.told.tell(decided.problems);
         let delta = Delta::between(&self.served, &decided.routes);
         let changes = delta.changes(usize::MAX);
+        changes.iter().for_each(told::tell_change);
         let changes: Vec<_> = changes.iter().map(ToString::to_string).collect();
-        for change in &changes {
-            info!("{change}");
-        }
         self.served = decided.routes;
         let (routes, took) = (self.routes(), begun.elapsed());
         self.record(delta, did, cause, took);
@@ -380,7 +398,9 @@ impl Balancer {
                 match applied.how {
                     How::Unchanged => {}
                     How::Started => info!(cause, routes, us, "started HAProxy"),
-                    How::Reloaded => info!(cause, routes, us, "reloaded HAProxy: {why}"),
+                    How::Reloaded => {
+                        info!(cause, routes, us, reason = why.kind(), "reloaded HAProxy: {why}");
+                    }
                 }
             }
         }

@@ -28,6 +28,9 @@ impl Balancer {
         now: Instant,
     ) -> Result<()> {
         for (port, why) in taken {
+            if self.exporter_gives_up(port, &why, now) {
+                continue;
+            }
             let ours = config.frontends.iter().find(|frontend| frontend.bound.get() == port);
             let Some(frontend) = ours else {
                 bail!("{}HAProxy cannot listen on port {port}, which is {why}", self.base_hint());

@@ -15,7 +15,7 @@ fn main() -> ExitCode {
         Ok(read) => read,
         Err(refusal) => return refusal.tell(PROGRAM),
     };
-    match log::start(&settings.log) {
+    match log::start(&settings.log, PROGRAM) {
         Ok(()) => daemon::glue(task, settings),
         Err(error) => Refusal::Wrong(error).tell(PROGRAM),
     }

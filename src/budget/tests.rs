@@ -33,3 +33,17 @@ fn a_quiet_time_fills_it_and_no_more() {
     }
     assert_eq!(budget.take(later, 0), Err(later + REFILL));
 }
+
+#[test]
+fn what_is_left_is_what_may_be_taken_at_once() {
+    let start = Instant::now();
+    let mut budget = Budget::full(start);
+    assert_eq!(budget.left(start, 0), MOST);
+    for left in (0..MOST).rev() {
+        assert_eq!(budget.take(start, 0), Ok(()));
+        assert_eq!(budget.left(start, 0), left);
+    }
+    assert_eq!(budget.left(start + REFILL, 0), 1);
+    assert_eq!(budget.left(start + REFILL, 1), 0);
+    assert_eq!(budget.left(start + REFILL * 1000, 0), MOST);
+}

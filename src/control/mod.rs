@@ -13,10 +13,13 @@ pub mod failure;
 pub mod find;
 pub mod server;
 
+pub(crate) use server::order;
+
 use crate::{
     balancer::past::Turned,
     container::ContainerId,
     haproxy::{sessions::Sessions, stat::Stat},
+    metrics::Count,
     view::Picture,
 };
 use failure::Failure;
@@ -49,6 +52,10 @@ pub enum Order {
     },
     Release {
         answer: Answer<Result<Turned, Failure>>,
+    },
+    /// For metrics: less than a look, and asked for often.
+    Count {
+        answer: Answer<Count>,
     },
 }
 

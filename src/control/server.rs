@@ -8,6 +8,7 @@ use super::{
 use crate::{
     balancer::past::Turned,
     haproxy::sessions::Sessions,
+    metrics,
     view::{self, explain::Explanation, history::GenerationStatus, status::Status},
 };
 use anyhow::{Context, Result};
@@ -50,7 +51,7 @@ pub struct Control {
     /// What was asked for. For a `select!`.
     pub orders: mpsc::Receiver<Order>,
     /// For others who ask.
-    pub sender: mpsc::Sender<Order>,
+    pub asker: mpsc::Sender<Order>,
     path: PathBuf,
     _server: JoinSet<()>,
 }
@@ -64,7 +65,7 @@ impl Control {
         let (sender, orders) = mpsc::channel(1);
         let mut server = JoinSet::new();
         server.spawn(serve(listener, sender.clone()));
-        Ok(Self { orders, sender, path, _server: server })
+        Ok(Self { orders, asker: sender, path, _server: server })
     }
 }
 
@@ -130,10 +131,11 @@ async fn answer(
         (&Method::GET, "/problems") => status(orders).await.map(|it| ok(it.problems)),
         (&Method::GET, "/history") => history(orders).await.map(ok),
         (&Method::GET, "/explain") => explained(request.uri().query(), orders).await.map(ok),
+        (&Method::GET, "/metrics") => metrics::page(orders).await,
         (&Method::POST, "/rollback") => rollback(read(request).await, orders).await.map(ok),
         (&Method::POST, "/release") => release(orders).await.map(ok),
         (_, "/drain" | "/undrain" | "/rollback" | "/release") => Err(Failure::NotSo("POST")),
-        (_, "/status" | "/routes" | "/problems" | "/history" | "/explain") => {
+        (_, "/status" | "/routes" | "/problems" | "/history" | "/explain" | "/metrics") => {
             Err(Failure::NotSo("GET"))
         }
         _ => Err(Failure::NoSuchPath(path)),

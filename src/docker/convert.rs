@@ -92,7 +92,7 @@ pub(super) fn report(said: EventMessage) -> Option<Report> {
         About::Attachment(id) => (id, BTreeMap::new()),
         About::Network => return None,
     };
-    let Cause { action, name, time_nano } = event.cause;
+    let Cause { action, name, time_nano, .. } = event.cause;
     let is_own = typ == EventMessageTypeEnum::CONTAINER;
     Some(Report { id, name, action, time_nano, attributes, is_own })
 }
@@ -157,6 +157,7 @@ pub(super) fn event(said: EventMessage) -> Option<Event> {
         name: attributes.get("name").cloned().unwrap_or_default(),
         time_nano: said.time_nano.or(said.time.map(|seconds| seconds * 1_000_000_000)).unwrap_or(0),
         action,
+        heard: None,
     };
     let about = match said.typ? {
         EventMessageTypeEnum::CONTAINER => {

@@ -4,7 +4,7 @@
 
 use super::signal;
 use crate::container::ContainerId;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Instant};
 
 /// The container events that can change what we know. One that was only created is of no use before it
 /// starts, so that nobody is asked for it.
@@ -32,6 +32,16 @@ pub struct Cause {
     pub name: String,
     /// When it happened by the engine's clock: nanoseconds since 1970.
     pub time_nano: i64,
+    /// When it was heard here; of several that are answered as one, the first. `None` until then.
+    pub heard: Option<Instant>,
+}
+
+impl Cause {
+    /// One answer shows both.
+    pub(super) fn and(mut self, other: Option<&Self>) -> Self {
+        self.heard = [self.heard, other.and_then(|it| it.heard)].into_iter().flatten().min();
+        self
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -155,7 +155,8 @@ impl Known {
     }
 
     pub(super) fn hear(&mut self, event: Event, now: Instant) {
-        let Event { cause, about } = event;
+        let Event { mut cause, about } = event;
+        cause.heard = Some(now);
         match about {
             About::Network => self.networks_are_dirty = true,
             About::Attachment(id) if self.is_followed(&id, &BTreeMap::new()) => {
@@ -220,7 +221,7 @@ impl Known {
 
     fn look_at(&mut self, id: ContainerId, cause: Cause, now: Instant) {
         self.heard.event(id.clone(), cause.clone(), now);
-        self.asking = Some(cause);
+        self.asking = Some(cause.and(self.asking.as_ref()));
         self.dirty.insert(id);
     }
 

@@ -37,4 +37,4 @@ pub use roster::{Description, Happened, News, Roster};
 pub use signal::number as signal_number;
 pub use swarm::SwarmSaid;
 pub use vantage::{Reach, own_container_id, vantage};
-pub use watch::{Seen, Watching, list_once, watch};
+pub use watch::{Moments, Pulse, Seen, Watching, list_once, watch};

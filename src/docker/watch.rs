@@ -18,7 +18,14 @@ use crate::{
 };
 use anyhow::{Result, anyhow};
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, pin_mut, stream::FuturesUnordered};
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{sync::watch, time::Instant};
 
 /// What the watcher publishes. Of changes that come faster than they are read only the newest is
@@ -32,6 +39,36 @@ pub struct Seen {
     pub cause: Option<Cause>,
     /// The engine answers. Not so at the start and during an outage.
     pub connected: bool,
+    pub heard: Moments,
+}
+
+/// When the events behind the changes were heard. Changes are overwritten by newer ones, these are not:
+/// each reader remembers how far it has read.
+#[derive(Debug, Clone, Default)]
+pub struct Moments {
+    newest: VecDeque<std::time::Instant>,
+    /// How many there were before these.
+    forgotten: usize,
+}
+
+impl Moments {
+    /// More than ever wait for one pass.
+    const MOST: usize = 256;
+
+    /// Those after the first `read` ones, which are then read too.
+    pub fn unread(&self, read: &mut usize) -> Vec<std::time::Instant> {
+        let skip = read.saturating_sub(self.forgotten);
+        *read = self.forgotten + self.newest.len();
+        self.newest.iter().skip(skip).copied().collect()
+    }
+
+    fn add(&mut self, moment: std::time::Instant) {
+        self.newest.push_back(moment);
+        if Self::MOST < self.newest.len() {
+            self.newest.pop_front();
+            self.forgotten += 1;
+        }
+    }
 }
 
 /// What to watch for.
@@ -43,11 +80,40 @@ pub struct Watching {
     /// Further event actions (`exec_start`, `oom`, …) of interesting containers: each publishes the
     /// world that is known, with the event as its cause, and asks the engine nothing.
     pub extra: Vec<String>,
+    pub pulse: Pulse,
+}
+
+/// When something was heard on the stream of events last. A clone tells of the same stream.
+#[derive(Debug, Clone)]
+pub struct Pulse {
+    begun: std::time::Instant,
+    /// Milliseconds after that.
+    heard: Arc<AtomicU64>,
+}
+
+impl Default for Pulse {
+    fn default() -> Self {
+        Self { begun: Instant::now().into_std(), heard: Arc::default() }
+    }
+}
+
+impl Pulse {
+    /// Since then; since the beginning where nothing was heard yet.
+    pub fn age(&self) -> Duration {
+        let heard = Duration::from_millis(self.heard.load(Ordering::Relaxed));
+        self.begun.elapsed().saturating_sub(heard)
+    }
+
+    fn beat(&self) {
+        let millis = self.begun.elapsed().as_millis();
+        self.heard.store(u64::try_from(millis).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
 }
 
 impl Watching {
     pub fn new(interest: Interest) -> Self {
-        Self { interest, relist: Duration::from_secs(30), extra: Vec::new() }
+        let (relist, extra, pulse) = (Duration::from_secs(30), Vec::new(), Pulse::default());
+        Self { interest, relist, extra, pulse }
     }
 }
 
@@ -129,6 +195,7 @@ async fn follow(
         // The first poll of the events sends the subscription: before the first question.
         if let Some(event) = events.next().now_or_never() {
             take(known, Input::Event(ended(event)))?;
+            watching.pulse.beat();
         } else {
             send_out(known, &engine, &watching.interest, &mut errands);
             let wake = Instant::from_std(known.wake_at());
@@ -138,6 +205,9 @@ async fn follow(
                 Some(input) = errands.next() => input,
                 () = tokio::time::sleep_until(wake) => Input::Time,
             };
+            if let Input::Event(Ok(_)) = &input {
+                watching.pulse.beat();
+            }
             take(known, input)?;
         }
         publish(known, updates);
@@ -213,7 +283,12 @@ async fn inspection(engine: &Engine, id: &ContainerId, interest: &Interest) -> I
 fn publish(known: &mut Known, updates: &watch::Sender<Seen>) {
     if let Some(shown) = known.show() {
         let Shown { world, cause, connected } = shown;
-        updates.send_replace(Seen { world: Some(world), cause, connected });
+        updates.send_modify(|seen| {
+            if let Some(moment) = cause.as_ref().and_then(|cause| cause.heard) {
+                seen.heard.add(moment);
+            }
+            (seen.world, seen.cause, seen.connected) = (Some(world), cause, connected);
+        });
     }
 }
 
@@ -221,5 +296,41 @@ fn tell_return(known: &Known, outage: &mut Outage) {
     let back = known.is_current().then(|| outage.over(Instant::now().into_std())).flatten();
     if let Some(away) = back {
         tracing::info!("docker is back after {}s", away.as_secs());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_read_once_and_the_oldest_are_forgotten() {
+        let begun = std::time::Instant::now();
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        let (mut moments, mut read) = (Moments::default(), 0);
+        assert_eq!(moments.unread(&mut read), []);
+        moments.add(at(1));
+        moments.add(at(0));
+        assert_eq!(moments.unread(&mut read), [at(1), at(0)]);
+        moments.add(at(2));
+        assert_eq!(moments.unread(&mut read), [at(2)]);
+        assert_eq!(moments.unread(&mut read), []);
+        (0..1000).for_each(|seconds| moments.add(at(seconds)));
+        let unread = moments.unread(&mut read);
+        assert_eq!((unread.len(), unread.last()), (Moments::MOST, Some(&at(999))));
+        assert_eq!(moments.unread(&mut read), []);
+    }
+
+    #[test]
+    fn of_two_that_are_answered_as_one_the_first_counts() {
+        let now = std::time::Instant::now();
+        let later = now + Duration::from_secs(1);
+        let cause =
+            |heard| Cause { action: "start".into(), name: "web".into(), time_nano: 0, heard };
+        let heard = |one, other| cause(one).and(Some(&cause(other))).heard;
+        assert_eq!(heard(Some(later), Some(now)), Some(now));
+        assert_eq!(heard(Some(now), Some(later)), Some(now));
+        assert_eq!(heard(Some(now), None), Some(now));
+        assert_eq!(cause(None).and(None).heard, None);
     }
 }

@@ -96,6 +96,45 @@ pub enum Obeyed {
 }
 
 impl Command {
+    /// All there are of [`Self::kind`].
+    pub const KINDS: [&'static str; 14] = [
+        "add_backend",
+        "publish_backend",
+        "unpublish_backend",
+        "del_backend",
+        "add_server",
+        "enable_health",
+        "set_state",
+        "set_health",
+        "set_address",
+        "set_weight",
+        "del_server",
+        "add_map",
+        "set_map",
+        "del_map",
+    ];
+
+    /// One word for programs: a closed set.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::AddBackend { .. } => "add_backend",
+            Self::Publish { .. } => "publish_backend",
+            Self::Unpublish { .. } => "unpublish_backend",
+            Self::DelBackend { .. } => "del_backend",
+            Self::AddServer { .. } => "add_server",
+            Self::EnableHealth { .. } => "enable_health",
+            Self::SetState { .. } => "set_state",
+            Self::SetHealth { .. } => "set_health",
+            Self::SetAddress { .. } => "set_address",
+            Self::SetWeight { .. } => "set_weight",
+            Self::DelServer { .. } => "del_server",
+            Self::AddMap { .. } => "add_map",
+            Self::SetMap { .. } => "set_map",
+            Self::DelMap { .. } => "del_map",
+        }
+    }
+
+    /// How its answer reads when it was obeyed.
     pub fn obeyed(&self) -> Obeyed {
         match self {
             // What was said of servers before may stand in front of it.

@@ -23,7 +23,7 @@ use super::{
     socket::within,
     stat::Stat,
     swap::{self, Access, Staged, WriteError},
-    version::{Version, installed},
+    version::{Version, has_exporter, installed},
 };
 use std::{
     collections::BTreeSet,
@@ -108,6 +108,11 @@ impl Proxy {
 
     pub fn version(&self) -> Version {
         self.version
+    }
+
+    /// Whether this HAProxy can tell its numbers to Prometheus.
+    pub async fn has_exporter(&self) -> bool {
+        has_exporter(&self.settings.bin).await
     }
 
     /// The master's process, where HAProxy is ours and runs.

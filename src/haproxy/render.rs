@@ -12,7 +12,7 @@ use askama::Template;
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -34,6 +34,8 @@ pub struct Frame {
     pub trusted: Vec<ipnet::IpNet>,
     /// A `log` target of HAProxy: `stdout format raw daemon`, `/dev/log local0`, …
     pub log: Option<String>,
+    /// Where HAProxy tells its own numbers to Prometheus.
+    pub exporter: Option<SocketAddr>,
     /// How long a request waits for the only container of its route.
     pub wait: Duration,
     /// How long an old worker may live for its long connections.

@@ -29,6 +29,20 @@ pub enum RuntimeError {
     Differs,
 }
 
+impl RuntimeError {
+    /// All there are of [`Self::kind`].
+    pub const KINDS: [&'static str; 3] = ["unreachable", "refused", "differs"];
+
+    /// One word for programs: a closed set.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Unreachable { .. } => "unreachable",
+            Self::Refused { .. } => "refused",
+            Self::Differs => "differs",
+        }
+    }
+}
+
 /// One connection to the stats socket. Each pass opens its own: a connection that stands would stay
 /// with an old worker through a reload, and talk to the wall.
 #[derive(Debug)]

@@ -54,11 +54,13 @@ impl Stat {
     pub async fn ask(&self) -> io::Result<Counters> {
         let strange = || io::Error::new(io::ErrorKind::InvalidData, "no answer to `show stat`");
         let counters = read(&ask(&self.stats, "show stat").await?).ok_or_else(strange)?;
-        let old_workers = match &self.master {
-            Some(master) => master.procs().await.map_or(0, |procs| procs.old_workers.len()),
-            None => 0,
-        };
-        Ok(Counters { old_workers, ..counters })
+        Ok(Counters { old_workers: self.old_workers().await, ..counters })
+    }
+
+    /// Workers that a reload has replaced; 0 where nobody tells.
+    pub async fn old_workers(&self) -> usize {
+        let Some(master) = &self.master else { return 0 };
+        master.procs().await.map_or(0, |procs| procs.old_workers.len())
     }
 }
 

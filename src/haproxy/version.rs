@@ -45,6 +45,19 @@ pub async fn installed(bin: &Path) -> Result<Version, VersionError> {
     judge(bin, &String::from_utf8_lossy(&output.stdout))
 }
 
+/// Whether it can tell its numbers to Prometheus: asks `haproxy -vv`. One that does not answer has told so before.
+pub async fn has_exporter(bin: &Path) -> bool {
+    let run = Command::new(bin).arg("-vv").stdin(Stdio::null()).kill_on_drop(true).output();
+    let said = within(Duration::from_secs(10), run).await;
+    said.is_ok_and(|it| lists_exporter(&String::from_utf8_lossy(&it.stdout)))
+}
+
+/// `Available services : prometheus-exporter`
+fn lists_exporter(said: &str) -> bool {
+    let services = said.lines().filter_map(|line| line.strip_prefix("Available services"));
+    services.flat_map(str::split_whitespace).any(|word| word == "prometheus-exporter")
+}
+
 fn judge(bin: &Path, said: &str) -> Result<Version, VersionError> {
     let first = said.lines().next().unwrap_or_default();
     match first.parse::<Version>() {
@@ -95,6 +108,19 @@ mod tests {
             let found = judge(Path::new("hap"), said);
             let text = found.map_or_else(|e| e.to_string(), |v| v.to_string());
             assert_eq!(text, expected);
+        }
+    }
+
+    #[test]
+    fn an_exporter_is_among_the_services_or_not_there() {
+        for (said, expected) in [
+            ("Available services : prometheus-exporter\n", true),
+            ("Available services : opentracing prometheus-exporter\n", true),
+            ("Available services : none\n", false),
+            ("Feature list : +PROMEX\nAvailable services :\n", false),
+            ("", false),
+        ] {
+            assert_eq!(lists_exporter(said), expected, "{said}");
         }
     }
 }

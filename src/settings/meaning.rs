@@ -16,13 +16,19 @@ use std::{
     path::PathBuf,
 };
 
-/// Ports that labels get only where `--allow-ports` names them: SSH's; Docker's API; its swarm.
+/// Ports that labels get only where `--allow-ports` names them: SSH's; Docker's API; its swarm. Those where
+/// metrics are told are among them.
 const RESERVED: [u16; 6] = [22, 2375, 2376, 2377, 4789, 7946];
 
 impl Settings {
     pub(super) fn new(options: Options, command: Command, machine: &Machine) -> Result<Self> {
         let notes = notes(&options, command);
         let haproxy = haproxy(&options)?;
+        let (metrics, haproxy_metrics) = (options.metrics, options.haproxy_metrics);
+        if metrics.is_some() && metrics == haproxy_metrics {
+            bail!("--metrics and --haproxy-metrics need a port each: one is ours, one HAProxy's");
+        }
+        let own_ports = [metrics, haproxy_metrics].into_iter().flatten().map(|it| it.port());
         let state_dir = options.state_dir.map_or_else(|| place::state(machine), Ok)?;
         let runtime_dir = options.runtime_dir.unwrap_or_else(|| place::runtime(machine));
         Ok(Self {
@@ -32,7 +38,10 @@ impl Settings {
             watch_set: options.watch_set.iter().flat_map(|set| words(set)).collect(),
             network: options.network,
             address: options.address,
-            fences: fences(options.allow_hosts, options.allow_ports, options.constraint),
+            fences: Fences {
+                reserved: reserved(own_ports),
+                ..fences(options.allow_hosts, options.allow_ports, options.constraint)
+            },
             bind: bind(options.bind_address, machine),
             port_map: port_map(options.map_port)?,
             trusted_proxies: options.trusted_proxies,
@@ -56,6 +65,8 @@ impl Settings {
             hard_stop_after: options.hard_stop_after,
             dashboard: options.dashboard,
             dashboard_hosts: options.dashboard_host,
+            metrics,
+            haproxy_metrics,
             log: Log {
                 format: options.log_format,
                 filter: filter(options.verbose, options.quiet, machine),
@@ -99,6 +110,8 @@ fn notes(options: &Options, command: Command) -> Vec<Note> {
             .then_some(Note::OnlyWith { option: "--dashboard", with: "--watch" }),
         (options.dashboard.is_none() && !options.dashboard_host.is_empty())
             .then_some(Note::OnlyWith { option: "--dashboard-host", with: "--dashboard" }),
+        (command == Command::Once && options.metrics.is_some())
+            .then_some(Note::OnlyWith { option: "--metrics", with: "--watch" }),
         options.rc.clone().filter(|path| !path.exists()).map(Note::NoRc),
     ];
     idle.into_iter().flatten().collect()
@@ -124,8 +137,11 @@ fn words(list: &str) -> impl Iterator<Item = String> {
 
 fn fences(hosts: Vec<HostMatch>, ports: Vec<Ports>, constraints: Vec<Constraint>) -> Fences {
     let ports = ports.into_iter().reduce(|all, more| &all | &more);
-    let reserved = RESERVED.into_iter().filter_map(NonZeroU16::new).collect();
-    Fences { hosts, ports, reserved, constraints }
+    Fences { hosts, ports, constraints, ..Fences::default() }
+}
+
+fn reserved(own: impl Iterator<Item = u16>) -> BTreeSet<NonZeroU16> {
+    RESERVED.into_iter().chain(own).filter_map(NonZeroU16::new).collect()
 }
 
 /// `::` alone takes IPv4 too; beside 0.0.0.0 each has its own.

@@ -90,6 +90,10 @@ pub struct Settings {
     pub dashboard: Option<SocketAddr>,
     /// Names that it answers to, besides its own.
     pub dashboard_hosts: Vec<Host>,
+    /// Where our own numbers are told to Prometheus.
+    pub metrics: Option<SocketAddr>,
+    /// Where HAProxy's are.
+    pub haproxy_metrics: Option<SocketAddr>,
     pub log: Log,
     /// To be told once.
     pub notes: Vec<Note>,

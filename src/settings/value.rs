@@ -96,6 +96,21 @@ pub fn ports(text: &str) -> Result<Ports, String> {
     Ok(ports)
 }
 
+/// Where something is listened for: an address and a port; a bare port is on loopback.
+pub fn local(text: &str) -> Result<SocketAddr, String> {
+    let text = text.trim();
+    let bare = text.strip_prefix(':').unwrap_or(text);
+    if let Ok(port) = port(bare) {
+        return Ok((Ipv4Addr::LOCALHOST, port.get()).into());
+    }
+    let address = text.parse::<SocketAddr>().ok().filter(|it| it.port() != 0);
+    address.ok_or_else(|| {
+        "it is a port, for this machine alone, or an address and a port, as in 9105, 0.0.0.0:9105 or \
+         [2001:db8::1]:9105"
+            .into()
+    })
+}
+
 /// `80=8080`
 pub fn mapping(text: &str) -> Result<(NonZeroU16, NonZeroU16), String> {
     let (public, ours) = text
@@ -123,18 +138,6 @@ pub fn constraint(constraint: &str) -> Result<Constraint, String> {
 
 pub fn name(text: &str) -> Result<Host, String> {
     text.parse().map_err(|reason: crate::problem::Reason| reason.to_string())
-}
-
-/// Where a page is shown: a port of loopback, or an address and a port.
-pub fn page(text: &str) -> Result<SocketAddr, String> {
-    let text = text.trim();
-    if let Ok(port) = port(text.strip_prefix(':').unwrap_or(text)) {
-        return Ok((Ipv4Addr::LOCALHOST, port.get()).into());
-    }
-    text.parse().ok().filter(|at: &SocketAddr| at.port() != 0).ok_or_else(|| {
-        "it is a port, for 127.0.0.1, or an address with its port, as in 192.0.2.1:9000 or [::]:9000"
-            .into()
-    })
 }
 
 /// `-` is nobody else.
@@ -246,6 +249,28 @@ mod tests {
     }
 
     #[test]
+    fn a_bare_port_is_on_loopback() {
+        let bad = "no: it is a port, for this machine alone, or an address and a port, as in 9105, \
+                   0.0.0.0:9105 or [2001:db8::1]:9105";
+        check(
+            local,
+            &[
+                ("9105", "127.0.0.1:9105"),
+                (":9105", "127.0.0.1:9105"),
+                ("0.0.0.0:9105", "0.0.0.0:9105"),
+                ("[::1]:9105", "[::1]:9105"),
+                ("192.0.2.1", bad),
+                ("localhost:9105", bad),
+                ("0", bad),
+                (":0", bad),
+                ("127.0.0.1:0", bad),
+                ("*:9105", bad),
+                ("", bad),
+            ],
+        );
+    }
+
+    #[test]
     fn a_network_is_cut_to_its_prefix() {
         check(
             network,
@@ -293,27 +318,6 @@ mod tests {
                 ("/dev/log local0", bad),
                 ("dev/log", bad),
                 ("/a\nglobal", bad),
-                ("", bad),
-            ],
-        );
-    }
-
-    #[test]
-    fn a_page_is_shown_on_loopback_unless_another_address_is_said_in_full() {
-        let bad = "no: it is a port, for 127.0.0.1, or an address with its port, as in 192.0.2.1:9000 or \
-                   [::]:9000";
-        check(
-            page,
-            &[
-                ("9000", "127.0.0.1:9000"),
-                (" :9000 ", "127.0.0.1:9000"),
-                ("0.0.0.0:9000", "0.0.0.0:9000"),
-                ("[::1]:9000", "[::1]:9000"),
-                ("0", bad),
-                ("192.0.2.1", bad),
-                ("192.0.2.1:0", bad),
-                ("*:9000", bad),
-                ("localhost:9000", bad),
                 ("", bad),
             ],
         );

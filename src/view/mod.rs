@@ -10,6 +10,7 @@
 //! ```
 
 pub mod alone;
+pub mod census;
 pub mod columns;
 pub mod explain;
 pub mod foretold;

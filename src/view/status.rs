@@ -187,6 +187,20 @@ pub struct ProblemStatus {
     pub text: String,
 }
 
+impl ServerState {
+    pub const ALL: [Self; 5] = [Self::Up, Self::Down, Self::Weightless, Self::Reserve, Self::Out];
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Weightless => "weightless",
+            Self::Reserve => "reserve",
+            Self::Out => "out",
+        }
+    }
+}
+
 impl Status {
     /// Without `counters` where HAProxy does not say them.
     pub fn of(picture: &Picture, counters: Option<&Counters>) -> Self {
@@ -371,6 +385,7 @@ impl From<&Problem> for ProblemStatus {
                 (Some(origin.name().to_owned()), Some(origin.id().to_owned()), None)
             }
             About::Listener(listener) => (None, None, Some(listener.to_string())),
+            About::Option(_) => (None, None, None),
         };
         Self {
             hint: problem.reason.severity() == Severity::Hint,

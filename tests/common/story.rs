@@ -132,6 +132,7 @@ pub fn frame() -> Frame {
         bind: vec![Bind::Everywhere],
         trusted: Vec::new(),
         log: Some("stdout format raw daemon".into()),
+        exporter: None,
         wait: Duration::from_secs(10),
         hard_stop_after: Duration::from_mins(30),
     }

@@ -88,8 +88,14 @@ impl Machine {
 
     /// Starts docker-balancer as a service; this returns when it says that it is ready.
     pub fn start_balancer(&self, options: &[&str]) {
+        self.start_balancer_with(&[], options);
+    }
+
+    /// The same with lines of a unit's `[Service]`.
+    pub fn start_balancer_with(&self, properties: &[&str], options: &[&str]) {
         let (url, constraint) = (format!("unix://{}", self.socket()), self.constraint());
         let mut words = vec!["systemd-run", "--quiet", "--unit", UNIT, "--property", "Type=notify"];
+        words.extend(properties.iter().flat_map(|it| ["--property", it]));
         words.extend(["/glue/loader", "--library-path", "/glue", "/glue/docker-balancer", "-w"]);
         words.extend(["--docker-url", &url, "--constraint", &constraint]);
         words.extend(["--haproxy", "service"]);
@@ -122,6 +128,12 @@ impl Machine {
     /// What docker-balancer said so far.
     pub fn log(&self) -> String {
         self.run(&["journalctl", "--unit", UNIT, "--no-pager", "--output", "cat"])
+    }
+
+    /// The same with all its fields, as the journal keeps them.
+    pub fn journal(&self) -> Vec<serde_json::Value> {
+        let text = self.run(&["journalctl", "--unit", UNIT, "--no-pager", "--output", "json"]);
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// Waits for a line of the log with all of these in it.

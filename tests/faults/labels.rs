@@ -40,6 +40,8 @@ fn each_is_told_once_and_breaks_nothing() {
     let bad = bad.start();
     let _good = balancer.run("good").label("glue_http_80_host", "good.test").start();
     balancer.until_all_serve(&[("good.test", "good saw /"), ("bad.test", "bad saw /")]);
+    // HAProxy serves before the log tells what was wrong.
+    balancer.until_said(&["+ good.test:80/"]);
     // Words from the level on: the time before it differs.
     let warnings = |label: &str| {
         let start = format!("label {label}=");

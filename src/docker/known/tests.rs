@@ -76,7 +76,7 @@ impl Story {
             _ => About::Container { id: ContainerId::new(id), what, attributes },
         };
         let (action, name) = (action.to_owned(), id.to_owned());
-        let cause = Cause { action, name, time_nano: self.next_time };
+        let cause = Cause { action, name, time_nano: self.next_time, heard: None };
         self.next_time += 1;
         self.known.hear(Event { cause, about }, self.now);
         self

@@ -95,7 +95,7 @@ impl<'a> Look<'a> {
         };
         let troubled = self.picture.problems.iter().filter_map(|problem| match &problem.about {
             About::Container(origin) => Some((known(origin.id())?, problem)),
-            About::Listener(_) => None,
+            About::Listener(_) | About::Option(_) => None,
         });
         let related = troubled.filter(|(container, problem)| self.is_related(container, problem));
         away.chain(related.map(|(container, problem)| refused(container, problem))).collect()

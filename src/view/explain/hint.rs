@@ -80,7 +80,7 @@ pub(super) fn notes(picture: &Picture, chosen: Option<&Chosen<'_>>) -> Vec<Strin
     let Some(chosen) = chosen else { return notes };
     let serves = |about: &About| match about {
         About::Container(origin) => chosen.route.endpoints.iter().any(|it| it.origin == *origin),
-        About::Listener(_) => false,
+        About::Listener(_) | About::Option(_) => false,
     };
     // What takes part nevertheless; an exposed port is worth a word only where nothing answers.
     let problems = picture.problems.iter().filter(|it| serves(&it.about));

@@ -1,0 +1,81 @@
+//! The log of a deploy, as a person reads it and as a program does: `tests/snapshots/logs__*.snap`.
+
+#![allow(clippy::unwrap_used, reason = "this is a test")]
+
+mod common;
+
+use common::{Docker, balancer::Balancer, docker};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+/// A container comes with a label that makes no sense, is paused, and comes back.
+fn deploy(docker: &Docker, format: &str) -> String {
+    let plan = Balancer::of(docker).option(&["--access-log", "off", "--log-format", format]);
+    let web = plan.run("web").labels("glue_http_80_host=web.test glue_http_80_weight=heavy");
+    let mut balancer = plan.start();
+    balancer.until_said(&["started HAProxy"]);
+    let web = web.start();
+    balancer.until_serves("web.test/x", "web saw /x");
+    balancer.until_said(&["reloaded HAProxy"]);
+    web.docker(&["pause"]);
+    balancer.until_said(&["told HAProxy", "pause "]);
+    web.docker(&["unpause"]);
+    balancer.until_said(&["told HAProxy", "unpause "]);
+    balancer.end(Signal::SIGTERM);
+    let log = balancer.log();
+    log.replace(&web.name, "web").replace(&web.id[..12], "0123456789ab")
+}
+
+#[test]
+fn a_deploy_reads_well() {
+    let Some(docker) = docker() else { return };
+    let log = deploy(&docker, "text");
+    let line = |line: &str| {
+        let (_, rest) = line.split_once("Z ").unwrap();
+        let words = rest.split(' ').map(|word| match word.split_once('=') {
+            Some((key @ ("us" | "commands"), _)) => format!("{key}=…"),
+            _ => word.to_owned(),
+        });
+        words.collect::<Vec<_>>().join(" ")
+    };
+    let lines: Vec<_> = log.lines().map(line).collect();
+    insta::assert_snapshot!("text", lines.join("\n"));
+}
+
+#[test]
+fn a_deploy_has_its_fields() {
+    let Some(docker) = docker() else { return };
+    let log = deploy(&docker, "json");
+    let lines: Vec<_> = log.lines().map(|line| redacted(line).to_string()).collect();
+    insta::assert_snapshot!("json", lines.join("\n"));
+}
+
+/// What differs from run to run is only known to be there.
+fn redacted(line: &str) -> Value {
+    let mut line: Value = serde_json::from_str(line).unwrap();
+    for name in ["timestamp", "us", "commands"] {
+        if let Some(value) = line.get_mut(name) {
+            assert!(value.is_u64() || value.is_string(), "{name}: {value}");
+            *value = "…".into();
+        }
+    }
+    line
+}
+
+#[test]
+fn what_is_secret_is_never_logged_however_much_is_said() {
+    let Some(docker) = docker() else { return };
+    let plan = Balancer::of(&docker).option(&["-vv", "--log-format", "json"]);
+    let web = plan.run("web").label("glue_http_80_host", "web.test").env("PASSWORD", "open-sesame");
+    let web = web.label("com.example.token", "s3cr3t-token").start();
+    let mut balancer = plan.start().until_started();
+    balancer.until_serves("web.test/x", "web saw /x");
+    balancer.end(Signal::SIGTERM);
+    let log = balancer.log();
+    assert!(log.lines().count() > 10, "{log}");
+    for secret in ["open-sesame", "s3cr3t-token"] {
+        let told: Vec<_> = log.lines().filter(|line| line.contains(secret)).collect();
+        assert!(told.is_empty(), "{told:#?}");
+    }
+    drop(web);
+}

@@ -1,0 +1,372 @@
+//! What Prometheus is told, by docker-balancer and by its HAProxy, on a real engine and under load; and
+//! that the examples for it hold.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "this is a test")]
+
+mod common;
+
+use common::{
+    balancer::{Balancer, Plan, free_port},
+    docker,
+    engine::Engine,
+    prometheus::{self, Series, check, promtool, scrape, until},
+    wait_for,
+};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use std::{
+    collections::BTreeSet,
+    io::{Read, Write},
+    net::TcpListener,
+    os::unix::{fs::PermissionsExt, net::UnixStream},
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+/// A balancer that tells its own numbers at the first port, and HAProxy's at the second.
+fn plan(docker: &common::Docker) -> (Plan, u16, u16) {
+    let (own, haproxy) = (free_port(), free_port());
+    let plan = Balancer::of(docker).ports(&[80, 8080]).option(&["--access-log", "off"]);
+    let plan = plan.option(&["--metrics", &own.to_string()]);
+    (plan.option(&["--haproxy-metrics", &format!("127.0.0.1:{haproxy}")]), own, haproxy)
+}
+
+fn web(plan: &Plan, name: &str) -> common::Run {
+    plan.run(name).label("glue_http_80_host", format!("{name}.test"))
+}
+
+#[test]
+fn promtool_finds_nothing_wrong_while_containers_come_and_go_and_requests_run() {
+    let (Some(docker), Some(promtool)) = (docker(), promtool()) else { return };
+    let (plan, port, haproxy) = plan(&docker);
+    let _web = web(&plan, "web").start();
+    let balancer = plan.start().until_started();
+    balancer.until_serves("web.test/x", "web saw /x");
+
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let client = || {
+            while !over.load(Ordering::Relaxed) {
+                assert_eq!(balancer.outcome("web.test/x"), "web saw /x");
+            }
+        };
+        let clients = [scope.spawn(client), scope.spawn(client)];
+        let work = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for round in 0..4 {
+                let name = format!("guest-{round}");
+                let guest = web(&balancer, &name).label("glue_http_80_weight", "heavy").start();
+                check(promtool, &scrape(port).unwrap().body);
+                balancer.until_serves(&format!("{name}.test/x"), &format!("{name} saw /x"));
+                check(promtool, &scrape(port).unwrap().body);
+                let problems = "docker_glue_problems{kind=\"not_a_weight\"}";
+                until("its problem", port, |it| it.get(problems) >= 1.0);
+                drop(guest);
+                check(promtool, &scrape(port).unwrap().body);
+            }
+            // A new public port takes a reload.
+            let _other = web(&balancer, "other").label("glue_http_80_bind", "8080").start();
+            balancer.until_serves("other.test:8080/x", "other saw /x");
+            check(promtool, &scrape(port).unwrap().body);
+        }));
+        over.store(true, Ordering::Relaxed);
+        let ended = clients.map(std::thread::ScopedJoinHandle::join);
+        work.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        for client in ended {
+            client.unwrap();
+        }
+    });
+
+    let told = until("the last container is gone", port, |it| {
+        it.is("docker_glue_containers", 1) && it.is("docker_glue_routes{state=\"held\"}", 5)
+    });
+    for (series, at_least) in [
+        ("docker_glue_event_to_applied_seconds_count", 9.0),
+        ("docker_glue_applies_total{way=\"runtime\"}", 8.0),
+        ("docker_glue_applies_total{way=\"start\"}", 1.0),
+        ("docker_glue_applies_total{way=\"reload\"}", 1.0),
+        ("docker_glue_reloads_total{reason=\"ports\"}", 1.0),
+        ("docker_glue_runtime_commands_total{command=\"add_server\"}", 4.0),
+        ("docker_glue_runtime_commands_total{command=\"del_server\"}", 4.0),
+        ("docker_glue_servers{state=\"up\"}", 1.0),
+        ("docker_glue_routes{state=\"served\"}", 1.0),
+        ("docker_glue_docker_connected", 1.0),
+        ("docker_glue_haproxy_answers", 1.0),
+        ("docker_glue_reloads_left", 1.0),
+        ("docker_glue_last_success_timestamp_seconds", 1e9),
+        ("process_resident_memory_bytes", 1e6),
+    ] {
+        assert!(told.get(series) >= at_least, "{series} is {}", told.get(series));
+    }
+    for series in [
+        "docker_glue_passes_failed_total",
+        "docker_glue_drift_repaired_total",
+        "docker_glue_runtime_errors_total{kind=\"refused\"}",
+        "docker_glue_problems{kind=\"not_a_weight\"}",
+    ] {
+        assert!(told.is(series, 0), "{series} is {}", told.get(series));
+    }
+    // Each follows an event, and the program is no older than this test.
+    let longest = told.get("docker_glue_event_to_applied_seconds_bucket{le=\"10\"}");
+    assert!(longest >= told.get("docker_glue_event_to_applied_seconds_count"), "{longest}");
+
+    let of_haproxy = scrape(haproxy).unwrap();
+    assert_eq!(of_haproxy.status, 200);
+    let requests = "haproxy_backend_http_requests_total{proxy=\"web.test:80\"}";
+    assert!(Series::of(&of_haproxy.body).get(requests) >= 1.0);
+}
+
+#[test]
+fn the_list_of_all_metrics() {
+    let Some(docker) = docker() else { return };
+    let (plan, port, _) = plan(&docker);
+    let balancer = plan.start();
+    let answer = wait_for("metrics", || scrape(port).ok());
+    assert_eq!(answer.headers.get("content-type").unwrap(), "text/plain; version=0.0.4");
+    insta::assert_snapshot!("all", without_values(&answer.body));
+
+    // The same text where the commands ask.
+    let mut stream = UnixStream::connect(balancer.runtime().join("control.sock")).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let (head, text) = text.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains("text/plain"), "{head}");
+    assert_eq!(without_values(text), without_values(&answer.body));
+
+    for (method, path, status) in
+        [("GET", "/", 404), ("POST", "/metrics", 405), ("GET", "/metrics/x", 404)]
+    {
+        assert_eq!(prometheus::ask(port, method, path).unwrap().status, status, "{method} {path}");
+    }
+}
+
+/// Names, helps and labels; those of the process are somebody else's.
+fn without_values(text: &str) -> String {
+    let ours = text.lines().filter(|line| !line.contains("process_"));
+    let line = |line: &str| {
+        let is_series = !line.starts_with('#');
+        line.rsplit_once(' ').filter(|_| is_series).map_or(line, |(series, _)| series).to_owned()
+    };
+    let version = format!("\"{}\"", env!("CARGO_PKG_VERSION"));
+    let lines: Vec<_> = ours.map(line).collect();
+    let text = lines.join("\n").replace(&version, "\"VERSION\"");
+    let Some((before, after)) = text.split_once("haproxy_version=\"") else { return text };
+    let (_, after) = after.split_once('"').unwrap();
+    format!("{before}haproxy_version=\"VERSION\"{after}")
+}
+
+#[test]
+fn nothing_listens_where_nobody_asked_for_it() {
+    let Some(docker) = docker() else { return };
+    let balancer = Balancer::of(&docker).start();
+    let web = web(&balancer, "web").start();
+    balancer.until_serves("web.test/x", "web saw /x");
+    let pid = balancer.pid().to_string();
+    let sockets = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    let open: BTreeSet<_> = sockets
+        .filter_map(|it| std::fs::read_link(it.unwrap().path()).ok())
+        .filter_map(|it| {
+            Some(it.to_str()?.strip_prefix("socket:[")?.trim_end_matches(']').to_owned())
+        })
+        .collect();
+    for table in ["tcp", "tcp6"] {
+        let table = std::fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap();
+        // State 0A is LISTEN; the tenth word is the socket's inode.
+        let listens = |line: &&str| {
+            let words: Vec<_> = line.split_whitespace().collect();
+            words[3] == "0A" && open.contains(words[9])
+        };
+        assert_eq!(table.lines().skip(1).find(listens), None);
+    }
+    drop(web);
+}
+
+#[test]
+fn a_port_that_is_taken_costs_only_the_metrics_until_it_is_free() {
+    let Some(docker) = docker() else { return };
+    let port = free_port();
+    let other = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let balancer = Balancer::of(&docker).option(&["--metrics", &format!(":{port}")]).start();
+    balancer.until_said(&["WARN", "--metrics: cannot listen on 127.0.0.1:", "in use"]);
+    let _web = web(&balancer, "web").start();
+    balancer.until_serves("web.test/x", "web saw /x");
+    drop(other);
+    balancer.until_said(&["metrics are at http://127.0.0.1:"]);
+    until("metrics", port, |it| it.is("docker_glue_servers{state=\"up\"}", 1));
+    assert_eq!(balancer.log().matches("cannot listen").count(), 1, "{}", balancer.log());
+}
+
+#[test]
+fn servers_that_fail_their_checks_are_counted_without_asking_haproxy() {
+    let Some(docker) = docker() else { return };
+    let (plan, port, _) = plan(&docker);
+    let _sick = web(&plan, "sick").labels("glue_http_80_check=/status/500").start();
+    let _light = web(&plan, "light").labels("glue_http_80_weight=0").start();
+    let _balancer = plan.start().until_started();
+    until("one fails, one has no weight", port, |it| {
+        it.is("docker_glue_servers{state=\"down\"}", 1)
+            && it.is("docker_glue_servers{state=\"weightless\"}", 1)
+            && it.is("docker_glue_routes{state=\"down\"}", 2)
+    });
+}
+
+/// A program that stands before the real HAProxy.
+fn wrapper(folder: &Path, script: &str) -> String {
+    let path = folder.join("haproxy");
+    let bin = std::env::var("HAPROXY_BIN").unwrap_or_else(|_| "haproxy".to_owned());
+    let script = script.replace("HAPROXY", &bin);
+    std::fs::write(&path, format!("#!/bin/sh\n{script}\nexec {bin} \"$@\"\n")).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn what_goes_wrong_is_counted() {
+    let Some(docker) = docker() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let moody = folder.path().join("moody");
+    let script = format!("[ \"$1\" = -c ] && [ -e {} ] && exit 1", moody.display());
+    let wrapper = wrapper(folder.path(), &script);
+    let (plan, port, _) = plan(&docker);
+    let named = |name: &str| plan.run(name).label("glue_http_80_host", "web.test");
+    let three = common::start(["a", "b", "c"].map(named).into());
+    let balancer = plan.option(&["--haproxy-bin", &wrapper]).start().until_started();
+    balancer.until_shared("web.test/x", &["a", "b", "c"]);
+
+    // Somebody else changes the weight, which is found when the route is looked at.
+    let server = format!("web.test:80/{}-{}:80", three[0].name, &three[0].id[..12]);
+    balancer.ask_haproxy(&format!("set server {server} weight 7"));
+    three[2].docker(&["pause"]);
+    until("drift", port, |it| it.get("docker_glue_drift_repaired_total") >= 1.0);
+    until("an error", port, |it| {
+        it.get("docker_glue_runtime_errors_total{kind=\"differs\"}") >= 1.0
+    });
+
+    // A new public port takes a reload, which is refused.
+    std::fs::write(&moody, "").unwrap();
+    let failed = "docker_glue_passes_failed_total";
+    let _other = web(&balancer, "other").label("glue_http_80_bind", "8080").start();
+    let told = until("a pass that failed", port, |it| it.get(failed) >= 1.0);
+    let last = "docker_glue_last_success_timestamp_seconds";
+    let before = told.get(last);
+    std::fs::remove_file(&moody).unwrap();
+    balancer.until_serves("other.test:8080/x", "other saw /x");
+    until("success", port, |it| it.get(last) > before);
+}
+
+#[test]
+fn haproxy_tells_its_numbers_once_their_port_is_free() {
+    let Some(docker) = docker() else { return };
+    let (plan, port, haproxy) = plan(&docker);
+    let other = TcpListener::bind(("127.0.0.1", haproxy)).unwrap();
+    let _web = web(&plan, "web").start();
+    let balancer = plan.start().until_started();
+    balancer.until_serves("web.test/x", "web saw /x");
+    balancer.until_said(&["WARN", "option --haproxy-metrics: its port is taken by "]);
+    let taken = "docker_glue_problems{kind=\"port_taken\"}";
+    until("it is a problem", port, |it| it.is(taken, 1));
+    drop(other);
+    let answer = wait_for("HAProxy's numbers", || scrape(haproxy).ok());
+    assert!(answer.body.contains("haproxy_process_"), "{}", answer.body);
+    assert_eq!(prometheus::ask(haproxy, "GET", "/").unwrap().status, 404);
+    balancer.until_said(&["no longer a problem: option --haproxy-metrics"]);
+    balancer.serves(&[("web.test/x", "web saw /x")]);
+    until("no problem", port, |it| it.is(taken, 0));
+}
+
+#[test]
+fn an_haproxy_without_an_exporter_is_a_problem_and_serves() {
+    let Some(docker) = docker() else { return };
+    let (plan, port, haproxy) = plan(&docker);
+    let folder = tempfile::tempdir().unwrap();
+    let without = wrapper(folder.path(), "[ \"$1\" = -vv ] && exec HAPROXY -v");
+    let plan = plan.option(&["--haproxy-bin", &without]);
+    let _web = web(&plan, "web").start();
+    let balancer = plan.start().until_started();
+    balancer.until_serves("web.test/x", "web saw /x");
+    balancer.until_said(&["WARN", "option --haproxy-metrics: this HAProxy has no exporter"]);
+    until("it is a problem", port, |it| it.is("docker_glue_problems{kind=\"no_exporter\"}", 1));
+    assert!(scrape(haproxy).is_err());
+}
+
+#[test]
+fn the_examples_name_only_what_is_told_and_promtool_reads_them() {
+    let (Some(docker), Some(promtool)) = (docker(), promtool()) else { return };
+    let folder = Path::new("examples/prometheus");
+    for (words, file) in [
+        (["check", "config"], "prometheus.yml"),
+        (["check", "rules"], "alerts.yml"),
+        (["test", "rules"], "alerts.test.yml"),
+    ] {
+        prometheus::run(promtool, &[words[0], words[1], folder.join(file).to_str().unwrap()]);
+    }
+    let expressions = expressions();
+    parses(promtool, &expressions);
+
+    let (plan, port, haproxy) = plan(&docker);
+    let _web = web(&plan, "web").start();
+    let balancer = plan.start().until_started();
+    balancer.until_serves("web.test/x", "web saw /x");
+    let both = [port, haproxy].map(|port| Series::of(&scrape(port).unwrap().body));
+    let told: BTreeSet<_> = both.iter().flat_map(Series::names).collect();
+    let alerts = std::fs::read_to_string(folder.join("alerts.yml")).unwrap();
+    let text = expressions.join("\n") + &alerts;
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let ours = ["docker_glue_", "haproxy_", "process_"];
+    let names = text.split(|c| !word(c)).filter(|it| ours.iter().any(|our| it.starts_with(our)));
+    // A label, not a metric.
+    let names: BTreeSet<_> = names.filter(|it| *it != "haproxy_version").collect();
+    assert!(names.len() > 15, "{names:?}");
+    let unknown: Vec<_> = names.difference(&told).collect();
+    assert!(unknown.is_empty(), "nobody tells {unknown:?}");
+}
+
+/// Those of the dashboard, with the words that Grafana puts in.
+fn expressions() -> Vec<String> {
+    let text = std::fs::read_to_string("examples/grafana/docker-glue.json").unwrap();
+    let dashboard: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let targets = panels.iter().filter_map(|it| it["targets"].as_array()).flatten();
+    let expression = |target: &serde_json::Value| target["expr"].as_str().unwrap().to_owned();
+    let expressions: Vec<_> = targets.map(expression).collect();
+    assert!(expressions.len() > 15, "{expressions:?}");
+    let filled = |it: String| it.replace("$__rate_interval", "1m").replace("$instance", ".*");
+    expressions.into_iter().map(filled).collect()
+}
+
+/// promtool parses expressions as rules.
+fn parses(promtool: &str, expressions: &[String]) {
+    let rule = |(number, expression): (usize, &String)| serde_json::json!({ "record": format!("panel:{number}"), "expr": expression });
+    let rules: Vec<_> = expressions.iter().enumerate().map(rule).collect();
+    let file = tempfile::Builder::new().suffix(".yml").tempfile().unwrap();
+    // JSON is YAML.
+    let groups = serde_json::json!({ "groups": [{ "name": "dashboard", "rules": rules }] });
+    std::fs::write(file.path(), groups.to_string()).unwrap();
+    prometheus::run(promtool, &["check", "rules", file.path().to_str().unwrap()]);
+}
+
+#[test]
+fn an_outage_of_docker_and_a_death_of_haproxy_are_told() {
+    let Some(mut engine) = Engine::new() else { return };
+    engine.start();
+    engine.load_image();
+    let docker = engine.docker();
+    let (plan, port, _) = plan(&docker);
+    let _web = web(&plan, "web").start();
+    let balancer = plan.start().until_started();
+    let (connected, answers) = ("docker_glue_docker_connected", "docker_glue_haproxy_answers");
+    until("both are there", port, |it| it.is(connected, 1) && it.is(answers, 1));
+    engine.stop();
+    until("docker is away", port, |it| it.is(connected, 0));
+    // What is known stays, and is served.
+    until("the route", port, |it| it.is("docker_glue_routes{state=\"served\"}", 1));
+    let age = "docker_glue_docker_stream_age_seconds";
+    let before = Series::of(&scrape(port).unwrap().body).get(age);
+    until("the stream is silent", port, |it| it.get(age) > before);
+    kill(Pid::from_raw(balancer.haproxy().unwrap()), Signal::SIGKILL).unwrap();
+    until("another start", port, |it| it.is("docker_glue_applies_total{way=\"start\"}", 2));
+    engine.start();
+    until("docker is back", port, |it| it.is(connected, 1) && it.is(answers, 1));
+}
