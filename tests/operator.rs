@@ -206,11 +206,20 @@ fn one_that_applies_once_writes_history_too() {
     let two = web(&plan, "two").start();
     let once = plan.command().arg("-1").output().unwrap();
     assert!(once.status.success(), "{}", String::from_utf8_lossy(&once.stderr));
-    let balancer = plan.start();
+    let mut balancer = plan.start();
+    wait_for("it answers", || (run(&balancer, &["status"]).0 == 0).then_some(()));
     balancer.until_shared("a.test", &["one", "two"]);
     let all: Vec<GenerationStatus> = json(&balancer, "history");
     assert_eq!((all[0].cause.as_str(), all[1].cause.as_str()), ("once", "once"));
     assert_eq!(all[1].changes, [format!("~ a.test:80/: + {}", two.name)]);
+
+    // A rollback holds for it as well.
+    check(&balancer, &["rollback", "1"], 0, &["held at generation 1"]);
+    balancer.end(Signal::SIGTERM);
+    let _three = web(&balancer, "three").start();
+    let once = balancer.command().arg("-1").output().unwrap();
+    assert!(once.status.success(), "{}", String::from_utf8_lossy(&once.stderr));
+    only(&balancer, &["one"]);
 }
 
 #[test]
