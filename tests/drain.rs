@@ -216,7 +216,7 @@ fn who_asks_for_what_is_not_there_is_told() {
         ("POST", "/drain", r#"{"container": "nobody", "wait": 1}"#, 400, "wait_ms"),
         ("POST", "/drain", "", 400, "not understood"),
         ("GET", "/drain", "", 405, "POST"),
-        ("GET", "/", "", 404, "/undrain"),
+        ("GET", "/", "", 404, "docs/control.yaml"),
     ] {
         let answer = talk(&balancer, method, path, body);
         let starts = answer.starts_with(&format!("HTTP/1.1 {status} "));

@@ -178,14 +178,22 @@ fn history_says_what_caused_each_change_and_survives_restarts() {
     // What nobody saw go is one change when somebody looks again.
     drop(one);
     balancer.start_again();
-    balancer.until_shared("a.test", &["two"]);
-    let after: Vec<GenerationStatus> = json(&balancer, "history");
+    // What the last run left serves until the engine has answered.
+    let after = wait_for("a further generation", || {
+        let (code, text) = run(&balancer, &["history", "--json"]);
+        let all: Vec<GenerationStatus> = serde_json::from_str(&text).ok().filter(|_| code == 0)?;
+        (before.len() < all.len()).then_some(all)
+    });
     assert_eq!(after[..before.len()], before[..], "and the numbers go on");
     let new = &after[before.len()..];
     assert_eq!(new[0].generation, before.last().unwrap().generation + 1);
     assert!(new.iter().any(|it| it.changes.iter().any(|it| it.contains(": - "))), "{new:?}");
 
     // A crash while a line was written: what is whole counts.
+    wait_for("all of it is on disk", || {
+        let lines = fs::read_to_string(&file).unwrap().lines().count();
+        (after.len() < lines).then_some(())
+    });
     balancer.end(Signal::SIGKILL);
     let text = fs::read_to_string(&file).unwrap();
     fs::write(&file, &text[..text.len() - 20]).unwrap();
@@ -206,11 +214,20 @@ fn one_that_applies_once_writes_history_too() {
     let two = web(&plan, "two").start();
     let once = plan.command().arg("-1").output().unwrap();
     assert!(once.status.success(), "{}", String::from_utf8_lossy(&once.stderr));
-    let balancer = plan.start();
+    let mut balancer = plan.start();
+    wait_for("it answers", || (run(&balancer, &["status"]).0 == 0).then_some(()));
     balancer.until_shared("a.test", &["one", "two"]);
     let all: Vec<GenerationStatus> = json(&balancer, "history");
     assert_eq!((all[0].cause.as_str(), all[1].cause.as_str()), ("once", "once"));
     assert_eq!(all[1].changes, [format!("~ a.test:80/: + {}", two.name)]);
+
+    // A rollback holds for it as well.
+    check(&balancer, &["rollback", "1"], 0, &["held at generation 1"]);
+    balancer.end(Signal::SIGTERM);
+    let _three = web(&balancer, "three").start();
+    let once = balancer.command().arg("-1").output().unwrap();
+    assert!(once.status.success(), "{}", String::from_utf8_lossy(&once.stderr));
+    only(&balancer, &["one"]);
 }
 
 #[test]
