@@ -313,10 +313,10 @@ fn what_is_foretold_of_a_compose_file_comes_so() {
         (status == 0).then_some(object)
     });
     assert_eq!(told["routes"], Value::Array(Vec::new()));
-    let served = balancer.ask_haproxy("show servers state spare-tcp-001");
+    let has = balancer.ask_haproxy("show servers state spare-tcp-001");
     for container in [&first, &second] {
         let server = format!("{}-{}:80", container.name, &container.id[..12]);
-        assert!(served.contains(&server), "{served}");
+        assert!(has.contains(&server), "{has}");
     }
 
     // Other labels make other containers, and a service that is gone from the file stays.
