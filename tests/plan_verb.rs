@@ -13,8 +13,9 @@ use serde_json::Value;
 use std::{
     collections::BTreeMap,
     fs,
+    io::Write as _,
     path::{Path, PathBuf},
-    process::Output,
+    process::{Output, Stdio},
     time::SystemTime,
 };
 
@@ -312,10 +313,10 @@ fn what_is_foretold_of_a_compose_file_comes_so() {
         (status == 0).then_some(object)
     });
     assert_eq!(told["routes"], Value::Array(Vec::new()));
-    let served = balancer.ask_haproxy("show servers state spare-tcp-001");
+    let has = balancer.ask_haproxy("show servers state spare-tcp-001");
     for container in [&first, &second] {
         let server = format!("{}-{}:80", container.name, &container.id[..12]);
-        assert!(served.contains(&server), "{served}");
+        assert!(has.contains(&server), "{has}");
     }
 
     // Other labels make other containers, and a service that is gone from the file stays.
@@ -351,4 +352,68 @@ fn what_haproxy_would_refuse_is_said() {
     let said = stdout(&output);
     assert!(said.contains("HAProxy would refuse it: ") && said.contains("nonsense"), "{said}");
     assert_eq!(json(&plan, &[]).1["result"], "refused");
+}
+
+/// In its container, where alone HAProxy's view of networks is had; the file comes over standard input.
+#[test]
+fn in_a_container_it_sees_what_the_docker_balancer_there_sees() {
+    let Some(docker) = common::docker_as_root() else { return };
+    let (ours, other) = (docker.network("ours"), docker.network("other"));
+    let plan = Balancer::of(&docker).inside(&ours.name);
+    let near = plan.run("near").network(&ours).label("glue_http_80_host", "near.test").start();
+    let balancer = plan.start().until_started();
+    balancer.until_serves("near.test/", "near saw /");
+    let words: Vec<_> =
+        balancer.command().get_args().map(|it| it.to_string_lossy().into_owned()).collect();
+    let constraint = words.iter().find(|it| it.starts_with(CONSTRAINT)).unwrap().clone();
+    let exec = |more: &[&str], text: &str| {
+        let mut command = docker.command(&["exec", "--interactive", &balancer.container().id]);
+        command.arg("/usr/bin/docker-balancer").args(&words).arg("plan").args(more);
+        command.args(["--format", "json"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = command.spawn().unwrap();
+        process.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        let output = process.wait_with_output().unwrap();
+        let object: Value = serde_json::from_slice(&output.stdout).unwrap();
+        (status(&output), object)
+    };
+    assert_eq!(exec(&[], "").0, 0);
+    let service = |name: &str, network: &str| {
+        format!(
+            "  {name}:\n    labels: [{constraint}, glue_http_80_host={name}.test]\n    networks: [{network}]\n"
+        )
+    };
+    let network = |name: &str, network: &common::Network| {
+        format!("  {name}: {{external: true, name: {}}}\n", network.name)
+    };
+    let text = format!(
+        "name: shop\nservices:\n{}{}networks:\n{}{}",
+        service("in", "ours"),
+        service("out", "other"),
+        network("ours", &ours),
+        network("other", &other)
+    );
+    let (status, object) = exec(&["--compose", "-"], &text);
+    assert_eq!(status, 3, "{object:#}");
+    assert_eq!(texts(&object, "routes", "text"), ["+ in.test:80/ → shop-in-1 (not running yet)"]);
+    let out = format!(
+        "container shop-out-1 (not running yet): HAProxy cannot reach it; connect it to HAProxy's network {}",
+        ours.name
+    );
+    assert_eq!(texts(&object, "problems", "text"), [out]);
+    drop(near);
+}
+
+/// Docker still calls it running, and no label says otherwise: what the docker-balancer does with it shows.
+#[test]
+fn a_container_that_was_told_to_stop_stays_out() {
+    let Some(docker) = common::docker() else { return };
+    let balancer = Balancer::of(&docker).start();
+    let web = balancer.run("web").label("glue_http_80_host", "a.test").start();
+    let two = balancer.run("two").label("glue_http_80_host", "a.test");
+    let two = two.env("WHOAMI_IGNORE_TERM", "1").start();
+    balancer.until_shared("a.test/", &["web", "two"]);
+    two.docker(&["kill", "--signal", "TERM"]);
+    balancer.until_shared("a.test/", &["web"]);
+    is_nothing(&balancer, &[], "while one of two is stopping");
+    drop((web, two));
 }

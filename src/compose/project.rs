@@ -4,6 +4,9 @@ use super::{Outside, Service, extend, parse, service, yaml::Node};
 use anyhow::{Result, bail};
 use std::collections::BTreeMap;
 
+/// Containers of all services, so that each gets an id that stands for it.
+const MOST: u32 = 99_999;
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Project {
     pub name: String,
@@ -32,6 +35,10 @@ impl Project {
                 service.place = entry.place.clone();
                 read.push(service);
             }
+        }
+        let containers: u32 = read.iter().map(|it| it.scale).sum();
+        if MOST < containers {
+            bail!("{file}: {containers} containers are more than {MOST}");
         }
         Ok(Self { name, services: read, networks: networks.into_values().collect() })
     }

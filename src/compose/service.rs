@@ -8,6 +8,9 @@ use crate::{container::Published, label};
 use anyhow::{Context, Result, anyhow, bail};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Containers of one service: more than an engine runs.
+const MOST: u32 = 10_000;
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Service {
     pub name: String,
@@ -136,7 +139,11 @@ fn scale(node: &Node) -> Result<u32> {
     let replicas = deploy.and_then(|it| it.get("replicas")).filter(|_| !global);
     let Some(said) = node.get("scale").or(replicas) else { return Ok(1) };
     let text = said.text()?;
-    text.parse().map_err(|_| anyhow!("{}: {text:?} is no number of containers", said.place))
+    match text.parse() {
+        Ok(scale) if scale <= MOST => Ok(scale),
+        Ok(_) => bail!("{}: {text} containers are more than {MOST}", said.place),
+        Err(_) => bail!("{}: {text:?} is no number of containers", said.place),
+    }
 }
 
 fn mode(name: &str, node: &Node, networks: &BTreeMap<String, String>) -> Result<Mode> {

@@ -1,5 +1,6 @@
 use super::*;
 use planned::Masks;
+use proptest::strategy::Strategy as _;
 
 fn variables(text: &str) -> BTreeMap<String, String> {
     let pairs = text.split_whitespace().filter_map(|pair| pair.split_once('='));
@@ -183,6 +184,10 @@ fn what_is_no_compose_file_is_said_with_its_line() {
     check("services:\n  a: {extends: b}\n  b: {extends: a}\n", "in a circle");
     check("services:\n  a:\n    ports: [web]\n", "c.yaml:3: it is no port as compose writes them");
     check("services:\n  a:\n    scale: many\n", "c.yaml:3: \"many\" is no number of containers");
+    check(
+        "services:\n  a:\n    scale: 4000000000\n",
+        "c.yaml:3: 4000000000 containers are more than 10000",
+    );
     check("services:\n  a:\n    labels: !reset null\n", "!reset is for several files");
     check("services:\n  a:\n    label_file: none.env\n", "c.yaml:3: there is no file none.env");
 }
@@ -319,4 +324,31 @@ fn who_shares_a_network_is_led_to_its_owner() {
     };
     assert_eq!(owner("shop-side-1").as_deref(), Some("c1"));
     assert_eq!(owner("shop-guest-1").as_deref(), Some("c2"));
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+    /// Whatever somebody calls a compose file is read, or refused in a sentence.
+    #[test]
+    fn no_file_is_too_strange(
+        pieces in proptest::collection::vec(
+            proptest::prelude::prop_oneof![
+                proptest::sample::select(vec![
+                    "services:\n", "  a:\n", "  b: ", "    labels:\n", "      x: ", "    - ", "<<: *b\n", "&b ", "{", "}", "[", "]",
+                    "$", "${", "${A:-", "}", "$$", "'", "\"", "\n", ": ", "extends: a\n", "ports: [", "80:80", "-", "é",
+                    "networks: ", "name: ", "scale: 9\n", "!reset ", "? ", "|\n", ">-\n", "#", "include: x\n", "\t",
+                ]).prop_map(str::to_owned),
+                proptest::prelude::any::<String>(),
+            ],
+            0..24,
+        ),
+    ) {
+        let text = pieces.concat();
+        let outside = Outside { folder: PathBuf::from("/nonexistent"), environment: variables("A=1") };
+        if let Ok(project) = Project::read("c.yaml", &text, &outside) {
+            planned::containers(&project, &BTreeMap::new());
+        }
+        let _ = variables::read(&text, &outside.environment);
+    }
 }
