@@ -15,6 +15,7 @@ use docker_glue::{
     decide::{Memory, decide},
     haproxy::{
         config::{Admin, Backend, Config, MapName, Shape, shape},
+        name,
         observed::{Observed, ServerSeen},
         plan::plan,
         step::{self, Step},
@@ -172,7 +173,7 @@ struct Way {
     before: Config,
     config: Config,
     routes: Routes,
-    /// Served by the same endpoint before and after.
+    /// Served by an endpoint, before, that is to serve it after as well.
     kept: BTreeSet<RouteKey>,
 }
 
@@ -186,10 +187,19 @@ impl Way {
     fn turn(&mut self, routes: &Routes) {
         let (config, _) = story::config_within(routes, &self.observed);
         self.before = mem::replace(&mut self.config, config);
-        let same = |key: &&RouteKey| !ready(&self.routes, key).is_disjoint(&ready(routes, key));
         let placed = |key: &&RouteKey| place(&self.config, key).is_some();
-        let served = |key: &&RouteKey| self.serves(key);
-        self.kept = routes.0.keys().filter(same).filter(placed).filter(served).cloned().collect();
+        let served = |key: &&RouteKey| {
+            let both = &ready(&self.routes, key) & &ready(routes, key);
+            let (_, servers) = self.at(key).unwrap_or_default();
+            let is_one = |(name, seen): (&String, &ServerSeen)| {
+                let is_it = |(_, origin, address): &(_, Origin, SocketAddr)| {
+                    name::container(name) == Some(origin.id()) && *address == seen.address
+                };
+                takes_traffic(seen) && both.iter().any(is_it)
+            };
+            servers.iter().any(is_one)
+        };
+        self.kept = routes.0.keys().filter(placed).filter(served).cloned().collect();
         self.routes = routes.clone();
     }
 
@@ -199,7 +209,6 @@ impl Way {
     }
 
     fn serves(&self, key: &RouteKey) -> bool {
-        let takes_traffic = |it: &ServerSeen| it.up && it.admin == Admin::Ready;
         self.at(key).is_some_and(|(_, servers)| servers.values().any(takes_traffic))
     }
 
@@ -226,6 +235,10 @@ impl Way {
             Some(format!("{key} goes to {at}, where {stranger} serves another route"))
         })
     }
+}
+
+fn takes_traffic(it: &ServerSeen) -> bool {
+    it.up && it.admin == Admin::Ready
 }
 
 fn ready(routes: &Routes, key: &RouteKey) -> BTreeSet<(Shape, Origin, SocketAddr)> {
