@@ -213,7 +213,11 @@ fn the_units_survive_a_restart_of_docker() {
     let machine = Machine::boot(&docker, "outage").expect("no machine can be made");
     install(&machine, &package("0-1_amd64.deb"));
     prepare(&machine);
-    let _web = machine.container("web").labels("glue_http_80_host=web.test").start();
+    let beside = |name: &str, port: u16| {
+        let labels = format!("glue_http_{port}_host={name}.test glue_http_{port}_bind=80");
+        machine.beside(name, port).labels(&labels).start()
+    };
+    let _web = beside("web", 8000);
     type_in(&machine, START);
     machine.until_serves(80, "web.test", "web saw /");
     let units = || [BALANCER, HAPROXY].map(|unit| show(&machine, unit, "MainPID"));
@@ -226,7 +230,7 @@ fn the_units_survive_a_restart_of_docker() {
     }
     engine.start();
 
-    let _late = machine.container("late").labels("glue_http_80_host=late.test").start();
+    let _late = beside("late", 8001);
     machine.until_serves(80, "late.test", "late saw /");
     assert_eq!(ask().unwrap(), "web saw /");
     assert_eq!(units(), before, "nothing was started anew");

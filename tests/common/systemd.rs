@@ -109,6 +109,12 @@ impl Machine {
         self.docker.run(name).label(CONSTRAINT, &self.constraint).env("WHOAMI_NAME", name)
     }
 
+    /// One that shares its network, for an engine without rules that let containers reach each other.
+    pub fn beside(&self, name: &str, port: u16) -> Run {
+        let network = format!("container:{}", self.container.id);
+        self.container(name).bare().option(&["--network", &network]).env("WHOAMI_PORT", port)
+    }
+
     /// Runs a command in it and returns what that printed.
     ///
     /// # Panics
