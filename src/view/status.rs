@@ -42,7 +42,7 @@ pub struct Status {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DockerStatus {
     pub connected: bool,
-    /// Containers that carry labels of ours and run; absent until Docker has answered.
+    /// Containers that run and take part; absent until Docker has answered.
     pub containers: Option<usize>,
 }
 
@@ -212,7 +212,7 @@ impl Status {
             since_ms: picture.since_ms,
             docker: DockerStatus {
                 connected: picture.docker_is_there,
-                containers: picture.world.as_ref().map(|world| world.containers.len()),
+                containers: picture.world.as_ref().map(|_| picture.memory.containers()),
             },
             haproxy: HaproxyStatus {
                 version: picture.haproxy.version.to_string(),
