@@ -1,7 +1,7 @@
 # What a person types. Everything is installed that is missing (tests/setup.sh says what).
 CARGO ?= cargo
 
-.PHONY: demo test check matrix bench soak fuzz setup setup-tests build install deb rpm packages packages-test image setup-packages
+.PHONY: demo test check matrix bench soak fuzz setup setup-tests build install deb rpm packages packages-test reproduce image setup-packages
 
 # The main job, shown: containers get labels, requests reach them.
 demo: setup
@@ -67,6 +67,10 @@ packages-test: setup-tests packages
 	sh packaging/deb.sh >/dev/null && sh packaging/rpm.sh >/dev/null
 	for file in target/package/*; do cmp "$$file" "target/packages-test/$${file##*/}" || exit 1; done
 	GLUE_PACKAGES=$(CURDIR)/target/packages-test $(CARGO) test --test packages --test compose -- --ignored
+
+# The packages once more, built in another folder: the same bytes.
+reproduce: packages
+	sh packaging/reproduce.sh
 
 setup:
 	sh tests/setup.sh
