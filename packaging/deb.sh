@@ -45,5 +45,6 @@ Description: $SUMMARY
 END
 settle_times "$root"
 mkdir -p "$OUT"
-dpkg-deb --root-owner-group -Zxz --build "$root" "$OUT/docker-glue_${VERSION}-1_$arch.deb" >/dev/null
+# At level 9 what both programs share is found again: it goes further back than 6 looks.
+dpkg-deb --root-owner-group -Zxz -z9 --build "$root" "$OUT/docker-glue_${VERSION}-1_$arch.deb" >/dev/null
 ls -l "$OUT/docker-glue_${VERSION}-1_$arch.deb"

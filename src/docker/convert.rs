@@ -39,7 +39,9 @@ pub(super) fn container(said: ContainerSummary) -> Option<Container> {
         id: ContainerId::new(said.id?),
         name: name(said.names.unwrap_or_default()),
         image: said.image.unwrap_or_default(),
-        created: said.created.unwrap_or_default().saturating_mul(SECOND),
+        // Of a second that is all that is known the end: else one that was made after another in the same
+        // second would come before it until it is inspected.
+        created: said.created.unwrap_or_default().saturating_add(1).saturating_mul(SECOND) - 1,
         state: state(said.state),
         health: match said.health.and_then(|health| health.status) {
             Some(health) => summary_health(health),
