@@ -225,7 +225,7 @@ fn who_came_after_a_generation_that_is_held_is_told_so() {
 }
 
 fn newest(plan: &Plan) -> u64 {
-    let output = plan.command().args(["history", "--format", "json"]).output().unwrap();
+    let output = plan.command().args(["history", "--json"]).output().unwrap();
     let all: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
     all.last().unwrap()["generation"].as_u64().unwrap()
 }
@@ -236,10 +236,17 @@ fn what_a_docker_balancer_answered_instead_is_told() {
     let Some(docker) = docker() else { return };
     let deaf = Balancer::of(&Docker::at("unix:///nonexistent/docker.sock")).start();
     wait_for("its socket", || deaf.runtime().join("control.sock").exists().then_some(()));
-    let plan = Balancer::of(&docker).option(&["--runtime-dir"]);
-    let runtime = deaf.runtime().display().to_string();
-    let plan = plan.option(&[&runtime]);
-    let (_, text, error) = explain(&plan, &["http://a.test/"]);
+    // With the engine's own place, and the socket of that one.
+    let plan = Balancer::of(&docker);
+    let mut command = command(&plan, &["http://a.test/"]);
+    let words: Vec<_> = command.get_args().map(|it| it.to_owned()).collect();
+    let own = plan.runtime();
+    let words = words.iter().map(|it| if **it == own { deaf.runtime().into() } else { it.clone() });
+    command = Command::new(command.get_program());
+    let words = command.args(words).env("DOCKER_GLUE_SETTINGS", "/dev/null").env("NO_COLOR", "1");
+    let output = words.output().unwrap();
+    let (text, error) = (String::from_utf8(output.stdout).unwrap(), output.stderr);
+    let error = String::from_utf8_lossy(&error);
     let heading = "docker-balancer answers \"docker has not answered yet";
     assert!(text.contains(heading), "{text}{error}");
     assert!(!text.contains("no docker-balancer answers"), "{text}");

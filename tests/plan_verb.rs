@@ -411,7 +411,7 @@ fn while_a_rollback_holds_a_plan_is_of_what_is_held() {
     balancer.until_serves("a.test/", "web saw /");
     let late = balancer.run("late").label("glue_http_80_host", "late.test").start();
     balancer.until_serves("late.test/", "late saw /");
-    let history = balancer.command().args(["history", "--format", "json"]).output().unwrap();
+    let history = balancer.command().args(["history", "--json"]).output().unwrap();
     let history: Vec<Value> = serde_json::from_slice(&history.stdout).unwrap();
     let came = |it: &&Value| it["changes"].to_string().contains(&web.name);
     let good = history.iter().find(came).unwrap()["generation"].to_string();
@@ -446,9 +446,10 @@ fn while_a_rollback_holds_a_plan_is_of_what_is_held() {
     is_held(&balancer);
 
     balancer.start_again();
-    balancer.until_serves("a.test/", "web saw /");
-    let output = balancer.command().args(["rollback", "--release"]).output().unwrap();
-    assert!(output.status.success(), "{output:?}");
+    wait_for("the release, once it knows the containers", || {
+        let output = balancer.command().args(["rollback", "--release"]).output().unwrap();
+        output.status.success().then_some(())
+    });
     balancer.until_serves("late.test/", "late saw /");
     is_nothing(&balancer, &[], "after the release");
     drop(late);

@@ -70,8 +70,8 @@ fn no_route(request: &Request, picture: &Picture) -> (Outcome, String) {
     let port = at.port;
     let here = || picture.routes.0.keys().filter(|key| key.listener == at);
     let asked_for = || {
-        let asked_for = picture.memory.board().routes().0.keys();
-        matching(&request.url, asked_for).first().is_some()
+        let keys = picture.memory.board().routes().0.keys();
+        !matching(&request.url, keys).is_empty()
     };
     let bound = picture.config.frontends.iter().any(|it| it.listener == at);
     if let Some(why) = taken(picture, at) {
