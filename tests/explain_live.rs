@@ -239,7 +239,7 @@ fn what_a_docker_balancer_answered_instead_is_told() {
     // With the engine's own place, and the socket of that one.
     let plan = Balancer::of(&docker);
     let mut command = command(&plan, &["http://a.test/"]);
-    let words: Vec<_> = command.get_args().map(|it| it.to_owned()).collect();
+    let words: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
     let own = plan.runtime();
     let words = words.iter().map(|it| if **it == own { deaf.runtime().into() } else { it.clone() });
     command = Command::new(command.get_program());
