@@ -8,7 +8,17 @@ use crate::{
     claim::{self, Board, Claim},
     route::{Endpoint, Route, RouteKey, Routes},
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
+};
+
+/// What ends it.
+pub const RELEASE: &str = "docker-balancer rollback --release";
+/// The last moment of the year 9999: no later one can be written.
+const LAST_MS: u64 = 253_402_300_799_999;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rollback {
@@ -55,6 +65,16 @@ impl Rollback {
                 }
             }
         }
+    }
+}
+
+/// `generation 41 is held since 2026-11-21T12:00:00Z`
+impl fmt::Display for Rollback {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { generation, since_ms, .. } = self;
+        let since = UNIX_EPOCH + Duration::from_millis(*since_ms.min(&LAST_MS));
+        let since = humantime::format_rfc3339_seconds(since);
+        write!(f, "generation {generation} is held since {since}")
     }
 }
 

@@ -6,7 +6,7 @@
 mod common;
 
 use common::{
-    Container,
+    Container, Docker,
     balancer::{Balancer, Plan},
     docker, wait_for,
 };
@@ -48,7 +48,9 @@ fn schema(method: &str, path: &str, body: &str) -> Validator {
             None => &operation["responses"][status],
         },
     };
-    let schema = &body["content"]["application/json"]["schema"];
+    let content = body["content"].as_object().unwrap();
+    assert_eq!(content.len(), 1, "{method} {path}: one kind of body");
+    let schema = &content.values().next().unwrap()["schema"];
     assert!(schema.is_object(), "{method} {path} {body}");
     // What it refers to is found where the document has it.
     let whole = json!({ "allOf": [schema], "components": DOCUMENT["components"] });
@@ -93,16 +95,50 @@ fn the_document_has_the_paths_of_the_server_and_no_others() {
     assert!(8 <= served().len());
 }
 
+/// All that a daemon says of a word that is an enum is in the document, and nothing else.
+#[test]
+fn the_words_of_an_explanation_are_those_of_the_program() {
+    let source = include_str!("../src/view/explain/mod.rs");
+    let schemas = &DOCUMENT["components"]["schemas"];
+    let explanation = &schemas["Explanation"]["properties"];
+    for (name, documented) in [
+        ("Asked", &explanation["asked"]),
+        ("Outcome", &explanation["outcome"]),
+        ("Again", &schemas["Becomes"]["properties"]["again"]),
+        ("Loss", &schemas["Lost"]["properties"]["why"]),
+        ("Absence", &schemas["Absent"]["properties"]["why"]),
+    ] {
+        let body = source.split(&format!("pub enum {name} {{\n")).nth(1).unwrap();
+        let body = body.split("\n}").next().unwrap();
+        let variants = body.lines().map(str::trim).filter(|it| !it.starts_with("//"));
+        let words: Vec<_> = variants.map(|it| kebab(it.trim_end_matches(','))).collect();
+        assert_eq!(documented["enum"], json!(words), "{name}");
+    }
+}
+
+fn kebab(name: &str) -> String {
+    let big = Regex::new("([a-z])([A-Z])").unwrap();
+    big.replace_all(name, "$1-$2").to_lowercase()
+}
+
 /// An example as the document has it, with this daemon's socket and this container.
 fn curl(plan: &Plan, source: &str, web: &Container) -> (String, Value) {
+    let (status, kind, body) = curl_text(plan, source, web);
+    assert_eq!(kind, "application/json", "{source}: {body}");
+    (status, serde_json::from_str(&body).unwrap())
+}
+
+/// Its status, its content type and what it says.
+fn curl_text(plan: &Plan, source: &str, web: &Container) -> (String, String, String) {
     assert!(source.contains(SOCKET), "{source}");
     let socket = plan.runtime().join("control.sock").display().to_string();
     let source = source.replace(SOCKET, &socket).replace("\"web\"", &format!("{:?}", web.name));
-    let shell = ["-c", &format!("{source} -w '\\n%{{http_code}}'")];
+    let shell = ["-c", &format!("{source} -w '\\n%{{http_code}} %{{content_type}}'")];
     let output = Command::new("sh").args(shell).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    let (body, status) = text.trim_end().rsplit_once('\n').unwrap();
-    (status.to_owned(), serde_json::from_str(body).unwrap())
+    let (body, end) = text.trim_end().rsplit_once('\n').unwrap();
+    let (status, kind) = end.split_once(' ').unwrap();
+    (status.to_owned(), kind.to_owned(), body.to_owned())
 }
 
 /// The example of an operation.
@@ -149,8 +185,10 @@ fn a_daemon_answers_as_the_document_says_and_its_examples_work() {
     // In an order in which each of them can work.
     let ordered = ["/drain", "/undrain", "/rollback", "/release"].map(|path| ("POST", path));
     let all = documented();
-    let gets: Vec<_> = all.iter().filter(|it| it.0 == "GET").collect();
-    assert_eq!(gets.len() + ordered.len(), all.len(), "an operation that nobody tries");
+    // Those are text.
+    let text = ("GET".to_owned(), "/metrics".to_owned());
+    let gets: Vec<_> = all.iter().filter(|it| it.0 == "GET" && **it != text).collect();
+    assert_eq!(gets.len() + ordered.len() + 1, all.len(), "an operation that nobody tries");
     for (method, path) in ordered {
         works(method, path);
         // Whatever holds now.
@@ -158,6 +196,13 @@ fn a_daemon_answers_as_the_document_says_and_its_examples_work() {
             works(method, path);
         }
     }
+    let (status, kind, metrics) = curl_text(&balancer, source("GET", &text.1), &web);
+    let content = &DOCUMENT["paths"][&text.1]["get"]["responses"]["200"]["content"];
+    assert_eq!(status, "200", "{metrics}");
+    assert_eq!(content.as_object().unwrap().keys().collect::<Vec<_>>(), [&kind]);
+    assert!(metrics.starts_with("# HELP ") && metrics.contains("\n# TYPE "), "{metrics}");
+    explains(&balancer, &web, &paused);
+
     let status = works("GET", "/status");
     assert_eq!(status["rollback"], Value::Null);
     assert_eq!(works("GET", "/problems")[0]["label"], "glue_http_80_wieght");
@@ -172,4 +217,54 @@ fn a_daemon_answers_as_the_document_says_and_its_examples_work() {
     ] {
         assert_eq!(schema("POST", path, "request").is_valid(&body), fits, "{path} {body}");
     }
+}
+
+/// Each of its outcomes, and who is absent, is as the document has it.
+fn explains(balancer: &Balancer, web: &Container, paused: &Container) {
+    let explained = |query: &str, status: &str| {
+        let source = format!("curl -s --unix-socket {SOCKET} 'http://d/explain{query}'");
+        let (got, answer) = curl(balancer, &source, web);
+        assert_eq!(got, status, "{query}: {answer}");
+        check("GET", "/explain", status, &answer);
+        answer
+    };
+    for (query, outcome, status) in [
+        ("?url=http://a.test/x&method=POST", "served", Value::Null),
+        ("?url=http://b.test/", "not-found", json!(404)),
+        ("?url=http://a.test:81/", "nobody-listens", Value::Null),
+    ] {
+        let answer = explained(query, "200");
+        assert_eq!((&answer["outcome"], &answer["status"]), (&json!(outcome), &status));
+    }
+    let answer = explained("?url=http://a.test/", "200");
+    assert_eq!(answer["absent"][0]["why"], "paused", "{answer:#}");
+    web.docker(&["pause"]);
+    let answer = wait_for("nobody who is well", || {
+        let answer = explained("?url=http://a.test/", "200");
+        (answer["outcome"] == "unavailable").then_some(answer)
+    });
+    assert_eq!(answer["status"], 503);
+    assert_eq!(answer["absent"].as_array().unwrap().len(), 2, "{answer:#} {}", paused.name);
+    web.docker(&["unpause"]);
+    for query in ["", "?url=a.test", "?url=http://a.test/&verb=GET"] {
+        explained(query, "400");
+    }
+}
+
+#[test]
+fn without_docker_a_daemon_refuses_as_the_document_says() {
+    let plan = Balancer::of(&Docker::at("unix:///nonexistent/docker.sock"));
+    let balancer = plan.start();
+    let url = "/explain?url=http://a.test/";
+    let socket = balancer.runtime().join("control.sock");
+    let refused = wait_for("its answer", || {
+        let socket = socket.display().to_string();
+        let url = format!("http://d{url}");
+        let words = ["-s", "-w", "\n%{http_code}", "--unix-socket", &socket, &url];
+        let output = Command::new("curl").args(words).output().unwrap();
+        output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
+    });
+    let (body, status) = refused.rsplit_once('\n').unwrap();
+    assert_eq!(status, "503", "{body}");
+    check("GET", "/explain", "503", &serde_json::from_str(body).unwrap());
 }

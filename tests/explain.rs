@@ -10,15 +10,17 @@ mod story;
 
 use docker_glue::{
     haproxy::stat::{Count, Counters},
+    rollback::Rollback,
     verb::explain::human,
     view::{
         Picture, alone,
-        explain::{Absence, Explanation, Loss, Outcome, explain, request::Request},
+        explain::{Absence, Asked, Explanation, Loss, Outcome, explain, request::Request},
     },
 };
 use std::{
     fs,
     path::Path,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -31,6 +33,7 @@ fn picture(story: &str) -> Picture {
     let mut picture = alone::picture(
         story::world(story),
         story::rules(),
+        None,
         None,
         Duration::from_secs(10),
         (Instant::now(), 0),
@@ -235,7 +238,7 @@ fn a_variable_of_the_environment_is_named_as_one() {
         container.environment.insert("glue_http_80_weight".into(), "6".into());
     }
     let moment = (picture.now, 0);
-    picture = alone::picture(world, picture.rules, None, Duration::ZERO, moment);
+    picture = alone::picture(world, picture.rules, None, None, Duration::ZERO, moment);
     let it = explain(&request("http://env.test/"), &picture, None);
     let expected = ["web glue_http_80_host=env.test in the environment"];
     assert_eq!(labels(&it.host.unwrap().labels), expected);
@@ -350,7 +353,7 @@ fn what_an_administrator_or_haproxy_keeps_away_is_told() {
     fenced.rules.fences.hosts = vec!["b.test".parse().unwrap()];
     let world = story::world(story);
     let moment = (fenced.now, 0);
-    let fenced = alone::picture(world, fenced.rules, None, Duration::ZERO, moment);
+    let fenced = alone::picture(world, fenced.rules, None, None, Duration::ZERO, moment);
     let it = explain(&request("http://a.test/"), &fenced, None);
     assert_eq!(it.outcome, Outcome::NobodyListens);
     let fenced: Vec<_> = it.absent.iter().filter(|it| it.why == Absence::Fenced).collect();
@@ -362,7 +365,7 @@ fn what_an_administrator_or_haproxy_keeps_away_is_told() {
     fenced.rules.fences.ports = Some([8080.try_into().unwrap()].into());
     let moment = (fenced.now, 0);
     let world = story::world(story);
-    let fenced = alone::picture(world, fenced.rules, None, Duration::ZERO, moment);
+    let fenced = alone::picture(world, fenced.rules, None, None, Duration::ZERO, moment);
     let it = explain(&request("http://a.test:22/"), &fenced, None);
     let ssh: Vec<_> = it.absent.iter().filter(|it| it.container == "ssh").collect();
     assert_eq!(ssh[0].why, Absence::Fenced);
@@ -387,6 +390,68 @@ fn what_an_administrator_or_haproxy_keeps_away_is_told() {
     assert_eq!(it.outcome, Outcome::NobodyListens);
     assert_eq!(it.absent[0].why, Absence::PortTaken);
     assert!(it.why.contains("taken by container db"), "{}", it.why);
+}
+
+/// Of a world in which another one is held, as generation 41.
+fn held(then: &str, now: &str, asked: &str) -> Explanation {
+    let rollback = Rollback::new(41, 1_000, Arc::new(story::routes(then)));
+    let (world, rules) = (story::world(now), story::rules());
+    let moment = (Instant::now(), 0);
+    let picture =
+        alone::picture(world, rules, Some(rollback), None, Duration::from_secs(10), moment);
+    explain(&request(asked), &picture, None)
+}
+
+#[test]
+fn who_came_after_a_generation_that_is_held_is_told_so() {
+    let since = "generation 41 is held since 1970-01-01T00:00:01Z";
+    let then = "web 172.17.0.2 glue_http_80_host=a.test";
+    let now = "
+        web 172.17.0.2 glue_http_80_host=a.test glue_http_80_timeout=7s
+        two 172.17.0.3 glue_http_80_host=a.test glue_http_80_timeout=7s
+        new 172.17.0.4 glue_http_80_host=b.test
+        far 172.17.0.5 glue_http_81_host=b.test";
+    let went = now.replace("web 172.17.0.2", "web 172.17.0.2 exited");
+    let a = "a.test:80/ → web 100% sees /";
+    let nothing = format!("{since}, and it had no route for this");
+    let nobody = format!("{since}, and none of the containers that served it then is left");
+    for (now, asked, expected, why, absent) in [
+        (now, "http://a.test/", a, "web answers", &["two"][..]),
+        (now, "http://b.test/", "NotFound", &nothing, &["new"]),
+        (now, "http://b.test:81/", "NobodyListens", &nothing, &["far"]),
+        (now, "http://c.test/", "NotFound", "no container asks for c.test on port 80", &[]),
+        (&went, "http://a.test/", "a.test:80/ Unavailable", &nobody, &["two"]),
+    ] {
+        let it = held(then, now, asked);
+        assert_eq!((told(&it).as_str(), it.why.as_str()), (expected, why), "{asked}");
+        let later = it.absent.iter().filter(|it| it.why == Absence::RolledBack);
+        let later: Vec<_> = later
+            .map(|it| {
+                let text = format!("not served: {since}; docker-balancer rollback --release");
+                assert_eq!(it.text, text);
+                it.container.as_str()
+            })
+            .collect();
+        assert_eq!(later, absent, "{asked}");
+        assert!(it.absent.iter().all(|it| it.why != Absence::NotApplied), "{asked}");
+        assert!(it.notes.iter().any(|it| it.starts_with(since)), "{:?}", it.notes);
+        // What it is like is of then, and no label of now.
+        assert!(it.becomes.is_none_or(|it| it.timeout_ms == 60_000 && it.labels.is_empty()));
+    }
+}
+
+#[test]
+fn who_was_asked_is_told_first() {
+    let mut it = said("web 172.17.0.2 glue_http_80_host=a.test", "http://a.test/");
+    for (asked, said, expected) in [
+        (Asked::Daemon, None, ""),
+        (Asked::Docker, None, "no docker-balancer answers, so this"),
+        (Asked::Docker, Some("not yet"), "docker-balancer answers \"not yet\", so this"),
+    ] {
+        (it.asked, it.daemon_said) = (asked, said.map(str::to_owned));
+        let text = plain(&human(&it));
+        assert!(text.lines().nth(2).unwrap().starts_with(expected), "{text}");
+    }
 }
 
 #[test]

@@ -192,6 +192,66 @@ fn where_none_runs_docker_is_asked_and_nothing_is_touched() {
     drop(late);
 }
 
+/// Asked of the one that runs, and of Docker with what is on the disk.
+#[test]
+fn who_came_after_a_generation_that_is_held_is_told_so() {
+    let Some(docker) = docker() else { return };
+    let plan = Balancer::of(&docker);
+    let web = plan.run("web").label("glue_http_80_host", "a.test").start();
+    let mut balancer = plan.start().until_started();
+    balancer.until_serves("a.test/", "web saw /");
+    let mut rollback = balancer.command();
+    let generation = newest(&balancer);
+    let late = balancer.run("late").label("glue_http_80_host", "late.test").start();
+    balancer.until_serves("late.test/", "late saw /");
+    let rolled = rollback.args(["rollback", &generation.to_string()]).output().unwrap();
+    assert!(rolled.status.success(), "{rolled:?}");
+
+    let held = format!("not served: generation {generation} is held since ");
+    let told = |plan: &Plan, asked: Asked| {
+        check(
+            plan,
+            &["http://late.test/"],
+            1,
+            &["404", &held, "docker-balancer rollback --release", &late.name],
+        );
+        let it = json(plan, "http://late.test/");
+        assert_eq!((it.asked, it.absent[0].why), (asked, Absence::RolledBack));
+        check(plan, &["http://a.test/"], 0, &["served", &web.name, "is held since"]);
+    };
+    told(&balancer, Asked::Daemon);
+    balancer.end(nix::sys::signal::Signal::SIGTERM);
+    told(&balancer, Asked::Docker);
+}
+
+fn newest(plan: &Plan) -> u64 {
+    let output = plan.command().args(["history", "--json"]).output().unwrap();
+    let all: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
+    all.last().unwrap()["generation"].as_u64().unwrap()
+}
+
+/// Docker answers the command, and has not answered the one that runs.
+#[test]
+fn what_a_docker_balancer_answered_instead_is_told() {
+    let Some(docker) = docker() else { return };
+    let deaf = Balancer::of(&Docker::at("unix:///nonexistent/docker.sock")).start();
+    wait_for("its socket", || deaf.runtime().join("control.sock").exists().then_some(()));
+    // With the engine's own place, and the socket of that one.
+    let plan = Balancer::of(&docker);
+    let mut command = command(&plan, &["http://a.test/"]);
+    let words: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
+    let own = plan.runtime();
+    let words = words.iter().map(|it| if **it == own { deaf.runtime().into() } else { it.clone() });
+    command = Command::new(command.get_program());
+    let words = command.args(words).env("DOCKER_GLUE_SETTINGS", "/dev/null").env("NO_COLOR", "1");
+    let output = words.output().unwrap();
+    let (text, error) = (String::from_utf8(output.stdout).unwrap(), output.stderr);
+    let error = String::from_utf8_lossy(&error);
+    let heading = "docker-balancer answers \"docker has not answered yet";
+    assert!(text.contains(heading), "{text}{error}");
+    assert!(!text.contains("no docker-balancer answers"), "{text}");
+}
+
 #[test]
 fn a_server_that_does_not_listen_is_told_as_haproxy_sees_it() {
     let Some(docker) = docker() else { return };

@@ -27,6 +27,7 @@ use docker_glue::{
     },
     label::value::Check,
     origin::Origin,
+    rollback::Rollback,
     route::{Match, Route, RouteKey, Routes, Strip},
     view::{
         foretold::Foretold,
@@ -143,10 +144,19 @@ fn look(before: &Before, story: &str, daemon: Option<&Status>) -> Outlook {
 }
 
 fn look_at(before: &Before, world: &World, daemon: Option<&Status>) -> Outlook {
+    look_held(before, world, daemon, None)
+}
+
+fn look_held(
+    before: &Before,
+    world: &World,
+    daemon: Option<&Status>,
+    rollback: Option<Rollback>,
+) -> Outlook {
     let (rules, frame) = (story::rules(), story::frame());
     let maker = Maker { rules: &rules, frame: &frame, stock: STOCK };
     let none = BTreeMap::new();
-    let foreseen = foresee(world, before, daemon, &none, (&rules, Instant::now()));
+    let foreseen = foresee(world, before, daemon, &none, rollback, (&rules, Instant::now()));
     Outlook::new(before, foreseen, maker)
 }
 
@@ -218,6 +228,40 @@ fn what_a_docker_balancer_keeps_out_or_holds_stays_so() {
     assert!(outlook.kept_out.is_empty());
     let changes: Vec<_> = outlook.changes.iter().map(ToString::to_string).collect();
     assert_eq!(changes, ["~ a.test:80/: + web", "- held.test:80/"]);
+}
+
+#[test]
+fn while_a_rollback_holds_who_came_later_changes_nothing() {
+    let then = "web 172.17.0.2 glue_http_80_host=a.test\nold 172.17.0.3 glue_http_80_host=b.test";
+    let later = "new 172.17.0.4 glue_http_80_host=c.test glue_http_81_host=c.test";
+    let more = "two 172.17.0.4 glue_http_80_host=a.test";
+    for (now, changes) in [
+        (then.to_owned(), &[][..]),
+        (format!("{then}\n{later}"), &[]),
+        (format!("{then}\n{more}"), &[]),
+        (then.replace("172.17.0.2", "172.17.0.9"), &["~ a.test:80/: web at a new address"]),
+        (then.replace("172.17.0.3", "172.17.0.3 exited"), &["- b.test:80/"]),
+        // Labels of then, not of now.
+        (format!("{then} glue_http_80_weight=7"), &[]),
+    ] {
+        for daemon in [None, Some(&Status::default())] {
+            let rollback = Rollback::new(41, 0, Arc::new(story::routes(then)));
+            let outlook = look_held(&served(then), &story::world(&now), daemon, Some(rollback));
+            let told: Vec<_> = outlook.changes.iter().map(ToString::to_string).collect();
+            assert_eq!(told, changes, "{now}");
+            assert_eq!(outlook.is_empty(), changes.is_empty(), "{now}");
+            let (hold, socket) = (story::rules().hold, PathBuf::new());
+            let (refused, notes, masks) = (None, Vec::new(), Masks::default());
+            let foretold = Foretold { outlook, masks, socket, hold, refused, notes };
+            let human = plain(&foretold.human());
+            let part = match changes {
+                [] => "Nothing would change: HAProxy has what is left of generation 41.",
+                ["- b.test:80/"] => "- b.test:80/ (answers 503 while the rollback holds)",
+                others => others[0],
+            };
+            assert!(human.contains(part), "{now}\n{human}");
+        }
+    }
 }
 
 #[test]

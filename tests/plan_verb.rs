@@ -403,6 +403,58 @@ fn in_a_container_it_sees_what_the_docker_balancer_there_sees() {
     drop(near);
 }
 
+#[test]
+fn while_a_rollback_holds_a_plan_is_of_what_is_held() {
+    let Some(docker) = common::docker() else { return };
+    let mut balancer = Balancer::of(&docker).option(&["--leave-running"]).start();
+    let web = balancer.run("web").label("glue_http_80_host", "a.test").start();
+    balancer.until_serves("a.test/", "web saw /");
+    let late = balancer.run("late").label("glue_http_80_host", "late.test").start();
+    balancer.until_serves("late.test/", "late saw /");
+    let history = balancer.command().args(["history", "--json"]).output().unwrap();
+    let history: Vec<Value> = serde_json::from_slice(&history.stdout).unwrap();
+    let came = |it: &&Value| it["changes"].to_string().contains(&web.name);
+    let good = history.iter().find(came).unwrap()["generation"].to_string();
+    let turn = |word: &str| {
+        let output = balancer.command().args(["rollback", word]).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    };
+    turn(&good);
+    balancer.until_serves("late.test/", "404");
+
+    let held = format!("generation {good} is held since ");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("compose.yaml");
+    let shop = Shop { balancer: &balancer, file };
+    shop.write("  shop:\n    image: IMAGE\n    labels:\n      CONSTRAINT\n      glue_http_80_host: shop.test\n");
+    let words = shop.words();
+    let is_held = |balancer: &Plan| {
+        for (words, part) in [
+            (&[][..], "; what came later waits for docker-balancer rollback --release"),
+            (&words, "; what is planned would wait for docker-balancer rollback --release"),
+        ] {
+            let words: Vec<_> = words.iter().map(String::as_str).collect();
+            let (status, object) = json(balancer, &words);
+            assert_eq!((status, &object["result"]), (0, &"nothing".into()), "{object:#}");
+            let notes = object["notes"].to_string();
+            assert!(notes.contains(&held) && notes.contains(part), "{notes}");
+            assert!(stdout(&run(balancer, &words)).contains(&held));
+        }
+    };
+    is_held(&balancer);
+    balancer.end(nix::sys::signal::Signal::SIGTERM);
+    is_held(&balancer);
+
+    balancer.start_again();
+    wait_for("the release, once it knows the containers", || {
+        let output = balancer.command().args(["rollback", "--release"]).output().unwrap();
+        output.status.success().then_some(())
+    });
+    balancer.until_serves("late.test/", "late saw /");
+    is_nothing(&balancer, &[], "after the release");
+    drop(late);
+}
+
 /// Docker still calls it running, and no label says otherwise: what the docker-balancer does with it shows.
 #[test]
 fn a_container_that_was_told_to_stop_stays_out() {

@@ -6,20 +6,23 @@ use crate::{
     docker::{self, Engine, Interest},
     haproxy::{
         files::Store,
+        inverse,
         observed::Observed,
         on_disk,
         runtime::{Runtime, RuntimeError},
     },
+    rollback::Rollback,
     serve,
     settings::Settings,
     view::{
         outlook::{Before, Disk, Source},
+        record,
         status::Status,
     },
     world::World,
 };
 use anyhow::{Context, Result, bail};
-use std::{collections::BTreeMap, fs, io, path::Path, time::Duration};
+use std::{collections::BTreeMap, fs, io, path::Path, sync::Arc, time::Duration};
 use tokio::time::timeout;
 
 /// Until a docker-balancer that says nothing counts as none.
@@ -84,6 +87,41 @@ pub(super) async fn observed(settings: &Settings) -> Result<Option<Observed>> {
             if source.kind() == io::ErrorKind::PermissionDenied =>
         {
             bail!("cannot ask HAProxy on {}: {source}; {AS_WHOM}", socket.display())
+        }
+        Err(_) => Ok(None),
+    }
+}
+
+/// The one that holds, as the docker-balancer that runs has it; where none runs, as one that began now would.
+///
+/// # Errors
+/// Where the file that says so is somebody else's.
+pub(super) fn rollback(
+    settings: &Settings,
+    daemon: Option<&Status>,
+    observed: &Observed,
+) -> Result<Option<Rollback>> {
+    let Some(daemon) = daemon else { return stored_rollback(settings) };
+    let Some(holds) = daemon.rollback else { return Ok(None) };
+    let is_it = |it: &Rollback| (it.generation, it.since_ms) == (holds.generation, holds.since_ms);
+    // What could not be kept on disk still is what HAProxy has.
+    let as_served = || {
+        let then = Arc::new(inverse::routes(observed));
+        Rollback::new(holds.generation, holds.since_ms, then)
+    };
+    Ok(Some(stored_rollback(settings)?.filter(is_it).unwrap_or_else(as_served)))
+}
+
+/// What makes no sense does not hold, as with a docker-balancer that begins.
+///
+/// # Errors
+/// Where it is somebody else's.
+pub(super) fn stored_rollback(settings: &Settings) -> Result<Option<Rollback>> {
+    let path = settings.state_dir.join("rollback.json");
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok(record::read_rollback(&text).ok()),
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+            bail!("cannot read {}: {e}; {AS_WHOM}", path.display())
         }
         Err(_) => Ok(None),
     }

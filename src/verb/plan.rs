@@ -21,6 +21,7 @@ use crate::{
     },
     label,
     problem::{About, Reason},
+    rollback::{RELEASE, Rollback},
     serve,
     settings::{AccessLog, Command, Haproxy, Settings},
     view::{
@@ -57,8 +58,9 @@ pub(super) async fn plan(
         None => After::of_world(settings).await?,
         Some(file) => After::of_compose(file, settings).await?,
     };
-    let After { world, rules, masks, silent, notes } = after;
+    let After { world, rules, masks, silent, mut notes } = after;
     let (mut outlook, refused) = look(&world, &rules, settings).await?;
+    notes.extend(outlook.rollback.as_ref().map(|it| held(it, compose)));
     outlook.problems.retain(|it| {
         let about = matches!(&it.about, About::Container(origin) if silent.contains(origin.name()));
         !(about && matches!(it.reason, Reason::NotExposed { .. }))
@@ -76,6 +78,14 @@ pub(super) async fn plan(
         PlanFormat::Json => foretold.json(),
     };
     Ok(Told { text, status })
+}
+
+fn held(rollback: &Rollback, compose: Option<&Path>) -> String {
+    let who = match compose {
+        Some(_) => "what is planned would wait for",
+        None => "what came later waits for",
+    };
+    format!("{rollback}; {who} {RELEASE}")
 }
 
 /// What is to be: the world, as it is or as a compose file makes it.
@@ -207,9 +217,11 @@ async fn outlook(
     maker: Maker<'_>,
     settings: &Settings,
 ) -> Result<(Outlook, Option<String>)> {
+    let rollback = asked::rollback(settings, daemon, &before.observed)?;
     let mut refused = BTreeMap::new();
     for _ in 0..MOST_TRIES {
-        let foreseen = foresee(world, before, daemon, &refused, (maker.rules, Instant::now()));
+        let moment = (maker.rules, Instant::now());
+        let foreseen = foresee(world, before, daemon, &refused, rollback.clone(), moment);
         let routes = foreseen.decided.routes.clone();
         let outlook = Outlook::new(before, foreseen, maker);
         if outlook.is_empty() || outlook.is_only_behind() {

@@ -6,6 +6,7 @@ use super::{Haproxy, Picture, history::History};
 use crate::{
     decide::{Memory, Rules, decide},
     haproxy::{config::Config, layout::Layout, observed::Observed, version},
+    rollback::Rollback,
     world::World,
 };
 use std::{
@@ -13,16 +14,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// `observed` is what a HAProxy of ours has that runs all the same; `wait` is how long a request waits for a
+/// `rollback` is one that would hold; `observed` is what a HAProxy of ours has that runs all the same; `wait` is how long a request waits for a
 /// container that does not listen yet.
 pub fn picture(
     world: World,
     rules: Rules,
+    rollback: Option<Rollback>,
     observed: Option<&Observed>,
     wait: Duration,
     (now, at_ms): (Instant, u64),
 ) -> Picture {
-    let decided = decide(&world, Memory::default(), now, &rules);
+    let mut memory = Memory::default();
+    memory.rollback = rollback;
+    let decided = decide(&world, memory, now, &rules);
     let layout = match observed {
         Some(observed) => Layout::within(&decided.routes, observed).0,
         None => Layout::fresh(&decided.routes, 0),

@@ -23,6 +23,7 @@ use crate::{
     origin::Origin,
     problem::Problem,
     reload::Why,
+    rollback::Rollback,
     route::{Endpoint, Listener, Protocol, Readiness, Route, RouteKey, Routes},
     world::World,
 };
@@ -78,6 +79,8 @@ pub struct Outlook {
     pub problems: BTreeSet<Problem>,
     /// Containers that the docker-balancer that runs keeps out of traffic.
     pub kept_out: BTreeSet<Origin>,
+    /// It holds, so that who came later is not served.
+    pub rollback: Option<Rollback>,
     pub after: Routes,
     pub files: Files,
     pub config: Config,
@@ -100,18 +103,21 @@ pub struct Foreseen {
     pub kept_out: BTreeSet<Origin>,
 }
 
-/// What is to be, in this world. `refused` are routes that HAProxy would not have.
+/// What is to be, in this world. `refused` are routes that HAProxy would not have; `rollback` is the one
+/// that holds.
 pub fn foresee(
     world: &World,
     before: &Before,
     daemon: Option<&Status>,
     refused: &BTreeMap<RouteKey, (Arc<Route>, String)>,
+    rollback: Option<Rollback>,
     (rules, now): (&Rules, Instant),
 ) -> Foreseen {
     let had = inverse::routes(&before.observed);
     let remembered = had.0.iter().filter(|(_, it)| daemon.is_some() || !it.endpoints.is_empty());
     let mut memory = Memory::of_served(remembered.map(|(key, it)| (key, &it.policy)), now);
     memory.refused.clone_from(refused);
+    memory.rollback = rollback;
     memory.taken = daemon.map(|it| taken(it, now)).unwrap_or_default();
     let decided = decide(world, memory.clone(), now, rules);
     let kept_out = match daemon {
@@ -182,6 +188,7 @@ impl Outlook {
             patches: before.disk.patches(&files),
             problems: decided.problems,
             kept_out,
+            rollback: decided.memory.rollback,
             after,
             files,
             config,

@@ -29,10 +29,12 @@ fn heading(it: &Explanation) -> String {
         Outcome::NotFound => (BAD, "404 Not Found".to_owned()),
         Outcome::NobodyListens => (BAD, "nobody listens".to_owned()),
     };
-    let asked = match it.asked {
-        Asked::Daemon => "",
-        Asked::Docker => {
-            "no docker-balancer answers, so this is what one would do by Docker's answer\n"
+    let by_docker = "so this is what one would do by Docker's answer";
+    let asked = match (it.asked, &it.daemon_said) {
+        (Asked::Daemon, _) => String::new(),
+        (Asked::Docker, None) => format!("no docker-balancer answers, {by_docker}\n"),
+        (Asked::Docker, Some(said)) => {
+            format!("docker-balancer answers {said:?}, {by_docker}\n")
         }
     };
     let (request, outcome) =

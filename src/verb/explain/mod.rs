@@ -33,7 +33,7 @@ pub(super) async fn explain(
             let neither = || format!("neither could be asked: {error:#}");
             let mut by_docker = by_docker(request, settings).await.with_context(neither)?;
             if !error.is::<NoDaemon>() {
-                by_docker.notes.push(format!("the docker-balancer that runs said: {error:#}"));
+                by_docker.daemon_said = Some(format!("{error:#}"));
             }
             by_docker
         }
@@ -58,6 +58,7 @@ async fn by_docker(request: &Request, settings: &Settings) -> Result<Explanation
     let alone = alone::look(settings).await?;
     let mut explanation = pure(request, &alone.picture, alone.counters.as_ref());
     explanation.asked = Asked::Docker;
+    explanation.notes.extend(alone.notes);
     if let (Some(observed), Some(route)) = (&alone.observed, &explanation.route)
         && !observed.map(MapName::Routes).any(|(key, _)| *key == route.route)
     {

@@ -16,6 +16,7 @@ use crate::{
     label::{self, key::Choice},
     origin::Origin,
     problem::{About, Problem, Reason, Severity},
+    rollback::RELEASE,
     route::{Endpoint, Readiness, RouteKey},
     view::Picture,
 };
@@ -52,11 +53,13 @@ impl<'a> Look<'a> {
         let shared = self.picture.routes.0.get(key);
         let endpoints = shared.map(|it| &it.endpoints[..]).unwrap_or_default();
         let why = |claim: &Claim| match endpoints.iter().find(|it| is_of(it, claim)) {
-            None => self.conflict(claim),
+            None => self.conflict(claim).or_else(|| self.rolled_back(claim)),
             Some(it) if it.readiness == Readiness::Out => Some(self.out(claim)),
             Some(it) if it.weight.get() == 0 => {
                 let text = "its weight is 0".to_owned();
-                Some(self.one(claim, Absence::Weightless, text, Some(Choice::Weight)))
+                // That of a generation that is held is not the label's.
+                let label = self.later().is_none().then_some(Choice::Weight);
+                Some(self.one(claim, Absence::Weightless, text, label))
             }
             Some(_) => None,
         };
@@ -79,10 +82,23 @@ impl<'a> Look<'a> {
             (None, Some((_, text))) => {
                 (Absence::Refused, format!("HAProxy refused its route {key}: {text}"))
             }
-            (None, None) => (Absence::NotApplied, format!("its route {key} is not applied yet")),
+            (None, None) => self.later().unwrap_or_else(|| {
+                (Absence::NotApplied, format!("its route {key} is not applied yet"))
+            }),
         };
         let one = |claim: &Claim| self.one(claim, why, text.clone(), None);
         self.claims(key).iter().map(one).collect()
+    }
+
+    /// Why who came after the generation that is held is not served, where one is.
+    fn later(&self) -> Option<(Absence, String)> {
+        let rollback = self.picture.memory.rollback.as_ref()?;
+        Some((Absence::RolledBack, format!("not served: {rollback}; {RELEASE}")))
+    }
+
+    fn rolled_back(&self, claim: &Claim) -> Option<Absent> {
+        let (why, text) = self.later()?;
+        Some(self.one(claim, why, text, None))
     }
 
     /// Of containers that have no claim: they are not there, cannot be reached, or were not understood.

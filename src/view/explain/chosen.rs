@@ -3,7 +3,7 @@
 //! Pure.
 
 use super::{
-    Again, Becomes, HostStep, RouteStep, ServerState, ServerStep,
+    Again, Becomes, HostStep, RouteStep, ServerState, ServerStep, Source,
     request::Request,
     source::{Asker, sources},
 };
@@ -20,6 +20,8 @@ pub(super) struct Chosen<'a> {
     pub(super) key: &'a RouteKey,
     pub(super) route: &'a Route,
     status: status::RouteStatus,
+    /// What it is like is of a generation that is held, and not of labels.
+    rolled_back: bool,
     pub(super) servers: Vec<ServerStep>,
     /// Whose labels made it: those who serve, else all who share it.
     pub(super) askers: Vec<Asker<'a>>,
@@ -36,7 +38,8 @@ impl<'a> Chosen<'a> {
         let status = status::route(picture, counters.unwrap_or(&none), (key, route));
         let endpoints = route.endpoints.iter();
         let askers = endpoints.filter_map(|it| Asker::of_endpoint(picture, key, it)).collect();
-        let mut chosen = Self { key, route, status, servers: Vec::new(), askers };
+        let rolled_back = picture.memory.rollback.is_some();
+        let mut chosen = Self { key, route, status, rolled_back, servers: Vec::new(), askers };
         chosen.servers = chosen.server_steps();
         if !chosen.servers.is_empty() {
             let serving: BTreeSet<_> = chosen.servers.iter().map(|it| it.id.as_str()).collect();
@@ -62,7 +65,7 @@ impl<'a> Chosen<'a> {
             percent: if 0.0 < all { (1000.0 * share(it) / all).round() / 10.0 } else { 0.0 },
             state: it.state,
             haproxy: it.haproxy.clone(),
-            label: self.asker(it).and_then(|asker| asker.choice(Choice::Weight)),
+            label: self.asker(it).and_then(|asker| self.choice(asker, Choice::Weight)),
         };
         servers.into_iter().map(step).collect()
     }
@@ -70,6 +73,10 @@ impl<'a> Chosen<'a> {
     fn asker(&self, it: &status::ServerStatus) -> Option<&Asker<'a>> {
         let is_it = |asker: &&Asker<'_>| asker.is((it.id.as_str(), it.port));
         self.askers.iter().find(is_it)
+    }
+
+    fn choice(&self, asker: &Asker<'a>, choice: Choice) -> Option<Source> {
+        if self.rolled_back { None } else { asker.choice(choice) }
     }
 
     pub(super) fn host(&self, request: &Request) -> HostStep {
@@ -98,7 +105,7 @@ impl<'a> Chosen<'a> {
         let rest = if stripped { &path[prefix.as_str().len()..] } else { path };
         let slash = if rest.starts_with('/') { "" } else { "/" };
         let written = [Choice::StripPrefix, Choice::Timeout, Choice::Retry, Choice::Check];
-        let labels = written.into_iter().filter_map(|it| self.askers.first()?.choice(it));
+        let labels = written.into_iter().filter_map(|it| self.choice(self.askers.first()?, it));
         Becomes {
             path: format!("{slash}{rest}{query}"),
             stripped,

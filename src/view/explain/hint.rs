@@ -10,6 +10,7 @@ use super::{
 use crate::{
     label::value::HostMatch,
     problem::{About, Reason},
+    rollback::RELEASE,
     route::Match,
     view::Picture,
 };
@@ -76,6 +77,9 @@ pub(super) fn notes(picture: &Picture, chosen: Option<&Chosen<'_>>) -> Vec<Strin
     }
     if !picture.haproxy.answers {
         notes.push("HAProxy does not say what it has; this is what the labels ask for".to_owned());
+    }
+    if let Some(rollback) = &picture.memory.rollback {
+        notes.push(format!("{rollback}; what came later waits for {RELEASE}"));
     }
     let Some(chosen) = chosen else { return notes };
     let serves = |about: &About| match about {

@@ -25,6 +25,8 @@ pub use super::status::ServerState;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Explanation {
     pub asked: Asked,
+    /// What the docker-balancer that runs said instead, where Docker was asked although one does.
+    pub daemon_said: Option<String>,
     pub method: String,
     /// As it was written.
     pub url: String,
@@ -59,7 +61,7 @@ pub struct Explanation {
 pub enum Asked {
     /// The docker-balancer that runs.
     Daemon,
-    /// Docker, as none runs: what would be if one did.
+    /// Docker, as none could say it: what one would do that began now.
     Docker,
 }
 
@@ -116,7 +118,7 @@ pub struct ServerStep {
     pub state: ServerState,
     /// HAProxy's own word, where it said one.
     pub haproxy: Option<String>,
-    /// Where its weight is written; absent where that is the default.
+    /// Where its weight is written; absent where that is the default, or of a generation that is held.
     pub label: Option<Source>,
 }
 
@@ -133,7 +135,7 @@ pub struct Becomes {
     pub again: Again,
     /// `tcp`, `off`, or a path.
     pub check: String,
-    /// Those of strip_prefix, timeout, retry and check that are written.
+    /// Those of strip_prefix, timeout, retry and check that are written; none of a generation that is held.
     pub labels: Vec<Source>,
 }
 
@@ -196,6 +198,8 @@ pub enum Absence {
     PortTaken,
     Refused,
     NotApplied,
+    /// It came after the generation that is held.
+    RolledBack,
 }
 
 /// A label of a container, or a variable of its environment, as it was written.
@@ -224,6 +228,7 @@ pub fn explain(request: &Request, picture: &Picture, counters: Option<&Counters>
     let chosen = chosen.as_ref();
     Explanation {
         asked: Asked::Daemon,
+        daemon_said: None,
         method: request.method.to_string(),
         url: url.to_string(),
         outcome,

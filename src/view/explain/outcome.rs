@@ -5,7 +5,7 @@
 use super::{
     ListenerStep, Outcome, ServerState,
     chosen::Chosen,
-    contest::{HostRank, host_rank},
+    contest::{HostRank, host_rank, matching},
     request::Request,
     seconds,
     source::{Asker, sources},
@@ -50,6 +50,9 @@ pub(super) fn outcome(
 
 /// Nobody is behind it any more.
 fn held(picture: &Picture, key: &RouteKey) -> String {
+    if let Some(rollback) = &picture.memory.rollback {
+        return format!("{rollback}, and none of the containers that served it then is left");
+    }
     let since = picture.memory.held_since(key);
     let end = since.map(|since| since + picture.rules.hold);
     match end.map(|end| end.saturating_duration_since(picture.now)) {
@@ -66,11 +69,20 @@ fn no_route(request: &Request, picture: &Picture) -> (Outcome, String) {
     let at = asked_listener(request);
     let port = at.port;
     let here = || picture.routes.0.keys().filter(|key| key.listener == at);
+    let asked_for = || {
+        let keys = picture.memory.board().routes().0.keys();
+        !matching(&request.url, keys).is_empty()
+    };
     let bound = picture.config.frontends.iter().any(|it| it.listener == at);
     if let Some(why) = taken(picture, at) {
         return (Outcome::NobodyListens, format!("port {port} is not ours: it is {why}"));
     }
-    if !bound && here().next().is_none() {
+    let silent = !bound && here().next().is_none();
+    if let Some(rollback) = picture.memory.rollback.as_ref().filter(|_| asked_for()) {
+        let outcome = if silent { Outcome::NobodyListens } else { Outcome::NotFound };
+        return (outcome, format!("{rollback}, and it had no route for this"));
+    }
+    if silent {
         return (Outcome::NobodyListens, nobody(picture, at));
     }
     let knows = |key: &RouteKey| {

@@ -22,7 +22,11 @@ pub(super) fn text(told: &Foretold) -> String {
         paint(FAINT, format!("container {it} gets no new requests ({why}), and that stays so"))
     }));
     if told.outlook.is_empty() {
-        lines.push("Nothing would change: HAProxy has what the labels say.".to_owned());
+        let has = match &told.outlook.rollback {
+            Some(it) => format!("what is left of generation {}", it.generation),
+            None => "what the labels say".to_owned(),
+        };
+        lines.push(format!("Nothing would change: HAProxy has {has}."));
     } else {
         if !lines.is_empty() {
             lines.push(String::new());
@@ -105,6 +109,11 @@ pub(super) fn words(told: &Foretold, change: &Change) -> String {
 
 fn later(told: &Foretold, change: &Change) -> String {
     match change {
+        Change::Went { route }
+            if told.outlook.held.contains(route) && told.outlook.rollback.is_some() =>
+        {
+            " (answers 503 while the rollback holds)".to_owned()
+        }
         Change::Went { route } if told.outlook.held.contains(route) => {
             let hold = humantime::format_duration(told.hold);
             format!(" (answers 503 for {hold}, then 404)")
