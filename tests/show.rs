@@ -321,10 +321,15 @@ fn status_before_anything_was_heard() {
 
 #[test]
 fn routes() {
-    check("routes", &|width| show::routes(&trouble().routes, width));
-    let all = show::routes(&many().routes, Some(80));
+    check("routes", &|width| show::routes(&trouble(), width));
+    let all = show::routes(&many(), Some(80));
     assert!(all.lines().count() > 2000, "whoever asks for all of them gets them");
-    assert_eq!(show::routes(&[], None), "no routes: no container asks for any\n");
+    let heard = |containers| Status {
+        docker: DockerStatus { connected: true, containers },
+        ..Status::default()
+    };
+    assert_eq!(show::routes(&heard(Some(2)), None), "no routes: no container asks for any\n");
+    assert_eq!(show::routes(&heard(None), None), "no routes: Docker has not answered yet\n");
 }
 
 #[test]

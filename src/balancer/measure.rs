@@ -35,6 +35,7 @@ impl Balancer {
             servers,
             problems: census::kinds(self.told.problems()),
             containers: self.memory.containers(),
+            rollback_holds: self.memory.rollback.is_some(),
             docker_is_there,
             stream_age,
             haproxy_answers: observed.is_some(),

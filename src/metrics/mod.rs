@@ -43,6 +43,7 @@ pub struct Metrics {
     routes: IntGaugeVec,
     servers: IntGaugeVec,
     containers: IntGauge,
+    rollback_holds: IntGauge,
     docker_connected: IntGauge,
     stream_age: Gauge,
     haproxy_answers: IntGauge,
@@ -111,6 +112,10 @@ impl Metrics {
             containers: it.level(
                 "docker_glue_containers",
                 "Containers that run and take part.",
+            ),
+            rollback_holds: it.level(
+                "docker_glue_rollback_holds",
+                "Whether an earlier generation is served until it is released (0 or 1).",
             ),
             docker_connected: it
                 .level("docker_glue_docker_connected", "Whether Docker's events are heard (0 or 1)."),
@@ -199,6 +204,7 @@ impl Metrics {
             level(&self.servers.with_label_values(&[state.word()]), count(servers.get(&state)));
         }
         level(&self.containers, census.containers);
+        self.rollback_holds.set(census.rollback_holds.into());
         self.docker_connected.set(census.docker_is_there.into());
         self.stream_age.set(census.stream_age.as_secs_f64());
         self.haproxy_answers.set(census.haproxy_answers.into());

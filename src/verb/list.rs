@@ -6,7 +6,7 @@ use crate::{
     view::{
         history::GenerationStatus,
         show,
-        status::{ProblemStatus, RouteStatus},
+        status::{ProblemStatus, Status},
     },
 };
 use anyhow::Result;
@@ -14,8 +14,8 @@ use serde_json::value::RawValue;
 use std::path::Path;
 
 pub(super) async fn routes(socket: &Path) -> Result<Told> {
-    let all: Vec<RouteStatus> = get(socket, "/routes").await?;
-    Ok(show::routes(&all, width()).into())
+    let status: Status = get(socket, "/status").await?;
+    Ok(show::routes(&status, width()).into())
 }
 
 /// 1 where there is more than hints.

@@ -29,6 +29,8 @@ pub struct Census {
     pub problems: BTreeMap<&'static str, usize>,
     /// Those that run and take part.
     pub containers: usize,
+    /// An operator went back to an earlier generation, and that holds.
+    pub rollback_holds: bool,
     /// Docker's events are heard now.
     pub docker_is_there: bool,
     /// Since the last one.

@@ -21,6 +21,15 @@ pub struct Head {
     pub open: String,
     pub last: Option<Pass>,
     pub trouble: Option<String>,
+    /// A rollback holds.
+    pub held: Option<Held>,
+}
+
+/// What is served is what was served after an earlier change.
+#[derive(Debug, Clone)]
+pub struct Held {
+    pub generation: u64,
+    pub since: String,
 }
 
 /// A neighbour: there or not.
@@ -65,6 +74,10 @@ impl Head {
             open: sum(|it| it.sessions),
             last: status.last.as_ref().map(|it| Pass::of(it, status.at_ms)),
             trouble: status.trouble.clone(),
+            held: status.rollback.map(|it| Held {
+                generation: it.generation,
+                since: span(status.at_ms.saturating_sub(it.since_ms) / 1000),
+            }),
         }
     }
 }

@@ -10,7 +10,7 @@ mod problems;
 mod row;
 
 pub use group::Group;
-pub use head::{Head, Light, Port};
+pub use head::{Head, Held, Light, Port};
 pub use mark::Mark;
 pub use pass::{Line, Pass, Sign};
 pub use problems::{Problems, Trouble};

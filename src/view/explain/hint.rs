@@ -11,7 +11,7 @@ use crate::{
     label::value::HostMatch,
     problem::{About, Reason},
     rollback::RELEASE,
-    route::Match,
+    route::{Listener, Match},
     view::Picture,
 };
 use std::{collections::BTreeSet, num::NonZeroU16};
@@ -67,8 +67,25 @@ pub(super) fn elsewhere(url: &Url, picture: &Picture) -> Vec<String> {
     ports.into_iter().map(on).filter(answers).collect()
 }
 
-pub(super) fn notes(picture: &Picture, chosen: Option<&Chosen<'_>>) -> Vec<String> {
+/// The public port that is meant by one that only is bound for it, as a browser is given it.
+pub(super) fn public_port(url: &Url, picture: &Picture) -> Option<NonZeroU16> {
+    let listeners = || picture.routes.0.keys().map(|key| key.listener);
+    let is_bound = |at: &Listener| picture.rules.bound(*at) == url.port();
+    let is_public = listeners().any(|at| at.port == url.port());
+    listeners().filter(|_| !is_public).find(is_bound).map(|at| at.port)
+}
+
+/// `counted`: HAProxy said what it counts. `public`: see [`public_port`].
+pub(super) fn notes(
+    picture: &Picture,
+    counted: bool,
+    chosen: Option<&Chosen<'_>>,
+    public: Option<NonZeroU16>,
+) -> Vec<String> {
     let mut notes = Vec::new();
+    if let Some(port) = public {
+        notes.push(format!("that is where public port {port} is bound; labels say {port}"));
+    }
     if let Some(trouble) = &picture.trouble {
         notes.push(format!("the last change is not applied: {trouble}"));
     }
@@ -77,6 +94,9 @@ pub(super) fn notes(picture: &Picture, chosen: Option<&Chosen<'_>>) -> Vec<Strin
     }
     if !picture.haproxy.answers {
         notes.push("HAProxy does not say what it has; this is what the labels ask for".to_owned());
+    }
+    if picture.haproxy.answers && !counted {
+        notes.push("HAProxy does not answer at the moment; how its servers are is not known".to_owned());
     }
     if let Some(rollback) = &picture.memory.rollback {
         notes.push(format!("{rollback}; what came later waits for {RELEASE}"));

@@ -216,6 +216,9 @@ pub struct Source {
 /// The same request and picture give the same explanation. Without `counters` where HAProxy does not
 /// say them; then servers are in the state that their labels and containers ask for.
 pub fn explain(request: &Request, picture: &Picture, counters: Option<&Counters>) -> Explanation {
+    let public = hint::public_port(&request.url, picture);
+    let meant = public.map(|port| Request { url: request.url.on(port), ..request.clone() });
+    let request = meant.as_ref().unwrap_or(request);
     let url = &request.url;
     let matching = matching(url, picture.routes.0.keys());
     let winner = matching.first().copied();
@@ -243,7 +246,7 @@ pub fn explain(request: &Request, picture: &Picture, counters: Option<&Counters>
         absent: absent::absent(url, picture, winner),
         did_you_mean: hint::nearest(url, picture),
         elsewhere: if winner.is_none() { hint::elsewhere(url, picture) } else { Vec::new() },
-        notes: hint::notes(picture, chosen),
+        notes: hint::notes(picture, counters.is_some(), chosen, public),
     }
 }
 

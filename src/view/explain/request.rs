@@ -70,6 +70,12 @@ impl Url {
         self.port
     }
 
+    /// The same on another port.
+    #[must_use]
+    pub fn on(&self, port: NonZeroU16) -> Self {
+        Self { port, ..self.clone() }
+    }
+
     /// Without the query.
     pub fn path(&self) -> &str {
         &self.path

@@ -2,12 +2,12 @@
 //!
 //! Pure.
 
-use super::{count, wrap};
+use super::{count, status::banners, wrap};
 use crate::{
     view::paint::{BAD, DOUBT, FAINT, GOOD, HEAD},
     view::{
         columns::{Cell, Column, Row, columns},
-        status::{Load, RouteStatus, ServerState, ServerStatus},
+        status::{Load, RouteStatus, ServerState, ServerStatus, Status},
     },
 };
 use anstyle::Style;
@@ -26,15 +26,18 @@ const HEADS: [Column; 9] = [
 ];
 
 pub(super) const NO_ROUTES: &str = "no routes: no container asks for any";
+pub(super) const NOT_HEARD: &str = "no routes: Docker has not answered yet";
 
-/// All of them.
-pub fn routes(all: &[RouteStatus], width: Option<usize>) -> String {
+/// All of them, and what nobody should overlook.
+pub fn routes(status: &Status, width: Option<usize>) -> String {
+    let (all, banners) = (&status.routes, banners(status, width));
     if all.is_empty() {
-        return wrap(NO_ROUTES, 0, width);
+        let heard = status.docker.containers.is_some();
+        return banners + &wrap(if heard { NO_ROUTES } else { NOT_HEARD }, 0, width);
     }
     let servers: usize = all.iter().map(|it| it.servers.len()).sum();
     let sum = format!("{}, {}", count(all.len(), "route"), count(servers, "server"));
-    format!("{}\n{sum}\n", table(&all.iter().collect::<Vec<_>>(), usize::MAX, width))
+    format!("{banners}{}\n{sum}\n", table(&all.iter().collect::<Vec<_>>(), usize::MAX, width))
 }
 
 /// Of each route at most so many servers: those that are not up, then those with most to do.

@@ -84,7 +84,7 @@ fn head(status: &Status, width: Option<usize>) -> String {
 }
 
 /// What nobody should overlook.
-fn banners(status: &Status, width: Option<usize>) -> String {
+pub(super) fn banners(status: &Status, width: Option<usize>) -> String {
     let held = status.rollback.map(|it| {
         let since = span(it.since_ms, status.at_ms);
         let text = format!(
