@@ -17,7 +17,7 @@ use crate::{
         inverse,
         layout::Layout,
         render::{self, Frame},
-        version::{Version, installed},
+        version::{Version, has_exporter, installed},
     },
     label,
     problem::{About, Reason},
@@ -26,7 +26,7 @@ use crate::{
     view::{
         foretold::{End, Foretold},
         outlook::{Before, Outlook, foresee},
-        status::Status,
+        status::{RollbackStatus, Status},
     },
     world::{Vantage, World},
 };
@@ -34,6 +34,7 @@ use anyhow::{Context, Result};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    net::SocketAddr,
     path::Path,
     time::{Duration, Instant},
 };
@@ -47,6 +48,8 @@ const BEHIND: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(100);
 /// Routes that HAProxy may refuse one after the other.
 const MOST_TRIES: usize = 32;
+/// How problems of HAProxy's exporter begin.
+const EXPORTER: &str = "option --haproxy-metrics: ";
 
 pub(super) async fn plan(
     compose: Option<&Path>,
@@ -57,8 +60,14 @@ pub(super) async fn plan(
         None => After::of_world(settings).await?,
         Some(file) => After::of_compose(file, settings).await?,
     };
-    let After { world, rules, masks, silent, notes } = after;
-    let (mut outlook, refused) = look(&world, &rules, settings).await?;
+    let After { world, rules, masks, silent, mut notes } = after;
+    let (mut outlook, refused, held) = look(&world, &rules, settings).await?;
+    notes.extend(held.map(|it| {
+        format!(
+            "a rollback holds at generation {}: this is what would be after its release",
+            it.generation
+        )
+    }));
     outlook.problems.retain(|it| {
         let about = matches!(&it.about, About::Container(origin) if silent.contains(origin.name()));
         !(about && matches!(it.reason, Reason::NotExposed { .. }))
@@ -165,32 +174,47 @@ async fn look(
     world: &World,
     rules: &Rules,
     settings: &Settings,
-) -> Result<(Outlook, Option<String>)> {
+) -> Result<(Outlook, Option<String>, Option<RollbackStatus>)> {
     let end = Instant::now() + BEHIND;
     let version = installed(&settings.haproxy_bin).await?;
     loop {
         let daemon = asked::daemon(settings).await;
         let before = asked::before(settings).await?;
-        let frame = frame(settings, version, rules, &before)?;
+        let exporter = exporter(settings, daemon.as_ref()).await;
+        let frame = frame(settings, version, rules, &before, exporter)?;
         let maker = Maker { rules, frame: &frame, stock: serve::stock(settings) };
         let (outlook, refused) = outlook(world, &before, daemon.as_ref(), maker, settings).await?;
         if outlook.is_only_behind() && daemon.is_some() && Instant::now() < end {
             tokio::time::sleep(PAUSE).await;
             continue;
         }
-        return Ok((outlook, refused));
+        return Ok((outlook, refused, daemon.and_then(|it| it.rollback)));
     }
 }
 
+/// Where HAProxy tells its numbers, unless it cannot, or not now.
+async fn exporter(settings: &Settings, daemon: Option<&Status>) -> Option<SocketAddr> {
+    let problems = daemon.into_iter().flat_map(|it| &it.problems);
+    let has_none = problems.map(|it| it.text.as_str()).any(|it| it.starts_with(EXPORTER));
+    let address = settings.haproxy_metrics.filter(|_| !has_none)?;
+    has_exporter(&settings.haproxy_bin).await.then_some(address)
+}
+
 /// As a docker-balancer that follows has it; where none did this, as one that applied once.
-fn frame(settings: &Settings, version: Version, rules: &Rules, before: &Before) -> Result<Frame> {
-    let follows = serve::frame(settings, version)?;
+fn frame(
+    settings: &Settings,
+    version: Version,
+    rules: &Rules,
+    before: &Before,
+    exporter: Option<SocketAddr>,
+) -> Result<Frame> {
+    let follows = Frame { exporter, ..serve::frame(settings, version)? };
     let managed = matches!(settings.haproxy, Haproxy::Managed { .. });
     if !managed || settings.access_log != AccessLog::Stdout {
         return Ok(follows);
     }
     let quiet = Settings { command: Command::Once, access_log: AccessLog::Off, ..settings.clone() };
-    let once = serve::frame(&quiet, version)?;
+    let once = Frame { exporter, ..serve::frame(&quiet, version)? };
     let routes = inverse::routes(&before.observed);
     let made_it = |frame: &Frame| {
         let maker = Maker { rules, frame, stock: 0 };
