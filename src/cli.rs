@@ -161,7 +161,7 @@ pub struct Options {
     #[arg(long, value_name = "DIR", help_heading = HAPROXY, value_parser = value::path)]
     pub state_dir: Option<PathBuf>,
 
-    /// Keep HAProxy's sockets here, and the one that drain and undrain use
+    /// Keep HAProxy's sockets and the control socket here
     ///
     /// [default: /run/docker-glue; as a user $XDG_RUNTIME_DIR/docker-glue or /tmp/docker-glue-UID]
     #[arg(long, value_name = "DIR", help_heading = HAPROXY, value_parser = value::path)]

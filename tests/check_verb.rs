@@ -32,6 +32,18 @@ fn the_example_is_well() {
     assert_eq!(of_file("examples/compose.yaml", &[]), (0, expected));
 }
 
+/// They would vanish without a word else.
+#[test]
+fn services_that_a_constraint_leaves_out_are_named() {
+    let (status, text) = of_file("examples/compose.yaml", &["--constraint", "tier=front"]);
+    assert_eq!(status, 0, "hints do not count");
+    for name in ["app", "api"] {
+        let line =
+            format!("service {name}: it is left out, as --constraint tier=front does not hold");
+        assert!(text.contains(&line), "{text}");
+    }
+}
+
 /// `tests/check/<case>.yaml`, each with what is said of it.
 #[test]
 fn every_mistake_of_a_file_is_named_with_its_line() {

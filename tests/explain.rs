@@ -43,7 +43,7 @@ fn picture(story: &str) -> Picture {
 }
 
 fn said(story: &str, asked: &str) -> Explanation {
-    explain(&request(asked), &picture(story), None)
+    explain(&request(asked), &picture(story), Some(&Counters::default()))
 }
 
 #[test]
@@ -239,7 +239,7 @@ fn a_variable_of_the_environment_is_named_as_one() {
     }
     let moment = (picture.now, 0);
     picture = alone::picture(world, picture.rules, None, None, Duration::ZERO, moment);
-    let it = explain(&request("http://env.test/"), &picture, None);
+    let it = explain(&request("http://env.test/"), &picture, Some(&Counters::default()));
     let expected = ["web glue_http_80_host=env.test in the environment"];
     assert_eq!(labels(&it.host.unwrap().labels), expected);
     assert_eq!(labels(it.servers[0].label.as_slice()), ["web glue_http_80_weight=5"]);
@@ -285,7 +285,7 @@ fn who_lost_is_told_why() {
 }
 
 fn absent(picture: &Picture, asked: &str, expected: &[(&str, Absence, &str)]) {
-    let it = explain(&request(asked), picture, None);
+    let it = explain(&request(asked), picture, Some(&Counters::default()));
     let found: Vec<_> =
         it.absent.iter().map(|it| (it.container.as_str(), it.why, it.text.as_str())).collect();
     assert_eq!(found, expected, "{asked}");
@@ -318,12 +318,12 @@ fn after(
 fn a_route_is_held_for_a_while_after_its_last_container_went() {
     let web = "web 172.17.0.2 glue_http_80_host=a.test";
     let picture = after(&[(0, web), (10, ""), (28, "")], |_, _| {});
-    let it = explain(&request("http://a.test/"), &picture, None);
+    let it = explain(&request("http://a.test/"), &picture, Some(&Counters::default()));
     assert_eq!((it.outcome, it.status), (Outcome::Unavailable, Some(503)));
     assert!(it.why.contains("for another 42s"), "{}", it.why);
     assert!(it.servers.is_empty() && it.becomes.is_none());
     let picture = after(&[(0, web), (10, ""), (70, "")], |_, _| {});
-    let it = explain(&request("http://a.test/"), &picture, None);
+    let it = explain(&request("http://a.test/"), &picture, Some(&Counters::default()));
     assert_eq!(it.outcome, Outcome::NobodyListens);
 }
 
@@ -354,7 +354,7 @@ fn what_an_administrator_or_haproxy_keeps_away_is_told() {
     let world = story::world(story);
     let moment = (fenced.now, 0);
     let fenced = alone::picture(world, fenced.rules, None, None, Duration::ZERO, moment);
-    let it = explain(&request("http://a.test/"), &fenced, None);
+    let it = explain(&request("http://a.test/"), &fenced, Some(&Counters::default()));
     assert_eq!(it.outcome, Outcome::NobodyListens);
     let fenced: Vec<_> = it.absent.iter().filter(|it| it.why == Absence::Fenced).collect();
     let names: Vec<_> = fenced.iter().map(|it| it.container.as_str()).collect();
@@ -366,7 +366,7 @@ fn what_an_administrator_or_haproxy_keeps_away_is_told() {
     let moment = (fenced.now, 0);
     let world = story::world(story);
     let fenced = alone::picture(world, fenced.rules, None, None, Duration::ZERO, moment);
-    let it = explain(&request("http://a.test:22/"), &fenced, None);
+    let it = explain(&request("http://a.test:22/"), &fenced, Some(&Counters::default()));
     let ssh: Vec<_> = it.absent.iter().filter(|it| it.container == "ssh").collect();
     assert_eq!(ssh[0].why, Absence::Fenced);
     assert!(ssh[0].text.starts_with("22 is not a public port"), "{}", ssh[0].text);
@@ -379,7 +379,7 @@ fn what_an_administrator_or_haproxy_keeps_away_is_told() {
     });
     // Then another one answers.
     assert_eq!(
-        told(&explain(&request("http://a.test/"), &refused, None)),
+        told(&explain(&request("http://a.test/"), &refused, Some(&Counters::default()))),
         "*:80/ → all 100% sees /"
     );
     let text = "HAProxy refused its route a.test:80/: it does not like it";
@@ -399,7 +399,7 @@ fn held(then: &str, now: &str, asked: &str) -> Explanation {
     let moment = (Instant::now(), 0);
     let picture =
         alone::picture(world, rules, Some(rollback), None, Duration::from_secs(10), moment);
-    explain(&request(asked), &picture, None)
+    explain(&request(asked), &picture, Some(&Counters::default()))
 }
 
 #[test]
@@ -533,4 +533,29 @@ fn a_method_decides_what_is_sent_again() {
         let it = said(&story, &format!("{method} http://a.test/"));
         assert_eq!(it.becomes.unwrap().again, expected, "{retry} {method}");
     }
+}
+
+/// What a browser is given where `--map-port` moves a port.
+#[test]
+fn a_port_that_is_bound_for_another_is_understood() {
+    let mut picture = picture("web 172.17.0.2 glue_http_80_host=a.test");
+    let port = |number: u16| number.try_into().unwrap();
+    picture.rules.port_map = [(port(80), port(8080))].into();
+    for (asked, served, note) in [
+        ("http://a.test/", true, ""),
+        ("http://a.test:8080/x", true, "that is where public port 80 is bound; labels say 80"),
+        ("http://a.test:8081/", false, ""),
+    ] {
+        let it = explain(&request(asked), &picture, Some(&Counters::default()));
+        assert_eq!(it.outcome == Outcome::Served, served, "{asked}: {it:?}");
+        assert_eq!(it.notes.concat(), note, "{asked}");
+    }
+}
+
+#[test]
+fn that_haproxy_does_not_say_how_its_servers_are_is_said() {
+    let picture = picture("web 172.17.0.2 glue_http_80_host=a.test");
+    let it = explain(&request("http://a.test/"), &picture, None);
+    let note = "HAProxy does not answer at the moment; how its servers are is not known";
+    assert_eq!(it.notes, [note]);
 }

@@ -94,7 +94,8 @@ fn painting(picture: &Picture, recent: &[Applied], wanted: &str) -> Painting {
 }
 
 fn check(name: &str, picture: &Picture, recent: &[Applied], asked: &str, wanted: &str) {
-    let answer = (!asked.is_empty()).then(|| explain(asked, picture, Some(&counters(&picture.config))));
+    let answer =
+        (!asked.is_empty()).then(|| explain(asked, picture, Some(&counters(&picture.config))));
     let html = render::whole(&painting(picture, recent, wanted), asked, answer.as_ref(), wanted);
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path("page");

@@ -6,7 +6,7 @@ mod common;
 
 use common::{
     CONSTRAINT,
-    balancer::{Balancer, Plan},
+    balancer::{Balancer, Plan, free_port},
     wait_for,
 };
 use serde_json::Value;
@@ -14,6 +14,7 @@ use std::{
     collections::BTreeMap,
     fs,
     io::Write as _,
+    net::TcpListener,
     path::{Path, PathBuf},
     process::{Output, Stdio},
     time::SystemTime,
@@ -98,6 +99,19 @@ fn right_after_an_apply_nothing_would_change() {
     drop(api);
     balancer.until_said(&["told HAProxy", &died]);
     is_nothing(&balancer, &[], "with a route that is held");
+}
+
+#[test]
+fn a_listener_for_metrics_is_no_difference_whether_it_could_be_had_or_not() {
+    let Some(docker) = common::docker() else { return };
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    for port in [free_port(), taken.local_addr().unwrap().port()] {
+        let address = format!("127.0.0.1:{port}");
+        let balancer = Balancer::of(&docker).option(&["--haproxy-metrics", &address]).start();
+        let _web = balancer.run("web").label("glue_http_80_host", "a.test").start();
+        balancer.until_serves("a.test/", "web saw /");
+        is_nothing(&balancer, &[], &address);
+    }
 }
 
 #[test]

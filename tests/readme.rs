@@ -13,6 +13,7 @@ use docker_glue::{
     label::{self, Fences},
     problem::Reason,
 };
+use regex_lite::Regex;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -191,7 +192,8 @@ fn make_demo_shows_what_it_promises() {
 #[test]
 fn every_block_is_of_a_kind_that_is_tested() {
     let kinds: BTreeSet<_> = fenced().into_iter().map(|(kind, _)| kind).collect();
-    let tested = ["ini", "python", "sh", "text"].map(str::to_owned);
+    // tests/tour.rs types what is in those of kind "console".
+    let tested = ["console", "ini", "python", "sh", "text"].map(str::to_owned);
     assert_eq!(kinds, BTreeSet::from(tested));
     for known in ELSEWHERE {
         assert!(blocks("sh").iter().any(|block| block == known), "{known:?} is in README.md");
@@ -264,8 +266,9 @@ fn warnings_read_as_they_do_in_the_log() {
 #[test]
 fn every_label_that_is_named_exists() {
     let text = readme().replace("<port>", "80");
-    let prose: String =
-        text.split("```text").map(|part| part.split_once("```").unwrap_or((part, "")).1).collect();
+    // Mistakes are shown in these, as mistakes.
+    let shown = Regex::new("(?s)```(text|console)\n.*?```").unwrap();
+    let prose = shown.replace_all(&text, "");
     let word = |c: char| c.is_ascii_alphanumeric() || "_.".contains(c);
     // A file's name such as docker-glue_0.1.0-1_amd64.deb is no label.
     let before = |c: char| word(c) || c == '-';

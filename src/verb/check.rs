@@ -8,10 +8,13 @@ use super::{
     asked::{self, DockerAway},
 };
 use crate::{
-    compose::{self, Mode, Place, Project, Service, planned},
+    compose::{
+        self, Mode, Place, Project, Service,
+        planned::{self, Planned},
+    },
     container::{Container, ContainerId, Health, Image, NetworkMode, State},
     decide::{Memory, decide},
-    label,
+    label::{self, Constraint},
     problem::{About, Problem, Reason, Severity},
     serve,
     settings::Settings,
@@ -133,8 +136,27 @@ fn of_project(project: &Project, settings: &Settings) -> Found {
             text: masks.in_words(&said(&format!("service {}", service.name), problem)),
         })
     });
-    let findings = of_labels.chain(project.services.iter().flat_map(misplaced)).collect();
-    Found { findings, kind: "service", speaking }
+    let left_out = left_out(&planned, settings);
+    let others = project.services.iter().flat_map(misplaced).chain(left_out);
+    Found { findings: of_labels.chain(others).collect(), kind: "service", speaking }
+}
+
+/// Services that have labels, and not the one that the administrator asks for.
+fn left_out(planned: &[Planned<'_>], settings: &Settings) -> Vec<Finding> {
+    let finding = |it: &Planned<'_>| {
+        let lacks = |constraint: &&Constraint| !constraint.holds(&it.container);
+        let speaks = label::speaks(it.container.labels.keys().map(String::as_str));
+        let Constraint { label, value } =
+            settings.fences.constraints.iter().find(lacks).filter(|_| speaks)?;
+        let value = value.as_ref().map(|value| format!("={value}")).unwrap_or_default();
+        let name = &it.service.name;
+        let text =
+            format!("service {name}: it is left out, as --constraint {label}{value} does not hold");
+        Some(Finding { place: Some(it.service.place.clone()), severity: Severity::Hint, text })
+    };
+    let mut findings: Vec<_> = planned.iter().filter_map(finding).collect();
+    findings.dedup_by(|a, b| a.text == b.text);
+    findings
 }
 
 /// Whether it is so on every machine, and whatever image the service has.

@@ -17,16 +17,17 @@ use crate::{
         inverse,
         layout::Layout,
         render::{self, Frame},
-        version::{Version, installed},
+        version::{Version, has_exporter, installed},
     },
     label,
     problem::{About, Reason},
+    reload::Why,
     rollback::{RELEASE, Rollback},
     serve,
     settings::{AccessLog, Command, Haproxy, Settings},
     view::{
         foretold::{End, Foretold},
-        outlook::{Before, Outlook, foresee},
+        outlook::{Before, How, Outlook, foresee},
         status::Status,
     },
     world::{Vantage, World},
@@ -35,6 +36,7 @@ use anyhow::{Context, Result};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    net::SocketAddr,
     path::Path,
     time::{Duration, Instant},
 };
@@ -48,6 +50,11 @@ const BEHIND: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(100);
 /// Routes that HAProxy may refuse one after the other.
 const MOST_TRIES: usize = 32;
+/// Beside a docker-balancer that runs, HAProxy has what its options say.
+const OTHER_OPTIONS: &str = "the docker-balancer that runs has other options than these: say its options here too, \
+                             before the command, or in the settings file that both read";
+/// How problems of HAProxy's exporter begin.
+const EXPORTER: &str = "option --haproxy-metrics: ";
 
 pub(super) async fn plan(
     compose: Option<&Path>,
@@ -59,8 +66,11 @@ pub(super) async fn plan(
         Some(file) => After::of_compose(file, settings).await?,
     };
     let After { world, rules, masks, silent, mut notes } = after;
-    let (mut outlook, refused) = look(&world, &rules, settings).await?;
+    let (mut outlook, refused, daemon_runs) = look(&world, &rules, settings).await?;
     notes.extend(outlook.rollback.as_ref().map(|it| held(it, compose)));
+    if daemon_runs && outlook.how == How::Reload(Why::Frame) {
+        notes.push(OTHER_OPTIONS.to_owned());
+    }
     outlook.problems.retain(|it| {
         let about = matches!(&it.about, About::Container(origin) if silent.contains(origin.name()));
         !(about && matches!(it.reason, Reason::NotExposed { .. }))
@@ -175,32 +185,47 @@ async fn look(
     world: &World,
     rules: &Rules,
     settings: &Settings,
-) -> Result<(Outlook, Option<String>)> {
+) -> Result<(Outlook, Option<String>, bool)> {
     let end = Instant::now() + BEHIND;
     let version = installed(&settings.haproxy_bin).await?;
     loop {
         let daemon = asked::daemon(settings).await;
         let before = asked::before(settings).await?;
-        let frame = frame(settings, version, rules, &before)?;
+        let exporter = exporter(settings, daemon.as_ref()).await;
+        let frame = frame(settings, version, rules, &before, exporter)?;
         let maker = Maker { rules, frame: &frame, stock: serve::stock(settings) };
         let (outlook, refused) = outlook(world, &before, daemon.as_ref(), maker, settings).await?;
         if outlook.is_only_behind() && daemon.is_some() && Instant::now() < end {
             tokio::time::sleep(PAUSE).await;
             continue;
         }
-        return Ok((outlook, refused));
+        return Ok((outlook, refused, daemon.is_some()));
     }
 }
 
+/// Where HAProxy tells its numbers, unless it cannot, or not now.
+async fn exporter(settings: &Settings, daemon: Option<&Status>) -> Option<SocketAddr> {
+    let problems = daemon.into_iter().flat_map(|it| &it.problems);
+    let has_none = problems.map(|it| it.text.as_str()).any(|it| it.starts_with(EXPORTER));
+    let address = settings.haproxy_metrics.filter(|_| !has_none)?;
+    has_exporter(&settings.haproxy_bin).await.then_some(address)
+}
+
 /// As a docker-balancer that follows has it; where none did this, as one that applied once.
-fn frame(settings: &Settings, version: Version, rules: &Rules, before: &Before) -> Result<Frame> {
-    let follows = serve::frame(settings, version)?;
+fn frame(
+    settings: &Settings,
+    version: Version,
+    rules: &Rules,
+    before: &Before,
+    exporter: Option<SocketAddr>,
+) -> Result<Frame> {
+    let follows = Frame { exporter, ..serve::frame(settings, version)? };
     let managed = matches!(settings.haproxy, Haproxy::Managed { .. });
     if !managed || settings.access_log != AccessLog::Stdout {
         return Ok(follows);
     }
     let quiet = Settings { command: Command::Once, access_log: AccessLog::Off, ..settings.clone() };
-    let once = serve::frame(&quiet, version)?;
+    let once = Frame { exporter, ..serve::frame(&quiet, version)? };
     let routes = inverse::routes(&before.observed);
     let made_it = |frame: &Frame| {
         let maker = Maker { rules, frame, stock: 0 };

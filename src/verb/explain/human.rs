@@ -137,7 +137,7 @@ fn is_option(key: &str, option: &str) -> bool {
 }
 
 fn lost_title(it: &Explanation) -> &'static str {
-    if it.route.is_some() { "next in line" } else { "comes near" }
+    if it.route.is_some() { "also matches" } else { "comes near" }
 }
 
 fn lost(it: &Explanation) -> Vec<Vec<Painted>> {

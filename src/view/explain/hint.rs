@@ -96,7 +96,9 @@ pub(super) fn notes(
         notes.push("HAProxy does not say what it has; this is what the labels ask for".to_owned());
     }
     if picture.haproxy.answers && !counted {
-        notes.push("HAProxy does not answer at the moment; how its servers are is not known".to_owned());
+        notes.push(
+            "HAProxy does not answer at the moment; how its servers are is not known".to_owned(),
+        );
     }
     if let Some(rollback) = &picture.memory.rollback {
         notes.push(format!("{rollback}; what came later waits for {RELEASE}"));

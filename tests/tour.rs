@@ -1,0 +1,351 @@
+//! The chapter "Looking at it" of README.md is a session: its ```console blocks are typed, one after the
+//! other, against a daemon and an HAProxy that run, and what is printed is what stands there.
+//!
+//! What differs from run to run (ids, addresses, times, rates, counts, directories) is the same stand-in on
+//! both sides. A line `…` stands for any lines. After `$ cat FILE` stands what is in the file beforehand.
+//! `BLESS=1` writes what was printed; where a `…` does not fit any more, all of it, to be shortened.
+
+#![allow(clippy::unwrap_used, reason = "this is a test")]
+
+mod common;
+
+use common::{DEADLINE, engine::Engine, heard::Heard};
+use regex_lite::Regex;
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::TcpListener,
+    ops::Range,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+const BALANCER: &str = env!("CARGO_BIN_EXE_docker-balancer");
+const CHAPTER: &str = "\n## Looking at it\n";
+const SETTINGS: &str = "/etc/docker-glue/settings.toml";
+const STATE: &str = "/var/lib/docker-glue";
+const RUNTIME: &str = "/run/docker-glue";
+/// The README's; the test has free ones of as many digits.
+const PORTS: [&str; 4] = ["8080", "9000", "9105", "9106"];
+
+/// What a reader sees of one command.
+#[derive(Debug)]
+struct Step {
+    command: String,
+    printed: Vec<String>,
+    /// Where `printed` is, in lines of README.md.
+    lines: Range<usize>,
+}
+
+#[test]
+fn what_the_tour_shows_is_what_is_printed() {
+    // Of its own, so that containers can have the names that they have in README.md.
+    let Some(mut engine) = Engine::new() else { return };
+    engine.start();
+    let mut image = Command::new("sh");
+    let image = image.args(["tests/whoami-image.sh", "demo"]).current_dir(ROOT).status();
+    assert!(image.unwrap().success(), "tests/whoami-image.sh failed");
+    engine.load("docker-glue-whoami:demo");
+    let steps = steps();
+    assert!(15 < steps.len(), "{steps:#?}");
+    let place = Place::new(&engine, &steps);
+    let mut readme: Vec<_> = readme().lines().map(str::to_owned).collect();
+    let mut last = 0;
+    let mut wrong = Vec::new();
+    let mut renewed = Vec::new();
+    for step in &steps {
+        let printed = place.follow(step, &mut last);
+        if !fits(&step.printed, &printed) {
+            wrong.push(format!("$ {}\n{}", step.command, printed.join("\n")));
+            renewed.push((step.lines.clone(), printed));
+        }
+    }
+    place.lists_its_metrics();
+    if std::env::var_os("BLESS").is_some() {
+        for (lines, printed) in renewed.into_iter().rev() {
+            readme.splice(lines, printed);
+        }
+        fs::write(Path::new(ROOT).join("README.md"), readme.join("\n") + "\n").unwrap();
+        return;
+    }
+    assert!(wrong.is_empty(), "BLESS=1 renews README.md; printed was\n\n{}", wrong.join("\n\n"));
+}
+
+#[test]
+fn dots_stand_for_any_lines_and_nothing_else_does() {
+    let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+    for (expected, printed, fit) in [
+        ("a\nb", "a\nb", true),
+        ("a\nb", "a\nc", false),
+        ("a", "a\nb", false),
+        ("", "a", false),
+        ("a\n…", "a", true),
+        ("a\n…\nd", "a\nb\nc\nd", true),
+        ("a\n…\nd", "a\nd\nc", false),
+        ("a\n…\nc\n…\ne", "a\nb\nc\nd\ne", true),
+        ("a\n…\nx\n…\ne", "a\nb\nc\nd\ne", false),
+        ("…\na\nb", "a\nb\nb", false),
+        ("up 5s, pid 0123456789ab", "up 2m, pid ba9876543210", true),
+        ("  api   up  100  0  0  0  0  0", "  api  up  100  12  0  0  0  0", true),
+        ("404 Not Found", "503 Not Found", false),
+        ("weight 100    100 %", "weight 100     50 %", false),
+    ] {
+        assert_eq!(fits(&lines(expected), &lines(printed)), fit, "{expected:?} {printed:?}");
+    }
+}
+
+fn readme() -> String {
+    fs::read_to_string(Path::new(ROOT).join("README.md")).unwrap()
+}
+
+/// The commands of the chapter, with what follows each.
+fn steps() -> Vec<Step> {
+    let readme = readme();
+    let start = readme.find(CHAPTER).expect("the chapter is there") + CHAPTER.len();
+    let end = readme[start..].find("\n## ").map_or(readme.len(), |at| start + at);
+    let lines: Vec<_> = readme[..end].lines().collect();
+    let mut steps: Vec<Step> = Vec::new();
+    let mut inside = false;
+    for (at, line) in lines.iter().enumerate().skip(readme[..start].lines().count()) {
+        if line.starts_with("```") {
+            inside = *line == "```console";
+            continue;
+        }
+        if !inside {
+            continue;
+        }
+        if let Some(command) = line.strip_prefix("$ ") {
+            let command = command.to_owned();
+            steps.push(Step { command, printed: Vec::new(), lines: at + 1..at + 1 });
+        } else {
+            let step = steps.last_mut().expect("a block begins with a command");
+            if step.command.ends_with('\\') {
+                step.command = format!("{}\n{line}", step.command);
+                step.lines = at + 1..at + 1;
+            } else {
+                step.printed.push((*line).to_owned());
+                step.lines.end = at + 1;
+            }
+        }
+    }
+    // An empty line before the next command, or the block's end, is the reader's.
+    for step in &mut steps {
+        while step.printed.last().is_some_and(String::is_empty) {
+            step.printed.pop();
+            step.lines.end -= 1;
+        }
+    }
+    steps
+}
+
+/// A machine on which docker-balancer runs.
+struct Place {
+    folder: TempDir,
+    url: String,
+    ports: BTreeMap<&'static str, String>,
+    balancer: Option<Child>,
+    log: Heard,
+}
+
+impl Place {
+    fn new(engine: &Engine, steps: &[Step]) -> Self {
+        let folder = tempfile::Builder::new().prefix("tour-").tempdir().unwrap();
+        let ports = PORTS.into_iter().zip(free_ports()).collect();
+        let mut place =
+            Self { folder, url: engine.url(), ports, balancer: None, log: Heard::default() };
+        for step in steps {
+            if let Some(file) = step.command.strip_prefix("cat ") {
+                let text = place.here(&(step.printed.join("\n") + "\n"));
+                fs::write(place.path("").join(place.here(file)), text).unwrap();
+            }
+        }
+        fs::create_dir(place.path("bin")).unwrap();
+        std::os::unix::fs::symlink(BALANCER, place.path("bin/docker-balancer")).unwrap();
+        let mut command = place.command("exec docker-balancer -w");
+        let mut balancer = command.stderr(Stdio::piped()).spawn().unwrap();
+        place.log.listen(balancer.stderr.take().unwrap());
+        place.balancer = Some(balancer);
+        common::wait_for("docker-balancer to serve", || {
+            place.log.text().contains("started HAProxy").then_some(())
+        });
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// README.md's places and ports, and those that they are here.
+    fn places(&self) -> Vec<(String, String)> {
+        let path = |name: &str| self.path(name).display().to_string();
+        let mut places = vec![
+            (SETTINGS.to_owned(), path("settings.toml")),
+            (STATE.to_owned(), path("state")),
+            (RUNTIME.to_owned(), path("run")),
+        ];
+        let ports = self.ports.iter();
+        places.extend(ports.map(|(there, here)| ((*there).to_owned(), here.clone())));
+        places
+    }
+
+    fn here(&self, text: &str) -> String {
+        let places = self.places().into_iter();
+        places.fold(text.to_owned(), |text, (there, here)| text.replace(&there, &here))
+    }
+
+    /// What a reader would see, on a machine with Docker's usual network.
+    fn there(&self, text: &str) -> String {
+        let places = self.places().into_iter();
+        let text = places.fold(text.to_owned(), |text, (there, here)| text.replace(&here, &there));
+        let own_bridge = Regex::new(r"10\.214\.\d+\.").unwrap();
+        own_bridge.replace_all(&text, "172.17.0.").into_owned()
+    }
+
+    fn command(&self, line: &str) -> Command {
+        let mut command = Command::new("bash");
+        let path = std::env::var("PATH").unwrap();
+        command
+            .args(["-c", line])
+            .current_dir(self.folder.path())
+            .env("PATH", format!("{}:{path}:/usr/sbin", self.path("bin").display()))
+            .env("DOCKER_HOST", &self.url)
+            .env("DOCKER_GLUE_SETTINGS", self.path("settings.toml"))
+            .env("DOCKER_GLUE_STATE_DIR", self.path("state"))
+            .env("DOCKER_GLUE_RUNTIME_DIR", self.path("run"))
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null());
+        if let Some(bin) = std::env::var_os("HAPROXY_BIN") {
+            command.env("DOCKER_GLUE_HAPROXY_BIN", bin);
+        }
+        command
+    }
+
+    fn run(&self, line: &str) -> (Vec<String>, i32) {
+        let line = format!("{{ {}\n}} 2>&1", self.here(line));
+        let output = self.command(&line).output().unwrap();
+        let text = self.there(&String::from_utf8_lossy(&output.stdout));
+        let lines = text.lines().map(|line| line.trim_end().to_owned());
+        (lines.collect(), output.status.code().unwrap())
+    }
+
+    /// What a command prints. One that only looks is repeated until that is as README.md has it, or until time
+    /// is up: what happened before may still be on its way.
+    fn follow(&self, step: &Step, last: &mut i32) -> Vec<String> {
+        let line = format!("(exit {last}); {}", step.command);
+        // Long enough for what is to be written, and no sooner.
+        let patience =
+            if std::env::var_os("BLESS").is_some() { Duration::from_secs(4) } else { DEADLINE };
+        let end = Instant::now() + patience;
+        loop {
+            let (printed, status) = self.run(&line);
+            let over = changes(&step.command) || end < Instant::now();
+            if over || fits(&step.printed, &printed) {
+                *last = status;
+                if step.command.starts_with("docker run ") {
+                    assert_eq!(status, 0, "{line}: {printed:?}");
+                    self.has_come(&step.command);
+                    // The id, which README.md leaves out.
+                    return Vec::new();
+                }
+                return printed;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Until docker-balancer has seen the container: two that come at once could be one change.
+    fn has_come(&self, command: &str) {
+        let name = command.split_once("--name ").unwrap().1.split(' ').next().unwrap();
+        common::wait_for(&format!("{name} to be seen"), || {
+            let (status, _) = self.run("docker-balancer status --json");
+            status.concat().contains(&format!("{name:?}")).then_some(())
+        });
+    }
+
+    /// docs/metrics.md has a row for each.
+    fn lists_its_metrics(&self) {
+        let (page, _) = self.run("curl -s http://127.0.0.1:9105/metrics");
+        let listed = fs::read_to_string(Path::new(ROOT).join("docs/metrics.md")).unwrap();
+        let ours = page.iter().filter_map(|line| line.strip_prefix("# TYPE docker_glue_"));
+        let names: Vec<_> = ours.map(|it| it.split(' ').next().unwrap()).collect();
+        assert!(10 < names.len(), "{page:#?}");
+        for name in names {
+            let has = [format!("`docker_glue_{name}`"), format!("`docker_glue_{name}{{")];
+            assert!(has.iter().any(|it| listed.contains(it)), "{name} is not in docs/metrics.md");
+        }
+    }
+}
+
+/// Whether README.md's lines are what was printed.
+fn fits(expected: &[String], printed: &[String]) -> bool {
+    let expected: Vec<_> = expected.iter().map(|line| same(line)).collect();
+    let printed: Vec<_> = printed.iter().map(|line| same(line)).collect();
+    let parts: Vec<_> = expected.split(|line| line == "…").collect();
+    let [first, middle @ .., last] = &parts[..] else { return expected == printed };
+    let Some(mut rest) = printed.strip_prefix(*first) else { return false };
+    for part in middle {
+        let at = rest.windows(part.len().max(1)).position(|lines| lines.starts_with(part));
+        let Some(at) = at else { return false };
+        rest = &rest[at + part.len()..];
+    }
+    rest.ends_with(last)
+}
+
+/// Whether it can be typed once only.
+fn changes(command: &str) -> bool {
+    ["docker run", "docker-balancer rollback", "docker-balancer drain"]
+        .iter()
+        .any(|it| command.starts_with(it))
+}
+
+/// A line without what differs from run to run.
+fn same(line: &str) -> String {
+    let stand_ins = [
+        // Blanks between columns follow from what is in them.
+        (r"(\S) {2,}", "$1 "),
+        (r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
+        (r"\b[0-9a-f]{64}\b", "ID"),
+        (r"\b[0-9a-f]{16}\b", "GENERATION"),
+        (r"\b[0-9a-f]{12}\b", "ID"),
+        (r"\b172\.17\.0\.\d+", "ADDRESS"),
+        (r"^Balancer \S+,", "Balancer VERSION,"),
+        (r"^HAProxy [0-9.]+, pid \d+", "HAProxy VERSION, pid PID"),
+        (r"\b\d+(\.\d+)?(us|µs|ms|s|m|h)\b", "DURATION"),
+        (r"\b\d+ commands?\b", "COMMANDS"),
+        // Weight, sessions, rate, …
+        (r"( \d+){5,}", " COUNTS"),
+        (r#"("(at_ms|took_us|commands)":)\d+"#, "$1 NUMBER"),
+        (r"^([a-z_]+\{\S*\}) [0-9.]+$", "$1 NUMBER"),
+    ];
+    stand_ins.iter().fold(line.to_owned(), |line, (what, stand_in)| {
+        Regex::new(what).unwrap().replace_all(&line, *stand_in).into_owned()
+    })
+}
+
+/// Of four digits each.
+fn free_ports() -> impl Iterator<Item = String> {
+    let start = 7000 + u16::try_from(std::process::id() % 2000).unwrap();
+    let free = |port: &u16| TcpListener::bind(("::", *port)).is_ok();
+    (start..9999).filter(free).map(|port| port.to_string())
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(mut balancer) = self.balancer.take() {
+            let _ = Command::new("kill").arg(balancer.id().to_string()).status();
+            let end = Instant::now() + DEADLINE;
+            while balancer.try_wait().is_ok_and(|status| status.is_none()) {
+                if end < Instant::now() {
+                    let _ = balancer.kill();
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+        if std::thread::panicking() {
+            eprintln!("what the balancer said:\n{}", self.log.text());
+        }
+    }
+}
