@@ -55,7 +55,7 @@ pub struct Container {
     /// Without the slash that the engine puts before it.
     pub name: String,
     pub image: String,
-    /// Nanoseconds since 1970; whole seconds until it was inspected. Decides who came first where two containers disagree.
+    /// Nanoseconds since 1970; the end of its second until it was inspected. Decides who came first where two containers disagree.
     pub created: i64,
     pub state: State,
     pub health: Health,
