@@ -75,7 +75,11 @@ fn labels_image_and_age_are_read() {
     assert_eq!(*web.labels, [("glue_http_80_host".to_owned(), "a.test".to_owned())].into());
     assert_eq!(web.image, "docker-glue-whoami:test");
     assert!(web.created > 1_700_000_000_000_000_000 && web.stop.is_none() && !web.leaving);
-    assert_eq!(web.created % SECOND, SECOND - 1, "it comes after all that is known better");
+    assert_eq!(
+        web.created % super::SECOND,
+        super::SECOND - 1,
+        "it comes after all that is known better"
+    );
     assert_eq!(web.id.as_str().len(), 64);
 }
 
