@@ -37,6 +37,8 @@ fn a_file_follows_containers_and_is_written_when_it_is_another_one_only() {
     assert_eq!(fs::metadata(glue.path("out")).unwrap().ino(), inode);
     web.docker(&["stop", "--time", "0"]);
     wait_for("the container's line to go", || (glue.read("out") == "-\n").then_some(()));
+    // The file is there a moment before the line that says so.
+    wait_for("the third line", || (3 <= count(&glue.log(), "wrote")).then_some(()));
     assert_eq!(count(&glue.log(), "wrote"), 3);
     let left: Vec<_> = fs::read_dir(glue.path("")).unwrap().map(|it| it.unwrap().path()).collect();
     assert!(!left.iter().any(|it| it.display().to_string().contains(".docker-glue-")), "{left:?}");
