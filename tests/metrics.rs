@@ -19,7 +19,7 @@ use nix::{
 use std::{
     collections::BTreeSet,
     io::{Read, Write},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     os::unix::{fs::PermissionsExt, net::UnixStream},
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
@@ -210,6 +210,33 @@ fn servers_that_fail_their_checks_are_counted_without_asking_haproxy() {
             && it.is("docker_glue_servers{state=\"weightless\"}", 1)
             && it.is("docker_glue_routes{state=\"down\"}", 2)
     });
+}
+
+#[test]
+fn a_server_that_falls_ill_and_gets_well_is_counted_as_haproxy_finds_it() {
+    let Some(docker) = docker() else { return };
+    let (plan, port, _) = plan(&docker);
+    let web = web(&plan, "web").label("glue_http_80_check", "/healthz").start();
+    let balancer = plan.start().until_started();
+    balancer.until_serves("web.test/x", "web saw /x");
+    let network = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
+    let address = web.docker(&["inspect", "--format", network]);
+    let servers = |up, down| {
+        until("its health", port, |it| {
+            it.is("docker_glue_servers{state=\"up\"}", up)
+                && it.is("docker_glue_servers{state=\"down\"}", down)
+        });
+    };
+    for (ask, up, down) in [("unhealthy", 0, 1), ("healthy", 1, 0)] {
+        // HAProxy sends it nothing while it is ill.
+        let mut stream = TcpStream::connect((address.trim(), 80)).unwrap();
+        write!(stream, "POST /{ask} HTTP/1.1\r\nHost: web.test\r\nConnection: close\r\n\r\n")
+            .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        servers(up, down);
+    }
 }
 
 /// A program that stands before the real HAProxy.

@@ -7,7 +7,7 @@ use docker_glue::haproxy::{
     error::{ApplyError, OpenError},
     files::{Files, Generation, MARKER, Store},
     master::Master,
-    process::Stdout,
+    process::{ExitReason, News, Stdout},
     proxy::{How, Proxy, Shutdown},
     settings::{Mode, Reload, Settings},
     socket::{Session, ask},
@@ -165,6 +165,14 @@ fn get(port: u16) -> String {
     };
     let answer = get().unwrap_or_default();
     answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default()
+}
+
+async fn died(proxy: &mut Proxy) -> ExitReason {
+    loop {
+        if let News::Died(reason) = proxy.news().await {
+            return reason;
+        }
+    }
 }
 
 async fn until(mut done: impl FnMut() -> bool) -> Result<(), ()> {
@@ -341,7 +349,7 @@ async fn an_owner_that_waits_to_be_killed() {
     let mut proxy = Proxy::open(settings).await.unwrap();
     proxy.apply(&files).await.unwrap();
     fs::write(Path::new(dir).join("ready"), "").unwrap();
-    proxy.died().await;
+    died(&mut proxy).await;
 }
 
 #[tokio::test]
@@ -368,7 +376,7 @@ async fn haproxy_outlives_a_killed_balancer_and_still_reloads() {
     }
     let pid = i32::try_from(proxy.pid().unwrap()).unwrap();
     kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
-    proxy.died().await;
+    died(&mut proxy).await;
     assert_eq!(proxy.pid(), None);
 }
 
@@ -380,7 +388,7 @@ async fn a_death_is_noticed_and_a_new_start_serves_the_same() {
     for _ in 0..3 {
         let pid = i32::try_from(proxy.pid().unwrap()).unwrap();
         kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
-        let reason = tokio::time::timeout(PATIENCE, proxy.died()).await.unwrap();
+        let reason = tokio::time::timeout(PATIENCE, died(&mut proxy)).await.unwrap();
         assert!(reason.to_string().contains("SIGKILL"), "{reason}");
         assert!(proxy.start().await.unwrap());
         place.serves("one").await;

@@ -2,7 +2,7 @@
 
 use super::{Balancer, until};
 use crate::{
-    haproxy::{check::Refusal, config::Config, error::ApplyError, render},
+    haproxy::{check::Refusal, config::Config, error::ApplyError, process::News, render},
     world::World,
 };
 use std::{
@@ -59,11 +59,19 @@ impl Balancer {
         loop {
             let FilesBehind { due, writing, look, .. } = &mut self.files;
             let written = tokio::select! {
-                reason = self.proxy.died() => {
-                    error!("{reason}; it is started again");
-                    self.running.observed = None;
-                    return Happening::Died;
-                }
+                news = self.proxy.news() => match news {
+                    News::Judged(judged) => {
+                        if let Some(observed) = &mut self.running.observed {
+                            observed.judge(&judged);
+                        }
+                        continue;
+                    }
+                    News::Died(reason) => {
+                        error!("{reason}; it is started again");
+                        self.running.observed = None;
+                        return Happening::Died;
+                    }
+                },
                 () = until(*look) => {
                     // May be cut off here, and is looked at again then.
                     let replaced = self.was_replaced().await;

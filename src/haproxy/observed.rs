@@ -7,6 +7,7 @@ use super::{
     config::{Admin, Backend, Config, MapName, Server},
     growth::Growth,
     name,
+    said::Judged,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -103,6 +104,13 @@ impl Observed {
             Command::DelMap { map, key } => {
                 self.maps.entry(*map).or_default().remove(key);
             }
+        }
+    }
+
+    /// What its checks found since it was asked.
+    pub fn judge(&mut self, judged: &Judged) {
+        if self.worker == Some(judged.worker) {
+            self.change(&judged.backend, &judged.server, |it| it.up = judged.up);
         }
     }
 

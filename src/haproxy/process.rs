@@ -6,7 +6,7 @@ use super::{
     check::{Refusal, refusal},
     master::{Master, Procs},
     observed,
-    said::Said,
+    said::{Judged, Said},
     socket::ask,
 };
 use rustix::{
@@ -81,6 +81,13 @@ impl ExitReason {
     fn is_signal(self) -> bool {
         self.0.is_some_and(|status| status.signal().is_some())
     }
+}
+
+/// What one does by itself.
+#[derive(Debug)]
+pub enum News {
+    Died(ExitReason),
+    Judged(Judged),
 }
 
 /// A running master.
@@ -206,6 +213,16 @@ async fn bury(group: u32) {
     }
 }
 
+async fn ended(pid: u32, pidfd: &AsyncFd<OwnedFd>, child: &mut Option<Child>) -> ExitReason {
+    if pidfd.readable().await.is_err() {
+        // Only a runtime that shuts down says so: nothing more will be heard.
+        std::future::pending::<()>().await;
+    }
+    let status = child.as_mut().and_then(|child| child.wait().ok());
+    tokio::spawn(bury(pid));
+    ExitReason(status)
+}
+
 fn pid(number: u32) -> Option<Pid> {
     i32::try_from(number).ok().and_then(Pid::from_raw)
 }
@@ -231,13 +248,23 @@ impl Running {
 
     /// Waits for its end; may be dropped and called again.
     pub async fn died(&mut self) -> ExitReason {
-        if self.pidfd.readable().await.is_err() {
-            // Only a runtime that shuts down says so: nothing more will be heard.
-            std::future::pending::<()>().await;
+        ended(self.pid, &self.pidfd, &mut self.child).await
+    }
+
+    /// Waits for its end, or for what its checks find; may be dropped and called again. One that was
+    /// adopted is not heard: it tells only who started it.
+    pub async fn news(&mut self) -> News {
+        let Self { pid, pidfd, child, said } = self;
+        let judged = async {
+            match said {
+                Some(said) => said.judged().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            reason = ended(*pid, pidfd, child) => News::Died(reason),
+            judged = judged => News::Judged(judged),
         }
-        let status = self.child.as_mut().and_then(|child| child.wait().ok());
-        tokio::spawn(bury(self.pid));
-        ExitReason(status)
     }
 
     /// Asks the kernel: the reactor may not have heard yet.

@@ -15,7 +15,7 @@ use super::{
     observed::Observed,
     old_workers::OldWorkers,
     ports::{self, Means},
-    process::{ExitReason, Launch, Running, StartError},
+    process::{Launch, News, Running, StartError},
     runtime::{Runtime, RuntimeError},
     said::Said,
     sessions::Sessions,
@@ -284,12 +284,14 @@ impl Proxy {
         Ok(true)
     }
 
-    /// Waits for the death of an HAProxy of ours; for ever where there is none. For a `select!`.
-    pub async fn died(&mut self) -> ExitReason {
+    /// Waits for what an HAProxy of ours does by itself; for ever where there is none. For a `select!`.
+    pub async fn news(&mut self) -> News {
         let Some(running) = &mut self.running else { return std::future::pending().await };
-        let reason = running.died().await;
-        self.running = None;
-        reason
+        let news = running.news().await;
+        if matches!(news, News::Died(_)) {
+            self.running = None;
+        }
+        news
     }
 
     /// Stops it softly, or leaves it for the next start to adopt.
@@ -320,8 +322,8 @@ impl Proxy {
     /// The dead one is forgotten; one whose start was cut off half-way is found again. There are
     /// never two: the second would share the first one's ports and say nothing (SO_REUSEPORT).
     async fn look(&mut self) -> Result<(), StartError> {
-        if self.running.as_ref().is_some_and(Running::has_died) {
-            self.died().await;
+        if let Some(mut dead) = self.running.take_if(|it| it.has_died()) {
+            dead.died().await;
         }
         if self.running.is_none() { self.adopt().await } else { Ok(()) }
     }

@@ -1,18 +1,32 @@
-//! What HAProxy says on stderr: passed to the log line by line, the last of it kept.
+//! What HAProxy says on stderr: passed to the log line by line, the last of it kept, and what its checks
+//! found told at once.
 
 use std::{collections::VecDeque, io, process::ChildStderr, time::Duration};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     net::unix::pipe::Receiver,
-    sync::watch,
+    sync::{mpsc, watch},
     time::timeout,
 };
 
 const KEPT: usize = 50;
 
 /// The listening end. HAProxy lives on when nobody listens any more: it ignores SIGPIPE.
-#[derive(Debug, Clone)]
-pub struct Said(watch::Receiver<Tail>);
+#[derive(Debug)]
+pub struct Said {
+    tail: watch::Receiver<Tail>,
+    judged: mpsc::UnboundedReceiver<Judged>,
+}
+
+/// A worker's checks found that a server takes requests now, or that it does not any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judged {
+    /// Its pid: of several workers each judges for itself.
+    pub worker: u32,
+    pub backend: String,
+    pub server: String,
+    pub up: bool,
+}
 
 #[derive(Debug, Default)]
 struct Tail {
@@ -25,21 +39,30 @@ struct Tail {
 impl Said {
     pub fn listen(stderr: ChildStderr) -> io::Result<Self> {
         let pipe = Receiver::from_owned_fd(stderr.into())?;
-        let (sender, receiver) = watch::channel(Tail::default());
-        tokio::spawn(follow(pipe, sender));
-        Ok(Self(receiver))
+        let (keep, tail) = watch::channel(Tail::default());
+        let (tell, judged) = mpsc::unbounded_channel();
+        tokio::spawn(follow(pipe, keep, tell));
+        Ok(Self { tail, judged })
+    }
+
+    /// What checks find from now on; for ever where HAProxy has gone. For a `select!`.
+    pub async fn judged(&mut self) -> Judged {
+        match self.judged.recv().await {
+            Some(judged) => judged,
+            None => std::future::pending().await,
+        }
     }
 
     /// A place to come back to with [`Said::since`].
     pub fn mark(&self) -> usize {
-        self.0.borrow().count
+        self.tail.borrow().count
     }
 
     /// What was said since, once it holds `word` or HAProxy has gone; after `patience` what there is.
     pub async fn since(&mut self, mark: usize, word: &str, patience: Duration) -> String {
         let done = |tail: &Tail| tail.ended || tail.since(mark).any(|line| line.contains(word));
-        let _ = timeout(patience, self.0.wait_for(done)).await;
-        self.0.borrow().since(mark).collect::<Vec<_>>().join("\n")
+        let _ = timeout(patience, self.tail.wait_for(done)).await;
+        self.tail.borrow().since(mark).collect::<Vec<_>>().join("\n")
     }
 }
 
@@ -58,11 +81,15 @@ impl Tail {
     }
 }
 
-async fn follow(pipe: Receiver, tail: watch::Sender<Tail>) {
+async fn follow(pipe: Receiver, tail: watch::Sender<Tail>, tell: mpsc::UnboundedSender<Judged>) {
     let mut lines = BufReader::new(pipe).split(b'\n');
     while let Ok(Some(line)) = lines.next_segment().await {
         let line = String::from_utf8_lossy(&line).into_owned();
         log(&line);
+        if let Some(judged) = judged(&line) {
+            // Nobody listens while HAProxy is started or stopped.
+            let _ = tell.send(judged);
+        }
         tail.send_modify(|tail| tail.push(line));
     }
     tail.send_modify(|tail| tail.ended = true);
@@ -77,6 +104,25 @@ fn log(line: &str) {
         Some("[WARNING]") if is_news(words) => tracing::info!(target: "haproxy", "{words}"),
         _ => tracing::debug!(target: "haproxy", "{words}"),
     }
+}
+
+/// `[WARNING]  (4711) : Server a.test:80/web-0123456789ab:80 is DOWN, reason: …`, of a worker.
+fn judged(line: &str) -> Option<Judged> {
+    let (_, rest) = line.split_once('(')?;
+    let (worker, rest) = rest.split_once(") : Server ")?;
+    let (place, verdict) = rest.split_once(" is ")?;
+    let (backend, server) = place.rsplit_once('/')?;
+    let up = match verdict.get(..verdict.find([',', '.', ' ']).unwrap_or(verdict.len()))? {
+        "UP" => true,
+        "DOWN" => false,
+        _ => return None,
+    };
+    Some(Judged {
+        worker: worker.parse().ok()?,
+        backend: backend.to_owned(),
+        server: server.to_owned(),
+        up,
+    })
 }
 
 fn is_news(words: &str) -> bool {
@@ -102,5 +148,29 @@ mod tests {
         assert_eq!(tail.since(KEPT + 8).collect::<Vec<_>>(), ["58", "59"]);
         assert_eq!(tail.since(0).next(), Some("10"));
         assert_eq!(tail.since(KEPT + 10).next(), None);
+    }
+
+    #[test]
+    fn what_a_check_found_is_read() {
+        const DOWN: &str = "[WARNING]  (4711) : Server a.test:80_api/web-0123456789ab:80:alone is DOWN, \
+             reason: Layer7 wrong status, code: 500, info: \"is UP\", check duration: 0ms. 0 active and 0 \
+             backup servers left.";
+        const UP: &str = "[WARNING]  (7) : Server a.test:80/web-2-0123456789ab:80 is UP, reason: Layer4 check \
+             passed, check duration: 0ms.";
+        let read = |line| judged(line).map(|it| (it.worker, it.backend, it.server, it.up));
+        let found = |worker, backend: &str, server: &str, up| {
+            Some((worker, backend.to_owned(), server.to_owned(), up))
+        };
+        assert_eq!(read(DOWN), found(4711, "a.test:80_api", "web-0123456789ab:80:alone", false));
+        assert_eq!(read(UP), found(7, "a.test:80", "web-2-0123456789ab:80", true));
+        for other in [
+            "",
+            "[WARNING]  (7) : Server a.test:80/web-0123456789ab:80 is going DOWN for maintenance.",
+            "[WARNING]  (7) : Server a.test:80/web-0123456789ab:80 is stopping.",
+            "[NOTICE]   (7) : New worker (8) forked",
+            "[ALERT]    (7) : backend 'a.test:80' has no server available!",
+        ] {
+            assert_eq!(read(other), None, "{other}");
+        }
     }
 }

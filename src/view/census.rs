@@ -1,7 +1,7 @@
 //! How many there are of what: for numbers that are asked for often.
 //!
 //! Pure. Counts what is known anyway, so that 10,000 routes are a matter of a millisecond and HAProxy is
-//! not asked; what its checks found is as old as the last time that it was.
+//! not asked; what its checks find it says by itself, to who started it.
 
 use super::status::ServerState;
 use crate::{
