@@ -2,6 +2,7 @@
 //!
 //! Pure: plain values, read off an answer of the engine and never written back.
 
+use crate::origin::Origin;
 use std::{
     cmp::Ordering,
     collections::{BTreeMap, BTreeSet},
@@ -73,6 +74,12 @@ pub struct Container {
     pub stop: Option<Stop>,
     /// It got a stop signal and has not died of it yet.
     pub leaving: bool,
+}
+
+impl Container {
+    pub fn origin(&self) -> Origin {
+        Origin::new(&self.name, self.id.short())
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

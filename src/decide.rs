@@ -8,7 +8,6 @@ use crate::{
     container::{Container, ContainerId, Health, NetworkMode, State},
     label::{self, Ask, Fences, Reading, value::Obedience},
     life::Lives,
-    origin::Origin,
     problem::{About, Label, Problem, Reason},
     rollback::Rollback,
     route::{Endpoint, Listener, Policy, Route, RouteKey, Routes},
@@ -300,7 +299,7 @@ impl Place<'_> {
         Claim {
             key,
             policy,
-            origin: origin(self.container),
+            origin: self.container.origin(),
             seniority: (self.container.created, self.container.id.clone()),
             port,
             address,
@@ -312,10 +311,6 @@ impl Place<'_> {
 
 fn is_up(state: State) -> bool {
     matches!(state, State::Running | State::Paused)
-}
-
-fn origin(container: &Container) -> Origin {
-    Origin::new(&container.name, container.id.short())
 }
 
 fn standing(container: &Container, obedience: Obedience) -> Standing {
@@ -331,7 +326,7 @@ fn standing(container: &Container, obedience: Obedience) -> Standing {
 fn unreachable(container: &Container, wanted: Option<&str>, reason: Reason) -> Problem {
     let named = |network: &str| Label { key: "glue_network".to_owned(), value: network.to_owned() };
     Problem {
-        about: About::Container(origin(container)),
+        about: About::Container(container.origin()),
         label: wanted.filter(|_| matches!(reason, Reason::NotOnNetwork { .. })).map(named),
         reason,
     }
@@ -388,7 +383,7 @@ fn published(world: &World, at: Listener, rules: &Rules) -> Option<String> {
     };
     let on_host = rules.vantage == Vantage::Host;
     let holder = world.containers.values().find(publishes).filter(|_| on_host)?;
-    Some(format!("taken by container {}, which publishes it", origin(holder)))
+    Some(format!("taken by container {}, which publishes it", holder.origin()))
 }
 
 fn leave_out_taken(

@@ -35,6 +35,10 @@ pub enum Reason {
     UnknownLabel {
         nearest: Option<String>,
     },
+    /// A hint: it is somebody else's, or meant to be this one of ours.
+    Misspelt {
+        nearest: String,
+    },
     /// A `glue_tcp_…` or `glue_udp_…` label.
     NotYet,
     Empty,
@@ -167,6 +171,7 @@ impl Reason {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::UnknownLabel { .. } => "unknown_label",
+            Self::Misspelt { .. } => "misspelt",
             Self::NotYet => "not_yet",
             Self::Empty => "empty",
             Self::EmptyMember => "empty_member",
@@ -208,7 +213,7 @@ impl Reason {
 
     pub fn severity(&self) -> Severity {
         match self {
-            Self::NotExposed { .. } => Severity::Hint,
+            Self::NotExposed { .. } | Self::Misspelt { .. } => Severity::Hint,
             _ => Severity::Problem,
         }
     }
@@ -264,6 +269,9 @@ impl fmt::Display for Reason {
         match self {
             Self::UnknownLabel { nearest: Some(nearest) } => {
                 write!(f, "there is no such label; did you mean {nearest}?")
+            }
+            Self::Misspelt { nearest } => {
+                write!(f, "it is not one of ours and not read; did you mean {nearest}?")
             }
             Self::UnknownLabel { nearest: None } => {
                 f.write_str("there is no such label; the README lists all there are")

@@ -103,7 +103,8 @@ fn containers_that_run_are_checked() {
     let well = (0, "1 container with labels for docker-balancer: no problem".to_owned());
     assert_eq!(of_docker(&plan, &[]), well);
 
-    // A hint is shown, and does not count.
+    // Hints are shown, and do not count.
+    let other = plan.run("other").label("glue-http-80-host", "c.test").start();
     let hint = plan.run("hint").label("glue_http_8080_host", "b.test").start();
     let (status, said) = of_docker(&plan, &[]);
     assert_eq!(status, 0, "{said}");
@@ -111,8 +112,15 @@ fn containers_that_run_are_checked() {
     let line =
         format!("hint: container {} ({id}): the container does not expose port 8080", hint.name);
     assert!(said.contains(&line), "{said}");
+    let line = format!(
+        "hint: container {} ({}): label glue-http-80-host=\"c.test\": it is not one of ours and not read; did you \
+         mean glue_http_80_host?",
+        other.name,
+        &other.id[..12]
+    );
+    assert!(said.contains(&line), "{said}");
     assert!(
-        said.ends_with("2 containers with labels for docker-balancer: no problem, 1 hint"),
+        said.ends_with("2 containers with labels for docker-balancer: no problem, 2 hints"),
         "{said}"
     );
 
@@ -138,7 +146,7 @@ fn containers_that_run_are_checked() {
         assert!(said.contains(&line), "{line} in {said}");
     }
     assert!(
-        said.ends_with("3 containers with labels for docker-balancer: 2 problems, 1 hint"),
+        said.ends_with("3 containers with labels for docker-balancer: 2 problems, 2 hints"),
         "{said}"
     );
 }
@@ -151,6 +159,12 @@ fn an_image_is_checked_without_a_container() {
     let image = Image { docker: &docker, name: &name };
     let well = "no image has labels for docker-balancer";
     assert_eq!(of_docker(&plan, &["--image", common::image()]), (0, well.to_owned()));
+    image.build("LABEL glu_http_80_host=a.test");
+    let hint = format!(
+        "hint: image {name}: label glu_http_80_host=\"a.test\": it is not one of ours and not read; did you mean \
+         glue_http_80_host?\nno image has labels for docker-balancer"
+    );
+    assert_eq!(of_docker(&plan, &["--image", &name]), (0, hint));
     image.build(
         "LABEL glue_http_80_host=a.test glue_http_80_prefix=a//b\nENV glue_http_80_weight=much",
     );

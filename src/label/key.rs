@@ -31,6 +31,9 @@ pub enum Choice {
     Retry,
 }
 
+/// Those that are about no port.
+const OTHERS: [&str; 2] = ["glue_http_ports", "glue_network"];
+
 /// Names of any length are judged; suggestions are worked out for those a person may have typed.
 const LONGEST_TYPED: usize = 96;
 
@@ -103,11 +106,34 @@ fn nearest(key: &str) -> Option<String> {
     }
     let certain = if stem.starts_with(&start) { start.len() } else { "glue_".len() };
     let options = Choice::ALL.iter().map(|(option, _)| (format!("{start}{option}"), route));
-    let others = ["glue_http_ports", "glue_network"].map(|name| (name.to_owned(), None));
     options
-        .chain(others)
+        .chain(OTHERS.map(|name| (name.to_owned(), None)))
         .map(|(name, route)| (strsim::osa_distance(stem, &name), name, route))
         .filter(|(slips, ..)| *slips <= 3 && 2 * slips < stem.len() - certain)
+        .min_by_key(|(slips, ..)| *slips)
+        .map(|(_, name, route)| with(name, route))
+}
+
+/// The name of ours that somebody else's most likely was meant to be: with other separators or capitals,
+/// or one or two slips away. None is certain: it may be another program's.
+pub fn misspelt(key: &str) -> Option<String> {
+    if key.starts_with("glue_") || LONGEST_TYPED < key.len() {
+        return None;
+    }
+    let (stem, route) = parts(key);
+    misspelt_stem(stem, route).or_else(|| misspelt_stem(&key.replace('.', "_"), None))
+}
+
+fn misspelt_stem(stem: &str, route: Option<&str>) -> Option<String> {
+    let typed = stem.to_ascii_lowercase().replace(['-', '/', ' '], "_");
+    let port = typed.split('_').find(|part| value::port(part).is_ok());
+    let options = port.into_iter().flat_map(|port| {
+        Choice::ALL.iter().map(move |(option, _)| (format!("glue_http_{port}_{option}"), route))
+    });
+    options
+        .chain(OTHERS.map(|name| (name.to_owned(), None)))
+        .map(|(name, route)| (strsim::osa_distance(&typed, &name), name, route))
+        .filter(|(slips, ..)| *slips <= 2)
         .min_by_key(|(slips, ..)| *slips)
         .map(|(_, name, route)| with(name, route))
 }

@@ -14,7 +14,7 @@ mod tests;
 
 use crate::{
     container::Container,
-    problem::Problem,
+    problem::{About, Label, Problem, Reason},
     route::{Policy, RouteKey},
 };
 use std::{collections::BTreeSet, num::NonZeroU16};
@@ -89,6 +89,17 @@ pub fn takes_part(container: &Container, fences: &Fences) -> bool {
 /// [takes part](takes_part).
 pub fn read(container: &Container, fences: &Fences) -> Reading {
     read::Reader::new(container, fences).read()
+}
+
+/// Labels that are not ours and may have been meant to be: hints, and only for those who ask, as such
+/// labels are nobody's business else.
+pub fn misspelt(container: &Container) -> impl Iterator<Item = Problem> {
+    container.labels.iter().filter_map(|(key, value)| {
+        let nearest = key::misspelt(key)?;
+        let label = Label { key: key.clone(), value: value.clone() };
+        let about = About::Container(container.origin());
+        Some(Problem { about, label: Some(label), reason: Reason::Misspelt { nearest } })
+    })
 }
 
 impl Fences {

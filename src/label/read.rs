@@ -9,7 +9,6 @@ use super::{
 };
 use crate::{
     container::{Container, NetworkMode},
-    origin::Origin,
     problem::{About, Label, Problem, Reason},
     route::{Listener, Match, Policy, Protocol, RouteKey},
 };
@@ -307,10 +306,13 @@ impl<'a> Reader<'a> {
     }
 
     fn tell(&mut self, written: Option<Written<'_>>, reason: Reason) {
-        let origin = Origin::new(&self.container.name, self.container.id.short());
         let label =
             written.map(|Written { key, value }| Label { key: key.into(), value: value.into() });
-        self.problems.push(Problem { about: About::Container(origin), label, reason });
+        self.problems.push(Problem {
+            about: About::Container(self.container.origin()),
+            label,
+            reason,
+        });
     }
 
     /// Puts all in order. What came first counts where one port asks twice.

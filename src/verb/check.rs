@@ -14,6 +14,7 @@ use crate::{
     },
     container::{Container, ContainerId, Health, Image, NetworkMode, State},
     decide::{Memory, decide},
+    docker::Interest,
     label::{self, Constraint},
     problem::{About, Problem, Reason, Severity},
     serve,
@@ -61,12 +62,14 @@ struct Finding {
 }
 
 async fn of_containers(settings: &Settings) -> Result<Found> {
-    let (world, rules) = asked::world(settings, |interest| interest).await?;
+    let widen = |interest| Interest { speaks: may_speak, reads: may_be_read, ..interest };
+    let (world, rules) = asked::world(settings, widen).await?;
     let runs = |it: &&Arc<Container>| matches!(it.state, State::Running | State::Paused);
     let takes_part = |it: &&Arc<Container>| label::takes_part(it, &settings.fences);
     let speaking = world.containers.values().filter(runs).filter(takes_part).count();
     let decided = decide(&world, Memory::default(), Instant::now(), &rules);
-    let findings = decided.problems.iter().map(|it| Finding {
+    let misspelt = world.containers.values().filter(runs).flat_map(|it| label::misspelt(it));
+    let findings = decided.problems.into_iter().chain(misspelt).map(|it| Finding {
         place: None,
         severity: it.reason.severity(),
         text: it.to_string(),
@@ -83,10 +86,11 @@ async fn of_image(name: &str, settings: &Settings) -> Result<Found> {
     let container = container(name, image, settings);
     let speaking = usize::from(label::takes_part(&container, &label::Fences::default()));
     let problems = label::read(&container, &settings.fences).problems;
-    let findings = problems.iter().map(|it| Finding {
+    let problems = problems.into_iter().chain(label::misspelt(&container));
+    let findings = problems.map(|it| Finding {
         place: None,
         severity: it.reason.severity(),
-        text: said(&format!("image {name}"), it),
+        text: said(&format!("image {name}"), &it),
     });
     Ok(Found { findings: findings.collect(), kind: "image", speaking })
 }
@@ -112,6 +116,15 @@ fn container(name: &str, image: Image, settings: &Settings) -> Container {
     }
 }
 
+/// Beside containers of ours, those that may have been meant to be.
+fn may_speak(labels: &BTreeMap<String, String>) -> bool {
+    labels.keys().any(|it| may_be_read(it))
+}
+
+fn may_be_read(label: &str) -> bool {
+    label::is_read(label) || label::key::misspelt(label).is_some()
+}
+
 fn of_project(project: &Project, settings: &Settings) -> Found {
     let mut project = project.clone();
     if !settings.include_env {
@@ -126,14 +139,15 @@ fn of_project(project: &Project, settings: &Settings) -> Found {
     let (world, masks) = planned::onto(&World::default(), &project, planned.clone());
     let rules = serve::rules(settings, Vantage::Host);
     let decided = decide(&world, Memory::default(), Instant::now(), &rules);
-    let of_labels = decided.problems.iter().filter_map(|problem| {
+    let misspelt = planned.iter().flat_map(|it| label::misspelt(&it.container));
+    let of_labels = decided.problems.into_iter().chain(misspelt).filter_map(|problem| {
         let About::Container(origin) = &problem.about else { return None };
-        let service = services.get(origin.id()).filter(|it| is_the_files(problem, it))?;
+        let service = services.get(origin.id()).filter(|it| is_the_files(&problem, it))?;
         let label = problem.label.as_ref().and_then(|label| service.lines.get(&label.key));
         Some(Finding {
             place: Some(label.unwrap_or(&service.place).clone()),
             severity: problem.reason.severity(),
-            text: masks.in_words(&said(&format!("service {}", service.name), problem)),
+            text: masks.in_words(&said(&format!("service {}", service.name), &problem)),
         })
     });
     let left_out = left_out(&planned, settings);

@@ -4,6 +4,7 @@ use super::{
     ContainerId, Fences, NetworkMode, Reason, Severity, check, check_fenced, container, one, read,
     with,
 };
+use crate::label::key::misspelt;
 
 #[test]
 fn an_unknown_label_is_told_with_the_nearest() {
@@ -27,6 +28,35 @@ fn an_unknown_label_is_told_with_the_nearest() {
     near("glue_netwrok", "glue_network");
     near("glue_http_host", "glue_http_<port>_host");
     near("glue_http_strip_prefix.x", "glue_http_<port>_strip_prefix.x");
+}
+
+#[test]
+fn a_name_that_is_not_ours_may_have_been_meant_to_be() {
+    for (key, meant) in [
+        ("glu_http_80_host", Some("glue_http_80_host")),
+        ("gleu_http_8080_weight.api", Some("glue_http_8080_weight.api")),
+        ("Glue_http_80_host", Some("glue_http_80_host")),
+        ("GLUE_HTTP_80_STRIP_PREFIX", Some("glue_http_80_strip_prefix")),
+        ("glue-http-80-host", Some("glue_http_80_host")),
+        ("glue.http.80.strip-prefix", Some("glue_http_80_strip_prefix")),
+        ("glue/http/80/hots", Some("glue_http_80_host")),
+        ("gluehttp_80_host", Some("glue_http_80_host")),
+        ("clue_http_ports", Some("glue_http_ports")),
+        ("glue-network", Some("glue_network")),
+        // These are ours, or another program's.
+        ("glue_http_80_hots", None),
+        ("glue_network", None),
+        ("", None),
+        ("http_80_host", None),
+        ("traefik.http.routers.web.rule", None),
+        ("com.docker.compose.network", None),
+        ("my_network", None),
+        ("glue-http-80", None),
+        ("glue.http.0.host", None),
+    ] {
+        assert_eq!(misspelt(key).as_deref(), meant, "{key}");
+    }
+    assert_eq!(misspelt(&format!("glu_http_80_host{}", "t".repeat(100_000))), None);
 }
 
 #[test]
