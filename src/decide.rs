@@ -133,11 +133,15 @@ impl Memory {
         self.lives.held(now).remove(id)
     }
 
+    /// What the container asks for there.
+    pub fn claim(&self, key: &RouteKey, endpoint: &Endpoint) -> Option<&Claim> {
+        let mut claims = self.board.claims().get(key)?.iter();
+        claims.find(|it| it.origin == endpoint.origin && it.port == endpoint.port)
+    }
+
     /// How fit the container is to serve the route there.
     pub fn standing(&self, key: &RouteKey, endpoint: &Endpoint) -> Option<Standing> {
-        let mut claims = self.board.claims().get(key)?.iter();
-        let is_it = |it: &&Claim| it.origin == endpoint.origin && it.port == endpoint.port;
-        claims.find(is_it).map(|it| it.standing)
+        self.claim(key, endpoint).map(|it| it.standing)
     }
 }
 

@@ -6,6 +6,7 @@
 
 use docker_glue::view::{
     history::GenerationStatus,
+    out::Out,
     show,
     status::{
         DockerStatus, HaproxyStatus, HowStatus, LastApply, ListenerStatus, Load, ProblemStatus,
@@ -49,6 +50,7 @@ fn server(name: &str, number: u8, state: ServerState, load: Load) -> ServerStatu
         address: format!("172.17.0.{number}:8080"),
         weight: if state == ServerState::Weightless { 0 } else { 100 },
         state,
+        why: (state == ServerState::Out).then_some(Out::Drained),
         haproxy: None,
         load,
     }
@@ -217,7 +219,8 @@ fn trouble() -> Status {
             server(&format!("shop-{}", at - 1), at, state, load(0, 10, 0, errors, errors * 2))
         })
         .collect();
-    status.routes[2].servers[0].state = ServerState::Out;
+    let server = &mut status.routes[2].servers[0];
+    (server.state, server.why) = (ServerState::Out, Some(Out::Paused));
     status.problems = problems();
     status.last = Some(LastApply {
         at_ms: NOW - 2 * HOUR,

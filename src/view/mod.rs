@@ -15,6 +15,7 @@ pub mod columns;
 pub mod explain;
 pub mod foretold;
 pub mod history;
+pub mod out;
 pub mod outlook;
 pub mod paint;
 pub mod patch;

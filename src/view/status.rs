@@ -3,7 +3,7 @@
 //!
 //! Pure. Times are milliseconds since 1970; counts are HAProxy's own, since its worker began.
 
-use super::{Applied, How, Picture};
+use super::{Applied, How, Picture, out::Out};
 use crate::{
     claim::Standing,
     haproxy::{
@@ -137,6 +137,8 @@ pub struct ServerStatus {
     pub address: String,
     pub weight: u16,
     pub state: ServerState,
+    /// Where it is out, or in reserve.
+    pub why: Option<Out>,
     /// HAProxy's own word, where it said one: `UP`, `DOWN 1/2`, `MAINT`, …
     pub haproxy: Option<String>,
     #[serde(flatten)]
@@ -155,7 +157,7 @@ pub enum ServerState {
     Weightless,
     /// Its HEALTHCHECK does not say that it is well, and others do.
     Reserve,
-    /// Paused, stopping, drained, crashing over and over, or unhealthy where health is required.
+    /// For a reason of its own, see [`Out`].
     Out,
 }
 
@@ -298,14 +300,16 @@ fn server(
     let is_it = |server: &str| name::place(server) == Some((endpoint.origin.id(), port.as_str()));
     let named = backend.and_then(|it| it.servers.iter().find(|server| is_it(&server.name)));
     let count = named.and_then(|server| counters.server(place, &server.name));
-    let standing = picture.memory.standing(key, endpoint);
+    let claim = picture.memory.claim(key, endpoint);
+    let why = |claim| Out::of(claim, picture.world.as_deref(), &picture.memory, picture.now);
     ServerStatus {
         container: endpoint.origin.name().to_owned(),
         id: endpoint.origin.id().to_owned(),
         port: endpoint.port,
         address: endpoint.address.to_string(),
         weight: endpoint.weight.get(),
-        state: state(endpoint, standing, count),
+        state: state(endpoint, claim.map(|it| it.standing), count),
+        why: claim.filter(|_| endpoint.readiness == Readiness::Out).map(why),
         haproxy: count.map(|count| count.status.clone()),
         load: Load::of(count),
     }

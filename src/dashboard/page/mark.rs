@@ -2,7 +2,10 @@
 //!
 //! Pure.
 
-use crate::view::status::ServerState;
+use crate::view::{
+    out::Out,
+    status::{ServerState, ServerStatus},
+};
 
 /// A shape, that says without colour how it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,13 +20,13 @@ pub enum Mark {
 
 impl Mark {
     /// With the word for it.
-    pub(super) fn of(state: ServerState) -> (Self, &'static str) {
-        match state {
+    pub(super) fn of(server: &ServerStatus) -> (Self, &'static str) {
+        match server.state {
             ServerState::Up => (Self::Up, "up"),
             ServerState::Down => (Self::Down, "down"),
             ServerState::Weightless => (Self::Weightless, "weight 0"),
             ServerState::Reserve => (Self::Reserve, "reserve"),
-            ServerState::Out => (Self::Out, "out"),
+            ServerState::Out => (Self::Out, server.why.map_or("out", Out::word)),
         }
     }
 

@@ -85,7 +85,7 @@ impl Row {
         let plain = |word: &&String| {
             !matches!(word.as_str(), "UP" | "no check" | "DOWN" | "MAINT") && !word.is_empty()
         };
-        let (mark, word) = Mark::of(*state);
+        let (mark, word) = Mark::of(server);
         let some = |number| (number != 0).then(|| counted.say(number));
         Self {
             mark,

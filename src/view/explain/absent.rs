@@ -12,13 +12,13 @@ use super::{
 };
 use crate::{
     claim::{Claim, Standing},
-    container::{Container, ContainerId, Health, State},
+    container::{Container, ContainerId, State},
     label::{self, key::Choice},
     origin::Origin,
     problem::{About, Problem, Reason, Severity},
     rollback::RELEASE,
     route::{Endpoint, Readiness, RouteKey},
-    view::Picture,
+    view::{Picture, out::Out},
 };
 
 /// Of one route, then of better ones that are not served, then of containers that ask for nothing that could be had.
@@ -200,40 +200,27 @@ impl<'a> Look<'a> {
     /// It shares the route and is not fit to serve.
     fn out(&self, claim: &Claim) -> Absent {
         let Picture { world, memory, now, .. } = self.picture;
-        let id = &claim.seniority.1;
-        let container = world.as_ref().and_then(|world| world.containers.get(id));
-        let health = container.map(|it| it.health);
-        let (unwell, how) = match health {
-            Some(Health::Starting) => (Absence::Starting, "its HEALTHCHECK has not passed yet"),
-            _ => (Absence::Unhealthy, "its HEALTHCHECK fails"),
+        let of_health = |how| match claim.standing {
+            Standing::Reserve => format!("{how}, and others are well"),
+            _ => format!("{how}, and it requires that"),
         };
-        let (why, text, choice) = match () {
-            () if claim.standing == Standing::Reserve => {
-                (unwell, format!("{how}, and others are well"), Some(Choice::Health))
-            }
-            () if container.is_some_and(|it| it.state == State::Paused) => {
-                (Absence::Paused, "it is paused".to_owned(), None)
-            }
-            () if container.is_none_or(|it| it.leaving) => {
-                (Absence::Stopping, "it is stopping".to_owned(), None)
-            }
-            () if memory.drained.contains(id) => {
+        let (why, text) = match Out::of(claim, world.as_deref(), memory, *now) {
+            Out::Paused => (Absence::Paused, "it is paused".to_owned()),
+            Out::Stopping => (Absence::Stopping, "it is stopping".to_owned()),
+            Out::Drained => {
                 let back = format!("docker-balancer undrain {}", claim.origin.name());
-                (Absence::Drained, format!("it was drained, until it is stopped or {back}"), None)
+                (Absence::Drained, format!("it was drained, until it is stopped or {back}"))
             }
-            () => match memory.crashing(id, *now) {
-                Some(until) => {
-                    let left = seconds(until.saturating_duration_since(*now));
-                    (
-                        Absence::Crashing,
-                        format!("it crashes over and over; next try in {left}"),
-                        None,
-                    )
-                }
-                None => (unwell, format!("{how}, and it requires that"), Some(Choice::Health)),
-            },
+            Out::Crashing => {
+                let until = memory.crashing(&claim.seniority.1, *now).unwrap_or(*now);
+                let left = seconds(until.saturating_duration_since(*now));
+                (Absence::Crashing, format!("it crashes over and over; next try in {left}"))
+            }
+            Out::Starting => (Absence::Starting, of_health("its HEALTHCHECK has not passed yet")),
+            Out::Unhealthy => (Absence::Unhealthy, of_health("its HEALTHCHECK fails")),
         };
-        self.one(claim, why, text, choice)
+        let of_health = matches!(why, Absence::Starting | Absence::Unhealthy);
+        self.one(claim, why, text, of_health.then_some(Choice::Health))
     }
 
     fn one(&self, claim: &Claim, why: Absence, text: String, choice: Option<Choice>) -> Absent {

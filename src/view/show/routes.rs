@@ -7,6 +7,7 @@ use crate::{
     view::paint::{BAD, DOUBT, FAINT, GOOD, HEAD},
     view::{
         columns::{Cell, Column, Row, columns},
+        out::Out,
         status::{Load, RouteStatus, ServerState, ServerStatus, Status},
     },
 };
@@ -93,6 +94,6 @@ fn state(server: &ServerStatus) -> (Style, String) {
         ServerState::Down => (BAD, "down".to_owned()),
         ServerState::Weightless => (DOUBT, "weight 0".to_owned()),
         ServerState::Reserve => (DOUBT, "reserve".to_owned()),
-        ServerState::Out => (FAINT, "out".to_owned()),
+        ServerState::Out => (FAINT, server.why.map_or("out", Out::word).to_owned()),
     }
 }
