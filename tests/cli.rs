@@ -303,6 +303,12 @@ fn exit_codes_say_what_happened() {
         ("", 2, "Usage: docker-balancer"),
         ("--hold 5m", 2, "--watch (-w)"),
         ("--wacth", 2, "'--watch'"),
+        (
+            "plan --state-dir /x",
+            2,
+            "--state-dir stands before the command: docker-balancer --state-dir … COMMAND",
+        ),
+        ("check --include-env", 2, "--include-env stands before the command"),
         ("-w --hold 60", 2, "30s or 5m"),
         ("-w extra", 2, "unrecognized subcommand 'extra'"),
         ("drain --help", 0, "4 no"),

@@ -6,7 +6,8 @@ use crate::cli::{Program, Switches};
 use anyhow::{Context, Error, Result, anyhow, bail};
 use clap::{
     Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches, Subcommand,
-    builder::Resettable, error::ErrorKind,
+    builder::Resettable,
+    error::{ContextKind, ContextValue, ErrorKind},
 };
 use std::{
     ffi::OsString,
@@ -24,7 +25,7 @@ pub(super) fn options<P: Program>(
     args: &[OsString],
     machine: &Machine,
 ) -> Result<(P, Option<P::Verb>), Refusal> {
-    P::command_line().try_get_matches_from(args)?;
+    P::command_line().try_get_matches_from(args).map_err(misplaced::<P>)?;
     let flags = P::Verb::augment_subcommands(parser::<P>()).try_get_matches_from(args)?;
     let verb = flags.subcommand_name();
     if let Some(verb) = verb
@@ -41,6 +42,23 @@ pub(super) fn options<P: Program>(
     }
     let verb = verb.map(|_| P::Verb::from_arg_matches(&flags)).transpose()?;
     Ok((options, verb))
+}
+
+/// Where an option of the program stands after a command that does not share it, says where it belongs.
+fn misplaced<P: Program>(mut error: clap::Error) -> clap::Error {
+    let program = P::command();
+    let is_the_programs = |written: &str| {
+        let long = written.strip_prefix("--");
+        long.is_some_and(|it| program.get_arguments().any(|arg| arg.get_long() == Some(it)))
+    };
+    if let (ErrorKind::UnknownArgument, Some(ContextValue::String(written))) =
+        (error.kind(), error.get(ContextKind::InvalidArg))
+        && is_the_programs(written)
+    {
+        let tip = format!("{written} stands before the command: {} {written} … COMMAND", P::NAME);
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
+    error
 }
 
 /// From keys and values alone, as another kind of file has them; each with its place.
