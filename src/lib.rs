@@ -49,3 +49,4 @@ pub mod serve;
 pub mod settings;
 pub mod told;
 pub mod verb;
+pub mod web;

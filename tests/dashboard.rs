@@ -457,7 +457,7 @@ fn the_traffic_does_not_wait_for_an_address_that_is_taken() {
     let plan = Balancer::of(&docker).option(&["--dashboard", &format!("0.0.0.0:{port}")]);
     let web = plan.run("web").labels("glue_http_80_host=a.test").start();
     let balancer = plan.start().until_started();
-    balancer.until_said(&["the dashboard cannot be at 0.0.0.0:", "trying again"]);
+    balancer.until_said(&["--dashboard: cannot listen on 0.0.0.0:", "trying again"]);
     balancer.until_serves("a.test/x", "web saw /x");
     drop(taken);
     balancer.until_said(&["the dashboard asks for no password", "sees it"]);

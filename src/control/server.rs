@@ -10,6 +10,7 @@ use crate::{
     haproxy::sessions::Sessions,
     metrics,
     view::{self, explain::Explanation, history::GenerationStatus, status::Status},
+    web::{self, Limits},
 };
 use anyhow::{Context, Result};
 use http_body_util::{BodyExt, Full, Limited};
@@ -17,13 +18,9 @@ use hyper::{
     Method, Request, Response, StatusCode,
     body::{Bytes, Incoming},
     header::{ALLOW, CONTENT_TYPE, HeaderValue},
-    server::conn::http1,
-    service::service_fn,
 };
-use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
-    convert::Infallible,
     fs::{self, Permissions},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -35,10 +32,13 @@ use tokio::{
     task::{JoinSet, spawn_blocking},
     time::{Instant, sleep, timeout},
 };
-use tracing::{debug, warn};
+use tracing::debug;
 
+const NAME: &str = "the control socket";
 /// For a request to arrive.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// It is for the balancer's own user: who waits for a drain holds a connection for hours.
+const LIMITS: Limits = Limits { connections: 1024, patience: PATIENCE, head: 64 * 1024 };
 const LONGEST_BODY: usize = 64 * 1024;
 /// Nobody waits longer for a container to become idle.
 const LONGEST_WAIT: Duration = Duration::from_hours(24);
@@ -89,39 +89,17 @@ fn listen(path: &Path) -> std::io::Result<UnixListener> {
 }
 
 async fn serve(listener: UnixListener, orders: mpsc::Sender<Order>) {
-    let mut connections = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            Some(_) = connections.join_next() => continue,
-        };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                warn!("the control socket takes no connection: {error}");
-                sleep(PAUSE).await;
-                continue;
-            }
-        };
+    let visit = |stream| {
         let orders = orders.clone();
-        connections.spawn(async move {
-            let answer = service_fn(|request| answer(request, &orders));
-            let mut http = http1::Builder::new();
-            let http = http.timer(TokioTimer::new()).header_read_timeout(PATIENCE);
-            if let Err(error) = http.serve_connection(TokioIo::new(stream), answer).await {
-                debug!("control socket: {error}");
-            }
-        });
-    }
+        async move { web::converse(stream, NAME, LIMITS, |it| answer(it, &orders)).await }
+    };
+    web::accept(listener, NAME, LIMITS, visit).await;
 }
 
 type Page = Response<Full<Bytes>>;
 
 /// An endpoint is a row here.
-async fn answer(
-    request: Request<Incoming>,
-    orders: &mpsc::Sender<Order>,
-) -> Result<Page, Infallible> {
+async fn answer(request: Request<Incoming>, orders: &mpsc::Sender<Order>) -> Page {
     let path = request.uri().path().to_owned();
     let done = match (request.method(), path.as_str()) {
         (&Method::POST, "/drain") => drain(read(request).await, orders).await.map(ok),
@@ -140,7 +118,7 @@ async fn answer(
         }
         _ => Err(Failure::NoSuchPath(path)),
     };
-    Ok(done.unwrap_or_else(|failure| refused(&failure)))
+    done.unwrap_or_else(|failure| refused(&failure))
 }
 
 async fn status(orders: &mpsc::Sender<Order>) -> Result<Status, Failure> {

@@ -8,44 +8,32 @@ use super::{
     painter::{self, Never, QUEUE, Viewer},
     render,
 };
-use crate::control::{Order, failure::Failure};
+use crate::{
+    control::{Order, failure::Failure},
+    web::{self, Limits},
+};
 use futures_util::stream;
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::{
     Method, Request, Response, StatusCode, Uri,
     body::{Bytes, Frame, Incoming},
     header::{ALLOW, CONTENT_TYPE, HOST, HeaderName, HeaderValue},
-    server::conn::http1,
-    service::service_fn,
 };
-use hyper_util::rt::{TokioIo, TokioTimer};
-use std::{
-    convert::Infallible,
-    future::pending,
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{convert::Infallible, future::pending, net::IpAddr, sync::Arc, time::Duration};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     sync::{Semaphore, mpsc},
-    task::JoinSet,
-    time::{sleep, timeout},
+    time::timeout,
 };
-use tracing::{debug, error, info, warn};
+use tracing::{info, warn};
 
-/// At one time; further ones wait for one to end.
-const MOST_CONNECTIONS: usize = 64;
-/// Of these, so many may be told what changes.
+const OPTION: &str = "--dashboard";
+const LIMITS: Limits =
+    Limits { connections: 64, patience: Duration::from_secs(10), head: 16 * 1024 };
+/// Of the connections, so many may be told what changes.
 const MOST_VIEWERS: usize = 32;
-/// For a request to arrive.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// For all that one who is no viewer asks for, and takes.
 const VISIT: Duration = Duration::from_secs(30);
-/// Until an address that could not be had is tried again, or a connection.
-const RETRY: Duration = Duration::from_secs(5);
-const PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_HEAD: usize = 16 * 1024;
 
 /// What a connection needs of the rest.
 #[derive(Debug, Clone)]
@@ -61,53 +49,21 @@ pub(super) async fn serve(
     orders: mpsc::Sender<Order>,
     viewers: mpsc::Sender<Viewer>,
 ) {
-    let listener = listen(place.at).await;
+    let listener = web::listen(place.at, OPTION).await;
+    info!("the dashboard is at http://{}/", place.at);
+    if !place.at.ip().is_loopback() {
+        warn!("the dashboard asks for no password: whoever reaches {} sees it", place.at);
+    }
     let seats = Arc::new(Semaphore::new(MOST_VIEWERS));
     let desk = Desk { names: place.names.into(), orders, viewers, seats };
-    let mut connections = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept(), if connections.len() < MOST_CONNECTIONS => accepted,
-            Some(_) = connections.join_next() => continue,
-        };
-        match accepted {
-            Ok((stream, _)) => drop(connections.spawn(connection(stream, desk.clone()))),
-            Err(error) => {
-                warn!("the dashboard takes no connection: {error}");
-                sleep(PAUSE).await;
-            }
-        }
-    }
-}
-
-async fn listen(at: SocketAddr) -> TcpListener {
-    let mut told = false;
-    loop {
-        match TcpListener::bind(at).await {
-            Ok(listener) => {
-                info!("the dashboard is at http://{at}/");
-                if !at.ip().is_loopback() {
-                    warn!("the dashboard asks for no password: whoever reaches {at} sees it");
-                }
-                return listener;
-            }
-            Err(error) if !told => {
-                error!("the dashboard cannot be at {at}: {error}; trying again until it can");
-                told = true;
-            }
-            Err(_) => {}
-        }
-        sleep(RETRY).await;
-    }
+    web::accept(listener, OPTION, LIMITS, |stream| connection(stream, desk.clone())).await;
 }
 
 async fn connection(stream: TcpStream, desk: Desk) {
     let Ok(local) = stream.local_addr() else { return };
     let (cut, mut is_cut) = mpsc::channel(1);
     let (stay, mut stays) = mpsc::channel(1);
-    let answer = service_fn(|request| answer(request, local.ip(), &desk, &cut, &stay));
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(LONGEST_HEAD);
+    let answer = |request| answer(request, local.ip(), &desk, &cut, &stay);
     let visit = async {
         // A viewer stays; whoever else takes too long is no reader.
         if timeout(VISIT, stays.recv()).await.is_ok() {
@@ -115,11 +71,7 @@ async fn connection(stream: TcpStream, desk: Desk) {
         }
     };
     tokio::select! {
-        ended = http.serve_connection(TokioIo::new(stream), answer) => {
-            if let Err(error) = ended {
-                debug!("dashboard: {error}");
-            }
-        }
+        () = web::converse(stream, OPTION, LIMITS, answer) => {}
         _ = is_cut.recv() => {}
         () = visit => {}
     }
@@ -133,7 +85,7 @@ async fn answer(
     desk: &Desk,
     cut: &mpsc::Sender<Never>,
     stay: &mpsc::Sender<Never>,
-) -> Result<Response<Body>, Infallible> {
+) -> Response<Body> {
     let mut response = match gate(&request, local, desk) {
         Some(refused) => refused,
         None => match request.uri().path() {
@@ -150,7 +102,7 @@ async fn answer(
         let (name, value) = (HeaderName::from_static(name), HeaderValue::from_static(value));
         response.headers_mut().insert(name, value);
     }
-    Ok(response)
+    response
 }
 
 const EVENTS: &str = "text/event-stream";
@@ -239,6 +191,7 @@ fn refused(status: StatusCode, text: &str) -> Response<Body> {
 mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
 
     /// One that is asked this.
     async fn asked(request: &str) -> (TcpStream, TcpStream, Desk, mpsc::Receiver<Viewer>) {
