@@ -80,6 +80,11 @@ impl Container {
     pub fn origin(&self) -> Origin {
         Origin::new(&self.name, self.id.short())
     }
+
+    /// Its processes exist; they may be paused.
+    pub fn is_up(&self) -> bool {
+        matches!(self.state, State::Running | State::Paused)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use crate::{
     problem::{About, Label, Problem, Reason},
     rollback::Rollback,
     route::{Endpoint, Listener, Policy, Route, RouteKey, Routes},
-    side_by_side::side_by_side,
+    side_by_side::differences,
     world::{Vantage, World},
 };
 use std::{
@@ -60,6 +60,10 @@ pub struct Memory {
     pub drained: BTreeSet<ContainerId>,
     /// What is served in place of what is asked for, until somebody ends it.
     pub rollback: Option<Rollback>,
+    /// The world of the last decision.
+    known: BTreeMap<ContainerId, Arc<Container>>,
+    /// Those of it that are up and publish ports.
+    publishers: BTreeMap<ContainerId, Arc<Container>>,
     /// Those that are up and take part.
     seen: BTreeMap<ContainerId, Seen>,
     ground: Option<Ground>,
@@ -71,7 +75,6 @@ pub struct Memory {
 struct Seen {
     container: Arc<Container>,
     /// Of the container: looking into all of them takes longer than all else that is done with them.
-    leaving: bool,
     borrows_its_address: bool,
     reading: Reading,
     /// Whether its claims were made as those of one that is out; `None` until they are made.
@@ -102,6 +105,8 @@ impl Memory {
         for (id, seen) in std::mem::take(&mut self.seen) {
             seen.take_back(&id, &mut self.board);
         }
+        self.known.clear();
+        self.publishers.clear();
     }
 
     /// The container gets no new requests, until it is stopped or undrained.
@@ -183,9 +188,9 @@ pub struct Decided {
 
 /// The desired routes. The same world, memory and time give the same answer.
 pub fn decide(world: &World, mut memory: Memory, now: Instant, rules: &Rules) -> Decided {
-    look(world, &mut memory, rules);
-    memory.lives.see(&memory.seen, |seen| seen.leaving, now);
-    memory.drained.retain(|id| world.containers.get(id).is_some_and(|it| is_up(it.state)));
+    let changed = look(world, &mut memory, rules);
+    memory.lives.see(changed, now);
+    memory.drained.retain(|id| world.containers.get(id).is_some_and(|it| it.is_up()));
     let crashed = memory.lives.held(now);
     claim(world, &mut memory, &crashed, rules);
     if let Some(rollback) = &mut memory.rollback {
@@ -201,29 +206,49 @@ pub fn decide(world: &World, mut memory: Memory, now: Instant, rules: &Rules) ->
         routes.0.extend(memory.held.iter().map(|(key, it)| (key.clone(), Arc::clone(&it.empty))));
     }
     memory.taken.retain(|_, taken| now < taken.until);
-    let occupied = occupied(world, &routes, rules);
+    let occupied = occupied(&memory.publishers, &routes, rules);
     leave_out_taken(&mut routes, &memory, occupied, &mut problems);
     let retry = memory.taken.values().map(|taken| taken.until).min();
     let wake_at = [hold_ends, retry, crashed.into_values().min()].into_iter().flatten().min();
     Decided { routes, problems, memory, wake_at }
 }
 
-/// Reads the labels of containers that were not seen as they are now.
-fn look(world: &World, memory: &mut Memory, rules: &Rules) {
-    let takes_part = |it: &&Arc<Container>| is_up(it.state) && label::takes_part(it, &rules.fences);
-    let changed = side_by_side(&memory.seen, &world.containers).filter_map(|(id, seen, now)| {
-        let same = seen.zip(now).is_some_and(|(seen, now)| Arc::ptr_eq(&seen.container, now));
-        let now = now.filter(|_| !same).filter(takes_part);
-        (now.is_some() || (seen.is_some() && !same)).then(|| (id.clone(), now.cloned()))
-    });
-    for (id, container) in changed.collect::<Vec<_>>() {
-        if let Some(seen) = memory.seen.remove(&id) {
+/// Reads the labels of containers that are not as they were. Says of those that take part whether they leave, and
+/// `None` of those that went.
+fn look(world: &World, memory: &mut Memory, rules: &Rules) -> Vec<(ContainerId, Option<bool>)> {
+    let first = memory.known.is_empty();
+    let changed: Vec<_> = differences(&memory.known, &world.containers)
+        .map(|(id, _, now)| (id.clone(), now.cloned()))
+        .collect();
+    let mut lives = Vec::new();
+    for (id, now) in changed {
+        match &now {
+            Some(now) => drop(memory.known.insert(id.clone(), Arc::clone(now))),
+            None => drop(memory.known.remove(&id)),
+        }
+        let now = now.filter(|it| it.is_up());
+        memory.publishers.remove(&id);
+        if let Some(now) = now.as_ref().filter(|it| !it.published.is_empty()) {
+            memory.publishers.insert(id.clone(), Arc::clone(now));
+        }
+        let before = memory.seen.remove(&id);
+        if let Some(seen) = &before {
             seen.take_back(&id, &mut memory.board);
         }
-        if let Some(container) = container {
-            memory.seen.insert(id, Seen::new(container, rules));
+        match now.filter(|it| label::takes_part(it, &rules.fences)) {
+            Some(container) => {
+                lives.push((id.clone(), Some(container.leaving)));
+                memory.seen.insert(id, Seen::new(container, rules));
+            }
+            None if before.is_some() => lives.push((id, None)),
+            None => {}
         }
     }
+    if first {
+        let went = memory.lives.up().filter(|id| !memory.seen.contains_key(id));
+        lives.extend(went.map(|id| (id.clone(), None)));
+    }
+    lives
 }
 
 /// Makes the claims of containers that are new, and those that something else makes different.
@@ -254,10 +279,9 @@ fn claim(
 impl Seen {
     fn new(container: Arc<Container>, rules: &Rules) -> Self {
         let reading = label::read(&container, &rules.fences);
-        let leaving = container.leaving;
         let borrows_its_address = matches!(container.network_mode, NetworkMode::Container(_));
         let (out, unreachable) = (None, Vec::new());
-        Self { container, leaving, borrows_its_address, reading, out, unreachable }
+        Self { container, borrows_its_address, reading, out, unreachable }
     }
 
     fn take_back(&self, id: &ContainerId, board: &mut Board) {
@@ -313,10 +337,6 @@ impl Place<'_> {
     }
 }
 
-fn is_up(state: State) -> bool {
-    matches!(state, State::Running | State::Paused)
-}
-
 fn standing(container: &Container, obedience: Obedience) -> Standing {
     let doubtful = matches!(container.health, Health::Starting | Health::Unhealthy);
     match obedience {
@@ -363,10 +383,14 @@ fn hold(memory: &mut Memory, now: Instant, time: Duration) -> Option<Instant> {
 }
 
 /// Listeners whose port is known to be somebody else's without asking HAProxy, and whose.
-fn occupied(world: &World, routes: &Routes, rules: &Rules) -> BTreeMap<Listener, String> {
+fn occupied(
+    publishers: &BTreeMap<ContainerId, Arc<Container>>,
+    routes: &Routes,
+    rules: &Rules,
+) -> BTreeMap<Listener, String> {
     let listeners: BTreeSet<_> = routes.0.keys().map(|key| key.listener).collect();
     let why = |at: &Listener| {
-        moved_there(*at, &listeners, rules).or_else(|| published(world, *at, rules))
+        moved_there(*at, &listeners, rules).or_else(|| published(publishers, *at, rules))
     };
     listeners.iter().filter_map(|at| Some((*at, why(at)?))).collect()
 }
@@ -379,15 +403,17 @@ fn moved_there(at: Listener, all: &BTreeSet<Listener>, rules: &Rules) -> Option<
 }
 
 /// Some container publishes the port on this host.
-fn published(world: &World, at: Listener, rules: &Rules) -> Option<String> {
+fn published(
+    publishers: &BTreeMap<ContainerId, Arc<Container>>,
+    at: Listener,
+    rules: &Rules,
+) -> Option<String> {
     let port = rules.bound(at).get();
-    let publishes = |container: &&Arc<Container>| {
-        let ports = &container.published;
-        is_up(container.state) && ports.iter().any(|published| published.host_port == port)
-    };
-    let on_host = rules.vantage == Vantage::Host;
-    let holder = world.containers.values().find(publishes).filter(|_| on_host)?;
-    Some(format!("taken by container {}, which publishes it", holder.origin()))
+    let has_it =
+        |it: &&Arc<Container>| it.published.iter().any(|published| published.host_port == port);
+    let holder = publishers.values().find(has_it)?;
+    (rules.vantage == Vantage::Host)
+        .then(|| format!("taken by container {}, which publishes it", holder.origin()))
 }
 
 fn leave_out_taken(

@@ -33,28 +33,27 @@ struct Life {
 }
 
 impl Lives {
-    /// Takes note of who is up now. Only the crashed are remembered longer than they live.
-    pub fn see<T>(
+    /// Takes note of those that came or changed, with whether they leave, and of those that went (`None`). Only the
+    /// crashed are remembered longer than they live.
+    pub fn see(
         &mut self,
-        up: &BTreeMap<ContainerId, T>,
-        leaving: impl Fn(&T) -> bool,
+        changed: impl IntoIterator<Item = (ContainerId, Option<bool>)>,
         now: Instant,
     ) {
-        let mut up = up.iter().peekable();
-        let mut new = Vec::new();
-        for (id, life) in &mut self.0 {
-            while let Some((id, it)) = up.next_if(|(other, _)| *other < id) {
-                new.push((id.clone(), Life::begins(leaving(it), now)));
-            }
-            match up.next_if(|(other, _)| *other == id) {
-                Some((_, it)) => life.goes_on(leaving(it), now),
-                None if life.up => life.ends(now),
-                None => {}
+        for (id, leaving) in changed {
+            match (self.0.get_mut(&id), leaving) {
+                (Some(life), Some(leaving)) => life.goes_on(leaving, now),
+                (Some(life), None) if life.up => life.ends(now),
+                (None, Some(leaving)) => drop(self.0.insert(id, Life::begins(leaving, now))),
+                (_, None) => {}
             }
         }
-        new.extend(up.map(|(id, it)| (id.clone(), Life::begins(leaving(it), now))));
-        self.0.extend(new);
         self.0.retain(|_, life| life.up || (0 < life.crashes && now < life.since + FORGOTTEN));
+    }
+
+    /// Those that were up when they were last seen.
+    pub fn up(&self) -> impl Iterator<Item = &ContainerId> {
+        self.0.iter().filter(|(_, life)| life.up).map(|(id, _)| id)
     }
 
     /// The containers that are up and get no traffic, for their many crashes, and until when.
@@ -78,8 +77,6 @@ impl Life {
     fn goes_on(&mut self, leaving: bool, now: Instant) {
         if !self.up {
             (self.up, self.since) = (true, now);
-        } else if self.since + LONGEST_PAUSE + SHORT <= now {
-            self.crashes = 0;
         }
         self.told = leaving;
     }

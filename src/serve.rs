@@ -107,10 +107,12 @@ async fn follow(settings: &Settings, proxy: Proxy, stop: impl Future<Output = ()
                 });
                 continue;
             }
-            happening = follower.balancer.happening(world.as_deref()) => Call::Pass(happening.to_string()),
+            happening = follower.balancer.happening(world.as_deref()) => {
+                Call::Pass(By::Other, happening.to_string())
+            }
             Some(order) = control.orders.recv() => Call::Order(order),
-            Ok(()) = seen.changed() => Call::Pass(cause(&seen.borrow())),
-            () = until(follower.wake_at) => Call::Pass("time".to_owned()),
+            Ok(()) = seen.changed() => Call::Pass(By::Docker, cause(&seen.borrow())),
+            () = until(follower.wake_at) => Call::Pass(By::Other, "time".to_owned()),
             () = until(follower.ready_at) => {
                 follower.ready_at = None;
                 daemon::ready("HAProxy serves what it had; waiting for Docker");
@@ -118,9 +120,13 @@ async fn follow(settings: &Settings, proxy: Proxy, stop: impl Future<Output = ()
             }
         };
         match call {
-            Call::Pass(cause) => {
+            Call::Pass(by, cause) => {
                 follower.take(&seen.borrow_and_update(), &mut world);
-                follower.pass(world.as_deref(), &cause).await;
+                if by == By::Docker && follower.may_skip(world.as_ref()) {
+                    follower.skip();
+                } else {
+                    follower.pass(world.as_ref(), &cause).await;
+                }
             }
             Call::Order(order) => {
                 // Not every order makes a pass, so a change stays unseen until one does.
@@ -144,8 +150,15 @@ async fn follow(settings: &Settings, proxy: Proxy, stop: impl Future<Output = ()
 
 /// What the loop wakes up for.
 enum Call {
-    Pass(String),
+    Pass(By, String),
     Order(Order),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    Docker,
+    /// HAProxy, or time.
+    Other,
 }
 
 /// A balancer that does not give up.
@@ -155,6 +168,8 @@ struct Follower {
     /// When we are ready without Docker, as HAProxy serves what it had.
     ready_at: Option<Instant>,
     trouble: Option<Trouble>,
+    /// The world of the last pass, if that went well.
+    passed: Option<Arc<World>>,
     /// Tells those who look that there is something new.
     changed: watch::Sender<()>,
     /// How many of the moments when events were heard are known here.
@@ -170,9 +185,9 @@ struct Trouble {
 
 impl Follower {
     fn new(balancer: Balancer, changed: watch::Sender<()>) -> Self {
-        let (wake_at, ready_at, trouble) = (None, None, None);
+        let (wake_at, ready_at, trouble, passed) = Default::default();
         let (read, pulse) = (0, Pulse::default());
-        Self { balancer, wake_at, ready_at, trouble, changed, read, pulse }
+        Self { balancer, wake_at, ready_at, trouble, passed, changed, read, pulse }
     }
 
     /// What the next pass is about.
@@ -195,26 +210,39 @@ impl Follower {
         }
     }
 
-    async fn pass(&mut self, world: Option<&World>, cause: &str) {
+    async fn pass(&mut self, world: Option<&Arc<World>>, cause: &str) {
+        self.passed = None;
         match world {
             None => self.start_stored().await,
             Some(world) => match self.balancer.pass(world, cause).await {
-                Ok(wake_at) => self.applied(wake_at),
+                Ok(wake_at) => {
+                    self.passed = Some(Arc::clone(world));
+                    self.applied(wake_at);
+                }
                 Err(error) => self.failed(&error),
             },
         }
         self.changed.send_replace(());
     }
 
+    /// A pass would find nothing to do: the last one went well, and what came since serves nothing.
+    fn may_skip(&self, world: Option<&Arc<World>>) -> bool {
+        let both = self.passed.as_ref().zip(world);
+        both.is_some_and(|(passed, world)| world.differs_in_idle_ones_only(passed))
+    }
+
+    fn skip(&mut self) {
+        self.balancer.heard_in_vain();
+        self.changed.send_replace(());
+    }
+
     /// Who asked may be gone: then nobody is answered.
     async fn obey(&mut self, world: Option<&Arc<World>>, docker_is_there: bool, order: Order) {
-        let all = world;
-        let world = world.map(AsRef::as_ref);
         match order {
             Order::Look { answer } => {
                 let trouble = self.trouble.as_ref().map(|it| it.text.clone());
                 let picture =
-                    self.balancer.picture(all.cloned(), Link { docker_is_there, trouble });
+                    self.balancer.picture(world.cloned(), Link { docker_is_there, trouble });
                 let _ = answer.send(Look { picture, stat: self.balancer.proxy.stat() });
             }
             Order::Count { answer } => {
@@ -242,7 +270,7 @@ impl Follower {
     /// Goes back, or on, and has HAProxy do so before this returns.
     async fn turn(
         &mut self,
-        world: Option<&World>,
+        world: Option<&Arc<World>>,
         cause: &str,
         turn: impl FnOnce(&mut Balancer) -> Result<Turned, Failure>,
     ) -> Result<Turned, Failure> {
@@ -258,7 +286,7 @@ impl Follower {
     /// Marks a container, and has HAProxy know it before this returns.
     async fn mark(
         &mut self,
-        world: Option<&World>,
+        world: Option<&Arc<World>>,
         text: &str,
         verb: &str,
         mark: fn(&mut Balancer, &ContainerId),

@@ -2,7 +2,10 @@
 //!
 //! Pure: a value that is replaced whole; sharing it costs a pointer.
 
-use crate::container::{Container, ContainerId, NetworkMode};
+use crate::{
+    container::{Container, ContainerId, NetworkMode},
+    side_by_side::differences,
+};
 use std::{collections::BTreeMap, sync::Arc};
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,6 +33,16 @@ pub enum Vantage {
 }
 
 impl World {
+    /// Whether all that is different are containers that are up in neither: created ones, say. Nothing that is served
+    /// depends on these.
+    pub fn differs_in_idle_ones_only(&self, other: &Self) -> bool {
+        let is_idle = |it: Option<&Arc<Container>>| it.is_none_or(|it| !it.is_up());
+        let mut differences = differences(&self.containers, &other.containers).peekable();
+        self.networks == other.networks
+            && differences.peek().is_some()
+            && differences.all(|(_, one, other)| is_idle(one) && is_idle(other))
+    }
+
     /// The container whose networks this one uses: itself, but for `network_mode: container:<other>`.
     pub fn network_owner<'a>(&'a self, container: &'a Container) -> Option<&'a Container> {
         match &container.network_mode {

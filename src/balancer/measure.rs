@@ -24,6 +24,11 @@ impl Balancer {
         self.heard.extend(moments.into_iter().take(room));
     }
 
+    /// They changed nothing that a pass would follow.
+    pub fn heard_in_vain(&mut self) {
+        self.heard.clear();
+    }
+
     /// How things stand. `docker`: whether its events are heard, and how long ago the last one was.
     pub fn count(&self, docker: (bool, Duration)) -> Count {
         let observed = self.running.observed.as_ref();

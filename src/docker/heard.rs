@@ -111,7 +111,7 @@ impl Heard {
         if told.is_none() || self.awaited.get(id).is_some_and(|it| it.sign.is_shown_by(told)) {
             self.awaited.remove(id);
         }
-        if told.is_none_or(|it| !is_up(it)) {
+        if told.is_none_or(|it| !it.is_up()) {
             self.died.remove(id);
             self.leaving.remove(id);
         }
@@ -124,10 +124,10 @@ impl Heard {
 
     /// Brings what a list told in line with what was heard.
     pub(super) fn overlay(&self, container: &mut Container) {
-        if self.died.contains_key(&container.id) && is_up(container) {
+        if self.died.contains_key(&container.id) && container.is_up() {
             container.state = State::Exited;
         }
-        container.leaving = is_up(container) && self.leaving.contains_key(&container.id);
+        container.leaving = container.is_up() && self.leaving.contains_key(&container.id);
     }
 
     pub(super) fn late(&mut self, now: Instant) -> Late {
@@ -178,7 +178,7 @@ impl Sign {
         match self {
             Self::Running => it.state == State::Running && has_address(it),
             Self::Paused => it.state == State::Paused,
-            Self::Down => !is_up(it),
+            Self::Down => !it.is_up(),
             Self::Health(health) => it.health == health,
             Self::Gone | Self::None => false,
         }
@@ -201,9 +201,4 @@ fn ends(known: Option<&Stop>, signal: i32) -> bool {
 fn patience_with(known: Option<&Stop>) -> Option<Duration> {
     let seconds = known.and_then(|stop| stop.timeout).unwrap_or(STOP_TIMEOUT);
     Some(Duration::from_secs(u64::try_from(seconds).ok()?) + STOP_GRACE)
-}
-
-/// Its processes exist.
-pub(super) fn is_up(container: &Container) -> bool {
-    matches!(container.state, State::Running | State::Paused)
 }

@@ -6,7 +6,7 @@
 use super::{
     details::{Details, carry_over, complete},
     event::{About, Cause, Event, What},
-    heard::{Heard, Late, is_up},
+    heard::{Heard, Late},
     interest::Interest,
 };
 use crate::{
@@ -181,7 +181,7 @@ impl Known {
 
     /// Of one that does not run its start tells enough, which comes after its networks.
     fn has_networks(&self, id: &ContainerId) -> bool {
-        self.world.containers.get(id).is_some_and(|known| is_up(known))
+        self.world.containers.get(id).is_some_and(|known| known.is_up())
             || self.heard.awaits_start(id)
     }
 
@@ -298,7 +298,7 @@ impl Known {
         }
         self.world = Arc::new(World { containers: kept, networks });
         let world = &self.world.containers;
-        self.heard.forget_stops(|id| !world.get(id).is_some_and(|known| is_up(known)));
+        self.heard.forget_stops(|id| !world.get(id).is_some_and(|known| known.is_up()));
         self.to_inspect.retain(|id| world.contains_key(id));
         self.note();
         if first {
@@ -309,7 +309,7 @@ impl Known {
     /// Two containers, or all there were, are gone, and no event said that they died.
     fn lacks_too_much(&self, containers: &[Arc<Container>]) -> bool {
         let told: BTreeSet<_> = containers.iter().map(|container| &container.id).collect();
-        let up = self.world.containers.values().filter(|known| is_up(known));
+        let up = self.world.containers.values().filter(|known| known.is_up());
         let gone = up.filter(|known| !told.contains(&known.id)).count();
         2 <= gone || (1 <= gone && containers.is_empty())
     }
@@ -319,7 +319,7 @@ impl Known {
         let unheard = |(id, fresh): (&ContainerId, &Arc<Container>)| {
             let known = self.world.containers.get(id);
             known.is_none_or(|known| !Arc::ptr_eq(known, fresh))
-                && (known.is_some() || is_up(fresh))
+                && (known.is_some() || fresh.is_up())
                 && !self.dirty.contains(id)
                 && self.interest.in_container(fresh)
         };
@@ -363,10 +363,10 @@ impl Known {
             carry_over(&mut fresh, known);
         }
         let interesting = self.interest.in_container(&fresh);
-        if !interesting && !is_up(&fresh) {
+        if !interesting && !fresh.is_up() {
             return None;
         }
-        let wanted = is_up(&fresh) && self.interest.wants_details(&fresh);
+        let wanted = fresh.is_up() && self.interest.wants_details(&fresh);
         if wanted && !self.inspecting.contains(&fresh.id) {
             self.to_inspect.insert(fresh.id.clone());
         }

@@ -41,7 +41,7 @@ impl Haproxy {
             warn!(handler = work.handler.name, "{note}");
         }
         if work.command == Command::Once {
-            match apply(settings, pending()).await {
+            match Box::pin(apply(settings, pending())).await {
                 Ok(()) => work.tally.succeed(),
                 Err(error) => drop(fail(&work, &error)),
             }

@@ -9,8 +9,7 @@ fn check(steps: &[(u32, bool, bool, Option<u32>)]) {
     let mut now = Instant::now();
     for (number, (pause, up, leaving, held)) in steps.iter().enumerate() {
         now += SECOND * *pause;
-        let all = up.then(|| (id.clone(), *leaving)).into_iter().collect();
-        lives.see(&all, |leaving| *leaving, now);
+        lives.see([(id.clone(), up.then_some(*leaving))], now);
         let expected = held.map(|seconds| now + SECOND * seconds);
         assert_eq!(lives.held(now).get(&id).copied(), expected, "step {number} of {steps:?}");
     }
