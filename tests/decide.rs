@@ -222,3 +222,34 @@ fn that_a_container_was_drained_is_forgotten_when_it_is_not_up() {
         assert_eq!(!decided.memory.drained.is_empty(), remembered, "{story}");
     }
 }
+
+#[test]
+fn containers_that_are_not_up_make_no_difference() {
+    const OTHER: &str = "new 172.17.0.3 exited glue_http_80_host=b.test";
+    let exited = ONE.replace(" glue", " exited glue");
+    for (before, after, idle) in [
+        (ONE, format!("{ONE}\n{OTHER}").as_str(), true),
+        (&format!("{ONE}\n{OTHER}"), ONE, true),
+        (&exited, "", true),
+        (&exited, &exited.replace("a.test", "b.test"), true),
+        // The very same, so that somebody wants a pass for another reason.
+        (ONE, ONE, false),
+        (ONE, "", false),
+        (ONE, &exited, false),
+        (&exited, ONE, false),
+        (ONE, &ONE.replace(" glue", " paused glue"), false),
+        (&format!("{ONE}\n{OTHER}"), OTHER, false),
+    ] {
+        let before = story::world(before);
+        let after = story::next_world(&before, after);
+        assert_eq!(after.differs_in_idle_ones_only(&before), idle, "{before:?} → {after:?}");
+        if idle {
+            let (rules, now) = (story::rules(), Instant::now());
+            let first = decide(&before, Memory::default(), now, &rules);
+            let second = decide(&after, first.memory.clone(), now, &rules);
+            assert_eq!(first.routes, second.routes);
+            assert_eq!(first.problems, second.problems);
+            assert_eq!(first.wake_at, second.wake_at);
+        }
+    }
+}
