@@ -133,10 +133,10 @@ impl Engine {
         let actions = actions.chain(extra.iter().map(String::as_str)).collect();
         let filters = HashMap::from([("type", vec!["container", "network"]), ("event", actions)]);
         let options = EventsOptionsBuilder::default().filters(&filters).build();
-        let url = self.url.clone();
+        let (url, extra) = (self.url.clone(), extra.to_vec());
         self.docker.events(Some(options)).filter_map(move |said| {
             let event = match said {
-                Ok(said) => convert::event(said).map(Ok),
+                Ok(said) => convert::event(said).filter(|it| it.is_asked_for(&extra)).map(Ok),
                 Err(error) => {
                     Some(Err(anyhow!(error).context(format!("Docker at {url} ended its events"))))
                 }

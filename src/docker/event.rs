@@ -50,6 +50,16 @@ pub(super) struct Event {
     pub(super) about: About,
 }
 
+impl Event {
+    /// Whether it can change what we know, or somebody wants to hear of it. The engine's filter knows no types: with
+    /// networks that are created come containers that are.
+    pub(super) fn is_asked_for(&self, extra: &[String]) -> bool {
+        let Self { cause, about } = self;
+        let is_extra = matches!(about, About::Container { what: What::Extra, .. });
+        !is_extra || extra.iter().any(|it| *it == cause.action || it == word(&cause.action))
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum About {
     Container {
@@ -95,7 +105,9 @@ fn word(action: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::What;
+    use super::{About, Cause, Event, What};
+    use crate::container::ContainerId;
+    use std::collections::BTreeMap;
 
     fn check(action: &str, signal: &str, expected: What) {
         let attributes = [("signal".to_owned(), signal.to_owned())].into();
@@ -112,5 +124,26 @@ mod tests {
         check("health_status: healthy", "", What::Other);
         check("rename", "", What::Other);
         check("exec_create: whoami healthcheck", "", What::Extra);
+    }
+
+    #[test]
+    fn a_container_that_is_created_is_nobodys_business_unless_somebody_wants_to_know() {
+        for (action, extra, expected) in [
+            ("start", "", true),
+            ("health_status: healthy", "", true),
+            ("create", "", false),
+            ("create", "create", true),
+            ("create", "oom", false),
+            ("exec_create: sh", "exec_create", true),
+            ("exec_create: sh", "create", false),
+        ] {
+            let none = BTreeMap::new();
+            let what = What::read(action, &none);
+            let about = About::Container { id: ContainerId::new("a"), what, attributes: none };
+            let (action, name) = (action.to_owned(), "web".to_owned());
+            let event = Event { cause: Cause { action, name, time_nano: 0, heard: None }, about };
+            let extra: Vec<_> = extra.split_whitespace().map(str::to_owned).collect();
+            assert_eq!(event.is_asked_for(&extra), expected, "{event:?} {extra:?}");
+        }
     }
 }
