@@ -230,6 +230,9 @@ fn backend(key: &RouteKey, route: &Route, wait: Duration) -> Backend {
     Backend { route: key.clone(), shape: shape(&route.policy), servers, lines }
 }
 
+/// About how long a `server` line is beside its name and its address.
+const REST_OF_LINE: usize = 192;
+
 /// Names and addresses padded, so that the columns stand under each other.
 fn lines(servers: &[Server], endpoints: &[Endpoint]) -> String {
     let addresses: Vec<_> = servers.iter().map(|it| it.address.to_string()).collect();
@@ -237,7 +240,8 @@ fn lines(servers: &[Server], endpoints: &[Endpoint]) -> String {
         |text: &mut dyn Iterator<Item = &String>| text.map(String::len).max().unwrap_or(0);
     let to = longest(&mut servers.iter().map(|it| &it.name));
     let then_to = longest(&mut addresses.iter());
-    let mut lines = String::new();
+    // As long as it will be, or a little longer: growing step by step takes longer than writing.
+    let mut lines = String::with_capacity(servers.len() * (to + then_to + REST_OF_LINE));
     for ((server, address), Endpoint { port, origin, .. }) in
         servers.iter().zip(&addresses).zip(endpoints)
     {

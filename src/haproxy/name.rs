@@ -28,7 +28,7 @@ pub fn backend(key: &RouteKey) -> String {
     let path = prefix.as_str();
     // Only `/` becomes `_`, so a path without `_` and without other characters needs no hash.
     let plain = path.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '.'));
-    let name: String = format!("{host}:{port}{path}").chars().map(allowed).collect();
+    let name = clean(format!("{host}:{port}{path}"));
     if plain && name.len() <= LONGEST { name } else { hashed(&name, &key.to_string()) }
 }
 
@@ -54,7 +54,9 @@ pub fn defaults(shape: Shape) -> &'static str {
 /// changed while HAProxy runs, nor read back, so a server that is watched otherwise is another one.
 pub fn server(endpoint: &Endpoint, watch: Watch) -> String {
     let Endpoint { origin, port, .. } = endpoint;
-    let name: String = origin.name().chars().map(allowed).take(LONGEST).collect();
+    let name = origin.name();
+    let end = name.char_indices().nth(LONGEST).map_or(name.len(), |(at, _)| at);
+    let name = clean(name[..end].to_owned());
     let suffix = match watch {
         Watch::Among => "",
         Watch::Alone { .. } => ":alone",
@@ -129,8 +131,10 @@ pub fn hash_all<'a>(texts: impl IntoIterator<Item = &'a str>) -> u64 {
     texts.into_iter().fold(0xcbf2_9ce4_8422_2325, |hash, text| text.bytes().fold(hash, more))
 }
 
-fn allowed(c: char) -> char {
-    if c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':') { c } else { '_' }
+/// With `_` in place of what is not allowed. Most names are made again and again, and are allowed as they are.
+fn clean(name: String) -> String {
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':');
+    if name.chars().all(is_allowed) { name } else { name.replace(|c| !is_allowed(c), "_") }
 }
 
 fn hashed(name: &str, whole: &str) -> String {
