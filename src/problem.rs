@@ -4,6 +4,7 @@
 
 use crate::{origin::Origin, route::Listener};
 use std::fmt;
+use strum::{IntoStaticStr, VariantNames};
 
 /// A thing that was asked for and could not be had, with the reason and the way out.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,7 +30,8 @@ pub struct Label {
 }
 
 /// Why, and what to do about it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr, VariantNames)]
+#[strum(serialize_all = "snake_case")]
 pub enum Reason {
     /// No label of ours has that name.
     UnknownLabel {
@@ -127,88 +129,11 @@ pub enum Severity {
 
 impl Reason {
     /// All there are of [`Self::kind`].
-    pub const KINDS: [&'static str; 37] = [
-        "unknown_label",
-        "not_yet",
-        "empty",
-        "empty_member",
-        "control_character",
-        "too_long",
-        "not_a_port",
-        "not_a_weight",
-        "weight_too_high",
-        "host_with_scheme",
-        "host_with_path",
-        "host_with_port",
-        "lone_wildcard",
-        "misplaced_wildcard",
-        "not_a_host",
-        "prefix_too_deep",
-        "not_a_prefix",
-        "not_a_switch",
-        "not_a_timeout",
-        "not_a_check",
-        "not_an_obedience",
-        "not_a_retry",
-        "not_a_route_name",
-        "nothing_to_serve",
-        "nothing_named",
-        "too_many_routes",
-        "asked_twice",
-        "none_left",
-        "host_fenced",
-        "port_fenced",
-        "not_exposed",
-        "not_on_network",
-        "no_address",
-        "conflict",
-        "port_taken",
-        "refused",
-        "no_exporter",
-    ];
+    pub const KINDS: &'static [&'static str] = Self::VARIANTS;
 
     /// One word for programs: a closed set, the same in every version.
     pub fn kind(&self) -> &'static str {
-        match self {
-            Self::UnknownLabel { .. } => "unknown_label",
-            Self::Misspelt { .. } => "misspelt",
-            Self::NotYet => "not_yet",
-            Self::Empty => "empty",
-            Self::EmptyMember => "empty_member",
-            Self::ControlCharacter => "control_character",
-            Self::TooLong => "too_long",
-            Self::NotAPort(_) => "not_a_port",
-            Self::NotAWeight => "not_a_weight",
-            Self::WeightTooHigh => "weight_too_high",
-            Self::HostWithScheme(_) => "host_with_scheme",
-            Self::HostWithPath(_) => "host_with_path",
-            Self::HostWithPort(_) => "host_with_port",
-            Self::LoneWildcard => "lone_wildcard",
-            Self::MisplacedWildcard(_) => "misplaced_wildcard",
-            Self::NotAHost(_) => "not_a_host",
-            Self::PrefixTooDeep(_) => "prefix_too_deep",
-            Self::NotAPrefix(_) => "not_a_prefix",
-            Self::NotASwitch => "not_a_switch",
-            Self::NotATimeout => "not_a_timeout",
-            Self::NotACheck => "not_a_check",
-            Self::NotAnObedience => "not_an_obedience",
-            Self::NotARetry => "not_a_retry",
-            Self::NotARouteName(_) => "not_a_route_name",
-            Self::NothingToServe { .. } => "nothing_to_serve",
-            Self::NothingNamed { .. } => "nothing_named",
-            Self::TooManyRoutes { .. } => "too_many_routes",
-            Self::AskedTwice { .. } => "asked_twice",
-            Self::NoneLeft { .. } => "none_left",
-            Self::HostFenced(_) => "host_fenced",
-            Self::PortFenced(_) => "port_fenced",
-            Self::NotExposed { .. } => "not_exposed",
-            Self::NotOnNetwork { .. } => "not_on_network",
-            Self::NoAddress { .. } => "no_address",
-            Self::Conflict { .. } => "conflict",
-            Self::PortTaken { .. } => "port_taken",
-            Self::Refused { .. } => "refused",
-            Self::NoExporter => "no_exporter",
-        }
+        self.into()
     }
 
     pub fn severity(&self) -> Severity {
@@ -421,13 +346,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_is_in_the_list() {
-        let some =
-            [Reason::Empty, Reason::NotYet, Reason::NoExporter, Reason::NotAPort(String::new())];
-        assert!(some.iter().all(|it| Reason::KINDS.contains(&it.kind())));
-        let once: std::collections::BTreeSet<_> = Reason::KINDS.into();
+    fn kinds_are_distinct_words_and_include_every_variant() {
+        let misspelt = Reason::Misspelt { nearest: String::new() };
+        assert_eq!(misspelt.kind(), "misspelt");
+        assert!(Reason::KINDS.contains(&"misspelt"));
+        let once: std::collections::BTreeSet<_> = Reason::KINDS.iter().collect();
         assert_eq!(once.len(), Reason::KINDS.len());
-        let plain = |kind: &&str| kind.bytes().all(|it| it.is_ascii_lowercase() || it == b'_');
-        assert!(Reason::KINDS.iter().all(plain));
+        let is_plain =
+            |kind: &&str| kind.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        assert!(Reason::KINDS.iter().all(is_plain));
     }
 }

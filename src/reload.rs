@@ -4,10 +4,13 @@
 
 use crate::haproxy::config::{Config, Connect, Probe, Shape};
 use std::{collections::BTreeSet, fmt, num::NonZeroU16};
+use strum::{IntoStaticStr, VariantNames};
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, IntoStaticStr, VariantNames)]
+#[strum(serialize_all = "snake_case")]
 pub enum Why {
     /// It does not run, or cannot be asked what it has.
+    #[strum(serialize = "unknown")]
     NotKnown,
     /// Public ports that are new, and those that nobody wants any more.
     Ports { new: BTreeSet<NonZeroU16>, old: BTreeSet<NonZeroU16> },
@@ -21,17 +24,11 @@ pub enum Why {
 
 impl Why {
     /// All there are of [`Self::kind`].
-    pub const KINDS: [&'static str; 5] = ["unknown", "ports", "frame", "astray", "no_spare"];
+    pub const KINDS: &'static [&'static str] = Self::VARIANTS;
 
     /// One word for programs: a closed set, the same in every version.
     pub fn kind(&self) -> &'static str {
-        match self {
-            Self::NotKnown => "unknown",
-            Self::Ports { .. } => "ports",
-            Self::Frame => "frame",
-            Self::Astray => "astray",
-            Self::NoSpare(_) => "no_spare",
-        }
+        self.into()
     }
 
     /// What of all that takes a reload is different.

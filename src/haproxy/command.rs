@@ -7,17 +7,21 @@ use super::{
     name,
 };
 use std::{fmt, net::SocketAddr};
+use strum::{IntoStaticStr, VariantNames};
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, IntoStaticStr, VariantNames)]
+#[strum(serialize_all = "snake_case")]
 pub enum Command {
     /// Nobody is sent to it before it is published. From 3.4 on.
     AddBackend {
         backend: String,
         shape: Shape,
     },
+    #[strum(serialize = "publish_backend")]
     Publish {
         backend: String,
     },
+    #[strum(serialize = "unpublish_backend")]
     Unpublish {
         backend: String,
     },
@@ -97,41 +101,11 @@ pub enum Obeyed {
 
 impl Command {
     /// All there are of [`Self::kind`].
-    pub const KINDS: [&'static str; 14] = [
-        "add_backend",
-        "publish_backend",
-        "unpublish_backend",
-        "del_backend",
-        "add_server",
-        "enable_health",
-        "set_state",
-        "set_health",
-        "set_address",
-        "set_weight",
-        "del_server",
-        "add_map",
-        "set_map",
-        "del_map",
-    ];
+    pub const KINDS: &'static [&'static str] = Self::VARIANTS;
 
     /// One word for programs: a closed set.
     pub fn kind(&self) -> &'static str {
-        match self {
-            Self::AddBackend { .. } => "add_backend",
-            Self::Publish { .. } => "publish_backend",
-            Self::Unpublish { .. } => "unpublish_backend",
-            Self::DelBackend { .. } => "del_backend",
-            Self::AddServer { .. } => "add_server",
-            Self::EnableHealth { .. } => "enable_health",
-            Self::SetState { .. } => "set_state",
-            Self::SetHealth { .. } => "set_health",
-            Self::SetAddress { .. } => "set_address",
-            Self::SetWeight { .. } => "set_weight",
-            Self::DelServer { .. } => "del_server",
-            Self::AddMap { .. } => "add_map",
-            Self::SetMap { .. } => "set_map",
-            Self::DelMap { .. } => "del_map",
-        }
+        self.into()
     }
 
     /// How its answer reads when it was obeyed.

@@ -11,6 +11,7 @@ use std::{
     io,
     path::PathBuf,
 };
+use strum::{IntoStaticStr, VariantNames};
 
 /// Of more backends or entries than this, and than an eighth of all, all are asked for at once.
 const MANY: usize = 16;
@@ -19,7 +20,8 @@ fn are_many(asked: usize, all: usize) -> bool {
     MANY.max(all / 8) < asked
 }
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, IntoStaticStr, VariantNames)]
+#[strum(serialize_all = "snake_case")]
 pub enum RuntimeError {
     #[error("HAProxy does not answer on {}: {source}", socket.display())]
     Unreachable { socket: PathBuf, source: io::Error },
@@ -31,15 +33,11 @@ pub enum RuntimeError {
 
 impl RuntimeError {
     /// All there are of [`Self::kind`].
-    pub const KINDS: [&'static str; 3] = ["unreachable", "refused", "differs"];
+    pub const KINDS: &'static [&'static str] = Self::VARIANTS;
 
     /// One word for programs: a closed set.
     pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Unreachable { .. } => "unreachable",
-            Self::Refused { .. } => "refused",
-            Self::Differs => "differs",
-        }
+        self.into()
     }
 }
 

@@ -65,22 +65,22 @@ impl Metrics {
             applies: it.counters(
                 "docker_glue_applies_total",
                 "Passes that changed something in HAProxy, by the way they took.",
-                ("way", &["runtime", "start", "reload"]),
+                ("way", How::WAYS),
             ),
             reloads: it.counters(
                 "docker_glue_reloads_total",
                 "Reloads of HAProxy, by what made them necessary.",
-                ("reason", &Why::KINDS),
+                ("reason", Why::KINDS),
             ),
             commands: it.counters(
                 "docker_glue_runtime_commands_total",
                 "Commands told to HAProxy over its runtime API.",
-                ("command", &Command::KINDS),
+                ("command", Command::KINDS),
             ),
             command_errors: it.counters(
                 "docker_glue_runtime_errors_total",
                 "Times that HAProxy's runtime API did not do what it was told.",
-                ("kind", &RuntimeError::KINDS),
+                ("kind", RuntimeError::KINDS),
             ),
             drift_repaired: it.counter(
                 "docker_glue_drift_repaired_total",
@@ -97,17 +97,17 @@ impl Metrics {
             problems: it.gauges(
                 "docker_glue_problems",
                 "Labels and options that cannot be honoured now, by the reason.",
-                ("kind", &Reason::KINDS),
+                ("kind", Reason::KINDS),
             ),
             routes: it.gauges(
                 "docker_glue_routes",
                 "Routes. served: some server takes requests; down: none does; held: nobody asks for it any more.",
-                ("state", &RouteState::ALL.map(RouteState::word)),
+                ("state", RouteState::WORDS),
             ),
             servers: it.gauges(
                 "docker_glue_servers",
                 "Servers of all routes, by what becomes of new requests there.",
-                ("state", &ServerState::ALL.map(ServerState::word)),
+                ("state", ServerState::WORDS),
             ),
             containers: it.level(
                 "docker_glue_containers",
@@ -141,12 +141,7 @@ impl Metrics {
 
     /// HAProxy was changed that way.
     pub fn applied(&self, how: &How) {
-        let way = match how {
-            How::Runtime { .. } => "runtime",
-            How::Started => "start",
-            How::Reloaded { .. } => "reload",
-        };
-        self.applies.with_label_values(&[way]).inc();
+        self.applies.with_label_values(&[how.way()]).inc();
     }
 
     /// For this reason.
@@ -196,12 +191,12 @@ impl Metrics {
     /// When a metric cannot be written, which none of these is known for.
     pub fn text(&self, census: &Census, old_workers: usize) -> prometheus::Result<String> {
         let Census { routes, servers, problems, .. } = census;
-        set(&self.problems, &Reason::KINDS, |kind| problems.get(kind));
+        set(&self.problems, Reason::KINDS, |kind| problems.get(kind));
         for state in RouteState::ALL {
-            level(&self.routes.with_label_values(&[state.word()]), count(routes.get(&state)));
+            level(&self.routes.with_label_values(&[state.word()]), count(routes.get(state)));
         }
         for state in ServerState::ALL {
-            level(&self.servers.with_label_values(&[state.word()]), count(servers.get(&state)));
+            level(&self.servers.with_label_values(&[state.word()]), count(servers.get(state)));
         }
         level(&self.containers, census.containers);
         self.rollback_holds.set(census.rollback_holds.into());

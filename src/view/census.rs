@@ -20,6 +20,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
+use strum::{IntoStaticStr, VariantArray, VariantNames};
 
 #[derive(Debug, Clone)]
 pub struct Census {
@@ -43,7 +44,10 @@ pub struct Census {
 }
 
 /// What becomes of a route's requests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr, VariantArray, VariantNames,
+)]
+#[strum(serialize_all = "snake_case")]
 pub enum RouteState {
     /// Some server takes them.
     Served,
@@ -54,14 +58,12 @@ pub enum RouteState {
 }
 
 impl RouteState {
-    pub const ALL: [Self; 3] = [Self::Served, Self::Down, Self::Held];
+    pub const ALL: &'static [Self] = <Self as VariantArray>::VARIANTS;
+    /// All there are of [`Self::word`].
+    pub const WORDS: &'static [&'static str] = <Self as VariantNames>::VARIANTS;
 
     pub fn word(self) -> &'static str {
-        match self {
-            Self::Served => "served",
-            Self::Down => "down",
-            Self::Held => "held",
-        }
+        self.into()
     }
 }
 

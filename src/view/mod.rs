@@ -36,6 +36,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+use strum::{IntoStaticStr, VariantNames};
 
 /// What is known at one moment.
 #[derive(Debug, Clone)]
@@ -88,14 +89,23 @@ pub struct Applied {
     pub changes: Vec<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, IntoStaticStr, VariantNames)]
+#[strum(serialize_all = "snake_case")]
 pub enum How {
     /// That many commands over the runtime API.
-    Runtime {
-        commands: usize,
-    },
+    Runtime { commands: usize },
+    #[strum(serialize = "start")]
     Started,
-    Reloaded {
-        why: String,
-    },
+    #[strum(serialize = "reload")]
+    Reloaded { why: String },
+}
+
+impl How {
+    /// All there are of [`Self::way`].
+    pub const WAYS: &'static [&'static str] = Self::VARIANTS;
+
+    /// One word for programs: a closed set.
+    pub fn way(&self) -> &'static str {
+        self.into()
+    }
 }

@@ -18,6 +18,7 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, sync::Arc};
+use strum::{IntoStaticStr, VariantArray, VariantNames};
 
 /// All of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -146,8 +147,22 @@ pub struct ServerStatus {
 }
 
 /// What becomes of new requests there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    IntoStaticStr,
+    VariantArray,
+    VariantNames,
+)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "snake_case")]
 pub enum ServerState {
     /// It gets its share.
     Up,
@@ -190,16 +205,12 @@ pub struct ProblemStatus {
 }
 
 impl ServerState {
-    pub const ALL: [Self; 5] = [Self::Up, Self::Down, Self::Weightless, Self::Reserve, Self::Out];
+    pub const ALL: &'static [Self] = <Self as VariantArray>::VARIANTS;
+    /// All there are of [`Self::word`].
+    pub const WORDS: &'static [&'static str] = <Self as VariantNames>::VARIANTS;
 
     pub fn word(self) -> &'static str {
-        match self {
-            Self::Up => "up",
-            Self::Down => "down",
-            Self::Weightless => "weightless",
-            Self::Reserve => "reserve",
-            Self::Out => "out",
-        }
+        self.into()
     }
 }
 
