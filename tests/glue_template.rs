@@ -5,6 +5,7 @@
 mod common;
 
 use common::{CONSTRAINT, glue::Glue, unique, wait_for};
+use nix::sys::signal::Signal;
 use std::{fs, os::unix::fs::MetadataExt};
 
 /// A handler that sees this test's containers only, and what more it says.
@@ -165,6 +166,116 @@ fn what_is_wrong_is_told_once_and_tried_again() {
     assert_eq!(glue.read("out"), "-\n");
 }
 
+/// It says no until there is a file `up`.
+const STUBBORN: &str =
+    "notify=sh -c 'echo try >>ROOT/tries; test -e ROOT/up && echo told >>ROOT/told'";
+
+#[test]
+fn a_notification_that_failed_is_tried_again_and_given_once() {
+    let Some(docker) = common::docker() else { return };
+    let params = format!("template=# x\n{STUBBORN}\ninterval=0");
+    let glue = Glue::of(&docker).file("x.ini", &handler("none", &params)).start();
+    glue.until_said(&["WARN", "sh ended with exit status: 1", "trying again in 1s"]);
+    glue.until_written("tries", &["try"]);
+    glue.put("up", "");
+    glue.until_written("told", &["told"]);
+    glue.until_said(&["all have been told now"]);
+    let tries = glue.read("tries");
+    // Neither a change that writes nothing nor a SIGHUP tells it again.
+    drop(docker.run("bystander").start());
+    glue.reload();
+    glue.until_said(&["reading the handlers' files anew"]);
+    let mut glue = glue;
+    assert!(glue.end(Signal::SIGTERM).success());
+    glue.start_again();
+    assert!(glue.end(Signal::SIGTERM).success());
+    assert_eq!((glue.read("tries"), glue.read("told").as_str()), (tries, "told\n"));
+}
+
+#[test]
+fn a_notification_is_owed_over_a_restart_and_a_crash() {
+    let Some(docker) = common::docker() else { return };
+    for (signal, interval) in
+        [(Signal::SIGTERM, "0"), (Signal::SIGKILL, "0"), (Signal::SIGKILL, "600")]
+    {
+        let ini = |interval: &str| {
+            handler("none", &format!("template=# x\n{STUBBORN}\ninterval={interval}"))
+        };
+        let mut glue = Glue::of(&docker).file("x.ini", &ini(interval)).start();
+        if interval == "0" {
+            glue.until_said(&["trying again in"]);
+        } else {
+            // Between writing and telling.
+            glue.until_said(&["wrote"]);
+        }
+        glue.end(signal);
+        assert_eq!(glue.read("told"), "", "{signal} {interval}");
+        glue.put("docker-glue.d/x.ini", &ini("0"));
+        glue.put("up", "");
+        glue.start_again();
+        glue.until_written("told", &["told"]);
+        glue.until_said(&["ran sh"]);
+        glue.end(Signal::SIGTERM);
+        assert_eq!(glue.read("told"), "told\n", "{signal} {interval}");
+    }
+}
+
+#[test]
+fn a_signal_and_a_restart_that_found_nobody_are_owed() {
+    let Some(docker) = common::docker() else { return };
+    let (early, late) = (unique("early"), unique("late"));
+    let others = format!("template=# x\nrestart={early}, {late}\nsignal={late}:USR1\ninterval=0");
+    let label = |target: &str| docker.run("told").label("pygen.target", target);
+    let started = |it: &common::Container| it.docker(&["inspect", "-f", "{{.State.StartedAt}}"]);
+    let there = label(&early).option(&["--stop-timeout", "0"]).start();
+    let before = started(&there);
+    let mut glue = Glue::of(&docker).file("x.ini", &handler("none", &others)).start();
+    glue.until_said(&["restarted", &there.name]);
+    glue.until_said(&["no container that runs is", &late, "trying again in"]);
+    glue.end(Signal::SIGTERM);
+    let restarted = started(&there);
+    assert_ne!(before, restarted);
+    let second = label(&late).option(&["--stop-timeout", "0"]).start();
+    glue.start_again();
+    glue.until_said(&["restarted", &second.name]);
+    glue.until_said(&["sent USR1 to", &second.name]);
+    glue.end(Signal::SIGTERM);
+    // Who was told already is not told twice.
+    assert_eq!(started(&there), restarted);
+}
+
+#[test]
+fn what_is_owed_is_for_docker_glue_alone_and_goes_when_it_was_given() {
+    use std::os::unix::fs::PermissionsExt;
+    let Some(docker) = common::docker() else { return };
+    let params = format!("template=# x\n{STUBBORN}\ninterval=0");
+    let glue = Glue::of(&docker).file("x.ini", &handler("none", &params)).start();
+    glue.until_said(&["trying again in"]);
+    let folders = fs::read_dir(glue.path("state/handlers")).unwrap();
+    let folders: Vec<_> = folders.map(|it| it.unwrap().path()).collect();
+    let [folder] = folders.as_slice() else { panic!("{folders:?}") };
+    let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let owed = folder.join("owed.json");
+    assert_eq!((mode(folder), mode(&owed)), (0o700, 0o600));
+    assert_eq!(fs::read_to_string(&owed).unwrap(), "[]");
+    glue.put("up", "");
+    wait_for("the debt to go", || (!owed.exists()).then_some(()));
+}
+
+#[test]
+fn a_state_directory_that_cannot_be_written_costs_the_memory_alone() {
+    let Some(docker) = common::docker() else { return };
+    let params = format!("template=# x\n{STUBBORN}\ninterval=0");
+    let plan = Glue::of(&docker).file("x.ini", &handler("none", &params));
+    plan.put("state", "no folder");
+    let glue = plan.start();
+    glue.until_said(&["WARN", "cannot write", "state/handlers", "--state-dir"]);
+    glue.until_said(&["trying again in"]);
+    glue.put("up", "");
+    glue.until_written("told", &["told"]);
+    assert_eq!(count(&glue.log(), "cannot write"), 1);
+}
+
 #[test]
 fn once_it_writes_tells_and_ends() {
     let Some(docker) = common::docker() else { return };
@@ -175,6 +286,14 @@ fn once_it_writes_tells_and_ends() {
     let ended = glue.run(&["--once"]);
     assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
     assert!(glue.read("told").contains(&web.name));
+    // What the one run could not tell the next one tells.
+    let params = format!("template=# x\n{STUBBORN}");
+    let glue = Glue::of(&docker).file("x.ini", &handler(&mark, &params));
+    assert_eq!(glue.run(&["--once"]).status.code(), Some(1));
+    glue.put("up", "");
+    assert!(glue.run(&["--once"]).status.success());
+    assert!(glue.run(&["--once"]).status.success());
+    assert_eq!(glue.read("told"), "told\n");
     let glue = Glue::of(&docker)
         .file("names.ini", &handler(&mark, NAMES).replace("ROOT/out", "ROOT/absent/out"));
     assert_eq!(glue.run(&["--once"]).status.code(), Some(1));

@@ -65,6 +65,15 @@ pub struct Options {
     #[arg(long, value_name = "DIR", help_heading = HANDLERS, value_parser = value::path, global = true)]
     pub plugin_paths: Vec<PathBuf>,
 
+    /// Keep what handlers have been told here, over a restart
+    ///
+    /// In its folder handlers, for this user alone.
+    ///
+    /// [default: /var/lib/docker-glue; as a user $XDG_STATE_HOME/docker-glue or
+    /// ~/.local/state/docker-glue]
+    #[arg(long, value_name = "DIR", help_heading = HANDLERS, value_parser = value::path, global = true)]
+    pub state_dir: Option<PathBuf>,
+
     /// How the log is written, to stderr
     #[arg(long, value_name = "FORMAT", help_heading = OUTPUT, value_enum, default_value = "text")]
     pub log_format: LogFormat,

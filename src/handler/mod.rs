@@ -17,6 +17,7 @@ pub mod mailbox;
 pub mod plugin;
 pub mod publish;
 pub mod script;
+pub mod state;
 pub mod tally;
 pub mod template;
 pub mod wanted;

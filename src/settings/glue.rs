@@ -1,6 +1,6 @@
 //! docker-glue's options as they are meant.
 
-use super::{Command, DockerAccess, Log, Machine, Refusal, layer, meaning};
+use super::{Command, DockerAccess, Log, Machine, Refusal, layer, meaning, place};
 use crate::cli::glue::{Options, Verb};
 use std::{ffi::OsString, path::PathBuf};
 
@@ -18,6 +18,8 @@ pub struct GlueSettings {
     pub handler_paths: Vec<PathBuf>,
     pub script_paths: Vec<PathBuf>,
     pub plugin_paths: Vec<PathBuf>,
+    /// `None`: nobody says where, and nothing outlives a restart.
+    pub state_dir: Option<PathBuf>,
     pub log: Log,
     pub machine: Machine,
 }
@@ -59,6 +61,7 @@ impl GlueSettings {
             handler_paths: or(options.handler_paths, handlers),
             script_paths: or(options.script_paths, scripts),
             plugin_paths: or(options.plugin_paths, plugins),
+            state_dir: options.state_dir.or_else(|| place::state(&machine).ok()),
             log: Log {
                 format: options.log_format,
                 filter: meaning::filter(options.verbose, options.quiet, &machine),

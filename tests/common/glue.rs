@@ -134,6 +134,7 @@ impl Plan {
             ("--handler-paths", "docker-glue.d"),
             ("--script-paths", "handler-scripts"),
             ("--plugin-paths", "plugins"),
+            ("--state-dir", "state"),
         ] {
             command.arg(option).arg(self.path(folder));
         }

@@ -13,6 +13,7 @@ mod filter;
 mod function;
 mod others;
 mod outside;
+mod owed;
 mod page;
 mod root;
 mod run;
@@ -197,7 +198,9 @@ fn target(params: &Section) -> Result<Target, Mistake> {
     });
     let owner = params.get("owner").filter(|it| !it.is_empty());
     let owner = owner.map(|text| Owner::read(text).map_err(|told| params.mistake("owner", told)));
-    Ok(Target { path, mode: mode.transpose()?, owner: owner.transpose()? })
+    let target = Target { path, mode: mode.transpose()?, owner: owner.transpose()? };
+    target.check().map_err(|text| params.mistake("target", text))?;
+    Ok(target)
 }
 
 /// Words of a command line, for which no shell is started.

@@ -1,6 +1,7 @@
 //! Those who are told that a file is another one: a command, containers and services.
 
 use super::{
+    owed::Debt,
     swarm::Swarm,
     value::{Dict, Of, places},
 };
@@ -10,8 +11,8 @@ use crate::{
 };
 use anyhow::{Context, Result, anyhow, bail};
 use minijinja::Value;
-use std::{process::Stdio, time::Duration};
-use tokio::{process::Command, task::JoinError, time::timeout};
+use std::{fmt, process::Stdio, time::Duration};
+use tokio::{process::Command, time::timeout};
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Others {
@@ -26,15 +27,47 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// What is told of a command's output.
 const MOST_SAID: usize = 1000;
 
-impl Others {
-    /// The command, then restarts, then signals; one that goes wrong holds up no other.
-    pub(super) async fn tell(&self, access: &Access, containers: &[Value]) -> Told {
-        let mut told = Told::default();
-        if let Some(words) = &self.notify {
-            let name = words.first().cloned().unwrap_or_default();
-            told.add(format!("ran {name}"), run(words).await);
+/// One of those who are told. Its text is its name on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Notification {
+    Command,
+    Restart(String),
+    Signal(String, String),
+}
+
+impl fmt::Display for Notification {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Command => f.write_str("notify"),
+            Self::Restart(target) => write!(f, "restart {target}"),
+            Self::Signal(target, signal) => write!(f, "signal {target} {signal}"),
         }
-        if self.restart.is_empty() && self.signal.is_empty() {
+    }
+}
+
+impl Others {
+    pub(super) fn is_nobody(&self) -> bool {
+        self.notify.is_none() && self.restart.is_empty() && self.signal.is_empty()
+    }
+
+    /// The command, then restarts, then signals; one that goes wrong holds up no other. Who has been told
+    /// already is not told again.
+    pub(super) async fn tell(&self, access: &Access, containers: &[Value], debt: Debt) -> Told {
+        let mut told = Told::new(debt);
+        if let Some(words) = &self.notify
+            && !told.debt.given.has(&Notification::Command)
+        {
+            let name = words.first().cloned().unwrap_or_default();
+            if told.add(format!("ran {name}"), run(words).await) {
+                told.debt.given.give(&Notification::Command);
+            }
+        }
+        let restarts = self.restart.iter().cloned().map(Notification::Restart);
+        let signals = self.signal.iter().cloned();
+        let signals = signals.map(|(target, signal)| Notification::Signal(target, signal));
+        let mut rest: Vec<_> = restarts.chain(signals).collect();
+        rest.retain(|notification| !told.debt.given.has(notification));
+        if rest.is_empty() {
             return told;
         }
         let engine = match Engine::connect(access).await {
@@ -44,15 +77,9 @@ impl Others {
                 return told;
             }
         };
-        for target in &self.restart {
-            told.restart(&engine, containers, target).await;
-        }
-        for (target, signal) in &self.signal {
-            let found = running(containers, target);
-            told.nobody(target, found.is_empty());
-            for (id, name) in found {
-                let sent = engine.signal(&id, signal).await;
-                told.add(format!("sent {signal} to {name}"), sent);
+        for notification in &rest {
+            if told.notify(&engine, containers, notification).await {
+                told.debt.given.give(notification);
             }
         }
         told
@@ -64,44 +91,91 @@ impl Others {
 pub(super) struct Told {
     pub(super) done: Vec<String>,
     pub(super) wrong: Vec<anyhow::Error>,
+    pub(super) debt: Debt,
 }
 
 impl Told {
-    pub(super) fn broken(error: &JoinError) -> Self {
-        let wrong = vec![anyhow!("telling broke, which is a defect of docker-glue: {error}")];
-        Self { done: Vec::new(), wrong }
+    pub(super) fn new(debt: Debt) -> Self {
+        Self { debt, ..Self::default() }
     }
 
-    fn add(&mut self, what: String, result: Result<()>) {
+    /// Whether it went well.
+    fn add(&mut self, what: String, result: Result<()>) -> bool {
         match result {
             Ok(()) => self.done.push(what),
-            Err(error) => self.wrong.push(error),
+            Err(error) => {
+                self.wrong.push(error);
+                return false;
+            }
         }
+        true
     }
 
-    fn nobody(&mut self, target: &str, is_empty: bool) {
-        if is_empty {
+    /// Whether all that it is for have been told.
+    async fn notify(
+        &mut self,
+        engine: &Engine,
+        containers: &[Value],
+        notification: &Notification,
+    ) -> bool {
+        let target = match notification {
+            Notification::Command => return true,
+            Notification::Signal(target, _) => target,
+            Notification::Restart(target) => {
+                if let Some(well) = self.restart_services(engine, target, notification).await {
+                    return well;
+                }
+                target
+            }
+        };
+        let found = running(containers, target);
+        if found.is_empty() {
             self.wrong.push(anyhow!("no container that runs is {target:?}, or belongs to it"));
+            return false;
         }
+        let mut all_well = true;
+        for (id, name) in found {
+            if self.debt.given.has_one(notification, id.as_str()) {
+                continue;
+            }
+            let (what, result) = match notification {
+                Notification::Signal(_, signal) => {
+                    (format!("sent {signal} to {name}"), engine.signal(&id, signal).await)
+                }
+                _ => (format!("restarted {name}"), engine.restart(&id).await),
+            };
+            let well = self.add(what, result);
+            if well {
+                self.debt.given.give_one(notification, id.as_str());
+            }
+            all_well &= well;
+        }
+        all_well
     }
 
-    /// A service of that name is restarted as one, wherever its tasks are.
-    async fn restart(&mut self, engine: &Engine, containers: &[Value], target: &str) {
+    /// A service of that name is restarted as one, wherever its tasks are. `None`: there is none.
+    async fn restart_services(
+        &mut self,
+        engine: &Engine,
+        target: &str,
+        notification: &Notification,
+    ) -> Option<bool> {
         let swarm = engine.swarm().await.ok().flatten();
         let swarm = swarm.map(|said| Swarm::new(&said)).map(|it| it.services).unwrap_or_default();
         let services = matching(&swarm, target, Of::Services);
+        let mut all_well = (!services.is_empty()).then_some(true)?;
         for (id, name) in &services {
+            if self.debt.given.has_one(notification, id.as_str()) {
+                continue;
+            }
             let restarted = engine.restart_service(id.as_str()).await;
-            self.add(format!("restarted service {name}"), restarted);
+            let well = self.add(format!("restarted service {name}"), restarted);
+            if well {
+                self.debt.given.give_one(notification, id.as_str());
+            }
+            all_well &= well;
         }
-        if !services.is_empty() {
-            return;
-        }
-        let found = running(containers, target);
-        self.nobody(target, found.is_empty());
-        for (id, name) in found {
-            self.add(format!("restarted {name}"), engine.restart(&id).await);
-        }
+        Some(all_well)
     }
 }
 

@@ -5,11 +5,12 @@ use super::{
     Printer, Template,
     batch::Batch,
     others::{self, Told},
-    target::Staged,
+    owed::{Given, Owed},
+    target::{Staged, Written},
 };
 use crate::{
     docker::{Engine, Roster, SwarmSaid},
-    handler::{Work, mailbox::Letter},
+    handler::{Work, mailbox::Letter, state::State},
     settings::Command,
 };
 use anyhow::{Context, Result, anyhow};
@@ -24,6 +25,8 @@ use tracing::{debug, error, info, warn};
 const MOST: usize = 10_000;
 /// Until what could not be written is tried again, at first and at last.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// Who is still to be told, as it is kept on disk.
+const OWED: &str = "owed";
 
 /// What is remembered from look to look.
 struct Looking {
@@ -37,15 +40,21 @@ struct Looking {
     retry: Option<(Instant, Duration)>,
     /// What went wrong last: it is told once.
     wrong: Option<String>,
+    state: State,
+    owed: Owed,
+    /// What went wrong last with telling the others.
+    untold: Option<String>,
 }
 
 impl Template {
     pub async fn run(self, mut work: Work) {
         let once = work.command == Command::Once;
-        let mut looking = Looking::new(self);
+        let mut looking = Looking::new(self, &work).await;
+        let mut from_before = looking.owed.given().is_some();
         let mut letters = Vec::new();
         let mut telling = JoinSet::new();
         loop {
+            let is_free = !once && telling.is_empty();
             tokio::select! {
                 count = work.mailbox.recv_many(&mut letters, MOST) => {
                     if count == 0 {
@@ -53,6 +62,9 @@ impl Template {
                     }
                     looking.look(&work).await;
                     looking.again();
+                    if std::mem::take(&mut from_before) {
+                        looking.batch.changed(Instant::now().into_std());
+                    }
                     letters.drain(..).for_each(|letter: Letter| work.finished(&letter));
                 }
                 () = at(looking.repeat) => {
@@ -61,18 +73,19 @@ impl Template {
                 }
                 () = at(looking.retry.map(|(when, _)| when)) => looking.look(&work).await,
                 // Who is slow to take it holds up the next telling, and no look.
-                () = at(looking.batch.due().map(Instant::from_std)), if !once && telling.is_empty() => {
+                () = at(looking.due().map(Instant::from_std)), if is_free => {
                     telling.spawn(looking.tell(&work));
                 }
-                Some(told) = telling.join_next() => say(&work, told),
+                Some(told) = telling.join_next() => looking.told(&work, told).await,
             }
         }
         // What was written is told, whatever time is left.
         while let Some(told) = telling.join_next().await {
-            say(&work, told);
+            looking.told(&work, told).await;
         }
         if looking.batch.due().is_some() {
-            say(&work, Ok(looking.tell(&work).await));
+            let told = looking.tell(&work).await;
+            looking.told(&work, Ok(told)).await;
         }
     }
 }
@@ -85,8 +98,13 @@ async fn at(when: Option<Instant>) {
 }
 
 impl Looking {
-    fn new(template: Template) -> Self {
+    async fn new(template: Template, work: &Work) -> Self {
+        let state = State::new(&work.settings, &work.handler);
+        let given = state.read::<Given>(OWED).await.filter(|_| !template.others.is_nobody());
         Self {
+            state,
+            owed: Owed::since_before(given),
+            untold: None,
             printer: Some(template.printer()),
             swarm: false,
             batch: Batch::new(template.interval),
@@ -106,15 +124,21 @@ impl Looking {
         let name = &work.handler.name;
         let target = self.template.target.path.display().to_string();
         match self.write(work).await {
-            Ok(wrote) => {
+            Ok(written) => {
                 work.tally.succeed();
                 self.retry = None;
                 if self.wrong.take().is_some() {
                     info!(handler = name, "well again");
                 }
-                if wrote {
-                    info!(handler = name, "wrote {target}");
-                    self.batch.changed(Instant::now().into_std());
+                match written {
+                    Written::Text => {
+                        info!(handler = name, "wrote {target}");
+                        self.batch.changed(Instant::now().into_std());
+                    }
+                    Written::Attributes => {
+                        info!(handler = name, "gave {target} its mode and owner");
+                    }
+                    Written::Nothing => {}
                 }
             }
             Err(wrong) => {
@@ -133,22 +157,41 @@ impl Looking {
         }
     }
 
-    /// Whether there was something to write.
-    async fn write(&mut self, work: &Work) -> Result<bool, Wrong> {
+    /// What there was to write.
+    async fn write(&mut self, work: &Work) -> Result<Written, Wrong> {
         let text = self.render(work).await?;
         let template = Arc::clone(&self.template);
         let place = template.target.path.display().to_string();
         let unwritten = || format!("cannot write {place}");
         let staged = aside(move || template.target.stage(&text)).await.map_err(Wrong::passing)?;
-        let staged = staged.with_context(unwritten).map_err(Wrong::passing)?;
-        let Some(staged) = staged else { return Ok(false) };
+        let staged = match staged.with_context(unwritten).map_err(Wrong::passing)? {
+            Ok(staged) => staged,
+            Err(written) => return Ok(written),
+        };
         if let Some(words) = &self.template.check {
             let checked = others::run(&with_path(words, &staged)).await;
             checked.context("the new file is refused").map_err(Wrong::lasting)?;
         }
+        self.owe().await;
         let swapped = aside(move || staged.swap_in()).await.map_err(Wrong::passing)?;
         swapped.with_context(unwritten).map_err(Wrong::passing)?;
-        Ok(true)
+        Ok(Written::Text)
+    }
+
+    /// On disk before the text is: after a crash in between the others are told all the same.
+    async fn owe(&mut self) {
+        if self.template.others.is_nobody() {
+            return;
+        }
+        self.owed.new_text();
+        if let Some(given) = self.owed.given() {
+            self.state.write(OWED, given).await;
+        }
+    }
+
+    /// When others are to be told: of a new text, else of what they could not be told before.
+    fn due(&self) -> Option<std::time::Instant> {
+        self.batch.due().or(self.owed.due())
     }
 
     async fn render(&mut self, work: &Work) -> Result<String, Wrong> {
@@ -189,19 +232,53 @@ impl Looking {
         let roster = Arc::clone(&work.roster.borrow());
         let containers = self.printer.as_mut().map(|it| it.containers(&roster)).unwrap_or_default();
         let access = work.access.clone();
-        async move { template.others.tell(&access, &containers).await }
+        let debt = self.owed.debt();
+        async move { template.others.tell(&access, &containers, debt).await }
     }
-}
 
-fn say(work: &Work, told: Result<Told, JoinError>) {
-    let name = &work.handler.name;
-    let Told { done, wrong } = told.unwrap_or_else(|error| Told::broken(&error));
-    if !done.is_empty() {
-        info!(handler = name, "{}", done.join(", "));
+    /// Says what was done and what was not, which is told again later.
+    async fn told(&mut self, work: &Work, told: Result<Told, JoinError>) {
+        let handler = &work.handler.name;
+        let Told { done, wrong, debt } = told.unwrap_or_else(|error| self.broken(&error));
+        if !done.is_empty() {
+            info!(handler, "{}", done.join(", "));
+        }
+        if wrong.is_empty() {
+            if self.owed.settled(&debt) {
+                self.state.remove(OWED).await;
+                if self.untold.take().is_some() {
+                    info!(handler, "all have been told now");
+                }
+            }
+            return;
+        }
+        let again = match self.owed.failed(debt, Instant::now().into_std()) {
+            _ if work.command == Command::Once => "the next run tries again".to_owned(),
+            Some(pause) => format!("trying again in {}s", pause.as_secs()),
+            None => "a newer text is told next".to_owned(),
+        };
+        if let Some(given) = self.owed.given() {
+            self.state.write(OWED, given).await;
+        }
+        let all: Vec<_> = wrong.iter().map(|error| format!("{error:#}")).collect();
+        let text = all.join("; ");
+        let mut failures = 0;
+        for _ in &all {
+            failures = work.tally.fail();
+        }
+        if self.untold.as_ref() == Some(&text) {
+            debug!(handler, failures, "{text}; {again}");
+        } else {
+            for error in &all {
+                warn!(handler, failures, "{error}; {again}");
+            }
+        }
+        self.untold = Some(text);
     }
-    for error in wrong {
-        let failures = work.tally.fail();
-        warn!(handler = name, failures, "{error:#}");
+
+    fn broken(&self, error: &JoinError) -> Told {
+        let wrong = vec![anyhow!("telling broke, which is a defect of docker-glue: {error}")];
+        Told { wrong, ..Told::new(self.owed.debt()) }
     }
 }
 

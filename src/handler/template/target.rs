@@ -1,10 +1,10 @@
 //! The file that is written: whole, and only when it is another one.
 
-use nix::unistd::{Gid, Group, Uid, User, chown};
+use nix::unistd::{Gid, Group, Uid, User};
 use std::{
     fs::{self, File, Permissions},
     io::{self, ErrorKind, Write},
-    os::unix::fs::{MetadataExt, PermissionsExt},
+    os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, fchown},
     path::{Path, PathBuf},
 };
 use tempfile::NamedTempFile;
@@ -31,19 +31,47 @@ pub(super) struct Staged {
     place: PathBuf,
 }
 
+/// What a look has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Written {
+    Text,
+    /// The mode or the owner alone.
+    Attributes,
+    Nothing,
+}
+
 impl Target {
-    /// `None`: that is what is there.
-    pub(super) fn stage(&self, text: &str) -> io::Result<Option<Staged>> {
-        // A link stays one: what it points to is written.
-        let place = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
+    /// # Errors
+    /// What is there cannot be replaced by a file.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let Ok(found) = fs::metadata(&self.path) else { return Ok(()) };
+        let kind = found.file_type();
+        let what = match () {
+            () if kind.is_file() => return Ok(()),
+            () if kind.is_dir() => "a folder",
+            () if kind.is_char_device() || kind.is_block_device() => "a device",
+            () if kind.is_fifo() => "a pipe",
+            () => "a socket",
+        };
+        let path = self.path.display();
+        Err(format!("{path} is {what}, and no file; docker-glue render prints a template"))
+    }
+
+    /// The text to be swapped in; where it is there already, what else was changed.
+    pub(super) fn stage(&self, text: &str) -> io::Result<Result<Staged, Written>> {
+        self.check().map_err(io::Error::other)?;
+        let place = self.place();
         let old = match File::open(&place) {
-            Ok(file) => Some(file.metadata()?),
+            Ok(file) => Some(file),
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
-        if old.is_some() && fs::read(&place)? == text.as_bytes() {
-            return Ok(None);
+        if let Some(file) = &old
+            && fs::read(&place)? == text.as_bytes()
+        {
+            return self.dress(file).map(Err);
         }
+        let old = old.map(|file| file.metadata()).transpose()?;
         let folder = place.parent().filter(|it| !it.as_os_str().is_empty());
         let mut file = tempfile::Builder::new()
             .prefix(".docker-glue-")
@@ -55,15 +83,33 @@ impl Target {
             group: Some(Gid::from_raw(it.gid())),
         });
         match (self.owner, before) {
-            (Some(owner), _) => owner.own(&file)?,
+            (Some(owner), _) => drop(owner.own(file.as_file())?),
             // Who may not give it away may still be one who may write it.
-            (None, Some(before)) => drop(before.own(&file)),
+            (None, Some(before)) => drop(before.own(file.as_file())),
             (None, None) => {}
         }
         // After the owner, as a change of that takes away set-id bits.
         file.as_file().set_permissions(Permissions::from_mode(mode))?;
         file.as_file().sync_all()?;
-        Ok(Some(Staged { file, place }))
+        Ok(Ok(Staged { file, place }))
+    }
+
+    /// A link stays one: what it points to is written, whether it is there yet or not.
+    fn place(&self) -> PathBuf {
+        let folder = self.path.parent().unwrap_or(Path::new(""));
+        let pointed = || fs::read_link(&self.path).map(|to| folder.join(to));
+        fs::canonicalize(&self.path).or_else(|_| pointed()).unwrap_or_else(|_| self.path.clone())
+    }
+
+    /// The mode and the owner that were asked for, of a file that has the right text.
+    fn dress(&self, file: &File) -> io::Result<Written> {
+        let owned = self.owner.map_or(Ok(false), |owner| owner.own(file))?;
+        let now = file.metadata()?.mode() & 0o7777;
+        let mode = self.mode.filter(|mode| *mode != now);
+        if let Some(mode) = mode {
+            file.set_permissions(Permissions::from_mode(mode))?;
+        }
+        Ok(if owned || mode.is_some() { Written::Attributes } else { Written::Nothing })
     }
 }
 
@@ -112,13 +158,15 @@ impl Owner {
         Ok(Self { user, group })
     }
 
-    fn own(self, file: &NamedTempFile) -> io::Result<()> {
-        let now = file.as_file().metadata()?;
-        let user = self.user.filter(|it| it.as_raw() != now.uid());
-        let group = self.group.filter(|it| it.as_raw() != now.gid());
-        if user.is_some() || group.is_some() {
-            chown(file.path(), user, group)?;
+    /// Whether it belonged to somebody else.
+    fn own(self, file: &File) -> io::Result<bool> {
+        let now = file.metadata()?;
+        let user = self.user.map(Uid::as_raw).filter(|it| *it != now.uid());
+        let group = self.group.map(Gid::as_raw).filter(|it| *it != now.gid());
+        let is_other = user.is_some() || group.is_some();
+        if is_other {
+            fchown(file, user, group)?;
         }
-        Ok(())
+        Ok(is_other)
     }
 }

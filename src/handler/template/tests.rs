@@ -1,7 +1,12 @@
 //! What a template's file may say, whom filters take, and what becomes of the target.
 
 use super::{
-    Template, batch::Batch, container::Gallery, filter::Filter, target::Target, value::Dict,
+    Template,
+    batch::Batch,
+    container::Gallery,
+    filter::Filter,
+    target::{Owner, Target, Written},
+    value::Dict,
 };
 use crate::{
     container::ContainerId,
@@ -187,7 +192,7 @@ fn a_target_is_swapped_whole_and_keeps_its_mode() {
     let path = folder.path().join("out.conf");
     let target = |mode| Target { path: path.clone(), mode, owner: None };
     let write = |target: Target, text: &str| {
-        target.stage(text).unwrap().map(|staged| staged.swap_in().unwrap()).is_some()
+        target.stage(text).unwrap().map(|staged| staged.swap_in().unwrap()).is_ok()
     };
     let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o7777;
     assert!(write(target(None), "a\n"));
@@ -208,6 +213,71 @@ fn a_target_is_swapped_whole_and_keeps_its_mode() {
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     assert_eq!(fs::read_to_string(&path).unwrap(), "e\n");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    // One that leads nowhere yet stays a link, too.
+    fs::remove_file(&path).unwrap();
+    assert!(write(Target { path: link.clone(), mode: None, owner: None }, "f\n"));
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert_eq!(fs::read_to_string(&path).unwrap(), "f\n");
+}
+
+#[test]
+fn a_mode_or_owner_added_later_is_given_to_the_file_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("out.conf");
+    let target = |mode, owner: Option<&str>| Target {
+        path: path.clone(),
+        mode,
+        owner: owner.map(|owner| Owner::read(owner).unwrap()),
+    };
+    target(None, None).stage("a\n").unwrap().unwrap().swap_in().unwrap();
+    let found = || fs::metadata(&path).unwrap();
+    let (inode, user, group) = (found().ino(), found().uid(), found().gid());
+    let mine = format!("{user}:{group}");
+    let another = if user == 0 { "1:2".to_owned() } else { mine.clone() };
+    for (mode, owner, expected) in [
+        (None, None, Written::Nothing),
+        (Some(0o644), Some(mine.as_str()), Written::Nothing),
+        (Some(0o600), None, Written::Attributes),
+        (Some(0o600), None, Written::Nothing),
+        (None, None, Written::Nothing),
+        (Some(0o640), Some(&another), Written::Attributes),
+        (Some(0o640), Some(&another), Written::Nothing),
+    ] {
+        let written = target(mode, owner).stage("a\n").unwrap().unwrap_err();
+        assert_eq!(written, expected, "{mode:?} {owner:?}");
+    }
+    assert_eq!((found().ino(), found().mode() & 0o7777), (inode, 0o640));
+    assert_eq!(format!("{}:{}", found().uid(), found().gid()), another);
+}
+
+#[test]
+fn a_target_that_is_no_regular_file_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    fs::create_dir(at("folder")).unwrap();
+    nix::unistd::mkfifo(at("pipe").as_str(), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+    for name in ["folder", "pipe", "socket"] {
+        symlink(name, at(&format!("link-{name}"))).unwrap();
+    }
+    symlink("/dev/null", at("link-device")).unwrap();
+    for (path, what) in [
+        (at("folder"), "a folder"),
+        (at("link-folder"), "a folder"),
+        (at("pipe"), "a pipe"),
+        (at("link-pipe"), "a pipe"),
+        (at("socket"), "a socket"),
+        (at("link-socket"), "a socket"),
+        ("/dev/null".into(), "a device"),
+        (at("link-device"), "a device"),
+    ] {
+        let told = format!("{path} is {what}, and no file; docker-glue render prints a template");
+        let mistake = read(&format!("template=# x\ntarget={path}\n")).unwrap_err();
+        assert_eq!(mistake.to_string(), format!("web.ini:5: {told}"));
+        // It may have become one since.
+        let target = Target { path: path.into(), mode: None, owner: None };
+        assert_eq!(target.stage("x").unwrap_err().to_string(), told);
+    }
 }
 
 /// Changes at these milliseconds, told at those.
