@@ -6,6 +6,7 @@
 mod common;
 
 use common::{engine::Engine, glue::Glue, wait_for};
+use nix::sys::signal::Signal;
 use std::{
     io::{Read, Write},
     net::TcpStream,
@@ -130,7 +131,7 @@ fn containers_without_a_network_get_a_port_on_the_switch_and_lose_it() {
     let own = "--mtu=1450 --ipaddress=10.215.0.2/24 --macaddress=02:42:0a:d7:00:02";
     let changes = [("br-int", switch.bridge.as_str()), ("--mtu=1450", own)];
     let path = std::env::var("PATH").unwrap();
-    let glue = Glue::of(&docker)
+    let mut glue = Glue::of(&docker)
         .example("ovs", "ovs-handler.sh", &changes)
         .env("PATH", format!("{}:{path}", switch.home.join("bin").display()))
         .env("OVS_RUNDIR", switch.folder.path())
@@ -148,6 +149,21 @@ fn containers_without_a_network_get_a_port_on_the_switch_and_lose_it() {
     web.docker(&["restart", "--time", "0"]);
     wait_for("an answer after the restart", || answers("10.215.0.2:80").then_some(()));
     wait_for("one port again", || (switch.ports() == 1).then_some(()));
+
+    // What has a port keeps it over a restart of docker-glue; what came meanwhile gets one, what went loses it.
+    glue.end(Signal::SIGTERM);
+    glue.start_again();
+    glue.until_said(&["done", "event=\"start\"", &other.name, &other.id[..12]]);
+    glue.until_said(&["is on", "still, as port", &web.name]);
+    assert!(answers("10.215.0.2:80"));
+    glue.end(Signal::SIGTERM);
+    web.docker(&["stop", "--time", "0"]);
+    glue.start_again();
+    wait_for("no port", || (switch.ports() == 0).then_some(()));
+    glue.end(Signal::SIGTERM);
+    web.docker(&["start"]);
+    glue.start_again();
+    wait_for("an answer after docker-glue began", || answers("10.215.0.2:80").then_some(()));
 
     let name = web.name.clone();
     drop(web);

@@ -307,6 +307,108 @@ fn once_runs_none_once() {
     assert!(text(&output).contains("not everything went well"), "{}", text(&output));
 }
 
+/// Of each event a line: its name, the container's, whether it is a replayed one, and the address.
+const NOTE: &str = r#"#!/bin/sh
+json=$(cat)
+address=$(printf %s "$json" | grep -o '"IPAddress":"[^"]\+"' | head -n 1)
+echo "$2 $GLUE_CONTAINER_NAME ${GLUE_REPLAYED-no} pid=$GLUE_CONTAINER_PID $address" >> "ROOT/seen"
+"#;
+
+fn at_start(events: &str) -> String {
+    handler(events, "script=note.sh").replace("class=", "at_start=yes\nclass=")
+}
+
+/// The events of one container, each with whether it was replayed.
+fn seen(glue: &Glue, name: &str) -> Vec<String> {
+    let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    let seen = glue.read("seen");
+    let lines = seen.lines().map(words).filter(|words| words[1] == name);
+    lines.map(|words| format!("{} {}", words[0], words[2])).collect()
+}
+
+#[test]
+fn a_handler_begins_with_what_runs_and_what_has_gone_where_it_says_so() {
+    let Some(docker) = common::docker() else { return };
+    let before = docker.run("before").start();
+    let mut glue = Glue::of(&docker)
+        .file("note.ini", &at_start("start,die,destroy"))
+        .file("plain.ini", &handler("start,die,destroy", "script=plain.sh"))
+        .script("note.sh", NOTE)
+        .script("plain.sh", "#!/bin/sh\necho \"$2 $GLUE_CONTAINER_NAME\" >> \"ROOT/plain\"\n")
+        .start();
+    glue.until_written("seen", &[&format!("start {} 1", before.name), "\"IPAddress\":\"1"]);
+    let live = docker.run("live").start();
+    glue.until_written("seen", &[&format!("start {} no", live.name)]);
+    glue.until_written("plain", &[&format!("start {}", live.name)]);
+    assert!(!glue.read("plain").contains(&before.name));
+    assert!(glue.end(Signal::SIGTERM).success());
+
+    let (gone, stopped) = (before.name.clone(), live.name.clone());
+    drop(before);
+    live.docker(&["stop", "--time", "0"]);
+    let young = docker.run("young").start();
+    glue.start_again();
+    glue.until_written("seen", &[&format!("start {} 1", young.name)]);
+    // They came before those that run, with the address that they had.
+    let lines: Vec<_> = glue.read("seen").lines().map(str::to_owned).collect();
+    for name in [&gone, &stopped] {
+        let die = format!("die {name} 1 pid= \"IPAddress\":\"1");
+        assert!(lines.iter().any(|line| line.starts_with(&die)), "{die} in {lines:?}");
+    }
+    assert_eq!(seen(&glue, &gone), ["start 1", "die 1", "destroy 1"]);
+    assert_eq!(seen(&glue, &stopped), ["start no", "die 1"]);
+    assert!(glue.end(Signal::SIGTERM).success());
+
+    // Killed, and with a second life that nobody saw begin.
+    live.docker(&["start"]);
+    glue.start_again();
+    wait_for("its start", || (seen(&glue, &stopped).len() == 3).then_some(()));
+    glue.end(Signal::SIGKILL);
+    live.docker(&["restart", "--time", "0"]);
+    glue.start_again();
+    wait_for("its end and its start", || (seen(&glue, &stopped).len() == 5).then_some(()));
+    assert_eq!(seen(&glue, &stopped), ["start no", "die 1", "start 1", "die 1", "start 1"]);
+    assert!(!glue.read("plain").contains(&young.name));
+}
+
+#[test]
+fn a_file_that_sighup_brings_begins_with_what_runs_once() {
+    let Some(docker) = common::docker() else { return };
+    let web = docker.run("web").start();
+    let glue = Glue::of(&docker).script("note.sh", NOTE).start();
+    glue.put("docker-glue.d/note.ini", &at_start("start"));
+    glue.reload();
+    glue.until_written("seen", &[&format!("start {} 1", web.name)]);
+    // The same file is the same handler, which runs on.
+    glue.reload();
+    let next = docker.run("next").start();
+    glue.until_written("seen", &[&format!("start {} no", next.name)]);
+    assert_eq!(seen(&glue, &web.name), ["start 1"]);
+    let output = glue.run(&["-1"]);
+    assert!(output.status.success(), "{}", text(&output));
+    assert_eq!(seen(&glue, &web.name), ["start 1", "start 1"]);
+}
+
+#[test]
+fn an_end_by_force_is_told_with_the_address_that_was() {
+    let Some(docker) = common::docker() else { return };
+    let glue = Glue::of(&docker)
+        .file("note.ini", &handler("die,destroy", "script=note.sh"))
+        .script("note.sh", NOTE)
+        .start();
+    for _ in 0..5 {
+        let web = docker.run("web").start();
+        let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
+        let address = web.docker(&["inspect", "--format", format]);
+        let name = web.name.clone();
+        // docker rm -f
+        drop(web);
+        let end = format!("{name} no pid= \"IPAddress\":\"{address}\"");
+        glue.until_written("seen", &[&format!("die {end}")]);
+        glue.until_written("seen", &[&format!("destroy {end}")]);
+    }
+}
+
 #[test]
 fn check_names_every_mistake() {
     let plan = Glue::of(&Docker::at("unix:///nowhere"));
@@ -331,7 +433,12 @@ fn check_names_every_mistake() {
         .file("p-absent.ini", "[handler]\nclass=plugin\nevents=all\n[params]\ncommand=no-such-x\n")
         .file("q-none.ini", "nothing at all\n")
         .file("r-key.ini", "[handler]\nclass=script\nevent=start\n")
-        .file("s-python.ini", "[handler]\nclass=python:demo.Demo\nevents=start\n");
+        .file("s-python.ini", "[handler]\nclass=python:demo.Demo\nevents=start\n")
+        .file(
+            "t-start.ini",
+            &handler("die", "script=good.sh\n").replace("events", "at_start=yes\nevents"),
+        )
+        .file("u-start.ini", "[handler]\nclass=publish\nat_start=yes\n[params]\nendpoints=a\n");
     plan.put("handler-scripts/plain.sh", "#!/bin/sh\n");
     let output = plan.run(&["check"]);
     assert_eq!(output.status.code(), Some(1));

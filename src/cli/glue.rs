@@ -54,6 +54,8 @@ pub struct Options {
 
     /// Look for scripts that are named without a folder in this one (repeatable)
     ///
+    /// After that, beside the handler's file.
+    ///
     /// [default: ../libexec/docker-glue and ../../libexec/docker-glue, seen from the program;
     /// /usr/libexec/docker-glue and ./handler-scripts]
     #[arg(long, value_name = "DIR", help_heading = HANDLERS, value_parser = value::path, global = true)]

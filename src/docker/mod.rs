@@ -33,7 +33,7 @@ pub use engine::Engine;
 pub use event::Cause;
 pub use interest::Interest;
 pub use report::{follow, take_roll};
-pub use roster::{Description, Happened, News, Roster};
+pub use roster::{Description, Happened, News, Roster, ended, with_networks_of};
 pub use signal::number as signal_number;
 pub use swarm::SwarmSaid;
 pub use vantage::{Reach, own_container_id, vantage};

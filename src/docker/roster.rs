@@ -5,6 +5,8 @@
 //! knows what it has led to.
 
 use crate::container::ContainerId;
+use serde::Deserialize;
+use serde_json::{Map, Value};
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
@@ -47,8 +49,39 @@ pub struct Happened {
     pub time_nano: i64,
     /// Its labels, and some words of the engine's own among them.
     pub attributes: BTreeMap<String, String>,
-    /// The last that was known where the container is gone; `None` if it never was.
+    /// The last that was known where the container is gone; `None` if it never was. Of an end (`die`, `stop`,
+    /// `destroy`) with the networks and ports that it had until then.
     pub description: Option<Arc<Description>>,
+}
+
+/// The one, with the networks and ports of the other.
+pub fn with_networks_of(it: &Arc<Description>, other: &Description) -> Arc<Description> {
+    let networks = |json: &str| {
+        let json = serde_json::from_str::<Value>(json).ok()?;
+        json.get(NETWORKS).cloned()
+    };
+    let (Ok(mut json), Some(networks)) =
+        (serde_json::from_str::<Map<String, Value>>(&it.json), networks(&other.json))
+    else {
+        return Arc::clone(it);
+    };
+    json.insert(NETWORKS.to_owned(), networks);
+    let json = Value::Object(json).to_string().into();
+    Arc::new(Description { json, ..Description::clone(it) })
+}
+
+/// One that is gone does not run, whatever was known of it last.
+pub fn ended(it: &Arc<Description>) -> Arc<Description> {
+    let mut json: Value = serde_json::from_str(&it.json).unwrap_or_default();
+    let Some(state) = json.get_mut("State").and_then(Value::as_object_mut) else {
+        return Arc::clone(it);
+    };
+    if state.get("Running") == Some(&Value::Bool(false)) {
+        return Arc::clone(it);
+    }
+    let said = [("Running", false.into()), ("Pid", 0.into()), ("Status", "exited".into())];
+    state.extend(said.map(|(key, value): (_, Value)| (key.to_owned(), value)));
+    Arc::new(Description { json: json.to_string().into(), ..Description::clone(it) })
 }
 
 /// What is told, in order.
@@ -69,6 +102,10 @@ pub(super) enum Told {
     Nothing,
 }
 
+/// Where a description has a container's addresses.
+const NETWORKS: &str = "NetworkSettings";
+/// Actions that tell of an end.
+const ENDS: &[&str] = &["die", "stop", "destroy"];
 /// Actions after which nothing is different: they arrive all day.
 const IDLE: &[&str] = &["exec_create", "exec_start", "exec_die", "exec_detach", "attach", "top"];
 /// Questions at a time.
@@ -85,6 +122,10 @@ pub(super) struct Keeper {
     due: BTreeSet<ContainerId>,
     /// Asked for: whether something was heard of it since.
     asked: BTreeMap<ContainerId, bool>,
+    /// Of those that have no address now, or whose events wait: the last that had one.
+    addressed: BTreeMap<ContainerId, Arc<Description>>,
+    /// The last that was known of those that are gone, while events of theirs wait.
+    gone: BTreeMap<ContainerId, Arc<Description>>,
     /// Those that are others in the roster, and no event has told it.
     untold: BTreeSet<ContainerId>,
     /// A first list has been gone through; until then nothing is told.
@@ -94,6 +135,32 @@ pub(super) struct Keeper {
     /// When the last event was, and the last one before this connection.
     newest: Option<i64>,
     floor: Option<i64>,
+}
+
+impl Description {
+    fn has_address(&self) -> bool {
+        #[derive(Default, Deserialize)]
+        #[serde(default, rename_all = "PascalCase")]
+        struct Said {
+            network_settings: Networks,
+        }
+        #[derive(Default, Deserialize)]
+        #[serde(default, rename_all = "PascalCase")]
+        struct Networks {
+            networks: BTreeMap<String, Place>,
+        }
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Place {
+            #[serde(rename = "IPAddress")]
+            ipv4: String,
+            #[serde(rename = "GlobalIPv6Address")]
+            ipv6: String,
+        }
+        let said: Said = serde_json::from_str(&self.json).unwrap_or_default();
+        let mut places = said.network_settings.networks.values();
+        places.any(|place| !place.ipv4.is_empty() || !place.ipv6.is_empty())
+    }
 }
 
 impl Keeper {
@@ -120,7 +187,7 @@ impl Keeper {
         let queue = self.waiting.contains_key(&id) || !idle || !self.complete;
         match report.is_own {
             true if queue => self.waiting.entry(id.clone()).or_default().push_back(report),
-            true => self.tell(report, None),
+            true => self.tell(report),
             false => {}
         }
         if !idle || !self.roster.contains_key(&id) {
@@ -167,6 +234,14 @@ impl Keeper {
             }
             _ => false,
         };
+        if let Some(known) = known.filter(|_| changed) {
+            if !self.roster.contains_key(id) {
+                self.gone.insert(id.clone(), Arc::clone(&known));
+            }
+            if known.has_address() {
+                self.addressed.insert(id.clone(), known);
+            }
+        }
         if stale {
             self.due.insert(id.clone());
         }
@@ -174,7 +249,12 @@ impl Keeper {
             self.untold.insert(id.clone());
         }
         if !stale && self.complete {
-            self.release(id, known.as_ref());
+            self.release(id);
+            self.gone.remove(id);
+            // One that has ended had its address once: until it is destroyed, that is known.
+            if self.roster.get(id).is_none_or(|it| it.has_address()) {
+                self.addressed.remove(id);
+            }
         }
         self.settle();
     }
@@ -192,18 +272,23 @@ impl Keeper {
 
     /// Who does not want these events hears of other containers' changes all the same, so only this one's
     /// is told with them.
-    fn release(&mut self, id: &ContainerId, known: Option<&Arc<Description>>) {
+    fn release(&mut self, id: &ContainerId) {
         let Some(reports) = self.waiting.remove(id) else { return };
         for report in reports {
-            self.tell(report, known.cloned());
+            self.tell(report);
         }
         self.untold.remove(id);
     }
 
-    /// `before`: what was known of a container that is gone by now.
-    fn tell(&mut self, report: Report, before: Option<Arc<Description>>) {
+    fn tell(&mut self, report: Report) {
         let Report { id, name, action, time_nano, attributes, .. } = report;
-        let description = self.roster.get(&id).cloned().or(before);
+        let gone = || self.gone.get(&id).map(ended);
+        let mut description = self.roster.get(&id).cloned().or_else(gone);
+        if ENDS.contains(&action.as_str())
+            && let Some(addressed) = self.addressed.get(&id)
+        {
+            description = description.map(|it| with_networks_of(&it, addressed));
+        }
         let happened = Happened { id, name, action, time_nano, attributes, description };
         self.news.push(News::Happened(Arc::new(happened), Arc::clone(&self.roster)));
     }
@@ -221,7 +306,7 @@ impl Keeper {
             self.complete = true;
             let ids: Vec<_> = self.waiting.keys().cloned().collect();
             for id in &ids {
-                self.release(id, None);
+                self.release(id);
             }
         }
     }

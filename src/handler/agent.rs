@@ -180,7 +180,7 @@ impl Agent {
         });
         let mut running = Running { handler, text, letters, tally, task };
         if self.known {
-            running.begin();
+            running.begin(&self.roster.borrow());
         }
         running
     }
@@ -192,9 +192,9 @@ impl Agent {
                 if first {
                     info!("follows docker, which has {} containers", roster.len());
                 }
-                self.roster.send_replace(roster);
+                self.roster.send_replace(Arc::clone(&roster));
                 for running in self.running.values_mut() {
-                    if first { running.begin() } else { running.changed() }
+                    if first { running.begin(&roster) } else { running.changed() }
                 }
             }
             News::Happened(happened, roster) => {
@@ -250,7 +250,10 @@ fn ended_well(ended: Result<PathBuf, JoinError>) {
 
 impl Running {
     /// What there is at the start.
-    fn begin(&mut self) {
+    fn begin(&mut self, roster: &Arc<Roster>) {
+        if self.handler.at_start {
+            self.letters.send(Letter::Begin(Arc::clone(roster)));
+        }
         if self.handler.wanted.none || self.handler.begins_by_itself() {
             self.letters.send(Letter::None);
         }

@@ -14,16 +14,12 @@ use std::{
 /// them.
 const AHEAD: usize = 10_000;
 
-/// Runs every letter of the mailbox until it ends; `most` of them at a time, the oldest first.
-pub async fn in_order<F>(
-    mailbox: &mut Mailbox,
-    most: NonZeroUsize,
-    tally: &Tally,
-    run: impl Fn(Letter) -> F,
-) where
+/// Runs every letter until the mailbox ends; `most` of them at a time, the oldest first.
+pub async fn in_order<F>(rest: Rest<'_>, most: NonZeroUsize, run: impl Fn(Letter) -> F)
+where
     F: Future<Output = ()>,
 {
-    let mut line = Line::new(Rest { mailbox, taken: 0, tally });
+    let mut line = Line::new(rest);
     let mut under_way = FuturesUnordered::new();
     let mut open = true;
     loop {
@@ -37,7 +33,7 @@ pub async fn in_order<F>(
             });
         }
         tokio::select! {
-            letter = line.rest.mailbox.recv(), if open && line.rest.taken < AHEAD => match letter {
+            letter = line.rest.recv(), if open && line.rest.taken < AHEAD => match letter {
                 Some(letter) => line.push(letter),
                 None => open = false,
             },
@@ -60,15 +56,30 @@ struct Line<'a> {
 /// What was not handled to its end, which is said and counted where a handler is ended before that.
 #[derive(Debug)]
 pub struct Rest<'a> {
+    /// Before those of the mailbox.
+    pub first: VecDeque<Letter>,
     pub mailbox: &'a mut Mailbox,
     /// Out of the mailbox, and not done with.
     pub taken: usize,
     pub tally: &'a Tally,
 }
 
+impl<'a> Rest<'a> {
+    pub fn new(first: VecDeque<Letter>, mailbox: &'a mut Mailbox, tally: &'a Tally) -> Self {
+        Self { first, mailbox, taken: 0, tally }
+    }
+
+    pub async fn recv(&mut self) -> Option<Letter> {
+        match self.first.pop_front() {
+            Some(letter) => Some(letter),
+            None => self.mailbox.recv().await,
+        }
+    }
+}
+
 impl Drop for Rest<'_> {
     fn drop(&mut self) {
-        let rest = self.mailbox.len() + self.taken;
+        let rest = self.first.len() + self.mailbox.len() + self.taken;
         (0..rest).for_each(|_| self.tally.lose());
         if rest != 0 {
             tracing::warn!(handler = self.tally.name(), "events that were not handled: {rest}");
@@ -165,7 +176,8 @@ mod tests {
                 told.lock().unwrap().push(format!("{}{began}-{ended}", letter.container()));
             }
         };
-        in_order(&mut mailbox, most.try_into().unwrap(), &tally, run).await;
+        let rest = Rest::new(VecDeque::new(), &mut mailbox, &tally);
+        in_order(rest, most.try_into().unwrap(), run).await;
         assert!(tally.is_clean());
         told.into_inner().unwrap().join(" ")
     }
@@ -198,8 +210,10 @@ mod tests {
         for container in ["a", "b", "c"] {
             sender.send(letter(container, "start"));
         }
-        let most = NonZeroUsize::MIN;
-        let forever = in_order(&mut mailbox, most, &tally, |_| std::future::pending());
+        // One of them is no letter of the mailbox.
+        let first = mailbox.recv().await.into_iter().collect();
+        let rest = Rest::new(first, &mut mailbox, &tally);
+        let forever = in_order(rest, NonZeroUsize::MIN, |_| std::future::pending());
         let cut = tokio::time::timeout(Duration::from_secs(1), forever).await;
         assert!(cut.is_err());
         assert_eq!(tally.to_string(), "0 done, 0 failed, 3 lost");

@@ -1,7 +1,7 @@
 //! Between the agent, which never waits, and a handler, which may be slow: each has a mailbox of its own.
 
 use super::tally::Tally;
-use crate::docker::Happened;
+use crate::docker::{Happened, Roster};
 use std::sync::Arc;
 use tokio::sync::mpsc::{self, error::TrySendError};
 
@@ -16,6 +16,10 @@ pub enum Letter {
     /// The containers are others, and no event said so.
     Changed,
     Happened(Arc<Happened>),
+    /// The containers at the beginning, for a handler with `at_start=yes`: its first letter.
+    Begin(Arc<Roster>),
+    /// One that happened while it was not there.
+    Replayed(Arc<Happened>),
 }
 
 #[derive(Debug)]
@@ -57,16 +61,24 @@ impl Letter {
     /// `none`, or the event's action, as scripts and plugins are told it.
     pub fn action(&self) -> &str {
         match self {
-            Self::None | Self::Changed => "none",
-            Self::Happened(it) => &it.action,
+            Self::None | Self::Changed | Self::Begin(_) => "none",
+            Self::Happened(it) | Self::Replayed(it) => &it.action,
         }
     }
 
     /// The container's full id; empty where no container is meant.
     pub fn container(&self) -> &str {
         match self {
-            Self::None | Self::Changed => "",
-            Self::Happened(it) => it.id.as_str(),
+            Self::None | Self::Changed | Self::Begin(_) => "",
+            Self::Happened(it) | Self::Replayed(it) => it.id.as_str(),
+        }
+    }
+
+    /// The event, if it is one.
+    pub fn happened(&self) -> Option<&Happened> {
+        match self {
+            Self::None | Self::Changed | Self::Begin(_) => None,
+            Self::Happened(it) | Self::Replayed(it) => Some(it),
         }
     }
 }

@@ -14,8 +14,10 @@ pub mod in_order;
 pub mod ini;
 pub mod load;
 pub mod mailbox;
+pub mod missed;
 pub mod plugin;
 pub mod publish;
+pub mod replay;
 pub mod script;
 pub mod state;
 pub mod tally;
@@ -41,6 +43,8 @@ pub struct Handler {
     pub file: PathBuf,
     pub wanted: Wanted,
     pub triggers_none: bool,
+    /// It begins with what it missed: starts of what runs, and ends of what it was told of before.
+    pub at_start: bool,
     pub kind: Kind,
 }
 
@@ -78,7 +82,7 @@ impl Work {
 
     /// An event was dealt with, well or not.
     pub fn finished(&self, letter: &Letter) {
-        if let (Letter::Happened(_), Some(after)) = (letter, &self.after) {
+        if let (Some(_), Some(after)) = (letter.happened(), &self.after) {
             // One that waits already is enough.
             let _ = after.try_send(());
         }
@@ -106,14 +110,16 @@ impl Handler {
     ) -> Result<Option<Self>, Mistake> {
         let ini = Ini::read(&file, text)?;
         let head = &ini.handler;
-        head.only(&["class", "events", "enabled", "triggers-none"])?;
+        head.only(&["class", "events", "enabled", "triggers-none", "at-start"])?;
         if !head.switch("enabled", true)? {
             return Ok(None);
         }
         let (kind, events) = Kind::read(&ini, settings)?;
+        let wanted = Wanted::read(head, "events", events)?;
         Ok(Some(Self {
             name: file.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
-            wanted: Wanted::read(head, "events", events)?,
+            at_start: at_start(head, &kind, &wanted)?,
+            wanted,
             triggers_none: head.switch("triggers-none", false)?,
             kind,
             file,
@@ -133,11 +139,30 @@ impl Handler {
 
     /// Whether it has to do with all containers rather than with an event: it begins with what there is.
     pub fn begins_by_itself(&self) -> bool {
-        matches!(self.kind, Kind::Template(_) | Kind::Haproxy(_) | Kind::Publish(_))
+        self.kind.begins_by_itself()
     }
 }
 
+/// Whether it begins with what it missed.
+fn at_start(head: &Section, kind: &Kind, wanted: &Wanted) -> Result<bool, Mistake> {
+    let at_start = head.switch("at-start", false)?;
+    if at_start && kind.begins_by_itself() {
+        let text =
+            "at_start is for scripts and plugins; this class begins with what there is anyway";
+        return Err(head.mistake("at-start", text));
+    }
+    if at_start && !wanted.has("start") {
+        let text = "at_start=yes tells of containers by start, which events= does not name";
+        return Err(head.mistake("at-start", text));
+    }
+    Ok(at_start)
+}
+
 impl Kind {
+    fn begins_by_itself(&self) -> bool {
+        matches!(self, Self::Template(_) | Self::Haproxy(_) | Self::Publish(_))
+    }
+
     /// And the events that it wants where the file names none.
     fn read(ini: &Ini, settings: &GlueSettings) -> Result<(Self, &'static str), Mistake> {
         let class = ini.handler.require("class")?;

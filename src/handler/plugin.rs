@@ -10,6 +10,7 @@
 //!    (seconds since 1970, with a fraction, by Docker's clock), `attributes` (Docker's, with the labels among them) and
 //!    `description` (all that `docker inspect` says; the last that was known of a container that is gone). Of `none` the names
 //!    are empty, and `time` and `description` null.
+//!    With `at_start=yes`, what happened before docker-glue began comes first, with `"replayed": true`.
 //! 3. It answers with one line on its standard output: `{"ok": true}`, or `{"error": "what went wrong"}`. Then
 //!    the next event comes.
 //! 4. Its standard input ends when it is to end.
@@ -33,6 +34,7 @@ use super::{
     in_order::Rest,
     ini::{Mistake, Section},
     mailbox::Mailbox,
+    missed::first_letters,
     script::{self, find, limit},
 };
 use crate::settings::{Command as Task, GlueSettings};
@@ -97,7 +99,8 @@ impl Plugin {
     pub async fn run(self, mut work: Work) {
         let mut mailbox = work.take_mailbox();
         let tally = Arc::clone(&work.tally);
-        let mut rest = Rest { mailbox: &mut mailbox, taken: 0, tally: &tally };
+        let first = first_letters(&work, &mut mailbox).await;
+        let mut rest = Rest::new(first, &mut mailbox, &tally);
         let mut pause = PAUSE.0;
         loop {
             let mut life = Life::new(&self, &work);

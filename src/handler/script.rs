@@ -13,6 +13,7 @@
 //! | `GLUE_CONTAINER_PID` | its first process, while it runs: `/proc/PID/ns/net` is its network |
 //! | `GLUE_CONTAINER_NETWORK` | its network mode: `bridge`, `none`, `host`, a network's name |
 //! | `GLUE_PARAM_MY_OPTION` | `my-option=` of `[params]`, and so on for each |
+//! | `GLUE_REPLAYED` | `1` for what happened before docker-glue began (`at_start=yes`), else not set |
 //!
 //! Labels are in the description only: a name of a label is no name of a variable, and a value may be
 //! longer than an environment takes. It runs in its own folder. What it leaves running when it ends goes
@@ -21,9 +22,10 @@
 use super::{
     Work,
     child::{self, Group},
-    in_order::in_order,
+    in_order::{Rest, in_order},
     ini::{Mistake, Section},
     mailbox::Letter,
+    missed::{Remembering, first_letters},
 };
 use crate::{docker::Happened, settings::GlueSettings};
 use nix::unistd::{AccessFlags, access};
@@ -79,8 +81,12 @@ enum Failure {
 impl Script {
     pub fn read(params: &Section, settings: &GlueSettings) -> Result<Self, Mistake> {
         let name = params.require("script")?;
-        let program = find(Path::new(name), &settings.script_paths)
-            .map_err(|text| params.mistake("script", text))?;
+        // Beside its own file, too.
+        let own = Path::new(".").join(params.folder());
+        let own = absolute(&own).unwrap_or(own);
+        let folders: Vec<_> = settings.script_paths.iter().cloned().chain([own]).collect();
+        let program =
+            find(Path::new(name), &folders).map_err(|text| params.mistake("script", text))?;
         let timeout = limit(params)?;
         let number = "a whole number from 1 on";
         let concurrency = params.value("concurrency", number, NonZeroUsize::MIN)?;
@@ -90,11 +96,14 @@ impl Script {
     pub async fn run(self, mut work: Work) {
         let mut mailbox = work.take_mailbox();
         let tally = Arc::clone(&work.tally);
-        let run = |letter| self.handle(&work, letter);
-        in_order(&mut mailbox, self.concurrency, &tally, run).await;
+        let first = first_letters(&work, &mut mailbox).await;
+        let remembering = Remembering::new(&work);
+        let run = |letter| self.handle(&work, &remembering, letter);
+        in_order(Rest::new(first, &mut mailbox, &tally), self.concurrency, run).await;
     }
 
-    async fn handle(&self, work: &Work, letter: Letter) {
+    async fn handle(&self, work: &Work, remembering: &Remembering<'_>, letter: Letter) {
+        remembering.before(&letter).await;
         let (handler, event) = (&work.handler.name, letter.action());
         let container = called(&letter);
         let began = Instant::now();
@@ -111,6 +120,7 @@ impl Script {
                 error!(handler, event, container, took, failures, "{why}");
             }
         }
+        remembering.after(&letter).await;
         work.finished(&letter);
     }
 
@@ -141,13 +151,16 @@ impl Script {
         let mut command = Command::new(&self.program);
         command.arg(ini(work)).arg(letter.action()).arg(letter.container());
         command.current_dir(self.program.parent().unwrap_or(Path::new("/")));
-        let happened = happened(letter);
+        let happened = letter.happened();
         command.envs(self.environment.iter().cloned());
         command.env("GLUE_HANDLER", &work.handler.name);
         command.env("GLUE_EVENT", letter.action());
         command.env("GLUE_CONTAINER_ID", letter.container());
         command.env("GLUE_CONTAINER_NAME", happened.map_or("", |it| &it.name));
         command.envs(facts(happened));
+        if let Letter::Replayed(_) = letter {
+            command.env("GLUE_REPLAYED", "1");
+        }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
@@ -218,25 +231,20 @@ pub fn why(program: &Path, error: &io::Error) -> String {
     format!("{}: {error}{hint}", program.display())
 }
 
-fn happened(letter: &Letter) -> Option<&Happened> {
-    match letter {
-        Letter::Happened(it) => Some(it),
-        Letter::None | Letter::Changed => None,
-    }
-}
-
 /// As the log calls a container.
 pub fn called(letter: &Letter) -> Option<String> {
-    happened(letter).map(|it| format!("{} ({})", it.name, it.id))
+    letter.happened().map(|it| format!("{} ({})", it.name, it.id))
 }
 
 fn facts(happened: Option<&Happened>) -> Vec<(&'static str, String)> {
     let description = happened.and_then(|it| it.description.as_ref());
     let json = description.and_then(|it| serde_json::from_str::<Value>(&it.json).ok());
+    // One that has ended has none, whatever was known of it last.
+    let ended = happened.is_some_and(|it| matches!(it.action.as_str(), "die" | "destroy"));
     let fact = |pointer| match json.as_ref().and_then(|json| json.pointer(pointer)) {
         Some(Value::String(text)) => text.clone(),
         // No process.
-        Some(Value::Number(number)) if number.as_i64() != Some(0) => number.to_string(),
+        Some(Value::Number(number)) if number.as_i64() != Some(0) && !ended => number.to_string(),
         _ => String::new(),
     };
     FACTS.iter().map(|(name, pointer)| (*name, fact(pointer))).collect()
@@ -256,7 +264,7 @@ fn listen(group: &mut Group, handler: &str, container: Option<String>) -> JoinSe
 
 /// One that does not care for it may close its input early.
 async fn describe(input: Option<ChildStdin>, letter: &Letter) {
-    let description = happened(letter).and_then(|it| it.description.as_ref());
+    let description = letter.happened().and_then(|it| it.description.as_ref());
     if let (Some(mut input), Some(description)) = (input, description) {
         let _ = input.write_all(description.json.as_bytes()).await;
         let _ = input.write_all(b"\n").await;

@@ -92,7 +92,7 @@ fn every_event_is_told_in_order_with_what_it_led_to() {
         // What is gone is told with what was known.
         (
             "list web=up; web=up; die web; destroy web; web!; web!",
-            &["web=up", "die web - of 0", "destroy web - of 0"],
+            &["web=up", "die web up of 0", "destroy web up of 0"],
         ),
         ("list web=up; web=up; destroy web; web!", &["web=up", "destroy web up of 0"]),
         ("list ; create web; web!", &["", "create web - of 0"]),
@@ -126,5 +126,63 @@ fn every_event_is_told_in_order_with_what_it_led_to() {
         ),
     ] {
         assert_eq!(play(story), expected, "{story}");
+    }
+}
+
+/// `up` has an address and `down` has none.
+fn json(state: &str, address: &str) -> String {
+    format!(
+        r#"{{"NetworkSettings":{{"Networks":{{"n":{{"IPAddress":"{address}"}}}}}},"State":"{state}"}}"#
+    )
+}
+
+#[test]
+fn an_end_is_told_with_the_last_addresses() {
+    let (up, other, down) = (json("up", "10.0.0.2"), json("up", "10.0.0.3"), json("down", ""));
+    let ended = json("down", "10.0.0.2");
+    let begun = format!("list web=1; web={up}; ");
+    for (story, expected) in [
+        // Removed at once: whether it is seen without its address before it is gone, or not.
+        ("die web; destroy web; web!; web!".to_owned(), vec![("die", &up), ("destroy", &up)]),
+        (
+            format!("die web; destroy web; web={down}; web!"),
+            vec![("die", &ended), ("destroy", &ended)],
+        ),
+        (
+            format!("die web; web={down}; destroy web; web!"),
+            vec![("die", &ended), ("destroy", &ended)],
+        ),
+        // Ended, and removed later.
+        (
+            format!("die web; web={down}; stop web; web={down}; destroy web; web!"),
+            vec![("die", &ended), ("stop", &ended), ("destroy", &ended)],
+        ),
+        // Restarted: its end has the address from before, whatever it has now.
+        (
+            format!("die web; start web; web={other}; web={other}"),
+            vec![("die", &up), ("start", &other)],
+        ),
+        (
+            format!("die web; start web; web={down}; web={other}"),
+            vec![("die", &up), ("start", &other)],
+        ),
+        (
+            format!("die web; web={down}; rename web; web={down}"),
+            vec![("die", &ended), ("rename", &down)],
+        ),
+        // The next life's end is not the first one's.
+        (
+            format!(
+                "die web; web={down}; start web; web={other}; die web; web={other}; destroy web; web!"
+            ),
+            vec![("die", &ended), ("start", &other), ("die", &other), ("destroy", &other)],
+        ),
+    ] {
+        let told = play(&format!("{begun}{story}"));
+        let ends: Vec<_> =
+            told[1..].iter().map(|line| line.rsplit_once(" of ").unwrap().0.to_owned()).collect();
+        let expected: Vec<_> =
+            expected.into_iter().map(|(action, json)| format!("{action} web {json}")).collect();
+        assert_eq!(ends, expected, "{story}");
     }
 }

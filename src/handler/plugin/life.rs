@@ -9,6 +9,7 @@ use crate::handler::{
     child::{self, Group, Lines},
     in_order::Rest,
     mailbox::Letter,
+    missed::Remembering,
     script::{called, why},
     tally::Tally,
 };
@@ -72,13 +73,14 @@ impl From<Failure> for Death {
 pub(super) struct Life<'a> {
     plugin: &'a Plugin,
     work: &'a Work,
+    remembering: Remembering<'a>,
     /// It has answered at least once.
     pub(super) went_well: bool,
 }
 
 impl<'a> Life<'a> {
     pub(super) fn new(plugin: &'a Plugin, work: &'a Work) -> Self {
-        Self { plugin, work, went_well: false }
+        Self { plugin, work, remembering: Remembering::new(work), went_well: false }
     }
 
     /// Until the mailbox ends, which is well, or the process.
@@ -97,7 +99,7 @@ impl<'a> Life<'a> {
                 // One that has ended is told of nothing.
                 biased;
                 said = process.said() => process.log(&said?),
-                letter = rest.mailbox.recv() => {
+                letter = rest.recv() => {
                     let Some(letter) = letter else { break };
                     rest.taken = 1;
                     let end = self.handle(&mut process, &letter).await;
@@ -114,11 +116,13 @@ impl<'a> Life<'a> {
         let (handler, event, container) =
             (&self.work.handler.name, letter.action(), called(letter));
         let (began, limit) = (Instant::now(), self.plugin.timeout);
+        self.remembering.before(letter).await;
         let line = said::event(letter);
         let answer = timeout(limit, process.answer(Some(&line))).await;
         if answer.is_err() {
             process.kill().await;
         }
+        self.remembering.after(letter).await;
         self.work.finished(letter);
         let took = format!("{:.1?}", began.elapsed());
         match answer.unwrap_or(Err(Failure::Late(limit))) {

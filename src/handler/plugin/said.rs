@@ -31,7 +31,7 @@ impl Said {
 
 /// The line that tells a plugin of an event.
 pub(super) fn event(letter: &Letter) -> String {
-    let Letter::Happened(happened) = letter else {
+    let Some(happened) = letter.happened() else {
         let none = json!({
             "event": "none", "container_id": "", "container_name": "", "time": null, "attributes": {},
             "description": null,
@@ -40,13 +40,16 @@ pub(super) fn event(letter: &Letter) -> String {
     };
     #[allow(clippy::cast_precision_loss, reason = "a microsecond is exact enough")]
     let time = (happened.time_nano / 1000) as f64 / 1e6;
-    let head = json!({
+    let mut head = json!({
         "event": happened.action,
         "container_id": happened.id.as_str(),
         "container_name": happened.name,
         "time": time,
         "attributes": happened.attributes,
     });
+    if let Letter::Replayed(_) = letter {
+        head["replayed"] = true.into();
+    }
     let head = head.to_string();
     // It is JSON already, and a line.
     let description = happened.description.as_ref().map_or("null", |it| &it.json);
@@ -107,6 +110,10 @@ mod tests {
         let line = told(&happened);
         let body = r#"{"Id":"c0ffee","Config":{"Labels":{"a":"}\n"}}}"#;
         assert_eq!(line, format!("{{{head},\"description\":{body}}}\n"));
+        let replayed = event(&Letter::Replayed(Arc::new(happened.clone())));
+        let head = head.replace(r#","time""#, r#","replayed":true,"time""#);
+        assert_eq!(replayed, format!("{{{head},\"description\":{body}}}\n"));
+        let head = head.replace(r#","replayed":true"#, "");
         happened.description = None;
         assert_eq!(told(&happened), format!("{{{head},\"description\":null}}\n"));
         let none = r#"{"attributes":{},"container_id":"","container_name":"","description":null,"event":"none","time":null}"#;

@@ -38,6 +38,18 @@ fn a_script_is_found_as_it_is_named() {
 }
 
 #[test]
+fn a_script_is_found_beside_its_handler_s_file() {
+    let folder = tempfile::tempdir().unwrap();
+    put(&folder.path().join("own.sh"), 0o755);
+    let args = ["docker-glue", "-1"].map(Into::into);
+    let (_, settings) = GlueTask::read(&args, Machine::default()).unwrap();
+    let text = "[handler]\n[params]\nscript=own.sh";
+    let ini = Ini::read(folder.path().join("a.ini"), text).unwrap();
+    let script = Script::read(&ini.params, &settings).unwrap();
+    assert_eq!(script.program, folder.path().join("own.sh"));
+}
+
+#[test]
 fn params_are_read_and_others_are_the_scripts_own() {
     let args = ["docker-glue", "-1"].map(Into::into);
     let (_, settings) = GlueTask::read(&args, Machine::default()).unwrap();
