@@ -30,6 +30,7 @@ pub mod rollback;
 pub mod side_by_side;
 // The neighbours.
 pub mod docker;
+pub mod durable;
 pub mod haproxy;
 pub mod listening;
 // What an operator sees.

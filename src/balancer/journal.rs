@@ -4,6 +4,7 @@
 //! traffic, nor fails a pass. It is told once, and tried again until it works.
 
 use crate::{
+    durable,
     rollback::Rollback,
     route::Routes,
     view::{
@@ -203,7 +204,7 @@ impl Writer {
             let path = &self.rollback_path;
             let kept = match holds {
                 Holds::Rollback(rollback) => replace(path, &record::rollback(rollback)),
-                Holds::Nothing => remove(path),
+                Holds::Nothing => durable::remove(path).map_err(Into::into),
             };
             kept.with_context(|| format!("cannot write {}", path.display()))?;
             self.holds = None;
@@ -279,14 +280,5 @@ fn replace(path: &Path, text: &str) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new().prefix(".history-").tempfile_in(folder)?;
     file.write_all(text.as_bytes())?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    Ok(())
-}
-
-fn remove(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
-        _ => Ok(()),
-    }
+    Ok(durable::replace(file, path)?)
 }

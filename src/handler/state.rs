@@ -5,6 +5,7 @@
 
 use super::Handler;
 use crate::{
+    durable,
     haproxy::name::hash,
     settings::{GlueSettings, place},
 };
@@ -13,7 +14,7 @@ use nix::unistd::{Gid, Uid, chown, geteuid};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     ffi::OsStr,
-    fs::{self, File},
+    fs,
     io::{ErrorKind, Write},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf, absolute},
@@ -89,11 +90,8 @@ impl State {
 
     pub async fn remove(&self, name: &str) {
         let Some(path) = self.path(name) else { return };
-        let removed = aside(move || match fs::remove_file(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("cannot remove {}", path.display()))
-            }
-            _ => Ok(()),
+        let removed = aside(move || {
+            durable::remove(&path).with_context(|| format!("cannot remove {}", path.display()))
         });
         self.0.tell(removed.await.unwrap_or(Ok(())));
     }
@@ -141,10 +139,7 @@ impl Places {
         if let Some((user, group)) = self.owner() {
             chown(file.path(), Some(user), Some(group))?;
         }
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        File::open(folder)?.sync_all()?;
-        Ok(())
+        Ok(durable::replace(file, path)?)
     }
 }
 

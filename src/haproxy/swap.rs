@@ -1,5 +1,6 @@
 //! Whole or not at all: a file is written beside its place, synced, and renamed over it.
 
+use crate::durable;
 use std::{
     fs::{self, File, Permissions},
     io::{self, Write},
@@ -73,12 +74,10 @@ impl Staged {
         self.0.path()
     }
 
-    /// The commit: content first, then the name, then the directory that holds the name.
+    /// The commit.
     pub fn replace(self, target: &Path) -> Result<(), WriteError> {
         let at = |e| WriteError::new(target, e);
-        self.0.as_file().sync_all().map_err(at)?;
-        self.0.persist(target).map_err(|e| at(e.error))?;
-        sync(parent(target))
+        durable::replace(self.0, target).map_err(at)
     }
 }
 
@@ -127,8 +126,7 @@ pub(super) fn open_to(path: &Path, access: Access) -> io::Result<()> {
 }
 
 pub(super) fn sync(dir: &Path) -> Result<(), WriteError> {
-    let sync = File::open(dir).and_then(|dir| dir.sync_all());
-    sync.map_err(|e| WriteError::new(dir, e))
+    durable::sync(dir).map_err(|e| WriteError::new(dir, e))
 }
 
 /// Keeps the file under another name and says which, unless it is kept already.

@@ -1,5 +1,6 @@
 //! The file that is written: whole, and only when it is another one.
 
+use crate::durable;
 use nix::unistd::{Gid, Group, Uid, User};
 use std::{
     fs::{self, File, Permissions},
@@ -120,9 +121,8 @@ impl Staged {
 
     pub(super) fn swap_in(self) -> io::Result<()> {
         let Self { file, place } = self;
-        let folder = place.parent().map(Path::to_path_buf).unwrap_or_default();
         match file.persist(&place) {
-            Ok(_) => File::open(folder).and_then(|folder| folder.sync_all()),
+            Ok(_) => durable::sync_folder_of(&place),
             // A file that is mounted on its own into a container can't be swapped, only written.
             Err(error) if error.error.kind() == ErrorKind::ResourceBusy => {
                 let mut text = error.file.reopen()?;
