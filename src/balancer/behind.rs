@@ -2,7 +2,15 @@
 
 use super::{Balancer, until};
 use crate::{
-    haproxy::{check::Refusal, config::Config, error::ApplyError, process::News, render},
+    haproxy::{
+        check::Refusal,
+        config::Config,
+        error::ApplyError,
+        process::News,
+        proxy::{Check, Draft, Written},
+        render,
+        unchecked::{self, Accepted, Scope, Unchecked},
+    },
     world::World,
 };
 use std::{
@@ -34,7 +42,8 @@ pub enum Happening {
 #[derive(Debug, Default)]
 pub(super) struct FilesBehind {
     pub(super) due: Option<Instant>,
-    writing: Option<JoinHandle<Result<String, ApplyError>>>,
+    writing: Option<JoinHandle<Result<Written, ApplyError>>>,
+    pub(super) unchecked: Unchecked,
     /// When to look whether it is still the same worker.
     look: Option<Instant>,
     /// The last failure, told once.
@@ -44,6 +53,7 @@ pub(super) struct FilesBehind {
 impl Balancer {
     pub(super) fn files_follow(&mut self, config: Config) {
         if *self.running.config != config {
+            self.files.unchecked.add(unchecked::changed(&self.running.config, &config));
             self.running.config = Arc::new(config);
             self.files_are_due();
         }
@@ -87,8 +97,9 @@ impl Balancer {
             };
             match written {
                 None => self.write(),
-                Some(Ok(config)) => self.written(config),
+                Some(Ok(written)) => self.written(written),
                 Some(Err(ApplyError::Refused(refusal))) => {
+                    self.files.unchecked.doubt();
                     self.files.due = Some(Instant::now() + FILES_AGAIN);
                     if self.refused_later(world, &refusal).await {
                         return Happening::Refused;
@@ -102,7 +113,18 @@ impl Balancer {
     fn write(&mut self) {
         self.files.due = None;
         let (config, frame) = (Arc::clone(&self.running.config), self.frame.clone());
-        self.files.writing = Some(self.proxy.follow(move || render::render(&config, &frame)));
+        let (unchecked, checker) = (self.files.unchecked.begin(), self.proxy.checker());
+        let draft = move || {
+            let now = Instant::now();
+            let check = match unchecked.scope(&config, &frame, checker.as_ref(), now) {
+                Scope::Whole => Check::Whole,
+                Scope::Part(part) => Check::Part(render::render_for_check(&part, &frame)),
+                Scope::Nothing => Check::Nothing,
+            };
+            let accepted = checker.map(|checker| Accepted::new(&config, &frame, checker, now));
+            Draft { files: render::render(&config, &frame), check, accepted }
+        };
+        self.files.writing = Some(self.proxy.follow(draft));
     }
 
     /// One that does not answer is asked by the next pass.
@@ -112,8 +134,11 @@ impl Balancer {
         runtime.is_of(observed).await.is_ok_and(|same| !same)
     }
 
-    fn written(&mut self, config: String) {
-        self.proxy.followed(config);
+    fn written(&mut self, written: Written) {
+        if let Some(accepted) = &written.accepted {
+            self.files.unchecked.accept(Some(accepted.clone()));
+        }
+        self.proxy.followed(written);
         self.files.look = Some(Instant::now() + LOOK_AFTER);
         if self.files.trouble.take().is_some() {
             info!("the configuration is on disk again");
@@ -121,6 +146,7 @@ impl Balancer {
     }
 
     pub(super) fn unwritten(&mut self, text: &str) {
+        self.files.unchecked.doubt();
         if self.files.trouble.as_deref() != Some(text) {
             error!("HAProxy has it, but the disk has not: {text}; trying again until it works");
             self.files.trouble = Some(text.to_owned());
@@ -146,10 +172,11 @@ impl Balancer {
 
     /// Until no file is being written.
     pub(super) async fn settle(&mut self) {
-        if self.files.writing.is_some()
-            && let Ok(config) = finished(&mut self.files.writing).await
-        {
-            self.written(config);
+        if self.files.writing.is_some() {
+            match finished(&mut self.files.writing).await {
+                Ok(written) => self.written(written),
+                Err(_) => self.files.unchecked.doubt(),
+            }
         }
     }
 
@@ -168,8 +195,8 @@ impl Balancer {
 
 /// What was written, once it is; for ever where nothing is being written.
 async fn finished(
-    writing: &mut Option<JoinHandle<Result<String, ApplyError>>>,
-) -> Result<String, ApplyError> {
+    writing: &mut Option<JoinHandle<Result<Written, ApplyError>>>,
+) -> Result<Written, ApplyError> {
     let Some(handle) = writing else { return std::future::pending().await };
     let written = handle.await;
     *writing = None;

@@ -8,9 +8,11 @@ use crate::{
         error::ApplyError,
         observed::Observed,
         plan::plan,
+        proxy::How,
         render,
         runtime::RuntimeError,
         step::{Leftover, Step},
+        unchecked::{Accepted, Unchecked},
     },
     reload::Why,
     route::Routes,
@@ -47,6 +49,7 @@ impl Balancer {
         let commands = step.commands.len();
         self.running.settled = Some(self.undeleted(&step.commands));
         if step.changes_config() {
+            self.files.unchecked.add(step.changed_backends(&self.running.config));
             step.take(Arc::make_mut(&mut self.running.config));
             self.files_are_due();
         }
@@ -157,6 +160,8 @@ impl Balancer {
         why: Why,
     ) -> Result<Option<Did>> {
         self.settle().await;
+        self.files.unchecked.doubt();
+        let checker = self.proxy.checker();
         let files = render::render(&config, &self.frame);
         let applied = match why {
             Why::NotKnown => self.proxy.apply(&files).await,
@@ -164,6 +169,11 @@ impl Balancer {
         };
         match applied {
             Ok(applied) => {
+                if applied.how != How::Unchanged {
+                    let accept = |it| Accepted::new(&config, &self.frame, it, Instant::now());
+                    self.files.unchecked = Unchecked::default();
+                    self.files.unchecked.accept(checker.map(accept));
+                }
                 self.loaded(config).await;
                 Ok(Some(Did::Loaded(applied, why)))
             }

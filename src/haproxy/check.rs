@@ -3,7 +3,10 @@
 //! The formats are those of 2.6, 3.0 and 3.2; their real words are the tests' tables.
 
 use super::{bind::address, socket::within};
-use std::{fmt, io, path::Path, process::Output, process::Stdio, time::Duration};
+use std::{
+    env, fmt, fs, io, os::unix::fs::MetadataExt as _, path::Path, process::Output, process::Stdio,
+    time::Duration,
+};
 use tokio::process::Command;
 
 /// A check takes 30 to 300 ms; what takes this long is stuck.
@@ -24,6 +27,28 @@ pub struct Refusal {
     pub binds: Vec<u16>,
     /// The first reason, on one line and without the file's path.
     pub text: String,
+}
+
+/// A program's file, as long as nobody replaces it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Binary {
+    device: u64,
+    inode: u64,
+    size: u64,
+    /// Seconds and nanoseconds since 1970.
+    changed: (i64, i64),
+}
+
+impl Binary {
+    /// Of a program as [`Command::new`] takes it: a name alone is looked up in PATH.
+    pub fn of(program: &Path) -> io::Result<Self> {
+        let path = env::var_os("PATH").filter(|_| program.components().count() == 1);
+        let places = path.iter().flat_map(env::split_paths).map(|folder| folder.join(program));
+        let found = places.into_iter().find(|place| place.is_file());
+        let file = fs::metadata(found.as_deref().unwrap_or(program))?;
+        let changed = (file.ctime(), file.ctime_nsec());
+        Ok(Self { device: file.dev(), inode: file.ino(), size: file.len(), changed })
+    }
 }
 
 impl fmt::Display for Refusal {
@@ -110,6 +135,16 @@ fn last_words(said: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_is_the_same_by_its_name_and_by_its_path() {
+        let all = env::split_paths(&env::var_os("PATH").unwrap()).collect::<Vec<_>>();
+        let path = all.iter().map(|folder| folder.join("sh")).find(|it| it.is_file()).unwrap();
+        let by_name = Binary::of(Path::new("sh")).unwrap();
+        assert_eq!(by_name, Binary::of(&path).unwrap());
+        assert_ne!(by_name, Binary::of(Path::new("/proc/self/exe")).unwrap());
+        assert!(Binary::of(Path::new("no-such-program")).is_err());
+    }
 
     /// `lines | ports | text`
     fn check(said: &str, expected: &str) {

@@ -34,4 +34,5 @@ pub mod socket;
 pub mod stat;
 pub mod step;
 pub mod swap;
+pub mod unchecked;
 pub mod version;

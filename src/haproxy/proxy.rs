@@ -6,7 +6,7 @@
 
 use super::{
     bind,
-    check::{Verdict, check},
+    check::{Binary, Verdict, check},
     config::Config,
     error::{ApplyError, OpenError},
     files::{Files, Store},
@@ -23,6 +23,7 @@ use super::{
     socket::within,
     stat::Stat,
     swap::{self, Access, Staged, WriteError},
+    unchecked::Accepted,
     version::{Version, has_exporter, installed},
 };
 use std::{
@@ -192,20 +193,28 @@ impl Proxy {
     /// same state. Stands between no event and its effect: many files take a while to be made, too.
     pub fn follow(
         &self,
-        files: impl FnOnce() -> Files + Send + 'static,
-    ) -> JoinHandle<Result<String, ApplyError>> {
+        draft: impl FnOnce() -> Draft + Send + 'static,
+    ) -> JoinHandle<Result<Written, ApplyError>> {
         let (store, stamp) = (self.store.clone(), self.settings.stamp());
         let Settings { bin, check_options, .. } = self.settings.clone();
         tokio::spawn(async move {
-            let (store, staged, files) = aside(move || {
-                let files = files();
-                store.write(&files.generation)?;
-                let equal = store.current().as_deref() == Some(&files.config);
-                let staged = if equal { None } else { Some(store.stage(&files.config)?) };
-                Ok((store, staged, files))
+            let (store, staged, draft) = aside(move || {
+                let draft = draft();
+                store.write(&draft.files.generation)?;
+                let equal = store.current().as_deref() == Some(&draft.files.config);
+                let staged = if equal { None } else { Some(store.stage(&draft.files.config)?) };
+                Ok((store, staged, draft))
             })
             .await?;
-            if let Some(staged) = &staged {
+            let Draft { files, check, accepted } = draft;
+            let check = if staged.is_some() { check } else { Check::Nothing };
+            let is_accepted = match check {
+                Check::Nothing => true,
+                Check::Whole => false,
+                // If it is refused, the whole says why, and where.
+                Check::Part(part) => try_part(&store, &bin, &check_options, part).await?,
+            };
+            if let Some(staged) = staged.as_ref().filter(|_| !is_accepted) {
                 judge(&bin, staged.path(), &check_options).await?;
             }
             aside(move || {
@@ -214,15 +223,23 @@ impl Proxy {
                 }
                 swap::stage(&stamp, &files.config, Access::Private)?.replace(&stamp)?;
                 store.prune(&[&files.config]);
-                Ok(files.config)
+                let accepted = accepted.filter(|_| !is_accepted);
+                Ok(Written { config: files.config, accepted })
             })
             .await
         })
     }
 
+    /// Who checks files. `None` where it reads others of its own, which may change at any time.
+    pub fn checker(&self) -> Option<Binary> {
+        let Settings { bin, check_options, .. } = &self.settings;
+        let names_files = check_options.iter().any(|it| it.starts_with("-f") || it == "--");
+        if names_files { None } else { Binary::of(bin).ok() }
+    }
+
     /// What [`Self::follow`] wrote is what HAProxy has.
-    pub fn followed(&mut self, config: String) {
-        self.loaded = Some(config);
+    pub fn followed(&mut self, written: Written) {
+        self.loaded = Some(written.config);
     }
 
     async fn load_files(&mut self, files: &Files, insist: Insist) -> Result<Applied, ApplyError> {
@@ -429,6 +446,54 @@ impl Proxy {
         if let Err(e) = staged.and_then(|staged| self.store.commit(staged)) {
             tracing::error!("{e}; a configuration that HAProxy does not take stays there");
         }
+    }
+}
+
+/// Files that are to follow what HAProxy was told.
+#[derive(Debug)]
+pub struct Draft {
+    pub files: Files,
+    pub check: Check,
+    /// Is true when all of them were checked.
+    pub accepted: Option<Accepted>,
+}
+
+/// What HAProxy has to accept before files take their place.
+#[derive(Debug)]
+pub enum Check {
+    Whole,
+    /// These in place of the whole, which are never loaded.
+    Part(Files),
+    Nothing,
+}
+
+/// Files that have followed.
+#[derive(Debug)]
+pub struct Written {
+    config: String,
+    /// `None` where not all of them were checked.
+    pub accepted: Option<Accepted>,
+}
+
+/// Whether HAProxy accepts a part of a file.
+async fn try_part(
+    store: &Store,
+    bin: &Path,
+    options: &[String],
+    part: Files,
+) -> Result<bool, ApplyError> {
+    let store = store.clone();
+    let staged = aside(move || {
+        store.write(&part.generation)?;
+        store.stage(&part.config)
+    });
+    match judge(bin, staged.await?.path(), options).await {
+        Ok(_) => Ok(true),
+        Err(ApplyError::Refused(refusal)) => {
+            tracing::debug!("HAProxy refuses a part of the configuration: {refusal}");
+            Ok(false)
+        }
+        Err(error) => Err(error),
     }
 }
 

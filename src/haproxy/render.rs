@@ -89,6 +89,22 @@ pub fn skeleton(config: &Config, frame: &Frame) -> String {
     format!("docker-balancer {hash:016x}{}", frame.growth.mark())
 }
 
+/// Stands for all that is no backend.
+pub fn frame_hash(config: &Config, frame: &Frame) -> u64 {
+    let Config { skeleton, frontends, .. } = config;
+    let (skeleton, frontends) = (skeleton.clone(), frontends.clone());
+    let bare = Config { skeleton, frontends, ..Config::default() };
+    name::hash(&page(&bare, frame, String::new()))
+}
+
+/// Files that are checked and never loaded. Without this HAProxy reads all certificates of the system before it
+/// reads a configuration, for requests of its own that none of these makes; that takes twice as long as the rest.
+pub fn render_for_check(config: &Config, frame: &Frame) -> Files {
+    let mut files = render(config, frame);
+    files.config.push_str("\nglobal\n  httpclient.ssl.verify none\n");
+    files
+}
+
 /// The files that make HAProxy do what `config` says.
 pub fn render(config: &Config, frame: &Frame) -> Files {
     let files = generation_files(config);

@@ -84,6 +84,12 @@ impl Step {
         !self.keys.is_empty()
     }
 
+    /// Backends whose sections it changes.
+    pub fn changed_backends(&self, config: &Config) -> Vec<String> {
+        let spares = self.part.spares.keys().filter(|name| !config.spares.contains_key(*name));
+        self.part.backends.keys().chain(spares).cloned().collect()
+    }
+
     /// Brings the configuration to where it leads.
     pub fn take(self, config: &mut Config) {
         for key in &self.keys {

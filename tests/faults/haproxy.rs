@@ -32,7 +32,7 @@ fn a_master_that_is_killed_is_started_again() {
     balancer.until_said(&["reloaded HAProxy"]);
     let count = |what: &str| balancer.log().matches(what).count();
     for starts in [2, 3] {
-        kill(Pid::from_raw(balancer.haproxy().unwrap()), Signal::SIGKILL).unwrap();
+        kill(Pid::from_raw(balancer.master()), Signal::SIGKILL).unwrap();
         common::wait_for("another start", || (count("started HAProxy") == starts).then_some(()));
         balancer.until_serves("a.test", "web saw /");
     }
@@ -57,7 +57,7 @@ fn a_reload_by_somebody_else_before_the_files_are_there_is_noticed() {
     fs::write(&slow, "").unwrap();
     let _late = balancer.run("late").label(HOST, "b.test").start();
     balancer.until_serves("b.test", "late saw /");
-    kill(Pid::from_raw(balancer.haproxy().unwrap()), Signal::SIGUSR2).unwrap();
+    kill(Pid::from_raw(balancer.master()), Signal::SIGUSR2).unwrap();
     balancer.until_serves("b.test", "404");
     fs::remove_file(&slow).unwrap();
     balancer.until_said(&["told HAProxy", "somebody reloaded HAProxy"]);
@@ -135,4 +135,37 @@ fn a_refused_route_is_left_out_when_haproxy_names_its_line() {
 #[test]
 fn a_refused_route_is_found_when_haproxy_names_no_line() {
     the_route_that_is_refused_is_left_out("no such thing");
+}
+
+/// `haproxy -c` of all that runs would cost more than all else that a change takes.
+#[test]
+fn a_container_more_has_its_own_section_checked_and_nothing_else() {
+    let Some(docker) = common::docker() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let checks = folder.path().join("checks");
+    fs::write(&checks, "").unwrap();
+    let note = format!("[ \"$1\" = -c ] && grep -c '^# .*test:80/' \"$3\" >>{}", checks.display());
+    let wrapper = wrapper(folder.path(), &note);
+    let plan = Balancer::of(&docker).option(&["--haproxy-bin", wrapper.to_str().unwrap()]);
+    let fleet = ["a", "b", "c"].map(|name| plan.run(name).label(HOST, format!("{name}.test")));
+    let _fleet = common::start(fleet.into());
+    let balancer = plan.start().until_started();
+    balancer.until_serves("a.test", "a saw /");
+    let checked = || fs::read_to_string(&checks).unwrap();
+    let until_file = |what: &str, is_so: &dyn Fn(&str) -> bool| {
+        let file = balancer.state().join("haproxy.cfg");
+        let is_so = || is_so(&fs::read_to_string(&file).ok()?).then_some(());
+        common::wait_for(what, is_so);
+    };
+    let before = checked();
+    let late = balancer.run("late").label(HOST, "late.test").start();
+    balancer.until_serves("late.test", "late saw /");
+    until_file("the file has it", &|text| text.contains("# late.test:80/"));
+    assert_eq!(checked().strip_prefix(&before), Some("1\n"), "{before}");
+
+    late.docker(&["stop"]);
+    until_file("the file has it no more", &|text| !text.contains("# late.test:80/"));
+    let since = checked();
+    let since: Vec<_> = since.strip_prefix(&before).unwrap().lines().collect();
+    assert!(since.iter().all(|routes| ["0", "1"].contains(routes)), "{before}then {since:?}");
 }
