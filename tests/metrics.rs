@@ -392,7 +392,7 @@ fn an_outage_of_docker_and_a_death_of_haproxy_are_told() {
     let age = "docker_glue_docker_stream_age_seconds";
     let before = Series::of(&scrape(port).unwrap().body).get(age);
     until("the stream is silent", port, |it| it.get(age) > before);
-    kill(Pid::from_raw(balancer.haproxy().unwrap()), Signal::SIGKILL).unwrap();
+    kill(Pid::from_raw(balancer.master()), Signal::SIGKILL).unwrap();
     until("another start", port, |it| it.is("docker_glue_applies_total{way=\"start\"}", 2));
     engine.start();
     until("docker is back", port, |it| it.is(connected, 1) && it.is(answers, 1));

@@ -4,12 +4,12 @@
 
 use docker_glue::haproxy::{
     command::{Command, Health},
-    config::{Admin, MapName, Server, Watch},
+    config::{Admin, Connect, MapName, Probe, Server, Shape, Watch},
     observed::{backends, map, servers, skeleton},
 };
 use std::{fs, path::Path};
 
-const VERSIONS: [&str; 3] = ["2.6", "3.0", "3.2"];
+const VERSIONS: [&str; 4] = ["2.6", "3.0", "3.2", "3.4"];
 
 /// What is read out of an answer is the same whoever gave it.
 fn check(answer: &str, read: impl Fn(&str) -> Vec<String>, expected: &[&str]) {
@@ -110,11 +110,13 @@ fn server() -> Server {
 
 /// Each command, its line, what 2.6 and later ones say when it is obeyed, and what when it is not.
 #[test]
+#[allow(clippy::too_many_lines, reason = "it is a table")]
 fn a_command_is_obeyed_where_the_answer_says_so() {
     let (backend, name) = (|| "a:80".to_owned(), || "web:80".to_owned());
     let (map, key, value) = (MapName::Routes, || "a/b;c/".to_owned(), || "a b\\".to_owned());
     let address = "[fd00::9]:81".parse().unwrap();
-    let table: [(Command, &str, &[&str], &[&str]); 10] = [
+    let shape = Shape { probe: Probe::Tcp, connect: Connect::Retried };
+    let table: [(Command, &str, &[&str], &[&str]); 14] = [
         (
             Command::AddServer { backend: backend(), server: server() },
             "add server a:80/web:80 172.17.0.2:80 id 7 weight 25",
@@ -180,6 +182,34 @@ fn a_command_is_obeyed_where_the_answer_says_so() {
             "del map check-hosts.map a:80",
             &[""],
             &["Key not found."],
+        ),
+        // From 3.4 on.
+        (
+            Command::AddBackend { backend: backend(), shape },
+            "add backend a:80 from docker-glue-tcp",
+            &["New backend registered."],
+            &[
+                "Cannot find default proxy 'docker-glue-tcp'.",
+                "Error during backend creation : name is already used by other proxy 'backend a:80'.",
+            ],
+        ),
+        (
+            Command::Publish { backend: backend() },
+            "publish backend a:80",
+            &["Backend published."],
+            &["No such backend."],
+        ),
+        (
+            Command::Unpublish { backend: backend() },
+            "unpublish backend a:80",
+            &["Backend unpublished."],
+            &["No such backend."],
+        ),
+        (
+            Command::DelBackend { backend: backend() },
+            "del backend a:80",
+            &["Backend deleted."],
+            &["No such backend.", "Only a backend without server can be deleted."],
         ),
     ];
     for (command, line, obeyed, refused) in table {

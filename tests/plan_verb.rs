@@ -196,7 +196,7 @@ fn without_anything_before_everything_is_new_and_nothing_is_made() {
     assert_eq!((status, texts(&object, "routes", "text")), (3, vec!["- a.test:80/".to_owned()]));
 
     // Where HAProxy has died its files say what was.
-    let pid = plan.haproxy().unwrap();
+    let pid = plan.master();
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(-pid), nix::sys::signal::Signal::SIGKILL)
         .unwrap();
     wait_for("the end of HAProxy", || plan.haproxy().is_none().then_some(()));

@@ -194,6 +194,12 @@ impl Plan {
         answer
     }
 
+    /// The same, of one that runs for sure: while a master starts itself anew it has no command line, and its
+    /// file is another one.
+    pub fn master(&self) -> i32 {
+        wait_for("HAProxy's master", || self.haproxy())
+    }
+
     /// HAProxy's master, if it runs; one in a container is not counted as one of this machine.
     pub fn haproxy(&self) -> Option<i32> {
         if self.inside.is_some() {

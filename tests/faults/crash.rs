@@ -37,21 +37,21 @@ fn the_next_start_adopts_haproxy_and_applies_what_changed() {
     balancer.until_said(&["+ b.test:80/"]);
     let asker = Asker::begin(&balancer, "a.test");
     balancer.end(Signal::SIGKILL);
-    let before = (balancer.haproxy().unwrap(), worker(&balancer));
+    let before = (balancer.master(), worker(&balancer));
     asker.more(10);
 
     balancer.start_again();
     balancer.until_said(&["adopted the running HAProxy", &before.0.to_string()]);
     let told = || balancer.log().matches("+ b.test:80/").nth(1).map(|_| ());
     common::wait_for("the first pass", told);
-    assert_eq!((balancer.haproxy().unwrap(), worker(&balancer)), before, "{}", balancer.log());
+    assert_eq!((balancer.master(), worker(&balancer)), before, "{}", balancer.log());
 
     balancer.end(Signal::SIGKILL);
     drop(other);
     let _late = balancer.run("late").label(HOST, "c.test").start();
     balancer.start_again();
     balancer.until_all_serve(&[("c.test", "late saw /"), ("b.test", "503")]);
-    assert_eq!(balancer.haproxy().unwrap(), before.0);
+    assert_eq!(balancer.master(), before.0);
     assert_eq!(asker.end(), ["web saw /"]);
 }
 

@@ -54,10 +54,10 @@ fn once_leaves_haproxy_running_and_a_second_time_changes_nothing() {
     let web = plan.run("web").label(HOST, "a.test").start();
     let first = once(&plan);
     assert!(first.contains("started HAProxy"), "{first}");
-    let pids = (plan.haproxy().unwrap(), worker(&plan));
+    let pids = (plan.master(), worker(&plan));
     let second = once(&plan);
     assert!(second.contains("adopted") && !second.contains("loaded HAProxy"), "{second}");
-    assert_eq!((plan.haproxy().unwrap(), worker(&plan)), pids);
+    assert_eq!((plan.master(), worker(&plan)), pids);
 
     let nowhere = "unix:///nonexistent/docker.sock";
     let failed = plan.command().args(["--once", "--docker-url", nowhere]).output().unwrap();
@@ -69,7 +69,7 @@ fn once_leaves_haproxy_running_and_a_second_time_changes_nothing() {
     let other = plan.run("other").label(HOST, "b.test").start();
     let balancer = plan.start();
     balancer.until_all_serve(&[("a.test", "web saw /"), ("b.test", "other saw /")]);
-    assert_eq!(balancer.haproxy().unwrap(), pids.0, "it is adopted");
+    assert_eq!(balancer.master(), pids.0, "it is adopted");
     drop((web, other));
 }
 
