@@ -23,6 +23,8 @@ pub struct Claim {
     pub key: RouteKey,
     pub policy: Policy,
     pub origin: Origin,
+    /// The service that the container is of, where somebody knows.
+    pub service: Option<Arc<str>>,
     /// Seconds since 1970, then the id: who came first.
     pub seniority: (i64, ContainerId),
     pub port: u16,
@@ -131,9 +133,23 @@ fn share(claims: &mut [Claim]) -> (Option<Route>, Vec<Problem>) {
     let Some(first) = claims.first() else { return (None, Vec::new()) };
     let (agreeing, others): (Vec<_>, Vec<_>) =
         claims.iter().partition(|claim| claim.policy == first.policy);
-    let problems = others.iter().map(|claim| conflict(claim, first)).collect();
+    let mut problems: Vec<_> = others.iter().map(|claim| conflict(claim, first)).collect();
+    problems.extend(strangers(&agreeing, first));
     let route = Route { policy: first.policy.clone(), endpoints: endpoints(&agreeing) };
     (Some(route), problems)
+}
+
+/// The first of each service that shares the route with another one's.
+fn strangers<'a>(claims: &'a [&'a Claim], first: &'a Claim) -> impl Iterator<Item = Problem> + 'a {
+    let mut services: BTreeSet<&str> = first.service.as_deref().into_iter().collect();
+    let known = !services.is_empty();
+    let others = claims.iter().filter_map(|claim| Some((claim, claim.service.as_deref()?)));
+    let new = others.filter(move |(_, service)| known && services.insert(service));
+    new.map(|(claim, _)| Problem {
+        about: About::Container(claim.origin.clone()),
+        label: None,
+        reason: Reason::Shared { route: claim.key.to_string(), with: first.origin.clone() },
+    })
 }
 
 fn conflict(claim: &Claim, first: &Claim) -> Problem {

@@ -206,6 +206,8 @@ pub fn decide(world: &World, mut memory: Memory, now: Instant, rules: &Rules) ->
         routes.0.extend(memory.held.iter().map(|(key, it)| (key.clone(), Arc::clone(&it.empty))));
     }
     memory.taken.retain(|_, taken| now < taken.until);
+    problems.extend(unused_maps(&routes, rules));
+    problems.extend(label::constraint::problems(&rules.fences.constraints));
     let occupied = occupied(&memory.publishers, &routes, rules);
     leave_out_taken(&mut routes, &memory, occupied, &mut problems);
     let retry = memory.taken.values().map(|taken| taken.until).min();
@@ -272,7 +274,8 @@ fn claim(
         }
         (seen.out, seen.unreachable) = (Some(out), Vec::new());
         let Seen { container, reading, unreachable, .. } = seen;
-        Place { container, world, rules, out }.claim(reading, board, unreachable);
+        let service = label::service(container).map(Into::into);
+        Place { container, world, rules, out, service }.claim(reading, board, unreachable);
     }
 }
 
@@ -302,6 +305,7 @@ struct Place<'a> {
     rules: &'a Rules,
     /// It crashed too often of late, or somebody drained it.
     out: bool,
+    service: Option<Arc<str>>,
 }
 
 impl Place<'_> {
@@ -328,6 +332,7 @@ impl Place<'_> {
             key,
             policy,
             origin: self.container.origin(),
+            service: self.service.clone(),
             seniority: (self.container.created, self.container.id.clone()),
             port,
             address,
@@ -393,6 +398,24 @@ fn occupied(
         moved_there(*at, &listeners, rules).or_else(|| published(publishers, *at, rules))
     };
     listeners.iter().filter_map(|at| Some((*at, why(at)?))).collect()
+}
+
+/// `--map-port` the wrong way round.
+fn unused_maps(routes: &Routes, rules: &Rules) -> Vec<Problem> {
+    if rules.port_map.is_empty() {
+        return Vec::new();
+    }
+    let ports: BTreeSet<_> = routes.0.keys().map(|key| key.listener.port).collect();
+    let wrong = rules.port_map.iter().filter(|(public, ours)| {
+        !ports.contains(public) && ports.contains(ours) && !rules.port_map.contains_key(ours)
+    });
+    wrong
+        .map(|(public, ours)| Problem {
+            about: About::Option("--map-port"),
+            label: None,
+            reason: Reason::MapPortUnused { public: public.get(), ours: ours.get() },
+        })
+        .collect()
 }
 
 /// `--map-port` puts another listener where this one would be.

@@ -118,6 +118,82 @@ pub enum Reason {
     },
     /// Of HAProxy's: it was built without.
     NoExporter,
+    /// An option of other programs that there is not here.
+    NotOffered {
+        way_out: &'static str,
+    },
+    /// `glue_http_${PORT}_host`
+    VariableInName,
+    /// `"a.test"`, quotes and all.
+    InQuotes(String),
+    /// `[a.test, b.test]`
+    InBrackets {
+        text: String,
+        instead: String,
+    },
+    /// `a.test b.test`, `a.test;b.test`
+    NotCommas {
+        text: String,
+        instead: String,
+    },
+    /// `${DOMAIN}` in a value.
+    NotFilledIn(String),
+    /// A regular expression, or a rule as Traefik has them.
+    HostPattern {
+        text: String,
+        instead: Option<String>,
+    },
+    /// `.example.com`, `a..com`
+    HostWithGap(String),
+    /// A hint: `app.`
+    HostCutShort(String),
+    /// It is no path, but a pattern of one.
+    PatternForPrefix {
+        text: String,
+        instead: String,
+    },
+    /// A hint: it is a path, and was meant for a pattern.
+    PatternInPrefix {
+        text: String,
+        instead: String,
+    },
+    /// A hint: the host has this port for another one of the container.
+    PublishedPort {
+        port: u16,
+        container_port: u16,
+    },
+    /// A hint: the container itself takes the port of the host that HAProxy is to listen on.
+    PublishesListener {
+        port: u16,
+        route: String,
+    },
+    /// A hint: a variable of the environment, where those are not read.
+    InEnvironment,
+    /// A hint, of those who look for them alone: labels for another program.
+    Foreign {
+        program: &'static str,
+        instead: String,
+    },
+    /// A hint: containers of two services that have nothing to do with each other.
+    Shared {
+        route: String,
+        with: Origin,
+    },
+    /// A hint: no label asks for the public port, but for the one that it is moved to.
+    MapPortUnused {
+        public: u16,
+        ours: u16,
+    },
+    /// Two constraints that no container can meet both.
+    ConstraintsDiffer {
+        label: String,
+        values: [String; 2],
+    },
+    /// A hint: it is written as another program would take it.
+    OddConstraint {
+        constraint: String,
+        instead: String,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -138,7 +214,17 @@ impl Reason {
 
     pub fn severity(&self) -> Severity {
         match self {
-            Self::NotExposed { .. } | Self::Misspelt { .. } => Severity::Hint,
+            Self::NotExposed { .. }
+            | Self::Misspelt { .. }
+            | Self::HostCutShort(_)
+            | Self::PatternInPrefix { .. }
+            | Self::PublishedPort { .. }
+            | Self::PublishesListener { .. }
+            | Self::InEnvironment
+            | Self::Foreign { .. }
+            | Self::Shared { .. }
+            | Self::MapPortUnused { .. }
+            | Self::OddConstraint { .. } => Severity::Hint,
             _ => Severity::Problem,
         }
     }
@@ -328,7 +414,127 @@ impl fmt::Display for Reason {
                 "this HAProxy has no exporter for Prometheus (haproxy -vv says -PROMEX); install one \
                  that has, or leave the option away",
             ),
+            Self::NotOffered { way_out } => write!(f, "there is no such label: {way_out}"),
+            Self::VariableInName => f.write_str(
+                "there is a variable in the label's name that nobody has filled in; Docker Compose does so \
+                 in values and in lists alone: - glue_http_${PORT}_host=app.example.com",
+            ),
+            Self::InQuotes(text) => write!(
+                f,
+                "the quotes are part of {}; take them away, and in a list of a compose file put them \
+                 around all of it, as in - \"NAME=VALUE\"",
+                Quoted(text)
+            ),
+            Self::InBrackets { text, instead } => write!(
+                f,
+                "{} is a list in brackets; write it with commas alone: {}",
+                Quoted(text),
+                Plain(instead)
+            ),
+            Self::NotCommas { text, instead } => write!(
+                f,
+                "{} has several members with no comma between them; write {}",
+                Quoted(text),
+                Plain(instead)
+            ),
+            Self::NotFilledIn(text) => write!(
+                f,
+                "{} has a variable in it that nobody has filled in; write its value, or have Docker Compose \
+                 or the shell fill it in ($$ and single quotes keep them from it)",
+                Quoted(text)
+            ),
+            Self::HostPattern { text, instead: Some(instead) } => write!(
+                f,
+                "{} is a rule of another program; write the names alone: {}",
+                Quoted(text),
+                Plain(instead)
+            ),
+            Self::HostPattern { text, instead: None } => write!(
+                f,
+                "{} is a pattern, and a host is none; write its name, or *.example.com for any one label \
+                 in front",
+                Quoted(text)
+            ),
+            Self::HostWithGap(text) => write!(
+                f,
+                "{} lacks a name before a dot; was a variable empty? For all names below one write \
+                 *.example.com",
+                Quoted(text)
+            ),
+            Self::HostCutShort(text) => write!(
+                f,
+                "{} ends with its first dot, so the host is {} alone; was a variable empty? If it is meant \
+                 so, leave the dot away",
+                Quoted(text),
+                Plain(text.trim_end_matches('.'))
+            ),
+            Self::PatternForPrefix { text, instead } | Self::PatternInPrefix { text, instead } => {
+                write!(
+                    f,
+                    "{} looks like a pattern, and a prefix is none: all in it stands for itself, and it \
+                     holds for all that is below it; ",
+                    Quoted(text)
+                )?;
+                match instead.as_str() {
+                    "/" => f.write_str("for the whole host leave the prefix label away"),
+                    instead => write!(f, "write {}", Plain(instead)),
+                }
+            }
+            Self::PublishedPort { port, container_port } => write!(
+                f,
+                "{port} is where the host publishes the container's port {container_port}; a label takes \
+                 the container's: glue_http_{container_port}_… (and glue_http_{container_port}_bind for \
+                 another public port)"
+            ),
+            Self::PublishesListener { port, route } => write!(
+                f,
+                "it publishes the host's port {port} itself, and HAProxy is to listen there for {}; one of the \
+                 two fails. Take it from the ports (HAProxy reaches the container without it), or name another \
+                 public port in the bind label",
+                Plain(route)
+            ),
+            Self::InEnvironment => f.write_str(
+                "it is a variable of the environment, which is read with --include-env alone; make it a label, \
+                 or give docker-balancer that option",
+            ),
+            Self::Foreign { program, instead } => write!(
+                f,
+                "it is for {program}, and not read here; the like of it is {}",
+                Plain(instead)
+            ),
+            Self::Shared { route, with } => write!(
+                f,
+                "{route} is asked for by container {with} of another service too, and each gets a share of \
+                 its requests; if that is not meant, give one of them another host or prefix"
+            ),
+            Self::MapPortUnused { public, ours } => write!(
+                f,
+                "no label asks for public port {public}, but some do for {ours}: it is PUBLIC=PORT, the \
+                 label's port first; was {ours}={public} meant?"
+            ),
+            Self::ConstraintsDiffer { label, values: [one, other] } => write!(
+                f,
+                "no container has {0}={1} and {0}={2} at once, so none is served; leave one of them away",
+                Plain(label),
+                Plain(one),
+                Plain(other)
+            ),
+            Self::OddConstraint { constraint, instead } => write!(
+                f,
+                "{} is taken for one label as it stands, which no container may have; was {} meant?",
+                Quoted(constraint),
+                Plain(instead)
+            ),
         }
+    }
+}
+
+/// Escaped, and cut where it would fill a screen, without quotes.
+struct Plain<'a>(&'a str);
+
+impl fmt::Display for Plain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", Cut(self.0).to_string().escape_debug())
     }
 }
 

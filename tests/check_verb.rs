@@ -63,6 +63,40 @@ fn every_mistake_of_a_file_is_named_with_its_line() {
     }
 }
 
+/// Without --include-env nobody reads them.
+#[test]
+fn labels_under_environment_are_told_unless_they_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("compose.yaml");
+    let text = "name: x\nservices:\n  web:\n    environment:\n      - glue_http_80_host=a.test\n";
+    fs::write(&file, text).unwrap();
+    let (status, said) = of_file(file.to_str().unwrap(), &[]);
+    assert_eq!(status, 0, "{said}");
+    let line = "compose.yaml:5: hint: service web: label glue_http_80_host=\"a.test\": it is a variable of the \
+                environment, which is read with --include-env alone; make it a label, or give docker-balancer that option";
+    assert!(said.contains(line), "{said}");
+    let (status, said) = of_file(file.to_str().unwrap(), &["--include-env"]);
+    assert_eq!(
+        (status, said.as_str()),
+        (0, "1 service with labels for docker-balancer: no problem")
+    );
+}
+
+#[test]
+fn options_that_can_hold_for_nothing_are_told_of_a_file() {
+    let file = "examples/compose.yaml";
+    let (status, said) = of_file(file, &["--constraint", "a=1", "--constraint", "a=2"]);
+    assert_eq!(status, 1, "{said}");
+    let line =
+        "problem: option --constraint: no container has a=1 and a=2 at once, so none is served";
+    assert!(said.contains(line), "{said}");
+    let (status, said) = of_file(file, &["--map-port", "8080=80"]);
+    assert_eq!(status, 0, "{said}");
+    let line = "hint: option --map-port: no label asks for public port 8080, but some do for 80: it is PUBLIC=PORT, \
+                the label's port first; was 80=8080 meant?";
+    assert!(said.contains(line), "{said}");
+}
+
 #[test]
 fn a_file_comes_from_standard_input_too() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_docker-balancer"));

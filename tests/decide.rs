@@ -253,3 +253,63 @@ fn containers_that_are_not_up_make_no_difference() {
         }
     }
 }
+
+/// What is said, of a story in which containers are of services: `name project/service`.
+fn told_of(story: &str, services: &[(&str, &str)]) -> Vec<String> {
+    let mut world = story::world(story);
+    for container in world.containers.values_mut() {
+        let of = services.iter().find(|(name, _)| *name == container.name);
+        let Some((project, service)) = of.and_then(|(_, of)| of.split_once('/')) else { continue };
+        let labels = &mut Arc::make_mut(container).labels;
+        for (key, value) in [("project", project), ("service", service)] {
+            Arc::make_mut(labels).insert(format!("com.docker.compose.{key}"), value.to_owned());
+        }
+    }
+    let decided = decide(&world, Memory::default(), Instant::now(), &story::rules());
+    decided.problems.iter().map(|it| format!("{:?} {it}", it.reason.severity())).collect()
+}
+
+#[test]
+fn two_services_that_share_a_route_are_a_hint() {
+    let story = "one 172.17.0.2 glue_http_80_host=a.test\n\
+                 two 172.17.0.3 glue_http_80_host=a.test\n\
+                 three 172.17.0.4 glue_http_80_host=a.test";
+    let told = told_of(story, &[("one", "shop/web"), ("two", "shop/web"), ("three", "blog/web")]);
+    assert_eq!(told.len(), 1, "{told:#?}");
+    assert!(told[0].starts_with("Hint container three ("), "{told:?}");
+    assert!(told[0].contains("a.test:80/ is asked for by container one ("), "{told:?}");
+    let told = told_of(story, &[("one", "shop/web"), ("two", "shop/api"), ("three", "shop/api")]);
+    assert_eq!(told.len(), 1, "once for each service: {told:#?}");
+    // One service, and containers of which nobody knows the service.
+    assert_eq!(
+        told_of(story, &[("one", "shop/web"), ("two", "shop/web"), ("three", "shop/web")]),
+        [""; 0]
+    );
+    assert_eq!(told_of(story, &[("one", "shop/web")]), [""; 0]);
+    let apart = story.replacen("a.test", "b.test", 2);
+    assert_eq!(
+        told_of(&apart, &[("one", "shop/web"), ("two", "shop/web"), ("three", "blog/web")]),
+        [""; 0]
+    );
+}
+
+#[test]
+fn a_port_map_the_wrong_way_round_is_a_hint() {
+    let told = |maps: &[(u16, u16)]| -> Vec<String> {
+        let mut rules = story::rules();
+        let port = |it: u16| std::num::NonZeroU16::new(it).unwrap();
+        rules.port_map.extend(maps.iter().map(|(public, ours)| (port(*public), port(*ours))));
+        let decided = decide(&story::world(ONE), Memory::default(), Instant::now(), &rules);
+        decided.problems.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(
+        told(&[(8080, 80)]),
+        [
+            "option --map-port: no label asks for public port 8080, but some do for 80: it is PUBLIC=PORT, the label's \
+          port first; was 80=8080 meant?"
+        ]
+    );
+    for maps in [&[][..], &[(80, 8080)], &[(443, 8443)], &[(8080, 80), (80, 8080)]] {
+        assert_eq!(told(maps), [""; 0], "{maps:?}");
+    }
+}

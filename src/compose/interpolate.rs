@@ -4,42 +4,162 @@
 
 use std::{collections::BTreeMap, fmt};
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// More than anybody nests.
+const DEEPEST: usize = 32;
+
+/// The longest text that comes of one, in bytes: a label has at most 4096.
+const LONGEST: usize = 1 << 18;
+
+/// What a text is once its variables are filled in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filled {
+    pub text: String,
+    /// Variables that left nothing, in the order of the text.
+    pub blanks: Vec<Blank>,
+}
+
+/// A variable in whose place nothing stands.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Blank {
+    pub name: String,
+    pub cause: Cause,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cause {
+    /// `${NAME}`, and nobody sets it. Docker Compose warns of it too.
+    Unset,
+    /// It is set to nothing.
+    Empty,
+    /// `${NAME:-}`: the author of the file means it so.
+    Default,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mistake {
     /// A dollar that begins nothing, or a brace that does not end.
     Format(String),
     /// `${NAME:?text}`.
-    Required { name: String, text: String },
+    Required {
+        name: String,
+        text: String,
+    },
+    TooDeep,
+    TooLong,
 }
 
 /// Variables that are not set are empty, unless the text says otherwise.
-pub fn fill(text: &str, variables: &BTreeMap<String, String>) -> Result<String, Mistake> {
-    let mut filled = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once('$') {
-        filled.push_str(before);
-        rest = match after.chars().next() {
-            Some('$') => {
-                filled.push('$');
-                &after[1..]
-            }
-            Some('{') => {
-                let (inside, after) = braced(after).ok_or_else(|| Mistake::format(text))?;
-                filled.push_str(&expanded(inside, variables, text)?);
-                after
-            }
-            _ => {
-                let (name, after) = name(after);
-                if name.is_empty() {
-                    return Err(Mistake::format(text));
+///
+/// # Errors
+/// Says what is wrong with the text.
+pub fn fill(text: &str, variables: &BTreeMap<String, String>) -> Result<Filled, Mistake> {
+    fill_with(text, &|name| variables.get(name).map(String::as_str))
+}
+
+/// The same, with variables that are looked up.
+pub(super) fn fill_with<'v>(
+    text: &str,
+    lookup: &dyn Fn(&str) -> Option<&'v str>,
+) -> Result<Filled, Mistake> {
+    let mut filler = Filler { lookup, whole: text, filled: Filled::default() };
+    filler.fill(text, 0)?;
+    Ok(filler.filled)
+}
+
+struct Filler<'a, 'v> {
+    lookup: &'a dyn Fn(&str) -> Option<&'v str>,
+    whole: &'a str,
+    filled: Filled,
+}
+
+impl Filler<'_, '_> {
+    fn fill(&mut self, text: &str, depth: usize) -> Result<(), Mistake> {
+        if DEEPEST < depth {
+            return Err(Mistake::TooDeep);
+        }
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once('$') {
+            self.push(before)?;
+            rest = match after.chars().next() {
+                Some('$') => {
+                    self.push("$")?;
+                    &after[1..]
                 }
-                filled.push_str(variables.get(name).map_or("", String::as_str));
-                after
-            }
-        };
+                Some('{') => {
+                    let (inside, after) = braced(after).ok_or_else(|| self.format())?;
+                    self.expand(inside, depth)?;
+                    after
+                }
+                _ => {
+                    let (name, after) = name(after);
+                    if name.is_empty() {
+                        return Err(self.format());
+                    }
+                    self.put(name)?;
+                    after
+                }
+            };
+        }
+        self.push(rest)
     }
-    filled.push_str(rest);
-    Ok(filled)
+
+    fn push(&mut self, text: &str) -> Result<(), Mistake> {
+        if LONGEST < self.filled.text.len() + text.len() {
+            return Err(Mistake::TooLong);
+        }
+        self.filled.text.push_str(text);
+        Ok(())
+    }
+
+    /// The variable as it is.
+    fn put(&mut self, name: &str) -> Result<(), Mistake> {
+        match (self.lookup)(name) {
+            None => self.blank(name, Cause::Unset),
+            Some("") => self.blank(name, Cause::Empty),
+            Some(value) => return self.push(value),
+        }
+        Ok(())
+    }
+
+    fn blank(&mut self, name: &str, cause: Cause) {
+        self.filled.blanks.push(Blank { name: name.to_owned(), cause });
+    }
+
+    /// What is between braces.
+    fn expand(&mut self, inside: &str, depth: usize) -> Result<(), Mistake> {
+        let (name, form) = name(inside);
+        if name.is_empty() {
+            return Err(self.format());
+        }
+        if form.is_empty() {
+            return self.put(name);
+        }
+        let set = (self.lookup)(name);
+        let (form, value) = match form.strip_prefix(':') {
+            Some(form) => (form, set.filter(|value| !value.is_empty())),
+            None => (form, set),
+        };
+        match (form.chars().next(), value) {
+            (Some('-' | '?'), Some("")) => self.blank(name, Cause::Empty),
+            (Some('-' | '?'), Some(value)) => self.push(value)?,
+            (Some('-'), None) if form.len() == 1 => {
+                self.blank(name, if set.is_some() { Cause::Empty } else { Cause::Default });
+            }
+            (Some('-'), None) | (Some('+'), Some(_)) => self.fill(&form[1..], depth + 1)?,
+            (Some('+'), None) => {}
+            (Some('?'), None) => {
+                let mut text = Filler { filled: Filled::default(), ..*self };
+                text.fill(&form[1..], depth + 1)?;
+                return Err(Mistake::Required { name: name.to_owned(), text: text.filled.text });
+            }
+            _ => return Err(self.format()),
+        }
+        Ok(())
+    }
+
+    fn format(&self) -> Mistake {
+        Mistake::Format(self.whole.to_owned())
+    }
 }
 
 /// What is between the brace that it begins with and the one that belongs to it, and what follows.
@@ -66,51 +186,39 @@ fn name(text: &str) -> (&str, &str) {
     text.split_at(end)
 }
 
-fn expanded(
-    inside: &str,
-    variables: &BTreeMap<String, String>,
-    whole: &str,
-) -> Result<String, Mistake> {
-    let (name, form) = name(inside);
-    let set = variables.get(name);
-    let full = set.filter(|value| !value.is_empty());
-    let of = |value: Option<&String>| value.cloned().unwrap_or_default();
-    let (form, value) = match form.strip_prefix(':') {
-        _ if name.is_empty() => return Err(Mistake::format(whole)),
-        Some(form) => (form, full),
-        None => (form, set),
-    };
-    match (form.chars().next(), value) {
-        (None, _) if inside.len() == name.len() => Ok(of(set)),
-        (Some('-' | '?'), Some(value)) => Ok(value.clone()),
-        (Some('-'), None) | (Some('+'), Some(_)) => fill(&form[1..], variables),
-        (Some('+'), None) => Ok(String::new()),
-        (Some('?'), None) => {
-            let text = fill(&form[1..], variables)?;
-            Err(Mistake::Required { name: name.to_owned(), text })
-        }
-        _ => Err(Mistake::format(whole)),
-    }
-}
-
-impl Mistake {
-    fn format(text: &str) -> Self {
-        Self::Format(text.to_owned())
-    }
-}
-
+/// The text that it is of is cut where it would fill a screen.
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Format(text) => write!(
-                f,
-                "{text:?} has a $ that begins no variable such as ${{NAME}} or ${{NAME:-default}}; \
-                 a dollar itself is $$"
-            ),
+            Self::Format(text) => {
+                let cut: String = text.chars().take(60).collect();
+                let more = if cut.len() < text.len() { "…" } else { "" };
+                write!(
+                    f,
+                    "\"{}{more}\" has a $ that begins no variable such as ${{NAME}} or \
+                     ${{NAME:-default}}; a dollar itself is $$",
+                    cut.escape_debug()
+                )
+            }
             Self::Required { name, text } if text.is_empty() => {
                 write!(f, "the variable {name} has to be set")
             }
-            Self::Required { name, text } => write!(f, "the variable {name} has to be set: {text}"),
+            Self::Required { name, text } => {
+                write!(f, "the variable {name} has to be set: {}", text.escape_debug())
+            }
+            Self::TooDeep => write!(f, "variables are nested more than {DEEPEST} deep"),
+            Self::TooLong => {
+                write!(f, "its variables make it longer than {LONGEST} bytes")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Blank {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.cause {
+            Cause::Unset | Cause::Default => write!(f, "the variable {} is not set", self.name),
+            Cause::Empty => write!(f, "the variable {} is empty", self.name),
         }
     }
 }

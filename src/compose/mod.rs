@@ -2,37 +2,41 @@
 //!
 //! Read here, and never by `docker compose config`: that is not everywhere, does not say on which line a
 //! label stands, and asks for more of the machine than labels need. What this does not read
-//! (`include`, several files) that command puts together, and `--compose -` takes it from there.
+//! (several files, files elsewhere) that command puts together, and `--compose -` takes it from there.
+//! What labels do not need is at most a [`Note`].
 //!
 //! ```text
-//! text ─yaml─▶ nodes ─interpolate, extend─▶ nodes ─service─▶ Service ─planned─▶ Container
+//! text ─yaml─▶ nodes ─interpolate, include, extend─▶ nodes ─service─▶ Service ─planned─▶ Container
 //! ```
 
 mod extend;
 pub mod interpolate;
+pub mod note;
 pub mod planned;
 mod port;
 mod project;
 mod service;
+mod source;
 mod variables;
 mod yaml;
 
 #[cfg(test)]
 mod tests;
 
+pub use note::Note;
 pub use project::Project;
 pub use service::{Mode, Service};
 pub use yaml::Place;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs::File,
+    io,
     path::{Path, PathBuf},
 };
-use yaml::Node;
 
-/// What has to be said instead of reading on.
+/// What has to be done where this does not read on.
 const WAY_OUT: &str =
     "have docker compose put it together: docker compose config | docker-balancer … --compose -";
 
@@ -46,12 +50,11 @@ pub fn read(path: &Path, environment: &BTreeMap<String, String>) -> Result<Proje
         _ => (path.display().to_string(), folder(path)),
     };
     let text = match path.to_str() {
-        Some("-") => io::read_to_string(io::stdin()),
-        _ => fs::read_to_string(path),
+        Some("-") => source::text(io::stdin()),
+        _ => File::open(path).and_then(source::text),
     };
     let text = text.with_context(|| format!("cannot read {name}"))?;
-    let outside = Outside { folder, environment: environment.clone() };
-    Project::read(&name, &text, &outside)
+    Project::read(&name, &text, &Outside { folder, environment: environment.clone() })
 }
 
 fn folder(path: &Path) -> PathBuf {
@@ -65,37 +68,4 @@ pub struct Outside {
     pub folder: PathBuf,
     /// The shell's.
     pub environment: BTreeMap<String, String>,
-}
-
-impl Outside {
-    /// `None` where there is none.
-    fn file(&self, name: &str) -> Result<Option<String>> {
-        let path = self.folder.join(name);
-        match fs::read_to_string(&path) {
-            Ok(text) => Ok(Some(text)),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(e).with_context(|| format!("cannot read {}", path.display())),
-        }
-    }
-
-    /// The shell's variables, and below them those of `.env`.
-    fn variables(&self) -> Result<BTreeMap<String, String>> {
-        let Some(text) = self.file(".env")? else { return Ok(self.environment.clone()) };
-        let mut all = variables::read(&text, &self.environment)
-            .with_context(|| self.folder.join(".env").display().to_string())?;
-        all.extend(self.environment.clone());
-        Ok(all)
-    }
-}
-
-/// Parses a file and fills in its variables.
-fn parse(name: &str, text: &str, variables: &BTreeMap<String, String>) -> Result<Node> {
-    let mut root = yaml::parse(name, text)?;
-    if root.get("include").is_some() {
-        bail!("{name}: include is not read here; {WAY_OUT}");
-    }
-    root.texts(&mut |text, place| {
-        interpolate::fill(text, variables).map_err(|mistake| anyhow::anyhow!("{place}: {mistake}"))
-    })?;
-    Ok(root)
 }

@@ -2,52 +2,67 @@
 //!
 //! Pure. Only TCP counts.
 
-use super::yaml::Node;
+use super::yaml::{Node, Place};
 use crate::container::Published;
-use anyhow::{Result, anyhow};
 use std::{
     collections::BTreeSet,
     net::{IpAddr, Ipv4Addr},
     ops::RangeInclusive,
 };
 
-/// What the service publishes where the file says the port; and all TCP ports that it names.
-pub(super) fn ports(node: &Node) -> Result<(Vec<Published>, BTreeSet<u16>)> {
-    let (mut published, mut exposed) = (Vec::new(), BTreeSet::new());
-    for port in node.list()? {
-        let wrong = || anyhow!("{}: it is no port as compose writes them", port.place);
-        let said = match port.entries() {
-            [] => short(port.text()?),
-            _ => long(port)?,
-        };
-        let Some(Said { container, host, ip, tcp }) = said else { return Err(wrong()) };
-        if !tcp {
-            continue;
-        }
-        exposed.extend(container.clone());
-        let Some(host) = host else { continue };
-        if host.clone().count() == container.clone().count() {
-            let pairs = container.zip(host);
-            published.extend(pairs.map(|(container_port, host_port)| Published {
-                container_port,
-                host_port,
-                host_ip: ip,
-            }));
-        }
-    }
-    Ok((published, exposed))
+/// What a service says of its ports, as far as it is understood.
+#[derive(Debug, Default)]
+pub(super) struct Ports<'a> {
+    /// Where the file says the port.
+    pub(super) published: Vec<Published>,
+    /// All TCP ports that it names.
+    pub(super) exposed: BTreeSet<u16>,
+    /// What is no port.
+    pub(super) strange: Vec<(&'a Place, String)>,
 }
 
-/// `"80"`, `"80/tcp"`, `"8000-8010"`.
-pub(super) fn exposed(node: &Node) -> Result<BTreeSet<u16>> {
-    let mut exposed = BTreeSet::new();
-    for port in node.list()? {
-        let text = port.text()?;
-        let (range, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-        let range = range_of(range).ok_or_else(|| anyhow!("{}: {text} is no port", port.place))?;
-        exposed.extend(range.filter(|_| protocol == "tcp"));
+impl<'a> Ports<'a> {
+    pub(super) fn publish(&mut self, node: &'a Node) {
+        for port in node.list() {
+            let said = match port.text() {
+                Some(text) => short(text),
+                None => long(port),
+            };
+            let Some(Said { container, host, ip, tcp }) = said else {
+                self.strange.push((&port.place, written(port)));
+                continue;
+            };
+            if !tcp {
+                continue;
+            }
+            self.exposed.extend(container.clone());
+            let Some(host) = host else { continue };
+            if host.clone().count() == container.clone().count() {
+                let pairs = container.zip(host);
+                self.published.extend(pairs.map(|(container_port, host_port)| Published {
+                    container_port,
+                    host_port,
+                    host_ip: ip,
+                }));
+            }
+        }
     }
-    Ok(exposed)
+
+    /// `"80"`, `"80/tcp"`, `"8000-8010"`.
+    pub(super) fn expose(&mut self, node: &'a Node) {
+        for port in node.list() {
+            let text = port.text().unwrap_or_default();
+            let (range, tcp) = protocol(text);
+            match range_of(range) {
+                Some(range) => self.exposed.extend(range.filter(|_| tcp)),
+                None => self.strange.push((&port.place, written(port))),
+            }
+        }
+    }
+}
+
+fn written(port: &Node) -> String {
+    port.text().or_else(|| port.text_of("target")).unwrap_or_default().to_owned()
 }
 
 struct Said {
@@ -60,38 +75,49 @@ struct Said {
 
 const EVERYWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
-/// `[[IP:]HOST:]CONTAINER[/PROTOCOL]`.
+/// `[[IP:]HOST:]CONTAINER[/PROTOCOL]`; what is left empty of it is as if it were not there.
 fn short(text: &str) -> Option<Said> {
-    let (text, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-    let (rest, container) = text.rsplit_once(':').map_or((None, text), |(a, b)| (Some(a), b));
+    let (text, tcp) = protocol(text.trim());
+    let (rest, container) = text.rsplit_once(':').map_or(("", text), |(rest, port)| (rest, port));
     let container = range_of(container)?;
-    let tcp = protocol == "tcp";
-    let Some(rest) = rest else { return Some(Said { container, host: None, ip: EVERYWHERE, tcp }) };
-    let (ip, host) = match rest.rsplit_once(':') {
-        Some((ip, host)) => (ip.trim_matches(['[', ']']).parse().ok()?, host),
-        None => (EVERYWHERE, rest),
-    };
-    let host = if host.is_empty() { None } else { Some(range_of(host)?) };
-    Some(Said { container, host, ip, tcp })
+    let (ip, host) = rest.rsplit_once(':').map_or(("", rest), |(ip, host)| (ip, host));
+    Some(Said { container, host: published(host)?, ip: address(ip)?, tcp })
 }
 
 /// `target`, `published`, `host_ip`, `protocol`.
-fn long(node: &Node) -> Result<Option<Said>> {
-    let text = |key: &str| node.get(key).map(Node::text).transpose();
-    let Some(container) = text("target")?.and_then(range_of) else { return Ok(None) };
-    let ip = text("host_ip")?.and_then(|ip| ip.parse().ok()).unwrap_or(EVERYWHERE);
-    let tcp = text("protocol")?.is_none_or(|protocol| protocol == "tcp");
-    let published = text("published")?.filter(|text| !text.is_empty());
-    let host = match published.map(range_of) {
-        Some(None) => return Ok(None),
-        Some(range) => range,
-        None => None,
-    };
-    Ok(Some(Said { container, host, ip, tcp }))
+fn long(node: &Node) -> Option<Said> {
+    let text = |key: &str| node.text_of(key).unwrap_or_default();
+    let container = range_of(text("target"))?;
+    let ip = address(text("host_ip")).unwrap_or(EVERYWHERE);
+    let tcp = matches!(text("protocol").to_ascii_lowercase().as_str(), "" | "tcp");
+    Some(Said { container, host: published(text("published"))?, ip, tcp })
+}
+
+fn protocol(text: &str) -> (&str, bool) {
+    match text.split_once('/') {
+        Some((ports, protocol)) => (ports, protocol.eq_ignore_ascii_case("tcp")),
+        None => (text, true),
+    }
+}
+
+fn address(text: &str) -> Option<IpAddr> {
+    match text.trim_matches(['[', ']']) {
+        "" => Some(EVERYWHERE),
+        ip => ip.parse().ok(),
+    }
+}
+
+/// `Some(None)`: the engine chooses.
+#[allow(clippy::option_option, reason = "one is of the text, the other of the port")]
+fn published(text: &str) -> Option<Option<RangeInclusive<u16>>> {
+    match text.trim() {
+        "" | "0" => Some(None),
+        text => range_of(text).map(Some),
+    }
 }
 
 fn range_of(text: &str) -> Option<RangeInclusive<u16>> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let (first, last) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
-    (first <= last).then_some(first..=last)
+    (0 < first && first <= last).then_some(first..=last)
 }

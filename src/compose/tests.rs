@@ -1,6 +1,7 @@
 use super::*;
 use planned::Masks;
 use proptest::strategy::Strategy as _;
+use std::fs;
 
 fn variables(text: &str) -> BTreeMap<String, String> {
     let pairs = text.split_whitespace().filter_map(|pair| pair.split_once('='));
@@ -25,7 +26,7 @@ fn variables_are_filled_in_as_compose_does() {
         ("${EMPTY:?}", "! the variable EMPTY has to be set"),
         ("${EMPTY?x}", ""),
     ] {
-        let filled = interpolate::fill(text, &known);
+        let filled = interpolate::fill(text, &known).map(|it| it.text);
         assert_eq!(filled.unwrap_or_else(|mistake| format!("! {mistake}")), expected, "{text}");
     }
     for text in ["$", "a$ b", "$1", "${A", "${}", "${A!x}", "${-x}"] {
@@ -37,8 +38,9 @@ fn variables_are_filled_in_as_compose_does() {
 #[test]
 fn files_of_variables_are_read_as_shells_write_them() {
     let text = "# all of it\n\nA=1\nexport B = two words # not this\nC='$A # this'\nD=\"$A\\n\"\nE=${A}${OUT}\nF\n";
-    let read = variables::read(text, &variables("OUT=side A=shell")).unwrap();
-    let read: Vec<_> = read.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let read = variables::read(text, &variables("OUT=side A=shell"));
+    assert_eq!(read.mistakes, []);
+    let read: Vec<_> = read.own.iter().map(|(name, value)| format!("{name}={value}")).collect();
     assert_eq!(
         read,
         ["A=1", "B=two words", "C=$A # this", "D=shell\n", "E=shellside", "F="],
@@ -50,7 +52,9 @@ fn files_of_variables_are_read_as_shells_write_them() {
 fn project(files: &[(&str, &str)], environment: &str) -> Result<Project> {
     let folder = tempfile::tempdir().unwrap();
     for (name, text) in files {
-        fs::write(folder.path().join(name), text).unwrap();
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
     }
     let (name, text) = files[0];
     let outside = Outside { folder: folder.path().to_owned(), environment: variables(environment) };
@@ -154,42 +158,320 @@ fn files_beside_it_are_read() {
     assert_eq!(told(&files, "HOST=shell"), "web x2 on env_default: from=base@4 host=shell@4 x=1@5");
 }
 
+/// What is said of the file besides, a line each.
+fn noted(files: &[(&str, &str)], environment: &str) -> Vec<String> {
+    let project = project(files, environment).unwrap_or_else(|error| panic!("{error:#}"));
+    let line = |it: &Note| format!("{} {:?}: {it}", it.place.line, it.severity());
+    project.notes.iter().map(line).collect()
+}
+
 #[test]
+#[allow(clippy::format_collect, reason = "it is short")]
 fn what_is_no_compose_file_is_said_with_its_line() {
     let check = |text: &str, expected: &str| {
         let said = told(&[("c.yaml", text)], "");
         assert!(said.contains(expected), "{said}");
     };
     check("a: b\n", "c.yaml: it has no services; is it a compose file?");
+    check("- a\n", "c.yaml: it has no services; is it a compose file?");
     check("", "c.yaml: there is nothing in it");
+    check("# nothing\n---\n", "c.yaml: there is nothing in it");
     check("services:\n  a: [\n", "c.yaml:3:");
-    check("services:\n  a:\n  a:\n", "c.yaml:3:");
+    check("services:\n  a:\n\tb: c\n", "YAML is indented by blanks, and a tab stands there");
+    check("services: [a]\n", "c.yaml:1: services is to be a mapping");
+    check("services:\n  ? [a]\n  : b\n", "c.yaml:2: a key is a text");
+    check("a: &x [*x]\n", "c.yaml:1: an alias stands within what it names");
+    let deep = format!("a: {}{}\n", "[".repeat(90), "]".repeat(90));
+    check(&deep, "it has no services");
+    let deep = "a:\n".to_owned() + &(1..200).map(|at| " ".repeat(at) + "a:\n").collect::<String>();
+    check(&deep, "it is nested more than 100 deep");
+}
+
+/// What labels do not need costs nothing else, and what they need is a problem with a way out.
+#[test]
+#[allow(clippy::too_many_lines, reason = "it is a table")]
+fn what_is_not_understood_of_a_file_is_noted_with_its_line() {
+    let check = |text: &str, expected: &[&str]| {
+        let noted = noted(&[("c.yaml", &format!("services:\n  a:\n{text}"))], "EMPTY=");
+        assert_eq!(noted.len(), expected.len(), "{text}: {noted:#?}");
+        for (line, expected) in noted.iter().zip(expected) {
+            assert!(line.starts_with(expected), "{text}: {line}");
+        }
+    };
+    check("    image: x\n", &[]);
     check(
-        "services:\n  a:\n    labels:\n      x: ${Y:?say it}\n",
-        "c.yaml:4: the variable Y has to be set: say it",
-    );
-    check("services:\n  a:\n    labels: {x: $}\n", "c.yaml:3: \"$\" has a $");
-    check(
-        "include: [b.yaml]\nservices: {}\n",
-        "docker compose config | docker-balancer … --compose -",
+        "    labels:\n      glue_x: ${Y:?say it}\n",
+        &["4 Problem: service a: label glue_x: the variable Y has to be set: say it"],
     );
     check(
-        "services:\n  a:\n    networks: [b]\n",
-        "c.yaml:3: service a is on network b, which the file does not name",
+        "    image: ${Y:?say it}\n",
+        &["3 Hint: the variable Y has to be set: say it (no label needs it)"],
+    );
+    check("    labels: {x: $}\n", &["3 Hint: \"$\" has a $ that begins no variable"]);
+    check("    labels: {glue_x: $}\n", &["3 Problem: service a: label glue_x: \"$\" has a $"]);
+    check("    command: echo $(date)\n", &["3 Hint: \"echo $(date)\" has a $"]);
+    check(
+        "    networks: [b]\n",
+        &["3 Hint: service a: network b is not among the networks of the file"],
+    );
+    check("    extends: {service: b}\n", &["3 Hint: service a: there is no service b to extend"]);
+    check(
+        "    extends: {file: b.yaml, service: b}\n",
+        &["3 Hint: service a: there is no file b.yaml; what it would bring along is not judged"],
     );
     check(
-        "services:\n  a:\n    extends: {service: b}\n",
-        "c.yaml:3: there is no service b to extend",
+        "    extends: a\n",
+        &["3 Hint: service a: files or services lead to each other in a circle"],
     );
-    check("services:\n  a: {extends: b}\n  b: {extends: a}\n", "in a circle");
-    check("services:\n  a:\n    ports: [web]\n", "c.yaml:3: it is no port as compose writes them");
-    check("services:\n  a:\n    scale: many\n", "c.yaml:3: \"many\" is no number of containers");
+    check("    extends: {}\n", &["3 Hint: service a: extends names no service"]);
+    check("    ports: [web]\n", &["3 Hint: service a: \"web\" is no port as compose writes them"]);
+    check("    ports: [{published: 80}]\n", &["3 Hint: service a: \"\" is no port"]);
+    check("    expose: [80:80]\n", &["3 Hint: service a: \"80:80\" is no port"]);
+    check("    scale: many\n", &["3 Hint: service a: \"many\" is no number of containers"]);
     check(
-        "services:\n  a:\n    scale: 4000000000\n",
-        "c.yaml:3: 4000000000 containers are more than 10000",
+        "    scale: 4000000000\n",
+        &["3 Hint: service a: it is to have more than 10000 containers"],
     );
-    check("services:\n  a:\n    labels: !reset null\n", "!reset is for several files");
-    check("services:\n  a:\n    label_file: none.env\n", "c.yaml:3: there is no file none.env");
+    check(
+        "    label_file: none.env\n",
+        &[
+            "3 Problem: service a: label_file: there is no file none.env; what it says is not judged",
+        ],
+    );
+    check("    env_file: [none.env, {path: other.env, required: false}]\n", &[]);
+    check("    env_file: /dev/zero\n", &["3 Hint: service a: /dev/zero is no regular file"]);
+    check("    label_file: .\n", &["3 Problem: service a: label_file: . is no regular file"]);
+    check(
+        "    image: a\n    image: b\n",
+        &["4 Hint: image is there twice, which docker compose refuses"],
+    );
+    check(
+        "    labels:\n      glue_x: 1\n      glue_x: 2\n",
+        &["5 Problem: label glue_x is there twice"],
+    );
+    check(
+        "    labels:\n      - glue_x: a.test\n",
+        &[
+            "4 Problem: service a: - glue_x: a.test is a mapping in a list, and no label; write - glue_x=a.test",
+        ],
+    );
+    check(
+        "    labels:\n      - other: a.test\n",
+        &["4 Hint: service a: - other: a.test is a mapping in a list"],
+    );
+    check("    labels:\n      - [glue_x]\n", &["4 Hint: service a: a list in the list of labels"]);
+    check("    labels: glue_x=a\n", &["3 Problem: service a: labels is a text"]);
+    check(
+        "    labels:\n      glue_x: [a.test, b.test]\n",
+        &[
+            "4 Problem: service a: label glue_x is a list, and a label's value is one text; write glue_x: a.test,b.test",
+        ],
+    );
+    check(
+        "    labels:\n      glue_http_80: {host: a.test}\n",
+        &[
+            "4 Problem: service a: label glue_http_80 is a mapping, and a label's value is one text; write glue_http_80_host: VALUE",
+        ],
+    );
+    check(
+        "    deploy: {labels: [glue_x=1]}\n",
+        &["3 Problem: service a: label glue_x: labels under deploy are the Swarm service's"],
+    );
+    check(
+        "    annotations: {glue_x: 1}\n",
+        &["3 Problem: service a: label glue_x: no container gets it from annotations"],
+    );
+    check(
+        "    glue_x: 1\n",
+        &["3 Problem: service a: label glue_x: no container gets it from the service itself"],
+    );
+    check(
+        "networks: {n: {labels: {glue_x: 1}}}\n",
+        &["3 Problem: label glue_x: no container gets it from networks"],
+    );
+    check("  b: text\n", &["3 Hint: service b: it is no mapping"]);
+    check("include: [none.yaml]\n", &["3 Hint: there is no file none.yaml"]);
+    check(
+        "include: [\"https://a.test/c.yaml\"]\n",
+        &[
+            "3 Hint: https://a.test/c.yaml is elsewhere, and not fetched; have docker compose put it together: docker compose config",
+        ],
+    );
+}
+
+#[test]
+fn variables_that_leave_nothing_in_a_label_are_noted() {
+    let check = |label: &str, expected: &[&str]| {
+        let text = format!("services:\n  a:\n    labels:\n      - \"{label}\"\n");
+        let noted = noted(&[("c.yaml", &text)], "EMPTY= A=a");
+        assert_eq!(noted.len(), expected.len(), "{label}: {noted:#?}");
+        for (line, expected) in noted.iter().zip(expected) {
+            assert!(line.contains(expected), "{label}: {line}");
+        }
+    };
+    let unset = "the variable NONE is not set, so nothing stands in its place; set it in the shell or in .env";
+    check(
+        "glue_http_80_host=a.${NONE}",
+        &[&format!("4 Hint: service a: label glue_http_80_host=\"a.\": {unset}")],
+    );
+    check("glue_http_80_host=a$NONE.test", &[unset]);
+    check("glue_http_80_host=a.${NONE:-}", &[unset]);
+    check("glue_http_80_host=a.$EMPTY", &["the variable EMPTY is empty"]);
+    check("glue_http_80_host=${NONE}.${EMPTY}", &["the variable EMPTY is empty", unset]);
+    check("glue_http_80_host=${NONE:-$EMPTY}.test", &["the variable EMPTY is empty"]);
+    check("glue_http_80_prefix=/$NONE", &[unset]);
+    check(
+        "glue_http_${NONE}_host=a.test",
+        &["label glue_http__host=\"a.test\": the variable NONE"],
+    );
+    // Meant so, or not ours.
+    check("glue_http_80_host=a${NONE:-}.test", &[]);
+    check("glue_http_80_host=a$EMPTY.test", &[]);
+    check("glue_http_80_host=a.${NONE:-test}", &[]);
+    check("glue_http_80_host=$A.test", &[]);
+    check("other=$NONE", &[]);
+}
+
+#[test]
+fn files_that_others_write_are_read() {
+    let check = |text: &str, expected: &str| {
+        assert_eq!(told(&[("c.yaml", text)], ""), expected, "{text}");
+        assert_eq!(told(&[("c.yaml", &text.replace('\n', "\r\n"))], ""), expected, "{text}");
+    };
+    let web = "name: shop\nservices:\n  web: {labels: {a: b}}\n";
+    check(&format!("\u{feff}{web}"), "web x1 on shop_default: a=b@3");
+    check(
+        &format!("version: '3.8'\nx-y: [1]\nunknown: {{}}\n{web}"),
+        "web x1 on shop_default: a=b@6",
+    );
+    check(&format!("---\n{web}...\n"), "web x1 on shop_default: a=b@4");
+    check("name: shop\nservices: {}\n", "");
+    check("services:\n", "");
+    check("version: '3'\nnetworks: {n: }\n", "");
+    check("name: shop\nservices:\n  web:\n", "web x1 on shop_default:");
+    // Documents after the first one are put on top of it.
+    check(
+        "name: shop\nservices:\n  web: {labels: {a: b, c: d}}\n---\nservices:\n  web: {labels: [c=e]}\n  db: {scale: 2}\n",
+        "web x1 on shop_default: a=b@3 c=e@6\ndb x2 on shop_default:",
+    );
+    check(
+        "name: shop\nservices:\n  web: {labels: {a: b, c: d}}\n---\nservices:\n  web: {labels: !override {c: e}}\n",
+        "web x1 on shop_default: c=e@6",
+    );
+    check(
+        "name: shop\nservices:\n  web: {labels: {a: b}, scale: 2}\n---\nservices:\n  web: {labels: !reset null}\n",
+        "web x2 on shop_default:",
+    );
+    // As docker-compose took them before 2016.
+    check(
+        "web:\n  image: x\n  labels: [a=b]\ndb: {build: .}\n"
+            .replace("web:", "name: shop\nweb:")
+            .as_str(),
+        "web x1 on shop_default: a=b@4\ndb x1 on shop_default:",
+    );
+    check(
+        "name: shop\nservices:\n  web:\n    labels: {a: b, n: null, t: true, f: 1.50}\n",
+        "web x1 on shop_default: a=b@4 f=1.50@4 n=@4 t=true@4",
+    );
+    check(
+        "name: shop\nservices:\n  web:\n    build: {context: ., labels: {a: image, b: c}}\n    labels: {a: own}\n",
+        "web x1 on shop_default: a=own@5 b=c@4",
+    );
+    check(
+        "name: shop\nservices:\n  web:\n    image:\tx\n    labels: [a=b]\n",
+        "web x1 on shop_default: a=b@5",
+    );
+    // Closed further left than it was opened.
+    check(
+        "name: shop\nservices:\n  web:\n    labels: [\n      a=b,\n  ]\n  db:\n    scale: 2\n",
+        "web x1 on shop_default: a=b@5\ndb x2 on shop_default:",
+    );
+    check(
+        "name: shop\nx-a: &a {a: b}\nx-c: &c {c: d}\nservices:\n  web:\n    labels:\n      <<: *a\n      <<: *c\n      e: f\n",
+        "web x1 on shop_default: a=b@2 c=d@3 e=f@9",
+    );
+    check(
+        "name: shop\nservices:\n  web:\n    networks: [out]\nnetworks:\n  out: {external: {name: outer}}\n",
+        "web x1 on outer:",
+    );
+}
+
+#[test]
+fn what_a_file_includes_is_read() {
+    let main = "name: shop\ninclude:\n  - sub.yaml\n  - path: [deep/one.yaml, deep/two.yaml]\n    env_file: vars.env\nservices:\n  web: {labels: {host: $HOST}}\n";
+    let files = [
+        ("c.yaml", main),
+        (".env", "HOST=main.test\n"),
+        (
+            "sub.yaml",
+            "services:\n  sub:\n    labels: {host: $HOST}\n    networks: [n]\nnetworks: {n: }\n",
+        ),
+        ("vars.env", "DEEP=vars\nHOST=never\n"),
+        (
+            "deep/one.yaml",
+            "services:\n  deep:\n    extends: {file: base.yaml, service: base}\n    labels: {deep: $DEEP, host: $HOST}\n    label_file: l.env\n",
+        ),
+        ("deep/two.yaml", "services:\n  deep: {scale: 2}\n"),
+        ("deep/base.yaml", "services:\n  base: {labels: {from: base}}\n"),
+        ("deep/l.env", "file=l\n"),
+    ];
+    let expected = "deep x2 on shop_default: deep=vars@4 file=l@5 from=base@2 host=main.test@4\n\
+                    sub x1 on shop_n: host=main.test@3\n\
+                    web x1 on shop_default: host=main.test@7";
+    let mut lines: Vec<_> = told(&files, "").lines().map(str::to_owned).collect();
+    lines.sort();
+    assert_eq!(lines.join("\n"), expected);
+    assert_eq!(noted(&files, ""), [""; 0]);
+    let circle = [("c.yaml", "include: [c.yaml]\nservices: {a: }\n")];
+    let noted = noted(&circle, "");
+    assert!(noted[0].contains("lead to each other in a circle"), "{noted:?}");
+    let broken = [("c.yaml", "include: [b.yaml]\nservices: {a: }\n"), ("b.yaml", "services: [\n")];
+    let noted = super::tests::noted(&broken, "");
+    assert!(noted[0].starts_with("1 Problem: an included file is not read: "), "{noted:?}");
+}
+
+/// Made by somebody who wants it to take for ever.
+#[test]
+#[allow(clippy::format_collect, reason = "it is short")]
+fn files_without_end_are_refused() {
+    let labels = |value: &str| format!("services:\n  a:\n    labels: {{glue_x: '{value}'}}\n");
+    let nested = labels(&("${A:-".repeat(100_000) + &"}".repeat(100_000)));
+    let noted_of = |text: &str| noted(&[("c.yaml", text)], "A=");
+    assert!(
+        noted_of(&nested)[0].contains("nested more than 32 deep"),
+        "{:.200?}",
+        noted_of(&nested)
+    );
+    let open = labels(&"${".repeat(100_000));
+    assert!(noted_of(&open)[0].contains("begins no variable"));
+    let doubled: String = (0..40).map(|at| format!("V{}=$V{at}$V{at}\n", at + 1)).collect();
+    let env = format!("V0=xxxxxxxxxxxxxxxx\n{doubled}");
+    let files = [("c.yaml", "services: {a: {image: $V40}}\n"), (".env", env.as_str())];
+    assert!(
+        noted(&files, "").iter().any(|it| it.contains("longer than")),
+        "{:?}",
+        noted(&files, "")
+    );
+    let bombs: String =
+        (1..30).map(|at| format!("x{at}: &a{at} [*a{0}, *a{0}, *a{0}]\n", at - 1)).collect();
+    let bomb = format!("x0: &a0 [x]\n{bombs}services: {{}}\n");
+    assert!(told(&[("c.yaml", &bomb)], "").contains("aliases stand for more than"));
+    let base = format!(
+        "  base: {{labels: {{{}}}}}\n",
+        (0..5_000).map(|it| format!("l{it}: x")).collect::<Vec<_>>().join(", ")
+    );
+    let many: String = (0..1_000).map(|it| format!("  s{it}: {{extends: base}}\n")).collect();
+    let grown = format!("services:\n{base}{many}");
+    assert!(told(&[("c.yaml", &grown)], "").contains("larger than anybody writes"));
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let text = format!("services:\n  a:\n    env_file: {0}\n    label_file: {0}\n", pipe.display());
+    assert!(noted_of(&text).iter().all(|it| it.contains("is no regular file")));
+    let huge = folder.path().join("huge");
+    fs::File::create(&huge).unwrap().set_len(1 << 30).unwrap();
+    let text = format!("services:\n  a:\n    env_file: {0}\n", huge.display());
+    assert!(noted_of(&text)[0].contains("is too long for what it is"));
 }
 
 #[test]
@@ -216,6 +498,16 @@ fn ports_are_read_in_all_their_forms() {
     check("{target: 80, published: \"8080\", host_ip: 127.0.0.1}", "127.0.0.1:8080>80 | 80 9000");
     check("{target: 80}", "| 80 9000");
     check("{target: 80, published: 80, protocol: udp}", "| 9000");
+    check("80:80/TCP", "0.0.0.0:80>80 | 80 9000");
+    // What is left empty is as if it were not there, as compose has it.
+    check("\"${LAN_IP}:8080:80\"", "0.0.0.0:8080>80 | 80 9000");
+    check("\"${LAN_IP}:53:53/udp\"", "| 9000");
+    check("\"${LAN_IP}:${PORT}:80\"", "| 80 9000");
+    check("\"${PORT}:80\"", "| 80 9000");
+    check("\"0:80\"", "| 80 9000");
+    check("{target: 80, published: \"${PORT}\", host_ip: \"${LAN_IP}\"}", "| 80 9000");
+    check("\"8000-8010:80\"", "| 80 9000");
+    check("web", "| 9000");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! Pure. A host holds lower-case ASCII letters, digits, `-`, `_` and dots between them, nothing else.
 
+use super::{read::QUOTES, synonym};
 use crate::problem::Reason;
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -116,10 +117,35 @@ fn mistake(text: &str, whole: &str) -> Reason {
     let whole = whole.to_owned();
     match text {
         "" => Reason::Empty,
+        _ if is_template(text) => Reason::NotFilledIn(whole),
+        _ if text.contains("Host") && text.contains(['(', '`']) => {
+            let instead = Some(synonym::of_rule(text)).filter(|it| !it.is_empty());
+            Reason::HostPattern { text: whole, instead }
+        }
+        _ if text.contains(QUOTES) => Reason::InQuotes(whole),
         _ if text.contains("://") => Reason::HostWithScheme(whole),
+        _ if text.contains(['^', '$', '\\', '(', ')', '[', ']', '{', '}', '+', '|', '~'])
+            && !text.contains(':') =>
+        {
+            Reason::HostPattern { text: whole, instead: None }
+        }
         _ if text.contains('/') => Reason::HostWithPath(whole),
         _ if text.contains('*') => Reason::MisplacedWildcard(whole),
+        _ if text.starts_with('.') || text.contains("..") => Reason::HostWithGap(whole),
         _ if text.rsplit_once(':').is_some_and(name_and_port) => Reason::HostWithPort(whole),
+        _ if text.contains(['{', '[', '(']) && !text.contains("::") => {
+            Reason::HostPattern { text: whole, instead: None }
+        }
         _ => Reason::NotAHost(whole),
     }
+}
+
+/// A place for a value, which nobody has filled in: `${DOMAIN}`, `$DOMAIN`, `{{ domain }}`, `<domain>`.
+pub(super) fn is_template(text: &str) -> bool {
+    let named =
+        |rest: &str| rest.starts_with(|c: char| c == '{' || c == '_' || c.is_ascii_alphabetic());
+    text.split('$').skip(1).any(named)
+        || text.contains("{{")
+        || text.contains("{$")
+        || (text.contains('<') && text.contains('>'))
 }

@@ -2,7 +2,10 @@
 //!
 //! Pure. Names are case-sensitive, as Docker's are.
 
-use super::value;
+use super::{
+    synonym::{self, Meant},
+    value,
+};
 use crate::problem::Reason;
 use std::num::NonZeroU16;
 
@@ -61,10 +64,11 @@ pub fn parse(key: &str) -> Option<Result<Key<'_>, Reason>> {
     Some(match name {
         "network" => Ok(Key::Network),
         "http_ports" => Ok(Key::Ports),
+        _ if name.contains(['$', '{', '}']) => Err(Reason::VariableInName),
         _ if name.starts_with("tcp_") || name.starts_with("udp_") => Err(Reason::NotYet),
         _ => match name.strip_prefix("http_").and_then(|rest| http(rest).transpose()) {
             Some(known_or_wrong) => known_or_wrong,
-            None => Err(Reason::UnknownLabel { nearest: nearest(key) }),
+            None => Err(unknown(key)),
         },
     })
 }
@@ -79,6 +83,48 @@ fn http(rest: &str) -> Result<Option<Key<'_>>, Reason> {
         Some(route) if !is_route_name(route) => Err(Reason::NotARouteName(route.to_owned())),
         _ => Ok(Some(Key::Http { port: value::port(port)?, option, route })),
     }
+}
+
+/// What is known of a name that is none of ours.
+fn unknown(key: &str) -> Reason {
+    if LONGEST_TYPED < key.len() {
+        return Reason::UnknownLabel { nearest: None };
+    }
+    // `- "KEY: VALUE"` of a compose file's list.
+    if let Some((name, value)) = key.split_once(':').map(|(a, b)| (a.trim(), b.trim()))
+        && matches!(parse(name), Some(Ok(_)))
+    {
+        return Reason::UnknownLabel { nearest: Some(format!("{name}={value}")) };
+    }
+    // A near name goes before another word for the same.
+    let near = nearest(key).or_else(|| (key == "glue_ports").then(|| "glue_http_ports".to_owned()));
+    match Some(()).filter(|()| near.is_none()).and_then(|()| other_word(key)) {
+        Some((_, _, Meant::Nothing(way_out))) => Reason::NotOffered { way_out },
+        Some((port, route, Meant::Option(choice))) => {
+            let name = Choice::ALL.iter().find(|(_, known)| *known == choice).map_or("", |it| it.0);
+            let nearest = with(format!("glue_http_{port}_{name}"), route);
+            Reason::UnknownLabel { nearest: Some(nearest) }
+        }
+        None => Reason::UnknownLabel { nearest: near },
+    }
+}
+
+/// `glue_http_<port>_<word>`, and what is near to that: the port, the route and what the word means.
+fn other_word(key: &str) -> Option<(String, Option<&str>, Meant)> {
+    let (stem, route) = parts(key);
+    let stem = stem.strip_prefix("glue_")?;
+    let protocol = |it: &&str| !matches!(*it, "http" | "https" | "tcp");
+    let words: Vec<_> = stem.split(['_', '-']).filter(protocol).collect();
+    let (ports, words): (Vec<&str>, Vec<&str>) =
+        words.into_iter().partition(|it| value::port(it).is_ok());
+    let port = ports.first().map_or_else(|| "<port>".to_owned(), |port| (*port).to_owned());
+    // As others nest them: `_tls.certresolver`; one of them may be the name of a route.
+    let whole = words.concat();
+    let nested = route.map(|route| format!("{whole}{route}"));
+    let nested = nested.and_then(|it| synonym::option(&it)).map(|meant| (None, meant));
+    let plain = || synonym::option(&whole).map(|meant| (route, meant));
+    let (route, meant) = nested.or_else(plain)?;
+    Some((port, route, meant))
 }
 
 fn parts(text: &str) -> (&str, Option<&str>) {
@@ -121,7 +167,18 @@ pub fn misspelt(key: &str) -> Option<String> {
         return None;
     }
     let (stem, route) = parts(key);
-    misspelt_stem(stem, route).or_else(|| misspelt_stem(&key.replace('.', "_"), None))
+    misspelt_stem(stem, route)
+        .or_else(|| misspelt_stem(&key.replace('.', "_"), None))
+        .or_else(|| misspelt_word(key))
+}
+
+/// With other separators, and another word for the option: `glue.http.80.domain`.
+fn misspelt_word(key: &str) -> Option<String> {
+    let typed = key.to_ascii_lowercase().replace(['-', '/', ' ', '.'], "_");
+    match typed.starts_with("glue_").then(|| unknown(&typed))? {
+        Reason::UnknownLabel { nearest } => nearest,
+        _ => None,
+    }
 }
 
 fn misspelt_stem(stem: &str, route: Option<&str>) -> Option<String> {

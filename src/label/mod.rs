@@ -2,10 +2,12 @@
 //!
 //! Pure: never fails. What is not understood is a [`Problem`].
 
+pub mod constraint;
 mod host;
 pub mod key;
 mod prefix;
 mod read;
+mod synonym;
 pub mod trace;
 pub mod value;
 
@@ -20,6 +22,7 @@ use crate::{
 use std::{collections::BTreeSet, num::NonZeroU16};
 use value::{HostMatch, Obedience, Weight};
 
+pub use constraint::Constraint;
 pub use read::MOST_ROUTES;
 
 /// `docker compose run` gives it the value `True`.
@@ -60,29 +63,32 @@ pub struct Fences {
     pub constraints: Vec<Constraint>,
 }
 
-/// `label` or `label=value`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Constraint {
-    pub label: String,
-    pub value: Option<String>,
-}
-
 /// Whether anything in these names speaks to us at all; the cheap question before [`read`].
 pub fn speaks<'a>(keys: impl IntoIterator<Item = &'a str>) -> bool {
     keys.into_iter().any(|key| key.starts_with("glue_"))
 }
 
+/// Whose service a container is of.
+const PROJECT: &str = "com.docker.compose.project";
+const SERVICE: &str = "com.docker.compose.service";
+const SWARM: &str = "com.docker.swarm.service.name";
+
 /// Whether a label of this name means anything to us, whatever the administrator asks for beside.
 pub fn is_read(key: &str) -> bool {
-    speaks([key]) || key == ONE_OFF
+    speaks([key]) || [ONE_OFF, PROJECT, SERVICE, SWARM].contains(&key)
+}
+
+/// The service that a container is of, where Compose or a Swarm made it.
+pub fn service(container: &Container) -> Option<String> {
+    let label = |key: &str| container.labels.get(key).map(String::as_str);
+    let composes = || Some(format!("{}/{}", label(PROJECT)?, label(SERVICE)?));
+    label(SWARM).map(str::to_owned).or_else(composes)
 }
 
 /// Whether the container is ours at all. Does not look at its state.
 pub fn takes_part(container: &Container, fences: &Fences) -> bool {
     let keys = container.labels.keys().chain(container.environment.keys());
-    speaks(keys.map(String::as_str))
-        && !is_one_off(container)
-        && fences.constraints.iter().all(|constraint| constraint.holds(container))
+    speaks(keys.map(String::as_str)) && !is_one_off(container) && fences.admit(container)
 }
 
 /// What the container asks for. Does not look at its state or its addresses, nor whether it
@@ -102,7 +108,53 @@ pub fn misspelt(container: &Container) -> impl Iterator<Item = Problem> {
     })
 }
 
+/// Variables of the environment that would be labels of ours, where environments are read.
+pub fn in_environment(container: &Container) -> impl Iterator<Item = Problem> {
+    let ours = container.environment.iter().filter(|(key, _)| speaks([key.as_str()]));
+    let unlabelled = ours.filter(|(key, _)| !container.labels.contains_key(*key));
+    unlabelled.map(|(key, value)| {
+        let label = Label { key: key.clone(), value: value.clone() };
+        let about = About::Container(container.origin());
+        Problem { about, label: Some(label), reason: Reason::InEnvironment }
+    })
+}
+
+/// Words for another program on a container that has none for us: a hint, for those who ask.
+pub fn foreign(container: &Container) -> Option<Problem> {
+    let keys = container.labels.keys().chain(container.environment.keys());
+    if speaks(keys.map(String::as_str)) {
+        return None;
+    }
+    let synonym::Foreign { key, value, program, instead } = synonym::foreign(container)?;
+    let about = About::Container(container.origin());
+    let reason = Reason::Foreign { program, instead };
+    Some(Problem { about, label: Some(Label { key, value }), reason })
+}
+
+/// Whether a label is for another program that does what we do.
+pub fn is_foreign(key: &str) -> bool {
+    synonym::peer(key).is_some()
+}
+
+/// Whether a value looks as if something in it were missing: where it begins or ends, or between two dots.
+pub fn is_cut_short(value: &str) -> bool {
+    let cut = |member: &str| {
+        let member = member.trim();
+        member.is_empty()
+            || member.starts_with(['.', '-', ':'])
+            || member.ends_with(['.', '-', ':'])
+            || ["..", "//", "/-", "-/", ".-", "-."].iter().any(|it| member.contains(it))
+            || member == "/"
+    };
+    value.split(',').any(cut)
+}
+
 impl Fences {
+    /// Whether the administrator's constraints hold.
+    pub fn admit(&self, container: &Container) -> bool {
+        self.constraints.iter().all(|constraint| constraint.holds(container))
+    }
+
     /// Whether a container may answer for all of these hosts.
     pub fn allow_host(&self, host: &HostMatch) -> bool {
         self.hosts.is_empty() || self.hosts.iter().any(|pattern| pattern.covers(host))
@@ -113,15 +165,6 @@ impl Fences {
         match &self.ports {
             Some(ports) => ports.contains(&port),
             None => !self.reserved.contains(&port),
-        }
-    }
-}
-
-impl Constraint {
-    pub fn holds(&self, container: &Container) -> bool {
-        match (container.labels.get(&self.label), &self.value) {
-            (Some(is), Some(wanted)) => is == wanted,
-            (is, _) => is.is_some(),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! They may hold `;` and `'`, which separate and quote on HAProxy's command line: a payload or a
 //! backslash carries them there.
 
+use super::{host::is_template, read::QUOTES};
 use crate::problem::Reason;
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -48,7 +49,7 @@ impl FromStr for PathPrefix {
             shorter => shorter.unwrap_or(body),
         };
         if !body.split('/').all(is_segment) {
-            return Err(Reason::NotAPrefix(text.to_owned()));
+            return Err(mistake(text));
         }
         if MOST_SEGMENTS < body.split('/').count() {
             return Err(Reason::PrefixTooDeep(text.to_owned()));
@@ -78,6 +79,48 @@ impl fmt::Display for CheckPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// What someone meant who wrote this for a prefix.
+fn mistake(text: &str) -> Reason {
+    let whole = text.to_owned();
+    match pattern(text) {
+        _ if is_template(text) && !text.contains('<') => Reason::NotFilledIn(whole),
+        _ if text.starts_with(QUOTES) || text.ends_with(QUOTES) => Reason::InQuotes(whole),
+        Some(instead) => Reason::PatternForPrefix { text: whole, instead },
+        None => Reason::NotAPrefix(whole),
+    }
+}
+
+/// Where it looks like a pattern, as other programs take them for paths: the literal segments that it begins with.
+/// Here all stands for itself, so that no client would ask for it.
+pub(super) fn pattern(text: &str) -> Option<String> {
+    let body = text.trim().trim_start_matches(['^', '~', '=', ' ', '/']);
+    let anchored = text.starts_with(['^', '~', '=']) || text.ends_with('$');
+    let segments: Vec<_> = body.split('/').collect();
+    let first = segments.iter().position(|it| is_pattern(it));
+    if first.is_none() && !anchored {
+        return None;
+    }
+    let literal = &segments[..first.unwrap_or(segments.len())];
+    let literal: Vec<_> = literal.iter().map(|it| it.trim_end_matches('$')).collect();
+    // `/api*`: what is before the star.
+    let begun =
+        first.and_then(|at| segments[at].split_once('*')).filter(|(_, rest)| rest.is_empty());
+    let begun = begun.map(|(begun, _)| begun).filter(|begun| !is_pattern(begun));
+    let literal = literal.into_iter().chain(begun).filter(|it| is_segment(it));
+    let literal: Vec<_> = literal.collect();
+    Some(format!("/{}", literal.join("/")))
+}
+
+/// `*`, `.*`, `(…)`, `:id`, `{id}`, `<id>`, `[a-z]`, `a|b`, `x$`, `\d`.
+fn is_pattern(segment: &str) -> bool {
+    let parameter = segment.strip_prefix(':').is_some_and(|it| it.starts_with(char::is_alphabetic));
+    let group = segment.starts_with('(') && segment.contains(')');
+    parameter
+        || group
+        || segment.contains(['*', '{', '}', '[', ']', '<', '>', '|', '^'])
+        || [".+", "(?", ")?", "(.", ")+", "\\d", "\\w", "\\."].iter().any(|it| segment.contains(it))
 }
 
 fn is_segment(segment: &str) -> bool {

@@ -28,6 +28,10 @@ const LONGEST: usize = 4096;
 /// Of one list no more are told: a list of nonsense shall not fill a log.
 const MOST_TOLD: usize = 16;
 
+/// Around a value they are of the value, to Docker; typographic ones come with copied text.
+pub(super) const QUOTES: [char; 8] =
+    ['"', '\'', '`', '\u{201c}', '\u{201d}', '\u{2018}', '\u{2019}', '\u{201e}'];
+
 /// A label, or a variable of the environment that stands for one.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Written<'a> {
@@ -126,7 +130,7 @@ impl<'a> Reader<'a> {
             NetworkMode::Host | NetworkMode::None | NetworkMode::Container(_)
         );
         if own && !self.container.exposed.contains(&number) {
-            self.tell(None, Reason::NotExposed { port: number });
+            self.tell(None, self.not_exposed(number));
         }
         let base = self.options(port, &port.base, &Options::default());
         if port.is_route() {
@@ -137,6 +141,15 @@ impl<'a> Reader<'a> {
             let options = self.options(port, choices, &base);
             let nothing = Reason::NothingNamed { port: number, route: (*name).to_owned() };
             self.route(port, choices, None, &options, nothing);
+        }
+    }
+
+    /// It may be the port that the host has for one of the container's.
+    fn not_exposed(&self, port: u16) -> Reason {
+        let mut published = self.container.published.iter();
+        match published.find(|it| it.host_port == port && it.container_port != port) {
+            Some(it) => Reason::PublishedPort { port, container_port: it.container_port },
+            None => Reason::NotExposed { port },
         }
     }
 
@@ -173,7 +186,7 @@ impl<'a> Reader<'a> {
         nothing: Reason,
     ) {
         let prefix = choices.get(Choice::Prefix);
-        let prefixes = prefix.map(|written| self.left(port, written, PathPrefix::from_str));
+        let prefixes = prefix.map(|written| self.prefixes(port, written));
         let Some(hosts) = (match choices.get(Choice::Host) {
             Some(written) => Some(self.hosts(port, written)),
             None => prefix.or(listed).map(|written| self.any_host(port, written)),
@@ -212,10 +225,39 @@ impl<'a> Reader<'a> {
 
     fn hosts(&mut self, port: &Port<'_>, written: Written<'_>) -> Vec<HostMatch> {
         let fences = self.fences;
-        self.left(port, written, |text| match text.parse()? {
+        let hosts = self.left(port, written, |text| match text.parse()? {
             host if fences.allow_host(&host) => Ok(host),
             _ => Err(Reason::HostFenced(text.to_owned())),
-        })
+        });
+        // `app.${DOMAIN}` without a DOMAIN.
+        let cut = |text: &str| text.strip_suffix('.').is_some_and(|name| !name.contains('.'));
+        self.suspect(written, |text| {
+            let cut = cut(text) && text.parse::<HostMatch>().is_ok();
+            cut.then(|| Reason::HostCutShort(text.to_owned()))
+        });
+        hosts
+    }
+
+    fn prefixes(&mut self, port: &Port<'_>, written: Written<'_>) -> Vec<PathPrefix> {
+        let prefixes = self.left(port, written, PathPrefix::from_str);
+        self.suspect(written, |text| {
+            let prefix = PathPrefix::from_str(text).ok()?;
+            let text = text.to_owned();
+            if let Some((first, _)) = prefix.as_str().split_once(";/") {
+                return Some(Reason::NotCommas { instead: text.replace(';', ","), text })
+                    .filter(|_| !first.is_empty());
+            }
+            let instead = super::prefix::pattern(&text)?;
+            Some(Reason::PatternInPrefix { text, instead })
+        });
+        prefixes
+    }
+
+    /// Tells what is odd about members that are understood all the same.
+    fn suspect(&mut self, written: Written<'_>, odd: impl Fn(&str) -> Option<Reason>) {
+        let Ok(text) = fit(written.value) else { return };
+        let odd = text.split(',').map(str::trim).filter_map(odd).take(MOST_TOLD);
+        odd.for_each(|reason| self.tell(Some(written), reason));
     }
 
     /// For a route that names no host; `written` is what it is there for.
@@ -284,6 +326,11 @@ impl<'a> Reader<'a> {
         parse: impl Fn(&str) -> Result<T, Reason>,
     ) -> Vec<T> {
         let Some(text) = self.text(written) else { return Vec::new() };
+        if let Some(instead) = in_brackets(text) {
+            let text = text.to_owned();
+            self.tell(Some(written), Reason::InBrackets { text, instead });
+            return Vec::new();
+        }
         let (mut members, mut told) = (Vec::new(), 0);
         for member in text.split(',').map(str::trim) {
             match if member.is_empty() { Err(Reason::EmptyMember) } else { parse(member) } {
@@ -291,7 +338,7 @@ impl<'a> Reader<'a> {
                 Err(_) if told == MOST_TOLD => {}
                 Err(reason) => {
                     told += 1;
-                    self.tell(Some(written), reason);
+                    self.tell(Some(written), parted(member, &parse).unwrap_or(reason));
                 }
             }
         }
@@ -367,8 +414,39 @@ pub(super) fn fit(value: &str) -> Result<&str, Reason> {
         "" => Err(Reason::Empty),
         text if LONGEST < text.len() => Err(Reason::TooLong),
         text if text.contains(char::is_control) => Err(Reason::ControlCharacter),
+        text if is_quoted(text) => Err(Reason::InQuotes(text.to_owned())),
         text => Ok(text),
     }
+}
+
+/// `"a.test"`, as a list of a compose file has it where the quotes begin after the `=`.
+fn is_quoted(text: &str) -> bool {
+    let mut chars = text.chars();
+    let (first, last) = (chars.next(), chars.next_back());
+    let both = first.zip(last);
+    both.is_some_and(|(first, last)| QUOTES.contains(&first) && QUOTES.contains(&last))
+}
+
+/// `[a.test, "b.test"]`: a list as YAML and JSON have it, and what it is here.
+fn in_brackets(text: &str) -> Option<String> {
+    let inside = text.strip_prefix('[')?.strip_suffix(']')?;
+    if inside.contains("::") || inside.contains(['[', ']']) {
+        return None;
+    }
+    let bare = |it: &str| it.trim().trim_matches(QUOTES).to_owned();
+    Some(inside.split(',').map(bare).collect::<Vec<_>>().join(","))
+}
+
+/// Whether it is several members, with something else than commas between them.
+fn parted<T>(member: &str, parse: impl Fn(&str) -> Result<T, Reason>) -> Option<Reason> {
+    let pieces = member.split(|c: char| c.is_whitespace() || matches!(c, ';' | '|' | '&'));
+    let pieces: Vec<_> = pieces.filter(|it| !it.is_empty() && *it != "or").collect();
+    // `/other path` is one path, with a blank in it.
+    let rooted = pieces.iter().filter(|it| it.starts_with('/')).count();
+    let several = 1 < pieces.len()
+        && (rooted == 0 || rooted == pieces.len())
+        && pieces.iter().all(|it| parse(it).is_ok());
+    several.then(|| Reason::NotCommas { text: member.to_owned(), instead: pieces.join(",") })
 }
 
 /// All that speaks to us, sorted by name; a label hides the variable of its name.

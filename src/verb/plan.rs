@@ -5,7 +5,7 @@ use crate::{
     balancer::way::Maker,
     cli::PlanFormat,
     compose::{
-        self, Project,
+        self, Note, Project,
         planned::{self, Masks},
     },
     container::Image,
@@ -20,7 +20,7 @@ use crate::{
         version::{Version, has_exporter, installed},
     },
     label,
-    problem::{About, Reason},
+    problem::{About, Reason, Severity},
     reload::Why,
     rollback::{RELEASE, Rollback},
     serve,
@@ -51,8 +51,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Routes that HAProxy may refuse one after the other.
 const MOST_TRIES: usize = 32;
 /// Beside a docker-balancer that runs, HAProxy has what its options say.
-const OTHER_OPTIONS: &str = "the docker-balancer that runs has other options than these: say its options here too, \
-                             before the command, or in the settings file that both read";
+const OTHER_OPTIONS: &str = "the docker-balancer that runs has other options than these: say its options here \
+                             too, or in the settings file that both read";
 /// How problems of HAProxy's exporter begin.
 const EXPORTER: &str = "option --haproxy-metrics: ";
 
@@ -128,7 +128,9 @@ impl After {
         })
         .await?;
         let engine = asked::engine(settings).await?;
-        let mut notes = Vec::new();
+        let worth = |it: &&Note| it.severity() == Severity::Problem;
+        let mut notes: Vec<_> =
+            project.notes.iter().filter(worth).map(|it| format!("{}: {it}", it.place)).collect();
         let images = images(&engine, &project, settings, &mut notes).await;
         let planned = planned::containers(&project, &images);
         let silent = planned.iter().filter(|it| !images.contains_key(&it.service.name));

@@ -28,6 +28,19 @@ fn an_unknown_label_is_told_with_the_nearest() {
     near("glue_netwrok", "glue_network");
     near("glue_http_host", "glue_http_<port>_host");
     near("glue_http_strip_prefix.x", "glue_http_<port>_strip_prefix.x");
+    near("glue_ports", "glue_http_ports");
+    // Another word for the same.
+    near("glue_http_80_hostname", "glue_http_80_host");
+    near("glue_http_80_domain.x", "glue_http_80_host.x");
+    near("glue_http_80_path", "glue_http_80_prefix");
+    near("glue_http_80_path_prefix", "glue_http_80_prefix");
+    near("glue_http_80_rewrite_target", "glue_http_80_strip_prefix");
+    near("glue_http_80_healthcheck.path", "glue_http_80_check");
+    near("glue_http_80_read_timeout", "glue_http_80_timeout");
+    near("glue_http_80_retries", "glue_http_80_retry");
+    near("glue_http_80_entrypoints", "glue_http_80_bind");
+    near("glue_domain", "glue_http_<port>_host");
+    near("glue_8080_domain", "glue_http_8080_host");
 }
 
 #[test]
@@ -43,6 +56,8 @@ fn a_name_that_is_not_ours_may_have_been_meant_to_be() {
         ("gluehttp_80_host", Some("glue_http_80_host")),
         ("clue_http_ports", Some("glue_http_ports")),
         ("glue-network", Some("glue_network")),
+        ("glue.http.80.domain", Some("glue_http_80_host")),
+        ("Glue-Http-80-Path", Some("glue_http_80_prefix")),
         // These are ours, or another program's.
         ("glue_http_80_hots", None),
         ("glue_network", None),
@@ -62,15 +77,7 @@ fn a_name_that_is_not_ours_may_have_been_meant_to_be() {
 #[test]
 fn what_is_near_to_nothing_is_told_plainly() {
     let long = format!("glue_http_80_host{}", "t".repeat(100_000));
-    for key in [
-        "glue_",
-        "glue_http_80_",
-        "glue_http_80_foo",
-        "glue_http_80",
-        "glue_x",
-        "glue_http_80_path",
-        "glue_ports",
-    ] {
+    for key in ["glue_", "glue_http_80_", "glue_http_80_foo", "glue_http_80", "glue_x"] {
         check(
             &format!("{key}=1"),
             &[],

@@ -2,6 +2,7 @@
 
 mod any;
 mod fence;
+mod habit;
 mod host;
 mod miss;
 mod option;

@@ -10,7 +10,7 @@ fn a_prefix_is_whole_segments_with_or_without_slashes() {
         &[],
     );
     check("glue_http_80_host=a.test glue_http_80_prefix=/", &["a.test:80/ -> 80"], &[]);
-    check("glue_http_80_prefix=/-._~%2f!$&'()*;=:@", &["*:80/-._~%2f!$&'()*;=:@/ -> 80"], &[]);
+    check("glue_http_80_prefix=/-._~%2f!$&'();=:@", &["*:80/-._~%2f!$&'();=:@/ -> 80"], &[]);
     check("glue_http_80_prefix=1/2/3/4/5/6/7/8/", &["*:80/1/2/3/4/5/6/7/8/ -> 80"], &[]);
 }
 
@@ -22,10 +22,9 @@ fn a_bad_prefix_costs_that_prefix() {
         check_fenced(&Fences::default(), &label, &["*:80/a/ -> 80"], &[&problem]);
     };
     costs("/1/2/3/4/5/6/7/8/9", "\"/1/2/3/4/5/6/7/8/9\" has more than 8 segments; name fewer");
-    for none in [
-        "//", "b//c", "//b", "b//", ".", "b/../c", "b?c", "b#c", "b c", "é", "%", "%4", "%4g",
-        "\"b\"", "b\\c", "{b}", "^b",
-    ] {
+    for none in
+        ["//", "b//c", "//b", "b//", ".", "b/../c", "b?c", "b#c", "é", "%", "%4", "%4g", "b\\c"]
+    {
         costs(
             none,
             &format!(

@@ -1,0 +1,88 @@
+//! What an administrator asks of containers besides labels of ours.
+//!
+//! Pure.
+
+use crate::{
+    container::Container,
+    problem::{About, Problem, Reason},
+};
+use std::{collections::BTreeMap, fmt};
+
+/// `label` or `label=value`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Constraint {
+    pub label: String,
+    pub value: Option<String>,
+}
+
+impl Constraint {
+    pub fn holds(&self, container: &Container) -> bool {
+        match (container.labels.get(&self.label), &self.value) {
+            (Some(is), Some(wanted)) => is == wanted,
+            (is, _) => is.is_some(),
+        }
+    }
+
+    /// What is most likely meant, where it is written as for another program.
+    fn meant(&self) -> Option<String> {
+        let Self { label, value } = self;
+        let value = value.as_deref();
+        match (label.as_str(), value) {
+            // docker ps --filter label=…
+            ("label", Some(filter)) if !filter.is_empty() => Some(filter.to_owned()),
+            (_, Some(value)) if value.starts_with('=') => {
+                Some(format!("{label}={}", value.trim_start_matches('=').trim()))
+            }
+            (label, Some(value)) if label.ends_with(['!', '~', ' ']) || value.starts_with(' ') => {
+                let label = label.trim_end_matches(['!', '~', ' ']);
+                Some(format!("{label}={}", value.trim()))
+            }
+            // Label(`a`, `b`), as Traefik has them.
+            (label, _) if label.starts_with("Label") && label.contains('(') => {
+                let inside = label.split(['(', ')']).nth(1)?;
+                let words = inside.split(',').map(|it| it.trim_matches(['`', '"', '\'', ' ']));
+                Some(words.collect::<Vec<_>>().join("="))
+            }
+            (label, Some(value)) if value.contains(',') => {
+                let (first, rest) = value.split_once(',')?;
+                let several = rest.split(',').all(|it| it.contains('='));
+                several.then(|| {
+                    format!("{label}={first} --constraint {}", rest.replace(',', " --constraint "))
+                })
+            }
+            (label, None) if label.contains([':', ',']) => {
+                let (name, value) = label.split_once([':', ','])?;
+                Some(format!("{}={}", name.trim(), value.trim()))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Constraint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.label)?;
+        self.value.as_ref().map_or(Ok(()), |value| write!(f, "={value}"))
+    }
+}
+
+/// Those that no container can meet.
+pub fn problems(constraints: &[Constraint]) -> impl Iterator<Item = Problem> {
+    let mut asked: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut reasons = Vec::new();
+    for constraint in constraints {
+        if let Some(instead) = constraint.meant() {
+            reasons.push(Reason::OddConstraint { constraint: constraint.to_string(), instead });
+        }
+        let Some(value) = constraint.value.as_deref() else { continue };
+        match asked.insert(&constraint.label, value) {
+            Some(other) if other != value => reasons.push(Reason::ConstraintsDiffer {
+                label: constraint.label.clone(),
+                values: [other.to_owned(), value.to_owned()],
+            }),
+            _ => {}
+        }
+    }
+    let about = About::Option("--constraint");
+    reasons.into_iter().map(move |reason| Problem { about: about.clone(), label: None, reason })
+}
