@@ -423,13 +423,38 @@ pub fn command() -> Command {
 fn whole<P: Program>() -> Command {
     let help = Arg::new("help").short('h').long("help").action(ArgAction::Help);
     let version = Arg::new("version").short('V').long("version").action(ArgAction::Version);
-    P::Verb::augment_subcommands(P::command())
+    with_shared(P::Verb::augment_subcommands(P::command()))
         .arg(
             help.help("Help in short with -h, in full with --help")
                 .help_heading(OUTPUT)
                 .global(true),
         )
         .arg(version.help("The version").help_heading(OUTPUT))
+}
+
+/// An option of the program says the same after a command as before it, where the command has none of that name.
+/// The help of commands lists its own.
+pub(crate) fn with_shared(program: Command) -> Command {
+    let is_shared = |arg: &Arg| !["once", "watch"].contains(&arg.get_id().as_str());
+    let shared: Vec<_> = program.get_arguments().filter(|arg| is_shared(arg)).cloned().collect();
+    let hidden = |command: Command| {
+        let clashes = |arg: &&Arg| {
+            command.get_arguments().any(|own| {
+                let same_short = own.get_short().is_some() && own.get_short() == arg.get_short();
+                own.get_id() == arg.get_id() || own.get_long() == arg.get_long() || same_short
+            })
+        };
+        let listed = |arg: &&Arg| arg.is_global_set();
+        let more: Vec<_> = shared
+            .iter()
+            .filter(|arg| !listed(arg) && !clashes(arg))
+            .map(|arg| arg.clone().hide(true))
+            .collect();
+        command.args(more)
+    };
+    program
+        .mut_args(|arg| if is_shared(&arg) { arg.global(true) } else { arg })
+        .mut_subcommands(hidden)
 }
 
 const COMMANDS: &str = "Commands";

@@ -42,6 +42,9 @@ pub fn run(settings: Settings) -> ExitCode {
 
 /// docker-glue's.
 pub fn glue(task: GlueTask, settings: GlueSettings) -> ExitCode {
+    for note in &settings.notes {
+        warn!("{note}");
+    }
     let access = Access::from(&settings.docker);
     let result = match task {
         GlueTask::Run(Verb::Check) => return check(&settings),

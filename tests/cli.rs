@@ -293,6 +293,42 @@ fn the_socket_is_found_where_any_layer_says_it_is() {
     }
 }
 
+/// Whatever a command shares with the daemon means the same before it and after it.
+#[test]
+fn every_option_is_taken_before_and_after_a_command() {
+    let task = |words: Vec<String>| {
+        let args: Vec<_> =
+            ["docker-balancer".to_owned()].into_iter().chain(words).map(Into::into).collect();
+        let env = [(variable("settings"), "/dev/null".to_owned())].into();
+        Task::read(&args, &Machine { uid: 0, env, ipv6: true })
+            .unwrap_or_else(|_| panic!("{args:?}"))
+    };
+    let verbs = ["plan", "check", "explain http://a.test/", "status", "drain web", "history"];
+    for arg in options(&cli::command()) {
+        let key = arg.get_id().as_str();
+        if ["watch", "once"].contains(&key) {
+            continue;
+        }
+        let flag = format!("--{}", arg.get_long().unwrap());
+        let flag = if switches(arg) { flag } else { format!("{flag}={}", value(key)) };
+        let flag = [flag];
+        for verb in verbs {
+            let verb: Vec<_> = verb.split(' ').map(str::to_owned).collect();
+            let service = ["--reload-unit=h.service".to_owned()];
+            let before = [&flag[..], &service, &verb].concat();
+            let after = [&verb[..], &flag, &service].concat();
+            if key == "reload_unit" {
+                assert_eq!(task(before[1..].to_vec()), task(after[..after.len() - 1].to_vec()));
+                continue;
+            }
+            assert_eq!(task(before), task(after), "{flag:?} {verb:?}");
+        }
+    }
+    let check = task(["check", "--constraint=a=b"].map(Into::into).to_vec());
+    let Task::Look(_, settings) = check else { panic!("{check:?}") };
+    assert_eq!(settings.fences.constraints[0].label, "a");
+}
+
 /// Exit code, and what the given stream must contain.
 #[test]
 fn exit_codes_say_what_happened() {
@@ -303,12 +339,12 @@ fn exit_codes_say_what_happened() {
         ("", 2, "Usage: docker-balancer"),
         ("--hold 5m", 2, "--watch (-w)"),
         ("--wacth", 2, "'--watch'"),
-        (
-            "plan --state-dir /x",
-            2,
-            "--state-dir stands before the command: docker-balancer --state-dir … COMMAND",
-        ),
-        ("check --include-env", 2, "--include-env stands before the command"),
+        ("plan --once", 2, "--once stands before the command: docker-balancer --once … COMMAND"),
+        ("check --include-evn", 2, "'--include-env'"),
+        ("status --state-dir /x --runtime-dir /nowhere", 4, "answers on /nowhere/control.sock"),
+        ("--state-dir /x status --runtime-dir /nowhere", 4, "answers on /nowhere/control.sock"),
+        ("check --include-env --docker-url unix:///nowhere", 4, "Docker could not be asked"),
+        ("check --help", 0, "--compose <FILE>"),
         ("-w --hold 60", 2, "30s or 5m"),
         ("-w extra", 2, "unrecognized subcommand 'extra'"),
         ("drain --help", 0, "4 no"),

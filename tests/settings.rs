@@ -378,3 +378,78 @@ fn metrics_are_told_to_this_machine_unless_said_otherwise() {
     let notes: Vec<_> = once.notes.iter().map(ToString::to_string).collect();
     assert_eq!(notes, ["--metrics does nothing: it goes with --watch"]);
 }
+
+#[test]
+fn variables_that_are_no_option_are_told_with_the_nearest() {
+    let told = |env: &[&str]| -> Vec<String> {
+        let settings = read("-w", env, "").unwrap();
+        settings.notes.iter().map(ToString::to_string).collect()
+    };
+    for (variable, near) in [
+        ("DOCKER_GLUE_MAPPORT=80=8080", "DOCKER_GLUE_MAP_PORT"),
+        ("DOCKER_GLUE_MAP_PORTS=80=8080", "DOCKER_GLUE_MAP_PORT"),
+        ("DOCKER_GLUE_CONSTRAINTS=a", "DOCKER_GLUE_CONSTRAINT"),
+        ("DOCKER_GLUE_INCLUDE-ENV=1", "DOCKER_GLUE_INCLUDE_ENV"),
+        ("DOCKER_GLUE_ALLOW_HOST=a.test", "DOCKER_GLUE_ALLOW_HOSTS"),
+        ("DOCKER_BALANCER_HOLD=5s", "DOCKER_GLUE_HOLD"),
+        ("DOCKERGLUE_HOLD=5s", "DOCKER_GLUE_HOLD"),
+        ("docker_glue_hold=5s", "DOCKER_GLUE_HOLD"),
+    ] {
+        let name = variable.split('=').next().unwrap();
+        assert_eq!(
+            told(&[variable]),
+            [format!("{name} is no option, and not read; did you mean {near}?")]
+        );
+    }
+    let none = told(&["DOCKER_GLUE_COLOUR=blue"]);
+    assert!(
+        none.len() == 1
+            && none[0].starts_with("DOCKER_GLUE_COLOUR is no option, and not read; --help"),
+        "{none:?}"
+    );
+    // The other program's, and other people's.
+    let others =
+        ["DOCKER_GLUE_HANDLER_PATHS=/x", "DOCKER_CONFIG=/x", "DOCKER_BALANCER_IMAGE=x", "GLUE_X=y"];
+    assert_eq!(told(&others), [""; 0]);
+}
+
+#[test]
+fn a_context_of_the_docker_command_is_told_where_it_would_count() {
+    let told = |args: &str, env: &[&str]| -> Vec<String> {
+        let settings = read(args, env, "").unwrap();
+        settings.notes.iter().map(ToString::to_string).collect()
+    };
+    let text = "DOCKER_CONTEXT names the context far, and contexts are the docker command's: the Docker here is asked; \
+                for that one give --docker-url what this prints: docker context inspect far --format \
+                '{{.Endpoints.docker.Host}}'";
+    assert_eq!(told("-w", &["DOCKER_CONTEXT=far"]), [text]);
+    for (args, env) in [
+        ("-w", &["DOCKER_CONTEXT=default"][..]),
+        ("-w", &["DOCKER_CONTEXT="]),
+        ("-w", &["DOCKER_CONTEXT=far", "DOCKER_HOST=tcp://d"]),
+        ("-w --docker-url unix:///x", &["DOCKER_CONTEXT=far"]),
+    ] {
+        assert_eq!(told(args, env), [""; 0], "{args} {env:?}");
+    }
+    let home = tempfile::tempdir().unwrap();
+    let config = format!("DOCKER_CONFIG={}", home.path().display());
+    assert_eq!(told("-w", &[&config]), [""; 0]);
+    std::fs::write(home.path().join("config.json"), "{\"currentContext\": \"far\"}").unwrap();
+    assert_eq!(told("-w", &[&config]), [text.replace("DOCKER_CONTEXT", "docker's config.json")]);
+    assert_eq!(told("-w", &[&config, "DOCKER_CONTEXT=default"]), [""; 0]);
+    std::fs::write(home.path().join("config.json"), "nonsense").unwrap();
+    assert_eq!(told("-w", &[&config]), [""; 0]);
+}
+
+#[test]
+fn a_port_that_is_moved_to_a_low_one_is_told() {
+    let settings = read("-w --map-port 8080=80 --map-port 443=8443", &[], "").unwrap();
+    let notes: Vec<_> = settings.notes.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        notes,
+        [
+            "--map-port 8080=80: HAProxy listens on 80 for labels that say 8080; for labels that say 80 it is 80=8080, \
+          the label's port first"
+        ]
+    );
+}

@@ -40,8 +40,7 @@ pub enum Look {
     /// Say what would change if the labels were applied now
     ///
     /// In words of routes, as commands for HAProxy, and as a difference of the files. Nothing is changed.
-    /// Options of docker-balancer stand before the command, as in docker-balancer --map-port 80=8080 plan, and are
-    /// to be those that it runs with.
+    /// Options of docker-balancer, as in docker-balancer plan --map-port 80=8080, are to be those that it runs with.
     ///
     /// Exit status: 0 nothing; 3 something; 1 it cannot be said; 4 Docker could not be asked.
     #[command(visible_alias = "diff")]

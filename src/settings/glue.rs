@@ -1,6 +1,6 @@
 //! docker-glue's options as they are meant.
 
-use super::{Command, DockerAccess, Log, Machine, Refusal, layer, meaning, place};
+use super::{Command, DockerAccess, Log, Machine, Note, Refusal, layer, meaning, place};
 use crate::cli::glue::{Options, Verb};
 use std::{ffi::OsString, path::PathBuf};
 
@@ -22,6 +22,8 @@ pub struct GlueSettings {
     pub state_dir: Option<PathBuf>,
     pub log: Log,
     pub machine: Machine,
+    /// To be told once.
+    pub notes: Vec<Note>,
 }
 
 impl GlueTask {
@@ -57,6 +59,7 @@ impl GlueSettings {
         ];
         let plugins = vec!["/usr/lib/docker-glue/plugins".into(), "./plugins".into()];
         Self {
+            notes: meaning::of_machine::<Options>(options.docker_url.as_deref(), &machine),
             docker: DockerAccess::new(options.docker_url, &machine),
             handler_paths: or(options.handler_paths, handlers),
             script_paths: or(options.script_paths, scripts),

@@ -1,8 +1,8 @@
 //! Flags before environment before file before default: each layer becomes arguments, so that one parser
 //! reads all of them and an option is declared once.
 
-use super::{Machine, Refusal, value};
-use crate::cli::{Program, Switches};
+use super::{Machine, Note, Refusal, value};
+use crate::cli::{Program, Switches, with_shared};
 use anyhow::{Context, Error, Result, anyhow, bail};
 use clap::{
     Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches, Subcommand,
@@ -26,7 +26,8 @@ pub(super) fn options<P: Program>(
     machine: &Machine,
 ) -> Result<(P, Option<P::Verb>), Refusal> {
     P::command_line().try_get_matches_from(args).map_err(misplaced::<P>)?;
-    let flags = P::Verb::augment_subcommands(parser::<P>()).try_get_matches_from(args)?;
+    let parser = with_shared(P::Verb::augment_subcommands(parser::<P>()));
+    let flags = parser.try_get_matches_from(args)?;
     let verb = flags.subcommand_name();
     if let Some(verb) = verb
         && (flags.get_flag("once") || flags.get_flag("watch"))
@@ -44,7 +45,8 @@ pub(super) fn options<P: Program>(
     Ok((options, verb))
 }
 
-/// Where an option of the program stands after a command that does not share it, says where it belongs.
+/// Where an option of the program stands after a command, and there is another one of that name or none, says where
+/// it belongs.
 fn misplaced<P: Program>(mut error: clap::Error) -> clap::Error {
     let program = P::command();
     let is_the_programs = |written: &str| {
@@ -176,6 +178,35 @@ fn environment<P: Program>(machine: &Machine) -> Vec<Said> {
         Some(Said { key, place, values })
     };
     parser.get_arguments().filter_map(said).collect()
+}
+
+/// How people write `DOCKER_GLUE_` who remember it by half.
+const LIKE_OURS: [&str; 5] =
+    ["DOCKER_GLUE_", "DOCKER_BALANCER_", "DOCKERGLUE_", "DOCKER_GLUE", "DOCKER_HAPROXY_"];
+
+/// Variables that were meant to be options, and are none of either program.
+pub(super) fn strange_variables<P: Program>(machine: &Machine) -> Vec<Note> {
+    let (parser, other) = (parser::<P>(), parser::<P::Other>());
+    let all = parser.get_arguments().chain(other.get_arguments());
+    let keys: Vec<_> = all.map(|arg| variable(arg.get_id().as_str())).collect();
+    let note = |name: &String| {
+        let typed = name.to_uppercase().replace(['-', '.'], "_");
+        let (start, rest) =
+            LIKE_OURS.iter().find_map(|start| Some((*start, typed.strip_prefix(start)?)))?;
+        if rest.is_empty() || keys.contains(name) {
+            return None;
+        }
+        let meant = format!("DOCKER_GLUE_{}", rest.trim_start_matches('_'));
+        let likeness = |known: &String| (strsim::jaro_winkler(known, &meant), known.clone());
+        let near = keys.iter().map(likeness).max_by(|(a, _), (b, _)| a.total_cmp(b));
+        // They all begin alike, which makes any two of them alike.
+        let near = near.filter(|(likeness, _)| 0.95 < *likeness).map(|(_, near)| near);
+        if start != "DOCKER_GLUE_" && near.is_none() {
+            return None;
+        }
+        Some(Note::UnknownVariable { name: name.clone(), near })
+    };
+    machine.env.keys().filter_map(note).collect()
 }
 
 fn split(action: &ArgAction, value: &str) -> Vec<String> {

@@ -2,10 +2,10 @@
 
 use super::{
     AccessLog, AtExit, BindAddress, Command, DockerAccess, Haproxy, Log, Machine, Note, Reload,
-    Settings, place, rc, value::Ports,
+    Settings, layer, place, rc, value::Ports,
 };
 use crate::{
-    cli::{Mode, Options},
+    cli::{Mode, Options, Program},
     label::{Constraint, Fences, value::HostMatch},
 };
 use anyhow::{Result, bail};
@@ -22,7 +22,9 @@ const RESERVED: [u16; 6] = [22, 2375, 2376, 2377, 4789, 7946];
 
 impl Settings {
     pub(super) fn new(options: Options, command: Command, machine: &Machine) -> Result<Self> {
-        let notes = notes(&options, command);
+        let mut notes = notes(&options, command);
+        notes.extend(wrong_way_round(&options.map_port));
+        notes.extend(of_machine::<Options>(options.docker_url.as_deref(), machine));
         let haproxy = haproxy(&options)?;
         let (metrics, haproxy_metrics) = (options.metrics, options.haproxy_metrics);
         if metrics.is_some() && metrics == haproxy_metrics {
@@ -115,6 +117,38 @@ fn notes(options: &Options, command: Command) -> Vec<Note> {
         options.rc.clone().filter(|path| !path.exists()).map(Note::NoRc),
     ];
     idle.into_iter().flatten().collect()
+}
+
+/// Ports below 1024 are those that have to be moved.
+fn wrong_way_round(pairs: &[(NonZeroU16, NonZeroU16)]) -> impl Iterator<Item = Note> + use<'_> {
+    let wrong = pairs.iter().map(|(public, ours)| (public.get(), ours.get()));
+    let wrong = wrong.filter(|(public, ours)| 1024 <= *public && *ours < 1024);
+    wrong.map(|(public, ours)| Note::MapPort { public, ours })
+}
+
+/// What the environment and the docker command's own settings say, and is not read.
+pub(super) fn of_machine<P: Program>(url: Option<&str>, machine: &Machine) -> Vec<Note> {
+    let mut notes = layer::strange_variables::<P>(machine);
+    let set = |name| machine.env.get(name).filter(|value: &&String| !value.is_empty());
+    // The docker command looks for them in this order.
+    if url.is_none() && set("DOCKER_HOST").is_none() {
+        let variable = set("DOCKER_CONTEXT").map(|name| (name.clone(), "DOCKER_CONTEXT"));
+        let context =
+            variable.or_else(|| Some((current_context(machine)?, "docker's config.json")));
+        let other = context.filter(|(name, _)| name != "default");
+        notes.extend(other.map(|(name, said_by)| Note::DockerContext { name, said_by }));
+    }
+    notes
+}
+
+/// What `docker context use` chose.
+fn current_context(machine: &Machine) -> Option<String> {
+    let home = || Some(machine.directory("HOME")?.join(".docker"));
+    let folder = machine.directory("DOCKER_CONFIG").or_else(home)?;
+    let text = std::fs::read_to_string(folder.join("config.json")).ok()?;
+    let config: serde_json::Value = serde_json::from_str(&text).ok()?;
+    let name = config.get("currentContext")?.as_str()?;
+    (!name.is_empty()).then(|| name.to_owned())
 }
 
 impl DockerAccess {

@@ -49,6 +49,8 @@ pub enum Task {
 pub struct Errand {
     pub ask: Ask,
     pub runtime_dir: PathBuf,
+    /// To be told once.
+    pub notes: Vec<Note>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -163,7 +165,8 @@ impl Task {
             Some(Verb::Ask(ask)) => {
                 let runtime_dir = options.runtime_dir.unwrap_or_else(|| place::runtime(machine));
                 let runtime_dir = place::roomy("--runtime-dir", runtime_dir)?;
-                Ok(Self::Ask(Errand { ask, runtime_dir }))
+                let notes = layer::strange_variables::<Options>(machine);
+                Ok(Self::Ask(Errand { ask, runtime_dir, notes }))
             }
         }
     }

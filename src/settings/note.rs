@@ -6,11 +6,42 @@ use std::{fmt, path::PathBuf};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Note {
-    TemplatesAreCompiledIn { option: &'static str },
-    OnlyForService { option: &'static str },
-    OnlyForManaged { option: &'static str },
-    OnlyWith { option: &'static str, with: &'static str },
+    TemplatesAreCompiledIn {
+        option: &'static str,
+    },
+    OnlyForService {
+        option: &'static str,
+    },
+    OnlyForManaged {
+        option: &'static str,
+    },
+    OnlyWith {
+        option: &'static str,
+        with: &'static str,
+    },
     NoRc(PathBuf),
+    /// Of the environment: it looks like an option, and is none.
+    UnknownVariable {
+        name: String,
+        near: Option<String>,
+    },
+    /// A context of the docker command, which is not read here.
+    DockerContext {
+        name: String,
+        said_by: &'static str,
+    },
+    /// `--map-port` moves a port above 1023 to one below.
+    MapPort {
+        public: u16,
+        ours: u16,
+    },
+}
+
+impl Note {
+    /// Whether it matters to a command, which does one thing and ends, as well.
+    pub fn is_of_machine(&self) -> bool {
+        matches!(self, Self::UnknownVariable { .. } | Self::DockerContext { .. })
+    }
 }
 
 impl fmt::Display for Note {
@@ -31,6 +62,32 @@ impl fmt::Display for Note {
                 write!(f, "{option} does nothing: it goes with {with}")
             }
             Self::NoRc(path) => write!(f, "--rc: there is no {}", path.display()),
+            Self::UnknownVariable { name, near: Some(near) } => {
+                write!(
+                    f,
+                    "{} is no option, and not read; did you mean {near}?",
+                    name.escape_debug()
+                )
+            }
+            Self::UnknownVariable { name, near: None } => write!(
+                f,
+                "{} is no option, and not read; --help lists those there are: --map-port is DOCKER_GLUE_MAP_PORT",
+                name.escape_debug()
+            ),
+            Self::DockerContext { name, said_by } => {
+                let name = name.escape_debug();
+                write!(
+                    f,
+                    "{said_by} names the context {name}, and contexts are the docker command's: the Docker here is \
+                     asked; for that one give --docker-url what this prints: \
+                     docker context inspect {name} --format '{{{{.Endpoints.docker.Host}}}}'"
+                )
+            }
+            Self::MapPort { public, ours } => write!(
+                f,
+                "--map-port {public}={ours}: HAProxy listens on {ours} for labels that say {public}; for labels \
+                 that say {ours} it is {ours}={public}, the label's port first"
+            ),
         }
     }
 }

@@ -113,9 +113,16 @@ pub fn local(text: &str) -> Result<SocketAddr, String> {
 
 /// `80=8080`
 pub fn mapping(text: &str) -> Result<(NonZeroU16, NonZeroU16), String> {
-    let (public, ours) = text
-        .split_once('=')
-        .ok_or("it is the public port, =, and the port to listen on, as in 80=8080")?;
+    let form = "it is the public port, =, and the port to listen on, as in 80=8080";
+    let Some((public, ours)) = text.split_once('=') else {
+        // As docker run takes them: the host's port first.
+        return Err(match text.split_once(':') {
+            Some((ours, public)) => {
+                format!("{form}; docker's {ours}:{public} is {public}={ours} here")
+            }
+            None => form.to_owned(),
+        });
+    };
     Ok((port(public)?, port(ours)?))
 }
 
@@ -210,6 +217,10 @@ mod tests {
                 ("80=8080", "(80, 8080)"),
                 (" 80 = 8080 ", "(80, 8080)"),
                 ("80", "no: it is the public port, =, and the port to listen on, as in 80=8080"),
+                (
+                    "8080:80",
+                    "no: it is the public port, =, and the port to listen on, as in 80=8080; docker's 8080:80 is 80=8080 here",
+                ),
                 ("80=", "no: \"\" is no port; a port is a whole number from 1 to 65535"),
             ],
         );

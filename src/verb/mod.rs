@@ -14,7 +14,7 @@ mod status;
 use crate::{
     cli::{Ask, Look},
     control::{client::NoDaemon, socket},
-    settings::{Errand, Settings},
+    settings::{Errand, Note, Settings},
     view::explain::request::Request,
 };
 use anyhow::Result;
@@ -27,6 +27,7 @@ const UNREACHABLE: u8 = 4;
 
 /// Does what needs the docker-balancer that runs.
 pub fn ask(errand: &Errand) -> ExitCode {
+    tell(&errand.notes);
     let socket = socket(&errand.runtime_dir);
     done(match &errand.ask {
         Ask::Drain { container, wait } => block_on(drain::drain(&socket, container, *wait)),
@@ -48,6 +49,7 @@ pub fn ask(errand: &Errand) -> ExitCode {
 
 /// Does what can be done without one.
 pub fn look(look: &Look, settings: &Settings) -> ExitCode {
+    tell(&settings.notes);
     done(match look {
         Look::Explain { url, method, format } => {
             let request = Request { method: method.clone(), url: url.clone() };
@@ -60,6 +62,13 @@ pub fn look(look: &Look, settings: &Settings) -> ExitCode {
             block_on(check::check(compose.as_deref(), image.as_deref(), settings))
         }
     })
+}
+
+/// What a command is to know of the machine: options that were meant, and are not read.
+fn tell(notes: &[Note]) {
+    for note in notes.iter().filter(|note| note.is_of_machine()) {
+        eprintln!("docker-balancer: {note}");
+    }
 }
 
 fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
