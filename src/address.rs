@@ -8,16 +8,13 @@ mod tests;
 use crate::{
     container::{Attachment, Container, NetworkMode, Published},
     problem::Reason,
-    world::{Network, Vantage, World},
+    world::{MOST_HOPS, Network, Vantage, World},
 };
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
 };
-
-/// Docker lets `container:<other>` name a container that does the same; not in a circle, though.
-const MOST_HOPS: usize = 8;
 
 /// `wanted` is the container's `glue_network`, `preferred` the setting `--network`.
 ///
@@ -30,9 +27,7 @@ pub fn address(
     world: &World,
     vantage: &Vantage,
 ) -> Result<SocketAddr, Reason> {
-    let Some(owner) = owner(container, world) else {
-        return Err(no_address("start the container whose network it shares, then this one again"));
-    };
+    let owner = live_owner(container, world)?;
     let ip = match (wanted, preferred, &owner.network_mode, vantage) {
         (Some(network), ..) if !is_the_hosts(owner, network) => on(owner, network),
         (_, _, NetworkMode::Host, vantage) => beside_host(world, vantage),
@@ -70,6 +65,30 @@ impl Ground {
             own: own.into_iter().chain(owner).cloned().collect(),
         }
     }
+}
+
+/// Whose network it uses, if that is still there: it goes with its owner, and who had joined it does not get the
+/// next one, while the engine gives the address away.
+fn live_owner<'a>(container: &'a Container, world: &'a World) -> Result<&'a Container, Reason> {
+    let Some(owner) = owner(container, world) else {
+        return Err(no_address(
+            "the container whose network it shares is gone; create that one, then this one again",
+        ));
+    };
+    let is_shared = owner.id != container.id;
+    let of = owner.origin();
+    if is_shared && !owner.is_up() {
+        return Err(no_address(format!(
+            "start container {of}, whose network it shares, and then restart this one"
+        )));
+    }
+    let joined = container.started.filter(|time| *time != 0);
+    if is_shared && joined.is_some_and(|joined| owner.started.is_some_and(|it| joined < it)) {
+        return Err(no_address(format!(
+            "restart it: container {of}, whose network it shares, has started after it"
+        )));
+    }
+    Ok(owner)
 }
 
 /// Whose network it uses in the end.

@@ -58,6 +58,9 @@ pub struct Container {
     pub image: String,
     /// Nanoseconds since 1970; the end of its second until it was inspected. Decides who came first where two containers disagree.
     pub created: i64,
+    /// Nanoseconds since 1970 by the engine's clock, 0 where the engine does not say it. Of containers in a shared
+    /// network alone: who joined before the other started again is in a network that is gone. `None`: not known yet.
+    pub started: Option<i64>,
     pub state: State,
     pub health: Health,
     /// Shared, like the networks, by all that was told of the container while they stay the same.
@@ -79,6 +82,14 @@ pub struct Container {
 impl Container {
     pub fn origin(&self) -> Origin {
         Origin::new(&self.name, self.id.short())
+    }
+
+    /// The container whose network this one joined.
+    pub fn network_owner_id(&self) -> Option<&ContainerId> {
+        match &self.network_mode {
+            NetworkMode::Container(owner) => Some(owner),
+            NetworkMode::Own | NetworkMode::Host | NetworkMode::None => None,
+        }
     }
 
     /// Its processes exist; they may be paused.

@@ -3,10 +3,16 @@
 //! Pure: a value that is replaced whole; sharing it costs a pointer.
 
 use crate::{
-    container::{Container, ContainerId, NetworkMode},
+    container::{Container, ContainerId},
     side_by_side::differences,
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// Docker lets `container:<other>` name a container that does the same; not in a circle, though.
+pub const MOST_HOPS: usize = 8;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct World {
@@ -33,21 +39,29 @@ pub enum Vantage {
 }
 
 impl World {
-    /// Whether all that is different are containers that are up in neither: created ones, say. Nothing that is served
-    /// depends on these.
+    /// Whether all that is different are containers that are up in neither, and whose network nobody shares: created
+    /// ones, say. Nothing that is served, or said, depends on these.
     pub fn differs_in_idle_ones_only(&self, other: &Self) -> bool {
         let is_idle = |it: Option<&Arc<Container>>| it.is_none_or(|it| !it.is_up());
-        let mut differences = differences(&self.containers, &other.containers).peekable();
-        self.networks == other.networks
-            && differences.peek().is_some()
-            && differences.all(|(_, one, other)| is_idle(one) && is_idle(other))
+        let mut ids = BTreeSet::new();
+        for (id, one, other) in differences(&self.containers, &other.containers) {
+            if !is_idle(one) || !is_idle(other) {
+                return false;
+            }
+            ids.insert(id);
+        }
+        let is_shared = || {
+            let owners = self.containers.values().filter_map(|it| it.network_owner_id());
+            owners.into_iter().any(|owner| ids.contains(owner))
+        };
+        !ids.is_empty() && self.networks == other.networks && !is_shared()
     }
 
     /// The container whose networks this one uses: itself, but for `network_mode: container:<other>`.
     pub fn network_owner<'a>(&'a self, container: &'a Container) -> Option<&'a Container> {
-        match &container.network_mode {
-            NetworkMode::Container(other) => self.containers.get(other).map(AsRef::as_ref),
-            _ => Some(container),
+        match container.network_owner_id() {
+            Some(other) => self.containers.get(other).map(AsRef::as_ref),
+            None => Some(container),
         }
     }
 }

@@ -224,6 +224,32 @@ fn that_a_container_was_drained_is_forgotten_when_it_is_not_up() {
 }
 
 #[test]
+fn sharer_of_a_network_has_no_address_in_the_step_in_which_its_owner_ends() {
+    let both = |vpn: &str| format!("vpn 172.17.0.9{vpn}\napp - shares=0 glue_http_80_host=a.test");
+    let (rules, now) = (story::rules(), Instant::now());
+    let up = story::world(&both(""));
+    let served = decide(&up, Memory::default(), now, &rules);
+    let endpoints = |decided: &Decided| {
+        let routes = decided.routes.0.values().flat_map(|route| route.endpoints.iter());
+        routes.map(|it| it.address.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(endpoints(&served), ["172.17.0.9:80"]);
+    let mut last = up;
+    for (after, problem) in [
+        (both(" exited"), "start container vpn"),
+        ("- - exited\napp - shares=0 glue_http_80_host=a.test".to_owned(), "start container -"),
+    ] {
+        let world = story::next_world(&last, &after);
+        assert!(!world.differs_in_idle_ones_only(&last), "{after}");
+        let decided = decide(&world, served.memory.clone(), now, &rules);
+        assert_eq!(endpoints(&decided), [""; 0], "{after}");
+        let problems: Vec<_> = decided.problems.iter().map(ToString::to_string).collect();
+        assert!(problems.len() == 1 && problems[0].contains(problem), "{problems:?}");
+        last = world;
+    }
+}
+
+#[test]
 fn containers_that_are_not_up_make_no_difference() {
     const OTHER: &str = "new 172.17.0.3 exited glue_http_80_host=b.test";
     let exited = ONE.replace(" glue", " exited glue");

@@ -6,6 +6,7 @@ mod common;
 
 use common::{DEADLINE, engine::Engine, proxy::Proxy, unique, until};
 use docker_glue::{
+    address::address,
     container::{Container, ContainerId, Health, State},
     docker::{
         Access, Engine as Client, Interest, Patience, Reach, Seen, Watching, list_once, vantage,
@@ -123,6 +124,46 @@ async fn a_containers_life_is_seen() {
     docker.cli(&["rm", "--force", &web.id]);
     let id = ContainerId::new(web.id.as_str());
     eyes.see_world("its end", |world| !world.containers.contains_key(&id)).await;
+}
+
+#[tokio::test]
+async fn network_owner_that_ends_or_starts_again_takes_the_address_of_its_sharer() {
+    let Some(docker) = common::docker() else { return };
+    let net = docker.network("net");
+    let mut eyes = Eyes::open(access(docker.url()), interest());
+    eyes.see("the first answer", |seen| seen.connected.then_some(())).await;
+
+    let vpn = docker.run("vpn").network(&net).start();
+    let app = docker
+        .run("app")
+        .label(LABEL, 1)
+        .option(&["--network", &format!("container:{}", vpn.name)]);
+    let app = app.bare().start();
+    let id = ContainerId::new(app.id.as_str());
+    let said = |world: &World| {
+        let container = world.containers.get(&id)?;
+        Some(match address(container, 80, None, None, world, &Vantage::Host) {
+            Ok(address) => address.to_string(),
+            Err(reason) => reason.to_string(),
+        })
+    };
+    let here = |vpn: &common::Container| format!("{}:80", vpn.address(&net));
+    let expected = here(&vpn);
+    eyes.see_world("the owner's address", |world| said(world).as_ref() == Some(&expected)).await;
+
+    let is = |world: &World, part: &str| said(world).is_some_and(|said| said.contains(part));
+    vpn.docker(&["restart", "--time", "0"]);
+    eyes.see_world("it started after it", |world| is(world, "restart it: container")).await;
+    app.docker(&["restart", "--time", "0"]);
+    let expected = here(&vpn);
+    eyes.see_world("its address again", |world| said(world).as_ref() == Some(&expected)).await;
+
+    vpn.docker(&["kill"]);
+    eyes.see_world("no address", |world| is(world, "start container")).await;
+    let stranger = docker.run("stranger").network(&net).start();
+    drop(vpn);
+    eyes.see_world("the owner is gone", |world| is(world, "is gone")).await;
+    drop(stranger);
 }
 
 #[tokio::test]

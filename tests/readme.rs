@@ -442,6 +442,7 @@ fn container(labels: BTreeMap<String, String>) -> Container {
         published: Vec::new(),
         stop: None,
         leaving: false,
+        started: None,
     }
 }
 

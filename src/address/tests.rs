@@ -73,6 +73,7 @@ fn container(id: &str, mode: NetworkMode, networks: &str) -> Container {
         published: Vec::new(),
         stop: None,
         leaving: false,
+        started: None,
     }
 }
 
@@ -222,10 +223,49 @@ fn anothers_network_is_the_others_address() {
         container("far", NetworkMode::Own, "front=10.1.0.8"),
     ];
     check(&chain, &HOST, "10.1.0.8:80");
-    let out =
-        "HAProxy cannot reach it; start the container whose network it shares, then this one again";
+    let out = "HAProxy cannot reach it; the container whose network it shares is gone; create that one, \
+               then this one again";
     check(from_ref(&web), &HOST, out);
     check(&[web, container("vpn", of("web"), "")], &HOST, out);
+}
+
+#[test]
+fn shared_network_goes_with_its_owner() {
+    let web = Container { started: Some(5), ..container("web", of("vpn"), "") };
+    let vpn = container("vpn", NetworkMode::Own, "front=10.1.0.7");
+    let here = "10.1.0.7:80";
+    let down = "HAProxy cannot reach it; start container vpn (vpn), whose network it shares, and then restart \
+                this one";
+    let later = "HAProxy cannot reach it; restart it: container vpn (vpn), whose network it shares, has started \
+                 after it";
+    for (state, started, expected) in [
+        (State::Running, Some(4), here),
+        (State::Running, Some(5), here),
+        (State::Paused, Some(4), here),
+        (State::Running, Some(6), later),
+        (State::Running, None, here),
+        (State::Running, Some(0), here),
+        (State::Exited, Some(4), down),
+        (State::Restarting, Some(6), down),
+        (State::Created, None, down),
+        (State::Removing, None, down),
+        (State::Dead, None, down),
+    ] {
+        let vpn = Container { state, started, ..vpn.clone() };
+        check(&[web.clone(), vpn.clone()], &HOST, expected);
+        check(&[web.clone(), vpn.clone(), haproxy("front")], &inside(), expected);
+        let on_host = Container { network_mode: NetworkMode::Host, ..vpn };
+        let expected = if expected == here { "127.0.0.1:80" } else { expected };
+        check(&[web.clone(), on_host], &HOST, expected);
+    }
+    for unknown in [None, Some(0)] {
+        let web = Container { started: unknown, ..web.clone() };
+        check(&[web, Container { started: Some(6), ..vpn.clone() }], &HOST, here);
+    }
+    // One in between may end: what it had joined goes on.
+    let far = Container { id: ContainerId::new("far"), name: "far".into(), ..vpn };
+    let middle = Container { state: State::Exited, ..container("vpn", of("far"), "") };
+    check(&[web, middle, far], &HOST, here);
 }
 
 #[test]

@@ -96,6 +96,7 @@ fn container(
         published: service.published.clone(),
         stop: None,
         leaving: false,
+        started: None,
     }
 }
 

@@ -565,6 +565,7 @@ fn running(line: &str) -> crate::container::Container {
         published: Vec::new(),
         stop: None,
         leaving: false,
+        started: None,
     }
 }
 

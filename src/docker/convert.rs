@@ -57,6 +57,7 @@ pub(super) fn container(said: ContainerSummary) -> Option<Container> {
         published: published(&ports),
         stop: None,
         leaving: false,
+        started: None,
     })
 }
 
@@ -102,10 +103,12 @@ pub(super) fn report(said: EventMessage) -> Option<Report> {
 /// What an inspection tells beyond the list.
 pub(super) fn details(said: ContainerInspectResponse, interest: &Interest) -> Details {
     let config = said.config.unwrap_or_default();
-    let health = said.state.and_then(|state| state.health).and_then(|health| health.status);
+    let state = said.state.unwrap_or_default();
+    let health = state.health.and_then(|health| health.status);
     let pair = |text: String| text.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned()));
     Details {
         created: said.created.and_then(|text| nanoseconds(&text)),
+        started: state.started_at.and_then(|text| nanoseconds(&text)),
         environment: interest
             .of_environment(config.env.unwrap_or_default().into_iter().filter_map(pair).collect()),
         stop: Stop {

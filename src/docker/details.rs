@@ -10,6 +10,7 @@ pub(super) struct Details {
     /// More exactly than the list tells it, which has all that one `docker compose up` makes in the
     /// same second.
     pub(super) created: Option<i64>,
+    pub(super) started: Option<i64>,
     pub(super) environment: BTreeMap<String, String>,
     pub(super) stop: Stop,
     /// EXPOSE, which the list leaves out for host networking.
@@ -20,8 +21,10 @@ pub(super) struct Details {
 
 /// Completes a container with its inspection.
 pub(super) fn complete(container: &mut Container, details: Details) {
-    let Details { created, environment, stop, exposed, health } = details;
+    let Details { created, started, environment, stop, exposed, health } = details;
     container.created = created.unwrap_or(container.created);
+    // An event may have told of a later start already.
+    container.started = container.started.max(Some(started.unwrap_or(0)));
     container.environment = environment;
     container.stop = Some(stop);
     container.exposed.extend(exposed);
@@ -32,6 +35,7 @@ pub(super) fn complete(container: &mut Container, details: Details) {
 
 /// Carries over what an earlier inspection told, as it cannot change while the container exists.
 pub(super) fn carry_over(fresh: &mut Container, known: &Container) {
+    fresh.started = known.started;
     if known.stop.is_some() {
         fresh.created = known.created;
         fresh.environment.clone_from(&known.environment);

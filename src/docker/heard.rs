@@ -28,6 +28,8 @@ pub(super) struct Heard {
     died: BTreeMap<ContainerId, Instant>,
     /// Until when a stop signal is believed; `None` is for ever.
     leaving: BTreeMap<ContainerId, Option<Instant>>,
+    /// When they started, until an answer is merged with it.
+    started: BTreeMap<ContainerId, i64>,
     awaited: BTreeMap<ContainerId, Awaited>,
 }
 
@@ -38,7 +40,7 @@ struct Awaited {
     at: Instant,
     /// How often it was asked for again already.
     done: usize,
-    cause: Cause,
+    cause: Option<Cause>,
 }
 
 /// What an answer shows that is not older than its event.
@@ -85,15 +87,28 @@ impl Heard {
         self.died.insert(id.clone(), now + BURIAL);
     }
 
-    pub(super) fn start(&mut self, id: &ContainerId) {
+    /// By the engine's clock, in nanoseconds.
+    pub(super) fn start(&mut self, id: &ContainerId, time: i64) {
         self.leaving.remove(id);
         self.died.remove(id);
+        self.started.insert(id.clone(), time);
+    }
+
+    /// When it started, if that was heard and not taken yet.
+    pub(super) fn take_start(&mut self, id: &ContainerId) -> Option<i64> {
+        self.started.remove(id)
     }
 
     /// From now on an answer is awaited that shows this.
     pub(super) fn event(&mut self, id: ContainerId, cause: Cause, now: Instant) {
         let (sign, at) = (Sign::of(&cause.action), now + RECHECKS[0]);
-        self.awaited.insert(id, Awaited { sign, at, done: 0, cause });
+        self.awaited.insert(id, Awaited { sign, at, done: 0, cause: Some(cause) });
+    }
+
+    /// Its events count from now on; an answer from before may lack what one said that passed by.
+    pub(super) fn follow(&mut self, id: &ContainerId, cause: Option<&Cause>, now: Instant) {
+        let (sign, at, cause) = (Sign::None, now + RECHECKS[0], cause.cloned());
+        self.awaited.entry(id.clone()).or_insert(Awaited { sign, at, done: 0, cause });
     }
 
     /// All of which an answer is awaited.
@@ -108,6 +123,9 @@ impl Heard {
 
     /// An answer to a question that was asked after all that was heard of it.
     pub(super) fn answer(&mut self, id: &ContainerId, told: Option<&Container>) {
+        if told.is_none() {
+            self.started.remove(id);
+        }
         if told.is_none() || self.awaited.get(id).is_some_and(|it| it.sign.is_shown_by(told)) {
             self.awaited.remove(id);
         }
@@ -144,7 +162,7 @@ impl Heard {
         });
         for (id, it) in self.awaited.iter_mut().filter(|(_, it)| it.at <= now) {
             late.ask.insert(id.clone());
-            late.cause.get_or_insert_with(|| it.cause.clone());
+            late.cause = late.cause.or_else(|| it.cause.clone());
             it.done += 1;
             it.at = now + RECHECKS.get(it.done).copied().unwrap_or_default();
         }

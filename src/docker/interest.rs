@@ -3,13 +3,16 @@
 //! Pure.
 
 use crate::{
-    container::{Container, ContainerId, NetworkMode},
+    container::{Container, ContainerId},
     world::World,
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// The world holds every running container, as some lend others their network or hold a port. Only
-/// the interesting ones are followed by their events, inspected, and kept with labels.
+/// the interesting ones, and those whose network they use, are followed by their events and inspected.
 #[derive(Debug, Clone)]
 pub struct Interest {
     /// Whether labels (or an environment read like labels) are meant for us.
@@ -62,7 +65,7 @@ impl Interest {
         match world.containers.get(id) {
             Some(known) if unread(known) || self.in_container(known) => true,
             None if self.environment => true,
-            _ => self.in_labels(attributes) || self.in_its_network(world, id),
+            _ => self.in_labels(attributes),
         }
     }
 
@@ -77,12 +80,17 @@ impl Interest {
         })
     }
 
-    /// An interesting container uses the network of this one.
-    fn in_its_network(&self, world: &World, id: &ContainerId) -> bool {
-        world.containers.values().any(|container| {
-            matches!(&container.network_mode, NetworkMode::Container(owner) if owner == id)
-                && self.in_container(container)
-        })
+    /// Those whose network an interesting container uses, at once or by way of others.
+    pub(super) fn network_owners(&self, world: &World) -> BTreeSet<ContainerId> {
+        let interesting = world.containers.values().filter(|it| self.in_container(it));
+        let mut next: Vec<_> = interesting.filter_map(|it| it.network_owner_id()).collect();
+        let mut owners = BTreeSet::new();
+        while let Some(id) = next.pop() {
+            if owners.insert(id.clone()) {
+                next.extend(world.containers.get(id).and_then(|it| it.network_owner_id()));
+            }
+        }
+        owners
     }
 
     /// Of an environment, what is read like a label: the rest is long, and secrets are in it.

@@ -51,6 +51,8 @@ pub(super) struct Known {
     dirty: BTreeSet<ContainerId>,
     networks_are_dirty: bool,
     heard: Heard,
+    /// Whose network an interesting container uses: they are followed, and known, as that one is.
+    network_owners: BTreeSet<ContainerId>,
     to_inspect: BTreeSet<ContainerId>,
     inspecting: BTreeSet<ContainerId>,
     /// When the whole list is due.
@@ -110,6 +112,7 @@ impl Known {
             dirty: BTreeSet::new(),
             networks_are_dirty: false,
             heard: Heard::default(),
+            network_owners: BTreeSet::new(),
             to_inspect: BTreeSet::new(),
             inspecting: BTreeSet::new(),
             due: now,
@@ -151,7 +154,8 @@ impl Known {
 
     /// For reading a long list: what it repeats takes no memory of its own.
     pub(super) fn remember(&self) -> Memory {
-        Memory { interest: self.interest.clone(), world: Arc::clone(&self.world) }
+        let (interest, world) = (self.interest.clone(), Arc::clone(&self.world));
+        Memory { interest, world, network_owners: self.network_owners.clone() }
     }
 
     pub(super) fn hear(&mut self, event: Event, now: Instant) {
@@ -176,7 +180,9 @@ impl Known {
     }
 
     fn is_followed(&self, id: &ContainerId, attributes: &BTreeMap<String, String>) -> bool {
-        self.dirty.contains(id) || self.interest.in_event(&self.world, id, attributes)
+        self.dirty.contains(id)
+            || self.network_owners.contains(id)
+            || self.interest.in_event(&self.world, id, attributes)
     }
 
     /// Of one that does not run its start tells enough, which comes after its networks.
@@ -201,7 +207,7 @@ impl Known {
             }
             What::Die => self.bury(&id, cause.clone(), now),
             What::Start => {
-                self.heard.start(&id);
+                self.heard.start(&id, cause.time_nano);
                 self.touch(&id);
             }
             What::Other => {}
@@ -278,7 +284,7 @@ impl Known {
         self.cause = self.asked.take();
         match ask {
             Ask::All => self.listed(answer, now),
-            Ask::Some { ids, .. } => self.told(ids, answer),
+            Ask::Some { ids, .. } => self.told(ids, answer, now),
         }
     }
 
@@ -291,12 +297,15 @@ impl Known {
             return;
         }
         self.compare(&self.heard.awaited(), &answer.containers);
-        let kept = answer.containers.into_iter().filter_map(|fresh| self.merged(fresh)).collect();
+        let kept = answer.containers.into_iter().map(|fresh| self.merged(fresh)).collect();
         let networks = answer.networks.unwrap_or_default();
         if !first && self.cause.is_none() && self.tells_of_the_unheard(&kept) {
             self.trust = Trust::Deaf;
         }
         self.world = Arc::new(World { containers: kept, networks });
+        let idle = self.world.containers.values().filter(|it| !it.is_up());
+        let idle = idle.map(|it| it.id.clone()).collect();
+        self.follow_network_owners(idle, (!first).then_some(now));
         let world = &self.world.containers;
         self.heard.forget_stops(|id| !world.get(id).is_some_and(|known| known.is_up()));
         self.to_inspect.retain(|id| world.contains_key(id));
@@ -326,21 +335,65 @@ impl Known {
         fresh.iter().any(unheard)
     }
 
-    fn told(&mut self, ids: &BTreeSet<ContainerId>, answer: Answer) {
+    /// `answer` may tell of more than was asked for: of those whose network it is.
+    fn told(&mut self, ids: &BTreeSet<ContainerId>, answer: Answer, now: Instant) {
         self.compare(ids, &answer.containers);
-        let mut fresh: BTreeMap<_, _> =
-            answer.containers.into_iter().filter_map(|fresh| self.merged(fresh)).collect();
+        let fresh: BTreeMap<_, _> =
+            answer.containers.into_iter().map(|fresh| self.merged(fresh)).collect();
+        let shares = |it: &Arc<Container>| it.network_owner_id().is_some();
+        let is_shared = !self.network_owners.is_empty() || fresh.values().any(shares);
+        let mut touched: BTreeSet<_> = fresh.keys().cloned().collect();
         let world = Arc::make_mut(&mut self.world);
-        for id in ids {
-            match fresh.remove(id) {
-                Some(container) => drop(world.containers.insert(id.clone(), container)),
-                None => drop(world.containers.remove(id)),
-            }
+        for id in ids.iter().filter(|id| !fresh.contains_key(id)) {
+            world.containers.remove(id);
         }
+        world.containers.extend(fresh);
         if let Some(networks) = answer.networks {
             world.networks = networks;
         }
+        if is_shared {
+            touched.extend(self.network_owners.iter().cloned());
+            self.follow_network_owners(touched, Some(now));
+        } else {
+            self.forget_idle(touched);
+        }
         self.note();
+    }
+
+    /// Those whose networks are used may be others now. With a time, whoever is new among them is asked for again:
+    /// nobody listened to its events. Of the rest, the idle ones are forgotten.
+    fn follow_network_owners(&mut self, idle: BTreeSet<ContainerId>, now: Option<Instant>) {
+        let owners = self.interest.network_owners(&self.world);
+        let before = std::mem::replace(&mut self.network_owners, owners);
+        for id in &self.network_owners {
+            let known = self.world.containers.get(id);
+            if known.is_some_and(|it| it.is_up() && it.started.is_none())
+                && !self.inspecting.contains(id)
+            {
+                self.to_inspect.insert(id.clone());
+            }
+            if let Some(now) = now.filter(|_| !before.contains(id)) {
+                self.heard.follow(id, self.cause.as_ref(), now);
+                if known.is_none() {
+                    self.dirty.insert(id.clone());
+                }
+            }
+        }
+        self.forget_idle(idle);
+    }
+
+    /// Of containers that do not run only those are kept that mean something.
+    fn forget_idle(&mut self, ids: BTreeSet<ContainerId>) {
+        let is_kept = |it: &Container| {
+            it.is_up() || self.network_owners.contains(&it.id) || self.interest.in_container(it)
+        };
+        let known = &self.world.containers;
+        let idle = ids.into_iter().filter(|id| known.get(id).is_some_and(|it| !is_kept(it)));
+        let idle: Vec<_> = idle.collect();
+        if !idle.is_empty() {
+            let world = Arc::make_mut(&mut self.world);
+            idle.iter().for_each(|id| drop(world.containers.remove(id)));
+        }
     }
 
     /// What was told of those of which nothing was heard since they were asked for.
@@ -352,28 +405,42 @@ impl Known {
         }
     }
 
-    /// What is kept of a container, the very same as before where it did not change.
-    fn merged(&mut self, fresh: Arc<Container>) -> Option<(ContainerId, Arc<Container>)> {
+    /// What is known of a container now, the very same as before where it did not change.
+    fn merged(&mut self, fresh: Arc<Container>) -> (ContainerId, Arc<Container>) {
         let known = self.world.containers.get(&fresh.id).map(Arc::clone);
-        if known.as_ref().is_some_and(|known| Arc::ptr_eq(known, &fresh)) && fresh.stop.is_some() {
-            return Some((fresh.id.clone(), fresh));
+        let started = self.heard.take_start(&fresh.id);
+        if known.as_ref().is_some_and(|known| Arc::ptr_eq(known, &fresh))
+            && fresh.stop.is_some()
+            && started.is_none()
+            && !self.wants_start(&fresh)
+        {
+            return (fresh.id.clone(), fresh);
         }
         let mut fresh = Arc::unwrap_or_clone(fresh);
         if let Some(known) = &known {
             carry_over(&mut fresh, known);
         }
-        let interesting = self.interest.in_container(&fresh);
-        if !interesting && !fresh.is_up() {
-            return None;
+        self.heard.overlay(&mut fresh);
+        if fresh.is_up() && known.as_ref().is_some_and(|known| !known.is_up()) {
+            fresh.started = None;
         }
-        let wanted = fresh.is_up() && self.interest.wants_details(&fresh);
-        if wanted && !self.inspecting.contains(&fresh.id) {
+        if fresh.stop.is_some() {
+            fresh.started = fresh.started.max(started);
+        }
+        let wanted = self.interest.wants_details(&fresh) || self.wants_start(&fresh);
+        if wanted && fresh.is_up() && !self.inspecting.contains(&fresh.id) {
             self.to_inspect.insert(fresh.id.clone());
         }
         self.interest.slim(&mut fresh);
-        self.heard.overlay(&mut fresh);
         let same = known.filter(|known| **known == fresh);
-        Some((fresh.id.clone(), same.unwrap_or_else(|| Arc::new(fresh))))
+        (fresh.id.clone(), same.unwrap_or_else(|| Arc::new(fresh)))
+    }
+
+    /// It matters when it started, and that is not known.
+    fn wants_start(&self, container: &Container) -> bool {
+        container.started.is_none()
+            && container.network_owner_id().is_some()
+            && self.interest.in_container(container)
     }
 
     /// The next container to inspect, a few at a time.
@@ -386,7 +453,7 @@ impl Known {
         Some(id)
     }
 
-    pub(super) fn inspected(&mut self, id: &ContainerId, told: Inspection) {
+    pub(super) fn inspected(&mut self, id: &ContainerId, told: Inspection, now: Instant) {
         self.inspecting.remove(id);
         match (told, self.world.containers.get(id)) {
             (Inspection::Told(details), Some(known)) => {
@@ -394,7 +461,11 @@ impl Known {
                 complete(&mut whole, details);
                 self.interest.slim(&mut whole);
                 let whole = Arc::new(whole);
+                let shares = whole.network_owner_id().is_some();
                 Arc::make_mut(&mut self.world).containers.insert(id.clone(), whole);
+                if self.interest.environment && shares {
+                    self.follow_network_owners(BTreeSet::new(), Some(now));
+                }
             }
             (Inspection::Gone, Some(_)) => drop(self.dirty.insert(id.clone())),
             // Inspected again after the next list; the container is shown without until then.
@@ -451,9 +522,22 @@ impl Known {
 pub(super) struct Memory {
     interest: Interest,
     world: Arc<World>,
+    network_owners: BTreeSet<ContainerId>,
 }
 
 impl Memory {
+    /// Whom to ask for, too: those whose network these use, and whose events nobody listened to.
+    pub(super) fn new_network_owners(&self, told: &[Container]) -> BTreeSet<ContainerId> {
+        let is_known = |id: &ContainerId| {
+            let known = self.world.containers.get(id);
+            self.network_owners.contains(id)
+                || known.is_some_and(|it| self.interest.in_container(it))
+                || told.iter().any(|it| it.id == *id)
+        };
+        let owners = told.iter().filter_map(Container::network_owner_id);
+        owners.filter(|id| !is_known(id)).cloned().collect()
+    }
+
     /// The container as it is known, if it is told just so again.
     pub(super) fn recognize(&self, mut told: Container) -> Arc<Container> {
         let Some(known) = self.world.containers.get(&told.id) else { return self.slim(told) };

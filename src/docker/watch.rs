@@ -14,7 +14,7 @@ use super::{
 use crate::{
     container::ContainerId,
     outage::{Outage, Tell},
-    world::World,
+    world::{MOST_HOPS, World},
 };
 use anyhow::{Result, anyhow};
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, pin_mut, stream::FuturesUnordered};
@@ -221,7 +221,7 @@ fn take(known: &mut Known, input: Input) -> Result<()> {
     match input {
         Input::Event(event) => known.hear(event?, now),
         Input::Answer(ask, answer) => known.answered(&ask, answer?, now),
-        Input::Inspected(id, told) => known.inspected(&id, told),
+        Input::Inspected(id, told) => known.inspected(&id, told, now),
         Input::Time => known.tick(now),
     }
     Ok(())
@@ -252,7 +252,19 @@ fn send_out(known: &mut Known, engine: &Engine, interest: &Interest, errands: &m
 async fn answer(engine: &Engine, ask: &Ask, memory: &Memory) -> Result<Answer> {
     let all = || engine.all_containers(|told| memory.recognize(told));
     let some = async |ids| {
-        let told = engine.containers(ids).await?;
+        let mut told = engine.containers(ids).await?;
+        // One who shares the network of another that does so, and on: not without an end.
+        for _ in 0..MOST_HOPS {
+            let owners = memory.new_network_owners(&told);
+            let more = match owners.is_empty() {
+                true => break,
+                false => engine.containers(&owners).await?,
+            };
+            if more.is_empty() {
+                break;
+            }
+            told.extend(more);
+        }
         Ok::<_, anyhow::Error>(told.into_iter().map(Arc::new).collect())
     };
     let (containers, networks) = match ask {

@@ -129,6 +129,7 @@ fn container(name: &str, image: Image) -> Container {
         published: Vec::new(),
         stop: None,
         leaving: false,
+        started: None,
     }
 }
 

@@ -65,9 +65,13 @@ pub fn next_world(before: &World, story: &str) -> World {
     world
 }
 
+fn id(number: i64) -> ContainerId {
+    ContainerId::new(format!("{:012x}{}", 0xc0_ffee_0000 + number, "0".repeat(52)))
+}
+
 fn container(number: i64, words: &[&str]) -> Container {
     let mut container = Container {
-        id: ContainerId::new(format!("{:012x}{}", 0xc0_ffee_0000 + number, "0".repeat(52))),
+        id: id(number),
         name: words[0].to_owned(),
         image: "whoami".to_owned(),
         created: 1_700_000_000 + number,
@@ -81,11 +85,15 @@ fn container(number: i64, words: &[&str]) -> Container {
         published: Vec::new(),
         stop: None,
         leaving: false,
+        started: None,
     };
     let mut network = "bridge";
     for word in &words[2..] {
         match (*word, word.split_once('=')) {
             (_, Some(("on", name))) => network = name,
+            (_, Some(("shares", number))) => {
+                container.network_mode = NetworkMode::Container(id(number.parse().unwrap()));
+            }
             (_, Some(("publishes", port))) => {
                 container.published.push(published(port.parse().unwrap()));
             }

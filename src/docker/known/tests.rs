@@ -123,11 +123,18 @@ impl Story {
         true
     }
 
+    fn inspected_at(&mut self, id: &ContainerId, started: i64) {
+        let (created, environment, stop) = (None, map(&[]), Stop { signal: None, timeout: None });
+        let (started, exposed, health) = (Some(started), BTreeSet::new(), Health::Unchecked);
+        let details = Details { created, started, environment, stop, exposed, health };
+        self.known.inspected(id, Inspection::Told(details), self.now);
+    }
+
     fn inspected(&mut self, id: &ContainerId, environment: &[(&str, &str)], stop: Stop) {
         let (environment, exposed) = (map(environment), BTreeSet::new());
-        let details =
-            Details { created: None, environment, stop, exposed, health: Health::Unchecked };
-        self.known.inspected(id, Inspection::Told(details));
+        let (created, started, health) = (None, Some(0), Health::Unchecked);
+        let details = Details { created, started, environment, stop, exposed, health };
+        self.known.inspected(id, Inspection::Told(details), self.now);
     }
 
     /// What is shown in words, with the action that caused it; empty for nothing.
@@ -197,6 +204,7 @@ fn plain(id: &str) -> Container {
         published: Vec::new(),
         stop: None,
         leaving: false,
+        started: None,
     }
 }
 
@@ -283,6 +291,96 @@ fn the_lender_of_a_network_is_followed_as_its_user_is() {
         Container { network_mode: NetworkMode::Container(ContainerId::new("p")), ..glue("a") };
     let mut story = Story::with(&[user, plain("p"), plain("q")]);
     story.hear("q", "connect").asks("").hear("p", "connect").asks("p");
+}
+
+/// With a label of ours, in the network of another container.
+fn sharer(id: &str, owner: &str) -> Container {
+    Container { network_mode: NetworkMode::Container(ContainerId::new(owner)), ..glue(id) }
+}
+
+#[test]
+fn network_owner_that_dies_is_known_as_exited_and_followed_until_it_is_back() {
+    let mut story = Story::with(&[sharer("a", "p"), plain("p")]);
+    story.kill("p", "9").shows("a=running p=running/leaving <- kill");
+    story.hear("p", "die").shows("a=running p=exited <- die");
+    story.ask_and_answer("p", &[in_state(plain("p"), State::Exited)]).shows("");
+    story.hear("p", "start").ask_and_answer("p", &[plain("p")]);
+    story.shows("a=running p=running <- start");
+    story.hear("p", "destroy").ask_and_answer("p", &[]).shows("a=running <- destroy");
+}
+
+#[test]
+fn network_owner_is_asked_for_with_the_sharer_that_starts_and_followed_from_then_on() {
+    let mut story = Story::with(&[]);
+    story.hear("p", "start").asks("").hear_with("a", "start", &[("glue", "1")]).asks("a");
+    let told = [sharer("a", "p")];
+    let owners = story.known.remember().new_network_owners(&told);
+    assert_eq!(owners, [ContainerId::new("p")].into());
+    story.answer("a", &[sharer("a", "p"), plain("p")]).shows("a=running p=running <- start");
+    // It may have died before anybody listened to it.
+    story.at_millis(1010).ask_and_answer("p", &[in_state(plain("p"), State::Exited)]);
+    story.shows("a=running p=exited <- start");
+    story.hear("p", "start").asks("p");
+}
+
+#[test]
+fn network_owner_that_was_not_followed_is_asked_for_though_it_is_known() {
+    let mut story = Story::with(&[plain("p"), sharer("b", "q"), plain("q")]);
+    let ask = |story: &Story, told: Container| {
+        let owners = story.known.remember().new_network_owners(&[told]);
+        owners.iter().map(ContainerId::to_string).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(ask(&story, sharer("a", "p")), "p");
+    assert_eq!(ask(&story, sharer("a", "q")), "");
+    story.hear("p", "die").asks("");
+}
+
+#[test]
+fn network_owner_of_a_network_owner_is_followed() {
+    let middle = Container { labels: Arc::default(), ..sharer("p", "q") };
+    let mut story = Story::with(&[sharer("a", "p"), middle, plain("q")]);
+    story.hear("q", "die").shows("a=running p=running q=exited <- die");
+}
+
+#[test]
+fn network_owner_that_nobody_needs_any_more_costs_no_call() {
+    let mut story = Story::with(&[sharer("a", "p"), plain("p")]);
+    story.hear("a", "destroy").ask_and_answer("a", &[]).shows("p=running <- destroy");
+    story.hear("p", "die").hear("p", "start").asks("").shows("");
+}
+
+#[test]
+fn idle_network_owner_is_known_for_as_long_as_it_is_needed() {
+    let mut story = Story::with(&[sharer("a", "p"), in_state(plain("p"), State::Exited)]);
+    story.hear("a", "update").ask_and_answer("a", &[sharer("a", "p")]).shows("");
+    story.hear("a", "destroy").ask_and_answer("a", &[]).shows("<- destroy");
+}
+
+/// When a container started, where that matters: by an inspection, then by its events.
+#[test]
+fn start_of_sharer_and_network_owner_is_known_and_asked_for_once() {
+    let mut story = Story::new(|_| ());
+    story.connects();
+    let list = [sharer("a", "p"), plain("p"), glue("b"), plain("q")];
+    story.ask_and_answer("all", &list).shown();
+    let mut inspected = Vec::new();
+    while let Some(id) = story.known.inspect() {
+        inspected.push(id.to_string());
+        story.inspected_at(&id, 5);
+    }
+    assert_eq!(inspected, ["a", "b", "p"]);
+    story.at(1).ask_and_answer("all", &list);
+    assert_eq!(story.known.inspect(), None);
+    let started =
+        |story: &Story, id: &str| story.known.world.containers[&ContainerId::new(id)].started;
+    assert_eq!([started(&story, "a"), started(&story, "p")], [Some(5), Some(5)]);
+    story.next_time = 70;
+    story.hear("p", "die").hear("p", "start").ask_and_answer("p", &[plain("p")]);
+    assert_eq!((started(&story, "p"), story.known.inspect()), (Some(71), None));
+    // Nobody told of that start.
+    story.at(40).hear("p", "die").ask_and_answer("all", &list);
+    story.at(50).ask_and_answer("p", &[plain("p")]);
+    assert_eq!((started(&story, "p"), story.known.inspect()), (None, Some(ContainerId::new("p"))));
 }
 
 #[test]
@@ -552,7 +650,7 @@ fn a_container_that_vanished_before_its_inspection_is_looked_for() {
     story.connects();
     story.ask_and_answer("all", &[glue("a"), glue("b")]).shows("a=running b=running");
     let id = story.known.inspect().unwrap();
-    story.known.inspected(&id, Inspection::Gone);
+    story.known.inspected(&id, Inspection::Gone, story.now);
     story.ask_and_answer("a", &[]).shows("b=running");
 }
 
@@ -587,7 +685,7 @@ fn a_failed_inspection_holds_nothing_back() {
     story.connects();
     story.ask_and_answer("all", &[plain("a")]);
     let a = story.known.inspect().unwrap();
-    story.known.inspected(&a, Inspection::Failed);
+    story.known.inspected(&a, Inspection::Failed, story.now);
     story.shows("a=running").at(1).ask_and_answer("all", &[plain("a")]).shows("");
     assert_eq!(story.known.inspect(), Some(a));
 }

@@ -92,6 +92,7 @@ fn with(labels: impl IntoIterator<Item = (String, String)>) -> Container {
         published: Vec::new(),
         stop: None,
         leaving: false,
+        started: None,
     }
 }
 
