@@ -37,9 +37,12 @@ pub struct Claim {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
     Ready,
-    /// Starting or unhealthy: serves while its route has nobody better.
+    /// Starting or unhealthy: serves while its route has no ready container.
     Reserve,
-    /// Paused, leaving, drained, or unhealthy where health is required.
+    /// Told to stop, or unhealthy where health is required: serves on if no container of its route is ready and it
+    /// served until now.
+    LastResort,
+    /// Paused, drained, or crashing over and over.
     Out,
 }
 
@@ -78,7 +81,7 @@ impl Board {
             let (route, problems) = match self.claims.get_mut(&key) {
                 Some(claims) => {
                     claims.shrink_to_fit();
-                    share(claims)
+                    share(claims, self.routes.0.get(&key).map(AsRef::as_ref))
                 }
                 None => (None, Vec::new()),
             };
@@ -127,15 +130,16 @@ pub fn collect(claims: Vec<Claim>) -> (Routes, Vec<Problem>) {
     (board.routes, problems)
 }
 
-/// The route of claims on it: who came first says how it is.
-fn share(claims: &mut [Claim]) -> (Option<Route>, Vec<Problem>) {
+/// The route of claims on it: who came first says how it is. `before` is the route as it was.
+fn share(claims: &mut [Claim], before: Option<&Route>) -> (Option<Route>, Vec<Problem>) {
     claims.sort_by(|a, b| (&a.seniority, a.port).cmp(&(&b.seniority, b.port)));
     let Some(first) = claims.first() else { return (None, Vec::new()) };
     let (agreeing, others): (Vec<_>, Vec<_>) =
         claims.iter().partition(|claim| claim.policy == first.policy);
     let mut problems: Vec<_> = others.iter().map(|claim| conflict(claim, first)).collect();
     problems.extend(strangers(&agreeing, first));
-    let route = Route { policy: first.policy.clone(), endpoints: endpoints(&agreeing) };
+    let before = before.map_or(&[][..], |route| &route.endpoints);
+    let route = Route { policy: first.policy.clone(), endpoints: endpoints(&agreeing, before) };
     (Some(route), problems)
 }
 
@@ -178,25 +182,51 @@ fn disagreement(a: &Policy, b: &Policy) -> &'static str {
     }
 }
 
-/// One endpoint per container and port, by name; a reserve is called up where nobody else is ready.
-pub fn endpoints(claims: &[&Claim]) -> Vec<Endpoint> {
-    let served = claims.iter().any(|claim| claim.standing == Standing::Ready);
-    let mut endpoints: Vec<_> = claims.iter().map(|claim| endpoint(claim, served)).collect();
+/// One endpoint per container and port, by name. Where no claim is ready, those that served until now serve on as a last
+/// resort, else reserves serve. `before` are the route's endpoints as they were.
+pub fn endpoints(claims: &[&Claim], before: &[Endpoint]) -> Vec<Endpoint> {
+    let called_up = called_up(claims, before);
+    let is_ready = |claim: &Claim| match claim.standing {
+        Standing::Ready => true,
+        Standing::Reserve => called_up == Some(Standing::Reserve),
+        Standing::LastResort => {
+            called_up == Some(Standing::LastResort) && has_served(claim, before)
+        }
+        Standing::Out => false,
+    };
+    let mut endpoints: Vec<_> =
+        claims.iter().map(|claim| endpoint(claim, is_ready(claim))).collect();
     endpoints.sort();
     endpoints.dedup_by(|a, b| a.origin == b.origin && a.port == b.port);
     endpoints
 }
 
-fn endpoint(claim: &Claim, served: bool) -> Endpoint {
+/// Which claims serve in place of ready ones, where there are none that take requests.
+fn called_up(claims: &[&Claim], before: &[Endpoint]) -> Option<Standing> {
+    let takes_requests =
+        |claim: &&Claim| claim.standing == Standing::Ready && claim.weight.get() != 0;
+    let serves_on =
+        |claim: &&Claim| claim.standing == Standing::LastResort && has_served(claim, before);
+    match () {
+        () if claims.iter().any(takes_requests) => None,
+        () if claims.iter().any(serves_on) => Some(Standing::LastResort),
+        () => Some(Standing::Reserve),
+    }
+}
+
+fn has_served(claim: &Claim, before: &[Endpoint]) -> bool {
+    let is_same = |endpoint: &Endpoint| {
+        endpoint.origin.id() == claim.origin.id() && endpoint.port == claim.port
+    };
+    before.iter().any(|endpoint| is_same(endpoint) && endpoint.readiness == Readiness::Ready)
+}
+
+fn endpoint(claim: &Claim, is_ready: bool) -> Endpoint {
     Endpoint {
         origin: claim.origin.clone(),
         port: claim.port,
         address: claim.address,
         weight: claim.weight,
-        readiness: match claim.standing {
-            Standing::Ready => Readiness::Ready,
-            Standing::Reserve if !served => Readiness::Ready,
-            Standing::Reserve | Standing::Out => Readiness::Out,
-        },
+        readiness: if is_ready { Readiness::Ready } else { Readiness::Out },
     }
 }

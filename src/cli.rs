@@ -241,12 +241,16 @@ pub struct Options {
     #[arg(default_value = "30s", hide_short_help = true)]
     pub stop_timeout: Duration,
 
-    /// After a route's last container went, answer 503 and not 404 for this long
+    /// Keep a route for this long after its last container is gone
+    ///
+    /// Its requests wait for the next container, then get 503. After that: 404.
     #[arg(long, value_name = "TIME", help_heading = TIMES, value_parser = value::time)]
     #[arg(default_value = "60s", hide_short_help = true)]
     pub hold: Duration,
 
-    /// Let requests wait this long for a container that does not listen yet
+    /// Let requests wait this long for a container that is ready
+    ///
+    /// A container that does not listen yet, or the next one after the last of a route is gone. After that: 503.
     #[arg(long, value_name = "TIME", help_heading = TIMES, value_parser = value::time)]
     #[arg(default_value = "10s", hide_short_help = true)]
     pub wait_for_start: Duration,

@@ -345,9 +345,10 @@ impl Place<'_> {
 fn standing(container: &Container, obedience: Obedience) -> Standing {
     let doubtful = matches!(container.health, Health::Starting | Health::Unhealthy);
     match obedience {
-        _ if container.state == State::Paused || container.leaving => Standing::Out,
+        _ if container.state == State::Paused => Standing::Out,
+        _ if container.leaving => Standing::LastResort,
         Obedience::Obey if doubtful => Standing::Reserve,
-        Obedience::Require if doubtful => Standing::Out,
+        Obedience::Require if doubtful => Standing::LastResort,
         _ => Standing::Ready,
     }
 }

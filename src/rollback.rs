@@ -51,14 +51,14 @@ impl Rollback {
         match &mut self.left {
             None => {
                 let left = |(key, then): (&RouteKey, &Arc<Route>)| {
-                    (key.clone(), Arc::new(left(then, key, claims)))
+                    (key.clone(), Arc::new(left(then, key, claims, then)))
                 };
                 self.left = Some(Routes(self.then.0.iter().map(left).collect()));
             }
             Some(before) => {
                 for key in board.touched() {
                     let Some(then) = self.then.0.get(key) else { continue };
-                    let now = left(then, key, claims);
+                    let now = left(then, key, claims, before.0.get(key).unwrap_or(then));
                     if before.0.get(key).is_none_or(|before| **before != now) {
                         before.0.insert(key.clone(), Arc::new(now));
                     }
@@ -78,7 +78,13 @@ impl fmt::Display for Rollback {
     }
 }
 
-fn left(then: &Route, key: &RouteKey, claims: &BTreeMap<RouteKey, Vec<Claim>>) -> Route {
+/// `before` is the route as it was served last.
+fn left(
+    then: &Route,
+    key: &RouteKey,
+    claims: &BTreeMap<RouteKey, Vec<Claim>>,
+    before: &Route,
+) -> Route {
     let claims = claims.get(key).map(Vec::as_slice).unwrap_or_default();
     let still = |endpoint: &Endpoint| {
         // By its id, as a container may have been given another name.
@@ -88,6 +94,6 @@ fn left(then: &Route, key: &RouteKey, claims: &BTreeMap<RouteKey, Vec<Claim>>) -
         Some(Claim { weight: endpoint.weight, ..claim.clone() })
     };
     let still: Vec<_> = then.endpoints.iter().filter_map(still).collect();
-    let endpoints = claim::endpoints(&still.iter().collect::<Vec<_>>());
+    let endpoints = claim::endpoints(&still.iter().collect::<Vec<_>>(), &before.endpoints);
     Route { policy: then.policy.clone(), endpoints }
 }

@@ -298,7 +298,8 @@ impl Follower {
         match &self.trouble {
             None => {
                 let sessions = self.balancer.sessions(id);
-                Ok(Meant { name: name.clone(), id: id.clone(), sessions })
+                let unserved = self.balancer.unserved(id);
+                Ok(Meant { name: name.clone(), id: id.clone(), sessions, unserved })
             }
             Some(trouble) => Err(Failure::NotApplied(trouble.text.clone())),
         }

@@ -280,6 +280,54 @@ fn containers_that_are_not_up_make_no_difference() {
     }
 }
 
+/// Who of `a.test` gets new requests after each of these turns: the words of containers `a` and `b` in each.
+fn check_turns(labels: &str, turns: &[(&str, &str, &str)]) {
+    let (rules, mut now) = (story::rules(), Instant::now());
+    let (mut world, mut memory) = (World::default(), Memory::default());
+    for (number, (a, b, expected)) in turns.iter().enumerate() {
+        let line = |name: &str, address: u8, words: &str| {
+            format!("{name} 172.17.0.{address} {words} glue_http_80_host=a.test {labels}\n")
+        };
+        let story = line("a", 2, a) + &line("b", 3, b);
+        now += Duration::from_secs(1);
+        world = story::next_world(&world, &story);
+        let decided = decide(&world, memory, now, &rules);
+        let ready = ready(&decided);
+        let servers = ready.first().and_then(|it| it.split_once(' ')).map_or("", |(_, it)| it);
+        assert_eq!(servers, *expected, "{labels} turn {number}: {a:?} {b:?}");
+        memory = decided.memory;
+    }
+}
+
+#[test]
+fn container_told_to_stop_serves_on_only_if_it_is_the_last_that_does() {
+    check_turns("", &[("", "", "a,b"), ("leaving", "", "b"), ("leaving", "leaving", "b")]);
+    check_turns("", &[("", "", "a,b"), ("leaving", "leaving", "a,b"), ("leaving", "exited", "a")]);
+    check_turns("", &[("", "exited", "a"), ("leaving", "exited", "a"), ("leaving", "", "b")]);
+    check_turns("", &[("", "paused", "a"), ("leaving", "paused", "a"), ("exited", "paused", "")]);
+    check_turns("", &[("", "", "a,b"), ("paused", "", "b"), ("paused", "paused", "")]);
+    // It stays until the other one is healthy, and one that came in as the last serves on.
+    check_turns("", &[("", "starting", "a"), ("leaving", "starting", "a"), ("leaving", "", "b")]);
+    check_turns("", &[("unhealthy", "exited", "a"), ("leaving", "exited", "a")]);
+    // One that has not served does not begin to.
+    check_turns("", &[("leaving", "exited", ""), ("leaving", "starting", "b")]);
+    check_turns("glue_http_80_weight=0", &[("", "", "a,b"), ("leaving", "", "a,b")]);
+}
+
+#[test]
+fn health_required_the_last_ready_container_serves_on() {
+    const REQUIRE: &str = "glue_http_80_health=require";
+    check_turns(
+        REQUIRE,
+        &[("", "", "a,b"), ("unhealthy", "", "b"), ("unhealthy", "unhealthy", "b")],
+    );
+    check_turns(REQUIRE, &[("starting", "exited", ""), ("", "exited", "a")]);
+    check_turns(
+        REQUIRE,
+        &[("", "exited", "a"), ("unhealthy", "starting", "a"), ("unhealthy", "", "b")],
+    );
+}
+
 /// What is said, of a story in which containers are of services: `name project/service`.
 fn told_of(story: &str, services: &[(&str, &str)]) -> Vec<String> {
     let mut world = story::world(story);

@@ -226,8 +226,9 @@ fn who_asks_for_what_is_not_there_is_told() {
     let answer = talk(&balancer, "POST", "/drain", &body);
     let (_, json) = answer.split_once("\r\n\r\n").unwrap();
     let json: serde_json::Value = serde_json::from_str(json).unwrap();
-    let expected =
-        serde_json::json!({ "container": name, "id": web.id, "sessions": 0, "drained": true });
+    let expected = serde_json::json!({
+        "container": name, "id": web.id, "sessions": 0, "drained": true, "unserved": ["a.test:80/"],
+    });
     assert_eq!(json, expected);
 
     // The socket of a daemon that was killed is nobody's, and the next one's.

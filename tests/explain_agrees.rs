@@ -43,7 +43,7 @@ use tokio::task::JoinSet;
 const ROUTES: usize = 500;
 const REQUESTS: usize = 10_000;
 /// Side by side, each on connections of its own.
-const ASKERS: usize = 8;
+const ASKERS: usize = 32;
 
 #[tokio::test]
 async fn explain_says_what_haproxy_does() {
@@ -51,7 +51,9 @@ async fn explain_says_what_haproxy_does() {
     let answerers = Answerers::start(drawn::MOST_CONTAINERS).await;
     let picture = picture(&mut drawn, answerers.port);
     assert!(ROUTES <= picture.routes.0.len(), "{} routes", picture.routes.0.len());
-    let Some(haproxy) = HAProxy::start(&picture.config).await else { return };
+    // Thousands of requests meet routes that no container serves.
+    let wait = Duration::from_millis(1);
+    let Some(haproxy) = HAProxy::start_with_wait(&picture.config, wait).await else { return };
     let counters = when_checked(haproxy.socket(), &picture).await;
 
     let shared = Arc::new((picture, counters));

@@ -65,6 +65,7 @@ impl Scene {
             let mut ready: Vec<_> = ready
                 .into_values()
                 .flatten()
+                .filter(|(name, _)| *name != docker_glue::haproxy::name::HOLD)
                 .filter(|(_, it)| it.admin == docker_glue::haproxy::config::Admin::Ready && it.up)
                 .map(|(name, _)| name)
                 .collect();

@@ -6,6 +6,7 @@
 mod story;
 
 use docker_glue::haproxy::{layout::Layout, observed::Observed, plan::plan};
+use std::collections::BTreeSet;
 
 const WEB: &str = "web 172.17.0.2 glue_http_80_host=a.test";
 
@@ -22,7 +23,8 @@ fn check(stories: &[&str], expected: &[&str], spares: &[&str]) {
         }
     }
     let routes = story::routes(last);
-    let (Layout { places, spares: left }, homeless) = Layout::within(&routes, &observed);
+    let (Layout { places, spares: left }, homeless) =
+        Layout::within(&routes, &observed, &BTreeSet::new());
     let place = |key| places.get(key).map_or("homeless", String::as_str);
     let found: Vec<_> = routes.0.keys().map(|key| format!("{key} -> {}", place(key))).collect();
     assert_eq!(found, expected, "{last}");

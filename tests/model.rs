@@ -290,10 +290,10 @@ impl Model {
 
     /// Between what there is and what the world asks for, or an operator.
     fn difference(&self) -> Option<String> {
-        let mut memory = Memory::default();
-        memory.rollback = self
-            .picture()
-            .memory
+        // All is decided again, but for who served last: that says which container serves on.
+        let mut memory = self.picture().memory;
+        memory.forget_work();
+        memory.rollback = memory
             .rollback
             .map(|it| Rollback::new(it.generation, it.since_ms, Arc::new(it.then().clone())));
         let routes = decide(&self.world, memory, Instant::now(), &self.rules).routes;

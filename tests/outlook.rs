@@ -38,7 +38,7 @@ use docker_glue::{
 };
 use proptest::prelude::*;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     fs,
     path::{Path, PathBuf},
@@ -154,7 +154,7 @@ fn look_held(
     rollback: Option<Rollback>,
 ) -> Outlook {
     let (rules, frame) = (story::rules(), story::frame());
-    let maker = Maker { rules: &rules, frame: &frame, stock: STOCK };
+    let maker = Maker { rules: &rules, frame: &frame, stock: STOCK, resting: &BTreeSet::new() };
     let none = BTreeMap::new();
     let foreseen = foresee(world, before, daemon, &none, rollback, (&rules, Instant::now()));
     Outlook::new(before, foreseen, maker)

@@ -132,7 +132,7 @@ proptest! {
             let leftover = step::leftover(&observed, &config);
             let leftover = leftover.expect("HAProxy has what it was given");
             let has = (&observed, &leftover);
-            let step = Step::new((&before, &config), has, &after, story::frame().wait);
+            let step = Step::new((&before, &config), has, &after, &BTreeSet::new(), story::frame().wait);
             let Some(step) = step else {
                 prop_assert!(0 < homeless || whole.skeleton != config.skeleton);
                 break;
@@ -216,7 +216,9 @@ impl Way {
     fn at(&self, key: &RouteKey) -> Option<(&str, BTreeMap<String, ServerSeen>)> {
         let value = self.observed.maps.get(&MapName::Routes)?.get(&key.to_string())?;
         let place = value.split(' ').next()?;
-        Some((place, self.observed.servers.get(place).cloned().unwrap_or_default()))
+        let mut servers = self.observed.servers.get(place).cloned().unwrap_or_default();
+        servers.remove(name::HOLD);
+        Some((place, servers))
     }
 
     /// What a client would hold against this moment.

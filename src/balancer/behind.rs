@@ -21,6 +21,8 @@ use std::{
 use tokio::task::JoinHandle;
 use tracing::{error, info};
 
+/// What the last try of a request takes after the time that requests wait.
+const WAITED: Duration = Duration::from_secs(1);
 /// A burst of changes is one file.
 const FILES_AFTER: Duration = Duration::from_millis(200);
 /// A reload that somebody else began before the files were there has ended by then.
@@ -53,10 +55,18 @@ pub(super) struct FilesBehind {
 impl Balancer {
     pub(super) fn files_follow(&mut self, config: Config) {
         if *self.running.config != config {
+            let left = self.running.config.left_by(&config);
+            self.rest(left);
             self.files.unchecked.add(unchecked::changed(&self.running.config, &config));
             self.running.config = Arc::new(config);
             self.files_are_due();
         }
+    }
+
+    /// Requests that wait there have been answered when another route may have these backends.
+    pub(super) fn rest(&mut self, backends: impl IntoIterator<Item = String>) {
+        let until = Instant::now() + self.frame.wait + WAITED;
+        self.running.rests.begin(backends, until);
     }
 
     pub(super) fn files_are_due(&mut self) {

@@ -1,6 +1,6 @@
 //! The two ways to a desired state: over the runtime API, or by a reload, files first.
 
-use super::{Balancer, Did, Running};
+use super::{Balancer, Did, Running, rests::Rests};
 use crate::{
     haproxy::{
         command::{Command, Health},
@@ -50,16 +50,17 @@ impl Balancer {
         self.running.settled = Some(self.undeleted(&step.commands));
         if step.changes_config() {
             self.files.unchecked.add(step.changed_backends(&self.running.config));
-            step.take(Arc::make_mut(&mut self.running.config));
+            let left = step.take(Arc::make_mut(&mut self.running.config));
+            self.rest(left);
             self.files_are_due();
         }
         Some(if commands == 0 { Did::Nothing } else { Did::Runtime { commands } })
     }
 
     fn next_step(&self, routes: &Routes) -> Option<Step> {
-        let Running { config, observed, settled, .. } = &self.running;
+        let Running { config, observed, settled, rests, .. } = &self.running;
         let has = (observed.as_ref()?, settled.as_ref()?);
-        Step::new((&self.served, config), has, routes, self.frame.wait)
+        Step::new((&self.served, config), has, routes, rests.names(), self.frame.wait)
     }
 
     /// The runtime lane. `None`: HAProxy is not where it was believed to be; decide anew.
@@ -209,6 +210,7 @@ impl Balancer {
             self.running.observed = None;
         }
         self.running.config = Arc::new(config);
+        self.running.rests = Rests::default();
         self.running.astray = false;
         self.running.may_have_old = true;
         self.files.due = None;
@@ -227,7 +229,8 @@ fn unproven(before: &Observed, config: &Config) -> Vec<Command> {
     let asked = config.backends.iter().filter(|(_, backend)| backend.shape.probe == Probe::Http);
     let servers =
         asked.flat_map(|(name, backend)| backend.servers.iter().map(move |it| (name, it)));
-    let unproven = servers.filter(|(_, it)| it.admin == Admin::Ready && !was_up(&it.name));
+    let unproven = servers
+        .filter(|(_, it)| it.watch.is_checked() && it.admin == Admin::Ready && !was_up(&it.name));
     let down = |(backend, it): (&String, &Server)| Command::SetHealth {
         backend: backend.clone(),
         name: it.name.clone(),

@@ -10,6 +10,7 @@ mod lanes;
 mod measure;
 pub mod past;
 mod refusal;
+mod rests;
 pub mod way;
 
 pub use behind::Happening;
@@ -33,7 +34,7 @@ use crate::{
     label,
     metrics::Metrics,
     reload::Why,
-    route::{RouteKey, Routes},
+    route::{Readiness, Route, RouteKey, Routes},
     told::{self, Told},
     view::{
         self, Applied, Picture,
@@ -45,6 +46,7 @@ use anyhow::{Result, bail};
 use behind::FilesBehind;
 use exporter::Exporter;
 use journal::Journal;
+use rests::Rests;
 use std::{
     collections::BTreeSet,
     mem,
@@ -103,6 +105,8 @@ struct Running {
     astray: bool,
     /// How long the last deletion that was refused waits.
     delete_again: Duration,
+    /// Backends that no other route is given yet.
+    rests: Rests,
     /// Those that a reload has left; told what changes for as long as there are any.
     old_workers: Option<OldWorkers>,
     /// There may be some that nobody accompanies yet.
@@ -192,6 +196,15 @@ impl Balancer {
         Some(self.proxy.sessions(observed, id.short()))
     }
 
+    /// The routes that the container shares and that no container serves.
+    pub fn unserved(&self, id: &ContainerId) -> Vec<String> {
+        let shares = |route: &Route| route.endpoints.iter().any(|it| it.origin.id() == id.short());
+        let is_served =
+            |route: &Route| route.endpoints.iter().any(|it| it.readiness == Readiness::Ready);
+        let unserved = self.served.0.iter().filter(|(_, it)| shares(it) && !is_served(it));
+        unserved.map(|(key, _)| key.to_string()).collect()
+    }
+
     /// Nothing that was heard of HAProxy is believed any more: the next pass asks for all of it.
     pub fn doubt(&mut self) {
         self.running.asked = None;
@@ -240,6 +253,7 @@ impl Balancer {
     pub async fn pass(&mut self, world: &World, cause: &str) -> Result<Option<Instant>> {
         let begun = Instant::now();
         self.try_exporter_again(begun);
+        self.running.rests.at(begun);
         for _ in 0..MOST_TRIES {
             let decided = self.decide(world, begun);
             let mut wake_at = decided.wake_at;
@@ -330,7 +344,7 @@ impl Balancer {
         bound.extend(had.iter().map(|frontend| frontend.listener));
         let mut routes = routes.clone();
         routes.0.retain(|key, _| bound.contains(&key.listener));
-        let (layout, _) = Layout::within(&routes, &observed);
+        let (layout, _) = Layout::within(&routes, &observed, self.running.rests.names());
         let mut config = self.config(&routes, layout);
         if !had.is_empty() {
             config.frontends.clone_from(had);
@@ -340,7 +354,8 @@ impl Balancer {
     }
 
     fn maker(&self) -> Maker<'_> {
-        Maker { rules: &self.rules, frame: &self.frame, stock: self.stock }
+        let resting = self.running.rests.names();
+        Maker { rules: &self.rules, frame: &self.frame, stock: self.stock, resting }
     }
 
     fn fresh(&self, routes: &Routes) -> Config {

@@ -10,6 +10,7 @@ use crate::{
     reload::Why,
     route::Routes,
 };
+use std::collections::BTreeSet;
 
 /// What a configuration is made with, besides routes.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +19,8 @@ pub struct Maker<'a> {
     pub frame: &'a Frame,
     /// How many spare backends of each shape a new worker gets.
     pub stock: usize,
+    /// Backends in which requests of an earlier route may still wait.
+    pub resting: &'a BTreeSet<String>,
 }
 
 impl Maker<'_> {
@@ -42,7 +45,7 @@ impl Maker<'_> {
         observed: &Observed,
         had: &Config,
     ) -> (Config, Option<Why>) {
-        let (layout, homeless) = Layout::within(routes, observed);
+        let (layout, homeless) = Layout::within(routes, observed, self.resting);
         let config = self.config(routes, layout);
         let why = match homeless.first() {
             _ if config.skeleton != observed.skeleton => Some(Why::new_skeleton(had, &config)),

@@ -75,6 +75,8 @@ pub struct Meant {
     pub id: ContainerId,
     /// Where its requests are counted; `None` where HAProxy did not say what it has.
     pub sessions: Option<Sessions>,
+    /// The routes that it shares and that no container serves now.
+    pub unserved: Vec<String>,
 }
 
 /// The body of `POST /drain`.
@@ -123,6 +125,9 @@ pub struct Standing {
     pub sessions: Option<u64>,
     /// It gets no new requests, and none is under way.
     pub drained: bool,
+    /// The routes that it shares and that no container serves now, as `host:port/prefix/`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unserved: Vec<String>,
 }
 
 /// The answer to what could not be done.

@@ -194,8 +194,9 @@ async fn undrain(
 }
 
 fn standing(meant: Meant, sessions: Option<u64>) -> Standing {
-    let Meant { name, id, .. } = meant;
-    Standing { container: name, id: id.as_str().to_owned(), sessions, drained: sessions == Some(0) }
+    let Meant { name, id, unserved, .. } = meant;
+    let (id, drained) = (id.as_str().to_owned(), sessions == Some(0));
+    Standing { container: name, id, sessions, drained, unserved }
 }
 
 /// Waits until nothing is under way, or until the end; how much is left. Where to count stays the

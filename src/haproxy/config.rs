@@ -96,11 +96,13 @@ pub struct Server {
 pub enum Watch {
     /// Not at all.
     Trusted,
-    /// The only one that is ready: it stays in use while it fails checks for as long as requests
-    /// would wait for it, since there is nobody to give them to.
+    /// The only one that is ready: it stays in use while it fails checks for as long as requests would wait for it, and
+    /// until several connections in a row failed. Then requests wait on [`hold`] until a check succeeds.
     Alone { fall: u32 },
     /// One of several: the first failed connection takes it out until a check succeeds.
     Among,
+    /// Not a container: see [`hold`].
+    Hold,
 }
 
 /// The state that an administrator, or we, would give it.
@@ -176,6 +178,12 @@ impl Config {
         config
     }
 
+    /// The backends of routes of this configuration that have none in the next one.
+    pub fn left_by(&self, next: &Self) -> Vec<String> {
+        let left = self.backends.keys().filter(|name| !next.backends.contains_key(*name));
+        left.cloned().collect()
+    }
+
     fn add(&mut self, key: &RouteKey, name: String, route: &Route, wait: Duration) {
         self.maps.routes.insert(key.to_string(), target(&name, key, &route.policy));
         if name == name::NOBODY {
@@ -212,6 +220,21 @@ fn check_host(host: &HostMatch) -> String {
     }
 }
 
+/// The server that requests are given to while no other one of their backend is ready. No program can be reached there,
+/// so each attempt fails, and the request is sent to whoever is ready at the next one: HAProxy has no queue for a
+/// backend without servers. A port of loopback that only root could listen on; never an address of a network, where a
+/// stranger may be.
+pub fn hold() -> Server {
+    Server {
+        name: name::HOLD.to_owned(),
+        id: 1,
+        address: SocketAddr::from(([127, 0, 0, 1], 1)),
+        weight: 100,
+        watch: Watch::Hold,
+        admin: Admin::Ready,
+    }
+}
+
 fn backend(key: &RouteKey, route: &Route, wait: Duration) -> Backend {
     let ready = |endpoint: &&Endpoint| endpoint.readiness == Readiness::Ready;
     let watch = match (&route.policy.check, route.endpoints.iter().filter(ready).count()) {
@@ -220,14 +243,16 @@ fn backend(key: &RouteKey, route: &Route, wait: Duration) -> Backend {
         (_, _) => Watch::Among,
     };
     let mut servers: Vec<_> = route.endpoints.iter().map(|it| server(it, watch)).collect();
-    let mut ids = BTreeSet::new();
-    for server in &mut servers {
+    let shape = shape(&route.policy);
+    servers.extend(shape.holds().then(hold));
+    let mut ids = BTreeSet::from([hold().id]);
+    for server in servers.iter_mut().filter(|server| server.watch != Watch::Hold) {
         while !ids.insert(server.id) {
             server.id = server.id % (u32::MAX >> 1) + 1;
         }
     }
     let lines = lines(&servers, &route.endpoints);
-    Backend { route: key.clone(), shape: shape(&route.policy), servers, lines }
+    Backend { route: key.clone(), shape, servers, lines }
 }
 
 /// About how long a `server` line is beside its name and its address.
@@ -242,14 +267,17 @@ fn lines(servers: &[Server], endpoints: &[Endpoint]) -> String {
     let then_to = longest(&mut addresses.iter());
     // As long as it will be, or a little longer: growing step by step takes longer than writing.
     let mut lines = String::with_capacity(servers.len() * (to + then_to + REST_OF_LINE));
-    for ((server, address), Endpoint { port, origin, .. }) in
-        servers.iter().zip(&addresses).zip(endpoints)
-    {
+    let mut endpoints = endpoints.iter();
+    for (server, address) in servers.iter().zip(&addresses) {
         let (Server { name, admin, .. }, words) = (server, server.words());
-        let line = format_args!(
-            "\n  server {name:to$} {address:then_to$} {words}{admin}  # glue_http_{port} of {origin}"
-        );
-        lines.write_fmt(line).expect("writing to a string cannot fail");
+        write!(lines, "\n  server {name:to$} {address:then_to$} {words}{admin}  # ")
+            .and_then(|()| match endpoints.next() {
+                Some(Endpoint { port, origin, .. }) => {
+                    write!(lines, "glue_http_{port} of {origin}")
+                }
+                None => lines.write_str("requests wait here while no container is ready"),
+            })
+            .expect("writing to a string cannot fail");
     }
     lines.shrink_to_fit();
     lines
@@ -283,9 +311,16 @@ fn server(endpoint: &Endpoint, watch: Watch) -> Server {
     }
 }
 
+impl Shape {
+    /// Whether requests wait while no container is ready: without retries they cannot.
+    pub fn holds(self) -> bool {
+        self.connect == Connect::Retried
+    }
+}
+
 impl Watch {
     pub fn is_checked(self) -> bool {
-        self != Self::Trusted
+        matches!(self, Self::Alone { .. } | Self::Among)
     }
 }
 
@@ -338,13 +373,18 @@ impl fmt::Display for Watch {
         match self {
             Self::Trusted => Ok(()),
             Self::Alone { fall } => {
-                write!(f, " check inter {CHECK_INTERVAL}ms downinter 250ms rise 1 fall {fall}")
+                write!(
+                    f,
+                    " check inter {CHECK_INTERVAL}ms downinter 250ms rise 1 fall {fall} \
+                     observe layer4 error-limit 3 on-error mark-down"
+                )
             }
             Self::Among => write!(
                 f,
                 " check inter {CHECK_INTERVAL}ms fastinter 250ms downinter 250ms rise 1 fall 3 \
                  observe layer4 error-limit 1 on-error mark-down"
             ),
+            Self::Hold => f.write_str(" backup"),
         }
     }
 }

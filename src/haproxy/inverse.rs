@@ -42,7 +42,9 @@ fn route(observed: &Observed, value: &str) -> Option<Route> {
 
 fn check(observed: &Observed, backend: &str, servers: &BTreeMap<String, ServerSeen>) -> Check {
     let path = observed.maps.get(&MapName::Checks).and_then(|map| map.get(backend));
-    let unchecked = !servers.is_empty() && servers.keys().all(|it| name::is_unchecked(it));
+    let mut of_containers = servers.keys().filter(|server| *server != name::HOLD).peekable();
+    let unchecked =
+        of_containers.peek().is_some() && of_containers.all(|server| name::is_unchecked(server));
     match path.and_then(|path| path.parse().ok()) {
         Some(path) => Check::Http(path),
         None if unchecked => Check::Off,

@@ -1,8 +1,8 @@
 //! Which backend serves which route.
 //!
 //! Pure. At a start every route has a backend of its own name, and there is a stock of empty ones.
-//! While HAProxy runs a new route takes one of those, and an old one stays where it is. Routes that
-//! nobody is behind share one backend, so that they use up none.
+//! While HAProxy runs a new route takes one of those, and an old one stays where it is, also while it has no container:
+//! requests wait there for the next one. Routes whose requests cannot wait share one backend while they have none.
 
 use super::{
     config::{self, Admin, Connect, MapName, Probe, Shape},
@@ -25,8 +25,8 @@ impl Layout {
     /// For a worker that is yet to be started; `stock` spare backends of each shape.
     pub fn fresh(routes: &Routes, stock: usize) -> Self {
         let place = |(key, route): (&RouteKey, &Arc<Route>)| {
-            let empty = route.endpoints.is_empty();
-            let place = if empty { name::NOBODY.to_owned() } else { name::backend(key) };
+            let idle = route.endpoints.is_empty() && !config::shape(&route.policy).holds();
+            let place = if idle { name::NOBODY.to_owned() } else { name::backend(key) };
             (key.clone(), place)
         };
         let spare = |probe| {
@@ -40,19 +40,25 @@ impl Layout {
     }
 
     /// For the worker that runs. Also says which routes found no place: where
-    /// backends can be added they are, and every one does.
-    pub fn within(routes: &Routes, observed: &Observed) -> (Self, Vec<(RouteKey, Shape)>) {
+    /// backends can be added they are, and every one does. Requests of an earlier route may still wait in `resting` backends:
+    /// no other route is given these.
+    pub fn within(
+        routes: &Routes,
+        observed: &Observed,
+        resting: &BTreeSet<String>,
+    ) -> (Self, Vec<(RouteKey, Shape)>) {
         let mut places = BTreeMap::new();
         let mut homeless = Vec::new();
         for (key, route) in &routes.0 {
-            if route.endpoints.is_empty() {
-                places.insert(key.clone(), name::NOBODY.to_owned());
-                continue;
-            }
             let wanted = config::shape(&route.policy);
-            match current(key, observed).filter(|(_, shape)| *shape == wanted) {
+            let empty = route.endpoints.is_empty();
+            let current = current(key, observed).filter(|(_, shape)| *shape == wanted);
+            match current.filter(|_| !empty || wanted.holds()) {
                 Some((place, _)) => {
                     places.insert(key.clone(), place.to_owned());
+                }
+                None if empty => {
+                    places.insert(key.clone(), name::NOBODY.to_owned());
                 }
                 None => homeless.push((key.clone(), wanted)),
             }
@@ -69,7 +75,8 @@ impl Layout {
             return (Self { places, spares: BTreeMap::new() }, Vec::new());
         }
         let mut spares = free_spares(&places, observed);
-        let left = if homeless.is_empty() { BTreeSet::new() } else { left_just_now(observed) };
+        let mut left = if homeless.is_empty() { BTreeSet::new() } else { left_just_now(observed) };
+        left.extend(resting.iter().map(String::as_str));
         homeless.retain(|(key, wanted)| {
             let Some(place) = take(&mut spares, *wanted, &left, observed) else { return true };
             places.insert(key.clone(), place);
@@ -110,7 +117,7 @@ fn free_spares(
 fn left_just_now(observed: &Observed) -> BTreeSet<&str> {
     let routed = observed.map(MapName::Routes).filter_map(|(_, value)| value.split(' ').next());
     let serves = |servers: &BTreeMap<String, ServerSeen>| {
-        servers.values().any(|server| server.admin == Admin::Ready)
+        servers.iter().any(|(name, server)| name != name::HOLD && server.admin == Admin::Ready)
     };
     let serving = observed.servers.iter().filter(|(_, servers)| serves(servers));
     routed.chain(serving.map(|(name, _)| name.as_str())).collect()
@@ -127,7 +134,10 @@ fn take(
         let fit = spares.iter().filter(|(_, shape)| **shape == wanted).map(|(name, _)| name);
         fit.filter(|name| !left.contains(name.as_str()))
     };
-    let empty = fit().find(|name| !observed.servers.contains_key(*name));
+    let has_servers = |name: &String| {
+        observed.servers.get(name).is_some_and(|it| it.keys().any(|server| server != name::HOLD))
+    };
+    let empty = fit().find(|name| !has_servers(name));
     let name = empty.or_else(|| fit().next())?.clone();
     spares.remove(&name);
     Some(name)

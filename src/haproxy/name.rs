@@ -16,6 +16,9 @@ const UNCHECKED: &str = ":unchecked";
 /// Serves all routes that nobody is behind at the moment, with a 503.
 pub const NOBODY: &str = "nobody";
 
+/// The server of each backend that requests wait on, see [`super::config::hold`]. No container's server is called so.
+pub const HOLD: &str = "hold";
+
 /// `app.example.com:80_api_v2`. Capitals mark what is no host's own name: hosts are lower case.
 pub fn backend(key: &RouteKey) -> String {
     let Match::Http { host, prefix } = &key.rule;
@@ -58,7 +61,8 @@ pub fn server(endpoint: &Endpoint, watch: Watch) -> String {
     let end = name.char_indices().nth(LONGEST).map_or(name.len(), |(at, _)| at);
     let name = clean(name[..end].to_owned());
     let suffix = match watch {
-        Watch::Among => "",
+        // The one that requests wait on is no endpoint's.
+        Watch::Among | Watch::Hold => "",
         Watch::Alone { .. } => ":alone",
         Watch::Trusted => UNCHECKED,
     };

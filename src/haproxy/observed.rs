@@ -4,7 +4,7 @@
 
 use super::{
     command::{Command, Health},
-    config::{Admin, Backend, Config, MapName, Server},
+    config::{self, Admin, Config, MapName, Server},
     growth::Growth,
     name,
     said::Judged,
@@ -44,6 +44,7 @@ impl Observed {
     /// What a worker has that was just started with this configuration.
     pub fn started(config: &Config) -> Self {
         let names = config.backends.keys().chain(config.spares.keys());
+        let spares = config.spares.iter().filter(|(_, shape)| shape.holds());
         Self {
             worker: None,
             unpublished: BTreeSet::new(),
@@ -53,7 +54,8 @@ impl Observed {
                 .backends
                 .iter()
                 .filter(|(_, backend)| !backend.servers.is_empty())
-                .map(|(name, backend)| (name.clone(), servers_of(backend)))
+                .map(|(name, backend)| (name.clone(), servers_of(&backend.servers)))
+                .chain(spares.map(|(name, _)| (name.clone(), servers_of(&[config::hold()]))))
                 .collect(),
             maps: MapName::ALL.map(|map| (map, config.maps.entries(map))).into(),
         }
@@ -215,7 +217,19 @@ impl Observed {
 }
 
 fn all_agree(a: &Servers, b: &Servers) -> bool {
-    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.0 == b.0 && agree(a.1, b.1))
+    let (mut a, mut b) = (serving(a), serving(b));
+    loop {
+        match (a.next(), b.next()) {
+            (None, None) => return true,
+            (Some(a), Some(b)) if a.0 == b.0 && agree(a.1, b.1) => {}
+            _ => return false,
+        }
+    }
+}
+
+/// Those backends that have servers besides the one that requests wait on. A backend that its route has left keeps that.
+fn serving(servers: &Servers) -> impl Iterator<Item = (&String, &BTreeMap<String, ServerSeen>)> {
+    servers.iter().filter(|(_, servers)| servers.keys().any(|server| server != name::HOLD))
 }
 
 fn agree(a: &BTreeMap<String, ServerSeen>, b: &BTreeMap<String, ServerSeen>) -> bool {
@@ -223,8 +237,8 @@ fn agree(a: &BTreeMap<String, ServerSeen>, b: &BTreeMap<String, ServerSeen>) -> 
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.0 == b.0 && told(a.1) == told(b.1))
 }
 
-fn servers_of(backend: &Backend) -> BTreeMap<String, ServerSeen> {
-    let servers = backend.servers.iter();
+fn servers_of(servers: &[Server]) -> BTreeMap<String, ServerSeen> {
+    let servers = servers.iter();
     servers.map(|server| (server.name.clone(), ServerSeen::of(server))).collect()
 }
 

@@ -95,6 +95,9 @@ fn judge(
     server: &Server,
     has: Option<&BTreeMap<String, ServerSeen>>,
 ) -> Option<Health> {
+    if !server.watch.is_checked() {
+        return None;
+    }
     let well = |it: &ServerSeen| it.up && it.admin == Admin::Ready && it.address == server.address;
     match (backend.shape.probe, has.is_some_and(|has| has.values().any(well))) {
         (Probe::Http, false) => Some(Health::None),
@@ -150,7 +153,9 @@ fn take_away(plan: &mut Vec<Command>, observed: &Observed, config: &Config) {
     let mut deletions = Vec::new();
     for (backend, servers) in observed.servers.iter().filter(|(name, _)| name::is_ours(name)) {
         let wanted = config.backends.get(backend).map_or(&[][..], |it| &it.servers);
-        for (name, seen) in servers {
+        // In a backend that stays for other routes, requests will wait again.
+        let stays = |name: &str| name == name::HOLD && !observed.adds_backends();
+        for (name, seen) in servers.iter().filter(|(name, _)| !stays(name)) {
             let wanted = wanted.iter().find(|server| server.name == *name);
             let (backend, name) = (backend.clone(), name.clone());
             if wanted.is_none() {

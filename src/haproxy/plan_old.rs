@@ -52,7 +52,8 @@ impl<'a> Valid<'a> {
     pub fn stranded<'w>(&self, waiting: &'w [Waiting]) -> impl Iterator<Item = &'w Waiting> {
         waiting
             .iter()
-            .filter(|it| name::is_ours(&it.backend) && !self.0.contains(&(&it.backend, &it.server)))
+            .filter(|it| name::is_ours(&it.backend) && it.server != name::HOLD)
+            .filter(|it| !self.0.contains(&(&it.backend, &it.server)))
     }
 }
 

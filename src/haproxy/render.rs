@@ -3,7 +3,7 @@
 //! Pure. Only this file and dashboard/render.rs name askama. The same configuration gives the same bytes.
 
 use super::{
-    config::{Backend, Config, Connect, Frontend, Probe, Server, Shape},
+    config::{self, Backend, Config, Connect, Frontend, Probe, Server, Shape},
     files::{Files, Generation, MARKER},
     growth::Growth,
     name,
@@ -79,6 +79,8 @@ struct Page<'a> {
     retries: u128,
     wait: String,
     hard_stop_after: String,
+    /// The line of the server that requests wait on.
+    hold: String,
     config: &'a Config,
 }
 
@@ -122,6 +124,7 @@ fn page(config: &Config, frame: &Frame, generation: String) -> String {
         retries: retries(frame.wait),
         wait: time(frame.wait),
         hard_stop_after: time(frame.hard_stop_after),
+        hold: hold_line(),
         config,
     };
     // About as long as it will be: growing step by step takes several times the memory.
@@ -130,6 +133,11 @@ fn page(config: &Config, frame: &Frame, generation: String) -> String {
     let mut text = String::with_capacity(lines + SECTION * sections + FRAME);
     page.render_into(&mut text).expect("writing to a string cannot fail");
     text
+}
+
+fn hold_line() -> String {
+    let hold = config::hold();
+    format!("  server {} {} {}", hold.name, hold.address, hold.words())
 }
 
 /// Attempts to connect that fit into the time.

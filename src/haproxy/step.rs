@@ -47,6 +47,7 @@ impl Step {
         (before, config): (&Routes, &Config),
         (observed, leftover): (&Observed, &Leftover),
         after: &Routes,
+        resting: &BTreeSet<String>,
         wait: Duration,
     ) -> Option<Self> {
         let mut changes: BTreeMap<_, _> =
@@ -70,7 +71,7 @@ impl Step {
         let observed = observed.part(backends, keys.keys());
         let routes = changes.iter().filter_map(|(key, it)| Some(((*key).clone(), (*it)?.clone())));
         let routes = Routes(routes.collect());
-        let (layout, homeless) = Layout::within(&routes, &observed);
+        let (layout, homeless) = Layout::within(&routes, &observed, resting);
         if !homeless.is_empty() {
             return None;
         }
@@ -90,10 +91,14 @@ impl Step {
         self.part.backends.keys().chain(spares).cloned().collect()
     }
 
-    /// Brings the configuration to where it leads.
-    pub fn take(self, config: &mut Config) {
+    /// Brings the configuration to where it leads. Returns the backends that routes leave.
+    pub fn take(self, config: &mut Config) -> Vec<String> {
+        let mut left = Vec::new();
         for key in &self.keys {
             let Some(target) = config.maps.routes.remove(&key.to_string()) else { continue };
+            if !self.part.backends.contains_key(&target.backend) {
+                left.push(target.backend.clone());
+            }
             if target.backend != name::NOBODY {
                 config.backends.remove(&target.backend);
                 config.maps.checks.remove(&target.backend);
@@ -106,6 +111,7 @@ impl Step {
         config.maps.routes.extend(maps.routes);
         config.maps.checks.extend(maps.checks);
         config.maps.check_hosts.extend(maps.check_hosts);
+        left
     }
 }
 

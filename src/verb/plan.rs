@@ -195,7 +195,9 @@ async fn look(
         let before = asked::before(settings).await?;
         let exporter = exporter(settings, daemon.as_ref()).await;
         let frame = frame(settings, version, rules, &before, exporter)?;
-        let maker = Maker { rules, frame: &frame, stock: serve::stock(settings) };
+        let resting = BTreeSet::new();
+        let (frame, stock) = (&frame, serve::stock(settings));
+        let maker = Maker { rules, frame, stock, resting: &resting };
         let (outlook, refused) = outlook(world, &before, daemon.as_ref(), maker, settings).await?;
         if outlook.is_only_behind() && daemon.is_some() && Instant::now() < end {
             tokio::time::sleep(PAUSE).await;
@@ -230,7 +232,8 @@ fn frame(
     let once = Frame { exporter, ..serve::frame(&quiet, version)? };
     let routes = inverse::routes(&before.observed);
     let made_it = |frame: &Frame| {
-        let maker = Maker { rules, frame, stock: 0 };
+        let resting = BTreeSet::new();
+        let maker = Maker { rules, frame, stock: 0, resting: &resting };
         maker.config(&routes, Layout::default()).skeleton == before.observed.skeleton
     };
     Ok(if !made_it(&follows) && made_it(&once) { once } else { follows })

@@ -10,6 +10,7 @@ use crate::{
     world::World,
 };
 use std::{
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -28,7 +29,7 @@ pub fn picture(
     memory.rollback = rollback;
     let decided = decide(&world, memory, now, &rules);
     let layout = match observed {
-        Some(observed) => Layout::within(&decided.routes, observed).0,
+        Some(observed) => Layout::within(&decided.routes, observed, &BTreeSet::new()).0,
         None => Layout::fresh(&decided.routes, 0),
     };
     let config = Config::new(&decided.routes, layout, |at| rules.bound(at), wait);

@@ -79,7 +79,12 @@ pub fn world() -> impl Strategy<Value = World> {
 }
 
 pub fn claims() -> impl Strategy<Value = Vec<Claim>> {
-    let standing = prop_oneof![Just(Standing::Ready), Just(Standing::Reserve), Just(Standing::Out)];
+    let standing = prop_oneof![
+        Just(Standing::Ready),
+        Just(Standing::Reserve),
+        Just(Standing::LastResort),
+        Just(Standing::Out)
+    ];
     let claim =
         (0..3_usize, 0..3_i64, 0..6_usize, standing).prop_map(|(key, created, id, standing)| {
             let labels = BTreeMap::from([

@@ -34,6 +34,8 @@ pub struct HAProxy {
     folder: TempDir,
     /// It adds backends.
     adds: bool,
+    /// How long requests wait for a container.
+    wait: Duration,
     proxy: Option<Proxy>,
     bound: BTreeMap<NonZeroU16, NonZeroU16>,
 }
@@ -41,10 +43,15 @@ pub struct HAProxy {
 impl HAProxy {
     /// `None`, and said so, where there is none. Its ports are moved to free ones.
     pub async fn start(config: &Config) -> Option<Self> {
+        Self::start_with_wait(config, story::frame().wait).await
+    }
+
+    /// The same; requests wait for a container for so long.
+    pub async fn start_with_wait(config: &Config, wait: Duration) -> Option<Self> {
         let bin = bin()?;
         let folder = tempfile::Builder::new().prefix("glue").tempdir().unwrap();
         let adds = Growth::adds(&config.skeleton);
-        let mut haproxy = Self { folder, adds, proxy: None, bound: BTreeMap::new() };
+        let mut haproxy = Self { folder, adds, wait, proxy: None, bound: BTreeMap::new() };
         let mut proxy = Proxy::open(haproxy.settings(bin)).await.unwrap();
         let mut config = config.clone();
         for frontend in &mut config.frontends {
@@ -92,6 +99,7 @@ impl HAProxy {
             generations: self.folder.path().join("state/gen"),
             bind: vec![Bind::At(Ipv4Addr::LOCALHOST.into())],
             log: None,
+            wait: self.wait,
             ..story::frame_for(self.adds)
         }
     }

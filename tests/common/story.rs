@@ -171,7 +171,7 @@ pub fn started(routes: &Routes, stock: usize, adds: bool) -> Config {
 
 /// What the HAProxy that runs would be told, and how many routes found no place in it.
 pub fn config_within(routes: &Routes, observed: &Observed) -> (Config, usize) {
-    let (layout, homeless) = Layout::within(routes, observed);
+    let (layout, homeless) = Layout::within(routes, observed, &BTreeSet::new());
     (laid_out(routes, layout, observed.adds_backends()), homeless.len())
 }
 

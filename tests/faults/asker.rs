@@ -21,7 +21,11 @@ pub(crate) struct Asker {
 
 impl Asker {
     pub(crate) fn begin(balancer: &Balancer, url: &str) -> Self {
-        let request = balancer.request("GET", url);
+        Self::begin_with(balancer, "GET", url)
+    }
+
+    pub(crate) fn begin_with(balancer: &Balancer, method: &str, url: &str) -> Self {
+        let request = balancer.request(method, url);
         let outcomes: Arc<Mutex<BTreeMap<String, usize>>> = Arc::default();
         let (stop, stopped) = mpsc::channel();
         let seen = Arc::clone(&outcomes);

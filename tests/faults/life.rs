@@ -79,14 +79,79 @@ fn company_for_a_checked_container_costs_no_request() {
 }
 
 #[test]
-fn a_stop_signal_takes_it_out_before_it_ends() {
+fn stop_signal_with_another_container_ready_takes_it_out_before_it_ends() {
+    let Some(docker) = common::docker() else { return };
+    let balancer = Balancer::of(&docker).option(IMPATIENT).start();
+    let deaf = balancer.run("deaf").label(HOST, "a.test").env("WHOAMI_IGNORE_TERM", 1).start();
+    let _other = balancer.run("other").label(HOST, "a.test").start();
+    balancer.until_shared("a.test", &["deaf", "other"]);
+    let asker = Asker::begin(&balancer, "a.test");
+    deaf.docker(&["kill", "--signal", "TERM"]);
+    balancer.until_shared("a.test", &["other"]);
+    assert_eq!(deaf.docker(&["inspect", "--format", "{{.State.Running}}"]), "true");
+    assert_eq!(asker.end(), ["deaf saw /", "other saw /"]);
+}
+
+#[test]
+fn stop_signal_to_the_only_container_is_served_until_it_ends() {
     let Some(docker) = common::docker() else { return };
     let balancer = Balancer::of(&docker).option(IMPATIENT).start();
     let deaf = balancer.run("deaf").label(HOST, "a.test").env("WHOAMI_IGNORE_TERM", 1).start();
     balancer.until_serves("a.test", "deaf saw /");
+    let asker = Asker::begin(&balancer, "a.test");
     deaf.docker(&["kill", "--signal", "TERM"]);
+    // What Docker told of the signal has been dealt with.
+    settle(&balancer, "after");
+    asker.more(20);
+    assert_eq!(asker.end(), ["deaf saw /"]);
+    let asker = Asker::begin(&balancer, "a.test");
+    asker.more(1);
+    deaf.docker(&["kill", "--signal", "KILL"]);
     balancer.until_serves("a.test", "503");
-    assert_eq!(deaf.docker(&["inspect", "--format", "{{.State.Running}}"]), "true");
+    assert_eq!(asker.end(), ["503", "deaf saw /"]);
+}
+
+/// Compose removes the old container before it starts the new one, which listens a second later.
+#[test]
+fn only_container_recreated_or_restarted_loses_no_request() {
+    let Some(docker) = common::docker() else { return };
+    let balancer = Balancer::of(&docker).start();
+    let create = |name: &str| {
+        balancer.run(name).label(HOST, "a.test").env("WHOAMI_LISTEN_AFTER", "1s").create()
+    };
+    let first = create("first");
+    first.docker(&["start"]);
+    balancer.until_serves("a.test", "first saw /");
+    let askers = [("GET", "a.test"), ("POST", "a.test")];
+    let askers = askers.map(|(method, url)| Asker::begin_with(&balancer, method, url));
+    first.docker(&["restart"]);
+    balancer.until_serves("a.test", "first saw /");
+
+    let second = create("second");
+    first.docker(&["stop"]);
+    first.docker(&["rm"]);
+    second.docker(&["start"]);
+    balancer.until_serves("a.test", "second saw /");
+    for asker in askers {
+        assert_eq!(asker.end(), ["first saw /", "second saw /"], "{}", balancer.log());
+    }
+}
+
+#[test]
+fn requests_of_a_paused_only_container_wait_until_it_goes_on() {
+    let Some(docker) = common::docker() else { return };
+    let balancer = Balancer::of(&docker).start();
+    let web = balancer.run("web").label(HOST, "a.test").start();
+    balancer.until_serves("a.test", "web saw /");
+    web.docker(&["pause"]);
+    balancer.until_said(&["told HAProxy", "pause"]);
+    let asker = Asker::begin(&balancer, "a.test");
+    common::wait_for("a request waits", || {
+        balancer.ask_haproxy("show sess").contains("srv=hold").then_some(())
+    });
+    web.docker(&["unpause"]);
+    balancer.until_serves("a.test", "web saw /");
+    assert_eq!(asker.end(), ["web saw /"]);
 }
 
 #[test]
@@ -118,7 +183,7 @@ fn a_harmless_signal_and_a_new_name_change_nothing_for_clients() {
 fn a_restart_at_another_address_is_followed() {
     let Some(docker) = common::docker() else { return };
     let net = docker.network("net");
-    let balancer = Balancer::of(&docker).option(IMPATIENT).start();
+    let balancer = Balancer::of(&docker).option(&["--wait-for-start", "1m"]).start();
     let web = balancer.run("web").label(HOST, "a.test").network(&net).start();
     balancer.until_serves("a.test", "web saw /");
     let asker = Asker::begin(&balancer, "a.test");
@@ -129,13 +194,13 @@ fn a_restart_at_another_address_is_followed() {
     web.docker(&["start"]);
     assert_ne!(web.address(&net), before);
     balancer.until_all_serve(&[("a.test", "web saw /"), ("b.test", "heir saw /")]);
-    assert_eq!(asker.end(), ["503", "web saw /"]);
+    assert_eq!(asker.end(), ["web saw /"]);
 }
 
 /// The worker that holds it was replaced and still tries the address, which is somebody else's by then.
 #[test]
 fn a_request_held_through_a_reload_reaches_no_stranger() {
-    const PATIENT: &[&str] = &["--wait-for-start", "2m"];
+    const PATIENT: &[&str] = &["--wait-for-start", "30s"];
     let Some(docker) = common::docker() else { return };
     let net = docker.network("net");
     let balancer = Balancer::of(&docker).ports(&[80, 81]).option(PATIENT).start();
@@ -157,8 +222,9 @@ fn a_request_held_through_a_reload_reaches_no_stranger() {
     let heir = balancer.run("heir").label(HOST, "b.test").network(&net).start();
     assert_eq!(heir.address(&net), before);
     balancer.until_serves("b.test", "heir saw /");
-    // HAProxy can only be told to close its connection.
-    assert_eq!(held.join().unwrap(), "no HTTP answer: \"\"");
+    // HAProxy can only be told to close its connection; 2.6 lets it wait to the end, and not at that address.
+    let outcome = held.join().unwrap();
+    assert!(["no HTTP answer: \"\"", "503"].contains(&outcome.as_str()), "{outcome}");
 }
 
 /// Its worker does not hear of servers any more, but of routes.

@@ -1,0 +1,55 @@
+//! Backends that a route has left and in which its requests may still wait for a container.
+//!
+//! Pure. Another route that took such a backend at once would answer them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
+
+#[derive(Debug, Default)]
+pub(super) struct Rests {
+    until: BTreeMap<String, Instant>,
+    names: BTreeSet<String>,
+}
+
+impl Rests {
+    pub(super) fn begin(&mut self, backends: impl IntoIterator<Item = String>, until: Instant) {
+        for backend in backends {
+            self.names.insert(backend.clone());
+            self.until.insert(backend, until);
+        }
+    }
+
+    /// Those that rest at that time.
+    pub(super) fn at(&mut self, now: Instant) -> &BTreeSet<String> {
+        let Self { until, names } = self;
+        until.retain(|name, until| now < *until || !names.remove(name));
+        names
+    }
+
+    /// Those that rested when it was last asked.
+    pub(super) fn names(&self) -> &BTreeSet<String> {
+        &self.names
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn backend_that_was_left_rests_until_its_time_is_over() {
+        let now = Instant::now();
+        let at = |seconds| now + Duration::from_secs(seconds);
+        let mut rests = Rests::default();
+        rests.begin(["a".to_owned(), "b".to_owned()], at(10));
+        rests.begin(["b".to_owned()], at(20));
+        for (seconds, expected) in [(0, &["a", "b"][..]), (9, &["a", "b"]), (10, &["b"]), (20, &[])]
+        {
+            assert_eq!(rests.at(at(seconds)).iter().collect::<Vec<_>>(), expected, "{seconds}");
+            assert_eq!(rests.names().len(), expected.len());
+        }
+    }
+}
