@@ -123,6 +123,12 @@ impl Memory {
         self.seen.len()
     }
 
+    /// The container that is up or was just now, by its short id.
+    pub fn container(&self, short_id: &str) -> Option<&Container> {
+        let (_, found) = self.known.range(ContainerId::new(short_id)..).next()?;
+        (found.id.short() == short_id).then_some(&**found)
+    }
+
     /// Who asks for what, the routes that come of it and who must wait.
     pub fn board(&self) -> &Board {
         &self.board

@@ -2,8 +2,15 @@
 //!
 //! Pure. A problem is data: it is told when it appears and when it goes, and never stops a pass.
 
-use crate::{origin::Origin, route::Listener};
-use std::fmt;
+use crate::{
+    nonsense::{Request, Response},
+    origin::Origin,
+    route::Listener,
+};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+};
 use strum::{IntoStaticStr, VariantNames};
 
 /// A thing that was asked for and could not be had, with the reason and the way out.
@@ -118,6 +125,56 @@ pub enum Reason {
     },
     /// Of HAProxy's: it was built without.
     NoExporter,
+    /// HAProxy's check is refused.
+    ConnectionRefused {
+        address: SocketAddr,
+        port: u16,
+        exposed: Vec<u16>,
+    },
+    /// HAProxy's check gets no connection: they time out, or there is no route.
+    NoConnection {
+        address: SocketAddr,
+    },
+    CheckUnanswered {
+        address: SocketAddr,
+        path: String,
+    },
+    CheckStatus {
+        address: SocketAddr,
+        port: u16,
+        path: String,
+        code: u16,
+    },
+    /// `what`, where HAProxy kept it.
+    CheckNotHttp {
+        address: SocketAddr,
+        path: String,
+        what: Option<Response>,
+    },
+    /// In HAProxy's words.
+    CheckFails {
+        address: SocketAddr,
+        text: String,
+    },
+    /// A client's request was answered by 503, and no check told.
+    Unconnected {
+        address: SocketAddr,
+        port: u16,
+        exposed: Vec<u16>,
+    },
+    /// A client's request was answered by 502 or 504.
+    NoResponse {
+        address: SocketAddr,
+    },
+    BadResponse {
+        address: SocketAddr,
+        what: Response,
+    },
+    /// A hint, as whoever reaches a public port may say what they like.
+    BadRequest {
+        what: Request,
+        client: Option<IpAddr>,
+    },
     /// An option of other programs that there is not here.
     NotOffered {
         way_out: &'static str,
@@ -216,6 +273,7 @@ impl Reason {
         match self {
             Self::NotExposed { .. }
             | Self::Misspelt { .. }
+            | Self::BadRequest { .. }
             | Self::HostCutShort(_)
             | Self::PatternInPrefix { .. }
             | Self::PublishedPort { .. }
@@ -227,6 +285,31 @@ impl Reason {
             | Self::OddConstraint { .. } => Severity::Hint,
             _ => Severity::Problem,
         }
+    }
+
+    /// Whether it is about what HAProxy met with, not about what was asked for.
+    pub fn is_of_traffic(&self) -> bool {
+        self.fails_check()
+            || matches!(
+                self,
+                Self::Unconnected { .. }
+                    | Self::NoResponse { .. }
+                    | Self::BadResponse { .. }
+                    | Self::BadRequest { .. }
+            )
+    }
+
+    /// Whether it is why a check fails.
+    pub fn fails_check(&self) -> bool {
+        matches!(
+            self,
+            Self::ConnectionRefused { .. }
+                | Self::NoConnection { .. }
+                | Self::CheckUnanswered { .. }
+                | Self::CheckStatus { .. }
+                | Self::CheckNotHttp { .. }
+                | Self::CheckFails { .. }
+        )
     }
 }
 
@@ -414,6 +497,71 @@ impl fmt::Display for Reason {
                 "this HAProxy has no exporter for Prometheus (haproxy -vv says -PROMEX); install one \
                  that has, or leave the option away",
             ),
+            Self::ConnectionRefused { address, port, exposed } => {
+                write!(f, "connection refused at {address}; {}", NothingListens { address, port: *port, exposed })
+            }
+            Self::NoConnection { address } => write!(
+                f,
+                "connections to {address} time out or find no route; is the machine gone, the network \
+                 another one (glue_network names it), or a firewall in between?"
+            ),
+            Self::CheckUnanswered { address, path } => write!(
+                f,
+                "GET {path} is not answered in time at {address}; HAProxy's check waits for 2 s at most, so \
+                 check a path that answers sooner, or the connection alone (tcp)"
+            ),
+            Self::CheckStatus { address, port, path, code } => write!(
+                f,
+                "GET {path} is answered by {code} at {address}; HAProxy's check wants 2xx or 3xx, so name a \
+                 path that gives one in glue_http_{port}_check, or check the connection alone (tcp)"
+            ),
+            Self::CheckNotHttp { address, path, what: Some(what) } => {
+                write!(f, "GET {path} at {address} is not answered by HTTP/1.1: {}", Spoke(what))
+            }
+            Self::CheckNotHttp { address, path, what: None } => write!(
+                f,
+                "GET {path} at {address} is not answered by HTTP/1.1; the connection ends without an \
+                 answer, or another protocol is spoken there"
+            ),
+            Self::CheckFails { address, text } => {
+                write!(f, "HAProxy's check fails at {address}: {text}")
+            }
+            Self::Unconnected { address, port, exposed } => write!(
+                f,
+                "a request got no connection to {address} and was answered by 503, and its check is off; {}",
+                NothingListens { address, port: *port, exposed }
+            ),
+            Self::NoResponse { address } => write!(
+                f,
+                "a request to {address} was answered by 502 or 504, as the container ended the connection \
+                 or let time pass (glue_http_…_timeout says how much it has); its own log may say why"
+            ),
+            Self::BadResponse { address, what } => write!(
+                f,
+                "a request to {address} was answered by 502, as its response is no HTTP/1.1: {}",
+                Spoke(what)
+            ),
+            Self::BadRequest { what, client } => {
+                f.write_str("a request was answered by 400, as it is no HTTP/1.1: ")?;
+                f.write_str(match what {
+                    Request::Tls => "it was TLS, and this port takes http:// only",
+                    Request::ProxyProtocol => {
+                        "it began with the PROXY protocol; switch that off in what stands in front, and \
+                         name that in --trusted-proxies"
+                    }
+                    Request::Target => {
+                        "its path has a character (a space, #, or one beyond ASCII) that the client has to \
+                         write as %XX"
+                    }
+                    Request::Header => "one of its header fields is malformed",
+                    Request::Body => "its body is not as its header says",
+                    Request::Other => "another protocol is spoken, or nonsense",
+                })?;
+                match client {
+                    Some(client) => write!(f, " (the first one from {client})"),
+                    None => Ok(()),
+                }
+            }
             Self::NotOffered { way_out } => write!(f, "there is no such label: {way_out}"),
             Self::VariableInName => f.write_str(
                 "there is a variable in the label's name that nobody has filled in; Docker Compose does so \
@@ -526,6 +674,65 @@ impl fmt::Display for Reason {
                 Plain(instead)
             ),
         }
+    }
+}
+
+/// What may be done where a connection is refused.
+struct NothingListens<'a> {
+    address: &'a SocketAddr,
+    port: u16,
+    exposed: &'a [u16],
+}
+
+impl fmt::Display for NothingListens<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { address, port, exposed } = self;
+        let others: Vec<_> =
+            exposed.iter().filter(|it| *it != port).map(ToString::to_string).collect();
+        if !exposed.contains(port)
+            && let Some(first) = others.first()
+        {
+            return write!(
+                f,
+                "the container exposes {}: is it glue_http_{first}_…?",
+                others.join(", ")
+            );
+        }
+        write!(f, "nothing listens on port {port} of the container")?;
+        if !address.ip().is_loopback() {
+            f.write_str(", or it listens on 127.0.0.1 only and has to on 0.0.0.0")?;
+        }
+        match others.first() {
+            Some(first) => {
+                let all = others.join(", ");
+                write!(f, "; the container exposes {all} too: is it glue_http_{first}_…?")
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// What a container speaks in place of HTTP/1.1, and the way out.
+struct Spoke<'a>(&'a Response);
+
+impl fmt::Display for Spoke<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Response::Http2 => f.write_str(
+                "the container speaks HTTP/2 only (gRPC, h2c); have it take HTTP/1.1 too, as HAProxy asks so",
+            )?,
+            Response::Tls => f.write_str(
+                "the container speaks TLS; have it serve plain HTTP, or name the port where it does",
+            )?,
+            Response::StatusLine => f.write_str("its first line is malformed")?,
+            Response::Header(name) => write!(f, "its header field {} is malformed", Quoted(name))?,
+            Response::Body => f.write_str("its body is not as its header says")?,
+            Response::Other(word) if word.is_empty() => f.write_str("another protocol is spoken")?,
+            Response::Other(word) => {
+                write!(f, "it begins with {}; is another port the right one?", Quoted(word))?;
+            }
+        }
+        Ok(())
     }
 }
 

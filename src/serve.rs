@@ -245,6 +245,7 @@ impl Follower {
                     self.balancer.picture(world.cloned(), Link { docker_is_there, trouble });
                 let _ = answer.send(Look { picture, stat: self.balancer.proxy.stat() });
             }
+            Order::Examine { answer } => self.balancer.examine(answer),
             Order::Count { answer } => {
                 let docker = (docker_is_there, self.pulse.age());
                 let _ = answer.send(self.balancer.count(docker));

@@ -5,6 +5,7 @@
 use docker_glue::haproxy::{
     command::{Command, Health},
     config::{Admin, Connect, MapName, Probe, Server, Shape, Watch},
+    health::{Check, Failure, Message, captured, stat},
     observed::{backends, map, servers, skeleton},
 };
 use std::{fs, path::Path};
@@ -87,6 +88,76 @@ fn backends_and_the_skeleton_are_read() {
     check("info.txt", skeleton, &["docker-balancer "]);
 }
 
+/// Of checks that are refused, answered by 404, by no HTTP and well; a server that was asked for pages, and one
+/// that answered with HTTP/2.
+#[test]
+fn results_of_checks_and_counts_are_read() {
+    let rows = |text: &str| {
+        let round = stat(text).unwrap();
+        let server = |((backend, server), it): (
+            &(String, String),
+            &docker_glue::haproxy::health::Health,
+        )| {
+            // Some releases try a second time.
+            let errors = (it.responses, it.response_errors.min(1), it.connection_errors);
+            format!("{backend}/{server} {:?} {errors:?}", it.check)
+        };
+        let frontend = |(name, it): (&String, &docker_glue::haproxy::health::Refusals)| {
+            format!("{name} {} {}", it.requests, it.server_errors)
+        };
+        let frontends: Vec<_> = round.frontends.iter().map(frontend).collect();
+        let mut servers = round.servers.clone();
+        // 3.0 waits for more of an answer that is no HTTP, 3.2 has a failure of another name for it.
+        let at = ("nohttp".to_owned(), "web-03:80:alone".to_owned());
+        let check = servers.remove(&at).unwrap().check;
+        let is_it =
+            |it: &Failure| matches!(it, Failure::NotHttp | Failure::NoAnswer | Failure::Other(_));
+        assert!(matches!(&check, Check::Failed(it) if is_it(it)), "{check:?}");
+        let servers = servers.iter().map(server);
+        servers.chain(frontends).collect::<Vec<_>>()
+    };
+    check(
+        "stat.txt",
+        rows,
+        &[
+            "added/web-07:80 Failed(Refused) (0, 0, 0)",
+            "good/web-06:80:alone Passed (1, 0, 0)",
+            "h2c/web-01:80:alone Passed (0, 1, 0)",
+            "n404/web-02:80:alone Failed(Status(404)) (0, 0, 0)",
+            "http-80 2 1",
+        ],
+    );
+}
+
+#[test]
+fn messages_that_haproxy_could_not_read_are_read() {
+    let lines = |text: &str| {
+        let line = |it: &docker_glue::haproxy::health::Captured| match &it.what {
+            Message::Request { frontend, client, nonsense } => {
+                format!("{frontend} {} {nonsense:?}", client.unwrap())
+            }
+            Message::Response { server: (backend, server), nonsense } => {
+                format!("{backend}/{server} {nonsense:?}")
+            }
+        };
+        let all = captured(text);
+        assert!(all.iter().all(|it| it.age < std::time::Duration::from_mins(1)), "{all:?}");
+        let mut all: Vec<_> = all.iter().map(line).collect();
+        all.sort();
+        all
+    };
+    check(
+        "errors.txt",
+        lines,
+        &[
+            "h2c/web-01:80:alone Http2",
+            "http-80 127.0.0.1 Target",
+            "nohttp/web-03:80:alone Other(\"SSH-2.0-OpenSSH_\")",
+        ],
+    );
+    check("no-errors.txt", lines, &[]);
+}
+
 /// Whatever comes instead of an answer is as good as nothing, and nobody dies of it.
 #[test]
 fn garbage_is_nothing() {
@@ -94,6 +165,7 @@ fn garbage_is_nothing() {
     {
         assert!(servers(text).is_empty() && map(text).is_empty(), "{text:?}");
         assert_eq!(skeleton(text), None, "{text:?}");
+        assert_eq!((stat(text), captured(text)), (None, Vec::new()), "{text:?}");
     }
 }
 

@@ -77,6 +77,7 @@ impl Balancer {
     /// and HAProxy may die. For a `select!`.
     pub async fn happening(&mut self, world: Option<&World>) -> Happening {
         loop {
+            let (patrol_due, asking) = (self.patrol_due(), self.patrol.is_asking());
             let FilesBehind { due, writing, look, .. } = &mut self.files;
             let written = tokio::select! {
                 news = self.proxy.news() => match news {
@@ -84,6 +85,10 @@ impl Balancer {
                         if let Some(observed) = &mut self.running.observed {
                             observed.judge(&judged);
                         }
+                        continue;
+                    }
+                    News::Checked(checked) => {
+                        self.heard_of_check(&checked);
                         continue;
                     }
                     News::Died(reason) => {
@@ -100,6 +105,14 @@ impl Balancer {
                         self.doubt();
                         return Happening::Replaced;
                     }
+                    continue;
+                }
+                () = until(patrol_due), if !asking => {
+                    self.go_on_patrol();
+                    continue;
+                }
+                found = self.patrol.answered() => {
+                    self.came_back(found);
                     continue;
                 }
                 () = until(*due), if writing.is_none() => None,

@@ -5,6 +5,7 @@
 
 mod behind;
 mod exporter;
+mod health;
 pub mod journal;
 mod lanes;
 mod measure;
@@ -45,6 +46,7 @@ use crate::{
 use anyhow::{Result, bail};
 use behind::FilesBehind;
 use exporter::Exporter;
+use health::Patrol;
 use journal::Journal;
 use rests::Rests;
 use std::{
@@ -89,6 +91,7 @@ pub struct Balancer {
     budget: Budget,
     running: Running,
     files: FilesBehind,
+    patrol: Patrol,
 }
 
 /// What is known of HAProxy as it runs.
@@ -145,6 +148,7 @@ impl Balancer {
         let running = Running { asked, observed, may_have_old: true, ..Running::default() };
         let metrics = Metrics::new(proxy.version());
         let (told, served, files, heard, exporter) = Default::default();
+        let patrol = Patrol::default();
         let budget = Budget::full(now);
         let (since_ms, last) = (wall_clock(), None);
         let (history, served_before, journal) = Default::default();
@@ -167,6 +171,7 @@ impl Balancer {
             budget,
             running,
             files,
+            patrol,
         }
     }
 
@@ -226,7 +231,7 @@ impl Balancer {
             rules: self.rules.clone(),
             memory: self.memory.clone(),
             routes: self.served.clone(),
-            problems: self.told.problems().clone(),
+            problems: self.told.problems().union(self.patrol.problems()).cloned().collect(),
             config: Arc::clone(&self.running.config),
             haproxy: view::Haproxy {
                 version: self.proxy.version(),
@@ -395,9 +400,11 @@ impl Balancer {
         let changes = delta.changes(usize::MAX);
         changes.iter().for_each(told::tell_change);
         let changes: Vec<_> = changes.iter().map(ToString::to_string).collect();
+        let keys: Vec<_> = delta.0.keys().map(ToString::to_string).collect();
         self.served = decided.routes;
         let (routes, took) = (self.routes(), begun.elapsed());
         self.record(delta, did, cause, took);
+        self.servers_changed(&keys);
         let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         if let Some(how) = did.how() {
             let (at_ms, cause) = (wall_clock(), cause.to_owned());

@@ -28,7 +28,7 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 /// What the balancer is asked to do.
 #[derive(Debug)]
@@ -45,6 +45,10 @@ pub enum Order {
     Look {
         answer: Answer<Look>,
     },
+    /// HAProxy is asked how its servers are, unless it was just now; answered when it was.
+    Examine {
+        answer: Answer<()>,
+    },
     /// What was served after this generation, until it is released; answered when HAProxy has it.
     Rollback {
         generation: u64,
@@ -57,6 +61,15 @@ pub enum Order {
     Count {
         answer: Answer<Count>,
     },
+}
+
+/// What is known once HAProxy was asked how its servers are.
+///
+/// # Errors
+/// When the balancer stops.
+pub(crate) async fn look(orders: &mpsc::Sender<Order>) -> Result<Look, Failure> {
+    order(orders, |answer| Order::Examine { answer }).await?;
+    order(orders, |answer| Order::Look { answer }).await
 }
 
 /// What is known now, and where HAProxy's counts are asked for.

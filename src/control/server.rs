@@ -3,7 +3,7 @@
 
 use super::{
     Answer, Drain, Look, Meant, Order, Refused, Rollback, Rolled, Standing, Undrain, explain,
-    failure::Failure, socket,
+    failure::Failure, look, socket,
 };
 use crate::{
     balancer::past::Turned,
@@ -122,7 +122,7 @@ async fn answer(request: Request<Incoming>, orders: &mpsc::Sender<Order>) -> Pag
 }
 
 async fn status(orders: &mpsc::Sender<Order>) -> Result<Status, Failure> {
-    let Look { picture, stat } = order(orders, |answer| Order::Look { answer }).await?;
+    let Look { picture, stat } = look(orders).await?;
     let counters = stat.ask().await.ok();
     aside(move || Status::of(&picture, counters.as_ref())).await
 }
@@ -164,7 +164,7 @@ async fn explained(
     orders: &mpsc::Sender<Order>,
 ) -> Result<Explanation, Failure> {
     let asked = explain::request(query.unwrap_or_default())?;
-    let Look { picture, stat } = order(orders, |answer| Order::Look { answer }).await?;
+    let Look { picture, stat } = look(orders).await?;
     if picture.world.is_none() {
         return Err(Failure::NoDocker);
     }

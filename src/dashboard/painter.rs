@@ -6,7 +6,7 @@ use super::{
     render,
 };
 use crate::{
-    control::{Look, Order, failure::Failure, server::order},
+    control::{self, Look, Order, failure::Failure},
     haproxy::stat::Counters,
     view::Picture,
 };
@@ -89,7 +89,7 @@ async fn now(orders: &mpsc::Sender<Order>) -> Result<Painting, Failure> {
 pub(super) async fn look(
     orders: &mpsc::Sender<Order>,
 ) -> Result<(Picture, Option<Counters>), Failure> {
-    let Look { picture, stat } = order(orders, |answer| Order::Look { answer }).await?;
+    let Look { picture, stat } = control::look(orders).await?;
     Ok((picture, stat.ask().await.ok()))
 }
 
@@ -169,7 +169,7 @@ mod tests {
         assert!(asked.try_recv().is_err());
         let ((events, reads), (cut, _)) = (mpsc::channel(QUEUE), mpsc::channel(1));
         viewers.send(Viewer { events, cut, has_all: false }).await.unwrap();
-        assert!(matches!(asked.recv().await, Some(Order::Look { .. })));
+        assert!(matches!(asked.recv().await, Some(Order::Examine { .. })));
         // The answer went nowhere, as when the loop ends: so does this.
         painter.await.unwrap();
         drop(reads);

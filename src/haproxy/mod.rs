@@ -9,6 +9,7 @@ pub mod name;
 pub mod render;
 // What it has, and how the one becomes the other.
 pub mod command;
+pub mod health;
 pub mod inverse;
 pub mod observed;
 pub mod on_disk;
@@ -23,6 +24,7 @@ pub mod lock;
 pub mod master;
 pub mod old_workers;
 pub mod options;
+pub mod patrol;
 mod ports;
 pub mod process;
 pub mod proxy;

@@ -6,7 +6,7 @@ use super::{
     check::{Refusal, refusal},
     master::{Master, Procs},
     observed,
-    said::{Judged, Said},
+    said::{Checked, Finding, Judged, Said},
     socket::ask,
 };
 use rustix::{
@@ -88,6 +88,7 @@ impl ExitReason {
 pub enum News {
     Died(ExitReason),
     Judged(Judged),
+    Checked(Checked),
 }
 
 /// A running master.
@@ -255,16 +256,24 @@ impl Running {
     /// adopted is not heard: it tells only who started it.
     pub async fn news(&mut self) -> News {
         let Self { pid, pidfd, child, said } = self;
-        let judged = async {
+        let finding = async {
             match said {
-                Some(said) => said.judged().await,
+                Some(said) => said.finding().await,
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
             reason = ended(*pid, pidfd, child) => News::Died(reason),
-            judged = judged => News::Judged(judged),
+            finding = finding => match finding {
+                Finding::Judged(judged) => News::Judged(judged),
+                Finding::Checked(checked) => News::Checked(checked),
+            },
         }
+    }
+
+    /// Whether its checks are heard: it was started here.
+    pub fn is_heard(&self) -> bool {
+        self.said.is_some()
     }
 
     /// Asks the kernel: the reactor may not have heard yet.

@@ -170,6 +170,16 @@ impl Proxy {
         Runtime::open(self.launch.stats_socket.clone()).await
     }
 
+    /// The runtime API's socket.
+    pub fn stats_socket(&self) -> PathBuf {
+        self.launch.stats_socket.clone()
+    }
+
+    /// Whether it says by itself what its checks find.
+    pub fn is_heard(&self) -> bool {
+        self.running.as_ref().is_some_and(Running::is_heard)
+    }
+
     /// To ask what the worker that serves now has counted.
     pub fn stat(&self) -> Stat {
         Stat { stats: self.launch.stats_socket.clone(), master: self.master() }

@@ -15,7 +15,14 @@ const KEPT: usize = 50;
 #[derive(Debug)]
 pub struct Said {
     tail: watch::Receiver<Tail>,
-    judged: mpsc::UnboundedReceiver<Judged>,
+    findings: mpsc::UnboundedReceiver<Finding>,
+}
+
+/// What a worker's checks found out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finding {
+    Judged(Judged),
+    Checked(Checked),
 }
 
 /// A worker's checks found that a server takes requests now, or that it does not any more.
@@ -26,6 +33,15 @@ pub struct Judged {
     pub backend: String,
     pub server: String,
     pub up: bool,
+}
+
+/// The result of a check, where it is another one than that of the check before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checked {
+    pub worker: u32,
+    pub backend: String,
+    pub server: String,
+    pub passed: bool,
 }
 
 #[derive(Debug, Default)]
@@ -40,15 +56,15 @@ impl Said {
     pub fn listen(stderr: ChildStderr) -> io::Result<Self> {
         let pipe = Receiver::from_owned_fd(stderr.into())?;
         let (keep, tail) = watch::channel(Tail::default());
-        let (tell, judged) = mpsc::unbounded_channel();
+        let (tell, findings) = mpsc::unbounded_channel();
         tokio::spawn(follow(pipe, keep, tell));
-        Ok(Self { tail, judged })
+        Ok(Self { tail, findings })
     }
 
     /// What checks find from now on; for ever where HAProxy has gone. For a `select!`.
-    pub async fn judged(&mut self) -> Judged {
-        match self.judged.recv().await {
-            Some(judged) => judged,
+    pub async fn finding(&mut self) -> Finding {
+        match self.findings.recv().await {
+            Some(finding) => finding,
             None => std::future::pending().await,
         }
     }
@@ -81,14 +97,15 @@ impl Tail {
     }
 }
 
-async fn follow(pipe: Receiver, tail: watch::Sender<Tail>, tell: mpsc::UnboundedSender<Judged>) {
+async fn follow(pipe: Receiver, tail: watch::Sender<Tail>, tell: mpsc::UnboundedSender<Finding>) {
     let mut lines = BufReader::new(pipe).split(b'\n');
     while let Ok(Some(line)) = lines.next_segment().await {
         let line = String::from_utf8_lossy(&line).into_owned();
         log(&line);
-        if let Some(judged) = judged(&line) {
+        let judged = judged(&line).map(Finding::Judged);
+        if let Some(finding) = judged.or_else(|| checked(&line).map(Finding::Checked)) {
             // Nobody listens while HAProxy is started or stopped.
-            let _ = tell.send(judged);
+            let _ = tell.send(finding);
         }
         tail.send_modify(|tail| tail.push(line));
     }
@@ -98,7 +115,7 @@ async fn follow(pipe: Receiver, tail: watch::Sender<Tail>, tell: mpsc::Unbounded
 /// HAProxy warns of every proxy that a reload stops, and of what it was told over the runtime API: only
 /// what it found out itself of servers is news.
 fn log(line: &str) {
-    let words = line.split_once(" : ").map_or(line, |(_, words)| words);
+    let words = line.split_once(" : ").map_or(line, |(_, words)| found_by_itself(words));
     match line.split(' ').next() {
         Some("[ALERT]") if !is_ours(words) => tracing::warn!(target: "haproxy", "{words}"),
         Some("[WARNING]") if is_news(words) => tracing::info!(target: "haproxy", "{words}"),
@@ -109,7 +126,8 @@ fn log(line: &str) {
 /// `[WARNING]  (4711) : Server a.test:80/web-0123456789ab:80 is DOWN, reason: …`, of a worker.
 fn judged(line: &str) -> Option<Judged> {
     let (_, rest) = line.split_once('(')?;
-    let (worker, rest) = rest.split_once(") : Server ")?;
+    let (worker, rest) = rest.split_once(") : ")?;
+    let rest = found_by_itself(rest).strip_prefix("Server ")?;
     let (place, verdict) = rest.split_once(" is ")?;
     let (backend, server) = place.rsplit_once('/')?;
     let up = match verdict.get(..verdict.find([',', '.', ' ']).unwrap_or(verdict.len()))? {
@@ -125,8 +143,39 @@ fn judged(line: &str) -> Option<Judged> {
     })
 }
 
+/// `[WARNING]  (4711) : Health check for server a.test:80/web-0123456789ab:80 failed, reason: …`
+fn checked(line: &str) -> Option<Checked> {
+    let (_, rest) = line.split_once('(')?;
+    let (worker, rest) = rest.split_once(") : ")?;
+    let rest = found_by_itself(rest).strip_prefix("Health check for server ")?;
+    let (place, rest) = rest.split_once(' ')?;
+    let (backend, server) = place.rsplit_once('/')?;
+    let passed = match rest.split(',').next()? {
+        "succeeded" | "conditionally succeeded" => true,
+        "failed" => false,
+        _ => return None,
+    };
+    Some(Checked {
+        worker: worker.parse().ok()?,
+        backend: backend.to_owned(),
+        server: server.to_owned(),
+        passed,
+    })
+}
+
+/// The words without a prefix that 2.6 gives them once it was told something over its runtime API, though
+/// nobody told it this.
+fn found_by_itself(words: &str) -> &str {
+    let rest = words.strip_prefix("CLI : ");
+    rest.filter(|rest| !rest.contains(" from CLI") && !is_ours(rest)).unwrap_or(words)
+}
+
 fn is_news(words: &str) -> bool {
-    let of_servers = ["Server ", "Health check ", "Backup Server "];
+    if words.starts_with("Health check ") {
+        // Those that count down are followed by one that does not.
+        return words.ends_with("DOWN.");
+    }
+    let of_servers = ["Server ", "Backup Server "];
     of_servers.iter().any(|start| words.starts_with(start)) && !is_ours(words)
 }
 
@@ -171,6 +220,54 @@ mod tests {
             "[ALERT]    (7) : backend 'a.test:80' has no server available!",
         ] {
             assert_eq!(read(other), None, "{other}");
+        }
+        // 2.6, after a server was added.
+        let later = "[WARNING]  (7) : CLI : Server a.test:80/web-0123456789ab:80 is DOWN. 0 active";
+        assert_eq!(read(later), found(7, "a.test:80", "web-0123456789ab:80", false));
+        let told =
+            "[WARNING]  (7) : CLI : Server a.test:80/web-01:80 is DOWN, changed from CLI. 0 active";
+        assert_eq!(read(told), None);
+    }
+
+    #[test]
+    fn a_check_with_another_result_is_read() {
+        const FAILED: &str = "failed, reason: Layer4 connection problem, info: \"Connection refused\", \
+             check duration: 0ms, status: 0/1 DOWN.";
+        const PASSED: &str =
+            "succeeded, reason: Layer4 check passed, check duration: 0ms, status: 15/15 UP.";
+        let read =
+            |line: &str| checked(line).map(|it| (it.worker, it.backend, it.server, it.passed));
+        let found =
+            |passed| Some((7, "a.test:80".to_owned(), "web-01:80:alone".to_owned(), passed));
+        let line = |prefix: &str, rest: &str| {
+            format!(
+                "[WARNING]  (7) : {prefix}Health check for server a.test:80/web-01:80:alone {rest}"
+            )
+        };
+        for (line, expected) in [
+            (line("", FAILED), found(false)),
+            (line("CLI : ", FAILED), found(false)),
+            (line("", PASSED), found(true)),
+            (line("", "stopped"), None),
+            (line("", ""), None),
+            ("[WARNING]  (7) : Server a.test:80/web-01:80 is UP".to_owned(), None),
+        ] {
+            assert_eq!(read(&line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_log_has_what_haproxy_found_by_itself() {
+        for (words, is_so) in [
+            ("Server a/b is DOWN. 0 active", true),
+            ("Health check for server a/b failed, reason: Layer4 timeout, status: 0/1 DOWN.", true),
+            ("Health check for server a/b failed, reason: Layer4 timeout, status: 2/3 UP.", false),
+            ("Health check for server a/b succeeded, reason: x, status: 3/3 UP.", false),
+            ("Server a/b is going DOWN for maintenance.", false),
+            ("CLI : Server a/b is DOWN, changed from CLI.", false),
+            ("CLI : Server a/b is DOWN. 0 active", true),
+        ] {
+            assert_eq!(is_news(found_by_itself(words)), is_so, "{words}");
         }
     }
 }

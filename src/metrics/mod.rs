@@ -2,7 +2,7 @@
 //!
 //! Counters are told where things happen, by whoever has a clone of [`Metrics`]: they are atomic, nobody
 //! waits. How things stand (routes, servers, problems) is counted when somebody asks, from what is known
-//! anyway: HAProxy is not asked, but its master how many old workers there are.
+//! anyway: HAProxy is asked how the servers are that may not be well, and its master how many old workers there are.
 
 mod maker;
 mod page;
@@ -96,7 +96,7 @@ impl Metrics {
             ),
             problems: it.gauges(
                 "docker_glue_problems",
-                "Labels and options that cannot be honoured now, by the reason.",
+                "Labels and options that cannot be honoured now, servers whose checks fail, and what was no HTTP.",
                 ("kind", Reason::KINDS),
             ),
             routes: it.gauges(

@@ -29,7 +29,10 @@ pub struct Count {
 /// # Errors
 /// When the balancer stops, or does not answer in time.
 pub async fn page(orders: &mpsc::Sender<Order>) -> Result<Response<Full<Bytes>>, Failure> {
-    let ask = order(orders, |answer| Order::Count { answer });
+    let ask = async {
+        order(orders, |answer| Order::Examine { answer }).await?;
+        order(orders, |answer| Order::Count { answer }).await
+    };
     let late = |_| Failure::NotCounted("it is busy; try again".to_owned());
     let Count { census, stat, metrics } = timeout(PATIENCE, ask).await.map_err(late)??;
     let text = metrics

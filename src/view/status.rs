@@ -12,7 +12,7 @@ use crate::{
         stat::{Count, Counters},
     },
     label::value::{Check, Retry},
-    problem::{About, Problem, Severity},
+    problem::{About, Problem, Reason, Severity},
     rollback::Rollback,
     route::{Endpoint, Listener, Match, Readiness, Route, RouteKey, Strip},
 };
@@ -251,7 +251,10 @@ fn listeners(picture: &Picture, counters: &Counters) -> Vec<ListenerStatus> {
     }
     let mut taken = BTreeMap::new();
     for problem in &picture.problems {
-        if let About::Listener(listener) = problem.about {
+        if let (About::Listener(listener), Reason::PortTaken { .. }) =
+            (&problem.about, &problem.reason)
+        {
+            let listener = *listener;
             served.entry(listener).or_default();
             taken.insert(listener, problem.reason.to_string());
         }

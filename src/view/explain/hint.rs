@@ -106,13 +106,17 @@ pub(super) fn notes(
     let Some(chosen) = chosen else { return notes };
     let serves = |about: &About| match about {
         About::Container(origin) => chosen.route.endpoints.iter().any(|it| it.origin == *origin),
-        About::Listener(_) | About::Option(_) => false,
+        About::Listener(listener) => chosen.key.listener == *listener,
+        About::Option(_) => false,
     };
     // What takes part nevertheless; an exposed port is worth a word only where nothing answers.
     let problems = picture.problems.iter().filter(|it| serves(&it.about));
     let of_labels = problems.filter(|it| match it.reason {
         Reason::NotExposed { .. } => !chosen.is_served(),
         Reason::Conflict { .. } | Reason::Refused { .. } => false,
+        // Told as the outcome already, where it is the only server's.
+        _ if it.reason.fails_check() => chosen.is_served() || chosen.servers.len() != 1,
+        _ if it.reason.is_of_traffic() => true,
         _ => it.label.is_some(),
     });
     notes.extend(of_labels.map(ToString::to_string));

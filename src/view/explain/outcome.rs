@@ -40,12 +40,23 @@ pub(super) fn outcome(
             (Outcome::Unavailable, format!("none of its {all} containers takes requests"))
         }
         ([], [one], _) => {
-            (Outcome::Unavailable, format!("HAProxy's check of {} fails", one.container))
+            let why = match failed_check(picture, &one.id) {
+                Some(reason) => format!("HAProxy's check of {} fails: {reason}", one.container),
+                None => format!("HAProxy's check of {} fails", one.container),
+            };
+            (Outcome::Unavailable, why)
         }
         ([], all, _) => {
             (Outcome::Unavailable, format!("HAProxy's checks of all {} servers fail", all.len()))
         }
     }
+}
+
+/// Why the check of the container fails, as far as that is known.
+fn failed_check<'a>(picture: &'a Picture, id: &str) -> Option<&'a Reason> {
+    let is_about = |about: &About| matches!(about, About::Container(origin) if origin.id() == id);
+    let mut all = picture.problems.iter().filter(|it| is_about(&it.about)).map(|it| &it.reason);
+    all.find(|reason| reason.fails_check())
 }
 
 /// Nobody is behind it any more.

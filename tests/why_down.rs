@@ -1,0 +1,245 @@
+//! Why a server is down, and what was no HTTP, as an operator is told it: on a real engine with a real HAProxy.
+
+#![allow(clippy::unwrap_used, reason = "this is a test")]
+
+mod common;
+
+use common::{
+    Docker, Run,
+    balancer::{Balancer, Plan, free_port},
+    docker, wait_for,
+};
+use docker_glue::view::status::ProblemStatus;
+use nix::sys::signal::Signal;
+use std::{
+    io::{Read, Write},
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    process::{Command, Stdio},
+    sync::{Arc, Mutex},
+    thread,
+};
+
+fn run(plan: &Plan, words: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_docker-balancer"));
+    command.env("DOCKER_GLUE_SETTINGS", "/dev/null").env("NO_COLOR", "1").args(words);
+    command.arg("--runtime-dir").arg(plan.runtime()).stdin(Stdio::null());
+    String::from_utf8(command.output().unwrap().stdout).unwrap()
+}
+
+fn problems(plan: &Plan) -> Vec<ProblemStatus> {
+    serde_json::from_str(&run(plan, &["problems", "--json"])).unwrap()
+}
+
+/// Waits until there is a problem with this in its text.
+fn until_problem(plan: &Plan, part: &str) -> ProblemStatus {
+    let mut last = Vec::new();
+    wait_for(&format!("the problem {part:?}"), || {
+        last = problems(plan);
+        last.iter().find(|it| it.text.contains(part)).cloned()
+    })
+}
+
+fn until_no_problem(plan: &Plan, part: &str) {
+    wait_for(&format!("the end of the problem {part:?}"), || {
+        (!problems(plan).iter().any(|it| it.text.contains(part))).then_some(())
+    });
+}
+
+fn container(plan: &Plan, name: &str) -> Run {
+    plan.run(name).label("glue_http_80_host", format!("{name}.test"))
+}
+
+fn plan(docker: &Docker) -> (Plan, u16) {
+    let port = free_port();
+    let plan = Balancer::of(docker).option(&["--metrics", &port.to_string()]);
+    (plan, port)
+}
+
+/// How many problems of a kind the metrics count.
+fn counted(port: u16, kind: &str) -> String {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let line = format!("docker_glue_problems{{kind=\"{kind}\"}} ");
+    text.lines().find_map(|it| it.strip_prefix(&line)).unwrap().to_owned()
+}
+
+#[test]
+fn server_whose_check_fails_is_told_why_everywhere_until_it_is_well() {
+    let Some(docker) = docker() else { return };
+    let (plan, port) = plan(&docker);
+    let balancer = plan.start().until_started();
+    // The image exposes 80.
+    let _elsewhere = balancer
+        .run("elsewhere")
+        .labels("glue_http_8080_host=elsewhere.test glue_http_8080_bind=80")
+        .start();
+    let _local = container(&balancer, "local").arguments(&["--port", "8081"]).start();
+    let late = container(&balancer, "late").arguments(&["--listen-after", "9s"]).start();
+    let sick = container(&balancer, "sick").label("glue_http_80_check", "/healthz");
+    let sick = sick.arguments(&["--healthy-after", "9s"]).start();
+    let lost = container(&balancer, "lost").label("glue_http_80_check", "/status/404").start();
+
+    let it = until_problem(&balancer, "is it glue_http_80_…?");
+    assert!(it.container.as_deref().unwrap().ends_with("-elsewhere"), "{it:?}");
+    assert!(!it.hint && it.reason.contains("connection refused at "), "{it:?}");
+    let text = until_problem(&balancer, "listens on 127.0.0.1 only").text;
+    assert!(text.contains(":80; nothing listens on port 80 of the container"), "{text}");
+    until_problem(&balancer, "GET /status/404 is answered by 404");
+    until_problem(&balancer, &format!("container {} ", late.name));
+    until_problem(&balancer, "GET /healthz is answered by 503");
+
+    balancer.until_said(&["WARN", &lost.name, "GET /status/404 is answered by 404"]);
+    assert_eq!(counted(port, "check_status"), "2");
+    let explained = run(&balancer, &["explain", "http://lost.test/"]);
+    let why = format!("HAProxy's check of {} fails: GET /status/404 is answered by 404", lost.name);
+    assert!(explained.contains(&why), "{explained}");
+    assert!(run(&balancer, &["problems"]).contains("! GET /status/404 is answered by 404"));
+
+    until_no_problem(&balancer, &format!("container {} ", late.name));
+    until_no_problem(&balancer, "GET /healthz");
+    balancer.until_said(&[&format!("no longer a problem: container {} ", late.name)]);
+    balancer.until_serves("sick.test/x", "sick saw /x");
+    assert_eq!(counted(port, "check_status"), "1");
+    drop(sick);
+}
+
+/// A program that answers whatever it is told to, and closes the connection.
+struct Program {
+    port: u16,
+    answer: Arc<Mutex<&'static [u8]>>,
+}
+
+const WELL: &[u8] = b"HTTP/1.1 200 OK\r\nX-Whoami: program\r\nContent-Length: 0\r\n\r\n";
+
+impl Program {
+    fn start() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, free_port())).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let answer = Arc::new(Mutex::new(WELL));
+        let now = Arc::clone(&answer);
+        thread::spawn(move || {
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                let answer = *now.lock().unwrap();
+                // A check sends nothing and goes.
+                thread::spawn(move || {
+                    if 0 < stream.read(&mut [0; 4096]).unwrap_or(0) {
+                        let _ = stream.write_all(answer);
+                    }
+                });
+            }
+        });
+        Self { port, answer }
+    }
+
+    fn answers(&self, answer: &'static [u8]) {
+        *self.answer.lock().unwrap() = answer;
+    }
+}
+
+/// The program stands for one in a container on the host's network.
+fn stand_in(plan: &Plan, port: u16) -> Run {
+    let run = plan.run("program").bare().option(&["--network", "host"]);
+    run.arguments(&["--port", "0"])
+        .label(&format!("glue_http_{port}_host"), "program.test")
+        .label(&format!("glue_http_{port}_bind"), 80)
+}
+
+#[test]
+fn container_that_speaks_no_http_is_told_until_it_answers_well() {
+    let Some(docker) = docker() else { return };
+    let (plan, port) = plan(&docker);
+    let program = Program::start();
+    let container = stand_in(&plan, program.port).start();
+    let balancer = plan.start().until_started();
+    let well = || balancer.until_serves("program.test/", "program saw ");
+    well();
+    for (answer, kind, told) in [
+        // SETTINGS and the end of the connection, as nghttpd and gRPC servers answer.
+        (
+            &b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x01"[..],
+            "bad_response",
+            "the container speaks HTTP/2 only",
+        ),
+        (b"\x15\x03\x01\0\x02\x02\x46", "bad_response", "the container speaks TLS"),
+        (b"SSH-2.0-x\r\n", "bad_response", "it begins with \"SSH-2.0-x\""),
+        (
+            b"HTTP/1.1 200 OK\r\nSet Cookie: secret\r\n\r\n",
+            "bad_response",
+            "its header field \"Set\" is malformed",
+        ),
+        (b"", "no_response", "was answered by 502 or 504"),
+    ] {
+        program.answers(answer);
+        // Of one that has answered well before, silence counts from the second time on.
+        let it = wait_for(told, || {
+            assert_eq!(balancer.outcome("program.test/"), "502");
+            problems(&balancer).into_iter().find(|it| it.text.contains(told))
+        });
+        assert!(!it.hint && it.container.as_deref() == Some(&*container.name), "{it:?}");
+        balancer.until_said(&["WARN", &container.name, told]);
+        assert_eq!(counted(port, kind), "1");
+        let explained = run(&balancer, &["explain", "http://program.test/"]);
+        assert!(explained.contains(" answers\n") && explained.contains(told), "{explained}");
+        program.answers(WELL);
+        wait_for(&format!("the end of {told:?}"), || {
+            well();
+            (!problems(&balancer).iter().any(|it| it.text.contains(told))).then_some(())
+        });
+        assert_eq!(counted(port, kind), "0");
+    }
+    assert!(!balancer.log().contains("secret"), "{}", balancer.log());
+}
+
+#[test]
+fn client_that_speaks_no_http_is_a_hint_of_the_listener() {
+    let Some(docker) = docker() else { return };
+    let (plan, port) = plan(&docker);
+    let _web = container(&plan, "web").start();
+    let balancer = plan.start().until_started();
+    for (said, told) in [
+        (&b"\x16\x03\x01\x02\0\x01\0\x01\xfc"[..], "it was TLS"),
+        (b"GET /a b HTTP/1.1\r\nHost: web.test\r\n\r\n", "its path has a character"),
+    ] {
+        let bound = (Ipv4Addr::LOCALHOST, balancer.bound(80));
+        let mut stream = TcpStream::connect(bound).unwrap();
+        stream.write_all(said).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+        let it = until_problem(&balancer, told);
+        assert!(it.hint && it.listener.as_deref() == Some("http :80"), "{it:?}");
+        assert!(it.text.contains("127.0.0.1"), "{it:?}");
+        balancer.until_said(&["INFO", "listener http :80: a request was answered by 400", told]);
+    }
+    assert_eq!(counted(port, "bad_request"), "2");
+    // The port itself is well.
+    let status = run(&balancer, &["status"]);
+    assert!(!status.contains("taken"), "{status}");
+    balancer.until_serves("web.test/x", "web saw /x");
+}
+
+#[test]
+fn haproxy_that_was_adopted_is_asked_too() {
+    let Some(docker) = docker() else { return };
+    let plan = Balancer::of(&docker).option(&["--leave-running"]);
+    let web = container(&plan, "web").label("glue_http_80_check", "/healthz").start();
+    let mut balancer = plan.start().until_started();
+    balancer.until_serves("web.test/x", "web saw /x");
+    balancer.end(Signal::SIGTERM);
+    balancer.start_again();
+    balancer.until_said(&["adopted the running HAProxy"]);
+    let ask = |path: &str| {
+        let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
+        let address = web.docker(&["inspect", "--format", format]);
+        let mut stream = TcpStream::connect((address.trim(), 80)).unwrap();
+        write!(stream, "POST /{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        stream.read_to_end(&mut Vec::new()).unwrap();
+    };
+    ask("unhealthy");
+    // Nobody looks: it is asked by itself.
+    balancer.until_said(&["WARN", "GET /healthz is answered by 503"]);
+    ask("healthy");
+    balancer.until_said(&["no longer a problem", "GET /healthz is answered by 503"]);
+}
