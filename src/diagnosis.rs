@@ -28,6 +28,9 @@ use std::{
 
 /// So long a check fails before that is a problem: a container that was just started may not listen yet.
 pub const FAILS_FOR: Duration = Duration::from_secs(5);
+/// So long connections time out before requests that a server has already are ended: its machine has gone, and would
+/// answer none of them.
+pub const LOST_AFTER: Duration = Duration::from_secs(5);
 /// Of what changed so long ago it is often asked how it goes on.
 const YOUNG: Duration = Duration::from_secs(15);
 const OFTEN: Duration = Duration::from_secs(1);
@@ -76,6 +79,10 @@ struct Failing {
     failure: Failure,
     /// What it answered to the check.
     nonsense: Option<nonsense::Response>,
+    /// Since when nothing but connections that time out was found.
+    unreachable: Option<Instant>,
+    /// Its requests were ended then.
+    ended: Option<Instant>,
 }
 
 #[derive(Debug, Clone)]
@@ -99,6 +106,14 @@ struct Nonsense {
     /// Who was the first.
     client: Option<IpAddr>,
     at: Instant,
+}
+
+/// A server that connections to have timed out for so long that its requests are to be ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lost {
+    pub server: ServerName,
+    /// It was not so until now.
+    pub is_news: bool,
 }
 
 /// What HAProxy is to be asked.
@@ -177,7 +192,8 @@ impl Diagnosis {
 
     fn pause(&self, asked: Instant, hearing: Hearing) -> Duration {
         let young = |it: &Suspect| {
-            let since = it.failing.as_ref().map_or(it.since, |failing| failing.since);
+            let failing = it.failing.as_ref();
+            let since = failing.map_or(it.since, |it| it.unreachable.unwrap_or(it.since));
             asked < since + YOUNG
         };
         let many = |servers: usize| EACH.saturating_mul(servers.try_into().unwrap_or(u32::MAX));
@@ -240,13 +256,22 @@ impl Diagnosis {
         };
         let suspect =
             self.suspects.entry(name.clone()).or_insert(Suspect { since: now, failing: None });
-        let since = suspect.failing.as_ref().map_or(now, |before| before.since);
-        let before = suspect.failing.take().and_then(|before| before.nonsense);
-        let nonsense = match failure {
-            Failure::NotHttp => said.map(|(_, it)| it.clone()).or(before),
+        let before = suspect.failing.take();
+        let before = before.as_ref();
+        let unreachable = match failure {
+            Failure::NoConnection => before.and_then(|it| it.unreachable).or(Some(now)),
             _ => None,
         };
-        suspect.failing = Some(Failing { since, failure, nonsense });
+        let nonsense = match failure {
+            Failure::NotHttp => {
+                let said = said.map(|(_, it)| it.clone());
+                said.or_else(|| before.and_then(|it| it.nonsense.clone()))
+            }
+            _ => None,
+        };
+        let since = before.map_or(now, |it| it.since);
+        let ended = before.filter(|_| unreachable.is_some()).and_then(|it| it.ended);
+        suspect.failing = Some(Failing { since, failure, nonsense, unreachable, ended });
     }
 
     /// Requests that got no response that made sense since the last round.
@@ -316,6 +341,21 @@ impl Diagnosis {
         self.counted.retain(|name, _| is_there(name));
         let frontends = &config.frontends;
         self.nonsense.retain(|(name, _), _| frontends.iter().any(|it| it.name == *name));
+    }
+
+    /// Servers whose requests are to be ended now; those that go on timing out are told again, for the requests that came
+    /// meanwhile.
+    pub fn lost(&mut self, now: Instant) -> Vec<Lost> {
+        let mut lost = Vec::new();
+        for (server, suspect) in &mut self.suspects {
+            let Some(failing) = &mut suspect.failing else { continue };
+            let is_due = |since: Instant| since + LOST_AFTER <= now;
+            if failing.unreachable.is_some_and(is_due) && failing.ended.is_none_or(is_due) {
+                let is_news = failing.ended.replace(now).is_none();
+                lost.push(Lost { server: server.clone(), is_news });
+            }
+        }
+        lost
     }
 
     /// What is to be told.

@@ -7,7 +7,7 @@ mod story;
 
 use docker_glue::{
     decide::{Decided, Memory, decide},
-    diagnosis::{Diagnosis, FAILS_FOR, Hearing, Question},
+    diagnosis::{Diagnosis, FAILS_FOR, Hearing, LOST_AFTER, Question},
     haproxy::{
         config::Config,
         health::{Captured, Check, Failure, Health, Message, Refusals, Round, ServerName},
@@ -85,8 +85,8 @@ impl Case {
         })
     }
 
-    fn response(&self, nonsense: Response) -> Option<Message> {
-        Some(Message::Response { server: self.servers("web").remove(0), nonsense })
+    fn response(&self, nonsense: Response) -> Message {
+        Message::Response { server: self.servers("web").remove(0), nonsense }
     }
 
     fn hear(&mut self, container: &str, passed: bool) -> &mut Self {
@@ -102,10 +102,10 @@ impl Case {
         problems.iter().map(ToString::to_string).collect()
     }
 
-    /// Seconds until the next question.
-    fn due(&self, hearing: Hearing) -> f32 {
+    /// Milliseconds until the next question.
+    fn due(&self, hearing: Hearing) -> u128 {
         let due = self.diagnosis.due(hearing).unwrap();
-        due.saturating_duration_since(self.now).as_secs_f32()
+        due.saturating_duration_since(self.now).as_millis()
     }
 }
 
@@ -209,7 +209,7 @@ fn failed_check_is_told_with_a_way_out() {
 fn failing_check_is_a_problem_after_a_while() {
     let refused = failed(Failure::Refused);
     let mut case = Case::of("web 172.17.0.2 glue_http_80_host=a.test");
-    case.check("web", &refused).pass(FAILS_FOR - SECOND).check("web", &refused);
+    case.check("web", &refused).pass(FAILS_FOR / 2).check("web", &refused);
     assert_eq!(case.told(), [""; 0]);
     // One that has begun to listen, and fails anew.
     case.check("web", &Check::Passed).pass(SECOND).check("web", &refused);
@@ -227,12 +227,40 @@ fn failing_check_is_a_problem_after_a_while() {
 }
 
 #[test]
+fn requests_end_once_connections_have_timed_out_for_a_while() {
+    let lost = |case: &mut Case| {
+        let lost = case.diagnosis.lost(case.now);
+        lost.into_iter().map(|it| (it.server.1, it.is_news)).collect::<Vec<_>>()
+    };
+    let timed_out = failed(Failure::NoConnection);
+    let mut case = Case::of("web 172.17.0.2 glue_http_80_host=a.test");
+    let server = case.servers("web").remove(0).1;
+    case.check("web", &timed_out).pass(LOST_AFTER / 2).check("web", &timed_out);
+    assert_eq!(lost(&mut case), []);
+    case.pass(LOST_AFTER / 2).check("web", &timed_out);
+    assert_eq!(lost(&mut case), [(server.clone(), true)]);
+    // Those that came later, and are as lost.
+    assert_eq!(lost(&mut case), []);
+    case.pass(LOST_AFTER).check("web", &timed_out);
+    assert_eq!(lost(&mut case), [(server, false)]);
+    // One that refuses connections may well answer what it has.
+    case.check("web", &failed(Failure::Refused)).pass(10 * LOST_AFTER);
+    case.check("web", &failed(Failure::Refused));
+    assert_eq!(lost(&mut case), []);
+    case.check("web", &timed_out);
+    assert_eq!(lost(&mut case), []);
+    // One that is back has them all.
+    case.pass(LOST_AFTER).check("web", &Check::Passed);
+    assert_eq!(lost(&mut case), []);
+}
+
+#[test]
 fn quiet_system_is_left_alone() {
     let story = "web 172.17.0.2 glue_http_80_host=a.test\nwww 172.17.0.3 glue_http_80_host=b.test";
     let deaf = Hearing::Deaf { servers: 2 };
     let mut case = Case::of(story);
     // New servers are asked about soon, unless their checks are heard to pass.
-    assert_eq!(case.due(Hearing::Heard), 1.0);
+    assert_eq!(case.due(Hearing::Heard), 1000);
     let asked = |backends: &[&str]| Question {
         backends: Some(backends.iter().map(ToString::to_string).collect()),
         refusals: None,
@@ -241,28 +269,28 @@ fn quiet_system_is_left_alone() {
     case.hear("web", true);
     assert_eq!(case.diagnosis.question(Hearing::Heard), asked(&["b.test:80"]));
     case.check("www", &Check::Passed);
-    assert_eq!(case.due(Hearing::Heard), 30.0);
-    assert_eq!(case.due(deaf), 5.0);
-    assert_eq!(case.due(Hearing::Deaf { servers: 5000 }), 15.0);
+    assert_eq!(case.due(Hearing::Heard), 30000);
+    assert_eq!(case.due(deaf), 5000);
+    assert_eq!(case.due(Hearing::Deaf { servers: 5000 }), 15000);
     // What is heard to fail is asked about at once, then often, then less so, and when it is heard to pass.
     case.hear("web", false);
-    assert_eq!(case.due(Hearing::Heard), 0.1);
+    assert_eq!(case.due(Hearing::Heard), 100);
     case.check("web", &failed(Failure::Refused));
-    assert_eq!(case.due(Hearing::Heard), 1.0);
+    assert_eq!(case.due(Hearing::Heard), 1000);
     case.pass(Duration::from_secs(20)).check("web", &failed(Failure::Refused));
-    assert_eq!(case.due(Hearing::Heard), 5.0);
+    assert_eq!(case.due(Hearing::Heard), 5000);
     case.hear("web", true);
-    assert_eq!(case.due(Hearing::Heard), 0.1);
+    assert_eq!(case.due(Hearing::Heard), 100);
     case.check("web", &Check::Passed);
-    assert_eq!(case.due(Hearing::Heard), 30.0);
+    assert_eq!(case.due(Hearing::Heard), 30000);
     // Who looks has it asked, but not twice a second.
     assert!(case.diagnosis.is_fresh(case.now));
     case.pass(SECOND);
     assert!(!case.diagnosis.is_fresh(case.now));
     case.diagnosis.hurry(case.now);
-    assert_eq!(case.due(Hearing::Heard), 0.0);
+    assert_eq!(case.due(Hearing::Heard), 0);
     case.diagnosis.unanswered(case.now);
-    assert_eq!(case.due(Hearing::Heard), 30.0);
+    assert_eq!(case.due(Hearing::Heard), 30000);
     // Who is not heard is asked about all.
     assert_eq!(case.diagnosis.question(deaf).backends, None);
 }
@@ -278,7 +306,7 @@ fn many_that_fail_are_asked_about_at_once_and_less_often() {
     let mut case = Case::of(&story);
     assert_eq!(case.diagnosis.question(Hearing::Heard).backends, None);
     case.check("web", &failed(Failure::Refused));
-    assert_eq!(case.due(Hearing::Heard), 1.5);
+    assert_eq!(case.due(Hearing::Heard), 1500);
 }
 
 const WEB: &str = "web 172.17.0.2 glue_http_80_host=a.test";
@@ -305,7 +333,7 @@ fn response_that_is_none_is_told_until_better_ones_came() {
         (Response::Body, "its body is not as its header says"),
     ] {
         let mut case = Case::of(WEB);
-        let said = case.response(nonsense);
+        let said = Some(case.response(nonsense));
         case.count((7, 0, 0), None).pass(SECOND).count((7, 1, 0), said.clone());
         assert_eq!(case.told(), [format!("{bad}{expected}")]);
         // It stays for as long as there are no better ones, and a while.
@@ -342,7 +370,7 @@ fn response_that_never_came_is_told() {
     assert_eq!(case.told(), [told]);
     // What HAProxy keeps of one before is not said of it.
     let mut case = Case::of(WEB);
-    let old = Captured { age: Duration::from_mins(1), what: case.response(Response::Tls).unwrap() };
+    let old = Captured { age: Duration::from_mins(1), what: case.response(Response::Tls) };
     case.count((0, 0, 0), None).pass(SECOND);
     let servers = [(case.servers("web").remove(0), health(Check::Passed, 0, 1, 0))].into();
     case.learn(&Round { servers, captured: Some(vec![old]), ..Round::default() });
@@ -372,7 +400,7 @@ fn connection_that_failed_is_told_where_no_check_tells() {
 fn answer_to_a_check_that_is_no_http_is_named() {
     let case = Case::of(&format!("{WEB} glue_http_80_check=/x"));
     let name = case.servers("web").remove(0);
-    let said = case.response(Response::Http2).unwrap();
+    let said = case.response(Response::Http2);
     let told = "container web (00c0ffee0000): GET /x at 172.17.0.2:80 is not answered by HTTP/1.1: the \
                 container speaks HTTP/2 only (gRPC, h2c); have it take HTTP/1.1 too, as HAProxy asks so";
     // Releases of HAProxy have different failures for it.

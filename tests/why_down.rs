@@ -220,6 +220,84 @@ fn client_that_speaks_no_http_is_a_hint_of_the_listener() {
     balancer.until_serves("web.test/x", "web saw /x");
 }
 
+/// A container whose network is silent, as that of a machine without power: nothing is refused, nothing answers.
+fn silence(container: &common::Container) {
+    let pid = container.docker(&["inspect", "--format", "{{.State.Pid}}"]);
+    let words = ["--net", "--target", pid.trim(), "ip", "link", "set", "eth0", "down"];
+    assert!(Command::new("nsenter").args(words).status().unwrap().success());
+}
+
+/// How it ended: the status, or that there was none.
+fn end_of(mut request: TcpStream) -> String {
+    let mut answer = String::new();
+    match request.read_to_string(&mut answer) {
+        Ok(_) => answer.get(..12).unwrap_or_default().to_owned(),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn requests_of_a_machine_that_vanishes_end_before_their_time_limit() {
+    let Some(docker) = common::docker_as_root() else { return };
+    if !common::has("nsenter") || !common::has("ip") {
+        return;
+    }
+    let plan = Balancer::of(&docker).ports(&[80, 8080]).option(&["--wait-for-start", "1m"]);
+    let gone = container(&plan, "gone").start();
+    let _stays = container(&plan, "stays").start();
+    let balancer = plan.start().until_started();
+    balancer.until_serves("gone.test/x", "gone saw /x");
+    balancer.until_serves("stays.test/x", "stays saw /x");
+    // A test waits for half of the time limit.
+    let slow = |name: &str, ms: u32| {
+        let slow = balancer.request("GET", &format!("{name}.test/slow?ms={ms}")).open().unwrap();
+        wait_for("the request to be under way", || {
+            let stat = balancer.ask_haproxy("show stat -1 4 -1");
+            let line = stat.lines().find(|it| it.contains(&format!("-{name}-")))?;
+            (line.split(',').nth(4)? == "1").then_some(())
+        });
+        slow
+    };
+    // One of an old worker, one of the one that serves, and one that is nobody's concern.
+    let old = slow("gone", 50_000);
+    let other = balancer.run("other").labels("glue_http_80_bind=8080 glue_http_ports=80").start();
+    balancer.until_said(&["reloaded HAProxy"]);
+    balancer.until_serves("gone.test/x", "gone saw /x");
+    let (young, unconcerned) = (slow("gone", 50_000), slow("stays", 12_000));
+    silence(&gone);
+    let late = balancer.request("GET", "gone.test/late").open().unwrap();
+    for request in [old, young, late] {
+        let end = end_of(request);
+        assert!(end.starts_with("HTTP/1.1 50") || end.is_empty(), "{end}");
+    }
+    balancer.until_said(&["WARN", "connections to server ", "time out; the requests"]);
+    balancer.until_said(&["WARN", &gone.name, "time out or find no route"]);
+    assert_eq!(end_of(unconcerned), "HTTP/1.1 200");
+    drop(other);
+}
+
+#[test]
+fn request_of_a_server_that_refuses_others_is_answered() {
+    let Some(docker) = docker() else { return };
+    let plan = Balancer::of(&docker);
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, free_port())).unwrap();
+    let _container = stand_in(&plan, listener.local_addr().unwrap().port()).start();
+    let balancer = plan.start().until_started();
+    let request = balancer.request("GET", "program.test/").open().unwrap();
+    let mut accepted = loop {
+        let (mut stream, _) = listener.accept().unwrap();
+        // Checks come and go.
+        if 0 < stream.read(&mut [0; 4096]).unwrap_or(0) {
+            break stream;
+        }
+    };
+    drop(listener);
+    until_problem(&balancer, "connection refused at 127.0.0.1:");
+    accepted.write_all(WELL).unwrap();
+    drop(accepted);
+    assert_eq!(end_of(request), "HTTP/1.1 200");
+}
+
 #[test]
 fn haproxy_that_was_adopted_is_asked_too() {
     let Some(docker) = docker() else { return };

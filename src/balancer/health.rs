@@ -2,14 +2,14 @@
 
 use super::Balancer;
 use crate::{
-    diagnosis::{Diagnosis, Hearing, Question},
+    diagnosis::{Diagnosis, Hearing, Lost, Question},
     haproxy::{health::Round, patrol, said::Checked},
     problem::Problem,
     told::Told,
 };
 use std::{collections::BTreeSet, io, mem, time::Instant};
 use tokio::{sync::oneshot, task::JoinHandle};
-use tracing::debug;
+use tracing::{debug, warn};
 
 /// What is known of servers, and who waits to know more.
 #[derive(Debug, Default)]
@@ -78,7 +78,10 @@ impl Balancer {
     pub(super) fn came_back(&mut self, found: io::Result<Round>) {
         let now = Instant::now();
         match found {
-            Ok(round) => self.patrol.diagnosis.learn(&round, &self.running.config, now),
+            Ok(round) => {
+                self.patrol.diagnosis.learn(&round, &self.running.config, now);
+                self.end_lost_requests(now);
+            }
             Err(error) => {
                 debug!("HAProxy does not say how its servers are: {error}");
                 self.patrol.diagnosis.unanswered(now);
@@ -88,6 +91,26 @@ impl Balancer {
         for waiting in mem::take(&mut self.patrol.waiting) {
             let _ = waiting.send(());
         }
+    }
+
+    /// Whoever waits for a machine that has gone is told so, instead of waiting for the time limit of its route.
+    fn end_lost_requests(&mut self, now: Instant) {
+        let lost = self.patrol.diagnosis.lost(now);
+        if lost.is_empty() {
+            return;
+        }
+        for Lost { server: (backend, server), .. } in lost.iter().filter(|it| it.is_news) {
+            warn!(
+                "connections to server {backend}/{server} time out; the requests that it has are ended"
+            );
+        }
+        let servers = lost.into_iter().map(|it| it.server).collect();
+        let ending = self.proxy.end_sessions(servers);
+        tokio::spawn(async move {
+            if let Err(error) = ending.await {
+                debug!("requests of servers that are gone: {error}");
+            }
+        });
     }
 
     pub(super) fn heard_of_check(&mut self, checked: &Checked) {

@@ -142,6 +142,17 @@ fn printable(text: &str) -> String {
     text.chars().take(LONGEST_TEXT).map(plain).collect()
 }
 
+/// `show sess`: those of its lines that are of these servers, as `shutdown session` takes them.
+pub fn sessions<'a>(answer: &'a str, servers: &[ServerName]) -> Vec<&'a str> {
+    let session = |line: &'a str| {
+        let word = |name: &str| line.split(' ').find_map(|word| word.strip_prefix(name));
+        let (id, _) = line.split_once(':').filter(|(id, _)| id.starts_with("0x"))?;
+        let (backend, server) = (word("be=")?, word("srv=")?);
+        servers.iter().any(|it| it.0 == backend && it.1 == server).then_some(id)
+    };
+    answer.lines().filter_map(session).collect()
+}
+
 /// `show errors`: a heading with the time, then for each message a head of lines and a dump.
 pub fn captured(answer: &str) -> Vec<Captured> {
     let Some(now) = answer.lines().next().and_then(time) else { return Vec::new() };
@@ -277,6 +288,19 @@ mod tests {
         ] {
             assert_eq!(Check::of(status, code, text), expected, "{status} {code} {text}");
         }
+    }
+
+    #[test]
+    fn sessions_of_a_server_are_found() {
+        const ANSWER: &str = "\
+0x561d4f2140c0: proto=tcpv4 src=127.0.0.1:55390 fe=f be=a.test:80 srv=web-01:80 ts=00 epoch=0
+0x561d4f2140d0: proto=tcpv4 src=127.0.0.1:55392 fe=f be=a.test:80 srv=web-01:80:alone ts=00 epoch=0
+0x561d4f2140e0: proto=tcpv4 src=127.0.0.1:55394 fe=f be=b.test:80 srv=web-01:80 ts=00 epoch=0
+0x561d4f335ab0: proto=sockpair src=unix:2 fe=GLOBAL be=<NONE> srv=<none> ts=00 epoch=0
+";
+        let server = ("a.test:80".to_owned(), "web-01:80".to_owned());
+        assert_eq!(sessions(ANSWER, std::slice::from_ref(&server)), ["0x561d4f2140c0"]);
+        assert_eq!(sessions("Permission denied\n", &[server]), [""; 0]);
     }
 
     #[test]

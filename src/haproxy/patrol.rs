@@ -1,7 +1,8 @@
-//! A round of questions about how servers are.
+//! A round of questions about how servers are, and what is done about those that are gone.
 
 use super::{
-    health::{self, Check, Failure, Refusals, Round},
+    health::{self, Check, Failure, Refusals, Round, ServerName},
+    master::Master,
     socket::{Session, within},
 };
 use std::{
@@ -53,6 +54,28 @@ pub async fn ask(
         Ok(round)
     })
     .await
+}
+
+/// Ends what these servers have under way, of the worker that serves, and of those that a reload has left.
+pub(super) async fn end_sessions(
+    stats: PathBuf,
+    master: Option<Master>,
+    servers: Vec<ServerName>,
+) -> io::Result<()> {
+    let mut session = Session::open(&stats).await?;
+    for (backend, server) in &servers {
+        session.ask(&format!("shutdown sessions server {backend}/{server}")).await?;
+    }
+    let Some(master) = master else { return Ok(()) };
+    for pid in master.procs().await?.ending() {
+        // One that has ended meanwhile has no requests either.
+        let Ok(answer) = master.ask_worker(pid, "show sess").await else { continue };
+        // It refuses to end all sessions of a server, as its proxies are disabled by now.
+        for id in health::sessions(&answer, &servers) {
+            let _ = master.ask_worker(pid, &format!("shutdown session {id}")).await;
+        }
+    }
+    Ok(())
 }
 
 /// Of 10,000 servers it takes longer than a loop should wait.

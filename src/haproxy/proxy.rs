@@ -10,10 +10,12 @@ use super::{
     config::Config,
     error::{ApplyError, OpenError},
     files::{Files, Store},
+    health::ServerName,
     lock::Lock,
     master::{Master, Procs},
     observed::Observed,
     old_workers::OldWorkers,
+    patrol,
     ports::{self, Means},
     process::{Launch, News, Running, StartError},
     runtime::{Runtime, RuntimeError},
@@ -173,6 +175,14 @@ impl Proxy {
     /// The runtime API's socket.
     pub fn stats_socket(&self) -> PathBuf {
         self.launch.stats_socket.clone()
+    }
+
+    /// Ends what these servers have under way, in old workers too.
+    pub fn end_sessions(
+        &self,
+        servers: Vec<ServerName>,
+    ) -> impl Future<Output = io::Result<()>> + Send + use<> {
+        patrol::end_sessions(self.stats_socket(), self.master(), servers)
     }
 
     /// Whether it says by itself what its checks find.
