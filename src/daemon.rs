@@ -5,6 +5,7 @@ use crate::{
     docker::{self, Access, Engine},
     handler::{
         agent,
+        ini::Mistake,
         load::{self, Found},
         template::{Outside, Printer, Source},
     },
@@ -76,17 +77,24 @@ fn told(program: &str, result: Result<()>, failure: ExitCode) -> ExitCode {
 
 #[allow(clippy::print_stdout, reason = "it is what was asked for")]
 fn check(settings: &GlueSettings) -> ExitCode {
-    let Found { handlers, mistakes, disabled } = load::load(settings);
+    let Found { handlers, mistakes, notes, disabled, nothing } = load::load(settings);
     for (handler, _) in &handlers {
         println!("{}: well", handler.file.display());
     }
     for file in disabled {
         println!("{}: not enabled", file.display());
     }
+    for Mistake { file, line, text } in notes {
+        let text = format!("note: {text}");
+        println!("{}", Mistake { file, line, text });
+    }
     for mistake in &mistakes {
         println!("{mistake}");
     }
-    if mistakes.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if let Some(nothing) = &nothing {
+        println!("nothing to check: {nothing}");
+    }
+    if mistakes.is_empty() && nothing.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// The template on standard output.

@@ -439,10 +439,85 @@ fn check_names_every_mistake() {
             &handler("die", "script=good.sh\n").replace("events", "at_start=yes\nevents"),
         )
         .file("u-start.ini", "[handler]\nclass=publish\nat_start=yes\n[params]\nendpoints=a\n");
+    let template = |target: &str| {
+        format!("[handler]\nclass=template\n[params]\ntemplate=# x\ntarget={target}\n")
+    };
+    let plan = plan
+        .file("va-target.ini", &template("ROOT/out"))
+        .file("vb-target.ini", &template("../docker-glue.d/../out"))
+        .file("vc-target.ini", &template("ROOT/link"))
+        .file("vd-folder.ini", &template("ROOT"))
+        .file("ve-device.ini", &template("/dev/null"))
+        .file("vf-off.ini", &template("ROOT/out").replace("class", "enabled=0\nclass"))
+        .file("wa-etcd.ini", "[handler]\nclass=publish\n[params]\nendpoints=b,a\n")
+        .file(
+            "wb-etcd.ini",
+            "[handler]\nclass=publish\n[params]\nprefix=/docker-glue\nendpoints=a, b\n",
+        )
+        .file("wc-etcd.ini", "[handler]\nclass=publish\n[params]\nprefix=/x\nendpoints=a, b\n")
+        .file("wd-lb.ini", "[handler]\nclass=haproxy\n[params]\nstate-dir=ROOT/lb\n")
+        .file("we-lb.ini", "[handler]\nclass=haproxy\n[params]\nstate-dir=ROOT/lb\n")
+        .file("xa-mark.ini", &format!("\u{feff}{}", handler("start", "script=good.sh")))
+        .file("xb-dos.ini", &handler("start", "script=good.sh").replace('\n', "\r\n"))
+        .file("xc-mac.ini", &handler("start", "script=good.sh").replace('\n', "\r"))
+        .file(
+            "xd-default.ini",
+            "[DEFAULT]\nscript=good.sh\n[handler]\nclass=script\nevents=start\n",
+        )
+        .file("xe-twice.ini", &handler("start", "script=good.sh\nscript=other.sh"))
+        .file("xf-twice.ini", &handler("start", "script=good.sh\n[params]"));
+    std::os::unix::fs::symlink("out", plan.path("link")).unwrap();
+    std::fs::write(plan.path("docker-glue.d/xg-latin.ini"), b"[handler]\n# \xe9\n").unwrap();
+    std::fs::write(plan.path("docker-glue.d/xh-wide.ini"), b"\xff\xfe[\0h\0").unwrap();
     plan.put("handler-scripts/plain.sh", "#!/bin/sh\n");
     let output = plan.run(&["check"]);
     assert_eq!(output.status.code(), Some(1));
     insta::assert_snapshot!(text(&output).replace(&plan.root(), "ROOT"));
+}
+
+#[test]
+fn a_check_of_nothing_is_no_silence() {
+    let check = |words: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_docker-glue"));
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["empty", "full"] {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        let off = "[handler]\nenabled=no\n";
+        std::fs::write(folder.path().join("full/off.ini"), off).unwrap();
+        let output = command.arg("check").args(words).current_dir(&folder).output().unwrap();
+        let told = text(&output).replace(&format!("{}/", folder.path().display()), "");
+        (output.status.code(), told)
+    };
+    for (words, code, expected) in [
+        (
+            &["--handler-paths=empty"][..],
+            1,
+            "empty: note: there is no *.ini file in it\nnothing to check: there is no *.ini file in empty\n",
+        ),
+        (&["--handler-paths=absent"], 1, "absent: there is no such folder\n"),
+        (&["--handler-paths=full/off.ini"], 1, "full/off.ini: Not a directory (os error 20)\n"),
+        (&["--handler-paths=full"], 0, "full/off.ini: not enabled\n"),
+        (
+            &["--handler-paths=full", "--handler-paths=absent"],
+            1,
+            "full/off.ini: not enabled\nabsent: there is no such folder\n",
+        ),
+        (
+            &["--handler-paths=full", "--handler-paths=empty"],
+            0,
+            "full/off.ini: not enabled\nempty: note: there is no *.ini file in it\n",
+        ),
+    ] {
+        assert_eq!(check(words), (Some(code), expected.to_owned()), "{words:?}");
+    }
+    // Where nobody says where, and there is nothing.
+    if !std::path::Path::new("/etc/docker-glue/docker-glue.d").exists() {
+        let (code, told) = check(&[]);
+        assert_eq!(code, Some(1));
+        assert!(told.starts_with("nothing to check: there is no *.ini file in "), "{told}");
+        assert!(told.contains("/etc/docker-glue/docker-glue.d"), "{told}");
+    }
 }
 
 /// As Docker Glue's manual has them, but for the name of the file that the script writes to: it is one

@@ -110,6 +110,7 @@ async fn every_command_can_be_typed_as_it_stands() {
     run("sh", &["tests/whoami-image.sh", "demo"]);
     run("sh", &["tests/balancer-image.sh", "demo", BALANCER]);
     let place = Place::new();
+    place.write_handler();
     // A filtering proxy, as far as it matters here: it knows what the balancer asks of Docker.
     let engine = Path::new("/var/run/docker.sock");
     let proxy = engine.exists().then(|| Proxy::before(engine));
@@ -480,6 +481,15 @@ impl Place {
 
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// The first handler that README.md shows, with a target of this place and nobody to tell.
+    fn write_handler(&self) {
+        let shown = blocks("ini").swap_remove(0).replace("signal=dnsmasq:HUP\n", "");
+        let shown =
+            shown.replace("/var/lib/docker-glue", &self.folder.path().display().to_string());
+        fs::create_dir(self.path("docker-glue.d")).unwrap();
+        fs::write(self.path("docker-glue.d/hosts.ini"), shown).unwrap();
     }
 
     fn told(&self) -> String {

@@ -96,7 +96,7 @@ pub struct Options {
 pub enum Verb {
     /// Read all handlers' files and name every mistake, without running anything
     ///
-    /// Exit status: 0 all is well; 1 there are mistakes.
+    /// Exit status: 0 all is well; 1 there are mistakes, or no files at all.
     Check,
 
     /// Print a template as it comes out for the containers that are there

@@ -130,7 +130,13 @@ impl Agent {
 
     /// Reads the files: what is the same runs on. Returns how many have mistakes.
     fn load(&mut self) -> usize {
-        let Found { handlers, mistakes, disabled } = load::load(&self.settings);
+        let Found { handlers, mistakes, notes, disabled, nothing } = load::load(&self.settings);
+        for note in notes {
+            warn!("{note}");
+        }
+        if let Some(nothing) = nothing {
+            warn!("{nothing}");
+        }
         for mistake in &mistakes {
             error!("{mistake}; this handler is left out");
         }

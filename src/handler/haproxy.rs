@@ -9,7 +9,7 @@ use crate::{
     settings::{Command, GlueSettings, Settings, place},
 };
 use anyhow::Result;
-use std::{future::pending, time::Duration};
+use std::{future::pending, path::Path, time::Duration};
 use tokio::{sync::oneshot, time::sleep};
 use tracing::{error, warn};
 
@@ -33,6 +33,10 @@ impl Haproxy {
             watch.docker.clone_from(&settings.docker);
         }
         Ok(Self { watch: Box::new(watch) })
+    }
+
+    pub fn state_dir(&self) -> &Path {
+        &self.watch.state_dir
     }
 
     pub async fn run(self, mut work: Work) {

@@ -1,9 +1,13 @@
 //! A handler's file as text: `[handler]` and `[params]`, and where in it something is wrong.
 //!
 //! Pure. Values are read as Python's configparser reads them, so that files of Docker Glue mean here what
-//! they meant there: names in any case, `=` or `:`, continued lines are indented, comments have a line of their own.
+//! they meant there: names in any case, `=` or `:`, continued lines are indented, comments have a line of their
+//! own, and `[DEFAULT]` says what the other sections do not. What is said twice is a mistake, as in Python 3.
+
+mod line;
 
 use configparser::ini::{Ini as Parser, IniDefault};
+use line::Lines;
 use std::{
     collections::BTreeMap,
     fmt,
@@ -26,6 +30,8 @@ pub struct Mistake {
 pub struct Ini {
     pub handler: Section,
     pub params: Section,
+    /// What is odd, and costs nothing.
+    pub notes: Vec<Mistake>,
 }
 
 /// Keys and values. Keys are in lower case, with `_` as `-`: `keep_blank_lines` is `keep-blank-lines`.
@@ -42,32 +48,46 @@ struct Entry {
     key: String,
     value: String,
     line: Option<usize>,
+    /// `[DEFAULT]` says it, which a section need not know.
+    is_default: bool,
 }
+
+/// Python's section whose keys all others have.
+const DEFAULT: &str = "default";
 
 impl Ini {
     /// # Errors
-    /// The first line that is none of an ini file.
+    /// The first line that is none of an ini file, or says again what was said.
     pub fn read(file: impl Into<PathBuf>, text: &str) -> Result<Self, Mistake> {
         let file = file.into();
+        let at = |(line, text)| Mistake { file: file.clone(), line: Some(line), text };
+        let (text, mut notes) = line::ends(text).map_err(at)?;
+        let lines = Lines::read(text).map_err(at)?;
+        notes.extend(lines.notes());
         let mut rules = IniDefault::default();
         rules.delimiters = vec!['=', ':'];
         rules.multiline = true;
         rules.enable_inline_comments = false;
         let mut parser = Parser::new_from_defaults(rules);
         let map = parser.read(text.to_owned()).map_err(|told| broken(&file, &told))?;
-        let section = |name: &'static str| {
+        let entries = |name: &str, is_default| -> Vec<_> {
             let entries = map.get(name).into_iter().flatten().map(|(key, value)| {
-                let line = line(text, name, key);
+                let line = lines.key(name, key);
                 let value = value.clone().unwrap_or_default();
-                (dashed(key), Entry { key: key.clone(), value, line })
+                (dashed(key), Entry { key: key.clone(), value, line, is_default })
             });
-            Section { name, file: file.clone(), entries: entries.collect() }
+            entries.collect()
         };
-        let ini = Self { handler: section("handler"), params: section("params") };
+        let section = |name: &'static str| {
+            let all = entries(DEFAULT, true).into_iter().chain(entries(name, false));
+            Section { name, file: file.clone(), entries: all.collect() }
+        };
+        let (handler, params) = (section("handler"), section("params"));
         if !map.contains_key("handler") {
-            return Err(ini.handler.mistake("class", "there is no [handler] section"));
+            return Err(handler.mistake("class", "there is no [handler] section"));
         }
-        Ok(ini)
+        lines.check().map_err(at)?;
+        Ok(Self { handler, params, notes: notes.into_iter().map(at).collect() })
     }
 }
 
@@ -80,23 +100,6 @@ fn broken(file: &std::path::Path, told: &str) -> Mistake {
         line: number.and_then(|number| number.parse().ok()),
         text: text.to_lowercase(),
     }
-}
-
-/// The library does not tell: the last line of the section that begins with the key is what counts.
-fn line(text: &str, section: &str, key: &str) -> Option<usize> {
-    let mut here = false;
-    let mut found = None;
-    for (number, line) in (1..).zip(text.lines()) {
-        let line = line.trim();
-        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.split(']').next()) {
-            here = name.trim().eq_ignore_ascii_case(section);
-        }
-        let word = line.split(['=', ':']).next().unwrap_or_default().trim();
-        if here && word.to_lowercase() == key {
-            found = Some(number);
-        }
-    }
-    found
 }
 
 fn dashed(key: &str) -> String {
@@ -167,7 +170,8 @@ impl Section {
     /// The first key that is none of these; says which one may be meant.
     pub fn only(&self, known: &[&str]) -> Result<(), Mistake> {
         let is_known = |key: &String| known.iter().any(|it| dashed(it) == *key);
-        let Some(other) = self.entries.keys().find(|key| !is_known(key)) else { return Ok(()) };
+        let is_other = |(key, entry): &(&String, &Entry)| !entry.is_default && !is_known(key);
+        let Some((other, _)) = self.entries.iter().find(is_other) else { return Ok(()) };
         let name = self.name;
         let text = match near(other, known) {
             Some(near) => format!("[{name}] knows no {other}; did you mean {near}?"),
@@ -248,6 +252,78 @@ empty =
         assert_eq!(params.time("pause", Duration::ZERO), Ok(Duration::from_mins(2)));
         assert_eq!(params.time("empty", Duration::MAX), Ok(Duration::MAX));
         assert_eq!(params.get("absent"), None);
+    }
+
+    #[test]
+    fn default_says_what_sections_do_not() {
+        let text = "[DEFAULT]\nscript=all.sh\nmore=1\n[handler]\nclass=script\n[params]\nmore=2\n";
+        let ini = Ini::read("a.ini", text).unwrap();
+        assert_eq!((ini.params.get("script"), ini.params.get("more")), (Some("all.sh"), Some("2")));
+        assert_eq!(ini.handler.only(&["class"]), Ok(()));
+        assert_eq!(ini.params.mistake("script", "x").to_string(), "a.ini:2: x");
+        let notes: Vec<_> = ini.notes.iter().map(ToString::to_string).collect();
+        assert_eq!(notes, ["a.ini:1: [DEFAULT] says what [handler] and [params] do not"]);
+    }
+
+    #[test]
+    fn odd_files_are_told_with_the_line() {
+        let plain = "[handler]\nclass=script\n[params]\na=1\n";
+        let dos = plain.replace('\n', "\r\n");
+        for (text, expected) in [
+            (plain.to_owned(), ""),
+            (
+                format!("\u{feff}{plain}"),
+                "a.ini:1: it begins with a byte order mark, which is passed over",
+            ),
+            (dos, "a.ini:1: its lines end in CR LF, which is read as LF"),
+            (
+                plain.replace("class", "x=\r\nclass"),
+                "a.ini:2: its lines end in CR LF, which is read as LF",
+            ),
+            (
+                format!("{plain}[parms]\nb=2\n"),
+                "a.ini:5: [parms] is not read; did you mean [params]?",
+            ),
+            (format!("{plain}[plugin-s-own]\nb=2\n"), ""),
+        ] {
+            let ini = Ini::read("a.ini", &text).unwrap();
+            assert_eq!(
+                (ini.handler.get("class"), ini.params.get("a")),
+                (Some("script"), Some("1"))
+            );
+            let notes: Vec<_> = ini.notes.iter().map(ToString::to_string).collect();
+            assert_eq!(notes.join("; "), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_twice_is_a_mistake_at_its_second_line() {
+        for (text, expected) in [
+            ("[handler]\nclass=x\nevents=a\nclass=y\n", "a.ini:4: class is said in line 2 already"),
+            (
+                "[handler]\nclass=x\n[params]\na_b=1\nA-B: 1\n",
+                "a.ini:5: a-b is said in line 4 already",
+            ),
+            (
+                "[handler]\nclass=x\n[params]\na=1\n[Params]\nb=2\n",
+                "a.ini:5: [params] begins in line 3 already",
+            ),
+            ("[own]\na=1\na=2\n[handler]\nclass=x\n", "a.ini:3: a is said in line 2 already"),
+            ("[DEFAULT]\na=1\na=2\n[handler]\nclass=x\n", "a.ini:3: a is said in line 2 already"),
+            ("a=1\n[handler]\nclass=x\n", "a.ini:1: a stands before the first section"),
+            ("[handler]\rclass=x\r", "a.ini:1: its lines end in CR alone; save it with LF"),
+            (
+                "[handler]\nclass=x\n[params]\ntemplate=# a\n  [b]\n  c=d\n",
+                "a.ini:5: a line of template that begins with [ would begin a section; put the text into a file",
+            ),
+        ] {
+            let mistake = Ini::read("a.ini", text).unwrap_err();
+            assert_eq!(mistake.to_string(), expected, "{text:?}");
+        }
+        // Lines of a value are no keys.
+        let text = "[handler]\nclass=x\n[params]\ntemplate=# a\n  b=1\n  b=1\nb=2\n";
+        let ini = Ini::read("a.ini", text).unwrap();
+        assert_eq!(ini.params.mistake("b", "x").to_string(), "a.ini:7: x");
     }
 
     #[test]

@@ -126,6 +126,16 @@ impl Handler {
         }))
     }
 
+    /// What no other handler may have, and the param that says it.
+    fn claim(&self) -> Option<(&'static str, String)> {
+        match &self.kind {
+            Kind::Script(_) | Kind::Plugin(_) => None,
+            Kind::Template(it) => Some(("target", it.target_path().display().to_string())),
+            Kind::Haproxy(it) => Some(("state-dir", it.state_dir().display().to_string())),
+            Kind::Publish(it) => Some(("endpoints", it.place())),
+        }
+    }
+
     /// Runs until its mailbox ends.
     pub async fn run(work: Work) {
         match work.handler.kind.clone() {

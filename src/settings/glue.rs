@@ -14,8 +14,10 @@ pub enum GlueTask {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GlueSettings {
     pub docker: DockerAccess,
-    /// Folders of `*.ini` files; those that are not there are passed over.
+    /// Folders of `*.ini` files.
     pub handler_paths: Vec<PathBuf>,
+    /// Nobody has named them: those that are not there are passed over.
+    pub handler_paths_are_default: bool,
     pub script_paths: Vec<PathBuf>,
     pub plugin_paths: Vec<PathBuf>,
     /// `None`: nobody says where, and nothing outlives a restart.
@@ -61,6 +63,7 @@ impl GlueSettings {
         Self {
             notes: meaning::of_machine::<Options>(options.docker_url.as_deref(), &machine),
             docker: DockerAccess::new(options.docker_url, &machine),
+            handler_paths_are_default: options.handler_paths.is_empty(),
             handler_paths: or(options.handler_paths, handlers),
             script_paths: or(options.script_paths, scripts),
             plugin_paths: or(options.plugin_paths, plugins),

@@ -31,6 +31,14 @@ impl Publish {
         Self::of(params)
     }
 
+    /// Where its keys are.
+    pub fn place(&self) -> String {
+        let mut endpoints = self.access.endpoints.clone();
+        endpoints.sort();
+        let node = self.node.as_deref().unwrap_or("this machine");
+        format!("{}{node} at {}", self.prefix, endpoints.join(", "))
+    }
+
     pub async fn run(self, mut work: Work) {
         let name = work.handler.name.clone();
         if self.access.is_overheard() {

@@ -124,6 +124,11 @@ impl Template {
         }
     }
 
+    /// The file that is written, links followed.
+    pub fn target_path(&self) -> PathBuf {
+        self.target.real()
+    }
+
     fn printer(&self) -> Printer {
         let Self { source, blanks, filter, outside, .. } = self.clone();
         Printer { source, blanks, filter, outside, gallery: Gallery::default() }

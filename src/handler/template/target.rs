@@ -95,6 +95,17 @@ impl Target {
         Ok(Ok(Staged { file, place }))
     }
 
+    /// The same for every way to write it.
+    pub(super) fn real(&self) -> PathBuf {
+        let place = self.place();
+        let folder = place.parent().filter(|it| !it.as_os_str().is_empty());
+        let folder = fs::canonicalize(folder.unwrap_or(Path::new(".")));
+        match (folder, place.file_name()) {
+            (Ok(folder), Some(name)) => folder.join(name),
+            _ => std::path::absolute(&place).unwrap_or(place),
+        }
+    }
+
     /// A link stays one: what it points to is written, whether it is there yet or not.
     fn place(&self) -> PathBuf {
         let folder = self.path.parent().unwrap_or(Path::new(""));
