@@ -131,6 +131,64 @@ fn containers_are_keys_while_they_run_on_two_nodes() {
 }
 
 #[test]
+fn a_container_that_is_being_stopped_says_so_until_it_has_ended() {
+    let Some(docker) = common::docker() else { return };
+    let Some(mut etcd) = Etcd::new() else { return };
+    etcd.start();
+    // Nothing ends it but SIGKILL.
+    let web =
+        docker.run("web").option(&["--stop-signal", "SIGWINCH", "--stop-timeout", "5"]).start();
+    let (_glue, prefix) = Node::of(&docker, &etcd, "").start();
+    let said = until_published(&etcd, &prefix, &web);
+    assert_eq!(said.get("leaving"), None);
+    web.docker(&["kill", "--signal", "SIGCONT"]);
+    web.docker(&["kill", "--signal", "SIGWINCH"]);
+    let said = until_holds(&etcd, &prefix, &web, |said| said["leaving"] == true);
+    assert_eq!(said["State"]["Running"], true);
+    // It stays after all.
+    until_holds(&etcd, &prefix, &web, |said| said.get("leaving").is_none());
+    web.docker(&["kill", "--signal", "SIGWINCH"]);
+    until_holds(&etcd, &prefix, &web, |said| said["leaving"] == true);
+    web.docker(&["restart", "--time", "0"]);
+    until_holds(&etcd, &prefix, &web, |said| said.get("leaving").is_none());
+    web.docker(&["kill", "--signal", "SIGWINCH"]);
+    until_holds(&etcd, &prefix, &web, |said| said["leaving"] == true);
+    web.docker(&["kill"]);
+    until_gone(&etcd, &prefix, &web);
+}
+
+#[test]
+fn a_lease_outlives_a_restart_and_nothing_is_written_anew() {
+    let Some(docker) = common::docker() else { return };
+    let Some(mut etcd) = Etcd::new() else { return };
+    etcd.start();
+    let web = docker.run("web").start();
+    let (mut glue, prefix) = Node::of(&docker, &etcd, "on_stop=keep").start();
+    until_published(&etcd, &prefix, &web);
+    let key = format!("{prefix}{}", web.id);
+    let held = || {
+        let json = etcd.ctl(&["get", "--write-out=json", &key]);
+        let json: Value = serde_json::from_str(&json).unwrap();
+        let held = &json["kvs"][0];
+        [&held["lease"], &held["version"], &held["mod_revision"]].map(ToString::to_string)
+    };
+    let before = held();
+    for signal in [Signal::SIGTERM, Signal::SIGKILL] {
+        glue.end(signal);
+        glue.start_again();
+        // It has looked at its keys when it publishes another one.
+        let next = docker.run("next").start();
+        until_published(&etcd, &prefix, &next);
+        assert_eq!(held(), before, "{signal}");
+    }
+    // With another ttl it is another lease.
+    let text = glue.read("docker-glue.d/publish.ini");
+    glue.put("docker-glue.d/publish.ini", &(text + "ttl=20s\n"));
+    glue.reload();
+    wait_for("another lease", || (held()[0] != before[0]).then_some(()));
+}
+
+#[test]
 fn a_dead_node_s_keys_end_with_their_lease_and_those_of_a_single_run_too() {
     let Some(docker) = common::docker() else { return };
     let Some(mut etcd) = Etcd::new() else { return };

@@ -16,7 +16,7 @@ use std::{
 const RECHECKS: [Duration; 3] =
     [Duration::from_millis(10), Duration::from_millis(100), Duration::from_secs(1)];
 /// Until then a death is believed against lists that say otherwise.
-const BURIAL: Duration = Duration::from_secs(5);
+pub(super) const BURIAL: Duration = Duration::from_secs(5);
 /// The engine's own patience between the stop signal and SIGKILL, in seconds.
 const STOP_TIMEOUT: i64 = 10;
 /// How much longer than that a container may live before it counts as not leaving after all.
@@ -210,13 +210,13 @@ fn has_address(it: &Container) -> bool {
 }
 
 /// Whether a signal is one that `docker stop` sends to this container, or the last one.
-fn ends(known: Option<&Stop>, signal: i32) -> bool {
+pub(super) fn ends(known: Option<&Stop>, signal: i32) -> bool {
     let own = known.and_then(|stop| signal::number(stop.signal.as_deref()?));
     signal == signal::KILL || signal == signal::TERM || Some(signal) == own
 }
 
 /// How long a container that got its stop signal may live; `None` is for ever.
-fn patience_with(known: Option<&Stop>) -> Option<Duration> {
+pub(super) fn patience_with(known: Option<&Stop>) -> Option<Duration> {
     let seconds = known.and_then(|stop| stop.timeout).unwrap_or(STOP_TIMEOUT);
     Some(Duration::from_secs(u64::try_from(seconds).ok()?) + STOP_GRACE)
 }

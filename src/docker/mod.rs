@@ -20,6 +20,7 @@ mod heard;
 mod image;
 mod interest;
 mod known;
+mod leaving;
 mod report;
 mod roster;
 mod signal;

@@ -5,6 +5,7 @@
 use super::{
     connect::Access,
     engine::Engine,
+    leaving::Leaving,
     roster::{Keeper, News, Report, Roster, Told},
     watch::wait_out,
 };
@@ -21,9 +22,10 @@ const RELIST: Duration = Duration::from_secs(30);
 /// an end; events that it remembers from that time are told then.
 pub async fn follow(access: &Access, news: &mpsc::Sender<News>) {
     let (mut keeper, mut outage) = (Keeper::default(), Outage::none());
+    let mut leaving = Leaving::default();
     loop {
         let end = tokio::select! {
-            end = connection(access, &mut keeper, &mut outage, news) => end,
+            end = connection(access, &mut keeper, &mut leaving, &mut outage, news) => end,
             () = news.closed() => return,
         };
         let Err(error) = end else { return };
@@ -39,18 +41,21 @@ pub async fn follow(access: &Access, news: &mpsc::Sender<News>) {
 pub async fn take_roll(access: &Access) -> Result<Arc<Roster>> {
     let (tell, mut told) = mpsc::channel(1);
     let (mut keeper, mut outage) = (Keeper::default(), Outage::none());
+    let mut leaving = Leaving::default();
     tokio::select! {
-        end = connection(access, &mut keeper, &mut outage, &tell) => match end {
+        end = connection(access, &mut keeper, &mut leaving, &mut outage, &tell) => match end {
             Err(error) => Err(error),
-            Ok(()) => told.try_recv().ok().map(roster).context("docker told nothing"),
+            Ok(()) => told.try_recv().ok().and_then(roster).context("docker told nothing"),
         },
-        Some(news) = told.recv() => Ok(roster(news)),
+        Some(news) = told.recv() => roster(news).context("docker told nothing"),
     }
 }
 
-fn roster(news: News) -> Arc<Roster> {
+/// The first news are all containers.
+fn roster(news: News) -> Option<Arc<Roster>> {
     match news {
-        News::Changed(roster) | News::Happened(_, roster) => roster,
+        News::Changed(roster) | News::Happened(_, roster) => Some(roster),
+        News::Leaving(_) => None,
     }
 }
 
@@ -59,12 +64,14 @@ enum Input {
     Event(Option<Result<Report>>),
     List(Result<BTreeMap<ContainerId, String>>),
     Answer(ContainerId, Told),
+    Time,
 }
 
 /// One connection's life. It ends well when nobody listens any more.
 async fn connection(
     access: &Access,
     keeper: &mut Keeper,
+    leaving: &mut Leaving,
     outage: &mut Outage,
     news: &mpsc::Sender<News>,
 ) -> Result<()> {
@@ -82,11 +89,13 @@ async fn connection(
                 Input::Answer(id, told)
             }));
         }
+        let late_at = leaving.wake_at().map(Instant::from_std);
         let input = tokio::select! {
             biased;
             // Its first poll subscribes: before the first question.
             report = reports.next() => Input::Event(report),
             Some(input) = errands.next() => input,
+            () = tokio::time::sleep_until(late_at.unwrap_or(list_at)), if late_at.is_some() => Input::Time,
             () = tokio::time::sleep_until(list_at), if !listing => {
                 listing = true;
                 let engine = engine.clone();
@@ -94,8 +103,18 @@ async fn connection(
                 continue;
             }
         };
+        let now = Instant::now().into_std();
+        let mut others_leave = false;
         match input {
-            Input::Event(report) => keeper.heard(report.context("docker closed its events")??),
+            Input::Event(report) => {
+                let report = report.context("docker closed its events")??;
+                if let Some(roster) = keeper.roster().filter(|_| !keeper.is_repeated(&report)) {
+                    // Before anybody is asked: that may take as long as the stop does.
+                    others_leave = leaving.heard(&report, roster, now);
+                }
+                keeper.heard(report);
+            }
+            Input::Time => others_leave = leaving.late(now),
             Input::List(lines) => {
                 keeper.listed(lines?);
                 (listing, list_at) = (false, Instant::now() + RELIST);
@@ -105,7 +124,14 @@ async fn connection(
             }
             Input::Answer(id, told) => keeper.answered(&id, told),
         }
-        for it in keeper.news() {
+        let mut all = keeper.news();
+        for it in &all {
+            others_leave |= leaving.told(it);
+        }
+        if others_leave {
+            all.push(News::Leaving(leaving.ids()));
+        }
+        for it in all {
             if news.send(it).await.is_err() {
                 return Ok(());
             }

@@ -91,6 +91,8 @@ pub enum News {
     Changed(Arc<Roster>),
     /// The roster is the one after it.
     Happened(Arc<Happened>, Arc<Roster>),
+    /// These got their stop signal or have ended, and the engine was not asked for them since.
+    Leaving(Arc<BTreeSet<ContainerId>>),
 }
 
 /// Answers to one question about one container.
@@ -176,8 +178,18 @@ impl Keeper {
         self.listed = false;
     }
 
+    /// `None` until all is known.
+    pub(super) fn roster(&self) -> Option<&Roster> {
+        self.complete.then_some(&*self.roster)
+    }
+
+    /// Whether it was heard before: an engine repeats what it said at the end of the last connection.
+    pub(super) fn is_repeated(&self, report: &Report) -> bool {
+        self.floor.is_some_and(|floor| report.time_nano <= floor)
+    }
+
     pub(super) fn heard(&mut self, report: Report) {
-        if self.floor.is_some_and(|floor| report.time_nano <= floor) {
+        if self.is_repeated(&report) {
             return;
         }
         self.newest = self.newest.max(Some(report.time_nano));

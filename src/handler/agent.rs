@@ -7,12 +7,18 @@ use super::{
     tally::Tally,
 };
 use crate::{
+    container::ContainerId,
     daemon::{self, Watchdog},
     docker::{self, Access, Happened, News, Roster},
     settings::{Command, GlueSettings},
 };
 use anyhow::{Context, Result, bail};
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     sync::{mpsc, watch},
     task::{AbortHandle, JoinError, JoinSet},
@@ -92,6 +98,7 @@ struct Agent {
     access: Access,
     command: Command,
     roster: watch::Sender<Arc<Roster>>,
+    leaving: watch::Sender<Arc<BTreeSet<ContainerId>>>,
     /// Nothing is told before the first roster.
     known: bool,
     running: BTreeMap<PathBuf, Running>,
@@ -121,6 +128,7 @@ impl Agent {
             access,
             command,
             roster: watch::Sender::default(),
+            leaving: watch::Sender::default(),
             known: false,
             running: BTreeMap::new(),
             tasks: JoinSet::new(),
@@ -173,6 +181,7 @@ impl Agent {
             command: self.command,
             mailbox,
             roster: self.roster.subscribe(),
+            leaving: self.leaving.subscribe(),
             access: self.access.clone(),
             settings: Arc::clone(&self.settings),
             tally: Arc::clone(&tally),
@@ -202,6 +211,11 @@ impl Agent {
                 for running in self.running.values_mut() {
                     if first { running.begin(&roster) } else { running.changed() }
                 }
+            }
+            News::Leaving(ids) => {
+                self.leaving.send_replace(ids);
+                let publishers = self.running.values_mut();
+                publishers.filter(|it| it.handler.is_publisher()).for_each(Running::changed);
             }
             News::Happened(happened, roster) => {
                 self.roster.send_replace(roster);

@@ -25,12 +25,13 @@ pub mod template;
 pub mod wanted;
 
 use crate::{
+    container::ContainerId,
     docker::{Access, Roster},
     settings::{Command, GlueSettings},
 };
 use ini::{Ini, Mistake, Section};
 use mailbox::{Letter, Mailbox};
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 use tally::Tally;
 use tokio::sync::{mpsc, watch};
 use wanted::Wanted;
@@ -67,6 +68,8 @@ pub struct Work {
     pub mailbox: Mailbox,
     /// All containers that there are, at least as new as the last letter; empty until the first one.
     pub roster: watch::Receiver<Arc<Roster>>,
+    /// Those that got their stop signal or have ended, while the roster says that they run.
+    pub leaving: watch::Receiver<Arc<BTreeSet<ContainerId>>>,
     pub access: Access,
     pub settings: Arc<GlueSettings>,
     pub tally: Arc<Tally>,
@@ -145,6 +148,11 @@ impl Handler {
             Kind::Haproxy(haproxy) => Box::pin(haproxy.run(work)).await,
             Kind::Publish(publish) => publish.run(work).await,
         }
+    }
+
+    /// Whether it wants to know who leaves before the engine was asked.
+    pub fn is_publisher(&self) -> bool {
+        matches!(self.kind, Kind::Publish(_))
     }
 
     /// Whether it has to do with all containers rather than with an event: it begins with what there is.

@@ -61,6 +61,7 @@ fn show(news: &News) -> String {
             let all = roster.values().map(|it| format!("{}={}", it.name, it.json));
             all.collect::<Vec<_>>().join(" ")
         }
+        News::Leaving(_) => "leaving".to_owned(),
         News::Happened(it, roster) => {
             let known = it.description.as_ref().map_or("-", |it| &it.json);
             format!("{} {} {known} of {}", it.action, it.name, roster.len())

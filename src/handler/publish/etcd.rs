@@ -21,8 +21,8 @@ use tonic_prost::ProstCodec;
 /// For one answer; a member that has lost the others takes questions and answers none.
 const PATIENCE: Duration = Duration::from_secs(5);
 const CONNECT: Duration = Duration::from_secs(3);
-/// Keys that are read at a time.
-const PAGE: i64 = 100;
+/// Keys that are read at a time, and where so many take too long.
+const PAGES: (i64, i64) = (1000, 100);
 
 /// A connection to one of etcd's members. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -106,11 +106,23 @@ impl Etcd {
         mut found: impl FnMut(KeyValue),
     ) -> Result<()> {
         let mut key = prefix.as_bytes().to_vec();
+        let mut limit = PAGES.0;
         loop {
-            let question = Range { key, end: after(prefix), limit: PAGE, keys_only };
-            let page: Ranged = self.ask("/etcdserverpb.KV/Range", question).await?;
+            let question = Range { key: key.clone(), end: after(prefix), limit, keys_only };
+            let page: Ranged = match self.refusable("/etcdserverpb.KV/Range", question).await {
+                // A slow way, or texts that are many times as long as most.
+                Err(refusal) if PAGES.1 < limit && refusal.status.is_none() => {
+                    limit = PAGES.1;
+                    continue;
+                }
+                page => page?,
+            };
             let Some(last) = page.kvs.last() else { return Ok(()) };
-            key = [last.key.as_slice(), &[0]].concat();
+            let next = [last.key.as_slice(), &[0]].concat();
+            if next <= key {
+                bail!("etcd's keys are not in order");
+            }
+            key = next;
             page.kvs.into_iter().for_each(&mut found);
             if !page.more {
                 return Ok(());

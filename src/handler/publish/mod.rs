@@ -44,7 +44,7 @@ impl Publish {
         if self.access.is_overheard() {
             warn!(handler = name, "the password goes to etcd without TLS: who listens can read it");
         }
-        let publisher = Publisher::new(self, name, work.access.clone(), work.roster.clone());
+        let publisher = Publisher::new(self, &work);
         match work.command {
             Command::Once => once(publisher, &mut work).await,
             Command::Watch => follow(publisher, &mut work).await,

@@ -13,9 +13,17 @@ use super::{
 use crate::{
     container::ContainerId,
     docker::{self, Engine, Roster},
+    handler::{Work, state::State},
 };
 use anyhow::{Context, Result, bail};
-use std::{collections::BTreeMap, fmt, mem::take, sync::Arc, time::Duration};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    mem::take,
+    sync::{Arc, LazyLock},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 use tokio::{
     sync::watch,
     task::yield_now,
@@ -29,6 +37,27 @@ const MOST_BYTES: usize = 512 * 1024;
 /// How long etcd is waited for when docker-glue is to stop.
 const FAREWELL: Duration = Duration::from_secs(3);
 
+/// The lease in the handler's state.
+const LEASE: &str = "lease";
+
+/// No other process has it, not even one of the same number in another life of a container.
+static PROCESS: LazyLock<String> = LazyLock::new(|| {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("{}-{}", std::process::id(), since.as_nanos())
+});
+
+/// A lease as it is kept over a restart: whoever goes on with it writes nothing that is there already.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Kept {
+    lease: i64,
+    /// Whose it is: another handler of the same process ends it when it goes.
+    process: String,
+    /// It is for these keys of this etcd alone.
+    keys: String,
+    endpoints: Vec<String>,
+    ttl: u64,
+}
+
 #[derive(Debug)]
 pub(super) struct Publisher {
     publish: Publish,
@@ -36,6 +65,8 @@ pub(super) struct Publisher {
     name: String,
     docker: docker::Access,
     roster: watch::Receiver<Arc<Roster>>,
+    leaving: watch::Receiver<Arc<BTreeSet<ContainerId>>>,
+    state: State,
     /// Before each container's id; `None` until the engine has said its name.
     keys: Option<String>,
     wanted: Wanted,
@@ -82,19 +113,16 @@ impl fmt::Display for Written {
 }
 
 impl Publisher {
-    pub(super) fn new(
-        publish: Publish,
-        name: String,
-        docker: docker::Access,
-        roster: watch::Receiver<Arc<Roster>>,
-    ) -> Self {
+    pub(super) fn new(publish: Publish, work: &Work) -> Self {
         let node = publish.node.as_ref();
         Self {
             keys: node.map(|node| publish.keys(node)),
             publish,
-            name,
-            docker,
-            roster,
+            name: work.handler.name.clone(),
+            docker: work.access.clone(),
+            roster: work.roster.clone(),
+            leaving: work.leaving.clone(),
+            state: State::new(&work.settings, &work.handler),
             wanted: Wanted::default(),
             refused: BTreeMap::new(),
             lease: None,
@@ -114,7 +142,8 @@ impl Publisher {
     pub(super) async fn pass(&mut self) -> Result<Written> {
         let keys = self.keys().await?;
         let roster = Arc::clone(&self.roster.borrow_and_update());
-        while self.wanted.step(&roster, &self.publish.view) {
+        let leaving = Arc::clone(&self.leaving.borrow_and_update());
+        while self.wanted.step(&roster, &leaving, &self.publish.view) {
             // Others may want to do something meanwhile.
             yield_now().await;
         }
@@ -160,7 +189,7 @@ impl Publisher {
 
     async fn open_at(&mut self, endpoint: &str, keys: &str) -> Result<Session> {
         let etcd = Etcd::open(&self.publish.access, endpoint).await?;
-        let lease = self.lease_at(&etcd).await?;
+        let lease = self.lease_at(&etcd, keys).await?;
         let mut found = Shelf::new();
         etcd.read(keys, false, |it| {
             found.insert(id(&it, keys), Held::from(&it));
@@ -172,14 +201,41 @@ impl Publisher {
     }
 
     /// The one that there was, where it has not ended.
-    async fn lease_at(&mut self, etcd: &Etcd) -> Result<i64> {
+    async fn lease_at(&mut self, etcd: &Etcd, keys: &str) -> Result<i64> {
         if let Some(lease) = self.lease {
             if etcd.keep_alive(lease).await? {
                 return Ok(lease);
             }
             info!(handler = self.name, "the lease has ended: everything is written anew");
         }
-        Ok(*self.lease.insert(etcd.grant(self.publish.ttl).await?))
+        let mut kept = self.kept(keys);
+        kept.lease = match self.lease_before(etcd, &kept).await? {
+            Some(lease) => lease,
+            None => etcd.grant(self.publish.ttl).await?,
+        };
+        self.state.write(LEASE, &kept).await;
+        Ok(*self.lease.insert(kept.lease))
+    }
+
+    /// Of a process before this one, where it has not ended.
+    async fn lease_before(&mut self, etcd: &Etcd, own: &Kept) -> Result<Option<i64>> {
+        if self.lease.take().is_some() {
+            return Ok(None);
+        }
+        let Some(before) = self.state.read::<Kept>(LEASE).await else { return Ok(None) };
+        let same = Kept { lease: before.lease, process: before.process.clone(), ..own.clone() };
+        let is_ours = same == before && before.process != own.process;
+        Ok((is_ours && etcd.keep_alive(before.lease).await?).then_some(before.lease))
+    }
+
+    fn kept(&self, keys: &str) -> Kept {
+        Kept {
+            lease: self.lease.unwrap_or_default(),
+            process: PROCESS.clone(),
+            keys: keys.to_owned(),
+            endpoints: self.publish.access.endpoints.clone(),
+            ttl: self.publish.ttl.as_secs(),
+        }
     }
 
     /// The session is kept only where all went well.
@@ -263,6 +319,10 @@ impl Publisher {
         if self.publish.on_stop == OnStop::Keep {
             info!(handler, "the keys stay for up to {ttl}s");
             return;
+        }
+        let own = self.keys.as_deref().map(|keys| self.kept(keys));
+        if own.is_some() && self.state.read(LEASE).await == own {
+            self.state.remove(LEASE).await;
         }
         let session = self.session.take();
         let revoked = timeout(FAREWELL, async {

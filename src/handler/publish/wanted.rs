@@ -9,7 +9,7 @@ use crate::{
 };
 use serde_json::{Map, Value};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     hash::{DefaultHasher, Hasher},
     sync::Arc,
 };
@@ -20,28 +20,48 @@ const AT_ONCE: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct Wanted {
     /// What was looked at.
-    seen: BTreeMap<ContainerId, Arc<Description>>,
+    seen: BTreeMap<ContainerId, (Arc<Description>, Course)>,
     /// Of those that are to be published.
     digests: BTreeMap<ContainerId, u64>,
 }
 
+/// Whether a container that runs will do so for long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Course {
+    Stays,
+    /// It got its stop signal, or has ended.
+    Leaves,
+}
+
 impl Wanted {
     /// Brings it a step nearer to the roster; `false` when it is there.
-    pub(super) fn step(&mut self, roster: &Roster, view: &View) -> bool {
+    pub(super) fn step(
+        &mut self,
+        roster: &Roster,
+        leaving: &BTreeSet<ContainerId>,
+        view: &View,
+    ) -> bool {
+        let course = |id: &ContainerId| {
+            if leaving.contains(id) { Course::Leaves } else { Course::Stays }
+        };
         self.seen.retain(|id, _| roster.contains_key(id));
         self.digests.retain(|id, _| roster.contains_key(id));
         let is_new = |(id, it): &(&ContainerId, &Arc<Description>)| {
-            !self.seen.get(*id).is_some_and(|seen| Arc::ptr_eq(seen, it))
+            !self
+                .seen
+                .get(*id)
+                .is_some_and(|(seen, before)| Arc::ptr_eq(seen, it) && *before == course(id))
         };
         let mut new: Vec<_> = roster.iter().filter(is_new).take(AT_ONCE + 1).collect();
         let is_more = AT_ONCE < new.len();
         new.truncate(AT_ONCE);
         for (id, description) in new {
-            match view.of(description) {
+            let course = course(id);
+            match view.of(description, course) {
                 Some(text) => drop(self.digests.insert(id.clone(), digest(text.as_bytes()))),
                 None => drop(self.digests.remove(id)),
             }
-            self.seen.insert(id.clone(), Arc::clone(description));
+            self.seen.insert(id.clone(), (Arc::clone(description), course));
         }
         is_more
     }
@@ -51,19 +71,24 @@ impl Wanted {
     }
 
     pub(super) fn text(&self, id: &ContainerId, view: &View) -> Option<String> {
-        view.of(self.seen.get(id)?)
+        let (description, course) = self.seen.get(id)?;
+        view.of(description, *course)
     }
 }
 
 impl View {
     /// `None` for one that is not shown.
-    pub(super) fn of(&self, description: &Description) -> Option<String> {
+    pub(super) fn of(&self, description: &Description, course: Course) -> Option<String> {
         let mut said: Map<String, Value> = serde_json::from_str(&description.json).ok()?;
         let runs = said.get("State").and_then(|state| state.get("Running"));
-        if !self.include_stopped && runs != Some(&Value::Bool(true)) {
+        let runs = runs.and_then(Value::as_bool);
+        if !self.include_stopped && runs != Some(true) {
             return None;
         }
         self.omit.iter().for_each(|path| omit(&mut said, path));
+        if course == Course::Leaves && runs == Some(true) {
+            said.insert("leaving".to_owned(), Value::Bool(true));
+        }
         serde_json::to_string(&said).ok()
     }
 }
@@ -142,8 +167,19 @@ mod tests {
             (stopped, true, &[], Some(stopped)),
             ("{}", false, &[], None),
         ] {
-            let shown = view(stopped_too, omit).of(&description("a", json));
+            let shown = view(stopped_too, omit).of(&description("a", json), Course::Stays);
             assert_eq!(shown.as_deref(), expected, "{json} {omit:?}");
+        }
+    }
+
+    #[test]
+    fn a_container_that_leaves_says_so_while_it_runs() {
+        for (json, expected) in [
+            (r#"{"State":{"Running":true}}"#, Some(r#"{"State":{"Running":true},"leaving":true}"#)),
+            (r#"{"State":{"Running":false}}"#, Some(r#"{"State":{"Running":false}}"#)),
+        ] {
+            let shown = view(true, &[]).of(&description("a", json), Course::Leaves);
+            assert_eq!(shown.as_deref(), expected, "{json}");
         }
     }
 
@@ -154,17 +190,23 @@ mod tests {
             .map(|number| description(&format!("{number:03}"), running))
             .map(|it| (it.id.clone(), it))
             .collect();
-        let (mut wanted, view) = (Wanted::default(), view(false, &[]));
-        assert!(wanted.step(&roster, &view));
+        let (mut wanted, view, none) = (Wanted::default(), view(false, &[]), BTreeSet::new());
+        assert!(wanted.step(&roster, &none, &view));
         assert_eq!(wanted.digests().len(), AT_ONCE);
-        assert!(!wanted.step(&roster, &view));
+        assert!(!wanted.step(&roster, &none, &view));
         assert_eq!(wanted.digests().len(), 100);
 
         let stopped = description("007", r#"{"State":{"Running":false}}"#);
         roster.insert(stopped.id.clone(), stopped);
         roster.pop_first();
-        assert!(!wanted.step(&roster, &view));
+        assert!(!wanted.step(&roster, &none, &view));
         assert_eq!(wanted.digests().len(), 98);
+        let before = wanted.digests().clone();
+        let leaving = BTreeSet::from([ContainerId::new("008")]);
+        assert!(!wanted.step(&roster, &leaving, &view));
+        assert_ne!(wanted.digests(), &before);
+        assert!(!wanted.step(&roster, &none, &view));
+        assert_eq!(wanted.digests(), &before);
         assert_eq!(wanted.text(&ContainerId::new("007"), &view), None);
         assert_eq!(wanted.text(&ContainerId::new("008"), &view).as_deref(), Some(running));
     }

@@ -330,11 +330,13 @@ async fn a_thousand_letters_that_wait_are_one_look() {
     (0..1000).for_each(|_| letters.send(Letter::None));
     drop(letters);
     let (_tell, roster) = watch::channel(Arc::default());
+    let (_tell, leaving) = watch::channel(Arc::default());
     let work = Work {
         handler,
         command: Command::Watch,
         mailbox,
         roster,
+        leaving,
         access: Access::default(),
         settings: Arc::new(settings()),
         tally: Arc::clone(&tally),
