@@ -210,7 +210,8 @@ pub struct Options {
 
     /// Take HAProxy's further arguments from OPTIONS and EXTRAOPTS of this file
     ///
-    /// The file is read, never run. The arguments are used when a configuration is checked.
+    /// The file is read, never run. The arguments are used when a configuration is checked, but for those that
+    /// do not concern a check, such as -S.
     ///
     /// [default: with --haproxy service /etc/sysconfig/haproxy or /etc/default/haproxy, where there is one]
     #[arg(long, value_name = "FILE", help_heading = HAPROXY, value_parser = value::path)]

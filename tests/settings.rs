@@ -353,7 +353,8 @@ fn options_that_do_nothing_here_are_told() {
 #[test]
 fn an_rc_file_gives_haproxy_its_further_arguments() {
     let mut rc = tempfile::NamedTempFile::new().unwrap();
-    writeln!(rc, "EXTRAOPTS='-de -m 16'\nOPTIONS=\"-f /etc/haproxy/conf.d\"").unwrap();
+    writeln!(rc, "EXTRAOPTS='-S /run/m.sock -de -m 16'\nOPTIONS=\"-f /etc/haproxy/conf.d\"")
+        .unwrap();
     let settings = read(&format!("-w --rc {}", rc.path().display()), &[], "").unwrap();
     assert_eq!(settings.haproxy_arguments, ["-f", "/etc/haproxy/conf.d", "-de", "-m", "16"]);
 }

@@ -23,7 +23,6 @@ pub mod files;
 pub mod lock;
 pub mod master;
 pub mod old_workers;
-pub mod options;
 pub mod patrol;
 mod ports;
 pub mod process;

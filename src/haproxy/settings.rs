@@ -17,7 +17,7 @@ pub struct Settings {
     pub config: PathBuf,
     pub state_dir: PathBuf,
     pub runtime_dir: PathBuf,
-    /// Further arguments of the check, see [`super::options::check_options`].
+    /// Further arguments of the check.
     pub check_options: Vec<String>,
 }
 

@@ -6,6 +6,13 @@ use std::path::Path;
 /// Where the distributions keep it.
 const HOMES: [&str; 2] = ["/etc/sysconfig/haproxy", "/etc/default/haproxy"];
 
+/// What starts, silences or names something, or answers something else: a check has no use for it. HAProxy
+/// 3.0 and later refuse `-S` without `-W`, and `-v` would be well whatever the configuration is.
+const NOT_FOR_A_CHECK: [&str; 10] = ["-W", "-Ws", "-D", "-q", "-c", "-V", "-v", "-vv", "-h", "-dL"];
+/// The same with a word behind it, and with all words up to the next option.
+const WITH_VALUE: [&str; 4] = ["-S", "-p", "-x", "-cc"];
+const WITH_VALUES: [&str; 2] = ["-sf", "-st"];
+
 /// In the order in which the units pass them on.
 const VARIABLES: [&str; 2] = ["OPTIONS", "EXTRAOPTS"];
 
@@ -19,7 +26,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<String>> {
     arguments(&text).with_context(|| format!("--rc: {}", path.display()))
 }
 
-/// The words of OPTIONS and EXTRAOPTS; of several lines for one of them the last counts.
+/// The words of OPTIONS and EXTRAOPTS that concern a check; of several lines for one of them the last counts.
 pub(super) fn arguments(text: &str) -> Result<Vec<String>> {
     let text = text.replace("\\\n", "");
     let mut words = Vec::new();
@@ -30,7 +37,23 @@ pub(super) fn arguments(text: &str) -> Result<Vec<String>> {
             );
         }
     }
-    Ok(words)
+    Ok(for_check(words))
+}
+
+fn for_check(words: Vec<String>) -> Vec<String> {
+    let mut kept = Vec::new();
+    let mut words = words.into_iter().peekable();
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            option if NOT_FOR_A_CHECK.contains(&option) || option.starts_with("-dK") => {}
+            option if WITH_VALUE.contains(&option) => drop(words.next()),
+            option if WITH_VALUES.contains(&option) => {
+                while words.next_if(|word| !word.starts_with('-')).is_some() {}
+            }
+            _ => kept.push(word),
+        }
+    }
+    kept
 }
 
 /// What stands right of `variable=`.
@@ -62,7 +85,6 @@ mod tests {
             &["-f", "/etc/haproxy/conf.d", "-n", "100"],
         );
         check("EXTRAOPTS='-de -m 16'", &["-de", "-m", "16"]);
-        check("EXTRAOPTS=-S /run/haproxy-master.sock", &["-S", "/run/haproxy-master.sock"]);
         check("  export OPTIONS=-de  ", &["-de"]);
         check("OPTIONS='-f \"/a b/c\"'", &["-f", "/a b/c"]);
         check("OPTIONS=\"-de \\\n -m 16\"", &["-de", "-m", "16"]);
@@ -71,9 +93,23 @@ mod tests {
     }
 
     #[test]
+    fn words_that_do_not_concern_a_check_are_left_out() {
+        for (options, expected) in [
+            ("-S /run/haproxy-master.sock", &[][..]),
+            ("-S /run/m.sock,level,admin -f /etc/conf.d", &["-f", "/etc/conf.d"]),
+            ("-q -Ws -p /run/haproxy.pid -m 512", &["-m", "512"]),
+            ("-D -x /run/haproxy.sock -sf 12 13 -n 100", &["-n", "100"]),
+            ("-V -dKcfg -vv -cc 1 -de", &["-de"]),
+            ("-n 100 -S", &["-n", "100"]),
+        ] {
+            check(&format!("EXTRAOPTS=\"{options}\""), expected);
+        }
+    }
+
+    #[test]
     fn options_come_first_and_the_last_line_counts() {
         check("EXTRAOPTS=-b\nOPTIONS=-a", &["-a", "-b"]);
-        check("OPTIONS=-a\nOPTIONS=-c", &["-c"]);
+        check("OPTIONS=-a\nOPTIONS=-b", &["-b"]);
     }
 
     #[test]
