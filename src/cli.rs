@@ -112,7 +112,9 @@ pub struct Options {
 
     /// Believe X-Forwarded-* of clients in this network (repeatable)
     ///
-    /// For a proxy in front of this one: the headers it sends are extended. From all others they are replaced.
+    /// For a proxy in front of this one: the headers it sends are extended. Those of all other clients are
+    /// dropped, as are X-Real-IP, Forwarded, X-Original-URL and the like, in whatever spelling, and HAProxy's own
+    /// take their place.
     ///
     /// [default: nobody is believed]
     #[arg(long, value_name = "CIDR", help_heading = LISTENERS, value_parser = value::network)]

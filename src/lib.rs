@@ -18,6 +18,7 @@ pub mod address;
 pub mod claim;
 pub mod label;
 pub mod origin;
+pub mod path;
 pub mod problem;
 pub mod route;
 // What should be served now, and what is different from before.

@@ -67,6 +67,7 @@ pub enum Reason {
     NotAHost(String),
     PrefixTooDeep(String),
     NotAPrefix(String),
+    PrefixParameter(String),
     NotASwitch,
     NotATimeout,
     NotACheck,
@@ -416,6 +417,11 @@ impl fmt::Display for Reason {
             Self::PrefixTooDeep(text) => {
                 write!(f, "{} has more than 8 segments; name fewer", Quoted(text))
             }
+            Self::PrefixParameter(text) => write!(
+                f,
+                "{} has a semicolon, and requests are routed without what follows one in a segment; leave it away",
+                Quoted(text)
+            ),
             Self::NotAPrefix(text) => write!(
                 f,
                 "{} is no path as it stands in a URL: no empty segments, no . or .., no query, \

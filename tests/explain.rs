@@ -123,7 +123,7 @@ fn the_exact_host_counts_more_than_a_wildcard_and_that_more_than_any() {
 }
 
 #[test]
-fn the_longest_prefix_of_whole_segments_counts_and_bytes_are_compared() {
+fn the_longest_prefix_of_whole_segments_counts_and_paths_are_read() {
     check(
         "all  172.17.0.2 glue_http_80_host=a.test
          api  172.17.0.3 glue_http_80_host=a.test glue_http_80_prefix=/api glue_http_80_strip_prefix=1
@@ -133,14 +133,18 @@ fn the_longest_prefix_of_whole_segments_counts_and_bytes_are_compared() {
             ("http://a.test/api", "a.test:80/api/ → api 100% sees /"),
             ("http://a.test/api?q=1", "a.test:80/api/ → api 100% sees /?q=1"),
             ("http://a.test/api/", "a.test:80/api/ → api 100% sees /"),
-            ("http://a.test/api//x", "a.test:80/api/ → api 100% sees //x"),
-            ("http://a.test/api/../x", "a.test:80/api/ → api 100% sees /../x"),
+            ("http://a.test/api//x", "a.test:80/api/ → api 100% sees /x"),
+            ("http://a.test/api/../x", "a.test:80/ → all 100% sees /x"),
             ("http://a.test/api/v1/x", "a.test:80/api/v1/ → v1 100% sees /api/v1/x"),
             ("http://a.test/api/v10", "a.test:80/api/ → api 100% sees /v10"),
             ("http://a.test/apiary", "a.test:80/ → all 100% sees /apiary"),
             ("http://a.test/API", "a.test:80/ → all 100% sees /API"),
-            ("http://a.test/%61pi", "a.test:80/ → all 100% sees /%61pi"),
-            ("http://a.test//api", "a.test:80/ → all 100% sees //api"),
+            ("http://a.test/%61pi", "a.test:80/api/ → api 100% sees /"),
+            ("http://a.test/%61piary", "a.test:80/ → all 100% sees /%61piary"),
+            ("http://a.test//api", "a.test:80/api/ → api 100% sees /"),
+            ("http://a.test//x;y", "a.test:80/ → all 100% sees //x;y"),
+            ("http://a.test/api;x/v1", "a.test:80/api/v1/ → v1 100% sees /api/v1"),
+            ("http://a.test/api/v1/%2e%2e/y%2Fz", "a.test:80/api/ → api 100% sees /y/z"),
             (
                 "http://a.test/1/2/3/4/5/6/7/8/9",
                 "a.test:80/1/2/3/4/5/6/7/8/ → deep 100% sees /9",

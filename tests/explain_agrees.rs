@@ -80,8 +80,8 @@ async fn explain_says_what_haproxy_does() {
 
     let count =
         |outcome| seen.iter().map(|it| it.outcomes.get(&outcome).unwrap_or(&0)).sum::<u64>();
-    for outcome in [Outcome::Served, Outcome::Unavailable, Outcome::NotFound] {
-        assert!(500 < count(outcome), "only {} are {outcome:?}", count(outcome));
+    for outcome in [Outcome::Served, Outcome::Unavailable, Outcome::NotFound, Outcome::Refused] {
+        assert!(200 < count(outcome), "only {} are {outcome:?}", count(outcome));
     }
 }
 
@@ -108,8 +108,10 @@ async fn compare(mut asker: Asker, all: Vec<Asked>, shared: Arc<(Picture, Counte
             let head = asked.head();
             seen.wrong.push(format!("{head:?}: {answer:?}, but {route:?}, {why}, {becomes:?}"));
         }
-        let backend = said.route.map_or("no-route".to_owned(), |it| it.backend);
-        *seen.by_backend.entry(backend).or_default() += 1;
+        if said.outcome != Outcome::Refused {
+            let backend = said.route.map_or("no-route".to_owned(), |it| it.backend);
+            *seen.by_backend.entry(backend).or_default() += 1;
+        }
         *seen.outcomes.entry(said.outcome).or_default() += 1;
     }
     seen
@@ -118,7 +120,9 @@ async fn compare(mut asker: Asker, all: Vec<Asked>, shared: Arc<(Picture, Counte
 fn agree(said: &Explanation, answer: &Answer) -> bool {
     match said.outcome {
         Outcome::NobodyListens => false,
-        Outcome::NotFound | Outcome::Unavailable => said.status == Some(answer.status),
+        Outcome::NotFound | Outcome::Unavailable | Outcome::Refused => {
+            said.status == Some(answer.status)
+        }
         Outcome::Served => {
             let ready = |address: &str| {
                 said.servers.iter().any(|it| it.address == address && 0.0 < it.percent)

@@ -601,7 +601,7 @@ fn the_container_is_told_who_asked() {
     let Some(docker) = common::docker() else { return };
     let trusting = Balancer::of(&docker).option(&["--trusted-proxies", "127.0.0.1/32"]);
     for (plan, claimed) in [
-        (Balancer::of(&docker), ["127.0.0.1", "http", "a.test", "80"]),
+        (Balancer::of(&docker), ["127.0.0.1", "http", "a.test", "BOUND"]),
         (trusting, ["192.0.2.7, 127.0.0.1", "https", "shop.test", "443"]),
     ] {
         let _web = plan.run("web").label("glue_http_80_host", "a.test").start();
@@ -612,8 +612,11 @@ fn the_container_is_told_who_asked() {
         let claiming = names.iter().zip(claims);
         let claiming = claiming.fold(plain.clone(), |it, (name, value)| it.header(name, value));
         for (request, expected) in
-            [(plain, ["127.0.0.1", "http", "a.test", "80"]), (claiming, claimed)]
+            [(plain, ["127.0.0.1", "http", "a.test", "BOUND"]), (claiming, claimed)]
         {
+            // The port that the client used is the one that --map-port binds.
+            let bound = balancer.bound(80).to_string();
+            let expected = expected.map(|word| if word == "BOUND" { bound.as_str() } else { word });
             let seen = request.send().unwrap().seen;
             let seen: Vec<_> = names.iter().map(|name| seen.get(name).unwrap()).collect();
             assert_eq!(seen, expected);

@@ -8,7 +8,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 # All tests that talk to HAProxy, or have it started.
-TESTS='accepted plan proxy labels faults injection inside explain_agrees'
+TESTS='accepted frontend plan proxy labels faults injection inside explain_agrees'
 KEEP=$PWD/target/haproxy
 
 say() { echo "matrix: $*" >&2; }

@@ -13,7 +13,7 @@ mod story;
 use docker_glue::{
     balancer::{Balancer, Link},
     container::{Container, ContainerId, State},
-    decide::{Memory, Rules, decide},
+    decide::{Rules, decide},
     haproxy::{observed::Observed, plan::plan, proxy::Proxy, render::Frame},
     rollback::Rollback,
     view::Picture,

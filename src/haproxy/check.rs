@@ -2,7 +2,7 @@
 //!
 //! The formats are those of 2.6, 3.0 and 3.2; their real words are the tests' tables.
 
-use super::{bind::address, socket::within};
+use super::{bind::address, render::FD_HARD_LIMIT, socket::within};
 use std::{
     env, fmt, fs, io, os::unix::fs::MetadataExt as _, path::Path, process::Output, process::Stdio,
     time::Duration,
@@ -79,11 +79,22 @@ pub fn refusal(said: &str, config: &Path) -> Refusal {
     Refusal {
         lines: alerts.iter().filter_map(|alert| place(alert, config)?.1.parse().ok()).collect(),
         binds: alerts.iter().filter_map(|alert| unbound(alert)).collect(),
-        text: match alerts.first() {
+        text: with_way_out(match alerts.first() {
             Some(alert) => without_place(alert, config),
             None => last_words(said),
-        },
+        }),
     }
+}
+
+/// HAProxy before 3.0 has a table of all files that it may open.
+fn with_way_out(text: String) -> String {
+    let tables = ["fdtab", "polled_mask", "fdinfo"];
+    if !tables.iter().any(|table| text.contains(&format!(" entries for {table}"))) {
+        return text;
+    }
+    format!(
+        "{text}; write \"fd-hard-limit {FD_HARD_LIMIT}\" into the section global of the --base-file"
+    )
 }
 
 fn warnings(said: &str, config: &Path) -> Vec<String> {
@@ -177,6 +188,17 @@ mod tests {
         );
         check("Killed\n", "[] | [] | Killed");
         check("", "[] | [] | HAProxy gave no reason");
+    }
+
+    #[test]
+    fn too_many_files_are_followed_by_what_to_write() {
+        check(
+            "[NOTICE]   (7) : haproxy version is 2.6.12-1+deb12u4\n\
+             [ALERT]    (7) : Not enough memory to allocate 1073741816 entries for fdtab!\n\
+             [ALERT]    (7) : No polling mechanism available.\n",
+            "[] | [] | Not enough memory to allocate 1073741816 entries for fdtab!; \
+             write \"fd-hard-limit 1048576\" into the section global of the --base-file",
+        );
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::{
     config::{self, Backend, Config, Connect, Frontend, Probe, Server, Shape},
     files::{Files, Generation, MARKER},
     growth::Growth,
-    name,
+    name, spelling,
 };
 use askama::Template;
 use std::{
@@ -64,6 +64,9 @@ pub enum Base {
 
 /// Between two attempts on the same server HAProxy waits for this long (it is `timeout connect`).
 pub const CONNECT_TIMEOUT_MS: u64 = 250;
+
+/// What HAProxy 3.0 and later take by themselves. 2.6 takes 72 MB for it.
+pub const FD_HARD_LIMIT: u32 = 1_048_576;
 
 /// About how long a backend's section is without its servers, and all else of the file.
 const SECTION: usize = 320;

@@ -5,14 +5,14 @@
 //! backslash carries them there.
 
 use super::{host::is_template, read::QUOTES};
-use crate::problem::Reason;
+use crate::{path::Reading, problem::Reason};
 use std::{fmt, str::FromStr, sync::Arc};
 
 /// More would make a request cost more look-ups than its path is worth.
 pub const MOST_SEGMENTS: usize = 8;
 
 /// A path prefix of whole segments, at most eight; no segments is the whole host.
-/// Holds `/a/b` without a trailing slash, or nothing.
+/// Holds `/a/b` without a trailing slash, or nothing, in the one spelling that requests are read in.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PathPrefix(Arc<str>);
 
@@ -51,10 +51,12 @@ impl FromStr for PathPrefix {
         if !body.split('/').all(is_segment) {
             return Err(mistake(text));
         }
-        if MOST_SEGMENTS < body.split('/').count() {
+        let path = read(body).map_err(|reason| reason(text.to_owned()))?;
+        let prefix = Self(path.trim_end_matches('/').into());
+        if MOST_SEGMENTS < prefix.depth() {
             return Err(Reason::PrefixTooDeep(text.to_owned()));
         }
-        Ok(Self(format!("/{body}").into()))
+        Ok(prefix)
     }
 }
 
@@ -121,6 +123,21 @@ fn is_pattern(segment: &str) -> bool {
         || group
         || segment.contains(['*', '{', '}', '[', ']', '<', '>', '|', '^'])
         || [".+", "(?", ")?", "(.", ")+", "\\d", "\\w", "\\."].iter().any(|it| segment.contains(it))
+}
+
+/// As requests are read.
+fn read(body: &str) -> Result<String, fn(String) -> Reason> {
+    let path = format!("/{body}");
+    if !path.contains(['%', ';']) {
+        return Ok(path);
+    }
+    if path.contains(';') || path.contains("%3B") || path.contains("%3b") {
+        return Err(Reason::PrefixParameter);
+    }
+    match Reading::of(&path) {
+        Ok(Reading { path, dotted: false }) => Ok(path),
+        _ => Err(Reason::NotAPrefix),
+    }
 }
 
 fn is_segment(segment: &str) -> bool {

@@ -43,11 +43,20 @@ pub struct HAProxy {
 impl HAProxy {
     /// `None`, and said so, where there is none. Its ports are moved to free ones.
     pub async fn start(config: &Config) -> Option<Self> {
-        Self::start_with_wait(config, story::frame().wait).await
+        Self::start_with(config, story::frame().wait, &[]).await
     }
 
     /// The same; requests wait for a container for so long.
     pub async fn start_with_wait(config: &Config, wait: Duration) -> Option<Self> {
+        Self::start_with(config, wait, &[]).await
+    }
+
+    /// The same, where `X-Forwarded-*` of these networks is believed.
+    pub async fn start_trusting(config: &Config, trusted: &[&str]) -> Option<Self> {
+        Self::start_with(config, story::frame().wait, trusted).await
+    }
+
+    async fn start_with(config: &Config, wait: Duration, trusted: &[&str]) -> Option<Self> {
         let bin = bin()?;
         let folder = tempfile::Builder::new().prefix("glue").tempdir().unwrap();
         let adds = Growth::adds(&config.skeleton);
@@ -58,7 +67,9 @@ impl HAProxy {
             frontend.bound = free_port();
             haproxy.bound.insert(frontend.port, frontend.bound);
         }
-        proxy.apply(&render(&config, &haproxy.frame())).await.unwrap();
+        let trusted = trusted.iter().map(|network| network.parse().unwrap()).collect();
+        let frame = Frame { trusted, ..haproxy.frame() };
+        proxy.apply(&render(&config, &frame)).await.unwrap();
         haproxy.proxy = Some(proxy);
         Some(haproxy)
     }

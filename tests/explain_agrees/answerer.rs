@@ -70,17 +70,9 @@ async fn answer(stream: TcpStream, address: SocketAddr) -> std::io::Result<()> {
         stream.read_line(&mut line).await?;
     }
     let path = first.split(' ').nth(1).unwrap_or_default();
-    let body = format!("{address} {}", origin_form(path));
+    let body = format!("{address} {path}");
     let length = body.len();
     let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
     stream.write_all(format!("{head}{body}").as_bytes()).await?;
     stream.shutdown().await
-}
-
-/// A request in absolute form stays one on its way.
-fn origin_form(target: &str) -> &str {
-    let Some((_, rest)) = target.split_once("://").filter(|(scheme, _)| *scheme == "http") else {
-        return target;
-    };
-    rest.find(['/', '?']).map_or("/", |at| &rest[at..])
 }

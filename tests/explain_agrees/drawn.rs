@@ -45,7 +45,7 @@ const SEGMENTS: [&str; 28] = [
 ];
 
 /// What follows a prefix; some of it is no segment of its own.
-const TAILS: [&str; 26] = [
+const TAILS: [&str; 44] = [
     "",
     "",
     "/",
@@ -63,6 +63,24 @@ const TAILS: [&str; 26] = [
     "/../z",
     "/./z",
     "/%2e%2e/z",
+    "/..",
+    "/../..",
+    "/.%2E/api",
+    "/..;x/api",
+    "/..%2fapi",
+    "/..%5Capi",
+    "/x/y/../../z/../api",
+    "/1/2/3/4/5/6/7/8/9/../../../../../../../../../api",
+    "//../api",
+    "/.",
+    ";p=1/x",
+    ";p=%2Fx/api",
+    "%3Bp/x",
+    "/caf%c3%a9/%7e%2C",
+    "/%25%32%65",
+    "/%zz",
+    "/%4",
+    "/%00",
     "/%2F",
     "/;p=1",
     "/a|b",
@@ -251,6 +269,18 @@ impl Drawn {
         text.chars().map(|c| if self.one_in(2) { c.to_ascii_uppercase() } else { c }).collect()
     }
 
+    /// Most of these are read as the prefix.
+    fn in_another_spelling(&mut self, prefix: &str) -> String {
+        let between = self.of(&["/", "//", "/./", "/x/../", "/%2e/", "/;/", "%2F", "%2f%2F", "\\"]);
+        let mut path = prefix.replacen('/', between, 1 + self.below(2));
+        if self.one_in(3) && !path.contains('%') {
+            let at = self.below(path.len().max(1));
+            let coded = path.as_bytes().get(at).map_or_else(String::new, |c| format!("%{c:02x}"));
+            path.replace_range(at..path.len().min(at + 1), &coded);
+        }
+        if self.one_in(4) { format!("{path};v=1") } else { path }
+    }
+
     fn asked_path(&mut self, key: &RouteKey) -> String {
         let Match::Http { prefix, .. } = &key.rule;
         let prefix = prefix.as_str();
@@ -261,6 +291,7 @@ impl Drawn {
             3 => self.prefix(),
             4 => prefix.replacen("api", "%61pi", 1),
             5 => format!("{prefix}{}", self.prefix()),
+            6 | 7 => self.in_another_spelling(prefix),
             _ => prefix.to_owned(),
         };
         let path = format!("{base}{}", self.of(&TAILS));

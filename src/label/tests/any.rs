@@ -63,7 +63,7 @@ proptest! {
         if let Ok(prefix) = text.parse::<PathPrefix>() {
             prop_assert!(prefix.depth() <= MOST_SEGMENTS && prefix.as_str().split('/').skip(1).count() == prefix.depth());
             prop_assert!(prefix.as_str().split('/').skip(1).all(|segment| !matches!(segment, "" | "." | "..")));
-            prop_assert!(prefix.as_str().bytes().all(|c| is_path(c) && c != b'?'));
+            prop_assert!(prefix.as_str().bytes().all(|c| matches!(c, b',' | b'/') || is_path(c) && !b"?;".contains(&c)));
             prop_assert!(prefix.depth() == 0 || prefix.as_str().starts_with('/'));
         }
     }

@@ -10,8 +10,30 @@ fn a_prefix_is_whole_segments_with_or_without_slashes() {
         &[],
     );
     check("glue_http_80_host=a.test glue_http_80_prefix=/", &["a.test:80/ -> 80"], &[]);
-    check("glue_http_80_prefix=/-._~%2f!$&'();=:@", &["*:80/-._~%2f!$&'();=:@/ -> 80"], &[]);
+    check("glue_http_80_prefix=/-._~%2f!$&'()=:@", &["*:80/-._~/!$&'()=:@/ -> 80"], &[]);
     check("glue_http_80_prefix=1/2/3/4/5/6/7/8/", &["*:80/1/2/3/4/5/6/7/8/ -> 80"], &[]);
+}
+
+/// As requests are read.
+#[test]
+fn prefix_in_another_spelling_is_the_same() {
+    for (prefix, route) in [
+        ("/%61pi", "*:80/api/"),
+        ("/caf%c3%a9", "*:80/caf%C3%A9/"),
+        ("/a%2Fb", "*:80/a/b/"),
+        ("/a%20b/%40v", "*:80/a%20b/@v/"),
+        ("/%2F", "*:80/"),
+    ] {
+        check(&format!("glue_http_80_prefix={prefix}"), &[&format!("{route} -> 80")], &[]);
+    }
+    for prefix in ["/a;b", "/a%3Bb"] {
+        let reason = format!(
+            "\"{prefix}\" has a semicolon, and requests are routed without what follows one in a segment; leave it away"
+        );
+        let label = format!("{prefix},a");
+        let problem = format!("label glue_http_80_prefix={label:?}: {reason}");
+        check(&format!("glue_http_80_prefix={label}"), &["*:80/a/ -> 80"], &[&problem]);
+    }
 }
 
 #[test]
@@ -22,9 +44,10 @@ fn a_bad_prefix_costs_that_prefix() {
         check_fenced(&Fences::default(), &label, &["*:80/a/ -> 80"], &[&problem]);
     };
     costs("/1/2/3/4/5/6/7/8/9", "\"/1/2/3/4/5/6/7/8/9\" has more than 8 segments; name fewer");
-    for none in
-        ["//", "b//c", "//b", "b//", ".", "b/../c", "b?c", "b#c", "é", "%", "%4", "%4g", "b\\c"]
-    {
+    for none in [
+        "//", "b//c", "//b", "b//", ".", "b/../c", "b?c", "b#c", "é", "%", "%4", "%4g", "%2e%2E",
+        "a/%2e", "%00", "b\\c",
+    ] {
         costs(
             none,
             &format!(

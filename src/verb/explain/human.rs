@@ -27,6 +27,7 @@ fn heading(it: &Explanation) -> String {
         Outcome::Served => (GOOD, "served".to_owned()),
         Outcome::Unavailable => (DOUBT, "503 Service Unavailable".to_owned()),
         Outcome::NotFound => (BAD, "404 Not Found".to_owned()),
+        Outcome::Refused => (BAD, format!("{} by HAProxy", it.status.unwrap_or(400))),
         Outcome::NobodyListens => (BAD, "nobody listens".to_owned()),
     };
     let by_docker = "so this is what one would do by Docker's answer";

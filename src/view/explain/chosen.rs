@@ -4,7 +4,8 @@
 
 use super::{
     Again, Becomes, HostStep, RouteStep, ServerState, ServerStep, Source,
-    request::Request,
+    contest::is_under,
+    request::{Request, Url},
     source::{Asker, sources},
 };
 use crate::{
@@ -99,15 +100,15 @@ impl<'a> Chosen<'a> {
 
     pub(super) fn becomes(&self, request: &Request) -> Becomes {
         let Match::Http { prefix, .. } = &self.key.rule;
-        let (path, query) = (request.url.path(), request.url.query());
+        let (path, query) = (self.path(&request.url), request.url.query());
         // No segments are nothing to take off.
         let stripped = self.route.policy.strip == Strip::Prefix && prefix.depth() != 0;
         let rest = if stripped { &path[prefix.as_str().len()..] } else { path };
-        let slash = if rest.starts_with('/') { "" } else { "/" };
+        let rest = if stripped { rest.trim_start_matches('/') } else { &rest[1..] };
         let written = [Choice::StripPrefix, Choice::Timeout, Choice::Retry, Choice::Check];
         let labels = written.into_iter().filter_map(|it| self.choice(self.askers.first()?, it));
         Becomes {
-            path: format!("{slash}{rest}{query}"),
+            path: format!("/{rest}{query}"),
             stripped,
             timeout_ms: self.status.timeout_ms,
             retry: self.status.retry.clone(),
@@ -118,6 +119,15 @@ impl<'a> Chosen<'a> {
             },
             check: self.status.check.clone(),
             labels: labels.collect(),
+        }
+    }
+
+    /// As it was sent where it is under the prefix as it stands there, else as it was routed.
+    fn path<'b>(&self, url: &'b Url) -> &'b str {
+        let Match::Http { prefix, .. } = &self.key.rule;
+        match url.reading() {
+            Some(reading) if reading.dotted || !is_under(url.path(), prefix) => &reading.path,
+            _ => url.path(),
         }
     }
 

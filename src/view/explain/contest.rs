@@ -35,7 +35,7 @@ pub(super) fn matching<'a>(
 pub(super) fn place(url: &Url, key: &RouteKey) -> Option<(HostRank, Reverse<usize>)> {
     let Match::Http { host, prefix } = &key.rule;
     let rank = host_rank(url, host).filter(|_| key.listener.port == url.port())?;
-    is_under(url.path(), prefix).then(|| (rank, Reverse(prefix.as_str().len())))
+    is_under(&url.reading()?.path, prefix).then(|| (rank, Reverse(prefix.as_str().len())))
 }
 
 pub(super) fn host_rank(url: &Url, host: &HostMatch) -> Option<HostRank> {
@@ -49,7 +49,7 @@ pub(super) fn host_rank(url: &Url, host: &HostMatch) -> Option<HostRank> {
 }
 
 /// As the map is asked: both with a slash behind them, so that `/api` is no beginning of `/apiary`.
-fn is_under(path: &str, prefix: &PathPrefix) -> bool {
+pub(super) fn is_under(path: &str, prefix: &PathPrefix) -> bool {
     let rest = path.strip_prefix(prefix.as_str());
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
@@ -83,12 +83,13 @@ pub(super) fn near<'a>(
 
 fn lack(url: &Url, key: &RouteKey) -> Option<Loss> {
     let Match::Http { host, prefix } = &key.rule;
+    let path = &url.reading()?.path;
     let same_but_for_case = || {
         prefix
             .as_str()
             .to_ascii_lowercase()
             .parse()
-            .is_ok_and(|prefix| is_under(&url.path().to_ascii_lowercase(), &prefix))
+            .is_ok_and(|prefix| is_under(&path.to_ascii_lowercase(), &prefix))
     };
     match host {
         _ if host_rank(url, host).is_some() => {

@@ -16,7 +16,7 @@ use crate::{haproxy::stat::Counters, route::RouteKey};
 use chosen::Chosen;
 use contest::{loss, matching, near};
 use outcome::{listener, outcome};
-use request::Request;
+use request::{Refusal, Request};
 use serde::{Deserialize, Serialize};
 use std::{fmt, time::Duration};
 
@@ -31,7 +31,7 @@ pub struct Explanation {
     /// As it was written.
     pub url: String,
     pub outcome: Outcome,
-    /// What HAProxy answers by itself: 404 or 503.
+    /// What HAProxy answers by itself: 400, 404, 405 or 503.
     pub status: Option<u16>,
     /// The outcome in a sentence.
     pub why: String,
@@ -73,6 +73,8 @@ pub enum Outcome {
     Unavailable,
     /// 404
     NotFound,
+    /// 400 or 405: whatever the routes are.
+    Refused,
     NobodyListens,
 }
 
@@ -221,11 +223,13 @@ pub fn explain(request: &Request, picture: &Picture, counters: Option<&Counters>
     let request = meant.as_ref().unwrap_or(request);
     let url = &request.url;
     let matching = matching(url, picture.routes.0.keys());
-    let winner = matching.first().copied();
+    let refusal = request.refusal();
+    let winner = matching.first().copied().filter(|_| refusal.is_none());
     let chosen = winner.and_then(|key| Chosen::of(picture, counters, key));
     let (outcome, why) = outcome(request, picture, chosen.as_ref());
     let lost = match winner {
         Some(winner) => matching[1..].iter().map(|it| (*it, loss(winner, it))).collect(),
+        None if outcome == Outcome::Refused => Vec::new(),
         None => near(url, picture.routes.0.keys()),
     };
     let chosen = chosen.as_ref();
@@ -235,7 +239,10 @@ pub fn explain(request: &Request, picture: &Picture, counters: Option<&Counters>
         method: request.method.to_string(),
         url: url.to_string(),
         outcome,
-        status: outcome.status(),
+        status: match outcome {
+            Outcome::Refused => refusal.map(Refusal::status),
+            outcome => outcome.status(),
+        },
         why,
         listener: listener(request, picture, chosen),
         host: chosen.map(|it| it.host(request)),
@@ -265,7 +272,7 @@ impl Outcome {
         match self {
             Self::Unavailable => Some(503),
             Self::NotFound => Some(404),
-            Self::Served | Self::NobodyListens => None,
+            Self::Served | Self::Refused | Self::NobodyListens => None,
         }
     }
 }

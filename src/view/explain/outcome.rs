@@ -89,6 +89,9 @@ fn no_route(request: &Request, picture: &Picture) -> (Outcome, String) {
         return (Outcome::NobodyListens, format!("port {port} is not ours: it is {why}"));
     }
     let silent = !bound && here().next().is_none();
+    if let Some(refusal) = request.refusal().filter(|_| !silent) {
+        return (Outcome::Refused, refusal.to_string());
+    }
     if let Some(rollback) = picture.memory.rollback.as_ref().filter(|_| asked_for()) {
         let outcome = if silent { Outcome::NobodyListens } else { Outcome::NotFound };
         return (outcome, format!("{rollback}, and it had no route for this"));

@@ -1,8 +1,11 @@
 //! A request as a client would send it, and what the generated frontend makes of its host and path.
 //!
-//! Pure. What stands in a URL is taken as it is written, byte for byte: nothing is decoded, as HAProxy decodes nothing.
+//! Pure. What stands in a URL is sent as it is written, byte for byte; the path is routed as [`crate::path`] reads it.
 
-use crate::label::value;
+use crate::{
+    label::value,
+    path::{PathError, Reading},
+};
 use std::{fmt, num::NonZeroU16, str::FromStr};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,8 +29,19 @@ pub struct Url {
     port: NonZeroU16,
     /// Begins with a slash.
     path: String,
+    /// The path as it is routed, or why it is not.
+    reading: Result<Reading, PathError>,
     /// With its question mark, or empty.
     query: String,
+}
+
+/// Why HAProxy refuses a request before it is routed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("{0}")]
+    Path(PathError),
+    #[error("no container is asked by this method")]
+    Method,
 }
 
 /// Why it is no URL, or no method, and what to do about it.
@@ -53,6 +67,23 @@ pub enum Mistake {
     NotAMethod,
 }
 
+impl Request {
+    pub fn refusal(&self) -> Option<Refusal> {
+        let is_refused = matches!(self.method.as_str(), "CONNECT" | "TRACE" | "TRACK");
+        let of_path = || self.url.reading.as_ref().err().copied().map(Refusal::Path);
+        is_refused.then_some(Refusal::Method).or_else(of_path)
+    }
+}
+
+impl Refusal {
+    pub fn status(self) -> u16 {
+        match self {
+            Self::Path(_) => 400,
+            Self::Method => 405,
+        }
+    }
+}
+
 impl Method {
     pub fn as_str(&self) -> &str {
         &self.0
@@ -76,9 +107,14 @@ impl Url {
         Self { port, ..self.clone() }
     }
 
-    /// Without the query.
+    /// Without the query, as it is sent.
     pub fn path(&self) -> &str {
         &self.path
+    }
+
+    /// The path as it is routed; `None` where HAProxy refuses it.
+    pub fn reading(&self) -> Option<&Reading> {
+        self.reading.as_ref().ok()
     }
 
     /// With its question mark, or empty.
@@ -138,8 +174,9 @@ impl FromStr for Url {
         }
         let (path, query) = target.split_at(target.find('?').unwrap_or(target.len()));
         let path = if path.is_empty() { "/" } else { path };
+        let reading = Reading::of(path);
         let (path, query) = (path.to_owned(), query.to_owned());
-        Ok(Self { written: text.to_owned(), sent, host, port, path, query })
+        Ok(Self { written: text.to_owned(), sent, host, port, path, reading, query })
     }
 }
 

@@ -1,0 +1,216 @@
+//! The path of a request as routes read it: one spelling of all that a container may take for the same.
+//!
+//! Pure. Says in Rust what `templates/frontend.cfg` says to HAProxy; `tests/explain_agrees.rs` holds both together.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode};
+use std::borrow::Cow;
+
+/// Passes that take out `..`: one for each level of them that follow each other.
+pub const MOST_DOTS: usize = 8;
+
+/// What is written as %XX: all but slashes and RFC 3986's pchar without `;`, which begins a parameter.
+const SPELT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'/')
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'!')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')')
+    .remove(b'*')
+    .remove(b'+')
+    .remove(b',')
+    .remove(b'=')
+    .remove(b':')
+    .remove(b'@');
+
+/// A path, read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reading {
+    /// In its one spelling: begins with a slash and has none twice, no segment `.` or `..`, no parameter, and no
+    /// `%XX` that could be written without.
+    pub path: String,
+    /// It had segments `.` or `..`, in whatever spelling.
+    pub dotted: bool,
+}
+
+/// Why HAProxy answers 400 to a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PathError {
+    #[error("a path holds printable ASCII without #; other bytes are written as %XX")]
+    Byte,
+    #[error("a % in a path is followed by two hexadecimal digits; the character itself is %25")]
+    Percent,
+    #[error("%00 is no part of a path")]
+    Nul,
+    #[error("more than {MOST_DOTS} levels of .. follow each other")]
+    Dots,
+}
+
+impl Reading {
+    /// Parameters are cut off before percent signs are decoded, as servlet containers do, and after it again.
+    pub fn of(path: &str) -> Result<Self, PathError> {
+        check(path)?;
+        let bytes: Vec<u8> = percent_decode(&without_parameters(path.as_bytes())).collect();
+        let flat = merged(&percent_encode(&without_parameters(&bytes), SPELT).to_string());
+        let path = without_dots(&flat)?;
+        Ok(Self { dotted: path != flat, path })
+    }
+}
+
+/// `/a;b=c/d` → `/a/d`
+fn without_parameters(path: &[u8]) -> Cow<'_, [u8]> {
+    if !path.contains(&b';') {
+        return Cow::Borrowed(path);
+    }
+    let mut inside = false;
+    let outside = path.iter().copied().filter(|c| {
+        inside = *c != b'/' && (inside || *c == b';');
+        !inside
+    });
+    Cow::Owned(outside.collect())
+}
+
+fn check(path: &str) -> Result<(), PathError> {
+    if !path.bytes().all(|c| c.is_ascii_graphic() && c != b'#') {
+        return Err(PathError::Byte);
+    }
+    for after in path.split('%').skip(1) {
+        match after.as_bytes() {
+            [b'0', b'0', ..] => return Err(PathError::Nul),
+            [a, b, ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => {}
+            _ => return Err(PathError::Percent),
+        }
+    }
+    Ok(())
+}
+
+/// A backslash is a slash to some.
+fn merged(path: &str) -> String {
+    let mut text = path.replace("%5C", "/");
+    while text.contains("//") {
+        text = text.replace("//", "/");
+    }
+    text
+}
+
+/// What goes up beyond the root is the root.
+fn without_dots(path: &str) -> Result<String, PathError> {
+    let mut all: Vec<_> = path.split('/').skip(1).collect();
+    if all.last() == Some(&".") {
+        all.pop();
+        all.push("");
+    }
+    all.retain(|segment| *segment != ".");
+    for _ in 0..MOST_DOTS {
+        all = without_some_dots(&all);
+    }
+    let up = all.iter().take_while(|segment| **segment == "..").count();
+    all.drain(..up);
+    if all.contains(&"..") {
+        return Err(PathError::Dots);
+    }
+    Ok(format!("/{}", all.join("/")))
+}
+
+/// One pass: `a/..` goes, where the slash before it was not that behind another one that went.
+fn without_some_dots<'a>(segments: &[&'a str]) -> Vec<&'a str> {
+    let mut left = Vec::with_capacity(segments.len());
+    let mut rest = segments;
+    while let [first, more @ ..] = rest {
+        rest = more;
+        let (true, ["..", more @ ..]) = (*first != "..", rest) else {
+            left.push(*first);
+            continue;
+        };
+        // The next one has lost its slash, and the last one leaves its own.
+        left.push(more.first().copied().unwrap_or_default());
+        rest = more.get(1..).unwrap_or_default();
+    }
+    left
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(path: &str, expected: &str) {
+        let read = match Reading::of(path) {
+            Ok(Reading { path, dotted: true }) => format!("{path} dotted"),
+            Ok(Reading { path, dotted: false }) => path,
+            Err(error) => format!("{error:?}"),
+        };
+        assert_eq!(read, expected, "{path}");
+    }
+
+    #[test]
+    fn plain_path_is_its_own_reading() {
+        for path in [
+            "/",
+            "/a/b.html",
+            "/a/",
+            "/.well-known/x",
+            "/a/..b/.../.c",
+            "/%20/caf%C3%A9",
+            "/-._~!$&'()*+,=:@",
+        ] {
+            check(path, path);
+        }
+    }
+
+    #[test]
+    fn every_spelling_is_read_as_one() {
+        for (path, expected) in [
+            ("//admin", "/admin"),
+            ("/a///b//", "/a/b/"),
+            ("/./admin", "/admin dotted"),
+            ("/a/././b/.", "/a/b/ dotted"),
+            ("/x/../admin", "/admin dotted"),
+            ("/x/%2e%2E/admin", "/admin dotted"),
+            ("/x/.%2e/admin/..", "/ dotted"),
+            ("/x/..;p=1/admin", "/admin dotted"),
+            ("/x%2f..%2Fadmin", "/admin dotted"),
+            ("/x\\..%5cadmin", "/admin dotted"),
+            ("/../../admin", "/admin dotted"),
+            ("/a/..", "/ dotted"),
+            ("/..", "/ dotted"),
+            ("/a/b/c/../../../admin", "/admin dotted"),
+            ("/a/../b/../c/../admin", "/admin dotted"),
+            ("/a//../b", "/b dotted"),
+            ("/%61dm%69n", "/admin"),
+            ("/caf%c3%a9", "/caf%C3%A9"),
+            ("/%7Eu/%40v/%2c", "/~u/@v/,"),
+            ("/admin;x=1/y;z", "/admin/y"),
+            ("/admin%3Bx", "/admin"),
+            ("/x;p=%2Fq/admin", "/x/admin"),
+            ("/;/admin", "/admin"),
+            ("/a|b<c>", "/a%7Cb%3Cc%3E"),
+            ("/%2561", "/%2561"),
+            ("/%25%32%65", "/%252e"),
+        ] {
+            check(path, expected);
+        }
+    }
+
+    #[test]
+    fn path_that_nobody_can_read_is_refused() {
+        for (path, expected) in [
+            ("/caf\u{e9}", "Byte"),
+            ("/a b", "Byte"),
+            ("/a#b", "Byte"),
+            ("/%", "Percent"),
+            ("/%4", "Percent"),
+            ("/%zz", "Percent"),
+            ("/a;%zz", "Percent"),
+            ("/a%00", "Nul"),
+            ("/1/2/3/4/5/6/7/8/../../../../../../../..", "/ dotted"),
+            ("/1/2/3/4/5/6/7/8/9/../../../../../../../../..", "Dots"),
+        ] {
+            check(path, expected);
+        }
+    }
+}
