@@ -109,8 +109,8 @@ fn render(settings: &GlueSettings, template: &str, keep_blank_lines: bool) -> Ex
     };
     let outside = Outside::of(&source, settings);
     let mut printer = Printer::new(source, outside);
-    if keep_blank_lines {
-        printer = printer.keep_blank_lines();
+    if !keep_blank_lines {
+        printer = printer.drop_blank_lines();
     }
     if let Err(fault) = printer.check() {
         return wrong(fault.to_string());
@@ -126,7 +126,12 @@ fn render(settings: &GlueSettings, template: &str, keep_blank_lines: bool) -> Ex
         Ok(printer.print(&roster, swarm.as_ref()))
     }));
     match asked {
-        Ok(Ok((text, _))) => told("docker-glue", write_out(&text), ExitCode::FAILURE),
+        Ok(Ok((text, _))) => {
+            if let Some(text) = printer.undefined() {
+                eprintln!("docker-glue: {text}; nothing is printed in its place");
+            }
+            told("docker-glue", write_out(&text), ExitCode::FAILURE)
+        }
         Ok(Err(fault)) => wrong(fault.to_string()),
         Err(error) => told("docker-glue", Err(error), ExitCode::from(UNREACHABLE)),
     }

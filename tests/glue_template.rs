@@ -316,9 +316,14 @@ fn render_prints_and_says_by_its_status_what_is_wrong() {
         (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
     };
     let (code, out, err) = run(&[file.to_str().unwrap()]);
-    assert_eq!((code, out, err.as_str()), (0, format!("{}\n.0\n", web.id), ""));
-    let (code, out, _) = run(&["--keep-blank-lines", file.to_str().unwrap()]);
+    assert_eq!((code, out, err.as_str()), (0, format!("{}\n\n\n.0\n", web.id), ""));
+    let (code, out, _) = run(&["--keep-blank-lines=no", file.to_str().unwrap()]);
+    assert_eq!((code, out), (0, format!("{}\n.0\n", web.id)));
+    let (code, out, _) = run(&[file.to_str().unwrap(), "--keep-blank-lines"]);
     assert_eq!((code, out), (0, format!("{}\n\n\n.0\n", web.id)));
+    let (code, out, err) = run(&["# a{{ contianers }}"]);
+    assert_eq!((code, out.as_str()), (0, "a\n"));
+    assert!(err.contains("template:1: undefined value: `contianers` is undefined"), "{err}");
     let (code, out, _) = run(&["# {{ 1 + 1 }}"]);
     assert_eq!((code, out.as_str()), (0, "2\n"));
     let (code, out, err) = run(&[wrong.to_str().unwrap()]);
@@ -326,7 +331,7 @@ fn render_prints_and_says_by_its_status_what_is_wrong() {
     assert!(err.contains("docker-glue: wrong.tmpl:2: unexpected"), "{err}");
     let (code, _, err) = run(&["# {{ a.b.c }}"]);
     assert_eq!(code, 1);
-    assert!(err.contains("template:1: undefined value"), "{err}");
+    assert!(err.contains("template:1: undefined value: `a` is undefined"), "{err}");
     let (code, out, err) = run(&["# {{ 1 }}", "--docker-url", "unix:///nonexistent.sock"]);
     assert_eq!((code, out.as_str()), (4, ""));
     assert!(err.contains("nonexistent.sock"), "{err}");

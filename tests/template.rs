@@ -332,6 +332,191 @@ fn a_mistake_is_told_with_its_line() {
     }
 }
 
+/// What Jinja2 3.1.6 makes of each with docker-pygen's own code around it, from the same containers. A line end at the end is
+/// Jinja's to drop and ours to write.
+#[test]
+fn expressions_of_jinja2_give_what_they_give_there() {
+    let text = fs::read_to_string("tests/jinja2/expressions.json").unwrap();
+    let all: Vec<(String, String)> = serde_json::from_str(&text).unwrap();
+    let wrong: Vec<_> = all
+        .into_iter()
+        .map(|(template, expected)| {
+            let source = Source::Inline(template.clone());
+            let mut printer = Printer::new(source, outside("tests/template"));
+            let out = printer.print(&roster::roster(), None);
+            (template, expected, out.map_or_else(|fault| fault.to_string(), |(text, _)| text))
+        })
+        .filter(|(_, expected, printed)| {
+            printed != expected && printed.strip_suffix('\n') != Some(expected)
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// docker-pygen's own example, and what docker-pygen writes from it.
+#[test]
+fn the_example_of_docker_pygen_comes_out_byte_for_byte() {
+    let source = Source::File("tests/jinja2/nginx.example".into());
+    let printed = Printer::new(source, outside("tests/jinja2")).print(&roster::roster(), None);
+    assert_eq!(printed.unwrap().0, fs::read_to_string("tests/jinja2/nginx.conf").unwrap());
+}
+
+#[test]
+fn none_is_written_into_no_file_and_named() {
+    let way_out = "and none is not written into a file; give it a value, as in x|default('-', true), \
+                   or leave it out with an if";
+    for (text, expression, line) in [
+        ("{{ containers.first.absent }}", "containers.first.absent", 1),
+        (
+            "a\n\nserver {{ containers.last.networks.first_value.nope }}:80;",
+            "containers.last.networks.first_value.nope",
+            3,
+        ),
+        (
+            "{{ containers.first.addresses.first.host_port }}",
+            "containers.first.addresses.first.host_port",
+            1,
+        ),
+        (
+            "{{ 'http://' ~ containers.first.absent ~ '/' }}",
+            "'http://' ~ containers.first.absent ~ '/'",
+            1,
+        ),
+        (
+            "{% set x = 'http://%s' % containers.first.absent %}",
+            "set x = 'http://%s' % containers.first.absent",
+            1,
+        ),
+        ("{{ '%s:%s' % (none, 1) }}", "'%s:%s' % (none, 1)", 1),
+        ("{{ '%s'|format(none) }}", "'%s'|format(none)", 1),
+        ("{{ '{}'.format(none) }}", "'{}'.format(none)", 1),
+        ("{{ ['a', none]|join(',') }}", "['a', none]|join(',')", 1),
+        (
+            "{{ containers|map(attribute='absent')|join }}",
+            "containers|map(attribute='absent')|join",
+            1,
+        ),
+        ("{{ none|upper }}", "none|upper", 1),
+        ("{{ none|string }}", "none|string", 1),
+        ("{{ none|nginx_quote }}", "none|nginx_quote", 1),
+        ("{{ read_config('ABSENT') }}", "read_config('ABSENT')", 1),
+        ("{% macro m() %}{{ none }}{% endmacro %}\n{{ m() }}", "none", 1),
+        ("{% filter upper %}{{ none }}{% endfilter %}", "none", 1),
+    ] {
+        let expected =
+            format!("! template:{line}: `{expression}` is none, or made of it, {way_out}");
+        assert_eq!(rendered(text), expected);
+    }
+    check(&[
+        ("containers.first.absent|default('-', true)", "-"),
+        ("containers.first.absent or '-'", "-"),
+        ("containers.first.absent is none", "True"),
+        ("'a' if containers.first.absent", ""),
+    ]);
+}
+
+#[test]
+fn what_is_undefined_leaves_nothing_and_is_named() {
+    for (text, expected, undefined) in [
+        (
+            "a{{ contianers }}",
+            "a\n",
+            Some("template:1: undefined value: `contianers` is undefined"),
+        ),
+        (
+            "a\n{{ containers.first.raw.Confg }}",
+            "a\n",
+            Some("template:2: undefined value: `containers.first.raw.Confg` is undefined"),
+        ),
+        ("{{ 'a' if false }}b{{ nope|default('c') }}", "bc\n", None),
+        ("{% if nope %}{% endif %}{{ containers.first.labels.absent }}b", "b\n", None),
+    ] {
+        let mut printer = Printer::new(Source::Inline(text.to_owned()), outside(""));
+        let out = printer.print(&roster::roster(), None).unwrap().0;
+        assert_eq!((out.as_str(), printer.undefined()), (expected, undefined), "{text}");
+    }
+}
+
+#[test]
+fn what_stays_otherwise_says_what_to_do() {
+    for (expression, expected) in [
+        (
+            "[].append(1)",
+            "! template:1: there is no append: a list or a dict is never changed, but made anew, as in \
+             {% set ns.all = ns.all + [x] %} after {% set ns = namespace(all=[]) %}, or in dict(d, key=value)",
+        ),
+        ("'%s' % ()", "! template:1: missing an argument for format spec at offset '1'"),
+        ("'a' % ", "! template:1: unexpected end of variable block"),
+    ] {
+        assert_eq!(rendered(&format!("{{{{ {expression} }}}}")), expected);
+    }
+}
+
+/// docker-gen's core of a template for nginx, in the words of README's table.
+#[test]
+fn a_virtual_host_takes_its_port_from_a_variable_or_is_80() {
+    let text = "{% for host, list in containers|group_by_multi('env.VIRTUAL_HOST', ',')|items %}\n\
+        upstream {{ host }} {\n\
+        {% for c in list %}\n\
+        {% set port = coalesce(c.env.VIRTUAL_PORT, '8080') %}\n\
+        {% set address = c.addresses|where('port', port)|first %}\n\
+        {% for n in c.networks %}\n  server {{ n.ip }}:{{ address.port }}; # {{ c.name }}\n{% endfor %}\n\
+        {% endfor %}\n}\n{% endfor %}\n";
+    let expected = "upstream shop.example.com {\n  server 172.21.0.2:8080; # shop_web_1\n  server 172.21.0.3:8080; # shop_web_2\n}\n\
+        upstream www.shop.example.com {\n  server 172.21.0.3:8080; # shop_web_2\n}";
+    assert_eq!(rendered(text), expected);
+    check(&[
+        (
+            "coalesce(env.ABSENT, containers.first.env.ABSENT, containers.first.labels.absent, none, 'x')",
+            "x",
+        ),
+        ("coalesce(env.ABSENT) is none", "True"),
+        ("coalesce(0, 1)", "0"),
+        ("(containers.first.addresses|where('port', '8080')).first.port", "8080"),
+        ("containers.first.addresses|where_not('port', '8080')|length", "1"),
+        ("(containers|where('running', 'true'))|length", "5"),
+        ("containers.first.addresses|where_any('port', ',', [8080])|length", "1"),
+        ("['80', 443]|intersect([80, '443'])|join(' ')", "80 443"),
+        ("8080|must_be_one_of(['80', '8080'])", "8080"),
+        ("containers.first.networks.first.ip", "172.21.0.2"),
+        ("containers.first.networks.first.IP6", "fd00::2"),
+        ("services.first.networks.first.ip", "10.0.1.3"),
+        ("tasks.first.networks.last.ip", "10.0.1.3"),
+    ]);
+}
+
+#[test]
+fn raw_has_attrs_as_docker_pys_has() {
+    check(&[
+        ("containers.first.raw.attrs.Config.Hostname", "web1"),
+        ("containers.first.raw.Config.Hostname", "web1"),
+        ("containers.first.raw.name ~ ' ' ~ containers.first.raw.status", "shop_web_1 running"),
+        ("containers.first.raw.attrs == containers.first.raw.attrs", "True"),
+        ("containers.first.raw.ports.keys()|join(' ')", "443/tcp 8080/tcp"),
+        ("containers.first.raw|length == containers.first.raw.attrs|length", "True"),
+        ("containers.first.raw.attrs.absent is defined", "False"),
+        ("services.first.raw.attrs.Spec.Name", "shop_web"),
+        ("nodes.first.raw.attrs.Spec.Role", "manager"),
+        ("('{\"b\": 1, \"a\": 2}'|parse_json).keys()|join", "ba"),
+    ]);
+}
+
+#[test]
+fn line_ends_and_blank_lines_are_those_of_jinja2() {
+    for (text, kept, dropped) in [
+        ("a\r\n\r\n{{ 1 }}\r\n", "a\n\n1\n", "a\n1\n"),
+        ("\u{feff}a\n \n\nb", "a\n \n\nb\n", "a\nb\n"),
+        ("a\n\n", "a\n", "a\n"),
+        ("\n\na\n  {% if true %}\n\n  b\n  {% endif %}\n\n", "\n\na\n\n  b\n", "a\n  b\n"),
+        ("", "", ""),
+    ] {
+        let printer = || Printer::new(Source::Inline(text.to_owned()), outside(""));
+        let print = |mut it: Printer| it.print(&roster::roster(), None).unwrap().0;
+        let out = (print(printer()), print(printer().drop_blank_lines()));
+        assert_eq!((out.0.as_str(), out.1.as_str()), (kept, dropped), "{text:?}");
+    }
+}
+
 #[test]
 fn siblings_are_included_and_extended_and_loops_can_be_left() {
     let child = || {
@@ -340,8 +525,9 @@ fn siblings_are_included_and_extended_and_loops_can_be_left() {
     };
     let printed = |mut printer: Printer| printer.print(&roster::roster(), None).unwrap().0;
     let kept = "# base\nhosts:\n  shop_web_1\n\n  shop_web_2\n\n# end\n";
-    assert_eq!(printed(child().keep_blank_lines()), kept);
-    assert_eq!(printed(child()), "# base\nhosts:\n  shop_web_1\n  shop_web_2\n# end\n");
+    assert_eq!(printed(child()), kept);
+    let dropped = "# base\nhosts:\n  shop_web_1\n  shop_web_2\n# end\n";
+    assert_eq!(printed(child().drop_blank_lines()), dropped);
 }
 
 #[test]

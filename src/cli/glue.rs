@@ -2,7 +2,7 @@
 
 use super::{DO, DOCKER, LogFormat, OUTPUT, Program, Switches};
 use crate::settings::value;
-use clap::{ArgAction, Command, Parser, Subcommand};
+use clap::{ArgAction, Command, Parser, Subcommand, builder::BoolishValueParser};
 use std::path::PathBuf;
 
 /// Runs handlers when something happens to your containers
@@ -106,8 +106,17 @@ pub enum Verb {
         /// Its file, or the template itself after a #
         template: String,
 
-        /// Drop no blank lines
-        #[arg(long)]
+        /// Keep blank lines: yes or no
+        #[arg(
+            long,
+            value_name = "YES",
+            num_args = 0..=1,
+            require_equals = true,
+            default_value = "yes",
+            default_missing_value = "yes",
+            hide_possible_values = true,
+            value_parser = BoolishValueParser::new()
+        )]
         keep_blank_lines: bool,
     },
 }

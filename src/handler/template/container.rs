@@ -239,8 +239,11 @@ fn network(name: &str, it: Endpoint) -> Value {
     let fields = [
         ("id", Value::from(it.id)),
         ("name", Value::from(name)),
-        ("ip_address", Value::from(it.ip_address)),
-        ("ip6_address", Value::from(it.ip6_address)),
+        ("ip_address", Value::from(it.ip_address.as_str())),
+        ("ip6_address", Value::from(it.ip6_address.as_str())),
+        // docker-gen's names of both.
+        ("ip", Value::from(it.ip_address)),
+        ("ip6", Value::from(it.ip6_address)),
         ("gateway", Value::from(it.gateway)),
         ("aliases", List::value(Of::Anything, aliases)),
     ];

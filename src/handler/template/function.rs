@@ -2,10 +2,7 @@
 
 #![allow(clippy::needless_pass_by_value, reason = "it is how minijinja hands arguments over")]
 
-use super::{
-    outside::Outside,
-    value::{List, from_json},
-};
+use super::{jinja::some, outside::Outside, value::List};
 use minijinja::{
     Environment, Error, ErrorKind, State, Value, filters, tests,
     value::{Kwargs, Rest, ValueKind},
@@ -23,43 +20,10 @@ pub(super) fn add(environment: &mut Environment<'static>, outside: &Outside) {
     it.add_filter("group_by", group_by);
     it.add_filter("group_by_multi", group_by_multi);
     it.add_filter("group_by_label", group_by_label);
-    it.add_filter("where", |list: Value, path: &str, value: Value| {
-        keep(&list, |it| Ok(at(it, path)? == value))
-    });
-    it.add_filter("where_not", |list: Value, path: &str, value: Value| {
-        keep(&list, |it| Ok(at(it, path)? != value))
-    });
-    it.add_filter("where_exist", |list: Value, path: &str| {
-        keep(&list, |it| Ok(!is_nothing(&at(it, path)?)))
-    });
-    it.add_filter("where_not_exist", |list: Value, path: &str| {
-        keep(&list, |it| Ok(is_nothing(&at(it, path)?)))
-    });
-    it.add_filter("where_any", |list: Value, path: &str, separator: &str, words: Vec<String>| {
-        keep(&list, |it| {
-            let parts = parts(&at(it, path)?, separator);
-            Ok(words.iter().any(|word| parts.contains(word)))
-        })
-    });
-    it.add_filter("where_all", |list: Value, path: &str, separator: &str, words: Vec<String>| {
-        keep(&list, |it| {
-            let parts = parts(&at(it, path)?, separator);
-            Ok(words.iter().all(|word| parts.contains(word)))
-        })
-    });
-    it.add_filter("where_label_exists", |list: Value, label: &str| {
-        keep(&list, |it| Ok(labelled(it, label)?.is_some()))
-    });
-    it.add_filter("where_label_does_not_exist", |list: Value, label: &str| {
-        keep(&list, |it| Ok(labelled(it, label)?.is_none()))
-    });
-    it.add_filter("where_label_value_matches", |list: Value, label: &str, pattern: &str| {
-        let pattern = Regex::new(pattern).map_err(|error| wrong(error.to_string()))?;
-        keep(&list, |it| Ok(labelled(it, label)?.is_some_and(|value| pattern.is_match(&value))))
-    });
+    add_wheres(it);
     it.add_filter("sort_objects_by", sort_objects_by);
     it.add_filter("intersect", |left: Vec<Value>, right: Vec<Value>| {
-        left.into_iter().filter(|it| right.contains(it)).collect::<Vec<_>>()
+        left.into_iter().filter(|it| is_among(it, &right)).collect::<Vec<_>>()
     });
     it.add_filter("keys", |map: Value| Ok::<_, Error>(map.try_iter()?.collect::<Vec<_>>()));
     it.add_filter("closest", closest);
@@ -81,8 +45,8 @@ pub(super) fn add(environment: &mut Environment<'static>, outside: &Outside) {
         serde_json::to_string(&value).map_err(|error| wrong(error.to_string()))
     });
     it.add_filter("parse_json", |text: &str| {
-        let json: Result<serde_json::Value, _> = serde_json::from_str(text);
-        json.map(|it| from_json(&it)).map_err(|error| wrong(format!("no JSON: {error}")))
+        // In the order in which it is written.
+        serde_json::from_str::<Value>(text).map_err(|error| wrong(format!("no JSON: {error}")))
     });
     it.add_filter("split_n", |text: &str, separator: &str, most: usize| {
         text.splitn(most, separator).map(str::to_owned).collect::<Vec<_>>()
@@ -98,11 +62,15 @@ pub(super) fn add(environment: &mut Environment<'static>, outside: &Outside) {
     it.add_filter("comment", |text: &str, sign: &str| {
         text.lines().map(|line| format!("{sign}{line}")).collect::<Vec<_>>().join("\n")
     });
-    it.add_filter("nginx_quote", nginx_quote);
+    it.add_filter("nginx_quote", |text: Value| {
+        some(&text)?;
+        nginx_quote(text.as_str().map_or_else(|| text.to_string(), str::to_owned).trim())
+    });
     it.add_filter("must_be_one_of", must_be_one_of);
     it.add_filter("must_be_int", must_be_int);
     it.add_function("coalesce", |all: Rest<Value>| {
-        all.iter().find(|it| !it.is_none() && !it.is_undefined()).cloned().unwrap_or_default()
+        // An environment's variable that is not there is an empty text.
+        all.iter().find(|it| !is_nothing(it)).cloned().unwrap_or_else(|| Value::from(()))
     });
     it.add_function("when", |condition: Value, yes: Value, no: Option<Value>| {
         if condition.is_true() { yes } else { no.unwrap_or_else(|| Value::from("")) }
@@ -117,12 +85,50 @@ pub(super) fn add(environment: &mut Environment<'static>, outside: &Outside) {
     });
 }
 
-fn wrong(text: impl Into<String>) -> Error {
+/// Those that keep some of a list.
+fn add_wheres(it: &mut Environment<'static>) {
+    it.add_filter("where", |list: Value, path: &str, value: Value| {
+        keep(&list, |it| Ok(is_alike(&at(it, path)?, &value)))
+    });
+    it.add_filter("where_not", |list: Value, path: &str, value: Value| {
+        keep(&list, |it| Ok(!is_alike(&at(it, path)?, &value)))
+    });
+    it.add_filter("where_exist", |list: Value, path: &str| {
+        keep(&list, |it| Ok(!is_nothing(&at(it, path)?)))
+    });
+    it.add_filter("where_not_exist", |list: Value, path: &str| {
+        keep(&list, |it| Ok(is_nothing(&at(it, path)?)))
+    });
+    it.add_filter("where_any", |list: Value, path: &str, separator: &str, words: Vec<Value>| {
+        keep(&list, |it| {
+            let parts = parts(&at(it, path)?, separator);
+            Ok(words.iter().any(|word| parts.contains(&plain(word))))
+        })
+    });
+    it.add_filter("where_all", |list: Value, path: &str, separator: &str, words: Vec<Value>| {
+        keep(&list, |it| {
+            let parts = parts(&at(it, path)?, separator);
+            Ok(words.iter().all(|word| parts.contains(&plain(word))))
+        })
+    });
+    it.add_filter("where_label_exists", |list: Value, label: &str| {
+        keep(&list, |it| Ok(labelled(it, label)?.is_some()))
+    });
+    it.add_filter("where_label_does_not_exist", |list: Value, label: &str| {
+        keep(&list, |it| Ok(labelled(it, label)?.is_none()))
+    });
+    it.add_filter("where_label_value_matches", |list: Value, label: &str, pattern: &str| {
+        let pattern = Regex::new(pattern).map_err(|error| wrong(error.to_string()))?;
+        keep(&list, |it| Ok(labelled(it, label)?.is_some_and(|value| pattern.is_match(&value))))
+    });
+}
+
+pub(super) fn wrong(text: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidOperation, text.into())
 }
 
 /// `labels.web`, `env.VIRTUAL_HOST`, `networks.first.id`: a name with dots in it is a label's, if one has it.
-fn at(it: &Value, path: &str) -> Answer {
+pub(super) fn at(it: &Value, path: &str) -> Answer {
     let mut here = it.clone();
     let mut rest = path;
     while !rest.is_empty() {
@@ -163,9 +169,32 @@ fn keep(list: &Value, mut is: impl FnMut(&Value) -> Answer<bool>) -> Answer {
     Ok(List::some_of(list, kept))
 }
 
+/// Labels and variables are texts, ports and the like are numbers: `'80'` means 80 as well.
+fn is_alike(left: &Value, right: &Value) -> bool {
+    let is_plain =
+        |it: &Value| matches!(it.kind(), ValueKind::String | ValueKind::Number | ValueKind::Bool);
+    left == right
+        || (left.kind() != right.kind()
+            && is_plain(left)
+            && is_plain(right)
+            && plain(left) == plain(right))
+}
+
+fn is_among(value: &Value, all: &[Value]) -> bool {
+    all.iter().any(|it| is_alike(it, value))
+}
+
+/// `true` and `false` as labels and docker-gen have them.
+fn plain(value: &Value) -> String {
+    match (value.as_str(), value.kind()) {
+        (Some(text), _) => text.to_owned(),
+        (None, ValueKind::Bool) => value.is_true().to_string(),
+        (None, _) => value.to_string(),
+    }
+}
+
 fn parts(value: &Value, separator: &str) -> Vec<String> {
-    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    text.split(separator).map(|it| it.trim().to_owned()).collect()
+    plain(value).split(separator).map(|it| it.trim().to_owned()).collect()
 }
 
 /// What has no value is in no group, unless there is a default; groups are sorted by their key.
@@ -226,7 +255,7 @@ fn parse_bool(value: Value) -> Answer<bool> {
 }
 
 fn must_be_one_of(value: Value, allowed: Vec<Value>) -> Answer {
-    if allowed.contains(&value) {
+    if is_among(&value, &allowed) {
         return Ok(value);
     }
     let allowed: Vec<_> = allowed.iter().map(ToString::to_string).collect();
@@ -245,7 +274,6 @@ fn must_be_int(value: Value, least: Option<i64>, most: Option<i64>) -> Answer<i6
 
 /// One word for nginx: in quotes where it would be several, or none.
 fn nginx_quote(text: &str) -> Answer<String> {
-    let text = text.trim();
     let is_plain = |c: char| !c.is_whitespace() && !"\"'\\;{}#".contains(c);
     match (text.contains('"'), text.contains('\'')) {
         _ if text.contains(['\n', '\r']) => Err(wrong("a word of nginx's has one line")),

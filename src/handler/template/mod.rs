@@ -11,10 +11,13 @@ mod batch;
 mod container;
 mod filter;
 mod function;
+mod jinja;
+mod operator;
 mod others;
 mod outside;
 mod owed;
 mod page;
+mod python;
 mod root;
 mod run;
 mod swarm;
@@ -93,7 +96,7 @@ impl Template {
         let source = Source::read(params.require("template")?, params.folder());
         let source = source.map_err(|text| params.mistake("template", text))?;
         let outside = Outside::of(&source, settings);
-        let blanks = Blanks::of(params.switch("keep-blank-lines", false)?);
+        let blanks = Blanks::of(params.switch("keep-blank-lines", true)?);
         let wrong = |fault: Fault| params.mistake("template", fault.to_string());
         source.page(blanks, &outside).map_err(wrong)?;
         Ok(Self {
@@ -131,7 +134,8 @@ impl Template {
 
     fn printer(&self) -> Printer {
         let Self { source, blanks, filter, outside, .. } = self.clone();
-        Printer { source, blanks, filter, outside, gallery: Gallery::default() }
+        let gallery = Gallery::default();
+        Printer { source, blanks, filter, outside, gallery, undefined: None }
     }
 }
 
@@ -253,18 +257,20 @@ pub struct Printer {
     filter: Filter,
     outside: Outside,
     gallery: Gallery,
+    /// What was undefined when it was told last.
+    undefined: Option<String>,
 }
 
 impl Printer {
-    /// It drops blank lines.
+    /// It keeps blank lines.
     pub fn new(source: Source, outside: Outside) -> Self {
         let (filter, gallery) = (Filter::default(), Gallery::default());
-        Self { source, blanks: Blanks::Drop, filter, outside, gallery }
+        Self { source, blanks: Blanks::Keep, filter, outside, gallery, undefined: None }
     }
 
     #[must_use]
-    pub fn keep_blank_lines(mut self) -> Self {
-        self.blanks = Blanks::Keep;
+    pub fn drop_blank_lines(mut self) -> Self {
+        self.blanks = Blanks::Drop;
         self
     }
 
@@ -295,6 +301,17 @@ impl Printer {
         let swarm = swarm.map(|said| Arc::new(Swarm::new(said)));
         let page = self.source.page(self.blanks, &self.outside)?;
         let root = Root::new(&self.gallery, &self.filter, swarm, &self.outside);
-        Ok((page.render(&root)?, root.asked()))
+        let text = page.render(&root)?;
+        self.undefined = match (page.has_undefined(), self.undefined.take()) {
+            (false, _) => None,
+            (true, Some(told)) => Some(told),
+            (true, None) => page.undefined(&root).map(|fault| fault.to_string()),
+        };
+        Ok((text, root.asked()))
+    }
+
+    /// The first thing that is not there, and of which nothing is in the text that was printed last.
+    pub fn undefined(&self) -> Option<&str> {
+        self.undefined.as_deref()
     }
 }

@@ -1,15 +1,32 @@
 //! A template and what there is become text. It looks at nothing but what `Root` and `Outside` hold.
 
-use super::{function, outside::Outside, root::Root};
-use minijinja::{AutoEscape, Environment, Error, ErrorKind, Value, syntax::SyntaxConfig};
-use minijinja_contrib::pycompat::unknown_method_callback;
-use std::{fmt, sync::Arc};
+use super::{
+    function,
+    jinja::{self, IsNone},
+    operator,
+    outside::Outside,
+    python,
+    root::Root,
+};
+use minijinja::{
+    AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Value, escape_formatter,
+    syntax::SyntaxConfig,
+};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
 
 /// What a template is, and where those are that it includes.
 pub(super) struct Page {
     name: String,
     environment: Environment<'static>,
     blanks: Blanks,
+    /// Something undefined left nothing behind.
+    undefined: Arc<AtomicBool>,
 }
 
 /// Lines that have nothing on them but space.
@@ -39,34 +56,78 @@ impl Page {
     ) -> Result<Self, Fault> {
         let mut environment = Environment::new();
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-        environment.set_syntax(syntax.map_err(|error| Fault::of(&error, name))?);
+        let syntax = syntax.map_err(|error| Fault::of(&error, name))?;
+        environment.set_syntax(syntax.clone());
         // It is configuration that is written, not HTML.
         environment.set_auto_escape_callback(|_| AutoEscape::None);
-        environment.set_unknown_method_callback(|state, value, method, args| {
-            // `labels['absent'].split(',')`: what is not there is an empty text, as in docker-pygen.
-            let empty = Value::from("");
-            let value = if value.is_undefined() { &empty } else { value };
-            unknown_method_callback(state, value, method, args)
+        // What is undefined is named by its expression.
+        environment.set_debug(true);
+        let undefined = Arc::new(AtomicBool::new(false));
+        let saw = Arc::clone(&undefined);
+        environment.set_formatter(move |out, state, value| {
+            jinja::some(value)?;
+            if value.is_undefined() {
+                saw.store(true, Relaxed);
+            }
+            escape_formatter(out, state, value)
         });
+        environment.set_unknown_method_callback(python::method);
+        jinja::add(&mut environment);
         function::add(&mut environment, outside);
-        let beside = outside.clone();
-        environment.set_loader(move |name| beside.source(name));
-        let added = environment.add_template_owned(name.to_owned(), text.to_owned());
+        let (beside, of_included) = (outside.clone(), syntax.clone());
+        environment.set_loader(move |name| {
+            Ok(beside.source(name)?.map(|text| as_read(name, &text, &of_included)))
+        });
+        let text = as_read(name, text, &syntax);
+        let added = environment.add_template_owned(name.to_owned(), text);
         added.map_err(|error| Fault::of(&error, name))?;
-        Ok(Self { name: name.to_owned(), environment, blanks })
+        Ok(Self { name: name.to_owned(), environment, blanks, undefined })
     }
 
     /// # Errors
     /// It asks for what can't be.
     pub(super) fn render(&self, root: &Arc<Root>) -> Result<String, Fault> {
-        let context = Value::from_dyn_object(Arc::clone(root));
-        let template = self.environment.get_template(&self.name);
-        let text = template.and_then(|it| it.render(context));
-        let text = text.map_err(|error| Fault::of(&error, &self.name))?;
+        let text = self.rendered(&self.environment, root)?;
         Ok(match self.blanks {
             Blanks::Keep => ended(text),
             Blanks::Drop => without_blanks(&text),
         })
+    }
+
+    /// Whether something was undefined, and left nothing in the text that was rendered.
+    pub(super) fn has_undefined(&self) -> bool {
+        self.undefined.load(Relaxed)
+    }
+
+    /// What it was.
+    pub(super) fn undefined(&self, root: &Arc<Root>) -> Option<Fault> {
+        let mut environment = self.environment.clone();
+        environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
+        self.rendered(&environment, root).err()
+    }
+
+    fn rendered(
+        &self,
+        environment: &Environment<'static>,
+        root: &Arc<Root>,
+    ) -> Result<String, Fault> {
+        let context = Value::from_dyn_object(Arc::clone(root));
+        let template = environment.get_template(&self.name);
+        let text = template.and_then(|it| it.render(context));
+        text.map_err(|error| Fault::of(&error, &self.name))
+    }
+}
+
+/// With LF alone at line ends, as Jinja2 reads it. What is wrong with it is told of the text that its author knows.
+fn as_read(name: &str, text: &str, syntax: &SyntaxConfig) -> String {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let text = text.replace("\r\n", "\n").replace('\r', "\n");
+    let rewritten = operator::rewritten(&text);
+    let mut environment = Environment::empty();
+    environment.set_syntax(syntax.clone());
+    match environment.template_from_named_str(name, &rewritten).map(drop) {
+        Ok(()) => rewritten,
+        Err(_) => text,
     }
 }
 
@@ -99,6 +160,14 @@ impl Fault {
             source = it.source();
         }
         let placed = if innermost.line().is_some() { innermost } else { error };
+        if source_is_none(error) {
+            let text = none_told(placed);
+            return Self {
+                name: placed.name().unwrap_or(name).to_owned(),
+                line: placed.line(),
+                text,
+            };
+        }
         let text = match (innermost.kind(), innermost.detail()) {
             (ErrorKind::SyntaxError | ErrorKind::InvalidOperation, Some(detail)) => {
                 detail.to_owned()
@@ -108,6 +177,29 @@ impl Fault {
         };
         Self { name: placed.name().unwrap_or(name).to_owned(), line: placed.line(), text }
     }
+}
+
+fn source_is_none(error: &Error) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(it) = source {
+        if it.is::<IsNone>() {
+            return true;
+        }
+        source = it.source();
+    }
+    false
+}
+
+/// With the expression, and a way out.
+fn none_told(error: &Error) -> String {
+    let place = error.range().map(|range| range.start);
+    let found = error.template_source().zip(place);
+    let expression = found.and_then(|(text, place)| operator::expression_at(text, place));
+    let expression = expression.map_or_else(|| "a value".to_owned(), |it| format!("`{it}`"));
+    format!(
+        "{expression} is none, or made of it, and none is not written into a file; \
+         give it a value, as in x|default('-', true), or leave it out with an if"
+    )
 }
 
 /// `web.tmpl:3: …`

@@ -44,6 +44,8 @@ struct Looking {
     owed: Owed,
     /// What went wrong last with telling the others.
     untold: Option<String>,
+    /// What was undefined last: as well.
+    undefined: Option<String>,
 }
 
 impl Template {
@@ -111,6 +113,7 @@ impl Looking {
             repeat: None,
             retry: None,
             wrong: None,
+            undefined: None,
             template: Arc::new(template),
         }
     }
@@ -127,6 +130,7 @@ impl Looking {
             Ok(written) => {
                 work.tally.succeed();
                 self.retry = None;
+                self.say_undefined(name);
                 if self.wrong.take().is_some() {
                     info!(handler = name, "well again");
                 }
@@ -155,6 +159,14 @@ impl Looking {
                 self.retry = wrong.passes.then(|| (Instant::now() + pause, pause));
             }
         }
+    }
+
+    fn say_undefined(&mut self, name: &str) {
+        let now = self.printer.as_ref().and_then(Printer::undefined).map(str::to_owned);
+        if let Some(text) = now.as_ref().filter(|now| self.undefined.as_ref() != Some(now)) {
+            warn!(handler = name, "{text}; nothing is written in its place");
+        }
+        self.undefined = now;
     }
 
     /// What there was to write.

@@ -100,6 +100,7 @@ fn task(it: &Json, service: &str) -> Value {
             ("is_ingress", Value::from(ingress == Some(true))),
             ("labels", Dict::words(pairs(it, "/Network/Spec/Labels"))),
             ("ip_addresses", addresses_of(&addresses)),
+            ("ip", addresses.first().map_or_else(|| Value::from(""), |it| address(it))),
         ];
         Dict::record(fields, Raw::Nothing)
     });
@@ -178,6 +179,7 @@ fn networks(it: &Json, tasks: &[Value]) -> Value {
             ("id", Value::from(id)),
             ("name", first.and_then(|it| it.find("name").cloned()).into()),
             ("gateway", gateway(it, id).into()),
+            ("ip", addresses.first().cloned().unwrap_or_else(|| Value::from(""))),
             ("ip_addresses", List::value(Of::Anything, addresses)),
         ];
         Dict::record(fields, Raw::Nothing)
@@ -200,6 +202,7 @@ fn ingress(it: &Json, said: &[Json], tasks: &[Value]) -> Value {
         ("id", Value::from(id.map(Value::from))),
         ("name", first.and_then(|it| it.find("name").cloned()).into()),
         ("gateway", id.and_then(|id| gateway(it, id)).unwrap_or_else(|| Value::from(""))),
+        ("ip", addresses.first().cloned().unwrap_or_else(|| Value::from(""))),
         ("ip_addresses", List::value(Of::Anything, addresses)),
         ("ports", ports(&published)),
     ];

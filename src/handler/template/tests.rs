@@ -5,6 +5,7 @@ use super::{
     batch::Batch,
     container::Gallery,
     filter::Filter,
+    page::Blanks,
     target::{Owner, Target, Written},
     value::Dict,
 };
@@ -45,6 +46,7 @@ fn params_mean_what_they_say() {
     let plain = read("");
     assert_eq!(plain.interval, (Duration::from_millis(500), Duration::from_secs(2)));
     assert_eq!(plain.target.mode, None);
+    assert_eq!((plain.blanks, read("keep_blank_lines=no").blanks), (Blanks::Keep, Blanks::Drop));
     let full = read(
         "mode=0640\nowner=0:0\ncheck=nginx -t -c {}\nnotify=sh -c 'a b'\nrestart=a, b\n\
          signal=web:HUP, db:15, front, old USR1\ninterval=1 5\nrepeat=90\nkeep_blank_lines=yes\n\

@@ -78,16 +78,47 @@ impl Dict {
     }
 
     fn raw(&self) -> Option<Value> {
-        match &self.raw {
-            Raw::Nothing => None,
-            Raw::Text(said) => serde_json::from_str(&said.json).ok().map(|it| from_json(&it)),
-            Raw::Json(said) => Some(from_json(said)),
-        }
+        let json = match &self.raw {
+            Raw::Nothing => return None,
+            Raw::Text(said) => serde_json::from_str(&said.json).ok()?,
+            Raw::Json(said) => Value::from(Serde(said)),
+        };
+        let mut own = self.entries.clone();
+        own.retain(|(name, _)| OF_DOCKER_PY.contains(&&**name));
+        let settings = json.get_attr("NetworkSettings").and_then(|it| it.get_attr("Ports"));
+        own.extend(settings.ok().filter(|it| !it.is_undefined()).map(|it| ("ports".into(), it)));
+        Some(Value::from_object(Said { json, own }))
     }
 }
 
-pub(super) fn from_json(json: &serde_json::Value) -> Value {
-    Value::from(Serde(json))
+/// What docker-py's objects have beside `attrs`.
+const OF_DOCKER_PY: &[&str] = &["health", "id", "labels", "name", "short_id", "status", "version"];
+
+/// The engine's own words, and by docker-py's names, which docker-pygen's `raw` has: `raw.attrs.Config`, `raw.name`.
+#[derive(Debug)]
+struct Said {
+    json: Value,
+    own: Vec<Entry>,
+}
+
+impl Object for Said {
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        let said = self.json.get_item(key).ok().filter(|it| !it.is_undefined());
+        let own = || self.own.iter().find(|(name, _)| key.as_str() == Some(name));
+        said.or_else(|| (key.as_str() == Some("attrs")).then(|| self.json.clone()))
+            .or_else(|| own().map(|(_, value)| value.clone()))
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        match self.json.try_iter() {
+            Ok(keys) => Enumerator::Iter(Box::new(keys.collect::<Vec<_>>().into_iter())),
+            Err(_) => Enumerator::NonEnumerable,
+        }
+    }
+
+    fn enumerator_len(self: &Arc<Self>) -> Option<usize> {
+        self.json.len()
+    }
 }
 
 impl Object for Dict {

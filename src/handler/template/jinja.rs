@@ -1,0 +1,415 @@
+//! Filters, tests and functions of Jinja2 that minijinja does not have, or has otherwise.
+//!
+//! Pure. None is never made a word: nobody wants Python's None in a file.
+
+#![allow(clippy::needless_pass_by_value, reason = "it is how minijinja hands arguments over")]
+
+use super::{
+    function::{at, wrong},
+    operator, python,
+};
+use minijinja::{
+    Environment, Error, ErrorKind, State, Value, context, filters,
+    formatting::{FormatStyle, format},
+    tests,
+    value::{Kwargs, Object, ObjectRepr, Rest, ValueKind, ValueOrKwargs, from_args},
+};
+use minijinja_contrib::{filters as contrib, globals};
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Write as _},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
+use textwrap::{WordSeparator, WordSplitter, WrapAlgorithm};
+
+type Answer<T = Value> = Result<T, Error>;
+type Given = Rest<ValueOrKwargs>;
+
+pub(super) fn add(environment: &mut Environment<'static>) {
+    let it = environment;
+    for (name, filter, names) in by_name() {
+        it.add_filter(name, move |state: &mut State<'_, '_>, value: Value, given: Given| {
+            filter.call(state, &[value, named(given.into_values(), names)?.into()])
+        });
+    }
+    for (name, filter, argument) in [
+        ("batch", Value::from_function(filters::batch), "linecount"),
+        ("slice", Value::from_function(filters::slice), "slices"),
+    ] {
+        it.add_filter(name, move |state: &mut State<'_, '_>, value: Value, given: Given| {
+            let [count, fill] = arguments(given.into_values(), [argument, "fill_with"])?;
+            filter.call(state, &[value, count, fill])
+        });
+    }
+    for (name, filter) in of_text() {
+        it.add_filter(name, move |state: &mut State<'_, '_>, value: Value, given: Given| {
+            some(&value)?;
+            let args: Vec<_> = [value].into_iter().chain(given.into_values()).collect();
+            filter.call(state, &args)
+        });
+    }
+    it.add_filter(operator::PERCENT, percent);
+    it.add_filter(operator::TILDE, |left: Value, right: Value| {
+        some(&left).and_then(|()| some(&right))?;
+        Ok::<_, Error>(format!("{left}{right}"))
+    });
+    it.add_filter("center", |text: Value, width: Option<usize>| {
+        python::justified(&text_of(&text)?, "center", &[Value::from(width.unwrap_or(80))])
+    });
+    it.add_filter("default", default);
+    it.add_filter("d", default);
+    it.add_filter("escape", escape);
+    it.add_filter("e", escape);
+    it.add_filter("forceescape", |text: Value| Ok::<_, Error>(escaped(&text_of(&text)?)));
+    it.add_filter("filesizeformat", filesizeformat);
+    it.add_filter("float", |state: &mut State<'_, '_>, value: Value, given: Given| {
+        let [or] = arguments(given.into_values(), ["default"])?;
+        let or = if or.is_undefined() { Value::from(0.0) } else { or };
+        Ok::<_, Error>(filters::float(state, &value, Some(or.clone()), none()).unwrap_or(or))
+    });
+    it.add_filter("format", |text: Value, given: Given| {
+        let given = given.into_values();
+        given.iter().try_for_each(some)?;
+        format(FormatStyle::Printf, &text_of(&text)?, &given)
+    });
+    it.add_filter("indent", indent);
+    it.add_filter("int", |state: &mut State<'_, '_>, value: Value, given: Given| {
+        let [or, base] = arguments(given.into_values(), ["default", "base"])?;
+        let or = if or.is_undefined() { Value::from(0) } else { or };
+        let base = if base.is_undefined() { None } else { Some(u32::try_from(base)?) };
+        Ok::<_, Error>(filters::int(state, &value, Some(or.clone()), base, none()).unwrap_or(or))
+    });
+    it.add_filter("join", join);
+    it.add_filter("pprint", |value: Value| match format!("{value:?}") {
+        line if line.len() <= 80 => line,
+        _ => format!("{value:#?}"),
+    });
+    it.add_filter("replace", replace);
+    it.add_filter("striptags", |text: Value| Ok::<_, Error>(contrib::striptags(text_of(&text)?)));
+    it.add_filter("tojson", |value: Value, given: Given| {
+        let [indent] = arguments(given.into_values(), ["indent"])?;
+        let indent = Some(indent).filter(|it| !it.is_undefined() && !it.is_none());
+        Ok::<_, Error>(ascii(&filters::tojson(&sorted(&value)?, indent, none())?.to_string()))
+    });
+    it.add_filter("urlencode", urlencode);
+    it.add_filter("wordcount", |text: Value| {
+        let text = text_of(&text)?;
+        let words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
+        Ok::<_, Error>(words.filter(|it| !it.is_empty()).count())
+    });
+    it.add_filter("wordwrap", wordwrap);
+    it.add_test("callable", |value: Value| value.kind() == ValueKind::Plain);
+    it.add_test("sequence", |value: Value| {
+        value.kind() == ValueKind::String || tests::is_sequence(&value)
+    });
+    it.add_function("cycler", |items: Rest<Value>| match items.0.as_slice() {
+        [] => Err(wrong("cycler wants something to go round")),
+        _ => Ok(Value::from_object(Cycler { items: items.0, at: AtomicUsize::new(0) })),
+    });
+    it.add_function("joiner", globals::joiner);
+}
+
+/// Their arguments have a place, but for minijinja a name alone.
+fn by_name() -> [(&'static str, Value, &'static [&'static str]); 7] {
+    [
+        ("dictsort", Value::from_function(filters::dictsort), &["case_sensitive", "by", "reverse"]),
+        (
+            "groupby",
+            Value::from_function(filters::groupby),
+            &["attribute", "default", "case_sensitive"],
+        ),
+        ("max", Value::from_function(filters::max), &["case_sensitive", "attribute"]),
+        ("min", Value::from_function(filters::min), &["case_sensitive", "attribute"]),
+        ("sort", Value::from_function(filters::sort), &["reverse", "case_sensitive", "attribute"]),
+        (
+            "truncate",
+            Value::from_function(contrib::truncate),
+            &["length", "killwords", "end", "leeway"],
+        ),
+        ("unique", Value::from_function(filters::unique), &["case_sensitive", "attribute"]),
+    ]
+}
+
+/// What they make of none would be a word.
+fn of_text() -> [(&'static str, Value); 6] {
+    [
+        ("capitalize", Value::from_function(filters::capitalize)),
+        ("lower", Value::from_function(filters::lower)),
+        ("string", Value::from_function(filters::string)),
+        ("title", Value::from_function(filters::title)),
+        ("trim", Value::from_function(filters::trim)),
+        ("upper", Value::from_function(filters::upper)),
+    ]
+}
+
+/// None was about to become a word of the file.
+#[derive(Debug)]
+pub(super) struct IsNone;
+
+impl fmt::Display for IsNone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("none is not written into a file")
+    }
+}
+
+impl std::error::Error for IsNone {}
+
+/// # Errors
+/// It is none.
+pub(super) fn some(value: &Value) -> Result<(), Error> {
+    if value.is_none() { Err(wrong(IsNone.to_string()).with_source(IsNone)) } else { Ok(()) }
+}
+
+fn text_of(value: &Value) -> Answer<String> {
+    some(value)?;
+    Ok(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+}
+
+fn none() -> Kwargs {
+    std::iter::empty::<(String, Value)>().collect()
+}
+
+/// What is given in places, and by names, all by names.
+fn named(mut given: Vec<Value>, names: &[&str]) -> Answer<Kwargs> {
+    let kwargs = given.pop_if(|it| it.is_kwargs()).map(Kwargs::try_from).transpose()?;
+    if names.len() < given.len() {
+        return Err(Error::from(ErrorKind::TooManyArguments));
+    }
+    let mut all: Vec<_> = names.iter().map(|it| (*it).to_owned()).zip(given).collect();
+    if let Some(kwargs) = kwargs {
+        for name in kwargs.args() {
+            all.push((name.to_owned(), kwargs.get(name)?));
+        }
+    }
+    Ok(all.into_iter().collect())
+}
+
+/// Of these names; what is not given is undefined.
+pub(super) fn arguments<const N: usize>(
+    given: impl Into<Vec<Value>>,
+    names: [&str; N],
+) -> Answer<[Value; N]> {
+    let kwargs = named(given.into(), &names)?;
+    let mut values = [const { Value::UNDEFINED }; N];
+    for (value, name) in values.iter_mut().zip(names) {
+        if kwargs.has(name) {
+            *value = kwargs.get(name)?;
+        }
+    }
+    kwargs.assert_all_used()?;
+    Ok(values)
+}
+
+/// A text is filled in, a number divided.
+fn percent(state: &mut State<'_, '_>, left: Value, right: Value) -> Answer {
+    let Some(text) = left.as_str() else {
+        let division = state.env().compile_expression("a % b")?;
+        return division.eval(context! { a => left, b => right });
+    };
+    let args: Vec<_> = if right.is_tuple() { right.try_iter()?.collect() } else { vec![right] };
+    args.iter().try_for_each(some)?;
+    format(FormatStyle::Printf, text, &args).map(Value::from)
+}
+
+fn default(value: Value, given: Given) -> Answer {
+    let [default, also_false] = arguments(given.into_values(), ["default_value", "boolean"])?;
+    let default = if default.is_undefined() { Value::from("") } else { default };
+    let is_missing = value.is_undefined() || (also_false.is_true() && !value.is_true());
+    Ok(if is_missing { default } else { value })
+}
+
+fn escape(value: Value) -> Answer {
+    if value.is_safe() { Ok(value) } else { text_of(&value).map(|it| escaped(&it)) }
+}
+
+fn escaped(text: &str) -> Value {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '\'' => safe.push_str("&#39;"),
+            '"' => safe.push_str("&#34;"),
+            _ => safe.push(c),
+        }
+    }
+    Value::from_safe_string(safe)
+}
+
+fn filesizeformat(value: Value, given: Given) -> Answer<String> {
+    let [binary] = arguments(given.into_values(), ["binary"])?;
+    let bytes = match value.as_str() {
+        Some(text) => text.trim().parse().map_err(|_| wrong(format!("{text:?} is no number")))?,
+        None => f64::try_from(value)?,
+    };
+    Ok(contrib::filesizeformat(bytes, Some(binary.is_true())))
+}
+
+/// By so many spaces, or by a text.
+fn indent(text: Value, given: Given) -> Answer<String> {
+    let [width, first, blank] = arguments(given.into_values(), ["width", "first", "blank"])?;
+    let space = match width.as_str() {
+        Some(text) => text.to_owned(),
+        None if width.is_undefined() => " ".repeat(4),
+        None => python::spaces(usize::try_from(width)?)?,
+    };
+    let mut written = String::new();
+    for (number, line) in text_of(&text)?.split_inclusive('\n').enumerate() {
+        let is_wanted = if number == 0 { first.is_true() } else { true };
+        let is_blank = number != 0 && line.trim_end_matches(['\n', '\r']).is_empty();
+        if is_wanted && (!is_blank || blank.is_true()) {
+            written.push_str(&space);
+        }
+        written.push_str(line);
+    }
+    Ok(written)
+}
+
+fn join(list: Value, given: Given) -> Answer<String> {
+    let [between, attribute] = arguments(given.into_values(), ["d", "attribute"])?;
+    let between = if between.is_undefined() { String::new() } else { text_of(&between)? };
+    let mut written = String::new();
+    for (number, it) in list.try_iter()?.enumerate() {
+        let it = match attribute.as_str() {
+            Some(path) => at(&it, path)?,
+            None => it,
+        };
+        some(&it)?;
+        if number != 0 {
+            written.push_str(&between);
+        }
+        written.push_str(&text_of(&it)?);
+    }
+    Ok(written)
+}
+
+fn replace(text: Value, given: Given) -> Answer<String> {
+    let [old, new, most] = arguments(given.into_values(), ["old", "new", "count"])?;
+    let (text, old, new) = (text_of(&text)?, text_of(&old)?, text_of(&new)?);
+    match most.as_usize() {
+        Some(most) => Ok(text.replacen(&old, &new, most)),
+        None => Ok(text.replace(&old, &new)),
+    }
+}
+
+/// Of each dict in it the keys.
+fn sorted(value: &Value) -> Answer {
+    match value.kind() {
+        ValueKind::Map => {
+            let pairs = value.try_iter()?.map(|key| {
+                let value = sorted(&value.get_item(&key)?)?;
+                Ok::<_, Error>((key, value))
+            });
+            Ok(Value::from_pairs(pairs.collect::<Answer<BTreeMap<_, _>>>()?))
+        }
+        ValueKind::Seq | ValueKind::Iterable => {
+            value.try_iter()?.map(|it| sorted(&it)).collect::<Answer<Vec<_>>>().map(Value::from)
+        }
+        _ => Ok(value.clone()),
+    }
+}
+
+fn ascii(json: &str) -> String {
+    let mut written = String::with_capacity(json.len());
+    for c in json.chars() {
+        if c.is_ascii() {
+            written.push(c);
+        } else {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // Writing to a text cannot fail.
+                let _ = write!(written, "\\u{unit:04x}");
+            }
+        }
+    }
+    written
+}
+
+/// A text is part of a path, a dict or pairs are a query.
+fn urlencode(value: Value) -> Answer<String> {
+    some(&value)?;
+    let query = |it: &Value| {
+        let text = filters::urlencode(&Value::from(text_of(it)?))?;
+        Ok::<_, Error>(text.replace('/', "%2F").replace("%20", "+"))
+    };
+    let pair =
+        |key: &Value, value: &Value| Ok::<_, Error>(format!("{}={}", query(key)?, query(value)?));
+    let pairs = match value.kind() {
+        ValueKind::Map => {
+            let pairs = value.try_iter()?.map(|key| pair(&key, &value.get_item(&key)?));
+            pairs.collect::<Answer<Vec<_>>>()?
+        }
+        ValueKind::Seq | ValueKind::Iterable => {
+            let pairs = value.try_iter()?;
+            let pairs = pairs.map(|it| pair(&it.get_item_by_index(0)?, &it.get_item_by_index(1)?));
+            pairs.collect::<Answer<Vec<_>>>()?
+        }
+        _ => return filters::urlencode(&value),
+    };
+    Ok(pairs.join("&"))
+}
+
+/// Jinja2's: one after the other, and round.
+#[derive(Debug)]
+struct Cycler {
+    items: Vec<Value>,
+    at: AtomicUsize,
+}
+
+impl Cycler {
+    fn current(&self) -> Value {
+        self.items[self.at.load(Relaxed) % self.items.len()].clone()
+    }
+}
+
+impl Object for Cycler {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Plain
+    }
+
+    fn get_value_by_str(self: &Arc<Self>, name: &str) -> Option<Value> {
+        (name == "current").then(|| self.current())
+    }
+
+    fn call_method(
+        self: &Arc<Self>,
+        _state: &mut State<'_, '_>,
+        method: &str,
+        args: &[Value],
+    ) -> Answer {
+        let () = from_args(args)?;
+        match method {
+            "next" => {
+                let now = self.current();
+                self.at.fetch_add(1, Relaxed);
+                Ok(now)
+            }
+            "reset" => {
+                self.at.store(0, Relaxed);
+                Ok(Value::from(()))
+            }
+            _ => Err(Error::from(ErrorKind::UnknownMethod)),
+        }
+    }
+}
+
+fn wordwrap(text: Value, given: Given) -> Answer<String> {
+    let names = ["width", "break_long_words", "wrapstring", "break_on_hyphens"];
+    let [width, long, between, hyphens] = arguments(given.into_values(), names)?;
+    let is_on = |it: &Value| it.is_undefined() || it.is_true();
+    let width = if width.is_undefined() { 79 } else { usize::try_from(width)? };
+    let between = if between.is_undefined() { "\n".to_owned() } else { text_of(&between)? };
+    let splitter =
+        if is_on(&hyphens) { WordSplitter::HyphenSplitter } else { WordSplitter::NoHyphenation };
+    let options = textwrap::Options::new(width)
+        .break_words(is_on(&long))
+        .word_separator(WordSeparator::AsciiSpace)
+        .word_splitter(splitter)
+        .wrap_algorithm(WrapAlgorithm::FirstFit);
+    let text = text_of(&text)?;
+    let lines: Vec<_> = text.lines().flat_map(|line| textwrap::wrap(line, &options)).collect();
+    Ok(lines.join(&between))
+}

@@ -1,0 +1,378 @@
+//! `%` and `~` as Jinja2 has them.
+//!
+//! Pure. minijinja's `%` knows numbers only, and its `~` writes none as the word None. Operators cannot be given to it, filters
+//! can: `a % b` becomes `(a)|_percent(b)` in the template's text, on the same lines.
+
+use std::ops::Range;
+
+pub(super) const PERCENT: &str = "_percent";
+pub(super) const TILDE: &str = "_tilde";
+
+/// The template's text with filters in the place of both operators.
+pub(super) fn rewritten(text: &str) -> String {
+    let mut edits: Vec<Edit> = Vec::new();
+    for tag in tags(text) {
+        edits_of(&tag.tokens, &mut edits);
+    }
+    edits.sort_by_key(|edit| edit.at);
+    let mut written = String::with_capacity(text.len() + 16 * edits.len());
+    let mut done = 0;
+    for Edit { at, length, with } in edits {
+        written.push_str(&text[done..at]);
+        written.push_str(with);
+        done = at + length;
+    }
+    written + &text[done..]
+}
+
+/// What stands in the tag around this place, as its author wrote it.
+pub(super) fn expression_at(rewritten: &str, place: usize) -> Option<String> {
+    let tag = tags(rewritten).find(|tag| tag.inside.contains(&place))?;
+    let inside = as_written(&rewritten[tag.inside]);
+    let inside = inside.trim_matches(['-', '+']);
+    Some(inside.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+/// What is put in has a form feed in it, which no author writes and minijinja passes over.
+const OPEN: &str = "(\x0c";
+const CLOSE: &str = ")\x0c";
+const PERCENT_OF: &str = ")\x0c|_percent(\x0c";
+const TILDE_OF: &str = ")\x0c|_tilde(\x0c";
+
+fn as_written(rewritten: &str) -> String {
+    let operators = rewritten.replace(PERCENT_OF, "%").replace(TILDE_OF, "~");
+    operators.replace(OPEN, "").replace(CLOSE, "")
+}
+
+/// Text that is put in the place of some.
+#[derive(Debug)]
+struct Edit {
+    at: usize,
+    length: usize,
+    with: &'static str,
+}
+
+impl Edit {
+    fn insert(at: usize, with: &'static str) -> Self {
+        Self { at, length: 0, with }
+    }
+}
+
+/// `{{ … }}` or `{% … %}`
+#[derive(Debug)]
+struct Tag {
+    /// Between its two ends.
+    inside: Range<usize>,
+    tokens: Vec<Token>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A name, a number, a text.
+    Operand,
+    Open,
+    Close,
+    Percent,
+    Tilde,
+    /// `*`, `/`, `//`
+    Product,
+    /// `+` or `-`: a sum, or a sign.
+    Sum,
+    /// `.`, `|`, `**`, `is`, `not` after it: what is on both sides is one operand.
+    Bond,
+    /// What binds less than all of these.
+    Break,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Token {
+    kind: Kind,
+    start: usize,
+    end: usize,
+}
+
+fn tags(text: &str) -> impl Iterator<Item = Tag> + '_ {
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        loop {
+            let (start, sign) = next_start(text, from)?;
+            from = match sign {
+                '#' => start + 2 + text[start + 2..].find("#}").map_or(text.len(), |it| it + 2),
+                '%' if tag_name(text, start) == "raw" => end_of_raw(text, start + 2),
+                _ => {
+                    let (tokens, end) = tokens(text, start + 2, sign);
+                    from = end;
+                    return Some(Tag { inside: start + 2..end, tokens });
+                }
+            };
+            if text.len() <= from {
+                return None;
+            }
+        }
+    })
+}
+
+fn next_start(text: &str, from: usize) -> Option<(usize, char)> {
+    let starts = text.get(from..)?.match_indices('{');
+    let mut signs = starts.filter_map(|(at, _)| {
+        let sign = text[from + at + 1..].chars().next()?;
+        "{%#".contains(sign).then_some((from + at, sign))
+    });
+    signs.next()
+}
+
+/// `raw` of `{%- raw %}`
+fn tag_name(text: &str, start: usize) -> &str {
+    let name = text[start + 2..].trim_start_matches(['-', '+']).trim_start();
+    let end = name.find(|c: char| !is_word(c)).unwrap_or(name.len());
+    &name[..end]
+}
+
+fn end_of_raw(text: &str, from: usize) -> usize {
+    let mut ends = text[from..].match_indices("{%").map(|(at, _)| from + at);
+    ends.find(|at| tag_name(text, *at) == "endraw").map_or(text.len(), |at| at + 2)
+}
+
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+/// Up to the tag's end, and where that is.
+fn tokens(text: &str, from: usize, sign: char) -> (Vec<Token>, usize) {
+    let close = if sign == '{' { "}}" } else { "%}" };
+    let mut tokens: Vec<Token> = Vec::new();
+    let mut depth = 0_usize;
+    let mut at = from;
+    while let Some(first) = text[at..].chars().next() {
+        let rest = &text[at..];
+        let ends = rest.strip_prefix(['-', '+']).unwrap_or(rest).starts_with(close);
+        if depth == 0 && ends {
+            break;
+        }
+        if first.is_whitespace() {
+            at += first.len_utf8();
+            continue;
+        }
+        let (length, kind) = match first {
+            '\'' | '"' => (text_length(rest, first), Kind::Operand),
+            _ if first.is_ascii_digit() => (number_length(rest), Kind::Operand),
+            _ if is_word(first) => {
+                let word = &rest[..rest.find(|c| !is_word(c)).unwrap_or(rest.len())];
+                (word.len(), kind_of_word(word, text, &tokens, sign))
+            }
+            '(' | '[' | '{' => (1, Kind::Open),
+            ')' | ']' | '}' => (1, Kind::Close),
+            _ if rest.starts_with("**") => (2, Kind::Bond),
+            _ if rest.starts_with("//") => (2, Kind::Product),
+            '*' | '/' => (1, Kind::Product),
+            '%' => (1, Kind::Percent),
+            '~' => (1, Kind::Tilde),
+            '+' | '-' => (1, Kind::Sum),
+            '.' | '|' => (1, Kind::Bond),
+            _ => (first.len_utf8(), Kind::Break),
+        };
+        match kind {
+            Kind::Open => depth += 1,
+            Kind::Close => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        tokens.push(Token { kind, start: at, end: at + length });
+        at += length;
+    }
+    (tokens, at)
+}
+
+fn kind_of_word(word: &str, text: &str, before: &[Token], sign: char) -> Kind {
+    let word_before = |back: usize| {
+        let token = before.len().checked_sub(back).and_then(|at| before.get(at));
+        token.map(|it| (it.kind, &text[it.start..it.end]))
+    };
+    match (word_before(1), word) {
+        // An attribute, a filter or a test may be called anything.
+        (Some((Kind::Bond, "is")), "not") => Kind::Bond,
+        (Some((Kind::Bond, _)), _) => Kind::Operand,
+        (_, "is") => Kind::Bond,
+        (_, "and" | "or" | "not" | "in" | "if" | "else") => Kind::Break,
+        (None, _) if sign == '%' => Kind::Break,
+        (_, "recursive" | "ignore" | "with" | "without" | "as" | "import") if sign == '%' => {
+            Kind::Break
+        }
+        _ => Kind::Operand,
+    }
+}
+
+fn text_length(rest: &str, quote: char) -> usize {
+    let mut escaped = false;
+    for (at, c) in rest.char_indices().skip(1) {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            _ if c == quote => return at + 1,
+            _ => {}
+        }
+    }
+    rest.len()
+}
+
+/// `1`, `0x1f`, `1.5e-3`; in `1.name` the point is none of it.
+fn number_length(rest: &str) -> usize {
+    let mut length = 0;
+    let mut before = ' ';
+    for (at, c) in rest.char_indices() {
+        let next = rest[at + c.len_utf8()..].chars().next().unwrap_or(' ');
+        let goes_on = is_word(c)
+            || (c == '.' && next.is_ascii_digit())
+            || ("+-".contains(c)
+                && "eE".contains(before)
+                && next.is_ascii_digit()
+                && !rest.starts_with("0x"));
+        if !goes_on {
+            break;
+        }
+        (length, before) = (at + c.len_utf8(), c);
+    }
+    length
+}
+
+/// Where the operands of one bracket begin, and which operator waits for its right one.
+#[derive(Debug, Default)]
+struct Operands {
+    /// Of `~`
+    concat: Option<usize>,
+    /// Of `%`, `*`, `/`
+    product: Option<usize>,
+    open: Vec<Kind>,
+}
+
+impl Operands {
+    fn begin(&mut self, at: usize) {
+        self.concat.get_or_insert(at);
+        self.product.get_or_insert(at);
+    }
+
+    /// Its right operand ends with this token. Where there is none it is not closed, and what comes out no template.
+    fn end(&mut self, kind: Kind, last: Token, edits: &mut Vec<Edit>) {
+        if self.open.last() == Some(&kind) {
+            self.open.pop();
+            if last.kind != kind {
+                edits.push(Edit::insert(last.end, CLOSE));
+            }
+        }
+    }
+
+    fn end_all(&mut self, last: Token, edits: &mut Vec<Edit>) {
+        self.end(Kind::Percent, last, edits);
+        self.end(Kind::Tilde, last, edits);
+        *self = Self::default();
+    }
+}
+
+fn edits_of(tokens: &[Token], edits: &mut Vec<Edit>) {
+    let mut brackets = vec![Operands::default()];
+    let mut before = Token { kind: Kind::Break, start: 0, end: 0 };
+    for token in tokens {
+        let Token { kind, start, end } = *token;
+        let Some(here) = brackets.last_mut() else { return };
+        let follows_operand = matches!(before.kind, Kind::Operand | Kind::Close);
+        match kind {
+            Kind::Operand => here.begin(start),
+            Kind::Open => {
+                here.begin(start);
+                brackets.push(Operands::default());
+            }
+            Kind::Close => {
+                here.end_all(before, edits);
+                brackets.pop();
+            }
+            // A sign of what follows.
+            Kind::Sum if !follows_operand => here.begin(start),
+            Kind::Sum | Kind::Break => here.end_all(before, edits),
+            Kind::Product => here.end(Kind::Percent, before, edits),
+            Kind::Percent => {
+                here.end(Kind::Percent, before, edits);
+                if let Some(first) = here.product {
+                    edits.push(Edit::insert(first, OPEN));
+                    edits.push(Edit { at: start, length: end - start, with: PERCENT_OF });
+                    here.open.push(Kind::Percent);
+                }
+            }
+            Kind::Tilde => {
+                here.end(Kind::Percent, before, edits);
+                here.end(Kind::Tilde, before, edits);
+                if let Some(first) = here.concat {
+                    edits.push(Edit::insert(first, OPEN));
+                    edits.push(Edit { at: start, length: end - start, with: TILDE_OF });
+                    here.open.push(Kind::Tilde);
+                    here.product = None;
+                }
+            }
+            Kind::Bond => {}
+        }
+        before = *token;
+    }
+    if let Some(here) = brackets.last_mut() {
+        here.end_all(before, edits);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{as_written, expression_at, rewritten};
+
+    #[test]
+    fn operators_become_filters_of_what_they_bind() {
+        for (text, expected) in [
+            ("a % b {{ c }} % {# {{ a % b }} #}", "a % b {{ c }} % {# {{ a % b }} #}"),
+            ("{{ a % b }}", "{{ (a )|_percent( b) }}"),
+            ("{{a%b}}", "{{(a)|_percent(b)}}"),
+            ("{{ a ~ b ~ c }}", "{{ ((a )|_tilde( b) )|_tilde( c) }}"),
+            ("{{ 2 * a % b }}", "{{ (2 * a )|_percent( b) }}"),
+            ("{{ a % b * c }}", "{{ (a )|_percent( b) * c }}"),
+            ("{{ a % b % c }}", "{{ ((a )|_percent( b) )|_percent( c) }}"),
+            ("{{ x + a % b - c }}", "{{ x + (a )|_percent( b) - c }}"),
+            ("{{ -7 % -3 }}", "{{ (-7 )|_percent( -3) }}"),
+            ("{{ a ~ b % c ~ d }}", "{{ ((a )|_tilde( (b )|_percent( c)) )|_tilde( d) }}"),
+            ("{{ a % b ~ c }}", "{{ ((a )|_percent( b) )|_tilde( c) }}"),
+            ("{{ a % b|upper ** 2 }}", "{{ (a )|_percent( b|upper ** 2) }}"),
+            ("{{ a % b is odd }}", "{{ (a )|_percent( b is odd) }}"),
+            ("{{ a % b is not in c }}", "{{ (a )|_percent( b is not in c) }}"),
+            ("{{ a % b in c and d }}", "{{ (a )|_percent( b) in c and d }}"),
+            (
+                "{{ a.in % f(x % y, k=z ~ 1) }}",
+                "{{ (a.in )|_percent( f((x )|_percent( y), k=(z )|_tilde( 1))) }}",
+            ),
+            (
+                "{{ (a, b)[0] % {'k': 'x' % 1}.k }}",
+                "{{ ((a, b)[0] )|_percent( {'k': ('x' )|_percent( 1)}.k) }}",
+            ),
+            ("{{ 'a % b' % \"}}\\\"\" }}", "{{ ('a % b' )|_percent( \"}}\\\"\") }}"),
+            ("{{ 1.5e-3 % 2 }}", "{{ (1.5e-3 )|_percent( 2) }}"),
+            ("{%- if a % b -%}", "{%- if (a )|_percent( b) -%}"),
+            ("{% set x = a\n % b %}", "{% set x = (a\n )|_percent( b) %}"),
+            ("{% for x in a ~ b recursive %}", "{% for x in (a )|_tilde( b) recursive %}"),
+            (
+                "{% raw %}{{ a % b }}{% endraw %}{{ a % b }}",
+                "{% raw %}{{ a % b }}{% endraw %}{{ (a )|_percent( b) }}",
+            ),
+            ("{{ a if b % c else d ~ e }}", "{{ a if (b )|_percent( c) else (d )|_tilde( e) }}"),
+            ("{{ % }}{{ ~ b }}{{ a % ", "{{ % }}{{ ~ b }}{{ (a )|_percent( "),
+            ("{{ ü % 'ä' }}ö", "{{ (ü )|_percent( 'ä') }}ö"),
+            ("{{", "{{"),
+            ("{% raw %}{{", "{% raw %}{{"),
+            ("{{ a %}", "{{ (a )|_percent(}"),
+        ] {
+            let rewritten = rewritten(text);
+            assert_eq!(rewritten.replace('\x0c', ""), expected, "{text}");
+            assert_eq!(as_written(&rewritten), text);
+        }
+    }
+
+    #[test]
+    fn an_expression_is_found_as_it_was_written() {
+        let text = rewritten("a {{ b }} {%- if x % y\n ~ z -%} {{ c }}");
+        let at = text.find('y').unwrap();
+        assert_eq!(expression_at(&text, at).unwrap(), "if x % y ~ z");
+        assert_eq!(expression_at(&text, text.rfind('c').unwrap()).unwrap(), "c");
+        assert_eq!(expression_at(&text, 0), None);
+    }
+}
