@@ -144,6 +144,26 @@ fn a_signal_and_a_restart_reach_those_that_are_meant() {
 }
 
 #[test]
+fn a_file_that_a_container_mounts_on_its_own_is_written_in_place() {
+    let Some(docker) = common::docker() else { return };
+    let mark = unique("mark");
+    let glue = Glue::of(&docker).file("names.ini", &handler(&mark, NAMES)).start();
+    glue.until_written("out", &["-"]);
+    let inode = || fs::metadata(glue.path("out")).unwrap().ino();
+    let mount = format!("{}:/mounted", glue.path("out").display());
+    let before = inode();
+    let web = docker.run("web").label(CONSTRAINT, &mark).option(&["-v", &mount]).start();
+    glue.until_written("out", &[&web.name]);
+    glue.until_said(&["WARN", &web.name, "on its own", "mount its folder"]);
+    assert_eq!(inode(), before);
+    web.docker(&["stop", "--time", "0"]);
+    wait_for("the container's line to go", || (glue.read("out") == "-\n").then_some(()));
+    let other = docker.run("other").label(CONSTRAINT, &mark).start();
+    glue.until_written("out", &[&other.name]);
+    assert_ne!(inode(), before);
+}
+
+#[test]
 fn what_is_wrong_is_told_once_and_tried_again() {
     let Some(docker) = common::docker() else { return };
     let mark = unique("mark");

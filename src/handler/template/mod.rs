@@ -8,10 +8,12 @@
 //! The only folder that says minijinja.
 
 mod batch;
+mod command;
 mod container;
 mod filter;
 mod function;
 mod jinja;
+mod mounted;
 mod operator;
 mod others;
 mod outside;
@@ -104,9 +106,9 @@ impl Template {
             blanks,
             filter: Filter::read(params)?,
             target: target(params)?,
-            check: command(params, "check")?,
+            check: command::read(params, "check", settings)?,
             others: Others {
-                notify: command(params, "notify")?,
+                notify: command::read(params, "notify", settings)?,
                 restart: params.list("restart").into_iter().map(str::to_owned).collect(),
                 signal: signals(params)?,
             },
@@ -212,15 +214,6 @@ fn target(params: &Section) -> Result<Target, Mistake> {
     Ok(target)
 }
 
-/// Words of a command line, for which no shell is started.
-fn command(params: &Section, key: &str) -> Result<Option<Vec<String>>, Mistake> {
-    let Some(text) = params.get(key).filter(|it| !it.is_empty()) else { return Ok(None) };
-    match shlex::split(text).filter(|words| !words.is_empty()) {
-        Some(words) => Ok(Some(words)),
-        None => Err(params.mistake(key, format!("a quote is not closed in {text:?}"))),
-    }
-}
-
 /// `web`, `web:HUP`, `web HUP`
 fn signals(params: &Section) -> Result<Vec<(String, String)>, Mistake> {
     let signal = |word: &str| {
@@ -308,6 +301,12 @@ impl Printer {
             (true, None) => page.undefined(&root).map(|fault| fault.to_string()),
         };
         Ok((text, root.asked()))
+    }
+
+    /// The name of a container that has this file mounted on its own.
+    fn mounting(&mut self, roster: &Roster, place: &Path) -> Option<String> {
+        let own = self.outside.own.clone();
+        mounted::mounting(&self.containers(roster), own.as_deref(), place)
     }
 
     /// The first thing that is not there, and of which nothing is in the text that was printed last.

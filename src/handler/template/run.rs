@@ -46,6 +46,8 @@ struct Looking {
     untold: Option<String>,
     /// What was undefined last: as well.
     undefined: Option<String>,
+    /// Who mounts the file on its own.
+    mounted: Option<String>,
 }
 
 impl Template {
@@ -114,6 +116,7 @@ impl Looking {
             retry: None,
             wrong: None,
             undefined: None,
+            mounted: None,
             template: Arc::new(template),
         }
     }
@@ -185,7 +188,12 @@ impl Looking {
             checked.context("the new file is refused").map_err(Wrong::lasting)?;
         }
         self.owe().await;
-        let swapped = aside(move || staged.swap_in()).await.map_err(Wrong::passing)?;
+        let swapped = if self.is_mounted(work, &staged) {
+            aside(move || staged.write_in_place()).await
+        } else {
+            aside(move || staged.swap_in()).await
+        };
+        let swapped = swapped.map_err(Wrong::passing)?;
         swapped.with_context(unwritten).map_err(Wrong::passing)?;
         Ok(Written::Text)
     }
@@ -204,6 +212,23 @@ impl Looking {
     /// When others are to be told: of a new text, else of what they could not be told before.
     fn due(&self) -> Option<std::time::Instant> {
         self.batch.due().or(self.owed.due())
+    }
+
+    /// Whether a container has it mounted on its own, which is said once.
+    fn is_mounted(&mut self, work: &Work, staged: &Staged) -> bool {
+        let roster = Arc::clone(&work.roster.borrow());
+        let printer = self.printer.as_mut();
+        let now = printer.and_then(|it| it.mounting(&roster, staged.place()));
+        if let Some(name) = now.as_ref().filter(|now| self.mounted.as_ref() != Some(now)) {
+            let target = self.template.target.path.display();
+            warn!(
+                handler = work.handler.name,
+                "{name} mounts {target} on its own, and would go on seeing the old file: it is written in place; \
+                 mount its folder, so that nobody ever sees half of it"
+            );
+        }
+        self.mounted = now;
+        self.mounted.is_some()
     }
 
     async fn render(&mut self, work: &Work) -> Result<String, Wrong> {

@@ -130,19 +130,35 @@ impl Staged {
         self.file.path()
     }
 
+    pub(super) fn place(&self) -> &Path {
+        &self.place
+    }
+
     pub(super) fn swap_in(self) -> io::Result<()> {
         let Self { file, place } = self;
         match file.persist(&place) {
             Ok(_) => durable::sync_folder_of(&place),
-            // A file that is mounted on its own into a container can't be swapped, only written.
+            // One that is mounted on its own where we are can't be swapped, only written.
             Err(error) if error.error.kind() == ErrorKind::ResourceBusy => {
-                let mut text = error.file.reopen()?;
-                let mut to = File::options().write(true).truncate(true).open(&place)?;
-                io::copy(&mut text, &mut to)?;
-                to.sync_all()
+                Self { file: error.file, place }.write_in_place()
             }
             Err(error) => Err(error.error),
         }
+    }
+
+    /// It stays the same file, for those who have it mounted, and is never an empty one.
+    pub(super) fn write_in_place(self) -> io::Result<()> {
+        let mut text = self.file.reopen()?;
+        let new = text.metadata()?;
+        let mut to = File::options().write(true).open(&self.place)?;
+        let old = to.metadata()?;
+        if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
+            fchown(&to, Some(new.uid()), Some(new.gid()))?;
+        }
+        let length = io::copy(&mut text, &mut to)?;
+        to.set_len(length)?;
+        to.set_permissions(new.permissions())?;
+        to.sync_all()
     }
 }
 

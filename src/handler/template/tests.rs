@@ -95,6 +95,16 @@ fn a_mistake_in_params_names_its_line() {
         ),
         ("template=# x\ntarget=x\ncheck=a 'b", "web.ini:6: a quote is not closed in \"a 'b\""),
         (
+            "template=# x\ntarget=x\nnotify=nginx -t && nginx -s reload",
+            "web.ini:6: && is for a shell, and none is started: notify=sh -c 'nginx -t && nginx -s reload', \
+             or quote it where it is meant as it stands",
+        ),
+        (
+            "template=# x\ntarget=x\ncheck=nginx -t -c {} 2>&1 | grep ok",
+            "web.ini:6: > is for a shell, and none is started: check=sh -c 'nginx -t -c {} 2>&1 | grep ok', \
+             or quote it where it is meant as it stands",
+        ),
+        (
             "template=# x\ntarget=x\nsignal=web:HUPP",
             "web.ini:6: a signal is CONTAINER:SIGNAL such as web:HUP, not \"web:HUPP\"",
         ),
@@ -112,6 +122,31 @@ fn a_mistake_in_params_names_its_line() {
         ),
     ] {
         assert_eq!(told(params), expected);
+    }
+}
+
+#[test]
+fn a_program_that_is_not_there_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().display().to_string();
+    let mut settings = settings();
+    settings.machine.env.insert("PATH".to_owned(), format!("{path}:/bin"));
+    fs::write(folder.path().join("plain"), "").unwrap();
+    let told = |key: &str, command: &str| {
+        let text = format!("[handler]\n[params]\ntemplate=# x\ntarget=x\n{key}={command}");
+        let ini = Ini::read("web.ini", &text).unwrap();
+        let read = Template::read(&ini.params, &settings);
+        read.map_or_else(|mistake| mistake.to_string(), |_| String::new()).replace(&path, "DIR")
+    };
+    for (key, command, expected) in [
+        ("notify", "sh -c 'x && y'", ""),
+        ("check", "/bin/sh {}", ""),
+        ("notify", "ngixn -s reload", "web.ini:5: there is no ngixn in DIR, /bin"),
+        ("check", "plain {}", "web.ini:5: DIR/plain is not executable (chmod +x DIR/plain)"),
+        ("notify", "/absent/x", "web.ini:5: there is no /absent/x"),
+        ("notify", "absent/x", "web.ini:5: there is no absent/x in ."),
+    ] {
+        assert_eq!(told(key, command), expected);
     }
 }
 
@@ -280,6 +315,22 @@ fn a_target_that_is_no_regular_file_is_refused() {
         let target = Target { path: path.into(), mode: None, owner: None };
         assert_eq!(target.stage("x").unwrap_err().to_string(), told);
     }
+}
+
+#[test]
+fn a_target_that_is_mounted_is_written_in_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("out.conf");
+    fs::write(&path, "a longer text than the new one\n").unwrap();
+    let inode = || fs::metadata(&path).unwrap().ino();
+    let before = inode();
+    for (text, mode) in [("short\n", None), ("somewhat longer\n", Some(0o600))] {
+        let target = Target { path: path.clone(), mode, owner: None };
+        target.stage(text).unwrap().unwrap().write_in_place().unwrap();
+        assert_eq!((inode(), fs::read_to_string(&path).unwrap().as_str()), (before, text));
+    }
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
 }
 
 /// Changes at these milliseconds, told at those.
