@@ -1,0 +1,117 @@
+//! What users have met, as they met it: `tests/cases/`, each with what is right.
+//!
+//! A script ends with 0 when all is right, and can be run by hand as well (`BAL=… sh tests/cases/X.sh`); of a compose
+//! file and of a handler's file the answer of `check` is compared.
+
+#![allow(clippy::unwrap_used, reason = "this is a test")]
+
+mod common;
+
+use common::{balancer::free_port, has};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::Path,
+    process::{Command, Output},
+    sync::OnceLock,
+};
+
+const BALANCER: &str = env!("CARGO_BIN_EXE_docker-balancer");
+const GLUE: &str = env!("CARGO_BIN_EXE_docker-glue");
+
+/// The script with its argument.
+const SCRIPTS: &[(&str, &str)] = &[
+    ("notify-fails-once.sh", "running"),
+    ("notify-fails-once.sh", "restarted"),
+    ("running-before-docker-glue.sh", ""),
+];
+
+/// Compose files, the exit status of `check`, and what it says, each with a part of the line. Nothing else is said if nothing is here.
+const COMPOSE: &[(&str, i32, &[&str])] = &[];
+
+/// Files of handlers, and what `check` says.
+const HANDLERS: &[(&str, i32, &[&str])] = &[];
+
+#[test]
+fn a_script_of_a_case_ends_well() {
+    if common::docker().is_none() {
+        return;
+    }
+    let Some(image) = busybox() else { return };
+    let failed: Vec<_> =
+        SCRIPTS.iter().filter_map(|(name, word)| failure(image, name, word)).collect();
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
+fn failure(image: &str, name: &str, word: &str) -> Option<String> {
+    let mut command = Command::new("sh");
+    command.arg(Path::new("tests/cases").join(name)).args(Some(word).filter(|it| !it.is_empty()));
+    let port = free_port().to_string();
+    let output = command
+        .envs([("BAL", BALANCER), ("GLUE", GLUE), ("IMAGE", image), ("PORT", &port)])
+        .output()
+        .unwrap();
+    let (status, text) = told(&output);
+    (status != 0).then(|| format!("{name} {word}: {status}\n{text}"))
+}
+
+#[test]
+fn a_compose_file_of_a_case_is_judged() {
+    for (name, status, parts) in COMPOSE {
+        let mut command = Command::new(BALANCER);
+        command.args(["check", "--docker-url", "unix:///nowhere/docker.sock", "--compose"]);
+        command.arg(Path::new("tests/cases").join(name)).env_remove("DOMAIN").env_remove("LAN_IP");
+        judge(name, &command.output().unwrap(), *status, parts);
+    }
+}
+
+#[test]
+fn a_handler_of_a_case_is_judged() {
+    for (name, status, parts) in HANDLERS {
+        let folder = tempfile::tempdir().unwrap();
+        fs::copy(Path::new("tests/cases").join(name), folder.path().join(name)).unwrap();
+        let mut command = Command::new(GLUE);
+        command.arg("--handler-paths").arg(folder.path()).arg("check");
+        judge(name, &command.output().unwrap(), *status, parts);
+    }
+}
+
+fn judge(name: &str, output: &Output, status: i32, parts: &[&str]) {
+    let (ended, text) = told(output);
+    assert_eq!(ended, status, "{name}: {text}");
+    for part in parts {
+        assert!(text.contains(part), "{name} does not say {part:?}:\n{text}");
+    }
+}
+
+fn told(output: &Output) -> (i32, String) {
+    let text = [&output.stdout[..], &output.stderr].concat();
+    (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&text).into_owned())
+}
+
+#[test]
+fn every_case_is_tried() {
+    let tried = SCRIPTS.iter().map(|it| it.0);
+    let tried: BTreeSet<_> =
+        tried.chain(COMPOSE.iter().chain(HANDLERS).map(|it| it.0)).chain(["common.sh"]).collect();
+    let names = fs::read_dir("tests/cases").unwrap().map(|it| it.unwrap().file_name());
+    let names: BTreeSet<_> = names.map(|it| it.into_string().unwrap()).collect();
+    assert_eq!(names, tried.into_iter().map(str::to_owned).collect());
+}
+
+/// An image with nothing in it but busybox, made at first use.
+fn busybox() -> Option<&'static str> {
+    static MADE: OnceLock<bool> = OnceLock::new();
+    let made = MADE.get_or_init(|| {
+        let script = "
+            d=$(mktemp -d)
+            trap 'rm -rf $d' EXIT
+            mkdir $d/bin $d/tmp
+            cp $(command -v busybox) $d/bin
+            for name in $($d/bin/busybox --list); do [ $name = busybox ] || ln -s busybox $d/bin/$name; done
+            tar -C $d -c . | docker import -c 'ENV PATH=/bin' - docker-glue-busybox:test";
+        has("busybox")
+            && Command::new("sh").args(["-euc", script]).output().unwrap().status.success()
+    });
+    made.then_some("docker-glue-busybox:test")
+}
