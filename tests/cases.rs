@@ -24,13 +24,32 @@ const SCRIPTS: &[(&str, &str)] = &[
     ("notify-fails-once.sh", "running"),
     ("notify-fails-once.sh", "restarted"),
     ("running-before-docker-glue.sh", ""),
+    ("nginx-of-virtual-host.sh", ""),
+    ("limit-of-open-files.sh", ""),
+    ("forwarding-headers-of-a-stranger.sh", ""),
+    ("client-that-half-closes.sh", ""),
+    ("stop-of-the-only-container.sh", "restart"),
+    ("stop-of-the-only-container.sh", "recreate"),
+    ("shared-network-address-reused.sh", ""),
+    ("why-is-it-down.sh", ""),
 ];
 
 /// Compose files, the exit status of `check`, and what it says, each with a part of the line. Nothing else is said if nothing is here.
-const COMPOSE: &[(&str, i32, &[&str])] = &[];
+const COMPOSE: &[(&str, i32, &[&str])] = &[
+    ("unset-variable-in-host.compose.yaml", 0, &[":8: hint", ":9: hint", "DOMAIN"]),
+    (
+        "prefix-pattern.compose.yaml",
+        0,
+        &["/api/*", "/api/.*", "/api/(.*)", "/users/:id", "4 hints"],
+    ),
+    ("prefix-without-pattern.compose.yaml", 0, &["no problem"]),
+    ("published-port-in-label.compose.yaml", 0, &["service web", "service own", "2 hints"]),
+    ("map-in-list.compose.yaml", 1, &[":7: ", "- glue_http_80_host=web.example.com"]),
+    ("empty-ip-in-port.compose.yaml", 0, &["1 service with labels"]),
+];
 
 /// Files of handlers, and what `check` says.
-const HANDLERS: &[(&str, i32, &[&str])] = &[];
+const HANDLERS: &[(&str, i32, &[&str])] = &[("shell-words-in-notify.ini", 1, &["line 8", "sh -c"])];
 
 #[test]
 fn a_script_of_a_case_ends_well() {
