@@ -251,7 +251,7 @@ fn shared_network_goes_with_its_owner() {
         (State::Removing, None, down),
         (State::Dead, None, down),
     ] {
-        let vpn = Container { state, started, ..vpn.clone() };
+        let vpn = Container { started, state, ..vpn.clone() };
         check(&[web.clone(), vpn.clone()], &HOST, expected);
         check(&[web.clone(), vpn.clone(), haproxy("front")], &inside(), expected);
         let on_host = Container { network_mode: NetworkMode::Host, ..vpn };

@@ -392,7 +392,9 @@ impl Known {
         let idle: Vec<_> = idle.collect();
         if !idle.is_empty() {
             let world = Arc::make_mut(&mut self.world);
-            idle.iter().for_each(|id| drop(world.containers.remove(id)));
+            for id in &idle {
+                world.containers.remove(id);
+            }
         }
     }
 

@@ -256,10 +256,10 @@ async fn answer(engine: &Engine, ask: &Ask, memory: &Memory) -> Result<Answer> {
         // One who shares the network of another that does so, and on: not without an end.
         for _ in 0..MOST_HOPS {
             let owners = memory.new_network_owners(&told);
-            let more = match owners.is_empty() {
-                true => break,
-                false => engine.containers(&owners).await?,
-            };
+            if owners.is_empty() {
+                break;
+            }
+            let more = engine.containers(&owners).await?;
             if more.is_empty() {
                 break;
             }
