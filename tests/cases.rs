@@ -49,7 +49,8 @@ const COMPOSE: &[(&str, i32, &[&str])] = &[
 ];
 
 /// Files of handlers, and what `check` says.
-const HANDLERS: &[(&str, i32, &[&str])] = &[("shell-words-in-notify.ini", 1, &["line 8", "sh -c"])];
+const HANDLERS: &[(&str, i32, &[&str])] =
+    &[("shell-words-in-notify.ini", 1, &["shell-words-in-notify.ini:8: &&", "sh -c"])];
 
 #[test]
 fn a_script_of_a_case_ends_well() {
