@@ -1,6 +1,7 @@
 //! What happens to the containers and to the balancer while clients ask.
 
 use crate::{
+    alone,
     balancer::{Balancer, until_served},
     crowd::{Crowd, Fate},
     latency::{self, Latencies},
@@ -41,6 +42,7 @@ pub(crate) enum Doing {
     Others,
     Restarting,
     Latency,
+    Alone,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -60,6 +62,7 @@ pub(crate) struct Story {
     pub(crate) probes: u64,
     pub(crate) never_served: Vec<String>,
     pub(crate) latencies: Latencies,
+    pub(crate) alone: alone::Counts,
 }
 
 #[derive(Debug, Clone)]
@@ -90,6 +93,7 @@ impl Chaos {
 
     pub(crate) async fn run(&self, first: String) {
         latency::measure(self).await;
+        alone::measure(self).await;
         let (others, restarts) = (self.clone(), self.clone());
         let others = spawn_local(async move { others.others().await });
         let restarts = spawn_local(async move { restarts.restarts().await });
@@ -309,6 +313,7 @@ impl fmt::Display for Doing {
             Self::Others => "other services created and removed",
             Self::Restarting => "balancer killed and restarted",
             Self::Latency => "latencies measured",
+            Self::Alone => "only container of a route replaced and stopped",
         })
     }
 }

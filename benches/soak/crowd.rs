@@ -14,6 +14,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, HashMap},
     fmt,
+    net::SocketAddr,
     process::{Command, Stdio},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -111,13 +112,32 @@ impl Crowd {
         self.ends.borrow_mut().insert(name.to_owned(), end);
         match fate {
             Fate::Killed => self.signal(name, "KILL").await,
-            Fate::Drained | Fate::Undrained | Fate::Stopped => {
-                let options = StopContainerOptionsBuilder::new().t(10).build();
-                self.docker.stop_container(name, Some(options)).await.unwrap();
-            }
+            Fate::Drained | Fate::Undrained | Fate::Stopped => self.stop(name, 10).await,
         }
+        self.remove(name).await;
+    }
+
+    pub(crate) async fn restart(&self, name: &str) {
+        self.docker.restart_container(name, None).await.unwrap();
+    }
+
+    /// Killed if it lives on after so many seconds.
+    pub(crate) async fn stop(&self, name: &str, timeout: i32) {
+        let options = StopContainerOptionsBuilder::new().t(timeout).build();
+        self.docker.stop_container(name, Some(options)).await.unwrap();
+    }
+
+    pub(crate) async fn remove(&self, name: &str) {
         let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
         self.docker.remove_container(name, Some(options)).await.unwrap();
+    }
+
+    /// Its program's own address on the default bridge.
+    pub(crate) async fn address(&self, name: &str) -> SocketAddr {
+        let inspected = self.docker.inspect_container(name, None).await.unwrap();
+        let networks = inspected.network_settings.unwrap().networks.unwrap();
+        let ip = networks["bridge"].ip_address.clone().unwrap();
+        SocketAddr::new(ip.parse().unwrap(), 80)
     }
 
     /// Hears the engine, for ever.

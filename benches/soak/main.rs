@@ -5,6 +5,7 @@
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "this is a measurement")]
 
+mod alone;
 mod balancer;
 mod chaos;
 mod crowd;

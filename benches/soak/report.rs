@@ -1,6 +1,7 @@
 //! What came of it, for people and as one line of JSON.
 
 use crate::{
+    alone::{Case, Count},
     balancer::{Balancer, Workers},
     chaos::{Chaos, Doing},
     crowd::{End, Fate},
@@ -105,6 +106,7 @@ impl Report<'_> {
         self.print_load();
         self.print_errors();
         self.print_latencies();
+        self.print_alone();
         self.print_rest();
         println!("\n{:<72} {:>6} {:>8}", "goal", "asked", "found");
         for Goal { name, asked, found } in &goals {
@@ -168,6 +170,13 @@ impl Report<'_> {
         }
     }
 
+    fn print_alone(&self) {
+        println!("\n{:<48} {:>8} {:>8}", "the only container of a route", "sent", "lost");
+        for (case, Count { sent, lost }) in &self.chaos.story.borrow().alone {
+            println!("{case:<48} {sent:>8} {lost:>8}");
+        }
+    }
+
     /// What no proxy can save, told beside the goals.
     fn print_rest(&self) {
         let lost = || self.odd().filter(|odd| odd.failure.is_some() && self.fate(odd).is_some());
@@ -220,6 +229,20 @@ impl Report<'_> {
                 0,
                 count(&|it| !it.kind.is_idempotent() && fate(it).is_none()),
             ),
+            goal(
+                "requests lost whose only container was restarted or recreated",
+                0,
+                self.alone(&[
+                    Case::Restarted,
+                    Case::RecreatedByComposeOne,
+                    Case::RecreatedByComposeTwo,
+                ]),
+            ),
+            goal(
+                "requests lost whose only container was stopped and served on",
+                self.alone(&[Case::StoppedAskedDirectly]),
+                self.alone(&[Case::Stopped]),
+            ),
             goal("requests that were not sent for want of a free client", 0, self.measured.unsent),
             goal(
                 "requests longer than 1 s",
@@ -247,6 +270,12 @@ impl Report<'_> {
                 self.chaos.story.borrow().never_served.len() as u64,
             ),
         ]
+    }
+
+    /// Requests lost in these cases.
+    fn alone(&self, cases: &[Case]) -> u64 {
+        let story = self.chaos.story.borrow();
+        cases.iter().filter_map(|case| story.alone.get(case)).map(|count| count.lost).sum()
     }
 
     fn odd(&self) -> impl Iterator<Item = &Odd> {
@@ -339,6 +368,7 @@ impl Doing {
             Self::Others => "others",
             Self::Restarting => "restart",
             Self::Latency => "latency",
+            Self::Alone => "alone",
         }
     }
 }

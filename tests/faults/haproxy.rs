@@ -164,7 +164,7 @@ fn a_container_more_has_its_own_section_checked_and_nothing_else() {
     assert_eq!(checked().strip_prefix(&before), Some("1\n"), "{before}");
 
     late.docker(&["stop"]);
-    until_file("the file has it no more", &|text| !text.contains("# late.test:80/"));
+    until_file("the file has its server no more", &|text| !text.contains(&late.name));
     let since = checked();
     let since: Vec<_> = since.strip_prefix(&before).unwrap().lines().collect();
     assert!(since.iter().all(|routes| ["0", "1"].contains(routes)), "{before}then {since:?}");

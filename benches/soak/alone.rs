@@ -1,0 +1,160 @@
+//! The only container of a route is restarted, recreated as Compose does, and stopped while it serves on.
+
+use crate::{
+    chaos::{Chaos, Doing, Span},
+    load::{Kind, on_new, request},
+};
+use std::{cell::Cell, collections::BTreeMap, fmt, net::SocketAddr, rc::Rc, time::Duration};
+use tokio::{
+    task::{JoinHandle, spawn_local},
+    time::{interval, sleep},
+};
+
+const SERVICE: &str = "alone";
+/// Its program is up so long after its container's start.
+const UP_AFTER: &str = "1500ms";
+/// Between two requests of one client.
+const PACE: Duration = Duration::from_millis(10);
+/// What a client sees before and after.
+const CALM: Duration = Duration::from_millis(500);
+/// Until a container that ignores its stop signal is killed, in seconds.
+const STOP_TIMEOUT: i32 = 5;
+/// A little less than that.
+const SERVES_ON: Duration = Duration::from_millis(4500);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Case {
+    Restarted,
+    RecreatedByComposeOne,
+    RecreatedByComposeTwo,
+    Stopped,
+    /// The same, asked at its own address.
+    StoppedAskedDirectly,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Count {
+    pub(crate) sent: u64,
+    pub(crate) lost: u64,
+}
+
+pub(crate) type Counts = BTreeMap<Case, Count>;
+
+/// Clients that ask until they are stopped: a GET and a POST.
+struct Clients {
+    stop: Rc<Cell<bool>>,
+    clients: Vec<JoinHandle<Count>>,
+}
+
+impl Clients {
+    fn begin(at: SocketAddr, host: &str) -> Self {
+        let stop = Rc::new(Cell::new(false));
+        let client = |kind| {
+            let (stop, question) = (Rc::clone(&stop), request(kind, "/alone", host));
+            spawn_local(async move { ask_until(&stop, at, &question).await })
+        };
+        let clients = [Kind::GetNew, Kind::PostNew].map(client).into();
+        Self { stop, clients }
+    }
+
+    async fn end(self) -> Count {
+        self.stop.set(true);
+        let mut sum = Count::default();
+        for client in self.clients {
+            let Count { sent, lost } = client.await.expect("the client ran to its end");
+            sum = Count { sent: sum.sent + sent, lost: sum.lost + lost };
+        }
+        sum
+    }
+}
+
+/// One request after the other, as each may wait for a container.
+async fn ask_until(stop: &Cell<bool>, at: SocketAddr, question: &[u8]) -> Count {
+    let (mut count, mut pace) = (Count::default(), interval(PACE));
+    while !stop.get() {
+        let answer = on_new(at, question).await;
+        count.sent += 1;
+        count.lost += u64::from(answer.is_err());
+        pace.tick().await;
+    }
+    count
+}
+
+pub(crate) async fn measure(chaos: &Chaos) {
+    let span = Span::begin(Doing::Alone);
+    let crowd = &chaos.crowd;
+    let first = chaos.crowd.create(SERVICE, &["--listen-after", UP_AFTER]).await;
+    crowd.start(&first).await;
+    chaos.served(SERVICE, &first).await;
+
+    let clients = begin(chaos).await;
+    crowd.restart(&first).await;
+    settle(chaos, Case::Restarted, clients, &first).await;
+
+    // docker-compose 1: the new one is created when the old one has stopped.
+    let clients = begin(chaos).await;
+    crowd.stop(&first, STOP_TIMEOUT).await;
+    let second = crowd.create(SERVICE, &["--listen-after", UP_AFTER]).await;
+    crowd.start(&second).await;
+    crowd.remove(&first).await;
+    settle(chaos, Case::RecreatedByComposeOne, clients, &second).await;
+
+    // docker compose 2: the new one is created before the old one is stopped and removed.
+    let clients = begin(chaos).await;
+    let third = crowd.create(SERVICE, &["--listen-after", UP_AFTER]).await;
+    crowd.stop(&second, STOP_TIMEOUT).await;
+    crowd.remove(&second).await;
+    crowd.start(&third).await;
+    settle(chaos, Case::RecreatedByComposeTwo, clients, &third).await;
+    crowd.stop(&third, STOP_TIMEOUT).await;
+    crowd.remove(&third).await;
+
+    stopped(chaos).await;
+    chaos.end(span);
+}
+
+async fn begin(chaos: &Chaos) -> Clients {
+    let clients = Clients::begin(chaos.at, &chaos.crowd.host(SERVICE));
+    sleep(CALM).await;
+    clients
+}
+
+/// Until the container serves again.
+async fn settle(chaos: &Chaos, case: Case, clients: Clients, name: &str) {
+    chaos.served(SERVICE, name).await;
+    sleep(CALM).await;
+    let count = clients.end().await;
+    chaos.story.borrow_mut().alone.insert(case, count);
+}
+
+/// It goes on serving until it is killed: who asks it directly sees the same.
+async fn stopped(chaos: &Chaos) {
+    let (crowd, host) = (&chaos.crowd, chaos.crowd.host(SERVICE));
+    let name = crowd.create(SERVICE, &["--ignore-term"]).await;
+    crowd.start(&name).await;
+    chaos.served(SERVICE, &name).await;
+    let proxied = Clients::begin(chaos.at, &host);
+    let direct = Clients::begin(crowd.address(&name).await, &host);
+    sleep(CALM).await;
+    // The engine kills it after that; what is asked then is lost either way.
+    let stop = crowd.stop(&name, STOP_TIMEOUT);
+    let ((), (proxied, direct)) = tokio::join!(stop, async {
+        sleep(SERVES_ON).await;
+        (proxied.end().await, direct.end().await)
+    });
+    let counts = [(Case::Stopped, proxied), (Case::StoppedAskedDirectly, direct)];
+    chaos.story.borrow_mut().alone.extend(counts);
+    crowd.remove(&name).await;
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Restarted => "docker restart",
+            Self::RecreatedByComposeOne => "recreated, old one stopped first",
+            Self::RecreatedByComposeTwo => "recreated, new one created first",
+            Self::Stopped => "docker stop, serves on",
+            Self::StoppedAskedDirectly => "docker stop, serves on, asked directly",
+        })
+    }
+}
