@@ -19,6 +19,7 @@ use bollard::models::{
     ContainerSummaryStateEnum, EndpointSettings, EventMessage, EventMessageTypeEnum,
     HealthStatusEnum, PortSummary, PortSummaryTypeEnum,
 };
+use serde_json::Value;
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr},
@@ -70,14 +71,20 @@ pub(super) fn line(said: ContainerSummary) -> Option<(ContainerId, String)> {
     Some((ContainerId::new(said.id?), format!("{state} {:?} {networks:?}", said.names)))
 }
 
-/// All that an inspection tells, as the engine's own JSON.
-pub(super) fn description(said: &ContainerInspectResponse) -> Result<Description> {
+/// All that an inspection tells, as the engine's own JSON; `whole` where that is more than was understood.
+pub(super) fn description(
+    said: &ContainerInspectResponse,
+    whole: Option<Value>,
+) -> Result<Description> {
     let text = |it: &Option<String>| it.clone().unwrap_or_default();
     Ok(Description {
         id: ContainerId::new(text(&said.id)),
         name: text(&said.name).trim_start_matches('/').to_owned(),
         // By way of a value, whose keys are in order: the same container is always the same text.
-        json: serde_json::to_value(said)?.to_string().into(),
+        json: match whole {
+            Some(whole) => whole.to_string().into(),
+            None => serde_json::to_value(said)?.to_string().into(),
+        },
     })
 }
 

@@ -7,6 +7,8 @@ use super::{
     details::Details,
     event::{self, Event},
     interest::Interest,
+    lenient::{self, List},
+    raw::{self, Found},
     roster::{Description, Report},
 };
 use crate::{
@@ -17,14 +19,12 @@ use anyhow::{Context, Result, anyhow};
 use bollard::{
     Docker,
     errors::Error,
-    models::ContainerInspectResponse,
-    query_parameters::{
-        EventsOptionsBuilder, KillContainerOptionsBuilder, ListContainersOptionsBuilder,
-    },
+    models::{ContainerInspectResponse, EventMessage, SystemInfo},
+    query_parameters::KillContainerOptionsBuilder,
 };
 use futures_util::{Stream, StreamExt};
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
@@ -38,6 +38,8 @@ pub struct Engine {
 }
 
 const PAGE_SIZE: usize = 500;
+/// More than a million containers are not read page by page.
+const MOST_PAGES: usize = 2000;
 
 impl Engine {
     /// An engine that was reached, but has not been asked anything yet.
@@ -51,60 +53,72 @@ impl Engine {
         })
     }
 
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Those of these ids that still exist.
-    pub(super) async fn containers(&self, ids: &BTreeSet<ContainerId>) -> Result<Vec<Container>> {
+    pub(super) async fn containers(&self, ids: &BTreeSet<ContainerId>) -> Result<List<Container>> {
         let ids = ids.iter().map(ContainerId::as_str).collect();
-        let options =
-            ListContainersOptionsBuilder::default().filters(&HashMap::from([("id", ids)]));
-        self.list(options).await
+        self.list(&[], &BTreeMap::from([("id", ids)])).await
     }
 
     /// All containers, each handed on as soon as its page is read: a whole answer takes many times
-    /// the memory of what is kept of it.
+    /// the memory of what is kept of it. An engine, or a proxy before it, that knows no pages gives all at once, or the
+    /// same page again.
     pub(super) async fn all_containers<T>(
         &self,
         mut keep: impl FnMut(Container) -> T,
-    ) -> Result<Vec<T>> {
-        let mut kept = Vec::new();
+    ) -> Result<List<T>> {
+        let (mut kept, mut seen) = (List::default(), BTreeSet::new());
         let mut last = None;
-        loop {
+        for _ in 0..MOST_PAGES {
             let page = match self.page(last.as_ref()).await {
                 Ok(page) => page,
+                // The last one of a page was removed before the next was asked for.
                 Err(_) if last.is_some() => break,
                 Err(error) => return Err(error),
             };
-            let is_full = self.page_size <= page.len();
-            last = page.last().map(|container| container.id.clone());
-            kept.extend(page.into_iter().map(&mut keep));
-            if !is_full {
+            let (told, before) = (page.entries.len() + page.lost, seen.len());
+            last = page.entries.last().map(|container| container.id.clone());
+            for container in page.entries {
+                if seen.insert(container.id.clone()) {
+                    kept.entries.push(keep(container));
+                }
+            }
+            kept.odd.extend(page.odd);
+            if told != self.page_size {
                 return Ok(kept);
             }
+            if last.is_none() || seen.len() == before {
+                break;
+            }
         }
-        // The last one of a page was removed before the next was asked for.
-        drop(kept);
-        let all = self.list(ListContainersOptionsBuilder::default()).await?;
-        Ok(all.into_iter().map(keep).collect())
+        drop((kept, seen));
+        let List { entries, odd, lost } = self.list(&[], &BTreeMap::new()).await?;
+        Ok(List { entries: entries.into_iter().map(keep).collect(), odd, lost })
     }
 
     /// The engine lists the youngest first; `before` is its word for what follows in the list.
-    async fn page(&self, last: Option<&ContainerId>) -> Result<Vec<Container>> {
-        let limit = i32::try_from(self.page_size).unwrap_or(i32::MAX);
-        let mut options = ListContainersOptionsBuilder::default().limit(limit);
-        if let Some(last) = last {
-            options = options.filters(&HashMap::from([("before", vec![last.as_str()])]));
-        }
-        self.list(options).await
+    async fn page(&self, last: Option<&ContainerId>) -> Result<List<Container>> {
+        let limit = self.page_size.to_string();
+        let filters = last.map(|last| ("before", vec![last.as_str()])).into_iter().collect();
+        self.list(&[("limit", &limit)], &filters).await
     }
 
-    async fn list(&self, options: ListContainersOptionsBuilder) -> Result<Vec<Container>> {
-        let list = self.docker.list_containers(Some(options.all(true).build()));
-        let answer = self.answer("its containers", self.patience.list, list).await?;
-        Ok(answer.into_iter().filter_map(convert::container).collect())
+    async fn list(
+        &self,
+        parameters: &[(&str, &str)],
+        filters: &BTreeMap<&str, Vec<&str>>,
+    ) -> Result<List<Container>> {
+        let parameters = [&[("all", "true")], parameters].concat();
+        let path = raw::path("/containers/json", &parameters, filters);
+        Ok(self.list_of("its containers", &path).await?.filter_map(convert::container))
     }
 
     pub(super) async fn networks(&self) -> Result<BTreeMap<String, Network>> {
-        let list = self.docker.list_networks(None);
-        Ok(convert::networks(self.answer("its networks", self.patience.list, list).await?))
+        let networks = self.list_of("its networks", "/networks").await?;
+        Ok(convert::networks(networks.entries))
     }
 
     /// `None` when there is no such container any more.
@@ -131,52 +145,51 @@ impl Engine {
     pub(super) fn events(&self, extra: &[String]) -> impl Stream<Item = Result<Event>> + use<> {
         let actions = event::CONTAINER.iter().chain(event::NETWORK).copied();
         let actions = actions.chain(extra.iter().map(String::as_str)).collect();
-        let filters = HashMap::from([("type", vec!["container", "network"]), ("event", actions)]);
-        let options = EventsOptionsBuilder::default().filters(&filters).build();
-        let (url, extra) = (self.url.clone(), extra.to_vec());
-        self.docker.events(Some(options)).filter_map(move |said| {
-            let event = match said {
-                Ok(said) => convert::event(said).filter(|it| it.is_asked_for(&extra)).map(Ok),
-                Err(error) => {
-                    Some(Err(anyhow!(error).context(format!("Docker at {url} ended its events"))))
-                }
+        let filters = BTreeMap::from([("type", vec!["container", "network"]), ("event", actions)]);
+        let extra = extra.to_vec();
+        self.told(&raw::path("/events", &[], &filters), move |said| {
+            convert::event(said).filter(|it| it.is_asked_for(&extra))
+        })
+    }
+
+    /// One that is not understood is passed over.
+    fn told<T, F: FnMut(EventMessage) -> Option<T>>(
+        &self,
+        path: &str,
+        mut convert: F,
+    ) -> impl Stream<Item = Result<T>> + use<T, F> {
+        let url = self.url.clone();
+        self.lines(path).filter_map(move |line| {
+            let told = match line {
+                Ok(line) => lenient::read(&line).0.and_then(&mut convert).map(Ok),
+                Err(error) => Some(Err(error.context(format!("Docker at {url} ended its events")))),
             };
-            std::future::ready(event)
+            std::future::ready(told)
         })
     }
 
     /// Ids of all containers, stopped ones too, with what of them changes in a list.
-    pub(super) async fn roll(&self) -> Result<BTreeMap<ContainerId, String>> {
-        let options = ListContainersOptionsBuilder::default().all(true).build();
-        let list = self.docker.list_containers(Some(options));
-        let answer = self.answer("its containers", self.patience.list, list).await?;
-        Ok(answer.into_iter().filter_map(convert::line).collect())
+    pub(super) async fn roll(&self) -> Result<List<(ContainerId, String)>> {
+        let path = raw::path("/containers/json", &[("all", "true")], &BTreeMap::new());
+        Ok(self.list_of("its containers", &path).await?.filter_map(convert::line))
     }
 
     /// `None` when there is no such container any more.
     pub(super) async fn describe(&self, id: &ContainerId) -> Result<Option<Description>> {
-        let said = self.inspect(id.as_str()).await?;
-        said.as_ref().map(convert::description).transpose()
+        let said = self.found(id.as_str()).await?;
+        // What is not understood here may mean something to those who read the whole.
+        let whole =
+            |it: &Found<_>| it.is_odd.then(|| serde_json::from_str(&it.text).ok()).flatten();
+        said.map(|it| convert::description(&it.read, whole(&it))).transpose()
     }
 
     /// Every event of containers, and of their places on networks, from `since` on: nanoseconds since
     /// 1970 by the engine's clock. `None`: from now on.
     pub(super) fn reports(&self, since: Option<i64>) -> impl Stream<Item = Result<Report>> + use<> {
-        let filters = HashMap::from([("type", vec!["container", "network"])]);
-        let mut options = EventsOptionsBuilder::default().filters(&filters);
-        if let Some(since) = since {
-            options = options.since(&convert::seconds(since));
-        }
-        let url = self.url.clone();
-        self.docker.events(Some(options.build())).filter_map(move |said| {
-            let report = match said {
-                Ok(said) => convert::report(said).map(Ok),
-                Err(error) => {
-                    Some(Err(anyhow!(error).context(format!("Docker at {url} ended its events"))))
-                }
-            };
-            std::future::ready(report)
-        })
+        let filters = BTreeMap::from([("type", vec!["container", "network"])]);
+        let since = since.map(convert::seconds);
+        let since: Vec<_> = since.iter().map(|since| ("since", since.as_str())).collect();
+        self.told(&raw::path("/events", &since, &filters), convert::report)
     }
 
     /// `docker kill -s SIGNAL`.
@@ -195,20 +208,18 @@ impl Engine {
 
     /// The engine's id and its host's name.
     pub async fn node(&self) -> Result<(String, String)> {
-        let info = self.answer("itself", self.patience.inspect, self.docker.info()).await?;
+        let info = self.find::<SystemInfo>("itself", "/info", self.patience.inspect).await?;
+        let info = info.map(|it| it.read).unwrap_or_default();
         Ok((info.id.unwrap_or_default(), info.name.unwrap_or_default()))
     }
 
     async fn inspect(&self, id: &str) -> Result<Option<ContainerInspectResponse>> {
-        let inspection = async {
-            match self.docker.inspect_container(id, None).await {
-                Ok(said) => Ok(Some(said)),
-                Err(Error::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
-                Err(error) => Err(error),
-            }
-        };
-        let short = id.get(..12).unwrap_or(id);
-        self.answer(&format!("container {short}"), self.patience.inspect, inspection).await
+        Ok(self.found(id).await?.map(|it| it.read))
+    }
+
+    async fn found(&self, id: &str) -> Result<Option<Found<ContainerInspectResponse>>> {
+        let what = format!("container {}", id.get(..12).unwrap_or(id));
+        self.find(&what, &format!("/containers/{id}/json"), self.patience.inspect).await
     }
 
     pub(super) async fn answer<T>(

@@ -8,6 +8,7 @@ use super::{
     event::{About, Cause, Event, What},
     heard::{Heard, Late},
     interest::Interest,
+    lenient::{Oddities, Oddity},
 };
 use crate::{
     container::{Container, ContainerId},
@@ -38,6 +39,7 @@ pub(super) struct Answer {
     pub(super) containers: Vec<Arc<Container>>,
     /// `None` if they were not asked for.
     pub(super) networks: Option<BTreeMap<String, Network>>,
+    pub(super) odd: Vec<Oddity>,
 }
 
 #[derive(Debug)]
@@ -53,6 +55,7 @@ pub(super) struct Known {
     heard: Heard,
     /// Whose network an interesting container uses: they are followed, and known, as that one is.
     network_owners: BTreeSet<ContainerId>,
+    odd: Oddities,
     to_inspect: BTreeSet<ContainerId>,
     inspecting: BTreeSet<ContainerId>,
     /// When the whole list is due.
@@ -113,6 +116,7 @@ impl Known {
             networks_are_dirty: false,
             heard: Heard::default(),
             network_owners: BTreeSet::new(),
+            odd: Oddities::default(),
             to_inspect: BTreeSet::new(),
             inspecting: BTreeSet::new(),
             due: now,
@@ -282,6 +286,7 @@ impl Known {
     pub(super) fn answered(&mut self, ask: &Ask, answer: Answer, now: Instant) {
         self.in_flight = false;
         self.cause = self.asked.take();
+        self.odd.add(answer.odd.iter());
         match ask {
             Ask::All => self.listed(answer, now),
             Ask::Some { ids, .. } => self.told(ids, answer, now),
@@ -443,6 +448,11 @@ impl Known {
         container.started.is_none()
             && container.network_owner_id().is_some()
             && self.interest.in_container(container)
+    }
+
+    /// What was left out of answers, each once.
+    pub(super) fn take_odd(&mut self) -> Vec<Oddity> {
+        self.odd.take()
     }
 
     /// The next container to inspect, a few at a time.

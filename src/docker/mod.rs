@@ -21,6 +21,8 @@ mod image;
 mod interest;
 mod known;
 mod leaving;
+mod lenient;
+mod raw;
 mod report;
 mod roster;
 mod signal;

@@ -6,13 +6,14 @@ use super::{
     connect::Access,
     engine::Engine,
     leaving::Leaving,
+    lenient::{List, Oddities},
     roster::{Keeper, News, Report, Roster, Told},
-    watch::wait_out,
+    watch::{tell_odd, wait_out},
 };
 use crate::{container::ContainerId, outage::Outage};
 use anyhow::{Context, Result};
 use futures_util::{StreamExt, future::BoxFuture, pin_mut, stream::FuturesUnordered};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::{sync::mpsc, time::Instant};
 
 /// How often the whole list is asked for though no event asks for it.
@@ -21,15 +22,14 @@ const RELIST: Duration = Duration::from_secs(30);
 /// Tells until nobody listens any more. An engine that is away is told of once and waited for without
 /// an end; events that it remembers from that time are told then.
 pub async fn follow(access: &Access, news: &mpsc::Sender<News>) {
-    let (mut keeper, mut outage) = (Keeper::default(), Outage::none());
-    let mut leaving = Leaving::default();
+    let (mut memory, mut outage) = (Memory::default(), Outage::none());
     loop {
         let end = tokio::select! {
-            end = connection(access, &mut keeper, &mut leaving, &mut outage, news) => end,
+            end = connection(access, &mut memory, &mut outage, news) => end,
             () = news.closed() => return,
         };
         let Err(error) = end else { return };
-        keeper.away();
+        memory.keeper.away();
         tokio::select! {
             () = wait_out(&mut outage, &error) => {}
             () = news.closed() => return,
@@ -40,10 +40,9 @@ pub async fn follow(access: &Access, news: &mpsc::Sender<News>) {
 /// All containers as they are now.
 pub async fn take_roll(access: &Access) -> Result<Arc<Roster>> {
     let (tell, mut told) = mpsc::channel(1);
-    let (mut keeper, mut outage) = (Keeper::default(), Outage::none());
-    let mut leaving = Leaving::default();
+    let (mut memory, mut outage) = (Memory::default(), Outage::none());
     tokio::select! {
-        end = connection(access, &mut keeper, &mut leaving, &mut outage, &tell) => match end {
+        end = connection(access, &mut memory, &mut outage, &tell) => match end {
             Err(error) => Err(error),
             Ok(()) => told.try_recv().ok().and_then(roster).context("docker told nothing"),
         },
@@ -59,10 +58,18 @@ fn roster(news: News) -> Option<Arc<Roster>> {
     }
 }
 
+/// What outlives a connection.
+#[derive(Debug, Default)]
+struct Memory {
+    keeper: Keeper,
+    leaving: Leaving,
+    oddities: Oddities,
+}
+
 /// All that can happen during a connection.
 enum Input {
     Event(Option<Result<Report>>),
-    List(Result<BTreeMap<ContainerId, String>>),
+    List(Result<List<(ContainerId, String)>>),
     Answer(ContainerId, Told),
     Time,
 }
@@ -70,8 +77,7 @@ enum Input {
 /// One connection's life. It ends well when nobody listens any more.
 async fn connection(
     access: &Access,
-    keeper: &mut Keeper,
-    leaving: &mut Leaving,
+    Memory { keeper, leaving, oddities }: &mut Memory,
     outage: &mut Outage,
     news: &mpsc::Sender<News>,
 ) -> Result<()> {
@@ -116,7 +122,10 @@ async fn connection(
             }
             Input::Time => others_leave = leaving.late(now),
             Input::List(lines) => {
-                keeper.listed(lines?);
+                let List { entries, odd, .. } = lines?;
+                oddities.add(odd.iter());
+                oddities.take().iter().for_each(|odd| tell_odd(odd));
+                keeper.listed(entries.into_iter().collect());
                 (listing, list_at) = (false, Instant::now() + RELIST);
                 if let Some(away) = outage.over(Instant::now().into_std()) {
                     tracing::info!("docker is back after {}s", away.as_secs());

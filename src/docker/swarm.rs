@@ -4,9 +4,10 @@ use super::engine::Engine;
 use anyhow::Result;
 use bollard::{
     errors::Error,
+    models::{Node, Service, Task},
     query_parameters::{InspectServiceOptions, UpdateServiceOptionsBuilder},
 };
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -21,11 +22,10 @@ pub struct SwarmSaid {
 impl Engine {
     /// `None` where it is no manager of a Swarm.
     pub async fn swarm(&self) -> Result<Option<SwarmSaid>> {
-        let docker = &self.docker;
-        let services = self.of_swarm("its services", docker.list_services(None)).await?;
+        let services = self.of_swarm::<Service>("its services", "/services").await?;
         let Some(services) = services else { return Ok(None) };
-        let tasks = self.of_swarm("its tasks", docker.list_tasks(None)).await?.unwrap_or_default();
-        let nodes = self.of_swarm("its nodes", docker.list_nodes(None)).await?.unwrap_or_default();
+        let tasks = self.of_swarm::<Task>("its tasks", "/tasks").await?.unwrap_or_default();
+        let nodes = self.of_swarm::<Node>("its nodes", "/nodes").await?.unwrap_or_default();
         Ok(Some(SwarmSaid { services, tasks, nodes }))
     }
 
@@ -46,22 +46,24 @@ impl Engine {
         self.answer(&format!("a restart of service {id}"), patience, update).await.map(drop)
     }
 
-    async fn of_swarm<T: Serialize>(
+    async fn of_swarm<T: Serialize + DeserializeOwned>(
         &self,
         what: &str,
-        list: impl Future<Output = Result<Vec<T>, Error>>,
+        path: &str,
     ) -> Result<Option<Vec<Value>>> {
-        let list = async {
-            match list.await {
-                Ok(list) => Ok(Some(list)),
-                // "This node is not a swarm manager."
-                Err(Error::DockerResponseServerError { status_code: 503 | 406, .. }) => Ok(None),
-                Err(error) => Err(error),
-            }
+        let list = match self.list_of::<T>(what, path).await {
+            Ok(list) => list,
+            // "This node is not a swarm manager."
+            Err(error) if is_no_manager(&error) => return Ok(None),
+            Err(error) => return Err(error),
         };
-        let Some(list) = self.answer(what, self.patience.list, list).await? else {
-            return Ok(None);
-        };
-        Ok(Some(list.iter().map(serde_json::to_value).collect::<Result<_, _>>()?))
+        Ok(Some(list.entries.iter().map(serde_json::to_value).collect::<Result<_, _>>()?))
     }
+}
+
+fn is_no_manager(error: &anyhow::Error) -> bool {
+    matches!(
+        error.downcast_ref(),
+        Some(Error::DockerResponseServerError { status_code: 503 | 406, .. })
+    )
 }

@@ -10,6 +10,7 @@ use super::{
     event::{Cause, Event},
     interest::Interest,
     known::{Answer, Ask, Inspection, Known, Memory, Shown},
+    lenient::List,
 };
 use crate::{
     container::ContainerId,
@@ -151,6 +152,11 @@ pub(super) async fn wait_out(outage: &mut Outage, error: &anyhow::Error) {
     tokio::time::sleep(pause).await;
 }
 
+/// What an engine says in words that are not known here; the rest of its container counts.
+pub(super) fn tell_odd(odd: &str) {
+    tracing::warn!("Docker says something that is not understood, and left out: {odd}");
+}
+
 /// The world as it is now.
 pub async fn list_once(access: &Access, interest: &Interest) -> Result<World> {
     let engine = Engine::connect(access).await?;
@@ -220,7 +226,10 @@ fn take(known: &mut Known, input: Input) -> Result<()> {
     let now = Instant::now().into_std();
     match input {
         Input::Event(event) => known.hear(event?, now),
-        Input::Answer(ask, answer) => known.answered(&ask, answer?, now),
+        Input::Answer(ask, answer) => {
+            known.answered(&ask, answer?, now);
+            known.take_odd().iter().for_each(|odd| tell_odd(odd));
+        }
         Input::Inspected(id, told) => known.inspected(&id, told, now),
         Input::Time => known.tick(now),
     }
@@ -252,7 +261,7 @@ fn send_out(known: &mut Known, engine: &Engine, interest: &Interest, errands: &m
 async fn answer(engine: &Engine, ask: &Ask, memory: &Memory) -> Result<Answer> {
     let all = || engine.all_containers(|told| memory.recognize(told));
     let some = async |ids| {
-        let mut told = engine.containers(ids).await?;
+        let List { entries: mut told, mut odd, .. } = engine.containers(ids).await?;
         // One who shares the network of another that does so, and on: not without an end.
         for _ in 0..MOST_HOPS {
             let owners = memory.new_network_owners(&told);
@@ -260,14 +269,16 @@ async fn answer(engine: &Engine, ask: &Ask, memory: &Memory) -> Result<Answer> {
                 break;
             }
             let more = engine.containers(&owners).await?;
-            if more.is_empty() {
+            if more.entries.is_empty() {
                 break;
             }
-            told.extend(more);
+            told.extend(more.entries);
+            odd.extend(more.odd);
         }
-        Ok::<_, anyhow::Error>(told.into_iter().map(Arc::new).collect())
+        let entries = told.into_iter().map(Arc::new).collect();
+        Ok::<_, anyhow::Error>(List { entries, odd, lost: 0 })
     };
-    let (containers, networks) = match ask {
+    let (List { entries: containers, odd, .. }, networks) = match ask {
         Ask::All => {
             let (all, networks) = tokio::try_join!(all(), engine.networks())?;
             (all, Some(networks))
@@ -278,7 +289,7 @@ async fn answer(engine: &Engine, ask: &Ask, memory: &Memory) -> Result<Answer> {
             (some, Some(networks))
         }
     };
-    Ok(Answer { containers, networks })
+    Ok(Answer { containers, networks, odd })
 }
 
 async fn inspection(engine: &Engine, id: &ContainerId, interest: &Interest) -> Inspection {

@@ -110,6 +110,11 @@ impl Plan {
         self.docker.run(name).label(CONSTRAINT, &self.constraint).env("WHOAMI_NAME", name)
     }
 
+    /// The value of `CONSTRAINT` of containers that it looks at.
+    pub fn constraint(&self) -> &str {
+        &self.constraint
+    }
+
     /// Where a public port is bound.
     pub fn bound(&self, public: u16) -> u16 {
         self.ports[&public]

@@ -29,11 +29,21 @@ async fn serve(listener: UnixListener, gone: &'static str, asked: Arc<Mutex<usiz
             continue;
         };
         *asked.lock().unwrap() += 1;
-        let (status, body) = answer(path, gone);
+        let (status, body) = match gone.strip_prefix("knows ") {
+            Some(knows) => answer_without_pages(path, knows),
+            None => answer(path, gone),
+        };
         let length = body.len();
         let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {length}\r\n\r\n");
         client.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
     }
+}
+
+/// An engine, or a proxy before it, that knows no pages, or only half of it.
+fn answer_without_pages(path: &str, knows: &str) -> (u16, String) {
+    let until = if knows == "limit" && path.contains("limit=2") { 2 } else { 5 };
+    let all: Vec<_> = (0..until).map(|id| format!("{{\"Id\": \"{id}\"}}")).collect();
+    (200, format!("[{}]", all.join(",")))
 }
 
 async fn check(gone: &'static str, questions: usize) {
@@ -44,7 +54,7 @@ async fn check(gone: &'static str, questions: usize) {
     let access = Access { url: Some(socket.display().to_string()), ..Access::default() };
     let engine = Engine { page_size: 2, ..Engine::connect(&access).await.unwrap() };
     let all = engine.all_containers(|container| container.id.as_str().to_owned()).await.unwrap();
-    assert_eq!(all, ["0", "1", "2", "3", "4"]);
+    assert_eq!(all.entries, ["0", "1", "2", "3", "4"]);
     assert_eq!(*asked.lock().unwrap(), questions);
 }
 
@@ -56,4 +66,14 @@ async fn a_long_list_is_read_in_pages() {
 #[tokio::test]
 async fn a_page_whose_predecessor_is_gone_makes_it_one_list() {
     check("3", 4).await;
+}
+
+#[tokio::test]
+async fn engine_that_ignores_limit_and_before_is_asked_once() {
+    check("knows nothing", 1).await;
+}
+
+#[tokio::test]
+async fn engine_that_ignores_before_is_asked_for_the_whole_list() {
+    check("knows limit", 3).await;
 }

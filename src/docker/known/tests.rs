@@ -95,7 +95,7 @@ impl Story {
         let networks = (asked == "all").then(BTreeMap::new);
         let memory = self.known.remember();
         let containers = list.iter().cloned().map(|told| memory.recognize(told)).collect();
-        let answer = Answer { containers, networks };
+        let answer = Answer { containers, networks, odd: Vec::new() };
         let ask = match asked {
             "all" => Ask::All,
             ids => {

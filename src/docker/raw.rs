@@ -1,0 +1,112 @@
+//! Questions whose answer is read entry by entry: the library would refuse a whole list for one word that it does not know.
+
+use super::{
+    engine::Engine,
+    lenient::{self, List},
+};
+use anyhow::{Context, Result, anyhow};
+use bollard::{BollardRequest, errors::Error};
+use futures_util::{Stream, TryStreamExt, stream};
+use hyper::{
+    Uri,
+    body::Bytes,
+    http::uri::{InvalidUri, PathAndQuery},
+};
+use serde::de::DeserializeOwned;
+use std::{collections::BTreeMap, future::ready, io, time::Duration};
+use tokio::io::AsyncBufReadExt;
+use tokio_util::io::StreamReader;
+
+/// One thing, and the words that it was told in.
+#[derive(Debug)]
+pub(super) struct Found<T> {
+    pub(super) read: T,
+    pub(super) text: String,
+    pub(super) is_odd: bool,
+}
+
+/// A question with its parameters; a filter is a list of words for each key.
+pub(super) fn path(
+    route: &str,
+    parameters: &[(&str, &str)],
+    filters: &BTreeMap<&str, Vec<&str>>,
+) -> String {
+    let mut query = form_urlencoded::Serializer::new(format!("{route}?"));
+    query.extend_pairs(parameters);
+    if !filters.is_empty() {
+        query.append_pair("filters", &serde_json::json!(filters).to_string());
+    }
+    query.finish()
+}
+
+impl Engine {
+    pub(super) async fn list_of<T: DeserializeOwned>(
+        &self,
+        what: &str,
+        path: &str,
+    ) -> Result<List<T>> {
+        let text = self.answer(what, self.patience.list, self.text(path)).await?;
+        lenient::read_list(&text)
+            .with_context(|| format!("Docker at {} told something else than {what}", self.url()))
+    }
+
+    /// One thing; `None` where there is no such thing.
+    pub(super) async fn find<T: DeserializeOwned>(
+        &self,
+        what: &str,
+        path: &str,
+        patience: Duration,
+    ) -> Result<Option<Found<T>>> {
+        let question = async {
+            match self.text(path).await {
+                Ok(text) => Ok(Some(text)),
+                Err(Error::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
+                Err(error) => Err(error),
+            }
+        };
+        let Some(text) = self.answer(what, patience, question).await? else { return Ok(None) };
+        let text = String::from_utf8(text)
+            .with_context(|| format!("Docker at {} told something else than {what}", self.url()))?;
+        let (read, odd) = lenient::read(&text);
+        let read = read.ok_or_else(|| {
+            anyhow!("Docker at {} told something else than {what}: {}", self.url(), odd.join(", "))
+        })?;
+        Ok(Some(Found { read, text, is_odd: !odd.is_empty() }))
+    }
+
+    async fn text(&self, path: &str) -> Result<Vec<u8>, Error> {
+        let mut body = self.body(path)?;
+        let mut text = Vec::new();
+        while let Some(part) = body.try_next().await? {
+            text.extend_from_slice(&part);
+        }
+        Ok(text)
+    }
+
+    /// Line by line, for as long as the engine speaks.
+    pub(super) fn lines(&self, path: &str) -> impl Stream<Item = Result<String>> + use<> {
+        let body = stream::once(ready(self.body(path))).try_flatten().map_err(io::Error::other);
+        let lines = StreamReader::new(Box::pin(body)).split(b'\n');
+        stream::try_unfold(lines, async |mut lines| {
+            let line = lines.next_segment().await?;
+            Ok(line.map(|line| (String::from_utf8_lossy(&line).into_owned(), lines)))
+        })
+    }
+
+    /// The library hands on the bytes of one kind of answer, which is the one for any question here.
+    fn body(
+        &self,
+        path: &str,
+    ) -> Result<impl Stream<Item = Result<Bytes, Error>> + Unpin + use<>, Error> {
+        let path: PathAndQuery = path.parse().map_err(|error: InvalidUri| Error::from(error))?;
+        let ask = move |mut request: BollardRequest| {
+            let mut parts = request.uri().clone().into_parts();
+            parts.path_and_query = Some(path.clone());
+            if let Ok(uri) = Uri::from_parts(parts) {
+                *request.uri_mut() = uri;
+            }
+            request
+        };
+        Ok(self.docker.clone().with_request_modifier(ask).export_container("-"))
+    }
+}
