@@ -34,6 +34,8 @@ pub struct Reading {
     /// In its one spelling: begins with a slash and has none twice, no segment `.` or `..`, no parameter, and no
     /// `%XX` that could be written without.
     pub path: String,
+    /// In the segments that were sent, with percent signs decoded where that separates nothing.
+    pub literal: String,
     /// It had segments `.` or `..`, in whatever spelling.
     pub dotted: bool,
 }
@@ -57,8 +59,9 @@ impl Reading {
         check(path)?;
         let bytes: Vec<u8> = percent_decode(&without_parameters(path.as_bytes())).collect();
         let flat = merged(&percent_encode(&without_parameters(&bytes), SPELT).to_string());
+        let literal = percent_encode(&decoded_within(path.as_bytes()), SPELT).to_string();
         let path = without_dots(&flat)?;
-        Ok(Self { dotted: path != flat, path })
+        Ok(Self { dotted: path != flat, path, literal })
     }
 }
 
@@ -73,6 +76,18 @@ fn without_parameters(path: &[u8]) -> Cow<'_, [u8]> {
         !inside
     });
     Cow::Owned(outside.collect())
+}
+
+/// But for slashes, backslashes and semicolons: their percent sign is taken for itself.
+fn decoded_within(path: &[u8]) -> Vec<u8> {
+    let mut text = path.to_vec();
+    for at in (0..path.len().saturating_sub(2)).rev() {
+        let code = path[at..at + 3].to_ascii_uppercase();
+        if matches!(&code[..], b"%2F" | b"%3B" | b"%5C") {
+            text.splice(at..=at, *b"%25");
+        }
+    }
+    percent_decode(&text).collect()
 }
 
 fn check(path: &str) -> Result<(), PathError> {
@@ -140,8 +155,8 @@ mod tests {
 
     fn check(path: &str, expected: &str) {
         let read = match Reading::of(path) {
-            Ok(Reading { path, dotted: true }) => format!("{path} dotted"),
-            Ok(Reading { path, dotted: false }) => path,
+            Ok(Reading { path, dotted: true, .. }) => format!("{path} dotted"),
+            Ok(Reading { path, dotted: false, .. }) => path,
             Err(error) => format!("{error:?}"),
         };
         assert_eq!(read, expected, "{path}");
@@ -193,6 +208,22 @@ mod tests {
             ("/%25%32%65", "/%252e"),
         ] {
             check(path, expected);
+        }
+    }
+
+    #[test]
+    fn segments_as_sent_are_decoded_where_that_separates_nothing() {
+        for (path, expected) in [
+            ("/%61dm%69n/x", "/admin/x"),
+            ("/caf%c3%a9", "/caf%C3%A9"),
+            ("//admin", "//admin"),
+            ("/admin;x", "/admin%3Bx"),
+            ("/admin%3bx", "/admin%253Bx"),
+            ("/admin%2Fx", "/admin%252Fx"),
+            ("/a\\b%5c", "/a%5Cb%255C"),
+        ] {
+            let read = Reading::of(path).unwrap().literal.to_ascii_uppercase();
+            assert_eq!(read, expected.to_ascii_uppercase(), "{path}");
         }
     }
 

@@ -12,14 +12,27 @@ pub const ODD: &str = r"[^!\$%&'()*+,./0-9:=@A-Z_a-z~-]|//|/\.\.?(/|\$)|%(\$|[^2
 /// A path that nobody can read, see [`crate::path::PathError`]. Between single quotes.
 pub const BAD: &str = r"[^!-~]|#|%($|[^0-9A-Fa-f]|[0-9A-Fa-f]($|[^0-9A-Fa-f])|00)";
 
-/// From the path as it was sent to one without parameters, odd spellings and empty segments. Between double quotes.
-pub const FLAT: &str = concat!(
-    r"regsub(';[^/]*','',g),url_dec,regsub(';[^/]*','',g),url_enc,regsub('%(2F|5C)','/',g),regsub('//+','/',g),",
+/// What may stand in a path as it is, and is written as %XX by `url_enc`. Between double quotes.
+const AS_IT_IS: &str = concat!(
     r"regsub('%21','!',g),regsub('%24','\$',g),regsub('%26','&',g),regsub('%28','(',g),",
     "regsub('%27',\\\"'\\\",g),",
     r"regsub('%29',')',g),regsub('%2A','*',g),regsub('%2B','+',g),regsub('%2C',',',g),regsub('%3A',':',g),",
     r"regsub('%3D','=',g),regsub('%40','@',g)",
 );
+
+/// From the path as it was sent to one without parameters, odd spellings and empty segments. Between double quotes.
+pub fn flat() -> String {
+    format!(
+        "regsub(';[^/]*','',g),url_dec,regsub(';[^/]*','',g),url_enc,regsub('%(2F|5C)','/',g),regsub('//+','/',g),{AS_IT_IS}"
+    )
+}
+
+/// To one of the same segments, with percent signs decoded where that separates nothing. Between double quotes.
+pub fn literal() -> String {
+    format!(
+        r"regsub('%(2[Ff]|3[Bb]|5[Cc])','%25\1',g),url_dec,url_enc,regsub('%2F','/',g),{AS_IT_IS}"
+    )
+}
 
 /// Takes one level of `..` away. Between double quotes.
 const ONE_UP: &str = r"regsub('/([^/.][^/]*|\.[^/.][^/]*|\.\.[^/]+)/\.\.(/|\$)','/',g)";

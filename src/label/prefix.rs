@@ -135,7 +135,7 @@ fn read(body: &str) -> Result<String, fn(String) -> Reason> {
         return Err(Reason::PrefixParameter);
     }
     match Reading::of(&path) {
-        Ok(Reading { path, dotted: false }) => Ok(path),
+        Ok(Reading { path, dotted: false, .. }) => Ok(path),
         _ => Err(Reason::NotAPrefix),
     }
 }

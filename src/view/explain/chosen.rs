@@ -103,8 +103,9 @@ impl<'a> Chosen<'a> {
         let (path, query) = (self.path(&request.url), request.url.query());
         // No segments are nothing to take off.
         let stripped = self.route.policy.strip == Strip::Prefix && prefix.depth() != 0;
-        let rest = if stripped { &path[prefix.as_str().len()..] } else { path };
-        let rest = if stripped { rest.trim_start_matches('/') } else { &rest[1..] };
+        let depth = if stripped { prefix.depth() } else { 0 };
+        let rest = path.splitn(depth + 2, '/').nth(depth + 1).unwrap_or_default();
+        let rest = if stripped { rest.trim_start_matches('/') } else { rest };
         let written = [Choice::StripPrefix, Choice::Timeout, Choice::Retry, Choice::Check];
         let labels = written.into_iter().filter_map(|it| self.choice(self.askers.first()?, it));
         Becomes {
@@ -122,11 +123,11 @@ impl<'a> Chosen<'a> {
         }
     }
 
-    /// As it was sent where it is under the prefix as it stands there, else as it was routed.
+    /// As it was sent where its segments are under the prefix, else as it was routed.
     fn path<'b>(&self, url: &'b Url) -> &'b str {
         let Match::Http { prefix, .. } = &self.key.rule;
         match url.reading() {
-            Some(reading) if reading.dotted || !is_under(url.path(), prefix) => &reading.path,
+            Some(reading) if reading.dotted || !is_under(&reading.literal, prefix) => &reading.path,
             _ => url.path(),
         }
     }
