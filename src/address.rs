@@ -113,19 +113,19 @@ fn on(owner: &Container, network: &str) -> Result<IpAddr, Reason> {
         let on = owner.networks.keys().cloned().collect();
         return Err(Reason::NotOnNetwork { network: network.to_owned(), on });
     };
-    ip(attachment).ok_or_else(|| {
+    attachment.ip().ok_or_else(|| {
         no_address(format!("it has no address on network {network:?}; name or join another"))
     })
 }
 
 /// Seen from the host.
 fn on_a_bridge(owner: &Container, world: &World) -> Result<IpAddr, Reason> {
-    let ip = first(owner, |name| is_bridge(name, world));
+    let ip = first(owner, |name, place| is_bridge(name, place, world));
     ip.ok_or_else(|| no_address("connect it to any bridge network"))
 }
 
-fn is_bridge(name: &str, world: &World) -> bool {
-    name == "bridge" || world.networks.get(name).is_some_and(|is| is.driver == "bridge")
+fn is_bridge(name: &str, place: &Attachment, world: &World) -> bool {
+    name == "bridge" || world.network(name, place).is_some_and(|it| it.driver == "bridge")
 }
 
 /// Seen from a container: on what both are.
@@ -134,7 +134,7 @@ fn beside(owner: &Container, own: &Container, world: &World) -> Result<IpAddr, R
     if own.network_mode == NetworkMode::Host {
         return on_a_bridge(owner, world);
     }
-    first(owner, |name| own.networks.contains_key(name)).ok_or_else(|| {
+    first(owner, |name, _| own.networks.contains_key(name)).ok_or_else(|| {
         // `none` is there by name alone.
         let networks = own.networks.keys().map(String::as_str).filter(|name| *name != "none");
         let networks: Vec<_> = networks.collect();
@@ -161,7 +161,7 @@ fn beside_host(world: &World, vantage: &Vantage) -> Result<IpAddr, Reason> {
         return Ok(Ipv4Addr::LOCALHOST.into());
     }
     // The gateway of another kind of network is a router of its own.
-    let mut bridges = own.networks.iter().filter(|(name, _)| is_bridge(name, world));
+    let mut bridges = own.networks.iter().filter(|(name, place)| is_bridge(name, place, world));
     bridges.find_map(|(_, network)| network.gateway).ok_or_else(|| {
         no_address("none of HAProxy's networks has a gateway to the host; connect HAProxy to a bridge network")
     })
@@ -178,12 +178,9 @@ fn published(owner: &Container, port: u16, host: IpAddr) -> Result<SocketAddr, R
     Ok(SocketAddr::new(if everywhere { host } else { *host_ip }, *host_port))
 }
 
-fn first(owner: &Container, reached: impl Fn(&str) -> bool) -> Option<IpAddr> {
-    owner.networks.iter().filter(|(name, _)| reached(name)).find_map(|(_, place)| ip(place))
-}
-
-fn ip(place: &Attachment) -> Option<IpAddr> {
-    place.ipv4.map(IpAddr::V4).or(place.ipv6.map(IpAddr::V6))
+fn first(owner: &Container, reached: impl Fn(&str, &Attachment) -> bool) -> Option<IpAddr> {
+    let mut places = owner.networks.iter().filter(|(name, place)| reached(name, place));
+    places.find_map(|(_, place)| place.ip())
 }
 
 fn unknown_self() -> Reason {

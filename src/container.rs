@@ -138,6 +138,12 @@ pub struct Attachment {
     pub gateway: Option<IpAddr>,
 }
 
+impl Attachment {
+    pub fn ip(&self) -> Option<IpAddr> {
+        self.ipv4.map(IpAddr::V4).or(self.ipv6.map(IpAddr::V6))
+    }
+}
+
 /// A TCP port of the container that the engine put on the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Published {

@@ -3,11 +3,13 @@
 //! Pure: a value that is replaced whole; sharing it costs a pointer.
 
 use crate::{
-    container::{Container, ContainerId},
+    container::{Attachment, Container, ContainerId},
     side_by_side::differences,
 };
+use ipnet::IpNet;
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     sync::Arc,
 };
 
@@ -21,10 +23,17 @@ pub struct World {
     pub networks: BTreeMap<String, Network>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Network {
     /// `bridge`, `overlay`, `macvlan`, …
     pub driver: String,
+    pub subnets: Vec<IpNet>,
+}
+
+impl Network {
+    fn holds(&self, ip: IpAddr) -> bool {
+        self.subnets.iter().any(|subnet| subnet.contains(&ip))
+    }
 }
 
 /// Where HAProxy stands when it looks at the containers.
@@ -39,6 +48,16 @@ pub enum Vantage {
 }
 
 impl World {
+    /// The network of this name that a container is on. Podman lists its default one by another name than its containers
+    /// have for it: there the address tells which one is meant.
+    pub fn network(&self, name: &str, place: &Attachment) -> Option<&Network> {
+        let by_address = || {
+            let ip = place.ip()?;
+            self.networks.values().find(|it| it.holds(ip))
+        };
+        self.networks.get(name).or_else(by_address)
+    }
+
     /// Whether all that is different are containers that are up in neither, and whose network nobody shares: created
     /// ones, say. Nothing that is served, or said, depends on these.
     pub fn differs_in_idle_ones_only(&self, other: &Self) -> bool {

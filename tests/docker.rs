@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{DEADLINE, engine::Engine, proxy::Proxy, unique, until};
+use common::{DEADLINE, engine::Engine, podman::Podman, proxy::Proxy, unique, until};
 use docker_glue::{
     address::address,
     container::{Container, ContainerId, Health, State},
@@ -264,6 +264,66 @@ async fn containers_without_our_labels_cost_no_call() {
     let narrow = |path: &&String| path.contains("/containers/json") && path.contains("filters");
     assert!(asked.iter().filter(narrow).all(|path| path.contains(&web.id)), "{asked:#?}");
     assert_eq!(lists(), 2 + asked.iter().filter(narrow).count(), "{asked:#?}");
+}
+
+/// Where the host reaches port 80 of a container.
+fn place(world: &World, id: &str) -> Option<String> {
+    let it = world.containers.get(&ContainerId::new(id))?;
+    address(it, 80, None, None, world, &Vantage::Host).ok().map(|it| it.to_string())
+}
+
+#[tokio::test]
+async fn containers_life_on_podman_is_seen_by_its_events() {
+    let Some(podman) = Podman::start() else { return };
+    let docker = podman.docker();
+    let proxy = Proxy::before(&docker.socket());
+    let mut eyes = Eyes::open(access(proxy.url()), interest());
+    let lists = || proxy.asked().iter().filter(|path| path.contains("/containers/json")).count();
+    until("both first lists are asked for", async || (lists() == 2).then_some(())).await;
+
+    let web = docker.run("web").label(LABEL, 1).start();
+    let on_default =
+        |world: &World| place(world, &web.id).is_some_and(|it| it.starts_with("10.88."));
+    eyes.see_world("its address on the default network", on_default).await;
+    web.docker(&["pause"]);
+    eyes.see_container("it pauses", &web.id, |it| it.state == State::Paused).await;
+    web.docker(&["unpause"]);
+    eyes.see_container("it goes on", &web.id, |it| it.state == State::Running).await;
+    web.docker(&["stop"]);
+    eyes.see_container("its stop", &web.id, |it| !it.is_up()).await;
+    web.docker(&["start"]);
+    eyes.see_world("its return", on_default).await;
+    let renamed = unique("renamed");
+    docker.cli(&["rename", &web.id, &renamed]);
+    eyes.see_container("its new name", &web.id, |it| it.name == renamed).await;
+
+    let net = docker.network("net");
+    net.connect(&web);
+    eyes.see_container("it joins", &web.id, |it| it.networks.contains_key(&net.name)).await;
+    net.disconnect(&web);
+    eyes.see_container("it parts", &web.id, |it| !it.networks.contains_key(&net.name)).await;
+    let other = docker.run("other").label(LABEL, 1).network(&net).start();
+    eyes.see_world("an address on a network made since", |world| place(world, &other.id).is_some())
+        .await;
+
+    let on_host = docker.run("host").label(LABEL, 1).bare().option(&["--network", "host"]).start();
+    eyes.see_world("on the host's network", |world| {
+        place(world, &on_host.id).as_deref() == Some("127.0.0.1:80")
+    })
+    .await;
+    let sharer = docker.run("sharer").label(LABEL, 1).env("WHOAMI_PORT", 81).bare();
+    let sharer = sharer.option(&["--network", &format!("container:{}", other.id)]).start();
+    eyes.see_world("the address of another", |world| {
+        place(world, &sharer.id).is_some() && place(world, &sharer.id) == place(world, &other.id)
+    })
+    .await;
+
+    docker.cli(&["rm", "--force", &web.id]);
+    let id = ContainerId::new(web.id.as_str());
+    eyes.see_world("its end", |world| !world.containers.contains_key(&id)).await;
+    let asked = proxy.asked();
+    let whole = |path: &&String| path.contains("/containers/json") && !path.contains("filters");
+    assert_eq!(asked.iter().filter(whole).count(), 2, "only events told it: {asked:#?}");
 }
 
 #[tokio::test]

@@ -9,10 +9,10 @@ set -eu
 
 # What only the tests need, by package manager: openssl makes the certificates of a Docker with TLS,
 # an engine is reached over ssh, debootstrap makes a small Debian where systemd runs, containers are published
-# to etcd, crudini is for a script of Docker Glue, python3 for plugins, and nginx and dnsmasq
+# to etcd, podman (with what makes its networks) is another engine, crudini is for a script of Docker Glue, python3 for plugins, and nginx and dnsmasq
 # read what templates write; chromium looks at the dashboard.
-apt_tests='openssl openssh-client openssh-server debootstrap debian-archive-keyring etcd-server etcd-client crudini python3 nginx dnsmasq-base chromium chromium-driver'
-dnf_tests='openssl openssh-clients openssh-server debootstrap debian-keyring etcd crudini python3 nginx dnsmasq chromium chromedriver'
+apt_tests='openssl openssh-client openssh-server debootstrap debian-archive-keyring etcd-server etcd-client podman netavark aardvark-dns crudini python3 nginx dnsmasq-base chromium chromium-driver'
+dnf_tests='openssl openssh-clients openssh-server debootstrap debian-keyring etcd podman netavark aardvark-dns crudini python3 nginx dnsmasq chromium chromedriver'
 
 apt_packages='binutils rpm lintian rpmlint shellcheck docker-compose'
 dnf_packages='binutils rpm-build rpmlint ShellCheck dpkg docker-compose'
@@ -87,8 +87,12 @@ without_cli() { missing=$(echo "$missing" | sed 's/ docker-cli//'); }
 # Ubuntu has its chromium as a snap: there the tests in a browser are left out, and say so.
 without_browser() { missing=$(echo "$missing" | sed 's/ chromium-driver//; s/ chromium//'); }
 
+# An older release has a Podman before 4.3, without netavark: there the tests with it are left out, and say so.
+without_podman() { missing=$(echo "$missing" | sed 's/ podman//; s/ netavark//; s/ aardvark-dns//'); }
+
 install_apt() {
     as_root apt-get -qq update
+    apt-cache show netavark >/dev/null 2>&1 || without_podman
     apt-cache show docker-cli >/dev/null 2>&1 || without_cli
     apt-cache show chromium-driver >/dev/null 2>&1 || without_browser
     say "installing$missing"

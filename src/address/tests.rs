@@ -26,8 +26,15 @@ fn check_named(
         [("a-macvlan", "macvlan"), ("host", "host"), ("none", "null"), ("over", "overlay")]
             .into_iter()
             .chain(["back", "front", "six"].map(|bridge| (bridge, "bridge")));
-    let networks = drivers.map(|(name, driver)| (name.into(), Network { driver: driver.into() }));
-    let world = World { containers: containers.collect(), networks: networks.collect() };
+    let bare = |driver: &str| Network { driver: driver.into(), subnets: Vec::new() };
+    let networks = drivers.map(|(name, driver)| (name.into(), bare(driver)));
+    let mut world = World { containers: containers.collect(), networks: networks.collect() };
+    for (name, driver, subnet) in
+        [("bridge", "bridge", "10.88.0.0/16"), ("b-macvlan", "macvlan", "10.90.0.0/16")]
+    {
+        let subnets = vec![subnet.parse().unwrap()];
+        world.networks.insert(name.into(), Network { driver: driver.into(), subnets });
+    }
     let web = &world.containers[&ContainerId::new("web")];
     let said = match address(web, 80, wanted, preferred, &world, vantage) {
         Ok(address) => address.to_string(),
@@ -105,8 +112,18 @@ fn the_host_reaches_bridge_networks_the_first_by_name() {
     check(&[web("a-macvlan=10.9.0.2 over=10.8.0.2 front=10.1.0.2")], &HOST, "10.1.0.2:80");
     check(&[web("bridge=172.17.0.2")], &HOST, "172.17.0.2:80");
     check(&[web("back front=10.1.0.2")], &HOST, "10.1.0.2:80");
+    // Podman lists its default network as `bridge`, and its containers have it as `podman`.
+    check(&[web("podman=10.88.0.2")], &HOST, "10.88.0.2:80");
     let out = "HAProxy cannot reach it; connect it to any bridge network";
-    for networks in ["", "a-macvlan=10.9.0.2 over=10.8.0.2", "unheard-of=10.7.0.2", "front"] {
+    for networks in [
+        "",
+        "a-macvlan=10.9.0.2 over=10.8.0.2",
+        "a-macvlan=10.88.0.2",
+        "unheard-of=10.7.0.2",
+        "unheard-of=10.90.0.2",
+        "unheard-of",
+        "front",
+    ] {
         check(&[web(networks)], &HOST, out);
     }
 }

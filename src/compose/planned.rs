@@ -168,7 +168,7 @@ pub fn onto(world: &World, project: &Project, planned: Vec<Planned<'_>>) -> (Wor
     settle_owners(&mut after, &kept);
     for (name, driver) in &project.networks {
         let driver = driver.clone().unwrap_or_else(|| "bridge".to_owned());
-        after.networks.entry(name.clone()).or_insert(Network { driver });
+        after.networks.entry(name.clone()).or_insert(Network { driver, ..Network::default() });
     }
     (after, masks)
 }

@@ -3,7 +3,7 @@
 
 use super::{
     details::Details,
-    event::{About, Cause, Event, What},
+    event::{self, About, Cause, Event, What},
     interest::Interest,
     roster::{Description, Report},
 };
@@ -111,11 +111,13 @@ pub(super) fn report(said: EventMessage) -> Option<Report> {
 pub(super) fn details(said: ContainerInspectResponse, interest: &Interest) -> Details {
     let config = said.config.unwrap_or_default();
     let state = said.state.unwrap_or_default();
+    let mode = said.host_config.and_then(|host| host.network_mode);
     let health = state.health.and_then(|health| health.status);
     let pair = |text: String| text.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned()));
     Details {
         created: said.created.and_then(|text| nanoseconds(&text)),
         started: state.started_at.and_then(|text| nanoseconds(&text)),
+        network_mode: mode.filter(|mode| !mode.is_empty()).map(|mode| network_mode(&mode)),
         environment: interest
             .of_environment(config.env.unwrap_or_default().into_iter().filter_map(pair).collect()),
         stop: Stop {
@@ -156,7 +158,9 @@ pub(super) fn inspected_network_mode(said: &ContainerInspectResponse) -> Network
 
 pub(super) fn networks(said: Vec<models::Network>) -> BTreeMap<String, Network> {
     let network = |said: models::Network| {
-        Some((said.name?, Network { driver: said.driver.unwrap_or_default() }))
+        let ranges = said.ipam.and_then(|ipam| ipam.config).unwrap_or_default();
+        let subnets = ranges.iter().filter_map(|range| read(range.subnet.as_deref())).collect();
+        Some((said.name?, Network { driver: said.driver.unwrap_or_default(), subnets }))
     };
     said.into_iter().filter_map(network).collect()
 }
@@ -168,7 +172,7 @@ pub(super) fn event(said: EventMessage) -> Option<Event> {
     let cause = Cause {
         name: attributes.get("name").cloned().unwrap_or_default(),
         time_nano: said.time_nano.or(said.time.map(|seconds| seconds * 1_000_000_000)).unwrap_or(0),
-        action,
+        action: event::in_dockers_words(action),
         heard: None,
     };
     let about = match said.typ? {
@@ -178,6 +182,10 @@ pub(super) fn event(said: EventMessage) -> Option<Event> {
         }
         EventMessageTypeEnum::NETWORK => match attributes.get("container") {
             Some(id) => About::Attachment(ContainerId::new(id.as_str())),
+            // The actor of Podman's is the container.
+            None if matches!(cause.action.as_str(), "connect" | "disconnect") => {
+                About::Attachment(ContainerId::new(actor.id?))
+            }
             None => About::Network,
         },
         _ => return None,

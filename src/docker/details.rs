@@ -2,7 +2,7 @@
 //!
 //! Pure.
 
-use crate::container::{Container, Health, State, Stop};
+use crate::container::{Container, Health, NetworkMode, State, Stop};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub(super) struct Details {
     /// same second.
     pub(super) created: Option<i64>,
     pub(super) started: Option<i64>,
+    /// Podman's list leaves it out.
+    pub(super) network_mode: Option<NetworkMode>,
     pub(super) environment: BTreeMap<String, String>,
     pub(super) stop: Stop,
     /// EXPOSE, which the list leaves out for host networking.
@@ -21,10 +23,13 @@ pub(super) struct Details {
 
 /// Completes a container with its inspection.
 pub(super) fn complete(container: &mut Container, details: Details) {
-    let Details { created, started, environment, stop, exposed, health } = details;
+    let Details { created, started, network_mode, environment, stop, exposed, health } = details;
     container.created = created.unwrap_or(container.created);
     // An event may have told of a later start already.
     container.started = container.started.max(Some(started.unwrap_or(0)));
+    if let Some(mode) = network_mode {
+        container.network_mode = mode;
+    }
     container.environment = environment;
     container.stop = Some(stop);
     container.exposed.extend(exposed);
@@ -37,6 +42,10 @@ pub(super) fn complete(container: &mut Container, details: Details) {
 pub(super) fn carry_over(fresh: &mut Container, known: &Container) {
     fresh.started = known.started;
     if known.stop.is_some() {
+        // What a list leaves out.
+        if fresh.network_mode == NetworkMode::Own {
+            fresh.network_mode.clone_from(&known.network_mode);
+        }
         fresh.created = known.created;
         fresh.environment.clone_from(&known.environment);
         fresh.stop.clone_from(&known.stop);

@@ -143,8 +143,7 @@ impl Engine {
 
     /// Events from now on, until the connection ends; none is asked for that means nothing here.
     pub(super) fn events(&self, extra: &[String]) -> impl Stream<Item = Result<Event>> + use<> {
-        let actions = event::CONTAINER.iter().chain(event::NETWORK).copied();
-        let actions = actions.chain(extra.iter().map(String::as_str)).collect();
+        let actions = event::actions(extra);
         let filters = BTreeMap::from([("type", vec!["container", "network"]), ("event", actions)]);
         let extra = extra.to_vec();
         self.told(&raw::path("/events", &[], &filters), move |said| {

@@ -23,6 +23,31 @@ pub(super) const CONTAINER: &[&str] = &[
 
 pub(super) const NETWORK: &[&str] = &["create", "connect", "disconnect", "destroy"];
 
+/// What Podman calls an action of Docker's. It answers with `die` for `died`, but knows that one alone in a question.
+const PODMAN: &[(&str, &str)] = &[
+    ("die", "died"),
+    ("destroy", "remove"),
+    ("start", "restore"),
+    ("exec_start", "exec"),
+    ("exec_die", "exec_died"),
+];
+
+/// The actions to ask for, with `extra` ones, in both vocabularies: an engine passes over words that it does not know.
+pub(super) fn actions(extra: &[String]) -> Vec<&str> {
+    let docker = CONTAINER.iter().chain(NETWORK).copied().chain(extra.iter().map(String::as_str));
+    let docker: Vec<_> = docker.collect();
+    let podman = PODMAN.iter().filter(|(word, _)| docker.contains(word)).map(|(_, podman)| *podman);
+    podman.chain(docker.iter().copied()).collect()
+}
+
+/// The action as Docker calls it.
+pub(super) fn in_dockers_words(action: String) -> String {
+    match PODMAN.iter().find(|(_, podman)| *podman == action) {
+        Some((docker, _)) => (*docker).to_owned(),
+        None => action,
+    }
+}
+
 /// The event behind a change of the world, for the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cause {
@@ -105,7 +130,7 @@ fn word(action: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::{About, Cause, Event, What};
+    use super::{About, Cause, Event, What, actions, in_dockers_words};
     use crate::container::ContainerId;
     use std::collections::BTreeMap;
 
@@ -124,6 +149,41 @@ mod tests {
         check("health_status: healthy", "", What::Other);
         check("rename", "", What::Other);
         check("exec_create: whoami healthcheck", "", What::Extra);
+    }
+
+    #[test]
+    fn an_action_in_podmans_words_is_read_as_dockers() {
+        for (said, expected) in [
+            ("died", "die"),
+            ("die", "die"),
+            ("remove", "destroy"),
+            ("destroy", "destroy"),
+            ("restore", "start"),
+            ("start", "start"),
+            ("exec", "exec_start"),
+            ("exec_start: sh", "exec_start: sh"),
+            ("exec_died", "exec_die"),
+            ("health_status", "health_status"),
+            ("health_status: healthy", "health_status: healthy"),
+            ("cleanup", "cleanup"),
+            ("init", "init"),
+        ] {
+            assert_eq!(in_dockers_words(said.to_owned()), expected);
+        }
+    }
+
+    #[test]
+    fn actions_are_asked_for_in_both_vocabularies() {
+        let asked = |extra: &str, action: &str| {
+            let extra: Vec<_> = extra.split_whitespace().map(str::to_owned).collect();
+            actions(&extra).contains(&action)
+        };
+        for both in ["start", "die", "died", "destroy", "remove", "restore", "pause", "connect"] {
+            assert!(asked("", both), "{both}");
+        }
+        assert!(!asked("", "exec") && !asked("", "exec_died") && !asked("", "cleanup"));
+        assert!(asked("exec_start", "exec") && asked("exec_start", "exec_start"));
+        assert!(asked("oom", "oom") && !asked("oom", "exec"));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::{
     lenient::{Oddities, Oddity},
 };
 use crate::{
-    container::{Container, ContainerId},
+    container::{Attachment, Container, ContainerId},
     world::{Network, World},
 };
 use std::{
@@ -474,8 +474,9 @@ impl Known {
                 self.interest.slim(&mut whole);
                 let whole = Arc::new(whole);
                 let shares = whole.network_owner_id().is_some();
+                let is_news = whole.network_mode != known.network_mode;
                 Arc::make_mut(&mut self.world).containers.insert(id.clone(), whole);
-                if self.interest.environment && shares {
+                if shares && (self.interest.environment || is_news) {
                     self.follow_network_owners(BTreeSet::new(), Some(now));
                 }
             }
@@ -548,6 +549,14 @@ impl Memory {
         };
         let owners = told.iter().filter_map(Container::network_owner_id);
         owners.filter(|id| !is_known(id)).cloned().collect()
+    }
+
+    /// One of them is on a network that was not listed.
+    pub(super) fn lacks_network(&self, told: &[Arc<Container>]) -> bool {
+        let is_known = |(name, place): (&String, &Attachment)| {
+            place.ip().is_none() || self.world.network(name, place).is_some()
+        };
+        told.iter().any(|it| !it.networks.iter().all(is_known))
     }
 
     /// The container as it is known, if it is told just so again.

@@ -275,7 +275,7 @@ async fn answer(engine: &Engine, ask: &Ask, memory: &Memory) -> Result<Answer> {
             told.extend(more.entries);
             odd.extend(more.odd);
         }
-        let entries = told.into_iter().map(Arc::new).collect();
+        let entries = told.into_iter().map(Arc::new).collect::<Vec<_>>();
         Ok::<_, anyhow::Error>(List { entries, odd, lost: 0 })
     };
     let (List { entries: containers, odd, .. }, networks) = match ask {
@@ -283,7 +283,12 @@ async fn answer(engine: &Engine, ask: &Ask, memory: &Memory) -> Result<Answer> {
             let (all, networks) = tokio::try_join!(all(), engine.networks())?;
             (all, Some(networks))
         }
-        Ask::Some { ids, networks: false } => (some(ids).await?, None),
+        Ask::Some { ids, networks: false } => {
+            let some = some(ids).await?;
+            // Podman tells of no network that is made.
+            let lacks = memory.lacks_network(&some.entries);
+            (some, if lacks { Some(engine.networks().await?) } else { None })
+        }
         Ask::Some { ids, networks: true } => {
             let (some, networks) = tokio::try_join!(some(ids), engine.networks())?;
             (some, Some(networks))

@@ -21,6 +21,7 @@ pub mod engine;
 pub mod etcd;
 pub mod glue;
 pub mod heard;
+pub mod podman;
 pub mod prometheus;
 pub mod proxy;
 pub mod six;

@@ -40,12 +40,16 @@ use std::{
 /// The story's world. Containers are as old as their line is high.
 pub fn world(story: &str) -> World {
     let mut world = World::default();
-    world.networks.insert("bridge".into(), Network { driver: "bridge".into() });
+    world
+        .networks
+        .insert("bridge".into(), Network { driver: "bridge".into(), ..Network::default() });
     let lines = story.lines().map(str::trim).filter(|it| !it.is_empty() && !it.starts_with('#'));
     for (number, line) in lines.enumerate() {
         let words: Vec<_> = line.split_whitespace().collect();
         if let ["network", name, driver] = words[..] {
-            world.networks.insert(name.into(), Network { driver: driver.into() });
+            world
+                .networks
+                .insert(name.into(), Network { driver: driver.into(), ..Network::default() });
         } else {
             let container = container(i64::try_from(number).unwrap(), &words);
             world.containers.insert(container.id.clone(), Arc::new(container));

@@ -182,6 +182,16 @@ fn an_event_is_read_with_its_container_and_its_time() {
     assert!(connect.contains("Attachment(ContainerId(\"c1\"))"), "{connect}");
     let create = r#"{"Type":"network","Action":"create","Actor":{"ID":"n1","Attributes":{}}}"#;
     assert!(heard(create).contains("about: Network"));
+    // Podman 4.3, whose actor is the container.
+    let connect = heard(
+        r#"{"status":"connect","id":"c1","Type":"network","Action":"connect","Actor":{"ID":"c1",
+            "Attributes":{"containerExitCode":"0","image":"","name":"web","podId":""}},"time":1,"timeNano":2}"#,
+    );
+    assert!(connect.contains("Attachment(ContainerId(\"c1\"))"), "{connect}");
+    let remove = r#"{"status":"remove","Type":"container","Action":"remove","Actor":{"ID":"c1","Attributes":{}}}"#;
+    assert!(heard(remove).contains("action: \"destroy\""));
+    let died = r#"{"status":"died","Type":"container","Action":"died","Actor":{"ID":"c1","Attributes":{}}}"#;
+    assert!(heard(died).contains("what: Die"));
     let volume = r#"{"Type":"volume","Action":"create","Actor":{"ID":"v1","Attributes":{}}}"#;
     assert_eq!(heard(volume), "None");
 }

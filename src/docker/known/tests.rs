@@ -126,14 +126,18 @@ impl Story {
     fn inspected_at(&mut self, id: &ContainerId, started: i64) {
         let (created, environment, stop) = (None, map(&[]), Stop { signal: None, timeout: None });
         let (started, exposed, health) = (Some(started), BTreeSet::new(), Health::Unchecked);
-        let details = Details { created, started, environment, stop, exposed, health };
+        let network_mode = None;
+        let details =
+            Details { created, started, network_mode, environment, stop, exposed, health };
         self.known.inspected(id, Inspection::Told(details), self.now);
     }
 
     fn inspected(&mut self, id: &ContainerId, environment: &[(&str, &str)], stop: Stop) {
         let (environment, exposed) = (map(environment), BTreeSet::new());
         let (created, started, health) = (None, Some(0), Health::Unchecked);
-        let details = Details { created, started, environment, stop, exposed, health };
+        let network_mode = None;
+        let details =
+            Details { created, started, network_mode, environment, stop, exposed, health };
         self.known.inspected(id, Inspection::Told(details), self.now);
     }
 

@@ -1,0 +1,119 @@
+//! A Podman service of a test's own, in namespaces of its own: with its last process go its containers, networks, mounts
+//! and firewall rules, and the machine's own Podman is not touched.
+
+use super::{DEADLINE, Docker, has, image};
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Instant,
+};
+use tempfile::TempDir;
+
+#[derive(Debug)]
+pub struct Podman {
+    folder: TempDir,
+    service: Child,
+}
+
+/// runc, as crun refuses cgroups of both versions side by side. The limits are below those of any machine.
+const SETTINGS: &str = r#"
+[containers]
+default_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+runtime = "runc"
+[network]
+network_backend = "netavark"
+network_config_dir = "/run/networks"
+"#;
+
+const STORAGE: &str = r#"
+[storage]
+driver = "vfs"
+graphroot = "/run/storage"
+runroot = "/run/storage-run"
+"#;
+
+const START: &str = r#"
+for folder in /run /dev/shm /var/lib/containers; do
+    mkdir -p "$folder"
+    mount -t tmpfs tmpfs "$folder"
+done
+ip link set lo up
+exec podman system service --time=0 "$1"
+"#;
+
+impl Podman {
+    /// With whoami's image. `None`, and said so, where there is none.
+    ///
+    /// # Panics
+    /// When it does not answer in time.
+    pub fn start() -> Option<Self> {
+        if !nix::unistd::geteuid().is_root() {
+            assert!(std::env::var_os("CI").is_none(), "root is needed, and CI is set");
+            println!("skipped: needs root");
+            return None;
+        }
+        if !has("podman") {
+            return None;
+        }
+        let folder = tempfile::Builder::new().prefix("docker-glue-podman-").tempdir().unwrap();
+        let file = |name: &str| folder.path().join(name);
+        std::fs::write(file("containers.conf"), SETTINGS).unwrap();
+        std::fs::write(file("storage.conf"), STORAGE).unwrap();
+        let log = File::create(file("log")).unwrap();
+        let service = Command::new("unshare")
+            .args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
+            .args(["sh", "-euc", START, "sh", &url(folder.path())])
+            .env("CONTAINERS_CONF", file("containers.conf"))
+            .env("CONTAINERS_STORAGE_CONF", file("storage.conf"))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let podman = Self { folder, service };
+        let end = Instant::now() + DEADLINE;
+        while !podman.answers() {
+            let told = std::fs::read_to_string(podman.path("log")).unwrap_or_default();
+            assert!(Instant::now() < end, "podman does not answer:\n{told}");
+            std::thread::sleep(super::PAUSE);
+        }
+        podman.load_image();
+        Some(podman)
+    }
+
+    /// The docker command on its Docker-compatible socket.
+    pub fn docker(&self) -> Docker {
+        Docker::at(url(self.folder.path()))
+    }
+
+    fn load_image(&self) {
+        let archive = self.path("image.tar");
+        let file = archive.to_str().unwrap();
+        Docker { host: None }.cli(&["save", "--output", file, image()]);
+        self.docker().cli(&["load", "--input", file]);
+        std::fs::remove_file(file).unwrap();
+    }
+
+    fn answers(&self) -> bool {
+        self.docker().command(&["version"]).output().is_ok_and(|output| output.status.success())
+    }
+
+    fn path(&self, file: &str) -> PathBuf {
+        self.folder.path().join(file)
+    }
+}
+
+impl Drop for Podman {
+    fn drop(&mut self) {
+        let _ = self.service.kill();
+        let _ = self.service.wait();
+    }
+}
+
+fn url(folder: &Path) -> String {
+    format!("unix://{}", folder.join("podman.sock").display())
+}
