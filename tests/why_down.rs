@@ -242,7 +242,7 @@ fn requests_of_a_machine_that_vanishes_end_before_their_time_limit() {
     if !common::has("nsenter") || !common::has("ip") {
         return;
     }
-    let plan = Balancer::of(&docker).ports(&[80, 8080]).option(&["--wait-for-start", "1m"]);
+    let plan = Balancer::of(&docker).ports(&[80, 8080]);
     let gone = container(&plan, "gone").start();
     let _stays = container(&plan, "stays").start();
     let balancer = plan.start().until_started();
@@ -265,10 +265,11 @@ fn requests_of_a_machine_that_vanishes_end_before_their_time_limit() {
     balancer.until_serves("gone.test/x", "gone saw /x");
     let (young, unconcerned) = (slow("gone", 50_000), slow("stays", 12_000));
     silence(&gone);
+    // It waits for a successor, for as long as one may take to start.
     let late = balancer.request("GET", "gone.test/late").open().unwrap();
-    for request in [old, young, late] {
+    for (whose, request) in [("old worker's", old), ("young one's", young), ("late", late)] {
         let end = end_of(request);
-        assert!(end.starts_with("HTTP/1.1 50") || end.is_empty(), "{end}");
+        assert!(end.starts_with("HTTP/1.1 50") || end.is_empty(), "{whose}: {end}");
     }
     balancer.until_said(&["WARN", "connections to server ", "time out; the requests"]);
     balancer.until_said(&["WARN", &gone.name, "time out or find no route"]);
