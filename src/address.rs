@@ -11,7 +11,7 @@ use crate::{
     world::{MOST_HOPS, Network, Vantage, World},
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
 };
@@ -38,7 +38,12 @@ pub fn address(
             None => Err(unknown_self()),
             Some(own) => beside(owner, own, world),
         },
-        (_, _, _, Vantage::Published(ip)) => return published(owner, port, *ip),
+        (_, _, _, Vantage::Published(ip)) => {
+            return published(owner, port, *ip, |_| true);
+        }
+        (_, _, _, Vantage::Elsewhere { engine, own }) => {
+            return published(owner, port, *engine, |it| is_reached(it, own));
+        }
     };
     ip.map(|ip| SocketAddr::new(ip, port))
 }
@@ -56,7 +61,7 @@ impl Ground {
     pub fn new(world: &World, vantage: &Vantage) -> Self {
         let own = match vantage {
             Vantage::Inside(own) => world.containers.get(own),
-            Vantage::Host | Vantage::Published(_) => None,
+            Vantage::Host | Vantage::Published(_) | Vantage::Elsewhere { .. } => None,
         };
         let owner = own.and_then(|own| world.containers.get(&owner(own, world)?.id));
         Self {
@@ -153,7 +158,7 @@ fn beside(owner: &Container, own: &Container, world: &World) -> Result<IpAddr, R
 fn beside_host(world: &World, vantage: &Vantage) -> Result<IpAddr, Reason> {
     let own = match vantage {
         Vantage::Host => return Ok(Ipv4Addr::LOCALHOST.into()),
-        Vantage::Published(ip) => return Ok(*ip),
+        Vantage::Published(ip) | Vantage::Elsewhere { engine: ip, .. } => return Ok(*ip),
         Vantage::Inside(own) => world.containers.get(own).ok_or_else(unknown_self)?,
     };
     let own = owner(own, world).ok_or_else(unknown_self)?;
@@ -167,15 +172,37 @@ fn beside_host(world: &World, vantage: &Vantage) -> Result<IpAddr, Reason> {
     })
 }
 
-/// Seen from elsewhere. Of several the family of the host's address first, then the lowest.
-fn published(owner: &Container, port: u16, host: IpAddr) -> Result<SocketAddr, Reason> {
+/// As a port that is published. Of several the family of the host's address first, then the lowest.
+fn published(
+    owner: &Container,
+    port: u16,
+    host: IpAddr,
+    is_reached: impl Fn(IpAddr) -> bool,
+) -> Result<SocketAddr, Reason> {
     let rank = |it: &&Published| (it.host_ip.is_ipv4() != host.is_ipv4(), it.host_ip, it.host_port);
-    let found = owner.published.iter().filter(|it| it.container_port == port).min_by_key(rank);
-    let Some(Published { host_ip, host_port, .. }) = found else {
-        return Err(no_address(format!("publish its port {port}, as in -p {port}:{port}")));
+    let published: Vec<_> = owner.published.iter().filter(|it| it.container_port == port).collect();
+    let found = published.iter().copied().filter(|it| is_reached(it.host_ip)).min_by_key(rank);
+    match (found, published.first()) {
+        (Some(Published { host_ip, host_port, .. }), _) => {
+            Ok(SocketAddr::new(if host_ip.is_unspecified() { host } else { *host_ip }, *host_port))
+        }
+        (None, Some(Published { host_ip, .. })) => Err(no_address(format!(
+            "its port {port} is published on {host_ip} of another machine only; publish it on an address of that \
+             machine that others reach, as in -p {port}:{port}"
+        ))),
+        (None, None) => Err(no_address(format!("publish its port {port}, as in -p {port}:{port}"))),
+    }
+}
+
+/// Whether a port that another machine publishes there is reached from here. Addresses that mean something else on
+/// each machine lead to whoever has them here.
+fn is_reached(host_ip: IpAddr, own: &BTreeSet<IpAddr>) -> bool {
+    let is_local = match host_ip.to_canonical() {
+        IpAddr::V4(ip) => ip.is_link_local() || ip.is_broadcast(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
     };
-    let everywhere = host_ip.is_unspecified() || host_ip.is_loopback();
-    Ok(SocketAddr::new(if everywhere { host } else { *host_ip }, *host_port))
+    let ip = host_ip.to_canonical();
+    !is_local && !ip.is_loopback() && !ip.is_multicast() && !own.contains(&ip)
 }
 
 fn first(owner: &Container, reached: impl Fn(&str, &Attachment) -> bool) -> Option<IpAddr> {

@@ -90,9 +90,13 @@ pub struct Options {
     pub network: Option<String>,
 
     /// Which address of a container HAProxy uses
-    #[arg(long, value_name = "KIND", help_heading = ROUTES, value_enum)]
-    #[arg(default_value = "container", hide_short_help = true)]
-    pub address: Address,
+    ///
+    /// Docker is on this machine if it is reached by a unix socket or at an address of this machine, or knows the
+    /// container that docker-balancer runs in.
+    ///
+    /// [default: container; published for a Docker on another machine]
+    #[arg(long, value_name = "KIND", help_heading = ROUTES, value_enum, hide_short_help = true)]
+    pub address: Option<Address>,
 
     /// Listen on this address (repeatable)
     ///

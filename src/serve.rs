@@ -384,8 +384,9 @@ pub(crate) fn access(settings: &Settings) -> Access {
 
 pub(crate) fn reach(settings: &Settings) -> Reach {
     match settings.address {
-        Address::Container => Reach::Networks,
-        Address::Published => Reach::Published,
+        None => Reach::Fitting,
+        Some(Address::Container) => Reach::Networks,
+        Some(Address::Published) => Reach::Published,
     }
 }
 
@@ -403,7 +404,7 @@ pub(crate) fn interest(settings: &Settings, vantage: &Vantage) -> Interest {
         everything: false,
         own: match vantage {
             Vantage::Inside(own) => Some(own.clone()),
-            Vantage::Host | Vantage::Published(_) => None,
+            Vantage::Host | Vantage::Published(_) | Vantage::Elsewhere { .. } => None,
         },
     }
 }

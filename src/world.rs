@@ -43,8 +43,14 @@ pub enum Vantage {
     Host,
     /// In a container: the networks that both share are reached.
     Inside(ContainerId),
-    /// Elsewhere (another machine, rootless or desktop engines): only published ports are reached.
-    Published(std::net::IpAddr),
+    /// On the machine of the engine, where networks are not reached (rootless or desktop engines): only published ports are.
+    Published(IpAddr),
+    /// On another machine: ports that are published to others are reached.
+    Elsewhere {
+        engine: IpAddr,
+        /// Of the machine that HAProxy is on: whoever has these is here.
+        own: BTreeSet<IpAddr>,
+    },
 }
 
 impl World {

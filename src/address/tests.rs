@@ -182,7 +182,8 @@ fn elsewhere_reaches_published_ports() {
         check(&[publishing(published)], &published_on(host), expected);
     };
     check(&[("0.0.0.0", 8080, 80)], "192.0.2.1", "192.0.2.1:8080");
-    check(&[("127.0.0.1", 8080, 80)], "192.0.2.1", "192.0.2.1:8080");
+    check(&[("127.0.0.1", 8080, 80)], "127.0.0.1", "127.0.0.1:8080");
+    check(&[("127.0.0.1", 8080, 80)], "192.0.2.1", "127.0.0.1:8080");
     check(&[("192.0.2.7", 8080, 80)], "192.0.2.1", "192.0.2.7:8080");
     check(&[("::", 8081, 80), ("0.0.0.0", 8080, 80)], "192.0.2.1", "192.0.2.1:8080");
     check(&[("::", 8081, 80), ("0.0.0.0", 8080, 80)], "2001:db8::1", "[2001:db8::1]:8081");
@@ -190,6 +191,60 @@ fn elsewhere_reaches_published_ports() {
     let out = "HAProxy cannot reach it; publish its port 80, as in -p 80:80";
     check(&[], "192.0.2.1", out);
     check(&[("0.0.0.0", 80, 8080)], "192.0.2.1", out);
+}
+
+#[test]
+fn engine_elsewhere_is_reached_by_what_it_publishes_to_others() {
+    let own = ["10.0.0.5", "172.17.0.1", "fd00::5"].map(|ip| ip.parse().unwrap());
+    let vantage = |engine: &str| Vantage::Elsewhere {
+        engine: engine.parse().unwrap(),
+        own: own.into_iter().collect(),
+    };
+    let check = |published: &[(&str, u16, u16)], expected: &str| {
+        let said = if expected.contains("only") {
+            format!(
+                "HAProxy cannot reach it; its port 80 is published on {} of another machine only; publish it on an \
+                 address of that machine that others reach, as in -p 80:80",
+                expected.trim_end_matches(" only")
+            )
+        } else {
+            expected.to_owned()
+        };
+        self::check(&[publishing(published)], &vantage("192.0.2.1"), &said);
+    };
+    check(&[("0.0.0.0", 8080, 80)], "192.0.2.1:8080");
+    check(&[("::", 8080, 80)], "192.0.2.1:8080");
+    check(&[("192.0.2.1", 8080, 80)], "192.0.2.1:8080");
+    check(&[("192.0.2.7", 8080, 80)], "192.0.2.7:8080");
+    check(&[("10.0.0.6", 8080, 80)], "10.0.0.6:8080");
+    check(&[("127.0.0.1", 8081, 80), ("192.0.2.7", 8080, 80)], "192.0.2.7:8080");
+    for local in [
+        "127.0.0.1",
+        "127.0.0.53",
+        "::1",
+        "::ffff:127.0.0.1",
+        "169.254.1.1",
+        "fe80::1",
+        "224.0.0.1",
+        "ff02::1",
+        "255.255.255.255",
+        "10.0.0.5",
+        "172.17.0.1",
+        "fd00::5",
+        "::ffff:10.0.0.5",
+    ] {
+        let shown: IpAddr = local.parse().unwrap();
+        check(&[(local, 8080, 80)], &format!("{shown} only"));
+    }
+    check(&[], "HAProxy cannot reach it; publish its port 80, as in -p 80:80");
+    // A bridge of another machine has the addresses of the one here.
+    self::check(
+        &[web("bridge=172.17.0.2")],
+        &vantage("192.0.2.1"),
+        "HAProxy cannot reach it; publish its port 80, as in -p 80:80",
+    );
+    let on_host = container("web", NetworkMode::Host, "host");
+    self::check(&[on_host], &vantage("192.0.2.1"), "192.0.2.1:80");
 }
 
 #[test]

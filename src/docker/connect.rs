@@ -48,14 +48,24 @@ impl Access {
         self.url.as_deref().map(str::trim).filter(|url| !url.is_empty()).unwrap_or(DEFAULT_URL)
     }
 
-    /// The engine's host as the URL names it; `None` for a socket of this machine.
-    pub(super) fn host(&self) -> Result<Option<String>> {
+    /// The engine's host as the URL names it.
+    pub(super) fn host(&self) -> Result<Host> {
         Ok(match Address::read(self)? {
-            Address::Unix(_) => None,
-            Address::Plain(place) | Address::Tls(place) => Some(host_of(&place).to_owned()),
-            Address::Ssh(destination) => Some(destination.host),
+            Address::Unix(_) => Host::Here,
+            Address::Plain(place) | Address::Tls(place) => Host::Named(host_of(&place).to_owned()),
+            Address::Ssh(destination) => Host::OfSsh(destination.host),
         })
     }
+}
+
+/// Where an engine listens.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Host {
+    /// At a socket of this machine.
+    Here,
+    Named(String),
+    /// The user's ssh may have a name of its own for it.
+    OfSsh(String),
 }
 
 /// A client for the engine. No API version is asked for, so each engine speaks its own newest.
@@ -181,7 +191,7 @@ fn unreachable(url: &str, error: &Error) -> anyhow::Error {
 
 #[cfg(test)]
 mod tests {
-    use super::{Access, Address, Destination, PathBuf, client};
+    use super::{Access, Address, Destination, Host, PathBuf, client};
 
     fn access(url: &str) -> Access {
         Access { url: Some(url.to_owned()), ..Access::default() }
@@ -240,14 +250,16 @@ mod tests {
 
     #[test]
     fn the_host_is_named_without_user_and_port() {
+        let named = |host: &str| Host::Named(host.to_owned());
+        let of_ssh = |host: &str| Host::OfSsh(host.to_owned());
         for (url, host) in [
-            ("unix:///x", None),
-            ("tcp://10.0.0.1:4000", Some("10.0.0.1")),
-            ("tcp://[::1]", Some("::1")),
-            ("ssh://me@far.test", Some("far.test")),
-            ("ssh://me@far.test:2222", Some("far.test")),
+            ("unix:///x", Host::Here),
+            ("tcp://10.0.0.1:4000", named("10.0.0.1")),
+            ("tcp://[::1]", named("::1")),
+            ("ssh://me@far.test", of_ssh("far.test")),
+            ("ssh://me@far.test:2222", of_ssh("far.test")),
         ] {
-            assert_eq!(access(url).host().unwrap().as_deref(), host, "{url}");
+            assert_eq!(access(url).host().unwrap(), host, "{url}");
         }
     }
 

@@ -1,13 +1,27 @@
 //! Where we stand: on the engine's host, in one of its containers, or elsewhere.
 
-use super::{connect::Access, engine::Engine};
-use crate::{container::NetworkMode, world::Vantage};
+use super::{
+    connect::{Access, Host},
+    engine::Engine,
+};
+use crate::{
+    container::{ContainerId, NetworkMode},
+    world::Vantage,
+};
 use anyhow::{Context, Result};
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    process::Stdio,
+};
+use tokio::{process::Command, time::timeout};
 
 /// Which addresses of containers are wanted: the setting `--address`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
+    /// Their own where the engine is on this machine, published ones of another machine's: bridges have the same
+    /// addresses on each machine, so that another one's would lead to containers here.
+    Fitting,
     /// Their own, on the networks that are reached from here.
     Networks,
     /// The ports that they publish on the engine's host.
@@ -16,10 +30,25 @@ pub enum Reach {
 
 /// Where HAProxy stands, if it runs beside us.
 pub async fn vantage(engine: &Engine, access: &Access, reach: Reach) -> Result<Vantage> {
-    match reach {
-        Reach::Published => Ok(Vantage::Published(engine_address(access).await?)),
-        Reach::Networks => inside(engine).await,
+    if reach == Reach::Networks {
+        return Ok(inside(own_container(engine).await?));
     }
+    let container = own_container(engine).await?;
+    let place = place(access).await?;
+    Ok(match (place, reach) {
+        (Place::Here(address), Reach::Published) => Vantage::Published(address),
+        (Place::Here(_), _) => inside(container),
+        (Place::Elsewhere { .. }, Reach::Fitting) if container.is_some() => inside(container),
+        (Place::Elsewhere { engine, own }, _) => {
+            if reach == Reach::Fitting {
+                tracing::info!(
+                    "{} is on another machine: its published ports are used",
+                    access.url()
+                );
+            }
+            Vantage::Elsewhere { engine, own }
+        }
+    })
 }
 
 /// The id (or, by the host name, its first digits) of the container that we seem to run in. Only
@@ -31,24 +60,83 @@ pub fn own_container_id() -> Option<String> {
         .or_else(|| from_host_name(read("/etc/hostname").trim()))
 }
 
-async fn inside(engine: &Engine) -> Result<Vantage> {
-    let Some(candidate) = own_container_id() else { return Ok(Vantage::Host) };
-    Ok(match engine.running(&candidate).await? {
+/// The container that we run in, if the engine has it.
+async fn own_container(engine: &Engine) -> Result<Option<(ContainerId, NetworkMode)>> {
+    match own_container_id() {
+        Some(candidate) => engine.running(&candidate).await,
+        None => Ok(None),
+    }
+}
+
+fn inside(container: Option<(ContainerId, NetworkMode)>) -> Vantage {
+    match container {
         Some((_, NetworkMode::Host)) | None => Vantage::Host,
         Some((_, NetworkMode::Container(other))) => Vantage::Inside(other),
         Some((id, NetworkMode::Own | NetworkMode::None)) => Vantage::Inside(id),
-    })
+    }
 }
 
-async fn engine_address(access: &Access) -> Result<IpAddr> {
-    let Some(host) = access.host()? else { return Ok(Ipv4Addr::LOCALHOST.into()) };
-    let found =
-        tokio::time::timeout(access.patience.connect, tokio::net::lookup_host((host.as_str(), 0)));
-    let mut found = found
+/// Where the engine is, as far as its address tells.
+#[derive(Debug, PartialEq, Eq)]
+enum Place {
+    Here(IpAddr),
+    Elsewhere { engine: IpAddr, own: BTreeSet<IpAddr> },
+}
+
+async fn place(access: &Access) -> Result<Place> {
+    let name = match access.host()? {
+        Host::Here => return Ok(Place::Here(Ipv4Addr::LOCALHOST.into())),
+        Host::Named(name) => name,
+        Host::OfSsh(name) => real_name(&name, access).await,
+    };
+    let found = timeout(access.patience.connect, tokio::net::lookup_host((name.as_str(), 0)));
+    let found = found
         .await
-        .with_context(|| format!("no answer about the address of {host}"))?
-        .with_context(|| format!("no address of the Docker host {host}"))?;
-    Ok(found.next().with_context(|| format!("the Docker host {host} has no address"))?.ip())
+        .with_context(|| format!("no answer about the address of {name}"))?
+        .with_context(|| format!("no address of the Docker host {name}"))?;
+    let addresses: Vec<_> = found.map(|it| it.ip().to_canonical()).collect();
+    decide(&addresses, own_addresses())
+        .with_context(|| format!("the Docker host {name} has no address"))
+}
+
+fn decide(engine: &[IpAddr], own: BTreeSet<IpAddr>) -> Option<Place> {
+    let is_here = |ip: &&IpAddr| ip.is_loopback() || ip.is_unspecified() || own.contains(*ip);
+    match engine.iter().find(is_here) {
+        Some(here) => Some(Place::Here(*here)),
+        None => Some(Place::Elsewhere { engine: *engine.first()?, own }),
+    }
+}
+
+/// What the user's ssh makes of a host's name, which may be one of its own.
+async fn real_name(name: &str, access: &Access) -> String {
+    let mut ssh = Command::new("ssh");
+    ssh.args(["-G", "--", name]).stdin(Stdio::null()).kill_on_drop(true);
+    let said = timeout(access.patience.connect, ssh.output()).await;
+    let said = said.ok().and_then(Result::ok).map(|it| it.stdout).unwrap_or_default();
+    let said = String::from_utf8_lossy(&said);
+    let found = said.lines().find_map(|line| line.strip_prefix("hostname "));
+    found.unwrap_or(name).trim().to_owned()
+}
+
+/// Of this machine, or of the container that we run in.
+fn own_addresses() -> BTreeSet<IpAddr> {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let ipv4 = from_fib_trie(&read("/proc/net/fib_trie"));
+    let ipv6 = from_if_inet6(&read("/proc/net/if_inet6"));
+    ipv4.into_iter().map(IpAddr::V4).chain(ipv6.into_iter().map(IpAddr::V6)).collect()
+}
+
+/// `|-- 10.0.0.5`, and in the next line `/32 host LOCAL`.
+fn from_fib_trie(trie: &str) -> BTreeSet<Ipv4Addr> {
+    let lines = trie.lines().zip(trie.lines().skip(1));
+    let own = lines.filter(|(_, kind)| kind.trim() == "/32 host LOCAL");
+    own.filter_map(|(address, _)| address.trim().strip_prefix("|-- ")?.parse().ok()).collect()
+}
+
+/// 32 digits at the beginning of each line.
+fn from_if_inet6(table: &str) -> BTreeSet<Ipv6Addr> {
+    let first = |line: &str| u128::from_str_radix(line.split(' ').next()?, 16).ok();
+    table.lines().filter_map(first).map(Ipv6Addr::from_bits).collect()
 }
 
 /// Docker mounts three files of its own into each container, from a folder named by the id.
@@ -86,7 +174,10 @@ fn is_hex(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{from_cgroup, from_host_name, from_mounts};
+    use super::{
+        Place, decide, from_cgroup, from_fib_trie, from_host_name, from_if_inet6, from_mounts,
+    };
+    use std::net::IpAddr;
 
     const ID: &str = "d69b4755a44fe74409f80af2bcc26c63b067f45c7aa6877c04fe880cef03a4f1";
 
@@ -109,6 +200,44 @@ mod tests {
         assert_eq!(from_cgroup(&old).as_deref(), Some(ID));
         assert_eq!(from_cgroup(&systemd).as_deref(), Some(ID));
         assert_eq!(from_cgroup("0::/init.scope\n1:name=systemd:/\n"), None);
+    }
+
+    #[test]
+    fn engine_is_here_if_one_of_its_addresses_is_ours() {
+        let ips = |text: &str| -> Vec<IpAddr> {
+            text.split_whitespace().map(|ip| ip.parse().unwrap()).collect()
+        };
+        let own = || ips("127.0.0.1 10.0.0.5 172.17.0.1 fd00::5").into_iter().collect();
+        for (engine, here) in [
+            ("127.0.0.1", Some("127.0.0.1")),
+            ("127.8.8.8", Some("127.8.8.8")),
+            ("::1", Some("::1")),
+            ("10.0.0.5", Some("10.0.0.5")),
+            ("fd00::5", Some("fd00::5")),
+            ("192.0.2.1 10.0.0.5", Some("10.0.0.5")),
+            ("10.0.0.6", None),
+            ("172.17.0.2", None),
+            ("fd00::6 192.0.2.1", None),
+        ] {
+            let engine = ips(engine);
+            let expected = match here {
+                Some(ip) => Place::Here(ip.parse().unwrap()),
+                None => Place::Elsewhere { engine: engine[0], own: own() },
+            };
+            assert_eq!(decide(&engine, own()), Some(expected), "{engine:?}");
+        }
+        assert_eq!(decide(&[], own()), None);
+    }
+
+    #[test]
+    fn addresses_of_this_machine_are_read() {
+        let trie = "Local:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 10.0.0.0\n        /24 link UNICAST\n     \
+                    |-- 10.0.0.5\n        /32 host LOCAL\n     |-- 10.0.0.255\n        /32 link BROADCAST\n";
+        assert_eq!(from_fib_trie(trie), ["10.0.0.5".parse().unwrap()].into());
+        let table = "00000000000000000000000000000001 01 80 10 80       lo\n\
+                     fe8000000000000000423cfffe8383f0 03 40 20 80  docker0\nx\n";
+        let read = ["::1", "fe80::42:3cff:fe83:83f0"].map(|ip| ip.parse().unwrap());
+        assert_eq!(from_if_inet6(table), read.into());
     }
 
     #[test]

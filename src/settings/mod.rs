@@ -62,7 +62,8 @@ pub struct Settings {
     pub watch_set: BTreeSet<String>,
     /// The network to reach containers on, where their labels name none.
     pub network: Option<String>,
-    pub address: Address,
+    /// `None` is what fits the engine: its containers' own addresses where it is on this machine.
+    pub address: Option<Address>,
     pub fences: Fences,
     /// At least one.
     pub bind: Vec<BindAddress>,
