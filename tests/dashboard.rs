@@ -84,6 +84,9 @@ fn the_map_shows_a_container_within_a_moment_of_its_start() {
         took.push(seen - started_at(&new));
     }
     println!("a container is on the page {took:?} ms after Docker says that it started");
+    browser.until(
+        "![...document.querySelectorAll('.name')].some((it) => it.textContent.includes('-new-'))",
+    );
 
     // A group that is swapped keeps the focus, and stays as its reader left it.
     let group = "document.getElementById('first.test:80')";

@@ -15,7 +15,12 @@
 )]
 
 use crate::common::{balancer::free_port, has, wait_for};
-use fantoccini::{Client, ClientBuilder, error::CmdError, wd::WebDriverCompatibleCommand};
+use fantoccini::{
+    Client, ClientBuilder,
+    actions::{InputSource, KeyAction, KeyActions},
+    error::CmdError,
+    wd::WebDriverCompatibleCommand,
+};
 use hyper::Method;
 use hyper_util::client::legacy::connect::HttpConnector;
 use nix::{
@@ -99,10 +104,14 @@ impl Browser {
         wait_for(expression, || (self.run(&format!("return {expression}")) == true).then_some(()));
     }
 
-    /// Types into whatever has the focus; keys are those of WebDriver.
+    /// Types into whatever has the focus at each key, as a keyboard does: an element that was asked for first may be
+    /// another one by then. Keys are those of WebDriver.
     pub fn type_keys(&self, keys: &str) {
-        let typed = async { self.client.active_element().await?.send_keys(keys).await };
-        self.runtime.block_on(typed).unwrap();
+        let stroke = |actions: KeyActions, value| {
+            actions.then(KeyAction::Down { value }).then(KeyAction::Up { value })
+        };
+        let actions = keys.chars().fold(KeyActions::new("keyboard".to_owned()), stroke);
+        self.runtime.block_on(self.client.perform_actions(actions)).unwrap();
     }
 
     /// The text of the dialog that is open, if one is.
