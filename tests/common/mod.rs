@@ -17,6 +17,7 @@
 )]
 
 pub mod balancer;
+pub mod elsewhere;
 pub mod engine;
 pub mod etcd;
 pub mod glue;

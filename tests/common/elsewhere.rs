@@ -1,0 +1,123 @@
+//! A Docker engine of another machine: in namespaces of its own, at the far end of a cable (a veth pair), reached by
+//! TCP. With its last process go its containers, networks, mounts and firewall rules.
+
+use super::{DEADLINE, Docker, PAUSE, has, image, unique};
+use std::{
+    fs::File,
+    net::Ipv4Addr,
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU8, Ordering},
+    time::Instant,
+};
+use tempfile::TempDir;
+
+#[derive(Debug)]
+pub struct Elsewhere {
+    folder: TempDir,
+    engine: Child,
+    link: String,
+    /// Its own, which containers' ports are published on.
+    pub address: Ipv4Addr,
+}
+
+/// Its folders are its own, as another dockerd has those of this machine. It waits for its end of the cable.
+const START: &str = r#"
+for folder in /run /var/lib/docker /var/lib/containerd; do
+    mkdir -p "$folder"
+    mount -t tmpfs tmpfs "$folder"
+done
+ip link set lo up
+until ip link set "$1" up 2>/dev/null; do sleep 0.01; done
+ip address add "$2/30" dev "$1"
+echo '{}' > /run/daemon.json
+exec dockerd --config-file /run/daemon.json --storage-driver vfs --host "tcp://$2:2375" --tls=false
+"#;
+
+impl Elsewhere {
+    /// With whoami's image. `None`, and said so, where there is none.
+    ///
+    /// # Panics
+    /// When it does not answer in time.
+    pub fn start() -> Option<Self> {
+        super::docker_as_root()?;
+        if !has("dockerd") || !has("ip") || !has("unshare") {
+            return None;
+        }
+        let folder = tempfile::Builder::new().prefix("docker-glue-elsewhere-").tempdir().unwrap();
+        // Of the range for measurements between networks (RFC 2544), which no machine has.
+        static NUMBER: AtomicU8 = AtomicU8::new(0);
+        let (process, number) = (std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let [_, _, high, low] = process.to_be_bytes();
+        let ip = |host| Ipv4Addr::new(198, 18 + (high & 1), low, 4 * number + host);
+        let (own, address) = (ip(1), ip(2));
+        let link = format!("glue{process}{number}");
+        let far = format!("{link}f");
+        let log = File::create(folder.path().join("log")).unwrap();
+        let engine = Command::new("unshare")
+            .args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
+            .args(["sh", "-euc", START, "sh", &far, &address.to_string()])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let there = Self { folder, engine, link, address };
+        there.connect(&far, own);
+        let end = Instant::now() + DEADLINE;
+        while !there.answers() {
+            let told = std::fs::read_to_string(there.folder.path().join("log")).unwrap_or_default();
+            assert!(Instant::now() < end, "dockerd does not answer:\n{told}");
+            std::thread::sleep(PAUSE);
+        }
+        there.load_image();
+        Some(there)
+    }
+
+    pub fn docker(&self) -> Docker {
+        Docker::at(format!("tcp://{}:2375", self.address))
+    }
+
+    /// A cable from here to there.
+    fn connect(&self, far: &str, own: Ipv4Addr) {
+        let there = self.engine.id().to_string();
+        // It may not have its namespace yet: a cable into ours would be one to ourselves.
+        let network = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/net")).ok();
+        super::wait_for("a network of its own", || {
+            (network(&there)? != network("self")?).then_some(())
+        });
+        ip(&["link", "add", &self.link, "type", "veth", "peer", "name", far, "netns", &there]);
+        ip(&["address", "add", &format!("{own}/30"), "dev", &self.link]);
+        ip(&["link", "set", &self.link, "up"]);
+    }
+
+    fn load_image(&self) {
+        let archive = self.folder.path().join(unique("image.tar"));
+        let file = archive.to_str().unwrap();
+        Docker { host: None }.cli(&["save", "--output", file, image()]);
+        self.docker().cli(&["load", "--input", file]);
+        std::fs::remove_file(file).unwrap();
+    }
+
+    fn answers(&self) -> bool {
+        self.docker().command(&["version"]).output().is_ok_and(|output| output.status.success())
+    }
+}
+
+/// The cable goes with the namespace that its other end is in.
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        let _ = self.engine.kill();
+        let _ = self.engine.wait();
+        let _ = Command::new("ip").args(["link", "delete", &self.link]).output();
+    }
+}
+
+fn ip(words: &[&str]) {
+    let output = Command::new("ip").args(words).output().unwrap();
+    assert!(
+        output.status.success(),
+        "ip {}: {}",
+        words.join(" "),
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
