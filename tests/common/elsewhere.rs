@@ -39,13 +39,13 @@ impl Elsewhere {
     /// # Panics
     /// When it does not answer in time.
     pub fn start() -> Option<Self> {
+        static NUMBER: AtomicU8 = AtomicU8::new(0);
         super::docker_as_root()?;
         if !has("dockerd") || !has("ip") || !has("unshare") {
             return None;
         }
         let folder = tempfile::Builder::new().prefix("docker-glue-elsewhere-").tempdir().unwrap();
         // Of the range for measurements between networks (RFC 2544), which no machine has.
-        static NUMBER: AtomicU8 = AtomicU8::new(0);
         let (process, number) = (std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let [_, _, high, low] = process.to_be_bytes();
         let ip = |host| Ipv4Addr::new(198, 18 + (high & 1), low, 4 * number + host);
