@@ -138,7 +138,8 @@ async fn network_owner_that_ends_or_starts_again_takes_the_address_of_its_sharer
         .run("app")
         .label(LABEL, 1)
         .option(&["--network", &format!("container:{}", vpn.name)]);
-    let app = app.bare().start();
+    // Port 80 of the network is the owner's: the sharer would end for want of it.
+    let app = app.env("WHOAMI_PORT", 81).bare().start();
     let id = ContainerId::new(app.id.as_str());
     let said = |world: &World| {
         let container = world.containers.get(&id)?;
