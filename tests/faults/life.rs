@@ -200,7 +200,8 @@ fn a_restart_at_another_address_is_followed() {
 /// The worker that holds it was replaced and still tries the address, which is somebody else's by then.
 #[test]
 fn a_request_held_through_a_reload_reaches_no_stranger() {
-    const PATIENT: &[&str] = &["--wait-for-start", "30s"];
+    // Less than the client waits for an answer.
+    const PATIENT: &[&str] = &["--wait-for-start", "20s"];
     let Some(docker) = common::docker() else { return };
     let net = docker.network("net");
     let balancer = Balancer::of(&docker).ports(&[80, 81]).option(PATIENT).start();
