@@ -325,6 +325,16 @@ pub struct Options {
     #[arg(hide_short_help = true)]
     pub haproxy_metrics: Option<SocketAddr>,
 
+    /// Let both be asked for metrics by this name, as in web1.example.com (repeatable)
+    ///
+    /// Else they answer to localhost, to addresses and to names without a dot, so that no page of the web reads them
+    /// by a name of its own (DNS rebinding).
+    ///
+    /// [default: none]
+    #[arg(long, value_name = "NAME", help_heading = OUTPUT, value_parser = value::name)]
+    #[arg(hide_short_help = true)]
+    pub metrics_host: Vec<Host>,
+
     /// How the log is written, to stderr
     ///
     /// Where that is the journal of systemd, text comes with its fields.

@@ -9,6 +9,7 @@ use crate::{
         load::{self, Found},
         template::{Outside, Printer, Source},
     },
+    log,
     serve::serve,
     settings::{Command, GlueSettings, GlueTask, Settings, place},
 };
@@ -69,6 +70,7 @@ fn told(program: &str, result: Result<()>, failure: ExitCode) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            log::flush();
             eprintln!("{program}: {error:#}");
             failure
         }

@@ -73,7 +73,8 @@ async fn follow(settings: &Settings, proxy: Proxy, stop: impl Future<Output = ()
     let mut follower = Follower::new(balancer, changed);
     let mut telling = JoinSet::new();
     if let Some(address) = settings.metrics {
-        telling.spawn(metrics::server::serve(address, control.asker.clone()));
+        let names = settings.metrics_hosts.clone();
+        telling.spawn(metrics::server::serve(address, names, control.asker.clone()));
     }
     let (updates, mut seen) = watch::channel(Seen::default());
     let mut eyes = JoinSet::new();
@@ -449,6 +450,7 @@ pub(crate) fn frame(settings: &Settings, version: Version) -> Result<Frame> {
             AccessLog::To(address) => Some(format!("{address} daemon")),
         },
         exporter: None,
+        exporter_names: settings.metrics_hosts.clone(),
         wait: settings.wait_for_start,
         hard_stop_after: settings.hard_stop_after,
     })

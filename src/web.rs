@@ -1,7 +1,10 @@
 //! What the HTTP servers (control socket, metrics, dashboard) have in common: their address is waited for,
 //! connections are taken, a limited number at a time, and requests of one are answered in turn.
 
+pub mod gate;
+
 use crate::outage::{Outage, Tell};
+use http_body_util::BodyExt;
 use hyper::{
     Request, Response,
     body::{Body, Bytes, Incoming},
@@ -9,10 +12,17 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::{convert::Infallible, net::SocketAddr, time::Duration};
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpListener,
+    sync::Notify,
     task::JoinSet,
     time::{Instant, sleep},
 };
@@ -25,7 +35,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Of one server.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Connections at one time; further ones wait for one to end.
+    /// Connections at one time. For a further one the oldest of those that ask nothing now is ended; where all of them
+    /// ask, it waits for one to end.
     pub connections: usize,
     /// For a request to arrive, and until the next one on the same connection.
     pub patience: Duration,
@@ -54,34 +65,74 @@ pub async fn listen(at: SocketAddr, option: &str) -> TcpListener {
     }
 }
 
-/// Has each connection visited, until this is dropped: then they end as well.
+/// Of a connection among those that may be there at one time.
+#[derive(Debug, Clone, Default)]
+pub struct Seat(Arc<Notify>, Arc<()>);
+
+impl Seat {
+    /// Whether no request of it is being answered.
+    fn is_idle(requests: &Weak<()>) -> bool {
+        // The seat itself is one.
+        requests.strong_count() <= 1
+    }
+}
+
+/// Those that are taken, the oldest first.
+#[derive(Debug, Default)]
+struct Seats(VecDeque<(Arc<Notify>, Weak<()>)>);
+
+impl Seats {
+    fn take(&mut self) -> Seat {
+        self.0.retain(|(_, requests)| requests.strong_count() > 0);
+        let seat = Seat::default();
+        self.0.push_back((Arc::clone(&seat.0), Arc::downgrade(&seat.1)));
+        seat
+    }
+
+    /// Asks the oldest one that is idle to leave; `false` where none is.
+    fn free_one(&mut self) -> bool {
+        let idle = self.0.iter().position(|(_, requests)| Seat::is_idle(requests));
+        let Some((leave, _)) = idle.and_then(|at| self.0.remove(at)) else { return false };
+        leave.notify_one();
+        true
+    }
+}
+
+/// Has each connection visited, until this is dropped: then they end as well. A visit ends when its seat does.
 pub async fn accept<L: Listener, V>(
     mut listener: L,
     option: &str,
     limits: Limits,
-    visit: impl Fn(L::Io) -> V,
+    visit: impl Fn(L::Io, Seat) -> V,
 ) where
     V: Future<Output = ()> + Send + 'static,
 {
-    let mut visits = JoinSet::new();
+    let (mut visits, mut seats) = (JoinSet::new(), Seats::default());
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept(), if visits.len() < limits.connections => accepted,
+            accepted = listener.accept() => accepted,
             Some(_) = visits.join_next() => continue,
         };
-        match accepted {
-            Ok((stream, _)) => drop(visits.spawn(visit(stream))),
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
             Err(error) => {
                 warn!("{option}: a connection could not be taken: {error}");
                 sleep(PAUSE).await;
+                continue;
             }
+        };
+        while visits.len() >= limits.connections {
+            seats.free_one();
+            visits.join_next().await;
         }
+        visits.spawn(visit(stream, seats.take()));
     }
 }
 
-/// Answers the requests of one connection, until its client ends it.
+/// Answers the requests of one connection, until its client ends it, or its seat is needed while it asks nothing.
 pub async fn converse<B, A>(
     stream: impl AsyncRead + AsyncWrite + Unpin,
+    Seat(leave, requests): Seat,
     option: &str,
     limits: Limits,
     answer: impl Fn(Request<Incoming>) -> A,
@@ -90,12 +141,27 @@ pub async fn converse<B, A>(
     A: Future<Output = Response<B>>,
 {
     let answer = service_fn(|request| {
-        let response = answer(request);
-        async { Ok::<_, Infallible>(response.await) }
+        let (response, asked) = (answer(request), Arc::clone(&requests));
+        // It is asked something until its client has the last of the answer.
+        async {
+            let response = response.await;
+            Ok::<_, Infallible>(response.map(|body| {
+                body.map_frame(move |frame| {
+                    let _ = &asked;
+                    frame
+                })
+            }))
+        }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(limits.patience).max_buf_size(limits.head);
-    if let Err(error) = http.serve_connection(TokioIo::new(stream), answer).await {
-        debug!("{option}: {error}");
+    let conversation = http.serve_connection(TokioIo::new(stream), answer);
+    tokio::select! {
+        () = leave.notified() => {}
+        ended = conversation => {
+            if let Err(error) = ended {
+                debug!("{option}: {error}");
+            }
+        }
     }
 }

@@ -52,6 +52,7 @@ const VALUES: &[(&str, &str)] = &[
     ("dashboard_host", "glue.example.com"),
     ("metrics", "9105"),
     ("haproxy_metrics", "9106"),
+    ("metrics_host", "web1.example.com"),
     ("log_format", "json"),
     ("verbose", "1"),
     ("quiet", "true"),

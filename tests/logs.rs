@@ -63,6 +63,24 @@ fn redacted(line: &str) -> Value {
 }
 
 #[test]
+fn reader_of_the_log_that_stalls_costs_lines_and_nothing_else() {
+    let Some(docker) = docker() else { return };
+    let plan = Balancer::of(&docker).option(&["--access-log", "off", "-vv"]).deaf();
+    let mut balancer = plan.start();
+    let web = |name: &str| balancer.run(name).label("glue_http_80_host", format!("{name}.test"));
+    // Each says far more than the pipe holds.
+    let labels: String = (0..200).map(|number| format!("glue_junk_{number}=x ")).collect();
+    let _first = web("first").labels(&labels).start();
+    balancer.until_serves("first.test/x", "first saw /x");
+    let _second = web("second").labels(&labels).start();
+    balancer.until_serves("second.test/x", "second saw /x");
+    let mut status = std::process::Command::new(env!("CARGO_BIN_EXE_docker-balancer"));
+    let status = status.args(["status", "--runtime-dir"]).arg(balancer.runtime()).output().unwrap();
+    assert!(status.status.success(), "{status:?}");
+    balancer.end(Signal::SIGTERM);
+}
+
+#[test]
 fn what_is_secret_is_never_logged_however_much_is_said() {
     let Some(docker) = docker() else { return };
     let plan = Balancer::of(&docker).option(&["-vv", "--log-format", "json"]);

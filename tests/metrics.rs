@@ -239,6 +239,62 @@ fn a_server_that_falls_ill_and_gets_well_is_counted_as_haproxy_finds_it() {
     }
 }
 
+/// The status of the answer to a request with these headers.
+fn status_of(port: u16, headers: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    write!(stream, "GET /metrics HTTP/1.1\r\n{headers}Connection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer.split(' ').nth(1).unwrap_or_default().to_owned()
+}
+
+#[test]
+fn metrics_asked_for_by_a_name_of_somebody_else_are_refused() {
+    let Some(docker) = docker() else { return };
+    let (plan, own, haproxy) = plan(&docker);
+    let plan = plan.option(&["--metrics-host", "web1.example.com"]);
+    let balancer = plan.option(&["--metrics-host", "web2.example.com"]).start().until_started();
+    until("metrics", own, |it| it.is("docker_glue_haproxy_answers", 1));
+    for port in [own, haproxy] {
+        for (headers, expected) in [
+            ("Host: localhost\r\n".to_owned(), "200"),
+            (format!("Host: 127.0.0.1:{port}\r\n"), "200"),
+            (format!("Host: balancer:{port}\r\n"), "200"),
+            ("Host: web1.example.com\r\n".to_owned(), "200"),
+            (format!("Host: WEB2.example.com:{port}\r\n"), "200"),
+            ("Host: web3.example.com\r\n".to_owned(), "421"),
+            ("Host: web1.example.com.evil.example\r\n".to_owned(), "421"),
+            ("Host: 127.0.0.1.evil.example\r\n".to_owned(), "421"),
+            ("Host: localhost\r\nHost: evil.example\r\n".to_owned(), "400"),
+            ("Host: evil.example\r\nHost: localhost\r\n".to_owned(), "400"),
+        ] {
+            assert_eq!(status_of(port, &headers), expected, "{headers:?} at {port}");
+        }
+    }
+    drop(balancer);
+}
+
+#[test]
+fn connection_that_asks_nothing_keeps_nobody_out() {
+    let Some(docker) = docker() else { return };
+    let (plan, port, _) = plan(&docker);
+    let page = free_port();
+    let balancer = plan.option(&["--dashboard", &page.to_string()]).start().until_started();
+    until("metrics", port, |it| it.is("docker_glue_haproxy_answers", 1));
+    let connect = |port| move |_| TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let silent: Vec<_> =
+        (0..100).flat_map(|it| [port, page].map(connect).map(|to| to(it))).collect();
+    let mut took = Vec::new();
+    for _ in 0..5 {
+        let begin = std::time::Instant::now();
+        assert_eq!(scrape(port).unwrap().status, 200);
+        assert_eq!(prometheus::ask(page, "GET", "/").unwrap().status, 200);
+        took.push(begin.elapsed());
+    }
+    println!("beside 100 silent connections a scrape and a page take {took:?}");
+    drop((silent, balancer));
+}
+
 /// A program that stands before the real HAProxy.
 fn wrapper(folder: &Path, script: &str) -> String {
     let path = folder.join("haproxy");

@@ -18,8 +18,10 @@ fn main() -> ExitCode {
         Ok(Task::Look(look, settings)) => return verb::look(&look, &settings),
         Err(refusal) => return refusal.tell(PROGRAM),
     };
-    match log::start(&settings.log, PROGRAM) {
+    let code = match log::start(&settings.log, PROGRAM) {
         Ok(()) => daemon::run(settings),
         Err(error) => Refusal::Wrong(error).tell(PROGRAM),
-    }
+    };
+    log::flush();
+    code
 }

@@ -15,8 +15,10 @@ fn main() -> ExitCode {
         Ok(read) => read,
         Err(refusal) => return refusal.tell(PROGRAM),
     };
-    match log::start(&settings.log, PROGRAM) {
+    let code = match log::start(&settings.log, PROGRAM) {
         Ok(()) => daemon::glue(task, settings),
         Err(error) => Refusal::Wrong(error).tell(PROGRAM),
-    }
+    };
+    log::flush();
+    code
 }

@@ -89,9 +89,9 @@ fn listen(path: &Path) -> std::io::Result<UnixListener> {
 }
 
 async fn serve(listener: UnixListener, orders: mpsc::Sender<Order>) {
-    let visit = |stream| {
+    let visit = |stream, seat| {
         let orders = orders.clone();
-        async move { web::converse(stream, NAME, LIMITS, |it| answer(it, &orders)).await }
+        async move { web::converse(stream, seat, NAME, LIMITS, |it| answer(it, &orders)).await }
     };
     web::accept(listener, NAME, LIMITS, visit).await;
 }

@@ -10,7 +10,6 @@
 
 pub mod explain;
 pub mod fragment;
-mod gate;
 pub mod page;
 mod painter;
 pub mod render;

@@ -3,21 +3,20 @@
 use super::{
     Place,
     explain::{Answer, explain},
-    gate,
     page::Page,
     painter::{self, Never, QUEUE, Viewer},
     render,
 };
 use crate::{
     control::{Order, failure::Failure},
-    web::{self, Limits},
+    web::{self, Limits, Seat, gate::Named},
 };
 use futures_util::stream;
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::{
     Method, Request, Response, StatusCode, Uri,
     body::{Bytes, Frame, Incoming},
-    header::{ALLOW, CONTENT_TYPE, HOST, HeaderName, HeaderValue},
+    header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue},
 };
 use std::{convert::Infallible, future::pending, net::IpAddr, sync::Arc, time::Duration};
 use tokio::{
@@ -35,10 +34,23 @@ const MOST_VIEWERS: usize = 32;
 /// For all that one who is no viewer asks for, and takes.
 const VISIT: Duration = Duration::from_secs(30);
 
+/// With each answer. No inline script or style, nothing from other hosts, no frame around it.
+const HEADERS: [(&str, &str); 5] = [
+    (
+        "content-security-policy",
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+         form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    ),
+    ("x-content-type-options", "nosniff"),
+    ("referrer-policy", "no-referrer"),
+    ("cross-origin-resource-policy", "same-origin"),
+    ("cache-control", "no-store"),
+];
+
 /// What a connection needs of the rest.
 #[derive(Debug, Clone)]
 struct Desk {
-    names: Arc<[crate::label::value::Host]>,
+    named: Arc<Named>,
     orders: mpsc::Sender<Order>,
     viewers: mpsc::Sender<Viewer>,
     seats: Arc<Semaphore>,
@@ -55,11 +67,13 @@ pub(super) async fn serve(
         warn!("the dashboard asks for no password: whoever reaches {} sees it", place.at);
     }
     let seats = Arc::new(Semaphore::new(MOST_VIEWERS));
-    let desk = Desk { names: place.names.into(), orders, viewers, seats };
-    web::accept(listener, OPTION, LIMITS, |stream| connection(stream, desk.clone())).await;
+    let named = Named { names: place.names, bare: false, option: "--dashboard-host" };
+    let desk = Desk { named: named.into(), orders, viewers, seats };
+    let visit = |stream, seat| connection(stream, seat, desk.clone());
+    web::accept(listener, OPTION, LIMITS, visit).await;
 }
 
-async fn connection(stream: TcpStream, desk: Desk) {
+async fn connection(stream: TcpStream, seat: Seat, desk: Desk) {
     let Ok(local) = stream.local_addr() else { return };
     let (cut, mut is_cut) = mpsc::channel(1);
     let (stay, mut stays) = mpsc::channel(1);
@@ -71,7 +85,7 @@ async fn connection(stream: TcpStream, desk: Desk) {
         }
     };
     tokio::select! {
-        () = web::converse(stream, OPTION, LIMITS, answer) => {}
+        () = web::converse(stream, seat, OPTION, LIMITS, answer) => {}
         _ = is_cut.recv() => {}
         () = visit => {}
     }
@@ -98,7 +112,7 @@ async fn answer(
             _ => refused(StatusCode::NOT_FOUND, "there is only /"),
         },
     };
-    for (name, value) in gate::HEADERS {
+    for (name, value) in HEADERS {
         let (name, value) = (HeaderName::from_static(name), HeaderValue::from_static(value));
         response.headers_mut().insert(name, value);
     }
@@ -114,15 +128,8 @@ fn gate(request: &Request<Incoming>, local: IpAddr, desk: &Desk) -> Option<Respo
         page.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return Some(page);
     }
-    let header = request.headers().get(HOST).map_or(Ok(""), HeaderValue::to_str);
-    let named = request.uri().authority().map(hyper::http::uri::Authority::as_str);
-    let host = named.unwrap_or(header.unwrap_or_default());
-    if gate::admits(host, local, &desk.names) {
-        return None;
-    }
-    let text =
-        format!("this is not {host:?}; --dashboard-host makes the dashboard answer to a name");
-    Some(refused(StatusCode::MISDIRECTED_REQUEST, &text))
+    let (status, text) = desk.named.refusal(request.headers(), request.uri(), local)?;
+    Some(refused(status, &text))
 }
 
 async fn page(uri: &Uri, desk: &Desk) -> Response<Body> {
@@ -201,7 +208,8 @@ mod tests {
         let (server, _) = listener.accept().await.unwrap();
         let (viewers, joining) = mpsc::channel(1);
         let seats = Arc::new(Semaphore::new(1));
-        let desk = Desk { names: Arc::default(), orders: mpsc::channel(1).0, viewers, seats };
+        let named = Named { names: Vec::new(), bare: false, option: "--dashboard-host" }.into();
+        let desk = Desk { named, orders: mpsc::channel(1).0, viewers, seats };
         (client, server, desk, joining)
     }
 
@@ -209,7 +217,7 @@ mod tests {
     async fn a_viewer_who_is_cut_leaves_the_seat() {
         let request = "GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n";
         let (mut client, server, desk, mut joining) = asked(request).await;
-        let connection = tokio::spawn(connection(server, desk.clone()));
+        let connection = tokio::spawn(connection(server, Seat::default(), desk.clone()));
         let viewer = joining.recv().await.unwrap();
         assert_eq!(desk.seats.available_permits(), 0);
         viewer.events.send("data: x\n\n".into()).await.unwrap();
@@ -227,7 +235,7 @@ mod tests {
     async fn who_asks_nothing_or_nothing_more_is_let_go() {
         for request in ["", "GET / HT", "GET /icon.svg HTTP/1.1\r\nHost: localhost\r\n\r\n"] {
             let (client, server, desk, _joining) = asked(request).await;
-            connection(server, desk).await;
+            connection(server, Seat::default(), desk).await;
             drop(client);
         }
     }

@@ -8,6 +8,7 @@ use super::{
     growth::Growth,
     name, spelling,
 };
+use crate::label::value::Host;
 use askama::Template;
 use std::{
     collections::BTreeMap,
@@ -36,6 +37,8 @@ pub struct Frame {
     pub log: Option<String>,
     /// Where HAProxy tells its own numbers to Prometheus.
     pub exporter: Option<SocketAddr>,
+    /// Names that it answers to there, besides `localhost`, addresses and names without a dot.
+    pub exporter_names: Vec<Host>,
     /// How long a request waits for the only container of its route.
     pub wait: Duration,
     /// How long an old worker may live for its long connections.

@@ -2,39 +2,79 @@
 //!
 //! An event is a sentence, and fields for programs. Who reads lines gets the sentence with the fields that
 //! it does not say itself ([`words`]), in the journal too; there, and in JSON, each field is one of its own.
+//! Nobody who logs waits for a reader ([`queue`]).
 
 mod journal;
+mod queue;
+mod stream;
 mod words;
+
+pub use queue::lost;
 
 use crate::settings::{Log, LogFormat};
 use anyhow::{Context, Result};
 use journal::Journal;
-use std::io::{IsTerminal, stderr};
+use std::{
+    io::{IsTerminal, stderr},
+    sync::OnceLock,
+};
+use stream::Lines;
 use tracing_subscriber::{
     Layer, Registry, filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt,
 };
 use words::Words;
 
+/// Waits for the reader of what was put into the queue.
+static FLUSH: OnceLock<Box<dyn Fn() + Send + Sync>> = OnceLock::new();
+
+/// From now on events are written as the settings say. Call [`flush`] before the program ends.
+///
+/// # Errors
+/// When `RUST_LOG` is no filter, or the thread that writes cannot be started.
 pub fn start(log: &Log, program: &str) -> Result<()> {
     let filter: Targets = log.filter.parse().with_context(|| {
         format!("RUST_LOG={:?} is no level and no list of target=level", log.filter)
     })?;
     let layer = match log.format {
-        LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(stderr).boxed(),
+        LogFormat::Json => {
+            let lines = lines()?;
+            fmt::layer().json().flatten_event(true).with_writer(lines).boxed()
+        }
         // Where its socket cannot be reached, the journal reads what is written to it.
-        LogFormat::Text => Journal::of_stderr(program).map_or_else(text, Layer::boxed),
+        LogFormat::Text => match Journal::of_stderr(program, &filter)? {
+            Some(journal) => {
+                let entries = journal.queue();
+                let _ = FLUSH.set(Box::new(move || entries.flush()));
+                journal.boxed()
+            }
+            None => text()?,
+        },
     };
     tracing_subscriber::registry().with(layer.with_filter(filter)).try_init()?;
     Ok(())
 }
 
+/// Waits until all that was said is written, or its reader has had a second for it.
+pub fn flush() {
+    if let Some(flush) = FLUSH.get() {
+        flush();
+    }
+}
+
+fn lines() -> Result<Lines> {
+    let lines = Lines::to_stderr()?;
+    let last = lines.clone();
+    let _ = FLUSH.set(Box::new(move || last.flush()));
+    Ok(lines)
+}
+
 /// The journal has its own clock.
-fn text() -> Box<dyn Layer<Registry> + Send + Sync> {
+fn text() -> Result<Box<dyn Layer<Registry> + Send + Sync>> {
     let plain = std::env::var_os("NO_COLOR").is_some_and(|no| !no.is_empty());
     let layer = fmt::layer()
         .fmt_fields(Words)
-        .with_writer(stderr)
+        .with_writer(lines()?)
         .with_target(false)
         .with_ansi(stderr().is_terminal() && !plain);
-    if journal::is_stderr() { layer.without_time().boxed() } else { layer.boxed() }
+    Ok(if journal::is_stderr() { layer.without_time().boxed() } else { layer.boxed() })
 }

@@ -12,6 +12,7 @@ pub use page::{Count, page};
 
 use crate::{
     haproxy::{command::Command, runtime::RuntimeError, version::Version},
+    log,
     problem::Reason,
     reload::Why,
     view::{
@@ -38,6 +39,7 @@ pub struct Metrics {
     command_errors: IntCounterVec,
     drift_repaired: IntCounter,
     passes_failed: IntCounter,
+    log_lines_lost: IntCounter,
     last_success: Gauge,
     problems: IntGaugeVec,
     routes: IntGaugeVec,
@@ -89,6 +91,10 @@ impl Metrics {
             passes_failed: it.counter(
                 "docker_glue_passes_failed_total",
                 "Times that what should be could not be applied; it is tried again.",
+            ),
+            log_lines_lost: it.counter(
+                "docker_glue_log_lines_lost_total",
+                "Lines of the log that were lost, as nobody read it in time.",
             ),
             last_success: it.gauge(
                 "docker_glue_last_success_timestamp_seconds",
@@ -204,6 +210,7 @@ impl Metrics {
         self.stream_age.set(census.stream_age.as_secs_f64());
         self.haproxy_answers.set(census.haproxy_answers.into());
         level(&self.old_workers, old_workers);
+        self.log_lines_lost.inc_by(log::lost().saturating_sub(self.log_lines_lost.get()));
         let left = census.budget.left(census.now, old_workers);
         self.reloads_left.set(left.into());
         TextEncoder::new().encode_to_string(&self.registry.gather())

@@ -3,15 +3,20 @@
 use super::page;
 use crate::{
     control::Order,
-    web::{self, Limits},
+    label::value::Host,
+    web::{self, Limits, gate::Named},
 };
 use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode,
     body::{Bytes, Incoming},
 };
-use std::{net::SocketAddr, time::Duration};
-use tokio::sync::mpsc;
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{net::TcpStream, sync::mpsc};
 use tracing::info;
 
 const OPTION: &str = "--metrics";
@@ -19,18 +24,31 @@ const OPTION: &str = "--metrics";
 const LIMITS: Limits =
     Limits { connections: 32, patience: Duration::from_mins(1), head: 16 * 1024 };
 
-/// Answers until it is dropped.
-pub async fn serve(address: SocketAddr, orders: mpsc::Sender<Order>) {
+/// Answers until it is dropped. `names` are those that it answers to, besides its own.
+pub async fn serve(address: SocketAddr, names: Vec<Host>, orders: mpsc::Sender<Order>) {
     let listener = web::listen(address, OPTION).await;
     info!("metrics are at http://{address}/metrics");
-    let visit = |stream| {
-        let orders = orders.clone();
-        async move { web::converse(stream, OPTION, LIMITS, |it| answer(it, &orders)).await }
+    let named = Arc::new(Named { names, bare: true, option: "--metrics-host" });
+    let visit = |stream: TcpStream, seat| {
+        let (orders, named) = (orders.clone(), Arc::clone(&named));
+        async move {
+            let Ok(local) = stream.local_addr() else { return };
+            let answer = |it| answer(it, local.ip(), &named, &orders);
+            web::converse(stream, seat, OPTION, LIMITS, answer).await;
+        }
     };
     web::accept(listener, OPTION, LIMITS, visit).await;
 }
 
-async fn answer(request: Request<Incoming>, orders: &mpsc::Sender<Order>) -> Response<Full<Bytes>> {
+async fn answer(
+    request: Request<Incoming>,
+    local: IpAddr,
+    named: &Named,
+    orders: &mpsc::Sender<Order>,
+) -> Response<Full<Bytes>> {
+    if let Some((status, text)) = named.refusal(request.headers(), request.uri(), local) {
+        return plain(status, &text);
+    }
     match (request.method(), request.uri().path()) {
         (&Method::GET | &Method::HEAD, "/metrics") => match page(orders).await {
             Ok(page) => page,

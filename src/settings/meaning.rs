@@ -69,6 +69,7 @@ impl Settings {
             dashboard_hosts: options.dashboard_host,
             metrics,
             haproxy_metrics,
+            metrics_hosts: options.metrics_host,
             log: Log {
                 format: options.log_format,
                 filter: filter(options.verbose, options.quiet, machine),
@@ -114,6 +115,13 @@ fn notes(options: &Options, command: Command) -> Vec<Note> {
             .then_some(Note::OnlyWith { option: "--dashboard-host", with: "--dashboard" }),
         (command == Command::Once && options.metrics.is_some())
             .then_some(Note::OnlyWith { option: "--metrics", with: "--watch" }),
+        (options.metrics.is_none()
+            && options.haproxy_metrics.is_none()
+            && !options.metrics_host.is_empty())
+        .then_some(Note::OnlyWith {
+            option: "--metrics-host",
+            with: "--metrics or --haproxy-metrics",
+        }),
         options.rc.clone().filter(|path| !path.exists()).map(Note::NoRc),
     ];
     idle.into_iter().flatten().collect()

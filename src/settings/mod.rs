@@ -97,6 +97,8 @@ pub struct Settings {
     pub metrics: Option<SocketAddr>,
     /// Where HAProxy's are.
     pub haproxy_metrics: Option<SocketAddr>,
+    /// Names that both answer to, besides their own.
+    pub metrics_hosts: Vec<Host>,
     pub log: Log,
     /// To be told once.
     pub notes: Vec<Note>,

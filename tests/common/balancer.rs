@@ -17,6 +17,7 @@
 
 use super::{CONSTRAINT, Container, DEADLINE, Docker, Run, heard::Heard, unique, wait_for};
 use nix::{
+    fcntl::{FcntlArg, fcntl},
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
@@ -28,7 +29,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, ChildStderr, Command, ExitStatus, Stdio},
     sync::{
         OnceLock,
         atomic::{AtomicU32, Ordering},
@@ -48,6 +49,8 @@ pub struct Plan {
     /// The network of its own container, if it has one.
     inside: Option<String>,
     environment: Vec<(String, OsString)>,
+    /// Nobody reads what it says.
+    deaf: bool,
 }
 
 /// A running one. SIGTERM ends it when its guard goes, and HAProxy goes with it. Its log is shown
@@ -60,6 +63,8 @@ pub struct Balancer {
     process: Option<Child>,
     log: Heard,
     stdout: Heard,
+    /// Where nobody reads it.
+    unread: Option<ChildStderr>,
 }
 
 impl Balancer {
@@ -74,6 +79,7 @@ impl Balancer {
             options: Vec::new(),
             inside: None,
             environment: Vec::new(),
+            deaf: false,
         };
         plan.ports(&[80])
     }
@@ -102,6 +108,12 @@ impl Plan {
     /// A variable of docker-balancer's environment.
     pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
         self.environment.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// What it says is not read: the pipe fills, and stays full.
+    pub fn deaf(mut self) -> Self {
+        self.deaf = true;
         self
     }
 
@@ -136,6 +148,7 @@ impl Plan {
             process: None,
             log: Heard::default(),
             stdout: Heard::default(),
+            unread: None,
         };
         balancer.start_again();
         balancer
@@ -250,7 +263,14 @@ impl Balancer {
         };
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().unwrap();
-        self.log.listen(process.stderr.take().unwrap());
+        let stderr = process.stderr.take().unwrap();
+        if self.plan.deaf {
+            // As small as a pipe can be.
+            fcntl(&stderr, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
+            self.unread = Some(stderr);
+        } else {
+            self.log.listen(stderr);
+        }
         self.stdout.listen(process.stdout.take().unwrap());
         self.process = Some(process);
     }

@@ -145,6 +145,7 @@ pub fn frame() -> Frame {
         trusted: Vec::new(),
         log: Some("stdout format raw daemon".into()),
         exporter: None,
+        exporter_names: Vec::new(),
         wait: Duration::from_secs(10),
         hard_stop_after: Duration::from_mins(30),
     }
