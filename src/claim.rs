@@ -1,7 +1,7 @@
 //! Who shares a route: claims of containers → routes, and the claims that must wait.
 //!
-//! Pure. The order of arrival decides where two containers disagree; the order of the input never does,
-//! nor does it matter which claims were there before.
+//! Pure. Where two containers disagree, the service that has the route keeps it, and among strangers the older
+//! container wins. The order of the input never decides.
 
 use crate::{
     container::ContainerId,
@@ -11,9 +11,10 @@ use crate::{
     route::{Endpoint, Policy, Readiness, Route, RouteKey, Routes},
 };
 use std::{
-    collections::{BTreeMap, BTreeSet, btree_map::Entry},
-    mem,
+    collections::{BTreeMap, BTreeSet},
+    fmt, mem,
     net::SocketAddr,
+    slice,
     sync::Arc,
 };
 
@@ -31,6 +32,31 @@ pub struct Claim {
     pub address: SocketAddr,
     pub weight: Weight,
     pub standing: Standing,
+}
+
+/// Whose claims are one to us, whichever containers they come from: they replace each other in a deployment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Party {
+    /// Of Compose, as `project/service`, or of a Swarm.
+    Service(Arc<str>),
+    /// By its name, where no service is known.
+    Container(Arc<str>),
+}
+
+/// What keeps a route for those who have it, or had it until just now.
+#[derive(Debug, Clone, Copy)]
+pub struct Incumbency<'a> {
+    pub parties: &'a [Party],
+    pub policy: &'a Policy,
+}
+
+/// A route that its party has left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Departure {
+    pub party: Option<Party>,
+    pub policy: Policy,
+    /// Whether nobody serves the route now.
+    pub is_gone: bool,
 }
 
 /// How fit a container is to serve.
@@ -52,66 +78,103 @@ pub enum Standing {
 pub struct Board {
     claims: BTreeMap<RouteKey, Vec<Claim>>,
     routes: Routes,
-    /// The claims that must wait, where there are any.
+    /// What is said of claims, where there is anything.
     conflicts: BTreeMap<RouteKey, Vec<Problem>>,
-    /// Claims on these came or went since the last time.
-    touched: BTreeSet<RouteKey>,
+    /// Claims on these came or went since the last time, when that party had the route.
+    touched: BTreeMap<RouteKey, Option<Party>>,
 }
 
 impl Board {
     pub fn add(&mut self, claim: Claim) {
-        self.touched.insert(claim.key.clone());
+        self.touch(&claim.key);
         self.claims.entry(claim.key.clone()).or_default().push(claim);
     }
 
     /// Takes back what a container claims of a route, if anything.
     pub fn remove(&mut self, key: &RouteKey, id: &ContainerId) {
+        if !self.claims.contains_key(key) {
+            return;
+        }
+        self.touch(key);
         let Some(claims) = self.claims.get_mut(key) else { return };
         claims.retain(|claim| claim.seniority.1 != *id);
         if claims.is_empty() {
             self.claims.remove(key);
         }
-        self.touched.insert(key.clone());
     }
 
-    /// Brings the routes in line with the claims. Gives back those that are not claimed any more.
-    pub fn settle(&mut self) -> BTreeMap<RouteKey, Arc<Route>> {
-        let mut gone = BTreeMap::new();
-        for key in mem::take(&mut self.touched) {
+    /// Has the route settled though its claims are the same.
+    pub fn touch(&mut self, key: &RouteKey) {
+        if !self.touched.contains_key(key) {
+            let first = self.claims.get(key).and_then(|claims| claims.first());
+            let party = first.filter(|_| self.routes.0.contains_key(key)).map(Claim::party);
+            self.touched.insert(key.clone(), party);
+        }
+    }
+
+    /// Brings the routes in line with the claims. `held` says for whom a route is kept, and `may_hold` whether it may be
+    /// kept at all. Returns the routes that their parties have left.
+    pub fn settle<'a>(
+        &mut self,
+        held: impl Fn(&RouteKey) -> Option<Incumbency<'a>>,
+        may_hold: impl Fn(&RouteKey) -> bool,
+    ) -> BTreeMap<RouteKey, Departure> {
+        let mut departures = BTreeMap::new();
+        for (key, party) in mem::take(&mut self.touched) {
+            let before = self.routes.0.get(&key).cloned();
+            let present = before.as_ref().zip(party.as_ref()).map(|(route, party)| Incumbency {
+                parties: slice::from_ref(party),
+                policy: &route.policy,
+            });
+            let incumbency = held(&key).or(present);
             let (route, problems) = match self.claims.get_mut(&key) {
                 Some(claims) => {
                     claims.shrink_to_fit();
-                    share(claims, self.routes.0.get(&key).map(AsRef::as_ref))
+                    share(claims, before.as_deref(), incumbency, may_hold(&key))
                 }
                 None => (None, Vec::new()),
             };
-            match (route, self.routes.0.entry(key.clone())) {
-                (Some(route), Entry::Occupied(before)) if **before.get() == route => {}
-                (Some(route), Entry::Occupied(mut before)) => drop(before.insert(Arc::new(route))),
-                (Some(route), Entry::Vacant(none)) => drop(none.insert(Arc::new(route))),
-                (None, Entry::Occupied(before)) => gone.extend([before.remove_entry()]),
-                (None, Entry::Vacant(_)) => {}
+            let is_gone = route.is_none();
+            let stays = |party: &Party| {
+                self.claims.get(&key).into_iter().flatten().any(|claim| party.owns(claim))
+            };
+            if let Some(before) = &before
+                && (is_gone || party.as_ref().is_some_and(|party| !stays(party)))
+            {
+                let policy = before.policy.clone();
+                departures.insert(key.clone(), Departure { party, policy, is_gone });
+            }
+            match (route, before) {
+                (Some(route), Some(before)) if *before == route => {}
+                (Some(route), _) => drop(self.routes.0.insert(key.clone(), Arc::new(route))),
+                (None, _) => drop(self.routes.0.remove(&key)),
             }
             self.conflicts.remove(&key);
             if !problems.is_empty() {
                 self.conflicts.insert(key, problems);
             }
         }
-        gone
+        departures
+    }
+
+    /// Whether any of these has a claim on the route.
+    pub fn has_claim_of(&self, key: &RouteKey, parties: &[Party]) -> bool {
+        let mut claims = self.claims.get(key).into_iter().flatten();
+        claims.any(|claim| parties.iter().any(|party| party.owns(claim)))
     }
 
     pub fn routes(&self) -> &Routes {
         &self.routes
     }
 
-    /// Of all that is asked for, fit to serve or not; by route, the first comer first.
+    /// Of all that is asked for, fit to serve or not; by route, the one that says how it is first.
     pub fn claims(&self) -> &BTreeMap<RouteKey, Vec<Claim>> {
         &self.claims
     }
 
     /// Routes on which claims came or went since they were last settled.
-    pub fn touched(&self) -> &BTreeSet<RouteKey> {
-        &self.touched
+    pub fn touched(&self) -> impl Iterator<Item = &RouteKey> {
+        self.touched.keys()
     }
 
     pub fn conflicts(&self) -> impl Iterator<Item = &Problem> {
@@ -125,14 +188,60 @@ pub fn collect(claims: Vec<Claim>) -> (Routes, Vec<Problem>) {
     for claim in claims {
         board.add(claim);
     }
-    board.settle();
+    board.settle(|_| None, |_| false);
     let problems = board.conflicts().cloned().collect();
     (board.routes, problems)
 }
 
-/// The route of claims on it: who came first says how it is. `before` is the route as it was.
-fn share(claims: &mut [Claim], before: Option<&Route>) -> (Option<Route>, Vec<Problem>) {
+impl Claim {
+    pub fn party(&self) -> Party {
+        match &self.service {
+            Some(service) => Party::Service(Arc::clone(service)),
+            None => Party::Container(self.origin.name().into()),
+        }
+    }
+}
+
+impl Party {
+    /// A container's name is its own for as long as it is there, whatever service it says it is of.
+    pub fn owns(&self, claim: &Claim) -> bool {
+        match self {
+            Self::Service(service) => claim.service.as_ref() == Some(service),
+            Self::Container(name) => **name == *claim.origin.name(),
+        }
+    }
+}
+
+impl fmt::Display for Party {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Service(service) => write!(f, "service {service}"),
+            Self::Container(name) => write!(f, "container {name}"),
+        }
+    }
+}
+
+/// The route of claims on it: the first of them says how it is. `before` is the route as it was. Where those who have it
+/// are gone and `may_hold`, strangers who would have it otherwise wait.
+fn share(
+    claims: &mut [Claim],
+    before: Option<&Route>,
+    incumbency: Option<Incumbency<'_>>,
+    may_hold: bool,
+) -> (Option<Route>, Vec<Problem>) {
     claims.sort_by(|a, b| (&a.seniority, a.port).cmp(&(&b.seniority, b.port)));
+    if let Some(incumbency) = incumbency {
+        let first = (0..claims.len()).min_by_key(|at| incumbency.rank(&claims[*at]));
+        let first = first.map(|at| (at, incumbency.rank(&claims[at])));
+        match first {
+            Some((_, Rank::Stranger)) if may_hold => {
+                let kept = claims.iter().filter_map(|claim| kept(claim, incumbency));
+                return (None, kept.collect());
+            }
+            Some((at, rank)) if rank != Rank::Stranger => claims[..=at].rotate_right(1),
+            _ => {}
+        }
+    }
     let Some(first) = claims.first() else { return (None, Vec::new()) };
     let (agreeing, others): (Vec<_>, Vec<_>) =
         claims.iter().partition(|claim| claim.policy == first.policy);
@@ -141,6 +250,42 @@ fn share(claims: &mut [Claim], before: Option<&Route>) -> (Option<Route>, Vec<Pr
     let before = before.map_or(&[][..], |route| &route.endpoints);
     let route = Route { policy: first.policy.clone(), endpoints: endpoints(&agreeing, before) };
     (Some(route), problems)
+}
+
+/// Who says how a route is, the best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    /// Of those who have it, and as it is.
+    Same,
+    /// Of those who have it, otherwise.
+    Other,
+    /// A stranger who agrees.
+    Agreeing,
+    Stranger,
+}
+
+impl Incumbency<'_> {
+    fn rank(&self, claim: &Claim) -> Rank {
+        let agrees = claim.policy == *self.policy;
+        match self.parties.iter().any(|party| party.owns(claim)) {
+            true if agrees => Rank::Same,
+            true => Rank::Other,
+            false if agrees => Rank::Agreeing,
+            false => Rank::Stranger,
+        }
+    }
+}
+
+fn kept(claim: &Claim, incumbency: Incumbency<'_>) -> Option<Problem> {
+    Some(Problem {
+        about: About::Container(claim.origin.clone()),
+        label: None,
+        reason: Reason::Kept {
+            route: claim.key.to_string(),
+            party: incumbency.parties.first()?.to_string(),
+            over: disagreement(&claim.policy, incumbency.policy),
+        },
+    })
 }
 
 /// The first of each service that shares the route with another one's.

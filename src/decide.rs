@@ -4,7 +4,7 @@
 
 use crate::{
     address::{Ground, address},
-    claim::{Board, Claim, Standing},
+    claim::{Board, Claim, Departure, Incumbency, Party, Standing},
     container::{Container, ContainerId, Health, NetworkMode, State},
     label::{self, Ask, Fences, Reading, value::Obedience},
     life::Lives,
@@ -48,7 +48,7 @@ impl Rules {
 /// What the next decision has to know of the past, and what need not be made again as nothing of it changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Memory {
-    /// Routes that were served and that nobody asks for.
+    /// Routes that were served, whose parties have left them.
     held: BTreeMap<RouteKey, Held>,
     /// Listeners whose port belongs to somebody else.
     pub taken: BTreeMap<Listener, Taken>,
@@ -100,6 +100,17 @@ impl Memory {
         Self { held: held.collect(), ..Self::default() }
     }
 
+    /// These routes are kept for those that served them in an earlier run, and as they were. `routes` may be more than
+    /// what is held.
+    pub fn recall(&mut self, routes: &Routes) {
+        for (key, route) in routes.0.iter().filter(|(_, route)| !route.endpoints.is_empty()) {
+            let Some(held) = self.held.get_mut(key) else { continue };
+            let named = |endpoint: &Endpoint| Party::Container(endpoint.origin.name().into());
+            let parties = route.endpoints.iter().map(named).collect();
+            *held = Held { parties, ..Held::new(route.policy.clone(), held.since) };
+        }
+    }
+
     /// All that could be used again is forgotten; the next decision is the same without it.
     pub fn forget_work(&mut self) {
         for (id, seen) in std::mem::take(&mut self.seen) {
@@ -136,7 +147,8 @@ impl Memory {
 
     /// Since when nobody asks for the route, where it is held for those who will.
     pub fn held_since(&self, key: &RouteKey) -> Option<Instant> {
-        self.held.get(key).map(|it| it.since)
+        let held = self.held.get(key).filter(|_| !self.board.routes().0.contains_key(key));
+        held.map(|it| it.since)
     }
 
     /// Who gets no traffic for crashing over and over, and until when.
@@ -156,16 +168,28 @@ impl Memory {
     }
 }
 
-/// Answers that nobody is there, until its time is over.
+/// Answers that nobody is there, until its time is over. Others may serve it, as it was, until those come back who had
+/// it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Held {
     empty: Arc<Route>,
     since: Instant,
+    /// For whom it is kept; for whoever comes where that is not known.
+    parties: Vec<Party>,
 }
+
+/// As many parties a route is kept for, where each comes after the other was gone.
+const MOST_PARTIES: usize = 4;
 
 impl Held {
     fn new(policy: Policy, since: Instant) -> Self {
-        Self { empty: Arc::new(Route { policy, endpoints: Vec::new() }), since }
+        let empty = Arc::new(Route { policy, endpoints: Vec::new() });
+        Self { empty, since, parties: Vec::new() }
+    }
+
+    fn incumbency(&self) -> Option<Incumbency<'_>> {
+        let (parties, policy) = (&self.parties[..], &self.empty.policy);
+        (!parties.is_empty()).then_some(Incumbency { parties, policy })
     }
 }
 
@@ -209,7 +233,9 @@ pub fn decide(world: &World, mut memory: Memory, now: Instant, rules: &Rules) ->
     let mut routes = rolled_back.unwrap_or_else(|| memory.board.routes().clone());
     leave_out_refused(&mut routes, &mut memory, &mut problems);
     if !holds {
-        routes.0.extend(memory.held.iter().map(|(key, it)| (key.clone(), Arc::clone(&it.empty))));
+        for (key, held) in &memory.held {
+            routes.0.entry(key.clone()).or_insert_with(|| Arc::clone(&held.empty));
+        }
     }
     memory.taken.retain(|_, taken| now < taken.until);
     problems.extend(unused_maps(&routes, rules));
@@ -381,17 +407,43 @@ fn leave_out_refused(routes: &mut Routes, memory: &mut Memory, problems: &mut BT
     }
 }
 
-/// Routes that nobody asks for any more stay, empty, until their time is over. Says when the next one goes.
+/// Routes that their parties have left stay, empty where nobody else serves them, until their time is over. Says when
+/// the next one goes.
 fn hold(memory: &mut Memory, now: Instant, time: Duration) -> Option<Instant> {
     let Memory { held, board, refused, .. } = memory;
-    for (key, route) in board.settle() {
+    let is_over = |key: &RouteKey, held: &Held| {
+        held.since + time <= now && !board.routes().0.contains_key(key)
+    };
+    let over = held.iter().filter(|(key, held)| is_over(key, held)).map(|(key, _)| key.clone());
+    let over: BTreeSet<_> = over.collect();
+    over.iter().for_each(|key| board.touch(key));
+    let incumbency = |key: &RouteKey| held.get(key).and_then(Held::incumbency);
+    let may_hold =
+        |key: &RouteKey| !time.is_zero() && !refused.contains_key(key) && !over.contains(key);
+    for (key, departure) in board.settle(incumbency, may_hold) {
         if !refused.contains_key(&key) {
-            held.insert(key, Held::new(route.policy.clone(), now));
+            depart(held, key, departure, now);
         }
     }
-    let wanted = &board.routes().0;
-    held.retain(|key, it| now < it.since + time && !wanted.contains_key(key));
+    let served = &board.routes().0;
+    held.retain(|key, it| {
+        let others_serve = || !it.parties.is_empty() && !board.has_claim_of(key, &it.parties);
+        now < it.since + time && (!served.contains_key(key) || others_serve())
+    });
     held.values().map(|it| it.since).min().map(|since| since + time)
+}
+
+/// Where nobody serves it any more its time begins anew.
+fn depart(held: &mut BTreeMap<RouteKey, Held>, key: RouteKey, left: Departure, now: Instant) {
+    let Departure { party, policy, is_gone } = left;
+    let before = held.get(&key);
+    if before.is_some() && !is_gone {
+        return;
+    }
+    let mut parties = before.map(|it| it.parties.clone()).unwrap_or_default();
+    parties.extend(party.filter(|party| !parties.contains(party)));
+    parties.truncate(MOST_PARTIES);
+    held.insert(key, Held { parties, ..Held::new(policy, now) });
 }
 
 /// Listeners whose port is known to be somebody else's without asking HAProxy, and whose.

@@ -117,6 +117,12 @@ pub enum Reason {
         with: Origin,
         over: &'static str,
     },
+    /// Those who had the route are gone, and it is kept for them for a while.
+    Kept {
+        route: String,
+        party: String,
+        over: &'static str,
+    },
     PortTaken {
         why: String,
     },
@@ -491,6 +497,12 @@ impl fmt::Display for Reason {
                 f,
                 "{route} is served by container {with} with another {over}; \
                  this container waits until that one is gone or they agree"
+            ),
+            Self::Kept { route, party, over } => write!(
+                f,
+                "{route} was served by {} until just now, with another {over}, and is kept for it for as long as \
+                 --hold says; this container waits until then",
+                Plain(party)
             ),
             Self::PortTaken { why } => write!(
                 f,

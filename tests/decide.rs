@@ -114,6 +114,151 @@ fn what_an_earlier_run_served_is_held_too() {
     assert_eq!(routes(&later), ["a.test:80/ web"]);
 }
 
+const EVIL: &str = "evil 172.17.0.3 glue_http_80_host=a.test glue_http_80_timeout=61s";
+const WEB: &str = "web 172.17.0.2 glue_http_80_host=a.test";
+const COMPOSE: &str = "com.docker.compose.project=p com.docker.compose.service=web";
+
+/// Worlds one after the other, with the seconds before each, and the route that comes of it. Containers are as old as
+/// their line is high.
+#[test]
+fn a_waiting_stranger_gets_no_route_at_a_deployment() {
+    let exited = |line: &str| format!("{line} exited");
+    let again = |line: &str| line.replace("0.2", "0.4");
+    let changed = |line: &str| format!("{} glue_http_80_timeout=2m", again(line));
+    let (one, two) = (format!("web-1 172.17.0.2 glue_http_80_host=a.test {COMPOSE}"), |end: &str| {
+        format!("web-2 172.17.0.4 glue_http_80_host=a.test {COMPOSE} {end}")
+    });
+    let late = "glue_http_80_timeout=2m";
+    let other = "other 172.17.0.4 glue_http_80_host=a.test";
+    for (what, turns) in [
+        (
+            "recreated under its name",
+            vec![
+                (0, vec![WEB.to_owned(), EVIL.to_owned()], "web"),
+                (1, vec![exited(WEB), EVIL.to_owned()], ""),
+                (9, vec![exited(WEB), EVIL.to_owned(), again(WEB)], "web"),
+                (99, vec![exited(WEB), EVIL.to_owned(), again(WEB)], "web"),
+            ],
+        ),
+        (
+            "recreated in one moment, with another policy",
+            vec![
+                (0, vec![WEB.to_owned(), EVIL.to_owned()], "web"),
+                (1, vec![exited(WEB), EVIL.to_owned(), changed(WEB)], "web"),
+            ],
+        ),
+        (
+            "recreated by its service",
+            vec![
+                (0, vec![one.clone(), EVIL.to_owned()], "web-1"),
+                (1, vec![exited(&one), EVIL.to_owned()], ""),
+                (1, vec![exited(&one), EVIL.to_owned(), two(late)], "web-2"),
+            ],
+        ),
+        (
+            "rolled, with another policy",
+            vec![
+                (0, vec![one.clone(), EVIL.to_owned()], "web-1"),
+                (1, vec![one.clone(), EVIL.to_owned(), two(late)], "web-1"),
+                (1, vec![exited(&one), EVIL.to_owned(), two(late)], "web-2"),
+            ],
+        ),
+        (
+            "rolled, without a service or a name",
+            vec![
+                (0, vec![WEB.to_owned(), EVIL.to_owned()], "web"),
+                (1, vec![WEB.to_owned(), EVIL.to_owned(), other.to_owned()], "other,web"),
+                (1, vec![exited(WEB), EVIL.to_owned(), other.to_owned()], "other"),
+                (99, vec![exited(WEB), EVIL.to_owned(), other.to_owned()], "other"),
+            ],
+        ),
+        (
+            "another one that agrees serves meanwhile",
+            vec![
+                (0, vec![WEB.to_owned(), EVIL.to_owned()], "web"),
+                (1, vec![exited(WEB), EVIL.to_owned(), other.to_owned()], "other"),
+                (
+                    30,
+                    vec![exited(WEB), EVIL.to_owned(), other.to_owned(), changed(WEB)],
+                    "web",
+                ),
+            ],
+        ),
+        (
+            "it never comes back",
+            vec![
+                (0, vec![WEB.to_owned(), EVIL.to_owned()], "web"),
+                (1, vec![exited(WEB), EVIL.to_owned()], ""),
+                (59, vec![exited(WEB), EVIL.to_owned()], ""),
+                (1, vec![exited(WEB), EVIL.to_owned()], "evil"),
+                (1, vec![exited(WEB), EVIL.to_owned(), again(WEB)], "evil"),
+            ],
+        ),
+        (
+            "an older stranger is started later",
+            vec![
+                (0, vec![exited(EVIL), WEB.to_owned()], "web"),
+                (1, vec![EVIL.to_owned(), WEB.to_owned()], "web"),
+            ],
+        ),
+    ] {
+        let (mut memory, mut now) = (Memory::default(), Instant::now());
+        for (seconds, story, expected) in turns {
+            now += Duration::from_secs(seconds);
+            let decided = decide(&story::world(&story.join("\n")), memory, now, &story::rules());
+            assert_eq!(routes(&decided), [format!("a.test:80/ {expected}")], "{what}: {story:#?}");
+            memory = decided.memory;
+        }
+    }
+}
+
+#[test]
+fn a_waiting_stranger_is_told_for_whom_the_route_is_kept() {
+    let (rules, start) = (story::rules(), Instant::now());
+    let first = decide(&story::world(&format!("{WEB}\n{EVIL}")), Memory::default(), start, &rules);
+    let kept = decide(&story::world(&format!("{WEB} exited\n{EVIL}")), first.memory, start, &rules);
+    let told: Vec<_> = kept.problems.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "container evil (00c0ffee0001): a.test:80/ was served by container web until just now, with another timeout, \
+             and is kept for it for as long as --hold says; this container waits until then"
+        ]
+    );
+    assert_eq!(kept.wake_at, Some(start + rules.hold));
+    let over = decide(&story::world(EVIL), kept.memory, start + rules.hold, &rules);
+    assert!(over.problems.is_empty(), "{:?}", over.problems);
+}
+
+#[test]
+fn a_route_is_kept_for_no_time_where_nothing_is_held() {
+    let (rules, start) = (story::rules(), Instant::now());
+    let rules = docker_glue::decide::Rules { hold: Duration::ZERO, ..rules };
+    let first = decide(&story::world(&format!("{WEB}\n{EVIL}")), Memory::default(), start, &rules);
+    let left = decide(&story::world(&format!("{WEB} exited\n{EVIL}")), first.memory, start, &rules);
+    assert_eq!(routes(&left), ["a.test:80/ evil"]);
+}
+
+#[test]
+fn a_route_of_an_earlier_run_is_kept_for_who_served_it() {
+    let (rules, start) = (story::rules(), Instant::now());
+    let (young, gone) = (format!("{EVIL}\n{WEB}"), format!("{EVIL}\n{WEB} exited"));
+    let served = story::routes(WEB);
+    for (recalled, world, expected) in [
+        (true, &young, "web"),
+        (true, &gone, ""),
+        (false, &young, "evil"),
+        (false, &gone, "evil"),
+    ] {
+        let mut memory = Memory::of_routes(served.0.keys().cloned(), start);
+        if recalled {
+            memory.recall(&served);
+        }
+        let decided = decide(&story::world(world), memory, start, &rules);
+        assert_eq!(routes(&decided), [format!("a.test:80/ {expected}")], "{recalled} {world}");
+    }
+}
+
 /// The container itself stays the very same in all of these worlds.
 #[test]
 fn a_container_is_reached_elsewhere_when_something_beside_it_changes() {

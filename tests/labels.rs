@@ -442,7 +442,7 @@ fn assert_page(answer: &Answer) {
 #[test]
 fn who_disagrees_waits_for_that_host_and_prefix_alone() {
     let Some(docker) = common::docker() else { return };
-    let plan = Balancer::of(&docker);
+    let plan = Balancer::of(&docker).option(&["--hold", "1s"]);
     let label = "glue_http_80_host=shared.test glue_http_80_timeout";
     let first = plan.run("first").labels(&format!("{label}=10s")).start();
     let name = first.name.clone();
@@ -455,6 +455,7 @@ fn who_disagrees_waits_for_that_host_and_prefix_alone() {
     let parts = ["shared.test:80/", &name, "-second (", "timeout", "waits until"];
     balancer.until_said(&[&["WARN"][..], &parts].concat());
     drop((first, third));
+    balancer.until_said(&["shared.test:80/ was served by container", "-second (", "kept for it"]);
     balancer.until_shared("shared.test/", &["second"]);
     balancer.until_said(&[&["no longer a problem"][..], &parts].concat());
 }

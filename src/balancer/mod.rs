@@ -23,6 +23,7 @@ use crate::{
     decide::{self, Decided, Memory, Rules},
     haproxy::{
         config::{Config, MapName},
+        inverse,
         layout::Layout,
         name,
         observed::{self, Observed},
@@ -143,7 +144,10 @@ impl Balancer {
         // Those that nobody was behind have been held already.
         let held = format!("{} ", name::NOBODY);
         let served = map.iter().filter(|(_, value)| !value.starts_with(&held));
-        let memory = Memory::of_routes(served.filter_map(|(key, _)| key.parse().ok()), now);
+        let mut memory = Memory::of_routes(served.filter_map(|(key, _)| key.parse().ok()), now);
+        if let Some(observed) = &observed {
+            memory.recall(&inverse::routes(observed));
+        }
         let asked = observed.is_some().then_some(now);
         let running = Running { asked, observed, may_have_old: true, ..Running::default() };
         let metrics = Metrics::new(proxy.version());

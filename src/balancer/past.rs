@@ -30,6 +30,9 @@ impl Balancer {
     /// Goes on where an earlier run ended, and writes down what comes.
     pub fn remember(&mut self, journal: Journal, past: Past) {
         let Past { history, served, rollback } = past;
+        if let Some(served) = &served {
+            self.memory.recall(served);
+        }
         (self.journal, self.history, self.served_before) = (Some(journal), history, served);
         if let Some(rollback) = &rollback {
             tell_held(rollback);

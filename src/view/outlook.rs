@@ -116,6 +116,7 @@ pub fn foresee(
     let had = inverse::routes(&before.observed);
     let remembered = had.0.iter().filter(|(_, it)| daemon.is_some() || !it.endpoints.is_empty());
     let mut memory = Memory::of_served(remembered.map(|(key, it)| (key, &it.policy)), now);
+    memory.recall(&had);
     memory.refused.clone_from(refused);
     memory.rollback = rollback;
     memory.taken = daemon.map(|it| taken(it, now)).unwrap_or_default();

@@ -146,6 +146,7 @@ impl<'a> Look<'a> {
         match problem.reason {
             _ if problem.reason.severity() == Severity::Hint => false,
             Reason::Conflict { .. }
+            | Reason::Kept { .. }
             | Reason::Refused { .. }
             | Reason::AskedTwice { .. }
             // What was wrong is told beside it.
@@ -188,11 +189,17 @@ impl<'a> Look<'a> {
         let key = claim.key.to_string();
         let problems = self.picture.memory.board().conflicts();
         let mut mine = problems.filter(|it| is_about(it, &claim.origin));
-        let (with, over) = mine.find_map(|it| match &it.reason {
-            Reason::Conflict { route, with, over } if *route == key => Some((with, *over)),
+        let (text, over) = mine.find_map(|it| match &it.reason {
+            Reason::Conflict { route, with, over } if *route == key => {
+                let text = format!("{with} was first, with another {over}; it waits until they agree");
+                Some((text, *over))
+            }
+            Reason::Kept { route, party, over } if *route == key => {
+                let text = format!("{party} had it until just now, with another {over}; it waits for a while");
+                Some((text, *over))
+            }
             _ => None,
         })?;
-        let text = format!("{with} was first, with another {over}; it waits until they agree");
         let choice = Choice::ALL.iter().find(|(name, _)| *name == over).map(|(_, it)| *it);
         Some(self.one(claim, Absence::Conflict, text, choice))
     }
