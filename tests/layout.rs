@@ -5,7 +5,7 @@
 #[path = "common/story.rs"]
 mod story;
 
-use docker_glue::haproxy::{layout::Layout, observed::Observed, plan::plan};
+use docker_glue::haproxy::{config::MapName, layout::Layout, observed::Observed, plan::plan};
 use std::collections::BTreeSet;
 
 const WEB: &str = "web 172.17.0.2 glue_http_80_host=a.test";
@@ -68,4 +68,34 @@ fn a_backend_that_a_route_leaves_just_now_is_not_had_yet() {
     let both = ["spare-http-001", "spare-tcp-001"];
     check(&[WEB, &api, &other], &[a, "other.test:80/ -> homeless"], &both);
     check(&[WEB, &api, WEB, &other], &[a, "other.test:80/ -> spare-tcp-001"], &both[..1]);
+}
+
+/// As an earlier version may have left it.
+#[test]
+fn two_routes_in_one_backend_are_parted() {
+    let both = "web 172.17.0.2 glue_http_80_host=a.test,b.test";
+    let routes = story::routes(both);
+    for adds in [false, true] {
+        let mut observed = Observed::started(&story::started(&routes, 1, adds));
+        let map = observed.maps.get_mut(&MapName::Routes).unwrap();
+        map.insert("b.test:80/".to_owned(), map["a.test:80/"].clone());
+        let (layout, _) = Layout::within(&routes, &observed, &BTreeSet::new());
+        let places: Vec<_> = layout.places.into_values().collect();
+        assert_eq!(places, ["a.test:80", if adds { "b.test:80:2" } else { "spare-tcp-001" }]);
+    }
+}
+
+/// Found by a search, for names that ended in 32 bits of a hash.
+#[test]
+fn routes_whose_names_were_one_have_two() {
+    const PAIR: [&str; 2] =
+        ["my_shop_api_v1_orders_of_the_old_web_app_2", "my_shop~api=v1_orders&of!the&old~web!app*2"];
+    let [one, other] = PAIR.map(|prefix| format!("glue_http_80_host=a.test glue_http_80_prefix={prefix}"));
+    let routes = story::routes(&format!("one 172.17.0.2 {one}\nother 172.17.0.3 {other}"));
+    assert_eq!(routes.0.len(), 2);
+    let config = story::config(&routes);
+    assert_eq!(config.backends.len(), 2);
+    let targets = config.maps.routes.values();
+    let names: BTreeSet<_> = targets.map(|it| (it.backend.clone(), it.route.clone())).collect();
+    assert_eq!(names.len(), 2, "{names:?}");
 }

@@ -24,17 +24,19 @@ pub struct Layout {
 impl Layout {
     /// For a worker that is yet to be started; `stock` spare backends of each shape.
     pub fn fresh(routes: &Routes, stock: usize) -> Self {
-        let place = |(key, route): (&RouteKey, &Arc<Route>)| {
+        let mut taken = BTreeSet::new();
+        let mut place = |(key, route): (&RouteKey, &Arc<Route>)| {
             let idle = route.endpoints.is_empty() && !config::shape(&route.policy).holds();
-            let place = if idle { name::NOBODY.to_owned() } else { name::backend(key) };
-            (key.clone(), place)
+            let mut free = || name::backends(key).find(|name| taken.insert(name.clone()));
+            let place = if idle { Some(name::NOBODY.to_owned()) } else { free() };
+            place.map(|place| (key.clone(), place))
         };
         let spare = |probe| {
             let shape = Shape { probe, connect: Connect::Retried };
             (1..=stock).map(move |number| (name::spare(probe, number), shape))
         };
         Self {
-            places: routes.0.iter().map(place).collect(),
+            places: routes.0.iter().filter_map(&mut place).collect(),
             spares: spare(Probe::Tcp).chain(spare(Probe::Http)).collect(),
         }
     }
@@ -49,11 +51,14 @@ impl Layout {
     ) -> (Self, Vec<(RouteKey, Shape)>) {
         let mut places = BTreeMap::new();
         let mut homeless = Vec::new();
+        // Of two routes in one backend one has to go elsewhere.
+        let mut taken = BTreeSet::new();
         for (key, route) in &routes.0 {
             let wanted = config::shape(&route.policy);
             let empty = route.endpoints.is_empty();
             let current = current(key, observed).filter(|(_, shape)| *shape == wanted);
-            match current.filter(|_| !empty || wanted.holds()) {
+            let current = current.filter(|_| !empty || wanted.holds());
+            match current.filter(|(place, _)| taken.insert((*place).to_owned())) {
                 Some((place, _)) => {
                     places.insert(key.clone(), place.to_owned());
                 }
@@ -64,14 +69,13 @@ impl Layout {
             }
         }
         if observed.adds_backends() {
-            let used: BTreeSet<_> = places.values().cloned().collect();
-            let is_free = |name: &String| !used.contains(name) && !observed.backends.contains(name);
-            let place = |(key, _)| {
-                let name = name::backends(&key).find(is_free);
-                name.map(|name| (key, name))
-            };
-            let added: Vec<_> = homeless.into_iter().filter_map(place).collect();
-            places.extend(added);
+            for (key, _) in homeless {
+                let mut names = name::backends(&key);
+                let is_free = |name: &String| !observed.backends.contains(name) && taken.insert(name.clone());
+                if let Some(name) = names.find(is_free) {
+                    places.insert(key, name);
+                }
+            }
             return (Self { places, spares: BTreeMap::new() }, Vec::new());
         }
         let mut spares = free_spares(&places, observed);

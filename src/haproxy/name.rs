@@ -7,8 +7,9 @@ use crate::{
     label::value::HostMatch,
     route::{Endpoint, Match, RouteKey},
 };
+use sha1::{Digest, Sha1};
 
-/// Longer names are cut, and told apart by a hash.
+/// Longer names are cut, and told apart by a hash that nobody finds two texts for: who writes labels chooses them.
 const LONGEST: usize = 120;
 
 const UNCHECKED: &str = ":unchecked";
@@ -37,7 +38,7 @@ pub fn backend(key: &RouteKey) -> String {
 
 /// That, and further ones for a route that changes its shape while HAProxy runs: a `:` in a path would
 /// have made a hash of it, so no other route is called so.
-pub fn backends(key: &RouteKey) -> impl Iterator<Item = String> {
+pub fn backends(key: &RouteKey) -> impl Iterator<Item = String> + use<> {
     let proper = backend(key);
     let others = (2_u32..).scan(proper.clone(), |name, number| Some(format!("{name}:{number}")));
     [proper].into_iter().chain(others)
@@ -142,5 +143,7 @@ fn clean(name: String) -> String {
 }
 
 fn hashed(name: &str, whole: &str) -> String {
-    format!("{}-{:08x}", &name[..name.len().min(LONGEST)], hash(whole) >> 32)
+    let digest = Sha1::digest(whole);
+    let end = digest.iter().take(8).fold(String::new(), |end, byte| format!("{end}{byte:02x}"));
+    format!("{}-{end}", &name[..name.len().min(LONGEST)])
 }
