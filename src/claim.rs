@@ -5,10 +5,10 @@
 
 use crate::{
     container::ContainerId,
-    label::value::Weight,
+    label::value::{HostMatch, PathPrefix, Weight},
     origin::Origin,
     problem::{About, Problem, Reason},
-    route::{Endpoint, Policy, Readiness, Route, RouteKey, Routes},
+    route::{Endpoint, Listener, Match, Policy, Readiness, Route, RouteKey, Routes},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,6 +16,7 @@ use std::{
     net::SocketAddr,
     slice,
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 /// What one container port wants: a place in a route.
@@ -26,6 +27,8 @@ pub struct Claim {
     pub origin: Origin,
     /// The service that the container is of, where somebody knows.
     pub service: Option<Arc<str>>,
+    /// Who has its hosts, where `--own-hosts-by` names a label: `label=value`, or the container without one.
+    pub holder: Option<Arc<str>>,
     /// Seconds since 1970, then the id: who came first.
     pub seniority: (i64, ContainerId),
     pub port: u16,
@@ -48,6 +51,14 @@ pub enum Party {
 pub struct Incumbency<'a> {
     pub parties: &'a [Party],
     pub policy: &'a Policy,
+}
+
+/// Who has a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostOwner {
+    pub holder: Arc<str>,
+    /// Since when they have no claim there.
+    pub left: Option<Instant>,
 }
 
 /// A route that its party has left.
@@ -80,6 +91,11 @@ pub struct Board {
     routes: Routes,
     /// What is said of claims, where there is anything.
     conflicts: BTreeMap<RouteKey, Vec<Problem>>,
+    host_hints: BTreeMap<HostMatch, Vec<Problem>>,
+    /// How many routes are claimed at each.
+    listeners: BTreeMap<Listener, usize>,
+    /// Empty without `--own-hosts-by`.
+    owners: Arc<BTreeMap<HostMatch, HostOwner>>,
     /// Claims on these came or went since the last time, when that party had the route.
     touched: BTreeMap<RouteKey, Option<Party>>,
 }
@@ -87,7 +103,11 @@ pub struct Board {
 impl Board {
     pub fn add(&mut self, claim: Claim) {
         self.touch(&claim.key);
-        self.claims.entry(claim.key.clone()).or_default().push(claim);
+        let claims = self.claims.entry(claim.key.clone()).or_default();
+        if claims.is_empty() {
+            *self.listeners.entry(claim.key.listener).or_default() += 1;
+        }
+        claims.push(claim);
     }
 
     /// Takes back what a container claims of a route, if anything.
@@ -100,6 +120,11 @@ impl Board {
         claims.retain(|claim| claim.seniority.1 != *id);
         if claims.is_empty() {
             self.claims.remove(key);
+            let routes = self.listeners.entry(key.listener).or_default();
+            *routes = routes.saturating_sub(1);
+            if *routes == 0 {
+                self.listeners.remove(&key.listener);
+            }
         }
     }
 
@@ -110,6 +135,62 @@ impl Board {
             let party = first.filter(|_| self.routes.0.contains_key(key)).map(Claim::party);
             self.touched.insert(key.clone(), party);
         }
+    }
+
+    /// Who has which hosts, and what is to be told of hosts that several projects share. Says when that changes by
+    /// itself.
+    pub fn settle_hosts(&mut self, now: Instant, hold: Duration) -> Option<Instant> {
+        let over = self.owners.iter().filter(|(_, it)| it.left.is_some_and(|at| at + hold <= now));
+        let over = over.map(|(host, _)| host.clone());
+        let touched = self.touched.keys().map(|RouteKey { rule: Match::Http { host, .. }, .. }| host.clone());
+        let hosts: BTreeSet<_> = touched.chain(over).collect();
+        for host in hosts {
+            let claims = self.on_host(&host).collect::<Vec<_>>();
+            let hints: Vec<_> = foreign_projects(&claims).collect();
+            let before = self.owners.get(&host);
+            let owner = host_owner(&claims, before, now, hold);
+            let moves = before.map(|it| &it.holder) != owner.as_ref().map(|it| &it.holder);
+            let routes = moves.then(|| claims.iter().map(|it| it.key.clone()).collect::<BTreeSet<_>>());
+            if before != owner.as_ref() {
+                let owners = Arc::make_mut(&mut self.owners);
+                match owner {
+                    Some(owner) => drop(owners.insert(host.clone(), owner)),
+                    None => drop(owners.remove(&host)),
+                }
+            }
+            routes.iter().flatten().for_each(|key| self.touch(key));
+            self.host_hints.remove(&host);
+            if !hints.is_empty() {
+                self.host_hints.insert(host, hints);
+            }
+        }
+        self.owners.values().filter_map(|it| it.left).min().map(|left| left + hold)
+    }
+
+    /// All claims on a host, at whatever listener.
+    fn on_host(&self, host: &HostMatch) -> impl Iterator<Item = &Claim> {
+        let at = move |listener: &Listener| {
+            let rule = Match::Http { host: host.clone(), prefix: PathPrefix::default() };
+            let keys = self.claims.range(RouteKey { listener: *listener, rule }..);
+            let listener = *listener;
+            keys.take_while(move |(key, _)| {
+                let Match::Http { host: other, .. } = &key.rule;
+                key.listener == listener && other == host
+            })
+        };
+        self.listeners.keys().flat_map(at).flat_map(|(_, claims)| claims)
+    }
+
+    /// Who has which hosts.
+    pub fn owners(&self) -> &Arc<BTreeMap<HostMatch, HostOwner>> {
+        &self.owners
+    }
+
+    /// Who had which hosts in an earlier run; they have them for as long as if they were gone since then.
+    pub fn recall_owners(&mut self, owners: BTreeMap<HostMatch, Arc<str>>, now: Instant) {
+        let left = Some(now);
+        let owners = owners.into_iter().map(|(host, holder)| (host, HostOwner { holder, left }));
+        self.owners = Arc::new(owners.collect());
     }
 
     /// Brings the routes in line with the claims. `held` says for whom a route is kept, and `may_hold` whether it may be
@@ -130,7 +211,9 @@ impl Board {
             let (route, problems) = match self.claims.get_mut(&key) {
                 Some(claims) => {
                     claims.shrink_to_fit();
-                    share(claims, before.as_deref(), incumbency, may_hold(&key))
+                    let Match::Http { host, .. } = &key.rule;
+                    let holder = self.owners.get(host).map(|it| &it.holder);
+                    share_owned(claims, holder, before.as_deref(), incumbency, may_hold(&key))
                 }
                 None => (None, Vec::new()),
             };
@@ -178,7 +261,7 @@ impl Board {
     }
 
     pub fn conflicts(&self) -> impl Iterator<Item = &Problem> {
-        self.conflicts.values().flatten()
+        self.conflicts.values().chain(self.host_hints.values()).flatten()
     }
 }
 
@@ -194,6 +277,11 @@ pub fn collect(claims: Vec<Claim>) -> (Routes, Vec<Problem>) {
 }
 
 impl Claim {
+    /// Of Compose.
+    fn project(&self) -> Option<&str> {
+        self.service.as_deref()?.split_once('/').map(|(project, _)| project)
+    }
+
     pub fn party(&self) -> Party {
         match &self.service {
             Some(service) => Party::Service(Arc::clone(service)),
@@ -219,6 +307,80 @@ impl fmt::Display for Party {
             Self::Container(name) => write!(f, "container {name}"),
         }
     }
+}
+
+/// The same where the host may be somebody's: the claims of others wait behind.
+fn share_owned(
+    claims: &mut [Claim],
+    holder: Option<&Arc<str>>,
+    before: Option<&Route>,
+    incumbency: Option<Incumbency<'_>>,
+    may_hold: bool,
+) -> (Option<Route>, Vec<Problem>) {
+    let Some(holder) = holder else { return share(claims, before, incumbency, may_hold) };
+    claims.sort_by_key(|claim| claim.holder.as_ref() != Some(holder));
+    let own = claims.partition_point(|claim| claim.holder.as_ref() == Some(holder));
+    let (own, others) = claims.split_at_mut(own);
+    // The host is kept for its holder already: of those who are let in none is a stranger.
+    let (route, mut problems) = share(own, before, incumbency, false);
+    problems.extend(others.iter().map(|claim| Problem {
+        about: About::Container(claim.origin.clone()),
+        label: None,
+        reason: Reason::HostOwned { route: claim.key.to_string(), holder: holder.to_string() },
+    }));
+    (route, problems)
+}
+
+/// Who has the host: those who had it, for as long as they have a claim there or had one until just now, else the
+/// oldest container's.
+fn host_owner(
+    claims: &[&Claim],
+    before: Option<&HostOwner>,
+    now: Instant,
+    hold: Duration,
+) -> Option<HostOwner> {
+    let is_there = |holder| claims.iter().any(|claim| claim.holder.as_ref() == Some(holder));
+    if let Some(before) = before {
+        let left = (!is_there(&before.holder)).then(|| before.left.unwrap_or(now));
+        if left.is_none_or(|left| now < left + hold) {
+            return Some(HostOwner { holder: Arc::clone(&before.holder), left });
+        }
+    }
+    let held = claims.iter().filter(|claim| claim.holder.is_some());
+    let first = held.min_by_key(|claim| &claim.seniority)?;
+    first.holder.clone().map(|holder| HostOwner { holder, left: None })
+}
+
+/// The first of each other project than the oldest one's on a host that has no route with that one in common.
+fn foreign_projects<'a>(claims: &[&'a Claim]) -> impl Iterator<Item = Problem> + use<'a> {
+    let oldest = claims.iter().min_by_key(|claim| &claim.seniority).copied();
+    let mut firsts: BTreeMap<Option<&str>, &Claim> = BTreeMap::new();
+    let mut shared = BTreeSet::new();
+    for claim in claims {
+        let first = firsts.entry(claim.project()).or_insert(claim);
+        if claim.seniority < first.seniority {
+            *first = claim;
+        }
+    }
+    if let Some(oldest) = oldest.filter(|_| 1 < firsts.len()) {
+        let own = claims.iter().filter(|claim| claim.project() == oldest.project());
+        let own: BTreeSet<_> = own.map(|claim| &claim.key).collect();
+        let others = claims.iter().filter(|claim| own.contains(&claim.key));
+        shared.extend(others.map(|claim| claim.project()));
+    }
+    let foreign = firsts.into_iter().filter(move |(project, _)| !shared.contains(project));
+    foreign.filter_map(move |(_, claim)| {
+        let Match::Http { host, .. } = &claim.key.rule;
+        let (route, with) = (claim.key.to_string(), oldest?);
+        if claim.project() == with.project() {
+            return None;
+        }
+        Some(Problem {
+            about: About::Container(claim.origin.clone()),
+            label: None,
+            reason: Reason::SharedHost { route, host: host.to_string(), with: with.origin.clone() },
+        })
+    })
 }
 
 /// The route of claims on it: the first of them says how it is. `before` is the route as it was. Where those who have it
@@ -290,11 +452,9 @@ fn kept(claim: &Claim, incumbency: Incumbency<'_>) -> Option<Problem> {
 
 /// The first of each service that shares the route with another one's.
 fn strangers<'a>(claims: &'a [&'a Claim], first: &'a Claim) -> impl Iterator<Item = Problem> + 'a {
-    let mut services: BTreeSet<&str> = first.service.as_deref().into_iter().collect();
-    let known = !services.is_empty();
-    let others = claims.iter().filter_map(|claim| Some((claim, claim.service.as_deref()?)));
-    let new = others.filter(move |(_, service)| known && services.insert(service));
-    new.map(|(claim, _)| Problem {
+    let mut services = BTreeSet::from([first.service.as_deref()]);
+    let new = claims.iter().filter(move |claim| services.insert(claim.service.as_deref()));
+    new.map(|claim| Problem {
         about: About::Container(claim.origin.clone()),
         label: None,
         reason: Reason::Shared { route: claim.key.to_string(), with: first.origin.clone() },

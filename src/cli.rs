@@ -9,10 +9,7 @@ mod verb;
 pub use verb::{Ask, Format, Look, PlanFormat, Verb};
 
 use crate::{
-    label::{
-        Constraint,
-        value::{Host, HostMatch},
-    },
+    label::{Constraint, HostFence, value::Host},
     settings::value::{self, Ports},
 };
 use clap::{Arg, ArgAction, Command, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -269,9 +266,31 @@ pub struct Options {
 
     /// Let labels claim only these hosts, as in app.example.com or *.example.com (repeatable)
     ///
+    /// 'bank.example.com if LABEL=VALUE' is for containers with that label alone, whatever wider pattern there is
+    /// beside it; * is every host.
+    ///
     /// [default: every host]
-    #[arg(long, value_name = "PATTERN", help_heading = FENCES, value_parser = value::host)]
-    pub allow_hosts: Vec<HostMatch>,
+    #[arg(long, value_name = "PATTERN", help_heading = FENCES, value_parser = value::host_fence)]
+    pub allow_hosts: Vec<HostFence>,
+
+    /// Give a host, with all its paths, to the containers that have it first by the value of this label
+    ///
+    /// As in com.docker.compose.project. Others that claim the host wait, and are told. A container without the label is
+    /// on its own. Who has a host is kept in the state directory; it is free when none of them claimed it for the time
+    /// of --hold.
+    ///
+    /// [default: hosts are shared]
+    #[arg(long, value_name = "LABEL", help_heading = FENCES, value_parser = value::text)]
+    #[arg(hide_short_help = true)]
+    pub own_hosts_by: Option<String>,
+
+    /// Serve containers on the host's network
+    ///
+    /// A port in a label of theirs is a port of the host, whoever listens there. Ports of docker-balancer, SSH and
+    /// Docker are never served.
+    #[arg(long, value_name = "SWITCH", help_heading = FENCES, value_enum, default_value = "on")]
+    #[arg(hide_short_help = true)]
+    pub host_network: OnOff,
 
     /// Let labels claim only these public ports, as in 80,443,8000-8100 (repeatable)
     ///
@@ -418,6 +437,12 @@ pub enum HaproxyUser {
     /// Nobody else: its master is not root, and cannot change its user.
     Same,
     Named(String),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OnOff {
+    On,
+    Off,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use crate::{
     address::{Ground, address},
     claim::{Board, Claim, Departure, Incumbency, Party, Standing},
     container::{Container, ContainerId, Health, NetworkMode, State},
-    label::{self, Ask, Fences, Reading, value::Obedience},
+    label::{self, Ask, Fences, Reading, value::{HostMatch, Obedience}},
     life::Lives,
     problem::{About, Label, Problem, Reason},
     rollback::Rollback,
@@ -39,6 +39,13 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// Whether no container on the host's network may have this port of it served.
+    fn keeps_to_itself(&self, port: u16) -> bool {
+        let Some(port) = NonZeroU16::new(port) else { return false };
+        let here = matches!(self.vantage, Vantage::Host | Vantage::Inside(_));
+        self.fences.reserved.contains(&port) && (here || !self.fences.own.contains(&port))
+    }
+
     /// The port that HAProxy binds for a listener.
     pub fn bound(&self, listener: Listener) -> NonZeroU16 {
         self.port_map.get(&listener.port).copied().unwrap_or(listener.port)
@@ -109,6 +116,17 @@ impl Memory {
             let parties = route.endpoints.iter().map(named).collect();
             *held = Held { parties, ..Held::new(route.policy.clone(), held.since) };
         }
+    }
+
+    /// Who had which hosts in an earlier run, by the label that says so now.
+    pub fn recall_owners(&mut self, owners: &BTreeMap<HostMatch, Arc<str>>, label: &str, now: Instant) {
+        let is_by = |holder: &str| {
+            let value = holder.strip_prefix(label).is_some_and(|it| it.starts_with('='));
+            value || holder.starts_with(WITHOUT)
+        };
+        let owners = owners.iter().filter(|(_, holder)| is_by(holder));
+        let owners = owners.map(|(host, holder)| (host.clone(), Arc::clone(holder))).collect();
+        self.board.recall_owners(owners, now);
     }
 
     /// All that could be used again is forgotten; the next decision is the same without it.
@@ -307,7 +325,8 @@ fn claim(
         (seen.out, seen.unreachable) = (Some(out), Vec::new());
         let Seen { container, reading, unreachable, .. } = seen;
         let service = label::service(container).map(Into::into);
-        Place { container, world, rules, out, service }.claim(reading, board, unreachable);
+        let holder = rules.fences.own_hosts_by.as_deref().map(|label| holder(container, label));
+        Place { container, world, rules, out, service, holder }.claim(reading, board, unreachable);
     }
 }
 
@@ -338,13 +357,31 @@ struct Place<'a> {
     /// It crashed too often of late, or somebody drained it.
     out: bool,
     service: Option<Arc<str>>,
+    holder: Option<Arc<str>>,
+}
+
+/// What stands before the name of a container that has not the label that says whose its hosts are.
+const WITHOUT: &str = "container ";
+
+fn holder(container: &Container, label: &str) -> Arc<str> {
+    match container.labels.get(label) {
+        Some(value) => format!("{label}={value}").into(),
+        None => format!("{WITHOUT}{}", container.origin().name()).into(),
+    }
 }
 
 impl Place<'_> {
     fn claim(&self, reading: &Reading, board: &mut Board, problems: &mut Vec<Problem>) {
         let wanted = reading.network.as_deref();
         let mut addresses = BTreeMap::new();
+        let of_host = is_on_host(self.container, self.world);
         for ask in &reading.asks {
+            if of_host && self.rules.keeps_to_itself(ask.port) {
+                if addresses.insert(ask.port, Err(Reason::PortOfHost { port: ask.port })).is_none() {
+                    problems.push(unreachable(self.container, None, Reason::PortOfHost { port: ask.port }));
+                }
+                continue;
+            }
             let found = addresses.entry(ask.port).or_insert_with(|| self.address(ask.port, wanted));
             match found {
                 Ok(found) => board.add(self.one(ask, *found)),
@@ -365,6 +402,7 @@ impl Place<'_> {
             policy,
             origin: self.container.origin(),
             service: self.service.clone(),
+            holder: self.holder.clone(),
             seniority: (self.container.created, self.container.id.clone()),
             port,
             address,
@@ -372,6 +410,13 @@ impl Place<'_> {
             standing: if self.out { Standing::Out } else { standing(self.container, obedience) },
         }
     }
+}
+
+/// Whether its ports are those of the host: its own network's, or that of the container whose network it joined.
+fn is_on_host(container: &Container, world: &World) -> bool {
+    let is_host = |it: &Container| it.network_mode == NetworkMode::Host;
+    let owner = container.network_owner_id().and_then(|id| world.containers.get(id));
+    is_host(container) || owner.is_some_and(|owner| is_host(owner))
 }
 
 fn standing(container: &Container, obedience: Obedience) -> Standing {
@@ -417,6 +462,7 @@ fn hold(memory: &mut Memory, now: Instant, time: Duration) -> Option<Instant> {
     let over = held.iter().filter(|(key, held)| is_over(key, held)).map(|(key, _)| key.clone());
     let over: BTreeSet<_> = over.collect();
     over.iter().for_each(|key| board.touch(key));
+    let owners_change = board.settle_hosts(now, time);
     let incumbency = |key: &RouteKey| held.get(key).and_then(Held::incumbency);
     let may_hold =
         |key: &RouteKey| !time.is_zero() && !refused.contains_key(key) && !over.contains(key);
@@ -430,7 +476,8 @@ fn hold(memory: &mut Memory, now: Instant, time: Duration) -> Option<Instant> {
         let others_serve = || !it.parties.is_empty() && !board.has_claim_of(key, &it.parties);
         now < it.since + time && (!served.contains_key(key) || others_serve())
     });
-    held.values().map(|it| it.since).min().map(|since| since + time)
+    let hold_ends = held.values().map(|it| it.since).min().map(|since| since + time);
+    hold_ends.into_iter().chain(owners_change).min()
 }
 
 /// Where nobody serves it any more its time begins anew.

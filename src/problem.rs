@@ -99,7 +99,30 @@ pub enum Reason {
         port: u16,
     },
     HostFenced(String),
+    /// The administrator reserved it for containers of another label.
+    HostReserved {
+        host: String,
+        only: String,
+    },
     PortFenced(u16),
+    /// On the host's network: a port of the host that is not for labels.
+    PortOfHost {
+        port: u16,
+    },
+    HostNetworkFenced,
+    /// More servers in one route than a container gets.
+    TooManyServers {
+        route: String,
+        ports: usize,
+        most: usize,
+    },
+    /// A hint: several ports of the container serve one route.
+    SeveralServers {
+        route: String,
+        ports: usize,
+        /// Routes of which it is so as well.
+        more: usize,
+    },
     /// A hint: EXPOSE is documentation.
     NotExposed {
         port: u16,
@@ -122,6 +145,11 @@ pub enum Reason {
         route: String,
         party: String,
         over: &'static str,
+    },
+    /// By `--own-hosts-by`.
+    HostOwned {
+        route: String,
+        holder: String,
     },
     PortTaken {
         why: String,
@@ -243,6 +271,12 @@ pub enum Reason {
         route: String,
         with: Origin,
     },
+    /// A hint: containers of two projects have routes of one host.
+    SharedHost {
+        route: String,
+        host: String,
+        with: Origin,
+    },
     /// A hint: no label asks for the public port, but for the one that it is moved to.
     MapPortUnused {
         public: u16,
@@ -288,6 +322,8 @@ impl Reason {
             | Self::InEnvironment
             | Self::Foreign { .. }
             | Self::Shared { .. }
+            | Self::SharedHost { .. }
+            | Self::SeveralServers { .. }
             | Self::MapPortUnused { .. }
             | Self::OddConstraint { .. } => Severity::Hint,
             _ => Severity::Problem,
@@ -474,6 +510,36 @@ impl fmt::Display for Reason {
                 "{} is not a host that containers may take; --allow-hosts says which they may",
                 Quoted(host)
             ),
+            Self::HostReserved { host, only } => write!(
+                f,
+                "{} is reserved by --allow-hosts for containers with {}",
+                Quoted(host),
+                Plain(only)
+            ),
+            Self::PortOfHost { port } => write!(
+                f,
+                "port {port} is not served: the container is on the host's network, and there it is a port of \
+                 docker-balancer, of SSH or of Docker"
+            ),
+            Self::HostNetworkFenced => f.write_str(
+                "the container is on the host's network, and --host-network off serves none of these",
+            ),
+            Self::TooManyServers { route, ports, most } => write!(
+                f,
+                "{ports} ports of the container ask for {route}, and a container gets {most} servers in a route; \
+                 the lowest ports serve it"
+            ),
+            Self::SeveralServers { route, ports, more } => {
+                write!(
+                    f,
+                    "{ports} ports of the container serve {route}, and each gets a share of its requests; if that is \
+                     not meant, give each port a host or a prefix of its own"
+                )?;
+                match more {
+                    0 => Ok(()),
+                    more => write!(f, " ({more} more routes are so)"),
+                }
+            }
             Self::PortFenced(port) => write!(
                 f,
                 "{port} is not a public port that containers may take; --allow-ports says which \
@@ -503,6 +569,12 @@ impl fmt::Display for Reason {
                 "{route} was served by {} until just now, with another {over}, and is kept for it for as long as \
                  --hold says; this container waits until then",
                 Plain(party)
+            ),
+            Self::HostOwned { route, holder } => write!(
+                f,
+                "{route} is on a host of {}, which had it first (--own-hosts-by); this container waits until no \
+                 container there has a claim on the host",
+                Plain(holder)
             ),
             Self::PortTaken { why } => write!(
                 f,
@@ -672,6 +744,11 @@ impl fmt::Display for Reason {
                 f,
                 "{route} is asked for by container {with} of another service too, and each gets a share of \
                  its requests; if that is not meant, give one of them another host or prefix"
+            ),
+            Self::SharedHost { route, host, with } => write!(
+                f,
+                "{route} is on {host}, which container {with} of another project has routes of too; if that is not \
+                 meant, give one of them another host"
             ),
             Self::MapPortUnused { public, ours } => write!(
                 f,

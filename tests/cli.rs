@@ -46,6 +46,8 @@ const VALUES: &[(&str, &str)] = &[
     ("spare_backends", "7"),
     ("hard_stop_after", "1h"),
     ("allow_hosts", "*.example.com"),
+    ("own_hosts_by", "com.docker.compose.project"),
+    ("host_network", "off"),
     ("allow_ports", "80,443,8000-8100"),
     ("constraint", "com.example.balancer=blue"),
     ("dashboard", "9000"),

@@ -259,6 +259,134 @@ fn a_route_of_an_earlier_run_is_kept_for_who_served_it() {
     }
 }
 
+fn owning() -> docker_glue::decide::Rules {
+    let mut rules = story::rules();
+    rules.fences.own_hosts_by = Some("project".to_owned());
+    rules
+}
+
+const BANK: &str = "bank 172.17.0.2 project=bank glue_http_80_host=a.test";
+const POOL: &str = "evil 172.17.0.3 project=evil glue_http_80_host=a.test glue_http_80_weight=256";
+const PATH: &str =
+    "evil 172.17.0.3 project=evil glue_http_80_host=a.test,b.test glue_http_80_prefix=login glue_http_80_bind=80,81";
+
+/// Worlds one after the other, with the seconds before each, and the routes that come of it.
+#[test]
+fn a_host_that_is_owned_has_routes_of_its_owner_alone() {
+    let exited = |line: &str| format!("{line} exited");
+    let again = "bank-2 172.17.0.4 project=bank glue_http_80_host=a.test glue_http_80_timeout=2m";
+    let plain = "web 172.17.0.4 glue_http_80_host=a.test";
+    for (what, turns) in [
+        (
+            "its pool",
+            vec![
+                (0, vec![BANK.to_owned(), POOL.to_owned()], vec!["a.test:80/ bank"]),
+                (1, vec![BANK.to_owned(), POOL.to_owned(), again.to_owned()], vec!["a.test:80/ bank"]),
+                (1, vec![exited(BANK), POOL.to_owned(), again.to_owned()], vec!["a.test:80/ bank-2"]),
+            ],
+        ),
+        (
+            "its paths",
+            vec![(
+                0,
+                vec![BANK.to_owned(), PATH.to_owned()],
+                vec!["a.test:80/ bank", "b.test:80/login/ evil", "b.test:81/login/ evil"],
+            )],
+        ),
+        (
+            "until it is gone for long",
+            vec![
+                (0, vec![BANK.to_owned(), POOL.to_owned()], vec!["a.test:80/ bank"]),
+                (1, vec![exited(BANK), POOL.to_owned()], vec!["a.test:80/ "]),
+                (59, vec![exited(BANK), POOL.to_owned()], vec!["a.test:80/ "]),
+                (1, vec![exited(BANK), POOL.to_owned()], vec!["a.test:80/ evil"]),
+                (1, vec![exited(BANK), POOL.to_owned(), again.to_owned()], vec!["a.test:80/ evil"]),
+            ],
+        ),
+        (
+            "a container without the label is on its own",
+            vec![(0, vec![plain.to_owned(), POOL.to_owned(), plain.replace("web", "other")], vec!["a.test:80/ web"])],
+        ),
+    ] {
+        let (mut memory, mut now) = (Memory::default(), Instant::now());
+        for (seconds, story, expected) in turns {
+            now += Duration::from_secs(seconds);
+            let decided = decide(&story::world(&story.join("\n")), memory, now, &owning());
+            assert_eq!(routes(&decided), expected, "{what}: {story:#?}");
+            memory = decided.memory;
+        }
+    }
+}
+
+#[test]
+fn who_waits_for_an_owned_host_is_told() {
+    let world = story::world(&format!("{BANK}\n{POOL}"));
+    let decided = decide(&world, Memory::default(), Instant::now(), &owning());
+    let told: Vec<_> = decided.problems.iter().map(ToString::to_string).collect();
+    let expected = "container evil (00c0ffee0001): a.test:80/ is on a host of project=bank, which had it first \
+                    (--own-hosts-by); this container waits until no container there has a claim on the host";
+    assert_eq!(told, [expected]);
+}
+
+#[test]
+fn hosts_of_an_earlier_run_stay_with_their_owners() {
+    let world = story::world(&format!("{POOL}\n{BANK}"));
+    let a = "a.test".parse::<docker_glue::label::value::HostMatch>().unwrap();
+    for (kept, expected) in
+        [("project=bank", "bank"), ("project=evil", "evil"), ("team=bank", "evil"), ("project=x", "")]
+    {
+        let (mut memory, now) = (Memory::default(), Instant::now());
+        memory.recall_owners(&[(a.clone(), kept.into())].into(), "project", now);
+        let decided = decide(&world, memory, now, &owning());
+        let expected: Vec<_> =
+            Some(format!("a.test:80/ {expected}")).into_iter().filter(|_| !expected.is_empty()).collect();
+        assert_eq!(routes(&decided), expected, "{kept}");
+    }
+}
+
+#[test]
+fn hosts_shared_by_projects_are_hints() {
+    let of = |project: &str| format!("com.docker.compose.project={project} com.docker.compose.service=web");
+    let line = |name: &str, at: u8, more: &str| format!("{name} 172.17.0.{at} glue_http_80_host=a.test {more}");
+    let login = "glue_http_80_prefix=login";
+    for (story, expected) in [
+        ([line("a", 2, &of("p")), line("b", 3, &format!("{login} {}", of("p")))], ""),
+        ([line("a", 2, ""), line("b", 3, login)], ""),
+        ([line("a", 2, &of("p")), line("b", 3, &format!("{login} {}", of("q")))], "shared_host"),
+        ([line("a", 2, &of("p")), line("b", 3, login)], "shared_host"),
+        ([line("a", 2, &of("p")), line("b", 3, &of("q"))], "shared"),
+        ([line("a", 2, &of("p")), line("b", 3, "")], "shared"),
+        ([line("a", 2, ""), line("b", 3, "")], ""),
+    ] {
+        let world = story::world(&story.join("\n"));
+        let decided = decide(&world, Memory::default(), Instant::now(), &story::rules());
+        let told: Vec<_> = decided.problems.iter().map(|it| it.reason.kind()).collect();
+        assert_eq!(told.join(" "), expected, "{story:#?}");
+    }
+}
+
+#[test]
+fn ports_of_the_host_that_are_ours_are_not_served() {
+    let mut rules = story::rules();
+    let port = |port: u16| std::num::NonZeroU16::new(port).unwrap();
+    rules.fences.own = [port(3000)].into();
+    rules.fences.reserved = [port(3000), port(8080)].into();
+    let label = |port: u16| format!("glue_http_{port}_host=a.test glue_http_{port}_bind=80");
+    for (story, expected) in [
+        (format!("h 172.17.0.2 host {}", label(80)), "a.test:80/ h"),
+        (format!("h 172.17.0.2 host {}", label(3000)), ""),
+        (format!("h 172.17.0.2 host {}", label(8080)), ""),
+        (format!("h 172.17.0.2 {}", label(3000)), "a.test:80/ h"),
+        (format!("h 172.17.0.2 host\ns 172.17.0.3 shares=0 {}", label(3000)), ""),
+    ] {
+        let decided = decide(&story::world(&story), Memory::default(), Instant::now(), &rules);
+        assert_eq!(routes(&decided).join(" "), expected, "{story}");
+        let told: Vec<_> = decided.problems.iter().map(|it| it.reason.kind()).collect();
+        let expected = if expected.is_empty() { vec!["port_of_host"] } else { vec![] };
+        assert_eq!(told, expected, "{story}");
+    }
+}
+
 /// The container itself stays the very same in all of these worlds.
 #[test]
 fn a_container_is_reached_elsewhere_when_something_beside_it_changes() {
@@ -499,12 +627,14 @@ fn two_services_that_share_a_route_are_a_hint() {
     assert!(told[0].contains("a.test:80/ is asked for by container one ("), "{told:?}");
     let told = told_of(story, &[("one", "shop/web"), ("two", "shop/api"), ("three", "shop/api")]);
     assert_eq!(told.len(), 1, "once for each service: {told:#?}");
+    let told = told_of(story, &[("one", "shop/web")]);
+    assert_eq!(told.len(), 1, "who says no service shares it as well: {told:#?}");
     // One service, and containers of which nobody knows the service.
     assert_eq!(
         told_of(story, &[("one", "shop/web"), ("two", "shop/web"), ("three", "shop/web")]),
         [""; 0]
     );
-    assert_eq!(told_of(story, &[("one", "shop/web")]), [""; 0]);
+    assert_eq!(told_of(story, &[]), [""; 0]);
     let apart = story.replacen("a.test", "b.test", 2);
     assert_eq!(
         told_of(&apart, &[("one", "shop/web"), ("two", "shop/web"), ("three", "blog/web")]),

@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used)]
 
-use docker_glue::settings::{Machine, Refusal, Settings};
+use docker_glue::{
+    label::HostNetwork,
+    settings::{Machine, Refusal, Settings},
+};
 use std::{ffi::OsString, io::Write};
 
 const DUMMY: &str = "settings.toml";
@@ -284,6 +287,17 @@ fn fences_gather_what_is_allowed() {
     let fences = read("-w", &[], "").unwrap().fences;
     assert_eq!(format!("{:?}", fences.ports), "None");
     assert_eq!(format!("{:?}", fences.reserved), "{22, 2375, 2376, 2377, 4789, 7946}");
+    assert_eq!((fences.own_hosts_by, fences.host_network), (None, HostNetwork::On));
+
+    let line = "-w --own-hosts-by com.docker.compose.project --host-network off --dashboard 9000 --metrics 9105";
+    let file = r#"allow_hosts = ["*", "bank.test if project=bank", "*.bank.test  if  project"]"#;
+    let fences = read(line, &[], file).unwrap().fences;
+    let hosts: Vec<_> = fences.hosts.iter().map(ToString::to_string).collect();
+    assert_eq!(hosts, ["*", "bank.test if project=bank", "*.bank.test if project"]);
+    assert_eq!(fences.own_hosts_by.as_deref(), Some("com.docker.compose.project"));
+    assert_eq!(fences.host_network, HostNetwork::Off);
+    assert_eq!(format!("{:?}", fences.own), "{9000, 9105}");
+    assert!(fences.own.is_subset(&fences.reserved));
 }
 
 #[test]

@@ -1,10 +1,13 @@
-//! STATE/history.jsonl and STATE/rollback.json: what was applied, and what holds, for the next run.
+//! STATE/history.jsonl, STATE/rollback.json and STATE/hosts.json: what was applied, what holds, and who has which host,
+//! for the next run.
 //!
 //! A thread writes them, behind a mailbox: a slow or full disk never stands between an event and the
 //! traffic, nor fails a pass. It is told once, and tried again until it works.
 
 use crate::{
+    claim::HostOwner,
     durable,
+    label::value::HostMatch,
     rollback::Rollback,
     route::Routes,
     view::{
@@ -14,6 +17,7 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use std::{
+    collections::BTreeMap,
     fs::{self, File, OpenOptions},
     io::{ErrorKind, Write},
     os::unix::fs::OpenOptionsExt,
@@ -43,7 +47,11 @@ pub struct Past {
     /// What it served last; `None` where nothing was kept.
     pub served: Option<Routes>,
     pub rollback: Option<Rollback>,
+    /// Who had which host.
+    pub owners: BTreeMap<HostMatch, Arc<str>>,
 }
+
+type Owners = Arc<BTreeMap<HostMatch, HostOwner>>;
 
 /// Where to hand over what is to be kept.
 #[derive(Debug)]
@@ -54,6 +62,7 @@ pub struct Journal {
 }
 
 enum Letter {
+    Owners(Owners),
     Generation(Arc<Generation>),
     /// Answered with whether it is on disk.
     Holds(Holds, oneshot::Sender<bool>),
@@ -63,6 +72,9 @@ enum Letter {
 struct Writer {
     history_path: PathBuf,
     rollback_path: PathBuf,
+    owners_path: PathBuf,
+    /// What is not on disk yet.
+    owners: Option<Owners>,
     /// What was served before the first of the generations.
     base: Routes,
     history: History,
@@ -93,6 +105,7 @@ impl Journal {
     pub fn open(state: &Path) -> (Self, Past) {
         let history_path = state.join("history.jsonl");
         let rollback_path = state.join("rollback.json");
+        let owners_path = state.join("hosts.json");
         let text = text(&history_path);
         let read = text.as_deref().map(record::read).unwrap_or_default();
         if let Some((line, why)) = &read.fault {
@@ -103,6 +116,7 @@ impl Journal {
             history: read.history.clone(),
             served: text.is_some().then_some(read.served),
             rollback: stored_rollback(&rollback_path),
+            owners: stored_owners(&owners_path),
         };
         let file = match (&read.fault, text) {
             (None, Some(text)) => appended(&history_path, text.len()).ok(),
@@ -111,6 +125,8 @@ impl Journal {
         let writer = Writer {
             history_path,
             rollback_path,
+            owners_path,
+            owners: None,
             base: read.base,
             history: read.history,
             unwritten: Vec::new(),
@@ -134,6 +150,11 @@ impl Journal {
         let holds = rollback.map_or(Holds::Nothing, Holds::Rollback);
         self.send(Letter::Holds(holds, answer));
         answered
+    }
+
+    /// Who has which host from now on.
+    pub fn own(&mut self, owners: Owners) {
+        self.send(Letter::Owners(owners));
     }
 
     /// Until all of it is on disk, or the disk has had its time.
@@ -191,6 +212,10 @@ impl Writer {
                 self.unwritten.push(generation);
                 None
             }
+            Letter::Owners(owners) => {
+                self.owners = Some(owners);
+                None
+            }
             Letter::Holds(holds, answer) => {
                 self.holds = Some(holds);
                 Some(answer)
@@ -208,6 +233,12 @@ impl Writer {
             };
             kept.with_context(|| format!("cannot write {}", path.display()))?;
             self.holds = None;
+        }
+        if let Some(owners) = &self.owners {
+            let path = &self.owners_path;
+            let kept = replace(path, &record::owners(owners));
+            kept.with_context(|| format!("cannot write {}", path.display()))?;
+            self.owners = None;
         }
         if !self.unwritten.is_empty() {
             let path = self.history_path.clone();
@@ -268,6 +299,21 @@ fn stored_rollback(path: &Path) -> Option<Rollback> {
     };
     let told = |why| error!("{}: {why}; its rollback holds no more", path.display());
     record::read_rollback(&text).map_err(told).ok()
+}
+
+fn stored_owners(path: &Path) -> BTreeMap<HostMatch, Arc<str>> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return BTreeMap::new(),
+        Err(error) => {
+            error!("cannot read {}: {error}; hosts belong to the oldest container", path.display());
+            return BTreeMap::new();
+        }
+    };
+    record::read_owners(&text).unwrap_or_else(|why| {
+        error!("{}: {why}; hosts belong to the oldest container", path.display());
+        BTreeMap::new()
+    })
 }
 
 fn appended(path: &Path, length: usize) -> Result<Appended> {

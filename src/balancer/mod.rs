@@ -18,6 +18,7 @@ pub use behind::Happening;
 
 use crate::{
     budget::Budget,
+    claim::HostOwner,
     container::{Container, ContainerId},
     control::{failure::Failure, find},
     decide::{self, Decided, Memory, Rules},
@@ -33,7 +34,7 @@ use crate::{
         sessions::Sessions,
         step::{self, Leftover},
     },
-    label,
+    label::{self, value::HostMatch},
     metrics::Metrics,
     reload::Why,
     route::{Readiness, Route, RouteKey, Routes},
@@ -51,7 +52,7 @@ use health::Patrol;
 use journal::Journal;
 use rests::Rests;
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     mem,
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -83,6 +84,8 @@ pub struct Balancer {
     history: History,
     /// What an earlier run served last, until the first pass.
     served_before: Option<Routes>,
+    /// Who has which hosts, as it was kept last.
+    owners: Arc<BTreeMap<HostMatch, HostOwner>>,
     /// `None` where nobody keeps the history.
     journal: Option<Journal>,
     metrics: Metrics,
@@ -155,7 +158,7 @@ impl Balancer {
         let patrol = Patrol::default();
         let budget = Budget::full(now);
         let (since_ms, last) = (wall_clock(), None);
-        let (history, served_before, journal) = Default::default();
+        let (history, served_before, owners, journal) = Default::default();
         Self {
             proxy,
             rules,
@@ -168,6 +171,7 @@ impl Balancer {
             last,
             history,
             served_before,
+            owners,
             journal,
             metrics,
             heard,
@@ -408,6 +412,7 @@ impl Balancer {
         self.served = decided.routes;
         let (routes, took) = (self.routes(), begun.elapsed());
         self.record(delta, did, cause, took);
+        self.keep_owners();
         self.servers_changed(&keys);
         let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         if let Some(how) = did.how() {

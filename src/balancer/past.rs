@@ -13,7 +13,10 @@ use crate::{
         history::{Delta, Generation},
     },
 };
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
@@ -29,7 +32,11 @@ pub struct Turned {
 impl Balancer {
     /// Goes on where an earlier run ended, and writes down what comes.
     pub fn remember(&mut self, journal: Journal, past: Past) {
-        let Past { history, served, rollback } = past;
+        let Past { history, served, rollback, owners } = past;
+        if let Some(label) = &self.rules.fences.own_hosts_by {
+            self.memory.recall_owners(&owners, label, Instant::now());
+        }
+        self.owners = Arc::clone(self.memory.board().owners());
         if let Some(served) = &served {
             self.memory.recall(served);
         }
@@ -58,6 +65,16 @@ impl Balancer {
         self.history.add(Arc::clone(&generation));
         if let Some(journal) = &mut self.journal {
             journal.add(generation);
+        }
+    }
+
+    pub(super) fn keep_owners(&mut self) {
+        let owners = self.memory.board().owners();
+        if !Arc::ptr_eq(&self.owners, owners) {
+            self.owners = Arc::clone(owners);
+            if let Some(journal) = &mut self.journal {
+                journal.own(Arc::clone(owners));
+            }
         }
     }
 

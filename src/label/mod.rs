@@ -19,11 +19,11 @@ use crate::{
     problem::{About, Label, Problem, Reason},
     route::{Policy, RouteKey},
 };
-use std::{collections::BTreeSet, num::NonZeroU16};
+use std::{collections::BTreeSet, fmt, num::NonZeroU16};
 use value::{HostMatch, Obedience, Weight};
 
 pub use constraint::Constraint;
-pub use read::MOST_ROUTES;
+pub use read::{MOST_ROUTES, MOST_SERVERS};
 
 /// `docker compose run` gives it the value `True`.
 const ONE_OFF: &str = "com.docker.compose.oneoff";
@@ -54,13 +54,33 @@ pub struct Reading {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Fences {
     /// Empty: every host.
-    pub hosts: Vec<HostMatch>,
+    pub hosts: Vec<HostFence>,
     /// `None`: every port but `reserved`.
     pub ports: Option<BTreeSet<NonZeroU16>>,
     /// Ports that no container gets unless `ports` names them: SSH's, Docker's API's, our own.
     pub reserved: BTreeSet<NonZeroU16>,
+    /// Those of `reserved` where this program and its HAProxy listen on this machine.
+    pub own: BTreeSet<NonZeroU16>,
     /// Every one must hold, else the container is not ours.
     pub constraints: Vec<Constraint>,
+    /// The label that says whose a container's hosts are.
+    pub own_hosts_by: Option<String>,
+    pub host_network: HostNetwork,
+}
+
+/// A host that containers may claim; only those that meet the constraint, where there is one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostFence {
+    pub host: HostMatch,
+    pub only: Option<Constraint>,
+}
+
+/// Whether containers on the host's network are served.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum HostNetwork {
+    #[default]
+    On,
+    Off,
 }
 
 /// Whether anything in these names speaks to us at all; the cheap question before [`read`].
@@ -155,9 +175,23 @@ impl Fences {
         self.constraints.iter().all(|constraint| constraint.holds(container))
     }
 
-    /// Whether a container may answer for all of these hosts.
-    pub fn allow_host(&self, host: &HostMatch) -> bool {
-        self.hosts.is_empty() || self.hosts.iter().any(|pattern| pattern.covers(host))
+    /// Whether the container may answer for all of these hosts. The closest patterns decide; among these a reservation
+    /// keeps out who does not meet one.
+    pub fn allow_host(&self, host: &HostMatch, container: &Container) -> Result<(), Reason> {
+        if self.hosts.is_empty() {
+            return Ok(());
+        }
+        let covering = self.hosts.iter().filter(|fence| fence.host.covers(host));
+        let Some(closest) = covering.clone().map(|fence| closeness(&fence.host)).min() else {
+            return Err(Reason::HostFenced(host.to_string()));
+        };
+        let closest = covering.filter(|fence| closeness(&fence.host) == closest);
+        let mut reservations = closest.filter_map(|fence| fence.only.as_ref()).peekable();
+        let Some(first) = reservations.peek().copied() else { return Ok(()) };
+        match reservations.any(|only| only.holds(container)) {
+            true => Ok(()),
+            false => Err(Reason::HostReserved { host: host.to_string(), only: first.to_string() }),
+        }
     }
 
     /// Whether a container may have this public port.
@@ -166,6 +200,29 @@ impl Fences {
             Some(ports) => ports.contains(&port),
             None => !self.reserved.contains(&port),
         }
+    }
+}
+
+/// The closer, the less.
+fn closeness(pattern: &HostMatch) -> u8 {
+    match pattern {
+        HostMatch::Exact(_) => 0,
+        HostMatch::Wildcard(_) => 1,
+        HostMatch::Any => 2,
+    }
+}
+
+impl From<HostMatch> for HostFence {
+    fn from(host: HostMatch) -> Self {
+        Self { host, only: None }
+    }
+}
+
+/// As it is written on the command line.
+impl fmt::Display for HostFence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.host)?;
+        self.only.as_ref().map_or(Ok(()), |only| write!(f, " if {only}"))
     }
 }
 

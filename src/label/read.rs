@@ -3,7 +3,7 @@
 //! Pure. What is wrong costs as little as the contract says, and is told.
 
 use super::{
-    Ask, Fences, Reading,
+    Ask, Fences, HostNetwork, Reading,
     key::{self, Choice, Key},
     value::{self, HostMatch, Obedience, PathPrefix, Weight},
 };
@@ -21,6 +21,9 @@ use std::{
 
 /// What one container can ask for: hosts, prefixes and public ports multiply.
 pub const MOST_ROUTES: usize = 1024;
+
+/// Servers that one container gets in one route, so that none takes a route over by its number of ports.
+pub const MOST_SERVERS: usize = 8;
 
 /// The longest value, in bytes.
 const LONGEST: usize = 4096;
@@ -76,6 +79,11 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn read(mut self) -> Reading {
+        let of_host = self.container.network_mode == NetworkMode::Host;
+        if of_host && self.fences.host_network == HostNetwork::Off {
+            self.tell(None, Reason::HostNetworkFenced);
+            return Reading { problems: self.problems, ..Reading::default() };
+        }
         let (ports, network) = self.sort();
         for port in &ports {
             self.port(port);
@@ -225,9 +233,14 @@ impl<'a> Reader<'a> {
 
     fn hosts(&mut self, port: &Port<'_>, written: Written<'_>) -> Vec<HostMatch> {
         let fences = self.fences;
-        let hosts = self.left(port, written, |text| match text.parse()? {
-            host if fences.allow_host(&host) => Ok(host),
-            _ => Err(Reason::HostFenced(text.to_owned())),
+        let container = self.container;
+        let hosts = self.left(port, written, |text| {
+            let host = text.parse()?;
+            match fences.allow_host(&host, container) {
+                Ok(()) => Ok(host),
+                Err(Reason::HostFenced(_)) => Err(Reason::HostFenced(text.to_owned())),
+                Err(reason) => Err(reason),
+            }
         });
         // `app.${DOMAIN}` without a DOMAIN.
         let cut = |text: &str| text.strip_suffix('.').is_some_and(|name| !name.contains('.'));
@@ -262,10 +275,10 @@ impl<'a> Reader<'a> {
 
     /// For a route that names no host; `written` is what it is there for.
     fn any_host(&mut self, port: &Port<'_>, written: Written<'_>) -> Vec<HostMatch> {
-        if self.fences.allow_host(&HostMatch::Any) {
+        let Err(reason) = self.fences.allow_host(&HostMatch::Any, self.container) else {
             return vec![HostMatch::Any];
-        }
-        self.tell(Some(written), Reason::HostFenced("*".to_owned()));
+        };
+        self.tell(Some(written), reason);
         self.tell(Some(written), Reason::NoneLeft { port: port.number.get() });
         Vec::new()
     }
@@ -362,6 +375,27 @@ impl<'a> Reader<'a> {
         });
     }
 
+    /// Leaves no more servers of a route than a container gets. `asks` are sorted.
+    fn cap_servers(&mut self) {
+        let asks = std::mem::take(&mut self.asks);
+        let (mut left, mut several) = (Vec::with_capacity(asks.len()), Vec::new());
+        for same in asks.chunk_by(|one, other| one.key == other.key) {
+            let (route, ports, most) = (&same[0].key, same.len(), MOST_SERVERS);
+            if most < ports {
+                let route = route.to_string();
+                self.tell(None, Reason::TooManyServers { route, ports, most });
+            } else if 1 < ports {
+                several.push((route, ports));
+            }
+            left.extend(same.iter().take(most).cloned());
+        }
+        if let Some((route, ports)) = several.first() {
+            let (route, ports, more) = (route.to_string(), *ports, several.len() - 1);
+            self.tell(None, Reason::SeveralServers { route, ports, more });
+        }
+        self.asks = left;
+    }
+
     /// Puts all in order. What came first counts where one port asks twice.
     fn settle(&mut self) {
         let mut asks = std::mem::take(&mut self.asks);
@@ -375,6 +409,7 @@ impl<'a> Reader<'a> {
             again
         });
         self.asks = asks;
+        self.cap_servers();
         self.problems.sort_unstable();
         self.problems.dedup();
     }

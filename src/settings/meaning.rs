@@ -5,8 +5,8 @@ use super::{
     Settings, layer, place, rc, value::Ports,
 };
 use crate::{
-    cli::{Mode, Options, Program},
-    label::{Constraint, Fences, value::HostMatch},
+    cli::{Mode, OnOff, Options, Program},
+    label::{Constraint, Fences, HostFence, HostNetwork},
 };
 use anyhow::{Result, bail};
 use std::{
@@ -17,7 +17,7 @@ use std::{
 };
 
 /// Ports that labels get only where `--allow-ports` names them: SSH's; Docker's API; its swarm. Those where
-/// metrics are told are among them.
+/// this program and its HAProxy listen for operators are among them.
 const RESERVED: [u16; 6] = [22, 2375, 2376, 2377, 4789, 7946];
 
 impl Settings {
@@ -30,7 +30,8 @@ impl Settings {
         if metrics.is_some() && metrics == haproxy_metrics {
             bail!("--metrics and --haproxy-metrics need a port each: one is ours, one HAProxy's");
         }
-        let own_ports = [metrics, haproxy_metrics].into_iter().flatten().map(|it| it.port());
+        let own_ports = [metrics, haproxy_metrics, options.dashboard].into_iter().flatten();
+        let own: BTreeSet<_> = own_ports.filter_map(|it| NonZeroU16::new(it.port())).collect();
         let state_dir = options.state_dir.map_or_else(|| place::state(machine), Ok)?;
         let runtime_dir = options.runtime_dir.unwrap_or_else(|| place::runtime(machine));
         Ok(Self {
@@ -41,7 +42,13 @@ impl Settings {
             network: options.network,
             address: options.address,
             fences: Fences {
-                reserved: reserved(own_ports),
+                reserved: reserved(&own),
+                own,
+                own_hosts_by: options.own_hosts_by,
+                host_network: match options.host_network {
+                    OnOff::On => HostNetwork::On,
+                    OnOff::Off => HostNetwork::Off,
+                },
                 ..fences(options.allow_hosts, options.allow_ports, options.constraint)
             },
             bind: bind(options.bind_address, machine),
@@ -177,13 +184,13 @@ fn words(list: &str) -> impl Iterator<Item = String> {
     list.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned)
 }
 
-fn fences(hosts: Vec<HostMatch>, ports: Vec<Ports>, constraints: Vec<Constraint>) -> Fences {
+fn fences(hosts: Vec<HostFence>, ports: Vec<Ports>, constraints: Vec<Constraint>) -> Fences {
     let ports = ports.into_iter().reduce(|all, more| &all | &more);
     Fences { hosts, ports, constraints, ..Fences::default() }
 }
 
-fn reserved(own: impl Iterator<Item = u16>) -> BTreeSet<NonZeroU16> {
-    RESERVED.into_iter().chain(own).filter_map(NonZeroU16::new).collect()
+fn reserved(own: &BTreeSet<NonZeroU16>) -> BTreeSet<NonZeroU16> {
+    RESERVED.into_iter().filter_map(NonZeroU16::new).chain(own.iter().copied()).collect()
 }
 
 /// `::` alone takes IPv4 too; beside 0.0.0.0 each has its own.

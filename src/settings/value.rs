@@ -3,7 +3,7 @@
 use crate::{
     cli::{AccessLog, HaproxyUser},
     label::{
-        Constraint,
+        Constraint, HostFence,
         value::{Host, HostMatch},
     },
 };
@@ -131,6 +131,15 @@ pub fn host(text: &str) -> Result<HostMatch, String> {
         "*" => Ok(HostMatch::Any),
         text => text.parse().map_err(|reason: crate::problem::Reason| reason.to_string()),
     }
+}
+
+/// A host, and ` if LABEL` or ` if LABEL=VALUE` behind one that is reserved.
+pub fn host_fence(fence: &str) -> Result<HostFence, String> {
+    let (pattern, only) = match fence.split_once(" if ") {
+        Some((pattern, only)) => (pattern, Some(constraint(only.trim())?)),
+        None => (fence, None),
+    };
+    Ok(HostFence { host: host(pattern)?, only })
 }
 
 /// `label` or `label=value`; the value may be empty.

@@ -10,7 +10,8 @@ use super::{
     status::{check_text, retry_text},
 };
 use crate::{
-    label::value::Weight,
+    claim::HostOwner,
+    label::value::{HostMatch, Weight},
     origin::Origin,
     rollback::Rollback,
     route::{Endpoint, Policy, Readiness, Route, RouteKey, Routes, Strip},
@@ -113,6 +114,23 @@ pub fn generation(generation: &Generation) -> String {
 pub fn rollback(rollback: &Rollback) -> String {
     let Rollback { generation, since_ms, .. } = *rollback;
     line(&RollbackLine { generation, since_ms, routes: lines(rollback.then()) })
+}
+
+/// Who has which host.
+pub fn owners(owners: &BTreeMap<HostMatch, HostOwner>) -> String {
+    let holder = |(host, owner): (&HostMatch, &HostOwner)| (host.to_string(), owner.holder.to_string());
+    line(&owners.iter().map(holder).collect::<BTreeMap<_, _>>())
+}
+
+/// # Errors
+/// Says what was not understood.
+pub fn read_owners(text: &str) -> Result<BTreeMap<HostMatch, Arc<str>>, String> {
+    let owners: BTreeMap<String, String> = parse(text)?;
+    let owner = |(host, holder): (String, String)| {
+        let pattern = HostMatch::pattern(&host).map_err(|_| format!("no host is called {host:?}"))?;
+        Ok((pattern, holder.into()))
+    };
+    owners.into_iter().map(owner).collect()
 }
 
 /// # Errors

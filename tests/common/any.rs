@@ -98,6 +98,7 @@ pub fn claims() -> impl Strategy<Value = Vec<Claim>> {
                 policy: ask.policy,
                 origin: docker_glue::origin::Origin::new(&container.name, container.id.short()),
                 service: None,
+                holder: None,
                 seniority: (created, container.id),
                 port: 80,
                 address: ([10, 0, 0, u8::try_from(id).unwrap()], 80).into(),

@@ -105,6 +105,7 @@ fn ports(ports: &[u16]) -> BTreeSet<std::num::NonZeroU16> {
 }
 
 fn hosts(patterns: &[&str]) -> Fences {
-    let hosts = patterns.iter().map(|text| HostMatch::pattern(text).unwrap()).collect();
+    let fence = |text: &&str| crate::settings::value::host_fence(text).unwrap();
+    let hosts = patterns.iter().map(fence).collect();
     Fences { hosts, ..Fences::default() }
 }

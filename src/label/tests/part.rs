@@ -138,7 +138,9 @@ fn a_port_asks_once_for_a_route() {
     check(
         "glue_http_80_host=a.test glue_http_81_host=a.test glue_http_81_bind=80",
         &["a.test:80/ -> 80", "a.test:80/ -> 81"],
-        &[],
+        &[
+            "2 ports of the container serve a.test:80/, and each gets a share of its requests; if that is not meant, give each port a host or a prefix of its own",
+        ],
     );
 }
 

@@ -147,6 +147,7 @@ impl<'a> Look<'a> {
             _ if problem.reason.severity() == Severity::Hint => false,
             Reason::Conflict { .. }
             | Reason::Kept { .. }
+            | Reason::HostOwned { .. }
             | Reason::Refused { .. }
             | Reason::AskedTwice { .. }
             // What was wrong is told beside it.
@@ -197,6 +198,9 @@ impl<'a> Look<'a> {
             Reason::Kept { route, party, over } if *route == key => {
                 let text = format!("{party} had it until just now, with another {over}; it waits for a while");
                 Some((text, *over))
+            }
+            Reason::HostOwned { route, holder } if *route == key => {
+                Some((format!("its host is one of {}; it waits until none is left", holder.escape_debug()), "host"))
             }
             _ => None,
         })?;
@@ -253,7 +257,11 @@ fn is_about(problem: &Problem, origin: &Origin) -> bool {
 /// By a problem of its own.
 fn refused(container: &Container, problem: &Problem) -> Absent {
     let why = match problem.reason {
-        Reason::HostFenced(_) | Reason::PortFenced(_) => Absence::Fenced,
+        Reason::HostFenced(_)
+        | Reason::HostReserved { .. }
+        | Reason::PortFenced(_)
+        | Reason::PortOfHost { .. }
+        | Reason::HostNetworkFenced => Absence::Fenced,
         Reason::NotOnNetwork { .. } | Reason::NoAddress { .. } => Absence::NoAddress,
         _ => Absence::Label,
     };

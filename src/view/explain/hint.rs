@@ -113,7 +113,10 @@ pub(super) fn notes(
     let problems = picture.problems.iter().filter(|it| serves(&it.about));
     let of_labels = problems.filter(|it| match it.reason {
         Reason::NotExposed { .. } => !chosen.is_served(),
-        Reason::Conflict { .. } | Reason::Kept { .. } | Reason::Refused { .. } => false,
+        Reason::Conflict { .. }
+        | Reason::Kept { .. }
+        | Reason::HostOwned { .. }
+        | Reason::Refused { .. } => false,
         // Told as the outcome already, where it is the only server's.
         _ if it.reason.fails_check() => chosen.is_served() || chosen.servers.len() != 1,
         _ if it.reason.is_of_traffic() => true,
