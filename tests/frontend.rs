@@ -13,6 +13,10 @@ use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{Ipv4Addr, TcpListener, TcpStream},
     num::NonZeroU16,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -385,4 +389,48 @@ async fn connection_names_no_header_of_ours_and_no_upgrade_leads_to_http() {
     assert_eq!(tunnel(&upgrade("tcp")), 101);
     assert_eq!(tunnel(&upgrade("h2c")), 502);
     assert_eq!(tunnel(""), 502);
+}
+
+/// Servers that end each connection once they have a request, and how many requests they had.
+fn end_requests() -> (u16, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let requests = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&requests);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let count = Arc::clone(&count);
+            std::thread::spawn(move || {
+                if !head(&mut BufReader::new(stream)).is_empty() {
+                    count.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+        }
+    });
+    (port, requests)
+}
+
+/// It would end the next one as well.
+#[tokio::test]
+async fn request_that_ends_its_only_container_is_sent_once() {
+    for (containers, retry, several) in [
+        (1, "safe", false),
+        (1, "all", false),
+        (1, "off", false),
+        (2, "safe", true),
+        (2, "off", false),
+    ] {
+        let (port, requests) = end_requests();
+        let line = |at: usize| {
+            format!("c{at} 127.8.2.{at} glue_http_{port}_bind=80 glue_http_{port}_host=a.test glue_http_{port}_retry={retry}")
+        };
+        let story = (1..=containers).map(line).collect::<Vec<_>>().join("\n");
+        let config = story::config(&story::routes(&story));
+        let Some(haproxy) = HAProxy::start(&config).await else { return };
+        let scene = Scene { haproxy };
+        let answer = tokio::task::spawn_blocking(move || scene.get("a.test", "/kill")).await.unwrap();
+        assert_eq!(answer, "502", "{containers} {retry}");
+        let requests = requests.load(Ordering::SeqCst);
+        assert!(requests == 1 || several && 1 < requests, "{requests} for {containers} {retry}");
+    }
 }
