@@ -23,8 +23,9 @@ use std::{
 
 /// So many generations are kept.
 pub const MOST: usize = 1000;
-/// And so many changed routes in all of them, but always the last one.
-pub const MOST_ROUTES: usize = 50_000;
+/// And so many changed routes, with their servers, in all of them, but always the last one: one container more in a
+/// route of a thousand changes a thousand lines.
+pub const MOST_LINES: usize = 50_000;
 /// Of one generation's changes so many are told.
 const MOST_TOLD: usize = 100;
 
@@ -34,8 +35,8 @@ pub struct History {
     generations: VecDeque<Arc<Generation>>,
     /// The last number that was given; 0 before the first.
     last: u64,
-    /// Routes in all deltas.
-    routes: usize,
+    /// Routes, with their servers, in all deltas.
+    lines: usize,
 }
 
 /// A pass that changed what is served, or that started or reloaded HAProxy.
@@ -111,14 +112,14 @@ impl History {
     /// any more, the oldest first.
     pub fn add(&mut self, generation: Arc<Generation>) -> Vec<Arc<Generation>> {
         self.last = generation.number;
-        self.routes += generation.delta.0.len();
+        self.lines += generation.delta.lines();
         self.generations.push_back(generation);
         let mut dropped = Vec::new();
         while 1 < self.generations.len()
-            && (MOST < self.generations.len() || MOST_ROUTES < self.routes)
+            && (MOST < self.generations.len() || MOST_LINES < self.lines)
         {
             let Some(oldest) = self.generations.pop_front() else { break };
-            self.routes -= oldest.delta.0.len();
+            self.lines -= oldest.delta.lines();
             dropped.push(oldest);
         }
         dropped
@@ -150,6 +151,12 @@ impl Delta {
             (key.clone(), (before.cloned(), after.cloned()))
         };
         Self(differences(&before.0, &after.0).map(both).collect())
+    }
+
+    /// About as many as it takes to write it: each route, and each of the servers that it has then.
+    fn lines(&self) -> usize {
+        let servers = |route: &Option<Arc<Route>>| route.as_ref().map_or(0, |it| it.endpoints.len());
+        self.0.values().map(|(_, after)| 1 + servers(after)).sum()
     }
 
     pub fn is_empty(&self) -> bool {
