@@ -142,7 +142,8 @@ impl Board {
     pub fn settle_hosts(&mut self, now: Instant, hold: Duration) -> Option<Instant> {
         let over = self.owners.iter().filter(|(_, it)| it.left.is_some_and(|at| at + hold <= now));
         let over = over.map(|(host, _)| host.clone());
-        let touched = self.touched.keys().map(|RouteKey { rule: Match::Http { host, .. }, .. }| host.clone());
+        let touched =
+            self.touched.keys().map(|RouteKey { rule: Match::Http { host, .. }, .. }| host.clone());
         let hosts: BTreeSet<_> = touched.chain(over).collect();
         for host in hosts {
             let claims = self.on_host(&host).collect::<Vec<_>>();
@@ -150,7 +151,8 @@ impl Board {
             let before = self.owners.get(&host);
             let owner = host_owner(&claims, before, now, hold);
             let moves = before.map(|it| &it.holder) != owner.as_ref().map(|it| &it.holder);
-            let routes = moves.then(|| claims.iter().map(|it| it.key.clone()).collect::<BTreeSet<_>>());
+            let routes =
+                moves.then(|| claims.iter().map(|it| it.key.clone()).collect::<BTreeSet<_>>());
             if before != owner.as_ref() {
                 let owners = Arc::make_mut(&mut self.owners);
                 match owner {

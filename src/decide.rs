@@ -6,7 +6,10 @@ use crate::{
     address::{Ground, address},
     claim::{Board, Claim, Departure, Incumbency, Party, Standing},
     container::{Container, ContainerId, Health, NetworkMode, State},
-    label::{self, Ask, Fences, Reading, value::{HostMatch, Obedience}},
+    label::{
+        self, Ask, Fences, Reading,
+        value::{HostMatch, Obedience},
+    },
     life::Lives,
     problem::{About, Label, Problem, Reason},
     rollback::Rollback,
@@ -119,7 +122,12 @@ impl Memory {
     }
 
     /// Who had which hosts in an earlier run, by the label that says so now.
-    pub fn recall_owners(&mut self, owners: &BTreeMap<HostMatch, Arc<str>>, label: &str, now: Instant) {
+    pub fn recall_owners(
+        &mut self,
+        owners: &BTreeMap<HostMatch, Arc<str>>,
+        label: &str,
+        now: Instant,
+    ) {
         let is_by = |holder: &str| {
             let value = holder.strip_prefix(label).is_some_and(|it| it.starts_with('='));
             value || holder.starts_with(WITHOUT)
@@ -346,7 +354,24 @@ impl Seen {
 fn problems(memory: &Memory) -> BTreeSet<Problem> {
     let Memory { seen, board, .. } = memory;
     let of_labels = seen.values().flat_map(|it| it.reading.problems.iter().chain(&it.unreachable));
-    of_labels.chain(board.conflicts()).cloned().collect()
+    let mut problems: BTreeSet<_> = of_labels.cloned().collect();
+    // A container may ask for a thousand routes of others.
+    let mut counts: BTreeMap<&str, (usize, &Problem)> = BTreeMap::new();
+    for problem in board.conflicts() {
+        let About::Container(origin) = &problem.about else { continue };
+        let (count, _) = counts.entry(origin.id()).or_insert((0, problem));
+        *count += 1;
+        if *count <= label::MOST_PROBLEMS {
+            problems.insert(problem.clone());
+        }
+    }
+    let many = counts.into_values().filter(|(count, _)| label::MOST_PROBLEMS < *count);
+    problems.extend(many.map(|(count, problem)| Problem {
+        about: problem.about.clone(),
+        label: None,
+        reason: Reason::More { more: count - label::MOST_PROBLEMS },
+    }));
+    problems
 }
 
 /// One container in the world.
@@ -377,15 +402,26 @@ impl Place<'_> {
         let of_host = is_on_host(self.container, self.world);
         for ask in &reading.asks {
             if of_host && self.rules.keeps_to_itself(ask.port) {
-                if addresses.insert(ask.port, Err(Reason::PortOfHost { port: ask.port })).is_none() {
-                    problems.push(unreachable(self.container, None, Reason::PortOfHost { port: ask.port }));
+                if addresses.insert(ask.port, Err(Reason::PortOfHost { port: ask.port })).is_none()
+                {
+                    problems.push(unreachable(
+                        self.container,
+                        None,
+                        Reason::PortOfHost { port: ask.port },
+                    ));
                 }
                 continue;
             }
             let found = addresses.entry(ask.port).or_insert_with(|| self.address(ask.port, wanted));
             match found {
                 Ok(found) => board.add(self.one(ask, *found)),
-                Err(reason) => problems.push(unreachable(self.container, wanted, reason.clone())),
+                Err(reason) => {
+                    let problem = unreachable(self.container, wanted, reason.clone());
+                    // Ports of one container mostly have one reason, and may be many.
+                    if problems.last() != Some(&problem) {
+                        problems.push(problem);
+                    }
+                }
             }
         }
     }
@@ -431,7 +467,7 @@ fn standing(container: &Container, obedience: Obedience) -> Standing {
 }
 
 fn unreachable(container: &Container, wanted: Option<&str>, reason: Reason) -> Problem {
-    let named = |network: &str| Label { key: "glue_network".to_owned(), value: network.to_owned() };
+    let named = |network: &str| Label::new("glue_network", network);
     Problem {
         about: About::Container(container.origin()),
         label: wanted.filter(|_| matches!(reason, Reason::NotOnNetwork { .. })).map(named),

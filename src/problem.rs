@@ -8,7 +8,7 @@ use crate::{
     route::Listener,
 };
 use std::{
-    fmt,
+    fmt::{self, Write as _},
     net::{IpAddr, SocketAddr},
 };
 use strum::{IntoStaticStr, VariantNames};
@@ -115,6 +115,10 @@ pub enum Reason {
         route: String,
         ports: usize,
         most: usize,
+    },
+    /// More problems than are told one by one.
+    More {
+        more: usize,
     },
     /// A hint: several ports of the container serve one route.
     SeveralServers {
@@ -302,6 +306,37 @@ pub enum Severity {
 }
 
 impl Reason {
+    /// With no more of what a user wrote than is told.
+    pub fn cut(mut self) -> Self {
+        match &mut self {
+            Self::NotAPort(text)
+            | Self::HostWithScheme(text)
+            | Self::HostWithPath(text)
+            | Self::HostWithPort(text)
+            | Self::MisplacedWildcard(text)
+            | Self::NotAHost(text)
+            | Self::PrefixTooDeep(text)
+            | Self::NotAPrefix(text)
+            | Self::PrefixParameter(text)
+            | Self::NotARouteName(text)
+            | Self::HostFenced(text)
+            | Self::InQuotes(text)
+            | Self::NotFilledIn(text)
+            | Self::HostWithGap(text)
+            | Self::HostCutShort(text) => *text = cut(text),
+            Self::InBrackets { text, instead }
+            | Self::NotCommas { text, instead }
+            | Self::HostPattern { text, instead: Some(instead) }
+            | Self::PatternForPrefix { text, instead }
+            | Self::PatternInPrefix { text, instead } => {
+                (*text, *instead) = (cut(text), cut(instead));
+            }
+            Self::HostPattern { text, instead: None } => *text = cut(text),
+            _ => {}
+        }
+        self
+    }
+
     /// All there are of [`Self::kind`].
     pub const KINDS: &'static [&'static str] = Self::VARIANTS;
 
@@ -370,7 +405,20 @@ impl fmt::Display for Problem {
     }
 }
 
+/// The longest text that is kept of what a user wrote, in characters, and what is left of a longer one.
+const LONGEST: usize = 120;
+const LEFT: usize = 80;
+
+/// What is kept of a text that somebody else wrote: a problem outlives it, and there may be many.
+pub fn cut(text: &str) -> String {
+    Cut(text).to_string()
+}
+
 impl Label {
+    pub fn new(key: &str, value: &str) -> Self {
+        Self { key: cut(key), value: cut(value) }
+    }
+
     /// Cut where it would fill a screen; not escaped, for those who do that themselves.
     pub fn key_text(&self) -> String {
         Cut(&self.key).to_string()
@@ -392,144 +440,194 @@ struct Cut<'a>(&'a str);
 
 impl fmt::Display for Cut<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.char_indices().nth(80) {
-            None => f.write_str(self.0),
-            Some((end, _)) => write!(f, "{}… ({} bytes)", &self.0[..end], self.0.len()),
+        let mut ends = self.0.char_indices().map(|(at, _)| at);
+        match (ends.clone().nth(LONGEST), ends.nth(LEFT)) {
+            (Some(_), Some(end)) => write!(f, "{}… ({} bytes)", &self.0[..end], self.0.len()),
+            _ => f.write_str(self.0),
         }
     }
 }
 
-/// What there is (quoted where a user wrote it), then the way out.
-#[allow(clippy::too_many_lines)] // One page, one arm per thing that is said.
+/// Whether a character does something to a line or a terminal in place of being seen there: control characters, and
+/// those without a width, which hide text or turn its direction.
+pub fn is_strange(c: char) -> bool {
+    let has_no_width = matches!(
+        c,
+        '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+    );
+    c.is_control() || has_no_width
+}
+
+/// What others said, on one line: strange characters are escaped.
+#[derive(Debug)]
+pub struct Seen<T>(pub T);
+
+impl<T: fmt::Display> fmt::Display for Seen<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(Escaping(f), "{}", self.0)
+    }
+}
+
+struct Escaping<'a, 'b>(&'a mut fmt::Formatter<'b>);
+
+impl fmt::Write for Escaping<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for part in text.split_inclusive(is_strange) {
+            match part.chars().next_back().filter(|c| is_strange(*c)) {
+                None => self.0.write_str(part)?,
+                Some(c) => {
+                    let plain = &part[..part.len() - c.len_utf8()];
+                    write!(self.0, "{plain}{}", c.escape_default())?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Names of networks and what HAProxy or the engine said are in some of them, so all are escaped.
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::UnknownLabel { nearest: Some(nearest) } => {
+        Seen(Words(self)).fmt(f)
+    }
+}
+
+struct Words<'a>(&'a Reason);
+
+/// What there is (quoted where a user wrote it), then the way out.
+#[allow(clippy::too_many_lines)] // One page, one arm per thing that is said.
+impl fmt::Display for Words<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Reason::UnknownLabel { nearest: Some(nearest) } => {
                 write!(f, "there is no such label; did you mean {nearest}?")
             }
-            Self::Misspelt { nearest } => {
+            Reason::Misspelt { nearest } => {
                 write!(f, "it is not one of ours and not read; did you mean {nearest}?")
             }
-            Self::UnknownLabel { nearest: None } => {
+            Reason::UnknownLabel { nearest: None } => {
                 f.write_str("there is no such label; the README lists all there are")
             }
-            Self::NotYet => {
+            Reason::NotYet => {
                 f.write_str("TCP and UDP are not served yet, only glue_http_ labels are")
             }
-            Self::Empty => f.write_str("the value is empty; give it one, or leave the label away"),
-            Self::EmptyMember => f.write_str(
+            Reason::Empty => f.write_str("the value is empty; give it one, or leave the label away"),
+            Reason::EmptyMember => f.write_str(
                 "a member of the list is empty; there is a comma too many or a value missing",
             ),
-            Self::ControlCharacter => {
+            Reason::ControlCharacter => {
                 f.write_str("the value has a control character (a line break, a tab); take it out")
             }
-            Self::TooLong => f.write_str("the value is longer than 4096 bytes; shorten it"),
-            Self::NotAPort(text) => {
+            Reason::TooLong => f.write_str("the value is longer than 4096 bytes; shorten it"),
+            Reason::NotAPort(text) => {
                 write!(f, "{} is no port; a port is a whole number from 1 to 65535", Quoted(text))
             }
-            Self::NotAWeight => f.write_str("a weight is a whole number from 0 to 256"),
-            Self::WeightTooHigh => f.write_str("a weight is at most 256; 256 is used"),
-            Self::HostWithScheme(text) => {
+            Reason::NotAWeight => f.write_str("a weight is a whole number from 0 to 256"),
+            Reason::WeightTooHigh => f.write_str("a weight is at most 256; 256 is used"),
+            Reason::HostWithScheme(text) => {
                 write!(f, "{} is a URL; write the host's name alone", Quoted(text))
             }
-            Self::HostWithPath(text) => write!(
+            Reason::HostWithPath(text) => write!(
                 f,
                 "{} has a path; write the host's name alone, and the path in the prefix label",
                 Quoted(text)
             ),
-            Self::HostWithPort(text) => write!(
+            Reason::HostWithPort(text) => write!(
                 f,
                 "{} has a port; write the host's name alone, and the port in the bind label",
                 Quoted(text)
             ),
-            Self::LoneWildcard => f.write_str(
+            Reason::LoneWildcard => f.write_str(
                 "a wildcard stands before a name, as in *.example.com; for any host leave the \
                  host label away and name a prefix, or name the port in glue_http_ports",
             ),
-            Self::MisplacedWildcard(text) => write!(
+            Reason::MisplacedWildcard(text) => write!(
                 f,
                 "{} has a wildcard in it; one stands in front, for one label, as in *.example.com",
                 Quoted(text)
             ),
-            Self::NotAHost(text) => write!(
+            Reason::NotAHost(text) => write!(
                 f,
                 "{} is no host name; one has letters, digits, - and _, and dots between them",
                 Quoted(text)
             ),
-            Self::PrefixTooDeep(text) => {
+            Reason::PrefixTooDeep(text) => {
                 write!(f, "{} has more than 8 segments; name fewer", Quoted(text))
             }
-            Self::PrefixParameter(text) => write!(
+            Reason::PrefixParameter(text) => write!(
                 f,
                 "{} has a semicolon, and requests are routed without what follows one in a segment; leave it away",
                 Quoted(text)
             ),
-            Self::NotAPrefix(text) => write!(
+            Reason::NotAPrefix(text) => write!(
                 f,
                 "{} is no path as it stands in a URL: no empty segments, no . or .., no query, \
                  other characters as %XX",
                 Quoted(text)
             ),
-            Self::NotASwitch => f.write_str("a switch is one of 1 0 true false yes no on off"),
-            Self::NotATimeout => f.write_str(
+            Reason::NotASwitch => f.write_str("a switch is one of 1 0 true false yes no on off"),
+            Reason::NotATimeout => f.write_str(
                 "a timeout is a duration from 1ms to 24h with its unit, such as 30s or 5m",
             ),
-            Self::NotACheck => f.write_str("a check is tcp, off, or a path such as /healthz"),
-            Self::NotAnObedience => f.write_str("health is obey, require or ignore"),
-            Self::NotARetry => f.write_str("retry is safe, all or off"),
-            Self::NotARouteName(text) => write!(
+            Reason::NotACheck => f.write_str("a check is tcp, off, or a path such as /healthz"),
+            Reason::NotAnObedience => f.write_str("health is obey, require or ignore"),
+            Reason::NotARetry => f.write_str("retry is safe, all or off"),
+            Reason::NotARouteName(text) => write!(
                 f,
                 "{} is no route name; one has 1 to 63 letters, digits, - and _",
                 Quoted(text)
             ),
-            Self::NothingToServe { port } => write!(
+            Reason::NothingToServe { port } => write!(
                 f,
                 "port {port} has no host and no prefix; give it glue_http_{port}_host, \
                  or name it in glue_http_ports to serve every host"
             ),
-            Self::NothingNamed { port, route } => write!(
+            Reason::NothingNamed { port, route } => write!(
                 f,
                 "route {route} of port {port} has no host and no prefix of its own; \
                  give it glue_http_{port}_host.{route}"
             ),
-            Self::TooManyRoutes { port, wanted, most } => write!(
+            Reason::TooManyRoutes { port, wanted, most } => write!(
                 f,
                 "port {port} asks for {wanted} routes (hosts times prefixes times public ports), \
                  and a container gets {most} in all; ask for fewer"
             ),
-            Self::AskedTwice { port, route } => write!(
+            Reason::AskedTwice { port, route } => write!(
                 f,
                 "port {port} asks for {route} twice, with options that differ; the labels without \
                  a route name count, else those of the first name"
             ),
-            Self::NoneLeft { port } => {
+            Reason::NoneLeft { port } => {
                 write!(f, "nothing is left of it, so this route of port {port} is out")
             }
-            Self::HostFenced(host) => write!(
+            Reason::HostFenced(host) => write!(
                 f,
                 "{} is not a host that containers may take; --allow-hosts says which they may",
                 Quoted(host)
             ),
-            Self::HostReserved { host, only } => write!(
+            Reason::HostReserved { host, only } => write!(
                 f,
                 "{} is reserved by --allow-hosts for containers with {}",
                 Quoted(host),
                 Plain(only)
             ),
-            Self::PortOfHost { port } => write!(
+            Reason::PortOfHost { port } => write!(
                 f,
                 "port {port} is not served: the container is on the host's network, and there it is a port of \
                  docker-balancer, of SSH or of Docker"
             ),
-            Self::HostNetworkFenced => f.write_str(
+            Reason::HostNetworkFenced => f.write_str(
                 "the container is on the host's network, and --host-network off serves none of these",
             ),
-            Self::TooManyServers { route, ports, most } => write!(
+            Reason::TooManyServers { route, ports, most } => write!(
                 f,
                 "{ports} ports of the container ask for {route}, and a container gets {most} servers in a route; \
                  the lowest ports serve it"
             ),
-            Self::SeveralServers { route, ports, more } => {
+            Reason::More { more } => {
+                write!(f, "and {more} more problems, which are not told one by one")
+            }
+            Reason::SeveralServers { route, ports, more } => {
                 write!(
                     f,
                     "{ports} ports of the container serve {route}, and each gets a share of its requests; if that is \
@@ -540,98 +638,98 @@ impl fmt::Display for Reason {
                     more => write!(f, " ({more} more routes are so)"),
                 }
             }
-            Self::PortFenced(port) => write!(
+            Reason::PortFenced(port) => write!(
                 f,
                 "{port} is not a public port that containers may take; --allow-ports says which \
                  they may, and the bind label names another"
             ),
-            Self::NotExposed { port } => write!(
+            Reason::NotExposed { port } => write!(
                 f,
                 "the container does not expose port {port} (a hint: it may well listen there)"
             ),
-            Self::NotOnNetwork { network, on } if on.is_empty() => {
+            Reason::NotOnNetwork { network, on } if on.is_empty() => {
                 write!(f, "the container is on no network, so not on {}", Quoted(network))
             }
-            Self::NotOnNetwork { network, on } => write!(
+            Reason::NotOnNetwork { network, on } => write!(
                 f,
                 "the container is not on network {}, only on {}; connect it, or name another",
                 Quoted(network),
                 on.join(", ")
             ),
-            Self::NoAddress { way_out } => write!(f, "HAProxy cannot reach it; {way_out}"),
-            Self::Conflict { route, with, over } => write!(
+            Reason::NoAddress { way_out } => write!(f, "HAProxy cannot reach it; {way_out}"),
+            Reason::Conflict { route, with, over } => write!(
                 f,
                 "{route} is served by container {with} with another {over}; \
                  this container waits until that one is gone or they agree"
             ),
-            Self::Kept { route, party, over } => write!(
+            Reason::Kept { route, party, over } => write!(
                 f,
                 "{route} was served by {} until just now, with another {over}, and is kept for it for as long as \
                  --hold says; this container waits until then",
                 Plain(party)
             ),
-            Self::HostOwned { route, holder } => write!(
+            Reason::HostOwned { route, holder } => write!(
                 f,
                 "{route} is on a host of {}, which had it first (--own-hosts-by); this container waits until no \
                  container there has a claim on the host",
                 Plain(holder)
             ),
-            Self::PortTaken { why } => write!(
+            Reason::PortTaken { why } => write!(
                 f,
                 "its port is {why}; it is tried again every few seconds, the other listeners are served"
             ),
-            Self::Refused { route, text } => {
+            Reason::Refused { route, text } => {
                 write!(f, "HAProxy refused {route}, so it is left out: {text}")
             }
-            Self::NoExporter => f.write_str(
+            Reason::NoExporter => f.write_str(
                 "this HAProxy has no exporter for Prometheus (haproxy -vv says -PROMEX); install one \
                  that has, or leave the option away",
             ),
-            Self::ConnectionRefused { address, port, exposed } => {
+            Reason::ConnectionRefused { address, port, exposed } => {
                 write!(f, "connection refused at {address}; {}", NothingListens { address, port: *port, exposed })
             }
-            Self::NoConnection { address } => write!(
+            Reason::NoConnection { address } => write!(
                 f,
                 "connections to {address} time out or find no route; is the machine gone, the network \
                  another one (glue_network names it), or a firewall in between?"
             ),
-            Self::CheckUnanswered { address, path } => write!(
+            Reason::CheckUnanswered { address, path } => write!(
                 f,
                 "GET {path} is not answered in time at {address}; HAProxy's check waits for 2 s at most, so \
                  check a path that answers sooner, or the connection alone (tcp)"
             ),
-            Self::CheckStatus { address, port, path, code } => write!(
+            Reason::CheckStatus { address, port, path, code } => write!(
                 f,
                 "GET {path} is answered by {code} at {address}; HAProxy's check wants 2xx or 3xx, so name a \
                  path that gives one in glue_http_{port}_check, or check the connection alone (tcp)"
             ),
-            Self::CheckNotHttp { address, path, what: Some(what) } => {
+            Reason::CheckNotHttp { address, path, what: Some(what) } => {
                 write!(f, "GET {path} at {address} is not answered by HTTP/1.1: {}", Spoke(what))
             }
-            Self::CheckNotHttp { address, path, what: None } => write!(
+            Reason::CheckNotHttp { address, path, what: None } => write!(
                 f,
                 "GET {path} at {address} is not answered by HTTP/1.1; the connection ends without an \
                  answer, or another protocol is spoken there"
             ),
-            Self::CheckFails { address, text } => {
+            Reason::CheckFails { address, text } => {
                 write!(f, "HAProxy's check fails at {address}: {text}")
             }
-            Self::Unconnected { address, port, exposed } => write!(
+            Reason::Unconnected { address, port, exposed } => write!(
                 f,
                 "a request got no connection to {address} and was answered by 503, and its check is off; {}",
                 NothingListens { address, port: *port, exposed }
             ),
-            Self::NoResponse { address } => write!(
+            Reason::NoResponse { address } => write!(
                 f,
                 "a request to {address} was answered by 502 or 504, as the container ended the connection \
                  or let time pass (glue_http_…_timeout says how much it has); its own log may say why"
             ),
-            Self::BadResponse { address, what } => write!(
+            Reason::BadResponse { address, what } => write!(
                 f,
                 "a request to {address} was answered by 502, as its response is no HTTP/1.1: {}",
                 Spoke(what)
             ),
-            Self::BadRequest { what, client } => {
+            Reason::BadRequest { what, client } => {
                 f.write_str("a request was answered by 400, as it is no HTTP/1.1: ")?;
                 f.write_str(match what {
                     Request::Tls => "it was TLS, and this port takes http:// only",
@@ -652,61 +750,61 @@ impl fmt::Display for Reason {
                     None => Ok(()),
                 }
             }
-            Self::NotOffered { way_out } => write!(f, "there is no such label: {way_out}"),
-            Self::VariableInName => f.write_str(
+            Reason::NotOffered { way_out } => write!(f, "there is no such label: {way_out}"),
+            Reason::VariableInName => f.write_str(
                 "there is a variable in the label's name that nobody has filled in; Docker Compose does so \
                  in values and in lists alone: - glue_http_${PORT}_host=app.example.com",
             ),
-            Self::InQuotes(text) => write!(
+            Reason::InQuotes(text) => write!(
                 f,
                 "the quotes are part of {}; take them away, and in a list of a compose file put them \
                  around all of it, as in - \"NAME=VALUE\"",
                 Quoted(text)
             ),
-            Self::InBrackets { text, instead } => write!(
+            Reason::InBrackets { text, instead } => write!(
                 f,
                 "{} is a list in brackets; write it with commas alone: {}",
                 Quoted(text),
                 Plain(instead)
             ),
-            Self::NotCommas { text, instead } => write!(
+            Reason::NotCommas { text, instead } => write!(
                 f,
                 "{} has several members with no comma between them; write {}",
                 Quoted(text),
                 Plain(instead)
             ),
-            Self::NotFilledIn(text) => write!(
+            Reason::NotFilledIn(text) => write!(
                 f,
                 "{} has a variable in it that nobody has filled in; write its value, or have Docker Compose \
                  or the shell fill it in ($$ and single quotes keep them from it)",
                 Quoted(text)
             ),
-            Self::HostPattern { text, instead: Some(instead) } => write!(
+            Reason::HostPattern { text, instead: Some(instead) } => write!(
                 f,
                 "{} is a rule of another program; write the names alone: {}",
                 Quoted(text),
                 Plain(instead)
             ),
-            Self::HostPattern { text, instead: None } => write!(
+            Reason::HostPattern { text, instead: None } => write!(
                 f,
                 "{} is a pattern, and a host is none; write its name, or *.example.com for any one label \
                  in front",
                 Quoted(text)
             ),
-            Self::HostWithGap(text) => write!(
+            Reason::HostWithGap(text) => write!(
                 f,
                 "{} lacks a name before a dot; was a variable empty? For all names below one write \
                  *.example.com",
                 Quoted(text)
             ),
-            Self::HostCutShort(text) => write!(
+            Reason::HostCutShort(text) => write!(
                 f,
                 "{} ends with its first dot, so the host is {} alone; was a variable empty? If it is meant \
                  so, leave the dot away",
                 Quoted(text),
                 Plain(text.trim_end_matches('.'))
             ),
-            Self::PatternForPrefix { text, instead } | Self::PatternInPrefix { text, instead } => {
+            Reason::PatternForPrefix { text, instead } | Reason::PatternInPrefix { text, instead } => {
                 write!(
                     f,
                     "{} looks like a pattern, and a prefix is none: all in it stands for itself, and it \
@@ -718,51 +816,51 @@ impl fmt::Display for Reason {
                     instead => write!(f, "write {}", Plain(instead)),
                 }
             }
-            Self::PublishedPort { port, container_port } => write!(
+            Reason::PublishedPort { port, container_port } => write!(
                 f,
                 "{port} is where the host publishes the container's port {container_port}; a label takes \
                  the container's: glue_http_{container_port}_… (and glue_http_{container_port}_bind for \
                  another public port)"
             ),
-            Self::PublishesListener { port, route } => write!(
+            Reason::PublishesListener { port, route } => write!(
                 f,
                 "it publishes the host's port {port} itself, and HAProxy is to listen there for {}; one of the \
                  two fails. Take it from the ports (HAProxy reaches the container without it), or name another \
                  public port in the bind label",
                 Plain(route)
             ),
-            Self::InEnvironment => f.write_str(
+            Reason::InEnvironment => f.write_str(
                 "it is a variable of the environment, which is read with --include-env alone; make it a label, \
                  or give docker-balancer that option",
             ),
-            Self::Foreign { program, instead } => write!(
+            Reason::Foreign { program, instead } => write!(
                 f,
                 "it is for {program}, and not read here; the like of it is {}",
                 Plain(instead)
             ),
-            Self::Shared { route, with } => write!(
+            Reason::Shared { route, with } => write!(
                 f,
                 "{route} is asked for by container {with} of another service too, and each gets a share of \
                  its requests; if that is not meant, give one of them another host or prefix"
             ),
-            Self::SharedHost { route, host, with } => write!(
+            Reason::SharedHost { route, host, with } => write!(
                 f,
                 "{route} is on {host}, which container {with} of another project has routes of too; if that is not \
                  meant, give one of them another host"
             ),
-            Self::MapPortUnused { public, ours } => write!(
+            Reason::MapPortUnused { public, ours } => write!(
                 f,
                 "no label asks for public port {public}, but some do for {ours}: it is PUBLIC=PORT, the \
                  label's port first; was {ours}={public} meant?"
             ),
-            Self::ConstraintsDiffer { label, values: [one, other] } => write!(
+            Reason::ConstraintsDiffer { label, values: [one, other] } => write!(
                 f,
                 "no container has {0}={1} and {0}={2} at once, so none is served; leave one of them away",
                 Plain(label),
                 Plain(one),
                 Plain(other)
             ),
-            Self::OddConstraint { constraint, instead } => write!(
+            Reason::OddConstraint { constraint, instead } => write!(
                 f,
                 "{} is taken for one label as it stands, which no container may have; was {} meant?",
                 Quoted(constraint),
@@ -852,6 +950,40 @@ impl fmt::Display for Quoted<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn text_of_others_in_a_reason_is_one_plain_line() {
+        for (name, expected) in [
+            ("back", "back"),
+            ("a\nWARN forged", "a\\nWARN forged"),
+            ("\u{1b}[31m", "\\u{1b}[31m"),
+            ("\u{202e}live", "\\u{202e}live"),
+            ("b\u{fc}cher", "b\u{fc}cher"),
+        ] {
+            let name = name.to_owned();
+            let reasons = [
+                Reason::NotOnNetwork { network: "x".to_owned(), on: vec![name.clone()] },
+                Reason::NoAddress { way_out: name.clone() },
+                Reason::PortTaken { why: name.clone() },
+                Reason::Refused { route: "r".to_owned(), text: name },
+            ];
+            for reason in reasons {
+                let text = reason.to_string();
+                assert!(text.contains(expected) && !text.contains(is_strange), "{text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn long_text_is_kept_as_it_is_told() {
+        let (long, short) = ("\u{e9}".repeat(4000), "e".repeat(LONGEST));
+        let kept = cut(&long);
+        assert_eq!(kept, format!("{}\u{2026} (8000 bytes)", "\u{e9}".repeat(LEFT)));
+        assert_eq!((cut(&kept), cut(&short)), (kept.clone(), short));
+        assert_eq!(Reason::NotAHost(long.clone()).cut(), Reason::NotAHost(kept.clone()));
+        let label = Label::new("glue_x", &long);
+        assert_eq!(label.to_string(), format!("glue_x={kept:?}"));
+    }
 
     #[test]
     fn kinds_are_distinct_words_and_include_every_variant() {

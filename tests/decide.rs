@@ -125,9 +125,10 @@ fn a_waiting_stranger_gets_no_route_at_a_deployment() {
     let exited = |line: &str| format!("{line} exited");
     let again = |line: &str| line.replace("0.2", "0.4");
     let changed = |line: &str| format!("{} glue_http_80_timeout=2m", again(line));
-    let (one, two) = (format!("web-1 172.17.0.2 glue_http_80_host=a.test {COMPOSE}"), |end: &str| {
-        format!("web-2 172.17.0.4 glue_http_80_host=a.test {COMPOSE} {end}")
-    });
+    let (one, two) =
+        (format!("web-1 172.17.0.2 glue_http_80_host=a.test {COMPOSE}"), |end: &str| {
+            format!("web-2 172.17.0.4 glue_http_80_host=a.test {COMPOSE} {end}")
+        });
     let late = "glue_http_80_timeout=2m";
     let other = "other 172.17.0.4 glue_http_80_host=a.test";
     for (what, turns) in [
@@ -177,11 +178,7 @@ fn a_waiting_stranger_gets_no_route_at_a_deployment() {
             vec![
                 (0, vec![WEB.to_owned(), EVIL.to_owned()], "web"),
                 (1, vec![exited(WEB), EVIL.to_owned(), other.to_owned()], "other"),
-                (
-                    30,
-                    vec![exited(WEB), EVIL.to_owned(), other.to_owned(), changed(WEB)],
-                    "web",
-                ),
+                (30, vec![exited(WEB), EVIL.to_owned(), other.to_owned(), changed(WEB)], "web"),
             ],
         ),
         (
@@ -244,12 +241,9 @@ fn a_route_of_an_earlier_run_is_kept_for_who_served_it() {
     let (rules, start) = (story::rules(), Instant::now());
     let (young, gone) = (format!("{EVIL}\n{WEB}"), format!("{EVIL}\n{WEB} exited"));
     let served = story::routes(WEB);
-    for (recalled, world, expected) in [
-        (true, &young, "web"),
-        (true, &gone, ""),
-        (false, &young, "evil"),
-        (false, &gone, "evil"),
-    ] {
+    for (recalled, world, expected) in
+        [(true, &young, "web"), (true, &gone, ""), (false, &young, "evil"), (false, &gone, "evil")]
+    {
         let mut memory = Memory::of_routes(served.0.keys().cloned(), start);
         if recalled {
             memory.recall(&served);
@@ -267,8 +261,7 @@ fn owning() -> docker_glue::decide::Rules {
 
 const BANK: &str = "bank 172.17.0.2 project=bank glue_http_80_host=a.test";
 const POOL: &str = "evil 172.17.0.3 project=evil glue_http_80_host=a.test glue_http_80_weight=256";
-const PATH: &str =
-    "evil 172.17.0.3 project=evil glue_http_80_host=a.test,b.test glue_http_80_prefix=login glue_http_80_bind=80,81";
+const PATH: &str = "evil 172.17.0.3 project=evil glue_http_80_host=a.test,b.test glue_http_80_prefix=login glue_http_80_bind=80,81";
 
 /// Worlds one after the other, with the seconds before each, and the routes that come of it.
 #[test]
@@ -281,8 +274,16 @@ fn a_host_that_is_owned_has_routes_of_its_owner_alone() {
             "its pool",
             vec![
                 (0, vec![BANK.to_owned(), POOL.to_owned()], vec!["a.test:80/ bank"]),
-                (1, vec![BANK.to_owned(), POOL.to_owned(), again.to_owned()], vec!["a.test:80/ bank"]),
-                (1, vec![exited(BANK), POOL.to_owned(), again.to_owned()], vec!["a.test:80/ bank-2"]),
+                (
+                    1,
+                    vec![BANK.to_owned(), POOL.to_owned(), again.to_owned()],
+                    vec!["a.test:80/ bank"],
+                ),
+                (
+                    1,
+                    vec![exited(BANK), POOL.to_owned(), again.to_owned()],
+                    vec!["a.test:80/ bank-2"],
+                ),
             ],
         ),
         (
@@ -305,7 +306,11 @@ fn a_host_that_is_owned_has_routes_of_its_owner_alone() {
         ),
         (
             "a container without the label is on its own",
-            vec![(0, vec![plain.to_owned(), POOL.to_owned(), plain.replace("web", "other")], vec!["a.test:80/ web"])],
+            vec![(
+                0,
+                vec![plain.to_owned(), POOL.to_owned(), plain.replace("web", "other")],
+                vec!["a.test:80/ web"],
+            )],
         ),
     ] {
         let (mut memory, mut now) = (Memory::default(), Instant::now());
@@ -332,22 +337,43 @@ fn who_waits_for_an_owned_host_is_told() {
 fn hosts_of_an_earlier_run_stay_with_their_owners() {
     let world = story::world(&format!("{POOL}\n{BANK}"));
     let a = "a.test".parse::<docker_glue::label::value::HostMatch>().unwrap();
-    for (kept, expected) in
-        [("project=bank", "bank"), ("project=evil", "evil"), ("team=bank", "evil"), ("project=x", "")]
-    {
+    for (kept, expected) in [
+        ("project=bank", "bank"),
+        ("project=evil", "evil"),
+        ("team=bank", "evil"),
+        ("project=x", ""),
+    ] {
         let (mut memory, now) = (Memory::default(), Instant::now());
         memory.recall_owners(&[(a.clone(), kept.into())].into(), "project", now);
         let decided = decide(&world, memory, now, &owning());
-        let expected: Vec<_> =
-            Some(format!("a.test:80/ {expected}")).into_iter().filter(|_| !expected.is_empty()).collect();
+        let expected: Vec<_> = Some(format!("a.test:80/ {expected}"))
+            .into_iter()
+            .filter(|_| !expected.is_empty())
+            .collect();
         assert_eq!(routes(&decided), expected, "{kept}");
     }
 }
 
 #[test]
+fn container_that_waits_for_many_routes_is_told_of_some() {
+    let hosts = (0..200).map(|at| format!("h{at}.test")).collect::<Vec<_>>().join(",");
+    let (one, other) = (format!("glue_http_80_host={hosts}"), "glue_http_80_timeout=2m");
+    let world = story::world(&format!("a 172.17.0.2 {one}\nb 172.17.0.3 {one} {other}"));
+    let decided = decide(&world, Memory::default(), Instant::now(), &story::rules());
+    let kinds: Vec<_> = decided.problems.iter().map(|it| it.reason.kind()).collect();
+    let count = |kind: &str| kinds.iter().filter(|it| **it == kind).count();
+    assert_eq!((count("conflict"), count("more"), kinds.len()), (50, 1, 51));
+    assert!(decided.problems.iter().any(|it| it.to_string().contains("and 150 more problems")));
+}
+
+#[test]
 fn hosts_shared_by_projects_are_hints() {
-    let of = |project: &str| format!("com.docker.compose.project={project} com.docker.compose.service=web");
-    let line = |name: &str, at: u8, more: &str| format!("{name} 172.17.0.{at} glue_http_80_host=a.test {more}");
+    let of = |project: &str| {
+        format!("com.docker.compose.project={project} com.docker.compose.service=web")
+    };
+    let line = |name: &str, at: u8, more: &str| {
+        format!("{name} 172.17.0.{at} glue_http_80_host=a.test {more}")
+    };
     let login = "glue_http_80_prefix=login";
     for (story, expected) in [
         ([line("a", 2, &of("p")), line("b", 3, &format!("{login} {}", of("p")))], ""),

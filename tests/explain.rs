@@ -354,7 +354,8 @@ fn what_an_administrator_or_haproxy_keeps_away_is_told() {
         ssh 172.17.0.3 glue_http_22_host=a.test
         all 172.17.0.4 glue_http_ports=80";
     let mut fenced = picture(story);
-    fenced.rules.fences.hosts = vec!["b.test".parse::<docker_glue::label::value::HostMatch>().unwrap().into()];
+    fenced.rules.fences.hosts =
+        vec!["b.test".parse::<docker_glue::label::value::HostMatch>().unwrap().into()];
     let world = story::world(story);
     let moment = (fenced.now, 0);
     let fenced = alone::picture(world, fenced.rules, None, None, Duration::ZERO, moment);

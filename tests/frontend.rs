@@ -422,13 +422,16 @@ async fn request_that_ends_its_only_container_is_sent_once() {
     ] {
         let (port, requests) = end_requests();
         let line = |at: usize| {
-            format!("c{at} 127.8.2.{at} glue_http_{port}_bind=80 glue_http_{port}_host=a.test glue_http_{port}_retry={retry}")
+            format!(
+                "c{at} 127.8.2.{at} glue_http_{port}_bind=80 glue_http_{port}_host=a.test glue_http_{port}_retry={retry}"
+            )
         };
         let story = (1..=containers).map(line).collect::<Vec<_>>().join("\n");
         let config = story::config(&story::routes(&story));
         let Some(haproxy) = HAProxy::start(&config).await else { return };
         let scene = Scene { haproxy };
-        let answer = tokio::task::spawn_blocking(move || scene.get("a.test", "/kill")).await.unwrap();
+        let answer =
+            tokio::task::spawn_blocking(move || scene.get("a.test", "/kill")).await.unwrap();
         assert_eq!(answer, "502", "{containers} {retry}");
         let requests = requests.load(Ordering::SeqCst);
         assert!(requests == 1 || several && 1 < requests, "{requests} for {containers} {retry}");

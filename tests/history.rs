@@ -303,7 +303,9 @@ fn the_oldest_go_where_there_is_no_room() {
 #[test]
 fn changes_of_a_route_with_many_servers_are_kept_for_less_long() {
     let story = |last: usize| {
-        let line = |at: usize| format!("c{at} 172.17.{}.{} glue_http_80_host=a.test", at / 250, at % 250 + 1);
+        let line = |at: usize| {
+            format!("c{at} 172.17.{}.{} glue_http_80_host=a.test", at / 250, at % 250 + 1)
+        };
         story::routes(&(0..last).map(line).collect::<Vec<_>>().join("\n"))
     };
     let [a, b] = [999, 1000].map(story);

@@ -88,9 +88,12 @@ fn two_routes_in_one_backend_are_parted() {
 /// Found by a search, for names that ended in 32 bits of a hash.
 #[test]
 fn routes_whose_names_were_one_have_two() {
-    const PAIR: [&str; 2] =
-        ["my_shop_api_v1_orders_of_the_old_web_app_2", "my_shop~api=v1_orders&of!the&old~web!app*2"];
-    let [one, other] = PAIR.map(|prefix| format!("glue_http_80_host=a.test glue_http_80_prefix={prefix}"));
+    const PAIR: [&str; 2] = [
+        "my_shop_api_v1_orders_of_the_old_web_app_2",
+        "my_shop~api=v1_orders&of!the&old~web!app*2",
+    ];
+    let [one, other] =
+        PAIR.map(|prefix| format!("glue_http_80_host=a.test glue_http_80_prefix={prefix}"));
     let routes = story::routes(&format!("one 172.17.0.2 {one}\nother 172.17.0.3 {other}"));
     assert_eq!(routes.0.len(), 2);
     let config = story::config(&routes);

@@ -6,7 +6,7 @@ use super::{
     Place,
     interpolate::{Blank, Mistake},
 };
-use crate::problem::Severity;
+use crate::problem::{Severity, is_strange};
 use std::fmt;
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -151,11 +151,10 @@ pub struct Plain<'a>(pub &'a str);
 
 impl fmt::Display for Plain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let strange = |c: char| c.is_control() || ('\u{200b}'..='\u{206f}').contains(&c);
         for (at, c) in self.0.chars().enumerate() {
             match c {
                 _ if at == 80 => return f.write_str("…"),
-                c if strange(c) => write!(f, "{}", c.escape_unicode())?,
+                c if is_strange(c) => write!(f, "{}", c.escape_unicode())?,
                 c => write!(f, "{c}")?,
             }
         }

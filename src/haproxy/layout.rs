@@ -71,7 +71,8 @@ impl Layout {
         if observed.adds_backends() {
             for (key, _) in homeless {
                 let mut names = name::backends(&key);
-                let is_free = |name: &String| !observed.backends.contains(name) && taken.insert(name.clone());
+                let is_free =
+                    |name: &String| !observed.backends.contains(name) && taken.insert(name.clone());
                 if let Some(name) = names.find(is_free) {
                     places.insert(key, name);
                 }

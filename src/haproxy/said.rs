@@ -1,7 +1,13 @@
 //! What HAProxy says on stderr: passed to the log line by line, the last of it kept, and what its checks
 //! found told at once.
 
-use std::{collections::VecDeque, io, process::ChildStderr, time::Duration};
+use super::name;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io,
+    process::ChildStderr,
+    time::{Duration, Instant},
+};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     net::unix::pipe::Receiver,
@@ -10,6 +16,10 @@ use tokio::{
 };
 
 const KEPT: usize = 50;
+/// What HAProxy finds of a container's servers is told once in so long: a container may have a thousand.
+const QUIET: Duration = Duration::from_secs(1);
+/// Of so many containers it is remembered when that was.
+const MOST_QUIET: usize = 1000;
 
 /// The listening end. HAProxy lives on when nobody listens any more: it ignores SIGPIPE.
 #[derive(Debug)]
@@ -99,9 +109,10 @@ impl Tail {
 
 async fn follow(pipe: Receiver, tail: watch::Sender<Tail>, tell: mpsc::UnboundedSender<Finding>) {
     let mut lines = BufReader::new(pipe).split(b'\n');
+    let mut pace = Pace::default();
     while let Ok(Some(line)) = lines.next_segment().await {
         let line = String::from_utf8_lossy(&line).into_owned();
-        log(&line);
+        log(&line, &mut pace, Instant::now());
         let judged = judged(&line).map(Finding::Judged);
         if let Some(finding) = judged.or_else(|| checked(&line).map(Finding::Checked)) {
             // Nobody listens while HAProxy is started or stopped.
@@ -114,13 +125,49 @@ async fn follow(pipe: Receiver, tail: watch::Sender<Tail>, tell: mpsc::Unbounded
 
 /// HAProxy warns of every proxy that a reload stops, and of what it was told over the runtime API: only
 /// what it found out itself of servers is news.
-fn log(line: &str) {
+fn log(line: &str, pace: &mut Pace, now: Instant) {
     let words = line.split_once(" : ").map_or(line, |(_, words)| found_by_itself(words));
     match line.split(' ').next() {
         Some("[ALERT]") if !is_ours(words) => tracing::warn!(target: "haproxy", "{words}"),
-        Some("[WARNING]") if is_news(words) => tracing::info!(target: "haproxy", "{words}"),
+        Some("[WARNING]") if is_news(words) => match pace.untold_before(words, now) {
+            Some(0) => tracing::info!(target: "haproxy", "{words}"),
+            Some(untold) => {
+                tracing::info!(target: "haproxy", "{words} (and {untold} more of that container)");
+            }
+            None => tracing::debug!(target: "haproxy", "{words}"),
+        },
         _ => tracing::debug!(target: "haproxy", "{words}"),
     }
+}
+
+/// When something was told of a container last, and how often it was not since.
+#[derive(Debug, Default)]
+struct Pace(BTreeMap<(String, &'static str), (Instant, usize)>);
+
+impl Pace {
+    /// How many lines like this one were kept back before it; `None` where it is kept back as well.
+    fn untold_before(&mut self, words: &str, now: Instant) -> Option<usize> {
+        let Some(about) = about(words) else { return Some(0) };
+        if MOST_QUIET < self.0.len() {
+            self.0.retain(|_, (at, _)| now < *at + QUIET);
+        }
+        let (at, untold) = self.0.entry(about).or_insert((now - QUIET, 0));
+        if now < *at + QUIET {
+            *untold += 1;
+            return None;
+        }
+        *at = now;
+        Some(std::mem::take(untold))
+    }
+}
+
+/// The container, by its id, and what is found of it.
+fn about(words: &str) -> Option<(String, &'static str)> {
+    let place = words.split(' ').find(|word| word.contains('/'))?;
+    let (_, server) = place.rsplit_once('/')?;
+    let findings = ["Health check ", " is UP", " is DOWN"];
+    let finding = findings.into_iter().find(|it| words.contains(it))?;
+    Some((name::container(server)?.to_owned(), finding))
 }
 
 /// `[WARNING]  (4711) : Server a.test:80/web-0123456789ab:80 is DOWN, reason: …`, of a worker.
@@ -187,6 +234,30 @@ fn is_ours(words: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn container_with_many_servers_is_told_once_a_second() {
+        let (mut pace, begin) = (Pace::default(), Instant::now());
+        let of = |route: u16, id: &str, rest: &str| {
+            format!("Server h{route}.test:80/web-{id}:80 {rest}")
+        };
+        let (down, up) = ("is DOWN, reason: Layer4 timeout", "is UP, reason: Layer4 check passed");
+        let (one, other) = ("0123456789ab", "ba9876543210");
+        for (millis, words, expected) in [
+            (0, of(1, one, down), Some(0)),
+            (1, of(2, one, down), None),
+            (2, of(3, one, down), None),
+            (3, of(1, one, up), Some(0)),
+            (4, of(1, other, down), Some(0)),
+            (1000, of(1, one, down), Some(2)),
+            (1001, of(2, one, down), None),
+            (1002, "Server theirs/x is DOWN".to_owned(), Some(0)),
+            (1003, "Server theirs/x is DOWN".to_owned(), Some(0)),
+        ] {
+            let now = begin + Duration::from_millis(millis);
+            assert_eq!(pace.untold_before(&words, now), expected, "{millis} {words}");
+        }
+    }
 
     #[test]
     fn the_last_lines_are_kept_and_counted() {

@@ -23,7 +23,7 @@ use std::{collections::BTreeSet, fmt, num::NonZeroU16};
 use value::{HostMatch, Obedience, Weight};
 
 pub use constraint::Constraint;
-pub use read::{MOST_ROUTES, MOST_SERVERS};
+pub use read::{MOST_PROBLEMS, MOST_ROUTES, MOST_SERVERS};
 
 /// `docker compose run` gives it the value `True`.
 const ONE_OFF: &str = "com.docker.compose.oneoff";
@@ -46,7 +46,7 @@ pub struct Reading {
     pub asks: Vec<Ask>,
     /// `glue_network`.
     pub network: Option<String>,
-    /// Sorted, each once.
+    /// Sorted, each once, and no more than [`MOST_PROBLEMS`] but for one that says how many are left out.
     pub problems: Vec<Problem>,
 }
 
@@ -122,7 +122,7 @@ pub fn read(container: &Container, fences: &Fences) -> Reading {
 pub fn misspelt(container: &Container) -> impl Iterator<Item = Problem> {
     container.labels.iter().filter_map(|(key, value)| {
         let nearest = key::misspelt(key)?;
-        let label = Label { key: key.clone(), value: value.clone() };
+        let label = Label::new(key, value);
         let about = About::Container(container.origin());
         Some(Problem { about, label: Some(label), reason: Reason::Misspelt { nearest } })
     })
@@ -133,7 +133,7 @@ pub fn in_environment(container: &Container) -> impl Iterator<Item = Problem> {
     let ours = container.environment.iter().filter(|(key, _)| speaks([key.as_str()]));
     let unlabelled = ours.filter(|(key, _)| !container.labels.contains_key(*key));
     unlabelled.map(|(key, value)| {
-        let label = Label { key: key.clone(), value: value.clone() };
+        let label = Label::new(key, value);
         let about = About::Container(container.origin());
         Problem { about, label: Some(label), reason: Reason::InEnvironment }
     })
@@ -148,7 +148,7 @@ pub fn foreign(container: &Container) -> Option<Problem> {
     let synonym::Foreign { key, value, program, instead } = synonym::foreign(container)?;
     let about = About::Container(container.origin());
     let reason = Reason::Foreign { program, instead };
-    Some(Problem { about, label: Some(Label { key, value }), reason })
+    Some(Problem { about, label: Some(Label::new(&key, &value)), reason })
 }
 
 /// Whether a label is for another program that does what we do.

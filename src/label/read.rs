@@ -13,6 +13,7 @@ use crate::{
     route::{Listener, Match, Policy, Protocol, RouteKey},
 };
 use std::{
+    cmp::Reverse,
     collections::BTreeMap,
     num::NonZeroU16,
     ops::Bound::{Included, Unbounded},
@@ -27,6 +28,12 @@ pub const MOST_SERVERS: usize = 8;
 
 /// The longest value, in bytes.
 const LONGEST: usize = 4096;
+
+/// Problems of one container that are told one by one.
+pub const MOST_PROBLEMS: usize = 50;
+
+/// So many are gathered to choose from.
+const MOST_GATHERED: usize = 1000;
 
 /// Of one list no more are told: a list of nonsense shall not fill a log.
 const MOST_TOLD: usize = 16;
@@ -71,11 +78,13 @@ pub(super) struct Reader<'a> {
     fences: &'a Fences,
     asks: Vec<Ask>,
     problems: Vec<Problem>,
+    /// Those that were not gathered.
+    more: usize,
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(container: &'a Container, fences: &'a Fences) -> Self {
-        Self { container, fences, asks: Vec::new(), problems: Vec::new() }
+        Self { container, fences, asks: Vec::new(), problems: Vec::new(), more: 0 }
     }
 
     pub(super) fn read(mut self) -> Reading {
@@ -366,12 +375,14 @@ impl<'a> Reader<'a> {
     }
 
     fn tell(&mut self, written: Option<Written<'_>>, reason: Reason) {
-        let label =
-            written.map(|Written { key, value }| Label { key: key.into(), value: value.into() });
+        if MOST_GATHERED <= self.problems.len() {
+            self.more += 1;
+            return;
+        }
         self.problems.push(Problem {
             about: About::Container(self.container.origin()),
-            label,
-            reason,
+            label: written.map(|Written { key, value }| Label::new(key, value)),
+            reason: reason.cut(),
         });
     }
 
@@ -396,6 +407,19 @@ impl<'a> Reader<'a> {
         self.asks = left;
     }
 
+    /// Those before hints, in order.
+    fn cap_problems(&mut self) {
+        let more = self.more + self.problems.len().saturating_sub(MOST_PROBLEMS);
+        if more == 0 {
+            return;
+        }
+        self.problems.sort_by_key(|problem| Reverse(problem.reason.severity()));
+        self.problems.truncate(MOST_PROBLEMS);
+        self.tell(None, Reason::More { more });
+        self.problems.sort_unstable();
+        self.problems.shrink_to_fit();
+    }
+
     /// Puts all in order. What came first counts where one port asks twice.
     fn settle(&mut self) {
         let mut asks = std::mem::take(&mut self.asks);
@@ -412,6 +436,7 @@ impl<'a> Reader<'a> {
         self.cap_servers();
         self.problems.sort_unstable();
         self.problems.dedup();
+        self.cap_problems();
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
     decide::{Memory, Rules, decide},
     docker::Interest,
     label::{self, Constraint},
-    problem::{About, Label, Problem, Reason, Severity},
+    problem::{About, Label, Problem, Reason, Seen, Severity},
     serve,
     settings::{BindAddress, Settings},
     view::paint::{BAD, DOUBT, PLACE, paint},
@@ -328,11 +328,12 @@ impl Finding {
     }
 
     fn line(&self) -> String {
-        let place = self.place.as_ref().map(|it| format!("{} ", paint(PLACE, format!("{it}:"))));
+        let place =
+            self.place.as_ref().map(|it| format!("{} ", paint(PLACE, format!("{}:", Seen(it)))));
         let (style, word) = match self.severity {
             Severity::Problem => (BAD, "problem:"),
             Severity::Hint => (DOUBT, "hint:"),
         };
-        format!("{}{} {}", place.unwrap_or_default(), paint(style, word), self.text)
+        format!("{}{} {}", place.unwrap_or_default(), paint(style, word), Seen(&self.text))
     }
 }

@@ -155,7 +155,8 @@ impl Delta {
 
     /// About as many as it takes to write it: each route, and each of the servers that it has then.
     fn lines(&self) -> usize {
-        let servers = |route: &Option<Arc<Route>>| route.as_ref().map_or(0, |it| it.endpoints.len());
+        let servers =
+            |route: &Option<Arc<Route>>| route.as_ref().map_or(0, |it| it.endpoints.len());
         self.0.values().map(|(_, after)| 1 + servers(after)).sum()
     }
 

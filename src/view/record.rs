@@ -118,7 +118,8 @@ pub fn rollback(rollback: &Rollback) -> String {
 
 /// Who has which host.
 pub fn owners(owners: &BTreeMap<HostMatch, HostOwner>) -> String {
-    let holder = |(host, owner): (&HostMatch, &HostOwner)| (host.to_string(), owner.holder.to_string());
+    let holder =
+        |(host, owner): (&HostMatch, &HostOwner)| (host.to_string(), owner.holder.to_string());
     line(&owners.iter().map(holder).collect::<BTreeMap<_, _>>())
 }
 
@@ -127,7 +128,8 @@ pub fn owners(owners: &BTreeMap<HostMatch, HostOwner>) -> String {
 pub fn read_owners(text: &str) -> Result<BTreeMap<HostMatch, Arc<str>>, String> {
     let owners: BTreeMap<String, String> = parse(text)?;
     let owner = |(host, holder): (String, String)| {
-        let pattern = HostMatch::pattern(&host).map_err(|_| format!("no host is called {host:?}"))?;
+        let pattern =
+            HostMatch::pattern(&host).map_err(|_| format!("no host is called {host:?}"))?;
         Ok((pattern, holder.into()))
     };
     owners.into_iter().map(owner).collect()

@@ -57,12 +57,17 @@ fn a_fence_is_written_like_a_label_and_may_be_any_host() {
 
 #[test]
 fn reserved_host_is_left_to_containers_with_its_label() {
-    let fences = hosts(&["*", "bank.test if project=bank", "*.bank.test if project", "www.bank.test"]);
+    let fences =
+        hosts(&["*", "bank.test if project=bank", "*.bank.test if project", "www.bank.test"]);
     let labels = |host: &str, more: &str| container(&format!("glue_http_80_host={host} {more}"));
     let refused = |host: &str, only: &str| {
         [
-            format!("label glue_http_80_host=\"{host}\": nothing is left of it, so this route of port 80 is out"),
-            format!("label glue_http_80_host=\"{host}\": \"{host}\" is reserved by --allow-hosts for containers with {only}"),
+            format!(
+                "label glue_http_80_host=\"{host}\": nothing is left of it, so this route of port 80 is out"
+            ),
+            format!(
+                "label glue_http_80_host=\"{host}\": \"{host}\" is reserved by --allow-hosts for containers with {only}"
+            ),
         ]
     };
     for (host, more, only) in [
@@ -86,23 +91,29 @@ fn reserved_host_is_left_to_containers_with_its_label() {
 #[test]
 fn container_of_many_ports_gets_a_few_servers_of_a_route() {
     let labels = |ports: std::ops::Range<u16>| {
-        let labels: Vec<_> = ports.map(|it| format!("glue_http_{it}_host=a.test glue_http_{it}_bind=80")).collect();
+        let labels: Vec<_> =
+            ports.map(|it| format!("glue_http_{it}_host=a.test glue_http_{it}_bind=80")).collect();
         let mut container = container(&labels.join(" "));
         container.exposed = (1..100).collect();
         container
     };
-    let asks = |last: u16| (1..=last).map(|port| format!("a.test:80/ -> {port}")).collect::<Vec<_>>();
+    let asks =
+        |last: u16| (1..=last).map(|port| format!("a.test:80/ -> {port}")).collect::<Vec<_>>();
     for (ports, served, said) in [
         (1..2, 1, vec![]),
         (
             1..3,
             2,
-            vec!["2 ports of the container serve a.test:80/, and each gets a share of its requests; if that is not meant, give each port a host or a prefix of its own"],
+            vec![
+                "2 ports of the container serve a.test:80/, and each gets a share of its requests; if that is not meant, give each port a host or a prefix of its own",
+            ],
         ),
         (
             1..100,
             8,
-            vec!["99 ports of the container ask for a.test:80/, and a container gets 8 servers in a route; the lowest ports serve it"],
+            vec![
+                "99 ports of the container ask for a.test:80/, and a container gets 8 servers in a route; the lowest ports serve it",
+            ],
         ),
     ] {
         let asks = asks(served);
@@ -117,7 +128,8 @@ fn container_on_the_host_network_is_left_out_where_these_are_fenced() {
     container.network_mode = crate::container::NetworkMode::Host;
     check_fenced(&Fences::default(), &container, &["a.test:80/ -> 80"], &[]);
     let off = Fences { host_network: crate::label::HostNetwork::Off, ..Fences::default() };
-    let said = "the container is on the host's network, and --host-network off serves none of these";
+    let said =
+        "the container is on the host's network, and --host-network off serves none of these";
     check_fenced(&off, &container, &[], &[said]);
 }
 

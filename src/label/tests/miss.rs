@@ -4,7 +4,7 @@ use super::{
     ContainerId, Fences, NetworkMode, Reason, Severity, check, check_fenced, container, one, read,
     with,
 };
-use crate::label::key::misspelt;
+use crate::label::{MOST_PROBLEMS, key::misspelt};
 
 #[test]
 fn an_unknown_label_is_told_with_the_nearest() {
@@ -204,6 +204,26 @@ fn one_container_cannot_ask_for_a_million_routes() {
             "port 80 asks for 1088 routes (hosts times prefixes times public ports), and a container gets 1024 in all; ask for fewer",
         ],
     );
+}
+
+#[test]
+fn container_of_many_mistakes_has_a_few_problems() {
+    let nonsense = vec!["not a host".repeat(20); 19].join(",");
+    let hosts = (1..=1000).map(|port| (format!("glue_http_{port}_host"), nonsense.clone()));
+    let junk = (1..=20_000).map(|number| (format!("glue_junk_{number}"), "x".to_owned()));
+    for labels in [hosts.collect::<Vec<_>>(), junk.collect()] {
+        let problems = read(&with(labels), &Fences::default()).problems;
+        let said: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        assert_eq!(said.len(), MOST_PROBLEMS + 1);
+        assert_eq!(
+            said.iter().filter(|it| it.ends_with("which are not told one by one")).count(),
+            1
+        );
+        let size: usize = said.iter().map(String::len).sum();
+        assert!(size < 30_000, "{size} bytes: {said:#?}");
+        let hints = problems.iter().filter(|it| it.reason.severity() == Severity::Hint);
+        assert_eq!(hints.count(), 0, "{said:#?}");
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! An explanation for people: what becomes of the request, then why, step by step.
 
 use super::table::{Painted, painted, table};
+use crate::problem::is_strange;
 use crate::view::explain::{
     Absent, Again, Asked, Becomes, Explanation, Lost, Outcome, RouteStep, ServerState, ServerStep,
     Source,
@@ -210,7 +211,7 @@ fn some_of<'a>(names: impl Iterator<Item = &'a String>) -> String {
 /// Nothing of a label speaks to the terminal.
 fn plain(text: &str) -> String {
     let escaped = |c: char| {
-        let shown = if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+        let shown = if is_strange(c) { c.escape_default().to_string() } else { c.to_string() };
         shown.chars().collect::<Vec<_>>()
     };
     text.chars().flat_map(escaped).collect()

@@ -192,16 +192,23 @@ impl<'a> Look<'a> {
         let mut mine = problems.filter(|it| is_about(it, &claim.origin));
         let (text, over) = mine.find_map(|it| match &it.reason {
             Reason::Conflict { route, with, over } if *route == key => {
-                let text = format!("{with} was first, with another {over}; it waits until they agree");
+                let text =
+                    format!("{with} was first, with another {over}; it waits until they agree");
                 Some((text, *over))
             }
             Reason::Kept { route, party, over } if *route == key => {
-                let text = format!("{party} had it until just now, with another {over}; it waits for a while");
+                let text = format!(
+                    "{party} had it until just now, with another {over}; it waits for a while"
+                );
                 Some((text, *over))
             }
-            Reason::HostOwned { route, holder } if *route == key => {
-                Some((format!("its host is one of {}; it waits until none is left", holder.escape_debug()), "host"))
-            }
+            Reason::HostOwned { route, holder } if *route == key => Some((
+                format!(
+                    "its host is one of {}; it waits until none is left",
+                    holder.escape_debug()
+                ),
+                "host",
+            )),
             _ => None,
         })?;
         let choice = Choice::ALL.iter().find(|(name, _)| *name == over).map(|(_, it)| *it);

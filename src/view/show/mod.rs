@@ -13,6 +13,7 @@ pub use routes::routes;
 pub use status::status;
 
 use super::status::HowStatus;
+use crate::problem::is_strange;
 use std::{fmt::Display, time::Duration};
 use textwrap::WordSplitter;
 
@@ -63,7 +64,7 @@ fn took(micros: u64) -> String {
 
 /// What others said may have anything in it.
 fn plain(text: impl Display) -> String {
-    text.to_string().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.to_string().chars().map(|c| if is_strange(c) { ' ' } else { c }).collect()
 }
 
 /// Lines of at most the width; those after the first begin further in.
