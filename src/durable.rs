@@ -4,6 +4,7 @@
 use std::{
     fs::{self, File},
     io::{self, ErrorKind},
+    os::unix::fs::FileTypeExt,
     path::Path,
 };
 use tempfile::NamedTempFile;
@@ -13,6 +14,18 @@ pub fn replace(file: NamedTempFile, target: &Path) -> io::Result<()> {
     file.as_file().sync_all()?;
     file.persist(target).map_err(|e| e.error)?;
     sync_folder_of(target)
+}
+
+/// Returns what `path` is, links followed, where no file can take its place; `None` where it is a regular file, or absent.
+pub fn not_regular(path: &Path) -> Option<&'static str> {
+    let kind = fs::metadata(path).ok()?.file_type();
+    match () {
+        () if kind.is_file() => None,
+        () if kind.is_dir() => Some("a folder"),
+        () if kind.is_char_device() || kind.is_block_device() => Some("a device"),
+        () if kind.is_fifo() => Some("a pipe"),
+        () => Some("a socket"),
+    }
 }
 
 /// Removes a file, if there is one.

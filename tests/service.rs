@@ -88,6 +88,112 @@ fn a_service_is_reloaded_over_the_master_socket_of_its_unit() {
     machine.until_serves(80, "first.test", "first saw /");
 }
 
+const BALANCER: &str = "docker-balancer.service";
+const HAPROXY: &str = "docker-glue-haproxy.service";
+
+#[test]
+fn haproxy_that_is_killed_again_and_again_is_started_again() {
+    let Some(docker) = common::docker() else { return };
+    let Some(machine) = Machine::boot(&docker, "killed") else { return };
+    machine.install_units();
+    let _web = machine.container("web").labels("glue_http_80_host=web.test").start();
+    machine.run(&["systemctl", "start", BALANCER]);
+    machine.until_serves(80, "web.test", "web saw /");
+    // More often, and faster, than the start limit that systemd has where a unit says none: five times in ten seconds.
+    for _ in 0..7 {
+        let pid = machine.show(HAPROXY, "MainPID");
+        machine.run(&["systemctl", "kill", "--signal", "KILL", HAPROXY]);
+        wait_for("another HAProxy", || {
+            let state = machine.show(HAPROXY, "ActiveState");
+            assert_ne!(state, "failed", "systemd has given up");
+            (state == "active" && machine.show(HAPROXY, "MainPID") != pid).then_some(())
+        });
+    }
+    machine.until_serves(80, "web.test", "web saw /");
+
+    machine.run(&["systemctl", "stop", HAPROXY]);
+    let socket = "/run/docker-glue-haproxy/haproxy.sock";
+    machine.until_said(&["HAProxy does not answer on", socket, "its service manager starts it"]);
+    machine.run(&["systemctl", "start", HAPROXY]);
+    machine.until_said(&["HAProxy answers again"]);
+    machine.until_serves(80, "web.test", "web saw /");
+}
+
+/// The administrator's own sections, with a password in them.
+const BASE: &str = r#"
+    mkdir -p /etc/docker-glue
+    {
+        printf 'global\n  fd-hard-limit 10000\n'
+        printf 'defaults\n  mode http\n  timeout client 30s\n  timeout server 30s\n  timeout connect 250ms\n'
+        printf 'userlist staff\n  user admin insecure-password open-sesame\n'
+    } >/etc/docker-glue/base.cfg
+    chown docker-glue /etc/docker-glue/base.cfg
+    chmod 600 /etc/docker-glue/base.cfg
+    echo 'base_file = "/etc/docker-glue/base.cfg"' >/etc/docker-glue/settings.toml"#;
+
+/// As versions of before have left it.
+const EARLIER: &str = "
+    cd /var/lib/docker-glue
+    chmod 755 . && chmod 644 haproxy.cfg
+    echo 1 >lock && chmod 644 lock && chown docker-glue:docker-glue lock";
+
+#[test]
+fn local_user_reads_no_password_and_holds_no_lock() {
+    let Some(docker) = common::docker() else { return };
+    let Some(machine) = Machine::boot(&docker, "local") else { return };
+    machine.install_units();
+    machine.run(&["sh", "-euc", BASE]);
+    machine.run(&["sh", "-euc", EARLIER]);
+    let _web = machine.container("web").labels("glue_http_80_host=web.test").start();
+    machine.run(&["systemctl", "start", BALANCER]);
+    machine.until_serves(80, "web.test", "web saw /");
+    // Files follow what HAProxy was told.
+    let config = "/var/lib/docker-glue/haproxy.cfg";
+    wait_for("the password", || {
+        machine.run(&["cat", config]).contains("open-sesame").then_some(())
+    });
+
+    let modes = machine.run(&[
+        "stat",
+        "--format",
+        "%a %U %G %n",
+        "/var/lib/docker-glue",
+        config,
+        "/var/lib/docker-glue/gen",
+        "/var/lib/docker-glue/lock",
+        "/run/docker-glue",
+        "/run/docker-glue-haproxy",
+    ]);
+    assert_eq!(
+        modes,
+        "750 docker-glue docker-glue /var/lib/docker-glue\n\
+         640 docker-glue docker-glue /var/lib/docker-glue/haproxy.cfg\n\
+         750 docker-glue docker-glue /var/lib/docker-glue/gen\n\
+         600 docker-glue docker-glue /var/lib/docker-glue/lock\n\
+         750 docker-glue docker-glue /run/docker-glue\n\
+         750 docker-glue-haproxy docker-glue /run/docker-glue-haproxy\n"
+    );
+    // In no folder may be what somebody may not read.
+    machine.run(&["chmod", "755", "/var/lib/docker-glue"]);
+    let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+    for command in [
+        &["cat", config][..],
+        &["flock", "--nonblock", "/var/lib/docker-glue/lock", "true"],
+        &["ls", "/run/docker-glue"],
+        &["ls", "/run/docker-glue-haproxy"],
+    ] {
+        let output = machine.try_run(&[&nobody, command].concat());
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(error.contains("Permission denied"), "{command:?}: {error}");
+    }
+    machine.run(&["systemctl", "restart", BALANCER]);
+    machine.until_serves(80, "web.test", "web saw /");
+    machine.run(&["systemctl", "reload", HAPROXY]);
+    let late = machine.container("late").labels("glue_http_80_host=late.test").start();
+    machine.until_serves(80, "late.test", "late saw /");
+    drop(late);
+}
+
 /// What our unit forbids, from its first line of that on.
 fn hardening() -> String {
     let unit = std::fs::read_to_string("systemd/docker-balancer.service").unwrap();

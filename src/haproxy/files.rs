@@ -40,11 +40,13 @@ impl Store {
     /// Makes what is missing and clears away what a crash has left half-way.
     pub fn open(target: &Path, state: &Path, access: Access) -> Result<Self, WriteError> {
         let target = swap::resolve(target);
+        swap::check(&target)?;
         let generations = state.join("gen");
         swap::directory(&generations, access)?;
         swap::directory(swap::parent(&target), access)?;
         let store = Self { target, generations, access };
         store.sweep();
+        store.close_to_others();
         Ok(store)
     }
 
@@ -61,7 +63,7 @@ impl Store {
 
     /// The configuration as it is; `None` where there is none or it is not text.
     pub fn current(&self) -> Option<String> {
-        fs::read_to_string(&self.target).ok()
+        swap::read(&self.target)
     }
 
     /// The same, if it is one of ours.
@@ -159,6 +161,13 @@ impl Store {
         }
     }
 
+    /// An earlier version let everybody read it, and what is the same is not written anew.
+    fn close_to_others(&self) {
+        if self.access == Access::Shared && self.ours().is_some() {
+            let _ = swap::close_to_others(&self.target);
+        }
+    }
+
     /// The generations there are.
     pub fn generations(&self) -> BTreeSet<String> {
         entries(&self.generations).map(|(name, _)| name).collect()
@@ -252,6 +261,39 @@ mod tests {
     }
 
     #[test]
+    fn config_file_that_is_no_regular_file_is_refused() {
+        let place = Place::new();
+        fs::create_dir(place.path("folder")).unwrap();
+        nix::unistd::mkfifo(&place.path("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(place.path("socket")).unwrap();
+        for name in ["folder", "pipe", "socket"] {
+            symlink(name, place.path(&format!("link-{name}"))).unwrap();
+        }
+        symlink("/dev/null", place.path("link-device")).unwrap();
+        for (name, real, what) in [
+            ("folder", place.path("folder"), "a folder"),
+            ("link-folder", place.path("folder"), "a folder"),
+            ("pipe", place.path("pipe"), "a pipe"),
+            ("link-pipe", place.path("pipe"), "a pipe"),
+            ("socket", place.path("socket"), "a socket"),
+            ("link-socket", place.path("socket"), "a socket"),
+            ("link-device", "/dev/null".into(), "a device"),
+        ] {
+            let expected = format!(
+                "cannot write {}: it is {what}, and no file; name a file with --config-file",
+                real.display()
+            );
+            let (target, state) = (place.path(name), place.path("state"));
+            let error = Store::open(&target, &state, Access::Shared).unwrap_err();
+            assert_eq!(error.to_string(), expected);
+            // It may have become one since. Who only looks does not wait for a pipe's writer.
+            let store = Store::to_look_at(&target, &state);
+            assert_eq!(store.stage("x").unwrap_err().to_string(), expected);
+            assert_eq!(store.current(), None);
+        }
+    }
+
+    #[test]
     fn a_link_stays_a_link_and_the_mode_stays_too() {
         let place = Place::new();
         fs::write(place.path("real.cfg"), "theirs").unwrap();
@@ -263,6 +305,28 @@ mod tests {
         assert_eq!(fs::read_to_string(place.path("real.cfg")).unwrap(), files("a").config);
         let mode = fs::metadata(place.path("real.cfg")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o640);
+    }
+
+    #[test]
+    fn others_read_nothing_when_shared() {
+        let place = Place::new();
+        // As an earlier version has left it.
+        fs::write(place.path("h.cfg"), files("old").config).unwrap();
+        fs::set_permissions(place.path("h.cfg"), fs::Permissions::from_mode(0o644)).unwrap();
+        let mode =
+            |name: &str| fs::metadata(place.path(name)).unwrap().permissions().mode() & 0o777;
+        let store = Store::open(&place.path("h.cfg"), &place.path("s"), Access::Shared).unwrap();
+        assert_eq!(mode("h.cfg"), 0o640);
+        fs::set_permissions(place.path("h.cfg"), fs::Permissions::from_mode(0o664)).unwrap();
+        put(&store, &files("a"));
+        for (name, expected) in
+            [("h.cfg", 0o660), ("s/gen", 0o750), ("s/gen/a", 0o750), ("s/gen/a/routes.map", 0o640)]
+        {
+            assert_eq!(mode(name), expected, "{name}");
+        }
+        let staged = store.stage("x").unwrap();
+        let staged = fs::metadata(staged.path()).unwrap().permissions().mode();
+        assert_eq!(staged & 0o777, 0o660);
     }
 
     #[test]

@@ -5,10 +5,14 @@ use nix::{
     fcntl::{Flock, FlockArg},
 };
 use std::{
-    fs::{File, OpenOptions},
+    fs::{File, OpenOptions, Permissions},
     io::{self, Read, Write},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
+
+/// Whoever may open the file may lock it, so that nobody else's balancer starts: its owner alone may.
+const MODE: u32 = 0o600;
 
 /// Held as long as this lives; the kernel lets go of it with the process, however that ends.
 #[derive(Debug)]
@@ -31,8 +35,10 @@ impl Lock {
         let at = |why| LockError::Io { state: state.to_owned(), why };
         let path = state.join("lock");
         let mut open = OpenOptions::new();
-        open.read(true).write(true).create(true).truncate(false);
+        open.read(true).write(true).create(true).truncate(false).mode(MODE);
         let file = open.open(path).map_err(at)?;
+        // One of an earlier version. It may belong to another user, who then has to see to it.
+        let _ = file.set_permissions(Permissions::from_mode(MODE));
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(file) => Ok(sign(file)),
             Err((file, Errno::EWOULDBLOCK)) => Err(held(file, state)),
@@ -69,5 +75,17 @@ mod tests {
         assert!(second.starts_with(&who), "{second}");
         drop(first);
         Lock::take(state.path()).unwrap();
+    }
+
+    #[test]
+    fn lock_file_of_an_earlier_version_is_closed_to_others() {
+        let state = tempfile::tempdir().unwrap();
+        let path = state.path().join("lock");
+        let mode = || path.metadata().unwrap().permissions().mode() & 0o777;
+        drop(Lock::take(state.path()).unwrap());
+        assert_eq!(mode(), 0o600);
+        std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        drop(Lock::take(state.path()).unwrap());
+        assert_eq!(mode(), 0o600);
     }
 }

@@ -76,7 +76,17 @@ pub struct Proxy {
     /// Somebody else's configuration that was kept, until an apply is done that can name it: the
     /// one that kept it may fail after that.
     backup: Option<PathBuf>,
+    answers: Answers,
     _lock: Lock,
+}
+
+/// Whether a service's HAProxy answered when it was asked last: its manager starts it again, and the log says that it is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answers {
+    /// Before it has our configuration it may have no socket of ours.
+    NotYet,
+    Yes,
+    No,
 }
 
 impl Proxy {
@@ -98,6 +108,7 @@ impl Proxy {
             running: None,
             loaded,
             backup: None,
+            answers: Answers::NotYet,
             _lock: lock,
         };
         proxy.adopt().await?;
@@ -158,12 +169,32 @@ impl Proxy {
 
     /// All that the worker has which serves now; `None` where there is none of ours to be asked.
     pub async fn observe(&mut self) -> Option<Observed> {
-        match self.runtime().await.ok()?.observe().await {
-            Ok(observed) => Some(observed),
-            Err(error) => {
-                tracing::debug!("{error}");
-                None
+        let asked = match self.runtime().await {
+            Ok(mut runtime) => runtime.observe().await,
+            Err(error) => Err(error),
+        };
+        self.tell_answers(asked.as_ref().err());
+        asked.ok()
+    }
+
+    /// One that is ours is watched, and its end told where it is seen.
+    fn tell_answers(&mut self, error: Option<&RuntimeError>) {
+        let now = match error {
+            None => Answers::Yes,
+            Some(_) if self.answers == Answers::NotYet => Answers::NotYet,
+            Some(_) => Answers::No,
+        };
+        let before = std::mem::replace(&mut self.answers, now);
+        let is_service = !self.settings.is_managed();
+        match (error, before, now) {
+            (Some(error), Answers::Yes, Answers::No) if is_service => {
+                tracing::error!(
+                    "{error}; its service manager starts it, and its log says why it ended"
+                );
             }
+            (Some(error), ..) => tracing::debug!("{error}"),
+            (None, Answers::No, _) if is_service => tracing::info!("HAProxy answers again"),
+            (None, ..) => {}
         }
     }
 

@@ -16,7 +16,7 @@ const STAGED: &str = ".docker-glue";
 pub enum Access {
     /// HAProxy is ours and reads as the user it is started by.
     Private,
-    /// HAProxy and its checks may run as another user.
+    /// HAProxy may run as another user of our group. The base file may hold passwords, so that others read nothing.
     Shared,
 }
 
@@ -57,14 +57,14 @@ impl Access {
     fn file(self) -> Permissions {
         Permissions::from_mode(match self {
             Self::Private => 0o600,
-            Self::Shared => 0o644,
+            Self::Shared => 0o640,
         })
     }
 
     fn directory(self) -> u32 {
         match self {
             Self::Private => 0o700,
-            Self::Shared => 0o755,
+            Self::Shared => 0o750,
         }
     }
 }
@@ -81,8 +81,9 @@ impl Staged {
     }
 }
 
-/// Writes beside `target`, with the mode and owner of the file that it is to replace.
+/// Writes beside `target`, with the owner of the file that it is to replace, and its mode but for what others may.
 pub(super) fn stage(target: &Path, content: &str, access: Access) -> Result<Staged, WriteError> {
+    check(target)?;
     let at = |e| WriteError::new(target, e);
     let mut builder = tempfile::Builder::new();
     builder.suffix(STAGED);
@@ -93,12 +94,25 @@ pub(super) fn stage(target: &Path, content: &str, access: Access) -> Result<Stag
     Ok(Staged(file))
 }
 
+/// # Errors
+/// What is there cannot be replaced by a file: as root a rename would take a device away from everybody.
+pub(super) fn check(target: &Path) -> Result<(), WriteError> {
+    let Some(what) = durable::not_regular(target) else { return Ok(()) };
+    let why = format!("it is {what}, and no file; name a file with --config-file");
+    Err(WriteError::new(target, io::Error::other(why)))
+}
+
+/// The text of a regular file: a pipe would be waited for.
+pub(super) fn read(path: &Path) -> Option<String> {
+    if durable::not_regular(path).is_some() { None } else { fs::read_to_string(path).ok() }
+}
+
 fn dress(file: &File, path: &Path, target: &Path, access: Access) -> io::Result<()> {
     match fs::metadata(target) {
         Ok(old) if access == Access::Shared => {
             // Only root may give a file away; for anyone else it stays theirs.
             let _ = chown(path, Some(old.uid()), Some(old.gid()));
-            file.set_permissions(Permissions::from_mode(old.mode() & 0o777))
+            file.set_permissions(Permissions::from_mode(old.mode() & 0o770))
         }
         _ => file.set_permissions(access.file()),
     }
@@ -123,6 +137,12 @@ pub(super) fn directory(path: &Path, access: Access) -> Result<(), WriteError> {
 
 pub(super) fn open_to(path: &Path, access: Access) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(access.directory()))
+}
+
+/// Takes away what others may do with it.
+pub(super) fn close_to_others(path: &Path) -> io::Result<()> {
+    let mode = fs::metadata(path)?.mode();
+    fs::set_permissions(path, Permissions::from_mode(mode & 0o770))
 }
 
 pub(super) fn sync(dir: &Path) -> Result<(), WriteError> {

@@ -86,6 +86,40 @@ impl Machine {
         self.docker.cli(&["cp", file.to_str().unwrap(), &place]);
     }
 
+    /// Our units as they are packaged. What this machine adds is a drop-in: Docker's socket, and whose containers are its own.
+    pub fn install_units(&self) {
+        for (file, to) in [
+            ("systemd/.", "/usr/lib/systemd/system/"),
+            ("packaging/sysusers.conf", "/usr/lib/sysusers.d/docker-glue.conf"),
+            ("packaging/tmpfiles.conf", "/usr/lib/tmpfiles.d/docker-glue.conf"),
+            ("packaging/haproxy.cfg", "/srv/haproxy.cfg"),
+        ] {
+            self.copy(Path::new(file), to);
+        }
+        let script = format!(
+            "gid=$(stat -Lc %g {socket}); getent group $gid >/dev/null || groupadd -g $gid docker
+             install -D -m 644 /srv/haproxy.cfg /usr/share/docker-glue/haproxy.cfg
+             cp -r /glue /usr/lib/docker-glue-program && chmod -R a+rX /usr/lib/docker-glue-program
+             printf '#!/bin/sh\nexec {program}/loader --library-path {program} {program}/docker-balancer \"$@\"\n' \
+                 >/usr/bin/docker-balancer
+             chmod 755 /usr/bin/docker-balancer
+             systemd-sysusers docker-glue.conf && systemd-tmpfiles --create docker-glue.conf
+             mkdir -p /etc/systemd/system/{UNIT}.d
+             printf '[Service]\nSupplementaryGroups=%s\nEnvironment=DOCKER_HOST=unix://{socket} DOCKER_GLUE_CONSTRAINT={constraint}\n' \
+                 $(getent group $gid | cut -d: -f1) >/etc/systemd/system/{UNIT}.d/test.conf
+             systemctl daemon-reload",
+            program = "/usr/lib/docker-glue-program",
+            socket = self.socket(),
+            constraint = self.constraint(),
+        );
+        self.run(&["sh", "-euc", &script]);
+    }
+
+    /// A property of a unit.
+    pub fn show(&self, unit: &str, property: &str) -> String {
+        self.run(&["systemctl", "show", unit, "--value", "--property", property]).trim().to_owned()
+    }
+
     /// Starts docker-balancer as a service; this returns when it says that it is ready.
     pub fn start_balancer(&self, options: &[&str]) {
         self.start_balancer_with(&[], options);

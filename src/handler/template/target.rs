@@ -5,7 +5,7 @@ use nix::unistd::{Gid, Group, Uid, User};
 use std::{
     fs::{self, File, Permissions},
     io::{self, ErrorKind, Write},
-    os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, fchown},
+    os::unix::fs::{MetadataExt, PermissionsExt, fchown},
     path::{Path, PathBuf},
 };
 use tempfile::NamedTempFile;
@@ -45,15 +45,7 @@ impl Target {
     /// # Errors
     /// What is there cannot be replaced by a file.
     pub(super) fn check(&self) -> Result<(), String> {
-        let Ok(found) = fs::metadata(&self.path) else { return Ok(()) };
-        let kind = found.file_type();
-        let what = match () {
-            () if kind.is_file() => return Ok(()),
-            () if kind.is_dir() => "a folder",
-            () if kind.is_char_device() || kind.is_block_device() => "a device",
-            () if kind.is_fifo() => "a pipe",
-            () => "a socket",
-        };
+        let Some(what) = durable::not_regular(&self.path) else { return Ok(()) };
         let path = self.path.display();
         Err(format!("{path} is {what}, and no file; docker-glue render prints a template"))
     }
