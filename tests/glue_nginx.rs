@@ -133,14 +133,16 @@ fn nginx_takes_the_other_example_too() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let text = golden("nginx");
-    let conf = format!(
-        "error_log stderr; pid {0}/pid; events {{}} http {{ access_log off; {text} }}",
-        folder.path().display()
-    );
-    std::fs::write(folder.path().join("nginx.conf"), conf).unwrap();
-    let conf = folder.path().join("nginx.conf");
-    accepted("nginx", &["-t", "-p", folder.path().to_str().unwrap(), "-c", conf.to_str().unwrap()]);
+    for name in ["nginx", "nginx-attacked", "nginx-label-attacked"] {
+        let conf = folder.path().join(name);
+        std::fs::write(&conf, golden(name)).unwrap();
+        accepted("sh", &["examples/handler-scripts/check-nginx.sh", conf.to_str().unwrap()]);
+    }
+    let bad = folder.path().join("bad");
+    std::fs::write(&bad, "server { listen 80; nonsense; }").unwrap();
+    let output = run("sh", &["examples/handler-scripts/check-nginx.sh", bad.to_str().unwrap()]);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && error.contains("nonsense"), "{error}");
 }
 
 #[test]
@@ -149,9 +151,17 @@ fn dnsmasq_takes_the_hosts_file() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let hosts = folder.path().join("hosts");
-    std::fs::write(&hosts, golden("hosts")).unwrap();
-    accepted("dnsmasq", &["--test", "--addn-hosts", hosts.to_str().unwrap()]);
+    let example = std::fs::read_to_string("examples/docker-glue.d/hosts.ini.example").unwrap();
+    let check = example.lines().find_map(|line| line.strip_prefix("check=")).unwrap();
+    for name in ["hosts", "hosts-attacked"] {
+        let hosts = folder.path().join(name);
+        std::fs::write(&hosts, golden(name)).unwrap();
+        accepted("dnsmasq", &["--test", "--addn-hosts", hosts.to_str().unwrap()]);
+        accepted("sh", &["-c", &check.replace("{}", hosts.to_str().unwrap())]);
+    }
+    let bad = folder.path().join("bad");
+    std::fs::write(&bad, "# ok\n10.0.0.1 a\n6.6.6.6 a; b\n").unwrap();
+    assert!(!run("sh", &["-c", &check.replace("{}", bad.to_str().unwrap())]).status.success());
 }
 
 /// What `tests/template.rs` sees come out.
@@ -160,8 +170,12 @@ fn golden(name: &str) -> String {
     text.splitn(3, "---\n").nth(2).unwrap().to_owned()
 }
 
-fn accepted(program: &str, arguments: &[&str]) {
+fn run(program: &str, arguments: &[&str]) -> std::process::Output {
     let script = "PATH=$PATH:/usr/sbin:/sbin; exec \"$0\" \"$@\"";
-    let output = Command::new("sh").args(["-c", script, program]).args(arguments).output().unwrap();
+    Command::new("sh").args(["-c", script, program]).args(arguments).output().unwrap()
+}
+
+fn accepted(program: &str, arguments: &[&str]) {
+    let output = run(program, arguments);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

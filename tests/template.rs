@@ -537,6 +537,84 @@ fn examples_come_out_as_a_person_would_write_them() {
     }
 }
 
+/// The containers with labels and aliases that would write the rest of the file, if they were let.
+fn attacked() -> docker_glue::docker::Roster {
+    let text = fs::read_to_string("tests/template/roster.json").unwrap();
+    let all: Vec<Value> = serde_json::from_str(&text).unwrap();
+    let nginx = "x; } server { listen 8081; location / { root /etc; autoindex on; } } server { server_name y";
+    let long = vec!["a".repeat(60); 4].join(".");
+    let attacks = [
+        ("virtual-host", nginx),
+        ("virtual-host", "x\n# {{ 1 }}\n} server { listen 8082; root /;"),
+        ("virtual-host", "*.example.com ~^(?<x>.*)$"),
+        ("virtual-host", &long),
+        ("context-path", "/ { root /etc; autoindex on; } location /x"),
+        ("context-path", "~ \\.php$"),
+        ("context-path", "/a\n}\nserver { listen 8083; root /;"),
+        ("context-path", "/$uri"),
+        ("context-path", "/"),
+        ("context-path", "/b:80"),
+        ("com.docker.compose.service", "x\n6.6.6.6 registry.internal"),
+        ("com.docker.compose.service", "registry.internal"),
+        // It has no address, and nginx refuses an upstream without a server.
+        ("context-path", "/nowhere"),
+    ];
+    let attacked = attacks.iter().enumerate().map(|(number, (label, value))| {
+        let mut said = all[0].clone();
+        let id = said["Id"].as_str().unwrap();
+        said["Id"] = format!("{}9{number:03}", &id[..60]).into();
+        said["Name"] = format!("/evil_{number}").into();
+        said["Config"]["Labels"][*label] = (*value).into();
+        let networks = said["NetworkSettings"]["Networks"].as_object_mut().unwrap();
+        if *value == "/nowhere" {
+            networks.clear();
+        }
+        for network in networks.values_mut() {
+            network["Aliases"] =
+                serde_json::json!(["evil\n6.6.6.6 mirror.internal", "a b", "plain"]);
+        }
+        said
+    });
+    all.iter().cloned().chain(attacked).map(|said| roster::described(&said)).collect()
+}
+
+/// `tests/glue_nginx.rs` has nginx and dnsmasq read them.
+#[test]
+fn examples_print_nothing_that_a_label_could_write() {
+    for name in ["nginx", "nginx-label", "hosts"] {
+        let text = fs::read_to_string(format!("examples/templates/{name}.tmpl")).unwrap();
+        let printed = Printer::new(Source::Inline(text), outside("")).print(&attacked(), None);
+        let text = printed.unwrap().0;
+        for line in text.lines().filter(|line| !line.trim_start().starts_with('#')) {
+            let harmful = ["6.6.6.6", "autoindex", "808", "$uri", ".internal", "root", "{{"];
+            let found: Vec<_> = harmful.iter().filter(|it| line.contains(*it)).collect();
+            assert!(found.is_empty() || line.starts_with("    server 172."), "{name}: {line}");
+        }
+        named_golden(&format!("{name}-attacked"), &text);
+    }
+}
+
+#[test]
+fn text_of_others_is_asked_for_its_form() {
+    check(&[
+        ("'a.test' is hostname", "True"),
+        ("'a b' is hostname", "False"),
+        ("containers.first.labels['virtual-host'] is hostname", "True"),
+        ("containers.first.labels.absent is hostname", "False"),
+        ("none is hostname or 1 is hostname or none is path", "False"),
+        ("'/api' is path", "True"),
+        ("'/a;b' is path", "False"),
+        ("['a', 'b c', '', 'd.e']|select('hostname')|join(' ')", "a d.e"),
+        ("'a\\nb'|one_line", "a b"),
+        ("12|one_line", "12"),
+        (
+            "none|one_line",
+            "! template:1: `none|one_line` is none, or made of it, and none is not written into a file; \
+             give it a value, as in x|default('-', true), or leave it out with an if",
+        ),
+    ]);
+}
+
 /// What the documents of docker-pygen show.
 #[test]
 fn documented_templates_come_out_as_documented() {
@@ -557,12 +635,16 @@ upstream {{ server_name }} {
 }
 
 fn golden(name: &str, text: &str) {
+    named_golden(name, &rendered(text));
+}
+
+fn named_golden(name: &str, text: &str) {
     let mut settings = insta::Settings::clone_current();
     settings
         .set_snapshot_path(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/template/snapshots"));
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
-    settings.bind(|| insta::assert_snapshot!(name, rendered(text)));
+    settings.bind(|| insta::assert_snapshot!(name, text));
 }
 
 #[test]

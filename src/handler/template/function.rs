@@ -2,7 +2,7 @@
 
 #![allow(clippy::needless_pass_by_value, reason = "it is how minijinja hands arguments over")]
 
-use super::{jinja::some, outside::Outside, value::List};
+use super::{guard, jinja::some, outside::Outside, value::List};
 use minijinja::{
     Environment, Error, ErrorKind, State, Value, filters, tests,
     value::{Kwargs, Rest, ValueKind},
@@ -14,6 +14,7 @@ use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
 type Answer<T = Value> = Result<T, Error>;
 
 pub(super) fn add(environment: &mut Environment<'static>, outside: &Outside) {
+    guard::add(environment);
     let it = environment;
     it.add_filter("any", |list: Value| Ok::<_, Error>(list.try_iter()?.any(|it| it.is_true())));
     it.add_filter("all", |list: Value| Ok::<_, Error>(list.try_iter()?.all(|it| it.is_true())));

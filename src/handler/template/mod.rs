@@ -12,6 +12,7 @@ mod command;
 mod container;
 mod filter;
 mod function;
+mod guard;
 mod jinja;
 mod mounted;
 mod operator;
