@@ -2,12 +2,12 @@
 
 use crate::{
     cli::glue::Verb,
-    docker::{self, Access, Engine},
+    docker::{self, Access, Engine, SwarmSaid},
     handler::{
         agent,
         ini::Mistake,
         load::{self, Found},
-        template::{Outside, Printer, Source},
+        template::{Fault, Outside, Printer, Source},
     },
     log,
     serve::serve,
@@ -21,11 +21,13 @@ use std::{
     io::{self, Write},
     path::Path,
     process::ExitCode,
+    sync::Arc,
 };
 use tokio::{
     runtime::Builder,
     signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, oneshot},
+    task::spawn_blocking,
     time::{Interval, interval},
 };
 use tracing::{debug, info, warn};
@@ -118,25 +120,48 @@ fn render(settings: &GlueSettings, template: &str, keep_blank_lines: bool) -> Ex
         return wrong(fault.to_string());
     }
     let access = Access::from(&settings.docker);
-    let asked = block_on(until_stopped(|_, _| async {
-        let roster = docker::take_roll(&access).await?;
-        let text = printer.print(&roster, None);
-        if !matches!(text, Ok((_, true))) {
-            return Ok(text);
+    // There is nothing to be tidied up, so that the first signal ends it.
+    let asked = block_on(until_stopped(|stop, _| async {
+        tokio::select! {
+            asked = printed(printer, &access) => asked,
+            () = stop => Err(Stopped.into()),
         }
-        let swarm = Engine::connect(&access).await?.swarm().await?;
-        Ok(printer.print(&roster, swarm.as_ref()))
     }));
     match asked {
-        Ok(Ok((text, _))) => {
+        Ok((printer, Ok((text, _)))) => {
             if let Some(text) = printer.undefined() {
                 eprintln!("docker-glue: {text}; nothing is printed in its place");
             }
             told("docker-glue", write_out(&text), ExitCode::FAILURE)
         }
-        Ok(Err(fault)) => wrong(fault.to_string()),
+        Ok((_, Err(fault))) => wrong(fault.to_string()),
+        Err(error) if error.is::<Stopped>() => told("docker-glue", Err(error), ExitCode::FAILURE),
         Err(error) => told("docker-glue", Err(error), ExitCode::from(UNREACHABLE)),
     }
+}
+
+type Printed = Result<(String, bool), Fault>;
+
+#[derive(Debug, thiserror::Error)]
+#[error("stopped by a signal")]
+struct Stopped;
+
+/// On a thread of its own, so that a signal is heard meanwhile.
+async fn printed(printer: Printer, access: &Access) -> Result<(Printer, Printed)> {
+    let roster = docker::take_roll(access).await?;
+    let print = |mut printer: Printer, swarm: Option<SwarmSaid>| {
+        let roster = Arc::clone(&roster);
+        spawn_blocking(move || {
+            let text = printer.print(&roster, swarm.as_ref());
+            (printer, text)
+        })
+    };
+    let (printer, text) = print(printer, None).await?;
+    if !matches!(text, Ok((_, true))) {
+        return Ok((printer, text));
+    }
+    let swarm = Engine::connect(access).await?.swarm().await?;
+    Ok(print(printer, swarm).await?)
 }
 
 fn write_out(text: &str) -> Result<()> {

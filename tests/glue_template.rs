@@ -5,8 +5,11 @@
 mod common;
 
 use common::{CONSTRAINT, glue::Glue, unique, wait_for};
-use nix::sys::signal::Signal;
-use std::{fs, os::unix::fs::MetadataExt};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use std::{fs, os::unix::fs::MetadataExt, process::Stdio};
 
 /// A handler that sees this test's containers only, and what more it says.
 fn handler(mark: &str, more: &str) -> String {
@@ -317,6 +320,29 @@ fn once_it_writes_tells_and_ends() {
     let glue = Glue::of(&docker)
         .file("names.ini", &handler(&mark, NAMES).replace("ROOT/out", "ROOT/absent/out"));
     assert_eq!(glue.run(&["--once"]).status.code(), Some(1));
+}
+
+/// Loops that would take hours.
+const LONG: &str = "# {% for a in range(100000) %}{% for b in range(100000) %}{% for c in range(9) %}{% endfor %}{% endfor %}{% endfor %}";
+
+#[test]
+fn render_that_takes_long_hears_a_signal() {
+    let Some(docker) = common::docker() else { return };
+    let glue = Glue::of(&docker);
+    let mut command = glue.command();
+    command.args(["render", LONG]).stderr(Stdio::piped());
+    let process = command.spawn().unwrap();
+    let pid = process.id();
+    wait_for("a second of work", || {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        let ticks: u64 = stat.rsplit(") ").next()?.split(' ').nth(11)?.parse().ok()?;
+        (100 < ticks).then_some(())
+    });
+    kill(Pid::from_raw(i32::try_from(pid).unwrap()), Signal::SIGTERM).unwrap();
+    let output = process.wait_with_output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.ends_with("docker-glue: stopped by a signal\n"), "{error}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 #![allow(clippy::needless_pass_by_value, reason = "it is how minijinja hands arguments over")]
 
-use super::{guard, jinja::some, outside::Outside, value::List};
+use super::{guard, jinja::some, limit::bounded, outside::Outside, value::List};
 use minijinja::{
     Environment, Error, ErrorKind, State, Value, filters, tests,
     value::{Kwargs, Rest, ValueKind},
@@ -61,7 +61,10 @@ pub(super) fn add(environment: &mut Environment<'static>, outside: &Outside) {
         text.strip_suffix(it).unwrap_or(text).to_owned()
     });
     it.add_filter("comment", |text: &str, sign: &str| {
-        text.lines().map(|line| format!("{sign}{line}")).collect::<Vec<_>>().join("\n")
+        let lines: Vec<_> = text.lines().collect();
+        bounded(lines.len().saturating_mul(sign.len()).saturating_add(text.len()))?;
+        let lines = lines.into_iter().map(|line| format!("{sign}{line}"));
+        Ok::<_, Error>(lines.collect::<Vec<_>>().join("\n"))
     });
     it.add_filter("nginx_quote", |text: Value| {
         some(&text)?;

@@ -6,6 +6,7 @@
 
 use super::{
     function::{at, wrong},
+    limit::{MOST_ITEMS, bounded},
     operator, python,
 };
 use minijinja::{
@@ -52,8 +53,10 @@ pub(super) fn add(environment: &mut Environment<'static>) {
         });
     }
     it.add_filter(operator::PERCENT, percent);
+    it.add_filter(operator::PLUS, plus);
     it.add_filter(operator::TILDE, |left: Value, right: Value| {
         some(&left).and_then(|()| some(&right))?;
+        bounded(length(&left).saturating_add(length(&right)))?;
         Ok::<_, Error>(format!("{left}{right}"))
     });
     it.add_filter("center", |text: Value, width: Option<usize>| {
@@ -73,7 +76,9 @@ pub(super) fn add(environment: &mut Environment<'static>) {
     it.add_filter("format", |text: Value, given: Given| {
         let given = given.into_values();
         given.iter().try_for_each(some)?;
-        format(FormatStyle::Printf, &text_of(&text)?, &given)
+        let text = text_of(&text)?;
+        filled(&text, '%', &given)?;
+        format(FormatStyle::Printf, &text, &given)
     });
     it.add_filter("indent", indent);
     it.add_filter("int", |state: &mut State<'_, '_>, value: Value, given: Given| {
@@ -203,6 +208,45 @@ pub(super) fn arguments<const N: usize>(
     Ok(values)
 }
 
+/// Of numbers, texts and lists.
+fn plus(state: &mut State<'_, '_>, left: Value, right: Value) -> Answer {
+    let is_whole = |it: &Value| it.kind() == ValueKind::Number && it.is_integer();
+    if is_whole(&left)
+        && is_whole(&right)
+        && let (Some(left), Some(right)) = (left.as_i64(), right.as_i64())
+        && let Some(sum) = left.checked_add(right)
+    {
+        return Ok(Value::from(sum));
+    }
+    bounded(length(&left).saturating_add(length(&right)))?;
+    let items = |it: &Value| if it.as_str().is_some() { 0 } else { it.len().unwrap_or(0) };
+    if MOST_ITEMS < items(&left).saturating_add(items(&right)) {
+        return Err(wrong(format!("a list of more than {MOST_ITEMS} items is too long")));
+    }
+    let sum = state.env().compile_expression("a + b")?;
+    sum.eval(context! { a => left, b => right })
+}
+
+/// In bytes; what is no text is short as one.
+fn length(value: &Value) -> usize {
+    value.as_str().map_or(0, str::len)
+}
+
+/// # Errors
+/// The text, filled in at its signs, may be too long.
+pub(super) fn filled(text: &str, sign: char, args: &[Value]) -> Result<(), Error> {
+    let longest = args.iter().map(length).max().unwrap_or(0);
+    let places = text.matches(sign).count();
+    bounded(places.saturating_mul(longest).saturating_add(text.len()))
+}
+
+/// # Errors
+/// The text would be too long with these in the place of those.
+pub(super) fn replaced(text: &str, old: &str, new: &str) -> Result<(), Error> {
+    let places = if old.is_empty() { text.len() + 1 } else { text.matches(old).count() };
+    bounded(places.saturating_mul(new.len()).saturating_add(text.len()))
+}
+
 /// A text is filled in, a number divided.
 fn percent(state: &mut State<'_, '_>, left: Value, right: Value) -> Answer {
     let Some(text) = left.as_str() else {
@@ -211,6 +255,7 @@ fn percent(state: &mut State<'_, '_>, left: Value, right: Value) -> Answer {
     };
     let args: Vec<_> = if right.is_tuple() { right.try_iter()?.collect() } else { vec![right] };
     args.iter().try_for_each(some)?;
+    filled(text, '%', &args)?;
     format(FormatStyle::Printf, text, &args).map(Value::from)
 }
 
@@ -257,8 +302,12 @@ fn indent(text: Value, given: Given) -> Answer<String> {
         None if width.is_undefined() => " ".repeat(4),
         None => python::spaces(usize::try_from(width)?)?,
     };
+    let text = text_of(&text)?;
+    bounded(
+        (text.matches('\n').count() + 1).saturating_mul(space.len()).saturating_add(text.len()),
+    )?;
     let mut written = String::new();
-    for (number, line) in text_of(&text)?.split_inclusive('\n').enumerate() {
+    for (number, line) in text.split_inclusive('\n').enumerate() {
         let is_wanted = if number == 0 { first.is_true() } else { true };
         let is_blank = number != 0 && line.trim_end_matches(['\n', '\r']).is_empty();
         if is_wanted && (!is_blank || blank.is_true()) {
@@ -283,6 +332,7 @@ fn join(list: Value, given: Given) -> Answer<String> {
             written.push_str(&between);
         }
         written.push_str(&text_of(&it)?);
+        bounded(written.len())?;
     }
     Ok(written)
 }
@@ -290,6 +340,7 @@ fn join(list: Value, given: Given) -> Answer<String> {
 fn replace(text: Value, given: Given) -> Answer<String> {
     let [old, new, most] = arguments(given.into_values(), ["old", "new", "count"])?;
     let (text, old, new) = (text_of(&text)?, text_of(&old)?, text_of(&new)?);
+    replaced(&text, &old, &new)?;
     match most.as_usize() {
         Some(most) => Ok(text.replacen(&old, &new, most)),
         None => Ok(text.replace(&old, &new)),
@@ -411,5 +462,6 @@ fn wordwrap(text: Value, given: Given) -> Answer<String> {
         .wrap_algorithm(WrapAlgorithm::FirstFit);
     let text = text_of(&text)?;
     let lines: Vec<_> = text.lines().flat_map(|line| textwrap::wrap(line, &options)).collect();
+    bounded(lines.len().saturating_mul(between.len()).saturating_add(text.len()))?;
     Ok(lines.join(&between))
 }

@@ -14,6 +14,7 @@ mod filter;
 mod function;
 mod guard;
 mod jinja;
+mod limit;
 mod mounted;
 mod operator;
 mod others;

@@ -1,14 +1,15 @@
-//! `%` and `~` as Jinja2 has them.
+//! `%`, `~` and `+` as Jinja2 has them, with an end.
 //!
-//! Pure. minijinja's `%` knows numbers only, and its `~` writes none as the word None. Operators cannot be given to it, filters
-//! can: `a % b` becomes `(a)|_percent(b)` in the template's text, on the same lines.
+//! Pure. minijinja's `%` knows numbers only, its `~` writes none as the word None, and with its `+` texts grow for ever. Operators
+//! cannot be given to it, filters can: `a % b` becomes `(a)|_percent(b)` in the template's text, on the same lines.
 
 use std::ops::Range;
 
 pub(super) const PERCENT: &str = "_percent";
 pub(super) const TILDE: &str = "_tilde";
+pub(super) const PLUS: &str = "_plus";
 
-/// The template's text with filters in the place of both operators.
+/// The template's text with filters in the place of these operators.
 pub(super) fn rewritten(text: &str) -> String {
     let mut edits: Vec<Edit> = Vec::new();
     for tag in tags(text) {
@@ -38,9 +39,11 @@ const OPEN: &str = "(\x0c";
 const CLOSE: &str = ")\x0c";
 const PERCENT_OF: &str = ")\x0c|_percent(\x0c";
 const TILDE_OF: &str = ")\x0c|_tilde(\x0c";
+const PLUS_OF: &str = ")\x0c|_plus(\x0c";
 
 fn as_written(rewritten: &str) -> String {
     let operators = rewritten.replace(PERCENT_OF, "%").replace(TILDE_OF, "~");
+    let operators = operators.replace(PLUS_OF, "+");
     operators.replace(OPEN, "").replace(CLOSE, "")
 }
 
@@ -76,8 +79,10 @@ enum Kind {
     Tilde,
     /// `*`, `/`, `//`
     Product,
-    /// `+` or `-`: a sum, or a sign.
-    Sum,
+    /// `+`: a sum, or a sign.
+    Plus,
+    /// `-`: the same.
+    Minus,
     /// `.`, `|`, `**`, `is`, `not` after it: what is on both sides is one operand.
     Bond,
     /// What binds less than all of these.
@@ -167,7 +172,8 @@ fn tokens(text: &str, from: usize, sign: char) -> (Vec<Token>, usize) {
             '*' | '/' => (1, Kind::Product),
             '%' => (1, Kind::Percent),
             '~' => (1, Kind::Tilde),
-            '+' | '-' => (1, Kind::Sum),
+            '+' => (1, Kind::Plus),
+            '-' => (1, Kind::Minus),
             '.' | '|' => (1, Kind::Bond),
             _ => (first.len_utf8(), Kind::Break),
         };
@@ -237,6 +243,8 @@ fn number_length(rest: &str) -> usize {
 /// Where the operands of one bracket begin, and which operator waits for its right one.
 #[derive(Debug, Default)]
 struct Operands {
+    /// Of `+`, `-`
+    sum: Option<usize>,
     /// Of `~`
     concat: Option<usize>,
     /// Of `%`, `*`, `/`
@@ -246,6 +254,7 @@ struct Operands {
 
 impl Operands {
     fn begin(&mut self, at: usize) {
+        self.sum.get_or_insert(at);
         self.concat.get_or_insert(at);
         self.product.get_or_insert(at);
     }
@@ -260,9 +269,16 @@ impl Operands {
         }
     }
 
-    fn end_all(&mut self, last: Token, edits: &mut Vec<Edit>) {
+    /// A term of a sum ends.
+    fn end_term(&mut self, last: Token, edits: &mut Vec<Edit>) {
         self.end(Kind::Percent, last, edits);
         self.end(Kind::Tilde, last, edits);
+        self.end(Kind::Plus, last, edits);
+        (self.concat, self.product) = (None, None);
+    }
+
+    fn end_all(&mut self, last: Token, edits: &mut Vec<Edit>) {
+        self.end_term(last, edits);
         *self = Self::default();
     }
 }
@@ -285,8 +301,17 @@ fn edits_of(tokens: &[Token], edits: &mut Vec<Edit>) {
                 brackets.pop();
             }
             // A sign of what follows.
-            Kind::Sum if !follows_operand => here.begin(start),
-            Kind::Sum | Kind::Break => here.end_all(before, edits),
+            Kind::Plus | Kind::Minus if !follows_operand => here.begin(start),
+            Kind::Break => here.end_all(before, edits),
+            Kind::Minus => here.end_term(before, edits),
+            Kind::Plus => {
+                here.end_term(before, edits);
+                if let Some(first) = here.sum {
+                    edits.push(Edit::insert(first, OPEN));
+                    edits.push(Edit { at: start, length: end - start, with: PLUS_OF });
+                    here.open.push(Kind::Plus);
+                }
+            }
             Kind::Product => here.end(Kind::Percent, before, edits),
             Kind::Percent => {
                 here.end(Kind::Percent, before, edits);
@@ -329,7 +354,19 @@ mod tests {
             ("{{ 2 * a % b }}", "{{ (2 * a )|_percent( b) }}"),
             ("{{ a % b * c }}", "{{ (a )|_percent( b) * c }}"),
             ("{{ a % b % c }}", "{{ ((a )|_percent( b) )|_percent( c) }}"),
-            ("{{ x + a % b - c }}", "{{ x + (a )|_percent( b) - c }}"),
+            ("{{ x + a % b - c }}", "{{ (x )|_plus( (a )|_percent( b)) - c }}"),
+            ("{{ a + b + c }}", "{{ ((a )|_plus( b) )|_plus( c) }}"),
+            ("{{ a - b + c }}", "{{ (a - b )|_plus( c) }}"),
+            (
+                "{{ a + b ~ c % d + e }}",
+                "{{ ((a )|_plus( (b )|_tilde( (c )|_percent( d))) )|_plus( e) }}",
+            ),
+            ("{{ a ~ b + c * d }}", "{{ ((a )|_tilde( b) )|_plus( c * d) }}"),
+            ("{{ a + -b, +c + 1 }}", "{{ (a )|_plus( -b), (+c )|_plus( 1) }}"),
+            ("{{ a[i + 1:] + [x] }}", "{{ (a[(i )|_plus( 1):] )|_plus( [x]) }}"),
+            ("{%+ if a + b %}", "{%+ if (a )|_plus( b) %}"),
+            ("{% set ns.x = ns.x + 1 +%}", "{% set ns.x = (ns.x )|_plus( 1) +%}"),
+            ("{{ a ** -b + 1 == c }}", "{{ (a ** -b )|_plus( 1) == c }}"),
             ("{{ -7 % -3 }}", "{{ (-7 )|_percent( -3) }}"),
             ("{{ a ~ b % c ~ d }}", "{{ ((a )|_tilde( (b )|_percent( c)) )|_tilde( d) }}"),
             ("{{ a % b ~ c }}", "{{ ((a )|_percent( b) )|_tilde( c) }}"),

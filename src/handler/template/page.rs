@@ -3,6 +3,7 @@
 use super::{
     function,
     jinja::{self, IsNone},
+    limit::{Budget, Limits},
     operator,
     outside::Outside,
     python,
@@ -27,6 +28,7 @@ pub(super) struct Page {
     blanks: Blanks,
     /// Something undefined left nothing behind.
     undefined: Arc<AtomicBool>,
+    budget: Arc<Budget>,
 }
 
 /// Lines that have nothing on them but space.
@@ -63,14 +65,6 @@ impl Page {
         // What is undefined is named by its expression.
         environment.set_debug(true);
         let undefined = Arc::new(AtomicBool::new(false));
-        let saw = Arc::clone(&undefined);
-        environment.set_formatter(move |out, state, value| {
-            jinja::some(value)?;
-            if value.is_undefined() {
-                saw.store(true, Relaxed);
-            }
-            escape_formatter(out, state, value)
-        });
         environment.set_unknown_method_callback(python::method);
         jinja::add(&mut environment);
         function::add(&mut environment, outside);
@@ -81,7 +75,25 @@ impl Page {
         let text = as_read(name, text, &syntax);
         let added = environment.add_template_owned(name.to_owned(), text);
         added.map_err(|error| Fault::of(&error, name))?;
-        Ok(Self { name: name.to_owned(), environment, blanks, undefined })
+        let budget = Arc::new(Budget::new(Limits::default()));
+        let page = Self { name: name.to_owned(), environment, blanks, undefined, budget };
+        Ok(page.within(Limits::default()))
+    }
+
+    /// Rendering takes no more than this.
+    pub(super) fn within(mut self, limits: Limits) -> Self {
+        self.budget = Arc::new(Budget::new(limits));
+        self.environment.set_fuel(Some(limits.steps));
+        let (saw, budget) = (Arc::clone(&self.undefined), Arc::clone(&self.budget));
+        self.environment.set_formatter(move |out, state, value| {
+            jinja::some(value)?;
+            if value.is_undefined() {
+                saw.store(true, Relaxed);
+            }
+            budget.print(value.as_str().map_or(1, str::len))?;
+            escape_formatter(out, state, value)
+        });
+        self
     }
 
     /// # Errors
@@ -112,10 +124,30 @@ impl Page {
         root: &Arc<Root>,
     ) -> Result<String, Fault> {
         let context = Value::from_dyn_object(Arc::clone(root));
+        self.budget.begin();
+        let mut text = self.budget.writer();
         let template = environment.get_template(&self.name);
-        let text = template.and_then(|it| it.render(context));
-        text.map_err(|error| Fault::of(&error, &self.name))
+        let rendered = template.and_then(|it| it.render_captured_to(context, &mut text).map(drop));
+        rendered.map_err(|error| self.fault(&error))?;
+        // Of texts, each written whole.
+        Ok(String::from_utf8_lossy(&text.text).into_owned())
     }
+
+    fn fault(&self, error: &Error) -> Fault {
+        let fault = Fault::of(error, &self.name);
+        let limit = causes(error).find_map(|error| self.budget.told(error));
+        match limit {
+            Some(text) => Fault { text, ..fault },
+            None => fault,
+        }
+    }
+}
+
+/// The error, and those of minijinja's that it comes of.
+fn causes(error: &Error) -> impl Iterator<Item = &Error> {
+    let first: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    let all = std::iter::successors(first, |error| error.source());
+    all.filter_map(|error| error.downcast_ref::<Error>())
 }
 
 /// With LF alone at line ends, as Jinja2 reads it. What is wrong with it is told of the text that its author knows.

@@ -4,7 +4,8 @@
 
 use super::{
     function::wrong,
-    jinja::{arguments, some},
+    jinja::{arguments, filled, replaced, some},
+    limit::bounded,
 };
 use minijinja::{
     Error, ErrorKind, State, Value,
@@ -25,6 +26,9 @@ pub(super) fn method(
     let value = if value.is_undefined() && !IN_PLACE.contains(&method) { &empty } else { value };
     if let (Some(_), "format" | "join") = (value.as_str(), method) {
         args.iter().try_for_each(some)?;
+    }
+    if let Some(text) = value.as_str() {
+        fits(text, method, args)?;
     }
     let by_place;
     let args = match method {
@@ -47,6 +51,31 @@ pub(super) fn method(
             known.map_err(|error| in_place(error, method))
         }
         own => own,
+    }
+}
+
+/// # Errors
+/// What it makes may be too long a text.
+fn fits(text: &str, method: &str, args: &[Value]) -> Result<(), Error> {
+    match (method, args) {
+        ("format", args) => {
+            let named = args.iter().filter(|it| it.is_kwargs());
+            let named = named.filter_map(|it| it.try_iter().ok().map(|keys| (it, keys)));
+            let named = named.flat_map(|(it, keys)| keys.filter_map(|key| it.get_item(&key).ok()));
+            filled(text, '{', &args.iter().cloned().chain(named).collect::<Vec<_>>())
+        }
+        ("replace", [old, new, ..]) => {
+            replaced(text, old.as_str().unwrap_or_default(), new.as_str().unwrap_or_default())
+        }
+        ("join", [list]) => {
+            let mut bytes = 0_usize;
+            for it in list.try_iter().into_iter().flatten() {
+                bytes = bytes.saturating_add(text.len() + it.as_str().map_or(0, str::len));
+                bounded(bytes)?;
+            }
+            Ok(())
+        }
+        _ => Ok(()),
     }
 }
 

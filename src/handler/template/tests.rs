@@ -1,11 +1,13 @@
 //! What a template's file may say, whom filters take, and what becomes of the target.
 
 use super::{
-    Template,
+    Outside, Source, Template,
     batch::Batch,
     container::Gallery,
     filter::Filter,
+    limit::Limits,
     page::Blanks,
+    root::Root,
     target::{Owner, Target, Written},
     value::Dict,
 };
@@ -122,6 +124,85 @@ fn a_mistake_in_params_names_its_line() {
         ),
     ] {
         assert_eq!(told(params), expected);
+    }
+}
+
+/// What comes out within the limits, or what is said.
+fn limited(text: &str, limits: Limits) -> String {
+    let outside = Outside::default();
+    let page = Source::Inline(text.to_owned()).page(Blanks::Keep, &outside).unwrap();
+    let root = Root::new(&Gallery::default(), &Filter::default(), None, &outside);
+    let rendered = page.within(limits).render(&root);
+    rendered.map_or_else(|fault| fault.to_string(), |text| format!("{} bytes", text.len()))
+}
+
+#[test]
+fn template_that_takes_too_many_steps_is_an_error() {
+    let few = Limits { steps: 100_000, ..Limits::default() };
+    let told =
+        "template:1: it takes more than 100000 steps: loops within loops, over more than it needs?";
+    for (text, expected) in [
+        ("{% for a in range(10000) %}{% endfor %}x", "2 bytes"),
+        ("{% for a in range(10000) %}{% for b in range(10000) %}{% endfor %}{% endfor %}", told),
+        (
+            "{% macro m(n) %}{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}{% endmacro %}{{ m(60) }}",
+            told,
+        ),
+    ] {
+        assert_eq!(limited(text, few), expected, "{text}");
+    }
+}
+
+#[test]
+fn template_that_takes_too_long_is_an_error() {
+    let none = Limits { time: Duration::ZERO, ..Limits::default() };
+    assert_eq!(limited("{{ 1 }}", none), "template:1: it is not rendered after 0s");
+    assert_eq!(limited("{{ 1 }}", Limits::default()), "2 bytes");
+}
+
+#[test]
+fn file_that_is_too_large_is_an_error() {
+    let small = Limits { bytes: 1000, ..Limits::default() };
+    let told = "template: it makes a text of more than 1000 bytes";
+    for (text, expected) in [
+        ("{% for a in range(99) %}{{ '0123456789' }}{% endfor %}", "991 bytes"),
+        ("{% for a in range(101) %}{{ '0123456789' }}{% endfor %}", told),
+        ("{% for a in range(101) %}0123456789{% endfor %}", told),
+        (
+            "{% set x %}{% for a in range(999) %}{{ '0123456789' }}{% endfor %}{% endset %}",
+            "template:1: it makes a text of more than 1000 bytes",
+        ),
+    ] {
+        assert_eq!(limited(text, small), expected, "{text}");
+    }
+}
+
+#[test]
+fn value_that_doubles_is_an_error() {
+    let text = "template:1: a text of more than 16777216 bytes is too long";
+    let list = "template:1: a list of more than 1000000 items is too long";
+    let file = "template:1: it makes a text of more than 16777216 bytes";
+    for (start, next, expected) in [
+        ("'x'", "ns.x ~ ns.x", text),
+        ("'x'", "ns.x + ns.x", text),
+        ("'x'", "[ns.x, ns.x]|join", text),
+        ("'x'", "','.join([ns.x, ns.x])", text),
+        ("'xx'", "ns.x|replace('x', ns.x)", text),
+        ("'xx'", "ns.x.replace('x', ns.x)", text),
+        ("'x'", "'%s%s' % (ns.x, ns.x)", text),
+        ("'x'", "'%s%s'|format(ns.x, ns.x)", text),
+        ("'x'", "'{0}{0}'.format(ns.x)", text),
+        ("'x'", "'{a}{a}'.format(a=ns.x)", text),
+        ("'x\\n'", "ns.x|indent(ns.x, first=true)", text),
+        ("'x\\n'", "ns.x|comment(ns.x)", text),
+        ("[1]", "ns.x + ns.x", list),
+        ("'x'", "twice(ns.x)", file),
+    ] {
+        let template = format!(
+            "{{% macro twice(x) %}}{{{{ x }}}}{{{{ x }}}}{{% endmacro %}}{{% set ns = namespace(x={start}) %}}\
+             {{% for i in range(99) %}}{{% set ns.x = {next} %}}{{% endfor %}}"
+        );
+        assert_eq!(limited(&template, Limits::default()), expected, "{next}");
     }
 }
 

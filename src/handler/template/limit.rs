@@ -1,0 +1,140 @@
+//! What rendering may take: steps, time and text. A template is the administrator's own, but it loops over what containers say of
+//! themselves, and a mistake in it must not hold up docker-glue, or take all memory, without a word.
+
+use super::function::wrong;
+use minijinja::{Error, ErrorKind};
+use std::{
+    fmt,
+    io::{self, Write},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+/// The longest text, of the file and of any value, in bytes.
+pub(super) const LONGEST: usize = 16 * 1024 * 1024;
+/// The longest list that two are put together to.
+pub(super) const MOST_ITEMS: usize = 1_000_000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Limits {
+    /// Instructions of minijinja: a loop takes a few for each time round.
+    pub(super) steps: u64,
+    pub(super) time: Duration,
+    pub(super) bytes: usize,
+}
+
+impl Default for Limits {
+    /// Ten thousand containers, each with each, take half of the steps where little is done for a pair.
+    fn default() -> Self {
+        Self { steps: 1_000_000_000, time: Duration::from_secs(30), bytes: LONGEST }
+    }
+}
+
+/// What one rendering has left.
+#[derive(Debug)]
+pub(super) struct Budget {
+    limits: Limits,
+    until: Mutex<Instant>,
+    /// Of what was printed anywhere: what a macro or a block hands on is printed twice.
+    bytes: AtomicUsize,
+}
+
+impl Budget {
+    pub(super) fn new(limits: Limits) -> Self {
+        let until = Mutex::new(Instant::now() + limits.time);
+        Self { limits, until, bytes: AtomicUsize::new(0) }
+    }
+
+    pub(super) fn begin(&self) {
+        self.bytes.store(0, Relaxed);
+        if let Ok(mut until) = self.until.lock() {
+            *until = Instant::now() + self.limits.time;
+        }
+    }
+
+    /// So many bytes are printed.
+    ///
+    /// # Errors
+    /// It is too late, or too much.
+    pub(super) fn print(&self, bytes: usize) -> Result<(), Error> {
+        let printed = self.bytes.fetch_add(bytes, Relaxed).saturating_add(bytes);
+        if 4 * self.limits.bytes < printed {
+            return Err(wrong(self.too_long()));
+        }
+        let is_late = self.until.lock().is_ok_and(|until| *until < Instant::now());
+        if is_late {
+            return Err(wrong(format!("it is not rendered after {}s", self.limits.time.as_secs())));
+        }
+        Ok(())
+    }
+
+    pub(super) fn too_long(&self) -> String {
+        format!("it makes a text of more than {} bytes", self.limits.bytes)
+    }
+
+    pub(super) fn writer(&self) -> Bounded {
+        Bounded { text: Vec::new(), most: self.limits.bytes }
+    }
+
+    /// In words, where the error is one of these.
+    pub(super) fn told(&self, error: &Error) -> Option<String> {
+        match error.kind() {
+            ErrorKind::OutOfFuel => Some(format!(
+                "it takes more than {} steps: loops within loops, over more than it needs?",
+                self.limits.steps
+            )),
+            ErrorKind::WriteFailure if is_full(error) => Some(self.too_long()),
+            _ => None,
+        }
+    }
+}
+
+fn is_full(error: &Error) -> bool {
+    let source = std::error::Error::source(error);
+    let io = source.and_then(|source| source.downcast_ref::<io::Error>());
+    matches!(io.and_then(io::Error::get_ref), Some(inner) if inner.is::<Full>())
+}
+
+/// A text that does not grow beyond its limit.
+#[derive(Debug)]
+pub(super) struct Bounded {
+    pub(super) text: Vec<u8>,
+    most: usize,
+}
+
+#[derive(Debug)]
+struct Full;
+
+impl fmt::Display for Full {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the text is too long")
+    }
+}
+
+impl std::error::Error for Full {}
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.most < self.text.len() + bytes.len() {
+            return Err(io::Error::other(Full));
+        }
+        self.text.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// # Errors
+/// A value would be a text of so many bytes, and that is too long.
+pub(super) fn bounded(bytes: usize) -> Result<(), Error> {
+    if bytes <= LONGEST {
+        return Ok(());
+    }
+    Err(wrong(format!("a text of more than {LONGEST} bytes is too long")))
+}
