@@ -109,9 +109,10 @@ fn read_glue(args: &[String], env: &[(String, String)]) -> GlueSettings {
     let args: Vec<_> = args.map(Into::into).collect();
     let none = (variable("settings"), "/dev/null".into());
     let env = [none].into_iter().chain(env.iter().cloned()).collect();
-    let (_, settings) = GlueTask::read(&args, Machine { uid: 0, env, ipv6: true }).unwrap();
+    let (_, mut settings) = GlueTask::read(&args, Machine { uid: 0, env, ipv6: true }).unwrap();
     // What was read of the machine is not what is compared.
-    GlueSettings { machine: Machine::default(), ..settings }
+    settings.machine = Machine::default();
+    settings
 }
 
 #[test]

@@ -7,7 +7,7 @@ mod common;
 use common::{Container, Docker, glue::Glue, wait_for};
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use std::process::Output;
+use std::{os::unix::fs::PermissionsExt, process::Output};
 
 /// Keeps all that it is told, in one file for each event.
 const KEEP: &str = r#"#!/bin/sh
@@ -519,6 +519,44 @@ fn a_check_of_nothing_is_no_silence() {
         assert!(told.starts_with("nothing to check: there is no *.ini file in "), "{told}");
         assert!(told.contains("/etc/docker-glue/docker-glue.d"), "{told}");
     }
+}
+
+#[test]
+fn folder_of_others_that_nobody_has_named_is_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let put = |name: &str, text: &str, mode| {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+    };
+    put("docker-glue.d/evil.ini", &handler("none", "script=evil.sh"), 0o644);
+    put("mine/mine.ini", &handler("none", "script=evil.sh"), 0o644);
+    put("handler-scripts/evil.sh", "#!/bin/sh\necho evil >&2\n", 0o755);
+    let others = PermissionsExt::from_mode(0o777);
+    let check = |words: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_docker-glue"));
+        let told = text(&command.arg("check").args(words).current_dir(&folder).output().unwrap());
+        told.replace(&format!("{}/", folder.path().display()), "")
+    };
+    assert!(check(&[]).contains("./docker-glue.d/evil.ini: well\n"), "{}", check(&[]));
+
+    std::fs::set_permissions(folder.path().join("handler-scripts"), others).unwrap();
+    let told = check(&["--handler-paths=mine"]);
+    let why = "./handler-scripts is passed over: nobody has named it, and others may write to it";
+    assert!(told.contains("mine/mine.ini:5: there is no evil.sh in "), "{told}");
+    assert!(told.contains(why), "{told}");
+    let named = check(&["--handler-paths=mine", "--script-paths=./handler-scripts"]);
+    assert_eq!(named, "mine/mine.ini: well\n");
+
+    let others = PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(folder.path().join("docker-glue.d"), others).unwrap();
+    let told = check(&[]);
+    let why =
+        "./docker-glue.d: note: passed over: nobody has named it, and others may write to it\n";
+    assert!(told.contains(why) && !told.contains("evil"), "{told}");
+    let named = check(&["--handler-paths=./docker-glue.d", "--script-paths=./handler-scripts"]);
+    assert_eq!(named, "docker-glue.d/evil.ini: well\n");
 }
 
 /// As Docker Glue's manual has them, but for the name of the file that the script writes to: it is one

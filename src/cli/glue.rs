@@ -47,6 +47,9 @@ pub struct Options {
 
     /// Read handlers from the *.ini files of this folder (repeatable)
     ///
+    /// That of the folder where docker-glue is started counts only if it is its user's or root's and nobody else
+    /// may write to it; the same holds for scripts and plugins.
+    ///
     /// [default: docker-glue.d in ../etc, ../../etc, /etc and here, seen from the program; and
     /// /etc/docker-glue/docker-glue.d]
     #[arg(long, value_name = "DIR", help_heading = HANDLERS, value_parser = value::path, global = true)]

@@ -33,6 +33,11 @@ pub fn load(settings: &GlueSettings) -> Found {
     let mut seen = BTreeSet::new();
     let mut claims = BTreeMap::new();
     for folder in &settings.handler_paths {
+        if let Err(why) = settings.trusts(folder) {
+            let text = format!("passed over: {why}");
+            found.notes.push(Mistake { file: folder.clone(), line: None, text });
+            continue;
+        }
         match fs::canonicalize(folder) {
             Ok(real) => {
                 if seen.insert(real) {

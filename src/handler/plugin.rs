@@ -148,8 +148,9 @@ async fn over_after(pause: Duration, mailbox: &Mailbox) -> bool {
 /// A program of the plugin path, else of PATH.
 fn program_of(name: &str, settings: &GlueSettings) -> Result<PathBuf, String> {
     let name = Path::new(name);
-    let found = find(name, &settings.plugin_paths);
-    let is_there = settings.plugin_paths.iter().any(|folder| folder.join(name).exists());
+    let trusted = settings.trusted(&settings.plugin_paths);
+    let found = find(name, &trusted).map_err(|text| settings.absent(text, &settings.plugin_paths));
+    let is_there = trusted.iter().any(|folder| folder.join(name).exists());
     if found.is_ok() || is_there || name.components().count() != 1 {
         return found;
     }

@@ -84,9 +84,11 @@ impl Script {
         // Beside its own file, too.
         let own = Path::new(".").join(params.folder());
         let own = absolute(&own).unwrap_or(own);
-        let folders: Vec<_> = settings.script_paths.iter().cloned().chain([own]).collect();
-        let program =
-            find(Path::new(name), &folders).map_err(|text| params.mistake("script", text))?;
+        let mut folders = settings.trusted(&settings.script_paths);
+        folders.push(own);
+        let program = find(Path::new(name), &folders).map_err(|text| {
+            params.mistake("script", settings.absent(text, &settings.script_paths))
+        })?;
         let timeout = limit(params)?;
         let number = "a whole number from 1 on";
         let concurrency = params.value("concurrency", number, NonZeroUsize::MIN)?;

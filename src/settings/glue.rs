@@ -2,7 +2,10 @@
 
 use super::{Command, DockerAccess, Log, Machine, Note, Refusal, layer, meaning, place};
 use crate::cli::glue::{Options, Verb};
-use std::{ffi::OsString, path::PathBuf};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
 /// What docker-glue's command line asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +23,8 @@ pub struct GlueSettings {
     pub handler_paths_are_default: bool,
     pub script_paths: Vec<PathBuf>,
     pub plugin_paths: Vec<PathBuf>,
+    /// Those of all of these in the folder where we were started, and that nobody has named.
+    here: Vec<PathBuf>,
     /// `None`: nobody says where, and nothing outlives a restart.
     pub state_dir: Option<PathBuf>,
     pub log: Log,
@@ -45,11 +50,46 @@ impl GlueTask {
 }
 
 impl GlueSettings {
+    /// Whether code is taken from a folder. What is in the folder where we were started may be anybody's, who then waits for root to
+    /// come by: unless it was named, it counts where it is ours and nobody else may write to it.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn trusts(&self, folder: &Path) -> Result<(), String> {
+        if !self.here.iter().any(|here| here == folder) {
+            return Ok(());
+        }
+        let ours = place::is_ours(folder, (self.machine.uid, nix::unistd::getegid().as_raw()));
+        ours.map_err(|why| format!("nobody has named it, and {why}"))
+    }
+
+    /// Those of them that are trusted.
+    pub fn trusted(&self, folders: &[PathBuf]) -> Vec<PathBuf> {
+        folders.iter().filter(|folder| self.trusts(folder).is_ok()).cloned().collect()
+    }
+
+    /// What is said of something that is in none of the trusted ones, with why others were not looked at.
+    pub fn absent(&self, text: String, folders: &[PathBuf]) -> String {
+        let passed_over = folders.iter().filter_map(|folder| {
+            let why = self.trusts(folder).err()?;
+            Some(format!("{} is passed over: {why}", folder.display()))
+        });
+        std::iter::once(text).chain(passed_over).collect::<Vec<_>>().join("; ")
+    }
+}
+
+impl GlueSettings {
     fn new(options: Options, machine: Machine) -> Self {
         let program = std::env::current_exe().unwrap_or_default();
         let home = program.parent().map(PathBuf::from).unwrap_or_default();
-        let or =
-            |given: Vec<PathBuf>, known: Vec<PathBuf>| if given.is_empty() { known } else { given };
+        let mut here = Vec::new();
+        let mut or = |given: Vec<PathBuf>, known: Vec<PathBuf>| {
+            if !given.is_empty() {
+                return given;
+            }
+            here.extend(known.iter().filter(|folder| folder.starts_with(".")).cloned());
+            known
+        };
         let handlers = [home.join("../etc"), home.join("../../etc"), "/etc".into(), ".".into()];
         let handlers = handlers.into_iter().map(|folder| folder.join("docker-glue.d"));
         let handlers = handlers.chain(["/etc/docker-glue/docker-glue.d".into()]).collect();
@@ -60,13 +100,18 @@ impl GlueSettings {
             "./handler-scripts".into(),
         ];
         let plugins = vec!["/usr/lib/docker-glue/plugins".into(), "./plugins".into()];
+        let handler_paths_are_default = options.handler_paths.is_empty();
+        let handler_paths = or(options.handler_paths, handlers);
+        let script_paths = or(options.script_paths, scripts);
+        let plugin_paths = or(options.plugin_paths, plugins);
         Self {
             notes: meaning::of_machine::<Options>(options.docker_url.as_deref(), &machine),
             docker: DockerAccess::new(options.docker_url, &machine),
-            handler_paths_are_default: options.handler_paths.is_empty(),
-            handler_paths: or(options.handler_paths, handlers),
-            script_paths: or(options.script_paths, scripts),
-            plugin_paths: or(options.plugin_paths, plugins),
+            handler_paths_are_default,
+            handler_paths,
+            script_paths,
+            plugin_paths,
+            here,
             state_dir: options.state_dir.or_else(|| place::state(&machine).ok()),
             log: Log {
                 format: options.log_format,

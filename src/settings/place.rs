@@ -3,7 +3,7 @@
 use super::Machine;
 use anyhow::{Context, Result, bail};
 use std::{
-    fs::{DirBuilder, Metadata},
+    fs::{self, DirBuilder, Metadata},
     os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
 };
@@ -86,6 +86,32 @@ pub fn make_private(directory: &Path, uid: u32) -> Result<()> {
     Ok(())
 }
 
+/// Whether a folder that nobody has named is to be trusted: one that is not there is.
+///
+/// # Errors
+/// It is a link, or it, or a file in it, is somebody else's or may be written by others.
+pub fn is_ours(folder: &Path, (user, group): (u32, u32)) -> Result<(), String> {
+    let Ok(found) = folder.symlink_metadata() else { return Ok(()) };
+    let files = fs::read_dir(folder).into_iter().flatten().flatten();
+    let files = files.filter_map(|entry| {
+        let path = entry.path();
+        Some((path.display().to_string(), path.metadata().ok()?))
+    });
+    for (what, found) in std::iter::once(("it".to_owned(), found)).chain(files) {
+        return Err(match () {
+            () if found.is_symlink() => format!("{what} is a link"),
+            () if ![0, user].contains(&found.uid()) => format!("{what} belongs to somebody else"),
+            () if found.mode() & 0o002 != 0 => format!("others may write to {what}"),
+            // Many users have a group of their own, and let it write.
+            () if found.mode() & 0o020 != 0 && ![0, group].contains(&found.gid()) => {
+                format!("the group of {what} may write to it")
+            }
+            () => continue,
+        });
+    }
+    Ok(())
+}
+
 /// Root may have made it for us, as service managers do.
 fn is_safe(found: &Metadata, uid: u32) -> bool {
     found.is_dir() && [0, uid].contains(&found.uid()) && found.mode() & 0o002 == 0
@@ -94,7 +120,7 @@ fn is_safe(found: &Metadata, uid: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
     fn machine(uid: u32, env: &[(&str, &str)]) -> Machine {
         let env = env.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
@@ -144,6 +170,47 @@ mod tests {
             assert_eq!(found, Path::new(expected), "{name} in {path}");
         }
         assert_eq!(program("ldconfig".into(), &machine(7, &[])), Path::new("ldconfig"));
+    }
+
+    #[test]
+    fn folder_that_nobody_named_is_trusted_if_it_is_ours_alone() {
+        let parent = tempfile::tempdir().unwrap();
+        let found = parent.path().metadata().unwrap();
+        let (uid, gid) = (found.uid(), found.gid());
+        let at = |name: &str| parent.path().join(name);
+        let mode = |name: &str, mode| {
+            fs::set_permissions(at(name), PermissionsExt::from_mode(mode)).unwrap();
+        };
+        let told = |name: &str, uid| {
+            let told = is_ours(&at(name), (uid, gid)).map_or_else(|told| told, |()| String::new());
+            told.replace(parent.path().to_str().unwrap(), "DIR")
+        };
+        fs::create_dir(at("ours")).unwrap();
+        mode("ours", 0o755);
+        fs::write(at("ours/a.ini"), "").unwrap();
+        mode("ours/a.ini", 0o644);
+        symlink("ours", at("link")).unwrap();
+        assert_eq!(told("absent", uid), "");
+        assert_eq!(told("ours", uid), "");
+        assert_eq!(told("link", uid), "it is a link");
+        mode("ours/a.ini", 0o664);
+        assert_eq!(told("ours", uid), "");
+        mode("ours/a.ini", 0o666);
+        assert_eq!(told("ours", uid), "others may write to DIR/ours/a.ini");
+        mode("ours/a.ini", 0o644);
+        mode("ours", 0o757);
+        assert_eq!(told("ours", uid), "others may write to it");
+        if uid != 0 {
+            return;
+        }
+        mode("ours", 0o775);
+        assert_eq!(told("ours", 7), "", "root's are trusted by everybody");
+        chown(at("ours/a.ini"), Some(7), None).unwrap();
+        assert_eq!(told("ours", 0), "DIR/ours/a.ini belongs to somebody else");
+        assert_eq!(told("ours", 7), "");
+        chown(at("ours"), Some(7), Some(7)).unwrap();
+        assert_eq!(told("ours", 0), "it belongs to somebody else");
+        assert_eq!(told("ours", 7), "the group of it may write to it");
     }
 
     #[test]

@@ -33,8 +33,10 @@ pub(super) fn read(
     let (module, class) = split(name).ok_or_else(|| {
         mistake(format!("{class:?} is no class of a module, such as python:demo.DemoHandler"))
     })?;
-    if !is_there(module, &settings.plugin_paths) {
-        return Err(mistake(absent(name, module, &settings.plugin_paths)));
+    let folders = settings.trusted(&settings.plugin_paths);
+    if !is_there(module, &folders) {
+        let text = absent(name, module, &folders);
+        return Err(mistake(settings.absent(text, &settings.plugin_paths)));
     }
     let package = package().ok_or_else(|| {
         mistake(format!("docker-glue's package for Python is in none of {}", PACKAGE.join(", ")))
@@ -42,7 +44,7 @@ pub(super) fn read(
     let program = program_of("python3", settings)
         .map_err(|_| mistake("it needs python3, which is not in PATH".to_owned()))?;
     // The package comes first, whatever is in the plugin path.
-    let folders = settings.plugin_paths.iter().filter_map(|folder| absolute(folder).ok());
+    let folders = folders.iter().filter_map(|folder| absolute(folder).ok());
     let inherited = settings.machine.env.get("PYTHONPATH").filter(|text| !text.is_empty());
     let inherited = inherited.into_iter().flat_map(env::split_paths);
     let path = env::join_paths([package.clone()].into_iter().chain(folders).chain(inherited))
