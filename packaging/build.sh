@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds what is packaged: both programs, their man pages and completions. The same commit gives the same
+# Builds what is packaged: both programs, their man pages and completions, the licences of what is linked, the settings. The same commit gives the same
 # bytes, wherever it is built, with the same compiler.
 set -eu
 cd "$(dirname "$0")/.."

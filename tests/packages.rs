@@ -102,6 +102,15 @@ fn an_administrator_installs_upgrades_reboots_and_removes_it() {
     assert!(show(&machine, BALANCER, "StatusText").contains("1 route"), "{}", machine.log());
     assert_eq!(distribution(&machine), before);
 
+    // Labels may claim HTTP's ports, and no other until the administrator says so.
+    let labels = "glue_http_80_host=other.test glue_http_80_bind=8080";
+    let other = machine.container("other").labels(labels).start();
+    machine.until_said(&[&other.name, "8080"]);
+    assert_ne!(machine.outcome(8080, "other.test"), "other saw /");
+    drop(other);
+    let notices = machine.run(&["cat", "/usr/share/doc/docker-glue/third-party-notices.txt"]);
+    assert!(notices.contains("\ntokio 1"), "{notices}");
+
     // Who may what.
     for (unit, user, capabilities) in [
         (BALANCER, "docker-glue", "0000000000000000"),
@@ -267,9 +276,9 @@ fn a_drop_in_drives_the_distributions_service() {
     let other = "sed -i -e '/MASTER_SOCKET/d' -e 's/^#Environment/Environment/' \"$1\" && systemctl daemon-reload";
     machine.run(&["sh", "-euc", other, "sh", &drop_in]);
     machine.run(&["systemctl", "restart", BALANCER]);
-    let labels = "glue_http_80_host=third.test glue_http_80_bind=8080";
+    let labels = "glue_http_80_host=third.test glue_http_80_bind=443";
     let _third = machine.container("third").labels(labels).start();
-    machine.until_serves(8080, "third.test", "third saw /");
+    machine.until_serves(443, "third.test", "third saw /");
 
     machine.reboot();
     machine.until_serves(80, "web.test", "web saw /");

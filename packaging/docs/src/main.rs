@@ -1,4 +1,8 @@
-//! Writes man pages and shell completions of both programs into a folder.
+//! Writes what is packaged beside both programs into a folder: man pages, shell completions, the licences of what is linked into
+//! them, and the settings file. Run at the root of the tree.
+
+mod notices;
+mod settings;
 
 use anyhow::{Context, Result};
 use clap::Command;
@@ -20,6 +24,9 @@ fn main() -> Result<()> {
         }
         man(&folder.join("man"), command)?;
     }
+    fs::write(folder.join("third-party-notices.txt"), notices::notices(Path::new("."))?)?;
+    let example = fs::read_to_string("examples/settings.toml").context("examples/settings.toml")?;
+    fs::write(folder.join("settings.toml"), settings::packaged(&example)?)?;
     Ok(())
 }
 
