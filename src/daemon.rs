@@ -12,6 +12,7 @@ use crate::{
     log,
     serve::serve,
     settings::{Command, GlueSettings, GlueTask, Settings, place},
+    supervise::log_panics,
 };
 use anyhow::{Context, Result, anyhow};
 use futures_util::future::{BoxFuture, FutureExt};
@@ -41,11 +42,13 @@ const UNREACHABLE: u8 = 4;
 
 /// docker-balancer's work, until it is done or a signal ends it. Says why it failed, if it did.
 pub fn run(settings: Settings) -> ExitCode {
+    log_panics();
     told("docker-balancer", start(settings), ExitCode::FAILURE)
 }
 
 /// docker-glue's.
 pub fn glue(task: GlueTask, settings: GlueSettings) -> ExitCode {
+    log_panics();
     for note in &settings.notes {
         warn!("{note}");
     }

@@ -22,6 +22,7 @@ pub mod path;
 pub mod problem;
 pub mod route;
 // What should be served now, and what is different from before.
+pub mod backoff;
 pub mod budget;
 pub mod change;
 pub mod decide;
@@ -51,6 +52,7 @@ pub mod log;
 pub mod outage;
 pub mod serve;
 pub mod settings;
+pub mod supervise;
 pub mod told;
 pub mod verb;
 pub mod web;

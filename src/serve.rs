@@ -21,6 +21,8 @@ use crate::{
         AccessLog, Address, AtExit, BindAddress, Command, DockerAccess, Haproxy, HaproxyUser,
         Reload, Settings,
     },
+    supervise::supervise,
+    view::status::is_silent,
     world::{Vantage, World},
 };
 use anyhow::{Context as _, Result};
@@ -28,7 +30,11 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{Interval, MissedTickBehavior, interval},
+};
 use tracing::{error, info, warn};
 
 /// After a pass that failed: the shortest and the longest time until the next try.
@@ -36,6 +42,9 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 
 /// How long the service manager may wait for Docker's answer while HAProxy serves.
 const DOCKER: Duration = Duration::from_secs(2);
+
+/// How often it is looked at whether Docker is still heard.
+const LOOK: Duration = Duration::from_secs(15);
 
 /// Does what the command line asks for.
 pub async fn serve(settings: Settings, stop: impl Future<Output = ()>) -> Result<()> {
@@ -73,17 +82,21 @@ async fn follow(settings: &Settings, proxy: Proxy, stop: impl Future<Output = ()
     let mut follower = Follower::new(balancer, changed);
     let mut telling = JoinSet::new();
     if let Some(address) = settings.metrics {
+        let asker = control.asker.clone();
         let names = settings.metrics_hosts.clone();
-        telling.spawn(metrics::server::serve(address, names, control.asker.clone()));
+        let serve = move || metrics::server::serve(address, names.clone(), asker.clone());
+        telling.spawn(supervise("metrics server", serve));
     }
     let (updates, mut seen) = watch::channel(Seen::default());
+    let updates = Arc::new(updates);
+    let mut is_watched = false;
     let mut eyes = JoinSet::new();
     let mut standing = std::pin::pin!(find_vantage(settings));
     let mut stop = std::pin::pin!(stop);
-    let mut updates = Some(updates);
     let mut world: Option<Arc<World>> = None;
 
     let mut watchdog = Watchdog::of_service_manager();
+    let mut look = every(LOOK);
 
     // What was good yesterday serves until Docker has answered.
     follower.start_stored().await;
@@ -93,19 +106,21 @@ async fn follow(settings: &Settings, proxy: Proxy, stop: impl Future<Output = ()
         let call = tokio::select! {
             () = &mut stop => break,
             () = watchdog.pat() => continue,
-            vantage = &mut standing, if updates.is_some() => {
+            vantage = &mut standing, if !is_watched => {
+                is_watched = true;
                 let watching = Watching {
                     extra: extra(settings),
                     pulse: follower.pulse.clone(),
                     ..Watching::new(interest(settings, &vantage))
                 };
                 follower.balancer.stand_at(vantage);
-                let (access, updates) = (access(settings), updates.take());
-                eyes.spawn(async move {
-                    if let Some(updates) = updates {
-                        docker::watch(&access, &watching, &updates).await;
-                    }
-                });
+                let (access, updates) = (access(settings), Arc::clone(&updates));
+                let watch = move || {
+                    let (access, watching) = (access.clone(), watching.clone());
+                    let updates = Arc::clone(&updates);
+                    async move { docker::watch(&access, &watching, &updates).await }
+                };
+                eyes.spawn(supervise("Docker watch", watch));
                 continue;
             }
             happening = follower.balancer.happening(world.as_deref()) => {
@@ -113,6 +128,10 @@ async fn follow(settings: &Settings, proxy: Proxy, stop: impl Future<Output = ()
             }
             Some(order) = control.orders.recv() => Call::Order(order),
             Ok(()) = seen.changed() => Call::Pass(By::Docker, cause(&seen.borrow())),
+            _ = look.tick() => {
+                follower.look_at_docker(seen.borrow().connected);
+                continue;
+            }
             () = until(follower.wake_at) => Call::Pass(By::Other, "time".to_owned()),
             () = until(follower.ready_at) => {
                 follower.ready_at = None;
@@ -176,6 +195,16 @@ struct Follower {
     /// How many of the moments when events were heard are known here.
     read: usize,
     pulse: Pulse,
+    docker: DockerLink,
+}
+
+/// What is known of the way to Docker, as it was said last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum DockerLink {
+    Heard,
+    Away,
+    /// It is connected, and was not heard for so long that it is not followed.
+    Silent,
 }
 
 /// The last pass failed.
@@ -187,12 +216,41 @@ struct Trouble {
 impl Follower {
     fn new(balancer: Balancer, changed: watch::Sender<()>) -> Self {
         let (wake_at, ready_at, trouble, passed) = Default::default();
-        let (read, pulse) = (0, Pulse::default());
-        Self { balancer, wake_at, ready_at, trouble, passed, changed, read, pulse }
+        let (read, pulse, docker) = (0, Pulse::default(), DockerLink::Away);
+        Self { balancer, wake_at, ready_at, trouble, passed, changed, read, pulse, docker }
+    }
+
+    /// Docker was heard of late, or the service manager and the log are told otherwise.
+    fn look_at_docker(&mut self, is_connected: bool) {
+        let before = self.docker;
+        let age = self.pulse.age();
+        self.docker = DockerLink::of(is_connected, age);
+        match (before, self.docker) {
+            (before, now) if before == now => return,
+            (_, DockerLink::Silent) => error!(
+                "nothing was heard of Docker for {}s, which answers a question every 30 s; \
+                 what was known is served on",
+                age.as_secs()
+            ),
+            (DockerLink::Silent, DockerLink::Heard) => info!("Docker is heard again"),
+            _ => {}
+        }
+        daemon::status(&self.status());
+    }
+
+    /// For the service manager.
+    fn status(&self) -> String {
+        let docker = match self.docker {
+            DockerLink::Heard => "",
+            DockerLink::Away => "; Docker is away",
+            DockerLink::Silent => "; nothing is heard of Docker",
+        };
+        format!("{} routes{docker}", self.balancer.routes())
     }
 
     /// What the next pass is about.
     fn take(&mut self, seen: &Seen, world: &mut Option<Arc<World>>) {
+        self.docker = DockerLink::of(seen.connected, self.pulse.age());
         world.clone_from(&seen.world);
         self.balancer.heard(seen.heard.unread(&mut self.read));
     }
@@ -242,8 +300,10 @@ impl Follower {
         match order {
             Order::Look { answer } => {
                 let trouble = self.trouble.as_ref().map(|it| it.text.clone());
-                let picture =
-                    self.balancer.picture(world.cloned(), Link { docker_is_there, trouble });
+                let docker_age = self.pulse.age();
+                let picture = self
+                    .balancer
+                    .picture(world.cloned(), Link { docker_is_there, docker_age, trouble });
                 let _ = answer.send(Look { picture, stat: self.balancer.proxy.stat() });
             }
             Order::Examine { answer } => self.balancer.examine(answer),
@@ -313,7 +373,7 @@ impl Follower {
         }
         self.wake_at = wake_at;
         self.ready_at = None;
-        daemon::ready(&format!("{} routes", self.balancer.routes()));
+        daemon::ready(&self.status());
     }
 
     /// Told once, and tried again with growing pauses.
@@ -329,6 +389,23 @@ impl Follower {
         self.wake_at = Some(Instant::now() + pause);
         self.trouble = Some(Trouble { text, pause });
     }
+}
+
+impl DockerLink {
+    fn of(is_connected: bool, age: Duration) -> Self {
+        match is_connected {
+            false => Self::Away,
+            true if is_silent(age) => Self::Silent,
+            true => Self::Heard,
+        }
+    }
+}
+
+/// What was missed is not made up for.
+fn every(period: Duration) -> Interval {
+    let mut interval = interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
 }
 
 async fn balancer(settings: &Settings, proxy: Proxy, rules: Rules) -> Result<Balancer> {

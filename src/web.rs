@@ -23,11 +23,11 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpListener,
     sync::Notify,
-    task::JoinSet,
+    task::{JoinError, JoinSet},
     time::{Instant, sleep},
 };
 use tokio_util::net::Listener;
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 /// After a connection that could not be taken: there are too many open files, say.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -111,7 +111,10 @@ pub async fn accept<L: Listener, V>(
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            Some(_) = visits.join_next() => continue,
+            Some(visit) = visits.join_next() => {
+                told_if_panicked(option, &visit);
+                continue;
+            }
         };
         let stream = match accepted {
             Ok((stream, _)) => stream,
@@ -123,9 +126,17 @@ pub async fn accept<L: Listener, V>(
         };
         while visits.len() >= limits.connections {
             seats.free_one();
-            visits.join_next().await;
+            if let Some(visit) = visits.join_next().await {
+                told_if_panicked(option, &visit);
+            }
         }
         visits.spawn(visit(stream, seats.take()));
+    }
+}
+
+fn told_if_panicked(option: &str, visit: &Result<(), JoinError>) {
+    if visit.as_ref().is_err_and(JoinError::is_panic) {
+        error!("{option}: a request panicked; its connection is closed");
     }
 }
 

@@ -49,6 +49,7 @@ fn check(story: &str, failing: &[&str], expected: &str) {
         since_ms: 0,
         world: Some(Arc::new(world)),
         docker_is_there: true,
+        docker_age: std::time::Duration::ZERO,
         rules: story::rules(),
         memory,
         routes,

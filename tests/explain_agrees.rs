@@ -148,6 +148,7 @@ fn picture(drawn: &mut Drawn, port: u16) -> Picture {
         since_ms: 0,
         world: Some(Arc::new(world)),
         docker_is_there: true,
+        docker_age: Duration::ZERO,
         rules,
         memory: decided.memory,
         routes: decided.routes,

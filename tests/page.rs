@@ -40,6 +40,7 @@ fn picture(story: Option<&str>) -> Picture {
         now,
         since_ms: AT_MS - 7_300_000,
         docker_is_there: world.is_some(),
+        docker_age: Duration::ZERO,
         world: world.map(Arc::new),
         rules,
         config: Arc::new(story::config(&decided.routes)),

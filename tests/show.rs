@@ -129,7 +129,7 @@ fn status() -> Status {
         version: "0.1.0".to_owned(),
         at_ms: NOW,
         since_ms: NOW - 76 * HOUR,
-        docker: DockerStatus { connected: true, containers: Some(12) },
+        docker: DockerStatus { connected: true, age_ms: 4000, containers: Some(12) },
         haproxy: HaproxyStatus {
             version: "3.0.11".to_owned(),
             pid: Some(812),
@@ -328,7 +328,7 @@ fn routes() {
     let all = show::routes(&many(), Some(80));
     assert!(all.lines().count() > 2000, "whoever asks for all of them gets them");
     let heard = |containers| Status {
-        docker: DockerStatus { connected: true, containers },
+        docker: DockerStatus { connected: true, age_ms: 0, containers },
         ..Status::default()
     };
     assert_eq!(show::routes(&heard(Some(2)), None), "no routes: no container asks for any\n");

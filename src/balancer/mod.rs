@@ -236,6 +236,7 @@ impl Balancer {
             since_ms: self.since_ms,
             world,
             docker_is_there: link.docker_is_there,
+            docker_age: link.docker_age,
             rules: self.rules.clone(),
             memory: self.memory.clone(),
             routes: self.served.clone(),
@@ -458,6 +459,8 @@ impl Did {
 pub struct Link {
     /// Docker's events are heard.
     pub docker_is_there: bool,
+    /// Since Docker was heard.
+    pub docker_age: Duration,
     /// Why the last pass failed.
     pub trouble: Option<String>,
 }

@@ -9,10 +9,16 @@ use crate::{
     balancer::past::Turned,
     haproxy::sessions::Sessions,
     metrics,
-    view::{self, explain::Explanation, history::GenerationStatus, status::Status},
+    supervise::supervise,
+    view::{
+        self,
+        explain::Explanation,
+        history::GenerationStatus,
+        status::{Healthz, Status},
+    },
     web::{self, Limits},
 };
-use anyhow::{Context, Result};
+use anyhow::{Context as _, Result};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
     Method, Request, Response, StatusCode,
@@ -22,16 +28,20 @@ use hyper::{
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     fs::{self, Permissions},
+    io,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    sync::Arc,
+    task::{Context, Poll},
     time::Duration,
 };
 use tokio::{
-    net::UnixListener,
+    net::{UnixListener, UnixStream, unix::SocketAddr},
     sync::{mpsc, oneshot},
     task::{JoinSet, spawn_blocking},
     time::{Instant, sleep, timeout},
 };
+use tokio_util::net::Listener;
 use tracing::debug;
 
 const NAME: &str = "the control socket";
@@ -64,7 +74,9 @@ impl Control {
             listen(&path).with_context(|| format!("cannot listen on {}", path.display()))?;
         let (sender, orders) = mpsc::channel(1);
         let mut server = JoinSet::new();
-        server.spawn(serve(listener, sender.clone()));
+        let (listener, asker) = (Shared(Arc::new(listener)), sender.clone());
+        let serve = move || serve(listener.clone(), asker.clone());
+        server.spawn(supervise("control socket", serve));
         Ok(Self { orders, asker: sender, path, _server: server })
     }
 }
@@ -88,7 +100,24 @@ fn listen(path: &Path) -> std::io::Result<UnixListener> {
     Ok(listener)
 }
 
-async fn serve(listener: UnixListener, orders: mpsc::Sender<Order>) {
+/// The socket outlives the task that serves it.
+#[derive(Debug, Clone)]
+struct Shared(Arc<UnixListener>);
+
+impl Listener for Shared {
+    type Io = UnixStream;
+    type Addr = SocketAddr;
+
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(UnixStream, SocketAddr)>> {
+        self.0.poll_accept(cx)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}
+
+async fn serve(listener: Shared, orders: mpsc::Sender<Order>) {
     let visit = |stream, seat| {
         let orders = orders.clone();
         async move { web::converse(stream, seat, NAME, LIMITS, |it| answer(it, &orders)).await }
@@ -105,6 +134,7 @@ async fn answer(request: Request<Incoming>, orders: &mpsc::Sender<Order>) -> Pag
         (&Method::POST, "/drain") => drain(read(request).await, orders).await.map(ok),
         (&Method::POST, "/undrain") => undrain(read(request).await, orders).await.map(ok),
         (&Method::GET, "/status") => status(orders).await.map(ok),
+        (&Method::GET, "/healthz") => healthz(orders).await,
         (&Method::GET, "/routes") => status(orders).await.map(|it| ok(it.routes)),
         (&Method::GET, "/problems") => status(orders).await.map(|it| ok(it.problems)),
         (&Method::GET, "/history") => history(orders).await.map(ok),
@@ -113,9 +143,10 @@ async fn answer(request: Request<Incoming>, orders: &mpsc::Sender<Order>) -> Pag
         (&Method::POST, "/rollback") => rollback(read(request).await, orders).await.map(ok),
         (&Method::POST, "/release") => release(orders).await.map(ok),
         (_, "/drain" | "/undrain" | "/rollback" | "/release") => Err(Failure::NotSo("POST")),
-        (_, "/status" | "/routes" | "/problems" | "/history" | "/explain" | "/metrics") => {
-            Err(Failure::NotSo("GET"))
-        }
+        (
+            _,
+            "/status" | "/healthz" | "/routes" | "/problems" | "/history" | "/explain" | "/metrics",
+        ) => Err(Failure::NotSo("GET")),
         _ => Err(Failure::NoSuchPath(path)),
     };
     done.unwrap_or_else(|failure| refused(&failure))
@@ -125,6 +156,13 @@ async fn status(orders: &mpsc::Sender<Order>) -> Result<Status, Failure> {
     let Look { picture, stat } = look(orders).await?;
     let counters = stat.ask().await.ok();
     aside(move || Status::of(&picture, counters.as_ref())).await
+}
+
+/// Ready is 200, and not ready 503 with the reasons.
+async fn healthz(orders: &mpsc::Sender<Order>) -> Result<Page, Failure> {
+    let health = Healthz::of(&status(orders).await?);
+    let status = if health.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    Ok(page(status, &health))
 }
 
 /// On another thread: of 10,000 routes it takes longer than the balancer should wait.

@@ -16,7 +16,7 @@ pub mod render;
 mod server;
 mod words;
 
-use crate::{control::Order, label::value::Host};
+use crate::{control::Order, label::value::Host, supervise::supervise};
 use std::net::SocketAddr;
 use tokio::{
     sync::{mpsc, watch},
@@ -40,9 +40,18 @@ impl Dashboard {
     /// the traffic does not wait for a page.
     pub fn open(place: Place, orders: mpsc::Sender<Order>, changed: watch::Receiver<()>) -> Self {
         let mut tasks = JoinSet::new();
-        let (viewers, joining) = mpsc::channel(1);
-        tasks.spawn(painter::paint(orders.clone(), changed, joining));
-        tasks.spawn(server::serve(place, orders, viewers));
+        tasks.spawn(supervise("dashboard", move || {
+            let (viewers, joining) = mpsc::channel(1);
+            let paint = painter::paint(orders.clone(), changed.clone(), joining);
+            let serve = server::serve(place.clone(), orders.clone(), viewers);
+            // Neither is of use without the other.
+            async {
+                tokio::select! {
+                    () = paint => {}
+                    () = serve => {}
+                }
+            }
+        }));
         Self(tasks)
     }
 }

@@ -76,7 +76,7 @@ impl Heard {
     ) -> bool {
         let ends = signal.is_some_and(|signal| ends(known, signal));
         if ends {
-            self.leaving.insert(id.clone(), patience_with(known).map(|left| now + left));
+            self.leaving.insert(id.clone(), stays_until(known, now));
         }
         ends
     }
@@ -215,8 +215,13 @@ pub(super) fn ends(known: Option<&Stop>, signal: i32) -> bool {
     signal == signal::KILL || signal == signal::TERM || Some(signal) == own
 }
 
-/// How long a container that got its stop signal may live; `None` is for ever.
-pub(super) fn patience_with(known: Option<&Stop>) -> Option<Duration> {
+/// Until when a container that got its stop signal may live; `None` is for ever. Whoever made the container
+/// chose its timeout, and no clock need reach as far.
+pub(super) fn stays_until(known: Option<&Stop>, now: Instant) -> Option<Instant> {
     let seconds = known.and_then(|stop| stop.timeout).unwrap_or(STOP_TIMEOUT);
-    Some(Duration::from_secs(u64::try_from(seconds).ok()?) + STOP_GRACE)
+    let patience = Duration::from_secs(u64::try_from(seconds).ok()?);
+    now.checked_add(patience.checked_add(STOP_GRACE)?)
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@
 //! as staying when its stop timeout is over.
 
 use super::{
-    heard::{BURIAL, ends, patience_with},
+    heard::{BURIAL, ends, stays_until},
     roster::{Description, News, Report, Roster},
     signal,
 };
@@ -35,7 +35,7 @@ impl Leaving {
                 if !signal.is_some_and(|signal| ends(Some(&stop), signal)) {
                     return false;
                 }
-                patience_with(Some(&stop)).map(|patience| now + patience)
+                stays_until(Some(&stop), now)
             }
             _ => return false,
         };

@@ -35,7 +35,7 @@ pub use connect::{Access, DEFAULT_URL, Patience};
 pub use engine::Engine;
 pub use event::Cause;
 pub use interest::Interest;
-pub use report::{follow, take_roll};
+pub use report::{Bookmark, follow, take_roll};
 pub use roster::{Description, Happened, News, Roster, ended, with_networks_of};
 pub use signal::number as signal_number;
 pub use swarm::SwarmSaid;

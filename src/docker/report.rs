@@ -13,7 +13,13 @@ use super::{
 use crate::{container::ContainerId, outage::Outage};
 use anyhow::{Context, Result};
 use futures_util::{StreamExt, future::BoxFuture, pin_mut, stream::FuturesUnordered};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{sync::mpsc, time::Instant};
 
 /// How often the whole list is asked for though no event asks for it.
@@ -21,11 +27,14 @@ const RELIST: Duration = Duration::from_secs(30);
 
 /// Tells until nobody listens any more. An engine that is away is told of once and waited for without
 /// an end; events that it remembers from that time are told then.
-pub async fn follow(access: &Access, news: &mpsc::Sender<News>) {
-    let (mut memory, mut outage) = (Memory::default(), Outage::none());
+///
+/// `bookmark` is where an earlier call has got to, which ended by a panic: it goes on behind the event of then.
+pub async fn follow(access: &Access, news: &mpsc::Sender<News>, bookmark: &Bookmark) {
+    let keeper = Keeper::after(bookmark.time());
+    let (mut memory, mut outage) = (Memory { keeper, ..Memory::default() }, Outage::none());
     loop {
         let end = tokio::select! {
-            end = connection(access, &mut memory, &mut outage, news) => end,
+            end = connection(access, &mut memory, &mut outage, news, bookmark) => end,
             () = news.closed() => return,
         };
         let Err(error) = end else { return };
@@ -41,8 +50,9 @@ pub async fn follow(access: &Access, news: &mpsc::Sender<News>) {
 pub async fn take_roll(access: &Access) -> Result<Arc<Roster>> {
     let (tell, mut told) = mpsc::channel(1);
     let (mut memory, mut outage) = (Memory::default(), Outage::none());
+    let bookmark = Bookmark::default();
     tokio::select! {
-        end = connection(access, &mut memory, &mut outage, &tell) => match end {
+        end = connection(access, &mut memory, &mut outage, &tell, &bookmark) => match end {
             Err(error) => Err(error),
             Ok(()) => told.try_recv().ok().and_then(roster).context("docker told nothing"),
         },
@@ -55,6 +65,21 @@ fn roster(news: News) -> Option<Arc<Roster>> {
     match news {
         News::Changed(roster) | News::Happened(_, roster) => Some(roster),
         News::Leaving(_) => None,
+    }
+}
+
+/// The time of the event that was heard last, by the engine's clock: outlives a panic. A clone is the same.
+#[derive(Debug, Clone, Default)]
+pub struct Bookmark(Arc<AtomicI64>);
+
+impl Bookmark {
+    fn put(&self, time_nano: i64) {
+        self.0.store(time_nano, Ordering::Relaxed);
+    }
+
+    /// `None` before the first event.
+    fn time(&self) -> Option<i64> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|time| *time != 0)
     }
 }
 
@@ -80,6 +105,7 @@ async fn connection(
     Memory { keeper, leaving, oddities }: &mut Memory,
     outage: &mut Outage,
     news: &mpsc::Sender<News>,
+    bookmark: &Bookmark,
 ) -> Result<()> {
     let engine = Engine::connect(access).await?;
     let reports = engine.reports(keeper.connected());
@@ -114,11 +140,18 @@ async fn connection(
         match input {
             Input::Event(report) => {
                 let report = report.context("docker closed its events")??;
+                bookmark.put(report.time_nano);
                 if let Some(roster) = keeper.roster().filter(|_| !keeper.is_repeated(&report)) {
                     // Before anybody is asked: that may take as long as the stop does.
                     others_leave = leaving.heard(&report, roster, now);
                 }
                 keeper.heard(report);
+                if let Some(step) = keeper.take_step_back() {
+                    tracing::warn!(
+                        "Docker's clock was set back by {}s; its events are told all the same",
+                        step.as_secs()
+                    );
+                }
             }
             Input::Time => others_leave = leaving.late(now),
             Input::List(lines) => {

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
 /// All that the engine says of one container.
@@ -134,9 +135,61 @@ pub(super) struct Keeper {
     complete: bool,
     listed: bool,
     news: Vec<News>,
-    /// When the last event was, and the last one before this connection.
+    recent: Recent,
+}
+
+/// An event as the engine repeats it: when, whose, and what.
+type Key = (i64, ContainerId, String);
+
+/// Which events were heard, by the engine's clock, which may be set back.
+#[derive(Debug, Default)]
+struct Recent {
+    /// The time from which on the engine is asked to repeat events.
     newest: Option<i64>,
-    floor: Option<i64>,
+    /// The events that were heard last.
+    events: VecDeque<Key>,
+    /// Those of the connections before this one: the engine repeats some of them.
+    before: BTreeSet<Key>,
+    /// The time of the last event before a panic, of which no more is known.
+    bookmark: Option<i64>,
+    /// How far the clock was set back, until it is said.
+    step_back: Option<Duration>,
+}
+
+impl Recent {
+    /// An engine remembers no more events than that.
+    const MOST: usize = 256;
+    /// Events of one moment may come in another order, in nanoseconds.
+    const DISORDER: i64 = 1_000_000_000;
+
+    fn connect(&mut self) -> Option<i64> {
+        self.before = self.events.iter().cloned().collect();
+        self.newest
+    }
+
+    fn is_repeated(&self, report: &Report) -> bool {
+        self.bookmark == Some(report.time_nano) || self.before.contains(&report.key())
+    }
+
+    fn add(&mut self, report: &Report) {
+        let time = report.time_nano;
+        let ahead = self.newest.map_or(0, |newest| newest.saturating_sub(time));
+        if Self::DISORDER < ahead {
+            self.step_back = u64::try_from(ahead).ok().map(Duration::from_nanos);
+            self.newest = Some(time);
+        }
+        self.newest = self.newest.max(Some(time));
+        self.events.push_back(report.key());
+        if Self::MOST < self.events.len() {
+            self.events.pop_front();
+        }
+    }
+}
+
+impl Report {
+    fn key(&self) -> Key {
+        (self.time_nano, self.id.clone(), self.action.clone())
+    }
 }
 
 impl Description {
@@ -168,8 +221,18 @@ impl Description {
 impl Keeper {
     /// From when on the engine is to tell its events again: an outage loses none that it remembers.
     pub(super) fn connected(&mut self) -> Option<i64> {
-        self.floor = self.newest;
-        self.newest
+        self.recent.connect()
+    }
+
+    /// One that goes on behind an event of this time; of all else nothing is known.
+    pub(super) fn after(bookmark: Option<i64>) -> Self {
+        let recent = Recent { newest: bookmark, bookmark, ..Recent::default() };
+        Self { recent, ..Self::default() }
+    }
+
+    /// How far the engine's clock was set back, once.
+    pub(super) fn take_step_back(&mut self) -> Option<Duration> {
+        self.recent.step_back.take()
     }
 
     /// Questions that were under way are asked again when the engine is back.
@@ -185,14 +248,14 @@ impl Keeper {
 
     /// Whether it was heard before: an engine repeats what it said at the end of the last connection.
     pub(super) fn is_repeated(&self, report: &Report) -> bool {
-        self.floor.is_some_and(|floor| report.time_nano <= floor)
+        self.recent.is_repeated(report)
     }
 
     pub(super) fn heard(&mut self, report: Report) {
         if self.is_repeated(&report) {
             return;
         }
-        self.newest = self.newest.max(Some(report.time_nano));
+        self.recent.add(&report);
         let id = report.id.clone();
         let word = report.action.split(':').next().unwrap_or_default();
         let idle = IDLE.contains(&word);

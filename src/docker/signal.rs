@@ -24,8 +24,8 @@ fn realtime(name: &str) -> Option<i32> {
     let (first, last) = REALTIME;
     let offset = |text: &str| if text.is_empty() { Some(0) } else { text.parse::<i32>().ok() };
     let number = match (name.strip_prefix("RTMIN"), name.strip_prefix("RTMAX")) {
-        (Some(more), _) => first + offset(more)?,
-        (_, Some(less)) => last + offset(less)?,
+        (Some(more), _) => first.checked_add(offset(more)?)?,
+        (_, Some(less)) => last.checked_add(offset(less)?)?,
         _ => return None,
     };
     (first..=last).contains(&number).then_some(number)
@@ -50,6 +50,10 @@ mod tests {
             ("SIGRTMIN+3", Some(37)),
             ("SIGRTMAX-1", Some(63)),
             ("RTMIN+31", None),
+            ("RTMIN+2147483647", None),
+            ("RTMIN-2147483648", None),
+            ("RTMAX+2147483647", None),
+            ("RTMAX-2147483648", None),
             ("0", None),
             ("65", None),
             ("", None),

@@ -84,7 +84,9 @@ pub struct Watching {
     pub pulse: Pulse,
 }
 
-/// When something was heard on the stream of events last. A clone tells of the same stream.
+/// When Docker was heard last: an event, or an answer to a question. A clone tells of the same Docker.
+/// Docker is asked for its list every [`Watching::relist`], so an age far above that means that Docker is not
+/// followed.
 #[derive(Debug, Clone)]
 pub struct Pulse {
     begun: std::time::Instant,
@@ -121,6 +123,7 @@ impl Watching {
 /// Publishes the world at every change, until nobody listens any more. An engine that is away is
 /// told once and waited for without an end.
 pub async fn watch(access: &Access, watching: &Watching, updates: &watch::Sender<Seen>) {
+    let _disconnect = Disconnect(updates);
     let now = Instant::now().into_std();
     let mut known = Known::new(watching.interest.clone(), watching.relist, now);
     let mut outage = Outage::none();
@@ -139,6 +142,15 @@ pub async fn watch(access: &Access, watching: &Watching, updates: &watch::Sender
             () = wait_out(&mut outage, &error) => {}
             () = updates.closed() => return,
         }
+    }
+}
+
+/// Says that Docker is not connected when the watching ends, by a panic too. The world stays what it was.
+struct Disconnect<'a>(&'a watch::Sender<Seen>);
+
+impl Drop for Disconnect<'_> {
+    fn drop(&mut self) {
+        self.0.send_if_modified(|seen| std::mem::take(&mut seen.connected));
     }
 }
 
@@ -182,6 +194,18 @@ enum Input {
     Time,
 }
 
+impl Input {
+    /// Docker said something.
+    fn is_heard(&self) -> bool {
+        match self {
+            Self::Event(event) => event.is_ok(),
+            Self::Answer(_, answer) => answer.is_ok(),
+            Self::Inspected(_, told) => !matches!(told, Inspection::Failed),
+            Self::Time => false,
+        }
+    }
+}
+
 type Errands = FuturesUnordered<BoxFuture<'static, Input>>;
 
 /// One connection's life. It ends well when it turns out deaf, and with an error otherwise.
@@ -211,7 +235,7 @@ async fn follow(
                 Some(input) = errands.next() => input,
                 () = tokio::time::sleep_until(wake) => Input::Time,
             };
-            if let Input::Event(Ok(_)) = &input {
+            if input.is_heard() {
                 watching.pulse.beat();
             }
             take(known, input)?;

@@ -7,10 +7,12 @@ use super::{
     tally::Tally,
 };
 use crate::{
+    backoff::Backoff,
     container::ContainerId,
     daemon::{self, Watchdog},
-    docker::{self, Access, Happened, News, Roster},
+    docker::{self, Access, Bookmark, Happened, News, Roster},
     settings::{Command, GlueSettings},
+    supervise::{self, fault, supervise},
 };
 use anyhow::{Context, Result, bail};
 use std::{
@@ -21,8 +23,8 @@ use std::{
 };
 use tokio::{
     sync::{mpsc, watch},
-    task::{AbortHandle, JoinError, JoinSet},
-    time::{Instant, timeout_at},
+    task::{AbortHandle, Id, JoinError, JoinSet},
+    time::{Instant, sleep, timeout_at},
 };
 use tracing::{error, info, warn};
 
@@ -47,7 +49,11 @@ pub async fn follow(
         warn!("no handler is there; SIGHUP has the files read anew");
     }
     let mut eyes = JoinSet::new();
-    eyes.spawn(async move { docker::follow(&access, &tell).await });
+    let bookmark = Bookmark::default();
+    eyes.spawn(supervise("Docker follower", move || {
+        let (access, tell, bookmark) = (access.clone(), tell.clone(), bookmark.clone());
+        async move { docker::follow(&access, &tell, &bookmark).await }
+    }));
     daemon::ready(&agent.status());
     let mut watchdog = Watchdog::of_service_manager();
     let mut stop = std::pin::pin!(stop);
@@ -58,7 +64,7 @@ pub async fn follow(
             Some(it) = news.recv() => agent.hear(it),
             Some(()) = nones.recv() => agent.none(),
             Some(()) = hangups.recv() => agent.reload(),
-            Some(ended) = agent.tasks.join_next() => ended_well(ended),
+            Some(ended) = agent.tasks.join_next_with_id() => agent.restart_ended(&ended),
         }
     }
     agent.stop().await;
@@ -84,10 +90,11 @@ pub async fn once(settings: GlueSettings, access: Access) -> Result<()> {
     let tallies: Vec<_> = agent.running.values().map(|it| Arc::clone(&it.tally)).collect();
     // A handler that is told no more ends.
     agent.running.clear();
-    while let Some(ended) = agent.tasks.join_next().await {
-        ended_well(ended);
+    let mut panics = false;
+    while let Some(ended) = agent.tasks.join_next_with_id().await {
+        panics |= has_panicked(&ended);
     }
-    if mistakes != 0 || !tallies.iter().all(|it| it.is_clean()) {
+    if mistakes != 0 || panics || !tallies.iter().all(|it| it.is_clean()) {
         bail!("not everything went well");
     }
     Ok(())
@@ -102,7 +109,7 @@ struct Agent {
     /// Nothing is told before the first roster.
     known: bool,
     running: BTreeMap<PathBuf, Running>,
-    tasks: JoinSet<PathBuf>,
+    tasks: JoinSet<()>,
     after: mpsc::Sender<()>,
 }
 
@@ -114,6 +121,8 @@ struct Running {
     letters: Sender,
     tally: Arc<Tally>,
     task: AbortHandle,
+    since: Instant,
+    backoff: Backoff,
 }
 
 impl Agent {
@@ -155,7 +164,11 @@ impl Agent {
         for (handler, text) in handlers {
             let same = before.get(&handler.file).is_some_and(|it| it.text == text);
             let kept = if same { before.remove(&handler.file) } else { None };
-            let running = kept.unwrap_or_else(|| self.start(handler, text));
+            let running = kept.unwrap_or_else(|| {
+                let tally = Arc::new(Tally::new(&handler.name));
+                info!(handler = handler.name, "started");
+                self.start(handler, text, tally, (Duration::ZERO, supervise::backoff()))
+            });
             self.running.insert(running.handler.file.clone(), running);
         }
         for gone in before.into_values() {
@@ -173,8 +186,14 @@ impl Agent {
         daemon::ready(&self.status());
     }
 
-    fn start(&mut self, handler: Handler, text: String) -> Running {
-        let tally = Arc::new(Tally::new(&handler.name));
+    /// Its task begins after a pause; what happens meanwhile waits for it.
+    fn start(
+        &mut self,
+        handler: Handler,
+        text: String,
+        tally: Arc<Tally>,
+        (pause, backoff): (Duration, Backoff),
+    ) -> Running {
         let (letters, mailbox) = mailbox(Arc::clone(&tally));
         let work = Work {
             handler: handler.clone(),
@@ -187,17 +206,37 @@ impl Agent {
             tally: Arc::clone(&tally),
             after: handler.triggers_none.then(|| self.after.clone()),
         };
-        info!(handler = handler.name, "started");
-        let file = handler.file.clone();
+        let name = handler.name.clone();
         let task = self.tasks.spawn(async move {
-            Handler::run(work).await;
-            file
+            sleep(pause).await;
+            Box::pin(fault::inject(&name, Handler::run(work))).await;
         });
-        let mut running = Running { handler, text, letters, tally, task };
+        let since = Instant::now() + pause;
+        let mut running = Running { handler, text, letters, tally, task, since, backoff };
         if self.known {
             running.begin(&self.roster.borrow());
         }
         running
+    }
+
+    /// One that ended although it is to run starts again; those that were stopped have ended well.
+    fn restart_ended(&mut self, ended: &Result<(Id, ()), JoinError>) {
+        let id = ended.as_ref().map_or_else(JoinError::id, |(id, ())| *id);
+        let outcome = if has_panicked(ended) { "panicked" } else { "ended" };
+        let Some(file) = self.running.iter().find(|(_, it)| it.task.id() == id) else { return };
+        let file = file.0.clone();
+        let Some(running) = self.running.remove(&file) else { return };
+        let Running { handler, text, tally, since, mut backoff, .. } = running;
+        let failures = tally.fail();
+        let pause = backoff.pause_after(since.elapsed());
+        error!(
+            handler = handler.name,
+            failures,
+            "the handler {outcome}, which is a defect of docker-glue; what waited for it is lost, \
+             starting it again in {pause:?}"
+        );
+        let running = self.start(handler, text, tally, (pause, backoff));
+        self.running.insert(file, running);
     }
 
     fn hear(&mut self, news: News) {
@@ -234,8 +273,8 @@ impl Agent {
         let tasks: Vec<_> = self.running.values().map(|it| it.task.clone()).collect();
         self.running.clear();
         let until = Instant::now() + STOP;
-        while let Ok(Some(ended)) = timeout_at(until, self.tasks.join_next()).await {
-            ended_well(ended);
+        while let Ok(Some(ended)) = timeout_at(until, self.tasks.join_next_with_id()).await {
+            has_panicked(&ended);
         }
         for (task, tally) in tasks.iter().zip(&tallies) {
             if !task.is_finished() {
@@ -259,13 +298,9 @@ fn end_in_time(task: AbortHandle) {
     });
 }
 
-/// A task that ends by itself has said why; one that broke is started again when its file changes.
-fn ended_well(ended: Result<PathBuf, JoinError>) {
-    if let Err(error) = ended
-        && error.is_panic()
-    {
-        error!("a handler broke, which is a defect of docker-glue: {error}");
-    }
+/// Its panic was logged as it happened.
+fn has_panicked(ended: &Result<(Id, ()), JoinError>) -> bool {
+    ended.as_ref().is_err_and(JoinError::is_panic)
 }
 
 impl Running {

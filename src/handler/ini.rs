@@ -194,12 +194,16 @@ pub fn near<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     (0.8 < likeness(best)).then_some(best)
 }
 
+/// Longer times are mistakes, and every clock reaches as far.
+const LONGEST: Duration = Duration::from_hours(24 * 366 * 100);
+
 /// `30s`, `5m`, `1h 30m`; a bare number is seconds, with a fraction too.
 pub fn time(text: &str) -> Option<Duration> {
     match text.trim().parse::<f64>() {
         Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
         Err(_) => humantime::parse_duration(text.trim()).ok(),
     }
+    .filter(|time| *time <= LONGEST)
 }
 
 impl Mistake {
@@ -238,6 +242,20 @@ pause = 2m
 url = http://etcd:2379/#x;y
 empty =
 ";
+
+    #[test]
+    fn time_that_no_clock_reaches_is_a_mistake() {
+        for (text, expected) in [
+            ("1.5", Some(1500)),
+            ("876600h", Some(876_600 * 3_600_000)),
+            ("1e18", None),
+            ("18446744073709551615s", None),
+            ("-1", None),
+            ("nan", None),
+        ] {
+            assert_eq!(time(text), expected.map(Duration::from_millis), "{text}");
+        }
+    }
 
     #[test]
     fn a_file_is_read_as_python_reads_it() {

@@ -127,7 +127,7 @@ impl Metrics {
                 .level("docker_glue_docker_connected", "Whether Docker's events are heard (0 or 1)."),
             stream_age: it.gauge(
                 "docker_glue_docker_stream_age_seconds",
-                "Time since something was heard on Docker's stream of events.",
+                "Time since Docker was last heard: an event, or an answer; it is asked for its list every 30 s.",
             ),
             haproxy_answers: it.level(
                 "docker_glue_haproxy_answers",

@@ -39,6 +39,7 @@ pub fn picture(
         since_ms: at_ms,
         world: Some(Arc::new(world)),
         docker_is_there: true,
+        docker_age: Duration::ZERO,
         rules,
         memory: decided.memory,
         routes: decided.routes,

@@ -50,6 +50,8 @@ pub struct Picture {
     pub world: Option<Arc<World>>,
     /// Docker's events are heard now.
     pub docker_is_there: bool,
+    /// Since it was heard: an event, or an answer.
+    pub docker_age: Duration,
     pub rules: Rules,
     pub memory: Memory,
     /// What is served.

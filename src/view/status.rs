@@ -17,7 +17,7 @@ use crate::{
     route::{Endpoint, Listener, Match, Readiness, Route, RouteKey, Strip},
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use strum::{IntoStaticStr, VariantArray, VariantNames};
 
 /// All of it.
@@ -43,8 +43,21 @@ pub struct Status {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DockerStatus {
     pub connected: bool,
+    /// Since Docker was heard, in milliseconds: an event, or an answer.
+    #[serde(default)]
+    pub age_ms: u64,
     /// Containers that run and take part; absent until Docker has answered.
     pub containers: Option<usize>,
+}
+
+/// The answer to `GET /healthz`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Healthz {
+    pub ready: bool,
+    /// Why it is not.
+    pub reasons: Vec<String>,
+    /// Since Docker was heard, in milliseconds.
+    pub docker_age_ms: u64,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -204,6 +217,39 @@ pub struct ProblemStatus {
     pub text: String,
 }
 
+/// Docker is asked for its list every 30 s: one that was not heard for so long is not followed.
+const SILENT: Duration = Duration::from_secs(90);
+
+pub fn is_silent(age: Duration) -> bool {
+    SILENT < age
+}
+
+impl DockerStatus {
+    /// Connected, and not heard for so long that it is not followed.
+    pub fn is_silent(&self) -> bool {
+        self.connected && is_silent(Duration::from_millis(self.age_ms))
+    }
+}
+
+impl Healthz {
+    /// Ready: Docker is followed, HAProxy answers, and what should be is applied.
+    pub fn of(status: &Status) -> Self {
+        let DockerStatus { connected, age_ms, containers } = status.docker;
+        let docker = match containers {
+            None => Some("Docker has not answered yet".to_owned()),
+            _ if !connected => Some("Docker is away".to_owned()),
+            _ if status.docker.is_silent() => {
+                Some(format!("nothing was heard of Docker for {}s", age_ms / 1000))
+            }
+            _ => None,
+        };
+        let haproxy = (!status.haproxy.answers).then(|| "HAProxy does not answer".to_owned());
+        let trouble = status.trouble.as_ref().map(|why| format!("not applied: {why}"));
+        let reasons: Vec<_> = [docker, haproxy, trouble].into_iter().flatten().collect();
+        Self { ready: reasons.is_empty(), reasons, docker_age_ms: age_ms }
+    }
+}
+
 impl ServerState {
     pub const ALL: &'static [Self] = <Self as VariantArray>::VARIANTS;
     /// All there are of [`Self::word`].
@@ -225,6 +271,7 @@ impl Status {
             since_ms: picture.since_ms,
             docker: DockerStatus {
                 connected: picture.docker_is_there,
+                age_ms: u64::try_from(picture.docker_age.as_millis()).unwrap_or(u64::MAX),
                 containers: picture.world.as_ref().map(|_| picture.memory.containers()),
             },
             haproxy: HaproxyStatus {

@@ -85,8 +85,13 @@ impl Head {
 fn docker(status: &Status) -> Light {
     let it = &status.docker;
     Light {
-        mark: if it.connected { Mark::Up } else { Mark::Down },
-        text: if it.connected { "Docker connected" } else { "Docker away" }.to_owned(),
+        mark: if it.connected && !it.is_silent() { Mark::Up } else { Mark::Down },
+        text: match it.connected {
+            true if it.is_silent() => "Docker is silent",
+            true => "Docker connected",
+            false => "Docker away",
+        }
+        .to_owned(),
         more: match (it.containers, it.connected) {
             (Some(number), _) => several(number, "container"),
             (None, true) => "it lists its containers".to_owned(),

@@ -4,7 +4,7 @@ use super::{Description, Keeper, News, Report, Told};
 use crate::container::ContainerId;
 use std::collections::BTreeMap;
 
-/// `list web=up db=up` a list; `start web` an event; `web=up` an answer; `web!` it is gone; `web?` no
+/// `list web=up db=up` a list; `clock -3600` sets the engine's clock; `start web` an event; `web=up` an answer; `web!` it is gone; `web?` no
 /// answer; `away`; `back`.
 fn play(story: &str) -> Vec<String> {
     let mut keeper = Keeper::default();
@@ -22,6 +22,7 @@ fn play(story: &str) -> Vec<String> {
                 };
                 keeper.listed(lines.iter().filter(|it| !it.is_empty()).map(line).collect());
             }
+            ["clock", seconds] => time += seconds.parse::<i64>().unwrap() * 1_000_000_000,
             ["away"] => keeper.away(),
             ["back"] => drop(keeper.connected()),
             ["again", action, name] => keeper.heard(report(action, name, time)),
@@ -40,6 +41,7 @@ fn play(story: &str) -> Vec<String> {
             }
             _ => panic!("{step}"),
         }
+        told.extend(keeper.take_step_back().map(|step| format!("back {}", step.as_secs())));
         told.extend(keeper.news().iter().map(show));
     }
     told
@@ -125,8 +127,51 @@ fn every_event_is_told_in_order_with_what_it_led_to() {
             "list ; create web; away; back; list web=up; web=old; web=up",
             &["", "create web up of 1"],
         ),
+        // Another event of that moment is another one, as is the same one on the same connection.
+        (
+            "list ; create web; web=new; away; back; again start web; list web=new; web=new; web=up",
+            &["", "create web new of 1", "start web up of 1"],
+        ),
+        // The engine's clock is set back while its events are followed, and an outage later.
+        (
+            "list ; clock 7200; create web; web=new; clock -3600; start web; web=up; away; back; \
+             again start web; list web=up; web=up; die web; web=down",
+            &["", "create web new of 1", "back 3599", "start web up of 1", "die web down of 1"],
+        ),
+        // It is set back, and then the connection is lost before anything was heard.
+        (
+            "list ; clock 7200; create web; web=new; away; clock -3600; back; list web=new; \
+             web=new; start web; web=up",
+            &["", "create web new of 1", "back 3599", "start web up of 1"],
+        ),
+        // Within a second events may come in another order.
+        (
+            "list ; clock 7200; create web; web=new; clock -1; start web; web=up",
+            &["", "create web new of 1", "start web up of 1"],
+        ),
     ] {
         assert_eq!(play(story), expected, "{story}");
+    }
+}
+
+#[test]
+fn keeper_after_a_panic_asks_for_what_came_behind_its_last_event() {
+    let mut keeper = Keeper::after(Some(7));
+    assert_eq!(keeper.connected(), Some(7));
+    for (time, expected) in [(7, true), (8, false), (6, false)] {
+        assert_eq!(keeper.is_repeated(&report("start", "web", time)), expected, "{time}");
+    }
+    assert_eq!(Keeper::after(None).connected(), None);
+}
+
+#[test]
+fn events_that_are_remembered_are_the_last_256() {
+    let mut keeper = Keeper::default();
+    keeper.connected();
+    (0..300).for_each(|time| keeper.heard(report("start", "web", time)));
+    assert_eq!(keeper.connected(), Some(299));
+    for (time, expected) in [(43, false), (44, true), (299, true), (300, false)] {
+        assert_eq!(keeper.is_repeated(&report("start", "web", time)), expected, "{time}");
     }
 }
 

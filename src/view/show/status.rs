@@ -60,6 +60,10 @@ fn head(status: &Status, width: Option<usize>) -> String {
     let silent = if haproxy.answers { "" } else { ", does not answer" };
     let docker = match (status.docker.connected, status.docker.containers) {
         (_, None) => "has not answered yet".to_owned(),
+        (true, Some(number)) if status.docker.is_silent() => {
+            let age = span(status.at_ms.saturating_sub(status.docker.age_ms), status.at_ms);
+            format!("connected, but silent for {age}; {}", count(number, "container"))
+        }
         (true, Some(number)) => format!("connected, {}", count(number, "container")),
         (false, Some(number)) => {
             format!("away; {} when it was last heard", count(number, "container"))
@@ -78,7 +82,7 @@ fn head(status: &Status, width: Option<usize>) -> String {
             well(haproxy.answers),
             format!("{}{theirs}{pid}{old}{silent}", haproxy.version),
         ),
-        line("Docker", well(status.docker.connected), docker),
+        line("Docker", well(status.docker.connected && !status.docker.is_silent()), docker),
     ]
     .concat()
 }
