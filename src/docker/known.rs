@@ -50,6 +50,8 @@ pub(super) struct Known {
     /// `None` until there was a first answer.
     shown: Option<Arc<World>>,
     connection: Connection,
+    /// The engine answered no ping, and nothing since.
+    hung: bool,
     dirty: BTreeSet<ContainerId>,
     networks_are_dirty: bool,
     heard: Heard,
@@ -112,6 +114,7 @@ impl Known {
             world: Arc::default(),
             shown: None,
             connection: Connection::Away,
+            hung: false,
             dirty: BTreeSet::new(),
             networks_are_dirty: false,
             heard: Heard::default(),
@@ -134,6 +137,7 @@ impl Known {
         self.connection = Connection::Asking;
         self.due = now;
         self.in_flight = false;
+        self.hung = false;
         self.trust = Trust::Full;
         self.to_inspect.append(&mut self.inspecting);
         (self.asking, self.asked) = (None, None);
@@ -147,8 +151,16 @@ impl Known {
         self.connection = Connection::Away;
     }
 
+    /// The engine answered a ping, or said something else, or did not answer. What was asked may be answered yet.
+    pub(super) fn pinged(&mut self, is_there: bool) {
+        if self.hung == is_there {
+            self.hung = !is_there;
+            self.news = News::Surely;
+        }
+    }
+
     pub(super) fn is_current(&self) -> bool {
-        self.connection == Connection::Current
+        self.connection == Connection::Current && !self.hung
     }
 
     /// The stream of events is open, but does not tell what happens: connect anew.

@@ -14,8 +14,11 @@ use hyper::{
 };
 use serde::de::DeserializeOwned;
 use std::{collections::BTreeMap, future::ready, io, time::Duration};
-use tokio::io::AsyncBufReadExt;
+use tokio::{io::AsyncBufReadExt, time::timeout};
 use tokio_util::io::StreamReader;
+
+/// Patience with an engine that has nothing to look up for its answer.
+const PING: Duration = Duration::from_secs(5);
 
 /// One thing, and the words that it was told in.
 #[derive(Debug)]
@@ -72,6 +75,18 @@ impl Engine {
             anyhow!("Docker at {} told something else than {what}: {}", self.url(), odd.join(", "))
         })?;
         Ok(Some(Found { read, text, is_odd: !odd.is_empty() }))
+    }
+
+    /// Whether the engine answers at all, whatever it says: a proxy before it may know no ping.
+    pub(super) async fn ping(&self) -> Result<()> {
+        match timeout(PING, self.text("/_ping")).await {
+            Ok(Ok(_) | Err(Error::DockerResponseServerError { .. })) => Ok(()),
+            Ok(Err(error)) => Err(anyhow!(error).context(format!("Docker at {}", self.url()))),
+            Err(_) => Err(anyhow!(
+                "Docker at {} does not answer within {PING:?}; is it hung?",
+                self.url()
+            )),
+        }
     }
 
     async fn text(&self, path: &str) -> Result<Vec<u8>, Error> {

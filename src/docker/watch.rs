@@ -29,6 +29,9 @@ use std::{
 };
 use tokio::{sync::watch, time::Instant};
 
+/// An engine that said nothing for so long is asked whether it is there.
+const PING_AFTER: Duration = Duration::from_secs(5);
+
 /// What the watcher publishes. Of changes that come faster than they are read only the newest is
 /// seen: it describes everything.
 #[derive(Debug, Clone, Default)]
@@ -156,12 +159,25 @@ impl Drop for Disconnect<'_> {
 
 /// Until the engine is tried again; the first time it is said that it is away.
 pub(super) async fn wait_out(outage: &mut Outage, error: &anyhow::Error) {
+    let pause = tell_away(outage, error);
+    tokio::time::sleep(pause).await;
+}
+
+/// Returns how long to wait before the engine is tried again.
+fn tell_away(outage: &mut Outage, error: &anyhow::Error) -> Duration {
     let (tell, pause) = outage.failed(Instant::now().into_std());
     match tell {
         Tell::Loud => tracing::warn!("docker is away: {error:#}; trying again until it is back"),
         Tell::Quiet => tracing::debug!("docker is still away: {error:#}"),
     }
-    tokio::time::sleep(pause).await;
+    pause
+}
+
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// What an engine says in words that are not known here; the rest of its container counts.
@@ -191,6 +207,7 @@ enum Input {
     Event(Result<Event>),
     Answer(Ask, Result<Answer>),
     Inspected(ContainerId, Inspection),
+    Pinged(Result<()>),
     Time,
 }
 
@@ -201,6 +218,7 @@ impl Input {
             Self::Event(event) => event.is_ok(),
             Self::Answer(_, answer) => answer.is_ok(),
             Self::Inspected(_, told) => !matches!(told, Inspection::Failed),
+            Self::Pinged(answer) => answer.is_ok(),
             Self::Time => false,
         }
     }
@@ -221,11 +239,14 @@ async fn follow(
     pin_mut!(events);
     let mut errands = Errands::new();
     known.connected(Instant::now().into_std());
+    // `None` while one is under way.
+    let mut ping_at = Some(Instant::now() + PING_AFTER);
     while !known.is_deaf() {
         // The first poll of the events sends the subscription: before the first question.
         if let Some(event) = events.next().now_or_never() {
             take(known, Input::Event(ended(event)))?;
             watching.pulse.beat();
+            known.pinged(true);
         } else {
             send_out(known, &engine, &watching.interest, &mut errands);
             let wake = Instant::from_std(known.wake_at());
@@ -234,9 +255,23 @@ async fn follow(
                 event = events.next() => Input::Event(ended(event)),
                 Some(input) = errands.next() => input,
                 () = tokio::time::sleep_until(wake) => Input::Time,
+                () = at(ping_at) => {
+                    ping_at = None;
+                    let engine = engine.clone();
+                    errands.push(Box::pin(async move { Input::Pinged(engine.ping().await) }));
+                    continue;
+                }
             };
             if input.is_heard() {
                 watching.pulse.beat();
+                known.pinged(true);
+            }
+            if let Input::Pinged(Err(error)) = &input {
+                known.pinged(false);
+                tell_away(outage, error);
+            }
+            if matches!(input, Input::Pinged(_)) || (input.is_heard() && ping_at.is_some()) {
+                ping_at = Some(Instant::now() + PING_AFTER);
             }
             take(known, input)?;
         }
@@ -255,6 +290,7 @@ fn take(known: &mut Known, input: Input) -> Result<()> {
             known.take_odd().iter().for_each(|odd| tell_odd(odd));
         }
         Input::Inspected(id, told) => known.inspected(&id, told, now),
+        Input::Pinged(_) => {}
         Input::Time => known.tick(now),
     }
     Ok(())

@@ -10,6 +10,7 @@ use crate::{
     },
 };
 use nix::sys::signal::Signal;
+use std::process::Command;
 
 const HOST: &str = "glue_http_80_host";
 
@@ -52,6 +53,33 @@ fn a_restart_of_docker_and_its_hanging_are_survived_and_then_it_is_followed() {
     balancer.until_serves("last.test", "last saw /");
     assert_eq!(asker.end(), ["web saw /"]);
     assert_eq!(balancer.log().matches("docker is away").count(), 1, "{}", balancer.log());
+}
+
+/// It takes connections, and says nothing.
+#[test]
+fn an_engine_that_hangs_is_away_in_the_log_and_in_status_until_it_goes_on() {
+    let Some(engine) = engine() else { return };
+    let docker = engine.docker();
+    let net = docker.network("net");
+    let balancer = Balancer::of(&docker).start();
+    let _web = run(&balancer, "web", &net);
+    balancer.until_serves("web.test", "web saw /");
+    let status = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_docker-balancer"));
+        command.env("DOCKER_GLUE_SETTINGS", "/dev/null").arg("status");
+        command.arg("--runtime-dir").arg(balancer.runtime());
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    };
+    assert!(status().contains("connected, 1 container"), "{}", status());
+    engine.hang();
+    balancer.until_said(&["docker is away", "does not answer within 5s; is it hung?"]);
+    common::wait_for("its status", || status().contains("away; 1 container").then_some(()));
+    balancer.until_serves("web.test", "web saw /");
+    engine.go_on();
+    balancer.until_said(&["docker is back"]);
+    assert!(status().contains("connected, 1 container"), "{}", status());
+    let _late = run(&balancer, "late", &net);
+    balancer.until_serves("late.test", "late saw /");
 }
 
 #[test]

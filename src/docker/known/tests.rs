@@ -607,6 +607,18 @@ fn an_outage_changes_nothing_but_the_word_connected() {
 }
 
 #[test]
+fn engine_that_answers_no_ping_is_away_until_it_says_something() {
+    let mut story = Story::with(&[glue("a")]);
+    story.hear("a", "pause").asks("a").known.pinged(true);
+    story.shows("").known.pinged(false);
+    story.shows("a=running (away)").known.pinged(false);
+    story.shows("").known.pinged(true);
+    // What it was asked before is answered now.
+    story.shows("a=running");
+    story.answer("a", &[in_state(glue("a"), State::Paused)]).shows("a=paused <- pause");
+}
+
+#[test]
 fn what_was_asked_before_an_outage_is_asked_again() {
     let mut story = Story::with(&[glue("a")]);
     story.hear("a", "pause").asks("a").known.away();
