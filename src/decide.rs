@@ -4,6 +4,7 @@
 
 use crate::{
     address::{Ground, address},
+    backoff::{Backoff, LONG_LIFE},
     claim::{Board, Claim, Departure, Incumbency, Party, Standing},
     container::{Container, ContainerId, Health, NetworkMode, State},
     label::{
@@ -27,6 +28,14 @@ use std::{
 
 /// How long until a listener whose port was taken is tried again.
 pub const TAKEN_RETRY: Duration = Duration::from_secs(5);
+
+/// How long a listener stays out with which HAProxy could not be loaded, at first and at last: each try may
+/// pause the others.
+const UNLOADABLE: (Duration, Duration) = (Duration::from_secs(15), Duration::from_mins(10));
+
+/// How many public ports all containers together get: HAProxy's file descriptors are counted, and a reload
+/// takes longer with each.
+pub const MOST_LISTENERS: usize = 256;
 
 /// The administrator's part of every decision.
 #[derive(Debug, Clone)]
@@ -62,6 +71,8 @@ pub struct Memory {
     held: BTreeMap<RouteKey, Held>,
     /// Listeners whose port belongs to somebody else.
     pub taken: BTreeMap<Listener, Taken>,
+    /// Listeners with which HAProxy could not be loaded, and why.
+    pub unloadable: BTreeMap<Listener, Unloadable>,
     /// Routes that HAProxy would not have, as they were; another shape of one is tried again.
     pub refused: BTreeMap<RouteKey, (Arc<Route>, String)>,
     /// Who crashes over and over.
@@ -233,6 +244,26 @@ impl Taken {
     }
 }
 
+/// A listener with which HAProxy could not be loaded, and when to try again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unloadable {
+    pub why: String,
+    pub until: Instant,
+    backoff: Backoff,
+}
+
+impl Unloadable {
+    /// `before` is what came of the last try.
+    pub fn new(why: String, now: Instant, before: Option<&Self>) -> Self {
+        let (mut backoff, lived) = match before {
+            Some(it) => (it.backoff.clone(), now.saturating_duration_since(it.until)),
+            None => (Backoff::new(UNLOADABLE.0, UNLOADABLE.1), Duration::ZERO),
+        };
+        let until = now + backoff.pause_after(lived);
+        Self { why, until, backoff }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct Decided {
     pub routes: Routes,
@@ -263,12 +294,16 @@ pub fn decide(world: &World, mut memory: Memory, now: Instant, rules: &Rules) ->
             routes.0.entry(key.clone()).or_insert_with(|| Arc::clone(&held.empty));
         }
     }
+    leave_out_excess(&mut routes, &memory, &mut problems);
+    memory.unloadable.retain(|_, it| now < it.until + LONG_LIFE);
+    leave_out_unloadable(&mut routes, &memory, now, &mut problems);
     memory.taken.retain(|_, taken| now < taken.until);
     problems.extend(unused_maps(&routes, rules));
     problems.extend(label::constraint::problems(&rules.fences.constraints));
     let occupied = occupied(&memory.publishers, &routes, rules);
     leave_out_taken(&mut routes, &memory, occupied, &mut problems);
-    let retry = memory.taken.values().map(|taken| taken.until).min();
+    let again = memory.unloadable.values().map(|it| it.until).filter(|until| now < *until);
+    let retry = memory.taken.values().map(|taken| taken.until).chain(again).min();
     let wake_at = [hold_ends, retry, crashed.into_values().min()].into_iter().flatten().min();
     Decided { routes, problems, memory, wake_at }
 }
@@ -486,6 +521,73 @@ fn leave_out_refused(routes: &mut Routes, memory: &mut Memory, problems: &mut BT
             reason: Reason::Refused { route: key.to_string(), text: text.clone() },
         }));
     }
+}
+
+/// Of more listeners than there may be those stay that older containers ask for.
+fn leave_out_excess(routes: &mut Routes, memory: &Memory, problems: &mut BTreeSet<Problem>) {
+    // Keys are sorted by listener.
+    let mut listeners: Vec<_> = routes.0.keys().map(|key| key.listener).collect();
+    listeners.dedup();
+    if listeners.len() <= MOST_LISTENERS {
+        return;
+    }
+    let mut first_comers = BTreeMap::new();
+    for (key, claims) in memory.board.claims() {
+        let oldest = claims.iter().map(|claim| &claim.seniority).min();
+        let first = first_comers.entry(key.listener).or_insert(oldest);
+        *first = (*first).into_iter().chain(oldest).min();
+    }
+    // Those that nobody asks for go first.
+    let rank = |listener: &Listener| {
+        let first = first_comers.get(listener).copied().flatten();
+        (first.is_none(), first, *listener)
+    };
+    listeners.sort_by_cached_key(rank);
+    let excess = listeners.split_off(MOST_LISTENERS).into_iter().collect();
+    let reason = |_: Listener| ();
+    leave_out(&excess, routes, problems, reason, |ports, ()| Reason::NoListenerLeft {
+        ports,
+        most: MOST_LISTENERS,
+    });
+}
+
+fn leave_out_unloadable(
+    routes: &mut Routes,
+    memory: &Memory,
+    now: Instant,
+    problems: &mut BTreeSet<Problem>,
+) {
+    let out =
+        memory.unloadable.iter().filter(|(_, it)| now < it.until).map(|(at, _)| *at).collect();
+    let why = |listener: Listener| memory.unloadable[&listener].why.clone();
+    leave_out(&out, routes, problems, why, |ports, text| Reason::NotLoaded { ports, text });
+}
+
+/// Takes out the routes of these listeners, and names each container that asks for them once per cause.
+fn leave_out<C: Ord>(
+    out: &BTreeSet<Listener>,
+    routes: &mut Routes,
+    problems: &mut BTreeSet<Problem>,
+    cause: impl Fn(Listener) -> C,
+    reason: impl Fn(Vec<u16>, C) -> Reason,
+) {
+    if out.is_empty() {
+        return;
+    }
+    let mut ports: BTreeMap<_, BTreeSet<u16>> = BTreeMap::new();
+    routes.0.retain(|key, route| {
+        let stays = !out.contains(&key.listener);
+        for endpoint in route.endpoints.iter().filter(|_| !stays) {
+            let place = (endpoint.origin.clone(), cause(key.listener));
+            ports.entry(place).or_default().insert(key.listener.port.get());
+        }
+        stays
+    });
+    problems.extend(ports.into_iter().map(|((origin, cause), ports)| Problem {
+        about: About::Container(origin),
+        label: None,
+        reason: reason(ports.into_iter().collect(), cause),
+    }));
 }
 
 /// Routes that their parties have left stay, empty where nobody else serves them, until their time is over. Says when

@@ -89,6 +89,23 @@ pub enum Reason {
         wanted: usize,
         most: usize,
     },
+    /// More public ports than a container may ask for.
+    TooManyListeners {
+        port: u16,
+        wanted: usize,
+        left: usize,
+        most: usize,
+    },
+    /// More public ports than all containers together may ask for.
+    NoListenerLeft {
+        ports: Vec<u16>,
+        most: usize,
+    },
+    /// HAProxy could not load a configuration with these public ports, for want of a resource of the machine.
+    NotLoaded {
+        ports: Vec<u16>,
+        text: String,
+    },
     /// One port of the container asks for a route twice, with options that differ.
     AskedTwice {
         port: u16,
@@ -592,6 +609,25 @@ impl fmt::Display for Words<'_> {
                 "port {port} asks for {wanted} routes (hosts times prefixes times public ports), \
                  and a container gets {most} in all; ask for fewer"
             ),
+            Reason::TooManyListeners { port, wanted, left, most } => write!(
+                f,
+                "port {port} asks for {wanted} public ports, and a container gets {most} in all: {left} of \
+                 them {} left out",
+                if *left == 1 { "is" } else { "are" }
+            ),
+            Reason::NoListenerLeft { ports, most } => write!(
+                f,
+                "public port {} is left out: all containers together get {most}, and older ones have \
+                 these",
+                Ports(ports)
+            ),
+            Reason::NotLoaded { ports, text } => write!(
+                f,
+                "public port {} is left out, as HAProxy could not be loaded with it: {}; it is tried \
+                 again after pauses that grow",
+                Ports(ports),
+                Plain(text)
+            ),
             Reason::AskedTwice { port, route } => write!(
                 f,
                 "port {port} asks for {route} twice, with options that differ; the labels without \
@@ -935,6 +971,21 @@ struct Plain<'a>(&'a str);
 impl fmt::Display for Plain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", Cut(self.0).to_string().escape_debug())
+    }
+}
+
+/// The first ones, and how many there are.
+struct Ports<'a>(&'a [u16]);
+
+impl fmt::Display for Ports<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 3;
+        let shown: Vec<_> = self.0.iter().take(SHOWN).map(ToString::to_string).collect();
+        f.write_str(&shown.join(", "))?;
+        match self.0.len().saturating_sub(SHOWN) {
+            0 => Ok(()),
+            more => write!(f, " (and {more} more)"),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! From settings to work: applies once, or follows Docker until it is told to stop.
 
 use crate::{
-    balancer::{Balancer, Link, journal::Journal, past::Turned, until},
+    balancer::{Balancer, Link, Passed, journal::Journal, past::Turned, until},
     container::{Container, ContainerId},
     control::{Look, Meant, Order, failure::Failure, server::Control},
     daemon::{self, Watchdog},
@@ -25,7 +25,7 @@ use crate::{
     view::status::is_silent,
     world::{Vantage, World},
 };
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -65,8 +65,11 @@ async fn once(settings: &Settings, proxy: Proxy) -> Result<()> {
     let mut balancer = balancer(settings, proxy, rules).await?;
     let (journal, past) = Journal::open(&settings.state_dir);
     balancer.remember(journal, past);
-    balancer.pass(&world, "once").await?;
+    let passed = balancer.pass(&world, "once").await?;
     balancer.finish().await;
+    if let Some(text) = passed.overdue {
+        bail!("what needs a reload is not applied: {text}");
+    }
     info!(routes = balancer.routes(), "applied");
     balancer.proxy.shutdown(Shutdown::Leave).await;
     Ok(())
@@ -181,6 +184,15 @@ enum By {
     Other,
 }
 
+/// What became of a pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Applied,
+    /// All but what needs a reload.
+    NotLoaded,
+    Failed,
+}
+
 /// A balancer that does not give up.
 struct Follower {
     balancer: Balancer,
@@ -211,6 +223,7 @@ enum DockerLink {
 struct Trouble {
     text: String,
     pause: Duration,
+    is_logged: bool,
 }
 
 impl Follower {
@@ -269,19 +282,31 @@ impl Follower {
         }
     }
 
-    async fn pass(&mut self, world: Option<&Arc<World>>, cause: &str) {
+    async fn pass(&mut self, world: Option<&Arc<World>>, cause: &str) -> Outcome {
         self.passed = None;
-        match world {
-            None => self.start_stored().await,
+        let outcome = match world {
+            None => {
+                self.start_stored().await;
+                Outcome::Failed
+            }
             Some(world) => match self.balancer.pass(world, cause).await {
-                Ok(wake_at) => {
+                Ok(Passed { wake_at, overdue: None }) => {
                     self.passed = Some(Arc::clone(world));
                     self.applied(wake_at);
+                    Outcome::Applied
                 }
-                Err(error) => self.failed(&error),
+                Ok(Passed { wake_at, overdue: Some(text) }) => {
+                    self.not_loaded(text, wake_at);
+                    Outcome::NotLoaded
+                }
+                Err(error) => {
+                    self.failed(&error);
+                    Outcome::Failed
+                }
             },
-        }
+        };
         self.changed.send_replace(());
+        outcome
     }
 
     /// A pass would find nothing to do: the last one went well, and what came since serves nothing.
@@ -356,8 +381,8 @@ impl Follower {
         let world = world.ok_or(Failure::NoDocker)?;
         let Container { name, id, .. } = self.balancer.find(world, text)?;
         mark(&mut self.balancer, id);
-        self.pass(Some(world), &format!("{verb} {name}")).await;
-        match &self.trouble {
+        let outcome = self.pass(Some(world), &format!("{verb} {name}")).await;
+        match self.trouble.as_ref().filter(|_| outcome == Outcome::Failed) {
             None => {
                 let sessions = self.balancer.sessions(id);
                 let unserved = self.balancer.unserved(id);
@@ -368,12 +393,27 @@ impl Follower {
     }
 
     fn applied(&mut self, wake_at: Option<Instant>) {
-        if self.trouble.take().is_some() {
+        if self.trouble.take().is_some_and(|trouble| trouble.is_logged) {
             info!("applied; the trouble is over");
         }
         self.wake_at = wake_at;
         self.ready_at = None;
         daemon::ready(&self.status());
+    }
+
+    /// What needs no reload is applied; the rest is told once, and tried again with growing pauses.
+    fn not_loaded(&mut self, text: String, wake_at: Option<Instant>) {
+        self.balancer.metrics().failed();
+        let before = self.trouble.take();
+        if before.is_none_or(|trouble| trouble.text != text) {
+            let now = self.balancer.proxy.meanwhile();
+            error!(
+                "HAProxy is not reloaded, {now}: {text}; what needs no reload is applied, trying again until it works"
+            );
+        }
+        (self.wake_at, self.ready_at) = (wake_at, None);
+        self.trouble = Some(Trouble { text, pause: RETRY.0, is_logged: true });
+        daemon::ready(&format!("{}; a reload of HAProxy is overdue", self.status()));
     }
 
     /// Told once, and tried again with growing pauses.
@@ -387,7 +427,7 @@ impl Follower {
             error!("not applied, {now}: {text}; trying again until it works");
         }
         self.wake_at = Some(Instant::now() + pause);
-        self.trouble = Some(Trouble { text, pause });
+        self.trouble = Some(Trouble { text, pause, is_logged: true });
     }
 }
 

@@ -7,7 +7,7 @@ mod story;
 
 use docker_glue::{
     container::{Container, ContainerId, NetworkMode},
-    decide::{Decided, Memory, Taken, decide},
+    decide::{Decided, MOST_LISTENERS, Memory, Taken, Unloadable, decide},
     route::{Readiness, RouteKey},
     world::World,
 };
@@ -66,6 +66,66 @@ fn a_taken_listener_is_left_out_until_it_is_tried_again() {
     let again = decide(&world, without.memory.clone(), without.wake_at.unwrap(), &rules);
     assert_eq!(routes(&again), ["a.test:80/ web", "a.test:8080/ x"]);
     assert!(again.problems.is_empty());
+}
+
+#[test]
+fn listeners_that_could_not_be_loaded_are_left_out_until_they_are_tried_again() {
+    let (rules, start) = (story::rules(), Instant::now());
+    let many = "many 172.17.0.3 glue_http_80_host=m.test glue_http_80_bind=81,82,83,84,85";
+    let world = story::world(&format!("{ONE}\n{many}"));
+    let first = decide(&world, Memory::default(), start, &rules);
+    let mut memory = first.memory;
+    for key in first.routes.0.keys().filter(|key| key.listener.port.get() != 80) {
+        let out = Unloadable::new("no more files".to_owned(), start, None);
+        memory.unloadable.insert(key.listener, out);
+    }
+    let without = decide(&world, memory, start, &rules);
+    assert_eq!(routes(&without), ["a.test:80/ web"]);
+    let told: Vec<_> = without.problems.iter().map(|it| it.reason.to_string()).collect();
+    assert_eq!(
+        told,
+        [
+            "public port 81, 82, 83 (and 2 more) is left out, as HAProxy could not be loaded with it: \
+             no more files; it is tried again after pauses that grow"
+        ]
+    );
+    let tried = without.wake_at.unwrap();
+    let again = decide(&world, without.memory.clone(), tried, &rules);
+    assert_eq!((again.routes.0.len(), again.problems.len()), (6, 0));
+
+    // It failed again: the next pause is twice as long.
+    let (_, before) = again.memory.unloadable.first_key_value().unwrap();
+    let longer = Unloadable::new("no more files".to_owned(), tried, Some(before));
+    assert_eq!(longer.until - tried, 2 * (tried - start));
+}
+
+#[test]
+fn of_more_listeners_than_there_may_be_those_of_older_containers_stay() {
+    let (rules, start) = (story::rules(), Instant::now());
+    let ports =
+        |first: usize| (first..first + 32).map(|it| it.to_string()).collect::<Vec<_>>().join(",");
+    let line = |number: usize| {
+        let (address, ports) = (number + 2, ports(20_000 + 100 * number));
+        format!("c{number} 172.17.0.{address} glue_http_80_host=a.test glue_http_80_bind={ports}")
+    };
+    let count = MOST_LISTENERS / 32 + 1;
+    let story: Vec<_> = (0..count).map(line).collect();
+    let mut world = story::world(&story.join("\n"));
+    // The first of the story is the youngest.
+    let young = nth_of(&world, 0);
+    change(&mut world, &young, |it| it.created = i64::MAX);
+    let decided = decide(&world, Memory::default(), start, &rules);
+    assert_eq!(decided.routes.0.len(), MOST_LISTENERS);
+    assert!(decided.routes.0.keys().all(|key| 20_100 <= key.listener.port.get()));
+    let told: Vec<_> = decided.problems.iter().map(|it| it.reason.to_string()).collect();
+    assert_eq!(
+        told,
+        [
+            "public port 20000, 20001, 20002 (and 29 more) is left out: all containers together get 256, \
+             and older ones have these"
+        ]
+    );
+    assert!(decided.problems.first().unwrap().to_string().starts_with("container c0 "));
 }
 
 #[test]

@@ -327,7 +327,7 @@ async fn one_that_could_not_be_asked_is_asked_again_soon() {
     model.live("b 172.17.0.3 glue_http_80_host=b.test");
     model.sim.change(|state| state.mute = true);
     let wake = model.balancer.as_mut().unwrap().pass(&model.world, "test").await.unwrap();
-    assert!(wake.unwrap() < Instant::now() + Duration::from_secs(2));
+    assert!(wake.wake_at.unwrap() < Instant::now() + Duration::from_secs(2));
     model.sim.change(|state| state.mute = false);
     model.pass().await;
     assert_eq!(model.difference(), None);

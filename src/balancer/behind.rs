@@ -174,7 +174,9 @@ impl Balancer {
             error!("HAProxy has it, but the disk has not: {text}; trying again until it works");
             self.files.trouble = Some(text.to_owned());
         }
-        self.files.due = Some(Instant::now() + FILES_AGAIN);
+        // What prevents a reload may well prevent this.
+        let until = self.overdue.as_ref().map(|overdue| overdue.until);
+        self.files.due = Some(Instant::now() + FILES_AGAIN).max(until);
     }
 
     /// The file of what HAProxy was told already: the culprits are taken out again.

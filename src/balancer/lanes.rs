@@ -182,12 +182,31 @@ impl Balancer {
                 self.leave_out(routes, &config, &files, &refusal).await?;
                 Ok(None)
             }
+            Err(ApplyError::NotLoaded(refusal))
+                if self.leave_out_listeners(routes, &config, &refusal, Instant::now()) =>
+            {
+                Ok(None)
+            }
             Err(ApplyError::Bind(taken)) => {
                 self.give_up(&config, taken, Instant::now())?;
                 Ok(None)
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The reload lane is closed: over the runtime API HAProxy gets what needs no reload, at least. One of ours that
+    /// does not run is started with what is stored. `None`: not even that.
+    pub(super) async fn change_without_reload(&mut self, routes: &Routes) -> Option<Did> {
+        if self.running.observed.is_none() {
+            if let Err(error) = self.proxy.start().await {
+                debug!("not started with what is stored: {error}");
+            }
+            self.running.observed = self.proxy.observe().await;
+            self.running.asked = Some(Instant::now());
+        }
+        self.running.observed.as_ref()?;
+        self.change(self.without_reload(routes)).await.ok().flatten()
     }
 
     /// A worker that was just started has what its file says; what is new and asked for its health is

@@ -17,6 +17,7 @@ pub mod way;
 pub use behind::Happening;
 
 use crate::{
+    backoff::Backoff,
     budget::Budget,
     claim::HostOwner,
     container::{Container, ContainerId},
@@ -37,7 +38,7 @@ use crate::{
     label::{self, value::HostMatch},
     metrics::Metrics,
     reload::Why,
-    route::{Readiness, Route, RouteKey, Routes},
+    route::{Listener, Readiness, Route, RouteKey, Routes},
     told::{self, Told},
     view::{
         self, Applied, Picture,
@@ -66,6 +67,9 @@ const MOST_TRIES: usize = 32;
 const BELIEF: Duration = Duration::from_secs(30);
 /// Until it is asked again what it did not answer.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Until a reload that could not be had is tried again.
+const RELOAD_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// From worlds to a running HAProxy.
 #[derive(Debug)]
@@ -96,6 +100,25 @@ pub struct Balancer {
     running: Running,
     files: FilesBehind,
     patrol: Patrol,
+    /// A reload that could not be had.
+    overdue: Option<Overdue>,
+}
+
+/// A reload that could not be had, and when it is tried again. Until then the runtime API does what it can.
+#[derive(Debug)]
+struct Overdue {
+    text: String,
+    until: Instant,
+    backoff: Backoff,
+}
+
+/// What a pass came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Passed {
+    /// When to look again though nothing changes.
+    pub wake_at: Option<Instant>,
+    /// Why what needs a reload is not applied, where that is so.
+    pub overdue: Option<String>,
 }
 
 /// What is known of HAProxy as it runs.
@@ -158,7 +181,7 @@ impl Balancer {
         let patrol = Patrol::default();
         let budget = Budget::full(now);
         let (since_ms, last) = (wall_clock(), None);
-        let (history, served_before, owners, journal) = Default::default();
+        let (history, served_before, owners, journal, overdue) = Default::default();
         Self {
             proxy,
             rules,
@@ -180,6 +203,7 @@ impl Balancer {
             running,
             files,
             patrol,
+            overdue,
         }
     }
 
@@ -221,6 +245,8 @@ impl Balancer {
     /// Nothing that was heard of HAProxy is believed any more: the next pass asks for all of it.
     pub fn doubt(&mut self) {
         self.running.asked = None;
+        self.overdue = None;
+        self.memory.unloadable.clear();
     }
 
     /// Whether one runs, with what it was given by an earlier balancer.
@@ -260,21 +286,22 @@ impl Balancer {
     }
 
     /// Makes HAProxy do what the world asks for, less what turns out to be impossible: that is told.
-    /// Returns when to look again though nothing changes.
+    /// Where a reload cannot be had, what needs none is done all the same.
     ///
     /// # Errors
     /// When nothing could be applied; what ran before runs on.
-    pub async fn pass(&mut self, world: &World, cause: &str) -> Result<Option<Instant>> {
+    pub async fn pass(&mut self, world: &World, cause: &str) -> Result<Passed> {
         let begun = Instant::now();
         self.try_exporter_again(begun);
         self.running.rests.at(begun);
+        let unloadable = self.memory.unloadable.clone();
         for _ in 0..MOST_TRIES {
-            let decided = self.decide(world, begun);
+            let mut decided = self.decide(world, begun);
             let mut wake_at = decided.wake_at;
             if let Some(did) = self.step(&decided.routes, begun).await {
                 self.succeeded(&did);
                 self.done(decided, &did, cause, begun);
-                return Ok(self.wake(wake_at));
+                return Ok(self.passed(wake_at));
             }
             self.running.settled = None;
             let mut waits = false;
@@ -286,7 +313,25 @@ impl Balancer {
                     waits = true;
                     self.change(config).await?
                 }
-                Way::Load(config, why) => self.load(&decided.routes, config, why).await?,
+                Way::Load(config, why) => match self.load(&decided.routes, config, why).await {
+                    Ok(did) => {
+                        if did.is_some() {
+                            self.overdue = None;
+                        }
+                        did
+                    }
+                    Err(error) => {
+                        // Nobody is to blame who was left out in vain.
+                        if self.memory.unloadable != unloadable {
+                            self.memory.unloadable = unloadable.clone();
+                            decided = self.decide(world, begun);
+                        }
+                        waits = true;
+                        let did = self.change_without_reload(&decided.routes).await;
+                        self.postpone(&error);
+                        Some(did.ok_or(error)?)
+                    }
+                },
             };
             if let Some(did) = did {
                 self.running.settled = if waits { None } else { self.leftover() };
@@ -294,7 +339,7 @@ impl Balancer {
                     self.succeeded(&did);
                 }
                 self.done(decided, &did, cause, begun);
-                return Ok(self.wake(wake_at));
+                return Ok(self.passed(wake_at));
             }
         }
         bail!("HAProxy refused {MOST_TRIES} versions of the configuration")
@@ -306,6 +351,21 @@ impl Balancer {
         decided
     }
 
+    /// The reload that failed is tried again after a pause that grows.
+    fn postpone(&mut self, error: &anyhow::Error) {
+        let now = Instant::now();
+        let before = self.overdue.take().map(|overdue| overdue.backoff);
+        let mut backoff = before.unwrap_or_else(|| Backoff::new(RELOAD_AGAIN.0, RELOAD_AGAIN.1));
+        let until = now + backoff.pause_after(Duration::ZERO);
+        self.overdue = Some(Overdue { text: format!("{error:#}"), until, backoff });
+    }
+
+    fn passed(&self, wake_at: Option<Instant>) -> Passed {
+        let until = self.overdue.as_ref().map(|overdue| overdue.until);
+        let wake_at = self.wake([wake_at, until].into_iter().flatten().min());
+        Passed { wake_at, overdue: self.overdue.as_ref().map(|overdue| overdue.text.clone()) }
+    }
+
     /// Chooses between the runtime API and a reload.
     async fn way(&mut self, routes: &Routes, now: Instant) -> Way {
         self.ask_when_stale(now).await;
@@ -314,7 +374,13 @@ impl Balancer {
         };
         let (config, why) = self.maker().within(routes, observed, &self.running.config);
         let why = if self.running.astray { Some(Why::Astray) } else { why };
-        let Some(why) = why else { return Way::Runtime(config) };
+        let Some(why) = why else {
+            self.overdue = None;
+            return Way::Runtime(config);
+        };
+        if let Some(overdue) = self.overdue.as_ref().filter(|overdue| now < overdue.until) {
+            return Way::Wait(self.without_reload(routes), why, overdue.until);
+        }
         let old_workers = self.proxy.old_workers().await;
         match self.budget.take(now, old_workers) {
             Ok(()) => Way::Load(self.fresh(routes), why),
@@ -352,10 +418,7 @@ impl Balancer {
     fn without_reload(&self, routes: &Routes) -> Config {
         let observed = self.running.observed.clone().unwrap_or_default();
         let had = &self.running.config.frontends;
-        // What an earlier balancer left running is known by its routes alone.
-        let keys = observed.map(MapName::Routes).filter_map(|(key, _)| key.parse().ok());
-        let mut bound: BTreeSet<_> = keys.map(|key: RouteKey| key.listener).collect();
-        bound.extend(had.iter().map(|frontend| frontend.listener));
+        let bound = self.bound();
         let mut routes = routes.clone();
         routes.0.retain(|key, _| bound.contains(&key.listener));
         let (layout, _) = Layout::within(&routes, &observed, self.running.rests.names());
@@ -365,6 +428,16 @@ impl Balancer {
         }
         config.skeleton = observed.skeleton;
         config
+    }
+
+    /// The listeners that the worker has which runs.
+    fn bound(&self) -> BTreeSet<Listener> {
+        // What an earlier balancer left running is known by its routes alone.
+        let observed = self.running.observed.iter();
+        let keys = observed.flat_map(|it| it.map(MapName::Routes));
+        let keys = keys.filter_map(|(key, _)| key.parse().ok());
+        let had = self.running.config.frontends.iter().map(|frontend| frontend.listener);
+        keys.map(|key: RouteKey| key.listener).chain(had).collect()
     }
 
     fn maker(&self) -> Maker<'_> {

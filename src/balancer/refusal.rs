@@ -2,7 +2,7 @@
 
 use super::Balancer;
 use crate::{
-    decide::Taken,
+    decide::{Taken, Unloadable},
     haproxy::{
         check::Refusal,
         config::Config,
@@ -14,6 +14,7 @@ use crate::{
 };
 use anyhow::{Context as _, Result, bail};
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::Instant,
@@ -38,6 +39,38 @@ impl Balancer {
             self.memory.taken.insert(frontend.listener, Taken::new(why, now));
         }
         Ok(())
+    }
+
+    /// HAProxy has accepted the configuration and could not load it, for want of a resource of the machine, file
+    /// descriptors say. New listeners are left out: those of the half of the containers that ask for most of
+    /// them, so that a few tries find what there is room for. `false` where there are none.
+    pub(super) fn leave_out_listeners(
+        &mut self,
+        routes: &Routes,
+        config: &Config,
+        refusal: &Refusal,
+        now: Instant,
+    ) -> bool {
+        let bound = self.bound();
+        let listeners = config.frontends.iter().map(|frontend| frontend.listener);
+        let new: BTreeSet<_> = listeners.filter(|listener| !bound.contains(listener)).collect();
+        let mut askers: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+        for (key, route) in routes.0.iter().filter(|(key, _)| new.contains(&key.listener)) {
+            for endpoint in &route.endpoints {
+                askers.entry(endpoint.origin.clone()).or_default().insert(key.listener);
+            }
+        }
+        let created = |id: &str| self.memory.container(id).map(|container| container.created);
+        let mut askers: Vec<_> = askers.into_iter().collect();
+        askers.sort_by_key(|(origin, asked)| Reverse((asked.len(), created(origin.id()))));
+        askers.truncate(askers.len().div_ceil(2));
+        let unloadable = &mut self.memory.unloadable;
+        for listener in askers.iter().flat_map(|(_, asked)| asked) {
+            let before = unloadable.get(listener);
+            let out = Unloadable::new(refusal.text.clone(), now, before);
+            unloadable.insert(*listener, out);
+        }
+        !askers.is_empty()
     }
 
     /// The routes that HAProxy will not have are left out, so that the rest goes live.

@@ -14,7 +14,7 @@ use crate::{
 };
 use std::{
     cmp::Reverse,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     num::NonZeroU16,
     ops::Bound::{Included, Unbounded},
     str::FromStr,
@@ -25,6 +25,9 @@ pub const MOST_ROUTES: usize = 1024;
 
 /// Servers that one container gets in one route, so that none takes a route over by its number of ports.
 pub const MOST_SERVERS: usize = 8;
+
+/// How many public ports one container gets: each takes file descriptors of HAProxy, and a reload more time.
+const MOST_LISTENERS: usize = 32;
 
 /// The longest value, in bytes.
 const LONGEST: usize = 4096;
@@ -77,6 +80,8 @@ pub(super) struct Reader<'a> {
     container: &'a Container,
     fences: &'a Fences,
     asks: Vec<Ask>,
+    /// The public ports that these ask for.
+    listeners: BTreeSet<NonZeroU16>,
     problems: Vec<Problem>,
     /// Those that were not gathered.
     more: usize,
@@ -84,7 +89,8 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub(super) fn new(container: &'a Container, fences: &'a Fences) -> Self {
-        Self { container, fences, asks: Vec::new(), problems: Vec::new(), more: 0 }
+        let (asks, listeners, problems, more) = Default::default();
+        Self { container, fences, asks, listeners, problems, more }
     }
 
     pub(super) fn read(mut self) -> Reading {
@@ -223,6 +229,7 @@ impl<'a> Reader<'a> {
             let port = port.number.get();
             return self.tell(None, Reason::TooManyRoutes { port, wanted, most: MOST_ROUTES });
         }
+        let binds = self.add_listeners(port, binds);
         self.asks.reserve(wanted);
         for &bind in &binds {
             for host in &hosts {
@@ -238,6 +245,23 @@ impl<'a> Reader<'a> {
                 }));
             }
         }
+    }
+
+    /// Of more public ports than a container gets the first ones remain.
+    fn add_listeners(&mut self, port: &Port<'_>, mut binds: Vec<NonZeroU16>) -> Vec<NonZeroU16> {
+        let wanted = binds.len();
+        binds.retain(|bind| {
+            let fits = self.listeners.len() < MOST_LISTENERS || self.listeners.contains(bind);
+            if fits {
+                self.listeners.insert(*bind);
+            }
+            fits
+        });
+        if binds.len() < wanted {
+            let (port, left) = (port.number.get(), wanted - binds.len());
+            self.tell(None, Reason::TooManyListeners { port, wanted, left, most: MOST_LISTENERS });
+        }
+        binds
     }
 
     fn hosts(&mut self, port: &Port<'_>, written: Written<'_>) -> Vec<HostMatch> {

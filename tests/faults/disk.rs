@@ -4,7 +4,10 @@ use crate::{
     asker::Asker,
     common::{self, balancer::Balancer},
 };
-use nix::sys::signal::Signal;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use std::{fs, io::Write, path::PathBuf, process::Command};
 
 const HOST: &str = "glue_http_80_host";
@@ -86,6 +89,56 @@ fn a_full_or_read_only_disk_is_named_and_costs_nothing_that_is_served() {
     let log = balancer.log();
     let errors = log.lines().filter(|it| it.contains("ERROR") && !it.contains("the history"));
     assert_eq!(errors.count(), 2, "{log}");
+}
+
+#[test]
+fn a_reload_that_a_full_disk_prevents_holds_up_no_change_that_needs_none() {
+    let Some(docker) = common::docker() else { return };
+    let plan = Balancer::of(&docker).ports(&[80, 81]).option(&["--wait-for-start", "1s"]);
+    let Some(state) = Disk::mount(plan.state()) else { return };
+    let balancer = plan.start();
+    let web = balancer.run("web").label(HOST, "a.test").start();
+    balancer.until_serves("a.test", "web saw /");
+    balancer.until_said(&["reloaded HAProxy"]);
+
+    let filler = state.fill();
+    let wide = balancer.run("wide").label(HOST, "b.test").label("glue_http_80_bind", "80,81");
+    let _wide = wide.start();
+    balancer.until_said(&[
+        "ERROR HAProxy is not reloaded",
+        "serves on: cannot write",
+        "free some space",
+    ]);
+    let _late = balancer.run("late").label(HOST, "c.test").start();
+    drop(web);
+    balancer.until_all_serve(&[
+        ("b.test", "wide saw /"),
+        ("c.test", "late saw /"),
+        ("a.test", "503"),
+    ]);
+    fs::remove_file(filler).unwrap();
+    balancer.until_serves("b.test:81", "wide saw /");
+    balancer.until_said(&["the trouble is over"]);
+    assert_eq!(balancer.log().matches("is not reloaded").count(), 1, "{}", balancer.log());
+}
+
+/// The configuration that it died with could not be written.
+#[test]
+fn a_death_of_haproxy_on_a_full_disk_leaves_what_is_stored_and_what_came_since() {
+    let Some(docker) = common::docker() else { return };
+    let plan = Balancer::of(&docker);
+    let Some(state) = Disk::mount(plan.state()) else { return };
+    let balancer = plan.start();
+    let _web = balancer.run("web").label(HOST, "a.test").start();
+    balancer.until_serves("a.test", "web saw /");
+    balancer.until_said(&["reloaded HAProxy"]);
+    let _filler = state.fill();
+    let _late = balancer.run("late").label(HOST, "b.test").start();
+    balancer.until_serves("b.test", "late saw /");
+    balancer.until_said(&["the disk has not"]);
+    kill(Pid::from_raw(balancer.master()), Signal::SIGKILL).unwrap();
+    balancer.until_said(&["HAProxy ended with signal: 9"]);
+    balancer.until_all_serve(&[("a.test", "web saw /"), ("b.test", "late saw /")]);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use std::{
 const HOST: &str = "glue_http_80_host";
 
 /// A program that stands before the real HAProxy.
-fn wrapper(folder: &Path, script: &str) -> PathBuf {
+pub(crate) fn wrapper(folder: &Path, script: &str) -> PathBuf {
     let path = folder.join("haproxy-wrapper");
     fs::write(&path, format!("#!/bin/sh\n{script}\nexec \"${{HAPROXY_BIN:-haproxy}}\" \"$@\"\n"))
         .unwrap();

@@ -13,6 +13,7 @@ mod docker;
 mod haproxy;
 mod labels;
 mod life;
+mod limit;
 mod port;
 mod start;
 mod steps;

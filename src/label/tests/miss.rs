@@ -227,6 +227,30 @@ fn container_of_many_mistakes_has_a_few_problems() {
 }
 
 #[test]
+fn public_ports_above_32_of_a_container_are_left_out() {
+    let list = |ports: std::ops::Range<u16>| ports.map(|it| it.to_string()).collect::<Vec<_>>();
+    let labels = [
+        ("glue_http_80_host", "a.test".to_owned()),
+        ("glue_http_80_bind", list(30_001..30_041).join(",")),
+        ("glue_http_81_host", "b.test".to_owned()),
+        ("glue_http_81_bind", "30032,30033".to_owned()),
+    ];
+    let asks: Vec<_> = (30_001..=30_032).map(|port| format!("a.test:{port}/ -> 80")).collect();
+    let asks = asks.iter().map(String::as_str).chain(["b.test:30032/ -> 81"]);
+    let mut asks: Vec<_> = asks.collect();
+    asks.sort_by_key(|ask| ask.split_once(':').unwrap().1[..5].to_owned());
+    check_fenced(
+        &Fences::default(),
+        &with(labels.map(|(key, value)| (key.to_owned(), value))),
+        &asks,
+        &[
+            "port 80 asks for 40 public ports, and a container gets 32 in all: 8 of them are left out",
+            "port 81 asks for 2 public ports, and a container gets 32 in all: 1 of them is left out",
+        ],
+    );
+}
+
+#[test]
 fn a_list_of_nonsense_does_not_fill_a_log() {
     let nonsense = (0..1000).map(|n| format!("?{n}")).collect::<Vec<_>>().join(",");
     let told = read(&one("glue_http_80_host", &nonsense[..4000]), &Fences::default()).problems;

@@ -153,7 +153,10 @@ impl<'a> Look<'a> {
             // What was wrong is told beside it.
             | Reason::NoneLeft { .. }
             | Reason::PortTaken { .. } => false,
-            Reason::NotOnNetwork { .. } | Reason::NoAddress { .. } => {
+            Reason::NotOnNetwork { .. }
+            | Reason::NoAddress { .. }
+            | Reason::NoListenerLeft { .. }
+            | Reason::NotLoaded { .. } => {
                 self.would_answer(container).is_some()
             }
             _ => !self.serves(container) && self.is_meant(container, problem),

@@ -1,0 +1,64 @@
+//! A machine whose limits HAProxy meets.
+
+use crate::{
+    asker::Asker,
+    common::{self, balancer::Balancer},
+    haproxy::wrapper,
+};
+use std::{fs, path::Path, process::Command};
+
+const HOST: &str = "glue_http_80_host";
+const BIND: &str = "glue_http_80_bind";
+
+/// How many files HAProxy wants to be able to open with one listener; `None` where it does not say.
+fn files_for_one(folder: &Path) -> Option<u32> {
+    let config = folder.join("one.cfg");
+    let text = "defaults\n mode http\n timeout client 1s\n timeout server 1s\n timeout connect 1s\n\
+                frontend f\n bind 127.0.0.1:0\n";
+    fs::write(&config, format!("global\n fd-hard-limit 1000\n{text}")).unwrap();
+    let script = "ulimit -n 32; exec timeout 5 \"${HAPROXY_BIN:-haproxy}\" -db -f \"$0\"";
+    let output = Command::new("sh").args(["-c", script]).arg(config).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    let (_, rest) = said.split_once("raise FD limit to ")?;
+    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+#[test]
+fn public_ports_for_which_haproxy_has_no_files_cost_the_container_that_asks_for_them() {
+    let Some(docker) = common::docker() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let Some(files) = files_for_one(folder.path()) else {
+        assert!(std::env::var_os("CI").is_none(), "HAProxy does not say how many files it needs");
+        return;
+    };
+    let wrapper = wrapper(folder.path(), &format!("ulimit -n {}", files + 28));
+    let many: Vec<u16> = (8101..=8132).collect();
+    let ports: Vec<u16> = [80, 81].into_iter().chain(many.iter().copied()).collect();
+    let balancer = Balancer::of(&docker).ports(&ports);
+    let balancer = balancer.option(&["--haproxy-bin", wrapper.to_str().unwrap()]);
+    let balancer = balancer.option(&["--wait-for-start", "1s"]).start();
+    let web = balancer.run("web").label(HOST, "web.test").start();
+    let other = balancer.run("other").label(HOST, "other.test").start();
+    balancer.until_all_serve(&[("web.test", "web saw /"), ("other.test", "other saw /")]);
+    let asker = Asker::begin(&balancer, "web.test");
+
+    let list = many.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    let greedy = balancer.run("greedy").label(HOST, "greedy.test").label(BIND, list).start();
+    let named = ["WARN", "greedy.name", "public port 8101, 8102, 8103 (and 29 more) is left out"];
+    let named = named.map(|it| it.replace("greedy.name", &greedy.name));
+    balancer.until_said(&named.each_ref().map(String::as_str));
+    // All else goes on, also what takes a reload.
+    drop(other);
+    let _late = balancer.run("late").label(HOST, "late.test").label(BIND, "80,81").start();
+    balancer.until_all_serve(&[
+        ("late.test", "late saw /"),
+        ("late.test:81", "late saw /"),
+        ("other.test", "503"),
+    ]);
+    asker.more(10);
+    assert_eq!(asker.end(), ["web saw /"]);
+    assert!(!balancer.log().contains("ERROR"), "{}", balancer.log());
+    drop(greedy);
+    balancer.until_said(&["no longer a problem", "could not be loaded"]);
+    drop(web);
+}
