@@ -22,7 +22,10 @@ use std::{
     io::{self, Write},
     path::Path,
     process::ExitCode,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 use tokio::{
     runtime::Builder,
@@ -252,14 +255,21 @@ impl Signals {
     }
 }
 
+/// It was said to the service manager, which takes a later word of another kind for the truth.
+static STOPPING: AtomicBool = AtomicBool::new(false);
+
 /// To the service manager: what was there to be done at the start is done.
 pub fn ready(status: &str) {
-    notify(&[NotifyState::Ready, NotifyState::Status(status)]);
+    if !STOPPING.load(Ordering::Relaxed) {
+        notify(&[NotifyState::Ready, NotifyState::Status(status)]);
+    }
 }
 
 /// To the service manager: one line for `systemctl status`.
 pub fn status(status: &str) {
-    notify(&[NotifyState::Status(status)]);
+    if !STOPPING.load(Ordering::Relaxed) {
+        notify(&[NotifyState::Status(status)]);
+    }
 }
 
 /// Tells the service manager that the loop goes round, where it wants to know (`WatchdogSec=`).
@@ -281,6 +291,7 @@ impl Watchdog {
 }
 
 fn stopping() {
+    STOPPING.store(true, Ordering::Relaxed);
     notify(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
 }
 

@@ -26,6 +26,7 @@ use crate::{
     world::{Vantage, World},
 };
 use anyhow::{Context as _, Result, bail};
+use futures_util::{FutureExt, future::FusedFuture};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -33,7 +34,7 @@ use std::{
 use tokio::{
     sync::watch,
     task::JoinSet,
-    time::{Interval, MissedTickBehavior, interval},
+    time::{Interval, MissedTickBehavior, interval, timeout},
 };
 use tracing::{error, info, warn};
 
@@ -45,6 +46,10 @@ const DOCKER: Duration = Duration::from_secs(2);
 
 /// How often it is looked at whether Docker is still heard.
 const LOOK: Duration = Duration::from_secs(15);
+
+/// What is under way when the program is to stop may take so long to end by itself, and what is to be written
+/// at the end may take as long.
+const STOP: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 
 /// Does what the command line asks for.
 pub async fn serve(settings: Settings, stop: impl Future<Output = ()>) -> Result<()> {
@@ -95,17 +100,17 @@ async fn follow(settings: &Settings, proxy: Proxy, stop: impl Future<Output = ()
     let mut is_watched = false;
     let mut eyes = JoinSet::new();
     let mut standing = std::pin::pin!(find_vantage(settings));
-    let mut stop = std::pin::pin!(stop);
+    let mut stop = std::pin::pin!(stop.fuse());
     let mut world: Option<Arc<World>> = None;
 
     let mut watchdog = Watchdog::of_service_manager();
     let mut look = every(LOOK);
 
     // What was good yesterday serves until Docker has answered.
-    follower.start_stored().await;
+    let mut goes_on = ends_in_time(follower.start_stored(), &mut stop).await;
     let (journal, past) = Journal::open(&settings.state_dir);
     follower.balancer.remember(journal, past);
-    loop {
+    while goes_on {
         let call = tokio::select! {
             () = &mut stop => break,
             () = watchdog.pat() => continue,
@@ -148,14 +153,16 @@ async fn follow(settings: &Settings, proxy: Proxy, stop: impl Future<Output = ()
                 if by == By::Docker && follower.may_skip(world.as_ref()) {
                     follower.skip();
                 } else {
-                    follower.pass(world.as_ref(), &cause).await;
+                    let work = follower.pass(world.as_ref(), &cause);
+                    goes_on = ends_in_time(work, &mut stop).await;
                 }
             }
             Call::Order(order) => {
                 // Not every order makes a pass, so a change stays unseen until one does.
                 follower.take(&seen.borrow(), &mut world);
                 let connected = seen.borrow().connected;
-                follower.obey(world.as_ref(), connected, order).await;
+                let obey = follower.obey(world.as_ref(), connected, order);
+                goes_on = ends_in_time(obey, &mut stop).await;
             }
         }
     }
@@ -165,10 +172,31 @@ async fn follow(settings: &Settings, proxy: Proxy, stop: impl Future<Output = ()
         Haproxy::Managed { at_exit: AtExit::Stop, .. } => Shutdown::Stop,
         _ => Shutdown::Leave,
     };
-    follower.balancer.finish().await;
+    if timeout(STOP.1, follower.balancer.finish()).await.is_err() {
+        warn!(
+            "the files of the last changes are not written; the next start asks HAProxy what it has"
+        );
+    }
     follower.balancer.proxy.shutdown(end).await;
     info!("stopped");
     Ok(())
+}
+
+/// Does some work, and cuts it short where the program is to stop meanwhile: each step leaves a state that a
+/// crash may leave. `false`: the program is to stop.
+async fn ends_in_time<T>(
+    work: impl Future<Output = T>,
+    stop: &mut (impl FusedFuture<Output = ()> + Unpin),
+) -> bool {
+    let mut work = std::pin::pin!(work);
+    tokio::select! {
+        _ = &mut work => return true,
+        () = stop => {}
+    }
+    if timeout(STOP.0, work).await.is_err() {
+        warn!("a change of HAProxy is cut short");
+    }
+    false
 }
 
 /// What the loop wakes up for.

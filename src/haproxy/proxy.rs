@@ -364,6 +364,15 @@ impl Proxy {
 
     /// Stops it softly, or leaves it for the next start to adopt.
     pub async fn shutdown(mut self, end: Shutdown) {
+        if end == Shutdown::Leave || !self.settings.is_managed() {
+            return;
+        }
+        if self.running.is_none()
+            && let Err(error) = self.adopt().await
+        {
+            // One whose start was cut short is found; there need be none.
+            tracing::warn!("{error}");
+        }
         let Mode::Managed { stop_timeout, .. } = &self.settings.mode else { return };
         if let (Shutdown::Stop, Some(running)) = (end, self.running.take()) {
             running.stop(&self.launch.master(), *stop_timeout).await;

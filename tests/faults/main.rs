@@ -17,3 +17,4 @@ mod limit;
 mod port;
 mod start;
 mod steps;
+mod stop;

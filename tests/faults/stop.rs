@@ -1,0 +1,67 @@
+//! docker-balancer is stopped in the middle of something.
+
+use crate::{
+    common::{self, balancer::Balancer, wait_for},
+    haproxy::wrapper,
+};
+use nix::sys::signal::Signal;
+use std::{fs, os::unix::net::UnixDatagram, path::Path};
+
+const HOST: &str = "glue_http_80_host";
+
+/// What the service manager is told, in order.
+struct Manager(UnixDatagram);
+
+impl Manager {
+    fn listen(at: &Path) -> Self {
+        let socket = UnixDatagram::bind(at).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        Self(socket)
+    }
+
+    fn told(&self) -> Vec<String> {
+        let mut message = [0; 4096];
+        let next = || {
+            let length = self.0.recv(&mut message).ok()?;
+            Some(String::from_utf8_lossy(&message[..length]).into_owned())
+        };
+        std::iter::from_fn(next).collect()
+    }
+}
+
+#[test]
+fn stop_in_the_middle_of_a_change_does_not_wait_for_its_end() {
+    let Some(docker) = common::docker() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (slow, checking) = (folder.path().join("slow"), folder.path().join("checking"));
+    let wait = format!(
+        "[ \"$1\" = -c ] && while [ -e {} ]; do touch {}; sleep 0.01; done",
+        slow.display(),
+        checking.display()
+    );
+    let wrapper = wrapper(folder.path(), &wait);
+    let socket = folder.path().join("notify");
+    let manager = Manager::listen(&socket);
+    let plan = Balancer::of(&docker).ports(&[80, 81]).env("NOTIFY_SOCKET", &socket);
+    let plan = plan.option(&["--haproxy-bin", wrapper.to_str().unwrap()]);
+    let mut balancer = plan.start();
+    let _web = balancer.run("web").label(HOST, "a.test").start();
+    balancer.until_serves("a.test", "web saw /");
+    balancer.until_said(&["reloaded HAProxy"]);
+
+    fs::write(&slow, "").unwrap();
+    let late = balancer.run("late").label(HOST, "b.test").label("glue_http_80_bind", "81").start();
+    wait_for("a check", || checking.exists().then_some(()));
+    // The check goes on for as long as the file is there.
+    assert!(balancer.end(Signal::SIGTERM).success());
+    assert!(slow.exists());
+    balancer.log().lines().find(|line| line.contains("cut short")).unwrap();
+    let told = manager.told();
+    let at = |word: &str| told.iter().rposition(|message| message.contains(word));
+    assert!(at("READY=1").unwrap() < at("STOPPING=1").unwrap(), "{told:#?}");
+
+    fs::remove_file(slow).unwrap();
+    balancer.start_again();
+    balancer.until_all_serve(&[("a.test", "web saw /"), ("b.test:81", "late saw /")]);
+    drop(late);
+}
