@@ -28,12 +28,12 @@ const LIMITS: Limits =
 pub async fn serve(address: SocketAddr, names: Vec<Host>, orders: mpsc::Sender<Order>) {
     let listener = web::listen(address, OPTION).await;
     info!("metrics are at http://{address}/metrics");
-    let named = Arc::new(Named { names, bare: true, option: "--metrics-host" });
+    let gate = Arc::new(Named { names, bare: true, option: "--metrics-host" });
     let visit = |stream: TcpStream, seat| {
-        let (orders, named) = (orders.clone(), Arc::clone(&named));
+        let (orders, gate) = (orders.clone(), Arc::clone(&gate));
         async move {
             let Ok(local) = stream.local_addr() else { return };
-            let answer = |it| answer(it, local.ip(), &named, &orders);
+            let answer = |it| answer(it, local.ip(), &gate, &orders);
             web::converse(stream, seat, OPTION, LIMITS, answer).await;
         }
     };
@@ -43,10 +43,10 @@ pub async fn serve(address: SocketAddr, names: Vec<Host>, orders: mpsc::Sender<O
 async fn answer(
     request: Request<Incoming>,
     local: IpAddr,
-    named: &Named,
+    gate: &Named,
     orders: &mpsc::Sender<Order>,
 ) -> Response<Full<Bytes>> {
-    if let Some((status, text)) = named.refusal(request.headers(), request.uri(), local) {
+    if let Some((status, text)) = gate.refusal(request.headers(), request.uri(), local) {
         return plain(status, &text);
     }
     match (request.method(), request.uri().path()) {
