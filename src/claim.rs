@@ -4,7 +4,7 @@
 //! container wins. The order of the input never decides.
 
 use crate::{
-    container::ContainerId,
+    container::{ContainerId, is_dated},
     label::value::{HostMatch, PathPrefix, Weight},
     origin::Origin,
     problem::{About, Problem, Reason},
@@ -57,8 +57,16 @@ pub struct Incumbency<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostOwner {
     pub holder: Arc<str>,
+    /// Whether they keep it; not before it is known who came first.
+    pub tenure: Tenure,
     /// Since when they have no claim there.
     pub left: Option<Instant>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tenure {
+    Sure,
+    Undated,
 }
 
 /// A route that its party has left.
@@ -94,6 +102,8 @@ pub struct Board {
     host_hints: BTreeMap<HostMatch, Vec<Problem>>,
     /// How many routes are claimed at each.
     listeners: BTreeMap<Listener, usize>,
+    /// Routes that are served, where it is not known yet which of their claims is the oldest.
+    undated: BTreeSet<RouteKey>,
     /// Empty without `--own-hosts-by`.
     owners: Arc<BTreeMap<HostMatch, HostOwner>>,
     /// Claims on these came or went since the last time, when that party had the route.
@@ -132,7 +142,8 @@ impl Board {
     pub fn touch(&mut self, key: &RouteKey) {
         if !self.touched.contains_key(key) {
             let first = self.claims.get(key).and_then(|claims| claims.first());
-            let party = first.filter(|_| self.routes.0.contains_key(key)).map(Claim::party);
+            let is_theirs = self.routes.0.contains_key(key) && !self.undated.contains(key);
+            let party = first.filter(|_| is_theirs).map(Claim::party);
             self.touched.insert(key.clone(), party);
         }
     }
@@ -160,7 +171,9 @@ impl Board {
                     None => drop(owners.remove(&host)),
                 }
             }
-            routes.iter().flatten().for_each(|key| self.touch(key));
+            for key in routes.iter().flatten() {
+                self.touch(key);
+            }
             self.host_hints.remove(&host);
             if !hints.is_empty() {
                 self.host_hints.insert(host, hints);
@@ -190,8 +203,9 @@ impl Board {
 
     /// Who had which hosts in an earlier run; they have them for as long as if they were gone since then.
     pub fn recall_owners(&mut self, owners: BTreeMap<HostMatch, Arc<str>>, now: Instant) {
-        let left = Some(now);
-        let owners = owners.into_iter().map(|(host, holder)| (host, HostOwner { holder, left }));
+        let (tenure, left) = (Tenure::Sure, Some(now));
+        let owner = |(host, holder)| (host, HostOwner { holder, tenure, left });
+        let owners = owners.into_iter().map(owner);
         self.owners = Arc::new(owners.collect());
     }
 
@@ -210,6 +224,8 @@ impl Board {
                 policy: &route.policy,
             });
             let incumbency = held(&key).or(present);
+            let is_dated = |claims: &Vec<Claim>| claims.iter().all(Claim::is_dated);
+            let is_sure = incumbency.is_some() || self.claims.get(&key).is_none_or(is_dated);
             let (route, problems) = match self.claims.get_mut(&key) {
                 Some(claims) => {
                     claims.shrink_to_fit();
@@ -220,6 +236,11 @@ impl Board {
                 None => (None, Vec::new()),
             };
             let is_gone = route.is_none();
+            if is_gone || is_sure {
+                self.undated.remove(&key);
+            } else {
+                self.undated.insert(key.clone());
+            }
             let stays = |party: &Party| {
                 self.claims.get(&key).into_iter().flatten().any(|claim| party.owns(claim))
             };
@@ -265,6 +286,13 @@ impl Board {
     pub fn conflicts(&self) -> impl Iterator<Item = &Problem> {
         self.conflicts.values().chain(self.host_hints.values()).flatten()
     }
+
+    /// Routes that strangers wait for, as they are kept for others.
+    pub fn kept(&self) -> impl Iterator<Item = &RouteKey> {
+        let is_kept = |it: &Problem| matches!(it.reason, Reason::Kept { .. });
+        let kept = self.conflicts.iter().filter(move |(_, problems)| problems.iter().any(is_kept));
+        kept.map(|(key, _)| key)
+    }
 }
 
 /// The routes of these claims, and what must wait.
@@ -279,6 +307,11 @@ pub fn collect(claims: Vec<Claim>) -> (Routes, Vec<Problem>) {
 }
 
 impl Claim {
+    /// Whether it is known who came first.
+    fn is_dated(&self) -> bool {
+        is_dated(self.seniority.0)
+    }
+
     /// Of Compose.
     fn project(&self) -> Option<&str> {
         self.service.as_deref()?.split_once('/').map(|(project, _)| project)
@@ -342,15 +375,17 @@ fn host_owner(
     hold: Duration,
 ) -> Option<HostOwner> {
     let is_there = |holder| claims.iter().any(|claim| claim.holder.as_ref() == Some(holder));
-    if let Some(before) = before {
+    if let Some(before) = before.filter(|it| it.tenure == Tenure::Sure) {
         let left = (!is_there(&before.holder)).then(|| before.left.unwrap_or(now));
         if left.is_none_or(|left| now < left + hold) {
-            return Some(HostOwner { holder: Arc::clone(&before.holder), left });
+            return Some(HostOwner { left, ..before.clone() });
         }
     }
-    let held = claims.iter().filter(|claim| claim.holder.is_some());
-    let first = held.min_by_key(|claim| &claim.seniority)?;
-    first.holder.clone().map(|holder| HostOwner { holder, left: None })
+    let owning = claims.iter().filter(|claim| claim.holder.is_some());
+    let first = owning.min_by_key(|claim| &claim.seniority)?;
+    let is_dated = claims.iter().all(|claim| claim.is_dated());
+    let tenure = if is_dated { Tenure::Sure } else { Tenure::Undated };
+    first.holder.clone().map(|holder| HostOwner { holder, tenure, left: None })
 }
 
 /// The first of each other project than the oldest one's on a host that has no route with that one in common.

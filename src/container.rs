@@ -79,6 +79,14 @@ pub struct Container {
     pub leaving: bool,
 }
 
+/// In nanoseconds.
+const SECOND: i64 = 1_000_000_000;
+
+/// Whether a container's age is known, and not the second of it alone.
+pub fn is_dated(created: i64) -> bool {
+    created.rem_euclid(SECOND) != SECOND - 1
+}
+
 impl Container {
     pub fn origin(&self) -> Origin {
         Origin::new(&self.name, self.id.short())

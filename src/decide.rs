@@ -132,6 +132,15 @@ impl Memory {
         }
     }
 
+    /// These routes are kept for nobody.
+    pub fn release<'a>(&mut self, keys: impl Iterator<Item = &'a RouteKey>) {
+        for key in keys {
+            if let Some(held) = self.held.get_mut(key) {
+                held.parties.clear();
+            }
+        }
+    }
+
     /// Who had which hosts in an earlier run, by the label that says so now.
     pub fn recall_owners(
         &mut self,
@@ -599,7 +608,9 @@ fn hold(memory: &mut Memory, now: Instant, time: Duration) -> Option<Instant> {
     };
     let over = held.iter().filter(|(key, held)| is_over(key, held)).map(|(key, _)| key.clone());
     let over: BTreeSet<_> = over.collect();
-    over.iter().for_each(|key| board.touch(key));
+    for key in &over {
+        board.touch(key);
+    }
     let owners_change = board.settle_hosts(now, time);
     let incumbency = |key: &RouteKey| held.get(key).and_then(Held::incumbency);
     let may_hold =

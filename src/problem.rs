@@ -324,6 +324,7 @@ pub enum Severity {
 
 impl Reason {
     /// With no more of what a user wrote than is told.
+    #[must_use]
     pub fn cut(mut self) -> Self {
         match &mut self {
             Self::NotAPort(text)
@@ -340,7 +341,8 @@ impl Reason {
             | Self::InQuotes(text)
             | Self::NotFilledIn(text)
             | Self::HostWithGap(text)
-            | Self::HostCutShort(text) => *text = cut(text),
+            | Self::HostCutShort(text)
+            | Self::HostPattern { text, instead: None } => *text = cut(text),
             Self::InBrackets { text, instead }
             | Self::NotCommas { text, instead }
             | Self::HostPattern { text, instead: Some(instead) }
@@ -348,7 +350,6 @@ impl Reason {
             | Self::PatternInPrefix { text, instead } => {
                 (*text, *instead) = (cut(text), cut(instead));
             }
-            Self::HostPattern { text, instead: None } => *text = cut(text),
             _ => {}
         }
         self

@@ -313,6 +313,40 @@ fn a_route_of_an_earlier_run_is_kept_for_who_served_it() {
     }
 }
 
+/// Of a container that was not inspected yet the second is known alone.
+#[test]
+fn route_and_host_go_to_the_oldest_once_ages_are_known() {
+    const SECOND: i64 = 1_000_000_000;
+    let bank = BANK.replace("bank ", "bank-1 ");
+    let stories = [
+        (story::rules(), format!("{EVIL}\n{WEB}"), "a.test:80/ web"),
+        (owning(), format!("{POOL}\n{bank}"), "a.test:80/ bank-1"),
+    ];
+    for (rules, story, expected) in stories {
+        let (mut world, now) = (story::world(&story), Instant::now());
+        let (evil, victim) = (nth_of(&world, 0), nth_of(&world, 1));
+        let mut memory = Memory::default();
+        let mut outcome = |world: &World| {
+            let decided = decide(world, memory.clone(), now, &rules);
+            memory = decided.memory.clone();
+            routes(&decided).join(" ")
+        };
+        for id in [&evil, &victim] {
+            change(&mut world, id, |it| it.created = SECOND - 1);
+        }
+        let _ = outcome(&world);
+        change(&mut world, &evil, |it| it.created = 500);
+        let _ = outcome(&world);
+        change(&mut world, &victim, |it| it.created = 400);
+        assert_eq!(outcome(&world), expected);
+        // From then on nobody is older.
+        change(&mut world, &evil, |it| it.created = SECOND - 1);
+        assert_eq!(outcome(&world), expected);
+        change(&mut world, &evil, |it| it.created = 300);
+        assert_eq!(outcome(&world), expected);
+    }
+}
+
 fn owning() -> docker_glue::decide::Rules {
     let mut rules = story::rules();
     rules.fences.own_hosts_by = Some("project".to_owned());

@@ -151,13 +151,20 @@ impl Pace {
         if MOST_QUIET < self.0.len() {
             self.0.retain(|_, (at, _)| now < *at + QUIET);
         }
-        let (at, untold) = self.0.entry(about).or_insert((now - QUIET, 0));
-        if now < *at + QUIET {
-            *untold += 1;
-            return None;
+        match self.0.get_mut(&about) {
+            Some((at, untold)) if now < *at + QUIET => {
+                *untold += 1;
+                None
+            }
+            Some((at, untold)) => {
+                *at = now;
+                Some(std::mem::take(untold))
+            }
+            None => {
+                self.0.insert(about, (now, 0));
+                Some(0)
+            }
         }
-        *at = now;
-        Some(std::mem::take(untold))
     }
 }
 

@@ -188,10 +188,10 @@ impl Fences {
         let closest = covering.filter(|fence| closeness(&fence.host) == closest);
         let mut reservations = closest.filter_map(|fence| fence.only.as_ref()).peekable();
         let Some(first) = reservations.peek().copied() else { return Ok(()) };
-        match reservations.any(|only| only.holds(container)) {
-            true => Ok(()),
-            false => Err(Reason::HostReserved { host: host.to_string(), only: first.to_string() }),
+        if reservations.any(|only| only.holds(container)) {
+            return Ok(());
         }
+        Err(Reason::HostReserved { host: host.to_string(), only: first.to_string() })
     }
 
     /// Whether a container may have this public port.

@@ -120,6 +120,9 @@ pub fn foresee(
     memory.refused.clone_from(refused);
     memory.rollback = rollback;
     memory.taken = daemon.map(|it| taken(it, now)).unwrap_or_default();
+    // What is asked for in the end, and not only until a route is kept no longer for those who have left it.
+    let kept = decide(world, memory.clone(), now, rules);
+    memory.release(kept.memory.board().kept());
     let decided = decide(world, memory.clone(), now, rules);
     let kept_out = match daemon {
         Some(_) => kept_out(&decided.routes, &before.observed),
