@@ -312,6 +312,10 @@ impl Follower {
 
     async fn pass(&mut self, world: Option<&Arc<World>>, cause: &str) -> Outcome {
         self.passed = None;
+        if self.balancer.waits_for_restart() {
+            self.wait_for_restart();
+            return Outcome::Failed;
+        }
         let outcome = match world {
             None => {
                 self.start_stored().await;
@@ -427,6 +431,13 @@ impl Follower {
         self.wake_at = wake_at;
         self.ready_at = None;
         daemon::ready(&self.status());
+    }
+
+    /// The next pass is the one that starts HAProxy, with all that came meanwhile. Its death was logged.
+    fn wait_for_restart(&mut self) {
+        let text = "HAProxy ends again and again; it is started after a pause".to_owned();
+        self.wake_at = None;
+        self.trouble.get_or_insert(Trouble { text, pause: RETRY.0, is_logged: false });
     }
 
     /// What needs no reload is applied; the rest is told once, and tried again with growing pauses.

@@ -169,7 +169,7 @@ fn get(port: u16) -> String {
 
 async fn died(proxy: &mut Proxy) -> ExitReason {
     loop {
-        if let News::Died(reason) = proxy.news().await {
+        if let News::Died(reason, _) = proxy.news().await {
             return reason;
         }
     }

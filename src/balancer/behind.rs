@@ -2,11 +2,12 @@
 
 use super::{Balancer, until};
 use crate::{
+    backoff::Backoff,
     haproxy::{
         check::Refusal,
         config::Config,
         error::ApplyError,
-        process::News,
+        process::{ExitReason, News},
         proxy::{Check, Draft, Written},
         render,
         unchecked::{self, Accepted, Scope, Unchecked},
@@ -19,7 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::task::JoinHandle;
-use tracing::{error, info};
+use tracing::{debug, error, info};
 
 /// What the last try of a request takes after the time that requests wait.
 const WAITED: Duration = Duration::from_secs(1);
@@ -38,6 +39,42 @@ pub enum Happening {
     Refused,
     /// It has another worker, which may have read files of before.
     Replaced,
+}
+
+/// HAProxy's deaths: after the first one it is started at once, then after pauses that grow.
+#[derive(Debug)]
+pub(super) struct Deaths {
+    backoff: Backoff,
+    last_pause: Option<Duration>,
+    pub(super) restart_at: Option<Instant>,
+    /// The last pause was as long as the one before, and not told.
+    pub(super) is_repeated: bool,
+}
+
+/// After a death: the pause that is left out, and the longest one.
+const RESTART: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+impl Default for Deaths {
+    fn default() -> Self {
+        let backoff = Backoff::new(RESTART.0, RESTART.1);
+        Self { backoff, last_pause: None, restart_at: None, is_repeated: false }
+    }
+}
+
+impl Deaths {
+    /// Told where the pause is another one than the last time.
+    fn add(&mut self, reason: ExitReason, lived: Duration) {
+        let pause = self.backoff.pause_after(lived);
+        let pause = if pause == RESTART.0 { Duration::ZERO } else { pause };
+        self.is_repeated = !pause.is_zero() && self.last_pause == Some(pause);
+        match pause {
+            _ if self.is_repeated => debug!("{reason}; it is started again in {pause:?}"),
+            Duration::ZERO => error!("{reason}; it is started again"),
+            _ => error!("{reason}; it is started again in {pause:?}"),
+        }
+        self.last_pause = Some(pause);
+        self.restart_at = Some(Instant::now() + pause);
+    }
 }
 
 /// The files that follow what was said over the runtime API.
@@ -91,12 +128,16 @@ impl Balancer {
                         self.heard_of_check(&checked);
                         continue;
                     }
-                    News::Died(reason) => {
-                        error!("{reason}; it is started again");
+                    News::Died(reason, lived) => {
                         self.running.observed = None;
-                        return Happening::Died;
+                        self.deaths.add(reason, lived);
+                        continue;
                     }
                 },
+                () = until(self.deaths.restart_at) => {
+                    self.deaths.restart_at = None;
+                    return Happening::Died;
+                }
                 () = until(*look) => {
                     // May be cut off here, and is looked at again then.
                     let replaced = self.was_replaced().await;

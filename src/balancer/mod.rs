@@ -47,7 +47,7 @@ use crate::{
     world::{Vantage, World},
 };
 use anyhow::{Result, bail};
-use behind::FilesBehind;
+use behind::{Deaths, FilesBehind};
 use exporter::Exporter;
 use health::Patrol;
 use journal::Journal;
@@ -102,6 +102,7 @@ pub struct Balancer {
     patrol: Patrol,
     /// A reload that could not be had.
     overdue: Option<Overdue>,
+    deaths: Deaths,
 }
 
 /// A reload that could not be had, and when it is tried again. Until then the runtime API does what it can.
@@ -204,6 +205,7 @@ impl Balancer {
             files,
             patrol,
             overdue,
+            deaths: Deaths::default(),
         }
     }
 
@@ -247,6 +249,11 @@ impl Balancer {
         self.running.asked = None;
         self.overdue = None;
         self.memory.unloadable.clear();
+    }
+
+    /// HAProxy of ours ends again and again, and a pause is made before the next start.
+    pub fn waits_for_restart(&self) -> bool {
+        self.deaths.restart_at.is_some()
     }
 
     /// Whether one runs, with what it was given by an earlier balancer.
@@ -502,6 +509,9 @@ impl Balancer {
                 }
                 match applied.how {
                     How::Unchanged => {}
+                    How::Started if self.deaths.is_repeated => {
+                        debug!(cause, routes, us, "started HAProxy");
+                    }
                     How::Started => info!(cause, routes, us, "started HAProxy"),
                     How::Reloaded => {
                         info!(cause, routes, us, reason = why.kind(), "reloaded HAProxy: {why}");

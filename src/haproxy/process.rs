@@ -86,7 +86,8 @@ impl ExitReason {
 /// What one does by itself.
 #[derive(Debug)]
 pub enum News {
-    Died(ExitReason),
+    /// After so long a life.
+    Died(ExitReason, Duration),
     Judged(Judged),
     Checked(Checked),
 }
@@ -99,6 +100,7 @@ pub struct Running {
     pidfd: AsyncFd<OwnedFd>,
     child: Option<Child>,
     pub(super) said: Option<Said>,
+    since: Instant,
 }
 
 impl Launch {
@@ -120,7 +122,13 @@ impl Launch {
         let mut child = self.command().spawn().map_err(at)?;
         let said = child.stderr.take().map(Said::listen).transpose().map_err(at)?;
         let pid = child.id();
-        let mut running = Running { pid, pidfd: watch(pid).map_err(at)?, child: Some(child), said };
+        let mut running = Running {
+            pid,
+            pidfd: watch(pid).map_err(at)?,
+            child: Some(child),
+            said,
+            since: Instant::now(),
+        };
         match running.serves(self).await {
             Ok(()) => Ok(running),
             Err(e) => {
@@ -167,7 +175,13 @@ impl Launch {
                 },
             };
             let Ok(pidfd) = watch(pid) else { return Ok(None) };
-            return Ok(Some(Running { pid, pidfd, child: None, said: None }));
+            return Ok(Some(Running {
+                pid,
+                pidfd,
+                child: None,
+                said: None,
+                since: Instant::now(),
+            }));
         }
     }
 
@@ -255,7 +269,7 @@ impl Running {
     /// Waits for its end, or for what its checks find; may be dropped and called again. One that was
     /// adopted is not heard: it tells only who started it.
     pub async fn news(&mut self) -> News {
-        let Self { pid, pidfd, child, said } = self;
+        let Self { pid, pidfd, child, said, since } = self;
         let finding = async {
             match said {
                 Some(said) => said.finding().await,
@@ -263,7 +277,7 @@ impl Running {
             }
         };
         tokio::select! {
-            reason = ended(*pid, pidfd, child) => News::Died(reason),
+            reason = ended(*pid, pidfd, child) => News::Died(reason, since.elapsed()),
             finding = finding => match finding {
                 Finding::Judged(judged) => News::Judged(judged),
                 Finding::Checked(checked) => News::Checked(checked),

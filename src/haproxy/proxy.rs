@@ -356,7 +356,7 @@ impl Proxy {
     pub async fn news(&mut self) -> News {
         let Some(running) = &mut self.running else { return std::future::pending().await };
         let news = running.news().await;
-        if matches!(news, News::Died(_)) {
+        if matches!(news, News::Died(..)) {
             self.running = None;
         }
         news

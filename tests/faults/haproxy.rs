@@ -42,6 +42,41 @@ fn a_master_that_is_killed_is_started_again() {
     balancer.until_serves("b.test", "late saw /");
 }
 
+#[test]
+fn one_that_ends_again_and_again_is_started_after_pauses_that_grow_and_told_as_often() {
+    let Some(docker) = common::docker() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (dies, starts) = (folder.path().join("dies"), folder.path().join("starts"));
+    let die = format!(
+        "if [ \"$1\" = -W ]; then echo >>{}; if [ -e {} ]; then (sleep 2; kill -9 $$) & fi; fi",
+        starts.display(),
+        dies.display()
+    );
+    let wrapper = wrapper(folder.path(), &die);
+    let balancer = Balancer::of(&docker).option(&["--haproxy-bin", wrapper.to_str().unwrap()]);
+    let balancer = balancer.start();
+    let _web = balancer.run("web").label(HOST, "a.test").start();
+    balancer.until_serves("a.test", "web saw /");
+    balancer.until_said(&["reloaded HAProxy"]);
+    fs::write(&dies, "").unwrap();
+    kill(Pid::from_raw(balancer.master()), Signal::SIGKILL).unwrap();
+    for pause in ["200ms", "400ms", "800ms", "1.6s", "3.2s", "5s"] {
+        balancer.until_said(&[&format!("it is started again in {pause}")]);
+    }
+    let count = || fs::read_to_string(&starts).unwrap().lines().count();
+    let before = count();
+    common::wait_for("two more starts", || (before + 2 <= count()).then_some(()));
+    let log = balancer.log();
+    let told: Vec<_> =
+        log.lines().filter_map(|it| it.split_once("; it is started again")).collect();
+    let pauses: Vec<_> = told.iter().map(|(_, pause)| pause.trim()).collect();
+    assert_eq!(pauses, ["", "in 200ms", "in 400ms", "in 800ms", "in 1.6s", "in 3.2s", "in 5s"]);
+    fs::remove_file(&dies).unwrap();
+    balancer.until_serves("a.test", "web saw /");
+    let _late = balancer.run("late").label(HOST, "b.test").start();
+    balancer.until_serves("b.test", "late saw /");
+}
+
 /// What was told to the worker before is not in the files that the new one has read.
 #[test]
 fn a_reload_by_somebody_else_before_the_files_are_there_is_noticed() {
