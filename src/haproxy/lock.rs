@@ -16,7 +16,11 @@ const MODE: u32 = 0o600;
 
 /// Held as long as this lives; the kernel lets go of it with the process, however that ends.
 #[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "to be held is its whole use")] Flock<File>);
+pub struct Lock {
+    #[expect(dead_code, reason = "to be held is its whole use")]
+    file: Flock<File>,
+    is_read_only: bool,
+}
 
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
@@ -33,12 +37,12 @@ impl Lock {
     /// The file is left when the lock goes: deleting it would let two hold "the" lock.
     pub fn take(state: &Path) -> Result<Self, LockError> {
         let at = |why| LockError::Io { state: state.to_owned(), why };
-        let path = state.join("lock");
-        let mut open = OpenOptions::new();
-        open.read(true).write(true).create(true).truncate(false).mode(MODE);
-        let file = open.open(path).map_err(at)?;
-        // One of an earlier version. It may belong to another user, who then has to see to it.
-        let _ = file.set_permissions(Permissions::from_mode(MODE));
+        let file = open(&state.join("lock"), state).map_err(at)?;
+        // One of an earlier version, or the directory, which keeps what it has. It may belong to another user, who then
+        // has to see to it.
+        if file.metadata().is_ok_and(|it| it.is_file()) {
+            let _ = file.set_permissions(Permissions::from_mode(MODE));
+        }
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(file) => Ok(sign(file)),
             Err((file, Errno::EWOULDBLOCK)) => Err(held(file, state)),
@@ -47,11 +51,32 @@ impl Lock {
     }
 }
 
+impl Lock {
+    /// Nothing can be written there.
+    pub fn is_read_only(&self) -> bool {
+        self.is_read_only
+    }
+}
+
+/// A lock needs no writing: where nothing can be written the file that is there does, or the directory itself.
+fn open(path: &Path, state: &Path) -> io::Result<File> {
+    let mut open = OpenOptions::new();
+    open.read(true).write(true).create(true).truncate(false).mode(MODE);
+    match open.open(path) {
+        Err(e) if e.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+            File::open(path).or_else(|_| File::open(state))
+        }
+        opened => opened,
+    }
+}
+
 /// Who it is: for people, so that a full disk is no reason to stop here.
 fn sign(mut file: Flock<File>) -> Lock {
     let _ = file.set_len(0);
-    let _ = writeln!(file, "{}", std::process::id());
-    Lock(file)
+    let written = writeln!(file, "{}", std::process::id());
+    // A file that was opened for reading alone is a bad one to write to.
+    let is_read_only = written.is_err_and(|e| e.raw_os_error() == Some(Errno::EBADF as i32));
+    Lock { file, is_read_only }
 }
 
 fn held(mut file: File, state: &Path) -> LockError {

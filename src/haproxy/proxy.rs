@@ -98,6 +98,12 @@ impl Proxy {
         swap::directory(&settings.runtime_dir, access)?;
         let lock = Lock::take(&settings.state_dir)?;
         let store = Store::open(&settings.config, &settings.state_dir, access)?;
+        if lock.is_read_only() {
+            let state = settings.state_dir.display();
+            tracing::warn!(
+                "{state} cannot be written; what is stored there is served, and nothing is stored"
+            );
+        }
         let launch = settings.launch(store.target());
         let loaded = fs::read_to_string(settings.stamp()).ok();
         let mut proxy = Self {

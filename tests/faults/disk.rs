@@ -187,6 +187,29 @@ fn ask(balancer: &Balancer, words: &[&str]) -> (Option<i32>, String) {
 }
 
 #[test]
+fn a_state_directory_that_is_read_only_at_the_start_serves_what_is_there() {
+    let Some(docker) = common::docker() else { return };
+    let plan = Balancer::of(&docker);
+    let Some(state) = Disk::mount(plan.state()) else { return };
+    let mut balancer = plan.start();
+    let _web = balancer.run("web").label(HOST, "a.test").start();
+    balancer.until_serves("a.test", "web saw /");
+    balancer.until_said(&["reloaded HAProxy"]);
+    assert!(balancer.end(Signal::SIGTERM).success());
+    state.remount("ro");
+    balancer.start_again();
+    balancer.until_serves("a.test", "web saw /");
+    let named = balancer.state().display().to_string();
+    balancer.until_said(&["WARN", &named, "cannot be written"]);
+    let _late = balancer.run("late").label(HOST, "b.test").start();
+    balancer.until_serves("b.test", "late saw /");
+    // A second one is refused all the same.
+    let second = balancer.command().arg("--once").output().unwrap();
+    let said = String::from_utf8_lossy(&second.stderr);
+    assert!(said.contains("another docker-balancer"), "{said}");
+}
+
+#[test]
 fn a_state_directory_that_cannot_be_written_is_an_error_at_the_start() {
     let Some(docker) = common::docker() else { return };
     let plan = Balancer::of(&docker);
