@@ -71,7 +71,7 @@ impl Balancer {
 
     pub(super) fn go_on_patrol(&mut self) {
         let Question { backends, refusals } = self.patrol.diagnosis.question(self.hearing());
-        let ask = patrol::ask(self.proxy.stats_socket(), backends, refusals);
+        let ask = patrol::ask(self.proxy.socket(), backends, refusals);
         self.patrol.asking = Some(tokio::spawn(ask));
     }
 

@@ -25,6 +25,7 @@ use crate::{
     decide::{self, Decided, Memory, Rules},
     haproxy::{
         config::{Config, MapName},
+        growth::Growth,
         inverse,
         layout::Layout,
         name,
@@ -377,7 +378,7 @@ impl Balancer {
     async fn way(&mut self, routes: &Routes, now: Instant) -> Way {
         self.ask_when_stale(now).await;
         let Some(observed) = &self.running.observed else {
-            return Way::Load(self.fresh(routes), Why::NotKnown);
+            return self.way_to_load(routes, Why::NotKnown).await;
         };
         let (config, why) = self.maker().within(routes, observed, &self.running.config);
         let why = if self.running.astray { Some(Why::Astray) } else { why };
@@ -390,9 +391,18 @@ impl Balancer {
         }
         let old_workers = self.proxy.old_workers().await;
         match self.budget.take(now, old_workers) {
-            Ok(()) => Way::Load(self.fresh(routes), why),
+            Ok(()) => self.way_to_load(routes, why).await,
             Err(until) => Way::Wait(self.without_reload(routes), why, until),
         }
+    }
+
+    /// The files are made for the HAProxy that will read them: it may have been replaced by another version.
+    async fn way_to_load(&mut self, routes: &Routes, why: Why) -> Way {
+        if let Some(version) = self.proxy.replaced_version().await {
+            info!("HAProxy {version} is installed now, for which the configuration is made");
+            self.frame.growth = Growth::of(version, &self.frame.base);
+        }
+        Way::Load(self.fresh(routes), why)
     }
 
     /// `None`: it is not known to have what it was given.

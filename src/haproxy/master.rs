@@ -28,6 +28,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// An idle connection has so long to ask once more when HAProxy is stopped.
 const QUIET: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(200);
+/// A reload whose answer has not come so long after it was over has none.
+const OVER: Duration = Duration::from_secs(3);
 
 /// `show proc`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,12 +128,30 @@ impl Master {
         let mark = said.as_ref().map_or(0, |said| said.mark());
         let before = self.procs_until(Instant::now() + AWAY).await?;
         let stream = self.connect(until).await?;
-        // The answer may be cut off by the master's own restart: then `show proc` has the last word.
-        let answer = say(stream, "reload", RELOAD).await.unwrap_or_default();
+        // The answer may be cut off by the master's own restart: then `show proc` has the last word. An older
+        // HAProxy that takes the place of a newer one neither answers nor closes the connection.
+        let answer = tokio::select! {
+            answer = say(stream, "reload", RELOAD) => answer.unwrap_or_default(),
+            () = self.is_over(&before) => String::new(),
+        };
         match Answer::parse(&answer) {
             Answer::Refused(log) => Err(ReloadError::Refused(refusal(log, config))),
             Answer::Done => self.procs_until(until).await,
             Answer::Silent => self.settled(&before, until, config, said, mark).await,
+        }
+    }
+
+    /// Returns when the reload is over, as `show proc` has it, and has been so for long.
+    async fn is_over(&self, before: &Procs) {
+        let mut over_since = None;
+        loop {
+            sleep(LOOK).await;
+            let Ok(now) = self.procs().await else { continue };
+            if outcome(before, &now) == Outcome::Pending {
+                over_since = None;
+            } else if over_since.get_or_insert_with(Instant::now).elapsed() > OVER {
+                return;
+            }
         }
     }
 
@@ -290,6 +310,7 @@ impl Procs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     const V26: &str = "\
 #<PID>          <type>          <reloads>       <uptime>        <version>      
@@ -329,6 +350,30 @@ mod tests {
 
     fn procs(text: &str) -> Procs {
         Procs::parse(text).unwrap()
+    }
+
+    /// What a 2.6 does that takes the place of a 3.4.
+    #[tokio::test]
+    async fn reload_that_is_never_answered_is_over_when_the_list_shows_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("m");
+        let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+        tokio::spawn(async move {
+            let (mut is_reloaded, mut silent) = (false, Vec::new());
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut question = vec![0; 64];
+                let length = stream.read(&mut question).await.unwrap();
+                if question[..length].starts_with(b"reload") {
+                    is_reloaded = true;
+                    silent.push(stream);
+                } else {
+                    let list = if is_reloaded { V26_DONE } else { V26 };
+                    stream.write_all(list.as_bytes()).await.unwrap();
+                }
+            }
+        });
+        let reloaded = Master::new(&socket).reload(Path::new("h.cfg"), None).await.unwrap();
+        assert_eq!(reloaded.live(), Some(13231));
     }
 
     #[test]

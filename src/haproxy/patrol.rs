@@ -2,13 +2,11 @@
 
 use super::{
     health::{self, Check, Failure, Refusals, Round, ServerName},
-    master::Master,
-    socket::{Session, within},
+    socket::{WorkerSocket, within},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
-    path::PathBuf,
     time::Duration,
 };
 
@@ -21,12 +19,12 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// # Errors
 /// When HAProxy does not answer, or with something else.
 pub async fn ask(
-    stats: PathBuf,
+    socket: WorkerSocket,
     backends: Option<BTreeSet<String>>,
     refusals: Option<BTreeMap<String, Refusals>>,
 ) -> io::Result<Round> {
     within(PATIENCE, async move {
-        let mut session = Session::open(&stats).await?;
+        let mut session = socket.open().await?;
         let mut round = read(session.ask("show stat -1 1 -1").await?).await?;
         let refused = refusals.is_none_or(|before| before != round.frontends);
         round.all = refused || backends.is_none();
@@ -57,16 +55,12 @@ pub async fn ask(
 }
 
 /// Ends what these servers have under way, of the worker that serves, and of those that a reload has left.
-pub(super) async fn end_sessions(
-    stats: PathBuf,
-    master: Option<Master>,
-    servers: Vec<ServerName>,
-) -> io::Result<()> {
-    let mut session = Session::open(&stats).await?;
+pub(super) async fn end_sessions(socket: WorkerSocket, servers: Vec<ServerName>) -> io::Result<()> {
+    let mut session = socket.open().await?;
     for (backend, server) in &servers {
         session.ask(&format!("shutdown sessions server {backend}/{server}")).await?;
     }
-    let Some(master) = master else { return Ok(()) };
+    let Some(master) = &socket.master else { return Ok(()) };
     for pid in master.procs().await?.ending() {
         // One that has ended meanwhile has no requests either.
         let Ok(answer) = master.ask_worker(pid, "show sess").await else { continue };

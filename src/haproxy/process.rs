@@ -7,7 +7,7 @@ use super::{
     master::{Master, Procs},
     observed,
     said::{Checked, Finding, Judged, Said},
-    socket::ask,
+    socket::WorkerSocket,
 };
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -201,7 +201,8 @@ impl Launch {
 
     /// Who answers at the stats socket.
     pub(super) async fn worker(&self) -> io::Result<Option<u32>> {
-        Ok(observed::worker(&ask(&self.stats_socket, "show info").await?))
+        let socket = WorkerSocket { stats: self.stats_socket.clone(), master: Some(self.master()) };
+        Ok(observed::worker(&socket.ask("show info").await?))
     }
 }
 

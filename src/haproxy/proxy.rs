@@ -22,7 +22,7 @@ use super::{
     said::Said,
     sessions::Sessions,
     settings::{Mode, Reload, Settings},
-    socket::within,
+    socket::{WorkerSocket, within},
     stat::Stat,
     swap::{self, Access, Staged, WriteError},
     unchecked::Accepted,
@@ -70,6 +70,10 @@ pub struct Proxy {
     launch: Launch,
     store: Store,
     version: Version,
+    /// The file of that.
+    binary: Option<Binary>,
+    /// The stats socket's file is gone, which was told.
+    is_lost: bool,
     running: Option<Running>,
     /// What HAProxy is known to have loaded.
     loaded: Option<String>,
@@ -92,6 +96,7 @@ enum Answers {
 impl Proxy {
     /// Takes the state directory, and the HAProxy that an earlier balancer left running.
     pub async fn open(settings: Settings) -> Result<Self, OpenError> {
+        let binary = Binary::of(&settings.bin).ok();
         let version = installed(&settings.bin).await?;
         let access = settings.access();
         swap::directory(&settings.state_dir, access)?;
@@ -111,6 +116,8 @@ impl Proxy {
             launch,
             store,
             version,
+            binary,
+            is_lost: false,
             running: None,
             loaded,
             backup: None,
@@ -128,6 +135,17 @@ impl Proxy {
 
     pub fn version(&self) -> Version {
         self.version
+    }
+
+    /// Which HAProxy is installed, if that is another one than before.
+    pub async fn replaced_version(&mut self) -> Option<Version> {
+        let binary = Binary::of(&self.settings.bin).ok();
+        if binary == self.binary {
+            return None;
+        }
+        let version = installed(&self.settings.bin).await.ok()?;
+        self.binary = binary;
+        (std::mem::replace(&mut self.version, version) != version).then_some(version)
     }
 
     /// Whether this HAProxy can tell its numbers to Prometheus.
@@ -176,11 +194,25 @@ impl Proxy {
     /// All that the worker has which serves now; `None` where there is none of ours to be asked.
     pub async fn observe(&mut self) -> Option<Observed> {
         let asked = match self.runtime().await {
-            Ok(mut runtime) => runtime.observe().await,
+            Ok(mut runtime) => {
+                self.tell_detour(runtime.is_detour());
+                runtime.observe().await
+            }
             Err(error) => Err(error),
         };
         self.tell_answers(asked.as_ref().err());
         asked.ok()
+    }
+
+    fn tell_detour(&mut self, is_lost: bool) {
+        if is_lost && !self.is_lost {
+            let socket = self.launch.stats_socket.display();
+            tracing::warn!(
+                "HAProxy's stats socket {socket} is gone; HAProxy is asked over its master's socket \
+                 until it is started anew"
+            );
+        }
+        self.is_lost = is_lost;
     }
 
     /// One that is ours is watched, and its end told where it is seen.
@@ -206,12 +238,12 @@ impl Proxy {
 
     /// The runtime API of the worker that serves now.
     pub async fn runtime(&self) -> Result<Runtime, RuntimeError> {
-        Runtime::open(self.launch.stats_socket.clone()).await
+        Runtime::open(self.socket()).await
     }
 
-    /// The runtime API's socket.
-    pub fn stats_socket(&self) -> PathBuf {
-        self.launch.stats_socket.clone()
+    /// Where the runtime API is.
+    pub fn socket(&self) -> WorkerSocket {
+        WorkerSocket { stats: self.launch.stats_socket.clone(), master: self.master() }
     }
 
     /// Ends what these servers have under way, in old workers too.
@@ -219,7 +251,7 @@ impl Proxy {
         &self,
         servers: Vec<ServerName>,
     ) -> impl Future<Output = io::Result<()>> + Send + use<> {
-        patrol::end_sessions(self.stats_socket(), self.master(), servers)
+        patrol::end_sessions(self.socket(), servers)
     }
 
     /// Whether it says by itself what its checks find.
@@ -229,7 +261,7 @@ impl Proxy {
 
     /// To ask what the worker that serves now has counted.
     pub fn stat(&self) -> Stat {
-        Stat { stats: self.launch.stats_socket.clone(), master: self.master() }
+        Stat { socket: self.socket() }
     }
 
     pub fn is_managed(&self) -> bool {
@@ -238,12 +270,7 @@ impl Proxy {
 
     /// To count a container's requests, by its short id, while `observed` is what HAProxy has.
     pub fn sessions(&self, observed: &Observed, id: &str) -> Sessions {
-        Sessions {
-            stats: self.launch.stats_socket.clone(),
-            master: self.master(),
-            backends: observed.backends_of(id),
-            id: id.to_owned(),
-        }
+        Sessions { socket: self.socket(), backends: observed.backends_of(id), id: id.to_owned() }
     }
 
     /// Writes down what HAProxy was told over the runtime API, so that anyone's reload ends in the
@@ -380,7 +407,7 @@ impl Proxy {
             tracing::warn!("{error}");
         }
         let Mode::Managed { stop_timeout, .. } = &self.settings.mode else { return };
-        if let (Shutdown::Stop, Some(running)) = (end, self.running.take()) {
+        if let Some(running) = self.running.take() {
             running.stop(&self.launch.master(), *stop_timeout).await;
         }
     }

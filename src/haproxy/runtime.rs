@@ -4,7 +4,7 @@ use super::{
     command::{Command, Escaped},
     config::MapName,
     observed::{self, Observed},
-    socket::Session,
+    socket::{Session, WorkerSocket},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -50,11 +50,19 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    pub async fn open(socket: PathBuf) -> Result<Self, RuntimeError> {
-        match Session::open(&socket).await {
+    pub async fn open(socket: impl Into<WorkerSocket>) -> Result<Self, RuntimeError> {
+        let socket = socket.into();
+        let session = socket.open().await;
+        let socket = socket.stats;
+        match session {
             Ok(session) => Ok(Self { socket, session }),
             Err(source) => Err(RuntimeError::Unreachable { socket, source }),
         }
+    }
+
+    /// It is asked over its master, as its socket is gone.
+    pub fn is_detour(&self) -> bool {
+        self.session.is_detour()
     }
 
     /// All that it has.

@@ -2,7 +2,12 @@
 //!
 //! HAProxy's Management Guide, section 9.3. Every wait has an end.
 
-use std::{io, path::Path, time::Duration};
+use super::master::Master;
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::UnixStream,
@@ -43,35 +48,109 @@ pub(super) async fn say(
     .await
 }
 
+/// Where the worker that serves now is asked: at its stats socket, or through the master where the file of that
+/// is gone. HAProxy makes it again when it is started, but at no reload.
+#[derive(Debug, Clone)]
+pub struct WorkerSocket {
+    pub(super) stats: PathBuf,
+    /// `None` where there is none, or none that we may ask.
+    pub(super) master: Option<Master>,
+}
+
+impl WorkerSocket {
+    /// One command on a connection of its own.
+    pub async fn ask(&self, command: &str) -> io::Result<String> {
+        match ask(&self.stats, command).await {
+            Err(e) if is_gone(&e) => {
+                let (master, pid) = self.detour(e).await?;
+                master.ask_worker(pid, command).await
+            }
+            answer => answer,
+        }
+    }
+
+    pub async fn open(&self) -> io::Result<Session> {
+        match Session::open(&self.stats).await {
+            Err(e) if is_gone(&e) => {
+                let (master, pid) = self.detour(e).await?;
+                Ok(Session { way: Way::Detour(master, pid) })
+            }
+            opened => opened,
+        }
+    }
+
+    /// The master, and the worker that it is to ask. One that does not answer either is no way.
+    async fn detour(&self, error: io::Error) -> io::Result<(Master, u32)> {
+        let Some(master) = &self.master else { return Err(error) };
+        match master.procs().await.map(|procs| procs.live()) {
+            Ok(Some(pid)) => Ok((master.clone(), pid)),
+            _ => Err(error),
+        }
+    }
+}
+
+/// Without a master to go over.
+impl From<PathBuf> for WorkerSocket {
+    fn from(stats: PathBuf) -> Self {
+        Self { stats, master: None }
+    }
+}
+
+/// The socket's file is not there, or is that of a process which is gone.
+fn is_gone(e: &io::Error) -> bool {
+    matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+}
+
 /// Many commands on one connection, in order: `prompt` marks where each answer ends.
 ///
 /// An answer that was not awaited to its end would be taken for the next one's, so a session that
 /// failed, timed out or was dropped half-way is over.
 #[derive(Debug)]
 pub struct Session {
-    stream: Option<UnixStream>,
+    way: Way,
+}
+
+#[derive(Debug)]
+enum Way {
+    Stream(UnixStream),
+    /// Over the master, each command on a connection of its own.
+    Detour(Master, u32),
+    Over,
 }
 
 impl Session {
     pub async fn open(path: &Path) -> io::Result<Self> {
         let stream = within(SILENCE, UnixStream::connect(path)).await?;
-        let mut session = Self { stream: Some(stream) };
+        let mut session = Self { way: Way::Stream(stream) };
         session.ask("prompt").await?;
         Ok(session)
     }
 
     /// The answer to one command, without the prompt and the empty line before it.
     pub async fn ask(&mut self, command: &str) -> io::Result<String> {
+        let mut stream = match std::mem::replace(&mut self.way, Way::Over) {
+            Way::Stream(stream) => stream,
+            Way::Detour(master, pid) => {
+                let answer = master.ask_worker(pid, command).await?;
+                self.way = Way::Detour(master, pid);
+                return Ok(answer.trim_end().to_owned());
+            }
+            Way::Over => {
+                return Err(io::Error::new(io::ErrorKind::NotConnected, "the session is over"));
+            }
+        };
         let command = line(command)?;
-        let over = || io::Error::new(io::ErrorKind::NotConnected, "the session is over");
-        let mut stream = self.stream.take().ok_or_else(over)?;
         let answer = within(LONGEST, async {
             within(SILENCE, stream.write_all(command.as_bytes())).await?;
             until_prompt(&mut stream).await
         })
         .await?;
-        self.stream = Some(stream);
+        self.way = Way::Stream(stream);
         Ok(answer)
+    }
+
+    pub fn is_detour(&self) -> bool {
+        matches!(self.way, Way::Detour(..))
     }
 }
 

@@ -2,14 +2,13 @@
 //!
 //! `show stat` of the Management Guide, section 9.1.
 
-use super::{master::Master, socket::ask};
+use super::socket::WorkerSocket;
 use std::{collections::BTreeMap, io, path::PathBuf};
 
 /// Where it is asked.
 #[derive(Debug, Clone)]
 pub struct Stat {
-    pub(super) stats: PathBuf,
-    pub(super) master: Option<Master>,
+    pub(super) socket: WorkerSocket,
 }
 
 /// All that it counts, of the worker that serves now.
@@ -46,20 +45,20 @@ pub struct Count {
 impl Stat {
     /// Of the worker alone; old ones are not counted.
     pub fn at(stats: PathBuf) -> Self {
-        Self { stats, master: None }
+        Self { socket: stats.into() }
     }
 
     /// # Errors
     /// When HAProxy does not answer, or with something else.
     pub async fn ask(&self) -> io::Result<Counters> {
         let strange = || io::Error::new(io::ErrorKind::InvalidData, "no answer to `show stat`");
-        let counters = read(&ask(&self.stats, "show stat").await?).ok_or_else(strange)?;
+        let counters = read(&self.socket.ask("show stat").await?).ok_or_else(strange)?;
         Ok(Counters { old_workers: self.old_workers().await, ..counters })
     }
 
     /// Workers that a reload has replaced; 0 where nobody tells.
     pub async fn old_workers(&self) -> usize {
-        let Some(master) = &self.master else { return 0 };
+        let Some(master) = &self.socket.master else { return 0 };
         master.procs().await.map_or(0, |procs| procs.old_workers.len())
     }
 }

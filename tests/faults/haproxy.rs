@@ -77,6 +77,47 @@ fn one_that_ends_again_and_again_is_started_after_pauses_that_grow_and_told_as_o
     balancer.until_serves("b.test", "late saw /");
 }
 
+#[test]
+fn a_stats_socket_that_is_lost_costs_no_reload_for_each_change() {
+    let Some(docker) = common::docker() else { return };
+    let balancer = Balancer::of(&docker).ports(&[80, 81]).option(&["--wait-for-start", "1s"]);
+    let balancer = balancer.start();
+    let _web = balancer.run("web").label(HOST, "a.test").start();
+    balancer.until_serves("a.test", "web saw /");
+    balancer.until_said(&["reloaded HAProxy"]);
+    fs::remove_file(balancer.runtime().join("haproxy.sock")).unwrap();
+    let late = balancer.run("late").label(HOST, "b.test").start();
+    balancer.until_serves("b.test", "late saw /");
+    balancer.until_said(&["stats socket", "is gone", "over its master's socket"]);
+    drop(late);
+    balancer.until_serves("b.test", "503");
+    assert_eq!(balancer.log().matches("reloaded HAProxy").count(), 1, "{}", balancer.log());
+    // What takes a reload works as well.
+    let wide = balancer.run("wide").label(HOST, "c.test").label("glue_http_80_bind", "81");
+    let _wide = wide.start();
+    balancer.until_serves("c.test:81", "wide saw /");
+    assert!(!balancer.log().contains("ERROR"), "{}", balancer.log());
+}
+
+/// The files are made for the version that reads them.
+#[test]
+fn another_version_that_is_installed_meanwhile_gets_files_of_its_own() {
+    let Some(docker) = common::docker() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let newer = "[ \"$1\" = -v ] && echo 'HAProxy version 3.9.1 2026/08/21' && exit";
+    let path = wrapper(folder.path(), newer);
+    let plan = Balancer::of(&docker).ports(&[80, 81]);
+    let balancer = plan.option(&["--haproxy-bin", path.to_str().unwrap()]).start();
+    balancer.until_said(&["started HAProxy"]);
+    wrapper(folder.path(), "");
+    let _web = balancer.run("web").label(HOST, "a.test").start();
+    balancer.until_serves("a.test", "web saw /");
+    balancer.until_said(&["is installed now, for which the configuration is made"]);
+    let _late = balancer.run("late").label(HOST, "b.test").start();
+    balancer.until_serves("b.test", "late saw /");
+    assert!(!balancer.log().contains("ERROR"), "{}", balancer.log());
+}
+
 /// What was told to the worker before is not in the files that the new one has read.
 #[test]
 fn a_reload_by_somebody_else_before_the_files_are_there_is_noticed() {
