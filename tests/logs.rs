@@ -69,7 +69,8 @@ fn reader_of_the_log_that_stalls_costs_lines_and_nothing_else() {
     let mut balancer = plan.start();
     let web = |name: &str| balancer.run(name).label("glue_http_80_host", format!("{name}.test"));
     // Each says far more than the pipe holds.
-    let labels: String = (0..200).map(|number| format!("glue_junk_{number}=x ")).collect();
+    let labels: Vec<_> = (0..200).map(|number| format!("glue_junk_{number}=x")).collect();
+    let labels = labels.join(" ");
     let _first = web("first").labels(&labels).start();
     balancer.until_serves("first.test/x", "first saw /x");
     let _second = web("second").labels(&labels).start();
