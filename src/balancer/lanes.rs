@@ -198,13 +198,15 @@ impl Balancer {
     /// The reload lane is closed: over the runtime API HAProxy gets what needs no reload, at least. One of ours that
     /// does not run is started with what is stored. `None`: not even that.
     pub(super) async fn change_without_reload(&mut self, routes: &Routes) -> Option<Did> {
+        // What it had before may be gone, and the worker that had it.
+        self.running.observed = self.proxy.observe().await;
         if self.running.observed.is_none() {
             if let Err(error) = self.proxy.start().await {
                 debug!("not started with what is stored: {error}");
             }
             self.running.observed = self.proxy.observe().await;
-            self.running.asked = Some(Instant::now());
         }
+        self.running.asked = Some(Instant::now());
         self.running.observed.as_ref()?;
         self.change(self.without_reload(routes)).await.ok().flatten()
     }
