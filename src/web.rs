@@ -4,10 +4,9 @@
 pub mod gate;
 
 use crate::outage::{Outage, Tell};
-use http_body_util::BodyExt;
 use hyper::{
     Request, Response,
-    body::{Body, Bytes, Incoming},
+    body::{Body, Bytes, Frame, Incoming, SizeHint},
     server::conn::http1,
     service::service_fn,
 };
@@ -16,7 +15,9 @@ use std::{
     collections::VecDeque,
     convert::Infallible,
     net::SocketAddr,
+    pin::Pin,
     sync::{Arc, Weak},
+    task::{Context, Poll},
     time::Duration,
 };
 use tokio::{
@@ -140,6 +141,32 @@ fn told_if_panicked(option: &str, visit: &Result<(), JoinError>) {
     }
 }
 
+/// The body of an answer. Its request is being answered for as long as it is there.
+struct Answer<B> {
+    body: B,
+    _asked: Arc<()>,
+}
+
+impl<B: Body + Unpin> Body for Answer<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 /// Answers the requests of one connection, until its client ends it, or its seat is needed while it asks nothing.
 pub async fn converse<B, A>(
     stream: impl AsyncRead + AsyncWrite + Unpin,
@@ -148,7 +175,7 @@ pub async fn converse<B, A>(
     limits: Limits,
     answer: impl Fn(Request<Incoming>) -> A,
 ) where
-    B: Body<Data = Bytes, Error = Infallible> + 'static,
+    B: Body<Data = Bytes, Error = Infallible> + Unpin + 'static,
     A: Future<Output = Response<B>>,
 {
     let answer = service_fn(|request| {
@@ -156,12 +183,7 @@ pub async fn converse<B, A>(
         // It is asked something until its client has the last of the answer.
         async {
             let response = response.await;
-            Ok::<_, Infallible>(response.map(|body| {
-                body.map_frame(move |frame| {
-                    let _ = &asked;
-                    frame
-                })
-            }))
+            Ok::<_, Infallible>(response.map(|body| Answer { body, _asked: asked }))
         }
     });
     let mut http = http1::Builder::new();
