@@ -258,6 +258,7 @@ fn metrics_asked_for_by_a_name_of_somebody_else_are_refused() {
     for port in [own, haproxy] {
         for (headers, expected) in [
             ("Host: localhost\r\n".to_owned(), "200"),
+            (String::new(), "200"),
             (format!("Host: 127.0.0.1:{port}\r\n"), "200"),
             (format!("Host: balancer:{port}\r\n"), "200"),
             ("Host: web1.example.com\r\n".to_owned(), "200"),

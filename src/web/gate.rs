@@ -3,10 +3,7 @@
 //! Pure.
 
 use crate::label::value::Host;
-use hyper::{
-    HeaderMap, StatusCode, Uri,
-    header::{HOST, HeaderValue},
-};
+use hyper::{HeaderMap, StatusCode, Uri, header::HOST};
 use std::net::IpAddr;
 
 /// Who a server is, in what its clients call it.
@@ -34,10 +31,12 @@ impl Named {
         if headers.get_all(HOST).iter().nth(1).is_some() {
             return Some((StatusCode::BAD_REQUEST, "it has two Host headers".to_owned()));
         }
-        let header = headers.get(HOST).map_or(Ok(""), HeaderValue::to_str);
-        let named = uri.authority().map(hyper::http::uri::Authority::as_str);
-        let host = named.unwrap_or(header.unwrap_or_default());
-        if !(admits(host, local, &self.names) || self.bare && is_bare(host)) {
+        let header = headers.get(HOST).map(|it| it.to_str().unwrap_or_default());
+        let named = uri.authority().map(hyper::http::uri::Authority::as_str).or(header);
+        let host = named.unwrap_or_default();
+        // A browser names somebody; a plain client of HTTP/1.0 need not.
+        let is_ours = |host| self.bare && (named.is_none() || is_bare(host));
+        if !(admits(host, local, &self.names) || is_ours(host)) {
             let text = format!("this is not {host:?}; {} makes it answer to a name", self.option);
             return Some((StatusCode::MISDIRECTED_REQUEST, text));
         }
@@ -83,6 +82,7 @@ fn is_bare_v6(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hyper::header::HeaderValue;
 
     #[test]
     fn only_requests_that_name_this_place_are_let_in() {
@@ -121,6 +121,9 @@ mod tests {
         let named = |bare| Named { names: Vec::new(), bare, option: "--metrics-host" };
         for (headers, bare, expected) in [
             (&[("host", "localhost:9105")][..], false, None),
+            (&[], true, None),
+            (&[], false, Some(421)),
+            (&[("host", "")], true, Some(421)),
             (&[("host", "balancer:9105")], true, None),
             (&[("host", "balancer:9105")], false, Some(421)),
             (&[("host", "evil.example")], true, Some(421)),

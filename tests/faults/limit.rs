@@ -40,7 +40,7 @@ fn public_ports_for_which_haproxy_has_no_files_cost_the_container_that_asks_for_
         assert!(std::env::var_os("CI").is_none(), "HAProxy does not say how many files it needs");
         return;
     };
-    let wrapper = wrapper(folder.path(), &format!("{LIMITED}\nulimit -n {}", files + 28));
+    let wrapper = wrapper(folder.path(), &format!("{LIMITED}\nulimit -n {}", files + 48));
     let many: Vec<u16> = (8101..=8132).collect();
     let ports: Vec<u16> = [80, 81].into_iter().chain(many.iter().copied()).collect();
     let balancer = Balancer::of(&docker).ports(&ports);
