@@ -1,7 +1,7 @@
 # What a person types. Everything is installed that is missing (tests/setup.sh says what).
 CARGO ?= cargo
 
-.PHONY: demo test check matrix bench soak fuzz setup setup-tests build install deb rpm packages packages-test reproduce image setup-packages
+.PHONY: demo test check matrix bench soak fuzz attack setup setup-tests build install deb rpm packages packages-test reproduce image setup-packages
 
 # The main job, shown: containers get labels, requests reach them.
 demo: setup
@@ -13,10 +13,12 @@ demo: setup
 test: setup-tests check
 	$(CARGO) build --bins
 	$(CARGO) test --workspace
+	sh tests/fuzz.sh
 
 check:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	sh tests/deny.sh
 
 # The live tests against HAProxy of Debian 12, 13 and unstable, and against Docker engines of Debian 13,
 # unstable and Ubuntu 26.04, which are not installed for it.
@@ -32,9 +34,13 @@ soak: setup
 	sh tests/whoami-image.sh soak
 	$(CARGO) bench --bench soak
 
-# Label text → configuration, for a minute (needs cargo-fuzz).
+# What others may say (labels, HAProxy's answers, Docker's, files, requests), made up by libFuzzer, for a minute each.
 fuzz:
-	RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --fuzz-dir tests/fuzz labels -- -max_total_time=60
+	sh tests/fuzz.sh
+
+# What attackers and failing machines have tried, tried again, with a table of what held.
+attack: setup-tests
+	sh tests/attack.sh
 
 # The programs as they are packaged, their man pages and completions.
 build:

@@ -125,6 +125,25 @@ async fn serve(listener: Shared, orders: mpsc::Sender<Order>) {
     web::accept(listener, NAME, LIMITS, visit).await;
 }
 
+/// Whatever a client may send on the control socket, for the fuzz targets: nobody is there to obey it.
+#[cfg(fuzzing)]
+pub async fn converse(sent: &[u8]) -> Vec<u8> {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let (mut client, server) = tokio::io::duplex(1 << 20);
+    let (orders, _) = mpsc::channel(1);
+    let answers = async move {
+        web::converse(server, web::Seat::default(), NAME, LIMITS, |it| answer(it, &orders)).await;
+    };
+    let ask = async move {
+        let mut heard = Vec::new();
+        let _ = client.write_all(sent).await;
+        let _ = client.shutdown().await;
+        let _ = client.read_to_end(&mut heard).await;
+        heard
+    };
+    tokio::join!(answers, ask).1
+}
+
 type Page = Response<Full<Bytes>>;
 
 /// An endpoint is a row here.

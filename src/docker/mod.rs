@@ -16,6 +16,8 @@ mod convert;
 mod details;
 mod engine;
 mod event;
+#[cfg(fuzzing)]
+pub mod fuzzed;
 mod heard;
 mod image;
 mod interest;

@@ -1,0 +1,21 @@
+#!/bin/sh
+# Whether what is linked in has licences that fit, comes from the registry, and has no known fault. The database of
+# faults is fetched; where it cannot be, that is said, and the rest is looked at. A missing cargo-deny is put under
+# target/tools.
+set -eu
+cd "$(dirname "$0")/.."
+
+TOOLS=$PWD/target/tools
+
+command -v cargo-deny >/dev/null || [ -x "$TOOLS/bin/cargo-deny" ] ||
+    cargo install --quiet --locked --root "$TOOLS" cargo-deny
+PATH=$PATH:$TOOLS/bin
+
+if timeout 60 cargo deny fetch db >/dev/null 2>&1; then
+    checks='advisories bans licenses sources'
+else
+    echo 'deny: the database of advisories cannot be fetched from here; known faults are NOT looked for' >&2
+    checks='bans licenses sources'
+fi
+# shellcheck disable=SC2086 # several words
+exec cargo deny --log-level error check $checks

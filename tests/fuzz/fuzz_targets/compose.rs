@@ -1,0 +1,19 @@
+//! Any compose file.
+
+#![no_main]
+
+use docker_glue::compose;
+use libfuzzer_sys::fuzz_target;
+use std::{collections::BTreeMap, path::PathBuf, sync::LazyLock};
+
+/// With nothing beside it that it could name.
+static FILE: LazyLock<PathBuf> = LazyLock::new(|| {
+    let folder = std::env::temp_dir().join(format!("docker-glue-fuzz-compose-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder of its own");
+    folder.join("compose.yaml")
+});
+
+fuzz_target!(|text: &[u8]| {
+    std::fs::write(&*FILE, text).expect("it can be written");
+    let _ = compose::read(&FILE, &BTreeMap::from([("TAG".to_owned(), "1".to_owned())]));
+});
