@@ -35,10 +35,13 @@ cargo build --quiet --bins
 printf '%-46s %6s %6s\n' ground tried held
 ground 'HTTP to containers' --test frontend
 ground 'labels against the configuration' --test injection --test property
+ground 'containers against other containers' --test strangers --test layout
 ground 'reader of the log that stalls' --test logs
+ground 'a panic in each task' --test tasks
 ground 'dashboard, metrics and control socket' --test dashboard --test metrics --test control
 ground 'scripts, plugins and templates' --test glue_scripts --test glue_plugins --test glue_template
-ground 'compose files' --test check_verb --test cases
+ground 'compose files' --test check_verb
+ground 'inputs of public reports' --test cases
 ground 'local users' --test service
 ground 'odd answers of the engine' --test odd_engine --test docker
 ground 'an engine elsewhere' --test elsewhere
