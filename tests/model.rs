@@ -15,7 +15,6 @@ use docker_glue::{
     container::{Container, ContainerId, State},
     decide::{Rules, decide},
     haproxy::{observed::Observed, plan::plan, proxy::Proxy, render::Frame},
-    rollback::Rollback,
     view::Picture,
     world::World,
 };
@@ -290,12 +289,9 @@ impl Model {
 
     /// Between what there is and what the world asks for, or an operator.
     fn difference(&self) -> Option<String> {
-        // All is decided again, but for who served last: that says which container serves on.
+        // All is decided again, but for who served last, under a rollback too: that says which container serves on.
         let mut memory = self.picture().memory;
         memory.forget_work();
-        memory.rollback = memory
-            .rollback
-            .map(|it| Rollback::new(it.generation, it.since_ms, Arc::new(it.then().clone())));
         let routes = decide(&self.world, memory, Instant::now(), &self.rules).routes;
         let (worker, stored) = (self.sim.observe(), self.sim.stored());
         let (config, homeless) = story::config_within(&routes, &worker);
