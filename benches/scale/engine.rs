@@ -56,9 +56,16 @@ impl Simulated {
 
     fn labels(&self) -> String {
         format!(
-            r#"{{"com.docker.compose.config-hash":"4c0fb1d1a4cf2bf1a2c6d3ffb13ce8d0ae4ecf1ed9d8dd8e5f6b3a4c5d6e7f80","com.docker.compose.container-number":"1","com.docker.compose.oneoff":"False","com.docker.compose.project":"project","com.docker.compose.service":"app{0}","com.docker.compose.version":"2.27.0","glue_http_{1}_bind":"80","glue_http_{1}_host":"{2}"}}"#,
-            self.number, self.port, self.host
+            r#"{{"com.docker.compose.config-hash":"4c0fb1d1a4cf2bf1a2c6d3ffb13ce8d0ae4ecf1ed9d8dd8e5f6b3a4c5d6e7f80","com.docker.compose.container-number":"1","com.docker.compose.oneoff":"False","com.docker.compose.project":"project","com.docker.compose.service":"{0}","com.docker.compose.version":"2.27.0","glue_http_{1}_bind":"80","glue_http_{1}_host":"{2}"}}"#,
+            self.service(),
+            self.port,
+            self.host
         )
+    }
+
+    /// Of all that share a host: containers of different services on one route are worth a hint each.
+    fn service(&self) -> &str {
+        self.host.split('.').next().unwrap_or_default()
     }
 
     fn endpoint(&self) -> String {
