@@ -35,7 +35,7 @@ run() {
     [ ! -f "tests/fuzz/$1.dict" ] || dict=-dict=tests/fuzz/$1.dict
     # shellcheck disable=SC2086 # no dictionary is no word
     if fuzz run "$1" -- -max_total_time="$SECONDS_EACH" \
-        -timeout=10 -rss_limit_mb=2048 -max_len=16384 -print_final_stats=1 $dict >"$log" 2>&1; then
+        -timeout=60 -rss_limit_mb=2048 -max_len=16384 -print_final_stats=1 $dict >"$log" 2>&1; then
         sed -n "s/^Done \([0-9]*\) runs in \([0-9]*\).*/fuzz $1: \1 runs in \2 s, nothing found/p" "$log"
     else
         tail -n 60 "$log"
