@@ -13,11 +13,11 @@ demo: setup
 test: setup-tests check
 	$(CARGO) build --bins
 	$(CARGO) test --workspace
-	sh tests/fuzz.sh
 
 check:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	RUSTFLAGS='--cfg fuzzing' $(CARGO) check --manifest-path tests/fuzz/Cargo.toml --target-dir target/fuzz-check
 	sh tests/deny.sh
 
 # The live tests against HAProxy of Debian 12, 13 and unstable, and against Docker engines of Debian 13,
