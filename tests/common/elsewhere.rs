@@ -1,13 +1,12 @@
 //! A Docker engine of another machine: in namespaces of its own, at the far end of a cable (a veth pair), reached by
 //! TCP. With its last process go its containers, networks, mounts and firewall rules.
 
-use super::{DEADLINE, Docker, PAUSE, has, image, unique};
+use super::{Docker, has};
 use std::{
     fs::File,
     net::Ipv4Addr,
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU8, Ordering},
-    time::Instant,
 };
 use tempfile::TempDir;
 
@@ -63,13 +62,7 @@ impl Elsewhere {
             .unwrap();
         let there = Self { folder, engine, link, address };
         there.connect(&far, own);
-        let end = Instant::now() + DEADLINE;
-        while !there.answers() {
-            let told = std::fs::read_to_string(there.folder.path().join("log")).unwrap_or_default();
-            assert!(Instant::now() < end, "dockerd does not answer:\n{told}");
-            std::thread::sleep(PAUSE);
-        }
-        there.load_image();
+        there.docker().until_ready(there.folder.path());
         Some(there)
     }
 
@@ -88,18 +81,6 @@ impl Elsewhere {
         ip(&["link", "add", &self.link, "type", "veth", "peer", "name", far, "netns", &there]);
         ip(&["address", "add", &format!("{own}/30"), "dev", &self.link]);
         ip(&["link", "set", &self.link, "up"]);
-    }
-
-    fn load_image(&self) {
-        let archive = self.folder.path().join(unique("image.tar"));
-        let file = archive.to_str().unwrap();
-        Docker { host: None }.cli(&["save", "--output", file, image()]);
-        self.docker().cli(&["load", "--input", file]);
-        std::fs::remove_file(file).unwrap();
-    }
-
-    fn answers(&self) -> bool {
-        self.docker().command(&["version"]).output().is_ok_and(|output| output.status.success())
     }
 }
 

@@ -31,7 +31,7 @@ pub mod systemd;
 
 use std::{
     fmt::Display,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{
         OnceLock,
@@ -198,6 +198,25 @@ impl Docker {
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "docker {}: {error}", arguments.join(" "));
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    /// Waits until this engine of a test's own answers, and gives it whoami's image of the machine's engine. `folder` is
+    /// the test's own, with the engine's `log`.
+    ///
+    /// # Panics
+    /// When it does not answer in time.
+    pub fn until_ready(&self, folder: &Path) {
+        let end = Instant::now() + DEADLINE;
+        while !self.command(&["version"]).output().is_ok_and(|output| output.status.success()) {
+            let told = std::fs::read_to_string(folder.join("log")).unwrap_or_default();
+            assert!(Instant::now() < end, "the engine at {} does not answer:\n{told}", self.url());
+            std::thread::sleep(PAUSE);
+        }
+        let archive = folder.join("image.tar");
+        let file = archive.to_str().unwrap();
+        Self { host: None }.cli(&["save", "--output", file, image()]);
+        self.cli(&["load", "--input", file]);
+        std::fs::remove_file(file).unwrap();
     }
 
     /// A container to be started; it is removed when its guard goes.

@@ -1,12 +1,11 @@
 //! A Podman service of a test's own, in namespaces of its own: with its last process go its containers, networks, mounts
 //! and firewall rules, and the machine's own Podman is not touched.
 
-use super::{DEADLINE, Docker, has, image};
+use super::{Docker, has};
 use std::{
     fs::File,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
-    time::Instant,
 };
 use tempfile::TempDir;
 
@@ -75,35 +74,13 @@ impl Podman {
             .spawn()
             .unwrap();
         let podman = Self { folder, service };
-        let end = Instant::now() + DEADLINE;
-        while !podman.answers() {
-            let told = std::fs::read_to_string(podman.path("log")).unwrap_or_default();
-            assert!(Instant::now() < end, "podman does not answer:\n{told}");
-            std::thread::sleep(super::PAUSE);
-        }
-        podman.load_image();
+        podman.docker().until_ready(podman.folder.path());
         Some(podman)
     }
 
     /// The docker command on its Docker-compatible socket.
     pub fn docker(&self) -> Docker {
         Docker::at(url(self.folder.path()))
-    }
-
-    fn load_image(&self) {
-        let archive = self.path("image.tar");
-        let file = archive.to_str().unwrap();
-        Docker { host: None }.cli(&["save", "--output", file, image()]);
-        self.docker().cli(&["load", "--input", file]);
-        std::fs::remove_file(file).unwrap();
-    }
-
-    fn answers(&self) -> bool {
-        self.docker().command(&["version"]).output().is_ok_and(|output| output.status.success())
-    }
-
-    fn path(&self, file: &str) -> PathBuf {
-        self.folder.path().join(file)
     }
 }
 
