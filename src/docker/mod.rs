@@ -25,6 +25,7 @@ mod known;
 mod leaving;
 mod lenient;
 mod raw;
+mod ping;
 mod report;
 mod roster;
 mod signal;

@@ -7,12 +7,13 @@ use super::{
     engine::Engine,
     leaving::Leaving,
     lenient::{List, Oddities},
+    ping::Ping,
     roster::{Keeper, News, Report, Roster, Told},
-    watch::{tell_odd, wait_out},
+    watch::{log_return, tell_away, tell_odd, wait_out},
 };
 use crate::{container::ContainerId, outage::Outage};
 use anyhow::{Context, Result};
-use futures_util::{StreamExt, future::BoxFuture, pin_mut, stream::FuturesUnordered};
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, pin_mut, stream::FuturesUnordered};
 use std::{
     sync::{
         Arc,
@@ -96,7 +97,21 @@ enum Input {
     Event(Option<Result<Report>>),
     List(Result<List<(ContainerId, String)>>),
     Answer(ContainerId, Told),
+    Pinged(Result<()>),
     Time,
+}
+
+impl Input {
+    /// The engine said something.
+    fn is_heard(&self) -> bool {
+        match self {
+            Self::Event(report) => matches!(report, Some(Ok(_))),
+            Self::List(lines) => lines.is_ok(),
+            Self::Answer(_, told) => !matches!(told, Told::Nothing),
+            Self::Pinged(answer) => answer.is_ok(),
+            Self::Time => false,
+        }
+    }
 }
 
 /// One connection's life. It ends well when nobody listens any more.
@@ -113,6 +128,7 @@ async fn connection(
     let mut errands = FuturesUnordered::<BoxFuture<'static, Input>>::new();
     let mut list_at = Instant::now();
     let mut listing = false;
+    let (mut ping, mut is_hung) = (Ping::new(), false);
     loop {
         while let Some(id) = keeper.ask() {
             let engine = engine.clone();
@@ -134,8 +150,21 @@ async fn connection(
                 errands.push(Box::pin(async move { Input::List(engine.roll().await) }));
                 continue;
             }
+            () = ping.wait() => {
+                errands.push(Box::pin(ping.send(&engine).map(Input::Pinged)));
+                continue;
+            }
         };
         let now = Instant::now().into_std();
+        if input.is_heard() {
+            ping.postpone();
+            // What it was asked before it hung, it answers on the connection that there is.
+            if std::mem::take(&mut is_hung)
+                && let Some(away) = outage.over(now)
+            {
+                log_return(away);
+            }
+        }
         let mut others_leave = false;
         match input {
             Input::Event(report) => {
@@ -154,14 +183,21 @@ async fn connection(
                 }
             }
             Input::Time => others_leave = leaving.late(now),
+            Input::Pinged(answer) => {
+                ping.end();
+                if let Err(error) = answer {
+                    is_hung = true;
+                    tell_away(outage, &error);
+                }
+            }
             Input::List(lines) => {
                 let List { entries, odd, .. } = lines?;
                 oddities.add(odd.iter());
                 oddities.take().iter().for_each(|odd| tell_odd(odd));
                 keeper.listed(entries.into_iter().collect());
                 (listing, list_at) = (false, Instant::now() + RELIST);
-                if let Some(away) = outage.over(Instant::now().into_std()) {
-                    tracing::info!("docker is back after {}s", away.as_secs());
+                if let Some(away) = outage.over(now) {
+                    log_return(away);
                 }
             }
             Input::Answer(id, told) => keeper.answered(&id, told),

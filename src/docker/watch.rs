@@ -12,6 +12,7 @@ use super::{
     known::{Answer, Ask, Inspection, Known, Memory, Shown},
     lenient::List,
 };
+    ping::Ping,
 use crate::{
     container::ContainerId,
     outage::{Outage, Tell},
@@ -28,9 +29,6 @@ use std::{
     time::Duration,
 };
 use tokio::{sync::watch, time::Instant};
-
-/// An engine that said nothing for so long is asked whether it is there.
-const PING_AFTER: Duration = Duration::from_secs(5);
 
 /// What the watcher publishes. Of changes that come faster than they are read only the newest is
 /// seen: it describes everything.
@@ -164,20 +162,13 @@ pub(super) async fn wait_out(outage: &mut Outage, error: &anyhow::Error) {
 }
 
 /// Returns how long to wait before the engine is tried again.
-fn tell_away(outage: &mut Outage, error: &anyhow::Error) -> Duration {
+pub(super) fn tell_away(outage: &mut Outage, error: &anyhow::Error) -> Duration {
     let (tell, pause) = outage.failed(Instant::now().into_std());
     match tell {
         Tell::Loud => tracing::warn!("docker is away: {error:#}; trying again until it is back"),
         Tell::Quiet => tracing::debug!("docker is still away: {error:#}"),
     }
     pause
-}
-
-async fn at(time: Option<Instant>) {
-    match time {
-        Some(time) => tokio::time::sleep_until(time).await,
-        None => std::future::pending().await,
-    }
 }
 
 /// What an engine says in words that are not known here; the rest of its container counts.
@@ -239,8 +230,7 @@ async fn follow(
     pin_mut!(events);
     let mut errands = Errands::new();
     known.connected(Instant::now().into_std());
-    // `None` while one is under way.
-    let mut ping_at = Some(Instant::now() + PING_AFTER);
+    let mut ping = Ping::new();
     while !known.is_deaf() {
         // The first poll of the events sends the subscription: before the first question.
         if let Some(event) = events.next().now_or_never() {
@@ -255,10 +245,8 @@ async fn follow(
                 event = events.next() => Input::Event(ended(event)),
                 Some(input) = errands.next() => input,
                 () = tokio::time::sleep_until(wake) => Input::Time,
-                () = at(ping_at) => {
-                    ping_at = None;
-                    let engine = engine.clone();
-                    errands.push(Box::pin(async move { Input::Pinged(engine.ping().await) }));
+                () = ping.wait() => {
+                    errands.push(Box::pin(ping.send(&engine).map(Input::Pinged)));
                     continue;
                 }
             };
@@ -270,8 +258,10 @@ async fn follow(
                 known.pinged(false);
                 tell_away(outage, error);
             }
-            if matches!(input, Input::Pinged(_)) || (input.is_heard() && ping_at.is_some()) {
-                ping_at = Some(Instant::now() + PING_AFTER);
+            match &input {
+                Input::Pinged(_) => ping.end(),
+                input if input.is_heard() => ping.postpone(),
+                _ => {}
             }
             take(known, input)?;
         }
@@ -383,7 +373,7 @@ fn publish(known: &mut Known, updates: &watch::Sender<Seen>) {
 fn tell_return(known: &Known, outage: &mut Outage) {
     let back = known.is_current().then(|| outage.over(Instant::now().into_std())).flatten();
     if let Some(away) = back {
-        tracing::info!("docker is back after {}s", away.as_secs());
+        log_return(away);
     }
 }
 
@@ -408,6 +398,10 @@ mod tests {
         assert_eq!((unread.len(), unread.last()), (Moments::MOST, Some(&at(999))));
         assert!(moments.unread(&mut read).is_empty());
     }
+
+pub(super) fn log_return(away: Duration) {
+    tracing::info!("docker is back after {}s", away.as_secs());
+}
 
     #[test]
     fn of_two_that_are_answered_as_one_the_first_counts() {

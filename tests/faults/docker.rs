@@ -6,6 +6,7 @@ use crate::{
         self, Network,
         balancer::{Balancer, Plan},
         engine::Engine,
+        glue::Glue,
         proxy::Proxy,
     },
 };
@@ -80,6 +81,25 @@ fn an_engine_that_hangs_is_away_in_the_log_and_in_status_until_it_goes_on() {
     assert!(status().contains("connected, 1 container"), "{}", status());
     let _late = run(&balancer, "late", &net);
     balancer.until_serves("late.test", "late saw /");
+}
+
+#[test]
+fn engine_that_hangs_is_away_in_the_log_of_docker_glue_until_it_goes_on() {
+    let Some(engine) = engine() else { return };
+    let docker = engine.docker();
+    let glue = Glue::of(&docker)
+        .file("say.ini", "[handler]\nclass=script\nevents=start\n[params]\nscript=say.sh\n")
+        .script("say.sh", "#!/bin/sh\necho hello\n")
+        .start();
+    let web = docker.run("web").start();
+    glue.until_said(&["hello", &web.name]);
+    engine.hang();
+    glue.until_said(&["docker is away", "does not answer within 5s; is it hung?"]);
+    engine.go_on();
+    glue.until_said(&["docker is back"]);
+    let late = docker.run("late").start();
+    glue.until_said(&["hello", &late.name]);
+    assert_eq!(glue.log().matches("docker is away").count(), 1, "{}", glue.log());
 }
 
 #[test]
