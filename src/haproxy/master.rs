@@ -8,6 +8,7 @@ use super::{
     observed,
     said::Said,
     socket::{ask, say, within},
+    version::Version,
 };
 use std::{
     io,
@@ -31,6 +32,9 @@ const LOOK: Duration = Duration::from_millis(200);
 /// A reload whose answer has not come so long after it was over has none.
 const OVER: Duration = Duration::from_secs(3);
 
+/// From this version on a master answers `reload` when it is done, also where it has taken the place of another version.
+const ANSWERS: Version = Version { major: 2, minor: 7 };
+
 /// `show proc`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Procs {
@@ -38,6 +42,8 @@ pub struct Procs {
     /// Reloads so far, and how many of the last ones failed: 0 after one that went well.
     pub reloads: u32,
     pub failed: u32,
+    /// The master's. `None` where it is not understood.
+    pub version: Option<Version>,
     pub workers: Vec<Worker>,
     pub old_workers: Vec<Worker>,
 }
@@ -141,14 +147,17 @@ impl Master {
         }
     }
 
-    /// Returns when the reload is over, as `show proc` has it, and has been so for long.
+    /// Returns when the reload is over, as `show proc` has it, and no answer is to be expected.
     async fn is_over(&self, before: &Procs) {
         let mut over_since = None;
         loop {
             sleep(LOOK).await;
             let Ok(now) = self.procs().await else { continue };
-            if outcome(before, &now) == Outcome::Pending {
+            let outcome = outcome(before, &now);
+            if outcome == Outcome::Pending {
                 over_since = None;
+            } else if outcome == Outcome::Done && !now.may_answer() {
+                return;
             } else if over_since.get_or_insert_with(Instant::now).elapsed() > OVER {
                 return;
             }
@@ -263,8 +272,14 @@ impl Procs {
     /// 14141           worker          1               0d00h00m01s     3.2.26-1
     /// ```
     fn parse(text: &str) -> Option<Self> {
-        let mut procs =
-            Self { master: 0, reloads: 0, failed: 0, workers: vec![], old_workers: vec![] };
+        let mut procs = Self {
+            master: 0,
+            reloads: 0,
+            failed: 0,
+            version: None,
+            workers: vec![],
+            old_workers: vec![],
+        };
         let mut old = false;
         for line in text.lines() {
             if line.starts_with('#') {
@@ -272,7 +287,8 @@ impl Procs {
                 continue;
             }
             match line.split_whitespace().collect::<Vec<_>>()[..] {
-                [pid, "master", reloads, "[failed:", failed, ..] => {
+                [pid, "master", reloads, "[failed:", failed, ref more @ ..] => {
+                    procs.version = more.last().and_then(|it| Version::parse(it).ok());
                     procs.master = pid.parse().ok()?;
                     procs.reloads = reloads.parse().ok()?;
                     procs.failed = failed.trim_end_matches(']').parse().ok()?;
@@ -285,6 +301,11 @@ impl Procs {
             }
         }
         (procs.master != 0).then_some(procs)
+    }
+
+    /// Whether the master says how a reload went.
+    fn may_answer(&self) -> bool {
+        self.version.is_none_or(|version| ANSWERS <= version)
     }
 
     /// The worker that serves: from 3.1 on it is among the old ones after a reload that failed,
@@ -310,6 +331,10 @@ impl Procs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     const V26: &str = "\
@@ -358,6 +383,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("m");
         let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+        let lists = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&lists);
         tokio::spawn(async move {
             let (mut is_reloaded, mut silent) = (false, Vec::new());
             while let Ok((mut stream, _)) = listener.accept().await {
@@ -367,6 +394,7 @@ mod tests {
                     is_reloaded = true;
                     silent.push(stream);
                 } else {
+                    counter.fetch_add(usize::from(is_reloaded), Ordering::Relaxed);
                     let list = if is_reloaded { V26_DONE } else { V26 };
                     stream.write_all(list.as_bytes()).await.unwrap();
                 }
@@ -374,6 +402,8 @@ mod tests {
         });
         let reloaded = Master::new(&socket).reload(Path::new("h.cfg"), None).await.unwrap();
         assert_eq!(reloaded.live(), Some(13231));
+        // The one that shows it, and the one that is returned: a master of that version is not waited for.
+        assert_eq!(lists.load(Ordering::Relaxed), 2);
     }
 
     #[test]

@@ -73,7 +73,14 @@ impl FromStr for Version {
 
     fn from_str(line: &str) -> Result<Self, ()> {
         let rest = line.strip_prefix("HAProxy version ").or(line.strip_prefix("HA-Proxy version "));
-        let (major, rest) = rest.ok_or(())?.split_once('.').ok_or(())?;
+        Self::parse(rest.ok_or(())?)
+    }
+}
+
+impl Version {
+    /// `2.6.12-1+deb12u4`
+    pub(super) fn parse(text: &str) -> Result<Self, ()> {
+        let (major, rest) = text.split_once('.').ok_or(())?;
         let minor = rest.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
         Ok(Self { major: major.parse().map_err(drop)?, minor: minor.parse().map_err(drop)? })
     }
