@@ -11,7 +11,9 @@ use super::{
 };
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal, waitpgid},
+    process::{
+        Pid, PidfdFlags, Signal, WaitOptions, kill_process, pidfd_open, pidfd_send_signal, waitpgid,
+    },
 };
 use std::{
     fmt, fs, io,
@@ -30,6 +32,8 @@ use tokio::{
 
 const START: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(10);
+/// A master that was signalled has so long to make its socket anew.
+const RESTORE: Duration = Duration::from_secs(5);
 /// To end by a signal that is no request.
 const LAST: Duration = Duration::from_secs(2);
 
@@ -116,6 +120,12 @@ impl Launch {
         Master::new(&self.master_socket())
     }
 
+    /// The file of the master's socket is gone, so that a master that lives is not found there.
+    pub(super) fn is_master_socket_gone(&self) -> bool {
+        let file = fs::symlink_metadata(self.master_socket());
+        file.is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
+    }
+
     /// Starts a new one and returns when it serves. The caller has looked for a running one.
     pub async fn start(&self) -> Result<Running, StartError> {
         let at = |why| StartError::Io { bin: self.bin.clone(), why };
@@ -159,11 +169,17 @@ impl Launch {
     /// tells them apart.
     pub async fn adopt(&self) -> Result<Option<Running>, StartError> {
         let until = Instant::now() + START;
+        let mut is_signalled = false;
         loop {
             let pid = match self.master().procs().await {
                 Ok(procs) => procs.master,
                 Err(_) => match self.left_behind() {
                     None => return Ok(None),
+                    Some(pid) if !is_signalled && self.is_master_socket_gone() => {
+                        is_signalled = true;
+                        self.signal_lost(pid);
+                        continue;
+                    }
                     Some(pid) if Instant::now() < until => {
                         tracing::debug!("HAProxy (pid {pid}) does not answer yet");
                         sleep(PAUSE).await;
@@ -185,12 +201,37 @@ impl Launch {
         }
     }
 
-    /// The master of the pid file, if that process lives and has our master socket.
+    /// One whose socket is gone makes it anew when it starts itself anew.
+    fn signal_lost(&self, number: u32) {
+        let socket = self.master_socket();
+        tracing::warn!(
+            "HAProxy (pid {number}) runs and its master socket {} is gone; it is signalled to create the socket again",
+            socket.display()
+        );
+        if let Some(pid) = pid(number) {
+            let _ = kill_process(pid, Signal::USR2);
+        }
+    }
+
+    /// The master of the pid file, if that process lives and has our master socket. Where there is no such file, the
+    /// processes of the machine are looked through: who removed one file of the folder may have removed all.
     fn left_behind(&self) -> Option<u32> {
-        let pid = fs::read_to_string(self.pid_file()).ok()?.trim().parse().ok()?;
+        let Ok(text) = fs::read_to_string(self.pid_file()) else { return self.find_master() };
+        let pid = text.trim().parse().ok()?;
+        (self.is_ours(pid) || is_between_programs(pid)).then_some(pid)
+    }
+
+    /// The parent of one of our processes that is ours, too: workers have the master's command line.
+    fn find_master(&self) -> Option<u32> {
+        let entries = fs::read_dir("/proc").ok()?.flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let mut parents = pids.filter(|pid| self.is_ours(*pid)).filter_map(parent);
+        parents.find(|parent| self.is_ours(*parent))
+    }
+
+    fn is_ours(&self, pid: u32) -> bool {
         let socket = self.master_socket().display().to_string();
-        let ours = command_line(pid).iter().any(|word| word.starts_with(&socket));
-        (ours || is_between_programs(pid)).then_some(pid)
+        command_line(pid).windows(2).any(|words| words[0] == "-S" && words[1].starts_with(&socket))
     }
 
     /// The live worker answers at the stats socket: reloads and starts are done only then.
@@ -210,6 +251,11 @@ impl Launch {
 fn command_line(pid: u32) -> Vec<String> {
     let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     line.split(|b| *b == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect()
+}
+
+fn parent(pid: u32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
 }
 
 /// An HAProxy that has no command line and has not ended: it starts itself anew at this moment.
@@ -341,6 +387,29 @@ impl Running {
                 return;
             }
         }
+    }
+
+    /// Has the master create its socket again, which it does when it starts itself anew: with a new worker, as at a
+    /// reload. `false` where the socket does not come.
+    pub(super) async fn restore_socket(&self, launch: &Launch) -> bool {
+        self.send(Signal::USR2);
+        let answers = async {
+            while !launch.master().procs().await.is_ok_and(|procs| procs.master == self.pid) {
+                sleep(PAUSE).await;
+            }
+        };
+        timeout(RESTORE, answers).await.is_ok()
+    }
+
+    /// Ends it once another one serves in its place: softly, and by force after the patience.
+    pub(super) fn retire(mut self, patience: Duration) {
+        self.send(Signal::USR1);
+        tokio::spawn(async move {
+            if timeout(patience, self.died()).await.is_err() {
+                self.send(Signal::KILL);
+                self.died().await;
+            }
+        });
     }
 
     /// It may be gone already.

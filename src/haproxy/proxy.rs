@@ -45,6 +45,8 @@ use tokio::{
 const ANSWER: Duration = Duration::from_secs(10);
 const SYSTEMCTL: Duration = Duration::from_secs(90);
 const PAUSE: Duration = Duration::from_millis(10);
+/// How long sockets that were lost and restored have to stay before they are restored again.
+const RESTORE_AGAIN: Duration = Duration::from_secs(10);
 /// How long the sockets of a master that was killed may linger.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -74,6 +76,8 @@ pub struct Proxy {
     binary: Option<Binary>,
     /// The stats socket's file is gone, which was told.
     is_lost: bool,
+    /// When the master was asked to create its socket again.
+    restored: Option<Instant>,
     running: Option<Running>,
     /// What HAProxy is known to have loaded.
     loaded: Option<String>,
@@ -118,6 +122,7 @@ impl Proxy {
             version,
             binary,
             is_lost: false,
+            restored: None,
             running: None,
             loaded,
             backup: None,
@@ -193,15 +198,69 @@ impl Proxy {
 
     /// All that the worker has which serves now; `None` where there is none of ours to be asked.
     pub async fn observe(&mut self) -> Option<Observed> {
-        let asked = match self.runtime().await {
-            Ok(mut runtime) => {
-                self.tell_detour(runtime.is_detour());
-                runtime.observe().await
-            }
-            Err(error) => Err(error),
-        };
+        let mut asked = self.try_observe().await;
+        if asked.is_err() && self.restore_sockets().await {
+            asked = self.try_observe().await;
+        }
         self.tell_answers(asked.as_ref().err());
         asked.ok()
+    }
+
+    async fn try_observe(&mut self) -> Result<Observed, RuntimeError> {
+        let mut runtime = self.runtime().await?;
+        self.tell_detour(runtime.is_detour());
+        runtime.observe().await
+    }
+
+    /// An HAProxy of ours that runs and whose sockets are both gone can be told nothing. A signal has it create the
+    /// master's again; if that does not help, another HAProxy takes its place. `true`: it can be asked again.
+    async fn restore_sockets(&mut self) -> bool {
+        let is_early = self.restored.is_some_and(|at| at.elapsed() < RESTORE_AGAIN);
+        let Some(running) = self.running.as_ref().filter(|it| !it.has_died()) else { return false };
+        if is_early || !self.launch.is_master_socket_gone() {
+            return false;
+        }
+        let (pid, runtime) = (running.pid(), self.settings.runtime_dir.display());
+        tracing::warn!(
+            "HAProxy (pid {pid}) runs and its sockets in {runtime} are gone; it is signalled to create its \
+             master's again"
+        );
+        if let Err(error) = swap::directory(&self.settings.runtime_dir, self.settings.access()) {
+            tracing::error!("{error}");
+            return false;
+        }
+        self.restored = Some(Instant::now());
+        if running.restore_socket(&self.launch).await {
+            tracing::info!("HAProxy (pid {pid}) has its master's socket again");
+            return true;
+        }
+        self.replace().await
+    }
+
+    /// The last resort: the new one listens beside the old one, which then ends what it has begun.
+    async fn replace(&mut self) -> bool {
+        let Mode::Managed { stop_timeout, .. } = self.settings.mode else { return false };
+        let Some(old) = self.running.take() else { return false };
+        let pid = old.pid();
+        match self.launch.start().await {
+            Ok(new) => {
+                tracing::error!(
+                    "HAProxy (pid {pid}) does not create its sockets again; HAProxy (pid {}) takes its place",
+                    new.pid()
+                );
+                self.running = Some(new);
+                old.retire(stop_timeout);
+                true
+            }
+            Err(error) => {
+                tracing::error!(
+                    "HAProxy (pid {pid}) does not create its sockets again and cannot be replaced: {error}; \
+                     it serves on what it has"
+                );
+                self.running = Some(old);
+                false
+            }
+        }
     }
 
     fn tell_detour(&mut self, is_lost: bool) {
@@ -226,13 +285,24 @@ impl Proxy {
         let is_service = !self.settings.is_managed();
         match (error, before, now) {
             (Some(error), Answers::Yes, Answers::No) if is_service => {
-                tracing::error!(
-                    "{error}; its service manager starts it, and its log says why it ended"
-                );
+                let way_out = self.way_to_answers();
+                tracing::error!("{error}; {way_out}");
             }
             (Some(error), ..) => tracing::debug!("{error}"),
             (None, Answers::No, _) if is_service => tracing::info!("HAProxy answers again"),
             (None, ..) => {}
+        }
+    }
+
+    /// What becomes of a service's HAProxy that does not answer.
+    fn way_to_answers(&self) -> String {
+        match fs::symlink_metadata(&self.launch.stats_socket) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => format!(
+                "{} is gone: if HAProxy runs, restart its service, as HAProxy creates the socket when it starts; \
+                 retrying",
+                self.launch.stats_socket.display()
+            ),
+            _ => "its service manager starts it, and its log says why it ended".to_owned(),
         }
     }
 

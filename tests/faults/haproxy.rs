@@ -9,6 +9,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 const HOST: &str = "glue_http_80_host";
@@ -244,4 +245,88 @@ fn a_container_more_has_its_own_section_checked_and_nothing_else() {
     let since = checked();
     let since: Vec<_> = since.strip_prefix(&before).unwrap().lines().collect();
     assert!(since.iter().all(|routes| ["0", "1"].contains(routes)), "{before}then {since:?}");
+}
+
+/// A process group that is ended with its guard.
+struct Group(i32);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _ = kill(Pid::from_raw(-self.0), Signal::SIGKILL);
+    }
+}
+
+fn remove_sockets(balancer: &Balancer) {
+    for socket in ["haproxy.sock", "master.sock"] {
+        fs::remove_file(balancer.runtime().join(socket)).unwrap();
+    }
+}
+
+#[test]
+fn haproxy_whose_sockets_are_removed_is_told_changes_again_and_is_not_restarted() {
+    let Some(docker) = common::docker() else { return };
+    let balancer = Balancer::of(&docker).start();
+    let _web = balancer.run("web").label(HOST, "a.test").start();
+    balancer.until_serves("a.test", "web saw /");
+    balancer.until_said(&["reloaded HAProxy"]);
+    let master = balancer.master();
+    remove_sockets(&balancer);
+    let _late = balancer.run("late").label(HOST, "b.test").start();
+    balancer.until_serves("b.test", "late saw /");
+    balancer.until_said(&["WARN", "its sockets in", "are gone; it is signalled"]);
+    balancer.until_said(&["has its master's socket again"]);
+    balancer.serves(&[("a.test/", "web saw /")]);
+    assert_eq!(balancer.master(), master);
+    assert!(!balancer.log().contains("ERROR"), "{}", balancer.log());
+}
+
+#[test]
+fn haproxy_whose_folder_is_emptied_is_adopted_by_the_next_balancer() {
+    let Some(docker) = common::docker() else { return };
+    let mut balancer = Balancer::of(&docker).start();
+    let _web = balancer.run("web").label(HOST, "a.test").start();
+    balancer.until_serves("a.test", "web saw /");
+    balancer.until_said(&["reloaded HAProxy"]);
+    let master = balancer.master();
+    let _group = Group(master);
+    balancer.end(Signal::SIGKILL);
+    fs::remove_dir_all(balancer.runtime()).unwrap();
+    balancer.start_again();
+    let _late = balancer.run("late").label(HOST, "b.test").start();
+    balancer.until_serves("b.test", "late saw /");
+    balancer.until_said(&["WARN", "its master socket", "it is signalled"]);
+    balancer.until_said(&[&format!("adopted the running HAProxy (pid {master})")]);
+    assert_eq!(balancer.master(), master);
+}
+
+/// A master that starts itself anew as something else has no socket, and its workers serve on.
+#[test]
+fn haproxy_that_does_not_create_its_sockets_again_is_replaced_while_it_serves() {
+    let Some(docker) = common::docker() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("haproxy-copy");
+    let found = Command::new("sh").args(["-c", "command -v \"${HAPROXY_BIN:-haproxy}\""]).output();
+    let real = PathBuf::from(String::from_utf8(found.unwrap().stdout).unwrap().trim());
+    fs::copy(&real, &program).unwrap();
+    let balancer = Balancer::of(&docker).option(&["--haproxy-bin", program.to_str().unwrap()]);
+    let balancer = balancer.start();
+    let _web = balancer.run("web").label(HOST, "a.test").start();
+    balancer.until_serves("a.test", "web saw /");
+    balancer.until_said(&["reloaded HAProxy"]);
+    let master = balancer.master();
+    let _group = Group(master);
+    let script = folder.path().join("script");
+    let lost = "[ -n \"$HAPROXY_MWORKER_REEXEC\" ] && [ ! -e \"$0.found\" ] && exec sleep 1000";
+    let text = format!("#!/bin/sh\n{lost}\nexec {} \"$@\"\n", real.display());
+    fs::write(&script, text).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::rename(&script, &program).unwrap();
+    remove_sockets(&balancer);
+    let late = balancer.run("late").label(HOST, "b.test").start();
+    balancer.until_serves("b.test", "late saw /");
+    balancer.until_said(&["ERROR", "does not create its sockets again", "takes its place"]);
+    balancer.serves(&[("a.test/", "web saw /")]);
+    assert_ne!(balancer.master(), master);
+    drop(late);
+    balancer.until_serves("b.test", "503");
 }
