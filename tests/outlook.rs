@@ -124,7 +124,8 @@ fn served(story: &str) -> Before {
 }
 
 fn before(config: &Config, observed: Observed) -> Before {
-    Before { source: Source::HAProxy, observed, disk: disk(&render(config, &story::frame())) }
+    let (disk, owners) = (disk(&render(config, &story::frame())), BTreeMap::new());
+    Before { source: Source::HAProxy, observed, disk, owners }
 }
 
 fn disk(files: &Files) -> Disk {
@@ -342,7 +343,7 @@ proptest! {
             };
             outlook.commands.iter().for_each(|command| observed.obey(command));
             let (source, disk) = (Source::HAProxy, disk(&outlook.files));
-            before = Before { source, observed, disk };
+            before = Before { source, observed, disk, owners: BTreeMap::new() };
             let again = look(&before, &story, Some(&daemon));
             prop_assert!(again.is_empty(), "{}", told(&again));
         }

@@ -9,6 +9,7 @@ use common::{
     balancer::{Balancer, Plan, free_port},
     wait_for,
 };
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
@@ -486,4 +487,31 @@ fn a_container_that_was_told_to_stop_stays_out() {
     balancer.until_shared("a.test/", &["web"]);
     is_nothing(&balancer, &[], "while one of two is stopping");
     drop((web, two));
+}
+
+#[test]
+fn host_of_another_owner_is_not_foretold_where_the_state_directory_says_whose_it_is() {
+    let Some(docker) = common::docker() else { return };
+    let plan = Balancer::of(&docker).option(&["--own-hosts-by", "team"]);
+    let labels = |team: &str, more: &str| format!("glue_http_80_host=app.test team={team} {more}");
+    let first = plan.run("first").labels(&labels("a", "")).start();
+    let mut balancer = plan.start().until_started();
+    balancer.until_serves("app.test/", "first saw /");
+    let _evil = balancer.run("evil").labels(&labels("b", "glue_http_80_prefix=login")).start();
+    balancer.until_said(&["WARN", "-evil (", "team=a"]);
+    // Younger than who waits.
+    let _second = balancer.run("second").labels(&labels("a", "")).start();
+    balancer.until_shared("app.test/", &["first", "second"]);
+    drop(first);
+    balancer.until_shared("app.test/", &["second"]);
+    let owners = balancer.state().join("hosts.json");
+    let kept = || fs::read_to_string(&owners).is_ok_and(|text| text.contains("team=a"));
+    wait_for("who has the host, on disk", || kept().then_some(()));
+    is_nothing(&balancer, &[], "beside the docker-balancer");
+    assert!(balancer.end(Signal::SIGTERM).success());
+    let (_, object) = json(&balancer, &[]);
+    let changes = object["routes"].to_string();
+    assert!(!changes.contains("login"), "{changes}");
+    let problems = object["problems"].to_string();
+    assert!(problems.contains("team=a"), "{problems}");
 }

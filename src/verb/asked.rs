@@ -11,6 +11,7 @@ use crate::{
         on_disk,
         runtime::{Runtime, RuntimeError},
     },
+    label::value::HostMatch,
     rollback::Rollback,
     serve,
     settings::Settings,
@@ -67,15 +68,36 @@ pub(super) async fn daemon(settings: &Settings) -> Option<Status> {
 pub(super) async fn before(settings: &Settings) -> Result<Before> {
     let store = Store::to_look_at(&settings.config_file, &settings.state_dir);
     may_read(store.target())?;
-    let disk = disk(settings, &store);
+    let (disk, owners) = (disk(settings, &store), owners(settings)?);
     if let Some(observed) = observed(settings).await? {
-        return Ok(Before { source: Source::HAProxy, observed, disk });
+        return Ok(Before { source: Source::HAProxy, observed, disk, owners });
     }
     let Some(config) = store.ours() else {
-        return Ok(Before { source: Source::Nothing, observed: Observed::default(), disk });
+        return Ok(Before { source: Source::Nothing, observed: Observed::default(), disk, owners });
     };
     let observed = on_disk::observed(&config, |map| store.stored(&map.to_string()));
-    Ok(Before { source: Source::Files, observed, disk })
+    Ok(Before { source: Source::Files, observed, disk, owners })
+}
+
+/// Who has which host. What makes no sense does not count, as with a docker-balancer that begins.
+///
+/// # Errors
+/// Where the file is somebody else's.
+fn owners(settings: &Settings) -> Result<BTreeMap<HostMatch, Arc<str>>> {
+    let text = stored(settings, "hosts.json")?;
+    Ok(text.and_then(|text| record::read_owners(&text).ok()).unwrap_or_default())
+}
+
+/// A file of the state directory, if there is one.
+fn stored(settings: &Settings, name: &str) -> Result<Option<String>> {
+    let path = settings.state_dir.join(name);
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok(Some(text)),
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+            bail!("cannot read {}: {e}; {AS_WHOM}", path.display())
+        }
+        Err(_) => Ok(None),
+    }
 }
 
 /// `None` where no HAProxy of ours answers.
@@ -117,14 +139,8 @@ pub(super) fn rollback(
 /// # Errors
 /// Where it is somebody else's.
 pub(super) fn stored_rollback(settings: &Settings) -> Result<Option<Rollback>> {
-    let path = settings.state_dir.join("rollback.json");
-    match fs::read_to_string(&path) {
-        Ok(text) => Ok(record::read_rollback(&text).ok()),
-        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
-            bail!("cannot read {}: {e}; {AS_WHOM}", path.display())
-        }
-        Err(_) => Ok(None),
-    }
+    let text = stored(settings, "rollback.json")?;
+    Ok(text.and_then(|text| record::read_rollback(&text).ok()))
 }
 
 fn may_read(file: &Path) -> Result<()> {

@@ -20,6 +20,7 @@ use crate::{
         plan::plan,
         render,
     },
+    label::value::HostMatch,
     origin::Origin,
     problem::Problem,
     reload::Why,
@@ -41,6 +42,8 @@ pub struct Before {
     pub source: Source,
     pub observed: Observed,
     pub disk: Disk,
+    /// Who has which host, by `hosts.json`.
+    pub owners: BTreeMap<HostMatch, Arc<str>>,
 }
 
 /// Who says what was before.
@@ -117,6 +120,9 @@ pub fn foresee(
     let remembered = had.0.iter().filter(|(_, it)| daemon.is_some() || !it.endpoints.is_empty());
     let mut memory = Memory::of_served(remembered.map(|(key, it)| (key, &it.policy)), now);
     memory.recall(&had);
+    if let Some(label) = &rules.fences.own_hosts_by {
+        memory.recall_owners(&before.owners, label, now);
+    }
     memory.refused.clone_from(refused);
     memory.rollback = rollback;
     memory.taken = daemon.map(|it| taken(it, now)).unwrap_or_default();
