@@ -26,7 +26,10 @@ use crate::{
     world::{Vantage, World},
 };
 use anyhow::{Context as _, Result, bail};
-use futures_util::{FutureExt, future::FusedFuture};
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, FusedFuture},
+};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -100,6 +103,9 @@ async fn follow(settings: &Settings, proxy: Proxy, stop: impl Future<Output = ()
     let mut is_watched = false;
     let mut eyes = JoinSet::new();
     let mut standing = std::pin::pin!(find_vantage(settings));
+    // Docker's host may have another address when it is reached again.
+    let mut link = DockerLinks::default();
+    let mut new_standing: Option<BoxFuture<'_, Option<Vantage>>> = None;
     let mut stop = std::pin::pin!(stop.fuse());
     let mut world: Option<Arc<World>> = None;
 
@@ -131,11 +137,25 @@ async fn follow(settings: &Settings, proxy: Proxy, stop: impl Future<Output = ()
                 eyes.spawn(supervise("Docker watch", watch));
                 continue;
             }
+            vantage = finish(&mut new_standing) => {
+                new_standing = None;
+                let Some(vantage) = vantage.filter(|it| !follower.balancer.stands_at(it)) else {
+                    continue;
+                };
+                info!("{} is reached at another address now", access(settings).url());
+                follower.balancer.stand_at(vantage);
+                Call::Pass(By::Other, "address of Docker".to_owned())
+            }
             happening = follower.balancer.happening(world.as_deref()) => {
                 Call::Pass(By::Other, happening.to_string())
             }
             Some(order) = control.orders.recv() => Call::Order(order),
-            Ok(()) = seen.changed() => Call::Pass(By::Docker, cause(&seen.borrow())),
+            Ok(()) = seen.changed() => {
+                if link.is_new(seen.borrow().connected) {
+                    new_standing = Some(Box::pin(find_vantage_again(settings)));
+                }
+                Call::Pass(By::Docker, cause(&seen.borrow()))
+            }
             _ = look.tick() => {
                 follower.look_at_docker(seen.borrow().connected);
                 continue;
@@ -505,6 +525,40 @@ fn cause(seen: &Seen) -> String {
         Some(cause) => format!("{} {}", cause.action, cause.name),
         None => "list".to_owned(),
     }
+}
+
+/// Connections to Docker, of which the first one needs no second look.
+#[derive(Debug, Default)]
+struct DockerLinks {
+    is_connected: bool,
+    had_one: bool,
+}
+
+impl DockerLinks {
+    /// Docker is reached again.
+    fn is_new(&mut self, is_connected: bool) -> bool {
+        let was_connected = std::mem::replace(&mut self.is_connected, is_connected);
+        let comes = is_connected && !was_connected;
+        comes && std::mem::replace(&mut self.had_one, true)
+    }
+}
+
+/// The end of a future; without an end where there is none.
+async fn finish<F: Future + Unpin>(future: &mut Option<F>) -> F::Output {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Where HAProxy stands now. `None`: Docker does not answer, and is looked at again when it does.
+async fn find_vantage_again(settings: &Settings) -> Option<Vantage> {
+    let access = access(settings);
+    let look = async {
+        let engine = Engine::connect(&access).await?;
+        docker::find_vantage(&engine, &access, reach(settings)).await
+    };
+    look.await.inspect_err(|error| tracing::debug!("{error:#}")).ok()
 }
 
 /// Where HAProxy stands; Docker knows, as soon as there is one.

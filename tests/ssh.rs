@@ -9,6 +9,7 @@ use common::{
     DEADLINE,
     balancer::{Balancer, Plan},
     sshd::Sshd,
+    wait_for,
 };
 use std::{
     ffi::OsStr,
@@ -44,6 +45,30 @@ fn containers_are_served_and_followed_though_the_connection_is_lost() {
     drop((first, second));
     balancer.until_all_serve(&[("first.test/", "503"), ("second.test/", "503")]);
     drop(third);
+}
+
+#[test]
+fn engine_that_is_reached_again_at_another_address_has_its_containers_there() {
+    let Some(sshd) = Sshd::start() else { return };
+    let Some(docker) = common::docker() else { return };
+    sshd.place_host("127.0.0.1");
+    let plan = Balancer::of(&docker).env("PATH", sshd.path());
+    let plan = plan.option(&["--docker-url", &sshd.url_by_name(), "--address", "published"]);
+    let web = plan.run("web").option(&["--publish", "80"]).labels("glue_http_80_host=web.test");
+    let _web = web.start();
+    let balancer = plan.start().until_started();
+    balancer.until_serves("web.test/", "web saw /");
+    let has = |address: &str| {
+        let state = balancer.ask_haproxy("show servers state web.test:80");
+        state.lines().any(|line| line.contains("-web-") && line.contains(address))
+    };
+    assert!(has(" 127.0.0.1 "));
+    sshd.place_host("127.0.0.2");
+    sshd.cut();
+    balancer.until_said(&["docker is back"]);
+    balancer.until_said(&["is reached at another address now"]);
+    wait_for("the other address", || has(" 127.0.0.2 ").then_some(()));
+    balancer.until_serves("web.test/", "web saw /");
 }
 
 #[test]

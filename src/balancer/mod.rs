@@ -215,6 +215,11 @@ impl Balancer {
         self.rules.vantage = vantage;
     }
 
+    /// Whether it looks at the containers from there already.
+    pub fn stands_at(&self, vantage: &Vantage) -> bool {
+        self.rules.vantage == *vantage
+    }
+
     /// The container that somebody means, of those that take part.
     pub fn find<'a>(&self, world: &'a World, text: &str) -> Result<&'a Container, Failure> {
         let all = world.containers.values().map(AsRef::as_ref);

@@ -42,5 +42,5 @@ pub use report::{Bookmark, follow, take_roll};
 pub use roster::{Description, Happened, News, Roster, ended, with_networks_of};
 pub use signal::number as signal_number;
 pub use swarm::SwarmSaid;
-pub use vantage::{Reach, own_container_id, vantage};
+pub use vantage::{Reach, find_vantage, own_container_id, vantage};
 pub use watch::{Moments, Pulse, Seen, Watching, list_once, watch};

@@ -28,8 +28,17 @@ pub enum Reach {
     Published,
 }
 
-/// Where HAProxy stands, if it runs beside us.
+/// Where HAProxy stands, if it runs beside us. What follows of it is logged.
 pub async fn vantage(engine: &Engine, access: &Access, reach: Reach) -> Result<Vantage> {
+    let vantage = find_vantage(engine, access, reach).await?;
+    if reach == Reach::Fitting && matches!(vantage, Vantage::Elsewhere { .. }) {
+        tracing::info!("{} is on another machine: its published ports are used", access.url());
+    }
+    Ok(vantage)
+}
+
+/// The same, without a word.
+pub async fn find_vantage(engine: &Engine, access: &Access, reach: Reach) -> Result<Vantage> {
     if reach == Reach::Networks {
         return Ok(inside(own_container(engine).await?));
     }
@@ -39,15 +48,7 @@ pub async fn vantage(engine: &Engine, access: &Access, reach: Reach) -> Result<V
         (Place::Here(address), Reach::Published) => Vantage::Published(address),
         (Place::Here(_), _) => inside(container),
         (Place::Elsewhere { .. }, Reach::Fitting) if container.is_some() => inside(container),
-        (Place::Elsewhere { engine, own }, _) => {
-            if reach == Reach::Fitting {
-                tracing::info!(
-                    "{} is on another machine: its published ports are used",
-                    access.url()
-                );
-            }
-            Vantage::Elsewhere { engine, own }
-        }
+        (Place::Elsewhere { engine, own }, _) => Vantage::Elsewhere { engine, own },
     })
 }
 

@@ -15,6 +15,8 @@ use std::{
 };
 use tempfile::TempDir;
 
+const NAME: &str = "glue-engine";
+
 #[derive(Debug)]
 pub struct Sshd {
     folder: TempDir,
@@ -50,6 +52,22 @@ impl Sshd {
 
     pub fn url(&self) -> String {
         format!("ssh://{}@127.0.0.1:{}", user(), self.port)
+    }
+
+    /// The same by a name that only the client's configuration knows, once [`Self::place_host`] has said where it is.
+    pub fn url_by_name(&self) -> String {
+        format!("ssh://{}@{NAME}:{}", user(), self.port)
+    }
+
+    /// That name is at this address of the loopback from now on.
+    pub fn place_host(&self, address: &str) {
+        self.use_key("user");
+        let mut config = fs::read_to_string(self.file("config")).unwrap();
+        config.push_str(&format!(
+            "HostKeyAlias [127.0.0.1]:{}\nHost {NAME}\nHostName {address}\n",
+            self.port
+        ));
+        fs::write(self.file("config"), config).unwrap();
     }
 
     /// A PATH whose ssh knows this sshd.
@@ -122,7 +140,7 @@ fn serve(sshd: &Path, folder: &Path, port: u16, lines: &str) -> Child {
     // As root it goes through PAM, as the machine's own would: without, a locked account is refused.
     let pam = if geteuid().is_root() { "yes" } else { "no" };
     let config = format!(
-        "ListenAddress 127.0.0.1:{port}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\n\
+        "ListenAddress 127.0.0.1:{port}\nListenAddress 127.0.0.2:{port}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\n\
          UsePAM {pam}\nStrictModes no\nPasswordAuthentication no\n\
          KbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\n",
         at("host"),
