@@ -292,6 +292,15 @@ pub struct Options {
     #[arg(hide_short_help = true)]
     pub host_network: OnOff,
 
+    /// Count labels that a container has of its image
+    ///
+    /// With off, a label does not count that the image has with the same value; with --include-env, nor does such a
+    /// variable. docker-balancer then needs GET /images/ID/json of Docker. A container whose image Docker does not
+    /// describe is not served.
+    #[arg(long, value_name = "SWITCH", help_heading = FENCES, value_enum, default_value = "on")]
+    #[arg(hide_short_help = true)]
+    pub image_labels: OnOff,
+
     /// Let labels claim only these public ports, as in 80,443,8000-8100 (repeatable)
     ///
     /// [default: every port but SSH's (22) and Docker's (2375-2377, 4789, 7946)]

@@ -49,6 +49,20 @@ impl fmt::Display for ContainerId {
     }
 }
 
+/// An image's id, as the engine writes it: `sha256:` and 64 hexadecimal digits. Copies share one text.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ImageId(Arc<str>);
+
+impl ImageId {
+    pub fn new(id: impl Into<Arc<str>>) -> Self {
+        Self(id.into())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// One container as the last answer about it described it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Container {
@@ -56,6 +70,10 @@ pub struct Container {
     /// Without the slash that the engine puts before it.
     pub name: String,
     pub image: String,
+    /// Only where `--image-labels off` asks for it.
+    pub image_id: Option<ImageId>,
+    /// Why none of its labels counts: they could not be compared with those of the image.
+    pub label_fault: Option<Arc<str>>,
     /// Nanoseconds since 1970; the end of its second until it was inspected. Decides who came first where two containers disagree.
     pub created: i64,
     /// Nanoseconds since 1970 by the engine's clock, 0 where the engine does not say it. Of containers in a shared
@@ -90,6 +108,14 @@ pub fn is_dated(created: i64) -> bool {
 impl Container {
     pub fn origin(&self) -> Origin {
         Origin::new(&self.name, self.id.short())
+    }
+
+    /// Takes away all that is read as labels, and what an inspection told, so that the container is inspected again.
+    pub fn hide_labels(&mut self, fault: Option<Arc<str>>) {
+        self.labels = Arc::default();
+        self.environment.clear();
+        self.stop = None;
+        self.label_fault = fault;
     }
 
     /// The container whose network this one joined.

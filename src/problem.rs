@@ -127,6 +127,10 @@ pub enum Reason {
         port: u16,
     },
     HostNetworkFenced,
+    /// With `--image-labels off`: the labels cannot be compared with those of the image.
+    ImageUnknown {
+        why: String,
+    },
     /// More servers in one route than a container gets.
     TooManyServers {
         route: String,
@@ -655,6 +659,12 @@ impl fmt::Display for Words<'_> {
             ),
             Reason::HostNetworkFenced => f.write_str(
                 "the container is on the host's network, and --host-network off serves none of these",
+            ),
+            Reason::ImageUnknown { why } => write!(
+                f,
+                "no label counts: --image-labels off compares the labels with those of the image, and {}; retrying \
+                 every 30 s",
+                Plain(why)
             ),
             Reason::TooManyServers { route, ports, most } => write!(
                 f,

@@ -7,7 +7,7 @@ use crate::{
     daemon::{self, Watchdog},
     dashboard::{Dashboard, Place},
     decide::Rules,
-    docker::{self, Access, Engine, Interest, Patience, Pulse, Reach, Seen, Watching},
+    docker::{self, Access, Engine, Interest, OwnLabels, Patience, Pulse, Reach, Seen, Watching},
     haproxy::{
         growth::Growth,
         process::Stdout,
@@ -19,7 +19,7 @@ use crate::{
     label, metrics,
     settings::{
         AccessLog, Address, AtExit, BindAddress, Command, DockerAccess, Haproxy, HaproxyUser,
-        Reload, Settings,
+        OnOff, Reload, Settings,
     },
     supervise::supervise,
     view::status::is_silent,
@@ -605,6 +605,7 @@ pub(crate) fn interest(settings: &Settings, vantage: &Vantage) -> Interest {
     Interest {
         speaks: |labels| label::speaks(labels.keys().map(String::as_str)),
         reads: label::is_read,
+        named: settings.fences.labels().map(str::to_owned).collect(),
         required: settings
             .fences
             .constraints
@@ -613,10 +614,19 @@ pub(crate) fn interest(settings: &Settings, vantage: &Vantage) -> Interest {
             .collect(),
         environment: settings.include_env,
         everything: false,
+        own_labels: own_labels(settings),
         own: match vantage {
             Vantage::Inside(own) => Some(own.clone()),
             Vantage::Host | Vantage::Published(_) | Vantage::Elsewhere { .. } => None,
         },
+    }
+}
+
+/// How to leave a container the labels that its image does not have; `None` where those of images count.
+pub(crate) fn own_labels(settings: &Settings) -> Option<OwnLabels> {
+    match settings.image_labels {
+        OnOff::On => None,
+        OnOff::Off => Some(label::keep_own),
     }
 }
 

@@ -48,6 +48,7 @@ const VALUES: &[(&str, &str)] = &[
     ("allow_hosts", "*.example.com"),
     ("own_hosts_by", "com.docker.compose.project"),
     ("host_network", "off"),
+    ("image_labels", "off"),
     ("allow_ports", "80,443,8000-8100"),
     ("constraint", "com.example.balancer=blue"),
     ("dashboard", "9000"),

@@ -162,6 +162,7 @@ fn the_socket_proxy_lets_nobody_change_anything() {
     let addresses = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
     let address: Ipv4Addr = project.inspect("docker", addresses).parse().unwrap();
     let app = project.container("app");
+    let image = project.inspect("app", "{{.Image}}");
     let status = |method: &str, path: &str| {
         let path = path.replace("APP", &app);
         Request::to((address, 2375).into(), method, "docker", &path).send().unwrap().status
@@ -175,6 +176,7 @@ fn the_socket_proxy_lets_nobody_change_anything() {
         "/info",
         "/v1.41/containers/json?all=true",
         "/containers/APP/json",
+        &format!("/v1.41/images/{image}/json"),
         "/v1.41/networks",
         "/networks/bridge",
         "/events?until=1",
@@ -196,6 +198,8 @@ fn the_socket_proxy_lets_nobody_change_anything() {
         ("GET", "/containers/APP%2flogs/json"),
         ("GET", "//containers/json"),
         ("GET", "/images/json"),
+        ("GET", "/images/docker-glue-whoami/json"),
+        ("GET", &format!("/images/{image}/history")),
         ("GET", "/secrets"),
         ("GET", "/v1.41/../images/json"),
     ] {

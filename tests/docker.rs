@@ -26,6 +26,8 @@ fn interest() -> Interest {
         required: Vec::new(),
         environment: false,
         everything: false,
+        named: std::collections::BTreeSet::new(),
+        own_labels: None,
         own: None,
     }
 }

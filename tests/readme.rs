@@ -444,6 +444,8 @@ fn container(labels: BTreeMap<String, String>) -> Container {
         stop: None,
         leaving: false,
         started: None,
+        image_id: None,
+        label_fault: None,
     }
 }
 

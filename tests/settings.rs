@@ -4,7 +4,7 @@
 
 use docker_glue::{
     label::HostNetwork,
-    settings::{Machine, Refusal, Settings},
+    settings::{Machine, OnOff, Refusal, Settings},
 };
 use std::{ffi::OsString, io::Write};
 
@@ -288,6 +288,8 @@ fn fences_gather_what_is_allowed() {
     assert_eq!(format!("{:?}", fences.ports), "None");
     assert_eq!(format!("{:?}", fences.reserved), "{22, 2375, 2376, 2377, 4789, 7946}");
     assert_eq!((fences.own_hosts_by, fences.host_network), (None, HostNetwork::On));
+    assert_eq!(read("-w", &[], "").unwrap().image_labels, OnOff::On);
+    assert_eq!(read("-w --image-labels off", &[], "").unwrap().image_labels, OnOff::Off);
 
     let line = "-w --own-hosts-by com.docker.compose.project --host-network off --dashboard 9000 --metrics 9105";
     let file = r#"allow_hosts = ["*", "bank.test if project=bank", "*.bank.test  if  project"]"#;

@@ -5,9 +5,9 @@
 mod common;
 
 use common::{
-    Container,
+    Container, Docker,
     balancer::{Balancer, Plan, free_port},
-    wait_for,
+    unique, wait_for,
 };
 use nix::sys::signal::Signal;
 use std::{
@@ -133,4 +133,117 @@ fn container_on_the_host_network_does_not_publish_the_dashboard() {
     balancer.until_said(&["WARN", "-evil (", &format!("port {dashboard} is not served")]);
     balancer.until_serves("own.test/", "evil saw /");
     balancer.serves(&[("localhost/", "404")]);
+}
+
+/// An image of whoami with labels of its own; removed with its guard.
+struct Image {
+    docker: Docker,
+    name: String,
+}
+
+impl Image {
+    fn with_labels(docker: &Docker, labels: &str) -> Self {
+        let image = Self { docker: docker.clone(), name: unique("image") };
+        let base = docker.run("base").create();
+        let changes = labels.split_whitespace().map(|label| format!("--change=LABEL {label}"));
+        let changes: Vec<_> = changes.collect();
+        let words = changes.iter().map(String::as_str).chain([base.id.as_str(), &image.name]);
+        docker.cli(&[&["commit"], &*words.collect::<Vec<_>>()].concat());
+        image
+    }
+
+    fn remove(&self) {
+        let _ = self.docker.command(&["rmi", "--force", &self.name]).output();
+    }
+}
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+const PROJECT: &str = "com.docker.compose.project=bank com.docker.compose.service=web";
+
+#[test]
+fn image_does_not_forge_the_owner_of_a_host_where_its_labels_do_not_count() {
+    let Some(docker) = common::docker() else { return };
+    let image = Image::with_labels(&docker, &format!("{PROJECT} {HOST}"));
+    let all = Image::with_labels(&docker, "glue_http_80_host=image.test");
+    let plan = Balancer::of(&docker);
+    let plan = plan.option(&["--own-hosts-by", "com.docker.compose.project"]);
+    let _victim = victim(&plan, "victim", "");
+    let forged = |name: &str, plan: &Plan| {
+        plan.run(name).image(&image.name).labels("glue_http_80_weight=256").start()
+    };
+    let _evil = forged("evil", &plan);
+    let _all = plan.run("all").image(&all.name).start();
+    let mut balancer = plan.start().until_started();
+    // By default labels of images count.
+    balancer.until_shared("victim.test/", &["victim", "evil"]);
+    balancer.serves(&[("image.test/", "all saw /")]);
+    assert!(balancer.end(Signal::SIGTERM).success());
+
+    let state = balancer.state();
+    drop(balancer);
+    assert!(!state.exists());
+    let plan = Balancer::of(&docker).option(&["--image-labels", "off"]);
+    let plan = plan.option(&["--own-hosts-by", "com.docker.compose.project"]);
+    let _victim = victim(&plan, "victim", "");
+    let _first = forged("evil", &plan);
+    let balancer = plan.start().until_started();
+    assert_served_by(&balancer, "victim");
+    // Of an image that is known, of one that is new, and what the container says itself.
+    let _second = forged("second-evil", &balancer);
+    let _all = balancer.run("all").image(&all.name).start();
+    let host = "glue_http_80_host=own.test";
+    let _own = balancer.run("own").image(&all.name).labels(host).start();
+    balancer.until_serves("own.test/", "own saw /");
+    balancer.until_serves("image.test/", "404");
+    assert_served_by(&balancer, "victim");
+    let _waits = balancer
+        .run("waits")
+        .image(&image.name)
+        .label("glue_http_80_host", "victim.test,x.test")
+        .start();
+    balancer.until_said(&["WARN", "-waits (", "victim.test:80/", "project=bank"]);
+    assert_served_by(&balancer, "victim");
+
+    let plan = balancer.command().arg("plan").output().unwrap();
+    let text = String::from_utf8_lossy(&plan.stdout);
+    assert!(text.contains("Nothing would change"), "{text}");
+}
+
+#[test]
+fn container_whose_image_is_gone_is_not_served_and_reported() {
+    let Some(docker) = common::docker() else { return };
+    let image = Image::with_labels(&docker, "a=b");
+    let plan = Balancer::of(&docker).option(&["--image-labels", "off"]);
+    let lost = plan.run("lost").image(&image.name).labels("glue_http_80_host=lost.test").create();
+    image.remove();
+    let _there = plan.run("there").labels("glue_http_80_host=there.test").start();
+    let balancer = plan.start().until_started();
+    balancer.until_serves("there.test/", "there saw /");
+    lost.docker(&["start"]);
+    balancer.until_said(&["WARN", "-lost (", "no label counts", "Docker has no image sha256:"]);
+    balancer.serves(&[("lost.test/", "404"), ("there.test/", "there saw /")]);
+}
+
+#[test]
+fn owner_and_reservation_go_by_any_label() {
+    let Some(docker) = common::docker() else { return };
+    let plan = Balancer::of(&docker).option(&["--own-hosts-by", "team"]);
+    let plan = plan.option(&["--allow-hosts", "*", "--allow-hosts", "vault.test if team=a"]);
+    let labels = |host: &str, team: &str| format!("glue_http_80_host={host}.test team={team}");
+    let _first = plan.run("first").labels(&labels("app", "a")).start();
+    let balancer = plan.start().until_started();
+    balancer.until_serves("app.test/", "first saw /");
+    let _second = balancer.run("second").labels(&labels("app", "a")).start();
+    let _vault = balancer.run("vault").labels(&labels("vault", "a")).start();
+    let _third = balancer.run("third").labels(&labels("app", "b")).start();
+    let _fourth = balancer.run("fourth").labels(&labels("vault", "b")).start();
+    balancer.until_shared("app.test/", &["first", "second"]);
+    balancer.until_serves("vault.test/", "vault saw /");
+    balancer.until_said(&["WARN", "-third (", "app.test:80/", "team=a"]);
+    balancer.until_said(&["WARN", "-fourth (", "\"vault.test\" is reserved by --allow-hosts"]);
 }

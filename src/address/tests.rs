@@ -81,6 +81,8 @@ fn container(id: &str, mode: NetworkMode, networks: &str) -> Container {
         stop: None,
         leaving: false,
         started: None,
+        image_id: None,
+        label_fault: None,
     }
 }
 

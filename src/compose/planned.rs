@@ -97,6 +97,8 @@ fn container(
         stop: None,
         leaving: false,
         started: None,
+        image_id: None,
+        label_fault: None,
     }
 }
 

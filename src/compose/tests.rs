@@ -566,6 +566,8 @@ fn running(line: &str) -> crate::container::Container {
         stop: None,
         leaving: false,
         started: None,
+        image_id: None,
+        label_fault: None,
     }
 }
 

@@ -9,7 +9,8 @@ use super::{
 };
 use crate::{
     container::{
-        Attachment, Container, ContainerId, Health, Image, NetworkMode, Published, State, Stop,
+        Attachment, Container, ContainerId, Health, Image, ImageId, NetworkMode, Published, State,
+        Stop,
     },
     world::Network,
 };
@@ -59,6 +60,8 @@ pub(super) fn container(said: ContainerSummary) -> Option<Container> {
         stop: None,
         leaving: false,
         started: None,
+        image_id: said.image_id.filter(|id| !id.is_empty()).map(ImageId::new),
+        label_fault: None,
     })
 }
 

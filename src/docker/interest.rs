@@ -3,13 +3,16 @@
 //! Pure.
 
 use crate::{
-    container::{Container, ContainerId},
+    container::{Container, ContainerId, Image},
     world::World,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
+
+/// Removes from the first what the second, the image's, says as well.
+pub type OwnLabels = fn(&mut BTreeMap<String, String>, &BTreeMap<String, String>);
 
 /// The world holds every running container, as some lend others their network or hold a port. Only
 /// the interesting ones, and those whose network they use, are followed by their events and inspected.
@@ -19,12 +22,16 @@ pub struct Interest {
     pub speaks: fn(&BTreeMap<String, String>) -> bool,
     /// Whether a label is looked at. The others are not kept: most of a large world would be them.
     pub reads: fn(&str) -> bool,
+    /// Labels that options name: they are looked at, too.
+    pub named: BTreeSet<String>,
     /// Labels, and maybe their values, without which a container is none of our business.
     pub required: Vec<(String, Option<String>)>,
     /// Environments are read like labels: every running container is inspected before it is shown.
     pub environment: bool,
     /// Every container is interesting, stopped ones too.
     pub everything: bool,
+    /// How to leave a container the labels that its image does not have. `None`: labels of images count.
+    pub own_labels: Option<OwnLabels>,
     /// The container that we run in: its networks decide what is reached.
     pub own: Option<ContainerId>,
 }
@@ -39,14 +46,34 @@ impl Interest {
 
     /// Lets go of the labels that nobody looks at.
     pub(super) fn slim(&self, container: &mut Container) {
-        let is_read = |label: &str| {
-            (self.reads)(label) || self.required.iter().any(|(required, _)| required == label)
-        };
+        if !self.compares_image(container) {
+            container.image_id = None;
+        }
         if !self.in_container(container) && !self.wants_details(container) {
             container.labels = Arc::default();
-        } else if !self.everything && !container.labels.keys().all(|label| is_read(label)) {
-            Arc::make_mut(&mut container.labels).retain(|label, _| is_read(label));
+        } else if !self.everything && !container.labels.keys().all(|label| self.is_read(label)) {
+            Arc::make_mut(&mut container.labels).retain(|label, _| self.is_read(label));
         }
+    }
+
+    /// An image with what of it is looked at.
+    pub(super) fn slim_image(&self, image: Image) -> Image {
+        let Image { mut labels, environment, exposed } = image;
+        labels.retain(|label, _| self.everything || self.is_read(label));
+        let environment = self.of_environment(environment.into_iter().collect());
+        Image { labels, environment, exposed }
+    }
+
+    fn is_read(&self, label: &str) -> bool {
+        (self.reads)(label)
+            || self.named.contains(label)
+            || self.required.iter().any(|(required, _)| required == label)
+    }
+
+    /// Labels of the container's image do not count, and it has labels for us.
+    pub(super) fn compares_image(&self, container: &Container) -> bool {
+        let in_environment = self.environment && (self.speaks)(&container.environment);
+        self.own_labels.is_some() && (in_environment || self.in_labels(&container.labels))
     }
 
     /// The list tells too little of this container.

@@ -7,11 +7,12 @@ use super::{
     details::{Details, carry_over, complete},
     event::{About, Cause, Event, What},
     heard::{Heard, Late},
+    image_labels::{ImageAnswer, ImageCache},
     interest::Interest,
     lenient::{Oddities, Oddity},
 };
 use crate::{
-    container::{Attachment, Container, ContainerId},
+    container::{Attachment, Container, ContainerId, ImageId},
     world::{Network, World},
 };
 use std::{
@@ -58,6 +59,7 @@ pub(super) struct Known {
     /// Whose network an interesting container uses: they are followed, and known, as that one is.
     network_owners: BTreeSet<ContainerId>,
     odd: Oddities,
+    images: ImageCache,
     to_inspect: BTreeSet<ContainerId>,
     inspecting: BTreeSet<ContainerId>,
     /// When the whole list is due.
@@ -120,6 +122,7 @@ impl Known {
             heard: Heard::default(),
             network_owners: BTreeSet::new(),
             odd: Oddities::default(),
+            images: ImageCache::default(),
             to_inspect: BTreeSet::new(),
             inspecting: BTreeSet::new(),
             due: now,
@@ -140,6 +143,7 @@ impl Known {
         self.hung = false;
         self.trust = Trust::Full;
         self.to_inspect.append(&mut self.inspecting);
+        self.images.connect();
         (self.asking, self.asked) = (None, None);
     }
 
@@ -314,9 +318,10 @@ impl Known {
             return;
         }
         self.compare(&self.heard.awaited(), &answer.containers);
+        let unsettled = self.images.unsettled();
         let kept = answer.containers.into_iter().map(|fresh| self.merged(fresh)).collect();
         let networks = answer.networks.unwrap_or_default();
-        if !first && self.cause.is_none() && self.tells_of_the_unheard(&kept) {
+        if !first && self.cause.is_none() && self.tells_of_the_unheard(&kept, &unsettled) {
             self.trust = Trust::Deaf;
         }
         self.world = Arc::new(World { containers: kept, networks });
@@ -326,6 +331,7 @@ impl Known {
         let world = &self.world.containers;
         self.heard.forget_stops(|id| !world.get(id).is_some_and(|known| known.is_up()));
         self.to_inspect.retain(|id| world.contains_key(id));
+        self.images.end_list(|id| world.contains_key(id));
         self.note();
         if first {
             (self.connection, self.news) = (Connection::Current, News::Surely);
@@ -341,12 +347,17 @@ impl Known {
     }
 
     /// An interesting container changed, and not even now an event of it arrived.
-    fn tells_of_the_unheard(&self, fresh: &BTreeMap<ContainerId, Arc<Container>>) -> bool {
+    fn tells_of_the_unheard(
+        &self,
+        fresh: &BTreeMap<ContainerId, Arc<Container>>,
+        unsettled: &BTreeSet<ContainerId>,
+    ) -> bool {
         let unheard = |(id, fresh): (&ContainerId, &Arc<Container>)| {
             let known = self.world.containers.get(id);
             known.is_none_or(|known| !Arc::ptr_eq(known, fresh))
                 && (known.is_some() || fresh.is_up())
                 && !self.dirty.contains(id)
+                && !unsettled.contains(id)
                 && self.interest.in_container(fresh)
         };
         fresh.iter().any(unheard)
@@ -363,6 +374,7 @@ impl Known {
         let world = Arc::make_mut(&mut self.world);
         for id in ids.iter().filter(|id| !fresh.contains_key(id)) {
             world.containers.remove(id);
+            self.images.forget(id);
         }
         world.containers.extend(fresh);
         if let Some(networks) = answer.networks {
@@ -433,12 +445,14 @@ impl Known {
             && started.is_none()
             && !self.wants_start(&fresh)
         {
+            self.images.use_image_of(&fresh);
             return (fresh.id.clone(), fresh);
         }
         let mut fresh = Arc::unwrap_or_clone(fresh);
         if let Some(known) = &known {
             carry_over(&mut fresh, known);
         }
+        self.keep_own_labels(&mut fresh);
         self.heard.overlay(&mut fresh);
         if fresh.is_up() && known.as_ref().is_some_and(|known| !known.is_up()) {
             fresh.started = None;
@@ -453,6 +467,28 @@ impl Known {
         self.interest.slim(&mut fresh);
         let same = known.filter(|known| **known == fresh);
         (fresh.id.clone(), same.unwrap_or_else(|| Arc::new(fresh)))
+    }
+
+    /// Where labels of images do not count.
+    fn keep_own_labels(&mut self, container: &mut Container) {
+        let Some(keep_own) = self.interest.own_labels else { return };
+        if self.interest.compares_image(container) {
+            self.images.keep_own(container, keep_own, self.cause.as_ref());
+        } else {
+            container.label_fault = self.images.fault(&container.id);
+        }
+    }
+
+    /// The next image to ask for.
+    pub(super) fn ask_image(&mut self) -> Option<ImageId> {
+        self.images.ask()
+    }
+
+    /// Containers that wait for the image are asked for again: much may have happened to them meanwhile.
+    pub(super) fn answer_image(&mut self, id: &ImageId, answer: ImageAnswer) {
+        let (mut containers, cause) = self.images.answer(id, answer);
+        self.dirty.append(&mut containers);
+        self.asking = cause.map(|it| it.and(self.asking.as_ref())).or(self.asking.take());
     }
 
     /// It matters when it started, and that is not known.
@@ -481,12 +517,13 @@ impl Known {
         self.inspecting.remove(id);
         match (told, self.world.containers.get(id)) {
             (Inspection::Told(details), Some(known)) => {
-                let mut whole = Container::clone(known);
+                let (mut whole, mode) = (Container::clone(known), known.network_mode.clone());
                 complete(&mut whole, details);
+                self.keep_own_labels(&mut whole);
                 self.interest.slim(&mut whole);
                 let whole = Arc::new(whole);
                 let shares = whole.network_owner_id().is_some();
-                let is_news = whole.network_mode != known.network_mode;
+                let is_news = whole.network_mode != mode;
                 Arc::make_mut(&mut self.world).containers.insert(id.clone(), whole);
                 if shares && (self.interest.environment || is_news) {
                     self.follow_network_owners(BTreeSet::new(), Some(now));
@@ -528,6 +565,7 @@ impl Known {
         let awaited = || self.inspecting.union(&self.to_inspect);
         match (&self.shown, self.connection) {
             (None, Connection::Away | Connection::Asking) => None,
+            (None, _) if self.images.is_waited_for() => None,
             (None, _) if self.interest.environment && awaited().next().is_some() => None,
             (Some(shown), _) if self.interest.environment => {
                 let hidden = awaited().filter(|id| !shown.containers.contains_key(id));

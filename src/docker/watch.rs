@@ -8,13 +8,14 @@ use super::{
     connect::Access,
     engine::Engine,
     event::{Cause, Event},
+    image_labels::ImageAnswer,
     interest::Interest,
     known::{Answer, Ask, Inspection, Known, Memory, Shown},
     lenient::List,
-};
     ping::Ping,
+};
 use crate::{
-    container::ContainerId,
+    container::{ContainerId, ImageId},
     outage::{Outage, Tell},
     world::{MOST_HOPS, World},
 };
@@ -198,6 +199,7 @@ enum Input {
     Event(Result<Event>),
     Answer(Ask, Result<Answer>),
     Inspected(ContainerId, Inspection),
+    Image(ImageId, Result<ImageAnswer>),
     Pinged(Result<()>),
     Time,
 }
@@ -209,6 +211,7 @@ impl Input {
             Self::Event(event) => event.is_ok(),
             Self::Answer(_, answer) => answer.is_ok(),
             Self::Inspected(_, told) => !matches!(told, Inspection::Failed),
+            Self::Image(_, answer) => answer.is_ok(),
             Self::Pinged(answer) => answer.is_ok(),
             Self::Time => false,
         }
@@ -280,6 +283,10 @@ fn take(known: &mut Known, input: Input) -> Result<()> {
             known.take_odd().iter().for_each(|odd| tell_odd(odd));
         }
         Input::Inspected(id, told) => known.inspected(&id, told, now),
+        Input::Image(id, answer) => {
+            let failed = |error| ImageAnswer::Failed(format!("{error:#}").into());
+            known.answer_image(&id, answer.unwrap_or_else(failed));
+        }
         Input::Pinged(_) => {}
         Input::Time => known.tick(now),
     }
@@ -304,6 +311,13 @@ fn send_out(known: &mut Known, engine: &Engine, interest: &Interest, errands: &m
         errands.push(Box::pin(async move {
             let told = inspection(&engine, &id, &interest).await;
             Input::Inspected(id, told)
+        }));
+    }
+    while let Some(id) = known.ask_image() {
+        let (engine, interest) = (engine.clone(), interest.clone());
+        errands.push(Box::pin(async move {
+            let answer = find_image(&engine, &id, &interest).await;
+            Input::Image(id, answer)
         }));
     }
 }
@@ -347,6 +361,14 @@ async fn answer(engine: &Engine, ask: &Ask, memory: &Memory) -> Result<Answer> {
     Ok(Answer { containers, networks, odd })
 }
 
+/// An answer that there is no such image is one.
+async fn find_image(engine: &Engine, id: &ImageId, interest: &Interest) -> Result<ImageAnswer> {
+    Ok(match engine.image(id.as_str()).await? {
+        Some(image) => ImageAnswer::Found(Arc::new(interest.slim_image(image))),
+        None => ImageAnswer::Failed(format!("Docker has no image {} any more", id.as_str()).into()),
+    })
+}
+
 async fn inspection(engine: &Engine, id: &ContainerId, interest: &Interest) -> Inspection {
     match engine.details(id, interest).await {
         Ok(Some(details)) => Inspection::Told(details),
@@ -377,6 +399,10 @@ fn tell_return(known: &Known, outage: &mut Outage) {
     }
 }
 
+pub(super) fn log_return(away: Duration) {
+    tracing::info!("docker is back after {}s", away.as_secs());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -398,10 +424,6 @@ mod tests {
         assert_eq!((unread.len(), unread.last()), (Moments::MOST, Some(&at(999))));
         assert!(moments.unread(&mut read).is_empty());
     }
-
-pub(super) fn log_return(away: Duration) {
-    tracing::info!("docker is back after {}s", away.as_secs());
-}
 
     #[test]
     fn of_two_that_are_answered_as_one_the_first_counts() {

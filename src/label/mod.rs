@@ -5,6 +5,7 @@
 pub mod constraint;
 mod host;
 pub mod key;
+mod own;
 mod prefix;
 mod read;
 mod synonym;
@@ -23,6 +24,7 @@ use std::{collections::BTreeSet, fmt, num::NonZeroU16};
 use value::{HostMatch, Obedience, Weight};
 
 pub use constraint::Constraint;
+pub use own::keep_own;
 pub use read::{MOST_PROBLEMS, MOST_ROUTES, MOST_SERVERS};
 
 /// `docker compose run` gives it the value `True`.
@@ -105,8 +107,12 @@ pub fn service(container: &Container) -> Option<String> {
     label(SWARM).map(str::to_owned).or_else(composes)
 }
 
-/// Whether the container is ours at all. Does not look at its state.
+/// Whether the container is ours at all. Does not look at its state. One whose labels cannot be compared with its
+/// image's is, so that its problem is reported.
 pub fn takes_part(container: &Container, fences: &Fences) -> bool {
+    if container.label_fault.is_some() {
+        return true;
+    }
     let keys = container.labels.keys().chain(container.environment.keys());
     speaks(keys.map(String::as_str)) && !is_one_off(container) && fences.admit(container)
 }
@@ -170,6 +176,13 @@ pub fn is_cut_short(value: &str) -> bool {
 }
 
 impl Fences {
+    /// Labels that these name, besides those of constraints.
+    pub fn labels(&self) -> impl Iterator<Item = &str> {
+        let reservations = self.hosts.iter().filter_map(|fence| fence.only.as_ref());
+        let owner = self.own_hosts_by.as_deref();
+        reservations.map(|only| only.label.as_str()).chain(owner)
+    }
+
     /// Whether the administrator's constraints hold.
     pub fn admit(&self, container: &Container) -> bool {
         self.constraints.iter().all(|constraint| constraint.holds(container))

@@ -94,6 +94,10 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn read(mut self) -> Reading {
+        if let Some(why) = &self.container.label_fault {
+            self.tell(None, Reason::ImageUnknown { why: why.to_string() });
+            return Reading { problems: self.problems, ..Reading::default() };
+        }
         let of_host = self.container.network_mode == NetworkMode::Host;
         if of_host && self.fences.host_network == HostNetwork::Off {
             self.tell(None, Reason::HostNetworkFenced);

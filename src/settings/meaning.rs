@@ -51,6 +51,7 @@ impl Settings {
                 },
                 ..fences(options.allow_hosts, options.allow_ports, options.constraint)
             },
+            image_labels: options.image_labels,
             bind: bind(options.bind_address, machine),
             port_map: port_map(options.map_port)?,
             trusted_proxies: options.trusted_proxies,

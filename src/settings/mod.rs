@@ -13,7 +13,7 @@ mod rc;
 mod refusal;
 pub mod value;
 
-pub use crate::cli::{AccessLog, Address, HaproxyUser, LogFormat};
+pub use crate::cli::{AccessLog, Address, HaproxyUser, LogFormat, OnOff};
 pub use glue::{GlueSettings, GlueTask};
 use layer::Said;
 pub use layer::variable;
@@ -65,6 +65,8 @@ pub struct Settings {
     /// `None` is what fits the engine: its containers' own addresses where it is on this machine.
     pub address: Option<Address>,
     pub fences: Fences,
+    /// Whether labels count that a container has of its image.
+    pub image_labels: OnOff,
     /// At least one.
     pub bind: Vec<BindAddress>,
     /// Public port → the port that is listened on in its place; no two share one.

@@ -130,6 +130,8 @@ fn container(name: &str, image: Image) -> Container {
         stop: None,
         leaving: false,
         started: None,
+        image_id: None,
+        label_fault: None,
     }
 }
 

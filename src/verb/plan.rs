@@ -6,7 +6,7 @@ use crate::{
     cli::PlanFormat,
     compose::{
         self, Note, Project,
-        planned::{self, Masks},
+        planned::{self, Masks, Planned},
     },
     container::Image,
     decide::Rules,
@@ -38,6 +38,7 @@ use std::{
     fs,
     net::SocketAddr,
     path::Path,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -132,7 +133,8 @@ impl After {
         let mut notes: Vec<_> =
             project.notes.iter().filter(worth).map(|it| format!("{}: {it}", it.place)).collect();
         let images = images(&engine, &project, settings, &mut notes).await;
-        let planned = planned::containers(&project, &images);
+        let mut planned = planned::containers(&project, &images);
+        keep_own_labels(&mut planned, &images, settings);
         let silent = planned.iter().filter(|it| !images.contains_key(&it.service.name));
         let silent = silent.map(|it| it.container.name.clone()).collect();
         let runs = world;
@@ -144,6 +146,20 @@ impl After {
             world.containers.entry(own.clone()).or_insert_with(|| container.clone());
         }
         Ok(Self { world, rules, masks, silent, notes })
+    }
+}
+
+/// Where labels of images do not count.
+fn keep_own_labels(
+    planned: &mut [Planned<'_>],
+    images: &BTreeMap<String, Image>,
+    settings: &Settings,
+) {
+    let Some(keep_own) = serve::own_labels(settings) else { return };
+    for it in planned {
+        let Some(image) = images.get(&it.service.name) else { continue };
+        keep_own(Arc::make_mut(&mut it.container.labels), &image.labels);
+        keep_own(&mut it.container.environment, &image.environment);
     }
 }
 

@@ -90,6 +90,8 @@ fn container(number: i64, words: &[&str]) -> Container {
         stop: None,
         leaving: false,
         started: None,
+        image_id: None,
+        label_fault: None,
     };
     let mut network = "bridge";
     for word in &words[2..] {

@@ -122,6 +122,8 @@ fn interest(environment: bool, everything: bool) -> Interest {
         required: Vec::new(),
         environment,
         everything,
+        named: std::collections::BTreeSet::new(),
+        own_labels: None,
         own: None,
     }
 }

@@ -2,10 +2,13 @@
 
 use super::{Answer, Ask, Inspection, Known};
 use crate::{
-    container::{Attachment, Container, ContainerId, Health, NetworkMode, State, Stop},
+    container::{
+        Attachment, Container, ContainerId, Health, Image, ImageId, NetworkMode, State, Stop,
+    },
     docker::{
         details::Details,
         event::{About, Cause, Event, What},
+        image_labels::ImageAnswer,
         interest::Interest,
     },
 };
@@ -33,6 +36,8 @@ impl Story {
             reads: |label| label == "glue",
             environment: false,
             everything: false,
+            named: BTreeSet::new(),
+            own_labels: None,
             own: None,
         };
         change(&mut interest);
@@ -209,6 +214,8 @@ fn plain(id: &str) -> Container {
         stop: None,
         leaving: false,
         started: None,
+        image_id: None,
+        label_fault: None,
     }
 }
 
@@ -749,4 +756,137 @@ fn labels_that_nobody_reads_are_not_kept() {
         }],
     );
     assert_eq!(labels(&story, "a"), "env glue");
+}
+
+fn compare_image(interest: &mut Interest) {
+    interest.own_labels = Some(crate::label::keep_own);
+}
+
+fn of_image(container: Container, image: &str) -> Container {
+    Container { image_id: Some(ImageId::new(image)), ..container }
+}
+
+impl Story {
+    /// The images to ask for; empty for none.
+    fn asks_for_images(&mut self, expected: &str) -> &mut Self {
+        let ids: Vec<_> = std::iter::from_fn(|| self.known.ask_image()).collect();
+        let ids: Vec<_> = ids.iter().map(ImageId::as_str).collect();
+        assert_eq!(ids.join(" "), expected);
+        self
+    }
+
+    fn answer_image(&mut self, id: &str, labels: &[(&str, &str)]) -> &mut Self {
+        let image = Image { labels: map(labels), ..Image::default() };
+        self.known.answer_image(&ImageId::new(id), ImageAnswer::Found(Arc::new(image)));
+        self
+    }
+
+    fn refuse_image(&mut self, id: &str, why: &str) -> &mut Self {
+        self.known.answer_image(&ImageId::new(id), ImageAnswer::Failed(why.into()));
+        self
+    }
+
+    /// The labels of a container of ours, or why it has none.
+    fn has_labels(&mut self, id: &str, expected: &str) -> &mut Self {
+        let known = &self.known.world.containers[&ContainerId::new(id)];
+        let labels: Vec<_> =
+            known.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let fault = known.label_fault.as_deref().map(str::to_owned);
+        assert_eq!(fault.unwrap_or_else(|| labels.join(" ")), expected, "{id}");
+        self
+    }
+}
+
+#[test]
+fn first_world_waits_for_the_images_and_has_no_label_of_theirs() {
+    let mut story = Story::new(compare_image);
+    let list =
+        [of_image(glue("a"), "x"), of_image(glue("b"), "y"), of_image(glue("c"), "y"), plain("d")];
+    story.connects().ask_and_answer("all", &list).shows("").asks_for_images("x y");
+    story.answer_image("y", &[("glue", "other")]).ask_and_answer("b c", &list[1..3]).shows("");
+    story.answer_image("x", &[("glue", "1")]).shows("").ask_and_answer("a", &list[..1]);
+    story.shows("a=running b=running c=running d=running");
+    story.has_labels("a", "").has_labels("b", "glue=1").has_labels("c", "glue=1");
+    // No further question, nor a change, nor a doubt whether events arrive.
+    story.at(1).ask_and_answer("all", &list).shows("").asks_for_images("").asks("");
+    story.at(31).ask_and_answer("all", &list).shows("").asks_for_images("");
+    assert!(!story.known.is_deaf());
+}
+
+#[test]
+fn container_of_a_known_image_waits_for_no_question() {
+    let mut story = Story::new(compare_image);
+    story.connects().ask_and_answer("all", &[of_image(glue("a"), "x")]).asks_for_images("x");
+    story.answer_image("x", &[]).ask_and_answer("a", &[of_image(glue("a"), "x")]);
+    story.shows("a=running").hear("a", "destroy").ask_and_answer("a", &[]).shows("<- destroy");
+    story
+        .hear_with("b", "start", &[("glue", "1")])
+        .ask_and_answer("b", &[of_image(glue("b"), "x")]);
+    story.shows("b=running <- start").has_labels("b", "glue=1").asks_for_images("");
+}
+
+#[test]
+fn container_of_a_new_image_keeps_up_no_other_one_and_its_event_is_its_cause() {
+    let mut story = Story::new(compare_image);
+    story.connects().ask_and_answer("all", &[]).shows("nothing");
+    story
+        .hear_with("a", "start", &[("glue", "1")])
+        .ask_and_answer("a", &[of_image(glue("a"), "x")]);
+    story.shows("a=running <- start").has_labels("a", "").asks_for_images("x");
+    story
+        .hear_with("b", "start", &[("glue", "1")])
+        .ask_and_answer("b", &[of_image(glue("b"), "x")]);
+    story.asks_for_images("").hear("n", "update").asks("");
+    story.answer_image("x", &[]).asks("a b");
+    story.answer("a b", &[of_image(glue("a"), "x"), of_image(glue("b"), "x")]);
+    story.shows("a=running b=running <- start").has_labels("a", "glue=1");
+}
+
+#[test]
+fn label_of_an_image_that_cannot_be_had_counts_for_nothing_until_it_can() {
+    let list = [of_image(glue("a"), "x")];
+    let mut story = Story::new(compare_image);
+    story.connects().ask_and_answer("all", &list).asks_for_images("x");
+    story.refuse_image("x", "no such image").ask_and_answer("a", &list);
+    story.shows("a=running").has_labels("a", "no such image");
+    story.at(1).ask_and_answer("all", &list).shows("").asks_for_images("x");
+    story.refuse_image("x", "no such image").asks("").shows("");
+    story.at(31).ask_and_answer("all", &list).asks_for_images("x").has_labels("a", "no such image");
+    story.answer_image("x", &[]).ask_and_answer("a", &list).has_labels("a", "glue=1");
+    story.shows("a=running");
+    assert!(!story.known.is_deaf());
+}
+
+#[test]
+fn container_without_an_image_has_no_label_that_counts() {
+    let mut story = Story::new(compare_image);
+    story.connects().ask_and_answer("all", &[glue("a")]);
+    story.has_labels("a", "Docker does not say which image it is of").asks_for_images("");
+}
+
+#[test]
+fn image_that_is_asked_for_as_the_connection_ends_is_asked_for_again() {
+    let list = [of_image(glue("a"), "x")];
+    let mut story = Story::new(compare_image);
+    story.connects().ask_and_answer("all", &list).asks_for_images("x");
+    story.known.away();
+    story.connects().asks_for_images("x");
+}
+
+#[test]
+fn images_that_no_container_has_are_forgotten_where_they_are_many() {
+    let mut story = Story::new(compare_image);
+    story.connects().ask_and_answer("all", &[]);
+    for at in 0..300 {
+        let (id, image) = (format!("c{at}"), format!("i{at}"));
+        let container = of_image(glue(&id), &image);
+        story.hear_with(&id, "start", &[("glue", "1")]).ask_and_answer(&id, &[container]);
+        story.asks_for_images(&image).answer_image(&image, &[]).ask_and_answer(&id, &[]);
+    }
+    // Those that were asked for since the last list are kept until the next one.
+    story.at(1).ask_and_answer("all", &[]).at(31).ask_and_answer("all", &[]);
+    story
+        .hear_with("c", "start", &[("glue", "1")])
+        .ask_and_answer("c", &[of_image(glue("c"), "i7")]);
+    story.asks_for_images("i7");
 }

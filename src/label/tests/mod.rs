@@ -93,6 +93,8 @@ fn with(labels: impl IntoIterator<Item = (String, String)>) -> Container {
         stop: None,
         leaving: false,
         started: None,
+        image_id: None,
+        label_fault: None,
     }
 }
 

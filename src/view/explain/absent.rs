@@ -271,7 +271,8 @@ fn refused(container: &Container, problem: &Problem) -> Absent {
         | Reason::HostReserved { .. }
         | Reason::PortFenced(_)
         | Reason::PortOfHost { .. }
-        | Reason::HostNetworkFenced => Absence::Fenced,
+        | Reason::HostNetworkFenced
+        | Reason::ImageUnknown { .. } => Absence::Fenced,
         Reason::NotOnNetwork { .. } | Reason::NoAddress { .. } => Absence::NoAddress,
         _ => Absence::Label,
     };

@@ -21,6 +21,8 @@ fuzz_target!(|text: &[u8]| {
         required: Vec::new(),
         environment: true,
         everything: false,
+        named: std::collections::BTreeSet::new(),
+        own_labels: None,
         own: None,
     };
     let mut world = World::default();
