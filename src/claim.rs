@@ -97,9 +97,11 @@ pub enum Standing {
 pub struct Board {
     claims: BTreeMap<RouteKey, Vec<Claim>>,
     routes: Routes,
-    /// What is said of claims, where there is anything.
+    /// What is said of claims, where there is anything, sorted by the container.
     conflicts: BTreeMap<RouteKey, Vec<Problem>>,
     host_hints: BTreeMap<HostMatch, Vec<Problem>>,
+    /// Containers of whose claims something else is said than when they were last taken.
+    reassessed: BTreeSet<ContainerId>,
     /// How many routes are claimed at each.
     listeners: BTreeMap<Listener, usize>,
     /// Routes that are served, where it is not known yet which of their claims is the oldest.
@@ -174,12 +176,23 @@ impl Board {
             for key in routes.iter().flatten() {
                 self.touch(key);
             }
-            self.host_hints.remove(&host);
-            if !hints.is_empty() {
-                self.host_hints.insert(host, hints);
-            }
+            self.set_host_hints(host, hints);
         }
         self.owners.values().filter_map(|it| it.left).min().map(|left| left + hold)
+    }
+
+    fn set_host_hints(&mut self, host: HostMatch, hints: Vec<Problem>) {
+        let before = self.host_hints.get(&host).map(Vec::as_slice).unwrap_or_default();
+        if before == hints {
+            return;
+        }
+        let claimants: Vec<_> = self.on_host(&host).map(|it| it.seniority.1.clone()).collect();
+        self.reassessed.extend(claimants);
+        if hints.is_empty() {
+            self.host_hints.remove(&host);
+        } else {
+            self.host_hints.insert(host, hints);
+        }
     }
 
     /// All claims on a host, at whatever listener.
@@ -255,12 +268,47 @@ impl Board {
                 (Some(route), _) => drop(self.routes.0.insert(key.clone(), Arc::new(route))),
                 (None, _) => drop(self.routes.0.remove(&key)),
             }
-            self.conflicts.remove(&key);
-            if !problems.is_empty() {
-                self.conflicts.insert(key, problems);
-            }
+            self.set_conflicts(key, problems);
         }
         departures
+    }
+
+    fn set_conflicts(&mut self, key: RouteKey, mut problems: Vec<Problem>) {
+        problems.sort_by(|a, b| a.about.cmp(&b.about));
+        let before = self.conflicts.get(&key).map(Vec::as_slice).unwrap_or_default();
+        if before == problems {
+            return;
+        }
+        let claims = self.claims.get(&key).into_iter().flatten();
+        self.reassessed.extend(claims.map(|claim| claim.seniority.1.clone()));
+        if problems.is_empty() {
+            self.conflicts.remove(&key);
+        } else {
+            self.conflicts.insert(key, problems);
+        }
+    }
+
+    /// Containers of whose claims something else is said than the last time.
+    pub fn take_reassessed(&mut self) -> BTreeSet<ContainerId> {
+        mem::take(&mut self.reassessed)
+    }
+
+    /// What is said of a container's claims on these routes, each named once.
+    pub fn conflicts_of<'a>(
+        &'a self,
+        about: &'a About,
+        keys: &'a BTreeSet<&RouteKey>,
+    ) -> impl Iterator<Item = &'a Problem> {
+        let hosts: BTreeSet<_> =
+            keys.iter().map(|RouteKey { rule: Match::Http { host, .. }, .. }| host).collect();
+        let of_hosts = hosts.into_iter().filter_map(|host| self.host_hints.get(host)).flatten();
+        // Sorted by what they are about: there may be one for each of a thousand containers.
+        let of_route = move |problems: &'a Vec<Problem>| {
+            let from = problems.partition_point(|it| it.about < *about);
+            problems[from..].iter().take_while(move |it| it.about == *about)
+        };
+        let of_routes = keys.iter().filter_map(|key| self.conflicts.get(*key)).flat_map(of_route);
+        of_routes.chain(of_hosts.filter(move |it| it.about == *about))
     }
 
     /// Whether any of these has a claim on the route.

@@ -12,7 +12,9 @@ use crate::{
         value::{HostMatch, Obedience},
     },
     life::Lives,
+    origin::Origin,
     problem::{About, Label, Problem, Reason},
+    problem_set::ProblemSet,
     rollback::Rollback,
     route::{Endpoint, Listener, Policy, Route, RouteKey, Routes},
     side_by_side::differences,
@@ -89,12 +91,15 @@ pub struct Memory {
     seen: BTreeMap<ContainerId, Seen>,
     ground: Option<Ground>,
     board: Board,
+    /// What is said of those seen.
+    problems: ProblemSet,
 }
 
 /// What was made of a container, and stays so for as long as it does not change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Seen {
     container: Arc<Container>,
+    origin: Origin,
     /// Of the container: looking into all of them takes longer than all else that is done with them.
     borrows_its_address: bool,
     reading: Reading,
@@ -164,6 +169,7 @@ impl Memory {
         }
         self.known.clear();
         self.publishers.clear();
+        self.problems = ProblemSet::default();
     }
 
     /// The container gets no new requests, until it is stopped or undrained.
@@ -276,7 +282,7 @@ impl Unloadable {
 #[derive(Debug, Clone)]
 pub struct Decided {
     pub routes: Routes,
-    pub problems: BTreeSet<Problem>,
+    pub problems: ProblemSet,
     pub memory: Memory,
     /// When the answer changes by itself.
     pub wake_at: Option<Instant>,
@@ -288,12 +294,13 @@ pub fn decide(world: &World, mut memory: Memory, now: Instant, rules: &Rules) ->
     memory.lives.see(changed, now);
     memory.drained.retain(|id| world.containers.get(id).is_some_and(|it| it.is_up()));
     let crashed = memory.lives.held(now);
-    claim(world, &mut memory, &crashed, rules);
+    let claimants = claim(world, &mut memory, &crashed, rules);
     if let Some(rollback) = &mut memory.rollback {
         rollback.follow(&memory.board);
     }
     let hold_ends = hold(&mut memory, now, rules.hold);
-    let mut problems = problems(&memory);
+    renew_problems(&mut memory, claimants);
+    let mut problems = memory.problems.clone();
     let rolled_back = memory.rollback.as_ref().map(Rollback::routes);
     let holds = rolled_back.is_some();
     let mut routes = rolled_back.unwrap_or_else(|| memory.board.routes().clone());
@@ -339,10 +346,17 @@ fn look(world: &World, memory: &mut Memory, rules: &Rules) -> Vec<(ContainerId, 
         if let Some(seen) = &before {
             seen.take_back(&id, &mut memory.board);
         }
-        match now.filter(|it| label::takes_part(it, &rules.fences)) {
-            Some(container) => {
-                lives.push((id.clone(), Some(container.leaving)));
-                memory.seen.insert(id, Seen::new(container, rules));
+        let seen = now.filter(|it| label::takes_part(it, &rules.fences));
+        let seen = seen.map(|container| Seen::new(container, rules));
+        if let Some(before) = before.as_ref()
+            && seen.as_ref().is_none_or(|seen| seen.origin != before.origin)
+        {
+            memory.problems.replace(&About::Container(before.origin.clone()), Vec::new());
+        }
+        match seen {
+            Some(seen) => {
+                lives.push((id.clone(), Some(seen.container.leaving)));
+                memory.seen.insert(id, seen);
             }
             None if before.is_some() => lives.push((id, None)),
             None => {}
@@ -355,17 +369,18 @@ fn look(world: &World, memory: &mut Memory, rules: &Rules) -> Vec<(ContainerId, 
     lives
 }
 
-/// Makes the claims of containers that are new, and those that something else makes different.
+/// Makes the claims of containers that are new, and those that something else makes different. Says whose.
 fn claim(
     world: &World,
     memory: &mut Memory,
     crashed: &BTreeMap<ContainerId, Instant>,
     rules: &Rules,
-) {
+) -> BTreeSet<ContainerId> {
     let ground = Some(Ground::new(world, &rules.vantage));
     let moved = memory.ground != ground;
     memory.ground = ground;
     let Memory { seen, board, drained, .. } = memory;
+    let mut claimants = BTreeSet::new();
     for (id, seen) in seen {
         let out = crashed.contains_key(id) || drained.contains(id);
         if seen.out == Some(out) && !moved && !seen.borrows_its_address {
@@ -374,53 +389,59 @@ fn claim(
         if seen.out.is_some() {
             seen.take_back(id, board);
         }
+        claimants.insert(id.clone());
         (seen.out, seen.unreachable) = (Some(out), Vec::new());
-        let Seen { container, reading, unreachable, .. } = seen;
+        let Seen { container, origin, reading, unreachable, .. } = seen;
         let service = label::service(container).map(Into::into);
         let holder = rules.fences.own_hosts_by.as_deref().map(|label| holder(container, label));
-        Place { container, world, rules, out, service, holder }.claim(reading, board, unreachable);
+        let place = Place { container, origin, world, rules, out, service, holder };
+        place.claim(reading, board, unreachable);
     }
+    claimants
 }
 
 impl Seen {
     fn new(container: Arc<Container>, rules: &Rules) -> Self {
         let reading = label::read(&container, &rules.fences);
         let borrows_its_address = matches!(container.network_mode, NetworkMode::Container(_));
-        let (out, unreachable) = (None, Vec::new());
-        Self { container, borrows_its_address, reading, out, unreachable }
+        let (origin, out, unreachable) = (container.origin(), None, Vec::new());
+        Self { container, origin, borrows_its_address, reading, out, unreachable }
     }
 
     fn take_back(&self, id: &ContainerId, board: &mut Board) {
         self.reading.asks.iter().for_each(|ask| board.remove(&ask.key, id));
     }
+
+    /// All that is said of it, in no order.
+    fn problems(&self, about: &About, board: &Board) -> Vec<Problem> {
+        let of_labels = self.reading.problems.iter().chain(&self.unreachable);
+        let keys = self.reading.asks.iter().map(|ask| &ask.key).collect();
+        // It may ask for a thousand routes of others.
+        let mut conflicts = board.conflicts_of(about, &keys);
+        let first = conflicts.by_ref().take(label::MOST_PROBLEMS);
+        let mut problems: Vec<_> = of_labels.chain(first).cloned().collect();
+        let more = conflicts.count();
+        let (about, reason) = (about.clone(), Reason::More { more });
+        problems.extend((0 < more).then_some(Problem { about, label: None, reason }));
+        problems
+    }
 }
 
-fn problems(memory: &Memory) -> BTreeSet<Problem> {
-    let Memory { seen, board, .. } = memory;
-    let of_labels = seen.values().flat_map(|it| it.reading.problems.iter().chain(&it.unreachable));
-    let mut problems: BTreeSet<_> = of_labels.cloned().collect();
-    // A container may ask for a thousand routes of others.
-    let mut counts: BTreeMap<&str, (usize, &Problem)> = BTreeMap::new();
-    for problem in board.conflicts() {
-        let About::Container(origin) = &problem.about else { continue };
-        let (count, _) = counts.entry(origin.id()).or_insert((0, problem));
-        *count += 1;
-        if *count <= label::MOST_PROBLEMS {
-            problems.insert(problem.clone());
-        }
+/// Says again what is said of containers whose claims were made, or of whose claims something else is said now.
+fn renew_problems(memory: &mut Memory, claimants: BTreeSet<ContainerId>) {
+    let Memory { seen, board, problems, .. } = memory;
+    let mut renewed = board.take_reassessed();
+    renewed.extend(claimants);
+    for seen in renewed.iter().filter_map(|id| seen.get(id)) {
+        let about = About::Container(seen.origin.clone());
+        problems.replace(&about, seen.problems(&about, board));
     }
-    let many = counts.into_values().filter(|(count, _)| label::MOST_PROBLEMS < *count);
-    problems.extend(many.map(|(count, problem)| Problem {
-        about: problem.about.clone(),
-        label: None,
-        reason: Reason::More { more: count - label::MOST_PROBLEMS },
-    }));
-    problems
 }
 
 /// One container in the world.
 struct Place<'a> {
     container: &'a Container,
+    origin: &'a Origin,
     world: &'a World,
     rules: &'a Rules,
     /// It crashed too often of late, or somebody drained it.
@@ -480,7 +501,7 @@ impl Place<'_> {
         Claim {
             key,
             policy,
-            origin: self.container.origin(),
+            origin: self.origin.clone(),
             service: self.service.clone(),
             holder: self.holder.clone(),
             seniority: (self.container.created, self.container.id.clone()),
@@ -520,7 +541,7 @@ fn unreachable(container: &Container, wanted: Option<&str>, reason: Reason) -> P
 }
 
 /// A refused route stays out for as long as it is asked for in the same shape.
-fn leave_out_refused(routes: &mut Routes, memory: &mut Memory, problems: &mut BTreeSet<Problem>) {
+fn leave_out_refused(routes: &mut Routes, memory: &mut Memory, problems: &mut ProblemSet) {
     memory.refused.retain(|key, (route, _)| routes.0.get(key) == Some(route));
     for (key, (_, text)) in &memory.refused {
         let Some(route) = routes.0.remove(key) else { continue };
@@ -533,7 +554,7 @@ fn leave_out_refused(routes: &mut Routes, memory: &mut Memory, problems: &mut BT
 }
 
 /// Of more listeners than there may be those stay that older containers ask for.
-fn leave_out_excess(routes: &mut Routes, memory: &Memory, problems: &mut BTreeSet<Problem>) {
+fn leave_out_excess(routes: &mut Routes, memory: &Memory, problems: &mut ProblemSet) {
     // Keys are sorted by listener.
     let mut listeners: Vec<_> = routes.0.keys().map(|key| key.listener).collect();
     listeners.dedup();
@@ -564,7 +585,7 @@ fn leave_out_unloadable(
     routes: &mut Routes,
     memory: &Memory,
     now: Instant,
-    problems: &mut BTreeSet<Problem>,
+    problems: &mut ProblemSet,
 ) {
     let out =
         memory.unloadable.iter().filter(|(_, it)| now < it.until).map(|(at, _)| *at).collect();
@@ -576,7 +597,7 @@ fn leave_out_unloadable(
 fn leave_out<C: Ord>(
     out: &BTreeSet<Listener>,
     routes: &mut Routes,
-    problems: &mut BTreeSet<Problem>,
+    problems: &mut ProblemSet,
     cause: impl Fn(Listener) -> C,
     reason: impl Fn(Vec<u16>, C) -> Reason,
 ) {
@@ -698,7 +719,7 @@ fn leave_out_taken(
     routes: &mut Routes,
     memory: &Memory,
     occupied: BTreeMap<Listener, String>,
-    problems: &mut BTreeSet<Problem>,
+    problems: &mut ProblemSet,
 ) {
     let remembered = memory.taken.iter().map(|(at, taken)| (*at, taken.why.clone()));
     let mut taken: BTreeMap<_, _> = remembered.chain(occupied).collect();

@@ -18,6 +18,7 @@ use crate::{
     label::value,
     nonsense,
     problem::{About, Problem, Reason},
+    problem_set::ProblemSet,
     route::{Endpoint, Listener, Policy, Routes},
 };
 use std::{
@@ -365,7 +366,7 @@ impl Diagnosis {
         routes: &Routes,
         memory: &Memory,
         now: Instant,
-    ) -> BTreeSet<Problem> {
+    ) -> ProblemSet {
         let scene = Scene { config, routes, memory };
         let failing = self.suspects.iter().filter_map(|(name, it)| {
             let failing = it.failing.as_ref().filter(|it| it.since + FAILS_FOR <= now)?;

@@ -20,6 +20,7 @@ pub mod label;
 pub mod origin;
 pub mod path;
 pub mod problem;
+pub mod problem_set;
 pub mod route;
 // What should be served now, and what is different from before.
 pub mod backoff;

@@ -6,20 +6,20 @@ use crate::{
     change::Change,
     origin::Origin,
     problem::{About, Label, Problem, Severity},
+    problem_set::ProblemSet,
 };
-use std::collections::BTreeSet;
 use tracing::{info, warn};
 
 #[derive(Debug, Default)]
-pub struct Told(BTreeSet<Problem>);
+pub struct Told(ProblemSet);
 
 impl Told {
     /// Those there are.
-    pub fn problems(&self) -> &BTreeSet<Problem> {
+    pub fn problems(&self) -> &ProblemSet {
         &self.0
     }
 
-    pub fn tell(&mut self, problems: BTreeSet<Problem>) {
+    pub fn tell(&mut self, problems: ProblemSet) {
         for problem in problems.difference(&self.0) {
             let Fields { kind, container, id, listener, option, label, value } = problem.into();
             match problem.reason.severity() {

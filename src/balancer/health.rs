@@ -4,10 +4,10 @@ use super::Balancer;
 use crate::{
     diagnosis::{Diagnosis, Hearing, Lost, Question},
     haproxy::{health::Round, patrol, said::Checked},
-    problem::Problem,
+    problem_set::ProblemSet,
     told::Told,
 };
-use std::{collections::BTreeSet, io, mem, time::Instant};
+use std::{io, mem, time::Instant};
 use tokio::{sync::oneshot, task::JoinHandle};
 use tracing::{debug, warn};
 
@@ -21,7 +21,7 @@ pub(super) struct Patrol {
 }
 
 impl Patrol {
-    pub(super) fn problems(&self) -> &BTreeSet<Problem> {
+    pub(super) fn problems(&self) -> &ProblemSet {
         self.told.problems()
     }
 

@@ -38,7 +38,9 @@ impl Balancer {
         let census = Census {
             routes,
             servers,
-            problems: census::kinds(self.told.problems().iter().chain(self.patrol.problems())),
+            problems: census::kinds(
+                self.told.problems().iter().chain(self.patrol.problems().iter()),
+            ),
             containers: self.memory.containers(),
             rollback_holds: self.memory.rollback.is_some(),
             docker_is_there,

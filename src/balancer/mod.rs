@@ -38,6 +38,7 @@ use crate::{
     },
     label::{self, value::HostMatch},
     metrics::Metrics,
+    problem_set::ProblemSet,
     reload::Why,
     route::{Listener, Readiness, Route, RouteKey, Routes},
     told::{self, Told},
@@ -279,7 +280,7 @@ impl Balancer {
             rules: self.rules.clone(),
             memory: self.memory.clone(),
             routes: self.served.clone(),
-            problems: self.told.problems().union(self.patrol.problems()).cloned().collect(),
+            problems: self.problems(),
             config: Arc::clone(&self.running.config),
             haproxy: view::Haproxy {
                 version: self.proxy.version(),
@@ -291,6 +292,12 @@ impl Balancer {
             trouble: link.trouble,
             history: self.history.clone(),
         }
+    }
+
+    fn problems(&self) -> ProblemSet {
+        let mut problems = self.told.problems().clone();
+        problems.extend(self.patrol.problems().iter().cloned());
+        problems
     }
 
     /// How many routes are served.

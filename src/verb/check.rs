@@ -79,7 +79,7 @@ async fn of_containers(settings: &Settings) -> Result<Found> {
     let takes_part = |it: &&Arc<Container>| label::takes_part(it, &settings.fences);
     let speaking = world.containers.values().filter(takes_part).count();
     let decided = decide(&world, Memory::default(), Instant::now(), &rules);
-    let findings = decided.problems.into_iter().chain(hinted).map(|it| Finding::of(&it));
+    let findings = decided.problems.iter().cloned().chain(hinted).map(|it| Finding::of(&it));
     Ok(Found { findings: findings.collect(), kind: "container", speaking })
 }
 
@@ -156,7 +156,8 @@ fn of_project(project: &Project, settings: &Settings) -> Found {
     let speaking = takes_part.count();
     let (world, masks) = planned::onto(&World::default(), &project, planned.clone());
     let rules = serve::rules(settings, Vantage::Host);
-    problems.extend(decide(&world, Memory::default(), Instant::now(), &rules).problems);
+    let decided = decide(&world, Memory::default(), Instant::now(), &rules);
+    problems.extend(decided.problems.iter().cloned());
     problems.extend(takers(&planned, settings, &rules));
     let services: BTreeMap<_, _> =
         planned.iter().map(|it| (it.container.id.short().to_owned(), it.service)).collect();

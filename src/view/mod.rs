@@ -26,13 +26,12 @@ pub mod status;
 use crate::{
     decide::{Memory, Rules},
     haproxy::{config::Config, version::Version},
-    problem::Problem,
+    problem_set::ProblemSet,
     route::Routes,
     world::World,
 };
 use history::History;
 use std::{
-    collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -56,7 +55,7 @@ pub struct Picture {
     pub memory: Memory,
     /// What is served.
     pub routes: Routes,
-    pub problems: BTreeSet<Problem>,
+    pub problems: ProblemSet,
     /// The same in HAProxy's names.
     pub config: Arc<Config>,
     pub haproxy: Haproxy,

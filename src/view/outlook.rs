@@ -196,7 +196,7 @@ impl Outlook {
             held,
             commands,
             patches: before.disk.patches(&files),
-            problems: decided.problems,
+            problems: decided.problems.iter().cloned().collect(),
             kept_out,
             rollback: decided.memory.rollback,
             after,

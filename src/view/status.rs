@@ -297,7 +297,7 @@ fn listeners(picture: &Picture, counters: &Counters) -> Vec<ListenerStatus> {
         *served.entry(key.listener).or_default() += 1;
     }
     let mut taken = BTreeMap::new();
-    for problem in &picture.problems {
+    for problem in picture.problems.iter() {
         if let (About::Listener(listener), Reason::PortTaken { .. }) =
             (&problem.about, &problem.reason)
         {
