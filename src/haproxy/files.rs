@@ -66,6 +66,12 @@ impl Store {
         swap::read(&self.target)
     }
 
+    /// Whether that is this text; one of another length is not read.
+    pub fn holds(&self, config: &str) -> bool {
+        let length = fs::metadata(&self.target).map(|it| it.len()).ok();
+        length == u64::try_from(config.len()).ok() && self.current().as_deref() == Some(config)
+    }
+
     /// The same, if it is one of ours.
     pub fn ours(&self) -> Option<String> {
         self.current().filter(|text| text.starts_with(MARKER))

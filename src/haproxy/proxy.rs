@@ -355,7 +355,7 @@ impl Proxy {
             let (store, staged, draft) = aside(move || {
                 let draft = draft();
                 store.write(&draft.files.generation)?;
-                let equal = store.current().as_deref() == Some(&draft.files.config);
+                let equal = store.holds(&draft.files.config);
                 let staged = if equal { None } else { Some(store.stage(&draft.files.config)?) };
                 Ok((store, staged, draft))
             })
