@@ -10,11 +10,13 @@ use crate::{
     docker::{self, Access, Engine, Interest, OwnLabels, Patience, Pulse, Reach, Seen, Watching},
     haproxy::{
         growth::Growth,
+        name,
         process::Stdout,
         proxy::{Proxy, Shutdown},
         render::{Base, Bind, Frame},
+        requeue::Requeue,
         settings::{self as haproxy, Mode},
-        version::Version,
+        version::Build,
     },
     label, metrics,
     settings::{
@@ -31,6 +33,8 @@ use futures_util::{
     future::{BoxFuture, FusedFuture},
 };
 use std::{
+    os::unix::fs::MetadataExt as _,
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -508,7 +512,7 @@ fn every(period: Duration) -> Interval {
 }
 
 async fn balancer(settings: &Settings, proxy: Proxy, rules: Rules) -> Result<Balancer> {
-    let frame = frame(settings, proxy.version())?;
+    let frame = frame(settings, proxy.build())?;
     let mut balancer = Balancer::new(proxy, rules, frame, stock(settings)).await;
     if let Some(address) = settings.haproxy_metrics {
         balancer.export(address).await;
@@ -644,10 +648,13 @@ pub(crate) fn rules(settings: &Settings, vantage: Vantage) -> Rules {
     }
 }
 
-pub(crate) fn frame(settings: &Settings, version: Version) -> Result<Frame> {
+pub(crate) fn frame(settings: &Settings, build: Build) -> Result<Frame> {
     let base = base(settings)?;
+    let key = key(&settings.state_dir);
     Ok(Frame {
-        growth: Growth::of(version, &base),
+        growth: Growth::of(build.version, &base),
+        key,
+        requeue: Requeue::of(build, &base, key),
         base,
         socket_for_group: matches!(
             &settings.haproxy,
@@ -674,6 +681,13 @@ pub(crate) fn frame(settings: &Settings, version: Version) -> Result<Frame> {
         wait: settings.wait_for_start,
         hard_stop_after: settings.hard_stop_after,
     })
+}
+
+/// Of a state directory, which is one docker-balancer's alone: another one's may have the same path, in a container that
+/// shares the host's network.
+fn key(state: &Path) -> u64 {
+    let entry = std::fs::metadata(state).map(|it| (it.dev(), it.ino()));
+    name::hash(&format!("{} {:?}", state.display(), entry.unwrap_or_default()))
 }
 
 fn base(settings: &Settings) -> Result<Base> {

@@ -8,6 +8,7 @@ mod haproxy;
 #[path = "common/story.rs"]
 mod story;
 
+use docker_glue::haproxy::config::Config;
 use haproxy::HAProxy;
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -414,24 +415,38 @@ fn end_requests() -> (u16, Arc<AtomicUsize>) {
 #[tokio::test]
 async fn request_that_gets_no_answer_is_sent_again_unless_retry_is_off() {
     for (containers, retry, most) in
-        [(1, "safe", 41), (1, "all", 41), (1, "off", 1), (2, "safe", 41), (2, "off", 1)]
+        [(1, "safe", 7), (1, "all", 7), (1, "off", 1), (9, "safe", 7), (9, "all", 7), (2, "off", 1)]
     {
-        let (port, requests) = end_requests();
-        let line = |at: usize| {
-            format!(
-                "c{at} 127.8.2.{at} glue_http_{port}_bind=80 glue_http_{port}_host=a.test glue_http_{port}_retry={retry}"
-            )
-        };
-        let story = (1..=containers).map(line).collect::<Vec<_>>().join("\n");
-        let config = story::config(&story::routes(&story));
+        let (config, requests) = ends_requests(containers, retry);
         let Some(haproxy) = HAProxy::start(&config).await else { return };
-        let scene = Scene { haproxy };
-        let answer =
-            tokio::task::spawn_blocking(move || scene.get("a.test", "/kill")).await.unwrap();
-        assert_eq!(answer, "502", "{containers} {retry}");
-        let requests = requests.load(Ordering::SeqCst);
-        let again = most > 1;
-        assert_eq!(requests > 1, again, "{requests} for {containers} {retry}");
-        assert!(requests <= most, "{requests} for {containers} {retry}");
+        count_requests(haproxy, &requests, most).await;
     }
+}
+
+#[tokio::test]
+async fn request_that_gets_no_answer_is_sent_more_often_without_lua() {
+    for (containers, retry, most) in [(1, "safe", 41), (2, "safe", 41), (2, "off", 1)] {
+        let (config, requests) = ends_requests(containers, retry);
+        let Some(haproxy) = HAProxy::start_without_lua(&config).await else { return };
+        count_requests(haproxy, &requests, most).await;
+    }
+}
+
+/// A route of containers that end each request.
+fn ends_requests(containers: u8, retry: &str) -> (Config, Arc<AtomicUsize>) {
+    let (port, requests) = end_requests();
+    let line = |at: u8| {
+        format!(
+            "c{at} 127.8.2.{at} glue_http_{port}_bind=80 glue_http_{port}_host=a.test glue_http_{port}_retry={retry}"
+        )
+    };
+    let story = (1..=containers).map(line).collect::<Vec<_>>().join("\n");
+    (story::config(&story::routes(&story)), requests)
+}
+
+async fn count_requests(haproxy: HAProxy, requests: &AtomicUsize, most: usize) {
+    let scene = Scene { haproxy };
+    let answer = tokio::task::spawn_blocking(move || scene.get("a.test", "/kill")).await.unwrap();
+    assert_eq!(answer, "502");
+    assert_eq!(requests.load(Ordering::SeqCst), most);
 }

@@ -369,6 +369,31 @@ fn a_request_waits_for_the_only_container_while_it_does_not_listen_yet() {
     assert_eq!(first, "late saw /");
 }
 
+/// An old worker checks nothing, so that it would never learn of a container that is ready again.
+#[test]
+fn request_that_waits_during_a_reload_is_answered_after_it() {
+    let Some(docker) = common::docker() else { return };
+    let plan = Balancer::of(&docker).ports(&[80, 8080]).option(&["--wait-for-start", "1m"]);
+    let web = plan.run("web").label("glue_http_80_host", "web.test").start();
+    let balancer = plan.start().until_started();
+    balancer.serves(&[("web.test/", "web saw /")]);
+    web.docker(&["stop", "--time", "0"]);
+    std::thread::scope(|scope| {
+        let answer = scope.spawn(|| balancer.outcome("web.test/"));
+        wait_for("the request waits", || {
+            let stat = balancer.ask_haproxy("show stat");
+            let rows = stat.lines().map(|line| line.split(',').collect::<Vec<_>>());
+            let mut backends = rows.filter(|row| row.len() > 4 && row[1] == "BACKEND");
+            backends.any(|row| row[4] == "1").then_some(())
+        });
+        let public = "glue_http_80_host=other.test glue_http_80_bind=8080";
+        let _other = balancer.run("other").labels(public).start();
+        balancer.until_serves("other.test:8080/", "other saw /");
+        web.docker(&["start"]);
+        assert_eq!(answer.join().unwrap(), "web saw /");
+    });
+}
+
 #[test]
 fn who_runs_takes_part_and_nobody_else() {
     let Some(docker) = common::docker() else { return };

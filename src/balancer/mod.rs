@@ -33,6 +33,7 @@ use crate::{
         old_workers::OldWorkers,
         proxy::{self, How, Proxy},
         render::Frame,
+        requeue::Requeue,
         sessions::Sessions,
         step::{self, Leftover},
     },
@@ -410,9 +411,11 @@ impl Balancer {
 
     /// The files are made for the HAProxy that will read them: it may have been replaced by another version.
     async fn way_to_load(&mut self, routes: &Routes, why: Why) -> Way {
-        if let Some(version) = self.proxy.replaced_version().await {
+        if let Some(build) = self.proxy.replaced_build().await {
+            let version = build.version;
             info!("HAProxy {version} is installed now, for which the configuration is made");
             self.frame.growth = Growth::of(version, &self.frame.base);
+            self.frame.requeue = Requeue::of(build, &self.frame.base, self.frame.key);
         }
         Way::Load(self.fresh(routes), why)
     }

@@ -6,6 +6,7 @@ use crate::{
     decide::Rules,
     haproxy::{
         config::Config, growth::Growth, layout::Layout, observed::Observed, render, render::Frame,
+        requeue::Requeue,
     },
     reload::Why,
     route::Routes,
@@ -33,6 +34,7 @@ impl Maker<'_> {
     pub fn config(&self, routes: &Routes, layout: Layout) -> Config {
         let bound = |listener| self.rules.bound(listener);
         let mut config = Config::new(routes, layout, bound, self.frame.wait);
+        config.requeue = self.frame.requeue.map(Requeue::key);
         config.skeleton = render::skeleton(&config, self.frame);
         config
     }

@@ -184,8 +184,8 @@ impl fmt::Display for Command {
             Self::Unpublish { backend } => write!(f, "unpublish backend {backend}"),
             Self::DelBackend { backend } => write!(f, "del backend {backend}"),
             Self::AddServer { backend, server } => {
-                let Server { name, address, .. } = server;
-                write!(f, "add server {backend}/{name} {address} {}", server.words())
+                let (name, place) = (&server.name, server.place());
+                write!(f, "add server {backend}/{name} {place} {}", server.words())
             }
             Self::EnableHealth { backend, name } => write!(f, "enable health {backend}/{name}"),
             Self::SetState { backend, name, admin } => {

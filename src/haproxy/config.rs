@@ -2,7 +2,7 @@
 //!
 //! Pure. Names and HAProxy's quirks are made here and nowhere else; templates only print.
 
-use super::{layout::Layout, name};
+use super::{layout::Layout, name, requeue};
 use crate::{
     label::value::{Check, HostMatch, Retry},
     route::{Endpoint, Listener, Match, Policy, Readiness, Route, RouteKey, Routes, Strip},
@@ -27,6 +27,8 @@ pub struct Config {
     /// Empty backends, for routes that come while HAProxy runs.
     pub spares: BTreeMap<String, Shape>,
     pub maps: Maps,
+    /// The key of [`super::requeue`], where requests wait that way.
+    pub requeue: Option<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +47,7 @@ pub struct Backend {
     pub route: RouteKey,
     pub shape: Shape,
     pub servers: Vec<Server>,
-    /// Their lines as they stand in the file: made once, as most backends stay from one file to the next.
+    /// Their lines as they stand in the file, but for that of [`hold`]: made once, as most backends stay from one file to the next.
     pub lines: String,
 }
 
@@ -101,8 +103,8 @@ pub enum Watch {
     Alone { fall: u32 },
     /// One of several: the first failed connection takes it out until a check succeeds.
     Among,
-    /// Not a container: see [`hold`].
-    Hold,
+    /// Not a container: see [`hold`]. With a key it leads to the frontend of that, without one nowhere.
+    Hold { requeue: Option<u64> },
 }
 
 /// The state that an administrator, or we, would give it.
@@ -220,17 +222,17 @@ fn check_host(host: &HostMatch) -> String {
     }
 }
 
-/// The server that requests are given to while no other one of their backend is ready. No program can be reached there,
-/// so each attempt fails, and the request is sent to whoever is ready at the next one: HAProxy has no queue for a
-/// backend without servers. A port of loopback that only root could listen on; never an address of a network, where a
-/// stranger may be.
+/// The server that requests are given to while no other one of their backend is ready: HAProxy has no queue for a backend
+/// without servers. It leads to HAProxy itself, see [`super::requeue`]. Where that cannot be no program can be reached
+/// there, so each attempt fails, and the request is sent to whoever is ready at the next one: a port of loopback that
+/// only root could listen on; never an address of a network, where a stranger may be.
 pub fn hold() -> Server {
     Server {
         name: name::HOLD.to_owned(),
         id: 1,
         address: SocketAddr::from(([127, 0, 0, 1], 1)),
         weight: 100,
-        watch: Watch::Hold,
+        watch: Watch::Hold { requeue: None },
         admin: Admin::Ready,
     }
 }
@@ -246,12 +248,12 @@ fn backend(key: &RouteKey, route: &Route, wait: Duration) -> Backend {
     let shape = shape(&route.policy);
     servers.extend(shape.holds().then(hold));
     let mut ids = BTreeSet::from([hold().id]);
-    for server in servers.iter_mut().filter(|server| server.watch != Watch::Hold) {
+    for server in servers.iter_mut().filter(|server| server.name != name::HOLD) {
         while !ids.insert(server.id) {
             server.id = server.id % (u32::MAX >> 1) + 1;
         }
     }
-    let lines = lines(&servers, &route.endpoints);
+    let lines = lines(&servers[..route.endpoints.len()], &route.endpoints);
     Backend { route: key.clone(), shape, servers, lines }
 }
 
@@ -267,17 +269,13 @@ fn lines(servers: &[Server], endpoints: &[Endpoint]) -> String {
     let then_to = longest(&mut addresses.iter());
     // As long as it will be, or a little longer: growing step by step takes longer than writing.
     let mut lines = String::with_capacity(servers.len() * (to + then_to + REST_OF_LINE));
-    let mut endpoints = endpoints.iter();
-    for (server, address) in servers.iter().zip(&addresses) {
+    for ((server, address), endpoint) in servers.iter().zip(&addresses).zip(endpoints) {
         let (Server { name, admin, .. }, words) = (server, server.words());
-        write!(lines, "\n  server {name:to$} {address:then_to$} {words}{admin}  # ")
-            .and_then(|()| match endpoints.next() {
-                Some(Endpoint { port, origin, .. }) => {
-                    write!(lines, "glue_http_{port} of {origin}")
-                }
-                None => lines.write_str("requests wait here while no container is ready"),
-            })
-            .expect("writing to a string cannot fail");
+        let Endpoint { port, origin, .. } = endpoint;
+        let line = format_args!(
+            "\n  server {name:to$} {address:then_to$} {words}{admin}  # glue_http_{port} of {origin}"
+        );
+        lines.write_fmt(line).expect("writing to a string cannot fail");
     }
     lines.shrink_to_fit();
     lines
@@ -333,6 +331,14 @@ impl Server {
         }
     }
 
+    /// Where it is, on a `server` line and in an `add server` command alike.
+    pub fn place(&self) -> String {
+        match self.watch {
+            Watch::Hold { requeue: Some(key) } => requeue::address(key),
+            _ => self.address.to_string(),
+        }
+    }
+
     /// What follows the address on a `server` line and in an `add server` command alike.
     pub fn words(&self) -> impl fmt::Display {
         fmt::from_fn(|f| write!(f, "id {} weight {}{}", self.id, self.weight, self.watch))
@@ -384,7 +390,12 @@ impl fmt::Display for Watch {
                 " check inter {CHECK_INTERVAL}ms fastinter 250ms downinter 250ms rise 1 fall 3 \
                  observe layer4 error-limit 1 on-error mark-down"
             ),
-            Self::Hold => f.write_str(" backup"),
+            Self::Hold { requeue: None } => f.write_str(" backup"),
+            // Connections of one request are no use to another. With `maxconn`, which no other server has, the backend
+            // says when only this one is left.
+            Self::Hold { requeue: Some(_) } => f.write_str(
+                " maxconn 1000000 pool-max-conn 0 send-proxy-v2 proxy-v2-options unique-id backup",
+            ),
         }
     }
 }

@@ -7,6 +7,7 @@ pub mod growth;
 pub mod layout;
 pub mod name;
 pub mod render;
+pub mod requeue;
 pub mod spelling;
 // What it has, and how the one becomes the other.
 pub mod command;

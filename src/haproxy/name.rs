@@ -12,6 +12,10 @@ use sha1::{Digest, Sha1};
 /// Longer names are cut, and told apart by a hash that nobody finds two texts for: who writes labels chooses them.
 const LONGEST: usize = 120;
 
+/// Those of backends are shorter: with all else that goes along with a request they have to fit into a unique id of the
+/// PROXY protocol, which has 128 bytes.
+const LONGEST_BACKEND: usize = 72;
+
 const UNCHECKED: &str = ":unchecked";
 
 /// Serves all routes that nobody is behind at the moment, with a 503.
@@ -19,6 +23,12 @@ pub const NOBODY: &str = "nobody";
 
 /// The server of each backend that requests wait on, see [`super::config::hold`]. No container's server is called so.
 pub const HOLD: &str = "hold";
+
+/// The frontend that it leads to, see [`super::requeue`].
+pub const REQUEUE: &str = "docker-glue-requeue";
+
+/// What backends that requests may come back to are called: spares, and those with their port.
+pub const OURS: &str = "^(spare-(tcp|http)-[0-9]+|[^:]+:[0-9].*)$";
 
 /// `app.example.com:80_api_v2`. Capitals mark what is no host's own name: hosts are lower case.
 pub fn backend(key: &RouteKey) -> String {
@@ -33,7 +43,7 @@ pub fn backend(key: &RouteKey) -> String {
     // Only `/` becomes `_`, so a path without `_` and without other characters needs no hash.
     let plain = path.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '.'));
     let name = clean(format!("{host}:{port}{path}"));
-    if plain && name.len() <= LONGEST { name } else { hashed(&name, &key.to_string()) }
+    if plain && name.len() <= LONGEST_BACKEND { name } else { hashed(&name, &key.to_string()) }
 }
 
 /// That, and further ones for a route that changes its shape while HAProxy runs: a `:` in a path would
@@ -63,7 +73,7 @@ pub fn server(endpoint: &Endpoint, watch: Watch) -> String {
     let name = clean(name[..end].to_owned());
     let suffix = match watch {
         // The one that requests wait on is no endpoint's.
-        Watch::Among | Watch::Hold => "",
+        Watch::Among | Watch::Hold { .. } => "",
         Watch::Alone { .. } => ":alone",
         Watch::Trusted => UNCHECKED,
     };
@@ -145,5 +155,5 @@ fn clean(name: String) -> String {
 fn hashed(name: &str, whole: &str) -> String {
     let digest = Sha1::digest(whole);
     let end = digest.iter().take(8).fold(String::new(), |end, byte| format!("{end}{byte:02x}"));
-    format!("{}-{end}", &name[..name.len().min(LONGEST)])
+    format!("{}-{end}", &name[..name.len().min(LONGEST_BACKEND)])
 }

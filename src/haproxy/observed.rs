@@ -11,7 +11,7 @@ use super::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
 };
 
 /// The observed state, as far as we give it.
@@ -276,14 +276,19 @@ fn admin(bits: u32) -> Admin {
 /// as set, 18 port. Management Guide, `show servers state`.
 fn server(line: &str) -> Option<(String, String, ServerSeen)> {
     let words: Vec<_> = line.split(' ').collect();
-    let ip: IpAddr = words.get(4)?.parse().ok()?;
+    let name = *words.get(3)?;
+    let address = match (name, *words.get(4)?) {
+        // It leads to a socket that has no address.
+        (name::HOLD, "-") => config::hold().address,
+        (_, ip) => SocketAddr::new(ip.parse().ok()?, words.get(18)?.parse().ok()?),
+    };
     let seen = ServerSeen {
-        address: SocketAddr::new(ip, words.get(18)?.parse().ok()?),
+        address,
         weight: words.get(7)?.parse().ok()?,
         admin: admin(words.get(6)?.parse().ok()?),
         up: *words.get(5)? != "0",
     };
-    Some(((*words.get(1)?).to_owned(), (*words.get(3)?).to_owned(), seen))
+    Some(((*words.get(1)?).to_owned(), name.to_owned(), seen))
 }
 
 /// `show map <name>`: an address, the key, the value. A map that no section of the file names is

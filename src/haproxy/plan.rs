@@ -5,7 +5,7 @@
 
 use super::{
     command::{Command, Health},
-    config::{Admin, Backend, Config, MapName, Probe, Server},
+    config::{Admin, Backend, Config, MapName, Probe, Server, Watch},
     name,
     observed::{Observed, ServerSeen},
 };
@@ -22,7 +22,7 @@ pub fn plan(observed: &Observed, config: &Config) -> Vec<Command> {
     }
     for (name, backend) in &config.backends {
         add_backend(&mut plan, observed, name, backend);
-        bring(&mut plan, observed, name, backend);
+        bring(&mut plan, observed, name, backend, config.requeue);
     }
     set_entries(&mut plan, observed, maps[0].0, &maps[0].1);
     for (map, wanted) in &maps {
@@ -76,11 +76,21 @@ fn add_backend(plan: &mut Vec<Command>, observed: &Observed, name: &str, backend
 }
 
 /// The servers that should be there: first those that come in, so that nobody is alone meanwhile.
-fn bring(plan: &mut Vec<Command>, observed: &Observed, name: &str, backend: &Backend) {
+fn bring(
+    plan: &mut Vec<Command>,
+    observed: &Observed,
+    name: &str,
+    backend: &Backend,
+    requeue: Option<u64>,
+) {
     let has = observed.servers.get(name);
     for server in &backend.servers {
         let health = judge(backend, server, has);
         match has.and_then(|has| has.get(&server.name)) {
+            None if server.name == name::HOLD => {
+                let watch = Watch::Hold { requeue };
+                add(plan, name, health, &Server { watch, ..server.clone() });
+            }
             None => add(plan, name, health, server),
             Some(seen) => adjust(plan, name, health, server, seen),
         }

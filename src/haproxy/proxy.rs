@@ -26,7 +26,7 @@ use super::{
     stat::Stat,
     swap::{self, Access, Staged, WriteError},
     unchecked::Accepted,
-    version::{Version, has_exporter, installed},
+    version::{Build, Version, build, has_exporter},
 };
 use std::{
     collections::BTreeSet,
@@ -71,7 +71,7 @@ pub struct Proxy {
     settings: Settings,
     launch: Launch,
     store: Store,
-    version: Version,
+    build: Build,
     /// The file of that.
     binary: Option<Binary>,
     /// The stats socket's file is gone, which was told.
@@ -101,7 +101,7 @@ impl Proxy {
     /// Takes the state directory, and the HAProxy that an earlier balancer left running.
     pub async fn open(settings: Settings) -> Result<Self, OpenError> {
         let binary = Binary::of(&settings.bin).ok();
-        let version = installed(&settings.bin).await?;
+        let build = build(&settings.bin).await?;
         let access = settings.access();
         swap::directory(&settings.state_dir, access)?;
         swap::directory(&settings.runtime_dir, access)?;
@@ -119,7 +119,7 @@ impl Proxy {
             settings,
             launch,
             store,
-            version,
+            build,
             binary,
             is_lost: false,
             restored: None,
@@ -139,18 +139,22 @@ impl Proxy {
     }
 
     pub fn version(&self) -> Version {
-        self.version
+        self.build.version
+    }
+
+    pub fn build(&self) -> Build {
+        self.build
     }
 
     /// Which HAProxy is installed, if that is another one than before.
-    pub async fn replaced_version(&mut self) -> Option<Version> {
+    pub async fn replaced_build(&mut self) -> Option<Build> {
         let binary = Binary::of(&self.settings.bin).ok();
         if binary == self.binary {
             return None;
         }
-        let version = installed(&self.settings.bin).await.ok()?;
+        let build = build(&self.settings.bin).await.ok()?;
         self.binary = binary;
-        (std::mem::replace(&mut self.version, version) != version).then_some(version)
+        (std::mem::replace(&mut self.build, build) != build).then_some(build)
     }
 
     /// Whether this HAProxy can tell its numbers to Prometheus.

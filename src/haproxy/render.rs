@@ -3,10 +3,12 @@
 //! Pure. Only this file and dashboard/render.rs name askama. The same configuration gives the same bytes.
 
 use super::{
-    config::{self, Backend, Config, Connect, Frontend, Probe, Server, Shape},
+    config::{self, Backend, Config, Connect, Frontend, Probe, Server, Shape, Watch},
     files::{Files, Generation, MARKER},
     growth::Growth,
-    name, spelling,
+    name,
+    requeue::Requeue,
+    spelling,
 };
 use crate::label::value::Host;
 use askama::Template;
@@ -41,6 +43,10 @@ pub struct Frame {
     pub exporter_names: Vec<Host>,
     /// How long a request waits for the only container of its route.
     pub wait: Duration,
+    /// Tells it from those of other docker-balancers of this host.
+    pub key: u64,
+    /// `None`: requests wait by trying again.
+    pub requeue: Option<Requeue>,
     /// How long an old worker may live for its long connections.
     pub hard_stop_after: Duration,
 }
@@ -65,11 +71,22 @@ pub enum Base {
     File { path: PathBuf, text: String },
 }
 
+/// How often a request is given to another server, or to the same one again, where waiting takes none of these. One that
+/// five containers drop or refuse one after the other, as all of them were killed, still comes to wait. As a server of
+/// several goes out at its first failed connection, few requests meet more than one.
+const RETRIES: u128 = 6;
+
+/// One that comes back more often than this is not given to a server again.
+const MOST_HOPS: u32 = 10;
+
 /// Between two attempts on the same server HAProxy waits for this long (it is `timeout connect`).
 pub const CONNECT_TIMEOUT_MS: u64 = 250;
 
 /// What HAProxy 3.0 and later take by themselves. 2.6 takes 72 MB for it.
 pub const FD_HARD_LIMIT: u32 = 1_048_576;
+
+/// What pauses a request, in Lua.
+const WAIT: &str = include_str!("../../templates/wait.lua");
 
 /// About how long a backend's section is without its servers, and all else of the file.
 const SECTION: usize = 320;
@@ -84,6 +101,7 @@ struct Page<'a> {
     stats_socket: String,
     retries: u128,
     wait: String,
+    wait_ms: u128,
     hard_stop_after: String,
     /// The line of the server that requests wait on.
     hold: String,
@@ -115,7 +133,7 @@ pub fn render_for_check(config: &Config, frame: &Frame) -> Files {
 
 /// The files that make HAProxy do what `config` says.
 pub fn render(config: &Config, frame: &Frame) -> Files {
-    let files = generation_files(config);
+    let files = generation_files(config, frame);
     let name = generation_name(&files);
     let text = page(config, frame, quoted(&frame.generations.join(&name)));
     Files { config: text, generation: Generation { name, files } }
@@ -127,10 +145,11 @@ fn page(config: &Config, frame: &Frame, generation: String) -> String {
         frame,
         generation,
         stats_socket: quoted(&frame.stats_socket),
-        retries: retries(frame.wait),
+        retries: frame.requeue.map_or_else(|| retries(frame.wait), |_| RETRIES),
         wait: time(frame.wait),
+        wait_ms: frame.wait.as_millis(),
         hard_stop_after: time(frame.hard_stop_after),
-        hold: hold_line(),
+        hold: hold_line(frame.requeue),
         config,
     };
     // About as long as it will be: growing step by step takes several times the memory.
@@ -141,9 +160,10 @@ fn page(config: &Config, frame: &Frame, generation: String) -> String {
     text
 }
 
-fn hold_line() -> String {
-    let hold = config::hold();
-    format!("  server {} {} {}", hold.name, hold.address, hold.words())
+fn hold_line(requeue: Option<Requeue>) -> String {
+    let watch = Watch::Hold { requeue: requeue.map(Requeue::key) };
+    let hold = Server { watch, ..config::hold() };
+    format!("  server {} {} {}", hold.name, hold.place(), hold.words())
 }
 
 /// Attempts to connect that fit into the time.
@@ -167,16 +187,18 @@ fn time(time: Duration) -> String {
     exact.map_or_else(|| format!("{millis}ms"), |(size, unit)| format!("{}{unit}", millis / size))
 }
 
-fn generation_files(config: &Config) -> BTreeMap<String, String> {
+fn generation_files(config: &Config, frame: &Frame) -> BTreeMap<String, String> {
     let maps = &config.maps;
-    BTreeMap::from([
+    let lua = frame.requeue.map(|_| ("wait.lua".to_owned(), WAIT.to_owned()));
+    let files = BTreeMap::from([
         ("404.http".to_owned(), answer(404)),
         ("503.http".to_owned(), answer(503)),
         ("routes.map".to_owned(), map(&maps.routes)),
         ("checks.map".to_owned(), map(&maps.checks)),
         ("check-hosts.map".to_owned(), map(&maps.check_hosts)),
         ("servers.state".to_owned(), states(config)),
-    ])
+    ]);
+    files.into_iter().chain(lua).collect()
 }
 
 /// Its content names it, so that an unchanged configuration is an unchanged file.

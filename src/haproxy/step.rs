@@ -75,7 +75,8 @@ impl Step {
         if !homeless.is_empty() {
             return None;
         }
-        let part = Config::new(&routes, layout, |listener| listener.port, wait);
+        let mut part = Config::new(&routes, layout, |listener| listener.port, wait);
+        part.requeue = config.requeue;
         let commands = plan(&observed, &part);
         Some(Self { commands, keys: keys.into_values().cloned().collect(), part })
     }

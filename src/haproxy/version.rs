@@ -14,6 +14,13 @@ pub struct Version {
     pub minor: u16,
 }
 
+/// What is known of a program file of HAProxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Build {
+    pub version: Version,
+    pub has_lua: bool,
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum VersionError {
     #[error(
@@ -45,11 +52,27 @@ pub async fn installed(bin: &Path) -> Result<Version, VersionError> {
     judge(bin, &String::from_utf8_lossy(&output.stdout))
 }
 
-/// Whether it can tell its numbers to Prometheus: asks `haproxy -vv`. One that does not answer has told so before.
+/// Asks for that, and whether there is Lua in it.
+pub async fn build(bin: &Path) -> Result<Build, VersionError> {
+    let version = installed(bin).await?;
+    Ok(Build { version, has_lua: lists_lua(&details(bin).await) })
+}
+
+/// Whether it can tell its numbers to Prometheus.
 pub async fn has_exporter(bin: &Path) -> bool {
+    lists_exporter(&details(bin).await)
+}
+
+/// Asks `haproxy -vv`. One that does not answer has told so before.
+async fn details(bin: &Path) -> String {
     let run = Command::new(bin).arg("-vv").stdin(Stdio::null()).kill_on_drop(true).output();
-    let said = within(Duration::from_secs(10), run).await;
-    said.is_ok_and(|it| lists_exporter(&String::from_utf8_lossy(&it.stdout)))
+    let output = within(Duration::from_secs(10), run).await;
+    output.map(|it| String::from_utf8_lossy(&it.stdout).into_owned()).unwrap_or_default()
+}
+
+/// `Built with Lua version : Lua 5.3.6`
+fn lists_lua(said: &str) -> bool {
+    said.lines().any(|line| line.starts_with("Built with Lua version"))
 }
 
 /// `Available services : prometheus-exporter`
@@ -115,6 +138,17 @@ mod tests {
             let found = judge(Path::new("hap"), said);
             let text = found.map_or_else(|e| e.to_string(), |v| v.to_string());
             assert_eq!(text, expected);
+        }
+    }
+
+    #[test]
+    fn build_with_lua_is_told_from_one_without() {
+        for (said, expected) in [
+            ("OPTIONS = USE_LUA=1\nBuilt with Lua version : Lua 5.4.6\n", true),
+            ("Feature list : -LUA\nBuilt without Lua support\n", false),
+            ("", false),
+        ] {
+            assert_eq!(lists_lua(said), expected, "{said}");
         }
     }
 

@@ -17,7 +17,7 @@ use crate::{
         inverse,
         layout::Layout,
         render::{self, Frame},
-        version::{Version, has_exporter, installed},
+        version::{Build, build, has_exporter},
     },
     label,
     problem::{About, Reason, Severity},
@@ -205,12 +205,12 @@ async fn look(
     settings: &Settings,
 ) -> Result<(Outlook, Option<String>, bool)> {
     let end = Instant::now() + BEHIND;
-    let version = installed(&settings.haproxy_bin).await?;
+    let build = build(&settings.haproxy_bin).await?;
     loop {
         let daemon = asked::daemon(settings).await;
         let before = asked::before(settings).await?;
         let exporter = exporter(settings, daemon.as_ref()).await;
-        let frame = frame(settings, version, rules, &before, exporter)?;
+        let frame = frame(settings, build, rules, &before, exporter)?;
         let resting = BTreeSet::new();
         let (frame, stock) = (&frame, serve::stock(settings));
         let maker = Maker { rules, frame, stock, resting: &resting };
@@ -234,18 +234,18 @@ async fn exporter(settings: &Settings, daemon: Option<&Status>) -> Option<Socket
 /// As a docker-balancer that follows has it; where none did this, as one that applied once.
 fn frame(
     settings: &Settings,
-    version: Version,
+    build: Build,
     rules: &Rules,
     before: &Before,
     exporter: Option<SocketAddr>,
 ) -> Result<Frame> {
-    let follows = Frame { exporter, ..serve::frame(settings, version)? };
+    let follows = Frame { exporter, ..serve::frame(settings, build)? };
     let managed = matches!(settings.haproxy, Haproxy::Managed { .. });
     if !managed || settings.access_log != AccessLog::Stdout {
         return Ok(follows);
     }
     let quiet = Settings { command: Command::Once, access_log: AccessLog::Off, ..settings.clone() };
-    let once = Frame { exporter, ..serve::frame(&quiet, version)? };
+    let once = Frame { exporter, ..serve::frame(&quiet, build)? };
     let routes = inverse::routes(&before.observed);
     let made_it = |frame: &Frame| {
         let resting = BTreeSet::new();

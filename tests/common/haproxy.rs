@@ -7,12 +7,15 @@ use crate::story;
 use docker_glue::haproxy::{
     config::Config,
     growth::Growth,
+    name,
     observed::Observed,
     process::Stdout,
     proxy::Proxy,
     render::{Base, Bind, Frame, render},
+    requeue::Requeue,
     runtime::Runtime,
     settings::{Mode, Settings},
+    version::Build,
 };
 use nix::{
     sys::signal::{Signal, kill},
@@ -36,6 +39,7 @@ pub struct HAProxy {
     adds: bool,
     /// How long requests wait for a container.
     wait: Duration,
+    requeue: Option<Requeue>,
     proxy: Option<Proxy>,
     bound: BTreeMap<NonZeroU16, NonZeroU16>,
 }
@@ -43,25 +47,40 @@ pub struct HAProxy {
 impl HAProxy {
     /// `None`, and said so, where there is none. Its ports are moved to free ones.
     pub async fn start(config: &Config) -> Option<Self> {
-        Self::start_with(config, story::frame().wait, &[]).await
+        Self::start_with(config, story::frame().wait, &[], true).await
+    }
+
+    /// The same, as one that has no Lua.
+    pub async fn start_without_lua(config: &Config) -> Option<Self> {
+        Self::start_with(config, story::frame().wait, &[], false).await
     }
 
     /// The same; requests wait for a container for so long.
     pub async fn start_with_wait(config: &Config, wait: Duration) -> Option<Self> {
-        Self::start_with(config, wait, &[]).await
+        Self::start_with(config, wait, &[], true).await
     }
 
     /// The same, where `X-Forwarded-*` of these networks is believed.
     pub async fn start_trusting(config: &Config, trusted: &[&str]) -> Option<Self> {
-        Self::start_with(config, story::frame().wait, trusted).await
+        Self::start_with(config, story::frame().wait, trusted, true).await
     }
 
-    async fn start_with(config: &Config, wait: Duration, trusted: &[&str]) -> Option<Self> {
+    async fn start_with(
+        config: &Config,
+        wait: Duration,
+        trusted: &[&str],
+        has_lua: bool,
+    ) -> Option<Self> {
         let bin = bin()?;
         let folder = tempfile::Builder::new().prefix("glue").tempdir().unwrap();
         let adds = Growth::adds(&config.skeleton);
-        let mut haproxy = Self { folder, adds, wait, proxy: None, bound: BTreeMap::new() };
+        let bound = BTreeMap::new();
+        let mut haproxy = Self { folder, adds, wait, requeue: None, proxy: None, bound };
         let mut proxy = Proxy::open(haproxy.settings(bin)).await.unwrap();
+        // Tests run side by side.
+        let key = name::hash(&haproxy.folder.path().display().to_string());
+        let build = Build { has_lua, ..proxy.build() };
+        haproxy.requeue = Requeue::of(build, &haproxy.frame().base, key);
         let mut config = config.clone();
         for frontend in &mut config.frontends {
             frontend.bound = free_port();
@@ -111,6 +130,7 @@ impl HAProxy {
             bind: vec![Bind::At(Ipv4Addr::LOCALHOST.into())],
             log: None,
             wait: self.wait,
+            requeue: self.requeue,
             ..story::frame_for(self.adds)
         }
     }

@@ -473,7 +473,8 @@ impl Worker {
 }
 
 fn server(address: &str, id: &str, weight: &str) -> Server {
-    let (ip, port) = address.rsplit_once(':').unwrap();
+    // A socket that has no address is shown so.
+    let (ip, port) = address.rsplit_once(':').unwrap_or(("-", "0"));
     let ip = ip.trim_matches(['[', ']']);
     let address = (ip.to_owned(), port.to_owned());
     Server { id: id.to_owned(), address, weight: weight.to_owned(), admin: 0, up: true }

@@ -23,7 +23,8 @@ use docker_glue::{
         layout::Layout,
         observed::Observed,
         render::{Base, Bind, Frame, skeleton},
-        version::Version,
+        requeue::Requeue,
+        version::{Build, OLDEST, Version},
     },
     label::Fences,
     route::Routes,
@@ -136,6 +137,9 @@ pub fn rules() -> Rules {
     }
 }
 
+/// As a state directory has one.
+const KEY: u64 = 7;
+
 pub fn frame() -> Frame {
     Frame {
         growth: Growth::Spares,
@@ -149,6 +153,12 @@ pub fn frame() -> Frame {
         exporter: None,
         exporter_names: Vec::new(),
         wait: Duration::from_secs(10),
+        key: KEY,
+        requeue: Requeue::of(
+            Build { version: OLDEST, has_lua: true },
+            &Base::BuiltIn { drop_to: None },
+            KEY,
+        ),
         hard_stop_after: Duration::from_mins(30),
     }
 }
@@ -184,6 +194,7 @@ pub fn config_within(routes: &Routes, observed: &Observed) -> (Config, usize) {
 
 fn laid_out(routes: &Routes, layout: Layout, adds: bool) -> Config {
     let mut config = Config::new(routes, layout, |listener| listener.port, frame().wait);
+    config.requeue = frame_for(adds).requeue.map(Requeue::key);
     config.skeleton = skeleton(&config, &frame_for(adds));
     config
 }

@@ -1,0 +1,71 @@
+//! How requests that no container takes wait: HAProxy hands them back to itself.
+//!
+//! Pure. In each backend the server `hold` leads to a frontend of HAProxy's own, and a small Lua program pauses a
+//! request until its backend has a usable server. HAProxy counts failed connections and requests that got no answer
+//! together (`retries`): were waiting a matter of retries, as it is where there is no Lua, a request would be sent to
+//! containers as often.
+
+use super::{render::Base, version::Build, version::Version};
+
+/// The first that asks to be told how Lua sees booleans (configuration manual, `tune.lua.bool-sample-conversion`).
+const ASKS_FOR_BOOLEANS: Version = Version { major: 3, minor: 1 };
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Requeue {
+    /// Tells the sockets of all HAProxys of a host apart.
+    key: u64,
+    says_booleans: bool,
+}
+
+impl Requeue {
+    /// `None` where this HAProxy cannot do it: it has no Lua, or the unique ids that this takes are the administrator's.
+    pub fn of(build: Build, base: &Base, key: u64) -> Option<Self> {
+        let text = match base {
+            Base::BuiltIn { .. } => "",
+            Base::File { text, .. } => text,
+        };
+        let says = |word: &str| text.split_whitespace().any(|it| it.starts_with(word));
+        let says_booleans =
+            ASKS_FOR_BOOLEANS <= build.version && !says("tune.lua.bool-") && !says("lua-load");
+        (build.has_lua && !says("unique-id-")).then_some(Self { key, says_booleans })
+    }
+
+    pub fn key(self) -> u64 {
+        self.key
+    }
+
+    pub(super) fn says_booleans(self) -> bool {
+        self.says_booleans
+    }
+
+    /// Where the frontend listens.
+    pub(super) fn address(self) -> String {
+        address(self.key)
+    }
+}
+
+/// A name and no file: HAProxy can reach it from a chroot as well, and whatever user it has become.
+pub fn address(key: u64) -> String {
+    format!("abns@docker-glue-{key:016x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_requeued_where_haproxy_can() {
+        let file = |text: &str| Base::File { path: "base.cfg".into(), text: text.to_owned() };
+        let of = |minor, has_lua, base| {
+            let version = Version { major: 3, minor };
+            Requeue::of(Build { version, has_lua }, &base, 7).map(|it| it.says_booleans)
+        };
+        let built_in = || Base::BuiltIn { drop_to: None };
+        assert_eq!(of(0, true, built_in()), Some(false));
+        assert_eq!(of(1, true, built_in()), Some(true));
+        assert_eq!(of(1, false, built_in()), None);
+        assert_eq!(of(1, true, file("global\n  lua-load mine.lua\n")), Some(false));
+        assert_eq!(of(1, true, file("defaults\n  unique-id-header X-Id\n")), None);
+        assert_eq!(of(1, true, file("defaults\n  timeout connect 5s\n")), Some(true));
+    }
+}
