@@ -65,15 +65,27 @@ fn haproxy_accepts_the_example_of_a_base_file() {
         fs::write(generation.join(name), text).unwrap();
     }
     let config = folder.path().join("haproxy.cfg");
-    fs::write(&config, files.config).unwrap();
+    fs::write(&config, with_booleans(&haproxy, &files.config)).unwrap();
     assert_eq!(complaint(&haproxy, &config), None);
 }
 
 /// From 3.4 on.
 fn adds_backends(haproxy: &Path) -> bool {
+    Version { major: 3, minor: 4 } <= version(haproxy)
+}
+
+/// HAProxy 3.1 and later are told how Lua sees booleans, and warn if they are not.
+fn with_booleans(haproxy: &Path, config: &str) -> String {
+    let line = "  tune.lua.bool-sample-conversion normal\n";
+    if config.contains(line) || version(haproxy) < (Version { major: 3, minor: 1 }) {
+        return config.to_owned();
+    }
+    config.replace("  lua-load ", &format!("{line}  lua-load "))
+}
+
+fn version(haproxy: &Path) -> Version {
     let output = Command::new(haproxy).arg("-v").output().unwrap();
-    let version: Version = String::from_utf8_lossy(&output.stdout).parse().unwrap();
-    (Version { major: 3, minor: 4 }) <= version
+    String::from_utf8_lossy(&output.stdout).parse().unwrap()
 }
 
 /// What HAProxy has against a case; a warning is something, too.
@@ -83,9 +95,10 @@ fn refusal(haproxy: &Path, case: &Path, name: &str) -> Option<String> {
     fs::create_dir(&generation).unwrap();
     write_maps(case, &generation);
     write_error_pages(&generation);
+    write_lua(&generation);
     let config = folder.path().join("haproxy.cfg");
     let golden = golden(&case.join(format!("{name}.snap")));
-    fs::write(&config, moved(&golden, &generation)).unwrap();
+    fs::write(&config, with_booleans(haproxy, &moved(&golden, &generation))).unwrap();
     complaint(haproxy, &config).map(|told| format!("{} {name}: {told}\n", case.display()))
 }
 
@@ -105,6 +118,11 @@ fn write_maps(case: &Path, generation: &Path) {
             fs::write(generation.join(name), golden(&path)).unwrap();
         }
     }
+}
+
+fn write_lua(generation: &Path) {
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates/wait.lua");
+    fs::copy(from, generation.join("wait.lua")).unwrap();
 }
 
 fn write_error_pages(generation: &Path) {

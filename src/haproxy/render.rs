@@ -89,7 +89,7 @@ pub const FD_HARD_LIMIT: u32 = 1_048_576;
 const WAIT: &str = include_str!("../../templates/wait.lua");
 
 /// About how long a backend's section is without its servers, and all else of the file.
-const SECTION: usize = 320;
+const SECTION: usize = 640;
 const FRAME: usize = 16 << 10;
 
 #[derive(Template)]
