@@ -15,6 +15,8 @@ use std::{
 
 /// The longest text, of the file and of any value, in bytes.
 pub(super) const LONGEST: usize = 16 * 1024 * 1024;
+/// Names, operators and brackets in one tag. minijinja calls itself for each of a chain of operators, and its stack ends.
+pub(super) const MOST_TOKENS: usize = 1_000;
 /// The longest list that two are put together to.
 pub(super) const MOST_ITEMS: usize = 1_000_000;
 

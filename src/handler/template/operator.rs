@@ -26,6 +26,12 @@ pub(super) fn rewritten(text: &str) -> String {
     written + &text[done..]
 }
 
+/// The line of the first tag that has more tokens than this.
+pub(super) fn find_long_tag(text: &str, most: usize) -> Option<usize> {
+    let tag = tags(text).find(|tag| most < tag.tokens.len())?;
+    Some(1 + text[..tag.inside.start].matches('\n').count())
+}
+
 /// What stands in the tag around this place, as its author wrote it.
 pub(super) fn expression_at(rewritten: &str, place: usize) -> Option<String> {
     let tag = tags(rewritten).find(|tag| tag.inside.contains(&place))?;

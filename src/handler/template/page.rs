@@ -3,7 +3,7 @@
 use super::{
     function,
     jinja::{self, IsNone},
-    limit::{Budget, Limits},
+    limit::{Budget, Limits, MOST_TOKENS},
     operator,
     outside::Outside,
     python,
@@ -70,8 +70,11 @@ impl Page {
         function::add(&mut environment, outside);
         let (beside, of_included) = (outside.clone(), syntax.clone());
         environment.set_loader(move |name| {
-            Ok(beside.source(name)?.map(|text| as_read(name, &text, &of_included)))
+            let Some(text) = beside.source(name)? else { return Ok(None) };
+            check_tags(name, &text).map_err(|fault| function::wrong(fault.to_string()))?;
+            Ok(Some(as_read(name, &text, &of_included)))
         });
+        check_tags(name, text)?;
         let text = as_read(name, text, &syntax);
         let added = environment.add_template_owned(name.to_owned(), text);
         added.map_err(|error| Fault::of(&error, name))?;
@@ -148,6 +151,14 @@ fn causes(error: &Error) -> impl Iterator<Item = &Error> {
     let first: Option<&(dyn std::error::Error + 'static)> = Some(error);
     let all = std::iter::successors(first, |error| error.source());
     all.filter_map(|error| error.downcast_ref::<Error>())
+}
+
+/// # Errors
+/// A tag is longer than what can be read.
+fn check_tags(name: &str, text: &str) -> Result<(), Fault> {
+    let Some(line) = operator::find_long_tag(text, MOST_TOKENS) else { return Ok(()) };
+    let text = format!("a tag has more than {MOST_TOKENS} names, operators and brackets");
+    Err(Fault { name: name.to_owned(), line: Some(line), text })
 }
 
 /// With LF alone at line ends, as Jinja2 reads it. What is wrong with it is told of the text that its author knows.

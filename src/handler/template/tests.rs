@@ -130,9 +130,9 @@ fn a_mistake_in_params_names_its_line() {
 /// What comes out within the limits, or what is said.
 fn limited(text: &str, limits: Limits) -> String {
     let outside = Outside::default();
-    let page = Source::Inline(text.to_owned()).page(Blanks::Keep, &outside).unwrap();
+    let page = Source::Inline(text.to_owned()).page(Blanks::Keep, &outside);
     let root = Root::new(&Gallery::default(), &Filter::default(), None, &outside);
-    let rendered = page.within(limits).render(&root);
+    let rendered = page.and_then(|page| page.within(limits).render(&root));
     rendered.map_or_else(|fault| fault.to_string(), |text| format!("{} bytes", text.len()))
 }
 
@@ -150,6 +150,33 @@ fn template_that_takes_too_many_steps_is_an_error() {
         ),
     ] {
         assert_eq!(limited(text, few), expected, "{text}");
+    }
+}
+
+/// On a thread of a test, whose stack is 2 MiB.
+#[test]
+fn tag_of_very_many_tokens_is_an_error() {
+    let told = "template:2: a tag has more than 1000 names, operators and brackets";
+    for (start, link, end) in [
+        ("", "not ", "x"),
+        ("", "-", "1"),
+        ("x", ".a", ""),
+        ("x", "|upper", ""),
+        ("x", "[0]", ""),
+        ("x", "()", ""),
+        ("1", " + 1", ""),
+        ("1", " ~ 1", ""),
+        ("1", " ** 1", ""),
+        ("1", " and 1", ""),
+        ("1", " is odd", ""),
+        ("1", " if 1 else 1", ""),
+        ("", "(", ""),
+        ("", "[", ""),
+    ] {
+        let tag = |links: usize| format!("a\n{{{{ {start}{}{end} }}}}", link.repeat(links));
+        assert_eq!(limited(&tag(1_001), Limits::default()), told, "{link}");
+        // What is shorter is read, or refused, but does not end the program.
+        let _ = Source::Inline(tag(300)).page(Blanks::Keep, &Outside::default());
     }
 }
 
