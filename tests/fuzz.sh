@@ -1,48 +1,73 @@
 #!/bin/sh
-# Builds the fuzz targets and runs them, two at a time, each for FUZZ_SECONDS (60). What cargo-fuzz is missing is put
-# under target/tools. Ends with a status at the first crash, whose input stays in tests/fuzz/artifacts/.
+# Builds the fuzz targets and runs them, two at a time, each for FUZZ_SECONDS (60). Ends with a status at the first
+# crash, whose input is kept in tests/fuzz/artifacts/. Inputs that reach something new are kept in tests/fuzz/corpus/,
+# which Git ignores; what a target starts with is the project's own files, and tests/fuzz/seeds/.
 #
 # Usage: tests/fuzz.sh [TARGET...]
+#        tests/fuzz.sh --build: builds them only
 set -eu
 cd "$(dirname "$0")/.."
 
-TOOLS=$PWD/target/tools
+FUZZ=tests/fuzz
 SECONDS_EACH=${FUZZ_SECONDS:-60}
+HOST=$(rustc -vV | sed -n 's/^host: //p')
+# What cargo-fuzz gives the compiler, of which a stable one knows all. Nothing here is unsafe, so that assertions and
+# panics are what can be found: no sanitizer, and with it no nightly compiler, is needed.
+COVERAGE='--cfg fuzzing -Cpasses=sancov-module
+    -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters
+    -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares'
 
-command -v cargo-fuzz >/dev/null || [ -x "$TOOLS/bin/cargo-fuzz" ] ||
-    cargo install --quiet --locked --root "$TOOLS" cargo-fuzz
-PATH=$PATH:$TOOLS/bin
-# Coverage is an option of the compiler that a stable one only has when it is asked so.
-export RUSTC_BOOTSTRAP=1
-# cargo-fuzz says 1, which takes one core a quarter of an hour; what is said here comes after it.
-export RUSTFLAGS=-Ccodegen-units=16
-
-# Nothing here is unsafe, so that assertions and panics are what can be found, and no sanitizer is needed.
-fuzz() {
-    verb=$1
-    shift
-    cargo fuzz "$verb" --fuzz-dir tests/fuzz --target-dir target/fuzz --sanitizer none "$@"
+# With --target, build scripts and macros are not instrumented. The dependencies are those that the programs have.
+build() {
+    cp Cargo.lock "$FUZZ/Cargo.lock"
+    RUSTFLAGS="$COVERAGE ${RUSTFLAGS:-}" cargo build --quiet --release --manifest-path "$FUZZ/Cargo.toml" \
+        --target "$HOST" --target-dir target/fuzz
 }
 
-# shellcheck disable=SC2046 # several words
-[ $# -gt 0 ] || set -- $(cargo fuzz list --fuzz-dir tests/fuzz)
-fuzz build
+# Files of the project that are inputs of a target, too.
+seeds_of() {
+    case $1 in
+    compose) ls tests/check/*.yaml tests/cases/*.yaml examples/compose.yaml ;;
+    ini) ls examples/docker-glue.d/*.example tests/cases/*.ini ;;
+    settings) ls examples/settings.toml ;;
+    template) ls examples/templates/*.tmpl tests/template/*.tmpl ;;
+    answers) find tests/observed -type f ;;
+    esac
+    [ ! -d "$FUZZ/seeds/$1" ] || find "$FUZZ/seeds/$1" -type f
+}
+
+# Short inputs are more runs: of what many of them find, a long one finds no more.
+longest_of() {
+    case $1 in
+    labels) echo 512 ;;
+    files) echo 4096 ;;
+    *) echo 16384 ;;
+    esac
+}
 
 # One target: its last lines, and its status.
 run() {
     log=target/fuzz/$1.log
+    mkdir -p "$FUZZ/corpus/$1" "$FUZZ/artifacts/$1" "target/fuzz/seeds/$1"
+    seeds_of "$1" | while read -r seed; do cp "$seed" "target/fuzz/seeds/$1/$(echo "$seed" | tr / -)"; done
     dict=
-    [ ! -f "tests/fuzz/$1.dict" ] || dict=-dict=tests/fuzz/$1.dict
+    [ ! -f "$FUZZ/$1.dict" ] || dict=-dict=$FUZZ/$1.dict
     # shellcheck disable=SC2086 # no dictionary is no word
-    if fuzz run "$1" -- -max_total_time="$SECONDS_EACH" \
-        -timeout=60 -rss_limit_mb=2048 -max_len=16384 -print_final_stats=1 $dict >"$log" 2>&1; then
+    if "target/fuzz/$HOST/release/$1" "$FUZZ/corpus/$1" "target/fuzz/seeds/$1" "-artifact_prefix=$FUZZ/artifacts/$1/" \
+        -max_total_time="$SECONDS_EACH" -timeout=240 -rss_limit_mb=2048 -max_len="$(longest_of "$1")" \
+        $dict >"$log" 2>&1; then
         sed -n "s/^Done \([0-9]*\) runs in \([0-9]*\).*/fuzz $1: \1 runs in \2 s, nothing found/p" "$log"
     else
         tail -n 60 "$log"
-        echo "fuzz $1: FAILED; all it said is in $log"
+        echo "fuzz $1: FAILED; the whole log is $log"
         return 1
     fi
 }
+
+build
+[ "${1:-}" != --build ] || exit 0
+# shellcheck disable=SC2046 # several words
+[ $# -gt 0 ] || set -- $(sed -n 's/^name = "\([a-z]*\)"$/\1/p' "$FUZZ/Cargo.toml")
 
 status=0
 while [ $# -gt 0 ]; do

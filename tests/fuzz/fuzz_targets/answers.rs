@@ -12,8 +12,9 @@ use docker_glue::haproxy::{
 use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
 
-static STARTED: LazyLock<Observed> =
-    LazyLock::new(|| Observed::started(&story::config(&story::routes("web 172.17.0.2 glue_http_80_host=a.test"))));
+static STARTED: LazyLock<Observed> = LazyLock::new(|| {
+    Observed::started(&story::config(&story::routes("web 172.17.0.2 glue_http_80_host=a.test")))
+});
 
 fuzz_target!(|text: &str| {
     observed::servers(text);

@@ -8,7 +8,8 @@ use std::{collections::BTreeMap, path::PathBuf, sync::LazyLock};
 
 /// With nothing beside it that it could name.
 static FILE: LazyLock<PathBuf> = LazyLock::new(|| {
-    let folder = std::env::temp_dir().join(format!("docker-glue-fuzz-compose-{}", std::process::id()));
+    let folder =
+        std::env::temp_dir().join(format!("docker-glue-fuzz-compose-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder of its own");
     folder.join("compose.yaml")
 });

@@ -6,8 +6,9 @@ use docker_glue::settings::{GlueTask, Machine, Task};
 use libfuzzer_sys::fuzz_target;
 use std::{ffi::OsString, path::PathBuf, sync::LazyLock};
 
-static FILE: LazyLock<PathBuf> =
-    LazyLock::new(|| std::env::temp_dir().join(format!("docker-glue-fuzz-settings-{}", std::process::id())));
+static FILE: LazyLock<PathBuf> = LazyLock::new(|| {
+    std::env::temp_dir().join(format!("docker-glue-fuzz-settings-{}", std::process::id()))
+});
 
 fuzz_target!(|text: &[u8]| {
     std::fs::write(&*FILE, text).expect("it can be written");

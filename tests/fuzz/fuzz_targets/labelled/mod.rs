@@ -1,0 +1,18 @@
+//! Labels as a text that a fuzzer can change.
+
+use docker_glue::container::Container;
+use std::sync::Arc;
+
+/// The container with these labels: `KEY=VALUE`, separated by U+0001. A key may leave out `glue_http_80_`, so that
+/// short inputs already have options.
+pub fn label_container(bare: &Container, text: &str) -> Container {
+    let mut container = bare.clone();
+    let labels = Arc::make_mut(&mut container.labels);
+    for label in text.split('\u{1}') {
+        let (key, value) = label.split_once('=').unwrap_or((label, ""));
+        let is_whole = key.starts_with("glue_");
+        let key = if is_whole { key.to_owned() } else { format!("glue_http_80_{key}") };
+        labels.insert(key, value.to_owned());
+    }
+    container
+}
