@@ -1,7 +1,7 @@
 # What a person types. Everything is installed that is missing (tests/setup.sh says what).
 CARGO ?= cargo
 
-.PHONY: demo test check matrix bench soak fuzz attack setup setup-tests build install deb rpm packages packages-test reproduce image setup-packages
+.PHONY: demo test lint check matrix bench soak fuzz attack setup setup-tests build install deb rpm packages packages-test reproduce image setup-packages
 
 # The main job, shown: containers get labels, requests reach them.
 demo: setup
@@ -9,16 +9,17 @@ demo: setup
 	sh tests/whoami-image.sh demo
 	sh examples/demo.sh
 
-# All tests, with a real HAProxy and a real Docker engine among them.
-test: setup-tests check
-	$(CARGO) build --bins
-	$(CARGO) test --workspace
+# Lints, dependencies, and all tests: a real HAProxy, a real Docker engine and a minute of each fuzz target among them.
+test: setup-tests
+	sh tests/all.sh
 
-check:
+lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
-	RUSTFLAGS='--cfg fuzzing' $(CARGO) check --manifest-path tests/fuzz/Cargo.toml --target-dir target/fuzz-check
+
+check: lint
 	sh tests/deny.sh
+	sh tests/fuzz.sh --build
 
 # The live tests against HAProxy of Debian 12, 13 and unstable, and against Docker engines of Debian 13,
 # unstable and Ubuntu 26.04, which are not installed for it.

@@ -1,5 +1,5 @@
 //! The release binary between a simulated Docker engine and a real HAProxy, with many containers: how soon
-//! they are served, and what one more, a storm of changes and a request take.
+//! they are served, and what one more, a storm of changes, a request and a container of very many labels take.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "this is a benchmark")]
 #![allow(clippy::cast_precision_loss, reason = "to be read by people")]
@@ -23,6 +23,7 @@ use std::{
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+/// `DOCKER_BALANCER` names another one, to compare.
 const BALANCER: &str = env!("CARGO_BIN_EXE_docker-balancer");
 const DEADLINE: Duration = Duration::from_mins(1);
 /// Containers that are added one by one.
@@ -33,6 +34,9 @@ const STORM: usize = 500;
 const REQUESTS: usize = 20_000;
 const CONNECTIONS: usize = 4;
 const ROUTES: usize = 10_000;
+/// Labels of one container, each as long as this, that ask for hosts that are none.
+const LABELS: usize = 1_000;
+const LABEL: usize = 4_000;
 
 fn main() {
     let haproxy = Command::new("haproxy").arg("-v").env("PATH", path()).output();
@@ -42,7 +46,7 @@ fn main() {
     }
     let app = listen();
     let goals = [(1_000, "0.4 s", "20 MB"), (10_000, "2 s", "60 MB")];
-    // `cargo bench --bench scale -- 1000`, `-- requests`
+    // `cargo bench --bench scale -- 1000`, `-- requests`, `-- labels`
     let only = std::env::args().skip(1).find(|it| !it.starts_with('-'));
     let is_asked = |part: &str| only.as_ref().is_none_or(|only| only == part);
     for (containers, cold, memory) in goals.into_iter().filter(|it| is_asked(&it.0.to_string())) {
@@ -60,6 +64,54 @@ fn main() {
     if is_asked("requests") {
         requests(app);
     }
+    if is_asked("labels") {
+        labels(app);
+    }
+}
+
+/// What one container costs others whose labels are 4 MB of nonsense.
+fn labels(app: u16) {
+    println!("\n100 containers, and one with {LABELS} labels of {LABEL} bytes that are no hosts");
+    let site = Site::start(app, 100, 1, "");
+    let memory = || megabytes(memory_of(site.balancer.0.id()));
+    row("memory of the daemon, before", &memory(), "");
+    row("newcomer before: event → served", &newcomers(&site, 1_000), "");
+    let lines = site.lines();
+    let value = "_,".repeat(LABEL / 2);
+    let more = (0..LABELS).map(|n| format!(r#","glue_http_{app}_host.n{n}":"{value}""#)).collect();
+    let evil = Simulated::new(2_000, "evil.example.com".to_owned(), app).with_labels(more);
+    site.engine.create(evil);
+    let begun = Instant::now();
+    site.engine.start_container(2_000);
+    site.wait_for("evil.example.com");
+    row("that container: event → served", &millis(begun.elapsed()), "");
+    site.wait_for_quiet();
+    let come = site.lines();
+    row("lines of the log at its start", &(come - lines).to_string(), "52");
+    row("memory of the daemon, with it", &memory(), "20 MB");
+    row("newcomer with it there: event → served", &newcomers(&site, 3_000), "10 ms");
+    let come = site.lines();
+    site.engine.die(2_000);
+    site.wait_for_quiet();
+    row("lines of the log at its end", &(site.lines() - come).to_string(), "52");
+    row("memory of the daemon, without it again", &memory(), "");
+}
+
+/// Containers that start one by one, each on a route of its own.
+fn newcomers(site: &Site, from: usize) -> String {
+    let mut took = vec![];
+    for number in from..from + ADDED {
+        let host = format!("one{number}.example.com");
+        site.engine.create(Simulated::new(number, host.clone(), site.app));
+        sleep(Duration::from_millis(50));
+        let begun = Instant::now();
+        site.engine.start_container(number);
+        site.wait_for(&host);
+        took.push(begun.elapsed());
+        sleep(Duration::from_millis(200));
+    }
+    let took = sorted(took);
+    format!("{} (p50), {} (worst)", millis(took[ADDED / 2]), millis(took[ADDED - 1]))
 }
 
 /// Each on a route of its own: from Docker's event to its first answer.
@@ -69,7 +121,7 @@ fn one_by_one(site: &Site, from: usize) {
     for number in from..from + ADDED {
         let host = format!("one{number}.example.com");
         let (asked, spent) = (site.engine.questions(), site.spent());
-        site.engine.create(number, host.clone(), site.app);
+        site.engine.create(Simulated::new(number, host.clone(), site.app));
         sleep(Duration::from_millis(50));
         let (begun, asked_then) = (Instant::now(), site.engine.questions());
         site.engine.start_container(number);
@@ -229,7 +281,8 @@ impl Site {
         let all = (0..containers).map(|n| Simulated::new(n, host(n), app)).collect();
         let socket = folder.path().join("engine.sock");
         let (engine, port) = (Engine::start(&socket, all), free_port());
-        let mut command = Command::new(BALANCER);
+        let balancer = std::env::var("DOCKER_BALANCER");
+        let mut command = Command::new(balancer.as_deref().unwrap_or(BALANCER));
         command
             .args(["-w", "--settings=/dev/null", "--access-log=off", "--bind-address=127.0.0.1"])
             .args(["--spare-backends=32", "--stop-timeout=1s"])
@@ -327,6 +380,11 @@ impl Site {
     fn worker(&self) -> u32 {
         let info = self.haproxy("show info");
         info.lines().find_map(|line| line.strip_prefix("Pid: ")).unwrap().parse().unwrap()
+    }
+
+    /// How many lines the log has.
+    fn lines(&self) -> usize {
+        fs::read_to_string(self.folder.path().join("log")).unwrap().lines().count()
     }
 
     fn log(&self) -> String {

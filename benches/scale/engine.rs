@@ -22,6 +22,8 @@ pub(crate) struct Simulated {
     host: String,
     port: u16,
     state: &'static str,
+    /// Further labels, as members of a JSON object with a comma before each.
+    more: String,
 }
 
 #[derive(Debug, Default)]
@@ -37,7 +39,11 @@ pub(crate) struct Engine(Arc<Inner>);
 
 impl Simulated {
     pub(crate) fn new(number: usize, host: String, port: u16) -> Self {
-        Self { number, host, port, state: "running" }
+        Self { number, host, port, state: "running", more: String::new() }
+    }
+
+    pub(crate) fn with_labels(self, more: String) -> Self {
+        Self { more, ..self }
     }
 
     /// Any address of 127/8 is this machine's.
@@ -56,10 +62,11 @@ impl Simulated {
 
     fn labels(&self) -> String {
         format!(
-            r#"{{"com.docker.compose.config-hash":"4c0fb1d1a4cf2bf1a2c6d3ffb13ce8d0ae4ecf1ed9d8dd8e5f6b3a4c5d6e7f80","com.docker.compose.container-number":"1","com.docker.compose.oneoff":"False","com.docker.compose.project":"project","com.docker.compose.service":"{0}","com.docker.compose.version":"2.27.0","glue_http_{1}_bind":"80","glue_http_{1}_host":"{2}"}}"#,
+            r#"{{"com.docker.compose.config-hash":"4c0fb1d1a4cf2bf1a2c6d3ffb13ce8d0ae4ecf1ed9d8dd8e5f6b3a4c5d6e7f80","com.docker.compose.container-number":"1","com.docker.compose.oneoff":"False","com.docker.compose.project":"project","com.docker.compose.service":"{0}","com.docker.compose.version":"2.27.0","glue_http_{1}_bind":"80","glue_http_{1}_host":"{2}"{3}}}"#,
             self.service(),
             self.port,
-            self.host
+            self.host,
+            self.more
         )
     }
 
@@ -148,8 +155,8 @@ impl Engine {
     }
 
     /// As `docker create`.
-    pub(crate) fn create(&self, number: usize, host: String, port: u16) {
-        let made = Simulated { state: "created", ..Simulated::new(number, host, port) };
+    pub(crate) fn create(&self, container: Simulated) {
+        let made = Simulated { state: "created", ..container };
         let event = made.event("create", "");
         self.0.all.lock().unwrap().push(made);
         self.tell(&[event]);

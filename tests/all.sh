@@ -1,0 +1,33 @@
+#!/bin/sh
+# `make test`: lints and all tests in the foreground. In the background, at the lowest priority, what mostly compiles:
+# `cargo deny`, and the fuzz targets, which then run for a minute each. Live tests wait more than they compute, so that
+# all of it takes little longer than the tests alone. What the background says comes at the end.
+set -eu
+cd "$(dirname "$0")/.."
+
+LOG=target/background.log
+mkdir -p target
+
+end_background() {
+    # Its children too: it leads a process group of its own.
+    kill -- "-$background" 2>/dev/null || true
+}
+
+# A session is scheduled as one where the kernel groups by sessions, with a priority of its own.
+setsid nice -n 19 sh -c '
+    [ ! -w /proc/self/autogroup ] || echo 19 >/proc/self/autogroup
+    sh tests/deny.sh && sh tests/fuzz.sh' </dev/null >"$LOG" 2>&1 &
+background=$!
+trap end_background EXIT
+trap 'exit 130' INT TERM
+
+status=0
+make --no-print-directory lint || status=$?
+[ $status != 0 ] || cargo build --bins || status=$?
+[ $status != 0 ] || cargo test --workspace || status=$?
+if [ $status = 0 ]; then
+    echo 'all tests have passed; waiting for cargo deny and the fuzz targets' >&2
+    wait $background || status=$?
+    cat "$LOG"
+fi
+exit $status
