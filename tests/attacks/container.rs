@@ -1,0 +1,130 @@
+//! A container that chooses the names of its labels, or the words of its answers.
+
+use crate::common::{
+    self,
+    balancer::{Balancer, Plan, free_port},
+    wait_for,
+};
+use std::{
+    io::{Read as _, Write as _},
+    net::{Ipv4Addr, TcpListener},
+    process::{Command, Stdio},
+    thread,
+};
+
+/// Docker puts a container's labels among the attributes of its events, before and in place of its own.
+#[test]
+fn labels_named_like_attributes_of_events_cost_nobody_else() {
+    let Some(docker) = common::docker() else { return };
+    let balancer = Balancer::of(&docker).start();
+    let victim = balancer.run("victim").label("glue_http_80_host", "victim.test").start();
+    balancer.until_serves("victim.test/", "victim saw /");
+    let run = |name: &str| {
+        let run = balancer.run(name).label("glue_http_80_host", format!("{name}.test"));
+        run.label("signal", 9)
+            .label("exitCode", "\n0")
+            .label("name", &victim.name)
+            .label("container", &victim.id)
+            .label("id", &victim.id)
+            .label("image", "\u{1b}[31m")
+            .label("type", "network")
+            .label("execID", "x")
+    };
+    let (evil, second) = (run("evil").start(), run("second").start());
+    balancer.until_serves("evil.test/", "evil saw /");
+    balancer.until_serves("second.test/", "second saw /");
+    for verb in [&["kill", "--signal", "TERM"][..], &["start"], &["pause"], &["unpause"], &["stop"]]
+    {
+        evil.docker(verb);
+        balancer.serves(&[("victim.test/", "victim saw /")]);
+    }
+    balancer.until_serves("evil.test/", "503");
+    drop(second);
+    balancer.until_serves("second.test/", "503");
+    // Who comes and goes after that is seen.
+    let late = balancer.run("late").label("glue_http_80_host", "late.test").start();
+    balancer.until_serves("late.test/", "late saw /");
+    drop(late);
+    balancer.until_serves("late.test/", "503");
+    balancer.serves(&[("victim.test/", "victim saw /")]);
+    let log = balancer.log();
+    assert!(!log.contains('\u{1b}') && !log.contains("panicked"), "{log}");
+}
+
+/// Answers every request with these bytes, and stands for a program in a container on the host's network.
+fn answer_all(bytes: &'static [u8]) -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, free_port())).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            thread::spawn(move || {
+                if 0 < stream.read(&mut [0; 4096]).unwrap_or(0) {
+                    let _ = stream.write_all(bytes);
+                }
+            });
+        }
+    });
+    port
+}
+
+fn print(plan: &Plan, words: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_docker-balancer"));
+    command.env("DOCKER_GLUE_SETTINGS", "/dev/null").args(words);
+    command.arg("--runtime-dir").arg(plan.runtime()).stdin(Stdio::null());
+    String::from_utf8(command.output().unwrap().stdout).unwrap()
+}
+
+/// Whether a text could make a line of its own look like another one, or speak to a terminal.
+fn find_forgery(text: &str) -> Option<&str> {
+    let is_forged = |line: &&str| {
+        line.trim_start().starts_with("FORGED")
+            || line.contains(['\u{1b}', '\u{7}', '\u{8}', '\r', '\u{202e}', '\u{9b}'])
+    };
+    text.split('\n').find(is_forged)
+}
+
+#[test]
+fn words_of_a_container_in_a_failed_check_are_one_plain_line() {
+    let Some(docker) = common::docker() else { return };
+    for bytes in [
+        &b"HTTP/1.1 500 \x1b]0;evil\x07\x1b[2J\r\n\r\n"[..],
+        b"HTTP/1.1 500 a\nFORGED b\rFORGED c\r\n\r\n",
+        b"HTTP/1.1 500 \xe2\x80\xaeFORGED<script>alert(1)</script>\"'\\\r\n\r\n",
+        b"HTTP/1.1 999999999999 x\r\n\r\n",
+        b"HTTP/1.1 5\x1b[31m0 x\r\n\r\n",
+        b"\x1b[2JFORGED\nFORGED\n",
+        b"HTTP/1.1 200 OK\r\nX\x1b[31m: y\r\n\r\n",
+    ] {
+        let port = answer_all(bytes);
+        let balancer = Balancer::of(&docker).option(&["--log-format", "text"]).start();
+        let evil = balancer.run("evil").bare().option(&["--network", "host"]);
+        let evil = evil
+            .arguments(&["--port", "0"])
+            .label(&format!("glue_http_{port}_host"), "evil.test")
+            .label(&format!("glue_http_{port}_bind"), 80)
+            .label(&format!("glue_http_{port}_check"), "/")
+            .start();
+        let _good = balancer.run("good").label("glue_http_80_host", "good.test").start();
+        balancer.until_serves("good.test/", "good saw /");
+        wait_for("the failed check among the problems", || {
+            let _ = balancer.outcome("evil.test/");
+            print(&balancer, &["problems"]).contains(&evil.name).then_some(())
+        });
+        let told = [
+            balancer.log(),
+            balancer.stdout(),
+            print(&balancer, &["problems"]),
+            print(&balancer, &["status"]),
+            print(&balancer, &["explain", "http://evil.test/"]),
+            print(&balancer, &["routes"]),
+        ];
+        for text in told {
+            assert_eq!(find_forgery(&text), None, "{text}");
+        }
+        for words in [&["problems", "--json"][..], &["status", "--json"]] {
+            let text = print(&balancer, words);
+            serde_json::from_str::<serde_json::Value>(&text).unwrap();
+        }
+        balancer.serves(&[("good.test/", "good saw /")]);
+    }
+}

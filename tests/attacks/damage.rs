@@ -1,0 +1,84 @@
+//! State files that somebody else, or a disk, has damaged: the next start serves all the same.
+
+use crate::common::{self, balancer::Balancer};
+use nix::sys::signal::Signal;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// All regular files below.
+fn list_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let path = entry.path();
+        match entry.file_type().unwrap() {
+            kind if kind.is_dir() => files.extend(list_files(&path)),
+            kind if kind.is_file() => files.push(path),
+            _ => {}
+        }
+    }
+    files.sort();
+    files
+}
+
+fn damage(file: &Path, how: &str) {
+    let old = fs::read(file).unwrap();
+    let new = match how {
+        "empty" => Vec::new(),
+        "half" => old[..old.len() / 2].to_vec(),
+        "zeros" => vec![0; old.len().max(1)],
+        "noise" => (0..4096_u32).map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect(),
+        "twice" => [old.clone(), old].concat(),
+        _ => unreachable!("{how}"),
+    };
+    fs::write(file, new).unwrap();
+}
+
+#[test]
+fn damaged_state_file_is_healed_by_the_next_start() {
+    let Some(docker) = common::docker() else { return };
+    let mut balancer = Balancer::of(&docker).start();
+    let _web = balancer.run("web").label("glue_http_80_host", "web.test").start();
+    let _sick = balancer.run("sick").label("glue_http_80_host", "sick.test,-").start();
+    balancer.until_all_serve(&[("web.test/", "web saw /"), ("sick.test/", "sick saw /")]);
+    balancer.until_said(&["+ sick.test:80/"]);
+    for how in ["empty", "half", "zeros", "noise", "twice"] {
+        assert!(balancer.end(Signal::SIGTERM).success());
+        let files = list_files(&balancer.state());
+        assert!(files.len() > 5, "{files:?}");
+        for file in &files {
+            damage(file, how);
+        }
+        balancer.start_again();
+        balancer.until_all_serve(&[("web.test/", "web saw /"), ("sick.test/", "sick saw /")]);
+        let late = balancer.run("late").label("glue_http_80_host", "late.test").start();
+        balancer.until_serves("late.test/", "late saw /");
+        drop(late);
+        balancer.until_serves("late.test/", "503");
+    }
+    assert!(!balancer.log().contains("panicked"), "{}", balancer.log());
+}
+
+#[test]
+fn each_damaged_state_file_alone_is_healed() {
+    let Some(docker) = common::docker() else { return };
+    let mut balancer = Balancer::of(&docker).start();
+    let _web = balancer.run("web").label("glue_http_80_host", "web.test").start();
+    balancer.until_serves("web.test/", "web saw /");
+    balancer.until_said(&["+ web.test:80/"]);
+    let mut tried = 0;
+    loop {
+        assert!(balancer.end(Signal::SIGTERM).success());
+        // What there is while it does not run, and stays.
+        let files = list_files(&balancer.state());
+        let Some(file) = files.get(tried) else { break };
+        damage(file, if tried % 2 == 0 { "half" } else { "noise" });
+        balancer.start_again();
+        balancer.until_serves("web.test/", "web saw /");
+        tried += 1;
+        assert!(tried < 60, "{files:?}");
+    }
+    assert!(tried > 5);
+    assert!(!balancer.log().contains("panicked"), "{}", balancer.log());
+}

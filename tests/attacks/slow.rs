@@ -1,0 +1,56 @@
+//! Clients that keep what they got: connections without a request, and requests for a container that never answers.
+
+use crate::common::{self, balancer::Balancer, wait_for};
+use std::{
+    io::{Read as _, Write as _},
+    net::{Ipv4Addr, TcpStream},
+    time::Duration,
+};
+
+const CLIENTS: usize = 600;
+
+fn connect(balancer: &Balancer, text: &str) -> TcpStream {
+    let at = (Ipv4Addr::LOCALHOST, balancer.bound(80));
+    let mut stream = wait_for("a connection", || TcpStream::connect(at).ok());
+    stream.write_all(text.as_bytes()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    stream
+}
+
+#[test]
+fn clients_that_never_end_their_requests_keep_nobody_out() {
+    let Some(docker) = common::docker() else { return };
+    let balancer = Balancer::of(&docker).start();
+    let _web = balancer.run("web").label("glue_http_80_host", "web.test").start();
+    balancer.until_serves("web.test/", "web saw /");
+    let head = "POST / HTTP/1.1\r\nHost: web.test\r\nX: ";
+    let mut slow: Vec<_> = (0..CLIENTS).map(|_| connect(&balancer, head)).collect();
+    balancer.serves(&[("web.test/", "web saw /")]);
+    // Whoever comes meanwhile is served, and those who have sent no whole head are let go.
+    let _late = balancer.run("late").label("glue_http_80_host", "late.test").start();
+    balancer.until_serves("late.test/", "late saw /");
+    for stream in &mut slow {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    }
+}
+
+#[test]
+fn requests_that_wait_for_a_container_keep_nobody_out() {
+    let Some(docker) = common::docker() else { return };
+    let balancer = Balancer::of(&docker).start();
+    let _web = balancer.run("web").label("glue_http_80_host", "web.test").start();
+    // Nothing listens there, and it is the only container of its route.
+    let evil = balancer.run("evil").arguments(&["--port", "8081"]);
+    let _evil = evil.label("glue_http_80_host", "evil.test").start();
+    balancer.until_serves("web.test/", "web saw /");
+    balancer.until_said(&["+ evil.test:80/"]);
+    let request = "GET / HTTP/1.1\r\nHost: evil.test\r\n\r\n";
+    let _waiting: Vec<_> = (0..CLIENTS).map(|_| connect(&balancer, request)).collect();
+    balancer.serves(&[("web.test/", "web saw /")]);
+    let late = balancer.run("late").label("glue_http_80_host", "late.test").start();
+    balancer.until_serves("late.test/", "late saw /");
+    drop(late);
+    balancer.until_serves("late.test/", "503");
+}

@@ -1,0 +1,218 @@
+//! What reaches Docker through `examples/socket-proxy.cfg`: questions about containers and networks, and nothing else.
+
+use crate::{common::wait_for, haproxy};
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    os::unix::net::UnixListener,
+    path::Path,
+    process::{Child, Command},
+    sync::{Arc, Mutex},
+    thread,
+    time::Duration,
+};
+use tempfile::TempDir;
+
+/// First lines that may arrive, whatever was sent.
+const HARMLESS: &str = "/_ping /version /info /events /containers/json /networks";
+
+/// The example, between a port and a socket where requests are recorded.
+struct Site {
+    _folder: TempDir,
+    haproxy: Child,
+    port: u16,
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+impl Site {
+    fn start() -> Option<Self> {
+        let bin = haproxy::bin()?;
+        let folder = TempDir::with_prefix("glue").unwrap();
+        let socket = folder.path().join("docker.sock");
+        let lines = record(&socket);
+        let port =
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+        let example = fs::read_to_string("examples/socket-proxy.cfg").unwrap();
+        let config = example
+            .replace("bind :2375", &format!("bind 127.0.0.1:{port}"))
+            .replace("/host/run/docker.sock", socket.to_str().unwrap());
+        assert!(config.contains(&port.to_string()) && config.contains(socket.to_str().unwrap()));
+        let file = folder.path().join("haproxy.cfg");
+        fs::write(&file, config).unwrap();
+        let haproxy = Command::new(bin).arg("-db").arg("-f").arg(file).spawn().unwrap();
+        Some(Self { _folder: folder, haproxy, port, lines })
+    }
+
+    fn send(&self, text: &[u8]) -> String {
+        let at = (Ipv4Addr::LOCALHOST, self.port);
+        let mut stream = wait_for("the proxy", || TcpStream::connect(at).ok());
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let _ = stream.write_all(text);
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        let _ = self.haproxy.kill();
+        let _ = self.haproxy.wait();
+    }
+}
+
+/// An engine that answers everything, and keeps the first line of each request.
+fn record(socket: &Path) -> Arc<Mutex<Vec<String>>> {
+    let (listener, lines) = (UnixListener::bind(socket).unwrap(), Arc::new(Mutex::new(Vec::new())));
+    let recorded = Arc::clone(&lines);
+    thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let lines = Arc::clone(&recorded);
+            thread::spawn(move || {
+                let reader = BufReader::new(stream.try_clone().unwrap());
+                let mut is_first = true;
+                for line in reader.split(b'\n').map_while(Result::ok) {
+                    let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+                    // Else it belongs to a body.
+                    if is_first && line.contains(" HTTP/") {
+                        lines.lock().unwrap().push(line.clone());
+                    }
+                    is_first = line.is_empty();
+                    if is_first {
+                        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+                    }
+                }
+            });
+        }
+    });
+    lines
+}
+
+fn is_harmless(line: &str) -> bool {
+    let words: Vec<_> = line.split(' ').collect();
+    let [method, target, _] = words[..] else { return false };
+    let path = target.split('?').next().unwrap();
+    let version = |path: &str| path.starts_with("/v1.").then(|| path.find('/')).flatten();
+    let path = match version(path) {
+        Some(_) => &path[1 + path[1..].find('/').unwrap_or(0)..],
+        None => path,
+    };
+    let is_name = |name: &str| {
+        name.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
+    };
+    let segments: Vec<_> = path.split('/').skip(1).collect();
+    let is_known = match segments[..] {
+        ["containers", name, "json"] | ["networks", name] => is_name(name),
+        _ => HARMLESS.split(' ').any(|harmless| harmless == path),
+    };
+    ["GET", "HEAD"].contains(&method) && is_known
+}
+
+#[test]
+fn socket_proxy_passes_on_questions_alone() {
+    let Some(site) = Site::start() else { return };
+    for path in
+        ["/_ping", "/v1.41/containers/json?all=1", "/v1.41/containers/abc/json", "/networks/a.b"]
+    {
+        let answer = site.send(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes());
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{path}: {answer}");
+    }
+    let passed = site.lines.lock().unwrap().len();
+    assert_eq!(passed, 4);
+    let paths = [
+        "/containers/abc/logs",
+        "/containers/abc/export",
+        "/containers/abc/archive?path=/",
+        "/containers/abc/attach/ws",
+        "/containers/abc/top",
+        "/containers/abc/start",
+        "/containers/../images/json",
+        "/containers/%2e%2e/json",
+        "/containers/..%2fimages/json",
+        "/containers/a%2fb/json",
+        "/containers/abc/json/",
+        "/containers/abc/json/../logs",
+        "/containers/abc/logs/../json",
+        "/containers/abc/logs%3f/json",
+        "/containers/abc/logs;/json",
+        "/containers/abc;x/json",
+        "/containers//json",
+        "//containers/json",
+        "/./containers/json",
+        "/containers/json/..",
+        "/containers/create",
+        "/containers/json%00",
+        "/containers/json%0aX",
+        "/v1.41/v1.41/containers/json",
+        "/v1./containers/json",
+        "/v1.4x/containers/json",
+        "/v2.0/containers/json",
+        "/V1.41/containers/json",
+        "/Containers/json",
+        "/images/json",
+        "/images/x/get",
+        "/secrets",
+        "/configs",
+        "/swarm",
+        "/swarm/unlockkey",
+        "/services",
+        "/tasks",
+        "/nodes",
+        "/plugins",
+        "/volumes",
+        "/exec/abc/json",
+        "/session",
+        "/grpc",
+        "/build",
+        "/auth",
+        "/commit",
+        "/distribution/x/json",
+        "/system/df",
+        "/networks/create",
+        "/networks/a/connect",
+        "/networks/../info",
+        "/",
+        "",
+        "*",
+        "http://x/secrets",
+        "http://x/containers/abc/logs",
+        "/_ping/../secrets",
+        "/_ping#/secrets",
+    ];
+    for path in paths {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+        site.send(request.as_bytes());
+        site.send(request.replace("1.1", "1.0").as_bytes());
+    }
+    for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "get", "GETX"] {
+        for path in ["/containers/create", "/containers/json", "/_ping", "/networks/create"] {
+            let head =
+                format!("{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{{}}");
+            site.send(head.as_bytes());
+        }
+    }
+    let smuggled = "POST /containers/create HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
+    let question = "GET /_ping HTTP/1.1\r\nHost: x";
+    for head in [
+        "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "Content-Length: 0\r\nContent-Length: 70\r\n\r\n",
+        "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+        "Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+        "X: y\n\n",
+        "X-HTTP-Method-Override: POST\r\n\r\n",
+        "Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n",
+        "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n",
+        "\r\n",
+    ] {
+        site.send(format!("{question}\r\n{head}{smuggled}").as_bytes());
+    }
+    site.send(format!("GET /_ping?{} HTTP/1.1\r\nHost: x\r\n\r\n", "x".repeat(14_000)).as_bytes());
+    site.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
+    let lines = site.lines.lock().unwrap();
+    assert!(lines.len() > passed, "nothing else was passed on");
+    let harmful: Vec<_> = lines.iter().filter(|line| !is_harmless(line)).collect();
+    assert!(harmful.is_empty(), "{harmful:#?}");
+}
