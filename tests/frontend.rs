@@ -411,7 +411,7 @@ fn end_requests() -> (u16, Arc<AtomicUsize>) {
     (port, requests)
 }
 
-/// README says so: each container that a request ends is one of the attempts that it has.
+/// The reference of labels says so: each container that a request ends is one of the attempts that it has.
 #[tokio::test]
 async fn request_that_gets_no_answer_is_sent_again_unless_retry_is_off() {
     for (containers, retry, most) in

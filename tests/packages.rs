@@ -52,7 +52,7 @@ fn prepare(machine: &Machine) {
     machine.run(&["sh", "-euc", &script]);
 }
 
-/// README.md's way.
+/// What docs/src/install/packages.md says.
 const INSTALL: &str = "sudo apt install -y ./docker-glue_*.deb\n";
 const START: &str = "sudo systemctl enable --now docker-balancer\n";
 const PURGE: &str = "sudo apt purge -y docker-glue\n";
@@ -70,10 +70,10 @@ fn install(machine: &Machine, deb: &Path) {
 }
 
 #[test]
-fn readme_says_what_is_typed_here() {
-    let readme = std::fs::read_to_string("README.md").unwrap();
-    assert!(readme.contains(&format!("```sh\n{INSTALL}{START}```\n")));
-    assert!(readme.contains(&format!("```sh\n{PURGE}```\n")));
+fn the_book_says_what_is_typed_here() {
+    let page = std::fs::read_to_string("docs/src/install/packages.md").unwrap();
+    assert!(page.contains(&format!("```sh\n{INSTALL}{START}```\n")));
+    assert!(page.contains(&format!("```sh\n{PURGE}```\n")));
 }
 
 fn show(machine: &Machine, unit: &str, property: &str) -> String {

@@ -1,19 +1,19 @@
-//! README.md says nothing that is not so: its commands are run, its log lines are what is said, its
-//! labels and options are those there are.
+//! README.md and the book are typed as they stand: their commands are run, their files are checked, and their log
+//! lines are those of the log. tests/tour.rs does the same with blocks of kind `console`.
 
 #![allow(clippy::unwrap_used, reason = "this is a test")]
 
 mod common;
+#[path = "common/pages.rs"]
+mod pages;
 
-use clap::{Arg, ArgAction};
 use common::{DEADLINE, docker, proxy::Proxy, unique, until};
 use docker_glue::{
-    cli::{self, Program, glue},
     container::{Container, ContainerId, Health, NetworkMode, State},
     label::{self, Fences},
-    problem::Reason,
+    settings::{Machine, Settings},
 };
-use regex_lite::Regex;
+use pages::{Page, all, book, readme};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -29,7 +29,7 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const BALANCER: &str = env!("CARGO_BIN_EXE_docker-balancer");
 const GLUE: &str = env!("CARGO_BIN_EXE_docker-glue");
 
-/// The blocks of README.md that are not run in its session, each run elsewhere.
+/// The blocks that are not run in a session, each run elsewhere.
 const ELSEWHERE: [&str; 5] = [
     // tests/compose.rs does the same with an image of its own.
     "make image\nsh tests/whoami-image.sh demo\ndocker compose -f examples/compose.yaml up --detach\n\
@@ -43,7 +43,7 @@ const ELSEWHERE: [&str; 5] = [
 
 /// The docker command of the session: `$NAME` is put before names and on labels, the images of the
 /// first example are the demo's, whoami says which container it is, and a balancer in a container
-/// looks at the session's. Verbs that it does not know are not the README's, or not yet.
+/// looks at the session's. Verbs that it does not know are not on any page, or not yet.
 const DOCKER: &str = r#"#!/bin/bash
 set -eu
 verb=$1
@@ -82,7 +82,7 @@ esac
 const SHIM: &str = r#"#!/bin/sh
 case $1 in
 drain | undrain) set -- "$1" "$NAME-$2" ;;
-*) echo $$ >"$BALANCER_PID" ;;
+-w) echo $$ >"$BALANCER_PID" ;;
 esac
 exec "$BALANCER" "$@"
 "#;
@@ -101,38 +101,56 @@ trap end EXIT
 trap 'exit 130' INT TERM
 "#;
 
+/// What answers at a host and a path at the end of a session, and the path that it sees.
+type Answer = (&'static str, &'static str, &'static str, &'static str);
+
+const QUICK_START: [Answer; 4] = [
+    ("wp1.example.com", "/x", "wp1", "/x"),
+    ("openstack.example.com", "/dashboard/login", "os-ui1", "/dashboard/login"),
+    ("hello.example.com", "/", "hello2", "/"),
+    ("hello.example.com", "/api/users", "api", "/users"),
+];
+const GUIDE: [Answer; 3] = [
+    ("shop.example.com", "/", "shop", "/"),
+    ("admin.example.com", "/shop/orders", "shop", "/shop/orders"),
+    ("blog.example.com", "/", "blog", "/"),
+];
+
 #[tokio::test]
-async fn every_command_can_be_typed_as_it_stands() {
+async fn commands_of_readme_run_as_they_stand() {
+    type_commands(&[readme()], &QUICK_START).await;
+}
+
+#[tokio::test]
+async fn commands_of_the_book_run_as_they_stand() {
+    type_commands(&book(), &[&QUICK_START[..], &GUIDE[..]].concat()).await;
+}
+
+/// One session with all commands of the pages, in their order.
+async fn type_commands(pages: &[Page], answers: &[Answer]) {
     let Some(docker) = docker() else { return };
-    let blocks = blocks("sh").into_iter().filter(|block| !ELSEWHERE.contains(&block.as_str()));
+    let blocks = pages::blocks(pages, "sh").into_iter();
+    let blocks = blocks.filter(|block| !ELSEWHERE.contains(&block.as_str()));
     let commands: String = blocks.collect();
     assert!(commands.contains("docker-balancer -w") && !commands.contains("make "));
     run("sh", &["tests/whoami-image.sh", "demo"]);
     run("sh", &["tests/balancer-image.sh", "demo", BALANCER]);
     let place = Place::new();
     place.write_handler();
-    // A filtering proxy, as far as it matters here: it knows what the balancer asks of Docker.
+    // A filtering proxy, as far as it matters here: it records what the balancer asks of Docker.
     let engine = Path::new("/var/run/docker.sock");
     let proxy = engine.exists().then(|| Proxy::before(engine));
 
     // What a person would do next stands for the time to look: the session waits for a line.
     let commands = SESSION.to_owned() + &commands + "echo done\nread -r _ || true\n";
     let mut session = place.session(&commands, proxy.as_ref().map(Proxy::url));
-    until("the README's session comes to its end", async || {
+    until("the session comes to its end", async || {
         let ended = session.try_wait().unwrap().is_some();
-        assert!(!ended, "a command of README.md failed:\n{}", place.told());
-        place.told().lines().any(|line| line == "done").then_some(())
+        assert!(!ended, "a command failed:\n{}", place.output());
+        place.output().lines().any(|line| line == "done").then_some(())
     })
     .await;
-    for (host, path, name, seen) in [
-        ("wp1.example.com", "/x", "wp1", "/x"),
-        ("openstack.example.com", "/dashboard/login", "os-ui1", "/dashboard/login"),
-        ("hello.example.com", "/", "hello2", "/"),
-        ("hello.example.com", "/api/users", "api", "/users"),
-        ("shop.example.com", "/", "shop", "/"),
-        ("admin.example.com", "/shop/orders", "shop", "/shop/orders"),
-        ("blog.example.com", "/", "blog", "/"),
-    ] {
+    for (host, path, name, seen) in answers {
         let expected = format!("name: {name}\n");
         let answer = until(&format!("{name} answers at {host}{path}"), async || {
             place.get(host, path).filter(|answer| answer.contains(&expected))
@@ -141,16 +159,15 @@ async fn every_command_can_be_typed_as_it_stands() {
         assert!(answer.contains(&format!("path: {seen}\n")), "{host}{path}: {answer}");
     }
     drop(session.stdin.take());
-    assert!(session.wait().unwrap().success(), "{}", place.told());
-    assert!(place.told().contains("GET /shop/orders"), "the access log:\n{}", place.told());
-    assert_eq!(place.haproxy(), None, "it stopped with the balancer:\n{}", place.told());
+    assert!(session.wait().unwrap().success(), "{}", place.output());
+    assert!(place.output().contains("GET /api/users"), "the access log:\n{}", place.output());
+    assert_eq!(place.haproxy(), None, "it stopped with the balancer:\n{}", place.output());
 
     let asked = proxy.iter().flat_map(Proxy::asked);
     let strange: Vec<_> = asked.filter(|path| !is_allowed(path)).collect();
-    assert!(strange.is_empty(), "README.md lists what is asked of Docker: {strange:?}");
+    assert!(strange.is_empty(), "guide/security.md lists what is asked of Docker: {strange:?}");
 
     // "To apply once and leave HAProxy running"
-    assert!(readme().contains("`docker-balancer -1`"));
     let map = format!("80={}", place.port);
     let once = place.command(BALANCER).args(["-1", "--map-port", &map]).output().unwrap();
     assert!(once.status.success(), "{}", String::from_utf8_lossy(&once.stderr));
@@ -165,7 +182,7 @@ fn is_allowed(path: &str) -> bool {
     let first = path.take(1).collect::<String>();
     let first = first.split('?').next().unwrap_or_default();
     ["events", "containers", "networks"].contains(&first)
-        && readme().contains(&format!("`/{first}`"))
+        && Page::read("docs/src/guide/security.md").text.contains(&format!("`/{first}`"))
 }
 
 #[test]
@@ -192,12 +209,12 @@ fn make_demo_shows_what_it_promises() {
 
 #[test]
 fn every_block_is_of_a_kind_that_is_tested() {
-    let kinds: BTreeSet<_> = fenced().into_iter().map(|(kind, _)| kind).collect();
+    let kinds = all().iter().flat_map(Page::blocks).map(|block| block.kind).collect();
     // tests/tour.rs types what is in those of kind "console".
-    let tested = ["console", "ini", "python", "sh", "text"].map(str::to_owned);
-    assert_eq!(kinds, BTreeSet::from(tested));
+    let tested = ["console", "ini", "python", "sh", "text", "toml"].map(str::to_owned);
+    assert_eq!(BTreeSet::from(tested), kinds);
     for known in ELSEWHERE {
-        assert!(blocks("sh").iter().any(|block| block == known), "{known:?} is in README.md");
+        assert!(blocks("sh").iter().any(|block| block == known), "{known:?} is on a page");
     }
     for block in blocks("sh").iter().filter(|block| !ELSEWHERE.contains(&block.as_str())) {
         for line in block.lines().filter(|line| !line.starts_with(' ')) {
@@ -214,12 +231,15 @@ fn files_are_what_they_say() {
     let place = Place::new();
     let folder = place.path("docker-glue.d");
     fs::create_dir(&folder).unwrap();
-    for (number, block) in blocks("ini").into_iter().enumerate() {
+    // A file that two pages show is one handler.
+    let shown: BTreeSet<_> = blocks("ini").into_iter().collect();
+    for (number, block) in shown.into_iter().enumerate() {
         // What is on the reader's machine.
         let block = block.replace("/etc/docker-glue/etcd/", &format!("{}/", folder.display()));
         fs::write(folder.join(format!("{number}.ini")), block).unwrap();
     }
     fs::write(folder.join("password"), "secret\n").unwrap();
+    fs::write(folder.join("nginx.tmpl"), "# {{ containers|length }}\n").unwrap();
     run(
         "openssl",
         &[
@@ -248,6 +268,20 @@ fn files_are_what_they_say() {
     }
 }
 
+/// Parts of a settings file.
+#[test]
+fn settings_are_read_without_a_note() {
+    let place = Place::new();
+    for (number, block) in blocks("toml").into_iter().enumerate() {
+        let file = place.path(&format!("{number}.toml"));
+        fs::write(&file, &block).unwrap();
+        let args = ["docker-balancer".into(), "--watch".into(), "--settings".into(), file.into()];
+        let machine = Machine { uid: 0, env: BTreeMap::new(), ipv6: true };
+        let settings = Settings::read(&args, &machine).unwrap_or_else(|e| panic!("{block}: {e}"));
+        assert!(settings.notes.is_empty(), "{block}: {:?}", settings.notes);
+    }
+}
+
 /// A warning is the problem's own text, as a service manager's log has it, without the time.
 #[test]
 fn warnings_read_as_they_do_in_the_log() {
@@ -260,171 +294,13 @@ fn warnings_read_as_they_do_in_the_log() {
         labels.insert(key.to_owned(), rest.split_once('"').unwrap().0.to_owned());
     }
     let problems = label::read(&container(labels), &Fences::default()).problems;
-    let told: BTreeSet<_> = problems.iter().map(|it| format!("WARN {it}")).collect();
-    assert_eq!(told, lines.into_iter().collect());
+    let logged: BTreeSet<_> = problems.iter().map(|it| format!("WARN {it}")).collect();
+    assert_eq!(logged, lines.into_iter().collect());
 }
 
-#[test]
-fn every_label_that_is_named_exists() {
-    let text = readme().replace("<port>", "80");
-    // Mistakes are shown in these, as mistakes.
-    let shown = Regex::new("(?s)```(text|console)\n.*?```").unwrap();
-    let prose = shown.replace_all(&text, "");
-    let word = |c: char| c.is_ascii_alphanumeric() || "_.".contains(c);
-    // A file's name such as docker-glue_0.1.0-1_amd64.deb is no label.
-    let before = |c: char| word(c) || c == '-';
-    let starts = prose.match_indices("glue_").filter(|(at, _)| !prose[..*at].ends_with(before));
-    let names: BTreeSet<_> = starts
-        .map(|(at, _)| prose[at..].split(|c| !word(c)).next().unwrap().trim_end_matches('.'))
-        .collect();
-    assert!(names.len() > 10, "{names:?}");
-    for name in names {
-        let labels = BTreeMap::from([(name.to_owned(), "1".to_owned())]);
-        let problems = label::read(&container(labels), &Fences::default()).problems;
-        let unknown = problems.iter().find(|it| matches!(it.reason, Reason::UnknownLabel { .. }));
-        assert!(unknown.is_none(), "{}", unknown.unwrap());
-    }
-}
-
-/// A default in the table of labels is what holds where the label is absent.
-#[test]
-fn every_default_of_a_label_is_its_default() {
-    let asks = |labels: BTreeMap<String, String>| {
-        let reading = label::read(&container(labels), &Fences::default());
-        assert!(reading.problems.is_empty(), "{:?}", reading.problems);
-        reading.asks
-    };
-    let base = BTreeMap::from([("glue_http_80_host".to_owned(), "a.test".to_owned())]);
-    let rows: Vec<_> = readme().lines().filter_map(default_of).collect();
-    assert_eq!(rows.len(), 7, "{rows:?}");
-    for (label, default) in rows {
-        let mut labels = base.clone();
-        labels.insert(label.clone(), default.clone());
-        assert_eq!(asks(labels), asks(base.clone()), "{label}={default}");
-    }
-}
-
-/// Of a row such as ``| `glue_http_<port>_weight` | 0 to 256 | `100` | share … |``.
-fn default_of(row: &str) -> Option<(String, String)> {
-    let cells: Vec<_> = row.split(" | ").collect();
-    let label = cells[0].strip_prefix("| `glue_http_<port>_")?.strip_suffix('`')?;
-    let default = cells.get(2)?.strip_prefix('`')?.strip_suffix('`')?;
-    Some((format!("glue_http_80_{label}"), default.replace("<port>", "80")))
-}
-
-/// In words as in `--allow-ports 80,443`: the option is there and takes the value.
-#[test]
-fn every_option_that_is_named_exists() {
-    let (before, after) = around_the_table();
-    // What other programs call it.
-    let (after, rest) = after.split_once("## Coming from").expect("docker-pygen's options");
-    let rest = &rest[rest.find("## Figures").expect("what follows them")..];
-    let prose = before + after + rest;
-    let spans = prose.split('`').skip(1).step_by(2);
-    let mut number = 0;
-    for span in spans.filter(|span| span.starts_with("--") && !span.contains('|')) {
-        let mut words = shlex::split(span).unwrap();
-        let name = words[0].trim_start_matches("--");
-        let programs = [cli::command(), glue::Options::command_line()];
-        let has = |command: &clap::Command| {
-            let verbs = command.get_subcommands().flat_map(clap::Command::get_arguments);
-            let known =
-                command.get_arguments().chain(verbs).find(|arg| arg.get_long() == Some(name));
-            known.map(|arg| (command.clone(), arg.clone()))
-        };
-        let known = programs.iter().find_map(has);
-        let (command, known) = known.unwrap_or_else(|| panic!("there is no option {span}"));
-        number += 1;
-        if words.len() == 1 || known.get_action().takes_values() && words[1].is_empty() {
-            continue;
-        }
-        words.splice(0..0, [command.get_name().to_owned(), "--watch".to_owned()]);
-        command.try_get_matches_from(words).unwrap();
-    }
-    assert!(number > 10, "{number}");
-}
-
-/// To renew it: `BLESS=1 cargo test --test readme`, and read the difference.
-#[test]
-fn the_table_has_every_option() {
-    let (before, after) = around_the_table();
-    let new = format!("{before}{BEGIN}{}{END}{after}", table());
-    if std::env::var_os("BLESS").is_some() {
-        fs::write(Path::new(ROOT).join("README.md"), &new).unwrap();
-    }
-    assert!(readme() == new, "BLESS=1 renews the table of README.md; it should be\n{}", table());
-}
-
-const BEGIN: &str = "<!-- options: BLESS=1 cargo test --test readme -->\n";
-const END: &str = "<!-- end of options -->\n";
-
-fn around_the_table() -> (String, String) {
-    let readme = readme();
-    let (before, rest) = readme.split_once(BEGIN).expect("the table's place is marked");
-    let (_, after) = rest.split_once(END).expect("the table's end is marked");
-    (before.to_owned(), after.to_owned())
-}
-
-fn table() -> String {
-    let command = cli::command();
-    let rows = command.get_arguments().map(row);
-    "\n| option | default | meaning |\n|---|---|---|\n".to_owned()
-        + &rows.collect::<String>()
-        + "\n"
-}
-
-fn row(option: &Arg) -> String {
-    let long = option.get_long().unwrap();
-    let short = option.get_short().map(|short| format!("`-{short}` ")).unwrap_or_default();
-    let takes = matches!(option.get_action(), ArgAction::Set | ArgAction::Append)
-        && option.get_num_args().is_none_or(|number| number.min_values() > 0);
-    let value = option.get_value_names().filter(|_| takes).map(|names| format!(" {}", names[0]));
-    let option_name = format!("{short}`--{long}{}`", value.unwrap_or_default());
-    let meaning = option.get_help().unwrap().to_string();
-    let meaning = meaning.split(" [default").next().unwrap();
-    let kinds = option.get_possible_values();
-    let kinds: Vec<_> = kinds
-        .iter()
-        .filter_map(|kind| {
-            Some(format!("`{}`: {}", kind.get_name(), lower(&kind.get_help()?.to_string())))
-        })
-        .filter(|_| takes)
-        .collect();
-    let kinds = if kinds.is_empty() { String::new() } else { format!(". {}", kinds.join("; ")) };
-    let cells = [option_name, default(option), format!("{meaning}{kinds}")];
-    format!("| {} |\n", cells.map(|cell| cell.replace('|', "\\|")).join(" | "))
-}
-
-fn lower(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
-}
-
-/// clap's, else what the text says in brackets.
-fn default(option: &Arg) -> String {
-    if let Some(default) = option.get_default_values().first() {
-        return format!("`{}`", default.to_str().unwrap());
-    }
-    let text = option.get_long_help().or(option.get_help()).unwrap().to_string();
-    let said = text.split_once("[default: ").map(|(_, rest)| rest.trim_end().trim_end_matches(']'));
-    said.map(|said| said.split("]\n").next().unwrap().replace('\n', " ")).unwrap_or_default()
-}
-
-fn readme() -> String {
-    fs::read_to_string(Path::new(ROOT).join("README.md")).unwrap()
-}
-
-/// Kind and text of the fenced blocks.
-fn fenced() -> Vec<(String, String)> {
-    let readme = readme();
-    let fences: Vec<_> = readme.split("```").collect();
-    assert!(fences.len() % 2 == 1, "a block is not closed");
-    let inside = fences.into_iter().skip(1).step_by(2);
-    inside.map(|block| block.split_once('\n').unwrap()).map(|(a, b)| (a.into(), b.into())).collect()
-}
-
+/// Of README.md and the book.
 fn blocks(kind: &str) -> Vec<String> {
-    fenced().into_iter().filter(|(of, _)| of == kind).map(|(_, block)| block).collect()
+    pages::blocks(&all(), kind)
 }
 
 fn container(labels: BTreeMap<String, String>) -> Container {
@@ -485,7 +361,7 @@ impl Place {
         self.folder.path().join(name)
     }
 
-    /// The first handler that README.md shows, with a target of this place and nobody to tell.
+    /// The first handler that the pages show, with a target of this place and without a signal.
     fn write_handler(&self) {
         let shown = blocks("ini").swap_remove(0).replace("signal=dnsmasq:HUP\n", "");
         let shown =
@@ -494,7 +370,7 @@ impl Place {
         fs::write(self.path("docker-glue.d/hosts.ini"), shown).unwrap();
     }
 
-    fn told(&self) -> String {
+    fn output(&self) -> String {
         fs::read_to_string(self.path("told")).unwrap_or_default()
     }
 
@@ -518,7 +394,7 @@ impl Place {
         command
     }
 
-    /// bash, with these commands; the README's ports are free ones.
+    /// bash, with these commands; their ports are free ones.
     fn session(&self, commands: &str, docker: Option<String>) -> Session {
         let commands = commands.replace("8080", &self.port.to_string());
         let commands = commands.replace("8081", &free_port().to_string());

@@ -452,7 +452,7 @@ fn what_stays_otherwise_says_what_to_do() {
     }
 }
 
-/// docker-gen's core of a template for nginx, in the words of README's table.
+/// docker-gen's core of a template for nginx, in the words of docs/src/migrate/docker-gen.md.
 #[test]
 fn a_virtual_host_takes_its_port_from_a_variable_or_is_80() {
     let text = "{% for host, list in containers|group_by_multi('env.VIRTUAL_HOST', ',')|items %}\n\

@@ -1,5 +1,5 @@
-//! The chapter "Looking at it" of README.md is a session: its ```console blocks are typed, one after the
-//! other, against a daemon and an HAProxy that run, and what is printed is what stands there.
+//! The ```console blocks of the book are one session: they are typed, one after the other in the order of the pages,
+//! against a daemon and an HAProxy that run, and what is printed is what stands there.
 //!
 //! What differs from run to run (ids, addresses, times, rates, counts, directories) is the same stand-in on
 //! both sides. A line `…` stands for any lines. After `$ cat FILE` stands what is in the file beforehand.
@@ -8,15 +8,18 @@
 #![allow(clippy::unwrap_used, reason = "this is a test")]
 
 mod common;
+#[path = "common/pages.rs"]
+mod pages;
 
 use common::{DEADLINE, engine::Engine, heard::Heard};
+use pages::Page;
 use regex_lite::Regex;
 use std::{
     collections::BTreeMap,
     fs,
     net::TcpListener,
     ops::Range,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -24,11 +27,10 @@ use tempfile::TempDir;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const BALANCER: &str = env!("CARGO_BIN_EXE_docker-balancer");
-const CHAPTER: &str = "\n## Looking at it\n";
 const SETTINGS: &str = "/etc/docker-glue/settings.toml";
 const STATE: &str = "/var/lib/docker-glue";
 const RUNTIME: &str = "/run/docker-glue";
-/// The README's; the test has free ones of as many digits.
+/// The book's; the test has free ones of as many digits.
 const PORTS: [&str; 4] = ["8080", "9000", "9105", "9106"];
 
 /// What a reader sees of one command.
@@ -36,23 +38,24 @@ const PORTS: [&str; 4] = ["8080", "9000", "9105", "9106"];
 struct Step {
     command: String,
     printed: Vec<String>,
-    /// Where `printed` is, in lines of README.md.
+    /// Where `printed` is: the number of the page, and its lines.
+    page: usize,
     lines: Range<usize>,
 }
 
 #[test]
 fn what_the_tour_shows_is_what_is_printed() {
-    // Of its own, so that containers can have the names that they have in README.md.
+    // Of its own, so that containers can have the names that they have in the book.
     let Some(mut engine) = Engine::new() else { return };
     engine.start();
     let mut image = Command::new("sh");
     let image = image.args(["tests/whoami-image.sh", "demo"]).current_dir(ROOT).status();
     assert!(image.unwrap().success(), "tests/whoami-image.sh failed");
     engine.load("docker-glue-whoami:demo");
-    let steps = steps();
+    let mut pages = pages::book();
+    let steps = steps(&pages);
     assert!(15 < steps.len(), "{steps:#?}");
     let place = Place::new(&engine, &steps);
-    let mut readme: Vec<_> = readme().lines().map(str::to_owned).collect();
     let mut last = 0;
     let mut wrong = Vec::new();
     let mut renewed = Vec::new();
@@ -60,18 +63,17 @@ fn what_the_tour_shows_is_what_is_printed() {
         let printed = place.follow(step, &mut last);
         if !fits(&step.printed, &printed) {
             wrong.push(format!("$ {}\n{}", step.command, printed.join("\n")));
-            renewed.push((step.lines.clone(), printed));
+            renewed.push((step, printed));
         }
     }
     place.lists_its_metrics();
     if std::env::var_os("BLESS").is_some() {
-        for (lines, printed) in renewed.into_iter().rev() {
-            readme.splice(lines, printed);
+        for (step, printed) in renewed.into_iter().rev() {
+            renew(&mut pages[step.page], step.lines.clone(), printed);
         }
-        fs::write(Path::new(ROOT).join("README.md"), readme.join("\n") + "\n").unwrap();
         return;
     }
-    assert!(wrong.is_empty(), "BLESS=1 renews README.md; printed was\n\n{}", wrong.join("\n\n"));
+    assert!(wrong.is_empty(), "BLESS=1 renews the book; printed was\n\n{}", wrong.join("\n\n"));
 }
 
 #[test]
@@ -97,36 +99,39 @@ fn dots_stand_for_any_lines_and_nothing_else_does() {
     }
 }
 
-fn readme() -> String {
-    fs::read_to_string(Path::new(ROOT).join("README.md")).unwrap()
+fn renew(page: &mut Page, lines: Range<usize>, printed: Vec<String>) {
+    let mut text: Vec<_> = page.text.lines().map(str::to_owned).collect();
+    text.splice(lines, printed);
+    page.text = text.join("\n") + "\n";
+    page.write();
 }
 
-/// The commands of the chapter, with what follows each.
-fn steps() -> Vec<Step> {
-    let readme = readme();
-    let start = readme.find(CHAPTER).expect("the chapter is there") + CHAPTER.len();
-    let end = readme[start..].find("\n## ").map_or(readme.len(), |at| start + at);
-    let lines: Vec<_> = readme[..end].lines().collect();
+/// The commands of all pages, with what follows each.
+fn steps(pages: &[Page]) -> Vec<Step> {
+    pages.iter().enumerate().flat_map(|(number, page)| steps_of(number, &page.text)).collect()
+}
+
+fn steps_of(page: usize, text: &str) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     let mut inside = false;
-    for (at, line) in lines.iter().enumerate().skip(readme[..start].lines().count()) {
+    for (at, line) in text.lines().enumerate() {
         if line.starts_with("```") {
-            inside = *line == "```console";
+            inside = line == "```console";
             continue;
         }
         if !inside {
             continue;
         }
         if let Some(command) = line.strip_prefix("$ ") {
-            let command = command.to_owned();
-            steps.push(Step { command, printed: Vec::new(), lines: at + 1..at + 1 });
+            let (command, lines) = (command.to_owned(), at + 1..at + 1);
+            steps.push(Step { command, printed: Vec::new(), page, lines });
         } else {
             let step = steps.last_mut().expect("a block begins with a command");
             if step.command.ends_with('\\') {
                 step.command = format!("{}\n{line}", step.command);
                 step.lines = at + 1..at + 1;
             } else {
-                step.printed.push((*line).to_owned());
+                step.printed.push(line.to_owned());
                 step.lines.end = at + 1;
             }
         }
@@ -178,7 +183,7 @@ impl Place {
         self.folder.path().join(name)
     }
 
-    /// README.md's places and ports, and those that they are here.
+    /// The book's places and ports, and those that they are here.
     fn places(&self) -> Vec<(String, String)> {
         let path = |name: &str| self.path(name).display().to_string();
         let mut places = vec![
@@ -231,7 +236,7 @@ impl Place {
         (lines.collect(), output.status.code().unwrap())
     }
 
-    /// What a command prints. One that only looks is repeated until that is as README.md has it, or until time
+    /// What a command prints. One that only looks is repeated until that is as the book has it, or until time
     /// is up: what happened before may still be on its way.
     fn follow(&self, step: &Step, last: &mut i32) -> Vec<String> {
         let line = format!("(exit {last}); {}", step.command);
@@ -247,7 +252,7 @@ impl Place {
                 if step.command.starts_with("docker run ") {
                     assert_eq!(status, 0, "{line}: {printed:?}");
                     self.has_come(&step.command);
-                    // The id, which README.md leaves out.
+                    // The id, which the book leaves out.
                     return Vec::new();
                 }
                 return printed;
@@ -265,21 +270,21 @@ impl Place {
         });
     }
 
-    /// docs/metrics.md has a row for each.
+    /// The page of metrics has a row for each.
     fn lists_its_metrics(&self) {
         let (page, _) = self.run("curl -s http://127.0.0.1:9105/metrics");
-        let listed = fs::read_to_string(Path::new(ROOT).join("docs/metrics.md")).unwrap();
+        let listed = Page::read("docs/src/operate/metrics.md").text;
         let ours = page.iter().filter_map(|line| line.strip_prefix("# TYPE docker_glue_"));
         let names: Vec<_> = ours.map(|it| it.split(' ').next().unwrap()).collect();
         assert!(10 < names.len(), "{page:#?}");
         for name in names {
             let has = [format!("`docker_glue_{name}`"), format!("`docker_glue_{name}{{")];
-            assert!(has.iter().any(|it| listed.contains(it)), "{name} is not in docs/metrics.md");
+            assert!(has.iter().any(|it| listed.contains(it)), "{name} is on no page");
         }
     }
 }
 
-/// Whether README.md's lines are what was printed.
+/// Whether the book's lines are what was printed.
 fn fits(expected: &[String], printed: &[String]) -> bool {
     let expected: Vec<_> = expected.iter().map(|line| same(line)).collect();
     let printed: Vec<_> = printed.iter().map(|line| same(line)).collect();
