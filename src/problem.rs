@@ -2,6 +2,10 @@
 //!
 //! Pure. A problem is data: it is told when it appears and when it goes, and never stops a pass.
 
+mod kind;
+
+pub use kind::Description;
+
 use crate::{
     nonsense::{Request, Response},
     origin::Origin,
@@ -11,7 +15,7 @@ use std::{
     fmt::{self, Write as _},
     net::{IpAddr, SocketAddr},
 };
-use strum::{IntoStaticStr, VariantNames};
+use strum::{EnumDiscriminants, IntoStaticStr, VariantArray, VariantNames};
 
 /// A thing that was asked for and could not be had, with the reason and the way out.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,8 +41,16 @@ pub struct Label {
 }
 
 /// Why, and what to do about it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr, VariantNames)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr, VariantNames, EnumDiscriminants,
+)]
 #[strum(serialize_all = "snake_case")]
+#[strum_discriminants(
+    name(ProblemKind),
+    doc = "Kind of a problem: its reason without the details.",
+    derive(PartialOrd, Ord, IntoStaticStr, VariantArray),
+    strum(serialize_all = "snake_case")
+)]
 pub enum Reason {
     /// No label of ours has that name.
     UnknownLabel {
@@ -368,23 +380,7 @@ impl Reason {
     }
 
     pub fn severity(&self) -> Severity {
-        match self {
-            Self::NotExposed { .. }
-            | Self::Misspelt { .. }
-            | Self::BadRequest { .. }
-            | Self::HostCutShort(_)
-            | Self::PatternInPrefix { .. }
-            | Self::PublishedPort { .. }
-            | Self::PublishesListener { .. }
-            | Self::InEnvironment
-            | Self::Foreign { .. }
-            | Self::Shared { .. }
-            | Self::SharedHost { .. }
-            | Self::SeveralServers { .. }
-            | Self::MapPortUnused { .. }
-            | Self::OddConstraint { .. } => Severity::Hint,
-            _ => Severity::Problem,
-        }
+        ProblemKind::from(self).severity()
     }
 
     /// Whether it is about what HAProxy met with, not about what was asked for.
@@ -528,7 +524,7 @@ impl fmt::Display for Words<'_> {
                 write!(f, "it is not one of ours and not read; did you mean {nearest}?")
             }
             Reason::UnknownLabel { nearest: None } => {
-                f.write_str("there is no such label; the README lists all there are")
+                f.write_str("there is no such label; the label reference lists all there are")
             }
             Reason::NotYet => {
                 f.write_str("TCP and UDP are not served yet, only glue_http_ labels are")

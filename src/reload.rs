@@ -4,13 +4,20 @@
 
 use crate::haproxy::config::{Config, Connect, Probe, Shape};
 use std::{collections::BTreeSet, fmt, num::NonZeroU16};
-use strum::{IntoStaticStr, VariantNames};
+use strum::{EnumDiscriminants, IntoStaticStr, VariantArray, VariantNames};
 
-#[derive(Debug, Clone, PartialEq, Eq, IntoStaticStr, VariantNames)]
+#[derive(Debug, Clone, PartialEq, Eq, IntoStaticStr, VariantNames, EnumDiscriminants)]
 #[strum(serialize_all = "snake_case")]
+#[strum_discriminants(
+    name(ReloadKind),
+    doc = "Kind of a reason to reload, without the details.",
+    derive(IntoStaticStr, VariantArray),
+    strum(serialize_all = "snake_case")
+)]
 pub enum Why {
     /// It does not run, or cannot be asked what it has.
     #[strum(serialize = "unknown")]
+    #[strum_discriminants(strum(serialize = "unknown"))]
     NotKnown,
     /// Public ports that are new, and those that nobody wants any more.
     Ports { new: BTreeSet<NonZeroU16>, old: BTreeSet<NonZeroU16> },
@@ -41,6 +48,39 @@ impl Why {
             return Self::Frame;
         }
         Self::Ports { new: &after - &before, old: &before - &after }
+    }
+}
+
+impl ReloadKind {
+    /// Every kind, in the order of the reasons.
+    pub const ALL: &'static [Self] = <Self as VariantArray>::VARIANTS;
+
+    /// Returns the word that metrics and the history use for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        self.into()
+    }
+
+    /// Returns when HAProxy is reloaded for it, for the reference.
+    #[must_use]
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::NotKnown => {
+                "HAProxy was found running, but its state could not be read over the runtime API."
+            }
+            Self::Ports => {
+                "A public port is new, or no label asks for it any more. HAProxy binds ports only when it starts."
+            }
+            Self::Frame => {
+                "Settings, the base file, or the version of docker-balancer differ from those that HAProxy was started with."
+            }
+            Self::Astray => {
+                "HAProxy's state still differed from the expected one after two rounds of runtime commands."
+            }
+            Self::NoSpare => {
+                "A new route needs a backend, and no spare one of its shape is left (`--spare-backends`). Before HAProxy 3.4 only."
+            }
+        }
     }
 }
 

@@ -82,14 +82,14 @@ fn what_is_near_to_nothing_is_told_plainly() {
             &format!("{key}=1"),
             &[],
             &[&format!(
-                "label {key}=\"1\": there is no such label; the README lists all there are"
+                "label {key}=\"1\": there is no such label; the label reference lists all there are"
             )],
         );
     }
     let told = read(&one(&long, "1"), &Fences::default()).problems;
     assert!(
         told[0].to_string().ends_with(
-            "… (100017 bytes)=\"1\": there is no such label; the README lists all there are"
+            "… (100017 bytes)=\"1\": there is no such label; the label reference lists all there are"
         ),
         "{}",
         told[0]

@@ -1,0 +1,366 @@
+//! Severity, meaning and remedy of each kind of problem.
+//!
+//! Pure. The reference of problems in the book is made of this; a kind without an entry does not compile.
+
+use super::{ProblemKind, Severity};
+use strum::VariantArray;
+
+/// Row of the reference: what a kind of problem means, and what to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Description {
+    pub meaning: &'static str,
+    pub remedy: &'static str,
+}
+
+const fn row(meaning: &'static str, remedy: &'static str) -> Description {
+    Description { meaning, remedy }
+}
+
+impl ProblemKind {
+    /// Every kind, in the order of the reasons.
+    pub const ALL: &'static [Self] = Self::VARIANTS;
+
+    /// Returns the word that metrics, the journal and JSON use for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        self.into()
+    }
+
+    /// Returns whether problems of this kind are hints: worth knowing, with nothing lost.
+    #[must_use]
+    pub fn severity(self) -> Severity {
+        match self {
+            Self::NotExposed
+            | Self::Misspelt
+            | Self::BadRequest
+            | Self::HostCutShort
+            | Self::PatternInPrefix
+            | Self::PublishedPort
+            | Self::PublishesListener
+            | Self::InEnvironment
+            | Self::Foreign
+            | Self::Shared
+            | Self::SharedHost
+            | Self::SeveralServers
+            | Self::MapPortUnused
+            | Self::OddConstraint => Severity::Hint,
+            _ => Severity::Problem,
+        }
+    }
+
+    /// Returns the meaning and the remedy, in Markdown.
+    #[must_use]
+    #[allow(clippy::too_many_lines, reason = "a table with one row for each kind")]
+    pub fn description(self) -> Description {
+        match self {
+            Self::UnknownLabel => row(
+                "No label of docker-balancer has this name. The label is ignored.",
+                "Correct the name; the message names the nearest label.",
+            ),
+            Self::Misspelt => row(
+                "The name looks like a label of docker-balancer in another spelling (`glue-http-80-host`). It is not read.",
+                "Write it as the message says.",
+            ),
+            Self::NotYet => row(
+                "`glue_tcp_…` and `glue_udp_…` are not implemented.",
+                "Use `glue_http_…`, or remove the label.",
+            ),
+            Self::Empty => row("The value is empty.", "Set a value, or remove the label."),
+            Self::EmptyMember => row(
+                "A list has an empty member (`a.test,,b.test`).",
+                "Remove the extra comma, or add the missing value.",
+            ),
+            Self::ControlCharacter => row(
+                "The value contains a control character, such as a line break or a tab.",
+                "Remove the character.",
+            ),
+            Self::TooLong => row("The value is longer than 4096 bytes.", "Shorten the value."),
+            Self::NotAPort => {
+                row("The value is not a port number.", "Write a whole number from 1 to 65535.")
+            }
+            Self::NotAWeight => {
+                row("The value is not a weight.", "Write a whole number from 0 to 256.")
+            }
+            Self::WeightTooHigh => row(
+                "The weight is above 256. The weight 256 is used.",
+                "Write a weight from 0 to 256.",
+            ),
+            Self::HostWithScheme => {
+                row("The host is a URL.", "Write the host name without `http://`.")
+            }
+            Self::HostWithPath => row(
+                "The host has a path.",
+                "Write the host name alone, and the path in the prefix label.",
+            ),
+            Self::HostWithPort => row(
+                "The host has a port.",
+                "Write the host name alone, and the public port in the bind label.",
+            ),
+            Self::LoneWildcard => row(
+                "The host is a `*` without a name.",
+                "Write `*.example.com`. For every host, set a prefix alone, or list the port in `glue_http_ports`.",
+            ),
+            Self::MisplacedWildcard => row(
+                "A wildcard is not the first label of the host (`a.*.test`, `*a.test`).",
+                "Write `*.example.com`: one `*`, in front, for exactly one label.",
+            ),
+            Self::NotAHost => row(
+                "The value is not a host name.",
+                "Use letters, digits, `-` and `_`, with dots between labels.",
+            ),
+            Self::PrefixTooDeep => {
+                row("The prefix has more than 8 segments.", "Use a shorter prefix.")
+            }
+            Self::NotAPrefix => row(
+                "The prefix is not a path of a URL: it has an empty segment, `.`, `..`, a query, or an unescaped character.",
+                "Write the path as it stands in a URL, other characters as `%XX`.",
+            ),
+            Self::PrefixParameter => row(
+                "The prefix has a semicolon. Requests are routed without path parameters.",
+                "Remove the semicolon and what follows it.",
+            ),
+            Self::NotASwitch => row(
+                "The value is not a switch.",
+                "Write `1` or `0` (also `true`, `false`, `yes`, `no`, `on`, `off`).",
+            ),
+            Self::NotATimeout => row(
+                "The value is not a duration.",
+                "Write `1ms` to `24h` with a unit, such as `30s` or `5m`.",
+            ),
+            Self::NotACheck => row(
+                "The value is not a check.",
+                "Write `tcp`, `off`, or a path such as `/healthz`.",
+            ),
+            Self::NotAnObedience => row(
+                "The value of the health label is not known.",
+                "Write `obey`, `require` or `ignore`.",
+            ),
+            Self::NotARetry => {
+                row("The value of the retry label is not known.", "Write `safe`, `all` or `off`.")
+            }
+            Self::NotARouteName => row(
+                "The name after the dot is not a route name.",
+                "Use 1 to 63 letters, digits, `-` and `_`.",
+            ),
+            Self::NothingToServe => row(
+                "The port has labels, but neither a host nor a prefix. It gets no requests.",
+                "Set a host label, or list the port in `glue_http_ports` to serve every host.",
+            ),
+            Self::NothingNamed => row(
+                "A named route has neither a host nor a prefix of its own.",
+                "Set `glue_http_<port>_host.<name>` or `glue_http_<port>_prefix.<name>`.",
+            ),
+            Self::TooManyRoutes => row(
+                "The container asks for more than 1,024 routes.",
+                "Use fewer hosts, prefixes or public ports, or a wildcard.",
+            ),
+            Self::TooManyListeners => row(
+                "The container asks for more than 32 public ports. The surplus is left out.",
+                "Use fewer ports in the bind labels.",
+            ),
+            Self::NoListenerLeft => row(
+                "All containers together ask for more than 256 public ports. Older containers keep theirs.",
+                "Use fewer public ports; route by host instead.",
+            ),
+            Self::NotLoaded => row(
+                "HAProxy accepted the configuration, but could not load it with these public ports. They are left out and tried again.",
+                "Raise the limit that the message names, such as the number of open files, or use fewer public ports.",
+            ),
+            Self::AskedTwice => row(
+                "Two labels of one port ask for the same route with different options.",
+                "Remove one of them, or make the options equal.",
+            ),
+            Self::NoneLeft => row(
+                "No value of the label is valid, so this route of the port is left out.",
+                "Correct the values; each has a problem of its own.",
+            ),
+            Self::HostFenced => row(
+                "`--allow-hosts` does not include the host.",
+                "Use an allowed host, or add this one to `--allow-hosts`.",
+            ),
+            Self::HostReserved => row(
+                "`--allow-hosts` reserves the host for containers with another label.",
+                "Use another host, or set that label on the container.",
+            ),
+            Self::PortFenced => row(
+                "`--allow-ports` does not include the public port.",
+                "Use an allowed port in the bind label, or add this one to `--allow-ports`.",
+            ),
+            Self::PortOfHost => row(
+                "The container is on the host's network, and the port belongs to docker-balancer, SSH or Docker.",
+                "Use another port, or add this one to `--allow-ports`.",
+            ),
+            Self::HostNetworkFenced => row(
+                "The container is on the host's network, and `--host-network` is off.",
+                "Put the container on a network of its own, or set `--host-network on`.",
+            ),
+            Self::TooManyServers => row(
+                "More than 8 ports of the container ask for one route. The 8 lowest serve it.",
+                "Give the ports different hosts or prefixes.",
+            ),
+            Self::More => row(
+                "The container has more problems than are listed.",
+                "Correct those that are listed; the next ones then appear.",
+            ),
+            Self::SeveralServers => row(
+                "Several ports of the container serve one route. Each gets a share of the requests.",
+                "If that is not intended, give each port a host or prefix of its own.",
+            ),
+            Self::NotExposed => row(
+                "The image does not expose the port. It may listen there all the same.",
+                "Check the port number.",
+            ),
+            Self::NotOnNetwork => row(
+                "The container is not on the network of `glue_network` or `--network`.",
+                "Connect it to that network, or name another one.",
+            ),
+            Self::NoAddress => row(
+                "The container has no address that HAProxy can reach.",
+                "Follow the message: connect a network, or publish the port and use `--address published`.",
+            ),
+            Self::Conflict => row(
+                "An older container serves the route with another `strip_prefix`, `check`, `timeout` or `retry`. This one waits.",
+                "Make the options equal, or use another host or prefix.",
+            ),
+            Self::Kept => row(
+                "The route is kept for the service that served it until just now, with other options. This container waits for as long as `--hold` says.",
+                "Make the options equal, use another host or prefix, or wait.",
+            ),
+            Self::HostOwned => row(
+                "With `--own-hosts-by`, another owner has the host. This container waits.",
+                "Use another host, or remove the owner's labels for it.",
+            ),
+            Self::PortTaken => row(
+                "Another program has the public port. HAProxy tries it again every few seconds.",
+                "Stop that program, or move the port with `--map-port`.",
+            ),
+            Self::Refused => row(
+                "HAProxy refused the configuration because of this route. The route is left out.",
+                "Read HAProxy's message; report it if the labels are valid.",
+            ),
+            Self::NoExporter => row(
+                "This HAProxy has no Prometheus exporter.",
+                "Install an HAProxy that has one, or remove `--haproxy-metrics`.",
+            ),
+            Self::ConnectionRefused => row(
+                "HAProxy's check is refused: nothing listens at the address and port.",
+                "Use the port that the program listens on, and have it listen on 0.0.0.0, not on 127.0.0.1.",
+            ),
+            Self::NoConnection => row(
+                "HAProxy's check gets no connection: it times out, or there is no route.",
+                "Check the container, its network (`glue_network`) and firewalls.",
+            ),
+            Self::CheckUnanswered => row(
+                "The check path is not answered within 2 s.",
+                "Use a faster path, or `check=tcp`.",
+            ),
+            Self::CheckStatus => row(
+                "The check path is answered with a status other than 2xx or 3xx.",
+                "Use a path that answers 2xx or 3xx, or `check=tcp`.",
+            ),
+            Self::CheckNotHttp => row(
+                "The check path is not answered with HTTP/1.1.",
+                "Use the port that speaks plain HTTP/1.1.",
+            ),
+            Self::CheckFails => row(
+                "HAProxy's check fails for another reason.",
+                "Read HAProxy's words in the message.",
+            ),
+            Self::Unconnected => row(
+                "A request got no connection and was answered with 503. The check is off.",
+                "Use the port that the program listens on, and have it listen on 0.0.0.0; turn the check on.",
+            ),
+            Self::NoResponse => row(
+                "A request was answered with 502 or 504: the container closed the connection, or exceeded the timeout.",
+                "Read the container's log; raise `glue_http_<port>_timeout` if it needs more time.",
+            ),
+            Self::BadResponse => row(
+                "A request was answered with 502: the container's response is not HTTP/1.1.",
+                "Use the port that speaks plain HTTP/1.1.",
+            ),
+            Self::BadRequest => row(
+                "A client's request was answered with 400: it is not HTTP/1.1.",
+                "Correct the client, or `--trusted-proxies` for a proxy in front.",
+            ),
+            Self::NotOffered => row(
+                "The label is an option of other programs that docker-balancer does not have.",
+                "Follow the message.",
+            ),
+            Self::VariableInName => row(
+                "The label's name contains a variable that was not substituted.",
+                "In a compose file, use the list form: `- glue_http_${PORT}_host=app.example.com`.",
+            ),
+            Self::InQuotes => row(
+                "The quotes are part of the value.",
+                "Remove them; in a list of a compose file quote the whole entry.",
+            ),
+            Self::InBrackets => {
+                row("The list is in brackets.", "Separate the members by commas, without brackets.")
+            }
+            Self::NotCommas => row(
+                "The members of a list are not separated by commas.",
+                "Separate them by commas.",
+            ),
+            Self::NotFilledIn => row(
+                "The value contains a variable that was not substituted.",
+                "Write the value, or set the variable where Compose or the shell reads it.",
+            ),
+            Self::HostPattern => row(
+                "The host is a pattern or a rule of another program.",
+                "Write host names, or `*.example.com`.",
+            ),
+            Self::HostWithGap => row(
+                "The host lacks a name before a dot (`.example.com`), often because a variable was empty.",
+                "Write the whole name, or `*.example.com`.",
+            ),
+            Self::HostCutShort => row(
+                "The host ends with its first dot (`app.`), often because a variable was empty.",
+                "Write the whole name; if it is intended, remove the dot.",
+            ),
+            Self::PatternForPrefix => row(
+                "The prefix is a pattern (`/api/*`). A prefix is literal text.",
+                "Write the prefix alone; it includes everything below it.",
+            ),
+            Self::PatternInPrefix => row(
+                "The prefix looks like a pattern (`/users/:id`), but is a valid path, and is used literally.",
+                "Write the prefix alone; it includes everything below it.",
+            ),
+            Self::PublishedPort => row(
+                "The label has the port that the host publishes, not the container's.",
+                "Use the container's port in the label, and the bind label for the public one.",
+            ),
+            Self::PublishesListener => row(
+                "The container publishes the port on which HAProxy is to listen for it.",
+                "Remove the port from the container's published ports, or set another one in the bind label.",
+            ),
+            Self::InEnvironment => row(
+                "The label is an environment variable, and these are not read.",
+                "Make it a label, or set `--include-env`.",
+            ),
+            Self::Foreign => row(
+                "The label is for another program (Traefik, caddy-docker-proxy, nginx-proxy, …).",
+                "Write the label that the message names.",
+            ),
+            Self::Shared => row(
+                "Containers of two services serve one route. Each gets a share of the requests.",
+                "If that is not intended, give one of them another host or prefix.",
+            ),
+            Self::SharedHost => row(
+                "Two Compose projects have routes of one host.",
+                "If that is not intended, give one of them another host, or use `--own-hosts-by`.",
+            ),
+            Self::MapPortUnused => row(
+                "`--map-port` moves a public port that no label asks for.",
+                "Check the order: `PUBLIC=PORT`, the label's port first.",
+            ),
+            Self::ConstraintsDiffer => row(
+                "Two `--constraint` options exclude each other, so no container is served.",
+                "Remove one of them.",
+            ),
+            Self::OddConstraint => row(
+                "A `--constraint` is written as for another program, and matches no label.",
+                "Write `LABEL` or `LABEL=VALUE`.",
+            ),
+        }
+    }
+}
