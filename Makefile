@@ -1,7 +1,7 @@
 # What a person types. Everything is installed that is missing (tests/setup.sh says what).
 CARGO ?= cargo
 
-.PHONY: demo test lint check matrix bench soak fuzz attack setup setup-tests build install deb rpm packages packages-test reproduce image setup-packages
+.PHONY: demo test lint check matrix bench soak fuzz attack setup setup-tests build install deb rpm packages packages-test reproduce image docs setup-packages
 
 # The main job, shown: containers get labels, requests reach them.
 demo: setup
@@ -42,6 +42,10 @@ fuzz:
 # What attackers and failing machines have tried, tried again, with a table of what held.
 attack: setup-tests
 	sh tests/attack.sh
+
+# The book as HTML, in target/site/docs/src. It links to files next to docs/, which are copied to the same place.
+docs:
+	sh packaging/book.sh
 
 # The programs as they are packaged, their man pages and completions.
 build:
