@@ -1,7 +1,7 @@
 # What a person types. Everything is installed that is missing (tests/setup.sh says what).
 CARGO ?= cargo
 
-.PHONY: demo test lint check matrix bench soak fuzz attack setup setup-tests build install deb rpm packages packages-test reproduce image docs setup-packages
+.PHONY: demo test lint check matrix bench soak fuzz attack setup setup-tests build install deb rpm packages packages-test reproduce image docs screenshots setup-packages
 
 # The main job, shown: containers get labels, requests reach them.
 demo: setup
@@ -46,6 +46,10 @@ attack: setup-tests
 # The book as HTML, in target/site/docs/src. It links to files next to docs/, which are copied to the same place.
 docs:
 	sh packaging/book.sh
+
+# The pictures of README, of the dashboard and of `status`.
+screenshots: setup-tests
+	$(CARGO) test --test tour -- --ignored pictures_are_renewed
 
 # The programs as they are packaged, their man pages and completions.
 build:

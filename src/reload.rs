@@ -66,7 +66,7 @@ impl ReloadKind {
     pub fn meaning(self) -> &'static str {
         match self {
             Self::NotKnown => {
-                "HAProxy was found running, but its state could not be read over the runtime API."
+                "HAProxy did not run, or its state could not be read over the runtime API."
             }
             Self::Ports => {
                 "A public port is new, or no label asks for it any more. HAProxy binds ports only when it starts."

@@ -16,7 +16,10 @@ use docker_glue::{
 };
 use pages::{Page, absolute, all, book};
 use regex_lite::Regex;
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 const LABELS: &str = "docs/src/reference/labels.md";
 /// What other programs call their options.
@@ -65,8 +68,61 @@ fn no_page_of_the_book_links_to_markdown_outside_of_it() {
             let file = link.split('#').next().unwrap();
             let target = folder.join(file).canonicalize();
             let inside = target.is_ok_and(|target| target.starts_with(&source));
-            assert!(inside || !file.ends_with(".md"), "{}: {link}", page.path);
+            let is_page = Path::new(file).extension().is_some_and(|end| end == "md");
+            assert!(inside || !is_page, "{}: {link}", page.path);
         }
+    }
+}
+
+/// Words and phrases that the style of CONTRIBUTING.md avoids.
+const AVOIDED: [&str; 13] = [
+    "told",
+    "anew",
+    "nobody",
+    "somebody",
+    "beside",
+    "meanwhile",
+    "whoever",
+    "takes no part",
+    "take no part",
+    "costs nothing",
+    "has no use",
+    "no use there",
+    "of ours",
+];
+
+/// Code spans are the program's words, and fenced blocks what it prints.
+#[test]
+fn prose_is_plain() {
+    let code = Regex::new("`[^`]*`").unwrap();
+    let words = Regex::new(&format!(r"(?i)\b({})\b", AVOIDED.join("|"))).unwrap();
+    let top = TOP.map(Page::read).into_iter().filter(|page| page.path != "CHANGELOG.md");
+    let mut found = Vec::new();
+    for page in all().into_iter().chain(top) {
+        let prose = page.prose();
+        for line in code.replace_all(&prose, "").lines() {
+            let avoided = words.find_iter(line).map(|word| word.as_str().to_owned());
+            found.extend(avoided.map(|word| format!("{}: {word}: {line}", page.path)));
+        }
+    }
+    assert!(found.is_empty(), "write it in plain words:\n{}", found.join("\n"));
+}
+
+#[test]
+fn readme_has_at_most_200_lines() {
+    assert!(pages::readme().text.lines().count() <= 200);
+}
+
+/// Packages carry every page, at the same place relative to the examples.
+#[test]
+fn packages_have_every_page() {
+    let assets = std::fs::read_to_string("packaging/assets").unwrap();
+    for path in pages::files() {
+        let folder = path.rsplit_once('/').unwrap().0;
+        let rule = format!("644 {folder}/*.md");
+        let row = assets.lines().find(|line| line.split("  ").next() == Some(&rule));
+        let row = row.unwrap_or_else(|| panic!("packaging/assets has no row for {path}"));
+        assert!(row.ends_with(&format!("/usr/share/doc/docker-glue/{folder}/")), "{row}");
     }
 }
 
@@ -174,7 +230,7 @@ fn takes(program: clap::Command, words: &[String]) -> bool {
     }
     let program_words = [program.get_name().to_owned(), "--watch".to_owned()];
     let line = program_words.iter().chain(words);
-    program.clone().try_get_matches_from(line).is_ok()
+    program.try_get_matches_from(line).is_ok()
 }
 
 fn container(labels: BTreeMap<String, String>) -> Container {

@@ -277,7 +277,7 @@ fn settings_are_read_without_a_note() {
         fs::write(&file, &block).unwrap();
         let args = ["docker-balancer".into(), "--watch".into(), "--settings".into(), file.into()];
         let machine = Machine { uid: 0, env: BTreeMap::new(), ipv6: true };
-        let settings = Settings::read(&args, &machine).unwrap_or_else(|e| panic!("{block}: {e}"));
+        let settings = Settings::read(&args, &machine).unwrap_or_else(|e| panic!("{block}: {e:?}"));
         assert!(settings.notes.is_empty(), "{block}: {:?}", settings.notes);
     }
 }

@@ -7,10 +7,13 @@
 
 #![allow(clippy::unwrap_used, reason = "this is a test")]
 
+#[path = "common/browser.rs"]
+mod browser;
 mod common;
 #[path = "common/pages.rs"]
 mod pages;
 
+use browser::{Browser, DESK};
 use common::{DEADLINE, engine::Engine, heard::Heard};
 use pages::Page;
 use regex_lite::Regex;
@@ -27,6 +30,7 @@ use tempfile::TempDir;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const BALANCER: &str = env!("CARGO_BIN_EXE_docker-balancer");
+const IMAGES: &str = "docs/src/images";
 const SETTINGS: &str = "/etc/docker-glue/settings.toml";
 const STATE: &str = "/var/lib/docker-glue";
 const RUNTIME: &str = "/run/docker-glue";
@@ -43,15 +47,20 @@ struct Step {
     lines: Range<usize>,
 }
 
-#[test]
-fn what_the_tour_shows_is_what_is_printed() {
-    // Of its own, so that containers can have the names that they have in the book.
-    let Some(mut engine) = Engine::new() else { return };
+/// An engine of the test's own, so that containers can have the names that they have in the book.
+fn engine() -> Option<Engine> {
+    let mut engine = Engine::new()?;
     engine.start();
     let mut image = Command::new("sh");
     let image = image.args(["tests/whoami-image.sh", "demo"]).current_dir(ROOT).status();
     assert!(image.unwrap().success(), "tests/whoami-image.sh failed");
     engine.load("docker-glue-whoami:demo");
+    Some(engine)
+}
+
+#[test]
+fn what_the_tour_shows_is_what_is_printed() {
+    let Some(engine) = engine() else { return };
     let mut pages = pages::book();
     let steps = steps(&pages);
     assert!(15 < steps.len(), "{steps:#?}");
@@ -74,6 +83,50 @@ fn what_the_tour_shows_is_what_is_printed() {
         return;
     }
     assert!(wrong.is_empty(), "BLESS=1 renews the book; printed was\n\n{}", wrong.join("\n\n"));
+}
+
+/// The pictures of README.md, of the containers that the tour begins with.
+#[test]
+#[ignore = "make screenshots renews the pictures of README"]
+fn pictures_are_renewed() {
+    let engine = engine().expect("no Docker engine can be started");
+    let browser = Browser::start().expect("no browser is installed");
+    let steps = steps(&pages::book());
+    let place = Place::new(&engine, &steps);
+    let mut last = 0;
+    for step in steps.iter().filter(|step| step.command.starts_with("docker run ")).take(4) {
+        place.follow(step, &mut last);
+    }
+    let ask = "for i in $(seq 30); do for path in '' '' api/users; do \
+               curl -s -o /dev/null -H 'Host: shop.example.com' http://127.0.0.1:8080/$path; done; done";
+    browser.size(DESK, 640);
+    browser.goto(&place.here("http://127.0.0.1:9000/"));
+    browser.until("document.body.className === 'live'");
+    place.run(ask);
+    browser.until("document.querySelector('.lights li:last-child b').textContent !== '0'");
+    let (status, _) = place.run("docker-balancer status");
+    fs::create_dir_all(pages::absolute(IMAGES)).unwrap();
+    let picture = browser.screenshot("readme");
+    fs::copy(picture, pages::absolute(IMAGES).join("dashboard.png")).unwrap();
+    let status = svg(&[&["$ docker-balancer status".to_owned()], &status[..]].concat());
+    fs::write(pages::absolute(IMAGES).join("status.svg"), status).unwrap();
+}
+
+/// A terminal with these lines.
+fn svg(lines: &[String]) -> String {
+    let width = lines.iter().map(|line| line.chars().count()).max().unwrap_or(0) * 9 + 40;
+    let height = lines.len() * 20 + 36;
+    let escape = |line: &str| line.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    let text = |(number, line): (usize, &String)| {
+        let y = number * 20 + 34;
+        format!("<text x=\"20\" y=\"{y}\" xml:space=\"preserve\">{}</text>\n", escape(line))
+    };
+    let text: String = lines.iter().enumerate().map(text).collect();
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" font-family=\"monospace\" \
+         font-size=\"15\" fill=\"#e8e8e8\">\n<rect width=\"{width}\" height=\"{height}\" rx=\"8\" fill=\"#1d232b\"/>\n\
+         {text}</svg>\n"
+    )
 }
 
 #[test]
@@ -270,10 +323,10 @@ impl Place {
         });
     }
 
-    /// The page of metrics has a row for each.
+    /// The reference of metrics has a row for each.
     fn lists_its_metrics(&self) {
         let (page, _) = self.run("curl -s http://127.0.0.1:9105/metrics");
-        let listed = Page::read("docs/src/operate/metrics.md").text;
+        let listed = Page::read("docs/src/reference/metrics.md").text;
         let ours = page.iter().filter_map(|line| line.strip_prefix("# TYPE docker_glue_"));
         let names: Vec<_> = ours.map(|it| it.split(' ').next().unwrap()).collect();
         assert!(10 < names.len(), "{page:#?}");

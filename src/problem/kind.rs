@@ -174,6 +174,11 @@ impl ProblemKind {
                 "No value of the label is valid, so this route of the port is left out.",
                 "Correct the values; each has a problem of its own.",
             ),
+            Self::ImageUnknown => row(
+                "With `--image-labels off`, Docker did not describe the container's image, so that none of the \
+                 container's labels counts. docker-balancer asks again every 30 s.",
+                "Create the container again from an image that exists, or let the socket proxy pass `GET /images/ID/json`.",
+            ),
             Self::HostFenced => row(
                 "`--allow-hosts` does not include the host.",
                 "Use an allowed host, or add this one to `--allow-hosts`.",
