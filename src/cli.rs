@@ -10,6 +10,7 @@ pub use verb::{Ask, Format, Look, PlanFormat, Verb};
 
 use crate::{
     label::{Constraint, HostFence, value::Host},
+    log::LogFormat,
     settings::value::{self, Ports},
 };
 use clap::{Arg, ArgAction, Command, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -460,14 +461,6 @@ pub enum AccessLog {
     Stdout,
     /// As HAProxy's `log` line takes it: a socket's path, or a server with or without a port.
     To(String),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people
-    Text,
-    /// One object per line, for programs
-    Json,
 }
 
 /// The whole command line, `--help` and `--version` under the heading where they belong.

@@ -1,6 +1,7 @@
-//! The shell around the work: one thread, signals, and word to the service manager.
+//! The shell around the work: one thread, and what a failure prints.
 
 use crate::{
+    api,
     cli::glue::Verb,
     docker::{self, Access, Engine, SwarmSaid},
     handler::{
@@ -12,33 +13,19 @@ use crate::{
     log,
     serve::serve,
     settings::{Command, GlueSettings, GlueTask, Settings, place},
+    signals::until_stopped,
     supervise::log_panics,
 };
-use anyhow::{Context, Result, anyhow};
-use futures_util::future::{BoxFuture, FutureExt};
-use sd_notify::NotifyState;
+use anyhow::{Context, Result};
 use std::{
     future::pending,
     io::{self, Write},
     path::Path,
     process::ExitCode,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
 };
-use tokio::{
-    runtime::Builder,
-    signal::unix::{Signal, SignalKind, signal},
-    sync::{mpsc, oneshot},
-    task::spawn_blocking,
-    time::{Interval, interval},
-};
-use tracing::{debug, info, warn};
-
-/// Ends when the work should end.
-pub type Stop = BoxFuture<'static, ()>;
-pub type Hangups = mpsc::Receiver<()>;
+use tokio::{runtime::Builder, task::spawn_blocking};
+use tracing::{info, warn};
 
 /// No Docker, or no daemon, could be asked.
 const UNREACHABLE: u8 = 4;
@@ -197,137 +184,8 @@ fn start(settings: Settings) -> Result<()> {
             pending().await
         };
         tokio::select! {
-            result = serve(settings, stop) => result,
+            result = serve(settings, api::start, stop) => result,
             result = ignore => result,
         }
     }))
-}
-
-/// The first SIGTERM or SIGINT asks the work to end, a second one ends it. The work hears of each SIGHUP.
-pub async fn until_stopped<W, T>(work: impl FnOnce(Stop, Hangups) -> W) -> Result<T>
-where
-    W: Future<Output = Result<T>>,
-{
-    let signals = Signals::new().context("cannot listen for signals")?;
-    let (tell, told) = oneshot::channel();
-    let (hangup, hangups) = mpsc::channel(1);
-    tokio::select! {
-        result = work(told.map(drop).boxed(), hangups) => result,
-        () = signals.twice(tell, hangup) => Err(anyhow!("stopped at once by a second signal")),
-    }
-}
-
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn twice(mut self, tell: oneshot::Sender<()>, hangup: mpsc::Sender<()>) {
-        let signal = self.next(&hangup).await;
-        info!(signal, "stopping");
-        stopping();
-        // The work may have ended by itself.
-        let _ = tell.send(());
-        let signal = self.next(&hangup).await;
-        warn!(signal, "stopping at once");
-    }
-
-    /// The next one that asks to stop.
-    async fn next(&mut self, hangup: &mpsc::Sender<()>) -> &'static str {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return "SIGTERM",
-                _ = self.interrupt.recv() => return "SIGINT",
-                // One that waits already is enough.
-                _ = self.hangup.recv() => drop(hangup.try_send(())),
-            }
-        }
-    }
-}
-
-/// It was said to the service manager, which takes a later word of another kind for the truth.
-static STOPPING: AtomicBool = AtomicBool::new(false);
-
-/// To the service manager: what was there to be done at the start is done.
-pub fn ready(status: &str) {
-    if !STOPPING.load(Ordering::Relaxed) {
-        notify(&[NotifyState::Ready, NotifyState::Status(status)]);
-    }
-}
-
-/// To the service manager: one line for `systemctl status`.
-pub fn status(status: &str) {
-    if !STOPPING.load(Ordering::Relaxed) {
-        notify(&[NotifyState::Status(status)]);
-    }
-}
-
-/// Tells the service manager that the loop goes round, where it wants to know (`WatchdogSec=`).
-#[derive(Debug)]
-pub struct Watchdog(Option<Interval>);
-
-impl Watchdog {
-    /// Half of what the service manager waits for.
-    pub fn of_service_manager() -> Self {
-        Self(sd_notify::watchdog_enabled().map(|patience| interval(patience / 2)))
-    }
-
-    /// One branch of the loop's `select`; for ever where nobody wants to know.
-    pub async fn pat(&mut self) {
-        let Some(interval) = &mut self.0 else { return pending().await };
-        interval.tick().await;
-        notify(&[NotifyState::Watchdog]);
-    }
-}
-
-fn stopping() {
-    STOPPING.store(true, Ordering::Relaxed);
-    notify(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
-}
-
-/// Nobody listens where no service manager runs, and that is fine.
-fn notify(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        debug!(%error, "the service manager was not told");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use nix::sys::signal::{Signal, raise};
-
-    /// One test, since a signal is for the whole process.
-    #[tokio::test]
-    async fn one_signal_asks_and_a_second_one_insists() {
-        until_stopped(async |_, _| Ok(())).await.unwrap();
-
-        let obedient = async |stop: Stop, mut hangups: Hangups| {
-            raise(Signal::SIGHUP)?;
-            hangups.recv().await;
-            raise(Signal::SIGTERM)?;
-            stop.await;
-            Ok(())
-        };
-        until_stopped(obedient).await.unwrap();
-
-        let deaf = async |stop: Stop, _: Hangups| {
-            raise(Signal::SIGINT)?;
-            stop.await;
-            raise(Signal::SIGTERM)?;
-            pending::<Result<()>>().await
-        };
-        let error = until_stopped(deaf).await.unwrap_err();
-        assert_eq!(error.to_string(), "stopped at once by a second signal");
-    }
 }

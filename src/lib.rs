@@ -42,6 +42,7 @@ pub mod listening;
 pub mod metrics;
 pub mod view;
 // The shell.
+pub mod api;
 pub mod balancer;
 pub mod cli;
 pub mod compose;
@@ -53,7 +54,9 @@ pub mod log;
 pub mod outage;
 pub mod serve;
 pub mod settings;
+pub mod signals;
 pub mod supervise;
+pub mod systemd;
 pub mod told;
 pub mod verb;
 pub mod web;

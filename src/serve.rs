@@ -3,9 +3,10 @@
 use crate::{
     balancer::{Balancer, Link, Passed, journal::Journal, past::Turned, until},
     container::{Container, ContainerId},
-    control::{Look, Meant, Order, failure::Failure, server::Control},
-    daemon::{self, Watchdog},
-    dashboard::{Dashboard, Place},
+    control::{
+        failure::Failure,
+        order::{Look, Meant, Order},
+    },
     decide::Rules,
     docker::{self, Access, Engine, Interest, OwnLabels, Patience, Pulse, Reach, Seen, Watching},
     haproxy::{
@@ -18,12 +19,13 @@ use crate::{
         settings::{self as haproxy, Mode},
         version::Build,
     },
-    label, metrics,
+    label,
     settings::{
         AccessLog, Address, AtExit, BindAddress, Command, DockerAccess, Haproxy, HaproxyUser,
         OnOff, Reload, Settings,
     },
     supervise::supervise,
+    systemd::{self, Watchdog},
     view::status::is_silent,
     world::{Vantage, World},
 };
@@ -39,7 +41,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{
-    sync::watch,
+    sync::{mpsc, watch},
     task::JoinSet,
     time::{Interval, MissedTickBehavior, interval, timeout},
 };
@@ -58,12 +60,19 @@ const LOOK: Duration = Duration::from_secs(15);
 /// at the end may take as long.
 const STOP: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 
+/// Starts what asks for the state, as [`crate::api::start`] does; dropped, it ends.
+pub type StartServers<S> = fn(&Settings, &mpsc::Sender<Order>, watch::Receiver<()>) -> Result<S>;
+
 /// Does what the command line asks for.
-pub async fn serve(settings: Settings, stop: impl Future<Output = ()>) -> Result<()> {
+pub async fn serve<S>(
+    settings: Settings,
+    start_servers: StartServers<S>,
+    stop: impl Future<Output = ()>,
+) -> Result<()> {
     let proxy = Proxy::open(proxy_settings(&settings)).await?;
     match settings.command {
         Command::Once => once(&settings, proxy).await,
-        Command::Watch => follow(&settings, proxy, stop).await,
+        Command::Watch => follow(&settings, proxy, start_servers, stop).await,
     }
 }
 
@@ -87,21 +96,18 @@ async fn once(settings: &Settings, proxy: Proxy) -> Result<()> {
     Ok(())
 }
 
-async fn follow(settings: &Settings, proxy: Proxy, stop: impl Future<Output = ()>) -> Result<()> {
+async fn follow<S>(
+    settings: &Settings,
+    proxy: Proxy,
+    start_servers: StartServers<S>,
+    stop: impl Future<Output = ()>,
+) -> Result<()> {
     let rules = rules(settings, Vantage::Host);
     let balancer = balancer(settings, proxy, rules).await?;
-    let mut control = Control::open(&settings.runtime_dir)?;
-    let (changed, told) = watch::channel(());
-    let place = settings.dashboard.map(|at| Place { at, names: settings.dashboard_hosts.clone() });
-    let dashboard = place.map(|place| Dashboard::open(place, control.asker.clone(), told));
+    let (asker, mut orders) = mpsc::channel(1);
+    let (changed, passes) = watch::channel(());
+    let servers = start_servers(settings, &asker, passes)?;
     let mut follower = Follower::new(balancer, changed);
-    let mut telling = JoinSet::new();
-    if let Some(address) = settings.metrics {
-        let asker = control.asker.clone();
-        let names = settings.metrics_hosts.clone();
-        let serve = move || metrics::server::serve(address, names.clone(), asker.clone());
-        telling.spawn(supervise("metrics server", serve));
-    }
     let (updates, mut seen) = watch::channel(Seen::default());
     let updates = Arc::new(updates);
     let mut is_watched = false;
@@ -153,7 +159,7 @@ async fn follow(settings: &Settings, proxy: Proxy, stop: impl Future<Output = ()
             happening = follower.balancer.happening(world.as_deref()) => {
                 Call::Pass(By::Other, happening.to_string())
             }
-            Some(order) = control.orders.recv() => Call::Order(order),
+            Some(order) = orders.recv() => Call::Order(order),
             Ok(()) = seen.changed() => {
                 if link.is_new(seen.borrow().connected) {
                     new_standing = Some(Box::pin(find_vantage_again(settings)));
@@ -167,7 +173,7 @@ async fn follow(settings: &Settings, proxy: Proxy, stop: impl Future<Output = ()
             () = until(follower.wake_at) => Call::Pass(By::Other, "time".to_owned()),
             () = until(follower.ready_at) => {
                 follower.ready_at = None;
-                daemon::ready("HAProxy serves what it had; waiting for Docker");
+                systemd::ready("HAProxy serves what it had; waiting for Docker");
                 continue;
             }
         };
@@ -191,7 +197,7 @@ async fn follow(settings: &Settings, proxy: Proxy, stop: impl Future<Output = ()
         }
     }
     // With it end the connections of those who wait for a drain, or look.
-    drop((control, dashboard));
+    drop((servers, asker));
     let end = match settings.haproxy {
         Haproxy::Managed { at_exit: AtExit::Stop, .. } => Shutdown::Stop,
         _ => Shutdown::Leave,
@@ -300,7 +306,7 @@ impl Follower {
             (DockerLink::Silent, DockerLink::Heard) => info!("Docker is heard again"),
             _ => {}
         }
-        daemon::status(&self.status());
+        systemd::status(&self.status());
     }
 
     /// For the service manager.
@@ -454,7 +460,7 @@ impl Follower {
         }
         self.wake_at = wake_at;
         self.ready_at = None;
-        daemon::ready(&self.status());
+        systemd::ready(&self.status());
     }
 
     /// The next pass is the one that starts HAProxy, with all that came meanwhile. Its death was logged.
@@ -476,7 +482,7 @@ impl Follower {
         }
         (self.wake_at, self.ready_at) = (wake_at, None);
         self.trouble = Some(Trouble { text, pause: RETRY.0, is_logged: true });
-        daemon::ready(&format!("{}; a reload of HAProxy is overdue", self.status()));
+        systemd::ready(&format!("{}; a reload of HAProxy is overdue", self.status()));
     }
 
     /// Told once, and tried again with growing pauses.

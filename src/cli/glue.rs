@@ -1,7 +1,7 @@
 //! What can be asked of docker-glue, in the words of its `--help`.
 
-use super::{DO, DOCKER, LogFormat, OUTPUT, Program, Switches};
-use crate::settings::value;
+use super::{DO, DOCKER, OUTPUT, Program, Switches};
+use crate::{log::LogFormat, settings::value};
 use clap::{ArgAction, Command, Parser, Subcommand, builder::BoolishValueParser};
 use std::path::PathBuf;
 

@@ -2,8 +2,10 @@
 //! the balancer goes on meanwhile.
 
 use super::{
-    Answer, Drain, Look, Meant, Order, Refused, Rollback, Rolled, Standing, Undrain, explain,
-    failure::Failure, look, socket,
+    Drain, Refused, Rollback, Rolled, Standing, Undrain, explain,
+    failure::Failure,
+    order::{Look, Meant, Order, look, order},
+    socket,
 };
 use crate::{
     balancer::past::Turned,
@@ -37,7 +39,7 @@ use std::{
 };
 use tokio::{
     net::{UnixListener, UnixStream, unix::SocketAddr},
-    sync::{mpsc, oneshot},
+    sync::mpsc,
     task::{JoinSet, spawn_blocking},
     time::{Instant, sleep, timeout},
 };
@@ -58,26 +60,21 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// The socket, as long as this lives.
 #[derive(Debug)]
 pub struct Control {
-    /// What was asked for. For a `select!`.
-    pub orders: mpsc::Receiver<Order>,
-    /// For others who ask.
-    pub asker: mpsc::Sender<Order>,
     path: PathBuf,
     _server: JoinSet<()>,
 }
 
 impl Control {
     /// The caller holds the lock of the state directory: a socket that is there is a dead daemon's.
-    pub fn open(runtime_dir: &Path) -> Result<Self> {
+    pub fn open(runtime_dir: &Path, orders: mpsc::Sender<Order>) -> Result<Self> {
         let path = socket(runtime_dir);
         let listener =
             listen(&path).with_context(|| format!("cannot listen on {}", path.display()))?;
-        let (sender, orders) = mpsc::channel(1);
         let mut server = JoinSet::new();
-        let (listener, asker) = (Shared(Arc::new(listener)), sender.clone());
-        let serve = move || serve(listener.clone(), asker.clone());
+        let listener = Shared(Arc::new(listener));
+        let serve = move || serve(listener.clone(), orders.clone());
         server.spawn(supervise("control socket", serve));
-        Ok(Self { orders, asker: sender, path, _server: server })
+        Ok(Self { path, _server: server })
     }
 }
 
@@ -158,7 +155,7 @@ async fn answer(request: Request<Incoming>, orders: &mpsc::Sender<Order>) -> Pag
         (&Method::GET, "/problems") => status(orders).await.map(|it| ok(it.problems)),
         (&Method::GET, "/history") => history(orders).await.map(ok),
         (&Method::GET, "/explain") => explained(request.uri().query(), orders).await.map(ok),
-        (&Method::GET, "/metrics") => metrics::page(orders).await,
+        (&Method::GET, "/metrics") => metrics::server::page(orders).await,
         (&Method::POST, "/rollback") => rollback(read(request).await, orders).await.map(ok),
         (&Method::POST, "/release") => release(orders).await.map(ok),
         (_, "/drain" | "/undrain" | "/rollback" | "/release") => Err(Failure::NotSo("POST")),
@@ -277,16 +274,6 @@ async fn idle(sessions: Option<&Sessions>, end: Instant) -> Result<u64, Failure>
         let pause = PAUSE.max((now - begun) * 4);
         sleep(pause.min(end - now)).await;
     }
-}
-
-/// Hands an order to the balancer and waits for its answer.
-pub(crate) async fn order<T>(
-    orders: &mpsc::Sender<Order>,
-    order: impl FnOnce(Answer<T>) -> Order,
-) -> Result<T, Failure> {
-    let (answer, answered) = oneshot::channel();
-    orders.send(order(answer)).await.map_err(|_| Failure::Stopping)?;
-    answered.await.map_err(|_| Failure::Stopping)
 }
 
 async fn read<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Failure> {

@@ -16,7 +16,7 @@ pub mod render;
 mod server;
 mod words;
 
-use crate::{control::Order, label::value::Host, supervise::supervise};
+use crate::{control::order::Order, label::value::Host, supervise::supervise};
 use std::net::SocketAddr;
 use tokio::{
     sync::{mpsc, watch},

@@ -6,7 +6,10 @@ use super::{
     render,
 };
 use crate::{
-    control::{self, Look, Order, failure::Failure},
+    control::{
+        failure::Failure,
+        order::{self, Look, Order},
+    },
     haproxy::stat::Counters,
     view::Picture,
 };
@@ -89,7 +92,7 @@ async fn now(orders: &mpsc::Sender<Order>) -> Result<Painting, Failure> {
 pub(super) async fn look(
     orders: &mpsc::Sender<Order>,
 ) -> Result<(Picture, Option<Counters>), Failure> {
-    let Look { picture, stat } = control::look(orders).await?;
+    let Look { picture, stat } = order::look(orders).await?;
     Ok((picture, stat.ask().await.ok()))
 }
 

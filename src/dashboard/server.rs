@@ -8,7 +8,7 @@ use super::{
     render,
 };
 use crate::{
-    control::{Order, failure::Failure},
+    control::{failure::Failure, order::Order},
     web::{self, Limits, Seat, gate::Named},
 };
 use futures_util::stream;

@@ -9,10 +9,10 @@ use super::{
 use crate::{
     backoff::Backoff,
     container::ContainerId,
-    daemon::{self, Watchdog},
     docker::{self, Access, Bookmark, Happened, News, Roster},
     settings::{Command, GlueSettings},
     supervise::{self, fault, supervise},
+    systemd::{self, Watchdog},
 };
 use anyhow::{Context, Result, bail};
 use std::{
@@ -54,7 +54,7 @@ pub async fn follow(
         let (access, tell, bookmark) = (access.clone(), tell.clone(), bookmark.clone());
         async move { docker::follow(&access, &tell, &bookmark).await }
     }));
-    daemon::ready(&agent.status());
+    systemd::ready(&agent.status());
     let mut watchdog = Watchdog::of_service_manager();
     let mut stop = std::pin::pin!(stop);
     loop {
@@ -183,7 +183,7 @@ impl Agent {
         info!("reading the handlers' files anew");
         self.running.values_mut().for_each(Running::changed);
         self.load();
-        daemon::ready(&self.status());
+        systemd::ready(&self.status());
     }
 
     /// Its task begins after a pause; what happens meanwhile waits for it.

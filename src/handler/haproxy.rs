@@ -5,6 +5,7 @@ use super::{
     ini::{Mistake, Section},
 };
 use crate::{
+    api,
     serve::serve,
     settings::{Command, GlueSettings, Settings, place},
 };
@@ -85,7 +86,7 @@ async fn told_all(work: &mut Work) {
 async fn apply(settings: Settings, stop: impl Future<Output = ()>) -> Result<()> {
     place::make(&settings.state_dir)?;
     place::make_private(&settings.runtime_dir, nix::unistd::geteuid().as_raw())?;
-    serve(settings, stop).await
+    serve(settings, api::start, stop).await
 }
 
 fn fail(work: &Work, error: &anyhow::Error) -> u64 {

@@ -11,8 +11,8 @@ mod words;
 
 pub use queue::lost;
 
-use crate::settings::{Log, LogFormat};
 use anyhow::{Context, Result};
+use clap::ValueEnum;
 use journal::Journal;
 use std::{
     io::{IsTerminal, stderr},
@@ -24,6 +24,22 @@ use tracing_subscriber::{
 };
 use words::Words;
 
+/// How the log is written, and which events are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    pub format: LogFormat,
+    /// In the words of `RUST_LOG`.
+    pub filter: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Text,
+    /// One object per line, for programs
+    Json,
+}
+
 /// Waits for the reader of what was put into the queue.
 static FLUSH: OnceLock<Box<dyn Fn() + Send + Sync>> = OnceLock::new();
 
@@ -31,11 +47,11 @@ static FLUSH: OnceLock<Box<dyn Fn() + Send + Sync>> = OnceLock::new();
 ///
 /// # Errors
 /// When `RUST_LOG` is no filter, or the thread that writes cannot be started.
-pub fn start(log: &Log, program: &str) -> Result<()> {
-    let filter: Targets = log.filter.parse().with_context(|| {
-        format!("RUST_LOG={:?} is no level and no list of target=level", log.filter)
+pub fn start(settings: &Settings, program: &str) -> Result<()> {
+    let filter: Targets = settings.filter.parse().with_context(|| {
+        format!("RUST_LOG={:?} is no level and no list of target=level", settings.filter)
     })?;
-    let layer = match log.format {
+    let layer = match settings.format {
         LogFormat::Json => {
             let lines = lines()?;
             fmt::layer().json().flatten_event(true).with_writer(lines).boxed()

@@ -5,13 +5,10 @@
 //! anyway: HAProxy is asked how the servers are that may not be well, and its master how many old workers there are.
 
 mod maker;
-mod page;
 pub mod server;
 
-pub use page::{Count, page};
-
 use crate::{
-    haproxy::{command::Command, runtime::RuntimeError, version::Version},
+    haproxy::{command::Command, runtime::RuntimeError, stat::Stat, version::Version},
     log,
     problem::Reason,
     reload::Why,
@@ -51,6 +48,14 @@ pub struct Metrics {
     haproxy_answers: IntGauge,
     old_workers: IntGauge,
     reloads_left: IntGauge,
+}
+
+/// How things stand, and where the rest is counted.
+#[derive(Debug)]
+pub struct Count {
+    pub census: Census,
+    pub stat: Stat,
+    pub metrics: Metrics,
 }
 
 impl Metrics {

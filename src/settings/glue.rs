@@ -1,7 +1,10 @@
 //! docker-glue's options as they are meant.
 
-use super::{Command, DockerAccess, Log, Machine, Note, Refusal, layer, meaning, place};
-use crate::cli::glue::{Options, Verb};
+use super::{Command, DockerAccess, Machine, Note, Refusal, layer, meaning, place};
+use crate::{
+    cli::glue::{Options, Verb},
+    log,
+};
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
@@ -27,7 +30,7 @@ pub struct GlueSettings {
     here: Vec<PathBuf>,
     /// `None`: nobody says where, and nothing outlives a restart.
     pub state_dir: Option<PathBuf>,
-    pub log: Log,
+    pub log: log::Settings,
     pub machine: Machine,
     /// To be told once.
     pub notes: Vec<Note>,
@@ -113,7 +116,7 @@ impl GlueSettings {
             plugin_paths,
             here,
             state_dir: options.state_dir.or_else(|| place::state(&machine).ok()),
-            log: Log {
+            log: log::Settings {
                 format: options.log_format,
                 filter: meaning::filter(options.verbose, options.quiet, &machine),
             },

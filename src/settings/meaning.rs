@@ -1,12 +1,13 @@
 //! As written → as meant, on this machine.
 
 use super::{
-    AccessLog, AtExit, BindAddress, Command, DockerAccess, Haproxy, Log, Machine, Note, Reload,
+    AccessLog, AtExit, BindAddress, Command, DockerAccess, Haproxy, Machine, Note, Reload,
     Settings, layer, place, rc, value::Ports,
 };
 use crate::{
     cli::{Mode, OnOff, Options, Program},
     label::{Constraint, Fences, HostFence, HostNetwork},
+    log,
 };
 use anyhow::{Result, bail};
 use std::{
@@ -78,7 +79,7 @@ impl Settings {
             metrics,
             haproxy_metrics,
             metrics_hosts: options.metrics_host,
-            log: Log {
+            log: log::Settings {
                 format: options.log_format,
                 filter: filter(options.verbose, options.quiet, machine),
             },

@@ -13,7 +13,7 @@ mod rc;
 mod refusal;
 pub mod value;
 
-pub use crate::cli::{AccessLog, Address, HaproxyUser, LogFormat, OnOff};
+pub use crate::cli::{AccessLog, Address, HaproxyUser, OnOff};
 pub use glue::{GlueSettings, GlueTask};
 use layer::Said;
 pub use layer::variable;
@@ -24,6 +24,7 @@ pub use refusal::Refusal;
 use crate::{
     cli::{Ask, Look, Options, Verb},
     label::{Fences, value::Host},
+    log,
 };
 use anyhow::Result as Anyhow;
 use ipnet::IpNet;
@@ -101,7 +102,7 @@ pub struct Settings {
     pub haproxy_metrics: Option<SocketAddr>,
     /// Names that both answer to, besides their own.
     pub metrics_hosts: Vec<Host>,
-    pub log: Log,
+    pub log: log::Settings,
     /// To be told once.
     pub notes: Vec<Note>,
 }
@@ -148,13 +149,6 @@ pub enum AtExit {
 pub enum Reload {
     MasterSocket(PathBuf),
     Unit(String),
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Log {
-    pub format: LogFormat,
-    /// In the words of `RUST_LOG`.
-    pub filter: String,
 }
 
 impl Task {

@@ -1,0 +1,58 @@
+//! What the service manager is sent: readiness, one line of status, the watchdog, the end. Without a service manager
+//! nothing is sent.
+
+use sd_notify::NotifyState;
+use std::{
+    future::pending,
+    sync::atomic::{AtomicBool, Ordering},
+};
+use tokio::time::{Interval, interval};
+use tracing::debug;
+
+/// It was said to the service manager, which takes a later word of another kind for the truth.
+static STOPPING: AtomicBool = AtomicBool::new(false);
+
+/// To the service manager: what was there to be done at the start is done.
+pub fn ready(status: &str) {
+    if !STOPPING.load(Ordering::Relaxed) {
+        notify(&[NotifyState::Ready, NotifyState::Status(status)]);
+    }
+}
+
+/// To the service manager: one line for `systemctl status`.
+pub fn status(status: &str) {
+    if !STOPPING.load(Ordering::Relaxed) {
+        notify(&[NotifyState::Status(status)]);
+    }
+}
+
+/// Tells the service manager that the loop goes round, where it wants to know (`WatchdogSec=`).
+#[derive(Debug)]
+pub struct Watchdog(Option<Interval>);
+
+impl Watchdog {
+    /// Half of what the service manager waits for.
+    pub fn of_service_manager() -> Self {
+        Self(sd_notify::watchdog_enabled().map(|patience| interval(patience / 2)))
+    }
+
+    /// One branch of the loop's `select`; for ever where nobody wants to know.
+    pub async fn pat(&mut self) {
+        let Some(interval) = &mut self.0 else { return pending().await };
+        interval.tick().await;
+        notify(&[NotifyState::Watchdog]);
+    }
+}
+
+/// From now on nothing else is sent.
+pub fn stopping() {
+    STOPPING.store(true, Ordering::Relaxed);
+    notify(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
+}
+
+/// Nobody listens where no service manager runs, and that is fine.
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        debug!(%error, "the service manager was not told");
+    }
+}
