@@ -238,6 +238,8 @@ fn container(labels: BTreeMap<String, String>) -> Container {
         id: ContainerId::new("0c3fa10e29c4".to_owned() + &"0".repeat(52)),
         name: "shop".to_owned(),
         image: "shop".to_owned(),
+        image_id: None,
+        label_fault: None,
         created: 0,
         state: State::Running,
         health: Health::Unchecked,
