@@ -3,10 +3,10 @@
 //! Pure. Reads only what [`super::render`] writes.
 
 use super::{
-    config::{Admin, MapName},
+    config::{self, Admin, MapName},
+    name,
     observed::{Observed, ServerSeen, map_file},
 };
-use std::net::SocketAddr;
 
 /// `map` gives the text of a map's file.
 pub fn observed(config: &str, map: impl Fn(MapName) -> Option<String>) -> Observed {
@@ -21,7 +21,7 @@ pub fn observed(config: &str, map: impl Fn(MapName) -> Option<String>) -> Observ
         match (words.as_slice(), backend) {
             (["description", rest @ ..], None) => observed.skeleton = rest.join(" "),
             (["server", name, address, options @ ..], Some(backend)) => {
-                let Some(seen) = server(address, options) else { continue };
+                let Some(seen) = server(name, address, options) else { continue };
                 let servers = observed.servers.entry(backend.to_owned()).or_default();
                 servers.insert((*name).to_owned(), seen);
             }
@@ -33,8 +33,12 @@ pub fn observed(config: &str, map: impl Fn(MapName) -> Option<String>) -> Observ
     observed
 }
 
-fn server(address: &str, options: &[&str]) -> Option<ServerSeen> {
-    let address: SocketAddr = address.parse().ok()?;
+fn server(name: &str, address: &str, options: &[&str]) -> Option<ServerSeen> {
+    let address = match address.parse().ok() {
+        // It leads to a socket that has no address.
+        None if name == name::HOLD => config::hold().address,
+        address => address?,
+    };
     let weight = options.iter().skip_while(|word| **word != "weight").nth(1)?.parse().ok()?;
     let admin = if options.contains(&"disabled") { Admin::Maintenance } else { Admin::Ready };
     Some(ServerSeen { address, weight, admin, up: true })
