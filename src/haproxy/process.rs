@@ -128,8 +128,23 @@ impl Launch {
 
     /// Starts a new one and returns when it serves. The caller has looked for a running one.
     pub async fn start(&self) -> Result<Running, StartError> {
+        self.start_with(self.command()).await
+    }
+
+    /// Starts another one while the workers of `master` serve: what only one can have, an abstract socket say, they
+    /// give up for it (management guide, section 4: `-sf` sends SIGTTOU where a bind fails).
+    pub async fn take_over(&self, master: u32) -> Result<Running, StartError> {
+        let mut command = self.command();
+        let workers = children(master);
+        if !workers.is_empty() {
+            command.arg("-sf").args(workers.iter().map(u32::to_string));
+        }
+        self.start_with(command).await
+    }
+
+    async fn start_with(&self, mut command: Command) -> Result<Running, StartError> {
         let at = |why| StartError::Io { bin: self.bin.clone(), why };
-        let mut child = self.command().spawn().map_err(at)?;
+        let mut child = command.spawn().map_err(at)?;
         let said = child.stderr.take().map(Said::listen).transpose().map_err(at)?;
         let pid = child.id();
         let mut running = Running {
@@ -251,6 +266,11 @@ impl Launch {
 fn command_line(pid: u32) -> Vec<String> {
     let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     line.split(|b| *b == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect()
+}
+
+fn children(pid: u32) -> Vec<u32> {
+    let pids = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    pids.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
 }
 
 fn parent(pid: u32) -> Option<u32> {

@@ -246,7 +246,7 @@ impl Proxy {
         let Mode::Managed { stop_timeout, .. } = self.settings.mode else { return false };
         let Some(old) = self.running.take() else { return false };
         let pid = old.pid();
-        match self.launch.start().await {
+        match self.launch.take_over(pid).await {
             Ok(new) => {
                 tracing::error!(
                     "HAProxy (pid {pid}) does not create its sockets again; HAProxy (pid {}) takes its place",
