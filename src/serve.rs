@@ -132,19 +132,10 @@ async fn follow<S>(
             () = watchdog.pat() => continue,
             vantage = &mut standing, if !is_watched => {
                 is_watched = true;
-                let watching = Watching {
-                    extra: extra(settings),
-                    pulse: follower.pulse.clone(),
-                    ..Watching::new(interest(settings, &vantage))
-                };
+                let pulse = follower.pulse.clone();
+                let watch = watch_docker(settings, &vantage, pulse, Arc::clone(&updates));
+                eyes.spawn(watch);
                 follower.balancer.stand_at(vantage);
-                let (access, updates) = (access(settings), Arc::clone(&updates));
-                let watch = move || {
-                    let (access, watching) = (access.clone(), watching.clone());
-                    let updates = Arc::clone(&updates);
-                    async move { docker::watch(&access, &watching, &updates).await }
-                };
-                eyes.spawn(supervise("Docker watch", watch));
                 continue;
             }
             vantage = finish(&mut new_standing) => {
@@ -198,18 +189,41 @@ async fn follow<S>(
     }
     // With it end the connections of those who wait for a drain, or look.
     drop((servers, asker));
-    let end = match settings.haproxy {
+    shut_down(follower.balancer, &settings.haproxy).await;
+    Ok(())
+}
+
+/// Follows Docker for as long as the program runs.
+fn watch_docker(
+    settings: &Settings,
+    vantage: &Vantage,
+    pulse: Pulse,
+    updates: Arc<watch::Sender<Seen>>,
+) -> impl Future<Output = ()> + use<> {
+    let interest = interest(settings, vantage);
+    let watching = Watching { extra: extra(settings), pulse, ..Watching::new(interest) };
+    let access = access(settings);
+    let watch = move || {
+        let (access, watching) = (access.clone(), watching.clone());
+        let updates = Arc::clone(&updates);
+        async move { docker::watch(&access, &watching, &updates).await }
+    };
+    supervise("Docker watch", watch)
+}
+
+/// Writes the files of the last changes, and ends HAProxy where the settings say so.
+async fn shut_down(mut balancer: Balancer, haproxy: &Haproxy) {
+    let end = match haproxy {
         Haproxy::Managed { at_exit: AtExit::Stop, .. } => Shutdown::Stop,
         _ => Shutdown::Leave,
     };
-    if timeout(STOP.1, follower.balancer.finish()).await.is_err() {
+    if timeout(STOP.1, balancer.finish()).await.is_err() {
         warn!(
             "the files of the last changes are not written; the next start asks HAProxy what it has"
         );
     }
-    follower.balancer.proxy.shutdown(end).await;
+    balancer.proxy.shutdown(end).await;
     info!("stopped");
-    Ok(())
 }
 
 /// Does some work, and cuts it short where the program is to stop meanwhile: each step leaves a state that a

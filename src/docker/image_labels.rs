@@ -104,10 +104,10 @@ impl ImageCache {
     ) -> (BTreeSet<ContainerId>, Option<Cause>) {
         self.asking.remove(id);
         let cause = self.causes.remove(id);
-        let before = self.answers.insert(id.clone(), answer.clone());
-        if before.as_ref() == Some(&answer) {
+        if self.answers.get(id) == Some(&answer) {
             return (BTreeSet::new(), None);
         }
+        self.answers.insert(id.clone(), answer);
         let all = self.waiting.iter().chain(&self.failed);
         let of_it = all.filter(|(_, image)| *image == id).map(|(container, _)| container.clone());
         (of_it.collect(), cause)

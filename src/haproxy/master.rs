@@ -154,11 +154,11 @@ impl Master {
             sleep(LOOK).await;
             let Ok(now) = self.procs().await else { continue };
             let outcome = outcome(before, &now);
+            let answers_never = outcome == Outcome::Done && !now.may_answer();
             if outcome == Outcome::Pending {
                 over_since = None;
-            } else if outcome == Outcome::Done && !now.may_answer() {
-                return;
-            } else if over_since.get_or_insert_with(Instant::now).elapsed() > OVER {
+            } else if answers_never || over_since.get_or_insert_with(Instant::now).elapsed() > OVER
+            {
                 return;
             }
         }
