@@ -10,9 +10,10 @@ set -eu
 # What only the tests need, by package manager: openssl makes the certificates of a Docker with TLS,
 # an engine is reached over ssh, debootstrap makes a small Debian where systemd runs, containers are published
 # to etcd, podman (with what makes its networks) is another engine, crudini is for a script of Docker Glue, python3 for plugins, and nginx and dnsmasq
-# read what templates write; chromium looks at the dashboard; libFuzzer is C++.
-apt_tests='g++ openssl openssh-client openssh-server debootstrap debian-archive-keyring etcd-server etcd-client podman netavark aardvark-dns crudini python3 nginx dnsmasq-base chromium chromium-driver'
-dnf_tests='gcc-c++ openssl openssh-clients openssh-server debootstrap debian-keyring etcd podman netavark aardvark-dns crudini python3 nginx dnsmasq chromium chromedriver'
+# read what templates write; chromium looks at the dashboard; libFuzzer is C++; busybox is all that the image of
+# tests/cases has.
+apt_tests='g++ openssl openssh-client openssh-server debootstrap debian-archive-keyring etcd-server etcd-client podman netavark aardvark-dns crudini python3 nginx dnsmasq-base chromium chromium-driver busybox-static'
+dnf_tests='gcc-c++ openssl openssh-clients openssh-server debootstrap debian-keyring etcd podman netavark aardvark-dns crudini python3 nginx dnsmasq chromium chromedriver busybox'
 
 apt_packages='binutils rpm lintian rpmlint shellcheck docker-compose'
 dnf_packages='binutils rpm-build rpmlint ShellCheck dpkg docker-compose'

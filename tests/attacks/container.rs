@@ -33,8 +33,16 @@ fn labels_named_like_attributes_of_events_cost_nobody_else() {
     let (evil, second) = (run("evil").start(), run("second").start());
     balancer.until_serves("evil.test/", "evil saw /");
     balancer.until_serves("second.test/", "second saw /");
-    for verb in [&["kill", "--signal", "TERM"][..], &["start"], &["pause"], &["unpause"], &["stop"]]
-    {
+    // Until it has ended it cannot be started.
+    let verbs = [
+        &["kill", "--signal", "TERM"][..],
+        &["wait"],
+        &["start"],
+        &["pause"],
+        &["unpause"],
+        &["stop"],
+    ];
+    for verb in verbs {
         evil.docker(verb);
         balancer.serves(&[("victim.test/", "victim saw /")]);
     }

@@ -20,7 +20,7 @@ impl Disk {
     fn mount(at: PathBuf) -> Option<Self> {
         fs::create_dir_all(&at).unwrap();
         let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=256k,mode=700", "tmpfs"]).arg(&at);
+        mount.args(["-t", "tmpfs", "-o", "size=512k,mode=700", "tmpfs"]).arg(&at);
         if nix::unistd::geteuid().is_root() && mount.status().is_ok_and(|it| it.success()) {
             return Some(Self(at));
         }

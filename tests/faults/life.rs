@@ -147,7 +147,10 @@ fn requests_of_a_paused_only_container_wait_until_it_goes_on() {
     balancer.until_said(&["told HAProxy", "pause"]);
     let asker = Asker::begin(&balancer, "a.test");
     common::wait_for("a request waits", || {
-        balancer.ask_haproxy("show sess").contains("srv=hold").then_some(())
+        // It has a backend, and no server.
+        let waits =
+            |session: &str| session.contains("srv=<none>") && !session.contains("be=<NONE>");
+        balancer.ask_haproxy("show sess").lines().any(waits).then_some(())
     });
     web.docker(&["unpause"]);
     balancer.until_serves("a.test", "web saw /");
