@@ -78,7 +78,8 @@ fn labels(app: u16) {
     row("newcomer before: event → served", &newcomers(&site, 1_000), "");
     let lines = site.lines();
     let value = "_,".repeat(LABEL / 2);
-    let more = (0..LABELS).map(|n| format!(r#","glue_http_{app}_host.n{n}":"{value}""#)).collect();
+    let more = (0..LABELS).map(|n| format!(r#","glue_http_{app}_host.n{n}":"{value}""#));
+    let more = more.collect::<Vec<_>>().concat();
     let evil = Simulated::new(2_000, "evil.example.com".to_owned(), app).with_labels(more);
     site.engine.create(evil);
     let begun = Instant::now();

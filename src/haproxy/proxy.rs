@@ -299,14 +299,13 @@ impl Proxy {
     }
 
     /// What becomes of a service's HAProxy that does not answer.
-    fn way_to_answers(&self) -> String {
+    fn way_to_answers(&self) -> &'static str {
         match fs::symlink_metadata(&self.launch.stats_socket) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => format!(
-                "{} is gone: if HAProxy runs, restart its service, as HAProxy creates the socket when it starts; \
-                 retrying",
-                self.launch.stats_socket.display()
-            ),
-            _ => "its service manager starts it, and its log says why it ended".to_owned(),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                "if it has ended its service manager starts it, and its log says why; if it runs, restart its service, \
+                 as HAProxy creates this socket only when it starts"
+            }
+            _ => "its service manager starts it, and its log says why it ended",
         }
     }
 

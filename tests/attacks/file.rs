@@ -39,7 +39,7 @@ fn compose_file_that_nests_without_end_is_refused() {
         service(&"[".repeat(DEEP)),
         service(&"${A:-".repeat(DEEP)),
         service(&format!("{}x{}", "${A:-".repeat(10_000), "}".repeat(10_000))),
-        (0..2_000).map(|n| format!("{}a:\n", " ".repeat(n))).collect(),
+        (0..2_000).map(|n| " ".repeat(n) + "a:\n").collect(),
     ] {
         let (status, said) = run(
             env!("CARGO_BIN_EXE_docker-balancer"),

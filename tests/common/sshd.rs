@@ -63,10 +63,9 @@ impl Sshd {
     pub fn place_host(&self, address: &str) {
         self.use_key("user");
         let mut config = fs::read_to_string(self.file("config")).unwrap();
-        config.push_str(&format!(
-            "HostKeyAlias [127.0.0.1]:{}\nHost {NAME}\nHostName {address}\n",
-            self.port
-        ));
+        let host =
+            format!("HostKeyAlias [127.0.0.1]:{}\nHost {NAME}\nHostName {address}\n", self.port);
+        config.push_str(&host);
         fs::write(self.file("config"), config).unwrap();
     }
 
