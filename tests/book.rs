@@ -10,11 +10,10 @@ mod reference;
 
 use docker_glue::{
     cli::{self, Program, glue},
-    container::{Container, ContainerId, Health, NetworkMode, State},
     label::{self, Fences},
     problem::Reason,
 };
-use pages::{Page, absolute, all, book};
+use pages::{Page, absolute, all, book, container};
 use regex_lite::Regex;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -231,26 +230,4 @@ fn takes(program: clap::Command, words: &[String]) -> bool {
     let program_words = [program.get_name().to_owned(), "--watch".to_owned()];
     let line = program_words.iter().chain(words);
     program.try_get_matches_from(line).is_ok()
-}
-
-fn container(labels: BTreeMap<String, String>) -> Container {
-    Container {
-        id: ContainerId::new("0c3fa10e29c4".to_owned() + &"0".repeat(52)),
-        name: "shop".to_owned(),
-        image: "shop".to_owned(),
-        image_id: None,
-        label_fault: None,
-        created: 0,
-        state: State::Running,
-        health: Health::Unchecked,
-        labels: labels.into(),
-        environment: BTreeMap::new(),
-        network_mode: NetworkMode::Own,
-        networks: std::sync::Arc::default(),
-        exposed: BTreeSet::from([80, 3000]),
-        published: Vec::new(),
-        stop: None,
-        leaving: false,
-        started: None,
-    }
 }

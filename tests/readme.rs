@@ -9,11 +9,10 @@ mod pages;
 
 use common::{DEADLINE, docker, proxy::Proxy, unique, until};
 use docker_glue::{
-    container::{Container, ContainerId, Health, NetworkMode, State},
     label::{self, Fences},
     settings::{Machine, Settings},
 };
-use pages::{Page, all, book, readme};
+use pages::{Page, all, book, container, readme};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -301,28 +300,6 @@ fn warnings_read_as_they_do_in_the_log() {
 /// Of README.md and the book.
 fn blocks(kind: &str) -> Vec<String> {
     pages::blocks(&all(), kind)
-}
-
-fn container(labels: BTreeMap<String, String>) -> Container {
-    Container {
-        id: ContainerId::new("0c3fa10e29c4".to_owned() + &"0".repeat(52)),
-        name: "shop".to_owned(),
-        image: "shop".to_owned(),
-        created: 0,
-        state: State::Running,
-        health: Health::Unchecked,
-        labels: labels.into(),
-        environment: BTreeMap::new(),
-        network_mode: NetworkMode::Own,
-        networks: std::sync::Arc::default(),
-        exposed: BTreeSet::from([80, 3000]),
-        published: Vec::new(),
-        stop: None,
-        leaving: false,
-        started: None,
-        image_id: None,
-        label_fault: None,
-    }
 }
 
 fn run(program: &str, arguments: &[&str]) {

@@ -7,10 +7,13 @@
     reason = "each test binary takes what it needs of these"
 )]
 
+use docker_glue::container::{Container, ContainerId, Health, NetworkMode, State};
 use regex_lite::Regex;
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -119,4 +122,27 @@ pub fn files() -> Vec<String> {
         }
     }
     files
+}
+
+/// A container with these labels, as the pages speak of one.
+pub fn container(labels: BTreeMap<String, String>) -> Container {
+    Container {
+        id: ContainerId::new("0c3fa10e29c4".to_owned() + &"0".repeat(52)),
+        name: "shop".to_owned(),
+        image: "shop".to_owned(),
+        image_id: None,
+        label_fault: None,
+        created: 0,
+        state: State::Running,
+        health: Health::Unchecked,
+        labels: labels.into(),
+        environment: BTreeMap::new(),
+        network_mode: NetworkMode::Own,
+        networks: Arc::default(),
+        exposed: BTreeSet::from([80, 3000]),
+        published: Vec::new(),
+        stop: None,
+        leaving: false,
+        started: None,
+    }
 }
