@@ -43,7 +43,12 @@ pub(super) fn container(said: ContainerSummary) -> Option<Container> {
         image: said.image.unwrap_or_default(),
         // Of a second that is all that is known the end: else one that was made after another in the same
         // second would come before it until it is inspected.
-        created: said.created.unwrap_or_default().saturating_add(1).saturating_mul(SECOND) - 1,
+        created: said
+            .created
+            .unwrap_or_default()
+            .saturating_add(1)
+            .saturating_mul(SECOND)
+            .saturating_sub(1),
         state: state(said.state),
         health: match said.health.and_then(|health| health.status) {
             Some(health) => summary_health(health),
@@ -174,7 +179,10 @@ pub(super) fn event(said: EventMessage) -> Option<Event> {
     let attributes: BTreeMap<_, _> = actor.attributes.unwrap_or_default().into_iter().collect();
     let cause = Cause {
         name: attributes.get("name").cloned().unwrap_or_default(),
-        time_nano: said.time_nano.or(said.time.map(|seconds| seconds * 1_000_000_000)).unwrap_or(0),
+        time_nano: said
+            .time_nano
+            .or(said.time.map(|seconds| seconds.saturating_mul(SECOND)))
+            .unwrap_or_default(),
         action: event::in_dockers_words(action),
         heard: None,
     };

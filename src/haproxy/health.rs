@@ -248,11 +248,11 @@ fn time(line: &str) -> Option<Duration> {
     let months =
         ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let month = months.iter().position(|it| *it == month)?;
-    let (year, day): (u64, u64) = (year.parse().ok()?, day.parse().ok()?);
-    let days = (year * 12 + u64::try_from(month).ok()?) * 31 + day;
+    // Each part is small in what HAProxy prints; with larger ones the sums below could overflow.
+    let number = |text: &str| text.parse::<u16>().ok().map(u64::from);
+    let days = (number(year)? * 12 + u64::try_from(month).ok()?) * 31 + number(day)?;
     let (clock, millis) = clock.split_once('.')?;
     let [hours, minutes, seconds] = clock.split(':').collect::<Vec<_>>()[..] else { return None };
-    let number = |text: &str| text.parse::<u64>().ok();
     let seconds = (number(hours)? * 60 + number(minutes)?) * 60 + number(seconds)?;
     Some(Duration::from_millis((days * 86_400 + seconds) * 1000 + number(millis)?))
 }
@@ -318,6 +318,7 @@ mod tests {
             ("31/Dec/2026:23:59:59.000", "01/Jan/2027:00:00:00.000", Some(1000)),
             ("28/Nov/2026:02:48:49.623", "yesterday", None),
             ("28/Nov/2026", "28/Nov/2026:02:48:50.123", None),
+            ("28/Nov/18446744073709551615:02:48:49.623", "28/Nov/2026:02:48:50.123", None),
         ] {
             let between = between(&of(a), &of(b));
             assert_eq!(between, expected.map(Duration::from_millis), "{a} {b}");

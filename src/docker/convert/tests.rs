@@ -81,6 +81,8 @@ fn labels_image_and_age_are_read() {
         "it comes after all that is known better"
     );
     assert_eq!(web.id.as_str().len(), 64);
+    let early = format!(r#"[{{"Id":"c1","Created":{}}}]"#, i64::MIN);
+    assert_eq!(list(&early)[0].created, i64::MIN);
 }
 
 #[test]
@@ -190,6 +192,9 @@ fn an_event_is_read_with_its_container_and_its_time() {
             "Attributes":{"containerExitCode":"0","image":"","name":"web","podId":""}},"time":1,"timeNano":2}"#,
     );
     assert!(connect.contains("Attachment(ContainerId(\"c1\"))"), "{connect}");
+    // A time in seconds that has no nanoseconds in 64 bits.
+    let late = r#"{"Type":"container","Action":"die","Actor":{"ID":"c1"},"time":17000000000}"#;
+    assert!(heard(late).contains("time_nano: 9223372036854775807"));
     let remove = r#"{"status":"remove","Type":"container","Action":"remove","Actor":{"ID":"c1","Attributes":{}}}"#;
     assert!(heard(remove).contains("action: \"destroy\""));
     let died = r#"{"status":"died","Type":"container","Action":"died","Actor":{"ID":"c1","Attributes":{}}}"#;
