@@ -1,7 +1,8 @@
 #!/bin/sh
-# Builds the fuzz targets and runs them, two at a time, each for FUZZ_SECONDS (60). Ends with a status at the first
-# crash, whose input is kept in tests/fuzz/artifacts/. Inputs that reach something new are kept in tests/fuzz/corpus/,
-# which Git ignores; what a target starts with is the project's own files, and tests/fuzz/seeds/.
+# Builds the fuzz targets and runs them, two at a time, each for FUZZ_SECONDS (60). Inputs are random; with FUZZ_SEED
+# they are the same in each run of one build, so that `make test` fails because of a change and not by chance. Ends with
+# a status at the first crash, whose input is kept in tests/fuzz/artifacts/. Inputs that reach something new are kept in
+# tests/fuzz/corpus/, which Git ignores; what a target starts with is the project's own files, and tests/fuzz/seeds/.
 #
 # Usage: tests/fuzz.sh [TARGET...]
 #        tests/fuzz.sh --build: builds them only
@@ -54,7 +55,7 @@ run() {
     [ ! -f "$FUZZ/$1.dict" ] || dict=-dict=$FUZZ/$1.dict
     # shellcheck disable=SC2086 # no dictionary is no word
     if "target/fuzz/$HOST/release/$1" "$FUZZ/corpus/$1" "target/fuzz/seeds/$1" "-artifact_prefix=$FUZZ/artifacts/$1/" \
-        -max_total_time="$SECONDS_EACH" -timeout=240 -rss_limit_mb=2048 -max_len="$(longest_of "$1")" \
+        -max_total_time="$SECONDS_EACH" -seed="${FUZZ_SEED:-0}" -timeout=240 -rss_limit_mb=2048 -max_len="$(longest_of "$1")" \
         $dict >"$log" 2>&1; then
         sed -n "s/^Done \([0-9]*\) runs in \([0-9]*\).*/fuzz $1: \1 runs in \2 s, nothing found/p" "$log"
     else
