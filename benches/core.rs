@@ -7,8 +7,8 @@ mod story;
 
 use divan::{AllocProfiler, Bencher};
 use docker_glue::{
-    decide::{Decided, Memory, decide},
-    haproxy::{files::Files, render::render},
+    decide::{DecideState, Decision, decide},
+    haproxy::{files::ConfigFiles, render},
     world::World,
 };
 use std::{fmt::Write as _, time::Instant};
@@ -23,7 +23,7 @@ fn main() {
 }
 
 /// Two containers a route, some with a prefix: what a large machine would have.
-fn world(size: usize) -> World {
+fn world_of(size: usize) -> World {
     let story = (0..size).fold(String::new(), |mut story, n| {
         let (a, b, c) = (n >> 16, n >> 8 & 255, n & 255);
         let host = n / 2;
@@ -36,28 +36,28 @@ fn world(size: usize) -> World {
     story::world(&story)
 }
 
-fn decided(world: &World) -> Decided {
-    decide(world, Memory::default(), Instant::now(), &story::rules())
+fn decide_world(world: &World) -> Decision {
+    decide(world, DecideState::default(), Instant::now(), &story::rules())
 }
 
-fn files(decided: &Decided) -> Files {
-    render(&story::config(&decided.routes), &story::frame())
+fn render_files(decided: &Decision) -> ConfigFiles {
+    render::render_files(&story::config(&decided.routes), &story::frame())
 }
 
 #[divan::bench(args = SIZES)]
 fn labels_to_configuration(bencher: Bencher<'_, '_>, size: usize) {
-    let world = world(size);
-    bencher.bench(|| files(&decided(&world)));
+    let world = world_of(size);
+    bencher.bench(|| render_files(&decide_world(&world)));
 }
 
 #[divan::bench(args = SIZES)]
 fn labels_to_routes(bencher: Bencher<'_, '_>, size: usize) {
-    let world = world(size);
-    bencher.bench(|| decided(&world));
+    let world = world_of(size);
+    bencher.bench(|| decide_world(&world));
 }
 
 #[divan::bench(args = SIZES)]
 fn routes_to_files(bencher: Bencher<'_, '_>, size: usize) {
-    let decided = decided(&world(size));
-    bencher.bench(|| files(&decided));
+    let decided = decide_world(&world_of(size));
+    bencher.bench(|| render_files(&decided));
 }

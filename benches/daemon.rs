@@ -29,9 +29,9 @@ const STARTED: usize = 20;
 
 fn main() {
     let bytes = fs::metadata(BALANCER).unwrap().len();
-    row("binary", &megabytes(bytes), "below 12 MB");
+    print_row("binary", &to_megabytes(bytes), "below 12 MB");
     let Some(docker) = docker() else { return };
-    let haproxy = Command::new("haproxy").arg("-v").env("PATH", path()).output();
+    let haproxy = Command::new("haproxy").arg("-v").env("PATH", program_path()).output();
     if !haproxy.is_ok_and(|output| output.status.success()) {
         println!("skipped: no HAProxy is installed");
         return;
@@ -42,44 +42,48 @@ fn main() {
         assert!(site.run(name).status().unwrap().success());
         site.wait_for(name, 200);
     }
-    while_nothing_happens(&site);
+    measure_idle(&site);
     let started: Vec<_> = (0..STARTED).map(|n| format!("started{n}")).collect();
-    one_by_one(&site, &started);
-    in_turn(&site, &started[0]);
-    all_at_once(&site, &started);
+    measure_single_starts(&site, &started);
+    replace_in_turn(&site, &started[0]);
+    measure_burst(&site, &started);
 }
 
-fn while_nothing_happens(site: &Site) {
-    let before = Spent::of(site.pid());
-    let since = now() / 1_000_000_000;
+fn measure_idle(site: &Site) {
+    let before = ProcessUsage::of_process(site.pid());
+    let since = now_nanos() / 1_000_000_000;
     std::thread::sleep(IDLE_TIME);
-    let after = Spent::of(site.pid());
+    let after = ProcessUsage::of_process(site.pid());
     // Of others on this machine: each wakes whoever listens.
-    let until = (now() / 1_000_000_000).to_string();
+    let until = (now_nanos() / 1_000_000_000).to_string();
     let events = site.docker.cli(&["events", "--since", &since.to_string(), "--until", &until]);
     let events = events.lines().count();
-    let (memory, own) = (status(site.pid(), "VmRSS") * 1024, status(site.pid(), "RssAnon") * 1024);
-    let text = format!("{}, {} of it heap and stacks", megabytes(memory), megabytes(own));
-    row(&format!("resident, {IDLE} containers"), &text, "below 15 MB");
+    let (memory, own) =
+        (status_field(site.pid(), "VmRSS") * 1024, status_field(site.pid(), "RssAnon") * 1024);
+    let text = format!("{}, {} of it heap and stacks", to_megabytes(memory), to_megabytes(own));
+    print_row(&format!("resident, {IDLE} containers"), &text, "below 15 MB");
     let cpu = after.nanoseconds - before.nanoseconds;
     let ticks = after.ticks - before.ticks;
     let woken = after.woken - before.woken;
     let text = format!(
         "{:.1} ms ({ticks} ticks), woken {woken} times, {events} events of Docker",
-        millis(cpu)
+        to_millis(cpu)
     );
-    row(
+    print_row(
         &format!("CPU in {} idle seconds", IDLE_TIME.as_secs()),
         &text,
         "0 but for the list each 30 s",
     );
-    let haproxy: Vec<_> =
-        site.haproxy().into_iter().map(|pid| megabytes(status(pid, "VmRSS") * 1024)).collect();
-    row("resident, HAProxy's master and workers", &haproxy.join(" + "), "");
+    let haproxy: Vec<_> = site
+        .haproxy()
+        .into_iter()
+        .map(|pid| to_megabytes(status_field(pid, "VmRSS") * 1024))
+        .collect();
+    print_row("resident, HAProxy's master and workers", &haproxy.join(" + "), "");
 }
 
 /// From Docker's word that it was started to its first answer.
-fn one_by_one(site: &Site, names: &[String]) {
+fn measure_single_starts(site: &Site, names: &[String]) {
     let took = names.iter().map(|name| {
         // Asked meanwhile: the docker command takes its time to return.
         let seen = std::thread::scope(|scope| {
@@ -92,13 +96,17 @@ fn one_by_one(site: &Site, names: &[String]) {
     let mut took: Vec<_> = took.collect();
     took.sort_unstable();
     let (half, last) = (took[took.len() / 2], took[took.len() * 99 / 100]);
-    let text =
-        format!("{:.0} ms (p50), {:.0} ms (p99, of {})", millis(half), millis(last), took.len());
-    row("docker run → first answer", &text, "");
+    let text = format!(
+        "{:.0} ms (p50), {:.0} ms (p99, of {})",
+        to_millis(half),
+        to_millis(last),
+        took.len()
+    );
+    print_row("docker run → first answer", &text, "");
 }
 
 /// One container out and in again, each as soon as the one before is seen.
-fn in_turn(site: &Site, name: &String) {
+fn replace_in_turn(site: &Site, name: &String) {
     let mut took = 0;
     for _ in 0..10 {
         for (verb, status) in [("pause", 503), ("unpause", 200)] {
@@ -106,15 +114,15 @@ fn in_turn(site: &Site, name: &String) {
             took += site.wait_for(name, status) - site.event(verb, name);
         }
     }
-    let each = millis(took) / 20.0;
-    row(
+    let each = to_millis(took) / 20.0;
+    print_row(
         "changes one after the other",
         &format!("{:.1} a second, {each:.0} ms each", 1000.0 / each),
         "",
     );
 }
 
-fn all_at_once(site: &Site, names: &[String]) {
+fn measure_burst(site: &Site, names: &[String]) {
     site.docker("pause", names);
     for name in names {
         site.wait_for(name, 503);
@@ -123,39 +131,39 @@ fn all_at_once(site: &Site, names: &[String]) {
     site.docker("unpause", names);
     let seen = names.iter().map(|name| site.wait_for(name, 200)).max().unwrap();
     let first = names.iter().map(|name| site.event("unpause", name)).min().unwrap();
-    let took = millis(seen - first);
+    let took = to_millis(seen - first);
     #[allow(clippy::cast_precision_loss, reason = "there are few")]
     let rate = names.len() as f64 * 1000.0 / took;
     let reloads = site.reloads() - reloads;
     let text = format!("{rate:.0} a second: {} in {took:.0} ms and {reloads} reloads", names.len());
-    row("changes all at once", &text, "");
+    print_row("changes all at once", &text, "");
 }
 
-fn row(what: &str, figure: &str, goal: &str) {
+fn print_row(what: &str, figure: &str, goal: &str) {
     let goal = if goal.is_empty() { String::new() } else { format!("  (goal: {goal})") };
     println!("{what:<40} {figure}{goal}");
 }
 
 #[allow(clippy::cast_precision_loss, reason = "to be read by people")]
-fn megabytes(bytes: u64) -> String {
+fn to_megabytes(bytes: u64) -> String {
     format!("{:.1} MB", bytes as f64 / 1e6)
 }
 
 #[allow(clippy::cast_precision_loss, reason = "to be read by people")]
-fn millis(nanoseconds: u64) -> f64 {
+fn to_millis(nanoseconds: u64) -> f64 {
     nanoseconds as f64 / 1e6
 }
 
-fn now() -> u64 {
+fn now_nanos() -> u64 {
     u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos()).unwrap()
 }
 
-fn path() -> String {
+fn program_path() -> String {
     format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap())
 }
 
 /// What a process has taken so far, of all its threads.
-struct Spent {
+struct ProcessUsage {
     nanoseconds: u64,
     /// utime and stime, which are what `top` knows.
     ticks: u64,
@@ -163,8 +171,8 @@ struct Spent {
     woken: u64,
 }
 
-impl Spent {
-    fn of(pid: u32) -> Self {
+impl ProcessUsage {
+    fn of_process(pid: u32) -> Self {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
         let fields: Vec<_> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
         let ticks = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
@@ -173,17 +181,17 @@ impl Spent {
             let thread = thread.unwrap().path();
             let spent = fs::read_to_string(thread.join("schedstat")).unwrap();
             nanoseconds += spent.split(' ').next().unwrap().parse::<u64>().unwrap();
-            woken += field(&thread.join("status"), "voluntary_ctxt_switches");
+            woken += number_field(&thread.join("status"), "voluntary_ctxt_switches");
         }
         Self { nanoseconds, ticks, woken }
     }
 }
 
-fn status(pid: u32, name: &str) -> u64 {
-    field(Path::new(&format!("/proc/{pid}/status")), name)
+fn status_field(pid: u32, name: &str) -> u64 {
+    number_field(Path::new(&format!("/proc/{pid}/status")), name)
 }
 
-fn field(file: &Path, name: &str) -> u64 {
+fn number_field(file: &Path, name: &str) -> u64 {
     let text = fs::read_to_string(file).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     line.unwrap().split_whitespace().next().unwrap().parse().unwrap()
@@ -213,7 +221,7 @@ impl Site {
             .arg(format!("--constraint=bench={name}"))
             .arg(format!("--state-dir={}", folder.path().join("state").display()))
             .arg(format!("--runtime-dir={}", folder.path().join("run").display()))
-            .env("PATH", path())
+            .env("PATH", program_path())
             .stdin(Stdio::null())
             .stderr(fs::File::create(folder.path().join("log")).unwrap())
             .spawn()
@@ -235,18 +243,18 @@ impl Site {
                 }
             }
         });
-        let heard = std::cell::RefCell::default();
-        Self { docker, name, port, folder, balancer, events, heard, hear }
+        let cell = std::cell::RefCell::default();
+        Self { docker, name, port, folder, balancer, events, heard: cell, hear }
     }
 
-    fn full(&self, name: &str) -> String {
+    fn full_name(&self, name: &str) -> String {
         format!("{}-{name}", self.name)
     }
 
     fn run(&self, name: &str) -> Command {
         let mut command = Command::new("docker");
         command
-            .args(["run", "-d", "--name", &self.full(name)])
+            .args(["run", "-d", "--name", &self.full_name(name)])
             .args(["-l", &format!("bench={}", self.name)])
             .args(["-l", &format!("glue_http_80_host={name}.test")])
             .arg(common::image())
@@ -256,23 +264,23 @@ impl Site {
     }
 
     fn docker(&self, verb: &str, names: &[String]) {
-        self.collect();
+        self.collect_events();
         self.heard.borrow_mut().clear();
-        let names: Vec<_> = names.iter().map(|name| self.full(name)).collect();
+        let names: Vec<_> = names.iter().map(|name| self.full_name(name)).collect();
         let words = [verb].into_iter().chain(names.iter().map(String::as_str));
         self.docker.cli(&words.collect::<Vec<_>>());
     }
 
-    fn collect(&self) {
+    fn collect_events(&self) {
         self.heard.borrow_mut().extend(self.hear.try_iter().map(|(a, n, time)| ((a, n), time)));
     }
 
     /// When Docker says that this happened, as the wall clock has it.
     fn event(&self, action: &str, name: &str) -> u64 {
-        let key = (action.to_owned(), self.full(name));
+        let key = (action.to_owned(), self.full_name(name));
         let end = Instant::now() + DEADLINE;
         loop {
-            self.collect();
+            self.collect_events();
             if let Some(time) = self.heard.borrow().get(&key) {
                 return *time;
             }
@@ -284,15 +292,15 @@ impl Site {
     /// When a request for it is first answered so.
     fn wait_for(&self, name: &str, status: u16) -> u64 {
         let end = Instant::now() + DEADLINE;
-        while self.ask(&format!("{name}.test")).ok().flatten() != Some(status) {
+        while self.request_status(&format!("{name}.test")).ok().flatten() != Some(status) {
             let log = || fs::read_to_string(self.folder.path().join("log")).unwrap();
             assert!(Instant::now() < end, "waited in vain: {status} from {name}\n{}", log());
             std::thread::sleep(Duration::from_millis(1));
         }
-        now()
+        now_nanos()
     }
 
-    fn ask(&self, host: &str) -> std::io::Result<Option<u16>> {
+    fn request_status(&self, host: &str) -> std::io::Result<Option<u16>> {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
         // A request that reaches a container just before it is paused has no answer.
         stream.set_read_timeout(Some(Duration::from_millis(100)))?;

@@ -42,18 +42,18 @@ fn main() {
     for name in ["handlers", "scripts", "plugins"] {
         fs::create_dir(root.join(name)).unwrap();
     }
-    put(root, "handlers/slow.ini", SLOW);
-    put(root, "handlers/quick.ini", QUICK);
-    put(root, "scripts/slow.sh", SLOW_SCRIPT);
-    put(root, "plugins/quick.py", QUICK_PLUGIN);
+    write_file(root, "handlers/slow.ini", SLOW);
+    write_file(root, "handlers/quick.ini", QUICK);
+    write_file(root, "scripts/slow.sh", SLOW_SCRIPT);
+    write_file(root, "plugins/quick.py", QUICK_PLUGIN);
 
     let all = (0..EVENTS).map(|n| Simulated::new(n, format!("app{n}.example.com"), 80)).collect();
     let engine = Engine::start(&root.join("docker.sock"), all);
-    let glue = start(root);
+    let glue = start_glue(root);
     engine.wait_for_listener();
     // All of them are inspected before the first is told.
     sleep(Duration::from_secs(3));
-    let idle = memory(&glue, "VmRSS:");
+    let idle = memory_mb(&glue, "VmRSS:");
 
     let begun = Instant::now();
     let pause = Duration::from_secs(1) / u32::try_from(EVENTS).unwrap();
@@ -62,24 +62,28 @@ fn main() {
         sleep((pause * u32::try_from(n).unwrap()).saturating_sub(begun.elapsed()));
     }
     println!("\n{EVENTS} events in {:.1} s", begun.elapsed().as_secs_f64());
-    let delays = until_all(&root.join("quick.log"));
-    let slow = until_all(&root.join("slow.log"));
+    let delays = wait_for_all(&root.join("quick.log"));
+    let slow = wait_for_all(&root.join("slow.log"));
     let took = begun.elapsed();
     let mut delays: Vec<f64> = delays.iter().map(|line| line.parse().unwrap()).collect();
     delays.sort_by(f64::total_cmp);
     let at = |share: usize| 1000.0 * delays[(delays.len() - 1) * share / 100];
     let text = format!("{:.1} ms (p50), {:.1} ms (p99), {:.1} ms (worst)", at(50), at(99), at(100));
-    row("quick handler: event → it has it", &text, "100 ms");
-    row("quick handler: events", &delays.len().to_string(), &EVENTS.to_string());
+    print_row("quick handler: event → it has it", &text, "100 ms");
+    print_row("quick handler: events", &delays.len().to_string(), &EVENTS.to_string());
     let different: BTreeSet<_> = slow.iter().collect();
     let text =
         format!("{}, {} different, {:.1} s", slow.len(), different.len(), took.as_secs_f64());
-    row("slow handler, a second each, 50 at once: events", &text, &EVENTS.to_string());
-    let most = memory(&glue, "VmHWM:");
-    row("memory with 1,000 containers, before and at most", &format!("{idle} and {most} MB"), "");
+    print_row("slow handler, a second each, 50 at once: events", &text, &EVENTS.to_string());
+    let most = memory_mb(&glue, "VmHWM:");
+    print_row(
+        "memory with 1,000 containers, before and at most",
+        &format!("{idle} and {most} MB"),
+        "",
+    );
 }
 
-fn put(root: &Path, name: &str, text: &str) {
+fn write_file(root: &Path, name: &str, text: &str) {
     let path = root.join(name);
     fs::write(&path, text.replace("ROOT", root.to_str().unwrap())).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
@@ -95,7 +99,7 @@ impl Drop for Glue {
     }
 }
 
-fn start(root: &Path) -> Glue {
+fn start_glue(root: &Path) -> Glue {
     let mut command = Command::new(GLUE);
     command.arg("-w").arg("-q").env("DOCKER_GLUE_SETTINGS", "/dev/null").stdin(Stdio::null());
     command.arg("--docker-url").arg(format!("unix://{}", root.join("docker.sock").display()));
@@ -110,7 +114,7 @@ fn start(root: &Path) -> Glue {
 }
 
 /// A line for each event.
-fn until_all(log: &Path) -> Vec<String> {
+fn wait_for_all(log: &Path) -> Vec<String> {
     let end = Instant::now() + DEADLINE;
     loop {
         let text = fs::read_to_string(log).unwrap_or_default();
@@ -122,14 +126,14 @@ fn until_all(log: &Path) -> Vec<String> {
 }
 
 /// In MB.
-fn memory(glue: &Glue, field: &str) -> String {
+fn memory_mb(glue: &Glue, field: &str) -> String {
     let status = fs::read_to_string(format!("/proc/{}/status", glue.0.id())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
     let kilobytes: f64 = line.trim().trim_end_matches(" kB").parse().unwrap();
     format!("{:.1}", kilobytes / 1024.0)
 }
 
-fn row(what: &str, value: &str, goal: &str) {
+fn print_row(what: &str, value: &str, goal: &str) {
     let goal = if goal.is_empty() { String::new() } else { format!("   (goal {goal})") };
     println!("{what:<52} {value}{goal}");
 }

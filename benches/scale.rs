@@ -39,30 +39,31 @@ const LABELS: usize = 1_000;
 const LABEL: usize = 4_000;
 
 fn main() {
-    let haproxy = Command::new("haproxy").arg("-v").env("PATH", path()).output();
+    let haproxy = Command::new("haproxy").arg("-v").env("PATH", program_path()).output();
     if !haproxy.is_ok_and(|output| output.status.success()) {
         println!("skipped: no HAProxy is installed");
         return;
     }
-    let app = listen();
+    let app = start_servers();
     let goals = [(1_000, "0.4 s", "20 MB"), (10_000, "2 s", "60 MB")];
     // `cargo bench --bench scale -- 1000`, `-- requests`, `-- labels`
-    let only = std::env::args().skip(1).find(|it| !it.starts_with('-'));
+    let only = std::env::args().skip(1).find(|text| !text.starts_with('-'));
     let is_asked = |part: &str| only.as_ref().is_none_or(|only| only == part);
-    for (containers, cold, memory) in goals.into_iter().filter(|it| is_asked(&it.0.to_string())) {
+    for (containers, cold, memory) in goals.into_iter().filter(|item| is_asked(&item.0.to_string()))
+    {
         println!("\n{containers} containers, two per route");
         let site = Site::start(app, containers, 2, cold);
-        row("memory of the daemon", &megabytes(memory_of(site.balancer.0.id())), memory);
-        one_by_one(&site, containers);
-        storm(&site);
-        row(
+        print_row("memory of the daemon", &to_megabytes(memory_of(site.balancer.0.id())), memory);
+        measure_single_starts(&site, containers);
+        measure_storm(&site);
+        print_row(
             "memory of the daemon, after all that",
-            &megabytes(memory_of(site.balancer.0.id())),
+            &to_megabytes(memory_of(site.balancer.0.id())),
             "",
         );
     }
     if is_asked("requests") {
-        requests(app);
+        measure_requests(app);
     }
     if is_asked("labels") {
         labels(app);
@@ -73,9 +74,9 @@ fn main() {
 fn labels(app: u16) {
     println!("\n100 containers, and one with {LABELS} labels of {LABEL} bytes that are no hosts");
     let site = Site::start(app, 100, 1, "");
-    let memory = || megabytes(memory_of(site.balancer.0.id()));
-    row("memory of the daemon, before", &memory(), "");
-    row("newcomer before: event → served", &newcomers(&site, 1_000), "");
+    let memory = || to_megabytes(memory_of(site.balancer.0.id()));
+    print_row("memory of the daemon, before", &memory(), "");
+    print_row("newcomer before: event → served", &newcomers(&site, 1_000), "");
     let lines = site.lines();
     let value = "_,".repeat(LABEL / 2);
     let more = (0..LABELS).map(|n| format!(r#","glue_http_{app}_host.n{n}":"{value}""#));
@@ -85,17 +86,17 @@ fn labels(app: u16) {
     let begun = Instant::now();
     site.engine.start_container(2_000);
     site.wait_for("evil.example.com");
-    row("that container: event → served", &millis(begun.elapsed()), "");
+    print_row("that container: event → served", &to_millis(begun.elapsed()), "");
     site.wait_for_quiet();
     let come = site.lines();
-    row("lines of the log at its start", &(come - lines).to_string(), "52");
-    row("memory of the daemon, with it", &memory(), "20 MB");
-    row("newcomer with it there: event → served", &newcomers(&site, 3_000), "10 ms");
+    print_row("lines of the log at its start", &(come - lines).to_string(), "52");
+    print_row("memory of the daemon, with it", &memory(), "20 MB");
+    print_row("newcomer with it there: event → served", &newcomers(&site, 3_000), "10 ms");
     let come = site.lines();
     site.engine.die(2_000);
     site.wait_for_quiet();
-    row("lines of the log at its end", &(site.lines() - come).to_string(), "52");
-    row("memory of the daemon, without it again", &memory(), "");
+    print_row("lines of the log at its end", &(site.lines() - come).to_string(), "52");
+    print_row("memory of the daemon, without it again", &memory(), "");
 }
 
 /// Containers that start one by one, each on a route of its own.
@@ -111,17 +112,17 @@ fn newcomers(site: &Site, from: usize) -> String {
         took.push(begun.elapsed());
         sleep(Duration::from_millis(200));
     }
-    let took = sorted(took);
-    format!("{} (p50), {} (worst)", millis(took[ADDED / 2]), millis(took[ADDED - 1]))
+    let took = to_sorted(took);
+    format!("{} (p50), {} (worst)", to_millis(took[ADDED / 2]), to_millis(took[ADDED - 1]))
 }
 
 /// Each on a route of its own: from Docker's event to its first answer.
-fn one_by_one(site: &Site, from: usize) {
+fn measure_single_starts(site: &Site, from: usize) {
     let (mut took, mut calls, mut all_calls, mut cpu) = (vec![], vec![], vec![], vec![]);
-    let before = (site.spent(), site.spent_by_children());
+    let before = (site.cpu_time(), site.children_cpu_time());
     for number in from..from + ADDED {
         let host = format!("one{number}.example.com");
-        let (asked, spent) = (site.engine.questions(), site.spent());
+        let (n, spent) = (site.engine.questions(), site.cpu_time());
         site.engine.create(Simulated::new(number, host.clone(), site.app));
         sleep(Duration::from_millis(50));
         let (begun, asked_then) = (Instant::now(), site.engine.questions());
@@ -131,26 +132,26 @@ fn one_by_one(site: &Site, from: usize) {
         calls.push(site.engine.questions() - asked_then);
         // Until the files have followed and everything was asked that is asked for it.
         sleep(Duration::from_millis(1500));
-        all_calls.push(site.engine.questions() - asked);
-        cpu.push(site.spent().saturating_sub(spent));
+        all_calls.push(site.engine.questions() - n);
+        cpu.push(site.cpu_time().saturating_sub(spent));
     }
-    let [took, cpu] = [took, cpu].map(sorted);
-    let [calls, all_calls] = [calls, all_calls].map(sorted);
+    let [took, cpu] = [took, cpu].map(to_sorted);
+    let [calls, all_calls] = [calls, all_calls].map(to_sorted);
     let middle = ADDED / 2;
-    let text = format!("{} (p50), {} (worst)", millis(took[middle]), millis(took[ADDED - 1]));
-    row("one more: event → served", &text, "30 ms");
-    row("one more: calls to the engine until served", &calls[middle].to_string(), "2");
-    row("one more: calls in all, create and rechecks", &all_calls[middle].to_string(), "");
-    row("one more: CPU of the daemon, files included", &millis(cpu[middle]), "20 ms");
+    let text = format!("{} (p50), {} (worst)", to_millis(took[middle]), to_millis(took[ADDED - 1]));
+    print_row("one more: event → served", &text, "30 ms");
+    print_row("one more: calls to the engine until served", &calls[middle].to_string(), "2");
+    print_row("one more: calls in all, create and rechecks", &all_calls[middle].to_string(), "");
+    print_row("one more: CPU of the daemon, files included", &to_millis(cpu[middle]), "20 ms");
     // Of children only the sum is known, and only of those that have ended, as checks have.
-    let children = site.spent_by_children().saturating_sub(before.1);
-    let all = children + site.spent().saturating_sub(before.0);
-    let mean = |time: Duration| millis(time / u32::try_from(ADDED).unwrap());
-    row("one more: CPU with its checks of files, mean", &mean(all), "50 ms");
+    let children = site.children_cpu_time().saturating_sub(before.1);
+    let all = children + site.cpu_time().saturating_sub(before.0);
+    let mean = |time: Duration| to_millis(time / u32::try_from(ADDED).unwrap());
+    print_row("one more: CPU with its checks of files, mean", &mean(all), "50 ms");
 }
 
 /// Of the first routes, all of whose first containers are away, the other ones die while those come back.
-fn storm(site: &Site) {
+fn measure_storm(site: &Site) {
     let (first, other) = ((0..STORM).map(|n| n * 2), (0..STORM).map(|n| n * 2 + 1));
     for number in first.clone() {
         site.engine.die(number);
@@ -159,7 +160,7 @@ fn storm(site: &Site) {
     let other: Vec<_> = other.collect();
     site.wait_until(&other, &first);
     sleep(Duration::from_secs(3));
-    let (begun, spent, children) = (Instant::now(), site.spent(), site.spent_by_children());
+    let (begun, spent, children) = (Instant::now(), site.cpu_time(), site.children_cpu_time());
     let pause = Duration::from_secs(1) / u32::try_from(STORM).unwrap();
     for (n, (come, go)) in (0..).zip(first.iter().zip(&other)) {
         site.engine.start_container(*come);
@@ -167,28 +168,28 @@ fn storm(site: &Site) {
         sleep((pause * n).saturating_sub(begun.elapsed()));
     }
     let last = Instant::now();
-    let asked = site.engine.questions();
+    let n = site.engine.questions();
     site.wait_until(&first, &other);
     let (took, all) = (last.elapsed(), begun.elapsed());
-    let text = format!("{} ({} calls meanwhile)", millis(took), site.engine.questions() - asked);
-    row("storm of 1,000: last event → all applied", &text, "1 s");
-    let cpu = site.spent().saturating_sub(spent);
+    let text = format!("{} ({} calls meanwhile)", to_millis(took), site.engine.questions() - n);
+    print_row("storm of 1,000: last event → all applied", &text, "1 s");
+    let cpu = site.cpu_time().saturating_sub(spent);
     let share = 100.0 * cpu.as_secs_f64() / all.as_secs_f64();
-    let text = format!("{} in {} ({share:.0} % of a core)", millis(cpu), millis(all));
-    row("storm of 1,000: CPU of the daemon", &text, "one core");
-    let children = site.spent_by_children().saturating_sub(children);
-    row("storm of 1,000: CPU of its checks of files", &millis(children), "");
+    let text = format!("{} in {} ({share:.0} % of a core)", to_millis(cpu), to_millis(all));
+    print_row("storm of 1,000: CPU of the daemon", &text, "one core");
+    let children = site.children_cpu_time().saturating_sub(children);
+    print_row("storm of 1,000: CPU of its checks of files", &to_millis(children), "");
 }
 
 /// What HAProxy takes for a request, beside what it takes for checks.
-fn requests(app: u16) {
+fn measure_requests(app: u16) {
     println!("\n10,000 routes, one container each");
     let hosts: Vec<_> = (0..ROUTES).map(|n| format!("app{n}.example.com")).collect();
     // Few of them are asked, so that connections to servers are used again with and without routes.
-    let asked: Vec<_> = hosts.iter().step_by(hosts.len() / 16).cloned().collect();
+    let texts: Vec<_> = hosts.iter().step_by(hosts.len() / 16).cloned().collect();
     let routed = {
         let site = Site::start(app, hosts.len(), 1, "");
-        per_request(site.port, site.worker(), &asked)
+        per_request(site.port, site.worker_pid(), &texts)
     };
     let bare = {
         let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
@@ -200,28 +201,28 @@ fn requests(app: u16) {
         );
         fs::write(&file, text).unwrap();
         let mut command = Command::new("haproxy");
-        command.args(["-db", "-f"]).arg(file).env("PATH", path());
+        command.args(["-db", "-f"]).arg(file).env("PATH", program_path());
         let process = Process::spawn(&mut command);
         wait_until_connected(port);
-        per_request(port, process.0.id(), &asked)
+        per_request(port, process.0.id(), &texts)
     };
     let micros = |time: f64| format!("{:.1} µs", time * 1e6);
-    row("CPU of HAProxy per request", &micros(routed), "");
-    row("the same with a bare default_backend", &micros(bare), "");
-    row("more", &micros(routed - bare), "5 µs");
+    print_row("CPU of HAProxy per request", &micros(routed), "");
+    print_row("the same with a bare default_backend", &micros(bare), "");
+    print_row("more", &micros(routed - bare), "5 µs");
 }
 
 /// In seconds.
 fn per_request(port: u16, pid: u32, hosts: &[String]) -> f64 {
     ask_many(port, hosts, REQUESTS / 10);
     let quiet = Duration::from_secs(4);
-    let before = cpu(pid);
+    let before = process_cpu_time(pid);
     sleep(quiet);
-    let idle = cpu(pid).saturating_sub(before).as_secs_f64() / quiet.as_secs_f64();
-    let (before, begun) = (cpu(pid), Instant::now());
+    let idle = process_cpu_time(pid).saturating_sub(before).as_secs_f64() / quiet.as_secs_f64();
+    let (before, begun) = (process_cpu_time(pid), Instant::now());
     ask_many(port, hosts, REQUESTS);
-    let spent =
-        cpu(pid).saturating_sub(before).as_secs_f64() - idle * begun.elapsed().as_secs_f64();
+    let spent = process_cpu_time(pid).saturating_sub(before).as_secs_f64()
+        - idle * begun.elapsed().as_secs_f64();
     spent / REQUESTS as f64
 }
 
@@ -237,7 +238,7 @@ fn ask_many(port: u16, hosts: &[String], requests: usize) {
                     .map(|n| &hosts[(n * 7919 + part * 97) % hosts.len()]);
                 for host in hosts {
                     write!(stream, "GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").unwrap();
-                    assert_eq!(answer(&mut answers), Some(200), "{host}");
+                    assert_eq!(read_status(&mut answers), Some(200), "{host}");
                 }
             });
         }
@@ -245,7 +246,7 @@ fn ask_many(port: u16, hosts: &[String], requests: usize) {
 }
 
 /// The status; the body, of a length that is told, is passed over.
-fn answer(answers: &mut BufReader<TcpStream>) -> Option<u16> {
+fn read_status(answers: &mut BufReader<TcpStream>) -> Option<u16> {
     let (mut status, mut length) = (None, 0);
     loop {
         let mut line = String::new();
@@ -254,8 +255,8 @@ fn answer(answers: &mut BufReader<TcpStream>) -> Option<u16> {
             line if line.is_empty() => break,
             line if status.is_none() => status = Some(line.split(' ').nth(1)?.parse().ok()?),
             line => {
-                let told = line.strip_prefix("content-length: ");
-                length = told.map_or(length, |it| it.parse().unwrap());
+                let option = line.strip_prefix("content-length: ");
+                length = option.map_or(length, |text| text.parse().unwrap());
             }
         }
     }
@@ -291,7 +292,7 @@ impl Site {
             .arg(format!("--docker-url=unix://{}", socket.display()))
             .arg(format!("--state-dir={}", folder.path().join("state").display()))
             .arg(format!("--runtime-dir={}", folder.path().join("run").display()))
-            .env("PATH", path())
+            .env("PATH", program_path())
             .stderr(fs::File::create(folder.path().join("log")).unwrap());
         let begun = Instant::now();
         let site = Self { engine, app, port, balancer: Process::spawn(&mut command), folder };
@@ -301,12 +302,12 @@ impl Site {
         let took = begun.elapsed();
         site.engine.wait_for_listener();
         let routes = site
-            .haproxy("show map routes.map")
+            .ask_haproxy("show map routes.map")
             .lines()
-            .filter(|it| it.contains(".example.com"))
+            .filter(|text| text.contains(".example.com"))
             .count();
         assert_eq!(routes, containers / per_route);
-        row("cold start → all routes served", &millis(took), goal);
+        print_row("cold start → all routes served", &to_millis(took), goal);
         // Inspections, and the second list.
         site.wait_for_quiet();
         site
@@ -323,25 +324,25 @@ impl Site {
 
     fn wait_for(&self, host: &str) {
         let end = Instant::now() + DEADLINE;
-        while self.ask(host).ok().flatten() != Some(200) {
+        while self.request_status(host).ok().flatten() != Some(200) {
             assert!(Instant::now() < end, "waited in vain for {host}\n{}", self.log());
             sleep(Duration::from_micros(500));
         }
     }
 
     /// Until HAProxy gives traffic to these containers, and to none of those.
-    fn wait_until(&self, serve: &[usize], rest: &[usize]) {
+    fn wait_until(&self, serve: &[usize], ns: &[usize]) {
         let end = Instant::now() + DEADLINE;
         let addresses = |numbers: &[usize]| -> BTreeSet<_> {
             numbers.iter().map(|number| Simulated::address(*number).to_string()).collect()
         };
-        let (serve, rest) = (addresses(serve), addresses(rest));
+        let (serve, texts) = (addresses(serve), addresses(ns));
         loop {
-            let answer = self.haproxy("show servers state");
+            let answer = self.ask_haproxy("show servers state");
             let lines = answer.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-            let ready = lines.filter(|it| it.get(6).is_some_and(|it| *it == "0"));
-            let ready: BTreeSet<_> = ready.map(|it| it[4].to_owned()).collect();
-            if ready.is_superset(&serve) && ready.is_disjoint(&rest) {
+            let ready = lines.filter(|texts| texts.get(6).is_some_and(|text| *text == "0"));
+            let ready: BTreeSet<_> = ready.map(|texts| texts[4].to_owned()).collect();
+            if ready.is_superset(&serve) && ready.is_disjoint(&texts) {
                 return;
             }
             assert!(Instant::now() < end, "waited in vain for a storm's end\n{}", self.log());
@@ -349,13 +350,13 @@ impl Site {
         }
     }
 
-    fn ask(&self, host: &str) -> std::io::Result<Option<u16>> {
+    fn request_status(&self, host: &str) -> std::io::Result<Option<u16>> {
         let mut stream = connect(self.port)?;
         write!(stream, "GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
-        Ok(answer(&mut BufReader::new(stream)))
+        Ok(read_status(&mut BufReader::new(stream)))
     }
 
-    fn haproxy(&self, command: &str) -> String {
+    fn ask_haproxy(&self, command: &str) -> String {
         let mut stream = UnixStream::connect(self.folder.path().join("run/haproxy.sock")).unwrap();
         writeln!(stream, "{command}").unwrap();
         let mut answer = String::new();
@@ -363,23 +364,23 @@ impl Site {
         answer
     }
 
-    fn spent(&self) -> Duration {
-        cpu(self.balancer.0.id())
+    fn cpu_time(&self) -> Duration {
+        process_cpu_time(self.balancer.0.id())
     }
 
     /// By its children that have ended, which HAProxy itself has not.
-    fn spent_by_children(&self) -> Duration {
+    fn children_cpu_time(&self) -> Duration {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.balancer.0.id())).unwrap();
         // The program's name, in brackets, may have blanks; cutime and cstime are fields 16 and 17.
         let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-        let ticks: u64 = fields[13..15].iter().map(|it| it.parse::<u64>().unwrap()).sum();
+        let ticks: u64 = fields[13..15].iter().map(|text| text.parse::<u64>().unwrap()).sum();
         let per_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).unwrap().unwrap();
         Duration::from_millis(ticks * 1000 / u64::try_from(per_second).unwrap())
     }
 
     /// The process that serves.
-    fn worker(&self) -> u32 {
-        let info = self.haproxy("show info");
+    fn worker_pid(&self) -> u32 {
+        let info = self.ask_haproxy("show info");
         info.lines().find_map(|line| line.strip_prefix("Pid: ")).unwrap().parse().unwrap()
     }
 
@@ -419,7 +420,7 @@ impl Drop for Process {
 }
 
 /// The containers, all on one port of all addresses of this machine.
-fn listen() -> u16 {
+fn start_servers() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     listener.set_nonblocking(true).unwrap();
@@ -429,7 +430,7 @@ fn listen() -> u16 {
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
             loop {
                 if let Ok((stream, _)) = listener.accept().await {
-                    tokio::spawn(serve(stream));
+                    tokio::spawn(serve_connection(stream));
                 }
             }
         });
@@ -437,7 +438,7 @@ fn listen() -> u16 {
     port
 }
 
-async fn serve(mut stream: tokio::net::TcpStream) {
+async fn serve_connection(mut stream: tokio::net::TcpStream) {
     let mut buffer = vec![0; 4096];
     let mut length = 0;
     while let Ok(read) = stream.read(&mut buffer[length..]).await {
@@ -471,7 +472,7 @@ fn wait_until_connected(port: u16) {
 }
 
 /// utime and stime of a process with all its threads, dead ones too, but not in ticks of 10 ms.
-fn cpu(pid: u32) -> Duration {
+fn process_cpu_time(pid: u32) -> Duration {
     let clock = ClockId::pid_cpu_clock_id(Pid::from_raw(pid.try_into().unwrap())).unwrap();
     Duration::from(clock.now().unwrap())
 }
@@ -483,25 +484,25 @@ fn memory_of(pid: u32) -> u64 {
     line.split_whitespace().next().unwrap().parse::<u64>().unwrap() * 1024
 }
 
-fn sorted<T: Ord>(mut all: Vec<T>) -> Vec<T> {
+fn to_sorted<T: Ord>(mut all: Vec<T>) -> Vec<T> {
     all.sort();
     all
 }
 
-fn row(what: &str, figure: &str, goal: &str) {
+fn print_row(what: &str, figure: &str, goal: &str) {
     let goal = if goal.is_empty() { String::new() } else { format!("  (goal: {goal})") };
     println!("{what:<45} {figure}{goal}");
 }
 
-fn megabytes(bytes: u64) -> String {
+fn to_megabytes(bytes: u64) -> String {
     format!("{:.1} MB", bytes as f64 / 1e6)
 }
 
-fn millis(time: Duration) -> String {
+fn to_millis(time: Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1e3)
 }
 
-fn path() -> String {
+fn program_path() -> String {
     format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap())
 }
 

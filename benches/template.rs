@@ -5,8 +5,8 @@
 use divan::{AllocProfiler, Bencher};
 use docker_glue::{
     container::ContainerId,
-    docker::{Description, Roster},
-    handler::template::{Outside, Printer, Source},
+    docker::{ContainerMap, Description},
+    handler::template::{TemplateEnv, TemplateRenderer, TemplateSource},
 };
 use serde_json::json;
 use std::sync::Arc;
@@ -21,12 +21,12 @@ fn main() {
 }
 
 /// An inspection of the size that the engine's have.
-fn described(number: usize, image: &str) -> (ContainerId, Arc<Description>) {
+fn container_description(number: usize, image: &str) -> (ContainerId, Arc<Description>) {
     let (a, b, c) = (number >> 16, number >> 8 & 255, number & 255);
     let id = format!("{number:064x}");
     let name = format!("app{}_web_{number}", number / 2);
-    let environment: Vec<_> = (0..20).map(|it| format!("VARIABLE_{it}=value of {it}")).collect();
-    let said = json!({
+    let environment: Vec<_> = (0..20).map(|n| format!("VARIABLE_{n}=value of {n}")).collect();
+    let value = json!({
         "Id": id,
         "Name": format!("/{name}"),
         "Created": format!("2024-05-01T10:00:00.{number:09}Z"),
@@ -54,48 +54,51 @@ fn described(number: usize, image: &str) -> (ContainerId, Arc<Description>) {
         "Mounts": [],
     });
     let id = ContainerId::new(id);
-    (id.clone(), Arc::new(Description { id, name, json: said.to_string().into() }))
+    (id.clone(), Arc::new(Description { id, name, json: value.to_string().into() }))
 }
 
-fn roster(size: usize) -> Roster {
-    (0..size).map(|number| described(number, "shop/web:1")).collect()
+fn containers_of(size: usize) -> ContainerMap {
+    (0..size).map(|number| container_description(number, "shop/web:1")).collect()
 }
 
-fn printer() -> Printer {
-    Printer::new(Source::File("examples/templates/nginx.tmpl".into()), outside())
+fn new_renderer() -> TemplateRenderer {
+    TemplateRenderer::new(
+        TemplateSource::File("examples/templates/nginx.tmpl".into()),
+        template_env(),
+    )
 }
 
-fn outside() -> Outside {
-    Outside { folder: "examples/templates".into(), ..Outside::default() }
+fn template_env() -> TemplateEnv {
+    TemplateEnv { folder: "examples/templates".into(), ..TemplateEnv::default() }
 }
 
 #[divan::bench(args = SIZES, sample_count = 10)]
 fn all_are_new(bencher: Bencher<'_, '_>, size: usize) {
-    let roster = roster(size);
-    bencher.bench(|| printer().print(&roster, None).unwrap());
+    let roster = containers_of(size);
+    bencher.bench(|| new_renderer().render(&roster, None).unwrap());
 }
 
 #[divan::bench(args = SIZES, sample_count = 10)]
 fn one_is_new(bencher: Bencher<'_, '_>, size: usize) {
-    let mut printer = printer();
-    let mut roster = roster(size);
-    printer.print(&roster, None).unwrap();
+    let mut printer = new_renderer();
+    let mut roster = containers_of(size);
+    printer.render(&roster, None).unwrap();
     let mut version = 0;
     bencher.bench_local(|| {
         version += 1;
-        roster.extend([described(size / 2, &format!("shop/web:{version}"))]);
-        printer.print(&roster, None).unwrap()
+        roster.extend([container_description(size / 2, &format!("shop/web:{version}"))]);
+        printer.render(&roster, None).unwrap()
     });
 }
 
 /// What is kept between looks: `max alloc` of this, less the text's.
 #[divan::bench(args = SIZES, sample_count = 3)]
-fn kept(bencher: Bencher<'_, '_>, size: usize) {
-    let roster = roster(size);
-    let source = || Source::Inline("{{ containers|length }}".to_owned());
+fn kept_between_renders(bencher: Bencher<'_, '_>, size: usize) {
+    let roster = containers_of(size);
+    let source = || TemplateSource::Inline("{{ containers|length }}".to_owned());
     bencher.bench(|| {
-        let mut printer = Printer::new(source(), outside());
-        printer.print(&roster, None).unwrap();
+        let mut printer = TemplateRenderer::new(source(), template_env());
+        printer.render(&roster, None).unwrap();
         printer
     });
 }

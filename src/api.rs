@@ -1,8 +1,8 @@
 //! The HTTP servers of docker-balancer: control socket, metrics, dashboard.
 
 use crate::{
-    control::{order::Order, server::Control},
-    dashboard::{Dashboard, Place},
+    control::{request::ControlRequest, server::ControlSocket},
+    dashboard::{Dashboard, DashboardConfig},
     metrics,
     settings::Settings,
     supervise::supervise,
@@ -16,7 +16,7 @@ use tokio::{
 /// They answer for as long as this lives.
 #[derive(Debug)]
 pub struct Servers {
-    _control: Control,
+    _control: ControlSocket,
     _dashboard: Option<Dashboard>,
     _metrics: JoinSet<()>,
 }
@@ -27,16 +27,18 @@ pub struct Servers {
 /// When the control socket cannot be made; a port that is taken is waited for.
 pub fn start(
     settings: &Settings,
-    orders: &mpsc::Sender<Order>,
+    orders: &mpsc::Sender<ControlRequest>,
     changed: watch::Receiver<()>,
 ) -> Result<Servers> {
-    let control = Control::open(&settings.runtime_dir, orders.clone())?;
-    let place = settings.dashboard.map(|at| Place { at, names: settings.dashboard_hosts.clone() });
-    let dashboard = place.map(|place| Dashboard::open(place, orders.clone(), changed));
+    let control = ControlSocket::open(&settings.runtime_dir, orders.clone())?;
+    let dir = settings
+        .dashboard
+        .map(|at| DashboardConfig { address: at, hosts: settings.dashboard_hosts.clone() });
+    let dashboard = dir.map(|dir| Dashboard::open(dir, orders.clone(), changed));
     let mut exporters = JoinSet::new();
     if let Some(address) = settings.metrics {
         let (names, orders) = (settings.metrics_hosts.clone(), orders.clone());
-        let serve = move || metrics::server::serve(address, names.clone(), orders.clone());
+        let serve = move || metrics::server::serve_metrics(address, names.clone(), orders.clone());
         exporters.spawn(supervise("metrics server", serve));
     }
     Ok(Servers { _control: control, _dashboard: dashboard, _metrics: exporters })

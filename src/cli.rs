@@ -6,12 +6,12 @@
 pub mod glue;
 mod verb;
 
-pub use verb::{Ask, Format, Look, PlanFormat, Verb};
+pub use verb::{BalancerCommand, DaemonCommand, Format, LocalCommand, PlanFormat};
 
 use crate::{
-    label::{Constraint, HostFence, value::Host},
+    label::{AllowedHost, Constraint, value::Host},
     log::LogFormat,
-    settings::value::{self, Ports},
+    settings::value::{self, PortSet},
 };
 use clap::{Arg, ArgAction, Command, CommandFactory, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
@@ -34,18 +34,18 @@ use std::{
                       docker-balancer COMMAND [OPTIONS]"
 )]
 #[command(subcommand_help_heading = COMMANDS, disable_help_subcommand = true)]
-#[command(after_help = SHORT_CLOSE, after_long_help = CLOSE)]
+#[command(after_help = SHORT_FOOTER, after_long_help = LONG_FOOTER)]
 #[allow(clippy::struct_excessive_bools)] // As many as the command line has switches.
 pub struct Options {
     /// Apply the labels once and exit; HAProxy goes on serving
-    #[arg(short = '1', long, help_heading = DO)]
+    #[arg(short = '1', long, help_heading = ACTION)]
     pub once: bool,
 
     /// Apply the labels, then follow Docker until stopped
     ///
     /// Ctrl-C or SIGTERM stops it, and softly HAProxy with it; a second one stops it at once. Given both,
     /// --once wins.
-    #[arg(short, long, help_heading = DO)]
+    #[arg(short, long, help_heading = ACTION)]
     pub watch: bool,
 
     /// Read options from this TOML file
@@ -53,7 +53,7 @@ pub struct Options {
     /// A file that is named must exist.
     ///
     /// [default: /etc/docker-glue/settings.toml, where there is one]
-    #[arg(long, value_name = "FILE", help_heading = DO, value_parser = value::path, global = true)]
+    #[arg(long, value_name = "FILE", help_heading = ACTION, value_parser = value::parse_path, global = true)]
     pub settings: Option<PathBuf>,
 
     /// Where Docker listens: unix:///PATH, tcp://HOST:PORT or ssh://USER@HOST
@@ -61,13 +61,13 @@ pub struct Options {
     /// With tcp, DOCKER_TLS_VERIFY and DOCKER_CERT_PATH are obeyed as by the docker command.
     ///
     /// [default: DOCKER_HOST, else unix:///var/run/docker.sock]
-    #[arg(long, value_name = "URL", help_heading = DOCKER, value_parser = value::text, global = true)]
+    #[arg(long, value_name = "URL", help_heading = DOCKER, value_parser = value::parse_text, global = true)]
     pub docker_url: Option<String>,
 
     /// Read containers' environment variables as labels too; labels win
     #[arg(long, value_name = "BOOL", help_heading = DOCKER, default_value = "false")]
     #[arg(action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    #[arg(value_parser = value::switch, hide_short_help = true)]
+    #[arg(value_parser = value::parse_bool, hide_short_help = true)]
     pub include_env: bool,
 
     /// Look again after these events of Docker as well (a comma-separated list)
@@ -75,7 +75,7 @@ pub struct Options {
     /// Those that matter are always watched; this can add to them, and take none away.
     ///
     /// [default: none]
-    #[arg(long, value_name = "EVENTS", help_heading = DOCKER, value_parser = value::text)]
+    #[arg(long, value_name = "EVENTS", help_heading = DOCKER, value_parser = value::parse_text)]
     #[arg(hide_short_help = true)]
     pub watch_set: Vec<String>,
 
@@ -84,7 +84,7 @@ pub struct Options {
     /// A container's own glue_network label wins.
     ///
     /// [default: the first network that HAProxy can reach]
-    #[arg(long, value_name = "NAME", help_heading = ROUTES, value_parser = value::text)]
+    #[arg(long, value_name = "NAME", help_heading = ROUTES, value_parser = value::parse_text)]
     pub network: Option<String>,
 
     /// Which address of a container HAProxy uses
@@ -94,14 +94,14 @@ pub struct Options {
     ///
     /// [default: container; published for a Docker on another machine]
     #[arg(long, value_name = "KIND", help_heading = ROUTES, value_enum, hide_short_help = true)]
-    pub address: Option<Address>,
+    pub address: Option<AddressMode>,
 
     /// Listen on this address (repeatable)
     ///
     /// [::] means every address, IPv4 ones too, unless 0.0.0.0 is given beside it.
     ///
     /// [default: [::], or 0.0.0.0 on a machine without IPv6]
-    #[arg(long, value_name = "IP", help_heading = LISTENERS, value_parser = value::ip)]
+    #[arg(long, value_name = "IP", help_heading = LISTENERS, value_parser = value::parse_ip)]
     pub bind_address: Vec<IpAddr>,
 
     /// Listen on another port than the labels say, as in 80=8080 (repeatable)
@@ -109,7 +109,7 @@ pub struct Options {
     /// Labels go on saying 80; this is how to run without root.
     ///
     /// [default: none moved]
-    #[arg(long, value_name = "PUBLIC=PORT", help_heading = LISTENERS, value_parser = value::mapping)]
+    #[arg(long, value_name = "PUBLIC=PORT", help_heading = LISTENERS, value_parser = value::parse_port_mapping)]
     pub map_port: Vec<(NonZeroU16, NonZeroU16)>,
 
     /// Believe X-Forwarded-* of clients in this network (repeatable)
@@ -119,7 +119,7 @@ pub struct Options {
     /// take their place.
     ///
     /// [default: nobody is believed]
-    #[arg(long, value_name = "CIDR", help_heading = LISTENERS, value_parser = value::network)]
+    #[arg(long, value_name = "CIDR", help_heading = LISTENERS, value_parser = value::parse_network)]
     #[arg(hide_short_help = true)]
     pub trusted_proxies: Vec<IpNet>,
 
@@ -128,15 +128,15 @@ pub struct Options {
     /// ADDRESS is a socket such as /dev/log, or a syslog server as in 192.0.2.1:514.
     ///
     /// [default: stdout; off with --once; /dev/log with --haproxy service]
-    #[arg(long, value_name = "WHERE", help_heading = LISTENERS, value_parser = value::access_log)]
+    #[arg(long, value_name = "WHERE", help_heading = LISTENERS, value_parser = value::parse_access_log)]
     pub access_log: Option<AccessLog>,
 
     /// Whose HAProxy it is
     #[arg(long, value_name = "WHO", help_heading = HAPROXY, value_enum, default_value = "managed")]
-    pub haproxy: Mode,
+    pub haproxy: HaproxyModeArg,
 
     /// The haproxy program: a path, or a name to be found in PATH or an sbin directory
-    #[arg(long, value_name = "PROGRAM", help_heading = HAPROXY, value_parser = value::program)]
+    #[arg(long, value_name = "PROGRAM", help_heading = HAPROXY, value_parser = value::parse_program)]
     #[arg(default_value = "haproxy", hide_short_help = true)]
     pub haproxy_bin: PathBuf,
 
@@ -144,7 +144,7 @@ pub struct Options {
     ///
     /// [default: STATE/haproxy.cfg, where STATE is --state-dir; with --haproxy service
     /// /etc/haproxy/haproxy.cfg]
-    #[arg(long, value_name = "FILE", help_heading = HAPROXY, value_parser = value::path)]
+    #[arg(long, value_name = "FILE", help_heading = HAPROXY, value_parser = value::parse_path)]
     pub config_file: Option<PathBuf>,
 
     /// Your own global and defaults sections, and any others, in place of the built-in ones
@@ -152,7 +152,7 @@ pub struct Options {
     /// What is needed of global (its sockets) is added, and said.
     ///
     /// [default: the built-in ones]
-    #[arg(long, value_name = "FILE", help_heading = HAPROXY, value_parser = value::path)]
+    #[arg(long, value_name = "FILE", help_heading = HAPROXY, value_parser = value::parse_path)]
     #[arg(hide_short_help = true)]
     pub base_file: Option<PathBuf>,
 
@@ -162,13 +162,13 @@ pub struct Options {
     ///
     /// [default: /var/lib/docker-glue; as a user $XDG_STATE_HOME/docker-glue or
     /// ~/.local/state/docker-glue]
-    #[arg(long, value_name = "DIR", help_heading = HAPROXY, value_parser = value::path)]
+    #[arg(long, value_name = "DIR", help_heading = HAPROXY, value_parser = value::parse_path)]
     pub state_dir: Option<PathBuf>,
 
     /// Keep HAProxy's sockets and the control socket here
     ///
     /// [default: /run/docker-glue; as a user $XDG_RUNTIME_DIR/docker-glue or /tmp/docker-glue-UID]
-    #[arg(long, value_name = "DIR", help_heading = HAPROXY, value_parser = value::path)]
+    #[arg(long, value_name = "DIR", help_heading = HAPROXY, value_parser = value::parse_path)]
     #[arg(hide_short_help = true, global = true)]
     pub runtime_dir: Option<PathBuf>,
 
@@ -177,13 +177,13 @@ pub struct Options {
     /// The next start takes it over without a lost request. Only for --haproxy managed.
     #[arg(long, value_name = "BOOL", help_heading = HAPROXY, default_value = "false")]
     #[arg(action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    #[arg(value_parser = value::switch)]
+    #[arg(value_parser = value::parse_bool)]
     pub leave_running: bool,
 
     /// With --haproxy service: reload over this master socket (-S of HAProxy)
     ///
     /// [default: none]
-    #[arg(long, value_name = "SOCKET", help_heading = HAPROXY, value_parser = value::path)]
+    #[arg(long, value_name = "SOCKET", help_heading = HAPROXY, value_parser = value::parse_path)]
     #[arg(hide_short_help = true)]
     pub master_socket: Option<PathBuf>,
 
@@ -192,7 +192,7 @@ pub struct Options {
     /// Used when there is no --master-socket.
     ///
     /// [default: none]
-    #[arg(long, value_name = "UNIT", help_heading = HAPROXY, value_parser = value::unit)]
+    #[arg(long, value_name = "UNIT", help_heading = HAPROXY, value_parser = value::parse_unit)]
     #[arg(hide_short_help = true)]
     pub reload_unit: Option<String>,
 
@@ -201,14 +201,14 @@ pub struct Options {
     /// For an HAProxy that may not write to the state directory. It makes the socket for its own group.
     ///
     /// [default: STATE/haproxy.sock]
-    #[arg(long, value_name = "SOCKET", help_heading = HAPROXY, value_parser = value::path)]
+    #[arg(long, value_name = "SOCKET", help_heading = HAPROXY, value_parser = value::parse_path)]
     #[arg(hide_short_help = true)]
     pub stats_socket: Option<PathBuf>,
 
     /// With --haproxy service: the user that its workers become, or - where its master is not root
     ///
     /// [default: haproxy, where there is such a user]
-    #[arg(long, value_name = "USER", help_heading = HAPROXY, value_parser = value::user)]
+    #[arg(long, value_name = "USER", help_heading = HAPROXY, value_parser = value::parse_user)]
     #[arg(hide_short_help = true)]
     pub haproxy_user: Option<HaproxyUser>,
 
@@ -218,7 +218,7 @@ pub struct Options {
     /// do not concern a check, such as -S.
     ///
     /// [default: with --haproxy service /etc/sysconfig/haproxy or /etc/default/haproxy, where there is one]
-    #[arg(long, value_name = "FILE", help_heading = HAPROXY, value_parser = value::path)]
+    #[arg(long, value_name = "FILE", help_heading = HAPROXY, value_parser = value::parse_path)]
     #[arg(hide_short_help = true)]
     pub rc: Option<PathBuf>,
 
@@ -242,26 +242,26 @@ pub struct Options {
     pub spare_backends: u16,
 
     /// Give HAProxy this long to finish its requests when it is stopped
-    #[arg(long, value_name = "TIME", help_heading = TIMES, value_parser = value::time)]
+    #[arg(long, value_name = "TIME", help_heading = TIMES, value_parser = value::parse_duration)]
     #[arg(default_value = "30s", hide_short_help = true)]
     pub stop_timeout: Duration,
 
     /// Keep a route for this long after its last container is gone
     ///
     /// Its requests wait for the next container, then get 503. After that: 404.
-    #[arg(long, value_name = "TIME", help_heading = TIMES, value_parser = value::time)]
+    #[arg(long, value_name = "TIME", help_heading = TIMES, value_parser = value::parse_duration)]
     #[arg(default_value = "60s", hide_short_help = true)]
     pub hold: Duration,
 
     /// Let requests wait this long for a container that is ready
     ///
     /// A container that does not listen yet, or the next one after the last of a route is gone. After that: 503.
-    #[arg(long, value_name = "TIME", help_heading = TIMES, value_parser = value::time)]
+    #[arg(long, value_name = "TIME", help_heading = TIMES, value_parser = value::parse_duration)]
     #[arg(default_value = "10s", hide_short_help = true)]
     pub wait_for_start: Duration,
 
     /// After a reload, let old connections live this long
-    #[arg(long, value_name = "TIME", help_heading = TIMES, value_parser = value::time)]
+    #[arg(long, value_name = "TIME", help_heading = TIMES, value_parser = value::parse_duration)]
     #[arg(default_value = "30m", hide_short_help = true)]
     pub hard_stop_after: Duration,
 
@@ -271,8 +271,8 @@ pub struct Options {
     /// beside it; * is every host.
     ///
     /// [default: every host]
-    #[arg(long, value_name = "PATTERN", help_heading = FENCES, value_parser = value::host_fence)]
-    pub allow_hosts: Vec<HostFence>,
+    #[arg(long, value_name = "PATTERN", help_heading = FENCES, value_parser = value::parse_host_fence)]
+    pub allow_hosts: Vec<AllowedHost>,
 
     /// Give a host, with all its paths, to the containers that have it first by the value of this label
     ///
@@ -281,7 +281,7 @@ pub struct Options {
     /// of --hold.
     ///
     /// [default: hosts are shared]
-    #[arg(long, value_name = "LABEL", help_heading = FENCES, value_parser = value::text)]
+    #[arg(long, value_name = "LABEL", help_heading = FENCES, value_parser = value::parse_text)]
     #[arg(hide_short_help = true)]
     pub own_hosts_by: Option<String>,
 
@@ -305,15 +305,15 @@ pub struct Options {
     /// Let labels claim only these public ports, as in 80,443,8000-8100 (repeatable)
     ///
     /// [default: every port but SSH's (22) and Docker's (2375-2377, 4789, 7946)]
-    #[arg(long, value_name = "LIST", help_heading = FENCES, value_parser = value::ports)]
-    pub allow_ports: Vec<Ports>,
+    #[arg(long, value_name = "LIST", help_heading = FENCES, value_parser = value::parse_ports)]
+    pub allow_ports: Vec<PortSet>,
 
     /// Serve only containers with this label (repeatable: with all of them)
     ///
     /// Several balancers can share a machine by it.
     ///
     /// [default: every container]
-    #[arg(long, value_name = "LABEL[=VALUE]", help_heading = FENCES, value_parser = value::constraint)]
+    #[arg(long, value_name = "LABEL[=VALUE]", help_heading = FENCES, value_parser = value::parse_constraint)]
     pub constraint: Vec<Constraint>,
 
     /// Show the routes, live, on a page at this address: a port of loopback, or ADDRESS:PORT in full
@@ -322,7 +322,7 @@ pub struct Options {
     /// address sees your containers' names, addresses and labels.
     ///
     /// [default: none]
-    #[arg(long, value_name = "ADDRESS", help_heading = OUTPUT, value_parser = value::local)]
+    #[arg(long, value_name = "ADDRESS", help_heading = OUTPUT, value_parser = value::parse_listen_address)]
     pub dashboard: Option<SocketAddr>,
 
     /// Let the dashboard be asked for by this name, as in glue.example.com (repeatable)
@@ -331,7 +331,7 @@ pub struct Options {
     /// reads it by a name of its own (DNS rebinding).
     ///
     /// [default: none]
-    #[arg(long, value_name = "NAME", help_heading = OUTPUT, value_parser = value::name)]
+    #[arg(long, value_name = "NAME", help_heading = OUTPUT, value_parser = value::parse_host)]
     #[arg(hide_short_help = true)]
     pub dashboard_host: Vec<Host>,
 
@@ -341,7 +341,7 @@ pub struct Options {
     /// Nothing is encrypted, and nobody is asked who he is.
     ///
     /// [default: nobody is told]
-    #[arg(long, value_name = "ADDRESS", help_heading = OUTPUT, value_parser = value::local)]
+    #[arg(long, value_name = "ADDRESS", help_heading = OUTPUT, value_parser = value::parse_listen_address)]
     #[arg(hide_short_help = true)]
     pub metrics: Option<SocketAddr>,
 
@@ -350,7 +350,7 @@ pub struct Options {
     /// ADDRESS is as that of --metrics, and another one. Takes an HAProxy that was built with its exporter.
     ///
     /// [default: nobody is told]
-    #[arg(long, value_name = "ADDRESS", help_heading = OUTPUT, value_parser = value::local)]
+    #[arg(long, value_name = "ADDRESS", help_heading = OUTPUT, value_parser = value::parse_listen_address)]
     #[arg(hide_short_help = true)]
     pub haproxy_metrics: Option<SocketAddr>,
 
@@ -360,7 +360,7 @@ pub struct Options {
     /// by a name of its own (DNS rebinding).
     ///
     /// [default: none]
-    #[arg(long, value_name = "NAME", help_heading = OUTPUT, value_parser = value::name)]
+    #[arg(long, value_name = "NAME", help_heading = OUTPUT, value_parser = value::parse_host)]
     #[arg(hide_short_help = true)]
     pub metrics_host: Vec<Host>,
 
@@ -384,16 +384,16 @@ pub struct Options {
 /// What is the same for both programs: how their options are read.
 pub trait Program: Parser {
     const NAME: &str;
-    type Verb: Subcommand;
+    type Subcommand: Subcommand;
     /// It reads the same settings file.
-    type Other: CommandFactory;
+    type OtherProgram: CommandFactory;
 
     /// All of it, for its help.
     fn command_line() -> Command;
 
     fn switches(&self) -> Switches;
 
-    fn switch(&mut self, switches: Switches);
+    fn set_switches(&mut self, switches: Switches);
 }
 
 /// Switches that answer one question go together, whichever layer says them.
@@ -407,11 +407,11 @@ pub struct Switches {
 
 impl Program for Options {
     const NAME: &str = "docker-balancer";
-    type Verb = Verb;
-    type Other = glue::Options;
+    type Subcommand = BalancerCommand;
+    type OtherProgram = glue::GlueOptions;
 
     fn command_line() -> Command {
-        command()
+        balancer_command()
     }
 
     fn switches(&self) -> Switches {
@@ -419,14 +419,14 @@ impl Program for Options {
         Switches { once, watch, verbose, quiet }
     }
 
-    fn switch(&mut self, switches: Switches) {
+    fn set_switches(&mut self, switches: Switches) {
         Switches { once: self.once, watch: self.watch, verbose: self.verbose, quiet: self.quiet } =
             switches;
     }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Mode {
+pub enum HaproxyModeArg {
     /// Ours: started, supervised and reloaded by this program
     Managed,
     /// Somebody else's, a system service say: only reloaded
@@ -434,7 +434,7 @@ pub enum Mode {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Address {
+pub enum AddressMode {
     /// Its own, on a network that HAProxy can reach
     Container,
     /// Its published port, for a Docker on another machine
@@ -464,14 +464,14 @@ pub enum AccessLog {
 }
 
 /// The whole command line, `--help` and `--version` under the heading where they belong.
-pub fn command() -> Command {
-    whole::<Options>()
+pub fn balancer_command() -> Command {
+    build_command::<Options>()
 }
 
-fn whole<P: Program>() -> Command {
+fn build_command<P: Program>() -> Command {
     let help = Arg::new("help").short('h').long("help").action(ArgAction::Help);
     let version = Arg::new("version").short('V').long("version").action(ArgAction::Version);
-    with_shared(P::Verb::augment_subcommands(P::command()))
+    share_options(P::Subcommand::augment_subcommands(P::command()))
         .arg(
             help.help("Help in short with -h, in full with --help")
                 .help_heading(OUTPUT)
@@ -482,10 +482,10 @@ fn whole<P: Program>() -> Command {
 
 /// An option of the program says the same after a command as before it, where the command has none of that name.
 /// The help of commands lists its own.
-pub(crate) fn with_shared(program: Command) -> Command {
+pub(crate) fn share_options(program: Command) -> Command {
     let is_shared = |arg: &Arg| !["once", "watch"].contains(&arg.get_id().as_str());
     let shared: Vec<_> = program.get_arguments().filter(|arg| is_shared(arg)).cloned().collect();
-    let hidden = |command: Command| {
+    let add_hidden = |command: Command| {
         let clashes = |arg: &&Arg| {
             command.get_arguments().any(|own| {
                 let same_short = own.get_short().is_some() && own.get_short() == arg.get_short();
@@ -502,11 +502,11 @@ pub(crate) fn with_shared(program: Command) -> Command {
     };
     program
         .mut_args(|arg| if is_shared(&arg) { arg.global(true) } else { arg })
-        .mut_subcommands(hidden)
+        .mut_subcommands(add_hidden)
 }
 
 const COMMANDS: &str = "Commands";
-const DO: &str = "What to do";
+const ACTION: &str = "What to do";
 const DOCKER: &str = "Docker";
 const ROUTES: &str = "Routes";
 const LISTENERS: &str = "Listeners";
@@ -515,7 +515,7 @@ const TIMES: &str = "Times";
 const FENCES: &str = "Fences: what labels may claim";
 const OUTPUT: &str = "Output";
 
-const SHORT_CLOSE: &str = "\
+const SHORT_FOOTER: &str = "\
 Try it, without root:
   docker run -d --label glue_http_80_host=app.localhost nginx
   docker-balancer --watch --map-port 80=8080
@@ -523,7 +523,7 @@ Try it, without root:
 
 --help explains these options, and lists the rest.";
 
-const CLOSE: &str = "\
+const LONG_FOOTER: &str = "\
 Try it, without root:
   docker run -d --label glue_http_80_host=app.localhost nginx
   docker-balancer --watch --map-port 80=8080

@@ -2,7 +2,7 @@
 //!
 //! Pure: plain values, read off an answer of the engine and never written back.
 
-use crate::origin::Origin;
+use crate::container_ref::ContainerRef;
 use std::{
     cmp::Ordering,
     collections::{BTreeMap, BTreeSet},
@@ -79,7 +79,7 @@ pub struct Container {
     /// Nanoseconds since 1970 by the engine's clock, 0 where the engine does not say it. Of containers in a shared
     /// network alone: who joined before the other started again is in a network that is gone. `None`: not known yet.
     pub started: Option<i64>,
-    pub state: State,
+    pub state: ContainerState,
     pub health: Health,
     /// Shared, like the networks, by all that was told of the container while they stay the same.
     pub labels: Arc<BTreeMap<String, String>>,
@@ -87,34 +87,34 @@ pub struct Container {
     pub environment: BTreeMap<String, String>,
     pub network_mode: NetworkMode,
     /// By the network's name.
-    pub networks: Arc<BTreeMap<String, Attachment>>,
+    pub networks: Arc<BTreeMap<String, NetworkEndpoint>>,
     /// TCP ports of EXPOSE and of publishing. Documentation: a container may listen elsewhere.
     pub exposed: BTreeSet<u16>,
-    pub published: Vec<Published>,
+    pub published: Vec<PublishedPort>,
     /// What `docker stop` would do; `None` until the container was inspected.
-    pub stop: Option<Stop>,
+    pub stop_config: Option<StopConfig>,
     /// It got a stop signal and has not died of it yet.
-    pub leaving: bool,
+    pub stopping: bool,
 }
 
 /// In nanoseconds.
-const SECOND: i64 = 1_000_000_000;
+const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
 /// Whether a container's age is known, and not the second of it alone.
 pub fn is_dated(created: i64) -> bool {
-    created.rem_euclid(SECOND) != SECOND - 1
+    created.rem_euclid(NANOS_PER_SECOND) != NANOS_PER_SECOND - 1
 }
 
 impl Container {
-    pub fn origin(&self) -> Origin {
-        Origin::new(&self.name, self.id.short())
+    pub fn to_ref(&self) -> ContainerRef {
+        ContainerRef::new(&self.name, self.id.short())
     }
 
     /// Takes away all that is read as labels, and what an inspection told, so that the container is inspected again.
     pub fn hide_labels(&mut self, fault: Option<Arc<str>>) {
         self.labels = Arc::default();
         self.environment.clear();
-        self.stop = None;
+        self.stop_config = None;
         self.label_fault = fault;
     }
 
@@ -128,12 +128,12 @@ impl Container {
 
     /// Its processes exist; they may be paused.
     pub fn is_up(&self) -> bool {
-        matches!(self.state, State::Running | State::Paused)
+        matches!(self.state, ContainerState::Running | ContainerState::Paused)
     }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum ContainerState {
     Created,
     Running,
     Paused,
@@ -166,13 +166,13 @@ pub enum NetworkMode {
 
 /// A container's place on one network.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Attachment {
+pub struct NetworkEndpoint {
     pub ipv4: Option<Ipv4Addr>,
     pub ipv6: Option<Ipv6Addr>,
     pub gateway: Option<IpAddr>,
 }
 
-impl Attachment {
+impl NetworkEndpoint {
     pub fn ip(&self) -> Option<IpAddr> {
         self.ipv4.map(IpAddr::V4).or(self.ipv6.map(IpAddr::V6))
     }
@@ -180,7 +180,7 @@ impl Attachment {
 
 /// A TCP port of the container that the engine put on the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Published {
+pub struct PublishedPort {
     pub container_port: u16,
     pub host_port: u16,
     /// Where on the host; the unspecified address means everywhere.
@@ -189,7 +189,7 @@ pub struct Published {
 
 /// How `docker stop` ends it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stop {
+pub struct StopConfig {
     /// A number or a name with or without SIG, as the image says it; `None` means SIGTERM.
     pub signal: Option<String>,
     /// Seconds until SIGKILL; `None` means the engine's 10.

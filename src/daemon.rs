@@ -2,18 +2,18 @@
 
 use crate::{
     api,
-    cli::glue::Verb,
-    docker::{self, Access, Engine, SwarmSaid},
+    cli::glue::GlueCommand,
+    docker::{self, Engine, EngineSettings, SwarmState},
     handler::{
-        agent,
-        ini::Mistake,
-        load::{self, Found},
-        template::{Fault, Outside, Printer, Source},
+        dispatcher,
+        ini::IniError,
+        load::{self, LoadedHandlers},
+        template::{RenderError, TemplateEnv, TemplateRenderer, TemplateSource},
     },
     log,
-    serve::serve,
-    settings::{Command, GlueSettings, GlueTask, Settings, place},
-    signals::until_stopped,
+    serve::run_command,
+    settings::{GlueSettings, GlueTask, RunMode, Settings, paths},
+    signals::run_until_stopped,
     supervise::log_panics,
 };
 use anyhow::{Context, Result};
@@ -28,40 +28,41 @@ use tokio::{runtime::Builder, task::spawn_blocking};
 use tracing::{info, warn};
 
 /// No Docker, or no daemon, could be asked.
-const UNREACHABLE: u8 = 4;
+const EXIT_UNREACHABLE: u8 = 4;
 
 /// docker-balancer's work, until it is done or a signal ends it. Says why it failed, if it did.
-pub fn run(settings: Settings) -> ExitCode {
+pub fn run_balancer(settings: Settings) -> ExitCode {
     log_panics();
-    told("docker-balancer", start(settings), ExitCode::FAILURE)
+    exit_code("docker-balancer", start_balancer(settings), ExitCode::FAILURE)
 }
 
 /// docker-glue's.
-pub fn glue(task: GlueTask, settings: GlueSettings) -> ExitCode {
+pub fn run_glue(task: GlueTask, settings: GlueSettings) -> ExitCode {
     log_panics();
     for note in &settings.notes {
         warn!("{note}");
     }
-    let access = Access::from(&settings.docker);
+    let access = EngineSettings::from(&settings.docker);
     let result = match task {
-        GlueTask::Run(Verb::Check) => return check(&settings),
-        GlueTask::Run(Verb::Render { template, keep_blank_lines }) => {
-            return render(&settings, &template, keep_blank_lines);
+        GlueTask::Run(GlueCommand::Check) => return check_handlers(&settings),
+        GlueTask::Run(GlueCommand::Render { template, keep_blank_lines }) => {
+            return print_template(&settings, &template, keep_blank_lines);
         }
-        GlueTask::Serve(Command::Once) => {
-            block_on(until_stopped(|_, _| agent::once(settings, access)))
+        GlueTask::Serve(RunMode::Once) => {
+            block_on(run_until_stopped(|_, _| dispatcher::run_once(settings, access)))
         }
-        GlueTask::Serve(Command::Watch) => {
-            let work = |stop, hangups| agent::follow(settings, access, stop, hangups);
-            block_on(until_stopped(work))
+        GlueTask::Serve(RunMode::Watch) => {
+            let work =
+                |stop, hangups| dispatcher::run_until_stopped(settings, access, stop, hangups);
+            block_on(run_until_stopped(work))
         }
     };
-    let unreachable = |error: &anyhow::Error| error.is::<agent::Unreachable>();
-    let failure = if result.as_ref().is_err_and(unreachable) { UNREACHABLE } else { 1 };
-    told("docker-glue", result, ExitCode::from(failure))
+    let unreachable = |error: &anyhow::Error| error.is::<dispatcher::NothingRunError>();
+    let failure = if result.as_ref().is_err_and(unreachable) { EXIT_UNREACHABLE } else { 1 };
+    exit_code("docker-glue", result, ExitCode::from(failure))
 }
 
-fn told(program: &str, result: Result<()>, failure: ExitCode) -> ExitCode {
+fn exit_code(program: &str, result: Result<()>, failure: ExitCode) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -73,20 +74,21 @@ fn told(program: &str, result: Result<()>, failure: ExitCode) -> ExitCode {
 }
 
 #[allow(clippy::print_stdout, reason = "it is what was asked for")]
-fn check(settings: &GlueSettings) -> ExitCode {
-    let Found { handlers, mistakes, notes, disabled, nothing } = load::load(settings);
+fn check_handlers(settings: &GlueSettings) -> ExitCode {
+    let LoadedHandlers { handlers, errors: mistakes, notes, disabled, no_files_reason: nothing } =
+        load::load_handlers(settings);
     for (handler, _) in &handlers {
         println!("{}: well", handler.file.display());
     }
     for file in disabled {
         println!("{}: not enabled", file.display());
     }
-    for Mistake { file, line, text } in notes {
+    for IniError { file, line, text } in notes {
         let text = format!("note: {text}");
-        println!("{}", Mistake { file, line, text });
+        println!("{}", IniError { file, line, text });
     }
-    for mistake in &mistakes {
-        println!("{mistake}");
+    for error in &mistakes {
+        println!("{error}");
     }
     if let Some(nothing) = &nothing {
         println!("nothing to check: {nothing}");
@@ -95,57 +97,62 @@ fn check(settings: &GlueSettings) -> ExitCode {
 }
 
 /// The template on standard output.
-fn render(settings: &GlueSettings, template: &str, keep_blank_lines: bool) -> ExitCode {
-    let wrong = |told: String| {
-        eprintln!("docker-glue: {told}");
+fn print_template(settings: &GlueSettings, template: &str, keep_blank_lines: bool) -> ExitCode {
+    let fail = |message: String| {
+        eprintln!("docker-glue: {message}");
         ExitCode::FAILURE
     };
-    let source = match Source::read(template, Path::new("")) {
+    let source = match TemplateSource::parse(template, Path::new("")) {
         Ok(source) => source,
-        Err(told) => return wrong(told),
+        Err(message) => return fail(message),
     };
-    let outside = Outside::of(&source, settings);
-    let mut printer = Printer::new(source, outside);
+    let environment = TemplateEnv::from_source(&source, settings);
+    let mut printer = TemplateRenderer::new(source, environment);
     if !keep_blank_lines {
         printer = printer.drop_blank_lines();
     }
-    if let Err(fault) = printer.check() {
-        return wrong(fault.to_string());
+    if let Err(fault) = printer.check_syntax() {
+        return fail(fault.to_string());
     }
-    let access = Access::from(&settings.docker);
+    let access = EngineSettings::from(&settings.docker);
     // There is nothing to be tidied up, so that the first signal ends it.
-    let asked = block_on(until_stopped(|stop, _| async {
+    let result = block_on(run_until_stopped(|stop, _| async {
         tokio::select! {
-            asked = printed(printer, &access) => asked,
-            () = stop => Err(Stopped.into()),
+            result = render_template(printer, &access) => result,
+            () = stop => Err(StoppedError.into()),
         }
     }));
-    match asked {
+    match result {
         Ok((printer, Ok((text, _)))) => {
-            if let Some(text) = printer.undefined() {
+            if let Some(text) = printer.first_undefined() {
                 eprintln!("docker-glue: {text}; nothing is printed in its place");
             }
-            told("docker-glue", write_out(&text), ExitCode::FAILURE)
+            exit_code("docker-glue", write_stdout(&text), ExitCode::FAILURE)
         }
-        Ok((_, Err(fault))) => wrong(fault.to_string()),
-        Err(error) if error.is::<Stopped>() => told("docker-glue", Err(error), ExitCode::FAILURE),
-        Err(error) => told("docker-glue", Err(error), ExitCode::from(UNREACHABLE)),
+        Ok((_, Err(fault))) => fail(fault.to_string()),
+        Err(error) if error.is::<StoppedError>() => {
+            exit_code("docker-glue", Err(error), ExitCode::FAILURE)
+        }
+        Err(error) => exit_code("docker-glue", Err(error), ExitCode::from(EXIT_UNREACHABLE)),
     }
 }
 
-type Printed = Result<(String, bool), Fault>;
+type RenderResult = Result<(String, bool), RenderError>;
 
 #[derive(Debug, thiserror::Error)]
 #[error("stopped by a signal")]
-struct Stopped;
+struct StoppedError;
 
 /// On a thread of its own, so that a signal is heard meanwhile.
-async fn printed(printer: Printer, access: &Access) -> Result<(Printer, Printed)> {
-    let roster = docker::take_roll(access).await?;
-    let print = |mut printer: Printer, swarm: Option<SwarmSaid>| {
+async fn render_template(
+    printer: TemplateRenderer,
+    access: &EngineSettings,
+) -> Result<(TemplateRenderer, RenderResult)> {
+    let roster = docker::list_descriptions(access).await?;
+    let print = |mut printer: TemplateRenderer, swarm: Option<SwarmState>| {
         let roster = Arc::clone(&roster);
         spawn_blocking(move || {
-            let text = printer.print(&roster, swarm.as_ref());
+            let text = printer.render(&roster, swarm.as_ref());
             (printer, text)
         })
     };
@@ -153,11 +160,11 @@ async fn printed(printer: Printer, access: &Access) -> Result<(Printer, Printed)
     if !matches!(text, Ok((_, true))) {
         return Ok((printer, text));
     }
-    let swarm = Engine::connect(access).await?.swarm().await?;
+    let swarm = Engine::connect(access).await?.query_swarm().await?;
     Ok(print(printer, swarm).await?)
 }
 
-fn write_out(text: &str) -> Result<()> {
+fn write_stdout(text: &str) -> Result<()> {
     io::stdout().write_all(text.as_bytes()).context("cannot print")
 }
 
@@ -169,13 +176,13 @@ fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     result
 }
 
-fn start(settings: Settings) -> Result<()> {
+fn start_balancer(settings: Settings) -> Result<()> {
     for note in &settings.notes {
         warn!("{note}");
     }
-    place::make(&settings.state_dir)?;
-    place::make_private(&settings.runtime_dir, nix::unistd::geteuid().as_raw())?;
-    block_on(until_stopped(|stop, hangups| async {
+    paths::create_dir(&settings.state_dir)?;
+    paths::create_private_dir(&settings.runtime_dir, nix::unistd::geteuid().as_raw())?;
+    block_on(run_until_stopped(|stop, hangups| async {
         let ignore = async move {
             let mut hangups = hangups;
             while hangups.recv().await.is_some() {
@@ -184,7 +191,7 @@ fn start(settings: Settings) -> Result<()> {
             pending().await
         };
         tokio::select! {
-            result = serve(settings, api::start, stop) => result,
+            result = run_command(settings, api::start, stop) => result,
             result = ignore => result,
         }
     }))

@@ -8,16 +8,19 @@
 
 use crate::{
     container::Container,
-    decide::Memory,
+    decide::DecideState,
     haproxy::{
-        config::{Admin, Config},
-        health::{Captured, Check, Failure, Health, Message, Refusals, Round, ServerName},
+        config::{AdminState, Config},
+        health::{
+            CapturedMessage, CheckFailure, CheckResult, FrontendErrorCounts, HealthReport,
+            InvalidMessage, ServerHealth, ServerKey,
+        },
         name,
-        said::Checked,
+        stderr_log::CheckResultChange,
     },
     label::value,
-    nonsense,
-    problem::{About, Problem, Reason},
+    malformed_http,
+    problem::{Problem, ProblemSubject, Reason},
     problem_set::ProblemSet,
     route::{Endpoint, Listener, Policy, Routes},
 };
@@ -28,66 +31,66 @@ use std::{
 };
 
 /// So long a check fails before that is a problem: a container that was just started may not listen yet.
-pub const FAILS_FOR: Duration = Duration::from_secs(5);
+pub const FAILURE_DELAY: Duration = Duration::from_secs(5);
 /// So long connections time out before requests that a server has already are ended: its machine has gone, and would
 /// answer none of them.
-pub const LOST_AFTER: Duration = Duration::from_secs(5);
+pub const LOST_DELAY: Duration = Duration::from_secs(5);
 /// Of what changed so long ago it is often asked how it goes on.
-const YOUNG: Duration = Duration::from_secs(15);
-const OFTEN: Duration = Duration::from_secs(1);
-const SELDOM: Duration = Duration::from_secs(5);
-const QUIET: Duration = Duration::from_secs(30);
+const RECENT_CHANGE: Duration = Duration::from_secs(15);
+const FAST_INTERVAL: Duration = Duration::from_secs(1);
+const SLOW_INTERVAL: Duration = Duration::from_secs(5);
+const IDLE_INTERVAL: Duration = Duration::from_secs(30);
 /// What HAProxy says by itself is often said of several servers.
-const AT_ONCE: Duration = Duration::from_millis(100);
+const REPORT_DELAY: Duration = Duration::from_millis(100);
 /// So much time for each server that is asked about, so that questions take a thousandth of it at most.
-const EACH: Duration = Duration::from_millis(3);
+const TIME_PER_SERVER: Duration = Duration::from_millis(3);
 /// Of more backends than this all are asked about at once.
-const MANY: usize = 16;
+const MAX_QUERIED_BACKENDS: usize = 16;
 /// A server that says nothing of its checks for so long has none.
-const SILENT: Duration = Duration::from_mins(1);
+const NO_CHECK_TIMEOUT: Duration = Duration::from_mins(1);
 /// What made no sense is told for so long after the last time.
-const RECENT: Duration = Duration::from_mins(10);
+const MALFORMED_TTL: Duration = Duration::from_mins(10);
 /// Good answers make up for a bad one that is older than this.
-const MADE_UP: Duration = Duration::from_secs(10);
+const FAULT_TTL: Duration = Duration::from_secs(10);
 
 /// What is known so far.
 #[derive(Debug, Clone, Default)]
 pub struct Diagnosis {
     /// Servers that are not known to be well.
-    suspects: BTreeMap<ServerName, Suspect>,
+    suspects: BTreeMap<ServerKey, Suspect>,
     /// Servers whose responses made no sense.
-    faults: BTreeMap<ServerName, Fault>,
+    faults: BTreeMap<ServerKey, ServerFault>,
     /// What clients of a frontend said that made no sense.
-    nonsense: BTreeMap<(String, nonsense::Request), Nonsense>,
+    client_faults: BTreeMap<(String, malformed_http::MalformedRequest), ClientFault>,
     /// Of the last round; `None` before the first.
-    refusals: Option<BTreeMap<String, Refusals>>,
+    frontend_errors: Option<BTreeMap<String, FrontendErrorCounts>>,
     /// Of servers that counted errors.
-    counted: BTreeMap<ServerName, Health>,
-    asked: Option<Instant>,
+    last_counts: BTreeMap<ServerKey, ServerHealth>,
+    queried_at: Option<Instant>,
     /// Not later than this, whatever else.
-    soon: Option<Instant>,
+    query_by: Option<Instant>,
 }
 
 #[derive(Debug, Clone)]
 struct Suspect {
     since: Instant,
-    failing: Option<Failing>,
+    failing: Option<FailingCheck>,
 }
 
 #[derive(Debug, Clone)]
-struct Failing {
+struct FailingCheck {
     since: Instant,
-    failure: Failure,
+    failure: CheckFailure,
     /// What it answered to the check.
-    nonsense: Option<nonsense::Response>,
+    malformed: Option<malformed_http::MalformedResponse>,
     /// Since when nothing but connections that time out was found.
-    unreachable: Option<Instant>,
+    unreachable_since: Option<Instant>,
     /// Its requests were ended then.
-    ended: Option<Instant>,
+    ended_at: Option<Instant>,
 }
 
 #[derive(Debug, Clone)]
-struct Fault {
+struct ServerFault {
     what: FaultKind,
     /// The last time.
     at: Instant,
@@ -97,13 +100,13 @@ struct Fault {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum FaultKind {
-    Nonsense(nonsense::Response),
+    MalformedResponse(malformed_http::MalformedResponse),
     NoResponse,
     NoConnection,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Nonsense {
+struct ClientFault {
     /// Who was the first.
     client: Option<IpAddr>,
     at: Instant,
@@ -111,147 +114,160 @@ struct Nonsense {
 
 /// A server that connections to have timed out for so long that its requests are to be ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lost {
-    pub server: ServerName,
+pub struct LostServer {
+    pub server: ServerKey,
     /// It was not so until now.
-    pub is_news: bool,
+    pub is_new: bool,
 }
 
 /// What HAProxy is to be asked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Question {
+pub struct HealthQuery {
     /// About the servers of these backends; `None`: about all.
     pub backends: Option<BTreeSet<String>>,
     /// What was known of frontends: where they have something else, all is asked.
-    pub refusals: Option<BTreeMap<String, Refusals>>,
+    pub frontend_errors: Option<BTreeMap<String, FrontendErrorCounts>>,
 }
 
 /// Whether HAProxy says by itself that a check fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hearing {
-    Heard,
+pub enum CheckReporting {
+    Pushed,
     /// And that many servers are asked about instead.
-    Deaf {
+    Polled {
         servers: usize,
     },
 }
 
 impl Diagnosis {
     /// These backends have other servers than before, or may have.
-    pub fn follow<'a>(
+    pub fn update_backends<'a>(
         &mut self,
         config: &Config,
         changed: impl IntoIterator<Item = &'a str>,
         now: Instant,
     ) {
         for name in changed {
-            let servers = config.backends.get(name).map(|it| &it.servers[..]).unwrap_or_default();
-            for server in servers.iter().filter(|it| it.watch.is_checked()) {
+            let servers =
+                config.backends.get(name).map(|backend| &backend.servers[..]).unwrap_or_default();
+            for server in servers.iter().filter(|server| server.check_mode.is_checked()) {
                 let name = (name.to_owned(), server.name.clone());
                 self.suspects.entry(name).or_insert(Suspect { since: now, failing: None });
-                self.not_later_than(now + OFTEN);
+                self.schedule_by(now + FAST_INTERVAL);
             }
         }
-        self.forget_others(config);
+        self.remove_unknown(config);
     }
 
     /// What a check found, as HAProxy said by itself.
-    pub fn hear(&mut self, checked: &Checked, now: Instant) {
-        let name = (checked.backend.clone(), checked.server.clone());
-        match (self.suspects.get(&name), checked.passed) {
+    pub fn on_check_result(&mut self, change: &CheckResultChange, now: Instant) {
+        let name = (change.backend.clone(), change.server.clone());
+        match (self.suspects.get(&name), change.passed) {
             (None, true) => {}
             (Some(Suspect { failing: None, .. }), true) => drop(self.suspects.remove(&name)),
-            (Some(_), true) => self.not_later_than(now + AT_ONCE),
+            (Some(_), true) => self.schedule_by(now + REPORT_DELAY),
             (suspect, false) => {
                 if suspect.is_none() {
                     self.suspects.insert(name, Suspect { since: now, failing: None });
                 }
-                self.not_later_than(now + AT_ONCE);
+                self.schedule_by(now + REPORT_DELAY);
             }
         }
     }
 
     /// Somebody looks.
-    pub fn hurry(&mut self, now: Instant) {
-        self.not_later_than(now);
+    pub fn request_now(&mut self, now: Instant) {
+        self.schedule_by(now);
     }
 
-    fn not_later_than(&mut self, at: Instant) {
-        self.soon = Some(self.soon.map_or(at, |soon| soon.min(at)));
+    fn schedule_by(&mut self, at: Instant) {
+        self.query_by = Some(self.query_by.map_or(at, |query_by| query_by.min(at)));
     }
 
     /// Whether it was asked in the last second.
     pub fn is_fresh(&self, now: Instant) -> bool {
-        self.soon.is_none() && self.asked.is_some_and(|asked| now < asked + OFTEN)
+        self.query_by.is_none()
+            && self.queried_at.is_some_and(|queried_at| now < queried_at + FAST_INTERVAL)
     }
 
     /// When to ask again; `None` before anything is served.
-    pub fn due(&self, hearing: Hearing) -> Option<Instant> {
-        let next = self.asked.map(|asked| asked + self.pause(asked, hearing));
-        [next, self.soon].into_iter().flatten().min()
+    pub fn next_query_at(&self, reporting: CheckReporting) -> Option<Instant> {
+        let next = self
+            .queried_at
+            .map(|queried_at| queried_at + self.query_interval(queried_at, reporting));
+        [next, self.query_by].into_iter().flatten().min()
     }
 
-    fn pause(&self, asked: Instant, hearing: Hearing) -> Duration {
-        let young = |it: &Suspect| {
-            let failing = it.failing.as_ref();
-            let since = failing.map_or(it.since, |it| it.unreachable.unwrap_or(it.since));
-            asked < since + YOUNG
+    fn query_interval(&self, queried_at: Instant, reporting: CheckReporting) -> Duration {
+        let is_recent = |suspect: &Suspect| {
+            let failing = suspect.failing.as_ref();
+            let since = failing
+                .map_or(suspect.since, |check| check.unreachable_since.unwrap_or(check.since));
+            queried_at < since + RECENT_CHANGE
         };
-        let many = |servers: usize| EACH.saturating_mul(servers.try_into().unwrap_or(u32::MAX));
+        let many =
+            |servers: usize| TIME_PER_SERVER.saturating_mul(servers.try_into().unwrap_or(u32::MAX));
         let of_suspects = many(self.suspects.len());
-        if self.suspects.values().any(young) {
-            OFTEN.max(of_suspects)
+        if self.suspects.values().any(is_recent) {
+            FAST_INTERVAL.max(of_suspects)
         } else if !self.suspects.is_empty() || !self.faults.is_empty() {
-            SELDOM.max(of_suspects)
+            SLOW_INTERVAL.max(of_suspects)
         } else {
-            match hearing {
-                Hearing::Heard => QUIET,
-                Hearing::Deaf { servers } => SELDOM.max(many(servers)).min(QUIET),
+            match reporting {
+                CheckReporting::Pushed => IDLE_INTERVAL,
+                CheckReporting::Polled { servers } => {
+                    SLOW_INTERVAL.max(many(servers)).min(IDLE_INTERVAL)
+                }
             }
         }
     }
 
-    pub fn question(&self, hearing: Hearing) -> Question {
-        let asked_about = self.suspects.keys().chain(self.faults.keys());
-        let backends: BTreeSet<_> = asked_about.map(|(backend, _)| backend.clone()).collect();
-        let all = MANY < backends.len() || hearing != Hearing::Heard;
-        Question { backends: (!all).then_some(backends), refusals: self.refusals.clone() }
+    pub fn next_query(&self, reporting: CheckReporting) -> HealthQuery {
+        let queried = self.suspects.keys().chain(self.faults.keys());
+        let backends: BTreeSet<_> = queried.map(|(backend, _)| backend.clone()).collect();
+        let all = MAX_QUERIED_BACKENDS < backends.len() || reporting != CheckReporting::Pushed;
+        HealthQuery {
+            backends: (!all).then_some(backends),
+            frontend_errors: self.frontend_errors.clone(),
+        }
     }
 
     /// It was asked, and did not answer.
-    pub fn unanswered(&mut self, now: Instant) {
-        (self.asked, self.soon) = (Some(now), None);
+    pub fn on_no_answer(&mut self, now: Instant) {
+        (self.queried_at, self.query_by) = (Some(now), None);
     }
 
-    pub fn learn(&mut self, round: &Round, config: &Config, now: Instant) {
-        let captured = round.captured.as_deref().unwrap_or_default();
-        for (name, health) in &round.servers {
-            self.learn_check(name, &health.check, captured, now);
-            self.learn_counts(name, health, captured, now);
+    pub fn apply_report(&mut self, report: &HealthReport, config: &Config, now: Instant) {
+        let captured = report.captures.as_deref().unwrap_or_default();
+        for (name, health) in &report.servers {
+            self.apply_check(name, &health.check, captured, now);
+            self.apply_counts(name, health, captured, now);
         }
-        (self.asked, self.soon) = (Some(now), None);
-        self.suspects.retain(|_, it| it.failing.is_some() || now < it.since + SILENT);
-        self.learn_requests(captured, now);
-        self.refusals = Some(round.frontends.clone());
-        self.forget_others(config);
+        (self.queried_at, self.query_by) = (Some(now), None);
+        self.suspects.retain(|_, suspect| {
+            suspect.failing.is_some() || now < suspect.since + NO_CHECK_TIMEOUT
+        });
+        self.apply_captures(captured, now);
+        self.frontend_errors = Some(report.frontends.clone());
+        self.remove_unknown(config);
     }
 
-    fn learn_check(
+    fn apply_check(
         &mut self,
-        name: &ServerName,
-        check: &Check,
-        captured: &[Captured],
+        name: &ServerKey,
+        check: &CheckResult,
+        captured: &[CapturedMessage],
         now: Instant,
     ) {
         let failure = match check {
-            Check::None => return,
-            Check::Passed => return drop(self.suspects.remove(name)),
-            Check::Failed(failure) => failure.clone(),
+            CheckResult::None => return,
+            CheckResult::Passed => return drop(self.suspects.remove(name)),
+            CheckResult::Failed(failure) => failure.clone(),
         };
-        let said = response(captured, name);
-        let failure = match (failure, said) {
-            (Failure::NoAnswer | Failure::Other(_), Some((age, _))) if age < MADE_UP => {
-                Failure::NotHttp
+        let response = find_response(captured, name);
+        let failure = match (failure, response) {
+            (CheckFailure::Timeout | CheckFailure::Other(_), Some((age, _))) if age < FAULT_TTL => {
+                CheckFailure::NotHttp
             }
             (failure, _) => failure,
         };
@@ -259,101 +275,112 @@ impl Diagnosis {
             self.suspects.entry(name.clone()).or_insert(Suspect { since: now, failing: None });
         let before = suspect.failing.take();
         let before = before.as_ref();
-        let unreachable = match failure {
-            Failure::NoConnection => before.and_then(|it| it.unreachable).or(Some(now)),
-            _ => None,
-        };
-        let nonsense = match failure {
-            Failure::NotHttp => {
-                let said = said.map(|(_, it)| it.clone());
-                said.or_else(|| before.and_then(|it| it.nonsense.clone()))
+        let unreachable_since = match failure {
+            CheckFailure::Unreachable => {
+                before.and_then(|check| check.unreachable_since).or(Some(now))
             }
             _ => None,
         };
-        let since = before.map_or(now, |it| it.since);
-        let ended = before.filter(|_| unreachable.is_some()).and_then(|it| it.ended);
-        suspect.failing = Some(Failing { since, failure, nonsense, unreachable, ended });
+        let malformed = match failure {
+            CheckFailure::NotHttp => {
+                let response = response.map(|(_, response)| response.clone());
+                response.or_else(|| before.and_then(|check| check.malformed.clone()))
+            }
+            _ => None,
+        };
+        let since = before.map_or(now, |check| check.since);
+        let ended_at =
+            before.filter(|_| unreachable_since.is_some()).and_then(|check| check.ended_at);
+        suspect.failing =
+            Some(FailingCheck { since, failure, malformed, unreachable_since, ended_at });
     }
 
     /// Requests that got no response that made sense since the last round.
-    fn learn_counts(
+    fn apply_counts(
         &mut self,
-        name: &ServerName,
-        health: &Health,
-        captured: &[Captured],
+        name: &ServerKey,
+        health: &ServerHealth,
+        captured: &[CapturedMessage],
         now: Instant,
     ) {
-        let before = self.counted.get(name);
-        let is_new = |of: fn(&Health) -> u64| {
+        let before = self.last_counts.get(name);
+        let is_new = |of: fn(&ServerHealth) -> u64| {
             let count = of(health);
             0 < count && before.map(of) != Some(count)
         };
         // What an earlier run may have seen is worth a word only where it can be said what it was.
-        let nothing_good = self.refusals.is_some()
-            && (health.responses == 0 || before.is_some_and(|it| it.responses == health.responses));
+        let has_no_success = self.frontend_errors.is_some()
+            && (health.responses == 0
+                || before.is_some_and(|server_health| server_health.responses == health.responses));
         // HAProxy keeps the last one, which may be older than what is new.
-        let until = self.asked.map_or(RECENT, |asked| now.duration_since(asked) + OFTEN);
-        let nonsense = response(captured, name).filter(|(age, _)| *age < until);
-        let fault = match nonsense {
-            _ if is_new(|it| it.connection_errors)
-                && nothing_good
+        let until = self
+            .queried_at
+            .map_or(MALFORMED_TTL, |queried_at| now.duration_since(queried_at) + FAST_INTERVAL);
+        let malformed = find_response(captured, name).filter(|(age, _)| *age < until);
+        let fault = match malformed {
+            _ if is_new(|health| health.connection_errors)
+                && has_no_success
                 && name::is_unchecked(&name.1) =>
             {
                 Some((FaultKind::NoConnection, Duration::ZERO))
             }
-            _ if !is_new(|it| it.response_errors) => None,
-            Some((age, what)) => Some((FaultKind::Nonsense(what.clone()), age)),
-            None => nothing_good.then_some((FaultKind::NoResponse, Duration::ZERO)),
+            _ if !is_new(|health| health.response_errors) => None,
+            Some((age, what)) => Some((FaultKind::MalformedResponse(what.clone()), age)),
+            None => has_no_success.then_some((FaultKind::NoResponse, Duration::ZERO)),
         };
         if before.is_some() || 0 < health.response_errors + health.connection_errors {
-            self.counted.insert(name.clone(), health.clone());
+            self.last_counts.insert(name.clone(), health.clone());
         }
         let responses = health.responses;
         if let Some((what, age)) = fault {
             let at = now.checked_sub(age).unwrap_or(now);
-            self.faults.insert(name.clone(), Fault { what, at, responses });
+            self.faults.insert(name.clone(), ServerFault { what, at, responses });
         } else if let Some(fault) = self.faults.get(name)
             && fault.responses != responses
-            && fault.at + MADE_UP < now
+            && fault.at + FAULT_TTL < now
         {
             self.faults.remove(name);
         }
     }
 
-    fn learn_requests(&mut self, captured: &[Captured], now: Instant) {
-        for it in captured.iter().filter(|it| it.age < RECENT) {
-            let Message::Request { frontend, client, nonsense } = &it.what else { continue };
-            let at = now.checked_sub(it.age).unwrap_or(now);
-            let first = Nonsense { client: *client, at };
-            self.nonsense.entry((frontend.clone(), *nonsense)).or_insert(first).at = at;
+    fn apply_captures(&mut self, captured: &[CapturedMessage], now: Instant) {
+        for message in captured.iter().filter(|message| message.age < MALFORMED_TTL) {
+            let InvalidMessage::Request { frontend, client, malformed } = &message.message else {
+                continue;
+            };
+            let at = now.checked_sub(message.age).unwrap_or(now);
+            let first = ClientFault { client: *client, at };
+            self.client_faults.entry((frontend.clone(), *malformed)).or_insert(first).at = at;
         }
-        self.nonsense.retain(|_, it| now < it.at + RECENT);
+        self.client_faults.retain(|_, fault| now < fault.at + MALFORMED_TTL);
     }
 
     /// What there is no more, or gets no requests.
-    fn forget_others(&mut self, config: &Config) {
-        let is_there = |(backend, server): &ServerName| {
-            let servers = config.backends.get(backend).map(|it| &it.servers);
+    fn remove_unknown(&mut self, config: &Config) {
+        let is_there = |(backend, server): &ServerKey| {
+            let servers = config.backends.get(backend).map(|backend| &backend.servers);
             let mut servers = servers.into_iter().flatten();
-            servers.any(|it| it.name == *server && it.admin == Admin::Ready)
+            servers.any(|s| s.name == *server && s.admin == AdminState::Ready)
         };
         self.suspects.retain(|name, _| is_there(name));
         self.faults.retain(|name, _| is_there(name));
-        self.counted.retain(|name, _| is_there(name));
+        self.last_counts.retain(|name, _| is_there(name));
         let frontends = &config.frontends;
-        self.nonsense.retain(|(name, _), _| frontends.iter().any(|it| it.name == *name));
+        self.client_faults
+            .retain(|(name, _), _| frontends.iter().any(|frontend| frontend.name == *name));
     }
 
     /// Servers whose requests are to be ended now; those that go on timing out are told again, for the requests that came
     /// meanwhile.
-    pub fn lost(&mut self, now: Instant) -> Vec<Lost> {
+    pub fn take_lost_servers(&mut self, now: Instant) -> Vec<LostServer> {
         let mut lost = Vec::new();
         for (server, suspect) in &mut self.suspects {
             let Some(failing) = &mut suspect.failing else { continue };
-            let is_due = |since: Instant| since + LOST_AFTER <= now;
-            if failing.unreachable.is_some_and(is_due) && failing.ended.is_none_or(is_due) {
-                let is_news = failing.ended.replace(now).is_none();
-                lost.push(Lost { server: server.clone(), is_news });
+            let is_due = |since: Instant| since + LOST_DELAY <= now;
+            if failing.unreachable_since.is_some_and(is_due) && failing.ended_at.is_none_or(is_due)
+            {
+                let is_new = failing.ended_at.replace(now).is_none();
+                lost.push(LostServer { server: server.clone(), is_new });
             }
         }
         lost
@@ -364,113 +391,125 @@ impl Diagnosis {
         &self,
         config: &Config,
         routes: &Routes,
-        memory: &Memory,
+        memory: &DecideState,
         now: Instant,
     ) -> ProblemSet {
-        let scene = Scene { config, routes, memory };
-        let failing = self.suspects.iter().filter_map(|(name, it)| {
-            let failing = it.failing.as_ref().filter(|it| it.since + FAILS_FOR <= now)?;
-            scene.problem(name, |place| place.of_check(failing))
+        let resolver = NameResolver { config, routes, memory };
+        let failing = self.suspects.iter().filter_map(|(name, suspect)| {
+            let failing =
+                suspect.failing.as_ref().filter(|check| check.since + FAILURE_DELAY <= now)?;
+            resolver.build_problem(name, |server| server.check_reason(failing))
         });
         let faults = self.faults.iter();
-        let faults =
-            faults.filter_map(|(name, it)| scene.problem(name, |place| place.of_fault(it)));
-        let requests = self.nonsense.iter().filter_map(|((frontend, what), it)| {
-            let listener = scene.listener(frontend)?;
-            let reason = Reason::BadRequest { what: *what, client: it.client };
-            Some(Problem { about: About::Listener(listener), label: None, reason })
+        let faults = faults.filter_map(|(name, fault)| {
+            resolver.build_problem(name, |server| server.fault_reason(fault))
+        });
+        let requests = self.client_faults.iter().filter_map(|((frontend, what), fault)| {
+            let listener = resolver.find_listener(frontend)?;
+            let reason = Reason::BadRequest { what: *what, client: fault.client };
+            Some(Problem { subject: ProblemSubject::Listener(listener), label: None, reason })
         });
         failing.chain(faults).chain(requests).collect()
     }
 }
 
 /// The youngest one of that server's.
-fn response<'a>(
-    captured: &'a [Captured],
-    name: &ServerName,
-) -> Option<(Duration, &'a nonsense::Response)> {
-    captured.iter().find_map(|it| match &it.what {
-        Message::Response { server, nonsense } if server == name => Some((it.age, nonsense)),
+fn find_response<'a>(
+    captured: &'a [CapturedMessage],
+    name: &ServerKey,
+) -> Option<(Duration, &'a malformed_http::MalformedResponse)> {
+    captured.iter().find_map(|message| match &message.message {
+        InvalidMessage::Response { server, malformed } if server == name => {
+            Some((message.age, malformed))
+        }
         _ => None,
     })
 }
 
 /// What HAProxy's names stand for.
-struct Scene<'a> {
+struct NameResolver<'a> {
     config: &'a Config,
     routes: &'a Routes,
-    memory: &'a Memory,
+    memory: &'a DecideState,
 }
 
 /// A server's container, and what it is to do.
-struct Place<'a> {
+struct ServerContext<'a> {
     endpoint: &'a Endpoint,
     policy: &'a Policy,
     container: Option<&'a Container>,
 }
 
-impl<'a> Scene<'a> {
-    fn problem(
+impl<'a> NameResolver<'a> {
+    fn build_problem(
         &self,
-        name: &ServerName,
-        why: impl FnOnce(&Place<'a>) -> Reason,
+        name: &ServerKey,
+        why: impl FnOnce(&ServerContext<'a>) -> Reason,
     ) -> Option<Problem> {
-        let place = self.place(name)?;
+        let server = self.resolve_server(name)?;
         // It was told to stop, and may refuse what it likes.
-        if place.container.is_some_and(|it| it.leaving) {
+        if server.container.is_some_and(|container| container.stopping) {
             return None;
         }
-        let about = About::Container(place.endpoint.origin.clone());
-        Some(Problem { about, label: None, reason: why(&place) })
+        let about = ProblemSubject::Container(server.endpoint.container.clone());
+        Some(Problem { subject: about, label: None, reason: why(&server) })
     }
 
-    fn place(&self, (backend, server): &ServerName) -> Option<Place<'a>> {
+    fn resolve_server(&self, (backend, server): &ServerKey) -> Option<ServerContext<'a>> {
         let route = self.routes.0.get(&self.config.backends.get(backend)?.route)?;
-        let (id, port) = name::place(server)?;
-        let is_it = |it: &&Endpoint| it.origin.id() == id && it.port.to_string() == port;
+        let (id, port) = name::parse_container_port(server)?;
+        let is_it = |view: &&Endpoint| view.container.id() == id && view.port.to_string() == port;
         let endpoint = route.endpoints.iter().find(is_it)?;
-        Some(Place { endpoint, policy: &route.policy, container: self.memory.container(id) })
+        Some(ServerContext {
+            endpoint,
+            policy: &route.policy,
+            container: self.memory.find_container(id),
+        })
     }
 
-    fn listener(&self, frontend: &str) -> Option<Listener> {
-        self.config.frontends.iter().find(|it| it.name == frontend).map(|it| it.listener)
+    fn find_listener(&self, frontend: &str) -> Option<Listener> {
+        self.config.frontends.iter().find(|f| f.name == frontend).map(|frontend| frontend.listener)
     }
 }
 
-impl Place<'_> {
-    fn of_check(&self, failing: &Failing) -> Reason {
+impl ServerContext<'_> {
+    fn check_reason(&self, failing: &FailingCheck) -> Reason {
         let Endpoint { address, port, .. } = *self.endpoint;
         let path = match &self.policy.check {
-            value::Check::Http(path) => path.to_string(),
+            value::CheckMethod::Http(path) => path.to_string(),
             _ => String::new(),
         };
         match &failing.failure {
-            Failure::Refused => {
-                Reason::ConnectionRefused { address, port, exposed: self.exposed() }
+            CheckFailure::Refused => {
+                Reason::ConnectionRefused { address, port, exposed: self.exposed_ports() }
             }
-            Failure::NoConnection => Reason::NoConnection { address },
-            Failure::NoAnswer => Reason::CheckUnanswered { address, path },
-            Failure::Status(code) => Reason::CheckStatus { address, port, path, code: *code },
-            Failure::NotHttp => {
-                let what = failing.nonsense.clone();
+            CheckFailure::Unreachable => Reason::NoConnection { address },
+            CheckFailure::Timeout => Reason::CheckUnanswered { address, path },
+            CheckFailure::Status(code) => Reason::CheckStatus { address, port, path, code: *code },
+            CheckFailure::NotHttp => {
+                let what = failing.malformed.clone();
                 Reason::CheckNotHttp { address, path, what }
             }
-            Failure::Other(text) => Reason::CheckFails { address, text: text.clone() },
+            CheckFailure::Other(text) => Reason::CheckFails { address, text: text.clone() },
         }
     }
 
-    fn of_fault(&self, fault: &Fault) -> Reason {
+    fn fault_reason(&self, fault: &ServerFault) -> Reason {
         let Endpoint { address, port, .. } = *self.endpoint;
         match &fault.what {
-            FaultKind::Nonsense(what) => Reason::BadResponse { address, what: what.clone() },
+            FaultKind::MalformedResponse(what) => {
+                Reason::BadResponse { address, what: what.clone() }
+            }
             FaultKind::NoResponse => Reason::NoResponse { address },
             FaultKind::NoConnection => {
-                Reason::Unconnected { address, port, exposed: self.exposed() }
+                Reason::Unconnected { address, port, exposed: self.exposed_ports() }
             }
         }
     }
 
-    fn exposed(&self) -> Vec<u16> {
-        self.container.map(|it| it.exposed.iter().copied().collect()).unwrap_or_default()
+    fn exposed_ports(&self) -> Vec<u16> {
+        self.container
+            .map(|container| container.exposed.iter().copied().collect())
+            .unwrap_or_default()
     }
 }

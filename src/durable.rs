@@ -13,11 +13,11 @@ use tempfile::NamedTempFile;
 pub fn replace(file: NamedTempFile, target: &Path) -> io::Result<()> {
     file.as_file().sync_all()?;
     file.persist(target).map_err(|e| e.error)?;
-    sync_folder_of(target)
+    sync_parent_folder(target)
 }
 
 /// Returns what `path` is, links followed, where no file can take its place; `None` where it is a regular file, or absent.
-pub fn not_regular(path: &Path) -> Option<&'static str> {
+pub fn irregular_kind(path: &Path) -> Option<&'static str> {
     let kind = fs::metadata(path).ok()?.file_type();
     match () {
         () if kind.is_file() => None,
@@ -33,17 +33,17 @@ pub fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
-        Ok(()) => sync_folder_of(path),
+        Ok(()) => sync_parent_folder(path),
     }
 }
 
 /// The names in the folder of `path` are on disk when this returns.
-pub fn sync_folder_of(path: &Path) -> io::Result<()> {
+pub fn sync_parent_folder(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    sync(folder.unwrap_or(Path::new(".")))
+    sync_folder(folder.unwrap_or(Path::new(".")))
 }
 
 /// The names in a folder are on disk when this returns.
-pub fn sync(folder: &Path) -> io::Result<()> {
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }

@@ -4,8 +4,8 @@
 
 use std::time::{Duration, Instant};
 
-const SHORTEST: Duration = Duration::from_millis(100);
-const LONGEST: Duration = Duration::from_secs(5);
+const MIN_PAUSE: Duration = Duration::from_millis(100);
+const MAX_PAUSE: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub struct Outage {
@@ -15,34 +15,35 @@ pub struct Outage {
 
 /// What is worth saying about one more failure.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Tell {
+pub enum FailureReport {
     /// The outage began.
-    Loud,
+    First,
     /// It goes on.
-    Quiet,
+    Repeat,
 }
 
 impl Outage {
-    pub fn none() -> Self {
-        Self { since: None, pause: SHORTEST }
+    pub fn inactive() -> Self {
+        Self { since: None, pause: MIN_PAUSE }
     }
 
     /// One more failure: whether to say it, and how long to wait before the next try.
-    pub fn failed(&mut self, now: Instant) -> (Tell, Duration) {
-        let tell = if self.since.is_some() { Tell::Quiet } else { Tell::Loud };
+    pub fn record_failure(&mut self, now: Instant) -> (FailureReport, Duration) {
+        let report =
+            if self.since.is_some() { FailureReport::Repeat } else { FailureReport::First };
         self.since.get_or_insert(now);
         let pause = self.pause;
-        self.pause = (pause * 2).min(LONGEST);
-        (tell, pause)
+        self.pause = (pause * 2).min(MAX_PAUSE);
+        (report, pause)
     }
 
-    pub fn lasts(&self) -> bool {
+    pub fn is_active(&self) -> bool {
         self.since.is_some()
     }
 
     /// The neighbour answers. How long it was away, if it was.
-    pub fn over(&mut self, now: Instant) -> Option<Duration> {
-        self.pause = SHORTEST;
+    pub fn finish(&mut self, now: Instant) -> Option<Duration> {
+        self.pause = MIN_PAUSE;
         self.since.take().map(|since| now.duration_since(since))
     }
 }

@@ -6,10 +6,10 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encod
 use std::borrow::Cow;
 
 /// Passes that take out `..`: one for each level of them that follow each other.
-pub const MOST_DOTS: usize = 8;
+pub const MAX_PARENT_LEVELS: usize = 8;
 
 /// What is written as %XX: all but slashes and RFC 3986's pchar without `;`, which begins a parameter.
-const SPELT: &AsciiSet = &NON_ALPHANUMERIC
+const ESCAPED_BYTES: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'/')
     .remove(b'-')
     .remove(b'.')
@@ -30,14 +30,14 @@ const SPELT: &AsciiSet = &NON_ALPHANUMERIC
 
 /// A path, read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reading {
+pub struct NormalizedPath {
     /// In its one spelling: begins with a slash and has none twice, no segment `.` or `..`, no parameter, and no
     /// `%XX` that could be written without.
     pub path: String,
     /// In the segments that were sent, with percent signs decoded where that separates nothing.
     pub literal: String,
     /// It had segments `.` or `..`, in whatever spelling.
-    pub dotted: bool,
+    pub has_dot_segments: bool,
 }
 
 /// Why HAProxy answers 400 to a path.
@@ -49,24 +49,26 @@ pub enum PathError {
     Percent,
     #[error("%00 is no part of a path")]
     Nul,
-    #[error("more than {MOST_DOTS} levels of .. follow each other")]
+    #[error("more than {MAX_PARENT_LEVELS} levels of .. follow each other")]
     Dots,
 }
 
-impl Reading {
+impl NormalizedPath {
     /// Parameters are cut off before percent signs are decoded, as servlet containers do, and after it again.
-    pub fn of(path: &str) -> Result<Self, PathError> {
-        check(path)?;
-        let bytes: Vec<u8> = percent_decode(&without_parameters(path.as_bytes())).collect();
-        let flat = merged(&percent_encode(&without_parameters(&bytes), SPELT).to_string());
-        let literal = percent_encode(&decoded_within(path.as_bytes()), SPELT).to_string();
-        let path = without_dots(&flat)?;
-        Ok(Self { dotted: path != flat, path, literal })
+    pub fn from_request(path: &str) -> Result<Self, PathError> {
+        check_path(path)?;
+        let bytes: Vec<u8> = percent_decode(&strip_parameters(path.as_bytes())).collect();
+        let flat =
+            merge_slashes(&percent_encode(&strip_parameters(&bytes), ESCAPED_BYTES).to_string());
+        let literal =
+            percent_encode(&decode_within_segments(path.as_bytes()), ESCAPED_BYTES).to_string();
+        let path = remove_dot_segments(&flat)?;
+        Ok(Self { has_dot_segments: path != flat, path, literal })
     }
 }
 
 /// `/a;b=c/d` → `/a/d`
-fn without_parameters(path: &[u8]) -> Cow<'_, [u8]> {
+fn strip_parameters(path: &[u8]) -> Cow<'_, [u8]> {
     if !path.contains(&b';') {
         return Cow::Borrowed(path);
     }
@@ -79,7 +81,7 @@ fn without_parameters(path: &[u8]) -> Cow<'_, [u8]> {
 }
 
 /// But for slashes, backslashes and semicolons: their percent sign is taken for itself.
-fn decoded_within(path: &[u8]) -> Vec<u8> {
+fn decode_within_segments(path: &[u8]) -> Vec<u8> {
     let mut text = path.to_vec();
     for at in (0..path.len().saturating_sub(2)).rev() {
         let code = path[at..at + 3].to_ascii_uppercase();
@@ -90,7 +92,7 @@ fn decoded_within(path: &[u8]) -> Vec<u8> {
     percent_decode(&text).collect()
 }
 
-fn check(path: &str) -> Result<(), PathError> {
+fn check_path(path: &str) -> Result<(), PathError> {
     if !path.bytes().all(|c| c.is_ascii_graphic() && c != b'#') {
         return Err(PathError::Byte);
     }
@@ -105,7 +107,7 @@ fn check(path: &str) -> Result<(), PathError> {
 }
 
 /// A backslash is a slash to some.
-fn merged(path: &str) -> String {
+fn merge_slashes(path: &str) -> String {
     let mut text = path.replace("%5C", "/");
     while text.contains("//") {
         text = text.replace("//", "/");
@@ -114,15 +116,15 @@ fn merged(path: &str) -> String {
 }
 
 /// What goes up beyond the root is the root.
-fn without_dots(path: &str) -> Result<String, PathError> {
+fn remove_dot_segments(path: &str) -> Result<String, PathError> {
     let mut all: Vec<_> = path.split('/').skip(1).collect();
     if all.last() == Some(&".") {
         all.pop();
         all.push("");
     }
     all.retain(|segment| *segment != ".");
-    for _ in 0..MOST_DOTS {
-        all = without_some_dots(&all);
+    for _ in 0..MAX_PARENT_LEVELS {
+        all = remove_parent_segments_once(&all);
     }
     let up = all.iter().take_while(|segment| **segment == "..").count();
     all.drain(..up);
@@ -133,37 +135,37 @@ fn without_dots(path: &str) -> Result<String, PathError> {
 }
 
 /// One pass: `a/..` goes, where the slash before it was not that behind another one that went.
-fn without_some_dots<'a>(segments: &[&'a str]) -> Vec<&'a str> {
-    let mut left = Vec::with_capacity(segments.len());
-    let mut rest = segments;
-    while let [first, more @ ..] = rest {
-        rest = more;
-        let (true, ["..", more @ ..]) = (*first != "..", rest) else {
-            left.push(*first);
+fn remove_parent_segments_once<'a>(segments: &[&'a str]) -> Vec<&'a str> {
+    let mut kept = Vec::with_capacity(segments.len());
+    let mut remaining = segments;
+    while let [first, more @ ..] = remaining {
+        remaining = more;
+        let (true, ["..", more @ ..]) = (*first != "..", remaining) else {
+            kept.push(*first);
             continue;
         };
         // The next one has lost its slash, and the last one leaves its own.
-        left.push(more.first().copied().unwrap_or_default());
-        rest = more.get(1..).unwrap_or_default();
+        kept.push(more.first().copied().unwrap_or_default());
+        remaining = more.get(1..).unwrap_or_default();
     }
-    left
+    kept
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn check(path: &str, expected: &str) {
-        let read = match Reading::of(path) {
-            Ok(Reading { path, dotted: true, .. }) => format!("{path} dotted"),
-            Ok(Reading { path, dotted: false, .. }) => path,
+    fn check_path(path: &str, expected: &str) {
+        let actual = match NormalizedPath::from_request(path) {
+            Ok(NormalizedPath { path, has_dot_segments: true, .. }) => format!("{path} dotted"),
+            Ok(NormalizedPath { path, has_dot_segments: false, .. }) => path,
             Err(error) => format!("{error:?}"),
         };
-        assert_eq!(read, expected, "{path}");
+        assert_eq!(actual, expected, "{path}");
     }
 
     #[test]
-    fn plain_path_is_its_own_reading() {
+    fn plain_path_is_unchanged() {
         for path in [
             "/",
             "/a/b.html",
@@ -173,12 +175,12 @@ mod tests {
             "/%20/caf%C3%A9",
             "/-._~!$&'()*+,=:@",
         ] {
-            check(path, path);
+            check_path(path, path);
         }
     }
 
     #[test]
-    fn every_spelling_is_read_as_one() {
+    fn equivalent_spellings_are_normalized() {
         for (path, expected) in [
             ("//admin", "/admin"),
             ("/a///b//", "/a/b/"),
@@ -207,12 +209,12 @@ mod tests {
             ("/%2561", "/%2561"),
             ("/%25%32%65", "/%252e"),
         ] {
-            check(path, expected);
+            check_path(path, expected);
         }
     }
 
     #[test]
-    fn segments_as_sent_are_decoded_where_that_separates_nothing() {
+    fn literal_path_decodes_only_non_separators() {
         for (path, expected) in [
             ("/%61dm%69n/x", "/admin/x"),
             ("/caf%c3%a9", "/caf%C3%A9"),
@@ -222,13 +224,13 @@ mod tests {
             ("/admin%2Fx", "/admin%252Fx"),
             ("/a\\b%5c", "/a%5Cb%255C"),
         ] {
-            let read = Reading::of(path).unwrap().literal.to_ascii_uppercase();
-            assert_eq!(read, expected.to_ascii_uppercase(), "{path}");
+            let actual = NormalizedPath::from_request(path).unwrap().literal.to_ascii_uppercase();
+            assert_eq!(actual, expected.to_ascii_uppercase(), "{path}");
         }
     }
 
     #[test]
-    fn path_that_nobody_can_read_is_refused() {
+    fn malformed_path_is_refused() {
         for (path, expected) in [
             ("/caf\u{e9}", "Byte"),
             ("/a b", "Byte"),
@@ -241,7 +243,7 @@ mod tests {
             ("/1/2/3/4/5/6/7/8/../../../../../../../..", "/ dotted"),
             ("/1/2/3/4/5/6/7/8/9/../../../../../../../../..", "Dots"),
         ] {
-            check(path, expected);
+            check_path(path, expected);
         }
     }
 }

@@ -7,8 +7,8 @@ mod kind;
 pub use kind::Description;
 
 use crate::{
-    nonsense::{Request, Response},
-    origin::Origin,
+    container_ref::ContainerRef,
+    malformed_http::{MalformedRequest, MalformedResponse},
     route::Listener,
 };
 use std::{
@@ -20,22 +20,22 @@ use strum::{EnumDiscriminants, IntoStaticStr, VariantArray, VariantNames};
 /// A thing that was asked for and could not be had, with the reason and the way out.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
-    pub about: About,
+    pub subject: ProblemSubject,
     /// The label as it was written; absent where no single label is to blame.
-    pub label: Option<Label>,
+    pub label: Option<LabelText>,
     pub reason: Reason,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum About {
-    Container(Origin),
+pub enum ProblemSubject {
+    Container(ContainerRef),
     Listener(Listener),
     /// An option of the program, as it is written on its command line.
     Option(&'static str),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Label {
+pub struct LabelText {
     pub key: String,
     pub value: String,
 }
@@ -174,7 +174,7 @@ pub enum Reason {
     },
     Conflict {
         route: String,
-        with: Origin,
+        with: ContainerRef,
         over: &'static str,
     },
     /// Those who had the route are gone, and it is kept for them for a while.
@@ -221,7 +221,7 @@ pub enum Reason {
     CheckNotHttp {
         address: SocketAddr,
         path: String,
-        what: Option<Response>,
+        what: Option<MalformedResponse>,
     },
     /// In HAProxy's words.
     CheckFails {
@@ -240,11 +240,11 @@ pub enum Reason {
     },
     BadResponse {
         address: SocketAddr,
-        what: Response,
+        what: MalformedResponse,
     },
     /// A hint, as whoever reaches a public port may say what they like.
     BadRequest {
-        what: Request,
+        what: MalformedRequest,
         client: Option<IpAddr>,
     },
     /// An option of other programs that there is not here.
@@ -306,13 +306,13 @@ pub enum Reason {
     /// A hint: containers of two services that have nothing to do with each other.
     Shared {
         route: String,
-        with: Origin,
+        with: ContainerRef,
     },
     /// A hint: containers of two projects have routes of one host.
     SharedHost {
         route: String,
         host: String,
-        with: Origin,
+        with: ContainerRef,
     },
     /// A hint: no label asks for the public port, but for the one that it is moved to.
     MapPortUnused {
@@ -341,7 +341,7 @@ pub enum Severity {
 impl Reason {
     /// With no more of what a user wrote than is told.
     #[must_use]
-    pub fn cut(mut self) -> Self {
+    pub fn truncate_texts(mut self) -> Self {
         match &mut self {
             Self::NotAPort(text)
             | Self::HostWithScheme(text)
@@ -358,13 +358,13 @@ impl Reason {
             | Self::NotFilledIn(text)
             | Self::HostWithGap(text)
             | Self::HostCutShort(text)
-            | Self::HostPattern { text, instead: None } => *text = cut(text),
+            | Self::HostPattern { text, instead: None } => *text = truncate(text),
             Self::InBrackets { text, instead }
             | Self::NotCommas { text, instead }
             | Self::HostPattern { text, instead: Some(instead) }
             | Self::PatternForPrefix { text, instead }
             | Self::PatternInPrefix { text, instead } => {
-                (*text, *instead) = (cut(text), cut(instead));
+                (*text, *instead) = (truncate(text), truncate(instead));
             }
             _ => {}
         }
@@ -384,8 +384,8 @@ impl Reason {
     }
 
     /// Whether it is about what HAProxy met with, not about what was asked for.
-    pub fn is_of_traffic(&self) -> bool {
-        self.fails_check()
+    pub fn is_about_traffic(&self) -> bool {
+        self.is_check_failure()
             || matches!(
                 self,
                 Self::Unconnected { .. }
@@ -396,7 +396,7 @@ impl Reason {
     }
 
     /// Whether it is why a check fails.
-    pub fn fails_check(&self) -> bool {
+    pub fn is_check_failure(&self) -> bool {
         matches!(
             self,
             Self::ConnectionRefused { .. }
@@ -411,10 +411,10 @@ impl Reason {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.about {
-            About::Container(origin) => write!(f, "container {origin}: ")?,
-            About::Listener(listener) => write!(f, "listener {listener}: ")?,
-            About::Option(option) => write!(f, "option {option}: ")?,
+        match &self.subject {
+            ProblemSubject::Container(origin) => write!(f, "container {origin}: ")?,
+            ProblemSubject::Listener(listener) => write!(f, "listener {listener}: ")?,
+            ProblemSubject::Option(option) => write!(f, "option {option}: ")?,
         }
         if let Some(label) = &self.label {
             write!(f, "label {label}: ")?;
@@ -424,42 +424,42 @@ impl fmt::Display for Problem {
 }
 
 /// The longest text that is kept of what a user wrote, in characters, and what is left of a longer one.
-const LONGEST: usize = 120;
-const LEFT: usize = 80;
+const MAX_TEXT_CHARS: usize = 120;
+const TRUNCATED_CHARS: usize = 80;
 
 /// What is kept of a text that somebody else wrote: a problem outlives it, and there may be many.
-pub fn cut(text: &str) -> String {
-    Cut(text).to_string()
+pub fn truncate(text: &str) -> String {
+    Truncated(text).to_string()
 }
 
-impl Label {
+impl LabelText {
     pub fn new(key: &str, value: &str) -> Self {
-        Self { key: cut(key), value: cut(value) }
+        Self { key: truncate(key), value: truncate(value) }
     }
 
     /// Cut where it would fill a screen; not escaped, for those who do that themselves.
     pub fn key_text(&self) -> String {
-        Cut(&self.key).to_string()
+        Truncated(&self.key).to_string()
     }
 
     pub fn value_text(&self) -> String {
-        Cut(&self.value).to_string()
+        Truncated(&self.value).to_string()
     }
 }
 
 /// Quoted and escaped, and cut where it would fill a screen.
-impl fmt::Display for Label {
+impl fmt::Display for LabelText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}={}", Cut(&self.key).to_string().escape_debug(), Quoted(&self.value))
+        write!(f, "{}={}", Truncated(&self.key).to_string().escape_debug(), QuotedText(&self.value))
     }
 }
 
-struct Cut<'a>(&'a str);
+struct Truncated<'a>(&'a str);
 
-impl fmt::Display for Cut<'_> {
+impl fmt::Display for Truncated<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut ends = self.0.char_indices().map(|(at, _)| at);
-        match (ends.clone().nth(LONGEST), ends.nth(LEFT)) {
+        match (ends.clone().nth(MAX_TEXT_CHARS), ends.nth(TRUNCATED_CHARS)) {
             (Some(_), Some(end)) => write!(f, "{}… ({} bytes)", &self.0[..end], self.0.len()),
             _ => f.write_str(self.0),
         }
@@ -468,7 +468,7 @@ impl fmt::Display for Cut<'_> {
 
 /// Whether a character does something to a line or a terminal in place of being seen there: control characters, and
 /// those without a width, which hide text or turn its direction.
-pub fn is_strange(c: char) -> bool {
+pub fn is_unprintable(c: char) -> bool {
     let has_no_width = matches!(
         c,
         '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
@@ -478,20 +478,20 @@ pub fn is_strange(c: char) -> bool {
 
 /// What others said, on one line: strange characters are escaped.
 #[derive(Debug)]
-pub struct Seen<T>(pub T);
+pub struct SingleLine<T>(pub T);
 
-impl<T: fmt::Display> fmt::Display for Seen<T> {
+impl<T: fmt::Display> fmt::Display for SingleLine<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(Escaping(f), "{}", self.0)
+        write!(EscapingWriter(f), "{}", self.0)
     }
 }
 
-struct Escaping<'a, 'b>(&'a mut fmt::Formatter<'b>);
+struct EscapingWriter<'a, 'b>(&'a mut fmt::Formatter<'b>);
 
-impl fmt::Write for Escaping<'_, '_> {
+impl fmt::Write for EscapingWriter<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for part in text.split_inclusive(is_strange) {
-            match part.chars().next_back().filter(|c| is_strange(*c)) {
+        for part in text.split_inclusive(is_unprintable) {
+            match part.chars().next_back().filter(|c| is_unprintable(*c)) {
                 None => self.0.write_str(part)?,
                 Some(c) => {
                     let plain = &part[..part.len() - c.len_utf8()];
@@ -506,15 +506,15 @@ impl fmt::Write for Escaping<'_, '_> {
 /// Names of networks and what HAProxy or the engine said are in some of them, so all are escaped.
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Seen(Words(self)).fmt(f)
+        SingleLine(ReasonText(self)).fmt(f)
     }
 }
 
-struct Words<'a>(&'a Reason);
+struct ReasonText<'a>(&'a Reason);
 
 /// What there is (quoted where a user wrote it), then the way out.
 #[allow(clippy::too_many_lines)] // One page, one arm per thing that is said.
-impl fmt::Display for Words<'_> {
+impl fmt::Display for ReasonText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Reason::UnknownLabel { nearest: Some(nearest) } => {
@@ -538,22 +538,22 @@ impl fmt::Display for Words<'_> {
             }
             Reason::TooLong => f.write_str("the value is longer than 4096 bytes; shorten it"),
             Reason::NotAPort(text) => {
-                write!(f, "{} is no port; a port is a whole number from 1 to 65535", Quoted(text))
+                write!(f, "{} is no port; a port is a whole number from 1 to 65535", QuotedText(text))
             }
             Reason::NotAWeight => f.write_str("a weight is a whole number from 0 to 256"),
             Reason::WeightTooHigh => f.write_str("a weight is at most 256; 256 is used"),
             Reason::HostWithScheme(text) => {
-                write!(f, "{} is a URL; write the host's name alone", Quoted(text))
+                write!(f, "{} is a URL; write the host's name alone", QuotedText(text))
             }
             Reason::HostWithPath(text) => write!(
                 f,
                 "{} has a path; write the host's name alone, and the path in the prefix label",
-                Quoted(text)
+                QuotedText(text)
             ),
             Reason::HostWithPort(text) => write!(
                 f,
                 "{} has a port; write the host's name alone, and the port in the bind label",
-                Quoted(text)
+                QuotedText(text)
             ),
             Reason::LoneWildcard => f.write_str(
                 "a wildcard stands before a name, as in *.example.com; for any host leave the \
@@ -562,26 +562,26 @@ impl fmt::Display for Words<'_> {
             Reason::MisplacedWildcard(text) => write!(
                 f,
                 "{} has a wildcard in it; one stands in front, for one label, as in *.example.com",
-                Quoted(text)
+                QuotedText(text)
             ),
             Reason::NotAHost(text) => write!(
                 f,
                 "{} is no host name; one has letters, digits, - and _, and dots between them",
-                Quoted(text)
+                QuotedText(text)
             ),
             Reason::PrefixTooDeep(text) => {
-                write!(f, "{} has more than 8 segments; name fewer", Quoted(text))
+                write!(f, "{} has more than 8 segments; name fewer", QuotedText(text))
             }
             Reason::PrefixParameter(text) => write!(
                 f,
                 "{} has a semicolon, and requests are routed without what follows one in a segment; leave it away",
-                Quoted(text)
+                QuotedText(text)
             ),
             Reason::NotAPrefix(text) => write!(
                 f,
                 "{} is no path as it stands in a URL: no empty segments, no . or .., no query, \
                  other characters as %XX",
-                Quoted(text)
+                QuotedText(text)
             ),
             Reason::NotASwitch => f.write_str("a switch is one of 1 0 true false yes no on off"),
             Reason::NotATimeout => f.write_str(
@@ -593,7 +593,7 @@ impl fmt::Display for Words<'_> {
             Reason::NotARouteName(text) => write!(
                 f,
                 "{} is no route name; one has 1 to 63 letters, digits, - and _",
-                Quoted(text)
+                QuotedText(text)
             ),
             Reason::NothingToServe { port } => write!(
                 f,
@@ -620,14 +620,14 @@ impl fmt::Display for Words<'_> {
                 f,
                 "public port {} is left out: all containers together get {most}, and older ones have \
                  these",
-                Ports(ports)
+                PortList(ports)
             ),
             Reason::NotLoaded { ports, text } => write!(
                 f,
                 "public port {} is left out, as HAProxy could not be loaded with it: {}; it is tried \
                  again after pauses that grow",
-                Ports(ports),
-                Plain(text)
+                PortList(ports),
+                EscapedText(text)
             ),
             Reason::AskedTwice { port, route } => write!(
                 f,
@@ -640,13 +640,13 @@ impl fmt::Display for Words<'_> {
             Reason::HostFenced(host) => write!(
                 f,
                 "{} is not a host that containers may take; --allow-hosts says which they may",
-                Quoted(host)
+                QuotedText(host)
             ),
             Reason::HostReserved { host, only } => write!(
                 f,
                 "{} is reserved by --allow-hosts for containers with {}",
-                Quoted(host),
-                Plain(only)
+                QuotedText(host),
+                EscapedText(only)
             ),
             Reason::PortOfHost { port } => write!(
                 f,
@@ -660,7 +660,7 @@ impl fmt::Display for Words<'_> {
                 f,
                 "no label counts: --image-labels off compares the labels with those of the image, and {}; retrying \
                  every 30 s",
-                Plain(why)
+                EscapedText(why)
             ),
             Reason::TooManyServers { route, ports, most } => write!(
                 f,
@@ -691,12 +691,12 @@ impl fmt::Display for Words<'_> {
                 "the container does not expose port {port} (a hint: it may well listen there)"
             ),
             Reason::NotOnNetwork { network, on } if on.is_empty() => {
-                write!(f, "the container is on no network, so not on {}", Quoted(network))
+                write!(f, "the container is on no network, so not on {}", QuotedText(network))
             }
             Reason::NotOnNetwork { network, on } => write!(
                 f,
                 "the container is not on network {}, only on {}; connect it, or name another",
-                Quoted(network),
+                QuotedText(network),
                 on.join(", ")
             ),
             Reason::NoAddress { way_out } => write!(f, "HAProxy cannot reach it; {way_out}"),
@@ -709,13 +709,13 @@ impl fmt::Display for Words<'_> {
                 f,
                 "{route} was served by {} until just now, with another {over}, and is kept for it for as long as \
                  --hold says; this container waits until then",
-                Plain(party)
+                EscapedText(party)
             ),
             Reason::HostOwned { route, holder } => write!(
                 f,
                 "{route} is on a host of {}, which had it first (--own-hosts-by); this container waits until no \
                  container there has a claim on the host",
-                Plain(holder)
+                EscapedText(holder)
             ),
             Reason::PortTaken { why } => write!(
                 f,
@@ -729,7 +729,7 @@ impl fmt::Display for Words<'_> {
                  that has, or leave the option away",
             ),
             Reason::ConnectionRefused { address, port, exposed } => {
-                write!(f, "connection refused at {address}; {}", NothingListens { address, port: *port, exposed })
+                write!(f, "connection refused at {address}; {}", RefusedHint { address, port: *port, exposed })
             }
             Reason::NoConnection { address } => write!(
                 f,
@@ -747,7 +747,7 @@ impl fmt::Display for Words<'_> {
                  path that gives one in glue_http_{port}_check, or check the connection alone (tcp)"
             ),
             Reason::CheckNotHttp { address, path, what: Some(what) } => {
-                write!(f, "GET {path} at {address} is not answered by HTTP/1.1: {}", Spoke(what))
+                write!(f, "GET {path} at {address} is not answered by HTTP/1.1: {}", ProtocolHint(what))
             }
             Reason::CheckNotHttp { address, path, what: None } => write!(
                 f,
@@ -760,7 +760,7 @@ impl fmt::Display for Words<'_> {
             Reason::Unconnected { address, port, exposed } => write!(
                 f,
                 "a request got no connection to {address} and was answered by 503, and its check is off; {}",
-                NothingListens { address, port: *port, exposed }
+                RefusedHint { address, port: *port, exposed }
             ),
             Reason::NoResponse { address } => write!(
                 f,
@@ -770,23 +770,23 @@ impl fmt::Display for Words<'_> {
             Reason::BadResponse { address, what } => write!(
                 f,
                 "a request to {address} was answered by 502, as its response is no HTTP/1.1: {}",
-                Spoke(what)
+                ProtocolHint(what)
             ),
             Reason::BadRequest { what, client } => {
                 f.write_str("a request was answered by 400, as it is no HTTP/1.1: ")?;
                 f.write_str(match what {
-                    Request::Tls => "it was TLS, and this port takes http:// only",
-                    Request::ProxyProtocol => {
+                    MalformedRequest::Tls => "it was TLS, and this port takes http:// only",
+                    MalformedRequest::ProxyProtocol => {
                         "it began with the PROXY protocol; switch that off in what stands in front, and \
                          name that in --trusted-proxies"
                     }
-                    Request::Target => {
+                    MalformedRequest::Target => {
                         "its path has a character (a space, #, or one beyond ASCII) that the client has to \
                          write as %XX"
                     }
-                    Request::Header => "one of its header fields is malformed",
-                    Request::Body => "its body is not as its header says",
-                    Request::Other => "another protocol is spoken, or nonsense",
+                    MalformedRequest::Header => "one of its header fields is malformed",
+                    MalformedRequest::Body => "its body is not as its header says",
+                    MalformedRequest::Other => "another protocol is spoken, or nonsense",
                 })?;
                 match client {
                     Some(client) => write!(f, " (the first one from {client})"),
@@ -802,61 +802,61 @@ impl fmt::Display for Words<'_> {
                 f,
                 "the quotes are part of {}; take them away, and in a list of a compose file put them \
                  around all of it, as in - \"NAME=VALUE\"",
-                Quoted(text)
+                QuotedText(text)
             ),
             Reason::InBrackets { text, instead } => write!(
                 f,
                 "{} is a list in brackets; write it with commas alone: {}",
-                Quoted(text),
-                Plain(instead)
+                QuotedText(text),
+                EscapedText(instead)
             ),
             Reason::NotCommas { text, instead } => write!(
                 f,
                 "{} has several members with no comma between them; write {}",
-                Quoted(text),
-                Plain(instead)
+                QuotedText(text),
+                EscapedText(instead)
             ),
             Reason::NotFilledIn(text) => write!(
                 f,
                 "{} has a variable in it that nobody has filled in; write its value, or have Docker Compose \
                  or the shell fill it in ($$ and single quotes keep them from it)",
-                Quoted(text)
+                QuotedText(text)
             ),
             Reason::HostPattern { text, instead: Some(instead) } => write!(
                 f,
                 "{} is a rule of another program; write the names alone: {}",
-                Quoted(text),
-                Plain(instead)
+                QuotedText(text),
+                EscapedText(instead)
             ),
             Reason::HostPattern { text, instead: None } => write!(
                 f,
                 "{} is a pattern, and a host is none; write its name, or *.example.com for any one label \
                  in front",
-                Quoted(text)
+                QuotedText(text)
             ),
             Reason::HostWithGap(text) => write!(
                 f,
                 "{} lacks a name before a dot; was a variable empty? For all names below one write \
                  *.example.com",
-                Quoted(text)
+                QuotedText(text)
             ),
             Reason::HostCutShort(text) => write!(
                 f,
                 "{} ends with its first dot, so the host is {} alone; was a variable empty? If it is meant \
                  so, leave the dot away",
-                Quoted(text),
-                Plain(text.trim_end_matches('.'))
+                QuotedText(text),
+                EscapedText(text.trim_end_matches('.'))
             ),
             Reason::PatternForPrefix { text, instead } | Reason::PatternInPrefix { text, instead } => {
                 write!(
                     f,
                     "{} looks like a pattern, and a prefix is none: all in it stands for itself, and it \
                      holds for all that is below it; ",
-                    Quoted(text)
+                    QuotedText(text)
                 )?;
                 match instead.as_str() {
                     "/" => f.write_str("for the whole host leave the prefix label away"),
-                    instead => write!(f, "write {}", Plain(instead)),
+                    instead => write!(f, "write {}", EscapedText(instead)),
                 }
             }
             Reason::PublishedPort { port, container_port } => write!(
@@ -870,7 +870,7 @@ impl fmt::Display for Words<'_> {
                 "it publishes the host's port {port} itself, and HAProxy is to listen there for {}; one of the \
                  two fails. Take it from the ports (HAProxy reaches the container without it), or name another \
                  public port in the bind label",
-                Plain(route)
+                EscapedText(route)
             ),
             Reason::InEnvironment => f.write_str(
                 "it is a variable of the environment, which is read with --include-env alone; make it a label, \
@@ -879,7 +879,7 @@ impl fmt::Display for Words<'_> {
             Reason::Foreign { program, instead } => write!(
                 f,
                 "it is for {program}, and not read here; the like of it is {}",
-                Plain(instead)
+                EscapedText(instead)
             ),
             Reason::Shared { route, with } => write!(
                 f,
@@ -899,32 +899,32 @@ impl fmt::Display for Words<'_> {
             Reason::ConstraintsDiffer { label, values: [one, other] } => write!(
                 f,
                 "no container has {0}={1} and {0}={2} at once, so none is served; leave one of them away",
-                Plain(label),
-                Plain(one),
-                Plain(other)
+                EscapedText(label),
+                EscapedText(one),
+                EscapedText(other)
             ),
             Reason::OddConstraint { constraint, instead } => write!(
                 f,
                 "{} is taken for one label as it stands, which no container may have; was {} meant?",
-                Quoted(constraint),
-                Plain(instead)
+                QuotedText(constraint),
+                EscapedText(instead)
             ),
         }
     }
 }
 
 /// What may be done where a connection is refused.
-struct NothingListens<'a> {
+struct RefusedHint<'a> {
     address: &'a SocketAddr,
     port: u16,
     exposed: &'a [u16],
 }
 
-impl fmt::Display for NothingListens<'_> {
+impl fmt::Display for RefusedHint<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { address, port, exposed } = self;
         let others: Vec<_> =
-            exposed.iter().filter(|it| *it != port).map(ToString::to_string).collect();
+            exposed.iter().filter(|n| *n != port).map(ToString::to_string).collect();
         if !exposed.contains(port)
             && let Some(first) = others.first()
         {
@@ -949,23 +949,23 @@ impl fmt::Display for NothingListens<'_> {
 }
 
 /// What a container speaks in place of HTTP/1.1, and the way out.
-struct Spoke<'a>(&'a Response);
+struct ProtocolHint<'a>(&'a MalformedResponse);
 
-impl fmt::Display for Spoke<'_> {
+impl fmt::Display for ProtocolHint<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Response::Http2 => f.write_str(
+            MalformedResponse::Http2 => f.write_str(
                 "the container speaks HTTP/2 only (gRPC, h2c); have it take HTTP/1.1 too, as HAProxy asks so",
             )?,
-            Response::Tls => f.write_str(
+            MalformedResponse::Tls => f.write_str(
                 "the container speaks TLS; have it serve plain HTTP, or name the port where it does",
             )?,
-            Response::StatusLine => f.write_str("its first line is malformed")?,
-            Response::Header(name) => write!(f, "its header field {} is malformed", Quoted(name))?,
-            Response::Body => f.write_str("its body is not as its header says")?,
-            Response::Other(word) if word.is_empty() => f.write_str("another protocol is spoken")?,
-            Response::Other(word) => {
-                write!(f, "it begins with {}; is another port the right one?", Quoted(word))?;
+            MalformedResponse::StatusLine => f.write_str("its first line is malformed")?,
+            MalformedResponse::Header(name) => write!(f, "its header field {} is malformed", QuotedText(name))?,
+            MalformedResponse::Body => f.write_str("its body is not as its header says")?,
+            MalformedResponse::Other(word) if word.is_empty() => f.write_str("another protocol is spoken")?,
+            MalformedResponse::Other(word) => {
+                write!(f, "it begins with {}; is another port the right one?", QuotedText(word))?;
             }
         }
         Ok(())
@@ -973,18 +973,18 @@ impl fmt::Display for Spoke<'_> {
 }
 
 /// Escaped, and cut where it would fill a screen, without quotes.
-struct Plain<'a>(&'a str);
+struct EscapedText<'a>(&'a str);
 
-impl fmt::Display for Plain<'_> {
+impl fmt::Display for EscapedText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", Cut(self.0).to_string().escape_debug())
+        write!(f, "{}", Truncated(self.0).to_string().escape_debug())
     }
 }
 
 /// The first ones, and how many there are.
-struct Ports<'a>(&'a [u16]);
+struct PortList<'a>(&'a [u16]);
 
-impl fmt::Display for Ports<'_> {
+impl fmt::Display for PortList<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SHOWN: usize = 3;
         let shown: Vec<_> = self.0.iter().take(SHOWN).map(ToString::to_string).collect();
@@ -997,11 +997,11 @@ impl fmt::Display for Ports<'_> {
 }
 
 /// What a user wrote: escaped, and cut where it would fill a screen.
-struct Quoted<'a>(&'a str);
+struct QuotedText<'a>(&'a str);
 
-impl fmt::Display for Quoted<'_> {
+impl fmt::Display for QuotedText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", Cut(self.0).to_string())
+        write!(f, "{:?}", Truncated(self.0).to_string())
     }
 }
 
@@ -1010,7 +1010,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_of_others_in_a_reason_is_one_plain_line() {
+    fn reason_with_control_characters_is_escaped_on_one_line() {
         for (name, expected) in [
             ("back", "back"),
             ("a\nWARN forged", "a\\nWARN forged"),
@@ -1027,24 +1027,27 @@ mod tests {
             ];
             for reason in reasons {
                 let text = reason.to_string();
-                assert!(text.contains(expected) && !text.contains(is_strange), "{text:?}");
+                assert!(text.contains(expected) && !text.contains(is_unprintable), "{text:?}");
             }
         }
     }
 
     #[test]
-    fn long_text_is_kept_as_it_is_told() {
-        let (long, short) = ("\u{e9}".repeat(4000), "e".repeat(LONGEST));
-        let kept = cut(&long);
-        assert_eq!(kept, format!("{}\u{2026} (8000 bytes)", "\u{e9}".repeat(LEFT)));
-        assert_eq!((cut(&kept), cut(&short)), (kept.clone(), short));
-        assert_eq!(Reason::NotAHost(long.clone()).cut(), Reason::NotAHost(kept.clone()));
-        let label = Label::new("glue_x", &long);
-        assert_eq!(label.to_string(), format!("glue_x={kept:?}"));
+    fn long_text_is_truncated_once() {
+        let (long, short) = ("\u{e9}".repeat(4000), "e".repeat(MAX_TEXT_CHARS));
+        let truncated = truncate(&long);
+        assert_eq!(truncated, format!("{}\u{2026} (8000 bytes)", "\u{e9}".repeat(TRUNCATED_CHARS)));
+        assert_eq!((truncate(&truncated), truncate(&short)), (truncated.clone(), short));
+        assert_eq!(
+            Reason::NotAHost(long.clone()).truncate_texts(),
+            Reason::NotAHost(truncated.clone())
+        );
+        let label = LabelText::new("glue_x", &long);
+        assert_eq!(label.to_string(), format!("glue_x={truncated:?}"));
     }
 
     #[test]
-    fn kinds_are_distinct_words_and_include_every_variant() {
+    fn kinds_are_distinct_snake_case_and_complete() {
         let misspelt = Reason::Misspelt { nearest: String::new() };
         assert_eq!(misspelt.kind(), "misspelt");
         assert!(Reason::KINDS.contains(&"misspelt"));

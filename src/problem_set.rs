@@ -3,14 +3,14 @@
 //! Pure. What did not change is the very same (`Arc`), so that a copy costs pointers, and so does a comparison.
 
 use crate::{
-    problem::{About, Problem},
-    side_by_side::differences,
+    map_diff::diff_maps,
+    problem::{Problem, ProblemSubject},
 };
 use std::{collections::BTreeMap, iter, sync::Arc};
 
 /// In their order, each once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ProblemSet(Arc<BTreeMap<About, Arc<Vec<Problem>>>>);
+pub struct ProblemSet(Arc<BTreeMap<ProblemSubject, Arc<Vec<Problem>>>>);
 
 impl ProblemSet {
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
@@ -26,10 +26,10 @@ impl ProblemSet {
     }
 
     /// All that is said about one thing from now on. Nothing is copied where that is what was said before.
-    pub fn replace(&mut self, about: &About, mut problems: Vec<Problem>) {
+    pub fn replace(&mut self, about: &ProblemSubject, mut problems: Vec<Problem>) {
         problems.sort();
         problems.dedup();
-        let before = self.0.get(about).map(|it| &***it).unwrap_or_default();
+        let before = self.0.get(about).map(|problems| &***problems).unwrap_or_default();
         if before == problems {
             return;
         }
@@ -42,8 +42,8 @@ impl ProblemSet {
     }
 
     pub fn insert(&mut self, problem: Problem) {
-        let about = problem.about.clone();
-        let before = self.0.get(&about).into_iter().flat_map(|it| it.iter().cloned());
+        let about = problem.subject.clone();
+        let before = self.0.get(&about).into_iter().flat_map(|problems| problems.iter().cloned());
         let problems = before.chain(iter::once(problem)).collect();
         self.replace(&about, problems);
     }
@@ -51,16 +51,16 @@ impl ProblemSet {
     /// Those that `other` has not.
     pub fn difference<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a Problem> {
         let is_same = Arc::ptr_eq(&self.0, &other.0);
-        let abouts = (!is_same).then(|| differences(&other.0, &self.0));
+        let abouts = (!is_same).then(|| diff_maps(&other.0, &self.0));
         abouts.into_iter().flatten().flat_map(|(_, other, own)| {
-            let other = other.map(|it| &***it).unwrap_or_default();
-            let own = own.map(|it| &***it).unwrap_or_default();
+            let other = other.map(|problems| &***problems).unwrap_or_default();
+            let own = own.map(|problems| &***problems).unwrap_or_default();
             own.iter().filter(|problem| other.binary_search(problem).is_err())
         })
     }
 
     /// Whether all that both say about one thing is the very same value.
-    pub fn shares(&self, other: &Self, about: &About) -> bool {
+    pub fn shares(&self, other: &Self, about: &ProblemSubject) -> bool {
         let both = self.0.get(about).zip(other.0.get(about));
         both.is_some_and(|(own, other)| Arc::ptr_eq(own, other))
     }
@@ -83,10 +83,10 @@ impl FromIterator<Problem> for ProblemSet {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{origin::Origin, problem::Reason};
+    use crate::{container_ref::ContainerRef, problem::Reason};
 
-    fn about(name: char) -> About {
-        About::Container(Origin::new(&name.to_string(), "0123456789ab"))
+    fn about(name: char) -> ProblemSubject {
+        ProblemSubject::Container(ContainerRef::new(&name.to_string(), "0123456789ab"))
     }
 
     /// `a1 b2`: container a has problem 1, b has 2.
@@ -94,17 +94,17 @@ mod tests {
         let problem = |word: &str| {
             let port = word[1..].parse().unwrap();
             let about = about(word.chars().next().unwrap());
-            Problem { about, label: None, reason: Reason::NotExposed { port } }
+            Problem { subject: about, label: None, reason: Reason::NotExposed { port } }
         };
         text.split_whitespace().map(problem).collect()
     }
 
     fn words<'a>(problems: impl Iterator<Item = &'a Problem>) -> String {
-        let word = |it: &Problem| match (&it.about, &it.reason) {
-            (About::Container(origin), Reason::NotExposed { port }) => {
+        let word = |problem: &Problem| match (&problem.subject, &problem.reason) {
+            (ProblemSubject::Container(origin), Reason::NotExposed { port }) => {
                 format!("{}{port}", origin.name())
             }
-            _ => panic!("{it}"),
+            _ => panic!("{problem}"),
         };
         problems.map(word).collect::<Vec<_>>().join(" ")
     }

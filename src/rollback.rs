@@ -5,8 +5,8 @@
 //! of then; who came later is not served. A route that has nobody left answers 503.
 
 use crate::{
-    claim::{self, Board, Claim},
     route::{Endpoint, Route, RouteKey, Routes},
+    route_table::{self, Claim, RouteTable},
 };
 use std::{
     collections::BTreeMap,
@@ -16,9 +16,9 @@ use std::{
 };
 
 /// What ends it.
-pub const RELEASE: &str = "docker-balancer rollback --release";
+pub const RELEASE_COMMAND: &str = "docker-balancer rollback --release";
 /// The last moment of the year 9999: no later one can be written.
-const LAST_MS: u64 = 253_402_300_799_999;
+const MAX_TIMESTAMP_MS: u64 = 253_402_300_799_999;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rollback {
@@ -26,39 +26,40 @@ pub struct Rollback {
     /// When it began, in milliseconds since 1970.
     pub since_ms: u64,
     /// What was served then.
-    then: Arc<Routes>,
+    target: Arc<Routes>,
     /// What is left of it; `None` until somebody looked.
-    left: Option<Routes>,
+    served: Option<Routes>,
 }
 
 impl Rollback {
-    pub fn new(generation: u64, since_ms: u64, then: Arc<Routes>) -> Self {
-        Self { generation, since_ms, then, left: None }
+    pub fn new(generation: u64, since_ms: u64, target: Arc<Routes>) -> Self {
+        Self { generation, since_ms, target, served: None }
     }
 
-    pub fn then(&self) -> &Routes {
-        &self.then
+    pub fn target_routes(&self) -> &Routes {
+        &self.target
     }
 
     /// What is served while it holds. What did not change is the very same.
-    pub fn routes(&self) -> Routes {
-        self.left.clone().unwrap_or_default()
+    pub fn served_routes(&self) -> Routes {
+        self.served.clone().unwrap_or_default()
     }
 
     /// Looks at the claims that came or went since the last time, before they are settled.
-    pub fn follow(&mut self, board: &Board) {
-        let claims = board.claims();
-        match &mut self.left {
+    pub fn update_routes(&mut self, route_table: &RouteTable) {
+        let claims = route_table.claims();
+        match &mut self.served {
             None => {
-                let left = |(key, then): (&RouteKey, &Arc<Route>)| {
-                    (key.clone(), Arc::new(left(then, key, claims, then)))
+                let left = |(key, target): (&RouteKey, &Arc<Route>)| {
+                    (key.clone(), Arc::new(remaining_route(target, key, claims, target)))
                 };
-                self.left = Some(Routes(self.then.0.iter().map(left).collect()));
+                self.served = Some(Routes(self.target.0.iter().map(left).collect()));
             }
             Some(before) => {
-                for key in board.touched() {
-                    let Some(then) = self.then.0.get(key) else { continue };
-                    let now = left(then, key, claims, before.0.get(key).unwrap_or(then));
+                for key in route_table.dirty_keys() {
+                    let Some(target) = self.target.0.get(key) else { continue };
+                    let now =
+                        remaining_route(target, key, claims, before.0.get(key).unwrap_or(target));
                     if before.0.get(key).is_none_or(|before| **before != now) {
                         before.0.insert(key.clone(), Arc::new(now));
                     }
@@ -72,28 +73,30 @@ impl Rollback {
 impl fmt::Display for Rollback {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { generation, since_ms, .. } = self;
-        let since = UNIX_EPOCH + Duration::from_millis(*since_ms.min(&LAST_MS));
+        let since = UNIX_EPOCH + Duration::from_millis(*since_ms.min(&MAX_TIMESTAMP_MS));
         let since = humantime::format_rfc3339_seconds(since);
         write!(f, "generation {generation} is held since {since}")
     }
 }
 
 /// `before` is the route as it was served last.
-fn left(
-    then: &Route,
+fn remaining_route(
+    target: &Route,
     key: &RouteKey,
     claims: &BTreeMap<RouteKey, Vec<Claim>>,
     before: &Route,
 ) -> Route {
     let claims = claims.get(key).map(Vec::as_slice).unwrap_or_default();
-    let still = |endpoint: &Endpoint| {
+    let remaining = |endpoint: &Endpoint| {
         // By its id, as a container may have been given another name.
-        let is_it =
-            |it: &&Claim| it.origin.id() == endpoint.origin.id() && it.port == endpoint.port;
-        let claim = claims.iter().find(is_it)?;
+        let is_same = |claim: &&Claim| {
+            claim.container.id() == endpoint.container.id() && claim.port == endpoint.port
+        };
+        let claim = claims.iter().find(is_same)?;
         Some(Claim { weight: endpoint.weight, ..claim.clone() })
     };
-    let still: Vec<_> = then.endpoints.iter().filter_map(still).collect();
-    let endpoints = claim::endpoints(&still.iter().collect::<Vec<_>>(), &before.endpoints);
-    Route { policy: then.policy.clone(), endpoints }
+    let remaining: Vec<_> = target.endpoints.iter().filter_map(remaining).collect();
+    let endpoints =
+        route_table::build_endpoints(&remaining.iter().collect::<Vec<_>>(), &before.endpoints);
+    Route { policy: target.policy.clone(), endpoints }
 }

@@ -3,8 +3,8 @@
 //! Pure. HAProxy's words do not occur here, nor Docker's to the right of it.
 
 use crate::{
-    label::value::{Check, HostMatch, PathPrefix, Retry, Timeout, Weight},
-    origin::Origin,
+    container_ref::ContainerRef,
+    label::value::{CheckMethod, HostMatch, PathPrefix, Retry, Timeout, Weight},
 };
 use std::{collections::BTreeMap, fmt, net::SocketAddr, num::NonZeroU16, str::FromStr, sync::Arc};
 
@@ -37,7 +37,7 @@ pub struct RouteKey {
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Policy {
     pub strip: Strip,
-    pub check: Check,
+    pub check: CheckMethod,
     pub timeout: Timeout,
     pub retry: Retry,
 }
@@ -54,7 +54,7 @@ pub enum Strip {
 /// One container port that serves a route.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Endpoint {
-    pub origin: Origin,
+    pub container: ContainerRef,
     /// The container's port; tells apart two endpoints of one container.
     pub port: u16,
     pub address: SocketAddr,
@@ -93,9 +93,9 @@ impl FromStr for RouteKey {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        let (host, rest) = text.split_once(':').ok_or(())?;
-        let (port, path) = rest.split_once('/').ok_or(())?;
-        let host = HostMatch::pattern(host).map_err(drop)?;
+        let (host, port_and_path) = text.split_once(':').ok_or(())?;
+        let (port, path) = port_and_path.split_once('/').ok_or(())?;
+        let host = HostMatch::parse_pattern(host).map_err(drop)?;
         let prefix = format!("/{path}").parse().map_err(drop)?;
         let port = port.parse().map_err(drop)?;
         let listener = Listener { protocol: Protocol::Http, port };

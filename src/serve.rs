@@ -1,28 +1,33 @@
 //! From settings to work: applies once, or follows Docker until it is told to stop.
 
 use crate::{
-    balancer::{Balancer, Link, Passed, journal::Journal, past::Turned, until},
+    balancer::{
+        Balancer, PassReport, SourceStatus, journal::Journal, rollback::RollbackResult, sleep_until,
+    },
     container::{Container, ContainerId},
     control::{
-        failure::Failure,
-        order::{Look, Meant, Order},
+        error::ApiError,
+        request::{ControlRequest, DrainTarget, LiveSnapshot},
     },
     decide::Rules,
-    docker::{self, Access, Engine, Interest, OwnLabels, Patience, Pulse, Reach, Seen, Watching},
+    docker::{
+        self, AddressKind, ContainerFilter, DockerSnapshot, Engine, EngineSettings, OwnLabels,
+        StreamHeartbeat, Timeouts, WatchConfig,
+    },
     haproxy::{
-        growth::Growth,
         name,
         process::Stdout,
+        provisioning::Provisioning,
         proxy::{Proxy, Shutdown},
-        render::{Base, Bind, Frame},
+        render::{BaseConfig, Bind, RenderContext},
         requeue::Requeue,
-        settings::{self as haproxy, Mode},
+        settings::{self as haproxy, ProxyMode},
         version::Build,
     },
     label,
     settings::{
-        AccessLog, Address, AtExit, BindAddress, Command, DockerAccess, Haproxy, HaproxyUser,
-        OnOff, Reload, Settings,
+        AccessLog, AddressMode, AtExit, BindAddress, DockerAccess, HaproxyMode, HaproxyUser, OnOff,
+        ReloadMethod, RunMode, Settings,
     },
     supervise::supervise,
     systemd::{self, Watchdog},
@@ -48,148 +53,149 @@ use tokio::{
 use tracing::{error, info, warn};
 
 /// After a pass that failed: the shortest and the longest time until the next try.
-const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+const RETRY_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// How long the service manager may wait for Docker's answer while HAProxy serves.
-const DOCKER: Duration = Duration::from_secs(2);
+const DOCKER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How often it is looked at whether Docker is still heard.
-const LOOK: Duration = Duration::from_secs(15);
+const DOCKER_CHECK_INTERVAL: Duration = Duration::from_secs(15);
 
 /// What is under way when the program is to stop may take so long to end by itself, and what is to be written
 /// at the end may take as long.
-const STOP: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
+const STOP_TIMEOUTS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 
 /// Starts what asks for the state, as [`crate::api::start`] does; dropped, it ends.
-pub type StartServers<S> = fn(&Settings, &mpsc::Sender<Order>, watch::Receiver<()>) -> Result<S>;
+pub type StartServers<S> =
+    fn(&Settings, &mpsc::Sender<ControlRequest>, watch::Receiver<()>) -> Result<S>;
 
 /// Does what the command line asks for.
-pub async fn serve<S>(
+pub async fn run_command<S>(
     settings: Settings,
     start_servers: StartServers<S>,
     stop: impl Future<Output = ()>,
 ) -> Result<()> {
     let proxy = Proxy::open(proxy_settings(&settings)).await?;
     match settings.command {
-        Command::Once => once(&settings, proxy).await,
-        Command::Watch => follow(&settings, proxy, start_servers, stop).await,
+        RunMode::Once => run_once(&settings, proxy).await,
+        RunMode::Watch => run_loop(&settings, proxy, start_servers, stop).await,
     }
 }
 
-async fn once(settings: &Settings, proxy: Proxy) -> Result<()> {
-    let access = access(settings);
+async fn run_once(settings: &Settings, proxy: Proxy) -> Result<()> {
+    let access = docker_access(settings);
     let engine = Engine::connect(&access).await?;
-    let vantage = docker::vantage(&engine, &access, reach(settings)).await?;
-    let world = docker::list_once(&access, &interest(settings, &vantage)).await?;
+    let vantage = docker::detect_vantage(&engine, &access, address_kind(settings)).await?;
+    let world = docker::list_once(&access, &container_filter(settings, &vantage)).await?;
     // Nobody is there to end it, so nothing is held.
-    let rules = Rules { hold: Duration::ZERO, ..rules(settings, vantage) };
-    let mut balancer = balancer(settings, proxy, rules).await?;
+    let rules = Rules { hold: Duration::ZERO, ..build_rules(settings, vantage) };
+    let mut balancer = create_balancer(settings, proxy, rules).await?;
     let (journal, past) = Journal::open(&settings.state_dir);
-    balancer.remember(journal, past);
-    let passed = balancer.pass(&world, "once").await?;
+    balancer.restore_state(journal, past);
+    let passed = balancer.reconcile(&world, "once").await?;
     balancer.finish().await;
     if let Some(text) = passed.overdue {
         bail!("what needs a reload is not applied: {text}");
     }
-    info!(routes = balancer.routes(), "applied");
+    info!(routes = balancer.route_count(), "applied");
     balancer.proxy.shutdown(Shutdown::Leave).await;
     Ok(())
 }
 
-async fn follow<S>(
+async fn run_loop<S>(
     settings: &Settings,
     proxy: Proxy,
     start_servers: StartServers<S>,
     stop: impl Future<Output = ()>,
 ) -> Result<()> {
-    let rules = rules(settings, Vantage::Host);
-    let balancer = balancer(settings, proxy, rules).await?;
+    let rules = build_rules(settings, Vantage::Host);
+    let balancer = create_balancer(settings, proxy, rules).await?;
     let (asker, mut orders) = mpsc::channel(1);
     let (changed, passes) = watch::channel(());
     let servers = start_servers(settings, &asker, passes)?;
-    let mut follower = Follower::new(balancer, changed);
-    let (updates, mut seen) = watch::channel(Seen::default());
+    let mut controller = Controller::new(balancer, changed);
+    let (updates, mut snapshot) = watch::channel(DockerSnapshot::default());
     let updates = Arc::new(updates);
     let mut is_watched = false;
-    let mut eyes = JoinSet::new();
-    let mut standing = std::pin::pin!(find_vantage(settings));
+    let mut watcher = JoinSet::new();
+    let mut vantage_lookup = std::pin::pin!(find_vantage(settings));
     // Docker's host may have another address when it is reached again.
     let mut link = DockerLinks::default();
     let mut new_standing: Option<BoxFuture<'_, Option<Vantage>>> = None;
     let mut stop = std::pin::pin!(stop.fuse());
     let mut world: Option<Arc<World>> = None;
 
-    let mut watchdog = Watchdog::of_service_manager();
-    let mut look = every(LOOK);
+    let mut watchdog = Watchdog::from_env();
+    let mut probe = new_interval(DOCKER_CHECK_INTERVAL);
 
     // What was good yesterday serves until Docker has answered.
-    let mut goes_on = ends_in_time(follower.start_stored(), &mut stop).await;
+    let mut keeps_running = run_until_stop(controller.start_stored(), &mut stop).await;
     let (journal, past) = Journal::open(&settings.state_dir);
-    follower.balancer.remember(journal, past);
-    while goes_on {
-        let call = tokio::select! {
+    controller.balancer.restore_state(journal, past);
+    while keeps_running {
+        let wakeup = tokio::select! {
             () = &mut stop => break,
-            () = watchdog.pat() => continue,
-            vantage = &mut standing, if !is_watched => {
+            () = watchdog.ping() => continue,
+            vantage = &mut vantage_lookup, if !is_watched => {
                 is_watched = true;
-                let pulse = follower.pulse.clone();
-                let watch = watch_docker(settings, &vantage, pulse, Arc::clone(&updates));
-                eyes.spawn(watch);
-                follower.balancer.stand_at(vantage);
+                let heartbeat = controller.heartbeat.clone();
+                let watch = watch_docker(settings, &vantage, heartbeat, Arc::clone(&updates));
+                watcher.spawn(watch);
+                controller.balancer.set_vantage(vantage);
                 continue;
             }
             vantage = finish(&mut new_standing) => {
                 new_standing = None;
-                let Some(vantage) = vantage.filter(|it| !follower.balancer.stands_at(it)) else {
+                let Some(vantage) = vantage.filter(|vantage| !controller.balancer.stands_at(vantage)) else {
                     continue;
                 };
-                info!("{} is reached at another address now", access(settings).url());
-                follower.balancer.stand_at(vantage);
-                Call::Pass(By::Other, "address of Docker".to_owned())
+                info!("{} is reached at another address now", docker_access(settings).url());
+                controller.balancer.set_vantage(vantage);
+                Wakeup::Pass(Trigger::Other, "address of Docker".to_owned())
             }
-            happening = follower.balancer.happening(world.as_deref()) => {
-                Call::Pass(By::Other, happening.to_string())
+            event = controller.balancer.next_event(world.as_deref()) => {
+                Wakeup::Pass(Trigger::Other, event.to_string())
             }
-            Some(order) = orders.recv() => Call::Order(order),
-            Ok(()) = seen.changed() => {
-                if link.is_new(seen.borrow().connected) {
+            Some(request) = orders.recv() => Wakeup::Request(request),
+            Ok(()) = snapshot.changed() => {
+                if link.is_new(snapshot.borrow().connected) {
                     new_standing = Some(Box::pin(find_vantage_again(settings)));
                 }
-                Call::Pass(By::Docker, cause(&seen.borrow()))
+                Wakeup::Pass(Trigger::Docker, describe_cause(&snapshot.borrow()))
             }
-            _ = look.tick() => {
-                follower.look_at_docker(seen.borrow().connected);
+            _ = probe.tick() => {
+                controller.check_docker(snapshot.borrow().connected);
                 continue;
             }
-            () = until(follower.wake_at) => Call::Pass(By::Other, "time".to_owned()),
-            () = until(follower.ready_at) => {
-                follower.ready_at = None;
-                systemd::ready("HAProxy serves what it had; waiting for Docker");
+            () = sleep_until(controller.wake_at) => Wakeup::Pass(Trigger::Other, "time".to_owned()),
+            () = sleep_until(controller.ready_at) => {
+                controller.ready_at = None;
+                systemd::notify_ready("HAProxy serves what it had; waiting for Docker");
                 continue;
             }
         };
-        match call {
-            Call::Pass(by, cause) => {
-                follower.take(&seen.borrow_and_update(), &mut world);
-                if by == By::Docker && follower.may_skip(world.as_ref()) {
-                    follower.skip();
+        match wakeup {
+            Wakeup::Pass(trigger, cause) => {
+                controller.take_snapshot(&snapshot.borrow_and_update(), &mut world);
+                if trigger == Trigger::Docker && controller.may_skip(world.as_ref()) {
+                    controller.skip_pass();
                 } else {
-                    let work = follower.pass(world.as_ref(), &cause);
-                    goes_on = ends_in_time(work, &mut stop).await;
+                    let work = controller.run_pass(world.as_ref(), &cause);
+                    keeps_running = run_until_stop(work, &mut stop).await;
                 }
             }
-            Call::Order(order) => {
+            Wakeup::Request(request) => {
                 // Not every order makes a pass, so a change stays unseen until one does.
-                follower.take(&seen.borrow(), &mut world);
-                let connected = seen.borrow().connected;
-                let obey = follower.obey(world.as_ref(), connected, order);
-                goes_on = ends_in_time(obey, &mut stop).await;
+                controller.take_snapshot(&snapshot.borrow(), &mut world);
+                let connected = snapshot.borrow().connected;
+                let work = controller.handle_request(world.as_ref(), connected, request);
+                keeps_running = run_until_stop(work, &mut stop).await;
             }
         }
     }
     // With it end the connections of those who wait for a drain, or look.
     drop((servers, asker));
-    shut_down(follower.balancer, &settings.haproxy).await;
+    shut_down(controller.balancer, &settings.haproxy).await;
     Ok(())
 }
 
@@ -197,12 +203,16 @@ async fn follow<S>(
 fn watch_docker(
     settings: &Settings,
     vantage: &Vantage,
-    pulse: Pulse,
-    updates: Arc<watch::Sender<Seen>>,
+    heartbeat: StreamHeartbeat,
+    updates: Arc<watch::Sender<DockerSnapshot>>,
 ) -> impl Future<Output = ()> + use<> {
-    let interest = interest(settings, vantage);
-    let watching = Watching { extra: extra(settings), pulse, ..Watching::new(interest) };
-    let access = access(settings);
+    let interest = container_filter(settings, vantage);
+    let watching = WatchConfig {
+        extra_actions: extra_actions(settings),
+        heartbeat,
+        ..WatchConfig::new(interest)
+    };
+    let access = docker_access(settings);
     let watch = move || {
         let (access, watching) = (access.clone(), watching.clone());
         let updates = Arc::clone(&updates);
@@ -212,12 +222,12 @@ fn watch_docker(
 }
 
 /// Writes the files of the last changes, and ends HAProxy where the settings say so.
-async fn shut_down(mut balancer: Balancer, haproxy: &Haproxy) {
+async fn shut_down(mut balancer: Balancer, haproxy: &HaproxyMode) {
     let end = match haproxy {
-        Haproxy::Managed { at_exit: AtExit::Stop, .. } => Shutdown::Stop,
+        HaproxyMode::Managed { at_exit: AtExit::Stop, .. } => Shutdown::Stop,
         _ => Shutdown::Leave,
     };
-    if timeout(STOP.1, balancer.finish()).await.is_err() {
+    if timeout(STOP_TIMEOUTS.1, balancer.finish()).await.is_err() {
         warn!(
             "the files of the last changes are not written; the next start asks HAProxy what it has"
         );
@@ -228,7 +238,7 @@ async fn shut_down(mut balancer: Balancer, haproxy: &Haproxy) {
 
 /// Does some work, and cuts it short where the program is to stop meanwhile: each step leaves a state that a
 /// crash may leave. `false`: the program is to stop.
-async fn ends_in_time<T>(
+async fn run_until_stop<T>(
     work: impl Future<Output = T>,
     stop: &mut (impl FusedFuture<Output = ()> + Unpin),
 ) -> bool {
@@ -237,20 +247,20 @@ async fn ends_in_time<T>(
         _ = &mut work => return true,
         () = stop => {}
     }
-    if timeout(STOP.0, work).await.is_err() {
+    if timeout(STOP_TIMEOUTS.0, work).await.is_err() {
         warn!("a change of HAProxy is cut short");
     }
     false
 }
 
 /// What the loop wakes up for.
-enum Call {
-    Pass(By, String),
-    Order(Order),
+enum Wakeup {
+    Pass(Trigger, String),
+    Request(ControlRequest),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum By {
+enum Trigger {
     Docker,
     /// HAProxy, or time.
     Other,
@@ -258,58 +268,69 @@ enum By {
 
 /// What became of a pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Outcome {
+enum PassOutcome {
     Applied,
     /// All but what needs a reload.
-    NotLoaded,
+    ReloadPostponed,
     Failed,
 }
 
 /// A balancer that does not give up.
-struct Follower {
+struct Controller {
     balancer: Balancer,
     wake_at: Option<Instant>,
     /// When we are ready without Docker, as HAProxy serves what it had.
     ready_at: Option<Instant>,
-    trouble: Option<Trouble>,
+    last_error: Option<LastError>,
     /// The world of the last pass, if that went well.
-    passed: Option<Arc<World>>,
+    last_world: Option<Arc<World>>,
     /// Tells those who look that there is something new.
     changed: watch::Sender<()>,
     /// How many of the moments when events were heard are known here.
-    read: usize,
-    pulse: Pulse,
+    event_cursor: usize,
+    heartbeat: StreamHeartbeat,
     docker: DockerLink,
 }
 
 /// What is known of the way to Docker, as it was said last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum DockerLink {
-    Heard,
-    Away,
+    Connected,
+    Disconnected,
     /// It is connected, and was not heard for so long that it is not followed.
     Silent,
 }
 
 /// The last pass failed.
-struct Trouble {
+struct LastError {
     text: String,
     pause: Duration,
     is_logged: bool,
 }
 
-impl Follower {
+impl Controller {
     fn new(balancer: Balancer, changed: watch::Sender<()>) -> Self {
-        let (wake_at, ready_at, trouble, passed) = Default::default();
-        let (read, pulse, docker) = (0, Pulse::default(), DockerLink::Away);
-        Self { balancer, wake_at, ready_at, trouble, passed, changed, read, pulse, docker }
+        let (wake_at, ready_at, last_error, passed) = Default::default();
+        let (event_cursor, heartbeat, docker) =
+            (0, StreamHeartbeat::default(), DockerLink::Disconnected);
+        Self {
+            balancer,
+            wake_at,
+            ready_at,
+            last_error,
+            last_world: passed,
+            changed,
+            event_cursor,
+            heartbeat,
+            docker,
+        }
     }
 
     /// Docker was heard of late, or the service manager and the log are told otherwise.
-    fn look_at_docker(&mut self, is_connected: bool) {
+    fn check_docker(&mut self, is_connected: bool) {
         let before = self.docker;
-        let age = self.pulse.age();
-        self.docker = DockerLink::of(is_connected, age);
+        let age = self.heartbeat.age();
+        self.docker = DockerLink::from_state(is_connected, age);
         match (before, self.docker) {
             (before, now) if before == now => return,
             (_, DockerLink::Silent) => error!(
@@ -317,67 +338,67 @@ impl Follower {
                  what was known is served on",
                 age.as_secs()
             ),
-            (DockerLink::Silent, DockerLink::Heard) => info!("Docker is heard again"),
+            (DockerLink::Silent, DockerLink::Connected) => info!("Docker is heard again"),
             _ => {}
         }
-        systemd::status(&self.status());
+        systemd::notify_status(&self.status_text());
     }
 
     /// For the service manager.
-    fn status(&self) -> String {
+    fn status_text(&self) -> String {
         let docker = match self.docker {
-            DockerLink::Heard => "",
-            DockerLink::Away => "; Docker is away",
+            DockerLink::Connected => "",
+            DockerLink::Disconnected => "; Docker is away",
             DockerLink::Silent => "; nothing is heard of Docker",
         };
-        format!("{} routes{docker}", self.balancer.routes())
+        format!("{} routes{docker}", self.balancer.route_count())
     }
 
     /// What the next pass is about.
-    fn take(&mut self, seen: &Seen, world: &mut Option<Arc<World>>) {
-        self.docker = DockerLink::of(seen.connected, self.pulse.age());
-        world.clone_from(&seen.world);
-        self.balancer.heard(seen.heard.unread(&mut self.read));
+    fn take_snapshot(&mut self, snapshot: &DockerSnapshot, world: &mut Option<Arc<World>>) {
+        self.docker = DockerLink::from_state(snapshot.connected, self.heartbeat.age());
+        world.clone_from(&snapshot.world);
+        self.balancer.record_event_times(snapshot.event_times.take_unread(&mut self.event_cursor));
     }
 
     async fn start_stored(&mut self) {
         match self.balancer.proxy.start().await {
             Ok(true) => {
                 info!("HAProxy serves the last good configuration until Docker has answered");
-                self.ready_at = Some(Instant::now() + DOCKER);
+                self.ready_at = Some(Instant::now() + DOCKER_TIMEOUT);
             }
             Ok(false) if self.balancer.has_haproxy() => {
-                self.ready_at = Some(Instant::now() + DOCKER);
+                self.ready_at = Some(Instant::now() + DOCKER_TIMEOUT);
             }
             Ok(false) => {}
-            Err(error) => self.failed(&error.into()),
+            Err(error) => self.on_failed(&error.into()),
         }
     }
 
-    async fn pass(&mut self, world: Option<&Arc<World>>, cause: &str) -> Outcome {
-        self.passed = None;
+    async fn run_pass(&mut self, world: Option<&Arc<World>>, cause: &str) -> PassOutcome {
+        self.last_world = None;
         if self.balancer.waits_for_restart() {
             self.wait_for_restart();
-            return Outcome::Failed;
+            return PassOutcome::Failed;
         }
         let outcome = match world {
             None => {
                 self.start_stored().await;
-                Outcome::Failed
+                PassOutcome::Failed
             }
-            Some(world) => match self.balancer.pass(world, cause).await {
-                Ok(Passed { wake_at, overdue: None }) => {
-                    self.passed = Some(Arc::clone(world));
-                    self.applied(wake_at);
-                    Outcome::Applied
+            Some(world) => match self.balancer.reconcile(world, cause).await {
+                Ok(PassReport { wake_at, overdue: None }) => {
+                    self.last_world = Some(Arc::clone(world));
+                    self.on_applied(wake_at);
+                    PassOutcome::Applied
                 }
-                Ok(Passed { wake_at, overdue: Some(text) }) => {
-                    self.not_loaded(text, wake_at);
-                    Outcome::NotLoaded
+                Ok(PassReport { wake_at, overdue: Some(text) }) => {
+                    self.on_reload_postponed(text, wake_at);
+                    PassOutcome::ReloadPostponed
                 }
                 Err(error) => {
-                    self.failed(&error);
-                    Outcome::Failed
+                    self.on_failed(&error);
+                    PassOutcome::Failed
                 }
             },
         };
@@ -387,165 +408,178 @@ impl Follower {
 
     /// A pass would find nothing to do: the last one went well, and what came since serves nothing.
     fn may_skip(&self, world: Option<&Arc<World>>) -> bool {
-        let both = self.passed.as_ref().zip(world);
-        both.is_some_and(|(passed, world)| world.differs_in_idle_ones_only(passed))
+        let both = self.last_world.as_ref().zip(world);
+        both.is_some_and(|(passed, world)| world.only_idle_containers_changed(passed))
     }
 
-    fn skip(&mut self) {
-        self.balancer.heard_in_vain();
+    fn skip_pass(&mut self) {
+        self.balancer.discard_event_times();
         self.changed.send_replace(());
     }
 
     /// Who asked may be gone: then nobody is answered.
-    async fn obey(&mut self, world: Option<&Arc<World>>, docker_is_there: bool, order: Order) {
-        match order {
-            Order::Look { answer } => {
-                let trouble = self.trouble.as_ref().map(|it| it.text.clone());
-                let docker_age = self.pulse.age();
-                let picture = self
-                    .balancer
-                    .picture(world.cloned(), Link { docker_is_there, docker_age, trouble });
-                let _ = answer.send(Look { picture, stat: self.balancer.proxy.stat() });
+    async fn handle_request(
+        &mut self,
+        world: Option<&Arc<World>>,
+        is_docker_connected: bool,
+        request: ControlRequest,
+    ) {
+        match request {
+            ControlRequest::Snapshot { answer } => {
+                let last_error = self.last_error.as_ref().map(|error| error.text.clone());
+                let docker_age = self.heartbeat.age();
+                let picture = self.balancer.snapshot(
+                    world.cloned(),
+                    SourceStatus { is_docker_connected, docker_age, last_error },
+                );
+                let _ = answer.send(LiveSnapshot {
+                    state: picture,
+                    stat: self.balancer.proxy.stats_client(),
+                });
             }
-            Order::Examine { answer } => self.balancer.examine(answer),
-            Order::Count { answer } => {
-                let docker = (docker_is_there, self.pulse.age());
-                let _ = answer.send(self.balancer.count(docker));
+            ControlRequest::RefreshHealth { answer } => self.balancer.examine_servers(answer),
+            ControlRequest::Metrics { answer } => {
+                let docker = (is_docker_connected, self.heartbeat.age());
+                let _ = answer.send(self.balancer.metrics_snapshot(docker));
             }
-            Order::Drain { container, answer } => {
-                let _ = answer.send(self.mark(world, &container, "drain", Balancer::drain).await);
-            }
-            Order::Undrain { container, answer } => {
-                let marked = self.mark(world, &container, "undrain", Balancer::undrain).await;
-                let _ = answer.send(marked);
-            }
-            Order::Rollback { generation, answer } => {
-                let turn = |it: &mut Balancer| it.roll_back(generation);
+            ControlRequest::Drain { container, reply: answer } => {
                 let _ =
-                    answer.send(self.turn(world, &format!("rollback {generation}"), turn).await);
+                    answer.send(self.set_drain(world, &container, "drain", Balancer::drain).await);
             }
-            Order::Release { answer } => {
-                let _ = answer.send(self.turn(world, "release", Balancer::release).await);
+            ControlRequest::Undrain { container, answer } => {
+                let result = self.set_drain(world, &container, "undrain", Balancer::undrain).await;
+                let _ = answer.send(result);
+            }
+            ControlRequest::Rollback { generation, answer } => {
+                let action = |balancer: &mut Balancer| balancer.roll_back(generation);
+                let _ = answer.send(
+                    self.apply_rollback(world, &format!("rollback {generation}"), action).await,
+                );
+            }
+            ControlRequest::Release { answer } => {
+                let _ = answer
+                    .send(self.apply_rollback(world, "release", Balancer::release_rollback).await);
             }
         }
     }
 
     /// Goes back, or on, and has HAProxy do so before this returns.
-    async fn turn(
+    async fn apply_rollback(
         &mut self,
         world: Option<&Arc<World>>,
         cause: &str,
-        turn: impl FnOnce(&mut Balancer) -> Result<Turned, Failure>,
-    ) -> Result<Turned, Failure> {
-        let world = world.ok_or(Failure::NoDocker)?;
-        let turned = turn(&mut self.balancer)?;
-        self.pass(Some(world), cause).await;
-        match &self.trouble {
-            None => Ok(turned),
-            Some(trouble) => Err(Failure::NotApplied(trouble.text.clone())),
+        action: impl FnOnce(&mut Balancer) -> Result<RollbackResult, ApiError>,
+    ) -> Result<RollbackResult, ApiError> {
+        let world = world.ok_or(ApiError::DockerNotReady)?;
+        let result = action(&mut self.balancer)?;
+        self.run_pass(Some(world), cause).await;
+        match &self.last_error {
+            None => Ok(result),
+            Some(last_error) => Err(ApiError::NotApplied(last_error.text.clone())),
         }
     }
 
     /// Marks a container, and has HAProxy know it before this returns.
-    async fn mark(
+    async fn set_drain(
         &mut self,
         world: Option<&Arc<World>>,
         text: &str,
         verb: &str,
-        mark: fn(&mut Balancer, &ContainerId),
-    ) -> Result<Meant, Failure> {
-        let world = world.ok_or(Failure::NoDocker)?;
-        let Container { name, id, .. } = self.balancer.find(world, text)?;
-        mark(&mut self.balancer, id);
-        let outcome = self.pass(Some(world), &format!("{verb} {name}")).await;
-        match self.trouble.as_ref().filter(|_| outcome == Outcome::Failed) {
+        action: fn(&mut Balancer, &ContainerId),
+    ) -> Result<DrainTarget, ApiError> {
+        let world = world.ok_or(ApiError::DockerNotReady)?;
+        let Container { name, id, .. } = self.balancer.find_container(world, text)?;
+        action(&mut self.balancer, id);
+        let outcome = self.run_pass(Some(world), &format!("{verb} {name}")).await;
+        match self.last_error.as_ref().filter(|_| outcome == PassOutcome::Failed) {
             None => {
-                let sessions = self.balancer.sessions(id);
-                let unserved = self.balancer.unserved(id);
-                Ok(Meant { name: name.clone(), id: id.clone(), sessions, unserved })
+                let sessions = self.balancer.inflight_requests(id);
+                let unserved = self.balancer.unserved_routes(id);
+                Ok(DrainTarget { name: name.clone(), id: id.clone(), sessions, unserved })
             }
-            Some(trouble) => Err(Failure::NotApplied(trouble.text.clone())),
+            Some(last_error) => Err(ApiError::NotApplied(last_error.text.clone())),
         }
     }
 
-    fn applied(&mut self, wake_at: Option<Instant>) {
-        if self.trouble.take().is_some_and(|trouble| trouble.is_logged) {
+    fn on_applied(&mut self, wake_at: Option<Instant>) {
+        if self.last_error.take().is_some_and(|last_error| last_error.is_logged) {
             info!("applied; the trouble is over");
         }
         self.wake_at = wake_at;
         self.ready_at = None;
-        systemd::ready(&self.status());
+        systemd::notify_ready(&self.status_text());
     }
 
     /// The next pass is the one that starts HAProxy, with all that came meanwhile. Its death was logged.
     fn wait_for_restart(&mut self) {
         let text = "HAProxy ends again and again; it is started after a pause".to_owned();
         self.wake_at = None;
-        self.trouble.get_or_insert(Trouble { text, pause: RETRY.0, is_logged: false });
+        self.last_error.get_or_insert(LastError { text, pause: RETRY_BACKOFF.0, is_logged: false });
     }
 
     /// What needs no reload is applied; the rest is told once, and tried again with growing pauses.
-    fn not_loaded(&mut self, text: String, wake_at: Option<Instant>) {
-        self.balancer.metrics().failed();
-        let before = self.trouble.take();
-        if before.is_none_or(|trouble| trouble.text != text) {
-            let now = self.balancer.proxy.meanwhile();
+    fn on_reload_postponed(&mut self, text: String, wake_at: Option<Instant>) {
+        self.balancer.metrics().record_failure();
+        let before = self.last_error.take();
+        if before.is_none_or(|last_error| last_error.text != text) {
+            let now = self.balancer.proxy.service_state();
             error!(
                 "HAProxy is not reloaded, {now}: {text}; what needs no reload is applied, trying again until it works"
             );
         }
         (self.wake_at, self.ready_at) = (wake_at, None);
-        self.trouble = Some(Trouble { text, pause: RETRY.0, is_logged: true });
-        systemd::ready(&format!("{}; a reload of HAProxy is overdue", self.status()));
+        self.last_error = Some(LastError { text, pause: RETRY_BACKOFF.0, is_logged: true });
+        systemd::notify_ready(&format!("{}; a reload of HAProxy is overdue", self.status_text()));
     }
 
     /// Told once, and tried again with growing pauses.
-    fn failed(&mut self, error: &anyhow::Error) {
+    fn on_failed(&mut self, error: &anyhow::Error) {
         let text = format!("{error:#}");
-        self.balancer.metrics().failed();
-        let before = self.trouble.take();
-        let pause = before.as_ref().map_or(RETRY.0, |it| (it.pause * 2).min(RETRY.1));
-        if before.is_none_or(|it| it.text != text) {
-            let now = self.balancer.proxy.meanwhile();
+        self.balancer.metrics().record_failure();
+        let before = self.last_error.take();
+        let pause =
+            before.as_ref().map_or(RETRY_BACKOFF.0, |error| (error.pause * 2).min(RETRY_BACKOFF.1));
+        if before.is_none_or(|error| error.text != text) {
+            let now = self.balancer.proxy.service_state();
             error!("not applied, {now}: {text}; trying again until it works");
         }
         self.wake_at = Some(Instant::now() + pause);
-        self.trouble = Some(Trouble { text, pause, is_logged: true });
+        self.last_error = Some(LastError { text, pause, is_logged: true });
     }
 }
 
 impl DockerLink {
-    fn of(is_connected: bool, age: Duration) -> Self {
+    fn from_state(is_connected: bool, age: Duration) -> Self {
         match is_connected {
-            false => Self::Away,
+            false => Self::Disconnected,
             true if is_silent(age) => Self::Silent,
-            true => Self::Heard,
+            true => Self::Connected,
         }
     }
 }
 
 /// What was missed is not made up for.
-fn every(period: Duration) -> Interval {
+fn new_interval(period: Duration) -> Interval {
     let mut interval = interval(period);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     interval
 }
 
-async fn balancer(settings: &Settings, proxy: Proxy, rules: Rules) -> Result<Balancer> {
-    let frame = frame(settings, proxy.build())?;
-    let mut balancer = Balancer::new(proxy, rules, frame, stock(settings)).await;
+async fn create_balancer(settings: &Settings, proxy: Proxy, rules: Rules) -> Result<Balancer> {
+    let context = build_render_context(settings, proxy.build())?;
+    let mut balancer = Balancer::new(proxy, rules, context, spare_count(settings)).await;
     if let Some(address) = settings.haproxy_metrics {
-        balancer.export(address).await;
+        balancer.enable_exporter(address).await;
     }
     Ok(balancer)
 }
 
-pub(crate) fn stock(settings: &Settings) -> usize {
+pub(crate) fn spare_count(settings: &Settings) -> usize {
     settings.spare_backends.into()
 }
 
-fn cause(seen: &Seen) -> String {
-    match &seen.cause {
+fn describe_cause(snapshot: &DockerSnapshot) -> String {
+    match &snapshot.cause {
         Some(cause) => format!("{} {}", cause.action, cause.name),
         None => "list".to_owned(),
     }
@@ -577,24 +611,24 @@ async fn finish<F: Future + Unpin>(future: &mut Option<F>) -> F::Output {
 
 /// Where HAProxy stands now. `None`: Docker does not answer, and is looked at again when it does.
 async fn find_vantage_again(settings: &Settings) -> Option<Vantage> {
-    let access = access(settings);
-    let look = async {
+    let access = docker_access(settings);
+    let probe = async {
         let engine = Engine::connect(&access).await?;
-        docker::find_vantage(&engine, &access, reach(settings)).await
+        docker::find_vantage(&engine, &access, address_kind(settings)).await
     };
-    look.await.inspect_err(|error| tracing::debug!("{error:#}")).ok()
+    probe.await.inspect_err(|error| tracing::debug!("{error:#}")).ok()
 }
 
 /// Where HAProxy stands; Docker knows, as soon as there is one.
 async fn find_vantage(settings: &Settings) -> Vantage {
-    let access = access(settings);
+    let access = docker_access(settings);
     let mut pause = Duration::from_millis(100);
     loop {
-        let look = async {
+        let probe = async {
             let engine = Engine::connect(&access).await?;
-            docker::vantage(&engine, &access, reach(settings)).await
+            docker::detect_vantage(&engine, &access, address_kind(settings)).await
         };
-        match look.await {
+        match probe.await {
             Ok(vantage) => return vantage,
             Err(error) if pause < Duration::from_millis(200) => {
                 warn!("docker is away: {error:#}; trying again until it is there");
@@ -606,42 +640,42 @@ async fn find_vantage(settings: &Settings) -> Vantage {
     }
 }
 
-impl From<&DockerAccess> for Access {
-    fn from(told: &DockerAccess) -> Self {
-        let DockerAccess { url, tls_verify, cert_path } = told.clone();
-        Self { url, tls_verify, cert_path, patience: Patience::default() }
+impl From<&DockerAccess> for EngineSettings {
+    fn from(source: &DockerAccess) -> Self {
+        let DockerAccess { url, tls_verify, cert_path } = source.clone();
+        Self { url, tls_verify, cert_path, timeouts: Timeouts::default() }
     }
 }
 
-pub(crate) fn access(settings: &Settings) -> Access {
-    Access::from(&settings.docker)
+pub(crate) fn docker_access(settings: &Settings) -> EngineSettings {
+    EngineSettings::from(&settings.docker)
 }
 
-pub(crate) fn reach(settings: &Settings) -> Reach {
+pub(crate) fn address_kind(settings: &Settings) -> AddressKind {
     match settings.address {
-        None => Reach::Fitting,
-        Some(Address::Container) => Reach::Networks,
-        Some(Address::Published) => Reach::Published,
+        None => AddressKind::Auto,
+        Some(AddressMode::Container) => AddressKind::Networks,
+        Some(AddressMode::Published) => AddressKind::Published,
     }
 }
 
-pub(crate) fn interest(settings: &Settings, vantage: &Vantage) -> Interest {
-    Interest {
-        speaks: |labels| label::speaks(labels.keys().map(String::as_str)),
-        reads: label::is_read,
+pub(crate) fn container_filter(settings: &Settings, vantage: &Vantage) -> ContainerFilter {
+    ContainerFilter {
+        has_our_labels: |labels| label::has_our_labels(labels.keys().map(String::as_str)),
+        is_used_label: label::is_relevant_label,
         named: settings.fences.labels().map(str::to_owned).collect(),
-        required: settings
+        required_labels: settings
             .fences
             .constraints
             .iter()
-            .map(|it| (it.label.clone(), it.value.clone()))
+            .map(|constraint| (constraint.label.clone(), constraint.value.clone()))
             .collect(),
-        environment: settings.include_env,
-        everything: false,
+        reads_environment: settings.include_env,
+        matches_all: false,
         own_labels: own_labels(settings),
-        own: match vantage {
+        own_container: match vantage {
             Vantage::Inside(own) => Some(own.clone()),
-            Vantage::Host | Vantage::Published(_) | Vantage::Elsewhere { .. } => None,
+            Vantage::Host | Vantage::Published(_) | Vantage::Remote { .. } => None,
         },
     }
 }
@@ -654,13 +688,13 @@ pub(crate) fn own_labels(settings: &Settings) -> Option<OwnLabels> {
     }
 }
 
-fn extra(settings: &Settings) -> Vec<String> {
+fn extra_actions(settings: &Settings) -> Vec<String> {
     settings.watch_set.iter().cloned().collect()
 }
 
-pub(crate) fn rules(settings: &Settings, vantage: Vantage) -> Rules {
+pub(crate) fn build_rules(settings: &Settings, vantage: Vantage) -> Rules {
     Rules {
-        fences: settings.fences.clone(),
+        label_limits: settings.fences.clone(),
         network: settings.network.clone(),
         vantage,
         hold: settings.hold,
@@ -668,17 +702,17 @@ pub(crate) fn rules(settings: &Settings, vantage: Vantage) -> Rules {
     }
 }
 
-pub(crate) fn frame(settings: &Settings, build: Build) -> Result<Frame> {
-    let base = base(settings)?;
+pub(crate) fn build_render_context(settings: &Settings, build: Build) -> Result<RenderContext> {
+    let base = read_base_config(settings)?;
     let key = key(&settings.state_dir);
-    Ok(Frame {
-        growth: Growth::of(build.version, &base),
+    Ok(RenderContext {
+        provisioning: Provisioning::for_version(build.version, &base),
         key,
         requeue: Requeue::of(build, &base, key),
         base,
         socket_for_group: matches!(
             &settings.haproxy,
-            Haproxy::Service { stats_socket: Some(_), .. }
+            HaproxyMode::Service { stats_socket: Some(_), .. }
         ),
         stats_socket: proxy_settings(settings).stats_socket(),
         generations: settings.state_dir.join("gen"),
@@ -706,54 +740,58 @@ pub(crate) fn frame(settings: &Settings, build: Build) -> Result<Frame> {
 /// Of a state directory, which is one docker-balancer's alone: another one's may have the same path, in a container that
 /// shares the host's network.
 fn key(state: &Path) -> u64 {
-    let entry = std::fs::metadata(state).map(|it| (it.dev(), it.ino()));
+    let entry = std::fs::metadata(state).map(|metadata| (metadata.dev(), metadata.ino()));
     name::hash(&format!("{} {:?}", state.display(), entry.unwrap_or_default()))
 }
 
-fn base(settings: &Settings) -> Result<Base> {
+fn read_base_config(settings: &Settings) -> Result<BaseConfig> {
     let Some(path) = &settings.base_file else {
-        return Ok(Base::BuiltIn { drop_to: drop_to(&settings.haproxy)? });
+        return Ok(BaseConfig::BuiltIn { drop_to: worker_account(&settings.haproxy)? });
     };
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read the base file {}", path.display()))?;
     info!("global and defaults come from {}; its global is given our stats socket", path.display());
-    Ok(Base::File { path: path.clone(), text })
+    Ok(BaseConfig::File { path: path.clone(), text })
 }
 
 /// The user and group that HAProxy's workers become, so that only its master is root.
-fn drop_to(haproxy: &Haproxy) -> Result<Option<(String, String)>> {
+fn worker_account(haproxy: &HaproxyMode) -> Result<Option<(String, String)>> {
     match haproxy {
-        Haproxy::Managed { .. } if !nix::unistd::geteuid().is_root() => Ok(None),
-        Haproxy::Service { user: Some(HaproxyUser::Same), .. } => Ok(None),
-        Haproxy::Service { user: Some(HaproxyUser::Named(name)), .. } => {
+        HaproxyMode::Managed { .. } if !nix::unistd::geteuid().is_root() => Ok(None),
+        HaproxyMode::Service { user: Some(HaproxyUser::Same), .. } => Ok(None),
+        HaproxyMode::Service { user: Some(HaproxyUser::Named(name)), .. } => {
             let missing = || format!("--haproxy-user: there is no user {name}");
-            account(name).with_context(missing).map(Some)
+            find_account(name).with_context(missing).map(Some)
         }
         // The distribution's.
-        Haproxy::Managed { .. } | Haproxy::Service { user: None, .. } => Ok(account("haproxy")),
+        HaproxyMode::Managed { .. } | HaproxyMode::Service { user: None, .. } => {
+            Ok(find_account("haproxy"))
+        }
     }
 }
 
-fn account(name: &str) -> Option<(String, String)> {
+fn find_account(name: &str) -> Option<(String, String)> {
     let user = nix::unistd::User::from_name(name).ok()??;
     let group = nix::unistd::Group::from_gid(user.gid).ok()??;
     Some((user.name, group.name))
 }
 
-pub(crate) fn proxy_settings(settings: &Settings) -> haproxy::Settings {
-    haproxy::Settings {
+pub(crate) fn proxy_settings(settings: &Settings) -> haproxy::ProxySettings {
+    haproxy::ProxySettings {
         mode: match &settings.haproxy {
-            Haproxy::Managed { stop_timeout, .. } => Mode::Managed {
+            HaproxyMode::Managed { stop_timeout, .. } => ProxyMode::Managed {
                 stop_timeout: *stop_timeout,
                 stdout: match (settings.command, &settings.access_log) {
-                    (Command::Watch, AccessLog::Stdout) => Stdout::Inherit,
+                    (RunMode::Watch, AccessLog::Stdout) => Stdout::Inherit,
                     _ => Stdout::Null,
                 },
             },
-            Haproxy::Service { reload, stats_socket, .. } => Mode::Service {
+            HaproxyMode::Service { reload, stats_socket, .. } => ProxyMode::Service {
                 reload: match reload {
-                    Reload::MasterSocket(socket) => haproxy::Reload::Master(socket.clone()),
-                    Reload::Unit(unit) => haproxy::Reload::Unit(unit.clone()),
+                    ReloadMethod::MasterSocket(socket) => {
+                        haproxy::ReloadVia::Master(socket.clone())
+                    }
+                    ReloadMethod::Unit(unit) => haproxy::ReloadVia::Unit(unit.clone()),
                 },
                 stats_socket: stats_socket.clone(),
             },

@@ -11,20 +11,22 @@ use tokio::{
 use tracing::{info, warn};
 
 /// Ends when the work should end.
-pub type Stop = BoxFuture<'static, ()>;
-pub type Hangups = mpsc::Receiver<()>;
+pub type StopSignal = BoxFuture<'static, ()>;
+pub type ReloadRequests = mpsc::Receiver<()>;
 
 /// The first SIGTERM or SIGINT asks the work to end, a second one ends it. The work hears of each SIGHUP.
-pub async fn until_stopped<W, T>(work: impl FnOnce(Stop, Hangups) -> W) -> Result<T>
+pub async fn run_until_stopped<W, T>(
+    work: impl FnOnce(StopSignal, ReloadRequests) -> W,
+) -> Result<T>
 where
     W: Future<Output = Result<T>>,
 {
     let signals = Signals::new().context("cannot listen for signals")?;
-    let (tell, told) = oneshot::channel();
+    let (sender, receiver) = oneshot::channel();
     let (hangup, hangups) = mpsc::channel(1);
     tokio::select! {
-        result = work(told.map(drop).boxed(), hangups) => result,
-        () = signals.twice(tell, hangup) => Err(anyhow!("stopped at once by a second signal")),
+        result = work(receiver.map(drop).boxed(), hangups) => result,
+        () = signals.handle_signals(sender, hangup) => Err(anyhow!("stopped at once by a second signal")),
     }
 }
 
@@ -43,18 +45,18 @@ impl Signals {
         })
     }
 
-    async fn twice(mut self, tell: oneshot::Sender<()>, hangup: mpsc::Sender<()>) {
-        let signal = self.next(&hangup).await;
+    async fn handle_signals(mut self, sender: oneshot::Sender<()>, hangup: mpsc::Sender<()>) {
+        let signal = self.next_signal(&hangup).await;
         info!(signal, "stopping");
-        systemd::stopping();
+        systemd::notify_stopping();
         // The work may have ended by itself.
-        let _ = tell.send(());
-        let signal = self.next(&hangup).await;
+        let _ = sender.send(());
+        let signal = self.next_signal(&hangup).await;
         warn!(signal, "stopping at once");
     }
 
     /// The next one that asks to stop.
-    async fn next(&mut self, hangup: &mpsc::Sender<()>) -> &'static str {
+    async fn next_signal(&mut self, hangup: &mpsc::Sender<()>) -> &'static str {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return "SIGTERM",
@@ -74,25 +76,25 @@ mod tests {
 
     /// One test, since a signal is for the whole process.
     #[tokio::test]
-    async fn one_signal_asks_and_a_second_one_insists() {
-        until_stopped(async |_, _| Ok(())).await.unwrap();
+    async fn first_signal_requests_stop_and_second_ends_at_once() {
+        run_until_stopped(async |_, _| Ok(())).await.unwrap();
 
-        let obedient = async |stop: Stop, mut hangups: Hangups| {
+        let obedient = async |stop: StopSignal, mut hangups: ReloadRequests| {
             raise(Signal::SIGHUP)?;
             hangups.recv().await;
             raise(Signal::SIGTERM)?;
             stop.await;
             Ok(())
         };
-        until_stopped(obedient).await.unwrap();
+        run_until_stopped(obedient).await.unwrap();
 
-        let deaf = async |stop: Stop, _: Hangups| {
+        let deaf = async |stop: StopSignal, _: ReloadRequests| {
             raise(Signal::SIGINT)?;
             stop.await;
             raise(Signal::SIGTERM)?;
             pending::<Result<()>>().await
         };
-        let error = until_stopped(deaf).await.unwrap_err();
+        let error = run_until_stopped(deaf).await.unwrap_err();
         assert_eq!(error.to_string(), "stopped at once by a second signal");
     }
 }

@@ -13,16 +13,16 @@ use tokio::time::{Instant, sleep};
 use tracing::error;
 
 /// Until a task starts again: the shortest and the longest pause.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
+const RESTART_BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
 
 /// The pauses between two starts of a task.
-pub fn backoff() -> Backoff {
-    Backoff::new(PAUSE.0, PAUSE.1)
+pub fn new_backoff() -> Backoff {
+    Backoff::new(RESTART_BACKOFF.0, RESTART_BACKOFF.1)
 }
 
 /// Runs a task, and starts it again whenever it ends or panics; until this is dropped.
 pub async fn supervise<F: Future<Output = ()>>(task: &'static str, mut start: impl FnMut() -> F) {
-    let mut backoff = backoff();
+    let mut backoff = new_backoff();
     loop {
         let begun = Instant::now();
         let run = AssertUnwindSafe(async { fault::inject(task, start()).await });
@@ -40,15 +40,15 @@ pub async fn supervise<F: Future<Output = ()>>(task: &'static str, mut start: im
 pub fn log_panics() {
     let default = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
-        let place = info.location().map_or_else(String::new, |at| format!(" at {at}"));
-        error!("panicked{place}: {}", message(info));
+        let location = info.location().map_or_else(String::new, |at| format!(" at {at}"));
+        error!("panicked{location}: {}", panic_message(info));
         if std::env::var_os("RUST_BACKTRACE").is_some() {
             default(info);
         }
     }));
 }
 
-fn message<'a>(info: &'a PanicHookInfo<'_>) -> &'a str {
+fn panic_message<'a>(info: &'a PanicHookInfo<'_>) -> &'a str {
     info.payload_as_str().unwrap_or("no message")
 }
 

@@ -13,14 +13,14 @@ use tracing::debug;
 static STOPPING: AtomicBool = AtomicBool::new(false);
 
 /// To the service manager: what was there to be done at the start is done.
-pub fn ready(status: &str) {
+pub fn notify_ready(status: &str) {
     if !STOPPING.load(Ordering::Relaxed) {
         notify(&[NotifyState::Ready, NotifyState::Status(status)]);
     }
 }
 
 /// To the service manager: one line for `systemctl status`.
-pub fn status(status: &str) {
+pub fn notify_status(status: &str) {
     if !STOPPING.load(Ordering::Relaxed) {
         notify(&[NotifyState::Status(status)]);
     }
@@ -32,12 +32,12 @@ pub struct Watchdog(Option<Interval>);
 
 impl Watchdog {
     /// Half of what the service manager waits for.
-    pub fn of_service_manager() -> Self {
-        Self(sd_notify::watchdog_enabled().map(|patience| interval(patience / 2)))
+    pub fn from_env() -> Self {
+        Self(sd_notify::watchdog_enabled().map(|timeout| interval(timeout / 2)))
     }
 
     /// One branch of the loop's `select`; for ever where nobody wants to know.
-    pub async fn pat(&mut self) {
+    pub async fn ping(&mut self) {
         let Some(interval) = &mut self.0 else { return pending().await };
         interval.tick().await;
         notify(&[NotifyState::Watchdog]);
@@ -45,7 +45,7 @@ impl Watchdog {
 }
 
 /// From now on nothing else is sent.
-pub fn stopping() {
+pub fn notify_stopping() {
     STOPPING.store(true, Ordering::Relaxed);
     notify(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
 }

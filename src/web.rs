@@ -1,9 +1,9 @@
 //! What the HTTP servers (control socket, metrics, dashboard) have in common: their address is waited for,
 //! connections are taken, a limited number at a time, and requests of one are answered in turn.
 
-pub mod gate;
+pub mod host_check;
 
-use crate::outage::{Outage, Tell};
+use crate::outage::{FailureReport, Outage};
 use hyper::{
     Request, Response,
     body::{Body, Bytes, Frame, Incoming, SizeHint},
@@ -31,30 +31,30 @@ use tokio_util::net::Listener;
 use tracing::{debug, error, warn};
 
 /// After a connection that could not be taken: there are too many open files, say.
-const PAUSE: Duration = Duration::from_millis(50);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Of one server.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct ServerLimits {
     /// Connections at one time. For a further one the oldest of those that ask nothing now is ended; where all of them
     /// ask, it waits for one to end.
-    pub connections: usize,
+    pub max_connections: usize,
     /// For a request to arrive, and until the next one on the same connection.
-    pub patience: Duration,
+    pub request_timeout: Duration,
     /// Bytes of a request without its body.
-    pub head: usize,
+    pub max_head_bytes: usize,
 }
 
 /// Where an address cannot be had it is told once, with the option that asked for it, and tried again
 /// for ever: traffic does not end for want of a page.
-pub async fn listen(at: SocketAddr, option: &str) -> TcpListener {
-    let mut outage = Outage::none();
+pub async fn bind_with_retry(at: SocketAddr, option: &str) -> TcpListener {
+    let mut outage = Outage::inactive();
     loop {
         match TcpListener::bind(at).await {
             Ok(listener) => return listener,
             Err(error) => {
-                let (tell, pause) = outage.failed(Instant::now().into_std());
-                if tell == Tell::Loud {
+                let (log_level, pause) = outage.record_failure(Instant::now().into_std());
+                if log_level == FailureReport::First {
                     warn!(
                         "{option}: cannot listen on {at}: {error}; \
                          trying again until it works, all else goes on"
@@ -68,9 +68,9 @@ pub async fn listen(at: SocketAddr, option: &str) -> TcpListener {
 
 /// Of a connection among those that may be there at one time.
 #[derive(Debug, Clone, Default)]
-pub struct Seat(Arc<Notify>, Arc<()>);
+pub struct ConnectionSlot(Arc<Notify>, Arc<()>);
 
-impl Seat {
+impl ConnectionSlot {
     /// Whether no request of it is being answered.
     fn is_idle(requests: &Weak<()>) -> bool {
         // The seat itself is one.
@@ -80,19 +80,19 @@ impl Seat {
 
 /// Those that are taken, the oldest first.
 #[derive(Debug, Default)]
-struct Seats(VecDeque<(Arc<Notify>, Weak<()>)>);
+struct ConnectionSlots(VecDeque<(Arc<Notify>, Weak<()>)>);
 
-impl Seats {
-    fn take(&mut self) -> Seat {
+impl ConnectionSlots {
+    fn acquire_slot(&mut self) -> ConnectionSlot {
         self.0.retain(|(_, requests)| requests.strong_count() > 0);
-        let seat = Seat::default();
-        self.0.push_back((Arc::clone(&seat.0), Arc::downgrade(&seat.1)));
-        seat
+        let slot = ConnectionSlot::default();
+        self.0.push_back((Arc::clone(&slot.0), Arc::downgrade(&slot.1)));
+        slot
     }
 
     /// Asks the oldest one that is idle to leave; `false` where none is.
-    fn free_one(&mut self) -> bool {
-        let idle = self.0.iter().position(|(_, requests)| Seat::is_idle(requests));
+    fn evict_idle(&mut self) -> bool {
+        let idle = self.0.iter().position(|(_, requests)| ConnectionSlot::is_idle(requests));
         let Some((leave, _)) = idle.and_then(|at| self.0.remove(at)) else { return false };
         leave.notify_one();
         true
@@ -100,20 +100,20 @@ impl Seats {
 }
 
 /// Has each connection visited, until this is dropped: then they end as well. A visit ends when its seat does.
-pub async fn accept<L: Listener, V>(
+pub async fn accept_connections<L: Listener, V>(
     mut listener: L,
     option: &str,
-    limits: Limits,
-    visit: impl Fn(L::Io, Seat) -> V,
+    limits: ServerLimits,
+    handle: impl Fn(L::Io, ConnectionSlot) -> V,
 ) where
     V: Future<Output = ()> + Send + 'static,
 {
-    let (mut visits, mut seats) = (JoinSet::new(), Seats::default());
+    let (mut connections, mut slots) = (JoinSet::new(), ConnectionSlots::default());
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            Some(visit) = visits.join_next() => {
-                told_if_panicked(option, &visit);
+            Some(handle) = connections.join_next() => {
+                log_panic(option, &handle);
                 continue;
             }
         };
@@ -121,33 +121,33 @@ pub async fn accept<L: Listener, V>(
             Ok((stream, _)) => stream,
             Err(error) => {
                 warn!("{option}: a connection could not be taken: {error}");
-                sleep(PAUSE).await;
+                sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        while visits.len() >= limits.connections {
-            seats.free_one();
-            if let Some(visit) = visits.join_next().await {
-                told_if_panicked(option, &visit);
+        while connections.len() >= limits.max_connections {
+            slots.evict_idle();
+            if let Some(handle) = connections.join_next().await {
+                log_panic(option, &handle);
             }
         }
-        visits.spawn(visit(stream, seats.take()));
+        connections.spawn(handle(stream, slots.acquire_slot()));
     }
 }
 
-fn told_if_panicked(option: &str, visit: &Result<(), JoinError>) {
-    if visit.as_ref().is_err_and(JoinError::is_panic) {
+fn log_panic(option: &str, handle: &Result<(), JoinError>) {
+    if handle.as_ref().is_err_and(JoinError::is_panic) {
         error!("{option}: a request panicked; its connection is closed");
     }
 }
 
 /// The body of an answer. Its request is being answered for as long as it is there.
-struct Answer<B> {
+struct TrackedBody<B> {
     body: B,
-    _asked: Arc<()>,
+    _in_flight: Arc<()>,
 }
 
-impl<B: Body + Unpin> Body for Answer<B> {
+impl<B: Body + Unpin> Body for TrackedBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -168,26 +168,28 @@ impl<B: Body + Unpin> Body for Answer<B> {
 }
 
 /// Answers the requests of one connection, until its client ends it, or its seat is needed while it asks nothing.
-pub async fn converse<B, A>(
+pub async fn serve_connection<B, A>(
     stream: impl AsyncRead + AsyncWrite + Unpin,
-    Seat(leave, requests): Seat,
+    ConnectionSlot(leave, requests): ConnectionSlot,
     option: &str,
-    limits: Limits,
+    limits: ServerLimits,
     answer: impl Fn(Request<Incoming>) -> A,
 ) where
     B: Body<Data = Bytes, Error = Infallible> + Unpin + 'static,
     A: Future<Output = Response<B>>,
 {
     let answer = service_fn(|request| {
-        let (response, asked) = (answer(request), Arc::clone(&requests));
+        let (response, in_flight) = (answer(request), Arc::clone(&requests));
         // It is asked something until its client has the last of the answer.
         async {
             let response = response.await;
-            Ok::<_, Infallible>(response.map(|body| Answer { body, _asked: asked }))
+            Ok::<_, Infallible>(response.map(|body| TrackedBody { body, _in_flight: in_flight }))
         }
     });
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(limits.patience).max_buf_size(limits.head);
+    http.timer(TokioTimer::new())
+        .header_read_timeout(limits.request_timeout)
+        .max_buf_size(limits.max_head_bytes);
     let conversation = http.serve_connection(TokioIo::new(stream), answer);
     tokio::select! {
         () = leave.notified() => {}

@@ -3,8 +3,8 @@
 //! Pure: a value that is replaced whole; sharing it costs a pointer.
 
 use crate::{
-    container::{Attachment, Container, ContainerId},
-    side_by_side::differences,
+    container::{Container, ContainerId, NetworkEndpoint},
+    map_diff::diff_maps,
 };
 use ipnet::IpNet;
 use std::{
@@ -14,7 +14,7 @@ use std::{
 };
 
 /// Docker lets `container:<other>` name a container that does the same; not in a circle, though.
-pub const MOST_HOPS: usize = 8;
+pub const MAX_NETWORK_HOPS: usize = 8;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct World {
@@ -31,7 +31,7 @@ pub struct Network {
 }
 
 impl Network {
-    fn holds(&self, ip: IpAddr) -> bool {
+    fn contains_ip(&self, ip: IpAddr) -> bool {
         self.subnets.iter().any(|subnet| subnet.contains(&ip))
     }
 }
@@ -46,37 +46,40 @@ pub enum Vantage {
     /// On the machine of the engine, where networks are not reached (rootless or desktop engines): only published ports are.
     Published(IpAddr),
     /// On another machine: ports that are published to others are reached.
-    Elsewhere {
+    Remote {
         engine: IpAddr,
         /// Of the machine that HAProxy is on: whoever has these is here.
-        own: BTreeSet<IpAddr>,
+        own_addresses: BTreeSet<IpAddr>,
     },
 }
 
 impl World {
     /// The network of this name that a container is on. Podman lists its default one by another name than its containers
     /// have for it: there the address tells which one is meant.
-    pub fn network(&self, name: &str, place: &Attachment) -> Option<&Network> {
+    pub fn find_network(&self, name: &str, endpoint: &NetworkEndpoint) -> Option<&Network> {
         let by_address = || {
-            let ip = place.ip()?;
-            self.networks.values().find(|it| it.holds(ip))
+            let ip = endpoint.ip()?;
+            self.networks.values().find(|network| network.contains_ip(ip))
         };
         self.networks.get(name).or_else(by_address)
     }
 
     /// Whether all that is different are containers that are up in neither, and whose network nobody shares: created
     /// ones, say. Nothing that is served, or said, depends on these.
-    pub fn differs_in_idle_ones_only(&self, other: &Self) -> bool {
-        let is_idle = |it: Option<&Arc<Container>>| it.is_none_or(|it| !it.is_up());
+    pub fn only_idle_containers_changed(&self, other: &Self) -> bool {
+        let is_idle = |container: Option<&Arc<Container>>| {
+            container.is_none_or(|container| !container.is_up())
+        };
         let mut ids = BTreeSet::new();
-        for (id, one, other) in differences(&self.containers, &other.containers) {
+        for (id, one, other) in diff_maps(&self.containers, &other.containers) {
             if !is_idle(one) || !is_idle(other) {
                 return false;
             }
             ids.insert(id);
         }
         let is_shared = || {
-            let owners = self.containers.values().filter_map(|it| it.network_owner_id());
+            let owners =
+                self.containers.values().filter_map(|container| container.network_owner_id());
             owners.into_iter().any(|owner| ids.contains(owner))
         };
         !ids.is_empty() && self.networks == other.networks && !is_shared()

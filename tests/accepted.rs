@@ -6,7 +6,7 @@ use docker_glue::{
     decide,
     haproxy::{
         config::Config,
-        render::{Base, Frame, render},
+        render::{BaseConfig, RenderContext, render_files},
         version::Version,
     },
 };
@@ -25,7 +25,7 @@ const GENERATIONS: &str = "/var/lib/docker-glue/gen/";
 
 #[test]
 fn haproxy_accepts_every_golden_configuration() {
-    let Some(haproxy) = haproxy() else { return };
+    let Some(haproxy) = find_haproxy() else { return };
     let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let mut cases: Vec<_> =
         fs::read_dir(goldens).unwrap().map(|case| case.unwrap().path()).collect();
@@ -37,28 +37,30 @@ fn haproxy_accepts_every_golden_configuration() {
         &["haproxy.cfg"]
     };
     let all = cases.iter().flat_map(|case| names.iter().map(move |name| (case, name)));
-    let refused: String = all.filter_map(|(case, name)| refusal(&haproxy, case, name)).collect();
+    let refused: String =
+        all.filter_map(|(case, name)| case_errors(&haproxy, case, name)).collect();
     assert!(refused.is_empty(), "{}:\n{refused}", haproxy.display());
 }
 
 /// `examples/base.cfg`, in place of the built-in sections.
 #[test]
 fn haproxy_accepts_the_example_of_a_base_file() {
-    let Some(haproxy) = haproxy() else { return };
+    let Some(haproxy) = find_haproxy() else { return };
     let folder = tempfile::tempdir().unwrap();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/base.cfg");
     let text = fs::read_to_string(&path).unwrap();
     let generations = folder.path().to_owned();
-    let frame = Frame { base: Base::File { path, text }, generations, ..story::frame() };
+    let frame =
+        RenderContext { base: BaseConfig::File { path, text }, generations, ..story::frame() };
     let world = story::world("web 172.17.0.2 glue_http_80_host=a.test");
     let decided = decide::decide(
         &world,
-        decide::Memory::default(),
+        decide::DecideState::default(),
         std::time::Instant::now(),
         &story::rules(),
     );
     let config = story::config(&decided.routes);
-    let files = render(&config, &frame);
+    let files = render_files(&config, &frame);
     let generation = folder.path().join(&files.generation.name);
     fs::create_dir(&generation).unwrap();
     for (name, text) in &files.generation.files {
@@ -66,7 +68,7 @@ fn haproxy_accepts_the_example_of_a_base_file() {
     }
     let config = folder.path().join("haproxy.cfg");
     fs::write(&config, with_booleans(&haproxy, &files.config)).unwrap();
-    assert_eq!(complaint(&haproxy, &config), None);
+    assert_eq!(config_errors(&haproxy, &config), None);
 }
 
 /// From 3.4 on.
@@ -89,7 +91,7 @@ fn version(haproxy: &Path) -> Version {
 }
 
 /// What HAProxy has against a case; a warning is something, too.
-fn refusal(haproxy: &Path, case: &Path, name: &str) -> Option<String> {
+fn case_errors(haproxy: &Path, case: &Path, name: &str) -> Option<String> {
     let folder = tempfile::tempdir().unwrap();
     let generation = folder.path().join("gen");
     fs::create_dir(&generation).unwrap();
@@ -97,17 +99,17 @@ fn refusal(haproxy: &Path, case: &Path, name: &str) -> Option<String> {
     write_error_pages(&generation);
     write_lua(&generation);
     let config = folder.path().join("haproxy.cfg");
-    let golden = golden(&case.join(format!("{name}.snap")));
-    fs::write(&config, with_booleans(haproxy, &moved(&golden, &generation))).unwrap();
-    complaint(haproxy, &config).map(|told| format!("{} {name}: {told}\n", case.display()))
+    let golden = read_golden(&case.join(format!("{name}.snap")));
+    fs::write(&config, with_booleans(haproxy, &with_generation_dir(&golden, &generation))).unwrap();
+    config_errors(haproxy, &config).map(|text| format!("{} {name}: {text}\n", case.display()))
 }
 
-fn complaint(haproxy: &Path, config: &Path) -> Option<String> {
+fn config_errors(haproxy: &Path, config: &Path) -> Option<String> {
     let output = Command::new(haproxy).arg("-c").arg("-f").arg(config).output().unwrap();
-    let told = [output.stdout, output.stderr].concat();
-    let told = String::from_utf8_lossy(&told).into_owned();
-    let fine = output.status.success() && !told.contains("WARNING");
-    (!fine).then_some(told)
+    let bytes = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let fine = output.status.success() && !text.contains("WARNING");
+    (!fine).then_some(text)
 }
 
 fn write_maps(case: &Path, generation: &Path) {
@@ -115,7 +117,7 @@ fn write_maps(case: &Path, generation: &Path) {
         let path = file.unwrap().path();
         let name = Path::new(path.file_stem().unwrap());
         if has_extension(name, "map") || has_extension(name, "state") {
-            fs::write(generation.join(name), golden(&path)).unwrap();
+            fs::write(generation.join(name), read_golden(&path)).unwrap();
         }
     }
 }
@@ -126,29 +128,29 @@ fn write_lua(generation: &Path) {
 }
 
 fn write_error_pages(generation: &Path) {
-    let files = render(&Config::default(), &story::frame()).generation.files;
+    let files = render_files(&Config::default(), &story::frame()).generation.files;
     for (name, page) in files.iter().filter(|(name, _)| has_extension(Path::new(name), "http")) {
         fs::write(generation.join(name), page).unwrap();
     }
 }
 
 fn has_extension(path: &Path, extension: &str) -> bool {
-    path.extension().is_some_and(|it| it == extension)
+    path.extension().is_some_and(|text| text == extension)
 }
 
 /// Without the lines that insta keeps for itself.
-fn golden(snapshot: &Path) -> String {
+fn read_golden(snapshot: &Path) -> String {
     let text = fs::read_to_string(snapshot).unwrap();
     text.splitn(3, "---\n").nth(2).unwrap().to_owned() + "\n"
 }
 
-fn moved(config: &str, generation: &Path) -> String {
+fn with_generation_dir(config: &str, generation: &Path) -> String {
     let (_, after) = config.split_once(GENERATIONS).unwrap();
     let name: String = after.chars().take_while(char::is_ascii_hexdigit).collect();
     config.replace(&format!("{GENERATIONS}{name}"), &generation.display().to_string())
 }
 
-fn haproxy() -> Option<PathBuf> {
+fn find_haproxy() -> Option<PathBuf> {
     let given = std::env::var("HAPROXY_BIN").ok();
     let usual = ["haproxy", "/usr/sbin/haproxy"].map(str::to_owned);
     let found = given.into_iter().chain(usual).find(|bin| {

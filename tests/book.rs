@@ -10,7 +10,7 @@ mod reference;
 
 use docker_glue::{
     cli::{self, Program, glue},
-    label::{self, Fences},
+    label::{self, LabelLimits},
     problem::Reason,
 };
 use pages::{Page, absolute, all, book, container};
@@ -54,7 +54,7 @@ fn check_link(page: &Page, link: &str) {
         return;
     }
     let anchors = Page::read(target.to_str().unwrap()).anchors();
-    assert!(anchors.iter().any(|it| it == anchor), "{}: no heading {link}", page.path);
+    assert!(anchors.iter().any(|text| text == anchor), "{}: no heading {link}", page.path);
 }
 
 /// The book's own pages become HTML; others would not.
@@ -130,9 +130,11 @@ fn every_label_that_is_named_exists() {
     for page in all() {
         for name in label_names(&page) {
             let labels = BTreeMap::from([(name.clone(), "1".to_owned())]);
-            let problems = label::read(&container(labels), &Fences::default()).problems;
-            let unknown =
-                problems.iter().find(|it| matches!(it.reason, Reason::UnknownLabel { .. }));
+            let problems =
+                label::parse_labels(&container(labels), &LabelLimits::default()).problems;
+            let unknown = problems
+                .iter()
+                .find(|problem| matches!(problem.reason, Reason::UnknownLabel { .. }));
             assert!(unknown.is_none(), "{}: {}", page.path, unknown.unwrap());
         }
     }
@@ -159,7 +161,7 @@ fn label_names(page: &Page) -> BTreeSet<String> {
 #[test]
 fn every_label_option_has_a_row() {
     let page = Page::read(LABELS).text;
-    let options = label::key::Choice::ALL.map(|(name, _)| format!("glue_http_<port>_{name}"));
+    let options = label::key::LabelOption::ALL.map(|(name, _)| format!("glue_http_<port>_{name}"));
     for name in options.iter().map(String::as_str).chain(["glue_http_ports", "glue_network"]) {
         assert!(page.contains(&format!("\n| `{name}` |")), "{LABELS} has no row for {name}");
     }
@@ -169,9 +171,9 @@ fn every_label_option_has_a_row() {
 #[test]
 fn every_default_of_a_label_is_its_default() {
     let asks = |labels: BTreeMap<String, String>| {
-        let reading = label::read(&container(labels), &Fences::default());
+        let reading = label::parse_labels(&container(labels), &LabelLimits::default());
         assert!(reading.problems.is_empty(), "{:?}", reading.problems);
-        reading.asks
+        reading.requests
     };
     let base = BTreeMap::from([("glue_http_80_host".to_owned(), "a.test".to_owned())]);
     let page = Page::read(LABELS).text;
@@ -203,10 +205,11 @@ fn every_option_that_is_named_exists() {
 fn check_options(page: &Page) -> usize {
     let prose = page.prose();
     let spans = prose.split('`').skip(1).step_by(2);
-    let spans: Vec<_> = spans.filter(|it| it.starts_with("--") && !it.contains('|')).collect();
+    let spans: Vec<_> =
+        spans.filter(|text| text.starts_with("--") && !text.contains('|')).collect();
     for span in &spans {
         let words = shlex::split(span).unwrap();
-        let programs = [cli::command(), glue::Options::command_line()];
+        let programs = [cli::balancer_command(), glue::GlueOptions::command_line()];
         let fits = programs.into_iter().any(|program| takes(program, &words));
         assert!(fits, "{}: there is no option {span}", page.path);
     }
@@ -222,7 +225,7 @@ fn takes(program: clap::Command, words: &[String]) -> bool {
     };
     let Some(option) = find(&program) else {
         let option = program.get_subcommands().find_map(find);
-        return option.is_some_and(|it| words.len() == 1 || it.get_action().takes_values());
+        return option.is_some_and(|arg| words.len() == 1 || arg.get_action().takes_values());
     };
     if words.len() == 1 || option.get_action().takes_values() && words[1].is_empty() {
         return true;

@@ -53,74 +53,78 @@ const HANDLERS: &[(&str, i32, &[&str])] =
     &[("shell-words-in-notify.ini", 1, &["shell-words-in-notify.ini:8: &&", "sh -c"])];
 
 #[test]
-fn a_script_of_a_case_ends_well() {
+fn case_script_succeeds() {
     if common::docker().is_none() {
         return;
     }
-    let Some(image) = busybox() else { return };
+    let Some(image) = build_busybox_image() else { return };
     let failed: Vec<_> =
-        SCRIPTS.iter().filter_map(|(name, word)| failure(image, name, word)).collect();
+        SCRIPTS.iter().filter_map(|(name, word)| script_failure(image, name, word)).collect();
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
-fn failure(image: &str, name: &str, word: &str) -> Option<String> {
+fn script_failure(image: &str, name: &str, word: &str) -> Option<String> {
     let mut command = Command::new("sh");
-    command.arg(Path::new("tests/cases").join(name)).args(Some(word).filter(|it| !it.is_empty()));
+    command
+        .arg(Path::new("tests/cases").join(name))
+        .args(Some(word).filter(|text| !text.is_empty()));
     let port = free_port().to_string();
     let output = command
         .envs([("BAL", BALANCER), ("GLUE", GLUE), ("IMAGE", image), ("PORT", &port)])
         .output()
         .unwrap();
-    let (status, text) = told(&output);
+    let (status, text) = status_and_text(&output);
     (status != 0).then(|| format!("{name} {word}: {status}\n{text}"))
 }
 
 #[test]
-fn a_compose_file_of_a_case_is_judged() {
+fn case_compose_file_gets_expected_check_output() {
     for (name, status, parts) in COMPOSE {
         let mut command = Command::new(BALANCER);
         command.args(["check", "--docker-url", "unix:///nowhere/docker.sock", "--compose"]);
         command.arg(Path::new("tests/cases").join(name)).env_remove("DOMAIN").env_remove("LAN_IP");
-        judge(name, &command.output().unwrap(), *status, parts);
+        assert_output(name, &command.output().unwrap(), *status, parts);
     }
 }
 
 #[test]
-fn a_handler_of_a_case_is_judged() {
+fn case_handler_file_gets_expected_check_output() {
     for (name, status, parts) in HANDLERS {
         let folder = tempfile::tempdir().unwrap();
         fs::copy(Path::new("tests/cases").join(name), folder.path().join(name)).unwrap();
         let mut command = Command::new(GLUE);
         command.arg("--handler-paths").arg(folder.path()).arg("check");
-        judge(name, &command.output().unwrap(), *status, parts);
+        assert_output(name, &command.output().unwrap(), *status, parts);
     }
 }
 
-fn judge(name: &str, output: &Output, status: i32, parts: &[&str]) {
-    let (ended, text) = told(output);
+fn assert_output(name: &str, output: &Output, status: i32, parts: &[&str]) {
+    let (ended, text) = status_and_text(output);
     assert_eq!(ended, status, "{name}: {text}");
     for part in parts {
         assert!(text.contains(part), "{name} does not say {part:?}:\n{text}");
     }
 }
 
-fn told(output: &Output) -> (i32, String) {
+fn status_and_text(output: &Output) -> (i32, String) {
     let text = [&output.stdout[..], &output.stderr].concat();
     (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&text).into_owned())
 }
 
 #[test]
-fn every_case_is_tried() {
-    let tried = SCRIPTS.iter().map(|it| it.0);
-    let tried: BTreeSet<_> =
-        tried.chain(COMPOSE.iter().chain(HANDLERS).map(|it| it.0)).chain(["common.sh"]).collect();
-    let names = fs::read_dir("tests/cases").unwrap().map(|it| it.unwrap().file_name());
-    let names: BTreeSet<_> = names.map(|it| it.into_string().unwrap()).collect();
+fn every_case_file_is_listed() {
+    let tried = SCRIPTS.iter().map(|pair| pair.0);
+    let tried: BTreeSet<_> = tried
+        .chain(COMPOSE.iter().chain(HANDLERS).map(|item| item.0))
+        .chain(["common.sh"])
+        .collect();
+    let names = fs::read_dir("tests/cases").unwrap().map(|result| result.unwrap().file_name());
+    let names: BTreeSet<_> = names.map(|text| text.into_string().unwrap()).collect();
     assert_eq!(names, tried.into_iter().map(str::to_owned).collect());
 }
 
 /// An image with nothing in it but busybox, made at first use.
-fn busybox() -> Option<&'static str> {
+fn build_busybox_image() -> Option<&'static str> {
     static MADE: OnceLock<bool> = OnceLock::new();
     let made = MADE.get_or_init(|| {
         let script = "

@@ -6,14 +6,14 @@
 mod story;
 
 use docker_glue::{
-    decide::{Decided, Memory, decide},
+    decide::{DecideState, Decision, decide},
     haproxy::{
-        observed::Observed,
-        stat::{Count, Counters},
+        observed::ObservedState,
+        stats::{Counters, StatsRow},
     },
     view::{
-        Haproxy, Picture,
-        census::{self, RouteState},
+        HaproxyInfo, StateSnapshot,
+        counts::{self, RouteState},
         history::History,
         status::{ServerState, Status},
     },
@@ -21,59 +21,62 @@ use docker_glue::{
 use std::{collections::BTreeMap, fmt::Write as _, sync::Arc, time::Instant};
 
 /// What is counted of a story where these servers fail their checks: `routes | servers`.
-fn check(story: &str, failing: &[&str], expected: &str) {
+fn check_counts(story: &str, failing: &[&str], expected: &str) {
     let now = Instant::now();
     let world = story::world(story);
-    let Decided { routes, memory, problems, .. } =
-        decide(&world, Memory::default(), now, &story::rules());
+    let Decision { routes, memory, problems, .. } =
+        decide(&world, DecideState::default(), now, &story::rules());
     let config = story::config(&routes);
-    let mut observed = Observed::started(&config);
+    let mut observed = ObservedState::from_config(&config);
     let mut counters = Counters::default();
     for (backend, servers) in &mut observed.servers {
         for (name, seen) in servers {
-            seen.up = !failing.iter().any(|it| name.starts_with(&format!("{it}-")));
+            seen.up = !failing.iter().any(|text| name.starts_with(&format!("{text}-")));
             let status = if seen.up { "UP" } else { "DOWN" }.to_owned();
-            let count = Count { status, ..Count::default() };
+            let count = StatsRow { status, ..StatsRow::default() };
             counters.servers.entry(backend.clone()).or_default().insert(name.clone(), count);
         }
     }
-    let (by_route, by_server) = census::count(&routes, &memory, &config, Some(&observed));
-    let found =
-        format!("{}| {}", words(&by_route, RouteState::word), words(&by_server, ServerState::word));
+    let (by_route, by_server) = counts::count_states(&routes, &memory, &config, Some(&observed));
+    let found = format!(
+        "{}| {}",
+        format_counts(&by_route, RouteState::as_str),
+        format_counts(&by_server, ServerState::as_str)
+    );
     assert_eq!(found.trim(), expected, "{story}");
 
     // As those who ask HAProxy have it.
-    let picture = Picture {
+    let picture = StateSnapshot {
         at_ms: 0,
         now,
-        since_ms: 0,
+        started_ms: 0,
         world: Some(Arc::new(world)),
-        docker_is_there: true,
+        docker_connected: true,
         docker_age: std::time::Duration::ZERO,
         rules: story::rules(),
-        memory,
+        decide_state: memory,
         routes,
         problems,
         config: Arc::new(config),
-        haproxy: Haproxy {
+        haproxy: HaproxyInfo {
             version: "HAProxy version 3.2.1".parse().unwrap(),
             pid: None,
             managed: true,
             answers: true,
         },
-        last: None,
-        trouble: None,
+        last_applied: None,
+        last_error: None,
         history: History::default(),
     };
-    let status = Status::of(&picture, Some(&counters));
-    let mut told = BTreeMap::new();
+    let status = Status::from_snapshot(&picture, Some(&counters));
+    let mut ns = BTreeMap::new();
     for server in status.routes.iter().flat_map(|route| &route.servers) {
-        *told.entry(server.state).or_default() += 1;
+        *ns.entry(server.state).or_default() += 1;
     }
-    assert_eq!(by_server, told, "{story}");
+    assert_eq!(by_server, ns, "{story}");
 }
 
-fn words<T: Copy>(counts: &BTreeMap<T, usize>, word: impl Fn(T) -> &'static str) -> String {
+fn format_counts<T: Copy>(counts: &BTreeMap<T, usize>, word: impl Fn(T) -> &'static str) -> String {
     counts.iter().fold(String::new(), |mut text, (state, count)| {
         write!(text, "{} {count} ", word(*state)).unwrap();
         text
@@ -81,16 +84,16 @@ fn words<T: Copy>(counts: &BTreeMap<T, usize>, word: impl Fn(T) -> &'static str)
 }
 
 #[test]
-fn each_server_is_counted_once_for_each_of_its_routes() {
+fn server_is_counted_once_per_route() {
     let two = "a 172.17.0.2 glue_http_80_host=a.test,b.test\nb 172.17.0.3 glue_http_80_host=b.test";
-    check(two, &[], "served 2 | up 3");
-    check(two, &["a"], "served 1 down 1 | up 1 down 2");
-    check(two, &["a", "b"], "down 2 | down 3");
-    check("", &[], "|");
+    check_counts(two, &[], "served 2 | up 3");
+    check_counts(two, &["a"], "served 1 down 1 | up 1 down 2");
+    check_counts(two, &["a", "b"], "down 2 | down 3");
+    check_counts("", &[], "|");
 }
 
 #[test]
-fn a_server_that_gets_nothing_is_counted_by_the_reason() {
+fn server_without_requests_is_counted_by_reason() {
     for (word, expected) in [
         ("", "served 1 | up 2"),
         ("paused", "served 1 | up 1 out 1"),
@@ -102,8 +105,12 @@ fn a_server_that_gets_nothing_is_counted_by_the_reason() {
         let story = format!(
             "a 172.17.0.2 {word} glue_http_80_host=a.test\nb 172.17.0.3 glue_http_80_host=a.test"
         );
-        check(&story, &[], expected);
+        check_counts(&story, &[], expected);
     }
-    check("a 172.17.0.2 paused glue_http_80_host=a.test", &[], "down 1 | out 1");
-    check("a 172.17.0.2 glue_http_80_host=a.test glue_http_80_weight=0", &["a"], "down 1 | down 1");
+    check_counts("a 172.17.0.2 paused glue_http_80_host=a.test", &[], "down 1 | out 1");
+    check_counts(
+        "a 172.17.0.2 glue_http_80_host=a.test glue_http_80_weight=0",
+        &["a"],
+        "down 1 | down 1",
+    );
 }

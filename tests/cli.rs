@@ -5,7 +5,7 @@
 use clap::{Arg, ArgAction, Command};
 use docker_glue::{
     cli::{self, Program, glue},
-    settings::{GlueSettings, GlueTask, Machine, Settings, Task, variable},
+    settings::{GlueSettings, GlueTask, HostEnv, Settings, Task, env_variable},
 };
 use std::{
     fmt::Write,
@@ -64,120 +64,125 @@ const VALUES: &[(&str, &str)] = &[
     ("plugin_paths", "/usr/lib/docker-glue/plugins"),
 ];
 
-fn value(key: &str) -> &'static str {
-    let row = VALUES.iter().find(|(known, _)| *known == key);
+fn sample_value(key: &str) -> &'static str {
+    let row = VALUES.iter().find(|(text, _)| *text == key);
     row.unwrap_or_else(|| panic!("give {key} a value in the table of this test")).1
 }
 
 /// All that can also be said in the environment and in the file.
-fn options(command: &Command) -> impl Iterator<Item = &Arg> {
+fn configurable_options(command: &Command) -> impl Iterator<Item = &Arg> {
     let elsewhere = ["help", "version", "settings"];
     command.get_arguments().filter(move |arg| !elsewhere.contains(&arg.get_id().as_str()))
 }
 
-fn read(args: &[String], env: &[(String, String)]) -> Settings {
+fn read_settings(args: &[String], env: &[(String, String)]) -> Settings {
     let base = ["docker-balancer", "--reload-unit=h.service"].map(Into::into);
     let watch = (!args.iter().any(|arg| arg == "--once")).then(|| "--watch".into());
     let args: Vec<_> = base.into_iter().chain(watch).chain(args.iter().map(Into::into)).collect();
-    let none = (variable("settings"), "/dev/null".into());
+    let none = (env_variable("settings"), "/dev/null".into());
     let env = [none].into_iter().chain(env.iter().cloned()).collect();
-    let machine = Machine { uid: 0, env, ipv6: true };
-    Settings::read(&args, &machine).unwrap()
+    let machine = HostEnv { uid: 0, env, ipv6: true };
+    Settings::from_args(&args, &machine).unwrap()
 }
 
 #[test]
-fn every_option_is_a_flag_and_a_variable_and_a_key_and_means_something() {
+fn every_option_works_as_flag_variable_and_key() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("settings.toml");
-    for arg in options(&cli::command()) {
+    for arg in configurable_options(&cli::balancer_command()) {
         let key = arg.get_id().as_str();
         if ["watch", "reload_unit", "once"].contains(&key) {
             continue; // `read` gives them; tests/settings.rs has them in all three layers.
         }
-        let value = value(key);
+        let value = sample_value(key);
         let flag = format!("--{}", arg.get_long().unwrap());
-        let flag = if switches(arg) { flag } else { format!("{flag}={value}") };
-        let by_flag = read(&[flag], &[]);
-        assert_ne!(by_flag, read(&[], &[]), "{key}");
-        assert_eq!(by_flag, read(&[], &[(variable(key), value.into())]), "{key}");
+        let flag = if is_switch(arg) { flag } else { format!("{flag}={value}") };
+        let by_flag = read_settings(&[flag], &[]);
+        assert_ne!(by_flag, read_settings(&[], &[]), "{key}");
+        assert_eq!(by_flag, read_settings(&[], &[(env_variable(key), value.into())]), "{key}");
         std::fs::write(&file, format!("{key} = {value:?}")).unwrap();
-        assert_eq!(by_flag, read(&[format!("--settings={}", file.display())], &[]), "{key}");
+        assert_eq!(
+            by_flag,
+            read_settings(&[format!("--settings={}", file.display())], &[]),
+            "{key}"
+        );
     }
 }
 
 fn read_glue(args: &[String], env: &[(String, String)]) -> GlueSettings {
     let args = ["docker-glue".to_owned(), "--watch".to_owned()].into_iter().chain(args.to_vec());
     let args: Vec<_> = args.map(Into::into).collect();
-    let none = (variable("settings"), "/dev/null".into());
+    let none = (env_variable("settings"), "/dev/null".into());
     let env = [none].into_iter().chain(env.iter().cloned()).collect();
-    let (_, mut settings) = GlueTask::read(&args, Machine { uid: 0, env, ipv6: true }).unwrap();
+    let (_, mut settings) =
+        GlueTask::from_args(&args, HostEnv { uid: 0, env, ipv6: true }).unwrap();
     // What was read of the machine is not what is compared.
-    settings.machine = Machine::default();
+    settings.machine = HostEnv::default();
     settings
 }
 
 #[test]
-fn every_option_of_docker_glue_is_a_flag_and_a_variable_and_a_key_too() {
+fn every_docker_glue_option_works_as_flag_variable_and_key() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("settings.toml");
-    for arg in options(&glue::Options::command_line()) {
+    for arg in configurable_options(&glue::GlueOptions::command_line()) {
         let key = arg.get_id().as_str();
         if ["watch", "once"].contains(&key) {
             continue;
         }
-        let value = value(key);
+        let value = sample_value(key);
         let flag = format!("--{}", arg.get_long().unwrap());
         // Folders that nobody else names.
         let value = if key.ends_with("_paths") { "/srv/glue" } else { value };
-        let flag = if switches(arg) { flag } else { format!("{flag}={value}") };
+        let flag = if is_switch(arg) { flag } else { format!("{flag}={value}") };
         let by_flag = read_glue(&[flag], &[]);
         assert_ne!(by_flag, read_glue(&[], &[]), "{key}");
-        assert_eq!(by_flag, read_glue(&[], &[(variable(key), value.into())]), "{key}");
+        assert_eq!(by_flag, read_glue(&[], &[(env_variable(key), value.into())]), "{key}");
         // The other program's keys are none of its business.
         std::fs::write(&file, format!("{key} = {value:?}\nhold = '5m'\n")).unwrap();
         assert_eq!(by_flag, read_glue(&[format!("--settings={}", file.display())], &[]), "{key}");
     }
 }
 
-fn switches(arg: &Arg) -> bool {
+fn is_switch(arg: &Arg) -> bool {
     matches!(arg.get_action(), ArgAction::SetTrue | ArgAction::Count)
 }
 
 #[test]
-fn every_option_has_a_heading_and_a_text_and_says_its_default() {
-    let both = [cli::command(), glue::Options::command_line()];
-    for arg in both.iter().flat_map(options) {
-        let told = text(arg);
+fn every_option_has_heading_text_and_default() {
+    let both = [cli::balancer_command(), glue::GlueOptions::command_line()];
+    for arg in both.iter().flat_map(configurable_options) {
+        let string = help_text(arg);
         assert!(arg.get_help_heading().is_some(), "{}", arg.get_id());
         assert!(!arg.get_help().unwrap().to_string().ends_with('.'), "{}", arg.get_id());
-        let says = told.contains("[default: ") || !arg.get_default_values().is_empty();
+        let says = string.contains("[default: ") || !arg.get_default_values().is_empty();
         assert!(says || ["once", "watch"].contains(&arg.get_id().as_str()), "{}", arg.get_id());
     }
 }
 
-fn text(arg: &Arg) -> String {
+fn help_text(arg: &Arg) -> String {
     arg.get_long_help().or(arg.get_help()).unwrap().to_string()
 }
 
 #[test]
-fn the_help_reads_well() {
-    let help = cli::command().term_width(100).render_long_help().to_string();
-    insta::assert_snapshot!("help", trimmed(&help));
-    let help = cli::command().term_width(100).render_help().to_string();
-    insta::assert_snapshot!("short-help", trimmed(&help));
-    let help = glue::Options::command_line().term_width(100).render_long_help().to_string();
-    insta::assert_snapshot!("glue-help", trimmed(&help));
+fn help_matches_snapshots() {
+    let help = cli::balancer_command().term_width(100).render_long_help().to_string();
+    insta::assert_snapshot!("help", trim_lines(&help));
+    let help = cli::balancer_command().term_width(100).render_help().to_string();
+    insta::assert_snapshot!("short-help", trim_lines(&help));
+    let help = glue::GlueOptions::command_line().term_width(100).render_long_help().to_string();
+    insta::assert_snapshot!("glue-help", trim_lines(&help));
 }
 
-fn trimmed(text: &str) -> String {
+fn trim_lines(text: &str) -> String {
     text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
 }
 
 /// To renew it: `BLESS=1 cargo test --test cli`, and read the difference.
 #[test]
-fn the_example_file_has_every_option_and_is_read_when_uncommented() {
+fn example_settings_file_has_every_option_and_parses_uncommented() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/settings.toml");
-    let example = example();
+    let example = example_file();
     if std::env::var_os("BLESS").is_some() {
         std::fs::write(&path, &example).unwrap();
     }
@@ -185,60 +190,64 @@ fn the_example_file_has_every_option_and_is_read_when_uncommented() {
 
     let uncommented: String = example
         .lines()
-        .filter_map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with([' ', '#'])))
+        .filter_map(|line| {
+            line.strip_prefix('#').filter(|remaining| !remaining.starts_with([' ', '#']))
+        })
         .flat_map(|line| [line, "\n"])
         .collect();
     assert_eq!(
         uncommented.lines().count(),
-        options(&cli::command()).count() + own(&glue()).count()
+        configurable_options(&cli::balancer_command()).count()
+            + glue_only_options(&glue_command()).count()
     );
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("settings.toml");
     std::fs::write(&file, uncommented).unwrap();
-    read(&[format!("--settings={}", file.display())], &[]);
+    read_settings(&[format!("--settings={}", file.display())], &[]);
     read_glue(&[format!("--settings={}", file.display())], &[]);
 }
 
-fn glue() -> Command {
-    glue::Options::command_line()
+fn glue_command() -> Command {
+    glue::GlueOptions::command_line()
 }
 
 /// What docker-balancer has not.
-fn own(glue: &Command) -> impl Iterator<Item = &Arg> {
-    let balancer = cli::command();
-    let has = move |arg: &Arg| balancer.get_arguments().any(|it| it.get_id() == arg.get_id());
-    options(glue).filter(move |arg| !has(arg))
+fn glue_only_options(glue: &Command) -> impl Iterator<Item = &Arg> {
+    let balancer = cli::balancer_command();
+    let has = move |arg: &Arg| balancer.get_arguments().any(|a| a.get_id() == arg.get_id());
+    configurable_options(glue).filter(move |arg| !has(arg))
 }
 
-fn example() -> String {
+fn example_file() -> String {
     let mut example = String::from(
         "# Settings of docker-balancer and docker-glue, to be put at /etc/docker-glue/settings.toml.\n\
          # Each option stands at its default; where that depends on the machine, at an example.\n\
          # The environment (DOCKER_GLUE_HOLD=60s) and the command line (--hold 60s) win over this file.\n",
     );
-    let (command, glue) = (cli::command(), glue());
+    let (command, glue) = (cli::balancer_command(), glue_command());
     let mut heading = None;
-    for arg in options(&command).chain(own(&glue)) {
+    for arg in configurable_options(&command).chain(glue_only_options(&glue)) {
         if heading != arg.get_help_heading() {
             heading = arg.get_help_heading();
             write!(example, "\n\n## {}\n", heading.unwrap()).unwrap();
         }
-        writeln!(example, "\n{}#{} = {}", comment(arg), arg.get_id(), written(arg)).unwrap();
+        writeln!(example, "\n{}#{} = {}", comment_lines(arg), arg.get_id(), toml_line(arg))
+            .unwrap();
     }
     example
 }
 
-fn comment(arg: &Arg) -> String {
+fn comment_lines(arg: &Arg) -> String {
     let kinds = arg.get_possible_values();
     let kinds = kinds
         .iter()
         .filter_map(|kind| kind.get_help().map(|help| format!("{}: {help}", kind.get_name())));
-    let paragraphs = text(arg).lines().map(str::to_owned).chain(kinds).collect::<Vec<_>>();
-    let lines = paragraphs.iter().filter(|line| !line.is_empty()).flat_map(|line| wrapped(line));
+    let paragraphs = help_text(arg).lines().map(str::to_owned).chain(kinds).collect::<Vec<_>>();
+    let lines = paragraphs.iter().filter(|line| !line.is_empty()).flat_map(|line| wrap_text(line));
     lines.flat_map(|line| ["# ".into(), line, "\n".into()]).collect()
 }
 
-fn wrapped(text: &str) -> Vec<String> {
+fn wrap_text(text: &str) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split(' ') {
         if 96 < lines.last().unwrap().len() + word.len() {
@@ -251,9 +260,9 @@ fn wrapped(text: &str) -> Vec<String> {
     lines
 }
 
-fn written(arg: &Arg) -> String {
+fn toml_line(arg: &Arg) -> String {
     let default = arg.get_default_values().first().map(|default| default.to_str().unwrap());
-    let value = default.unwrap_or_else(|| value(arg.get_id().as_str()));
+    let value = default.unwrap_or_else(|| sample_value(arg.get_id().as_str()));
     match arg.get_action() {
         ArgAction::SetTrue => "false".into(),
         ArgAction::Count => "0".into(),
@@ -263,7 +272,7 @@ fn written(arg: &Arg) -> String {
     }
 }
 
-fn balancer(args: &str) -> Output {
+fn run_balancer(args: &str) -> Output {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_docker-balancer"));
     command
         .args(args.split_whitespace())
@@ -274,7 +283,7 @@ fn balancer(args: &str) -> Output {
 }
 
 #[test]
-fn the_socket_is_found_where_any_layer_says_it_is() {
+fn runtime_dir_of_command_comes_from_strongest_layer() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("settings.toml");
     std::fs::write(&file, "runtime_dir = '/file'\nhaproxy = 'service'").unwrap();
@@ -289,33 +298,33 @@ fn the_socket_is_found_where_any_layer_says_it_is() {
         (vec![&settings, "undrain", "web", "--runtime-dir=/flag"], Some("/env"), "/flag"),
         (vec!["--runtime-dir=/flag", "--map-port=80=8080", "drain", "web"], None, "/flag"),
     ] {
-        let none = (variable("settings"), "/dev/null".into());
-        let env = env.map(|directory: &str| (variable("runtime_dir"), directory.to_owned()));
+        let none = (env_variable("settings"), "/dev/null".into());
+        let env = env.map(|directory: &str| (env_variable("runtime_dir"), directory.to_owned()));
         let env = [none].into_iter().chain(env).collect();
-        let task = Task::read(&args(&words), &Machine { uid: 0, env, ipv6: true }).unwrap();
-        let Task::Ask(errand) = task else { panic!("{words:?}") };
+        let task = Task::from_args(&args(&words), &HostEnv { uid: 0, env, ipv6: true }).unwrap();
+        let Task::Daemon(errand) = task else { panic!("{words:?}") };
         assert_eq!(errand.runtime_dir, Path::new(expected), "{words:?}");
     }
 }
 
 /// Whatever a command shares with the daemon means the same before it and after it.
 #[test]
-fn every_option_is_taken_before_and_after_a_command() {
+fn option_is_accepted_before_and_after_a_command() {
     let task = |words: Vec<String>| {
         let args: Vec<_> =
             ["docker-balancer".to_owned()].into_iter().chain(words).map(Into::into).collect();
-        let env = [(variable("settings"), "/dev/null".to_owned())].into();
-        Task::read(&args, &Machine { uid: 0, env, ipv6: true })
+        let env = [(env_variable("settings"), "/dev/null".to_owned())].into();
+        Task::from_args(&args, &HostEnv { uid: 0, env, ipv6: true })
             .unwrap_or_else(|_| panic!("{args:?}"))
     };
     let verbs = ["plan", "check", "explain http://a.test/", "status", "drain web", "history"];
-    for arg in options(&cli::command()) {
+    for arg in configurable_options(&cli::balancer_command()) {
         let key = arg.get_id().as_str();
         if ["watch", "once"].contains(&key) {
             continue;
         }
         let flag = format!("--{}", arg.get_long().unwrap());
-        let flag = if switches(arg) { flag } else { format!("{flag}={}", value(key)) };
+        let flag = if is_switch(arg) { flag } else { format!("{flag}={}", sample_value(key)) };
         let flag = [flag];
         for verb in verbs {
             let verb: Vec<_> = verb.split(' ').map(str::to_owned).collect();
@@ -330,13 +339,13 @@ fn every_option_is_taken_before_and_after_a_command() {
         }
     }
     let check = task(["check", "--constraint=a=b"].map(Into::into).to_vec());
-    let Task::Look(_, settings) = check else { panic!("{check:?}") };
+    let Task::Local(_, settings) = check else { panic!("{check:?}") };
     assert_eq!(settings.fences.constraints[0].label, "a");
 }
 
 /// Exit code, and what the given stream must contain.
 #[test]
-fn exit_codes_say_what_happened() {
+fn exit_code_and_message_match_the_outcome() {
     let table = [
         ("--help", 0, "Try it, without root"),
         ("-h", 0, "--help explains"),
@@ -370,29 +379,29 @@ fn exit_codes_say_what_happened() {
         ),
     ];
     for (args, code, part) in table {
-        let output = balancer(args);
-        let (silent, told) = match code {
+        let output = run_balancer(args);
+        let (silent, bytes) = match code {
             0 => (output.stderr, output.stdout),
             _ => (output.stdout, output.stderr),
         };
-        let told = String::from_utf8(told).unwrap();
-        assert!(told.contains(part), "{args}: {told}");
-        assert_eq!(output.status.code(), Some(code), "{args}: {told}");
+        let text = String::from_utf8(bytes).unwrap();
+        assert!(text.contains(part), "{args}: {text}");
+        assert_eq!(output.status.code(), Some(code), "{args}: {text}");
         assert!(silent.is_empty(), "{args}");
     }
 }
 
 #[test]
-fn an_option_that_does_nothing_is_told_once_in_the_log() {
-    let told = |args: &str| {
-        let output = balancer(&format!("-1 --state-dir /proc/no --template-file x {args}"));
+fn option_without_effect_is_logged_once() {
+    let report = |args: &str| {
+        let output = run_balancer(&format!("-1 --state-dir /proc/no --template-file x {args}"));
         String::from_utf8(output.stderr).unwrap()
     };
-    let text = told("");
+    let text = report("");
     assert_eq!(text.matches("--template-file does nothing").count(), 1, "{text}");
     assert!(!text.contains('\u{1b}'), "{text}");
 
-    let json = told("--log-format json");
+    let json = report("--log-format json");
     let line: serde_json::Value = serde_json::from_str(json.lines().next().unwrap()).unwrap();
     assert_eq!(line["level"], "WARN");
     assert!(line["message"].as_str().unwrap().contains("--base-file"), "{line}");

@@ -65,8 +65,8 @@ impl Project {
 
     fn compose(&self, words: &[&str]) {
         let output = self.command().args(words).output().expect("there is no docker-compose");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "docker-compose {}: {said}", words.join(" "));
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "docker-compose {}: {text}", words.join(" "));
     }
 
     /// The container of a service, by its id.
@@ -81,8 +81,8 @@ impl Project {
     }
 
     fn get(&self, path: &str) -> std::io::Result<Answer> {
-        let place = SocketAddr::from(([127, 0, 0, 1], self.port));
-        Request::to(place, "GET", "app.example.com", path).send()
+        let addr = SocketAddr::from(([127, 0, 0, 1], self.port));
+        Request::to(addr, "GET", "app.example.com", path).send()
     }
 
     /// Waits until a GET of this path is answered so.
@@ -109,12 +109,14 @@ impl Drop for Project {
 
 #[test]
 #[ignore = "make packages-test builds the program first"]
-fn two_services_are_served_by_a_balancer_that_sees_a_part_of_docker() {
+fn services_are_served_through_a_filtered_docker_socket() {
     let docker = common::docker_as_root().expect("a Docker engine, and root");
     let project = Project::up(&docker);
+    project.until("/x", "the host's service", |reply| {
+        reply.status == 200 && reply.body.contains("path: /x\n")
+    });
     project
-        .until("/x", "the host's service", |it| it.status == 200 && it.body.contains("path: /x\n"));
-    project.until("/api/users", "the prefix's service", |it| it.body.contains("path: /users\n"));
+        .until("/api/users", "the prefix's service", |reply| reply.body.contains("path: /users\n"));
 
     // What the image is, and as whom it runs.
     let status = ["exec", &project.container("balancer"), "cat", "/proc/1/status"];
@@ -139,9 +141,9 @@ fn two_services_are_served_by_a_balancer_that_sees_a_part_of_docker() {
 
     // Events come through, also of what compose does: the service goes, and comes back.
     project.compose(&["stop", "--timeout", "1", "api"]);
-    project.until("/api/users", "503 without the service", |it| it.status == 503);
+    project.until("/api/users", "503 without the service", |reply| reply.status == 503);
     project.compose(&["start", "api"]);
-    project.until("/api/users", "the service again", |it| it.body.contains("path: /users\n"));
+    project.until("/api/users", "the service again", |reply| reply.body.contains("path: /users\n"));
 
     // Both end when they are told to: 137 is SIGKILL, after the patience.
     for service in ["docker", "balancer"] {
@@ -151,12 +153,12 @@ fn two_services_are_served_by_a_balancer_that_sees_a_part_of_docker() {
         assert_ne!(status, "137", "{service}");
     }
     project.compose(&["start", "docker", "balancer"]);
-    project.until("/x", "served again", |it| it.status == 200);
+    project.until("/x", "served again", |reply| reply.status == 200);
 }
 
 #[test]
 #[ignore = "make packages-test builds the program first"]
-fn the_socket_proxy_lets_nobody_change_anything() {
+fn socket_proxy_rejects_changing_requests() {
     let docker = common::docker_as_root().expect("a Docker engine, and root");
     let project = Project::up(&docker);
     let addresses = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";

@@ -21,25 +21,25 @@ const SOCKET: &str = "/run/docker-glue/control.sock";
 static DOCUMENT: LazyLock<Value> = LazyLock::new(|| yaml_serde::from_str(TEXT).unwrap());
 
 /// Method and path of each operation in the document.
-fn documented() -> BTreeSet<(String, String)> {
+fn documented_operations() -> BTreeSet<(String, String)> {
     let paths = DOCUMENT["paths"].as_object().unwrap();
     let methods = |(path, item): (&String, &Value)| {
         let methods = item.as_object().unwrap().keys();
-        methods.map(|it| (it.to_uppercase(), path.clone())).collect::<Vec<_>>()
+        methods.map(|text| (text.to_uppercase(), path.clone())).collect::<Vec<_>>()
     };
     paths.iter().flat_map(methods).collect()
 }
 
 /// As the server's table has them.
-fn served() -> BTreeSet<(String, String)> {
+fn served_operations() -> BTreeSet<(String, String)> {
     let row = Regex::new(r#"\(&Method::([A-Z]+), "(/[a-z]+)"\)"#).unwrap();
     let source = include_str!("../src/control/server.rs");
     let rows = row.captures_iter(source);
-    rows.map(|it| (it[1].to_owned(), it[2].to_owned())).collect()
+    rows.map(|captures| (captures[1].to_owned(), captures[2].to_owned())).collect()
 }
 
 /// What the document says of a body: by operation and status, or the request's.
-fn schema(method: &str, path: &str, body: &str) -> Validator {
+fn body_schema(method: &str, path: &str, body: &str) -> Validator {
     let operation = &DOCUMENT["paths"][path][method.to_lowercase()];
     let body = match body {
         "request" => &operation["requestBody"],
@@ -59,15 +59,17 @@ fn schema(method: &str, path: &str, body: &str) -> Validator {
 
 /// # Panics
 /// Where the answer is not as the document has it.
-fn check(method: &str, path: &str, status: &str, answer: &Value) {
-    let schema = schema(method, path, status);
-    let errors: Vec<_> =
-        schema.iter_errors(answer).map(|it| format!("{}: {it}", it.instance_path())).collect();
+fn check_answer(method: &str, path: &str, status: &str, answer: &Value) {
+    let schema = body_schema(method, path, status);
+    let errors: Vec<_> = schema
+        .iter_errors(answer)
+        .map(|error| format!("{}: {error}", error.instance_path()))
+        .collect();
     assert!(errors.is_empty(), "{method} {path} {status}: {errors:#?}\n{answer:#}");
 }
 
 #[test]
-fn the_document_is_openapi_with_json_schemas() {
+fn api_document_is_valid_openapi() {
     let document = oas3::from_yaml(TEXT).unwrap();
     assert!(document.openapi.starts_with("3.1"), "{}", document.openapi);
     document.validate_version().unwrap();
@@ -77,27 +79,27 @@ fn the_document_is_openapi_with_json_schemas() {
     }
     // Whatever is referred to is there.
     let refers = Regex::new(r"\$ref: '#([^']+)'").unwrap();
-    for it in refers.captures_iter(TEXT) {
-        assert!(DOCUMENT.pointer(&it[1]).is_some(), "{} is not there", &it[1]);
+    for captures in refers.captures_iter(TEXT) {
+        assert!(DOCUMENT.pointer(&captures[1]).is_some(), "{} is not there", &captures[1]);
     }
-    for (method, path) in documented() {
+    for (method, path) in documented_operations() {
         let operation = &DOCUMENT["paths"][&path][method.to_lowercase()];
         let responses = operation["responses"].as_object().unwrap();
         for status in responses.keys() {
-            let _ = schema(&method, &path, status);
+            let _ = body_schema(&method, &path, status);
         }
     }
 }
 
 #[test]
-fn the_document_has_the_paths_of_the_server_and_no_others() {
-    assert_eq!(documented(), served());
-    assert!(8 <= served().len());
+fn api_document_lists_exactly_the_served_paths() {
+    assert_eq!(documented_operations(), served_operations());
+    assert!(8 <= served_operations().len());
 }
 
 /// All that a daemon says of a word that is an enum is in the document, and nothing else.
 #[test]
-fn the_words_of_an_explanation_are_those_of_the_program() {
+fn api_document_lists_exactly_the_enum_words_of_explain() {
     let source = include_str!("../src/view/explain/mod.rs");
     let schemas = &DOCUMENT["components"]["schemas"];
     let explanation = &schemas["Explanation"]["properties"];
@@ -110,26 +112,27 @@ fn the_words_of_an_explanation_are_those_of_the_program() {
     ] {
         let body = source.split(&format!("pub enum {name} {{\n")).nth(1).unwrap();
         let body = body.split("\n}").next().unwrap();
-        let variants = body.lines().map(str::trim).filter(|it| !it.starts_with("//"));
-        let words: Vec<_> = variants.map(|it| kebab(it.trim_end_matches(','))).collect();
+        let variants = body.lines().map(str::trim).filter(|text| !text.starts_with("//"));
+        let words: Vec<_> =
+            variants.map(|text| to_kebab_case(text.trim_end_matches(','))).collect();
         assert_eq!(documented["enum"], json!(words), "{name}");
     }
 }
 
-fn kebab(name: &str) -> String {
+fn to_kebab_case(name: &str) -> String {
     let big = Regex::new("([a-z])([A-Z])").unwrap();
     big.replace_all(name, "$1-$2").to_lowercase()
 }
 
 /// An example as the document has it, with this daemon's socket and this container.
-fn curl(plan: &Plan, source: &str, web: &Container) -> (String, Value) {
-    let (status, kind, body) = curl_text(plan, source, web);
+fn run_curl_json(plan: &Plan, source: &str, web: &Container) -> (String, Value) {
+    let (status, kind, body) = run_curl_text(plan, source, web);
     assert_eq!(kind, "application/json", "{source}: {body}");
     (status, serde_json::from_str(&body).unwrap())
 }
 
 /// Its status, its content type and what it says.
-fn curl_text(plan: &Plan, source: &str, web: &Container) -> (String, String, String) {
+fn run_curl_text(plan: &Plan, source: &str, web: &Container) -> (String, String, String) {
     assert!(source.contains(SOCKET), "{source}");
     let socket = plan.runtime().join("control.sock").display().to_string();
     let source = source.replace(SOCKET, &socket).replace("\"web\"", &format!("{:?}", web.name));
@@ -142,13 +145,13 @@ fn curl_text(plan: &Plan, source: &str, web: &Container) -> (String, String, Str
 }
 
 /// The example of an operation.
-fn source(method: &str, path: &str) -> &'static str {
+fn example_source(method: &str, path: &str) -> &'static str {
     let operation = &DOCUMENT["paths"][path][method.to_lowercase()];
     operation["x-codeSamples"][0]["source"].as_str().unwrap()
 }
 
 #[test]
-fn a_daemon_answers_as_the_document_says_and_its_examples_work() {
+fn daemon_answers_match_the_document_and_its_examples() {
     let Some(docker) = docker() else { return };
     let plan = Balancer::of(&docker);
     let web = plan.run("web").label("glue_http_80_host", "a.test");
@@ -157,20 +160,20 @@ fn a_daemon_answers_as_the_document_says_and_its_examples_work() {
     let paused = balancer.run("paused").label("glue_http_80_host", "a.test").start();
     paused.docker(&["pause"]);
     wait_for("two servers", || {
-        let (_, routes) = curl(&balancer, source("GET", "/routes"), &web);
+        let (_, routes) = run_curl_json(&balancer, example_source("GET", "/routes"), &web);
         (routes[0]["servers"].as_array()?.len() == 2).then_some(())
     });
     let works = |method: &str, path: &str| {
-        let (status, answer) = curl(&balancer, source(method, path), &web);
+        let (status, answer) = run_curl_json(&balancer, example_source(method, path), &web);
         assert_eq!(status, "200", "{method} {path}: {answer}");
-        check(method, path, "200", &answer);
+        check_answer(method, path, "200", &answer);
         answer
     };
     let refuses = |status: &str, path: &str, body: &str| {
         let socket = format!("curl -s --unix-socket {SOCKET} http://d{path} -d '{body}'");
-        let (got, answer) = curl(&balancer, &socket, &web);
+        let (got, answer) = run_curl_json(&balancer, &socket, &web);
         assert_eq!(got, status, "{path} {body}: {answer}");
-        check("POST", path, status, &answer);
+        check_answer("POST", path, status, &answer);
     };
 
     refuses("409", "/release", "{}");
@@ -184,10 +187,10 @@ fn a_daemon_answers_as_the_document_says_and_its_examples_work() {
     }
     // In an order in which each of them can work.
     let ordered = ["/drain", "/undrain", "/rollback", "/release"].map(|path| ("POST", path));
-    let all = documented();
+    let all = documented_operations();
     // Those are text.
     let text = ("GET".to_owned(), "/metrics".to_owned());
-    let gets: Vec<_> = all.iter().filter(|it| it.0 == "GET" && **it != text).collect();
+    let gets: Vec<_> = all.iter().filter(|pair| pair.0 == "GET" && **pair != text).collect();
     assert_eq!(gets.len() + ordered.len() + 1, all.len(), "an operation that nobody tries");
     for (method, path) in ordered {
         works(method, path);
@@ -196,12 +199,12 @@ fn a_daemon_answers_as_the_document_says_and_its_examples_work() {
             works(method, path);
         }
     }
-    let (status, kind, metrics) = curl_text(&balancer, source("GET", &text.1), &web);
+    let (status, kind, metrics) = run_curl_text(&balancer, example_source("GET", &text.1), &web);
     let content = &DOCUMENT["paths"][&text.1]["get"]["responses"]["200"]["content"];
     assert_eq!(status, "200", "{metrics}");
     assert_eq!(content.as_object().unwrap().keys().collect::<Vec<_>>(), [&kind]);
     assert!(metrics.starts_with("# HELP ") && metrics.contains("\n# TYPE "), "{metrics}");
-    explains(&balancer, &web, &paused);
+    check_explain_outcomes(&balancer, &web, &paused);
 
     let status = works("GET", "/status");
     assert_eq!(status["rollback"], Value::Null);
@@ -215,17 +218,17 @@ fn a_daemon_answers_as_the_document_says_and_its_examples_work() {
         ("/drain", json!({ "wait_ms": 1 }), false),
         ("/undrain", json!({ "container": "web", "wait_ms": 1 }), false),
     ] {
-        assert_eq!(schema("POST", path, "request").is_valid(&body), fits, "{path} {body}");
+        assert_eq!(body_schema("POST", path, "request").is_valid(&body), fits, "{path} {body}");
     }
 }
 
 /// Each of its outcomes, and who is absent, is as the document has it.
-fn explains(balancer: &Balancer, web: &Container, paused: &Container) {
+fn check_explain_outcomes(balancer: &Balancer, web: &Container, paused: &Container) {
     let explained = |query: &str, status: &str| {
         let source = format!("curl -s --unix-socket {SOCKET} 'http://d/explain{query}'");
-        let (got, answer) = curl(balancer, &source, web);
+        let (got, answer) = run_curl_json(balancer, &source, web);
         assert_eq!(got, status, "{query}: {answer}");
-        check("GET", "/explain", status, &answer);
+        check_answer("GET", "/explain", status, &answer);
         answer
     };
     for (query, outcome, status) in [
@@ -252,7 +255,7 @@ fn explains(balancer: &Balancer, web: &Container, paused: &Container) {
 }
 
 #[test]
-fn without_docker_a_daemon_refuses_as_the_document_says() {
+fn answers_without_docker_match_the_document() {
     let plan = Balancer::of(&Docker::at("unix:///nonexistent/docker.sock"));
     let balancer = plan.start();
     let url = "/explain?url=http://a.test/";
@@ -266,5 +269,5 @@ fn without_docker_a_daemon_refuses_as_the_document_says() {
     });
     let (body, status) = refused.rsplit_once('\n').unwrap();
     assert_eq!(status, "503", "{body}");
-    check("GET", "/explain", "503", &serde_json::from_str(body).unwrap());
+    check_answer("GET", "/explain", "503", &serde_json::from_str(body).unwrap());
 }

@@ -35,14 +35,14 @@ impl Place {
     }
 }
 
-fn plan(docker: &Docker) -> (Plan, Place) {
+fn dashboard_plan(docker: &Docker) -> (Plan, Place) {
     let port = free_port();
     let plan = Balancer::of(docker).option(&["--access-log", "off"]);
     (plan.option(&["--dashboard", &format!(":{port}")]), Place(port))
 }
 
 /// Both, or nothing where one is missing.
-fn both() -> Option<(Docker, Browser)> {
+fn docker_and_browser() -> Option<(Docker, Browser)> {
     Some((docker()?, Browser::start()?))
 }
 
@@ -62,13 +62,13 @@ const WATCH: &str = "
     }).observe(map, { childList: true });";
 
 #[test]
-fn the_map_shows_a_container_within_a_moment_of_its_start() {
-    let Some((docker, browser)) = both() else { return };
-    let (plan, place) = plan(&docker);
+fn started_container_appears_on_the_page() {
+    let Some((docker, browser)) = docker_and_browser() else { return };
+    let (plan, dir) = dashboard_plan(&docker);
     let first = plan.run("first").labels("glue_http_80_host=first.test").start();
     let balancer = plan.start().until_started();
     balancer.until_serves("first.test/x", "first saw /x");
-    browser.goto(&place.url(""));
+    browser.goto(&dir.url(""));
     browser.until("document.getElementById('first.test:80') !== null");
     browser.until("document.body.className === 'live'");
     browser.run(WATCH);
@@ -113,7 +113,7 @@ fn the_map_shows_a_container_within_a_moment_of_its_start() {
     browser.until(&format!("{group}.querySelector('summary .rate b').textContent !== '0'"));
     drop(second);
     browser.until(&format!("!{group}.textContent.includes('second')"));
-    only_its_own_files(&browser, &place);
+    assert_only_own_requests(&browser, &dir);
     drop(first);
 }
 
@@ -126,7 +126,7 @@ fn started_at(container: &common::Container) -> i64 {
 }
 
 /// No request to another host, and nothing in the console: no error, nothing that the policy forbids.
-fn only_its_own_files(browser: &Browser, place: &Place) {
+fn assert_only_own_requests(browser: &Browser, dir: &Place) {
     let console = browser.log("browser");
     assert!(console.is_empty(), "{console:?}");
     let sent = |line: &serde_json::Value| {
@@ -136,15 +136,15 @@ fn only_its_own_files(browser: &Browser, place: &Place) {
         (sent["method"] == "Network.requestWillBeSent").then(|| url.to_owned())
     };
     let urls: Vec<_> = browser.log("performance").iter().filter_map(sent).collect();
-    assert!(urls.iter().any(|url| *url == place.url("events")), "{urls:?}");
-    let foreign: Vec<_> = urls.iter().filter(|url| !url.starts_with(&place.url(""))).collect();
+    assert!(urls.iter().any(|url| *url == dir.url("events")), "{urls:?}");
+    let foreign: Vec<_> = urls.iter().filter(|url| !url.starts_with(&dir.url(""))).collect();
     assert!(foreign.is_empty(), "{foreign:?}");
 }
 
 #[test]
-fn text_of_others_stays_text() {
-    let Some((docker, browser)) = both() else { return };
-    let (plan, place) = plan(&docker);
+fn dashboard_escapes_label_text_in_the_browser() {
+    let Some((docker, browser)) = docker_and_browser() else { return };
+    let (plan, dir) = dashboard_plan(&docker);
     let image = "<img src=x onerror=alert(1)>";
     let script = "\"'></code><script>alert(2)</script>";
     let hostile = |plan: &Plan, name: &str| {
@@ -158,8 +158,8 @@ fn text_of_others_stays_text() {
     };
     let before = hostile(&plan, "before").start();
     let balancer = plan.start().until_started();
-    let asked: String = form_urlencoded::byte_serialize(script.as_bytes()).collect();
-    browser.goto(&place.url(&format!("?explain={asked}&filter={asked}")));
+    let string: String = form_urlencoded::byte_serialize(script.as_bytes()).collect();
+    browser.goto(&dir.url(&format!("?explain={string}&filter={string}")));
     let problems = "document.getElementById('problems')";
     browser.until(&format!("{problems}.textContent.includes({:?})", before.name));
     let after = hostile(&balancer, "after").start();
@@ -180,23 +180,23 @@ fn text_of_others_stays_text() {
     assert_eq!(made, 0);
     assert_eq!(browser.run("return document.getElementById('url').value"), script);
     assert_eq!(browser.dialog(), None);
-    let source = place.request("GET", &format!("/?explain={asked}")).send().unwrap().body;
+    let source = dir.request("GET", &format!("/?explain={string}")).send().unwrap().body;
     assert!(source.contains("&#60;img src=x onerror=alert(1)&#62;"), "{source}");
     assert!(!source.contains("<img") && !source.contains("<script>"), "{source}");
     browser.size(DESK, 900);
     browser.screenshot("hostile-labels");
-    only_its_own_files(&browser, &place);
+    assert_only_own_requests(&browser, &dir);
 }
 
 #[test]
-fn the_keyboard_reaches_everything() {
-    let Some((docker, browser)) = both() else { return };
-    let (plan, place) = plan(&docker);
+fn every_control_is_reachable_by_keyboard() {
+    let Some((docker, browser)) = docker_and_browser() else { return };
+    let (plan, dir) = dashboard_plan(&docker);
     let web = plan.run("web").labels("glue_http_80_host=a.test,b.test,c.test").start();
     let balancer = plan.start().until_started();
     balancer.until_serves("c.test/x", "web saw /x");
     browser.size(DESK, 900);
-    browser.goto(&place.url(""));
+    browser.goto(&dir.url(""));
 
     let mut reached = Vec::new();
     loop {
@@ -242,17 +242,17 @@ fn the_keyboard_reaches_everything() {
     browser.until("location.search === '?explain=http%3A%2F%2Fc.test%2Fx'");
     browser
         .until(&format!("document.querySelector('.answer').textContent.includes({:?})", web.name));
-    only_its_own_files(&browser, &place);
+    assert_only_own_requests(&browser, &dir);
 }
 
 #[test]
-fn it_reads_well_on_a_desk_on_a_phone_and_in_the_dark() {
-    let Some((docker, browser)) = both() else { return };
-    let (plan, place) = plan(&docker);
+fn dashboard_fits_desktop_phone_and_dark_mode() {
+    let Some((docker, browser)) = docker_and_browser() else { return };
+    let (plan, dir) = dashboard_plan(&docker);
     let plan = plan.ports(&[80, 8080]);
     let empty = plan.start().until_started();
     browser.size(DESK, 700);
-    browser.goto(&place.url(""));
+    browser.goto(&dir.url(""));
     browser.until("document.getElementById('welcome').textContent.includes('glue_http_80_host')");
     browser.screenshot("empty");
     let run = |name: &str, labels: &str| empty.run(name).labels(labels);
@@ -275,7 +275,7 @@ fn it_reads_well_on_a_desk_on_a_phone_and_in_the_dark() {
     ]);
     empty.until_serves("typo.example.com/x", "typo saw /x");
     all[1].docker(&["pause"]);
-    browser.goto(&place.url("?explain=http://shop.example.com/api/x"));
+    browser.goto(&dir.url("?explain=http://shop.example.com/api/x"));
     let state = |host: &str, class: &str| {
         browser
             .until(&format!("document.getElementById('{host}:80')?.classList.contains('{class}')"));
@@ -301,23 +301,23 @@ fn it_reads_well_on_a_desk_on_a_phone_and_in_the_dark() {
     assert_eq!(backs[0], backs[2]);
     assert_eq!(backs[1], backs[3]);
     assert_ne!(backs[0], backs[1]);
-    only_its_own_files(&browser, &place);
+    assert_only_own_requests(&browser, &dir);
 }
 
 #[test]
-fn a_thousand_routes_stay_usable() {
-    let Some((docker, browser)) = both() else { return };
-    let (plan, place) = plan(&docker);
+fn page_of_a_thousand_routes_is_usable() {
+    let Some((docker, browser)) = docker_and_browser() else { return };
+    let (plan, dir) = dashboard_plan(&docker);
     let hosts = |from: usize| {
         let hosts: Vec<_> = (from..from + 250).map(|number| format!("h{number}.test")).collect();
         format!("glue_http_80_host={}", hosts.join(","))
     };
-    let runs = (0..4).map(|it| plan.run(&format!("web-{it}")).labels(&hosts(it * 250)));
+    let runs = (0..4).map(|n| plan.run(&format!("web-{n}")).labels(&hosts(n * 250)));
     let webs = start(runs.collect());
     let balancer = plan.start().until_started();
     balancer.until_serves("h999.test/x", "web-3 saw /x");
     browser.size(DESK, 1000);
-    browser.goto(&place.url(""));
+    browser.goto(&dir.url(""));
     browser.until("document.querySelectorAll('.group').length === 1000");
     println!("a page of 1,000 routes: {} ms to load", browser.run("return Math.round(performance.timing.loadEventEnd - performance.timing.navigationStart)"));
     browser.screenshot("thousand");
@@ -342,17 +342,17 @@ fn a_thousand_routes_stay_usable() {
     drop(webs);
     browser.until("document.querySelectorAll('.group.down').length === 998");
     drop(above);
-    only_its_own_files(&browser, &place);
+    assert_only_own_requests(&browser, &dir);
 }
 
 #[test]
-fn the_page_says_when_nobody_answers_and_goes_on_when_somebody_does() {
-    let Some((docker, browser)) = both() else { return };
-    let (plan, place) = plan(&docker);
+fn page_shows_lost_connection_and_recovers() {
+    let Some((docker, browser)) = docker_and_browser() else { return };
+    let (plan, dir) = dashboard_plan(&docker);
     let first = plan.run("first").labels("glue_http_80_host=first.test").start();
     let mut balancer = plan.start().until_started();
     browser.size(DESK, 700);
-    browser.goto(&place.url(""));
+    browser.goto(&dir.url(""));
     browser.until("document.body.className === 'live'");
     balancer.end(Signal::SIGTERM);
     browser.until("document.getElementById('live').textContent.startsWith('Not live')");
@@ -369,9 +369,9 @@ fn the_page_says_when_nobody_answers_and_goes_on_when_somebody_does() {
 }
 
 #[test]
-fn it_works_without_javascript() {
-    let Some((docker, browser)) = both() else { return };
-    let (plan, place) = plan(&docker);
+fn dashboard_works_without_javascript() {
+    let Some((docker, browser)) = docker_and_browser() else { return };
+    let (plan, dir) = dashboard_plan(&docker);
     let web = plan.run("web").labels("glue_http_80_host=a.test,b.test").start();
     let balancer = plan.start().until_started();
     balancer.until_serves("b.test/x", "web saw /x");
@@ -383,7 +383,7 @@ fn it_works_without_javascript() {
         ("?explain=http://b.test/x", 2, &web.name[..]),
         ("?explain=http://c.test/x", 2, "404"),
     ] {
-        browser.goto(&place.url(query));
+        browser.goto(&dir.url(query));
         let source = browser.source();
         assert!(source.contains(part), "{query}: {source}");
         let hidden = source.matches("class=\"group").count()
@@ -394,9 +394,9 @@ fn it_works_without_javascript() {
 }
 
 #[test]
-fn each_answer_says_what_a_browser_may_do_with_it() {
+fn every_response_has_security_headers() {
     let Some(docker) = docker() else { return };
-    let (plan, place) = plan(&docker);
+    let (plan, dir) = dashboard_plan(&docker);
     let balancer = plan.option(&["--dashboard-host", "glue.example.com"]).start().until_started();
     balancer.until_said(&["the dashboard is at http://127.0.0.1:"]);
     for (method, path, status, kind, part) in [
@@ -411,7 +411,7 @@ fn each_answer_says_what_a_browser_may_do_with_it() {
         ("DELETE", "/events", 405, "text/plain; charset=utf-8", "it only shows"),
         ("OPTIONS", "/", 405, "text/plain; charset=utf-8", "it only shows"),
     ] {
-        let answer = place.request(method, path).send().unwrap();
+        let answer = dir.request(method, path).send().unwrap();
         let header = |name: &str| answer.headers.get(name).unwrap_or_default();
         assert_eq!(answer.status, status, "{method} {path}");
         assert_eq!(header("Content-Type"), kind, "{method} {path}");
@@ -441,11 +441,11 @@ fn each_answer_says_what_a_browser_may_do_with_it() {
         ("<script>", 421),
         ("", 421),
     ] {
-        let answer = Request::to(place.at(), "GET", host, "/").send().unwrap();
+        let answer = Request::to(dir.at(), "GET", host, "/").send().unwrap();
         assert_eq!(answer.status, status, "{host}");
         assert!(status == 200 || answer.body.contains("--dashboard-host"), "{host}");
     }
-    let page = place.request("GET", "/").send().unwrap().body;
+    let page = dir.request("GET", "/").send().unwrap().body;
     for inline in ["<style", " style=", "<script>", " onclick", " onload", "javascript:", "//"] {
         let page = page.replace("http://app.example.com/path", "");
         assert!(!page.contains(inline), "{inline}: {page}");
@@ -453,7 +453,7 @@ fn each_answer_says_what_a_browser_may_do_with_it() {
 }
 
 #[test]
-fn the_traffic_does_not_wait_for_an_address_that_is_taken() {
+fn taken_dashboard_port_does_not_delay_traffic() {
     let Some(docker) = docker() else { return };
     let port = free_port();
     let taken = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap();
@@ -469,22 +469,23 @@ fn the_traffic_does_not_wait_for_an_address_that_is_taken() {
 }
 
 #[test]
-fn so_many_may_look_and_no_more() {
+fn viewer_beyond_limit_gets_503() {
     let Some(docker) = docker() else { return };
-    let (plan, place) = plan(&docker);
+    let (plan, dir) = dashboard_plan(&docker);
     let web = plan.run("web").labels("glue_http_80_host=a.test").start();
     let balancer = plan.start().until_started();
     balancer.until_serves("a.test/x", "web saw /x");
-    let mut viewers: Vec<_> = (0..32).map(|_| look(&place)).collect();
+    let mut viewers: Vec<_> = (0..32).map(|_| open_events(&dir)).collect();
     for viewer in &mut viewers {
         assert!(viewer.next().contains("\"order\":[\"a.test:80\"]"));
     }
-    let refused = place.request("GET", "/events").send().unwrap();
+    let refused = dir.request("GET", "/events").send().unwrap();
     assert_eq!((refused.status, &refused.body[..]), (503, "too many look already\n"));
     // The page itself is there for everybody, and a seat that was left for the next one.
-    assert_eq!(place.request("GET", "/").send().unwrap().status, 200);
+    assert_eq!(dir.request("GET", "/").send().unwrap().status, 200);
     viewers.pop();
-    let mut next = wait_for("a seat", || Some(look(&place)).filter(|it| it.status == 200));
+    let mut next =
+        wait_for("a seat", || Some(open_events(&dir)).filter(|viewer| viewer.status == 200));
     assert!(next.next().contains("a.test:80"));
     drop(web);
     for viewer in &mut viewers {
@@ -498,8 +499,8 @@ struct Viewer {
     lines: BufReader<TcpStream>,
 }
 
-fn look(place: &Place) -> Viewer {
-    let stream = place.request("GET", "/events").open().unwrap();
+fn open_events(dir: &Place) -> Viewer {
+    let stream = dir.request("GET", "/events").open().unwrap();
     let mut viewer = Viewer { status: 0, lines: BufReader::new(stream) };
     viewer.status = viewer.line()["HTTP/1.1 ".len()..][..3].parse().unwrap();
     viewer

@@ -20,15 +20,15 @@ use std::{
 };
 
 /// A container that cuts off everything when it is stopped.
-fn rude(plan: &Plan, name: &str) -> Run {
+fn run_aborting_on_stop(plan: &Plan, name: &str) -> Run {
     plan.run(name).label("glue_http_80_host", "a.test").arguments(&["--drop-on-term"])
 }
 
-fn socket(plan: &Plan) -> PathBuf {
+fn control_socket(plan: &Plan) -> PathBuf {
     plan.runtime().join("control.sock")
 }
 
-fn command(plan: &Plan, words: &[&str]) -> Command {
+fn balancer_command(plan: &Plan, words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_docker-balancer"));
     command.env("DOCKER_GLUE_SETTINGS", "/dev/null").args(words);
     command.arg("--runtime-dir").arg(plan.runtime()).stdin(Stdio::null());
@@ -36,29 +36,30 @@ fn command(plan: &Plan, words: &[&str]) -> Command {
 }
 
 /// The exit status, and all that was said.
-fn said(output: &Output) -> (Option<i32>, String) {
+fn status_and_text(output: &Output) -> (Option<i32>, String) {
     let text = [&output.stdout[..], &output.stderr].concat();
     (output.status.code(), String::from_utf8(text).unwrap())
 }
 
-fn run(plan: &Plan, words: &[&str]) -> (Option<i32>, String) {
-    said(&command(plan, words).output().unwrap())
+fn run_command(plan: &Plan, words: &[&str]) -> (Option<i32>, String) {
+    status_and_text(&balancer_command(plan, words).output().unwrap())
 }
 
 fn check(plan: &Plan, words: &[&str], code: i32, part: &str) {
-    let (ended, told) = run(plan, words);
-    assert!(ended == Some(code) && told.contains(part), "{words:?}: {ended:?} {told}");
+    let (ended, text) = run_command(plan, words);
+    assert!(ended == Some(code) && text.contains(part), "{words:?}: {ended:?} {text}");
 }
 
 #[test]
-fn clients_of_a_container_that_drops_everything_see_no_error_when_it_is_drained_first() {
+fn drained_container_that_stops_abruptly_causes_no_client_error() {
     let Some(docker) = docker() else { return };
     let plan = Balancer::of(&docker).option(&["--access-log", "off"]);
-    let two = start(vec![rude(&plan, "web-1"), rude(&plan, "web-2")]);
+    let two =
+        start(vec![run_aborting_on_stop(&plan, "web-1"), run_aborting_on_stop(&plan, "web-2")]);
     let balancer = plan.start().until_started();
     balancer.until_shared("a.test", &["web-1", "web-2"]);
 
-    let (over, asked) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let (over, usize) = (AtomicBool::new(false), AtomicUsize::new(0));
     let client = |path: &str| {
         let mut wrong = Vec::new();
         while !over.load(Ordering::Relaxed) {
@@ -66,14 +67,14 @@ fn clients_of_a_container_that_drops_everything_see_no_error_when_it_is_drained_
             if !["web-1", "web-2"].iter().any(|name| outcome == format!("{name} saw /{path}")) {
                 wrong.push(outcome);
             }
-            asked.fetch_add(1, Ordering::Relaxed);
+            usize.fetch_add(1, Ordering::Relaxed);
         }
         wrong
     };
     let another_hundred = || {
-        let before = asked.load(Ordering::Relaxed);
+        let before = usize.load(Ordering::Relaxed);
         wait_for("a hundred requests", || {
-            (before + 100 < asked.load(Ordering::Relaxed)).then_some(())
+            (before + 100 < usize.load(Ordering::Relaxed)).then_some(())
         });
     };
     let wrong = std::thread::scope(|scope| {
@@ -88,23 +89,23 @@ fn clients_of_a_container_that_drops_everything_see_no_error_when_it_is_drained_
             another_hundred();
         }));
         over.store(true, Ordering::Relaxed);
-        let wrong = clients.map(|it| it.join().unwrap()).concat();
+        let wrong = clients.map(|handle| handle.join().unwrap()).concat();
         work.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         wrong
     });
-    assert!(wrong.is_empty(), "{} of {}: {wrong:?}", wrong.len(), asked.into_inner());
+    assert!(wrong.is_empty(), "{} of {}: {wrong:?}", wrong.len(), usize.into_inner());
     balancer.until_shared("a.test", &["web-2"]);
 }
 
 #[test]
-fn a_drain_waits_for_a_request_that_is_under_way() {
+fn drain_waits_for_a_running_request() {
     let Some(docker) = docker() else { return };
     let plan = Balancer::of(&docker);
-    let web = rude(&plan, "web").start();
+    let web = run_aborting_on_stop(&plan, "web").start();
     let balancer = plan.start().until_started();
     balancer.until_serves("a.test/x", "web saw /x");
 
-    let slow = slow(&balancer, "a.test/slow?ms=1000");
+    let slow = start_slow_request(&balancer, "a.test/slow?ms=1000");
     // By the beginning of its id.
     check(&balancer, &["drain", &web.id[..12]], 0, "is drained");
     web.docker(&["kill"]);
@@ -112,14 +113,14 @@ fn a_drain_waits_for_a_request_that_is_under_way() {
 }
 
 #[test]
-fn a_drain_waits_for_what_an_old_worker_has_begun() {
+fn drain_waits_for_requests_of_an_old_worker() {
     let Some(docker) = docker() else { return };
     let plan = Balancer::of(&docker).ports(&[80, 8080]);
-    let web = rude(&plan, "web").start();
+    let web = run_aborting_on_stop(&plan, "web").start();
     let balancer = plan.start().until_started();
     balancer.until_serves("a.test/x", "web saw /x");
 
-    let slow = slow(&balancer, "a.test/slow?ms=5000");
+    let slow = start_slow_request(&balancer, "a.test/slow?ms=5000");
     let other = balancer.run("other").label("glue_http_80_bind", "8080");
     let other = other.label("glue_http_ports", "80").start();
     balancer.until_said(&["reloaded HAProxy"]);
@@ -130,10 +131,10 @@ fn a_drain_waits_for_what_an_old_worker_has_begun() {
 }
 
 #[test]
-fn a_drained_container_comes_back_by_undrain_and_by_a_restart() {
+fn drained_container_serves_after_undrain_or_restart() {
     let Some(docker) = docker() else { return };
     let plan = Balancer::of(&docker);
-    let web = rude(&plan, "web").start();
+    let web = run_aborting_on_stop(&plan, "web").start();
     let balancer = plan.start().until_started();
     balancer.until_serves("a.test/x", "web saw /x");
 
@@ -148,10 +149,10 @@ fn a_drained_container_comes_back_by_undrain_and_by_a_restart() {
 }
 
 /// A request that is under way when this returns.
-fn slow(balancer: &Balancer, url: &str) -> TcpStream {
+fn start_slow_request(balancer: &Balancer, url: &str) -> TcpStream {
     let stream = balancer.request("GET", url).open().unwrap();
     wait_for("the slow request is under way", || {
-        balancer.ask_haproxy("show stat -1 4 -1").lines().any(has_one).then_some(())
+        balancer.ask_haproxy("show stat -1 4 -1").lines().any(has_one_session).then_some(())
     });
     stream
 }
@@ -163,22 +164,22 @@ fn assert_whole(mut slow: TcpStream) {
 }
 
 /// A line of `show stat` with one current session: its fifth column.
-fn has_one(line: &str) -> bool {
+fn has_one_session(line: &str) -> bool {
     line.split(',').nth(4) == Some("1")
 }
 
 #[test]
-fn the_balancer_goes_on_while_a_drain_waits() {
+fn balancer_applies_changes_during_a_drain() {
     let Some(docker) = docker() else { return };
     let plan = Balancer::of(&docker);
-    let web = rude(&plan, "web").start();
+    let web = run_aborting_on_stop(&plan, "web").start();
     let balancer = plan.start().until_started();
     balancer.until_serves("a.test/x", "web saw /x");
 
-    let _slow = slow(&balancer, "a.test/slow?ms=60000");
+    let _slow = start_slow_request(&balancer, "a.test/slow?ms=60000");
     check(&balancer, &["drain", &web.name, "--wait", "0s"], 1, "of the old 1 is left after 0s");
     assert_eq!(balancer.outcome("a.test/x"), "503");
-    let mut drain = command(&balancer, &["drain", &web.name, "--wait", "1m"]);
+    let mut drain = balancer_command(&balancer, &["drain", &web.name, "--wait", "1m"]);
     let mut drain = drain.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let other = balancer.run("other").label("glue_http_80_host", "b.test").start();
     balancer.until_serves("b.test/x", "other saw /x");
@@ -186,23 +187,23 @@ fn the_balancer_goes_on_while_a_drain_waits() {
 
     // What ends with its container is not under way any more.
     web.docker(&["stop"]);
-    let drained = said(&drain.wait_with_output().unwrap());
+    let drained = status_and_text(&drain.wait_with_output().unwrap());
     assert_eq!(drained.0, Some(0), "{drained:?}");
     drop(other);
 }
 
 #[test]
-fn who_asks_for_what_is_not_there_is_told() {
+fn unknown_container_or_path_is_rejected() {
     let Some(docker) = docker() else { return };
     let plan = Balancer::of(&docker);
-    let web = rude(&plan, "web").start();
+    let web = run_aborting_on_stop(&plan, "web").start();
     let foreign = docker.run("foreign").label("glue_http_80_host", "f.test").start();
     check(&plan, &["drain", &web.name], 4, "no docker-balancer answers on ");
     check(&plan, &["undrain", &web.name], 4, "control.sock: No such file");
 
     let mut balancer = plan.start().until_started();
     balancer.until_serves("a.test/x", "web saw /x");
-    let socket = socket(&balancer);
+    let socket = control_socket(&balancer);
     let mode = socket.metadata().unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let near = format!("did you mean {}?", web.name);
@@ -218,12 +219,12 @@ fn who_asks_for_what_is_not_there_is_told() {
         ("GET", "/drain", "", 405, "POST"),
         ("GET", "/", "", 404, "docs/control.yaml"),
     ] {
-        let answer = talk(&balancer, method, path, body);
+        let answer = exchange(&balancer, method, path, body);
         let starts = answer.starts_with(&format!("HTTP/1.1 {status} "));
         assert!(starts && answer.contains(part), "{method} {path} {body}: {answer}");
     }
     let body = format!("{{\"container\": \"{name}\", \"wait_ms\": 30000}}");
-    let answer = talk(&balancer, "POST", "/drain", &body);
+    let answer = exchange(&balancer, "POST", "/drain", &body);
     let (_, json) = answer.split_once("\r\n\r\n").unwrap();
     let json: serde_json::Value = serde_json::from_str(json).unwrap();
     let expected = serde_json::json!({
@@ -236,15 +237,15 @@ fn who_asks_for_what_is_not_there_is_told() {
     check(&balancer, &["drain", name], 4, "control.sock: Connection refused");
     balancer.start_again();
     wait_for("the next one drains", || {
-        (run(&balancer, &["drain", name]).0 == Some(0)).then_some(())
+        (run_command(&balancer, &["drain", name]).0 == Some(0)).then_some(())
     });
     balancer.end(Signal::SIGTERM);
     assert!(!socket.exists());
 }
 
 /// One exchange on the control socket.
-fn talk(plan: &Plan, method: &str, path: &str, body: &str) -> String {
-    let mut stream = UnixStream::connect(socket(plan)).unwrap();
+fn exchange(plan: &Plan, method: &str, path: &str, body: &str) -> String {
+    let mut stream = UnixStream::connect(control_socket(plan)).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     let length = body.len();
     let head = format!(

@@ -17,16 +17,16 @@ mod haproxy;
 mod story;
 
 use answerer::Answerers;
-use asker::{Answer, Asked, Asker};
+use asker::{Answer, Client, DrawnRequest};
 use docker_glue::{
-    decide::{Memory, decide},
+    decide::{DecideState, decide},
     haproxy::{
-        stat::{Counters, Stat},
+        stats::{Counters, StatsClient},
         version,
     },
     view::{
-        Haproxy, Picture,
-        explain::{Explanation, Outcome, explain, request::Request},
+        HaproxyInfo, StateSnapshot,
+        explain::{Explanation, RequestOutcome, explain, request::ExplainRequest},
         history::History,
     },
 };
@@ -46,41 +46,48 @@ const REQUESTS: usize = 10_000;
 const ASKERS: usize = 32;
 
 #[tokio::test]
-async fn explain_says_what_haproxy_does() {
+async fn explain_predicts_haproxy_for_10000_requests() {
     let mut drawn = Drawn::new();
     let answerers = Answerers::start(drawn::MOST_CONTAINERS).await;
-    let picture = picture(&mut drawn, answerers.port);
+    let picture = draw_state(&mut drawn, answerers.port);
     assert!(ROUTES <= picture.routes.0.len(), "{} routes", picture.routes.0.len());
     // Thousands of requests meet routes that no container serves.
     let wait = Duration::from_millis(1);
     let Some(haproxy) = HAProxy::start_with_wait(&picture.config, wait).await else { return };
-    let counters = when_checked(haproxy.socket(), &picture).await;
+    let counters = counters_after_checks(haproxy.socket(), &picture).await;
 
     let shared = Arc::new((picture, counters));
     let requests: Vec<_> = (0..REQUESTS).map(|_| drawn.request(&shared.0.routes)).collect();
     let mut askers = JoinSet::new();
     for share in requests.chunks(REQUESTS / ASKERS) {
-        let asker = Asker::new(|port| haproxy.bound(port), &shared.0.routes);
-        askers.spawn(compare(asker, share.to_vec(), Arc::clone(&shared)));
+        let asker = Client::new(|port| haproxy.bound(port), &shared.0.routes);
+        askers.spawn(compare_answers(asker, share.to_vec(), Arc::clone(&shared)));
     }
     let seen = askers.join_all().await;
-    let wrong: Vec<_> = seen.iter().flat_map(|it| &it.wrong).cloned().collect();
+    let wrong: Vec<_> = seen.iter().flat_map(|comparison| &comparison.wrong).cloned().collect();
     let shown = wrong.iter().take(20).cloned().collect::<Vec<_>>().join("\n");
     assert!(wrong.is_empty(), "{} of {REQUESTS} differ:\n{shown}", wrong.len());
 
     // Each route got the requests that were said to be its own.
     let mut expected: BTreeMap<String, u64> = BTreeMap::new();
-    for (backend, count) in seen.iter().flat_map(|it| &it.by_backend) {
+    for (backend, count) in seen.iter().flat_map(|comparison| &comparison.by_backend) {
         *expected.entry(backend.clone()).or_default() += count;
     }
-    let counted = Stat::at(haproxy.socket()).ask().await.unwrap().backends;
-    let counted = counted.into_iter().map(|(name, it)| (name, it.requests));
+    let counted =
+        StatsClient::for_socket(haproxy.socket()).fetch_counters().await.unwrap().backends;
+    let counted = counted.into_iter().map(|(name, row)| (name, row.requests));
     let counted: BTreeMap<_, _> = counted.filter(|(_, requests)| 0 < *requests).collect();
     assert_eq!(counted, expected);
 
-    let count =
-        |outcome| seen.iter().map(|it| it.outcomes.get(&outcome).unwrap_or(&0)).sum::<u64>();
-    for outcome in [Outcome::Served, Outcome::Unavailable, Outcome::NotFound, Outcome::Refused] {
+    let count = |outcome| {
+        seen.iter().map(|comparison| comparison.outcomes.get(&outcome).unwrap_or(&0)).sum::<u64>()
+    };
+    for outcome in [
+        RequestOutcome::Served,
+        RequestOutcome::Unavailable,
+        RequestOutcome::NotFound,
+        RequestOutcome::Refused,
+    ] {
         assert!(200 < count(outcome), "only {} are {outcome:?}", count(outcome));
     }
 }
@@ -90,92 +97,97 @@ async fn explain_says_what_haproxy_does() {
 struct Seen {
     wrong: Vec<String>,
     by_backend: BTreeMap<String, u64>,
-    outcomes: BTreeMap<Outcome, u64>,
+    outcomes: BTreeMap<RequestOutcome, u64>,
 }
 
-async fn compare(mut asker: Asker, all: Vec<Asked>, shared: Arc<(Picture, Counters)>) -> Seen {
+async fn compare_answers(
+    mut asker: Client,
+    all: Vec<DrawnRequest>,
+    shared: Arc<(StateSnapshot, Counters)>,
+) -> Seen {
     let mut seen = Seen::default();
-    for asked in all {
-        let request = Request {
-            method: asked.method.parse().unwrap(),
-            url: asked.url().parse().unwrap_or_else(|e| panic!("{}: {e}", asked.url())),
+    for answered_by in all {
+        let request = ExplainRequest {
+            method: answered_by.method.parse().unwrap(),
+            url: answered_by.url().parse().unwrap_or_else(|e| panic!("{}: {e}", answered_by.url())),
         };
-        let said = explain(&request, &shared.0, Some(&shared.1));
-        let answer = asker.ask(&asked).await;
-        if !agree(&said, &answer) {
-            let becomes = said.becomes.as_ref().map(|it| &it.path);
-            let (route, why) = (said.route.as_ref().map(|it| &it.route), &said.why);
-            let head = asked.head();
+        let explanation = explain(&request, &shared.0, Some(&shared.1));
+        let answer = asker.send_request(&answered_by).await;
+        if !answers_agree(&explanation, &answer) {
+            let becomes = explanation.becomes.as_ref().map(|request| &request.path);
+            let (route, why) =
+                (explanation.route.as_ref().map(|step| &step.route), &explanation.why);
+            let head = answered_by.head();
             seen.wrong.push(format!("{head:?}: {answer:?}, but {route:?}, {why}, {becomes:?}"));
         }
-        if said.outcome != Outcome::Refused {
-            let backend = said.route.map_or("no-route".to_owned(), |it| it.backend);
+        if explanation.outcome != RequestOutcome::Refused {
+            let backend = explanation.route.map_or("no-route".to_owned(), |step| step.backend);
             *seen.by_backend.entry(backend).or_default() += 1;
         }
-        *seen.outcomes.entry(said.outcome).or_default() += 1;
+        *seen.outcomes.entry(explanation.outcome).or_default() += 1;
     }
     seen
 }
 
-fn agree(said: &Explanation, answer: &Answer) -> bool {
-    match said.outcome {
-        Outcome::NobodyListens => false,
-        Outcome::NotFound | Outcome::Unavailable | Outcome::Refused => {
-            said.status == Some(answer.status)
+fn answers_agree(explanation: &Explanation, answer: &Answer) -> bool {
+    match explanation.outcome {
+        RequestOutcome::NobodyListens => false,
+        RequestOutcome::NotFound | RequestOutcome::Unavailable | RequestOutcome::Refused => {
+            explanation.status == Some(answer.status)
         }
-        Outcome::Served => {
+        RequestOutcome::Served => {
             let ready = |address: &str| {
-                said.servers.iter().any(|it| it.address == address && 0.0 < it.percent)
+                explanation.servers.iter().any(|step| step.address == address && 0.0 < step.percent)
             };
             answer.status == 200
                 && ready(&answer.server)
-                && said.becomes.as_ref().is_some_and(|it| it.path == answer.path)
+                && explanation.becomes.as_ref().is_some_and(|request| request.path == answer.path)
         }
     }
 }
 
 /// Some routes are held, since their containers were there a moment ago.
-fn picture(drawn: &mut Drawn, port: u16) -> Picture {
+fn draw_state(drawn: &mut Drawn, port: u16) -> StateSnapshot {
     let (before, now) = drawn.stories(port, ROUTES);
     let (at, rules) = (Instant::now(), story::rules());
-    let memory = decide(&story::world(&before), Memory::default(), at, &rules).memory;
+    let memory = decide(&story::world(&before), DecideState::default(), at, &rules).memory;
     let world = story::world(&now);
     let decided = decide(&world, memory, at, &rules);
     let config = story::config(&decided.routes);
-    Picture {
+    StateSnapshot {
         at_ms: 0,
         now: at,
-        since_ms: 0,
+        started_ms: 0,
         world: Some(Arc::new(world)),
-        docker_is_there: true,
+        docker_connected: true,
         docker_age: Duration::ZERO,
         rules,
-        memory: decided.memory,
+        decide_state: decided.memory,
         routes: decided.routes,
         problems: decided.problems,
         config: Arc::new(config),
-        haproxy: Haproxy { version: version::OLDEST, pid: None, managed: true, answers: true },
-        last: None,
-        trouble: None,
+        haproxy: HaproxyInfo { version: version::OLDEST, pid: None, managed: true, answers: true },
+        last_applied: None,
+        last_error: None,
         history: History::default(),
     }
 }
 
 /// What HAProxy counts once it knows who does not listen: they all share a route with somebody who does.
-async fn when_checked(socket: PathBuf, picture: &Picture) -> Counters {
+async fn counters_after_checks(socket: PathBuf, picture: &StateSnapshot) -> Counters {
     let dead: usize = picture
         .config
         .backends
         .values()
-        .flat_map(|it| &it.servers)
-        .filter(|it| drawn::is_dead(it))
+        .flat_map(|backend| &backend.servers)
+        .filter(|server| drawn::is_dead(server))
         .count();
     assert!(0 < dead);
     let end = Instant::now() + Duration::from_secs(30);
     loop {
-        let counters = Stat::at(socket.clone()).ask().await.unwrap();
+        let counters = StatsClient::for_socket(socket.clone()).fetch_counters().await.unwrap();
         let all = counters.servers.values().flatten();
-        let down = all.filter(|(_, it)| it.status.starts_with("DOWN")).count();
+        let down = all.filter(|(_, row)| row.status.starts_with("DOWN")).count();
         if down == dead {
             return counters;
         }

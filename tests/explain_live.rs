@@ -9,32 +9,34 @@ use common::{
     balancer::{Balancer, Plan},
     docker, start, wait_for,
 };
-use docker_glue::view::explain::{Absence, Asked, Explanation, Outcome, ServerState};
+use docker_glue::view::explain::{
+    AnsweredBy, ExclusionReason, Explanation, RequestOutcome, ServerState,
+};
 use std::{
     io::{Read, Write},
     os::unix::net::UnixStream,
     process::{Command, Output},
 };
 
-fn command(plan: &Plan, words: &[&str]) -> Command {
+fn balancer_command(plan: &Plan, words: &[&str]) -> Command {
     let mut command = plan.command();
     command.env("DOCKER_GLUE_SETTINGS", "/dev/null").arg("explain").args(words);
     command
 }
 
-fn explain(plan: &Plan, words: &[&str]) -> (Option<i32>, String, String) {
-    let Output { status, stdout, stderr } = command(plan, words).output().unwrap();
+fn run_explain(plan: &Plan, words: &[&str]) -> (Option<i32>, String, String) {
+    let Output { status, stdout, stderr } = balancer_command(plan, words).output().unwrap();
     (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
 }
 
-fn json(plan: &Plan, url: &str) -> Explanation {
-    let (_, text, error) = explain(plan, &[url, "--format", "json"]);
+fn explain_json(plan: &Plan, url: &str) -> Explanation {
+    let (_, text, error) = run_explain(plan, &[url, "--format", "json"]);
     serde_json::from_str(&text).unwrap_or_else(|e| panic!("{url}: {e}: {text}{error}"))
 }
 
 /// Exit status, and all of these in what was said.
 fn check(plan: &Plan, words: &[&str], code: i32, parts: &[&str]) {
-    let (ended, text, error) = explain(plan, words);
+    let (ended, text, error) = run_explain(plan, words);
     let all = text + &error;
     assert!(ended == Some(code), "{words:?}: {ended:?} {all}");
     for part in parts {
@@ -43,7 +45,7 @@ fn check(plan: &Plan, words: &[&str], code: i32, parts: &[&str]) {
 }
 
 /// Two that share a route, one that is paused, one of a port, and one that nothing is left of.
-fn world(plan: &Plan) -> common::Fleet {
+fn start_containers(plan: &Plan) -> common::Fleet {
     let api = "glue_http_80_host=a.test glue_http_80_prefix=/api glue_http_80_strip_prefix=yes";
     start(vec![
         plan.run("web-1").labels(api),
@@ -55,16 +57,16 @@ fn world(plan: &Plan) -> common::Fleet {
 }
 
 #[test]
-fn the_docker_balancer_that_runs_is_asked() {
+fn explain_asks_the_running_daemon() {
     let Some(docker) = docker() else { return };
     let plan = Balancer::of(&docker).ports(&[80, 8080]);
-    let fleet = world(&plan);
+    let fleet = start_containers(&plan);
     fleet[2].docker(&["pause"]);
     let mut balancer = plan.start().until_started();
     balancer.until_shared("a.test/api/x", &["web-1", "web-2"]);
 
     let url = "http://A.test.:80/api/x?q=1";
-    let names: Vec<_> = fleet.iter().map(|it| it.name.as_str()).collect();
+    let names: Vec<_> = fleet.iter().map(|container| container.name.as_str()).collect();
     check(
         &balancer,
         &[url],
@@ -82,19 +84,27 @@ fn the_docker_balancer_that_runs_is_asked() {
         ],
     );
     // Each server is in a state that HAProxy itself has said.
-    let it = wait_for("HAProxy has checked both", || {
-        let it = json(&balancer, url);
-        it.servers.iter().all(|it| it.haproxy.as_deref() == Some("UP")).then_some(it)
+    let explanation = wait_for("HAProxy has checked both", || {
+        let explanation = explain_json(&balancer, url);
+        explanation
+            .servers
+            .iter()
+            .all(|step| step.haproxy.as_deref() == Some("UP"))
+            .then_some(explanation)
     });
     assert_eq!(
-        (it.asked, it.outcome, it.notes.as_slice()),
-        (Asked::Daemon, Outcome::Served, &[][..])
+        (explanation.asked, explanation.outcome, explanation.notes.as_slice()),
+        (AnsweredBy::Daemon, RequestOutcome::Served, &[][..])
     );
-    assert_eq!(it.becomes.unwrap().path, "/x?q=1");
-    let absent: Vec<_> = it.absent.iter().map(|it| (it.container.as_str(), it.why)).collect();
-    assert_eq!(absent, [(names[2], Absence::Paused), (names[4], Absence::Label)]);
+    assert_eq!(explanation.becomes.unwrap().path, "/x?q=1");
+    let absent: Vec<_> = explanation
+        .absent
+        .iter()
+        .map(|container| (container.container.as_str(), container.why))
+        .collect();
+    assert_eq!(absent, [(names[2], ExclusionReason::Paused), (names[4], ExclusionReason::Label)]);
     balancer.serves(&[("A.test./other", "rest saw /other")]);
-    assert_eq!(json(&balancer, "http://A.test./other").route.unwrap().route, "*.test:80/");
+    assert_eq!(explain_json(&balancer, "http://A.test./other").route.unwrap().route, "*.test:80/");
 
     check(&balancer, &["http://a.b.test/"], 1, &["404", "exactly one label"]);
     check(&balancer, &["http://a.test:8080/api"], 1, &["nobody listens", "http://a.test/api"]);
@@ -107,16 +117,19 @@ fn the_docker_balancer_that_runs_is_asked() {
         .output()
         .unwrap();
     assert!(drained.status.success());
-    let it = json(&balancer, url);
-    assert_eq!(it.servers.len(), 1, "{it:?}");
-    assert!(it.absent.iter().any(|it| it.why == Absence::Drained && it.container == names[0]));
+    let explanation = explain_json(&balancer, url);
+    assert_eq!(explanation.servers.len(), 1, "{explanation:?}");
+    assert!(
+        explanation.absent.iter().any(|container| container.why == ExclusionReason::Drained
+            && container.container == names[0])
+    );
     for name in &names[..3] {
         docker.cli(&["rm", "--force", name]);
     }
     balancer.until_serves("a.test/api/x", "503");
     check(&balancer, &[url], 1, &["503", "for another"]);
 
-    on_the_socket(&balancer);
+    check_socket_requests(&balancer);
     balancer.end(nix::sys::signal::Signal::SIGTERM);
     check(
         &balancer,
@@ -127,7 +140,7 @@ fn the_docker_balancer_that_runs_is_asked() {
 }
 
 /// What programs ask for.
-fn on_the_socket(plan: &Plan) {
+fn check_socket_requests(plan: &Plan) {
     for (method, path, status, part) in [
         ("GET", "/explain?url=http%3A%2F%2Fx.test%2F&method=PUT", 200, "\"method\":\"PUT\""),
         ("GET", "/explain?url=http://x.test/", 200, "\"outcome\":\"served\""),
@@ -136,13 +149,13 @@ fn on_the_socket(plan: &Plan) {
         ("GET", "/explain?url=http://x.test/&verb=GET", 400, "only url and method"),
         ("POST", "/explain", 405, "GET"),
     ] {
-        let answer = talk(plan, method, path);
+        let answer = exchange(plan, method, path);
         let begins = answer.starts_with(&format!("HTTP/1.1 {status} "));
         assert!(begins && answer.contains(part), "{method} {path}: {answer}");
     }
 }
 
-fn talk(plan: &Plan, method: &str, path: &str) -> String {
+fn exchange(plan: &Plan, method: &str, path: &str) -> String {
     let mut stream = UnixStream::connect(plan.runtime().join("control.sock")).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     let head = format!("{method} {path} HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n");
@@ -153,38 +166,43 @@ fn talk(plan: &Plan, method: &str, path: &str) -> String {
 }
 
 #[test]
-fn where_none_runs_docker_is_asked_and_nothing_is_touched() {
+fn explain_without_daemon_asks_docker_and_changes_nothing() {
     let Some(docker) = docker() else { return };
     let plan = Balancer::of(&docker);
-    let fleet = world(&plan);
+    let fleet = start_containers(&plan);
     fleet[2].docker(&["pause"]);
     let url = "http://a.test/api/x";
     let name = fleet[0].name.as_str();
     check(&plan, &[url], 0, &["no docker-balancer answers", name, "it is paused", "GET /x"]);
-    let it = json(&plan, url);
-    assert_eq!((it.asked, it.outcome), (Asked::Docker, Outcome::Served));
-    assert_eq!(it.servers[0].haproxy, None);
+    let explanation = explain_json(&plan, url);
+    assert_eq!(
+        (explanation.asked, explanation.outcome),
+        (AnsweredBy::Docker, RequestOutcome::Served)
+    );
+    assert_eq!(explanation.servers[0].haproxy, None);
     check(&plan, &["http://b.c.test/"], 1, &["404"]);
     check(&plan, &["http://a.test:81/"], 1, &["nobody listens"]);
     assert!(!plan.state().exists() && !plan.runtime().exists(), "something was written");
 
     // Colours are for terminals, and for who insists.
-    let mut forced = command(&plan, &[url]);
+    let mut forced = balancer_command(&plan, &[url]);
     let forced = forced.env_remove("NO_COLOR").env("CLICOLOR_FORCE", "1").output().unwrap();
     assert!(forced.stdout.contains(&0x1b));
-    let piped = command(&plan, &[url]).env_remove("NO_COLOR").output().unwrap();
+    let piped = balancer_command(&plan, &[url]).env_remove("NO_COLOR").output().unwrap();
     assert!(!piped.stdout.contains(&0x1b));
 
     // What an earlier one has left running says how its servers are.
     let once = plan.command().arg("--once").output().unwrap();
     assert!(once.status.success(), "{}", String::from_utf8_lossy(&once.stderr));
     wait_for("HAProxy has checked them", || {
-        let it = json(&plan, url);
-        let up = |it: &docker_glue::view::explain::ServerStep| {
-            it.state == ServerState::Up && it.haproxy.as_deref() == Some("UP")
+        let explanation = explain_json(&plan, url);
+        let up = |step: &docker_glue::view::explain::ServerStep| {
+            step.state == ServerState::Up && step.haproxy.as_deref() == Some("UP")
         };
-        (it.asked == Asked::Docker && it.notes.is_empty() && it.servers.iter().all(up))
-            .then_some(())
+        (explanation.asked == AnsweredBy::Docker
+            && explanation.notes.is_empty()
+            && explanation.servers.iter().all(up))
+        .then_some(())
     });
     // It has not heard of what came later.
     let late = plan.run("late").label("glue_http_80_host", "late.example").start();
@@ -194,37 +212,40 @@ fn where_none_runs_docker_is_asked_and_nothing_is_touched() {
 
 /// Asked of the one that runs, and of Docker with what is on the disk.
 #[test]
-fn who_came_after_a_generation_that_is_held_is_told_so() {
+fn containers_newer_than_the_rollback_are_named() {
     let Some(docker) = docker() else { return };
     let plan = Balancer::of(&docker);
     let web = plan.run("web").label("glue_http_80_host", "a.test").start();
     let mut balancer = plan.start().until_started();
     balancer.until_serves("a.test/", "web saw /");
     let mut rollback = balancer.command();
-    let generation = newest(&balancer);
+    let generation = newest_generation(&balancer);
     let late = balancer.run("late").label("glue_http_80_host", "late.test").start();
     balancer.until_serves("late.test/", "late saw /");
     let rolled = rollback.args(["rollback", &generation.to_string()]).output().unwrap();
     assert!(rolled.status.success(), "{rolled:?}");
 
-    let held = format!("not served: generation {generation} is held since ");
-    let told = |plan: &Plan, asked: Asked| {
+    let text = format!("not served: generation {generation} is held since ");
+    let report = |plan: &Plan, answered_by: AnsweredBy| {
         check(
             plan,
             &["http://late.test/"],
             1,
-            &["404", &held, "docker-balancer rollback --release", &late.name],
+            &["404", &text, "docker-balancer rollback --release", &late.name],
         );
-        let it = json(plan, "http://late.test/");
-        assert_eq!((it.asked, it.absent[0].why), (asked, Absence::RolledBack));
+        let explanation = explain_json(plan, "http://late.test/");
+        assert_eq!(
+            (explanation.asked, explanation.absent[0].why),
+            (answered_by, ExclusionReason::RolledBack)
+        );
         check(plan, &["http://a.test/"], 0, &["served", &web.name, "is held since"]);
     };
-    told(&balancer, Asked::Daemon);
+    report(&balancer, AnsweredBy::Daemon);
     balancer.end(nix::sys::signal::Signal::SIGTERM);
-    told(&balancer, Asked::Docker);
+    report(&balancer, AnsweredBy::Docker);
 }
 
-fn newest(plan: &Plan) -> u64 {
+fn newest_generation(plan: &Plan) -> u64 {
     let output = plan.command().args(["history", "--json"]).output().unwrap();
     let all: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
     all.last().unwrap()["generation"].as_u64().unwrap()
@@ -232,16 +253,17 @@ fn newest(plan: &Plan) -> u64 {
 
 /// Docker answers the command, and has not answered the one that runs.
 #[test]
-fn what_a_docker_balancer_answered_instead_is_told() {
+fn daemon_error_is_shown_before_the_docker_answer() {
     let Some(docker) = docker() else { return };
     let deaf = Balancer::of(&Docker::at("unix:///nonexistent/docker.sock")).start();
     wait_for("its socket", || deaf.runtime().join("control.sock").exists().then_some(()));
     // With the engine's own place, and the socket of that one.
     let plan = Balancer::of(&docker);
-    let mut command = command(&plan, &["http://a.test/"]);
+    let mut command = balancer_command(&plan, &["http://a.test/"]);
     let words: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
     let own = plan.runtime();
-    let words = words.iter().map(|it| if **it == own { deaf.runtime().into() } else { it.clone() });
+    let words =
+        words.iter().map(|text| if **text == own { deaf.runtime().into() } else { text.clone() });
     command = Command::new(command.get_program());
     let words = command.args(words).env("DOCKER_GLUE_SETTINGS", "/dev/null").env("NO_COLOR", "1");
     let output = words.output().unwrap();
@@ -253,24 +275,28 @@ fn what_a_docker_balancer_answered_instead_is_told() {
 }
 
 #[test]
-fn a_server_that_does_not_listen_is_told_as_haproxy_sees_it() {
+fn server_without_listener_is_shown_with_haproxys_state() {
     let Some(docker) = docker() else { return };
     let plan = Balancer::of(&docker);
     let labels = "glue_http_80_host=a.test glue_http_81_host=a.test glue_http_81_bind=80";
     let web = plan.run("web").labels(labels).start();
     let balancer = plan.start().until_started();
     balancer.until_serves("a.test/x", "web saw /x");
-    let it = wait_for("HAProxy sees that nobody listens on port 81", || {
-        let it = json(&balancer, "http://a.test/x");
-        it.servers.iter().any(|it| it.state == ServerState::Down).then_some(it)
+    let explanation = wait_for("HAProxy sees that nobody listens on port 81", || {
+        let explanation = explain_json(&balancer, "http://a.test/x");
+        explanation
+            .servers
+            .iter()
+            .any(|step| step.state == ServerState::Down)
+            .then_some(explanation)
     });
-    let shares: Vec<_> = it.servers.iter().map(|it| it.percent).collect();
-    assert_eq!((it.outcome, &shares[..]), (Outcome::Served, &[100.0, 0.0][..]));
+    let shares: Vec<_> = explanation.servers.iter().map(|step| step.percent).collect();
+    assert_eq!((explanation.outcome, &shares[..]), (RequestOutcome::Served, &[100.0, 0.0][..]));
     check(&balancer, &["http://a.test/x"], 0, &["HAProxy says DOWN", &web.name]);
 }
 
 #[test]
-fn who_cannot_be_asked_and_what_is_no_url_have_a_status_of_their_own() {
+fn unreachable_source_and_invalid_url_have_own_exit_codes() {
     let plan = Balancer::of(&Docker::at("unix:///nonexistent/docker.sock"));
     let url = "http://a.test/";
     check(

@@ -5,10 +5,10 @@
 #[path = "common/story.rs"]
 mod story;
 
-use docker_glue::control::find::find;
+use docker_glue::control::find::find_container;
 
 #[test]
-fn a_container_is_meant_by_its_name_or_the_beginning_of_its_id() {
+fn container_is_found_by_name_or_id_prefix() {
     // Their ids begin with 00c0ffee000 and 0, 1 or 2.
     let world = story::world(
         "web-1 172.17.0.2 glue_http_ports=80
@@ -39,8 +39,9 @@ fn a_container_is_meant_by_its_name_or_the_beginning_of_its_id() {
              has labels for this balancer",
         ),
     ] {
-        let found = find(world.containers.values().map(AsRef::as_ref), text);
-        let said = found.map_or_else(|failure| failure.to_string(), |it| it.name.clone());
-        assert_eq!(said, expected);
+        let found = find_container(world.containers.values().map(AsRef::as_ref), text);
+        let text =
+            found.map_or_else(|failure| failure.to_string(), |container| container.name.clone());
+        assert_eq!(text, expected);
     }
 }

@@ -47,7 +47,7 @@ struct Answer {
 
 impl Scene {
     async fn set(trusted: &[&str]) -> Option<Self> {
-        let port = serve();
+        let port = start_server();
         let story = CONTAINERS.iter().fold(String::new(), |story, (name, address, labels)| {
             let labels = labels.split(' ').map(|label| format!("glue_http_{port}_{label}"));
             let labels = labels.collect::<Vec<_>>().join(" ");
@@ -68,11 +68,11 @@ impl Scene {
         let bytes: Vec<_> = request.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect();
         stream.write_all(&bytes).unwrap();
         let mut stream = BufReader::new(stream);
-        let head = head(&mut stream);
+        let head = read_head(&mut stream);
         let status = head[0].split(' ').nth(1).unwrap().parse().unwrap();
         let name = head.iter().find_map(|line| line.strip_prefix("x-container: "));
         let name = name.unwrap_or_default().to_owned();
-        let head = if name.is_empty() { Vec::new() } else { self::head(&mut stream) };
+        let head = if name.is_empty() { Vec::new() } else { self::read_head(&mut stream) };
         Answer { status, container: name, head }
     }
 
@@ -102,7 +102,7 @@ impl std::fmt::Display for Answer {
 }
 
 /// Lines up to an empty one; names of headers in lower case.
-fn head(stream: &mut impl std::io::BufRead) -> Vec<String> {
+fn read_head(stream: &mut impl std::io::BufRead) -> Vec<String> {
     let lines = stream.lines().map(Result::unwrap).take_while(|line| !line.is_empty());
     let lower = |line: String| match line.split_once(": ") {
         Some((name, value)) => format!("{}: {value}", name.to_ascii_lowercase()),
@@ -112,25 +112,25 @@ fn head(stream: &mut impl std::io::BufRead) -> Vec<String> {
 }
 
 /// Containers that answer with what they got, and go into a tunnel where that says `Tunnel: yes`.
-fn serve() -> u16 {
+fn start_server() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            std::thread::spawn(move || drop(answer(stream)));
+            std::thread::spawn(move || drop(answer_connection(stream)));
         }
     });
     port
 }
 
 /// A check says nothing and goes.
-fn answer(stream: TcpStream) -> std::io::Result<()> {
+fn answer_connection(stream: TcpStream) -> std::io::Result<()> {
     let address = stream.local_addr()?.ip();
-    let Some((name, ..)) = CONTAINERS.iter().find(|(_, it, _)| *it == address) else {
+    let Some((name, ..)) = CONTAINERS.iter().find(|(_, addr, _)| *addr == address) else {
         return Ok(());
     };
     let mut stream = BufReader::new(stream);
-    let got = head(&mut stream);
+    let got = read_head(&mut stream);
     if got.is_empty() {
         return Ok(());
     }
@@ -149,7 +149,7 @@ fn answer(stream: TcpStream) -> std::io::Result<()> {
 }
 
 #[tokio::test]
-async fn path_in_any_spelling_takes_the_route_that_the_container_reads() {
+async fn encoded_path_takes_the_route_of_its_decoded_form() {
     let Some(scene) = Scene::set(&[]).await else { return };
     for (host, target, expected) in [
         ("a.test", "/x", "whole GET /x"),
@@ -213,7 +213,7 @@ async fn path_in_any_spelling_takes_the_route_that_the_container_reads() {
 }
 
 #[tokio::test]
-async fn target_host_or_method_that_is_odd_is_made_plain_or_refused() {
+async fn odd_target_host_or_method_is_normalized_or_rejected() {
     let Some(scene) = Scene::set(&[]).await else { return };
     for (request, expected) in [
         ("GET http://a.test/x?q=//y HTTP/1.1\r\nHost: a.test", "whole GET /x?q=//y"),
@@ -308,19 +308,20 @@ const OWN: [&str; 9] = [
     "Via",
 ];
 
-fn claiming(target: &str) -> String {
+fn request_with_forged_headers(target: &str) -> String {
     let all = CLAIMS.iter().chain(&OWN).map(|name| format!("{name}: 198.51.100.66\r\n"));
     format!("GET {target} HTTP/1.1\r\nHost: a.test\r\n{}\r\n", all.collect::<String>())
 }
 
 #[tokio::test]
-async fn header_of_a_stranger_does_not_tell_who_asks() {
+async fn forwarded_headers_of_untrusted_clients_are_replaced() {
     let Some(scene) = Scene::set(&[]).await else { return };
     let bound = scene.port().to_string();
     for (target, prefix) in [("/x", None), ("/api/x", Some("/api")), ("/x/y/z", Some("/x/y/z"))] {
-        let answer = scene.send(&claiming(target));
-        let said = |line: &&String| line.contains("198.51.100.66");
-        let names = answer.head.iter().filter(said).map(|line| line.split(':').next().unwrap());
+        let answer = scene.send(&request_with_forged_headers(target));
+        let is_forged = |line: &&String| line.contains("198.51.100.66");
+        let names =
+            answer.head.iter().filter(is_forged).map(|line| line.split(':').next().unwrap());
         let own = OWN.map(str::to_ascii_lowercase);
         assert_eq!(names.collect::<Vec<_>>(), own, "{target}");
         for (name, expected) in [
@@ -339,26 +340,26 @@ async fn header_of_a_stranger_does_not_tell_who_asks() {
 }
 
 #[tokio::test]
-async fn header_of_a_trusted_proxy_is_passed_on() {
+async fn forwarded_headers_of_trusted_proxies_are_kept() {
     let Some(scene) = Scene::set(&["127.0.0.0/8", "192.0.2.0/24"]).await else { return };
-    let answer = scene.send(&claiming("/api/x"));
-    let said = answer.head.iter().filter(|line| line.contains("198.51.100.66")).count();
-    assert_eq!(said, CLAIMS.len() + OWN.len(), "{:#?}", answer.head);
+    let answer = scene.send(&request_with_forged_headers("/api/x"));
+    let forged = answer.head.iter().filter(|line| line.contains("198.51.100.66")).count();
+    assert_eq!(forged, CLAIMS.len() + OWN.len(), "{:#?}", answer.head);
     assert_eq!(answer.header("x-real-ip"), Some("198.51.100.66"));
     assert_eq!(answer.header("x-forwarded-prefix"), Some("198.51.100.66/api"));
-    for (told, expected) in [
+    for (header, expected) in [
         ("", "127.0.0.1"),
         ("X-Forwarded-For: 198.51.100.7\r\n", "198.51.100.7"),
         ("X-Forwarded-For: 6.6.6.6, 198.51.100.7, 192.0.2.1\r\n", "198.51.100.7"),
         ("X-Forwarded-For: nonsense\r\n", "127.0.0.1"),
     ] {
-        let answer = scene.send(&format!("GET /x HTTP/1.1\r\nHost: a.test\r\n{told}\r\n"));
-        assert_eq!(answer.header("x-real-ip"), Some(expected), "{told}");
+        let answer = scene.send(&format!("GET /x HTTP/1.1\r\nHost: a.test\r\n{header}\r\n"));
+        assert_eq!(answer.header("x-real-ip"), Some(expected), "{header}");
     }
 }
 
 #[tokio::test]
-async fn connection_names_no_header_of_ours_and_no_upgrade_leads_to_http() {
+async fn connection_header_cannot_remove_own_headers_or_upgrade_to_http2() {
     let Some(scene) = Scene::set(&[]).await else { return };
     let upgrade = |to: &str| format!("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: {to}\r\n");
     for (headers, expected) in [
@@ -393,7 +394,7 @@ async fn connection_names_no_header_of_ours_and_no_upgrade_leads_to_http() {
 }
 
 /// Servers that end each connection once they have a request, and how many requests they had.
-fn end_requests() -> (u16, Arc<AtomicUsize>) {
+fn start_closing_servers() -> (u16, Arc<AtomicUsize>) {
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     let requests = Arc::new(AtomicUsize::new(0));
@@ -402,7 +403,7 @@ fn end_requests() -> (u16, Arc<AtomicUsize>) {
         for stream in listener.incoming().flatten() {
             let count = Arc::clone(&count);
             std::thread::spawn(move || {
-                if !head(&mut BufReader::new(stream)).is_empty() {
+                if !read_head(&mut BufReader::new(stream)).is_empty() {
                     count.fetch_add(1, Ordering::SeqCst);
                 }
             });
@@ -413,7 +414,7 @@ fn end_requests() -> (u16, Arc<AtomicUsize>) {
 
 /// The reference of labels says so: each container that a request ends is one of the attempts that it has.
 #[tokio::test]
-async fn request_that_gets_no_answer_is_sent_again_unless_retry_is_off() {
+async fn unanswered_request_is_retried_unless_retry_is_off() {
     for (containers, retry, most) in
         [(1, "safe", 7), (1, "all", 7), (1, "off", 1), (9, "safe", 7), (9, "all", 7), (2, "off", 1)]
     {
@@ -434,7 +435,7 @@ async fn request_that_gets_no_answer_is_sent_more_often_without_lua() {
 
 /// A route of containers that end each request.
 fn ends_requests(containers: u8, retry: &str) -> (Config, Arc<AtomicUsize>) {
-    let (port, requests) = end_requests();
+    let (port, requests) = start_closing_servers();
     let line = |at: u8| {
         format!(
             "c{at} 127.8.2.{at} glue_http_{port}_bind=80 glue_http_{port}_host=a.test glue_http_{port}_retry={retry}"

@@ -45,13 +45,14 @@ impl Site {
         let at = (Ipv4Addr::LOCALHOST, self.port).into();
         wait_for(&format!("{host}: {outcome}"), || {
             let answer = Request::to(at, "GET", host, "/").send();
-            (answer.map_or_else(|e| e.to_string(), |it| it.to_string()) == outcome).then_some(())
+            (answer.map_or_else(|e| e.to_string(), |reply| reply.to_string()) == outcome)
+                .then_some(())
         });
     }
 }
 
 #[test]
-fn the_example_serves_containers_and_stops_with_docker_glue() {
+fn haproxy_handler_example_serves_and_stops_with_docker_glue() {
     let Some(docker) = common::docker() else { return };
     let site = Site::new();
     let web = site.run(&docker, "web").start();
@@ -67,7 +68,7 @@ fn the_example_serves_containers_and_stops_with_docker_glue() {
 }
 
 #[test]
-fn one_that_cannot_work_is_told_and_tried_again_and_stops_nobody_else() {
+fn failing_haproxy_handler_is_retried_others_unaffected() {
     let Some(docker) = common::docker() else { return };
     let site = Site::new();
     let say = "[handler]\nclass=script\nevents=start\n[params]\nscript=say.sh\n";
@@ -79,18 +80,18 @@ fn one_that_cannot_work_is_told_and_tried_again_and_stops_nobody_else() {
     glue.until_said(&["ERROR", "there is no HAProxy at", "lb"]);
     let web = site.run(&docker, "web").start();
     glue.until_written("said", &["start", &web.id]);
-    std::os::unix::fs::symlink(which("haproxy"), glue.path("haproxy")).unwrap();
+    std::os::unix::fs::symlink(find_program("haproxy"), glue.path("haproxy")).unwrap();
     site.until_serves("web.test", "web saw /");
 }
 
-fn which(program: &str) -> String {
+fn find_program(program: &str) -> String {
     let folders = ["/usr/local/sbin", "/usr/sbin", "/usr/local/bin", "/usr/bin"];
     let mut paths = folders.iter().map(|folder| format!("{folder}/{program}"));
     paths.find(|path| fs::exists(path).unwrap()).unwrap()
 }
 
 #[test]
-fn once_serves_what_is_there_and_leaves_haproxy_running() {
+fn once_serves_running_containers_and_leaves_haproxy_running() {
     let Some(docker) = common::docker() else { return };
     let site = Site::new();
     let _web = site.run(&docker, "web").start();

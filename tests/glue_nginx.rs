@@ -22,13 +22,13 @@ use std::{
 const CLIENTS: usize = 4;
 const PAUSE: Duration = Duration::from_millis(10);
 
-fn image() -> &'static str {
+fn build_nginx_image() -> &'static str {
     let made = Command::new("sh").args(["tests/nginx-image.sh", "test"]).status().unwrap();
     assert!(made.success(), "tests/nginx-image.sh failed");
     "docker-glue-nginx:test"
 }
 
-fn is_there(program: &str) -> bool {
+fn is_installed(program: &str) -> bool {
     let found = Command::new("sh")
         .args(["-c", "PATH=$PATH:/usr/sbin:/sbin; command -v \"$0\"", program])
         .output();
@@ -40,14 +40,14 @@ fn is_there(program: &str) -> bool {
     found
 }
 
-fn web(docker: &Docker, network: &Network, mark: &str, name: &str) -> common::Run {
+fn run_web(docker: &Docker, network: &Network, mark: &str, name: &str) -> common::Run {
     let run = docker.run(name).network(network).label(CONSTRAINT, mark);
     run.label("com.ameyalokare.type", "web").arguments(&["--name", name])
 }
 
 #[test]
-fn no_request_fails_while_nginx_follows_containers() {
-    if !is_there("nginx") {
+fn nginx_updates_cause_no_failed_request() {
+    if !is_installed("nginx") {
         return;
     }
     let Some(docker) = common::docker() else { return };
@@ -63,16 +63,20 @@ fn no_request_fails_while_nginx_follows_containers() {
         ),
     );
     let folder = plan.put("conf.d/.keep", "").parent().unwrap().display().to_string();
-    let mut fleet = vec![web(&docker, &network, &mark, "web-0").start()];
+    let mut fleet = vec![run_web(&docker, &network, &mark, "web-0").start()];
     let glue = plan.start();
     glue.until_written("conf.d/web.conf", &[&fleet[0].name]);
-    let nginx = docker.run("nginx").image(image()).network(&network).label("pygen.target", &target);
+    let nginx = docker
+        .run("nginx")
+        .image(build_nginx_image())
+        .network(&network)
+        .label("pygen.target", &target);
     let nginx = nginx.option(&["--volume", &format!("{folder}:/etc/nginx/conf.d:ro")]).start();
-    let place = SocketAddr::from((nginx.address(&network), 80));
-    let ask = || Request::to(place, "GET", "a.test", "/").send();
-    wait_for("nginx answers", || ask().ok().filter(|it| it.status == 200));
+    let addr = SocketAddr::from((nginx.address(&network), 80));
+    let ask = || Request::to(addr, "GET", "a.test", "/").send();
+    wait_for("nginx answers", || ask().ok().filter(|reply| reply.status == 200));
 
-    let (stop, asked) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let (stop, usize) = (AtomicBool::new(false), AtomicUsize::new(0));
     let failed = Mutex::new(Vec::new());
     let seen = Mutex::new(BTreeSet::new());
     thread::scope(|scope| {
@@ -86,7 +90,7 @@ fn no_request_fails_while_nginx_follows_containers() {
                         Ok(answer) => failed.lock().unwrap().push(answer.status.to_string()),
                         Err(error) => failed.lock().unwrap().push(error.to_string()),
                     }
-                    asked.fetch_add(1, Relaxed);
+                    usize.fetch_add(1, Relaxed);
                     thread::sleep(PAUSE);
                 }
             });
@@ -96,16 +100,16 @@ fn no_request_fails_while_nginx_follows_containers() {
         let until_serves = |expected: &[&str]| {
             wait_for(&format!("{expected:?} and no others answer"), || {
                 seen.lock().unwrap().clear();
-                let before = asked.load(Relaxed);
-                wait_for("requests", || (before + 40 < asked.load(Relaxed)).then_some(()));
+                let before = usize.load(Relaxed);
+                wait_for("requests", || (before + 40 < usize.load(Relaxed)).then_some(()));
                 let seen: Vec<_> = seen.lock().unwrap().iter().cloned().collect();
                 (seen == expected).then_some(())
             });
         };
         until_serves(&["web-0"]);
         for _ in 0..3 {
-            fleet.push(web(&docker, &network, &mark, "web-a").start());
-            fleet.push(web(&docker, &network, &mark, "web-b").start());
+            fleet.push(run_web(&docker, &network, &mark, "web-a").start());
+            fleet.push(run_web(&docker, &network, &mark, "web-b").start());
             until_serves(&["web-0", "web-a", "web-b"]);
             fleet.pop().unwrap().docker(&["stop"]);
             until_serves(&["web-0", "web-a"]);
@@ -114,9 +118,9 @@ fn no_request_fails_while_nginx_follows_containers() {
         }
     });
     let failed = failed.into_inner().unwrap();
-    let asked = asked.into_inner();
-    println!("{asked} requests, {} reloads", glue.log().matches("sent HUP").count());
-    assert!(failed.is_empty(), "{} of {asked} failed: {failed:?}", failed.len());
+    let n = usize.into_inner();
+    println!("{n} requests, {} reloads", glue.log().matches("sent HUP").count());
+    assert!(failed.is_empty(), "{} of {n} failed: {failed:?}", failed.len());
 }
 
 struct OnDrop<'a>(&'a AtomicBool);
@@ -128,26 +132,27 @@ impl Drop for OnDrop<'_> {
 }
 
 #[test]
-fn nginx_takes_the_other_example_too() {
-    if !is_there("nginx") {
+fn nginx_accepts_the_second_example() {
+    if !is_installed("nginx") {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
     for name in ["nginx", "nginx-attacked", "nginx-label-attacked"] {
         let conf = folder.path().join(name);
-        std::fs::write(&conf, golden(name)).unwrap();
-        accepted("sh", &["examples/handler-scripts/check-nginx.sh", conf.to_str().unwrap()]);
+        std::fs::write(&conf, expected_text(name)).unwrap();
+        assert_accepted("sh", &["examples/handler-scripts/check-nginx.sh", conf.to_str().unwrap()]);
     }
     let bad = folder.path().join("bad");
     std::fs::write(&bad, "server { listen 80; nonsense; }").unwrap();
-    let output = run("sh", &["examples/handler-scripts/check-nginx.sh", bad.to_str().unwrap()]);
+    let output =
+        run_program("sh", &["examples/handler-scripts/check-nginx.sh", bad.to_str().unwrap()]);
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && error.contains("nonsense"), "{error}");
 }
 
 #[test]
-fn dnsmasq_takes_the_hosts_file() {
-    if !is_there("dnsmasq") {
+fn dnsmasq_accepts_the_hosts_file() {
+    if !is_installed("dnsmasq") {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -155,27 +160,29 @@ fn dnsmasq_takes_the_hosts_file() {
     let check = example.lines().find_map(|line| line.strip_prefix("check=")).unwrap();
     for name in ["hosts", "hosts-attacked"] {
         let hosts = folder.path().join(name);
-        std::fs::write(&hosts, golden(name)).unwrap();
-        accepted("dnsmasq", &["--test", "--addn-hosts", hosts.to_str().unwrap()]);
-        accepted("sh", &["-c", &check.replace("{}", hosts.to_str().unwrap())]);
+        std::fs::write(&hosts, expected_text(name)).unwrap();
+        assert_accepted("dnsmasq", &["--test", "--addn-hosts", hosts.to_str().unwrap()]);
+        assert_accepted("sh", &["-c", &check.replace("{}", hosts.to_str().unwrap())]);
     }
     let bad = folder.path().join("bad");
     std::fs::write(&bad, "# ok\n10.0.0.1 a\n6.6.6.6 a; b\n").unwrap();
-    assert!(!run("sh", &["-c", &check.replace("{}", bad.to_str().unwrap())]).status.success());
+    assert!(
+        !run_program("sh", &["-c", &check.replace("{}", bad.to_str().unwrap())]).status.success()
+    );
 }
 
 /// What `tests/template.rs` sees come out.
-fn golden(name: &str) -> String {
+fn expected_text(name: &str) -> String {
     let text = std::fs::read_to_string(format!("tests/template/snapshots/{name}.snap")).unwrap();
     text.splitn(3, "---\n").nth(2).unwrap().to_owned()
 }
 
-fn run(program: &str, arguments: &[&str]) -> std::process::Output {
+fn run_program(program: &str, arguments: &[&str]) -> std::process::Output {
     let script = "PATH=$PATH:/usr/sbin:/sbin; exec \"$0\" \"$@\"";
     Command::new("sh").args(["-c", script, program]).args(arguments).output().unwrap()
 }
 
-fn accepted(program: &str, arguments: &[&str]) {
-    let output = run(program, arguments);
+fn assert_accepted(program: &str, arguments: &[&str]) {
+    let output = run_program(program, arguments);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -53,8 +53,8 @@ impl Switch {
         self.spawn("ovs-vswitchd", &[&format!("unix:{}", socket.display())]);
         let bridge = self.bridge.clone();
         self.tell(&format!("add-br {bridge} -- set bridge {bridge} datapath_type=netdev"));
-        ip(&format!("address add 10.215.0.1/24 dev {bridge}"));
-        ip(&format!("link set {bridge} up"));
+        run_ip(&format!("address add 10.215.0.1/24 dev {bridge}"));
+        run_ip(&format!("link set {bridge} up"));
     }
 
     fn spawn(&mut self, name: &str, words: &[&str]) {
@@ -97,12 +97,12 @@ impl Drop for Switch {
     }
 }
 
-fn ip(words: &str) {
+fn run_ip(words: &str) {
     let done = Command::new("ip").args(words.split(' ')).status();
     assert!(done.unwrap().success(), "ip {words}");
 }
 
-fn answers(address: &str) -> bool {
+fn answers_ping(address: &str) -> bool {
     let ask = || -> std::io::Result<String> {
         let limit = Duration::from_secs(1);
         let mut stream = TcpStream::connect_timeout(&address.parse().unwrap(), limit)?;
@@ -116,7 +116,7 @@ fn answers(address: &str) -> bool {
 }
 
 #[test]
-fn containers_without_a_network_get_a_port_on_the_switch_and_lose_it() {
+fn container_without_network_gets_and_loses_a_switch_port() {
     // Of its own: other tests have containers without a network too.
     let Some(mut engine) = Engine::new() else { return };
     // It is taken from Debian.
@@ -142,12 +142,12 @@ fn containers_without_a_network_get_a_port_on_the_switch_and_lose_it() {
     let web = docker.run("web").option(&["--network", "none"]).start();
     glue.until_said(&["done", "event=\"start\"", &web.name]);
     glue.until_said(&["done", "event=\"start\"", &other.name]);
-    wait_for("an answer over the switch", || answers("10.215.0.2:80").then_some(()));
+    wait_for("an answer over the switch", || answers_ping("10.215.0.2:80").then_some(()));
     assert_eq!(switch.ports(), 1);
 
     // It has another life, and another network namespace.
     web.docker(&["restart", "--time", "0"]);
-    wait_for("an answer after the restart", || answers("10.215.0.2:80").then_some(()));
+    wait_for("an answer after the restart", || answers_ping("10.215.0.2:80").then_some(()));
     wait_for("one port again", || (switch.ports() == 1).then_some(()));
 
     // What has a port keeps it over a restart of docker-glue; what came meanwhile gets one, what went loses it.
@@ -155,7 +155,7 @@ fn containers_without_a_network_get_a_port_on_the_switch_and_lose_it() {
     glue.start_again();
     glue.until_said(&["done", "event=\"start\"", &other.name, &other.id[..12]]);
     glue.until_said(&["is on", "still, as port", &web.name]);
-    assert!(answers("10.215.0.2:80"));
+    assert!(answers_ping("10.215.0.2:80"));
     glue.end(Signal::SIGTERM);
     web.docker(&["stop", "--time", "0"]);
     glue.start_again();
@@ -163,13 +163,13 @@ fn containers_without_a_network_get_a_port_on_the_switch_and_lose_it() {
     glue.end(Signal::SIGTERM);
     web.docker(&["start"]);
     glue.start_again();
-    wait_for("an answer after docker-glue began", || answers("10.215.0.2:80").then_some(()));
+    wait_for("an answer after docker-glue began", || answers_ping("10.215.0.2:80").then_some(()));
 
     let name = web.name.clone();
     drop(web);
     glue.until_said(&["done", "event=\"destroy\"", &name]);
     assert_eq!(switch.ports(), 0);
     let failed: Vec<_> =
-        glue.log().lines().filter(|it| it.contains("ERROR")).map(str::to_owned).collect();
+        glue.log().lines().filter(|text| text.contains("ERROR")).map(str::to_owned).collect();
     assert!(failed.is_empty(), "{failed:?}");
 }

@@ -11,16 +11,16 @@ use nix::{
 };
 use serde_json::Value;
 
-fn handler(class: &str, events: &str, params: &str) -> String {
+fn handler_file(class: &str, events: &str, params: &str) -> String {
     format!("[handler]\nclass={class}\nevents={events}\n[params]\n{params}\n")
 }
 
 /// The log says it of this container.
-fn told(container: &Container) -> String {
+fn log_name(container: &Container) -> String {
     format!("{} ({})", container.name, &container.id[..12])
 }
 
-fn runs(pid: &str) -> bool {
+fn is_running(pid: &str) -> bool {
     let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     !state.is_empty() && !state.contains(") Z ")
 }
@@ -41,18 +41,18 @@ class DemoHandler(BaseHandler):
 ";
 
 #[test]
-fn the_demo_of_docker_glue_runs_unchanged() {
+fn docker_glue_demo_plugin_runs_unchanged() {
     let Some(docker) = common::docker() else { return };
     let class = "DockerGlue.handlers.demo.DemoHandler";
     let glue = Glue::of(&docker)
-        .file("demo.ini", &handler(class, "start,die,none", "custom_param=100%"))
+        .file("demo.ini", &handler_file(class, "start,die,none", "custom_param=100%"))
         .plugin("DockerGlue/handlers/demo.py", DEMO)
         .start();
     glue.until_said(&["demo", "got event='none' on container='' and custom_param='100%'"]);
     let web = docker.run("web").start();
-    let said = format!("got event='start' on container='{}' and custom_param='100%'", web.id);
-    glue.until_said(&["INFO DockerGlue.handlers.demo: ", &said]);
-    glue.until_said(&["done", "event=\"start\"", &told(&web)]);
+    let text = format!("got event='start' on container='{}' and custom_param='100%'", web.id);
+    glue.until_said(&["INFO DockerGlue.handlers.demo: ", &text]);
+    glue.until_said(&["done", "event=\"start\"", &log_name(&web)]);
     let id = web.id.clone();
     drop(web);
     glue.until_said(&[&format!("got event='die' on container='{id}'")]);
@@ -60,11 +60,11 @@ fn the_demo_of_docker_glue_runs_unchanged() {
 
 /// Even the folder of Docker Glue itself may be in the plugin path: its package is for Python 2.
 #[test]
-fn the_demo_runs_from_the_old_folder_too() {
+fn demo_plugin_runs_from_docker_glues_own_folder() {
     let Some(docker) = common::docker() else { return };
     let old = "class BaseHandler(object):\n    def __init__(self):\n        print 'old'\n";
     let glue = Glue::of(&docker)
-        .file("demo.ini", &handler("DockerGlue.handlers.demo.DemoHandler", "none", ""))
+        .file("demo.ini", &handler_file("DockerGlue.handlers.demo.DemoHandler", "none", ""))
         .plugin("DockerGlue/__init__.py", "")
         .plugin("DockerGlue/handlers/__init__.py", old)
         .plugin("DockerGlue/handlers/demo.py", DEMO)
@@ -73,7 +73,7 @@ fn the_demo_runs_from_the_old_folder_too() {
 }
 
 #[test]
-fn a_python_plugin_knows_all_of_the_event_and_fails_for_itself() {
+fn python_plugin_gets_whole_event_and_its_failure_is_isolated() {
     let Some(docker) = common::docker() else { return };
     let watcher = r#"
 import json, os, subprocess, sys
@@ -89,12 +89,12 @@ class Watcher(BaseHandler):
         if event == "pause" and self.agent.description["Name"].endswith("-odd"):
             raise ValueError("I do not like it")
 "#;
-    let ini = handler("python:sub.watcher.Watcher", "start,pause,unpause", "x=1");
+    let ini = handler_file("python:sub.watcher.Watcher", "start,pause,unpause", "x=1");
     let ini = ini.replace("events", "triggers-none=yes\nevents");
     let mut glue =
         Glue::of(&docker).file("watch.ini", &ini).plugin("sub/watcher.py", watcher).start();
     let odd = docker.run("odd").label("my.label", "x").start();
-    glue.until_said(&["done", "event=\"start\"", &told(&odd)]);
+    glue.until_said(&["done", "event=\"start\"", &log_name(&odd)]);
     glue.until_said(&["watch", &format!("printed of start {}", odd.id)]);
     glue.until_said(&["watch", "echoed"]);
     let seen: Value = serde_json::from_str(&glue.read(&format!("seen.{}.start", odd.id))).unwrap();
@@ -109,10 +109,10 @@ class Watcher(BaseHandler):
     assert_eq!(seen[3], true);
 
     odd.docker(&["pause"]);
-    glue.until_said(&["ERROR", "ValueError: I do not like it", &told(&odd), "failures=1"]);
+    glue.until_said(&["ERROR", "ValueError: I do not like it", &log_name(&odd), "failures=1"]);
     glue.until_said(&["watch", "Traceback"]);
     odd.docker(&["unpause"]);
-    glue.until_said(&["done", "event=\"unpause\"", &told(&odd)]);
+    glue.until_said(&["done", "event=\"unpause\"", &log_name(&odd)]);
     let ready = glue.log().lines().filter(|line| line.contains("ready, as process")).count();
     assert_eq!(ready, 1, "it was started again");
     assert!(glue.end(Signal::SIGTERM).success());
@@ -146,10 +146,10 @@ echo ended >> ROOT/seen
 "#;
 
 #[test]
-fn a_plugin_that_dies_or_hangs_is_started_again_and_told_of_nothing_twice() {
+fn crashed_or_hanging_plugin_is_restarted_without_repeated_events() {
     let Some(docker) = common::docker() else { return };
     let mut glue = Glue::of(&docker)
-        .file("odd.ini", &handler("plugin", "start", "command=odd.sh\ntimeout=2"))
+        .file("odd.ini", &handler_file("plugin", "start", "command=odd.sh\ntimeout=2"))
         .plugin("odd.sh", ODD)
         .start();
     glue.until_said(&["odd", "a word before"]);
@@ -160,15 +160,15 @@ fn a_plugin_that_dies_or_hangs_is_started_again_and_told_of_nothing_twice() {
     glue.until_said(&[
         "ERROR",
         "it ended: exit status 7; it is started again in 200ms",
-        &told(&die),
+        &log_name(&die),
     ]);
-    glue.until_said(&["ERROR", "no answer after 2s: killed", &told(&hang), "failures=2"]);
+    glue.until_said(&["ERROR", "no answer after 2s: killed", &log_name(&hang), "failures=2"]);
     glue.until_said(&["odd", "a word between"]);
-    glue.until_said(&["ERROR", "it says no more than that", &told(&talk), "failures=3"]);
+    glue.until_said(&["ERROR", "it says no more than that", &log_name(&talk), "failures=3"]);
     glue.until_said(&["WARN", "an answer that nobody waits for: {\"ok\": true}"]);
-    glue.until_said(&["done", &told(&well)]);
+    glue.until_said(&["done", &log_name(&well)]);
     let child = glue.read("child");
-    wait_for("the end of the child", || (!runs(child.trim())).then_some(()));
+    wait_for("the end of the child", || (!is_running(child.trim())).then_some(()));
     assert_eq!(glue.read("seen"), "die\nhang\ntalk\nwell\n");
     assert_eq!(glue.read("pids").lines().count(), 3);
 
@@ -186,11 +186,11 @@ fn a_plugin_that_dies_or_hangs_is_started_again_and_told_of_nothing_twice() {
 }
 
 #[test]
-fn a_plugin_that_does_not_start_is_tried_again_while_its_events_wait() {
+fn unstartable_plugin_is_retried_and_its_events_wait() {
     let Some(docker) = common::docker() else { return };
     let broken = "import no_such_module\n";
     let mut glue = Glue::of(&docker)
-        .file("late.ini", &handler("python:late.Late", "start", ""))
+        .file("late.ini", &handler_file("python:late.Late", "start", ""))
         .plugin("late.py", broken)
         .start();
     glue.until_said(&["late", "No module named 'no_such_module'"]);
@@ -200,7 +200,7 @@ fn a_plugin_that_does_not_start_is_tried_again_while_its_events_wait() {
     let well = "from docker_glue import BaseHandler\n\
                 class Late(BaseHandler):\n    def handle(self, event, container_id):\n        pass\n";
     glue.put("plugins/late.py", well);
-    glue.until_said(&["done", "event=\"start\"", &told(&web)]);
+    glue.until_said(&["done", "event=\"start\"", &log_name(&web)]);
 
     // A pause does not hold up the end.
     glue.put("plugins/late.py", broken);
@@ -213,13 +213,13 @@ fn a_plugin_that_does_not_start_is_tried_again_while_its_events_wait() {
 }
 
 #[test]
-fn a_plugin_that_is_not_ready_or_says_no_more_is_killed() {
+fn unready_or_silent_plugin_is_killed() {
     let Some(docker) = common::docker() else { return };
     let glue = Glue::of(&docker)
-        .file("mute.ini", &handler("plugin", "start", "command=sleep 1000\ntimeout=0.5"))
-        .file("close.ini", &handler("plugin", "start", "command=close.sh"))
+        .file("mute.ini", &handler_file("plugin", "start", "command=sleep 1000\ntimeout=0.5"))
+        .file("close.ini", &handler_file("plugin", "start", "command=close.sh"))
         .plugin("close.sh", "#!/bin/sh\necho '{\"ready\": true}'\nexec sleep 1000 >&-\n")
-        .file("bare.ini", &handler("plugin", "start", "command=bare.sh"))
+        .file("bare.ini", &handler_file("plugin", "start", "command=bare.sh"))
         .plugin("bare.sh", "no shell runs this\n")
         .start();
     glue.until_said(&["ERROR", "mute", "not ready after 500ms: killed"]);
@@ -228,23 +228,23 @@ fn a_plugin_that_is_not_ready_or_says_no_more_is_killed() {
 }
 
 #[test]
-fn once_a_plugin_is_told_of_none_and_ended() {
+fn once_sends_none_to_a_plugin_and_ends_it() {
     let Some(docker) = common::docker() else { return };
     let demo = "from docker_glue import BaseHandler\n\
                 class Demo(BaseHandler):\n    def handle(self, event, container_id):\n        \
                 open('ROOT/seen', 'a').write(f'{event} [{container_id}]\\n')\n";
     let plan = Glue::of(&docker)
-        .file("demo.ini", &handler("python:demo:Demo", "none,start", ""))
+        .file("demo.ini", &handler_file("python:demo:Demo", "none,start", ""))
         .plugin("demo.py", demo);
     let output = plan.run(&["-1"]);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{said}");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{text}");
     assert_eq!(plan.read("seen"), "none []\n");
 
     let plan = plan.plugin("demo.py", "class Other: pass\n");
     let output = plan.run(&["-1"]);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("has no attribute 'Demo'"), "{said}");
-    assert!(said.contains("events that were not handled: 1"), "{said}");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("has no attribute 'Demo'"), "{text}");
+    assert!(text.contains("events that were not handled: 1"), "{text}");
 }

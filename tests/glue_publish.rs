@@ -20,7 +20,7 @@ struct Node {
 }
 
 impl Node {
-    fn of(docker: &Docker, etcd: &Etcd, params: &str) -> Self {
+    fn new(docker: &Docker, etcd: &Etcd, params: &str) -> Self {
         let name = unique("node");
         let url = etcd.url();
         let text =
@@ -28,28 +28,28 @@ impl Node {
         Self { glue: Glue::of(docker).file("publish.ini", &text), name }
     }
 
-    fn prefix(&self) -> String {
-        prefix(&self.name)
+    fn key_prefix(&self) -> String {
+        key_prefix(&self.name)
     }
 
     fn start(self) -> (Glue, String) {
-        let prefix = self.prefix();
+        let prefix = self.key_prefix();
         (self.glue.start(), prefix)
     }
 }
 
 /// Publishes once, and says how that ended, and what was said.
-fn once(glue: &Plan) -> (ExitStatus, String) {
+fn publish_once(glue: &Plan) -> (ExitStatus, String) {
     let output = glue.run(&["-1"]);
     (output.status, String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-fn prefix(node: &str) -> String {
+fn key_prefix(node: &str) -> String {
     format!("/docker-glue/{node}/containers/")
 }
 
 /// Waits until the container's key holds something for which this is true, and returns it.
-fn until_holds(
+fn wait_for_value(
     etcd: &Etcd,
     prefix: &str,
     container: &Container,
@@ -62,7 +62,7 @@ fn until_holds(
 }
 
 fn until_published(etcd: &Etcd, prefix: &str, container: &Container) -> Value {
-    until_holds(etcd, prefix, container, |_| true)
+    wait_for_value(etcd, prefix, container, |_| true)
 }
 
 fn until_gone(etcd: &Etcd, prefix: &str, container: &Container) {
@@ -74,26 +74,26 @@ fn until_empty(etcd: &Etcd, prefix: &str) {
     wait_for(&format!("{prefix} is empty"), || etcd.keys(prefix).is_empty().then_some(()));
 }
 
-fn is_called(container: &str) -> impl Fn(&Value) -> bool + '_ {
-    move |said| said["Name"] == format!("/{container}")
+fn has_name(container: &str) -> impl Fn(&Value) -> bool + '_ {
+    move |value| value["Name"] == format!("/{container}")
 }
 
 #[test]
-fn containers_are_keys_while_they_run_on_two_nodes() {
+fn running_containers_are_keys_of_their_node() {
     let Some(docker) = common::docker() else { return };
     let Some(mut etcd) = Etcd::new() else { return };
     etcd.start();
     let before = docker.run("before").env("SECRET", "hidden").label("a", "b").start();
     let created = docker.run("created").create();
-    let (mut one, first) = Node::of(&docker, &etcd, "").start();
-    let stopped_too = Node::of(&docker, &etcd, "include_stopped=yes\nomit=none");
+    let (mut one, first) = Node::new(&docker, &etcd, "").start();
+    let stopped_too = Node::new(&docker, &etcd, "include_stopped=yes\nomit=none");
     let (mut two, second) = stopped_too.start();
 
-    let said = until_published(&etcd, &first, &before);
-    assert_eq!(said["Config"]["Labels"]["a"], "b");
-    assert_eq!(said["State"]["Running"], true);
-    assert!(said["NetworkSettings"]["Networks"]["bridge"]["IPAddress"].is_string(), "{said}");
-    assert!(!said.to_string().contains("hidden"), "{said}");
+    let value = until_published(&etcd, &first, &before);
+    assert_eq!(value["Config"]["Labels"]["a"], "b");
+    assert_eq!(value["State"]["Running"], true);
+    assert!(value["NetworkSettings"]["Networks"]["bridge"]["IPAddress"].is_string(), "{value}");
+    assert!(!value.to_string().contains("hidden"), "{value}");
     let all = until_published(&etcd, &second, &before);
     assert!(all["Config"]["Env"].to_string().contains("SECRET=hidden"), "{all}");
     until_published(&etcd, &second, &created);
@@ -103,12 +103,12 @@ fn containers_are_keys_while_they_run_on_two_nodes() {
     until_published(&etcd, &first, &later);
     let renamed = unique("renamed");
     docker.cli(&["rename", &later.name, &renamed]);
-    until_holds(&etcd, &first, &later, is_called(&renamed));
+    wait_for_value(&etcd, &first, &later, has_name(&renamed));
     docker.cli(&["rename", &renamed, &later.name]);
-    until_holds(&etcd, &first, &later, is_called(&later.name));
+    wait_for_value(&etcd, &first, &later, has_name(&later.name));
     later.docker(&["kill"]);
     until_gone(&etcd, &first, &later);
-    until_holds(&etcd, &second, &later, |said| said["State"]["Running"] == false);
+    wait_for_value(&etcd, &second, &later, |value| value["State"]["Running"] == false);
     later.docker(&["start"]);
     until_published(&etcd, &first, &later);
 
@@ -131,72 +131,72 @@ fn containers_are_keys_while_they_run_on_two_nodes() {
 }
 
 #[test]
-fn a_container_that_is_being_stopped_says_so_until_it_has_ended() {
+fn stopping_container_is_published_as_leaving() {
     let Some(docker) = common::docker() else { return };
     let Some(mut etcd) = Etcd::new() else { return };
     etcd.start();
     // Nothing ends it but SIGKILL.
     let web =
         docker.run("web").option(&["--stop-signal", "SIGWINCH", "--stop-timeout", "5"]).start();
-    let (_glue, prefix) = Node::of(&docker, &etcd, "").start();
-    let said = until_published(&etcd, &prefix, &web);
-    assert_eq!(said.get("leaving"), None);
+    let (_glue, prefix) = Node::new(&docker, &etcd, "").start();
+    let value = until_published(&etcd, &prefix, &web);
+    assert_eq!(value.get("leaving"), None);
     web.docker(&["kill", "--signal", "SIGCONT"]);
     web.docker(&["kill", "--signal", "SIGWINCH"]);
-    let said = until_holds(&etcd, &prefix, &web, |said| said["leaving"] == true);
-    assert_eq!(said["State"]["Running"], true);
+    let value = wait_for_value(&etcd, &prefix, &web, |value| value["leaving"] == true);
+    assert_eq!(value["State"]["Running"], true);
     // It stays after all.
-    until_holds(&etcd, &prefix, &web, |said| said.get("leaving").is_none());
+    wait_for_value(&etcd, &prefix, &web, |value| value.get("leaving").is_none());
     web.docker(&["kill", "--signal", "SIGWINCH"]);
-    until_holds(&etcd, &prefix, &web, |said| said["leaving"] == true);
+    wait_for_value(&etcd, &prefix, &web, |value| value["leaving"] == true);
     web.docker(&["restart", "--time", "0"]);
-    until_holds(&etcd, &prefix, &web, |said| said.get("leaving").is_none());
+    wait_for_value(&etcd, &prefix, &web, |value| value.get("leaving").is_none());
     web.docker(&["kill", "--signal", "SIGWINCH"]);
-    until_holds(&etcd, &prefix, &web, |said| said["leaving"] == true);
+    wait_for_value(&etcd, &prefix, &web, |value| value["leaving"] == true);
     web.docker(&["kill"]);
     until_gone(&etcd, &prefix, &web);
 }
 
 #[test]
-fn a_lease_outlives_a_restart_and_nothing_is_written_anew() {
+fn lease_survives_restart_without_rewriting_keys() {
     let Some(docker) = common::docker() else { return };
     let Some(mut etcd) = Etcd::new() else { return };
     etcd.start();
     let web = docker.run("web").start();
-    let (mut glue, prefix) = Node::of(&docker, &etcd, "on_stop=keep").start();
+    let (mut glue, prefix) = Node::new(&docker, &etcd, "on_stop=keep").start();
     until_published(&etcd, &prefix, &web);
     let key = format!("{prefix}{}", web.id);
-    let held = || {
+    let current = || {
         let json = etcd.ctl(&["get", "--write-out=json", &key]);
         let json: Value = serde_json::from_str(&json).unwrap();
-        let held = &json["kvs"][0];
-        [&held["lease"], &held["version"], &held["mod_revision"]].map(ToString::to_string)
+        let value = &json["kvs"][0];
+        [&value["lease"], &value["version"], &value["mod_revision"]].map(ToString::to_string)
     };
-    let before = held();
+    let before = current();
     for signal in [Signal::SIGTERM, Signal::SIGKILL] {
         glue.end(signal);
         glue.start_again();
         // It has looked at its keys when it publishes another one.
         let next = docker.run("next").start();
         until_published(&etcd, &prefix, &next);
-        assert_eq!(held(), before, "{signal}");
+        assert_eq!(current(), before, "{signal}");
     }
     // With another ttl it is another lease.
     let text = glue.read("docker-glue.d/publish.ini");
     glue.put("docker-glue.d/publish.ini", &(text + "ttl=20s\n"));
     glue.reload();
-    wait_for("another lease", || (held()[0] != before[0]).then_some(()));
+    wait_for("another lease", || (current()[0] != before[0]).then_some(()));
 }
 
 #[test]
-fn a_dead_node_s_keys_end_with_their_lease_and_those_of_a_single_run_too() {
+fn keys_of_a_dead_node_or_single_run_expire_with_the_lease() {
     let Some(docker) = common::docker() else { return };
     let Some(mut etcd) = Etcd::new() else { return };
     etcd.start();
     let web = docker.run("web").start();
-    let (mut dead, prefix) = Node::of(&docker, &etcd, "ttl=2s").start();
-    let (_alive, other) = Node::of(&docker, &etcd, "ttl=2s").start();
-    let (mut kept, keeps) = Node::of(&docker, &etcd, "ttl=3s\non_stop=keep").start();
+    let (mut dead, prefix) = Node::new(&docker, &etcd, "ttl=2s").start();
+    let (_alive, other) = Node::new(&docker, &etcd, "ttl=2s").start();
+    let (mut kept, keeps) = Node::new(&docker, &etcd, "ttl=3s\non_stop=keep").start();
     for prefix in [&prefix, &other, &keeps] {
         until_published(&etcd, prefix, &web);
     }
@@ -207,34 +207,34 @@ fn a_dead_node_s_keys_end_with_their_lease_and_those_of_a_single_run_too() {
     until_empty(&etcd, &keeps);
     assert!(!etcd.keys(&other).is_empty(), "a living one's lease is kept alive");
 
-    let single = Node::of(&docker, &etcd, "ttl=3s");
-    let (status, log) = once(&single.glue);
+    let single = Node::new(&docker, &etcd, "ttl=3s");
+    let (status, log) = publish_once(&single.glue);
     assert!(status.success(), "{log}");
-    until_published(&etcd, &single.prefix(), &web);
-    until_empty(&etcd, &single.prefix());
+    until_published(&etcd, &single.key_prefix(), &web);
+    until_empty(&etcd, &single.key_prefix());
 }
 
 #[test]
-fn etcd_may_be_away_and_come_back_with_its_data_or_without() {
+fn keys_are_restored_after_etcd_outage_with_or_without_data() {
     let Some(docker) = common::docker() else { return };
     let Some(mut etcd) = Etcd::new() else { return };
     let web = docker.run("web").start();
     // The first endpoint never answers.
-    let nobody = format!("http://127.0.0.1:{}", common::balancer::free_port());
+    let string = format!("http://127.0.0.1:{}", common::balancer::free_port());
     let name = unique("node");
     let text = format!(
-        "[handler]\nclass=publish\n[params]\nendpoints={nobody},{}\nnode={name}\nttl=60s\n",
+        "[handler]\nclass=publish\n[params]\nendpoints={string},{}\nnode={name}\nttl=60s\n",
         etcd.url()
     );
     let other = "[handler]\nclass=script\nevents=start\n[params]\nscript=/bin/true\n";
     let plan = Glue::of(&docker).file("publish.ini", &text).file("script.ini", other);
-    let (status, log) = once(&plan);
+    let (status, log) = publish_once(&plan);
     assert_eq!(status.code(), Some(1), "{log}");
     assert!(log.contains("not published: ") && log.contains(&etcd.url()), "{log}");
 
     let glue = plan.start();
-    let prefix = prefix(&name);
-    glue.until_said(&["not published: ", &nobody, &etcd.url()]);
+    let prefix = key_prefix(&name);
+    glue.until_said(&["not published: ", &string, &etcd.url()]);
     etcd.start();
     glue.until_said(&["etcd is back"]);
     until_published(&etcd, &prefix, &web);
@@ -265,15 +265,15 @@ fn etcd_may_be_away_and_come_back_with_its_data_or_without() {
 }
 
 #[test]
-fn what_others_do_to_the_keys_is_put_right_and_what_is_too_large_costs_itself() {
+fn foreign_key_changes_are_reverted_and_too_large_container_is_skipped() {
     let Some(docker) = common::docker() else { return };
     let Some(etcd) = Etcd::new() else { return };
     let mut etcd = etcd.option(&["--max-request-bytes", "65536"]);
     etcd.start();
     let web = docker.run("web").start();
     let huge = docker.run("huge").label("huge", "x".repeat(70_000)).start();
-    let (glue, prefix) = Node::of(&docker, &etcd, "ttl=2s").start();
-    let said = until_published(&etcd, &prefix, &web);
+    let (glue, prefix) = Node::new(&docker, &etcd, "ttl=2s").start();
+    let value = until_published(&etcd, &prefix, &web);
     let short = &huge.id[..12];
     glue.until_said(&["container", short, "is left out"]);
 
@@ -281,7 +281,7 @@ fn what_others_do_to_the_keys_is_put_right_and_what_is_too_large_costs_itself() 
     etcd.ctl(&["put", &key(&web.id), "nonsense"]);
     etcd.ctl(&["put", &key("stranger"), "nonsense"]);
     wait_for("the stranger goes", || etcd.get(&key("stranger")).is_empty().then_some(()));
-    assert_eq!(until_published(&etcd, &prefix, &web)["Id"], said["Id"]);
+    assert_eq!(until_published(&etcd, &prefix, &web)["Id"], value["Id"]);
     glue.until_said(&["somebody else writes under", "2 keys"]);
     etcd.ctl(&["del", &key(&web.id)]);
     until_published(&etcd, &prefix, &web);
@@ -296,7 +296,7 @@ fn what_others_do_to_the_keys_is_put_right_and_what_is_too_large_costs_itself() 
 }
 
 #[test]
-fn tls_and_a_user_with_few_rights_are_enough() {
+fn tls_and_a_restricted_user_suffice() {
     let Some(docker) = common::docker() else { return };
     let Some(etcd) = Etcd::new() else { return };
     let mut etcd = etcd.with_tls();
@@ -310,16 +310,16 @@ fn tls_and_a_user_with_few_rights_are_enough() {
     );
     std::fs::write(file("password"), "hidden\n").unwrap();
     let who = format!("user=glue\npassword_file={}\n", file("password"));
-    let allowed = Node::of(&docker, &etcd, &format!("{certificates}{who}"));
-    let wrong = Node::of(&docker, &etcd, &format!("{certificates}user=glue\npassword=guessed\n"));
-    let forbidden = Node::of(&docker, &etcd, &format!("{certificates}{who}"));
-    let stranger = Node::of(&docker, &etcd, &who);
+    let allowed = Node::new(&docker, &etcd, &format!("{certificates}{who}"));
+    let wrong = Node::new(&docker, &etcd, &format!("{certificates}user=glue\npassword=guessed\n"));
+    let forbidden = Node::new(&docker, &etcd, &format!("{certificates}{who}"));
+    let stranger = Node::new(&docker, &etcd, &who);
     for words in [
         &["role", "add", "root"][..],
         &["user", "add", "root:admin"],
         &["user", "grant-role", "root", "root"],
         &["role", "add", "glue"],
-        &["role", "grant-permission", "glue", "readwrite", "--prefix", &allowed.prefix()],
+        &["role", "grant-permission", "glue", "readwrite", "--prefix", &allowed.key_prefix()],
         &["user", "add", "glue:hidden"],
         &["user", "grant-role", "glue", "glue"],
         &["auth", "enable"],
@@ -329,16 +329,16 @@ fn tls_and_a_user_with_few_rights_are_enough() {
     etcd.speak("--user=root:admin");
 
     let web = docker.run("web").start();
-    for (node, told) in [
+    for (node, text) in [
         (wrong, "invalid user ID or password"),
         (forbidden, "permission denied"),
         (stranger, "nown"),
     ] {
-        let (status, log) = once(&node.glue);
+        let (status, log) = publish_once(&node.glue);
         assert_eq!(status.code(), Some(1), "{log}");
-        assert!(log.contains(told) && log.contains(&etcd.url()), "{log}");
+        assert!(log.contains(text) && log.contains(&etcd.url()), "{log}");
         assert!(!log.contains("hidden") && !log.contains("guessed"), "{log}");
-        assert_eq!(etcd.keys(&node.prefix()), [] as [String; 0]);
+        assert_eq!(etcd.keys(&node.key_prefix()), [] as [String; 0]);
     }
     let (mut glue, prefix) = allowed.start();
     until_published(&etcd, &prefix, &web);
@@ -354,12 +354,12 @@ fn tls_and_a_user_with_few_rights_are_enough() {
 }
 
 #[test]
-fn a_hanging_etcd_holds_no_stop_up() {
+fn hanging_etcd_does_not_delay_shutdown() {
     let Some(docker) = common::docker() else { return };
     let Some(mut etcd) = Etcd::new() else { return };
     etcd.start();
     let web = docker.run("web").start();
-    let (mut glue, prefix) = Node::of(&docker, &etcd, "").start();
+    let (mut glue, prefix) = Node::new(&docker, &etcd, "").start();
     until_published(&etcd, &prefix, &web);
     etcd.hang();
     let late = docker.run("late").start();
@@ -370,33 +370,33 @@ fn a_hanging_etcd_holds_no_stop_up() {
 }
 
 #[test]
-fn a_file_that_changes_moves_the_keys_and_one_that_goes_takes_them_along() {
+fn changed_handler_file_moves_keys_removed_file_deletes_them() {
     let Some(docker) = common::docker() else { return };
     let Some(mut etcd) = Etcd::new() else { return };
     etcd.start();
     let web = docker.run("web").start();
-    let (glue, prefix) = Node::of(&docker, &etcd, "").start();
+    let (glue, prefix) = Node::new(&docker, &etcd, "").start();
     until_published(&etcd, &prefix, &web);
     let other = unique("node");
     let moved =
         format!("[handler]\nclass=publish\n[params]\nendpoints={}\nnode={other}\n", etcd.url());
     glue.put("docker-glue.d/publish.ini", &moved);
     glue.reload();
-    until_published(&etcd, &self::prefix(&other), &web);
+    until_published(&etcd, &self::key_prefix(&other), &web);
     until_empty(&etcd, &prefix);
 
     // The same keys, by another handler: those of before it do not go with the one before it.
     glue.put("docker-glue.d/publish.ini", &format!("{moved}ttl=20s\n"));
     glue.reload();
     glue.until_said(&["the keys are removed"]);
-    until_published(&etcd, &self::prefix(&other), &web);
+    until_published(&etcd, &self::key_prefix(&other), &web);
     glue.put("docker-glue.d/publish.ini", "[handler]\nclass=publish\nenabled=0\n");
     glue.reload();
-    until_empty(&etcd, &self::prefix(&other));
+    until_empty(&etcd, &self::key_prefix(&other));
 }
 
 #[test]
-fn the_example_publishes_under_the_engine_s_own_name() {
+fn publish_example_uses_the_engines_host_name() {
     let Some(docker) = common::docker() else { return };
     let Some(mut etcd) = Etcd::new() else { return };
     etcd.start();
@@ -404,7 +404,7 @@ fn the_example_publishes_under_the_engine_s_own_name() {
     let example = include_str!("../examples/docker-glue.d/publish.ini.example");
     let text = example.replace("http://127.0.0.1:2379", &etcd.url());
     let mut glue = Glue::of(&docker).file("publish.ini", &text).start();
-    let node = prefix(&docker.cli(&["info", "--format", "{{.Name}}"]));
+    let node = key_prefix(&docker.cli(&["info", "--format", "{{.Name}}"]));
     until_published(&etcd, &node, &web);
     glue.end(Signal::SIGTERM);
 

@@ -22,37 +22,37 @@ mv "ROOT/kept/$3.$2.new" "ROOT/kept/$3.$2"
 echo "kept $2"
 "#;
 
-fn handler(events: &str, params: &str) -> String {
+fn handler_file(events: &str, params: &str) -> String {
     format!("[handler]\nclass=script\nevents={events}\n[params]\n{params}\n")
 }
 
-fn runs(pid: &str) -> bool {
+fn is_running(pid: &str) -> bool {
     let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     !state.is_empty() && !state.contains(") Z ")
 }
 
-fn text(output: &Output) -> String {
+fn output_text(output: &Output) -> String {
     let all = [output.stdout.as_slice(), &output.stderr].concat();
     String::from_utf8_lossy(&all).into_owned()
 }
 
 /// The log says it of this container.
-fn told(container: &Container) -> String {
+fn log_name(container: &Container) -> String {
     format!("{} ({})", container.name, &container.id[..12])
 }
 
 #[test]
-fn a_script_is_told_of_the_event_in_arguments_environment_and_json() {
+fn script_gets_event_as_arguments_environment_and_json() {
     let Some(docker) = common::docker() else { return };
     let glue = Glue::of(&docker)
-        .file("keep.ini", &handler("start,die,destroy", "script=keep.sh\nconcurrency=4"))
+        .file("keep.ini", &handler_file("start,die,destroy", "script=keep.sh\nconcurrency=4"))
         .script("keep.sh", KEEP)
         .start();
     let web = docker.run("web").label("my.label", "a \"b\"").option(&["--network", "none"]).start();
     let (id, name) = (web.id.clone(), web.name.clone());
-    let line = glue.until_said(&["keep", &told(&web), "kept start"]);
+    let line = glue.until_said(&["keep", &log_name(&web), "kept start"]);
     assert!(line.contains("INFO"), "{line}");
-    glue.until_said(&["done", "event=\"start\"", &told(&web), "took"]);
+    glue.until_said(&["done", "event=\"start\"", &log_name(&web), "took"]);
 
     let kept = glue.read(&format!("kept/{id}.start"));
     let lines: Vec<_> = kept.lines().collect();
@@ -73,10 +73,10 @@ fn a_script_is_told_of_the_event_in_arguments_environment_and_json() {
         "GLUE_PARAM_SCRIPT=keep.sh".to_owned(),
     ];
     assert_eq!(lines[..expected.len()], expected);
-    let said: Value = serde_json::from_str(lines[expected.len()]).unwrap();
-    assert_eq!(said["Id"], *id);
-    assert_eq!(said["Config"]["Labels"]["my.label"], "a \"b\"");
-    assert_eq!(said["State"]["Running"], true);
+    let value: Value = serde_json::from_str(lines[expected.len()]).unwrap();
+    assert_eq!(value["Id"], *id);
+    assert_eq!(value["Config"]["Labels"]["my.label"], "a \"b\"");
+    assert_eq!(value["State"]["Running"], true);
 
     drop(web);
     // Gone, it is described as it was known last.
@@ -84,21 +84,21 @@ fn a_script_is_told_of_the_event_in_arguments_environment_and_json() {
     glue.until_written(&kept, &["GLUE_CONTAINER_NETWORK=none"]);
     let kept = glue.read(&kept);
     assert!(kept.contains("GLUE_CONTAINER_PID=\n"), "{kept}");
-    let said: Value = serde_json::from_str(kept.lines().last().unwrap()).unwrap();
-    assert_eq!(said["State"]["Running"], false);
+    let value: Value = serde_json::from_str(kept.lines().last().unwrap()).unwrap();
+    assert_eq!(value["State"]["Running"], false);
 }
 
 #[test]
-fn events_of_a_container_keep_their_order() {
+fn events_of_one_container_keep_their_order() {
     let Some(docker) = common::docker() else { return };
     let glue = Glue::of(&docker)
-        .file("order.ini", &handler("all", "script=order.sh\nconcurrency=8"))
+        .file("order.ini", &handler_file("all", "script=order.sh\nconcurrency=8"))
         .script("order.sh", "#!/bin/sh\necho \"$2\" >> \"ROOT/order.$3\"\n")
         .start();
     let all = common::start((0..3).map(|_| docker.run("order")).collect());
-    let ids: Vec<_> = all.iter().map(|it| it.id.clone()).collect();
-    all.iter().for_each(|it| drop(it.docker(&["pause"])));
-    all.iter().for_each(|it| drop(it.docker(&["unpause"])));
+    let ids: Vec<_> = all.iter().map(|container| container.id.clone()).collect();
+    all.iter().for_each(|container| drop(container.docker(&["pause"])));
+    all.iter().for_each(|container| drop(container.docker(&["unpause"])));
     drop(all);
     for id in ids {
         let file = format!("order.{id}");
@@ -113,7 +113,7 @@ fn events_of_a_container_keep_their_order() {
 }
 
 #[test]
-fn a_hanging_script_is_killed_with_its_children_and_costs_nobody_else_anything() {
+fn hanging_script_is_killed_with_children_others_unaffected() {
     let Some(docker) = common::docker() else { return };
     let hang = "#!/bin/sh
         case $GLUE_CONTAINER_NAME.$2 in
@@ -125,20 +125,20 @@ fn a_hanging_script_is_killed_with_its_children_and_costs_nobody_else_anything()
         *-hang.*) echo handled >> \"ROOT/$2\" ;;
         esac";
     let mut glue = Glue::of(&docker)
-        .file("hang.ini", &handler("start,die", "script=hang.sh\ntimeout=3s"))
+        .file("hang.ini", &handler_file("start,die", "script=hang.sh\ntimeout=3s"))
         .script("hang.sh", hang)
-        .file("other.ini", &handler("start", "script=keep.sh"))
+        .file("other.ini", &handler_file("start", "script=keep.sh"))
         .script("keep.sh", KEEP)
         .start();
     let web = docker.run("hang").start();
     let child = glue.until_written("child", &[""]);
-    glue.until_said(&["other", "done", &told(&web)]);
+    glue.until_said(&["other", "done", &log_name(&web)]);
     assert!(!glue.log().contains("killed"), "the other handler has waited");
-    assert!(runs(&child));
+    assert!(is_running(&child));
     web.docker(&["kill"]);
-    let said = glue.until_said(&["not done after 3s: killed", &told(&web), "failures="]);
-    assert!(said.contains("ERROR") && said.contains("hang"), "{said}");
-    wait_for("the end of the child", || (!runs(&child)).then_some(()));
+    let text = glue.until_said(&["not done after 3s: killed", &log_name(&web), "failures="]);
+    assert!(text.contains("ERROR") && text.contains("hang"), "{text}");
+    wait_for("the end of the child", || (!is_running(&child)).then_some(()));
     glue.until_written("die", &["handled"]);
     drop(web);
     assert!(glue.end(Signal::SIGTERM).success());
@@ -146,7 +146,7 @@ fn a_hanging_script_is_killed_with_its_children_and_costs_nobody_else_anything()
 }
 
 #[test]
-fn a_script_does_not_outlive_its_handler() {
+fn script_is_killed_when_its_handler_ends() {
     let Some(docker) = common::docker() else { return };
     let hang = "#!/bin/sh
         case $GLUE_CONTAINER_NAME in *-stays) ;; *) exit 0 ;; esac
@@ -154,7 +154,7 @@ fn a_script_does_not_outlive_its_handler() {
         echo $! >> ROOT/children
         wait";
     let mut glue = Glue::of(&docker)
-        .file("hang.ini", &handler("start,pause,die", "script=hang.sh\ntimeout=1h"))
+        .file("hang.ini", &handler_file("start,pause,die", "script=hang.sh\ntimeout=1h"))
         .script("hang.sh", hang)
         .start();
     let web = docker.run("stays").start();
@@ -164,7 +164,7 @@ fn a_script_does_not_outlive_its_handler() {
     let ini = glue.read("docker-glue.d/hang.ini");
     std::fs::remove_file(glue.path("docker-glue.d/hang.ini")).unwrap();
     glue.reload();
-    wait_for("the end of the child", || (!runs(&child)).then_some(()));
+    wait_for("the end of the child", || (!is_running(&child)).then_some(()));
     glue.until_said(&["WARN", "hang", "events that were not handled: "]);
 
     // A second signal ends it at once, and what it has started.
@@ -179,21 +179,21 @@ fn a_script_does_not_outlive_its_handler() {
     glue.signal(Signal::SIGTERM);
     glue.until_said(&["stopping"]);
     assert_eq!(glue.end(Signal::SIGTERM).code(), Some(1));
-    wait_for("the end of the child", || (!runs(&child)).then_some(()));
+    wait_for("the end of the child", || (!is_running(&child)).then_some(()));
 }
 
 #[test]
-fn the_example_says_what_happens() {
+fn script_example_prints_events() {
     let Some(docker) = common::docker() else { return };
     let glue = Glue::of(&docker).example("test", "test-handler.sh", &[]).start();
     let web = docker.run("web").start();
     let (id, name) = (&web.id, &web.name);
-    let said = format!("event=[start] container_id=[{id}] name=[{name}]");
-    glue.until_said(&[&said, "demo-option=[some value]"]);
+    let text = format!("event=[start] container_id=[{id}] name=[{name}]");
+    glue.until_said(&[&text, "demo-option=[some value]"]);
 }
 
 #[test]
-fn a_failing_script_is_counted_and_what_it_says_is_heard() {
+fn failing_script_is_counted_and_its_output_logged() {
     let Some(docker) = common::docker() else { return };
     let fail = "#!/bin/sh
         case $GLUE_CONTAINER_NAME in *-fail) ;; *) exit 0 ;; esac
@@ -204,25 +204,25 @@ fn a_failing_script_is_counted_and_what_it_says_is_heard() {
         die) rm \"$0\" ;;
         esac";
     let mut glue = Glue::of(&docker)
-        .file("fail.ini", &handler("start,pause,unpause,die,destroy", "script=fail.sh"))
+        .file("fail.ini", &handler_file("start,pause,unpause,die,destroy", "script=fail.sh"))
         .script("fail.sh", fail)
-        .file("bare.ini", &handler("start", "script=bare.sh"))
+        .file("bare.ini", &handler_file("start", "script=bare.sh"))
         .script("bare.sh", "echo no shell runs this\n")
-        .file("lost.ini", &handler("start", "script=lost.sh"))
+        .file("lost.ini", &handler_file("start", "script=lost.sh"))
         .script("lost.sh", "#!/no/such/shell\n")
         .start();
     let web = docker.run("fail").start();
-    glue.until_said(&["bare", &told(&web), "cannot be started", "its first line says no #!"]);
-    glue.until_said(&["lost", &told(&web), "cannot be started", "the program of its #! line"]);
-    glue.until_said(&["fail", &told(&web), "this is why"]);
-    glue.until_said(&["ERROR", "failures=1", &told(&web), "exit status 3"]);
+    glue.until_said(&["bare", &log_name(&web), "cannot be started", "its first line says no #!"]);
+    glue.until_said(&["lost", &log_name(&web), "cannot be started", "the program of its #! line"]);
+    glue.until_said(&["fail", &log_name(&web), "this is why"]);
+    glue.until_said(&["ERROR", "failures=1", &log_name(&web), "exit status 3"]);
     web.docker(&["pause"]);
-    glue.until_said(&["ERROR", "failures=2", &told(&web), "SIGKILL"]);
+    glue.until_said(&["ERROR", "failures=2", &log_name(&web), "SIGKILL"]);
     web.docker(&["unpause"]);
     // A long line is cut, and what it left running does not hold it up.
     glue.until_said(&["xxxx… (95904 bytes more)"]);
-    glue.until_said(&["done", "event=\"unpause\"", &told(&web)]);
-    let name = told(&web);
+    glue.until_said(&["done", "event=\"unpause\"", &log_name(&web)]);
+    let name = log_name(&web);
     drop(web);
     // By now the script is gone for the containers of other tests, too.
     glue.until_said(&["ERROR", "event=\"destroy\"", &name, "cannot be started", "No such file"]);
@@ -231,11 +231,11 @@ fn a_failing_script_is_counted_and_what_it_says_is_heard() {
 }
 
 #[test]
-fn files_come_and_go_while_it_runs() {
+fn handler_files_are_added_and_removed_on_sighup() {
     let Some(docker) = common::docker() else { return };
     let ready = "#!/bin/sh\necho $$ >> ROOT/pids\necho '{\"ready\": true}'\nwhile read -r _; do echo '{\"ok\": true}'; done\n";
     let glue = Glue::of(&docker)
-        .file("gone.ini", &handler("start", "script=keep.sh"))
+        .file("gone.ini", &handler_file("start", "script=keep.sh"))
         .script("keep.sh", KEEP)
         .file("stays.ini", "[handler]\nclass=plugin\nevents=none\n[params]\ncommand=ready.sh\n")
         .plugin("ready.sh", ready)
@@ -244,38 +244,41 @@ fn files_come_and_go_while_it_runs() {
     glue.until_said(&["stays", "ready, as process", &pid]);
 
     std::fs::remove_file(glue.path("docker-glue.d/gone.ini")).unwrap();
-    glue.put("docker-glue.d/new.ini", &handler("start", "script=keep.sh"));
+    glue.put("docker-glue.d/new.ini", &handler_file("start", "script=keep.sh"));
     glue.put("docker-glue.d/wrong.ini", "[handler]\nclass=scrip\nevents=start\n");
     glue.reload();
     glue.until_said(&["new", "started"]);
     glue.until_said(&["gone", "stopped"]);
     glue.until_said(&["wrong.ini:2: there is no class \"scrip\"; did you mean script?"]);
     let web = docker.run("web").start();
-    glue.until_said(&["new", "done", &told(&web)]);
-    assert!(!glue.log().lines().any(|line| line.contains("gone") && line.contains(&told(&web))));
+    glue.until_said(&["new", "done", &log_name(&web)]);
+    assert!(
+        !glue.log().lines().any(|line| line.contains("gone") && line.contains(&log_name(&web)))
+    );
     assert_eq!(glue.read("pids").trim(), pid, "the plugin was started again");
-    assert!(runs(&pid));
+    assert!(is_running(&pid));
 
     // Another text is another handler.
     let changed = glue.read("docker-glue.d/stays.ini") + "more=1\n";
     glue.put("docker-glue.d/stays.ini", &changed);
     glue.reload();
-    wait_for("the plugin's end", || (!runs(&pid)).then_some(()));
+    wait_for("the plugin's end", || (!is_running(&pid)).then_some(()));
     wait_for("the next one", || (glue.read("pids").lines().count() == 2).then_some(()));
     let pid = glue.read("pids").lines().last().unwrap().to_owned();
 
     std::fs::remove_file(glue.path("docker-glue.d/stays.ini")).unwrap();
     glue.reload();
-    wait_for("the plugin's end", || (!runs(&pid)).then_some(()));
+    wait_for("the plugin's end", || (!is_running(&pid)).then_some(()));
 }
 
 #[test]
-fn none_follows_handlers_that_trigger_it() {
+fn none_event_follows_handlers_with_triggers_none() {
     let Some(docker) = common::docker() else { return };
     let note = "#!/bin/sh\necho \"$2 $GLUE_CONTAINER_NAME\" >> \"ROOT/$GLUE_HANDLER\"\n";
-    let triggers = handler("start", "script=note.sh").replace("class=", "triggers-none=1\nclass=");
+    let triggers =
+        handler_file("start", "script=note.sh").replace("class=", "triggers-none=1\nclass=");
     let glue = Glue::of(&docker)
-        .file("a-none.ini", &handler("none", "script=note.sh"))
+        .file("a-none.ini", &handler_file("none", "script=note.sh"))
         .file("b-triggers.ini", &triggers)
         .script("note.sh", note)
         .start();
@@ -290,22 +293,22 @@ fn none_follows_handlers_that_trigger_it() {
 }
 
 #[test]
-fn once_runs_none_once() {
+fn once_runs_none_handlers_once() {
     let Some(docker) = common::docker() else { return };
     let note =
         "#!/bin/sh\necho \"$2 [$3]\" >> ROOT/told\n[ ! -s /dev/stdin ] && cat >> ROOT/told\n";
     let plan = Glue::of(&docker)
-        .file("a.ini", &handler("none,start", "script=note.sh"))
-        .file("b.ini", &handler("all", "script=note.sh"))
+        .file("a.ini", &handler_file("none,start", "script=note.sh"))
+        .file("b.ini", &handler_file("all", "script=note.sh"))
         .script("note.sh", note);
     let output = plan.run(&["-1"]);
-    assert!(output.status.success(), "{}", text(&output));
+    assert!(output.status.success(), "{}", output_text(&output));
     assert_eq!(plan.read("told"), "none []\n");
 
     let plan = plan.script("note.sh", "#!/bin/sh\nexit 1\n");
     let output = plan.run(&["-1"]);
-    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
-    assert!(text(&output).contains("not everything went well"), "{}", text(&output));
+    assert_eq!(output.status.code(), Some(1), "{}", output_text(&output));
+    assert!(output_text(&output).contains("not everything went well"), "{}", output_text(&output));
 }
 
 /// Of each event a line: its name, the container's, whether it is a replayed one, and the address.
@@ -315,12 +318,12 @@ address=$(printf %s "$json" | grep -o '"IPAddress":"[^"]\+"' | head -n 1)
 echo "$2 $GLUE_CONTAINER_NAME ${GLUE_REPLAYED-no} pid=$GLUE_CONTAINER_PID $address" >> "ROOT/seen"
 "#;
 
-fn at_start(events: &str) -> String {
-    handler(events, "script=note.sh").replace("class=", "at_start=yes\nclass=")
+fn at_start_handler(events: &str) -> String {
+    handler_file(events, "script=note.sh").replace("class=", "at_start=yes\nclass=")
 }
 
 /// The events of one container, each with whether it was replayed.
-fn seen(glue: &Glue, name: &str) -> Vec<String> {
+fn events_of(glue: &Glue, name: &str) -> Vec<String> {
     let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
     let seen = glue.read("seen");
     let lines = seen.lines().map(words).filter(|words| words[1] == name);
@@ -328,12 +331,12 @@ fn seen(glue: &Glue, name: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_handler_begins_with_what_runs_and_what_has_gone_where_it_says_so() {
+fn at_start_handler_replays_running_and_ended_containers() {
     let Some(docker) = common::docker() else { return };
     let before = docker.run("before").start();
     let mut glue = Glue::of(&docker)
-        .file("note.ini", &at_start("start,die,destroy"))
-        .file("plain.ini", &handler("start,die,destroy", "script=plain.sh"))
+        .file("note.ini", &at_start_handler("start,die,destroy"))
+        .file("plain.ini", &handler_file("start,die,destroy", "script=plain.sh"))
         .script("note.sh", NOTE)
         .script("plain.sh", "#!/bin/sh\necho \"$2 $GLUE_CONTAINER_NAME\" >> \"ROOT/plain\"\n")
         .start();
@@ -356,45 +359,45 @@ fn a_handler_begins_with_what_runs_and_what_has_gone_where_it_says_so() {
         let die = format!("die {name} 1 pid= \"IPAddress\":\"1");
         assert!(lines.iter().any(|line| line.starts_with(&die)), "{die} in {lines:?}");
     }
-    assert_eq!(seen(&glue, &gone), ["start 1", "die 1", "destroy 1"]);
-    assert_eq!(seen(&glue, &stopped), ["start no", "die 1"]);
+    assert_eq!(events_of(&glue, &gone), ["start 1", "die 1", "destroy 1"]);
+    assert_eq!(events_of(&glue, &stopped), ["start no", "die 1"]);
     assert!(glue.end(Signal::SIGTERM).success());
 
     // Killed, and with a second life that nobody saw begin.
     live.docker(&["start"]);
     glue.start_again();
-    wait_for("its start", || (seen(&glue, &stopped).len() == 3).then_some(()));
+    wait_for("its start", || (events_of(&glue, &stopped).len() == 3).then_some(()));
     glue.end(Signal::SIGKILL);
     live.docker(&["restart", "--time", "0"]);
     glue.start_again();
-    wait_for("its end and its start", || (seen(&glue, &stopped).len() == 5).then_some(()));
-    assert_eq!(seen(&glue, &stopped), ["start no", "die 1", "start 1", "die 1", "start 1"]);
+    wait_for("its end and its start", || (events_of(&glue, &stopped).len() == 5).then_some(()));
+    assert_eq!(events_of(&glue, &stopped), ["start no", "die 1", "start 1", "die 1", "start 1"]);
     assert!(!glue.read("plain").contains(&young.name));
 }
 
 #[test]
-fn a_file_that_sighup_brings_begins_with_what_runs_once() {
+fn at_start_handler_added_by_sighup_replays_running_containers_once() {
     let Some(docker) = common::docker() else { return };
     let web = docker.run("web").start();
     let glue = Glue::of(&docker).script("note.sh", NOTE).start();
-    glue.put("docker-glue.d/note.ini", &at_start("start"));
+    glue.put("docker-glue.d/note.ini", &at_start_handler("start"));
     glue.reload();
     glue.until_written("seen", &[&format!("start {} 1", web.name)]);
     // The same file is the same handler, which runs on.
     glue.reload();
     let next = docker.run("next").start();
     glue.until_written("seen", &[&format!("start {} no", next.name)]);
-    assert_eq!(seen(&glue, &web.name), ["start 1"]);
+    assert_eq!(events_of(&glue, &web.name), ["start 1"]);
     let output = glue.run(&["-1"]);
-    assert!(output.status.success(), "{}", text(&output));
-    assert_eq!(seen(&glue, &web.name), ["start 1", "start 1"]);
+    assert!(output.status.success(), "{}", output_text(&output));
+    assert_eq!(events_of(&glue, &web.name), ["start 1", "start 1"]);
 }
 
 #[test]
-fn an_end_by_force_is_told_with_the_address_that_was() {
+fn forced_removal_event_keeps_the_last_address() {
     let Some(docker) = common::docker() else { return };
     let glue = Glue::of(&docker)
-        .file("note.ini", &handler("die,destroy", "script=note.sh"))
+        .file("note.ini", &handler_file("die,destroy", "script=note.sh"))
         .script("note.sh", NOTE)
         .start();
     for _ in 0..5 {
@@ -416,14 +419,14 @@ fn check_names_every_mistake() {
     let plan = plan
         .script("good.sh", "#!/bin/sh\n")
         .plugin("demo.py", "")
-        .file("a-good.ini", &handler("start", "script=good.sh"))
+        .file("a-good.ini", &handler_file("start", "script=good.sh"))
         .file("b-off.ini", "[handler]\nenabled=0\n")
-        .file("c-script.ini", &handler("start", "script=god.sh"))
-        .file("d-plain.ini", &handler("start", "script=ROOT/handler-scripts/plain.sh"))
-        .file("e-none.ini", &handler("start", ""))
-        .file("f-time.ini", &handler("start", "script=good.sh\ntimeout=soon"))
-        .file("g-many.ini", &handler("start", "script=good.sh\nconcurrency=many"))
-        .file("h-event.ini", &handler("start,dies", "script=good.sh"))
+        .file("c-script.ini", &handler_file("start", "script=god.sh"))
+        .file("d-plain.ini", &handler_file("start", "script=ROOT/handler-scripts/plain.sh"))
+        .file("e-none.ini", &handler_file("start", ""))
+        .file("f-time.ini", &handler_file("start", "script=good.sh\ntimeout=soon"))
+        .file("g-many.ini", &handler_file("start", "script=good.sh\nconcurrency=many"))
+        .file("h-event.ini", &handler_file("start,dies", "script=good.sh"))
         .file("i-events.ini", "[handler]\nclass=script\n[params]\nscript=good.sh\n")
         .file("j-class.ini", "[handler]\nclass=scripts\nevents=start\n")
         .file("k-plugin.ini", "[handler]\nclass=python:dema.Demo\nevents=start\n")
@@ -437,7 +440,7 @@ fn check_names_every_mistake() {
         .file("s-python.ini", "[handler]\nclass=python:demo.Demo\nevents=start\n")
         .file(
             "t-start.ini",
-            &handler("die", "script=good.sh\n").replace("events", "at_start=yes\nevents"),
+            &handler_file("die", "script=good.sh\n").replace("events", "at_start=yes\nevents"),
         )
         .file("u-start.ini", "[handler]\nclass=publish\nat_start=yes\n[params]\nendpoints=a\n");
     let template = |target: &str| {
@@ -458,26 +461,26 @@ fn check_names_every_mistake() {
         .file("wc-etcd.ini", "[handler]\nclass=publish\n[params]\nprefix=/x\nendpoints=a, b\n")
         .file("wd-lb.ini", "[handler]\nclass=haproxy\n[params]\nstate-dir=ROOT/lb\n")
         .file("we-lb.ini", "[handler]\nclass=haproxy\n[params]\nstate-dir=ROOT/lb\n")
-        .file("xa-mark.ini", &format!("\u{feff}{}", handler("start", "script=good.sh")))
-        .file("xb-dos.ini", &handler("start", "script=good.sh").replace('\n', "\r\n"))
-        .file("xc-mac.ini", &handler("start", "script=good.sh").replace('\n', "\r"))
+        .file("xa-mark.ini", &format!("\u{feff}{}", handler_file("start", "script=good.sh")))
+        .file("xb-dos.ini", &handler_file("start", "script=good.sh").replace('\n', "\r\n"))
+        .file("xc-mac.ini", &handler_file("start", "script=good.sh").replace('\n', "\r"))
         .file(
             "xd-default.ini",
             "[DEFAULT]\nscript=good.sh\n[handler]\nclass=script\nevents=start\n",
         )
-        .file("xe-twice.ini", &handler("start", "script=good.sh\nscript=other.sh"))
-        .file("xf-twice.ini", &handler("start", "script=good.sh\n[params]"));
+        .file("xe-twice.ini", &handler_file("start", "script=good.sh\nscript=other.sh"))
+        .file("xf-twice.ini", &handler_file("start", "script=good.sh\n[params]"));
     std::os::unix::fs::symlink("out", plan.path("link")).unwrap();
     std::fs::write(plan.path("docker-glue.d/xg-latin.ini"), b"[handler]\n# \xe9\n").unwrap();
     std::fs::write(plan.path("docker-glue.d/xh-wide.ini"), b"\xff\xfe[\0h\0").unwrap();
     plan.put("handler-scripts/plain.sh", "#!/bin/sh\n");
     let output = plan.run(&["check"]);
     assert_eq!(output.status.code(), Some(1));
-    insta::assert_snapshot!(text(&output).replace(&plan.root(), "ROOT"));
+    insta::assert_snapshot!(output_text(&output).replace(&plan.root(), "ROOT"));
 }
 
 #[test]
-fn a_check_of_nothing_is_no_silence() {
+fn check_without_handler_files_fails_with_message() {
     let check = |words: &[&str]| {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_docker-glue"));
         let folder = tempfile::tempdir().unwrap();
@@ -487,8 +490,8 @@ fn a_check_of_nothing_is_no_silence() {
         let off = "[handler]\nenabled=no\n";
         std::fs::write(folder.path().join("full/off.ini"), off).unwrap();
         let output = command.arg("check").args(words).current_dir(&folder).output().unwrap();
-        let told = text(&output).replace(&format!("{}/", folder.path().display()), "");
-        (output.status.code(), told)
+        let string = output_text(&output).replace(&format!("{}/", folder.path().display()), "");
+        (output.status.code(), string)
     };
     for (words, code, expected) in [
         (
@@ -514,15 +517,15 @@ fn a_check_of_nothing_is_no_silence() {
     }
     // Where nobody says where, and there is nothing.
     if !std::path::Path::new("/etc/docker-glue/docker-glue.d").exists() {
-        let (code, told) = check(&[]);
+        let (code, text) = check(&[]);
         assert_eq!(code, Some(1));
-        assert!(told.starts_with("nothing to check: there is no *.ini file in "), "{told}");
-        assert!(told.contains("/etc/docker-glue/docker-glue.d"), "{told}");
+        assert!(text.starts_with("nothing to check: there is no *.ini file in "), "{text}");
+        assert!(text.contains("/etc/docker-glue/docker-glue.d"), "{text}");
     }
 }
 
 #[test]
-fn folder_of_others_that_nobody_has_named_is_passed_over() {
+fn untrusted_default_folder_is_skipped() {
     let folder = tempfile::tempdir().unwrap();
     let put = |name: &str, text: &str, mode| {
         let path = folder.path().join(name);
@@ -530,31 +533,32 @@ fn folder_of_others_that_nobody_has_named_is_passed_over() {
         std::fs::write(&path, text).unwrap();
         std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
     };
-    put("docker-glue.d/evil.ini", &handler("none", "script=evil.sh"), 0o644);
-    put("mine/mine.ini", &handler("none", "script=evil.sh"), 0o644);
+    put("docker-glue.d/evil.ini", &handler_file("none", "script=evil.sh"), 0o644);
+    put("mine/mine.ini", &handler_file("none", "script=evil.sh"), 0o644);
     put("handler-scripts/evil.sh", "#!/bin/sh\necho evil >&2\n", 0o755);
     let others = PermissionsExt::from_mode(0o777);
     let check = |words: &[&str]| {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_docker-glue"));
-        let told = text(&command.arg("check").args(words).current_dir(&folder).output().unwrap());
-        told.replace(&format!("{}/", folder.path().display()), "")
+        let string =
+            output_text(&command.arg("check").args(words).current_dir(&folder).output().unwrap());
+        string.replace(&format!("{}/", folder.path().display()), "")
     };
     assert!(check(&[]).contains("./docker-glue.d/evil.ini: well\n"), "{}", check(&[]));
 
     std::fs::set_permissions(folder.path().join("handler-scripts"), others).unwrap();
-    let told = check(&["--handler-paths=mine"]);
+    let text = check(&["--handler-paths=mine"]);
     let why = "./handler-scripts is passed over: nobody has named it, and others may write to it";
-    assert!(told.contains("mine/mine.ini:5: there is no evil.sh in "), "{told}");
-    assert!(told.contains(why), "{told}");
+    assert!(text.contains("mine/mine.ini:5: there is no evil.sh in "), "{text}");
+    assert!(text.contains(why), "{text}");
     let named = check(&["--handler-paths=mine", "--script-paths=./handler-scripts"]);
     assert_eq!(named, "mine/mine.ini: well\n");
 
     let others = PermissionsExt::from_mode(0o777);
     std::fs::set_permissions(folder.path().join("docker-glue.d"), others).unwrap();
-    let told = check(&[]);
+    let text = check(&[]);
     let why =
         "./docker-glue.d: note: passed over: nobody has named it, and others may write to it\n";
-    assert!(told.contains(why) && !told.contains("evil"), "{told}");
+    assert!(text.contains(why) && !text.contains("evil"), "{text}");
     let named = check(&["--handler-paths=./docker-glue.d", "--script-paths=./handler-scripts"]);
     assert_eq!(named, "docker-glue.d/evil.ini: well\n");
 }
@@ -589,7 +593,7 @@ echo "`date +%F` container_id=[$container_id] status=[$status] ini_demo_option=[
 "#;
 
 #[test]
-fn a_script_of_docker_glue_works_unchanged() {
+fn docker_glue_script_runs_unchanged() {
     let Some(docker) = common::docker() else { return };
     if !common::has("crudini") {
         return;

@@ -7,7 +7,7 @@ mod common;
 use common::{engine::Engine, glue::Glue, image, wait_for};
 
 #[test]
-fn a_template_sees_services_and_a_service_is_restarted_as_one() {
+fn template_lists_swarm_services_and_restarts_a_service() {
     let Some(mut engine) = Engine::new() else { return };
     if !engine.start_swarm() {
         return;

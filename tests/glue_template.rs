@@ -12,7 +12,7 @@ use nix::{
 use std::{fs, os::unix::fs::MetadataExt, process::Stdio};
 
 /// A handler that sees this test's containers only, and what more it says.
-fn handler(mark: &str, more: &str) -> String {
+fn handler_file(mark: &str, more: &str) -> String {
     format!(
         "[handler]\nclass=template\n[params]\ntarget=ROOT/out\nfilter=label={CONSTRAINT}={mark}\n{more}\n"
     )
@@ -22,15 +22,15 @@ fn handler(mark: &str, more: &str) -> String {
 const NAMES: &str = "template=# {% for container in containers|sort(attribute='name') %}\n  \
                      {{ container.name }} {{ container.labels.say }}\n  {% endfor %}\n  -";
 
-fn count(text: &str, part: &str) -> usize {
+fn count_matches(text: &str, part: &str) -> usize {
     text.lines().filter(|line| line.contains(part)).count()
 }
 
 #[test]
-fn a_file_follows_containers_and_is_written_when_it_is_another_one_only() {
+fn file_is_written_only_when_its_text_changes() {
     let Some(docker) = common::docker() else { return };
     let mark = unique("mark");
-    let glue = Glue::of(&docker).file("names.ini", &handler(&mark, NAMES)).start();
+    let glue = Glue::of(&docker).file("names.ini", &handler_file(&mark, NAMES)).start();
     glue.until_written("out", &["-"]);
     let web = docker.run("web").label(CONSTRAINT, &mark).start();
     glue.until_written("out", &[&web.name]);
@@ -42,18 +42,22 @@ fn a_file_follows_containers_and_is_written_when_it_is_another_one_only() {
     web.docker(&["stop", "--time", "0"]);
     wait_for("the container's line to go", || (glue.read("out") == "-\n").then_some(()));
     // The file is there a moment before the line that says so.
-    wait_for("the third line", || (3 <= count(&glue.log(), "wrote")).then_some(()));
-    assert_eq!(count(&glue.log(), "wrote"), 3);
-    let left: Vec<_> = fs::read_dir(glue.path("")).unwrap().map(|it| it.unwrap().path()).collect();
-    assert!(!left.iter().any(|it| it.display().to_string().contains(".docker-glue-")), "{left:?}");
+    wait_for("the third line", || (3 <= count_matches(&glue.log(), "wrote")).then_some(()));
+    assert_eq!(count_matches(&glue.log(), "wrote"), 3);
+    let left: Vec<_> =
+        fs::read_dir(glue.path("")).unwrap().map(|result| result.unwrap().path()).collect();
+    assert!(
+        !left.iter().any(|path| path.display().to_string().contains(".docker-glue-")),
+        "{left:?}"
+    );
 }
 
 #[test]
-fn a_file_that_is_refused_does_not_take_the_old_ones_place() {
+fn file_rejected_by_check_keeps_the_old_one() {
     let Some(docker) = common::docker() else { return };
     let mark = unique("mark");
     let check = format!("{NAMES}\ncheck=sh -c 'if grep bad \"$0\"; then exit 3; fi' {{}}");
-    let glue = Glue::of(&docker).file("names.ini", &handler(&mark, &check)).start();
+    let glue = Glue::of(&docker).file("names.ini", &handler_file(&mark, &check)).start();
     glue.until_written("out", &["-"]);
     let good = docker.run("good").label(CONSTRAINT, &mark).start();
     glue.until_written("out", &[&good.name]);
@@ -69,11 +73,11 @@ fn a_file_that_is_refused_does_not_take_the_old_ones_place() {
 }
 
 #[test]
-fn changes_that_follow_closely_are_told_once() {
+fn close_changes_are_notified_once() {
     let Some(docker) = common::docker() else { return };
     let mark = unique("mark");
     let notify = format!("{NAMES}\nnotify=sh -c 'wc -l < ROOT/out >> ROOT/told'\ninterval=4 120");
-    let glue = Glue::of(&docker).file("names.ini", &handler(&mark, &notify)).start();
+    let glue = Glue::of(&docker).file("names.ini", &handler_file(&mark, &notify)).start();
     glue.until_written("told", &["1"]);
     let runs = ["a", "b", "c"].map(|name| docker.run(name).label(CONSTRAINT, &mark));
     let _fleet = common::start(runs.into());
@@ -82,13 +86,13 @@ fn changes_that_follow_closely_are_told_once() {
 }
 
 #[test]
-fn who_is_slow_to_be_told_holds_up_no_file() {
+fn slow_notification_does_not_delay_writing() {
     let Some(docker) = common::docker() else { return };
     let mark = unique("mark");
     let slow =
         "notify=sh -c 'while ! [ -e ROOT/go ]; do sleep 0.05; done; wc -l < ROOT/out >> ROOT/told'";
     let params = format!("{NAMES}\n{slow}\ninterval=0");
-    let glue = Glue::of(&docker).file("names.ini", &handler(&mark, &params)).start();
+    let glue = Glue::of(&docker).file("names.ini", &handler_file(&mark, &params)).start();
     glue.until_written("out", &["-"]);
     let web = docker.run("web").label(CONSTRAINT, &mark).start();
     glue.until_written("out", &[&web.name]);
@@ -98,7 +102,7 @@ fn who_is_slow_to_be_told_holds_up_no_file() {
 }
 
 #[test]
-fn it_looks_again_after_a_while_where_that_is_said() {
+fn template_is_rendered_again_after_repeat_interval() {
     let Some(docker) = common::docker() else { return };
     let glue = Glue::of(&docker)
         .file(
@@ -114,7 +118,7 @@ fn it_looks_again_after_a_while_where_that_is_said() {
 }
 
 #[test]
-fn a_signal_and_a_restart_reach_those_that_are_meant() {
+fn signal_and_restart_reach_matching_containers_only() {
     let Some(docker) = common::docker() else { return };
     let (mark, target) = (unique("mark"), unique("target"));
     let state = |container: &common::Container| {
@@ -133,9 +137,9 @@ fn a_signal_and_a_restart_reach_those_that_are_meant() {
         &by_id.id[..20],
         by_name.name
     );
-    let glue = Glue::of(&docker).file("names.ini", &handler(&mark, &others)).start();
-    for told in [&by_label, &by_env, &by_service, &by_id] {
-        wait_for(&told.name, || state(told).ends_with(" false 137").then_some(()));
+    let glue = Glue::of(&docker).file("names.ini", &handler_file(&mark, &others)).start();
+    for report in [&by_label, &by_env, &by_service, &by_id] {
+        wait_for(&report.name, || state(report).ends_with(" false 137").then_some(()));
     }
     glue.until_said(&[
         &format!("restarted {}", by_name.name),
@@ -147,10 +151,10 @@ fn a_signal_and_a_restart_reach_those_that_are_meant() {
 }
 
 #[test]
-fn a_file_that_a_container_mounts_on_its_own_is_written_in_place() {
+fn file_mounted_alone_is_written_in_place() {
     let Some(docker) = common::docker() else { return };
     let mark = unique("mark");
-    let glue = Glue::of(&docker).file("names.ini", &handler(&mark, NAMES)).start();
+    let glue = Glue::of(&docker).file("names.ini", &handler_file(&mark, NAMES)).start();
     glue.until_written("out", &["-"]);
     let inode = || fs::metadata(glue.path("out")).unwrap().ino();
     let mount = format!("{}:/mounted", glue.path("out").display());
@@ -167,14 +171,14 @@ fn a_file_that_a_container_mounts_on_its_own_is_written_in_place() {
 }
 
 #[test]
-fn what_is_wrong_is_told_once_and_tried_again() {
+fn repeated_render_or_write_error_is_logged_once_and_retried() {
     let Some(docker) = common::docker() else { return };
     let mark = unique("mark");
     let wrong = "template=# {% for container in containers %}\n  {{ container.labels.say|parse_json }}\n  \
                  {% endfor %}\n  -";
-    let missing = handler(&mark, NAMES).replace("ROOT/out", "ROOT/absent/out");
+    let missing = handler_file(&mark, NAMES).replace("ROOT/out", "ROOT/absent/out");
     let glue = Glue::of(&docker)
-        .file("wrong.ini", &handler(&mark, wrong))
+        .file("wrong.ini", &handler_file(&mark, wrong))
         .file("missing.ini", &missing)
         .start();
     glue.until_written("out", &["-"]);
@@ -185,7 +189,7 @@ fn what_is_wrong_is_told_once_and_tried_again() {
     glue.until_said(&["template:2: no JSON", "stays as it is"]);
     let second = docker.run("second").label(CONSTRAINT, &mark).label("say", "no json").start();
     glue.until_written("absent/out", &[&second.name]);
-    assert_eq!(count(&glue.log(), "no JSON"), 1);
+    assert_eq!(count_matches(&glue.log(), "no JSON"), 1);
     assert_eq!(glue.read("out"), "-\n");
 }
 
@@ -194,10 +198,10 @@ const STUBBORN: &str =
     "notify=sh -c 'echo try >>ROOT/tries; test -e ROOT/up && echo told >>ROOT/told'";
 
 #[test]
-fn a_notification_that_failed_is_tried_again_and_given_once() {
+fn failed_notification_is_retried_and_delivered_once() {
     let Some(docker) = common::docker() else { return };
     let params = format!("template=# x\n{STUBBORN}\ninterval=0");
-    let glue = Glue::of(&docker).file("x.ini", &handler("none", &params)).start();
+    let glue = Glue::of(&docker).file("x.ini", &handler_file("none", &params)).start();
     glue.until_said(&["WARN", "sh ended with exit status: 1", "trying again in 1s"]);
     glue.until_written("tries", &["try"]);
     glue.put("up", "");
@@ -216,13 +220,13 @@ fn a_notification_that_failed_is_tried_again_and_given_once() {
 }
 
 #[test]
-fn a_notification_is_owed_over_a_restart_and_a_crash() {
+fn pending_notification_survives_restart_and_crash() {
     let Some(docker) = common::docker() else { return };
     for (signal, interval) in
         [(Signal::SIGTERM, "0"), (Signal::SIGKILL, "0"), (Signal::SIGKILL, "600")]
     {
         let ini = |interval: &str| {
-            handler("none", &format!("template=# x\n{STUBBORN}\ninterval={interval}"))
+            handler_file("none", &format!("template=# x\n{STUBBORN}\ninterval={interval}"))
         };
         let mut glue = Glue::of(&docker).file("x.ini", &ini(interval)).start();
         if interval == "0" {
@@ -244,15 +248,17 @@ fn a_notification_is_owed_over_a_restart_and_a_crash() {
 }
 
 #[test]
-fn a_signal_and_a_restart_that_found_nobody_are_owed() {
+fn signal_and_restart_without_target_stay_pending() {
     let Some(docker) = common::docker() else { return };
     let (early, late) = (unique("early"), unique("late"));
     let others = format!("template=# x\nrestart={early}, {late}\nsignal={late}:USR1\ninterval=0");
     let label = |target: &str| docker.run("told").label("pygen.target", target);
-    let started = |it: &common::Container| it.docker(&["inspect", "-f", "{{.State.StartedAt}}"]);
+    let started = |container: &common::Container| {
+        container.docker(&["inspect", "-f", "{{.State.StartedAt}}"])
+    };
     let there = label(&early).option(&["--stop-timeout", "0"]).start();
     let before = started(&there);
-    let mut glue = Glue::of(&docker).file("x.ini", &handler("none", &others)).start();
+    let mut glue = Glue::of(&docker).file("x.ini", &handler_file("none", &others)).start();
     glue.until_said(&["restarted", &there.name]);
     glue.until_said(&["no container that runs is", &late, "trying again in"]);
     glue.end(Signal::SIGTERM);
@@ -268,14 +274,14 @@ fn a_signal_and_a_restart_that_found_nobody_are_owed() {
 }
 
 #[test]
-fn what_is_owed_is_for_docker_glue_alone_and_goes_when_it_was_given() {
+fn pending_notifications_file_is_private_and_removed_when_delivered() {
     use std::os::unix::fs::PermissionsExt;
     let Some(docker) = common::docker() else { return };
     let params = format!("template=# x\n{STUBBORN}\ninterval=0");
-    let glue = Glue::of(&docker).file("x.ini", &handler("none", &params)).start();
+    let glue = Glue::of(&docker).file("x.ini", &handler_file("none", &params)).start();
     glue.until_said(&["trying again in"]);
     let folders = fs::read_dir(glue.path("state/handlers")).unwrap();
-    let folders: Vec<_> = folders.map(|it| it.unwrap().path()).collect();
+    let folders: Vec<_> = folders.map(|result| result.unwrap().path()).collect();
     let [folder] = folders.as_slice() else { panic!("{folders:?}") };
     let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     let owed = folder.join("owed.json");
@@ -286,39 +292,39 @@ fn what_is_owed_is_for_docker_glue_alone_and_goes_when_it_was_given() {
 }
 
 #[test]
-fn a_state_directory_that_cannot_be_written_costs_the_memory_alone() {
+fn unwritable_state_dir_loses_pending_notifications_only() {
     let Some(docker) = common::docker() else { return };
     let params = format!("template=# x\n{STUBBORN}\ninterval=0");
-    let plan = Glue::of(&docker).file("x.ini", &handler("none", &params));
+    let plan = Glue::of(&docker).file("x.ini", &handler_file("none", &params));
     plan.put("state", "no folder");
     let glue = plan.start();
     glue.until_said(&["WARN", "cannot write", "state/handlers", "--state-dir"]);
     glue.until_said(&["trying again in"]);
     glue.put("up", "");
     glue.until_written("told", &["told"]);
-    assert_eq!(count(&glue.log(), "cannot write"), 1);
+    assert_eq!(count_matches(&glue.log(), "cannot write"), 1);
 }
 
 #[test]
-fn once_it_writes_tells_and_ends() {
+fn once_writes_notifies_and_exits() {
     let Some(docker) = common::docker() else { return };
     let mark = unique("mark");
     let web = docker.run("web").label(CONSTRAINT, &mark).start();
     let notify = format!("{NAMES}\nnotify=cp ROOT/out ROOT/told");
-    let glue = Glue::of(&docker).file("names.ini", &handler(&mark, &notify));
+    let glue = Glue::of(&docker).file("names.ini", &handler_file(&mark, &notify));
     let ended = glue.run(&["--once"]);
     assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
     assert!(glue.read("told").contains(&web.name));
     // What the one run could not tell the next one tells.
     let params = format!("template=# x\n{STUBBORN}");
-    let glue = Glue::of(&docker).file("x.ini", &handler(&mark, &params));
+    let glue = Glue::of(&docker).file("x.ini", &handler_file(&mark, &params));
     assert_eq!(glue.run(&["--once"]).status.code(), Some(1));
     glue.put("up", "");
     assert!(glue.run(&["--once"]).status.success());
     assert!(glue.run(&["--once"]).status.success());
     assert_eq!(glue.read("told"), "told\n");
     let glue = Glue::of(&docker)
-        .file("names.ini", &handler(&mark, NAMES).replace("ROOT/out", "ROOT/absent/out"));
+        .file("names.ini", &handler_file(&mark, NAMES).replace("ROOT/out", "ROOT/absent/out"));
     assert_eq!(glue.run(&["--once"]).status.code(), Some(1));
 }
 
@@ -326,7 +332,7 @@ fn once_it_writes_tells_and_ends() {
 const LONG: &str = "# {% for a in range(100000) %}{% for b in range(100000) %}{% for c in range(9) %}{% endfor %}{% endfor %}{% endfor %}";
 
 #[test]
-fn render_that_takes_long_hears_a_signal() {
+fn long_render_stops_on_a_signal() {
     let Some(docker) = common::docker() else { return };
     let glue = Glue::of(&docker);
     let mut command = glue.command();
@@ -346,7 +352,7 @@ fn render_that_takes_long_hears_a_signal() {
 }
 
 #[test]
-fn render_prints_and_says_by_its_status_what_is_wrong() {
+fn render_prints_text_and_exits_by_outcome() {
     let Some(docker) = common::docker() else { return };
     let web = docker.run("web").start();
     let glue = Glue::of(&docker);

@@ -7,47 +7,48 @@
 #[path = "common/story.rs"]
 mod story;
 
-use docker_glue::{decide, haproxy, haproxy::render::Frame};
+use docker_glue::{decide, haproxy, haproxy::render::RenderContext};
 use std::{fmt::Write as _, fs, path::Path, time::Instant};
 
 #[test]
-fn a_story_has_always_the_same_configuration() {
+fn configuration_of_a_story_matches_snapshots() {
     let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    let mut names: Vec<_> = fs::read_dir(&cases).unwrap().map(|it| it.unwrap().path()).collect();
+    let mut names: Vec<_> =
+        fs::read_dir(&cases).unwrap().map(|result| result.unwrap().path()).collect();
     names.sort();
     assert!(!names.is_empty());
     for case in names {
-        check(&case);
+        check_case(&case);
     }
 }
 
 /// As every case's, but for a line such as `# --haproxy-metrics 127.0.0.1:9106`.
-fn frame(story: &str) -> Frame {
+fn frame_of(story: &str) -> RenderContext {
     let exporter = story.lines().find_map(|line| line.strip_prefix("# --haproxy-metrics "));
-    Frame { exporter: exporter.map(|it| it.parse().unwrap()), ..story::frame() }
+    RenderContext { exporter: exporter.map(|text| text.parse().unwrap()), ..story::frame() }
 }
 
 /// It comes and goes by a reload.
 #[test]
-fn another_exporter_is_another_skeleton() {
+fn changed_exporter_changes_the_skeleton() {
     let config = haproxy::config::Config::default();
     let lines = ["", "# --haproxy-metrics 127.0.0.1:9106", "# --haproxy-metrics [::1]:9106"];
-    let all = lines.map(|line| haproxy::render::skeleton(&config, &frame(line)));
+    let all = lines.map(|line| haproxy::render::static_fingerprint(&config, &frame_of(line)));
     assert!(all[0] != all[1] && all[1] != all[2], "{all:?}");
 }
 
-fn check(case: &Path) {
+fn check_case(case: &Path) {
     let story = fs::read_to_string(case.join("world.txt")).unwrap();
     let decided = decide::decide(
         &story::world(&story),
-        decide::Memory::default(),
+        decide::DecideState::default(),
         Instant::now(),
         &story::rules(),
     );
-    let frame = frame(&story);
+    let frame = frame_of(&story);
     let mut config = story::config(&decided.routes);
-    config.skeleton = haproxy::render::skeleton(&config, &frame);
-    let files = haproxy::render::render(&config, &frame);
+    config.fingerprint = haproxy::render::static_fingerprint(&config, &frame);
+    let files = haproxy::render::render_files(&config, &frame);
     let problems = decided.problems.iter().fold(String::new(), |mut text, problem| {
         writeln!(text, "{problem}").unwrap();
         text
@@ -59,7 +60,7 @@ fn check(case: &Path) {
     settings.bind(|| {
         insta::assert_snapshot!("haproxy.cfg", files.config);
         let adding = story::started(&decided.routes, 0, true);
-        let adding = haproxy::render::render(&adding, &story::frame_for(true));
+        let adding = haproxy::render::render_files(&adding, &story::frame_for(true));
         assert_eq!(adding.generation, files.generation);
         insta::assert_snapshot!("haproxy-3.4.cfg", adding.config);
         let as_is = |name: &str| name.contains(".http") || name.contains(".lua");

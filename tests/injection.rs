@@ -14,7 +14,7 @@ mod common;
 use asker::Asker;
 use between::{Between, Fault};
 use common::{Container, balancer::Balancer};
-use docker_glue::haproxy::master::{Master, Procs};
+use docker_glue::haproxy::master::{Master, ProcessList};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -35,7 +35,7 @@ struct Scene {
 }
 
 impl Scene {
-    fn set() -> Option<Self> {
+    fn start() -> Option<Self> {
         let docker = common::docker()?;
         let plan = Balancer::of(&docker);
         let web = plan.run("web").label(HOST, "a.test").start();
@@ -46,7 +46,7 @@ impl Scene {
     }
 
     /// The guest comes, or goes again.
-    fn turn(&self, number: usize) -> &'static [&'static str] {
+    fn change_route(&self, number: usize) -> &'static [&'static str] {
         if number.is_multiple_of(2) {
             self.guest.docker(&["start"]);
             &["web", "guest"]
@@ -61,29 +61,31 @@ impl Scene {
         let begun = Instant::now();
         common::wait_for(&format!("{names:?} serve"), || {
             let state = between.ask("show servers state").ok()?;
-            let ready = docker_glue::haproxy::observed::servers(&state);
+            let ready = docker_glue::haproxy::observed::parse_servers(&state);
             let mut ready: Vec<_> = ready
                 .into_values()
                 .flatten()
-                .filter(|(name, _)| *name != docker_glue::haproxy::name::HOLD)
-                .filter(|(_, it)| it.admin == docker_glue::haproxy::config::Admin::Ready && it.up)
+                .filter(|(name, _)| *name != docker_glue::haproxy::name::HOLD_SERVER)
+                .filter(|(_, server)| {
+                    server.admin == docker_glue::haproxy::config::AdminState::Ready && server.up
+                })
                 .map(|(name, _)| name)
                 .collect();
             ready.sort();
             let is_ready = |name: &&str| {
                 let container = if *name == "web" { &self.web } else { &self.guest };
-                ready.iter().any(|it| it.starts_with(&container.name))
+                ready.iter().any(|text| text.starts_with(&container.name))
             };
             (ready.len() == names.len() && names.iter().all(is_ready)).then_some(())
         });
         begun.elapsed()
     }
 
-    fn procs(&self) -> Procs {
+    fn worker_pids(&self) -> ProcessList {
         let socket = self.balancer.runtime().join("master.sock");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let master = Master::new(&socket);
-        common::wait_for("HAProxy's master", || runtime.block_on(master.procs()).ok())
+        common::wait_for("HAProxy's master", || runtime.block_on(master.list_processes()).ok())
     }
 }
 
@@ -92,15 +94,15 @@ impl Scene {
 const LOST_BY_HAPROXY: &str = "Failed to get the sockets from the old process!";
 
 /// `make` is the fault, injected before the first line that HAProxy is told, the second, and so on.
-fn at_every_step(what: &str, every: usize, make: impl Fn(&Scene) -> Fault) {
-    let Some(scene) = Scene::set() else { return };
+fn fail_at_every_step(what: &str, every: usize, make: impl Fn(&Scene) -> Fault) {
+    let Some(scene) = Scene::start() else { return };
     let asker = Asker::begin(&scene.balancer, "a.test");
     let mut longest = Duration::ZERO;
     let (mut turns, mut fired) = (0, 0);
     for step in (0..STEPS).step_by(every) {
         let between = Between::put(&scene.balancer.runtime().join("haproxy.sock"));
         between.arm(step, make(&scene));
-        let names = scene.turn(turns);
+        let names = scene.change_route(turns);
         turns += 1;
         longest = longest.max(scene.until_is(&between, names));
         scene.balancer.until_shared("a.test", names);
@@ -110,7 +112,7 @@ fn at_every_step(what: &str, every: usize, make: impl Fn(&Scene) -> Fault) {
     assert!(3 <= fired, "{what} only {fired} times");
     asker.more(20);
     let outcomes = asker.end();
-    let strange: Vec<_> = outcomes.iter().filter(|it| !it.ends_with(" saw /")).collect();
+    let strange: Vec<_> = outcomes.iter().filter(|text| !text.ends_with(" saw /")).collect();
     if scene.balancer.log().contains(LOST_BY_HAPROXY) {
         println!(
             "{what}: HAProxy says that it lost its sockets over a reload, and clients saw {strange:?}"
@@ -121,45 +123,45 @@ fn at_every_step(what: &str, every: usize, make: impl Fn(&Scene) -> Fault) {
 }
 
 #[test]
-fn a_refusal_at_any_step_loses_nothing() {
-    at_every_step("refused", 1, |_| Fault::Answer("Permission denied\n"));
+fn rejected_command_at_any_step_loses_no_request() {
+    fail_at_every_step("refused", 1, |_| Fault::Answer("Permission denied\n"));
 }
 
 #[test]
-fn garbage_at_any_step_loses_nothing() {
-    at_every_step("garbage", 1, |_| Fault::Answer("4 0x \u{fffd}\n# \u{1}\n\n> x"));
+fn garbage_reply_at_any_step_loses_no_request() {
+    fail_at_every_step("garbage", 1, |_| Fault::Answer("4 0x \u{fffd}\n# \u{1}\n\n> x"));
 }
 
 #[test]
-fn a_lost_connection_at_any_step_loses_nothing() {
-    at_every_step("closed", 1, |_| Fault::Close);
+fn lost_connection_at_any_step_loses_no_request() {
+    fail_at_every_step("closed", 1, |_| Fault::Close);
 }
 
 #[test]
-fn a_socket_that_hangs_at_any_step_loses_nothing() {
-    at_every_step("hung", 3, |_| Fault::Hang);
+fn hanging_socket_at_any_step_loses_no_request() {
+    fail_at_every_step("hung", 3, |_| Fault::Hang);
 }
 
 #[test]
-fn a_reload_by_somebody_else_at_any_step_loses_nothing() {
-    at_every_step("reloaded", 2, |scene| {
+fn foreign_reload_at_any_step_loses_no_request() {
+    fail_at_every_step("reloaded", 2, |scene| {
         let master = scene.balancer.master();
         Fault::Meanwhile(Box::new(move || kill(Pid::from_raw(master), Signal::SIGUSR2).unwrap()))
     });
 }
 
 /// Nobody can be served while HAProxy is dead; it is started again and has what the world asks for.
-fn killed_at_every_step(what: &str, victim: impl Fn(&Scene) -> i32) {
-    let Some(scene) = Scene::set() else { return };
+fn kill_at_every_step(what: &str, victim: impl Fn(&Scene) -> i32) {
+    let Some(scene) = Scene::start() else { return };
     let mut longest = Duration::ZERO;
     let mut fired = 0;
     for (turn, step) in (0..STEPS).step_by(3).enumerate() {
-        let before = scene.procs();
+        let before = scene.worker_pids();
         let between = Between::put(&scene.balancer.runtime().join("haproxy.sock"));
         let victim = Pid::from_raw(victim(&scene));
         between
             .arm(step, Fault::Meanwhile(Box::new(move || kill(victim, Signal::SIGKILL).unwrap())));
-        let names = scene.turn(turn);
+        let names = scene.change_route(turn);
         let begun = Instant::now();
         scene.balancer.until_shared("a.test", names);
         longest = longest.max(begun.elapsed());
@@ -168,7 +170,7 @@ fn killed_at_every_step(what: &str, victim: impl Fn(&Scene) -> i32) {
         }
         fired += 1;
         common::wait_for("another worker", || {
-            (scene.procs().live() != before.live()).then_some(())
+            (scene.worker_pids().live_worker() != before.live_worker()).then_some(())
         });
         scene.balancer.until_shared("a.test", names);
     }
@@ -177,26 +179,26 @@ fn killed_at_every_step(what: &str, victim: impl Fn(&Scene) -> i32) {
 }
 
 #[test]
-fn a_worker_that_is_killed_at_any_step_is_replaced() {
-    killed_at_every_step("worker killed", |scene| {
-        scene.procs().live().unwrap().try_into().unwrap()
+fn worker_killed_at_any_step_is_replaced() {
+    kill_at_every_step("worker killed", |scene| {
+        scene.worker_pids().live_worker().unwrap().try_into().unwrap()
     });
 }
 
 #[test]
-fn a_master_that_is_killed_at_any_step_is_replaced() {
-    killed_at_every_step("master killed", |scene| scene.balancer.master());
+fn master_killed_at_any_step_is_replaced() {
+    kill_at_every_step("master killed", |scene| scene.balancer.master());
 }
 
 /// What touches the same backend repairs it at once, all else is found at the next look.
 #[test]
-fn what_somebody_else_changes_is_repaired() {
-    let Some(scene) = Scene::set() else { return };
+fn foreign_runtime_changes_are_repaired() {
+    let Some(scene) = Scene::start() else { return };
     let other = scene.balancer.run("other").label(HOST, "b.test").start();
     scene.balancer.until_serves("b.test", "other saw /");
     let ask = |command: &str| scene.balancer.ask_haproxy(command);
     let state = ask("show servers state");
-    let servers = docker_glue::haproxy::observed::servers(&state);
+    let servers = docker_glue::haproxy::observed::parse_servers(&state);
     let (backend, server) = servers
         .iter()
         .flat_map(|(backend, servers)| servers.keys().map(move |name| (backend, name)))
@@ -210,8 +212,8 @@ fn what_somebody_else_changes_is_repaired() {
 
     let begun = Instant::now();
     let is_repaired = || {
-        let routes = docker_glue::haproxy::observed::map(&ask("show map routes.map"));
-        let all = docker_glue::haproxy::observed::servers(&ask("show servers state"));
+        let routes = docker_glue::haproxy::observed::parse_map(&ask("show map routes.map"));
+        let all = docker_glue::haproxy::observed::parse_servers(&ask("show servers state"));
         let weights = all.values().flatten().all(|(_, server)| server.weight == 100);
         let names = all.values().flatten().all(|(name, _)| name != "theirs");
         routes.keys().eq(["a.test:80/", "b.test:80/"]) && weights && names
@@ -228,7 +230,7 @@ fn what_somebody_else_changes_is_repaired() {
 
 /// A reload that is needed, while the master does not answer as it should.
 #[test]
-fn a_master_socket_that_fails_at_any_step_is_asked_again() {
+fn failing_master_socket_is_retried() {
     for fault in [|| Fault::Close, || Fault::Hang, || Fault::Answer("what?\n")] {
         let Some(docker) = common::docker() else { return };
         let balancer = Balancer::of(&docker).ports(&[80, 81, 82]).start();

@@ -21,12 +21,12 @@ use std::{
 };
 
 /// A container behind `<name>.test`.
-fn web(plan: &Plan, name: &str) -> Run {
+fn run_web(plan: &Plan, name: &str) -> Run {
     plan.run(name).label("glue_http_80_host", format!("{name}.test"))
 }
 
 #[test]
-fn a_container_is_reached_on_a_network_that_both_are_on() {
+fn container_is_reached_on_a_shared_network() {
     let Some(docker) = common::docker_as_root() else { return };
     let mut networks = ["a", "b", "c"].map(|name| docker.network(name));
     networks.sort_by(|one, other| one.name.cmp(&other.name));
@@ -37,11 +37,11 @@ fn a_container_is_reached_on_a_network_that_both_are_on() {
     let host = plan.run("host").option(&["--network", "host"]).env("WHOAMI_PORT", &port);
     let host = host.label(&format!("glue_http_{port}_host"), "host.test");
     let containers = common::start(vec![
-        web(&plan, "one").network(ours),
-        web(&plan, "several").network(elsewhere),
-        web(&plan, "lost").network(elsewhere),
-        web(&plan, "later").network(later),
-        web(&plan, "nowhere").option(&["--network", "none"]),
+        run_web(&plan, "one").network(ours),
+        run_web(&plan, "several").network(elsewhere),
+        run_web(&plan, "lost").network(elsewhere),
+        run_web(&plan, "later").network(later),
+        run_web(&plan, "nowhere").option(&["--network", "none"]),
         host.label(&format!("glue_http_{port}_bind"), 80),
     ]);
     let [_, several, lost, ..] = &containers[..] else { panic!("six were started") };
@@ -82,26 +82,29 @@ fn a_container_is_reached_on_a_network_that_both_are_on() {
 }
 
 #[test]
-fn on_the_hosts_network_a_container_reaches_what_the_host_does() {
+fn balancer_on_the_host_network_reaches_host_addresses() {
     let Some(docker) = common::docker_as_root() else { return };
     let net = docker.network("net");
     let plan = Balancer::of(&docker).inside("host");
-    let _containers = common::start(vec![web(&plan, "user").network(&net), web(&plan, "default")]);
+    let _containers =
+        common::start(vec![run_web(&plan, "user").network(&net), run_web(&plan, "default")]);
     plan.start()
         .until_started()
         .serves(&[("user.test/", "user saw /"), ("default.test/", "default saw /")]);
 }
 
 #[test]
-fn in_another_containers_network_its_networks_are_reached() {
+fn balancer_in_another_containers_network_reaches_its_networks() {
     let Some(docker) = common::docker_as_root() else { return };
     let (net, other) = (docker.network("net"), docker.network("other"));
     let plan = Balancer::of(&docker);
     let published = format!("127.0.0.1:{0}:{0}", plan.bound(80));
     let owner = docker.run("owner").network(&net).option(&["--publish", &published]).start();
     let plan = plan.inside(&format!("container:{}", owner.id));
-    let _containers =
-        common::start(vec![web(&plan, "near").network(&net), web(&plan, "far").network(&other)]);
+    let _containers = common::start(vec![
+        run_web(&plan, "near").network(&net),
+        run_web(&plan, "far").network(&other),
+    ]);
     let balancer = plan.start().until_started();
     balancer.serves(&[("near.test/", "near saw /"), ("far.test/", "404")]);
     other.connect(&owner);
@@ -109,11 +112,11 @@ fn in_another_containers_network_its_networks_are_reached() {
 }
 
 #[test]
-fn docker_stop_waits_for_requests_alone_and_a_restart_serves_again() {
+fn docker_stop_waits_for_requests_and_restart_serves_again() {
     let Some(docker) = common::docker_as_root() else { return };
     let net = docker.network("net");
     let plan = Balancer::of(&docker).inside(&net.name);
-    let _web = web(&plan, "web").network(&net).start();
+    let _web = run_web(&plan, "web").network(&net).start();
     let mut balancer = plan.start().until_started();
     for verb in ["stop", "restart"] {
         // An idle connection would outlast Docker's patience of 10 s.
@@ -124,7 +127,7 @@ fn docker_stop_waits_for_requests_alone_and_a_restart_serves_again() {
         let answer = std::thread::scope(|scope| {
             let answer = scope.spawn(move || request.send().unwrap());
             wait_for("the request is under way", || {
-                balancer.ask_haproxy("show stat").lines().any(is_asked).then_some(())
+                balancer.ask_haproxy("show stat").lines().any(has_running_request).then_some(())
             });
             balancer.container().docker(&[verb]);
             answer.join().unwrap()
@@ -142,7 +145,7 @@ fn docker_stop_waits_for_requests_alone_and_a_restart_serves_again() {
 }
 
 #[test]
-fn docker_may_be_restarted_under_it() {
+fn balancer_container_survives_a_docker_restart() {
     let Some(mut engine) = Engine::new() else { return };
     engine.start();
     engine.load_image();
@@ -150,7 +153,7 @@ fn docker_may_be_restarted_under_it() {
     let docker = engine.docker();
     // Published ports go with the engine.
     let plan = Balancer::of(&docker).inside("host");
-    let _web = web(&plan, "web").start();
+    let _web = run_web(&plan, "web").start();
     let mut balancer = plan.start().until_started();
     engine.stop();
     balancer.serves(&[("web.test/", "web saw /")]);
@@ -158,22 +161,22 @@ fn docker_may_be_restarted_under_it() {
     balancer.ended();
     engine.start();
     balancer.start_again();
-    let _late = web(&balancer, "late").start();
+    let _late = run_web(&balancer, "late").start();
     balancer.until_serves("late.test/", "late saw /");
 }
 
 /// A row of `show stat` (Management Guide, section 9.1): a server with a request under way.
-fn is_asked(row: &str) -> bool {
+fn has_running_request(row: &str) -> bool {
     let columns: Vec<_> = row.split(',').collect();
     matches!(columns[..], [_, name, _, _, "1", ..] if name.contains("-web-"))
 }
 
 #[test]
-fn a_first_process_leaves_no_zombies() {
+fn balancer_as_pid_1_reaps_zombies() {
     let Some(docker) = common::docker_as_root() else { return };
     let net = docker.network("net");
     let plan = Balancer::of(&docker).inside(&net.name);
-    let _web = web(&plan, "web").network(&net).start();
+    let _web = run_web(&plan, "web").network(&net).start();
     let balancer = plan.start().until_started();
     balancer.serves(&[("web.test/", "web saw /")]);
     let first = balancer.container().docker(&["inspect", "--format", "{{.State.Pid}}"]);
@@ -181,7 +184,7 @@ fn a_first_process_leaves_no_zombies() {
     for _ in 0..3 {
         // Zombies are children still.
         before = wait_for("one HAProxy, another one, and nobody beside it", || {
-            let [child] = children(&first)[..] else { return None };
+            let [child] = child_pids(&first)[..] else { return None };
             if child == before || !is_master(child) {
                 return None;
             }
@@ -193,7 +196,7 @@ fn a_first_process_leaves_no_zombies() {
     }
 }
 
-fn children(pid: &str) -> Vec<i32> {
+fn child_pids(pid: &str) -> Vec<i32> {
     let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
     children.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
 }

@@ -21,7 +21,7 @@ use std::{
 type Rows = &'static [(&'static str, &'static str)];
 
 /// Starts these containers, then the balancer, and looks at what requests come to.
-fn check(ports: &[u16], containers: Rows, requests: Rows) {
+fn check_requests(ports: &[u16], containers: Rows, requests: Rows) {
     let Some(docker) = common::docker() else { return };
     let plan = Balancer::of(&docker).ports(ports);
     let run =
@@ -31,8 +31,8 @@ fn check(ports: &[u16], containers: Rows, requests: Rows) {
 }
 
 #[test]
-fn hosts_lead_to_their_containers() {
-    check(
+fn host_routes_to_its_container() {
+    check_requests(
         &[80, 3000],
         &[
             ("several", "glue_http_80_host=one.test,two.test"),
@@ -68,8 +68,8 @@ fn hosts_lead_to_their_containers() {
 }
 
 #[test]
-fn prefixes_are_whole_segments_and_the_longest_wins() {
-    check(
+fn longest_whole_segment_prefix_wins() {
+    check_requests(
         &[80],
         &[
             ("paths", "glue_http_80_host=a.test glue_http_80_prefix=api,/v2/,/%7Eme"),
@@ -100,8 +100,8 @@ fn prefixes_are_whole_segments_and_the_longest_wins() {
 }
 
 #[test]
-fn a_prefix_is_taken_off_where_that_is_asked_for() {
-    check(
+fn prefix_is_stripped_on_request() {
+    check_requests(
         &[80],
         &[
             (
@@ -135,8 +135,8 @@ fn a_prefix_is_taken_off_where_that_is_asked_for() {
 }
 
 #[test]
-fn a_port_is_public_where_bind_says_and_can_have_several_routes() {
-    check(
+fn bind_sets_public_ports_of_a_route() {
+    check_requests(
         &[80, 3000, 8080, 8081],
         &[
             ("moved", "glue_http_3000_host=moved.test glue_http_3000_bind=8080"),
@@ -170,8 +170,8 @@ fn a_port_is_public_where_bind_says_and_can_have_several_routes() {
 }
 
 #[test]
-fn the_exact_host_answers_before_a_wildcard_before_any_and_only_then_the_longest_prefix() {
-    check(
+fn exact_host_wins_over_wildcard_over_any_before_prefix_length() {
+    check_requests(
         &[80],
         &[
             ("exact", "glue_http_80_host=x.a.test glue_http_80_prefix=e"),
@@ -194,7 +194,7 @@ fn the_exact_host_answers_before_a_wildcard_before_any_and_only_then_the_longest
 }
 
 #[test]
-fn shares_are_by_weight() {
+fn requests_are_shared_by_weight() {
     let Some(docker) = common::docker() else { return };
     let plan = Balancer::of(&docker);
     let run = |name: &str, host: &str, weight: &str| {
@@ -223,23 +223,23 @@ fn shares_are_by_weight() {
 }
 
 /// A container behind `<name>.direct.test` whatever its health is, so that it can be told how to be.
-fn direct(plan: &Plan, name: &str) -> Run {
+fn run_with_direct_host(plan: &Plan, name: &str) -> Run {
     plan.run(name)
         .label("glue_http_80_host.direct", format!("{name}.direct.test"))
         .labels("glue_http_80_check.direct=off glue_http_80_health.direct=ignore")
 }
 
-fn tell(balancer: &Balancer, name: &str, what: &str) {
+fn set_behaviour(balancer: &Balancer, name: &str, what: &str) {
     let url = format!("{name}.direct.test/{what}");
     assert_eq!(balancer.request("POST", &url).send().unwrap().status, 200, "{url}");
 }
 
 #[test]
-fn haproxys_own_check_takes_out_who_fails_it() {
+fn server_failing_its_check_gets_no_requests() {
     let Some(docker) = common::docker() else { return };
     let plan = Balancer::of(&docker);
     let run = |name| {
-        direct(&plan, name).labels(
+        run_with_direct_host(&plan, name).labels(
             "glue_http_80_host=path.test glue_http_80_check=/healthz \
              glue_http_80_host.tcp=tcp.test glue_http_80_check.tcp=tcp",
         )
@@ -247,21 +247,21 @@ fn haproxys_own_check_takes_out_who_fails_it() {
     let _containers = common::start(vec![run("one"), run("two")]);
     let balancer = plan.start().until_started();
     balancer.until_shared("path.test/", &["one", "two"]);
-    tell(&balancer, "one", "unhealthy");
+    set_behaviour(&balancer, "one", "unhealthy");
     balancer.until_shared("path.test/", &["two"]);
     balancer.until_shared("tcp.test/", &["one", "two"]);
-    tell(&balancer, "two", "unhealthy");
+    set_behaviour(&balancer, "two", "unhealthy");
     balancer.until_serves("path.test/", "503");
-    tell(&balancer, "one", "healthy");
+    set_behaviour(&balancer, "one", "healthy");
     balancer.until_shared("path.test/", &["one"]);
 }
 
 #[test]
-fn dockers_health_is_obeyed_required_or_ignored() {
+fn docker_health_is_obeyed_required_or_ignored() {
     let Some(docker) = common::docker() else { return };
     let plan = Balancer::of(&docker).option(&["--wait-for-start", "1s"]);
     let run = |name| {
-        direct(&plan, name).image("docker-glue-whoami:test-health").labels(
+        run_with_direct_host(&plan, name).image("docker-glue-whoami:test-health").labels(
             "glue_http_80_host=obey.test \
              glue_http_80_host.must=must.test glue_http_80_health.must=require \
              glue_http_80_host.any=any.test glue_http_80_health.any=ignore",
@@ -275,21 +275,21 @@ fn dockers_health_is_obeyed_required_or_ignored() {
     balancer.until_shared("must.test/", &["one", "two"]);
     balancer.until_shared("obey.test/", &["one", "two"]);
     balancer.until_shared("any.test/", &["one", "two", "starting"]);
-    tell(&balancer, "one", "unhealthy");
+    set_behaviour(&balancer, "one", "unhealthy");
     balancer.until_shared("must.test/", &["two"]);
     balancer.until_shared("obey.test/", &["two"]);
-    tell(&balancer, "two", "unhealthy");
+    set_behaviour(&balancer, "two", "unhealthy");
     balancer.until_shared("obey.test/", &["one", "two", "starting"]);
     // The last ready one serves on.
     balancer.until_shared("must.test/", &["two"]);
     balancer.until_shared("any.test/", &["one", "two", "starting"]);
-    tell(&balancer, "one", "healthy");
+    set_behaviour(&balancer, "one", "healthy");
     balancer.until_shared("must.test/", &["one"]);
     balancer.until_shared("obey.test/", &["one"]);
 }
 
 #[test]
-fn an_answer_that_takes_longer_than_the_timeout_is_a_504() {
+fn response_beyond_timeout_is_504() {
     let Some(docker) = common::docker() else { return };
     let plan = Balancer::of(&docker);
     let _web = plan
@@ -305,7 +305,7 @@ fn an_answer_that_takes_longer_than_the_timeout_is_a_504() {
 }
 
 #[test]
-fn a_request_that_a_container_died_over_goes_to_another_where_retry_allows_it() {
+fn request_of_a_dying_container_is_retried_if_retry_allows() {
     let Some(docker) = common::docker() else { return };
     let labels = "\
         glue_http_80_host.safe=get.test,head.test,options.test,post.test \
@@ -337,11 +337,11 @@ fn a_request_that_a_container_died_over_goes_to_another_where_retry_allows_it() 
     std::thread::scope(|scope| {
         let both = rows.map(|row| [(); 2].map(|()| scope.spawn(move || send(&row))));
         wait_for("each route has a request at the container that is mute", || {
-            (held_by(&balancer, "-mute") == rows.len()).then_some(())
+            (count_held_requests(&balancer, "-mute") == rows.len()).then_some(())
         });
         containers[1].docker(&["kill"]);
         for ((method, host, other), got) in rows.into_iter().zip(both) {
-            let mut got = got.map(|it| it.join().unwrap());
+            let mut got = got.map(|handle| handle.join().unwrap());
             got.sort();
             assert_eq!(got, ["200", other], "{method} {host}");
         }
@@ -349,14 +349,14 @@ fn a_request_that_a_container_died_over_goes_to_another_where_retry_allows_it() 
 }
 
 /// On how many routes a container has a request that it did not answer yet.
-fn held_by(balancer: &Balancer, name: &str) -> usize {
+fn count_held_requests(balancer: &Balancer, name: &str) -> usize {
     let stat = balancer.ask_haproxy("show stat");
     let rows = stat.lines().map(|line| line.split(',').collect::<Vec<_>>());
     rows.filter(|row| row.len() > 4 && row[1].contains(name) && row[4] == "1").count()
 }
 
 #[test]
-fn a_request_waits_for_the_only_container_while_it_does_not_listen_yet() {
+fn request_waits_until_the_only_container_listens() {
     let Some(docker) = common::docker() else { return };
     let plan = Balancer::of(&docker);
     let _other = plan.run("other").label("glue_http_80_host", "other.test").start();
@@ -395,7 +395,7 @@ fn request_that_waits_during_a_reload_is_answered_after_it() {
 }
 
 #[test]
-fn who_runs_takes_part_and_nobody_else() {
+fn only_running_labelled_containers_are_served() {
     let Some(docker) = common::docker() else { return };
     let plan = Balancer::of(&docker).option(&["--wait-for-start", "1s"]);
     let host = |run: Run, host: &str| run.label("glue_http_80_host", host);
@@ -433,7 +433,7 @@ fn who_runs_takes_part_and_nobody_else() {
 }
 
 #[test]
-fn a_route_without_containers_is_known_for_a_while() {
+fn route_without_containers_answers_503_then_404() {
     let Some(docker) = common::docker() else { return };
     let plan = Balancer::of(&docker).option(&["--wait-for-start", "1s"]);
     let short = Balancer::of(&docker).option(&["--wait-for-start", "1s", "--hold", "1s"]);
@@ -465,7 +465,7 @@ fn assert_page(answer: &Answer) {
 }
 
 #[test]
-fn who_disagrees_waits_for_that_host_and_prefix_alone() {
+fn conflicting_container_waits_for_that_route_only() {
     let Some(docker) = common::docker() else { return };
     let plan = Balancer::of(&docker).option(&["--hold", "1s"]);
     let label = "glue_http_80_host=shared.test glue_http_80_timeout";
@@ -486,7 +486,7 @@ fn who_disagrees_waits_for_that_host_and_prefix_alone() {
 }
 
 #[test]
-fn fences_and_the_environment_say_who_takes_part() {
+fn label_limits_and_environment_labels_select_routes() {
     let Some(docker) = common::docker() else { return };
     let plan = Balancer::of(&docker).ports(&[80, 8080]);
     let plan = plan.option(&["--allow-hosts", "*.ok.test", "--allow-hosts", "also.test"]);
@@ -521,7 +521,7 @@ fn fences_and_the_environment_say_who_takes_part() {
 }
 
 #[test]
-fn a_container_with_ipv6_alone_is_served_over_it() {
+fn ipv6_only_container_is_served() {
     let Some(mut engine) = Engine::new() else { return };
     engine.start();
     engine.load_image();
@@ -548,7 +548,7 @@ fn a_container_with_ipv6_alone_is_served_over_it() {
 }
 
 #[test]
-fn a_container_is_reached_on_the_network_that_is_named() {
+fn container_is_reached_on_its_named_network() {
     let Some(docker) = common::docker() else { return };
     let mut networks = [docker.network("a"), docker.network("b")];
     networks.sort_by(|one, other| one.name.cmp(&other.name));
@@ -558,7 +558,10 @@ fn a_container_is_reached_on_the_network_that_is_named() {
         let plan = Balancer::of(&docker).option(&options);
         let run = |name: &str, network: Option<&String>| {
             let run = plan.run(name).label("glue_http_80_host", format!("{name}.test"));
-            network.into_iter().fold(run, |run, it| run.label("glue_network", it)).network(second)
+            network
+                .into_iter()
+                .fold(run, |run, text| run.label("glue_network", text))
+                .network(second)
         };
         let containers = common::start(vec![
             run("unsaid", None),
@@ -586,7 +589,7 @@ fn a_container_is_reached_on_the_network_that_is_named() {
 }
 
 #[test]
-fn a_container_without_a_network_of_its_own_is_reached_where_it_listens() {
+fn container_on_a_shared_or_host_network_is_reached() {
     let Some(docker) = common::docker() else { return };
     let plan = Balancer::of(&docker);
     let port = free_port().to_string();
@@ -610,7 +613,7 @@ fn a_container_without_a_network_of_its_own_is_reached_where_it_listens() {
 }
 
 #[test]
-fn a_published_port_is_where_a_container_is_reached_from_elsewhere() {
+fn address_published_uses_published_ports_only() {
     let Some(docker) = common::docker() else { return };
     let plan = Balancer::of(&docker).option(&["--address", "published"]);
     let labels = |name: &str| plan.run(name).label("glue_http_80_host", format!("{name}.test"));
@@ -619,13 +622,13 @@ fn a_published_port_is_where_a_container_is_reached_from_elsewhere() {
     let balancer = plan.start().until_started();
     balancer.serves(&[("published.test/", "published saw /"), ("private.test/", "404")]);
     balancer.until_said(&["WARN", "-private (", "publish its port 80"]);
-    let place = published.docker(&["port"]);
-    let place = place.split_whitespace().last().unwrap().replace(':', " ");
-    assert!(balancer.ask_haproxy("show servers conn").contains(&place), "{place}");
+    let text = published.docker(&["port"]);
+    let text = text.split_whitespace().last().unwrap().replace(':', " ");
+    assert!(balancer.ask_haproxy("show servers conn").contains(&text), "{text}");
 }
 
 #[test]
-fn the_container_is_told_who_asked() {
+fn forwarded_headers_name_the_client() {
     let Some(docker) = common::docker() else { return };
     let trusting = Balancer::of(&docker).option(&["--trusted-proxies", "127.0.0.1/32"]);
     for (plan, claimed) in [
@@ -638,7 +641,8 @@ fn the_container_is_told_who_asked() {
         let plain = balancer.request("GET", "a.test");
         let claims = ["192.0.2.7", "https", "shop.test", "443"];
         let claiming = names.iter().zip(claims);
-        let claiming = claiming.fold(plain.clone(), |it, (name, value)| it.header(name, value));
+        let claiming =
+            claiming.fold(plain.clone(), |request, (name, value)| request.header(name, value));
         for (request, expected) in
             [(plain, ["127.0.0.1", "http", "a.test", "BOUND"]), (claiming, claimed)]
         {
@@ -653,7 +657,7 @@ fn the_container_is_told_who_asked() {
 }
 
 #[test]
-fn websockets_pass_and_requests_are_logged_with_their_route() {
+fn websocket_is_proxied_and_request_logged_with_its_route() {
     let Some(docker) = common::docker() else { return };
     let plan = Balancer::of(&docker).option(&["--access-log", "stdout"]);
     let _web = plan.run("web").label("glue_http_80_host", "a.test").start();
@@ -679,7 +683,7 @@ fn websockets_pass_and_requests_are_logged_with_their_route() {
 }
 
 #[test]
-fn mistakes_are_told_once_and_again_when_they_are_gone() {
+fn label_problems_are_logged_once_and_again_when_resolved() {
     let Some(docker) = common::docker() else { return };
     let plan = Balancer::of(&docker);
     let clumsy = [
@@ -709,7 +713,7 @@ fn mistakes_are_told_once_and_again_when_they_are_gone() {
     // Another pass has nothing new to say.
     let _other = balancer.run("other").label("glue_http_80_host", "other.test").start();
     balancer.until_serves("other.test/", "other saw /");
-    let told = |beginning: &str, key: &str, reason: &str| {
+    let report = |beginning: &str, key: &str, reason: &str| {
         let log = balancer.log();
         let has = |line: &&str| {
             line.contains(beginning) && line.contains(&format!("{key}=")) && line.contains(reason)
@@ -717,12 +721,12 @@ fn mistakes_are_told_once_and_again_when_they_are_gone() {
         log.lines().filter(has).count()
     };
     for (key, _, reason) in clumsy {
-        assert_eq!(told(" WARN container", key, reason), 1, "{key}");
-        assert_eq!(told("no longer a problem", key, reason), 0, "{key}");
+        assert_eq!(report(" WARN container", key, reason), 1, "{key}");
+        assert_eq!(report("no longer a problem", key, reason), 0, "{key}");
     }
     drop(container);
     for (key, _, reason) in clumsy {
         balancer.until_said(&["no longer a problem", key, reason]);
-        assert_eq!(told("no longer a problem", key, reason), 1, "{key}");
+        assert_eq!(report("no longer a problem", key, reason), 1, "{key}");
     }
 }

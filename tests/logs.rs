@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 /// A container comes with a label that makes no sense, is paused, and comes back.
-fn deploy(docker: &Docker, format: &str) -> String {
+fn log_of_deployment(docker: &Docker, format: &str) -> String {
     let plan = Balancer::of(docker).option(&["--access-log", "off", "--log-format", format]);
     let web = plan.run("web").labels("glue_http_80_host=web.test glue_http_80_weight=heavy");
     let mut balancer = plan.start();
@@ -27,12 +27,12 @@ fn deploy(docker: &Docker, format: &str) -> String {
 }
 
 #[test]
-fn a_deploy_reads_well() {
+fn deployment_log_text_matches_snapshot() {
     let Some(docker) = docker() else { return };
-    let log = deploy(&docker, "text");
+    let log = log_of_deployment(&docker, "text");
     let line = |line: &str| {
-        let (_, rest) = line.split_once("Z ").unwrap();
-        let words = rest.split(' ').map(|word| match word.split_once('=') {
+        let (_, remaining) = line.split_once("Z ").unwrap();
+        let words = remaining.split(' ').map(|word| match word.split_once('=') {
             Some((key @ ("us" | "commands"), _)) => format!("{key}=…"),
             _ => word.to_owned(),
         });
@@ -43,15 +43,15 @@ fn a_deploy_reads_well() {
 }
 
 #[test]
-fn a_deploy_has_its_fields() {
+fn deployment_log_json_matches_snapshot() {
     let Some(docker) = docker() else { return };
-    let log = deploy(&docker, "json");
-    let lines: Vec<_> = log.lines().map(|line| redacted(line).to_string()).collect();
+    let log = log_of_deployment(&docker, "json");
+    let lines: Vec<_> = log.lines().map(|line| redact_fields(line).to_string()).collect();
     insta::assert_snapshot!("json", lines.join("\n"));
 }
 
 /// What differs from run to run is only known to be there.
-fn redacted(line: &str) -> Value {
+fn redact_fields(line: &str) -> Value {
     let mut line: Value = serde_json::from_str(line).unwrap();
     for name in ["timestamp", "us", "commands"] {
         if let Some(value) = line.get_mut(name) {
@@ -63,7 +63,7 @@ fn redacted(line: &str) -> Value {
 }
 
 #[test]
-fn reader_of_the_log_that_stalls_costs_lines_and_nothing_else() {
+fn stalled_log_reader_loses_log_lines_only() {
     let Some(docker) = docker() else { return };
     let plan = Balancer::of(&docker).option(&["--access-log", "off", "-vv"]).deaf();
     let mut balancer = plan.start();
@@ -82,7 +82,7 @@ fn reader_of_the_log_that_stalls_costs_lines_and_nothing_else() {
 }
 
 #[test]
-fn what_is_secret_is_never_logged_however_much_is_said() {
+fn secrets_are_not_logged_at_any_level() {
     let Some(docker) = docker() else { return };
     let plan = Balancer::of(&docker).option(&["-vv", "--log-format", "json"]);
     let web = plan.run("web").label("glue_http_80_host", "web.test").env("PASSWORD", "open-sesame");
@@ -93,8 +93,8 @@ fn what_is_secret_is_never_logged_however_much_is_said() {
     let log = balancer.log();
     assert!(log.lines().count() > 10, "{log}");
     for secret in ["open-sesame", "s3cr3t-token"] {
-        let told: Vec<_> = log.lines().filter(|line| line.contains(secret)).collect();
-        assert!(told.is_empty(), "{told:#?}");
+        let texts: Vec<_> = log.lines().filter(|line| line.contains(secret)).collect();
+        assert!(texts.is_empty(), "{texts:#?}");
     }
     drop(web);
 }

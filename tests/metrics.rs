@@ -26,22 +26,22 @@ use std::{
 };
 
 /// A balancer that tells its own numbers at the first port, and HAProxy's at the second.
-fn plan(docker: &common::Docker) -> (Plan, u16, u16) {
+fn metrics_plan(docker: &common::Docker) -> (Plan, u16, u16) {
     let (own, haproxy) = (free_port(), free_port());
     let plan = Balancer::of(docker).ports(&[80, 8080]).option(&["--access-log", "off"]);
     let plan = plan.option(&["--metrics", &own.to_string()]);
     (plan.option(&["--haproxy-metrics", &format!("127.0.0.1:{haproxy}")]), own, haproxy)
 }
 
-fn web(plan: &Plan, name: &str) -> common::Run {
+fn run_web(plan: &Plan, name: &str) -> common::Run {
     plan.run(name).label("glue_http_80_host", format!("{name}.test"))
 }
 
 #[test]
-fn promtool_finds_nothing_wrong_while_containers_come_and_go_and_requests_run() {
+fn metrics_under_load_pass_promtool() {
     let (Some(docker), Some(promtool)) = (docker(), promtool()) else { return };
-    let (plan, port, haproxy) = plan(&docker);
-    let _web = web(&plan, "web").start();
+    let (plan, port, haproxy) = metrics_plan(&docker);
+    let _web = run_web(&plan, "web").start();
     let balancer = plan.start().until_started();
     balancer.until_serves("web.test/x", "web saw /x");
 
@@ -56,17 +56,17 @@ fn promtool_finds_nothing_wrong_while_containers_come_and_go_and_requests_run() 
         let work = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             for round in 0..4 {
                 let name = format!("guest-{round}");
-                let guest = web(&balancer, &name).label("glue_http_80_weight", "heavy").start();
+                let guest = run_web(&balancer, &name).label("glue_http_80_weight", "heavy").start();
                 check(promtool, &scrape(port).unwrap().body);
                 balancer.until_serves(&format!("{name}.test/x"), &format!("{name} saw /x"));
                 check(promtool, &scrape(port).unwrap().body);
                 let problems = "docker_glue_problems{kind=\"not_a_weight\"}";
-                until("its problem", port, |it| it.get(problems) >= 1.0);
+                until("its problem", port, |series| series.get(problems) >= 1.0);
                 drop(guest);
                 check(promtool, &scrape(port).unwrap().body);
             }
             // A new public port takes a reload.
-            let _other = web(&balancer, "other").label("glue_http_80_bind", "8080").start();
+            let _other = run_web(&balancer, "other").label("glue_http_80_bind", "8080").start();
             balancer.until_serves("other.test:8080/x", "other saw /x");
             check(promtool, &scrape(port).unwrap().body);
         }));
@@ -78,8 +78,8 @@ fn promtool_finds_nothing_wrong_while_containers_come_and_go_and_requests_run() 
         }
     });
 
-    let told = until("the last container is gone", port, |it| {
-        it.is("docker_glue_containers", 1) && it.is("docker_glue_routes{state=\"held\"}", 5)
+    let report = until("the last container is gone", port, |series| {
+        series.is("docker_glue_containers", 1) && series.is("docker_glue_routes{state=\"held\"}", 5)
     });
     for (series, at_least) in [
         ("docker_glue_event_to_applied_seconds_count", 9.0),
@@ -97,7 +97,7 @@ fn promtool_finds_nothing_wrong_while_containers_come_and_go_and_requests_run() 
         ("docker_glue_last_success_timestamp_seconds", 1e9),
         ("process_resident_memory_bytes", 1e6),
     ] {
-        assert!(told.get(series) >= at_least, "{series} is {}", told.get(series));
+        assert!(report.get(series) >= at_least, "{series} is {}", report.get(series));
     }
     for series in [
         "docker_glue_passes_failed_total",
@@ -105,11 +105,11 @@ fn promtool_finds_nothing_wrong_while_containers_come_and_go_and_requests_run() 
         "docker_glue_runtime_errors_total{kind=\"refused\"}",
         "docker_glue_problems{kind=\"not_a_weight\"}",
     ] {
-        assert!(told.is(series, 0), "{series} is {}", told.get(series));
+        assert!(report.is(series, 0), "{series} is {}", report.get(series));
     }
     // Each follows an event, and the program is no older than this test.
-    let longest = told.get("docker_glue_event_to_applied_seconds_bucket{le=\"10\"}");
-    assert!(longest >= told.get("docker_glue_event_to_applied_seconds_count"), "{longest}");
+    let longest = report.get("docker_glue_event_to_applied_seconds_bucket{le=\"10\"}");
+    assert!(longest >= report.get("docker_glue_event_to_applied_seconds_count"), "{longest}");
 
     let of_haproxy = scrape(haproxy).unwrap();
     assert_eq!(of_haproxy.status, 200);
@@ -118,9 +118,9 @@ fn promtool_finds_nothing_wrong_while_containers_come_and_go_and_requests_run() 
 }
 
 #[test]
-fn the_list_of_all_metrics() {
+fn list_of_metrics_matches_snapshot() {
     let Some(docker) = docker() else { return };
-    let (plan, port, _) = plan(&docker);
+    let (plan, port, _) = metrics_plan(&docker);
     let balancer = plan.start();
     let answer = wait_for("metrics", || scrape(port).ok());
     assert_eq!(answer.headers.get("content-type").unwrap(), "text/plain; version=0.0.4");
@@ -158,17 +158,17 @@ fn without_values(text: &str) -> String {
 }
 
 #[test]
-fn nothing_listens_where_nobody_asked_for_it() {
+fn no_metrics_port_without_option() {
     let Some(docker) = docker() else { return };
     let balancer = Balancer::of(&docker).start();
-    let web = web(&balancer, "web").start();
+    let web = run_web(&balancer, "web").start();
     balancer.until_serves("web.test/x", "web saw /x");
     let pid = balancer.pid().to_string();
     let sockets = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
     let open: BTreeSet<_> = sockets
-        .filter_map(|it| std::fs::read_link(it.unwrap().path()).ok())
-        .filter_map(|it| {
-            Some(it.to_str()?.strip_prefix("socket:[")?.trim_end_matches(']').to_owned())
+        .filter_map(|result| std::fs::read_link(result.unwrap().path()).ok())
+        .filter_map(|path| {
+            Some(path.to_str()?.strip_prefix("socket:[")?.trim_end_matches(']').to_owned())
         })
         .collect();
     for table in ["tcp", "tcp6"] {
@@ -184,47 +184,47 @@ fn nothing_listens_where_nobody_asked_for_it() {
 }
 
 #[test]
-fn a_port_that_is_taken_costs_only_the_metrics_until_it_is_free() {
+fn taken_metrics_port_is_retried_and_delays_metrics_only() {
     let Some(docker) = docker() else { return };
     let port = free_port();
     let other = TcpListener::bind(("127.0.0.1", port)).unwrap();
     let balancer = Balancer::of(&docker).option(&["--metrics", &format!(":{port}")]).start();
     balancer.until_said(&["WARN", "--metrics: cannot listen on 127.0.0.1:", "in use"]);
-    let _web = web(&balancer, "web").start();
+    let _web = run_web(&balancer, "web").start();
     balancer.until_serves("web.test/x", "web saw /x");
     drop(other);
     balancer.until_said(&["metrics are at http://127.0.0.1:"]);
-    until("metrics", port, |it| it.is("docker_glue_servers{state=\"up\"}", 1));
+    until("metrics", port, |series| series.is("docker_glue_servers{state=\"up\"}", 1));
     assert_eq!(balancer.log().matches("cannot listen").count(), 1, "{}", balancer.log());
 }
 
 #[test]
-fn servers_that_fail_their_checks_are_counted_without_asking_haproxy() {
+fn failing_servers_are_counted_without_haproxy_query() {
     let Some(docker) = docker() else { return };
-    let (plan, port, _) = plan(&docker);
-    let _sick = web(&plan, "sick").labels("glue_http_80_check=/status/500").start();
-    let _light = web(&plan, "light").labels("glue_http_80_weight=0").start();
+    let (plan, port, _) = metrics_plan(&docker);
+    let _sick = run_web(&plan, "sick").labels("glue_http_80_check=/status/500").start();
+    let _light = run_web(&plan, "light").labels("glue_http_80_weight=0").start();
     let _balancer = plan.start().until_started();
-    until("one fails, one has no weight", port, |it| {
-        it.is("docker_glue_servers{state=\"down\"}", 1)
-            && it.is("docker_glue_servers{state=\"weightless\"}", 1)
-            && it.is("docker_glue_routes{state=\"down\"}", 2)
+    until("one fails, one has no weight", port, |series| {
+        series.is("docker_glue_servers{state=\"down\"}", 1)
+            && series.is("docker_glue_servers{state=\"weightless\"}", 1)
+            && series.is("docker_glue_routes{state=\"down\"}", 2)
     });
 }
 
 #[test]
-fn a_server_that_falls_ill_and_gets_well_is_counted_as_haproxy_finds_it() {
+fn server_state_metric_follows_haproxy_checks() {
     let Some(docker) = docker() else { return };
-    let (plan, port, _) = plan(&docker);
-    let web = web(&plan, "web").label("glue_http_80_check", "/healthz").start();
+    let (plan, port, _) = metrics_plan(&docker);
+    let web = run_web(&plan, "web").label("glue_http_80_check", "/healthz").start();
     let balancer = plan.start().until_started();
     balancer.until_serves("web.test/x", "web saw /x");
     let network = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
     let address = web.docker(&["inspect", "--format", network]);
     let servers = |up, down| {
-        until("its health", port, |it| {
-            it.is("docker_glue_servers{state=\"up\"}", up)
-                && it.is("docker_glue_servers{state=\"down\"}", down)
+        until("its health", port, |series| {
+            series.is("docker_glue_servers{state=\"up\"}", up)
+                && series.is("docker_glue_servers{state=\"down\"}", down)
         });
     };
     for (ask, up, down) in [("unhealthy", 0, 1), ("healthy", 1, 0)] {
@@ -249,12 +249,12 @@ fn status_of(port: u16, headers: &str) -> String {
 }
 
 #[test]
-fn metrics_asked_for_by_a_name_of_somebody_else_are_refused() {
+fn metrics_request_with_foreign_host_is_rejected() {
     let Some(docker) = docker() else { return };
-    let (plan, own, haproxy) = plan(&docker);
+    let (plan, own, haproxy) = metrics_plan(&docker);
     let plan = plan.option(&["--metrics-host", "web1.example.com"]);
     let balancer = plan.option(&["--metrics-host", "web2.example.com"]).start().until_started();
-    until("metrics", own, |it| it.is("docker_glue_haproxy_answers", 1));
+    until("metrics", own, |series| series.is("docker_glue_haproxy_answers", 1));
     for port in [own, haproxy] {
         for (headers, expected) in [
             ("Host: localhost\r\n".to_owned(), "200"),
@@ -276,15 +276,14 @@ fn metrics_asked_for_by_a_name_of_somebody_else_are_refused() {
 }
 
 #[test]
-fn connection_that_asks_nothing_keeps_nobody_out() {
+fn idle_connections_do_not_block_metrics() {
     let Some(docker) = docker() else { return };
-    let (plan, port, _) = plan(&docker);
+    let (plan, port, _) = metrics_plan(&docker);
     let page = free_port();
     let balancer = plan.option(&["--dashboard", &page.to_string()]).start().until_started();
-    until("metrics", port, |it| it.is("docker_glue_haproxy_answers", 1));
+    until("metrics", port, |series| series.is("docker_glue_haproxy_answers", 1));
     let connect = |port| move |_| TcpStream::connect(("127.0.0.1", port)).unwrap();
-    let silent: Vec<_> =
-        (0..100).flat_map(|it| [port, page].map(connect).map(|to| to(it))).collect();
+    let silent: Vec<_> = (0..100).flat_map(|n| [port, page].map(connect).map(|to| to(n))).collect();
     let mut took = Vec::new();
     for _ in 0..5 {
         let begin = std::time::Instant::now();
@@ -297,7 +296,7 @@ fn connection_that_asks_nothing_keeps_nobody_out() {
 }
 
 /// A program that stands before the real HAProxy.
-fn wrapper(folder: &Path, script: &str) -> String {
+fn write_wrapper(folder: &Path, script: &str) -> String {
     let path = folder.join("haproxy");
     let bin = std::env::var("HAPROXY_BIN").unwrap_or_else(|_| "haproxy".to_owned());
     let script = script.replace("HAPROXY", &bin);
@@ -307,13 +306,13 @@ fn wrapper(folder: &Path, script: &str) -> String {
 }
 
 #[test]
-fn what_goes_wrong_is_counted() {
+fn failures_are_counted() {
     let Some(docker) = docker() else { return };
     let folder = tempfile::tempdir().unwrap();
     let moody = folder.path().join("moody");
     let script = format!("[ \"$1\" = -c ] && [ -e {} ] && exit 1", moody.display());
-    let wrapper = wrapper(folder.path(), &script);
-    let (plan, port, _) = plan(&docker);
+    let wrapper = write_wrapper(folder.path(), &script);
+    let (plan, port, _) = metrics_plan(&docker);
     let named = |name: &str| plan.run(name).label("glue_http_80_host", "web.test");
     let three = common::start(["a", "b", "c"].map(named).into());
     let balancer = plan.option(&["--haproxy-bin", &wrapper]).start().until_started();
@@ -323,60 +322,62 @@ fn what_goes_wrong_is_counted() {
     let server = format!("web.test:80/{}-{}:80", three[0].name, &three[0].id[..12]);
     balancer.ask_haproxy(&format!("set server {server} weight 7"));
     three[2].docker(&["pause"]);
-    until("drift", port, |it| it.get("docker_glue_drift_repaired_total") >= 1.0);
-    until("an error", port, |it| {
-        it.get("docker_glue_runtime_errors_total{kind=\"differs\"}") >= 1.0
+    until("drift", port, |series| series.get("docker_glue_drift_repaired_total") >= 1.0);
+    until("an error", port, |series| {
+        series.get("docker_glue_runtime_errors_total{kind=\"differs\"}") >= 1.0
     });
 
     // A new public port takes a reload, which is refused.
     std::fs::write(&moody, "").unwrap();
     let failed = "docker_glue_passes_failed_total";
-    let _other = web(&balancer, "other").label("glue_http_80_bind", "8080").start();
-    let told = until("a pass that failed", port, |it| it.get(failed) >= 1.0);
+    let _other = run_web(&balancer, "other").label("glue_http_80_bind", "8080").start();
+    let report = until("a pass that failed", port, |series| series.get(failed) >= 1.0);
     let last = "docker_glue_last_success_timestamp_seconds";
-    let before = told.get(last);
+    let before = report.get(last);
     std::fs::remove_file(&moody).unwrap();
     balancer.until_serves("other.test:8080/x", "other saw /x");
-    until("success", port, |it| it.get(last) > before);
+    until("success", port, |series| series.get(last) > before);
 }
 
 #[test]
-fn haproxy_tells_its_numbers_once_their_port_is_free() {
+fn haproxy_exporter_starts_when_its_port_is_free() {
     let Some(docker) = docker() else { return };
-    let (plan, port, haproxy) = plan(&docker);
+    let (plan, port, haproxy) = metrics_plan(&docker);
     let other = TcpListener::bind(("127.0.0.1", haproxy)).unwrap();
-    let _web = web(&plan, "web").start();
+    let _web = run_web(&plan, "web").start();
     let balancer = plan.start().until_started();
     balancer.until_serves("web.test/x", "web saw /x");
     balancer.until_said(&["WARN", "option --haproxy-metrics: its port is taken by "]);
     let taken = "docker_glue_problems{kind=\"port_taken\"}";
-    until("it is a problem", port, |it| it.is(taken, 1));
+    until("it is a problem", port, |series| series.is(taken, 1));
     drop(other);
     let answer = wait_for("HAProxy's numbers", || scrape(haproxy).ok());
     assert!(answer.body.contains("haproxy_process_"), "{}", answer.body);
     assert_eq!(prometheus::ask(haproxy, "GET", "/").unwrap().status, 404);
     balancer.until_said(&["no longer a problem: option --haproxy-metrics"]);
     balancer.serves(&[("web.test/x", "web saw /x")]);
-    until("no problem", port, |it| it.is(taken, 0));
+    until("no problem", port, |series| series.is(taken, 0));
 }
 
 #[test]
-fn an_haproxy_without_an_exporter_is_a_problem_and_serves() {
+fn haproxy_without_exporter_is_a_problem_and_serves() {
     let Some(docker) = docker() else { return };
-    let (plan, port, haproxy) = plan(&docker);
+    let (plan, port, haproxy) = metrics_plan(&docker);
     let folder = tempfile::tempdir().unwrap();
-    let without = wrapper(folder.path(), "[ \"$1\" = -vv ] && exec HAPROXY -v");
+    let without = write_wrapper(folder.path(), "[ \"$1\" = -vv ] && exec HAPROXY -v");
     let plan = plan.option(&["--haproxy-bin", &without]);
-    let _web = web(&plan, "web").start();
+    let _web = run_web(&plan, "web").start();
     let balancer = plan.start().until_started();
     balancer.until_serves("web.test/x", "web saw /x");
     balancer.until_said(&["WARN", "option --haproxy-metrics: this HAProxy has no exporter"]);
-    until("it is a problem", port, |it| it.is("docker_glue_problems{kind=\"no_exporter\"}", 1));
+    until("it is a problem", port, |series| {
+        series.is("docker_glue_problems{kind=\"no_exporter\"}", 1)
+    });
     assert!(scrape(haproxy).is_err());
 }
 
 #[test]
-fn the_examples_name_only_what_is_told_and_promtool_reads_them() {
+fn example_rules_use_existing_metrics_and_pass_promtool() {
     let (Some(docker), Some(promtool)) = (docker(), promtool()) else { return };
     let folder = Path::new("examples/prometheus");
     for (words, file) in [
@@ -386,42 +387,43 @@ fn the_examples_name_only_what_is_told_and_promtool_reads_them() {
     ] {
         prometheus::run(promtool, &[words[0], words[1], folder.join(file).to_str().unwrap()]);
     }
-    let expressions = expressions();
-    parses(promtool, &expressions);
+    let expressions = dashboard_expressions();
+    assert_parses(promtool, &expressions);
 
-    let (plan, port, haproxy) = plan(&docker);
-    let _web = web(&plan, "web").start();
+    let (plan, port, haproxy) = metrics_plan(&docker);
+    let _web = run_web(&plan, "web").start();
     let balancer = plan.start().until_started();
     balancer.until_serves("web.test/x", "web saw /x");
     let both = [port, haproxy].map(|port| Series::of(&scrape(port).unwrap().body));
-    let told: BTreeSet<_> = both.iter().flat_map(Series::names).collect();
+    let texts: BTreeSet<_> = both.iter().flat_map(Series::names).collect();
     let alerts = std::fs::read_to_string(folder.join("alerts.yml")).unwrap();
     let text = expressions.join("\n") + &alerts;
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let ours = ["docker_glue_", "haproxy_", "process_"];
-    let names = text.split(|c| !word(c)).filter(|it| ours.iter().any(|our| it.starts_with(our)));
+    let names =
+        text.split(|c| !word(c)).filter(|text| ours.iter().any(|our| text.starts_with(our)));
     // A label, not a metric.
-    let names: BTreeSet<_> = names.filter(|it| *it != "haproxy_version").collect();
+    let names: BTreeSet<_> = names.filter(|text| *text != "haproxy_version").collect();
     assert!(names.len() > 15, "{names:?}");
-    let unknown: Vec<_> = names.difference(&told).collect();
+    let unknown: Vec<_> = names.difference(&texts).collect();
     assert!(unknown.is_empty(), "nobody tells {unknown:?}");
 }
 
 /// Those of the dashboard, with the words that Grafana puts in.
-fn expressions() -> Vec<String> {
+fn dashboard_expressions() -> Vec<String> {
     let text = std::fs::read_to_string("examples/grafana/docker-glue.json").unwrap();
     let dashboard: serde_json::Value = serde_json::from_str(&text).unwrap();
     let panels = dashboard["panels"].as_array().unwrap();
-    let targets = panels.iter().filter_map(|it| it["targets"].as_array()).flatten();
+    let targets = panels.iter().filter_map(|value| value["targets"].as_array()).flatten();
     let expression = |target: &serde_json::Value| target["expr"].as_str().unwrap().to_owned();
     let expressions: Vec<_> = targets.map(expression).collect();
     assert!(expressions.len() > 15, "{expressions:?}");
-    let filled = |it: String| it.replace("$__rate_interval", "1m").replace("$instance", ".*");
+    let filled = |text: String| text.replace("$__rate_interval", "1m").replace("$instance", ".*");
     expressions.into_iter().map(filled).collect()
 }
 
 /// promtool parses expressions as rules.
-fn parses(promtool: &str, expressions: &[String]) {
+fn assert_parses(promtool: &str, expressions: &[String]) {
     let rule = |(number, expression): (usize, &String)| serde_json::json!({ "record": format!("panel:{number}"), "expr": expression });
     let rules: Vec<_> = expressions.iter().enumerate().map(rule).collect();
     let file = tempfile::Builder::new().suffix(".yml").tempfile().unwrap();
@@ -432,25 +434,25 @@ fn parses(promtool: &str, expressions: &[String]) {
 }
 
 #[test]
-fn an_outage_of_docker_and_a_death_of_haproxy_are_told() {
+fn docker_outage_and_haproxy_crash_change_metrics() {
     let Some(mut engine) = Engine::new() else { return };
     engine.start();
     engine.load_image();
     let docker = engine.docker();
-    let (plan, port, _) = plan(&docker);
-    let _web = web(&plan, "web").start();
+    let (plan, port, _) = metrics_plan(&docker);
+    let _web = run_web(&plan, "web").start();
     let balancer = plan.start().until_started();
     let (connected, answers) = ("docker_glue_docker_connected", "docker_glue_haproxy_answers");
-    until("both are there", port, |it| it.is(connected, 1) && it.is(answers, 1));
+    until("both are there", port, |series| series.is(connected, 1) && series.is(answers, 1));
     engine.stop();
-    until("docker is away", port, |it| it.is(connected, 0));
+    until("docker is away", port, |series| series.is(connected, 0));
     // What is known stays, and is served.
-    until("the route", port, |it| it.is("docker_glue_routes{state=\"served\"}", 1));
+    until("the route", port, |series| series.is("docker_glue_routes{state=\"served\"}", 1));
     let age = "docker_glue_docker_stream_age_seconds";
     let before = Series::of(&scrape(port).unwrap().body).get(age);
-    until("the stream is silent", port, |it| it.get(age) > before);
+    until("the stream is silent", port, |series| series.get(age) > before);
     kill(Pid::from_raw(balancer.master()), Signal::SIGKILL).unwrap();
-    until("another start", port, |it| it.is("docker_glue_applies_total{way=\"start\"}", 2));
+    until("another start", port, |series| series.is("docker_glue_applies_total{way=\"start\"}", 2));
     engine.start();
-    until("docker is back", port, |it| it.is(connected, 1) && it.is(answers, 1));
+    until("docker is back", port, |series| series.is(connected, 1) && series.is(answers, 1));
 }

@@ -11,11 +11,11 @@ mod sim;
 mod story;
 
 use docker_glue::{
-    balancer::{Balancer, Link},
-    container::{Container, ContainerId, State},
+    balancer::{Balancer, SourceStatus},
+    container::{Container, ContainerId, ContainerState},
     decide::{Rules, decide},
-    haproxy::{observed::Observed, plan::plan, proxy::Proxy, render::Frame},
-    view::Picture,
+    haproxy::{observed::ObservedState, plan::plan_commands, proxy::Proxy, render::RenderContext},
+    view::StateSnapshot,
     world::World,
 };
 use proptest::prelude::*;
@@ -52,7 +52,7 @@ enum Op {
     Cut(usize, bool),
     Busy(u32),
     Deaf,
-    Theirs(Theirs, usize),
+    Theirs(ForeignChange, usize),
     /// An operator goes back to a generation, of those there are.
     RollBack(usize),
     Release,
@@ -60,7 +60,7 @@ enum Op {
 
 /// What somebody else does over the socket, to one of what there is.
 #[derive(Debug, Clone, Copy)]
-enum Theirs {
+enum ForeignChange {
     Server(&'static str),
     NewServer,
     DelEntry,
@@ -69,17 +69,17 @@ enum Theirs {
     NewEntry,
 }
 
-fn op() -> impl Strategy<Value = Op> {
+fn op_strategy() -> impl Strategy<Value = Op> {
     let theirs = prop_oneof![
-        Just(Theirs::Server("weight 3")),
-        Just(Theirs::Server("state maint")),
-        Just(Theirs::Server("state drain")),
-        Just(Theirs::Server("addr 10.9.9.9 port 9")),
-        Just(Theirs::NewServer),
-        Just(Theirs::DelEntry),
-        Just(Theirs::SetEntry),
-        Just(Theirs::Twin),
-        Just(Theirs::NewEntry),
+        Just(ForeignChange::Server("weight 3")),
+        Just(ForeignChange::Server("state maint")),
+        Just(ForeignChange::Server("state drain")),
+        Just(ForeignChange::Server("addr 10.9.9.9 port 9")),
+        Just(ForeignChange::NewServer),
+        Just(ForeignChange::DelEntry),
+        Just(ForeignChange::SetEntry),
+        Just(ForeignChange::Twin),
+        Just(ForeignChange::NewEntry),
     ];
     prop_oneof![
         8 => any::told().prop_map(Op::Event),
@@ -104,8 +104,8 @@ proptest! {
     #![proptest_config(ProptestConfig { max_shrink_iters: 300, ..ProptestConfig::with_cases(150) })]
 
     #[test]
-    fn it_ends_in_what_the_last_world_asks_for(
-        ops in prop::collection::vec(op(), 1..20),
+    fn balancer_converges_to_the_last_world(
+        ops in prop::collection::vec(op_strategy(), 1..20),
         stock in 1..4_usize,
         adds: bool,
         master in prop_oneof![(0..4_u32).prop_map(Master::Asynchronous), Just(Master::Synchronous)],
@@ -114,9 +114,9 @@ proptest! {
         runtime.block_on(async {
             let mut model = Model::start(master, stock, adds).await;
             for op in ops {
-                model.suffer(op).await;
+                model.apply_op(op).await;
             }
-            model.come_to_rest().await;
+            model.settle_down().await;
         });
     }
 }
@@ -152,12 +152,12 @@ impl Model {
     async fn restart(&mut self) {
         self.balancer = None;
         let proxy = Proxy::open(self.sim.settings()).await.unwrap();
-        let (rules, frame) = (self.rules.clone(), self.frame());
+        let (rules, frame) = (self.rules.clone(), self.render_frame());
         self.balancer = Some(Balancer::new(proxy, rules, frame, self.stock).await);
     }
 
-    fn frame(&self) -> Frame {
-        Frame {
+    fn render_frame(&self) -> RenderContext {
+        RenderContext {
             stats_socket: self.sim.settings().stats_socket(),
             generations: self.sim.path("state/gen"),
             hard_stop_after: self.hard_stop_after,
@@ -165,55 +165,56 @@ impl Model {
         }
     }
 
-    async fn suffer(&mut self, op: Op) {
+    async fn apply_op(&mut self, op: Op) {
         match op {
             Op::Event(story) => {
-                self.live(&story);
-                self.pass().await;
+                self.set_world(&story);
+                self.run_pass().await;
             }
-            Op::Unheard(story) => self.live(&story),
-            Op::List => self.pass().await,
+            Op::Unheard(story) => self.set_world(&story),
+            Op::List => self.run_pass().await,
             Op::Files => self.balancer.as_mut().unwrap().finish().await,
-            Op::Later => self.later().await,
+            Op::Later => self.advance_time().await,
             Op::Restart => self.restart().await,
             Op::Upgrade => {
                 self.hard_stop_after += Duration::from_secs(1);
                 self.restart().await;
             }
             Op::Reload => self.sim.change(sim::State::load),
-            Op::Broken(times) => self.sim.change(|it| it.broken = times),
-            Op::Cut(after, obeyed) => self.sim.change(|it| it.cut = Some((after, obeyed))),
-            Op::Busy(times) => self.sim.change(|it| it.busy = times),
-            Op::Deaf => self.sim.change(|it| it.deaf = true),
-            Op::Theirs(theirs, which) => self.meddle(theirs, which),
+            Op::Broken(times) => self.sim.change(|state| state.broken = times),
+            Op::Cut(after, obeyed) => self.sim.change(|state| state.cut = Some((after, obeyed))),
+            Op::Busy(times) => self.sim.change(|state| state.busy = times),
+            Op::Deaf => self.sim.change(|state| state.deaf = true),
+            Op::Theirs(theirs, which) => self.interfere(theirs, which),
             Op::RollBack(which) => {
-                let history = self.picture().history;
-                let all: Vec<_> = history.generations().map(|it| it.number).collect();
+                let history = self.state().history;
+                let all: Vec<_> = history.generations().map(|files| files.number).collect();
                 if let Some(number) = all.get(which % all.len().max(1)) {
                     let _ = self.balancer.as_mut().unwrap().roll_back(*number).unwrap();
-                    self.pass().await;
+                    self.run_pass().await;
                 }
             }
             Op::Release => {
                 // Where nothing is held it says so.
-                let _ = self.balancer.as_mut().unwrap().release();
-                self.pass().await;
+                let _ = self.balancer.as_mut().unwrap().release_rollback();
+                self.run_pass().await;
             }
         }
     }
 
-    fn picture(&self) -> Picture {
-        self.balancer.as_ref().unwrap().picture(None, Link::default())
+    fn state(&self) -> StateSnapshot {
+        self.balancer.as_ref().unwrap().snapshot(None, SourceStatus::default())
     }
 
     /// A container that comes again is another one: it has another id.
-    fn live(&mut self, story: &str) {
+    fn set_world(&mut self, story: &str) {
         let mut world = story::world(story);
-        let told = std::mem::take(&mut world.containers);
-        for (line, container) in told {
+        let containers = std::mem::take(&mut world.containers);
+        for (line, container) in containers {
             let life = self.lives.entry(line.clone()).or_default();
             let id = |life: usize| ContainerId::new(format!("{life:06x}{}", &line.as_str()[6..]));
-            let was_up = self.world.containers.get(&id(*life)).is_some_and(|it| is_up(it));
+            let was_up =
+                self.world.containers.get(&id(*life)).is_some_and(|container| is_up(container));
             if is_up(&container) && !was_up {
                 *life += 1;
             }
@@ -224,47 +225,50 @@ impl Model {
     }
 
     /// An error is told and tried again later, as the program does.
-    async fn pass(&mut self) {
-        let _ = self.balancer.as_mut().unwrap().pass(&self.world, "test").await;
+    async fn run_pass(&mut self) {
+        let _ = self.balancer.as_mut().unwrap().reconcile(&self.world, "test").await;
     }
 
-    async fn later(&mut self) {
-        self.balancer.as_mut().unwrap().doubt();
-        self.pass().await;
+    async fn advance_time(&mut self) {
+        self.balancer.as_mut().unwrap().invalidate_state();
+        self.run_pass().await;
     }
 
-    fn meddle(&self, theirs: Theirs, which: usize) {
+    fn interfere(&self, theirs: ForeignChange, which: usize) {
         self.sim.change(|state| {
             let worker = &mut state.worker;
-            let names =
-                worker.backends.iter().flat_map(|(at, it)| it.keys().map(move |it| (at, it)));
+            let names = worker
+                .backends
+                .iter()
+                .flat_map(|(at, servers)| servers.keys().map(move |text| (at, text)));
             let servers: Vec<_> = names.map(|(at, name)| format!("{at}/{name}")).collect();
             let entries = worker.maps.get("routes.map").cloned().unwrap_or_default();
             let server = servers.get(which % servers.len().max(1));
-            let key = entries.get(which % entries.len().max(1)).map(|it| it.0.as_str());
+            let key = entries.get(which % entries.len().max(1)).map(|pair| pair.0.as_str());
             match (theirs, server, key) {
-                (Theirs::Server(change), Some(server), _) => {
+                (ForeignChange::Server(change), Some(server), _) => {
                     let words: Vec<_> = change.split(' ').collect();
                     let _ = worker.obey(&[&["set", "server", server], &words[..]].concat());
                 }
-                (Theirs::NewServer, _, _) => {
-                    let at = worker.backends.keys().filter(|it| *it != "no-route");
-                    let Some(at) = at.cycle().nth(which).map(|it| format!("{it}/theirs")) else {
+                (ForeignChange::NewServer, _, _) => {
+                    let at = worker.backends.keys().filter(|text| *text != "no-route");
+                    let Some(at) = at.cycle().nth(which).map(|text| format!("{text}/theirs"))
+                    else {
                         return;
                     };
                     let words = ["add", "server", &at, "10.9.9.9:9", "id", "9", "weight", "9"];
                     let _ = worker.obey(&words);
                 }
-                (Theirs::DelEntry, _, Some(key)) => {
+                (ForeignChange::DelEntry, _, Some(key)) => {
                     let _ = worker.obey(&["del", "map", "routes.map", key]);
                 }
-                (Theirs::SetEntry, _, Some(key)) => {
+                (ForeignChange::SetEntry, _, Some(key)) => {
                     let _ = worker.obey(&["set", "map", "routes.map", key, "nowhere"]);
                 }
-                (Theirs::Twin, _, Some(key)) => {
+                (ForeignChange::Twin, _, Some(key)) => {
                     let _ = worker.obey(&["add", "map", "routes.map", key, "nowhere"]);
                 }
-                (Theirs::NewEntry, _, _) => {
+                (ForeignChange::NewEntry, _, _) => {
                     let _ = worker.obey(&["add", "map", "routes.map", "new.test:80/", "nowhere"]);
                 }
                 _ => {}
@@ -273,11 +277,11 @@ impl Model {
     }
 
     /// Nothing happens any more but that the balancer looks now and then.
-    async fn come_to_rest(&mut self) {
+    async fn settle_down(&mut self) {
         self.sim.change(|state| (state.broken, state.busy) = (0, state.busy.min(2)));
         let mut last = String::new();
         for _ in 0..WAKES {
-            self.later().await;
+            self.advance_time().await;
             self.balancer.as_mut().unwrap().finish().await;
             match self.difference() {
                 None => return,
@@ -290,56 +294,56 @@ impl Model {
     /// Between what there is and what the world asks for, or an operator.
     fn difference(&self) -> Option<String> {
         // All is decided again, but for who served last, under a rollback too: that says which container serves on.
-        let mut memory = self.picture().memory;
-        memory.forget_work();
+        let mut memory = self.state().decide_state;
+        memory.clear_cache();
         let routes = decide(&self.world, memory, Instant::now(), &self.rules).routes;
         let (worker, stored) = (self.sim.observe(), self.sim.stored());
         let (config, homeless) = story::config_within(&routes, &worker);
-        let there = Observed::started(&config);
+        let there = ObservedState::from_config(&config);
         if 0 < homeless {
             return Some(format!("{homeless} routes have no place in {worker:#?}"));
         }
-        if !worker.agrees_with(&there) {
+        if !worker.matches_state(&there) {
             return Some(format!("the worker has {worker:#?}, and should have {there:#?}"));
         }
-        let commands = plan(&worker, &config);
+        let commands = plan_commands(&worker, &config);
         if !commands.is_empty() {
             return Some(format!("{commands:?} would follow"));
         }
         // The worker is asked for what somebody else added to a key of ours in vain.
-        (!stored.agrees_with(&worker)).then(|| format!("on disk is {stored:#?}, not {worker:#?}"))
+        (!stored.matches_state(&worker)).then(|| format!("on disk is {stored:#?}, not {worker:#?}"))
     }
 }
 
 fn is_up(container: &Container) -> bool {
-    matches!(container.state, State::Running | State::Paused)
+    matches!(container.state, ContainerState::Running | ContainerState::Paused)
 }
 
 /// It is not left alone for long.
 #[tokio::test]
-async fn one_that_could_not_be_asked_is_asked_again_soon() {
+async fn unreachable_haproxy_is_queried_again_within_2_seconds() {
     let mut model = Model::start(Master::Synchronous, 1, false).await;
-    model.suffer(Op::Event("a 172.17.0.2 glue_http_80_host=a.test".to_owned())).await;
-    model.live("b 172.17.0.3 glue_http_80_host=b.test");
+    model.apply_op(Op::Event("a 172.17.0.2 glue_http_80_host=a.test".to_owned())).await;
+    model.set_world("b 172.17.0.3 glue_http_80_host=b.test");
     model.sim.change(|state| state.mute = true);
-    let wake = model.balancer.as_mut().unwrap().pass(&model.world, "test").await.unwrap();
+    let wake = model.balancer.as_mut().unwrap().reconcile(&model.world, "test").await.unwrap();
     assert!(wake.wake_at.unwrap() < Instant::now() + Duration::from_secs(2));
     model.sim.change(|state| state.mute = false);
-    model.pass().await;
+    model.run_pass().await;
     assert_eq!(model.difference(), None);
 }
 
 /// The balancer was restarted with settings that take a reload, and no reload works.
 #[tokio::test]
-async fn what_ran_runs_on_while_reloads_fail() {
+async fn running_routes_are_served_while_reloads_fail() {
     let mut model = Model::start(Master::Synchronous, 1, false).await;
     let story = "a 172.17.0.2 glue_http_80_host=a.test\nb 172.17.0.3 glue_http_80_host=b.test";
-    model.suffer(Op::Event(story.to_owned())).await;
+    model.apply_op(Op::Event(story.to_owned())).await;
     let before = model.sim.observe();
     model.sim.change(|state| state.broken = 1000);
-    model.suffer(Op::Upgrade).await;
+    model.apply_op(Op::Upgrade).await;
     for _ in 0..20 {
-        model.later().await;
-        assert!(model.sim.observe().agrees_with(&before), "{:#?}", model.sim.observe());
+        model.advance_time().await;
+        assert!(model.sim.observe().matches_state(&before), "{:#?}", model.sim.observe());
     }
 }

@@ -24,7 +24,7 @@ use tempfile::TempDir;
 
 /// An engine whose containers are entries of its list.
 #[derive(Debug)]
-struct Odd {
+struct OddEngine {
     folder: TempDir,
     world: Arc<Mutex<World>>,
 }
@@ -37,7 +37,7 @@ struct World {
     listeners: Vec<mpsc::Sender<String>>,
 }
 
-impl Odd {
+impl OddEngine {
     fn start() -> Self {
         let folder = tempfile::Builder::new().prefix("glue").tempdir().unwrap();
         let listener = UnixListener::bind(folder.path().join("engine.sock")).unwrap();
@@ -49,7 +49,7 @@ impl Odd {
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 let world = Arc::clone(&served);
-                thread::spawn(move || answer(client, &world));
+                thread::spawn(move || answer_request(client, &world));
             }
         });
         Self { folder, world }
@@ -66,12 +66,12 @@ impl Odd {
     /// One event as it is.
     fn tell(&self, event: &Value) {
         let listeners = &mut self.world.lock().unwrap().listeners;
-        listeners.retain(|it| it.send(format!("{event}\n")).is_ok());
+        listeners.retain(|sender| sender.send(format!("{event}\n")).is_ok());
     }
 }
 
 /// One connection carries one question.
-fn answer(mut client: UnixStream, world: &Mutex<World>) -> io::Result<()> {
+fn answer_request(mut client: UnixStream, world: &Mutex<World>) -> io::Result<()> {
     let mut lines = BufReader::new(client.try_clone()?).lines();
     let Some(question) = lines.next().transpose()? else { return Ok(()) };
     for line in lines {
@@ -82,11 +82,11 @@ fn answer(mut client: UnixStream, world: &Mutex<World>) -> io::Result<()> {
     let target = question.split(' ').nth(1).unwrap_or_default().to_owned();
     let path = target.split('?').next().unwrap_or_default();
     let (tell, events) = mpsc::channel();
-    let said = {
+    let value = {
         let mut world = world.lock().unwrap();
         match path.trim_start_matches('/').split('/').collect::<Vec<_>>()[..] {
-            ["containers", "json"] => Some(Value::Array(filtered(&world.list, &target))),
-            ["containers", id, "json"] => inspection(&world.list, id),
+            ["containers", "json"] => Some(Value::Array(filter_list(&world.list, &target))),
+            ["containers", id, "json"] => inspect_json(&world.list, id),
             ["networks"] => Some(world.networks.clone()),
             ["events"] => {
                 world.listeners.push(tell);
@@ -99,7 +99,7 @@ fn answer(mut client: UnixStream, world: &Mutex<World>) -> io::Result<()> {
         client.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")?;
         return events.iter().try_for_each(|event| client.write_all(event.as_bytes()));
     }
-    let (status, body) = said.map_or((404, "{}".to_owned()), |said| (200, said.to_string()));
+    let (status, body) = value.map_or((404, "{}".to_owned()), |value| (200, value.to_string()));
     write!(
         client,
         "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
@@ -109,14 +109,14 @@ fn answer(mut client: UnixStream, world: &Mutex<World>) -> io::Result<()> {
 }
 
 /// It knows the filter by id, and no pages.
-fn filtered(list: &[Value], target: &str) -> Vec<Value> {
-    let id = |it: &Value| it["Id"].as_str().unwrap_or("?").to_owned();
+fn filter_list(list: &[Value], target: &str) -> Vec<Value> {
+    let id = |value: &Value| value["Id"].as_str().unwrap_or("?").to_owned();
     let by_id = target.contains("%22id%22");
-    list.iter().filter(|it| !by_id || target.contains(&id(it))).cloned().collect()
+    list.iter().filter(|value| !by_id || target.contains(&id(value))).cloned().collect()
 }
 
-fn inspection(list: &[Value], id: &str) -> Option<Value> {
-    let entry = list.iter().find(|it| it["Id"] == id)?;
+fn inspect_json(list: &[Value], id: &str) -> Option<Value> {
+    let entry = list.iter().find(|value| value["Id"] == id)?;
     Some(json!({
         "Id": id, "Name": entry["Names"][0], "Created": "2026-01-01T00:00:00Z",
         "State": {"Status": entry["State"], "Running": entry["State"] == "running", "Health": entry["Health"]},
@@ -126,28 +126,28 @@ fn inspection(list: &[Value], id: &str) -> Option<Value> {
 }
 
 /// A container that runs, at a listener which answers in its name.
-fn container(digit: u8, name: &str, plan: &Plan) -> Value {
+fn container_json(digit: u8, name: &str, plan: &Plan) -> Value {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let said = name.to_owned();
+    let text = name.to_owned();
     thread::spawn(move || {
         for mut client in listener.incoming().map_while(Result::ok) {
             let mut head = [0; 4096];
             let _ = client.read(&mut head);
-            let length = said.len();
+            let length = text.len();
             let _ = write!(
                 client,
-                "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{said}"
+                "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{text}"
             );
         }
     });
     let mut labels = json!({CONSTRAINT: plan.constraint()});
     labels[format!("glue_http_{port}_host")] = json!(format!("{name}.test"));
     labels[format!("glue_http_{port}_bind")] = json!("80");
-    entry(digit, name, &labels)
+    list_entry(digit, name, &labels)
 }
 
-fn entry(digit: u8, name: &str, labels: &Value) -> Value {
+fn list_entry(digit: u8, name: &str, labels: &Value) -> Value {
     json!({
         "Id": digit.to_string().repeat(64), "Names": [format!("/{name}")], "Image": "example",
         "Created": 1_700_000_000, "State": "running", "Status": "Up 1 second", "Labels": labels,
@@ -157,7 +157,7 @@ fn entry(digit: u8, name: &str, labels: &Value) -> Value {
 }
 
 /// The entry with this in a place of it.
-fn with(mut entry: Value, pointer: &str, value: Value) -> Value {
+fn with_value(mut entry: Value, pointer: &str, value: Value) -> Value {
     let (parent, key) = pointer.rsplit_once('/').unwrap();
     let parent = if parent.is_empty() { &mut entry } else { entry.pointer_mut(parent).unwrap() };
     match parent {
@@ -168,7 +168,7 @@ fn with(mut entry: Value, pointer: &str, value: Value) -> Value {
 }
 
 /// What an entry may have in it that the library refuses; by `tests/cases` and what else was tried.
-fn oddities() -> Vec<(&'static str, Value)> {
+fn odd_values() -> Vec<(&'static str, Value)> {
     vec![
         ("/State", json!("stopped")),
         ("/State", json!("initialized")),
@@ -197,22 +197,22 @@ fn oddities() -> Vec<(&'static str, Value)> {
     ]
 }
 
-fn started(entry: &Value) -> Value {
-    let attributes = with(entry["Labels"].clone(), "/x", json!(null));
+fn start_event(entry: &Value) -> Value {
+    let attributes = with_value(entry["Labels"].clone(), "/x", json!(null));
     json!({"Type": "container", "Action": "start", "Actor": {"ID": entry["Id"], "Attributes": attributes},
         "time": 1e300, "timeNano": 1_700_000_001_000_000_000_i64})
 }
 
 #[test]
-fn engine_with_a_state_that_nobody_knows_is_served() {
+fn container_with_unknown_state_is_served() {
     if !has("haproxy") {
         return;
     }
-    let engine = Odd::start();
+    let engine = OddEngine::start();
     let plan = Balancer::of(&engine.docker());
-    let good = container(1, "good", &plan);
-    let stopped = with(container(2, "odd", &plan), "/State", json!("stopped"));
-    let late = container(3, "late", &plan);
+    let good = container_json(1, "good", &plan);
+    let stopped = with_value(container_json(2, "odd", &plan), "/State", json!("stopped"));
+    let late = container_json(3, "late", &plan);
     engine.set([good.clone(), stopped.clone()]);
     let balancer = plan.start();
     until_answers(&balancer, "good.test", "good");
@@ -222,23 +222,23 @@ fn engine_with_a_state_that_nobody_knows_is_served() {
     engine.set([good, stopped, late.clone()]);
     engine.tell(&json!({"Type": "pod", "Action": "start", "Actor": {"ID": "x"}}));
     engine.tell(&json!([null]));
-    engine.tell(&started(&late));
+    engine.tell(&start_event(&late));
     until_answers(&balancer, "late.test", "late");
     assert!(!balancer.log().contains("docker is away"), "{}", balancer.log());
 }
 
 #[test]
-fn every_oddity_at_once_costs_no_other_container() {
+fn odd_containers_do_not_affect_others() {
     if !has("haproxy") {
         return;
     }
-    let engine = Odd::start();
+    let engine = OddEngine::start();
     let plan = Balancer::of(&engine.docker());
-    let good = container(1, "good", &plan);
-    let odd = oddities().into_iter().enumerate().map(|(at, (pointer, value))| {
+    let good = container_json(1, "good", &plan);
+    let odd = odd_values().into_iter().enumerate().map(|(at, (pointer, value))| {
         let name = format!("odd{at}");
         let id = json!(format!("{at:064}"));
-        with(with(entry(0, &name, &json!({"a": "b"})), "/Id", id), pointer, value)
+        with_value(with_value(list_entry(0, &name, &json!({"a": "b"})), "/Id", id), pointer, value)
     });
     let nothing = [json!(null), json!(7), json!([]), json!("x"), json!({})];
     engine.set(odd.chain([good]).chain(nothing));
@@ -250,11 +250,11 @@ fn every_oddity_at_once_costs_no_other_container() {
 }
 
 #[test]
-fn an_oddity_of_a_served_container_costs_that_field() {
+fn odd_field_of_a_served_container_is_ignored() {
     if !has("haproxy") {
         return;
     }
-    let engine = Odd::start();
+    let engine = OddEngine::start();
     let plan = Balancer::of(&engine.docker());
     let cases = [
         ("/Created", json!(1e300)),
@@ -266,7 +266,7 @@ fn an_oddity_of_a_served_container_costs_that_field() {
     ];
     let names: Vec<_> = (0..cases.len()).map(|at| format!("web{at}")).collect();
     engine.set((1..).zip(&names).zip(cases).map(|((digit, name), (pointer, value))| {
-        with(container(digit, name, &plan), pointer, value)
+        with_value(container_json(digit, name, &plan), pointer, value)
     }));
     let balancer = plan.start();
     for name in &names {
@@ -275,13 +275,13 @@ fn an_oddity_of_a_served_container_costs_that_field() {
 }
 
 #[test]
-fn render_with_odd_containers_has_the_others_whole() {
-    let engine = Odd::start();
-    let odd = oddities().into_iter().enumerate().map(|(at, (pointer, value))| {
+fn render_with_odd_containers_prints_the_others() {
+    let engine = OddEngine::start();
+    let odd = odd_values().into_iter().enumerate().map(|(at, (pointer, value))| {
         let id = json!(format!("{at:064}"));
-        with(with(entry(0, "odd", &json!({"a": "b"})), "/Id", id), pointer, value)
+        with_value(with_value(list_entry(0, "odd", &json!({"a": "b"})), "/Id", id), pointer, value)
     });
-    let good = entry(1, "good", &json!({"say": "hello"}));
+    let good = list_entry(1, "good", &json!({"say": "hello"}));
     engine.set(odd.chain([good, json!(null)]));
     let glue = Glue::of(&engine.docker());
     let template = "# {{ containers.matching('good').first.labels.say }}";
@@ -293,6 +293,9 @@ fn render_with_odd_containers_has_the_others_whole() {
 
 fn until_answers(balancer: &Balancer, host: &str, body: &str) {
     wait_for(&format!("{host} answered by {body}"), || {
-        balancer.try_get(&format!("{host}/")).ok().filter(|it| it.status == 200 && it.body == body)
+        balancer
+            .try_get(&format!("{host}/"))
+            .ok()
+            .filter(|reply| reply.status == 200 && reply.body == body)
     });
 }

@@ -28,11 +28,11 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-fn web(plan: &Plan, name: &str) -> Run {
+fn run_web(plan: &Plan, name: &str) -> Run {
     plan.run(name).label("glue_http_80_host", "a.test")
 }
 
-fn command(plan: &Plan, words: &[&str]) -> Command {
+fn balancer_command(plan: &Plan, words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_docker-balancer"));
     command.env("DOCKER_GLUE_SETTINGS", "/dev/null").args(words);
     command.arg("--runtime-dir").arg(plan.runtime()).stdin(Stdio::null());
@@ -40,29 +40,29 @@ fn command(plan: &Plan, words: &[&str]) -> Command {
 }
 
 /// The exit status, and all that was said.
-fn run(plan: &Plan, words: &[&str]) -> (i32, String) {
-    let Output { status, stdout, stderr } = command(plan, words).output().unwrap();
+fn run_command(plan: &Plan, words: &[&str]) -> (i32, String) {
+    let Output { status, stdout, stderr } = balancer_command(plan, words).output().unwrap();
     (status.code().unwrap(), String::from_utf8([stdout, stderr].concat()).unwrap())
 }
 
 fn check(plan: &Plan, words: &[&str], code: i32, parts: &[&str]) -> String {
-    let (ended, told) = run(plan, words);
-    let all = parts.iter().all(|part| told.contains(part));
-    assert!(ended == code && all, "{words:?} {parts:?}: {ended}\n{told}");
-    told
+    let (ended, text) = run_command(plan, words);
+    let all = parts.iter().all(|part| text.contains(part));
+    assert!(ended == code && all, "{words:?} {parts:?}: {ended}\n{text}");
+    text
 }
 
-fn json<T: DeserializeOwned>(plan: &Plan, verb: &str) -> T {
-    serde_json::from_str(&run(plan, &[verb, "--json"]).1).unwrap()
+fn run_json<T: DeserializeOwned>(plan: &Plan, verb: &str) -> T {
+    serde_json::from_str(&run_command(plan, &[verb, "--json"]).1).unwrap()
 }
 
 /// The last generation there is.
-fn last(plan: &Plan) -> u64 {
-    json::<Vec<GenerationStatus>>(plan, "history").last().unwrap().generation
+fn last_generation(plan: &Plan) -> u64 {
+    run_json::<Vec<GenerationStatus>>(plan, "history").last().unwrap().generation
 }
 
 #[test]
-fn status_shows_what_runs_and_what_haproxy_counts() {
+fn status_shows_routes_and_haproxy_counts() {
     let Some(docker) = docker() else { return };
     let plan = Balancer::of(&docker);
     check(&plan, &["status"], 4, &["no docker-balancer answers on "]);
@@ -70,54 +70,57 @@ fn status_shows_what_runs_and_what_haproxy_counts() {
         check(&plan, &[verb, "--json"], 4, &["no docker-balancer answers on "]);
     }
     check(&plan, &["status", "--watch"], 4, &["no docker-balancer answers on "]);
-    let one = web(&plan, "one").label("glue_http_80_wieght", "7").start();
+    let one = run_web(&plan, "one").label("glue_http_80_wieght", "7").start();
     let balancer = plan.start().until_started();
     for _ in 0..5 {
         balancer.until_serves("a.test/x", "one saw /x");
     }
-    let status: Status = json(&balancer, "status");
+    let status: Status = run_json(&balancer, "status");
     let [route] = &status.routes[..] else { panic!("{status:?}") };
     let [server] = &route.servers[..] else { panic!("{status:?}") };
     assert_eq!((server.container.as_str(), server.weight), (one.name.as_str(), 100));
     assert!(5 <= server.load.requests && 5 <= route.load.requests, "{route:?}");
     assert!(5 <= status.listeners[0].load.requests, "{:?}", status.listeners);
-    let paused = web(&balancer, "two").start();
+    let paused = run_web(&balancer, "two").start();
     balancer.until_shared("a.test", &["one", "two"]);
     paused.docker(&["pause"]);
     let status = wait_for("two is out", || {
-        let status: Status = json(&balancer, "status");
-        let out = |it: &RouteStatus| it.servers.iter().any(|it| it.state == ServerState::Out);
+        let status: Status = run_json(&balancer, "status");
+        let out = |status: &RouteStatus| {
+            status.servers.iter().any(|status| status.state == ServerState::Out)
+        };
         status.routes.iter().any(out).then_some(status)
     });
     assert!(status.docker.connected && status.haproxy.answers && status.haproxy.managed);
     let [route] = &status.routes[..] else { panic!("{status:?}") };
     assert_eq!((route.route.as_str(), route.host.as_str()), ("a.test:80/", "a.test"));
-    let server = route.servers.iter().find(|it| it.container == one.name).unwrap();
+    let server = route.servers.iter().find(|status| status.container == one.name).unwrap();
     assert_eq!(server.state, ServerState::Up);
     assert_eq!(status.last.unwrap().cause, format!("pause {}", paused.name));
 
     let shown = check(&balancer, &["status"], 0, &["a.test:80/", &one.name, "connected", "up"]);
     assert!(!shown.contains('\x1b'), "nobody sees colours there: {shown}");
-    let coloured = command(&balancer, &["status"]).env("CLICOLOR_FORCE", "1").output().unwrap();
+    let coloured =
+        balancer_command(&balancer, &["status"]).env("CLICOLOR_FORCE", "1").output().unwrap();
     assert!(coloured.stdout.contains(&0x1b), "colours for who wants them");
     check(&balancer, &["routes"], 0, &["a.test:80/", "1 route, 2 servers"]);
     let hint = format!("container {} (", one.name);
     check(&balancer, &["problems"], 1, &[&hint, "glue_http_80_weight", "1 problem"]);
-    let problems: Vec<ProblemStatus> = json(&balancer, "problems");
+    let problems: Vec<ProblemStatus> = run_json(&balancer, "problems");
     assert_eq!(problems[0].label.as_deref(), Some("glue_http_80_wieght"));
     drop(one);
-    wait_for("no problem is left", || (run(&balancer, &["problems"]).0 == 0).then_some(()));
+    wait_for("no problem is left", || (run_command(&balancer, &["problems"]).0 == 0).then_some(()));
 }
 
 #[test]
-fn status_is_watched_on_a_terminal_until_ctrl_c() {
+fn status_watch_runs_until_ctrl_c() {
     let Some(docker) = docker() else { return };
     let plan = Balancer::of(&docker);
-    let _one = web(&plan, "one").start();
+    let _one = run_web(&plan, "one").start();
     let balancer = plan.start().until_started();
     let size = nix::pty::Winsize { ws_row: 24, ws_col: 60, ws_xpixel: 0, ws_ypixel: 0 };
     let terminal = openpty(Some(&size), None).unwrap();
-    let mut watch = command(&balancer, &["status", "--watch"]);
+    let mut watch = balancer_command(&balancer, &["status", "--watch"]);
     watch.env("TERM", "xterm").env_remove("NO_COLOR").stdout(terminal.slave);
     let mut watching = watch.spawn().unwrap();
     drop(watch);
@@ -140,7 +143,7 @@ fn status_is_watched_on_a_terminal_until_ctrl_c() {
     let first = pages(1);
     assert!(first.starts_with("\x1b[?1049h\x1b[?25l"), "{first:?}");
     assert!(first.contains("a.test:80/") && first.contains("\x1b[32mup"), "{first:?}");
-    let _two = web(&balancer, "two").label("glue_http_80_host.b", "b.test").start();
+    let _two = run_web(&balancer, "two").label("glue_http_80_host.b", "b.test").start();
     wait_for("the new route is seen", || seen.lock().unwrap().contains("b.test:80/").then_some(()));
     // Each page in place of the one before, and no wider or longer than the terminal.
     let text = pages(3);
@@ -158,12 +161,12 @@ fn status_is_watched_on_a_terminal_until_ctrl_c() {
 }
 
 #[test]
-fn history_says_what_caused_each_change_and_survives_restarts() {
+fn history_names_causes_and_survives_restarts() {
     let Some(docker) = docker() else { return };
     let plan = Balancer::of(&docker);
-    let one = web(&plan, "one").start();
+    let one = run_web(&plan, "one").start();
     let mut balancer = plan.start().until_started();
-    let two = web(&balancer, "two").label("glue_http_80_weight", "50").start();
+    let two = run_web(&balancer, "two").label("glue_http_80_weight", "50").start();
     balancer.until_shared("a.test", &["one", "two"]);
     let cause = format!("start {}", two.name);
     let change = format!("~ a.test:80/: + {}", two.name);
@@ -171,7 +174,7 @@ fn history_says_what_caused_each_change_and_survives_restarts() {
     assert!(shown.lines().next().unwrap().starts_with('1'), "{shown}");
     check(&balancer, &["history", "-n", "1"], 0, &["before; --last shows more", &change]);
 
-    let before: Vec<GenerationStatus> = json(&balancer, "history");
+    let before: Vec<GenerationStatus> = run_json(&balancer, "history");
     let file = balancer.state().join("history.jsonl");
     assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     balancer.end(Signal::SIGTERM);
@@ -180,14 +183,17 @@ fn history_says_what_caused_each_change_and_survives_restarts() {
     balancer.start_again();
     // What the last run left serves until the engine has answered.
     let after = wait_for("a further generation", || {
-        let (code, text) = run(&balancer, &["history", "--json"]);
+        let (code, text) = run_command(&balancer, &["history", "--json"]);
         let all: Vec<GenerationStatus> = serde_json::from_str(&text).ok().filter(|_| code == 0)?;
         (before.len() < all.len()).then_some(all)
     });
     assert_eq!(after[..before.len()], before[..], "and the numbers go on");
     let new = &after[before.len()..];
     assert_eq!(new[0].generation, before.last().unwrap().generation + 1);
-    assert!(new.iter().any(|it| it.changes.iter().any(|it| it.contains(": - "))), "{new:?}");
+    assert!(
+        new.iter().any(|status| status.changes.iter().any(|text| text.contains(": - "))),
+        "{new:?}"
+    );
 
     // A crash while a line was written: what is whole counts.
     wait_for("all of it is on disk", || {
@@ -200,82 +206,83 @@ fn history_says_what_caused_each_change_and_survives_restarts() {
     balancer.start_again();
     balancer.until_said(&["history.jsonl, line ", "it has no end"]);
     balancer.until_shared("a.test", &["two"]);
-    let torn: Vec<GenerationStatus> = json(&balancer, "history");
+    let torn: Vec<GenerationStatus> = run_json(&balancer, "history");
     assert_eq!(torn[..after.len() - 1], after[..after.len() - 1]);
 }
 
 #[test]
-fn one_that_applies_once_writes_history_too() {
+fn once_writes_history() {
     let Some(docker) = docker() else { return };
     let plan = Balancer::of(&docker).option(&["--leave-running"]);
-    let _one = web(&plan, "one").start();
+    let _one = run_web(&plan, "one").start();
     let once = plan.command().arg("-1").output().unwrap();
     assert!(once.status.success(), "{}", String::from_utf8_lossy(&once.stderr));
-    let two = web(&plan, "two").start();
+    let two = run_web(&plan, "two").start();
     let once = plan.command().arg("-1").output().unwrap();
     assert!(once.status.success(), "{}", String::from_utf8_lossy(&once.stderr));
     let mut balancer = plan.start();
-    wait_for("it answers", || (run(&balancer, &["status"]).0 == 0).then_some(()));
+    wait_for("it answers", || (run_command(&balancer, &["status"]).0 == 0).then_some(()));
     balancer.until_shared("a.test", &["one", "two"]);
-    let all: Vec<GenerationStatus> = json(&balancer, "history");
+    let all: Vec<GenerationStatus> = run_json(&balancer, "history");
     assert_eq!((all[0].cause.as_str(), all[1].cause.as_str()), ("once", "once"));
     assert_eq!(all[1].changes, [format!("~ a.test:80/: + {}", two.name)]);
 
     // A rollback holds for it as well.
     check(&balancer, &["rollback", "1"], 0, &["held at generation 1"]);
     balancer.end(Signal::SIGTERM);
-    let _three = web(&balancer, "three").start();
+    let _three = run_web(&balancer, "three").start();
     let once = balancer.command().arg("-1").output().unwrap();
     assert!(once.status.success(), "{}", String::from_utf8_lossy(&once.stderr));
-    only(&balancer, &["one"]);
+    assert_served_only_by(&balancer, &["one"]);
 }
 
 #[test]
-fn a_rollback_takes_a_bad_newcomer_out_and_holds_until_it_is_released() {
+fn rollback_excludes_new_container_until_released() {
     let Some(docker) = docker() else { return };
     let plan = Balancer::of(&docker);
-    let one = web(&plan, "one").start();
+    let one = run_web(&plan, "one").start();
     let mut balancer = plan.start().until_started();
-    let two = web(&balancer, "two").start();
+    let two = run_web(&balancer, "two").start();
     balancer.until_shared("a.test", &["one", "two"]);
-    let good = last(&balancer);
+    let good = last_generation(&balancer);
 
     // It answers as if it were well, and is not.
-    let bad = web(&balancer, "bad").start();
+    let bad = run_web(&balancer, "bad").start();
     balancer.until_shared("a.test", &["one", "two", "bad"]);
-    let wrong = format!("there is no generation 999; history has 1 to {}", last(&balancer));
+    let wrong =
+        format!("there is no generation 999; history has 1 to {}", last_generation(&balancer));
     check(&balancer, &["rollback", "999"], 1, &[&wrong]);
     check(&balancer, &["rollback", "--release"], 1, &["no rollback holds"]);
-    let held = format!("held at generation {good}");
-    check(&balancer, &["rollback", &good.to_string()], 0, &[&held, "--release"]);
-    balancer.until_said(&[&held]);
-    only(&balancer, &["one", "two"]);
+    let string = format!("held at generation {good}");
+    check(&balancer, &["rollback", &good.to_string()], 0, &[&string, "--release"]);
+    balancer.until_said(&[&string]);
+    assert_served_only_by(&balancer, &["one", "two"]);
 
     // Whatever comes and goes.
     let other = balancer.run("other").label("glue_http_80_host", "b.test").start();
-    let third = web(&balancer, "third").start();
-    heard_of(&balancer, 5);
+    let third = run_web(&balancer, "third").start();
+    wait_for_containers(&balancer, 5);
     balancer.serves(&[("b.test/", "404")]);
-    only(&balancer, &["one", "two"]);
+    assert_served_only_by(&balancer, &["one", "two"]);
     two.docker(&["kill"]);
     balancer.until_shared("a.test", &["one"]);
     two.docker(&["start"]);
     balancer.until_shared("a.test", &["one", "two"]);
     check(&balancer, &["drain", &two.name], 0, &["is drained"]);
-    only(&balancer, &["one"]);
+    assert_served_only_by(&balancer, &["one"]);
     check(&balancer, &["undrain", &two.name], 0, &["gets requests again"]);
-    only(&balancer, &["one", "two"]);
-    check(&balancer, &["status"], 0, &[&held]);
+    assert_served_only_by(&balancer, &["one", "two"]);
+    check(&balancer, &["status"], 0, &[&string]);
 
     // And over restarts, with the engine's word that all of them are there.
     for signal in [Signal::SIGTERM, Signal::SIGKILL] {
         balancer.end(signal);
         balancer.start_again();
-        wait_for("it answers", || (run(&balancer, &["status"]).0 == 0).then_some(()));
-        heard_of(&balancer, 5);
+        wait_for("it answers", || (run_command(&balancer, &["status"]).0 == 0).then_some(()));
+        wait_for_containers(&balancer, 5);
         balancer.until_shared("a.test", &["one", "two"]);
-        only(&balancer, &["one", "two"]);
-        let status: Status = json(&balancer, "status");
+        assert_served_only_by(&balancer, &["one", "two"]);
+        let status: Status = run_json(&balancer, "status");
         assert_eq!(status.rollback.unwrap().generation, good);
     }
     // While it is down its address becomes another one's.
@@ -296,25 +303,29 @@ fn a_rollback_takes_a_bad_newcomer_out_and_holds_until_it_is_released() {
     balancer.end(Signal::SIGTERM);
     balancer.start_again();
     balancer.until_shared("a.test", &["bad", "third"]);
-    let causes: Vec<_> = json::<Vec<GenerationStatus>>(&balancer, "history")
+    let causes: Vec<_> = run_json::<Vec<GenerationStatus>>(&balancer, "history")
         .into_iter()
-        .map(|it| it.cause)
+        .map(|status| status.cause)
         .collect();
-    let rolled = causes.iter().filter(|it| *it == &format!("rollback {good}")).count();
-    assert_eq!((rolled, causes.iter().filter(|it| *it == "release").count()), (1, 1), "{causes:?}");
+    let rolled = causes.iter().filter(|text| *text == &format!("rollback {good}")).count();
+    assert_eq!(
+        (rolled, causes.iter().filter(|text| *text == "release").count()),
+        (1, 1),
+        "{causes:?}"
+    );
     drop((bad, third, other));
 }
 
 /// Nobody else answers.
-fn only(balancer: &Balancer, names: &[&str]) {
+fn assert_served_only_by(balancer: &Balancer, names: &[&str]) {
     let who: std::collections::BTreeSet<_> = balancer.spread("a.test", 20).into_keys().collect();
     assert_eq!(who, names.iter().map(ToString::to_string).collect());
 }
 
 /// The balancer knows so many.
-fn heard_of(balancer: &Balancer, containers: usize) {
+fn wait_for_containers(balancer: &Balancer, containers: usize) {
     wait_for("they are known", || {
-        let status: Status = json(balancer, "status");
-        status.docker.containers.filter(|it| containers <= *it)
+        let status: Status = run_json(balancer, "status");
+        status.docker.containers.filter(|n| containers <= *n)
     });
 }

@@ -27,7 +27,7 @@ const GLUE: &str = "docker-glue.service";
 const HAPROXY: &str = "docker-glue-haproxy.service";
 
 /// The one file of the packages' folder that ends so.
-fn package(suffix: &str) -> PathBuf {
+fn package_file(suffix: &str) -> PathBuf {
     let folder = std::env::var_os("GLUE_PACKAGES").expect(WHY);
     let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let mut files = files.filter(|file| file.to_str().unwrap().ends_with(suffix));
@@ -37,7 +37,7 @@ fn package(suffix: &str) -> PathBuf {
 }
 
 /// Docker's socket, and which containers are this machine's, are for a drop-in to say.
-fn prepare(machine: &Machine) {
+fn prepare_machine(machine: &Machine) {
     let script = format!(
         "gid=$(stat -Lc %g {socket}); getent group $gid >/dev/null || groupadd -g $gid dockerhost
          for unit in {BALANCER} {GLUE}; do
@@ -58,15 +58,15 @@ const START: &str = "sudo systemctl enable --now docker-balancer\n";
 const PURGE: &str = "sudo apt purge -y docker-glue\n";
 
 /// In the folder where the package is, by root.
-fn type_in(machine: &Machine, commands: &str) {
+fn type_commands(machine: &Machine, commands: &str) {
     machine.run(&["sh", "-euc", &format!("cd /srv/downloads; {}", commands.replace("sudo ", ""))]);
 }
 
-fn install(machine: &Machine, deb: &Path) {
+fn install_package(machine: &Machine, deb: &Path) {
     machine.run(&["sh", "-euc", "rm -rf /srv/downloads; mkdir /srv/downloads"]);
     let name = deb.file_name().unwrap().to_str().unwrap();
     machine.copy(deb, &format!("/srv/downloads/{name}"));
-    type_in(machine, INSTALL);
+    type_commands(machine, INSTALL);
 }
 
 #[test]
@@ -76,12 +76,12 @@ fn the_book_says_what_is_typed_here() {
     assert!(page.contains(&format!("```sh\n{PURGE}```\n")));
 }
 
-fn show(machine: &Machine, unit: &str, property: &str) -> String {
+fn show_property(machine: &Machine, unit: &str, property: &str) -> String {
     machine.run(&["systemctl", "show", unit, "--value", "--property", property]).trim().to_owned()
 }
 
 /// What the distribution's own HAProxy is and reads.
-fn distribution(machine: &Machine) -> String {
+fn distribution_haproxy(machine: &Machine) -> String {
     let script = "sha256sum /etc/haproxy/* /etc/default/haproxy 2>/dev/null || true; \
                   systemctl is-enabled haproxy; systemctl is-active haproxy";
     machine.run(&["sh", "-c", script])
@@ -89,18 +89,26 @@ fn distribution(machine: &Machine) -> String {
 
 #[test]
 #[ignore = "make packages-test builds the packages first"]
-fn an_administrator_installs_upgrades_reboots_and_removes_it() {
+fn package_installs_upgrades_reboots_and_purges() {
     let docker = common::docker().expect("no Docker engine answers");
     let machine = Machine::boot(&docker, "deb").expect("no machine can be made");
-    let before = distribution(&machine);
-    install(&machine, &package("0-1_amd64.deb"));
-    assert_eq!(show(&machine, BALANCER, "ActiveState"), "inactive", "nobody asked for it to start");
-    prepare(&machine);
+    let before = distribution_haproxy(&machine);
+    install_package(&machine, &package_file("0-1_amd64.deb"));
+    assert_eq!(
+        show_property(&machine, BALANCER, "ActiveState"),
+        "inactive",
+        "nobody asked for it to start"
+    );
+    prepare_machine(&machine);
     let _web = machine.container("web").labels("glue_http_80_host=web.test").start();
-    type_in(&machine, START);
+    type_commands(&machine, START);
     machine.until_serves(80, "web.test", "web saw /");
-    assert!(show(&machine, BALANCER, "StatusText").contains("1 route"), "{}", machine.log());
-    assert_eq!(distribution(&machine), before);
+    assert!(
+        show_property(&machine, BALANCER, "StatusText").contains("1 route"),
+        "{}",
+        machine.log()
+    );
+    assert_eq!(distribution_haproxy(&machine), before);
 
     // Labels may claim HTTP's ports, and no other until the administrator says so.
     let labels = "glue_http_80_host=other.test glue_http_80_bind=8080";
@@ -116,7 +124,7 @@ fn an_administrator_installs_upgrades_reboots_and_removes_it() {
         (BALANCER, "docker-glue", "0000000000000000"),
         (HAPROXY, "docker-glue-haproxy", "0000000000000400"),
     ] {
-        let pid = show(&machine, unit, "MainPID");
+        let pid = show_property(&machine, unit, "MainPID");
         let status = machine.run(&["cat", &format!("/proc/{pid}/status")]);
         let field = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
@@ -157,19 +165,20 @@ fn an_administrator_installs_upgrades_reboots_and_removes_it() {
     let handlers = "cd /etc/docker-glue/docker-glue.d; cp test.ini.example test.ini";
     machine.run(&["sh", "-euc", handlers]);
     machine.run(&["systemctl", "start", GLUE]);
-    let said = machine.container("said").start();
+    let container = machine.container("said").start();
     let journal = || machine.run(&["journalctl", "--no-pager", "--output", "cat", "--unit", GLUE]);
-    let line = format!("event=[start] container_id=[{}", said.id);
+    let line = format!("event=[start] container_id=[{}", container.id);
     wait_for("the handler's line", || journal().contains(&line).then_some(()));
-    drop(said);
+    drop(container);
     machine.run(&["rm", "/etc/docker-glue/docker-glue.d/test.ini"]);
     machine.run(&["systemctl", "reload", GLUE]);
     wait_for("the handler's end", || journal().contains("stopped:").then_some(()));
 
     // To a second build, while clients ask.
-    let pids = |unit| show(&machine, unit, "MainPID");
+    let pids = |unit| show_property(&machine, unit, "MainPID");
     let (haproxy, balancer) = (pids(HAPROXY), pids(BALANCER));
-    let outcomes = under_load(&machine, || install(&machine, &package("+second-1_amd64.deb")));
+    let outcomes =
+        under_load(&machine, || install_package(&machine, &package_file("+second-1_amd64.deb")));
     assert_eq!(outcomes, BTreeSet::from(["web saw /".to_owned()]));
     assert_eq!(pids(HAPROXY), haproxy);
     assert_ne!(pids(BALANCER), balancer);
@@ -177,17 +186,17 @@ fn an_administrator_installs_upgrades_reboots_and_removes_it() {
     machine.reboot();
     machine.until_serves(80, "web.test", "web saw /");
     wait_for("the balancer after a reboot", || {
-        (show(&machine, BALANCER, "ActiveState") == "active").then_some(())
+        (show_property(&machine, BALANCER, "ActiveState") == "active").then_some(())
     });
 
     machine.run(&["dpkg", "--remove", "docker-glue"]);
     assert_ne!(machine.outcome(80, "web.test"), "web saw /");
     assert!(machine.run(&["ls", "/var/lib/docker-glue"]).contains("haproxy.cfg"));
-    type_in(&machine, PURGE);
+    type_commands(&machine, PURGE);
     let left = "find / -xdev -name '*docker-glue*' -not -path '/proc/*' -not -path '/srv/downloads/*' \
                 -not -path '/var/lib/dpkg/*' -not -path '/var/log/*'; getent passwd | grep docker-glue; true";
     assert_eq!(machine.run(&["sh", "-c", left]), "");
-    assert_eq!(distribution(&machine), before);
+    assert_eq!(distribution_haproxy(&machine), before);
 }
 
 /// All outcomes of requests that were sent during the work, one after the other.
@@ -195,12 +204,12 @@ fn under_load(machine: &Machine, work: impl FnOnce()) -> BTreeSet<String> {
     let (over, outcomes) = (AtomicBool::new(false), Mutex::new(BTreeSet::new()));
     std::thread::scope(|scope| {
         let asker = scope.spawn(|| {
-            let mut asked = 0;
+            let mut n = 0;
             while !over.load(Ordering::Relaxed) {
                 outcomes.lock().unwrap().insert(machine.outcome(80, "web.test"));
-                asked += 1;
+                n += 1;
             }
-            asked
+            n
         });
         let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
         over.store(true, Ordering::Relaxed);
@@ -213,25 +222,25 @@ fn under_load(machine: &Machine, work: impl FnOnce()) -> BTreeSet<String> {
 /// An engine of the test's own, whose containers outlive it: the machine is one of them.
 #[test]
 #[ignore = "make packages-test builds the packages first"]
-fn the_units_survive_a_restart_of_docker() {
+fn units_survive_a_docker_restart() {
     let mut engine = Engine::new().expect("no engine can be started");
     engine.start();
     engine.load(systemd::image());
     engine.load_image();
     let docker = engine.docker();
     let machine = Machine::boot(&docker, "outage").expect("no machine can be made");
-    install(&machine, &package("0-1_amd64.deb"));
-    prepare(&machine);
+    install_package(&machine, &package_file("0-1_amd64.deb"));
+    prepare_machine(&machine);
     let beside = |name: &str, port: u16| {
         let labels = format!("glue_http_{port}_host={name}.test glue_http_{port}_bind=80");
         machine.beside(name, port).labels(&labels).start()
     };
     let _web = beside("web", 8000);
-    type_in(&machine, START);
+    type_commands(&machine, START);
     machine.until_serves(80, "web.test", "web saw /");
-    let units = || [BALANCER, HAPROXY].map(|unit| show(&machine, unit, "MainPID"));
+    let units = || [BALANCER, HAPROXY].map(|unit| show_property(&machine, unit, "MainPID"));
     let (before, at) = (units(), machine.at(80));
-    let ask = || Request::to(at, "GET", "web.test", "/").send().map(|it| it.to_string());
+    let ask = || Request::to(at, "GET", "web.test", "/").send().map(|reply| reply.to_string());
 
     engine.stop();
     for _ in 0..20 {
@@ -244,30 +253,30 @@ fn the_units_survive_a_restart_of_docker() {
     assert_eq!(ask().unwrap(), "web saw /");
     assert_eq!(units(), before, "nothing was started anew");
     for unit in [BALANCER, HAPROXY] {
-        assert_eq!(show(&machine, unit, "ActiveState"), "active");
-        assert_eq!(show(&machine, unit, "NRestarts"), "0");
+        assert_eq!(show_property(&machine, unit, "ActiveState"), "active");
+        assert_eq!(show_property(&machine, unit, "NRestarts"), "0");
     }
     machine.until_said(&["docker is away"]);
 }
 
 #[test]
 #[ignore = "make packages-test builds the packages first"]
-fn a_drop_in_drives_the_distributions_service() {
+fn drop_in_controls_the_distributions_haproxy() {
     let docker = common::docker().expect("no Docker engine answers");
     let machine = Machine::boot(&docker, "dropin").expect("no machine can be made");
-    install(&machine, &package("0-1_amd64.deb"));
-    let before = distribution(&machine);
+    install_package(&machine, &package_file("0-1_amd64.deb"));
+    let before = distribution_haproxy(&machine);
     let own = machine.run(&["cat", "/etc/haproxy/haproxy.cfg"]);
-    prepare(&machine);
+    prepare_machine(&machine);
     let _web = machine.container("web").labels("glue_http_80_host=web.test").start();
     machine.run(&["systemctl", "enable", "--quiet", BALANCER]);
-    machine.run(&["sh", "-euc", &example("The distribution's")]);
+    machine.run(&["sh", "-euc", &example_commands("The distribution's")]);
     machine.until_serves(80, "web.test", "web saw /");
-    assert_eq!(show(&machine, "haproxy.service", "ActiveState"), "active");
-    assert_eq!(show(&machine, HAPROXY, "ActiveState"), "inactive");
+    assert_eq!(show_property(&machine, "haproxy.service", "ActiveState"), "active");
+    assert_eq!(show_property(&machine, HAPROXY, "ActiveState"), "inactive");
     let kept = machine.run(&["cat", "/etc/haproxy/haproxy.cfg.before-docker-glue"]);
     assert_eq!(kept, own);
-    let pid = show(&machine, BALANCER, "MainPID");
+    let pid = show_property(&machine, BALANCER, "MainPID");
     let status = machine.run(&["cat", &format!("/proc/{pid}/status")]);
     assert!(status.contains("CapEff:\t0000000000000000\n"), "{status}");
 
@@ -282,16 +291,16 @@ fn a_drop_in_drives_the_distributions_service() {
 
     machine.reboot();
     machine.until_serves(80, "web.test", "web saw /");
-    machine.run(&["sh", "-euc", &example("The way back")]);
+    machine.run(&["sh", "-euc", &example_commands("The way back")]);
     machine.run(&["systemctl", "start", BALANCER]);
     machine.until_serves(80, "web.test", "web saw /");
-    assert_eq!(show(&machine, HAPROXY, "ActiveState"), "active");
+    assert_eq!(show_property(&machine, HAPROXY, "ActiveState"), "active");
     machine.run(&["dpkg", "--purge", "docker-glue"]);
-    assert_eq!(distribution(&machine), before);
+    assert_eq!(distribution_haproxy(&machine), before);
 }
 
 /// The commands of the example that stand below the line with these words.
-fn example(words: &str) -> String {
+fn example_commands(words: &str) -> String {
     let text = std::fs::read_to_string("examples/docker-balancer-haproxy-service.conf").unwrap();
     let below = text.lines().skip_while(|line| !line.contains(words));
     let commands = below.skip_while(|line| !line.starts_with("#   "));
@@ -302,8 +311,8 @@ fn example(words: &str) -> String {
 
 #[test]
 #[ignore = "make packages-test builds the packages first"]
-fn the_rpm_has_the_same_files_and_scripts_that_a_shell_understands() {
-    let (rpm, deb) = (package("-1.x86_64.rpm"), package("0-1_amd64.deb"));
+fn rpm_has_the_files_of_the_deb_and_valid_scripts() {
+    let (rpm, deb) = (package_file("-1.x86_64.rpm"), package_file("0-1_amd64.deb"));
     let words = |program: &str, arguments: &[&str]| {
         let output = Command::new(program).args(arguments).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -317,8 +326,8 @@ fn the_rpm_has_the_same_files_and_scripts_that_a_shell_understands() {
     );
 
     let root = tempfile::tempdir().unwrap();
-    let place = root.path().to_str().unwrap();
-    let database = ["--root", place, "--dbpath", "/var/lib/rpm"];
+    let str = root.path().to_str().unwrap();
+    let database = ["--root", str, "--dbpath", "/var/lib/rpm"];
     words("rpm", &[&database[..], &["--initdb"]].concat());
     words("rpm", &[&database[..], &["-i", "--nodeps", "--noscripts", rpm]].concat());
     let files = |text: String| -> BTreeSet<String> {
@@ -326,11 +335,11 @@ fn the_rpm_has_the_same_files_and_scripts_that_a_shell_understands() {
         let own = ["/doc/", "/licenses/", "/zsh/", "/lintian/"];
         let lines = text.lines().map(|line| line.trim_start_matches('.').to_owned());
         lines
-            .filter(|line| !line.ends_with('/') && !own.iter().any(|it| line.contains(it)))
+            .filter(|line| !line.ends_with('/') && !own.iter().any(|text| line.contains(text)))
             .collect()
     };
     let unpacked =
-        words("find", &[place, "-type", "f", "-not", "-path", "*/var/*", "-printf", "/%P\n"]);
+        words("find", &[str, "-type", "f", "-not", "-path", "*/var/*", "-printf", "/%P\n"]);
     let listed = words("sh", &["-c", "dpkg-deb --fsys-tarfile \"$1\" | tar -t", "sh", deb]);
     assert_eq!(files(unpacked), files(listed));
 
@@ -345,15 +354,15 @@ fn the_rpm_has_the_same_files_and_scripts_that_a_shell_understands() {
 
 #[test]
 #[ignore = "make packages-test builds the packages first"]
-fn lintian_and_rpmlint_have_nothing_to_say_but_what_is_justified() {
-    let (rpm, deb) = (package("-1.x86_64.rpm"), package("0-1_amd64.deb"));
+fn lintian_and_rpmlint_report_only_justified_findings() {
+    let (rpm, deb) = (package_file("-1.x86_64.rpm"), package_file("0-1_amd64.deb"));
     for (program, arguments, clean) in [
         ("lintian", vec!["--fail-on", "warning,error"], ""),
         ("rpmlint", vec!["--config", "packaging/rpm/rpmlint.toml"], "0 errors, 0 warnings"),
     ] {
         let file = if program == "lintian" { &deb } else { &rpm };
         let output = Command::new(program).args(arguments).arg(file).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success() && said.contains(clean), "{program}: {said}");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains(clean), "{program}: {text}");
     }
 }

@@ -10,7 +10,7 @@ mod haproxy;
 #[path = "common/story.rs"]
 mod story;
 
-use docker_glue::haproxy::{config::Config, observed::Observed, plan::plan};
+use docker_glue::haproxy::{config::Config, observed::ObservedState, plan::plan_commands};
 use haproxy::HAProxy;
 use std::{
     fmt::Write as _,
@@ -28,23 +28,28 @@ struct Case {
 }
 
 impl Case {
-    fn all() -> Vec<Self> {
+    fn read_all() -> Vec<Self> {
         let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plan");
         let mut folders: Vec<_> =
-            fs::read_dir(cases).unwrap().map(|it| it.unwrap().path()).collect();
+            fs::read_dir(cases).unwrap().map(|result| result.unwrap().path()).collect();
         folders.sort();
         assert!(!folders.is_empty());
-        let both = folders.into_iter().flat_map(|it| [(it.clone(), false), (it, true)]);
-        both.map(|(folder, adds)| Self::read(folder, adds)).collect()
+        let both = folders.into_iter().flat_map(|path| [(path.clone(), false), (path, true)]);
+        both.map(|(folder, adds)| Self::read_case(folder, adds)).collect()
     }
 
-    fn read(folder: PathBuf, adds: bool) -> Self {
+    fn read_case(folder: PathBuf, adds: bool) -> Self {
         let routes = |file| story::routes(&fs::read_to_string(folder.join(file)).unwrap());
         let before = story::started(&routes("before.txt"), 1, adds);
-        let observed = Observed::started(&before);
+        let observed = ObservedState::from_config(&before);
         let (after, homeless) = story::config_within(&routes("after.txt"), &observed);
         assert_eq!(homeless, 0, "{}: a reload is needed", folder.display());
-        assert_eq!(before.skeleton, after.skeleton, "{}: a reload is needed", folder.display());
+        assert_eq!(
+            before.fingerprint,
+            after.fingerprint,
+            "{}: a reload is needed",
+            folder.display()
+        );
         Self { folder, adds, before, after }
     }
 
@@ -54,17 +59,17 @@ impl Case {
 }
 
 #[test]
-fn a_change_takes_these_commands() {
-    for case in Case::all() {
-        let mut observed = Observed::started(&case.before);
+fn commands_of_a_change_match_snapshots() {
+    for case in Case::read_all() {
+        let mut observed = ObservedState::from_config(&case.before);
         let mut text = String::new();
-        for command in plan(&observed, &case.after) {
+        for command in plan_commands(&observed, &case.after) {
             writeln!(text, "{command}").unwrap();
-            observed.obey(&command);
+            observed.apply_command(&command);
         }
-        let there = Observed::started(&case.after);
-        assert!(observed.agrees_with(&there), "{}: {observed:#?}", case.name());
-        assert!(plan(&observed, &case.after).is_empty(), "{}", case.name());
+        let there = ObservedState::from_config(&case.after);
+        assert!(observed.matches_state(&there), "{}: {observed:#?}", case.name());
+        assert!(plan_commands(&observed, &case.after).is_empty(), "{}", case.name());
         let mut settings = insta::Settings::clone_current();
         settings.set_snapshot_path(&case.folder);
         settings.set_prepend_module_to_snapshot(false);
@@ -76,28 +81,28 @@ fn a_change_takes_these_commands() {
 
 /// What we believe that HAProxy has after each step is what it has.
 #[tokio::test]
-async fn a_real_haproxy_ends_where_the_plan_says() {
-    for case in Case::all() {
+async fn real_haproxy_reaches_the_planned_state() {
+    for case in Case::read_all() {
         let Some(bin) = haproxy::bin() else { return };
         if case.adds && !haproxy::adds_backends(&bin).await {
             continue;
         }
         let haproxy = HAProxy::start(&case.before).await.unwrap();
         let mut observed = haproxy.observe().await;
-        let started = Observed::started(&case.before);
-        assert_eq!(observed.skeleton, started.skeleton);
+        let started = ObservedState::from_config(&case.before);
+        assert_eq!(observed.fingerprint, started.fingerprint);
         assert!(observed.backends.is_superset(&started.backends), "{}", case.name());
-        assert!(observed.agrees_with(&started), "{}: {observed:#?}", case.name());
+        assert!(observed.matches_state(&started), "{}: {observed:#?}", case.name());
 
-        let commands = plan(&observed, &case.after);
+        let commands = plan_commands(&observed, &case.after);
         let mut runtime = haproxy.runtime().await;
-        runtime.obey(&commands, &mut observed).await.unwrap();
+        runtime.execute_commands(&commands, &mut observed).await.unwrap();
         runtime.read_back(&commands, &mut observed).await.unwrap();
-        let there = Observed::started(&case.after);
-        assert!(observed.agrees_with(&there), "{}: {observed:#?}", case.name());
+        let there = ObservedState::from_config(&case.after);
+        assert!(observed.matches_state(&there), "{}: {observed:#?}", case.name());
         let all = haproxy.observe().await;
-        assert!(all.agrees_with(&there), "{}: {all:#?}", case.name());
-        assert!(plan(&all, &case.after).is_empty(), "{}", case.name());
+        assert!(all.matches_state(&there), "{}: {all:#?}", case.name());
+        assert!(plan_commands(&all, &case.after).is_empty(), "{}", case.name());
     }
 }
 
@@ -109,7 +114,7 @@ const WEB1: &str = "a.test:80/web1-00c0ffee0000:80";
 
 /// What somebody else did over the socket, and what is said to undo it.
 #[tokio::test]
-async fn what_somebody_else_changed_is_changed_back() {
+async fn foreign_runtime_change_is_reverted() {
     let config = story::config(&story::routes(TWO));
     let Some(haproxy) = HAProxy::start(&config).await else { return };
     let target = "a.test:80\\ 0\\ 60000\\ safe\\ a.test:80";
@@ -144,28 +149,28 @@ async fn what_somebody_else_changed_is_changed_back() {
             vec!["set map checks.map api.test:80 /x".to_owned()],
         ),
     ] {
-        docker_glue::haproxy::socket::ask(&haproxy.socket(), &theirs).await.unwrap();
+        docker_glue::haproxy::socket::send_command(&haproxy.socket(), &theirs).await.unwrap();
         let mut observed = haproxy.observe().await;
-        let commands = plan(&observed, &config);
-        let said: Vec<_> = commands.iter().map(ToString::to_string).collect();
-        assert_eq!(said, ours, "{theirs}");
-        haproxy.runtime().await.obey(&commands, &mut observed).await.unwrap();
-        let there = Observed::started(&config);
-        assert!(haproxy.observe().await.agrees_with(&there), "{theirs}");
+        let commands = plan_commands(&observed, &config);
+        let texts: Vec<_> = commands.iter().map(ToString::to_string).collect();
+        assert_eq!(texts, ours, "{theirs}");
+        haproxy.runtime().await.execute_commands(&commands, &mut observed).await.unwrap();
+        let there = ObservedState::from_config(&config);
+        assert!(haproxy.observe().await.matches_state(&there), "{theirs}");
     }
 }
 
 /// HAProxy deletes what is in maintenance only.
 #[tokio::test]
-async fn what_somebody_else_drained_can_be_deleted() {
+async fn server_drained_by_others_is_deleted() {
     let before = story::config(&story::routes(TWO));
     let Some(haproxy) = HAProxy::start(&before).await else { return };
     let drain = format!("set server {WEB1} state drain");
-    docker_glue::haproxy::socket::ask(&haproxy.socket(), &drain).await.unwrap();
+    docker_glue::haproxy::socket::send_command(&haproxy.socket(), &drain).await.unwrap();
     let mut observed = haproxy.observe().await;
     let routes = story::routes(&TWO.replace("172.17.0.2", "172.17.0.2 exited"));
     let (after, _) = story::config_within(&routes, &observed);
-    let commands = plan(&observed, &after);
-    haproxy.runtime().await.obey(&commands, &mut observed).await.unwrap();
-    assert!(haproxy.observe().await.agrees_with(&Observed::started(&after)));
+    let commands = plan_commands(&observed, &after);
+    haproxy.runtime().await.execute_commands(&commands, &mut observed).await.unwrap();
+    assert!(haproxy.observe().await.matches_state(&ObservedState::from_config(&after)));
 }

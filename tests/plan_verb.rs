@@ -21,48 +21,55 @@ use std::{
     time::SystemTime,
 };
 
-fn run(plan: &Plan, words: &[&str]) -> Output {
+fn run_plan(plan: &Plan, words: &[&str]) -> Output {
     plan.command().arg("plan").args(words).output().unwrap()
 }
 
-fn status(output: &Output) -> i32 {
+fn exit_status(output: &Output) -> i32 {
     output.status.code().unwrap()
 }
 
-fn stdout(output: &Output) -> String {
+fn stdout_text(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
 /// The exit status, and the object.
-fn json(plan: &Plan, words: &[&str]) -> (i32, Value) {
-    let output = run(plan, &[words, &["--format", "json"]].concat());
-    let text = stdout(&output);
+fn plan_json(plan: &Plan, words: &[&str]) -> (i32, Value) {
+    let output = run_plan(plan, &[words, &["--format", "json"]].concat());
+    let text = stdout_text(&output);
     let error = String::from_utf8_lossy(&output.stderr);
-    (status(&output), serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}{error}")))
+    (
+        exit_status(&output),
+        serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}{error}")),
+    )
 }
 
-fn texts(object: &Value, list: &str, field: &str) -> Vec<String> {
+fn field_texts(object: &Value, list: &str, field: &str) -> Vec<String> {
     let all = object[list].as_array().unwrap().iter();
-    all.map(|it| it[field].as_str().unwrap().to_owned()).collect()
+    all.map(|value| value[field].as_str().unwrap().to_owned()).collect()
 }
 
-fn is_nothing(plan: &Plan, words: &[&str], when: &str) {
-    let (status, object) = json(plan, words);
+fn assert_nothing_planned(plan: &Plan, words: &[&str], when: &str) {
+    let (status, object) = plan_json(plan, words);
     assert_eq!(status, 0, "{when}: {object:#}");
     assert_eq!(object["result"], "nothing", "{when}");
     assert_eq!(object["before"], "haproxy", "{when}");
-    assert_eq!(stdout(&run(plan, &[words, &["--format", "text"]].concat())), "", "{when}");
-    let human = stdout(&run(plan, words));
+    assert_eq!(
+        stdout_text(&run_plan(plan, &[words, &["--format", "text"]].concat())),
+        "",
+        "{when}"
+    );
+    let human = stdout_text(&run_plan(plan, words));
     assert!(human.contains("Nothing would change: HAProxy has what the labels say."), "{human}");
 }
 
 /// Every file below, with its time and content.
-fn files(folder: &Path) -> BTreeMap<PathBuf, (SystemTime, Vec<u8>)> {
+fn files_below(folder: &Path) -> BTreeMap<PathBuf, (SystemTime, Vec<u8>)> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let (path, meta) = (entry.path(), entry.metadata().unwrap());
         if meta.is_dir() {
-            found.extend(files(&path));
+            found.extend(files_below(&path));
         }
         let content = if meta.is_file() { fs::read(&path).unwrap() } else { Vec::new() };
         found.insert(path, (meta.modified().unwrap(), content));
@@ -71,7 +78,7 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, (SystemTime, Vec<u8>)> {
 }
 
 #[test]
-fn right_after_an_apply_nothing_would_change() {
+fn plan_after_apply_is_empty() {
     let Some(docker) = common::docker() else { return };
     let balancer = Balancer::of(&docker).start();
     let web = balancer.run("web").label("glue_http_80_host", "a.test").start();
@@ -85,29 +92,29 @@ fn right_after_an_apply_nothing_would_change() {
         map.contains("spare-http-001")
             || balancer.ask_haproxy("show info").contains("adds-backends")
     );
-    is_nothing(&balancer, &[], "after two containers came");
+    assert_nothing_planned(&balancer, &[], "after two containers came");
 
-    let before = files(&balancer.state());
-    is_nothing(&balancer, &[], "once more");
-    assert_eq!(files(&balancer.state()), before, "a plan writes nothing");
+    let before = files_below(&balancer.state());
+    assert_nothing_planned(&balancer, &[], "once more");
+    assert_eq!(files_below(&balancer.state()), before, "a plan writes nothing");
 
     let drain = balancer.command().args(["drain", &web.id]).output().unwrap();
     assert!(drain.status.success());
-    is_nothing(&balancer, &[], "with a drained container");
-    let human = stdout(&run(&balancer, &[]));
+    assert_nothing_planned(&balancer, &[], "with a drained container");
+    let human = stdout_text(&run_plan(&balancer, &[]));
     assert!(human.contains("gets no new requests (drained"), "{human}");
 
     api.docker(&["pause"]);
     balancer.until_said(&[&format!("- {}", api.name)]);
-    is_nothing(&balancer, &[], "with a paused container");
+    assert_nothing_planned(&balancer, &[], "with a paused container");
     let died = format!("die {}", api.name);
     drop(api);
     balancer.until_said(&["told HAProxy", &died]);
-    is_nothing(&balancer, &[], "with a route that is held");
+    assert_nothing_planned(&balancer, &[], "with a route that is held");
 }
 
 #[test]
-fn a_listener_for_metrics_is_no_difference_whether_it_could_be_had_or_not() {
+fn metrics_listener_is_no_difference_taken_or_free() {
     let Some(docker) = common::docker() else { return };
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     for port in [free_port(), taken.local_addr().unwrap().port()] {
@@ -115,41 +122,41 @@ fn a_listener_for_metrics_is_no_difference_whether_it_could_be_had_or_not() {
         let balancer = Balancer::of(&docker).option(&["--haproxy-metrics", &address]).start();
         let _web = balancer.run("web").label("glue_http_80_host", "a.test").start();
         balancer.until_serves("a.test/", "web saw /");
-        is_nothing(&balancer, &[], &address);
+        assert_nothing_planned(&balancer, &[], &address);
     }
 }
 
 #[test]
-fn what_is_foretold_without_a_docker_balancer_comes_so_with_one() {
+fn plan_without_daemon_matches_the_later_apply() {
     let Some(docker) = common::docker() else { return };
     let mut balancer = Balancer::of(&docker).option(&["--leave-running"]).start();
     let web = balancer.run("web").label("glue_http_80_host", "a.test").start();
     balancer.until_serves("a.test/", "web saw /");
     balancer.end(nix::sys::signal::Signal::SIGTERM);
-    is_nothing(&balancer, &[], "with an HAProxy that was left running");
+    assert_nothing_planned(&balancer, &[], "with an HAProxy that was left running");
 
     let api = balancer.run("api").label("glue_http_80_host", "b.test").start();
     let two = balancer.run("two").label("glue_http_80_host", "a.test").start();
-    let (status, object) = json(&balancer, &[]);
+    let (status, object) = plan_json(&balancer, &[]);
     assert_eq!(status, 3, "{object:#}");
     assert_eq!(
         (&object["result"], &object["before"], &object["how"]),
         (&"changes".into(), &"haproxy".into(), &"runtime".into())
     );
-    let foretold = texts(&object, "routes", "text");
+    let foretold = field_texts(&object, "routes", "text");
     let (name, other) = (&api.name, &two.name);
     assert_eq!(foretold, [format!("~ a.test:80/: + {other}"), format!("+ b.test:80/ → {name}")]);
     let commands: Vec<_> = object["commands"].as_array().unwrap().iter().collect();
-    let added = |it: &&&Value| it.as_str().unwrap().starts_with("add server ");
+    let added = |value: &&&Value| value.as_str().unwrap().starts_with("add server ");
     // web is watched as one of two from now on, so it is another server.
     assert_eq!(commands.iter().filter(added).count(), 3, "{commands:?}");
-    let maps = texts(&object, "files", "diff").join("\n");
+    let maps = field_texts(&object, "files", "diff").join("\n");
     assert!(maps.contains("\n+b.test:80/ spare-tcp-001 0 60000 safe b.test:80"), "{maps}");
 
-    let human = run(&balancer, &[]);
+    let human = run_plan(&balancer, &[]);
     assert_eq!(human.status.code(), Some(3));
     for part in ["Routes\n", "HAProxy is told, and not reloaded: ", "Files\n  --- "] {
-        assert!(stdout(&human).contains(part), "{part}: {}", stdout(&human));
+        assert!(stdout_text(&human).contains(part), "{part}: {}", stdout_text(&human));
     }
 
     let before = balancer.log().len();
@@ -160,54 +167,57 @@ fn what_is_foretold_without_a_docker_balancer_comes_so_with_one() {
         balancer.until_said(&[line]);
     }
     assert!(before < balancer.log().len());
-    is_nothing(&balancer, &[], "after it was applied");
+    assert_nothing_planned(&balancer, &[], "after it was applied");
 
     // A new public port takes a reload, and that is said.
     balancer.end(nix::sys::signal::Signal::SIGTERM);
     drop(web);
     let late = balancer.run("late").labels("glue_http_80_host=c.test glue_http_80_bind=81").start();
-    let (status, object) = json(&balancer, &[]);
+    let (status, object) = plan_json(&balancer, &[]);
     assert_eq!(status, 3);
     assert_eq!((&object["how"], &object["why"]), (&"reload".into(), &"new public port 81".into()));
     drop(late);
 }
 
 #[test]
-fn without_anything_before_everything_is_new_and_nothing_is_made() {
+fn plan_without_prior_state_is_all_new_and_writes_nothing() {
     let Some(docker) = common::docker() else { return };
     let plan = Balancer::of(&docker);
     let web = plan.run("web").label("glue_http_80_host", "a.test").start();
-    let (status, object) = json(&plan, &[]);
+    let (status, object) = plan_json(&plan, &[]);
     assert_eq!(status, 3);
     assert_eq!((&object["before"], &object["how"]), (&"nothing".into(), &"start".into()));
-    assert_eq!(texts(&object, "routes", "text"), [format!("+ a.test:80/ → {}", web.name)]);
+    assert_eq!(field_texts(&object, "routes", "text"), [format!("+ a.test:80/ → {}", web.name)]);
     assert!(!plan.state().exists() && !plan.runtime().exists());
-    let human = stdout(&run(&plan, &[]));
+    let human = stdout_text(&run_plan(&plan, &[]));
     assert!(human.contains("everything is new") && human.contains("HAProxy is started"), "{human}");
-    let patch = stdout(&run(&plan, &["--format", "text"]));
+    let patch = stdout_text(&run_plan(&plan, &["--format", "text"]));
     assert!(patch.starts_with("--- /dev/null\n+++ "), "{patch}");
     assert!(patch.contains("\n+a.test:80/ a.test:80 0 60000 safe a.test:80\n"), "{patch}");
     assert!(!plan.state().exists() && !plan.runtime().exists());
 
     // Applied once: HAProxy runs, nobody follows, and nothing would change.
     assert!(plan.command().arg("--once").output().unwrap().status.success());
-    is_nothing(&plan, &[], "after --once");
+    assert_nothing_planned(&plan, &[], "after --once");
     drop(web);
-    let (status, object) = json(&plan, &[]);
-    assert_eq!((status, texts(&object, "routes", "text")), (3, vec!["- a.test:80/".to_owned()]));
+    let (status, object) = plan_json(&plan, &[]);
+    assert_eq!(
+        (status, field_texts(&object, "routes", "text")),
+        (3, vec!["- a.test:80/".to_owned()])
+    );
 
     // Where HAProxy has died its files say what was.
     let pid = plan.master();
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(-pid), nix::sys::signal::Signal::SIGKILL)
         .unwrap();
     wait_for("the end of HAProxy", || plan.haproxy().is_none().then_some(()));
-    let (status, object) = json(&plan, &[]);
+    let (status, object) = plan_json(&plan, &[]);
     assert_eq!((status, &object["before"]), (3, &"files".into()));
-    assert_eq!(texts(&object, "routes", "text"), ["- a.test:80/"]);
+    assert_eq!(field_texts(&object, "routes", "text"), ["- a.test:80/"]);
 }
 
 #[test]
-fn without_docker_it_cannot_be_said() {
+fn plan_without_docker_exits_with_status_4() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name).display().to_string();
     let run = |words: &[&str]| {
@@ -219,11 +229,11 @@ fn without_docker_it_cannot_be_said() {
     for words in [&["plan"][..], &["diff", "--format", "json"]] {
         let output = run(words);
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!((status(&output), stdout(&output).as_str()), (4, ""), "{error}");
+        assert_eq!((exit_status(&output), stdout_text(&output).as_str()), (4, ""), "{error}");
         assert!(error.starts_with("docker-balancer: Docker could not be asked: "), "{error}");
     }
     let output = run(&["plan", "--compose", &at("none.yaml")]);
-    assert_eq!(status(&output), 1);
+    assert_eq!(exit_status(&output), 1);
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(error.contains("cannot read") && error.contains("none.yaml"), "{error}");
 }
@@ -251,7 +261,7 @@ impl Shop<'_> {
             .balancer
             .command()
             .get_args()
-            .map(|it| it.to_string_lossy().into_owned())
+            .map(|text| text.to_string_lossy().into_owned())
             .collect();
         let at = words.iter().position(|word| word == "--constraint").unwrap();
         words[at + 1].split_once('=').unwrap().1.to_owned()
@@ -263,7 +273,7 @@ impl Shop<'_> {
 
     fn plan(&self) -> (i32, Value) {
         let words = self.words();
-        json(self.balancer, &words.iter().map(String::as_str).collect::<Vec<_>>())
+        plan_json(self.balancer, &words.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
     /// As compose starts it.
@@ -276,7 +286,7 @@ impl Shop<'_> {
 }
 
 #[test]
-fn what_is_foretold_of_a_compose_file_comes_so() {
+fn plan_of_a_compose_file_matches_the_later_apply() {
     let Some(docker) = common::docker() else { return };
     let balancer = Balancer::of(&docker).start();
     let _other = balancer.run("other").label("glue_http_80_host", "other.test").start();
@@ -288,7 +298,7 @@ fn what_is_foretold_of_a_compose_file_comes_so() {
     assert_eq!(status, 3, "{object:#}");
     assert_eq!(object["how"], "runtime");
     let text = "+ shop.test:80/ → shop-web-1 (not running yet), shop-web-2 (not running yet)";
-    assert_eq!(texts(&object, "routes", "text"), [text]);
+    assert_eq!(field_texts(&object, "routes", "text"), [text]);
     let servers = object["routes"][0]["servers"].as_array().unwrap();
     for server in servers {
         assert_eq!((&server["id"], &server["address"]), (&Value::Null, &Value::Null));
@@ -306,7 +316,7 @@ fn what_is_foretold_of_a_compose_file_comes_so() {
     }
     assert!(whole.contains("what image none/such of service db brings along is not known: Docker does not have it yet"), "{whole}");
     let words = shop.words();
-    let patch = stdout(&run(&balancer, &[&words[0], &words[1], "--format", "text"]));
+    let patch = stdout_text(&run_plan(&balancer, &[&words[0], &words[1], "--format", "text"]));
     assert!(patch.contains("+  server shop-web-1-<id>:80 <shop-web-1>:80"), "{patch}");
     assert!(!patch.contains("planned"), "{patch}");
 
@@ -315,23 +325,23 @@ fn what_is_foretold_of_a_compose_file_comes_so() {
     balancer.until_serves("shop.test/", "web saw /");
     let (_, object) = shop.plan();
     assert_eq!(
-        texts(&object, "routes", "text"),
+        field_texts(&object, "routes", "text"),
         ["~ shop.test:80/: + shop-web-2 (not running yet)"]
     );
     let servers = object["routes"][0]["servers"].as_array().unwrap();
     assert!(
         servers
             .iter()
-            .any(|it| it["container"] == first.name.as_str() && it["address"].is_string())
+            .any(|value| value["container"] == first.name.as_str() && value["address"].is_string())
     );
 
     // Both run, and nothing is left to do: it came as it was told.
     let second = shop.up("web", 2, "glue_http_80_host=shop.test");
-    let told = wait_for("both to serve", || {
+    let value = wait_for("both to serve", || {
         let (status, object) = shop.plan();
         (status == 0).then_some(object)
     });
-    assert_eq!(told["routes"], Value::Array(Vec::new()));
+    assert_eq!(value["routes"], Value::Array(Vec::new()));
     let has = balancer.ask_haproxy("show servers state spare-tcp-001");
     for container in [&first, &second] {
         let server = format!("{}-{}:80", container.name, &container.id[..12]);
@@ -346,9 +356,9 @@ fn what_is_foretold_of_a_compose_file_comes_so() {
         "~ shop.test:80/: + shop-web-1 (not running yet), - {}, - {}",
         first.name, second.name
     );
-    assert_eq!(texts(&object, "routes", "text"), [text]);
+    assert_eq!(field_texts(&object, "routes", "text"), [text]);
     assert_eq!(object["routes"][0]["servers"][0]["weight"], 10);
-    let problems = texts(&object, "problems", "text");
+    let problems = field_texts(&object, "problems", "text");
     assert_eq!(problems.len(), 1, "{problems:?}");
     assert!(
         problems[0].contains("container shop-web-1 (not running yet): label glue_http_80_hots"),
@@ -359,23 +369,26 @@ fn what_is_foretold_of_a_compose_file_comes_so() {
 }
 
 #[test]
-fn what_haproxy_would_refuse_is_said() {
+fn configuration_rejected_by_haproxy_is_reported() {
     let Some(docker) = common::docker() else { return };
     let folder = tempfile::tempdir().unwrap();
     let base = folder.path().join("base.cfg");
     fs::write(&base, "defaults\n  mode http\n  timeout nonsense 5s\n").unwrap();
     let plan = Balancer::of(&docker).option(&["--base-file", base.to_str().unwrap()]);
     let _web = plan.run("web").label("glue_http_80_host", "a.test").start();
-    let output = run(&plan, &[]);
-    assert_eq!(status(&output), 1);
-    let said = stdout(&output);
-    assert!(said.contains("HAProxy would refuse it: ") && said.contains("nonsense"), "{said}");
-    assert_eq!(json(&plan, &[]).1["result"], "refused");
+    let output = run_plan(&plan, &[]);
+    assert_eq!(exit_status(&output), 1);
+    let string = stdout_text(&output);
+    assert!(
+        string.contains("HAProxy would refuse it: ") && string.contains("nonsense"),
+        "{string}"
+    );
+    assert_eq!(plan_json(&plan, &[]).1["result"], "refused");
 }
 
 /// In its container, where alone HAProxy's view of networks is had; the file comes over standard input.
 #[test]
-fn in_a_container_it_sees_what_the_docker_balancer_there_sees() {
+fn plan_inside_the_balancer_container_sees_its_networks() {
     let Some(docker) = common::docker_as_root() else { return };
     let (ours, other) = (docker.network("ours"), docker.network("other"));
     let plan = Balancer::of(&docker).inside(&ours.name);
@@ -383,8 +396,8 @@ fn in_a_container_it_sees_what_the_docker_balancer_there_sees() {
     let balancer = plan.start().until_started();
     balancer.until_serves("near.test/", "near saw /");
     let words: Vec<_> =
-        balancer.command().get_args().map(|it| it.to_string_lossy().into_owned()).collect();
-    let constraint = words.iter().find(|it| it.starts_with(CONSTRAINT)).unwrap().clone();
+        balancer.command().get_args().map(|text| text.to_string_lossy().into_owned()).collect();
+    let constraint = words.iter().find(|text| text.starts_with(CONSTRAINT)).unwrap().clone();
     let exec = |more: &[&str], text: &str| {
         let mut command = docker.command(&["exec", "--interactive", &balancer.container().id]);
         command.arg("/usr/bin/docker-balancer").args(&words).arg("plan").args(more);
@@ -393,7 +406,7 @@ fn in_a_container_it_sees_what_the_docker_balancer_there_sees() {
         process.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
         let output = process.wait_with_output().unwrap();
         let object: Value = serde_json::from_slice(&output.stdout).unwrap();
-        (status(&output), object)
+        (exit_status(&output), object)
     };
     assert_eq!(exec(&[], "").0, 0);
     let service = |name: &str, network: &str| {
@@ -413,17 +426,20 @@ fn in_a_container_it_sees_what_the_docker_balancer_there_sees() {
     );
     let (status, object) = exec(&["--compose", "-"], &text);
     assert_eq!(status, 3, "{object:#}");
-    assert_eq!(texts(&object, "routes", "text"), ["+ in.test:80/ → shop-in-1 (not running yet)"]);
+    assert_eq!(
+        field_texts(&object, "routes", "text"),
+        ["+ in.test:80/ → shop-in-1 (not running yet)"]
+    );
     let out = format!(
         "container shop-out-1 (not running yet): HAProxy cannot reach it; connect it to HAProxy's network {}",
         ours.name
     );
-    assert_eq!(texts(&object, "problems", "text"), [out]);
+    assert_eq!(field_texts(&object, "problems", "text"), [out]);
     drop(near);
 }
 
 #[test]
-fn while_a_rollback_holds_a_plan_is_of_what_is_held() {
+fn plan_during_rollback_is_of_the_rolled_back_routes() {
     let Some(docker) = common::docker() else { return };
     let mut balancer = Balancer::of(&docker).option(&["--leave-running"]).start();
     let web = balancer.run("web").label("glue_http_80_host", "a.test").start();
@@ -432,7 +448,7 @@ fn while_a_rollback_holds_a_plan_is_of_what_is_held() {
     balancer.until_serves("late.test/", "late saw /");
     let history = balancer.command().args(["history", "--json"]).output().unwrap();
     let history: Vec<Value> = serde_json::from_slice(&history.stdout).unwrap();
-    let came = |it: &&Value| it["changes"].to_string().contains(&web.name);
+    let came = |value: &&Value| value["changes"].to_string().contains(&web.name);
     let good = history.iter().find(came).unwrap()["generation"].to_string();
     let turn = |word: &str| {
         let output = balancer.command().args(["rollback", word]).output().unwrap();
@@ -441,7 +457,7 @@ fn while_a_rollback_holds_a_plan_is_of_what_is_held() {
     turn(&good);
     balancer.until_serves("late.test/", "404");
 
-    let held = format!("generation {good} is held since ");
+    let string = format!("generation {good} is held since ");
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("compose.yaml");
     let shop = Shop { balancer: &balancer, file };
@@ -453,11 +469,11 @@ fn while_a_rollback_holds_a_plan_is_of_what_is_held() {
             (&words, "; what is planned would wait for docker-balancer rollback --release"),
         ] {
             let words: Vec<_> = words.iter().map(String::as_str).collect();
-            let (status, object) = json(balancer, &words);
+            let (status, object) = plan_json(balancer, &words);
             assert_eq!((status, &object["result"]), (0, &"nothing".into()), "{object:#}");
             let notes = object["notes"].to_string();
-            assert!(notes.contains(&held) && notes.contains(part), "{notes}");
-            assert!(stdout(&run(balancer, &words)).contains(&held));
+            assert!(notes.contains(&string) && notes.contains(part), "{notes}");
+            assert!(stdout_text(&run_plan(balancer, &words)).contains(&string));
         }
     };
     is_held(&balancer);
@@ -470,13 +486,13 @@ fn while_a_rollback_holds_a_plan_is_of_what_is_held() {
         output.status.success().then_some(())
     });
     balancer.until_serves("late.test/", "late saw /");
-    is_nothing(&balancer, &[], "after the release");
+    assert_nothing_planned(&balancer, &[], "after the release");
     drop(late);
 }
 
 /// Docker still calls it running, and no label says otherwise: what the docker-balancer does with it shows.
 #[test]
-fn a_container_that_was_told_to_stop_stays_out() {
+fn stopping_container_stays_excluded_from_the_plan() {
     let Some(docker) = common::docker() else { return };
     let balancer = Balancer::of(&docker).start();
     let web = balancer.run("web").label("glue_http_80_host", "a.test").start();
@@ -485,7 +501,7 @@ fn a_container_that_was_told_to_stop_stays_out() {
     balancer.until_shared("a.test/", &["web", "two"]);
     two.docker(&["kill", "--signal", "TERM"]);
     balancer.until_shared("a.test/", &["web"]);
-    is_nothing(&balancer, &[], "while one of two is stopping");
+    assert_nothing_planned(&balancer, &[], "while one of two is stopping");
     drop((web, two));
 }
 
@@ -507,9 +523,9 @@ fn host_of_another_owner_is_not_foretold_where_the_state_directory_says_whose_it
     let owners = balancer.state().join("hosts.json");
     let kept = || fs::read_to_string(&owners).is_ok_and(|text| text.contains("team=a"));
     wait_for("who has the host, on disk", || kept().then_some(()));
-    is_nothing(&balancer, &[], "beside the docker-balancer");
+    assert_nothing_planned(&balancer, &[], "beside the docker-balancer");
     assert!(balancer.end(Signal::SIGTERM).success());
-    let (_, object) = json(&balancer, &[]);
+    let (_, object) = plan_json(&balancer, &[]);
     let changes = object["routes"].to_string();
     assert!(!changes.contains("login"), "{changes}");
     let problems = object["problems"].to_string();

@@ -3,15 +3,15 @@
 #![allow(clippy::unwrap_used)]
 
 use docker_glue::haproxy::{
+    atomic_file::FileAccess,
     check::{Verdict, check},
     error::{ApplyError, OpenError},
-    files::{Files, Generation, MARKER, Store},
+    files::{ConfigFiles, GenerationFiles, MARKER, Store},
     master::Master,
-    process::{ExitReason, News, Stdout},
-    proxy::{How, Proxy, Shutdown},
-    settings::{Mode, Reload, Settings},
-    socket::{Session, ask},
-    swap::Access,
+    process::{ExitReason, ProcessEvent, Stdout},
+    proxy::{ApplyKind, Proxy, Shutdown},
+    settings::{ProxyMode, ProxySettings, ReloadVia},
+    socket::{CliSession, send_command},
 };
 use nix::{
     sys::signal::{Signal, kill},
@@ -44,7 +44,7 @@ impl Place {
         let dir = tempfile::Builder::new().prefix("glue").tempdir().unwrap();
         let state = dir.path().join("state");
         let target = state.join("haproxy.cfg");
-        Some(Self { state, target, dir, port: free_port(), bin: bin()? })
+        Some(Self { state, target, dir, port: free_port(), bin: find_haproxy()? })
     }
 
     fn runtime(&self) -> PathBuf {
@@ -55,10 +55,10 @@ impl Place {
         fs::read_to_string(&self.target).unwrap()
     }
 
-    fn settings(&self) -> Settings {
+    fn settings(&self) -> ProxySettings {
         let stop_timeout = Duration::from_secs(10);
-        Settings {
-            mode: Mode::Managed { stop_timeout, stdout: Stdout::Null },
+        ProxySettings {
+            mode: ProxyMode::Managed { stop_timeout, stdout: Stdout::Null },
             bin: self.bin.clone(),
             config: self.target.clone(),
             state_dir: self.state.clone(),
@@ -72,7 +72,7 @@ impl Place {
     }
 
     /// A configuration that answers every request with `word`, by way of a map.
-    fn files(&self, word: &str, more: &str) -> Files {
+    fn files(&self, word: &str, more: &str) -> ConfigFiles {
         let (run, state, port) = (self.runtime(), &self.state, self.port);
         let config = format!(
             "{MARKER}\nglobal\n  stats socket {}/haproxy.sock mode 600 level admin\n  hard-stop-after 5s\n{}  \
@@ -81,26 +81,31 @@ impl Place {
              http-request set-var(txn.word) path,map_beg(routes.map)\n  http-request return \
              status 200 content-type text/plain lf-string \"%[var(txn.word)]\"\n",
             run.display(),
-            user(),
+            haproxy_user(),
             state.display(),
         );
         let files = BTreeMap::from([("routes.map".to_owned(), format!("/ {word}\n"))]);
-        Files { config, generation: Generation { name: word.to_owned(), files } }
+        ConfigFiles { config, generation: GenerationFiles { name: word.to_owned(), files } }
     }
 
     /// Waits until HAProxy answers so: the old worker may still take a request after a reload.
     async fn serves(&self, word: &str) {
-        let mut said = String::new();
-        until(|| {
-            said = get(self.port);
-            said == word
+        let mut text = String::new();
+        wait_until(|| {
+            text = get_body(self.port);
+            text == word
         })
         .await
-        .unwrap_or_else(|()| panic!("expected {word:?}, HAProxy says {said:?}"));
+        .unwrap_or_else(|()| panic!("expected {word:?}, HAProxy says {text:?}"));
     }
 
     async fn worker(&self) -> u32 {
-        Master::new(&self.runtime().join("master.sock")).procs().await.unwrap().live().unwrap()
+        Master::new(&self.runtime().join("master.sock"))
+            .list_processes()
+            .await
+            .unwrap()
+            .live_worker()
+            .unwrap()
     }
 
     /// What is on disk is whole: HAProxy takes it, its maps included.
@@ -127,12 +132,12 @@ fn is_ours(pid: i32, runtime: &Path) -> bool {
 }
 
 /// Started by root it gives up its rights, as in real life; maps are read before.
-fn user() -> &'static str {
+fn haproxy_user() -> &'static str {
     let named = || fs::read_to_string("/etc/passwd").is_ok_and(|t| t.contains("\nhaproxy:"));
     if nix::unistd::geteuid().is_root() && named() { "  user haproxy\n" } else { "" }
 }
 
-fn bin() -> Option<PathBuf> {
+fn find_haproxy() -> Option<PathBuf> {
     let given = std::env::var("HAPROXY_BIN").ok();
     let usual = ["haproxy", "/usr/sbin/haproxy"].map(str::to_owned);
     let found = given.into_iter().chain(usual).find(|bin| {
@@ -155,7 +160,7 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-fn get(port: u16) -> String {
+fn get_body(port: u16) -> String {
     let get = || {
         let mut stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
@@ -167,15 +172,15 @@ fn get(port: u16) -> String {
     answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default()
 }
 
-async fn died(proxy: &mut Proxy) -> ExitReason {
+async fn wait_for_death(proxy: &mut Proxy) -> ExitReason {
     loop {
-        if let News::Died(reason, _) = proxy.news().await {
+        if let ProcessEvent::Exited(reason, _) = proxy.next_event().await {
             return reason;
         }
     }
 }
 
-async fn until(mut done: impl FnMut() -> bool) -> Result<(), ()> {
+async fn wait_until(mut done: impl FnMut() -> bool) -> Result<(), ()> {
     let end = Instant::now() + PATIENCE;
     while !done() {
         if end < Instant::now() {
@@ -187,55 +192,58 @@ async fn until(mut done: impl FnMut() -> bool) -> Result<(), ()> {
 }
 
 #[tokio::test]
-async fn it_starts_reloads_and_leaves_alone_what_is_equal() {
-    let Some(place) = Place::new() else { return };
-    let mut proxy = place.open().await;
-    assert_eq!(proxy.apply(&place.files("one", "")).await.unwrap().how, How::Started);
-    place.serves("one").await;
-    let first = place.worker().await;
-    assert_eq!(proxy.apply(&place.files("one", "")).await.unwrap().how, How::Unchanged);
-    assert_eq!(place.worker().await, first);
+async fn apply_starts_reloads_or_keeps_an_equal_configuration() {
+    let Some(dir) = Place::new() else { return };
+    let mut proxy = dir.open().await;
+    assert_eq!(proxy.apply_files(&dir.files("one", "")).await.unwrap().kind, ApplyKind::Started);
+    dir.serves("one").await;
+    let first = dir.worker().await;
+    assert_eq!(proxy.apply_files(&dir.files("one", "")).await.unwrap().kind, ApplyKind::Unchanged);
+    assert_eq!(dir.worker().await, first);
     for word in ["two", "three", "four"] {
-        assert_eq!(proxy.apply(&place.files(word, "")).await.unwrap().how, How::Reloaded);
-        place.serves(word).await;
+        assert_eq!(
+            proxy.apply_files(&dir.files(word, "")).await.unwrap().kind,
+            ApplyKind::Reloaded
+        );
+        dir.serves(word).await;
     }
-    assert_ne!(place.worker().await, first);
-    let generations = fs::read_dir(place.state.join("gen")).unwrap().count();
+    assert_ne!(dir.worker().await, first);
+    let generations = fs::read_dir(dir.state.join("gen")).unwrap().count();
     assert_eq!(generations, 2, "the current and the one before");
     proxy.shutdown(Shutdown::Stop).await;
-    assert_eq!(get(place.port), "", "it has stopped");
+    assert_eq!(get_body(dir.port), "", "it has stopped");
 }
 
 #[tokio::test]
-async fn a_refused_configuration_changes_nothing() {
-    let Some(place) = Place::new() else { return };
-    let mut proxy = place.open().await;
-    proxy.apply(&place.files("good", "")).await.unwrap();
-    let disk = place.on_disk();
-    let bad = place.files("bad", "  frobnicate 1\n");
+async fn rejected_configuration_changes_nothing() {
+    let Some(dir) = Place::new() else { return };
+    let mut proxy = dir.open().await;
+    proxy.apply_files(&dir.files("good", "")).await.unwrap();
+    let disk = dir.on_disk();
+    let bad = dir.files("bad", "  frobnicate 1\n");
     let line = 1 + bad.config.lines().position(|l| l.contains("frobnicate")).unwrap();
-    match proxy.apply(&bad).await.unwrap_err() {
+    match proxy.apply_files(&bad).await.unwrap_err() {
         ApplyError::Refused(refusal) => {
             assert_eq!(refusal.lines, [line]);
             assert_eq!(refusal.text, "unknown keyword 'frobnicate' in 'frontend' section");
         }
         other => panic!("{other:?}"),
     }
-    assert_eq!(place.on_disk(), disk);
-    place.serves("good").await;
-    assert_eq!(proxy.apply(&place.files("good", "")).await.unwrap().how, How::Unchanged);
+    assert_eq!(dir.on_disk(), disk);
+    dir.serves("good").await;
+    assert_eq!(proxy.apply_files(&dir.files("good", "")).await.unwrap().kind, ApplyKind::Unchanged);
 }
 
 #[tokio::test]
-async fn a_port_that_is_taken_is_named_before_anything_is_lost() {
-    let Some(place) = Place::new() else { return };
-    let mut proxy = place.open().await;
-    proxy.apply(&place.files("good", "")).await.unwrap();
-    let (disk, worker) = (place.on_disk(), place.worker().await);
+async fn taken_port_is_an_error_before_any_change() {
+    let Some(dir) = Place::new() else { return };
+    let mut proxy = dir.open().await;
+    proxy.apply_files(&dir.files("good", "")).await.unwrap();
+    let (disk, worker) = (dir.on_disk(), dir.worker().await);
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = other.local_addr().unwrap().port();
-    let wanted = place.files("more", &format!("  bind 127.0.0.1:{taken}\n"));
-    match proxy.apply(&wanted).await.unwrap_err() {
+    let files = dir.files("more", &format!("  bind 127.0.0.1:{taken}\n"));
+    match proxy.apply_files(&files).await.unwrap_err() {
         ApplyError::Bind(ports) => {
             let [(port, why)] = Vec::from_iter(ports).try_into().unwrap();
             assert_eq!(port, taken);
@@ -243,91 +251,92 @@ async fn a_port_that_is_taken_is_named_before_anything_is_lost() {
         }
         other => panic!("{other:?}"),
     }
-    assert_eq!((place.on_disk(), place.worker().await), (disk, worker));
+    assert_eq!((dir.on_disk(), dir.worker().await), (disk, worker));
     drop(other);
-    assert_eq!(proxy.apply(&wanted).await.unwrap().how, How::Reloaded);
-    place.serves("more").await;
+    assert_eq!(proxy.apply_files(&files).await.unwrap().kind, ApplyKind::Reloaded);
+    dir.serves("more").await;
 }
 
 /// What no look before can tell: the reload itself fails, and 2.6 does not say so.
 #[tokio::test]
-async fn a_reload_that_fails_is_noticed_and_taken_back() {
-    let Some(place) = Place::new() else { return };
-    let mut proxy = place.open().await;
-    proxy.apply(&place.files("good", "")).await.unwrap();
-    let disk = place.on_disk();
+async fn failed_reload_is_detected_and_reverted() {
+    let Some(dir) = Place::new() else { return };
+    let mut proxy = dir.open().await;
+    proxy.apply_files(&dir.files("good", "")).await.unwrap();
+    let disk = dir.on_disk();
     for round in ["bad1", "bad2"] {
-        let bad = place.files(round, "  bind /nowhere/at/all.sock\n");
+        let bad = dir.files(round, "  bind /nowhere/at/all.sock\n");
         let line = 1 + bad.config.lines().position(|l| l.contains("nowhere")).unwrap();
-        match proxy.apply(&bad).await.unwrap_err() {
+        match proxy.apply_files(&bad).await.unwrap_err() {
             ApplyError::NotLoaded(refusal) => assert_eq!(refusal.lines, [line], "{refusal}"),
             other => panic!("{other:?}"),
         }
-        assert_eq!(place.on_disk(), disk);
-        place.serves("good").await;
+        assert_eq!(dir.on_disk(), disk);
+        dir.serves("good").await;
     }
-    assert_eq!(proxy.apply(&place.files("next", "")).await.unwrap().how, How::Reloaded);
-    place.serves("next").await;
+    assert_eq!(proxy.apply_files(&dir.files("next", "")).await.unwrap().kind, ApplyKind::Reloaded);
+    dir.serves("next").await;
 }
 
 #[tokio::test]
-async fn a_start_that_fails_says_why() {
-    let Some(place) = Place::new() else { return };
-    let mut proxy = place.open().await;
-    let error = proxy.apply(&place.files("x", "  bind /nowhere/at/all.sock\n")).await.unwrap_err();
+async fn failed_start_reports_its_cause() {
+    let Some(dir) = Place::new() else { return };
+    let mut proxy = dir.open().await;
+    let error =
+        proxy.apply_files(&dir.files("x", "  bind /nowhere/at/all.sock\n")).await.unwrap_err();
     assert!(error.to_string().contains("cannot bind"), "{error}");
-    assert_eq!(proxy.apply(&place.files("y", "")).await.unwrap().how, How::Started);
-    place.serves("y").await;
+    assert_eq!(proxy.apply_files(&dir.files("y", "")).await.unwrap().kind, ApplyKind::Started);
+    dir.serves("y").await;
 }
 
 #[tokio::test]
-async fn what_outlived_its_balancer_is_adopted() {
-    let Some(place) = Place::new() else { return };
-    let mut proxy = place.open().await;
-    proxy.apply(&place.files("one", "")).await.unwrap();
-    let (pid, worker) = (proxy.pid(), place.worker().await);
+async fn running_haproxy_is_adopted() {
+    let Some(dir) = Place::new() else { return };
+    let mut proxy = dir.open().await;
+    proxy.apply_files(&dir.files("one", "")).await.unwrap();
+    let (pid, worker) = (proxy.pid(), dir.worker().await);
     proxy.shutdown(Shutdown::Leave).await;
-    let mut proxy = place.open().await;
+    let mut proxy = dir.open().await;
     assert_eq!(proxy.pid(), pid);
-    assert_eq!(proxy.apply(&place.files("one", "")).await.unwrap().how, How::Unchanged);
+    assert_eq!(proxy.apply_files(&dir.files("one", "")).await.unwrap().kind, ApplyKind::Unchanged);
     assert!(!proxy.start().await.unwrap());
-    assert_eq!(place.worker().await, worker);
-    assert_eq!(proxy.apply(&place.files("two", "")).await.unwrap().how, How::Reloaded);
-    place.serves("two").await;
-    let refused = proxy.apply(&place.files("x", "  bind /nowhere/at/all.sock\n")).await;
+    assert_eq!(dir.worker().await, worker);
+    assert_eq!(proxy.apply_files(&dir.files("two", "")).await.unwrap().kind, ApplyKind::Reloaded);
+    dir.serves("two").await;
+    let refused = proxy.apply_files(&dir.files("x", "  bind /nowhere/at/all.sock\n")).await;
     assert!(matches!(refused, Err(ApplyError::NotLoaded(_))), "{refused:?}");
-    place.serves("two").await;
+    dir.serves("two").await;
     proxy.shutdown(Shutdown::Stop).await;
-    assert_eq!(get(place.port), "");
+    assert_eq!(get_body(dir.port), "");
 }
 
 /// A request that is being served when the stop comes is served to its end.
 #[tokio::test]
-async fn a_stop_is_soft() {
-    let Some(place) = Place::new() else { return };
+async fn stop_waits_for_running_requests() {
+    let Some(dir) = Place::new() else { return };
     let origin = TcpListener::bind("127.0.0.1:0").unwrap();
     let at = origin.local_addr().unwrap();
-    let mut files = place.files("one", "  default_backend b\n");
+    let mut files = dir.files("one", "  default_backend b\n");
     let backend = format!("backend b\n  server s {at}\n");
     files.config = files.config.replace("  http-request return", "#") + &backend;
-    let mut proxy = place.open().await;
-    proxy.apply(&files).await.unwrap();
+    let mut proxy = dir.open().await;
+    proxy.apply_files(&files).await.unwrap();
     let pid = proxy.pid().unwrap();
-    let port = place.port;
-    let client = std::thread::spawn(move || get(port));
-    let (mut asked, _) = origin.accept().unwrap();
+    let port = dir.port;
+    let client = std::thread::spawn(move || get_body(port));
+    let (mut stream, _) = origin.accept().unwrap();
     let late = std::thread::spawn(move || {
         // The master goes on after it was told to stop, as long as its worker has work.
         let end = Instant::now() + PATIENCE;
         while TcpStream::connect(("127.0.0.1", port)).is_ok() && Instant::now() < end {
             std::thread::yield_now();
         }
-        asked.write_all(b"HTTP/1.0 200 OK\r\n\r\nlate").unwrap();
+        stream.write_all(b"HTTP/1.0 200 OK\r\n\r\nlate").unwrap();
     });
     proxy.shutdown(Shutdown::Stop).await;
     late.join().unwrap();
     assert_eq!(client.join().unwrap(), "late");
-    assert!(!is_ours(i32::try_from(pid).unwrap(), &place.runtime()));
+    assert!(!is_ours(i32::try_from(pid).unwrap(), &dir.runtime()));
 }
 
 const OWNER: &str = "DOCKER_GLUE_TEST_OWNER";
@@ -337,203 +346,206 @@ const OWNER: &str = "DOCKER_GLUE_TEST_OWNER";
 async fn an_owner_that_waits_to_be_killed() {
     let Ok(line) = std::env::var(OWNER) else { return };
     let [dir, port] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
-    let mut place = Place::new().unwrap();
-    place.state = Path::new(dir).join("state");
-    place.target = place.state.join("haproxy.cfg");
-    place.port = port.parse().unwrap();
+    let mut test_dir = Place::new().unwrap();
+    test_dir.state = Path::new(dir).join("state");
+    test_dir.target = test_dir.state.join("haproxy.cfg");
+    test_dir.port = port.parse().unwrap();
     let runtime_dir = Path::new(dir).join("run");
-    let mut files = place.files("one", "");
+    let mut files = test_dir.files("one", "");
     files.config =
-        files.config.replace(place.runtime().to_str().unwrap(), runtime_dir.to_str().unwrap());
-    let settings = Settings { runtime_dir, ..place.settings() };
+        files.config.replace(test_dir.runtime().to_str().unwrap(), runtime_dir.to_str().unwrap());
+    let settings = ProxySettings { runtime_dir, ..test_dir.settings() };
     let mut proxy = Proxy::open(settings).await.unwrap();
-    proxy.apply(&files).await.unwrap();
+    proxy.apply_files(&files).await.unwrap();
     fs::write(Path::new(dir).join("ready"), "").unwrap();
-    died(&mut proxy).await;
+    wait_for_death(&mut proxy).await;
 }
 
 #[tokio::test]
-async fn haproxy_outlives_a_killed_balancer_and_still_reloads() {
-    let Some(place) = Place::new() else { return };
+async fn haproxy_of_a_killed_balancer_runs_on_and_reloads() {
+    let Some(dir) = Place::new() else { return };
     let mut owner = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "an_owner_that_waits_to_be_killed"])
-        .env(OWNER, format!("{} {}", place.dir.path().display(), place.port))
-        .env("TMPDIR", place.dir.path())
+        .env(OWNER, format!("{} {}", dir.dir.path().display(), dir.port))
+        .env("TMPDIR", dir.dir.path())
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
-    let ready = until(|| place.dir.path().join("ready").exists()).await;
+    let ready = wait_until(|| dir.dir.path().join("ready").exists()).await;
     owner.kill().unwrap();
     owner.wait().unwrap();
     ready.unwrap();
-    place.serves("one").await;
-    let mut proxy = place.open().await;
+    dir.serves("one").await;
+    let mut proxy = dir.open().await;
     assert!(proxy.pid().is_some(), "adopted");
-    assert_eq!(proxy.apply(&place.files("one", "")).await.unwrap().how, How::Unchanged);
+    assert_eq!(proxy.apply_files(&dir.files("one", "")).await.unwrap().kind, ApplyKind::Unchanged);
     for word in ["two", "three"] {
-        assert_eq!(proxy.apply(&place.files(word, "")).await.unwrap().how, How::Reloaded);
-        place.serves(word).await;
+        assert_eq!(
+            proxy.apply_files(&dir.files(word, "")).await.unwrap().kind,
+            ApplyKind::Reloaded
+        );
+        dir.serves(word).await;
     }
     let pid = i32::try_from(proxy.pid().unwrap()).unwrap();
     kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
-    died(&mut proxy).await;
+    wait_for_death(&mut proxy).await;
     assert_eq!(proxy.pid(), None);
 }
 
 #[tokio::test]
-async fn a_death_is_noticed_and_a_new_start_serves_the_same() {
-    let Some(place) = Place::new() else { return };
-    let mut proxy = place.open().await;
-    proxy.apply(&place.files("one", "")).await.unwrap();
+async fn haproxy_death_is_detected_and_restart_serves_the_same() {
+    let Some(dir) = Place::new() else { return };
+    let mut proxy = dir.open().await;
+    proxy.apply_files(&dir.files("one", "")).await.unwrap();
     for _ in 0..3 {
         let pid = i32::try_from(proxy.pid().unwrap()).unwrap();
         kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
-        let reason = tokio::time::timeout(PATIENCE, died(&mut proxy)).await.unwrap();
+        let reason = tokio::time::timeout(PATIENCE, wait_for_death(&mut proxy)).await.unwrap();
         assert!(reason.to_string().contains("SIGKILL"), "{reason}");
         assert!(proxy.start().await.unwrap());
-        place.serves("one").await;
+        dir.serves("one").await;
     }
     let pid = i32::try_from(proxy.pid().unwrap()).unwrap();
     kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
     // Nobody has waited for its death.
     let ended = || fs::read_to_string(format!("/proc/{pid}/stat")).unwrap().contains(") Z ");
-    until(ended).await.unwrap();
-    assert_eq!(proxy.apply(&place.files("one", "")).await.unwrap().how, How::Started);
-    place.serves("one").await;
+    wait_until(ended).await.unwrap();
+    assert_eq!(proxy.apply_files(&dir.files("one", "")).await.unwrap().kind, ApplyKind::Started);
+    dir.serves("one").await;
 }
 
 #[tokio::test]
-async fn stale_sockets_and_a_stranger_in_the_pid_file_are_no_hindrance() {
-    let Some(place) = Place::new() else { return };
-    fs::create_dir_all(place.runtime()).unwrap();
+async fn stale_sockets_and_foreign_pid_file_do_not_prevent_start() {
+    let Some(dir) = Place::new() else { return };
+    fs::create_dir_all(dir.runtime()).unwrap();
     for socket in ["master.sock", "haproxy.sock"] {
-        drop(std::os::unix::net::UnixListener::bind(place.runtime().join(socket)).unwrap());
+        drop(std::os::unix::net::UnixListener::bind(dir.runtime().join(socket)).unwrap());
     }
-    fs::write(place.runtime().join("haproxy.pid"), std::process::id().to_string()).unwrap();
-    fs::write(place.runtime().join("loaded"), place.files("one", "").config).unwrap();
-    let mut proxy = place.open().await;
-    assert_eq!(proxy.apply(&place.files("one", "")).await.unwrap().how, How::Started);
-    place.serves("one").await;
+    fs::write(dir.runtime().join("haproxy.pid"), std::process::id().to_string()).unwrap();
+    fs::write(dir.runtime().join("loaded"), dir.files("one", "").config).unwrap();
+    let mut proxy = dir.open().await;
+    assert_eq!(proxy.apply_files(&dir.files("one", "")).await.unwrap().kind, ApplyKind::Started);
+    dir.serves("one").await;
 }
 
 /// The steps of an apply, cut off after each of them.
 #[tokio::test]
-async fn a_crash_after_any_step_leaves_a_whole_state() {
-    let Some(place) = Place::new() else { return };
-    place.open().await.apply(&place.files("one", "")).await.unwrap();
-    let two = place.files("two", "");
+async fn crash_after_any_step_leaves_a_consistent_state() {
+    let Some(dir) = Place::new() else { return };
+    dir.open().await.apply_files(&dir.files("one", "")).await.unwrap();
+    let two = dir.files("two", "");
     for step in 0..=3 {
         {
-            let store = Store::open(&place.target, &place.state, Access::Private).unwrap();
+            let store = Store::open(&dir.target, &dir.state, FileAccess::Private).unwrap();
             if 1 <= step {
-                store.write(&two.generation).unwrap();
+                store.write_generation(&two.generation).unwrap();
             }
             if 2 <= step {
-                let staged = store.stage(&two.config).unwrap();
+                let staged = store.stage_config(&two.config).unwrap();
                 // At step 2 the crash comes before the swap: the file stays beside.
                 if step == 2 { std::mem::forget(staged) } else { store.commit(staged).unwrap() }
             }
         }
-        place.is_consistent().await;
-        place.serves("one").await;
+        dir.is_consistent().await;
+        dir.serves("one").await;
     }
-    let mut proxy = place.open().await;
-    let left = fs::read_dir(&place.state).unwrap().count();
+    let mut proxy = dir.open().await;
+    let left = fs::read_dir(&dir.state).unwrap().count();
     assert_eq!(left, 3, "haproxy.cfg, gen and lock, and nothing half-way");
     // On disk it is equal, but HAProxy runs the older one.
-    assert_eq!(proxy.apply(&two).await.unwrap().how, How::Reloaded);
-    place.serves("two").await;
+    assert_eq!(proxy.apply_files(&two).await.unwrap().kind, ApplyKind::Reloaded);
+    dir.serves("two").await;
 }
 
 #[tokio::test]
-async fn somebody_elses_file_is_kept_and_named_once() {
-    let Some(place) = Place::new() else { return };
-    fs::create_dir_all(&place.state).unwrap();
-    fs::write(&place.target, "# mine\n").unwrap();
-    let mut proxy = place.open().await;
+async fn foreign_configuration_is_backed_up_and_reported_once() {
+    let Some(dir) = Place::new() else { return };
+    fs::create_dir_all(&dir.state).unwrap();
+    fs::write(&dir.target, "# mine\n").unwrap();
+    let mut proxy = dir.open().await;
     assert!(!proxy.start().await.unwrap(), "it is not ours to start");
-    let backup = proxy.apply(&place.files("one", "")).await.unwrap().backup.unwrap();
+    let backup = proxy.apply_files(&dir.files("one", "")).await.unwrap().backup.unwrap();
     assert_eq!(fs::read_to_string(backup).unwrap(), "# mine\n");
-    assert_eq!(proxy.apply(&place.files("two", "")).await.unwrap().backup, None);
+    assert_eq!(proxy.apply_files(&dir.files("two", "")).await.unwrap().backup, None);
 }
 
 #[tokio::test]
-async fn somebody_elses_file_is_named_though_the_apply_that_kept_it_failed() {
-    let Some(place) = Place::new() else { return };
+async fn foreign_configuration_is_reported_after_a_failed_apply() {
+    let Some(dir) = Place::new() else { return };
     let theirs = format!(
         "defaults\n  mode http\n  timeout client 5s\n  timeout server 5s\n  timeout connect 1s\n\
          frontend mine\n  bind 127.0.0.1:{}\n",
         free_port()
     );
-    fs::create_dir_all(&place.state).unwrap();
-    fs::write(&place.target, &theirs).unwrap();
-    let master = place.runtime().join("master.sock");
-    let mode = Mode::Service { reload: Reload::Master(master.clone()), stats_socket: None };
-    let mut proxy = Proxy::open(Settings { mode, ..place.settings() }).await.unwrap();
-    let early = proxy.apply(&place.files("one", "")).await;
+    fs::create_dir_all(&dir.state).unwrap();
+    fs::write(&dir.target, &theirs).unwrap();
+    let master = dir.runtime().join("master.sock");
+    let mode = ProxyMode::Service { reload: ReloadVia::Master(master.clone()), stats_socket: None };
+    let mut proxy = Proxy::open(ProxySettings { mode, ..dir.settings() }).await.unwrap();
+    let early = proxy.apply_files(&dir.files("one", "")).await;
     assert!(matches!(early, Err(ApplyError::Unreachable(_))), "{early:?}");
-    let mut haproxy = Command::new(&place.bin);
-    haproxy.arg("-W").arg("-S").arg(&master).arg("-f").arg(&place.target);
-    haproxy.arg("-p").arg(place.runtime().join("haproxy.pid"));
+    let mut haproxy = Command::new(&dir.bin);
+    haproxy.arg("-W").arg("-S").arg(&master).arg("-f").arg(&dir.target);
+    haproxy.arg("-p").arg(dir.runtime().join("haproxy.pid"));
     let mut service = haproxy.stderr(Stdio::null()).spawn().unwrap();
-    until(|| std::os::unix::net::UnixStream::connect(&master).is_ok()).await.unwrap();
-    let applied = proxy.apply(&place.files("one", "")).await;
+    wait_until(|| std::os::unix::net::UnixStream::connect(&master).is_ok()).await.unwrap();
+    let applied = proxy.apply_files(&dir.files("one", "")).await;
     let _ = (service.kill(), service.wait());
     let backup = applied.unwrap().backup.unwrap();
     assert_eq!(fs::read_to_string(backup).unwrap(), theirs);
 }
 
 #[tokio::test]
-async fn the_second_balancer_is_refused() {
-    let Some(place) = Place::new() else { return };
-    let _first = place.open().await;
-    let second = Proxy::open(place.settings()).await.unwrap_err();
+async fn second_balancer_on_the_same_state_is_rejected() {
+    let Some(dir) = Place::new() else { return };
+    let _first = dir.open().await;
+    let second = Proxy::open(dir.settings()).await.unwrap_err();
     assert!(matches!(second, OpenError::Lock(_)), "{second}");
 }
 
 #[tokio::test]
-async fn a_missing_haproxy_is_said_with_the_way_out() {
-    let Some(place) = Place::new() else { return };
-    let settings = Settings { bin: "/nowhere/haproxy".into(), ..place.settings() };
+async fn missing_haproxy_error_has_a_remedy() {
+    let Some(dir) = Place::new() else { return };
+    let settings = ProxySettings { bin: "/nowhere/haproxy".into(), ..dir.settings() };
     let error = Proxy::open(settings).await.unwrap_err().to_string();
     assert!(error.starts_with("there is no HAProxy at /nowhere/haproxy; install it"), "{error}");
 }
 
 #[tokio::test]
-async fn a_service_is_reloaded_over_its_master_socket() {
-    let Some(place) = Place::new() else { return };
-    let mut proxy = place.open().await;
-    proxy.apply(&place.files("one", "")).await.unwrap();
+async fn service_is_reloaded_over_its_master_socket() {
+    let Some(dir) = Place::new() else { return };
+    let mut proxy = dir.open().await;
+    proxy.apply_files(&dir.files("one", "")).await.unwrap();
     proxy.shutdown(Shutdown::Leave).await;
-    let mode = Mode::Service {
-        reload: Reload::Master(place.runtime().join("master.sock")),
+    let mode = ProxyMode::Service {
+        reload: ReloadVia::Master(dir.runtime().join("master.sock")),
         stats_socket: None,
     };
-    let runtime_dir = place.dir.path().join("run2");
-    let settings = Settings { mode, runtime_dir, ..place.settings() };
+    let runtime_dir = dir.dir.path().join("run2");
+    let settings = ProxySettings { mode, runtime_dir, ..dir.settings() };
     let mut proxy = Proxy::open(settings).await.unwrap();
-    assert_eq!(proxy.apply(&place.files("two", "")).await.unwrap().how, How::Reloaded);
-    place.serves("two").await;
-    assert_eq!(proxy.apply(&place.files("two", "")).await.unwrap().how, How::Unchanged);
-    let refused = proxy.apply(&place.files("x", "  bind /nowhere/at/all.sock\n")).await;
+    assert_eq!(proxy.apply_files(&dir.files("two", "")).await.unwrap().kind, ApplyKind::Reloaded);
+    dir.serves("two").await;
+    assert_eq!(proxy.apply_files(&dir.files("two", "")).await.unwrap().kind, ApplyKind::Unchanged);
+    let refused = proxy.apply_files(&dir.files("x", "  bind /nowhere/at/all.sock\n")).await;
     assert!(matches!(refused, Err(ApplyError::NotLoaded(_))), "{refused:?}");
-    place.serves("two").await;
+    dir.serves("two").await;
     proxy.shutdown(Shutdown::Stop).await;
-    place.serves("two").await;
+    dir.serves("two").await;
 }
 
 #[tokio::test]
-async fn a_session_keeps_answers_apart() {
-    let Some(place) = Place::new() else { return };
-    let mut proxy = place.open().await;
-    proxy.apply(&place.files("one", "")).await.unwrap();
-    let socket = place.runtime().join("haproxy.sock");
-    let mut session = Session::open(&socket).await.unwrap();
-    assert_eq!(session.ask("set server a/b weight 1").await.unwrap(), "No such backend.");
-    assert!(session.ask("show info").await.unwrap().starts_with("Name: HAProxy"));
-    assert_eq!(session.ask("set map routes.map / changed").await.unwrap(), "");
-    place.serves("changed").await;
-    assert!(ask(&socket, "show map routes.map").await.unwrap().contains("/ changed"));
+async fn session_separates_replies() {
+    let Some(dir) = Place::new() else { return };
+    let mut proxy = dir.open().await;
+    proxy.apply_files(&dir.files("one", "")).await.unwrap();
+    let socket = dir.runtime().join("haproxy.sock");
+    let mut session = CliSession::connect(&socket).await.unwrap();
+    assert_eq!(session.send_command("set server a/b weight 1").await.unwrap(), "No such backend.");
+    assert!(session.send_command("show info").await.unwrap().starts_with("Name: HAProxy"));
+    assert_eq!(session.send_command("set map routes.map / changed").await.unwrap(), "");
+    dir.serves("changed").await;
+    assert!(send_command(&socket, "show map routes.map").await.unwrap().contains("/ changed"));
 }
 
 /// A file system of 64 kB, which is unmounted with it.
@@ -543,22 +555,22 @@ impl Tmpfs {
     fn mount(at: &Path) -> Option<Self> {
         fs::create_dir_all(at).unwrap();
         let options = ["-t", "tmpfs", "-o", "size=64k,mode=1777", "tmpfs"];
-        let mounted = as_root("mount", |c| c.args(options).arg(at));
+        let mounted = run_as_root("mount", |c| c.args(options).arg(at));
         skip_unless(mounted.then(|| Self(at.to_owned())), "no file system can be mounted")
     }
 
     fn remount(&self, how: &str) {
-        assert!(as_root("mount", |c| c.args(["-o", &format!("remount,{how}")]).arg(&self.0)));
+        assert!(run_as_root("mount", |c| c.args(["-o", &format!("remount,{how}")]).arg(&self.0)));
     }
 }
 
 impl Drop for Tmpfs {
     fn drop(&mut self) {
-        as_root("umount", |c| c.arg("-l").arg(&self.0));
+        run_as_root("umount", |c| c.arg("-l").arg(&self.0));
     }
 }
 
-fn as_root(program: &str, args: impl Fn(&mut Command) -> &mut Command) -> bool {
+fn run_as_root(program: &str, args: impl Fn(&mut Command) -> &mut Command) -> bool {
     let mut command = if nix::unistd::geteuid().is_root() {
         Command::new(program)
     } else {
@@ -570,35 +582,35 @@ fn as_root(program: &str, args: impl Fn(&mut Command) -> &mut Command) -> bool {
 }
 
 #[tokio::test]
-async fn a_full_or_read_only_disk_costs_nothing_that_is_there() {
-    let Some(mut place) = Place::new() else { return };
-    let etc = place.dir.path().join("etc");
-    place.target = etc.join("haproxy.cfg");
-    let Some(_small) = Tmpfs::mount(&place.state) else { return };
+async fn disk_full_or_read_only_keeps_existing_files() {
+    let Some(mut dir) = Place::new() else { return };
+    let etc = dir.dir.path().join("etc");
+    dir.target = etc.join("haproxy.cfg");
+    let Some(_small) = Tmpfs::mount(&dir.state) else { return };
     let Some(disk) = Tmpfs::mount(&etc) else { return };
-    let mut proxy = place.open().await;
-    proxy.apply(&place.files("one", "")).await.unwrap();
-    let before = place.on_disk();
+    let mut proxy = dir.open().await;
+    proxy.apply_files(&dir.files("one", "")).await.unwrap();
+    let before = dir.on_disk();
 
-    let full = place.state.join("filler");
+    let full = dir.state.join("filler");
     let mut filler = fs::File::create(&full).unwrap();
     while filler.write_all(&[0; 4096]).is_ok() {}
-    let error = proxy.apply(&place.files("two", "")).await.unwrap_err();
+    let error = proxy.apply_files(&dir.files("two", "")).await.unwrap_err();
     assert!(matches!(error, ApplyError::Io(_)), "{error}");
     assert!(error.to_string().contains("; free some space there"), "{error}");
-    assert_eq!(place.on_disk(), before);
+    assert_eq!(dir.on_disk(), before);
     fs::remove_file(full).unwrap();
     drop(filler);
 
     disk.remount("ro");
-    let error = proxy.apply(&place.files("two", "")).await.unwrap_err().to_string();
-    assert!(error.contains(place.target.to_str().unwrap()), "{error}");
+    let error = proxy.apply_files(&dir.files("two", "")).await.unwrap_err().to_string();
+    assert!(error.contains(dir.target.to_str().unwrap()), "{error}");
     assert!(error.contains("; make it writable"), "{error}");
-    place.serves("one").await;
+    dir.serves("one").await;
     disk.remount("rw");
 
-    assert_eq!(proxy.apply(&place.files("two", "")).await.unwrap().how, How::Reloaded);
-    place.serves("two").await;
-    place.is_consistent().await;
+    assert_eq!(proxy.apply_files(&dir.files("two", "")).await.unwrap().kind, ApplyKind::Reloaded);
+    dir.serves("two").await;
+    dir.is_consistent().await;
     proxy.shutdown(Shutdown::Stop).await;
 }

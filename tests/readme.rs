@@ -9,8 +9,8 @@ mod pages;
 
 use common::{DEADLINE, docker, proxy::Proxy, unique, until};
 use docker_glue::{
-    label::{self, Fences},
-    settings::{Machine, Settings},
+    label::{self, LabelLimits},
+    settings::{HostEnv, Settings},
 };
 use pages::{Page, all, book, container, readme};
 use std::{
@@ -132,46 +132,46 @@ async fn type_commands(pages: &[Page], answers: &[Answer]) {
     let blocks = blocks.filter(|block| !ELSEWHERE.contains(&block.as_str()));
     let commands: String = blocks.collect();
     assert!(commands.contains("docker-balancer -w") && !commands.contains("make "));
-    run("sh", &["tests/whoami-image.sh", "demo"]);
-    run("sh", &["tests/balancer-image.sh", "demo", BALANCER]);
-    let place = Place::new();
-    place.write_handler();
+    run_program("sh", &["tests/whoami-image.sh", "demo"]);
+    run_program("sh", &["tests/balancer-image.sh", "demo", BALANCER]);
+    let dir = Place::new();
+    dir.write_handler();
     // A filtering proxy, as far as it matters here: it records what the balancer asks of Docker.
     let engine = Path::new("/var/run/docker.sock");
     let proxy = engine.exists().then(|| Proxy::before(engine));
 
     // What a person would do next stands for the time to look: the session waits for a line.
     let commands = SESSION.to_owned() + &commands + "echo done\nread -r _ || true\n";
-    let mut session = place.session(&commands, proxy.as_ref().map(Proxy::url));
+    let mut session = dir.session(&commands, proxy.as_ref().map(Proxy::url));
     until("the session comes to its end", async || {
         let ended = session.try_wait().unwrap().is_some();
-        assert!(!ended, "a command failed:\n{}", place.output());
-        place.output().lines().any(|line| line == "done").then_some(())
+        assert!(!ended, "a command failed:\n{}", dir.output());
+        dir.output().lines().any(|line| line == "done").then_some(())
     })
     .await;
     for (host, path, name, seen) in answers {
         let expected = format!("name: {name}\n");
         let answer = until(&format!("{name} answers at {host}{path}"), async || {
-            place.get(host, path).filter(|answer| answer.contains(&expected))
+            dir.get(host, path).filter(|answer| answer.contains(&expected))
         })
         .await;
         assert!(answer.contains(&format!("path: {seen}\n")), "{host}{path}: {answer}");
     }
     drop(session.stdin.take());
-    assert!(session.wait().unwrap().success(), "{}", place.output());
-    assert!(place.output().contains("GET /api/users"), "the access log:\n{}", place.output());
-    assert_eq!(place.haproxy(), None, "it stopped with the balancer:\n{}", place.output());
+    assert!(session.wait().unwrap().success(), "{}", dir.output());
+    assert!(dir.output().contains("GET /api/users"), "the access log:\n{}", dir.output());
+    assert_eq!(dir.haproxy(), None, "it stopped with the balancer:\n{}", dir.output());
 
-    let asked = proxy.iter().flat_map(Proxy::asked);
-    let strange: Vec<_> = asked.filter(|path| !is_allowed(path)).collect();
+    let flat_map = proxy.iter().flat_map(Proxy::asked);
+    let strange: Vec<_> = flat_map.filter(|path| !is_allowed(path)).collect();
     assert!(strange.is_empty(), "guide/security.md lists what is asked of Docker: {strange:?}");
 
     // "To apply once and leave HAProxy running"
-    let map = format!("80={}", place.port);
-    let once = place.command(BALANCER).args(["-1", "--map-port", &map]).output().unwrap();
+    let map = format!("80={}", dir.port);
+    let once = dir.command(BALANCER).args(["-1", "--map-port", &map]).output().unwrap();
     assert!(once.status.success(), "{}", String::from_utf8_lossy(&once.stderr));
-    assert!(place.get("hello.example.com", "/").unwrap().contains("name: hello2\n"));
-    assert!(place.haproxy().is_some());
+    assert!(dir.get("hello.example.com", "/").unwrap().contains("name: hello2\n"));
+    assert!(dir.haproxy().is_some());
     drop(docker);
 }
 
@@ -197,41 +197,41 @@ fn make_demo_shows_what_it_promises() {
         .stdin(Stdio::null())
         .output()
         .unwrap();
-    let told = String::from_utf8_lossy(&demo.stdout);
+    let cow = String::from_utf8_lossy(&demo.stdout);
     let errors = String::from_utf8_lossy(&demo.stderr);
-    assert!(demo.status.success(), "{told}\n{errors}");
-    assert!(told.contains("Every answer was right."), "{told}");
+    assert!(demo.status.success(), "{cow}\n{errors}");
+    assert!(cow.contains("Every answer was right."), "{cow}");
     for container in ["wp1", "wp2", "os-ui1", "os-id1"] {
-        assert!(told.contains(&format!("{container}\u{1b}[0m answered")), "{container}: {told}");
+        assert!(cow.contains(&format!("{container}\u{1b}[0m answered")), "{container}: {cow}");
     }
 }
 
 #[test]
-fn every_block_is_of_a_kind_that_is_tested() {
+fn every_fenced_block_has_a_tested_kind() {
     let kinds = all().iter().flat_map(Page::blocks).map(|block| block.kind).collect();
     // tests/tour.rs types what is in those of kind "console".
     let tested = ["console", "ini", "python", "sh", "text", "toml"].map(str::to_owned);
     assert_eq!(BTreeSet::from(tested), kinds);
-    for known in ELSEWHERE {
-        assert!(blocks("sh").iter().any(|block| block == known), "{known:?} is on a page");
+    for text in ELSEWHERE {
+        assert!(blocks_of_kind("sh").iter().any(|block| block == text), "{text:?} is on a page");
     }
-    for block in blocks("sh").iter().filter(|block| !ELSEWHERE.contains(&block.as_str())) {
+    for block in blocks_of_kind("sh").iter().filter(|block| !ELSEWHERE.contains(&block.as_str())) {
         for line in block.lines().filter(|line| !line.starts_with(' ')) {
             let program = line.split(' ').next().unwrap();
-            let known = ["docker", "docker-balancer", "docker-glue", "curl"].contains(&program);
-            assert!(known, "say in tests/readme.rs how this is tested: {line}");
+            let flag = ["docker", "docker-balancer", "docker-glue", "curl"].contains(&program);
+            assert!(flag, "say in tests/readme.rs how this is tested: {line}");
         }
     }
 }
 
 /// Handlers' files have no mistake, and plugins are Python.
 #[test]
-fn files_are_what_they_say() {
-    let place = Place::new();
-    let folder = place.path("docker-glue.d");
+fn readme_files_are_valid() {
+    let dir = Place::new();
+    let folder = dir.path("docker-glue.d");
     fs::create_dir(&folder).unwrap();
     // A file that two pages show is one handler.
-    let shown: BTreeSet<_> = blocks("ini").into_iter().collect();
+    let shown: BTreeSet<_> = blocks_of_kind("ini").into_iter().collect();
     for (number, block) in shown.into_iter().enumerate() {
         // What is on the reader's machine.
         let block = block.replace("/etc/docker-glue/etcd/", &format!("{}/", folder.display()));
@@ -239,7 +239,7 @@ fn files_are_what_they_say() {
     }
     fs::write(folder.join("password"), "secret\n").unwrap();
     fs::write(folder.join("nginx.tmpl"), "# {{ containers|length }}\n").unwrap();
-    run(
+    run_program(
         "openssl",
         &[
             "req",
@@ -258,51 +258,52 @@ fn files_are_what_they_say() {
         ],
     );
     let check =
-        place.command(GLUE).arg("check").arg("--handler-paths").arg(&folder).output().unwrap();
+        dir.command(GLUE).arg("check").arg("--handler-paths").arg(&folder).output().unwrap();
     assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stdout));
-    for block in blocks("python") {
-        let file = place.path("greeter.py");
+    for block in blocks_of_kind("python") {
+        let file = dir.path("greeter.py");
         fs::write(&file, block).unwrap();
-        run("python3", &["-m", "py_compile", file.to_str().unwrap()]);
+        run_program("python3", &["-m", "py_compile", file.to_str().unwrap()]);
     }
 }
 
 /// Parts of a settings file.
 #[test]
 fn settings_are_read_without_a_note() {
-    let place = Place::new();
-    for (number, block) in blocks("toml").into_iter().enumerate() {
-        let file = place.path(&format!("{number}.toml"));
+    let dir = Place::new();
+    for (number, block) in blocks_of_kind("toml").into_iter().enumerate() {
+        let file = dir.path(&format!("{number}.toml"));
         fs::write(&file, &block).unwrap();
         let args = ["docker-balancer".into(), "--watch".into(), "--settings".into(), file.into()];
-        let machine = Machine { uid: 0, env: BTreeMap::new(), ipv6: true };
-        let settings = Settings::read(&args, &machine).unwrap_or_else(|e| panic!("{block}: {e:?}"));
+        let machine = HostEnv { uid: 0, env: BTreeMap::new(), ipv6: true };
+        let settings =
+            Settings::from_args(&args, &machine).unwrap_or_else(|e| panic!("{block}: {e:?}"));
         assert!(settings.notes.is_empty(), "{block}: {:?}", settings.notes);
     }
 }
 
 /// A warning is the problem's own text, as a service manager's log has it, without the time.
 #[test]
-fn warnings_read_as_they_do_in_the_log() {
+fn readme_warnings_match_problem_texts() {
     let lines: Vec<_> =
-        blocks("text").iter().flat_map(|it| it.lines()).map(str::to_owned).collect();
+        blocks_of_kind("text").iter().flat_map(|text| text.lines()).map(str::to_owned).collect();
     assert!(!lines.is_empty());
     let mut labels = BTreeMap::from([("glue_http_80_host".to_owned(), "shop.test".to_owned())]);
     for line in &lines {
-        let (key, rest) = line.split_once("label ").unwrap().1.split_once("=\"").unwrap();
-        labels.insert(key.to_owned(), rest.split_once('"').unwrap().0.to_owned());
+        let (key, remaining) = line.split_once("label ").unwrap().1.split_once("=\"").unwrap();
+        labels.insert(key.to_owned(), remaining.split_once('"').unwrap().0.to_owned());
     }
-    let problems = label::read(&container(labels), &Fences::default()).problems;
-    let logged: BTreeSet<_> = problems.iter().map(|it| format!("WARN {it}")).collect();
+    let problems = label::parse_labels(&container(labels), &LabelLimits::default()).problems;
+    let logged: BTreeSet<_> = problems.iter().map(|problem| format!("WARN {problem}")).collect();
     assert_eq!(logged, lines.into_iter().collect());
 }
 
 /// Of README.md and the book.
-fn blocks(kind: &str) -> Vec<String> {
+fn blocks_of_kind(kind: &str) -> Vec<String> {
     pages::blocks(&all(), kind)
 }
 
-fn run(program: &str, arguments: &[&str]) {
+fn run_program(program: &str, arguments: &[&str]) {
     let mut command = Command::new(program);
     let status = command.args(arguments).current_dir(ROOT).stdin(Stdio::null()).status();
     assert!(status.unwrap().success(), "{program} {arguments:?}");
@@ -322,16 +323,16 @@ struct Place {
 impl Place {
     fn new() -> Self {
         let folder = tempfile::Builder::new().prefix("readme-").tempdir().unwrap();
-        let place = Self { folder, name: unique("readme"), port: free_port() };
-        fs::create_dir(place.path("bin")).unwrap();
+        let dir = Self { folder, name: unique("readme"), port: free_port() };
+        fs::create_dir(dir.path("bin")).unwrap();
         for (program, text) in
             [("docker", DOCKER), ("docker-balancer", SHIM), ("docker-glue", GLUE_SHIM)]
         {
-            let path = place.path("bin").join(program);
+            let path = dir.path("bin").join(program);
             fs::write(&path, text).unwrap();
             fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
         }
-        place
+        dir
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -340,7 +341,7 @@ impl Place {
 
     /// The first handler that the pages show, with a target of this place and without a signal.
     fn write_handler(&self) {
-        let shown = blocks("ini").swap_remove(0).replace("signal=dnsmasq:HUP\n", "");
+        let shown = blocks_of_kind("ini").swap_remove(0).replace("signal=dnsmasq:HUP\n", "");
         let shown =
             shown.replace("/var/lib/docker-glue", &self.folder.path().display().to_string());
         fs::create_dir(self.path("docker-glue.d")).unwrap();
@@ -358,7 +359,7 @@ impl Place {
             .current_dir(self.folder.path())
             .env("PATH", format!("{}:{path}:/usr/sbin", self.path("bin").display()))
             .env("HOME", self.folder.path())
-            .env("DOCKER", which("docker"))
+            .env("DOCKER", find_program("docker"))
             .env("NAME", &self.name)
             .env("BALANCER", BALANCER)
             .env("BALANCER_PID", self.path("pid"))
@@ -375,14 +376,14 @@ impl Place {
     fn session(&self, commands: &str, docker: Option<String>) -> Session {
         let commands = commands.replace("8080", &self.port.to_string());
         let commands = commands.replace("8081", &free_port().to_string());
-        let told = fs::File::create(self.path("told")).unwrap();
+        let file = fs::File::create(self.path("told")).unwrap();
         let mut command = self.command("bash");
         command.envs(docker.map(|url| ("DOCKER_GLUE_DOCKER_URL", url)));
         command
             .args(["-c", &commands])
             .stdin(Stdio::piped())
-            .stdout(told.try_clone().unwrap())
-            .stderr(told)
+            .stdout(file.try_clone().unwrap())
+            .stderr(file)
             .process_group(0);
         Session(command.spawn().unwrap())
     }
@@ -414,7 +415,9 @@ impl Drop for Place {
         let label = format!("label=readme={}", self.name);
         let mut list = Command::new("docker");
         let list = list.args(["ps", "--all", "--quiet", "--filter", &label]).output();
-        for id in String::from_utf8_lossy(&list.map(|it| it.stdout).unwrap_or_default()).lines() {
+        for id in
+            String::from_utf8_lossy(&list.map(|output| output.stdout).unwrap_or_default()).lines()
+        {
             let _ = Command::new("docker").args(["rm", "--force", id]).output();
         }
         let prune = ["network", "prune", "--force", "--filter", &label];
@@ -450,7 +453,7 @@ impl Drop for Session {
     }
 }
 
-fn which(program: &str) -> PathBuf {
+fn find_program(program: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap();
     let mut places = std::env::split_paths(&path).map(|folder| folder.join(program));
     places.find(|path| path.is_file()).unwrap()

@@ -11,7 +11,7 @@ use serde_json::Value;
 const MASTER: &str = "/run/haproxy-master.sock";
 
 /// Served from the start, and a newcomer without a reload.
-fn serves_what_comes(machine: &Machine, reload: &[&str]) -> (Container, Container) {
+fn check_added_without_reload(machine: &Machine, reload: &[&str]) -> (Container, Container) {
     let first = machine.container("first").labels("glue_http_80_host=first.test").start();
     machine.start_balancer(reload);
     assert_eq!(machine.outcome(80, "first.test"), "first saw /", "{}", machine.log());
@@ -22,16 +22,16 @@ fn serves_what_comes(machine: &Machine, reload: &[&str]) -> (Container, Containe
 }
 
 /// A container on a public port that HAProxy has to be reloaded for.
-fn on_another_port(machine: &Machine) -> Container {
+fn container_on_new_port(machine: &Machine) -> Container {
     let labels = "glue_http_80_host=third.test glue_http_80_bind=8080";
     machine.container("third").labels(labels).start()
 }
 
 #[test]
-fn a_unit_is_reloaded_and_a_reload_that_fails_is_told_and_tried_again() {
+fn unit_reload_works_and_failed_reload_is_retried() {
     let Some(docker) = common::docker() else { return };
     let Some(machine) = Machine::boot(&docker, "unit") else { return };
-    let _two = serves_what_comes(&machine, &["--reload-unit", "haproxy.service"]);
+    let _two = check_added_without_reload(&machine, &["--reload-unit", "haproxy.service"]);
     let kept = "/etc/haproxy/haproxy.cfg.before-docker-glue";
     machine.until_said(&["is kept as", kept]);
     assert!(machine.run(&["cat", kept]).contains("/run/haproxy/admin.sock"));
@@ -44,7 +44,7 @@ fn a_unit_is_reloaded_and_a_reload_that_fails_is_told_and_tried_again() {
         machine.run(&["sh", "-euc", script, "sh", program]);
     };
     reloads_by("/bin/true");
-    let _third = on_another_port(&machine);
+    let _third = container_on_new_port(&machine);
     machine.until_said(&["systemctl reload haproxy.service: HAProxy has no new worker"]);
     reloads_by("/bin/false");
     machine.until_said(&["systemctl reload haproxy.service: Job for haproxy.service failed"]);
@@ -60,11 +60,11 @@ fn a_unit_is_reloaded_and_a_reload_that_fails_is_told_and_tried_again() {
 }
 
 #[test]
-fn after_a_reboot_a_service_serves_before_docker_balancer_does() {
+fn service_serves_after_reboot_before_docker_balancer() {
     let Some(docker) = common::docker() else { return };
     let Some(machine) = Machine::boot(&docker, "reboot") else { return };
     let reload = ["--reload-unit", "haproxy.service"];
-    let two = serves_what_comes(&machine, &reload);
+    let two = check_added_without_reload(&machine, &reload);
     machine.reboot();
     machine.until_serves(80, "first.test", "first saw /");
     machine.until_serves(80, "second.test", "second saw /");
@@ -74,14 +74,14 @@ fn after_a_reboot_a_service_serves_before_docker_balancer_does() {
 }
 
 #[test]
-fn a_service_is_reloaded_over_the_master_socket_of_its_unit() {
+fn service_is_reloaded_over_its_units_master_socket() {
     let Some(docker) = common::docker() else { return };
     let Some(machine) = Machine::boot(&docker, "master") else { return };
-    let _two = serves_what_comes(&machine, &["--master-socket", MASTER]);
+    let _two = check_added_without_reload(&machine, &["--master-socket", MASTER]);
 
     // Whoever stops a service wants it stopped: it is told, and not started.
     machine.run(&["systemctl", "stop", "haproxy.service"]);
-    let _third = on_another_port(&machine);
+    let _third = container_on_new_port(&machine);
     machine.until_said(&["not applied", MASTER]);
     machine.run(&["systemctl", "start", "haproxy.service"]);
     machine.until_serves(8080, "third.test", "third saw /");
@@ -92,7 +92,7 @@ const BALANCER: &str = "docker-balancer.service";
 const HAPROXY: &str = "docker-glue-haproxy.service";
 
 #[test]
-fn haproxy_that_is_killed_again_and_again_is_started_again() {
+fn repeatedly_killed_haproxy_is_restarted() {
     let Some(docker) = common::docker() else { return };
     let Some(machine) = Machine::boot(&docker, "killed") else { return };
     machine.install_units();
@@ -138,7 +138,7 @@ const EARLIER: &str = "
     echo 1 >lock && chmod 644 lock && chown docker-glue:docker-glue lock";
 
 #[test]
-fn local_user_reads_no_password_and_holds_no_lock() {
+fn local_user_cannot_read_config_or_take_the_lock() {
     let Some(docker) = common::docker() else { return };
     let Some(machine) = Machine::boot(&docker, "local") else { return };
     machine.install_units();
@@ -175,14 +175,14 @@ fn local_user_reads_no_password_and_holds_no_lock() {
     );
     // In no folder may be what somebody may not read.
     machine.run(&["chmod", "755", "/var/lib/docker-glue"]);
-    let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+    let texts = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
     for command in [
         &["cat", config][..],
         &["flock", "--nonblock", "/var/lib/docker-glue/lock", "true"],
         &["ls", "/run/docker-glue"],
         &["ls", "/run/docker-glue-haproxy"],
     ] {
-        let output = machine.try_run(&[&nobody, command].concat());
+        let output = machine.try_run(&[&texts, command].concat());
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(error.contains("Permission denied"), "{command:?}: {error}");
     }
@@ -195,22 +195,22 @@ fn local_user_reads_no_password_and_holds_no_lock() {
 }
 
 /// What our unit forbids, from its first line of that on.
-fn hardening() -> String {
+fn hardening_lines() -> String {
     let unit = std::fs::read_to_string("systemd/docker-balancer.service").unwrap();
-    let (_, rest) = unit.split_once("CapabilityBoundingSet=").unwrap();
-    let (rest, _) = rest.split_once("[Install]").unwrap();
-    let all = format!("CapabilityBoundingSet={rest}");
+    let (_, remaining) = unit.split_once("CapabilityBoundingSet=").unwrap();
+    let (remaining, _) = remaining.split_once("[Install]").unwrap();
+    let all = format!("CapabilityBoundingSet={remaining}");
     // This test's HAProxy is root's, as are its sockets and Docker's.
     all.replace("CapabilityBoundingSet=\n", "ReadWritePaths=/var/lib /run /etc\n")
 }
 
 #[test]
-fn the_journal_has_the_fields_of_what_is_logged_also_where_the_unit_forbids_all_else() {
+fn journal_has_log_fields_under_full_hardening() {
     let Some(docker) = common::docker() else { return };
     let Some(machine) = Machine::boot(&docker, "journal") else { return };
     let labels = "glue_http_80_host=web.test glue_http_80_weight=heavy";
     let web = machine.container("web").labels(labels).start();
-    let hardening = hardening();
+    let hardening = hardening_lines();
     let lines = hardening.lines().filter(|line| line.contains('=') && !line.starts_with('#'));
     // Unprivileged as it is it could not be root, whom the program has to be here.
     machine.start_balancer_with(&lines.collect::<Vec<_>>(), &["--reload-unit", "haproxy.service"]);
@@ -255,7 +255,7 @@ fn the_journal_has_the_fields_of_what_is_logged_also_where_the_unit_forbids_all_
 }
 
 #[test]
-fn a_journal_whose_socket_is_out_of_reach_gets_the_lines() {
+fn unreachable_journal_socket_falls_back_to_lines() {
     let Some(docker) = common::docker() else { return };
     let Some(machine) = Machine::boot(&docker, "lines") else { return };
     let _web = machine.container("web").labels("glue_http_80_host=web.test").start();

@@ -4,14 +4,14 @@
 
 use docker_glue::{
     label::HostNetwork,
-    settings::{Machine, OnOff, Refusal, Settings},
+    settings::{HostEnv, OnOff, Settings, SettingsError},
 };
 use std::{ffi::OsString, io::Write};
 
 const DUMMY: &str = "settings.toml";
 
 /// Settings from words of a command line, `NAME=value` words of the environment, and a file.
-fn read(args: &str, env: &[&str], file: &str) -> Result<Settings, String> {
+fn read_settings(args: &str, env: &[&str], file: &str) -> Result<Settings, String> {
     let mut settings = tempfile::NamedTempFile::new().unwrap();
     settings.write_all(file.as_bytes()).unwrap();
     let mut args: Vec<OsString> =
@@ -25,31 +25,34 @@ fn read(args: &str, env: &[&str], file: &str) -> Result<Settings, String> {
         .chain(env)
         .map(|pair| pair.split_once('=').unwrap());
     let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-    let machine = Machine { uid: 0, env, ipv6: true };
-    Settings::read(&args, &machine).map_err(|refusal| {
+    let machine = HostEnv { uid: 0, env, ipv6: true };
+    Settings::from_args(&args, &machine).map_err(|refusal| {
         let text = match refusal {
-            Refusal::Usage(error) => error.to_string(),
-            Refusal::Wrong(error) => format!("{error:#}"),
+            SettingsError::Usage(error) => error.to_string(),
+            SettingsError::Invalid(error) => format!("{error:#}"),
         };
         text.replace(&settings.path().display().to_string(), DUMMY)
     })
 }
 
 /// What `field` prints for each row of (flags, environment, file).
-fn check<T: std::fmt::Debug>(field: impl Fn(Settings) -> T, table: &[(&str, &[&str], &str, &str)]) {
+fn check_field<T: std::fmt::Debug>(
+    field: impl Fn(Settings) -> T,
+    table: &[(&str, &[&str], &str, &str)],
+) {
     for (args, env, file, expected) in table {
-        let said = match read(args, env, file) {
+        let text = match read_settings(args, env, file) {
             Ok(settings) => format!("{:?}", field(settings)),
             Err(reason) => format!("no: {reason}"),
         };
-        assert_eq!(said, *expected, "{args} | {env:?} | {file}");
+        assert_eq!(text, *expected, "{args} | {env:?} | {file}");
     }
 }
 
 #[test]
-fn a_flag_wins_over_the_environment_over_the_file_over_the_default() {
+fn flag_wins_over_environment_over_file_over_default() {
     let env: &[&str] = &["DOCKER_GLUE_HOLD=2s"];
-    check(
+    check_field(
         |settings| settings.hold,
         &[
             ("-w", &[], "", "60s"),
@@ -63,10 +66,10 @@ fn a_flag_wins_over_the_environment_over_the_file_over_the_default() {
 }
 
 #[test]
-fn a_list_replaces_a_list() {
+fn list_of_stronger_layer_replaces_list() {
     let env: &[&str] = &["DOCKER_GLUE_MAP_PORT=80=8002, 443=8442"];
     let file = "map_port = ['80=8003', '443=8443']";
-    check(
+    check_field(
         |settings| settings.port_map,
         &[
             ("-w", &[], "", "{}"),
@@ -80,9 +83,9 @@ fn a_list_replaces_a_list() {
 }
 
 #[test]
-fn a_switch_can_be_turned_off_again() {
+fn switch_is_turned_off_by_stronger_layer() {
     let on: &[&str] = &["DOCKER_GLUE_INCLUDE_ENV=yes"];
-    check(
+    check_field(
         |settings| settings.include_env,
         &[
             ("-w", &[], "", "false"),
@@ -95,8 +98,8 @@ fn a_switch_can_be_turned_off_again() {
 }
 
 #[test]
-fn once_wins_over_watch_and_a_stronger_layer_over_both() {
-    check(
+fn once_wins_over_watch_and_stronger_layer_wins_over_both() {
+    check_field(
         |settings| settings.command,
         &[
             ("-1", &[], "", "Once"),
@@ -110,13 +113,13 @@ fn once_wins_over_watch_and_a_stronger_layer_over_both() {
             ("-w", &["DOCKER_GLUE_ONCE=true"], "once = true", "Watch"),
         ],
     );
-    let usage = read("", &[], "").unwrap_err();
+    let usage = read_settings("", &[], "").unwrap_err();
     assert!(usage.contains("--watch (-w)") && usage.contains("Usage: docker-balancer"), "{usage}");
 }
 
 #[test]
-fn the_log_says_as_much_as_it_was_asked_to() {
-    check(
+fn log_filter_follows_verbosity_options() {
+    check_field(
         |settings| settings.log.filter,
         &[
             ("-w", &[], "", "\"info\""),
@@ -132,7 +135,7 @@ fn the_log_says_as_much_as_it_was_asked_to() {
 }
 
 #[test]
-fn what_the_file_gets_wrong_is_told_with_its_line() {
+fn file_error_names_its_line() {
     let scalar = "it is a text, a number, true or false, or a list of those";
     let table = [
         ("\nholdd = '3s'", "2: no option is called \"holdd\"; did you mean hold?".into()),
@@ -172,34 +175,38 @@ fn what_the_file_gets_wrong_is_told_with_its_line() {
         ("hold = '1s'\nhold = '2s'", "2: duplicate key".into()),
     ];
     for (file, expected) in table {
-        assert_eq!(read("-w", &[], file).unwrap_err(), format!("{DUMMY}:{expected}"), "{file}");
+        assert_eq!(
+            read_settings("-w", &[], file).unwrap_err(),
+            format!("{DUMMY}:{expected}"),
+            "{file}"
+        );
     }
 }
 
 #[test]
-fn what_the_environment_gets_wrong_is_told_by_its_name() {
-    let said = read("-w", &["DOCKER_GLUE_HOLD=60"], "").unwrap_err();
+fn environment_error_names_the_variable() {
+    let text = read_settings("-w", &["DOCKER_GLUE_HOLD=60"], "").unwrap_err();
     let reason = "a time is a number with its unit, as in 500ms, 30s or 5m";
-    assert_eq!(said, format!("DOCKER_GLUE_HOLD: invalid value '60': {reason}"));
+    assert_eq!(text, format!("DOCKER_GLUE_HOLD: invalid value '60': {reason}"));
 }
 
 #[test]
-fn a_named_file_must_be_there() {
-    let said = read("-w --settings /nowhere/settings.toml", &[], "").unwrap_err();
-    assert!(said.starts_with("cannot read /nowhere/settings.toml: "), "{said}");
-    let said = read("-w", &["DOCKER_GLUE_SETTINGS=/nowhere/s.toml"], "").unwrap_err();
-    assert!(said.starts_with("cannot read /nowhere/s.toml: "), "{said}");
+fn missing_named_settings_file_is_an_error() {
+    let text = read_settings("-w --settings /nowhere/settings.toml", &[], "").unwrap_err();
+    assert!(text.starts_with("cannot read /nowhere/settings.toml: "), "{text}");
+    let text = read_settings("-w", &["DOCKER_GLUE_SETTINGS=/nowhere/s.toml"], "").unwrap_err();
+    assert!(text.starts_with("cannot read /nowhere/s.toml: "), "{text}");
 }
 
 #[test]
-fn how_a_service_is_reloaded_is_never_guessed() {
-    let said = read("-w --haproxy service", &[], "").unwrap_err();
+fn service_without_reload_method_is_an_error() {
+    let text = read_settings("-w --haproxy service", &[], "").unwrap_err();
     assert!(
-        said.contains("--master-socket SOCKET") && said.contains("--reload-unit UNIT"),
-        "{said}"
+        text.contains("--master-socket SOCKET") && text.contains("--reload-unit UNIT"),
+        "{text}"
     );
     let both = "-w --haproxy service --master-socket /run/m.sock --reload-unit h.service";
-    check(
+    check_field(
         |settings| settings.haproxy,
         &[
             ("-w", &[], "", "Managed { stop_timeout: 30s, at_exit: Stop }"),
@@ -233,9 +240,9 @@ fn how_a_service_is_reloaded_is_never_guessed() {
 }
 
 #[test]
-fn defaults_follow_from_whose_haproxy_it_is() {
+fn defaults_depend_on_the_haproxy_mode() {
     let service = "--haproxy service --reload-unit h.service";
-    check(
+    check_field(
         |settings| (settings.config_file, settings.access_log),
         &[
             ("-w", &[], "", "(\"/var/lib/docker-glue/haproxy.cfg\", Stdout)"),
@@ -248,8 +255,8 @@ fn defaults_follow_from_whose_haproxy_it_is() {
 }
 
 #[test]
-fn every_address_means_both_families_unless_they_are_named_apart() {
-    check(
+fn unspecified_bind_address_covers_both_families() {
+    check_field(
         |settings| settings.bind,
         &[
             ("-w", &[], "", "[Everywhere]"),
@@ -259,52 +266,53 @@ fn every_address_means_both_families_unless_they_are_named_apart() {
         ],
     );
     let env = [("DOCKER_GLUE_SETTINGS".into(), "/dev/null".into())].into();
-    let machine = Machine { env, ..Machine::default() };
-    let settings = Settings::read(&["".into(), "-w".into(), "--state-dir=/s".into()], &machine);
+    let machine = HostEnv { env, ..HostEnv::default() };
+    let settings =
+        Settings::from_args(&["".into(), "-w".into(), "--state-dir=/s".into()], &machine);
     assert_eq!(format!("{:?}", settings.unwrap().bind), "[At(0.0.0.0)]");
 }
 
 #[test]
-fn two_ports_cannot_be_moved_to_one() {
-    let said = read("-w --map-port 80=8080 --map-port 443=8080", &[], "").unwrap_err();
-    assert_eq!(said, "--map-port: 80 and 443 cannot both be moved to 8080");
-    let said = read("-w --map-port 80=8080 --map-port 80=8081", &[], "").unwrap_err();
-    assert_eq!(said, "--map-port: 80 is moved to two ports; one is enough");
+fn two_ports_mapped_to_one_are_an_error() {
+    let text = read_settings("-w --map-port 80=8080 --map-port 443=8080", &[], "").unwrap_err();
+    assert_eq!(text, "--map-port: 80 and 443 cannot both be moved to 8080");
+    let text = read_settings("-w --map-port 80=8080 --map-port 80=8081", &[], "").unwrap_err();
+    assert_eq!(text, "--map-port: 80 is moved to two ports; one is enough");
 }
 
 #[test]
-fn fences_gather_what_is_allowed() {
-    let settings = read(
+fn label_limits_are_collected_from_options() {
+    let settings = read_settings(
         "-w --allow-ports 80,443 --allow-ports 8000-8001 --allow-hosts *.Example.com --constraint a=b",
         &[],
         "",
     );
     let fences = settings.unwrap().fences;
-    assert_eq!(format!("{:?}", fences.ports), "Some({80, 443, 8000, 8001})");
-    assert_eq!(fences.hosts[0].to_string(), "*.example.com");
+    assert_eq!(format!("{:?}", fences.allowed_ports), "Some({80, 443, 8000, 8001})");
+    assert_eq!(fences.allowed_hosts[0].to_string(), "*.example.com");
     assert_eq!(fences.constraints[0].value.as_deref(), Some("b"));
 
-    let fences = read("-w", &[], "").unwrap().fences;
-    assert_eq!(format!("{:?}", fences.ports), "None");
-    assert_eq!(format!("{:?}", fences.reserved), "{22, 2375, 2376, 2377, 4789, 7946}");
+    let fences = read_settings("-w", &[], "").unwrap().fences;
+    assert_eq!(format!("{:?}", fences.allowed_ports), "None");
+    assert_eq!(format!("{:?}", fences.reserved_ports), "{22, 2375, 2376, 2377, 4789, 7946}");
     assert_eq!((fences.own_hosts_by, fences.host_network), (None, HostNetwork::On));
-    assert_eq!(read("-w", &[], "").unwrap().image_labels, OnOff::On);
-    assert_eq!(read("-w --image-labels off", &[], "").unwrap().image_labels, OnOff::Off);
+    assert_eq!(read_settings("-w", &[], "").unwrap().image_labels, OnOff::On);
+    assert_eq!(read_settings("-w --image-labels off", &[], "").unwrap().image_labels, OnOff::Off);
 
     let line = "-w --own-hosts-by com.docker.compose.project --host-network off --dashboard 9000 --metrics 9105";
     let file = r#"allow_hosts = ["*", "bank.test if project=bank", "*.bank.test  if  project"]"#;
-    let fences = read(line, &[], file).unwrap().fences;
-    let hosts: Vec<_> = fences.hosts.iter().map(ToString::to_string).collect();
+    let fences = read_settings(line, &[], file).unwrap().fences;
+    let hosts: Vec<_> = fences.allowed_hosts.iter().map(ToString::to_string).collect();
     assert_eq!(hosts, ["*", "bank.test if project=bank", "*.bank.test if project"]);
     assert_eq!(fences.own_hosts_by.as_deref(), Some("com.docker.compose.project"));
     assert_eq!(fences.host_network, HostNetwork::Off);
-    assert_eq!(format!("{:?}", fences.own), "{9000, 9105}");
-    assert!(fences.own.is_subset(&fences.reserved));
+    assert_eq!(format!("{:?}", fences.own_ports), "{9000, 9105}");
+    assert!(fences.own_ports.is_subset(&fences.reserved_ports));
 }
 
 #[test]
-fn elements_of_an_array_keep_their_commas() {
-    check(
+fn array_elements_keep_their_commas() {
+    check_field(
         |settings| {
             settings.fences.constraints.into_iter().filter_map(|c| c.value).collect::<Vec<_>>()
         },
@@ -317,9 +325,9 @@ fn elements_of_an_array_keep_their_commas() {
 }
 
 #[test]
-fn docker_is_found_as_its_own_client_finds_it() {
+fn docker_url_is_resolved_like_the_docker_client() {
     let tls: &[&str] = &["DOCKER_HOST=tcp://d:2376", "DOCKER_TLS_VERIFY=1", "HOME=/h"];
-    check(
+    check_field(
         |settings| {
             let docker = settings.docker;
             (docker.url.unwrap_or_default(), docker.tls_verify, docker.cert_path)
@@ -339,8 +347,9 @@ fn docker_is_found_as_its_own_client_finds_it() {
 }
 
 #[test]
-fn options_that_do_nothing_here_are_told() {
-    let settings = read("-w --template-dir :x --master-socket /m --rc /nowhere", &[], "").unwrap();
+fn options_without_effect_are_noted() {
+    let settings =
+        read_settings("-w --template-dir :x --master-socket /m --rc /nowhere", &[], "").unwrap();
     let notes: Vec<_> = settings.notes.iter().map(ToString::to_string).collect();
     assert_eq!(
         notes,
@@ -351,7 +360,9 @@ fn options_that_do_nothing_here_are_told() {
             "--rc: there is no /nowhere",
         ]
     );
-    let told = |args| read(args, &[], "").unwrap().notes.iter().map(ToString::to_string).collect();
+    let report = |args| {
+        read_settings(args, &[], "").unwrap().notes.iter().map(ToString::to_string).collect()
+    };
     let table: [(&str, &[&str]); 3] = [
         ("-w --dashboard 9000 --dashboard-host glue.test", &[]),
         ("-1 --dashboard 9000", &["--dashboard does nothing: it goes with --watch"]),
@@ -361,45 +372,47 @@ fn options_that_do_nothing_here_are_told() {
         ),
     ];
     for (args, expected) in table {
-        let told: Vec<String> = told(args);
-        assert_eq!(told, expected, "{args}");
+        let texts: Vec<String> = report(args);
+        assert_eq!(texts, expected, "{args}");
     }
 }
 
 #[test]
-fn an_rc_file_gives_haproxy_its_further_arguments() {
+fn rc_file_adds_haproxy_arguments() {
     let mut rc = tempfile::NamedTempFile::new().unwrap();
     writeln!(rc, "EXTRAOPTS='-S /run/m.sock -de -m 16'\nOPTIONS=\"-f /etc/haproxy/conf.d\"")
         .unwrap();
-    let settings = read(&format!("-w --rc {}", rc.path().display()), &[], "").unwrap();
+    let settings = read_settings(&format!("-w --rc {}", rc.path().display()), &[], "").unwrap();
     assert_eq!(settings.haproxy_arguments, ["-f", "/etc/haproxy/conf.d", "-de", "-m", "16"]);
 }
 
 #[test]
-fn sockets_must_fit_into_the_runtime_directory() {
-    let said = read(&format!("-w --runtime-dir /{}", "r".repeat(80)), &[], "").unwrap_err();
-    assert!(said.contains("at most 75 bytes"), "{said}");
+fn too_long_runtime_dir_is_an_error() {
+    let text =
+        read_settings(&format!("-w --runtime-dir /{}", "r".repeat(80)), &[], "").unwrap_err();
+    assert!(text.contains("at most 75 bytes"), "{text}");
 }
 
 #[test]
-fn metrics_are_told_to_this_machine_unless_said_otherwise() {
-    let settings = read("-w --metrics :9105 --haproxy-metrics 0.0.0.0:9106", &[], "").unwrap();
+fn metrics_port_defaults_to_loopback() {
+    let settings =
+        read_settings("-w --metrics :9105 --haproxy-metrics 0.0.0.0:9106", &[], "").unwrap();
     assert_eq!(settings.metrics, Some("127.0.0.1:9105".parse().unwrap()));
     assert_eq!(settings.haproxy_metrics, Some("0.0.0.0:9106".parse().unwrap()));
-    let taken = |port: u16| !settings.fences.allow_port(port.try_into().unwrap());
+    let taken = |port: u16| !settings.fences.is_port_allowed(port.try_into().unwrap());
     assert!(taken(9105) && taken(9106) && taken(22) && !taken(9107), "labels cannot have them");
 
-    let same = read("-w --metrics 9105 --haproxy-metrics 9105", &[], "").unwrap_err();
+    let same = read_settings("-w --metrics 9105 --haproxy-metrics 9105", &[], "").unwrap_err();
     assert!(same.contains("need a port each"), "{same}");
-    let once = read("-1 --metrics 9105", &[], "").unwrap();
+    let once = read_settings("-1 --metrics 9105", &[], "").unwrap();
     let notes: Vec<_> = once.notes.iter().map(ToString::to_string).collect();
     assert_eq!(notes, ["--metrics does nothing: it goes with --watch"]);
 }
 
 #[test]
-fn variables_that_are_no_option_are_told_with_the_nearest() {
-    let told = |env: &[&str]| -> Vec<String> {
-        let settings = read("-w", env, "").unwrap();
+fn unknown_variable_is_noted_with_suggestion() {
+    let report = |env: &[&str]| -> Vec<String> {
+        let settings = read_settings("-w", env, "").unwrap();
         settings.notes.iter().map(ToString::to_string).collect()
     };
     for (variable, near) in [
@@ -414,11 +427,11 @@ fn variables_that_are_no_option_are_told_with_the_nearest() {
     ] {
         let name = variable.split('=').next().unwrap();
         assert_eq!(
-            told(&[variable]),
+            report(&[variable]),
             [format!("{name} is no option, and not read; did you mean {near}?")]
         );
     }
-    let none = told(&["DOCKER_GLUE_COLOUR=blue"]);
+    let none = report(&["DOCKER_GLUE_COLOUR=blue"]);
     assert!(
         none.len() == 1
             && none[0].starts_with("DOCKER_GLUE_COLOUR is no option, and not read; --help"),
@@ -427,40 +440,40 @@ fn variables_that_are_no_option_are_told_with_the_nearest() {
     // The other program's, and other people's.
     let others =
         ["DOCKER_GLUE_HANDLER_PATHS=/x", "DOCKER_CONFIG=/x", "DOCKER_BALANCER_IMAGE=x", "GLUE_X=y"];
-    assert_eq!(told(&others), [""; 0]);
+    assert_eq!(report(&others), [""; 0]);
 }
 
 #[test]
-fn a_context_of_the_docker_command_is_told_where_it_would_count() {
-    let told = |args: &str, env: &[&str]| -> Vec<String> {
-        let settings = read(args, env, "").unwrap();
+fn docker_context_is_noted_when_it_would_apply() {
+    let report = |args: &str, env: &[&str]| -> Vec<String> {
+        let settings = read_settings(args, env, "").unwrap();
         settings.notes.iter().map(ToString::to_string).collect()
     };
     let text = "DOCKER_CONTEXT names the context far, and contexts are the docker command's: the Docker here is asked; \
                 for that one give --docker-url what this prints: docker context inspect far --format \
                 '{{.Endpoints.docker.Host}}'";
-    assert_eq!(told("-w", &["DOCKER_CONTEXT=far"]), [text]);
+    assert_eq!(report("-w", &["DOCKER_CONTEXT=far"]), [text]);
     for (args, env) in [
         ("-w", &["DOCKER_CONTEXT=default"][..]),
         ("-w", &["DOCKER_CONTEXT="]),
         ("-w", &["DOCKER_CONTEXT=far", "DOCKER_HOST=tcp://d"]),
         ("-w --docker-url unix:///x", &["DOCKER_CONTEXT=far"]),
     ] {
-        assert_eq!(told(args, env), [""; 0], "{args} {env:?}");
+        assert_eq!(report(args, env), [""; 0], "{args} {env:?}");
     }
     let home = tempfile::tempdir().unwrap();
     let config = format!("DOCKER_CONFIG={}", home.path().display());
-    assert_eq!(told("-w", &[&config]), [""; 0]);
+    assert_eq!(report("-w", &[&config]), [""; 0]);
     std::fs::write(home.path().join("config.json"), "{\"currentContext\": \"far\"}").unwrap();
-    assert_eq!(told("-w", &[&config]), [text.replace("DOCKER_CONTEXT", "docker's config.json")]);
-    assert_eq!(told("-w", &[&config, "DOCKER_CONTEXT=default"]), [""; 0]);
+    assert_eq!(report("-w", &[&config]), [text.replace("DOCKER_CONTEXT", "docker's config.json")]);
+    assert_eq!(report("-w", &[&config, "DOCKER_CONTEXT=default"]), [""; 0]);
     std::fs::write(home.path().join("config.json"), "nonsense").unwrap();
-    assert_eq!(told("-w", &[&config]), [""; 0]);
+    assert_eq!(report("-w", &[&config]), [""; 0]);
 }
 
 #[test]
-fn a_port_that_is_moved_to_a_low_one_is_told() {
-    let settings = read("-w --map-port 8080=80 --map-port 443=8443", &[], "").unwrap();
+fn mapping_to_a_low_port_is_noted() {
+    let settings = read_settings("-w --map-port 8080=80 --map-port 443=8443", &[], "").unwrap();
     let notes: Vec<_> = settings.notes.iter().map(ToString::to_string).collect();
     assert_eq!(
         notes,

@@ -5,13 +5,13 @@
 #![allow(clippy::unwrap_used, reason = "this is a test")]
 
 use docker_glue::view::{
+    exclusion::Exclusion,
     history::GenerationStatus,
-    out::Out,
-    show,
     status::{
         DockerStatus, HaproxyStatus, HowStatus, LastApply, ListenerStatus, Load, ProblemStatus,
         RollbackStatus, RouteStatus, ServerState, ServerStatus, Status,
     },
+    text_report,
 };
 use unicode_width::UnicodeWidthStr;
 
@@ -19,7 +19,7 @@ use unicode_width::UnicodeWidthStr;
 const NOW: u64 = 1_795_262_400_000;
 const HOUR: u64 = 3_600_000;
 
-fn check(name: &str, page: &dyn Fn(Option<usize>) -> String) {
+fn check_widths(name: &str, page: &dyn Fn(Option<usize>) -> String) {
     for width in [None, Some(100), Some(60), Some(36)] {
         let page = anstream::adapter::strip_str(&page(width)).to_string();
         if let Some(width) = width {
@@ -28,21 +28,21 @@ fn check(name: &str, page: &dyn Fn(Option<usize>) -> String) {
             let cut: Vec<_> = wide.filter(|line| line.trim().contains(' ')).collect();
             assert!(cut.is_empty(), "{name}: wider than {width}: {cut:#?}");
         }
-        assert!(page.lines().all(|it| it == it.trim_end()), "blanks at the end:\n{page}");
+        assert!(page.lines().all(|text| text == text.trim_end()), "blanks at the end:\n{page}");
         let mut settings = insta::Settings::clone_current();
         settings.set_snapshot_path("show");
         settings.set_prepend_module_to_snapshot(false);
         settings.set_omit_expression(true);
-        let width = width.map_or("any".to_owned(), |it| it.to_string());
+        let width = width.map_or("any".to_owned(), |n| n.to_string());
         settings.bind(|| insta::assert_snapshot!(format!("{name}-{width}"), page));
     }
 }
 
-fn load(sessions: u64, requests: u64, rate: u64, errors: u64, server_errors: u64) -> Load {
+fn load_of(sessions: u64, requests: u64, rate: u64, errors: u64, server_errors: u64) -> Load {
     Load { sessions, requests, rate, errors, server_errors }
 }
 
-fn server(name: &str, number: u8, state: ServerState, load: Load) -> ServerStatus {
+fn server_status(name: &str, number: u8, state: ServerState, load: Load) -> ServerStatus {
     ServerStatus {
         container: name.to_owned(),
         id: format!("c0ffee0000{number:02x}"),
@@ -50,13 +50,13 @@ fn server(name: &str, number: u8, state: ServerState, load: Load) -> ServerStatu
         address: format!("172.17.0.{number}:8080"),
         weight: if state == ServerState::Weightless { 0 } else { 100 },
         state,
-        why: (state == ServerState::Out).then_some(Out::Drained),
+        why: (state == ServerState::Out).then_some(Exclusion::Drained),
         haproxy: None,
         load,
     }
 }
 
-fn route(host: &str, prefix: &str, servers: Vec<ServerStatus>, load: Load) -> RouteStatus {
+fn route_status(host: &str, prefix: &str, servers: Vec<ServerStatus>, load: Load) -> RouteStatus {
     RouteStatus {
         route: format!("{host}:80{prefix}/"),
         port: 80,
@@ -73,7 +73,7 @@ fn route(host: &str, prefix: &str, servers: Vec<ServerStatus>, load: Load) -> Ro
     }
 }
 
-fn problem(hint: bool, container: &str, label: &str, reason: &str) -> ProblemStatus {
+fn problem_status(hint: bool, container: &str, label: &str, reason: &str) -> ProblemStatus {
     let (key, value) = label.split_once('=').unwrap();
     let label = format!("label {key}={value:?}: ");
     ProblemStatus {
@@ -88,23 +88,23 @@ fn problem(hint: bool, container: &str, label: &str, reason: &str) -> ProblemSta
     }
 }
 
-fn problems() -> Vec<ProblemStatus> {
+fn sample_problems() -> Vec<ProblemStatus> {
     let taken = "its port is taken by nginx (pid 7); it is tried again every few seconds, the other \
                  listeners are served";
     vec![
-        problem(
+        problem_status(
             false,
             "shop-7",
             "glue_http_80_weight=heavy",
             "a weight is a whole number from 0 to 256",
         ),
-        problem(
+        problem_status(
             false,
             "shop-7",
             "glue_http_80_hots=shop.example.com",
             "there is no such label; did you mean glue_http_80_host?",
         ),
-        problem(
+        problem_status(
             true,
             "docs-1",
             "glue_http_3000_host=docs.example.com",
@@ -123,7 +123,7 @@ fn problems() -> Vec<ProblemStatus> {
     ]
 }
 
-fn status() -> Status {
+fn sample_status() -> Status {
     let up = ServerState::Up;
     Status {
         version: "0.1.0".to_owned(),
@@ -154,29 +154,29 @@ fn status() -> Status {
             bound: 80,
             taken: None,
             routes: 3,
-            load: load(17, 123_456, 140, 0, 3),
+            load: load_of(17, 123_456, 140, 0, 3),
         }],
         routes: vec![
-            route(
+            route_status(
                 "docs.example.com",
                 "",
-                vec![server("docs-1", 4, up, load(0, 42, 0, 0, 0))],
-                load(0, 42, 0, 0, 0),
+                vec![server_status("docs-1", 4, up, load_of(0, 42, 0, 0, 0))],
+                load_of(0, 42, 0, 0, 0),
             ),
-            route(
+            route_status(
                 "shop.example.com",
                 "",
                 vec![
-                    server("shop-1", 2, up, load(9, 99_000, 71, 0, 1)),
-                    server("shop-2", 3, up, load(8, 24_000, 69, 0, 2)),
+                    server_status("shop-1", 2, up, load_of(9, 99_000, 71, 0, 1)),
+                    server_status("shop-2", 3, up, load_of(8, 24_000, 69, 0, 2)),
                 ],
-                load(17, 123_000, 140, 0, 3),
+                load_of(17, 123_000, 140, 0, 3),
             ),
-            route(
+            route_status(
                 "shop.example.com",
                 "/api/v1",
-                vec![server("api-1", 5, up, load(0, 414, 0, 0, 0))],
-                load(0, 414, 0, 0, 0),
+                vec![server_status("api-1", 5, up, load_of(0, 414, 0, 0, 0))],
+                load_of(0, 414, 0, 0, 0),
             ),
         ],
         problems: Vec::new(),
@@ -184,8 +184,8 @@ fn status() -> Status {
 }
 
 /// As much trouble as there can be at once.
-fn trouble() -> Status {
-    let mut status = status();
+fn status_with_problems() -> Status {
+    let mut status = sample_status();
     status.docker.connected = false;
     status.haproxy.answers = false;
     status.haproxy.old_workers = 2;
@@ -216,12 +216,17 @@ fn trouble() -> Status {
         .zip(each)
         .map(|(at, state)| {
             let errors = if state == ServerState::Down { 17 } else { 0 };
-            server(&format!("shop-{}", at - 1), at, state, load(0, 10, 0, errors, errors * 2))
+            server_status(
+                &format!("shop-{}", at - 1),
+                at,
+                state,
+                load_of(0, 10, 0, errors, errors * 2),
+            )
         })
         .collect();
     let server = &mut status.routes[2].servers[0];
-    (server.state, server.why) = (ServerState::Out, Some(Out::Paused));
-    status.problems = problems();
+    (server.state, server.why) = (ServerState::Out, Some(Exclusion::Paused));
+    status.problems = sample_problems();
     status.last = Some(LastApply {
         at_ms: NOW - 2 * HOUR,
         cause: "start shop-7".to_owned(),
@@ -234,28 +239,34 @@ fn trouble() -> Status {
     status
 }
 
-fn many() -> Status {
-    let mut status = status();
+fn status_with_many_routes() -> Status {
+    let mut status = sample_status();
     status.listeners[0].routes = 1000;
     status.routes = (0..1000_u64)
         .map(|at| {
             let rate = at % 97;
             let state = if at == 500 { ServerState::Down } else { ServerState::Up };
             let servers: u8 = if at == 96 { 40 } else { 1 };
-            let servers = (0..servers)
-                .map(|it| server(&format!("app-{at}-{it}"), it, state, load(1, rate, rate, 0, 0)));
-            route(
+            let servers = (0..servers).map(|byte| {
+                server_status(
+                    &format!("app-{at}-{byte}"),
+                    byte,
+                    state,
+                    load_of(1, rate, rate, 0, 0),
+                )
+            });
+            route_status(
                 &format!("app-{at:03}.example.com"),
                 "",
                 servers.collect(),
-                load(1, 50 * rate, rate, 0, 0),
+                load_of(1, 50 * rate, rate, 0, 0),
             )
         })
         .collect();
     status
 }
 
-fn generations() -> Vec<GenerationStatus> {
+fn sample_generations() -> Vec<GenerationStatus> {
     let one =
         |generation: u64, cause: &str, how, why: Option<&str>, changes: &[&str]| GenerationStatus {
             generation,
@@ -293,23 +304,25 @@ fn generations() -> Vec<GenerationStatus> {
 }
 
 #[test]
-fn status_when_all_is_well() {
-    check("status", &|width| show::status(&status(), width));
+fn healthy_status_matches_snapshots() {
+    check_widths("status", &|width| text_report::render_status(&sample_status(), width));
 }
 
 #[test]
-fn status_with_all_the_trouble_there_is() {
-    check("trouble", &|width| show::status(&trouble(), width));
+fn status_with_all_problems_matches_snapshots() {
+    check_widths("trouble", &|width| text_report::render_status(&status_with_problems(), width));
 }
 
 #[test]
-fn status_of_a_thousand_routes_is_no_wall() {
-    check("thousand", &|width| show::status(&many(), width));
-    assert!(show::status(&many(), Some(80)).lines().count() < 50);
+fn status_of_a_thousand_routes_is_shortened() {
+    check_widths("thousand", &|width| {
+        text_report::render_status(&status_with_many_routes(), width)
+    });
+    assert!(text_report::render_status(&status_with_many_routes(), Some(80)).lines().count() < 50);
 }
 
 #[test]
-fn status_before_anything_was_heard() {
+fn status_before_the_first_docker_answer_matches_snapshots() {
     let status = Status {
         routes: Vec::new(),
         problems: Vec::new(),
@@ -317,33 +330,41 @@ fn status_before_anything_was_heard() {
         last: None,
         docker: DockerStatus::default(),
         since_ms: NOW,
-        ..status()
+        ..sample_status()
     };
-    check("nothing", &|width| show::status(&status, width));
+    check_widths("nothing", &|width| text_report::render_status(&status, width));
 }
 
 #[test]
-fn routes() {
-    check("routes", &|width| show::routes(&trouble(), width));
-    let all = show::routes(&many(), Some(80));
+fn route_table_matches_snapshots() {
+    check_widths("routes", &|width| text_report::render_routes(&status_with_problems(), width));
+    let all = text_report::render_routes(&status_with_many_routes(), Some(80));
     assert!(all.lines().count() > 2000, "whoever asks for all of them gets them");
-    let heard = |containers| Status {
+    let received = |containers| Status {
         docker: DockerStatus { connected: true, age_ms: 0, containers },
         ..Status::default()
     };
-    assert_eq!(show::routes(&heard(Some(2)), None), "no routes: no container asks for any\n");
-    assert_eq!(show::routes(&heard(None), None), "no routes: Docker has not answered yet\n");
+    assert_eq!(
+        text_report::render_routes(&received(Some(2)), None),
+        "no routes: no container asks for any\n"
+    );
+    assert_eq!(
+        text_report::render_routes(&received(None), None),
+        "no routes: Docker has not answered yet\n"
+    );
 }
 
 #[test]
-fn all_problems() {
-    check("problems", &|width| show::problems(&problems(), width));
-    assert_eq!(show::problems(&[], None), "no problems\n");
+fn problem_list_matches_snapshots() {
+    check_widths("problems", &|width| text_report::render_problems(&sample_problems(), width));
+    assert_eq!(text_report::render_problems(&[], None), "no problems\n");
 }
 
 #[test]
-fn history() {
-    check("history", &|width| show::history(&generations(), 3, width));
-    check("history-all", &|width| show::history(&generations(), 20, width));
-    assert_eq!(show::history(&[], 20, None), "no changes yet\n");
+fn history_table_matches_snapshots() {
+    check_widths("history", &|width| text_report::render_history(&sample_generations(), 3, width));
+    check_widths("history-all", &|width| {
+        text_report::render_history(&sample_generations(), 20, width)
+    });
+    assert_eq!(text_report::render_history(&[], 20, None), "no changes yet\n");
 }

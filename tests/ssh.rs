@@ -19,15 +19,15 @@ use std::{
 };
 
 /// A balancer on an engine that only ssh leads to.
-fn behind(sshd: &Sshd) -> Option<Plan> {
+fn plan_over_ssh(sshd: &Sshd) -> Option<Plan> {
     let plan = Balancer::of(&common::docker()?).env("PATH", sshd.path());
     Some(plan.option(&["--docker-url", &sshd.url()]))
 }
 
 #[test]
-fn containers_are_served_and_followed_though_the_connection_is_lost() {
+fn containers_over_ssh_are_followed_after_lost_connection() {
     let Some(sshd) = Sshd::start() else { return };
-    let Some(plan) = behind(&sshd) else { return };
+    let Some(plan) = plan_over_ssh(&sshd) else { return };
     let first = plan.run("first").labels("glue_http_80_host=first.test").start();
     let balancer = plan.option(&["-v"]).start().until_started();
     balancer.serves(&[("first.test/x", "first saw /x")]);
@@ -72,10 +72,10 @@ fn engine_that_is_reached_again_at_another_address_has_its_containers_there() {
 }
 
 #[test]
-fn many_containers_do_not_storm_the_sshd() {
+fn many_containers_open_few_ssh_connections() {
     // One login more at a time than we make, beside which it would drop every one.
     let Some(sshd) = Sshd::with("MaxStartups 5:100:5\n") else { return };
-    let Some(plan) = behind(&sshd) else { return };
+    let Some(plan) = plan_over_ssh(&sshd) else { return };
     let run = |number: u32| plan.run("web").labels(&format!("glue_http_80_host={number}.test"));
     let _fleet = common::start((0..8).map(run).collect());
     let balancer = plan.start().until_started();
@@ -84,7 +84,7 @@ fn many_containers_do_not_storm_the_sshd() {
 }
 
 #[test]
-fn docker_host_may_name_it() {
+fn docker_host_accepts_an_ssh_url() {
     let Some(sshd) = Sshd::start() else { return };
     let Some(docker) = common::docker() else { return };
     let plan = Balancer::of(&docker);
@@ -94,59 +94,69 @@ fn docker_host_may_name_it() {
 }
 
 /// Applies once, which has to fail soon, and with all of these words.
-fn refused(plan: &Plan, path: &OsStr, url: &str, words: &[&str]) {
+fn assert_start_fails(plan: &Plan, path: &OsStr, url: &str, words: &[&str]) {
     let mut command: Command = plan.command();
     command.args(["-1", "--docker-url", url]).env("PATH", path);
     let begin = Instant::now();
     let output = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(begin.elapsed() < DEADLINE, "it hung: {said}");
-    assert_eq!(output.status.code(), Some(1), "{said}");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(begin.elapsed() < DEADLINE, "it hung: {text}");
+    assert_eq!(output.status.code(), Some(1), "{text}");
     for word in words.iter().chain(&[url]) {
-        assert!(said.contains(word), "{word:?} is not said: {said}");
+        assert!(text.contains(word), "{word:?} is not said: {text}");
     }
 }
 
 #[test]
-fn what_stands_in_the_way_is_told() {
+fn ssh_failure_reports_its_cause() {
     let Some(sshd) = Sshd::start() else { return };
     let Some(docker) = common::docker() else { return };
     let plan = Balancer::of(&docker);
     let (path, url) = (sshd.path(), sshd.url());
 
     sshd.know_host("none");
-    refused(&plan, &path, &url, &["Host key verification failed", "log in once by hand"]);
+    assert_start_fails(
+        &plan,
+        &path,
+        &url,
+        &["Host key verification failed", "log in once by hand"],
+    );
     sshd.know_host("stranger.pub");
-    refused(&plan, &path, &url, &["Host key verification failed", "log in once by hand"]);
+    assert_start_fails(
+        &plan,
+        &path,
+        &url,
+        &["Host key verification failed", "log in once by hand"],
+    );
     sshd.know_host("host.pub");
     sshd.use_key("stranger");
-    refused(&plan, &path, &url, &["Permission denied", "without a password"]);
+    assert_start_fails(&plan, &path, &url, &["Permission denied", "without a password"]);
     sshd.use_key("user");
 
-    refused(&plan, OsStr::new("/nonexistent"), &url, &["no ssh program"]);
-    refused(&plan, &path, "ssh://127.0.0.1:1", &["Connection refused"]);
-    refused(&plan, &path, "ssh://nowhere.invalid", &["Could not resolve"]);
+    assert_start_fails(&plan, OsStr::new("/nonexistent"), &url, &["no ssh program"]);
+    assert_start_fails(&plan, &path, "ssh://127.0.0.1:1", &["Connection refused"]);
+    assert_start_fails(&plan, &path, "ssh://nowhere.invalid", &["Could not resolve"]);
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("ssh://{}", silent.local_addr().unwrap());
-    refused(&plan, &path, &url, &["timed out"]);
+    assert_start_fails(&plan, &path, &url, &["timed out"]);
 }
 
 #[test]
-fn a_host_without_docker_is_told() {
+fn ssh_host_without_docker_is_reported() {
     let Some(docker) = common::docker() else { return };
     let plan = Balancer::of(&docker);
     let Some(sshd) = Sshd::with("ForceCommand /nonexistent/docker system dial-stdio\n") else {
         return;
     };
-    refused(&plan, &sshd.path(), &sshd.url(), &["/nonexistent/docker"]);
+    assert_start_fails(&plan, &sshd.path(), &sshd.url(), &["/nonexistent/docker"]);
     let Some(sshd) = Sshd::with("ForceCommand docker -H unix:///none.sock system dial-stdio\n")
     else {
         return;
     };
-    refused(&plan, &sshd.path(), &sshd.url(), &["/none.sock"]);
+    assert_start_fails(&plan, &sshd.path(), &sshd.url(), &["/none.sock"]);
     // An account that answers something else altogether.
     let Some(sshd) = Sshd::with("ForceCommand echo this account is not for logins\n") else {
         return;
     };
-    refused(&plan, &sshd.path(), &sshd.url(), &["invalid HTTP"]);
+    assert_start_fails(&plan, &sshd.path(), &sshd.url(), &["invalid HTTP"]);
 }

@@ -17,7 +17,7 @@ use std::{
 
 const HOST: &str = "glue_http_80_host=victim.test";
 
-fn victim(plan: &Plan, name: &str, more: &str) -> Container {
+fn run_victim(plan: &Plan, name: &str, more: &str) -> Container {
     let service = "com.docker.compose.project=bank com.docker.compose.service=web";
     let container = plan.run(name).labels(&format!("{HOST} {service} {more}")).start();
     // A list tells the second of a container's creation alone, and whoever comes next is to be younger from the first.
@@ -27,7 +27,7 @@ fn victim(plan: &Plan, name: &str, more: &str) -> Container {
     container
 }
 
-fn evil(plan: &Plan, more: &str) -> Container {
+fn run_attacker(plan: &Plan, more: &str) -> Container {
     plan.run("evil").labels(&format!("com.docker.compose.project=evil {more}")).start()
 }
 
@@ -42,22 +42,22 @@ fn assert_served_by(balancer: &Balancer, name: &str) {
 }
 
 #[test]
-fn stranger_that_waits_gets_no_route_at_a_deployment() {
+fn waiting_attacker_gets_no_request_during_redeployment() {
     let Some(docker) = common::docker() else { return };
     let plan = Balancer::of(&docker);
-    let first = victim(&plan, "first", "");
-    let _evil = evil(&plan, &format!("{HOST} glue_http_80_timeout=61s"));
+    let first = run_victim(&plan, "first", "");
+    let _evil = run_attacker(&plan, &format!("{HOST} glue_http_80_timeout=61s"));
     let mut balancer = plan.start().until_started();
     assert_served_by(&balancer, "first");
 
     // Recreated.
     drop(first);
     balancer.until_said(&["-evil (", "victim.test:80/ was served by service bank/web"]);
-    let second = victim(&balancer, "second", "");
+    let second = run_victim(&balancer, "second", "");
     assert_served_by(&balancer, "second");
 
     // Rolled, with other options.
-    let _third = victim(&balancer, "third", "glue_http_80_timeout=2m");
+    let _third = run_victim(&balancer, "third", "glue_http_80_timeout=2m");
     balancer.until_said(&["-third (", "is served by container", "-second ("]);
     drop(second);
     assert_served_by(&balancer, "third");
@@ -69,13 +69,13 @@ fn stranger_that_waits_gets_no_route_at_a_deployment() {
 }
 
 #[test]
-fn container_of_many_ports_gets_a_few_servers() {
+fn container_with_30_ports_gets_8_servers() {
     let Some(docker) = common::docker() else { return };
     let plan = Balancer::of(&docker);
-    let _victim = victim(&plan, "victim", "");
+    let _victim = run_victim(&plan, "victim", "");
     let port = |port: u16| format!("glue_http_{port}_host=victim.test glue_http_{port}_bind=80");
     let ports: Vec<_> = (8001..8031).map(port).collect();
-    let _evil = evil(&plan, &ports.join(" "));
+    let _evil = run_attacker(&plan, &ports.join(" "));
     let balancer = plan.start().until_started();
     balancer.until_said(&["WARN", "-evil (", "30 ports of the container ask for victim.test:80/"]);
     let servers = balancer.ask_haproxy("show servers state victim.test:80");
@@ -83,19 +83,19 @@ fn container_of_many_ports_gets_a_few_servers() {
 }
 
 #[test]
-fn owner_of_a_host_has_its_pool_and_its_paths() {
+fn owned_host_admits_no_foreign_server_or_path() {
     let Some(docker) = common::docker() else { return };
     let plan = Balancer::of(&docker);
     let plan = plan.option(&["--own-hosts-by", "com.docker.compose.project"]);
-    let first = victim(&plan, "first", "");
-    let _evil = evil(&plan, &format!("{HOST} glue_http_80_weight=256"));
-    let _path = evil(&plan, &format!("{HOST} glue_http_80_prefix=login"));
+    let first = run_victim(&plan, "first", "");
+    let _evil = run_attacker(&plan, &format!("{HOST} glue_http_80_weight=256"));
+    let _path = run_attacker(&plan, &format!("{HOST} glue_http_80_prefix=login"));
     let mut balancer = plan.start().until_started();
     balancer.until_said(&["WARN", "-evil (", "victim.test:80/login/", "project=bank"]);
     assert_served_by(&balancer, "first");
     balancer.serves(&[("victim.test/login", "first saw /login")]);
 
-    let _second = victim(&balancer, "second", "");
+    let _second = run_victim(&balancer, "second", "");
     balancer.until_shared("victim.test/", &["first", "second"]);
     drop(first);
     assert!(balancer.end(Signal::SIGTERM).success());
@@ -105,13 +105,13 @@ fn owner_of_a_host_has_its_pool_and_its_paths() {
 }
 
 #[test]
-fn reserved_host_is_had_by_its_label_alone() {
+fn reserved_host_requires_its_label() {
     let Some(docker) = common::docker() else { return };
     let plan = Balancer::of(&docker);
     let reservation = "victim.test if com.docker.compose.project=bank";
     let plan = plan.option(&["--allow-hosts", "*", "--allow-hosts", reservation]);
-    let _evil = evil(&plan, "glue_http_80_host=victim.test,evil.test");
-    let _victim = victim(&plan, "victim", "");
+    let _evil = run_attacker(&plan, "glue_http_80_host=victim.test,evil.test");
+    let _victim = run_victim(&plan, "victim", "");
     let balancer = plan.start().until_started();
     balancer.until_said(&["WARN", "-evil (", "\"victim.test\" is reserved by --allow-hosts"]);
     balancer.serves(&[("evil.test/", "evil saw /")]);
@@ -119,7 +119,7 @@ fn reserved_host_is_had_by_its_label_alone() {
 }
 
 #[test]
-fn container_on_the_host_network_does_not_publish_the_dashboard() {
+fn host_network_container_cannot_publish_the_dashboard_port() {
     let Some(docker) = common::docker() else { return };
     let (dashboard, own) = (free_port(), free_port());
     let at = dashboard.to_string();
@@ -172,7 +172,7 @@ fn image_does_not_forge_the_owner_of_a_host_where_its_labels_do_not_count() {
     let all = Image::with_labels(&docker, "glue_http_80_host=image.test");
     let plan = Balancer::of(&docker);
     let plan = plan.option(&["--own-hosts-by", "com.docker.compose.project"]);
-    let _victim = victim(&plan, "victim", "");
+    let _victim = run_victim(&plan, "victim", "");
     let forged = |name: &str, plan: &Plan| {
         plan.run(name).image(&image.name).labels("glue_http_80_weight=256").start()
     };
@@ -189,7 +189,7 @@ fn image_does_not_forge_the_owner_of_a_host_where_its_labels_do_not_count() {
     assert!(!state.exists());
     let plan = Balancer::of(&docker).option(&["--image-labels", "off"]);
     let plan = plan.option(&["--own-hosts-by", "com.docker.compose.project"]);
-    let _victim = victim(&plan, "victim", "");
+    let _victim = run_victim(&plan, "victim", "");
     let _first = forged("evil", &plan);
     let balancer = plan.start().until_started();
     assert_served_by(&balancer, "victim");

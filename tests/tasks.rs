@@ -34,13 +34,13 @@ impl Panics {
     }
 }
 
-fn get(port: u16, path: &str) -> Option<u16> {
+fn get_status(port: u16, path: &str) -> Option<u16> {
     let at = (Ipv4Addr::LOCALHOST, port).into();
     Request::to(at, "GET", "localhost", path).send().ok().map(|answer| answer.status)
 }
 
 #[test]
-fn each_task_of_docker_balancer_that_panics_is_logged_and_starts_again() {
+fn panicked_docker_balancer_task_is_logged_and_restarted() {
     let Some(docker) = docker() else { return };
     let (panics, metrics, dashboard) = (Panics::new(), free_port(), free_port());
     let (name, value) = panics.variable();
@@ -68,9 +68,9 @@ fn each_task_of_docker_balancer_that_panics_is_logged_and_starts_again() {
     panicked("control socket");
     wait_for("the control socket", || (control() == "200").then_some(()));
     panicked("metrics server");
-    wait_for("metrics", || get(metrics, "/metrics").filter(|it| *it == 200));
+    wait_for("metrics", || get_status(metrics, "/metrics").filter(|n| *n == 200));
     panicked("dashboard");
-    wait_for("the dashboard", || get(dashboard, "/").filter(|it| *it == 200));
+    wait_for("the dashboard", || get_status(dashboard, "/").filter(|n| *n == 200));
     balancer.until_serves("web.test", "web saw /");
     // HAProxy is not concerned, nor is the end.
     assert_eq!(balancer.log().matches("started HAProxy").count(), 1, "{}", balancer.log());
@@ -78,7 +78,7 @@ fn each_task_of_docker_balancer_that_panics_is_logged_and_starts_again() {
 }
 
 #[test]
-fn each_task_of_docker_glue_that_panics_is_logged_and_starts_again() {
+fn panicked_docker_glue_task_is_logged_and_restarted() {
     let Some(docker) = docker() else { return };
     let panics = Panics::new();
     let (name, value) = panics.variable();
@@ -86,7 +86,7 @@ fn each_task_of_docker_glue_that_panics_is_logged_and_starts_again() {
     let script = "#!/bin/sh\necho \"$GLUE_CONTAINER_NAME\" >>ROOT/starts\n";
     let glue = Glue::of(&docker).file("say.ini", ini).script("say.sh", script).env(name, value);
     let glue = glue.start();
-    let starts = |name: &str| glue.read("starts").lines().filter(|it| *it == name).count();
+    let starts = |name: &str| glue.read("starts").lines().filter(|text| *text == name).count();
     let told_once = |name: &str| {
         glue.until_written("starts", &[name]);
         assert_eq!(starts(name), 1, "{}", glue.read("starts"));
@@ -107,7 +107,7 @@ fn each_task_of_docker_glue_that_panics_is_logged_and_starts_again() {
 }
 
 #[test]
-fn once_fails_where_a_handler_panics() {
+fn once_fails_when_a_handler_panics() {
     let Some(docker) = docker() else { return };
     let panics = Panics::new();
     let (name, value) = panics.variable();
@@ -120,7 +120,7 @@ fn once_fails_where_a_handler_panics() {
 
 /// Docker takes any 64-bit number of seconds for it.
 #[test]
-fn container_with_the_longest_stop_timeout_costs_nobody_else() {
+fn container_with_huge_stop_timeout_does_not_affect_others() {
     let Some(docker) = docker() else { return };
     let balancer = Balancer::of(&docker).start();
     let stuck = balancer.run("stuck").label(HOST, "stuck.test");

@@ -9,47 +9,50 @@
 mod roster;
 
 use docker_glue::{
-    docker::SwarmSaid,
+    docker::SwarmState,
     handler::{
         Handler,
-        template::{Outside, Printer, Source},
+        template::{TemplateEnv, TemplateRenderer, TemplateSource},
     },
-    settings::{GlueTask, Machine},
+    settings::{GlueTask, HostEnv},
 };
 use serde_json::Value;
 use std::{fs, path::Path, sync::Arc};
 
-fn swarm() -> SwarmSaid {
+fn sample_swarm() -> SwarmState {
     let text = fs::read_to_string("tests/template/swarm.json").unwrap();
-    let said: Value = serde_json::from_str(&text).unwrap();
-    let list = |name: &str| said[name].as_array().unwrap().clone();
-    SwarmSaid { services: list("services"), tasks: list("tasks"), nodes: list("nodes") }
+    let value: Value = serde_json::from_str(&text).unwrap();
+    let list = |name: &str| value[name].as_array().unwrap().clone();
+    SwarmState { services: list("services"), tasks: list("tasks"), nodes: list("nodes") }
 }
 
-fn outside(folder: &str) -> Outside {
+fn template_env(folder: &str) -> TemplateEnv {
     let env = [("FROM_ENV", "of the environment"), ("LOG_LEVEL", "info")];
     let env = env.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    Outside {
+    TemplateEnv {
         folder: folder.into(),
         env: Arc::new(env.into()),
-        own: Some("a1b2c3d4e5f60000000000000000000000000000000000000000000000000001".into()),
+        own_container_id: Some(
+            "a1b2c3d4e5f60000000000000000000000000000000000000000000000000001".into(),
+        ),
     }
 }
 
 /// A template as it comes out, or what is wrong with it.
-fn rendered(text: &str) -> String {
-    let source = Source::Inline(text.to_owned());
-    let outside = outside("tests/template");
-    let printed = Printer::new(source, outside).print(&roster::roster(), Some(&swarm()));
+fn render_inline(text: &str) -> String {
+    let source = TemplateSource::Inline(text.to_owned());
+    let outside = template_env("tests/template");
+    let printed =
+        TemplateRenderer::new(source, outside).render(&roster::roster(), Some(&sample_swarm()));
     printed.map_or_else(|fault| format!("! {fault}"), |(text, _)| text.trim_end().to_owned())
 }
 
 #[track_caller]
-fn check(table: &[(&str, &str)]) {
+fn check_expressions(table: &[(&str, &str)]) {
     let wrong: Vec<_> = table
         .iter()
         .map(|(expression, expected)| {
-            (expression, rendered(&format!("{{{{ {expression} }}}}")), expected)
+            (expression, render_inline(&format!("{{{{ {expression} }}}}")), expected)
         })
         .filter(|(_, out, expected)| out != *expected)
         .map(|(expression, out, expected)| format!("{expression}\n   is {out}\n  not {expected}"))
@@ -58,8 +61,8 @@ fn check(table: &[(&str, &str)]) {
 }
 
 #[test]
-fn a_container_tells_all_that_docker_pygen_tells() {
-    check(&[
+fn container_has_all_docker_pygen_attributes() {
+    check_expressions(&[
         (
             "containers|map(attribute='name')|join(' ')",
             "shop_web_1 shop_web_2 shop_api_1 dns front",
@@ -113,8 +116,8 @@ fn a_container_tells_all_that_docker_pygen_tells() {
 }
 
 #[test]
-fn a_container_tells_what_docker_gen_tells() {
-    check(&[
+fn container_has_docker_gen_attributes() {
+    check_expressions(&[
         ("containers.first.hostname", "web1"),
         ("containers.first.IP", "172.21.0.2"),
         ("containers.first.gateway", "172.21.0.1"),
@@ -137,9 +140,9 @@ fn a_container_tells_what_docker_gen_tells() {
 }
 
 #[test]
-fn targets_are_matched_as_in_docker_pygen() {
+fn matching_follows_docker_pygen() {
     let names = |expression: &str| {
-        rendered(&format!("{{{{ {expression}|map(attribute='name')|join(' ') }}}}"))
+        render_inline(&format!("{{{{ {expression}|map(attribute='name')|join(' ') }}}}"))
     };
     for (expression, expected) in [
         ("containers.matching('front')", "front"),
@@ -171,8 +174,8 @@ fn targets_are_matched_as_in_docker_pygen() {
 }
 
 #[test]
-fn a_swarm_tells_all_that_docker_pygen_tells() {
-    check(&[
+fn swarm_has_all_docker_pygen_attributes() {
+    check_expressions(&[
         ("services.first.name", "shop_web"),
         ("services.first.short_id", "svc1aaaaaa"),
         ("services.first.version", "42"),
@@ -218,20 +221,21 @@ fn a_swarm_tells_all_that_docker_pygen_tells() {
 }
 
 #[test]
-fn without_a_swarm_there_are_no_services_and_they_were_asked_for() {
-    for (text, expected, asked) in [
+fn missing_swarm_gives_empty_services_and_requests_it() {
+    for (text, expected, flag) in [
         ("{{ services|length }}{{ nodes|length }}", "00\n", true),
         ("{{ containers|length }}", "5\n", false),
     ] {
-        let source = Source::Inline(text.to_owned());
-        let printed = Printer::new(source, outside("")).print(&roster::roster(), None);
-        assert_eq!(printed, Ok((expected.to_owned(), asked)));
+        let source = TemplateSource::Inline(text.to_owned());
+        let printed =
+            TemplateRenderer::new(source, template_env("")).render(&roster::roster(), None);
+        assert_eq!(printed, Ok((expected.to_owned(), flag)));
     }
 }
 
 #[test]
-fn functions_do_what_docker_gens_do() {
-    check(&[
+fn functions_match_docker_gen() {
+    check_expressions(&[
         (
             "containers|group_by('env.VIRTUAL_HOST')|keys|join(' ')",
             "shop.example.com shop.example.com,www.shop.example.com",
@@ -313,7 +317,7 @@ fn functions_do_what_docker_gens_do() {
 }
 
 #[test]
-fn a_mistake_is_told_with_its_line() {
+fn template_error_names_its_line() {
     for (text, expected) in [
         ("a\n{{ b", "! template:2: unexpected end of input, expected end of variable block"),
         ("a\n{% for x in y %}", "! template:2: unexpected end of input, expected end of block"),
@@ -328,22 +332,22 @@ fn a_mistake_is_told_with_its_line() {
             "! template:1: template not found: tried to include non-existing template '../Cargo.toml'",
         ),
     ] {
-        assert_eq!(rendered(text), expected, "{text}");
+        assert_eq!(render_inline(text), expected, "{text}");
     }
 }
 
 /// What Jinja2 3.1.6 makes of each with docker-pygen's own code around it, from the same containers. A line end at the end is
 /// Jinja's to drop and ours to write.
 #[test]
-fn expressions_of_jinja2_give_what_they_give_there() {
+fn expressions_render_like_jinja2() {
     let text = fs::read_to_string("tests/jinja2/expressions.json").unwrap();
     let all: Vec<(String, String)> = serde_json::from_str(&text).unwrap();
     let wrong: Vec<_> = all
         .into_iter()
         .map(|(template, expected)| {
-            let source = Source::Inline(template.clone());
-            let mut printer = Printer::new(source, outside("tests/template"));
-            let out = printer.print(&roster::roster(), None);
+            let source = TemplateSource::Inline(template.clone());
+            let mut printer = TemplateRenderer::new(source, template_env("tests/template"));
+            let out = printer.render(&roster::roster(), None);
             (template, expected, out.map_or_else(|fault| fault.to_string(), |(text, _)| text))
         })
         .filter(|(_, expected, printed)| {
@@ -355,14 +359,15 @@ fn expressions_of_jinja2_give_what_they_give_there() {
 
 /// docker-pygen's own example, and what docker-pygen writes from it.
 #[test]
-fn the_example_of_docker_pygen_comes_out_byte_for_byte() {
-    let source = Source::File("tests/jinja2/nginx.example".into());
-    let printed = Printer::new(source, outside("tests/jinja2")).print(&roster::roster(), None);
+fn docker_pygen_example_renders_identically() {
+    let source = TemplateSource::File("tests/jinja2/nginx.example".into());
+    let printed =
+        TemplateRenderer::new(source, template_env("tests/jinja2")).render(&roster::roster(), None);
     assert_eq!(printed.unwrap().0, fs::read_to_string("tests/jinja2/nginx.conf").unwrap());
 }
 
 #[test]
-fn none_is_written_into_no_file_and_named() {
+fn none_in_output_is_an_error_with_expression() {
     let way_out = "and none is not written into a file; give it a value, as in x|default('-', true), \
                    or leave it out with an if";
     for (text, expression, line) in [
@@ -405,9 +410,9 @@ fn none_is_written_into_no_file_and_named() {
     ] {
         let expected =
             format!("! template:{line}: `{expression}` is none, or made of it, {way_out}");
-        assert_eq!(rendered(text), expected);
+        assert_eq!(render_inline(text), expected);
     }
-    check(&[
+    check_expressions(&[
         ("containers.first.absent|default('-', true)", "-"),
         ("containers.first.absent or '-'", "-"),
         ("containers.first.absent is none", "True"),
@@ -416,7 +421,7 @@ fn none_is_written_into_no_file_and_named() {
 }
 
 #[test]
-fn what_is_undefined_leaves_nothing_and_is_named() {
+fn undefined_value_renders_empty_and_is_named() {
     for (text, expected, undefined) in [
         (
             "a{{ contianers }}",
@@ -431,14 +436,15 @@ fn what_is_undefined_leaves_nothing_and_is_named() {
         ("{{ 'a' if false }}b{{ nope|default('c') }}", "bc\n", None),
         ("{% if nope %}{% endif %}{{ containers.first.labels.absent }}b", "b\n", None),
     ] {
-        let mut printer = Printer::new(Source::Inline(text.to_owned()), outside(""));
-        let out = printer.print(&roster::roster(), None).unwrap().0;
-        assert_eq!((out.as_str(), printer.undefined()), (expected, undefined), "{text}");
+        let mut printer =
+            TemplateRenderer::new(TemplateSource::Inline(text.to_owned()), template_env(""));
+        let out = printer.render(&roster::roster(), None).unwrap().0;
+        assert_eq!((out.as_str(), printer.first_undefined()), (expected, undefined), "{text}");
     }
 }
 
 #[test]
-fn what_stays_otherwise_says_what_to_do() {
+fn unsupported_expression_error_has_a_remedy() {
     for (expression, expected) in [
         (
             "[].append(1)",
@@ -448,13 +454,13 @@ fn what_stays_otherwise_says_what_to_do() {
         ("'%s' % ()", "! template:1: missing an argument for format spec at offset '1'"),
         ("'a' % ", "! template:1: unexpected end of variable block"),
     ] {
-        assert_eq!(rendered(&format!("{{{{ {expression} }}}}")), expected);
+        assert_eq!(render_inline(&format!("{{{{ {expression} }}}}")), expected);
     }
 }
 
 /// docker-gen's core of a template for nginx, in the words of docs/src/migrate/docker-gen.md.
 #[test]
-fn a_virtual_host_takes_its_port_from_a_variable_or_is_80() {
+fn docker_gen_virtual_host_template_renders() {
     let text = "{% for host, list in containers|group_by_multi('env.VIRTUAL_HOST', ',')|items %}\n\
         upstream {{ host }} {\n\
         {% for c in list %}\n\
@@ -464,8 +470,8 @@ fn a_virtual_host_takes_its_port_from_a_variable_or_is_80() {
         {% endfor %}\n}\n{% endfor %}\n";
     let expected = "upstream shop.example.com {\n  server 172.21.0.2:8080; # shop_web_1\n  server 172.21.0.3:8080; # shop_web_2\n}\n\
         upstream www.shop.example.com {\n  server 172.21.0.3:8080; # shop_web_2\n}";
-    assert_eq!(rendered(text), expected);
-    check(&[
+    assert_eq!(render_inline(text), expected);
+    check_expressions(&[
         (
             "coalesce(env.ABSENT, containers.first.env.ABSENT, containers.first.labels.absent, none, 'x')",
             "x",
@@ -486,8 +492,8 @@ fn a_virtual_host_takes_its_port_from_a_variable_or_is_80() {
 }
 
 #[test]
-fn raw_has_attrs_as_docker_pys_has() {
-    check(&[
+fn raw_has_docker_py_attributes() {
+    check_expressions(&[
         ("containers.first.raw.attrs.Config.Hostname", "web1"),
         ("containers.first.raw.Config.Hostname", "web1"),
         ("containers.first.raw.name ~ ' ' ~ containers.first.raw.status", "shop_web_1 running"),
@@ -502,7 +508,7 @@ fn raw_has_attrs_as_docker_pys_has() {
 }
 
 #[test]
-fn line_ends_and_blank_lines_are_those_of_jinja2() {
+fn line_ends_and_blank_lines_match_jinja2() {
     for (text, kept, dropped) in [
         ("a\r\n\r\n{{ 1 }}\r\n", "a\n\n1\n", "a\n1\n"),
         ("\u{feff}a\n \n\nb", "a\n \n\nb\n", "a\nb\n"),
@@ -510,20 +516,23 @@ fn line_ends_and_blank_lines_are_those_of_jinja2() {
         ("\n\na\n  {% if true %}\n\n  b\n  {% endif %}\n\n", "\n\na\n\n  b\n", "a\n  b\n"),
         ("", "", ""),
     ] {
-        let printer = || Printer::new(Source::Inline(text.to_owned()), outside(""));
-        let print = |mut it: Printer| it.print(&roster::roster(), None).unwrap().0;
+        let printer =
+            || TemplateRenderer::new(TemplateSource::Inline(text.to_owned()), template_env(""));
+        let print =
+            |mut renderer: TemplateRenderer| renderer.render(&roster::roster(), None).unwrap().0;
         let out = (print(printer()), print(printer().drop_blank_lines()));
         assert_eq!((out.0.as_str(), out.1.as_str()), (kept, dropped), "{text:?}");
     }
 }
 
 #[test]
-fn siblings_are_included_and_extended_and_loops_can_be_left() {
+fn include_extends_break_and_continue_work() {
     let child = || {
-        let source = Source::File("tests/template/child.tmpl".into());
-        Printer::new(source, outside("tests/template"))
+        let source = TemplateSource::File("tests/template/child.tmpl".into());
+        TemplateRenderer::new(source, template_env("tests/template"))
     };
-    let printed = |mut printer: Printer| printer.print(&roster::roster(), None).unwrap().0;
+    let printed =
+        |mut printer: TemplateRenderer| printer.render(&roster::roster(), None).unwrap().0;
     let kept = "# base\nhosts:\n  shop_web_1\n\n  shop_web_2\n\n# end\n";
     assert_eq!(printed(child()), kept);
     let dropped = "# base\nhosts:\n  shop_web_1\n  shop_web_2\n# end\n";
@@ -531,14 +540,14 @@ fn siblings_are_included_and_extended_and_loops_can_be_left() {
 }
 
 #[test]
-fn examples_come_out_as_a_person_would_write_them() {
+fn example_templates_match_goldens() {
     for name in ["nginx", "nginx-label", "hosts"] {
-        golden(name, &fs::read_to_string(format!("examples/templates/{name}.tmpl")).unwrap());
+        check_golden(name, &fs::read_to_string(format!("examples/templates/{name}.tmpl")).unwrap());
     }
 }
 
 /// The containers with labels and aliases that would write the rest of the file, if they were let.
-fn attacked() -> docker_glue::docker::Roster {
+fn hostile_containers() -> docker_glue::docker::ContainerMap {
     let text = fs::read_to_string("tests/template/roster.json").unwrap();
     let all: Vec<Value> = serde_json::from_str(&text).unwrap();
     let nginx = "x; } server { listen 8081; location / { root /etc; autoindex on; } } server { server_name y";
@@ -560,12 +569,12 @@ fn attacked() -> docker_glue::docker::Roster {
         ("context-path", "/nowhere"),
     ];
     let attacked = attacks.iter().enumerate().map(|(number, (label, value))| {
-        let mut said = all[0].clone();
-        let id = said["Id"].as_str().unwrap();
-        said["Id"] = format!("{}9{number:03}", &id[..60]).into();
-        said["Name"] = format!("/evil_{number}").into();
-        said["Config"]["Labels"][*label] = (*value).into();
-        let networks = said["NetworkSettings"]["Networks"].as_object_mut().unwrap();
+        let mut quoted_value = all[0].clone();
+        let id = quoted_value["Id"].as_str().unwrap();
+        quoted_value["Id"] = format!("{}9{number:03}", &id[..60]).into();
+        quoted_value["Name"] = format!("/evil_{number}").into();
+        quoted_value["Config"]["Labels"][*label] = (*value).into();
+        let networks = quoted_value["NetworkSettings"]["Networks"].as_object_mut().unwrap();
         if *value == "/nowhere" {
             networks.clear();
         }
@@ -573,30 +582,31 @@ fn attacked() -> docker_glue::docker::Roster {
             network["Aliases"] =
                 serde_json::json!(["evil\n6.6.6.6 mirror.internal", "a b", "plain"]);
         }
-        said
+        quoted_value
     });
-    all.iter().cloned().chain(attacked).map(|said| roster::described(&said)).collect()
+    all.iter().cloned().chain(attacked).map(|value| roster::described(&value)).collect()
 }
 
 /// `tests/glue_nginx.rs` has nginx and dnsmasq read them.
 #[test]
-fn examples_print_nothing_that_a_label_could_write() {
+fn example_templates_escape_hostile_labels() {
     for name in ["nginx", "nginx-label", "hosts"] {
         let text = fs::read_to_string(format!("examples/templates/{name}.tmpl")).unwrap();
-        let printed = Printer::new(Source::Inline(text), outside("")).print(&attacked(), None);
+        let printed = TemplateRenderer::new(TemplateSource::Inline(text), template_env(""))
+            .render(&hostile_containers(), None);
         let text = printed.unwrap().0;
         for line in text.lines().filter(|line| !line.trim_start().starts_with('#')) {
             let harmful = ["6.6.6.6", "autoindex", "808", "$uri", ".internal", "root", "{{"];
-            let found: Vec<_> = harmful.iter().filter(|it| line.contains(*it)).collect();
+            let found: Vec<_> = harmful.iter().filter(|text| line.contains(*text)).collect();
             assert!(found.is_empty() || line.starts_with("    server 172."), "{name}: {line}");
         }
-        named_golden(&format!("{name}-attacked"), &text);
+        check_golden_named(&format!("{name}-attacked"), &text);
     }
 }
 
 #[test]
-fn text_of_others_is_asked_for_its_form() {
-    check(&[
+fn hostname_path_and_one_line_guards_work() {
+    check_expressions(&[
         ("'a.test' is hostname", "True"),
         ("'a b' is hostname", "False"),
         ("containers.first.labels['virtual-host'] is hostname", "True"),
@@ -617,8 +627,8 @@ fn text_of_others_is_asked_for_its_form() {
 
 /// What the documents of docker-pygen show.
 #[test]
-fn documented_templates_come_out_as_documented() {
-    golden(
+fn docker_pygen_documented_templates_render_as_documented() {
+    check_golden(
         "readme",
         "
 {% set server_name = 'test.example.com' %}
@@ -634,11 +644,11 @@ upstream {{ server_name }} {
     );
 }
 
-fn golden(name: &str, text: &str) {
-    named_golden(name, &rendered(text));
+fn check_golden(name: &str, text: &str) {
+    check_golden_named(name, &render_inline(text));
 }
 
-fn named_golden(name: &str, text: &str) {
+fn check_golden_named(name: &str, text: &str) {
     let mut settings = insta::Settings::clone_current();
     settings
         .set_snapshot_path(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/template/snapshots"));
@@ -648,18 +658,18 @@ fn named_golden(name: &str, text: &str) {
 }
 
 #[test]
-fn the_examples_files_have_no_mistake() {
+fn example_handler_files_are_valid() {
     let args = ["docker-glue", "check"].map(Into::into);
-    let (_, settings) = GlueTask::read(&args, Machine::default()).unwrap();
+    let (_, settings) = GlueTask::from_args(&args, HostEnv::default()).unwrap();
     let mut files: Vec<_> = fs::read_dir("examples/docker-glue.d").unwrap().collect();
-    files.retain(|it| {
-        fs::read_to_string(it.as_ref().unwrap().path()).unwrap().contains("class=template")
+    files.retain(|result| {
+        fs::read_to_string(result.as_ref().unwrap().path()).unwrap().contains("class=template")
     });
     assert_eq!(files.len(), 3);
     for file in files {
         let path = file.unwrap().path();
         let text = fs::read_to_string(&path).unwrap();
-        let read = Handler::read(path.with_extension(""), &text, &settings);
-        assert!(read.is_ok_and(|it| it.is_some()), "{}", path.display());
+        let read = Handler::parse(path.with_extension(""), &text, &settings);
+        assert!(read.is_ok_and(|handler| handler.is_some()), "{}", path.display());
     }
 }

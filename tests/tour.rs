@@ -59,23 +59,23 @@ fn engine() -> Option<Engine> {
 }
 
 #[test]
-fn what_the_tour_shows_is_what_is_printed() {
+fn tour_output_matches_the_readme() {
     let Some(engine) = engine() else { return };
     let mut pages = pages::book();
-    let steps = steps(&pages);
+    let steps = read_steps(&pages);
     assert!(15 < steps.len(), "{steps:#?}");
-    let place = Place::new(&engine, &steps);
+    let dir = Place::new(&engine, &steps);
     let mut last = 0;
     let mut wrong = Vec::new();
     let mut renewed = Vec::new();
     for step in &steps {
-        let printed = place.follow(step, &mut last);
-        if !fits(&step.printed, &printed) {
+        let printed = dir.follow(step, &mut last);
+        if !output_fits(&step.printed, &printed) {
             wrong.push(format!("$ {}\n{}", step.command, printed.join("\n")));
             renewed.push((step, printed));
         }
     }
-    place.lists_its_metrics();
+    dir.lists_its_metrics();
     if std::env::var_os("BLESS").is_some() {
         for (step, printed) in renewed.into_iter().rev() {
             renew(&mut pages[step.page], step.lines.clone(), printed);
@@ -91,20 +91,20 @@ fn what_the_tour_shows_is_what_is_printed() {
 fn pictures_are_renewed() {
     let engine = engine().expect("no Docker engine can be started");
     let browser = Browser::start().expect("no browser is installed");
-    let steps = steps(&pages::book());
-    let place = Place::new(&engine, &steps);
+    let steps = read_steps(&pages::book());
+    let dir = Place::new(&engine, &steps);
     let mut last = 0;
     for step in steps.iter().filter(|step| step.command.starts_with("docker run ")).take(4) {
-        place.follow(step, &mut last);
+        dir.follow(step, &mut last);
     }
     let ask = "for i in $(seq 30); do for path in '' '' api/users; do \
                curl -s -o /dev/null -H 'Host: shop.example.com' http://127.0.0.1:8080/$path; done; done";
     browser.size(DESK, 640);
-    browser.goto(&place.here("http://127.0.0.1:9000/"));
+    browser.goto(&dir.here("http://127.0.0.1:9000/"));
     browser.until("document.body.className === 'live'");
-    place.run(ask);
+    dir.run(ask);
     browser.until("document.querySelector('.lights li:last-child b').textContent !== '0'");
-    let (status, _) = place.run("docker-balancer status");
+    let (status, _) = dir.run("docker-balancer status");
     fs::create_dir_all(pages::absolute(IMAGES)).unwrap();
     let picture = browser.screenshot("readme");
     fs::copy(picture, pages::absolute(IMAGES).join("dashboard.png")).unwrap();
@@ -130,7 +130,7 @@ fn svg(lines: &[String]) -> String {
 }
 
 #[test]
-fn dots_stand_for_any_lines_and_nothing_else_does() {
+fn ellipsis_matches_any_lines() {
     let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
     for (expected, printed, fit) in [
         ("a\nb", "a\nb", true),
@@ -148,7 +148,7 @@ fn dots_stand_for_any_lines_and_nothing_else_does() {
         ("404 Not Found", "503 Not Found", false),
         ("weight 100    100 %", "weight 100     50 %", false),
     ] {
-        assert_eq!(fits(&lines(expected), &lines(printed)), fit, "{expected:?} {printed:?}");
+        assert_eq!(output_fits(&lines(expected), &lines(printed)), fit, "{expected:?} {printed:?}");
     }
 }
 
@@ -160,7 +160,7 @@ fn renew(page: &mut Page, lines: Range<usize>, printed: Vec<String>) {
 }
 
 /// The commands of all pages, with what follows each.
-fn steps(pages: &[Page]) -> Vec<Step> {
+fn read_steps(pages: &[Page]) -> Vec<Step> {
     pages.iter().enumerate().flat_map(|(number, page)| steps_of(number, &page.text)).collect()
 }
 
@@ -212,24 +212,24 @@ impl Place {
     fn new(engine: &Engine, steps: &[Step]) -> Self {
         let folder = tempfile::Builder::new().prefix("tour-").tempdir().unwrap();
         let ports = PORTS.into_iter().zip(free_ports()).collect();
-        let mut place =
+        let mut dir =
             Self { folder, url: engine.url(), ports, balancer: None, log: Heard::default() };
         for step in steps {
             if let Some(file) = step.command.strip_prefix("cat ") {
-                let text = place.here(&(step.printed.join("\n") + "\n"));
-                fs::write(place.path("").join(place.here(file)), text).unwrap();
+                let text = dir.here(&(step.printed.join("\n") + "\n"));
+                fs::write(dir.path("").join(dir.here(file)), text).unwrap();
             }
         }
-        fs::create_dir(place.path("bin")).unwrap();
-        std::os::unix::fs::symlink(BALANCER, place.path("bin/docker-balancer")).unwrap();
-        let mut command = place.command("exec docker-balancer -w");
+        fs::create_dir(dir.path("bin")).unwrap();
+        std::os::unix::fs::symlink(BALANCER, dir.path("bin/docker-balancer")).unwrap();
+        let mut command = dir.command("exec docker-balancer -w");
         let mut balancer = command.stderr(Stdio::piped()).spawn().unwrap();
-        place.log.listen(balancer.stderr.take().unwrap());
-        place.balancer = Some(balancer);
+        dir.log.listen(balancer.stderr.take().unwrap());
+        dir.balancer = Some(balancer);
         common::wait_for("docker-balancer to serve", || {
-            place.log.text().contains("started HAProxy").then_some(())
+            dir.log.text().contains("started HAProxy").then_some(())
         });
-        place
+        dir
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -294,13 +294,13 @@ impl Place {
     fn follow(&self, step: &Step, last: &mut i32) -> Vec<String> {
         let line = format!("(exit {last}); {}", step.command);
         // Long enough for what is to be written, and no sooner.
-        let patience =
+        let timeout =
             if std::env::var_os("BLESS").is_some() { Duration::from_secs(4) } else { DEADLINE };
-        let end = Instant::now() + patience;
+        let end = Instant::now() + timeout;
         loop {
             let (printed, status) = self.run(&line);
-            let over = changes(&step.command) || end < Instant::now();
-            if over || fits(&step.printed, &printed) {
+            let over = has_side_effects(&step.command) || end < Instant::now();
+            if over || output_fits(&step.printed, &printed) {
                 *last = status;
                 if step.command.starts_with("docker run ") {
                     assert_eq!(status, 0, "{line}: {printed:?}");
@@ -328,39 +328,39 @@ impl Place {
         let (page, _) = self.run("curl -s http://127.0.0.1:9105/metrics");
         let listed = Page::read("docs/src/reference/metrics.md").text;
         let ours = page.iter().filter_map(|line| line.strip_prefix("# TYPE docker_glue_"));
-        let names: Vec<_> = ours.map(|it| it.split(' ').next().unwrap()).collect();
+        let names: Vec<_> = ours.map(|text| text.split(' ').next().unwrap()).collect();
         assert!(10 < names.len(), "{page:#?}");
         for name in names {
             let has = [format!("`docker_glue_{name}`"), format!("`docker_glue_{name}{{")];
-            assert!(has.iter().any(|it| listed.contains(it)), "{name} is on no page");
+            assert!(has.iter().any(|text| listed.contains(text)), "{name} is on no page");
         }
     }
 }
 
 /// Whether the book's lines are what was printed.
-fn fits(expected: &[String], printed: &[String]) -> bool {
-    let expected: Vec<_> = expected.iter().map(|line| same(line)).collect();
-    let printed: Vec<_> = printed.iter().map(|line| same(line)).collect();
+fn output_fits(expected: &[String], printed: &[String]) -> bool {
+    let expected: Vec<_> = expected.iter().map(|line| mask_variable_parts(line)).collect();
+    let printed: Vec<_> = printed.iter().map(|line| mask_variable_parts(line)).collect();
     let parts: Vec<_> = expected.split(|line| line == "…").collect();
     let [first, middle @ .., last] = &parts[..] else { return expected == printed };
-    let Some(mut rest) = printed.strip_prefix(*first) else { return false };
+    let Some(mut texts) = printed.strip_prefix(*first) else { return false };
     for part in middle {
-        let at = rest.windows(part.len().max(1)).position(|lines| lines.starts_with(part));
+        let at = texts.windows(part.len().max(1)).position(|lines| lines.starts_with(part));
         let Some(at) = at else { return false };
-        rest = &rest[at + part.len()..];
+        texts = &texts[at + part.len()..];
     }
-    rest.ends_with(last)
+    texts.ends_with(last)
 }
 
 /// Whether it can be typed once only.
-fn changes(command: &str) -> bool {
+fn has_side_effects(command: &str) -> bool {
     ["docker run", "docker-balancer rollback", "docker-balancer drain"]
         .iter()
-        .any(|it| command.starts_with(it))
+        .any(|text| command.starts_with(text))
 }
 
 /// A line without what differs from run to run.
-fn same(line: &str) -> String {
+fn mask_variable_parts(line: &str) -> String {
     let stand_ins = [
         // Blanks between columns follow from what is in them.
         (r"(\S) {2,}", "$1 "),

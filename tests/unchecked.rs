@@ -9,13 +9,13 @@ mod haproxy;
 mod story;
 
 use docker_glue::{
-    decide::{self, Memory},
+    decide::{self, DecideState},
     haproxy::{
-        check::Binary,
+        check::BinaryId,
+        check_scope::{self, AcceptedConfig, CheckScope, UncheckedSections},
         config::{Backend, Config},
-        files::Files,
-        render::{Base, Frame, render, render_for_check},
-        unchecked::{self, Accepted, Scope, Unchecked},
+        files::ConfigFiles,
+        render::{BaseConfig, RenderContext, render_files, render_for_check},
     },
 };
 use std::{
@@ -41,7 +41,7 @@ const REFERRING: &str = "defaults\n  mode http\n  timeout connect 1s\n  timeout 
 
 struct Case {
     folder: tempfile::TempDir,
-    frame: Frame,
+    frame: RenderContext,
     before: Config,
     after: Config,
 }
@@ -49,23 +49,28 @@ struct Case {
 impl Case {
     fn new(base: Option<&str>, before: &str, after: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let text = |text: &str| Base::File { path: "base.cfg".into(), text: text.to_owned() };
+        let text = |text: &str| BaseConfig::File { path: "base.cfg".into(), text: text.to_owned() };
         let (generations, built_in) = (folder.path().join("gen"), story::frame().base);
         let base = base.map_or(built_in, text);
-        let frame = Frame { base, generations, ..story::frame() };
-        Self { frame, before: config(before), after: config(after), folder }
+        let frame = RenderContext { base, generations, ..story::frame() };
+        Self { frame, before: config_of(before), after: config_of(after), folder }
     }
 
-    fn scope(&self, later: Duration, by: Option<&Binary>) -> Scope {
+    fn scope(&self, later: Duration, by: Option<&BinaryId>) -> CheckScope {
         let now = Instant::now();
-        let mut unchecked = Unchecked::default();
-        unchecked.accept(Some(Accepted::new(&self.before, &self.frame, binary(), now)));
-        unchecked.add(unchecked::changed(&self.before, &self.after));
-        unchecked.scope(&self.after, &self.frame, by, now + later)
+        let mut unchecked = UncheckedSections::default();
+        unchecked.set_accepted(Some(AcceptedConfig::new(
+            &self.before,
+            &self.frame,
+            haproxy_binary(),
+            now,
+        )));
+        unchecked.mark_changed(check_scope::changed_backends(&self.before, &self.after));
+        unchecked.select_scope(&self.after, &self.frame, by, now + later)
     }
 
     /// What HAProxy says of files.
-    fn accepts(&self, haproxy: &Path, files: &Files) -> bool {
+    fn accepts(&self, haproxy: &Path, files: &ConfigFiles) -> bool {
         let generation = self.frame.generations.join(&files.generation.name);
         fs::create_dir_all(&generation).unwrap();
         for (name, text) in &files.generation.files {
@@ -77,27 +82,27 @@ impl Case {
     }
 }
 
-fn config(story: &str) -> Config {
+fn config_of(story: &str) -> Config {
     let world = story::world(story);
     let now = Instant::now();
-    let decided = decide::decide(&world, Memory::default(), now, &story::rules());
+    let decided = decide::decide(&world, DecideState::default(), now, &story::rules());
     story::config(&decided.routes)
 }
 
-fn binary() -> Binary {
-    Binary::of(Path::new("/proc/self/exe")).unwrap()
+fn haproxy_binary() -> BinaryId {
+    BinaryId::from_path(Path::new("/proc/self/exe")).unwrap()
 }
 
-fn names(scope: &Scope) -> String {
+fn scope_names(scope: &CheckScope) -> String {
     match scope {
-        Scope::Whole => "whole".to_owned(),
-        Scope::Nothing => "nothing".to_owned(),
-        Scope::Part(part) => part.backends.keys().cloned().collect::<Vec<_>>().join(" "),
+        CheckScope::Full => "whole".to_owned(),
+        CheckScope::Skip => "nothing".to_owned(),
+        CheckScope::Partial(part) => part.backends.keys().cloned().collect::<Vec<_>>().join(" "),
     }
 }
 
 #[test]
-fn only_what_changed_is_checked() {
+fn only_changed_parts_are_checked() {
     let soon = Duration::from_secs(1);
     for (base, before, after, expected) in [
         (None, A, A, "nothing"),
@@ -111,47 +116,50 @@ fn only_what_changed_is_checked() {
         (Some(REFERRING), BOTH, B, "b.test:80"),
     ] {
         let case = Case::new(base, before, after);
-        let scope = case.scope(soon, Some(&binary()));
-        assert_eq!(names(&scope), expected, "{before}{after}");
+        let scope = case.scope(soon, Some(&haproxy_binary()));
+        assert_eq!(scope_names(&scope), expected, "{before}{after}");
     }
 }
 
 #[test]
-fn the_whole_is_checked_where_what_was_accepted_says_nothing_of_it() {
+fn whole_is_checked_without_a_valid_earlier_check() {
     let case = Case::new(None, A, BOTH);
     let (soon, late) = (Duration::from_secs(1), Duration::from_hours(1));
-    let other = Binary::of(Path::new("/")).unwrap();
+    let other = BinaryId::from_path(Path::new("/")).unwrap();
     for (later, by, expected) in [
-        (soon, Some(binary()), "b.test:80"),
-        (late, Some(binary()), "whole"),
+        (soon, Some(haproxy_binary()), "b.test:80"),
+        (late, Some(haproxy_binary()), "whole"),
         (soon, Some(other), "whole"),
         (soon, None, "whole"),
     ] {
-        assert_eq!(names(&case.scope(later, by.as_ref())), expected);
+        assert_eq!(scope_names(&case.scope(later, by.as_ref())), expected);
     }
-    let unknown = Unchecked::default();
-    let scope = unknown.scope(&case.after, &case.frame, Some(&binary()), Instant::now());
-    assert_eq!(scope, Scope::Whole, "nothing was accepted");
+    let unknown = UncheckedSections::default();
+    let scope =
+        unknown.select_scope(&case.after, &case.frame, Some(&haproxy_binary()), Instant::now());
+    assert_eq!(scope, CheckScope::Full, "nothing was accepted");
 }
 
 /// What comes while a file is being written belongs to the next one.
 #[test]
-fn a_change_during_a_write_is_checked_by_the_next_one() {
+fn change_during_a_write_is_checked_by_the_next_write() {
     let Case { frame, before, after, .. } = Case::new(None, A, BOTH);
     let now = Instant::now();
-    let mut unchecked = Unchecked::default();
-    unchecked.accept(Some(Accepted::new(&before, &frame, binary(), now)));
-    unchecked.add(["a.test:80".to_owned()]);
-    let scope = |it: &Unchecked| names(&it.scope(&after, &frame, Some(&binary()), now));
-    let first = unchecked.begin();
-    unchecked.add(["b.test:80".to_owned()]);
+    let mut unchecked = UncheckedSections::default();
+    unchecked.set_accepted(Some(AcceptedConfig::new(&before, &frame, haproxy_binary(), now)));
+    unchecked.mark_changed(["a.test:80".to_owned()]);
+    let scope = |sections: &UncheckedSections| {
+        scope_names(&sections.select_scope(&after, &frame, Some(&haproxy_binary()), now))
+    };
+    let first = unchecked.take_snapshot();
+    unchecked.mark_changed(["b.test:80".to_owned()]);
     assert_eq!((scope(&first), scope(&unchecked)), ("a.test:80".into(), "b.test:80".into()));
-    unchecked.doubt();
+    unchecked.invalidate();
     assert_eq!(scope(&unchecked), "whole");
 }
 
 #[test]
-fn haproxy_says_of_the_part_what_it_says_of_the_whole() {
+fn haproxy_judges_part_and_whole_alike() {
     let Some(haproxy) = haproxy::bin() else { return };
     for (base, before, after, is_accepted) in [
         (None, A, BOTH, true),
@@ -161,22 +169,22 @@ fn haproxy_says_of_the_part_what_it_says_of_the_whole() {
         (Some(REFERRING), BOTH, B, false),
     ] {
         let mut case = Case::new(base, before, after);
-        check(&haproxy, &case, is_accepted);
+        check_part_and_whole(&haproxy, &case, is_accepted);
         // A section that HAProxy does not take, among those that changed.
         let name = "bad.test:80".to_owned();
         let other = case.after.backends.values().next().unwrap();
         let lines = format!("{}\n  nonsense", other.lines);
         let bad = Backend { lines, ..Backend::clone(other) };
         case.after.backends.insert(name, Arc::new(bad));
-        check(&haproxy, &case, false);
+        check_part_and_whole(&haproxy, &case, false);
     }
 }
 
-fn check(haproxy: &Path, case: &Case, is_accepted: bool) {
-    let Scope::Part(part) = case.scope(Duration::ZERO, Some(&binary())) else {
+fn check_part_and_whole(haproxy: &Path, case: &Case, is_accepted: bool) {
+    let CheckScope::Partial(part) = case.scope(Duration::ZERO, Some(&haproxy_binary())) else {
         panic!("there is no part")
     };
-    let whole = render(&case.after, &case.frame);
+    let whole = render_files(&case.after, &case.frame);
     assert_eq!(case.accepts(haproxy, &whole), is_accepted, "{}", whole.config);
     let part = render_for_check(&part, &case.frame);
     assert_eq!(case.accepts(haproxy, &part), is_accepted, "{}", part.config);

@@ -19,71 +19,77 @@ use std::{
     thread,
 };
 
-fn run(plan: &Plan, words: &[&str]) -> String {
+fn run_command(plan: &Plan, words: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_docker-balancer"));
     command.env("DOCKER_GLUE_SETTINGS", "/dev/null").env("NO_COLOR", "1").args(words);
     command.arg("--runtime-dir").arg(plan.runtime()).stdin(Stdio::null());
     String::from_utf8(command.output().unwrap().stdout).unwrap()
 }
 
-fn problems(plan: &Plan) -> Vec<ProblemStatus> {
-    serde_json::from_str(&run(plan, &["problems", "--json"])).unwrap()
+fn list_problems(plan: &Plan) -> Vec<ProblemStatus> {
+    serde_json::from_str(&run_command(plan, &["problems", "--json"])).unwrap()
 }
 
 /// Waits until there is a problem with this in its text.
 fn until_problem(plan: &Plan, part: &str) -> ProblemStatus {
     let mut last = Vec::new();
     wait_for(&format!("the problem {part:?}"), || {
-        last = problems(plan);
-        last.iter().find(|it| it.text.contains(part)).cloned()
+        last = list_problems(plan);
+        last.iter().find(|status| status.text.contains(part)).cloned()
     })
 }
 
 fn until_no_problem(plan: &Plan, part: &str) {
     wait_for(&format!("the end of the problem {part:?}"), || {
-        (!problems(plan).iter().any(|it| it.text.contains(part))).then_some(())
+        (!list_problems(plan).iter().any(|status| status.text.contains(part))).then_some(())
     });
 }
 
-fn container(plan: &Plan, name: &str) -> Run {
+fn run_container(plan: &Plan, name: &str) -> Run {
     plan.run(name).label("glue_http_80_host", format!("{name}.test"))
 }
 
-fn plan(docker: &Docker) -> (Plan, u16) {
+fn metrics_plan(docker: &Docker) -> (Plan, u16) {
     let port = free_port();
     let plan = Balancer::of(docker).option(&["--metrics", &port.to_string()]);
     (plan, port)
 }
 
 /// How many problems of a kind the metrics count.
-fn counted(port: u16, kind: &str) -> String {
+fn problem_count(port: u16, kind: &str) -> String {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
     stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
     let line = format!("docker_glue_problems{{kind=\"{kind}\"}} ");
-    text.lines().find_map(|it| it.strip_prefix(&line)).unwrap().to_owned()
+    text.lines().find_map(|text| text.strip_prefix(&line)).unwrap().to_owned()
 }
 
 #[test]
-fn server_whose_check_fails_is_told_why_everywhere_until_it_is_well() {
+fn failing_check_cause_is_shown_everywhere_until_recovery() {
     let Some(docker) = docker() else { return };
-    let (plan, port) = plan(&docker);
+    let (plan, port) = metrics_plan(&docker);
     let balancer = plan.start().until_started();
     // The image exposes 80.
     let _elsewhere = balancer
         .run("elsewhere")
         .labels("glue_http_8080_host=elsewhere.test glue_http_8080_bind=80")
         .start();
-    let _local = container(&balancer, "local").arguments(&["--port", "8081"]).start();
-    let late = container(&balancer, "late").arguments(&["--listen-after", "9s"]).start();
-    let sick = container(&balancer, "sick").label("glue_http_80_check", "/healthz");
+    let _local = run_container(&balancer, "local").arguments(&["--port", "8081"]).start();
+    let late = run_container(&balancer, "late").arguments(&["--listen-after", "9s"]).start();
+    let sick = run_container(&balancer, "sick").label("glue_http_80_check", "/healthz");
     let sick = sick.arguments(&["--healthy-after", "9s"]).start();
-    let lost = container(&balancer, "lost").label("glue_http_80_check", "/status/404").start();
+    let lost = run_container(&balancer, "lost").label("glue_http_80_check", "/status/404").start();
 
-    let it = until_problem(&balancer, "is it glue_http_80_…?");
-    assert!(it.container.as_deref().unwrap().ends_with("-elsewhere"), "{it:?}");
-    assert!(!it.hint && it.reason.contains("connection refused at "), "{it:?}");
+    let problem_status = until_problem(&balancer, "is it glue_http_80_…?");
+    assert!(
+        problem_status.container.as_deref().unwrap().ends_with("-elsewhere"),
+        "{problem_status:?}"
+    );
+    assert!(
+        !problem_status.hint && problem_status.reason.contains("connection refused at "),
+        "{problem_status:?}"
+    );
     let text = until_problem(&balancer, "listens on 127.0.0.1 only").text;
     assert!(text.contains(":80; nothing listens on port 80 of the container"), "{text}");
     until_problem(&balancer, "GET /status/404 is answered by 404");
@@ -91,17 +97,17 @@ fn server_whose_check_fails_is_told_why_everywhere_until_it_is_well() {
     until_problem(&balancer, "GET /healthz is answered by 503");
 
     balancer.until_said(&["WARN", &lost.name, "GET /status/404 is answered by 404"]);
-    assert_eq!(counted(port, "check_status"), "2");
-    let explained = run(&balancer, &["explain", "http://lost.test/"]);
+    assert_eq!(problem_count(port, "check_status"), "2");
+    let explained = run_command(&balancer, &["explain", "http://lost.test/"]);
     let why = format!("HAProxy's check of {} fails: GET /status/404 is answered by 404", lost.name);
     assert!(explained.contains(&why), "{explained}");
-    assert!(run(&balancer, &["problems"]).contains("! GET /status/404 is answered by 404"));
+    assert!(run_command(&balancer, &["problems"]).contains("! GET /status/404 is answered by 404"));
 
     until_no_problem(&balancer, &format!("container {} ", late.name));
     until_no_problem(&balancer, "GET /healthz");
     balancer.until_said(&[&format!("no longer a problem: container {} ", late.name)]);
     balancer.until_serves("sick.test/x", "sick saw /x");
-    assert_eq!(counted(port, "check_status"), "1");
+    assert_eq!(problem_count(port, "check_status"), "1");
     drop(sick);
 }
 
@@ -139,7 +145,7 @@ impl Program {
 }
 
 /// The program stands for one in a container on the host's network.
-fn stand_in(plan: &Plan, port: u16) -> Run {
+fn run_stand_in(plan: &Plan, port: u16) -> Run {
     let run = plan.run("program").bare().option(&["--network", "host"]);
     run.arguments(&["--port", "0"])
         .label(&format!("glue_http_{port}_host"), "program.test")
@@ -147,15 +153,15 @@ fn stand_in(plan: &Plan, port: u16) -> Run {
 }
 
 #[test]
-fn container_that_speaks_no_http_is_told_until_it_answers_well() {
+fn non_http_container_is_reported_until_it_answers() {
     let Some(docker) = docker() else { return };
-    let (plan, port) = plan(&docker);
+    let (plan, port) = metrics_plan(&docker);
     let program = Program::start();
-    let container = stand_in(&plan, program.port).start();
+    let container = run_stand_in(&plan, program.port).start();
     let balancer = plan.start().until_started();
     let well = || balancer.until_serves("program.test/", "program saw ");
     well();
-    for (answer, kind, told) in [
+    for (answer, kind, text) in [
         // SETTINGS and the end of the connection, as nghttpd and gRPC servers answer.
         (
             &b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x01"[..],
@@ -173,62 +179,66 @@ fn container_that_speaks_no_http_is_told_until_it_answers_well() {
     ] {
         program.answers(answer);
         // Of one that has answered well before, silence counts from the second time on.
-        let it = wait_for(told, || {
+        let status = wait_for(text, || {
             assert_eq!(balancer.outcome("program.test/"), "502");
-            problems(&balancer).into_iter().find(|it| it.text.contains(told))
+            list_problems(&balancer).into_iter().find(|status| status.text.contains(text))
         });
-        assert!(!it.hint && it.container.as_deref() == Some(&*container.name), "{it:?}");
-        balancer.until_said(&["WARN", &container.name, told]);
-        assert_eq!(counted(port, kind), "1");
-        let explained = run(&balancer, &["explain", "http://program.test/"]);
-        assert!(explained.contains(" answers\n") && explained.contains(told), "{explained}");
+        assert!(
+            !status.hint && status.container.as_deref() == Some(&*container.name),
+            "{status:?}"
+        );
+        balancer.until_said(&["WARN", &container.name, text]);
+        assert_eq!(problem_count(port, kind), "1");
+        let explained = run_command(&balancer, &["explain", "http://program.test/"]);
+        assert!(explained.contains(" answers\n") && explained.contains(text), "{explained}");
         program.answers(WELL);
-        wait_for(&format!("the end of {told:?}"), || {
+        wait_for(&format!("the end of {text:?}"), || {
             well();
-            (!problems(&balancer).iter().any(|it| it.text.contains(told))).then_some(())
+            (!list_problems(&balancer).iter().any(|status| status.text.contains(text)))
+                .then_some(())
         });
-        assert_eq!(counted(port, kind), "0");
+        assert_eq!(problem_count(port, kind), "0");
     }
     assert!(!balancer.log().contains("secret"), "{}", balancer.log());
 }
 
 #[test]
-fn client_that_speaks_no_http_is_a_hint_of_the_listener() {
+fn non_http_client_is_a_hint_on_the_listener() {
     let Some(docker) = docker() else { return };
-    let (plan, port) = plan(&docker);
-    let _web = container(&plan, "web").start();
+    let (plan, port) = metrics_plan(&docker);
+    let _web = run_container(&plan, "web").start();
     let balancer = plan.start().until_started();
-    for (said, told) in [
+    for (bytes, text) in [
         (&b"\x16\x03\x01\x02\0\x01\0\x01\xfc"[..], "it was TLS"),
         (b"GET /a b HTTP/1.1\r\nHost: web.test\r\n\r\n", "its path has a character"),
     ] {
         let bound = (Ipv4Addr::LOCALHOST, balancer.bound(80));
         let mut stream = TcpStream::connect(bound).unwrap();
-        stream.write_all(said).unwrap();
+        stream.write_all(bytes).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
-        let it = until_problem(&balancer, told);
-        assert!(it.hint && it.listener.as_deref() == Some("http :80"), "{it:?}");
-        assert!(it.text.contains("127.0.0.1"), "{it:?}");
-        balancer.until_said(&["INFO", "listener http :80: a request was answered by 400", told]);
+        let status = until_problem(&balancer, text);
+        assert!(status.hint && status.listener.as_deref() == Some("http :80"), "{status:?}");
+        assert!(status.text.contains("127.0.0.1"), "{status:?}");
+        balancer.until_said(&["INFO", "listener http :80: a request was answered by 400", text]);
     }
-    assert_eq!(counted(port, "bad_request"), "2");
+    assert_eq!(problem_count(port, "bad_request"), "2");
     // The port itself is well.
-    let status = run(&balancer, &["status"]);
+    let status = run_command(&balancer, &["status"]);
     assert!(!status.contains("taken"), "{status}");
     balancer.until_serves("web.test/x", "web saw /x");
 }
 
 /// A container whose network is silent, as that of a machine without power: nothing is refused, nothing answers.
-fn silence(container: &common::Container) {
+fn disconnect_network(container: &common::Container) {
     let pid = container.docker(&["inspect", "--format", "{{.State.Pid}}"]);
     let words = ["--net", "--target", pid.trim(), "ip", "link", "set", "eth0", "down"];
     assert!(Command::new("nsenter").args(words).status().unwrap().success());
 }
 
 /// How it ended: the status, or that there was none.
-fn end_of(mut request: TcpStream) -> String {
+fn request_outcome(mut request: TcpStream) -> String {
     let mut answer = String::new();
     match request.read_to_string(&mut answer) {
         Ok(_) => answer.get(..12).unwrap_or_default().to_owned(),
@@ -237,14 +247,14 @@ fn end_of(mut request: TcpStream) -> String {
 }
 
 #[test]
-fn requests_of_a_machine_that_vanishes_end_before_their_time_limit() {
+fn requests_to_a_vanished_host_end_before_timeout() {
     let Some(docker) = common::docker_as_root() else { return };
     if !common::has("nsenter") || !common::has("ip") {
         return;
     }
     let plan = Balancer::of(&docker).ports(&[80, 8080]);
-    let gone = container(&plan, "gone").start();
-    let _stays = container(&plan, "stays").start();
+    let gone = run_container(&plan, "gone").start();
+    let _stays = run_container(&plan, "stays").start();
     let balancer = plan.start().until_started();
     balancer.until_serves("gone.test/x", "gone saw /x");
     balancer.until_serves("stays.test/x", "stays saw /x");
@@ -253,7 +263,7 @@ fn requests_of_a_machine_that_vanishes_end_before_their_time_limit() {
         let slow = balancer.request("GET", &format!("{name}.test/slow?ms={ms}")).open().unwrap();
         wait_for("the request to be under way", || {
             let stat = balancer.ask_haproxy("show stat -1 4 -1");
-            let line = stat.lines().find(|it| it.contains(&format!("-{name}-")))?;
+            let line = stat.lines().find(|text| text.contains(&format!("-{name}-")))?;
             (line.split(',').nth(4)? == "1").then_some(())
         });
         slow
@@ -264,25 +274,25 @@ fn requests_of_a_machine_that_vanishes_end_before_their_time_limit() {
     balancer.until_said(&["reloaded HAProxy"]);
     balancer.until_serves("gone.test/x", "gone saw /x");
     let (young, unconcerned) = (slow("gone", 50_000), slow("stays", 12_000));
-    silence(&gone);
+    disconnect_network(&gone);
     // It waits for a successor, for as long as one may take to start.
     let late = balancer.request("GET", "gone.test/late").open().unwrap();
     for (whose, request) in [("old worker's", old), ("young one's", young), ("late", late)] {
-        let end = end_of(request);
+        let end = request_outcome(request);
         assert!(end.starts_with("HTTP/1.1 50") || end.is_empty(), "{whose}: {end}");
     }
     balancer.until_said(&["WARN", "connections to server ", "time out; the requests"]);
     balancer.until_said(&["WARN", &gone.name, "time out or find no route"]);
-    assert_eq!(end_of(unconcerned), "HTTP/1.1 200");
+    assert_eq!(request_outcome(unconcerned), "HTTP/1.1 200");
     drop(other);
 }
 
 #[test]
-fn request_of_a_server_that_refuses_others_is_answered() {
+fn running_request_completes_while_server_refuses_new_ones() {
     let Some(docker) = docker() else { return };
     let plan = Balancer::of(&docker);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, free_port())).unwrap();
-    let _container = stand_in(&plan, listener.local_addr().unwrap().port()).start();
+    let _container = run_stand_in(&plan, listener.local_addr().unwrap().port()).start();
     let balancer = plan.start().until_started();
     let request = balancer.request("GET", "program.test/").open().unwrap();
     let mut accepted = loop {
@@ -296,14 +306,14 @@ fn request_of_a_server_that_refuses_others_is_answered() {
     until_problem(&balancer, "connection refused at 127.0.0.1:");
     accepted.write_all(WELL).unwrap();
     drop(accepted);
-    assert_eq!(end_of(request), "HTTP/1.1 200");
+    assert_eq!(request_outcome(request), "HTTP/1.1 200");
 }
 
 #[test]
-fn haproxy_that_was_adopted_is_asked_too() {
+fn adopted_haproxy_reports_check_failures() {
     let Some(docker) = docker() else { return };
     let plan = Balancer::of(&docker).option(&["--leave-running"]);
-    let web = container(&plan, "web").label("glue_http_80_check", "/healthz").start();
+    let web = run_container(&plan, "web").label("glue_http_80_check", "/healthz").start();
     let mut balancer = plan.start().until_started();
     balancer.until_serves("web.test/x", "web saw /x");
     balancer.end(Signal::SIGTERM);

@@ -159,35 +159,38 @@ impl Engine {
         let made = Simulated { state: "created", ..container };
         let event = made.event("create", "");
         self.0.all.lock().unwrap().push(made);
-        self.tell(&[event]);
+        self.send_events(&[event]);
     }
 
     /// As `docker start`.
     pub(crate) fn start_container(&self, number: usize) {
-        let it = self.now(number, "running");
-        self.tell(&[it.connection("connect"), it.event("start", "")]);
+        let simulated = self.set_state(number, "running");
+        self.send_events(&[simulated.connection("connect"), simulated.event("start", "")]);
     }
 
     /// A container ends by itself.
     pub(crate) fn die(&self, number: usize) {
-        let it = self.now(number, "exited");
-        self.tell(&[it.event("die", r#","exitCode":"0""#), it.connection("disconnect")]);
+        let simulated = self.set_state(number, "exited");
+        self.send_events(&[
+            simulated.event("die", r#","exitCode":"0""#),
+            simulated.connection("disconnect"),
+        ]);
     }
 
-    fn now(&self, number: usize, state: &'static str) -> Simulated {
+    fn set_state(&self, number: usize, state: &'static str) -> Simulated {
         let mut all = self.0.all.lock().unwrap();
-        let it = all.iter_mut().find(|it| it.number == number).unwrap();
-        it.state = state;
-        it.clone()
+        let simulated = all.iter_mut().find(|simulated| simulated.number == number).unwrap();
+        simulated.state = state;
+        simulated.clone()
     }
 
-    fn tell(&self, events: &[String]) {
+    fn send_events(&self, events: &[String]) {
         let mut chunks = String::new();
         for event in events {
             write!(chunks, "{:x}\r\n{event}\n\r\n", event.len() + 1).unwrap();
         }
         let mut listeners = self.0.listeners.lock().unwrap();
-        listeners.retain_mut(|it| it.write_all(chunks.as_bytes()).is_ok());
+        listeners.retain_mut(|stream| stream.write_all(chunks.as_bytes()).is_ok());
     }
 
     /// Until somebody listens to the events.
@@ -202,7 +205,7 @@ impl Engine {
     fn answer_all(&self, client: UnixStream) {
         let mut reader = BufReader::new(client.try_clone().unwrap());
         let mut client = client;
-        while let Some(path) = request(&mut reader) {
+        while let Some(path) = read_request_path(&mut reader) {
             if path.starts_with("/events") {
                 let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
                 let mut listeners = self.0.listeners.lock().unwrap();
@@ -226,7 +229,7 @@ impl Engine {
     fn answer(&self, path: &str) -> (u16, String) {
         let all = self.0.all.lock().unwrap();
         if path.starts_with("/containers/json") {
-            return (200, list(&all, path));
+            return (200, list_json(&all, path));
         }
         if path.starts_with("/networks") {
             let bridge = format!(
@@ -235,8 +238,9 @@ impl Engine {
             );
             return (200, bridge);
         }
-        let id = path.strip_prefix("/containers/").and_then(|rest| rest.split_once("/json"));
-        match id.and_then(|(id, _)| find(&all, id)) {
+        let id =
+            path.strip_prefix("/containers/").and_then(|remaining| remaining.split_once("/json"));
+        match id.and_then(|(id, _)| find_index(&all, id)) {
             Some(at) => (200, all[at].inspection()),
             None => (404, r#"{"message":"No such container"}"#.to_owned()),
         }
@@ -244,29 +248,30 @@ impl Engine {
 }
 
 /// Ids begin with the number, and the list is in order of the numbers.
-fn find(all: &[Simulated], id: &str) -> Option<usize> {
+fn find_index(all: &[Simulated], id: &str) -> Option<usize> {
     let number = usize::from_str_radix(id.get(..12)?, 16).ok()?;
-    all.binary_search_by_key(&number, |it| it.number).ok()
+    all.binary_search_by_key(&number, |simulated| simulated.number).ok()
 }
 
 /// The youngest first, as the engine lists them.
-fn list(all: &[Simulated], path: &str) -> String {
+fn list_json(all: &[Simulated], path: &str) -> String {
     let path = path
         .replace("%22", "\"")
         .replace("%3A", ":")
         .replace("%5B", "[")
         .replace("%5D", "]")
         .replace("%2C", ",");
-    let words =
-        |key: &str| path.split_once(key).and_then(|(_, rest)| rest.split_once(']')).map(|it| it.0);
+    let words = |key: &str| {
+        path.split_once(key).and_then(|(_, remaining)| remaining.split_once(']')).map(|pair| pair.0)
+    };
     let chosen: Vec<_> = if let Some(ids) = words("\"id\":[") {
         let ids = ids.split(',').map(|id| id.trim_matches('"'));
-        ids.filter_map(|id| Some(all[find(all, id)?].summary())).collect()
+        ids.filter_map(|id| Some(all[find_index(all, id)?].summary())).collect()
     } else {
-        let before = words("\"before\":[").and_then(|id| find(all, id.trim_matches('"')));
-        let limit = path
-            .split_once("limit=")
-            .and_then(|(_, rest)| rest.split('&').next().and_then(|limit| limit.parse().ok()));
+        let before = words("\"before\":[").and_then(|id| find_index(all, id.trim_matches('"')));
+        let limit = path.split_once("limit=").and_then(|(_, remaining)| {
+            remaining.split('&').next().and_then(|limit| limit.parse().ok())
+        });
         let page = all[..before.unwrap_or(all.len())].iter().rev();
         page.take(limit.unwrap_or(usize::MAX)).map(Simulated::summary).collect()
     };
@@ -274,7 +279,7 @@ fn list(all: &[Simulated], path: &str) -> String {
 }
 
 /// The path that is asked for; questions have no body.
-fn request(reader: &mut BufReader<UnixStream>) -> Option<String> {
+fn read_request_path(reader: &mut BufReader<UnixStream>) -> Option<String> {
     let mut path = None;
     loop {
         let mut line = String::new();

@@ -1,8 +1,8 @@
 //! The only container of a route is restarted, recreated as Compose does, and stopped while it serves on.
 
 use crate::{
-    chaos::{Chaos, Doing, Span},
-    load::{Kind, on_new, request},
+    chaos::{Activity, Chaos, Span},
+    load::{Kind, build_request, send_on_new},
 };
 use std::{cell::Cell, collections::BTreeMap, fmt, net::SocketAddr, rc::Rc, time::Duration};
 use tokio::{
@@ -47,10 +47,10 @@ struct Clients {
 }
 
 impl Clients {
-    fn begin(at: SocketAddr, host: &str) -> Self {
+    fn start(at: SocketAddr, host: &str) -> Self {
         let stop = Rc::new(Cell::new(false));
         let client = |kind| {
-            let (stop, question) = (Rc::clone(&stop), request(kind, "/alone", host));
+            let (stop, question) = (Rc::clone(&stop), build_request(kind, "/alone", host));
             spawn_local(async move { ask_until(&stop, at, &question).await })
         };
         let clients = [Kind::GetNew, Kind::PostNew].map(client).into();
@@ -72,7 +72,7 @@ impl Clients {
 async fn ask_until(stop: &Cell<bool>, at: SocketAddr, question: &[u8]) -> Count {
     let (mut count, mut pace) = (Count::default(), interval(PACE));
     while !stop.get() {
-        let answer = on_new(at, question).await;
+        let answer = send_on_new(at, question).await;
         count.sent += 1;
         count.lost += u64::from(answer.is_err());
         pace.tick().await;
@@ -80,61 +80,61 @@ async fn ask_until(stop: &Cell<bool>, at: SocketAddr, question: &[u8]) -> Count 
     count
 }
 
-pub(crate) async fn measure(chaos: &Chaos) {
-    let span = Span::begin(Doing::Alone);
+pub(crate) async fn measure_single_container(chaos: &Chaos) {
+    let span = Span::begin(Activity::Alone);
     let crowd = &chaos.crowd;
     let first = chaos.crowd.create(SERVICE, &["--listen-after", UP_AFTER]).await;
     crowd.start(&first).await;
-    chaos.served(SERVICE, &first).await;
+    chaos.wait_until_served(SERVICE, &first).await;
 
-    let clients = begin(chaos).await;
+    let clients = start_clients(chaos).await;
     crowd.restart(&first).await;
-    settle(chaos, Case::Restarted, clients, &first).await;
+    wait_until_served(chaos, Case::Restarted, clients, &first).await;
 
     // docker-compose 1: the new one is created when the old one has stopped.
-    let clients = begin(chaos).await;
+    let clients = start_clients(chaos).await;
     crowd.stop(&first, STOP_TIMEOUT).await;
     let second = crowd.create(SERVICE, &["--listen-after", UP_AFTER]).await;
     crowd.start(&second).await;
     crowd.remove(&first).await;
-    settle(chaos, Case::RecreatedByComposeOne, clients, &second).await;
+    wait_until_served(chaos, Case::RecreatedByComposeOne, clients, &second).await;
 
     // docker compose 2: the new one is created before the old one is stopped and removed.
-    let clients = begin(chaos).await;
+    let clients = start_clients(chaos).await;
     let third = crowd.create(SERVICE, &["--listen-after", UP_AFTER]).await;
     crowd.stop(&second, STOP_TIMEOUT).await;
     crowd.remove(&second).await;
     crowd.start(&third).await;
-    settle(chaos, Case::RecreatedByComposeTwo, clients, &third).await;
+    wait_until_served(chaos, Case::RecreatedByComposeTwo, clients, &third).await;
     crowd.stop(&third, STOP_TIMEOUT).await;
     crowd.remove(&third).await;
 
-    stopped(chaos).await;
-    chaos.end(span);
+    measure_stop(chaos).await;
+    chaos.end_span(span);
 }
 
-async fn begin(chaos: &Chaos) -> Clients {
-    let clients = Clients::begin(chaos.at, &chaos.crowd.host(SERVICE));
+async fn start_clients(chaos: &Chaos) -> Clients {
+    let clients = Clients::start(chaos.at, &chaos.crowd.host(SERVICE));
     sleep(CALM).await;
     clients
 }
 
 /// Until the container serves again.
-async fn settle(chaos: &Chaos, case: Case, clients: Clients, name: &str) {
-    chaos.served(SERVICE, name).await;
+async fn wait_until_served(chaos: &Chaos, case: Case, clients: Clients, name: &str) {
+    chaos.wait_until_served(SERVICE, name).await;
     sleep(CALM).await;
     let count = clients.end().await;
     chaos.story.borrow_mut().alone.insert(case, count);
 }
 
 /// It goes on serving until it is killed: who asks it directly sees the same.
-async fn stopped(chaos: &Chaos) {
+async fn measure_stop(chaos: &Chaos) {
     let (crowd, host) = (&chaos.crowd, chaos.crowd.host(SERVICE));
     let name = crowd.create(SERVICE, &["--ignore-term"]).await;
     crowd.start(&name).await;
-    chaos.served(SERVICE, &name).await;
-    let proxied = Clients::begin(chaos.at, &host);
-    let direct = Clients::begin(crowd.address(&name).await, &host);
+    chaos.wait_until_served(SERVICE, &name).await;
+    let proxied = Clients::start(chaos.at, &host);
+    let direct = Clients::start(crowd.address(&name).await, &host);
     sleep(CALM).await;
     // The engine kills it after that; what is asked then is lost either way.
     let stop = crowd.stop(&name, STOP_TIMEOUT);

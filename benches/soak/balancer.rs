@@ -111,8 +111,8 @@ impl Balancer {
 
     pub(crate) async fn workers(&self) -> Workers {
         let socket = self.home.path().join("run/master.sock");
-        let asked = timeout(Duration::from_secs(2), ask(&socket)).await;
-        let text = asked.ok().and_then(Result::ok).unwrap_or_default();
+        let result = timeout(Duration::from_secs(2), ask_socket(&socket)).await;
+        let text = result.ok().and_then(Result::ok).unwrap_or_default();
         let mut found = Workers::default();
         for line in text.lines() {
             let words: Vec<_> = line.split_whitespace().collect();
@@ -149,7 +149,7 @@ impl Drop for Balancer {
     }
 }
 
-async fn ask(socket: &Path) -> std::io::Result<String> {
+async fn ask_socket(socket: &Path) -> std::io::Result<String> {
     let mut stream = UnixStream::connect(socket).await?;
     stream.write_all(b"show proc\n").await?;
     stream.shutdown().await?;

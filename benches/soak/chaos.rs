@@ -3,9 +3,9 @@
 use crate::{
     alone,
     balancer::{Balancer, until_served},
-    crowd::{Crowd, Fate},
+    crowd::{ContainerFleet, Fate},
     latency::{self, Latencies},
-    load::{Kind, Odd, on_new, request},
+    load::{Kind, Odd, build_request, send_on_new},
 };
 use futures_util::{StreamExt, stream};
 use nix::sys::signal::Signal;
@@ -35,7 +35,7 @@ pub(crate) struct Plan {
 
 /// What goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Doing {
+pub(crate) enum Activity {
     Rolling,
     Scaling,
     Killing,
@@ -47,7 +47,7 @@ pub(crate) enum Doing {
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Span {
-    pub(crate) doing: Doing,
+    pub(crate) doing: Activity,
     pub(crate) from: Instant,
     pub(crate) to: Instant,
 }
@@ -55,7 +55,7 @@ pub(crate) struct Span {
 /// What was done, and what went wrong with our own requests meanwhile.
 #[derive(Debug, Default)]
 pub(crate) struct Story {
-    pub(crate) counts: BTreeMap<Doing, u64>,
+    pub(crate) counts: BTreeMap<Activity, u64>,
     pub(crate) drained: u64,
     pub(crate) spans: Vec<Span>,
     pub(crate) odd: Vec<Odd>,
@@ -67,7 +67,7 @@ pub(crate) struct Story {
 
 #[derive(Debug, Clone)]
 pub(crate) struct Chaos {
-    pub(crate) crowd: Rc<Crowd>,
+    pub(crate) crowd: Rc<ContainerFleet>,
     pub(crate) balancer: Rc<tokio::sync::RwLock<Balancer>>,
     pub(crate) at: SocketAddr,
     pub(crate) plan: Plan,
@@ -84,29 +84,29 @@ impl Chaos {
         self.crowd.start(&still).await;
         self.balancer.write().await.start();
         until_served(self.at).await;
-        self.served(SERVICE, &first).await;
-        self.served(STILL, &still).await;
+        self.wait_until_served(SERVICE, &first).await;
+        self.wait_until_served(STILL, &still).await;
         // What our requests met before anything was there is not the story.
         self.story.take();
         first
     }
 
     pub(crate) async fn run(&self, first: String) {
-        latency::measure(self).await;
-        alone::measure(self).await;
+        latency::measure_latencies(self).await;
+        alone::measure_single_container(self).await;
         let (others, restarts) = (self.clone(), self.clone());
-        let others = spawn_local(async move { others.others().await });
-        let restarts = spawn_local(async move { restarts.restarts().await });
+        let others = spawn_local(async move { others.churn_other_services().await });
+        let restarts = spawn_local(async move { restarts.restart_balancer().await });
         let mut now = first;
         for round in 0..self.plan.rounds {
             let mut leaving = JoinSet::new();
             for roll in 0..self.plan.rolls_a_round {
                 let number = round * self.plan.rolls_a_round + roll;
-                now = self.roll(now, number, &mut leaving).await;
+                now = self.roll_container(now, number, &mut leaving).await;
             }
             leaving.join_all().await;
-            self.scale().await;
-            now = self.kills(now).await;
+            self.scale_service().await;
+            now = self.replace_killed(now).await;
         }
         others.await.unwrap();
         restarts.await.unwrap();
@@ -114,29 +114,34 @@ impl Chaos {
 
     /// Start new, wait until it has served, stop old: every second one is drained before.
     /// The draining waits for what is under way, and the next roll does not wait for that.
-    async fn roll(&self, old: String, number: usize, leaving: &mut JoinSet<()>) -> String {
-        let span = Span::begin(Doing::Rolling);
+    async fn roll_container(
+        &self,
+        old: String,
+        number: usize,
+        leaving: &mut JoinSet<()>,
+    ) -> String {
+        let span = Span::begin(Activity::Rolling);
         let drained = self.can_drain && number % 2 == 1;
         // It is the next roll that ends what this one starts.
         let drops = self.can_drain && number.is_multiple_of(2);
         let arguments: &[&str] = if drops { &["--drop-on-term"] } else { &[] };
         let new = self.crowd.create(SERVICE, arguments).await;
         self.crowd.start(&new).await;
-        self.served(SERVICE, &new).await;
+        self.wait_until_served(SERVICE, &new).await;
         if drained {
             let chaos = self.clone();
-            leaving.spawn_local(async move { chaos.drained(&old).await });
+            leaving.spawn_local(async move { chaos.drain_and_end(&old).await });
         } else {
-            self.crowd.end(&old, Fate::Stopped).await;
+            self.crowd.end_container(&old, Fate::Stopped).await;
         }
-        self.end(span);
+        self.end_span(span);
         new
     }
 
-    async fn drained(&self, old: &str) {
+    async fn drain_and_end(&self, old: &str) {
         let fate = if self.drain(old).await { Fate::Drained } else { Fate::Undrained };
         self.story.borrow_mut().drained += u64::from(fate == Fate::Drained);
-        self.crowd.end(old, fate).await;
+        self.crowd.end_container(old, fate).await;
     }
 
     /// The balancer may be away for a moment: whoever drains tries again.
@@ -151,64 +156,65 @@ impl Chaos {
     }
 
     /// One becomes ten and one again.
-    async fn scale(&self) {
-        let span = Span::begin(Doing::Scaling);
+    async fn scale_service(&self) {
+        let span = Span::begin(Activity::Scaling);
         let start = async || {
             let new = self.crowd.create(SERVICE, &[]).await;
             self.crowd.start(&new).await;
             new
         };
-        let new = a_few((0..9).map(|_| start())).await;
+        let new = run_three_at_a_time((0..9).map(|_| start())).await;
         for name in &new {
-            self.served(SERVICE, name).await;
+            self.wait_until_served(SERVICE, name).await;
         }
-        a_few(new.iter().map(|name| self.crowd.end(name, Fate::Stopped))).await;
-        self.end(span);
+        run_three_at_a_time(new.iter().map(|name| self.crowd.end_container(name, Fate::Stopped)))
+            .await;
+        self.end_span(span);
     }
 
     /// With two of them: one dies, another takes its place.
-    async fn kills(&self, one: String) -> String {
-        let span = Span::begin(Doing::Killing);
-        let mut ready = std::collections::VecDeque::from([one, self.another().await]);
+    async fn replace_killed(&self, one: String) -> String {
+        let span = Span::begin(Activity::Killing);
+        let mut ready = std::collections::VecDeque::from([one, self.start_another().await]);
         for _ in 0..self.plan.kills_a_round {
             let victim = ready.pop_front().expect("there are two");
-            self.crowd.end(&victim, Fate::Killed).await;
-            ready.push_back(self.another().await);
-            *self.story.borrow_mut().counts.entry(Doing::Killing).or_default() += 1;
+            self.crowd.end_container(&victim, Fate::Killed).await;
+            ready.push_back(self.start_another().await);
+            *self.story.borrow_mut().counts.entry(Activity::Killing).or_default() += 1;
         }
         let last = ready.pop_front().expect("there are two");
-        self.crowd.end(&last, Fate::Stopped).await;
-        self.end(span);
-        *self.story.borrow_mut().counts.entry(Doing::Killing).or_default() -= 1;
+        self.crowd.end_container(&last, Fate::Stopped).await;
+        self.end_span(span);
+        *self.story.borrow_mut().counts.entry(Activity::Killing).or_default() -= 1;
         ready.pop_front().expect("there were two")
     }
 
-    async fn another(&self) -> String {
+    async fn start_another(&self) -> String {
         let new = self.crowd.create(SERVICE, &[]).await;
         self.crowd.start(&new).await;
-        self.served(SERVICE, &new).await;
+        self.wait_until_served(SERVICE, &new).await;
         new
     }
 
     /// Services of their own hosts come and go.
-    async fn others(&self) {
+    async fn churn_other_services(&self) {
         for number in 0..self.plan.others {
-            let span = Span::begin(Doing::Others);
+            let span = Span::begin(Activity::Others);
             let service = format!("other{number}");
             let name = self.crowd.create(&service, &[]).await;
             self.crowd.start(&name).await;
-            self.served(&service, &name).await;
+            self.wait_until_served(&service, &name).await;
             let fate = if number % 2 == 0 { Fate::Stopped } else { Fate::Killed };
-            self.crowd.end(&name, fate).await;
-            self.end(span);
+            self.crowd.end_container(&name, fate).await;
+            self.end_span(span);
         }
     }
 
     /// The balancer dies, in turn by SIGKILL and SIGTERM, and comes again.
-    async fn restarts(&self) {
+    async fn restart_balancer(&self) {
         for number in 0..self.plan.restarts {
             sleep(self.plan.pause_between_restarts).await;
-            let span = Span::begin(Doing::Restarting);
+            let span = Span::begin(Activity::Restarting);
             let signal = if number % 2 == 0 { Signal::SIGKILL } else { Signal::SIGTERM };
             {
                 let mut balancer = self.balancer.write().await;
@@ -217,26 +223,26 @@ impl Chaos {
                 balancer.start();
             }
             sleep(Duration::from_secs(1)).await;
-            self.end(span);
+            self.end_span(span);
         }
     }
 
     /// Asks until that container has answered.
-    pub(crate) async fn served(&self, service: &str, name: &str) {
+    pub(crate) async fn wait_until_served(&self, service: &str, name: &str) {
         let host = self.crowd.host(service);
         let begun = Instant::now();
         // A host that nobody knows yet is no error; afterwards it is.
-        let mut known = service == SERVICE;
+        let mut flag = service == SERVICE;
         while begun.elapsed() < Duration::from_secs(30) {
             let probe = self.story.borrow().probes;
             let path = format!("/probe/{probe}");
             let at = Instant::now();
-            let answer = on_new(self.at, &request(Kind::Probe, &path, &host)).await;
+            let answer = send_on_new(self.at, &build_request(Kind::Probe, &path, &host)).await;
             self.story.borrow_mut().probes += 1;
             match answer {
                 Ok(answer) if answer.whoami == name => return,
-                Ok(_) => known = true,
-                Err(failure) if known => {
+                Ok(_) => flag = true,
+                Err(failure) if flag => {
                     let after = at.elapsed();
                     let odd = Odd {
                         kind: Kind::Probe,
@@ -255,7 +261,7 @@ impl Chaos {
         self.story.borrow_mut().never_served.push(name.to_owned());
     }
 
-    pub(crate) fn end(&self, span: Span) {
+    pub(crate) fn end_span(&self, span: Span) {
         let mut story = self.story.borrow_mut();
         *story.counts.entry(span.doing).or_default() += 1;
         story.spans.push(Span { to: Instant::now(), ..span });
@@ -263,19 +269,19 @@ impl Chaos {
 }
 
 /// Three at a time.
-async fn a_few<T>(tasks: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
+async fn run_three_at_a_time<T>(tasks: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
     stream::iter(tasks).buffer_unordered(3).collect().await
 }
 
 impl Span {
-    pub(crate) fn begin(doing: Doing) -> Self {
+    pub(crate) fn begin(doing: Activity) -> Self {
         let now = Instant::now();
         Self { doing, from: now, to: now }
     }
 }
 
 impl Plan {
-    pub(crate) fn of(word: &str) -> Self {
+    pub(crate) fn from_word(word: &str) -> Self {
         let usual = Self {
             rounds: 10,
             rolls_a_round: 10,
@@ -304,7 +310,7 @@ impl Plan {
     }
 }
 
-impl fmt::Display for Doing {
+impl fmt::Display for Activity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Rolling => "rolled",

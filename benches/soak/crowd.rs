@@ -1,6 +1,6 @@
 //! The containers: started, ended and remembered; all gone when the guard goes.
 
-use crate::load::us;
+use crate::load::to_micros;
 use bollard::{
     Docker,
     models::{ContainerCreateBody, EventMessage, HostConfig},
@@ -23,7 +23,7 @@ use tokio::{sync::Notify, time::Instant};
 const IMAGE: &str = "docker-glue-whoami:soak";
 
 #[derive(Debug)]
-pub(crate) struct Crowd {
+pub(crate) struct ContainerFleet {
     docker: Docker,
     pub(crate) id: String,
     count: Cell<u32>,
@@ -53,7 +53,7 @@ pub(crate) struct End {
     pub(crate) at: Instant,
 }
 
-impl Crowd {
+impl ContainerFleet {
     pub(crate) fn new() -> Self {
         let id = format!("soak{}", std::process::id());
         Self {
@@ -98,7 +98,7 @@ impl Crowd {
     pub(crate) async fn start(&self, name: &str) {
         let begun = Instant::now();
         self.docker.start_container(name, None).await.unwrap();
-        self.starts.borrow_mut().push(us(begun.elapsed()));
+        self.starts.borrow_mut().push(to_micros(begun.elapsed()));
     }
 
     pub(crate) async fn signal(&self, name: &str, signal: &str) {
@@ -107,7 +107,7 @@ impl Crowd {
     }
 
     /// Its end, of which the access log is read with this in mind.
-    pub(crate) async fn end(&self, name: &str, fate: Fate) {
+    pub(crate) async fn end_container(&self, name: &str, fate: Fate) {
         let end = End { fate, at: Instant::now() };
         self.ends.borrow_mut().insert(name.to_owned(), end);
         match fate {
@@ -141,7 +141,7 @@ impl Crowd {
     }
 
     /// Hears the engine, for ever.
-    pub(crate) async fn listen(&self) {
+    pub(crate) async fn follow_events(&self) {
         let words = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
         let filters = HashMap::from([
             ("type".to_owned(), words(&["container"])),
@@ -156,7 +156,7 @@ impl Crowd {
             }) = event
             {
                 let name =
-                    actor.attributes.and_then(|mut it| it.remove("name")).unwrap_or_default();
+                    actor.attributes.and_then(|mut map| map.remove("name")).unwrap_or_default();
                 let at = time_nano.unwrap_or_default();
                 self.events.borrow_mut().entry((name, action)).or_insert(at);
                 self.news.notify_waiters();
@@ -165,9 +165,9 @@ impl Crowd {
     }
 
     /// When the engine says that it happened.
-    pub(crate) async fn event(&self, name: &str, action: &str) -> i64 {
+    pub(crate) async fn event_time(&self, name: &str, action: &str) -> i64 {
         let key = (name.to_owned(), action.to_owned());
-        let heard = async {
+        let received = async {
             loop {
                 let news = self.news.notified();
                 if let Some(at) = self.events.borrow().get(&key) {
@@ -176,11 +176,13 @@ impl Crowd {
                 news.await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(30), heard).await.expect("the engine tells of it")
+        tokio::time::timeout(Duration::from_secs(30), received)
+            .await
+            .expect("the engine tells of it")
     }
 }
 
-impl Drop for Crowd {
+impl Drop for ContainerFleet {
     fn drop(&mut self) {
         let filter = format!("label={}", self.label());
         let mut list = Command::new("docker");
@@ -196,7 +198,7 @@ impl Drop for Crowd {
 }
 
 /// Nanoseconds since 1970, the engine's clock on the same machine.
-pub(crate) fn now() -> i64 {
+pub(crate) fn now_nanos() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
 }

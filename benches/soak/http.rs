@@ -49,19 +49,19 @@ impl Connection {
     pub(crate) async fn open(to: SocketAddr) -> Result<Self, Failure> {
         let stream = match timeout(PATIENCE, TcpStream::connect(to)).await {
             Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return Err(Failure::of(&error)),
+            Ok(Err(error)) => return Err(Failure::from_io(&error)),
             Err(_) => return Err(Failure::Timeout),
         };
-        stream.set_nodelay(true).map_err(|error| Failure::of(&error))?;
+        stream.set_nodelay(true).map_err(|error| Failure::from_io(&error))?;
         Ok(Self { stream, buffer: Vec::with_capacity(2048), used: Instant::now() })
     }
 
     /// Sends a request and reads its answer, of whose body only the size matters.
-    pub(crate) async fn ask(&mut self, request: &[u8]) -> Result<Answer, Failure> {
-        self.in_time(async |this| {
+    pub(crate) async fn send_request(&mut self, request: &[u8]) -> Result<Answer, Failure> {
+        self.with_timeout(async |this| {
             // An answer may have come before the request was refused.
             let _ = this.stream.write_all(request).await;
-            this.answer().await
+            this.read_answer().await
         })
         .await
     }
@@ -74,7 +74,7 @@ impl Connection {
         parts: usize,
         pause: Duration,
     ) -> Result<Answer, Failure> {
-        self.in_time(async |this| {
+        self.with_timeout(async |this| {
             let mut sent = this.stream.write_all(head).await;
             for _ in 0..parts {
                 sleep(pause).await;
@@ -82,12 +82,12 @@ impl Connection {
                     sent = this.stream.write_all(part).await;
                 }
             }
-            this.answer().await
+            this.read_answer().await
         })
         .await
     }
 
-    async fn in_time(
+    async fn with_timeout(
         &mut self,
         exchange: impl AsyncFnOnce(&mut Self) -> Result<Answer, Failure>,
     ) -> Result<Answer, Failure> {
@@ -96,17 +96,17 @@ impl Connection {
         answer.unwrap_or(Err(Failure::Timeout))
     }
 
-    async fn answer(&mut self) -> Result<Answer, Failure> {
-        let Head { mut answer, length } = self.head().await?;
+    async fn read_answer(&mut self) -> Result<Answer, Failure> {
+        let Head { mut answer, length } = self.read_head().await?;
         if let Some(length) = length {
             while self.buffer.len() < length {
-                if self.more().await? == 0 {
+                if self.read_more().await? == 0 {
                     return Err(Failure::Cut);
                 }
             }
         } else {
             answer.keeps = false;
-            while self.more().await? != 0 {}
+            while self.read_more().await? != 0 {}
         }
         self.buffer.clear();
         match answer.status {
@@ -116,33 +116,33 @@ impl Connection {
     }
 
     /// Reads up to the end of the head and leaves what follows in the buffer.
-    async fn head(&mut self) -> Result<Head, Failure> {
+    async fn read_head(&mut self) -> Result<Head, Failure> {
         self.buffer.clear();
         loop {
             if let Some(end) = self.buffer.windows(4).position(|four| four == b"\r\n\r\n") {
                 let head = String::from_utf8_lossy(&self.buffer[..end]).into_owned();
                 self.buffer.drain(..end + 4);
-                return Ok(Head::read(&head));
+                return Ok(Head::parse(&head));
             }
             let got = self.stream.read_buf(&mut self.buffer).await;
             match got {
                 Ok(0) if self.buffer.is_empty() => return Err(Failure::Reset),
                 Ok(0) => return Err(Failure::Cut),
                 Ok(_) => {}
-                Err(error) => return Err(Failure::of(&error)),
+                Err(error) => return Err(Failure::from_io(&error)),
             }
         }
     }
 
-    async fn more(&mut self) -> Result<usize, Failure> {
+    async fn read_more(&mut self) -> Result<usize, Failure> {
         self.stream.read_buf(&mut self.buffer).await.map_err(|_| Failure::Cut)
     }
 
     /// Reads one frame of a websocket; `false` if it closes. May be dropped and asked for again.
-    pub(crate) async fn frame(&mut self) -> io::Result<bool> {
+    pub(crate) async fn read_frame(&mut self) -> io::Result<bool> {
         loop {
-            if let [first, second, rest @ ..] = &self.buffer[..]
-                && usize::from(second & 0x7f) <= rest.len()
+            if let [first, second, bytes @ ..] = &self.buffer[..]
+                && usize::from(second & 0x7f) <= bytes.len()
             {
                 let (opcode, length) = (first & 0x0f, usize::from(second & 0x7f));
                 self.buffer.drain(..2 + length);
@@ -158,7 +158,7 @@ impl Connection {
     pub(crate) async fn upgrade(&mut self, request: &[u8]) -> Result<Answer, Failure> {
         let exchange = async {
             let _ = self.stream.write_all(request).await;
-            self.head().await
+            self.read_head().await
         };
         let head = timeout(PATIENCE, exchange).await.unwrap_or(Err(Failure::Timeout))?;
         match head.answer.status {
@@ -169,7 +169,7 @@ impl Connection {
 }
 
 impl Head {
-    fn read(head: &str) -> Self {
+    fn parse(head: &str) -> Self {
         let mut lines = head.split("\r\n");
         let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());
         let mut answer = Answer { status: status.unwrap_or(0), whoami: String::new(), keeps: true };
@@ -188,7 +188,7 @@ impl Head {
 }
 
 impl Failure {
-    fn of(error: &io::Error) -> Self {
+    fn from_io(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::ConnectionRefused => Self::Refused,
             io::ErrorKind::TimedOut => Self::Timeout,

@@ -1,9 +1,9 @@
 //! From the engine's own time of an event to what a client sees of it, under the same load.
 
 use crate::{
-    chaos::{Chaos, Doing, Span},
-    crowd::{Fate, now},
-    load::{Kind, Odd, on_new, request, us},
+    chaos::{Activity, Chaos, Span},
+    crowd::{Fate, now_nanos},
+    load::{Kind, Odd, build_request, send_on_new, to_micros},
 };
 use std::{cell::RefCell, collections::BTreeMap, fmt, rc::Rc, time::Duration};
 use tokio::{
@@ -16,7 +16,7 @@ const TICK: Duration = Duration::from_millis(1);
 const QUIET: Duration = Duration::from_millis(300);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Way {
+pub(crate) enum LatencyKind {
     StartOwn,
     StartShared,
     StartTen,
@@ -27,47 +27,47 @@ pub(crate) enum Way {
 }
 
 /// Microseconds.
-pub(crate) type Latencies = BTreeMap<Way, Vec<u32>>;
+pub(crate) type Latencies = BTreeMap<LatencyKind, Vec<u32>>;
 
 /// A request of the prober.
 #[derive(Debug, Clone)]
-struct Shot {
+struct Probe {
     sent: i64,
     done: i64,
     whoami: String,
 }
 
 /// Requests at every tick, whatever becomes of the earlier ones.
-struct Hammer {
-    shots: Rc<RefCell<Vec<Shot>>>,
+struct Prober {
+    shots: Rc<RefCell<Vec<Probe>>>,
     hammering: JoinHandle<()>,
 }
 
-pub(crate) async fn measure(chaos: &Chaos) {
-    let span = Span::begin(Doing::Latency);
+pub(crate) async fn measure_latencies(chaos: &Chaos) {
+    let span = Span::begin(Activity::Latency);
     for number in 0..chaos.plan.samples {
-        own(chaos, number).await;
+        measure_own_route(chaos, number).await;
     }
-    shared(chaos, 2, Way::StartShared, Way::KillShared).await;
-    shared(chaos, 10, Way::StartTen, Way::KillTen).await;
-    late(chaos).await;
-    chaos.end(span);
+    measure_shared_route(chaos, 2, LatencyKind::StartShared, LatencyKind::KillShared).await;
+    measure_shared_route(chaos, 10, LatencyKind::StartTen, LatencyKind::KillTen).await;
+    measure_late_listener(chaos).await;
+    chaos.end_span(span);
 }
 
-async fn own(chaos: &Chaos, number: usize) {
+async fn measure_own_route(chaos: &Chaos, number: usize) {
     let service = format!("own{number}");
     let name = chaos.crowd.create(&service, &[]).await;
     chaos.crowd.start(&name).await;
-    let started = chaos.crowd.event(&name, "start").await;
-    let hammer = Hammer::on(chaos, &service, 1);
+    let started = chaos.crowd.event_time(&name, "start").await;
+    let hammer = Prober::start(chaos, &service, 1);
     if let Some(served) = hammer.until_answered_by(&name).await {
-        chaos.measured(Way::StartOwn, served - started);
+        chaos.record_latency(LatencyKind::StartOwn, served - started);
     }
-    chaos.crowd.end(&name, Fate::Stopped).await;
+    chaos.crowd.end_container(&name, Fate::Stopped).await;
 }
 
 /// With so many containers there: one more comes, and goes.
-async fn shared(chaos: &Chaos, size: usize, start: Way, kill: Way) {
+async fn measure_shared_route(chaos: &Chaos, size: usize, start: LatencyKind, kill: LatencyKind) {
     let service = format!("shared{size}");
     let mut there = Vec::new();
     for _ in 0..size {
@@ -76,91 +76,97 @@ async fn shared(chaos: &Chaos, size: usize, start: Way, kill: Way) {
         there.push(name);
     }
     for name in &there {
-        chaos.served(&service, name).await;
+        chaos.wait_until_served(&service, name).await;
     }
     let a_tick = size.div_ceil(4);
     for _ in 0..chaos.plan.samples {
         // It goes on to serve after the signal, so that a request sent too late is seen.
         let name = chaos.crowd.create(&service, &["--ignore-term"]).await;
         chaos.crowd.start(&name).await;
-        let started = chaos.crowd.event(&name, "start").await;
-        let hammer = Hammer::on(chaos, &service, a_tick);
+        let started = chaos.crowd.event_time(&name, "start").await;
+        let hammer = Prober::start(chaos, &service, a_tick);
         if let Some(served) = hammer.until_answered_by(&name).await {
-            chaos.measured(start, served - started);
+            chaos.record_latency(start, served - started);
         }
         sleep(Duration::from_millis(200)).await;
 
-        let hammer = Hammer::on(chaos, &service, a_tick);
+        let hammer = Prober::start(chaos, &service, a_tick);
         sleep(Duration::from_millis(30)).await;
         chaos.crowd.signal(&name, "TERM").await;
-        let killed = chaos.crowd.event(&name, "kill").await;
+        let killed = chaos.crowd.event_time(&name, "kill").await;
         sleep(QUIET).await;
         let shots = hammer.end().await;
         let last = shots.iter().filter(|shot| shot.whoami == name).map(|shot| shot.sent).max();
         if let Some(last) = last {
-            chaos.measured(kill, last - killed);
+            chaos.record_latency(kill, last - killed);
         }
-        chaos.crowd.end(&name, Fate::Killed).await;
+        chaos.crowd.end_container(&name, Fate::Killed).await;
     }
     for name in there {
-        chaos.crowd.end(&name, Fate::Stopped).await;
+        chaos.crowd.end_container(&name, Fate::Stopped).await;
     }
 }
 
 /// One comes that does not listen for two seconds, beside one that does, and alone.
-async fn late(chaos: &Chaos) {
+async fn measure_late_listener(chaos: &Chaos) {
     for number in 0..chaos.plan.late {
         let service = format!("late{number}");
         let first = chaos.crowd.create(&service, &[]).await;
         chaos.crowd.start(&first).await;
-        chaos.served(&service, &first).await;
+        chaos.wait_until_served(&service, &first).await;
         let second = chaos.crowd.create(&service, &["--listen-after", "2s"]).await;
         let steady =
-            spawn_local(steady(chaos.clone(), service.clone(), Duration::from_millis(3500)));
+            spawn_local(send_steadily(chaos.clone(), service.clone(), Duration::from_millis(3500)));
         chaos.crowd.start(&second).await;
         let longest = steady.await.unwrap();
-        chaos.story.borrow_mut().latencies.entry(Way::Late).or_default().push(us(longest));
-        chaos.crowd.end(&first, Fate::Stopped).await;
-        chaos.crowd.end(&second, Fate::Stopped).await;
+        chaos
+            .story
+            .borrow_mut()
+            .latencies
+            .entry(LatencyKind::Late)
+            .or_default()
+            .push(to_micros(longest));
+        chaos.crowd.end_container(&first, Fate::Stopped).await;
+        chaos.crowd.end_container(&second, Fate::Stopped).await;
 
         let service = format!("alone{number}");
         let alone = chaos.crowd.create(&service, &["--listen-after", "2s"]).await;
         chaos.crowd.start(&alone).await;
         // Known from here on: what comes now waits for it.
         sleep(Duration::from_millis(300)).await;
-        steady_slowly(chaos, &service).await;
-        chaos.crowd.end(&alone, Fate::Stopped).await;
+        send_waiting_requests(chaos, &service).await;
+        chaos.crowd.end_container(&alone, Fate::Stopped).await;
     }
 }
 
 /// A hundred requests a second, none of which may fail; returns the longest.
-async fn steady(chaos: Chaos, service: String, time: Duration) -> Duration {
+async fn send_steadily(chaos: Chaos, service: String, time: Duration) -> Duration {
     let mut tick = interval(Duration::from_millis(10));
     let begun = Instant::now();
     let mut shots = JoinSet::new();
     while begun.elapsed() < time {
         tick.tick().await;
-        shots.spawn_local(ask(chaos.clone(), service.clone()));
+        shots.spawn_local(time_request(chaos.clone(), service.clone()));
     }
     shots.join_all().await.into_iter().max().unwrap_or_default()
 }
 
 /// Ten requests at once that wait for the only container.
-async fn steady_slowly(chaos: &Chaos, service: &str) {
+async fn send_waiting_requests(chaos: &Chaos, service: &str) {
     let mut shots = JoinSet::new();
     for _ in 0..10 {
-        shots.spawn_local(ask(chaos.clone(), service.to_owned()));
+        shots.spawn_local(time_request(chaos.clone(), service.to_owned()));
     }
     shots.join_all().await;
 }
 
-async fn ask(chaos: Chaos, service: String) -> Duration {
+async fn time_request(chaos: Chaos, service: String) -> Duration {
     let number = chaos.story.borrow().probes;
     chaos.story.borrow_mut().probes += 1;
     let path = format!("/late/{number}");
     let at = Instant::now();
     let host = chaos.crowd.host(&service);
-    let answer = on_new(chaos.at, &request(Kind::Probe, &path, &host)).await;
+    let answer = send_on_new(chaos.at, &build_request(Kind::Probe, &path, &host)).await;
     let after = at.elapsed();
     if let Err(failure) = answer {
         let odd =
@@ -170,14 +176,14 @@ async fn ask(chaos: Chaos, service: String) -> Duration {
     after
 }
 
-impl Hammer {
-    fn on(chaos: &Chaos, service: &str, a_tick: usize) -> Self {
-        let shots: Rc<RefCell<Vec<Shot>>> = Rc::default();
+impl Prober {
+    fn start(chaos: &Chaos, service: &str, a_tick: usize) -> Self {
+        let shots: Rc<RefCell<Vec<Probe>>> = Rc::default();
         let (at, host, shared) = (chaos.at, chaos.crowd.host(service), Rc::clone(&shots));
         let hammering = spawn_local(async move {
             let mut tick = interval(TICK);
             tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
-            let request: Rc<[u8]> = request(Kind::Probe, "/hammer", &host).into();
+            let request: Rc<[u8]> = build_request(Kind::Probe, "/hammer", &host).into();
             let mut flying = JoinSet::new();
             loop {
                 tick.tick().await;
@@ -188,10 +194,10 @@ impl Hammer {
                         break;
                     }
                     flying.spawn_local(async move {
-                        let sent = now();
-                        if let Ok(answer) = on_new(at, &request).await {
-                            let (done, whoami) = (now(), answer.whoami);
-                            shots.borrow_mut().push(Shot { sent, done, whoami });
+                        let sent = now_nanos();
+                        if let Ok(answer) = send_on_new(at, &request).await {
+                            let (done, whoami) = (now_nanos(), answer.whoami);
+                            shots.borrow_mut().push(Probe { sent, done, whoami });
                         }
                     });
                 }
@@ -203,8 +209,12 @@ impl Hammer {
     async fn until_answered_by(self, name: &str) -> Option<i64> {
         let answered = async {
             loop {
-                let first =
-                    self.shots.borrow().iter().find(|shot| shot.whoami == name).map(|it| it.done);
+                let first = self
+                    .shots
+                    .borrow()
+                    .iter()
+                    .find(|shot| shot.whoami == name)
+                    .map(|probe| probe.done);
                 if let Some(done) = first {
                     return done;
                 }
@@ -216,7 +226,7 @@ impl Hammer {
         answered
     }
 
-    async fn end(self) -> Vec<Shot> {
+    async fn end(self) -> Vec<Probe> {
         self.hammering.abort();
         let _ = self.hammering.await;
         self.shots.take()
@@ -225,13 +235,13 @@ impl Hammer {
 
 impl Chaos {
     /// Nanoseconds; what was before the event counts as at once.
-    fn measured(&self, way: Way, nanos: i64) {
+    fn record_latency(&self, channel: LatencyKind, nanos: i64) {
         let nanos = Duration::from_nanos(nanos.max(0).cast_unsigned());
-        self.story.borrow_mut().latencies.entry(way).or_default().push(us(nanos));
+        self.story.borrow_mut().latencies.entry(channel).or_default().push(to_micros(nanos));
     }
 }
 
-impl fmt::Display for Way {
+impl fmt::Display for LatencyKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::StartOwn => "start → first request served, a route of its own",

@@ -12,14 +12,14 @@ use tokio::{
 /// 500 a second.
 const PERIOD: Duration = Duration::from_millis(2);
 /// Requests under way at the same time; more are not sent, and counted.
-const MOST: usize = 4000;
+const MAX_IN_FLIGHT: usize = 4000;
 /// HAProxy closes idle ones after 15 s, and a client that reuses one at that moment has bad luck.
 const IDLE: Duration = Duration::from_secs(10);
 const BODY: &[u8] = &[b'x'; 2000];
 const WEBSOCKETS: usize = 50;
 const SLOW_ONES: usize = 4;
 /// What is not like the others is kept one by one, up to so many.
-const MOST_KEPT: usize = 20_000;
+const MAX_KEPT: usize = 20_000;
 pub(crate) const LONG: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone)]
@@ -87,16 +87,16 @@ struct Client {
 }
 
 /// Until it is told to stop.
-pub(crate) fn run(target: Target, stop: watch::Receiver<bool>) -> Measured {
+pub(crate) fn run_load(target: Target, stop: watch::Receiver<bool>) -> Measured {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let client =
         Client { target: Rc::new(target), measured: Rc::default(), idle: Rc::default(), stop };
-    LocalSet::new().block_on(&runtime, client.run());
+    LocalSet::new().block_on(&runtime, client.send_all());
     client.measured.take()
 }
 
 impl Client {
-    async fn run(&self) {
+    async fn send_all(&self) {
         for number in 0..WEBSOCKETS {
             let client = self.clone();
             spawn_local(async move { client.websockets(number).await });
@@ -119,17 +119,17 @@ impl Client {
             if *self.stop.borrow() {
                 break;
             }
-            if MOST < under_way.len() {
+            if MAX_IN_FLIGHT < under_way.len() {
                 self.measured.borrow_mut().unsent += 1;
                 continue;
             }
             let client = self.clone();
-            under_way.spawn_local(async move { client.one(number, due).await });
+            under_way.spawn_local(async move { client.send_one(number, due).await });
         }
         let _ = timeout(Duration::from_secs(30), under_way.join_all()).await;
     }
 
-    async fn one(&self, number: u32, due: Instant) {
+    async fn send_one(&self, number: u32, due: Instant) {
         let begun = Instant::now();
         let kind = match (number.is_multiple_of(10), number / 10 % 2 == number % 2) {
             (false, false) => Kind::GetNew,
@@ -138,30 +138,31 @@ impl Client {
             (true, true) => Kind::PostKept,
         };
         let path = format!("/r/{number}");
-        let request = request(kind, &path, &self.target.host);
+        let request = build_request(kind, &path, &self.target.host);
         let answer = match kind {
-            Kind::GetKept | Kind::PostKept => self.on_kept(&request).await,
-            _ => on_new(self.target.at, &request).await.map(|_| ()),
+            Kind::GetKept | Kind::PostKept => self.send_on_kept(&request).await,
+            _ => send_on_new(self.target.at, &request).await.map(|_| ()),
         };
-        self.note(kind, path, due, begun - due, answer);
+        self.record_result(kind, path, due, begun - due, answer);
         let mut measured = self.measured.borrow_mut();
-        measured.latencies.push(us(due.elapsed()));
-        measured.lags.push(us(begun - due));
+        measured.latencies.push(to_micros(due.elapsed()));
+        measured.lags.push(to_micros(begun - due));
     }
 
-    async fn on_kept(&self, request: &[u8]) -> Result<(), Failure> {
-        let idle = self.idle.borrow_mut().pop().filter(|it| it.used.elapsed() < IDLE);
+    async fn send_on_kept(&self, request: &[u8]) -> Result<(), Failure> {
+        let idle =
+            self.idle.borrow_mut().pop().filter(|connection| connection.used.elapsed() < IDLE);
         let mut connection = match idle {
             Some(connection) => connection,
             None => Connection::open(self.target.at).await?,
         };
-        if connection.ask(request).await?.keeps {
+        if connection.send_request(request).await?.keeps {
             self.idle.borrow_mut().push(connection);
         }
         Ok(())
     }
 
-    fn note(
+    fn record_result(
         &self,
         kind: Kind,
         path: String,
@@ -173,7 +174,7 @@ impl Client {
         *measured.requests.entry(kind).or_default() += 1;
         let slow = matches!(kind, Kind::SlowGet | Kind::SlowPost);
         let long = LONG < due.elapsed() && !slow;
-        if (long || answer.is_err()) && measured.odd.len() < MOST_KEPT {
+        if (long || answer.is_err()) && measured.odd.len() < MAX_KEPT {
             let (after, failure) = (due.elapsed(), answer.err());
             measured.odd.push(Odd { kind, path, at: due, after, lag, failure });
         }
@@ -186,9 +187,9 @@ impl Client {
             }
             let path = format!("/bytes/200000?ms=1500&n={lane}-{number}");
             let due = Instant::now();
-            let request = request(Kind::SlowGet, &path, &self.target.host);
-            let answer = on_new(self.target.at, &request).await.map(|_| ());
-            self.note(Kind::SlowGet, path, due, Duration::ZERO, answer);
+            let request = build_request(Kind::SlowGet, &path, &self.target.host);
+            let answer = send_on_new(self.target.at, &request).await.map(|_| ());
+            self.record_result(Kind::SlowGet, path, due, Duration::ZERO, answer);
         }
     }
 
@@ -210,7 +211,7 @@ impl Client {
                 connection.upload(head.as_bytes(), &BODY[..2000], 30, pause).await.map(|_| ())
             };
             let answer = upload.await;
-            self.note(Kind::SlowPost, path, due, Duration::ZERO, answer);
+            self.record_result(Kind::SlowPost, path, due, Duration::ZERO, answer);
         }
     }
 
@@ -231,8 +232,8 @@ impl Client {
             };
             match open.await {
                 Ok((mut connection, whoami)) => {
-                    self.note(Kind::Handshake, path, due, Duration::ZERO, Ok(()));
-                    let why = self.talk(&mut connection).await;
+                    self.record_result(Kind::Handshake, path, due, Duration::ZERO, Ok(()));
+                    let why = self.echo_until_closed(&mut connection).await;
                     if *self.stop.borrow() {
                         return;
                     }
@@ -240,7 +241,7 @@ impl Client {
                     self.measured.borrow_mut().ended.push(ended);
                 }
                 Err(failure) => {
-                    self.note(Kind::Handshake, path, due, Duration::ZERO, Err(failure));
+                    self.record_result(Kind::Handshake, path, due, Duration::ZERO, Err(failure));
                     sleep(Duration::from_millis(200)).await;
                 }
             }
@@ -251,22 +252,22 @@ impl Client {
     }
 
     /// Says something every second and reads what comes back; returns why it ended.
-    async fn talk(&self, connection: &mut Connection) -> String {
+    async fn echo_until_closed(&self, connection: &mut Connection) -> String {
         let mut stop = self.stop.clone();
         let mut tick = interval(Duration::from_secs(1));
-        let mut heard = Instant::now();
+        let mut time = Instant::now();
         loop {
             tokio::select! {
-                frame = connection.frame() => match frame {
+                frame = connection.read_frame() => match frame {
                     Ok(true) => {
                         self.measured.borrow_mut().echoes += 1;
-                        heard = Instant::now();
+                        time = Instant::now();
                     }
                     Ok(false) => return "closed by the container".to_owned(),
                     Err(error) => return error.kind().to_string(),
                 },
                 _ = tick.tick() => {
-                    if Duration::from_secs(20) < heard.elapsed() {
+                    if Duration::from_secs(20) < time.elapsed() {
                         return "no echo".to_owned();
                     }
                     // A text of five bytes, masked with zeros.
@@ -278,11 +279,11 @@ impl Client {
     }
 }
 
-pub(crate) async fn on_new(at: SocketAddr, request: &[u8]) -> Result<Answer, Failure> {
-    Connection::open(at).await?.ask(request).await
+pub(crate) async fn send_on_new(at: SocketAddr, request: &[u8]) -> Result<Answer, Failure> {
+    Connection::open(at).await?.send_request(request).await
 }
 
-pub(crate) fn request(kind: Kind, path: &str, host: &str) -> Vec<u8> {
+pub(crate) fn build_request(kind: Kind, path: &str, host: &str) -> Vec<u8> {
     let connection = match kind {
         Kind::GetKept | Kind::PostKept => "keep-alive",
         _ => "close",
@@ -301,7 +302,7 @@ pub(crate) fn request(kind: Kind, path: &str, host: &str) -> Vec<u8> {
     request
 }
 
-pub(crate) fn us(time: Duration) -> u32 {
+pub(crate) fn to_micros(time: Duration) -> u32 {
     u32::try_from(time.as_micros()).unwrap_or(u32::MAX)
 }
 

@@ -16,7 +16,7 @@ mod report;
 
 use balancer::Balancer;
 use chaos::{Chaos, Plan};
-use crowd::Crowd;
+use crowd::ContainerFleet;
 use std::{rc::Rc, time::Duration};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -32,26 +32,26 @@ fn main() {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let word = std::env::var("SOAK").unwrap_or_default();
-    LocalSet::new().block_on(&runtime, soak(Plan::of(&word)));
+    LocalSet::new().block_on(&runtime, run_soak(Plan::from_word(&word)));
 }
 
-async fn soak(plan: Plan) {
-    let crowd = Rc::new(Crowd::new());
+async fn run_soak(plan: Plan) {
+    let crowd = Rc::new(ContainerFleet::new());
     let balancer = Balancer::new(crowd.label());
     let (at, can_drain) = (balancer.at, balancer.can_drain());
     let balancer = Rc::new(RwLock::new(balancer));
     let story = Rc::default();
     let chaos = Chaos { crowd, balancer, at, plan, story, can_drain };
     let listening = Rc::clone(&chaos.crowd);
-    let listening = spawn_local(async move { listening.listen().await });
+    let listening = spawn_local(async move { listening.follow_events().await });
     tokio::select! {
-        () = run(&chaos) => {}
-        () = told_to_stop() => println!("stopped before the end; no figures"),
+        () = run_phases(&chaos) => {}
+        () = wait_for_stop_signal() => println!("stopped before the end; no figures"),
     }
     listening.abort();
 }
 
-async fn run(chaos: &Chaos) {
+async fn run_phases(chaos: &Chaos) {
     let first = chaos.prepare().await;
     let begun = Instant::now();
     let before = chaos.balancer.read().await.workers().await;
@@ -61,7 +61,7 @@ async fn run(chaos: &Chaos) {
         host: chaos.crowd.host(chaos::SERVICE),
         still: chaos.crowd.host(chaos::STILL),
     };
-    let load = std::thread::spawn(move || load::run(target, stopped));
+    let load = std::thread::spawn(move || load::run_load(target, stopped));
     sleep(Duration::from_secs(3)).await;
     chaos.run(first).await;
     sleep(Duration::from_secs(3)).await;
@@ -82,7 +82,7 @@ async fn run(chaos: &Chaos) {
 }
 
 /// Ctrl-C and SIGTERM; what was made is removed all the same.
-async fn told_to_stop() {
+async fn wait_for_stop_signal() {
     let mut interrupt = signal(SignalKind::interrupt()).unwrap();
     let mut terminate = signal(SignalKind::terminate()).unwrap();
     tokio::select! {

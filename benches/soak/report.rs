@@ -3,7 +3,7 @@
 use crate::{
     alone::{Case, Count},
     balancer::{Balancer, Workers},
-    chaos::{Chaos, Doing},
+    chaos::{Activity, Chaos},
     crowd::{End, Fate},
     http::Failure,
     load::{Ended, Kind, LONG, Measured, Odd},
@@ -58,12 +58,12 @@ struct Goal {
 
 impl Logs {
     pub(crate) fn read(balancer: &Balancer, measured: &Measured) -> Self {
-        let wanted: BTreeSet<&str> = measured.odd.iter().map(|odd| odd.path.as_str()).collect();
+        let texts: BTreeSet<&str> = measured.odd.iter().map(|odd| odd.path.as_str()).collect();
         let mut logs = Self::default();
-        for line in lines(balancer, "access.log") {
-            logs.access(&wanted, &line);
+        for line in log_lines(balancer, "access.log") {
+            logs.access(&texts, &line);
         }
-        for line in lines(balancer, "balancer.log") {
+        for line in log_lines(balancer, "balancer.log") {
             if let Some((_, why)) = line.split_once("reloaded HAProxy: ") {
                 logs.reloads.push(why.to_owned());
             }
@@ -76,7 +76,7 @@ impl Logs {
         logs
     }
 
-    fn access(&mut self, wanted: &BTreeSet<&str>, text: &str) {
+    fn access(&mut self, texts: &BTreeSet<&str>, text: &str) {
         let words: Vec<_> = text.split(' ').take(12).collect();
         let [_, _, _, place, _, status, _, _, _, state, counts, _] = words[..] else { return };
         if let Some(retries) = counts.rsplit('/').next().filter(|retries| *retries != "0") {
@@ -87,7 +87,7 @@ impl Logs {
             *self.states.entry(format!("{state} {status}")).or_default() += 1;
         }
         let path = text.split('"').nth(1).and_then(|request| request.split(' ').nth(1));
-        if let Some(path) = path.filter(|path| wanted.contains(path)) {
+        if let Some(path) = path.filter(|path| texts.contains(path)) {
             let server = place.split_once('/').map_or("", |(_, server)| server);
             let container = server.rsplit_once('-').map_or(server, |(name, _)| name).to_owned();
             self.lines.insert(path.to_owned(), Line { container, text: text.to_owned() });
@@ -95,7 +95,7 @@ impl Logs {
     }
 }
 
-fn lines(balancer: &Balancer, name: &str) -> impl Iterator<Item = String> {
+fn log_lines(balancer: &Balancer, name: &str) -> impl Iterator<Item = String> {
     let lines = File::open(balancer.log(name)).map(|file| BufReader::new(file).lines());
     lines.into_iter().flatten().map_while(Result::ok)
 }
@@ -122,7 +122,7 @@ impl Report<'_> {
         println!(
             "{:.0} s; containers started in {}",
             self.took.as_secs_f64(),
-            spread(&self.chaos.crowd.starts.borrow())
+            format_spread(&self.chaos.crowd.starts.borrow())
         );
         for (doing, count) in &story.counts {
             println!("{doing:<40} {count:>8}");
@@ -134,8 +134,8 @@ impl Report<'_> {
             println!("{kind:<40} {count:>8} {lost:>8}");
         }
         println!("{:<40} {:>8}", "websocket echoes", self.measured.echoes);
-        println!("{:<40} {}", "latency of the constant arrivals", spread(latencies));
-        println!("{:<40} {}", "of that, the generator's own lag", spread(lags));
+        println!("{:<40} {}", "latency of the constant arrivals", format_spread(latencies));
+        println!("{:<40} {}", "of that, the generator's own lag", format_spread(lags));
     }
 
     fn print_errors(&self) {
@@ -155,8 +155,11 @@ impl Report<'_> {
             let seen = shown.entry(self.class(odd)).or_default();
             *seen += 1;
             if *seen <= 2 && shown.len() <= EXAMPLES {
-                let text =
-                    self.logs.lines.get(&odd.path).map_or("not in the access log", |it| &it.text);
+                let text = self
+                    .logs
+                    .lines
+                    .get(&odd.path)
+                    .map_or("not in the access log", |writer| &writer.text);
                 println!("  {} {} after {:?}: {text}", odd.kind, odd.path, odd.after);
             }
         }
@@ -164,9 +167,9 @@ impl Report<'_> {
 
     fn print_latencies(&self) {
         println!("\n{:<64} {:>8} {:>8} {:>8} {:>4}", "latency in ms", "p50", "p99", "max", "n");
-        for (way, samples) in &self.chaos.story.borrow().latencies {
-            let [p50, p99, max] = [50, 99, 100].map(|rank| ms(percentile(samples, rank)));
-            println!("{way:<64} {p50:>8.1} {p99:>8.1} {max:>8.1} {:>4}", samples.len());
+        for (channel, samples) in &self.chaos.story.borrow().latencies {
+            let [p50, p99, max] = [50, 99, 100].map(|rank| to_millis(percentile(samples, rank)));
+            println!("{channel:<64} {p50:>8.1} {p99:>8.1} {max:>8.1} {:>4}", samples.len());
         }
     }
 
@@ -199,7 +202,7 @@ impl Report<'_> {
         println!("termination states other than ----: {states:?}");
         println!(
             "reloads: {reloads:?}; websockets lost: {:?}",
-            counted(self.sockets().map(|it| it.why.clone()))
+            count_words(self.sockets().map(|ended| ended.why.clone()))
         );
         println!("never served: {:?}", self.chaos.story.borrow().never_served);
         for complaint in complaints.iter().take(EXAMPLES) {
@@ -208,26 +211,26 @@ impl Report<'_> {
     }
 
     fn goals(&self) -> Vec<Goal> {
-        let count = |wanted: &dyn Fn(&Odd) -> bool| {
-            self.odd().filter(|odd| odd.failure.is_some() && wanted(odd)).count() as u64
+        let count = |desired: &dyn Fn(&Odd) -> bool| {
+            self.odd().filter(|odd| odd.failure.is_some() && desired(odd)).count() as u64
         };
         let fate = |odd: &Odd| self.fate(odd);
-        let goal = |name, asked, found| Goal { name, asked, found };
+        let goal = |name, n, found| Goal { name, asked: n, found };
         vec![
             goal(
                 "requests lost whose container was drained",
                 0,
-                count(&|it| fate(it) == Some(Fate::Drained)),
+                count(&|engine| fate(engine) == Some(Fate::Drained)),
             ),
             goal(
                 "idempotent requests lost (less answers cut while half sent)",
                 0,
-                count(&|it| it.kind.is_idempotent() && !self.is_half_sent(it)),
+                count(&|engine| engine.kind.is_idempotent() && !self.is_half_sent(engine)),
             ),
             goal(
                 "POSTs lost whose container was neither stopped nor killed",
                 0,
-                count(&|it| !it.kind.is_idempotent() && fate(it).is_none()),
+                count(&|engine| !engine.kind.is_idempotent() && fate(engine).is_none()),
             ),
             goal(
                 "requests lost whose only container was restarted or recreated",
@@ -317,22 +320,21 @@ impl Report<'_> {
     /// Websockets whose own container did not go.
     fn sockets(&self) -> impl Iterator<Item = &Ended> {
         let ends = self.chaos.crowd.ends.borrow().clone();
-        self.measured
-            .ended
-            .iter()
-            .filter(move |it| ends.get(&it.whoami).is_none_or(|end| it.at + EARLY < end.at))
+        self.measured.ended.iter().filter(move |ended| {
+            ends.get(&ended.whoami).is_none_or(|end| ended.at + EARLY < end.at)
+        })
     }
 
     fn json(&self, goals: &[Goal]) -> serde_json::Value {
         let story = self.chaos.story.borrow();
         let three = |samples: &[u32]| {
-            let [p50, p99, max] = [50, 99, 100].map(|rank| ms(percentile(samples, rank)));
+            let [p50, p99, max] = [50, 99, 100].map(|rank| to_millis(percentile(samples, rank)));
             json!({"p50": p50, "p99": p99, "max": max, "n": samples.len()})
         };
         let latencies: BTreeMap<_, _> = story
             .latencies
             .iter()
-            .map(|(way, samples)| (format!("{way:?}"), three(samples)))
+            .map(|(channel, samples)| (format!("{channel:?}"), three(samples)))
             .collect();
         let requests: BTreeMap<_, _> = self
             .measured
@@ -347,19 +349,19 @@ impl Report<'_> {
             "done": done,
             "drained": story.drained,
             "requests": requests,
-            "odd": counted(self.odd().map(|odd| self.class(odd))),
+            "odd": count_words(self.odd().map(|odd| self.class(odd))),
             "answer_ms": three(&self.measured.latencies),
             "lag_ms": three(&self.measured.lags),
             "latency_ms": latencies,
             "retried": self.logs.retries,
             "redispatched": self.logs.redispatched,
-            "goals": goals.iter().map(|it| (it.name, it.found)).collect::<BTreeMap<_, _>>(),
-            "missed": goals.iter().filter(|it| it.found != it.asked).map(|it| it.name).collect::<Vec<_>>(),
+            "goals": goals.iter().map(|goal| (goal.name, goal.found)).collect::<BTreeMap<_, _>>(),
+            "missed": goals.iter().filter(|goal| goal.found != goal.asked).map(|goal| goal.name).collect::<Vec<_>>(),
         })
     }
 }
 
-impl Doing {
+impl Activity {
     fn short(self) -> &'static str {
         match self {
             Self::Rolling => "roll",
@@ -382,25 +384,25 @@ fn unlogged(odd: &Odd, ends: &BTreeMap<String, End>) -> Option<Fate> {
     ends.values().find(just_then).map(|end| end.fate).filter(|_| closed)
 }
 
-fn counted(words: impl Iterator<Item = String>) -> BTreeMap<String, u64> {
+fn count_words(words: impl Iterator<Item = String>) -> BTreeMap<String, u64> {
     words.fold(BTreeMap::new(), |mut counts, word| {
         *counts.entry(word).or_default() += 1;
         counts
     })
 }
 
-fn spread(samples: &[u32]) -> String {
-    let [p50, p99, max] = [50, 99, 100].map(|rank| ms(percentile(samples, rank)));
+fn format_spread(samples: &[u32]) -> String {
+    let [p50, p99, max] = [50, 99, 100].map(|rank| to_millis(percentile(samples, rank)));
     format!("p50 {p50:.1} ms, p99 {p99:.1} ms, max {max:.1} ms")
 }
 
 fn percentile(samples: &[u32], rank: usize) -> u32 {
     let mut sorted = samples.to_vec();
     sorted.sort_unstable();
-    let place = (sorted.len() * rank).div_ceil(100).saturating_sub(1);
-    sorted.get(place).copied().unwrap_or_default()
+    let n = (sorted.len() * rank).div_ceil(100).saturating_sub(1);
+    sorted.get(n).copied().unwrap_or_default()
 }
 
-fn ms(us: u32) -> f64 {
+fn to_millis(us: u32) -> f64 {
     f64::from(us) / 1000.0
 }

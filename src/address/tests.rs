@@ -1,8 +1,10 @@
 //! Which address, cell by cell: from where HAProxy looks, and what the container has.
 
-use super::address;
+use super::resolve_address;
 use crate::{
-    container::{Attachment, Container, ContainerId, Health, NetworkMode, Published, State},
+    container::{
+        Container, ContainerId, ContainerState, Health, NetworkEndpoint, NetworkMode, PublishedPort,
+    },
     world::{Network, Vantage, World},
 };
 use std::{collections::BTreeMap, net::IpAddr, slice::from_ref, sync::Arc};
@@ -17,11 +19,12 @@ fn check(containers: &[Container], vantage: &Vantage, expected: &str) {
 fn check_named(
     containers: &[Container],
     vantage: &Vantage,
-    wanted: Option<&str>,
+    required: Option<&str>,
     preferred: Option<&str>,
     expected: &str,
 ) {
-    let containers = containers.iter().map(|it| (it.id.clone(), Arc::new(it.clone())));
+    let containers =
+        containers.iter().map(|container| (container.id.clone(), Arc::new(container.clone())));
     let drivers =
         [("a-macvlan", "macvlan"), ("host", "host"), ("none", "null"), ("over", "overlay")]
             .into_iter()
@@ -36,14 +39,14 @@ fn check_named(
         world.networks.insert(name.into(), Network { driver: driver.into(), subnets });
     }
     let web = &world.containers[&ContainerId::new("web")];
-    let said = match address(web, 80, wanted, preferred, &world, vantage) {
+    let actual = match resolve_address(web, 80, required, preferred, &world, vantage) {
         Ok(address) => address.to_string(),
         Err(reason) => reason.to_string(),
     };
-    assert_eq!(said, expected, "{:?} {vantage:?}", web.networks);
+    assert_eq!(actual, expected, "{:?} {vantage:?}", web.networks);
 }
 
-fn inside() -> Vantage {
+fn inside_haproxy() -> Vantage {
     Vantage::Inside(ContainerId::new("haproxy"))
 }
 
@@ -52,12 +55,12 @@ fn published_on(ip: &str) -> Vantage {
 }
 
 /// Networks as `name=address`, with `/gateway` perhaps; several addresses of one are one network's.
-fn container(id: &str, mode: NetworkMode, networks: &str) -> Container {
-    let mut places: BTreeMap<String, Attachment> = BTreeMap::new();
+fn container_on(id: &str, mode: NetworkMode, networks: &str) -> Container {
+    let mut endpoints: BTreeMap<String, NetworkEndpoint> = BTreeMap::new();
     for network in networks.split_whitespace() {
-        let (name, place) = network.split_once('=').unwrap_or((network, ""));
-        let (ip, gateway) = place.split_once('/').unwrap_or((place, ""));
-        let attachment = places.entry(name.into()).or_default();
+        let (name, address) = network.split_once('=').unwrap_or((network, ""));
+        let (ip, gateway) = address.split_once('/').unwrap_or((address, ""));
+        let attachment = endpoints.entry(name.into()).or_default();
         match ip.parse() {
             Ok(IpAddr::V4(ip)) => attachment.ipv4 = Some(ip),
             Ok(IpAddr::V6(ip)) => attachment.ipv6 = Some(ip),
@@ -70,52 +73,52 @@ fn container(id: &str, mode: NetworkMode, networks: &str) -> Container {
         name: id.into(),
         image: String::new(),
         created: 0,
-        state: State::Running,
+        state: ContainerState::Running,
         health: Health::Unchecked,
         labels: std::sync::Arc::default(),
         environment: BTreeMap::new(),
         network_mode: mode,
-        networks: places.into(),
+        networks: endpoints.into(),
         exposed: [80].into(),
         published: Vec::new(),
-        stop: None,
-        leaving: false,
+        stop_config: None,
+        stopping: false,
         started: None,
         image_id: None,
         label_fault: None,
     }
 }
 
-fn web(networks: &str) -> Container {
-    container("web", NetworkMode::Own, networks)
+fn web_on(networks: &str) -> Container {
+    container_on("web", NetworkMode::Own, networks)
 }
 
-fn haproxy(networks: &str) -> Container {
-    container("haproxy", NetworkMode::Own, networks)
+fn haproxy_on(networks: &str) -> Container {
+    container_on("haproxy", NetworkMode::Own, networks)
 }
 
-fn of(id: &str) -> NetworkMode {
+fn network_of(id: &str) -> NetworkMode {
     NetworkMode::Container(ContainerId::new(id))
 }
 
 /// `host_ip host_port container_port`
-fn publishing(published: &[(&str, u16, u16)]) -> Container {
-    let published = published.iter().map(|&(host_ip, host_port, container_port)| Published {
+fn web_publishing(published: &[(&str, u16, u16)]) -> Container {
+    let published = published.iter().map(|&(host_ip, host_port, container_port)| PublishedPort {
         container_port,
         host_port,
         host_ip: host_ip.parse().unwrap(),
     });
-    Container { published: published.collect(), ..web("front=10.1.0.2") }
+    Container { published: published.collect(), ..web_on("front=10.1.0.2") }
 }
 
 #[test]
-fn the_host_reaches_bridge_networks_the_first_by_name() {
-    check(&[web("front=10.1.0.2 back=10.2.0.2")], &HOST, "10.2.0.2:80");
-    check(&[web("a-macvlan=10.9.0.2 over=10.8.0.2 front=10.1.0.2")], &HOST, "10.1.0.2:80");
-    check(&[web("bridge=172.17.0.2")], &HOST, "172.17.0.2:80");
-    check(&[web("back front=10.1.0.2")], &HOST, "10.1.0.2:80");
+fn haproxy_on_host_uses_first_bridge_network_by_name() {
+    check(&[web_on("front=10.1.0.2 back=10.2.0.2")], &HOST, "10.2.0.2:80");
+    check(&[web_on("a-macvlan=10.9.0.2 over=10.8.0.2 front=10.1.0.2")], &HOST, "10.1.0.2:80");
+    check(&[web_on("bridge=172.17.0.2")], &HOST, "172.17.0.2:80");
+    check(&[web_on("back front=10.1.0.2")], &HOST, "10.1.0.2:80");
     // Podman lists its default network as `bridge`, and its containers have it as `podman`.
-    check(&[web("podman=10.88.0.2")], &HOST, "10.88.0.2:80");
+    check(&[web_on("podman=10.88.0.2")], &HOST, "10.88.0.2:80");
     let out = "HAProxy cannot reach it; connect it to any bridge network";
     for networks in [
         "",
@@ -126,62 +129,70 @@ fn the_host_reaches_bridge_networks_the_first_by_name() {
         "unheard-of",
         "front",
     ] {
-        check(&[web(networks)], &HOST, out);
+        check(&[web_on(networks)], &HOST, out);
     }
 }
 
 #[test]
-fn a_container_reaches_what_both_are_on() {
+fn haproxy_in_container_uses_shared_network() {
     check(
-        &[web("front=10.1.0.2 back=10.2.0.2"), haproxy("front=10.1.0.9")],
-        &inside(),
+        &[web_on("front=10.1.0.2 back=10.2.0.2"), haproxy_on("front=10.1.0.9")],
+        &inside_haproxy(),
         "10.1.0.2:80",
     );
-    check(&[web("over=10.8.0.2 six=fd00::2"), haproxy("six over")], &inside(), "10.8.0.2:80");
     check(
-        &[web("back=10.2.0.2"), haproxy("over front")],
-        &inside(),
+        &[web_on("over=10.8.0.2 six=fd00::2"), haproxy_on("six over")],
+        &inside_haproxy(),
+        "10.8.0.2:80",
+    );
+    check(
+        &[web_on("back=10.2.0.2"), haproxy_on("over front")],
+        &inside_haproxy(),
         "HAProxy cannot reach it; connect it to one of HAProxy's networks: front, over",
     );
     check(
-        &[web("back=10.2.0.2"), haproxy("front")],
-        &inside(),
+        &[web_on("back=10.2.0.2"), haproxy_on("front")],
+        &inside_haproxy(),
         "HAProxy cannot reach it; connect it to HAProxy's network front",
     );
     check(
-        &[web("back=10.2.0.2"), haproxy("")],
-        &inside(),
+        &[web_on("back=10.2.0.2"), haproxy_on("")],
+        &inside_haproxy(),
         "HAProxy cannot reach it; HAProxy's own container is on no network; connect both to one",
     );
     check(
-        &[web("back=10.2.0.2"), container("haproxy", NetworkMode::None, "none")],
-        &inside(),
+        &[web_on("back=10.2.0.2"), container_on("haproxy", NetworkMode::None, "none")],
+        &inside_haproxy(),
         "HAProxy cannot reach it; HAProxy's own container is on no network; connect both to one",
     );
     check(
-        &[web("back=10.2.0.2")],
-        &inside(),
+        &[web_on("back=10.2.0.2")],
+        &inside_haproxy(),
         "HAProxy cannot reach it; its own container is not known; name a network with --network",
     );
 }
 
 #[test]
-fn haproxys_container_may_use_anothers_network_or_the_hosts() {
+fn haproxy_sharing_other_network_uses_that_network() {
     let sidecar = [
-        web("front=10.1.0.2 back=10.2.0.2"),
-        container("haproxy", of("vpn"), ""),
-        container("vpn", NetworkMode::Own, "front=10.1.0.7"),
+        web_on("front=10.1.0.2 back=10.2.0.2"),
+        container_on("haproxy", network_of("vpn"), ""),
+        container_on("vpn", NetworkMode::Own, "front=10.1.0.7"),
     ];
-    check(&sidecar, &inside(), "10.1.0.2:80");
-    let on_host = container("haproxy", NetworkMode::Host, "host");
-    check(&[web("front=10.1.0.2"), on_host.clone()], &inside(), "10.1.0.2:80");
-    check(&[container("web", NetworkMode::Host, "host"), on_host], &inside(), "127.0.0.1:80");
+    check(&sidecar, &inside_haproxy(), "10.1.0.2:80");
+    let on_host = container_on("haproxy", NetworkMode::Host, "host");
+    check(&[web_on("front=10.1.0.2"), on_host.clone()], &inside_haproxy(), "10.1.0.2:80");
+    check(
+        &[container_on("web", NetworkMode::Host, "host"), on_host],
+        &inside_haproxy(),
+        "127.0.0.1:80",
+    );
 }
 
 #[test]
-fn elsewhere_reaches_published_ports() {
+fn published_vantage_uses_published_port() {
     let check = |published: &[(&str, u16, u16)], host: &str, expected: &str| {
-        check(&[publishing(published)], &published_on(host), expected);
+        check(&[web_publishing(published)], &published_on(host), expected);
     };
     check(&[("0.0.0.0", 8080, 80)], "192.0.2.1", "192.0.2.1:8080");
     check(&[("127.0.0.1", 8080, 80)], "127.0.0.1", "127.0.0.1:8080");
@@ -196,14 +207,14 @@ fn elsewhere_reaches_published_ports() {
 }
 
 #[test]
-fn engine_elsewhere_is_reached_by_what_it_publishes_to_others() {
+fn remote_engine_uses_externally_published_port() {
     let own = ["10.0.0.5", "172.17.0.1", "fd00::5"].map(|ip| ip.parse().unwrap());
-    let vantage = |engine: &str| Vantage::Elsewhere {
+    let vantage = |engine: &str| Vantage::Remote {
         engine: engine.parse().unwrap(),
-        own: own.into_iter().collect(),
+        own_addresses: own.into_iter().collect(),
     };
     let check = |published: &[(&str, u16, u16)], expected: &str| {
-        let said = if expected.contains("only") {
+        let actual = if expected.contains("only") {
             format!(
                 "HAProxy cannot reach it; its port 80 is published on {} of another machine only; publish it on an \
                  address of that machine that others reach, as in -p 80:80",
@@ -212,7 +223,7 @@ fn engine_elsewhere_is_reached_by_what_it_publishes_to_others() {
         } else {
             expected.to_owned()
         };
-        self::check(&[publishing(published)], &vantage("192.0.2.1"), &said);
+        self::check(&[web_publishing(published)], &vantage("192.0.2.1"), &actual);
     };
     check(&[("0.0.0.0", 8080, 80)], "192.0.2.1:8080");
     check(&[("::", 8080, 80)], "192.0.2.1:8080");
@@ -241,24 +252,24 @@ fn engine_elsewhere_is_reached_by_what_it_publishes_to_others() {
     check(&[], "HAProxy cannot reach it; publish its port 80, as in -p 80:80");
     // A bridge of another machine has the addresses of the one here.
     self::check(
-        &[web("bridge=172.17.0.2")],
+        &[web_on("bridge=172.17.0.2")],
         &vantage("192.0.2.1"),
         "HAProxy cannot reach it; publish its port 80, as in -p 80:80",
     );
-    let on_host = container("web", NetworkMode::Host, "host");
+    let on_host = container_on("web", NetworkMode::Host, "host");
     self::check(&[on_host], &vantage("192.0.2.1"), "192.0.2.1:80");
 }
 
 #[test]
-fn the_hosts_network_is_the_host() {
-    let web = container("web", NetworkMode::Host, "host");
+fn container_on_host_network_has_host_address() {
+    let web = container_on("web", NetworkMode::Host, "host");
     check(from_ref(&web), &HOST, "127.0.0.1:80");
     check(from_ref(&web), &published_on("192.0.2.1"), "192.0.2.1:80");
     let gateways = "a-macvlan=10.9.0.9/10.9.0.1 front=10.1.0.9/10.1.0.1 over=10.8.0.9/10.8.0.1";
-    check(&[web.clone(), haproxy(gateways)], &inside(), "10.1.0.1:80");
+    check(&[web.clone(), haproxy_on(gateways)], &inside_haproxy(), "10.1.0.1:80");
     check(
-        &[web.clone(), haproxy("a-macvlan=10.9.0.9/10.9.0.1")],
-        &inside(),
+        &[web.clone(), haproxy_on("a-macvlan=10.9.0.9/10.9.0.1")],
+        &inside_haproxy(),
         "HAProxy cannot reach it; none of HAProxy's networks has a gateway to the host; \
          connect HAProxy to a bridge network",
     );
@@ -270,11 +281,11 @@ fn the_hosts_network_is_the_host() {
 }
 
 #[test]
-fn no_network_is_no_address() {
-    let web = container("web", NetworkMode::None, "none");
-    for vantage in [HOST, inside(), published_on("192.0.2.1")] {
+fn container_without_network_has_no_address() {
+    let web = container_on("web", NetworkMode::None, "none");
+    for vantage in [HOST, inside_haproxy(), published_on("192.0.2.1")] {
         check(
-            &[web.clone(), haproxy("none front")],
+            &[web.clone(), haproxy_on("none front")],
             &vantage,
             "HAProxy cannot reach it; give it a network; it has none",
         );
@@ -282,52 +293,53 @@ fn no_network_is_no_address() {
 }
 
 #[test]
-fn anothers_network_is_the_others_address() {
-    let web = container("web", of("vpn"), "");
-    let vpn = container("vpn", NetworkMode::Own, "front=10.1.0.7");
+fn container_sharing_network_has_owner_address() {
+    let web = container_on("web", network_of("vpn"), "");
+    let vpn = container_on("vpn", NetworkMode::Own, "front=10.1.0.7");
     check(&[web.clone(), vpn.clone()], &HOST, "10.1.0.7:80");
-    check(&[web.clone(), vpn.clone(), haproxy("front")], &inside(), "10.1.0.7:80");
+    check(&[web.clone(), vpn.clone(), haproxy_on("front")], &inside_haproxy(), "10.1.0.7:80");
     check_named(&[web.clone(), vpn], &HOST, Some("front"), None, "10.1.0.7:80");
-    check(&[web.clone(), container("vpn", NetworkMode::Host, "")], &HOST, "127.0.0.1:80");
-    let beside_haproxy = [container("web", of("haproxy"), ""), haproxy("front=10.1.0.9")];
-    check(&beside_haproxy, &inside(), "10.1.0.9:80");
+    check(&[web.clone(), container_on("vpn", NetworkMode::Host, "")], &HOST, "127.0.0.1:80");
+    let beside_haproxy =
+        [container_on("web", network_of("haproxy"), ""), haproxy_on("front=10.1.0.9")];
+    check(&beside_haproxy, &inside_haproxy(), "10.1.0.9:80");
     let chain = [
         web.clone(),
-        container("vpn", of("far"), ""),
-        container("far", NetworkMode::Own, "front=10.1.0.8"),
+        container_on("vpn", network_of("far"), ""),
+        container_on("far", NetworkMode::Own, "front=10.1.0.8"),
     ];
     check(&chain, &HOST, "10.1.0.8:80");
     let out = "HAProxy cannot reach it; the container whose network it shares is gone; create that one, \
                then this one again";
     check(from_ref(&web), &HOST, out);
-    check(&[web, container("vpn", of("web"), "")], &HOST, out);
+    check(&[web, container_on("vpn", network_of("web"), "")], &HOST, out);
 }
 
 #[test]
-fn shared_network_goes_with_its_owner() {
-    let web = Container { started: Some(5), ..container("web", of("vpn"), "") };
-    let vpn = container("vpn", NetworkMode::Own, "front=10.1.0.7");
+fn shared_network_with_stopped_or_restarted_owner_is_refused() {
+    let web = Container { started: Some(5), ..container_on("web", network_of("vpn"), "") };
+    let vpn = container_on("vpn", NetworkMode::Own, "front=10.1.0.7");
     let here = "10.1.0.7:80";
     let down = "HAProxy cannot reach it; start container vpn (vpn), whose network it shares, and then restart \
                 this one";
     let later = "HAProxy cannot reach it; restart it: container vpn (vpn), whose network it shares, has started \
                  after it";
     for (state, started, expected) in [
-        (State::Running, Some(4), here),
-        (State::Running, Some(5), here),
-        (State::Paused, Some(4), here),
-        (State::Running, Some(6), later),
-        (State::Running, None, here),
-        (State::Running, Some(0), here),
-        (State::Exited, Some(4), down),
-        (State::Restarting, Some(6), down),
-        (State::Created, None, down),
-        (State::Removing, None, down),
-        (State::Dead, None, down),
+        (ContainerState::Running, Some(4), here),
+        (ContainerState::Running, Some(5), here),
+        (ContainerState::Paused, Some(4), here),
+        (ContainerState::Running, Some(6), later),
+        (ContainerState::Running, None, here),
+        (ContainerState::Running, Some(0), here),
+        (ContainerState::Exited, Some(4), down),
+        (ContainerState::Restarting, Some(6), down),
+        (ContainerState::Created, None, down),
+        (ContainerState::Removing, None, down),
+        (ContainerState::Dead, None, down),
     ] {
         let vpn = Container { started, state, ..vpn.clone() };
         check(&[web.clone(), vpn.clone()], &HOST, expected);
-        check(&[web.clone(), vpn.clone(), haproxy("front")], &inside(), expected);
+        check(&[web.clone(), vpn.clone(), haproxy_on("front")], &inside_haproxy(), expected);
         let on_host = Container { network_mode: NetworkMode::Host, ..vpn };
         let expected = if expected == here { "127.0.0.1:80" } else { expected };
         check(&[web.clone(), on_host], &HOST, expected);
@@ -338,14 +350,15 @@ fn shared_network_goes_with_its_owner() {
     }
     // One in between may end: what it had joined goes on.
     let far = Container { id: ContainerId::new("far"), name: "far".into(), ..vpn };
-    let middle = Container { state: State::Exited, ..container("vpn", of("far"), "") };
+    let middle =
+        Container { state: ContainerState::Exited, ..container_on("vpn", network_of("far"), "") };
     check(&[web, middle, far], &HOST, here);
 }
 
 #[test]
-fn the_named_network_is_taken_before_all_others() {
-    let two = [web("front=10.1.0.2 over=10.8.0.2"), haproxy("front")];
-    for vantage in [HOST, inside(), published_on("192.0.2.1")] {
+fn named_network_is_preferred_over_all_others() {
+    let two = [web_on("front=10.1.0.2 over=10.8.0.2"), haproxy_on("front")];
+    for vantage in [HOST, inside_haproxy(), published_on("192.0.2.1")] {
         check_named(&two, &vantage, Some("over"), Some("front"), "10.8.0.2:80");
         check_named(&two, &vantage, None, Some("over"), "10.8.0.2:80");
         let not_there = "the container is not on network \"back\", only on front, over; \
@@ -354,14 +367,14 @@ fn the_named_network_is_taken_before_all_others() {
         check_named(&two, &vantage, None, Some("back"), not_there);
     }
     check_named(
-        &[web("")],
+        &[web_on("")],
         &HOST,
         Some("back"),
         None,
         "the container is on no network, so not on \"back\"",
     );
     check_named(
-        &[web("front=10.1.0.2 back")],
+        &[web_on("front=10.1.0.2 back")],
         &HOST,
         Some("back"),
         None,
@@ -370,9 +383,9 @@ fn the_named_network_is_taken_before_all_others() {
 }
 
 #[test]
-fn ipv6_serves_where_there_is_no_ipv4() {
-    check(&[web("six=fd00::2 six=10.6.0.2")], &HOST, "10.6.0.2:80");
-    check(&[web("six=fd00::2")], &HOST, "[fd00::2]:80");
-    check(&[web("six=fd00::2"), haproxy("six")], &inside(), "[fd00::2]:80");
-    check_named(&[web("six=fd00::2")], &HOST, Some("six"), None, "[fd00::2]:80");
+fn network_without_ipv4_uses_ipv6() {
+    check(&[web_on("six=fd00::2 six=10.6.0.2")], &HOST, "10.6.0.2:80");
+    check(&[web_on("six=fd00::2")], &HOST, "[fd00::2]:80");
+    check(&[web_on("six=fd00::2"), haproxy_on("six")], &inside_haproxy(), "[fd00::2]:80");
+    check_named(&[web_on("six=fd00::2")], &HOST, Some("six"), None, "[fd00::2]:80");
 }

@@ -3,9 +3,9 @@
 
 use super::Balancer;
 use crate::{
-    decide::{TAKEN_RETRY, Taken},
-    listening,
-    problem::{About, Problem, Reason},
+    decide::{PORT_RETRY_INTERVAL, PortConflict},
+    port_owner,
+    problem::{Problem, ProblemSubject, Reason},
 };
 use std::{io, net::SocketAddr, time::Instant};
 
@@ -14,27 +14,27 @@ const OPTION: &str = "--haproxy-metrics";
 #[derive(Debug, Default)]
 pub(super) enum Exporter {
     #[default]
-    NotWanted,
+    Disabled,
     /// This HAProxy has none.
-    Missing,
-    At(SocketAddr),
+    Unsupported,
+    Enabled(SocketAddr),
     /// The port is somebody else's.
-    Taken(SocketAddr, Taken),
+    PortTaken(SocketAddr, PortConflict),
 }
 
 impl Exporter {
     pub(super) fn problem(&self) -> Option<Problem> {
         let reason = match self {
-            Self::NotWanted | Self::At(_) => return None,
-            Self::Missing => Reason::NoExporter,
-            Self::Taken(_, taken) => Reason::PortTaken { why: taken.why.clone() },
+            Self::Disabled | Self::Enabled(_) => return None,
+            Self::Unsupported => Reason::NoExporter,
+            Self::PortTaken(_, taken) => Reason::PortTaken { why: taken.reason.clone() },
         };
-        Some(Problem { about: About::Option(OPTION), label: None, reason })
+        Some(Problem { subject: ProblemSubject::Option(OPTION), label: None, reason })
     }
 
     pub(super) fn wake_at(&self) -> Option<Instant> {
         match self {
-            Self::Taken(_, taken) => Some(taken.until),
+            Self::PortTaken(_, taken) => Some(taken.until),
             _ => None,
         }
     }
@@ -42,45 +42,45 @@ impl Exporter {
 
 impl Balancer {
     /// From the next load on HAProxy tells its numbers there, if it can.
-    pub async fn export(&mut self, address: SocketAddr) {
+    pub async fn enable_exporter(&mut self, address: SocketAddr) {
         let has = self.proxy.has_exporter().await;
-        self.set_exporter(if has { Exporter::At(address) } else { Exporter::Missing });
+        self.set_exporter(if has { Exporter::Enabled(address) } else { Exporter::Unsupported });
     }
 
     fn set_exporter(&mut self, exporter: Exporter) {
-        self.frame.exporter = match exporter {
-            Exporter::At(address) => Some(address),
+        self.render_context.exporter = match exporter {
+            Exporter::Enabled(address) => Some(address),
             _ => None,
         };
         self.exporter = exporter;
         // The short way does not look at the frame.
-        self.running.settled = None;
+        self.live.pending_deletions = None;
     }
 
     /// Whether the port was the exporter's, which is left out then.
-    pub(super) fn exporter_gives_up(&mut self, port: u16, why: &str, now: Instant) -> bool {
-        let Exporter::At(address) = self.exporter else { return false };
+    pub(super) fn release_exporter_port(&mut self, port: u16, why: &str, now: Instant) -> bool {
+        let Exporter::Enabled(address) = self.exporter else { return false };
         let is_its = address.port() == port;
         if is_its {
-            let taken = Taken { why: why.to_owned(), until: now + TAKEN_RETRY };
-            self.set_exporter(Exporter::Taken(address, taken));
+            let taken = PortConflict { reason: why.to_owned(), until: now + PORT_RETRY_INTERVAL };
+            self.set_exporter(Exporter::PortTaken(address, taken));
         }
         is_its
     }
 
     /// A port that is free by now is had with the next load. It is looked at first: to find out by a
     /// load would use up reloads.
-    pub(super) fn try_exporter_again(&mut self, now: Instant) {
-        let Exporter::Taken(address, taken) = &mut self.exporter else { return };
+    pub(super) fn retry_exporter(&mut self, now: Instant) {
+        let Exporter::PortTaken(address, taken) = &mut self.exporter else { return };
         if now < taken.until {
             return;
         }
-        taken.until = now + TAKEN_RETRY;
-        let in_use =
-            listening::probe(*address).is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse);
+        taken.until = now + PORT_RETRY_INTERVAL;
+        let in_use = port_owner::try_bind(*address)
+            .is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse);
         if !in_use {
             let address = *address;
-            self.set_exporter(Exporter::At(address));
+            self.set_exporter(Exporter::Enabled(address));
         }
     }
 }

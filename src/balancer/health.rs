@@ -2,10 +2,10 @@
 
 use super::Balancer;
 use crate::{
-    diagnosis::{Diagnosis, Hearing, Lost, Question},
-    haproxy::{health::Round, patrol, said::Checked},
+    diagnosis::{CheckReporting, Diagnosis, HealthQuery, LostServer},
+    haproxy::{health::HealthReport, health_query, stderr_log::CheckResultChange},
+    problem_log::ProblemLog,
     problem_set::ProblemSet,
-    told::Told,
 };
 use std::{io, mem, time::Instant};
 use tokio::{sync::oneshot, task::JoinHandle};
@@ -13,98 +13,101 @@ use tracing::{debug, warn};
 
 /// What is known of servers, and who waits to know more.
 #[derive(Debug, Default)]
-pub(super) struct Patrol {
+pub(super) struct HealthMonitor {
     diagnosis: Diagnosis,
-    told: Told,
-    asking: Option<JoinHandle<io::Result<Round>>>,
-    waiting: Vec<oneshot::Sender<()>>,
+    problem_log: ProblemLog,
+    query: Option<JoinHandle<io::Result<HealthReport>>>,
+    waiters: Vec<oneshot::Sender<()>>,
 }
 
-impl Patrol {
+impl HealthMonitor {
     pub(super) fn problems(&self) -> &ProblemSet {
-        self.told.problems()
+        self.problem_log.problems()
     }
 
     /// What HAProxy answered; for ever where nothing is being asked. May be dropped and called again.
-    pub(super) async fn answered(&mut self) -> io::Result<Round> {
-        let Some(handle) = &mut self.asking else { return std::future::pending().await };
-        let answered = handle.await;
-        self.asking = None;
-        answered.unwrap_or_else(|e| Err(io::Error::other(e)))
+    pub(super) async fn wait_for_report(&mut self) -> io::Result<HealthReport> {
+        let Some(handle) = &mut self.query else { return std::future::pending().await };
+        let result = handle.await;
+        self.query = None;
+        result.unwrap_or_else(|e| Err(io::Error::other(e)))
     }
 
-    pub(super) fn is_asking(&self) -> bool {
-        self.asking.is_some()
+    pub(super) fn is_query_running(&self) -> bool {
+        self.query.is_some()
     }
 }
 
 impl Balancer {
     /// Answered once HAProxy was asked how its servers are, or at once where it was just now.
-    pub fn examine(&mut self, answer: oneshot::Sender<()>) {
+    pub fn examine_servers(&mut self, answer: oneshot::Sender<()>) {
         let now = Instant::now();
-        if self.patrol.diagnosis.is_fresh(now) || self.running.observed.is_none() {
+        if self.health_monitor.diagnosis.is_fresh(now) || self.live.observed.is_none() {
             // Who asked may be gone.
             let _ = answer.send(());
             return;
         }
-        self.patrol.waiting.push(answer);
-        if !self.patrol.is_asking() {
-            self.patrol.diagnosis.hurry(now);
+        self.health_monitor.waiters.push(answer);
+        if !self.health_monitor.is_query_running() {
+            self.health_monitor.diagnosis.request_now(now);
         }
     }
 
     /// When HAProxy is to be asked how its servers are.
-    pub(super) fn patrol_due(&self) -> Option<Instant> {
-        let there_is_one = self.running.observed.is_some();
-        (there_is_one || !self.patrol.waiting.is_empty())
-            .then(|| self.patrol.diagnosis.due(self.hearing()))
+    pub(super) fn next_health_query(&self) -> Option<Instant> {
+        let is_running = self.live.observed.is_some();
+        (is_running || !self.health_monitor.waiters.is_empty())
+            .then(|| self.health_monitor.diagnosis.next_query_at(self.check_reporting()))
             .flatten()
     }
 
-    fn hearing(&self) -> Hearing {
-        if self.proxy.is_heard() {
-            return Hearing::Heard;
+    fn check_reporting(&self) -> CheckReporting {
+        if self.proxy.reports_checks() {
+            return CheckReporting::Pushed;
         }
-        let backends = self.running.config.backends.values();
-        Hearing::Deaf { servers: backends.map(|it| it.servers.len()).sum() }
+        let backends = self.live.config.backends.values();
+        CheckReporting::Polled { servers: backends.map(|backend| backend.servers.len()).sum() }
     }
 
-    pub(super) fn go_on_patrol(&mut self) {
-        let Question { backends, refusals } = self.patrol.diagnosis.question(self.hearing());
-        let ask = patrol::ask(self.proxy.socket(), backends, refusals);
-        self.patrol.asking = Some(tokio::spawn(ask));
+    pub(super) fn start_health_query(&mut self) {
+        let HealthQuery { backends, frontend_errors: refusals } =
+            self.health_monitor.diagnosis.next_query(self.check_reporting());
+        let ask = health_query::fetch_health(self.proxy.worker_socket(), backends, refusals);
+        self.health_monitor.query = Some(tokio::spawn(ask));
     }
 
-    pub(super) fn came_back(&mut self, found: io::Result<Round>) {
+    pub(super) fn on_health_report(&mut self, found: io::Result<HealthReport>) {
         let now = Instant::now();
         match found {
             Ok(round) => {
-                self.patrol.diagnosis.learn(&round, &self.running.config, now);
+                self.health_monitor.diagnosis.apply_report(&round, &self.live.config, now);
                 self.end_lost_requests(now);
             }
             Err(error) => {
                 debug!("HAProxy does not say how its servers are: {error}");
-                self.patrol.diagnosis.unanswered(now);
+                self.health_monitor.diagnosis.on_no_answer(now);
             }
         }
-        self.tell_health(now);
-        for waiting in mem::take(&mut self.patrol.waiting) {
-            let _ = waiting.send(());
+        self.update_health_problems(now);
+        for waiter in mem::take(&mut self.health_monitor.waiters) {
+            let _ = waiter.send(());
         }
     }
 
     /// Whoever waits for a machine that has gone is told so, instead of waiting for the time limit of its route.
     fn end_lost_requests(&mut self, now: Instant) {
-        let lost = self.patrol.diagnosis.lost(now);
+        let lost = self.health_monitor.diagnosis.take_lost_servers(now);
         if lost.is_empty() {
             return;
         }
-        for Lost { server: (backend, server), .. } in lost.iter().filter(|it| it.is_news) {
+        for LostServer { server: (backend, server), .. } in
+            lost.iter().filter(|server| server.is_new)
+        {
             warn!(
                 "connections to server {backend}/{server} time out; the requests that it has are ended"
             );
         }
-        let servers = lost.into_iter().map(|it| it.server).collect();
+        let servers = lost.into_iter().map(|server| server.server).collect();
         let ending = self.proxy.end_sessions(servers);
         tokio::spawn(async move {
             if let Err(error) = ending.await {
@@ -113,26 +116,27 @@ impl Balancer {
         });
     }
 
-    pub(super) fn heard_of_check(&mut self, checked: &Checked) {
-        let worker = self.running.observed.as_ref().and_then(|it| it.worker);
-        if worker.is_none_or(|it| it == checked.worker) {
-            self.patrol.diagnosis.hear(checked, Instant::now());
+    pub(super) fn on_check_result(&mut self, change: &CheckResultChange) {
+        let worker = self.live.observed.as_ref().and_then(|state| state.worker);
+        if worker.is_none_or(|n| n == change.worker) {
+            self.health_monitor.diagnosis.on_check_result(change, Instant::now());
         }
     }
 
     /// The routes of these keys may have other servers than before.
-    pub(super) fn servers_changed(&mut self, keys: &[String]) {
+    pub(super) fn on_servers_changed(&mut self, keys: &[String]) {
         let now = Instant::now();
-        let config = &self.running.config;
+        let config = &self.live.config;
         let targets = keys.iter().filter_map(|key| config.maps.routes.get(key));
         let backends = targets.map(|target| target.backend.as_str());
-        self.patrol.diagnosis.follow(config, backends, now);
-        self.tell_health(now);
+        self.health_monitor.diagnosis.update_backends(config, backends, now);
+        self.update_health_problems(now);
     }
 
-    fn tell_health(&mut self, now: Instant) {
-        let config = &self.running.config;
-        let problems = self.patrol.diagnosis.problems(config, &self.served, &self.memory, now);
-        self.patrol.told.tell(problems);
+    fn update_health_problems(&mut self, now: Instant) {
+        let config = &self.live.config;
+        let problems =
+            self.health_monitor.diagnosis.problems(config, &self.served_routes, &self.memory, now);
+        self.health_monitor.problem_log.log_changes(problems);
     }
 }

@@ -1,17 +1,17 @@
 //! What is counted of passes, and how things stand for who counts.
 
-use super::{Balancer, Did};
+use super::{Balancer, StepOutcome};
 use crate::{
-    metrics::{Count, Metrics},
+    metrics::{Metrics, MetricsSnapshot},
     view::{
-        How,
-        census::{self, Census},
+        ApplyMethod,
+        counts::{self, StateCounts},
     },
 };
 use std::time::{Duration, Instant};
 
 /// Events that wait for their pass; more of them at once tell nothing new.
-const MOST_HEARD: usize = 1000;
+const MAX_EVENT_TIMES: usize = 1000;
 
 impl Balancer {
     pub fn metrics(&self) -> &Metrics {
@@ -19,56 +19,57 @@ impl Balancer {
     }
 
     /// Events were heard then, and the next pass follows them.
-    pub fn heard(&mut self, moments: impl IntoIterator<Item = Instant>) {
-        let room = MOST_HEARD.saturating_sub(self.heard.len());
-        self.heard.extend(moments.into_iter().take(room));
+    pub fn record_event_times(&mut self, moments: impl IntoIterator<Item = Instant>) {
+        let room = MAX_EVENT_TIMES.saturating_sub(self.event_times.len());
+        self.event_times.extend(moments.into_iter().take(room));
     }
 
     /// They changed nothing that a pass would follow.
-    pub fn heard_in_vain(&mut self) {
-        self.heard.clear();
+    pub fn discard_event_times(&mut self) {
+        self.event_times.clear();
     }
 
     /// How things stand. `docker`: whether its events are heard, and how long ago the last one was.
-    pub fn count(&self, docker: (bool, Duration)) -> Count {
-        let observed = self.running.observed.as_ref();
-        let config = &self.running.config;
-        let (routes, servers) = census::count(&self.served, &self.memory, config, observed);
+    pub fn metrics_snapshot(&self, docker: (bool, Duration)) -> MetricsSnapshot {
+        let observed = self.live.observed.as_ref();
+        let config = &self.live.config;
+        let (routes, servers) =
+            counts::count_states(&self.served_routes, &self.memory, config, observed);
         let (docker_is_there, stream_age) = docker;
-        let census = Census {
+        let census = StateCounts {
             routes,
             servers,
-            problems: census::kinds(
-                self.told.problems().iter().chain(self.patrol.problems().iter()),
+            problems: counts::count_problem_kinds(
+                self.problem_log.problems().iter().chain(self.health_monitor.problems().iter()),
             ),
-            containers: self.memory.containers(),
-            rollback_holds: self.memory.rollback.is_some(),
-            docker_is_there,
+            containers: self.memory.container_count(),
+            rollback_active: self.memory.rollback.is_some(),
+            docker_connected: docker_is_there,
             stream_age,
             haproxy_answers: observed.is_some(),
             budget: self.budget,
             now: Instant::now(),
         };
-        Count { census, stat: self.proxy.stat(), metrics: self.metrics.clone() }
+        MetricsSnapshot { census, stat: self.proxy.stats_client(), metrics: self.metrics.clone() }
     }
 
     /// HAProxy has all that it should have. Events that changed nothing say nothing of how long it takes.
-    pub(super) fn succeeded(&mut self, did: &Did) {
-        self.metrics.succeeded();
-        let heard = std::mem::take(&mut self.heard);
-        if did.how().is_some() {
-            for at in heard {
-                self.metrics.followed(at.elapsed());
+    pub(super) fn record_success(&mut self, did: &StepOutcome) {
+        self.metrics.record_success();
+        let event_times = std::mem::take(&mut self.event_times);
+        if did.apply_method().is_some() {
+            for at in event_times {
+                self.metrics.record_latency(at.elapsed());
             }
         }
     }
 
     /// The way that a pass took.
-    pub(super) fn measure(&self, did: &Did) {
-        let Some(how) = did.how() else { return };
-        self.metrics.applied(&how);
-        if let (How::Reloaded { .. }, Did::Loaded(_, why)) = (&how, did) {
-            self.metrics.reloaded(why);
+    pub(super) fn record_method(&self, did: &StepOutcome) {
+        let Some(how) = did.apply_method() else { return };
+        self.metrics.record_apply(&how);
+        if let (ApplyMethod::Reloaded { .. }, StepOutcome::Loaded(_, why)) = (&how, did) {
+            self.metrics.record_reload(why);
         }
     }
 }

@@ -3,7 +3,7 @@
 use docker_glue::{
     cli::{Options, Program},
     daemon, log,
-    settings::{Machine, Refusal, Task},
+    settings::{HostEnv, SettingsError, Task},
     verb,
 };
 use std::process::ExitCode;
@@ -12,15 +12,15 @@ const PROGRAM: &str = <Options as Program>::NAME;
 
 fn main() -> ExitCode {
     let args: Vec<_> = std::env::args_os().collect();
-    let settings = match Task::read(&args, &Machine::here()) {
+    let settings = match Task::from_args(&args, &HostEnv::detect_host()) {
         Ok(Task::Serve(settings)) => *settings,
-        Ok(Task::Ask(errand)) => return verb::ask(&errand),
-        Ok(Task::Look(look, settings)) => return verb::look(&look, &settings),
-        Err(refusal) => return refusal.tell(PROGRAM),
+        Ok(Task::Daemon(errand)) => return verb::run_remote(&errand),
+        Ok(Task::Local(look, settings)) => return verb::run_local(&look, &settings),
+        Err(refusal) => return refusal.print_error(PROGRAM),
     };
-    let code = match log::start(&settings.log, PROGRAM) {
-        Ok(()) => daemon::run(settings),
-        Err(error) => Refusal::Wrong(error).tell(PROGRAM),
+    let code = match log::start_logging(&settings.log, PROGRAM) {
+        Ok(()) => daemon::run_balancer(settings),
+        Err(error) => SettingsError::Invalid(error).print_error(PROGRAM),
     };
     log::flush();
     code

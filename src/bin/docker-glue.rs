@@ -1,23 +1,23 @@
 //! Handlers for anything that must follow the containers.
 
 use docker_glue::{
-    cli::{Program, glue::Options},
+    cli::{Program, glue::GlueOptions},
     daemon, log,
-    settings::{GlueTask, Machine, Refusal},
+    settings::{GlueTask, HostEnv, SettingsError},
 };
 use std::process::ExitCode;
 
-const PROGRAM: &str = <Options as Program>::NAME;
+const PROGRAM: &str = <GlueOptions as Program>::NAME;
 
 fn main() -> ExitCode {
     let args: Vec<_> = std::env::args_os().collect();
-    let (task, settings) = match GlueTask::read(&args, Machine::here()) {
+    let (task, settings) = match GlueTask::from_args(&args, HostEnv::detect_host()) {
         Ok(read) => read,
-        Err(refusal) => return refusal.tell(PROGRAM),
+        Err(refusal) => return refusal.print_error(PROGRAM),
     };
-    let code = match log::start(&settings.log, PROGRAM) {
-        Ok(()) => daemon::glue(task, settings),
-        Err(error) => Refusal::Wrong(error).tell(PROGRAM),
+    let code = match log::start_logging(&settings.log, PROGRAM) {
+        Ok(()) => daemon::run_glue(task, settings),
+        Err(error) => SettingsError::Invalid(error).print_error(PROGRAM),
     };
     log::flush();
     code

@@ -1,6 +1,6 @@
 //! What can be asked of docker-glue, in the words of its `--help`.
 
-use super::{DO, DOCKER, OUTPUT, Program, Switches};
+use super::{ACTION, DOCKER, OUTPUT, Program, Switches};
 use crate::{log::LogFormat, settings::value};
 use clap::{ArgAction, Command, Parser, Subcommand, builder::BoolishValueParser};
 use std::path::PathBuf;
@@ -17,16 +17,16 @@ use std::path::PathBuf;
                       docker-glue check|render [OPTIONS]"
 )]
 #[command(subcommand_help_heading = COMMANDS, disable_help_subcommand = true)]
-#[command(after_help = CLOSE, after_long_help = CLOSE)]
-pub struct Options {
+#[command(after_help = FOOTER, after_long_help = FOOTER)]
+pub struct GlueOptions {
     /// Run each handler once, for the containers that are there, and exit
-    #[arg(short = '1', long, help_heading = DO)]
+    #[arg(short = '1', long, help_heading = ACTION)]
     pub once: bool,
 
     /// Run handlers for what happens, until stopped
     ///
     /// Ctrl-C or SIGTERM stops it, SIGHUP has it read its files anew. Given both, --once wins.
-    #[arg(short, long, help_heading = DO)]
+    #[arg(short, long, help_heading = ACTION)]
     pub watch: bool,
 
     /// Read options from this TOML file
@@ -34,7 +34,7 @@ pub struct Options {
     /// A file that is named must exist. docker-balancer reads the same one.
     ///
     /// [default: /etc/docker-glue/settings.toml, where there is one]
-    #[arg(long, value_name = "FILE", help_heading = DO, value_parser = value::path, global = true)]
+    #[arg(long, value_name = "FILE", help_heading = ACTION, value_parser = value::parse_path, global = true)]
     pub settings: Option<PathBuf>,
 
     /// Where Docker listens: unix:///PATH, tcp://HOST:PORT or ssh://USER@HOST
@@ -42,7 +42,7 @@ pub struct Options {
     /// With tcp, DOCKER_TLS_VERIFY and DOCKER_CERT_PATH are obeyed as by the docker command.
     ///
     /// [default: DOCKER_HOST, else unix:///var/run/docker.sock]
-    #[arg(long, value_name = "URL", help_heading = DOCKER, value_parser = value::text, global = true)]
+    #[arg(long, value_name = "URL", help_heading = DOCKER, value_parser = value::parse_text, global = true)]
     pub docker_url: Option<String>,
 
     /// Read handlers from the *.ini files of this folder (repeatable)
@@ -52,7 +52,7 @@ pub struct Options {
     ///
     /// [default: docker-glue.d in ../etc, ../../etc, /etc and here, seen from the program; and
     /// /etc/docker-glue/docker-glue.d]
-    #[arg(long, value_name = "DIR", help_heading = HANDLERS, value_parser = value::path, global = true)]
+    #[arg(long, value_name = "DIR", help_heading = HANDLERS, value_parser = value::parse_path, global = true)]
     pub handler_paths: Vec<PathBuf>,
 
     /// Look for scripts that are named without a folder in this one (repeatable)
@@ -61,13 +61,13 @@ pub struct Options {
     ///
     /// [default: ../libexec/docker-glue and ../../libexec/docker-glue, seen from the program;
     /// /usr/libexec/docker-glue and ./handler-scripts]
-    #[arg(long, value_name = "DIR", help_heading = HANDLERS, value_parser = value::path, global = true)]
+    #[arg(long, value_name = "DIR", help_heading = HANDLERS, value_parser = value::parse_path, global = true)]
     pub script_paths: Vec<PathBuf>,
 
     /// Look for Python plugins in this folder (repeatable)
     ///
     /// [default: /usr/lib/docker-glue/plugins and ./plugins]
-    #[arg(long, value_name = "DIR", help_heading = HANDLERS, value_parser = value::path, global = true)]
+    #[arg(long, value_name = "DIR", help_heading = HANDLERS, value_parser = value::parse_path, global = true)]
     pub plugin_paths: Vec<PathBuf>,
 
     /// Keep what handlers have been told here, over a restart
@@ -76,7 +76,7 @@ pub struct Options {
     ///
     /// [default: /var/lib/docker-glue; as a user $XDG_STATE_HOME/docker-glue or
     /// ~/.local/state/docker-glue]
-    #[arg(long, value_name = "DIR", help_heading = HANDLERS, value_parser = value::path, global = true)]
+    #[arg(long, value_name = "DIR", help_heading = HANDLERS, value_parser = value::parse_path, global = true)]
     pub state_dir: Option<PathBuf>,
 
     /// How the log is written, to stderr
@@ -96,7 +96,7 @@ pub struct Options {
 
 // What needs no daemon. (A doc comment would become the program's own.)
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
-pub enum Verb {
+pub enum GlueCommand {
     /// Read all handlers' files and name every mistake, without running anything
     ///
     /// Exit status: 0 all is well; 1 there are mistakes, or no files at all.
@@ -124,13 +124,13 @@ pub enum Verb {
     },
 }
 
-impl Program for Options {
+impl Program for GlueOptions {
     const NAME: &str = "docker-glue";
-    type Verb = Verb;
-    type Other = super::Options;
+    type Subcommand = GlueCommand;
+    type OtherProgram = super::Options;
 
     fn command_line() -> Command {
-        super::whole::<Self>()
+        super::build_command::<Self>()
     }
 
     fn switches(&self) -> Switches {
@@ -138,7 +138,7 @@ impl Program for Options {
         Switches { once, watch, verbose, quiet }
     }
 
-    fn switch(&mut self, switches: Switches) {
+    fn set_switches(&mut self, switches: Switches) {
         Switches { once: self.once, watch: self.watch, verbose: self.verbose, quiet: self.quiet } =
             switches;
     }
@@ -147,7 +147,7 @@ impl Program for Options {
 const COMMANDS: &str = "Without following Docker";
 const HANDLERS: &str = "Handlers (docker-glue alone)";
 
-const CLOSE: &str = "\
+const FOOTER: &str = "\
 A first handler:
   mkdir docker-glue.d
   printf '[handler]\\nclass=script\\nevents=start,die\\n[params]\\nscript=/usr/bin/logger\\n' \\

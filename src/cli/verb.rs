@@ -7,16 +7,16 @@ use std::{path::PathBuf, time::Duration};
 
 // (A doc comment would become the program's own.)
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
-pub enum Verb {
+pub enum BalancerCommand {
     #[command(flatten)]
-    Look(Look),
+    Look(LocalCommand),
     #[command(flatten)]
-    Ask(Ask),
+    Ask(DaemonCommand),
 }
 
 // What can be answered without a docker-balancer that runs: the settings are its own.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
-pub enum Look {
+pub enum LocalCommand {
     /// Say where a request goes, and why
     ///
     /// From the listener to the route to its servers, each with the container and the label it comes from; who
@@ -72,7 +72,7 @@ pub enum Look {
 
 // What only the docker-balancer that runs can answer or do.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
-pub enum Ask {
+pub enum DaemonCommand {
     /// Show listeners, routes, servers, problems and the last change
     ///
     /// Exit status: 0 shown; 4 no docker-balancer answers.
@@ -146,7 +146,7 @@ pub enum Ask {
         container: String,
 
         /// How long to wait for the requests that are under way
-        #[arg(long, value_name = "TIME", value_parser = value::time, default_value = "30s")]
+        #[arg(long, value_name = "TIME", value_parser = value::parse_duration, default_value = "30s")]
         wait: Duration,
     },
 

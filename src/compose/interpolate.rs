@@ -5,28 +5,28 @@
 use std::{collections::BTreeMap, fmt};
 
 /// More than anybody nests.
-const DEEPEST: usize = 32;
+const MAX_DEPTH: usize = 32;
 
 /// The longest text that comes of one, in bytes: a label has at most 4096.
-const LONGEST: usize = 1 << 18;
+const MAX_TEXT_BYTES: usize = 1 << 18;
 
 /// What a text is once its variables are filled in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Filled {
+pub struct FilledText {
     pub text: String,
     /// Variables that left nothing, in the order of the text.
-    pub blanks: Vec<Blank>,
+    pub empty_variables: Vec<EmptyVariable>,
 }
 
 /// A variable in whose place nothing stands.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Blank {
+pub struct EmptyVariable {
     pub name: String,
-    pub cause: Cause,
+    pub cause: EmptyCause,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Cause {
+pub enum EmptyCause {
     /// `${NAME}`, and nobody sets it. Docker Compose warns of it too.
     Unset,
     /// It is set to nothing.
@@ -36,7 +36,7 @@ pub enum Cause {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Mistake {
+pub enum InterpolationError {
     /// A dollar that begins nothing, or a brace that does not end.
     Format(String),
     /// `${NAME:?text}`.
@@ -52,7 +52,10 @@ pub enum Mistake {
 ///
 /// # Errors
 /// Says what is wrong with the text.
-pub fn fill(text: &str, variables: &BTreeMap<String, String>) -> Result<Filled, Mistake> {
+pub fn fill_variables(
+    text: &str,
+    variables: &BTreeMap<String, String>,
+) -> Result<FilledText, InterpolationError> {
     fill_with(text, &|name| variables.get(name).map(String::as_str))
 }
 
@@ -60,110 +63,116 @@ pub fn fill(text: &str, variables: &BTreeMap<String, String>) -> Result<Filled, 
 pub(super) fn fill_with<'v>(
     text: &str,
     lookup: &dyn Fn(&str) -> Option<&'v str>,
-) -> Result<Filled, Mistake> {
-    let mut filler = Filler { lookup, whole: text, filled: Filled::default() };
-    filler.fill(text, 0)?;
+) -> Result<FilledText, InterpolationError> {
+    let mut filler = Filler { lookup, whole: text, filled: FilledText::default() };
+    filler.fill_text(text, 0)?;
     Ok(filler.filled)
 }
 
 struct Filler<'a, 'v> {
     lookup: &'a dyn Fn(&str) -> Option<&'v str>,
     whole: &'a str,
-    filled: Filled,
+    filled: FilledText,
 }
 
 impl Filler<'_, '_> {
-    fn fill(&mut self, text: &str, depth: usize) -> Result<(), Mistake> {
-        if DEEPEST < depth {
-            return Err(Mistake::TooDeep);
+    fn fill_text(&mut self, text: &str, depth: usize) -> Result<(), InterpolationError> {
+        if MAX_DEPTH < depth {
+            return Err(InterpolationError::TooDeep);
         }
-        let mut rest = text;
-        while let Some((before, after)) = rest.split_once('$') {
-            self.push(before)?;
-            rest = match after.chars().next() {
+        let mut remaining = text;
+        while let Some((before, after)) = remaining.split_once('$') {
+            self.push_text(before)?;
+            remaining = match after.chars().next() {
                 Some('$') => {
-                    self.push("$")?;
+                    self.push_text("$")?;
                     &after[1..]
                 }
                 Some('{') => {
-                    let (inside, after) = braced(after).ok_or_else(|| self.format())?;
-                    self.expand(inside, depth)?;
+                    let (inside, after) = split_braces(after).ok_or_else(|| self.format_error())?;
+                    self.expand_braces(inside, depth)?;
                     after
                 }
                 _ => {
-                    let (name, after) = name(after);
+                    let (name, after) = split_name(after);
                     if name.is_empty() {
-                        return Err(self.format());
+                        return Err(self.format_error());
                     }
-                    self.put(name)?;
+                    self.put_variable(name)?;
                     after
                 }
             };
         }
-        self.push(rest)
+        self.push_text(remaining)
     }
 
-    fn push(&mut self, text: &str) -> Result<(), Mistake> {
-        if LONGEST < self.filled.text.len() + text.len() {
-            return Err(Mistake::TooLong);
+    fn push_text(&mut self, text: &str) -> Result<(), InterpolationError> {
+        if MAX_TEXT_BYTES < self.filled.text.len() + text.len() {
+            return Err(InterpolationError::TooLong);
         }
         self.filled.text.push_str(text);
         Ok(())
     }
 
     /// The variable as it is.
-    fn put(&mut self, name: &str) -> Result<(), Mistake> {
+    fn put_variable(&mut self, name: &str) -> Result<(), InterpolationError> {
         match (self.lookup)(name) {
-            None => self.blank(name, Cause::Unset),
-            Some("") => self.blank(name, Cause::Empty),
-            Some(value) => return self.push(value),
+            None => self.note_empty(name, EmptyCause::Unset),
+            Some("") => self.note_empty(name, EmptyCause::Empty),
+            Some(value) => return self.push_text(value),
         }
         Ok(())
     }
 
-    fn blank(&mut self, name: &str, cause: Cause) {
-        self.filled.blanks.push(Blank { name: name.to_owned(), cause });
+    fn note_empty(&mut self, name: &str, cause: EmptyCause) {
+        self.filled.empty_variables.push(EmptyVariable { name: name.to_owned(), cause });
     }
 
     /// What is between braces.
-    fn expand(&mut self, inside: &str, depth: usize) -> Result<(), Mistake> {
-        let (name, form) = name(inside);
+    fn expand_braces(&mut self, inside: &str, depth: usize) -> Result<(), InterpolationError> {
+        let (name, form) = split_name(inside);
         if name.is_empty() {
-            return Err(self.format());
+            return Err(self.format_error());
         }
         if form.is_empty() {
-            return self.put(name);
+            return self.put_variable(name);
         }
-        let set = (self.lookup)(name);
+        let current = (self.lookup)(name);
         let (form, value) = match form.strip_prefix(':') {
-            Some(form) => (form, set.filter(|value| !value.is_empty())),
-            None => (form, set),
+            Some(form) => (form, current.filter(|value| !value.is_empty())),
+            None => (form, current),
         };
         match (form.chars().next(), value) {
-            (Some('-' | '?'), Some("")) => self.blank(name, Cause::Empty),
-            (Some('-' | '?'), Some(value)) => self.push(value)?,
+            (Some('-' | '?'), Some("")) => self.note_empty(name, EmptyCause::Empty),
+            (Some('-' | '?'), Some(value)) => self.push_text(value)?,
             (Some('-'), None) if form.len() == 1 => {
-                self.blank(name, if set.is_some() { Cause::Empty } else { Cause::Default });
+                self.note_empty(
+                    name,
+                    if current.is_some() { EmptyCause::Empty } else { EmptyCause::Default },
+                );
             }
-            (Some('-'), None) | (Some('+'), Some(_)) => self.fill(&form[1..], depth + 1)?,
+            (Some('-'), None) | (Some('+'), Some(_)) => self.fill_text(&form[1..], depth + 1)?,
             (Some('+'), None) => {}
             (Some('?'), None) => {
-                let mut text = Filler { filled: Filled::default(), ..*self };
-                text.fill(&form[1..], depth + 1)?;
-                return Err(Mistake::Required { name: name.to_owned(), text: text.filled.text });
+                let mut text = Filler { filled: FilledText::default(), ..*self };
+                text.fill_text(&form[1..], depth + 1)?;
+                return Err(InterpolationError::Required {
+                    name: name.to_owned(),
+                    text: text.filled.text,
+                });
             }
-            _ => return Err(self.format()),
+            _ => return Err(self.format_error()),
         }
         Ok(())
     }
 
-    fn format(&self) -> Mistake {
-        Mistake::Format(self.whole.to_owned())
+    fn format_error(&self) -> InterpolationError {
+        InterpolationError::Format(self.whole.to_owned())
     }
 }
 
 /// What is between the brace that it begins with and the one that belongs to it, and what follows.
-fn braced(text: &str) -> Option<(&str, &str)> {
+fn split_braces(text: &str) -> Option<(&str, &str)> {
     let mut depth = 0;
     for (at, c) in text.char_indices() {
         match c {
@@ -178,16 +187,16 @@ fn braced(text: &str) -> Option<(&str, &str)> {
     None
 }
 
-fn name(text: &str) -> (&str, &str) {
+fn split_name(text: &str) -> (&str, &str) {
     let fits = |(at, c): (usize, char)| {
         c == '_' || c.is_ascii_alphabetic() || (0 < at && c.is_ascii_digit())
     };
-    let end = text.char_indices().find(|it| !fits(*it)).map_or(text.len(), |(at, _)| at);
+    let end = text.char_indices().find(|pair| !fits(*pair)).map_or(text.len(), |(at, _)| at);
     text.split_at(end)
 }
 
 /// The text that it is of is cut where it would fill a screen.
-impl fmt::Display for Mistake {
+impl fmt::Display for InterpolationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Format(text) => {
@@ -206,19 +215,21 @@ impl fmt::Display for Mistake {
             Self::Required { name, text } => {
                 write!(f, "the variable {name} has to be set: {}", text.escape_debug())
             }
-            Self::TooDeep => write!(f, "variables are nested more than {DEEPEST} deep"),
+            Self::TooDeep => write!(f, "variables are nested more than {MAX_DEPTH} deep"),
             Self::TooLong => {
-                write!(f, "its variables make it longer than {LONGEST} bytes")
+                write!(f, "its variables make it longer than {MAX_TEXT_BYTES} bytes")
             }
         }
     }
 }
 
-impl fmt::Display for Blank {
+impl fmt::Display for EmptyVariable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.cause {
-            Cause::Unset | Cause::Default => write!(f, "the variable {} is not set", self.name),
-            Cause::Empty => write!(f, "the variable {} is empty", self.name),
+            EmptyCause::Unset | EmptyCause::Default => {
+                write!(f, "the variable {} is not set", self.name)
+            }
+            EmptyCause::Empty => write!(f, "the variable {} is empty", self.name),
         }
     }
 }

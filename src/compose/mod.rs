@@ -11,22 +11,22 @@
 
 mod extend;
 pub mod interpolate;
+mod loader;
 pub mod note;
-pub mod planned;
+pub mod planned_container;
 mod port;
 mod project;
 mod service;
-mod source;
 mod variables;
 mod yaml;
 
 #[cfg(test)]
 mod tests;
 
-pub use note::Note;
+pub use note::ComposeNote;
 pub use project::Project;
-pub use service::{Mode, Service};
-pub use yaml::Place;
+pub use service::{Service, ServiceNetwork};
+pub use yaml::Position;
 
 use anyhow::{Context, Result};
 use std::{
@@ -37,34 +37,34 @@ use std::{
 };
 
 /// What has to be done where this does not read on.
-const WAY_OUT: &str =
+const COMPOSE_CONFIG_HINT: &str =
     "have docker compose put it together: docker compose config | docker-balancer … --compose -";
 
 /// Reads the file (`-`: standard input) and those that it names; `environment` is the shell's.
 ///
 /// # Errors
 /// Says the file, and mostly the line.
-pub fn read(path: &Path, environment: &BTreeMap<String, String>) -> Result<Project> {
+pub fn read_project(path: &Path, environment: &BTreeMap<String, String>) -> Result<Project> {
     let (name, folder) = match path.to_str() {
         Some("-") => ("(standard input)".to_owned(), PathBuf::from(".")),
-        _ => (path.display().to_string(), folder(path)),
+        _ => (path.display().to_string(), parent_folder(path)),
     };
     let text = match path.to_str() {
-        Some("-") => source::text(io::stdin()),
-        _ => File::open(path).and_then(source::text),
+        Some("-") => loader::read_text(io::stdin()),
+        _ => File::open(path).and_then(loader::read_text),
     };
     let text = text.with_context(|| format!("cannot read {name}"))?;
-    Project::read(&name, &text, &Outside { folder, environment: environment.clone() })
+    Project::parse_project(&name, &text, &ReadContext { folder, environment: environment.clone() })
 }
 
-fn folder(path: &Path) -> PathBuf {
+fn parent_folder(path: &Path) -> PathBuf {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     parent.unwrap_or(Path::new(".")).to_owned()
 }
 
 /// What a file is read with: other files are beside it.
 #[derive(Debug, Clone)]
-pub struct Outside {
+pub struct ReadContext {
     pub folder: PathBuf,
     /// The shell's.
     pub environment: BTreeMap<String, String>,

@@ -3,15 +3,15 @@
 //! Pure. A note never stops the reading: each service is judged by itself, and what labels do not need is a hint.
 
 use super::{
-    Place,
-    interpolate::{Blank, Mistake},
+    Position,
+    interpolate::{EmptyVariable, InterpolationError},
 };
-use crate::problem::{Severity, is_strange};
+use crate::problem::{Severity, is_unprintable};
 use std::fmt;
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Note {
-    pub place: Place,
+pub struct ComposeNote {
+    pub position: Position,
     /// Where it is about one.
     pub service: Option<String>,
     pub remark: Remark,
@@ -39,32 +39,32 @@ pub enum Remark {
         inner: String,
     },
     /// A label of ours whose variables cannot be filled in.
-    Label {
+    InvalidLabel {
         key: String,
-        mistake: Mistake,
+        mistake: InterpolationError,
     },
     /// A label of ours in which a variable left nothing.
-    Blank {
+    EmptyVariable {
         key: String,
         value: String,
-        blank: Blank,
+        blank: EmptyVariable,
     },
     /// A label of ours where no container gets it.
-    Misplaced {
+    MisplacedLabel {
         key: String,
         under: String,
     },
     /// A label of ours twice in one mapping.
-    LabelTwice(String),
+    DuplicateLabel(String),
     NoLabelFile {
         file: String,
-        why: Unread,
+        why: FileError,
     },
     /// An included file that is no YAML.
-    Included(String),
+    InvalidInclude(String),
     /// Any other text whose variables cannot be filled in.
-    Text(Mistake),
-    Twice(String),
+    InvalidText(InterpolationError),
+    DuplicateKey(String),
     NotAPort {
         text: String,
     },
@@ -78,13 +78,13 @@ pub enum Remark {
     NoService(String),
     NoFile {
         file: String,
-        why: Unread,
+        why: FileError,
     },
     /// A line of a file of variables.
     Line {
         file: String,
         line: usize,
-        mistake: Mistake,
+        mistake: InterpolationError,
     },
     NotAService,
     NoServices,
@@ -94,7 +94,7 @@ pub enum Remark {
 
 /// Why a file is not read.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Unread {
+pub enum FileError {
     Missing,
     /// A folder, a device, a pipe.
     Irregular,
@@ -104,13 +104,13 @@ pub enum Unread {
     Other(String),
 }
 
-impl Note {
-    pub(super) fn of(place: &Place, service: &str, remark: Remark) -> Self {
-        Self { place: place.clone(), service: Some(service.to_owned()), remark }
+impl ComposeNote {
+    pub(super) fn for_service(position: &Position, service: &str, remark: Remark) -> Self {
+        Self { position: position.clone(), service: Some(service.to_owned()), remark }
     }
 
-    pub(super) fn at(place: &Place, remark: Remark) -> Self {
-        Self { place: place.clone(), service: None, remark }
+    pub(super) fn for_project(position: &Position, remark: Remark) -> Self {
+        Self { position: position.clone(), service: None, remark }
     }
 
     pub fn severity(&self) -> Severity {
@@ -126,20 +126,20 @@ impl Note {
             | Remark::LabelIsList { .. }
             | Remark::LabelIsMap { .. }
             | Remark::LabelsAreText
-            | Remark::Label { .. }
-            | Remark::Misplaced { .. }
-            | Remark::LabelTwice(_)
+            | Remark::InvalidLabel { .. }
+            | Remark::MisplacedLabel { .. }
+            | Remark::DuplicateLabel(_)
             | Remark::NoLabelFile { .. }
-            | Remark::Included(_) => Severity::Problem,
+            | Remark::InvalidInclude(_) => Severity::Problem,
             _ => Severity::Hint,
         }
     }
 }
 
-impl fmt::Display for Note {
+impl fmt::Display for ComposeNote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(service) = &self.service {
-            write!(f, "service {}: ", Plain(service))?;
+            write!(f, "service {}: ", TerminalText(service))?;
         }
         write!(f, "{}", self.remark)
     }
@@ -147,14 +147,14 @@ impl fmt::Display for Note {
 
 /// What a file says, on one line and without what a terminal obeys.
 #[derive(Debug)]
-pub struct Plain<'a>(pub &'a str);
+pub struct TerminalText<'a>(pub &'a str);
 
-impl fmt::Display for Plain<'_> {
+impl fmt::Display for TerminalText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, c) in self.0.chars().enumerate() {
             match c {
                 _ if at == 80 => return f.write_str("…"),
-                c if is_strange(c) => write!(f, "{}", c.escape_unicode())?,
+                c if is_unprintable(c) => write!(f, "{}", c.escape_unicode())?,
                 c => write!(f, "{c}")?,
             }
         }
@@ -167,7 +167,7 @@ impl fmt::Display for Remark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::MapInList { key, value } => {
-                let (key, value) = (Plain(key), Plain(value));
+                let (key, value) = (TerminalText(key), TerminalText(value));
                 write!(
                     f,
                     "- {key}: {value} is a mapping in a list, and no label; write - {key}={value}, \
@@ -182,26 +182,26 @@ impl fmt::Display for Remark {
                  or KEY: VALUE below labels:",
             ),
             Self::LabelIsList { key, meant } => {
-                let key = Plain(key);
+                let key = TerminalText(key);
                 write!(
                     f,
                     "label {key} is a list, and a label's value is one text; \
                      write {key}: {}, with commas and without brackets or dashes",
-                    Plain(meant)
+                    TerminalText(meant)
                 )
             }
             Self::LabelIsMap { key, inner } => {
-                let key = Plain(key);
+                let key = TerminalText(key);
                 write!(
                     f,
                     "label {key} is a mapping, and a label's value is one text; \
                      write {key}_{}: VALUE",
-                    Plain(inner)
+                    TerminalText(inner)
                 )
             }
-            Self::Label { key, mistake } => write!(f, "label {}: {mistake}", Plain(key)),
-            Self::Blank { key, value, blank } => {
-                let (key, value) = (Plain(key), Plain(value).to_string());
+            Self::InvalidLabel { key, mistake } => write!(f, "label {}: {mistake}", TerminalText(key)),
+            Self::EmptyVariable { key, value, blank } => {
+                let (key, value) = (TerminalText(key), TerminalText(value).to_string());
                 write!(
                     f,
                     "label {key}={value:?}: {blank}, so nothing stands in its place; set it in the shell or \
@@ -209,41 +209,41 @@ impl fmt::Display for Remark {
                     blank.name
                 )
             }
-            Self::Misplaced { key, under } if under == "deploy" => write!(
+            Self::MisplacedLabel { key, under } if under == "deploy" => write!(
                 f,
                 "label {}: labels under deploy are the Swarm service's, and no container gets them; \
                  put it under the service's own labels",
-                Plain(key)
+                TerminalText(key)
             ),
-            Self::Misplaced { key, under } => write!(
+            Self::MisplacedLabel { key, under } => write!(
                 f,
                 "label {}: no container gets it from {}; put it under the service's labels",
-                Plain(key),
-                Plain(under)
+                TerminalText(key),
+                TerminalText(under)
             ),
-            Self::LabelTwice(key) => write!(
+            Self::DuplicateLabel(key) => write!(
                 f,
                 "label {} is there twice, which docker compose refuses; leave one of them away \
                  (several routes of a port have names: {0}.NAME)",
-                Plain(key)
+                TerminalText(key)
             ),
             Self::NoLabelFile { file, why } => {
-                write!(f, "label_file: {}", Missed { file, why, what: "what it says" })
+                write!(f, "label_file: {}", FileErrorText { file, why, unchecked_part: "what it says" })
             }
-            Self::Included(why) => write!(f, "an included file is not read: {}", Plain(why)),
-            Self::Text(mistake) => write!(f, "{mistake} (no label needs it)"),
-            Self::Twice(key) => {
-                write!(f, "{} is there twice, which docker compose refuses", Plain(key))
+            Self::InvalidInclude(error) => write!(f, "an included file is not read: {}", TerminalText(error)),
+            Self::InvalidText(error) => write!(f, "{error} (no label needs it)"),
+            Self::DuplicateKey(key) => {
+                write!(f, "{} is there twice, which docker compose refuses", TerminalText(key))
             }
             Self::NotAPort { text } => write!(
                 f,
                 "{:?} is no port as compose writes them, so it is passed over",
-                Plain(text).to_string()
+                TerminalText(text).to_string()
             ),
             Self::NotAScale(text) => write!(
                 f,
                 "{:?} is no number of containers, so one is taken",
-                Plain(text).to_string()
+                TerminalText(text).to_string()
             ),
             Self::ScaleTooHigh { most } => {
                 write!(f, "it is to have more than {most} containers; {most} are looked at")
@@ -251,19 +251,19 @@ impl fmt::Display for Remark {
             Self::NoNetwork(network) => write!(
                 f,
                 "network {} is not among the networks of the file, which docker compose refuses",
-                Plain(network)
+                TerminalText(network)
             ),
             Self::ExtendsNothing => f.write_str("extends names no service"),
             Self::Circle => f.write_str("files or services lead to each other in a circle"),
             Self::NoService(name) => write!(
                 f,
                 "there is no service {} to extend; what it would bring along is not judged",
-                Plain(name)
+                TerminalText(name)
             ),
             Self::NoFile { file, why } => {
-                write!(f, "{}", Missed { file, why, what: "what it would bring along" })
+                write!(f, "{}", FileErrorText { file, why, unchecked_part: "what it would bring along" })
             }
-            Self::Line { file, line, mistake } => write!(f, "{}:{line}: {mistake}", Plain(file)),
+            Self::Line { file, line, mistake } => write!(f, "{}:{line}: {mistake}", TerminalText(file)),
             Self::NotAService => f.write_str("it is no mapping, so no service is read there"),
             Self::NoServices => f.write_str("it has no services; is it the whole of the project?"),
             Self::FirstFormat => f.write_str(
@@ -274,24 +274,28 @@ impl fmt::Display for Remark {
     }
 }
 
-struct Missed<'a> {
+struct FileErrorText<'a> {
     file: &'a str,
-    why: &'a Unread,
-    what: &'a str,
+    why: &'a FileError,
+    unchecked_part: &'a str,
 }
 
-impl fmt::Display for Missed<'_> {
+impl fmt::Display for FileErrorText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { file, why, what } = self;
-        let file = Plain(file);
+        let Self { file, why, unchecked_part: what } = self;
+        let file = TerminalText(file);
         match why {
-            Unread::Missing => write!(f, "there is no file {file}"),
-            Unread::Irregular => write!(f, "{file} is no regular file"),
-            Unread::TooLong => write!(f, "{file} is too long for what it is"),
-            Unread::Remote => {
-                return write!(f, "{file} is elsewhere, and not fetched; {}", super::WAY_OUT);
+            FileError::Missing => write!(f, "there is no file {file}"),
+            FileError::Irregular => write!(f, "{file} is no regular file"),
+            FileError::TooLong => write!(f, "{file} is too long for what it is"),
+            FileError::Remote => {
+                return write!(
+                    f,
+                    "{file} is elsewhere, and not fetched; {}",
+                    super::COMPOSE_CONFIG_HINT
+                );
             }
-            Unread::Other(why) => write!(f, "{file} cannot be read: {}", Plain(why)),
+            FileError::Other(error) => write!(f, "{file} cannot be read: {}", TerminalText(error)),
         }?;
         write!(f, "; {what} is not judged")
     }

@@ -1,16 +1,16 @@
 use super::*;
-use planned::Masks;
+use planned_container::Placeholders;
 use proptest::strategy::Strategy as _;
 use std::fs;
 
-fn variables(text: &str) -> BTreeMap<String, String> {
+fn parse_pairs(text: &str) -> BTreeMap<String, String> {
     let pairs = text.split_whitespace().filter_map(|pair| pair.split_once('='));
     pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 #[test]
-fn variables_are_filled_in_as_compose_does() {
-    let known = variables("A=1 EMPTY= B_2=two");
+fn variables_are_interpolated_like_compose() {
+    let environment = parse_pairs("A=1 EMPTY= B_2=two");
     for (text, expected) in [
         ("plain", "plain"),
         ("$A${B_2}x", "1twox"),
@@ -26,30 +26,31 @@ fn variables_are_filled_in_as_compose_does() {
         ("${EMPTY:?}", "! the variable EMPTY has to be set"),
         ("${EMPTY?x}", ""),
     ] {
-        let filled = interpolate::fill(text, &known).map(|it| it.text);
-        assert_eq!(filled.unwrap_or_else(|mistake| format!("! {mistake}")), expected, "{text}");
+        let filled = interpolate::fill_variables(text, &environment).map(|text| text.text);
+        assert_eq!(filled.unwrap_or_else(|error| format!("! {error}")), expected, "{text}");
     }
     for text in ["$", "a$ b", "$1", "${A", "${}", "${A!x}", "${-x}"] {
-        let mistake = interpolate::fill(text, &known).unwrap_err().to_string();
-        assert!(mistake.contains("begins no variable"), "{text}: {mistake}");
+        let error = interpolate::fill_variables(text, &environment).unwrap_err().to_string();
+        assert!(error.contains("begins no variable"), "{text}: {error}");
     }
 }
 
 #[test]
-fn files_of_variables_are_read_as_shells_write_them() {
+fn env_file_is_parsed_with_quotes_and_references() {
     let text = "# all of it\n\nA=1\nexport B = two words # not this\nC='$A # this'\nD=\"$A\\n\"\nE=${A}${OUT}\nF\n";
-    let read = variables::read(text, &variables("OUT=side A=shell"));
-    assert_eq!(read.mistakes, []);
-    let read: Vec<_> = read.own.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let parsed = variables::parse_variables(text, &parse_pairs("OUT=side A=shell"));
+    assert_eq!(parsed.errors, []);
+    let parsed: Vec<_> =
+        parsed.values.iter().map(|(name, value)| format!("{name}={value}")).collect();
     assert_eq!(
-        read,
+        parsed,
         ["A=1", "B=two words", "C=$A # this", "D=shell\n", "E=shellside", "F="],
         "the shell's wins"
     );
 }
 
 /// A project in a folder of its own, with these files beside it.
-fn project(files: &[(&str, &str)], environment: &str) -> Result<Project> {
+fn load_project(files: &[(&str, &str)], environment: &str) -> Result<Project> {
     let folder = tempfile::tempdir().unwrap();
     for (name, text) in files {
         let path = folder.path().join(name);
@@ -57,33 +58,36 @@ fn project(files: &[(&str, &str)], environment: &str) -> Result<Project> {
         fs::write(path, text).unwrap();
     }
     let (name, text) = files[0];
-    let outside = Outside { folder: folder.path().to_owned(), environment: variables(environment) };
-    let shop = |it: Project| Project { name: it.name, ..it };
-    Project::read(name, text, &outside).map(shop)
+    let context =
+        ReadContext { folder: folder.path().to_owned(), environment: parse_pairs(environment) };
+    let shop = |project: Project| Project { name: project.name, ..project };
+    Project::parse_project(name, text, &context).map(shop)
 }
 
 /// `service ×scale on networks: labels`, one a line.
-fn told(files: &[(&str, &str)], environment: &str) -> String {
-    let project = match project(files, environment) {
+fn services_text(files: &[(&str, &str)], environment: &str) -> String {
+    let project = match load_project(files, environment) {
         Ok(project) => project,
         Err(error) => return format!("{error:#}"),
     };
-    let line = |it: &Service| {
-        let labels =
-            it.labels.iter().map(|(key, value)| format!(" {key}={value}@{}", it.lines[key].line));
-        let mode = match &it.mode {
-            Mode::Networks(names) => names.iter().cloned().collect::<Vec<_>>().join("+"),
+    let line = |service: &Service| {
+        let labels = service
+            .labels
+            .iter()
+            .map(|(key, value)| format!(" {key}={value}@{}", service.positions[key].line));
+        let mode = match &service.network {
+            ServiceNetwork::Networks(names) => names.iter().cloned().collect::<Vec<_>>().join("+"),
             other => format!("{other:?}"),
         };
-        format!("{} x{} on {mode}:{}", it.name, it.scale, labels.collect::<String>())
+        format!("{} x{} on {mode}:{}", service.name, service.scale, labels.collect::<String>())
     };
     project.services.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 #[test]
-fn services_are_read_with_the_lines_of_their_labels() {
+fn services_are_parsed_with_label_lines() {
     let check = |text: &str, environment: &str, expected: &str| {
-        assert_eq!(told(&[("c.yaml", text)], environment), expected, "{text}");
+        assert_eq!(services_text(&[("c.yaml", text)], environment), expected, "{text}");
     };
     check(
         "name: shop\nservices:\n  web:\n    labels:\n      a: b\n      n: 1\n      y: yes\n      o: 010\n",
@@ -139,13 +143,13 @@ fn services_are_read_with_the_lines_of_their_labels() {
 
 /// What `docker compose config --format json` prints.
 #[test]
-fn what_compose_has_put_together_is_read() {
+fn output_of_compose_config_is_parsed() {
     let text = r#"{"name": "shop", "networks": {"default": {"name": "shop_default", "ipam": {}}}, "services": {"web": {"deploy": {"replicas": 2}, "image": "nginx", "labels": {"a": "$$b"}, "networks": {"default": null}, "environment": {"X": null}, "ports": [{"mode": "ingress", "target": 80, "published": "8080", "protocol": "tcp"}]}}}"#;
-    assert_eq!(told(&[("c.json", text)], ""), "web x2 on shop_default: a=$b@1");
+    assert_eq!(services_text(&[("c.json", text)], ""), "web x2 on shop_default: a=$b@1");
 }
 
 #[test]
-fn files_beside_it_are_read() {
+fn extended_and_env_files_are_read() {
     let text = "services:\n  web:\n    extends: {file: base.yaml, service: web}\n    labels: {host: $HOST}\n    label_file: l.env\n";
     let base = "services:\n  web:\n    scale: 2\n    labels: [from=base]\n";
     let files = [
@@ -154,23 +158,29 @@ fn files_beside_it_are_read() {
         (".env", "HOST=dot.test\nCOMPOSE_PROJECT_NAME=env\n"),
         ("l.env", "x=1\nhost=never\n"),
     ];
-    assert_eq!(told(&files, ""), "web x2 on env_default: from=base@4 host=dot.test@4 x=1@5");
-    assert_eq!(told(&files, "HOST=shell"), "web x2 on env_default: from=base@4 host=shell@4 x=1@5");
+    assert_eq!(
+        services_text(&files, ""),
+        "web x2 on env_default: from=base@4 host=dot.test@4 x=1@5"
+    );
+    assert_eq!(
+        services_text(&files, "HOST=shell"),
+        "web x2 on env_default: from=base@4 host=shell@4 x=1@5"
+    );
 }
 
 /// What is said of the file besides, a line each.
-fn noted(files: &[(&str, &str)], environment: &str) -> Vec<String> {
-    let project = project(files, environment).unwrap_or_else(|error| panic!("{error:#}"));
-    let line = |it: &Note| format!("{} {:?}: {it}", it.place.line, it.severity());
+fn note_lines(files: &[(&str, &str)], environment: &str) -> Vec<String> {
+    let project = load_project(files, environment).unwrap_or_else(|error| panic!("{error:#}"));
+    let line = |note: &ComposeNote| format!("{} {:?}: {note}", note.position.line, note.severity());
     project.notes.iter().map(line).collect()
 }
 
 #[test]
 #[allow(clippy::format_collect, reason = "it is short")]
-fn what_is_no_compose_file_is_said_with_its_line() {
+fn invalid_compose_file_is_refused_with_line() {
     let check = |text: &str, expected: &str| {
-        let said = told(&[("c.yaml", text)], "");
-        assert!(said.contains(expected), "{said}");
+        let actual = services_text(&[("c.yaml", text)], "");
+        assert!(actual.contains(expected), "{actual}");
     };
     check("a: b\n", "c.yaml: it has no services; is it a compose file?");
     check("- a\n", "c.yaml: it has no services; is it a compose file?");
@@ -190,11 +200,11 @@ fn what_is_no_compose_file_is_said_with_its_line() {
 /// What labels do not need costs nothing else, and what they need is a problem with a way out.
 #[test]
 #[allow(clippy::too_many_lines, reason = "it is a table")]
-fn what_is_not_understood_of_a_file_is_noted_with_its_line() {
+fn unsupported_content_is_noted_with_line() {
     let check = |text: &str, expected: &[&str]| {
-        let noted = noted(&[("c.yaml", &format!("services:\n  a:\n{text}"))], "EMPTY=");
-        assert_eq!(noted.len(), expected.len(), "{text}: {noted:#?}");
-        for (line, expected) in noted.iter().zip(expected) {
+        let notes = note_lines(&[("c.yaml", &format!("services:\n  a:\n{text}"))], "EMPTY=");
+        assert_eq!(notes.len(), expected.len(), "{text}: {notes:#?}");
+        for (line, expected) in notes.iter().zip(expected) {
             assert!(line.starts_with(expected), "{text}: {line}");
         }
     };
@@ -300,12 +310,12 @@ fn what_is_not_understood_of_a_file_is_noted_with_its_line() {
 }
 
 #[test]
-fn variables_that_leave_nothing_in_a_label_are_noted() {
+fn empty_variable_in_label_is_noted() {
     let check = |label: &str, expected: &[&str]| {
         let text = format!("services:\n  a:\n    labels:\n      - \"{label}\"\n");
-        let noted = noted(&[("c.yaml", &text)], "EMPTY= A=a");
-        assert_eq!(noted.len(), expected.len(), "{label}: {noted:#?}");
-        for (line, expected) in noted.iter().zip(expected) {
+        let notes = note_lines(&[("c.yaml", &text)], "EMPTY= A=a");
+        assert_eq!(notes.len(), expected.len(), "{label}: {notes:#?}");
+        for (line, expected) in notes.iter().zip(expected) {
             assert!(line.contains(expected), "{label}: {line}");
         }
     };
@@ -333,10 +343,14 @@ fn variables_that_leave_nothing_in_a_label_are_noted() {
 }
 
 #[test]
-fn files_that_others_write_are_read() {
+fn unusual_but_valid_files_are_parsed() {
     let check = |text: &str, expected: &str| {
-        assert_eq!(told(&[("c.yaml", text)], ""), expected, "{text}");
-        assert_eq!(told(&[("c.yaml", &text.replace('\n', "\r\n"))], ""), expected, "{text}");
+        assert_eq!(services_text(&[("c.yaml", text)], ""), expected, "{text}");
+        assert_eq!(
+            services_text(&[("c.yaml", &text.replace('\n', "\r\n"))], ""),
+            expected,
+            "{text}"
+        );
     };
     let web = "name: shop\nservices:\n  web: {labels: {a: b}}\n";
     check(&format!("\u{feff}{web}"), "web x1 on shop_default: a=b@3");
@@ -397,7 +411,7 @@ fn files_that_others_write_are_read() {
 }
 
 #[test]
-fn what_a_file_includes_is_read() {
+fn included_files_are_merged() {
     let main = "name: shop\ninclude:\n  - sub.yaml\n  - path: [deep/one.yaml, deep/two.yaml]\n    env_file: vars.env\nservices:\n  web: {labels: {host: $HOST}}\n";
     let files = [
         ("c.yaml", main),
@@ -418,75 +432,75 @@ fn what_a_file_includes_is_read() {
     let expected = "deep x2 on shop_default: deep=vars@4 file=l@5 from=base@2 host=main.test@4\n\
                     sub x1 on shop_n: host=main.test@3\n\
                     web x1 on shop_default: host=main.test@7";
-    let mut lines: Vec<_> = told(&files, "").lines().map(str::to_owned).collect();
+    let mut lines: Vec<_> = services_text(&files, "").lines().map(str::to_owned).collect();
     lines.sort();
     assert_eq!(lines.join("\n"), expected);
-    assert_eq!(noted(&files, ""), [""; 0]);
+    assert_eq!(note_lines(&files, ""), [""; 0]);
     let circle = [("c.yaml", "include: [c.yaml]\nservices: {a: }\n")];
-    let noted = noted(&circle, "");
-    assert!(noted[0].contains("lead to each other in a circle"), "{noted:?}");
+    let notes = note_lines(&circle, "");
+    assert!(notes[0].contains("lead to each other in a circle"), "{notes:?}");
     let broken = [("c.yaml", "include: [b.yaml]\nservices: {a: }\n"), ("b.yaml", "services: [\n")];
-    let noted = super::tests::noted(&broken, "");
-    assert!(noted[0].starts_with("1 Problem: an included file is not read: "), "{noted:?}");
+    let notes = super::tests::note_lines(&broken, "");
+    assert!(notes[0].starts_with("1 Problem: an included file is not read: "), "{notes:?}");
 }
 
 /// Made by somebody who wants it to take for ever.
 #[test]
 #[allow(clippy::format_collect, reason = "it is short")]
-fn files_without_end_are_refused() {
+fn unbounded_files_are_refused() {
     let labels = |value: &str| format!("services:\n  a:\n    labels: {{glue_x: '{value}'}}\n");
     let nested = labels(&("${A:-".repeat(100_000) + &"}".repeat(100_000)));
-    let noted_of = |text: &str| noted(&[("c.yaml", text)], "A=");
+    let notes_of = |text: &str| note_lines(&[("c.yaml", text)], "A=");
     assert!(
-        noted_of(&nested)[0].contains("nested more than 32 deep"),
+        notes_of(&nested)[0].contains("nested more than 32 deep"),
         "{:.200?}",
-        noted_of(&nested)
+        notes_of(&nested)
     );
     let open = labels(&"${".repeat(100_000));
-    assert!(noted_of(&open)[0].contains("begins no variable"));
+    assert!(notes_of(&open)[0].contains("begins no variable"));
     let doubled: String = (0..40).map(|at| format!("V{}=$V{at}$V{at}\n", at + 1)).collect();
     let env = format!("V0=xxxxxxxxxxxxxxxx\n{doubled}");
     let files = [("c.yaml", "services: {a: {image: $V40}}\n"), (".env", env.as_str())];
     assert!(
-        noted(&files, "").iter().any(|it| it.contains("longer than")),
+        note_lines(&files, "").iter().any(|text| text.contains("longer than")),
         "{:?}",
-        noted(&files, "")
+        note_lines(&files, "")
     );
     let bombs: String =
         (1..30).map(|at| format!("x{at}: &a{at} [*a{0}, *a{0}, *a{0}]\n", at - 1)).collect();
     let bomb = format!("x0: &a0 [x]\n{bombs}services: {{}}\n");
-    assert!(told(&[("c.yaml", &bomb)], "").contains("aliases stand for more than"));
+    assert!(services_text(&[("c.yaml", &bomb)], "").contains("aliases stand for more than"));
     let base = format!(
         "  base: {{labels: {{{}}}}}\n",
-        (0..5_000).map(|it| format!("l{it}: x")).collect::<Vec<_>>().join(", ")
+        (0..5_000).map(|n| format!("l{n}: x")).collect::<Vec<_>>().join(", ")
     );
-    let many: String = (0..1_000).map(|it| format!("  s{it}: {{extends: base}}\n")).collect();
+    let many: String = (0..1_000).map(|i32| format!("  s{i32}: {{extends: base}}\n")).collect();
     let grown = format!("services:\n{base}{many}");
-    assert!(told(&[("c.yaml", &grown)], "").contains("larger than anybody writes"));
+    assert!(services_text(&[("c.yaml", &grown)], "").contains("larger than anybody writes"));
     let folder = tempfile::tempdir().unwrap();
     let pipe = folder.path().join("pipe");
     nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
     let text = format!("services:\n  a:\n    env_file: {0}\n    label_file: {0}\n", pipe.display());
-    assert!(noted_of(&text).iter().all(|it| it.contains("is no regular file")));
+    assert!(notes_of(&text).iter().all(|text| text.contains("is no regular file")));
     let huge = folder.path().join("huge");
     fs::File::create(&huge).unwrap().set_len(1 << 30).unwrap();
     let text = format!("services:\n  a:\n    env_file: {0}\n", huge.display());
-    assert!(noted_of(&text)[0].contains("is too long for what it is"));
+    assert!(notes_of(&text)[0].contains("is too long for what it is"));
 }
 
 #[test]
-fn ports_are_read_in_all_their_forms() {
+fn every_port_syntax_is_parsed() {
     let check = |ports: &str, expected: &str| {
         let text =
             format!("services:\n  a:\n    ports: [{ports}]\n    expose: [\"9000\", 9001/udp]\n");
-        let service = &project(&[("c.yaml", &text)], "").unwrap().services[0];
+        let service = &load_project(&[("c.yaml", &text)], "").unwrap().services[0];
         let published = service
             .published
             .iter()
-            .map(|it| format!("{}:{}>{} ", it.host_ip, it.host_port, it.container_port));
+            .map(|port| format!("{}:{}>{} ", port.host_ip, port.host_port, port.container_port));
         let exposed: Vec<_> = service.exposed.iter().map(ToString::to_string).collect();
-        let told = format!("{}| {}", published.collect::<String>(), exposed.join(" "));
-        assert_eq!(told, expected, "{ports}");
+        let actual = format!("{}| {}", published.collect::<String>(), exposed.join(" "));
+        assert_eq!(actual, expected, "{ports}");
     };
     check("\"80\"", "| 80 9000");
     check("8080:80", "0.0.0.0:8080>80 | 80 9000");
@@ -511,60 +525,68 @@ fn ports_are_read_in_all_their_forms() {
 }
 
 #[test]
-fn a_name_is_made_as_compose_makes_it() {
-    let named =
-        |files: &[(&str, &str)], environment: &str| project(files, environment).unwrap().name;
+fn project_name_is_derived_like_compose() {
+    let name_of =
+        |files: &[(&str, &str)], environment: &str| load_project(files, environment).unwrap().name;
     let nameless = [("c.yaml", "services: {}\n")];
-    assert_eq!(named(&[("c.yaml", "name: shop\nservices: {}\n")], ""), "shop");
-    assert_eq!(named(&[("c.yaml", "name: shop\nservices: {}\n")], "COMPOSE_PROJECT_NAME=x"), "x");
-    assert!(named(&nameless, "").chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit()));
+    assert_eq!(name_of(&[("c.yaml", "name: shop\nservices: {}\n")], ""), "shop");
+    assert_eq!(name_of(&[("c.yaml", "name: shop\nservices: {}\n")], "COMPOSE_PROJECT_NAME=x"), "x");
+    assert!(name_of(&nameless, "").chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit()));
 }
 
 #[test]
-fn what_nobody_knows_is_not_shown() {
+fn placeholder_ids_and_addresses_are_masked() {
     let text = "name: shop\nservices:\n  web: {scale: 2}\n";
-    let project = project(&[("c.yaml", text)], "").unwrap();
-    let planned = planned::containers(&project, &BTreeMap::new());
-    let (world, masks) = planned::onto(&crate::world::World::default(), &project, planned);
+    let project = load_project(&[("c.yaml", text)], "").unwrap();
+    let planned = planned_container::plan_containers(&project, &BTreeMap::new());
+    let (world, placeholders) =
+        planned_container::merge_into_world(&crate::world::World::default(), &project, planned);
     let second = world.containers.values().nth(1).unwrap();
     let address = second.networks["shop_default"].ipv4.unwrap();
     let line = format!("  server {}-{}:80 {address}:80 id 17 weight 1\n", second.name, second.id);
     assert_eq!(
-        masks.in_text(&line),
+        placeholders.mask_config(&line),
         "  server shop-web-2-<id>:80 <shop-web-2>:80 id <number> weight 1\n"
     );
-    assert_eq!(masks.in_words("web (planned00001)"), "web (not running yet)");
+    assert_eq!(placeholders.mask_sentence("web (planned00001)"), "web (not running yet)");
     let other = "  server db-0123456789ab:80 10.100.100.101:80 id 17 weight 1\n";
-    assert_eq!(masks.in_text(other), other);
-    assert_eq!(Masks::default().in_text(&line), line);
-    assert!(masks.names("shop-web-1") && !masks.names("shop-web-3"));
+    assert_eq!(placeholders.mask_config(other), other);
+    assert_eq!(Placeholders::default().mask_config(&line), line);
+    assert!(
+        placeholders.is_placeholder_name("shop-web-1")
+            && !placeholders.is_placeholder_name("shop-web-3")
+    );
 }
 
 /// A container that compose started of `shop`: `service number id labels…`.
-fn running(line: &str) -> crate::container::Container {
-    use crate::container::{Attachment, Container, ContainerId, Health, NetworkMode, State};
+fn running_container(line: &str) -> crate::container::Container {
+    use crate::container::{
+        Container, ContainerId, ContainerState, Health, NetworkEndpoint, NetworkMode,
+    };
     let words: Vec<_> = line.split(' ').collect();
-    let composes = [("project", "shop"), ("service", words[0]), ("container-number", words[1])];
-    let composes =
-        composes.map(|(key, value)| (format!("com.docker.compose.{key}"), value.to_owned()));
+    let compose_labels =
+        [("project", "shop"), ("service", words[0]), ("container-number", words[1])];
+    let compose_labels =
+        compose_labels.map(|(key, value)| (format!("com.docker.compose.{key}"), value.to_owned()));
     let labels = words[3..].iter().filter_map(|word| word.split_once('='));
     let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned()));
-    let place = Attachment { ipv4: "172.18.0.9".parse().ok(), ..Attachment::default() };
+    let endpoint =
+        NetworkEndpoint { ipv4: "172.18.0.9".parse().ok(), ..NetworkEndpoint::default() };
     Container {
         id: ContainerId::new(words[2]),
         name: format!("shop-{}-{}", words[0], words[1]),
         image: String::new(),
         created: 1,
-        state: State::Running,
+        state: ContainerState::Running,
         health: Health::Unchecked,
-        labels: std::sync::Arc::new(labels.chain(composes).collect()),
+        labels: std::sync::Arc::new(labels.chain(compose_labels).collect()),
         environment: BTreeMap::new(),
         network_mode: NetworkMode::Own,
-        networks: std::sync::Arc::new([("shop_default".to_owned(), place)].into()),
+        networks: std::sync::Arc::new([("shop_default".to_owned(), endpoint)].into()),
         exposed: std::collections::BTreeSet::new(),
         published: Vec::new(),
-        stop: None,
-        leaving: false,
+        stop_config: None,
+        stopping: false,
         started: None,
         image_id: None,
         label_fault: None,
@@ -572,20 +594,22 @@ fn running(line: &str) -> crate::container::Container {
 }
 
 #[test]
-fn what_runs_as_the_file_says_stays_and_the_rest_is_planned() {
+fn unchanged_running_container_is_kept_and_others_are_planned() {
     let check = |file: &str, runs: &[&str], expected: &[&str]| {
         let text = format!("name: shop\nservices:\n{file}");
-        let project = project(&[("c.yaml", &text)], "").unwrap();
-        let containers = runs.iter().map(|line| running(line));
-        let containers = containers.map(|it| (it.id.clone(), std::sync::Arc::new(it)));
+        let project = load_project(&[("c.yaml", &text)], "").unwrap();
+        let containers = runs.iter().map(|line| running_container(line));
+        let containers =
+            containers.map(|container| (container.id.clone(), std::sync::Arc::new(container)));
         let world = crate::world::World { containers: containers.collect(), ..Default::default() };
-        let planned = planned::containers(&project, &BTreeMap::new());
-        let (world, masks) = planned::onto(&world, &project, planned);
-        let told =
-            world.containers.values().map(|it| masks.in_words(&format!("{} {}", it.name, it.id)));
-        let mut told: Vec<_> = told.collect();
-        told.sort();
-        assert_eq!(told, expected, "{file} {runs:?}");
+        let planned = planned_container::plan_containers(&project, &BTreeMap::new());
+        let (world, placeholders) = planned_container::merge_into_world(&world, &project, planned);
+        let actual = world.containers.values().map(|container| {
+            placeholders.mask_sentence(&format!("{} {}", container.name, container.id))
+        });
+        let mut actual: Vec<_> = actual.collect();
+        actual.sort();
+        assert_eq!(actual, expected, "{file} {runs:?}");
     };
     let web = "  web: {labels: {glue_x: a, other: b}}\n";
     check(web, &[], &["shop-web-1 not running yet"]);
@@ -605,17 +629,17 @@ fn what_runs_as_the_file_says_stays_and_the_rest_is_planned() {
 }
 
 #[test]
-fn who_shares_a_network_is_led_to_its_owner() {
+fn network_sharer_refers_to_owner_container() {
     let text = "name: shop\nservices:\n  web: {labels: {glue_x: a}}\n  side: {network_mode: \"service:web\"}\n  guest: {network_mode: \"container:shop-db-1\"}\n";
-    let project = project(&[("c.yaml", text)], "").unwrap();
-    let runs = [running("web 1 c1 glue_x=a"), running("db 1 c2")];
-    let containers = runs.map(|it| (it.id.clone(), std::sync::Arc::new(it)));
+    let project = load_project(&[("c.yaml", text)], "").unwrap();
+    let runs = [running_container("web 1 c1 glue_x=a"), running_container("db 1 c2")];
+    let containers = runs.map(|container| (container.id.clone(), std::sync::Arc::new(container)));
     let world = crate::world::World { containers: containers.into(), ..Default::default() };
-    let planned = planned::containers(&project, &BTreeMap::new());
-    let (world, _) = planned::onto(&world, &project, planned);
+    let planned = planned_container::plan_containers(&project, &BTreeMap::new());
+    let (world, _) = planned_container::merge_into_world(&world, &project, planned);
     let owner = |name: &str| {
-        let it = world.containers.values().find(|it| it.name == name).unwrap();
-        world.network_owner(it).map(|it| it.id.as_str().to_owned())
+        let container = world.containers.values().find(|container| container.name == name).unwrap();
+        world.network_owner(container).map(|container| container.id.as_str().to_owned())
     };
     assert_eq!(owner("shop-side-1").as_deref(), Some("c1"));
     assert_eq!(owner("shop-guest-1").as_deref(), Some("c2"));
@@ -626,7 +650,7 @@ proptest::proptest! {
 
     /// Whatever somebody calls a compose file is read, or refused in a sentence.
     #[test]
-    fn no_file_is_too_strange(
+    fn any_text_is_parsed_or_refused_without_panic(
         pieces in proptest::collection::vec(
             proptest::prelude::prop_oneof![
                 proptest::sample::select(vec![
@@ -640,10 +664,10 @@ proptest::proptest! {
         ),
     ) {
         let text = pieces.concat();
-        let outside = Outside { folder: PathBuf::from("/nonexistent"), environment: variables("A=1") };
-        if let Ok(project) = Project::read("c.yaml", &text, &outside) {
-            planned::containers(&project, &BTreeMap::new());
+        let context = ReadContext { folder: PathBuf::from("/nonexistent"), environment: parse_pairs("A=1") };
+        if let Ok(project) = Project::parse_project("c.yaml", &text, &context) {
+            planned_container::plan_containers(&project, &BTreeMap::new());
         }
-        let _ = variables::read(&text, &outside.environment);
+        let _ = variables::parse_variables(&text, &context.environment);
     }
 }

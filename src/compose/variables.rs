@@ -3,24 +3,24 @@
 //! Pure. Single quotes keep what is between them; else variables of the shell and of lines above are
 //! filled in.
 
-use super::interpolate::{Blank, Mistake, fill_with};
+use super::interpolate::{EmptyVariable, InterpolationError, fill_with};
 use std::collections::BTreeMap;
 
 /// What all values of a file come to, in bytes: each may name the one before twice.
-const LONGEST: usize = 1 << 22;
+const MAX_VALUES_BYTES: usize = 1 << 22;
 
 /// What a file says, and the lines that could not be filled in: their values are as they were written.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Read {
-    pub(super) own: BTreeMap<String, String>,
+pub(super) struct VariableFile {
+    pub(super) values: BTreeMap<String, String>,
     /// By name: variables that left nothing in the value.
-    pub(super) blanks: BTreeMap<String, Vec<Blank>>,
-    pub(super) mistakes: Vec<(usize, Mistake)>,
+    pub(super) empty_variables: BTreeMap<String, Vec<EmptyVariable>>,
+    pub(super) errors: Vec<(usize, InterpolationError)>,
 }
 
 /// The file's own; `environment` is what its values may name besides.
-pub(super) fn read(text: &str, environment: &BTreeMap<String, String>) -> Read {
-    let mut read = Read::default();
+pub(super) fn parse_variables(text: &str, environment: &BTreeMap<String, String>) -> VariableFile {
+    let mut file = VariableFile::default();
     let mut length = 0;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     for (number, line) in text.lines().enumerate() {
@@ -31,51 +31,51 @@ pub(super) fn read(text: &str, environment: &BTreeMap<String, String>) -> Read {
         }
         let (name, value) = line.split_once(['=', ':']).unwrap_or((line, ""));
         let name = name.trim().to_owned();
-        let value = match quoted(value.trim()) {
-            Value::Kept(value) => value.to_owned(),
-            Value::Filled(value) => {
-                let known = |name: &str| environment.get(name).or_else(|| read.own.get(name));
-                match fill_with(&value, &|name| known(name).map(String::as_str)) {
-                    Ok(filled) if length + filled.text.len() <= LONGEST => {
-                        if !filled.blanks.is_empty() {
-                            read.blanks.insert(name.clone(), filled.blanks);
+        let value = match unquote_value(value.trim()) {
+            QuotedValue::Literal(value) => value.to_owned(),
+            QuotedValue::Template(value) => {
+                let lookup = |name: &str| environment.get(name).or_else(|| file.values.get(name));
+                match fill_with(&value, &|name| lookup(name).map(String::as_str)) {
+                    Ok(filled) if length + filled.text.len() <= MAX_VALUES_BYTES => {
+                        if !filled.empty_variables.is_empty() {
+                            file.empty_variables.insert(name.clone(), filled.empty_variables);
                         }
                         filled.text
                     }
                     Ok(_) => {
-                        read.mistakes.push((number + 1, Mistake::TooLong));
+                        file.errors.push((number + 1, InterpolationError::TooLong));
                         break;
                     }
-                    Err(mistake) => {
-                        read.mistakes.push((number + 1, mistake));
+                    Err(error) => {
+                        file.errors.push((number + 1, error));
                         value
                     }
                 }
             }
         };
         length += value.len();
-        read.own.insert(name, value);
+        file.values.insert(name, value);
     }
-    read
+    file
 }
 
-enum Value<'a> {
-    Kept(&'a str),
-    Filled(String),
+enum QuotedValue<'a> {
+    Literal(&'a str),
+    Template(String),
 }
 
-fn quoted(text: &str) -> Value<'_> {
+fn unquote_value(text: &str) -> QuotedValue<'_> {
     let within = |quote: char| {
         let text = text.strip_prefix(quote)?;
         let end = text.find(quote)?;
         Some(&text[..end])
     };
     if let Some(text) = within('\'') {
-        return Value::Kept(text);
+        return QuotedValue::Literal(text);
     }
     if let Some(text) = within('"') {
-        return Value::Filled(text.replace("\\n", "\n").replace("\\t", "\t"));
+        return QuotedValue::Template(text.replace("\\n", "\n").replace("\\t", "\t"));
     }
     let end = text.find(" #").unwrap_or(text.len());
-    Value::Filled(text[..end].trim_end().to_owned())
+    QuotedValue::Template(text[..end].trim_end().to_owned())
 }

@@ -2,7 +2,7 @@
 //!
 //! Pure. The only file that names saphyr.
 
-use super::interpolate::{Blank, Mistake};
+use super::interpolate::{EmptyVariable, InterpolationError};
 use anyhow::{Result, anyhow, bail};
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
 use std::{
@@ -13,14 +13,14 @@ use std::{
 };
 
 /// More than anybody nests; what follows nodes calls itself.
-const DEEPEST: usize = 100;
+const MAX_DEPTH: usize = 100;
 
 /// Nodes that aliases may stand for, in all.
-const MOST_COPIED: usize = 100_000;
+const MAX_COPIED_NODES: usize = 100_000;
 
 /// Where something stands: `compose.yaml:12`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct Position {
     pub file: Arc<str>,
     /// From 1.
     pub line: usize,
@@ -28,13 +28,13 @@ pub struct Place {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Node {
-    pub(super) place: Place,
+    pub(super) position: Position,
     pub(super) content: Content,
-    pub(super) over: Over,
+    pub(super) merge_mode: MergeMode,
     /// Of a text: variables that left nothing in it.
-    pub(super) blanks: Vec<Blank>,
+    pub(super) empty_variables: Vec<EmptyVariable>,
     /// Of a text: why it is as it was written.
-    pub(super) mistake: Option<Box<Mistake>>,
+    pub(super) error: Option<Box<InterpolationError>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,12 +44,12 @@ pub(super) enum Content {
     Text(String),
     List(Vec<Node>),
     /// In the order of the file, each key once.
-    Map(Vec<Entry>),
+    Map(Vec<YamlEntry>),
 }
 
 /// What becomes of what an earlier file or document says in its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Over {
+pub(super) enum MergeMode {
     Merge,
     /// `!override`
     Replace,
@@ -58,169 +58,176 @@ pub(super) enum Over {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct YamlEntry {
     pub(super) key: String,
     /// Of the key.
-    pub(super) place: Place,
+    pub(super) position: Position,
     pub(super) value: Node,
 }
 
 /// A file as it stands: its documents, and the keys that stand in one mapping twice.
-pub(super) struct Parsed {
+pub(super) struct ParsedYaml {
     pub(super) documents: Vec<Node>,
-    pub(super) twice: Vec<(String, Place)>,
+    pub(super) duplicates: Vec<(String, Position)>,
 }
 
 /// Lines that other parsers of YAML take, and this one when they are moved.
-const MOST_MOVED: usize = 64;
+const MAX_REPAIRS: usize = 64;
 
-pub(super) fn parse(file: &str, text: &str) -> Result<Parsed> {
+pub(super) fn parse_yaml(file: &str, text: &str) -> Result<ParsedYaml> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut text = Cow::Borrowed(text);
-    for _ in 0..MOST_MOVED {
-        match build(file, &text) {
-            Err(Fault::Scan(error)) => match moved(&text, &error) {
-                Some(moved) => text = Cow::Owned(moved),
-                None => return Err(mistake(file, &text, &error)),
+    for _ in 0..MAX_REPAIRS {
+        match build_nodes(file, &text) {
+            Err(YamlError::Scan(error)) => match repair_line(&text, &error) {
+                Some(repaired) => text = Cow::Owned(repaired),
+                None => return Err(syntax_error(file, &text, &error)),
             },
-            Err(Fault::Other(error)) => return Err(error),
+            Err(YamlError::Other(error)) => return Err(error),
             Ok(parsed) => return Ok(parsed),
         }
     }
-    match build(file, &text) {
-        Err(Fault::Scan(error)) => Err(mistake(file, &text, &error)),
-        Err(Fault::Other(error)) => Err(error),
+    match build_nodes(file, &text) {
+        Err(YamlError::Scan(error)) => Err(syntax_error(file, &text, &error)),
+        Err(YamlError::Other(error)) => Err(error),
         Ok(parsed) => Ok(parsed),
     }
 }
 
-enum Fault {
+enum YamlError {
     Scan(ScanError),
     Other(anyhow::Error),
 }
 
-fn build(file: &str, text: &str) -> Result<Parsed, Fault> {
-    let mut builder = Builder::new(file.into());
+fn build_nodes(file: &str, text: &str) -> Result<ParsedYaml, YamlError> {
+    let mut builder = NodeBuilder::new(file.into());
     for event in Parser::new_from_str(text) {
-        let (event, span) = event.map_err(Fault::Scan)?;
-        builder.take(event, span).map_err(Fault::Other)?;
+        let (event, span) = event.map_err(YamlError::Scan)?;
+        builder.handle_event(event, span).map_err(YamlError::Other)?;
     }
-    let Builder { documents, twice, .. } = builder;
-    Ok(Parsed { documents, twice })
+    let NodeBuilder { documents, duplicates: twice, .. } = builder;
+    Ok(ParsedYaml { documents, duplicates: twice })
 }
 
 /// `]` of a list in brackets may stand as far left as what it is the value of: the line is moved to the right. And a tab
 /// may stand after a colon.
-fn moved(text: &str, error: &ScanError) -> Option<String> {
+fn repair_line(text: &str, error: &ScanError) -> Option<String> {
     let line = error.marker().line().checked_sub(1)?;
     let start = text.split_inclusive('\n').take(line).map(str::len).sum::<usize>();
     let (before, after) = text.split_at_checked(start)?;
     if error.info().starts_with("invalid indentation") {
-        let right = " ".repeat(DEEPEST);
+        let right = " ".repeat(MAX_DEPTH);
         return (!after.starts_with(&right)).then(|| format!("{before}{right}{after}"));
     }
-    let (this, rest) = after.split_at(after.find('\n').unwrap_or(after.len()));
-    this.contains(":\t").then(|| format!("{before}{}{rest}", this.replace(":\t", ": ")))
+    let (this, after_line) = after.split_at(after.find('\n').unwrap_or(after.len()));
+    this.contains(":\t").then(|| format!("{before}{}{after_line}", this.replace(":\t", ": ")))
 }
 
 /// The parser's sentence, and the way out of what people do most.
-fn mistake(file: &str, text: &str, error: &ScanError) -> anyhow::Error {
+fn syntax_error(file: &str, text: &str, error: &ScanError) -> anyhow::Error {
     let line = error.marker().line();
     let near = text.lines().skip(line.saturating_sub(2)).take(2);
-    let tab = near.clone().any(|it| it.trim_start_matches(' ').starts_with('\t'));
+    let tab = near.clone().any(|text| text.trim_start_matches(' ').starts_with('\t'));
     let more = if tab { "; YAML is indented by blanks, and a tab stands there" } else { "" };
     anyhow!("{file}:{line}: {}{more}", error.info())
 }
 
 /// Makes nodes of what the parser tells.
-struct Builder {
+struct NodeBuilder {
     file: Arc<str>,
     documents: Vec<Node>,
-    twice: Vec<(String, Place)>,
-    open: Vec<Open>,
+    duplicates: Vec<(String, Position)>,
+    open: Vec<OpenNode>,
     anchors: BTreeMap<usize, Node>,
     copied: usize,
 }
 
 /// A list or a mapping that has not ended.
-struct Open {
-    place: Place,
+struct OpenNode {
+    position: Position,
     anchor: usize,
-    over: Over,
-    inside: Inside,
+    merge_mode: MergeMode,
+    content: OpenContent,
 }
 
-enum Inside {
+enum OpenContent {
     List(Vec<Node>),
     /// `keys`: where in `entries` each stands.
     Map {
-        entries: Vec<Entry>,
+        entries: Vec<YamlEntry>,
         keys: BTreeMap<String, usize>,
-        key: Option<(String, Place)>,
+        key: Option<(String, Position)>,
     },
 }
 
-impl Builder {
+impl NodeBuilder {
     fn new(file: Arc<str>) -> Self {
-        let (documents, twice, open, anchors) = Default::default();
-        Self { file, documents, twice, open, anchors, copied: 0 }
+        let (documents, duplicates, open, anchors) = Default::default();
+        Self { file, documents, duplicates, open, anchors, copied: 0 }
     }
 
-    fn take(&mut self, event: Event<'_>, span: Span) -> Result<()> {
-        let place = Place { file: Arc::clone(&self.file), line: span.start.line() };
+    fn handle_event(&mut self, event: Event<'_>, span: Span) -> Result<()> {
+        let position = Position { file: Arc::clone(&self.file), line: span.start.line() };
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let content = match (text.as_ref(), style) {
                     ("" | "~" | "null" | "Null" | "NULL", ScalarStyle::Plain) => Content::Nothing,
                     (text, _) => Content::Text(text.to_owned()),
                 };
-                let over = over(tag.as_deref().map(|it| it.suffix.as_str()));
-                self.close(Node { over, ..Node::new(place, content) }, anchor)
+                let merge_mode = parse_merge_tag(tag.as_deref().map(|tag| tag.suffix.as_str()));
+                self.close_node(Node { merge_mode, ..Node::new(position, content) }, anchor)
             }
             Event::SequenceStart(anchor, tag) => {
-                let over = over(tag.as_deref().map(|it| it.suffix.as_str()));
-                self.open(Open { place, anchor, over, inside: Inside::List(Vec::new()) })
+                let merge_mode = parse_merge_tag(tag.as_deref().map(|tag| tag.suffix.as_str()));
+                self.open_node(OpenNode {
+                    position,
+                    anchor,
+                    merge_mode,
+                    content: OpenContent::List(Vec::new()),
+                })
             }
             Event::MappingStart(anchor, tag) => {
-                let over = over(tag.as_deref().map(|it| it.suffix.as_str()));
+                let merge_mode = parse_merge_tag(tag.as_deref().map(|tag| tag.suffix.as_str()));
                 let (entries, keys, key) = Default::default();
-                let inside = Inside::Map { entries, keys, key };
-                self.open(Open { place, anchor, over, inside })
+                let content = OpenContent::Map { entries, keys, key };
+                self.open_node(OpenNode { position, anchor, merge_mode, content })
             }
             Event::SequenceEnd | Event::MappingEnd => {
-                let Some(Open { place, anchor, over, inside }) = self.open.pop() else {
+                let Some(OpenNode { position: place, anchor, merge_mode: over, content: inside }) =
+                    self.open.pop()
+                else {
                     return Ok(());
                 };
                 let content = match inside {
-                    Inside::List(list) => Content::List(list),
-                    Inside::Map { entries, .. } => Content::Map(merged(entries)),
+                    OpenContent::List(list) => Content::List(list),
+                    OpenContent::Map { entries, .. } => Content::Map(apply_merge_keys(entries)),
                 };
-                self.close(Node { over, ..Node::new(place, content) }, anchor)
+                self.close_node(Node { merge_mode: over, ..Node::new(place, content) }, anchor)
             }
             Event::Alias(anchor) => {
                 let Some(node) = self.anchors.get(&anchor) else {
-                    bail!("{place}: an alias stands within what it names");
+                    bail!("{position}: an alias stands within what it names");
                 };
-                self.copied += node.size();
-                if MOST_COPIED < self.copied {
-                    bail!("{place}: aliases stand for more than {MOST_COPIED} nodes");
+                self.copied += node.count_nodes();
+                if MAX_COPIED_NODES < self.copied {
+                    bail!("{position}: aliases stand for more than {MAX_COPIED_NODES} nodes");
                 }
                 let node = node.clone();
-                self.close(Node { place, ..node }, 0)
+                self.close_node(Node { position, ..node }, 0)
             }
             _ => Ok(()),
         }
     }
 
-    fn open(&mut self, open: Open) -> Result<()> {
-        if DEEPEST < self.open.len() {
-            bail!("{}: it is nested more than {DEEPEST} deep", open.place);
+    fn open_node(&mut self, open: OpenNode) -> Result<()> {
+        if MAX_DEPTH < self.open.len() {
+            bail!("{}: it is nested more than {MAX_DEPTH} deep", open.position);
         }
         self.open.push(open);
         Ok(())
     }
 
-    fn close(&mut self, node: Node, anchor: usize) -> Result<()> {
+    fn close_node(&mut self, node: Node, anchor: usize) -> Result<()> {
         if 0 < anchor {
             self.anchors.insert(anchor, node.clone());
         }
@@ -228,20 +235,20 @@ impl Builder {
             self.documents.push(node);
             return Ok(());
         };
-        match &mut open.inside {
-            Inside::List(list) => list.push(node),
-            Inside::Map { entries, keys, key: begun } => {
-                let Some((key, place)) = begun.take() else {
-                    *begun = Some((node.key()?, node.place));
+        match &mut open.content {
+            OpenContent::List(list) => list.push(node),
+            OpenContent::Map { entries, keys, key: pending_key } => {
+                let Some((key, position)) = pending_key.take() else {
+                    *pending_key = Some((node.to_key()?, node.position));
                     return Ok(());
                 };
                 let at = entries.len();
-                let entry = Entry { key: key.clone(), place: place.clone(), value: node };
+                let entry = YamlEntry { key: key.clone(), position: position.clone(), value: node };
                 // All merge keys count, of other two the last one.
                 match keys.entry(key) {
-                    btree_map::Entry::Occupied(known) if known.key() != MERGE => {
-                        self.twice.push((known.key().clone(), place));
-                        entries[*known.get()] = entry;
+                    btree_map::Entry::Occupied(occupied) if occupied.key() != MERGE_KEY => {
+                        self.duplicates.push((occupied.key().clone(), position));
+                        entries[*occupied.get()] = entry;
                         return Ok(());
                     }
                     btree_map::Entry::Vacant(new) => drop(new.insert(at)),
@@ -254,23 +261,24 @@ impl Builder {
     }
 }
 
-fn over(tag: Option<&str>) -> Over {
+fn parse_merge_tag(tag: Option<&str>) -> MergeMode {
     match tag {
-        Some("reset") => Over::Remove,
-        Some("override") => Over::Replace,
-        _ => Over::Merge,
+        Some("reset") => MergeMode::Remove,
+        Some("override") => MergeMode::Replace,
+        _ => MergeMode::Merge,
     }
 }
 
-const MERGE: &str = "<<";
+const MERGE_KEY: &str = "<<";
 
 /// `<<: *base` and `<<: [*a, *b]`: what the mapping does not say itself, the earlier of several first.
-fn merged(entries: Vec<Entry>) -> Vec<Entry> {
-    if entries.iter().all(|it| it.key != MERGE) {
+fn apply_merge_keys(entries: Vec<YamlEntry>) -> Vec<YamlEntry> {
+    if entries.iter().all(|entry| entry.key != MERGE_KEY) {
         return entries;
     }
-    let (merges, mut own): (Vec<_>, Vec<_>) = entries.into_iter().partition(|it| it.key == MERGE);
-    let mut keys: BTreeSet<String> = own.iter().map(|it| it.key.clone()).collect();
+    let (merges, mut own): (Vec<_>, Vec<_>) =
+        entries.into_iter().partition(|entry| entry.key == MERGE_KEY);
+    let mut keys: BTreeSet<String> = own.iter().map(|entry| entry.key.clone()).collect();
     for merge in merges {
         let sources = match merge.value.content {
             Content::List(list) => list,
@@ -278,7 +286,7 @@ fn merged(entries: Vec<Entry>) -> Vec<Entry> {
         };
         for source in sources {
             let Content::Map(entries) = source.content else { continue };
-            own.extend(entries.into_iter().filter(|it| keys.insert(it.key.clone())));
+            own.extend(entries.into_iter().filter(|entry| keys.insert(entry.key.clone())));
         }
     }
     own
@@ -288,10 +296,10 @@ fn merged(entries: Vec<Entry>) -> Vec<Entry> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pair<'a> {
     pub(super) key: &'a str,
-    pub(super) place: &'a Place,
+    pub(super) position: &'a Position,
     pub(super) value: PairValue<'a>,
-    pub(super) blanks: &'a [Blank],
-    pub(super) mistake: Option<&'a Mistake>,
+    pub(super) empty_variables: &'a [EmptyVariable],
+    pub(super) error: Option<&'a InterpolationError>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -304,7 +312,7 @@ pub(super) enum PairValue<'a> {
 
 impl<'a> PairValue<'a> {
     /// `None` where there is none, or it is no text.
-    pub(super) fn text(self) -> Option<&'a str> {
+    pub(super) fn as_text(self) -> Option<&'a str> {
         match self {
             Self::Text(text) => Some(text),
             _ => None,
@@ -314,65 +322,73 @@ impl<'a> PairValue<'a> {
 
 /// What stands in a list of pairs and is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum NoPair<'a> {
+pub(super) enum InvalidPair<'a> {
     /// `- key: value`
-    Map(&'a Entry),
-    List(&'a Place),
+    Map(&'a YamlEntry),
+    List(&'a Position),
 }
 
 impl Node {
-    pub(super) fn new(place: Place, content: Content) -> Self {
-        Self { place, content, over: Over::Merge, blanks: Vec::new(), mistake: None }
+    pub(super) fn new(position: Position, content: Content) -> Self {
+        Self {
+            position,
+            content,
+            merge_mode: MergeMode::Merge,
+            empty_variables: Vec::new(),
+            error: None,
+        }
     }
 
     /// How many nodes it is, itself among them.
-    pub(super) fn size(&self) -> usize {
+    pub(super) fn count_nodes(&self) -> usize {
         1 + match &self.content {
-            Content::List(list) => list.iter().map(Self::size).sum::<usize>(),
-            Content::Map(entries) => entries.iter().map(|it| 1 + it.value.size()).sum(),
+            Content::List(list) => list.iter().map(Self::count_nodes).sum::<usize>(),
+            Content::Map(entries) => {
+                entries.iter().map(|entry| 1 + entry.value.count_nodes()).sum()
+            }
             _ => 0,
         }
     }
 
-    fn key(&self) -> Result<String> {
+    fn to_key(&self) -> Result<String> {
         match &self.content {
             Content::Text(text) => Ok(text.clone()),
             Content::Nothing => Ok(String::new()),
-            _ => bail!("{}: a key is a text", self.place),
+            _ => bail!("{}: a key is a text", self.position),
         }
     }
 
     pub(super) fn get(&self, key: &str) -> Option<&Node> {
         let Content::Map(entries) = &self.content else { return None };
-        let value = entries.iter().find(|it| it.key == key).map(|it| &it.value);
+        let value = entries.iter().find(|entry| entry.key == key).map(|entry| &entry.value);
         value.filter(|value| value.content != Content::Nothing)
     }
 
     /// Of a mapping.
     pub(super) fn get_mut(&mut self, key: &str) -> Option<&mut Node> {
         let Content::Map(entries) = &mut self.content else { return None };
-        entries.iter_mut().find(|it| it.key == key).map(|it| &mut it.value)
+        entries.iter_mut().find(|entry| entry.key == key).map(|entry| &mut entry.value)
     }
 
     /// Whether it is a mapping with this key, whatever the value.
-    pub(super) fn has(&self, key: &str) -> bool {
-        self.entries().iter().any(|it| it.key == key)
+    pub(super) fn has_key(&self, key: &str) -> bool {
+        self.entries().iter().any(|entry| entry.key == key)
     }
 
     /// The text of this key, where there is one and it is a text.
-    pub(super) fn text_of(&self, key: &str) -> Option<&str> {
-        self.get(key).and_then(Self::text)
+    pub(super) fn text_at(&self, key: &str) -> Option<&str> {
+        self.get(key).and_then(Self::as_text)
     }
 
     /// Of a mapping; nothing of anything else.
-    pub(super) fn entries(&self) -> &[Entry] {
+    pub(super) fn entries(&self) -> &[YamlEntry] {
         match &self.content {
             Content::Map(entries) => entries,
             _ => &[],
         }
     }
 
-    pub(super) fn text(&self) -> Option<&str> {
+    pub(super) fn as_text(&self) -> Option<&str> {
         match &self.content {
             Content::Text(text) => Some(text),
             _ => None,
@@ -380,7 +396,7 @@ impl Node {
     }
 
     /// The members of a list; a text or a mapping alone is a list of one.
-    pub(super) fn list(&self) -> &[Node] {
+    pub(super) fn as_list(&self) -> &[Node] {
         match &self.content {
             Content::List(list) => list,
             Content::Nothing => &[],
@@ -389,69 +405,80 @@ impl Node {
     }
 
     /// `KEY=VALUE` in a list and `KEY: VALUE` in a mapping alike, and what is neither.
-    pub(super) fn pairs(&self) -> (Vec<Pair<'_>>, Vec<NoPair<'_>>) {
+    pub(super) fn to_pairs(&self) -> (Vec<Pair<'_>>, Vec<InvalidPair<'_>>) {
         if let Content::Map(entries) = &self.content {
-            return (entries.iter().map(Entry::pair).collect(), Vec::new());
+            return (entries.iter().map(YamlEntry::to_pair).collect(), Vec::new());
         }
         let (mut pairs, mut others) = (Vec::new(), Vec::new());
-        for node in self.list() {
+        for node in self.as_list() {
             match &node.content {
                 Content::Nothing => {}
-                Content::Text(text) => pairs.push(node.pair(text)),
-                Content::Map(entries) => others.extend(entries.iter().map(NoPair::Map)),
-                Content::List(_) => others.push(NoPair::List(&node.place)),
+                Content::Text(text) => pairs.push(node.to_pair(text)),
+                Content::Map(entries) => others.extend(entries.iter().map(InvalidPair::Map)),
+                Content::List(_) => others.push(InvalidPair::List(&node.position)),
             }
         }
         (pairs, others)
     }
 
-    fn pair<'a>(&'a self, text: &'a str) -> Pair<'a> {
+    fn to_pair<'a>(&'a self, text: &'a str) -> Pair<'a> {
         let (key, value) = match text.split_once('=') {
             Some((key, value)) => (key, PairValue::Text(value)),
             None => (text, PairValue::Nothing),
         };
-        let (place, blanks, mistake) = (&self.place, &self.blanks, self.mistake.as_deref());
-        Pair { key, place, value, blanks, mistake }
+        let (position, empty_variables, error) =
+            (&self.position, &self.empty_variables, self.error.as_deref());
+        Pair { key, position, value, empty_variables, error }
     }
 
     /// Every text but keys.
-    pub(super) fn texts(&mut self, change: &mut impl FnMut(&mut Node) -> Result<()>) -> Result<()> {
+    pub(super) fn visit_texts(
+        &mut self,
+        change: &mut impl FnMut(&mut Node) -> Result<()>,
+    ) -> Result<()> {
         match &mut self.content {
             Content::Nothing => {}
             Content::Text(_) => change(self)?,
-            Content::List(list) => list.iter_mut().try_for_each(|it| it.texts(change))?,
+            Content::List(list) => list.iter_mut().try_for_each(|node| node.visit_texts(change))?,
             Content::Map(entries) => {
-                entries.iter_mut().try_for_each(|it| it.value.texts(change))?;
+                entries.iter_mut().try_for_each(|entry| entry.value.visit_texts(change))?;
             }
         }
         Ok(())
     }
 
     /// What could not be filled in, anywhere in it.
-    pub(super) fn mistakes<'a>(&'a self, told: &mut Vec<(&'a Place, &'a Mistake)>) {
+    pub(super) fn collect_errors<'a>(
+        &'a self,
+        errors: &mut Vec<(&'a Position, &'a InterpolationError)>,
+    ) {
         match &self.content {
             Content::Nothing => {}
-            Content::Text(_) => told.extend(self.mistake.as_deref().map(|it| (&self.place, it))),
-            Content::List(list) => list.iter().for_each(|it| it.mistakes(told)),
-            Content::Map(entries) => entries.iter().for_each(|it| it.value.mistakes(told)),
+            Content::Text(_) => {
+                errors.extend(self.error.as_deref().map(|error| (&self.position, error)))
+            }
+            Content::List(list) => list.iter().for_each(|node| node.collect_errors(errors)),
+            Content::Map(entries) => {
+                entries.iter().for_each(|entry| entry.value.collect_errors(errors))
+            }
         }
     }
 }
 
-impl Entry {
-    fn pair(&self) -> Pair<'_> {
-        let Node { content, blanks, mistake, .. } = &self.value;
+impl YamlEntry {
+    fn to_pair(&self) -> Pair<'_> {
+        let Node { content, empty_variables: blanks, error: mistake, .. } = &self.value;
         let value = match content {
             Content::Nothing => PairValue::Nothing,
             Content::Text(text) => PairValue::Text(text),
             _ => PairValue::Node(&self.value),
         };
-        let mistake = mistake.as_deref();
-        Pair { key: &self.key, place: &self.place, value, blanks, mistake }
+        let error = mistake.as_deref();
+        Pair { key: &self.key, position: &self.position, value, empty_variables: blanks, error }
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.file, self.line)
     }

@@ -1,6 +1,6 @@
 //! The commands' side of the socket: asks the daemon.
 
-use super::Refused;
+use super::ErrorBody;
 use anyhow::{Context, Error, Result};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
@@ -18,21 +18,21 @@ use std::{
 use tokio::{net::UnixStream, time::timeout};
 
 /// For the daemon to take the connection.
-const CONNECT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// For the daemon to do it, besides the wait that was asked for: that may take a reload.
-const ANSWER: Duration = Duration::from_secs(90);
+const REPLY_TIMEOUT: Duration = Duration::from_secs(90);
 /// 10,000 routes are some 10 MB.
-const LONGEST_ANSWER: usize = 256 * 1024 * 1024;
+const MAX_REPLY_BYTES: usize = 256 * 1024 * 1024;
 
 /// Nobody said anything.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "no docker-balancer answers on {}: {why}; start one with --watch, or name the --runtime-dir of the \
+    "no docker-balancer answers on {}: {cause}; start one with --watch, or name the --runtime-dir of the \
      one that runs, and be its user", socket.display()
 )]
-pub struct NoDaemon {
+pub struct DaemonUnreachableError {
     socket: PathBuf,
-    why: String,
+    cause: String,
 }
 
 /// What the daemon answered; what it refused is an error in its own words.
@@ -40,7 +40,7 @@ pub struct NoDaemon {
 /// # Errors
 /// [`NoDaemon`] where nobody answers.
 pub async fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T> {
-    exchange(socket, Request::get(path).body(Full::default())?, Duration::ZERO).await
+    send_request(socket, Request::get(path).body(Full::default())?, Duration::ZERO).await
 }
 
 /// The same of something that is to be done; `wait` is how long it may take besides.
@@ -50,40 +50,43 @@ pub async fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T> {
 pub async fn post<T: DeserializeOwned>(
     socket: &Path,
     path: &str,
-    asked: &impl Serialize,
+    content: &impl Serialize,
     wait: Duration,
 ) -> Result<T> {
-    let body = Full::new(Bytes::from(serde_json::to_vec(asked)?));
+    let body = Full::new(Bytes::from(serde_json::to_vec(content)?));
     let request = Request::post(path).header(CONTENT_TYPE, "application/json").body(body)?;
-    exchange(socket, request, wait).await
+    send_request(socket, request, wait).await
 }
 
-async fn exchange<T: DeserializeOwned>(
+async fn send_request<T: DeserializeOwned>(
     socket: &Path,
     mut request: Request<Full<Bytes>>,
     wait: Duration,
 ) -> Result<T> {
     request.headers_mut().insert(HOST, HeaderValue::from_static("docker-balancer"));
-    let none = |why: String| NoDaemon { socket: socket.to_owned(), why };
-    let late = |_| none("it does not answer in time".to_owned());
-    let stream = timeout(CONNECT, UnixStream::connect(socket)).await.map_err(late)?;
-    let stream = stream.map_err(|error| none(error.to_string()))?;
+    let unreachable =
+        |why: String| DaemonUnreachableError { socket: socket.to_owned(), cause: why };
+    let late = |_| unreachable("it does not answer in time".to_owned());
+    let stream = timeout(CONNECT_TIMEOUT, UnixStream::connect(socket)).await.map_err(late)?;
+    let stream = stream.map_err(|error| unreachable(error.to_string()))?;
     let (mut sender, connection) =
-        handshake(TokioIo::new(stream)).await.map_err(|error| none(error.to_string()))?;
+        handshake(TokioIo::new(stream)).await.map_err(|error| unreachable(error.to_string()))?;
     // It ends with the runtime.
     tokio::spawn(connection);
     let exchange = async {
-        let response = sender.send_request(request).await.map_err(|e| none(e.to_string()))?;
+        let response =
+            sender.send_request(request).await.map_err(|e| unreachable(e.to_string()))?;
         let status = response.status();
-        let body = Limited::new(response.into_body(), LONGEST_ANSWER).collect().await;
-        Ok((status, body.map_err(|error| none(error.to_string()))?.to_bytes()))
+        let body = Limited::new(response.into_body(), MAX_REPLY_BYTES).collect().await;
+        Ok((status, body.map_err(|error| unreachable(error.to_string()))?.to_bytes()))
     };
-    let answered: Result<_, NoDaemon> = timeout(wait + ANSWER, exchange).await.map_err(late)?;
-    let (status, body) = answered?;
-    let strange = || format!("{} answered {status} with something else", socket.display());
+    let exchanged: Result<_, DaemonUnreachableError> =
+        timeout(wait + REPLY_TIMEOUT, exchange).await.map_err(late)?;
+    let (status, body) = exchanged?;
+    let context = || format!("{} answered {status} with something else", socket.display());
     if status == StatusCode::OK {
-        return serde_json::from_slice(&body).with_context(strange);
+        return serde_json::from_slice(&body).with_context(context);
     }
-    let refused: Refused = serde_json::from_slice(&body).with_context(strange)?;
-    Err(Error::msg(refused.error))
+    let rejection: ErrorBody = serde_json::from_slice(&body).with_context(context)?;
+    Err(Error::msg(rejection.error))
 }

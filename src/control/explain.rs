@@ -2,27 +2,29 @@
 //!
 //! Pure.
 
-use super::failure::Failure;
-use crate::view::explain::request::Request;
+use super::error::ApiError;
+use crate::view::explain::request::ExplainRequest;
 use std::{fmt::Display, str::FromStr};
 
 /// The method is GET unless it is said.
-pub(super) fn request(query: &str) -> Result<Request, Failure> {
+pub(super) fn parse_request(query: &str) -> Result<ExplainRequest, ApiError> {
     let (mut url, mut method) = (None, None);
     for (key, value) in form_urlencoded::parse(query.as_bytes()) {
         match key.as_ref() {
             "url" => url = Some(value),
             "method" => method = Some(value),
             _ => {
-                return Err(Failure::NotAsked(format!("there is no {key:?}, only url and method")));
+                return Err(ApiError::InvalidQuery(format!(
+                    "there is no {key:?}, only url and method"
+                )));
             }
         }
     }
-    let url = url.ok_or_else(|| Failure::NotAsked("it has no url".to_owned()))?;
+    let url = url.ok_or_else(|| ApiError::InvalidQuery("it has no url".to_owned()))?;
     let method = method.unwrap_or_else(|| "GET".into());
-    Ok(Request { method: read("method", &method)?, url: read("url", &url)? })
+    Ok(ExplainRequest { method: parse_param("method", &method)?, url: parse_param("url", &url)? })
 }
 
-fn read<T: FromStr<Err: Display>>(key: &str, value: &str) -> Result<T, Failure> {
-    value.parse().map_err(|why| Failure::NotAsked(format!("{key} {value:?}: {why}")))
+fn parse_param<T: FromStr<Err: Display>>(key: &str, value: &str) -> Result<T, ApiError> {
+    value.parse().map_err(|why| ApiError::InvalidQuery(format!("{key} {value:?}: {why}")))
 }

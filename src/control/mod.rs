@@ -8,10 +8,10 @@
 //! `curl --unix-socket /run/docker-glue/control.sock http://d/status`
 
 pub mod client;
+pub mod error;
 mod explain;
-pub mod failure;
 pub mod find;
-pub mod order;
+pub mod request;
 pub mod server;
 
 use serde::{Deserialize, Serialize};
@@ -23,7 +23,7 @@ use std::{
 /// The body of `POST /drain`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Drain {
+pub struct DrainRequest {
     /// Its name, or its id or the beginning of it.
     pub container: String,
     /// How long to wait for the requests that are under way; 30 s unless said otherwise.
@@ -34,21 +34,21 @@ pub struct Drain {
 /// The body of `POST /undrain`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Undrain {
+pub struct UndrainRequest {
     pub container: String,
 }
 
 /// The body of `POST /rollback`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Rollback {
+pub struct RollbackRequest {
     /// As `GET /history` numbers them.
     pub generation: u64,
 }
 
 /// The answer to `POST /rollback` and to `POST /release`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rolled {
+pub struct RollbackResponse {
     pub generation: u64,
     /// When the rollback began, in milliseconds since 1970.
     pub since_ms: u64,
@@ -58,7 +58,7 @@ pub struct Rolled {
 
 /// The answer to a drain and an undrain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Standing {
+pub struct DrainStatus {
     pub container: String,
     pub id: String,
     /// Requests that are still under way; absent where nobody counted.
@@ -73,11 +73,11 @@ pub struct Standing {
 
 /// The answer to what could not be done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Refused {
+pub struct ErrorBody {
     pub error: String,
 }
 
-pub fn socket(runtime_dir: &Path) -> PathBuf {
+pub fn socket_path(runtime_dir: &Path) -> PathBuf {
     runtime_dir.join("control.sock")
 }
 

@@ -20,7 +20,7 @@ pub struct Fragment {
 
 /// All that a page shows and that changes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Painting {
+pub struct Fragments {
     /// These are always there.
     pub fixed: Vec<Fragment>,
     /// These come and go.
@@ -29,9 +29,9 @@ pub struct Painting {
 
 /// What a browser is told, as JSON.
 #[derive(Debug, Serialize)]
-pub struct Update<'a> {
+pub struct PageUpdate<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub parts: Vec<Part<'a>>,
+    pub parts: Vec<PagePart<'a>>,
     /// The groups that there are, where others were there before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub order: Option<Vec<&'a str>>,
@@ -41,75 +41,80 @@ pub struct Update<'a> {
 }
 
 #[derive(Debug, Serialize)]
-pub struct Part<'a> {
+pub struct PagePart<'a> {
     pub id: &'a str,
     pub version: &'a str,
     pub html: &'a str,
 }
 
 /// Marks an element whose text is a number; `>` follows, which no text of others has in it.
-const NUMBER: &str = " data-n>";
+const NUMBER_MARK: &str = " data-n>";
 /// Where a fragment says its version: first of all attributes.
-const VERSION: &str = " data-v=\"\"";
+const VERSION_MARK: &str = " data-v=\"\"";
 
 impl Fragment {
     pub fn new(id: impl Into<String>, html: &str) -> Self {
-        let mut pieces = html.split(NUMBER);
+        let mut pieces = html.split(NUMBER_MARK);
         let mut bare = pieces.next().unwrap_or_default().to_owned();
         let mut numbers = Vec::new();
         for piece in pieces {
-            let (number, rest) = piece.split_at(piece.find('<').unwrap_or(piece.len()));
+            let (number, tail) = piece.split_at(piece.find('<').unwrap_or(piece.len()));
             numbers.push(number.to_owned());
-            bare.push_str(NUMBER);
-            bare.push_str(rest);
+            bare.push_str(NUMBER_MARK);
+            bare.push_str(tail);
         }
         let version = format!("{:016x}", name::hash(&bare));
-        let html = html.replacen(VERSION, &format!(" data-v=\"{version}\""), 1);
+        let html = html.replacen(VERSION_MARK, &format!(" data-v=\"{version}\""), 1);
         Self { id: id.into(), version, html, numbers }
     }
 }
 
-impl Painting {
+impl Fragments {
     pub fn fragments(&self) -> impl Iterator<Item = &Fragment> {
         self.fixed.iter().chain(&self.groups)
     }
 
-    fn ids(&self) -> impl Iterator<Item = &str> {
-        self.groups.iter().map(|it| it.id.as_str())
+    fn group_ids(&self) -> impl Iterator<Item = &str> {
+        self.groups.iter().map(|fragment| fragment.id.as_str())
     }
 
     /// What somebody is to be told who has seen `before`; nothing is as long as nothing changed.
-    pub fn update<'a>(&'a self, before: &Self) -> Option<Update<'a>> {
-        let known: BTreeMap<_, _> = before.fragments().map(|it| (&it.id, it)).collect();
-        let mut update = Update { parts: Vec::new(), order: None, numbers: BTreeMap::new() };
-        for it in self.fragments() {
-            let same = known.get(&it.id).filter(|before| before.version == it.version);
-            if same.is_none() {
-                update.parts.push(Part::of(it));
+    pub fn diff_from<'a>(&'a self, before: &Self) -> Option<PageUpdate<'a>> {
+        let previous: BTreeMap<_, _> =
+            before.fragments().map(|fragment| (&fragment.id, fragment)).collect();
+        let mut update = PageUpdate { parts: Vec::new(), order: None, numbers: BTreeMap::new() };
+        for fragment in self.fragments() {
+            let unchanged =
+                previous.get(&fragment.id).filter(|before| before.version == fragment.version);
+            if unchanged.is_none() {
+                update.parts.push(PagePart::from_fragment(fragment));
             }
-            if same.is_none_or(|before| before.numbers != it.numbers) {
-                update.numbers.insert(&it.id, &it.numbers);
+            if unchanged.is_none_or(|before| before.numbers != fragment.numbers) {
+                update.numbers.insert(&fragment.id, &fragment.numbers);
             }
         }
-        if !self.ids().eq(before.ids()) {
-            update.order = Some(self.ids().collect());
+        if !self.group_ids().eq(before.group_ids()) {
+            update.order = Some(self.group_ids().collect());
         }
         (!update.numbers.is_empty() || update.order.is_some() || !update.parts.is_empty())
             .then_some(update)
     }
 
     /// The same for somebody who may have seen anything.
-    pub fn whole(&self) -> Update<'_> {
-        Update {
-            parts: self.fragments().map(Part::of).collect(),
-            order: Some(self.ids().collect()),
-            numbers: self.fragments().map(|it| (it.id.as_str(), &it.numbers[..])).collect(),
+    pub fn full_update(&self) -> PageUpdate<'_> {
+        PageUpdate {
+            parts: self.fragments().map(PagePart::from_fragment).collect(),
+            order: Some(self.group_ids().collect()),
+            numbers: self
+                .fragments()
+                .map(|fragment| (fragment.id.as_str(), &fragment.numbers[..]))
+                .collect(),
         }
     }
 }
 
-impl<'a> Part<'a> {
-    fn of(Fragment { id, version, html, .. }: &'a Fragment) -> Self {
+impl<'a> PagePart<'a> {
+    fn from_fragment(Fragment { id, version, html, .. }: &'a Fragment) -> Self {
         Self { id, version, html }
     }
 }
@@ -118,21 +123,21 @@ impl<'a> Part<'a> {
 mod tests {
     use super::*;
 
-    fn painting(groups: &[(&str, &str)]) -> Painting {
+    fn fragments_of(groups: &[(&str, &str)]) -> Fragments {
         let fragment = |(id, html): &(&str, &str)| Fragment::new(*id, html);
-        Painting { fixed: Vec::new(), groups: groups.iter().map(fragment).collect() }
+        Fragments { fixed: Vec::new(), groups: groups.iter().map(fragment).collect() }
     }
 
-    fn told(before: &[(&str, &str)], after: &[(&str, &str)]) -> String {
-        let after = painting(after);
-        let update = after.update(&painting(before));
-        let text = update.map(|it| serde_json::to_string(&it).unwrap());
-        let versions = after.groups.iter().map(|it| it.version.as_str());
+    fn update_json(before: &[(&str, &str)], after: &[(&str, &str)]) -> String {
+        let after = fragments_of(after);
+        let update = after.diff_from(&fragments_of(before));
+        let text = update.map(|update| serde_json::to_string(&update).unwrap());
+        let versions = after.groups.iter().map(|fragment| fragment.version.as_str());
         versions.fold(text.unwrap_or_default(), |text, version| text.replace(version, "V"))
     }
 
     #[test]
-    fn only_what_is_different_is_told() {
+    fn update_contains_only_differences() {
         let a = ("a", "<p data-v=\"\">a <b data-n>1</b>, <b data-n>2</b></p>");
         let number = ("a", "<p data-v=\"\">a <b data-n>1</b>, <b data-n>3</b></p>");
         let text = ("a", "<p data-v=\"\">A <b data-n>1</b></p>");
@@ -152,12 +157,12 @@ mod tests {
                 r#"{"parts":[{"id":"b","version":"V","html":"<p data-v=\"V\">b</p>"}],"order":["a","b"],"numbers":{"b":[]}}"#,
             ),
         ] {
-            assert_eq!(told(before, after), expected);
+            assert_eq!(update_json(before, after), expected);
         }
     }
 
     #[test]
-    fn text_of_others_is_no_number() {
+    fn escaped_number_mark_in_text_is_no_number() {
         let html = "<p data-v=\"\">x data-n&#62;7 <b data-n>1</b></p>";
         assert_eq!(Fragment::new("a", html).numbers, ["1"]);
     }

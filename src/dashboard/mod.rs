@@ -9,14 +9,14 @@
 //! nobody looks it asks nobody.
 
 pub mod explain;
+mod format;
 pub mod fragment;
+mod live_updates;
 pub mod page;
-mod painter;
 pub mod render;
 mod server;
-mod words;
 
-use crate::{control::order::Order, label::value::Host, supervise::supervise};
+use crate::{control::request::ControlRequest, label::value::Host, supervise::supervise};
 use std::net::SocketAddr;
 use tokio::{
     sync::{mpsc, watch},
@@ -25,10 +25,10 @@ use tokio::{
 
 /// Where it is, and who it is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    pub at: SocketAddr,
+pub struct DashboardConfig {
+    pub address: SocketAddr,
     /// Names that it answers to, besides `localhost` and its addresses.
-    pub names: Vec<Host>,
+    pub hosts: Vec<Host>,
 }
 
 /// It is there for as long as this lives.
@@ -38,12 +38,16 @@ pub struct Dashboard(#[allow(dead_code, reason = "its tasks end with it")] JoinS
 impl Dashboard {
     /// `changed` is told after each pass. An address that cannot be had is tried again until it can:
     /// the traffic does not wait for a page.
-    pub fn open(place: Place, orders: mpsc::Sender<Order>, changed: watch::Receiver<()>) -> Self {
+    pub fn open(
+        config: DashboardConfig,
+        orders: mpsc::Sender<ControlRequest>,
+        changed: watch::Receiver<()>,
+    ) -> Self {
         let mut tasks = JoinSet::new();
         tasks.spawn(supervise("dashboard", move || {
             let (viewers, joining) = mpsc::channel(1);
-            let paint = painter::paint(orders.clone(), changed.clone(), joining);
-            let serve = server::serve(place.clone(), orders.clone(), viewers);
+            let paint = live_updates::run_updates(orders.clone(), changed.clone(), joining);
+            let serve = server::serve_dashboard(config.clone(), orders.clone(), viewers);
             // Neither is of use without the other.
             async {
                 tokio::select! {

@@ -3,9 +3,9 @@
 //! Pure. Only this file and haproxy/render.rs name askama.
 
 use super::{
-    explain::Answer,
-    fragment::{Fragment, Painting},
-    page::{Group, Head, Page, Pass, Problems, Welcome},
+    explain::ExplainText,
+    fragment::{Fragment, Fragments},
+    page::{EmptyState, Head, HostGroup, PageView, Pass, ProblemList},
 };
 use askama::Template;
 
@@ -23,13 +23,13 @@ struct HeadHtml<'a> {
 #[derive(Template)]
 #[template(path = "dashboard/problems.html")]
 struct ProblemsHtml<'a> {
-    problems: &'a Problems,
+    problems: &'a ProblemList,
 }
 
 #[derive(Template)]
 #[template(path = "dashboard/welcome.html")]
 struct WelcomeHtml {
-    welcome: Option<Welcome>,
+    welcome: Option<EmptyState>,
 }
 
 #[derive(Template)]
@@ -41,42 +41,57 @@ struct RecentHtml<'a> {
 #[derive(Template)]
 #[template(path = "dashboard/group.html")]
 struct GroupHtml<'a> {
-    group: &'a Group,
+    group: &'a HostGroup,
 }
 
 #[derive(Template)]
 #[template(path = "dashboard/page.html")]
-struct Whole<'a> {
+struct PageHtml<'a> {
     head: &'a Fragment,
     problems: &'a Fragment,
     welcome: &'a Fragment,
     recent: &'a Fragment,
     groups: &'a [Fragment],
     asked: &'a str,
-    answer: Option<&'a Answer>,
+    answer: Option<&'a ExplainText>,
     wanted: &'a str,
 }
 
 /// All that changes of the page.
-pub fn paint(page: &Page) -> Painting {
-    let Page { head, problems, welcome, recent, groups } = page;
+pub fn render_fragments(page: &PageView) -> Fragments {
+    let PageView { head, problems, welcome, recent, groups } = page;
     let fixed = vec![
-        Fragment::new("head", &html(&HeadHtml { head })),
-        Fragment::new("problems", &html(&ProblemsHtml { problems })),
-        Fragment::new("welcome", &html(&WelcomeHtml { welcome: *welcome })),
-        Fragment::new("recent", &html(&RecentHtml { recent })),
+        Fragment::new("head", &render_template(&HeadHtml { head })),
+        Fragment::new("problems", &render_template(&ProblemsHtml { problems })),
+        Fragment::new("welcome", &render_template(&WelcomeHtml { welcome: *welcome })),
+        Fragment::new("recent", &render_template(&RecentHtml { recent })),
     ];
-    let group = |group: &Group| Fragment::new(&group.id, &html(&GroupHtml { group }));
-    Painting { fixed, groups: groups.iter().map(group).collect() }
+    let group =
+        |group: &HostGroup| Fragment::new(&group.id, &render_template(&GroupHtml { group }));
+    Fragments { fixed, groups: groups.iter().map(group).collect() }
 }
 
 /// The whole of it. What was asked stands in the explain box, what was wanted in the filter.
-pub fn whole(painting: &Painting, asked: &str, answer: Option<&Answer>, wanted: &str) -> String {
-    let [head, problems, welcome, recent] = &painting.fixed[..] else { return String::new() };
-    let groups = &painting.groups;
-    html(&Whole { head, problems, welcome, recent, groups, asked, answer, wanted })
+pub fn render_page(
+    fragments: &Fragments,
+    request: &str,
+    answer: Option<&ExplainText>,
+    filter: &str,
+) -> String {
+    let [head, problems, welcome, recent] = &fragments.fixed[..] else { return String::new() };
+    let groups = &fragments.groups;
+    render_template(&PageHtml {
+        head,
+        problems,
+        welcome,
+        recent,
+        groups,
+        asked: request,
+        answer,
+        wanted: filter,
+    })
 }
 
-fn html(template: &impl Template) -> String {
+fn render_template(template: &impl Template) -> String {
     template.render().expect("writing to a string cannot fail")
 }

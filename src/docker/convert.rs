@@ -2,15 +2,15 @@
 //! what an answer leaves out is empty, what it says in a new way is passed over.
 
 use super::{
-    details::Details,
-    event::{self, About, Cause, Event, What},
-    interest::Interest,
-    roster::{Description, Report},
+    event::{self, Event, EventAction, EventCause, EventSubject},
+    filter::ContainerFilter,
+    inspect::InspectDetails,
+    inspect_cache::{Description, EngineEvent},
 };
 use crate::{
     container::{
-        Attachment, Container, ContainerId, Health, Image, ImageId, NetworkMode, Published, State,
-        Stop,
+        Container, ContainerId, ContainerState, Health, Image, ImageId, NetworkEndpoint,
+        NetworkMode, PublishedPort, StopConfig,
     },
     world::Network,
 };
@@ -29,110 +29,128 @@ use std::{
 };
 
 /// In nanoseconds.
-const SECOND: i64 = 1_000_000_000;
+const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
 /// One container of a list; `None` if it has no id, as nothing could be said about it.
-pub(super) fn container(said: ContainerSummary) -> Option<Container> {
-    let status = said.status.unwrap_or_default();
-    let ports = said.ports.unwrap_or_default();
-    let mode = said.host_config.and_then(|host| host.network_mode).unwrap_or_default();
-    let networks = said.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
+pub(super) fn parse_container(response: ContainerSummary) -> Option<Container> {
+    let status = response.status.unwrap_or_default();
+    let ports = response.ports.unwrap_or_default();
+    let mode = response.host_config.and_then(|host| host.network_mode).unwrap_or_default();
+    let networks =
+        response.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
     Some(Container {
-        id: ContainerId::new(said.id?),
-        name: name(said.names.unwrap_or_default()),
-        image: said.image.unwrap_or_default(),
+        id: ContainerId::new(response.id?),
+        name: pick_name(response.names.unwrap_or_default()),
+        image: response.image.unwrap_or_default(),
         // Of a second that is all that is known the end: else one that was made after another in the same
         // second would come before it until it is inspected.
-        created: said
+        created: response
             .created
             .unwrap_or_default()
             .saturating_add(1)
-            .saturating_mul(SECOND)
+            .saturating_mul(NANOS_PER_SECOND)
             .saturating_sub(1),
-        state: state(said.state),
-        health: match said.health.and_then(|health| health.status) {
-            Some(health) => summary_health(health),
-            None => status_health(&status),
+        state: parse_state(response.state),
+        health: match response.health.and_then(|health| health.status) {
+            Some(health) => parse_summary_health(health),
+            None => parse_status_health(&status),
         },
-        labels: Arc::new(said.labels.unwrap_or_default().into_iter().collect()),
+        labels: Arc::new(response.labels.unwrap_or_default().into_iter().collect()),
         environment: BTreeMap::new(),
-        network_mode: network_mode(&mode),
+        network_mode: parse_network_mode(&mode),
         networks: Arc::new(
-            networks.into_iter().map(|(name, said)| (name, attachment(&said))).collect(),
+            networks
+                .into_iter()
+                .map(|(name, response)| (name, parse_endpoint(&response)))
+                .collect(),
         ),
         exposed: ports.iter().filter(|port| is_tcp(port)).map(|port| port.private_port).collect(),
-        published: published(&ports),
-        stop: None,
-        leaving: false,
+        published: parse_published_ports(&ports),
+        stop_config: None,
+        stopping: false,
         started: None,
-        image_id: said.image_id.filter(|id| !id.is_empty()).map(ImageId::new),
+        image_id: response.image_id.filter(|id| !id.is_empty()).map(ImageId::new),
         label_fault: None,
     })
 }
 
 /// What of a container's line in a list tells whether it is still the same.
-pub(super) fn line(said: ContainerSummary) -> Option<(ContainerId, String)> {
-    let state = format!("{:?} {:?}", said.state, status_health(&said.status.unwrap_or_default()));
-    let networks = said.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
+pub(super) fn parse_fingerprint(response: ContainerSummary) -> Option<(ContainerId, String)> {
+    let state = format!(
+        "{:?} {:?}",
+        response.state,
+        parse_status_health(&response.status.unwrap_or_default())
+    );
+    let networks =
+        response.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
     let networks: BTreeMap<_, _> =
-        networks.into_iter().map(|(name, said)| (name, said.ip_address)).collect();
-    Some((ContainerId::new(said.id?), format!("{state} {:?} {networks:?}", said.names)))
+        networks.into_iter().map(|(name, response)| (name, response.ip_address)).collect();
+    Some((ContainerId::new(response.id?), format!("{state} {:?} {networks:?}", response.names)))
 }
 
 /// All that an inspection tells, as the engine's own JSON; `whole` where that is more than was understood.
-pub(super) fn description(
-    said: &ContainerInspectResponse,
+pub(super) fn build_description(
+    response: &ContainerInspectResponse,
     whole: Option<Value>,
 ) -> Result<Description> {
-    let text = |it: &Option<String>| it.clone().unwrap_or_default();
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
     Ok(Description {
-        id: ContainerId::new(text(&said.id)),
-        name: text(&said.name).trim_start_matches('/').to_owned(),
+        id: ContainerId::new(text(&response.id)),
+        name: text(&response.name).trim_start_matches('/').to_owned(),
         // By way of a value, whose keys are in order: the same container is always the same text.
         json: match whole {
             Some(whole) => whole.to_string().into(),
-            None => serde_json::to_value(said)?.to_string().into(),
+            None => serde_json::to_value(response)?.to_string().into(),
         },
     })
 }
 
 /// As the engine takes a time in a question.
-pub(super) fn seconds(nanoseconds: i64) -> String {
-    format!("{}.{:09}", nanoseconds / SECOND, nanoseconds % SECOND)
+pub(super) fn format_seconds(nanoseconds: i64) -> String {
+    format!("{}.{:09}", nanoseconds / NANOS_PER_SECOND, nanoseconds % NANOS_PER_SECOND)
 }
 
 /// `None` for what is not about a container.
-pub(super) fn report(said: EventMessage) -> Option<Report> {
-    let typ = said.typ?;
-    let event = event(said)?;
+pub(super) fn parse_engine_event(response: EventMessage) -> Option<EngineEvent> {
+    let typ = response.typ?;
+    let event = parse_event(response)?;
     let (id, attributes) = match event.about {
-        About::Container { id, attributes, .. } => (id, attributes),
-        About::Attachment(id) => (id, BTreeMap::new()),
-        About::Network => return None,
+        EventSubject::Container { id, attributes, .. } => (id, attributes),
+        EventSubject::Attachment(id) => (id, BTreeMap::new()),
+        EventSubject::Network => return None,
     };
-    let Cause { action, name, time_nano, .. } = event.cause;
+    let EventCause { action, name, time_nano, .. } = event.cause;
     let is_own = typ == EventMessageTypeEnum::CONTAINER;
-    Some(Report { id, name, action, time_nano, attributes, is_own })
+    Some(EngineEvent { id, name, action, time_nano, attributes, is_own })
 }
 
 /// What an inspection tells beyond the list.
-pub(super) fn details(said: ContainerInspectResponse, interest: &Interest) -> Details {
-    let config = said.config.unwrap_or_default();
-    let state = said.state.unwrap_or_default();
-    let mode = said.host_config.and_then(|host| host.network_mode);
+pub(super) fn parse_details(
+    response: ContainerInspectResponse,
+    filter: &ContainerFilter,
+) -> InspectDetails {
+    let config = response.config.unwrap_or_default();
+    let state = response.state.unwrap_or_default();
+    let mode = response.host_config.and_then(|host| host.network_mode);
     let health = state.health.and_then(|health| health.status);
     let pair = |text: String| text.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned()));
-    Details {
-        created: said.created.and_then(|text| nanoseconds(&text)),
-        started: state.started_at.and_then(|text| nanoseconds(&text)),
-        network_mode: mode.filter(|mode| !mode.is_empty()).map(|mode| network_mode(&mode)),
-        environment: interest
-            .of_environment(config.env.unwrap_or_default().into_iter().filter_map(pair).collect()),
-        stop: Stop {
+    InspectDetails {
+        created: response.created.and_then(|text| parse_nanoseconds(&text)),
+        started: state.started_at.and_then(|text| parse_nanoseconds(&text)),
+        network_mode: mode.filter(|mode| !mode.is_empty()).map(|mode| parse_network_mode(&mode)),
+        environment: filter.filter_environment(
+            config.env.unwrap_or_default().into_iter().filter_map(pair).collect(),
+        ),
+        stop: StopConfig {
             signal: config.stop_signal.filter(|signal| !signal.is_empty()),
             timeout: config.stop_timeout,
         },
-        exposed: config.exposed_ports.iter().flatten().filter_map(|port| tcp_port(port)).collect(),
+        exposed: config
+            .exposed_ports
+            .iter()
+            .flatten()
+            .filter_map(|port| parse_tcp_port(port))
+            .collect(),
         health: match health {
             Some(HealthStatusEnum::STARTING) => Health::Starting,
             Some(HealthStatusEnum::HEALTHY) => Health::Healthy,
@@ -143,61 +161,67 @@ pub(super) fn details(said: ContainerInspectResponse, interest: &Interest) -> De
 }
 
 /// What an image brings along.
-pub(super) fn image(said: models::ImageInspect) -> Image {
-    let config = said.config.unwrap_or_default();
+pub(super) fn parse_image(response: models::ImageInspect) -> Image {
+    let config = response.config.unwrap_or_default();
     let pair = |text: String| text.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned()));
     Image {
         labels: config.labels.unwrap_or_default().into_iter().collect(),
         environment: config.env.unwrap_or_default().into_iter().filter_map(pair).collect(),
-        exposed: config.exposed_ports.iter().flatten().filter_map(|port| tcp_port(port)).collect(),
+        exposed: config
+            .exposed_ports
+            .iter()
+            .flatten()
+            .filter_map(|port| parse_tcp_port(port))
+            .collect(),
     }
 }
 
-fn nanoseconds(time: &str) -> Option<i64> {
+fn parse_nanoseconds(time: &str) -> Option<i64> {
     let time = humantime::parse_rfc3339(time).ok()?;
     time.duration_since(std::time::UNIX_EPOCH).ok()?.as_nanos().try_into().ok()
 }
 
 /// Whose network an inspected container uses.
-pub(super) fn inspected_network_mode(said: &ContainerInspectResponse) -> NetworkMode {
-    let mode = said.host_config.as_ref().and_then(|host| host.network_mode.as_deref());
-    network_mode(mode.unwrap_or_default())
+pub(super) fn inspected_network_mode(response: &ContainerInspectResponse) -> NetworkMode {
+    let mode = response.host_config.as_ref().and_then(|host| host.network_mode.as_deref());
+    parse_network_mode(mode.unwrap_or_default())
 }
 
-pub(super) fn networks(said: Vec<models::Network>) -> BTreeMap<String, Network> {
-    let network = |said: models::Network| {
-        let ranges = said.ipam.and_then(|ipam| ipam.config).unwrap_or_default();
-        let subnets = ranges.iter().filter_map(|range| read(range.subnet.as_deref())).collect();
-        Some((said.name?, Network { driver: said.driver.unwrap_or_default(), subnets }))
+pub(super) fn parse_networks(response: Vec<models::Network>) -> BTreeMap<String, Network> {
+    let network = |response: models::Network| {
+        let ranges = response.ipam.and_then(|ipam| ipam.config).unwrap_or_default();
+        let subnets =
+            ranges.iter().filter_map(|range| parse_optional(range.subnet.as_deref())).collect();
+        Some((response.name?, Network { driver: response.driver.unwrap_or_default(), subnets }))
     };
-    said.into_iter().filter_map(network).collect()
+    response.into_iter().filter_map(network).collect()
 }
 
 /// `None` for what concerns neither a container nor a network.
-pub(super) fn event(said: EventMessage) -> Option<Event> {
-    let (action, actor) = (said.action?, said.actor?);
+pub(super) fn parse_event(response: EventMessage) -> Option<Event> {
+    let (action, actor) = (response.action?, response.actor?);
     let attributes: BTreeMap<_, _> = actor.attributes.unwrap_or_default().into_iter().collect();
-    let cause = Cause {
+    let cause = EventCause {
         name: attributes.get("name").cloned().unwrap_or_default(),
-        time_nano: said
+        time_nano: response
             .time_nano
-            .or(said.time.map(|seconds| seconds.saturating_mul(SECOND)))
+            .or(response.time.map(|seconds| seconds.saturating_mul(NANOS_PER_SECOND)))
             .unwrap_or_default(),
-        action: event::in_dockers_words(action),
-        heard: None,
+        action: event::to_docker_action(action),
+        received_at: None,
     };
-    let about = match said.typ? {
+    let about = match response.typ? {
         EventMessageTypeEnum::CONTAINER => {
-            let what = What::read(&cause.action, &attributes);
-            About::Container { id: ContainerId::new(actor.id?), what, attributes }
+            let what = EventAction::from_action(&cause.action, &attributes);
+            EventSubject::Container { id: ContainerId::new(actor.id?), what, attributes }
         }
         EventMessageTypeEnum::NETWORK => match attributes.get("container") {
-            Some(id) => About::Attachment(ContainerId::new(id.as_str())),
+            Some(id) => EventSubject::Attachment(ContainerId::new(id.as_str())),
             // The actor of Podman's is the container.
             None if matches!(cause.action.as_str(), "connect" | "disconnect") => {
-                About::Attachment(ContainerId::new(actor.id?))
+                EventSubject::Attachment(ContainerId::new(actor.id?))
             }
-            None => About::Network,
+            None => EventSubject::Network,
         },
         _ => return None,
     };
@@ -205,29 +229,29 @@ pub(super) fn event(said: EventMessage) -> Option<Event> {
 }
 
 /// A container has one name of its own; links (`/other/alias`) are further ones.
-fn name(names: Vec<String>) -> String {
+fn pick_name(names: Vec<String>) -> String {
     let mut plain = names.into_iter().map(|name| name.trim_start_matches('/').to_owned());
     plain.find(|name| !name.contains('/')).unwrap_or_default()
 }
 
-fn state(said: Option<ContainerSummaryStateEnum>) -> State {
-    match said {
-        Some(ContainerSummaryStateEnum::CREATED) => State::Created,
-        Some(ContainerSummaryStateEnum::RUNNING) => State::Running,
-        Some(ContainerSummaryStateEnum::PAUSED) => State::Paused,
-        Some(ContainerSummaryStateEnum::RESTARTING) => State::Restarting,
+fn parse_state(response: Option<ContainerSummaryStateEnum>) -> ContainerState {
+    match response {
+        Some(ContainerSummaryStateEnum::CREATED) => ContainerState::Created,
+        Some(ContainerSummaryStateEnum::RUNNING) => ContainerState::Running,
+        Some(ContainerSummaryStateEnum::PAUSED) => ContainerState::Paused,
+        Some(ContainerSummaryStateEnum::RESTARTING) => ContainerState::Restarting,
         Some(ContainerSummaryStateEnum::REMOVING | ContainerSummaryStateEnum::STOPPING) => {
-            State::Removing
+            ContainerState::Removing
         }
         Some(ContainerSummaryStateEnum::EXITED | ContainerSummaryStateEnum::EMPTY) | None => {
-            State::Exited
+            ContainerState::Exited
         }
-        Some(ContainerSummaryStateEnum::DEAD) => State::Dead,
+        Some(ContainerSummaryStateEnum::DEAD) => ContainerState::Dead,
     }
 }
 
-fn summary_health(said: ContainerSummaryHealthStatusEnum) -> Health {
-    match said {
+fn parse_summary_health(response: ContainerSummaryHealthStatusEnum) -> Health {
+    match response {
         ContainerSummaryHealthStatusEnum::STARTING => Health::Starting,
         ContainerSummaryHealthStatusEnum::HEALTHY => Health::Healthy,
         ContainerSummaryHealthStatusEnum::UNHEALTHY => Health::Unhealthy,
@@ -238,7 +262,7 @@ fn summary_health(said: ContainerSummaryHealthStatusEnum) -> Health {
 }
 
 /// Engines before 29 say it only in words for people: "Up 5 minutes (healthy)".
-fn status_health(status: &str) -> Health {
+fn parse_status_health(status: &str) -> Health {
     match status.rsplit_once('(').map(|(_, last)| last) {
         Some("health: starting)") => Health::Starting,
         Some("healthy)") => Health::Healthy,
@@ -247,8 +271,8 @@ fn status_health(status: &str) -> Health {
     }
 }
 
-fn network_mode(said: &str) -> NetworkMode {
-    match (said, said.strip_prefix("container:")) {
+fn parse_network_mode(response: &str) -> NetworkMode {
+    match (response, response.strip_prefix("container:")) {
         ("host", _) => NetworkMode::Host,
         ("none", _) => NetworkMode::None,
         (_, Some(id)) => NetworkMode::Container(ContainerId::new(id)),
@@ -256,15 +280,16 @@ fn network_mode(said: &str) -> NetworkMode {
     }
 }
 
-fn attachment(said: &EndpointSettings) -> Attachment {
-    Attachment {
-        ipv4: read(said.ip_address.as_deref()),
-        ipv6: read(said.global_ipv6_address.as_deref()),
-        gateway: read(said.gateway.as_deref()).or_else(|| read(said.ipv6_gateway.as_deref())),
+fn parse_endpoint(response: &EndpointSettings) -> NetworkEndpoint {
+    NetworkEndpoint {
+        ipv4: parse_optional(response.ip_address.as_deref()),
+        ipv6: parse_optional(response.global_ipv6_address.as_deref()),
+        gateway: parse_optional(response.gateway.as_deref())
+            .or_else(|| parse_optional(response.ipv6_gateway.as_deref())),
     }
 }
 
-fn read<T: FromStr>(text: Option<&str>) -> Option<T> {
+fn parse_optional<T: FromStr>(text: Option<&str>) -> Option<T> {
     text?.parse().ok()
 }
 
@@ -272,13 +297,13 @@ fn is_tcp(port: &PortSummary) -> bool {
     port.typ == Some(PortSummaryTypeEnum::TCP)
 }
 
-fn published(ports: &[PortSummary]) -> Vec<Published> {
+fn parse_published_ports(ports: &[PortSummary]) -> Vec<PublishedPort> {
     let everywhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     let published = |port: &PortSummary| {
-        Some(Published {
+        Some(PublishedPort {
             container_port: port.private_port,
             host_port: port.public_port.filter(|public| *public != 0)?,
-            host_ip: read(port.ip.as_deref()).unwrap_or(everywhere),
+            host_ip: parse_optional(port.ip.as_deref()).unwrap_or(everywhere),
         })
     };
     let mut all: Vec<_> = ports.iter().filter(|port| is_tcp(port)).filter_map(published).collect();
@@ -288,7 +313,7 @@ fn published(ports: &[PortSummary]) -> Vec<Published> {
 }
 
 /// `80/tcp`; a port without a protocol is TCP.
-fn tcp_port(text: &str) -> Option<u16> {
+fn parse_tcp_port(text: &str) -> Option<u16> {
     match text.split_once('/') {
         Some((port, "tcp")) => port.parse().ok(),
         Some(_) => None,

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, time::Instant};
 
 /// The container events that can change what we know. One that was only created is of no use before it
 /// starts, so that nobody is asked for it.
-pub(super) const CONTAINER: &[&str] = &[
+pub(super) const CONTAINER_ACTIONS: &[&str] = &[
     "start",
     "kill",
     "stop",
@@ -21,10 +21,10 @@ pub(super) const CONTAINER: &[&str] = &[
     "update",
 ];
 
-pub(super) const NETWORK: &[&str] = &["create", "connect", "disconnect", "destroy"];
+pub(super) const NETWORK_ACTIONS: &[&str] = &["create", "connect", "disconnect", "destroy"];
 
 /// What Podman calls an action of Docker's. It answers with `die` for `died`, but knows that one alone in a question.
-const PODMAN: &[(&str, &str)] = &[
+const PODMAN_ACTIONS: &[(&str, &str)] = &[
     ("die", "died"),
     ("destroy", "remove"),
     ("start", "restore"),
@@ -33,16 +33,21 @@ const PODMAN: &[(&str, &str)] = &[
 ];
 
 /// The actions to ask for, with `extra` ones, in both vocabularies: an engine passes over words that it does not know.
-pub(super) fn actions(extra: &[String]) -> Vec<&str> {
-    let docker = CONTAINER.iter().chain(NETWORK).copied().chain(extra.iter().map(String::as_str));
+pub(super) fn subscribed_actions(extra: &[String]) -> Vec<&str> {
+    let docker = CONTAINER_ACTIONS
+        .iter()
+        .chain(NETWORK_ACTIONS)
+        .copied()
+        .chain(extra.iter().map(String::as_str));
     let docker: Vec<_> = docker.collect();
-    let podman = PODMAN.iter().filter(|(word, _)| docker.contains(word)).map(|(_, podman)| *podman);
+    let podman =
+        PODMAN_ACTIONS.iter().filter(|(word, _)| docker.contains(word)).map(|(_, podman)| *podman);
     podman.chain(docker.iter().copied()).collect()
 }
 
 /// The action as Docker calls it.
-pub(super) fn in_dockers_words(action: String) -> String {
-    match PODMAN.iter().find(|(_, podman)| *podman == action) {
+pub(super) fn to_docker_action(action: String) -> String {
+    match PODMAN_ACTIONS.iter().find(|(_, podman)| *podman == action) {
         Some((docker, _)) => (*docker).to_owned(),
         None => action,
     }
@@ -50,7 +55,7 @@ pub(super) fn in_dockers_words(action: String) -> String {
 
 /// The event behind a change of the world, for the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cause {
+pub struct EventCause {
     /// `start`, `kill`, `health_status: healthy`, …
     pub action: String,
     /// The container's name, or the network's where no container is meant.
@@ -58,38 +63,42 @@ pub struct Cause {
     /// When it happened by the engine's clock: nanoseconds since 1970.
     pub time_nano: i64,
     /// When it was heard here; of several that are answered as one, the first. `None` until then.
-    pub heard: Option<Instant>,
+    pub received_at: Option<Instant>,
 }
 
-impl Cause {
+impl EventCause {
     /// One answer shows both.
-    pub(super) fn and(mut self, other: Option<&Self>) -> Self {
-        self.heard = [self.heard, other.and_then(|it| it.heard)].into_iter().flatten().min();
+    pub(super) fn merge_cause(mut self, other: Option<&Self>) -> Self {
+        self.received_at = [self.received_at, other.and_then(|cause| cause.received_at)]
+            .into_iter()
+            .flatten()
+            .min();
         self
     }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Event {
-    pub(super) cause: Cause,
-    pub(super) about: About,
+    pub(super) cause: EventCause,
+    pub(super) about: EventSubject,
 }
 
 impl Event {
     /// Whether it can change what we know, or somebody wants to hear of it. The engine's filter knows no types: with
     /// networks that are created come containers that are.
-    pub(super) fn is_asked_for(&self, extra: &[String]) -> bool {
+    pub(super) fn is_relevant(&self, extra: &[String]) -> bool {
         let Self { cause, about } = self;
-        let is_extra = matches!(about, About::Container { what: What::Extra, .. });
-        !is_extra || extra.iter().any(|it| *it == cause.action || it == word(&cause.action))
+        let is_extra = matches!(about, EventSubject::Container { what: EventAction::Extra, .. });
+        !is_extra
+            || extra.iter().any(|text| *text == cause.action || text == action_name(&cause.action))
     }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum About {
+pub(super) enum EventSubject {
     Container {
         id: ContainerId,
-        what: What,
+        what: EventAction,
         /// The container's labels, and some words of the engine's own among them.
         attributes: BTreeMap<String, String>,
     },
@@ -100,7 +109,7 @@ pub(super) enum About {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum What {
+pub(super) enum EventAction {
     /// It got this signal, if we could read it.
     Kill(Option<i32>),
     Die,
@@ -111,49 +120,53 @@ pub(super) enum What {
     Extra,
 }
 
-impl What {
-    pub(super) fn read(action: &str, attributes: &BTreeMap<String, String>) -> Self {
+impl EventAction {
+    pub(super) fn from_action(action: &str, attributes: &BTreeMap<String, String>) -> Self {
         match action {
-            "kill" => Self::Kill(attributes.get("signal").and_then(|text| signal::number(text))),
+            "kill" => {
+                Self::Kill(attributes.get("signal").and_then(|text| signal::parse_signal(text)))
+            }
             "die" => Self::Die,
             "start" => Self::Start,
-            _ if CONTAINER.contains(&word(action)) => Self::Other,
+            _ if CONTAINER_ACTIONS.contains(&action_name(action)) => Self::Other,
             _ => Self::Extra,
         }
     }
 }
 
 /// An action without what may follow it: `health_status: healthy` is a `health_status`.
-fn word(action: &str) -> &str {
+fn action_name(action: &str) -> &str {
     action.split_once(':').map_or(action, |(word, _)| word)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{About, Cause, Event, What, actions, in_dockers_words};
+    use super::{
+        Event, EventAction, EventCause, EventSubject, subscribed_actions, to_docker_action,
+    };
     use crate::container::ContainerId;
     use std::collections::BTreeMap;
 
-    fn check(action: &str, signal: &str, expected: What) {
+    fn check(action: &str, signal: &str, expected: EventAction) {
         let attributes = [("signal".to_owned(), signal.to_owned())].into();
-        assert_eq!(What::read(action, &attributes), expected, "{action}");
+        assert_eq!(EventAction::from_action(action, &attributes), expected, "{action}");
     }
 
     #[test]
-    fn an_action_is_read_with_its_signal_or_suffix() {
-        check("kill", "15", What::Kill(Some(15)));
-        check("kill", "SIGHUP", What::Kill(Some(1)));
-        check("kill", "", What::Kill(None));
-        check("die", "", What::Die);
-        check("start", "", What::Start);
-        check("health_status: healthy", "", What::Other);
-        check("rename", "", What::Other);
-        check("exec_create: whoami healthcheck", "", What::Extra);
+    fn action_is_parsed_with_signal_or_suffix() {
+        check("kill", "15", EventAction::Kill(Some(15)));
+        check("kill", "SIGHUP", EventAction::Kill(Some(1)));
+        check("kill", "", EventAction::Kill(None));
+        check("die", "", EventAction::Die);
+        check("start", "", EventAction::Start);
+        check("health_status: healthy", "", EventAction::Other);
+        check("rename", "", EventAction::Other);
+        check("exec_create: whoami healthcheck", "", EventAction::Extra);
     }
 
     #[test]
-    fn an_action_in_podmans_words_is_read_as_dockers() {
-        for (said, expected) in [
+    fn podman_action_is_translated_to_docker_action() {
+        for (podman_action, expected) in [
             ("died", "die"),
             ("die", "die"),
             ("remove", "destroy"),
@@ -168,26 +181,30 @@ mod tests {
             ("cleanup", "cleanup"),
             ("init", "init"),
         ] {
-            assert_eq!(in_dockers_words(said.to_owned()), expected);
+            assert_eq!(to_docker_action(podman_action.to_owned()), expected);
         }
     }
 
     #[test]
-    fn actions_are_asked_for_in_both_vocabularies() {
-        let asked = |extra: &str, action: &str| {
+    fn subscribed_actions_include_podman_names() {
+        let is_subscribed = |extra: &str, action: &str| {
             let extra: Vec<_> = extra.split_whitespace().map(str::to_owned).collect();
-            actions(&extra).contains(&action)
+            subscribed_actions(&extra).contains(&action)
         };
         for both in ["start", "die", "died", "destroy", "remove", "restore", "pause", "connect"] {
-            assert!(asked("", both), "{both}");
+            assert!(is_subscribed("", both), "{both}");
         }
-        assert!(!asked("", "exec") && !asked("", "exec_died") && !asked("", "cleanup"));
-        assert!(asked("exec_start", "exec") && asked("exec_start", "exec_start"));
-        assert!(asked("oom", "oom") && !asked("oom", "exec"));
+        assert!(
+            !is_subscribed("", "exec")
+                && !is_subscribed("", "exec_died")
+                && !is_subscribed("", "cleanup")
+        );
+        assert!(is_subscribed("exec_start", "exec") && is_subscribed("exec_start", "exec_start"));
+        assert!(is_subscribed("oom", "oom") && !is_subscribed("oom", "exec"));
     }
 
     #[test]
-    fn a_container_that_is_created_is_nobodys_business_unless_somebody_wants_to_know() {
+    fn created_container_is_irrelevant_unless_requested() {
         for (action, extra, expected) in [
             ("start", "", true),
             ("health_status: healthy", "", true),
@@ -198,12 +215,16 @@ mod tests {
             ("exec_create: sh", "create", false),
         ] {
             let none = BTreeMap::new();
-            let what = What::read(action, &none);
-            let about = About::Container { id: ContainerId::new("a"), what, attributes: none };
+            let what = EventAction::from_action(action, &none);
+            let about =
+                EventSubject::Container { id: ContainerId::new("a"), what, attributes: none };
             let (action, name) = (action.to_owned(), "web".to_owned());
-            let event = Event { cause: Cause { action, name, time_nano: 0, heard: None }, about };
+            let event = Event {
+                cause: EventCause { action, name, time_nano: 0, received_at: None },
+                about,
+            };
             let extra: Vec<_> = extra.split_whitespace().map(str::to_owned).collect();
-            assert_eq!(event.is_asked_for(&extra), expected, "{event:?} {extra:?}");
+            assert_eq!(event.is_relevant(&extra), expected, "{event:?} {extra:?}");
         }
     }
 }

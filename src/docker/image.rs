@@ -6,13 +6,13 @@ use anyhow::Result;
 
 impl Engine {
     /// `None` where the engine has no image of that name.
-    pub async fn image(&self, name: &str) -> Result<Option<Image>> {
+    pub async fn inspect_image(&self, name: &str) -> Result<Option<Image>> {
         let is_name = |c: char| c.is_ascii_alphanumeric() || "._-/:@".contains(c);
         if !name.chars().all(is_name) {
             return Ok(None);
         }
         let (what, path) = (format!("image {name}"), format!("/images/{name}/json"));
-        let found = self.find(&what, &path, self.patience.inspect).await?;
-        Ok(found.map(|it| convert::image(it.read)))
+        let found = self.query_object(&what, &path, self.timeouts.inspect).await?;
+        Ok(found.map(|object| convert::parse_image(object.value)))
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! Pure: says which images to ask for, takes the answers.
 
-use super::{event::Cause, interest::OwnLabels};
+use super::{event::EventCause, filter::OwnLabels};
 use crate::container::{Container, ContainerId, Image, ImageId};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -34,7 +34,7 @@ pub(super) struct ImageCache {
     /// Containers whose image could not be had.
     failed: BTreeMap<ContainerId, ImageId>,
     /// The events behind those that wait.
-    causes: BTreeMap<ImageId, Cause>,
+    causes: BTreeMap<ImageId, EventCause>,
     /// Images of the containers of the list that is being read.
     used: BTreeSet<ImageId>,
 }
@@ -45,7 +45,7 @@ impl ImageCache {
         &mut self,
         container: &mut Container,
         keep_own: OwnLabels,
-        cause: Option<&Cause>,
+        cause: Option<&EventCause>,
     ) {
         let id = container.id.clone();
         let Some(image) = container.image_id.clone() else {
@@ -101,7 +101,7 @@ impl ImageCache {
         &mut self,
         id: &ImageId,
         answer: ImageAnswer,
-    ) -> (BTreeSet<ContainerId>, Option<Cause>) {
+    ) -> (BTreeSet<ContainerId>, Option<EventCause>) {
         self.asking.remove(id);
         let cause = self.causes.remove(id);
         if self.answers.get(id) == Some(&answer) {

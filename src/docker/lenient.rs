@@ -8,116 +8,119 @@ use serde_json::{Map, Value, value::RawValue};
 use std::collections::BTreeSet;
 
 /// A struct has fewer fields; what has more is a map, whose entries do not need each other.
-const MOST_FIELDS: usize = 64;
+const MAX_STRUCT_FIELDS: usize = 64;
 /// Of an entry no more is told.
-const MOST_TOLD: usize = 5;
+const MAX_WARNINGS_PER_ENTRY: usize = 5;
 /// Of an engine no more is told.
-const MOST_KNOWN: usize = 1000;
+const MAX_LOGGED_WARNINGS: usize = 1000;
 
 /// Something that was left out, in words.
-pub(super) type Oddity = String;
+pub(super) type ParseWarning = String;
 
 /// What a list told, and what of it was left out.
 #[derive(Debug)]
-pub(super) struct List<T> {
+pub(super) struct LenientList<T> {
     pub(super) entries: Vec<T>,
-    pub(super) odd: Vec<Oddity>,
+    pub(super) warnings: Vec<ParseWarning>,
     /// How many entries were left out as a whole.
-    pub(super) lost: usize,
+    pub(super) dropped: usize,
 }
 
-impl<T> List<T> {
-    pub(super) fn filter_map<U>(self, convert: impl FnMut(T) -> Option<U>) -> List<U> {
-        let told = self.entries.len() + self.lost;
+impl<T> LenientList<T> {
+    pub(super) fn filter_map<U>(self, convert: impl FnMut(T) -> Option<U>) -> LenientList<U> {
+        let total = self.entries.len() + self.dropped;
         let entries: Vec<_> = self.entries.into_iter().filter_map(convert).collect();
-        let lost = told - entries.len();
-        List { entries, odd: self.odd, lost }
+        let dropped = total - entries.len();
+        LenientList { entries, warnings: self.warnings, dropped }
     }
 }
 
-impl<T> Default for List<T> {
+impl<T> Default for LenientList<T> {
     fn default() -> Self {
-        Self { entries: Vec::new(), odd: Vec::new(), lost: 0 }
+        Self { entries: Vec::new(), warnings: Vec::new(), dropped: 0 }
     }
 }
 
 /// What was left out, each told once.
 #[derive(Debug, Default)]
-pub(super) struct Oddities {
-    told: BTreeSet<Oddity>,
-    new: Vec<Oddity>,
+pub(super) struct WarningLog {
+    logged: BTreeSet<ParseWarning>,
+    unlogged: Vec<ParseWarning>,
 }
 
-impl Oddities {
-    pub(super) fn add<'a>(&mut self, odd: impl Iterator<Item = &'a Oddity>) {
-        for odd in odd {
-            if self.told.len() < MOST_KNOWN && self.told.insert(odd.clone()) {
-                self.new.push(odd.clone());
+impl WarningLog {
+    pub(super) fn add<'a>(&mut self, warnings: impl Iterator<Item = &'a ParseWarning>) {
+        for warnings in warnings {
+            if self.logged.len() < MAX_LOGGED_WARNINGS && self.logged.insert(warnings.clone()) {
+                self.unlogged.push(warnings.clone());
             }
         }
     }
 
-    pub(super) fn take(&mut self) -> Vec<Oddity> {
-        std::mem::take(&mut self.new)
+    pub(super) fn take_unlogged(&mut self) -> Vec<ParseWarning> {
+        std::mem::take(&mut self.unlogged)
     }
 }
 
 /// The entries of a list. An error where it is no list at all.
-pub(super) fn read_list<T: DeserializeOwned>(text: &[u8]) -> Result<List<T>, serde_json::Error> {
+pub(super) fn parse_list<T: DeserializeOwned>(
+    text: &[u8],
+) -> Result<LenientList<T>, serde_json::Error> {
     let entries: Vec<&RawValue> = serde_json::from_slice(text)?;
-    let mut list = List::default();
+    let mut list = LenientList::default();
     list.entries.reserve(entries.len());
     for entry in entries {
-        let (read, mut odd) = read(entry.get());
-        list.lost += usize::from(read.is_none());
+        let (read, mut warnings) = parse_entry(entry.get());
+        list.dropped += usize::from(read.is_none());
         list.entries.extend(read);
-        list.odd.append(&mut odd);
+        list.warnings.append(&mut warnings);
     }
     Ok(list)
 }
 
 /// One entry; `None` where nothing of it is understood.
-pub(super) fn read<T: DeserializeOwned>(text: &str) -> (Option<T>, Vec<Oddity>) {
+pub(super) fn parse_entry<T: DeserializeOwned>(text: &str) -> (Option<T>, Vec<ParseWarning>) {
     let error = match serde_json::from_str(text) {
         Ok(read) => return (Some(read), Vec::new()),
         Err(error) => error,
     };
-    let mut odd = Vec::new();
+    let mut warnings = Vec::new();
     let whole: Option<Value> = serde_json::from_str(text).ok().filter(Value::is_object);
-    let name = name(whole.as_ref().unwrap_or(&Value::Null));
+    let name = entry_name(whole.as_ref().unwrap_or(&Value::Null));
     let accepts = |value: &Value| T::deserialize(value).is_ok();
-    let read = whole.and_then(|whole| prune(whole, &accepts, "", &mut odd));
+    let read = whole.and_then(|whole| prune_value(whole, &accepts, "", &mut warnings));
     let read = read.and_then(|pruned| serde_json::from_value(pruned).ok());
     if read.is_none() {
-        odd = vec![format!("the whole entry ({error})")];
+        warnings = vec![format!("the whole entry ({error})")];
     }
-    let more = odd.len().saturating_sub(MOST_TOLD);
-    odd.truncate(MOST_TOLD);
+    let more = warnings.len().saturating_sub(MAX_WARNINGS_PER_ENTRY);
+    warnings.truncate(MAX_WARNINGS_PER_ENTRY);
     if 0 < more {
-        odd.push(format!("{more} more"));
+        warnings.push(format!("{more} more"));
     }
-    (read, odd.into_iter().map(|it| format!("{name}: {it}")).collect())
+    (read, warnings.into_iter().map(|text| format!("{name}: {text}")).collect())
 }
 
 /// The value without what makes it unacceptable; `None` if nothing is left.
-fn prune(
+fn prune_value(
     value: Value,
     accepts: &dyn Fn(&Value) -> bool,
     path: &str,
-    odd: &mut Vec<Oddity>,
+    warnings: &mut Vec<ParseWarning>,
 ) -> Option<Value> {
     if accepts(&value) {
         return Some(value);
     }
-    let said = cut(&value);
-    let before = odd.len();
+    let shortened = shorten_value(&value);
+    let before = warnings.len();
     let pruned = match value {
-        Value::Object(fields) => Value::Object(prune_fields(fields, accepts, path, odd)),
+        Value::Object(fields) => Value::Object(prune_fields(fields, accepts, path, warnings)),
         Value::Array(entries) => {
-            let accepts_in_list = |it: &Value| accepts(&Value::Array(vec![it.clone()]));
+            let accepts_in_list = |value: &Value| accepts(&Value::Array(vec![value.clone()]));
             let entries = entries.into_iter().enumerate();
-            let kept = entries
-                .filter_map(|(at, it)| prune(it, &accepts_in_list, &format!("{path}/{at}"), odd));
+            let kept = entries.filter_map(|(at, value)| {
+                prune_value(value, &accepts_in_list, &format!("{path}/{at}"), warnings)
+            });
             Value::Array(kept.collect())
         }
         _ => Value::Null,
@@ -125,8 +128,8 @@ fn prune(
     if !pruned.is_null() && accepts(&pruned) {
         return Some(pruned);
     }
-    odd.truncate(before);
-    odd.push(format!("{} is {said}", path.trim_start_matches('/')));
+    warnings.truncate(before);
+    warnings.push(format!("{} is {shortened}", path.trim_start_matches('/')));
     None
 }
 
@@ -135,7 +138,7 @@ fn prune_fields(
     fields: Map<String, Value>,
     accepts: &dyn Fn(&Value) -> bool,
     path: &str,
-    odd: &mut Vec<Oddity>,
+    warnings: &mut Vec<ParseWarning>,
 ) -> Map<String, Value> {
     let with = |others: &Map<String, Value>, key: &str, value: &Value| {
         let mut fields = others.clone();
@@ -143,13 +146,13 @@ fn prune_fields(
         accepts(&Value::Object(fields))
     };
     let none = Map::new();
-    let is_struct = fields.len() <= MOST_FIELDS;
+    let is_struct = fields.len() <= MAX_STRUCT_FIELDS;
     let (mut kept, others): (Map<_, _>, Map<_, _>) =
         fields.into_iter().partition(|(key, value)| with(&none, key, value));
     for (key, value) in others {
         let base = if is_struct { kept.clone() } else { Map::new() };
-        let accepts = |it: &Value| with(&base, &key, it);
-        if let Some(pruned) = prune(value, &accepts, &format!("{path}/{key}"), odd) {
+        let accepts = |value: &Value| with(&base, &key, value);
+        if let Some(pruned) = prune_value(value, &accepts, &format!("{path}/{key}"), warnings) {
             kept.insert(key, pruned);
         }
     }
@@ -157,7 +160,7 @@ fn prune_fields(
 }
 
 /// Who it is about.
-fn name(entry: &Value) -> String {
+fn entry_name(entry: &Value) -> String {
     let text = |key: &str| entry.get(key).and_then(Value::as_str);
     let first = entry.pointer("/Names/0").and_then(Value::as_str);
     let id = text("Id").or(text("ID")).map(|id| id.get(..12).unwrap_or(id));
@@ -165,7 +168,7 @@ fn name(entry: &Value) -> String {
     format!("{:?}", name.unwrap_or("one without a name").chars().take(80).collect::<String>())
 }
 
-fn cut(value: &Value) -> String {
+fn shorten_value(value: &Value) -> String {
     let text = match value {
         Value::Object(_) => "{…}".to_owned(),
         Value::Array(_) => "[…]".to_owned(),

@@ -11,37 +11,39 @@
 //! For handlers, which want every event and all that is known of every container: `report` listens, and
 //! `roster` decides.
 
+mod cache;
 mod connect;
 mod convert;
-mod details;
 mod engine;
 mod event;
+mod event_stream;
+mod filter;
 #[cfg(fuzzing)]
 pub mod fuzzed;
-mod heard;
 mod image;
 mod image_labels;
-mod interest;
-mod known;
-mod leaving;
+mod inspect;
+mod inspect_cache;
 mod lenient;
+mod pending;
 mod ping;
-mod raw;
-mod report;
-mod roster;
+mod query;
 mod signal;
 mod ssh;
+mod stopping;
 mod swarm;
 mod vantage;
 mod watch;
 
-pub use connect::{Access, DEFAULT_URL, Patience};
+pub use connect::{DEFAULT_URL, EngineSettings, Timeouts};
 pub use engine::Engine;
-pub use event::Cause;
-pub use interest::{Interest, OwnLabels};
-pub use report::{Bookmark, follow, take_roll};
-pub use roster::{Description, Happened, News, Roster, ended, with_networks_of};
-pub use signal::number as signal_number;
-pub use swarm::SwarmSaid;
-pub use vantage::{Reach, find_vantage, own_container_id, vantage};
-pub use watch::{Moments, Pulse, Seen, Watching, list_once, watch};
+pub use event::EventCause;
+pub use event_stream::{Bookmark, follow_events, list_descriptions};
+pub use filter::{ContainerFilter, OwnLabels};
+pub use inspect_cache::{
+    ContainerEvent, ContainerMap, ContainerUpdate, Description, mark_exited, merge_networks,
+};
+pub use signal::parse_signal as signal_number;
+pub use swarm::SwarmState;
+pub use vantage::{AddressKind, detect_vantage, find_own_container_id, find_vantage};
+pub use watch::{DockerSnapshot, EventTimes, StreamHeartbeat, WatchConfig, list_once, watch};

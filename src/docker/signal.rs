@@ -8,20 +8,21 @@ pub(super) const KILL: i32 = 9;
 pub(super) const TERM: i32 = 15;
 
 /// What Linux (and the engine) takes the first and the last real-time signal for.
-const REALTIME: (i32, i32) = (34, 64);
+const REALTIME_RANGE: (i32, i32) = (34, 64);
 
 /// The signal's number; `None` for what is no signal.
-pub fn number(text: &str) -> Option<i32> {
+pub fn parse_signal(text: &str) -> Option<i32> {
     let text = text.trim().to_ascii_uppercase();
     if let Ok(number) = text.parse::<i32>() {
-        return (1..=REALTIME.1).contains(&number).then_some(number);
+        return (1..=REALTIME_RANGE.1).contains(&number).then_some(number);
     }
     let name = text.strip_prefix("SIG").unwrap_or(&text);
-    realtime(name).or_else(|| format!("SIG{name}").parse::<Signal>().ok().map(|known| known as i32))
+    parse_realtime(name)
+        .or_else(|| format!("SIG{name}").parse::<Signal>().ok().map(|signal| signal as i32))
 }
 
-fn realtime(name: &str) -> Option<i32> {
-    let (first, last) = REALTIME;
+fn parse_realtime(name: &str) -> Option<i32> {
+    let (first, last) = REALTIME_RANGE;
     let offset = |text: &str| if text.is_empty() { Some(0) } else { text.parse::<i32>().ok() };
     let number = match (name.strip_prefix("RTMIN"), name.strip_prefix("RTMAX")) {
         (Some(more), _) => first.checked_add(offset(more)?)?,
@@ -33,10 +34,10 @@ fn realtime(name: &str) -> Option<i32> {
 
 #[cfg(test)]
 mod tests {
-    use super::number;
+    use super::parse_signal;
 
     #[test]
-    fn a_signal_is_a_number_or_a_name() {
+    fn signal_is_parsed_from_number_or_name() {
         for (text, expected) in [
             ("15", Some(15)),
             ("SIGTERM", Some(15)),
@@ -60,7 +61,7 @@ mod tests {
             ("SIG", None),
             ("loud", None),
         ] {
-            assert_eq!(number(text), expected, "{text}");
+            assert_eq!(parse_signal(text), expected, "{text}");
         }
     }
 }

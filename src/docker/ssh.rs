@@ -31,11 +31,11 @@ use tokio::{
 };
 
 /// An sshd lets ten log in at a time, and drops some of what is more (`MaxStartups`).
-const MOST_AT_ONCE: usize = 4;
+const MAX_CONNECTIONS: usize = 4;
 /// More of what ssh says is not kept.
-const MOST_SAID: u64 = 4096;
+const MAX_STDERR_BYTES: u64 = 4096;
 /// How long after its end ssh may take to say why.
-const LAST_WORDS: Duration = Duration::from_millis(200);
+const STDERR_GRACE: Duration = Duration::from_millis(200);
 
 /// `[user@]host[:port]`
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,17 +47,20 @@ pub(super) struct Destination {
 
 impl Destination {
     /// `None` if it names no host.
-    pub(super) fn read(place: &str) -> Option<Self> {
-        let (user, place) = match place.rsplit_once('@') {
-            Some((user, place)) => (Some(user.to_owned()), place),
-            None => (None, place),
+    pub(super) fn parse_place(address: &str) -> Option<Self> {
+        let (user, address) = match address.rsplit_once('@') {
+            Some((user, address)) => (Some(user.to_owned()), address),
+            None => (None, address),
         };
-        let (host, port) = match place.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        let (host, port) = match address
+            .strip_prefix('[')
+            .and_then(|after_host| after_host.split_once(']'))
+        {
             Some((host, "")) => (host, None),
-            Some((host, rest)) => (host, Some(rest.strip_prefix(':')?.parse().ok()?)),
-            None => match place.rsplit_once(':') {
+            Some((host, after_host)) => (host, Some(after_host.strip_prefix(':')?.parse().ok()?)),
+            None => match address.rsplit_once(':') {
                 Some((host, port)) => (host, Some(port.parse().ok()?)),
-                None => (place, None),
+                None => (address, None),
             },
         };
         let is_user = user.as_deref().is_none_or(|user| !user.is_empty());
@@ -66,11 +69,11 @@ impl Destination {
         (is_user && is_host).then(|| Self { user, host: host.to_owned(), port })
     }
 
-    fn command(&self, patience: Duration) -> Command {
+    fn ssh_command(&self, connect_timeout: Duration) -> Command {
         let mut ssh = Command::new("ssh");
-        let patience = patience.as_secs().max(1);
+        let connect_timeout = connect_timeout.as_secs().max(1);
         // Nobody is there to be asked for a password or about a host's key.
-        ssh.args(["-T", "-o", "BatchMode=yes", "-o", &format!("ConnectTimeout={patience}")]);
+        ssh.args(["-T", "-o", "BatchMode=yes", "-o", &format!("ConnectTimeout={connect_timeout}")]);
         if let Some(user) = &self.user {
             ssh.args(["-l", user]);
         }
@@ -97,20 +100,21 @@ impl fmt::Display for Destination {
 }
 
 /// A client whose first connection stands: the engine has answered over it.
-pub(super) async fn client(
+pub(super) async fn connect_client(
     destination: &Destination,
     url: &str,
     connect: Duration,
     answer: Duration,
 ) -> Result<Docker> {
-    let dial = Dial { destination: destination.clone(), patience: connect };
-    let connections =
-        Client::builder(TokioExecutor::new()).pool_max_idle_per_host(MOST_AT_ONCE).build(dial);
-    let turns = Arc::new(Semaphore::new(MOST_AT_ONCE));
+    let connector = SshConnector { destination: destination.clone(), connect_timeout: connect };
+    let connections = Client::builder(TokioExecutor::new())
+        .pool_max_idle_per_host(MAX_CONNECTIONS)
+        .build(connector);
+    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let transport = move |request: BollardRequest| {
-        let (connections, turns) = (connections.clone(), Arc::clone(&turns));
+        let (connections, permits) = (connections.clone(), Arc::clone(&permits));
         async move {
-            let _turn = turns.acquire_owned().await;
+            let _turn = permits.acquire_owned().await;
             connections.request(request).await.map_err(Error::from)
         }
     };
@@ -126,21 +130,21 @@ pub(super) async fn client(
     let all = connect * 3;
     match timeout(all, docker.ping()).await {
         Ok(Ok(_)) => Ok(docker),
-        Ok(Err(error)) => Err(unreachable(destination, url, &error)),
+        Ok(Err(error)) => Err(ssh_error(destination, url, &error)),
         Err(_) => Err(anyhow!("no answer from Docker at {url} within {all:?}")),
     }
 }
 
-fn unreachable(destination: &Destination, url: &str, error: &Error) -> anyhow::Error {
-    let told = innermost(error);
-    match way_out(destination, &told) {
-        Some(way_out) => anyhow!("no way to Docker at {url}: {told}; {way_out}"),
-        None => anyhow!("no way to Docker at {url}: {told}"),
+fn ssh_error(destination: &Destination, url: &str, error: &Error) -> anyhow::Error {
+    let message = root_cause(error);
+    match suggest_fix(destination, &message) {
+        Some(hint) => anyhow!("no way to Docker at {url}: {message}; {hint}"),
+        None => anyhow!("no way to Docker at {url}: {message}"),
     }
 }
 
 /// The error that the client's layers are wrapped around.
-fn innermost(error: &dyn std::error::Error) -> String {
+fn root_cause(error: &dyn std::error::Error) -> String {
     let mut last = error;
     while let Some(source) = last.source() {
         last = source;
@@ -148,8 +152,8 @@ fn innermost(error: &dyn std::error::Error) -> String {
     last.to_string()
 }
 
-fn way_out(destination: &Destination, told: &str) -> Option<String> {
-    let has = |text: &str| told.contains(text);
+fn suggest_fix(destination: &Destination, message: &str) -> Option<String> {
+    let has = |text: &str| message.contains(text);
     if has("Host key verification failed") {
         Some(format!(
             "log in once by hand to check its key (ssh {destination}), as the user that \
@@ -168,13 +172,13 @@ fn way_out(destination: &Destination, told: &str) -> Option<String> {
 
 /// Makes connections for hyper.
 #[derive(Debug, Clone)]
-struct Dial {
+struct SshConnector {
     destination: Destination,
-    patience: Duration,
+    connect_timeout: Duration,
 }
 
-impl tower_service::Service<Uri> for Dial {
-    type Response = TokioIo<Pipe>;
+impl tower_service::Service<Uri> for SshConnector {
+    type Response = TokioIo<SshPipe>;
     type Error = io::Error;
     type Future = Ready<io::Result<Self::Response>>;
 
@@ -183,21 +187,24 @@ impl tower_service::Service<Uri> for Dial {
     }
 
     fn call(&mut self, _: Uri) -> Self::Future {
-        ready(Pipe::open(self.destination.command(self.patience)).map(TokioIo::new))
+        ready(
+            SshPipe::spawn_ssh(self.destination.ssh_command(self.connect_timeout))
+                .map(TokioIo::new),
+        )
     }
 }
 
 /// What goes in and out of one ssh.
 #[derive(Debug)]
-struct Pipe {
+struct SshPipe {
     stdin: ChildStdin,
     stdout: ChildStdout,
     /// How ssh ended. Dropped, it ends ssh.
-    end: JoinSet<io::Result<()>>,
+    exit: JoinSet<io::Result<()>>,
 }
 
-impl Pipe {
-    fn open(mut ssh: Command) -> io::Result<Self> {
+impl SshPipe {
+    fn spawn_ssh(mut ssh: Command) -> io::Result<Self> {
         let mut child = ssh.spawn().map_err(|error| match error.kind() {
             ErrorKind::NotFound => {
                 io::Error::new(error.kind(), "there is no ssh program in PATH; install OpenSSH")
@@ -210,13 +217,13 @@ impl Pipe {
             return Err(io::Error::other("ssh has no pipes"));
         };
         let mut end = JoinSet::new();
-        end.spawn(ended(child, stderr));
-        Ok(Self { stdin, stdout, end })
+        end.spawn(wait_for_exit(child, stderr));
+        Ok(Self { stdin, stdout, exit: end })
     }
 
     /// Why nothing comes or goes any more, where ssh says so.
-    fn poll_why(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(match ready!(self.end.poll_join_next(context)) {
+    fn poll_exit_error(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(match ready!(self.exit.poll_join_next(context)) {
             Some(end) => end.map_err(io::Error::other)?,
             None => Ok(()),
         })
@@ -224,41 +231,41 @@ impl Pipe {
 }
 
 /// Waits for its end, and has what it says read meanwhile, so that it never waits for us.
-async fn ended(mut child: Child, stderr: ChildStderr) -> io::Result<()> {
-    let mut said = Vec::new();
-    let mut stderr = stderr.take(MOST_SAID);
-    let mut listen = Box::pin(async {
-        stderr.read_to_end(&mut said).await?;
+async fn wait_for_exit(mut child: Child, stderr: ChildStderr) -> io::Result<()> {
+    let mut output = Vec::new();
+    let mut stderr = stderr.take(MAX_STDERR_BYTES);
+    let mut read_stderr = Box::pin(async {
+        stderr.read_to_end(&mut output).await?;
         tokio::io::copy(stderr.get_mut(), &mut tokio::io::sink()).await
     });
     let status = tokio::select! {
         status = child.wait() => {
             // Somebody else may have been given its stderr, and hold it open.
-            let _ = timeout(LAST_WORDS, &mut listen).await;
+            let _ = timeout(STDERR_GRACE, &mut read_stderr).await;
             status?
         }
-        _ = &mut listen => child.wait().await?,
+        _ = &mut read_stderr => child.wait().await?,
     };
-    drop(listen);
+    drop(read_stderr);
     if status.success() {
         return Ok(());
     }
-    let why = match last_lines(&String::from_utf8_lossy(&said)) {
+    let reason = match last_lines(&String::from_utf8_lossy(&output)) {
         words if words.is_empty() => format!("ssh ended with {status}"),
         words => words,
     };
     // In the middle of an answer the error gets lost on its way up.
-    tracing::debug!("ssh ended: {why}");
-    Err(io::Error::other(why))
+    tracing::debug!("ssh ended: {reason}");
+    Err(io::Error::other(reason))
 }
 
 /// The last two say it: what went wrong, and what ssh makes of that.
-fn last_lines(said: &str) -> String {
-    let lines: Vec<_> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+fn last_lines(output: &str) -> String {
+    let lines: Vec<_> = output.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     lines[lines.len().saturating_sub(2)..].join(" ").trim_end_matches('.').to_owned()
 }
 
-impl AsyncRead for Pipe {
+impl AsyncRead for SshPipe {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -269,11 +276,11 @@ impl AsyncRead for Pipe {
         if before < buffer.filled().len() || buffer.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
-        self.poll_why(context)
+        self.poll_exit_error(context)
     }
 }
 
-impl AsyncWrite for Pipe {
+impl AsyncWrite for SshPipe {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -281,7 +288,7 @@ impl AsyncWrite for Pipe {
     ) -> Poll<io::Result<usize>> {
         match ready!(Pin::new(&mut self.stdin).poll_write(context, bytes)) {
             Err(error) if error.kind() == ErrorKind::BrokenPipe => {
-                Poll::Ready(ready!(self.poll_why(context)).and(Err(error)))
+                Poll::Ready(ready!(self.poll_exit_error(context)).and(Err(error)))
             }
             done => Poll::Ready(done),
         }
@@ -296,7 +303,7 @@ impl AsyncWrite for Pipe {
     }
 }
 
-impl Connection for Pipe {
+impl Connection for SshPipe {
     fn connected(&self) -> Connected {
         Connected::new()
     }
@@ -306,13 +313,13 @@ impl Connection for Pipe {
 mod tests {
     use super::{Destination, last_lines};
 
-    fn check(place: &str, expected: Option<&str>) {
-        let read = Destination::read(place).map(|it| it.to_string());
-        assert_eq!(read.as_deref(), expected, "{place}");
+    fn check(address: &str, expected: Option<&str>) {
+        let read = Destination::parse_place(address).map(|destination| destination.to_string());
+        assert_eq!(read.as_deref(), expected, "{address}");
     }
 
     #[test]
-    fn a_destination_is_read_as_ssh_takes_it() {
+    fn destination_is_parsed_like_ssh_does() {
         check("far.test", Some("far.test"));
         check("me@far.test", Some("me@far.test"));
         check("me@far.test:2222", Some("-p 2222 me@far.test"));
@@ -324,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_words_the_last_lines_are_kept() {
+    fn stderr_text_is_reduced_to_last_two_lines() {
         assert_eq!(last_lines(""), "");
         assert_eq!(last_lines("one\n"), "one");
         assert_eq!(last_lines("@@@\n\nKey changed.\r\nRefused.\r\n"), "Key changed. Refused");

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// In the engine's own words.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct SwarmSaid {
+pub struct SwarmState {
     pub services: Vec<Value>,
     pub tasks: Vec<Value>,
     pub nodes: Vec<Value>,
@@ -21,19 +21,19 @@ pub struct SwarmSaid {
 
 impl Engine {
     /// `None` where it is no manager of a Swarm.
-    pub async fn swarm(&self) -> Result<Option<SwarmSaid>> {
-        let services = self.of_swarm::<Service>("its services", "/services").await?;
+    pub async fn query_swarm(&self) -> Result<Option<SwarmState>> {
+        let services = self.query_swarm_list::<Service>("its services", "/services").await?;
         let Some(services) = services else { return Ok(None) };
-        let tasks = self.of_swarm::<Task>("its tasks", "/tasks").await?.unwrap_or_default();
-        let nodes = self.of_swarm::<Node>("its nodes", "/nodes").await?.unwrap_or_default();
-        Ok(Some(SwarmSaid { services, tasks, nodes }))
+        let tasks = self.query_swarm_list::<Task>("its tasks", "/tasks").await?.unwrap_or_default();
+        let nodes = self.query_swarm_list::<Node>("its nodes", "/nodes").await?.unwrap_or_default();
+        Ok(Some(SwarmState { services, tasks, nodes }))
     }
 
     /// All tasks of a service are made anew, as `docker service update --force` does.
     pub async fn restart_service(&self, id: &str) -> Result<()> {
         let update = async {
             let service = self.docker.inspect_service(id, None::<InspectServiceOptions>).await?;
-            let version = service.version.and_then(|it| it.index).unwrap_or_default();
+            let version = service.version.and_then(|version| version.index).unwrap_or_default();
             let mut spec = service.spec.unwrap_or_default();
             let mut template = spec.task_template.unwrap_or_default();
             template.force_update = Some((template.force_update.unwrap_or_default() + 1) % 100);
@@ -42,26 +42,28 @@ impl Engine {
             let options = UpdateServiceOptionsBuilder::default().version(version).build();
             self.docker.update_service(id, spec, options, None).await
         };
-        let patience = Duration::from_mins(1);
-        self.answer(&format!("a restart of service {id}"), patience, update).await.map(drop)
+        let timeout = Duration::from_mins(1);
+        self.query_with_timeout(&format!("a restart of service {id}"), timeout, update)
+            .await
+            .map(drop)
     }
 
-    async fn of_swarm<T: Serialize + DeserializeOwned>(
+    async fn query_swarm_list<T: Serialize + DeserializeOwned>(
         &self,
         what: &str,
         path: &str,
     ) -> Result<Option<Vec<Value>>> {
-        let list = match self.list_of::<T>(what, path).await {
+        let list = match self.query_list::<T>(what, path).await {
             Ok(list) => list,
             // "This node is not a swarm manager."
-            Err(error) if is_no_manager(&error) => return Ok(None),
+            Err(error) if is_not_manager_error(&error) => return Ok(None),
             Err(error) => return Err(error),
         };
         Ok(Some(list.entries.iter().map(serde_json::to_value).collect::<Result<_, _>>()?))
     }
 }
 
-fn is_no_manager(error: &anyhow::Error) -> bool {
+fn is_not_manager_error(error: &anyhow::Error) -> bool {
     matches!(
         error.downcast_ref(),
         Some(Error::DockerResponseServerError { status_code: 503 | 406, .. })

@@ -1,7 +1,7 @@
 //! Where we stand: on the engine's host, in one of its containers, or elsewhere.
 
 use super::{
-    connect::{Access, Host},
+    connect::{EngineHost, EngineSettings},
     engine::Engine,
 };
 use crate::{
@@ -18,10 +18,10 @@ use tokio::{process::Command, time::timeout};
 
 /// Which addresses of containers are wanted: the setting `--address`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
+pub enum AddressKind {
     /// Their own where the engine is on this machine, published ones of another machine's: bridges have the same
     /// addresses on each machine, so that another one's would lead to containers here.
-    Fitting,
+    Auto,
     /// Their own, on the networks that are reached from here.
     Networks,
     /// The ports that they publish on the engine's host.
@@ -29,32 +29,44 @@ pub enum Reach {
 }
 
 /// Where HAProxy stands, if it runs beside us. What follows of it is logged.
-pub async fn vantage(engine: &Engine, access: &Access, reach: Reach) -> Result<Vantage> {
-    let vantage = find_vantage(engine, access, reach).await?;
-    if reach == Reach::Fitting && matches!(vantage, Vantage::Elsewhere { .. }) {
-        tracing::info!("{} is on another machine: its published ports are used", access.url());
+pub async fn detect_vantage(
+    engine: &Engine,
+    settings: &EngineSettings,
+    kind: AddressKind,
+) -> Result<Vantage> {
+    let vantage = find_vantage(engine, settings, kind).await?;
+    if kind == AddressKind::Auto && matches!(vantage, Vantage::Remote { .. }) {
+        tracing::info!("{} is on another machine: its published ports are used", settings.url());
     }
     Ok(vantage)
 }
 
 /// The same, without a word.
-pub async fn find_vantage(engine: &Engine, access: &Access, reach: Reach) -> Result<Vantage> {
-    if reach == Reach::Networks {
-        return Ok(inside(own_container(engine).await?));
+pub async fn find_vantage(
+    engine: &Engine,
+    settings: &EngineSettings,
+    kind: AddressKind,
+) -> Result<Vantage> {
+    if kind == AddressKind::Networks {
+        return Ok(container_vantage(find_own_container(engine).await?));
     }
-    let container = own_container(engine).await?;
-    let place = place(access).await?;
-    Ok(match (place, reach) {
-        (Place::Here(address), Reach::Published) => Vantage::Published(address),
-        (Place::Here(_), _) => inside(container),
-        (Place::Elsewhere { .. }, Reach::Fitting) if container.is_some() => inside(container),
-        (Place::Elsewhere { engine, own }, _) => Vantage::Elsewhere { engine, own },
+    let container = find_own_container(engine).await?;
+    let location = locate_engine(settings).await?;
+    Ok(match (location, kind) {
+        (EngineLocation::Local(address), AddressKind::Published) => Vantage::Published(address),
+        (EngineLocation::Local(_), _) => container_vantage(container),
+        (EngineLocation::Remote { .. }, AddressKind::Auto) if container.is_some() => {
+            container_vantage(container)
+        }
+        (EngineLocation::Remote { engine, own_addresses: own }, _) => {
+            Vantage::Remote { engine, own_addresses: own }
+        }
     })
 }
 
 /// The id (or, by the host name, its first digits) of the container that we seem to run in. Only
 /// the engine knows whether there is one of that id.
-pub fn own_container_id() -> Option<String> {
+pub fn find_own_container_id() -> Option<String> {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     from_mounts(&read("/proc/self/mountinfo"))
         .or_else(|| from_cgroup(&read("/proc/self/cgroup")))
@@ -62,14 +74,14 @@ pub fn own_container_id() -> Option<String> {
 }
 
 /// The container that we run in, if the engine has it.
-async fn own_container(engine: &Engine) -> Result<Option<(ContainerId, NetworkMode)>> {
-    match own_container_id() {
-        Some(candidate) => engine.running(&candidate).await,
+async fn find_own_container(engine: &Engine) -> Result<Option<(ContainerId, NetworkMode)>> {
+    match find_own_container_id() {
+        Some(candidate) => engine.find_running(&candidate).await,
         None => Ok(None),
     }
 }
 
-fn inside(container: Option<(ContainerId, NetworkMode)>) -> Vantage {
+fn container_vantage(container: Option<(ContainerId, NetworkMode)>) -> Vantage {
     match container {
         Some((_, NetworkMode::Host)) | None => Vantage::Host,
         Some((_, NetworkMode::Container(other))) => Vantage::Inside(other),
@@ -79,48 +91,48 @@ fn inside(container: Option<(ContainerId, NetworkMode)>) -> Vantage {
 
 /// Where the engine is, as far as its address tells.
 #[derive(Debug, PartialEq, Eq)]
-enum Place {
-    Here(IpAddr),
-    Elsewhere { engine: IpAddr, own: BTreeSet<IpAddr> },
+enum EngineLocation {
+    Local(IpAddr),
+    Remote { engine: IpAddr, own_addresses: BTreeSet<IpAddr> },
 }
 
-async fn place(access: &Access) -> Result<Place> {
-    let name = match access.host()? {
-        Host::Here => return Ok(Place::Here(Ipv4Addr::LOCALHOST.into())),
-        Host::Named(name) => name,
-        Host::OfSsh(name) => real_name(&name, access).await,
+async fn locate_engine(settings: &EngineSettings) -> Result<EngineLocation> {
+    let name = match settings.host()? {
+        EngineHost::Local => return Ok(EngineLocation::Local(Ipv4Addr::LOCALHOST.into())),
+        EngineHost::Named(name) => name,
+        EngineHost::SshAlias(name) => resolve_ssh_alias(&name, settings).await,
     };
-    let found = timeout(access.patience.connect, tokio::net::lookup_host((name.as_str(), 0)));
+    let found = timeout(settings.timeouts.connect, tokio::net::lookup_host((name.as_str(), 0)));
     let found = found
         .await
         .with_context(|| format!("no answer about the address of {name}"))?
         .with_context(|| format!("no address of the Docker host {name}"))?;
-    let addresses: Vec<_> = found.map(|it| it.ip().to_canonical()).collect();
-    decide(&addresses, own_addresses())
+    let addresses: Vec<_> = found.map(|addr| addr.ip().to_canonical()).collect();
+    classify_engine(&addresses, read_own_addresses())
         .with_context(|| format!("the Docker host {name} has no address"))
 }
 
-fn decide(engine: &[IpAddr], own: BTreeSet<IpAddr>) -> Option<Place> {
+fn classify_engine(engine: &[IpAddr], own: BTreeSet<IpAddr>) -> Option<EngineLocation> {
     let is_here = |ip: &&IpAddr| ip.is_loopback() || ip.is_unspecified() || own.contains(*ip);
     match engine.iter().find(is_here) {
-        Some(here) => Some(Place::Here(*here)),
-        None => Some(Place::Elsewhere { engine: *engine.first()?, own }),
+        Some(local) => Some(EngineLocation::Local(*local)),
+        None => Some(EngineLocation::Remote { engine: *engine.first()?, own_addresses: own }),
     }
 }
 
 /// What the user's ssh makes of a host's name, which may be one of its own.
-async fn real_name(name: &str, access: &Access) -> String {
+async fn resolve_ssh_alias(name: &str, settings: &EngineSettings) -> String {
     let mut ssh = Command::new("ssh");
     ssh.args(["-G", "--", name]).stdin(Stdio::null()).kill_on_drop(true);
-    let said = timeout(access.patience.connect, ssh.output()).await;
-    let said = said.ok().and_then(Result::ok).map(|it| it.stdout).unwrap_or_default();
-    let said = String::from_utf8_lossy(&said);
-    let found = said.lines().find_map(|line| line.strip_prefix("hostname "));
+    let output = timeout(settings.timeouts.connect, ssh.output()).await;
+    let output = output.ok().and_then(Result::ok).map(|output| output.stdout).unwrap_or_default();
+    let output = String::from_utf8_lossy(&output);
+    let found = output.lines().find_map(|line| line.strip_prefix("hostname "));
     found.unwrap_or(name).trim().to_owned()
 }
 
 /// Of this machine, or of the container that we run in.
-fn own_addresses() -> BTreeSet<IpAddr> {
+fn read_own_addresses() -> BTreeSet<IpAddr> {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let ipv4 = from_fib_trie(&read("/proc/net/fib_trie"));
     let ipv6 = from_if_inet6(&read("/proc/net/if_inet6"));
@@ -142,13 +154,13 @@ fn from_if_inet6(table: &str) -> BTreeSet<Ipv6Addr> {
 
 /// Docker mounts three files of its own into each container, from a folder named by the id.
 fn from_mounts(mountinfo: &str) -> Option<String> {
-    let ours = |line: &&str| {
+    let is_docker_file = |line: &&str| {
         let point = line.split(' ').nth(4);
         matches!(point, Some("/etc/hostname" | "/etc/hosts" | "/etc/resolv.conf"))
     };
-    mountinfo.lines().filter(ours).find_map(|line| {
-        let (_, rest) = line.split(' ').nth(3)?.split_once("/containers/")?;
-        id(rest.split('/').next()?)
+    mountinfo.lines().filter(is_docker_file).find_map(|line| {
+        let (_, after_folder) = line.split(' ').nth(3)?.split_once("/containers/")?;
+        parse_full_id(after_folder.split('/').next()?)
     })
 }
 
@@ -156,7 +168,7 @@ fn from_mounts(mountinfo: &str) -> Option<String> {
 fn from_cgroup(cgroup: &str) -> Option<String> {
     cgroup.lines().find_map(|line| {
         let last = line.rsplit('/').next()?;
-        id(last.strip_prefix("docker-").unwrap_or(last).trim_end_matches(".scope"))
+        parse_full_id(last.strip_prefix("docker-").unwrap_or(last).trim_end_matches(".scope"))
     })
 }
 
@@ -165,7 +177,7 @@ fn from_host_name(name: &str) -> Option<String> {
     (name.len() == 12 && is_hex(name)).then(|| name.to_owned())
 }
 
-fn id(text: &str) -> Option<String> {
+fn parse_full_id(text: &str) -> Option<String> {
     (text.len() == 64 && is_hex(text)).then(|| text.to_owned())
 }
 
@@ -176,14 +188,15 @@ fn is_hex(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::{
-        Place, decide, from_cgroup, from_fib_trie, from_host_name, from_if_inet6, from_mounts,
+        EngineLocation, classify_engine, from_cgroup, from_fib_trie, from_host_name, from_if_inet6,
+        from_mounts,
     };
     use std::net::IpAddr;
 
     const ID: &str = "d69b4755a44fe74409f80af2bcc26c63b067f45c7aa6877c04fe880cef03a4f1";
 
     #[test]
-    fn a_container_sees_its_id_in_its_mounts() {
+    fn container_id_is_found_in_mounts() {
         let folder = format!("/var/lib/docker/containers/{ID}");
         let inside = format!(
             "500 400 0:50 / / rw - overlay overlay rw\n\
@@ -195,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_container_sees_its_id_in_its_cgroup() {
+    fn container_id_is_found_in_cgroup() {
         let old = format!("12:memory:/docker/{ID}\n11:cpu:/docker/{ID}\n");
         let systemd = format!("0::/system.slice/docker-{ID}.scope\n");
         assert_eq!(from_cgroup(&old).as_deref(), Some(ID));
@@ -204,12 +217,12 @@ mod tests {
     }
 
     #[test]
-    fn engine_is_here_if_one_of_its_addresses_is_ours() {
+    fn engine_with_own_address_is_local() {
         let ips = |text: &str| -> Vec<IpAddr> {
             text.split_whitespace().map(|ip| ip.parse().unwrap()).collect()
         };
         let own = || ips("127.0.0.1 10.0.0.5 172.17.0.1 fd00::5").into_iter().collect();
-        for (engine, here) in [
+        for (engine, local) in [
             ("127.0.0.1", Some("127.0.0.1")),
             ("127.8.8.8", Some("127.8.8.8")),
             ("::1", Some("::1")),
@@ -221,17 +234,17 @@ mod tests {
             ("fd00::6 192.0.2.1", None),
         ] {
             let engine = ips(engine);
-            let expected = match here {
-                Some(ip) => Place::Here(ip.parse().unwrap()),
-                None => Place::Elsewhere { engine: engine[0], own: own() },
+            let expected = match local {
+                Some(ip) => EngineLocation::Local(ip.parse().unwrap()),
+                None => EngineLocation::Remote { engine: engine[0], own_addresses: own() },
             };
-            assert_eq!(decide(&engine, own()), Some(expected), "{engine:?}");
+            assert_eq!(classify_engine(&engine, own()), Some(expected), "{engine:?}");
         }
-        assert_eq!(decide(&[], own()), None);
+        assert_eq!(classify_engine(&[], own()), None);
     }
 
     #[test]
-    fn addresses_of_this_machine_are_read() {
+    fn own_addresses_are_parsed_from_proc() {
         let trie = "Local:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 10.0.0.0\n        /24 link UNICAST\n     \
                     |-- 10.0.0.5\n        /32 host LOCAL\n     |-- 10.0.0.255\n        /32 link BROADCAST\n";
         assert_eq!(from_fib_trie(trie), ["10.0.0.5".parse().unwrap()].into());
@@ -242,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_name_may_be_a_short_id() {
+    fn hex_host_name_is_taken_as_short_id() {
         assert_eq!(from_host_name("d69b4755a44f").as_deref(), Some("d69b4755a44f"));
         assert_eq!(from_host_name("web-1"), None);
     }

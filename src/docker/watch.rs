@@ -5,19 +5,21 @@
 //! time to time, as the engine drops events of a slow listener without a word.
 
 use super::{
-    connect::Access,
+    cache::{
+        CacheQuery, CacheResponse, CacheSnapshot, CacheUpdate, ContainerCache, InspectOutcome,
+    },
+    connect::EngineSettings,
     engine::Engine,
-    event::{Cause, Event},
+    event::{Event, EventCause},
+    filter::ContainerFilter,
     image_labels::ImageAnswer,
-    interest::Interest,
-    known::{Answer, Ask, Inspection, Known, Memory, Shown},
-    lenient::List,
+    lenient::LenientList,
     ping::Ping,
 };
 use crate::{
     container::{ContainerId, ImageId},
-    outage::{Outage, Tell},
-    world::{MOST_HOPS, World},
+    outage::{FailureReport, Outage},
+    world::{MAX_NETWORK_HOPS, World},
 };
 use anyhow::{Result, anyhow};
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, pin_mut, stream::FuturesUnordered};
@@ -34,366 +36,391 @@ use tokio::{sync::watch, time::Instant};
 /// What the watcher publishes. Of changes that come faster than they are read only the newest is
 /// seen: it describes everything.
 #[derive(Debug, Clone, Default)]
-pub struct Seen {
+pub struct DockerSnapshot {
     /// `None` until the engine answered for the first time, which an empty world is not. It stays
     /// what it was while the engine is away.
     pub world: Option<Arc<World>>,
     /// The event behind this change; `None` where a list told it, or the connection changed.
-    pub cause: Option<Cause>,
+    pub cause: Option<EventCause>,
     /// The engine answers. Not so at the start and during an outage.
     pub connected: bool,
-    pub heard: Moments,
+    pub event_times: EventTimes,
 }
 
 /// When the events behind the changes were heard. Changes are overwritten by newer ones, these are not:
 /// each reader remembers how far it has read.
 #[derive(Debug, Clone, Default)]
-pub struct Moments {
+pub struct EventTimes {
     newest: VecDeque<std::time::Instant>,
     /// How many there were before these.
-    forgotten: usize,
+    dropped: usize,
 }
 
-impl Moments {
+impl EventTimes {
     /// More than ever wait for one pass.
-    const MOST: usize = 256;
+    const MAX_TIMES: usize = 256;
 
     /// Those after the first `read` ones, which are then read too.
-    pub fn unread(&self, read: &mut usize) -> Vec<std::time::Instant> {
-        let skip = read.saturating_sub(self.forgotten);
-        *read = self.forgotten + self.newest.len();
+    pub fn take_unread(&self, read: &mut usize) -> Vec<std::time::Instant> {
+        let skip = read.saturating_sub(self.dropped);
+        *read = self.dropped + self.newest.len();
         self.newest.iter().skip(skip).copied().collect()
     }
 
-    fn add(&mut self, moment: std::time::Instant) {
+    fn push_time(&mut self, moment: std::time::Instant) {
         self.newest.push_back(moment);
-        if Self::MOST < self.newest.len() {
+        if Self::MAX_TIMES < self.newest.len() {
             self.newest.pop_front();
-            self.forgotten += 1;
+            self.dropped += 1;
         }
     }
 }
 
 /// What to watch for.
 #[derive(Debug, Clone)]
-pub struct Watching {
-    pub interest: Interest,
+pub struct WatchConfig {
+    pub filter: ContainerFilter,
     /// How often the whole list is asked for though no event asks for it.
-    pub relist: Duration,
+    pub relist_interval: Duration,
     /// Further event actions (`exec_start`, `oom`, …) of interesting containers: each publishes the
     /// world that is known, with the event as its cause, and asks the engine nothing.
-    pub extra: Vec<String>,
-    pub pulse: Pulse,
+    pub extra_actions: Vec<String>,
+    pub heartbeat: StreamHeartbeat,
 }
 
 /// When Docker was heard last: an event, or an answer to a question. A clone tells of the same Docker.
 /// Docker is asked for its list every [`Watching::relist`], so an age far above that means that Docker is not
 /// followed.
 #[derive(Debug, Clone)]
-pub struct Pulse {
-    begun: std::time::Instant,
+pub struct StreamHeartbeat {
+    started_at: std::time::Instant,
     /// Milliseconds after that.
-    heard: Arc<AtomicU64>,
+    last_record_millis: Arc<AtomicU64>,
 }
 
-impl Default for Pulse {
+impl Default for StreamHeartbeat {
     fn default() -> Self {
-        Self { begun: Instant::now().into_std(), heard: Arc::default() }
+        Self { started_at: Instant::now().into_std(), last_record_millis: Arc::default() }
     }
 }
 
-impl Pulse {
+impl StreamHeartbeat {
     /// Since then; since the beginning where nothing was heard yet.
     pub fn age(&self) -> Duration {
-        let heard = Duration::from_millis(self.heard.load(Ordering::Relaxed));
-        self.begun.elapsed().saturating_sub(heard)
+        let received_at = Duration::from_millis(self.last_record_millis.load(Ordering::Relaxed));
+        self.started_at.elapsed().saturating_sub(received_at)
     }
 
-    fn beat(&self) {
-        let millis = self.begun.elapsed().as_millis();
-        self.heard.store(u64::try_from(millis).unwrap_or(u64::MAX), Ordering::Relaxed);
+    fn record_beat(&self) {
+        let millis = self.started_at.elapsed().as_millis();
+        self.last_record_millis.store(u64::try_from(millis).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 }
 
-impl Watching {
-    pub fn new(interest: Interest) -> Self {
-        let (relist, extra, pulse) = (Duration::from_secs(30), Vec::new(), Pulse::default());
-        Self { interest, relist, extra, pulse }
+impl WatchConfig {
+    pub fn new(filter: ContainerFilter) -> Self {
+        let (relist, extra_actions, heartbeat) =
+            (Duration::from_secs(30), Vec::new(), StreamHeartbeat::default());
+        Self { filter, relist_interval: relist, extra_actions, heartbeat }
     }
 }
 
 /// Publishes the world at every change, until nobody listens any more. An engine that is away is
 /// told once and waited for without an end.
-pub async fn watch(access: &Access, watching: &Watching, updates: &watch::Sender<Seen>) {
-    let _disconnect = Disconnect(updates);
+pub async fn watch(
+    settings: &EngineSettings,
+    config: &WatchConfig,
+    updates: &watch::Sender<DockerSnapshot>,
+) {
+    let _disconnect = DisconnectGuard(updates);
     let now = Instant::now().into_std();
-    let mut known = Known::new(watching.interest.clone(), watching.relist, now);
-    let mut outage = Outage::none();
+    let mut cache = ContainerCache::new(config.filter.clone(), config.relist_interval, now);
+    let mut outage = Outage::inactive();
     loop {
         let end = tokio::select! {
-            end = follow(access, watching, &mut known, &mut outage, updates) => end,
+            end = follow_connection(settings, config, &mut cache, &mut outage, updates) => end,
             () = updates.closed() => return,
         };
         let Err(error) = end else {
             tracing::debug!("docker's events went missing; subscribing anew");
             continue;
         };
-        known.away();
-        publish(&mut known, updates);
+        cache.on_disconnect();
+        publish_update(&mut cache, updates);
         tokio::select! {
-            () = wait_out(&mut outage, &error) => {}
+            () = back_off(&mut outage, &error) => {}
             () = updates.closed() => return,
         }
     }
 }
 
 /// Says that Docker is not connected when the watching ends, by a panic too. The world stays what it was.
-struct Disconnect<'a>(&'a watch::Sender<Seen>);
+struct DisconnectGuard<'a>(&'a watch::Sender<DockerSnapshot>);
 
-impl Drop for Disconnect<'_> {
+impl Drop for DisconnectGuard<'_> {
     fn drop(&mut self) {
-        self.0.send_if_modified(|seen| std::mem::take(&mut seen.connected));
+        self.0.send_if_modified(|snapshot| std::mem::take(&mut snapshot.connected));
     }
 }
 
 /// Until the engine is tried again; the first time it is said that it is away.
-pub(super) async fn wait_out(outage: &mut Outage, error: &anyhow::Error) {
-    let pause = tell_away(outage, error);
+pub(super) async fn back_off(outage: &mut Outage, error: &anyhow::Error) {
+    let pause = log_disconnected(outage, error);
     tokio::time::sleep(pause).await;
 }
 
 /// Returns how long to wait before the engine is tried again.
-pub(super) fn tell_away(outage: &mut Outage, error: &anyhow::Error) -> Duration {
-    let (tell, pause) = outage.failed(Instant::now().into_std());
+pub(super) fn log_disconnected(outage: &mut Outage, error: &anyhow::Error) -> Duration {
+    let (tell, pause) = outage.record_failure(Instant::now().into_std());
     match tell {
-        Tell::Loud => tracing::warn!("docker is away: {error:#}; trying again until it is back"),
-        Tell::Quiet => tracing::debug!("docker is still away: {error:#}"),
+        FailureReport::First => {
+            tracing::warn!("docker is away: {error:#}; trying again until it is back")
+        }
+        FailureReport::Repeat => tracing::debug!("docker is still away: {error:#}"),
     }
     pause
 }
 
 /// What an engine says in words that are not known here; the rest of its container counts.
-pub(super) fn tell_odd(odd: &str) {
-    tracing::warn!("Docker says something that is not understood, and left out: {odd}");
+pub(super) fn log_parse_warning(warning: &str) {
+    tracing::warn!("Docker says something that is not understood, and left out: {warning}");
 }
 
 /// The world as it is now.
-pub async fn list_once(access: &Access, interest: &Interest) -> Result<World> {
-    let engine = Engine::connect(access).await?;
+pub async fn list_once(settings: &EngineSettings, filter: &ContainerFilter) -> Result<World> {
+    let engine = Engine::connect(settings).await?;
     let now = Instant::now().into_std();
-    let mut known = Known::new(interest.clone(), Duration::from_hours(1), now);
-    known.connected(now);
-    let mut errands = FuturesUnordered::new();
-    send_out(&mut known, &engine, interest, &mut errands);
+    let mut cache = ContainerCache::new(filter.clone(), Duration::from_hours(1), now);
+    cache.on_connect(now);
+    let mut requests = FuturesUnordered::new();
+    dispatch_queries(&mut cache, &engine, filter, &mut requests);
     let mut world = Arc::default();
-    while let Some(input) = errands.next().await {
-        take(&mut known, input)?;
-        send_out(&mut known, &engine, interest, &mut errands);
-        world = known.show().map_or(world, |shown| shown.world);
+    while let Some(input) = requests.next().await {
+        handle_input(&mut cache, input)?;
+        dispatch_queries(&mut cache, &engine, filter, &mut requests);
+        world = cache.take_update().map_or(world, |update| update.world);
     }
     Ok(Arc::unwrap_or_clone(world))
 }
 
 /// All that can happen during a connection.
-enum Input {
+enum WatchInput {
     Event(Result<Event>),
-    Answer(Ask, Result<Answer>),
-    Inspected(ContainerId, Inspection),
+    Response(CacheQuery, Result<CacheResponse>),
+    Inspected(ContainerId, InspectOutcome),
     Image(ImageId, Result<ImageAnswer>),
     Pinged(Result<()>),
-    Time,
+    Tick,
 }
 
-impl Input {
+impl WatchInput {
     /// Docker said something.
-    fn is_heard(&self) -> bool {
+    fn is_from_docker(&self) -> bool {
         match self {
             Self::Event(event) => event.is_ok(),
-            Self::Answer(_, answer) => answer.is_ok(),
-            Self::Inspected(_, told) => !matches!(told, Inspection::Failed),
+            Self::Response(_, answer) => answer.is_ok(),
+            Self::Inspected(_, received) => !matches!(received, InspectOutcome::Failed),
             Self::Image(_, answer) => answer.is_ok(),
             Self::Pinged(answer) => answer.is_ok(),
-            Self::Time => false,
+            Self::Tick => false,
         }
     }
 }
 
-type Errands = FuturesUnordered<BoxFuture<'static, Input>>;
+type PendingRequests = FuturesUnordered<BoxFuture<'static, WatchInput>>;
 
 /// One connection's life. It ends well when it turns out deaf, and with an error otherwise.
-async fn follow(
-    access: &Access,
-    watching: &Watching,
-    known: &mut Known,
+async fn follow_connection(
+    settings: &EngineSettings,
+    config: &WatchConfig,
+    cache: &mut ContainerCache,
     outage: &mut Outage,
-    updates: &watch::Sender<Seen>,
+    updates: &watch::Sender<DockerSnapshot>,
 ) -> Result<()> {
-    let engine = Engine::connect(access).await?;
-    let events = engine.events(&watching.extra);
+    let engine = Engine::connect(settings).await?;
+    let events = engine.subscribe_events(&config.extra_actions);
     pin_mut!(events);
-    let mut errands = Errands::new();
-    known.connected(Instant::now().into_std());
+    let mut requests = PendingRequests::new();
+    cache.on_connect(Instant::now().into_std());
     let mut ping = Ping::new();
-    while !known.is_deaf() {
+    while !cache.is_stream_stale() {
         // The first poll of the events sends the subscription: before the first question.
         if let Some(event) = events.next().now_or_never() {
-            take(known, Input::Event(ended(event)))?;
-            watching.pulse.beat();
-            known.pinged(true);
+            handle_input(cache, WatchInput::Event(event_or_end(event)))?;
+            config.heartbeat.record_beat();
+            cache.on_ping(true);
         } else {
-            send_out(known, &engine, &watching.interest, &mut errands);
-            let wake = Instant::from_std(known.wake_at());
+            dispatch_queries(cache, &engine, &config.filter, &mut requests);
+            let wake = Instant::from_std(cache.wake_at());
             let input = tokio::select! {
                 biased;
-                event = events.next() => Input::Event(ended(event)),
-                Some(input) = errands.next() => input,
-                () = tokio::time::sleep_until(wake) => Input::Time,
+                event = events.next() => WatchInput::Event(event_or_end(event)),
+                Some(input) = requests.next() => input,
+                () = tokio::time::sleep_until(wake) => WatchInput::Tick,
                 () = ping.wait() => {
-                    errands.push(Box::pin(ping.send(&engine).map(Input::Pinged)));
+                    requests.push(Box::pin(ping.send(&engine).map(WatchInput::Pinged)));
                     continue;
                 }
             };
-            if input.is_heard() {
-                watching.pulse.beat();
-                known.pinged(true);
+            if input.is_from_docker() {
+                config.heartbeat.record_beat();
+                cache.on_ping(true);
             }
-            if let Input::Pinged(Err(error)) = &input {
-                known.pinged(false);
-                tell_away(outage, error);
+            if let WatchInput::Pinged(Err(error)) = &input {
+                cache.on_ping(false);
+                log_disconnected(outage, error);
             }
             match &input {
-                Input::Pinged(_) => ping.end(),
-                input if input.is_heard() => ping.postpone(),
+                WatchInput::Pinged(_) => ping.end(),
+                input if input.is_from_docker() => ping.postpone(),
                 _ => {}
             }
-            take(known, input)?;
+            handle_input(cache, input)?;
         }
-        publish(known, updates);
-        tell_return(known, outage);
+        publish_update(cache, updates);
+        log_reconnected(cache, outage);
     }
     Ok(())
 }
 
-fn take(known: &mut Known, input: Input) -> Result<()> {
+fn handle_input(cache: &mut ContainerCache, input: WatchInput) -> Result<()> {
     let now = Instant::now().into_std();
     match input {
-        Input::Event(event) => known.hear(event?, now),
-        Input::Answer(ask, answer) => {
-            known.answered(&ask, answer?, now);
-            known.take_odd().iter().for_each(|odd| tell_odd(odd));
+        WatchInput::Event(event) => cache.on_event(event?, now),
+        WatchInput::Response(query, answer) => {
+            cache.on_response(&query, answer?, now);
+            cache.take_warnings().iter().for_each(|warning| log_parse_warning(warning));
         }
-        Input::Inspected(id, told) => known.inspected(&id, told, now),
-        Input::Image(id, answer) => {
+        WatchInput::Inspected(id, received) => cache.on_inspection(&id, received, now),
+        WatchInput::Image(id, answer) => {
             let failed = |error| ImageAnswer::Failed(format!("{error:#}").into());
-            known.answer_image(&id, answer.unwrap_or_else(failed));
+            cache.answer_image(&id, answer.unwrap_or_else(failed));
         }
-        Input::Pinged(_) => {}
-        Input::Time => known.tick(now),
+        WatchInput::Pinged(_) => {}
+        WatchInput::Tick => cache.on_tick(now),
     }
     Ok(())
 }
 
-fn ended(event: Option<Result<Event>>) -> Result<Event> {
+fn event_or_end(event: Option<Result<Event>>) -> Result<Event> {
     event.unwrap_or_else(|| Err(anyhow!("the engine closed the stream of events")))
 }
 
 /// Sends the questions that are due.
-fn send_out(known: &mut Known, engine: &Engine, interest: &Interest, errands: &mut Errands) {
-    if let Some(ask) = known.ask(Instant::now().into_std()) {
-        let (engine, memory) = (engine.clone(), known.remember());
-        errands.push(Box::pin(async move {
-            let answer = answer(&engine, &ask, &memory).await;
-            Input::Answer(ask, answer)
+fn dispatch_queries(
+    cache: &mut ContainerCache,
+    engine: &Engine,
+    filter: &ContainerFilter,
+    requests: &mut PendingRequests,
+) {
+    if let Some(query) = cache.next_query(Instant::now().into_std()) {
+        let (engine, snapshot) = (engine.clone(), cache.to_snapshot());
+        requests.push(Box::pin(async move {
+            let answer = run_query(&engine, &query, &snapshot).await;
+            WatchInput::Response(query, answer)
         }));
     }
-    while let Some(id) = known.inspect() {
-        let (engine, interest) = (engine.clone(), interest.clone());
-        errands.push(Box::pin(async move {
-            let told = inspection(&engine, &id, &interest).await;
-            Input::Inspected(id, told)
+    while let Some(id) = cache.next_inspection() {
+        let (engine, filter) = (engine.clone(), filter.clone());
+        requests.push(Box::pin(async move {
+            let received = run_inspection(&engine, &id, &filter).await;
+            WatchInput::Inspected(id, received)
         }));
     }
-    while let Some(id) = known.ask_image() {
-        let (engine, interest) = (engine.clone(), interest.clone());
-        errands.push(Box::pin(async move {
-            let answer = find_image(&engine, &id, &interest).await;
-            Input::Image(id, answer)
+    while let Some(id) = cache.ask_image() {
+        let (engine, filter) = (engine.clone(), filter.clone());
+        requests.push(Box::pin(async move {
+            let answer = find_image(&engine, &id, &filter).await;
+            WatchInput::Image(id, answer)
         }));
     }
 }
 
-async fn answer(engine: &Engine, ask: &Ask, memory: &Memory) -> Result<Answer> {
-    let all = || engine.all_containers(|told| memory.recognize(told));
+async fn run_query(
+    engine: &Engine,
+    query: &CacheQuery,
+    snapshot: &CacheSnapshot,
+) -> Result<CacheResponse> {
+    let all = || engine.list_all_containers(|received| snapshot.reuse_unchanged(received));
     let some = async |ids| {
-        let List { entries: mut told, mut odd, .. } = engine.containers(ids).await?;
+        let LenientList { entries: mut received, warnings: mut odd, .. } =
+            engine.list_containers(ids).await?;
         // One who shares the network of another that does so, and on: not without an end.
-        for _ in 0..MOST_HOPS {
-            let owners = memory.new_network_owners(&told);
+        for _ in 0..MAX_NETWORK_HOPS {
+            let owners = snapshot.find_new_network_owners(&received);
             if owners.is_empty() {
                 break;
             }
-            let more = engine.containers(&owners).await?;
+            let more = engine.list_containers(&owners).await?;
             if more.entries.is_empty() {
                 break;
             }
-            told.extend(more.entries);
-            odd.extend(more.odd);
+            received.extend(more.entries);
+            odd.extend(more.warnings);
         }
-        let entries = told.into_iter().map(Arc::new).collect::<Vec<_>>();
-        Ok::<_, anyhow::Error>(List { entries, odd, lost: 0 })
+        let entries = received.into_iter().map(Arc::new).collect::<Vec<_>>();
+        Ok::<_, anyhow::Error>(LenientList { entries, warnings: odd, dropped: 0 })
     };
-    let (List { entries: containers, odd, .. }, networks) = match ask {
-        Ask::All => {
-            let (all, networks) = tokio::try_join!(all(), engine.networks())?;
+    let (LenientList { entries: containers, warnings: odd, .. }, networks) = match query {
+        CacheQuery::All => {
+            let (all, networks) = tokio::try_join!(all(), engine.list_networks())?;
             (all, Some(networks))
         }
-        Ask::Some { ids, networks: false } => {
+        CacheQuery::Ids { ids, networks: false } => {
             let some = some(ids).await?;
             // Podman tells of no network that is made.
-            let lacks = memory.lacks_network(&some.entries);
-            (some, if lacks { Some(engine.networks().await?) } else { None })
+            let lacks = snapshot.misses_network(&some.entries);
+            (some, if lacks { Some(engine.list_networks().await?) } else { None })
         }
-        Ask::Some { ids, networks: true } => {
-            let (some, networks) = tokio::try_join!(some(ids), engine.networks())?;
+        CacheQuery::Ids { ids, networks: true } => {
+            let (some, networks) = tokio::try_join!(some(ids), engine.list_networks())?;
             (some, Some(networks))
         }
     };
-    Ok(Answer { containers, networks, odd })
+    Ok(CacheResponse { containers, networks, warnings: odd })
 }
 
 /// An answer that there is no such image is one.
-async fn find_image(engine: &Engine, id: &ImageId, interest: &Interest) -> Result<ImageAnswer> {
-    Ok(match engine.image(id.as_str()).await? {
-        Some(image) => ImageAnswer::Found(Arc::new(interest.slim_image(image))),
+async fn find_image(
+    engine: &Engine,
+    id: &ImageId,
+    filter: &ContainerFilter,
+) -> Result<ImageAnswer> {
+    Ok(match engine.inspect_image(id.as_str()).await? {
+        Some(image) => ImageAnswer::Found(Arc::new(filter.slim_image(image))),
         None => ImageAnswer::Failed(format!("Docker has no image {} any more", id.as_str()).into()),
     })
 }
 
-async fn inspection(engine: &Engine, id: &ContainerId, interest: &Interest) -> Inspection {
-    match engine.details(id, interest).await {
-        Ok(Some(details)) => Inspection::Told(details),
-        Ok(None) => Inspection::Gone,
+async fn run_inspection(
+    engine: &Engine,
+    id: &ContainerId,
+    filter: &ContainerFilter,
+) -> InspectOutcome {
+    match engine.inspect_details(id, filter).await {
+        Ok(Some(details)) => InspectOutcome::Found(details),
+        Ok(None) => InspectOutcome::Gone,
         Err(error) => {
             tracing::debug!("not inspected: {error:#}");
-            Inspection::Failed
+            InspectOutcome::Failed
         }
     }
 }
 
-fn publish(known: &mut Known, updates: &watch::Sender<Seen>) {
-    if let Some(shown) = known.show() {
-        let Shown { world, cause, connected } = shown;
-        updates.send_modify(|seen| {
-            if let Some(moment) = cause.as_ref().and_then(|cause| cause.heard) {
-                seen.heard.add(moment);
+fn publish_update(cache: &mut ContainerCache, updates: &watch::Sender<DockerSnapshot>) {
+    if let Some(update) = cache.take_update() {
+        let CacheUpdate { world, cause, connected } = update;
+        updates.send_modify(|snapshot| {
+            if let Some(moment) = cause.as_ref().and_then(|cause| cause.received_at) {
+                snapshot.event_times.push_time(moment);
             }
-            (seen.world, seen.cause, seen.connected) = (Some(world), cause, connected);
+            (snapshot.world, snapshot.cause, snapshot.connected) = (Some(world), cause, connected);
         });
     }
 }
 
-fn tell_return(known: &Known, outage: &mut Outage) {
-    let back = known.is_current().then(|| outage.over(Instant::now().into_std())).flatten();
+fn log_reconnected(cache: &ContainerCache, outage: &mut Outage) {
+    let back = cache.is_current().then(|| outage.finish(Instant::now().into_std())).flatten();
     if let Some(away) = back {
         log_return(away);
     }
@@ -408,33 +435,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_moment_is_read_once_and_the_oldest_are_forgotten() {
+    fn event_times_are_read_once_and_oldest_dropped() {
         let begun = std::time::Instant::now();
         let at = |seconds| begun + Duration::from_secs(seconds);
-        let (mut moments, mut read) = (Moments::default(), 0);
-        assert!(moments.unread(&mut read).is_empty());
-        moments.add(at(1));
-        moments.add(at(0));
-        assert_eq!(moments.unread(&mut read), [at(1), at(0)]);
-        moments.add(at(2));
-        assert_eq!(moments.unread(&mut read), [at(2)]);
-        assert!(moments.unread(&mut read).is_empty());
-        (0..1000).for_each(|seconds| moments.add(at(seconds)));
-        let unread = moments.unread(&mut read);
-        assert_eq!((unread.len(), unread.last()), (Moments::MOST, Some(&at(999))));
-        assert!(moments.unread(&mut read).is_empty());
+        let (mut times, mut read) = (EventTimes::default(), 0);
+        assert!(times.take_unread(&mut read).is_empty());
+        times.push_time(at(1));
+        times.push_time(at(0));
+        assert_eq!(times.take_unread(&mut read), [at(1), at(0)]);
+        times.push_time(at(2));
+        assert_eq!(times.take_unread(&mut read), [at(2)]);
+        assert!(times.take_unread(&mut read).is_empty());
+        (0..1000).for_each(|seconds| times.push_time(at(seconds)));
+        let unread = times.take_unread(&mut read);
+        assert_eq!((unread.len(), unread.last()), (EventTimes::MAX_TIMES, Some(&at(999))));
+        assert!(times.take_unread(&mut read).is_empty());
     }
 
     #[test]
-    fn of_two_that_are_answered_as_one_the_first_counts() {
+    fn merged_cause_keeps_earliest_time() {
         let now = std::time::Instant::now();
         let later = now + Duration::from_secs(1);
-        let cause =
-            |heard| Cause { action: "start".into(), name: "web".into(), time_nano: 0, heard };
-        let heard = |one, other| cause(one).and(Some(&cause(other))).heard;
-        assert_eq!(heard(Some(later), Some(now)), Some(now));
-        assert_eq!(heard(Some(now), Some(later)), Some(now));
-        assert_eq!(heard(Some(now), None), Some(now));
-        assert_eq!(cause(None).and(None).heard, None);
+        let cause = |received_at| EventCause {
+            action: "start".into(),
+            name: "web".into(),
+            time_nano: 0,
+            received_at,
+        };
+        let received_at = |one, other| cause(one).merge_cause(Some(&cause(other))).received_at;
+        assert_eq!(received_at(Some(later), Some(now)), Some(now));
+        assert_eq!(received_at(Some(now), Some(later)), Some(now));
+        assert_eq!(received_at(Some(now), None), Some(now));
+        assert_eq!(cause(None).merge_cause(None).received_at, None);
     }
 }

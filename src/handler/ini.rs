@@ -4,10 +4,10 @@
 //! they meant there: names in any case, `=` or `:`, continued lines are indented, comments have a line of their
 //! own, and `[DEFAULT]` says what the other sections do not. What is said twice is a mistake, as in Python 3.
 
-mod line;
+mod line_index;
 
 use configparser::ini::{Ini as Parser, IniDefault};
-use line::Lines;
+use line_index::LineIndex;
 use std::{
     collections::BTreeMap,
     fmt,
@@ -18,7 +18,7 @@ use std::{
 
 /// Something in a handler's file that costs the handler, and nothing else.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Mistake {
+pub struct IniError {
     pub file: PathBuf,
     /// From 1; `None` where no line is to blame.
     pub line: Option<usize>,
@@ -31,7 +31,7 @@ pub struct Ini {
     pub handler: Section,
     pub params: Section,
     /// What is odd, and costs nothing.
-    pub notes: Vec<Mistake>,
+    pub notes: Vec<IniError>,
 }
 
 /// Keys and values. Keys are in lower case, with `_` as `-`: `keep_blank_lines` is `keep-blank-lines`.
@@ -39,13 +39,13 @@ pub struct Ini {
 pub struct Section {
     name: &'static str,
     file: PathBuf,
-    entries: BTreeMap<String, Entry>,
+    entries: BTreeMap<String, IniEntry>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Entry {
+struct IniEntry {
     /// As it is written.
-    key: String,
+    written_key: String,
     value: String,
     line: Option<usize>,
     /// `[DEFAULT]` says it, which a section need not know.
@@ -53,161 +53,166 @@ struct Entry {
 }
 
 /// Python's section whose keys all others have.
-const DEFAULT: &str = "default";
+const DEFAULT_SECTION: &str = "default";
 
 impl Ini {
     /// # Errors
     /// The first line that is none of an ini file, or says again what was said.
-    pub fn read(file: impl Into<PathBuf>, text: &str) -> Result<Self, Mistake> {
+    pub fn parse(file: impl Into<PathBuf>, text: &str) -> Result<Self, IniError> {
         let file = file.into();
-        let at = |(line, text)| Mistake { file: file.clone(), line: Some(line), text };
-        let (text, mut notes) = line::ends(text).map_err(at)?;
-        let lines = Lines::read(text).map_err(at)?;
-        notes.extend(lines.notes());
+        let at = |(line, text)| IniError { file: file.clone(), line: Some(line), text };
+        let (text, mut notes) = line_index::check_line_ends(text).map_err(at)?;
+        let lines = LineIndex::parse(text).map_err(at)?;
+        notes.extend(lines.section_notes());
         let mut rules = IniDefault::default();
         rules.delimiters = vec!['=', ':'];
         rules.multiline = true;
         rules.enable_inline_comments = false;
         let mut parser = Parser::new_from_defaults(rules);
-        let map = parser.read(text.to_owned()).map_err(|told| broken(&file, &told))?;
+        let map = parser.read(text.to_owned()).map_err(|message| parser_error(&file, &message))?;
         let entries = |name: &str, is_default| -> Vec<_> {
             let entries = map.get(name).into_iter().flatten().map(|(key, value)| {
-                let line = lines.key(name, key);
+                let line = lines.line_of_key(name, key);
                 let value = value.clone().unwrap_or_default();
-                (dashed(key), Entry { key: key.clone(), value, line, is_default })
+                (normalize_key(key), IniEntry { written_key: key.clone(), value, line, is_default })
             });
             entries.collect()
         };
         let section = |name: &'static str| {
-            let all = entries(DEFAULT, true).into_iter().chain(entries(name, false));
+            let all = entries(DEFAULT_SECTION, true).into_iter().chain(entries(name, false));
             Section { name, file: file.clone(), entries: all.collect() }
         };
         let (handler, params) = (section("handler"), section("params"));
         if !map.contains_key("handler") {
-            return Err(handler.mistake("class", "there is no [handler] section"));
+            return Err(handler.error_at("class", "there is no [handler] section"));
         }
-        lines.check().map_err(at)?;
+        lines.check_duplicates().map_err(at)?;
         Ok(Self { handler, params, notes: notes.into_iter().map(at).collect() })
     }
 }
 
 /// `line 3: Found opening bracket …`, `line 3:0: Key cannot be empty`
-fn broken(file: &std::path::Path, told: &str) -> Mistake {
-    let (place, text) = told.split_once(": ").unwrap_or(("", told));
-    let number = place.trim_start_matches("line ").split(':').next();
-    Mistake {
+fn parser_error(file: &std::path::Path, message: &str) -> IniError {
+    let (str, text) = message.split_once(": ").unwrap_or(("", message));
+    let number = str.trim_start_matches("line ").split(':').next();
+    IniError {
         file: file.to_owned(),
         line: number.and_then(|number| number.parse().ok()),
         text: text.to_lowercase(),
     }
 }
 
-fn dashed(key: &str) -> String {
+fn normalize_key(key: &str) -> String {
     key.replace('_', "-").to_lowercase()
 }
 
 impl Section {
     /// Without spaces around it; empty where nothing follows the `=`.
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.entries.get(&dashed(key)).map(|entry| entry.value.as_str())
+        self.entries.get(&normalize_key(key)).map(|entry| entry.value.as_str())
     }
 
     /// All keys as they are written, and their values.
-    pub fn all(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.entries.values().map(|entry| (entry.key.as_str(), entry.value.as_str()))
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.entries.values().map(|entry| (entry.written_key.as_str(), entry.value.as_str()))
     }
 
     /// # Errors
     /// The key is missing or empty.
-    pub fn require(&self, key: &str) -> Result<&str, Mistake> {
+    pub fn require_value(&self, key: &str) -> Result<&str, IniError> {
         let name = self.name;
-        let missing = || self.mistake(key, format!("[{name}] says no {key}, and it is needed"));
+        let missing = || self.error_at(key, format!("[{name}] says no {key}, and it is needed"));
         self.get(key).filter(|value| !value.is_empty()).ok_or_else(missing)
     }
 
     /// Where files are that are named without a folder.
-    pub fn folder(&self) -> &Path {
+    pub fn base_folder(&self) -> &Path {
         self.file.parent().unwrap_or(Path::new(""))
     }
 
     /// A comma-separated list.
-    pub fn list(&self, key: &str) -> Vec<&str> {
+    pub fn split_list(&self, key: &str) -> Vec<&str> {
         let all = self.get(key).unwrap_or_default().split([',', '\n']).map(str::trim);
-        all.filter(|it| !it.is_empty()).collect()
+        all.filter(|text| !text.is_empty()).collect()
     }
 
     /// `1 yes true on`, `0 no false off`, as in Python.
-    pub fn switch(&self, key: &str, default: bool) -> Result<bool, Mistake> {
+    pub fn parse_bool(&self, key: &str, default: bool) -> Result<bool, IniError> {
         match self.get(key).map(str::to_lowercase).as_deref() {
             None | Some("") => Ok(default),
             Some("1" | "yes" | "true" | "on") => Ok(true),
             Some("0" | "no" | "false" | "off") => Ok(false),
-            Some(other) => Err(self.mistake(key, format!("{key} is yes or no, not {other:?}"))),
+            Some(other) => Err(self.error_at(key, format!("{key} is yes or no, not {other:?}"))),
         }
     }
 
     /// `30s`, `5m`; a bare number is seconds.
-    pub fn time(&self, key: &str, default: Duration) -> Result<Duration, Mistake> {
+    pub fn parse_duration(&self, key: &str, default: Duration) -> Result<Duration, IniError> {
         match self.get(key) {
             None | Some("") => Ok(default),
-            Some(text) => time(text).ok_or_else(|| {
-                self.mistake(key, format!("{key} is a time such as 30s or 5m, not {text:?}"))
+            Some(text) => parse_duration(text).ok_or_else(|| {
+                self.error_at(key, format!("{key} is a time such as 30s or 5m, not {text:?}"))
             }),
         }
     }
 
     /// Anything that is written as text: a number, an address.
-    pub fn value<T: FromStr>(&self, key: &str, what: &str, default: T) -> Result<T, Mistake> {
+    pub fn parse_value<T: FromStr>(
+        &self,
+        key: &str,
+        what: &str,
+        default: T,
+    ) -> Result<T, IniError> {
         match self.get(key) {
             None | Some("") => Ok(default),
             Some(text) => text
                 .parse()
-                .map_err(|_| self.mistake(key, format!("{key} is {what}, not {text:?}"))),
+                .map_err(|_| self.error_at(key, format!("{key} is {what}, not {text:?}"))),
         }
     }
 
     /// # Errors
     /// The first key that is none of these; says which one may be meant.
-    pub fn only(&self, known: &[&str]) -> Result<(), Mistake> {
-        let is_known = |key: &String| known.iter().any(|it| dashed(it) == *key);
-        let is_other = |(key, entry): &(&String, &Entry)| !entry.is_default && !is_known(key);
+    pub fn reject_unknown(&self, known_keys: &[&str]) -> Result<(), IniError> {
+        let is_known = |key: &String| known_keys.iter().any(|text| normalize_key(text) == *key);
+        let is_other = |(key, entry): &(&String, &IniEntry)| !entry.is_default && !is_known(key);
         let Some((other, _)) = self.entries.iter().find(is_other) else { return Ok(()) };
         let name = self.name;
-        let text = match near(other, known) {
+        let text = match suggest_word(other, known_keys) {
             Some(near) => format!("[{name}] knows no {other}; did you mean {near}?"),
-            None => format!("[{name}] knows no {other}; it takes {}", known.join(", ")),
+            None => format!("[{name}] knows no {other}; it takes {}", known_keys.join(", ")),
         };
-        Err(self.mistake(other, text))
+        Err(self.error_at(other, text))
     }
 
     /// Something is wrong with a key's value, or with its absence.
-    pub fn mistake(&self, key: &str, text: impl Into<String>) -> Mistake {
-        let line = self.entries.get(&dashed(key)).and_then(|entry| entry.line);
-        Mistake { file: self.file.clone(), line, text: text.into() }
+    pub fn error_at(&self, key: &str, text: impl Into<String>) -> IniError {
+        let line = self.entries.get(&normalize_key(key)).and_then(|entry| entry.line);
+        IniError { file: self.file.clone(), line, text: text.into() }
     }
 }
 
 /// The known word that is most like this one, if one is.
-pub fn near<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
-    let likeness = |it: &&str| strsim::jaro_winkler(it, word);
-    let best = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
+pub fn suggest_word<'a>(word: &str, known_keys: &[&'a str]) -> Option<&'a str> {
+    let likeness = |text: &&str| strsim::jaro_winkler(text, word);
+    let best = known_keys.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
     (0.8 < likeness(best)).then_some(best)
 }
 
 /// Longer times are mistakes, and every clock reaches as far.
-const LONGEST: Duration = Duration::from_hours(24 * 366 * 100);
+const MAX_DURATION: Duration = Duration::from_hours(24 * 366 * 100);
 
 /// `30s`, `5m`, `1h 30m`; a bare number is seconds, with a fraction too.
-pub fn time(text: &str) -> Option<Duration> {
+pub fn parse_duration(text: &str) -> Option<Duration> {
     match text.trim().parse::<f64>() {
         Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
         Err(_) => humantime::parse_duration(text.trim()).ok(),
     }
-    .filter(|time| *time <= LONGEST)
+    .filter(|time| *time <= MAX_DURATION)
 }
 
-impl Mistake {
-    fn place(&self) -> String {
+impl IniError {
+    fn location(&self) -> String {
         match self.line {
             Some(line) => format!("{}:{line}", self.file.display()),
             None => self.file.display().to_string(),
@@ -216,9 +221,9 @@ impl Mistake {
 }
 
 /// `docker-glue.d/web.ini:3: events: …`
-impl fmt::Display for Mistake {
+impl fmt::Display for IniError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place(), self.text)
+        write!(f, "{}: {}", self.location(), self.text)
     }
 }
 
@@ -244,7 +249,7 @@ empty =
 ";
 
     #[test]
-    fn time_that_no_clock_reaches_is_a_mistake() {
+    fn duration_beyond_maximum_is_rejected() {
         for (text, expected) in [
             ("1.5", Some(1500)),
             ("876600h", Some(876_600 * 3_600_000)),
@@ -253,38 +258,38 @@ empty =
             ("-1", None),
             ("nan", None),
         ] {
-            assert_eq!(time(text), expected.map(Duration::from_millis), "{text}");
+            assert_eq!(parse_duration(text), expected.map(Duration::from_millis), "{text}");
         }
     }
 
     #[test]
-    fn a_file_is_read_as_python_reads_it() {
-        let ini = Ini::read("a.ini", TEXT).unwrap();
+    fn file_is_parsed_like_python_configparser() {
+        let ini = Ini::parse("a.ini", TEXT).unwrap();
         assert_eq!(ini.handler.get("class"), Some("script"));
-        assert_eq!(ini.handler.list("events"), ["start", "die"]);
+        assert_eq!(ini.handler.split_list("events"), ["start", "die"]);
         let params = &ini.params;
         assert_eq!(params.get("template"), Some("# {{ a }}\n{{ b }}"));
         assert_eq!(params.get("url"), Some("http://etcd:2379/#x;y"));
-        assert_eq!(params.switch("keep-blank-lines", false), Ok(true));
-        assert_eq!(params.time("timeout", Duration::ZERO), Ok(Duration::from_secs(90)));
-        assert_eq!(params.time("pause", Duration::ZERO), Ok(Duration::from_mins(2)));
-        assert_eq!(params.time("empty", Duration::MAX), Ok(Duration::MAX));
+        assert_eq!(params.parse_bool("keep-blank-lines", false), Ok(true));
+        assert_eq!(params.parse_duration("timeout", Duration::ZERO), Ok(Duration::from_secs(90)));
+        assert_eq!(params.parse_duration("pause", Duration::ZERO), Ok(Duration::from_mins(2)));
+        assert_eq!(params.parse_duration("empty", Duration::MAX), Ok(Duration::MAX));
         assert_eq!(params.get("absent"), None);
     }
 
     #[test]
-    fn default_says_what_sections_do_not() {
+    fn default_section_fills_missing_keys() {
         let text = "[DEFAULT]\nscript=all.sh\nmore=1\n[handler]\nclass=script\n[params]\nmore=2\n";
-        let ini = Ini::read("a.ini", text).unwrap();
+        let ini = Ini::parse("a.ini", text).unwrap();
         assert_eq!((ini.params.get("script"), ini.params.get("more")), (Some("all.sh"), Some("2")));
-        assert_eq!(ini.handler.only(&["class"]), Ok(()));
-        assert_eq!(ini.params.mistake("script", "x").to_string(), "a.ini:2: x");
+        assert_eq!(ini.handler.reject_unknown(&["class"]), Ok(()));
+        assert_eq!(ini.params.error_at("script", "x").to_string(), "a.ini:2: x");
         let notes: Vec<_> = ini.notes.iter().map(ToString::to_string).collect();
         assert_eq!(notes, ["a.ini:1: [DEFAULT] says what [handler] and [params] do not"]);
     }
 
     #[test]
-    fn odd_files_are_told_with_the_line() {
+    fn odd_file_is_noted_with_its_line() {
         let plain = "[handler]\nclass=script\n[params]\na=1\n";
         let dos = plain.replace('\n', "\r\n");
         for (text, expected) in [
@@ -304,7 +309,7 @@ empty =
             ),
             (format!("{plain}[plugin-s-own]\nb=2\n"), ""),
         ] {
-            let ini = Ini::read("a.ini", &text).unwrap();
+            let ini = Ini::parse("a.ini", &text).unwrap();
             assert_eq!(
                 (ini.handler.get("class"), ini.params.get("a")),
                 (Some("script"), Some("1"))
@@ -315,7 +320,7 @@ empty =
     }
 
     #[test]
-    fn what_is_said_twice_is_a_mistake_at_its_second_line() {
+    fn duplicate_key_is_an_error_at_its_second_line() {
         for (text, expected) in [
             ("[handler]\nclass=x\nevents=a\nclass=y\n", "a.ini:4: class is said in line 2 already"),
             (
@@ -335,21 +340,21 @@ empty =
                 "a.ini:5: a line of template that begins with [ would begin a section; put the text into a file",
             ),
         ] {
-            let mistake = Ini::read("a.ini", text).unwrap_err();
-            assert_eq!(mistake.to_string(), expected, "{text:?}");
+            let error = Ini::parse("a.ini", text).unwrap_err();
+            assert_eq!(error.to_string(), expected, "{text:?}");
         }
         // Lines of a value are no keys.
         let text = "[handler]\nclass=x\n[params]\ntemplate=# a\n  b=1\n  b=1\nb=2\n";
-        let ini = Ini::read("a.ini", text).unwrap();
-        assert_eq!(ini.params.mistake("b", "x").to_string(), "a.ini:7: x");
+        let ini = Ini::parse("a.ini", text).unwrap();
+        assert_eq!(ini.params.error_at("b", "x").to_string(), "a.ini:7: x");
     }
 
     #[test]
-    fn a_mistake_names_its_line() {
-        let told = |text: &str, ask: fn(&Ini) -> Result<(), Mistake>| {
-            Ini::read("a.ini", text).and_then(|ini| ask(&ini)).unwrap_err().to_string()
+    fn error_names_its_line() {
+        let message = |text: &str, ask: fn(&Ini) -> Result<(), IniError>| {
+            Ini::parse("a.ini", text).and_then(|ini| ask(&ini)).unwrap_err().to_string()
         };
-        let pass: fn(&Ini) -> Result<(), Mistake> = |_| Ok(());
+        let pass: fn(&Ini) -> Result<(), IniError> = |_| Ok(());
         for (text, ask, expected) in [
             (
                 "[handler]\n[params\n",
@@ -359,41 +364,41 @@ empty =
             ("class=x\n", pass, "a.ini: there is no [handler] section"),
             (
                 TEXT,
-                |ini| ini.params.require("empty").map(drop),
+                |ini| ini.params.require_value("empty").map(drop),
                 "a.ini:14: [params] says no empty, and it is needed",
             ),
             (
                 TEXT,
-                |ini| ini.params.require("absent").map(drop),
+                |ini| ini.params.require_value("absent").map(drop),
                 "a.ini: [params] says no absent, and it is needed",
             ),
             (
                 TEXT,
-                |ini| ini.handler.switch("events", true).map(drop),
+                |ini| ini.handler.parse_bool("events", true).map(drop),
                 "a.ini:4: events is yes or no, not \"start, die\"",
             ),
             (
                 TEXT,
-                |ini| ini.params.time("script", Duration::ZERO).map(drop),
+                |ini| ini.params.parse_duration("script", Duration::ZERO).map(drop),
                 "a.ini:7: script is a time such as 30s or 5m, not \"x.sh\"",
             ),
             (
                 TEXT,
-                |ini| ini.params.value("script", "a whole number", 0_u16).map(drop),
+                |ini| ini.params.parse_value("script", "a whole number", 0_u16).map(drop),
                 "a.ini:7: script is a whole number, not \"x.sh\"",
             ),
             (
                 TEXT,
-                |ini| ini.handler.only(&["class", "event"]),
+                |ini| ini.handler.reject_unknown(&["class", "event"]),
                 "a.ini:4: [handler] knows no events; did you mean event?",
             ),
             (
                 TEXT,
-                |ini| ini.handler.only(&["class"]),
+                |ini| ini.handler.reject_unknown(&["class"]),
                 "a.ini:4: [handler] knows no events; it takes class",
             ),
         ] {
-            assert_eq!(told(text, ask), expected);
+            assert_eq!(message(text, ask), expected);
         }
     }
 }

@@ -1,53 +1,53 @@
 //! Between the agent, which never waits, and a handler, which may be slow: each has a mailbox of its own.
 
-use super::tally::Tally;
-use crate::docker::{Happened, Roster};
+use super::stats::HandlerStats;
+use crate::docker::{ContainerEvent, ContainerMap};
 use std::sync::Arc;
 use tokio::sync::mpsc::{self, error::TrySendError};
 
 /// What a handler's mailbox holds at most. A letter is a pointer to what all handlers share.
-pub const ROOM: usize = 100_000;
+pub const MAX_MESSAGES: usize = 100_000;
 
 /// What a handler is told of.
 #[derive(Debug, Clone)]
-pub enum Letter {
+pub enum HandlerMessage {
     /// At the start, and after handlers that say `triggers-none`.
-    None,
+    NoneEvent,
     /// The containers are others, and no event said so.
-    Changed,
-    Happened(Arc<Happened>),
+    ContainersChanged,
+    Event(Arc<ContainerEvent>),
     /// The containers at the beginning, for a handler with `at_start=yes`: its first letter.
-    Begin(Arc<Roster>),
+    InitialContainers(Arc<ContainerMap>),
     /// One that happened while it was not there.
-    Replayed(Arc<Happened>),
+    ReplayedEvent(Arc<ContainerEvent>),
 }
 
 #[derive(Debug)]
-pub struct Sender {
-    letters: mpsc::Sender<Letter>,
-    tally: Arc<Tally>,
+pub struct MailboxSender {
+    sender: mpsc::Sender<HandlerMessage>,
+    stats: Arc<HandlerStats>,
     /// Letters are being lost: said once, until one fits in again.
-    full: bool,
+    is_full: bool,
 }
 
 /// Ends when the agent wants the handler to end, after the last letter.
-pub type Mailbox = mpsc::Receiver<Letter>;
+pub type Mailbox = mpsc::Receiver<HandlerMessage>;
 
-pub fn mailbox(tally: Arc<Tally>) -> (Sender, Mailbox) {
-    let (letters, mailbox) = mpsc::channel(ROOM);
-    (Sender { letters, tally, full: false }, mailbox)
+pub fn create_mailbox(tally: Arc<HandlerStats>) -> (MailboxSender, Mailbox) {
+    let (sender, mailbox) = mpsc::channel(MAX_MESSAGES);
+    (MailboxSender { sender, stats: tally, is_full: false }, mailbox)
 }
 
-impl Sender {
-    pub fn send(&mut self, letter: Letter) {
-        match self.letters.try_send(letter) {
-            Ok(()) => self.full = false,
+impl MailboxSender {
+    pub fn send(&mut self, message: HandlerMessage) {
+        match self.sender.try_send(message) {
+            Ok(()) => self.is_full = false,
             Err(TrySendError::Full(_)) => {
-                self.tally.lose();
-                if !std::mem::replace(&mut self.full, true) {
+                self.stats.record_dropped();
+                if !std::mem::replace(&mut self.is_full, true) {
                     tracing::error!(
-                        handler = self.tally.name(),
-                        "{ROOM} events wait for it already; further ones are lost until it catches up"
+                        handler = self.stats.name(),
+                        "{MAX_MESSAGES} events wait for it already; further ones are lost until it catches up"
                     );
                 }
             }
@@ -57,28 +57,28 @@ impl Sender {
     }
 }
 
-impl Letter {
+impl HandlerMessage {
     /// `none`, or the event's action, as scripts and plugins are told it.
     pub fn action(&self) -> &str {
         match self {
-            Self::None | Self::Changed | Self::Begin(_) => "none",
-            Self::Happened(it) | Self::Replayed(it) => &it.action,
+            Self::NoneEvent | Self::ContainersChanged | Self::InitialContainers(_) => "none",
+            Self::Event(event) | Self::ReplayedEvent(event) => &event.action,
         }
     }
 
     /// The container's full id; empty where no container is meant.
-    pub fn container(&self) -> &str {
+    pub fn container_id(&self) -> &str {
         match self {
-            Self::None | Self::Changed | Self::Begin(_) => "",
-            Self::Happened(it) | Self::Replayed(it) => it.id.as_str(),
+            Self::NoneEvent | Self::ContainersChanged | Self::InitialContainers(_) => "",
+            Self::Event(event) | Self::ReplayedEvent(event) => event.id.as_str(),
         }
     }
 
     /// The event, if it is one.
-    pub fn happened(&self) -> Option<&Happened> {
+    pub fn event(&self) -> Option<&ContainerEvent> {
         match self {
-            Self::None | Self::Changed | Self::Begin(_) => None,
-            Self::Happened(it) | Self::Replayed(it) => Some(it),
+            Self::NoneEvent | Self::ContainersChanged | Self::InitialContainers(_) => None,
+            Self::Event(event) | Self::ReplayedEvent(event) => Some(event),
         }
     }
 }

@@ -7,34 +7,34 @@
 //!
 //! The agent never waits for a handler, and no handler for another one.
 
-pub mod agent;
-pub mod child;
+pub mod dispatcher;
+pub mod event_filter;
 pub mod haproxy;
-pub mod in_order;
 pub mod ini;
 pub mod load;
 pub mod mailbox;
-pub mod missed;
+pub mod missed_events;
+pub mod ordered_queue;
 pub mod plugin;
+pub mod process_group;
 pub mod publish;
 pub mod replay;
 pub mod script;
 pub mod state;
-pub mod tally;
+pub mod stats;
 pub mod template;
-pub mod wanted;
 
 use crate::{
     container::ContainerId,
-    docker::{Access, Roster},
-    settings::{Command, GlueSettings},
+    docker::{ContainerMap, EngineSettings},
+    settings::{GlueSettings, RunMode},
 };
-use ini::{Ini, Mistake, Section};
-use mailbox::{Letter, Mailbox};
+use event_filter::EventFilter;
+use ini::{Ini, IniError, Section};
+use mailbox::{HandlerMessage, Mailbox};
+use stats::HandlerStats;
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
-use tally::Tally;
 use tokio::sync::{mpsc, watch};
-use wanted::Wanted;
 
 /// What one file of docker-glue.d asks for.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,50 +42,50 @@ pub struct Handler {
     /// The file without folder and suffix.
     pub name: String,
     pub file: PathBuf,
-    pub wanted: Wanted,
+    pub events: EventFilter,
     pub triggers_none: bool,
     /// It begins with what it missed: starts of what runs, and ends of what it was told of before.
     pub at_start: bool,
-    pub kind: Kind,
+    pub kind: HandlerKind,
 }
 
 /// All that a handler can do.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Kind {
+pub enum HandlerKind {
     Script(script::Script),
     Plugin(plugin::Plugin),
     Template(Box<template::Template>),
-    Haproxy(haproxy::Haproxy),
+    Haproxy(haproxy::HaproxyHandler),
     Publish(Box<publish::Publish>),
 }
 
 /// What a handler's task works with.
 #[derive(Debug)]
-pub struct Work {
+pub struct HandlerContext {
     pub handler: Handler,
     /// Whether it is run once, or follows Docker.
-    pub command: Command,
+    pub command: RunMode,
     pub mailbox: Mailbox,
     /// All containers that there are, at least as new as the last letter; empty until the first one.
-    pub roster: watch::Receiver<Arc<Roster>>,
+    pub containers: watch::Receiver<Arc<ContainerMap>>,
     /// Those that got their stop signal or have ended, while the roster says that they run.
     pub leaving: watch::Receiver<Arc<BTreeSet<ContainerId>>>,
-    pub access: Access,
+    pub access: EngineSettings,
     pub settings: Arc<GlueSettings>,
-    pub tally: Arc<Tally>,
+    pub stats: Arc<HandlerStats>,
     /// To the agent, after an event was dealt with, where the handler says `triggers-none`.
-    pub after: Option<mpsc::Sender<()>>,
+    pub none_trigger: Option<mpsc::Sender<()>>,
 }
 
-impl Work {
+impl HandlerContext {
     /// To be read beside the rest.
     pub fn take_mailbox(&mut self) -> Mailbox {
         std::mem::replace(&mut self.mailbox, mpsc::channel(1).1)
     }
 
     /// An event was dealt with, well or not.
-    pub fn finished(&self, letter: &Letter) {
-        if let (Some(_), Some(after)) = (letter.happened(), &self.after) {
+    pub fn trigger_none_event(&self, message: &HandlerMessage) {
+        if let (Some(_), Some(after)) = (message.event(), &self.none_trigger) {
             // One that waits already is enough.
             let _ = after.try_send(());
         }
@@ -106,84 +106,92 @@ impl Handler {
     ///
     /// # Errors
     /// The first mistake in it.
-    pub fn read(
+    pub fn parse(
         file: PathBuf,
         text: &str,
         settings: &GlueSettings,
-    ) -> Result<Option<Self>, Mistake> {
-        let ini = Ini::read(&file, text)?;
+    ) -> Result<Option<Self>, IniError> {
+        let ini = Ini::parse(&file, text)?;
         let head = &ini.handler;
-        head.only(&["class", "events", "enabled", "triggers-none", "at-start"])?;
-        if !head.switch("enabled", true)? {
+        head.reject_unknown(&["class", "events", "enabled", "triggers-none", "at-start"])?;
+        if !head.parse_bool("enabled", true)? {
             return Ok(None);
         }
-        let (kind, events) = Kind::read(&ini, settings)?;
-        let wanted = Wanted::read(head, "events", events)?;
+        let (kind, events) = HandlerKind::from_ini(&ini, settings)?;
+        let filter = EventFilter::parse(head, "events", events)?;
         Ok(Some(Self {
             name: file.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
-            at_start: at_start(head, &kind, &wanted)?,
-            wanted,
-            triggers_none: head.switch("triggers-none", false)?,
+            at_start: parse_at_start(head, &kind, &filter)?,
+            events: filter,
+            triggers_none: head.parse_bool("triggers-none", false)?,
             kind,
             file,
         }))
     }
 
     /// What no other handler may have, and the param that says it.
-    fn claim(&self) -> Option<(&'static str, String)> {
+    fn exclusive_resource(&self) -> Option<(&'static str, String)> {
         match &self.kind {
-            Kind::Script(_) | Kind::Plugin(_) => None,
-            Kind::Template(it) => Some(("target", it.target_path().display().to_string())),
-            Kind::Haproxy(it) => Some(("state-dir", it.state_dir().display().to_string())),
-            Kind::Publish(it) => Some(("endpoints", it.place())),
+            HandlerKind::Script(_) | HandlerKind::Plugin(_) => None,
+            HandlerKind::Template(template) => {
+                Some(("target", template.target_path().display().to_string()))
+            }
+            HandlerKind::Haproxy(info) => {
+                Some(("state-dir", info.state_dir().display().to_string()))
+            }
+            HandlerKind::Publish(publish) => Some(("endpoints", publish.key_location())),
         }
     }
 
     /// Runs until its mailbox ends.
-    pub async fn run(work: Work) {
+    pub async fn run(work: HandlerContext) {
         match work.handler.kind.clone() {
-            Kind::Script(script) => script.run(work).await,
-            Kind::Plugin(plugin) => plugin.run(work).await,
-            Kind::Template(template) => template.run(work).await,
-            Kind::Haproxy(haproxy) => Box::pin(haproxy.run(work)).await,
-            Kind::Publish(publish) => publish.run(work).await,
+            HandlerKind::Script(script) => script.run(work).await,
+            HandlerKind::Plugin(plugin) => plugin.run(work).await,
+            HandlerKind::Template(template) => template.run(work).await,
+            HandlerKind::Haproxy(haproxy) => Box::pin(haproxy.run(work)).await,
+            HandlerKind::Publish(publish) => publish.run(work).await,
         }
     }
 
     /// Whether it wants to know who leaves before the engine was asked.
     pub fn is_publisher(&self) -> bool {
-        matches!(self.kind, Kind::Publish(_))
+        matches!(self.kind, HandlerKind::Publish(_))
     }
 
     /// Whether it has to do with all containers rather than with an event: it begins with what there is.
-    pub fn begins_by_itself(&self) -> bool {
-        self.kind.begins_by_itself()
+    pub fn handles_all_containers(&self) -> bool {
+        self.kind.handles_all_containers()
     }
 }
 
 /// Whether it begins with what it missed.
-fn at_start(head: &Section, kind: &Kind, wanted: &Wanted) -> Result<bool, Mistake> {
-    let at_start = head.switch("at-start", false)?;
-    if at_start && kind.begins_by_itself() {
+fn parse_at_start(
+    head: &Section,
+    kind: &HandlerKind,
+    filter: &EventFilter,
+) -> Result<bool, IniError> {
+    let at_start = head.parse_bool("at-start", false)?;
+    if at_start && kind.handles_all_containers() {
         let text =
             "at_start is for scripts and plugins; this class begins with what there is anyway";
-        return Err(head.mistake("at-start", text));
+        return Err(head.error_at("at-start", text));
     }
-    if at_start && !wanted.has("start") {
+    if at_start && !filter.matches("start") {
         let text = "at_start=yes tells of containers by start, which events= does not name";
-        return Err(head.mistake("at-start", text));
+        return Err(head.error_at("at-start", text));
     }
     Ok(at_start)
 }
 
-impl Kind {
-    fn begins_by_itself(&self) -> bool {
+impl HandlerKind {
+    fn handles_all_containers(&self) -> bool {
         matches!(self, Self::Template(_) | Self::Haproxy(_) | Self::Publish(_))
     }
 
     /// And the events that it wants where the file names none.
-    fn read(ini: &Ini, settings: &GlueSettings) -> Result<(Self, &'static str), Mistake> {
-        let class = ini.handler.require("class")?;
+    fn from_ini(ini: &Ini, settings: &GlueSettings) -> Result<(Self, &'static str), IniError> {
+        let class = ini.handler.require_value("class")?;
         let params = &ini.params;
         let kind = |name: &str| {
             CLASSES
@@ -192,37 +200,38 @@ impl Kind {
         };
         Ok(match class {
             _ if kind("script") => {
-                ini.handler.require("events")?;
-                (Self::Script(script::Script::read(params, settings)?), "")
+                ini.handler.require_value("events")?;
+                (Self::Script(script::Script::from_params(params, settings)?), "")
             }
             _ if kind("template") => {
-                let template = template::Template::read(params, settings)?;
-                let events = template.events();
+                let template = template::Template::from_params(params, settings)?;
+                let events = template.default_events();
                 (Self::Template(Box::new(template)), events)
             }
             _ if kind("haproxy") => {
-                (Self::Haproxy(haproxy::Haproxy::read(params, settings)?), "none")
+                (Self::Haproxy(haproxy::HaproxyHandler::from_params(params, settings)?), "none")
             }
-            _ if kind("publish") => {
-                (Self::Publish(Box::new(publish::Publish::read(params, settings)?)), "all,none")
-            }
+            _ if kind("publish") => (
+                Self::Publish(Box::new(publish::Publish::from_params(params, settings)?)),
+                "all,none",
+            ),
             _ if kind("plugin") || class.contains(['.', ':']) => {
-                ini.handler.require("events")?;
-                (Self::Plugin(plugin::Plugin::read(&ini.handler, params, settings)?), "")
+                ini.handler.require_value("events")?;
+                (Self::Plugin(plugin::Plugin::from_sections(&ini.handler, params, settings)?), "")
             }
-            _ => return Err(unknown(&ini.handler, class)),
+            _ => return Err(unknown_class_error(&ini.handler, class)),
         })
     }
 }
 
-fn unknown(section: &Section, class: &str) -> Mistake {
-    let known: Vec<_> = CLASSES.iter().map(|(short, _)| *short).collect();
-    let text = match ini::near(&class.to_lowercase(), &known) {
+fn unknown_class_error(section: &Section, class: &str) -> IniError {
+    let names: Vec<_> = CLASSES.iter().map(|(short, _)| *short).collect();
+    let text = match ini::suggest_word(&class.to_lowercase(), &names) {
         Some(near) => format!("there is no class {class:?}; did you mean {near}?"),
         None => format!(
             "there is no class {class:?}; it is one of {}, or a plugin's such as python:demo.DemoHandler",
-            known.join(", ")
+            names.join(", ")
         ),
     };
-    section.mistake("class", text)
+    section.error_at("class", text)
 }

@@ -25,20 +25,20 @@
 //! again, after a pause that doubles until something goes well. The event that was under way has failed: it is
 //! not sent twice, since nobody knows how far it had come. The next ones wait.
 
-mod life;
+mod instance;
+mod protocol;
 mod python;
-mod said;
 
 use super::{
-    Work,
-    in_order::Rest,
-    ini::{Mistake, Section},
+    HandlerContext,
+    ini::{IniError, Section},
     mailbox::Mailbox,
-    missed::first_letters,
-    script::{self, find, limit},
+    missed_events::initial_messages,
+    ordered_queue::PendingMessages,
+    script::{self, find_program, parse_timeout},
 };
-use crate::settings::{Command as Task, GlueSettings};
-use life::Life;
+use crate::settings::{GlueSettings, RunMode as Task};
+use instance::PluginInstance;
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
@@ -53,9 +53,9 @@ use tokio::{
 use tracing::error;
 
 /// Until it is started again, at first and at last.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_mins(1));
+const RESTART_PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_mins(1));
 /// How soon it is noticed during a pause that there is nothing to be started for any more.
-const LOOK: Duration = Duration::from_millis(250);
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plugin {
@@ -68,95 +68,100 @@ pub struct Plugin {
 }
 
 impl Plugin {
-    pub fn read(
+    pub fn from_sections(
         head: &Section,
         params: &Section,
         settings: &GlueSettings,
-    ) -> Result<Self, Mistake> {
-        let timeout = limit(params)?;
-        let class = head.require("class")?;
+    ) -> Result<Self, IniError> {
+        let timeout = parse_timeout(params)?;
+        let class = head.require_value("class")?;
         if class != "plugin" {
-            return python::read(class, head, settings).map(|mut it| {
-                it.environment.extend(environment(params));
-                Self { timeout, ..it }
+            return python::plugin_from_class(class, head, settings).map(|mut plugin| {
+                plugin.environment.extend(param_variables(params));
+                Self { timeout, ..plugin }
             });
         }
-        let text = params.require("command")?;
-        let mistake = |text: String| params.mistake("command", text);
-        let words = shlex::split(text).ok_or_else(|| mistake("a quote is not closed".into()))?;
+        let text = params.require_value("command")?;
+        let error_at_command = |text: String| params.error_at("command", text);
+        let words =
+            shlex::split(text).ok_or_else(|| error_at_command("a quote is not closed".into()))?;
         let mut words = words.into_iter();
-        let program = words.next().ok_or_else(|| mistake("it says no program".into()))?;
-        let program = program_of(&program, settings).map_err(mistake)?;
+        let program = words.next().ok_or_else(|| error_at_command("it says no program".into()))?;
+        let program = find_plugin_program(&program, settings).map_err(error_at_command)?;
         Ok(Self {
             folder: program.parent().unwrap_or(Path::new("/")).to_owned(),
             program,
             arguments: words.map(Into::into).collect(),
-            environment: environment(params),
+            environment: param_variables(params),
             timeout,
         })
     }
 
-    pub async fn run(self, mut work: Work) {
+    pub async fn run(self, mut work: HandlerContext) {
         let mut mailbox = work.take_mailbox();
-        let tally = Arc::clone(&work.tally);
-        let first = first_letters(&work, &mut mailbox).await;
-        let mut rest = Rest::new(first, &mut mailbox, &tally);
-        let mut pause = PAUSE.0;
+        let tally = Arc::clone(&work.stats);
+        let first = initial_messages(&work, &mut mailbox).await;
+        let mut pending = PendingMessages::new(first, &mut mailbox, &tally);
+        let mut pause = RESTART_PAUSE.0;
         loop {
-            let mut life = Life::new(&self, &work);
-            let Err(death) = life.run(&mut rest).await else { return };
-            if life.went_well {
-                pause = PAUSE.0;
+            let mut instance = PluginInstance::new(&self, &work);
+            let Err(exit) = instance.run_until_end(&mut pending).await else { return };
+            if instance.has_succeeded {
+                pause = RESTART_PAUSE.0;
             }
-            let (handler, failures) = (&work.handler.name, death.count(&tally));
-            let (event, container, why) = (&death.event, &death.container, &death.why);
+            let (handler, failures) = (&work.handler.name, exit.record_failure(&tally));
+            let (event, container, error) = (&exit.event, &exit.container, &exit.error);
             if work.command == Task::Once {
-                error!(handler, event, container, failures, "{why}");
+                error!(handler, event, container, failures, "{error}");
                 return;
             }
-            error!(handler, event, container, failures, "{why}; it is started again in {pause:?}");
-            if over_after(pause, rest.mailbox).await {
+            error!(
+                handler,
+                event, container, failures, "{error}; it is started again in {pause:?}"
+            );
+            if is_closed_after(pause, pending.mailbox).await {
                 return;
             }
-            pause = (pause * 2).min(PAUSE.1);
+            pause = (pause * 2).min(RESTART_PAUSE.1);
         }
     }
 
-    fn command(&self, work: &Work) -> Command {
+    fn build_command(&self, work: &HandlerContext) -> Command {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).current_dir(&self.folder);
         command.envs(self.environment.iter().cloned());
-        command.env("GLUE_HANDLER", &work.handler.name).env("GLUE_INI", script::ini(work));
+        command.env("GLUE_HANDLER", &work.handler.name).env("GLUE_INI", script::ini_path(work));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
 }
 
-fn environment(params: &Section) -> Vec<(String, OsString)> {
-    script::environment(params).into_iter().map(|(name, value)| (name, value.into())).collect()
+fn param_variables(params: &Section) -> Vec<(String, OsString)> {
+    script::param_variables(params).into_iter().map(|(name, value)| (name, value.into())).collect()
 }
 
 /// Waits, unless the handler is to end meanwhile.
-async fn over_after(pause: Duration, mailbox: &Mailbox) -> bool {
+async fn is_closed_after(pause: Duration, mailbox: &Mailbox) -> bool {
     let until = Instant::now() + pause;
     while !mailbox.is_closed() && Instant::now() < until {
-        sleep(LOOK.min(until - Instant::now())).await;
+        sleep(POLL_INTERVAL.min(until - Instant::now())).await;
     }
     mailbox.is_closed()
 }
 
 /// A program of the plugin path, else of PATH.
-fn program_of(name: &str, settings: &GlueSettings) -> Result<PathBuf, String> {
+fn find_plugin_program(name: &str, settings: &GlueSettings) -> Result<PathBuf, String> {
     let name = Path::new(name);
-    let trusted = settings.trusted(&settings.plugin_paths);
-    let found = find(name, &trusted).map_err(|text| settings.absent(text, &settings.plugin_paths));
+    let trusted = settings.trusted_folders(&settings.plugin_paths);
+    let found = find_program(name, &trusted)
+        .map_err(|text| settings.missing_message(text, &settings.plugin_paths));
     let is_there = trusted.iter().any(|folder| folder.join(name).exists());
     if found.is_ok() || is_there || name.components().count() != 1 {
         return found;
     }
     let path = settings.machine.env.get("PATH");
     let folders: Vec<_> = path.into_iter().flat_map(std::env::split_paths).collect();
-    find(name, &folders).or_else(|_| found.map_err(|text| format!("{text} or in PATH")))
+    find_program(name, &folders).or_else(|_| found.map_err(|text| format!("{text} or in PATH")))
 }
 
 #[cfg(test)]

@@ -4,10 +4,10 @@
 //! has ended is told first, as others may have their addresses by now; then everybody who runs, in the order
 //! in which they started.
 
-use super::wanted::Wanted;
+use super::event_filter::EventFilter;
 use crate::{
     container::ContainerId,
-    docker::{Description, Happened, Roster, ended, with_networks_of},
+    docker::{ContainerEvent, ContainerMap, Description, mark_exited, merge_networks},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -19,52 +19,57 @@ use std::{
 
 /// What a handler was told of a container last, as it is kept on disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
+pub struct DeliveryRecord {
     pub name: String,
-    pub phase: Phase,
+    pub phase: DeliveryPhase,
     /// As `docker inspect` had it, with the last addresses that it had.
     pub description: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Phase {
+pub enum DeliveryPhase {
     /// It is known, and its start was not told, or its end was.
     Idle,
     Started,
 }
 
-pub type Records = BTreeMap<ContainerId, Record>;
+pub type DeliveryRecords = BTreeMap<ContainerId, DeliveryRecord>;
 
 /// The event that tells such a handler of an end; `None`: it does not want to know.
-fn end(wanted: &Wanted) -> Option<&'static str> {
-    ["die", "stop"].into_iter().find(|action| wanted.has(action))
+fn end_action(filter: &EventFilter) -> Option<&'static str> {
+    ["die", "stop"].into_iter().find(|action| filter.matches(action))
 }
 
 /// Whether this is an event after which less is to be remembered: that is done when it was told.
-pub fn is_end(action: &str) -> bool {
+pub fn is_end_action(action: &str) -> bool {
     matches!(action, "die" | "stop" | "destroy")
 }
 
-impl Record {
+impl DeliveryRecord {
     /// After an event; `None`: nothing more is to be told of the container.
-    pub fn after(before: Option<&Self>, happened: &Happened, wanted: &Wanted) -> Option<Self> {
-        let phase = match happened.action.as_str() {
+    pub fn after_event(
+        before: Option<&Self>,
+        event: &ContainerEvent,
+        filter: &EventFilter,
+    ) -> Option<Self> {
+        let phase = match event.action.as_str() {
             "destroy" => return None,
-            "start" => Phase::Started,
-            action if end(wanted) == Some(action) || action == "die" => Phase::Idle,
-            _ => before.map_or(Phase::Idle, |record| record.phase),
+            "start" => DeliveryPhase::Started,
+            action if end_action(filter) == Some(action) || action == "die" => DeliveryPhase::Idle,
+            _ => before.map_or(DeliveryPhase::Idle, |record| record.phase),
         };
-        let is_over = phase == Phase::Idle || end(wanted).is_none();
-        if is_over && !wanted.has("destroy") {
+        let is_over = phase == DeliveryPhase::Idle || end_action(filter).is_none();
+        if is_over && !filter.matches("destroy") {
             return None;
         }
-        let description = happened.description.as_ref().map(|it| it.json.to_string());
-        let known = || before.and_then(|record| record.description.clone());
-        Some(Self { name: happened.name.clone(), phase, description: description.or_else(known) })
+        let description =
+            event.description.as_ref().map(|description| description.json.to_string());
+        let existing = || before.and_then(|record| record.description.clone());
+        Some(Self { name: event.name.clone(), phase, description: description.or_else(existing) })
     }
 
-    fn description(&self, id: &ContainerId) -> Option<Arc<Description>> {
+    fn to_description(&self, id: &ContainerId) -> Option<Arc<Description>> {
         let json = self.description.clone()?;
         let (id, name) = (id.clone(), self.name.clone());
         Some(Arc::new(Description { id, name, json: json.into() }))
@@ -72,22 +77,30 @@ impl Record {
 }
 
 /// What is to be told, in order. `now`: nanoseconds since 1970, for what is known to no better.
-pub fn missed(records: &Records, roster: &Roster, wanted: &Wanted, now: i64) -> Vec<Happened> {
-    let said: BTreeMap<_, _> = roster.iter().map(|(id, it)| (id, Said::read(it))).collect();
+pub fn missed_events(
+    records: &DeliveryRecords,
+    roster: &ContainerMap,
+    filter: &EventFilter,
+    now: i64,
+) -> Vec<ContainerEvent> {
+    let inspected: BTreeMap<_, _> = roster
+        .iter()
+        .map(|(id, description)| (id, InspectedState::from_description(description)))
+        .collect();
     let mut missed = Vec::new();
     for (id, record) in records {
-        let here = said.get(id);
-        let before = record.description(id);
+        let current = inspected.get(id);
+        let before = record.to_description(id);
         let description = match (roster.get(id), &before) {
-            (Some(here), Some(before)) => Some(with_networks_of(here, before)),
-            (None, Some(before)) => Some(ended(before)),
-            (here, None) => here.cloned(),
+            (Some(current), Some(before)) => Some(merge_networks(current, before)),
+            (None, Some(before)) => Some(mark_exited(before)),
+            (current, None) => current.cloned(),
         };
-        let mut tell = |action: &str| {
+        let mut push_event = |action: &str| {
             let name = record.name.clone();
-            let time = here.and_then(|said| said.time("FinishedAt"));
-            let attributes = description.as_deref().map(attributes).unwrap_or_default();
-            missed.push(Happened {
+            let time = current.and_then(|inspected| inspected.timestamp_nanos("FinishedAt"));
+            let attributes = description.as_deref().map(event_attributes).unwrap_or_default();
+            missed.push(ContainerEvent {
                 id: id.clone(),
                 name,
                 action: action.to_owned(),
@@ -96,27 +109,27 @@ pub fn missed(records: &Records, roster: &Roster, wanted: &Wanted, now: i64) -> 
                 description: description.clone(),
             });
         };
-        let life = before.as_deref().map(Said::read);
-        let goes_on = here.is_some_and(|said| said.is_same_life(life.as_ref()));
-        if record.phase == Phase::Started
-            && !goes_on
-            && let Some(end) = end(wanted)
+        let previous = before.as_deref().map(InspectedState::from_description);
+        let still_runs = current.is_some_and(|inspected| inspected.is_same_run(previous.as_ref()));
+        if record.phase == DeliveryPhase::Started
+            && !still_runs
+            && let Some(end) = end_action(filter)
         {
-            tell(end);
+            push_event(end);
         }
-        if here.is_none() && wanted.has("destroy") {
-            tell("destroy");
+        if current.is_none() && filter.matches("destroy") {
+            push_event("destroy");
         }
     }
-    let runs = |(id, it): (&ContainerId, &Arc<Description>)| {
-        let said = said.get(id).filter(|said| said.runs)?;
-        Some(Happened {
+    let runs = |(id, description): (&ContainerId, &Arc<Description>)| {
+        let inspected = inspected.get(id).filter(|inspected| inspected.runs)?;
+        Some(ContainerEvent {
             id: id.clone(),
-            name: it.name.clone(),
+            name: description.name.clone(),
             action: "start".to_owned(),
-            time_nano: said.time("StartedAt").unwrap_or(now),
-            attributes: attributes(it),
-            description: Some(Arc::clone(it)),
+            time_nano: inspected.timestamp_nanos("StartedAt").unwrap_or(now),
+            attributes: event_attributes(description),
+            description: Some(Arc::clone(description)),
         })
     };
     let mut starts: Vec<_> = roster.iter().filter_map(runs).collect();
@@ -126,13 +139,13 @@ pub fn missed(records: &Records, roster: &Roster, wanted: &Wanted, now: i64) -> 
 }
 
 /// What of a description is looked at here.
-struct Said {
+struct InspectedState {
     runs: bool,
     state: Value,
 }
 
-impl Said {
-    fn read(description: &Description) -> Self {
+impl InspectedState {
+    fn from_description(description: &Description) -> Self {
         let mut json: Value = serde_json::from_str(&description.json).unwrap_or_default();
         let state = json.get_mut("State").map(Value::take).unwrap_or_default();
         let is = |key: &str| state.get(key) == Some(&Value::Bool(true));
@@ -140,13 +153,13 @@ impl Said {
     }
 
     /// One that runs since then.
-    fn is_same_life(&self, before: Option<&Self>) -> bool {
-        let started = |it: &Self| it.state.get("StartedAt").cloned();
+    fn is_same_run(&self, before: Option<&Self>) -> bool {
+        let started = |reader: &Self| reader.state.get("StartedAt").cloned();
         self.runs && before.is_none_or(|before| started(before) == started(self))
     }
 
     /// Nanoseconds since 1970; `None` also for the year 1, which is the engine's never.
-    fn time(&self, key: &str) -> Option<i64> {
+    fn timestamp_nanos(&self, key: &str) -> Option<i64> {
         let time = humantime::parse_rfc3339(self.state.get(key)?.as_str()?).ok()?;
         let since: Duration = time.duration_since(UNIX_EPOCH).ok()?;
         i64::try_from(since.as_nanos()).ok()
@@ -154,7 +167,7 @@ impl Said {
 }
 
 /// As the engine puts them into an event.
-fn attributes(description: &Description) -> BTreeMap<String, String> {
+fn event_attributes(description: &Description) -> BTreeMap<String, String> {
     let json: Value = serde_json::from_str(&description.json).unwrap_or_default();
     let text = |value: &Value| Some(value.as_str()?.to_owned());
     let labels = json.pointer("/Config/Labels").and_then(Value::as_object).into_iter().flatten();
@@ -181,13 +194,13 @@ mod tests {
         Arc::new(Description { id, name: name.to_owned(), json: json.into() })
     }
 
-    fn wanted(events: &str) -> Wanted {
-        Wanted::of(&events.split(',').collect::<Vec<_>>())
+    fn event_filter(events: &str) -> EventFilter {
+        EventFilter::from_words(&events.split(',').collect::<Vec<_>>())
     }
 
-    fn happened(action: &str, word: &str) -> Happened {
+    fn container_event(action: &str, word: &str) -> ContainerEvent {
         let description = description(word);
-        Happened {
+        ContainerEvent {
             id: description.id.clone(),
             name: description.name.clone(),
             action: action.to_owned(),
@@ -199,26 +212,31 @@ mod tests {
 
     /// Events that were told before, as `start:web+1`; what runs now; what is told then.
     #[track_caller]
-    fn check(events: &str, told: &str, now: &str, expected: &str) {
-        let (wanted, mut records) = (wanted(events), Records::new());
-        for (action, word) in told.split_whitespace().map(|it| it.split_once(':').unwrap()) {
-            let happened = happened(action, word);
-            let before = records.remove(&happened.id);
-            let after = Record::after(before.as_ref(), &happened, &wanted);
+    fn check(events: &str, delivered: &str, now: &str, expected: &str) {
+        let (filter, mut records) = (event_filter(events), DeliveryRecords::new());
+        for (action, word) in delivered.split_whitespace().map(|text| text.split_once(':').unwrap())
+        {
+            let event = container_event(action, word);
+            let before = records.remove(&event.id);
+            let after = DeliveryRecord::after_event(before.as_ref(), &event, &filter);
             // As it is on disk.
             let kept = after.map(|record| serde_json::to_string(&record).unwrap());
             let read = kept.map(|text| serde_json::from_str(&text).unwrap());
-            records.extend(read.map(|record| (happened.id.clone(), record)));
+            records.extend(read.map(|record| (event.id.clone(), record)));
         }
-        let roster: Roster =
-            now.split_whitespace().map(description).map(|it| (it.id.clone(), it)).collect();
-        let missed = missed(&records, &roster, &wanted, 99);
-        let told: Vec<_> = missed.iter().map(|it| format!("{} {}", it.action, it.name)).collect();
-        assert_eq!(told.join(", "), expected, "{events}: {told:?} {now}");
+        let roster: ContainerMap = now
+            .split_whitespace()
+            .map(description)
+            .map(|description| (description.id.clone(), description))
+            .collect();
+        let missed = missed_events(&records, &roster, &filter, 99);
+        let delivered: Vec<_> =
+            missed.iter().map(|event| format!("{} {}", event.action, event.name)).collect();
+        assert_eq!(delivered.join(", "), expected, "{events}: {delivered:?} {now}");
     }
 
     #[test]
-    fn missed_events_are_ends_then_starts_in_their_order() {
+    fn missed_events_are_ends_then_starts_by_time() {
         let all = "start,die,destroy";
         check(all, "", "", "");
         check(all, "", "web+2 db+1 old-", "start db, start web");
@@ -246,10 +264,11 @@ mod tests {
     }
 
     #[test]
-    fn missed_events_say_what_was_known() {
-        let (wanted, gone) = (wanted("start,die"), happened("start", "web+1"));
-        let records = [(gone.id.clone(), Record::after(None, &gone, &wanted).unwrap())].into();
-        let [die] = missed(&records, &Roster::new(), &wanted, 99).try_into().unwrap();
+    fn missed_end_keeps_last_known_addresses_and_labels() {
+        let (filter, gone) = (event_filter("start,die"), container_event("start", "web+1"));
+        let records =
+            [(gone.id.clone(), DeliveryRecord::after_event(None, &gone, &filter).unwrap())].into();
+        let [die] = missed_events(&records, &ContainerMap::new(), &filter, 99).try_into().unwrap();
         let json = &die.description.unwrap().json;
         assert!(json.contains("10.0.0.2") && json.contains(r#""Running":false"#), "{json}");
         assert_eq!(die.time_nano, 99);
@@ -257,15 +276,15 @@ mod tests {
         let attributes = attributes.map(|(key, value)| (key.to_owned(), value.to_owned()));
         assert_eq!(die.attributes, attributes.into());
         // One that is still there has the addresses that it had.
-        let here = description("web-");
-        let roster = [(here.id.clone(), here)].into();
-        let [die] = missed(&records, &roster, &wanted, 99).try_into().unwrap();
+        let current = description("web-");
+        let roster = [(current.id.clone(), current)].into();
+        let [die] = missed_events(&records, &roster, &filter, 99).try_into().unwrap();
         let json = &die.description.unwrap().json;
         assert!(json.contains("10.0.0.2") && json.contains(r#""Running":false"#), "{json}");
-        let [start] = missed(
-            &Records::new(),
-            &[description("db+7")].map(|it| (it.id.clone(), it)).into(),
-            &wanted,
+        let [start] = missed_events(
+            &DeliveryRecords::new(),
+            &[description("db+7")].map(|description| (description.id.clone(), description)).into(),
+            &filter,
             99,
         )
         .try_into()

@@ -20,14 +20,14 @@
 //! on; what runs when its time is over is killed with it.
 
 use super::{
-    Work,
-    child::{self, Group},
-    in_order::{Rest, in_order},
-    ini::{Mistake, Section},
-    mailbox::Letter,
-    missed::{Remembering, first_letters},
+    HandlerContext,
+    ini::{IniError, Section},
+    mailbox::HandlerMessage,
+    missed_events::{DeliveryRecorder, initial_messages},
+    ordered_queue::{PendingMessages, run_in_order},
+    process_group::{self, ProcessGroup},
 };
-use crate::{docker::Happened, settings::GlueSettings};
+use crate::{docker::ContainerEvent, settings::GlueSettings};
 use nix::unistd::{AccessFlags, access};
 use serde_json::Value;
 use std::{
@@ -46,11 +46,11 @@ use tokio::{
 };
 use tracing::{error, info};
 
-const TIMEOUT: Duration = Duration::from_mins(1);
+const DEFAULT_TIMEOUT: Duration = Duration::from_mins(1);
 /// For the last lines of one that has ended: whoever it left running may keep its output open.
-const LAST_LINES: Duration = Duration::from_millis(200);
+const OUTPUT_GRACE: Duration = Duration::from_millis(200);
 
-const FACTS: &[(&str, &str)] = &[
+const CONTAINER_VARIABLES: &[(&str, &str)] = &[
     ("GLUE_CONTAINER_IMAGE", "/Config/Image"),
     ("GLUE_CONTAINER_PID", "/State/Pid"),
     ("GLUE_CONTAINER_NETWORK", "/HostConfig/NetworkMode"),
@@ -67,100 +67,113 @@ pub struct Script {
 
 /// How one run went wrong.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+enum ScriptError {
     #[error("cannot be started: {0}")]
     Start(String),
-    #[error("{}", child::reason(*.0))]
+    #[error("{}", process_group::exit_reason(*.0))]
     Status(ExitStatus),
     #[error("not done after {0:?}: killed, with all that it had started")]
-    Late(Duration),
+    TimedOut(Duration),
     #[error("lost sight of it: {0}")]
     Io(#[from] io::Error),
 }
 
 impl Script {
-    pub fn read(params: &Section, settings: &GlueSettings) -> Result<Self, Mistake> {
-        let name = params.require("script")?;
+    pub fn from_params(params: &Section, settings: &GlueSettings) -> Result<Self, IniError> {
+        let name = params.require_value("script")?;
         // Beside its own file, too.
-        let own = Path::new(".").join(params.folder());
+        let own = Path::new(".").join(params.base_folder());
         let own = absolute(&own).unwrap_or(own);
-        let mut folders = settings.trusted(&settings.script_paths);
+        let mut folders = settings.trusted_folders(&settings.script_paths);
         folders.push(own);
-        let program = find(Path::new(name), &folders).map_err(|text| {
-            params.mistake("script", settings.absent(text, &settings.script_paths))
+        let program = find_program(Path::new(name), &folders).map_err(|text| {
+            params.error_at("script", settings.missing_message(text, &settings.script_paths))
         })?;
-        let timeout = limit(params)?;
+        let timeout = parse_timeout(params)?;
         let number = "a whole number from 1 on";
-        let concurrency = params.value("concurrency", number, NonZeroUsize::MIN)?;
-        Ok(Self { program, environment: environment(params), timeout, concurrency })
+        let concurrency = params.parse_value("concurrency", number, NonZeroUsize::MIN)?;
+        Ok(Self { program, environment: param_variables(params), timeout, concurrency })
     }
 
-    pub async fn run(self, mut work: Work) {
+    pub async fn run(self, mut work: HandlerContext) {
         let mut mailbox = work.take_mailbox();
-        let tally = Arc::clone(&work.tally);
-        let first = first_letters(&work, &mut mailbox).await;
-        let remembering = Remembering::new(&work);
-        let run = |letter| self.handle(&work, &remembering, letter);
-        in_order(Rest::new(first, &mut mailbox, &tally), self.concurrency, run).await;
+        let tally = Arc::clone(&work.stats);
+        let first = initial_messages(&work, &mut mailbox).await;
+        let recorder = DeliveryRecorder::new(&work);
+        let run = |message| self.handle(&work, &recorder, message);
+        run_in_order(PendingMessages::new(first, &mut mailbox, &tally), self.concurrency, run)
+            .await;
     }
 
-    async fn handle(&self, work: &Work, remembering: &Remembering<'_>, letter: Letter) {
-        remembering.before(&letter).await;
-        let (handler, event) = (&work.handler.name, letter.action());
-        let container = called(&letter);
+    async fn handle(
+        &self,
+        work: &HandlerContext,
+        recorder: &DeliveryRecorder<'_>,
+        message: HandlerMessage,
+    ) {
+        recorder.record_before(&message).await;
+        let (handler, event) = (&work.handler.name, message.action());
+        let container = container_with_id(&message);
         let began = Instant::now();
-        let ended = self.once(work, &letter).await;
+        let ended = self.run_once(work, &message).await;
         let took = format!("{:.1?}", began.elapsed());
         match ended {
             Ok(()) => {
-                work.tally.succeed();
+                work.stats.record_success();
                 info!(handler, event, container, took, "done");
             }
-            Err(why) => {
-                let late = matches!(why, Failure::Late(_));
-                let failures = if late { work.tally.time_out() } else { work.tally.fail() };
-                error!(handler, event, container, took, failures, "{why}");
+            Err(error) => {
+                let late = matches!(error, ScriptError::TimedOut(_));
+                let failures =
+                    if late { work.stats.record_timeout() } else { work.stats.record_failure() };
+                error!(handler, event, container, took, failures, "{error}");
             }
         }
-        remembering.after(&letter).await;
-        work.finished(&letter);
+        recorder.record_after(&message).await;
+        work.trigger_none_event(&message);
     }
 
-    async fn once(&self, work: &Work, letter: &Letter) -> Result<(), Failure> {
-        let mut command = self.command(work, letter);
-        let mut group = Group::start(&mut command)
-            .map_err(|error| Failure::Start(why(&self.program, &error)))?;
-        let mut output = listen(&mut group, &work.handler.name, called(letter));
+    async fn run_once(
+        &self,
+        work: &HandlerContext,
+        message: &HandlerMessage,
+    ) -> Result<(), ScriptError> {
+        let mut command = self.build_command(work, message);
+        let mut group = ProcessGroup::spawn(&mut command)
+            .map_err(|error| ScriptError::Start(start_error(&self.program, &error)))?;
+        let mut output =
+            spawn_log_tasks(&mut group, &work.handler.name, container_with_id(message));
         let input = group.child.stdin.take();
-        let described = describe(input, letter);
-        let status = timeout(self.timeout, child::beside(group.ended(), described)).await;
+        let described = write_description(input, message);
+        let status =
+            timeout(self.timeout, process_group::run_alongside(group.wait(), described)).await;
         if status.is_err() {
             group.kill().await;
         }
         let all = async { while output.join_next().await.is_some() {} };
-        let _ = timeout(LAST_LINES, all).await;
+        let _ = timeout(OUTPUT_GRACE, all).await;
         // Who still talks goes on being heard.
         output.detach_all();
         match status {
-            Err(_) => Err(Failure::Late(self.timeout)),
+            Err(_) => Err(ScriptError::TimedOut(self.timeout)),
             Ok(Err(error)) => Err(error.into()),
-            Ok(Ok(status)) if !status.success() => Err(Failure::Status(status)),
+            Ok(Ok(status)) if !status.success() => Err(ScriptError::Status(status)),
             Ok(Ok(_)) => Ok(()),
         }
     }
 
-    fn command(&self, work: &Work, letter: &Letter) -> Command {
+    fn build_command(&self, work: &HandlerContext, message: &HandlerMessage) -> Command {
         let mut command = Command::new(&self.program);
-        command.arg(ini(work)).arg(letter.action()).arg(letter.container());
+        command.arg(ini_path(work)).arg(message.action()).arg(message.container_id());
         command.current_dir(self.program.parent().unwrap_or(Path::new("/")));
-        let happened = letter.happened();
+        let event = message.event();
         command.envs(self.environment.iter().cloned());
         command.env("GLUE_HANDLER", &work.handler.name);
-        command.env("GLUE_EVENT", letter.action());
-        command.env("GLUE_CONTAINER_ID", letter.container());
-        command.env("GLUE_CONTAINER_NAME", happened.map_or("", |it| &it.name));
-        command.envs(facts(happened));
-        if let Letter::Replayed(_) = letter {
+        command.env("GLUE_EVENT", message.action());
+        command.env("GLUE_CONTAINER_ID", message.container_id());
+        command.env("GLUE_CONTAINER_NAME", event.map_or("", |event| &event.name));
+        command.envs(container_variables(event));
+        if let HandlerMessage::ReplayedEvent(_) = message {
             command.env("GLUE_REPLAYED", "1");
         }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -169,22 +182,22 @@ impl Script {
 }
 
 /// The handler's file, for who runs elsewhere.
-pub fn ini(work: &Work) -> PathBuf {
+pub fn ini_path(work: &HandlerContext) -> PathBuf {
     absolute(&work.handler.file).unwrap_or_else(|_| work.handler.file.clone())
 }
 
 /// `my-option=` is `GLUE_PARAM_MY_OPTION`.
-pub fn environment(params: &Section) -> Vec<(String, String)> {
-    let letter = |it: char| if it.is_ascii_alphanumeric() { it.to_ascii_uppercase() } else { '_' };
-    let name = |key: &str| format!("GLUE_PARAM_{}", key.chars().map(letter).collect::<String>());
-    params.all().map(|(key, value)| (name(key), value.to_owned())).collect()
+pub fn param_variables(params: &Section) -> Vec<(String, String)> {
+    let message = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
+    let name = |key: &str| format!("GLUE_PARAM_{}", key.chars().map(message).collect::<String>());
+    params.iter().map(|(key, value)| (name(key), value.to_owned())).collect()
 }
 
 /// `timeout=`, which is a minute unless it is said.
-pub fn limit(params: &Section) -> Result<Duration, Mistake> {
-    let limit = params.time("timeout", TIMEOUT)?;
+pub fn parse_timeout(params: &Section) -> Result<Duration, IniError> {
+    let limit = params.parse_duration("timeout", DEFAULT_TIMEOUT)?;
     if limit.is_zero() {
-        return Err(params.mistake(
+        return Err(params.error_at(
             "timeout",
             "timeout is a time such as 30s or 5m, and no time at all is too short",
         ));
@@ -193,28 +206,28 @@ pub fn limit(params: &Section) -> Result<Duration, Mistake> {
 }
 
 /// An absolute path as it is, another one in the first of the folders that has it as a program.
-pub fn find(name: &Path, folders: &[PathBuf]) -> Result<PathBuf, String> {
+pub fn find_program(name: &Path, folders: &[PathBuf]) -> Result<PathBuf, String> {
     let places: Vec<_> = if name.is_absolute() {
         vec![name.to_owned()]
     } else {
         folders.iter().map(|folder| folder.join(name)).collect()
     };
-    if let Some(found) = places.iter().find(|place| is_program(place)) {
+    if let Some(found) = places.iter().find(|path| is_program(path)) {
         return absolute(found).map_err(|error| error.to_string());
     }
     let is_absolute = name.is_absolute();
     let name = name.display();
-    Err(match places.iter().find(|place| place.exists()) {
-        Some(place) if place.is_dir() => format!("{} is a folder", place.display()),
-        Some(place) => format!("{0} is not executable (chmod +x {0})", place.display()),
+    Err(match places.iter().find(|path| path.exists()) {
+        Some(path) if path.is_dir() => format!("{} is a folder", path.display()),
+        Some(path) => format!("{0} is not executable (chmod +x {0})", path.display()),
         None if is_absolute => format!("there is no {name}"),
-        None => format!("there is no {name} in {}", listed(folders)),
+        None => format!("there is no {name} in {}", join_paths(folders)),
     })
 }
 
 /// `a, b, c`
-pub fn listed(folders: &[PathBuf]) -> String {
-    folders.iter().map(|it| it.display().to_string()).collect::<Vec<_>>().join(", ")
+pub fn join_paths(folders: &[PathBuf]) -> String {
+    folders.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
 fn is_program(path: &Path) -> bool {
@@ -222,7 +235,7 @@ fn is_program(path: &Path) -> bool {
 }
 
 /// What the system says of a program that is there, and means its first line.
-pub fn why(program: &Path, error: &io::Error) -> String {
+pub fn start_error(program: &Path, error: &io::Error) -> String {
     let hint = match error.kind() {
         io::ErrorKind::NotFound if program.exists() => " (is the program of its #! line there?)",
         _ if error.raw_os_error() == Some(nix::errno::Errno::ENOEXEC as i32) => {
@@ -234,39 +247,44 @@ pub fn why(program: &Path, error: &io::Error) -> String {
 }
 
 /// As the log calls a container.
-pub fn called(letter: &Letter) -> Option<String> {
-    letter.happened().map(|it| format!("{} ({})", it.name, it.id))
+pub fn container_with_id(message: &HandlerMessage) -> Option<String> {
+    message.event().map(|event| format!("{} ({})", event.name, event.id))
 }
 
-fn facts(happened: Option<&Happened>) -> Vec<(&'static str, String)> {
-    let description = happened.and_then(|it| it.description.as_ref());
-    let json = description.and_then(|it| serde_json::from_str::<Value>(&it.json).ok());
+fn container_variables(event: Option<&ContainerEvent>) -> Vec<(&'static str, String)> {
+    let description = event.and_then(|event| event.description.as_ref());
+    let json =
+        description.and_then(|description| serde_json::from_str::<Value>(&description.json).ok());
     // One that has ended has none, whatever was known of it last.
-    let ended = happened.is_some_and(|it| matches!(it.action.as_str(), "die" | "destroy"));
+    let ended = event.is_some_and(|event| matches!(event.action.as_str(), "die" | "destroy"));
     let fact = |pointer| match json.as_ref().and_then(|json| json.pointer(pointer)) {
         Some(Value::String(text)) => text.clone(),
         // No process.
         Some(Value::Number(number)) if number.as_i64() != Some(0) && !ended => number.to_string(),
         _ => String::new(),
     };
-    FACTS.iter().map(|(name, pointer)| (*name, fact(pointer))).collect()
+    CONTAINER_VARIABLES.iter().map(|(name, pointer)| (*name, fact(pointer))).collect()
 }
 
 /// To the log with what it says.
-fn listen(group: &mut Group, handler: &str, container: Option<String>) -> JoinSet<()> {
+fn spawn_log_tasks(
+    group: &mut ProcessGroup,
+    handler: &str,
+    container: Option<String>,
+) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     if let Some(pipe) = group.child.stdout.take() {
-        tasks.spawn(child::log(pipe, handler.to_owned(), container.clone()));
+        tasks.spawn(process_group::log_output(pipe, handler.to_owned(), container.clone()));
     }
     if let Some(pipe) = group.child.stderr.take() {
-        tasks.spawn(child::log(pipe, handler.to_owned(), container));
+        tasks.spawn(process_group::log_output(pipe, handler.to_owned(), container));
     }
     tasks
 }
 
 /// One that does not care for it may close its input early.
-async fn describe(input: Option<ChildStdin>, letter: &Letter) {
-    let description = letter.happened().and_then(|it| it.description.as_ref());
+async fn write_description(input: Option<ChildStdin>, message: &HandlerMessage) {
+    let description = message.event().and_then(|event| event.description.as_ref());
     if let (Some(mut input), Some(description)) = (input, description) {
         let _ = input.write_all(description.json.as_bytes()).await;
         let _ = input.write_all(b"\n").await;

@@ -3,7 +3,7 @@
 //! Pure. HAProxy's Management Guide, section 9.3.
 
 use super::{
-    config::{Admin, MapName, Server, Shape},
+    config::{AdminState, BackendShape, MapName, Server},
     name,
 };
 use std::{fmt, net::SocketAddr};
@@ -11,11 +11,11 @@ use strum::{IntoStaticStr, VariantNames};
 
 #[derive(Debug, Clone, PartialEq, Eq, IntoStaticStr, VariantNames)]
 #[strum(serialize_all = "snake_case")]
-pub enum Command {
+pub enum RuntimeCommand {
     /// Nobody is sent to it before it is published. From 3.4 on.
     AddBackend {
         backend: String,
-        shape: Shape,
+        shape: BackendShape,
     },
     #[strum(serialize = "publish_backend")]
     Publish {
@@ -42,13 +42,13 @@ pub enum Command {
     SetState {
         backend: String,
         name: String,
-        admin: Admin,
+        admin: AdminState,
     },
     /// What its checks are taken to have found so far. Only has an effect on a server that is ready.
     SetHealth {
         backend: String,
         name: String,
-        health: Health,
+        health: CheckHealth,
     },
     SetAddress {
         backend: String,
@@ -83,23 +83,23 @@ pub enum Command {
 
 /// How many checks it is from the other state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Health {
+pub enum CheckHealth {
     /// All of `fall`.
-    Full,
+    Up,
     /// All of `rise`.
-    None,
+    Down,
 }
 
 /// How an answer reads when the command was obeyed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Obeyed {
-    Silently,
-    Saying(&'static str),
+pub enum ExpectedReply {
+    Empty,
+    Exact(&'static str),
     /// With these words in it, and others.
-    Mentioning(&'static str),
+    Contains(&'static str),
 }
 
-impl Command {
+impl RuntimeCommand {
     /// All there are of [`Self::kind`].
     pub const KINDS: &'static [&'static str] = Self::VARIANTS;
 
@@ -109,17 +109,17 @@ impl Command {
     }
 
     /// How its answer reads when it was obeyed.
-    pub fn obeyed(&self) -> Obeyed {
+    pub fn expected_reply(&self) -> ExpectedReply {
         match self {
             // What was said of servers before may stand in front of it.
-            Self::AddBackend { .. } => Obeyed::Mentioning("New backend registered."),
-            Self::Publish { .. } => Obeyed::Mentioning("Backend published."),
-            Self::Unpublish { .. } => Obeyed::Mentioning("Backend unpublished."),
-            Self::DelBackend { .. } => Obeyed::Mentioning("Backend deleted."),
-            Self::AddServer { .. } => Obeyed::Saying("New server registered."),
-            Self::DelServer { .. } => Obeyed::Saying("Server deleted."),
-            Self::SetAddress { .. } => Obeyed::Mentioning("changed from '"),
-            _ => Obeyed::Silently,
+            Self::AddBackend { .. } => ExpectedReply::Contains("New backend registered."),
+            Self::Publish { .. } => ExpectedReply::Contains("Backend published."),
+            Self::Unpublish { .. } => ExpectedReply::Contains("Backend unpublished."),
+            Self::DelBackend { .. } => ExpectedReply::Contains("Backend deleted."),
+            Self::AddServer { .. } => ExpectedReply::Exact("New server registered."),
+            Self::DelServer { .. } => ExpectedReply::Exact("Server deleted."),
+            Self::SetAddress { .. } => ExpectedReply::Contains("changed from '"),
+            _ => ExpectedReply::Empty,
         }
     }
 
@@ -129,8 +129,8 @@ impl Command {
     }
 
     /// Whether it may take a server out of use that checks have found to be well.
-    pub fn makes_unwell(&self) -> bool {
-        matches!(self, Self::SetHealth { health: Health::None, .. })
+    pub fn may_mark_down(&self) -> bool {
+        matches!(self, Self::SetHealth { health: CheckHealth::Down, .. })
     }
 
     /// The backend that it touches.
@@ -152,9 +152,9 @@ impl Command {
     }
 }
 
-impl Command {
+impl RuntimeCommand {
     /// The entry of a map that it touches.
-    pub fn entry(&self) -> Option<(MapName, &str)> {
+    pub fn map_entry(&self) -> Option<(MapName, &str)> {
         match self {
             Self::AddMap { map, key, .. }
             | Self::SetMap { map, key, .. }
@@ -164,42 +164,42 @@ impl Command {
     }
 }
 
-impl Obeyed {
-    pub fn is(self, answer: &str) -> bool {
+impl ExpectedReply {
+    pub fn matches(self, answer: &str) -> bool {
         match self {
-            Self::Silently => answer.trim().is_empty(),
-            Self::Saying(text) => answer.trim() == text,
-            Self::Mentioning(text) => answer.contains(text),
+            Self::Empty => answer.trim().is_empty(),
+            Self::Exact(text) => answer.trim() == text,
+            Self::Contains(text) => answer.contains(text),
         }
     }
 }
 
-impl fmt::Display for Command {
+impl fmt::Display for RuntimeCommand {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AddBackend { backend, shape } => {
-                write!(f, "add backend {backend} from {}", name::defaults(*shape))
+                write!(f, "add backend {backend} from {}", name::defaults_section(*shape))
             }
             Self::Publish { backend } => write!(f, "publish backend {backend}"),
             Self::Unpublish { backend } => write!(f, "unpublish backend {backend}"),
             Self::DelBackend { backend } => write!(f, "del backend {backend}"),
             Self::AddServer { backend, server } => {
-                let (name, place) = (&server.name, server.place());
-                write!(f, "add server {backend}/{name} {place} {}", server.words())
+                let (name, text) = (&server.name, server.place());
+                write!(f, "add server {backend}/{name} {text} {}", server.arguments())
             }
             Self::EnableHealth { backend, name } => write!(f, "enable health {backend}/{name}"),
             Self::SetState { backend, name, admin } => {
                 let state = match admin {
-                    Admin::Ready => "ready",
-                    Admin::Drain => "drain",
-                    Admin::Maintenance => "maint",
+                    AdminState::Ready => "ready",
+                    AdminState::Drain => "drain",
+                    AdminState::Maintenance => "maint",
                 };
                 write!(f, "set server {backend}/{name} state {state}")
             }
             Self::SetHealth { backend, name, health } => {
                 let health = match health {
-                    Health::Full => "up",
-                    Health::None => "down",
+                    CheckHealth::Up => "up",
+                    CheckHealth::Down => "down",
                 };
                 write!(f, "set server {backend}/{name} health {health}")
             }

@@ -4,7 +4,7 @@
 
 use super::{layout::Layout, name, requeue};
 use crate::{
-    label::value::{Check, HostMatch, Retry},
+    label::value::{CheckMethod, HostMatch, Retry},
     route::{Endpoint, Listener, Match, Policy, Readiness, Route, RouteKey, Routes, Strip},
 };
 use std::{
@@ -20,12 +20,12 @@ use std::{
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Config {
     /// Stands for all that only a reload can change; the running worker repeats it.
-    pub skeleton: String,
+    pub fingerprint: String,
     pub frontends: Vec<Frontend>,
     /// By name.
     pub backends: BTreeMap<String, Arc<Backend>>,
     /// Empty backends, for routes that come while HAProxy runs.
-    pub spares: BTreeMap<String, Shape>,
+    pub spares: BTreeMap<String, BackendShape>,
     pub maps: Maps,
     /// The key of [`super::requeue`], where requests wait that way.
     pub requeue: Option<u64>,
@@ -45,7 +45,7 @@ pub struct Frontend {
 pub struct Backend {
     /// The route that it serves, for the comment and for finding it by a line's number.
     pub route: RouteKey,
-    pub shape: Shape,
+    pub shape: BackendShape,
     pub servers: Vec<Server>,
     /// Their lines as they stand in the file, but for that of [`hold`]: made once, as most backends stay from one file to the next.
     pub lines: String,
@@ -53,18 +53,18 @@ pub struct Backend {
 
 /// What of a backend cannot be changed while HAProxy runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Shape {
+pub struct BackendShape {
     pub probe: Probe,
-    pub connect: Connect,
+    pub connect: ConnectRetry,
 }
 
-impl Shape {
+impl BackendShape {
     /// All there are.
     pub const ALL: [Self; 4] = [
-        Self { probe: Probe::Tcp, connect: Connect::Retried },
-        Self { probe: Probe::Http, connect: Connect::Retried },
-        Self { probe: Probe::Tcp, connect: Connect::Once },
-        Self { probe: Probe::Http, connect: Connect::Once },
+        Self { probe: Probe::Tcp, connect: ConnectRetry::On },
+        Self { probe: Probe::Http, connect: ConnectRetry::On },
+        Self { probe: Probe::Tcp, connect: ConnectRetry::Off },
+        Self { probe: Probe::Http, connect: ConnectRetry::Off },
     ];
 }
 
@@ -77,9 +77,9 @@ pub enum Probe {
 
 /// What happens to a request whose server does not answer the telephone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Connect {
-    Retried,
-    Once,
+pub enum ConnectRetry {
+    On,
+    Off,
 }
 
 /// One `server` line.
@@ -89,27 +89,27 @@ pub struct Server {
     pub id: u32,
     pub address: SocketAddr,
     pub weight: u16,
-    pub watch: Watch,
-    pub admin: Admin,
+    pub check_mode: CheckMode,
+    pub admin: AdminState,
 }
 
 /// How HAProxy judges a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Watch {
+pub enum CheckMode {
     /// Not at all.
-    Trusted,
+    Off,
     /// The only one that is ready: it stays in use while it fails checks for as long as requests would wait for it, and
     /// until several connections in a row failed. Then requests wait on [`hold`] until a check succeeds.
-    Alone { fall: u32 },
+    Single { fall: u32 },
     /// One of several: the first failed connection takes it out until a check succeeds.
-    Among,
+    Pool,
     /// Not a container: see [`hold`]. With a key it leads to the frontend of that, without one nowhere.
     Hold { requeue: Option<u64> },
 }
 
 /// The state that an administrator, or we, would give it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Admin {
+pub enum AdminState {
     Ready,
     /// No new traffic, and it cannot be deleted. Only others give it: we see it, and end it.
     Drain,
@@ -120,7 +120,7 @@ pub enum Admin {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Maps {
     /// `host:port/path/` → [`Target`].
-    pub routes: BTreeMap<String, Target>,
+    pub routes: BTreeMap<String, MapTarget>,
     /// Backend → path of its HTTP check.
     pub checks: BTreeMap<String, String>,
     /// Backend → Host header of its HTTP check.
@@ -129,7 +129,7 @@ pub struct Maps {
 
 /// What a route's key leads to. Its display is the map's value, whose words the frontends read by number.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
+pub struct MapTarget {
     pub backend: String,
     /// The route's own name, for the access log.
     pub route: String,
@@ -160,11 +160,11 @@ impl Config {
         bound: impl Fn(Listener) -> NonZeroU16,
         wait: Duration,
     ) -> Self {
-        let Layout { places, spares } = layout;
+        let Layout { assignments: places, spares } = layout;
         let mut config = Self { spares, ..Self::default() };
         for (key, name) in places {
             if let Some(route) = routes.0.get(&key) {
-                config.add(&key, name, route, wait);
+                config.add_route(&key, name, route, wait);
             }
         }
         let listeners: BTreeSet<_> = routes.0.keys().map(|key| key.listener).collect();
@@ -181,41 +181,41 @@ impl Config {
     }
 
     /// The backends of routes of this configuration that have none in the next one.
-    pub fn left_by(&self, next: &Self) -> Vec<String> {
-        let left = self.backends.keys().filter(|name| !next.backends.contains_key(*name));
-        left.cloned().collect()
+    pub fn removed_backends(&self, next: &Self) -> Vec<String> {
+        let removed = self.backends.keys().filter(|name| !next.backends.contains_key(*name));
+        removed.cloned().collect()
     }
 
-    fn add(&mut self, key: &RouteKey, name: String, route: &Route, wait: Duration) {
-        self.maps.routes.insert(key.to_string(), target(&name, key, &route.policy));
-        if name == name::NOBODY {
+    fn add_route(&mut self, key: &RouteKey, name: String, route: &Route, wait: Duration) {
+        self.maps.routes.insert(key.to_string(), build_target(&name, key, &route.policy));
+        if name == name::NO_SERVER {
             return;
         }
-        if let Check::Http(path) = &route.policy.check {
+        if let CheckMethod::Http(path) = &route.policy.check {
             let Match::Http { host, .. } = &key.rule;
             self.maps.checks.insert(name.clone(), path.to_string());
-            self.maps.check_hosts.insert(name.clone(), check_host(host));
+            self.maps.check_hosts.insert(name.clone(), check_host_header(host));
         }
-        self.backends.insert(name, Arc::new(backend(key, route, wait)));
+        self.backends.insert(name, Arc::new(build_backend(key, route, wait)));
     }
 }
 
-fn target(backend: &str, key: &RouteKey, policy: &Policy) -> Target {
+fn build_target(backend: &str, key: &RouteKey, policy: &Policy) -> MapTarget {
     let Match::Http { prefix, .. } = &key.rule;
-    Target {
+    MapTarget {
         backend: backend.to_owned(),
-        route: name::backend(key),
+        route: name::backend_name(key),
         strip: match policy.strip {
             Strip::Keep => 0,
             Strip::Prefix => prefix.depth(),
         },
-        timeout: policy.timeout.millis(),
+        timeout: policy.timeout.as_millis(),
         retry: policy.retry,
     }
 }
 
 /// A wildcard has no one name to ask for.
-fn check_host(host: &HostMatch) -> String {
+fn check_host_header(host: &HostMatch) -> String {
     match host {
         HostMatch::Exact(host) => host.to_string(),
         HostMatch::Wildcard(_) | HostMatch::Any => "localhost".to_owned(),
@@ -226,52 +226,53 @@ fn check_host(host: &HostMatch) -> String {
 /// without servers. It leads to HAProxy itself, see [`super::requeue`]. Where that cannot be no program can be reached
 /// there, so each attempt fails, and the request is sent to whoever is ready at the next one: a port of loopback that
 /// only root could listen on; never an address of a network, where a stranger may be.
-pub fn hold() -> Server {
+pub fn hold_server() -> Server {
     Server {
-        name: name::HOLD.to_owned(),
+        name: name::HOLD_SERVER.to_owned(),
         id: 1,
         address: SocketAddr::from(([127, 0, 0, 1], 1)),
         weight: 100,
-        watch: Watch::Hold { requeue: None },
-        admin: Admin::Ready,
+        check_mode: CheckMode::Hold { requeue: None },
+        admin: AdminState::Ready,
     }
 }
 
-fn backend(key: &RouteKey, route: &Route, wait: Duration) -> Backend {
+fn build_backend(key: &RouteKey, route: &Route, wait: Duration) -> Backend {
     let ready = |endpoint: &&Endpoint| endpoint.readiness == Readiness::Ready;
-    let watch = match (&route.policy.check, route.endpoints.iter().filter(ready).count()) {
-        (Check::Off, _) => Watch::Trusted,
-        (_, 0 | 1) => Watch::Alone { fall: patience(wait) },
-        (_, _) => Watch::Among,
+    let check_mode = match (&route.policy.check, route.endpoints.iter().filter(ready).count()) {
+        (CheckMethod::Off, _) => CheckMode::Off,
+        (_, 0 | 1) => CheckMode::Single { fall: fall_count(wait) },
+        (_, _) => CheckMode::Pool,
     };
-    let mut servers: Vec<_> = route.endpoints.iter().map(|it| server(it, watch)).collect();
-    let shape = shape(&route.policy);
-    servers.extend(shape.holds().then(hold));
-    let mut ids = BTreeSet::from([hold().id]);
-    for server in servers.iter_mut().filter(|server| server.name != name::HOLD) {
+    let mut servers: Vec<_> =
+        route.endpoints.iter().map(|view| build_server(view, check_mode)).collect();
+    let shape = required_shape(&route.policy);
+    servers.extend(shape.has_hold_server().then(hold_server));
+    let mut ids = BTreeSet::from([hold_server().id]);
+    for server in servers.iter_mut().filter(|server| server.name != name::HOLD_SERVER) {
         while !ids.insert(server.id) {
             server.id = server.id % (u32::MAX >> 1) + 1;
         }
     }
-    let lines = lines(&servers[..route.endpoints.len()], &route.endpoints);
+    let lines = format_servers(&servers[..route.endpoints.len()], &route.endpoints);
     Backend { route: key.clone(), shape, servers, lines }
 }
 
 /// About how long a `server` line is beside its name and its address.
-const REST_OF_LINE: usize = 192;
+const LINE_OVERHEAD: usize = 192;
 
 /// Names and addresses padded, so that the columns stand under each other.
-fn lines(servers: &[Server], endpoints: &[Endpoint]) -> String {
-    let addresses: Vec<_> = servers.iter().map(|it| it.address.to_string()).collect();
+fn format_servers(servers: &[Server], endpoints: &[Endpoint]) -> String {
+    let addresses: Vec<_> = servers.iter().map(|server| server.address.to_string()).collect();
     let longest =
         |text: &mut dyn Iterator<Item = &String>| text.map(String::len).max().unwrap_or(0);
-    let to = longest(&mut servers.iter().map(|it| &it.name));
+    let to = longest(&mut servers.iter().map(|server| &server.name));
     let then_to = longest(&mut addresses.iter());
     // As long as it will be, or a little longer: growing step by step takes longer than writing.
-    let mut lines = String::with_capacity(servers.len() * (to + then_to + REST_OF_LINE));
+    let mut lines = String::with_capacity(servers.len() * (to + then_to + LINE_OVERHEAD));
     for ((server, address), endpoint) in servers.iter().zip(&addresses).zip(endpoints) {
-        let (Server { name, admin, .. }, words) = (server, server.words());
-        let Endpoint { port, origin, .. } = endpoint;
+        let (Server { name, admin, .. }, words) = (server, server.arguments());
+        let Endpoint { port, container: origin, .. } = endpoint;
         let line = format_args!(
             "\n  server {name:to$} {address:then_to$} {words}{admin}  # glue_http_{port} of {origin}"
         );
@@ -282,66 +283,66 @@ fn lines(servers: &[Server], endpoints: &[Endpoint]) -> String {
 }
 
 /// How many checks in a row fail in the time that requests wait.
-fn patience(wait: Duration) -> u32 {
+fn fall_count(wait: Duration) -> u32 {
     u32::try_from(wait.as_millis().div_ceil(u128::from(CHECK_INTERVAL))).unwrap_or(u32::MAX).max(1)
 }
 
 /// The shape of backend that a route of this policy needs.
-pub fn shape(policy: &Policy) -> Shape {
-    Shape {
-        probe: if matches!(policy.check, Check::Http(_)) { Probe::Http } else { Probe::Tcp },
-        connect: if policy.retry == Retry::Off { Connect::Once } else { Connect::Retried },
+pub fn required_shape(policy: &Policy) -> BackendShape {
+    BackendShape {
+        probe: if matches!(policy.check, CheckMethod::Http(_)) { Probe::Http } else { Probe::Tcp },
+        connect: if policy.retry == Retry::Off { ConnectRetry::Off } else { ConnectRetry::On },
     }
 }
 
-fn server(endpoint: &Endpoint, watch: Watch) -> Server {
-    let name = name::server(endpoint, watch);
+fn build_server(endpoint: &Endpoint, check_mode: CheckMode) -> Server {
+    let name = name::server_name(endpoint, check_mode);
     Server {
         id: name::server_id(&name),
         name,
         address: endpoint.address,
         weight: endpoint.weight.get(),
-        watch,
+        check_mode,
         admin: match endpoint.readiness {
-            Readiness::Ready => Admin::Ready,
-            Readiness::Out => Admin::Maintenance,
+            Readiness::Ready => AdminState::Ready,
+            Readiness::Out => AdminState::Maintenance,
         },
     }
 }
 
-impl Shape {
+impl BackendShape {
     /// Whether requests wait while no container is ready: without retries they cannot.
-    pub fn holds(self) -> bool {
-        self.connect == Connect::Retried
+    pub fn has_hold_server(self) -> bool {
+        self.connect == ConnectRetry::On
     }
 }
 
-impl Watch {
+impl CheckMode {
     pub fn is_checked(self) -> bool {
-        matches!(self, Self::Alone { .. } | Self::Among)
+        matches!(self, Self::Single { .. } | Self::Pool)
     }
 }
 
 impl Server {
     /// How many checks of it may fail before it is out, if that is more than usual from its start on.
-    pub fn grace(&self) -> Option<u32> {
-        match (self.watch, self.admin) {
-            (Watch::Alone { fall }, Admin::Ready) => Some(fall),
+    pub fn initial_fall(&self) -> Option<u32> {
+        match (self.check_mode, self.admin) {
+            (CheckMode::Single { fall }, AdminState::Ready) => Some(fall),
             _ => None,
         }
     }
 
     /// Where it is, on a `server` line and in an `add server` command alike.
     pub fn place(&self) -> String {
-        match self.watch {
-            Watch::Hold { requeue: Some(key) } => requeue::address(key),
+        match self.check_mode {
+            CheckMode::Hold { requeue: Some(key) } => requeue::address(key),
             _ => self.address.to_string(),
         }
     }
 
     /// What follows the address on a `server` line and in an `add server` command alike.
-    pub fn words(&self) -> impl fmt::Display {
-        fmt::from_fn(|f| write!(f, "id {} weight {}{}", self.id, self.weight, self.watch))
+    pub fn arguments(&self) -> impl fmt::Display {
+        fmt::from_fn(|f| write!(f, "id {} weight {}{}", self.id, self.weight, self.check_mode))
     }
 }
 
@@ -374,18 +375,18 @@ impl fmt::Display for MapName {
 }
 
 /// As words of a `server` line, with the space before them.
-impl fmt::Display for Watch {
+impl fmt::Display for CheckMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Trusted => Ok(()),
-            Self::Alone { fall } => {
+            Self::Off => Ok(()),
+            Self::Single { fall } => {
                 write!(
                     f,
                     " check inter {CHECK_INTERVAL}ms downinter 250ms rise 1 fall {fall} \
                      observe layer4 error-limit 3 on-error mark-down"
                 )
             }
-            Self::Among => write!(
+            Self::Pool => write!(
                 f,
                 " check inter {CHECK_INTERVAL}ms fastinter 250ms downinter 250ms rise 1 fall 3 \
                  observe layer4 error-limit 1 on-error mark-down"
@@ -401,7 +402,7 @@ impl fmt::Display for Watch {
 }
 
 /// As a word of a `server` line, with the space before it.
-impl fmt::Display for Admin {
+impl fmt::Display for AdminState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ready => Ok(()),
@@ -410,7 +411,7 @@ impl fmt::Display for Admin {
     }
 }
 
-impl fmt::Display for Target {
+impl fmt::Display for MapTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { backend, route, strip, timeout, .. } = self;
         let retry = match self.retry {

@@ -1,8 +1,8 @@
 //! Why something was not applied, so that a caller can tell what to do about it.
 
 use super::{
-    check::Refusal, lock::LockError, master::ReloadError, process::StartError, swap::WriteError,
-    version::VersionError,
+    atomic_file::WriteError, check::ConfigRejection, lock::LockError, master::ReloadError,
+    process::StartError, version::VersionError,
 };
 use std::collections::BTreeMap;
 
@@ -10,11 +10,11 @@ use std::collections::BTreeMap;
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     #[error("HAProxy refuses the configuration: {0}")]
-    Refused(Refusal),
+    Refused(ConfigRejection),
     /// The check passed and HAProxy could not load it all the same: a matter of this machine (sockets,
     /// limits), not of one route, and trying with fewer routes costs an outage each time.
     #[error("HAProxy accepts the configuration and cannot load it: {0}")]
-    NotLoaded(Refusal),
+    NotLoaded(ConfigRejection),
     /// These ports cannot be had, each for its reason; leave them out and try them again later.
     #[error("cannot listen: {}", each(.0))]
     Bind(BTreeMap<u16, String>),
@@ -42,13 +42,13 @@ pub enum OpenError {
 }
 
 /// What a start or a reload says; a check's refusal is [`ApplyError::Refused`].
-impl From<Refusal> for ApplyError {
-    fn from(refusal: Refusal) -> Self {
-        if refusal.binds.is_empty() {
+impl From<ConfigRejection> for ApplyError {
+    fn from(refusal: ConfigRejection) -> Self {
+        if refusal.unbound_ports.is_empty() {
             return Self::NotLoaded(refusal);
         }
         let text = &refusal.text;
-        Self::Bind(refusal.binds.iter().map(|port| (*port, text.clone())).collect())
+        Self::Bind(refusal.unbound_ports.iter().map(|port| (*port, text.clone())).collect())
     }
 }
 

@@ -5,9 +5,9 @@
 //! requests wait there for the next one. Routes whose requests cannot wait share one backend while they have none.
 
 use super::{
-    config::{self, Admin, Connect, MapName, Probe, Shape},
+    config::{self, AdminState, BackendShape, ConnectRetry, MapName, Probe},
     name,
-    observed::{Observed, ServerSeen},
+    observed::{ObservedServer, ObservedState},
 };
 use crate::route::{Route, RouteKey, Routes};
 use std::{
@@ -17,26 +17,27 @@ use std::{
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Layout {
-    pub places: BTreeMap<RouteKey, String>,
-    pub spares: BTreeMap<String, Shape>,
+    pub assignments: BTreeMap<RouteKey, String>,
+    pub spares: BTreeMap<String, BackendShape>,
 }
 
 impl Layout {
     /// For a worker that is yet to be started; `stock` spare backends of each shape.
-    pub fn fresh(routes: &Routes, stock: usize) -> Self {
+    pub fn for_new_worker(routes: &Routes, stock: usize) -> Self {
         let mut taken = BTreeSet::new();
-        let mut place = |(key, route): (&RouteKey, &Arc<Route>)| {
-            let idle = route.endpoints.is_empty() && !config::shape(&route.policy).holds();
-            let mut free = || name::backends(key).find(|name| taken.insert(name.clone()));
-            let place = if idle { Some(name::NOBODY.to_owned()) } else { free() };
-            place.map(|place| (key.clone(), place))
+        let mut backend = |(key, route): (&RouteKey, &Arc<Route>)| {
+            let idle = route.endpoints.is_empty()
+                && !config::required_shape(&route.policy).has_hold_server();
+            let mut free = || name::backend_names(key).find(|name| taken.insert(name.clone()));
+            let backend = if idle { Some(name::NO_SERVER.to_owned()) } else { free() };
+            backend.map(|backend| (key.clone(), backend))
         };
         let spare = |probe| {
-            let shape = Shape { probe, connect: Connect::Retried };
-            (1..=stock).map(move |number| (name::spare(probe, number), shape))
+            let shape = BackendShape { probe, connect: ConnectRetry::On };
+            (1..=stock).map(move |number| (name::spare_name(probe, number), shape))
         };
         Self {
-            places: routes.0.iter().filter_map(&mut place).collect(),
+            assignments: routes.0.iter().filter_map(&mut backend).collect(),
             spares: spare(Probe::Tcp).chain(spare(Probe::Http)).collect(),
         }
     }
@@ -44,103 +45,115 @@ impl Layout {
     /// For the worker that runs. Also says which routes found no place: where
     /// backends can be added they are, and every one does. Requests of an earlier route may still wait in `resting` backends:
     /// no other route is given these.
-    pub fn within(
+    pub fn for_running_worker(
         routes: &Routes,
-        observed: &Observed,
-        resting: &BTreeSet<String>,
-    ) -> (Self, Vec<(RouteKey, Shape)>) {
-        let mut places = BTreeMap::new();
-        let mut homeless = Vec::new();
+        observed: &ObservedState,
+        draining: &BTreeSet<String>,
+    ) -> (Self, Vec<(RouteKey, BackendShape)>) {
+        let mut assignments = BTreeMap::new();
+        let mut unplaced = Vec::new();
         // Of two routes in one backend one has to go elsewhere.
         let mut taken = BTreeSet::new();
         for (key, route) in &routes.0 {
-            let wanted = config::shape(&route.policy);
+            let desired = config::required_shape(&route.policy);
             let empty = route.endpoints.is_empty();
-            let current = current(key, observed).filter(|(_, shape)| *shape == wanted);
-            let current = current.filter(|_| !empty || wanted.holds());
-            match current.filter(|(place, _)| taken.insert((*place).to_owned())) {
-                Some((place, _)) => {
-                    places.insert(key.clone(), place.to_owned());
+            let current = current_backend(key, observed).filter(|(_, shape)| *shape == desired);
+            let current = current.filter(|_| !empty || desired.has_hold_server());
+            match current.filter(|(backend, _)| taken.insert((*backend).to_owned())) {
+                Some((backend, _)) => {
+                    assignments.insert(key.clone(), backend.to_owned());
                 }
                 None if empty => {
-                    places.insert(key.clone(), name::NOBODY.to_owned());
+                    assignments.insert(key.clone(), name::NO_SERVER.to_owned());
                 }
-                None => homeless.push((key.clone(), wanted)),
+                None => unplaced.push((key.clone(), desired)),
             }
         }
-        if observed.adds_backends() {
-            for (key, _) in homeless {
-                let mut names = name::backends(&key);
+        if observed.can_add_backends() {
+            for (key, _) in unplaced {
+                let mut names = name::backend_names(&key);
                 let is_free =
                     |name: &String| !observed.backends.contains(name) && taken.insert(name.clone());
                 if let Some(name) = names.find(is_free) {
-                    places.insert(key, name);
+                    assignments.insert(key, name);
                 }
             }
-            return (Self { places, spares: BTreeMap::new() }, Vec::new());
+            return (Self { assignments, spares: BTreeMap::new() }, Vec::new());
         }
-        let mut spares = free_spares(&places, observed);
-        let mut left = if homeless.is_empty() { BTreeSet::new() } else { left_just_now(observed) };
-        left.extend(resting.iter().map(String::as_str));
-        homeless.retain(|(key, wanted)| {
-            let Some(place) = take(&mut spares, *wanted, &left, observed) else { return true };
-            places.insert(key.clone(), place);
+        let mut spares = find_free_spares(&assignments, observed);
+        let mut occupied =
+            if unplaced.is_empty() { BTreeSet::new() } else { find_occupied(observed) };
+        occupied.extend(draining.iter().map(String::as_str));
+        unplaced.retain(|(key, desired)| {
+            let Some(backend) = pick_spare(&mut spares, *desired, &occupied, observed) else {
+                return true;
+            };
+            assignments.insert(key.clone(), backend);
             false
         });
-        (Self { places, spares }, homeless)
+        (Self { assignments, spares }, unplaced)
     }
 }
 
 /// Where the route is now, and of what shape that is.
-fn current<'a>(key: &RouteKey, observed: &'a Observed) -> Option<(&'a str, Shape)> {
+fn current_backend<'a>(
+    key: &RouteKey,
+    observed: &'a ObservedState,
+) -> Option<(&'a str, BackendShape)> {
     let value = observed.maps.get(&MapName::Routes)?.get(&key.to_string())?;
     let mut words = value.split(' ');
-    let place = words.next().filter(|place| observed.backends.contains(*place))?;
-    if place == name::NOBODY {
+    let backend = words.next().filter(|backend| observed.backends.contains(*backend))?;
+    if backend == name::NO_SERVER {
         return None;
     }
     let once = words.nth(2) == Some("off");
-    let checked = observed.maps.get(&MapName::Checks)?.contains_key(place);
-    let proper = Shape {
+    let checked = observed.maps.get(&MapName::Checks)?.contains_key(backend);
+    let proper = BackendShape {
         probe: if checked { Probe::Http } else { Probe::Tcp },
-        connect: if once { Connect::Once } else { Connect::Retried },
+        connect: if once { ConnectRetry::Off } else { ConnectRetry::On },
     };
-    Some((place, name::spare_shape(place).unwrap_or(proper)))
+    Some((backend, name::spare_shape(backend).unwrap_or(proper)))
 }
 
-fn free_spares(
-    places: &BTreeMap<RouteKey, String>,
-    observed: &Observed,
-) -> BTreeMap<String, Shape> {
-    let used: BTreeSet<_> = places.values().collect();
+fn find_free_spares(
+    assignments: &BTreeMap<RouteKey, String>,
+    observed: &ObservedState,
+) -> BTreeMap<String, BackendShape> {
+    let used: BTreeSet<_> = assignments.values().collect();
     let free = observed.backends.iter().filter(|name| !used.contains(name));
     free.filter_map(|name| Some((name.clone(), name::spare_shape(name)?))).collect()
 }
 
 /// Which backends cannot be had yet as a route leaves them just now: between two commands requests of
 /// one route would reach the containers of the other.
-fn left_just_now(observed: &Observed) -> BTreeSet<&str> {
-    let routed = observed.map(MapName::Routes).filter_map(|(_, value)| value.split(' ').next());
-    let serves = |servers: &BTreeMap<String, ServerSeen>| {
-        servers.iter().any(|(name, server)| name != name::HOLD && server.admin == Admin::Ready)
+fn find_occupied(observed: &ObservedState) -> BTreeSet<&str> {
+    let routed =
+        observed.map_entries(MapName::Routes).filter_map(|(_, value)| value.split(' ').next());
+    let serves = |servers: &BTreeMap<String, ObservedServer>| {
+        servers
+            .iter()
+            .any(|(name, server)| name != name::HOLD_SERVER && server.admin == AdminState::Ready)
     };
     let serving = observed.servers.iter().filter(|(_, servers)| serves(servers));
     routed.chain(serving.map(|(name, _)| name.as_str())).collect()
 }
 
 /// One where no server of an earlier route is on its way out, if there is.
-fn take(
-    spares: &mut BTreeMap<String, Shape>,
-    wanted: Shape,
-    left: &BTreeSet<&str>,
-    observed: &Observed,
+fn pick_spare(
+    spares: &mut BTreeMap<String, BackendShape>,
+    desired: BackendShape,
+    occupied: &BTreeSet<&str>,
+    observed: &ObservedState,
 ) -> Option<String> {
     let fit = || {
-        let fit = spares.iter().filter(|(_, shape)| **shape == wanted).map(|(name, _)| name);
-        fit.filter(|name| !left.contains(name.as_str()))
+        let fit = spares.iter().filter(|(_, shape)| **shape == desired).map(|(name, _)| name);
+        fit.filter(|name| !occupied.contains(name.as_str()))
     };
     let has_servers = |name: &String| {
-        observed.servers.get(name).is_some_and(|it| it.keys().any(|server| server != name::HOLD))
+        observed
+            .servers
+            .get(name)
+            .is_some_and(|servers| servers.keys().any(|server| server != name::HOLD_SERVER))
     };
     let empty = fit().find(|name| !has_servers(name));
     let name = empty.or_else(|| fit().next())?.clone();

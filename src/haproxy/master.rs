@@ -4,10 +4,10 @@
 //! on the answer comes when the reload is done and says how it went.
 
 use super::{
-    check::{Refusal, refusal},
+    check::{ConfigRejection, parse_rejection},
     observed,
-    said::Said,
-    socket::{ask, say, within},
+    socket::{send_command, send_on_stream, with_timeout},
+    stderr_log::StderrReader,
     version::Version,
 };
 use std::{
@@ -21,23 +21,23 @@ use tokio::{
 };
 
 /// The largest configurations take half a second; a port that is taken takes two.
-const RELOAD: Duration = Duration::from_mins(1);
+const RELOAD_TIMEOUT: Duration = Duration::from_mins(1);
 /// Nobody listens for so long, at most, where somebody else's reload has not ended yet; after that
 /// HAProxy does not run.
-const AWAY: Duration = Duration::from_secs(5);
-const PAUSE: Duration = Duration::from_millis(10);
+const RESTART_TIMEOUT: Duration = Duration::from_secs(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// An idle connection has so long to ask once more when HAProxy is stopped.
-const QUIET: Duration = Duration::from_secs(1);
-const LOOK: Duration = Duration::from_millis(200);
+const IDLE_PERIOD: Duration = Duration::from_secs(1);
+const STATUS_INTERVAL: Duration = Duration::from_millis(200);
 /// A reload whose answer has not come so long after it was over has none.
-const OVER: Duration = Duration::from_secs(3);
+const ANSWER_GRACE: Duration = Duration::from_secs(3);
 
 /// From this version on a master answers `reload` when it is done, also where it has taken the place of another version.
 const ANSWERS: Version = Version { major: 2, minor: 7 };
 
 /// `show proc`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Procs {
+pub struct ProcessList {
     pub master: u32,
     /// Reloads so far, and how many of the last ones failed: 0 after one that went well.
     pub reloads: u32,
@@ -58,7 +58,7 @@ pub struct Worker {
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
     #[error("HAProxy refused to reload: {0}")]
-    Refused(Refusal),
+    Refused(ConfigRejection),
     #[error("{0}")]
     Unreachable(String),
 }
@@ -73,53 +73,57 @@ impl Master {
         Self { socket: socket.to_owned() }
     }
 
-    pub async fn procs(&self) -> io::Result<Procs> {
-        let answer = ask(&self.socket, "show proc").await?;
-        let strange = || io::Error::new(io::ErrorKind::InvalidData, "no answer to `show proc`");
-        Procs::parse(&answer).ok_or_else(strange)
+    pub async fn list_processes(&self) -> io::Result<ProcessList> {
+        let answer = send_command(&self.socket, "show proc").await?;
+        let invalid = || io::Error::new(io::ErrorKind::InvalidData, "no answer to `show proc`");
+        ProcessList::parse(&answer).ok_or_else(invalid)
     }
 
     /// What the workers say that end their last requests; one that is gone meanwhile says nothing.
-    pub async fn ask_old_workers(&self, command: &str) -> io::Result<Vec<String>> {
-        Ok(self.ask_each(self.procs().await?.ending(), command).await)
+    pub async fn send_to_old_workers(&self, command: &str) -> io::Result<Vec<String>> {
+        Ok(self.send_to_each(self.list_processes().await?.stopping_workers(), command).await)
     }
 
-    async fn ask_each(&self, pids: impl IntoIterator<Item = u32>, command: &str) -> Vec<String> {
+    async fn send_to_each(
+        &self,
+        pids: impl IntoIterator<Item = u32>,
+        command: &str,
+    ) -> Vec<String> {
         let mut answers = Vec::new();
         for pid in pids {
-            let answer = self.ask_worker(pid, command).await;
-            answers.extend(answer.ok().filter(|it| it.starts_with('#')));
+            let answer = self.send_to_worker(pid, command).await;
+            answers.extend(answer.ok().filter(|text| text.starts_with('#')));
         }
         answers
     }
 
     /// Returns when no worker has had a request under way for a while. Connections may be open still:
     /// the idle one of a client would keep a worker until `timeout http-keep-alive`.
-    pub(super) async fn quiet(&self) {
+    pub(super) async fn wait_idle(&self) {
         let mut last_busy = Instant::now();
-        while last_busy.elapsed() < QUIET {
-            sleep(LOOK).await;
-            if self.requests().await.is_none_or(|requests| 0 < requests) {
+        while last_busy.elapsed() < IDLE_PERIOD {
+            sleep(STATUS_INTERVAL).await;
+            if self.count_requests().await.is_none_or(|requests| 0 < requests) {
                 last_busy = Instant::now();
             }
         }
     }
 
     /// How many are under way; `None` if somebody does not tell.
-    async fn requests(&self) -> Option<u64> {
-        let procs = self.procs().await.ok()?;
+    async fn count_requests(&self) -> Option<u64> {
+        let procs = self.list_processes().await.ok()?;
         let workers: Vec<_> = procs.pids().skip(1).collect();
-        let told_all = |answers: &[String]| answers.len() == workers.len();
-        let answers = self.ask_each(workers.iter().copied(), "show stat -1 2 -1").await;
+        let is_complete = |answers: &[String]| answers.len() == workers.len();
+        let answers = self.send_to_each(workers.iter().copied(), "show stat -1 2 -1").await;
         answers
             .iter()
-            .map(|answer| observed::requests(answer))
+            .map(|answer| observed::count_requests(answer))
             .sum::<Option<_>>()
-            .filter(|_| told_all(&answers))
+            .filter(|_| is_complete(&answers))
     }
 
-    pub async fn ask_worker(&self, pid: u32, command: &str) -> io::Result<String> {
-        ask(&self.socket, &format!("@!{pid} {command}")).await
+    pub async fn send_to_worker(&self, pid: u32, command: &str) -> io::Result<String> {
+        send_command(&self.socket, &format!("@!{pid} {command}")).await
     }
 
     /// Reloads and returns when the new worker is there, or the old one is known to stay.
@@ -128,142 +132,153 @@ impl Master {
     pub async fn reload(
         &self,
         config: &Path,
-        said: Option<&mut Said>,
-    ) -> Result<Procs, ReloadError> {
-        let until = Instant::now() + RELOAD;
-        let mark = said.as_ref().map_or(0, |said| said.mark());
-        let before = self.procs_until(Instant::now() + AWAY).await?;
-        let stream = self.connect(until).await?;
+        stderr: Option<&mut StderrReader>,
+    ) -> Result<ProcessList, ReloadError> {
+        let deadline = Instant::now() + RELOAD_TIMEOUT;
+        let cursor = stderr.as_ref().map_or(0, |stderr| stderr.cursor());
+        let before = self.poll_processes(Instant::now() + RESTART_TIMEOUT).await?;
+        let stream = self.connect_until(deadline).await?;
         // The answer may be cut off by the master's own restart: then `show proc` has the last word. An older
         // HAProxy that takes the place of a newer one neither answers nor closes the connection.
         let answer = tokio::select! {
-            answer = say(stream, "reload", RELOAD) => answer.unwrap_or_default(),
-            () = self.is_over(&before) => String::new(),
+            answer = send_on_stream(stream, "reload", RELOAD_TIMEOUT) => answer.unwrap_or_default(),
+            () = self.wait_for_reload(&before) => String::new(),
         };
-        match Answer::parse(&answer) {
-            Answer::Refused(log) => Err(ReloadError::Refused(refusal(log, config))),
-            Answer::Done => self.procs_until(until).await,
-            Answer::Silent => self.settled(&before, until, config, said, mark).await,
+        match MasterReply::parse(&answer) {
+            MasterReply::Refused(log) => Err(ReloadError::Refused(parse_rejection(log, config))),
+            MasterReply::Done => self.poll_processes(deadline).await,
+            MasterReply::Missing => {
+                self.confirm_reload(&before, deadline, config, stderr, cursor).await
+            }
         }
     }
 
     /// Returns when the reload is over, as `show proc` has it, and no answer is to be expected.
-    async fn is_over(&self, before: &Procs) {
+    async fn wait_for_reload(&self, before: &ProcessList) {
         let mut over_since = None;
         loop {
-            sleep(LOOK).await;
-            let Ok(now) = self.procs().await else { continue };
-            let outcome = outcome(before, &now);
-            let answers_never = outcome == Outcome::Done && !now.may_answer();
-            if outcome == Outcome::Pending {
+            sleep(STATUS_INTERVAL).await;
+            let Ok(now) = self.list_processes().await else { continue };
+            let outcome = reload_status(before, &now);
+            let answers_never = outcome == ReloadStatus::Done && !now.may_answer();
+            if outcome == ReloadStatus::Pending {
                 over_since = None;
-            } else if answers_never || over_since.get_or_insert_with(Instant::now).elapsed() > OVER
+            } else if answers_never
+                || over_since.get_or_insert_with(Instant::now).elapsed() > ANSWER_GRACE
             {
                 return;
             }
         }
     }
 
-    async fn settled(
+    async fn confirm_reload(
         &self,
-        before: &Procs,
-        until: Instant,
+        before: &ProcessList,
+        deadline: Instant,
         config: &Path,
-        said: Option<&mut Said>,
-        mark: usize,
-    ) -> Result<Procs, ReloadError> {
+        stderr: Option<&mut StderrReader>,
+        cursor: usize,
+    ) -> Result<ProcessList, ReloadError> {
         loop {
-            let now = self.procs_until(until).await?;
-            match outcome(before, &now) {
-                Outcome::Pending if Instant::now() < until => sleep(PAUSE).await,
-                Outcome::Pending => return Err(self.unreachable("it does not reload")),
-                Outcome::Done => return Ok(now),
-                Outcome::Failed => {
-                    return Err(ReloadError::Refused(reason(said, mark, config).await));
+            let now = self.poll_processes(deadline).await?;
+            match reload_status(before, &now) {
+                ReloadStatus::Pending if Instant::now() < deadline => sleep(POLL_INTERVAL).await,
+                ReloadStatus::Pending => return Err(self.unreachable_error("it does not reload")),
+                ReloadStatus::Done => return Ok(now),
+                ReloadStatus::Failed => {
+                    return Err(ReloadError::Refused(read_rejection(stderr, cursor, config).await));
                 }
             }
         }
     }
 
     /// While the master starts itself anew nobody listens, and 2.6 looks for ports for two seconds.
-    async fn procs_until(&self, until: Instant) -> Result<Procs, ReloadError> {
+    async fn poll_processes(&self, deadline: Instant) -> Result<ProcessList, ReloadError> {
         loop {
-            match self.procs().await {
+            match self.list_processes().await {
                 Ok(procs) => return Ok(procs),
-                Err(e) if until < Instant::now() || is_gone(&e) => return Err(self.unreachable(&e)),
-                Err(_) => sleep(PAUSE).await,
+                Err(e) if deadline < Instant::now() || is_permanent(&e) => {
+                    return Err(self.unreachable_error(&e));
+                }
+                Err(_) => sleep(POLL_INTERVAL).await,
             }
         }
     }
 
-    async fn connect(&self, until: Instant) -> Result<UnixStream, ReloadError> {
+    async fn connect_until(&self, deadline: Instant) -> Result<UnixStream, ReloadError> {
         loop {
-            match within(RELOAD, UnixStream::connect(&self.socket)).await {
+            match with_timeout(RELOAD_TIMEOUT, UnixStream::connect(&self.socket)).await {
                 Ok(stream) => return Ok(stream),
-                Err(e) if until < Instant::now() || is_gone(&e) => return Err(self.unreachable(&e)),
-                Err(_) => sleep(PAUSE).await,
+                Err(e) if deadline < Instant::now() || is_permanent(&e) => {
+                    return Err(self.unreachable_error(&e));
+                }
+                Err(_) => sleep(POLL_INTERVAL).await,
             }
         }
     }
 
-    fn unreachable(&self, why: impl std::fmt::Display) -> ReloadError {
+    fn unreachable_error(&self, why: impl std::fmt::Display) -> ReloadError {
         let socket = self.socket.display();
         ReloadError::Unreachable(format!("HAProxy's master socket {socket}: {why}"))
     }
 }
 
 /// Waiting would not help.
-fn is_gone(e: &io::Error) -> bool {
+fn is_permanent(e: &io::Error) -> bool {
     matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)
 }
 
-async fn reason(said: Option<&mut Said>, mark: usize, config: &Path) -> Refusal {
-    let Some(said) = said else {
+async fn read_rejection(
+    stderr: Option<&mut StderrReader>,
+    cursor: usize,
+    config: &Path,
+) -> ConfigRejection {
+    let Some(stderr) = stderr else {
         let text = "its reason went to another docker-balancer's log; \
                     a port may be taken by another program";
-        return Refusal { text: text.to_owned(), ..Refusal::default() };
+        return ConfigRejection { text: text.to_owned(), ..ConfigRejection::default() };
     };
-    let patience = Duration::from_secs(1);
-    refusal(&said.since(mark, "Loading failure!", patience).await, config)
+    let max_wait = Duration::from_secs(1);
+    parse_rejection(&stderr.lines_since(cursor, "Loading failure!", max_wait).await, config)
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Answer<'a> {
+enum MasterReply<'a> {
     Done,
     Refused(&'a str),
     /// 2.6, or the connection was lost.
-    Silent,
+    Missing,
 }
 
-impl<'a> Answer<'a> {
+impl<'a> MasterReply<'a> {
     fn parse(answer: &'a str) -> Self {
         match answer.split_once('\n').unwrap_or((answer, "")) {
             ("Success=1", _) => Self::Done,
             ("Success=0", log) => Self::Refused(log),
-            _ => Self::Silent,
+            _ => Self::Missing,
         }
     }
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Outcome {
+enum ReloadStatus {
     Pending,
     Done,
     Failed,
 }
 
 /// What became of a reload, seen from outside (2.6).
-fn outcome(before: &Procs, now: &Procs) -> Outcome {
+fn reload_status(before: &ProcessList, now: &ProcessList) -> ReloadStatus {
     let new = |worker: &Worker| !before.pids().any(|pid| pid == worker.pid);
     match now {
-        _ if now.reloads <= before.reloads => Outcome::Pending,
-        _ if 0 < now.failed => Outcome::Failed,
-        _ if now.workers.iter().any(new) => Outcome::Done,
-        _ => Outcome::Pending,
+        _ if now.reloads <= before.reloads => ReloadStatus::Pending,
+        _ if 0 < now.failed => ReloadStatus::Failed,
+        _ if now.workers.iter().any(new) => ReloadStatus::Done,
+        _ => ReloadStatus::Pending,
     }
 }
 
-impl Procs {
+impl ProcessList {
     /// ```text
     /// #<PID>          <type>          <reloads>       <uptime>        <version>
     /// 14008           master          2 [failed: 1]   0d00h00m02s     3.2.26-1
@@ -288,7 +303,7 @@ impl Procs {
             }
             match line.split_whitespace().collect::<Vec<_>>()[..] {
                 [pid, "master", reloads, "[failed:", failed, ref more @ ..] => {
-                    procs.version = more.last().and_then(|it| Version::parse(it).ok());
+                    procs.version = more.last().and_then(|text| Version::parse(text).ok());
                     procs.master = pid.parse().ok()?;
                     procs.reloads = reloads.parse().ok()?;
                     procs.failed = failed.trim_end_matches(']').parse().ok()?;
@@ -310,14 +325,15 @@ impl Procs {
 
     /// The worker that serves: from 3.1 on it is among the old ones after a reload that failed,
     /// and the youngest of them.
-    pub fn live(&self) -> Option<u32> {
-        let youngest = |workers: &[Worker]| workers.iter().min_by_key(|w| w.reloads).map(|w| w.pid);
-        youngest(&self.workers).or_else(|| youngest(&self.old_workers))
+    pub fn live_worker(&self) -> Option<u32> {
+        let find_youngest =
+            |workers: &[Worker]| workers.iter().min_by_key(|w| w.reloads).map(|w| w.pid);
+        find_youngest(&self.workers).or_else(|| find_youngest(&self.old_workers))
     }
 
     /// The workers that end their last requests.
-    pub fn ending(&self) -> Vec<u32> {
-        let live = self.live();
+    pub fn stopping_workers(&self) -> Vec<u32> {
+        let live = self.live_worker();
         self.old_workers.iter().map(|old| old.pid).filter(|pid| Some(*pid) != live).collect()
     }
 
@@ -373,13 +389,13 @@ mod tests {
 
 ";
 
-    fn procs(text: &str) -> Procs {
-        Procs::parse(text).unwrap()
+    fn procs(text: &str) -> ProcessList {
+        ProcessList::parse(text).unwrap()
     }
 
     /// What a 2.6 does that takes the place of a 3.4.
     #[tokio::test]
-    async fn reload_that_is_never_answered_is_over_when_the_list_shows_it() {
+    async fn unanswered_reload_ends_when_process_list_shows_it() {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("m");
         let listener = tokio::net::UnixListener::bind(&socket).unwrap();
@@ -401,13 +417,13 @@ mod tests {
             }
         });
         let reloaded = Master::new(&socket).reload(Path::new("h.cfg"), None).await.unwrap();
-        assert_eq!(reloaded.live(), Some(13231));
+        assert_eq!(reloaded.live_worker(), Some(13231));
         // The one that shows it, and the one that is returned: a master of that version is not waited for.
         assert_eq!(lists.load(Ordering::Relaxed), 2);
     }
 
     #[test]
-    fn the_list_of_processes_is_understood() {
+    fn show_proc_parses_to_live_worker_and_pids() {
         for (text, master, live, all) in [
             (V26, 13056, 13074, vec![13056, 13074]),
             (V26_DONE, 13056, 13231, vec![13056, 13231, 13074]),
@@ -415,25 +431,27 @@ mod tests {
             (V32_FAILED, 14008, 14141, vec![14008, 14011, 14141]),
         ] {
             let procs = procs(text);
-            assert_eq!((procs.master, procs.live()), (master, Some(live)));
+            assert_eq!((procs.master, procs.live_worker()), (master, Some(live)));
             assert_eq!(procs.pids().collect::<Vec<_>>(), all);
         }
-        assert_eq!(Procs::parse("Unknown command"), None);
+        assert_eq!(ProcessList::parse("Unknown command"), None);
     }
 
     #[test]
-    fn a_silent_reload_shows_in_the_list() {
-        for (now, expected) in
-            [(V26, Outcome::Pending), (V26_DONE, Outcome::Done), (V26_FAILED, Outcome::Failed)]
-        {
-            assert_eq!(outcome(&procs(V26), &procs(now)), expected);
+    fn reload_status_follows_process_list() {
+        for (now, expected) in [
+            (V26, ReloadStatus::Pending),
+            (V26_DONE, ReloadStatus::Done),
+            (V26_FAILED, ReloadStatus::Failed),
+        ] {
+            assert_eq!(reload_status(&procs(V26), &procs(now)), expected);
         }
     }
 
     #[test]
-    fn an_answer_says_how_it_went_from_2_7_on() {
-        assert_eq!(Answer::parse("Success=1\n--\n[NOTICE] …\n"), Answer::Done);
-        assert_eq!(Answer::parse("Success=0\n--\nx\n"), Answer::Refused("--\nx\n"));
-        assert_eq!(Answer::parse(""), Answer::Silent);
+    fn reload_answer_parses_to_reply() {
+        assert_eq!(MasterReply::parse("Success=1\n--\n[NOTICE] …\n"), MasterReply::Done);
+        assert_eq!(MasterReply::parse("Success=0\n--\nx\n"), MasterReply::Refused("--\nx\n"));
+        assert_eq!(MasterReply::parse(""), MasterReply::Missing);
     }
 }

@@ -3,39 +3,39 @@
 
 // What it should have.
 pub mod config;
-pub mod growth;
 pub mod layout;
 pub mod name;
+pub mod provisioning;
 pub mod render;
+pub mod request_pattern;
 pub mod requeue;
-pub mod spelling;
 // What it has, and how the one becomes the other.
 pub mod command;
 pub mod health;
-pub mod inverse;
 pub mod observed;
-pub mod on_disk;
+pub mod old_worker_plan;
 pub mod plan;
-pub mod plan_old;
+pub mod route_recovery;
+pub mod stored_state;
 // How it gets it.
-pub mod bind;
+pub mod atomic_file;
+pub mod bind_line;
 pub mod check;
+pub mod check_scope;
 pub mod error;
 pub mod files;
+pub mod health_query;
+pub mod incremental_plan;
+pub mod inflight;
 pub mod lock;
 pub mod master;
 pub mod old_workers;
-pub mod patrol;
-mod ports;
+mod port_check;
 pub mod process;
 pub mod proxy;
 pub mod runtime;
-pub mod said;
-pub mod sessions;
 pub mod settings;
 pub mod socket;
-pub mod stat;
-pub mod step;
-pub mod swap;
-pub mod unchecked;
+pub mod stats;
+pub mod stderr_log;
 pub mod version;

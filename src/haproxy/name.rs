@@ -2,7 +2,7 @@
 //!
 //! Pure. HAProxy allows letters, digits and `_ - . :` in names (configuration manual, section 4).
 
-use super::config::{Connect, Probe, Shape, Watch};
+use super::config::{BackendShape, CheckMode, ConnectRetry, Probe};
 use crate::{
     label::value::HostMatch,
     route::{Endpoint, Match, RouteKey},
@@ -10,19 +10,19 @@ use crate::{
 use sha1::{Digest, Sha1};
 
 /// Longer names are cut, and told apart by a hash that nobody finds two texts for: who writes labels chooses them.
-const LONGEST: usize = 120;
+const MAX_LENGTH: usize = 120;
 
 /// Those of backends are shorter: with all else that goes along with a request they have to fit into a unique id of the
 /// PROXY protocol, which has 128 bytes.
 const LONGEST_BACKEND: usize = 72;
 
-const UNCHECKED: &str = ":unchecked";
+const UNCHECKED_SUFFIX: &str = ":unchecked";
 
 /// Serves all routes that nobody is behind at the moment, with a 503.
-pub const NOBODY: &str = "nobody";
+pub const NO_SERVER: &str = "nobody";
 
 /// The server of each backend that requests wait on, see [`super::config::hold`]. No container's server is called so.
-pub const HOLD: &str = "hold";
+pub const HOLD_SERVER: &str = "hold";
 
 /// The frontend that it leads to, see [`super::requeue`].
 pub const REQUEUE: &str = "docker-glue-requeue";
@@ -31,7 +31,7 @@ pub const REQUEUE: &str = "docker-glue-requeue";
 pub const OURS: &str = "^(spare-(tcp|http)-[0-9]+|[^:]+:[0-9].*)$";
 
 /// `app.example.com:80_api_v2`. Capitals mark what is no host's own name: hosts are lower case.
-pub fn backend(key: &RouteKey) -> String {
+pub fn backend_name(key: &RouteKey) -> String {
     let Match::Http { host, prefix } = &key.rule;
     let host = match host {
         HostMatch::Exact(host) => host.to_string(),
@@ -42,83 +42,88 @@ pub fn backend(key: &RouteKey) -> String {
     let path = prefix.as_str();
     // Only `/` becomes `_`, so a path without `_` and without other characters needs no hash.
     let plain = path.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '.'));
-    let name = clean(format!("{host}:{port}{path}"));
-    if plain && name.len() <= LONGEST_BACKEND { name } else { hashed(&name, &key.to_string()) }
+    let name = sanitize(format!("{host}:{port}{path}"));
+    if plain && name.len() <= LONGEST_BACKEND {
+        name
+    } else {
+        shorten_with_hash(&name, &key.to_string())
+    }
 }
 
 /// That, and further ones for a route that changes its shape while HAProxy runs: a `:` in a path would
 /// have made a hash of it, so no other route is called so.
-pub fn backends(key: &RouteKey) -> impl Iterator<Item = String> + use<> {
-    let proper = backend(key);
+pub fn backend_names(key: &RouteKey) -> impl Iterator<Item = String> + use<> {
+    let proper = backend_name(key);
     let others = (2_u32..).scan(proper.clone(), |name, number| Some(format!("{name}:{number}")));
     [proper].into_iter().chain(others)
 }
 
 /// The section of defaults that backends of a shape inherit from, see [`super::growth`].
-pub fn defaults(shape: Shape) -> &'static str {
+pub fn defaults_section(shape: BackendShape) -> &'static str {
     match (shape.probe, shape.connect) {
-        (Probe::Tcp, Connect::Retried) => "docker-glue-tcp",
-        (Probe::Http, Connect::Retried) => "docker-glue-http",
-        (Probe::Tcp, Connect::Once) => "docker-glue-tcp-once",
-        (Probe::Http, Connect::Once) => "docker-glue-http-once",
+        (Probe::Tcp, ConnectRetry::On) => "docker-glue-tcp",
+        (Probe::Http, ConnectRetry::On) => "docker-glue-http",
+        (Probe::Tcp, ConnectRetry::Off) => "docker-glue-tcp-once",
+        (Probe::Http, ConnectRetry::Off) => "docker-glue-http-once",
     }
 }
 
 /// `wp1-0123456789ab:80`: the container's name and short id, and its port. How it is watched cannot be
 /// changed while HAProxy runs, nor read back, so a server that is watched otherwise is another one.
-pub fn server(endpoint: &Endpoint, watch: Watch) -> String {
-    let Endpoint { origin, port, .. } = endpoint;
+pub fn server_name(endpoint: &Endpoint, check_mode: CheckMode) -> String {
+    let Endpoint { container: origin, port, .. } = endpoint;
     let name = origin.name();
-    let end = name.char_indices().nth(LONGEST).map_or(name.len(), |(at, _)| at);
-    let name = clean(name[..end].to_owned());
-    let suffix = match watch {
+    let end = name.char_indices().nth(MAX_LENGTH).map_or(name.len(), |(at, _)| at);
+    let name = sanitize(name[..end].to_owned());
+    let suffix = match check_mode {
         // The one that requests wait on is no endpoint's.
-        Watch::Among | Watch::Hold { .. } => "",
-        Watch::Alone { .. } => ":alone",
-        Watch::Trusted => UNCHECKED,
+        CheckMode::Pool | CheckMode::Hold { .. } => "",
+        CheckMode::Single { .. } => ":alone",
+        CheckMode::Off => UNCHECKED_SUFFIX,
     };
     format!("{name}-{}:{port}{suffix}", origin.id())
 }
 
 /// The short id of the container that a server of ours stands for.
-pub fn container(server: &str) -> Option<&str> {
-    place(server).map(|(id, _)| id)
+pub fn container_id(server: &str) -> Option<&str> {
+    parse_container_port(server).map(|(id, _)| id)
 }
 
 /// That and the container's port, which do not depend on how it is watched, nor on the container's name.
-pub fn place(server: &str) -> Option<(&str, &str)> {
-    parts(server).map(|(_, id, port)| (id, port))
+pub fn parse_container_port(server: &str) -> Option<(&str, &str)> {
+    parse_server(server).map(|(_, id, port)| (id, port))
 }
 
 /// The container's name and short id, and its port.
-pub fn parts(server: &str) -> Option<(&str, &str, &str)> {
+pub fn parse_server(server: &str) -> Option<(&str, &str, &str)> {
     let server = server.strip_suffix(":alone").unwrap_or(server);
-    let server = server.strip_suffix(UNCHECKED).unwrap_or(server);
+    let server = server.strip_suffix(UNCHECKED_SUFFIX).unwrap_or(server);
     let (server, port) = server.rsplit_once(':')?;
     server.rsplit_once('-').map(|(name, id)| (name, id, port))
 }
 
 /// Whether HAProxy does not judge it.
 pub fn is_unchecked(server: &str) -> bool {
-    server.ends_with(UNCHECKED)
+    server.ends_with(UNCHECKED_SUFFIX)
 }
 
 /// `spare-tcp-001`, from 1.
-pub fn spare(probe: Probe, number: usize) -> String {
+pub fn spare_name(probe: Probe, number: usize) -> String {
     format!("{}{number:03}", spare_prefix(probe))
 }
 
 /// What the name of a spare backend says about its shape.
-pub fn spare_shape(name: &str) -> Option<Shape> {
+pub fn spare_shape(name: &str) -> Option<BackendShape> {
     let probes = [Probe::Tcp, Probe::Http];
     let probe = probes.into_iter().find(|probe| name.starts_with(spare_prefix(*probe)))?;
-    Some(Shape { probe, connect: Connect::Retried })
+    Some(BackendShape { probe, connect: ConnectRetry::On })
 }
 
 /// Whether a backend's name is one of those made here: a spare's, or a route's with its port.
-pub fn is_ours(backend: &str) -> bool {
-    let has_port = |(_, rest): (&str, &str)| rest.starts_with(|c: char| c.is_ascii_digit());
-    let shared = backend == NOBODY || spare_shape(backend).is_some();
+pub fn is_managed(backend: &str) -> bool {
+    let has_port =
+        |(_, remainder): (&str, &str)| remainder.starts_with(|c: char| c.is_ascii_digit());
+    let shared = backend == NO_SERVER || spare_shape(backend).is_some();
     shared || backend.split_once(':').is_some_and(has_port)
 }
 
@@ -147,12 +152,12 @@ pub fn hash_all<'a>(texts: impl IntoIterator<Item = &'a str>) -> u64 {
 }
 
 /// With `_` in place of what is not allowed. Most names are made again and again, and are allowed as they are.
-fn clean(name: String) -> String {
+fn sanitize(name: String) -> String {
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':');
     if name.chars().all(is_allowed) { name } else { name.replace(|c| !is_allowed(c), "_") }
 }
 
-fn hashed(name: &str, whole: &str) -> String {
+fn shorten_with_hash(name: &str, whole: &str) -> String {
     let digest = Sha1::digest(whole);
     let end = digest.iter().take(8).fold(String::new(), |end, byte| format!("{end}{byte:02x}"));
     format!("{}-{end}", &name[..name.len().min(LONGEST_BACKEND)])

@@ -3,11 +3,11 @@
 //! Pure. Reads the answers of HAProxy's Management Guide, section 9.3.
 
 use super::{
-    command::{Command, Health},
-    config::{self, Admin, Config, MapName, Server},
-    growth::Growth,
+    command::{CheckHealth, RuntimeCommand},
+    config::{self, AdminState, Config, MapName, Server},
     name,
-    said::Judged,
+    provisioning::Provisioning,
+    stderr_log::HealthChange,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,120 +16,132 @@ use std::{
 
 /// The observed state, as far as we give it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Observed {
+pub struct ObservedState {
     /// The process that said all this, if it said so.
     pub worker: Option<u32>,
     /// What the worker was started with, see [`Config::skeleton`].
-    pub skeleton: String,
+    pub fingerprint: String,
     pub backends: BTreeSet<String>,
     /// Those of them that nobody is sent to. There are none before 3.4.
     pub unpublished: BTreeSet<String>,
-    pub servers: Servers,
+    pub servers: ServersByBackend,
     pub maps: BTreeMap<MapName, BTreeMap<String, String>>,
 }
 
 /// By backend, then by name.
-pub type Servers = BTreeMap<String, BTreeMap<String, ServerSeen>>;
+pub type ServersByBackend = BTreeMap<String, BTreeMap<String, ObservedServer>>;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServerSeen {
+pub struct ObservedServer {
     pub address: SocketAddr,
     pub weight: u16,
-    pub admin: Admin,
+    pub admin: AdminState,
     /// Whether it takes traffic as far as its checks go.
     pub up: bool,
 }
 
-impl Observed {
+impl ObservedState {
     /// What a worker has that was just started with this configuration.
-    pub fn started(config: &Config) -> Self {
+    pub fn from_config(config: &Config) -> Self {
         let names = config.backends.keys().chain(config.spares.keys());
-        let spares = config.spares.iter().filter(|(_, shape)| shape.holds());
+        let spares = config.spares.iter().filter(|(_, shape)| shape.has_hold_server());
         Self {
             worker: None,
             unpublished: BTreeSet::new(),
-            skeleton: config.skeleton.clone(),
+            fingerprint: config.fingerprint.clone(),
             backends: names.cloned().collect(),
             servers: config
                 .backends
                 .iter()
                 .filter(|(_, backend)| !backend.servers.is_empty())
-                .map(|(name, backend)| (name.clone(), servers_of(&backend.servers)))
-                .chain(spares.map(|(name, _)| (name.clone(), servers_of(&[config::hold()]))))
+                .map(|(name, backend)| (name.clone(), observe_servers(&backend.servers)))
+                .chain(
+                    spares
+                        .map(|(name, _)| (name.clone(), observe_servers(&[config::hold_server()]))),
+                )
                 .collect(),
             maps: MapName::ALL.map(|map| (map, config.maps.entries(map))).into(),
         }
     }
 
     /// What it has after a command.
-    pub fn obey(&mut self, command: &Command) {
+    pub fn apply_command(&mut self, command: &RuntimeCommand) {
         match command {
-            Command::AddBackend { backend, .. } => {
+            RuntimeCommand::AddBackend { backend, .. } => {
                 self.backends.insert(backend.clone());
                 self.unpublished.insert(backend.clone());
             }
-            Command::Publish { backend } => drop(self.unpublished.remove(backend)),
-            Command::Unpublish { backend } => drop(self.unpublished.insert(backend.clone())),
-            Command::DelBackend { backend } => {
+            RuntimeCommand::Publish { backend } => drop(self.unpublished.remove(backend)),
+            RuntimeCommand::Unpublish { backend } => drop(self.unpublished.insert(backend.clone())),
+            RuntimeCommand::DelBackend { backend } => {
                 self.backends.remove(backend);
                 self.unpublished.remove(backend);
                 self.servers.remove(backend);
             }
-            Command::AddServer { backend, server } => {
-                let seen = ServerSeen { admin: Admin::Maintenance, ..ServerSeen::of(server) };
+            RuntimeCommand::AddServer { backend, server } => {
+                let state = ObservedServer {
+                    admin: AdminState::Maintenance,
+                    ..ObservedServer::from_server(server)
+                };
                 let servers = self.servers.entry(backend.clone()).or_default();
-                servers.insert(server.name.clone(), seen);
+                servers.insert(server.name.clone(), state);
             }
-            Command::EnableHealth { .. } => {}
-            Command::SetState { backend, name, admin } => {
-                self.change(backend, name, |it| it.admin = *admin);
+            RuntimeCommand::EnableHealth { .. } => {}
+            RuntimeCommand::SetState { backend, name, admin } => {
+                self.update_server(backend, name, |server| server.admin = *admin);
             }
-            Command::SetHealth { backend, name, health } => {
-                self.change(backend, name, |it| it.up = *health == Health::Full);
+            RuntimeCommand::SetHealth { backend, name, health } => {
+                self.update_server(backend, name, |server| server.up = *health == CheckHealth::Up);
             }
-            Command::SetAddress { backend, name, address } => {
-                self.change(backend, name, |it| it.address = *address);
+            RuntimeCommand::SetAddress { backend, name, address } => {
+                self.update_server(backend, name, |server| server.address = *address);
             }
-            Command::SetWeight { backend, name, weight } => {
-                self.change(backend, name, |it| it.weight = *weight);
+            RuntimeCommand::SetWeight { backend, name, weight } => {
+                self.update_server(backend, name, |server| server.weight = *weight);
             }
-            Command::DelServer { backend, name } => {
+            RuntimeCommand::DelServer { backend, name } => {
                 let Some(servers) = self.servers.get_mut(backend) else { return };
                 servers.remove(name);
                 if servers.is_empty() {
                     self.servers.remove(backend);
                 }
             }
-            Command::AddMap { map, key, value } | Command::SetMap { map, key, value } => {
+            RuntimeCommand::AddMap { map, key, value }
+            | RuntimeCommand::SetMap { map, key, value } => {
                 self.maps.entry(*map).or_default().insert(key.clone(), value.clone());
             }
-            Command::DelMap { map, key } => {
+            RuntimeCommand::DelMap { map, key } => {
                 self.maps.entry(*map).or_default().remove(key);
             }
         }
     }
 
     /// What its checks found since it was asked.
-    pub fn judge(&mut self, judged: &Judged) {
-        if self.worker == Some(judged.worker) {
-            self.change(&judged.backend, &judged.server, |it| it.up = judged.up);
+    pub fn apply_health(&mut self, change: &HealthChange) {
+        if self.worker == Some(change.worker) {
+            self.update_server(&change.backend, &change.server, |server| server.up = change.up);
         }
     }
 
-    fn change(&mut self, backend: &str, name: &str, change: impl FnOnce(&mut ServerSeen)) {
+    fn update_server(
+        &mut self,
+        backend: &str,
+        name: &str,
+        change: impl FnOnce(&mut ObservedServer),
+    ) {
         let server = self.servers.get_mut(backend).and_then(|servers| servers.get_mut(name));
         server.map(change);
     }
 
     /// Whether it takes `add backend`.
-    pub fn adds_backends(&self) -> bool {
-        Growth::adds(&self.skeleton)
+    pub fn can_add_backends(&self) -> bool {
+        Provisioning::is_dynamic_worker(&self.fingerprint)
     }
 
     /// The backends that have servers of a container, by its short id.
-    pub fn backends_of(&self, id: &str) -> Vec<String> {
+    pub fn backends_of_container(&self, id: &str) -> Vec<String> {
         let of = |servers: &BTreeMap<String, _>| {
-            servers.keys().any(|server| name::container(server) == Some(id))
+            servers.keys().any(|server| name::container_id(server) == Some(id))
         };
         let backends = self.servers.iter().filter(|(_, servers)| of(servers));
         backends.map(|(backend, _)| backend.clone()).collect()
@@ -137,13 +149,13 @@ impl Observed {
 
     /// As much of it as concerns these backends, and these keys of routes.
     #[must_use]
-    pub fn part<'a>(
+    pub fn select_part<'a>(
         &self,
         backends: impl IntoIterator<Item = &'a String>,
         keys: impl IntoIterator<Item = &'a String>,
     ) -> Self {
         let maps = self.maps.keys().map(|map| (*map, BTreeMap::new())).collect();
-        let mut part = Self { skeleton: self.skeleton.clone(), maps, ..Self::default() };
+        let mut part = Self { fingerprint: self.fingerprint.clone(), maps, ..Self::default() };
         let copy = |from: &BTreeMap<String, String>, key, to: &mut BTreeMap<_, _>| {
             to.extend(from.get_key_value(key).map(|(key, value)| (key.clone(), value.clone())));
         };
@@ -167,32 +179,32 @@ impl Observed {
     }
 
     /// Whether both are the same but for what checks found: that changes by itself.
-    pub fn agrees_with(&self, other: &Self) -> bool {
+    pub fn matches_state(&self, other: &Self) -> bool {
         self.maps == other.maps
-            && self.own_backends().eq(other.own_backends())
+            && self.dynamic_backends().eq(other.dynamic_backends())
             && self.unpublished == other.unpublished
-            && all_agree(&self.servers, &other.servers)
+            && servers_match(&self.servers, &other.servers)
     }
 
     /// Those that come and go while it runs.
-    fn own_backends(&self) -> impl Iterator<Item = &String> {
-        let come_and_go = |name: &str| name::is_ours(name) && name != name::NOBODY;
-        self.backends.iter().filter(move |name| self.adds_backends() && come_and_go(name))
+    fn dynamic_backends(&self) -> impl Iterator<Item = &String> {
+        let come_and_go = |name: &str| name::is_managed(name) && name != name::NO_SERVER;
+        self.backends.iter().filter(move |name| self.can_add_backends() && come_and_go(name))
     }
 
     /// Takes what was found in place of what was believed, and says whether it is the same.
-    pub(super) fn replace_servers(&mut self, found: Servers) -> bool {
-        let same = all_agree(&self.servers, &found);
+    pub(super) fn replace_servers(&mut self, found: ServersByBackend) -> bool {
+        let same = servers_match(&self.servers, &found);
         self.servers = found;
         same
     }
 
     /// The same for one backend.
-    pub(super) fn replace_backend(&mut self, backend: &str, mut found: Servers) -> bool {
+    pub(super) fn replace_backend(&mut self, backend: &str, mut found: ServersByBackend) -> bool {
         let before = self.servers.remove(backend);
         let after = found.remove(backend);
         let same = match (&before, &after) {
-            (Some(before), Some(after)) => agree(before, after),
+            (Some(before), Some(after)) => backends_match(before, after),
             (before, after) => before.is_none() && after.is_none(),
         };
         self.servers.extend(after.map(|after| (backend.to_owned(), after)));
@@ -210,90 +222,95 @@ impl Observed {
         same
     }
 
-    pub fn map(&self, map: MapName) -> impl Iterator<Item = (&str, &str)> {
+    pub fn map_entries(&self, map: MapName) -> impl Iterator<Item = (&str, &str)> {
         let entries = self.maps.get(&map).into_iter().flatten();
         entries.map(|(key, value)| (key.as_str(), value.as_str()))
     }
 }
 
-fn all_agree(a: &Servers, b: &Servers) -> bool {
-    let (mut a, mut b) = (serving(a), serving(b));
+fn servers_match(a: &ServersByBackend, b: &ServersByBackend) -> bool {
+    let (mut a, mut b) = (non_empty_backends(a), non_empty_backends(b));
     loop {
         match (a.next(), b.next()) {
             (None, None) => return true,
-            (Some(a), Some(b)) if a.0 == b.0 && agree(a.1, b.1) => {}
+            (Some(a), Some(b)) if a.0 == b.0 && backends_match(a.1, b.1) => {}
             _ => return false,
         }
     }
 }
 
 /// Those backends that have servers besides the one that requests wait on. A backend that its route has left keeps that.
-fn serving(servers: &Servers) -> impl Iterator<Item = (&String, &BTreeMap<String, ServerSeen>)> {
-    servers.iter().filter(|(_, servers)| servers.keys().any(|server| server != name::HOLD))
+fn non_empty_backends(
+    servers: &ServersByBackend,
+) -> impl Iterator<Item = (&String, &BTreeMap<String, ObservedServer>)> {
+    servers.iter().filter(|(_, servers)| servers.keys().any(|server| server != name::HOLD_SERVER))
 }
 
-fn agree(a: &BTreeMap<String, ServerSeen>, b: &BTreeMap<String, ServerSeen>) -> bool {
-    let told = |it: &ServerSeen| (it.address, it.weight, it.admin);
-    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.0 == b.0 && told(a.1) == told(b.1))
+fn backends_match(
+    a: &BTreeMap<String, ObservedServer>,
+    b: &BTreeMap<String, ObservedServer>,
+) -> bool {
+    let settings = |server: &ObservedServer| (server.address, server.weight, server.admin);
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.0 == b.0 && settings(a.1) == settings(b.1))
 }
 
-fn servers_of(servers: &[Server]) -> BTreeMap<String, ServerSeen> {
+fn observe_servers(servers: &[Server]) -> BTreeMap<String, ObservedServer> {
     let servers = servers.iter();
-    servers.map(|server| (server.name.clone(), ServerSeen::of(server))).collect()
+    servers.map(|server| (server.name.clone(), ObservedServer::from_server(server))).collect()
 }
 
-impl ServerSeen {
-    pub fn of(server: &Server) -> Self {
+impl ObservedServer {
+    pub fn from_server(server: &Server) -> Self {
         let Server { address, weight, admin, .. } = *server;
         Self { address, weight, admin, up: true }
     }
 }
 
 /// `show servers state`: a version, a heading, a line a server.
-pub fn servers(answer: &str) -> Servers {
-    let mut servers = Servers::new();
+pub fn parse_servers(answer: &str) -> ServersByBackend {
+    let mut servers = ServersByBackend::new();
     for line in answer.lines().filter(|line| !line.starts_with('#')) {
-        let Some((backend, name, seen)) = server(line) else { continue };
-        servers.entry(backend).or_default().insert(name, seen);
+        let Some((backend, name, state)) = parse_server(line) else { continue };
+        servers.entry(backend).or_default().insert(name, state);
     }
     servers
 }
 
 /// The bits of maintenance, but for the one that says that the file said so: it stays when the server
 /// is made ready.
-const MAINTENANCE: u32 = 0x63;
-const DRAIN: u32 = 0x18;
+const MAINTENANCE_BITS: u32 = 0x63;
+const DRAIN_BITS: u32 = 0x18;
 
-fn admin(bits: u32) -> Admin {
+fn parse_admin(bits: u32) -> AdminState {
     match bits {
-        _ if bits & MAINTENANCE != 0 => Admin::Maintenance,
-        _ if bits & DRAIN != 0 => Admin::Drain,
-        _ => Admin::Ready,
+        _ if bits & MAINTENANCE_BITS != 0 => AdminState::Maintenance,
+        _ if bits & DRAIN_BITS != 0 => AdminState::Drain,
+        _ => AdminState::Ready,
     }
 }
 
 /// Columns: 1 backend, 3 server, 4 address, 5 operational state, 6 administrative state, 7 weight
 /// as set, 18 port. Management Guide, `show servers state`.
-fn server(line: &str) -> Option<(String, String, ServerSeen)> {
+fn parse_server(line: &str) -> Option<(String, String, ObservedServer)> {
     let words: Vec<_> = line.split(' ').collect();
     let name = *words.get(3)?;
     let address = match (name, *words.get(4)?) {
         // It leads to a socket that has no address.
-        (name::HOLD, "-") => config::hold().address,
+        (name::HOLD_SERVER, "-") => config::hold_server().address,
         (_, ip) => SocketAddr::new(ip.parse().ok()?, words.get(18)?.parse().ok()?),
     };
-    let seen = ServerSeen {
+    let state = ObservedServer {
         address,
         weight: words.get(7)?.parse().ok()?,
-        admin: admin(words.get(6)?.parse().ok()?),
+        admin: parse_admin(words.get(6)?.parse().ok()?),
         up: *words.get(5)? != "0",
     };
-    Some(((*words.get(1)?).to_owned(), name.to_owned(), seen))
+    Some(((*words.get(1)?).to_owned(), name.to_owned(), state))
 }
 
 /// `show map <name>`: an address, the key, the value. A map that no section of the file names is
 /// unknown, and that is as good as empty.
-pub fn map(answer: &str) -> BTreeMap<String, String> {
+pub fn parse_map(answer: &str) -> BTreeMap<String, String> {
     let entry = |line: &str| {
         let (_, entry) = line.split_once(' ').filter(|(address, _)| address.starts_with("0x"))?;
         let (key, value) = entry.split_once(' ')?;
@@ -304,50 +321,50 @@ pub fn map(answer: &str) -> BTreeMap<String, String> {
 }
 
 /// The file of a map: the key, the value.
-pub fn map_file(text: &str) -> BTreeMap<String, String> {
+pub fn parse_map_file(text: &str) -> BTreeMap<String, String> {
     let entries = text.lines().filter_map(|line| line.split_once(' '));
     entries.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
 /// `get map <name> <key>`: the value, if it is of this key and not of a shorter one.
-pub fn entry(answer: &str, key: &str) -> Option<String> {
+pub fn parse_entry(answer: &str, key: &str) -> Option<String> {
     let (_, found) = answer.split_once(", key=\"")?;
     let (_, value) =
-        found.strip_prefix(key)?.split_once("\", value=\"").filter(|it| it.0.is_empty())?;
+        found.strip_prefix(key)?.split_once("\", value=\"").filter(|pair| pair.0.is_empty())?;
     let (value, _) = value.rsplit_once("\", type=")?;
     Some(value.to_owned())
 }
 
 /// `show stat`: how many requests are under way at the servers of a container, by its short id; `None`
 /// where this is no such answer. A backend may have gone since. Management Guide, section 9.1.
-pub fn sessions(answer: &str, id: &str) -> Option<u64> {
-    count(answer, |name| name::container(name) == Some(id))
+pub fn count_container_requests(answer: &str, id: &str) -> Option<u64> {
+    sum_sessions(answer, |name| name::container_id(name) == Some(id))
 }
 
 /// The same of all backends there are.
-pub fn requests(answer: &str) -> Option<u64> {
-    count(answer, |name| name == "BACKEND")
+pub fn count_requests(answer: &str) -> Option<u64> {
+    sum_sessions(answer, |name| name == "BACKEND")
 }
 
 /// `show stat` of backends: those that nobody is sent to.
-pub fn unpublished(answer: &str) -> BTreeSet<String> {
+pub fn parse_unpublished(answer: &str) -> BTreeSet<String> {
     let is_so = |line: &&str| line.split(',').any(|cell| cell.ends_with("(UNPUB)"));
     let lines = answer.lines().filter(is_so);
     lines.filter_map(|line| line.split(',').next()).map(str::to_owned).collect()
 }
 
-fn count(answer: &str, is_meant: impl Fn(&str) -> bool) -> Option<u64> {
+fn sum_sessions(answer: &str, is_counted: impl Fn(&str) -> bool) -> Option<u64> {
     if answer.starts_with("No such proxy") {
         return Some(0);
     }
     let mut lines = answer.lines();
-    let heading: Vec<_> = lines.next()?.strip_prefix("# ")?.split(',').collect();
-    let column = |name: &str| heading.iter().position(|it| *it == name);
+    let header: Vec<_> = lines.next()?.strip_prefix("# ")?.split(',').collect();
+    let column = |name: &str| header.iter().position(|text| *text == name);
     let (name, current) = (column("svname")?, column("scur")?);
     let mut sum = 0;
     for line in lines.filter(|line| !line.is_empty()) {
         let cells: Vec<_> = line.split(',').collect();
-        if is_meant(cells.get(name)?) {
+        if is_counted(cells.get(name)?) {
             sum += cells.get(current)?.parse::<u64>().ok()?;
         }
     }
@@ -356,7 +373,7 @@ fn count(answer: &str, is_meant: impl Fn(&str) -> bool) -> Option<u64> {
 
 /// A request that has no connection to a server yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Waiting {
+pub struct QueuedRequest {
     /// As `shutdown session` takes it.
     pub id: String,
     pub backend: String,
@@ -365,23 +382,23 @@ pub struct Waiting {
 
 /// Where a connection to a server is made, in the numbers of HAProxy's stream connectors: from the
 /// choice of a server (4) to the connection's failure (6), and the pause before the next try (3).
-const CONNECTING: std::ops::RangeInclusive<u8> = 3..=6;
+const CONNECTING_STATES: std::ops::RangeInclusive<u8> = 3..=6;
 
 /// `show sess`: those of its lines whose request still waits for a connection to its server.
-pub fn waiting(answer: &str) -> Vec<Waiting> {
+pub fn parse_queued(answer: &str) -> Vec<QueuedRequest> {
     let waiting = |line: &str| {
         let word = |name: &str| line.split(' ').find_map(|word| word.strip_prefix(name));
         let state = word("scb=[")?.split(',').next()?.parse().ok()?;
         let (id, _) = line.split_once(':').filter(|(id, _)| id.starts_with("0x"))?;
         let (id, backend, server) =
             (id.to_owned(), word("be=")?.to_owned(), word("srv=")?.to_owned());
-        CONNECTING.contains(&state).then_some(Waiting { id, backend, server })
+        CONNECTING_STATES.contains(&state).then_some(QueuedRequest { id, backend, server })
     };
     answer.lines().filter_map(waiting).collect()
 }
 
 /// `show backend`: a heading, a line a backend.
-pub fn backends(answer: &str) -> BTreeSet<String> {
+pub fn parse_backends(answer: &str) -> BTreeSet<String> {
     answer
         .lines()
         .filter(|line| !line.starts_with('#') && !line.is_empty())
@@ -390,12 +407,12 @@ pub fn backends(answer: &str) -> BTreeSet<String> {
 }
 
 /// `show info`: the process that answers.
-pub fn worker(answer: &str) -> Option<u32> {
+pub fn parse_worker_pid(answer: &str) -> Option<u32> {
     answer.lines().find_map(|line| line.strip_prefix("Pid: "))?.trim().parse().ok()
 }
 
 /// `show info`: the line that the configuration's `description` became.
-pub fn skeleton(answer: &str) -> Option<&str> {
+pub fn parse_fingerprint(answer: &str) -> Option<&str> {
     answer.lines().find_map(|line| line.strip_prefix("description: "))
 }
 
@@ -416,8 +433,10 @@ a.test:80,BACKEND,0,0,8,3,,17,
 ";
 
     #[test]
-    fn requests_under_way_are_counted_by_container() {
-        let check = |answer, id, expected| assert_eq!(sessions(answer, id), expected, "{id}");
+    fn inflight_requests_are_summed_per_container() {
+        let check = |answer, id, expected| {
+            assert_eq!(count_container_requests(answer, id), expected, "{id}")
+        };
         check(STAT, "0123456789ab", Some(7));
         check(STAT, "ba9876543210", Some(5));
         check(STAT, "000000000000", Some(0));
@@ -430,13 +449,13 @@ a.test:80,BACKEND,0,0,8,3,,17,
     }
 
     #[test]
-    fn the_worker_says_its_pid() {
-        assert_eq!(worker("Name: HAProxy\nPid: 13074\nUptime: 0d\n"), Some(13074));
-        assert_eq!(worker("Unknown command\n"), None);
+    fn show_info_yields_worker_pid() {
+        assert_eq!(parse_worker_pid("Name: HAProxy\nPid: 13074\nUptime: 0d\n"), Some(13074));
+        assert_eq!(parse_worker_pid("Unknown command\n"), None);
     }
 
     #[test]
-    fn a_request_that_has_no_server_yet_is_told_from_one_that_has() {
+    fn only_connecting_request_is_queued() {
         let line = |state: u8| {
             format!(
                 "0x55f9a330fd10: proto=tcpv4 src=127.0.0.1:54190 fe=http-80 be=a.test:80 \
@@ -445,38 +464,38 @@ a.test:80,BACKEND,0,0,8,3,,17,
             )
         };
         let (backend, server) = ("a.test:80".to_owned(), "web-01:80:alone".to_owned());
-        let found = vec![Waiting { id: "0x55f9a330fd10".to_owned(), backend, server }];
+        let found = vec![QueuedRequest { id: "0x55f9a330fd10".to_owned(), backend, server }];
         for (state, expected) in
             [(0, &[][..]), (3, &found), (4, &found), (5, &found), (6, &found), (8, &[])]
         {
-            assert_eq!(waiting(&line(state)), expected, "{state}");
+            assert_eq!(parse_queued(&line(state)), expected, "{state}");
         }
-        assert_eq!(waiting("Permission denied\n\n"), []);
+        assert_eq!(parse_queued("Permission denied\n\n"), []);
     }
 
     #[test]
-    fn requests_under_way_are_counted_in_all() {
-        assert_eq!(requests(STAT), Some(17));
-        assert_eq!(requests("# svname,scur\n"), Some(0));
-        assert_eq!(requests(""), None);
+    fn inflight_requests_are_summed_over_backends() {
+        assert_eq!(count_requests(STAT), Some(17));
+        assert_eq!(count_requests("# svname,scur\n"), Some(0));
+        assert_eq!(count_requests(""), None);
     }
 
     #[test]
-    fn a_server_tells_its_container() {
+    fn server_names_yield_backends_of_container() {
         let address = "10.0.0.2:80".parse().unwrap();
-        let seen = || ServerSeen { address, weight: 1, admin: Admin::Ready, up: true };
+        let state = || ObservedServer { address, weight: 1, admin: AdminState::Ready, up: true };
         let servers =
-            |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), seen())).collect();
-        let observed = Observed {
+            |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), state())).collect();
+        let observed = ObservedState {
             servers: BTreeMap::from([
                 ("a.test:80".to_owned(), servers(&["web-01:80", "other-02:80:alone"])),
                 ("b.test:80".to_owned(), servers(&["other-02:80"])),
                 ("spare-tcp-001".to_owned(), servers(&["web-01:8080:unchecked"])),
                 ("theirs".to_owned(), servers(&["01", "web-02"])),
             ]),
-            ..Observed::default()
+            ..ObservedState::default()
         };
-        assert_eq!(observed.backends_of("01"), ["a.test:80", "spare-tcp-001"]);
-        assert_eq!(observed.backends_of("03"), Vec::<String>::new());
+        assert_eq!(observed.backends_of_container("01"), ["a.test:80", "spare-tcp-001"]);
+        assert_eq!(observed.backends_of_container("03"), Vec::<String>::new());
     }
 }

@@ -1,11 +1,11 @@
 //! Workers of before a reload: they end what they have begun, and are told which containers have gone.
 
 use super::{
-    command::Command,
+    command::RuntimeCommand,
     config::{Config, MapName},
     master::Master,
-    observed::{self, Observed},
-    plan_old::Valid,
+    observed::{self, ObservedState},
+    old_worker_plan::ReachableServers,
 };
 use std::{collections::BTreeMap, io, sync::Arc};
 use tokio::sync::watch;
@@ -13,59 +13,63 @@ use tokio::sync::watch;
 /// Tells them in the background, the newest news only. Ends with the last of them.
 #[derive(Debug)]
 pub struct OldWorkers {
-    news: watch::Sender<Arc<Config>>,
+    config_sender: watch::Sender<Arc<Config>>,
 }
 
 /// By their processes.
-type Known = BTreeMap<u32, Old>;
+type OldWorkersByPid = BTreeMap<u32, OldWorker>;
 
 #[derive(Debug)]
-struct Old {
+struct OldWorker {
     /// What it had when it was met.
-    had: Observed,
+    initial: ObservedState,
     /// Its map of routes by now.
     routes: BTreeMap<String, String>,
 }
 
 impl OldWorkers {
-    pub fn accompany(master: Master, config: Arc<Config>) -> Self {
-        let (news, mut heard) = watch::channel(config);
-        heard.mark_changed();
+    pub fn follow(master: Master, config: Arc<Config>) -> Self {
+        let (config_sender, mut config_receiver) = watch::channel(config);
+        config_receiver.mark_changed();
         tokio::spawn(async move {
-            let mut known = Known::new();
-            while heard.changed().await.is_ok() {
-                let config = Arc::clone(&heard.borrow_and_update());
-                match tell(&master, &mut known, &config).await {
-                    Ok(()) if known.is_empty() => break,
+            let mut workers = OldWorkersByPid::new();
+            while config_receiver.changed().await.is_ok() {
+                let config = Arc::clone(&config_receiver.borrow_and_update());
+                match update_workers(&master, &mut workers, &config).await {
+                    Ok(()) if workers.is_empty() => break,
                     Ok(()) => {}
                     Err(error) => tracing::debug!("old workers of HAProxy: {error}"),
                 }
             }
         });
-        Self { news }
+        Self { config_sender }
     }
 
     /// What HAProxy has from now on. `false`: there are no old workers any more.
-    pub fn tell(&self, config: &Arc<Config>) -> bool {
-        self.news.send_if_modified(|told| {
-            let is_new = !Arc::ptr_eq(told, config);
-            told.clone_from(config);
+    pub fn update_config(&self, config: &Arc<Config>) -> bool {
+        self.config_sender.send_if_modified(|current| {
+            let is_new = !Arc::ptr_eq(current, config);
+            current.clone_from(config);
             is_new
         });
-        !self.news.is_closed()
+        !self.config_sender.is_closed()
     }
 }
 
-async fn tell(master: &Master, known: &mut Known, config: &Config) -> io::Result<()> {
-    let pids = master.procs().await?.ending();
-    known.retain(|pid, _| pids.contains(pid));
+async fn update_workers(
+    master: &Master,
+    workers: &mut OldWorkersByPid,
+    config: &Config,
+) -> io::Result<()> {
+    let pids = master.list_processes().await?.stopping_workers();
+    workers.retain(|pid, _| pids.contains(pid));
     for pid in pids {
-        let old = match known.remove(&pid) {
+        let old = match workers.remove(&pid) {
             Some(old) => Ok(old),
-            None => Old::meet(master, pid).await,
+            None => OldWorker::inspect(master, pid).await,
         };
-        match async { old?.follow(master, pid, config).await }.await {
-            Ok(old) => drop(known.insert(pid, old)),
+        match async { old?.apply_config(master, pid, config).await }.await {
+            Ok(old) => drop(workers.insert(pid, old)),
             // It has ended, most likely.
             Err(error) => tracing::debug!("old worker {pid} of HAProxy: {error}"),
         }
@@ -73,29 +77,39 @@ async fn tell(master: &Master, known: &mut Known, config: &Config) -> io::Result
     Ok(())
 }
 
-impl Old {
-    async fn meet(master: &Master, pid: u32) -> io::Result<Self> {
-        let servers = master.ask_worker(pid, "show servers state").await?;
+impl OldWorker {
+    async fn inspect(master: &Master, pid: u32) -> io::Result<Self> {
+        let servers = master.send_to_worker(pid, "show servers state").await?;
         let map = MapName::Routes;
-        let routes = observed::map(&master.ask_worker(pid, &format!("show map {map}")).await?);
-        let servers = observed::servers(&servers);
-        let had = Observed { servers, maps: [(map, routes.clone())].into(), ..Observed::default() };
-        Ok(Self { had, routes })
+        let routes =
+            observed::parse_map(&master.send_to_worker(pid, &format!("show map {map}")).await?);
+        let servers = observed::parse_servers(&servers);
+        let initial = ObservedState {
+            servers,
+            maps: [(map, routes.clone())].into(),
+            ..ObservedState::default()
+        };
+        Ok(Self { initial, routes })
     }
 
-    async fn follow(mut self, master: &Master, pid: u32, config: &Config) -> io::Result<Self> {
-        let valid = Valid::of(&self.had, config);
-        let routes = valid.routes(&self.had);
+    async fn apply_config(
+        mut self,
+        master: &Master,
+        pid: u32,
+        config: &Config,
+    ) -> io::Result<Self> {
+        let reachable = ReachableServers::from_observed(&self.initial, config);
+        let routes = reachable.updated_routes(&self.initial);
         for (key, value) in
             routes.iter().filter(|(key, value)| self.routes.get(*key) != Some(value))
         {
             let (map, key, value) = (MapName::Routes, key.clone(), value.clone());
-            let command = Command::SetMap { map, key, value };
-            master.ask_worker(pid, &command.to_string()).await?;
+            let command = RuntimeCommand::SetMap { map, key, value };
+            master.send_to_worker(pid, &command.to_string()).await?;
         }
-        let waiting = observed::waiting(&master.ask_worker(pid, "show sess").await?);
-        for request in valid.stranded(&waiting) {
-            master.ask_worker(pid, &format!("shutdown session {}", request.id)).await?;
+        let queued = observed::parse_queued(&master.send_to_worker(pid, "show sess").await?);
+        for request in reachable.stale_requests(&queued) {
+            master.send_to_worker(pid, &format!("shutdown session {}", request.id)).await?;
         }
         self.routes = routes;
         Ok(self)

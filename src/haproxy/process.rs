@@ -3,11 +3,11 @@
 //! It runs in a process group of its own and outlives us; its master socket is how it is found again.
 
 use super::{
-    check::{Refusal, refusal},
-    master::{Master, Procs},
+    check::{ConfigRejection, parse_rejection},
+    master::{Master, ProcessList},
     observed,
-    said::{Checked, Finding, Judged, Said},
     socket::WorkerSocket,
+    stderr_log::{CheckEvent, CheckResultChange, HealthChange, StderrReader},
 };
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -30,20 +30,20 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-const START: Duration = Duration::from_secs(10);
-const PAUSE: Duration = Duration::from_millis(10);
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// A master that was signalled has so long to make its socket anew.
 const RESTORE: Duration = Duration::from_secs(5);
 /// To end by a signal that is no request.
-const LAST: Duration = Duration::from_secs(2);
+const SIGNAL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What HAProxy is started with, and where it is found.
 #[derive(Debug, Clone)]
-pub struct Launch {
+pub struct ProcessConfig {
     pub bin: PathBuf,
     pub config: PathBuf,
     /// Holds `master.sock` and `haproxy.pid`.
-    pub runtime: PathBuf,
+    pub runtime_dir: PathBuf,
     pub stats_socket: PathBuf,
     pub stdout: Stdout,
 }
@@ -58,14 +58,14 @@ pub enum Stdout {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error("HAProxy did not start: {0}")]
-    Refused(Refusal),
+    Refused(ConfigRejection),
     /// By a signal, so that it has refused nothing.
     #[error("{0} while it started")]
-    Ended(ExitReason),
+    Killed(ExitReason),
     #[error("cannot start {}: {why}", bin.display())]
     Io { bin: PathBuf, why: io::Error },
     #[error("HAProxy (pid {pid}) does not answer on {}; end it and try again", socket.display())]
-    Mute { pid: u32, socket: PathBuf },
+    Unresponsive { pid: u32, socket: PathBuf },
 }
 
 /// How HAProxy ended; an adopted one is not our child, so all we know is that it did.
@@ -89,31 +89,31 @@ impl ExitReason {
 
 /// What one does by itself.
 #[derive(Debug)]
-pub enum News {
+pub enum ProcessEvent {
     /// After so long a life.
-    Died(ExitReason, Duration),
-    Judged(Judged),
-    Checked(Checked),
+    Exited(ExitReason, Duration),
+    HealthChanged(HealthChange),
+    CheckResultChanged(CheckResultChange),
 }
 
 /// A running master.
 #[derive(Debug)]
-pub struct Running {
+pub struct RunningMaster {
     pid: u32,
     /// Readable once the process has ended: waiting costs nothing, and signals hit no stranger.
     pidfd: AsyncFd<OwnedFd>,
     child: Option<Child>,
-    pub(super) said: Option<Said>,
-    since: Instant,
+    pub(super) stderr: Option<StderrReader>,
+    started_at: Instant,
 }
 
-impl Launch {
+impl ProcessConfig {
     pub fn master_socket(&self) -> PathBuf {
-        self.runtime.join("master.sock")
+        self.runtime_dir.join("master.sock")
     }
 
     fn pid_file(&self) -> PathBuf {
-        self.runtime.join("haproxy.pid")
+        self.runtime_dir.join("haproxy.pid")
     }
 
     pub fn master(&self) -> Master {
@@ -127,14 +127,14 @@ impl Launch {
     }
 
     /// Starts a new one and returns when it serves. The caller has looked for a running one.
-    pub async fn start(&self) -> Result<Running, StartError> {
-        self.start_with(self.command()).await
+    pub async fn start(&self) -> Result<RunningMaster, StartError> {
+        self.start_with(self.build_command()).await
     }
 
     /// Starts another one while the workers of `master` serve: what only one can have, an abstract socket say, they
     /// give up for it (management guide, section 4: `-sf` sends SIGTTOU where a bind fails).
-    pub async fn take_over(&self, master: u32) -> Result<Running, StartError> {
-        let mut command = self.command();
+    pub async fn take_over(&self, master: u32) -> Result<RunningMaster, StartError> {
+        let mut command = self.build_command();
         let workers = children(master);
         if !workers.is_empty() {
             command.arg("-sf").args(workers.iter().map(u32::to_string));
@@ -142,19 +142,19 @@ impl Launch {
         self.start_with(command).await
     }
 
-    async fn start_with(&self, mut command: Command) -> Result<Running, StartError> {
+    async fn start_with(&self, mut command: Command) -> Result<RunningMaster, StartError> {
         let at = |why| StartError::Io { bin: self.bin.clone(), why };
         let mut child = command.spawn().map_err(at)?;
-        let said = child.stderr.take().map(Said::listen).transpose().map_err(at)?;
+        let stderr = child.stderr.take().map(StderrReader::spawn).transpose().map_err(at)?;
         let pid = child.id();
-        let mut running = Running {
+        let mut running = RunningMaster {
             pid,
-            pidfd: watch(pid).map_err(at)?,
+            pidfd: open_pidfd(pid).map_err(at)?,
             child: Some(child),
-            said,
-            since: Instant::now(),
+            stderr,
+            started_at: Instant::now(),
         };
-        match running.serves(self).await {
+        match running.wait_until_serving(self).await {
             Ok(()) => Ok(running),
             Err(e) => {
                 running.stop(&self.master(), Duration::ZERO).await;
@@ -163,7 +163,7 @@ impl Launch {
         }
     }
 
-    fn command(&self) -> Command {
+    fn build_command(&self) -> Command {
         let mut command = Command::new(&self.bin);
         command.arg("-W").arg("-f").arg(&self.config);
         command.arg("-S").arg(format!("{},mode,600", self.master_socket().display()));
@@ -182,36 +182,36 @@ impl Launch {
     ///
     /// One that restarts itself just now refuses connections like one that is dead; its pid file
     /// tells them apart.
-    pub async fn adopt(&self) -> Result<Option<Running>, StartError> {
-        let until = Instant::now() + START;
+    pub async fn adopt(&self) -> Result<Option<RunningMaster>, StartError> {
+        let deadline = Instant::now() + START_TIMEOUT;
         let mut is_signalled = false;
         loop {
-            let pid = match self.master().procs().await {
+            let pid = match self.master().list_processes().await {
                 Ok(procs) => procs.master,
-                Err(_) => match self.left_behind() {
+                Err(_) => match self.find_orphan() {
                     None => return Ok(None),
                     Some(pid) if !is_signalled && self.is_master_socket_gone() => {
                         is_signalled = true;
                         self.signal_lost(pid);
                         continue;
                     }
-                    Some(pid) if Instant::now() < until => {
+                    Some(pid) if Instant::now() < deadline => {
                         tracing::debug!("HAProxy (pid {pid}) does not answer yet");
-                        sleep(PAUSE).await;
+                        sleep(POLL_INTERVAL).await;
                         continue;
                     }
                     Some(pid) => {
-                        return Err(StartError::Mute { pid, socket: self.master_socket() });
+                        return Err(StartError::Unresponsive { pid, socket: self.master_socket() });
                     }
                 },
             };
-            let Ok(pidfd) = watch(pid) else { return Ok(None) };
-            return Ok(Some(Running {
+            let Ok(pidfd) = open_pidfd(pid) else { return Ok(None) };
+            return Ok(Some(RunningMaster {
                 pid,
                 pidfd,
                 child: None,
-                said: None,
-                since: Instant::now(),
+                stderr: None,
+                started_at: Instant::now(),
             }));
         }
     }
@@ -230,10 +230,10 @@ impl Launch {
 
     /// The master of the pid file, if that process lives and has our master socket. Where there is no such file, the
     /// processes of the machine are looked through: who removed one file of the folder may have removed all.
-    fn left_behind(&self) -> Option<u32> {
+    fn find_orphan(&self) -> Option<u32> {
         let Ok(text) = fs::read_to_string(self.pid_file()) else { return self.find_master() };
         let pid = text.trim().parse().ok()?;
-        (self.is_ours(pid) || is_between_programs(pid)).then_some(pid)
+        (self.is_ours(pid) || is_exec_pending(pid)).then_some(pid)
     }
 
     /// The parent of one of our processes that is ours, too: workers have the master's command line.
@@ -246,24 +246,26 @@ impl Launch {
 
     fn is_ours(&self, pid: u32) -> bool {
         let socket = self.master_socket().display().to_string();
-        command_line(pid).windows(2).any(|words| words[0] == "-S" && words[1].starts_with(&socket))
+        read_command_line(pid)
+            .windows(2)
+            .any(|words| words[0] == "-S" && words[1].starts_with(&socket))
     }
 
     /// The live worker answers at the stats socket: reloads and starts are done only then.
-    pub(super) async fn answers(&self, procs: &Procs) -> bool {
-        let Ok(worker) = self.worker().await else { return false };
-        procs.live().is_some() && worker == procs.live()
+    pub(super) async fn is_serving(&self, procs: &ProcessList) -> bool {
+        let Ok(worker) = self.query_worker_pid().await else { return false };
+        procs.live_worker().is_some() && worker == procs.live_worker()
     }
 
     /// Who answers at the stats socket.
-    pub(super) async fn worker(&self) -> io::Result<Option<u32>> {
+    pub(super) async fn query_worker_pid(&self) -> io::Result<Option<u32>> {
         let socket = WorkerSocket { stats: self.stats_socket.clone(), master: Some(self.master()) };
-        Ok(observed::worker(&socket.ask("show info").await?))
+        Ok(observed::parse_worker_pid(&socket.send_command("show info").await?))
     }
 }
 
 /// Empty for a process that is gone or ended.
-fn command_line(pid: u32) -> Vec<String> {
+fn read_command_line(pid: u32) -> Vec<String> {
     let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     line.split(|b| *b == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect()
 }
@@ -279,29 +281,33 @@ fn parent(pid: u32) -> Option<u32> {
 }
 
 /// An HAProxy that has no command line and has not ended: it starts itself anew at this moment.
-fn is_between_programs(pid: u32) -> bool {
+fn is_exec_pending(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let ended = stat.contains(") Z ") || stat.contains(") X ");
-    stat.contains("(haproxy)") && !ended && command_line(pid).iter().all(String::is_empty)
+    stat.contains("(haproxy)") && !ended && read_command_line(pid).iter().all(String::is_empty)
 }
 
 /// Workers whose master was killed end by themselves. In a container whose first process we are they
 /// are our children then, and zombies unless we wait for them.
-async fn bury(group: u32) {
+async fn reap_children(group: u32) {
     let Some(group) = pid(group) else { return };
     // An error says that no such child is left.
     while waitpgid(group, WaitOptions::NOHANG).is_ok() {
-        sleep(PAUSE).await;
+        sleep(POLL_INTERVAL).await;
     }
 }
 
-async fn ended(pid: u32, pidfd: &AsyncFd<OwnedFd>, child: &mut Option<Child>) -> ExitReason {
+async fn wait_for_exit(
+    pid: u32,
+    pidfd: &AsyncFd<OwnedFd>,
+    child: &mut Option<Child>,
+) -> ExitReason {
     if pidfd.readable().await.is_err() {
         // Only a runtime that shuts down says so: nothing more will be heard.
         std::future::pending::<()>().await;
     }
     let status = child.as_mut().and_then(|child| child.wait().ok());
-    tokio::spawn(bury(pid));
+    tokio::spawn(reap_children(pid));
     ExitReason(status)
 }
 
@@ -311,99 +317,103 @@ fn pid(number: u32) -> Option<Pid> {
 
 /// Sound although it is deprecated: an `OwnedFd` stays what it is. Its heir wants `unsafe`.
 #[allow(deprecated, reason = "the crate forbids unsafe code")]
-fn watch(number: u32) -> io::Result<AsyncFd<OwnedFd>> {
-    let strange = || io::Error::from(io::ErrorKind::InvalidInput);
-    let pid = pid(number).ok_or_else(strange)?;
+fn open_pidfd(number: u32) -> io::Result<AsyncFd<OwnedFd>> {
+    let invalid = || io::Error::from(io::ErrorKind::InvalidInput);
+    let pid = pid(number).ok_or_else(invalid)?;
     AsyncFd::with_interest(pidfd_open(pid, PidfdFlags::empty())?, Interest::READABLE)
 }
 
-impl Running {
+impl RunningMaster {
     pub fn pid(&self) -> u32 {
         self.pid
     }
 
     /// Was it started with this configuration, as against another in settings of an earlier day?
-    pub fn reads(&self, config: &Path) -> bool {
-        let line = command_line(self.pid);
+    pub fn uses_config(&self, config: &Path) -> bool {
+        let line = read_command_line(self.pid);
         line.windows(2).any(|words| words[0] == "-f" && Path::new(&words[1]) == config)
     }
 
     /// Waits for its end; may be dropped and called again.
-    pub async fn died(&mut self) -> ExitReason {
-        ended(self.pid, &self.pidfd, &mut self.child).await
+    pub async fn wait_for_exit(&mut self) -> ExitReason {
+        wait_for_exit(self.pid, &self.pidfd, &mut self.child).await
     }
 
     /// Waits for its end, or for what its checks find; may be dropped and called again. One that was
     /// adopted is not heard: it tells only who started it.
-    pub async fn news(&mut self) -> News {
-        let Self { pid, pidfd, child, said, since } = self;
-        let finding = async {
+    pub async fn next_event(&mut self) -> ProcessEvent {
+        let Self { pid, pidfd, child, stderr: said, started_at: since } = self;
+        let event = async {
             match said {
-                Some(said) => said.finding().await,
+                Some(stderr) => stderr.next_event().await,
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
-            reason = ended(*pid, pidfd, child) => News::Died(reason, since.elapsed()),
-            finding = finding => match finding {
-                Finding::Judged(judged) => News::Judged(judged),
-                Finding::Checked(checked) => News::Checked(checked),
+            reason = wait_for_exit(*pid, pidfd, child) => ProcessEvent::Exited(reason, since.elapsed()),
+            event = event => match event {
+                CheckEvent::HealthChanged(change) => ProcessEvent::HealthChanged(change),
+                CheckEvent::ResultChanged(result) => ProcessEvent::CheckResultChanged(result),
             },
         }
     }
 
     /// Whether its checks are heard: it was started here.
-    pub fn is_heard(&self) -> bool {
-        self.said.is_some()
+    pub fn reports_checks(&self) -> bool {
+        self.stderr.is_some()
     }
 
     /// Asks the kernel: the reactor may not have heard yet.
-    pub fn has_died(&self) -> bool {
+    pub fn has_exited(&self) -> bool {
         let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
         poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| 0 < ready)
     }
 
-    async fn serves(&mut self, launch: &Launch) -> Result<(), StartError> {
-        let until = Instant::now() + START;
-        while Instant::now() < until {
-            match timeout(PAUSE, self.died()).await {
-                Ok(reason) if reason.is_signal() => return Err(StartError::Ended(reason)),
-                Ok(_) => return Err(StartError::Refused(self.last_words(&launch.config).await)),
+    async fn wait_until_serving(&mut self, settings: &ProcessConfig) -> Result<(), StartError> {
+        let deadline = Instant::now() + START_TIMEOUT;
+        while Instant::now() < deadline {
+            match timeout(POLL_INTERVAL, self.wait_for_exit()).await {
+                Ok(reason) if reason.is_signal() => return Err(StartError::Killed(reason)),
+                Ok(_) => {
+                    return Err(StartError::Refused(
+                        self.read_startup_error(&settings.config).await,
+                    ));
+                }
                 Err(_) => {}
             }
-            if let Ok(procs) = launch.master().procs().await
+            if let Ok(procs) = settings.master().list_processes().await
                 && procs.master == self.pid
-                && launch.answers(&procs).await
+                && settings.is_serving(&procs).await
             {
                 return Ok(());
             }
         }
-        Err(StartError::Mute { pid: self.pid, socket: launch.stats_socket.clone() })
+        Err(StartError::Unresponsive { pid: self.pid, socket: settings.stats_socket.clone() })
     }
 
-    async fn last_words(&mut self, config: &Path) -> Refusal {
-        let Some(said) = &mut self.said else { return Refusal::default() };
+    async fn read_startup_error(&mut self, config: &Path) -> ConfigRejection {
+        let Some(stderr) = &mut self.stderr else { return ConfigRejection::default() };
         // No line holds this: it waits for the end of the pipe, which has come already.
-        refusal(&said.since(0, "\0", Duration::from_secs(1)).await, config)
+        parse_rejection(&stderr.lines_since(0, "\0", Duration::from_secs(1)).await, config)
     }
 
     /// Softly: workers finish what they serve. Then less so.
-    pub async fn stop(mut self, master: &Master, patience: Duration) {
-        if !patience.is_zero() {
-            self.send(Signal::USR1);
+    pub async fn stop(mut self, master: &Master, max_wait: Duration) {
+        if !max_wait.is_zero() {
+            self.send_signal(Signal::USR1);
             let ended = async {
                 tokio::select! {
-                    _ = self.died() => true,
-                    () = master.quiet() => false,
+                    _ = self.wait_for_exit() => true,
+                    () = master.wait_idle() => false,
                 }
             };
-            if timeout(patience, ended).await == Ok(true) {
+            if timeout(max_wait, ended).await == Ok(true) {
                 return;
             }
         }
         for signal in [Signal::TERM, Signal::KILL] {
-            self.send(signal);
-            if timeout(LAST, self.died()).await.is_ok() {
+            self.send_signal(signal);
+            if timeout(SIGNAL_TIMEOUT, self.wait_for_exit()).await.is_ok() {
                 return;
             }
         }
@@ -411,29 +421,34 @@ impl Running {
 
     /// Has the master create its socket again, which it does when it starts itself anew: with a new worker, as at a
     /// reload. `false` where the socket does not come.
-    pub(super) async fn restore_socket(&self, launch: &Launch) -> bool {
-        self.send(Signal::USR2);
+    pub(super) async fn restore_socket(&self, settings: &ProcessConfig) -> bool {
+        self.send_signal(Signal::USR2);
         let answers = async {
-            while !launch.master().procs().await.is_ok_and(|procs| procs.master == self.pid) {
-                sleep(PAUSE).await;
+            while !settings
+                .master()
+                .list_processes()
+                .await
+                .is_ok_and(|procs| procs.master == self.pid)
+            {
+                sleep(POLL_INTERVAL).await;
             }
         };
         timeout(RESTORE, answers).await.is_ok()
     }
 
     /// Ends it once another one serves in its place: softly, and by force after the patience.
-    pub(super) fn retire(mut self, patience: Duration) {
-        self.send(Signal::USR1);
+    pub(super) fn retire(mut self, max_wait: Duration) {
+        self.send_signal(Signal::USR1);
         tokio::spawn(async move {
-            if timeout(patience, self.died()).await.is_err() {
-                self.send(Signal::KILL);
-                self.died().await;
+            if timeout(max_wait, self.wait_for_exit()).await.is_err() {
+                self.send_signal(Signal::KILL);
+                self.wait_for_exit().await;
             }
         });
     }
 
     /// It may be gone already.
-    fn send(&self, signal: Signal) {
+    fn send_signal(&self, signal: Signal) {
         let _ = pidfd_send_signal(self.pidfd.get_ref(), signal);
     }
 }

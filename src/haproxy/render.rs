@@ -3,12 +3,14 @@
 //! Pure. Only this file and dashboard/render.rs name askama. The same configuration gives the same bytes.
 
 use super::{
-    config::{self, Backend, Config, Connect, Frontend, Probe, Server, Shape, Watch},
-    files::{Files, Generation, MARKER},
-    growth::Growth,
+    config::{
+        self, Backend, BackendShape, CheckMode, Config, ConnectRetry, Frontend, Probe, Server,
+    },
+    files::{ConfigFiles, GenerationFiles, MARKER},
     name,
+    provisioning::Provisioning,
+    request_pattern,
     requeue::Requeue,
-    spelling,
 };
 use crate::label::value::Host;
 use askama::Template;
@@ -22,10 +24,10 @@ use std::{
 
 /// What is in the file whatever the routes are.
 #[derive(Debug, Clone)]
-pub struct Frame {
-    pub base: Base,
+pub struct RenderContext {
+    pub base: BaseConfig,
     /// How routes that come later get their backends.
-    pub growth: Growth,
+    pub provisioning: Provisioning,
     /// HAProxy's stats socket.
     pub stats_socket: PathBuf,
     /// Its group may use it, as against its owner alone.
@@ -62,7 +64,7 @@ pub enum Bind {
 
 /// The sections that are not ours to decide.
 #[derive(Debug, Clone)]
-pub enum Base {
+pub enum BaseConfig {
     BuiltIn {
         /// User and group of the workers, where the master runs as root.
         drop_to: Option<(String, String)>,
@@ -89,14 +91,14 @@ pub const FD_HARD_LIMIT: u32 = 1_048_576;
 const WAIT: &str = include_str!("../../templates/wait.lua");
 
 /// About how long a backend's section is without its servers, and all else of the file.
-const SECTION: usize = 640;
-const FRAME: usize = 16 << 10;
+const SECTION_OVERHEAD: usize = 640;
+const BASE_SIZE: usize = 16 << 10;
 
 #[derive(Template)]
 #[template(path = "haproxy.cfg", escape = "none")]
-struct Page<'a> {
+struct CfgTemplate<'a> {
     marker: &'a str,
-    frame: &'a Frame,
+    context: &'a RenderContext,
     generation: String,
     stats_socket: String,
     retries: u128,
@@ -109,94 +111,94 @@ struct Page<'a> {
 }
 
 /// Stands for all that a running HAProxy cannot be told: equal text means that no reload is needed.
-pub fn skeleton(config: &Config, frame: &Frame) -> String {
+pub fn static_fingerprint(config: &Config, context: &RenderContext) -> String {
     let bare = Config { frontends: config.frontends.clone(), ..Config::default() };
-    let hash = name::hash(&page(&bare, frame, String::new()));
-    format!("docker-balancer {hash:016x}{}", frame.growth.mark())
+    let hash = name::hash(&render_config(&bare, context, String::new()));
+    format!("docker-balancer {hash:016x}{}", context.provisioning.fingerprint_suffix())
 }
 
 /// Stands for all that is no backend.
-pub fn frame_hash(config: &Config, frame: &Frame) -> u64 {
-    let Config { skeleton, frontends, .. } = config;
+pub fn base_hash(config: &Config, context: &RenderContext) -> u64 {
+    let Config { fingerprint: skeleton, frontends, .. } = config;
     let (skeleton, frontends) = (skeleton.clone(), frontends.clone());
-    let bare = Config { skeleton, frontends, ..Config::default() };
-    name::hash(&page(&bare, frame, String::new()))
+    let bare = Config { fingerprint: skeleton, frontends, ..Config::default() };
+    name::hash(&render_config(&bare, context, String::new()))
 }
 
 /// Files that are checked and never loaded. Without this HAProxy reads all certificates of the system before it
 /// reads a configuration, for requests of its own that none of these makes; that takes twice as long as the rest.
-pub fn render_for_check(config: &Config, frame: &Frame) -> Files {
-    let mut files = render(config, frame);
+pub fn render_for_check(config: &Config, context: &RenderContext) -> ConfigFiles {
+    let mut files = render_files(config, context);
     files.config.push_str("\nglobal\n  httpclient.ssl.verify none\n");
     files
 }
 
 /// The files that make HAProxy do what `config` says.
-pub fn render(config: &Config, frame: &Frame) -> Files {
-    let files = generation_files(config, frame);
+pub fn render_files(config: &Config, context: &RenderContext) -> ConfigFiles {
+    let files = generation_files(config, context);
     let name = generation_name(&files);
-    let text = page(config, frame, quoted(&frame.generations.join(&name)));
-    Files { config: text, generation: Generation { name, files } }
+    let text = render_config(config, context, quote_path(&context.generations.join(&name)));
+    ConfigFiles { config: text, generation: GenerationFiles { name, files } }
 }
 
-fn page(config: &Config, frame: &Frame, generation: String) -> String {
-    let page = Page {
+fn render_config(config: &Config, context: &RenderContext, generation: String) -> String {
+    let page = CfgTemplate {
         marker: MARKER,
-        frame,
+        context,
         generation,
-        stats_socket: quoted(&frame.stats_socket),
-        retries: frame.requeue.map_or_else(|| retries(frame.wait), |_| RETRIES),
-        wait: time(frame.wait),
-        wait_ms: frame.wait.as_millis(),
-        hard_stop_after: time(frame.hard_stop_after),
-        hold: hold_line(frame.requeue),
+        stats_socket: quote_path(&context.stats_socket),
+        retries: context.requeue.map_or_else(|| connect_attempts(context.wait), |_| RETRIES),
+        wait: format_time(context.wait),
+        wait_ms: context.wait.as_millis(),
+        hard_stop_after: format_time(context.hard_stop_after),
+        hold: hold_line(context.requeue),
         config,
     };
     // About as long as it will be: growing step by step takes several times the memory.
-    let lines: usize = config.backends.values().map(|it| it.lines.len()).sum();
+    let lines: usize = config.backends.values().map(|backend| backend.lines.len()).sum();
     let sections = config.backends.len() + config.spares.len();
-    let mut text = String::with_capacity(lines + SECTION * sections + FRAME);
+    let mut text = String::with_capacity(lines + SECTION_OVERHEAD * sections + BASE_SIZE);
     page.render_into(&mut text).expect("writing to a string cannot fail");
     text
 }
 
 fn hold_line(requeue: Option<Requeue>) -> String {
-    let watch = Watch::Hold { requeue: requeue.map(Requeue::key) };
-    let hold = Server { watch, ..config::hold() };
-    format!("  server {} {} {}", hold.name, hold.place(), hold.words())
+    let watch = CheckMode::Hold { requeue: requeue.map(Requeue::key) };
+    let hold = Server { check_mode: watch, ..config::hold_server() };
+    format!("  server {} {} {}", hold.name, hold.place(), hold.arguments())
 }
 
 /// Attempts to connect that fit into the time.
-fn retries(wait: Duration) -> u128 {
+fn connect_attempts(wait: Duration) -> u128 {
     wait.as_millis().div_ceil(u128::from(CONNECT_TIMEOUT_MS)).max(1)
 }
 
 /// As one word of the configuration, whatever is in it (configuration manual, section 2.2). Only
 /// single quotes protect everything but themselves.
-fn quoted(path: &Path) -> String {
+fn quote_path(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = |c: char| c.is_alphanumeric() || "/._-+@:".contains(c);
     if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 /// As HAProxy writes times, in the largest unit that is exact (configuration manual, section 2.5).
-fn time(time: Duration) -> String {
+fn format_time(time: Duration) -> String {
     let millis = time.as_millis();
     let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")];
     let exact = units.into_iter().find(|(size, _)| 0 < millis && millis.is_multiple_of(*size));
     exact.map_or_else(|| format!("{millis}ms"), |(size, unit)| format!("{}{unit}", millis / size))
 }
 
-fn generation_files(config: &Config, frame: &Frame) -> BTreeMap<String, String> {
+fn generation_files(config: &Config, context: &RenderContext) -> BTreeMap<String, String> {
     let maps = &config.maps;
-    let lua = frame.requeue.map(|_| ("wait.lua".to_owned(), WAIT.to_owned()));
+    let lua = context.requeue.map(|_| ("wait.lua".to_owned(), WAIT.to_owned()));
     let files = BTreeMap::from([
-        ("404.http".to_owned(), answer(404)),
-        ("503.http".to_owned(), answer(503)),
-        ("routes.map".to_owned(), map(&maps.routes)),
-        ("checks.map".to_owned(), map(&maps.checks)),
-        ("check-hosts.map".to_owned(), map(&maps.check_hosts)),
-        ("servers.state".to_owned(), states(config)),
+        ("404.http".to_owned(), format_error_file(404)),
+        ("503.http".to_owned(), format_error_file(503)),
+        ("routes.map".to_owned(), format_map(&maps.routes)),
+        ("checks.map".to_owned(), format_map(&maps.checks)),
+        ("check-hosts.map".to_owned(), format_map(&maps.check_hosts)),
+        ("servers.state".to_owned(), format_server_states(config)),
     ]);
     files.into_iter().chain(lua).collect()
 }
@@ -207,7 +209,7 @@ fn generation_name(files: &BTreeMap<String, String>) -> String {
     format!("{:016x}", name::hash_all(whole))
 }
 
-fn map<V: std::fmt::Display>(entries: &BTreeMap<String, V>) -> String {
+fn format_map<V: std::fmt::Display>(entries: &BTreeMap<String, V>) -> String {
     let mut text = String::new();
     for (key, value) in entries {
         writeln!(text, "{key} {value}").expect("writing to a string cannot fail");
@@ -218,14 +220,16 @@ fn map<V: std::fmt::Display>(entries: &BTreeMap<String, V>) -> String {
 /// HAProxy begins with servers that are out after one failed check, whatever `fall` says. The state
 /// file of `show servers state` says otherwise, also before 3.1 with its `init-state fully-up`
 /// (management guide, section 9.3). The number of the backend is not looked at, its name is.
-fn states(config: &Config) -> String {
+fn format_server_states(config: &Config) -> String {
     let mut text = "1\n".to_owned();
-    for (backend, it) in &config.backends {
-        for (server, fall) in it.servers.iter().filter_map(|it| Some((it, it.grace()?))) {
+    for (backend_name, backend) in &config.backends {
+        for (server, fall) in
+            backend.servers.iter().filter_map(|server| Some((server, server.initial_fall()?)))
+        {
             let Server { id, name, address, weight, .. } = server;
             let (ip, port) = (address.ip(), address.port());
             let line = format_args!(
-                "0 {backend} {id} {name} {ip} 2 0 {weight} {weight} 0 1 0 {fall} 6 0 0 1 - {port} - 0 0 - - 0"
+                "0 {backend_name} {id} {name} {ip} 2 0 {weight} {weight} 0 1 0 {fall} 6 0 0 1 - {port} - 0 0 - - 0"
             );
             writeln!(text, "{line}").expect("writing to a string cannot fail");
         }
@@ -235,17 +239,17 @@ fn states(config: &Config) -> String {
 
 #[derive(Template)]
 #[template(path = "404.html")]
-struct NotFound;
+struct NotFoundPage;
 
 #[derive(Template)]
 #[template(path = "503.html")]
-struct Unavailable;
+struct UnavailablePage;
 
 /// A whole HTTP answer, as `errorfile` wants it (configuration manual, section 4.2).
-fn answer(status: u16) -> String {
+fn format_error_file(status: u16) -> String {
     let (line, more, body) = match status {
-        404 => ("404 Not Found", "", NotFound.render()),
-        _ => ("503 Service Unavailable", "Retry-After: 2\r\n", Unavailable.render()),
+        404 => ("404 Not Found", "", NotFoundPage.render()),
+        _ => ("503 Service Unavailable", "Retry-After: 2\r\n", UnavailablePage.render()),
     };
     let body = body.expect("writing to a string cannot fail");
     format!(
@@ -258,10 +262,10 @@ fn answer(status: u16) -> String {
     )
 }
 
-impl Frame {
+impl RenderContext {
     /// The `bind` lines of one port. Two lines for both families, so that a client of the old one
     /// is seen under its plain address.
-    fn binds(&self, frontend: &Frontend) -> Vec<String> {
+    fn bind_lines(&self, frontend: &Frontend) -> Vec<String> {
         let port = frontend.bound;
         let lines = self.bind.iter().flat_map(|bind| match bind {
             Bind::Everywhere => vec![format!("0.0.0.0:{port}"), format!("[::]:{port} v6only")],
@@ -277,29 +281,30 @@ impl Frame {
     }
 }
 
-impl Shape {
+impl BackendShape {
     fn is_http(self) -> bool {
         self.probe == Probe::Http
     }
 
     fn defaults(self) -> &'static str {
-        name::defaults(self)
+        name::defaults_section(self)
     }
 
     fn is_once(self) -> bool {
-        self.connect == Connect::Once
+        self.connect == ConnectRetry::Off
     }
 }
 
 impl Backend {
-    fn is_patient(&self) -> bool {
-        self.servers.iter().any(|server| server.grace().is_some())
+    fn needs_server_state(&self) -> bool {
+        self.servers.iter().any(|server| server.initial_fall().is_some())
     }
 }
 
 /// The backend whose section a line of the configuration (from 1) stands in.
-pub fn backend_at(config: &str, line: usize) -> Option<&str> {
+pub fn find_backend_at(config: &str, line: usize) -> Option<&str> {
     let above: Vec<_> = config.lines().take(line).collect();
-    let header = above.iter().rev().find(|it| it.starts_with(|c: char| c.is_ascii_lowercase()))?;
+    let header =
+        above.iter().rev().find(|text| text.starts_with(|c: char| c.is_ascii_lowercase()))?;
     header.strip_prefix("backend ")?.split(' ').next()
 }

@@ -5,7 +5,7 @@
 //! together (`retries`): were waiting a matter of retries, as it is where there is no Lua, a request would be sent to
 //! containers as often.
 
-use super::{render::Base, version::Build, version::Version};
+use super::{render::BaseConfig, version::Build, version::Version};
 
 /// The first that asks to be told how Lua sees booleans (configuration manual, `tune.lua.bool-sample-conversion`).
 const ASKS_FOR_BOOLEANS: Version = Version { major: 3, minor: 1 };
@@ -19,12 +19,12 @@ pub struct Requeue {
 
 impl Requeue {
     /// `None` where this HAProxy cannot do it: it has no Lua, or the unique ids that this takes are the administrator's.
-    pub fn of(build: Build, base: &Base, key: u64) -> Option<Self> {
+    pub fn of(build: Build, base: &BaseConfig, key: u64) -> Option<Self> {
         let text = match base {
-            Base::BuiltIn { .. } => "",
-            Base::File { text, .. } => text,
+            BaseConfig::BuiltIn { .. } => "",
+            BaseConfig::File { text, .. } => text,
         };
-        let says = |word: &str| text.split_whitespace().any(|it| it.starts_with(word));
+        let says = |word: &str| text.split_whitespace().any(|text| text.starts_with(word));
         let says_booleans =
             ASKS_FOR_BOOLEANS <= build.version && !says("tune.lua.bool-") && !says("lua-load");
         (build.has_lua && !says("unique-id-")).then_some(Self { key, says_booleans })
@@ -55,12 +55,12 @@ mod tests {
 
     #[test]
     fn requests_are_requeued_where_haproxy_can() {
-        let file = |text: &str| Base::File { path: "base.cfg".into(), text: text.to_owned() };
+        let file = |text: &str| BaseConfig::File { path: "base.cfg".into(), text: text.to_owned() };
         let of = |minor, has_lua, base| {
             let version = Version { major: 3, minor };
-            Requeue::of(Build { version, has_lua }, &base, 7).map(|it| it.says_booleans)
+            Requeue::of(Build { version, has_lua }, &base, 7).map(|requeue| requeue.says_booleans)
         };
-        let built_in = || Base::BuiltIn { drop_to: None };
+        let built_in = || BaseConfig::BuiltIn { drop_to: None };
         assert_eq!(of(0, true, built_in()), Some(false));
         assert_eq!(of(1, true, built_in()), Some(true));
         assert_eq!(of(1, false, built_in()), None);

@@ -1,10 +1,10 @@
 //! The runtime API of the worker that serves now: what it has, and what it is told.
 
 use super::{
-    command::{Command, Escaped},
+    command::{Escaped, RuntimeCommand},
     config::MapName,
-    observed::{self, Observed},
-    socket::{Session, WorkerSocket},
+    observed::{self, ObservedState},
+    socket::{CliSession, WorkerSocket},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,10 +14,10 @@ use std::{
 use strum::{IntoStaticStr, VariantNames};
 
 /// Of more backends or entries than this, and than an eighth of all, all are asked for at once.
-const MANY: usize = 16;
+const BULK_THRESHOLD: usize = 16;
 
-fn are_many(asked: usize, all: usize) -> bool {
-    MANY.max(all / 8) < asked
+fn needs_bulk_query(requested: usize, total: usize) -> bool {
+    BULK_THRESHOLD.max(total / 8) < requested
 }
 
 #[derive(Debug, thiserror::Error, IntoStaticStr, VariantNames)]
@@ -44,15 +44,15 @@ impl RuntimeError {
 /// One connection to the stats socket. Each pass opens its own: a connection that stands would stay
 /// with an old worker through a reload, and talk to the wall.
 #[derive(Debug)]
-pub struct Runtime {
+pub struct RuntimeClient {
     socket: PathBuf,
-    session: Session,
+    session: CliSession,
 }
 
-impl Runtime {
-    pub async fn open(socket: impl Into<WorkerSocket>) -> Result<Self, RuntimeError> {
+impl RuntimeClient {
+    pub async fn connect(socket: impl Into<WorkerSocket>) -> Result<Self, RuntimeError> {
         let socket = socket.into();
-        let session = socket.open().await;
+        let session = socket.connect().await;
         let socket = socket.stats;
         match session {
             Ok(session) => Ok(Self { socket, session }),
@@ -61,46 +61,50 @@ impl Runtime {
     }
 
     /// It is asked over its master, as its socket is gone.
-    pub fn is_detour(&self) -> bool {
-        self.session.is_detour()
+    pub fn is_via_master(&self) -> bool {
+        self.session.is_via_master()
     }
 
     /// All that it has.
-    pub async fn observe(&mut self) -> Result<Observed, RuntimeError> {
-        let info = self.ask("show info").await?;
-        let mut observed = Observed {
-            worker: observed::worker(&info),
-            skeleton: observed::skeleton(&info).unwrap_or_default().to_owned(),
-            backends: observed::backends(&self.ask("show backend").await?),
-            servers: observed::servers(&self.ask("show servers state").await?),
-            ..Observed::default()
+    pub async fn read_state(&mut self) -> Result<ObservedState, RuntimeError> {
+        let info = self.send_command("show info").await?;
+        let mut observed = ObservedState {
+            worker: observed::parse_worker_pid(&info),
+            fingerprint: observed::parse_fingerprint(&info).unwrap_or_default().to_owned(),
+            backends: observed::parse_backends(&self.send_command("show backend").await?),
+            servers: observed::parse_servers(&self.send_command("show servers state").await?),
+            ..ObservedState::default()
         };
-        if observed.adds_backends() {
-            observed.unpublished = observed::unpublished(&self.ask("show stat -1 2 -1").await?);
+        if observed.can_add_backends() {
+            observed.unpublished =
+                observed::parse_unpublished(&self.send_command("show stat -1 2 -1").await?);
         }
         for map in MapName::ALL {
-            observed.maps.insert(map, observed::map(&self.ask(&format!("show map {map}")).await?));
+            observed.maps.insert(
+                map,
+                observed::parse_map(&self.send_command(&format!("show map {map}")).await?),
+            );
         }
         Ok(observed)
     }
 
     /// Whether it is the worker that said this.
-    pub async fn is_of(&mut self, observed: &Observed) -> Result<bool, RuntimeError> {
-        Ok(observed::worker(&self.ask("show info").await?) == observed.worker)
+    pub async fn is_same_worker(&mut self, observed: &ObservedState) -> Result<bool, RuntimeError> {
+        Ok(observed::parse_worker_pid(&self.send_command("show info").await?) == observed.worker)
     }
 
     /// Says the commands in order and keeps `observed` in step. A server that cannot be deleted yet
     /// stays.
-    pub async fn obey(
+    pub async fn execute_commands(
         &mut self,
-        plan: &[Command],
-        observed: &mut Observed,
+        plan: &[RuntimeCommand],
+        observed: &mut ObservedState,
     ) -> Result<(), RuntimeError> {
         for command in plan {
             let line = command.to_string();
-            let answer = self.ask(&line).await?;
-            if command.obeyed().is(&answer) {
-                observed.obey(command);
+            let answer = self.send_command(&line).await?;
+            if command.expected_reply().matches(&answer) {
+                observed.apply_command(command);
             } else if !command.may_be_refused() {
                 return Err(RuntimeError::Refused { command: line, answer });
             }
@@ -111,58 +115,60 @@ impl Runtime {
     /// Asks for what the plan touched. Nothing is believed because it was sent.
     pub async fn read_back(
         &mut self,
-        plan: &[Command],
-        believed: &mut Observed,
+        plan: &[RuntimeCommand],
+        expected: &mut ObservedState,
     ) -> Result<(), RuntimeError> {
         let same =
-            self.servers_agree(plan, believed).await? & self.maps_agree(plan, believed).await?;
+            self.verify_servers(plan, expected).await? & self.verify_maps(plan, expected).await?;
         if same { Ok(()) } else { Err(RuntimeError::Differs) }
     }
 
-    async fn servers_agree(
+    async fn verify_servers(
         &mut self,
-        plan: &[Command],
-        believed: &mut Observed,
+        plan: &[RuntimeCommand],
+        expected: &mut ObservedState,
     ) -> Result<bool, RuntimeError> {
-        let backends: BTreeSet<_> = plan.iter().filter_map(Command::backend).collect();
-        if are_many(backends.len(), believed.servers.len()) {
-            let found = observed::servers(&self.ask("show servers state").await?);
-            return Ok(believed.replace_servers(found));
+        let backends: BTreeSet<_> = plan.iter().filter_map(RuntimeCommand::backend).collect();
+        if needs_bulk_query(backends.len(), expected.servers.len()) {
+            let found = observed::parse_servers(&self.send_command("show servers state").await?);
+            return Ok(expected.replace_servers(found));
         }
         let mut same = true;
         for backend in backends {
-            let found =
-                observed::servers(&self.ask(&format!("show servers state {backend}")).await?);
-            same &= believed.replace_backend(backend, found);
+            let found = observed::parse_servers(
+                &self.send_command(&format!("show servers state {backend}")).await?,
+            );
+            same &= expected.replace_backend(backend, found);
         }
         Ok(same)
     }
 
-    async fn maps_agree(
+    async fn verify_maps(
         &mut self,
-        plan: &[Command],
-        believed: &mut Observed,
+        plan: &[RuntimeCommand],
+        expected: &mut ObservedState,
     ) -> Result<bool, RuntimeError> {
-        let entries: BTreeSet<_> = plan.iter().filter_map(Command::entry).collect();
+        let entries: BTreeSet<_> = plan.iter().filter_map(RuntimeCommand::map_entry).collect();
         let mut same = true;
-        let all = believed.maps.values().map(BTreeMap::len).sum();
-        if are_many(entries.len(), all) {
+        let total = expected.maps.values().map(BTreeMap::len).sum();
+        if needs_bulk_query(entries.len(), total) {
             for map in entries.iter().map(|(map, _)| *map).collect::<BTreeSet<_>>() {
-                let found = observed::map(&self.ask(&format!("show map {map}")).await?);
-                same &= believed.maps.insert(map, found.clone()) == Some(found);
+                let found =
+                    observed::parse_map(&self.send_command(&format!("show map {map}")).await?);
+                same &= expected.maps.insert(map, found.clone()) == Some(found);
             }
             return Ok(same);
         }
         for (map, key) in entries {
-            let answer = self.ask(&format!("get map {map} {}", Escaped(key))).await?;
-            same &= believed.replace_entry(map, key, observed::entry(&answer, key));
+            let answer = self.send_command(&format!("get map {map} {}", Escaped(key))).await?;
+            same &= expected.replace_entry(map, key, observed::parse_entry(&answer, key));
         }
         Ok(same)
     }
 
-    async fn ask(&mut self, command: &str) -> Result<String, RuntimeError> {
+    async fn send_command(&mut self, command: &str) -> Result<String, RuntimeError> {
         self.session
-            .ask(command)
+            .send_command(command)
             .await
             .map_err(|source| RuntimeError::Unreachable { socket: self.socket.clone(), source })
     }

@@ -1,8 +1,8 @@
 //! What the rim is told: whose HAProxy it is, and where things are.
 
 use super::{
-    process::{Launch, Stdout},
-    swap::Access,
+    atomic_file::FileAccess,
+    process::{ProcessConfig, Stdout},
 };
 use std::{
     path::{Path, PathBuf},
@@ -11,8 +11,8 @@ use std::{
 
 /// Paths are absolute: HAProxy starts itself anew and must find them.
 #[derive(Debug, Clone)]
-pub struct Settings {
-    pub mode: Mode,
+pub struct ProxySettings {
+    pub mode: ProxyMode,
     pub bin: PathBuf,
     pub config: PathBuf,
     pub state_dir: PathBuf,
@@ -23,56 +23,56 @@ pub struct Settings {
 
 /// Whose HAProxy it is.
 #[derive(Debug, Clone)]
-pub enum Mode {
+pub enum ProxyMode {
     Managed {
         stop_timeout: Duration,
         stdout: Stdout,
     },
     /// `stats_socket`: where its socket is, if not in the state directory.
     Service {
-        reload: Reload,
+        reload: ReloadVia,
         stats_socket: Option<PathBuf>,
     },
 }
 
 /// How an HAProxy of somebody else's is reloaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reload {
+pub enum ReloadVia {
     Master(PathBuf),
     Unit(String),
 }
 
-impl Settings {
+impl ProxySettings {
     pub(super) fn is_managed(&self) -> bool {
-        matches!(self.mode, Mode::Managed { .. })
+        matches!(self.mode, ProxyMode::Managed { .. })
     }
 
-    pub(super) fn access(&self) -> Access {
-        if self.is_managed() { Access::Private } else { Access::Shared }
+    pub(super) fn file_access(&self) -> FileAccess {
+        if self.is_managed() { FileAccess::Private } else { FileAccess::Shared }
     }
 
     /// A service has to be able to start before we do, when nothing is left of the runtime directory
     /// of before a reboot: its socket is beside its maps.
     pub fn stats_socket(&self) -> PathBuf {
         match &self.mode {
-            Mode::Managed { .. } => self.runtime_dir.join("haproxy.sock"),
-            Mode::Service { stats_socket: Some(socket), .. } => socket.clone(),
-            Mode::Service { stats_socket: None, .. } => self.state_dir.join("haproxy.sock"),
+            ProxyMode::Managed { .. } => self.runtime_dir.join("haproxy.sock"),
+            ProxyMode::Service { stats_socket: Some(socket), .. } => socket.clone(),
+            ProxyMode::Service { stats_socket: None, .. } => self.state_dir.join("haproxy.sock"),
         }
     }
 
     /// Holds what HAProxy has loaded, so that a crash between a swap and its reload shows.
-    pub(super) fn stamp(&self) -> PathBuf {
+    pub(super) fn stamp_path(&self) -> PathBuf {
         self.runtime_dir.join("loaded")
     }
 
-    pub(super) fn launch(&self, target: &Path) -> Launch {
+    pub(super) fn process_config(&self, target: &Path) -> ProcessConfig {
         let stdout = match self.mode {
-            Mode::Managed { stdout, .. } => stdout,
-            Mode::Service { .. } => Stdout::Null,
+            ProxyMode::Managed { stdout, .. } => stdout,
+            ProxyMode::Service { .. } => Stdout::Null,
         };
         let (bin, runtime) = (self.bin.clone(), self.runtime_dir.clone());
         let stats_socket = self.stats_socket();
-        Launch { bin, config: target.to_owned(), runtime, stats_socket, stdout }
+        ProcessConfig { bin, config: target.to_owned(), runtime_dir: runtime, stats_socket, stdout }
     }
 }

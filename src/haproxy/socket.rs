@@ -15,35 +15,35 @@ use tokio::{
 };
 
 /// For a connection and a whole answer of a few lines.
-const PATIENCE: Duration = Duration::from_secs(2);
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(2);
 /// For the next part of an answer, however long it is. HAProxy answers in milliseconds: one that is
 /// silent for this long has to be asked anew, as requests may depend on what it is told.
-const SILENCE: Duration = Duration::from_secs(1);
+const READ_TIMEOUT: Duration = Duration::from_secs(1);
 /// For an answer that does not end.
-const LONGEST: Duration = Duration::from_secs(10);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 const PROMPT: &str = "> ";
 
 /// Sends one command on a connection of its own and returns the answer.
 ///
 /// The half-close says that no more commands come: the master socket stays interactive without it.
-pub async fn ask(path: &Path, command: &str) -> io::Result<String> {
-    let stream = within(PATIENCE, UnixStream::connect(path)).await?;
-    say(stream, command, PATIENCE).await
+pub async fn send_command(path: &Path, command: &str) -> io::Result<String> {
+    let stream = with_timeout(COMMAND_TIMEOUT, UnixStream::connect(path)).await?;
+    send_on_stream(stream, command, COMMAND_TIMEOUT).await
 }
 
 /// The same on a connection that stands, with a patience of its own.
-pub(super) async fn say(
+pub(super) async fn send_on_stream(
     mut stream: UnixStream,
     command: &str,
-    patience: Duration,
+    limit: Duration,
 ) -> io::Result<String> {
-    let command = line(command)?;
-    within(patience, async move {
+    let command = to_command_line(command)?;
+    with_timeout(limit, async move {
         stream.write_all(command.as_bytes()).await?;
         stream.shutdown().await?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await?;
-        Ok(text(answer))
+        Ok(decode_answer(answer))
     })
     .await
 }
@@ -59,30 +59,30 @@ pub struct WorkerSocket {
 
 impl WorkerSocket {
     /// One command on a connection of its own.
-    pub async fn ask(&self, command: &str) -> io::Result<String> {
-        match ask(&self.stats, command).await {
+    pub async fn send_command(&self, command: &str) -> io::Result<String> {
+        match send_command(&self.stats, command).await {
             Err(e) if is_gone(&e) => {
-                let (master, pid) = self.detour(e).await?;
-                master.ask_worker(pid, command).await
+                let (master, pid) = self.resolve_fallback(e).await?;
+                master.send_to_worker(pid, command).await
             }
             answer => answer,
         }
     }
 
-    pub async fn open(&self) -> io::Result<Session> {
-        match Session::open(&self.stats).await {
+    pub async fn connect(&self) -> io::Result<CliSession> {
+        match CliSession::connect(&self.stats).await {
             Err(e) if is_gone(&e) => {
-                let (master, pid) = self.detour(e).await?;
-                Ok(Session { way: Way::Detour(master, pid) })
+                let (master, pid) = self.resolve_fallback(e).await?;
+                Ok(CliSession { channel: Channel::ViaMaster(master, pid) })
             }
             opened => opened,
         }
     }
 
     /// The master, and the worker that it is to ask. One that does not answer either is no way.
-    async fn detour(&self, error: io::Error) -> io::Result<(Master, u32)> {
+    async fn resolve_fallback(&self, error: io::Error) -> io::Result<(Master, u32)> {
         let Some(master) = &self.master else { return Err(error) };
-        match master.procs().await.map(|procs| procs.live()) {
+        match master.list_processes().await.map(|procs| procs.live_worker()) {
             Ok(Some(pid)) => Ok((master.clone(), pid)),
             _ => Err(error),
         }
@@ -106,69 +106,69 @@ fn is_gone(e: &io::Error) -> bool {
 /// An answer that was not awaited to its end would be taken for the next one's, so a session that
 /// failed, timed out or was dropped half-way is over.
 #[derive(Debug)]
-pub struct Session {
-    way: Way,
+pub struct CliSession {
+    channel: Channel,
 }
 
 #[derive(Debug)]
-enum Way {
+enum Channel {
     Stream(UnixStream),
     /// Over the master, each command on a connection of its own.
-    Detour(Master, u32),
-    Over,
+    ViaMaster(Master, u32),
+    Closed,
 }
 
-impl Session {
-    pub async fn open(path: &Path) -> io::Result<Self> {
-        let stream = within(SILENCE, UnixStream::connect(path)).await?;
-        let mut session = Self { way: Way::Stream(stream) };
-        session.ask("prompt").await?;
+impl CliSession {
+    pub async fn connect(path: &Path) -> io::Result<Self> {
+        let stream = with_timeout(READ_TIMEOUT, UnixStream::connect(path)).await?;
+        let mut session = Self { channel: Channel::Stream(stream) };
+        session.send_command("prompt").await?;
         Ok(session)
     }
 
     /// The answer to one command, without the prompt and the empty line before it.
-    pub async fn ask(&mut self, command: &str) -> io::Result<String> {
-        let mut stream = match std::mem::replace(&mut self.way, Way::Over) {
-            Way::Stream(stream) => stream,
-            Way::Detour(master, pid) => {
-                let answer = master.ask_worker(pid, command).await?;
-                self.way = Way::Detour(master, pid);
+    pub async fn send_command(&mut self, command: &str) -> io::Result<String> {
+        let mut stream = match std::mem::replace(&mut self.channel, Channel::Closed) {
+            Channel::Stream(stream) => stream,
+            Channel::ViaMaster(master, pid) => {
+                let answer = master.send_to_worker(pid, command).await?;
+                self.channel = Channel::ViaMaster(master, pid);
                 return Ok(answer.trim_end().to_owned());
             }
-            Way::Over => {
+            Channel::Closed => {
                 return Err(io::Error::new(io::ErrorKind::NotConnected, "the session is over"));
             }
         };
-        let command = line(command)?;
-        let answer = within(LONGEST, async {
-            within(SILENCE, stream.write_all(command.as_bytes())).await?;
-            until_prompt(&mut stream).await
+        let command = to_command_line(command)?;
+        let answer = with_timeout(ANSWER_TIMEOUT, async {
+            with_timeout(READ_TIMEOUT, stream.write_all(command.as_bytes())).await?;
+            read_until_prompt(&mut stream).await
         })
         .await?;
-        self.way = Way::Stream(stream);
+        self.channel = Channel::Stream(stream);
         Ok(answer)
     }
 
-    pub fn is_detour(&self) -> bool {
-        matches!(self.way, Way::Detour(..))
+    pub fn is_via_master(&self) -> bool {
+        matches!(self.channel, Channel::ViaMaster(..))
     }
 }
 
-async fn until_prompt(stream: &mut UnixStream) -> io::Result<String> {
+async fn read_until_prompt(stream: &mut UnixStream) -> io::Result<String> {
     let mut answer = Vec::new();
     loop {
-        if within(SILENCE, stream.read_buf(&mut answer)).await? == 0 {
+        if with_timeout(READ_TIMEOUT, stream.read_buf(&mut answer)).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        if let Some(end) = before_prompt(&answer) {
+        if let Some(end) = find_prompt(&answer) {
             answer.truncate(end);
-            return Ok(text(answer));
+            return Ok(decode_answer(answer));
         }
     }
 }
 
 /// Where the answer ends, once the prompt has come: at its start or after a line's end.
-fn before_prompt(answer: &[u8]) -> Option<usize> {
+fn find_prompt(answer: &[u8]) -> Option<usize> {
     let body = answer.strip_suffix(PROMPT.as_bytes())?;
     match body {
         [] => Some(0),
@@ -178,22 +178,22 @@ fn before_prompt(answer: &[u8]) -> Option<usize> {
 }
 
 /// One line is one command: a line end inside would begin a second one.
-fn line(command: &str) -> io::Result<String> {
+fn to_command_line(command: &str) -> io::Result<String> {
     if command.contains(['\n', '\r', '\0']) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "a command is one line"));
     }
     Ok(format!("{command}\n"))
 }
 
-fn text(answer: Vec<u8>) -> String {
+fn decode_answer(answer: Vec<u8>) -> String {
     String::from_utf8(answer).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
 }
 
-pub(super) async fn within<T>(
-    patience: Duration,
+pub(super) async fn with_timeout<T>(
+    limit: Duration,
     wait: impl Future<Output = io::Result<T>>,
 ) -> io::Result<T> {
-    timeout(patience, wait).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    timeout(limit, wait).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 #[cfg(test)]
@@ -201,7 +201,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_ends_at_the_prompt_on_a_line_of_its_own() {
+    fn answer_ends_at_prompt_on_its_own_line() {
         for (answer, end) in [
             ("\n> ", Some(0)),
             ("> ", Some(0)),
@@ -210,13 +210,13 @@ mod tests {
             ("a > ", None),
             ("", None),
         ] {
-            assert_eq!(before_prompt(answer.as_bytes()), end, "{answer:?}");
+            assert_eq!(find_prompt(answer.as_bytes()), end, "{answer:?}");
         }
     }
 
     #[test]
-    fn a_command_is_one_line() {
-        assert!(line("show info").is_ok());
-        assert!(line("show info\nshow stat").is_err());
+    fn command_with_line_break_is_rejected() {
+        assert!(to_command_line("show info").is_ok());
+        assert!(to_command_line("show info\nshow stat").is_err());
     }
 }

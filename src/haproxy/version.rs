@@ -1,6 +1,6 @@
 //! Which HAProxy is installed, and whether it is new enough.
 
-use super::socket::within;
+use super::socket::with_timeout;
 use std::{fmt, io, path::Path, path::PathBuf, process::Stdio, str::FromStr, time::Duration};
 use tokio::process::Command;
 
@@ -30,8 +30,8 @@ pub enum VersionError {
     Missing { bin: PathBuf },
     #[error("cannot run {}: {why}", bin.display())]
     Unrunnable { bin: PathBuf, why: io::Error },
-    #[error("{} -v says {said:?}, which names no version of HAProxy", bin.display())]
-    Unknown { bin: PathBuf, said: String },
+    #[error("{} -v says {output:?}, which names no version of HAProxy", bin.display())]
+    Unknown { bin: PathBuf, output: String },
     #[error(
         "HAProxy {found} at {} is too old; install {OLDEST} or later \
          or name one with --haproxy-bin", bin.display()
@@ -40,21 +40,21 @@ pub enum VersionError {
 }
 
 /// Asks `haproxy -v`.
-pub async fn installed(bin: &Path) -> Result<Version, VersionError> {
+pub async fn query_version(bin: &Path) -> Result<Version, VersionError> {
     let run = Command::new(bin).arg("-v").stdin(Stdio::null()).kill_on_drop(true).output();
-    let output = within(Duration::from_secs(10), run).await.map_err(|why| {
+    let output = with_timeout(Duration::from_secs(10), run).await.map_err(|why| {
         let bin = bin.to_owned();
         match why.kind() {
             io::ErrorKind::NotFound => VersionError::Missing { bin },
             _ => VersionError::Unrunnable { bin, why },
         }
     })?;
-    judge(bin, &String::from_utf8_lossy(&output.stdout))
+    parse_version(bin, &String::from_utf8_lossy(&output.stdout))
 }
 
 /// Asks for that, and whether there is Lua in it.
 pub async fn build(bin: &Path) -> Result<Build, VersionError> {
-    let version = installed(bin).await?;
+    let version = query_version(bin).await?;
     Ok(Build { version, has_lua: lists_lua(&details(bin).await) })
 }
 
@@ -66,27 +66,27 @@ pub async fn has_exporter(bin: &Path) -> bool {
 /// Asks `haproxy -vv`. One that does not answer has told so before.
 async fn details(bin: &Path) -> String {
     let run = Command::new(bin).arg("-vv").stdin(Stdio::null()).kill_on_drop(true).output();
-    let output = within(Duration::from_secs(10), run).await;
-    output.map(|it| String::from_utf8_lossy(&it.stdout).into_owned()).unwrap_or_default()
+    let output = with_timeout(Duration::from_secs(10), run).await;
+    output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
 }
 
 /// `Built with Lua version : Lua 5.3.6`
-fn lists_lua(said: &str) -> bool {
-    said.lines().any(|line| line.starts_with("Built with Lua version"))
+fn lists_lua(output: &str) -> bool {
+    output.lines().any(|line| line.starts_with("Built with Lua version"))
 }
 
 /// `Available services : prometheus-exporter`
-fn lists_exporter(said: &str) -> bool {
-    let services = said.lines().filter_map(|line| line.strip_prefix("Available services"));
+fn lists_exporter(output: &str) -> bool {
+    let services = output.lines().filter_map(|line| line.strip_prefix("Available services"));
     services.flat_map(str::split_whitespace).any(|word| word == "prometheus-exporter")
 }
 
-fn judge(bin: &Path, said: &str) -> Result<Version, VersionError> {
-    let first = said.lines().next().unwrap_or_default();
+fn parse_version(bin: &Path, output: &str) -> Result<Version, VersionError> {
+    let first = output.lines().next().unwrap_or_default();
     match first.parse::<Version>() {
         Ok(found) if found < OLDEST => Err(VersionError::TooOld { bin: bin.to_owned(), found }),
         Ok(found) => Ok(found),
-        Err(()) => Err(VersionError::Unknown { bin: bin.to_owned(), said: first.to_owned() }),
+        Err(()) => Err(VersionError::Unknown { bin: bin.to_owned(), output: first.to_owned() }),
     }
 }
 
@@ -95,16 +95,17 @@ impl FromStr for Version {
     type Err = ();
 
     fn from_str(line: &str) -> Result<Self, ()> {
-        let rest = line.strip_prefix("HAProxy version ").or(line.strip_prefix("HA-Proxy version "));
-        Self::parse(rest.ok_or(())?)
+        let remainder =
+            line.strip_prefix("HAProxy version ").or(line.strip_prefix("HA-Proxy version "));
+        Self::parse(remainder.ok_or(())?)
     }
 }
 
 impl Version {
     /// `2.6.12-1+deb12u4`
     pub(super) fn parse(text: &str) -> Result<Self, ()> {
-        let (major, rest) = text.split_once('.').ok_or(())?;
-        let minor = rest.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
+        let (major, remainder) = text.split_once('.').ok_or(())?;
+        let minor = remainder.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
         Ok(Self { major: major.parse().map_err(drop)?, minor: minor.parse().map_err(drop)? })
     }
 }
@@ -120,8 +121,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_haproxy_says_of_itself_is_understood() {
-        for (said, expected) in [
+    fn version_output_is_parsed_or_rejected_with_reason() {
+        for (output, expected) in [
             ("HAProxy version 2.6.12-1+deb12u4 2026/10/17 - https://haproxy.org/", "2.6"),
             ("HAProxy version 3.2.26-1 2026/10/14 - https://haproxy.org/\nStatus: …", "3.2"),
             ("HAProxy version 3.5-dev5 2026/08/21 - https://haproxy.org/", "3.5"),
@@ -135,7 +136,7 @@ mod tests {
             ),
             ("nginx/1.22", "hap -v says \"nginx/1.22\", which names no version of HAProxy"),
         ] {
-            let found = judge(Path::new("hap"), said);
+            let found = parse_version(Path::new("hap"), output);
             let text = found.map_or_else(|e| e.to_string(), |v| v.to_string());
             assert_eq!(text, expected);
         }
@@ -143,25 +144,25 @@ mod tests {
 
     #[test]
     fn build_with_lua_is_told_from_one_without() {
-        for (said, expected) in [
+        for (output, expected) in [
             ("OPTIONS = USE_LUA=1\nBuilt with Lua version : Lua 5.4.6\n", true),
             ("Feature list : -LUA\nBuilt without Lua support\n", false),
             ("", false),
         ] {
-            assert_eq!(lists_lua(said), expected, "{said}");
+            assert_eq!(lists_lua(output), expected, "{output}");
         }
     }
 
     #[test]
-    fn an_exporter_is_among_the_services_or_not_there() {
-        for (said, expected) in [
+    fn exporter_is_found_only_in_service_list() {
+        for (output, expected) in [
             ("Available services : prometheus-exporter\n", true),
             ("Available services : opentracing prometheus-exporter\n", true),
             ("Available services : none\n", false),
             ("Feature list : +PROMEX\nAvailable services :\n", false),
             ("", false),
         ] {
-            assert_eq!(lists_exporter(said), expected, "{said}");
+            assert_eq!(lists_exporter(output), expected, "{output}");
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use crate::{
     container::Container,
-    problem::{About, Problem, Reason},
+    problem::{Problem, ProblemSubject, Reason},
 };
 use std::{collections::BTreeMap, fmt};
 
@@ -16,15 +16,15 @@ pub struct Constraint {
 }
 
 impl Constraint {
-    pub fn holds(&self, container: &Container) -> bool {
+    pub fn matches_container(&self, container: &Container) -> bool {
         match (container.labels.get(&self.label), &self.value) {
-            (Some(is), Some(wanted)) => is == wanted,
-            (is, _) => is.is_some(),
+            (Some(actual), Some(required)) => actual == required,
+            (actual, _) => actual.is_some(),
         }
     }
 
     /// What is most likely meant, where it is written as for another program.
-    fn meant(&self) -> Option<String> {
+    fn suggest_correction(&self) -> Option<String> {
         let Self { label, value } = self;
         let value = value.as_deref();
         match (label.as_str(), value) {
@@ -40,14 +40,17 @@ impl Constraint {
             // Label(`a`, `b`), as Traefik has them.
             (label, _) if label.starts_with("Label") && label.contains('(') => {
                 let inside = label.split(['(', ')']).nth(1)?;
-                let words = inside.split(',').map(|it| it.trim_matches(['`', '"', '\'', ' ']));
+                let words = inside.split(',').map(|text| text.trim_matches(['`', '"', '\'', ' ']));
                 Some(words.collect::<Vec<_>>().join("="))
             }
             (label, Some(value)) if value.contains(',') => {
-                let (first, rest) = value.split_once(',')?;
-                let several = rest.split(',').all(|it| it.contains('='));
+                let (first, others) = value.split_once(',')?;
+                let several = others.split(',').all(|text| text.contains('='));
                 several.then(|| {
-                    format!("{label}={first} --constraint {}", rest.replace(',', " --constraint "))
+                    format!(
+                        "{label}={first} --constraint {}",
+                        others.replace(',', " --constraint ")
+                    )
                 })
             }
             (label, None) if label.contains([':', ',']) => {
@@ -67,15 +70,15 @@ impl fmt::Display for Constraint {
 }
 
 /// Those that no container can meet.
-pub fn problems(constraints: &[Constraint]) -> impl Iterator<Item = Problem> {
-    let mut asked: BTreeMap<&str, &str> = BTreeMap::new();
+pub fn constraint_problems(constraints: &[Constraint]) -> impl Iterator<Item = Problem> {
+    let mut value_by_label: BTreeMap<&str, &str> = BTreeMap::new();
     let mut reasons = Vec::new();
     for constraint in constraints {
-        if let Some(instead) = constraint.meant() {
+        if let Some(instead) = constraint.suggest_correction() {
             reasons.push(Reason::OddConstraint { constraint: constraint.to_string(), instead });
         }
         let Some(value) = constraint.value.as_deref() else { continue };
-        match asked.insert(&constraint.label, value) {
+        match value_by_label.insert(&constraint.label, value) {
             Some(other) if other != value => reasons.push(Reason::ConstraintsDiffer {
                 label: constraint.label.clone(),
                 values: [other.to_owned(), value.to_owned()],
@@ -83,6 +86,6 @@ pub fn problems(constraints: &[Constraint]) -> impl Iterator<Item = Problem> {
             _ => {}
         }
     }
-    let about = About::Option("--constraint");
-    reasons.into_iter().map(move |reason| Problem { about: about.clone(), label: None, reason })
+    let subject = ProblemSubject::Option("--constraint");
+    reasons.into_iter().map(move |reason| Problem { subject: subject.clone(), label: None, reason })
 }

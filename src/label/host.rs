@@ -2,7 +2,7 @@
 //!
 //! Pure. A host holds lower-case ASCII letters, digits, `-`, `_` and dots between them, nothing else.
 
-use super::{read::QUOTES, synonym};
+use super::{parse::QUOTES, synonym};
 use crate::problem::Reason;
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -28,7 +28,7 @@ impl Host {
 
 impl HostMatch {
     /// As an administrator's fence says it: like a label, and `*` is any host.
-    pub fn pattern(text: &str) -> Result<Self, Reason> {
+    pub fn parse_pattern(text: &str) -> Result<Self, Reason> {
         match text.trim() {
             "*" => Ok(Self::Any),
             text => text.parse(),
@@ -40,7 +40,7 @@ impl HostMatch {
         match (self, other) {
             (Self::Any, _) => true,
             (Self::Wildcard(above), Self::Exact(host)) => {
-                host.0.split_once('.').is_some_and(|(_, rest)| *rest == *above.0)
+                host.0.split_once('.').is_some_and(|(_, remaining)| *remaining == *above.0)
             }
             _ => self == other,
         }
@@ -52,7 +52,7 @@ impl FromStr for Host {
 
     fn from_str(text: &str) -> Result<Self, Reason> {
         let text = text.trim();
-        host(text).ok_or_else(|| mistake(text, text))
+        parse_host(text).ok_or_else(|| diagnose_host(text, text))
     }
 }
 
@@ -65,7 +65,9 @@ impl FromStr for HostMatch {
         match text.strip_prefix("*.") {
             _ if matches!(text, "*" | "*.") => Err(Reason::LoneWildcard),
             None => text.parse().map(Self::Exact),
-            Some(above) => host(above).map(Self::Wildcard).ok_or_else(|| mistake(above, text)),
+            Some(above) => {
+                parse_host(above).map(Self::Wildcard).ok_or_else(|| diagnose_host(above, text))
+            }
         }
     }
 }
@@ -87,8 +89,8 @@ impl fmt::Display for HostMatch {
     }
 }
 
-fn host(text: &str) -> Option<Host> {
-    let mut host = ascii(text)?;
+fn parse_host(text: &str) -> Option<Host> {
+    let mut host = to_ascii(text)?;
     if host.ends_with('.') {
         host.pop();
     }
@@ -96,7 +98,7 @@ fn host(text: &str) -> Option<Host> {
 }
 
 /// In lower case; what is plain already does not pay for the tables of international names.
-fn ascii(text: &str) -> Option<String> {
+fn to_ascii(text: &str) -> Option<String> {
     let lower = text.to_ascii_lowercase();
     if lower.is_ascii() && !lower.contains("xn--") {
         return Some(lower);
@@ -110,16 +112,16 @@ fn is_label(label: &str) -> bool {
 }
 
 /// What someone meant who wrote this for a host; `whole` is what stands there, `*.` included.
-fn mistake(text: &str, whole: &str) -> Reason {
+fn diagnose_host(text: &str, whole: &str) -> Reason {
     let name_and_port = |(name, port): (&str, &str)| {
         !name.is_empty() && !name.contains(':') && port.bytes().all(|c| c.is_ascii_digit())
     };
     let whole = whole.to_owned();
     match text {
         "" => Reason::Empty,
-        _ if is_template(text) => Reason::NotFilledIn(whole),
+        _ if is_placeholder(text) => Reason::NotFilledIn(whole),
         _ if text.contains("Host") && text.contains(['(', '`']) => {
-            let instead = Some(synonym::of_rule(text)).filter(|it| !it.is_empty());
+            let instead = Some(synonym::hosts_of_rule(text)).filter(|text| !text.is_empty());
             Reason::HostPattern { text: whole, instead }
         }
         _ if text.contains(QUOTES) => Reason::InQuotes(whole),
@@ -141,9 +143,10 @@ fn mistake(text: &str, whole: &str) -> Reason {
 }
 
 /// A place for a value, which nobody has filled in: `${DOMAIN}`, `$DOMAIN`, `{{ domain }}`, `<domain>`.
-pub(super) fn is_template(text: &str) -> bool {
-    let named =
-        |rest: &str| rest.starts_with(|c: char| c == '{' || c == '_' || c.is_ascii_alphabetic());
+pub(super) fn is_placeholder(text: &str) -> bool {
+    let named = |remaining: &str| {
+        remaining.starts_with(|c: char| c == '{' || c == '_' || c.is_ascii_alphabetic())
+    };
     text.split('$').skip(1).any(named)
         || text.contains("{{")
         || text.contains("{$")

@@ -4,12 +4,12 @@
 //! They may hold `;` and `'`, which separate and quote on HAProxy's command line: a payload or a
 //! backslash carries them there.
 
-use super::{host::is_template, read::QUOTES};
-use crate::{path::Reading, problem::Reason};
+use super::{host::is_placeholder, parse::QUOTES};
+use crate::{path::NormalizedPath, problem::Reason};
 use std::{fmt, str::FromStr, sync::Arc};
 
 /// More would make a request cost more look-ups than its path is worth.
-pub const MOST_SEGMENTS: usize = 8;
+pub const MAX_SEGMENTS: usize = 8;
 
 /// A path prefix of whole segments, at most eight; no segments is the whole host.
 /// Holds `/a/b` without a trailing slash, or nothing, in the one spelling that requests are read in.
@@ -49,11 +49,11 @@ impl FromStr for PathPrefix {
             shorter => shorter.unwrap_or(body),
         };
         if !body.split('/').all(is_segment) {
-            return Err(mistake(text));
+            return Err(diagnose_prefix(text));
         }
-        let path = read(body).map_err(|reason| reason(text.to_owned()))?;
+        let path = normalize_prefix(body).map_err(|reason| reason(text.to_owned()))?;
         let prefix = Self(path.trim_end_matches('/').into());
-        if MOST_SEGMENTS < prefix.depth() {
+        if MAX_SEGMENTS < prefix.depth() {
             return Err(Reason::PrefixTooDeep(text.to_owned()));
         }
         Ok(prefix)
@@ -66,7 +66,8 @@ impl FromStr for CheckPath {
     fn from_str(text: &str) -> Result<Self, Reason> {
         let text = text.trim();
         let (path, query) = text.split_once('?').unwrap_or((text, ""));
-        let legal = path.starts_with('/') && is_spelt(path, b"/") && is_spelt(query, b"/?");
+        let legal =
+            path.starts_with('/') && is_pchar_text(path, b"/") && is_pchar_text(query, b"/?");
         if legal { Ok(Self(text.into())) } else { Err(Reason::NotACheck) }
     }
 }
@@ -84,10 +85,10 @@ impl fmt::Display for CheckPath {
 }
 
 /// What someone meant who wrote this for a prefix.
-fn mistake(text: &str) -> Reason {
+fn diagnose_prefix(text: &str) -> Reason {
     let whole = text.to_owned();
-    match pattern(text) {
-        _ if is_template(text) && !text.contains('<') => Reason::NotFilledIn(whole),
+    match literal_prefix(text) {
+        _ if is_placeholder(text) && !text.contains('<') => Reason::NotFilledIn(whole),
         _ if text.starts_with(QUOTES) || text.ends_with(QUOTES) => Reason::InQuotes(whole),
         Some(instead) => Reason::PatternForPrefix { text: whole, instead },
         None => Reason::NotAPrefix(whole),
@@ -96,37 +97,41 @@ fn mistake(text: &str) -> Reason {
 
 /// Where it looks like a pattern, as other programs take them for paths: the literal segments that it begins with.
 /// Here all stands for itself, so that no client would ask for it.
-pub(super) fn pattern(text: &str) -> Option<String> {
+pub(super) fn literal_prefix(text: &str) -> Option<String> {
     let body = text.trim().trim_start_matches(['^', '~', '=', ' ', '/']);
     let anchored = text.starts_with(['^', '~', '=']) || text.ends_with('$');
     let segments: Vec<_> = body.split('/').collect();
-    let first = segments.iter().position(|it| is_pattern(it));
+    let first = segments.iter().position(|text| is_pattern(text));
     if first.is_none() && !anchored {
         return None;
     }
     let literal = &segments[..first.unwrap_or(segments.len())];
-    let literal: Vec<_> = literal.iter().map(|it| it.trim_end_matches('$')).collect();
+    let literal: Vec<_> = literal.iter().map(|text| text.trim_end_matches('$')).collect();
     // `/api*`: what is before the star.
-    let begun =
-        first.and_then(|at| segments[at].split_once('*')).filter(|(_, rest)| rest.is_empty());
-    let begun = begun.map(|(begun, _)| begun).filter(|begun| !is_pattern(begun));
-    let literal = literal.into_iter().chain(begun).filter(|it| is_segment(it));
+    let partial = first
+        .and_then(|at| segments[at].split_once('*'))
+        .filter(|(_, after_star)| after_star.is_empty());
+    let partial = partial.map(|(partial, _)| partial).filter(|partial| !is_pattern(partial));
+    let literal = literal.into_iter().chain(partial).filter(|text| is_segment(text));
     let literal: Vec<_> = literal.collect();
     Some(format!("/{}", literal.join("/")))
 }
 
 /// `*`, `.*`, `(…)`, `:id`, `{id}`, `<id>`, `[a-z]`, `a|b`, `x$`, `\d`.
 fn is_pattern(segment: &str) -> bool {
-    let parameter = segment.strip_prefix(':').is_some_and(|it| it.starts_with(char::is_alphabetic));
+    let parameter =
+        segment.strip_prefix(':').is_some_and(|text| text.starts_with(char::is_alphabetic));
     let group = segment.starts_with('(') && segment.contains(')');
     parameter
         || group
         || segment.contains(['*', '{', '}', '[', ']', '<', '>', '|', '^'])
-        || [".+", "(?", ")?", "(.", ")+", "\\d", "\\w", "\\."].iter().any(|it| segment.contains(it))
+        || [".+", "(?", ")?", "(.", ")+", "\\d", "\\w", "\\."]
+            .iter()
+            .any(|text| segment.contains(text))
 }
 
 /// As requests are read.
-fn read(body: &str) -> Result<String, fn(String) -> Reason> {
+fn normalize_prefix(body: &str) -> Result<String, fn(String) -> Reason> {
     let path = format!("/{body}");
     if !path.contains(['%', ';']) {
         return Ok(path);
@@ -134,18 +139,18 @@ fn read(body: &str) -> Result<String, fn(String) -> Reason> {
     if path.contains(';') || path.contains("%3B") || path.contains("%3b") {
         return Err(Reason::PrefixParameter);
     }
-    match Reading::of(&path) {
-        Ok(Reading { path, dotted: false, .. }) => Ok(path),
+    match NormalizedPath::from_request(&path) {
+        Ok(NormalizedPath { path, has_dot_segments: false, .. }) => Ok(path),
         _ => Err(Reason::NotAPrefix),
     }
 }
 
 fn is_segment(segment: &str) -> bool {
-    !matches!(segment, "" | "." | "..") && is_spelt(segment, b"")
+    !matches!(segment, "" | "." | "..") && is_pchar_text(segment, b"")
 }
 
 /// RFC 3986's pchar, but for the comma, which parts lists here; `%` only before two digits.
-fn is_spelt(text: &str, also: &[u8]) -> bool {
+fn is_pchar_text(text: &str, also: &[u8]) -> bool {
     let bytes = text.as_bytes();
     let hex = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_hexdigit);
     bytes.iter().enumerate().all(|(at, c)| match c {

@@ -2,15 +2,15 @@
 //!
 //! Pure. Nothing of it is obeyed; it leads to the label that is meant, or says what there is instead.
 
-use super::key::Choice;
+use super::key::LabelOption;
 use crate::container::Container;
 
 /// What somebody most likely means by the name of an option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Meant {
-    Option(Choice),
+pub(super) enum Synonym {
+    Option(LabelOption),
     /// There is none; the way out.
-    Nothing(&'static str),
+    Unsupported(&'static str),
 }
 
 const SWITCH: &str = "a container takes part by having labels of ours; to leave one out take its labels away, \
@@ -38,100 +38,103 @@ const LIMIT: &str =
     "requests are not limited by labels; let the container do it, or a section of --base-file";
 
 /// Written without `_`, `-` and capitals, and parted by blanks.
-const TABLE: [(&str, Meant); 21] = [
+const SYNONYMS: [(&str, Synonym); 21] = [
     (
         "hostname hostnames hosts domain domains domainname fqdn servername serveralias vhost \
          virtualhost name url uri rule subdomain alias site",
-        Meant::Option(Choice::Host),
+        Synonym::Option(LabelOption::Host),
     ),
     (
         "path paths pathprefix prefixes location locations context contextpath base basepath \
          baseurl root route routes servicepath virtualpath subpath folder",
-        Meant::Option(Choice::Prefix),
+        Synonym::Option(LabelOption::Prefix),
     ),
     (
         "strip stripprefix strippath stripprefixes trim trimprefix removeprefix rewrite \
          rewritetarget pathrewrite handlepath replacepath virtualdest",
-        Meant::Option(Choice::StripPrefix),
+        Synonym::Option(LabelOption::StripPrefix),
     ),
-    ("weights share ratio", Meant::Option(Choice::Weight)),
+    ("weights share ratio", Synonym::Option(LabelOption::Weight)),
     (
         "publicport listen listenport frontendport externalport published publishedport \
          hostport entrypoint entrypoints frontend binds localport srcport",
-        Meant::Option(Choice::Bind),
+        Synonym::Option(LabelOption::Bind),
     ),
     (
         "healthcheck healthcheckpath healthpath checkpath httpchk probe ping checks healthuri \
          healthurl healthcheckurl",
-        Meant::Option(Choice::Check),
+        Synonym::Option(LabelOption::Check),
     ),
     (
         "timeouts readtimeout proxyreadtimeout responsetimeout servertimeout backendtimeout \
          timeoutserver requesttimeout timeoutread",
-        Meant::Option(Choice::Timeout),
+        Synonym::Option(LabelOption::Timeout),
     ),
-    ("retries attempts retryon redispatch", Meant::Option(Choice::Retry)),
-    ("enable enabled disable disabled active expose exposed on off ignore", Meant::Nothing(SWITCH)),
+    ("retries attempts retryon redispatch", Synonym::Option(LabelOption::Retry)),
+    (
+        "enable enabled disable disabled active expose exposed on off ignore",
+        Synonym::Unsupported(SWITCH),
+    ),
     (
         "tls ssl https cert certs certificate certificates certname certresolver letsencrypt \
          letsencrypthost acme hsts sslredirect forcessl httpsredirect redirecthttps \
          redirecttohttps httpsonly forcehttps sni",
-        Meant::Nothing(TLS),
+        Synonym::Unsupported(TLS),
     ),
     (
         "redirect redirects redirectto redirectregex redirectwww redirectfrom return moved",
-        Meant::Nothing(REDIRECT),
+        Synonym::Unsupported(REDIRECT),
     ),
     (
         "sticky stickiness stickysession stickysessions session sessions cookie cookies \
          affinity sessionaffinity iphash persist persistence",
-        Meant::Nothing(STICKY),
+        Synonym::Unsupported(STICKY),
     ),
     (
         "auth basicauth basicauthusers users user password htpasswd forwardauth authurl allow \
          deny allowip allowips allowfrom whitelist allowlist ipwhitelist ipallowlist \
          sourcerange acl clientca oauth oidc",
-        Meant::Nothing(GUARD),
+        Synonym::Unsupported(GUARD),
     ),
     (
         "header headers requestheaders responseheaders customheaders addheader setheader cors \
          compress compression gzip middleware middlewares addprefix passhostheader hostheader \
          errorpages errors cache",
-        Meant::Nothing(HEADERS),
+        Synonym::Unsupported(HEADERS),
     ),
-    ("priority order rank default defaulthost", Meant::Nothing(ORDER)),
+    ("priority order rank default defaulthost", Synonym::Unsupported(ORDER)),
     (
         "balance algorithm algo loadbalancer lb strategy backup roundrobin leastconn",
-        Meant::Nothing(BALANCE),
+        Synonym::Unsupported(BALANCE),
     ),
     (
         "scheme protocol proto backendprotocol serverproto serverscheme h2 h2c http2 http3 \
          grpc websocket websockets mode serverstransport proxyprotocol",
-        Meant::Nothing(PROTOCOL),
+        Synonym::Unsupported(PROTOCOL),
     ),
     (
         "port ports containerport targetport internalport serverport virtualport target",
-        Meant::Nothing(PORT),
+        Synonym::Unsupported(PORT),
     ),
-    ("network networks net dockernetwork", Meant::Nothing(NETWORK)),
+    ("network networks net dockernetwork", Synonym::Unsupported(NETWORK)),
     (
         "ratelimit limit limits maxconn maxconnections inflight maxbodysize bodysize \
          clientmaxbodysize buffering",
-        Meant::Nothing(LIMIT),
+        Synonym::Unsupported(LIMIT),
     ),
-    ("interval checkinterval inter rise fall", Meant::Option(Choice::Check)),
+    ("interval checkinterval inter rise fall", Synonym::Option(LabelOption::Check)),
 ];
 
 /// What an option of this name is called here.
-pub(super) fn option(word: &str) -> Option<Meant> {
+pub(super) fn find_synonym(word: &str) -> Option<Synonym> {
     let word: String =
         word.chars().filter(|c| c.is_alphanumeric()).map(|c| c.to_ascii_lowercase()).collect();
-    let has = |words: &str| words.split_whitespace().any(|it| it == word);
-    TABLE.iter().find(|(words, _)| has(words)).map(|(_, meant)| *meant)
+    let has = |words: &str| words.split_whitespace().any(|text| text == word);
+    SYNONYMS.iter().find(|(words, _)| has(words)).map(|(_, synonym)| *synonym)
 }
 
 /// Programs that read labels or the environment of containers as we do, by what their names begin with.
-const PEERS: [(&str, &str); 16] = [
+const FOREIGN_PREFIXES: [(&str, &str); 16] = [
     ("traefik.", "Traefik"),
     ("caddy.", "caddy-docker-proxy"),
     ("caddy_", "caddy-docker-proxy"),
@@ -152,7 +155,7 @@ const PEERS: [(&str, &str); 16] = [
 
 /// A container's words for another program, and what they would be here.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Foreign {
+pub(super) struct ForeignLabel {
     pub(super) key: String,
     pub(super) value: String,
     pub(super) program: &'static str,
@@ -160,7 +163,7 @@ pub(super) struct Foreign {
 }
 
 /// The first of them that names a host; else the first.
-pub(super) fn foreign(container: &Container) -> Option<Foreign> {
+pub(super) fn find_foreign_label(container: &Container) -> Option<ForeignLabel> {
     let all = || container.labels.iter().chain(&container.environment);
     let switched_off = |(key, value): (&String, &String)| {
         let key = key.as_str();
@@ -169,75 +172,79 @@ pub(super) fn foreign(container: &Container) -> Option<Foreign> {
     if all().any(switched_off) {
         return None;
     }
-    let theirs = all().filter_map(|(key, value)| Some((key, value, peer(key)?)));
-    let host = theirs.clone().find_map(|(key, value, _)| Some((key, value, host_of(key, value)?)));
-    let port = theirs.clone().find_map(|(key, value, _)| port_of(key, value));
-    let only = || Some(container.exposed.iter()).filter(|it| it.len() == 1)?.next().copied();
+    let foreign_labels = all().filter_map(|(key, value)| Some((key, value, foreign_program(key)?)));
+    let host = foreign_labels
+        .clone()
+        .find_map(|(key, value, _)| Some((key, value, foreign_host(key, value)?)));
+    let port = foreign_labels.clone().find_map(|(key, value, _)| foreign_port(key, value));
+    let only = || Some(container.exposed.iter()).filter(|items| items.len() == 1)?.next().copied();
     let port = port.or_else(only).map_or_else(|| "<port>".to_owned(), |port| port.to_string());
     let (key, value, program) = match &host {
-        Some((key, value, _)) => (*key, *value, peer(key)?),
-        None => theirs.clone().next()?,
+        Some((key, value, _)) => (*key, *value, foreign_program(key)?),
+        None => foreign_labels.clone().next()?,
     };
     let host = host.map_or_else(|| "<host>".to_owned(), |(.., host)| host);
     let instead = format!("glue_http_{port}_host={host}");
-    Some(Foreign { key: key.clone(), value: value.clone(), program, instead })
+    Some(ForeignLabel { key: key.clone(), value: value.clone(), program, instead })
 }
 
 /// Whose it is.
-pub(super) fn peer(key: &str) -> Option<&'static str> {
-    let whole = |name: &str| name.ends_with(['.', '_']) || key.len() == name.len();
-    let is = |name: &str| {
-        let numbered = key.strip_prefix("caddy_").is_some_and(|rest| {
-            rest.split('.').next().unwrap_or_default().bytes().all(|c| c.is_ascii_digit())
+pub(super) fn foreign_program(key: &str) -> Option<&'static str> {
+    let is_whole = |name: &str| name.ends_with(['.', '_']) || key.len() == name.len();
+    let matches = |name: &str| {
+        let numbered = key.strip_prefix("caddy_").is_some_and(|after_prefix| {
+            after_prefix.split('.').next().unwrap_or_default().bytes().all(|c| c.is_ascii_digit())
         });
-        key.starts_with(name) && whole(name) && (name != "caddy_" || numbered)
+        key.starts_with(name) && is_whole(name) && (name != "caddy_" || numbered)
     };
-    PEERS.iter().find(|(name, _)| is(name)).map(|(_, program)| *program)
+    FOREIGN_PREFIXES.iter().find(|(name, _)| matches(name)).map(|(_, program)| *program)
 }
 
 /// After the last dot.
-fn last(key: &str) -> &str {
+fn last_segment(key: &str) -> &str {
     key.rsplit('.').next().unwrap_or_default()
 }
 
 /// The host that it names, as far as that is plain.
-fn host_of(key: &str, value: &str) -> Option<String> {
-    let rule = key.starts_with("traefik.") && last(key) == "rule";
+fn foreign_host(key: &str, value: &str) -> Option<String> {
+    let rule = key.starts_with("traefik.") && last_segment(key) == "rule";
     let plain = matches!(key, "caddy" | "VIRTUAL_HOST" | "LETSENCRYPT_HOST")
         || key.starts_with("caddy_") && !key.contains('.')
-        || key.starts_with("easyhaproxy.") && last(key) == "host"
+        || key.starts_with("easyhaproxy.") && last_segment(key) == "host"
         || matches!(key, "com.df.serviceDomain" | "com.docker.lb.hosts");
     let hosts = if rule {
-        of_rule(value)
+        hosts_of_rule(value)
     } else if plain {
         value.to_owned()
     } else {
         return None;
     };
-    let hosts = hosts.split([',', ' ']).map(str::trim).filter(|it| !it.is_empty());
+    let hosts = hosts.split([',', ' ']).map(str::trim).filter(|text| !text.is_empty());
     let hosts: Vec<_> = hosts
-        .map(|it| it.trim_start_matches("https://").trim_start_matches("http://"))
-        .filter(|it| it.parse::<super::value::HostMatch>().is_ok())
+        .map(|text| text.trim_start_matches("https://").trim_start_matches("http://"))
+        .filter(|text| text.parse::<super::value::HostMatch>().is_ok())
         .collect();
     (!hosts.is_empty()).then(|| hosts.join(","))
 }
 
 /// What stands between quotes after `Host`.
-pub(super) fn of_rule(rule: &str) -> String {
-    let inside = rule.split("Host").skip(1).filter_map(|rest| {
-        let rest = rest.trim_start();
-        let rest = rest.strip_prefix('(').or_else(|| rest.strip_prefix(':'))?;
-        rest.split([')', ';', '&', '|']).next()
+pub(super) fn hosts_of_rule(rule: &str) -> String {
+    let inside = rule.split("Host").skip(1).filter_map(|after_prefix| {
+        let after_prefix = after_prefix.trim_start();
+        let after_prefix =
+            after_prefix.strip_prefix('(').or_else(|| after_prefix.strip_prefix(':'))?;
+        after_prefix.split([')', ';', '&', '|']).next()
     });
-    let hosts =
-        inside.flat_map(|it| it.split(',')).map(|it| it.trim_matches(['`', '"', '\'', ' ']));
-    hosts.filter(|it| !it.is_empty()).collect::<Vec<_>>().join(",")
+    let hosts = inside
+        .flat_map(|text| text.split(','))
+        .map(|text| text.trim_matches(['`', '"', '\'', ' ']));
+    hosts.filter(|text| !text.is_empty()).collect::<Vec<_>>().join(",")
 }
 
-fn port_of(key: &str, value: &str) -> Option<u16> {
+fn foreign_port(key: &str, value: &str) -> Option<u16> {
     let names_one = key == "VIRTUAL_PORT"
-        || key.starts_with("traefik.") && last(key) == "port"
-        || key.starts_with("easyhaproxy.") && last(key) == "localport"
+        || key.starts_with("traefik.") && last_segment(key) == "port"
+        || key.starts_with("easyhaproxy.") && last_segment(key) == "localport"
         || matches!(key, "com.df.port" | "com.docker.lb.port");
     if names_one {
         return value.trim().parse().ok();

@@ -3,10 +3,10 @@
 //! Pure. Nobody keeps this: the container is read anew when somebody wants to know.
 
 use super::{
-    Fences,
-    key::Choice,
-    read::{Choices, Port, Reader, Written, fit},
-    value::{self, Check, HostMatch, Obedience, PathPrefix, Retry, Timeout, Weight},
+    LabelLimits,
+    key::LabelOption,
+    parse::{LabelParser, OptionSet, PortLabels, RawLabel, check_text},
+    value::{self, CheckMethod, HealthPolicy, HostMatch, PathPrefix, Retry, Timeout, Weight},
 };
 use crate::{
     container::Container,
@@ -17,126 +17,140 @@ use std::str::FromStr;
 
 /// Where a container says what one of its ports asks for. What it does not say is a default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Trace {
-    choices: [Option<Place>; Choice::ALL.len()],
+pub struct LabelTrace {
+    options: [Option<OptionSource>; LabelOption::ALL.len()],
     /// `glue_http_ports`, where it names the port.
-    pub ports: Option<Place>,
+    pub ports: Option<OptionSource>,
 }
 
 /// A label, or the variable that stands for one, as it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct OptionSource {
     pub key: String,
     pub value: String,
-    pub written_in: WrittenIn,
+    pub origin: LabelOrigin,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WrittenIn {
+pub enum LabelOrigin {
     Label,
     Environment,
 }
 
 /// `None` where this port of the container asks for no such route.
-pub fn trace(container: &Container, fences: &Fences, key: &RouteKey, port: u16) -> Option<Trace> {
-    let (ports, _) = Reader::new(container, fences).sort();
-    let port = ports.iter().find(|it| it.number.get() == port)?;
-    let unnamed =
-        port.is_route().then_some(Spot { port, choices: &port.base, listed: port.listed });
-    let named = port.named.values().map(|choices| Spot { port, choices, listed: None });
+pub fn trace_labels(
+    container: &Container,
+    limits: &LabelLimits,
+    key: &RouteKey,
+    port: u16,
+) -> Option<LabelTrace> {
+    let (ports, _) = LabelParser::new(container, limits).group_by_port();
+    let port = ports.iter().find(|labels| labels.number.get() == port)?;
+    let base_scope = port.is_route().then_some(RouteScope {
+        port,
+        options: &port.base_options,
+        ports_label: port.ports_label,
+    });
+    let named_scopes =
+        port.named_routes.values().map(|options| RouteScope { port, options, ports_label: None });
     // What came first counts where it asks twice.
-    unnamed.into_iter().chain(named).find(|spot| spot.asks(key)).map(|spot| spot.trace(container))
+    base_scope
+        .into_iter()
+        .chain(named_scopes)
+        .find(|scope| scope.requests_route(key))
+        .map(|scope| scope.build_trace(container))
 }
 
-impl Trace {
-    pub fn get(&self, choice: Choice) -> Option<&Place> {
-        self.choices[choice as usize].as_ref()
+impl LabelTrace {
+    pub fn get(&self, option: LabelOption) -> Option<&OptionSource> {
+        self.options[option as usize].as_ref()
     }
 
     /// What names the public port: the bind label, else the port in the name of another.
-    pub fn listener(&self) -> Option<&Place> {
-        self.get(Choice::Bind).or(self.ports.as_ref()).or_else(|| self.host())
+    pub fn listener_source(&self) -> Option<&OptionSource> {
+        self.get(LabelOption::Bind).or(self.ports.as_ref()).or_else(|| self.host_source())
     }
 
     /// What names the host; for any host what is there instead.
-    pub fn host(&self) -> Option<&Place> {
-        self.get(Choice::Host).or(self.get(Choice::Prefix)).or(self.ports.as_ref())
+    pub fn host_source(&self) -> Option<&OptionSource> {
+        self.get(LabelOption::Host).or(self.get(LabelOption::Prefix)).or(self.ports.as_ref())
     }
 }
 
 /// Where a port asks for routes: in its own labels, or in those of one name.
-struct Spot<'a> {
-    port: &'a Port<'a>,
-    choices: &'a Choices<'a>,
-    listed: Option<Written<'a>>,
+struct RouteScope<'a> {
+    port: &'a PortLabels<'a>,
+    options: &'a OptionSet<'a>,
+    ports_label: Option<RawLabel<'a>>,
 }
 
-impl<'a> Spot<'a> {
-    fn asks(&self, key: &RouteKey) -> bool {
+impl<'a> RouteScope<'a> {
+    fn requests_route(&self, key: &RouteKey) -> bool {
         let Match::Http { host, prefix } = &key.rule;
-        let own = |choice| self.choices.get(choice);
-        let has_place = own(Choice::Prefix).or(self.listed).is_some();
-        let host = match own(Choice::Host) {
-            Some(written) => has(written, HostMatch::from_str, host),
+        let own = |option| self.options.get(option);
+        let has_place = own(LabelOption::Prefix).or(self.ports_label).is_some();
+        let host = match own(LabelOption::Host) {
+            Some(label) => contains_member(label, HostMatch::from_str, host),
             None => has_place && *host == HostMatch::Any,
         };
-        let prefix = match own(Choice::Prefix) {
-            Some(written) => has(written, PathPrefix::from_str, prefix),
+        let prefix = match own(LabelOption::Prefix) {
+            Some(label) => contains_member(label, PathPrefix::from_str, prefix),
             None => *prefix == PathPrefix::default(),
         };
-        let port = match own(Choice::Bind).or(self.port.base.get(Choice::Bind)) {
-            Some(written) => has(written, value::port, &key.listener.port),
+        let port = match own(LabelOption::Bind).or(self.port.base_options.get(LabelOption::Bind)) {
+            Some(label) => contains_member(label, value::parse_port, &key.listener.port),
             None => key.listener.port == self.port.number,
         };
         host && prefix && port
     }
 
-    fn trace(&self, container: &Container) -> Trace {
-        let place = |Written { key, value }: Written<'_>| {
-            let labelled = container.labels.contains_key(key);
-            let written_in = if labelled { WrittenIn::Label } else { WrittenIn::Environment };
-            Place { key: key.to_owned(), value: value.to_owned(), written_in }
+    fn build_trace(&self, container: &Container) -> LabelTrace {
+        let to_source = |RawLabel { key, value }: RawLabel<'_>| {
+            let is_label = container.labels.contains_key(key);
+            let origin = if is_label { LabelOrigin::Label } else { LabelOrigin::Environment };
+            OptionSource { key: key.to_owned(), value: value.to_owned(), origin }
         };
-        let mut trace = Trace { ports: self.listed.map(place), ..Trace::default() };
-        for (_, choice) in Choice::ALL {
-            trace.choices[choice as usize] = self.written(choice).map(place);
+        let mut trace =
+            LabelTrace { ports: self.ports_label.map(to_source), ..LabelTrace::default() };
+        for (_, option) in LabelOption::ALL {
+            trace.options[option as usize] = self.effective_label(option).map(to_source);
         }
         trace
     }
 
     /// What counts: a named route takes from its port what it does not say itself, host and prefix aside.
-    fn written(&self, choice: Choice) -> Option<Written<'a>> {
-        let own = self.choices.get(choice);
-        match choice {
-            Choice::Host | Choice::Prefix => own,
-            Choice::Bind => own.or(self.port.base.get(choice)),
-            _ => [own, self.port.base.get(choice)]
+    fn effective_label(&self, option: LabelOption) -> Option<RawLabel<'a>> {
+        let own = self.options.get(option);
+        match option {
+            LabelOption::Host | LabelOption::Prefix => own,
+            LabelOption::Bind => own.or(self.port.base_options.get(option)),
+            _ => [own, self.port.base_options.get(option)]
                 .into_iter()
                 .flatten()
-                .find(|it| is_understood(choice, it.value)),
+                .find(|files| is_valid(option, files.value)),
         }
     }
 }
 
-fn has<T: PartialEq>(
-    written: Written<'_>,
+fn contains_member<T: PartialEq>(
+    label: RawLabel<'_>,
     parse: impl Fn(&str) -> Result<T, Reason>,
-    wanted: &T,
+    value: &T,
 ) -> bool {
-    let members = fit(written.value).unwrap_or_default().split(',');
-    members.map(str::trim).any(|it| !it.is_empty() && parse(it).as_ref() == Ok(wanted))
+    let members = check_text(label.value).unwrap_or_default().split(',');
+    members.map(str::trim).any(|text| !text.is_empty() && parse(text).as_ref() == Ok(value))
 }
 
 /// Of what a route cannot do without, whatever of it is understood counts.
-fn is_understood(choice: Choice, value: &str) -> bool {
-    let Ok(text) = fit(value) else { return false };
-    match choice {
-        Choice::Host | Choice::Prefix | Choice::Bind => true,
-        Choice::StripPrefix => Strip::from_str(text).is_ok(),
-        Choice::Weight => Weight::from_str(text).is_ok(),
-        Choice::Check => Check::from_str(text).is_ok(),
-        Choice::Health => Obedience::from_str(text).is_ok(),
-        Choice::Timeout => Timeout::from_str(text).is_ok(),
-        Choice::Retry => Retry::from_str(text).is_ok(),
+fn is_valid(option: LabelOption, value: &str) -> bool {
+    let Ok(text) = check_text(value) else { return false };
+    match option {
+        LabelOption::Host | LabelOption::Prefix | LabelOption::Bind => true,
+        LabelOption::StripPrefix => Strip::from_str(text).is_ok(),
+        LabelOption::Weight => Weight::from_str(text).is_ok(),
+        LabelOption::Check => CheckMethod::from_str(text).is_ok(),
+        LabelOption::Health => HealthPolicy::from_str(text).is_ok(),
+        LabelOption::Timeout => Timeout::from_str(text).is_ok(),
+        LabelOption::Retry => Retry::from_str(text).is_ok(),
     }
 }

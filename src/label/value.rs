@@ -4,7 +4,7 @@
 
 pub use super::{
     host::{Host, HostMatch},
-    prefix::{CheckPath, MOST_SEGMENTS, PathPrefix},
+    prefix::{CheckPath, MAX_SEGMENTS, PathPrefix},
 };
 use crate::{problem::Reason, route::Strip};
 use std::{num::NonZeroU16, str::FromStr, time::Duration};
@@ -19,7 +19,7 @@ pub struct Timeout(Duration);
 
 /// HAProxy's own health check.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Check {
+pub enum CheckMethod {
     #[default]
     Tcp,
     Off,
@@ -28,7 +28,7 @@ pub enum Check {
 
 /// What Docker's HEALTHCHECK means for traffic.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Obedience {
+pub enum HealthPolicy {
     /// Starting and unhealthy containers serve only while the route has no healthy one.
     #[default]
     Obey,
@@ -48,21 +48,21 @@ pub enum Retry {
 }
 
 impl Weight {
-    pub const MOST: Self = Self(256);
+    pub const MAX: Self = Self(256);
 
     pub fn get(self) -> u16 {
         self.0
     }
 
     /// The weight, and what is to be told about it though it counts.
-    pub(super) fn told(text: &str) -> Result<(Self, Option<Reason>), Reason> {
+    pub(super) fn parse_reporting(text: &str) -> Result<(Self, Option<Reason>), Reason> {
         if text.is_empty() || !text.bytes().all(|c| c.is_ascii_digit()) {
             return Err(Reason::NotAWeight);
         }
         // Digits that do not fit are a number too, and more than 256.
         match text.parse().unwrap_or(u16::MAX) {
-            weight if weight <= Self::MOST.0 => Ok((Self(weight), None)),
-            _ => Ok((Self::MOST, Some(Reason::WeightTooHigh))),
+            weight if weight <= Self::MAX.0 => Ok((Self(weight), None)),
+            _ => Ok((Self::MAX, Some(Reason::WeightTooHigh))),
         }
     }
 }
@@ -74,13 +74,13 @@ impl Default for Weight {
 }
 
 impl Timeout {
-    const LONGEST: Duration = Duration::from_hours(24);
+    const MAX: Duration = Duration::from_hours(24);
 
     pub fn duration(self) -> Duration {
         self.0
     }
 
-    pub fn millis(self) -> u64 {
+    pub fn as_millis(self) -> u64 {
         u64::try_from(self.0.as_millis()).expect("a day has fewer milliseconds")
     }
 }
@@ -96,7 +96,7 @@ impl FromStr for Weight {
     type Err = Reason;
 
     fn from_str(text: &str) -> Result<Self, Reason> {
-        Self::told(text.trim()).map(|(weight, _)| weight)
+        Self::parse_reporting(text.trim()).map(|(weight, _)| weight)
     }
 }
 
@@ -107,7 +107,7 @@ impl FromStr for Timeout {
         let time = humantime::parse_duration(text.trim()).map_err(|_| Reason::NotATimeout)?;
         // What HAProxy cannot tell apart is equal here too.
         match u64::try_from(time.as_millis()) {
-            Ok(millis) if 0 < millis && time <= Self::LONGEST => {
+            Ok(millis) if 0 < millis && time <= Self::MAX => {
                 Ok(Self(Duration::from_millis(millis)))
             }
             _ => Err(Reason::NotATimeout),
@@ -115,21 +115,24 @@ impl FromStr for Timeout {
     }
 }
 
-impl FromStr for Check {
+impl FromStr for CheckMethod {
     type Err = Reason;
 
     fn from_str(text: &str) -> Result<Self, Reason> {
-        word(text, &[("tcp", Self::Tcp), ("off", Self::Off)])
+        match_word(text, &[("tcp", Self::Tcp), ("off", Self::Off)])
             .map_or_else(|| text.parse().map(Self::Http), Ok)
     }
 }
 
-impl FromStr for Obedience {
+impl FromStr for HealthPolicy {
     type Err = Reason;
 
     fn from_str(text: &str) -> Result<Self, Reason> {
-        word(text, &[("obey", Self::Obey), ("require", Self::Require), ("ignore", Self::Ignore)])
-            .ok_or(Reason::NotAnObedience)
+        match_word(
+            text,
+            &[("obey", Self::Obey), ("require", Self::Require), ("ignore", Self::Ignore)],
+        )
+        .ok_or(Reason::NotAnObedience)
     }
 }
 
@@ -137,7 +140,7 @@ impl FromStr for Retry {
     type Err = Reason;
 
     fn from_str(text: &str) -> Result<Self, Reason> {
-        word(text, &[("safe", Self::Safe), ("all", Self::All), ("off", Self::Off)])
+        match_word(text, &[("safe", Self::Safe), ("all", Self::All), ("off", Self::Off)])
             .ok_or(Reason::NotARetry)
     }
 }
@@ -148,12 +151,12 @@ impl FromStr for Strip {
     fn from_str(text: &str) -> Result<Self, Reason> {
         let on = ["1", "true", "yes", "on"].map(|on| (on, Self::Prefix));
         let off = ["0", "false", "no", "off"].map(|off| (off, Self::Keep));
-        word(text, &on).or_else(|| word(text, &off)).ok_or(Reason::NotASwitch)
+        match_word(text, &on).or_else(|| match_word(text, &off)).ok_or(Reason::NotASwitch)
     }
 }
 
 /// A port as people write it: digits, neither sign nor leading zero.
-pub fn port(text: &str) -> Result<NonZeroU16, Reason> {
+pub fn parse_port(text: &str) -> Result<NonZeroU16, Reason> {
     let plain = !text.starts_with(['+', '0']);
     match text.parse() {
         Ok(port) if plain => Ok(port),
@@ -162,7 +165,7 @@ pub fn port(text: &str) -> Result<NonZeroU16, Reason> {
 }
 
 /// YAML and people write `True` as well as `true`.
-fn word<T: Clone>(text: &str, words: &[(&str, T)]) -> Option<T> {
+fn match_word<T: Clone>(text: &str, words: &[(&str, T)]) -> Option<T> {
     let text = text.trim();
     words.iter().find(|(word, _)| word.eq_ignore_ascii_case(text)).map(|(_, value)| value.clone())
 }

@@ -4,25 +4,25 @@
 //! it does not say itself ([`words`]), in the journal too; there, and in JSON, each field is one of its own.
 //! Nobody who logs waits for a reader ([`queue`]).
 
-mod journal;
+mod fields;
+mod journald;
 mod queue;
 mod stream;
-mod words;
 
-pub use queue::lost;
+pub use queue::lost_lines;
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
-use journal::Journal;
+use fields::FieldFormatter;
+use journald::JournaldLayer;
 use std::{
     io::{IsTerminal, stderr},
     sync::OnceLock,
 };
-use stream::Lines;
+use stream::StderrWriter;
 use tracing_subscriber::{
     Layer, Registry, filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt,
 };
-use words::Words;
 
 /// How the log is written, and which events are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,23 +47,23 @@ static FLUSH: OnceLock<Box<dyn Fn() + Send + Sync>> = OnceLock::new();
 ///
 /// # Errors
 /// When `RUST_LOG` is no filter, or the thread that writes cannot be started.
-pub fn start(settings: &Settings, program: &str) -> Result<()> {
+pub fn start_logging(settings: &Settings, program: &str) -> Result<()> {
     let filter: Targets = settings.filter.parse().with_context(|| {
         format!("RUST_LOG={:?} is no level and no list of target=level", settings.filter)
     })?;
     let layer = match settings.format {
         LogFormat::Json => {
-            let lines = lines()?;
+            let lines = stderr_lines()?;
             fmt::layer().json().flatten_event(true).with_writer(lines).boxed()
         }
         // Where its socket cannot be reached, the journal reads what is written to it.
-        LogFormat::Text => match Journal::of_stderr(program, &filter)? {
+        LogFormat::Text => match JournaldLayer::for_stderr(program, &filter)? {
             Some(journal) => {
                 let entries = journal.queue();
                 let _ = FLUSH.set(Box::new(move || entries.flush()));
                 journal.boxed()
             }
-            None => text()?,
+            None => text_layer()?,
         },
     };
     tracing_subscriber::registry().with(layer.with_filter(filter)).try_init()?;
@@ -77,20 +77,20 @@ pub fn flush() {
     }
 }
 
-fn lines() -> Result<Lines> {
-    let lines = Lines::to_stderr()?;
+fn stderr_lines() -> Result<StderrWriter> {
+    let lines = StderrWriter::to_stderr()?;
     let last = lines.clone();
     let _ = FLUSH.set(Box::new(move || last.flush()));
     Ok(lines)
 }
 
 /// The journal has its own clock.
-fn text() -> Result<Box<dyn Layer<Registry> + Send + Sync>> {
+fn text_layer() -> Result<Box<dyn Layer<Registry> + Send + Sync>> {
     let plain = std::env::var_os("NO_COLOR").is_some_and(|no| !no.is_empty());
     let layer = fmt::layer()
-        .fmt_fields(Words)
-        .with_writer(lines()?)
+        .fmt_fields(FieldFormatter)
+        .with_writer(stderr_lines()?)
         .with_target(false)
         .with_ansi(stderr().is_terminal() && !plain);
-    Ok(if journal::is_stderr() { layer.without_time().boxed() } else { layer.boxed() })
+    Ok(if journald::is_stderr_journal() { layer.without_time().boxed() } else { layer.boxed() })
 }

@@ -12,26 +12,26 @@ use std::{
 use tracing::warn;
 
 /// So many lines wait for their reader; what comes then is lost.
-const LINES: usize = 8192;
+const CAPACITY: usize = 8192;
 /// How long the end of the program waits for a reader.
-const FAREWELL: Duration = Duration::from_secs(1);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Of all queues, since the program began.
-static LOST: AtomicU64 = AtomicU64::new(0);
+static LOST_LINES: AtomicU64 = AtomicU64::new(0);
 
 /// How many lines of the log nobody got to read.
-pub fn lost() -> u64 {
-    LOST.load(Ordering::Relaxed)
+pub fn lost_lines() -> u64 {
+    LOST_LINES.load(Ordering::Relaxed)
 }
 
-enum Item<T> {
+enum QueueItem<T> {
     Line(T),
     /// All that came before it is written.
-    Mark(SyncSender<()>),
+    Flush(SyncSender<()>),
 }
 
 /// Where lines are put. A clone leads to the same thread.
-pub(super) struct Queue<T>(SyncSender<Item<T>>);
+pub(super) struct Queue<T>(SyncSender<QueueItem<T>>);
 
 impl<T> Clone for Queue<T> {
     fn clone(&self) -> Self {
@@ -42,51 +42,56 @@ impl<T> Clone for Queue<T> {
 impl<T: Send + 'static> Queue<T> {
     /// What is put into it is given to `write`, which may take its time.
     pub(super) fn start(write: impl FnMut(T) + Send + 'static) -> std::io::Result<Self> {
-        Self::with_room(LINES, write)
+        Self::with_capacity(CAPACITY, write)
     }
 
-    fn with_room(lines: usize, write: impl FnMut(T) + Send + 'static) -> std::io::Result<Self> {
+    fn with_capacity(lines: usize, write: impl FnMut(T) + Send + 'static) -> std::io::Result<Self> {
         let (sender, receiver) = sync_channel(lines);
-        thread::Builder::new().name("log".to_owned()).spawn(move || pass_on(&receiver, write))?;
+        thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || forward_lines(&receiver, write))?;
         Ok(Self(sender))
     }
 
     /// Never waits.
-    pub(super) fn put(&self, line: T) {
-        if self.0.try_send(Item::Line(line)).is_err() {
-            LOST.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn push(&self, line: T) {
+        if self.0.try_send(QueueItem::Line(line)).is_err() {
+            LOST_LINES.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// Waits until all that was put in is written, or its reader has had a second for it.
     pub(super) fn flush(&self) {
         let (mark, written) = sync_channel(1);
-        if self.0.try_send(Item::Mark(mark)).is_ok() {
-            let _ = written.recv_timeout(FAREWELL);
+        if self.0.try_send(QueueItem::Flush(mark)).is_ok() {
+            let _ = written.recv_timeout(FLUSH_TIMEOUT);
         }
     }
 }
 
 /// Says what was lost when it has caught up, as there is room for saying it then.
-fn pass_on<T>(queue: &Receiver<Item<T>>, mut write: impl FnMut(T)) {
-    let mut said = lost();
+fn forward_lines<T>(queue: &Receiver<QueueItem<T>>, mut write: impl FnMut(T)) {
+    let mut reported = lost_lines();
     loop {
         let item = match queue.try_recv() {
             Ok(item) => item,
             Err(TryRecvError::Disconnected) => return,
             Err(TryRecvError::Empty) => {
-                let lines = lost();
-                if lines > said {
-                    warn!("the log was not read in time: {} lines of it are lost", lines - said);
-                    said = lines;
+                let lines = lost_lines();
+                if lines > reported {
+                    warn!(
+                        "the log was not read in time: {} lines of it are lost",
+                        lines - reported
+                    );
+                    reported = lines;
                 }
                 let Ok(item) = queue.recv() else { return };
                 item
             }
         };
         match item {
-            Item::Line(line) => write(line),
-            Item::Mark(written) => drop(written.try_send(())),
+            QueueItem::Line(line) => write(line),
+            QueueItem::Flush(written) => drop(written.try_send(())),
         }
     }
 }
@@ -97,34 +102,34 @@ mod tests {
     use std::sync::mpsc::channel;
 
     /// Of a reader that takes one line each time that it is told to, and what it has read.
-    fn stalled(room: usize) -> (Queue<u32>, std::sync::mpsc::Sender<()>, Receiver<u32>) {
+    fn stalled_queue(room: usize) -> (Queue<u32>, std::sync::mpsc::Sender<()>, Receiver<u32>) {
         let (go, may) = channel::<()>();
         let (read, written) = channel();
         let write = move |line| {
             let _ = may.recv();
             let _ = read.send(line);
         };
-        (Queue::with_room(room, write).unwrap(), go, written)
+        (Queue::with_capacity(room, write).unwrap(), go, written)
     }
 
     #[test]
-    fn line_for_a_stalled_reader_is_kept_or_counted_and_waits_for_nobody() {
-        let before = lost();
-        let (queue, go, written) = stalled(4);
+    fn push_to_full_queue_counts_lost_line() {
+        let before = lost_lines();
+        let (queue, go, written) = stalled_queue(4);
         for line in 0..100 {
-            queue.put(line);
+            queue.push(line);
         }
         // Four wait, and the reader may have taken one before.
-        let gone = lost() - before;
+        let gone = lost_lines() - before;
         assert!((95..=96).contains(&gone), "{gone}");
         drop(go);
         assert_eq!(written.iter().take(4).collect::<Vec<_>>(), [0, 1, 2, 3]);
     }
 
     #[test]
-    fn farewell_waits_for_what_was_put_before() {
-        let (queue, go, written) = stalled(4);
-        queue.put(7);
+    fn flush_waits_for_pushed_lines() {
+        let (queue, go, written) = stalled_queue(4);
+        queue.push(7);
         drop(go);
         queue.flush();
         assert_eq!(written.try_recv(), Ok(7));

@@ -11,9 +11,9 @@ use std::{
 use tracing_subscriber::fmt::MakeWriter;
 
 #[derive(Clone)]
-pub(super) struct Lines(Queue<Vec<u8>>);
+pub(super) struct StderrWriter(Queue<Vec<u8>>);
 
-impl Lines {
+impl StderrWriter {
     /// It has a descriptor of its own: who writes to standard error in another way, as a panic does, waits for nobody
     /// who waits here.
     pub(super) fn to_stderr() -> io::Result<Self> {
@@ -26,21 +26,21 @@ impl Lines {
     }
 }
 
-impl<'a> MakeWriter<'a> for Lines {
-    type Writer = Line<'a>;
+impl<'a> MakeWriter<'a> for StderrWriter {
+    type Writer = LineWriter<'a>;
 
-    fn make_writer(&'a self) -> Line<'a> {
-        Line { text: Vec::new(), queue: &self.0 }
+    fn make_writer(&'a self) -> LineWriter<'a> {
+        LineWriter { text: Vec::new(), queue: &self.0 }
     }
 }
 
 /// One event, put into the queue when it is whole.
-pub(super) struct Line<'a> {
+pub(super) struct LineWriter<'a> {
     text: Vec<u8>,
     queue: &'a Queue<Vec<u8>>,
 }
 
-impl Write for Line<'_> {
+impl Write for LineWriter<'_> {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
         self.text.write(text)
     }
@@ -50,10 +50,10 @@ impl Write for Line<'_> {
     }
 }
 
-impl Drop for Line<'_> {
+impl Drop for LineWriter<'_> {
     fn drop(&mut self) {
         if !self.text.is_empty() {
-            self.queue.put(mem::take(&mut self.text));
+            self.queue.push(mem::take(&mut self.text));
         }
     }
 }

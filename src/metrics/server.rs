@@ -1,13 +1,13 @@
 //! What `GET /metrics` answers, on the control socket and on the port of `--metrics`.
 
-use super::Count;
+use super::MetricsSnapshot;
 use crate::{
     control::{
-        failure::Failure,
-        order::{Order, order},
+        error::ApiError,
+        request::{ControlRequest, send_request},
     },
     label::value::Host,
-    web::{self, Limits, gate::Named},
+    web::{self, ServerLimits, host_check::HostCheck},
 };
 use http_body_util::Full;
 use hyper::{
@@ -23,66 +23,78 @@ use std::{
 use tokio::{net::TcpStream, sync::mpsc, time::timeout};
 use tracing::info;
 
-const OPTION: &str = "--metrics";
+const OPTION_NAME: &str = "--metrics";
 /// A pass may take seconds, where it is a reload; Prometheus waits for 10.
-const PATIENCE: Duration = Duration::from_secs(9);
+const SCRAPE_TIMEOUT: Duration = Duration::from_secs(9);
 /// Nobody has so many Prometheuses.
-const LIMITS: Limits =
-    Limits { connections: 32, patience: Duration::from_mins(1), head: 16 * 1024 };
+const LIMITS: ServerLimits = ServerLimits {
+    max_connections: 32,
+    request_timeout: Duration::from_mins(1),
+    max_head_bytes: 16 * 1024,
+};
 
 /// Answers until it is dropped. `names` are those that it answers to, besides its own.
-pub async fn serve(address: SocketAddr, names: Vec<Host>, orders: mpsc::Sender<Order>) {
-    let listener = web::listen(address, OPTION).await;
+pub async fn serve_metrics(
+    address: SocketAddr,
+    names: Vec<Host>,
+    orders: mpsc::Sender<ControlRequest>,
+) {
+    let listener = web::bind_with_retry(address, OPTION_NAME).await;
     info!("metrics are at http://{address}/metrics");
-    let gate = Arc::new(Named { names, bare: true, option: "--metrics-host" });
-    let visit = |stream: TcpStream, seat| {
-        let (orders, gate) = (orders.clone(), Arc::clone(&gate));
+    let host_check =
+        Arc::new(HostCheck { names, allows_bare_names: true, option: "--metrics-host" });
+    let handle = |stream: TcpStream, slot| {
+        let (orders, host_check) = (orders.clone(), Arc::clone(&host_check));
         async move {
             let Ok(local) = stream.local_addr() else { return };
-            let answer = |it| answer(it, local.ip(), &gate, &orders);
-            web::converse(stream, seat, OPTION, LIMITS, answer).await;
+            let answer = |request| handle_request(request, local.ip(), &host_check, &orders);
+            web::serve_connection(stream, slot, OPTION_NAME, LIMITS, answer).await;
         }
     };
-    web::accept(listener, OPTION, LIMITS, visit).await;
+    web::accept_connections(listener, OPTION_NAME, LIMITS, handle).await;
 }
 
-async fn answer(
+async fn handle_request(
     request: Request<Incoming>,
     local: IpAddr,
-    gate: &Named,
-    orders: &mpsc::Sender<Order>,
+    host_check: &HostCheck,
+    orders: &mpsc::Sender<ControlRequest>,
 ) -> Response<Full<Bytes>> {
-    if let Some((status, text)) = gate.refusal(request.headers(), request.uri(), local) {
-        return plain(status, &text);
+    if let Some((status, text)) = host_check.reject_request(request.headers(), request.uri(), local)
+    {
+        return text_response(status, &text);
     }
     match (request.method(), request.uri().path()) {
-        (&Method::GET | &Method::HEAD, "/metrics") => match page(orders).await {
+        (&Method::GET | &Method::HEAD, "/metrics") => match metrics_response(orders).await {
             Ok(page) => page,
-            Err(failure) => plain(failure.status(), &failure.to_string()),
+            Err(failure) => text_response(failure.status_code(), &failure.to_string()),
         },
-        (_, "/metrics") => plain(StatusCode::METHOD_NOT_ALLOWED, "the method is GET"),
-        _ => plain(StatusCode::NOT_FOUND, "there is /metrics"),
+        (_, "/metrics") => text_response(StatusCode::METHOD_NOT_ALLOWED, "the method is GET"),
+        _ => text_response(StatusCode::NOT_FOUND, "there is /metrics"),
     }
 }
 
 /// # Errors
 /// When the balancer stops, or does not answer in time.
-pub async fn page(orders: &mpsc::Sender<Order>) -> Result<Response<Full<Bytes>>, Failure> {
+pub async fn metrics_response(
+    orders: &mpsc::Sender<ControlRequest>,
+) -> Result<Response<Full<Bytes>>, ApiError> {
     let ask = async {
-        order(orders, |answer| Order::Examine { answer }).await?;
-        order(orders, |answer| Order::Count { answer }).await
+        send_request(orders, |answer| ControlRequest::RefreshHealth { answer }).await?;
+        send_request(orders, |answer| ControlRequest::Metrics { answer }).await
     };
-    let late = |_| Failure::NotCounted("it is busy; try again".to_owned());
-    let Count { census, stat, metrics } = timeout(PATIENCE, ask).await.map_err(late)??;
+    let late = |_| ApiError::CountFailed("it is busy; try again".to_owned());
+    let MetricsSnapshot { census, stat, metrics } =
+        timeout(SCRAPE_TIMEOUT, ask).await.map_err(late)??;
     let text = metrics
-        .text(&census, stat.old_workers().await)
-        .map_err(|error| Failure::NotCounted(error.to_string()))?;
+        .render_text(&census, stat.count_old_workers().await)
+        .map_err(|error| ApiError::CountFailed(error.to_string()))?;
     let mut page = Response::new(Full::from(text));
     page.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(prometheus::TEXT_FORMAT));
     Ok(page)
 }
 
-fn plain(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
+fn text_response(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
     let mut page = Response::new(Full::from(format!("{text}\n")));
     *page.status_mut() = status;
     page

@@ -1,8 +1,8 @@
 //! docker-glue's options as they are meant.
 
-use super::{Command, DockerAccess, Machine, Note, Refusal, layer, meaning, place};
+use super::{DockerAccess, HostEnv, RunMode, SettingsError, SettingsNote, layer, paths, resolve};
 use crate::{
-    cli::glue::{Options, Verb},
+    cli::glue::{GlueCommand, GlueOptions},
     log,
 };
 use std::{
@@ -13,8 +13,8 @@ use std::{
 /// What docker-glue's command line asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GlueTask {
-    Serve(Command),
-    Run(Verb),
+    Serve(RunMode),
+    Run(GlueCommand),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,25 +27,30 @@ pub struct GlueSettings {
     pub script_paths: Vec<PathBuf>,
     pub plugin_paths: Vec<PathBuf>,
     /// Those of all of these in the folder where we were started, and that nobody has named.
-    here: Vec<PathBuf>,
+    default_local_folders: Vec<PathBuf>,
     /// `None`: nobody says where, and nothing outlives a restart.
     pub state_dir: Option<PathBuf>,
     pub log: log::Settings,
-    pub machine: Machine,
+    pub machine: HostEnv,
     /// To be told once.
-    pub notes: Vec<Note>,
+    pub notes: Vec<SettingsNote>,
 }
 
 impl GlueTask {
     /// From the command line, with the environment and the settings file below it.
-    pub fn read(args: &[OsString], machine: Machine) -> Result<(Self, GlueSettings), Refusal> {
-        let (options, verb) = layer::options::<Options>(args, &machine)?;
+    pub fn from_args(
+        args: &[OsString],
+        machine: HostEnv,
+    ) -> Result<(Self, GlueSettings), SettingsError> {
+        let (options, verb) = layer::load_options::<GlueOptions>(args, &machine)?;
         let task = match (verb, options.once, options.watch) {
             (Some(verb), ..) => Self::Run(verb),
-            (None, true, _) => Self::Serve(Command::Once),
-            (None, false, true) => Self::Serve(Command::Watch),
+            (None, true, _) => Self::Serve(RunMode::Once),
+            (None, false, true) => Self::Serve(RunMode::Watch),
             (None, false, false) => {
-                return Err(Refusal::nothing_to_do::<Options>("run each handler once and exit"));
+                return Err(SettingsError::nothing_to_do::<GlueOptions>(
+                    "run each handler once and exit",
+                ));
             }
         };
         Ok((task, GlueSettings::new(options, machine)))
@@ -58,40 +63,40 @@ impl GlueSettings {
     ///
     /// # Errors
     /// Why not.
-    pub fn trusts(&self, folder: &Path) -> Result<(), String> {
-        if !self.here.iter().any(|here| here == folder) {
+    pub fn check_trusted(&self, folder: &Path) -> Result<(), String> {
+        if !self.default_local_folders.iter().any(|local_folders| local_folders == folder) {
             return Ok(());
         }
-        let ours = place::is_ours(folder, (self.machine.uid, nix::unistd::getegid().as_raw()));
+        let ours = paths::check_owner(folder, (self.machine.uid, nix::unistd::getegid().as_raw()));
         ours.map_err(|why| format!("nobody has named it, and {why}"))
     }
 
     /// Those of them that are trusted.
-    pub fn trusted(&self, folders: &[PathBuf]) -> Vec<PathBuf> {
-        folders.iter().filter(|folder| self.trusts(folder).is_ok()).cloned().collect()
+    pub fn trusted_folders(&self, folders: &[PathBuf]) -> Vec<PathBuf> {
+        folders.iter().filter(|folder| self.check_trusted(folder).is_ok()).cloned().collect()
     }
 
     /// What is said of something that is in none of the trusted ones, with why others were not looked at.
-    pub fn absent(&self, text: String, folders: &[PathBuf]) -> String {
-        let passed_over = folders.iter().filter_map(|folder| {
-            let why = self.trusts(folder).err()?;
+    pub fn missing_message(&self, text: String, folders: &[PathBuf]) -> String {
+        let untrusted = folders.iter().filter_map(|folder| {
+            let why = self.check_trusted(folder).err()?;
             Some(format!("{} is passed over: {why}", folder.display()))
         });
-        std::iter::once(text).chain(passed_over).collect::<Vec<_>>().join("; ")
+        std::iter::once(text).chain(untrusted).collect::<Vec<_>>().join("; ")
     }
 }
 
 impl GlueSettings {
-    fn new(options: Options, machine: Machine) -> Self {
+    fn new(options: GlueOptions, machine: HostEnv) -> Self {
         let program = std::env::current_exe().unwrap_or_default();
         let home = program.parent().map(PathBuf::from).unwrap_or_default();
-        let mut here = Vec::new();
-        let mut or = |given: Vec<PathBuf>, known: Vec<PathBuf>| {
+        let mut local_folders = Vec::new();
+        let mut given_or_default = |given: Vec<PathBuf>, defaults: Vec<PathBuf>| {
             if !given.is_empty() {
                 return given;
             }
-            here.extend(known.iter().filter(|folder| folder.starts_with(".")).cloned());
-            known
+            local_folders.extend(defaults.iter().filter(|folder| folder.starts_with(".")).cloned());
+            defaults
         };
         let handlers = [home.join("../etc"), home.join("../../etc"), "/etc".into(), ".".into()];
         let handlers = handlers.into_iter().map(|folder| folder.join("docker-glue.d"));
@@ -104,21 +109,21 @@ impl GlueSettings {
         ];
         let plugins = vec!["/usr/lib/docker-glue/plugins".into(), "./plugins".into()];
         let handler_paths_are_default = options.handler_paths.is_empty();
-        let handler_paths = or(options.handler_paths, handlers);
-        let script_paths = or(options.script_paths, scripts);
-        let plugin_paths = or(options.plugin_paths, plugins);
+        let handler_paths = given_or_default(options.handler_paths, handlers);
+        let script_paths = given_or_default(options.script_paths, scripts);
+        let plugin_paths = given_or_default(options.plugin_paths, plugins);
         Self {
-            notes: meaning::of_machine::<Options>(options.docker_url.as_deref(), &machine),
+            notes: resolve::host_notes::<GlueOptions>(options.docker_url.as_deref(), &machine),
             docker: DockerAccess::new(options.docker_url, &machine),
             handler_paths_are_default,
             handler_paths,
             script_paths,
             plugin_paths,
-            here,
-            state_dir: options.state_dir.or_else(|| place::state(&machine).ok()),
+            default_local_folders: local_folders,
+            state_dir: options.state_dir.or_else(|| paths::default_state_dir(&machine).ok()),
             log: log::Settings {
                 format: options.log_format,
-                filter: meaning::filter(options.verbose, options.quiet, &machine),
+                filter: resolve::log_filter(options.verbose, options.quiet, &machine),
             },
             machine,
         }

@@ -1,8 +1,8 @@
 //! Flags before environment before file before default: each layer becomes arguments, so that one parser
 //! reads all of them and an option is declared once.
 
-use super::{Machine, Note, Refusal, value};
-use crate::cli::{Program, Switches, with_shared};
+use super::{HostEnv, SettingsError, SettingsNote, value};
+use crate::cli::{Program, Switches, share_options};
 use anyhow::{Context, Error, Result, anyhow, bail};
 use clap::{
     Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches, Subcommand,
@@ -18,15 +18,15 @@ use toml::{
     de::{DeString, DeTable, DeValue},
 };
 
-const HOME: &str = "/etc/docker-glue/settings.toml";
+const DEFAULT_FILE: &str = "/etc/docker-glue/settings.toml";
 
 /// The verb is said on the command line alone.
-pub(super) fn options<P: Program>(
+pub(super) fn load_options<P: Program>(
     args: &[OsString],
-    machine: &Machine,
-) -> Result<(P, Option<P::Verb>), Refusal> {
-    P::command_line().try_get_matches_from(args).map_err(misplaced::<P>)?;
-    let parser = with_shared(P::Verb::augment_subcommands(parser::<P>()));
+    machine: &HostEnv,
+) -> Result<(P, Option<P::Subcommand>), SettingsError> {
+    P::command_line().try_get_matches_from(args).map_err(explain_misplaced::<P>)?;
+    let parser = share_options(P::Subcommand::augment_subcommands(parser_without_defaults::<P>()));
     let flags = parser.try_get_matches_from(args)?;
     let verb = flags.subcommand_name();
     if let Some(verb) = verb
@@ -35,23 +35,23 @@ pub(super) fn options<P: Program>(
         let text = format!("{verb} does one thing and ends; leave --watch and --once away");
         return Err(P::command_line().error(ErrorKind::ArgumentConflict, text).into());
     }
-    let environment = matches::<P>(&environment::<P>(machine))?;
-    let file = matches::<P>(&file::<P>(&[&flags, &environment])?)?;
+    let environment = parse_layer::<P>(&environment_options::<P>(machine))?;
+    let file = parse_layer::<P>(&file_options::<P>(&[&flags, &environment])?)?;
     let mut options = P::try_parse_from([P::NAME])?;
     for layer in [&file, &environment, &flags] {
-        overlay(&mut options, layer)?;
+        overlay_options(&mut options, layer)?;
     }
-    let verb = verb.map(|_| P::Verb::from_arg_matches(&flags)).transpose()?;
+    let verb = verb.map(|_| P::Subcommand::from_arg_matches(&flags)).transpose()?;
     Ok((options, verb))
 }
 
 /// Where an option of the program stands after a command, and there is another one of that name or none, says where
 /// it belongs.
-fn misplaced<P: Program>(mut error: clap::Error) -> clap::Error {
+fn explain_misplaced<P: Program>(mut error: clap::Error) -> clap::Error {
     let program = P::command();
     let is_the_programs = |written: &str| {
         let long = written.strip_prefix("--");
-        long.is_some_and(|it| program.get_arguments().any(|arg| arg.get_long() == Some(it)))
+        long.is_some_and(|text| program.get_arguments().any(|arg| arg.get_long() == Some(text)))
     };
     if let (ErrorKind::UnknownArgument, Some(ContextValue::String(written))) =
         (error.kind(), error.get(ContextKind::InvalidArg))
@@ -64,48 +64,48 @@ fn misplaced<P: Program>(mut error: clap::Error) -> clap::Error {
 }
 
 /// From keys and values alone, as another kind of file has them; each with its place.
-pub(super) fn from_said<P: Program>(said: &[Said]) -> Result<P> {
+pub(super) fn options_from_raw<P: Program>(raw: &[RawOption]) -> Result<P> {
     let mut options = P::try_parse_from([P::NAME])?;
-    overlay(&mut options, &matches::<P>(said)?)?;
+    overlay_options(&mut options, &parse_layer::<P>(raw)?)?;
     Ok(options)
 }
 
 /// The variable that an option is in the environment.
-pub fn variable(key: &str) -> String {
+pub fn env_variable(key: &str) -> String {
     format!("DOCKER_GLUE_{}", key.to_uppercase())
 }
 
 /// An option as a layer says it.
-pub(super) struct Said {
+pub(super) struct RawOption {
     key: String,
     /// Where it says so, for a complaint.
-    place: String,
+    location: String,
     values: Vec<String>,
 }
 
-impl Said {
+impl RawOption {
     /// As an option of the program; lists are comma-separated.
     ///
     /// # Errors
     /// The program has no such option: says which one may be meant.
-    pub(super) fn new<P: Program>(key: &str, value: &str, place: String) -> Result<Self> {
-        let (parser, key) = (parser::<P>(), key.replace('-', "_"));
-        let Some(action) = action(&parser, &key) else {
-            bail!("{place}: {}", unknown(&parser, &key))
+    pub(super) fn new<P: Program>(key: &str, value: &str, location: String) -> Result<Self> {
+        let (parser, key) = (parser_without_defaults::<P>(), key.replace('-', "_"));
+        let Some(action) = option_action(&parser, &key) else {
+            bail!("{location}: {}", unknown_option_message(&parser, &key))
         };
-        let values = split(action, value);
-        Ok(Self { key, place, values })
+        let values = split_value(action, value);
+        Ok(Self { key, location, values })
     }
 }
 
 /// Knows no defaults: what a layer does not say is absent.
-fn parser<P: CommandFactory>() -> Command {
+fn parser_without_defaults<P: CommandFactory>() -> Command {
     P::command().mut_args(|arg| arg.default_value(Resettable::Reset))
 }
 
 /// What the layer says replaces what the weaker ones said. Switches that answer one question go together:
 /// a `--watch` also outweighs the `once` of a file.
-fn overlay<P: Program>(options: &mut P, layer: &ArgMatches) -> Result<(), clap::Error> {
+fn overlay_options<P: Program>(options: &mut P, layer: &ArgMatches) -> Result<(), clap::Error> {
     let before = options.switches();
     options.update_from_arg_matches(layer)?;
     let mut after = options.switches();
@@ -115,18 +115,18 @@ fn overlay<P: Program>(options: &mut P, layer: &ArgMatches) -> Result<(), clap::
     if after.verbose == 0 && !after.quiet {
         after = Switches { verbose: before.verbose, quiet: before.quiet, ..after };
     }
-    options.switch(after);
+    options.set_switches(after);
     Ok(())
 }
 
-fn matches<P: Program>(layer: &[Said]) -> Result<ArgMatches> {
-    let parser = parser::<P>();
+fn parse_layer<P: Program>(layer: &[RawOption]) -> Result<ArgMatches> {
+    let parser = parser_without_defaults::<P>();
     let mut args = vec![String::new()];
-    for said in layer {
-        let words = words(&parser, said).with_context(|| said.place.clone())?;
-        let alone = [String::new()].iter().chain(&words).cloned().collect::<Vec<_>>();
-        if let Err(error) = parser.clone().try_get_matches_from(alone) {
-            return Err(reason(&error)).with_context(|| said.place.clone());
+    for raw in layer {
+        let words = option_arguments(&parser, raw).with_context(|| raw.location.clone())?;
+        let single = [String::new()].iter().chain(&words).cloned().collect::<Vec<_>>();
+        if let Err(error) = parser.clone().try_get_matches_from(single) {
+            return Err(parser_reason(&error)).with_context(|| raw.location.clone());
         }
         args.extend(words);
     }
@@ -134,12 +134,12 @@ fn matches<P: Program>(layer: &[Said]) -> Result<ArgMatches> {
 }
 
 /// The option as it would stand on the command line.
-fn words(parser: &Command, said: &Said) -> Result<Vec<String>> {
-    let flag = format!("--{}", said.key.replace('_', "-"));
-    let valued = said.values.iter().map(|value| format!("{flag}={value}"));
-    match (action(parser, &said.key), said.values.as_slice()) {
+fn option_arguments(parser: &Command, raw: &RawOption) -> Result<Vec<String>> {
+    let flag = format!("--{}", raw.key.replace('_', "-"));
+    let valued = raw.values.iter().map(|value| format!("{flag}={value}"));
+    match (option_action(parser, &raw.key), raw.values.as_slice()) {
         (Some(ArgAction::SetTrue), [value]) => {
-            let on = value::switch(value).map_err(Error::msg)?;
+            let on = value::parse_bool(value).map_err(Error::msg)?;
             Ok(if on { vec![flag] } else { Vec::new() })
         }
         (Some(ArgAction::Count), [value]) => {
@@ -151,14 +151,14 @@ fn words(parser: &Command, said: &Said) -> Result<Vec<String>> {
     }
 }
 
-fn action<'a>(parser: &'a Command, key: &str) -> Option<&'a ArgAction> {
+fn option_action<'a>(parser: &'a Command, key: &str) -> Option<&'a ArgAction> {
     parser.get_arguments().find(|arg| arg.get_id() == key).map(Arg::get_action)
 }
 
 /// The sentence of the parser, without the flag that nobody wrote and the hint that follows.
-fn reason(error: &clap::Error) -> Error {
-    let told = error.to_string();
-    let first = told.split("\n\n").next().unwrap_or_default();
+fn parser_reason(error: &clap::Error) -> Error {
+    let message = error.to_string();
+    let first = message.split("\n\n").next().unwrap_or_default();
     let words =
         first.trim_start_matches("error: ").split_whitespace().collect::<Vec<_>>().join(" ");
     match words.split_once(" for '--").map(|(before, after)| (before, after.split_once('\''))) {
@@ -168,48 +168,51 @@ fn reason(error: &clap::Error) -> Error {
 }
 
 /// An empty variable says nothing, so that `${HOLD:-}` of a compose file works.
-fn environment<P: Program>(machine: &Machine) -> Vec<Said> {
-    let parser = parser::<P>();
-    let said = |arg: &Arg| {
+fn environment_options<P: Program>(machine: &HostEnv) -> Vec<RawOption> {
+    let parser = parser_without_defaults::<P>();
+    let raw = |arg: &Arg| {
         let key = arg.get_id().to_string();
-        let place = variable(&key);
-        let value = machine.env.get(&place).filter(|value| !value.is_empty())?;
-        let values = split(arg.get_action(), value);
-        Some(Said { key, place, values })
+        let location = env_variable(&key);
+        let value = machine.env.get(&location).filter(|value| !value.is_empty())?;
+        let values = split_value(arg.get_action(), value);
+        Some(RawOption { key, location, values })
     };
-    parser.get_arguments().filter_map(said).collect()
+    parser.get_arguments().filter_map(raw).collect()
 }
 
 /// How people write `DOCKER_GLUE_` who remember it by half.
-const LIKE_OURS: [&str; 5] =
+const SIMILAR_PREFIXES: [&str; 5] =
     ["DOCKER_GLUE_", "DOCKER_BALANCER_", "DOCKERGLUE_", "DOCKER_GLUE", "DOCKER_HAPROXY_"];
 
 /// Variables that were meant to be options, and are none of either program.
-pub(super) fn strange_variables<P: Program>(machine: &Machine) -> Vec<Note> {
-    let (parser, other) = (parser::<P>(), parser::<P::Other>());
+pub(super) fn unknown_variables<P: Program>(machine: &HostEnv) -> Vec<SettingsNote> {
+    let (parser, other) =
+        (parser_without_defaults::<P>(), parser_without_defaults::<P::OtherProgram>());
     let all = parser.get_arguments().chain(other.get_arguments());
-    let keys: Vec<_> = all.map(|arg| variable(arg.get_id().as_str())).collect();
+    let keys: Vec<_> = all.map(|arg| env_variable(arg.get_id().as_str())).collect();
     let note = |name: &String| {
         let typed = name.to_uppercase().replace(['-', '.'], "_");
-        let (start, rest) =
-            LIKE_OURS.iter().find_map(|start| Some((*start, typed.strip_prefix(start)?)))?;
-        if rest.is_empty() || keys.contains(name) {
+        let (start, suffix) =
+            SIMILAR_PREFIXES.iter().find_map(|start| Some((*start, typed.strip_prefix(start)?)))?;
+        if suffix.is_empty() || keys.contains(name) {
             return None;
         }
-        let meant = format!("DOCKER_GLUE_{}", rest.trim_start_matches('_'));
-        let likeness = |known: &String| (strsim::jaro_winkler(known, &meant), known.clone());
+        let meant = format!("DOCKER_GLUE_{}", suffix.trim_start_matches('_'));
+        let likeness = |action_of_key: &String| {
+            (strsim::jaro_winkler(action_of_key, &meant), action_of_key.clone())
+        };
         let near = keys.iter().map(likeness).max_by(|(a, _), (b, _)| a.total_cmp(b));
         // They all begin alike, which makes any two of them alike.
         let near = near.filter(|(likeness, _)| 0.95 < *likeness).map(|(_, near)| near);
         if start != "DOCKER_GLUE_" && near.is_none() {
             return None;
         }
-        Some(Note::UnknownVariable { name: name.clone(), near })
+        Some(SettingsNote::UnknownVariable { name: name.clone(), near })
     };
     machine.env.keys().filter_map(note).collect()
 }
 
-fn split(action: &ArgAction, value: &str) -> Vec<String> {
+fn split_value(action: &ArgAction, value: &str) -> Vec<String> {
     match action {
         ArgAction::Append => value.split(',').map(|piece| piece.trim().to_owned()).collect(),
         _ => vec![value.to_owned()],
@@ -217,11 +220,11 @@ fn split(action: &ArgAction, value: &str) -> Vec<String> {
 }
 
 /// The strongest layer that names a file decides which; one that is named must be there.
-fn file<P: Program>(layers: &[&ArgMatches]) -> Result<Vec<Said>> {
+fn file_options<P: Program>(layers: &[&ArgMatches]) -> Result<Vec<RawOption>> {
     let named = layers.iter().find_map(|layer| layer.get_one::<PathBuf>("settings"));
-    let path = named.map_or(Path::new(HOME), PathBuf::as_path);
+    let path = named.map_or(Path::new(DEFAULT_FILE), PathBuf::as_path);
     match std::fs::read_to_string(path) {
-        Ok(text) => keys::<P>(path, &text),
+        Ok(text) => parse_file::<P>(path, &text),
         Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
             Ok(Vec::new())
         }
@@ -230,42 +233,43 @@ fn file<P: Program>(layers: &[&ArgMatches]) -> Result<Vec<Said>> {
 }
 
 /// Both programs read the same file: what only the other one knows is left to it.
-fn keys<P: Program>(path: &Path, text: &str) -> Result<Vec<Said>> {
-    let (parser, other) = (parser::<P>(), parser::<P::Other>());
+fn parse_file<P: Program>(path: &Path, text: &str) -> Result<Vec<RawOption>> {
+    let (parser, other) =
+        (parser_without_defaults::<P>(), parser_without_defaults::<P::OtherProgram>());
     let line = |at: usize| 1 + text[..at].matches('\n').count();
     let at = |at: usize| format!("{}:{}", path.display(), line(at));
     let table = DeTable::parse(text).map_err(|error| {
         let start = error.span().map_or(0, |span| span.start.min(text.len()));
         anyhow!("{}: {}", at(start), error.message())
     })?;
-    let said = |(key, value): (&Spanned<DeString<'_>>, &Spanned<DeValue<'_>>)| {
+    let raw = |(key, value): (&Spanned<DeString<'_>>, &Spanned<DeValue<'_>>)| {
         let (start, key) = (key.span().start, key.get_ref().as_ref());
-        let known = action(&parser, key).filter(|_| key != "settings");
-        let Some(action) = known else {
-            if action(&other, key).is_some() && key != "settings" {
+        let action_of_key = option_action(&parser, key).filter(|_| key != "settings");
+        let Some(action) = action_of_key else {
+            if option_action(&other, key).is_some() && key != "settings" {
                 return Ok(None);
             }
-            bail!("{}: {}", at(start), unknown(&parser, key));
+            bail!("{}: {}", at(start), unknown_option_message(&parser, key));
         };
-        let place = format!("{}: {key}", at(start));
-        let values = values(action, value.get_ref()).with_context(|| place.clone())?;
-        Ok(Some(Said { key: key.to_owned(), place, values }))
+        let location = format!("{}: {key}", at(start));
+        let values = toml_values(action, value.get_ref()).with_context(|| location.clone())?;
+        Ok(Some(RawOption { key: key.to_owned(), location, values }))
     };
-    table.get_ref().iter().filter_map(|entry| said(entry).transpose()).collect()
+    table.get_ref().iter().filter_map(|entry| raw(entry).transpose()).collect()
 }
 
 /// Elements of an array are taken as they are: a comma in them stays.
-fn values(action: &ArgAction, value: &DeValue<'_>) -> Result<Vec<String>> {
+fn toml_values(action: &ArgAction, value: &DeValue<'_>) -> Result<Vec<String>> {
     match value {
-        DeValue::String(text) => Ok(split(action, text)),
+        DeValue::String(text) => Ok(split_value(action, text)),
         DeValue::Array(elements) => {
-            elements.iter().map(|element| scalar(element.get_ref())).collect()
+            elements.iter().map(|element| toml_scalar(element.get_ref())).collect()
         }
-        value => Ok(vec![scalar(value)?]),
+        value => Ok(vec![toml_scalar(value)?]),
     }
 }
 
-fn scalar(value: &DeValue<'_>) -> Result<String> {
+fn toml_scalar(value: &DeValue<'_>) -> Result<String> {
     match value {
         DeValue::String(text) => Ok(text.to_string()),
         DeValue::Integer(number) => Ok(number.to_string()),
@@ -274,11 +278,16 @@ fn scalar(value: &DeValue<'_>) -> Result<String> {
     }
 }
 
-fn unknown(parser: &Command, key: &str) -> String {
+fn unknown_option_message(parser: &Command, key: &str) -> String {
     let keys = parser.get_arguments().map(|arg| arg.get_id().as_str());
     let near = keys
-        .filter(|known| *known != "settings")
-        .map(|known| (strsim::jaro_winkler(known, &key.replace('-', "_").to_lowercase()), known))
+        .filter(|action_of_key| *action_of_key != "settings")
+        .map(|action_of_key| {
+            (
+                strsim::jaro_winkler(action_of_key, &key.replace('-', "_").to_lowercase()),
+                action_of_key,
+            )
+        })
         .max_by(|(a, _), (b, _)| a.total_cmp(b));
     match near {
         Some((likeness, near)) if 0.8 < likeness => {

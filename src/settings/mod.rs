@@ -3,27 +3,27 @@
 //! `cli::Options` is what was written, in flags, environment, file and defaults (`layer`); [`Settings`] is
 //! what it comes to on this machine.
 
+mod error;
 mod glue;
+mod haproxy_options;
+mod host_env;
 mod layer;
-mod machine;
-mod meaning;
 mod note;
-pub mod place;
-mod rc;
-mod refusal;
+pub mod paths;
+mod resolve;
 pub mod value;
 
-pub use crate::cli::{AccessLog, Address, HaproxyUser, OnOff};
+pub use crate::cli::{AccessLog, AddressMode, HaproxyUser, OnOff};
+pub use error::SettingsError;
 pub use glue::{GlueSettings, GlueTask};
-use layer::Said;
-pub use layer::variable;
-pub use machine::Machine;
-pub use note::Note;
-pub use refusal::Refusal;
+pub use host_env::HostEnv;
+use layer::RawOption;
+pub use layer::env_variable;
+pub use note::SettingsNote;
 
 use crate::{
-    cli::{Ask, Look, Options, Verb},
-    label::{Fences, value::Host},
+    cli::{BalancerCommand, DaemonCommand, LocalCommand, Options},
+    label::{LabelLimits, value::Host},
     log,
 };
 use anyhow::Result as Anyhow;
@@ -41,22 +41,22 @@ use std::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Task {
     Serve(Box<Settings>),
-    Look(Look, Box<Settings>),
-    Ask(Errand),
+    Local(LocalCommand, Box<Settings>),
+    Daemon(DaemonRequest),
 }
 
 /// Something to ask the docker-balancer that runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Errand {
-    pub ask: Ask,
+pub struct DaemonRequest {
+    pub command: DaemonCommand,
     pub runtime_dir: PathBuf,
     /// To be told once.
-    pub notes: Vec<Note>,
+    pub notes: Vec<SettingsNote>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    pub command: Command,
+    pub command: RunMode,
     pub docker: DockerAccess,
     pub include_env: bool,
     /// Events to look again after, besides those that always matter.
@@ -64,8 +64,8 @@ pub struct Settings {
     /// The network to reach containers on, where their labels name none.
     pub network: Option<String>,
     /// `None` is what fits the engine: its containers' own addresses where it is on this machine.
-    pub address: Option<Address>,
-    pub fences: Fences,
+    pub address: Option<AddressMode>,
+    pub fences: LabelLimits,
     /// Whether labels count that a container has of its image.
     pub image_labels: OnOff,
     /// At least one.
@@ -74,7 +74,7 @@ pub struct Settings {
     pub port_map: BTreeMap<NonZeroU16, NonZeroU16>,
     pub trusted_proxies: Vec<IpNet>,
     pub access_log: AccessLog,
-    pub haproxy: Haproxy,
+    pub haproxy: HaproxyMode,
     /// A path, or a name to be found in PATH.
     pub haproxy_bin: PathBuf,
     /// Further arguments of HAProxy, from `--rc`.
@@ -104,11 +104,11 @@ pub struct Settings {
     pub metrics_hosts: Vec<Host>,
     pub log: log::Settings,
     /// To be told once.
-    pub notes: Vec<Note>,
+    pub notes: Vec<SettingsNote>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Command {
+pub enum RunMode {
     Once,
     Watch,
 }
@@ -132,9 +132,9 @@ pub enum BindAddress {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Haproxy {
+pub enum HaproxyMode {
     Managed { stop_timeout: Duration, at_exit: AtExit },
-    Service { reload: Reload, stats_socket: Option<PathBuf>, user: Option<HaproxyUser> },
+    Service { reload: ReloadMethod, stats_socket: Option<PathBuf>, user: Option<HaproxyUser> },
 }
 
 /// What becomes of our HAProxy when we are stopped.
@@ -146,26 +146,27 @@ pub enum AtExit {
 
 /// How somebody else's HAProxy is told to read its configuration again.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reload {
+pub enum ReloadMethod {
     MasterSocket(PathBuf),
     Unit(String),
 }
 
 impl Task {
     /// From the command line, with the environment and the settings file below it.
-    pub fn read(args: &[OsString], machine: &Machine) -> Result<Self, Refusal> {
-        let (options, verb) = layer::options::<Options>(args, machine)?;
+    pub fn from_args(args: &[OsString], machine: &HostEnv) -> Result<Self, SettingsError> {
+        let (options, verb) = layer::load_options::<Options>(args, machine)?;
         match verb {
-            None => Ok(Self::Serve(Box::new(Settings::of(options, machine)?))),
-            Some(Verb::Look(look)) => {
-                let settings = Settings::new(options, Command::Watch, machine)?;
-                Ok(Self::Look(look, Box::new(settings)))
+            None => Ok(Self::Serve(Box::new(Settings::from_options(options, machine)?))),
+            Some(BalancerCommand::Look(look)) => {
+                let settings = Settings::new(options, RunMode::Watch, machine)?;
+                Ok(Self::Local(look, Box::new(settings)))
             }
-            Some(Verb::Ask(ask)) => {
-                let runtime_dir = options.runtime_dir.unwrap_or_else(|| place::runtime(machine));
-                let runtime_dir = place::roomy("--runtime-dir", runtime_dir)?;
-                let notes = layer::strange_variables::<Options>(machine);
-                Ok(Self::Ask(Errand { ask, runtime_dir, notes }))
+            Some(BalancerCommand::Ask(ask)) => {
+                let runtime_dir =
+                    options.runtime_dir.unwrap_or_else(|| paths::default_runtime_dir(machine));
+                let runtime_dir = paths::check_socket_length("--runtime-dir", runtime_dir)?;
+                let notes = layer::unknown_variables::<Options>(machine);
+                Ok(Self::Daemon(DaemonRequest { command: ask, runtime_dir, notes }))
             }
         }
     }
@@ -176,29 +177,30 @@ impl Settings {
     ///
     /// # Errors
     /// Names the place of the first one that is none, or has a value that is none.
-    pub fn of_params<'a>(
+    pub fn from_params<'a>(
         params: impl IntoIterator<Item = (&'a str, &'a str, String)>,
-        command: Command,
-        machine: &Machine,
+        command: RunMode,
+        machine: &HostEnv,
     ) -> Anyhow<Self> {
-        let said =
-            params.into_iter().map(|(key, value, place)| Said::new::<Options>(key, value, place));
-        let options = layer::from_said(&said.collect::<Anyhow<Vec<_>>>()?)?;
+        let raw = params
+            .into_iter()
+            .map(|(key, value, text)| RawOption::new::<Options>(key, value, text));
+        let options = layer::options_from_raw(&raw.collect::<Anyhow<Vec<_>>>()?)?;
         Self::new(options, command, machine)
     }
 
     /// From the command line, with the environment and the settings file below it.
-    pub fn read(args: &[OsString], machine: &Machine) -> Result<Self, Refusal> {
-        let (options, _) = layer::options::<Options>(args, machine)?;
-        Self::of(options, machine)
+    pub fn from_args(args: &[OsString], machine: &HostEnv) -> Result<Self, SettingsError> {
+        let (options, _) = layer::load_options::<Options>(args, machine)?;
+        Self::from_options(options, machine)
     }
 
-    fn of(options: Options, machine: &Machine) -> Result<Self, Refusal> {
+    fn from_options(options: Options, machine: &HostEnv) -> Result<Self, SettingsError> {
         let command = match (options.once, options.watch) {
-            (true, _) => Command::Once,
-            (false, true) => Command::Watch,
+            (true, _) => RunMode::Once,
+            (false, true) => RunMode::Watch,
             (false, false) => {
-                return Err(Refusal::nothing_to_do::<Options>("apply the labels and exit"));
+                return Err(SettingsError::nothing_to_do::<Options>("apply the labels and exit"));
             }
         };
         Ok(Self::new(options, command, machine)?)

@@ -5,7 +5,7 @@
 use std::{fmt, path::PathBuf};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Note {
+pub enum SettingsNote {
     TemplatesAreCompiledIn {
         option: &'static str,
     },
@@ -19,7 +19,7 @@ pub enum Note {
         option: &'static str,
         with: &'static str,
     },
-    NoRc(PathBuf),
+    MissingOptionsFile(PathBuf),
     /// Of the environment: it looks like an option, and is none.
     UnknownVariable {
         name: String,
@@ -28,23 +28,23 @@ pub enum Note {
     /// A context of the docker command, which is not read here.
     DockerContext {
         name: String,
-        said_by: &'static str,
+        source: &'static str,
     },
     /// `--map-port` moves a port above 1023 to one below.
-    MapPort {
+    ReversedPortMap {
         public: u16,
         ours: u16,
     },
 }
 
-impl Note {
+impl SettingsNote {
     /// Whether it matters to a command, which does one thing and ends, as well.
-    pub fn is_of_machine(&self) -> bool {
+    pub fn concerns_commands(&self) -> bool {
         matches!(self, Self::UnknownVariable { .. } | Self::DockerContext { .. })
     }
 }
 
-impl fmt::Display for Note {
+impl fmt::Display for SettingsNote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TemplatesAreCompiledIn { option } => write!(
@@ -61,7 +61,7 @@ impl fmt::Display for Note {
             Self::OnlyWith { option, with } => {
                 write!(f, "{option} does nothing: it goes with {with}")
             }
-            Self::NoRc(path) => write!(f, "--rc: there is no {}", path.display()),
+            Self::MissingOptionsFile(path) => write!(f, "--rc: there is no {}", path.display()),
             Self::UnknownVariable { name, near: Some(near) } => {
                 write!(
                     f,
@@ -74,7 +74,7 @@ impl fmt::Display for Note {
                 "{} is no option, and not read; --help lists those there are: --map-port is DOCKER_GLUE_MAP_PORT",
                 name.escape_debug()
             ),
-            Self::DockerContext { name, said_by } => {
+            Self::DockerContext { name, source: said_by } => {
                 let name = name.escape_debug();
                 write!(
                     f,
@@ -83,7 +83,7 @@ impl fmt::Display for Note {
                      docker context inspect {name} --format '{{{{.Endpoints.docker.Host}}}}'"
                 )
             }
-            Self::MapPort { public, ours } => write!(
+            Self::ReversedPortMap { public, ours } => write!(
                 f,
                 "--map-port {public}={ours}: HAProxy listens on {ours} for labels that say {public}; for labels \
                  that say {ours} it is {ours}={public}, the label's port first"

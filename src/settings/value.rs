@@ -3,7 +3,7 @@
 use crate::{
     cli::{AccessLog, HaproxyUser},
     label::{
-        Constraint, HostFence,
+        AllowedHost, Constraint,
         value::{Host, HostMatch},
     },
 };
@@ -17,12 +17,12 @@ use std::{
     time::Duration,
 };
 
-pub type Ports = BTreeSet<NonZeroU16>;
+pub type PortSet = BTreeSet<NonZeroU16>;
 
 /// HAProxy counts milliseconds in 31 bits.
-const LONGEST: Duration = Duration::from_hours(576);
+const MAX_DURATION: Duration = Duration::from_hours(576);
 
-pub fn text(text: &str) -> Result<String, String> {
+pub fn parse_text(text: &str) -> Result<String, String> {
     match text.trim() {
         "" => Err("it is empty".into()),
         text if text.chars().any(char::is_control) => Err("it has control characters".into()),
@@ -30,7 +30,7 @@ pub fn text(text: &str) -> Result<String, String> {
     }
 }
 
-pub fn switch(text: &str) -> Result<bool, String> {
+pub fn parse_bool(text: &str) -> Result<bool, String> {
     let none = clap::Command::new("");
     BoolishValueParser::new()
         .parse_ref(&none, None, text.as_ref())
@@ -38,15 +38,15 @@ pub fn switch(text: &str) -> Result<bool, String> {
 }
 
 /// Made absolute: HAProxy need not be where we are.
-pub fn path(path: &str) -> Result<PathBuf, String> {
-    std::path::absolute(text(path)?).map_err(|error| error.to_string())
+pub fn parse_path(path: &str) -> Result<PathBuf, String> {
+    std::path::absolute(parse_text(path)?).map_err(|error| error.to_string())
 }
 
-pub fn program(program: &str) -> Result<PathBuf, String> {
-    if program.contains('/') { path(program) } else { text(program).map(PathBuf::from) }
+pub fn parse_program(program: &str) -> Result<PathBuf, String> {
+    if program.contains('/') { parse_path(program) } else { parse_text(program).map(PathBuf::from) }
 }
 
-pub fn unit(unit: &str) -> Result<String, String> {
+pub fn parse_unit(unit: &str) -> Result<String, String> {
     let legal = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c);
     if unit.is_empty() || unit.starts_with('-') || !unit.chars().all(legal) {
         return Err("a unit has a name such as haproxy.service".into());
@@ -54,20 +54,20 @@ pub fn unit(unit: &str) -> Result<String, String> {
     Ok(unit.into())
 }
 
-pub fn time(text: &str) -> Result<Duration, String> {
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text.trim()) {
-        Ok(time) if time <= LONGEST => Ok(time),
+        Ok(duration) if duration <= MAX_DURATION => Ok(duration),
         Ok(_) => Err("a time is at most 24days".into()),
         Err(_) => Err("a time is a number with its unit, as in 500ms, 30s or 5m".into()),
     }
 }
 
-pub fn ip(text: &str) -> Result<IpAddr, String> {
+pub fn parse_ip(text: &str) -> Result<IpAddr, String> {
     let bare = text.trim().trim_start_matches('[').trim_end_matches(']');
     bare.parse().map_err(|_| "an address is as in 192.0.2.1 or [2001:db8::1], without port".into())
 }
 
-pub fn network(text: &str) -> Result<IpNet, String> {
+pub fn parse_network(text: &str) -> Result<IpNet, String> {
     let text = text.trim();
     text.parse::<IpNet>()
         .map(|network| network.trunc())
@@ -75,7 +75,7 @@ pub fn network(text: &str) -> Result<IpNet, String> {
         .map_err(|_| "a network is as in 192.0.2.0/24 or 2001:db8::/32".into())
 }
 
-pub fn port(text: &str) -> Result<NonZeroU16, String> {
+pub fn parse_port(text: &str) -> Result<NonZeroU16, String> {
     let digits = text.trim();
     let whole = digits.chars().all(|c| c.is_ascii_digit());
     let port = if whole { digits.parse().ok() } else { None };
@@ -83,11 +83,11 @@ pub fn port(text: &str) -> Result<NonZeroU16, String> {
 }
 
 /// `80,443,8000-8100`
-pub fn ports(text: &str) -> Result<Ports, String> {
-    let mut ports = Ports::new();
+pub fn parse_ports(text: &str) -> Result<PortSet, String> {
+    let mut ports = PortSet::new();
     for piece in text.split(',') {
         let (first, last) = piece.split_once('-').unwrap_or((piece, piece));
-        let (first, last) = (port(first)?, port(last)?);
+        let (first, last) = (parse_port(first)?, parse_port(last)?);
         if last < first {
             return Err(format!("{first}-{last} ends before it begins"));
         }
@@ -97,13 +97,13 @@ pub fn ports(text: &str) -> Result<Ports, String> {
 }
 
 /// Where something is listened for: an address and a port; a bare port is on loopback.
-pub fn local(text: &str) -> Result<SocketAddr, String> {
+pub fn parse_listen_address(text: &str) -> Result<SocketAddr, String> {
     let text = text.trim();
     let bare = text.strip_prefix(':').unwrap_or(text);
-    if let Ok(port) = port(bare) {
+    if let Ok(port) = parse_port(bare) {
         return Ok((Ipv4Addr::LOCALHOST, port.get()).into());
     }
-    let address = text.parse::<SocketAddr>().ok().filter(|it| it.port() != 0);
+    let address = text.parse::<SocketAddr>().ok().filter(|addr| addr.port() != 0);
     address.ok_or_else(|| {
         "it is a port, for this machine alone, or an address and a port, as in 9105, 0.0.0.0:9105 or \
          [2001:db8::1]:9105"
@@ -112,7 +112,7 @@ pub fn local(text: &str) -> Result<SocketAddr, String> {
 }
 
 /// `80=8080`
-pub fn mapping(text: &str) -> Result<(NonZeroU16, NonZeroU16), String> {
+pub fn parse_port_mapping(text: &str) -> Result<(NonZeroU16, NonZeroU16), String> {
     let form = "it is the public port, =, and the port to listen on, as in 80=8080";
     let Some((public, ours)) = text.split_once('=') else {
         // As docker run takes them: the host's port first.
@@ -123,10 +123,10 @@ pub fn mapping(text: &str) -> Result<(NonZeroU16, NonZeroU16), String> {
             None => form.to_owned(),
         });
     };
-    Ok((port(public)?, port(ours)?))
+    Ok((parse_port(public)?, parse_port(ours)?))
 }
 
-pub fn host(text: &str) -> Result<HostMatch, String> {
+pub fn parse_host_match(text: &str) -> Result<HostMatch, String> {
     match text.trim() {
         "*" => Ok(HostMatch::Any),
         text => text.parse().map_err(|reason: crate::problem::Reason| reason.to_string()),
@@ -134,30 +134,30 @@ pub fn host(text: &str) -> Result<HostMatch, String> {
 }
 
 /// A host, and ` if LABEL` or ` if LABEL=VALUE` behind one that is reserved.
-pub fn host_fence(fence: &str) -> Result<HostFence, String> {
+pub fn parse_host_fence(fence: &str) -> Result<AllowedHost, String> {
     let (pattern, only) = match fence.split_once(" if ") {
-        Some((pattern, only)) => (pattern, Some(constraint(only.trim())?)),
+        Some((pattern, only)) => (pattern, Some(parse_constraint(only.trim())?)),
         None => (fence, None),
     };
-    Ok(HostFence { host: host(pattern)?, only })
+    Ok(AllowedHost { host: parse_host_match(pattern)?, constraint: only })
 }
 
 /// `label` or `label=value`; the value may be empty.
-pub fn constraint(constraint: &str) -> Result<Constraint, String> {
-    let constraint = text(constraint)?;
+pub fn parse_constraint(constraint: &str) -> Result<Constraint, String> {
+    let constraint = parse_text(constraint)?;
     let (label, value) = match constraint.split_once('=') {
         Some((label, value)) => (label, Some(value.to_owned())),
         None => (constraint.as_str(), None),
     };
-    Ok(Constraint { label: text(label).map_err(|_| "it names no label")?, value })
+    Ok(Constraint { label: parse_text(label).map_err(|_| "it names no label")?, value })
 }
 
-pub fn name(text: &str) -> Result<Host, String> {
+pub fn parse_host(text: &str) -> Result<Host, String> {
     text.parse().map_err(|reason: crate::problem::Reason| reason.to_string())
 }
 
 /// `-` is nobody else.
-pub fn user(text: &str) -> Result<HaproxyUser, String> {
+pub fn parse_user(text: &str) -> Result<HaproxyUser, String> {
     match text.trim() {
         "" => Err("it is a user's name, or -".to_owned()),
         "-" => Ok(HaproxyUser::Same),
@@ -165,7 +165,7 @@ pub fn user(text: &str) -> Result<HaproxyUser, String> {
     }
 }
 
-pub fn access_log(text: &str) -> Result<AccessLog, String> {
+pub fn parse_access_log(text: &str) -> Result<AccessLog, String> {
     match text.trim() {
         "off" => Ok(AccessLog::Off),
         "stdout" => Ok(AccessLog::Stdout),
@@ -186,20 +186,23 @@ fn is_log_address(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn check<T: std::fmt::Debug>(read: fn(&str) -> Result<T, String>, table: &[(&str, &str)]) {
+    fn check_table<T: std::fmt::Debug>(
+        read: fn(&str) -> Result<T, String>,
+        table: &[(&str, &str)],
+    ) {
         for (text, expected) in table {
-            let said = match read(text) {
+            let result = match read(text) {
                 Ok(value) => format!("{value:?}"),
                 Err(reason) => format!("no: {reason}"),
             };
-            assert_eq!(said, *expected, "{text:?}");
+            assert_eq!(result, *expected, "{text:?}");
         }
     }
 
     #[test]
-    fn ports_are_single_or_ranges() {
-        check(
-            ports,
+    fn single_ports_and_ranges_are_parsed() {
+        check_table(
+            parse_ports,
             &[
                 ("80", "{80}"),
                 ("80,443", "{80, 443}"),
@@ -219,9 +222,9 @@ mod tests {
     }
 
     #[test]
-    fn a_port_moves_to_another() {
-        check(
-            mapping,
+    fn port_mapping_needs_two_ports_with_equals_sign() {
+        check_table(
+            parse_port_mapping,
             &[
                 ("80=8080", "(80, 8080)"),
                 (" 80 = 8080 ", "(80, 8080)"),
@@ -236,10 +239,10 @@ mod tests {
     }
 
     #[test]
-    fn a_time_has_a_unit() {
+    fn duration_without_unit_is_rejected() {
         let bad = "no: a time is a number with its unit, as in 500ms, 30s or 5m";
-        check(
-            time,
+        check_table(
+            parse_duration,
             &[
                 ("30s", "30s"),
                 ("500ms", "500ms"),
@@ -254,10 +257,10 @@ mod tests {
     }
 
     #[test]
-    fn an_address_may_wear_brackets() {
+    fn ip_in_brackets_is_parsed_port_is_rejected() {
         let bad = "no: an address is as in 192.0.2.1 or [2001:db8::1], without port";
-        check(
-            ip,
+        check_table(
+            parse_ip,
             &[
                 ("[::]", "::"),
                 ("::1", "::1"),
@@ -269,11 +272,11 @@ mod tests {
     }
 
     #[test]
-    fn a_bare_port_is_on_loopback() {
+    fn bare_port_listens_on_loopback() {
         let bad = "no: it is a port, for this machine alone, or an address and a port, as in 9105, \
                    0.0.0.0:9105 or [2001:db8::1]:9105";
-        check(
-            local,
+        check_table(
+            parse_listen_address,
             &[
                 ("9105", "127.0.0.1:9105"),
                 (":9105", "127.0.0.1:9105"),
@@ -291,9 +294,9 @@ mod tests {
     }
 
     #[test]
-    fn a_network_is_cut_to_its_prefix() {
-        check(
-            network,
+    fn network_is_truncated_to_its_prefix() {
+        check_table(
+            parse_network,
             &[
                 ("10.1.2.3/8", "10.0.0.0/8"),
                 ("10.1.2.3", "10.1.2.3/32"),
@@ -304,9 +307,9 @@ mod tests {
     }
 
     #[test]
-    fn a_constraint_is_a_label_with_or_without_value() {
-        check(
-            constraint,
+    fn constraint_is_parsed_with_or_without_value() {
+        check_table(
+            parse_constraint,
             &[
                 ("a", "Constraint { label: \"a\", value: None }"),
                 ("a=", "Constraint { label: \"a\", value: Some(\"\") }"),
@@ -318,17 +321,17 @@ mod tests {
     }
 
     #[test]
-    fn any_host_is_a_star() {
-        check(host, &[("*", "Any"), (" * ", "Any")]);
-        assert!(host("https://app.example.com").is_err());
+    fn star_is_any_host_url_is_rejected() {
+        check_table(parse_host_match, &[("*", "Any"), (" * ", "Any")]);
+        assert!(parse_host_match("https://app.example.com").is_err());
     }
 
     #[test]
-    fn the_access_log_goes_where_haproxy_can_send_it() {
+    fn access_log_target_is_parsed_or_rejected() {
         let bad =
             "no: it is off, stdout, a socket such as /dev/log, or a server such as 192.0.2.1:514";
-        check(
-            access_log,
+        check_table(
+            parse_access_log,
             &[
                 ("off", "Off"),
                 ("stdout", "Stdout"),
@@ -344,10 +347,10 @@ mod tests {
     }
 
     #[test]
-    fn a_unit_is_no_option_and_no_command() {
+    fn unit_with_dash_or_shell_syntax_is_rejected() {
         let bad = "no: a unit has a name such as haproxy.service";
-        check(
-            unit,
+        check_table(
+            parse_unit,
             &[
                 ("haproxy@1.service", "\"haproxy@1.service\""),
                 ("--now", bad),

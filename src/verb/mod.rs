@@ -1,72 +1,82 @@
 //! What the commands do besides following Docker: ask, print, and end with a status.
 
-mod alone;
-mod asked;
 mod check;
 mod drain;
 pub mod explain;
+mod inputs;
 mod list;
+mod offline;
 mod plan;
 mod rollback;
-mod screen;
 mod status;
+mod terminal;
 
 use crate::{
-    cli::{Ask, Look},
-    control::{client::NoDaemon, socket},
-    settings::{Errand, Note, Settings},
-    view::explain::request::Request,
+    cli::{DaemonCommand, LocalCommand},
+    control::{client::DaemonUnreachableError, socket_path},
+    settings::{DaemonRequest, Settings, SettingsNote},
+    view::explain::request::ExplainRequest,
 };
 use anyhow::Result;
-use asked::DockerAway;
+use inputs::DockerQueryError;
 use std::{io::Write, process::ExitCode};
 use tokio::runtime::Builder;
 
 /// Docker, or the docker-balancer that runs, could not be asked.
-const UNREACHABLE: u8 = 4;
+const EXIT_UNREACHABLE: u8 = 4;
 
 /// Does what needs the docker-balancer that runs.
-pub fn ask(errand: &Errand) -> ExitCode {
-    tell(&errand.notes);
-    let socket = socket(&errand.runtime_dir);
-    done(match &errand.ask {
-        Ask::Drain { container, wait } => block_on(drain::drain(&socket, container, *wait)),
-        Ask::Undrain { container } => block_on(drain::undrain(&socket, container)),
-        Ask::Status { watch: true, .. } => block_on(status::watch(&socket)),
-        Ask::Status { json: true, .. } => block_on(status::json(&socket, "/status")),
-        Ask::Status { .. } => block_on(status::status(&socket)),
-        Ask::Routes { json: true } => block_on(status::json(&socket, "/routes")),
-        Ask::Routes { json: false } => block_on(list::routes(&socket)),
-        Ask::Problems { json } => block_on(list::problems(&socket, *json)),
-        Ask::History { json: true, .. } => block_on(status::json(&socket, "/history")),
-        Ask::History { last, .. } => block_on(list::history(&socket, *last)),
-        Ask::Rollback { number: Some(number), .. } => {
-            block_on(rollback::rollback(&socket, *number))
+pub fn run_remote(request: &DaemonRequest) -> ExitCode {
+    print_notes(&request.notes);
+    let socket = socket_path(&request.runtime_dir);
+    print_output(match &request.command {
+        DaemonCommand::Drain { container, wait } => {
+            block_on(drain::drain_container(&socket, container, *wait))
         }
-        Ask::Rollback { number: None, .. } => block_on(rollback::release(&socket)),
+        DaemonCommand::Undrain { container } => {
+            block_on(drain::undrain_container(&socket, container))
+        }
+        DaemonCommand::Status { watch: true, .. } => block_on(status::watch_status(&socket)),
+        DaemonCommand::Status { json: true, .. } => {
+            block_on(status::fetch_json(&socket, "/status"))
+        }
+        DaemonCommand::Status { .. } => block_on(status::show_status(&socket)),
+        DaemonCommand::Routes { json: true } => block_on(status::fetch_json(&socket, "/routes")),
+        DaemonCommand::Routes { json: false } => block_on(list::list_routes(&socket)),
+        DaemonCommand::Problems { json } => block_on(list::list_problems(&socket, *json)),
+        DaemonCommand::History { json: true, .. } => {
+            block_on(status::fetch_json(&socket, "/history"))
+        }
+        DaemonCommand::History { last, .. } => block_on(list::list_history(&socket, *last)),
+        DaemonCommand::Rollback { number: Some(number), .. } => {
+            block_on(rollback::start_rollback(&socket, *number))
+        }
+        DaemonCommand::Rollback { number: None, .. } => {
+            block_on(rollback::release_rollback(&socket))
+        }
     })
 }
 
 /// Does what can be done without one.
-pub fn look(look: &Look, settings: &Settings) -> ExitCode {
-    tell(&settings.notes);
-    done(match look {
-        Look::Explain { url, method, format } => {
-            let request = Request { method: method.clone(), url: url.clone() };
-            block_on(explain::explain(&request, *format, settings))
+pub fn run_local(look: &LocalCommand, settings: &Settings) -> ExitCode {
+    print_notes(&settings.notes);
+    print_output(match look {
+        LocalCommand::Explain { url, method, format } => {
+            let request = ExplainRequest { method: method.clone(), url: url.clone() };
+            block_on(explain::run_explain(&request, *format, settings))
         }
-        Look::Plan { compose, format } => {
-            block_on(plan::plan(compose.as_deref(), *format, settings))
+        LocalCommand::Plan { compose, format } => {
+            block_on(plan::run_plan(compose.as_deref(), *format, settings))
         }
-        Look::Check { compose, image } => {
-            block_on(check::check(compose.as_deref(), image.as_deref(), settings))
+        LocalCommand::Check { compose, image } => {
+            block_on(check::run_check(compose.as_deref(), image.as_deref(), settings))
         }
     })
 }
 
 /// What a command is to know of the machine: options that were meant, and are not read.
-fn tell(notes: &[Note]) {
-    for note in notes.iter().filter(|note| note.is_of_machine()) {
+fn print_notes(notes: &[SettingsNote]) {
+    for note in notes.iter().filter(|note| note.concerns_commands()) {
         eprintln!("docker-balancer: {note}");
     }
 }
@@ -76,20 +86,20 @@ fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
 }
 
 /// What is to be told, and the exit status that goes with it.
-struct Told {
+struct CommandOutput {
     text: String,
     status: u8,
 }
 
-impl From<String> for Told {
+impl From<String> for CommandOutput {
     fn from(text: String) -> Self {
         Self { text, status: 0 }
     }
 }
 
-fn done(result: Result<Told>) -> ExitCode {
+fn print_output(result: Result<CommandOutput>) -> ExitCode {
     match result {
-        Ok(Told { text, status }) => {
+        Ok(CommandOutput { text, status }) => {
             // Nobody need be there to read it.
             let text = text.trim_end_matches('\n');
             if !text.is_empty() {
@@ -99,8 +109,9 @@ fn done(result: Result<Told>) -> ExitCode {
         }
         Err(error) => {
             eprintln!("docker-balancer: {error:#}");
-            let unreachable = error.is::<NoDaemon>() || error.is::<DockerAway>();
-            ExitCode::from(if unreachable { UNREACHABLE } else { 1 })
+            let unreachable =
+                error.is::<DaemonUnreachableError>() || error.is::<DockerQueryError>();
+            ExitCode::from(if unreachable { EXIT_UNREACHABLE } else { 1 })
         }
     }
 }

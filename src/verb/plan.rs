@@ -1,33 +1,33 @@
 //! `plan`: asks what is, decides what is to be, and says the difference.
 
-use super::{Told, asked};
+use super::{CommandOutput, inputs};
 use crate::{
-    balancer::way::Maker,
+    balancer::config_builder::ConfigBuilder,
     cli::PlanFormat,
     compose::{
-        self, Note, Project,
-        planned::{self, Masks, Planned},
+        self, ComposeNote, Project,
+        planned_container::{self, Placeholders, PlannedContainer},
     },
     container::Image,
     decide::Rules,
-    docker::{Engine, Interest},
+    docker::{ContainerFilter, Engine},
     haproxy::{
-        check::{Refusal, Verdict, check},
+        check::{ConfigRejection, Verdict, check},
         config::Config,
-        inverse,
         layout::Layout,
-        render::{self, Frame},
+        render::{self, RenderContext},
+        route_recovery,
         version::{Build, build, has_exporter},
     },
     label,
-    problem::{About, Reason, Severity},
-    reload::Why,
-    rollback::{RELEASE, Rollback},
+    problem::{ProblemSubject, Reason, Severity},
+    reload_reason::ReloadReason,
+    rollback::{RELEASE_COMMAND, Rollback},
     serve,
-    settings::{AccessLog, Command, Haproxy, Settings},
+    settings::{AccessLog, HaproxyMode, RunMode, Settings},
     view::{
-        foretold::{End, Foretold},
-        outlook::{Before, How, Outlook, foresee},
+        preview::{CurrentState, PlanPreview, PreviewMethod, decide_preview},
+        preview_output::{PreviewOutput, PreviewResult},
         status::Status,
     },
     world::{Vantage, World},
@@ -43,132 +43,145 @@ use std::{
 };
 
 /// Exit statuses.
-const CHANGES: u8 = 3;
-const NOT_SO: u8 = 1;
+const EXIT_CHANGES: u8 = 3;
+const EXIT_REJECTED: u8 = 1;
 
 /// How long files may be behind what HAProxy was told.
-const BEHIND: Duration = Duration::from_secs(5);
-const PAUSE: Duration = Duration::from_millis(100);
+const WRITE_BEHIND_TIMEOUT: Duration = Duration::from_secs(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// Routes that HAProxy may refuse one after the other.
-const MOST_TRIES: usize = 32;
+const MAX_ATTEMPTS: usize = 32;
 /// Beside a docker-balancer that runs, HAProxy has what its options say.
-const OTHER_OPTIONS: &str = "the docker-balancer that runs has other options than these: say its options here \
+const OPTIONS_DIFFER_NOTE: &str = "the docker-balancer that runs has other options than these: say its options here \
                              too, or in the settings file that both read";
 /// How problems of HAProxy's exporter begin.
-const EXPORTER: &str = "option --haproxy-metrics: ";
+const EXPORTER_PROBLEM_PREFIX: &str = "option --haproxy-metrics: ";
 
-pub(super) async fn plan(
+pub(super) async fn run_plan(
     compose: Option<&Path>,
     format: PlanFormat,
     settings: &Settings,
-) -> Result<Told> {
+) -> Result<CommandOutput> {
     let after = match compose {
-        None => After::of_world(settings).await?,
-        Some(file) => After::of_compose(file, settings).await?,
+        None => PlanInput::from_world(settings).await?,
+        Some(file) => PlanInput::from_compose(file, settings).await?,
     };
-    let After { world, rules, masks, silent, mut notes } = after;
-    let (mut outlook, refused, daemon_runs) = look(&world, &rules, settings).await?;
-    notes.extend(outlook.rollback.as_ref().map(|it| held(it, compose)));
-    if daemon_runs && outlook.how == How::Reload(Why::Frame) {
-        notes.push(OTHER_OPTIONS.to_owned());
+    let PlanInput { world, rules, masks, without_image: silent, mut notes } = after;
+    let (mut outlook, refused, daemon_runs) = diff_when_settled(&world, &rules, settings).await?;
+    notes.extend(outlook.rollback.as_ref().map(|request| rollback_note(request, compose)));
+    if daemon_runs && outlook.method == PreviewMethod::Reload(ReloadReason::Frame) {
+        notes.push(OPTIONS_DIFFER_NOTE.to_owned());
     }
-    outlook.problems.retain(|it| {
-        let about = matches!(&it.about, About::Container(origin) if silent.contains(origin.name()));
-        !(about && matches!(it.reason, Reason::NotExposed { .. }))
+    outlook.problems.retain(|problem| {
+        let about = matches!(&problem.subject, ProblemSubject::Container(origin) if silent.contains(origin.name()));
+        !(about && matches!(problem.reason, Reason::NotExposed { .. }))
     });
     let socket = serve::proxy_settings(settings).stats_socket();
-    let foretold = Foretold { outlook, masks, socket, hold: settings.hold, refused, notes };
-    let status = match foretold.result() {
-        End::Nothing => 0,
-        End::Changes => CHANGES,
-        End::Refused => NOT_SO,
+    let output = PreviewOutput {
+        preview: outlook,
+        placeholders: masks,
+        socket,
+        hold: settings.hold,
+        rejection: refused,
+        notes,
+    };
+    let status = match output.result() {
+        PreviewResult::Nothing => 0,
+        PreviewResult::Changes => EXIT_CHANGES,
+        PreviewResult::Refused => EXIT_REJECTED,
     };
     let text = match format {
-        PlanFormat::Human => foretold.human(),
-        PlanFormat::Text => foretold.patch(),
-        PlanFormat::Json => foretold.json(),
+        PlanFormat::Human => output.to_text(),
+        PlanFormat::Text => output.to_patch(),
+        PlanFormat::Json => output.to_json(),
     };
-    Ok(Told { text, status })
+    Ok(CommandOutput { text, status })
 }
 
-fn held(rollback: &Rollback, compose: Option<&Path>) -> String {
+fn rollback_note(rollback: &Rollback, compose: Option<&Path>) -> String {
     let who = match compose {
         Some(_) => "what is planned would wait for",
         None => "what came later waits for",
     };
-    format!("{rollback}; {who} {RELEASE}")
+    format!("{rollback}; {who} {RELEASE_COMMAND}")
 }
 
 /// What is to be: the world, as it is or as a compose file makes it.
-struct After {
+struct PlanInput {
     world: World,
     rules: Rules,
-    masks: Masks,
+    masks: Placeholders,
     /// Containers of which nobody knows what they expose.
-    silent: BTreeSet<String>,
+    without_image: BTreeSet<String>,
     notes: Vec<String>,
 }
 
-impl After {
-    async fn of_world(settings: &Settings) -> Result<Self> {
-        let (world, rules) = asked::world(settings, |interest| interest).await?;
-        let (masks, silent, notes) = Default::default();
-        Ok(Self { world, rules, masks, silent, notes })
+impl PlanInput {
+    async fn from_world(settings: &Settings) -> Result<Self> {
+        let (world, rules) = inputs::load_world(settings, |interest| interest).await?;
+        let (masks, without_image, notes) = Default::default();
+        Ok(Self { world, rules, masks, without_image, notes })
     }
 
-    async fn of_compose(file: &Path, settings: &Settings) -> Result<Self> {
-        let mut project = compose::read(file, &std::env::vars().collect())?;
+    async fn from_compose(file: &Path, settings: &Settings) -> Result<Self> {
+        let mut project = compose::read_project(file, &std::env::vars().collect())?;
         if !settings.include_env {
-            project.services.iter_mut().for_each(|it| it.environment.clear());
+            project.services.iter_mut().for_each(|service| service.environment.clear());
         }
         // Who is of the project shows in labels that are none of ours.
-        let (world, rules) = asked::world(settings, |interest| Interest {
-            speaks: |labels| labels.keys().any(|key| is_of_interest(key)),
-            reads: |label| is_of_interest(label),
+        let (world, rules) = inputs::load_world(settings, |interest| ContainerFilter {
+            has_our_labels: |labels| labels.keys().any(|key| is_relevant_label(key)),
+            is_used_label: |label| is_relevant_label(label),
             ..interest
         })
         .await?;
-        let engine = asked::engine(settings).await?;
-        let worth = |it: &&Note| it.severity() == Severity::Problem;
-        let mut notes: Vec<_> =
-            project.notes.iter().filter(worth).map(|it| format!("{}: {it}", it.place)).collect();
-        let images = images(&engine, &project, settings, &mut notes).await;
-        let mut planned = planned::containers(&project, &images);
+        let engine = inputs::connect_engine(settings).await?;
+        let is_problem = |note: &&ComposeNote| note.severity() == Severity::Problem;
+        let mut notes: Vec<_> = project
+            .notes
+            .iter()
+            .filter(is_problem)
+            .map(|note| format!("{}: {note}", note.position))
+            .collect();
+        let images = inspect_images(&engine, &project, settings, &mut notes).await;
+        let mut planned = planned_container::plan_containers(&project, &images);
         keep_own_labels(&mut planned, &images, settings);
-        let silent = planned.iter().filter(|it| !images.contains_key(&it.service.name));
-        let silent = silent.map(|it| it.container.name.clone()).collect();
+        let without_image =
+            planned.iter().filter(|container| !images.contains_key(&container.service.name));
+        let without_image =
+            without_image.map(|container| container.container.name.clone()).collect();
         let runs = world;
-        let (mut world, masks) = planned::onto(&runs, &project, planned);
+        let (mut world, masks) = planned_container::merge_into_world(&runs, &project, planned);
         // Where HAProxy is, whatever becomes of it: it is the way to the others.
         if let Vantage::Inside(own) = &rules.vantage
             && let Some(container) = runs.containers.get(own)
         {
             world.containers.entry(own.clone()).or_insert_with(|| container.clone());
         }
-        Ok(Self { world, rules, masks, silent, notes })
+        Ok(Self { world, rules, masks, without_image, notes })
     }
 }
 
 /// Where labels of images do not count.
 fn keep_own_labels(
-    planned: &mut [Planned<'_>],
+    planned: &mut [PlannedContainer<'_>],
     images: &BTreeMap<String, Image>,
     settings: &Settings,
 ) {
     let Some(keep_own) = serve::own_labels(settings) else { return };
-    for it in planned {
-        let Some(image) = images.get(&it.service.name) else { continue };
-        keep_own(Arc::make_mut(&mut it.container.labels), &image.labels);
-        keep_own(&mut it.container.environment, &image.environment);
+    for container in planned {
+        let Some(image) = images.get(&container.service.name) else { continue };
+        keep_own(Arc::make_mut(&mut container.container.labels), &image.labels);
+        keep_own(&mut container.container.environment, &image.environment);
     }
 }
 
-fn is_of_interest(label: &str) -> bool {
-    label::is_read(label) || planned::is_composes(label)
+fn is_relevant_label(label: &str) -> bool {
+    label::is_relevant_label(label) || planned_container::is_compose_label(label)
 }
 
 /// What the images of services bring along, where the engine has them.
-async fn images(
+async fn inspect_images(
     engine: &Engine,
     project: &Project,
     settings: &Settings,
@@ -178,7 +191,7 @@ async fn images(
     for service in &project.services {
         let built = format!("{}-{}", project.name, service.name);
         let name = service.image.as_ref().unwrap_or(&built);
-        let unknown = match engine.image(name).await {
+        let unknown = match engine.inspect_image(name).await {
             Ok(Some(mut image)) => {
                 if !settings.include_env {
                     image.environment.clear();
@@ -199,24 +212,25 @@ async fn images(
 }
 
 /// Files follow what HAProxy is told a moment later: that is waited for where a docker-balancer runs.
-async fn look(
+async fn diff_when_settled(
     world: &World,
     rules: &Rules,
     settings: &Settings,
-) -> Result<(Outlook, Option<String>, bool)> {
-    let end = Instant::now() + BEHIND;
+) -> Result<(PlanPreview, Option<String>, bool)> {
+    let end = Instant::now() + WRITE_BEHIND_TIMEOUT;
     let build = build(&settings.haproxy_bin).await?;
     loop {
-        let daemon = asked::daemon(settings).await;
-        let before = asked::before(settings).await?;
-        let exporter = exporter(settings, daemon.as_ref()).await;
-        let frame = frame(settings, build, rules, &before, exporter)?;
+        let daemon = inputs::daemon_status(settings).await;
+        let before = inputs::load_current_state(settings).await?;
+        let exporter = exporter_address(settings, daemon.as_ref()).await;
+        let frame = render_context(settings, build, rules, &before, exporter)?;
         let resting = BTreeSet::new();
-        let (frame, stock) = (&frame, serve::stock(settings));
-        let maker = Maker { rules, frame, stock, resting: &resting };
-        let (outlook, refused) = outlook(world, &before, daemon.as_ref(), maker, settings).await?;
-        if outlook.is_only_behind() && daemon.is_some() && Instant::now() < end {
-            tokio::time::sleep(PAUSE).await;
+        let (frame, stock) = (&frame, serve::spare_count(settings));
+        let maker = ConfigBuilder { rules, context: frame, spare_count: stock, draining: &resting };
+        let (outlook, refused) =
+            diff_accepted_routes(world, &before, daemon.as_ref(), maker, settings).await?;
+        if outlook.is_only_disk_stale() && daemon.is_some() && Instant::now() < end {
+            tokio::time::sleep(POLL_INTERVAL).await;
             continue;
         }
         return Ok((outlook, refused, daemon.is_some()));
@@ -224,82 +238,88 @@ async fn look(
 }
 
 /// Where HAProxy tells its numbers, unless it cannot, or not now.
-async fn exporter(settings: &Settings, daemon: Option<&Status>) -> Option<SocketAddr> {
-    let problems = daemon.into_iter().flat_map(|it| &it.problems);
-    let has_none = problems.map(|it| it.text.as_str()).any(|it| it.starts_with(EXPORTER));
+async fn exporter_address(settings: &Settings, daemon: Option<&Status>) -> Option<SocketAddr> {
+    let problems = daemon.into_iter().flat_map(|status| &status.problems);
+    let has_none = problems
+        .map(|status| status.text.as_str())
+        .any(|text| text.starts_with(EXPORTER_PROBLEM_PREFIX));
     let address = settings.haproxy_metrics.filter(|_| !has_none)?;
     has_exporter(&settings.haproxy_bin).await.then_some(address)
 }
 
 /// As a docker-balancer that follows has it; where none did this, as one that applied once.
-fn frame(
+fn render_context(
     settings: &Settings,
     build: Build,
     rules: &Rules,
-    before: &Before,
+    before: &CurrentState,
     exporter: Option<SocketAddr>,
-) -> Result<Frame> {
-    let follows = Frame { exporter, ..serve::frame(settings, build)? };
-    let managed = matches!(settings.haproxy, Haproxy::Managed { .. });
+) -> Result<RenderContext> {
+    let follows = RenderContext { exporter, ..serve::build_render_context(settings, build)? };
+    let managed = matches!(settings.haproxy, HaproxyMode::Managed { .. });
     if !managed || settings.access_log != AccessLog::Stdout {
         return Ok(follows);
     }
-    let quiet = Settings { command: Command::Once, access_log: AccessLog::Off, ..settings.clone() };
-    let once = Frame { exporter, ..serve::frame(&quiet, build)? };
-    let routes = inverse::routes(&before.observed);
-    let made_it = |frame: &Frame| {
+    let quiet = Settings { command: RunMode::Once, access_log: AccessLog::Off, ..settings.clone() };
+    let once = RenderContext { exporter, ..serve::build_render_context(&quiet, build)? };
+    let routes = route_recovery::recover_routes(&before.observed);
+    let rendered_it = |frame: &RenderContext| {
         let resting = BTreeSet::new();
-        let maker = Maker { rules, frame, stock: 0, resting: &resting };
-        maker.config(&routes, Layout::default()).skeleton == before.observed.skeleton
+        let maker = ConfigBuilder { rules, context: frame, spare_count: 0, draining: &resting };
+        maker.build_config(&routes, Layout::default()).fingerprint == before.observed.fingerprint
     };
-    Ok(if !made_it(&follows) && made_it(&once) { once } else { follows })
+    Ok(if !rendered_it(&follows) && rendered_it(&once) { once } else { follows })
 }
 
 /// Less what HAProxy refuses, as a pass would leave it out.
-async fn outlook(
+async fn diff_accepted_routes(
     world: &World,
-    before: &Before,
+    before: &CurrentState,
     daemon: Option<&Status>,
-    maker: Maker<'_>,
+    maker: ConfigBuilder<'_>,
     settings: &Settings,
-) -> Result<(Outlook, Option<String>)> {
-    let rollback = asked::rollback(settings, daemon, &before.observed)?;
+) -> Result<(PlanPreview, Option<String>)> {
+    let rollback = inputs::current_rollback(settings, daemon, &before.observed)?;
     let mut refused = BTreeMap::new();
-    for _ in 0..MOST_TRIES {
+    for _ in 0..MAX_ATTEMPTS {
         let moment = (maker.rules, Instant::now());
-        let foreseen = foresee(world, before, daemon, &refused, rollback.clone(), moment);
-        let routes = foreseen.decided.routes.clone();
-        let outlook = Outlook::new(before, foreseen, maker);
-        if outlook.is_empty() || outlook.is_only_behind() {
+        let foreseen = decide_preview(world, before, daemon, &refused, rollback.clone(), moment);
+        let routes = foreseen.decision.routes.clone();
+        let outlook = PlanPreview::new(before, foreseen, maker);
+        if outlook.is_empty() || outlook.is_only_disk_stale() {
             return Ok((outlook, None));
         }
-        let Some(refusal) = try_out(&outlook.config, maker.frame, settings).await? else {
+        let Some(refusal) = check_config(&outlook.config, maker.context, settings).await? else {
             return Ok((outlook, None));
         };
         let named = refusal
             .lines
             .iter()
-            .filter_map(|line| render::backend_at(&outlook.files.config, *line));
+            .filter_map(|line| render::find_backend_at(&outlook.files.config, *line));
         let keys = named.filter_map(|name| Some(outlook.config.backends.get(name)?.route.clone()));
-        let blamed: BTreeMap<_, _> = keys
+        let rejected: BTreeMap<_, _> = keys
             .filter_map(|key| {
                 let route = routes.0.get(&key)?.clone();
                 Some((key, (route, refusal.text.clone())))
             })
             .collect();
-        if blamed.is_empty() {
+        if rejected.is_empty() {
             return Ok((outlook, Some(refusal.text)));
         }
-        refused.extend(blamed);
+        refused.extend(rejected);
     }
-    anyhow::bail!("HAProxy refuses {MOST_TRIES} versions of the configuration")
+    anyhow::bail!("HAProxy refuses {MAX_ATTEMPTS} versions of the configuration")
 }
 
 /// Asks HAProxy, in a directory of its own, whether it would take this.
-async fn try_out(config: &Config, frame: &Frame, settings: &Settings) -> Result<Option<Refusal>> {
+async fn check_config(
+    config: &Config,
+    frame: &RenderContext,
+    settings: &Settings,
+) -> Result<Option<ConfigRejection>> {
     let folder = tempfile::tempdir().context("cannot make a temporary directory")?;
-    let frame = Frame { generations: folder.path().join("gen"), ..frame.clone() };
-    let files = render::render(config, &frame);
+    let frame = RenderContext { generations: folder.path().join("gen"), ..frame.clone() };
+    let files = render::render_files(config, &frame);
     let generation = frame.generations.join(&files.generation.name);
     fs::create_dir_all(&generation)?;
     for (name, text) in &files.generation.files {

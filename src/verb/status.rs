@@ -1,9 +1,9 @@
 //! `status`, once or every second.
 
-use super::{Told, screen::Screen};
+use super::{CommandOutput, terminal::AltScreen};
 use crate::{
     control::client::get,
-    view::{show, status::Status},
+    view::{status::Status, text_report},
 };
 use anyhow::Result;
 use serde_json::value::RawValue;
@@ -13,50 +13,50 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-const EVERY: Duration = Duration::from_secs(1);
+const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 
-pub(super) async fn status(socket: &Path) -> Result<Told> {
+pub(super) async fn show_status(socket: &Path) -> Result<CommandOutput> {
     let status: Status = get(socket, "/status").await?;
-    Ok(show::status(&status, super::screen::width()).into())
+    Ok(text_report::render_status(&status, super::terminal::terminal_width()).into())
 }
 
 /// What the daemon says, byte for byte.
-pub(super) async fn json(socket: &Path, path: &str) -> Result<Told> {
+pub(super) async fn fetch_json(socket: &Path, path: &str) -> Result<CommandOutput> {
     let text: Box<RawValue> = get(socket, path).await?;
     Ok(text.get().to_owned().into())
 }
 
 /// Until a signal. A daemon that is away, once one was there, is waited for.
-pub(super) async fn watch(socket: &Path) -> Result<Told> {
+pub(super) async fn watch_status(socket: &Path) -> Result<CommandOutput> {
     let mut signals = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()]
         .map(signal)
         .into_iter()
         .collect::<Result<Vec<_>, _>>()?;
     let mut status: Status = get(socket, "/status").await?;
-    let mut screen = Screen::open()?;
-    let mut ticks = interval(EVERY);
+    let mut screen = AltScreen::open()?;
+    let mut ticks = interval(REFRESH_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let work = async {
             ticks.tick().await;
             get::<Status>(socket, "/status").await
         };
-        let asked = tokio::select! {
-            () = any(&mut signals) => return Ok(String::new().into()),
-            asked = work => asked,
+        let response = tokio::select! {
+            () = any_signal(&mut signals) => return Ok(String::new().into()),
+            response = work => response,
         };
-        let away = match asked {
+        let notice = match response {
             Ok(new) => {
                 status = new;
                 String::new()
             }
             Err(error) => format!("! {error:#}; what is below is the last that was heard\n\n"),
         };
-        screen.show(|width| away + &show::status(&status, width))?;
+        screen.draw_page(|width| notice + &text_report::render_status(&status, width))?;
     }
 }
 
-async fn any(signals: &mut [tokio::signal::unix::Signal]) {
-    let all = signals.iter_mut().map(|it| Box::pin(it.recv()));
+async fn any_signal(signals: &mut [tokio::signal::unix::Signal]) {
+    let all = signals.iter_mut().map(|signal| Box::pin(signal.recv()));
     futures_util::future::select_all(all).await;
 }

@@ -9,22 +9,22 @@
 //!                 └▶ explain
 //! ```
 
-pub mod alone;
-pub mod census;
-pub mod columns;
+pub mod counts;
+pub mod exclusion;
 pub mod explain;
-pub mod foretold;
 pub mod history;
-pub mod out;
-pub mod outlook;
-pub mod paint;
-pub mod patch;
-pub mod record;
-pub mod show;
+pub mod history_file;
+pub mod offline;
+pub mod preview;
+pub mod preview_output;
 pub mod status;
+pub mod style;
+pub mod table;
+pub mod text_report;
+pub mod unified_diff;
 
 use crate::{
-    decide::{Memory, Rules},
+    decide::{DecideState, Rules},
     haproxy::{config::Config, version::Version},
     problem_set::ProblemSet,
     route::Routes,
@@ -39,36 +39,36 @@ use strum::{IntoStaticStr, VariantNames};
 
 /// What is known at one moment.
 #[derive(Debug, Clone)]
-pub struct Picture {
+pub struct StateSnapshot {
     /// The moment, in milliseconds since 1970, and by the clock that [`Memory`] is measured with.
     pub at_ms: u64,
     pub now: Instant,
     /// When the program began.
-    pub since_ms: u64,
+    pub started_ms: u64,
     /// `None` until Docker has answered for the first time.
     pub world: Option<Arc<World>>,
     /// Docker's events are heard now.
-    pub docker_is_there: bool,
+    pub docker_connected: bool,
     /// Since it was heard: an event, or an answer.
     pub docker_age: Duration,
     pub rules: Rules,
-    pub memory: Memory,
+    pub decide_state: DecideState,
     /// What is served.
     pub routes: Routes,
     pub problems: ProblemSet,
     /// The same in HAProxy's names.
     pub config: Arc<Config>,
-    pub haproxy: Haproxy,
+    pub haproxy: HaproxyInfo,
     /// The last pass that changed something.
-    pub last: Option<Applied>,
+    pub last_applied: Option<AppliedPass>,
     /// Why the last pass failed, if it did.
-    pub trouble: Option<String>,
+    pub last_error: Option<String>,
     /// What was applied before.
     pub history: History,
 }
 
 #[derive(Debug, Clone)]
-pub struct Haproxy {
+pub struct HaproxyInfo {
     pub version: Version,
     /// The master's, where HAProxy is ours and runs.
     pub pid: Option<u32>,
@@ -79,20 +79,20 @@ pub struct Haproxy {
 
 /// A pass that changed something.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Applied {
+pub struct AppliedPass {
     /// Milliseconds since 1970.
     pub at_ms: u64,
     /// The container and the event that it answers: `start web`.
     pub cause: String,
-    pub how: How,
-    pub took: Duration,
+    pub how: ApplyMethod,
+    pub duration: Duration,
     /// In words of routes: `+ app.example.com:80/ → web`.
     pub changes: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, IntoStaticStr, VariantNames)]
 #[strum(serialize_all = "snake_case")]
-pub enum How {
+pub enum ApplyMethod {
     /// That many commands over the runtime API.
     Runtime { commands: usize },
     #[strum(serialize = "start")]
@@ -101,12 +101,12 @@ pub enum How {
     Reloaded { why: String },
 }
 
-impl How {
+impl ApplyMethod {
     /// All there are of [`Self::way`].
-    pub const WAYS: &'static [&'static str] = Self::VARIANTS;
+    pub const NAMES: &'static [&'static str] = Self::VARIANTS;
 
     /// One word for programs: a closed set.
-    pub fn way(&self) -> &'static str {
+    pub fn as_str(&self) -> &'static str {
         self.into()
     }
 }

@@ -3,18 +3,18 @@
 //!
 //! Pure. Times are milliseconds since 1970; counts are HAProxy's own, since its worker began.
 
-use super::{Applied, How, Picture, out::Out};
+use super::{AppliedPass, ApplyMethod, StateSnapshot, exclusion::Exclusion};
 use crate::{
-    claim::Standing,
     haproxy::{
         config::Backend,
         name,
-        stat::{Count, Counters},
+        stats::{Counters, StatsRow},
     },
-    label::value::{Check, Retry},
-    problem::{About, Problem, Reason, Severity},
+    label::value::{CheckMethod, Retry},
+    problem::{Problem, ProblemSubject, Reason, Severity},
     rollback::Rollback,
     route::{Endpoint, Listener, Match, Readiness, Route, RouteKey, Strip},
+    route_table::Eligibility,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -152,7 +152,7 @@ pub struct ServerStatus {
     pub weight: u16,
     pub state: ServerState,
     /// Where it is out, or in reserve.
-    pub why: Option<Out>,
+    pub why: Option<Exclusion>,
     /// HAProxy's own word, where it said one: `UP`, `DOWN 1/2`, `MAINT`, …
     pub haproxy: Option<String>,
     #[serde(flatten)]
@@ -218,10 +218,10 @@ pub struct ProblemStatus {
 }
 
 /// Docker is asked for its list every 30 s: one that was not heard for so long is not followed.
-const SILENT: Duration = Duration::from_secs(90);
+const SILENCE_LIMIT: Duration = Duration::from_secs(90);
 
 pub fn is_silent(age: Duration) -> bool {
-    SILENT < age
+    SILENCE_LIMIT < age
 }
 
 impl DockerStatus {
@@ -233,7 +233,7 @@ impl DockerStatus {
 
 impl Healthz {
     /// Ready: Docker is followed, HAProxy answers, and what should be is applied.
-    pub fn of(status: &Status) -> Self {
+    pub fn from_status(status: &Status) -> Self {
         let DockerStatus { connected, age_ms, containers } = status.docker;
         let docker = match containers {
             None => Some("Docker has not answered yet".to_owned()),
@@ -244,8 +244,8 @@ impl Healthz {
             _ => None,
         };
         let haproxy = (!status.haproxy.answers).then(|| "HAProxy does not answer".to_owned());
-        let trouble = status.trouble.as_ref().map(|why| format!("not applied: {why}"));
-        let reasons: Vec<_> = [docker, haproxy, trouble].into_iter().flatten().collect();
+        let apply_error = status.trouble.as_ref().map(|why| format!("not applied: {why}"));
+        let reasons: Vec<_> = [docker, haproxy, apply_error].into_iter().flatten().collect();
         Self { ready: reasons.is_empty(), reasons, docker_age_ms: age_ms }
     }
 }
@@ -253,82 +253,92 @@ impl Healthz {
 impl ServerState {
     pub const ALL: &'static [Self] = <Self as VariantArray>::VARIANTS;
     /// All there are of [`Self::word`].
-    pub const WORDS: &'static [&'static str] = <Self as VariantNames>::VARIANTS;
+    pub const NAMES: &'static [&'static str] = <Self as VariantNames>::VARIANTS;
 
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         self.into()
     }
 }
 
 impl Status {
     /// Without `counters` where HAProxy does not say them.
-    pub fn of(picture: &Picture, counters: Option<&Counters>) -> Self {
+    pub fn from_snapshot(snapshot: &StateSnapshot, counters: Option<&Counters>) -> Self {
         let none = Counters::default();
-        let counted = counters.unwrap_or(&none);
+        let counter_values = counters.unwrap_or(&none);
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            at_ms: picture.at_ms,
-            since_ms: picture.since_ms,
+            at_ms: snapshot.at_ms,
+            since_ms: snapshot.started_ms,
             docker: DockerStatus {
-                connected: picture.docker_is_there,
-                age_ms: u64::try_from(picture.docker_age.as_millis()).unwrap_or(u64::MAX),
-                containers: picture.world.as_ref().map(|_| picture.memory.containers()),
+                connected: snapshot.docker_connected,
+                age_ms: u64::try_from(snapshot.docker_age.as_millis()).unwrap_or(u64::MAX),
+                containers: snapshot
+                    .world
+                    .as_ref()
+                    .map(|_| snapshot.decide_state.container_count()),
             },
             haproxy: HaproxyStatus {
-                version: picture.haproxy.version.to_string(),
-                pid: picture.haproxy.pid,
-                managed: picture.haproxy.managed,
-                answers: picture.haproxy.answers && counters.is_some(),
-                old_workers: counted.old_workers,
+                version: snapshot.haproxy.version.to_string(),
+                pid: snapshot.haproxy.pid,
+                managed: snapshot.haproxy.managed,
+                answers: snapshot.haproxy.answers && counters.is_some(),
+                old_workers: counter_values.old_workers,
             },
-            last: picture.last.as_ref().map(LastApply::from),
-            trouble: picture.trouble.clone(),
-            rollback: picture.memory.rollback.as_ref().map(RollbackStatus::from),
-            listeners: listeners(picture, counted),
-            routes: picture.routes.0.iter().map(|it| route(picture, counted, it)).collect(),
-            problems: picture.problems.iter().map(ProblemStatus::from).collect(),
+            last: snapshot.last_applied.as_ref().map(LastApply::from),
+            trouble: snapshot.last_error.clone(),
+            rollback: snapshot.decide_state.rollback.as_ref().map(RollbackStatus::from),
+            listeners: listener_statuses(snapshot, counter_values),
+            routes: snapshot
+                .routes
+                .0
+                .iter()
+                .map(|pair| route_status(snapshot, counter_values, pair))
+                .collect(),
+            problems: snapshot.problems.iter().map(ProblemStatus::from).collect(),
         }
     }
 }
 
-fn listeners(picture: &Picture, counters: &Counters) -> Vec<ListenerStatus> {
+fn listener_statuses(snapshot: &StateSnapshot, counters: &Counters) -> Vec<ListenerStatus> {
     let mut served: BTreeMap<Listener, usize> = BTreeMap::new();
-    for key in picture.routes.0.keys() {
+    for key in snapshot.routes.0.keys() {
         *served.entry(key.listener).or_default() += 1;
     }
-    let mut taken = BTreeMap::new();
-    for problem in picture.problems.iter() {
-        if let (About::Listener(listener), Reason::PortTaken { .. }) =
-            (&problem.about, &problem.reason)
+    let mut conflicts = BTreeMap::new();
+    for problem in snapshot.problems.iter() {
+        if let (ProblemSubject::Listener(listener), Reason::PortTaken { .. }) =
+            (&problem.subject, &problem.reason)
         {
             let listener = *listener;
             served.entry(listener).or_default();
-            taken.insert(listener, problem.reason.to_string());
+            conflicts.insert(listener, problem.reason.to_string());
         }
     }
-    let frontends = &picture.config.frontends;
-    let named = |listener| frontends.iter().find(|it| it.listener == listener);
+    let frontends = &snapshot.config.frontends;
+    let frontend_of = |listener| frontends.iter().find(|frontend| frontend.listener == listener);
     let status = |(listener, routes): (Listener, usize)| ListenerStatus {
         protocol: "http".to_owned(),
         port: listener.port.get(),
-        bound: picture.rules.bound(listener).get(),
-        taken: taken.get(&listener).cloned(),
+        bound: snapshot.rules.bound_port(listener).get(),
+        taken: conflicts.get(&listener).cloned(),
         routes,
-        load: Load::of(named(listener).and_then(|it| counters.frontends.get(&it.name))),
+        load: Load::from_count(
+            frontend_of(listener).and_then(|frontend| counters.frontends.get(&frontend.name)),
+        ),
     };
     served.into_iter().map(status).collect()
 }
 
-pub(super) fn route(
-    picture: &Picture,
+pub(super) fn route_status(
+    snapshot: &StateSnapshot,
     counters: &Counters,
     (key, route): (&RouteKey, &Arc<Route>),
 ) -> RouteStatus {
     let Match::Http { host, prefix } = &key.rule;
-    let target = picture.config.maps.routes.get(&key.to_string());
-    let place = target.map_or(name::NOBODY, |target| target.backend.as_str());
-    let backend = picture.config.backends.get(place).map(AsRef::as_ref);
-    let held = route.endpoints.is_empty();
+    let target = snapshot.config.maps.routes.get(&key.to_string());
+    let backend_name = target.map_or(name::NO_SERVER, |target| target.backend.as_str());
+    let backend = snapshot.config.backends.get(backend_name).map(AsRef::as_ref);
+    let is_held = route.endpoints.is_empty();
     RouteStatus {
         route: key.to_string(),
         port: key.listener.port.get(),
@@ -336,50 +346,66 @@ pub(super) fn route(
         prefix: prefix.as_str().to_owned(),
         strip: route.policy.strip == Strip::Prefix,
         check: check_text(&route.policy.check),
-        timeout_ms: route.policy.timeout.millis(),
+        timeout_ms: route.policy.timeout.as_millis(),
         retry: retry_text(route.policy.retry).to_owned(),
-        held,
-        backend: place.to_owned(),
+        held: is_held,
+        backend: backend_name.to_owned(),
         servers: route
             .endpoints
             .iter()
-            .map(|endpoint| server(picture, counters, key, endpoint, (place, backend)))
+            .map(|endpoint| {
+                server_status(snapshot, counters, key, endpoint, (backend_name, backend))
+            })
             .collect(),
         // What nobody is behind shares a backend: its counts are not the route's.
-        load: Load::of(counters.backends.get(place).filter(|_| !held)),
+        load: Load::from_count(counters.backends.get(backend_name).filter(|_| !is_held)),
     }
 }
 
-fn server(
-    picture: &Picture,
+fn server_status(
+    snapshot: &StateSnapshot,
     counters: &Counters,
     key: &RouteKey,
     endpoint: &Endpoint,
-    (place, backend): (&str, Option<&Backend>),
+    (backend_name, backend): (&str, Option<&Backend>),
 ) -> ServerStatus {
     let port = endpoint.port.to_string();
-    let is_it = |server: &str| name::place(server) == Some((endpoint.origin.id(), port.as_str()));
-    let named = backend.and_then(|it| it.servers.iter().find(|server| is_it(&server.name)));
-    let count = named.and_then(|server| counters.server(place, &server.name));
-    let claim = picture.memory.claim(key, endpoint);
-    let why = |claim| Out::of(claim, picture.world.as_deref(), &picture.memory, picture.now);
+    let is_same = |server: &str| {
+        name::parse_container_port(server) == Some((endpoint.container.id(), port.as_str()))
+    };
+    let frontend_of =
+        backend.and_then(|backend| backend.servers.iter().find(|server| is_same(&server.name)));
+    let count = frontend_of.and_then(|server| counters.server(backend_name, &server.name));
+    let claim = snapshot.decide_state.find_claim(key, endpoint);
+    let why = |claim| {
+        Exclusion::from_claim(
+            claim,
+            snapshot.world.as_deref(),
+            &snapshot.decide_state,
+            snapshot.now,
+        )
+    };
     ServerStatus {
-        container: endpoint.origin.name().to_owned(),
-        id: endpoint.origin.id().to_owned(),
+        container: endpoint.container.name().to_owned(),
+        id: endpoint.container.id().to_owned(),
         port: endpoint.port,
         address: endpoint.address.to_string(),
         weight: endpoint.weight.get(),
-        state: state(endpoint, claim.map(|it| it.standing), count),
+        state: server_state(endpoint, claim.map(|claim| claim.eligibility), count),
         why: claim.filter(|_| endpoint.readiness == Readiness::Out).map(why),
         haproxy: count.map(|count| count.status.clone()),
-        load: Load::of(count),
+        load: Load::from_count(count),
     }
 }
 
-fn state(endpoint: &Endpoint, standing: Option<Standing>, count: Option<&Count>) -> ServerState {
+fn server_state(
+    endpoint: &Endpoint,
+    eligibility: Option<Eligibility>,
+    count: Option<&StatsRow>,
+) -> ServerState {
     let down = count.is_some_and(|count| count.status.starts_with("DOWN"));
     match endpoint.readiness {
-        Readiness::Out if standing == Some(Standing::Reserve) => ServerState::Reserve,
+        Readiness::Out if eligibility == Some(Eligibility::Backup) => ServerState::Reserve,
         Readiness::Out => ServerState::Out,
         Readiness::Ready if down => ServerState::Down,
         Readiness::Ready if endpoint.weight.get() == 0 => ServerState::Weightless,
@@ -387,11 +413,11 @@ fn state(endpoint: &Endpoint, standing: Option<Standing>, count: Option<&Count>)
     }
 }
 
-pub(super) fn check_text(check: &Check) -> String {
+pub(super) fn check_text(check: &CheckMethod) -> String {
     match check {
-        Check::Tcp => "tcp".to_owned(),
-        Check::Off => "off".to_owned(),
-        Check::Http(path) => path.as_str().to_owned(),
+        CheckMethod::Tcp => "tcp".to_owned(),
+        CheckMethod::Off => "off".to_owned(),
+        CheckMethod::Http(path) => path.as_str().to_owned(),
     }
 }
 
@@ -404,16 +430,16 @@ pub(super) fn retry_text(retry: Retry) -> &'static str {
 }
 
 impl Load {
-    fn of(count: Option<&Count>) -> Self {
+    fn from_count(count: Option<&StatsRow>) -> Self {
         let Some(count) = count else { return Self::default() };
-        let Count { sessions, requests, rate, errors, server_errors, .. } = *count;
+        let StatsRow { sessions, requests, rate, errors, server_errors, .. } = *count;
         Self { sessions, requests, rate, errors, server_errors }
     }
 }
 
-impl How {
+impl ApplyMethod {
     /// The kind, why HAProxy was reloaded, and how many commands it was told.
-    pub fn told(&self) -> (HowStatus, Option<String>, usize) {
+    pub fn to_parts(&self) -> (HowStatus, Option<String>, usize) {
         match self {
             Self::Runtime { commands } => (HowStatus::Runtime, None, *commands),
             Self::Started => (HowStatus::Start, None, 0),
@@ -428,16 +454,16 @@ impl From<&Rollback> for RollbackStatus {
     }
 }
 
-impl From<&Applied> for LastApply {
-    fn from(applied: &Applied) -> Self {
-        let (how, why, commands) = applied.how.told();
+impl From<&AppliedPass> for LastApply {
+    fn from(applied: &AppliedPass) -> Self {
+        let (how, why, commands) = applied.how.to_parts();
         Self {
             at_ms: applied.at_ms,
             cause: applied.cause.clone(),
             how,
             why,
             commands,
-            took_us: u64::try_from(applied.took.as_micros()).unwrap_or(u64::MAX),
+            took_us: u64::try_from(applied.duration.as_micros()).unwrap_or(u64::MAX),
             changes: applied.changes.clone(),
         }
     }
@@ -445,12 +471,12 @@ impl From<&Applied> for LastApply {
 
 impl From<&Problem> for ProblemStatus {
     fn from(problem: &Problem) -> Self {
-        let (container, id, listener) = match &problem.about {
-            About::Container(origin) => {
+        let (container, id, listener) = match &problem.subject {
+            ProblemSubject::Container(origin) => {
                 (Some(origin.name().to_owned()), Some(origin.id().to_owned()), None)
             }
-            About::Listener(listener) => (None, None, Some(listener.to_string())),
-            About::Option(_) => (None, None, None),
+            ProblemSubject::Listener(listener) => (None, None, Some(listener.to_string())),
+            ProblemSubject::Option(_) => (None, None, None),
         };
         Self {
             hint: problem.reason.severity() == Severity::Hint,

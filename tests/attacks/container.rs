@@ -118,7 +118,7 @@ fn words_of_a_container_in_a_failed_check_are_one_plain_line() {
             let _ = balancer.outcome("evil.test/");
             print(&balancer, &["problems"]).contains(&evil.name).then_some(())
         });
-        let told = [
+        let texts = [
             balancer.log(),
             balancer.stdout(),
             print(&balancer, &["problems"]),
@@ -126,7 +126,7 @@ fn words_of_a_container_in_a_failed_check_are_one_plain_line() {
             print(&balancer, &["explain", "http://evil.test/"]),
             print(&balancer, &["routes"]),
         ];
-        for text in told {
+        for text in texts {
             assert_eq!(find_forgery(&text), None, "{text}");
         }
         for words in [&["problems", "--json"][..], &["status", "--json"]] {

@@ -115,7 +115,7 @@ fn read_head(reader: &mut impl io::BufRead) -> io::Result<Vec<String>> {
 
 fn values<'a>(head: &'a [String], name: &str) -> Vec<&'a str> {
     let lines = head.iter().skip(1).filter_map(|line| line.split_once(':'));
-    let named = lines.filter(|(it, _)| it.trim().eq_ignore_ascii_case(name));
+    let named = lines.filter(|(text, _)| text.trim().eq_ignore_ascii_case(name));
     named.map(|(_, value)| value.trim()).collect()
 }
 

@@ -21,9 +21,9 @@ fn run(program: &str, words: &[&str], input: &str) -> (i32, String) {
     let writing = std::thread::spawn(move || drop(stdin.write_all(text.as_bytes())));
     let output = process.wait_with_output().unwrap();
     writing.join().unwrap();
-    let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said).chars().take(2000).collect();
-    (output.status.code().unwrap_or_else(|| panic!("{words:?}: {} {said}", output.status)), said)
+    let bytes = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&bytes).chars().take(2000).collect();
+    (output.status.code().unwrap_or_else(|| panic!("{words:?}: {} {text}", output.status)), text)
 }
 
 #[test]
@@ -41,14 +41,14 @@ fn compose_file_that_nests_without_end_is_refused() {
         service(&format!("{}x{}", "${A:-".repeat(10_000), "}".repeat(10_000))),
         (0..2_000).map(|n| " ".repeat(n) + "a:\n").collect(),
     ] {
-        let (status, said) = run(
+        let (status, output) = run(
             env!("CARGO_BIN_EXE_docker-balancer"),
             &["check", "--compose", "-", "--settings", "/dev/null"],
             &text,
         );
         let start: String = text.chars().take(60).collect();
-        assert!([0, 1, 2].contains(&status), "{start}: {status} {said}");
-        assert!(!said.contains("panicked"), "{start}: {said}");
+        assert!([0, 1, 2].contains(&status), "{start}: {status} {output}");
+        assert!(!output.contains("panicked"), "{start}: {output}");
     }
 }
 
@@ -70,10 +70,10 @@ fn template_that_nests_without_end_is_refused() {
         let file = folder.path().join("x.tmpl");
         std::fs::write(&file, &text).unwrap();
         let words = ["render", file.to_str().unwrap(), "--settings", "/dev/null"];
-        let (status, said) = run(env!("CARGO_BIN_EXE_docker-glue"), &words, "");
+        let (status, output) = run(env!("CARGO_BIN_EXE_docker-glue"), &words, "");
         let start: String = text.chars().take(30).collect();
-        assert!([0, 1, 2].contains(&status), "{start}: {status} {said}");
-        assert!(!said.contains("panicked"), "{start}: {said}");
+        assert!([0, 1, 2].contains(&status), "{start}: {status} {output}");
+        assert!(!output.contains("panicked"), "{start}: {output}");
     }
 }
 
@@ -92,9 +92,9 @@ fn settings_that_nest_without_end_are_refused() {
         std::fs::write(&file, &text).unwrap();
         for (program, verb) in [(balancer, "plan"), (glue, "check")] {
             let words = [verb, "--settings", file.to_str().unwrap()];
-            let (status, said) = run(program, &words, "");
-            assert!([1, 2].contains(&status), "{program}: {status} {said}");
-            assert!(!said.contains("panicked"), "{program}: {said}");
+            let (status, output) = run(program, &words, "");
+            assert!([1, 2].contains(&status), "{program}: {status} {text}");
+            assert!(!text.contains("panicked"), "{program}: {text}");
         }
     }
 }

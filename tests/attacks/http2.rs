@@ -71,7 +71,7 @@ fn send(far_end: &FarEnd, frames: &[u8]) {
 /// A request with these fields in place of its own, and others after them.
 fn fields<'a>(changed: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     let own = [(":method", "POST"), (":scheme", "http"), (":authority", "a.test"), (":path", "/x")];
-    let is_own = |name: &str| own.iter().any(|(it, _)| *it == name);
+    let is_own = |name: &str| own.iter().any(|(text, _)| *text == name);
     let mut fields: Vec<_> = own
         .iter()
         .map(|field| *changed.iter().find(|(name, _)| *name == field.0).unwrap_or(field))

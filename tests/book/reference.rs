@@ -3,13 +3,13 @@
 use crate::pages::Page;
 use clap::{Arg, ArgAction, Command};
 use docker_glue::{
-    budget::Budget,
     cli::{self, Program, glue},
     haproxy::version::OLDEST,
     metrics::Metrics,
     problem::{Description, ProblemKind, Reason, Severity},
-    reload::{ReloadKind, Why},
-    view::census::Census,
+    reload_budget::ReloadBudget,
+    reload_reason::{ReloadKind, ReloadReason},
+    view::counts::StateCounts,
 };
 use regex_lite::Regex;
 use serde_json::Value;
@@ -25,8 +25,8 @@ const END: &str = "<!-- end of generated -->\n";
 /// A page has this between its marks.
 fn check(path: &str, generated: &str) {
     let mut page = Page::read(path);
-    let (before, rest) = page.text.split_once(BEGIN).expect("the beginning is marked");
-    let (_, after) = rest.split_once(END).expect("the end is marked");
+    let (before, remaining) = page.text.split_once(BEGIN).expect("the beginning is marked");
+    let (_, after) = remaining.split_once(END).expect("the end is marked");
     let new = format!("{before}{BEGIN}\n{}\n\n{END}{after}", generated.trim_end());
     let is_new = page.text == new;
     if std::env::var_os("BLESS").is_some() {
@@ -49,7 +49,7 @@ fn table(columns: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Strin
 
 #[test]
 fn options_are_those_of_the_command_lines() {
-    let programs = [cli::command(), glue::Options::command_line()].map(|program| {
+    let programs = [cli::balancer_command(), glue::GlueOptions::command_line()].map(|program| {
         let rows = table(&OPTION_COLUMNS, program.get_arguments().map(option_row));
         let commands = program.get_subcommands().map(|command| command_section(&program, command));
         let commands = commands.collect::<String>();
@@ -102,7 +102,7 @@ fn problems_have_severity_meaning_and_remedy() {
 #[test]
 fn reload_reasons_have_a_meaning() {
     let words: Vec<_> = ReloadKind::ALL.iter().map(|kind| kind.word()).collect();
-    assert_eq!(words, Why::KINDS);
+    assert_eq!(words, ReloadReason::KINDS);
     let rows = ReloadKind::ALL.iter();
     let rows = rows.map(|kind| vec![format!("`{}`", kind.word()), kind.meaning().to_owned()]);
     check(
@@ -113,7 +113,7 @@ fn reload_reasons_have_a_meaning() {
 
 #[test]
 fn metrics_are_those_of_the_registry() {
-    let text = Metrics::new(OLDEST).text(&census(), 0).unwrap();
+    let text = Metrics::new(OLDEST).render_text(&census(), 0).unwrap();
     let kinds: BTreeMap<_, _> = lines(&text, "# TYPE ").collect();
     let rows = lines(&text, "# HELP ").map(|(name, help)| {
         let labels = labels_of(&text, name);
@@ -144,35 +144,37 @@ fn labels_of(text: &str, name: &str) -> String {
     values.into_iter().map(row).collect::<Vec<_>>().join("; ")
 }
 
-fn census() -> Census {
+fn census() -> StateCounts {
     let now = Instant::now();
-    Census {
+    StateCounts {
         routes: BTreeMap::new(),
         servers: BTreeMap::new(),
         problems: BTreeMap::new(),
         containers: 0,
-        rollback_holds: false,
-        docker_is_there: true,
+        rollback_active: false,
+        docker_connected: true,
         stream_age: Duration::ZERO,
         haproxy_answers: true,
-        budget: Budget::full(now),
+        budget: ReloadBudget::full(now),
         now,
     }
 }
 
 #[test]
 fn exit_codes_are_those_of_the_help() {
-    let rows = [cli::command(), glue::Options::command_line()].into_iter().flat_map(|program| {
-        let name = program.get_name().to_owned();
-        let own =
-            program.get_after_long_help().or(program.get_after_help()).map(ToString::to_string);
-        let own = vec![vec![format!("`{name}`"), exit_status(&own.unwrap_or_default())]];
-        let commands = program.get_subcommands().map(|command| {
-            let help = command.get_long_about().or(command.get_about()).unwrap().to_string();
-            vec![format!("`{name} {}`", command.get_name()), exit_status(&help)]
-        });
-        own.into_iter().chain(commands).collect::<Vec<_>>()
-    });
+    let rows = [cli::balancer_command(), glue::GlueOptions::command_line()].into_iter().flat_map(
+        |program| {
+            let name = program.get_name().to_owned();
+            let own =
+                program.get_after_long_help().or(program.get_after_help()).map(ToString::to_string);
+            let own = vec![vec![format!("`{name}`"), exit_status(&own.unwrap_or_default())]];
+            let commands = program.get_subcommands().map(|command| {
+                let help = command.get_long_about().or(command.get_about()).unwrap().to_string();
+                vec![format!("`{name} {}`", command.get_name()), exit_status(&help)]
+            });
+            own.into_iter().chain(commands).collect::<Vec<_>>()
+        },
+    );
     check("docs/src/reference/exit-codes.md", &table(&["command", "exit codes"], rows));
 }
 
@@ -207,7 +209,7 @@ fn operation_section(document: &Value, method: &str, path: &str, operation: &Val
     let responses = operation["responses"].as_object().unwrap().iter();
     let rows = responses.map(|(status, response)| {
         let elsewhere = response["$ref"].as_str();
-        let elsewhere = elsewhere.and_then(|it| document.pointer(it.trim_start_matches('#')));
+        let elsewhere = elsewhere.and_then(|text| document.pointer(text.trim_start_matches('#')));
         let response = elsewhere.unwrap_or(response);
         let meaning = response["description"].as_str().map(one_line).unwrap_or_default();
         let body = kind_of(&response["content"]["application/json"]["schema"]);
@@ -311,6 +313,6 @@ fn default(option: &Arg) -> String {
     }
     let text = option.get_long_help().or(option.get_help()).unwrap().to_string();
     let stated = text.split_once("[default: ");
-    let stated = stated.map(|(_, rest)| rest.trim_end().trim_end_matches(']'));
-    stated.map(|it| it.split("]\n").next().unwrap().replace('\n', " ")).unwrap_or_default()
+    let stated = stated.map(|(_, remaining)| remaining.trim_end().trim_end_matches(']'));
+    stated.map(|text| text.split("]\n").next().unwrap().replace('\n', " ")).unwrap_or_default()
 }

@@ -4,8 +4,8 @@
 
 use crate::story;
 use docker_glue::{
-    claim::{Claim, Standing},
     container::{Container, ContainerId},
+    route_table::{Claim, Eligibility},
     world::World,
 };
 use proptest::prelude::*;
@@ -66,8 +66,11 @@ fn container(number: usize, name: &str, labels: BTreeMap<String, String>) -> Con
 }
 
 pub fn world() -> impl Strategy<Value = World> {
-    let labels =
-        prop::collection::btree_map(label().prop_map(|it| it.0), label().prop_map(|it| it.1), 0..6);
+    let labels = prop::collection::btree_map(
+        label().prop_map(|pair| pair.0),
+        label().prop_map(|pair| pair.1),
+        0..6,
+    );
     prop::collection::vec((any::<String>(), labels), 0..6).prop_map(|containers| {
         let mut world = story::world("");
         for (number, (name, labels)) in containers.into_iter().enumerate() {
@@ -80,10 +83,10 @@ pub fn world() -> impl Strategy<Value = World> {
 
 pub fn claims() -> impl Strategy<Value = Vec<Claim>> {
     let standing = prop_oneof![
-        Just(Standing::Ready),
-        Just(Standing::Reserve),
-        Just(Standing::LastResort),
-        Just(Standing::Out)
+        Just(Eligibility::Active),
+        Just(Eligibility::Backup),
+        Just(Eligibility::LastResort),
+        Just(Eligibility::Excluded)
     ];
     let claim =
         (0..3_usize, 0..3_i64, 0..6_usize, standing).prop_map(|(key, created, id, standing)| {
@@ -92,23 +95,31 @@ pub fn claims() -> impl Strategy<Value = Vec<Claim>> {
                 ("glue_http_80_timeout".to_owned(), format!("{}s", 1 + id % 2)),
             ]);
             let container = container(id, &format!("c{id}"), labels);
-            let ask = docker_glue::label::read(&container, &story::rules().fences).asks.remove(0);
+            let ask = docker_glue::label::parse_labels(&container, &story::rules().label_limits)
+                .requests
+                .remove(0);
             Claim {
                 key: ask.key,
                 policy: ask.policy,
-                origin: docker_glue::origin::Origin::new(&container.name, container.id.short()),
+                container: docker_glue::container_ref::ContainerRef::new(
+                    &container.name,
+                    container.id.short(),
+                ),
                 service: None,
                 holder: None,
                 seniority: (created, container.id),
                 port: 80,
                 address: ([10, 0, 0, u8::try_from(id).unwrap()], 80).into(),
                 weight: ask.weight,
-                standing,
+                eligibility: standing,
             }
         });
     prop::collection::vec(claim, 0..8)
         .prop_map(|claims| {
-            claims.into_iter().map(|it| ((it.key.clone(), it.origin.clone()), it)).collect()
+            claims
+                .into_iter()
+                .map(|claim| ((claim.key.clone(), claim.container.clone()), claim))
+                .collect()
         })
         .prop_map(|unique: BTreeMap<_, _>| unique.into_values().collect())
 }
@@ -150,8 +161,8 @@ fn line(number: usize) -> impl Strategy<Value = String> {
     let weight = prop_oneof![5 => Just(""), 1 => Just("weight=0"), 1 => Just("weight=25")];
     (state, address, host, prefix, policy, weight).prop_map(
         move |(state, address, host, prefix, policy, weight)| {
-            let options = [prefix, policy, weight].into_iter().filter(|it| !it.is_empty());
-            let options: String = options.flat_map(|it| [" glue_http_80_", it]).collect();
+            let options = [prefix, policy, weight].into_iter().filter(|text| !text.is_empty());
+            let options: String = options.flat_map(|text| [" glue_http_80_", text]).collect();
             format!("c{number} 172.17.0.{address} {state} glue_http_80_host={host}{options}")
         },
     )

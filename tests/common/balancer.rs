@@ -171,9 +171,9 @@ impl Plan {
 
     /// The options that are the same wherever it runs.
     fn words(&self) -> Vec<String> {
-        let place = |path: PathBuf| path.display().to_string();
-        let mut words = vec!["--state-dir".to_owned(), place(self.state())];
-        words.extend(["--runtime-dir".to_owned(), place(self.runtime())]);
+        let position = |path: PathBuf| path.display().to_string();
+        let mut words = vec!["--state-dir".to_owned(), position(self.state())];
+        words.extend(["--runtime-dir".to_owned(), position(self.runtime())]);
         words.extend(["--constraint".to_owned(), format!("{CONSTRAINT}={}", self.constraint)]);
         for (public, bound) in &self.ports {
             words.extend(["--map-port".to_owned(), format!("{public}={bound}")]);
@@ -366,7 +366,7 @@ impl Balancer {
 
     /// What a GET came to, in a few words.
     pub fn outcome(&self, url: &str) -> String {
-        self.try_get(url).map_or_else(|e| e.to_string(), |it| it.to_string())
+        self.try_get(url).map_or_else(|e| e.to_string(), |reply| reply.to_string())
     }
 
     /// How many of so many requests each container answered.
@@ -385,7 +385,7 @@ impl Balancer {
         wait_for(&format!("{url} shared by {names:?}"), || {
             let answers = (0..4 * names.len()).map(|_| self.outcome(url));
             let who: BTreeSet<_> =
-                answers.map(|it| it.split(' ').next().unwrap().to_owned()).collect();
+                answers.map(|text| text.split(' ').next().unwrap().to_owned()).collect();
             (who == names.iter().map(ToString::to_string).collect()).then_some(())
         });
     }
@@ -444,10 +444,10 @@ pub struct Request {
 }
 
 impl Request {
-    pub fn to(place: SocketAddr, method: &str, host: &str, path: &str) -> Self {
+    pub fn to(addr: SocketAddr, method: &str, host: &str, path: &str) -> Self {
         let lines =
             [&format!("{method} {path} HTTP/1.1"), &format!("Host: {host}"), "Connection: close"];
-        Self { place, lines: lines.map(str::to_owned).to_vec() }
+        Self { place: addr, lines: lines.map(str::to_owned).to_vec() }
     }
 
     pub fn header(mut self, name: &str, value: &str) -> Self {
@@ -504,8 +504,8 @@ pub struct Headers(Vec<(String, String)>);
 impl Headers {
     /// All values under a name, joined by ", "; `None` if there is none.
     pub fn get(&self, name: &str) -> Option<String> {
-        let is = |it: &&(String, String)| it.0.eq_ignore_ascii_case(name);
-        let all: Vec<_> = self.0.iter().filter(is).map(|it| it.1.as_str()).collect();
+        let is = |pair: &&(String, String)| pair.0.eq_ignore_ascii_case(name);
+        let all: Vec<_> = self.0.iter().filter(is).map(|pair| pair.1.as_str()).collect();
         (!all.is_empty()).then(|| all.join(", "))
     }
 }
@@ -518,8 +518,8 @@ impl Answer {
             let text = String::from_utf8_lossy(bytes);
             return Err(io::Error::other(format!("no HTTP answer: {text:?}")));
         };
-        let header = |it: &httparse::Header<'_>| {
-            (it.name.to_owned(), String::from_utf8_lossy(it.value).into_owned())
+        let header = |header: &httparse::Header<'_>| {
+            (header.name.to_owned(), String::from_utf8_lossy(header.value).into_owned())
         };
         let headers = Headers(head.headers.iter().map(header).collect());
         let status = head.code.unwrap_or_default();
@@ -532,12 +532,14 @@ impl Answer {
     fn with_facts(mut self, body: &str) -> Self {
         for line in body.lines() {
             match line.split_once(": ") {
-                Some(("name", it)) => it.clone_into(&mut self.name),
-                Some(("address", it)) => self.address = it.parse().ok(),
-                Some(("path", it)) => it.clone_into(&mut self.path),
-                Some(("query", it)) if !it.is_empty() => self.path = format!("{}?{it}", self.path),
-                Some(("header", it)) => {
-                    let (name, value) = it.split_once(": ").unwrap_or((it, ""));
+                Some(("name", text)) => text.clone_into(&mut self.name),
+                Some(("address", text)) => self.address = text.parse().ok(),
+                Some(("path", text)) => text.clone_into(&mut self.path),
+                Some(("query", text)) if !text.is_empty() => {
+                    self.path = format!("{}?{text}", self.path)
+                }
+                Some(("header", text)) => {
+                    let (name, value) = text.split_once(": ").unwrap_or((text, ""));
                     self.seen.0.push((name.to_owned(), value.to_owned()));
                 }
                 _ => {}

@@ -50,15 +50,15 @@ impl fmt::Debug for Rule {
 }
 
 impl Between {
-    pub fn put(place: &Path) -> Self {
+    pub fn put(group: &Path) -> Self {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let moved = place.with_extension(format!("moved{number}"));
-        let waiting = place.with_extension(format!("waiting{number}"));
+        let moved = group.with_extension(format!("moved{number}"));
+        let waiting = group.with_extension(format!("waiting{number}"));
         let listener = UnixListener::bind(&waiting).unwrap();
         // A link first, so that the place is never empty.
-        fs::hard_link(place, &moved).unwrap();
-        fs::rename(&waiting, place).unwrap();
+        fs::hard_link(group, &moved).unwrap();
+        fs::rename(&waiting, group).unwrap();
         let rule: Arc<Mutex<Option<Rule>>> = Arc::default();
         let (to, armed) = (moved.clone(), Arc::clone(&rule));
         thread::spawn(move || {
@@ -69,7 +69,7 @@ impl Between {
                 thread::spawn(move || pass_on(&client, &to, &armed));
             }
         });
-        Self { moved, place: place.to_owned(), rule, ours: inode(place) }
+        Self { moved, place: group.to_owned(), rule, ours: inode(group) }
     }
 
     pub fn arm(&self, after: usize, fault: Fault) {
@@ -103,7 +103,7 @@ impl Drop for Between {
 }
 
 fn inode(path: &Path) -> Option<u64> {
-    fs::metadata(path).ok().map(|it| it.ino())
+    fs::metadata(path).ok().map(|metadata| metadata.ino())
 }
 
 fn pass_on(client: &UnixStream, to: &Path, rule: &Mutex<Option<Rule>>) -> io::Result<()> {

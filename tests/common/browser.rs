@@ -85,8 +85,8 @@ impl Browser {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
         let driver = Driver { process: command.spawn().unwrap(), _folder: folder };
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-        let place = format!("http://127.0.0.1:{port}");
-        let client = wait_for("chromedriver", || runtime.block_on(connect(&place, program)).ok());
+        let text = format!("http://127.0.0.1:{port}");
+        let client = wait_for("chromedriver", || runtime.block_on(connect(&text, program)).ok());
         Some(Self { client, runtime, _driver: driver })
     }
 
@@ -171,7 +171,7 @@ impl Browser {
     }
 }
 
-async fn connect(place: &str, program: &str) -> Result<Client, fantoccini::error::NewSessionError> {
+async fn connect(text: &str, program: &str) -> Result<Client, fantoccini::error::NewSessionError> {
     let chrome = json!({
         "binary": program,
         "args": ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"],
@@ -182,7 +182,7 @@ async fn connect(place: &str, program: &str) -> Result<Client, fantoccini::error
         "goog:loggingPrefs": { "browser": "ALL", "performance": "ALL" },
     });
     let Value::Object(capabilities) = capabilities else { unreachable!() };
-    ClientBuilder::new(HttpConnector::new()).capabilities(capabilities).connect(place).await
+    ClientBuilder::new(HttpConnector::new()).capabilities(capabilities).connect(text).await
 }
 
 /// A command of chromedriver's own.

@@ -68,14 +68,14 @@ impl Engine {
     pub fn with_tls(&mut self) -> String {
         make_certificates(self.folder());
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let place = format!("tcp://{free}");
-        self.options = ["--host", &place, "--tlsverify"].map(str::to_owned).to_vec();
+        let text = format!("tcp://{free}");
+        self.options = ["--host", &text, "--tlsverify"].map(str::to_owned).to_vec();
         for (option, file) in
             [("--tlscacert", "ca.pem"), ("--tlscert", "cert.pem"), ("--tlskey", "key.pem")]
         {
             self.options.extend([option.to_owned(), self.path(file).display().to_string()]);
         }
-        place
+        text
     }
 
     /// Starts it as the only node of a Swarm. Not where the machine's own engine is in one already, and

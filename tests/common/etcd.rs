@@ -91,8 +91,8 @@ impl Etcd {
         self.process = Some(command.spawn().unwrap());
         let end = Instant::now() + DEADLINE;
         while self.try_ctl(&["endpoint", "health"]).is_err() {
-            let told = || std::fs::read_to_string(self.file("log")).unwrap_or_default();
-            assert!(Instant::now() < end, "etcd does not answer:\n{}", told());
+            let report = || std::fs::read_to_string(self.file("log")).unwrap_or_default();
+            assert!(Instant::now() < end, "etcd does not answer:\n{}", report());
         }
     }
 
@@ -119,7 +119,7 @@ impl Etcd {
     /// # Panics
     /// When it fails.
     pub fn ctl(&self, words: &[&str]) -> String {
-        self.try_ctl(words).unwrap_or_else(|told| panic!("etcdctl {words:?}: {told}"))
+        self.try_ctl(words).unwrap_or_else(|text| panic!("etcdctl {words:?}: {text}"))
     }
 
     fn try_ctl(&self, words: &[&str]) -> Result<String, String> {
@@ -132,8 +132,8 @@ impl Etcd {
 
     /// The keys that begin so.
     pub fn keys(&self, prefix: &str) -> Vec<String> {
-        let told = self.ctl(&["get", "--prefix", "--keys-only", prefix]);
-        told.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
+        let text = self.ctl(&["get", "--prefix", "--keys-only", prefix]);
+        text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
     }
 
     /// What a key holds; empty where there is none.
@@ -145,7 +145,8 @@ impl Etcd {
 /// In memory where there is room: etcd waits for its disk at each change, and takes 130 MB at once.
 fn place() -> PathBuf {
     let memory = Path::new("/dev/shm");
-    let room = statvfs(memory).map_or(0, |it| it.blocks_available() * it.fragment_size());
+    let room =
+        statvfs(memory).map_or(0, |statvfs| statvfs.blocks_available() * statvfs.fragment_size());
     if room < 1 << 30 { std::env::temp_dir() } else { memory.to_owned() }
 }
 

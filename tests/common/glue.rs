@@ -195,8 +195,8 @@ impl Glue {
             .filter_map(|entry| fs::read_to_string(entry.ok()?.path().join("stat")).ok());
         // PID (NAME) STATE PARENT …
         let parent = |stat: &String| {
-            let rest = stat.rsplit_once(") ").map_or("", |it| it.1);
-            rest.split(' ').nth(1) == Some(self.pid().to_string().as_str())
+            let remaining = stat.rsplit_once(") ").map_or("", |pair| pair.1);
+            remaining.split(' ').nth(1) == Some(self.pid().to_string().as_str())
         };
         stats.filter(parent).collect()
     }

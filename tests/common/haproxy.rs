@@ -6,15 +6,15 @@
 use crate::story;
 use docker_glue::haproxy::{
     config::Config,
-    growth::Growth,
     name,
-    observed::Observed,
+    observed::ObservedState,
     process::Stdout,
+    provisioning::Provisioning,
     proxy::Proxy,
-    render::{Base, Bind, Frame, render},
+    render::{BaseConfig, Bind, RenderContext, render_files},
     requeue::Requeue,
-    runtime::Runtime,
-    settings::{Mode, Settings},
+    runtime::RuntimeClient,
+    settings::{ProxyMode, ProxySettings},
     version::Build,
 };
 use nix::{
@@ -73,7 +73,7 @@ impl HAProxy {
     ) -> Option<Self> {
         let bin = bin()?;
         let folder = tempfile::Builder::new().prefix("glue").tempdir().unwrap();
-        let adds = Growth::adds(&config.skeleton);
+        let adds = Provisioning::is_dynamic_worker(&config.fingerprint);
         let bound = BTreeMap::new();
         let mut haproxy = Self { folder, adds, wait, requeue: None, proxy: None, bound };
         let mut proxy = Proxy::open(haproxy.settings(bin)).await.unwrap();
@@ -87,8 +87,8 @@ impl HAProxy {
             haproxy.bound.insert(frontend.port, frontend.bound);
         }
         let trusted = trusted.iter().map(|network| network.parse().unwrap()).collect();
-        let frame = Frame { trusted, ..haproxy.frame() };
-        proxy.apply(&render(&config, &frame)).await.unwrap();
+        let frame = RenderContext { trusted, ..haproxy.frame() };
+        proxy.apply_files(&render_files(&config, &frame)).await.unwrap();
         haproxy.proxy = Some(proxy);
         Some(haproxy)
     }
@@ -98,22 +98,22 @@ impl HAProxy {
         self.bound[&public].get()
     }
 
-    pub async fn runtime(&self) -> Runtime {
-        Runtime::open(self.socket()).await.unwrap()
+    pub async fn runtime(&self) -> RuntimeClient {
+        RuntimeClient::connect(self.socket()).await.unwrap()
     }
 
-    pub async fn observe(&self) -> Observed {
-        self.runtime().await.observe().await.unwrap()
+    pub async fn observe(&self) -> ObservedState {
+        self.runtime().await.read_state().await.unwrap()
     }
 
     pub fn socket(&self) -> PathBuf {
         self.folder.path().join("run/haproxy.sock")
     }
 
-    fn settings(&self, bin: PathBuf) -> Settings {
+    fn settings(&self, bin: PathBuf) -> ProxySettings {
         let (state, run) = (self.folder.path().join("state"), self.folder.path().join("run"));
-        Settings {
-            mode: Mode::Managed { stop_timeout: Duration::from_secs(1), stdout: Stdout::Null },
+        ProxySettings {
+            mode: ProxyMode::Managed { stop_timeout: Duration::from_secs(1), stdout: Stdout::Null },
             bin,
             config: state.join("haproxy.cfg"),
             state_dir: state,
@@ -122,9 +122,9 @@ impl HAProxy {
         }
     }
 
-    fn frame(&self) -> Frame {
-        Frame {
-            base: Base::BuiltIn { drop_to: None },
+    fn frame(&self) -> RenderContext {
+        RenderContext {
+            base: BaseConfig::BuiltIn { drop_to: None },
             stats_socket: self.socket(),
             generations: self.folder.path().join("state/gen"),
             bind: vec![Bind::At(Ipv4Addr::LOCALHOST.into())],
@@ -170,6 +170,7 @@ fn free_port() -> NonZeroU16 {
 
 /// Whether it is new enough to add backends while it runs.
 pub async fn adds_backends(bin: &Path) -> bool {
-    let version = docker_glue::haproxy::version::installed(bin).await.unwrap();
-    Growth::of(version, &Base::BuiltIn { drop_to: None }) != Growth::Spares
+    let version = docker_glue::haproxy::version::query_version(bin).await.unwrap();
+    Provisioning::for_version(version, &BaseConfig::BuiltIn { drop_to: None })
+        != Provisioning::Spares
 }

@@ -10,11 +10,11 @@ pub struct Heard(Arc<Mutex<Vec<u8>>>);
 
 impl Heard {
     pub fn listen(&self, mut pipe: impl Read + Send + 'static) {
-        let heard = self.clone();
+        let events = self.clone();
         std::thread::spawn(move || {
             let mut bytes = [0; 4096];
             while let Ok(length @ 1..) = pipe.read(&mut bytes) {
-                heard.0.lock().unwrap().extend_from_slice(&bytes[..length]);
+                events.0.lock().unwrap().extend_from_slice(&bytes[..length]);
             }
         });
     }

@@ -208,8 +208,8 @@ impl Docker {
     pub fn until_ready(&self, folder: &Path) {
         let end = Instant::now() + DEADLINE;
         while !self.command(&["version"]).output().is_ok_and(|output| output.status.success()) {
-            let told = std::fs::read_to_string(folder.join("log")).unwrap_or_default();
-            assert!(Instant::now() < end, "the engine at {} does not answer:\n{told}", self.url());
+            let text = std::fs::read_to_string(folder.join("log")).unwrap_or_default();
+            assert!(Instant::now() < end, "the engine at {} does not answer:\n{text}", self.url());
             std::thread::sleep(PAUSE);
         }
         let archive = folder.join("image.tar");
@@ -348,8 +348,8 @@ impl Container {
 
     /// What Docker says of its place on a network: `Gateway`, `GlobalIPv6Address`, …
     pub fn place(&self, network: &Network, what: &str) -> String {
-        let place = format!("(index .NetworkSettings.Networks {:?})", network.name);
-        self.docker(&["inspect", "--format", &format!("{{{{{place}.{what}}}}}")])
+        let text = format!("(index .NetworkSettings.Networks {:?})", network.name);
+        self.docker(&["inspect", "--format", &format!("{{{{{text}.{what}}}}}")])
     }
 }
 

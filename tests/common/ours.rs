@@ -4,8 +4,8 @@
 
 use crate::story;
 use docker_glue::{
-    decide::{Memory, decide},
-    haproxy::{files::Files, render::render},
+    decide::{DecideState, decide},
+    haproxy::{files::ConfigFiles, render::render_files},
     world::World,
 };
 use std::{collections::BTreeSet, sync::LazyLock, time::Instant};
@@ -19,19 +19,19 @@ const EVERYTHING: &str = "
 static TEMPLATE: LazyLock<BTreeSet<String>> =
     LazyLock::new(|| files(&story::world(EVERYTHING)).config.lines().map(blank).collect());
 
-pub fn files(world: &World) -> Files {
-    files_after(Memory::default(), world)
+pub fn files(world: &World) -> ConfigFiles {
+    files_after(DecideState::default(), world)
 }
 
 /// The files of a world that comes after others.
-pub fn files_after(memory: Memory, world: &World) -> Files {
+pub fn files_after(memory: DecideState, world: &World) -> ConfigFiles {
     let decided = decide(world, memory, Instant::now(), &story::rules());
-    render(&story::config(&decided.routes), &story::frame())
+    render_files(&story::config(&decided.routes), &story::frame())
 }
 
 /// # Panics
 /// At the first line that is not ours.
-pub fn assert_ours(files: &Files) {
+pub fn assert_ours(files: &ConfigFiles) {
     for line in files.config.lines() {
         assert!(is_ours(line), "not a line of ours: {line:?}");
     }
@@ -51,10 +51,10 @@ fn is_ours(line: &str) -> bool {
         ["backend", name] => is_name(name),
         ["server", name, address, ..] => {
             let (words, comment) = line.split_once("  # ").unwrap();
-            let known = |word: &str| blank(line).contains(&blank(word));
+            let existing = |word: &str| blank(line).contains(&blank(word));
             is_name(name)
                 && address.parse::<std::net::SocketAddr>().is_ok()
-                && words.split_whitespace().skip(3).all(known)
+                && words.split_whitespace().skip(3).all(existing)
                 && comment.chars().all(|c| is_name_char(c) || " ()".contains(c))
         }
         _ => false,

@@ -7,7 +7,7 @@
     reason = "each test binary takes what it needs of these"
 )]
 
-use docker_glue::container::{Container, ContainerId, Health, NetworkMode, State};
+use docker_glue::container::{Container, ContainerId, ContainerState, Health, NetworkMode};
 use regex_lite::Regex;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -133,7 +133,7 @@ pub fn container(labels: BTreeMap<String, String>) -> Container {
         image_id: None,
         label_fault: None,
         created: 0,
-        state: State::Running,
+        state: ContainerState::Running,
         health: Health::Unchecked,
         labels: labels.into(),
         environment: BTreeMap::new(),
@@ -141,8 +141,8 @@ pub fn container(labels: BTreeMap<String, String>) -> Container {
         networks: Arc::default(),
         exposed: BTreeSet::from([80, 3000]),
         published: Vec::new(),
-        stop: None,
-        leaving: false,
+        stop_config: None,
+        stopping: false,
         started: None,
     }
 }

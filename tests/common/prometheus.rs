@@ -15,17 +15,17 @@ use std::{
 /// `None`, and said so, where it cannot be had.
 pub fn promtool() -> Option<&'static str> {
     static PLACE: OnceLock<Option<String>> = OnceLock::new();
-    let place = PLACE.get_or_init(|| {
+    let text = PLACE.get_or_init(|| {
         let found = Command::new("sh").arg("tests/promtool.sh").output().unwrap();
-        let place = String::from_utf8(found.stdout).unwrap().trim().to_owned();
+        let text = String::from_utf8(found.stdout).unwrap().trim().to_owned();
         let error = String::from_utf8_lossy(&found.stderr);
         assert!(found.status.success() || std::env::var_os("CI").is_none(), "{error}");
-        found.status.success().then_some(place)
+        found.status.success().then_some(text)
     });
-    if place.is_none() {
+    if text.is_none() {
         println!("skipped: no promtool can be had");
     }
-    place.as_deref()
+    text.as_deref()
 }
 
 /// `promtool check metrics`, whose every word is a complaint.
@@ -38,9 +38,9 @@ pub fn check(promtool: &str, text: &str) {
     let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     process.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     let output = process.wait_with_output().unwrap();
-    let said = [&output.stdout[..], &output.stderr].concat();
-    let said = String::from_utf8_lossy(&said);
-    assert!(output.status.success() && said.trim().is_empty(), "{said}\nof\n{text}");
+    let bytes = [&output.stdout[..], &output.stderr].concat();
+    let cow = String::from_utf8_lossy(&bytes);
+    assert!(output.status.success() && cow.trim().is_empty(), "{cow}\nof\n{text}");
 }
 
 /// Runs promtool on files of ours.
@@ -49,8 +49,8 @@ pub fn check(promtool: &str, text: &str) {
 /// When it fails.
 pub fn run(promtool: &str, words: &[&str]) {
     let output = Command::new(promtool).args(words).output().unwrap();
-    let said = [&output.stdout[..], &output.stderr].concat();
-    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&said));
+    let bytes = [&output.stdout[..], &output.stderr].concat();
+    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&bytes));
 }
 
 /// `GET /metrics` on this machine.
@@ -59,8 +59,8 @@ pub fn scrape(port: u16) -> std::io::Result<Answer> {
 }
 
 pub fn ask(port: u16, method: &str, path: &str) -> std::io::Result<Answer> {
-    let place = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    Request::to(place, method, "localhost", path).send()
+    let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    Request::to(addr, method, "localhost", path).send()
 }
 
 /// The numbers of a scrape, by series as it is written.

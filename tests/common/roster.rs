@@ -4,19 +4,19 @@
 
 use docker_glue::{
     container::ContainerId,
-    docker::{Description, Roster},
+    docker::{ContainerMap, Description},
 };
 use std::sync::Arc;
 
-pub fn roster() -> Roster {
+pub fn roster() -> ContainerMap {
     let text = std::fs::read_to_string("tests/template/roster.json").unwrap();
     let all: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
     all.iter().map(described).collect()
 }
 
-pub fn described(said: &serde_json::Value) -> (ContainerId, Arc<Description>) {
-    let id = ContainerId::new(said["Id"].as_str().unwrap());
-    let name = said["Name"].as_str().unwrap().trim_start_matches('/').to_owned();
-    let description = Description { id: id.clone(), name, json: said.to_string().into() };
+pub fn described(value: &serde_json::Value) -> (ContainerId, Arc<Description>) {
+    let id = ContainerId::new(value["Id"].as_str().unwrap());
+    let name = value["Name"].as_str().unwrap().trim_start_matches('/').to_owned();
+    let description = Description { id: id.clone(), name, json: value.to_string().into() };
     (id, Arc::new(description))
 }

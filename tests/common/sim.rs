@@ -7,8 +7,8 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "this is a test")]
 
 use docker_glue::haproxy::{
-    observed::{self, Observed},
-    settings::{Mode, Reload, Settings},
+    observed::{self, ObservedState},
+    settings::{ProxyMode, ProxySettings, ReloadVia},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -108,10 +108,10 @@ impl Sim {
         Self { folder, state }
     }
 
-    pub fn settings(&self) -> Settings {
-        Settings {
-            mode: Mode::Service {
-                reload: Reload::Master(self.path("master.sock")),
+    pub fn settings(&self) -> ProxySettings {
+        ProxySettings {
+            mode: ProxyMode::Service {
+                reload: ReloadVia::Master(self.path("master.sock")),
                 stats_socket: None,
             },
             bin: self.path("haproxy"),
@@ -131,12 +131,12 @@ impl Sim {
     }
 
     /// What the worker has, as it would say it.
-    pub fn observe(&self) -> Observed {
+    pub fn observe(&self) -> ObservedState {
         self.change(|state| state.worker.observe())
     }
 
     /// What anyone's reload would give.
-    pub fn stored(&self) -> Observed {
+    pub fn stored(&self) -> ObservedState {
         Worker::read(&self.path("haproxy.cfg")).observe()
     }
 }
@@ -319,8 +319,8 @@ impl Worker {
             }
             ["show", "servers", "state"] => Ok(self.states("")),
             ["show", "servers", "state", backend] => {
-                let known = self.backends.contains_key(*backend);
-                if known { Ok(self.states(backend)) } else { Err("Can't find backend.") }
+                let flag = self.backends.contains_key(*backend);
+                if flag { Ok(self.states(backend)) } else { Err("Can't find backend.") }
             }
             ["show", "map", map] => self.map(map).map(|entries| {
                 entries
@@ -335,7 +335,7 @@ impl Worker {
                 if servers.contains_key(name) {
                     return Err("Already exists a server with the same name in backend.");
                 }
-                if servers.values().any(|it| it.id == *id) {
+                if servers.values().any(|server| server.id == *id) {
                     return Err("This server's custom id is already used.");
                 }
                 let server = Server { admin: 1, up: !checked, ..server(address, id, weight) };
@@ -357,14 +357,14 @@ impl Worker {
                 Ok(String::new())
             }
             ["set", "map", map, key, value] => {
-                let entries = self.map(map)?.iter_mut().filter(|it| it.0 == *key);
-                let changed = entries.map(|it| (*value).clone_into(&mut it.1)).count();
+                let entries = self.map(map)?.iter_mut().filter(|pair| pair.0 == *key);
+                let changed = entries.map(|pair| (*value).clone_into(&mut pair.1)).count();
                 if changed == 0 { Err("entry not found.") } else { Ok(String::new()) }
             }
             ["del", "map", map, key] => {
                 let entries = self.map(map)?;
                 let before = entries.len();
-                entries.retain(|it| it.0 != *key);
+                entries.retain(|pair| pair.0 != *key);
                 if entries.len() == before { Err("Key not found.") } else { Ok(String::new()) }
             }
             _ => panic!("HAProxy is told {words:?}"),
@@ -407,7 +407,8 @@ impl Worker {
 
     fn states(&self, only: &str) -> String {
         let mut text = "1\n# be_id be_name srv_id …\n".to_owned();
-        for (backend, servers) in self.backends.iter().filter(|it| only.is_empty() || it.0 == only)
+        for (backend, servers) in
+            self.backends.iter().filter(|item| only.is_empty() || item.0 == only)
         {
             for (name, server) in servers {
                 let Server { id, address: (ip, port), weight, admin, up } = server;
@@ -421,17 +422,17 @@ impl Worker {
         text
     }
 
-    fn observe(&self) -> Observed {
-        let mut observed = Observed {
-            skeleton: self.skeleton.clone(),
+    fn observe(&self) -> ObservedState {
+        let mut observed = ObservedState {
+            fingerprint: self.skeleton.clone(),
             unpublished: self.unpublished.clone(),
             backends: self.backends.keys().cloned().collect(),
-            servers: observed::servers(&self.states("")),
-            ..Observed::default()
+            servers: observed::parse_servers(&self.states("")),
+            ..ObservedState::default()
         };
         for map in docker_glue::haproxy::config::MapName::ALL {
             let text = self.clone().obey(&["show", "map", &map.to_string()]).unwrap_or_default();
-            observed.maps.insert(map, observed::map(&text));
+            observed.maps.insert(map, observed::parse_map(&text));
         }
         observed
     }

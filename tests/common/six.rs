@@ -95,7 +95,7 @@ fn answer(mut stream: UnixStream, answers: &[(&str, String)]) -> io::Result<()> 
     let length = stream.read(&mut request)?;
     let request = String::from_utf8_lossy(&request[..length]);
     let question = request.split(' ').nth(1).unwrap_or_default();
-    let answer = answers.iter().find(|(known, _)| *known == question);
+    let answer = answers.iter().find(|(text, _)| *text == question);
     let answer = answer.map_or("{}", |(_, answer)| answer);
     write!(
         stream,

@@ -71,8 +71,8 @@ impl Sshd {
 
     /// A PATH whose ssh knows this sshd.
     pub fn path(&self) -> OsString {
-        let rest = std::env::var_os("PATH").unwrap_or_default();
-        let folders = [self.file("bin")].into_iter().chain(std::env::split_paths(&rest));
+        let remaining = std::env::var_os("PATH").unwrap_or_default();
+        let folders = [self.file("bin")].into_iter().chain(std::env::split_paths(&remaining));
         std::env::join_paths(folders).unwrap()
     }
 
@@ -106,12 +106,12 @@ impl Sshd {
 
     fn make_client(&self, ssh: &Path) {
         use std::os::unix::fs::PermissionsExt;
-        let place = self.file("bin/ssh");
+        let path = self.file("bin/ssh");
         fs::create_dir(self.file("bin")).unwrap();
         let (ssh, config) = (ssh.display(), self.file("config"));
         let script = format!("#!/bin/sh\nexec {ssh} -F {} \"$@\"\n", config.display());
-        fs::write(&place, script).unwrap();
-        fs::set_permissions(&place, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(&path, script).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -157,9 +157,9 @@ fn serve(sshd: &Path, folder: &Path, port: u16, lines: &str) -> Child {
     command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap()
 }
 
-fn make_key(place: &Path) {
+fn make_key(group: &Path) {
     let mut command = Command::new("ssh-keygen");
-    let made = command.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(place).output().unwrap();
+    let made = command.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(group).output().unwrap();
     assert!(made.status.success(), "ssh-keygen: {}", String::from_utf8_lossy(&made.stderr));
 }
 

@@ -15,18 +15,20 @@
 )]
 
 use docker_glue::{
-    container::{Attachment, Container, ContainerId, Health, NetworkMode, Published, State},
-    decide::{Memory, Rules, decide},
+    container::{
+        Container, ContainerId, ContainerState, Health, NetworkEndpoint, NetworkMode, PublishedPort,
+    },
+    decide::{DecideState, Rules, decide},
     haproxy::{
         config::Config,
-        growth::Growth,
         layout::Layout,
-        observed::Observed,
-        render::{Base, Bind, Frame, skeleton},
+        observed::ObservedState,
+        provisioning::Provisioning,
+        render::{BaseConfig, Bind, RenderContext, static_fingerprint},
         requeue::Requeue,
         version::{Build, OLDEST, Version},
     },
-    label::Fences,
+    label::LabelLimits,
     route::Routes,
     world::{Network, Vantage, World},
 };
@@ -44,7 +46,8 @@ pub fn world(story: &str) -> World {
     world
         .networks
         .insert("bridge".into(), Network { driver: "bridge".into(), ..Network::default() });
-    let lines = story.lines().map(str::trim).filter(|it| !it.is_empty() && !it.starts_with('#'));
+    let lines =
+        story.lines().map(str::trim).filter(|text| !text.is_empty() && !text.starts_with('#'));
     for (number, line) in lines.enumerate() {
         let words: Vec<_> = line.split_whitespace().collect();
         if let ["network", name, driver] = words[..] {
@@ -63,8 +66,9 @@ pub fn world(story: &str) -> World {
 pub fn next_world(before: &World, story: &str) -> World {
     let mut world = world(story);
     for (id, container) in &mut world.containers {
-        if let Some(known) = before.containers.get(id).filter(|known| *known == container) {
-            *container = Arc::clone(known);
+        if let Some(existing) = before.containers.get(id).filter(|existing| *existing == container)
+        {
+            *container = Arc::clone(existing);
         }
     }
     world
@@ -80,7 +84,7 @@ fn container(number: i64, words: &[&str]) -> Container {
         name: words[0].to_owned(),
         image: "whoami".to_owned(),
         created: 1_700_000_000 + number,
-        state: State::Running,
+        state: ContainerState::Running,
         health: Health::Unchecked,
         labels: Arc::default(),
         environment: BTreeMap::new(),
@@ -88,8 +92,8 @@ fn container(number: i64, words: &[&str]) -> Container {
         networks: Arc::default(),
         exposed: BTreeSet::from([80, 3000, 8080]),
         published: Vec::new(),
-        stop: None,
-        leaving: false,
+        stop_config: None,
+        stopping: false,
         started: None,
         image_id: None,
         label_fault: None,
@@ -107,9 +111,9 @@ fn container(number: i64, words: &[&str]) -> Container {
             (_, Some((key, value))) => {
                 Arc::make_mut(&mut container.labels).insert(key.into(), value.replace("␠", " "));
             }
-            ("paused", _) => container.state = State::Paused,
-            ("exited", _) => container.state = State::Exited,
-            ("leaving", _) => container.leaving = true,
+            ("paused", _) => container.state = ContainerState::Paused,
+            ("exited", _) => container.state = ContainerState::Exited,
+            ("leaving", _) => container.stopping = true,
             ("starting", _) => container.health = Health::Starting,
             ("healthy", _) => container.health = Health::Healthy,
             ("unhealthy", _) => container.health = Health::Unhealthy,
@@ -117,19 +121,20 @@ fn container(number: i64, words: &[&str]) -> Container {
             _ => panic!("the story says {word:?}, which means nothing"),
         }
     }
-    let at = Attachment { ipv4: words[1].parse().ok(), ipv6: words[1].parse().ok(), gateway: None };
+    let at =
+        NetworkEndpoint { ipv4: words[1].parse().ok(), ipv6: words[1].parse().ok(), gateway: None };
     Arc::make_mut(&mut container.networks).insert(network.to_owned(), at);
     container
 }
 
-fn published(port: u16) -> Published {
+fn published(port: u16) -> PublishedPort {
     let host_ip = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-    Published { container_port: port, host_port: port, host_ip }
+    PublishedPort { container_port: port, host_port: port, host_ip }
 }
 
 pub fn rules() -> Rules {
     Rules {
-        fences: Fences::default(),
+        label_limits: LabelLimits::default(),
         network: None,
         vantage: Vantage::Host,
         hold: Duration::from_mins(1),
@@ -140,10 +145,10 @@ pub fn rules() -> Rules {
 /// As a state directory has one.
 const KEY: u64 = 7;
 
-pub fn frame() -> Frame {
-    Frame {
-        growth: Growth::Spares,
-        base: Base::BuiltIn { drop_to: Some(("haproxy".into(), "haproxy".into())) },
+pub fn frame() -> RenderContext {
+    RenderContext {
+        provisioning: Provisioning::Spares,
+        base: BaseConfig::BuiltIn { drop_to: Some(("haproxy".into(), "haproxy".into())) },
         stats_socket: PathBuf::from("/run/docker-glue/haproxy.sock"),
         socket_for_group: false,
         generations: PathBuf::from("/var/lib/docker-glue/gen"),
@@ -156,7 +161,7 @@ pub fn frame() -> Frame {
         key: KEY,
         requeue: Requeue::of(
             Build { version: OLDEST, has_lua: true },
-            &Base::BuiltIn { drop_to: None },
+            &BaseConfig::BuiltIn { drop_to: None },
             KEY,
         ),
         hard_stop_after: Duration::from_mins(30),
@@ -165,15 +170,15 @@ pub fn frame() -> Frame {
 
 /// What the story asks for when nothing came before it.
 pub fn routes(story: &str) -> Routes {
-    decide(&world(story), Memory::default(), Instant::now(), &rules()).routes
+    decide(&world(story), DecideState::default(), Instant::now(), &rules()).routes
 }
 
 /// For an HAProxy that adds backends while it runs (3.4 and later), or one that needs spare ones.
-pub fn frame_for(adds: bool) -> Frame {
+pub fn frame_for(adds: bool) -> RenderContext {
     let newest = Version { major: 3, minor: 4 };
     let base = frame().base;
-    let growth = if adds { Growth::of(newest, &base) } else { Growth::Spares };
-    Frame { growth, ..frame() }
+    let growth = if adds { Provisioning::for_version(newest, &base) } else { Provisioning::Spares };
+    RenderContext { provisioning: growth, ..frame() }
 }
 
 /// What HAProxy would be started with.
@@ -183,18 +188,18 @@ pub fn config(routes: &Routes) -> Config {
 
 /// The same with so many spare backends, or without where it adds them.
 pub fn started(routes: &Routes, stock: usize, adds: bool) -> Config {
-    laid_out(routes, Layout::fresh(routes, if adds { 0 } else { stock }), adds)
+    laid_out(routes, Layout::for_new_worker(routes, if adds { 0 } else { stock }), adds)
 }
 
 /// What the HAProxy that runs would be told, and how many routes found no place in it.
-pub fn config_within(routes: &Routes, observed: &Observed) -> (Config, usize) {
-    let (layout, homeless) = Layout::within(routes, observed, &BTreeSet::new());
-    (laid_out(routes, layout, observed.adds_backends()), homeless.len())
+pub fn config_within(routes: &Routes, observed: &ObservedState) -> (Config, usize) {
+    let (layout, homeless) = Layout::for_running_worker(routes, observed, &BTreeSet::new());
+    (laid_out(routes, layout, observed.can_add_backends()), homeless.len())
 }
 
 fn laid_out(routes: &Routes, layout: Layout, adds: bool) -> Config {
     let mut config = Config::new(routes, layout, |listener| listener.port, frame().wait);
     config.requeue = frame_for(adds).requeue.map(Requeue::key);
-    config.skeleton = skeleton(&config, &frame_for(adds));
+    config.fingerprint = static_fingerprint(&config, &frame_for(adds));
     config
 }

@@ -82,8 +82,8 @@ impl Machine {
 
     /// Puts a file of ours into it.
     pub fn copy(&self, file: &Path, to: &str) {
-        let place = format!("{}:{to}", self.container.id);
-        self.docker.cli(&["cp", file.to_str().unwrap(), &place]);
+        let text = format!("{}:{to}", self.container.id);
+        self.docker.cli(&["cp", file.to_str().unwrap(), &text]);
     }
 
     /// Our units as they are packaged. What this machine adds is a drop-in: Docker's socket, and whose containers are its own.
@@ -129,7 +129,7 @@ impl Machine {
     pub fn start_balancer_with(&self, properties: &[&str], options: &[&str]) {
         let (url, constraint) = (format!("unix://{}", self.socket()), self.constraint());
         let mut words = vec!["systemd-run", "--quiet", "--unit", UNIT, "--property", "Type=notify"];
-        words.extend(properties.iter().flat_map(|it| ["--property", it]));
+        words.extend(properties.iter().flat_map(|text| ["--property", text]));
         words.extend(["/glue/loader", "--library-path", "/glue", "/glue/docker-balancer", "-w"]);
         words.extend(["--docker-url", &url, "--constraint", &constraint]);
         words.extend(["--haproxy", "service"]);
@@ -191,7 +191,7 @@ impl Machine {
 
     pub fn outcome(&self, port: u16, host: &str) -> String {
         let answer: std::io::Result<Answer> = Request::to(self.at(port), "GET", host, "/").send();
-        answer.map_or_else(|e| e.to_string(), |it| it.to_string())
+        answer.map_or_else(|e| e.to_string(), |reply| reply.to_string())
     }
 
     /// A port of it, as this machine reaches it.

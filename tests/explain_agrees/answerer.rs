@@ -16,7 +16,7 @@ pub(crate) struct Answerers {
 }
 
 /// The address of a container.
-pub(crate) fn address(number: usize) -> Ipv4Addr {
+pub(crate) fn container_address(number: usize) -> Ipv4Addr {
     let number = u16::try_from(number).unwrap();
     let [high, low] = number.to_be_bytes();
     Ipv4Addr::new(127, 7, high, low)
@@ -25,18 +25,21 @@ pub(crate) fn address(number: usize) -> Ipv4Addr {
 impl Answerers {
     pub(crate) async fn start(count: usize) -> Self {
         for _ in 0..100 {
-            let first = TcpListener::bind((address(0), 0)).await.unwrap();
+            let first = TcpListener::bind((container_address(0), 0)).await.unwrap();
             let port = first.local_addr().unwrap().port();
             let mut listeners = vec![first];
             for number in 1..count {
                 // Somebody may have the port there.
-                let Ok(listener) = TcpListener::bind((address(number), port)).await else { break };
+                let Ok(listener) = TcpListener::bind((container_address(number), port)).await
+                else {
+                    break;
+                };
                 listeners.push(listener);
             }
             if listeners.len() == count {
                 let mut tasks = JoinSet::new();
                 for listener in listeners {
-                    tasks.spawn(serve(listener));
+                    tasks.spawn(serve_connections(listener));
                 }
                 return Self { port, _tasks: tasks };
             }
@@ -45,14 +48,14 @@ impl Answerers {
     }
 }
 
-async fn serve(listener: TcpListener) {
+async fn serve_connections(listener: TcpListener) {
     let address = listener.local_addr().unwrap();
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
                 let (stream, _) = accepted.unwrap();
-                connections.spawn(async move { drop(answer(stream, address).await) });
+                connections.spawn(async move { drop(answer_request(stream, address).await) });
             }
             Some(_) = connections.join_next() => {}
         }
@@ -60,7 +63,7 @@ async fn serve(listener: TcpListener) {
 }
 
 /// A check says nothing and goes.
-async fn answer(stream: TcpStream, address: SocketAddr) -> std::io::Result<()> {
+async fn answer_request(stream: TcpStream, address: SocketAddr) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
     let mut first = String::new();
     stream.read_line(&mut first).await?;

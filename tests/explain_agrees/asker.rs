@@ -9,7 +9,7 @@ use tokio::{
 
 /// A request as it is drawn.
 #[derive(Debug, Clone)]
-pub(crate) struct Asked {
+pub(crate) struct DrawnRequest {
     pub(crate) method: &'static str,
     /// The public port that it goes to.
     pub(crate) port: NonZeroU16,
@@ -31,12 +31,12 @@ pub(crate) struct Answer {
 }
 
 #[derive(Debug)]
-pub(crate) struct Asker {
+pub(crate) struct Client {
     bound: BTreeMap<NonZeroU16, u16>,
     connections: BTreeMap<NonZeroU16, BufReader<TcpStream>>,
 }
 
-impl Asked {
+impl DrawnRequest {
     /// As a person would ask explain.
     pub(crate) fn url(&self) -> String {
         format!("http://{}:{}{}", self.host, self.port, self.path)
@@ -52,7 +52,7 @@ impl Asked {
     }
 }
 
-impl Asker {
+impl Client {
     pub(crate) fn new(bound: impl Fn(NonZeroU16) -> u16, routes: &Routes) -> Self {
         let ports = routes.0.keys().map(|key| key.listener.port);
         let bound = ports.map(|port| (port, bound(port))).collect();
@@ -60,16 +60,17 @@ impl Asker {
     }
 
     /// HAProxy may close a connection after an answer; then the next one is another.
-    pub(crate) async fn ask(&mut self, asked: &Asked) -> Answer {
-        let head = asked.head();
-        if let Some(kept) = self.connections.remove(&asked.port)
-            && let Ok(answer) = self.exchange(kept, asked.port, &head).await
+    pub(crate) async fn send_request(&mut self, answered_by: &DrawnRequest) -> Answer {
+        let head = answered_by.head();
+        if let Some(kept) = self.connections.remove(&answered_by.port)
+            && let Ok(answer) = self.exchange(kept, answered_by.port, &head).await
         {
             return answer;
         }
-        let stream = TcpStream::connect(("127.0.0.1", self.bound[&asked.port])).await.unwrap();
+        let stream =
+            TcpStream::connect(("127.0.0.1", self.bound[&answered_by.port])).await.unwrap();
         stream.set_nodelay(true).unwrap();
-        self.exchange(BufReader::new(stream), asked.port, &head).await.unwrap()
+        self.exchange(BufReader::new(stream), answered_by.port, &head).await.unwrap()
     }
 
     async fn exchange(
@@ -88,8 +89,8 @@ impl Asker {
             let line = line.trim_end().to_ascii_lowercase();
             match line.split_once(": ") {
                 _ if line.is_empty() => break,
-                Some(("content-length", it)) => length = it.parse().unwrap(),
-                Some(("connection", it)) => keep = it != "close",
+                Some(("content-length", text)) => length = text.parse().unwrap(),
+                Some(("connection", text)) => keep = text != "close",
                 None => status = line.split(' ').nth(1).unwrap().parse().unwrap(),
                 Some(_) => {}
             }

@@ -1,8 +1,8 @@
 //! Routes and requests by chance, the same each time.
 
-use crate::{answerer::address, asker::Asked, story};
+use crate::{answerer::container_address, asker::DrawnRequest, story};
 use docker_glue::{
-    decide::{Memory, decide},
+    decide::{DecideState, decide},
     haproxy::config::Server,
     label::value::HostMatch,
     route::{Match, RouteKey, Routes},
@@ -123,25 +123,31 @@ impl Drawn {
         while number < HALF_DEAD {
             let labels =
                 format!("glue_http_{port}_bind=80 glue_http_{port}_host=half{number}.test");
-            writeln!(now, "half{number} {} {labels}", address(number)).unwrap();
-            writeln!(now, "dead{number} {} {labels}", address(MOST_CONTAINERS + number)).unwrap();
+            writeln!(now, "half{number} {} {labels}", container_address(number)).unwrap();
+            writeln!(now, "dead{number} {} {labels}", container_address(MOST_CONTAINERS + number))
+                .unwrap();
             number += 1;
         }
         let mut before = now.clone();
         for _ in 0..GONE {
-            writeln!(before, "gone{number} {} {}", address(number), self.labels(port)).unwrap();
+            writeln!(before, "gone{number} {} {}", container_address(number), self.labels(port))
+                .unwrap();
             number += 1;
         }
         loop {
             for _ in 0..10 {
-                let (address, state) = (address(number), self.state());
+                let (address, state) = (container_address(number), self.state());
                 let line = format!("c{number} {address} {state} {}", self.labels(port));
                 writeln!(now, "{line}").unwrap();
                 number += 1;
             }
             assert!(number < MOST_CONTAINERS, "too few containers");
-            let decided =
-                decide(&story::world(&now), Memory::default(), Instant::now(), &story::rules());
+            let decided = decide(
+                &story::world(&now),
+                DecideState::default(),
+                Instant::now(),
+                &story::rules(),
+            );
             if routes <= decided.routes.0.len() {
                 return (before, now);
             }
@@ -216,7 +222,7 @@ impl Drawn {
     }
 
     /// Nearly all are about some route, or nearly so.
-    pub(crate) fn request(&mut self, routes: &Routes) -> Asked {
+    pub(crate) fn request(&mut self, routes: &Routes) -> DrawnRequest {
         let at = self.below(routes.0.len());
         let key = routes.0.keys().nth(at).unwrap();
         let absolute = self.one_in(12);
@@ -225,7 +231,7 @@ impl Drawn {
         let port = if self.one_in(10) { self.other_port(routes) } else { key.listener.port };
         let path = if absolute && self.one_in(6) { String::new() } else { path };
         let method = self.of(&["GET", "GET", "GET", "POST", "DELETE", "OPTIONS", "PROPFIND"]);
-        Asked { method, port, host, host_port, path, absolute }
+        DrawnRequest { method, port, host, host_port, path, absolute }
     }
 
     fn other_port(&mut self, routes: &Routes) -> std::num::NonZeroU16 {
@@ -245,7 +251,7 @@ impl Drawn {
         };
         let host = match self.below(16) {
             0 => format!("sub.{own}"),
-            1 => own.split_once('.').map_or(own.clone(), |(_, rest)| rest.to_owned()),
+            1 => own.split_once('.').map_or(own.clone(), |(_, remaining)| remaining.to_owned()),
             2 => self
                 .of(&[
                     "nobody.test",

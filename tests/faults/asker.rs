@@ -31,7 +31,8 @@ impl Asker {
         let seen = Arc::clone(&outcomes);
         let ask = move || {
             while stopped.recv_timeout(BREATH) == Err(mpsc::RecvTimeoutError::Timeout) {
-                let outcome = request.send().map_or_else(|e| e.to_string(), |it| it.to_string());
+                let outcome =
+                    request.send().map_or_else(|e| e.to_string(), |reply| reply.to_string());
                 *seen.lock().unwrap().entry(outcome).or_default() += 1;
             }
         };

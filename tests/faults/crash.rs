@@ -19,16 +19,16 @@ use std::{
 const HOST: &str = "glue_http_80_host";
 
 /// HAProxy's pid of the worker that serves.
-pub(crate) fn worker(plan: &Plan) -> u32 {
+pub(crate) fn worker_pid(plan: &Plan) -> u32 {
     let socket = plan.runtime().join("master.sock");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let master = docker_glue::haproxy::master::Master::new(&socket);
-    let look = || runtime.block_on(master.procs()).ok()?.live();
+    let look = || runtime.block_on(master.list_processes()).ok()?.live_worker();
     common::wait_for("a worker of HAProxy", look)
 }
 
 #[test]
-fn the_next_start_adopts_haproxy_and_applies_what_changed() {
+fn next_start_adopts_haproxy_and_applies_changes() {
     let Some(docker) = common::docker() else { return };
     let mut balancer = Balancer::of(&docker).start();
     let _web = balancer.run("web").label(HOST, "a.test").start();
@@ -37,14 +37,14 @@ fn the_next_start_adopts_haproxy_and_applies_what_changed() {
     balancer.until_said(&["+ b.test:80/"]);
     let asker = Asker::begin(&balancer, "a.test");
     balancer.end(Signal::SIGKILL);
-    let before = (balancer.master(), worker(&balancer));
+    let before = (balancer.master(), worker_pid(&balancer));
     asker.more(10);
 
     balancer.start_again();
     balancer.until_said(&["adopted the running HAProxy", &before.0.to_string()]);
-    let told = || balancer.log().matches("+ b.test:80/").nth(1).map(|_| ());
-    common::wait_for("the first pass", told);
-    assert_eq!((balancer.master(), worker(&balancer)), before, "{}", balancer.log());
+    let report = || balancer.log().matches("+ b.test:80/").nth(1).map(|_| ());
+    common::wait_for("the first pass", report);
+    assert_eq!((balancer.master(), worker_pid(&balancer)), before, "{}", balancer.log());
 
     balancer.end(Signal::SIGKILL);
     drop(other);
@@ -56,14 +56,14 @@ fn the_next_start_adopts_haproxy_and_applies_what_changed() {
 }
 
 /// The files that the configuration names by its generation.
-fn generation(balancer: &Balancer) -> BTreeSet<OsString> {
+fn generation_files(balancer: &Balancer) -> BTreeSet<OsString> {
     let text = fs::read_to_string(balancer.state().join("haproxy.cfg")).unwrap();
     let origin = text.lines().find_map(|line| line.trim().strip_prefix("default-path origin "));
     fs::read_dir(origin.unwrap()).unwrap().map(|entry| entry.unwrap().file_name()).collect()
 }
 
 /// HAProxy takes what is on disk, with every file that it names.
-fn is_accepted(balancer: &Balancer) {
+fn assert_config_accepted(balancer: &Balancer) {
     let config = balancer.state().join("haproxy.cfg");
     let mut check = Command::new("haproxy");
     check.arg("-c").arg("-f").arg(&config).stdin(Stdio::null());
@@ -74,12 +74,12 @@ fn is_accepted(balancer: &Balancer) {
 /// Without spare backends a new route takes a reload, and all its steps; from HAProxy 3.4 on where there
 /// are no named defaults, too.
 #[test]
-fn a_kill_at_any_step_of_a_reload_leaves_a_whole_state_and_the_next_start_converges() {
+fn kill_at_any_reload_step_leaves_consistent_state_and_converges() {
     let base = tempfile::NamedTempFile::new().unwrap();
     fs::write(&base, BASE).unwrap();
     let base = base.path().to_str().unwrap();
     let steps = ["mkdir", "fsync", "rename", "clone", "connect"];
-    a_kill_at_any_step_harms_nothing(&["--spare-backends", "0", "--base-file", base], &steps);
+    check_kill_at_any_step(&["--spare-backends", "0", "--base-file", base], &steps);
 }
 
 const BASE: &str = "defaults
@@ -96,19 +96,19 @@ const BASE: &str = "defaults
 
 /// Over the runtime API there are few; the files follow on a thread of their own.
 #[test]
-fn a_kill_at_any_step_of_what_is_told_leaves_a_whole_state_and_the_next_start_converges() {
-    a_kill_at_any_step_harms_nothing(&["--spare-backends", "50"], &["connect"]);
+fn kill_at_any_runtime_step_leaves_consistent_state_and_converges() {
+    check_kill_at_any_step(&["--spare-backends", "50"], &["connect"]);
 }
 
 /// A pass for a new route is cut off before each of its steps in turn, until one comes through.
-fn a_kill_at_any_step_harms_nothing(options: &[&str], expected: &[&str]) {
+fn check_kill_at_any_step(options: &[&str], expected: &[&str]) {
     let Some(docker) = common::docker() else { return };
     let mut balancer = Balancer::of(&docker).option(options).start();
     let _web = balancer.run("web").label(HOST, "a.test").start();
     balancer.until_serves("a.test", "web saw /");
     balancer.until_said(&["+ a.test:80/"]);
     let asker = Asker::begin(&balancer, "a.test");
-    let whole = generation(&balancer);
+    let whole = generation_files(&balancer);
     let (mut fleet, mut steps) = (Vec::new(), Vec::new());
     loop {
         let host = format!("step{}.test", fleet.len());
@@ -117,12 +117,12 @@ fn a_kill_at_any_step_harms_nothing(options: &[&str], expected: &[&str]) {
         let done = steps::kill_at(&mut balancer, steps.len(), trigger, &format!("+ {host}:80/"));
         let Some(done) = done else { break };
         steps.extend(done.last());
-        assert_eq!(generation(&balancer), whole, "{steps:?}");
-        is_accepted(&balancer);
+        assert_eq!(generation_files(&balancer), whole, "{steps:?}");
+        assert_config_accepted(&balancer);
         balancer.start_again();
         balancer.until_serves(&host, "new saw /");
-        let told = || balancer.log().matches("+ a.test:80/").nth(steps.len()).map(|_| ());
-        common::wait_for("the first pass", told);
+        let report = || balancer.log().matches("+ a.test:80/").nth(steps.len()).map(|_| ());
+        common::wait_for("the first pass", report);
     }
     asker.more(5);
     assert_eq!(asker.end(), ["web saw /"], "{steps:?}");

@@ -21,7 +21,7 @@ impl Disk {
         fs::create_dir_all(&at).unwrap();
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", "size=512k,mode=700", "tmpfs"]).arg(&at);
-        if nix::unistd::geteuid().is_root() && mount.status().is_ok_and(|it| it.success()) {
+        if nix::unistd::geteuid().is_root() && mount.status().is_ok_and(|status| status.success()) {
             return Some(Self(at));
         }
         assert!(std::env::var_os("CI").is_none(), "no file system can be mounted, and CI is set");
@@ -53,7 +53,7 @@ impl Drop for Disk {
 }
 
 #[test]
-fn a_full_or_read_only_disk_is_named_and_costs_nothing_that_is_served() {
+fn disk_full_or_read_only_is_reported_and_serving_continues() {
     let Some(docker) = common::docker() else { return };
     let plan = Balancer::of(&docker);
     let etc = plan.state().with_file_name("etc");
@@ -87,12 +87,12 @@ fn a_full_or_read_only_disk_is_named_and_costs_nothing_that_is_served() {
     assert_eq!(asker.end(), ["web saw /"]);
     // The last page of the history may have had room, or not.
     let log = balancer.log();
-    let errors = log.lines().filter(|it| it.contains("ERROR") && !it.contains("the history"));
+    let errors = log.lines().filter(|text| text.contains("ERROR") && !text.contains("the history"));
     assert_eq!(errors.count(), 2, "{log}");
 }
 
 #[test]
-fn a_reload_that_a_full_disk_prevents_holds_up_no_change_that_needs_none() {
+fn runtime_changes_continue_while_full_disk_prevents_reload() {
     let Some(docker) = common::docker() else { return };
     let plan = Balancer::of(&docker).ports(&[80, 81]).option(&["--wait-for-start", "1s"]);
     let Some(state) = Disk::mount(plan.state()) else { return };
@@ -124,7 +124,7 @@ fn a_reload_that_a_full_disk_prevents_holds_up_no_change_that_needs_none() {
 
 /// The configuration that it died with could not be written.
 #[test]
-fn a_death_of_haproxy_on_a_full_disk_leaves_what_is_stored_and_what_came_since() {
+fn haproxy_crash_on_full_disk_recovers_stored_and_new_routes() {
     let Some(docker) = common::docker() else { return };
     let plan = Balancer::of(&docker);
     let Some(state) = Disk::mount(plan.state()) else { return };
@@ -142,7 +142,7 @@ fn a_death_of_haproxy_on_a_full_disk_leaves_what_is_stored_and_what_came_since()
 }
 
 #[test]
-fn the_history_of_a_full_disk_is_told_once_and_written_later() {
+fn unwritten_history_is_logged_once_and_written_later() {
     let Some(docker) = common::docker() else { return };
     let plan = Balancer::of(&docker);
     let Some(state) = Disk::mount(plan.state()) else { return };
@@ -150,21 +150,21 @@ fn the_history_of_a_full_disk_is_told_once_and_written_later() {
     let other = plan.run("other").label(HOST, "a.test").start();
     let mut balancer = plan.start().until_started();
     balancer.until_shared("a.test", &["web", "other"]);
-    let history = |balancer: &Balancer| ask(balancer, &["history", "--json"]).1;
+    let history = |balancer: &Balancer| run_command(balancer, &["history", "--json"]).1;
 
     let filler = state.fill();
     let failed = "the history is not on disk: cannot write";
     // Its last page has room for some.
     common::wait_for("an error", || {
         for verb in ["drain", "undrain"] {
-            assert_eq!(ask(&balancer, &[verb, &other.name]).0, Some(0));
+            assert_eq!(run_command(&balancer, &[verb, &other.name]).0, Some(0));
         }
         balancer.log().contains(failed).then_some(())
     });
     balancer.until_shared("a.test", &["web", "other"]);
     // Going back works all the same.
-    let (code, said) = ask(&balancer, &["rollback", "1"]);
-    assert!(code == Some(0) && said.contains("the disk did not take it"), "{code:?} {said}");
+    let (code, text) = run_command(&balancer, &["rollback", "1"]);
+    assert!(code == Some(0) && text.contains("the disk did not take it"), "{code:?} {text}");
     fs::remove_file(filler).unwrap();
     balancer.until_said(&["the history is on disk again"]);
     assert_eq!(balancer.log().matches(failed).count(), 1, "{}", balancer.log());
@@ -179,7 +179,7 @@ fn the_history_of_a_full_disk_is_told_once_and_written_later() {
     drop(web);
 }
 
-fn ask(balancer: &Balancer, words: &[&str]) -> (Option<i32>, String) {
+fn run_command(balancer: &Balancer, words: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_docker-balancer"));
     command.env("DOCKER_GLUE_SETTINGS", "/dev/null").args(words);
     let output = command.arg("--runtime-dir").arg(balancer.runtime()).output().unwrap();
@@ -187,7 +187,7 @@ fn ask(balancer: &Balancer, words: &[&str]) -> (Option<i32>, String) {
 }
 
 #[test]
-fn a_state_directory_that_is_read_only_at_the_start_serves_what_is_there() {
+fn read_only_state_dir_at_start_serves_stored_state() {
     let Some(docker) = common::docker() else { return };
     let plan = Balancer::of(&docker);
     let Some(state) = Disk::mount(plan.state()) else { return };
@@ -205,21 +205,21 @@ fn a_state_directory_that_is_read_only_at_the_start_serves_what_is_there() {
     balancer.until_serves("b.test", "late saw /");
     // A second one is refused all the same.
     let second = balancer.command().arg("--once").output().unwrap();
-    let said = String::from_utf8_lossy(&second.stderr);
-    assert!(said.contains("another docker-balancer"), "{said}");
+    let text = String::from_utf8_lossy(&second.stderr);
+    assert!(text.contains("another docker-balancer"), "{text}");
 }
 
 #[test]
-fn a_state_directory_that_cannot_be_written_is_an_error_at_the_start() {
+fn unwritable_state_dir_is_an_error_at_start() {
     let Some(docker) = common::docker() else { return };
     let plan = Balancer::of(&docker);
     let Some(disk) = Disk::mount(plan.state()) else { return };
     disk.remount("ro");
     for verb in ["--once", "--watch"] {
         let output = plan.command().arg(verb).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{said}");
-        assert!(said.starts_with("docker-balancer: "), "{said}");
-        assert!(said.contains(&plan.state().display().to_string()), "{said}");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.starts_with("docker-balancer: "), "{text}");
+        assert!(text.contains(&plan.state().display().to_string()), "{text}");
     }
 }

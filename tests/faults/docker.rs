@@ -16,24 +16,24 @@ use std::process::Command;
 const HOST: &str = "glue_http_80_host";
 
 /// An engine of the test's own with whoami in it.
-fn engine() -> Option<Engine> {
+fn engine_with_image() -> Option<Engine> {
     let mut engine = Engine::new()?;
     engine.start();
     engine.load_image();
     Some(engine)
 }
 
-fn run(plan: &Plan, name: &str, net: &Network) -> common::Container {
+fn run_web(plan: &Plan, name: &str, net: &Network) -> common::Container {
     plan.run(name).label(HOST, format!("{name}.test")).network(net).start()
 }
 
 #[test]
-fn a_restart_of_docker_and_its_hanging_are_survived_and_then_it_is_followed() {
-    let Some(mut engine) = engine() else { return };
+fn docker_restart_and_hang_are_survived_and_followed() {
+    let Some(mut engine) = engine_with_image() else { return };
     let docker = engine.docker();
     let net = docker.network("net");
     let balancer = Balancer::of(&docker).option(&["--wait-for-start", "1s"]).start();
-    let _web = run(&balancer, "web", &net);
+    let _web = run_web(&balancer, "web", &net);
     balancer.until_serves("web.test", "web saw /");
     let asker = Asker::begin(&balancer, "web.test");
 
@@ -42,7 +42,7 @@ fn a_restart_of_docker_and_its_hanging_are_survived_and_then_it_is_followed() {
     asker.more(10);
     engine.start();
     balancer.until_said(&["docker is back"]);
-    let late = run(&balancer, "late", &net);
+    let late = run_web(&balancer, "late", &net);
     balancer.until_serves("late.test", "late saw /");
 
     engine.hang();
@@ -50,7 +50,7 @@ fn a_restart_of_docker_and_its_hanging_are_survived_and_then_it_is_followed() {
     engine.go_on();
     drop(late);
     balancer.until_serves("late.test", "503");
-    let _last = run(&balancer, "last", &net);
+    let _last = run_web(&balancer, "last", &net);
     balancer.until_serves("last.test", "last saw /");
     assert_eq!(asker.end(), ["web saw /"]);
     assert_eq!(balancer.log().matches("docker is away").count(), 1, "{}", balancer.log());
@@ -58,12 +58,12 @@ fn a_restart_of_docker_and_its_hanging_are_survived_and_then_it_is_followed() {
 
 /// It takes connections, and says nothing.
 #[test]
-fn an_engine_that_hangs_is_away_in_the_log_and_in_status_until_it_goes_on() {
-    let Some(engine) = engine() else { return };
+fn hanging_engine_is_logged_and_shown_as_disconnected() {
+    let Some(engine) = engine_with_image() else { return };
     let docker = engine.docker();
     let net = docker.network("net");
     let balancer = Balancer::of(&docker).start();
-    let _web = run(&balancer, "web", &net);
+    let _web = run_web(&balancer, "web", &net);
     balancer.until_serves("web.test", "web saw /");
     let status = || {
         let mut command = Command::new(env!("CARGO_BIN_EXE_docker-balancer"));
@@ -79,13 +79,13 @@ fn an_engine_that_hangs_is_away_in_the_log_and_in_status_until_it_goes_on() {
     engine.go_on();
     balancer.until_said(&["docker is back"]);
     assert!(status().contains("connected, 1 container"), "{}", status());
-    let _late = run(&balancer, "late", &net);
+    let _late = run_web(&balancer, "late", &net);
     balancer.until_serves("late.test", "late saw /");
 }
 
 #[test]
 fn engine_that_hangs_is_away_in_the_log_of_docker_glue_until_it_goes_on() {
-    let Some(engine) = engine() else { return };
+    let Some(engine) = engine_with_image() else { return };
     let docker = engine.docker();
     let glue = Glue::of(&docker)
         .file("say.ini", "[handler]\nclass=script\nevents=start\n[params]\nscript=say.sh\n")
@@ -103,28 +103,28 @@ fn engine_that_hangs_is_away_in_the_log_of_docker_glue_until_it_goes_on() {
 }
 
 #[test]
-fn a_start_without_docker_serves_what_was_stored() {
-    let Some(mut engine) = engine() else { return };
+fn start_without_docker_serves_stored_routes() {
+    let Some(mut engine) = engine_with_image() else { return };
     let docker = engine.docker();
     let net = docker.network("net");
     let mut balancer = Balancer::of(&docker).option(&["--wait-for-start", "1s"]).start();
-    let _web = run(&balancer, "web", &net);
+    let _web = run_web(&balancer, "web", &net);
     balancer.until_serves("web.test", "web saw /");
     assert!(balancer.end(Signal::SIGTERM).success());
     assert!(balancer.try_get("web.test").is_err(), "HAProxy went with it");
     engine.stop();
 
     let once = balancer.command().arg("--once").output().unwrap();
-    let said = String::from_utf8_lossy(&once.stderr);
-    assert_eq!(once.status.code(), Some(1), "{said}");
-    assert!(said.lines().last().unwrap().contains(&engine.url()), "{said}");
+    let text = String::from_utf8_lossy(&once.stderr);
+    assert_eq!(once.status.code(), Some(1), "{text}");
+    assert!(text.lines().last().unwrap().contains(&engine.url()), "{text}");
 
     balancer.start_again();
     balancer.until_serves("web.test", "web saw /");
     balancer.until_said(&["serves the last good configuration"]);
     balancer.until_said(&["docker is away"]);
     engine.start();
-    let late = run(&balancer, "late", &net);
+    let late = run_web(&balancer, "late", &net);
     balancer.until_serves("late.test", "late saw /");
     drop(late);
     balancer.until_serves("late.test", "503");
@@ -133,7 +133,7 @@ fn a_start_without_docker_serves_what_was_stored() {
 
 /// An engine that has only just started knows nothing for a moment.
 #[test]
-fn an_empty_list_of_a_moment_empties_nothing() {
+fn momentarily_empty_list_removes_no_route() {
     let Some(docker) = common::docker() else { return };
     let proxy = Proxy::before(&docker.socket());
     let balancer = Balancer::of(&docker).option(&["--docker-url", &proxy.url()]).start();

@@ -15,7 +15,7 @@ use std::{
 const HOST: &str = "glue_http_80_host";
 
 /// A program that stands before the real HAProxy.
-pub(crate) fn wrapper(folder: &Path, script: &str) -> PathBuf {
+pub(crate) fn write_wrapper(folder: &Path, script: &str) -> PathBuf {
     let path = folder.join("haproxy-wrapper");
     fs::write(&path, format!("#!/bin/sh\n{script}\nexec \"${{HAPROXY_BIN:-haproxy}}\" \"$@\"\n"))
         .unwrap();
@@ -24,7 +24,7 @@ pub(crate) fn wrapper(folder: &Path, script: &str) -> PathBuf {
 }
 
 #[test]
-fn a_master_that_is_killed_is_started_again() {
+fn killed_master_is_restarted() {
     let Some(docker) = common::docker() else { return };
     let balancer = Balancer::of(&docker).start();
     let _web = balancer.run("web").label(HOST, "a.test").start();
@@ -44,7 +44,7 @@ fn a_master_that_is_killed_is_started_again() {
 }
 
 #[test]
-fn one_that_ends_again_and_again_is_started_after_pauses_that_grow_and_told_as_often() {
+fn crashing_haproxy_is_restarted_with_growing_pauses_and_logged() {
     let Some(docker) = common::docker() else { return };
     let folder = tempfile::tempdir().unwrap();
     let (dies, starts) = (folder.path().join("dies"), folder.path().join("starts"));
@@ -53,7 +53,7 @@ fn one_that_ends_again_and_again_is_started_after_pauses_that_grow_and_told_as_o
         starts.display(),
         dies.display()
     );
-    let wrapper = wrapper(folder.path(), &die);
+    let wrapper = write_wrapper(folder.path(), &die);
     let balancer = Balancer::of(&docker).option(&["--haproxy-bin", wrapper.to_str().unwrap()]);
     let balancer = balancer.start();
     let _web = balancer.run("web").label(HOST, "a.test").start();
@@ -68,9 +68,9 @@ fn one_that_ends_again_and_again_is_started_after_pauses_that_grow_and_told_as_o
     let before = count();
     common::wait_for("two more starts", || (before + 2 <= count()).then_some(()));
     let log = balancer.log();
-    let told: Vec<_> =
-        log.lines().filter_map(|it| it.split_once("; it is started again")).collect();
-    let pauses: Vec<_> = told.iter().map(|(_, pause)| pause.trim()).collect();
+    let pairs: Vec<_> =
+        log.lines().filter_map(|text| text.split_once("; it is started again")).collect();
+    let pauses: Vec<_> = pairs.iter().map(|(_, pause)| pause.trim()).collect();
     assert_eq!(pauses, ["", "in 200ms", "in 400ms", "in 800ms", "in 1.6s", "in 3.2s", "in 5s"]);
     fs::remove_file(&dies).unwrap();
     balancer.until_serves("a.test", "web saw /");
@@ -79,7 +79,7 @@ fn one_that_ends_again_and_again_is_started_after_pauses_that_grow_and_told_as_o
 }
 
 #[test]
-fn a_stats_socket_that_is_lost_costs_no_reload_for_each_change() {
+fn lost_stats_socket_causes_no_reload_per_change() {
     let Some(docker) = common::docker() else { return };
     let balancer = Balancer::of(&docker).ports(&[80, 81]).option(&["--wait-for-start", "1s"]);
     let balancer = balancer.start();
@@ -102,15 +102,15 @@ fn a_stats_socket_that_is_lost_costs_no_reload_for_each_change() {
 
 /// The files are made for the version that reads them.
 #[test]
-fn another_version_that_is_installed_meanwhile_gets_files_of_its_own() {
+fn upgraded_haproxy_gets_files_for_its_version() {
     let Some(docker) = common::docker() else { return };
     let folder = tempfile::tempdir().unwrap();
     let newer = "[ \"$1\" = -v ] && echo 'HAProxy version 3.9.1 2026/08/21' && exit";
-    let path = wrapper(folder.path(), newer);
+    let path = write_wrapper(folder.path(), newer);
     let plan = Balancer::of(&docker).ports(&[80, 81]);
     let balancer = plan.option(&["--haproxy-bin", path.to_str().unwrap()]).start();
     balancer.until_said(&["started HAProxy"]);
-    wrapper(folder.path(), "");
+    write_wrapper(folder.path(), "");
     let _web = balancer.run("web").label(HOST, "a.test").start();
     balancer.until_serves("a.test", "web saw /");
     balancer.until_said(&["is installed now, for which the configuration is made"]);
@@ -121,12 +121,12 @@ fn another_version_that_is_installed_meanwhile_gets_files_of_its_own() {
 
 /// What was told to the worker before is not in the files that the new one has read.
 #[test]
-fn a_reload_by_somebody_else_before_the_files_are_there_is_noticed() {
+fn foreign_reload_before_files_are_written_is_detected() {
     let Some(docker) = common::docker() else { return };
     let folder = tempfile::tempdir().unwrap();
     let slow = folder.path().join("slow");
     let wait = format!("[ \"$1\" = -c ] && while [ -e {} ]; do sleep 0.01; done", slow.display());
-    let wrapper = wrapper(folder.path(), &wait);
+    let wrapper = write_wrapper(folder.path(), &wait);
     let balancer = Balancer::of(&docker).option(&["--haproxy-bin", wrapper.to_str().unwrap()]);
     let balancer = balancer.start();
     let _web = balancer.run("web").label(HOST, "a.test").start();
@@ -142,11 +142,11 @@ fn a_reload_by_somebody_else_before_the_files_are_there_is_noticed() {
 }
 
 #[test]
-fn one_that_is_missing_or_too_old_is_said_at_the_start() {
+fn missing_or_too_old_haproxy_is_an_error_at_start() {
     let Some(docker) = common::docker() else { return };
     let folder = tempfile::tempdir().unwrap();
     let old = "[ \"$1\" = -v ] && echo 'HAProxy version 2.4.22-f8e3218 2023/02/14' && exit";
-    let old = wrapper(folder.path(), old);
+    let old = write_wrapper(folder.path(), old);
     for (bin, reason) in [
         (
             Path::new("/nonexistent/haproxy"),
@@ -158,15 +158,15 @@ fn one_that_is_missing_or_too_old_is_said_at_the_start() {
             let plan = Balancer::of(&docker);
             let plan = plan.option(&["--haproxy-bin", bin.to_str().unwrap()]);
             let output = plan.command().arg(verb).output().unwrap();
-            let said = String::from_utf8_lossy(&output.stderr);
-            assert_eq!(output.status.code(), Some(1), "{said}");
-            assert!(said.starts_with("docker-balancer: ") && said.contains(reason), "{said}");
+            let text = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{text}");
+            assert!(text.starts_with("docker-balancer: ") && text.contains(reason), "{text}");
         }
     }
 }
 
 /// `naming` is what HAProxy says of a configuration with `bad.test` in it, at `$line` of `$3`.
-fn the_route_that_is_refused_is_left_out(naming: &str) {
+fn check_rejected_route_is_excluded(naming: &str) {
     let Some(docker) = common::docker() else { return };
     let folder = tempfile::tempdir().unwrap();
     let refuse = format!(
@@ -174,7 +174,7 @@ fn the_route_that_is_refused_is_left_out(naming: &str) {
          [ \"$line\" ] && line=$((line + 1))\n\
          [ \"$1\" = -c ] && [ \"$line\" ] && echo \"[ALERT]    ($$) : config : {naming}\" >&2 && exit 1"
     );
-    let wrapper = wrapper(folder.path(), &refuse);
+    let wrapper = write_wrapper(folder.path(), &refuse);
     let balancer = Balancer::of(&docker)
         .option(&["--haproxy-bin", wrapper.to_str().unwrap()])
         .option(&["--wait-for-start", "1s"])
@@ -182,13 +182,13 @@ fn the_route_that_is_refused_is_left_out(naming: &str) {
     let fleet = ["a", "b", "c"].map(|name| balancer.run(name).label(HOST, format!("{name}.test")));
     let _fleet = common::start(fleet.into());
     let bad = balancer.run("bad").label(HOST, "bad.test").start();
-    let told = [
+    let texts = [
         bad.name.as_str(),
         &bad.id[..12],
         "HAProxy refused bad.test:80/",
         "left out: no such thing",
     ];
-    balancer.until_said(&told);
+    balancer.until_said(&texts);
     let late = balancer.run("late").label(HOST, "late.test").start();
     balancer.until_all_serve(&[
         ("late.test", "late saw /"),
@@ -205,24 +205,24 @@ fn the_route_that_is_refused_is_left_out(naming: &str) {
 }
 
 #[test]
-fn a_refused_route_is_left_out_when_haproxy_names_its_line() {
-    the_route_that_is_refused_is_left_out("parsing [$3:$line] : no such thing");
+fn rejected_route_is_excluded_when_haproxy_names_its_line() {
+    check_rejected_route_is_excluded("parsing [$3:$line] : no such thing");
 }
 
 #[test]
-fn a_refused_route_is_found_when_haproxy_names_no_line() {
-    the_route_that_is_refused_is_left_out("no such thing");
+fn rejected_route_is_found_when_haproxy_names_no_line() {
+    check_rejected_route_is_excluded("no such thing");
 }
 
 /// `haproxy -c` of all that runs would cost more than all else that a change takes.
 #[test]
-fn a_container_more_has_its_own_section_checked_and_nothing_else() {
+fn added_container_has_only_its_section_checked() {
     let Some(docker) = common::docker() else { return };
     let folder = tempfile::tempdir().unwrap();
     let checks = folder.path().join("checks");
     fs::write(&checks, "").unwrap();
     let note = format!("[ \"$1\" = -c ] && grep -c '^# .*test:80/' \"$3\" >>{}", checks.display());
-    let wrapper = wrapper(folder.path(), &note);
+    let wrapper = write_wrapper(folder.path(), &note);
     let plan = Balancer::of(&docker).option(&["--haproxy-bin", wrapper.to_str().unwrap()]);
     let fleet = ["a", "b", "c"].map(|name| plan.run(name).label(HOST, format!("{name}.test")));
     let _fleet = common::start(fleet.into());

@@ -15,7 +15,7 @@ const BAD: &[&str] = &[
 ];
 
 #[test]
-fn each_is_told_once_and_breaks_nothing() {
+fn invalid_label_is_logged_once_and_breaks_nothing() {
     let Some(docker) = common::docker() else { return };
     let balancer = Balancer::of(&docker).start();
     let long = "x".repeat(64 * 1024);
@@ -46,15 +46,15 @@ fn each_is_told_once_and_breaks_nothing() {
     // Words from the level on: the time before it differs.
     let warnings = |label: &str| {
         let start = format!("label {label}=");
-        let said = balancer.log();
-        let words = said.lines().filter_map(|line| line.split_once(" WARN ").map(|it| it.1));
+        let text = balancer.log();
+        let words = text.lines().filter_map(|line| line.split_once(" WARN ").map(|pair| pair.1));
         words.filter(|words| words.contains(&start)).map(str::to_owned).collect::<Vec<_>>()
     };
     for (label, container) in &wrong {
-        let (told, bad) = (warnings(label), &bad[*container]);
-        let once: BTreeSet<_> = told.iter().collect();
-        assert!(!told.is_empty() && once.len() == told.len(), "{label}: {told:?}");
-        for line in told {
+        let (texts, bad) = (warnings(label), &bad[*container]);
+        let once: BTreeSet<_> = texts.iter().collect();
+        assert!(!texts.is_empty() && once.len() == texts.len(), "{label}: {texts:?}");
+        for line in texts {
             assert!(line.contains(&bad.name) && line.contains(&bad.id[..12]), "{line}");
             assert!(line.len() < 1000, "{line}");
         }

@@ -13,14 +13,14 @@ const IMPATIENT: &[&str] = &["--wait-for-start", "1s"];
 
 /// Everything that Docker told so far has been dealt with: what it tells of a new container comes
 /// after it.
-fn settle(balancer: &Balancer, name: &str) {
+fn wait_until_settled(balancer: &Balancer, name: &str) {
     let host = format!("{name}.test");
     let _probe = balancer.run(name).label(HOST, &host).start();
     balancer.until_serves(&host, &format!("{name} saw /"));
 }
 
 /// What was said of `a.test` after the first `mark` bytes of the log.
-fn said_of_a(balancer: &Balancer, mark: usize) -> Vec<String> {
+fn changes_of_a_since(balancer: &Balancer, mark: usize) -> Vec<String> {
     let log = balancer.log();
     let lines = log[mark..].lines().filter(|line| line.contains(" a.test:80/"));
     let words =
@@ -29,7 +29,7 @@ fn said_of_a(balancer: &Balancer, mark: usize) -> Vec<String> {
 }
 
 #[test]
-fn it_is_served_while_it_runs_and_no_longer() {
+fn container_is_served_only_while_it_runs() {
     let Some(docker) = common::docker() else { return };
     let balancer = Balancer::of(&docker).option(IMPATIENT).start();
     let web = balancer.run("web").label(HOST, "a.test").start();
@@ -39,9 +39,9 @@ fn it_is_served_while_it_runs_and_no_longer() {
     let mark = balancer.log().len();
     web.docker(&["stop"]);
     balancer.until_serves("a.test", "503");
-    settle(&balancer, "stopped");
+    wait_until_settled(&balancer, "stopped");
     let gone = format!("~ a.test:80/: - {}", web.name);
-    assert_eq!(said_of_a(&balancer, mark), [gone], "{}", balancer.log());
+    assert_eq!(changes_of_a_since(&balancer, mark), [gone], "{}", balancer.log());
 
     web.docker(&["start"]);
     balancer.until_serves("a.test", "web saw /");
@@ -59,7 +59,7 @@ fn it_is_served_while_it_runs_and_no_longer() {
 
 /// HAProxy knows it under another name from then on; what its checks have found is not forgotten.
 #[test]
-fn company_for_a_checked_container_costs_no_request() {
+fn second_container_with_check_loses_no_request() {
     const CHECK: (&str, &str) = ("glue_http_80_check", "/");
     let Some(docker) = common::docker() else { return };
     let balancer = Balancer::of(&docker).option(IMPATIENT).start();
@@ -79,7 +79,7 @@ fn company_for_a_checked_container_costs_no_request() {
 }
 
 #[test]
-fn stop_signal_with_another_container_ready_takes_it_out_before_it_ends() {
+fn stopping_container_is_excluded_while_another_is_ready() {
     let Some(docker) = common::docker() else { return };
     let balancer = Balancer::of(&docker).option(IMPATIENT).start();
     let deaf = balancer.run("deaf").label(HOST, "a.test").env("WHOAMI_IGNORE_TERM", 1).start();
@@ -93,7 +93,7 @@ fn stop_signal_with_another_container_ready_takes_it_out_before_it_ends() {
 }
 
 #[test]
-fn stop_signal_to_the_only_container_is_served_until_it_ends() {
+fn stopping_only_container_is_served_until_exit() {
     let Some(docker) = common::docker() else { return };
     let balancer = Balancer::of(&docker).option(IMPATIENT).start();
     let deaf = balancer.run("deaf").label(HOST, "a.test").env("WHOAMI_IGNORE_TERM", 1).start();
@@ -101,7 +101,7 @@ fn stop_signal_to_the_only_container_is_served_until_it_ends() {
     let asker = Asker::begin(&balancer, "a.test");
     deaf.docker(&["kill", "--signal", "TERM"]);
     // What Docker told of the signal has been dealt with.
-    settle(&balancer, "after");
+    wait_until_settled(&balancer, "after");
     asker.more(20);
     assert_eq!(asker.end(), ["deaf saw /"]);
     let asker = Asker::begin(&balancer, "a.test");
@@ -113,7 +113,7 @@ fn stop_signal_to_the_only_container_is_served_until_it_ends() {
 
 /// Compose removes the old container before it starts the new one, which listens a second later.
 #[test]
-fn only_container_recreated_or_restarted_loses_no_request() {
+fn recreated_or_restarted_only_container_loses_no_request() {
     let Some(docker) = common::docker() else { return };
     let balancer = Balancer::of(&docker).start();
     let create = |name: &str| {
@@ -138,7 +138,7 @@ fn only_container_recreated_or_restarted_loses_no_request() {
 }
 
 #[test]
-fn requests_of_a_paused_only_container_wait_until_it_goes_on() {
+fn requests_to_a_paused_only_container_wait_for_unpause() {
     let Some(docker) = common::docker() else { return };
     let balancer = Balancer::of(&docker).start();
     let web = balancer.run("web").label(HOST, "a.test").start();
@@ -158,7 +158,7 @@ fn requests_of_a_paused_only_container_wait_until_it_goes_on() {
 }
 
 #[test]
-fn a_harmless_signal_and_a_new_name_change_nothing_for_clients() {
+fn harmless_signal_and_rename_do_not_affect_clients() {
     let Some(docker) = common::docker() else { return };
     let balancer = Balancer::of(&docker).option(IMPATIENT).start();
     let web = balancer.run("web").label(HOST, "a.test").start();
@@ -168,8 +168,8 @@ fn a_harmless_signal_and_a_new_name_change_nothing_for_clients() {
     balancer.until_said(&["+ a.test:80/"]);
     let mark = balancer.log().len();
     web.docker(&["kill", "--signal", "HUP"]);
-    settle(&balancer, "hangup");
-    assert_eq!(said_of_a(&balancer, mark), [""; 0], "{}", balancer.log());
+    wait_until_settled(&balancer, "hangup");
+    assert_eq!(changes_of_a_since(&balancer, mark), [""; 0], "{}", balancer.log());
 
     let name = common::unique("renamed");
     docker.cli(&["rename", &web.id, &name]);
@@ -183,7 +183,7 @@ fn a_harmless_signal_and_a_new_name_change_nothing_for_clients() {
 
 /// The address that it had belongs to somebody else by then.
 #[test]
-fn a_restart_at_another_address_is_followed() {
+fn restart_at_another_address_is_followed() {
     let Some(docker) = common::docker() else { return };
     let net = docker.network("net");
     let balancer = Balancer::of(&docker).option(&["--wait-for-start", "1m"]).start();
@@ -202,7 +202,7 @@ fn a_restart_at_another_address_is_followed() {
 
 /// The worker that holds it was replaced and still tries the address, which is somebody else's by then.
 #[test]
-fn a_request_held_through_a_reload_reaches_no_stranger() {
+fn request_held_through_a_reload_never_reaches_another_container() {
     // Less than the client waits for an answer.
     const PATIENT: &[&str] = &["--wait-for-start", "20s"];
     let Some(docker) = common::docker() else { return };
@@ -212,8 +212,8 @@ fn a_request_held_through_a_reload_reaches_no_stranger() {
     let deaf = deaf.network(&net).start();
     balancer.until_said(&["+ a.test:80/"]);
     let request = balancer.request("GET", "a.test");
-    let outcome = move || request.send().map_or_else(|e| e.to_string(), |it| it.to_string());
-    let held = std::thread::spawn(outcome);
+    let outcome = move || request.send().map_or_else(|e| e.to_string(), |reply| reply.to_string());
+    let task = std::thread::spawn(outcome);
     common::wait_for("the request is held", || {
         balancer.ask_haproxy("show sess").contains(&deaf.id[..12]).then_some(())
     });
@@ -227,13 +227,13 @@ fn a_request_held_through_a_reload_reaches_no_stranger() {
     assert_eq!(heir.address(&net), before);
     balancer.until_serves("b.test", "heir saw /");
     // HAProxy can only be told to close its connection; 2.6 lets it wait to the end, and not at that address.
-    let outcome = held.join().unwrap();
+    let outcome = task.join().unwrap();
     assert!(["no HTTP answer: \"\"", "503"].contains(&outcome.as_str()), "{outcome}");
 }
 
 /// Its worker does not hear of servers any more, but of routes.
 #[test]
-fn a_connection_kept_through_a_reload_leads_to_no_stranger() {
+fn connection_kept_through_a_reload_never_reaches_another_container() {
     let Some(docker) = common::docker() else { return };
     let net = docker.network("net");
     let balancer = Balancer::of(&docker).ports(&[80, 81]).option(IMPATIENT).start();
@@ -261,7 +261,7 @@ fn a_connection_kept_through_a_reload_leads_to_no_stranger() {
 }
 
 #[test]
-fn it_is_reached_on_whatever_network_it_is_on() {
+fn container_is_reached_on_every_kind_of_network() {
     let Some(docker) = common::docker() else { return };
     let (one, two) = (docker.network("one"), docker.network("two"));
     let balancer = Balancer::of(&docker).option(IMPATIENT).start();
@@ -270,7 +270,8 @@ fn it_is_reached_on_whatever_network_it_is_on() {
     let uses = |address: std::net::Ipv4Addr| {
         let config = balancer.state().join("haproxy.cfg");
         let has = || {
-            std::fs::read_to_string(&config).is_ok_and(|it| it.contains(&format!(" {address}:80 ")))
+            std::fs::read_to_string(&config)
+                .is_ok_and(|text| text.contains(&format!(" {address}:80 ")))
         };
         common::wait_for(&format!("{address} is used"), || has().then_some(()));
         balancer.until_serves("a.test", "web saw /");
@@ -290,7 +291,7 @@ fn it_is_reached_on_whatever_network_it_is_on() {
 }
 
 #[test]
-fn a_stop_is_clean_and_haproxy_goes_or_stays_as_asked() {
+fn stop_is_clean_and_haproxy_ends_or_stays_as_configured() {
     let Some(docker) = common::docker() else { return };
     for (option, stays) in [(&[][..], false), (&["--leave-running"][..], true)] {
         let plan = Balancer::of(&docker).option(option);

@@ -6,7 +6,7 @@ use crate::{
         self,
         balancer::{Balancer, free_port},
     },
-    haproxy::wrapper,
+    haproxy::write_wrapper,
 };
 use std::{fs, path::Path, process::Command};
 
@@ -27,20 +27,20 @@ fn files_for_one(folder: &Path) -> Option<u32> {
     let text = "ulimit -n 32\nexec timeout 5 \"${HAPROXY_BIN:-haproxy}\" -db -f \"$1\"\n";
     fs::write(&script, format!("{LIMITED}\n{text}")).unwrap();
     let output = Command::new("sh").arg(script).arg(config).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    let (_, rest) = said.split_once("raise FD limit to ")?;
-    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+    let text = String::from_utf8_lossy(&output.stderr);
+    let (_, remaining) = text.split_once("raise FD limit to ")?;
+    remaining.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
 #[test]
-fn public_ports_for_which_haproxy_has_no_files_cost_the_container_that_asks_for_them() {
+fn public_ports_beyond_haproxys_file_limit_affect_only_their_container() {
     let Some(docker) = common::docker() else { return };
     let folder = tempfile::tempdir().unwrap();
     let Some(files) = files_for_one(folder.path()) else {
         assert!(std::env::var_os("CI").is_none(), "HAProxy does not say how many files it needs");
         return;
     };
-    let wrapper = wrapper(folder.path(), &format!("{LIMITED}\nulimit -n {}", files + 48));
+    let wrapper = write_wrapper(folder.path(), &format!("{LIMITED}\nulimit -n {}", files + 48));
     let many: Vec<u16> = (8101..=8132).collect();
     let ports: Vec<u16> = [80, 81].into_iter().chain(many.iter().copied()).collect();
     let balancer = Balancer::of(&docker).ports(&ports);
@@ -54,7 +54,7 @@ fn public_ports_for_which_haproxy_has_no_files_cost_the_container_that_asks_for_
     let list = many.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     let greedy = balancer.run("greedy").label(HOST, "greedy.test").label(BIND, list).start();
     let named = ["WARN", "greedy.name", "public port 8101, 8102, 8103 (and 29 more) is left out"];
-    let named = named.map(|it| it.replace("greedy.name", &greedy.name));
+    let named = named.map(|text| text.replace("greedy.name", &greedy.name));
     balancer.until_said(&named.each_ref().map(String::as_str));
     // All else goes on, also what takes a reload.
     drop(other);

@@ -4,7 +4,7 @@ use crate::common::{self, balancer::Balancer};
 use std::net::TcpListener;
 
 #[test]
-fn a_port_of_another_program_is_named_and_served_once_it_is_free() {
+fn port_of_another_program_is_reported_and_served_when_free() {
     let Some(docker) = common::docker() else { return };
     let plan = Balancer::of(&docker).ports(&[80, 81]);
     let other = TcpListener::bind(("0.0.0.0", plan.bound(81))).unwrap();
@@ -24,7 +24,7 @@ fn a_port_of_another_program_is_named_and_served_once_it_is_free() {
 }
 
 #[test]
-fn a_port_that_a_container_publishes_is_named_and_served_once_it_is_free() {
+fn port_published_by_a_container_is_reported_and_served_when_free() {
     let Some(docker) = common::docker() else { return };
     let balancer = Balancer::of(&docker).ports(&[80, 81]).start();
     let publish = format!("127.0.0.1:{}:80", balancer.bound(81));

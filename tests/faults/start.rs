@@ -5,7 +5,7 @@ use crate::{
         self,
         balancer::{Balancer, Plan, free_port},
     },
-    crash::worker,
+    crash::worker_pid,
 };
 use nix::{
     sys::signal::{Signal, kill},
@@ -20,12 +20,12 @@ use std::{
 
 const HOST: &str = "glue_http_80_host";
 
-fn said(output: &Output) -> String {
+fn output_text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 #[test]
-fn a_second_balancer_on_the_same_state_refuses_to_start() {
+fn second_balancer_on_the_same_state_does_not_start() {
     let Some(docker) = common::docker() else { return };
     let balancer = Balancer::of(&docker).start();
     let _web = balancer.run("web").label(HOST, "a.test").start();
@@ -33,38 +33,38 @@ fn a_second_balancer_on_the_same_state_refuses_to_start() {
     let holder = format!("another docker-balancer (pid {}) holds ", balancer.pid());
     for verb in ["--once", "--watch"] {
         let second = balancer.command().arg(verb).output().unwrap();
-        let said = said(&second);
-        assert_eq!(second.status.code(), Some(1), "{said}");
-        assert!(said.contains(&holder) && said.contains("--state-dir"), "{said}");
+        let text = output_text(&second);
+        assert_eq!(second.status.code(), Some(1), "{text}");
+        assert!(text.contains(&holder) && text.contains("--state-dir"), "{text}");
     }
     assert_eq!(balancer.get("a.test").to_string(), "web saw /");
 }
 
-fn once(plan: &Plan) -> String {
+fn apply_once(plan: &Plan) -> String {
     let output = plan.command().arg("--once").output().unwrap();
-    let said = said(&output);
-    assert_eq!(output.status.code(), Some(0), "{said}");
-    said
+    let text = output_text(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    text
 }
 
 #[test]
-fn once_leaves_haproxy_running_and_a_second_time_changes_nothing() {
+fn once_leaves_haproxy_running_and_repeats_without_change() {
     let Some(docker) = common::docker() else { return };
     let plan = Balancer::of(&docker);
     let web = plan.run("web").label(HOST, "a.test").start();
-    let first = once(&plan);
+    let first = apply_once(&plan);
     assert!(first.contains("started HAProxy"), "{first}");
-    let pids = (plan.master(), worker(&plan));
-    let second = once(&plan);
+    let pids = (plan.master(), worker_pid(&plan));
+    let second = apply_once(&plan);
     assert!(second.contains("adopted") && !second.contains("loaded HAProxy"), "{second}");
-    assert_eq!((plan.master(), worker(&plan)), pids);
+    assert_eq!((plan.master(), worker_pid(&plan)), pids);
 
     let nowhere = "unix:///nonexistent/docker.sock";
     let failed = plan.command().args(["--once", "--docker-url", nowhere]).output().unwrap();
-    assert_eq!(failed.status.code(), Some(1), "{}", said(&failed));
-    assert!(said(&failed).contains(nowhere), "{}", said(&failed));
+    assert_eq!(failed.status.code(), Some(1), "{}", output_text(&failed));
+    assert!(output_text(&failed).contains(nowhere), "{}", output_text(&failed));
     let neither = plan.command().output().unwrap();
-    assert_eq!(neither.status.code(), Some(2), "{}", said(&neither));
+    assert_eq!(neither.status.code(), Some(2), "{}", output_text(&neither));
 
     let other = plan.run("other").label(HOST, "b.test").start();
     let balancer = plan.start();
@@ -74,7 +74,7 @@ fn once_leaves_haproxy_running_and_a_second_time_changes_nothing() {
 }
 
 #[test]
-fn a_base_file_that_haproxy_refuses_is_named_and_the_last_good_one_serves() {
+fn rejected_base_file_is_reported_and_last_good_one_serves() {
     let Some(docker) = common::docker() else { return };
     let folder = tempfile::tempdir().unwrap();
     let base = folder.path().join("base.cfg");
@@ -122,7 +122,7 @@ impl Drop for Service {
 }
 
 #[test]
-fn a_service_is_reloaded_and_its_own_configuration_is_kept() {
+fn service_is_reloaded_and_its_own_configuration_kept() {
     let Some(docker) = common::docker() else { return };
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str| folder.path().join(name).display().to_string();

@@ -60,7 +60,8 @@ pub(crate) fn kill_at(
                 continue;
             }
             WaitStatus::PtraceSyscall(_) => {
-                if let Some(step) = change(pid).filter(|step| steps.last() != Some(step)) {
+                if let Some(step) = changing_syscall(pid).filter(|step| steps.last() != Some(step))
+                {
                     steps.push(step);
                 }
                 if number < steps.len() {
@@ -77,8 +78,8 @@ pub(crate) fn kill_at(
 }
 
 /// The call that it is at, if it changes something.
-fn change(pid: Pid) -> Option<&'static str> {
+fn changing_syscall(pid: Pid) -> Option<&'static str> {
     let call = fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
     let number: libc::c_long = call.split(' ').next()?.parse().ok()?;
-    CHANGES.iter().find(|(_, known)| *known == number).map(|(name, _)| *name)
+    CHANGES.iter().find(|(_, n)| *n == number).map(|(name, _)| *name)
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     common::{self, balancer::Balancer, wait_for},
-    haproxy::wrapper,
+    haproxy::write_wrapper,
 };
 use nix::sys::signal::Signal;
 use std::{fs, os::unix::net::UnixDatagram, path::Path};
@@ -19,7 +19,7 @@ impl Manager {
         Self(socket)
     }
 
-    fn told(&self) -> Vec<String> {
+    fn received(&self) -> Vec<String> {
         let mut message = [0; 4096];
         let next = || {
             let length = self.0.recv(&mut message).ok()?;
@@ -30,7 +30,7 @@ impl Manager {
 }
 
 #[test]
-fn stop_in_the_middle_of_a_change_does_not_wait_for_its_end() {
+fn stop_during_a_change_does_not_wait_for_it() {
     let Some(docker) = common::docker() else { return };
     let folder = tempfile::tempdir().unwrap();
     let (slow, checking) = (folder.path().join("slow"), folder.path().join("checking"));
@@ -39,7 +39,7 @@ fn stop_in_the_middle_of_a_change_does_not_wait_for_its_end() {
         slow.display(),
         checking.display()
     );
-    let wrapper = wrapper(folder.path(), &wait);
+    let wrapper = write_wrapper(folder.path(), &wait);
     let socket = folder.path().join("notify");
     let manager = Manager::listen(&socket);
     let plan = Balancer::of(&docker).ports(&[80, 81]).env("NOTIFY_SOCKET", &socket);
@@ -56,9 +56,9 @@ fn stop_in_the_middle_of_a_change_does_not_wait_for_its_end() {
     assert!(balancer.end(Signal::SIGTERM).success());
     assert!(slow.exists());
     balancer.log().lines().find(|line| line.contains("cut short")).unwrap();
-    let told = manager.told();
-    let at = |word: &str| told.iter().rposition(|message| message.contains(word));
-    assert!(at("READY=1").unwrap() < at("STOPPING=1").unwrap(), "{told:#?}");
+    let texts = manager.received();
+    let at = |word: &str| texts.iter().rposition(|message| message.contains(word));
+    assert!(at("READY=1").unwrap() < at("STOPPING=1").unwrap(), "{texts:#?}");
 
     fs::remove_file(slow).unwrap();
     balancer.start_again();

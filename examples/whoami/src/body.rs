@@ -108,9 +108,9 @@ mod tests {
             (Framing::Chunked, "x\r\n", None),
             (Framing::Length(9), "short", None),
         ] {
-            let mut rest = text.as_bytes();
-            assert_eq!(framing.drain(&mut rest).ok(), size, "{text}");
-            assert!(size.is_none() || rest == b"GET", "{text}");
+            let mut bytes = text.as_bytes();
+            assert_eq!(framing.drain(&mut bytes).ok(), size, "{text}");
+            assert!(size.is_none() || bytes == b"GET", "{text}");
         }
     }
 }

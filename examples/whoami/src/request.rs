@@ -63,8 +63,8 @@ impl Request {
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        let wanted = |(key, _): &&(String, String)| key.eq_ignore_ascii_case(name);
-        self.headers.iter().find(wanted).map(|(_, value)| value.as_str())
+        let desired = |(key, _): &&(String, String)| key.eq_ignore_ascii_case(name);
+        self.headers.iter().find(desired).map(|(_, value)| value.as_str())
     }
 
     /// Whether a header that is a comma list, maybe a repeated one, has `token`.

@@ -43,9 +43,9 @@ pub(crate) fn answer(request: &Request, body: u64, local: SocketAddr, server: &S
 }
 
 fn websocket_key(request: &Request) -> Option<String> {
-    let wanted = request.has_token("upgrade", "websocket");
+    let flag = request.has_token("upgrade", "websocket");
     let key = request.header("sec-websocket-key")?;
-    wanted.then(|| key.to_owned())
+    flag.then(|| key.to_owned())
 }
 
 fn health(server: &Server) -> Reply {

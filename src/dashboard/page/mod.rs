@@ -4,83 +4,87 @@
 
 mod group;
 mod head;
-mod mark;
 mod pass;
 mod problems;
 mod row;
+mod status_icon;
 
-pub use group::Group;
-pub use head::{Head, Held, Light, Port};
-pub use mark::Mark;
-pub use pass::{Line, Pass, Sign};
-pub use problems::{Problems, Trouble};
-pub use row::{Path, Row};
+pub use group::HostGroup;
+pub use head::{Head, ListenerBadge, RollbackBanner, StatusBadge};
+pub use pass::{ChangeKind, DiffLine, Pass};
+pub use problems::{ProblemList, ProblemRow};
+pub use row::{PathGroup, ServerRow};
+pub use status_icon::StatusIcon;
 
-use super::words::count;
+use super::format::format_count;
 use crate::{
-    haproxy::stat::Counters,
+    haproxy::stats::Counters,
     view::{
-        Picture,
+        StateSnapshot,
         status::{LastApply, Status},
     },
 };
 
 /// Of the last passes.
-const MOST_RECENT: usize = 20;
+const MAX_RECENT: usize = 20;
 
 /// All of it, from top to bottom.
 #[derive(Debug, Clone)]
-pub struct Page {
+pub struct PageView {
     pub head: Head,
-    pub problems: Problems,
-    pub welcome: Option<Welcome>,
+    pub problems: ProblemList,
+    pub welcome: Option<EmptyState>,
     pub recent: Vec<Pass>,
-    pub groups: Vec<Group>,
+    pub groups: Vec<HostGroup>,
 }
 
 /// Why there is nothing to show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Welcome {
+pub enum EmptyState {
     /// Docker was not heard yet.
     Waiting,
     NoRoutes,
 }
 
-impl Page {
+impl PageView {
     /// Without `counters` where HAProxy does not say them.
-    pub fn of_picture(picture: &Picture, counters: Option<&Counters>, wanted: &str) -> Self {
-        let recent = picture.history.generations().rev().map(|it| LastApply::from(it.as_ref()));
-        Self::of(&Status::of(picture, counters), recent, wanted)
+    pub fn from_snapshot(state: &StateSnapshot, counters: Option<&Counters>, filter: &str) -> Self {
+        let recent = state.history.generations().rev().map(|files| LastApply::from(files.as_ref()));
+        Self::from_status(&Status::from_snapshot(state, counters), recent, filter)
     }
 
     /// `recent` has the newest first. Groups in which `wanted` does not occur are hidden.
-    pub fn of(status: &Status, recent: impl Iterator<Item = LastApply>, wanted: &str) -> Self {
-        let pass = |it: LastApply| Pass::of(&it, status.at_ms);
-        let groups = group::groups(status, &wanted.trim().to_lowercase());
+    pub fn from_status(
+        status: &Status,
+        recent: impl Iterator<Item = LastApply>,
+        filter: &str,
+    ) -> Self {
+        let pass = |apply: LastApply| Pass::from_apply(&apply, status.at_ms);
+        let groups = group::build_groups(status, &filter.trim().to_lowercase());
         Self {
-            head: Head::of(status),
-            problems: Problems::of(&status.problems),
-            welcome: welcome(status, &groups),
-            recent: recent.take(MOST_RECENT).map(pass).collect(),
+            head: Head::from_status(status),
+            problems: ProblemList::from_statuses(&status.problems),
+            welcome: empty_state(status, &groups),
+            recent: recent.take(MAX_RECENT).map(pass).collect(),
             groups,
         }
     }
 }
 
-fn welcome(status: &Status, groups: &[Group]) -> Option<Welcome> {
+fn empty_state(status: &Status, groups: &[HostGroup]) -> Option<EmptyState> {
     match (groups.is_empty(), status.docker.containers) {
         (false, _) => None,
-        (true, None) => Some(Welcome::Waiting),
-        (true, Some(_)) => Some(Welcome::NoRoutes),
+        (true, None) => Some(EmptyState::Waiting),
+        (true, Some(_)) => Some(EmptyState::NoRoutes),
     }
 }
 
 /// Whether HAProxy counts.
 #[derive(Debug, Clone, Copy)]
-struct Counted(bool);
+struct CountFormat(bool);
 
-impl Counted {
-    fn say(self, number: u64) -> String {
-        if self.0 { count(number) } else { "–".to_owned() }
+impl CountFormat {
+    fn format_number(self, number: u64) -> String {
+        if self.0 { format_count(number) } else { "–".to_owned() }
     }
 }

@@ -2,11 +2,11 @@
 //!
 //! Pure.
 
-use super::super::words::{ago, clock, count, several, took};
+use super::super::format::{format_ago, format_clock, format_count, format_elapsed, format_plural};
 use crate::view::status::{HowStatus, LastApply};
 
 /// Of the changes of a pass.
-const MOST_LINES: usize = 6;
+const MAX_LINES: usize = 6;
 
 /// A pass that changed something.
 #[derive(Debug, Clone)]
@@ -17,71 +17,73 @@ pub struct Pass {
     /// `4 commands in 1.2 ms`
     pub how: String,
     pub why: Option<String>,
-    pub lines: Vec<Line>,
+    pub lines: Vec<DiffLine>,
     pub more: Option<String>,
 }
 
 /// A route that changed.
 #[derive(Debug, Clone)]
-pub struct Line {
-    pub sign: Sign,
+pub struct DiffLine {
+    pub sign: ChangeKind,
     pub text: String,
 }
 
 /// How it changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sign {
-    Came,
-    Went,
-    Differs,
+pub enum ChangeKind {
+    Added,
+    Removed,
+    Changed,
 }
 
 impl Pass {
-    pub(super) fn of(it: &LastApply, now_ms: u64) -> Self {
-        let took = took(it.took_us);
-        let left_out = it.changes.len().saturating_sub(MOST_LINES);
+    pub(super) fn from_apply(apply: &LastApply, now_ms: u64) -> Self {
+        let took = format_elapsed(apply.took_us);
+        let left_out = apply.changes.len().saturating_sub(MAX_LINES);
         Self {
-            clock: clock(it.at_ms),
-            ago: ago(it.at_ms, now_ms),
-            cause: it.cause.clone(),
-            how: match it.how {
-                HowStatus::Runtime => format!("{} in {took}", several(it.commands, "command")),
+            clock: format_clock(apply.at_ms),
+            ago: format_ago(apply.at_ms, now_ms),
+            cause: apply.cause.clone(),
+            how: match apply.how {
+                HowStatus::Runtime => {
+                    format!("{} in {took}", format_plural(apply.commands, "command"))
+                }
                 HowStatus::Start => format!("HAProxy started in {took}"),
                 HowStatus::Reload => format!("HAProxy reloaded in {took}"),
             },
-            why: it.why.clone(),
-            lines: it.changes.iter().take(MOST_LINES).map(|text| Line::of(text)).collect(),
-            more: (left_out != 0).then(|| format!("and {} more", count(left_out as u64))),
+            why: apply.why.clone(),
+            lines: apply.changes.iter().take(MAX_LINES).map(|text| DiffLine::parse(text)).collect(),
+            more: (left_out != 0).then(|| format!("and {} more", format_count(left_out as u64))),
         }
     }
 }
 
-impl Line {
-    fn of(text: &str) -> Self {
-        let (sign, rest) = text.split_once(' ').unwrap_or(("~", text));
+impl DiffLine {
+    fn parse(text: &str) -> Self {
+        let (sign, change) = text.split_once(' ').unwrap_or(("~", text));
         let sign = match sign {
-            "+" => Sign::Came,
-            "-" => Sign::Went,
-            _ => Sign::Differs,
+            "+" => ChangeKind::Added,
+            "-" => ChangeKind::Removed,
+            _ => ChangeKind::Changed,
         };
-        Self { sign, text: rest.to_owned() }
+        Self { sign, text: change.to_owned() }
     }
 }
 
-impl Sign {
+impl ChangeKind {
     pub fn text(self) -> &'static str {
         match self {
-            Self::Came => "+",
-            Self::Went => "−",
-            Self::Differs => "~",
+            Self::Added => "+",
+            Self::Removed => "−",
+            Self::Changed => "~",
         }
     }
 
     pub fn class(self) -> &'static str {
         match self {
-            Self::Came => "came",
-            Self::Went => "went",
-            Self::Differs => "differs",
+            Self::Added => "came",
+            Self::Removed => "went",
+            Self::Changed => "differs",
         }
     }
 }

@@ -2,27 +2,27 @@
 //!
 //! Pure.
 
-use super::super::words::{count, several};
+use super::super::format::{format_count, format_plural};
 use crate::view::status::ProblemStatus;
 
 /// Of all problems.
-const MOST_PROBLEMS: usize = 100;
+const MAX_PROBLEMS: usize = 100;
 /// Of what a label says.
-const MOST_LETTERS: usize = 200;
+const MAX_VALUE_CHARS: usize = 200;
 
 /// All that there are.
 #[derive(Debug, Clone, Default)]
-pub struct Problems {
+pub struct ProblemList {
     /// `2 problems, 1 hint`
     pub title: String,
-    pub list: Vec<Trouble>,
+    pub list: Vec<ProblemRow>,
     /// Those that are left out.
     pub more: Option<String>,
 }
 
 /// One of them.
 #[derive(Debug, Clone)]
-pub struct Trouble {
+pub struct ProblemRow {
     pub hint: bool,
     /// The container, or the listener.
     pub about: String,
@@ -31,30 +31,35 @@ pub struct Trouble {
     pub reason: String,
 }
 
-impl Problems {
+impl ProblemList {
     /// What was lost comes first, what is merely worth knowing last.
-    pub(super) fn of(all: &[ProblemStatus]) -> Self {
-        let (hints, real): (Vec<_>, Vec<_>) = all.iter().partition(|it| it.hint);
+    pub(super) fn from_statuses(all: &[ProblemStatus]) -> Self {
+        let (hints, real): (Vec<_>, Vec<_>) = all.iter().partition(|status| status.hint);
         let titles = [(real.len(), "problem"), (hints.len(), "hint")];
         let titles = titles.into_iter().filter(|(number, _)| *number != 0);
-        let left_out = all.len().saturating_sub(MOST_PROBLEMS);
+        let left_out = all.len().saturating_sub(MAX_PROBLEMS);
         Self {
             title: titles
-                .map(|(number, what)| several(number, what))
+                .map(|(number, what)| format_plural(number, what))
                 .collect::<Vec<_>>()
                 .join(", "),
-            list: real.iter().chain(&hints).take(MOST_PROBLEMS).map(|it| Trouble::of(it)).collect(),
-            more: (left_out != 0).then(|| format!("and {} more", count(left_out as u64))),
+            list: real
+                .iter()
+                .chain(&hints)
+                .take(MAX_PROBLEMS)
+                .map(|status| ProblemRow::from_status(status))
+                .collect(),
+            more: (left_out != 0).then(|| format!("and {} more", format_count(left_out as u64))),
         }
     }
 }
 
-impl Trouble {
-    fn of(problem: &ProblemStatus) -> Self {
+impl ProblemRow {
+    fn from_status(problem: &ProblemStatus) -> Self {
         let about = problem.container.as_ref().or(problem.listener.as_ref());
         let label = problem.label.as_ref().map(|label| match &problem.value {
-            Some(value) => format!("{}={}", plain(label), plain(value)),
-            None => plain(label),
+            Some(value) => format!("{}={}", escape_text(label), escape_text(value)),
+            None => escape_text(label),
         });
         Self {
             hint: problem.hint,
@@ -67,13 +72,13 @@ impl Trouble {
 }
 
 /// What somebody else wrote: what cannot be seen, or turns the direction of writing, as its number.
-fn plain(text: &str) -> String {
+fn escape_text(text: &str) -> String {
     let mut plain = String::new();
-    for c in text.chars().take(MOST_LETTERS) {
+    for c in text.chars().take(MAX_VALUE_CHARS) {
         match c {
             '"' | '\'' | '\\' => plain.push(c),
             c => plain.extend(c.escape_debug()),
         }
     }
-    if text.chars().nth(MOST_LETTERS).is_some() { plain + "…" } else { plain }
+    if text.chars().nth(MAX_VALUE_CHARS).is_some() { plain + "…" } else { plain }
 }

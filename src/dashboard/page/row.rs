@@ -2,7 +2,7 @@
 //!
 //! Pure.
 
-use super::{super::words::timeout, Counted, Mark};
+use super::{super::format::format_timeout, CountFormat, StatusIcon};
 use crate::{
     label::value::Timeout,
     view::status::{RouteStatus, ServerState, ServerStatus},
@@ -10,7 +10,7 @@ use crate::{
 
 /// A route of the host.
 #[derive(Debug, Clone)]
-pub struct Path {
+pub struct PathGroup {
     pub path: String,
     /// It is not just all of the host.
     pub titled: bool,
@@ -18,13 +18,13 @@ pub struct Path {
     pub options: Vec<String>,
     /// Why nobody serves it, where nobody does.
     pub nobody: Option<&'static str>,
-    pub rows: Vec<Row>,
+    pub rows: Vec<ServerRow>,
 }
 
 /// A container.
 #[derive(Debug, Clone)]
-pub struct Row {
-    pub mark: Mark,
+pub struct ServerRow {
+    pub mark: StatusIcon,
     pub state: &'static str,
     /// HAProxy's word, where it says more.
     pub haproxy: Option<String>,
@@ -41,22 +41,27 @@ pub struct Row {
     pub server_errors: Option<String>,
 }
 
-impl Path {
-    pub(super) fn of(route: &RouteStatus, counted: Counted) -> Self {
-        let gets = |it: &&ServerStatus| it.state == ServerState::Up;
-        let total: u64 = route.servers.iter().filter(gets).map(|it| u64::from(it.weight)).sum();
+impl PathGroup {
+    pub(super) fn from_route(route: &RouteStatus, counts: CountFormat) -> Self {
+        let gets = |status: &&ServerStatus| status.state == ServerState::Up;
+        let total: u64 =
+            route.servers.iter().filter(gets).map(|status| u64::from(status.weight)).sum();
         Self {
             path: if route.prefix.is_empty() { "/".to_owned() } else { route.prefix.clone() },
             titled: true,
-            options: options(route),
-            nobody: nobody(route),
-            rows: route.servers.iter().map(|it| Row::of(it, total, counted)).collect(),
+            options: option_notes(route),
+            nobody: no_server_note(route),
+            rows: route
+                .servers
+                .iter()
+                .map(|status| ServerRow::from_server(status, total, counts))
+                .collect(),
         }
     }
 }
 
-fn nobody(route: &RouteStatus) -> Option<&'static str> {
-    let is = |state| route.servers.iter().any(|it| it.state == state);
+fn no_server_note(route: &RouteStatus) -> Option<&'static str> {
+    let is = |state| route.servers.iter().any(|status| status.state == state);
     match () {
         () if is(ServerState::Up) => None,
         () if route.held => Some("the last container went; 503 is answered for a while"),
@@ -65,28 +70,28 @@ fn nobody(route: &RouteStatus) -> Option<&'static str> {
     }
 }
 
-fn options(route: &RouteStatus) -> Vec<String> {
+fn option_notes(route: &RouteStatus) -> Vec<String> {
     let check = match route.check.as_str() {
         "tcp" => None,
         "off" => Some("not checked".to_owned()),
         path => Some(format!("check {path}")),
     };
-    let usual = Timeout::default().millis() == route.timeout_ms;
+    let usual = Timeout::default().as_millis() == route.timeout_ms;
     let retry = (route.retry != "safe").then(|| format!("retry {}", route.retry));
-    let timeout = (!usual).then(|| format!("timeout {}", timeout(route.timeout_ms)));
+    let timeout = (!usual).then(|| format!("timeout {}", format_timeout(route.timeout_ms)));
     let strip = route.strip.then(|| "strips the prefix".to_owned());
     [strip, check, timeout, retry].into_iter().flatten().collect()
 }
 
-impl Row {
-    fn of(server: &ServerStatus, total: u64, counted: Counted) -> Self {
+impl ServerRow {
+    fn from_server(server: &ServerStatus, total: u64, counts: CountFormat) -> Self {
         let ServerStatus { container, id, address, weight, state, load, .. } = server;
         let gets = if *state == ServerState::Up { u64::from(*weight) } else { 0 };
         let plain = |word: &&String| {
             !matches!(word.as_str(), "UP" | "no check" | "DOWN" | "MAINT") && !word.is_empty()
         };
-        let (mark, word) = Mark::of(server);
-        let some = |number| (number != 0).then(|| counted.say(number));
+        let (mark, word) = StatusIcon::for_server(server);
+        let some = |number| (number != 0).then(|| counts.format_number(number));
         Self {
             mark,
             state: word,
@@ -96,8 +101,8 @@ impl Row {
             address: address.clone(),
             weight: *weight,
             share: (gets * 200 + total) / (total * 2).max(1),
-            rate: counted.say(load.rate),
-            open: counted.say(load.sessions),
+            rate: counts.format_number(load.rate),
+            open: counts.format_number(load.sessions),
             errors: some(load.errors),
             server_errors: some(load.server_errors),
         }

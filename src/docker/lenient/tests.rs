@@ -1,11 +1,11 @@
 //! Entries of lists with one thing in them that is not as it should be.
 
-use super::{List, read, read_list};
+use super::{LenientList, parse_entry, parse_list};
 use bollard::models::{ContainerInspectResponse, ContainerSummary, EventMessage, Network};
 use serde_json::{Value, json};
 
 /// The entry with that in the place of what is there.
-fn entry(pointer: &str, value: Value) -> String {
+fn entry_with(pointer: &str, value: Value) -> String {
     let mut entry = json!({
         "Id": "1111111111111111", "Names": ["/web"], "Image": "whoami", "Created": 1_700_000_000,
         "State": "running", "Status": "Up 1 second", "Labels": {"a": "b", "c": "d"},
@@ -14,18 +14,18 @@ fn entry(pointer: &str, value: Value) -> String {
         "NetworkSettings": {"Networks": {"bridge": {"IPAddress": "172.17.0.2"}, "b": {"IPAddress": "172.18.0.2"}}},
     });
     match entry.pointer_mut(pointer) {
-        Some(place) => *place = value,
+        Some(field) => *field = value,
         None => panic!("{pointer}"),
     }
     entry.to_string()
 }
 
-fn check(pointer: &str, value: Value, odd: &str) {
-    let text = entry(pointer, value);
-    let (read, told) = read::<ContainerSummary>(&text);
-    let read = read.unwrap_or_else(|| panic!("{pointer}: {told:?}"));
-    assert_eq!(told, [odd], "{pointer}");
-    let others = |it: &ContainerSummary| (it.image.clone(), it.status.clone());
+fn check(pointer: &str, value: Value, warnings: &str) {
+    let text = entry_with(pointer, value);
+    let (read, actual) = parse_entry::<ContainerSummary>(&text);
+    let read = read.unwrap_or_else(|| panic!("{pointer}: {actual:?}"));
+    assert_eq!(actual, [warnings], "{pointer}");
+    let others = |summary: &ContainerSummary| (summary.image.clone(), summary.status.clone());
     assert_eq!(others(&read), (Some("whoami".to_owned()), Some("Up 1 second".to_owned())));
     if !pointer.starts_with("/Ports") {
         assert_eq!(read.ports.unwrap().len(), 2, "{pointer}");
@@ -39,7 +39,7 @@ fn check(pointer: &str, value: Value, odd: &str) {
 }
 
 #[test]
-fn field_that_is_not_understood_costs_itself() {
+fn invalid_field_is_dropped_with_warning() {
     check("/State", json!("stopped"), "\"web\": State is \"stopped\"");
     check("/State", json!("configured"), "\"web\": State is \"configured\"");
     check("/State", json!(7), "\"web\": State is 7");
@@ -71,48 +71,52 @@ fn field_that_is_not_understood_costs_itself() {
 }
 
 #[test]
-fn absent_or_null_is_not_odd() {
+fn absent_or_null_field_causes_no_warning() {
     for pointer in ["/State", "/Health", "/Ports", "/Labels", "/NetworkSettings", "/Created"] {
-        let (read, odd) = read::<ContainerSummary>(&entry(pointer, Value::Null));
-        assert!(read.is_some() && odd.is_empty(), "{pointer} {odd:?}");
+        let (read, warnings) = parse_entry::<ContainerSummary>(&entry_with(pointer, Value::Null));
+        assert!(read.is_some() && warnings.is_empty(), "{pointer} {warnings:?}");
     }
 }
 
 #[test]
-fn entry_that_is_nothing_costs_itself() {
-    let good = entry("/State", json!("running"));
+fn invalid_entry_is_dropped_with_warning() {
+    let good = entry_with("/State", json!("running"));
     let text = format!("[{good}, null, 7, [], \"x\", {{\"Created\": 1e999}}, {good}]");
-    let List { entries, odd, lost } = read_list::<ContainerSummary>(text.as_bytes()).unwrap();
+    let LenientList { entries, warnings: odd, dropped: lost } =
+        parse_list::<ContainerSummary>(text.as_bytes()).unwrap();
     assert_eq!((entries.len(), odd.len(), lost), (2, 5, 5), "{odd:?}");
-    assert!(read_list::<ContainerSummary>(b"{}").is_err());
-    assert!(read_list::<ContainerSummary>(b"[{]").is_err());
+    assert!(parse_list::<ContainerSummary>(b"{}").is_err());
+    assert!(parse_list::<ContainerSummary>(b"[{]").is_err());
 }
 
 #[test]
-fn list_with_very_many_odd_labels_is_read_and_told_shortly() {
+fn many_invalid_labels_give_at_most_six_warnings() {
     let labels: Vec<_> = (0..20_000).map(|n| format!("\"k{n}\": null")).collect();
     let text =
         format!("[{{\"Id\": \"x\", \"Labels\": {{\"good\": \"1\", {}}}}}]", labels.join(","));
-    let List { entries, odd, .. } = read_list::<ContainerSummary>(text.as_bytes()).unwrap();
+    let LenientList { entries, warnings: odd, .. } =
+        parse_list::<ContainerSummary>(text.as_bytes()).unwrap();
     assert_eq!(entries[0].labels.as_ref().unwrap().len(), 1);
     assert_eq!((odd.len(), odd[5].as_str()), (6, "\"x\": 19995 more"));
 }
 
 #[test]
-fn inspection_network_and_event_are_read_as_far_as_they_go() {
+fn invalid_fields_of_inspection_network_and_event_are_dropped() {
     let text = json!({"Id": "a", "State": {"Status": "configured", "StartedAt": "x", "Health": {"Status": "?"}},
         "Config": {"Env": ["a=b", null], "StopTimeout": 1e99, "StopSignal": "SIGQUIT"},
         "HostConfig": {"RestartPolicy": {"Name": "sometimes"}, "NetworkMode": "n"}});
-    let (read_it, odd) = read::<ContainerInspectResponse>(&text.to_string());
-    let (config, state) = read_it.map(|it| (it.config.unwrap(), it.state.unwrap())).unwrap();
+    let (parsed, warnings) = parse_entry::<ContainerInspectResponse>(&text.to_string());
+    let (config, state) =
+        parsed.map(|response| (response.config.unwrap(), response.state.unwrap())).unwrap();
     assert_eq!(config.env, Some(vec!["a=b".to_owned()]));
     assert_eq!((config.stop_signal.as_deref(), config.stop_timeout), (Some("SIGQUIT"), None));
     assert_eq!((state.status, state.started_at.as_deref()), (None, Some("x")));
-    assert_eq!(odd.len(), 5, "{odd:?}");
-    let (network, odd) = read::<Network>("{\"Name\": \"n\", \"Driver\": \"bridge\", \"IPAM\": 5}");
-    assert_eq!((network.unwrap().driver.as_deref(), odd.len()), (Some("bridge"), 1));
+    assert_eq!(warnings.len(), 5, "{warnings:?}");
+    let (network, warnings) =
+        parse_entry::<Network>("{\"Name\": \"n\", \"Driver\": \"bridge\", \"IPAM\": 5}");
+    assert_eq!((network.unwrap().driver.as_deref(), warnings.len()), (Some("bridge"), 1));
     let text = "{\"Type\": \"pod\", \"Action\": \"start\", \"Actor\": {\"ID\": \"a\", \"Attributes\": {\"x\": null}}}";
-    let (event, odd) = read::<EventMessage>(text);
+    let (event, warnings) = parse_entry::<EventMessage>(text);
     let event = event.unwrap();
-    assert_eq!((event.typ, event.action.as_deref(), odd.len()), (None, Some("start"), 2));
+    assert_eq!((event.typ, event.action.as_deref(), warnings.len()), (None, Some("start"), 2));
 }

@@ -1,32 +1,32 @@
 use super::*;
 use crate::{
     handler::ini::Ini,
-    settings::{GlueTask, Machine},
+    settings::{GlueTask, HostEnv},
 };
 use std::fs;
 
 #[test]
-fn commands_and_classes_are_read() {
+fn command_and_class_are_parsed_or_rejected() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("demo.py"), "").unwrap();
     let root = folder.path().display().to_string();
     let args = ["docker-glue", "-1", "--plugin-paths", &root].map(Into::into);
     let env = [("PATH".to_owned(), "/bin".to_owned())].into();
-    let (_, settings) = GlueTask::read(&args, Machine { env, ..Machine::default() }).unwrap();
+    let (_, settings) = GlueTask::from_args(&args, HostEnv { env, ..HostEnv::default() }).unwrap();
     let read = |text: &str| {
-        let ini = Ini::read("a.ini", text).unwrap();
-        let told = |mistake: Mistake| mistake.to_string().replace(&root, "ROOT");
-        Plugin::read(&ini.handler, &ini.params, &settings).map_err(told)
+        let ini = Ini::parse("a.ini", text).unwrap();
+        let report = |error: IniError| error.to_string().replace(&root, "ROOT");
+        Plugin::from_sections(&ini.handler, &ini.params, &settings).map_err(report)
     };
     let found = read("[handler]\nclass=plugin\n[params]\ncommand=sh -c 'a b'\ntimeout=5\n");
-    let told = |key: &str, value: &str| (format!("GLUE_PARAM_{key}"), value.into());
+    let report = |key: &str, value: &str| (format!("GLUE_PARAM_{key}"), value.into());
     assert_eq!(
         found.unwrap(),
         Plugin {
             program: "/bin/sh".into(),
             arguments: ["-c", "a b"].map(Into::into).into(),
             folder: "/bin".into(),
-            environment: vec![told("COMMAND", "sh -c 'a b'"), told("TIMEOUT", "5")],
+            environment: vec![report("COMMAND", "sh -c 'a b'"), report("TIMEOUT", "5")],
             timeout: Duration::from_secs(5),
         }
     );

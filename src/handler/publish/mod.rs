@@ -5,136 +5,142 @@
 //! dead node go.
 
 mod etcd;
-mod held;
 mod literal;
+mod local_state;
 mod params;
+mod remote_state;
 mod session;
-mod wanted;
 
 use super::{
-    Work,
-    ini::{Mistake, Section},
-    mailbox::{Letter, Mailbox},
+    HandlerContext,
+    ini::{IniError, Section},
+    mailbox::{HandlerMessage, Mailbox},
 };
 use crate::{
-    outage::{Outage, Tell},
-    settings::{Command, GlueSettings},
+    outage::{FailureReport, Outage},
+    settings::{GlueSettings, RunMode},
 };
-use session::{Publisher, Written};
+use session::{Publisher, WriteReport};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, error, info, warn};
 
 pub use params::Publish;
 
 impl Publish {
-    pub fn read(params: &Section, _settings: &GlueSettings) -> Result<Self, Mistake> {
-        Self::of(params)
+    pub fn from_params(params: &Section, _settings: &GlueSettings) -> Result<Self, IniError> {
+        Self::parse_params(params)
     }
 
     /// Where its keys are.
-    pub fn place(&self) -> String {
+    pub fn key_location(&self) -> String {
         let mut endpoints = self.access.endpoints.clone();
         endpoints.sort();
         let node = self.node.as_deref().unwrap_or("this machine");
         format!("{}{node} at {}", self.prefix, endpoints.join(", "))
     }
 
-    pub async fn run(self, mut work: Work) {
+    pub async fn run(self, mut work: HandlerContext) {
         let name = work.handler.name.clone();
-        if self.access.is_overheard() {
+        if self.access.sends_password_unencrypted() {
             warn!(handler = name, "the password goes to etcd without TLS: who listens can read it");
         }
         let publisher = Publisher::new(self, &work);
         match work.command {
-            Command::Once => once(publisher, &mut work).await,
-            Command::Watch => follow(publisher, &mut work).await,
+            RunMode::Once => publish_once(publisher, &mut work).await,
+            RunMode::Watch => publish_changes(publisher, &mut work).await,
         }
     }
 }
 
 /// Nobody keeps the lease alive after that: the keys stay for `ttl`.
-async fn once(mut publisher: Publisher, work: &mut Work) {
+async fn publish_once(mut publisher: Publisher, work: &mut HandlerContext) {
     if work.mailbox.recv().await.is_none() {
         return;
     }
     let handler = &work.handler.name;
-    match publisher.pass().await {
+    match publisher.publish_changes().await {
         Ok(written) => {
-            work.tally.succeed();
+            work.stats.record_success();
             info!(handler, "{written}");
         }
         Err(error) => {
-            let failures = work.tally.fail();
+            let failures = work.stats.record_failure();
             error!(handler, failures, "not published: {error:#}");
         }
     }
 }
 
-async fn follow(mut publisher: Publisher, work: &mut Work) {
-    let mut outage = Outage::none();
-    let mut letter = None;
+async fn publish_changes(mut publisher: Publisher, work: &mut HandlerContext) {
+    let mut outage = Outage::inactive();
+    let mut pending = None;
     let mut due: Option<Instant> = None;
     loop {
         tokio::select! {
-            heard = work.mailbox.recv() => {
-                let Some(heard) = heard else { break };
-                keep(&mut letter, heard);
+            message = work.mailbox.recv() => {
+                let Some(message) = message else { break };
+                merge_message(&mut pending, message);
                 // What happens meanwhile is no reason to ask an etcd that is away.
-                if !outage.lasts() {
+                if !outage.is_active() {
                     due = Some(Instant::now());
                 }
                 continue;
             }
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
         }
-        let dealt = letter.take();
-        let pass = beside(publisher.pass(), &mut work.mailbox, &mut letter).await;
+        let handled = pending.take();
+        let pass =
+            run_while_receiving(publisher.publish_changes(), &mut work.mailbox, &mut pending).await;
         let Some(result) = pass else { break };
         due = Some(match result {
             Ok(written) => {
-                well(&written, dealt.is_some(), work, &mut outage);
-                if letter.is_some() { Instant::now() } else { publisher.due() }
+                log_success(&written, handled.is_some(), work, &mut outage);
+                if pending.is_some() { Instant::now() } else { publisher.next_deadline() }
             }
-            Err(error) => failed(&error, work, &mut outage),
+            Err(error) => log_failure(&error, work, &mut outage),
         });
-        if let Some(letter) = dealt {
-            work.finished(&letter);
+        if let Some(pending) = handled {
+            work.trigger_none_event(&pending);
         }
     }
-    publisher.leave().await;
+    publisher.shut_down().await;
 }
 
 /// One is enough to know that something is different; an event's is owed an answer.
-fn keep(letter: &mut Option<Letter>, heard: Letter) {
-    if !matches!(letter, Some(Letter::Happened(_))) {
-        *letter = Some(heard);
+fn merge_message(pending: &mut Option<HandlerMessage>, message: HandlerMessage) {
+    if !matches!(pending, Some(HandlerMessage::Event(_))) {
+        *pending = Some(message);
     }
 }
 
 /// The mailbox stays empty meanwhile. `None`: it ended, and so must the work.
-async fn beside<T>(
+async fn run_while_receiving<T>(
     work: impl Future<Output = T>,
     mailbox: &mut Mailbox,
-    letter: &mut Option<Letter>,
+    pending: &mut Option<HandlerMessage>,
 ) -> Option<T> {
     let mut work = std::pin::pin!(work);
     loop {
         tokio::select! {
             done = &mut work => return Some(done),
-            heard = mailbox.recv() => keep(letter, heard?),
+            message = mailbox.recv() => merge_message(pending, message?),
         }
     }
 }
 
-fn well(written: &Written, asked: bool, work: &Work, outage: &mut Outage) {
+fn log_success(
+    written: &WriteReport,
+    was_requested: bool,
+    work: &HandlerContext,
+    outage: &mut Outage,
+) {
     let handler = &work.handler.name;
-    if let Some(away) = outage.over(Instant::now().into_std()) {
+    if let Some(away) = outage.finish(Instant::now().into_std()) {
         info!(handler, "etcd is back after {}s", away.as_secs());
     }
-    if asked || !written.is_nothing() {
-        work.tally.succeed();
+    if was_requested || !written.is_empty() {
+        work.stats.record_success();
     }
-    if written.is_nothing() {
+    if written.is_empty() {
         debug!(handler, "{written}");
     } else {
         info!(handler, "{written}");
@@ -142,16 +148,16 @@ fn well(written: &Written, asked: bool, work: &Work, outage: &mut Outage) {
 }
 
 /// When to try again.
-fn failed(error: &anyhow::Error, work: &Work, outage: &mut Outage) -> Instant {
+fn log_failure(error: &anyhow::Error, work: &HandlerContext, outage: &mut Outage) -> Instant {
     let now = Instant::now();
     let handler = &work.handler.name;
-    let failures = work.tally.fail();
-    let (tell, pause) = outage.failed(now.into_std());
+    let failures = work.stats.record_failure();
+    let (tell, pause) = outage.record_failure(now.into_std());
     match tell {
-        Tell::Loud => {
+        FailureReport::First => {
             warn!(handler, failures, "not published: {error:#}; trying again until it is");
         }
-        Tell::Quiet => debug!(handler, failures, "still not published: {error:#}"),
+        FailureReport::Repeat => debug!(handler, failures, "still not published: {error:#}"),
     }
     now + pause
 }
@@ -161,9 +167,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_s_letter_is_not_forgotten_for_another_one() {
-        use crate::{container::ContainerId, docker::Happened};
-        let happened = Letter::Happened(std::sync::Arc::new(Happened {
+    fn event_message_is_kept_over_later_messages() {
+        use crate::{container::ContainerId, docker::ContainerEvent};
+        let happened = HandlerMessage::Event(std::sync::Arc::new(ContainerEvent {
             id: ContainerId::new("a"),
             name: "a".into(),
             action: "start".into(),
@@ -171,10 +177,10 @@ mod tests {
             attributes: std::collections::BTreeMap::new(),
             description: None,
         }));
-        let mut letter = None;
-        keep(&mut letter, Letter::Changed);
-        keep(&mut letter, happened);
-        keep(&mut letter, Letter::None);
-        assert_eq!(letter.unwrap().action(), "start");
+        let mut pending = None;
+        merge_message(&mut pending, HandlerMessage::ContainersChanged);
+        merge_message(&mut pending, happened);
+        merge_message(&mut pending, HandlerMessage::NoneEvent);
+        assert_eq!(pending.unwrap().action(), "start");
     }
 }

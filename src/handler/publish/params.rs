@@ -2,18 +2,18 @@
 //!
 //! Pure. `clientParams` of Docker Glue's example is understood beside the plain names.
 
-use super::literal::literal;
-use crate::handler::ini::{Mistake, Section};
+use super::literal::parse_literal;
+use crate::handler::ini::{IniError, Section};
 use serde_json::{Map, Value};
 use std::{fmt, path::PathBuf, time::Duration};
 
 /// etcd's own.
-const PORT: u16 = 2379;
+const DEFAULT_PORT: u16 = 2379;
 /// etcd grants none that is much shorter, and each third of it is a request.
-const SHORTEST_TTL: Duration = Duration::from_secs(2);
-const LONGEST_TTL: Duration = Duration::from_hours(24);
+const MIN_TTL: Duration = Duration::from_secs(2);
+const MAX_TTL: Duration = Duration::from_hours(24);
 
-const KNOWN: &[&str] = &[
+const KNOWN_PARAMS: &[&str] = &[
     "class",
     "clientParams",
     "endpoints",
@@ -32,23 +32,23 @@ const KNOWN: &[&str] = &[
 ];
 
 /// What is left out where the file does not say: places where secrets are handed to containers.
-const OMIT: &str = "Config.Env, HostConfig.LogConfig.Config";
+const DEFAULT_OMIT: &str = "Config.Env, HostConfig.LogConfig.Config";
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Publish {
-    pub(super) access: Access,
+    pub(super) access: EtcdSettings,
     /// Ends with a slash: `/docker-glue/`.
     pub(super) prefix: String,
     /// `None`: what the engine calls its host.
     pub(super) node: Option<String>,
     pub(super) ttl: Duration,
     pub(super) on_stop: OnStop,
-    pub(super) view: View,
+    pub(super) view: PublishView,
 }
 
 /// How etcd is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Access {
+pub(super) struct EtcdSettings {
     /// `https://10.0.0.2:2379`; at least one.
     pub(super) endpoints: Vec<String>,
     pub(super) user: Option<(String, Password)>,
@@ -60,7 +60,7 @@ pub(super) struct Access {
 
 #[derive(Clone, PartialEq, Eq)]
 pub(super) enum Password {
-    Said(String),
+    Inline(String),
     File(PathBuf),
 }
 
@@ -74,7 +74,7 @@ pub(super) enum OnStop {
 
 /// What is shown of which containers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct View {
+pub(super) struct PublishView {
     pub(super) include_stopped: bool,
     /// Paths into a container's description, by their steps.
     pub(super) omit: Vec<Vec<String>>,
@@ -84,155 +84,167 @@ pub(super) struct View {
 impl fmt::Debug for Password {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Said(_) => f.write_str("Said(…)"),
+            Self::Inline(_) => f.write_str("Said(…)"),
             Self::File(file) => write!(f, "File({file:?})"),
         }
     }
 }
 
 impl Publish {
-    pub(super) fn of(params: &Section) -> Result<Self, Mistake> {
-        params.only(KNOWN)?;
-        backend(params)?;
+    pub(super) fn parse_params(params: &Section) -> Result<Self, IniError> {
+        params.reject_unknown(KNOWN_PARAMS)?;
+        check_backend(params)?;
         Ok(Self {
-            access: Access::read(params)?,
-            prefix: format!("{}/", place(params, "prefix", "/docker-glue")?),
-            node: node(params)?,
-            ttl: ttl(params)?,
-            on_stop: on_stop(params)?,
-            view: View {
-                include_stopped: params.switch("include_stopped", false)?,
-                omit: omit(params)?,
+            access: EtcdSettings::from_params(params)?,
+            prefix: format!("{}/", parse_key_path(params, "prefix", "/docker-glue")?),
+            node: parse_node(params)?,
+            ttl: parse_ttl(params)?,
+            on_stop: parse_on_stop(params)?,
+            view: PublishView {
+                include_stopped: params.parse_bool("include_stopped", false)?,
+                omit: parse_omit(params)?,
             },
         })
     }
 }
 
-fn backend(params: &Section) -> Result<(), Mistake> {
-    match said(params, "class") {
+fn check_backend(params: &Section) -> Result<(), IniError> {
+    match non_empty_param(params, "class") {
         None | Some("etcd" | "distconfig.backends.etcd.EtcdBackend") => Ok(()),
         Some(other) => {
             let text = format!("containers are published to etcd; there is no {other:?}");
-            Err(params.mistake("class", text))
+            Err(params.error_at("class", text))
         }
     }
 }
 
-fn said<'a>(params: &'a Section, key: &str) -> Option<&'a str> {
+fn non_empty_param<'a>(params: &'a Section, key: &str) -> Option<&'a str> {
     params.get(key).filter(|text| !text.is_empty())
 }
 
 /// `/a/b`, or nothing for the root.
-fn place(params: &Section, key: &str, default: &str) -> Result<String, Mistake> {
-    let steps: Vec<_> = said(params, key).unwrap_or(default).split('/').collect();
+fn parse_key_path(params: &Section, key: &str, default: &str) -> Result<String, IniError> {
+    let steps: Vec<_> = non_empty_param(params, key).unwrap_or(default).split('/').collect();
     let steps: Vec<_> = steps.into_iter().filter(|step| !step.is_empty()).collect();
     if steps.iter().any(|step| step.contains(char::is_whitespace)) {
-        return Err(params.mistake(key, format!("{key} is a path such as {default}")));
+        return Err(params.error_at(key, format!("{key} is a path such as {default}")));
     }
     let slash = if steps.is_empty() { "" } else { "/" };
     Ok(format!("{slash}{}", steps.join("/")))
 }
 
-fn node(params: &Section) -> Result<Option<String>, Mistake> {
-    let node = said(params, "node");
+fn parse_node(params: &Section) -> Result<Option<String>, IniError> {
+    let node = non_empty_param(params, "node");
     if node.is_some_and(|node| node.contains(|c: char| c == '/' || c.is_whitespace())) {
-        return Err(params.mistake("node", "node is a name without / and spaces"));
+        return Err(params.error_at("node", "node is a name without / and spaces"));
     }
     Ok(node.map(str::to_owned))
 }
 
 /// etcd counts whole seconds.
-fn ttl(params: &Section) -> Result<Duration, Mistake> {
-    let ttl = params.time("ttl", Duration::from_secs(30))?;
-    if ttl < SHORTEST_TTL || LONGEST_TTL < ttl {
-        return Err(params.mistake("ttl", "ttl is from 2s to 24h"));
+fn parse_ttl(params: &Section) -> Result<Duration, IniError> {
+    let ttl = params.parse_duration("ttl", Duration::from_secs(30))?;
+    if ttl < MIN_TTL || MAX_TTL < ttl {
+        return Err(params.error_at("ttl", "ttl is from 2s to 24h"));
     }
     Ok(Duration::from_secs(ttl.as_secs()))
 }
 
-fn on_stop(params: &Section) -> Result<OnStop, Mistake> {
-    match said(params, "on_stop") {
+fn parse_on_stop(params: &Section) -> Result<OnStop, IniError> {
+    match non_empty_param(params, "on_stop") {
         None | Some("delete") => Ok(OnStop::Delete),
         Some("keep") => Ok(OnStop::Keep),
         Some(other) => {
-            Err(params.mistake("on_stop", format!("on_stop is delete or keep, not {other:?}")))
+            Err(params.error_at("on_stop", format!("on_stop is delete or keep, not {other:?}")))
         }
     }
 }
 
-fn omit(params: &Section) -> Result<Vec<Vec<String>>, Mistake> {
-    let paths = match said(params, "omit") {
-        None => OMIT.split(", ").collect(),
+fn parse_omit(params: &Section) -> Result<Vec<Vec<String>>, IniError> {
+    let paths = match non_empty_param(params, "omit") {
+        None => DEFAULT_OMIT.split(", ").collect(),
         Some("none") => Vec::new(),
-        Some(_) => params.list("omit"),
+        Some(_) => params.split_list("omit"),
     };
     let step = |step: &str| (!step.is_empty()).then(|| step.to_owned());
     let steps = |path: &str| path.split('.').map(step).collect::<Option<Vec<_>>>();
     paths.into_iter().map(steps).collect::<Option<_>>().ok_or_else(|| {
-        params.mistake("omit", "omit is none, or names such as Config.Env, comma-separated")
+        params.error_at("omit", "omit is none, or names such as Config.Env, comma-separated")
     })
 }
 
-impl Access {
-    fn read(params: &Section) -> Result<Self, Mistake> {
-        let client = Client::read(params)?;
-        let ca = either(params, "ca_file", client.ca)?;
-        let cert = either(params, "cert_file", client.cert)?;
-        let key = either(params, "key_file", client.key)?;
+impl EtcdSettings {
+    fn from_params(params: &Section) -> Result<Self, IniError> {
+        let client = ClientParams::from_params(params)?;
+        let ca = param_or_client(params, "ca_file", client.ca)?;
+        let cert = param_or_client(params, "cert_file", client.cert)?;
+        let key = param_or_client(params, "key_file", client.key)?;
         let identity = match (cert, key) {
             (Some(cert), Some(key)) => Some((cert.into(), key.into())),
             (None, None) => None,
-            (Some(_), None) => return Err(params.mistake("cert_file", "its key_file is missing")),
-            (None, Some(_)) => return Err(params.mistake("key_file", "its cert_file is missing")),
+            (Some(_), None) => return Err(params.error_at("cert_file", "its key_file is missing")),
+            (None, Some(_)) => return Err(params.error_at("key_file", "its cert_file is missing")),
         };
         let secure = client.secure || ca.is_some() || identity.is_some();
-        let endpoints = endpoints(params, client.hosts, secure)?;
+        let endpoints = parse_endpoints(params, client.hosts, secure)?;
         if secure && endpoints.iter().any(|url| url.starts_with("http:")) {
             let text = "an endpoint that begins with http:// takes no certificates";
-            return Err(params.mistake("endpoints", text));
+            return Err(params.error_at("endpoints", text));
         }
-        let user = either(params, "user", client.user)?;
-        let user = user.zip(password(params, client.password)?);
-        if user.is_none() && (said(params, "user").is_some() || params.get("password").is_some()) {
+        let user = param_or_client(params, "user", client.user)?;
+        let user = user.zip(parse_password(params, client.password)?);
+        if user.is_none()
+            && (non_empty_param(params, "user").is_some() || params.get("password").is_some())
+        {
             let text = "user and password (or password_file) go together";
-            return Err(params.mistake("user", text));
+            return Err(params.error_at("user", text));
         }
         Ok(Self { endpoints, user, ca: ca.map(PathBuf::from), identity })
     }
 
     /// Somebody on the way could read the password.
-    pub(super) fn is_overheard(&self) -> bool {
-        let far = |url: &String| {
+    pub(super) fn sends_password_unencrypted(&self) -> bool {
+        let is_remote = |url: &String| {
             let host = url.strip_prefix("http://")?;
             let near = ["127.", "localhost:", "[::1]:"];
-            (!near.iter().any(|it| host.starts_with(it))).then_some(())
+            (!near.iter().any(|text| host.starts_with(text))).then_some(())
         };
-        self.user.is_some() && self.endpoints.iter().any(|url| far(url).is_some())
+        self.user.is_some() && self.endpoints.iter().any(|url| is_remote(url).is_some())
     }
 }
 
 /// Said plainly, or in clientParams, and not in both.
-fn either(params: &Section, key: &str, client: Option<String>) -> Result<Option<String>, Mistake> {
-    match (said(params, key), client) {
+fn param_or_client(
+    params: &Section,
+    key: &str,
+    client: Option<String>,
+) -> Result<Option<String>, IniError> {
+    match (non_empty_param(params, key), client) {
         (Some(_), Some(_)) => {
-            Err(params.mistake(key, format!("{key} is said here and in clientParams")))
+            Err(params.error_at(key, format!("{key} is said here and in clientParams")))
         }
         (plain, client) => Ok(plain.map(str::to_owned).or(client)),
     }
 }
 
-fn password(params: &Section, client: Option<String>) -> Result<Option<Password>, Mistake> {
-    match (either(params, "password", client)?, said(params, "password_file")) {
-        (Some(_), Some(_)) => Err(params.mistake("password_file", "there is a password beside it")),
-        (Some(text), None) => Ok(Some(Password::Said(text))),
+fn parse_password(params: &Section, client: Option<String>) -> Result<Option<Password>, IniError> {
+    match (param_or_client(params, "password", client)?, non_empty_param(params, "password_file")) {
+        (Some(_), Some(_)) => {
+            Err(params.error_at("password_file", "there is a password beside it"))
+        }
+        (Some(text), None) => Ok(Some(Password::Inline(text))),
         (None, file) => Ok(file.map(|file| Password::File(file.into()))),
     }
 }
 
-fn endpoints(params: &Section, client: Vec<String>, secure: bool) -> Result<Vec<String>, Mistake> {
-    let plain = params.list("endpoints");
+fn parse_endpoints(
+    params: &Section,
+    client: Vec<String>,
+    secure: bool,
+) -> Result<Vec<String>, IniError> {
+    let plain = params.split_list("endpoints");
     if !plain.is_empty() && !client.is_empty() {
-        return Err(params.mistake("endpoints", "endpoints are said here and in clientParams"));
+        return Err(params.error_at("endpoints", "endpoints are said here and in clientParams"));
     }
     let (key, all) = if plain.is_empty() {
         ("clientParams", client)
@@ -242,29 +254,29 @@ fn endpoints(params: &Section, client: Vec<String>, secure: bool) -> Result<Vec<
     if all.is_empty() {
         let text =
             "[params] says no endpoints, and they are needed: endpoints=http://127.0.0.1:2379";
-        return Err(params.mistake("endpoints", text));
+        return Err(params.error_at("endpoints", text));
     }
-    let wrong = |told| params.mistake(key, told);
-    all.iter().map(|text| endpoint(text, secure).map_err(wrong)).collect()
+    let wrong = |message| params.error_at(key, message);
+    all.iter().map(|text| parse_endpoint(text, secure).map_err(wrong)).collect()
 }
 
 /// `10.0.0.2`, `etcd.test:2379`, `https://[::1]:2379/` as `http://10.0.0.2:2379` and so on.
-fn endpoint(text: &str, secure: bool) -> Result<String, String> {
+fn parse_endpoint(text: &str, secure: bool) -> Result<String, String> {
     if text.contains('@') {
         return Err("an endpoint has no user and password; user and password_file say them".into());
     }
     let wrong = || format!("{text:?} is no endpoint such as http://10.0.0.2:2379");
-    let (scheme, rest) = match text.split_once("://") {
-        Some((scheme @ ("http" | "https"), rest)) => (scheme, rest),
+    let (scheme, authority) = match text.split_once("://") {
+        Some((scheme @ ("http" | "https"), authority)) => (scheme, authority),
         Some(_) => return Err(wrong()),
         None if secure => ("https", text),
         None => ("http", text),
     };
-    let rest = rest.strip_suffix('/').unwrap_or(rest);
-    let colon = rest.rfind(':').filter(|colon| rest.rfind(']') < Some(*colon));
+    let authority = authority.strip_suffix('/').unwrap_or(authority);
+    let colon = authority.rfind(':').filter(|colon| authority.rfind(']') < Some(*colon));
     let (host, port) = match colon {
-        Some(colon) => (&rest[..colon], rest[colon + 1..].parse().map_err(|_| wrong())?),
-        None => (rest, PORT),
+        Some(colon) => (&authority[..colon], authority[colon + 1..].parse().map_err(|_| wrong())?),
+        None => (authority, DEFAULT_PORT),
     };
     let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     let legal = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_');
@@ -277,7 +289,7 @@ fn endpoint(text: &str, secure: bool) -> Result<String, String> {
 
 /// What clientParams says, in the words of Python's etcd client.
 #[derive(Default)]
-struct Client {
+struct ClientParams {
     hosts: Vec<String>,
     secure: bool,
     user: Option<String>,
@@ -288,7 +300,7 @@ struct Client {
 }
 
 /// They are about that client's own doings.
-const IDLE: &[&str] = &[
+const IGNORED_CLIENT_KEYS: &[&str] = &[
     "allow_reconnect",
     "allow_redirect",
     "lock_prefix",
@@ -298,18 +310,20 @@ const IDLE: &[&str] = &[
     "version_prefix",
 ];
 
-impl Client {
-    fn read(params: &Section) -> Result<Self, Mistake> {
-        let Some(text) = said(params, "clientParams") else { return Ok(Self::default()) };
-        let wrong = |told: String| params.mistake("clientParams", told);
-        match literal(text) {
-            Ok(Value::Object(map)) => Self::of(map).map_err(wrong),
+impl ClientParams {
+    fn from_params(params: &Section) -> Result<Self, IniError> {
+        let Some(text) = non_empty_param(params, "clientParams") else {
+            return Ok(Self::default());
+        };
+        let wrong = |message: String| params.error_at("clientParams", message);
+        match parse_literal(text) {
+            Ok(Value::Object(map)) => Self::from_map(map).map_err(wrong),
             Ok(_) => Err(wrong("clientParams is a map such as {\"host\": \"10.0.0.2\"}".into())),
-            Err(told) => Err(wrong(format!("clientParams: {told}"))),
+            Err(message) => Err(wrong(format!("clientParams: {message}"))),
         }
     }
 
-    fn of(map: Map<String, Value>) -> Result<Self, String> {
+    fn from_map(map: Map<String, Value>) -> Result<Self, String> {
         let mut client = Self::default();
         let mut port = None;
         for (key, value) in map {
@@ -319,7 +333,8 @@ impl Client {
             match key.as_str() {
                 _ if value.is_null() => {}
                 "host" | "hosts" => client.hosts.extend(
-                    hosts(&value).ok_or_else(|| wrong("a host, or pairs of a host and a port"))?,
+                    parse_hosts(&value)
+                        .ok_or_else(|| wrong("a host, or pairs of a host and a port"))?,
                 ),
                 "port" => port = Some(value.as_u64().ok_or_else(|| wrong("a number"))?),
                 "protocol" => client.secure |= text()? == "https",
@@ -333,7 +348,7 @@ impl Client {
                     }
                     _ => return Err(wrong("a pair: the certificate's file and its key's")),
                 },
-                idle if IDLE.contains(&idle) => {}
+                idle if IGNORED_CLIENT_KEYS.contains(&idle) => {}
                 other => return Err(format!("clientParams: there is no {other:?}")),
             }
         }
@@ -347,13 +362,13 @@ impl Client {
 }
 
 /// `"a"`, `"a:1,b:2"`, `("a", 1)`, `(("a", 1), ("b", 2))`, `["a:1", "b"]`
-fn hosts(value: &Value) -> Option<Vec<String>> {
+fn parse_hosts(value: &Value) -> Option<Vec<String>> {
     match value {
-        Value::String(text) => Some(text.split(',').map(|it| it.trim().to_owned()).collect()),
+        Value::String(text) => Some(text.split(',').map(|text| text.trim().to_owned()).collect()),
         Value::Array(pair) => match pair.as_slice() {
             [Value::String(host), Value::Number(port)] => Some(vec![format!("{host}:{port}")]),
             all => {
-                let all = all.iter().map(hosts).collect::<Option<Vec<_>>>()?;
+                let all = all.iter().map(parse_hosts).collect::<Option<Vec<_>>>()?;
                 Some(all.into_iter().flatten().collect())
             }
         },

@@ -5,15 +5,15 @@
 //! failure: tokens end, members restart, and leases end while nobody could keep them.
 
 use super::{
-    etcd::{Etcd, KeyValue, Unwritten, Write},
-    held::{self, Held, Shelf},
+    etcd::{EtcdClient, EtcdWriteError, KeyValue, KeyWrite},
+    local_state::{LocalKeys, hash_text},
     params::{OnStop, Publish},
-    wanted::{Wanted, digest},
+    remote_state::{self, RemoteKey, RemoteKeys},
 };
 use crate::{
     container::ContainerId,
-    docker::{self, Engine, Roster},
-    handler::{Work, state::State},
+    docker::{self, ContainerMap, Engine},
+    handler::{HandlerContext, state::HandlerState},
 };
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
@@ -32,23 +32,23 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 /// Changes in one request: etcd takes 128, and 1.5 MiB.
-const MOST: usize = 64;
-const MOST_BYTES: usize = 512 * 1024;
+const MAX_BATCH_KEYS: usize = 64;
+const MAX_BATCH_BYTES: usize = 512 * 1024;
 /// How long etcd is waited for when docker-glue is to stop.
-const FAREWELL: Duration = Duration::from_secs(3);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The lease in the handler's state.
-const LEASE: &str = "lease";
+const LEASE_FILE: &str = "lease";
 
 /// No other process has it, not even one of the same number in another life of a container.
-static PROCESS: LazyLock<String> = LazyLock::new(|| {
+static PROCESS_ID: LazyLock<String> = LazyLock::new(|| {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     format!("{}-{}", std::process::id(), since.as_nanos())
 });
 
 /// A lease as it is kept over a restart: whoever goes on with it writes nothing that is there already.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Kept {
+struct LeaseRecord {
     lease: i64,
     /// Whose it is: another handler of the same process ends it when it goes.
     process: String,
@@ -63,276 +63,297 @@ pub(super) struct Publisher {
     publish: Publish,
     /// The handler's.
     name: String,
-    docker: docker::Access,
-    roster: watch::Receiver<Arc<Roster>>,
+    docker: docker::EngineSettings,
+    containers: watch::Receiver<Arc<ContainerMap>>,
     leaving: watch::Receiver<Arc<BTreeSet<ContainerId>>>,
-    state: State,
+    state: HandlerState,
     /// Before each container's id; `None` until the engine has said its name.
-    keys: Option<String>,
-    wanted: Wanted,
+    key_prefix: Option<String>,
+    local: LocalKeys,
     /// Texts that etcd takes for too large.
-    refused: BTreeMap<ContainerId, u64>,
+    too_large: BTreeMap<ContainerId, u64>,
     /// It outlives connections.
     lease: Option<i64>,
-    session: Option<Session>,
+    session: Option<EtcdSession>,
     /// The endpoint that answered last.
     endpoint: usize,
     /// Somebody else writes our keys, and it has been said.
-    disturbed: bool,
+    has_conflict: bool,
 }
 
 #[derive(Debug)]
-struct Session {
-    etcd: Etcd,
+struct EtcdSession {
+    etcd: EtcdClient,
     lease: i64,
-    shelf: Shelf,
+    remote: RemoteKeys,
     /// When the lease is to be kept alive, and when the keys are looked at again.
-    alive: Instant,
-    look: Instant,
+    keep_alive_at: Instant,
+    verify_at: Instant,
 }
 
 /// What a pass did.
 #[derive(Debug, Default)]
-pub(super) struct Written {
+pub(super) struct WriteReport {
     puts: usize,
     deletes: usize,
-    place: String,
+    key_prefix: String,
 }
 
-impl Written {
-    pub(super) fn is_nothing(&self) -> bool {
+impl WriteReport {
+    pub(super) fn is_empty(&self) -> bool {
         self.puts + self.deletes == 0
     }
 }
 
 /// `wrote 2, removed 1 under /docker-glue/node/containers/`
-impl fmt::Display for Written {
+impl fmt::Display for WriteReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "wrote {}, removed {} under {}", self.puts, self.deletes, self.place)
+        write!(f, "wrote {}, removed {} under {}", self.puts, self.deletes, self.key_prefix)
     }
 }
 
 impl Publisher {
-    pub(super) fn new(publish: Publish, work: &Work) -> Self {
+    pub(super) fn new(publish: Publish, work: &HandlerContext) -> Self {
         let node = publish.node.as_ref();
         Self {
-            keys: node.map(|node| publish.keys(node)),
+            key_prefix: node.map(|node| publish.key_prefix(node)),
             publish,
             name: work.handler.name.clone(),
             docker: work.access.clone(),
-            roster: work.roster.clone(),
+            containers: work.containers.clone(),
             leaving: work.leaving.clone(),
-            state: State::new(&work.settings, &work.handler),
-            wanted: Wanted::default(),
-            refused: BTreeMap::new(),
+            state: HandlerState::new(&work.settings, &work.handler),
+            local: LocalKeys::default(),
+            too_large: BTreeMap::new(),
             lease: None,
             session: None,
             endpoint: 0,
-            disturbed: false,
+            has_conflict: false,
         }
     }
 
     /// When there is something to do though nothing happens.
-    pub(super) fn due(&self) -> Instant {
-        let due = self.session.as_ref().map(|session| session.alive.min(session.look));
+    pub(super) fn next_deadline(&self) -> Instant {
+        let due = self.session.as_ref().map(|session| session.keep_alive_at.min(session.verify_at));
         due.unwrap_or_else(Instant::now)
     }
 
     /// Brings etcd to what the roster says. It may be dropped at any place.
-    pub(super) async fn pass(&mut self) -> Result<Written> {
-        let keys = self.keys().await?;
-        let roster = Arc::clone(&self.roster.borrow_and_update());
+    pub(super) async fn publish_changes(&mut self) -> Result<WriteReport> {
+        let key_prefix = self.resolve_key_prefix().await?;
+        let roster = Arc::clone(&self.containers.borrow_and_update());
         let leaving = Arc::clone(&self.leaving.borrow_and_update());
-        while self.wanted.step(&roster, &leaving, &self.publish.view) {
+        while self.local.update_batch(&roster, &leaving, &self.publish.view) {
             // Others may want to do something meanwhile.
             yield_now().await;
         }
         if let Some(session) = self.session.take() {
-            match self.bring(session, &keys).await {
-                Ok(written) => return Ok(written),
+            match self.sync_keys(session, &key_prefix).await {
+                Ok(report) => return Ok(report),
                 Err(error) => debug!(handler = self.name, "connecting anew: {error:#}"),
             }
         }
-        let session = self.open(&keys).await?;
-        let written = self.bring(session, &keys).await;
-        written.with_context(|| self.place())
+        let session = self.open_session(&key_prefix).await?;
+        let report = self.sync_keys(session, &key_prefix).await;
+        report.with_context(|| self.endpoint_name())
     }
 
-    fn place(&self) -> String {
+    fn endpoint_name(&self) -> String {
         format!("etcd at {}", self.publish.access.endpoints[self.endpoint])
     }
 
-    async fn keys(&mut self) -> Result<String> {
-        if let Some(keys) = &self.keys {
-            return Ok(keys.clone());
+    async fn resolve_key_prefix(&mut self) -> Result<String> {
+        if let Some(key_prefix) = &self.key_prefix {
+            return Ok(key_prefix.clone());
         }
-        let (_, node) = Engine::connect(&self.docker).await?.node().await?;
+        let (_, node) = Engine::connect(&self.docker).await?.query_node().await?;
         if node.is_empty() {
             bail!("docker does not say its host's name; node= does");
         }
-        Ok(self.keys.insert(self.publish.keys(&node)).clone())
+        Ok(self.key_prefix.insert(self.publish.key_prefix(&node)).clone())
     }
 
     /// By the endpoint that answered last, else by the next one that does.
-    async fn open(&mut self, keys: &str) -> Result<Session> {
+    async fn open_session(&mut self, key_prefix: &str) -> Result<EtcdSession> {
         let endpoints = self.publish.access.endpoints.clone();
-        let mut told = Vec::new();
+        let mut failures = Vec::new();
         for _ in &endpoints {
-            match self.open_at(&endpoints[self.endpoint], keys).await {
+            match self.open_endpoint(&endpoints[self.endpoint], key_prefix).await {
                 Ok(session) => return Ok(session),
-                Err(error) => told.push(format!("{}: {error:#}", self.place())),
+                Err(error) => failures.push(format!("{}: {error:#}", self.endpoint_name())),
             }
             self.endpoint = (self.endpoint + 1) % endpoints.len();
         }
-        bail!("{}", told.join("; "))
+        bail!("{}", failures.join("; "))
     }
 
-    async fn open_at(&mut self, endpoint: &str, keys: &str) -> Result<Session> {
-        let etcd = Etcd::open(&self.publish.access, endpoint).await?;
-        let lease = self.lease_at(&etcd, keys).await?;
-        let mut found = Shelf::new();
-        etcd.read(keys, false, |it| {
-            found.insert(id(&it, keys), Held::from(&it));
+    async fn open_endpoint(&mut self, endpoint: &str, key_prefix: &str) -> Result<EtcdSession> {
+        let etcd = EtcdClient::connect(&self.publish.access, endpoint).await?;
+        let lease = self.acquire_lease(&etcd, key_prefix).await?;
+        let mut found = RemoteKeys::new();
+        etcd.read_keys(key_prefix, false, |value| {
+            found.insert(id_of(&value, key_prefix), RemoteKey::from(&value));
         })
         .await?;
         let now = Instant::now();
         let ttl = self.publish.ttl;
-        Ok(Session { etcd, lease, shelf: found, alive: now + ttl / 3, look: now + ttl * 2 })
+        Ok(EtcdSession {
+            etcd,
+            lease,
+            remote: found,
+            keep_alive_at: now + ttl / 3,
+            verify_at: now + ttl * 2,
+        })
     }
 
     /// The one that there was, where it has not ended.
-    async fn lease_at(&mut self, etcd: &Etcd, keys: &str) -> Result<i64> {
+    async fn acquire_lease(&mut self, etcd: &EtcdClient, key_prefix: &str) -> Result<i64> {
         if let Some(lease) = self.lease {
             if etcd.keep_alive(lease).await? {
                 return Ok(lease);
             }
             info!(handler = self.name, "the lease has ended: everything is written anew");
         }
-        let mut kept = self.kept(keys);
-        kept.lease = match self.lease_before(etcd, &kept).await? {
+        let mut record = self.lease_record(key_prefix);
+        record.lease = match self.previous_lease(etcd, &record).await? {
             Some(lease) => lease,
-            None => etcd.grant(self.publish.ttl).await?,
+            None => etcd.grant_lease(self.publish.ttl).await?,
         };
-        self.state.write(LEASE, &kept).await;
-        Ok(*self.lease.insert(kept.lease))
+        self.state.write_value(LEASE_FILE, &record).await;
+        Ok(*self.lease.insert(record.lease))
     }
 
     /// Of a process before this one, where it has not ended.
-    async fn lease_before(&mut self, etcd: &Etcd, own: &Kept) -> Result<Option<i64>> {
+    async fn previous_lease(
+        &mut self,
+        etcd: &EtcdClient,
+        own: &LeaseRecord,
+    ) -> Result<Option<i64>> {
         if self.lease.take().is_some() {
             return Ok(None);
         }
-        let Some(before) = self.state.read::<Kept>(LEASE).await else { return Ok(None) };
-        let same = Kept { lease: before.lease, process: before.process.clone(), ..own.clone() };
+        let Some(before) = self.state.read_value::<LeaseRecord>(LEASE_FILE).await else {
+            return Ok(None);
+        };
+        let same =
+            LeaseRecord { lease: before.lease, process: before.process.clone(), ..own.clone() };
         let is_ours = same == before && before.process != own.process;
         Ok((is_ours && etcd.keep_alive(before.lease).await?).then_some(before.lease))
     }
 
-    fn kept(&self, keys: &str) -> Kept {
-        Kept {
+    fn lease_record(&self, key_prefix: &str) -> LeaseRecord {
+        LeaseRecord {
             lease: self.lease.unwrap_or_default(),
-            process: PROCESS.clone(),
-            keys: keys.to_owned(),
+            process: PROCESS_ID.clone(),
+            keys: key_prefix.to_owned(),
             endpoints: self.publish.access.endpoints.clone(),
             ttl: self.publish.ttl.as_secs(),
         }
     }
 
     /// The session is kept only where all went well.
-    async fn bring(&mut self, mut session: Session, keys: &str) -> Result<Written> {
+    async fn sync_keys(
+        &mut self,
+        mut session: EtcdSession,
+        key_prefix: &str,
+    ) -> Result<WriteReport> {
         session.keep_alive(self.publish.ttl).await?;
-        if session.look <= Instant::now() {
-            let strange = session.look_again(keys, self.publish.ttl).await?;
-            self.tell(strange);
+        if session.verify_at <= Instant::now() {
+            let foreign = session.verify_keys(key_prefix, self.publish.ttl).await?;
+            self.log_conflict(foreign);
         }
-        let digests = self.wanted.digests();
-        self.refused.retain(|id, digest| digests.get(id) == Some(digest));
-        let changes = held::changes(&session.shelf, digests, &self.refused, session.lease);
-        let mut written =
-            Written { puts: 0, deletes: changes.deletes.len(), place: keys.to_owned() };
-        for ids in changes.deletes.chunks(MOST) {
-            session.delete(ids, keys).await?;
+        let digests = self.local.digests();
+        self.too_large.retain(|id, digest| digests.get(id) == Some(digest));
+        let changes =
+            remote_state::diff_keys(&session.remote, digests, &self.too_large, session.lease);
+        let mut report = WriteReport {
+            puts: 0,
+            deletes: changes.deletes.len(),
+            key_prefix: key_prefix.to_owned(),
+        };
+        for ids in changes.deletes.chunks(MAX_BATCH_KEYS) {
+            session.delete_keys(ids, key_prefix).await?;
         }
         let mut batch = Vec::new();
         let mut bytes = 0;
         for id in changes.puts {
-            let Some(text) = self.wanted.text(&id, &self.publish.view) else { continue };
-            if MOST <= batch.len() || MOST_BYTES < bytes + text.len() {
-                written.puts += self.put(&mut session, take(&mut batch), keys).await?;
+            let Some(text) = self.local.key_text(&id, &self.publish.view) else { continue };
+            if MAX_BATCH_KEYS <= batch.len() || MAX_BATCH_BYTES < bytes + text.len() {
+                report.puts += self.put_batch(&mut session, take(&mut batch), key_prefix).await?;
                 bytes = 0;
             }
             bytes += text.len();
             batch.push((id, text));
         }
-        written.puts += self.put(&mut session, batch, keys).await?;
+        report.puts += self.put_batch(&mut session, batch, key_prefix).await?;
         self.session = Some(session);
-        Ok(written)
+        Ok(report)
     }
 
     /// How many were written: one that etcd takes for too large costs itself.
-    async fn put(
+    async fn put_batch(
         &mut self,
-        session: &mut Session,
+        session: &mut EtcdSession,
         batch: Vec<(ContainerId, String)>,
-        keys: &str,
+        key_prefix: &str,
     ) -> Result<usize> {
         session.keep_alive(self.publish.ttl).await?;
         let mut count = 0;
-        match session.put(&batch, keys).await {
+        match session.put_keys(&batch, key_prefix).await {
             Ok(()) => return Ok(batch.len()),
-            Err(Unwritten::TooLarge) => {}
-            Err(Unwritten::Other(error)) => return Err(error),
+            Err(EtcdWriteError::TooLarge) => {}
+            Err(EtcdWriteError::Failed(error)) => return Err(error),
         }
         for one in batch {
-            match session.put(std::slice::from_ref(&one), keys).await {
+            match session.put_keys(std::slice::from_ref(&one), key_prefix).await {
                 Ok(()) => count += 1,
-                Err(Unwritten::TooLarge) => {
+                Err(EtcdWriteError::TooLarge) => {
                     let (id, text) = one;
                     let bytes = text.len();
                     warn!(
                         handler = self.name,
                         "container {id} is left out: its {bytes} bytes are more than etcd takes"
                     );
-                    self.refused.insert(id, digest(text.as_bytes()));
+                    self.too_large.insert(id, hash_text(text.as_bytes()));
                 }
-                Err(Unwritten::Other(error)) => return Err(error),
+                Err(EtcdWriteError::Failed(error)) => return Err(error),
             }
         }
         Ok(count)
     }
 
-    fn tell(&mut self, strange: usize) {
-        let was = std::mem::replace(&mut self.disturbed, 0 < strange);
-        if !was && self.disturbed {
-            let keys = self.keys.as_deref().unwrap_or_default();
+    fn log_conflict(&mut self, foreign: usize) {
+        let was = std::mem::replace(&mut self.has_conflict, 0 < foreign);
+        if !was && self.has_conflict {
+            let key_prefix = self.key_prefix.as_deref().unwrap_or_default();
             warn!(
                 handler = self.name,
-                "somebody else writes under {keys} ({strange} keys); is there another node of this name?"
+                "somebody else writes under {key_prefix} ({foreign} keys); is there another node of this name?"
             );
         }
     }
 
     /// Keys that nobody would keep are not left to be believed.
-    pub(super) async fn leave(mut self) {
+    pub(super) async fn shut_down(mut self) {
         let Some(lease) = self.lease else { return };
         let (handler, ttl) = (&self.name, self.publish.ttl.as_secs());
         if self.publish.on_stop == OnStop::Keep {
             info!(handler, "the keys stay for up to {ttl}s");
             return;
         }
-        let own = self.keys.as_deref().map(|keys| self.kept(keys));
-        if own.is_some() && self.state.read(LEASE).await == own {
-            self.state.remove(LEASE).await;
+        let own = self.key_prefix.as_deref().map(|key_prefix| self.lease_record(key_prefix));
+        if own.is_some() && self.state.read_value(LEASE_FILE).await == own {
+            self.state.remove_value(LEASE_FILE).await;
         }
         let session = self.session.take();
-        let revoked = timeout(FAREWELL, async {
+        let revoked = timeout(SHUTDOWN_TIMEOUT, async {
             if let Some(session) = session
-                && session.etcd.revoke(lease).await.is_ok()
+                && session.etcd.revoke_lease(lease).await.is_ok()
             {
                 return Ok(());
             }
             let endpoint = &self.publish.access.endpoints[self.endpoint];
-            Etcd::open(&self.publish.access, endpoint).await?.revoke(lease).await
+            EtcdClient::connect(&self.publish.access, endpoint).await?.revoke_lease(lease).await
         });
         match revoked.await {
             Ok(Ok(())) => info!(handler, "the keys are removed"),
@@ -345,77 +366,86 @@ impl Publisher {
 }
 
 impl Publish {
-    fn keys(&self, node: &str) -> String {
+    fn key_prefix(&self, node: &str) -> String {
         format!("{}{node}/containers/", self.prefix)
     }
 }
 
-impl Session {
+impl EtcdSession {
     async fn keep_alive(&mut self, ttl: Duration) -> Result<()> {
-        if Instant::now() < self.alive {
+        if Instant::now() < self.keep_alive_at {
             return Ok(());
         }
         if !self.etcd.keep_alive(self.lease).await? {
             bail!("the lease has ended");
         }
-        self.alive = Instant::now() + ttl / 3;
+        self.keep_alive_at = Instant::now() + ttl / 3;
         Ok(())
     }
 
     /// How many keys are not as they were left.
-    async fn look_again(&mut self, keys: &str, ttl: Duration) -> Result<usize> {
-        let mut seen = Shelf::new();
-        let bare = |it: &KeyValue| Held { digest: None, ..Held::from(it) };
+    async fn verify_keys(&mut self, key_prefix: &str, ttl: Duration) -> Result<usize> {
+        let mut fetched = RemoteKeys::new();
+        let bare = |value: &KeyValue| RemoteKey { digest: None, ..RemoteKey::from(value) };
         self.etcd
-            .read(keys, true, |it| {
-                seen.insert(id(&it, keys), bare(&it));
+            .read_keys(key_prefix, true, |value| {
+                fetched.insert(id_of(&value, key_prefix), bare(&value));
             })
             .await?;
-        let (found, strange) = held::found(&self.shelf, seen);
-        self.shelf = found;
-        self.look = Instant::now() + ttl * 2;
-        Ok(strange.len())
+        let (found, foreign) = remote_state::merge_fetched(&self.remote, fetched);
+        self.remote = found;
+        self.verify_at = Instant::now() + ttl * 2;
+        Ok(foreign.len())
     }
 
-    async fn delete(&mut self, ids: &[ContainerId], keys: &str) -> Result<()> {
-        let delete = |id: &ContainerId| Write::Delete { key: key(id, keys) };
-        self.etcd.write(ids.iter().map(delete).collect()).await?;
+    async fn delete_keys(&mut self, ids: &[ContainerId], key_prefix: &str) -> Result<()> {
+        let delete = |id: &ContainerId| KeyWrite::Delete { key: key_of(id, key_prefix) };
+        self.etcd.write_keys(ids.iter().map(delete).collect()).await?;
         for id in ids {
-            self.shelf.remove(id);
+            self.remote.remove(id);
         }
         Ok(())
     }
 
-    async fn put(&mut self, all: &[(ContainerId, String)], keys: &str) -> Result<(), Unwritten> {
+    async fn put_keys(
+        &mut self,
+        all: &[(ContainerId, String)],
+        key_prefix: &str,
+    ) -> Result<(), EtcdWriteError> {
         let lease = self.lease;
         if all.is_empty() {
             return Ok(());
         }
-        let put = |(id, text): &(ContainerId, String)| Write::Put {
-            key: key(id, keys),
+        let put = |(id, text): &(ContainerId, String)| KeyWrite::Put {
+            key: key_of(id, key_prefix),
             value: text.clone(),
             lease,
         };
-        let revision = self.etcd.write(all.iter().map(put).collect()).await?;
+        let revision = self.etcd.write_keys(all.iter().map(put).collect()).await?;
         for (id, text) in all {
-            let held = Held { digest: Some(digest(text.as_bytes())), lease, revision };
-            self.shelf.insert(id.clone(), held);
+            let remote_key =
+                RemoteKey { digest: Some(hash_text(text.as_bytes())), lease, revision };
+            self.remote.insert(id.clone(), remote_key);
         }
         Ok(())
     }
 }
 
-impl From<&KeyValue> for Held {
-    fn from(it: &KeyValue) -> Self {
-        Self { digest: Some(digest(&it.value)), lease: it.lease, revision: it.mod_revision }
+impl From<&KeyValue> for RemoteKey {
+    fn from(value: &KeyValue) -> Self {
+        Self {
+            digest: Some(hash_text(&value.value)),
+            lease: value.lease,
+            revision: value.mod_revision,
+        }
     }
 }
 
-fn key(id: &ContainerId, keys: &str) -> String {
-    format!("{keys}{}", id.as_str())
+fn key_of(id: &ContainerId, key_prefix: &str) -> String {
+    format!("{key_prefix}{}", id.as_str())
 }
 
-fn id(it: &KeyValue, keys: &str) -> ContainerId {
-    let key = String::from_utf8_lossy(&it.key);
-    ContainerId::new(key.strip_prefix(keys).unwrap_or(&key))
+fn id_of(value: &KeyValue, key_prefix: &str) -> ContainerId {
+    let key = String::from_utf8_lossy(&value.key);
+    ContainerId::new(key.strip_prefix(key_prefix).unwrap_or(&key))
 }

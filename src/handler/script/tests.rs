@@ -1,24 +1,24 @@
 use super::*;
 use crate::{
     handler::ini::Ini,
-    settings::{GlueTask, Machine},
+    settings::{GlueTask, HostEnv},
 };
 use std::{fs, os::unix::fs::PermissionsExt};
 
-fn put(path: &Path, mode: u32) {
+fn write_script(path: &Path, mode: u32) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, "#!/bin/sh\n").unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
 #[test]
-fn a_script_is_found_as_it_is_named() {
+fn script_is_found_by_name_or_path() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    put(&at("a/plain.sh"), 0o644);
-    put(&at("b/plain.sh"), 0o755);
-    put(&at("b/only.sh"), 0o600);
-    put(&at("b/sub/deep.sh"), 0o755);
+    write_script(&at("a/plain.sh"), 0o644);
+    write_script(&at("b/plain.sh"), 0o755);
+    write_script(&at("b/only.sh"), 0o600);
+    write_script(&at("b/sub/deep.sh"), 0o755);
     let paths = [at("absent"), at("a"), at("b")];
     let root = folder.path().display().to_string();
     for (name, expected) in [
@@ -31,37 +31,38 @@ fn a_script_is_found_as_it_is_named() {
         ("ROOT/none.sh", Err("there is no ROOT/none.sh")),
         ("none.sh", Err("there is no none.sh in ROOT/absent, ROOT/a, ROOT/b")),
     ] {
-        let found = find(Path::new(&name.replace("ROOT", &root)), &paths);
+        let found = find_program(Path::new(&name.replace("ROOT", &root)), &paths);
         let expected = expected.map(|path| PathBuf::from(format!("{root}{path}")));
         assert_eq!(found, expected.map_err(|text| text.replace("ROOT", &root)), "{name}");
     }
 }
 
 #[test]
-fn a_script_is_found_beside_its_handler_s_file() {
+fn script_next_to_the_ini_file_is_found() {
     let folder = tempfile::tempdir().unwrap();
-    put(&folder.path().join("own.sh"), 0o755);
+    write_script(&folder.path().join("own.sh"), 0o755);
     let args = ["docker-glue", "-1"].map(Into::into);
-    let (_, settings) = GlueTask::read(&args, Machine::default()).unwrap();
+    let (_, settings) = GlueTask::from_args(&args, HostEnv::default()).unwrap();
     let text = "[handler]\n[params]\nscript=own.sh";
-    let ini = Ini::read(folder.path().join("a.ini"), text).unwrap();
-    let script = Script::read(&ini.params, &settings).unwrap();
+    let ini = Ini::parse(folder.path().join("a.ini"), text).unwrap();
+    let script = Script::from_params(&ini.params, &settings).unwrap();
     assert_eq!(script.program, folder.path().join("own.sh"));
 }
 
 #[test]
-fn params_are_read_and_others_are_the_scripts_own() {
+fn own_params_become_environment_variables() {
     let args = ["docker-glue", "-1"].map(Into::into);
-    let (_, settings) = GlueTask::read(&args, Machine::default()).unwrap();
+    let (_, settings) = GlueTask::from_args(&args, HostEnv::default()).unwrap();
     let read = |params: &str| {
-        let ini = Ini::read("a.ini", &format!("[handler]\n[params]\n{params}")).unwrap();
-        Script::read(&ini.params, &settings).map_err(|mistake| mistake.to_string())
+        let ini = Ini::parse("a.ini", &format!("[handler]\n[params]\n{params}")).unwrap();
+        Script::from_params(&ini.params, &settings).map_err(|error| error.to_string())
     };
     let script = |timeout, concurrency: usize, environment: &[(&str, &str)]| {
-        let told = |(key, value): &(&str, &str)| (format!("GLUE_PARAM_{key}"), (*value).to_owned());
+        let variable =
+            |(key, value): &(&str, &str)| (format!("GLUE_PARAM_{key}"), (*value).to_owned());
         Ok(Script {
             program: "/bin/sh".into(),
-            environment: environment.iter().map(told).collect(),
+            environment: environment.iter().map(variable).collect(),
             timeout: Duration::from_secs(timeout),
             concurrency: concurrency.try_into().unwrap(),
         })

@@ -2,7 +2,7 @@
 
 use crate::{
     handler::{
-        ini::{Mistake, Section},
+        ini::{IniError, Section},
         script,
     },
     settings::GlueSettings,
@@ -11,52 +11,52 @@ use std::path::{Path, PathBuf};
 
 /// # Errors
 /// A quote is not closed; it is meant for a shell; or there is no such program.
-pub(super) fn read(
+pub(super) fn parse_command(
     params: &Section,
     key: &str,
     settings: &GlueSettings,
-) -> Result<Option<Vec<String>>, Mistake> {
-    let Some(text) = params.get(key).filter(|it| !it.is_empty()) else { return Ok(None) };
+) -> Result<Option<Vec<String>>, IniError> {
+    let Some(text) = params.get(key).filter(|text| !text.is_empty()) else { return Ok(None) };
     let Some(words) = shlex::split(text).filter(|words| !words.is_empty()) else {
-        return Err(params.mistake(key, format!("a quote is not closed in {text:?}")));
+        return Err(params.error_at(key, format!("a quote is not closed in {text:?}")));
     };
-    if let Some(sign) = of_a_shell(text) {
+    if let Some(sign) = find_shell_syntax(text) {
         let quoted = shlex::try_quote(text).unwrap_or_default();
-        let told = format!(
+        let message = format!(
             "{sign} is for a shell, and none is started: {key}=sh -c {quoted}, or quote it where it is meant as it stands"
         );
-        return Err(params.mistake(key, told));
+        return Err(params.error_at(key, message));
     }
-    let well = program(&words[0], settings);
-    well.map_err(|told| params.mistake(key, told)).map(|()| Some(words))
+    let checked = check_program(&words[0], settings);
+    checked.map_err(|message| params.error_at(key, message)).map(|()| Some(words))
 }
 
 /// What a shell would not take as it stands: an operator, a variable, a home, a pattern. In quotes it may stand, but
 /// for what double ones leave to the shell.
-fn of_a_shell(text: &str) -> Option<String> {
+fn find_shell_syntax(text: &str) -> Option<String> {
     let assigned = text.split_whitespace().next().and_then(|word| word.split_once('='));
     if let Some((name, _)) = assigned
-        && is_name(name)
+        && is_variable_name(name)
     {
         return Some(format!("{name}=… before a command"));
     }
     let mut quote = None;
     let mut before = ' ';
-    let mut signs = text.char_indices();
-    while let Some((at, c)) = signs.next() {
-        let rest = &text[at..];
+    let mut chars = text.char_indices();
+    while let Some((at, c)) = chars.next() {
+        let remaining = &text[at..];
         match (quote, c) {
-            (None | Some('"'), '\\') => drop(signs.next()),
+            (None | Some('"'), '\\') => drop(chars.next()),
             (None, '\'' | '"') => quote = Some(c),
             (Some(open), _) if c == open => quote = None,
             (Some('\''), _) => {}
-            (_, '$') if is_expanded(&rest[1..]) => return Some(word(rest)),
+            (_, '$') if is_expansion(&remaining[1..]) => return Some(leading_word(remaining)),
             (_, '`') => return Some("`".to_owned()),
             (None, '&' | '|' | ';' | '<' | '>') => {
-                let end = rest.find(|other| other != c).unwrap_or(rest.len());
-                return Some(rest[..end].to_owned());
+                let end = remaining.find(|other| other != c).unwrap_or(remaining.len());
+                return Some(remaining[..end].to_owned());
             }
-            (None, '~') if before.is_whitespace() => return Some(word(rest)),
+            (None, '~') if before.is_whitespace() => return Some(leading_word(remaining)),
             (None, '*') => return Some("*".to_owned()),
             // A shell's comment.
             (None, '#') if before.is_whitespace() => return Some("#".to_owned()),
@@ -67,38 +67,38 @@ fn of_a_shell(text: &str) -> Option<String> {
     None
 }
 
-fn is_name(text: &str) -> bool {
+fn is_variable_name(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 /// `$VAR`, `${VAR}`, `$(command)`, `$1`; not the `$` at an expression's end.
-fn is_expanded(after: &str) -> bool {
+fn is_expansion(after: &str) -> bool {
     after.starts_with(|c: char| c.is_ascii_alphanumeric() || "_{(?!#@$".contains(c))
 }
 
-fn word(rest: &str) -> String {
-    let end = rest.find(|c: char| c.is_whitespace() || "\"';&|".contains(c));
-    rest[..end.unwrap_or(rest.len())].to_owned()
+fn leading_word(remaining: &str) -> String {
+    let end = remaining.find(|c: char| c.is_whitespace() || "\"';&|".contains(c));
+    remaining[..end.unwrap_or(remaining.len())].to_owned()
 }
 
 /// One of PATH, unless it is a path. Where no PATH is known, nothing is.
-fn program(name: &str, settings: &GlueSettings) -> Result<(), String> {
+fn check_program(name: &str, settings: &GlueSettings) -> Result<(), String> {
     let Some(path) = settings.machine.env.get("PATH") else { return Ok(()) };
     let folders: Vec<_> = if name.contains('/') {
         vec![PathBuf::from(".")]
     } else {
         std::env::split_paths(path).collect()
     };
-    script::find(Path::new(name), &folders).map(drop)
+    script::find_program(Path::new(name), &folders).map(drop)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::of_a_shell;
+    use super::find_shell_syntax;
 
     #[test]
-    fn signs_of_a_shell_are_seen_where_a_shell_would_see_them() {
+    fn shell_syntax_is_found_where_a_shell_would_apply_it() {
         for (text, expected) in [
             ("nginx -s reload", ""),
             ("nginx -t && nginx -s reload", "&&"),
@@ -131,7 +131,7 @@ mod tests {
             ("curl http://a.test/?x=1", ""),
             ("a 'it'\\''s' && b", "&&"),
         ] {
-            assert_eq!(of_a_shell(text).unwrap_or_default(), expected, "{text}");
+            assert_eq!(find_shell_syntax(text).unwrap_or_default(), expected, "{text}");
         }
     }
 }

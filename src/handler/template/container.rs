@@ -3,65 +3,65 @@
 //! Pure. Of an inspection only what templates mostly ask for is kept, and made once for each description:
 //! a roster of 10,000 of which one is new costs one.
 
-use super::value::{Dict, List, Of, Raw};
+use super::value::{Dict, ListKind, RawObject, ValueList};
 use crate::{
     container::ContainerId,
-    docker::{Description, Roster},
+    docker::{ContainerMap, Description},
 };
 use minijinja::Value;
 use serde::{Deserialize, Deserializer};
 use std::{cmp::Reverse, collections::BTreeMap, net::IpAddr, sync::Arc};
 
 #[derive(Debug)]
-struct Seen {
-    of: Arc<Description>,
+struct CachedView {
+    source: Arc<Description>,
     value: Value,
 }
 
 /// All that there are, as templates see them.
 #[derive(Debug, Default)]
-pub(super) struct Gallery(BTreeMap<ContainerId, Seen>);
+pub(super) struct ContainerViews(BTreeMap<ContainerId, CachedView>);
 
-impl Gallery {
+impl ContainerViews {
     /// Makes anew what is new.
-    pub(super) fn follow(&mut self, roster: &Roster) {
+    pub(super) fn update_views(&mut self, roster: &ContainerMap) {
         self.0.retain(|id, _| roster.contains_key(id));
-        for (id, said) in roster {
-            if self.0.get(id).is_none_or(|seen| !Arc::ptr_eq(&seen.of, said)) {
-                self.0.insert(id.clone(), Seen::new(said));
+        for (id, inspected) in roster {
+            if self.0.get(id).is_none_or(|view| !Arc::ptr_eq(&view.source, inspected)) {
+                self.0.insert(id.clone(), CachedView::from_description(inspected));
             }
         }
     }
 
     /// The youngest first, as Docker lists them.
     pub(super) fn containers(&self) -> Vec<Value> {
-        let created = |it: &Value| {
-            let dict = it.downcast_object_ref::<Dict>();
-            dict.and_then(|it| it.word("created")).unwrap_or_default().to_owned()
+        let created = |value: &Value| {
+            let dict = value.downcast_object_ref::<Dict>();
+            dict.and_then(|dict| dict.text("created")).unwrap_or_default().to_owned()
         };
-        let mut all: Vec<_> = self.0.values().map(|seen| seen.value.clone()).collect();
-        all.sort_by_cached_key(|it| Reverse(created(it)));
+        let mut all: Vec<_> = self.0.values().map(|view| view.value.clone()).collect();
+        all.sort_by_cached_key(|value| Reverse(created(value)));
         all
     }
 }
 
-impl Seen {
-    fn new(of: &Arc<Description>) -> Self {
+impl CachedView {
+    fn from_description(of: &Arc<Description>) -> Self {
         // The engine's own words, written by us: what cannot be read is not there.
-        let said: Inspection = serde_json::from_str(&of.json).unwrap_or_default();
-        Self { of: Arc::clone(of), value: said.value(of) }
+        let inspected: InspectView = serde_json::from_str(&of.json).unwrap_or_default();
+        Self { source: Arc::clone(of), value: inspected.to_value(of) }
     }
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
-struct Inspection {
+struct InspectView {
     #[serde(deserialize_with = "or_default")]
     created: String,
     #[serde(deserialize_with = "or_default")]
-    config: Config,
+    config: ContainerConfig,
     #[serde(deserialize_with = "or_default")]
-    state: State,
+    state: StateView,
     #[serde(deserialize_with = "or_default")]
     network_settings: NetworkSettings,
     #[serde(deserialize_with = "or_default")]
@@ -72,7 +72,7 @@ struct Inspection {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
-struct Config {
+struct ContainerConfig {
     #[serde(deserialize_with = "or_default")]
     image: String,
     #[serde(deserialize_with = "or_default")]
@@ -87,18 +87,18 @@ struct Config {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
-struct State {
+struct StateView {
     #[serde(deserialize_with = "or_default")]
     status: String,
     #[serde(deserialize_with = "or_default")]
     running: bool,
     #[serde(deserialize_with = "or_default")]
-    health: Health,
+    health: HealthView,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
-struct Health {
+struct HealthView {
     #[serde(deserialize_with = "or_default")]
     status: String,
 }
@@ -107,14 +107,14 @@ struct Health {
 #[serde(rename_all = "PascalCase", default)]
 struct NetworkSettings {
     #[serde(deserialize_with = "or_default")]
-    networks: BTreeMap<String, Option<Endpoint>>,
+    networks: BTreeMap<String, Option<EndpointView>>,
     #[serde(deserialize_with = "or_default")]
-    ports: BTreeMap<String, Option<Vec<Binding>>>,
+    ports: BTreeMap<String, Option<Vec<PortBinding>>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
-struct Endpoint {
+struct EndpointView {
     #[serde(rename = "NetworkID", deserialize_with = "or_default")]
     id: String,
     #[serde(rename = "IPAddress", deserialize_with = "or_default")]
@@ -129,7 +129,7 @@ struct Endpoint {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
-struct Binding {
+struct PortBinding {
     #[serde(deserialize_with = "or_default")]
     host_ip: String,
     #[serde(deserialize_with = "or_default")]
@@ -168,120 +168,133 @@ fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
 }
 
 /// A port, and `tcp` or `udp`.
-fn port(text: &str) -> Option<(u16, &str)> {
+fn parse_port(text: &str) -> Option<(u16, &str)> {
     let (port, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
     Some((port.parse().ok()?, protocol))
 }
 
-pub(super) fn ports(all: &[(u16, &str)]) -> Value {
+pub(super) fn ports_by_protocol(all: &[(u16, &str)]) -> Value {
     let of = |protocol: &str| {
-        let ports = all.iter().filter(|(_, it)| *it == protocol);
-        List::value(Of::Anything, ports.map(|(port, _)| Value::from(*port)).collect())
+        let ports = all.iter().filter(|(_, text)| *text == protocol);
+        ValueList::from_items(
+            ListKind::Anything,
+            ports.map(|(port, _)| Value::from(*port)).collect(),
+        )
     };
-    Dict::record([("tcp", of("tcp")), ("udp", of("udp"))], Raw::Nothing)
+    Dict::from_fields([("tcp", of("tcp")), ("udp", of("udp"))], RawObject::Nothing)
 }
 
 /// `NAME=VALUE`, in the engine's order.
-pub(super) fn environment(lines: Vec<String>) -> Value {
+pub(super) fn env_dict(lines: Vec<String>) -> Value {
     let pair = |line: String| match line.split_once('=') {
         Some((name, value)) => (name.to_owned(), value.to_owned()),
         None => (line, String::new()),
     };
-    Dict::words(lines.into_iter().map(pair))
+    Dict::from_pairs(lines.into_iter().map(pair))
 }
 
-pub(super) fn short(id: &str, length: usize) -> Value {
+pub(super) fn short_id(id: &str, length: usize) -> Value {
     Value::from(id.get(..length).unwrap_or(id))
 }
 
-impl Inspection {
-    fn value(self, of: &Arc<Description>) -> Value {
+impl InspectView {
+    fn to_value(self, of: &Arc<Description>) -> Value {
         let Self { created, config, state, network_settings, host_config, mounts } = self;
-        let addresses = addresses(&network_settings, &config);
+        let addresses = address_values(&network_settings, &config);
         let first =
-            network_settings.networks.values().flatten().find(|it| !it.ip_address.is_empty());
-        let (ip, gateway) = first.map_or(("", ""), |it| (&it.ip_address, &it.gateway));
+            network_settings.networks.values().flatten().find(|view| !view.ip_address.is_empty());
+        let (ip, gateway) = first.map_or(("", ""), |view| (&view.ip_address, &view.gateway));
         let (ip, gateway) = (Value::from(ip), Value::from(gateway));
-        let exposed: Vec<_> = config.exposed_ports.keys().filter_map(|it| port(it)).collect();
-        let ports = ports(&exposed);
+        let exposed: Vec<_> =
+            config.exposed_ports.keys().filter_map(|text| parse_port(text)).collect();
+        let ports = ports_by_protocol(&exposed);
         let networks = network_settings.networks.into_iter();
-        let networks = networks.map(|(name, it)| network(&name, it.unwrap_or_default())).collect();
+        let networks =
+            networks.map(|(name, view)| network_value(&name, view.unwrap_or_default())).collect();
         let health = match state.health.status.as_str() {
             "" | "none" => "unknown",
             status => status,
         };
         let fields = [
             ("id", Value::from(of.id.as_str())),
-            ("short_id", short(of.id.as_str(), 12)),
+            ("short_id", short_id(of.id.as_str(), 12)),
             ("name", Value::from(of.name.as_str())),
             ("image", Value::from(config.image)),
             ("status", Value::from(state.status)),
             ("health", Value::from(health)),
-            ("labels", Dict::words(config.labels)),
-            ("env", environment(config.env)),
-            ("networks", List::value(Of::Networks, networks)),
+            ("labels", Dict::from_pairs(config.labels)),
+            ("env", env_dict(config.env)),
+            ("networks", ValueList::from_items(ListKind::Networks, networks)),
             ("ports", ports),
             ("running", Value::from(state.running)),
             ("created", Value::from(created)),
             ("hostname", Value::from(config.hostname)),
             ("network_mode", Value::from(host_config.network_mode)),
-            ("addresses", List::value(Of::Anything, addresses)),
+            ("addresses", ValueList::from_items(ListKind::Anything, addresses)),
             ("ip", ip),
             ("gateway", gateway),
-            ("mounts", List::value(Of::Anything, mounts.into_iter().map(mount).collect())),
+            (
+                "mounts",
+                ValueList::from_items(
+                    ListKind::Anything,
+                    mounts.into_iter().map(mount_value).collect(),
+                ),
+            ),
         ];
-        Dict::record(fields, Raw::Text(Arc::clone(of)))
+        Dict::from_fields(fields, RawObject::Text(Arc::clone(of)))
     }
 }
 
-fn network(name: &str, it: Endpoint) -> Value {
-    let aliases = it.aliases.into_iter().map(Value::from).collect();
+fn network_value(name: &str, view: EndpointView) -> Value {
+    let aliases = view.aliases.into_iter().map(Value::from).collect();
     let fields = [
-        ("id", Value::from(it.id)),
+        ("id", Value::from(view.id)),
         ("name", Value::from(name)),
-        ("ip_address", Value::from(it.ip_address.as_str())),
-        ("ip6_address", Value::from(it.ip6_address.as_str())),
+        ("ip_address", Value::from(view.ip_address.as_str())),
+        ("ip6_address", Value::from(view.ip6_address.as_str())),
         // docker-gen's names of both.
-        ("ip", Value::from(it.ip_address)),
-        ("ip6", Value::from(it.ip6_address)),
-        ("gateway", Value::from(it.gateway)),
-        ("aliases", List::value(Of::Anything, aliases)),
+        ("ip", Value::from(view.ip_address)),
+        ("ip6", Value::from(view.ip6_address)),
+        ("gateway", Value::from(view.gateway)),
+        ("aliases", ValueList::from_items(ListKind::Anything, aliases)),
     ];
-    Dict::record(fields, Raw::Nothing)
+    Dict::from_fields(fields, RawObject::Nothing)
 }
 
-fn mount(it: Mount) -> Value {
+fn mount_value(mount: Mount) -> Value {
     let fields = [
-        ("type", Value::from(it.kind)),
-        ("name", Value::from(it.name)),
-        ("source", Value::from(it.source)),
-        ("destination", Value::from(it.destination)),
-        ("driver", Value::from(it.driver)),
-        ("rw", Value::from(it.rw)),
+        ("type", Value::from(mount.kind)),
+        ("name", Value::from(mount.name)),
+        ("source", Value::from(mount.source)),
+        ("destination", Value::from(mount.destination)),
+        ("driver", Value::from(mount.driver)),
+        ("rw", Value::from(mount.rw)),
     ];
-    Dict::record(fields, Raw::Nothing)
+    Dict::from_fields(fields, RawObject::Nothing)
 }
 
 /// docker-gen's: a port of the container, and where it is on the host, if it is; sorted.
-fn addresses(settings: &NetworkSettings, config: &Config) -> Vec<Value> {
-    let first = settings.networks.values().flatten().find(|it| !it.ip_address.is_empty());
-    let (ip, ip6) = first.map_or(("", ""), |it| (&it.ip_address, &it.ip6_address));
+fn address_values(settings: &NetworkSettings, config: &ContainerConfig) -> Vec<Value> {
+    let first = settings.networks.values().flatten().find(|view| !view.ip_address.is_empty());
+    let (ip, ip6) = first.map_or(("", ""), |view| (&view.ip_address, &view.ip6_address));
     let mut all = Vec::new();
     for (text, bindings) in &settings.ports {
-        let Some((port, protocol)) = port(text) else { continue };
+        let Some((port, protocol)) = parse_port(text) else { continue };
         let bindings = bindings.as_deref().unwrap_or_default();
-        for it in bindings {
-            let host_ip =
-                it.host_ip.parse::<IpAddr>().map_or_else(|_| String::new(), |it| it.to_string());
-            all.push((port, protocol, it.host_port.clone(), host_ip));
+        for binding in bindings {
+            let host_ip = binding
+                .host_ip
+                .parse::<IpAddr>()
+                .map_or_else(|_| String::new(), |addr| addr.to_string());
+            all.push((port, protocol, binding.host_port.clone(), host_ip));
         }
         if bindings.is_empty() {
             all.push((port, protocol, String::new(), String::new()));
         }
     }
     if settings.ports.is_empty() {
-        let exposed = config.exposed_ports.keys().filter_map(|it| port(it));
-        all.extend(exposed.map(|(port, it)| (port, it, String::new(), String::new())));
+        let exposed = config.exposed_ports.keys().filter_map(|text| parse_port(text));
+        all.extend(exposed.map(|(port, text)| (port, text, String::new(), String::new())));
     }
     all.sort();
     let address = |(port, protocol, host_port, host_ip): (u16, &str, String, String)| {
@@ -293,7 +306,7 @@ fn addresses(settings: &NetworkSettings, config: &Config) -> Vec<Value> {
             ("host_port", host_port.parse::<u16>().ok().map_or(Value::from(()), Value::from)),
             ("host_ip", Value::from(host_ip)),
         ];
-        Dict::record(fields, Raw::Nothing)
+        Dict::from_fields(fields, RawObject::Nothing)
     };
     all.into_iter().map(address).collect()
 }

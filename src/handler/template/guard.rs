@@ -3,17 +3,17 @@
 //!
 //! Pure.
 
-use super::jinja::some;
+use super::jinja::reject_none;
 use minijinja::{Environment, Error, Value};
 
 /// Of a host name, and of one of its parts.
-const LONGEST: (usize, usize) = (253, 63);
+const MAX_HOSTNAME_LENGTHS: (usize, usize) = (253, 63);
 
-pub(super) fn add(environment: &mut Environment<'static>) {
+pub(super) fn add_guards(environment: &mut Environment<'static>) {
     environment.add_test("hostname", |value: Value| value.as_str().is_some_and(is_hostname));
     environment.add_test("path", |value: Value| value.as_str().is_some_and(is_path));
     environment.add_filter("one_line", |value: Value| {
-        some(&value)?;
+        reject_none(&value)?;
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         Ok::<_, Error>(one_line(&text))
     });
@@ -21,12 +21,12 @@ pub(super) fn add(environment: &mut Environment<'static>) {
 
 /// Letters, digits, dashes and underscores, with dots between the parts.
 fn is_hostname(text: &str) -> bool {
-    text.len() <= LONGEST.0 && text.split('.').all(is_part)
+    text.len() <= MAX_HOSTNAME_LENGTHS.0 && text.split('.').all(is_hostname_part)
 }
 
-fn is_part(part: &str) -> bool {
+fn is_hostname_part(part: &str) -> bool {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    (1..=LONGEST.1).contains(&part.len())
+    (1..=MAX_HOSTNAME_LENGTHS.1).contains(&part.len())
         && part.chars().all(is_plain)
         && !part.starts_with('-')
         && !part.ends_with('-')
@@ -55,7 +55,7 @@ mod tests {
     use super::{is_hostname, is_path, one_line};
 
     #[test]
-    fn names_that_end_no_word_are_hostnames() {
+    fn safe_names_are_hostnames_others_are_not() {
         let long = "a".repeat(63);
         for name in ["a", "a.test", "A-1_b.c.example.com", "10.0.0.1", "_srv.a", &long] {
             assert!(is_hostname(name), "{name}");
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_of_urls_are_paths() {
+    fn url_paths_are_paths_others_are_not() {
         for path in ["/", "/api", "/a/b.c/~d", "/%61", "/a+b@c:d=e,f", "/...", "/a..b/"] {
             assert!(is_path(path), "{path}");
         }
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_stays_one() {
+    fn one_line_replaces_line_breaks_and_control_characters() {
         for (text, expected) in [
             ("", ""),
             ("a; b {ä}", "a; b {ä}"),

@@ -5,8 +5,8 @@
 #![allow(clippy::needless_pass_by_value, reason = "it is how minijinja hands arguments over")]
 
 use super::{
-    function::{at, wrong},
-    limit::{MOST_ITEMS, bounded},
+    function::{invalid_operation, lookup_path},
+    limit::{MAX_LIST_ITEMS, check_text_length},
     operator, python,
 };
 use minijinja::{
@@ -26,99 +26,105 @@ use std::{
 };
 use textwrap::{WordSeparator, WordSplitter, WrapAlgorithm};
 
-type Answer<T = Value> = Result<T, Error>;
-type Given = Rest<ValueOrKwargs>;
+type FilterResult<T = Value> = Result<T, Error>;
+type FilterArgs = Rest<ValueOrKwargs>;
 
-pub(super) fn add(environment: &mut Environment<'static>) {
-    let it = environment;
-    for (name, filter, names) in by_name() {
-        it.add_filter(name, move |state: &mut State<'_, '_>, value: Value, given: Given| {
-            filter.call(state, &[value, named(given.into_values(), names)?.into()])
+pub(super) fn add_filters(environment: &mut Environment<'static>) {
+    let item = environment;
+    for (name, filter, names) in keyword_filters() {
+        item.add_filter(name, move |state: &mut State<'_, '_>, value: Value, given: FilterArgs| {
+            filter.call(state, &[value, to_kwargs(given.into_values(), names)?.into()])
         });
     }
     for (name, filter, argument) in [
         ("batch", Value::from_function(filters::batch), "linecount"),
         ("slice", Value::from_function(filters::slice), "slices"),
     ] {
-        it.add_filter(name, move |state: &mut State<'_, '_>, value: Value, given: Given| {
-            let [count, fill] = arguments(given.into_values(), [argument, "fill_with"])?;
+        item.add_filter(name, move |state: &mut State<'_, '_>, value: Value, given: FilterArgs| {
+            let [count, fill] = parse_arguments(given.into_values(), [argument, "fill_with"])?;
             filter.call(state, &[value, count, fill])
         });
     }
-    for (name, filter) in of_text() {
-        it.add_filter(name, move |state: &mut State<'_, '_>, value: Value, given: Given| {
-            some(&value)?;
+    for (name, filter) in text_filters() {
+        item.add_filter(name, move |state: &mut State<'_, '_>, value: Value, given: FilterArgs| {
+            reject_none(&value)?;
             let args: Vec<_> = [value].into_iter().chain(given.into_values()).collect();
             filter.call(state, &args)
         });
     }
-    it.add_filter(operator::PERCENT, percent);
-    it.add_filter(operator::PLUS, plus);
-    it.add_filter(operator::TILDE, |left: Value, right: Value| {
-        some(&left).and_then(|()| some(&right))?;
-        bounded(length(&left).saturating_add(length(&right)))?;
+    item.add_filter(operator::PERCENT, format_or_modulo);
+    item.add_filter(operator::PLUS, add_values);
+    item.add_filter(operator::TILDE, |left: Value, right: Value| {
+        reject_none(&left).and_then(|()| reject_none(&right))?;
+        check_text_length(text_length(&left).saturating_add(text_length(&right)))?;
         Ok::<_, Error>(format!("{left}{right}"))
     });
-    it.add_filter("center", |text: Value, width: Option<usize>| {
-        python::justified(&text_of(&text)?, "center", &[Value::from(width.unwrap_or(80))])
+    item.add_filter("center", |text: Value, width: Option<usize>| {
+        python::justify_text(&text_of(&text)?, "center", &[Value::from(width.unwrap_or(80))])
     });
-    it.add_filter("default", default);
-    it.add_filter("d", default);
-    it.add_filter("escape", escape);
-    it.add_filter("e", escape);
-    it.add_filter("forceescape", |text: Value| Ok::<_, Error>(escaped(&text_of(&text)?)));
-    it.add_filter("filesizeformat", filesizeformat);
-    it.add_filter("float", |state: &mut State<'_, '_>, value: Value, given: Given| {
-        let [or] = arguments(given.into_values(), ["default"])?;
+    item.add_filter("default", default);
+    item.add_filter("d", default);
+    item.add_filter("escape", escape);
+    item.add_filter("e", escape);
+    item.add_filter("forceescape", |text: Value| Ok::<_, Error>(escape_html(&text_of(&text)?)));
+    item.add_filter("filesizeformat", filesizeformat);
+    item.add_filter("float", |state: &mut State<'_, '_>, value: Value, given: FilterArgs| {
+        let [or] = parse_arguments(given.into_values(), ["default"])?;
         let or = if or.is_undefined() { Value::from(0.0) } else { or };
-        Ok::<_, Error>(filters::float(state, &value, Some(or.clone()), none()).unwrap_or(or))
+        Ok::<_, Error>(
+            filters::float(state, &value, Some(or.clone()), empty_kwargs()).unwrap_or(or),
+        )
     });
-    it.add_filter("format", |text: Value, given: Given| {
+    item.add_filter("format", |text: Value, given: FilterArgs| {
         let given = given.into_values();
-        given.iter().try_for_each(some)?;
+        given.iter().try_for_each(reject_none)?;
         let text = text_of(&text)?;
-        filled(&text, '%', &given)?;
+        check_filled_length(&text, '%', &given)?;
         format(FormatStyle::Printf, &text, &given)
     });
-    it.add_filter("indent", indent);
-    it.add_filter("int", |state: &mut State<'_, '_>, value: Value, given: Given| {
-        let [or, base] = arguments(given.into_values(), ["default", "base"])?;
+    item.add_filter("indent", indent);
+    item.add_filter("int", |state: &mut State<'_, '_>, value: Value, given: FilterArgs| {
+        let [or, base] = parse_arguments(given.into_values(), ["default", "base"])?;
         let or = if or.is_undefined() { Value::from(0) } else { or };
         let base = if base.is_undefined() { None } else { Some(u32::try_from(base)?) };
-        Ok::<_, Error>(filters::int(state, &value, Some(or.clone()), base, none()).unwrap_or(or))
+        Ok::<_, Error>(
+            filters::int(state, &value, Some(or.clone()), base, empty_kwargs()).unwrap_or(or),
+        )
     });
-    it.add_filter("join", join);
-    it.add_filter("pprint", |value: Value| match format!("{value:?}") {
+    item.add_filter("join", join);
+    item.add_filter("pprint", |value: Value| match format!("{value:?}") {
         line if line.len() <= 80 => line,
         _ => format!("{value:#?}"),
     });
-    it.add_filter("replace", replace);
-    it.add_filter("striptags", |text: Value| Ok::<_, Error>(contrib::striptags(text_of(&text)?)));
-    it.add_filter("tojson", |value: Value, given: Given| {
-        let [indent] = arguments(given.into_values(), ["indent"])?;
-        let indent = Some(indent).filter(|it| !it.is_undefined() && !it.is_none());
-        Ok::<_, Error>(ascii(&filters::tojson(&sorted(&value)?, indent, none())?.to_string()))
+    item.add_filter("replace", replace);
+    item.add_filter("striptags", |text: Value| Ok::<_, Error>(contrib::striptags(text_of(&text)?)));
+    item.add_filter("tojson", |value: Value, given: FilterArgs| {
+        let [indent] = parse_arguments(given.into_values(), ["indent"])?;
+        let indent = Some(indent).filter(|value| !value.is_undefined() && !value.is_none());
+        Ok::<_, Error>(escape_non_ascii(
+            &filters::tojson(&sort_keys(&value)?, indent, empty_kwargs())?.to_string(),
+        ))
     });
-    it.add_filter("urlencode", urlencode);
-    it.add_filter("wordcount", |text: Value| {
+    item.add_filter("urlencode", urlencode);
+    item.add_filter("wordcount", |text: Value| {
         let text = text_of(&text)?;
         let words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
-        Ok::<_, Error>(words.filter(|it| !it.is_empty()).count())
+        Ok::<_, Error>(words.filter(|text| !text.is_empty()).count())
     });
-    it.add_filter("wordwrap", wordwrap);
-    it.add_test("callable", |value: Value| value.kind() == ValueKind::Plain);
-    it.add_test("sequence", |value: Value| {
+    item.add_filter("wordwrap", wordwrap);
+    item.add_test("callable", |value: Value| value.kind() == ValueKind::Plain);
+    item.add_test("sequence", |value: Value| {
         value.kind() == ValueKind::String || tests::is_sequence(&value)
     });
-    it.add_function("cycler", |items: Rest<Value>| match items.0.as_slice() {
-        [] => Err(wrong("cycler wants something to go round")),
+    item.add_function("cycler", |items: Rest<Value>| match items.0.as_slice() {
+        [] => Err(invalid_operation("cycler wants something to go round")),
         _ => Ok(Value::from_object(Cycler { items: items.0, at: AtomicUsize::new(0) })),
     });
-    it.add_function("joiner", globals::joiner);
+    item.add_function("joiner", globals::joiner);
 }
 
 /// Their arguments have a place, but for minijinja a name alone.
-fn by_name() -> [(&'static str, Value, &'static [&'static str]); 7] {
+fn keyword_filters() -> [(&'static str, Value, &'static [&'static str]); 7] {
     [
         ("dictsort", Value::from_function(filters::dictsort), &["case_sensitive", "by", "reverse"]),
         (
@@ -139,7 +145,7 @@ fn by_name() -> [(&'static str, Value, &'static [&'static str]); 7] {
 }
 
 /// What they make of none would be a word.
-fn of_text() -> [(&'static str, Value); 6] {
+fn text_filters() -> [(&'static str, Value); 6] {
     [
         ("capitalize", Value::from_function(filters::capitalize)),
         ("lower", Value::from_function(filters::lower)),
@@ -152,38 +158,42 @@ fn of_text() -> [(&'static str, Value); 6] {
 
 /// None was about to become a word of the file.
 #[derive(Debug)]
-pub(super) struct IsNone;
+pub(super) struct NoneValueError;
 
-impl fmt::Display for IsNone {
+impl fmt::Display for NoneValueError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("none is not written into a file")
     }
 }
 
-impl std::error::Error for IsNone {}
+impl std::error::Error for NoneValueError {}
 
 /// # Errors
 /// It is none.
-pub(super) fn some(value: &Value) -> Result<(), Error> {
-    if value.is_none() { Err(wrong(IsNone.to_string()).with_source(IsNone)) } else { Ok(()) }
+pub(super) fn reject_none(value: &Value) -> Result<(), Error> {
+    if value.is_none() {
+        Err(invalid_operation(NoneValueError.to_string()).with_source(NoneValueError))
+    } else {
+        Ok(())
+    }
 }
 
-fn text_of(value: &Value) -> Answer<String> {
-    some(value)?;
+fn text_of(value: &Value) -> FilterResult<String> {
+    reject_none(value)?;
     Ok(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
 }
 
-fn none() -> Kwargs {
+fn empty_kwargs() -> Kwargs {
     std::iter::empty::<(String, Value)>().collect()
 }
 
 /// What is given in places, and by names, all by names.
-fn named(mut given: Vec<Value>, names: &[&str]) -> Answer<Kwargs> {
-    let kwargs = given.pop_if(|it| it.is_kwargs()).map(Kwargs::try_from).transpose()?;
+fn to_kwargs(mut given: Vec<Value>, names: &[&str]) -> FilterResult<Kwargs> {
+    let kwargs = given.pop_if(|value| value.is_kwargs()).map(Kwargs::try_from).transpose()?;
     if names.len() < given.len() {
         return Err(Error::from(ErrorKind::TooManyArguments));
     }
-    let mut all: Vec<_> = names.iter().map(|it| (*it).to_owned()).zip(given).collect();
+    let mut all: Vec<_> = names.iter().map(|text| (*text).to_owned()).zip(given).collect();
     if let Some(kwargs) = kwargs {
         for name in kwargs.args() {
             all.push((name.to_owned(), kwargs.get(name)?));
@@ -193,11 +203,11 @@ fn named(mut given: Vec<Value>, names: &[&str]) -> Answer<Kwargs> {
 }
 
 /// Of these names; what is not given is undefined.
-pub(super) fn arguments<const N: usize>(
+pub(super) fn parse_arguments<const N: usize>(
     given: impl Into<Vec<Value>>,
     names: [&str; N],
-) -> Answer<[Value; N]> {
-    let kwargs = named(given.into(), &names)?;
+) -> FilterResult<[Value; N]> {
+    let kwargs = to_kwargs(given.into(), &names)?;
     let mut values = [const { Value::UNDEFINED }; N];
     for (value, name) in values.iter_mut().zip(names) {
         if kwargs.has(name) {
@@ -209,8 +219,8 @@ pub(super) fn arguments<const N: usize>(
 }
 
 /// Of numbers, texts and lists.
-fn plus(state: &mut State<'_, '_>, left: Value, right: Value) -> Answer {
-    let is_whole = |it: &Value| it.kind() == ValueKind::Number && it.is_integer();
+fn add_values(state: &mut State<'_, '_>, left: Value, right: Value) -> FilterResult {
+    let is_whole = |value: &Value| value.kind() == ValueKind::Number && value.is_integer();
     if is_whole(&left)
         && is_whole(&right)
         && let (Some(left), Some(right)) = (left.as_i64(), right.as_i64())
@@ -218,59 +228,61 @@ fn plus(state: &mut State<'_, '_>, left: Value, right: Value) -> Answer {
     {
         return Ok(Value::from(sum));
     }
-    bounded(length(&left).saturating_add(length(&right)))?;
-    let items = |it: &Value| if it.as_str().is_some() { 0 } else { it.len().unwrap_or(0) };
-    if MOST_ITEMS < items(&left).saturating_add(items(&right)) {
-        return Err(wrong(format!("a list of more than {MOST_ITEMS} items is too long")));
+    check_text_length(text_length(&left).saturating_add(text_length(&right)))?;
+    let items = |value: &Value| if value.as_str().is_some() { 0 } else { value.len().unwrap_or(0) };
+    if MAX_LIST_ITEMS < items(&left).saturating_add(items(&right)) {
+        return Err(invalid_operation(format!(
+            "a list of more than {MAX_LIST_ITEMS} items is too long"
+        )));
     }
     let sum = state.env().compile_expression("a + b")?;
     sum.eval(context! { a => left, b => right })
 }
 
 /// In bytes; what is no text is short as one.
-fn length(value: &Value) -> usize {
+fn text_length(value: &Value) -> usize {
     value.as_str().map_or(0, str::len)
 }
 
 /// # Errors
 /// The text, filled in at its signs, may be too long.
-pub(super) fn filled(text: &str, sign: char, args: &[Value]) -> Result<(), Error> {
-    let longest = args.iter().map(length).max().unwrap_or(0);
+pub(super) fn check_filled_length(text: &str, sign: char, args: &[Value]) -> Result<(), Error> {
+    let longest = args.iter().map(text_length).max().unwrap_or(0);
     let places = text.matches(sign).count();
-    bounded(places.saturating_mul(longest).saturating_add(text.len()))
+    check_text_length(places.saturating_mul(longest).saturating_add(text.len()))
 }
 
 /// # Errors
 /// The text would be too long with these in the place of those.
-pub(super) fn replaced(text: &str, old: &str, new: &str) -> Result<(), Error> {
+pub(super) fn check_replaced_length(text: &str, old: &str, new: &str) -> Result<(), Error> {
     let places = if old.is_empty() { text.len() + 1 } else { text.matches(old).count() };
-    bounded(places.saturating_mul(new.len()).saturating_add(text.len()))
+    check_text_length(places.saturating_mul(new.len()).saturating_add(text.len()))
 }
 
 /// A text is filled in, a number divided.
-fn percent(state: &mut State<'_, '_>, left: Value, right: Value) -> Answer {
+fn format_or_modulo(state: &mut State<'_, '_>, left: Value, right: Value) -> FilterResult {
     let Some(text) = left.as_str() else {
         let division = state.env().compile_expression("a % b")?;
         return division.eval(context! { a => left, b => right });
     };
     let args: Vec<_> = if right.is_tuple() { right.try_iter()?.collect() } else { vec![right] };
-    args.iter().try_for_each(some)?;
-    filled(text, '%', &args)?;
+    args.iter().try_for_each(reject_none)?;
+    check_filled_length(text, '%', &args)?;
     format(FormatStyle::Printf, text, &args).map(Value::from)
 }
 
-fn default(value: Value, given: Given) -> Answer {
-    let [default, also_false] = arguments(given.into_values(), ["default_value", "boolean"])?;
+fn default(value: Value, given: FilterArgs) -> FilterResult {
+    let [default, also_false] = parse_arguments(given.into_values(), ["default_value", "boolean"])?;
     let default = if default.is_undefined() { Value::from("") } else { default };
     let is_missing = value.is_undefined() || (also_false.is_true() && !value.is_true());
     Ok(if is_missing { default } else { value })
 }
 
-fn escape(value: Value) -> Answer {
-    if value.is_safe() { Ok(value) } else { text_of(&value).map(|it| escaped(&it)) }
+fn escape(value: Value) -> FilterResult {
+    if value.is_safe() { Ok(value) } else { text_of(&value).map(|text| escape_html(&text)) }
 }
 
-fn escaped(text: &str) -> Value {
+fn escape_html(text: &str) -> Value {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -285,25 +297,27 @@ fn escaped(text: &str) -> Value {
     Value::from_safe_string(safe)
 }
 
-fn filesizeformat(value: Value, given: Given) -> Answer<String> {
-    let [binary] = arguments(given.into_values(), ["binary"])?;
+fn filesizeformat(value: Value, given: FilterArgs) -> FilterResult<String> {
+    let [binary] = parse_arguments(given.into_values(), ["binary"])?;
     let bytes = match value.as_str() {
-        Some(text) => text.trim().parse().map_err(|_| wrong(format!("{text:?} is no number")))?,
+        Some(text) => {
+            text.trim().parse().map_err(|_| invalid_operation(format!("{text:?} is no number")))?
+        }
         None => f64::try_from(value)?,
     };
     Ok(contrib::filesizeformat(bytes, Some(binary.is_true())))
 }
 
 /// By so many spaces, or by a text.
-fn indent(text: Value, given: Given) -> Answer<String> {
-    let [width, first, blank] = arguments(given.into_values(), ["width", "first", "blank"])?;
+fn indent(text: Value, given: FilterArgs) -> FilterResult<String> {
+    let [width, first, blank] = parse_arguments(given.into_values(), ["width", "first", "blank"])?;
     let space = match width.as_str() {
         Some(text) => text.to_owned(),
         None if width.is_undefined() => " ".repeat(4),
-        None => python::spaces(usize::try_from(width)?)?,
+        None => python::repeat_spaces(usize::try_from(width)?)?,
     };
     let text = text_of(&text)?;
-    bounded(
+    check_text_length(
         (text.matches('\n').count() + 1).saturating_mul(space.len()).saturating_add(text.len()),
     )?;
     let mut written = String::new();
@@ -318,29 +332,29 @@ fn indent(text: Value, given: Given) -> Answer<String> {
     Ok(written)
 }
 
-fn join(list: Value, given: Given) -> Answer<String> {
-    let [between, attribute] = arguments(given.into_values(), ["d", "attribute"])?;
+fn join(list: Value, given: FilterArgs) -> FilterResult<String> {
+    let [between, attribute] = parse_arguments(given.into_values(), ["d", "attribute"])?;
     let between = if between.is_undefined() { String::new() } else { text_of(&between)? };
     let mut written = String::new();
-    for (number, it) in list.try_iter()?.enumerate() {
-        let it = match attribute.as_str() {
-            Some(path) => at(&it, path)?,
-            None => it,
+    for (number, value) in list.try_iter()?.enumerate() {
+        let value = match attribute.as_str() {
+            Some(path) => lookup_path(&value, path)?,
+            None => value,
         };
-        some(&it)?;
+        reject_none(&value)?;
         if number != 0 {
             written.push_str(&between);
         }
-        written.push_str(&text_of(&it)?);
-        bounded(written.len())?;
+        written.push_str(&text_of(&value)?);
+        check_text_length(written.len())?;
     }
     Ok(written)
 }
 
-fn replace(text: Value, given: Given) -> Answer<String> {
-    let [old, new, most] = arguments(given.into_values(), ["old", "new", "count"])?;
+fn replace(text: Value, given: FilterArgs) -> FilterResult<String> {
+    let [old, new, most] = parse_arguments(given.into_values(), ["old", "new", "count"])?;
     let (text, old, new) = (text_of(&text)?, text_of(&old)?, text_of(&new)?);
-    replaced(&text, &old, &new)?;
+    check_replaced_length(&text, &old, &new)?;
     match most.as_usize() {
         Some(most) => Ok(text.replacen(&old, &new, most)),
         None => Ok(text.replace(&old, &new)),
@@ -348,23 +362,25 @@ fn replace(text: Value, given: Given) -> Answer<String> {
 }
 
 /// Of each dict in it the keys.
-fn sorted(value: &Value) -> Answer {
+fn sort_keys(value: &Value) -> FilterResult {
     match value.kind() {
         ValueKind::Map => {
             let pairs = value.try_iter()?.map(|key| {
-                let value = sorted(&value.get_item(&key)?)?;
+                let value = sort_keys(&value.get_item(&key)?)?;
                 Ok::<_, Error>((key, value))
             });
-            Ok(Value::from_pairs(pairs.collect::<Answer<BTreeMap<_, _>>>()?))
+            Ok(Value::from_pairs(pairs.collect::<FilterResult<BTreeMap<_, _>>>()?))
         }
-        ValueKind::Seq | ValueKind::Iterable => {
-            value.try_iter()?.map(|it| sorted(&it)).collect::<Answer<Vec<_>>>().map(Value::from)
-        }
+        ValueKind::Seq | ValueKind::Iterable => value
+            .try_iter()?
+            .map(|value| sort_keys(&value))
+            .collect::<FilterResult<Vec<_>>>()
+            .map(Value::from),
         _ => Ok(value.clone()),
     }
 }
 
-fn ascii(json: &str) -> String {
+fn escape_non_ascii(json: &str) -> String {
     let mut written = String::with_capacity(json.len());
     for c in json.chars() {
         if c.is_ascii() {
@@ -380,10 +396,10 @@ fn ascii(json: &str) -> String {
 }
 
 /// A text is part of a path, a dict or pairs are a query.
-fn urlencode(value: Value) -> Answer<String> {
-    some(&value)?;
-    let query = |it: &Value| {
-        let text = filters::urlencode(&Value::from(text_of(it)?))?;
+fn urlencode(value: Value) -> FilterResult<String> {
+    reject_none(&value)?;
+    let query = |value: &Value| {
+        let text = filters::urlencode(&Value::from(text_of(value)?))?;
         Ok::<_, Error>(text.replace('/', "%2F").replace("%20", "+"))
     };
     let pair =
@@ -391,12 +407,13 @@ fn urlencode(value: Value) -> Answer<String> {
     let pairs = match value.kind() {
         ValueKind::Map => {
             let pairs = value.try_iter()?.map(|key| pair(&key, &value.get_item(&key)?));
-            pairs.collect::<Answer<Vec<_>>>()?
+            pairs.collect::<FilterResult<Vec<_>>>()?
         }
         ValueKind::Seq | ValueKind::Iterable => {
             let pairs = value.try_iter()?;
-            let pairs = pairs.map(|it| pair(&it.get_item_by_index(0)?, &it.get_item_by_index(1)?));
-            pairs.collect::<Answer<Vec<_>>>()?
+            let pairs =
+                pairs.map(|value| pair(&value.get_item_by_index(0)?, &value.get_item_by_index(1)?));
+            pairs.collect::<FilterResult<Vec<_>>>()?
         }
         _ => return filters::urlencode(&value),
     };
@@ -430,7 +447,7 @@ impl Object for Cycler {
         _state: &mut State<'_, '_>,
         method: &str,
         args: &[Value],
-    ) -> Answer {
+    ) -> FilterResult {
         let () = from_args(args)?;
         match method {
             "next" => {
@@ -447,10 +464,10 @@ impl Object for Cycler {
     }
 }
 
-fn wordwrap(text: Value, given: Given) -> Answer<String> {
+fn wordwrap(text: Value, given: FilterArgs) -> FilterResult<String> {
     let names = ["width", "break_long_words", "wrapstring", "break_on_hyphens"];
-    let [width, long, between, hyphens] = arguments(given.into_values(), names)?;
-    let is_on = |it: &Value| it.is_undefined() || it.is_true();
+    let [width, long, between, hyphens] = parse_arguments(given.into_values(), names)?;
+    let is_on = |value: &Value| value.is_undefined() || value.is_true();
     let width = if width.is_undefined() { 79 } else { usize::try_from(width)? };
     let between = if between.is_undefined() { "\n".to_owned() } else { text_of(&between)? };
     let splitter =
@@ -462,6 +479,6 @@ fn wordwrap(text: Value, given: Given) -> Answer<String> {
         .wrap_algorithm(WrapAlgorithm::FirstFit);
     let text = text_of(&text)?;
     let lines: Vec<_> = text.lines().flat_map(|line| textwrap::wrap(line, &options)).collect();
-    bounded(lines.len().saturating_mul(between.len()).saturating_add(text.len()))?;
+    check_text_length(lines.len().saturating_mul(between.len()).saturating_add(text.len()))?;
     Ok(lines.join(&between))
 }

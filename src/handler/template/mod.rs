@@ -7,23 +7,23 @@
 //!
 //! The only folder that says minijinja.
 
-mod batch;
 mod command;
+mod compiled_template;
 mod container;
+mod context;
+mod debounce;
+mod environment;
 mod filter;
 mod function;
 mod guard;
 mod jinja;
 mod limit;
-mod mounted;
+mod mount;
+mod notify;
 mod operator;
-mod others;
-mod outside;
-mod owed;
-mod page;
+mod pending_notifications;
 mod python;
-mod root;
-mod run;
+mod runner;
 mod swarm;
 mod target;
 mod value;
@@ -31,19 +31,19 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-use super::ini::{self, Mistake, Section};
+use super::ini::{self, IniError, Section};
 use crate::{
-    docker::{self, Roster, SwarmSaid, signal_number},
+    docker::{self, ContainerMap, SwarmState, signal_number},
     settings::GlueSettings,
 };
-use container::Gallery;
-use filter::Filter;
+pub use compiled_template::RenderError;
+use compiled_template::{BlankLines, CompiledTemplate};
+use container::ContainerViews;
+use context::TemplateContext;
+pub use environment::TemplateEnv;
+use filter::TemplateFilter;
 use minijinja::Value;
-use others::Others;
-pub use outside::Outside;
-pub use page::Fault;
-use page::{Blanks, Page};
-use root::Root;
+use notify::NotifyTargets;
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -51,32 +51,32 @@ use std::{
     time::Duration,
 };
 use swarm::Swarm;
-use target::{Owner, Target};
+use target::{FileOwner, TargetFile};
 
 /// `[params]` of a template's handler.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Template {
-    source: Source,
-    blanks: Blanks,
-    filter: Filter,
-    target: Target,
+    source: TemplateSource,
+    blanks: BlankLines,
+    filter: TemplateFilter,
+    target: TargetFile,
     /// Must accept the new file before it takes the old one's place.
     check: Option<Vec<String>>,
-    others: Others,
+    notify_targets: NotifyTargets,
     interval: (Duration, Duration),
     /// Another look so long after an event; none where it is zero.
     repeat: Duration,
-    outside: Outside,
+    environment: TemplateEnv,
 }
 
 /// Where a template's text is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
+pub enum TemplateSource {
     File(PathBuf),
     Inline(String),
 }
 
-const KNOWN: &[&str] = &[
+const KNOWN_PARAMS: &[&str] = &[
     "template",
     "target",
     "mode",
@@ -95,36 +95,36 @@ const KNOWN: &[&str] = &[
 ];
 
 impl Template {
-    pub fn read(params: &Section, settings: &GlueSettings) -> Result<Self, Mistake> {
-        params.only(KNOWN)?;
-        let source = Source::read(params.require("template")?, params.folder());
-        let source = source.map_err(|text| params.mistake("template", text))?;
-        let outside = Outside::of(&source, settings);
-        let blanks = Blanks::of(params.switch("keep-blank-lines", true)?);
-        let wrong = |fault: Fault| params.mistake("template", fault.to_string());
-        source.page(blanks, &outside).map_err(wrong)?;
+    pub fn from_params(params: &Section, settings: &GlueSettings) -> Result<Self, IniError> {
+        params.reject_unknown(KNOWN_PARAMS)?;
+        let source = TemplateSource::parse(params.require_value("template")?, params.base_folder());
+        let source = source.map_err(|text| params.error_at("template", text))?;
+        let environment = TemplateEnv::from_source(&source, settings);
+        let blanks = BlankLines::from_keep(params.parse_bool("keep-blank-lines", true)?);
+        let wrong = |fault: RenderError| params.error_at("template", fault.to_string());
+        source.compile(blanks, &environment).map_err(wrong)?;
         Ok(Self {
             source,
             blanks,
-            filter: Filter::read(params)?,
-            target: target(params)?,
-            check: command::read(params, "check", settings)?,
-            others: Others {
-                notify: command::read(params, "notify", settings)?,
-                restart: params.list("restart").into_iter().map(str::to_owned).collect(),
-                signal: signals(params)?,
+            filter: TemplateFilter::from_params(params)?,
+            target: parse_target(params)?,
+            check: command::parse_command(params, "check", settings)?,
+            notify_targets: NotifyTargets {
+                notify: command::parse_command(params, "notify", settings)?,
+                restart: params.split_list("restart").into_iter().map(str::to_owned).collect(),
+                signal: parse_signals(params)?,
             },
-            interval: interval(params)?,
-            repeat: params.time("repeat", Duration::ZERO)?,
-            outside,
+            interval: parse_interval(params)?,
+            repeat: params.parse_duration("repeat", Duration::ZERO)?,
+            environment,
         })
     }
 }
 
 impl Template {
     /// Those that make another list of what the template sees.
-    pub fn events(&self) -> &'static str {
-        if self.filter.takes_all() {
+    pub fn default_events(&self) -> &'static str {
+        if self.filter.includes_stopped() {
             "create,start,stop,die,health_status,rename,pause,unpause,destroy"
         } else {
             "start,stop,die,health_status"
@@ -133,139 +133,152 @@ impl Template {
 
     /// The file that is written, links followed.
     pub fn target_path(&self) -> PathBuf {
-        self.target.real()
+        self.target.canonical_path()
     }
 
-    fn printer(&self) -> Printer {
-        let Self { source, blanks, filter, outside, .. } = self.clone();
-        let gallery = Gallery::default();
-        Printer { source, blanks, filter, outside, gallery, undefined: None }
+    fn create_renderer(&self) -> TemplateRenderer {
+        let Self { source, blanks, filter, environment: outside, .. } = self.clone();
+        let views = ContainerViews::default();
+        TemplateRenderer {
+            source,
+            blanks,
+            filter,
+            environment: outside,
+            views,
+            first_undefined: None,
+        }
     }
 }
 
-impl Source {
+impl TemplateSource {
     /// A file, seen from the folder, or what follows a `#`.
     ///
     /// # Errors
     /// It is a URL.
-    pub fn read(said: &str, folder: &Path) -> Result<Self, String> {
-        if let Some(text) = said.strip_prefix('#') {
+    pub fn parse(written: &str, folder: &Path) -> Result<Self, String> {
+        if let Some(text) = written.strip_prefix('#') {
             return Ok(Self::Inline(text.trim().to_owned()));
         }
-        if said.starts_with("http://") || said.starts_with("https://") {
+        if written.starts_with("http://") || written.starts_with("https://") {
             return Err(format!(
-                "a template is a file, or a text after a #; fetch {said} into a file beforehand"
+                "a template is a file, or a text after a #; fetch {written} into a file beforehand"
             ));
         }
-        Ok(Self::File(folder.join(said)))
+        Ok(Self::File(folder.join(written)))
     }
 
     /// What it includes is beside it.
-    fn folder(&self) -> PathBuf {
+    fn include_folder(&self) -> PathBuf {
         match self {
             Self::File(file) => file.parent().map(Path::to_path_buf).unwrap_or_default(),
             Self::Inline(_) => PathBuf::new(),
         }
     }
 
-    fn page(&self, blanks: Blanks, outside: &Outside) -> Result<Page, Fault> {
+    fn compile(
+        &self,
+        blanks: BlankLines,
+        environment: &TemplateEnv,
+    ) -> Result<CompiledTemplate, RenderError> {
         match self {
-            Self::Inline(text) => Page::new("template", text, blanks, outside),
+            Self::Inline(text) => CompiledTemplate::new("template", text, blanks, environment),
             Self::File(file) => {
                 let name = file.file_name().unwrap_or_default().to_string_lossy();
-                let unreadable = |error| Fault {
+                let unreadable = |error| RenderError {
                     name: file.display().to_string(),
                     line: None,
                     text: format!("cannot be read: {error}"),
                 };
                 let text = fs::read_to_string(file).map_err(unreadable)?;
-                Page::new(&name, &text, blanks, outside)
+                CompiledTemplate::new(&name, &text, blanks, environment)
             }
         }
     }
 }
 
-impl Outside {
-    pub fn of(source: &Source, settings: &GlueSettings) -> Self {
+impl TemplateEnv {
+    pub fn from_source(source: &TemplateSource, settings: &GlueSettings) -> Self {
         Self {
-            folder: source.folder(),
+            folder: source.include_folder(),
             env: Arc::new(settings.machine.env.clone()),
-            own: docker::own_container_id().map(Arc::from),
+            own_container_id: docker::find_own_container_id().map(Arc::from),
         }
     }
 }
 
-impl Blanks {
-    fn of(keep: bool) -> Self {
+impl BlankLines {
+    fn from_keep(keep: bool) -> Self {
         if keep { Self::Keep } else { Self::Drop }
     }
 }
 
-fn target(params: &Section) -> Result<Target, Mistake> {
-    let path = params.folder().join(params.require("target")?);
-    let mode = params.get("mode").filter(|it| !it.is_empty()).map(|text| {
+fn parse_target(params: &Section) -> Result<TargetFile, IniError> {
+    let path = params.base_folder().join(params.require_value("target")?);
+    let mode = params.get("mode").filter(|text| !text.is_empty()).map(|text| {
         let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o7777);
         mode.ok_or_else(|| {
-            params.mistake("mode", format!("mode is an octal number such as 0644, not {text:?}"))
+            params.error_at("mode", format!("mode is an octal number such as 0644, not {text:?}"))
         })
     });
-    let owner = params.get("owner").filter(|it| !it.is_empty());
-    let owner = owner.map(|text| Owner::read(text).map_err(|told| params.mistake("owner", told)));
-    let target = Target { path, mode: mode.transpose()?, owner: owner.transpose()? };
-    target.check().map_err(|text| params.mistake("target", text))?;
+    let owner = params.get("owner").filter(|text| !text.is_empty());
+    let owner = owner
+        .map(|text| FileOwner::parse(text).map_err(|message| params.error_at("owner", message)));
+    let target = TargetFile { path, mode: mode.transpose()?, owner: owner.transpose()? };
+    target.check_regular_file().map_err(|text| params.error_at("target", text))?;
     Ok(target)
 }
 
 /// `web`, `web:HUP`, `web HUP`
-fn signals(params: &Section) -> Result<Vec<(String, String)>, Mistake> {
+fn parse_signals(params: &Section) -> Result<Vec<(String, String)>, IniError> {
     let signal = |word: &str| {
         let (target, signal) = word.rsplit_once([':', ' ']).unwrap_or((word, "HUP"));
         let (target, signal) = (target.trim(), signal.trim());
         if target.is_empty() || signal_number(signal).is_none() {
             let text = format!("a signal is CONTAINER:SIGNAL such as web:HUP, not {word:?}");
-            return Err(params.mistake("signal", text));
+            return Err(params.error_at("signal", text));
         }
         Ok((target.to_owned(), signal.to_ascii_uppercase()))
     };
-    params.list("signal").into_iter().map(signal).collect()
+    params.split_list("signal").into_iter().map(signal).collect()
 }
 
 /// `MIN [MAX]`
-fn interval(params: &Section) -> Result<(Duration, Duration), Mistake> {
-    let text = params.get("interval").filter(|it| !it.is_empty()).unwrap_or("0.5 2");
-    let times: Option<Vec<_>> = text.split_whitespace().map(ini::time).collect();
+fn parse_interval(params: &Section) -> Result<(Duration, Duration), IniError> {
+    let text = params.get("interval").filter(|text| !text.is_empty()).unwrap_or("0.5 2");
+    let times: Option<Vec<_>> = text.split_whitespace().map(ini::parse_duration).collect();
     match times.as_deref() {
         Some([both]) => Ok((*both, *both)),
         Some([least, most]) if least <= most => Ok((*least, *most)),
         _ => {
-            let told = format!("interval is MIN or MIN MAX in seconds such as 0.5 2, not {text:?}");
-            Err(params.mistake("interval", told))
+            let message =
+                format!("interval is MIN or MIN MAX in seconds such as 0.5 2, not {text:?}");
+            Err(params.error_at("interval", message))
         }
     }
 }
 
 /// A template, and what is known of containers from one time to the next.
 #[derive(Debug)]
-pub struct Printer {
-    source: Source,
-    blanks: Blanks,
-    filter: Filter,
-    outside: Outside,
-    gallery: Gallery,
+pub struct TemplateRenderer {
+    source: TemplateSource,
+    blanks: BlankLines,
+    filter: TemplateFilter,
+    environment: TemplateEnv,
+    views: ContainerViews,
     /// What was undefined when it was told last.
-    undefined: Option<String>,
+    first_undefined: Option<String>,
 }
 
-impl Printer {
+impl TemplateRenderer {
     /// It keeps blank lines.
-    pub fn new(source: Source, outside: Outside) -> Self {
-        let (filter, gallery) = (Filter::default(), Gallery::default());
-        Self { source, blanks: Blanks::Keep, filter, outside, gallery, undefined: None }
+    pub fn new(source: TemplateSource, environment: TemplateEnv) -> Self {
+        let (filter, views) = (TemplateFilter::default(), ContainerViews::default());
+        Self { source, blanks: BlankLines::Keep, filter, environment, views, first_undefined: None }
     }
 
     #[must_use]
     pub fn drop_blank_lines(mut self) -> Self {
-        self.blanks = Blanks::Drop;
+        self.blanks = BlankLines::Drop;
         self
     }
 
@@ -273,46 +286,46 @@ impl Printer {
     ///
     /// # Errors
     /// It is none.
-    pub fn check(&self) -> Result<(), Fault> {
-        self.source.page(self.blanks, &self.outside).map(drop)
+    pub fn check_syntax(&self) -> Result<(), RenderError> {
+        self.source.compile(self.blanks, &self.environment).map(drop)
     }
 
     /// All that there are.
-    fn containers(&mut self, roster: &Roster) -> Vec<Value> {
-        self.gallery.follow(roster);
-        self.gallery.containers()
+    fn update_containers(&mut self, roster: &ContainerMap) -> Vec<Value> {
+        self.views.update_views(roster);
+        self.views.containers()
     }
 
     /// The template is read anew, as it may have been edited. And whether it looked for what only a Swarm's manager knows.
     ///
     /// # Errors
     /// The template is wrong.
-    pub fn print(
+    pub fn render(
         &mut self,
-        roster: &Roster,
-        swarm: Option<&SwarmSaid>,
-    ) -> Result<(String, bool), Fault> {
-        self.gallery.follow(roster);
-        let swarm = swarm.map(|said| Arc::new(Swarm::new(said)));
-        let page = self.source.page(self.blanks, &self.outside)?;
-        let root = Root::new(&self.gallery, &self.filter, swarm, &self.outside);
-        let text = page.render(&root)?;
-        self.undefined = match (page.has_undefined(), self.undefined.take()) {
+        roster: &ContainerMap,
+        swarm: Option<&SwarmState>,
+    ) -> Result<(String, bool), RenderError> {
+        self.views.update_views(roster);
+        let swarm = swarm.map(|written| Arc::new(Swarm::new(written)));
+        let page = self.source.compile(self.blanks, &self.environment)?;
+        let root = TemplateContext::new(&self.views, &self.filter, swarm, &self.environment);
+        let text = page.render_text(&root)?;
+        self.first_undefined = match (page.has_undefined(), self.first_undefined.take()) {
             (false, _) => None,
-            (true, Some(told)) => Some(told),
-            (true, None) => page.undefined(&root).map(|fault| fault.to_string()),
+            (true, Some(message)) => Some(message),
+            (true, None) => page.find_undefined(&root).map(|fault| fault.to_string()),
         };
-        Ok((text, root.asked()))
+        Ok((text, root.needs_swarm()))
     }
 
     /// The name of a container that has this file mounted on its own.
-    fn mounting(&mut self, roster: &Roster, place: &Path) -> Option<String> {
-        let own = self.outside.own.clone();
-        mounted::mounting(&self.containers(roster), own.as_deref(), place)
+    fn find_mounting_container(&mut self, roster: &ContainerMap, path: &Path) -> Option<String> {
+        let own = self.environment.own_container_id.clone();
+        mount::find_mounting_container(&self.update_containers(roster), own.as_deref(), path)
     }
 
     /// The first thing that is not there, and of which nothing is in the text that was printed last.
-    pub fn undefined(&self) -> Option<&str> {
-        self.undefined.as_deref()
+    pub fn first_undefined(&self) -> Option<&str> {
+        self.first_undefined.as_deref()
     }
 }

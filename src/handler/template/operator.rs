@@ -10,15 +10,15 @@ pub(super) const TILDE: &str = "_tilde";
 pub(super) const PLUS: &str = "_plus";
 
 /// The template's text with filters in the place of these operators.
-pub(super) fn rewritten(text: &str) -> String {
-    let mut edits: Vec<Edit> = Vec::new();
-    for tag in tags(text) {
-        edits_of(&tag.tokens, &mut edits);
+pub(super) fn rewrite_operators(text: &str) -> String {
+    let mut edits: Vec<TextEdit> = Vec::new();
+    for tag in find_tags(text) {
+        collect_edits(&tag.tokens, &mut edits);
     }
     edits.sort_by_key(|edit| edit.at);
     let mut written = String::with_capacity(text.len() + 16 * edits.len());
     let mut done = 0;
-    for Edit { at, length, with } in edits {
+    for TextEdit { at, length, with } in edits {
         written.push_str(&text[done..at]);
         written.push_str(with);
         done = at + length;
@@ -28,14 +28,14 @@ pub(super) fn rewritten(text: &str) -> String {
 
 /// The line of the first tag that has more tokens than this.
 pub(super) fn find_long_tag(text: &str, most: usize) -> Option<usize> {
-    let tag = tags(text).find(|tag| most < tag.tokens.len())?;
+    let tag = find_tags(text).find(|tag| most < tag.tokens.len())?;
     Some(1 + text[..tag.inside.start].matches('\n').count())
 }
 
 /// What stands in the tag around this place, as its author wrote it.
-pub(super) fn expression_at(rewritten: &str, place: usize) -> Option<String> {
-    let tag = tags(rewritten).find(|tag| tag.inside.contains(&place))?;
-    let inside = as_written(&rewritten[tag.inside]);
+pub(super) fn expression_at(rewritten: &str, offset: usize) -> Option<String> {
+    let tag = find_tags(rewritten).find(|tag| tag.inside.contains(&offset))?;
+    let inside = restore_operators(&rewritten[tag.inside]);
     let inside = inside.trim_matches(['-', '+']);
     Some(inside.split_whitespace().collect::<Vec<_>>().join(" "))
 }
@@ -47,7 +47,7 @@ const PERCENT_OF: &str = ")\x0c|_percent(\x0c";
 const TILDE_OF: &str = ")\x0c|_tilde(\x0c";
 const PLUS_OF: &str = ")\x0c|_plus(\x0c";
 
-fn as_written(rewritten: &str) -> String {
+fn restore_operators(rewritten: &str) -> String {
     let operators = rewritten.replace(PERCENT_OF, "%").replace(TILDE_OF, "~");
     let operators = operators.replace(PLUS_OF, "+");
     operators.replace(OPEN, "").replace(CLOSE, "")
@@ -55,13 +55,13 @@ fn as_written(rewritten: &str) -> String {
 
 /// Text that is put in the place of some.
 #[derive(Debug)]
-struct Edit {
+struct TextEdit {
     at: usize,
     length: usize,
     with: &'static str,
 }
 
-impl Edit {
+impl TextEdit {
     fn insert(at: usize, with: &'static str) -> Self {
         Self { at, length: 0, with }
     }
@@ -69,14 +69,14 @@ impl Edit {
 
 /// `{{ … }}` or `{% … %}`
 #[derive(Debug)]
-struct Tag {
+struct TemplateTag {
     /// Between its two ends.
     inside: Range<usize>,
     tokens: Vec<Token>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum TokenKind {
     /// A name, a number, a text.
     Operand,
     Open,
@@ -97,23 +97,23 @@ enum Kind {
 
 #[derive(Debug, Clone, Copy)]
 struct Token {
-    kind: Kind,
+    kind: TokenKind,
     start: usize,
     end: usize,
 }
 
-fn tags(text: &str) -> impl Iterator<Item = Tag> + '_ {
+fn find_tags(text: &str) -> impl Iterator<Item = TemplateTag> + '_ {
     let mut from = 0;
     std::iter::from_fn(move || {
         loop {
-            let (start, sign) = next_start(text, from)?;
+            let (start, sign) = next_tag_start(text, from)?;
             from = match sign {
-                '#' => start + 2 + text[start + 2..].find("#}").map_or(text.len(), |it| it + 2),
+                '#' => start + 2 + text[start + 2..].find("#}").map_or(text.len(), |n| n + 2),
                 '%' if tag_name(text, start) == "raw" => end_of_raw(text, start + 2),
                 _ => {
-                    let (tokens, end) = tokens(text, start + 2, sign);
+                    let (tokens, end) = tokenize(text, start + 2, sign);
                     from = end;
-                    return Some(Tag { inside: start + 2..end, tokens });
+                    return Some(TemplateTag { inside: start + 2..end, tokens });
                 }
             };
             if text.len() <= from {
@@ -123,7 +123,7 @@ fn tags(text: &str) -> impl Iterator<Item = Tag> + '_ {
     })
 }
 
-fn next_start(text: &str, from: usize) -> Option<(usize, char)> {
+fn next_tag_start(text: &str, from: usize) -> Option<(usize, char)> {
     let starts = text.get(from..)?.match_indices('{');
     let mut signs = starts.filter_map(|(at, _)| {
         let sign = text[from + at + 1..].chars().next()?;
@@ -135,7 +135,7 @@ fn next_start(text: &str, from: usize) -> Option<(usize, char)> {
 /// `raw` of `{%- raw %}`
 fn tag_name(text: &str, start: usize) -> &str {
     let name = text[start + 2..].trim_start_matches(['-', '+']).trim_start();
-    let end = name.find(|c: char| !is_word(c)).unwrap_or(name.len());
+    let end = name.find(|c: char| !is_word_char(c)).unwrap_or(name.len());
     &name[..end]
 }
 
@@ -144,19 +144,19 @@ fn end_of_raw(text: &str, from: usize) -> usize {
     ends.find(|at| tag_name(text, *at) == "endraw").map_or(text.len(), |at| at + 2)
 }
 
-fn is_word(c: char) -> bool {
+fn is_word_char(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
 /// Up to the tag's end, and where that is.
-fn tokens(text: &str, from: usize, sign: char) -> (Vec<Token>, usize) {
+fn tokenize(text: &str, from: usize, sign: char) -> (Vec<Token>, usize) {
     let close = if sign == '{' { "}}" } else { "%}" };
     let mut tokens: Vec<Token> = Vec::new();
     let mut depth = 0_usize;
     let mut at = from;
     while let Some(first) = text[at..].chars().next() {
-        let rest = &text[at..];
-        let ends = rest.strip_prefix(['-', '+']).unwrap_or(rest).starts_with(close);
+        let remaining = &text[at..];
+        let ends = remaining.strip_prefix(['-', '+']).unwrap_or(remaining).starts_with(close);
         if depth == 0 && ends {
             break;
         }
@@ -165,27 +165,28 @@ fn tokens(text: &str, from: usize, sign: char) -> (Vec<Token>, usize) {
             continue;
         }
         let (length, kind) = match first {
-            '\'' | '"' => (text_length(rest, first), Kind::Operand),
-            _ if first.is_ascii_digit() => (number_length(rest), Kind::Operand),
-            _ if is_word(first) => {
-                let word = &rest[..rest.find(|c| !is_word(c)).unwrap_or(rest.len())];
+            '\'' | '"' => (quoted_length(remaining, first), TokenKind::Operand),
+            _ if first.is_ascii_digit() => (number_length(remaining), TokenKind::Operand),
+            _ if is_word_char(first) => {
+                let word =
+                    &remaining[..remaining.find(|c| !is_word_char(c)).unwrap_or(remaining.len())];
                 (word.len(), kind_of_word(word, text, &tokens, sign))
             }
-            '(' | '[' | '{' => (1, Kind::Open),
-            ')' | ']' | '}' => (1, Kind::Close),
-            _ if rest.starts_with("**") => (2, Kind::Bond),
-            _ if rest.starts_with("//") => (2, Kind::Product),
-            '*' | '/' => (1, Kind::Product),
-            '%' => (1, Kind::Percent),
-            '~' => (1, Kind::Tilde),
-            '+' => (1, Kind::Plus),
-            '-' => (1, Kind::Minus),
-            '.' | '|' => (1, Kind::Bond),
-            _ => (first.len_utf8(), Kind::Break),
+            '(' | '[' | '{' => (1, TokenKind::Open),
+            ')' | ']' | '}' => (1, TokenKind::Close),
+            _ if remaining.starts_with("**") => (2, TokenKind::Bond),
+            _ if remaining.starts_with("//") => (2, TokenKind::Product),
+            '*' | '/' => (1, TokenKind::Product),
+            '%' => (1, TokenKind::Percent),
+            '~' => (1, TokenKind::Tilde),
+            '+' => (1, TokenKind::Plus),
+            '-' => (1, TokenKind::Minus),
+            '.' | '|' => (1, TokenKind::Bond),
+            _ => (first.len_utf8(), TokenKind::Break),
         };
         match kind {
-            Kind::Open => depth += 1,
-            Kind::Close => depth = depth.saturating_sub(1),
+            TokenKind::Open => depth += 1,
+            TokenKind::Close => depth = depth.saturating_sub(1),
             _ => {}
         }
         tokens.push(Token { kind, start: at, end: at + length });
@@ -194,28 +195,28 @@ fn tokens(text: &str, from: usize, sign: char) -> (Vec<Token>, usize) {
     (tokens, at)
 }
 
-fn kind_of_word(word: &str, text: &str, before: &[Token], sign: char) -> Kind {
+fn kind_of_word(word: &str, text: &str, before: &[Token], sign: char) -> TokenKind {
     let word_before = |back: usize| {
         let token = before.len().checked_sub(back).and_then(|at| before.get(at));
-        token.map(|it| (it.kind, &text[it.start..it.end]))
+        token.map(|reply| (reply.kind, &text[reply.start..reply.end]))
     };
     match (word_before(1), word) {
         // An attribute, a filter or a test may be called anything.
-        (Some((Kind::Bond, "is")), "not") => Kind::Bond,
-        (Some((Kind::Bond, _)), _) => Kind::Operand,
-        (_, "is") => Kind::Bond,
-        (_, "and" | "or" | "not" | "in" | "if" | "else") => Kind::Break,
-        (None, _) if sign == '%' => Kind::Break,
+        (Some((TokenKind::Bond, "is")), "not") => TokenKind::Bond,
+        (Some((TokenKind::Bond, _)), _) => TokenKind::Operand,
+        (_, "is") => TokenKind::Bond,
+        (_, "and" | "or" | "not" | "in" | "if" | "else") => TokenKind::Break,
+        (None, _) if sign == '%' => TokenKind::Break,
         (_, "recursive" | "ignore" | "with" | "without" | "as" | "import") if sign == '%' => {
-            Kind::Break
+            TokenKind::Break
         }
-        _ => Kind::Operand,
+        _ => TokenKind::Operand,
     }
 }
 
-fn text_length(rest: &str, quote: char) -> usize {
+fn quoted_length(remaining: &str, quote: char) -> usize {
     let mut escaped = false;
-    for (at, c) in rest.char_indices().skip(1) {
+    for (at, c) in remaining.char_indices().skip(1) {
         match c {
             _ if escaped => escaped = false,
             '\\' => escaped = true,
@@ -223,21 +224,21 @@ fn text_length(rest: &str, quote: char) -> usize {
             _ => {}
         }
     }
-    rest.len()
+    remaining.len()
 }
 
 /// `1`, `0x1f`, `1.5e-3`; in `1.name` the point is none of it.
-fn number_length(rest: &str) -> usize {
+fn number_length(remaining: &str) -> usize {
     let mut length = 0;
     let mut before = ' ';
-    for (at, c) in rest.char_indices() {
-        let next = rest[at + c.len_utf8()..].chars().next().unwrap_or(' ');
-        let goes_on = is_word(c)
+    for (at, c) in remaining.char_indices() {
+        let next = remaining[at + c.len_utf8()..].chars().next().unwrap_or(' ');
+        let goes_on = is_word_char(c)
             || (c == '.' && next.is_ascii_digit())
             || ("+-".contains(c)
                 && "eE".contains(before)
                 && next.is_ascii_digit()
-                && !rest.starts_with("0x"));
+                && !remaining.starts_with("0x"));
         if !goes_on {
             break;
         }
@@ -255,103 +256,103 @@ struct Operands {
     concat: Option<usize>,
     /// Of `%`, `*`, `/`
     product: Option<usize>,
-    open: Vec<Kind>,
+    open: Vec<TokenKind>,
 }
 
 impl Operands {
-    fn begin(&mut self, at: usize) {
+    fn start_operand(&mut self, at: usize) {
         self.sum.get_or_insert(at);
         self.concat.get_or_insert(at);
         self.product.get_or_insert(at);
     }
 
     /// Its right operand ends with this token. Where there is none it is not closed, and what comes out no template.
-    fn end(&mut self, kind: Kind, last: Token, edits: &mut Vec<Edit>) {
+    fn close_operator(&mut self, kind: TokenKind, last: Token, edits: &mut Vec<TextEdit>) {
         if self.open.last() == Some(&kind) {
             self.open.pop();
             if last.kind != kind {
-                edits.push(Edit::insert(last.end, CLOSE));
+                edits.push(TextEdit::insert(last.end, CLOSE));
             }
         }
     }
 
     /// A term of a sum ends.
-    fn end_term(&mut self, last: Token, edits: &mut Vec<Edit>) {
-        self.end(Kind::Percent, last, edits);
-        self.end(Kind::Tilde, last, edits);
-        self.end(Kind::Plus, last, edits);
+    fn end_term(&mut self, last: Token, edits: &mut Vec<TextEdit>) {
+        self.close_operator(TokenKind::Percent, last, edits);
+        self.close_operator(TokenKind::Tilde, last, edits);
+        self.close_operator(TokenKind::Plus, last, edits);
         (self.concat, self.product) = (None, None);
     }
 
-    fn end_all(&mut self, last: Token, edits: &mut Vec<Edit>) {
+    fn end_all(&mut self, last: Token, edits: &mut Vec<TextEdit>) {
         self.end_term(last, edits);
         *self = Self::default();
     }
 }
 
-fn edits_of(tokens: &[Token], edits: &mut Vec<Edit>) {
+fn collect_edits(tokens: &[Token], edits: &mut Vec<TextEdit>) {
     let mut brackets = vec![Operands::default()];
-    let mut before = Token { kind: Kind::Break, start: 0, end: 0 };
+    let mut before = Token { kind: TokenKind::Break, start: 0, end: 0 };
     for token in tokens {
         let Token { kind, start, end } = *token;
-        let Some(here) = brackets.last_mut() else { return };
-        let follows_operand = matches!(before.kind, Kind::Operand | Kind::Close);
+        let Some(operands) = brackets.last_mut() else { return };
+        let follows_operand = matches!(before.kind, TokenKind::Operand | TokenKind::Close);
         match kind {
-            Kind::Operand => here.begin(start),
-            Kind::Open => {
-                here.begin(start);
+            TokenKind::Operand => operands.start_operand(start),
+            TokenKind::Open => {
+                operands.start_operand(start);
                 brackets.push(Operands::default());
             }
-            Kind::Close => {
-                here.end_all(before, edits);
+            TokenKind::Close => {
+                operands.end_all(before, edits);
                 brackets.pop();
             }
             // A sign of what follows.
-            Kind::Plus | Kind::Minus if !follows_operand => here.begin(start),
-            Kind::Break => here.end_all(before, edits),
-            Kind::Minus => here.end_term(before, edits),
-            Kind::Plus => {
-                here.end_term(before, edits);
-                if let Some(first) = here.sum {
-                    edits.push(Edit::insert(first, OPEN));
-                    edits.push(Edit { at: start, length: end - start, with: PLUS_OF });
-                    here.open.push(Kind::Plus);
+            TokenKind::Plus | TokenKind::Minus if !follows_operand => operands.start_operand(start),
+            TokenKind::Break => operands.end_all(before, edits),
+            TokenKind::Minus => operands.end_term(before, edits),
+            TokenKind::Plus => {
+                operands.end_term(before, edits);
+                if let Some(first) = operands.sum {
+                    edits.push(TextEdit::insert(first, OPEN));
+                    edits.push(TextEdit { at: start, length: end - start, with: PLUS_OF });
+                    operands.open.push(TokenKind::Plus);
                 }
             }
-            Kind::Product => here.end(Kind::Percent, before, edits),
-            Kind::Percent => {
-                here.end(Kind::Percent, before, edits);
-                if let Some(first) = here.product {
-                    edits.push(Edit::insert(first, OPEN));
-                    edits.push(Edit { at: start, length: end - start, with: PERCENT_OF });
-                    here.open.push(Kind::Percent);
+            TokenKind::Product => operands.close_operator(TokenKind::Percent, before, edits),
+            TokenKind::Percent => {
+                operands.close_operator(TokenKind::Percent, before, edits);
+                if let Some(first) = operands.product {
+                    edits.push(TextEdit::insert(first, OPEN));
+                    edits.push(TextEdit { at: start, length: end - start, with: PERCENT_OF });
+                    operands.open.push(TokenKind::Percent);
                 }
             }
-            Kind::Tilde => {
-                here.end(Kind::Percent, before, edits);
-                here.end(Kind::Tilde, before, edits);
-                if let Some(first) = here.concat {
-                    edits.push(Edit::insert(first, OPEN));
-                    edits.push(Edit { at: start, length: end - start, with: TILDE_OF });
-                    here.open.push(Kind::Tilde);
-                    here.product = None;
+            TokenKind::Tilde => {
+                operands.close_operator(TokenKind::Percent, before, edits);
+                operands.close_operator(TokenKind::Tilde, before, edits);
+                if let Some(first) = operands.concat {
+                    edits.push(TextEdit::insert(first, OPEN));
+                    edits.push(TextEdit { at: start, length: end - start, with: TILDE_OF });
+                    operands.open.push(TokenKind::Tilde);
+                    operands.product = None;
                 }
             }
-            Kind::Bond => {}
+            TokenKind::Bond => {}
         }
         before = *token;
     }
-    if let Some(here) = brackets.last_mut() {
-        here.end_all(before, edits);
+    if let Some(operands) = brackets.last_mut() {
+        operands.end_all(before, edits);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{as_written, expression_at, rewritten};
+    use super::{expression_at, restore_operators, rewrite_operators};
 
     #[test]
-    fn operators_become_filters_of_what_they_bind() {
+    fn operators_are_rewritten_to_filters_by_precedence() {
         for (text, expected) in [
             ("a % b {{ c }} % {# {{ a % b }} #}", "a % b {{ c }} % {# {{ a % b }} #}"),
             ("{{ a % b }}", "{{ (a )|_percent( b) }}"),
@@ -404,15 +405,15 @@ mod tests {
             ("{% raw %}{{", "{% raw %}{{"),
             ("{{ a %}", "{{ (a )|_percent(}"),
         ] {
-            let rewritten = rewritten(text);
+            let rewritten = rewrite_operators(text);
             assert_eq!(rewritten.replace('\x0c', ""), expected, "{text}");
-            assert_eq!(as_written(&rewritten), text);
+            assert_eq!(restore_operators(&rewritten), text);
         }
     }
 
     #[test]
-    fn an_expression_is_found_as_it_was_written() {
-        let text = rewritten("a {{ b }} {%- if x % y\n ~ z -%} {{ c }}");
+    fn expression_is_returned_as_written() {
+        let text = rewrite_operators("a {{ b }} {%- if x % y\n ~ z -%} {{ c }}");
         let at = text.find('y').unwrap();
         assert_eq!(expression_at(&text, at).unwrap(), "if x % y ~ z");
         assert_eq!(expression_at(&text, text.rfind('c').unwrap()).unwrap(), "c");

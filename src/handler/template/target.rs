@@ -11,128 +11,129 @@ use std::{
 use tempfile::NamedTempFile;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Target {
+pub(super) struct TargetFile {
     pub(super) path: PathBuf,
     /// Else the old file's, or 0644.
     pub(super) mode: Option<u32>,
     /// Else the old file's.
-    pub(super) owner: Option<Owner>,
+    pub(super) owner: Option<FileOwner>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Owner {
+pub(super) struct FileOwner {
     user: Option<Uid>,
     group: Option<Gid>,
 }
 
 /// A new text, beside the old one.
 #[derive(Debug)]
-pub(super) struct Staged {
+pub(super) struct StagedTarget {
     file: NamedTempFile,
-    place: PathBuf,
+    target: PathBuf,
 }
 
 /// What a look has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Written {
+pub(super) enum TargetChange {
     Text,
     /// The mode or the owner alone.
     Attributes,
     Nothing,
 }
 
-impl Target {
+impl TargetFile {
     /// # Errors
     /// What is there cannot be replaced by a file.
-    pub(super) fn check(&self) -> Result<(), String> {
-        let Some(what) = durable::not_regular(&self.path) else { return Ok(()) };
+    pub(super) fn check_regular_file(&self) -> Result<(), String> {
+        let Some(what) = durable::irregular_kind(&self.path) else { return Ok(()) };
         let path = self.path.display();
         Err(format!("{path} is {what}, and no file; docker-glue render prints a template"))
     }
 
     /// The text to be swapped in; where it is there already, what else was changed.
-    pub(super) fn stage(&self, text: &str) -> io::Result<Result<Staged, Written>> {
-        self.check().map_err(io::Error::other)?;
-        let place = self.place();
-        let old = match File::open(&place) {
+    pub(super) fn stage_text(&self, text: &str) -> io::Result<Result<StagedTarget, TargetChange>> {
+        self.check_regular_file().map_err(io::Error::other)?;
+        let target = self.resolved_path();
+        let old = match File::open(&target) {
             Ok(file) => Some(file),
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
         if let Some(file) = &old
-            && fs::read(&place)? == text.as_bytes()
+            && fs::read(&target)? == text.as_bytes()
         {
-            return self.dress(file).map(Err);
+            return self.apply_attributes(file).map(Err);
         }
         let old = old.map(|file| file.metadata()).transpose()?;
-        let folder = place.parent().filter(|it| !it.as_os_str().is_empty());
+        let folder = target.parent().filter(|group| !group.as_os_str().is_empty());
         let mut file = tempfile::Builder::new()
             .prefix(".docker-glue-")
             .tempfile_in(folder.unwrap_or(Path::new(".")))?;
         file.write_all(text.as_bytes())?;
-        let mode = self.mode.or(old.as_ref().map(|it| it.mode() & 0o7777)).unwrap_or(0o644);
-        let before = old.map(|it| Owner {
-            user: Some(Uid::from_raw(it.uid())),
-            group: Some(Gid::from_raw(it.gid())),
+        let mode =
+            self.mode.or(old.as_ref().map(|metadata| metadata.mode() & 0o7777)).unwrap_or(0o644);
+        let before = old.map(|metadata| FileOwner {
+            user: Some(Uid::from_raw(metadata.uid())),
+            group: Some(Gid::from_raw(metadata.gid())),
         });
         match (self.owner, before) {
-            (Some(owner), _) => drop(owner.own(file.as_file())?),
+            (Some(owner), _) => drop(owner.apply_to(file.as_file())?),
             // Who may not give it away may still be one who may write it.
-            (None, Some(before)) => drop(before.own(file.as_file())),
+            (None, Some(before)) => drop(before.apply_to(file.as_file())),
             (None, None) => {}
         }
         // After the owner, as a change of that takes away set-id bits.
         file.as_file().set_permissions(Permissions::from_mode(mode))?;
         file.as_file().sync_all()?;
-        Ok(Ok(Staged { file, place }))
+        Ok(Ok(StagedTarget { file, target }))
     }
 
     /// The same for every way to write it.
-    pub(super) fn real(&self) -> PathBuf {
-        let place = self.place();
-        let folder = place.parent().filter(|it| !it.as_os_str().is_empty());
+    pub(super) fn canonical_path(&self) -> PathBuf {
+        let target = self.resolved_path();
+        let folder = target.parent().filter(|group| !group.as_os_str().is_empty());
         let folder = fs::canonicalize(folder.unwrap_or(Path::new(".")));
-        match (folder, place.file_name()) {
+        match (folder, target.file_name()) {
             (Ok(folder), Some(name)) => folder.join(name),
-            _ => std::path::absolute(&place).unwrap_or(place),
+            _ => std::path::absolute(&target).unwrap_or(target),
         }
     }
 
     /// A link stays one: what it points to is written, whether it is there yet or not.
-    fn place(&self) -> PathBuf {
+    fn resolved_path(&self) -> PathBuf {
         let folder = self.path.parent().unwrap_or(Path::new(""));
         let pointed = || fs::read_link(&self.path).map(|to| folder.join(to));
         fs::canonicalize(&self.path).or_else(|_| pointed()).unwrap_or_else(|_| self.path.clone())
     }
 
     /// The mode and the owner that were asked for, of a file that has the right text.
-    fn dress(&self, file: &File) -> io::Result<Written> {
-        let owned = self.owner.map_or(Ok(false), |owner| owner.own(file))?;
+    fn apply_attributes(&self, file: &File) -> io::Result<TargetChange> {
+        let owned = self.owner.map_or(Ok(false), |owner| owner.apply_to(file))?;
         let now = file.metadata()?.mode() & 0o7777;
         let mode = self.mode.filter(|mode| *mode != now);
         if let Some(mode) = mode {
             file.set_permissions(Permissions::from_mode(mode))?;
         }
-        Ok(if owned || mode.is_some() { Written::Attributes } else { Written::Nothing })
+        Ok(if owned || mode.is_some() { TargetChange::Attributes } else { TargetChange::Nothing })
     }
 }
 
-impl Staged {
-    pub(super) fn path(&self) -> &Path {
+impl StagedTarget {
+    pub(super) fn staged_path(&self) -> &Path {
         self.file.path()
     }
 
-    pub(super) fn place(&self) -> &Path {
-        &self.place
+    pub(super) fn target_path(&self) -> &Path {
+        &self.target
     }
 
     pub(super) fn swap_in(self) -> io::Result<()> {
-        let Self { file, place } = self;
+        let Self { file, target: place } = self;
         match file.persist(&place) {
-            Ok(_) => durable::sync_folder_of(&place),
+            Ok(_) => durable::sync_parent_folder(&place),
             // One that is mounted on its own where we are can't be swapped, only written.
             Err(error) if error.error.kind() == ErrorKind::ResourceBusy => {
-                Self { file: error.file, place }.write_in_place()
+                Self { file: error.file, target: place }.write_in_place()
             }
             Err(error) => Err(error.error),
         }
@@ -142,7 +143,7 @@ impl Staged {
     pub(super) fn write_in_place(self) -> io::Result<()> {
         let mut text = self.file.reopen()?;
         let new = text.metadata()?;
-        let mut to = File::options().write(true).open(&self.place)?;
+        let mut to = File::options().write(true).open(&self.target)?;
         let old = to.metadata()?;
         if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
             fchown(&to, Some(new.uid()), Some(new.gid()))?;
@@ -154,9 +155,9 @@ impl Staged {
     }
 }
 
-impl Owner {
+impl FileOwner {
     /// `user`, `user:group`, `:group`; names or numbers.
-    pub(super) fn read(text: &str) -> Result<Self, String> {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
         let (user, group) = text.split_once(':').unwrap_or((text, ""));
         let user = match (user, user.parse()) {
             ("", _) => None,
@@ -178,10 +179,10 @@ impl Owner {
     }
 
     /// Whether it belonged to somebody else.
-    fn own(self, file: &File) -> io::Result<bool> {
+    fn apply_to(self, file: &File) -> io::Result<bool> {
         let now = file.metadata()?;
-        let user = self.user.map(Uid::as_raw).filter(|it| *it != now.uid());
-        let group = self.group.map(Gid::as_raw).filter(|it| *it != now.gid());
+        let user = self.user.map(Uid::as_raw).filter(|n| *n != now.uid());
+        let group = self.group.map(Gid::as_raw).filter(|n| *n != now.gid());
         let is_other = user.is_some() || group.is_some();
         if is_other {
             fchown(file, user, group)?;

@@ -1,26 +1,26 @@
 //! What a template's file may say, whom filters take, and what becomes of the target.
 
 use super::{
-    Outside, Source, Template,
-    batch::Batch,
-    container::Gallery,
-    filter::Filter,
-    limit::Limits,
-    page::Blanks,
-    root::Root,
-    target::{Owner, Target, Written},
+    Template, TemplateEnv, TemplateSource,
+    compiled_template::BlankLines,
+    container::ContainerViews,
+    context::TemplateContext,
+    debounce::Debounce,
+    filter::TemplateFilter,
+    limit::RenderLimits,
+    target::{FileOwner, TargetChange, TargetFile},
     value::Dict,
 };
 use crate::{
     container::ContainerId,
-    docker::{Access, Description, Roster},
+    docker::{ContainerMap, Description, EngineSettings},
     handler::{
-        Handler, Kind, Work,
-        ini::{Ini, Mistake},
-        mailbox::{Letter, mailbox},
-        tally::Tally,
+        Handler, HandlerContext, HandlerKind,
+        ini::{Ini, IniError},
+        mailbox::{HandlerMessage, create_mailbox},
+        stats::HandlerStats,
     },
-    settings::{Command, GlueSettings, GlueTask, Machine},
+    settings::{GlueSettings, GlueTask, HostEnv, RunMode},
 };
 use minijinja::Value;
 use std::{
@@ -31,24 +31,28 @@ use std::{
 };
 use tokio::sync::watch;
 
-fn settings() -> GlueSettings {
+fn check_settings() -> GlueSettings {
     let args = ["docker-glue", "check"].map(Into::into);
-    GlueTask::read(&args, Machine::default()).unwrap().1
+    GlueTask::from_args(&args, HostEnv::default()).unwrap().1
 }
 
-fn read(params: &str) -> Result<Template, Mistake> {
-    let ini = Ini::read("web.ini", &format!("[handler]\nclass=template\n[params]\n{params}"))?;
-    Template::read(&ini.params, &settings())
+fn parse_template(params: &str) -> Result<Template, IniError> {
+    let ini = Ini::parse("web.ini", &format!("[handler]\nclass=template\n[params]\n{params}"))?;
+    Template::from_params(&ini.params, &check_settings())
 }
 
 #[test]
-fn params_mean_what_they_say() {
-    let read =
-        |more: &str| read(&format!("template=# {{{{ 1 }}}}\ntarget=/tmp/x\n{more}")).unwrap();
+fn params_are_parsed_with_defaults() {
+    let read = |more: &str| {
+        parse_template(&format!("template=# {{{{ 1 }}}}\ntarget=/tmp/x\n{more}")).unwrap()
+    };
     let plain = read("");
     assert_eq!(plain.interval, (Duration::from_millis(500), Duration::from_secs(2)));
     assert_eq!(plain.target.mode, None);
-    assert_eq!((plain.blanks, read("keep_blank_lines=no").blanks), (Blanks::Keep, Blanks::Drop));
+    assert_eq!(
+        (plain.blanks, read("keep_blank_lines=no").blanks),
+        (BlankLines::Keep, BlankLines::Drop)
+    );
     let full = read(
         "mode=0640\nowner=0:0\ncheck=nginx -t -c {}\nnotify=sh -c 'a b'\nrestart=a, b\n\
          signal=web:HUP, db:15, front, old USR1\ninterval=1 5\nrepeat=90\nkeep_blank_lines=yes\n\
@@ -56,20 +60,20 @@ fn params_mean_what_they_say() {
     );
     assert_eq!(full.target.mode, Some(0o640));
     assert_eq!(full.check.unwrap(), ["nginx", "-t", "-c", "{}"]);
-    assert_eq!(full.others.notify.unwrap(), ["sh", "-c", "a b"]);
-    assert_eq!(full.others.restart, ["a", "b"]);
+    assert_eq!(full.notify_targets.notify.unwrap(), ["sh", "-c", "a b"]);
+    assert_eq!(full.notify_targets.restart, ["a", "b"]);
     let signal = |target: &str, signal: &str| (target.to_owned(), signal.to_owned());
     let signals =
         [signal("web", "HUP"), signal("db", "15"), signal("front", "HUP"), signal("old", "USR1")];
-    assert_eq!(full.others.signal, signals);
+    assert_eq!(full.notify_targets.signal, signals);
     assert_eq!(full.interval, (Duration::from_secs(1), Duration::from_secs(5)));
     assert_eq!(full.repeat, Duration::from_secs(90));
     assert_eq!(read("interval=3").interval, (Duration::from_secs(3), Duration::from_secs(3)));
 }
 
 #[test]
-fn a_mistake_in_params_names_its_line() {
-    let told = |params: &str| read(params).unwrap_err().to_string();
+fn param_error_names_its_line() {
+    let message = |params: &str| parse_template(params).unwrap_err().to_string();
     for (params, expected) in [
         ("target=x", "web.ini: [params] says no template, and it is needed"),
         ("template=# x", "web.ini: [params] says no target, and it is needed"),
@@ -123,40 +127,45 @@ fn a_mistake_in_params_names_its_line() {
             "web.ini:6: a filter is KEY=VALUE such as label=web, not \"web\"",
         ),
     ] {
-        assert_eq!(told(params), expected);
+        assert_eq!(message(params), expected);
     }
 }
 
 /// What comes out within the limits, or what is said.
-fn limited(text: &str, limits: Limits) -> String {
-    let outside = Outside::default();
-    let page = Source::Inline(text.to_owned()).page(Blanks::Keep, &outside);
-    let root = Root::new(&Gallery::default(), &Filter::default(), None, &outside);
-    let rendered = page.and_then(|page| page.within(limits).render(&root));
+fn render_limited(text: &str, limits: RenderLimits) -> String {
+    let template_env = TemplateEnv::default();
+    let page = TemplateSource::Inline(text.to_owned()).compile(BlankLines::Keep, &template_env);
+    let root = TemplateContext::new(
+        &ContainerViews::default(),
+        &TemplateFilter::default(),
+        None,
+        &template_env,
+    );
+    let rendered = page.and_then(|page| page.with_limits(limits).render_text(&root));
     rendered.map_or_else(|fault| fault.to_string(), |text| format!("{} bytes", text.len()))
 }
 
 #[test]
-fn template_that_takes_too_many_steps_is_an_error() {
-    let few = Limits { steps: 100_000, ..Limits::default() };
-    let told =
+fn template_with_too_many_steps_is_an_error() {
+    let few = RenderLimits { steps: 100_000, ..RenderLimits::default() };
+    let message =
         "template:1: it takes more than 100000 steps: loops within loops, over more than it needs?";
     for (text, expected) in [
         ("{% for a in range(10000) %}{% endfor %}x", "2 bytes"),
-        ("{% for a in range(10000) %}{% for b in range(10000) %}{% endfor %}{% endfor %}", told),
+        ("{% for a in range(10000) %}{% for b in range(10000) %}{% endfor %}{% endfor %}", message),
         (
             "{% macro m(n) %}{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}{% endmacro %}{{ m(60) }}",
-            told,
+            message,
         ),
     ] {
-        assert_eq!(limited(text, few), expected, "{text}");
+        assert_eq!(render_limited(text, few), expected, "{text}");
     }
 }
 
 /// On a thread of a test, whose stack is 2 MiB.
 #[test]
 fn tag_of_very_many_tokens_is_an_error() {
-    let told = "template:2: a tag has more than 1000 names, operators and brackets";
+    let message = "template:2: a tag has more than 1000 names, operators and brackets";
     for (start, link, end) in [
         ("", "not ", "x"),
         ("", "-", "1"),
@@ -174,38 +183,38 @@ fn tag_of_very_many_tokens_is_an_error() {
         ("", "[", ""),
     ] {
         let tag = |links: usize| format!("a\n{{{{ {start}{}{end} }}}}", link.repeat(links));
-        assert_eq!(limited(&tag(1_001), Limits::default()), told, "{link}");
+        assert_eq!(render_limited(&tag(1_001), RenderLimits::default()), message, "{link}");
         // What is shorter is read, or refused, but does not end the program.
-        let _ = Source::Inline(tag(300)).page(Blanks::Keep, &Outside::default());
+        let _ = TemplateSource::Inline(tag(300)).compile(BlankLines::Keep, &TemplateEnv::default());
     }
 }
 
 #[test]
-fn template_that_takes_too_long_is_an_error() {
-    let none = Limits { time: Duration::ZERO, ..Limits::default() };
-    assert_eq!(limited("{{ 1 }}", none), "template:1: it is not rendered after 0s");
-    assert_eq!(limited("{{ 1 }}", Limits::default()), "2 bytes");
+fn template_beyond_time_limit_is_an_error() {
+    let none = RenderLimits { time: Duration::ZERO, ..RenderLimits::default() };
+    assert_eq!(render_limited("{{ 1 }}", none), "template:1: it is not rendered after 0s");
+    assert_eq!(render_limited("{{ 1 }}", RenderLimits::default()), "2 bytes");
 }
 
 #[test]
-fn file_that_is_too_large_is_an_error() {
-    let small = Limits { bytes: 1000, ..Limits::default() };
-    let told = "template: it makes a text of more than 1000 bytes";
+fn text_beyond_size_limit_is_an_error() {
+    let small = RenderLimits { bytes: 1000, ..RenderLimits::default() };
+    let message = "template: it makes a text of more than 1000 bytes";
     for (text, expected) in [
         ("{% for a in range(99) %}{{ '0123456789' }}{% endfor %}", "991 bytes"),
-        ("{% for a in range(101) %}{{ '0123456789' }}{% endfor %}", told),
-        ("{% for a in range(101) %}0123456789{% endfor %}", told),
+        ("{% for a in range(101) %}{{ '0123456789' }}{% endfor %}", message),
+        ("{% for a in range(101) %}0123456789{% endfor %}", message),
         (
             "{% set x %}{% for a in range(999) %}{{ '0123456789' }}{% endfor %}{% endset %}",
             "template:1: it makes a text of more than 1000 bytes",
         ),
     ] {
-        assert_eq!(limited(text, small), expected, "{text}");
+        assert_eq!(render_limited(text, small), expected, "{text}");
     }
 }
 
 #[test]
-fn value_that_doubles_is_an_error() {
+fn value_that_grows_without_end_is_an_error() {
     let text = "template:1: a text of more than 16777216 bytes is too long";
     let list = "template:1: a list of more than 1000000 items is too long";
     let file = "template:1: it makes a text of more than 16777216 bytes";
@@ -229,22 +238,22 @@ fn value_that_doubles_is_an_error() {
             "{{% macro twice(x) %}}{{{{ x }}}}{{{{ x }}}}{{% endmacro %}}{{% set ns = namespace(x={start}) %}}\
              {{% for i in range(99) %}}{{% set ns.x = {next} %}}{{% endfor %}}"
         );
-        assert_eq!(limited(&template, Limits::default()), expected, "{next}");
+        assert_eq!(render_limited(&template, RenderLimits::default()), expected, "{next}");
     }
 }
 
 #[test]
-fn a_program_that_is_not_there_is_told() {
+fn missing_program_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().display().to_string();
-    let mut settings = settings();
+    let mut settings = check_settings();
     settings.machine.env.insert("PATH".to_owned(), format!("{path}:/bin"));
     fs::write(folder.path().join("plain"), "").unwrap();
-    let told = |key: &str, command: &str| {
+    let message = |key: &str, command: &str| {
         let text = format!("[handler]\n[params]\ntemplate=# x\ntarget=x\n{key}={command}");
-        let ini = Ini::read("web.ini", &text).unwrap();
-        let read = Template::read(&ini.params, &settings);
-        read.map_or_else(|mistake| mistake.to_string(), |_| String::new()).replace(&path, "DIR")
+        let ini = Ini::parse("web.ini", &text).unwrap();
+        let read = Template::from_params(&ini.params, &settings);
+        read.map_or_else(|error| error.to_string(), |_| String::new()).replace(&path, "DIR")
     };
     for (key, command, expected) in [
         ("notify", "sh -c 'x && y'", ""),
@@ -254,32 +263,36 @@ fn a_program_that_is_not_there_is_told() {
         ("notify", "/absent/x", "web.ini:5: there is no /absent/x"),
         ("notify", "absent/x", "web.ini:5: there is no absent/x in ."),
     ] {
-        assert_eq!(told(key, command), expected);
+        assert_eq!(message(key, command), expected);
     }
 }
 
-fn containers() -> Vec<Value> {
+fn sample_containers() -> Vec<Value> {
     let text = fs::read_to_string("tests/template/roster.json").unwrap();
     let all: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
-    let roster: Roster = all.iter().map(|said| described(said, "")).collect();
-    let mut gallery = Gallery::default();
-    gallery.follow(&roster);
-    gallery.containers()
+    let roster: ContainerMap =
+        all.iter().map(|inspection| container_description(inspection, "")).collect();
+    let mut views = ContainerViews::default();
+    views.update_views(&roster);
+    views.containers()
 }
 
-fn described(said: &serde_json::Value, more: &str) -> (ContainerId, Arc<Description>) {
-    let id = ContainerId::new(said["Id"].as_str().unwrap());
-    let name = said["Name"].as_str().unwrap().trim_start_matches('/').to_owned() + more;
-    (id.clone(), Arc::new(Description { id, name, json: said.to_string().into() }))
+fn container_description(
+    inspection: &serde_json::Value,
+    more: &str,
+) -> (ContainerId, Arc<Description>) {
+    let id = ContainerId::new(inspection["Id"].as_str().unwrap());
+    let name = inspection["Name"].as_str().unwrap().trim_start_matches('/').to_owned() + more;
+    (id.clone(), Arc::new(Description { id, name, json: inspection.to_string().into() }))
 }
 
-fn name(it: &Value) -> &str {
-    it.downcast_object_ref::<Dict>().and_then(|it| it.word("name")).unwrap()
+fn name_of(value: &Value) -> &str {
+    value.downcast_object_ref::<Dict>().and_then(|dict| dict.text("name")).unwrap()
 }
 
 #[test]
-fn filters_take_what_dockers_take() {
-    let all = containers();
+fn filters_match_the_containers_that_docker_ps_matches() {
+    let all = sample_containers();
     for (params, expected) in [
         ("", "shop_web_1 shop_web_2 shop_api_1 dns front"),
         ("only_exposed=1", "shop_web_1 shop_web_2 shop_api_1 dns"),
@@ -303,41 +316,42 @@ fn filters_take_what_dockers_take() {
         ("filter=expose=5000-6000", "shop_api_1"),
         ("filter=publish=8080/tcp", "shop_web_1"),
     ] {
-        let ini = Ini::read("a.ini", &format!("[handler]\n[params]\n{params}\n")).unwrap();
-        let filter = Filter::read(&ini.params).unwrap();
-        let taken: Vec<_> = all.iter().filter(|it| filter.takes(it)).map(name).collect();
+        let ini = Ini::parse("a.ini", &format!("[handler]\n[params]\n{params}\n")).unwrap();
+        let filter = TemplateFilter::from_params(&ini.params).unwrap();
+        let taken: Vec<_> = all.iter().filter(|value| filter.matches(value)).map(name_of).collect();
         assert_eq!(taken.join(" "), expected, "{params}");
     }
 }
 
 #[test]
-fn only_what_is_new_is_made_anew() {
+fn only_changed_containers_get_a_new_view() {
     let text = fs::read_to_string("tests/template/roster.json").unwrap();
     let all: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
-    let mut roster: Roster = all.iter().map(|said| described(said, "")).collect();
-    let mut gallery = Gallery::default();
-    gallery.follow(&roster);
-    let pointers = |gallery: &Gallery| -> Vec<_> {
-        let same = |it: &Value| std::ptr::from_ref(it.downcast_object_ref::<Dict>().unwrap());
-        gallery.containers().iter().map(|it| (name(it).to_owned(), same(it))).collect()
+    let mut roster: ContainerMap =
+        all.iter().map(|inspection| container_description(inspection, "")).collect();
+    let mut views = ContainerViews::default();
+    views.update_views(&roster);
+    let pointers = |views: &ContainerViews| -> Vec<_> {
+        let same = |value: &Value| std::ptr::from_ref(value.downcast_object_ref::<Dict>().unwrap());
+        views.containers().iter().map(|value| (name_of(value).to_owned(), same(value))).collect()
     };
-    let before = pointers(&gallery);
-    roster.extend([described(&all[1], "_renamed")]);
+    let before = pointers(&views);
+    roster.extend([container_description(&all[1], "_renamed")]);
     roster.remove(&ContainerId::new(all[0]["Id"].as_str().unwrap()));
-    gallery.follow(&roster);
-    let after = pointers(&gallery);
-    let kept: Vec<_> = after.iter().filter(|it| before.contains(it)).collect();
+    views.update_views(&roster);
+    let after = pointers(&views);
+    let kept: Vec<_> = after.iter().filter(|pair| before.contains(pair)).collect();
     assert_eq!((before.len(), after.len(), kept.len()), (6, 5, 4));
     assert_eq!(after[0].0, "shop_web_2_renamed");
 }
 
 #[test]
-fn a_target_is_swapped_whole_and_keeps_its_mode() {
+fn target_is_replaced_atomically_and_keeps_its_mode() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("out.conf");
-    let target = |mode| Target { path: path.clone(), mode, owner: None };
-    let write = |target: Target, text: &str| {
-        target.stage(text).unwrap().map(|staged| staged.swap_in().unwrap()).is_ok()
+    let target = |mode| TargetFile { path: path.clone(), mode, owner: None };
+    let write = |target: TargetFile, text: &str| {
+        target.stage_text(text).unwrap().map(|staged| staged.swap_in().unwrap()).is_ok()
     };
     let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o7777;
     assert!(write(target(None), "a\n"));
@@ -351,44 +365,44 @@ fn a_target_is_swapped_whole_and_keeps_its_mode() {
     assert!(write(target(Some(0o640)), "c\n"));
     assert_eq!(mode(), 0o640);
     // What is staged and not swapped in leaves nothing behind.
-    drop(target(None).stage("d\n").unwrap());
+    drop(target(None).stage_text("d\n").unwrap());
     let link = folder.path().join("link");
     symlink("out.conf", &link).unwrap();
-    assert!(write(Target { path: link.clone(), mode: None, owner: None }, "e\n"));
+    assert!(write(TargetFile { path: link.clone(), mode: None, owner: None }, "e\n"));
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     assert_eq!(fs::read_to_string(&path).unwrap(), "e\n");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     // One that leads nowhere yet stays a link, too.
     fs::remove_file(&path).unwrap();
-    assert!(write(Target { path: link.clone(), mode: None, owner: None }, "f\n"));
+    assert!(write(TargetFile { path: link.clone(), mode: None, owner: None }, "f\n"));
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     assert_eq!(fs::read_to_string(&path).unwrap(), "f\n");
 }
 
 #[test]
-fn a_mode_or_owner_added_later_is_given_to_the_file_as_it_is() {
+fn mode_and_owner_are_applied_to_an_unchanged_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("out.conf");
-    let target = |mode, owner: Option<&str>| Target {
+    let target = |mode, owner: Option<&str>| TargetFile {
         path: path.clone(),
         mode,
-        owner: owner.map(|owner| Owner::read(owner).unwrap()),
+        owner: owner.map(|owner| FileOwner::parse(owner).unwrap()),
     };
-    target(None, None).stage("a\n").unwrap().unwrap().swap_in().unwrap();
+    target(None, None).stage_text("a\n").unwrap().unwrap().swap_in().unwrap();
     let found = || fs::metadata(&path).unwrap();
     let (inode, user, group) = (found().ino(), found().uid(), found().gid());
     let mine = format!("{user}:{group}");
     let another = if user == 0 { "1:2".to_owned() } else { mine.clone() };
     for (mode, owner, expected) in [
-        (None, None, Written::Nothing),
-        (Some(0o644), Some(mine.as_str()), Written::Nothing),
-        (Some(0o600), None, Written::Attributes),
-        (Some(0o600), None, Written::Nothing),
-        (None, None, Written::Nothing),
-        (Some(0o640), Some(&another), Written::Attributes),
-        (Some(0o640), Some(&another), Written::Nothing),
+        (None, None, TargetChange::Nothing),
+        (Some(0o644), Some(mine.as_str()), TargetChange::Nothing),
+        (Some(0o600), None, TargetChange::Attributes),
+        (Some(0o600), None, TargetChange::Nothing),
+        (None, None, TargetChange::Nothing),
+        (Some(0o640), Some(&another), TargetChange::Attributes),
+        (Some(0o640), Some(&another), TargetChange::Nothing),
     ] {
-        let written = target(mode, owner).stage("a\n").unwrap().unwrap_err();
+        let written = target(mode, owner).stage_text("a\n").unwrap().unwrap_err();
         assert_eq!(written, expected, "{mode:?} {owner:?}");
     }
     assert_eq!((found().ino(), found().mode() & 0o7777), (inode, 0o640));
@@ -396,7 +410,7 @@ fn a_mode_or_owner_added_later_is_given_to_the_file_as_it_is() {
 }
 
 #[test]
-fn a_target_that_is_no_regular_file_is_refused() {
+fn target_that_is_no_regular_file_is_rejected() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name).display().to_string();
     fs::create_dir(at("folder")).unwrap();
@@ -416,25 +430,26 @@ fn a_target_that_is_no_regular_file_is_refused() {
         ("/dev/null".into(), "a device"),
         (at("link-device"), "a device"),
     ] {
-        let told = format!("{path} is {what}, and no file; docker-glue render prints a template");
-        let mistake = read(&format!("template=# x\ntarget={path}\n")).unwrap_err();
-        assert_eq!(mistake.to_string(), format!("web.ini:5: {told}"));
+        let message =
+            format!("{path} is {what}, and no file; docker-glue render prints a template");
+        let error = parse_template(&format!("template=# x\ntarget={path}\n")).unwrap_err();
+        assert_eq!(error.to_string(), format!("web.ini:5: {message}"));
         // It may have become one since.
-        let target = Target { path: path.into(), mode: None, owner: None };
-        assert_eq!(target.stage("x").unwrap_err().to_string(), told);
+        let target = TargetFile { path: path.into(), mode: None, owner: None };
+        assert_eq!(target.stage_text("x").unwrap_err().to_string(), message);
     }
 }
 
 #[test]
-fn a_target_that_is_mounted_is_written_in_place() {
+fn mounted_target_is_written_in_place() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("out.conf");
     fs::write(&path, "a longer text than the new one\n").unwrap();
     let inode = || fs::metadata(&path).unwrap().ino();
     let before = inode();
     for (text, mode) in [("short\n", None), ("somewhat longer\n", Some(0o600))] {
-        let target = Target { path: path.clone(), mode, owner: None };
-        target.stage(text).unwrap().unwrap().write_in_place().unwrap();
+        let target = TargetFile { path: path.clone(), mode, owner: None };
+        target.stage_text(text).unwrap().unwrap().write_in_place().unwrap();
         assert_eq!((inode(), fs::read_to_string(&path).unwrap().as_str()), (before, text));
     }
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
@@ -443,65 +458,65 @@ fn a_target_that_is_mounted_is_written_in_place() {
 
 /// Changes at these milliseconds, told at those.
 #[track_caller]
-fn told_at(least: u64, most: u64, changes: &[u64], expected: &[u64]) {
+fn check_debounce(least: u64, most: u64, changes: &[u64], expected: &[u64]) {
     let start = Instant::now();
     let at = |milliseconds| start + Duration::from_millis(milliseconds);
     let (least, most) = (Duration::from_millis(least), Duration::from_millis(most));
-    let mut batch = Batch::new((least, most));
-    let mut told = Vec::new();
-    let mut tell = |batch: &mut Batch, until: Option<Instant>| {
-        if let Some(due) = batch.due()
+    let mut batch = Debounce::new((least, most));
+    let mut message = Vec::new();
+    let mut tell = |batch: &mut Debounce, until: Option<Instant>| {
+        if let Some(due) = batch.due_at()
             && until.is_none_or(|until| due <= until)
         {
-            told.push(u64::try_from((due - start).as_millis()).unwrap());
-            batch.told();
+            message.push(u64::try_from((due - start).as_millis()).unwrap());
+            batch.clear_pending();
         }
     };
     for change in changes {
         tell(&mut batch, Some(at(*change)));
-        batch.changed(at(*change));
+        batch.record_change(at(*change));
     }
     tell(&mut batch, None);
-    assert_eq!(told, expected, "{least:?} {most:?} {changes:?}");
+    assert_eq!(message, expected, "{least:?} {most:?} {changes:?}");
 }
 
 #[test]
-fn changes_that_follow_closely_are_told_together() {
-    told_at(500, 2000, &[], &[]);
-    told_at(500, 2000, &[100], &[600]);
-    told_at(500, 2000, &[0, 300, 600], &[1100]);
-    told_at(500, 2000, &[0, 400, 800, 1200, 1600, 1900], &[2000]);
-    told_at(500, 2000, &[0, 400, 800, 1200, 1600, 1999, 2100], &[2000, 2600]);
-    told_at(500, 2000, &[0, 1000], &[500, 1500]);
-    told_at(500, 500, &[0, 200, 400], &[500]);
-    told_at(0, 0, &[0, 1, 2], &[0, 1, 2]);
-    told_at(0, 2000, &[0, 1], &[0, 1]);
+fn close_changes_are_notified_together() {
+    check_debounce(500, 2000, &[], &[]);
+    check_debounce(500, 2000, &[100], &[600]);
+    check_debounce(500, 2000, &[0, 300, 600], &[1100]);
+    check_debounce(500, 2000, &[0, 400, 800, 1200, 1600, 1900], &[2000]);
+    check_debounce(500, 2000, &[0, 400, 800, 1200, 1600, 1999, 2100], &[2000, 2600]);
+    check_debounce(500, 2000, &[0, 1000], &[500, 1500]);
+    check_debounce(500, 500, &[0, 200, 400], &[500]);
+    check_debounce(0, 0, &[0, 1, 2], &[0, 1, 2]);
+    check_debounce(0, 2000, &[0, 1], &[0, 1]);
 }
 
 #[tokio::test]
-async fn a_thousand_letters_that_wait_are_one_look() {
+async fn thousand_waiting_messages_are_one_render() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("all.ini");
     let text =
         "[handler]\nclass=template\n[params]\ntarget=out\ntemplate=# {{ containers|length }}\n";
-    let handler = Handler::read(file, text, &settings()).unwrap().unwrap();
-    let Kind::Template(template) = handler.kind.clone() else { panic!("it is a template") };
-    let tally = Arc::new(Tally::new("all"));
-    let (mut letters, mailbox) = mailbox(Arc::clone(&tally));
-    (0..1000).for_each(|_| letters.send(Letter::None));
-    drop(letters);
+    let handler = Handler::parse(file, text, &check_settings()).unwrap().unwrap();
+    let HandlerKind::Template(template) = handler.kind.clone() else { panic!("it is a template") };
+    let tally = Arc::new(HandlerStats::new("all"));
+    let (mut sender, mailbox) = create_mailbox(Arc::clone(&tally));
+    (0..1000).for_each(|_| sender.send(HandlerMessage::NoneEvent));
+    drop(sender);
     let (_tell, roster) = watch::channel(Arc::default());
     let (_tell, leaving) = watch::channel(Arc::default());
-    let work = Work {
+    let work = HandlerContext {
         handler,
-        command: Command::Watch,
+        command: RunMode::Watch,
         mailbox,
-        roster,
+        containers: roster,
         leaving,
-        access: Access::default(),
-        settings: Arc::new(settings()),
-        tally: Arc::clone(&tally),
-        after: None,
+        access: EngineSettings::default(),
+        settings: Arc::new(check_settings()),
+        stats: Arc::clone(&tally),
+        none_trigger: None,
     };
     template.run(work).await;
     assert_eq!(fs::read_to_string(folder.path().join("out")).unwrap(), "0\n");

@@ -3,13 +3,13 @@
 use super::{Host, check};
 
 #[test]
-fn no_label_asks_for_nothing() {
+fn no_label_gives_no_request() {
     check("", &[], &[]);
     check("com.example.glue_http_80_host=a.test traefik.enable=1", &[], &[]);
 }
 
 #[test]
-fn a_host_is_lower_case_ascii_without_a_trailing_dot() {
+fn host_is_normalized_to_lower_case_ascii() {
     check("glue_http_80_host=App.Example.COM.", &["app.example.com:80/ -> 80"], &[]);
     check("glue_http_80_host=my_app.test", &["my_app.test:80/ -> 80"], &[]);
     check("glue_http_80_host=-a-.test", &["-a-.test:80/ -> 80"], &[]);
@@ -21,7 +21,7 @@ fn a_host_is_lower_case_ascii_without_a_trailing_dot() {
 }
 
 #[test]
-fn hosts_are_a_list_and_come_sorted_and_once() {
+fn host_list_is_sorted_and_deduplicated() {
     check(
         "glue_http_80_host=b.test,+*.b.test+,a.test,B.test.",
         &["a.test:80/ -> 80", "b.test:80/ -> 80", "*.b.test:80/ -> 80"],
@@ -30,30 +30,33 @@ fn hosts_are_a_list_and_come_sorted_and_once() {
 }
 
 #[test]
-fn a_bad_host_costs_that_host() {
-    let costs = |host: &str, reason: &str| {
+fn invalid_host_in_list_is_skipped() {
+    let check_skipped = |host: &str, reason: &str| {
         let label = format!("glue_http_80_host={host},a.test");
         let problem = format!("label glue_http_80_host=\"{host},a.test\": {reason}");
         check(&label, &["a.test:80/ -> 80"], &[&problem]);
     };
-    costs("https://b.test", "\"https://b.test\" is a URL; write the host's name alone");
-    costs(
+    check_skipped("https://b.test", "\"https://b.test\" is a URL; write the host's name alone");
+    check_skipped(
         "*.b.test/x",
         "\"*.b.test/x\" has a path; write the host's name alone, and the path in the prefix label",
     );
-    costs(
+    check_skipped(
         "b.test:8080",
         "\"b.test:8080\" has a port; write the host's name alone, and the port in the bind label",
     );
-    costs("", "a member of the list is empty; there is a comma too many or a value missing");
+    check_skipped(
+        "",
+        "a member of the list is empty; there is a comma too many or a value missing",
+    );
     for lone in ["*", "*."] {
-        costs(
+        check_skipped(
             lone,
             "a wildcard stands before a name, as in *.example.com; for any host leave the host label away and name a prefix, or name the port in glue_http_ports",
         );
     }
     for inner in ["b.*.test", "*b.test", "*.*.test", "b.*"] {
-        costs(
+        check_skipped(
             inner,
             &format!(
                 "\"{inner}\" has a wildcard in it; one stands in front, for one label, as in *.example.com"
@@ -62,7 +65,7 @@ fn a_bad_host_costs_that_host() {
     }
     let long = format!("{}.test", "b".repeat(64));
     for gap in ["b..test", ".b.test", "b.test.."] {
-        costs(
+        check_skipped(
             gap,
             &format!(
                 "\"{gap}\" lacks a name before a dot; was a variable empty? For all names below one write *.example.com"
@@ -70,7 +73,7 @@ fn a_bad_host_costs_that_host() {
         );
     }
     for none in ["b!.test", "::1", "[::1]", "[::1]:80", "xn--ü.test", "xn--a.test", &long] {
-        costs(
+        check_skipped(
             none,
             &format!(
                 "{none:?} is no host name; one has letters, digits, - and _, and dots between them"
@@ -80,7 +83,7 @@ fn a_bad_host_costs_that_host() {
 }
 
 #[test]
-fn a_host_has_labels_of_63_and_253_in_all() {
+fn host_longer_than_253_is_refused() {
     let label = "b".repeat(63);
     assert!(label.parse::<Host>().is_ok());
     let longest = format!("{label}.{label}.{label}.{}", "b".repeat(61));
@@ -89,7 +92,7 @@ fn a_host_has_labels_of_63_and_253_in_all() {
 }
 
 #[test]
-fn a_host_label_of_which_nothing_is_left_is_never_any_host() {
+fn host_label_without_valid_host_disables_route() {
     let out =
         "label glue_http_80_host=\"\": nothing is left of it, so this route of port 80 is out";
     let empty =

@@ -1,21 +1,23 @@
 //! The contract with users, cell by cell.
 
-mod any;
-mod fence;
-mod habit;
+mod foreign_syntax;
 mod host;
-mod miss;
+mod limits;
+mod near_miss;
 mod option;
-mod part;
+mod participation;
 mod path;
+mod properties;
 
 use super::{
-    Ask, Constraint, Fences, MOST_ROUTES, read, speaks, takes_part,
-    value::{Check, CheckPath, Host, HostMatch, MOST_SEGMENTS, Obedience, PathPrefix, Retry},
+    Constraint, LabelLimits, MAX_ROUTES, RouteRequest, has_our_labels, parse_labels, participates,
+    value::{
+        CheckMethod, CheckPath, HealthPolicy, Host, HostMatch, MAX_SEGMENTS, PathPrefix, Retry,
+    },
     value::{Timeout, Weight},
 };
 use crate::{
-    container::{Container, ContainerId, Health, NetworkMode, State},
+    container::{Container, ContainerId, ContainerState, Health, NetworkMode},
     problem::{Reason, Severity},
     route::Strip,
 };
@@ -25,64 +27,74 @@ use std::{
 };
 
 /// Labels as `key=value` between blanks; `+` in a value is a blank.
-fn check(labels: &str, asks: &[&str], problems: &[&str]) {
-    check_fenced(&Fences::default(), &container(labels), asks, problems);
+fn check(labels: &str, requests: &[&str], problems: &[&str]) {
+    check_limited(&LabelLimits::default(), &labelled(labels), requests, problems);
 }
 
 /// The same of a container that is not `container(labels)`, or behind fences.
-fn check_fenced(fences: &Fences, container: &Container, asks: &[&str], problems: &[&str]) {
-    let reading = read(container, fences);
-    assert_eq!(reading.asks.iter().map(said).collect::<Vec<_>>(), asks, "{:?}", container.labels);
-    let told: Vec<_> = reading.problems.iter().map(ToString::to_string).collect();
+fn check_limited(
+    limits: &LabelLimits,
+    container: &Container,
+    requests: &[&str],
+    problems: &[&str],
+) {
+    let parsed = parse_labels(container, limits);
+    assert_eq!(
+        parsed.requests.iter().map(request_text).collect::<Vec<_>>(),
+        requests,
+        "{:?}",
+        container.labels
+    );
+    let actual: Vec<_> = parsed.problems.iter().map(ToString::to_string).collect();
     let whole: Vec<_> =
         problems.iter().map(|text| format!("container web (c0ffee): {text}")).collect();
-    assert_eq!(told, whole, "{:?}", container.labels);
-    assert_eq!(reading, read(container, fences));
+    assert_eq!(actual, whole, "{:?}", container.labels);
+    assert_eq!(parsed, parse_labels(container, limits));
 }
 
 /// `host:public/prefix -> port`, and what differs from the defaults.
-fn said(ask: &Ask) -> String {
-    let mut text = format!("{} -> {}", ask.key, ask.port);
-    if ask.weight != Weight::default() {
-        write!(text, " weight {}", ask.weight.get()).unwrap();
+fn request_text(request: &RouteRequest) -> String {
+    let mut text = format!("{} -> {}", request.key, request.port);
+    if request.weight != Weight::default() {
+        write!(text, " weight {}", request.weight.get()).unwrap();
     }
-    if ask.policy.strip == Strip::Prefix {
+    if request.policy.strip == Strip::Prefix {
         text += " strip";
     }
-    match &ask.policy.check {
-        Check::Tcp => {}
-        Check::Off => text += " unchecked",
-        Check::Http(path) => write!(text, " check {path}").unwrap(),
+    match &request.policy.check {
+        CheckMethod::Tcp => {}
+        CheckMethod::Off => text += " unchecked",
+        CheckMethod::Http(path) => write!(text, " check {path}").unwrap(),
     }
-    if ask.policy.timeout != Timeout::default() {
-        write!(text, " timeout {}ms", ask.policy.timeout.millis()).unwrap();
+    if request.policy.timeout != Timeout::default() {
+        write!(text, " timeout {}ms", request.policy.timeout.as_millis()).unwrap();
     }
-    match ask.policy.retry {
+    match request.policy.retry {
         Retry::Safe => {}
         Retry::All => text += " retry all",
         Retry::Off => text += " retry off",
     }
-    match ask.obedience {
-        Obedience::Obey => text,
-        Obedience::Require => text + " require",
-        Obedience::Ignore => text + " ignore",
+    match request.health_policy {
+        HealthPolicy::Obey => text,
+        HealthPolicy::Require => text + " require",
+        HealthPolicy::Ignore => text + " ignore",
     }
 }
 
-fn container(labels: &str) -> Container {
-    with(labels.split_whitespace().map(|label| {
+fn labelled(labels: &str) -> Container {
+    from_labels(labels.split_whitespace().map(|label| {
         let (key, value) = label.split_once('=').unwrap_or((label, ""));
         (key.to_owned(), value.replace('+', " "))
     }))
 }
 
-fn with(labels: impl IntoIterator<Item = (String, String)>) -> Container {
+fn from_labels(labels: impl IntoIterator<Item = (String, String)>) -> Container {
     Container {
         id: ContainerId::new("c0ffee"),
         name: "web".into(),
         image: "web:1".into(),
         created: 0,
-        state: State::Running,
+        state: ContainerState::Running,
         health: Health::Unchecked,
         labels: std::sync::Arc::new(labels.into_iter().collect()),
         environment: BTreeMap::new(),
@@ -90,24 +102,24 @@ fn with(labels: impl IntoIterator<Item = (String, String)>) -> Container {
         networks: std::sync::Arc::default(),
         exposed: [80, 81, 8080, 3000].into(),
         published: Vec::new(),
-        stop: None,
-        leaving: false,
+        stop_config: None,
+        stopping: false,
         started: None,
         image_id: None,
         label_fault: None,
     }
 }
 
-fn one(key: &str, value: &str) -> Container {
-    with([(key.to_owned(), value.to_owned())])
+fn single_label(key: &str, value: &str) -> Container {
+    from_labels([(key.to_owned(), value.to_owned())])
 }
 
-fn ports(ports: &[u16]) -> BTreeSet<std::num::NonZeroU16> {
+fn port_set(ports: &[u16]) -> BTreeSet<std::num::NonZeroU16> {
     ports.iter().map(|&port| port.try_into().unwrap()).collect()
 }
 
-fn hosts(patterns: &[&str]) -> Fences {
-    let fence = |text: &&str| crate::settings::value::host_fence(text).unwrap();
-    let hosts = patterns.iter().map(fence).collect();
-    Fences { hosts, ..Fences::default() }
+fn allowed_hosts(patterns: &[&str]) -> LabelLimits {
+    let parse_allowed = |text: &&str| crate::settings::value::parse_host_fence(text).unwrap();
+    let hosts = patterns.iter().map(parse_allowed).collect();
+    LabelLimits { allowed_hosts: hosts, ..LabelLimits::default() }
 }

@@ -1,9 +1,9 @@
 //! Prefixes, and how lists multiply.
 
-use super::{Fences, check, check_fenced, one};
+use super::{LabelLimits, check, check_limited, single_label};
 
 #[test]
-fn a_prefix_is_whole_segments_with_or_without_slashes() {
+fn prefix_slashes_are_normalized() {
     check(
         "glue_http_80_prefix=/a/,b/c,/A,/b/c/",
         &["*:80/A/ -> 80", "*:80/a/ -> 80", "*:80/b/c/ -> 80"],
@@ -16,7 +16,7 @@ fn a_prefix_is_whole_segments_with_or_without_slashes() {
 
 /// As requests are read.
 #[test]
-fn prefix_in_another_spelling_is_the_same() {
+fn equivalent_prefix_spellings_are_normalized() {
     for (prefix, route) in [
         ("/%61pi", "*:80/api/"),
         ("/caf%c3%a9", "*:80/caf%C3%A9/"),
@@ -37,18 +37,21 @@ fn prefix_in_another_spelling_is_the_same() {
 }
 
 #[test]
-fn a_bad_prefix_costs_that_prefix() {
-    let costs = |prefix: &str, reason: &str| {
-        let label = one("glue_http_80_prefix", &format!("{prefix},a"));
+fn invalid_prefix_in_list_is_skipped() {
+    let check_skipped = |prefix: &str, reason: &str| {
+        let label = single_label("glue_http_80_prefix", &format!("{prefix},a"));
         let problem = format!("label glue_http_80_prefix={:?}: {reason}", format!("{prefix},a"));
-        check_fenced(&Fences::default(), &label, &["*:80/a/ -> 80"], &[&problem]);
+        check_limited(&LabelLimits::default(), &label, &["*:80/a/ -> 80"], &[&problem]);
     };
-    costs("/1/2/3/4/5/6/7/8/9", "\"/1/2/3/4/5/6/7/8/9\" has more than 8 segments; name fewer");
+    check_skipped(
+        "/1/2/3/4/5/6/7/8/9",
+        "\"/1/2/3/4/5/6/7/8/9\" has more than 8 segments; name fewer",
+    );
     for none in [
         "//", "b//c", "//b", "b//", ".", "b/../c", "b?c", "b#c", "é", "%", "%4", "%4g", "%2e%2E",
         "a/%2e", "%00", "b\\c",
     ] {
-        costs(
+        check_skipped(
             none,
             &format!(
                 "{none:?} is no path as it stands in a URL: no empty segments, no . or .., no query, other characters as %XX"
@@ -66,7 +69,7 @@ fn a_bad_prefix_costs_that_prefix() {
 }
 
 #[test]
-fn hosts_and_prefixes_and_public_ports_multiply() {
+fn hosts_prefixes_and_ports_are_combined() {
     check(
         "glue_http_80_host=a.test,b.test glue_http_80_prefix=x,y glue_http_80_bind=80,443",
         &[

@@ -1,52 +1,55 @@
 //! `explain`: asks the docker-balancer that runs; where none answers, Docker.
 
-mod human;
 mod table;
+mod text;
 
-pub use human::human;
+pub use text::format_explanation;
 
-use super::{Told, alone};
+use super::{CommandOutput, offline};
 use crate::{
     cli::Format,
     control::{
-        client::{self, NoDaemon},
-        socket,
+        client::{self, DaemonUnreachableError},
+        socket_path,
     },
     haproxy::config::MapName,
     settings::Settings,
-    view::explain::{Asked, Explanation, Outcome, explain as pure, request::Request},
+    view::explain::{
+        AnsweredBy, Explanation, RequestOutcome, explain as pure, request::ExplainRequest,
+    },
 };
 use anyhow::{Context, Result};
 
 /// It is understood, and not served.
-const NOT_SERVED: u8 = 1;
+const EXIT_NOT_SERVED: u8 = 1;
 
-pub(super) async fn explain(
-    request: &Request,
+pub(super) async fn run_explain(
+    request: &ExplainRequest,
     format: Format,
     settings: &Settings,
-) -> Result<Told> {
-    let asked = client::get(&socket(&settings.runtime_dir), &path(request)).await;
-    let explanation: Explanation = match asked {
+) -> Result<CommandOutput> {
+    let response = client::get(&socket_path(&settings.runtime_dir), &request_path(request)).await;
+    let explanation: Explanation = match response {
         Ok(explanation) => explanation,
         Err(error) => {
-            let neither = || format!("neither could be asked: {error:#}");
-            let mut by_docker = by_docker(request, settings).await.with_context(neither)?;
-            if !error.is::<NoDaemon>() {
+            let both_failed = || format!("neither could be asked: {error:#}");
+            let mut by_docker =
+                explain_offline(request, settings).await.with_context(both_failed)?;
+            if !error.is::<DaemonUnreachableError>() {
                 by_docker.daemon_said = Some(format!("{error:#}"));
             }
             by_docker
         }
     };
-    let status = if explanation.outcome == Outcome::Served { 0 } else { NOT_SERVED };
+    let status = if explanation.outcome == RequestOutcome::Served { 0 } else { EXIT_NOT_SERVED };
     let text = match format {
-        Format::Human => human(&explanation),
+        Format::Human => format_explanation(&explanation),
         Format::Json => serde_json::to_string_pretty(&explanation)?,
     };
-    Ok(Told { text, status })
+    Ok(CommandOutput { text, status })
 }
 
-fn path(request: &Request) -> String {
+fn request_path(request: &ExplainRequest) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
     let url = request.url.to_string();
     query.append_pair("url", &url).append_pair("method", request.method.as_str());
@@ -54,13 +57,13 @@ fn path(request: &Request) -> String {
 }
 
 /// What a docker-balancer would do that began now; a HAProxy of ours is looked at if there is one.
-async fn by_docker(request: &Request, settings: &Settings) -> Result<Explanation> {
-    let alone = alone::look(settings).await?;
-    let mut explanation = pure(request, &alone.picture, alone.counters.as_ref());
-    explanation.asked = Asked::Docker;
-    explanation.notes.extend(alone.notes);
-    if let (Some(observed), Some(route)) = (&alone.observed, &explanation.route)
-        && !observed.map(MapName::Routes).any(|(key, _)| *key == route.route)
+async fn explain_offline(request: &ExplainRequest, settings: &Settings) -> Result<Explanation> {
+    let offline = offline::load_offline(settings).await?;
+    let mut explanation = pure(request, &offline.state, offline.counters.as_ref());
+    explanation.asked = AnsweredBy::Docker;
+    explanation.notes.extend(offline.notes);
+    if let (Some(observed), Some(route)) = (&offline.observed, &explanation.route)
+        && !observed.map_entries(MapName::Routes).any(|(key, _)| *key == route.route)
     {
         explanation.notes.push("the HAProxy that runs does not have this route yet".to_owned());
     }

@@ -3,24 +3,25 @@
 //! Pure.
 
 use super::{
-    chosen::Chosen,
-    contest::{HostRank, host_rank, place},
     request::Url,
+    route_match::{HostRank, host_rank, match_rank},
+    selected_route::SelectedRoute,
 };
 use crate::{
     label::value::HostMatch,
-    problem::{About, Reason},
-    rollback::RELEASE,
+    problem::{ProblemSubject, Reason},
+    rollback::RELEASE_COMMAND,
     route::{Listener, Match},
-    view::Picture,
+    view::StateSnapshot,
 };
 use std::{collections::BTreeSet, num::NonZeroU16};
 
 /// The host of a route that is most like the one asked for, where nobody asks for that: at most three slips, and
 /// fewer than half of the labels in question.
-pub(super) fn nearest(url: &Url, picture: &Picture) -> Option<String> {
-    let named = |host: &HostMatch| host_rank(url, host).is_some_and(|it| it != HostRank::Any);
-    let hosts: BTreeSet<_> = picture
+pub(super) fn nearest_host(url: &Url, snapshot: &StateSnapshot) -> Option<String> {
+    let names_host =
+        |host: &HostMatch| host_rank(url, host).is_some_and(|rank| rank != HostRank::Any);
+    let hosts: BTreeSet<_> = snapshot
         .routes
         .0
         .keys()
@@ -29,98 +30,106 @@ pub(super) fn nearest(url: &Url, picture: &Picture) -> Option<String> {
             host
         })
         .collect();
-    if hosts.iter().any(|host| named(host)) {
+    if hosts.iter().any(|host| names_host(host)) {
         return None;
     }
     let exact = hosts.into_iter().filter_map(|host| match host {
         HostMatch::Exact(host) => Some(host.as_str()),
         HostMatch::Wildcard(_) | HostMatch::Any => None,
     });
-    let near = exact.filter_map(|host| Some((slips(url.host(), host)?, host)));
-    near.min().map(|(_, host)| host.to_owned())
+    let candidates = exact.filter_map(|host| Some((typo_distance(url.host(), host)?, host)));
+    candidates.min().map(|(_, host)| host.to_owned())
 }
 
 /// `None` where they have little to do with each other. Labels at the end that are the same say nothing.
-fn slips(one: &str, other: &str) -> Option<usize> {
+fn typo_distance(one: &str, other: &str) -> Option<usize> {
     let (mut a, mut b) = (one.split('.').rev().peekable(), other.split('.').rev().peekable());
     while a.peek().is_some() && a.peek() == b.peek() {
         a.next();
         b.next();
     }
-    let left = |labels: Vec<&str>| labels.join(".");
-    let (a, b) = (left(a.collect()), left(b.collect()));
-    let slips = strsim::osa_distance(&a, &b);
-    (slips <= 3 && 2 * slips < a.len().max(b.len())).then_some(slips)
+    let join_labels = |labels: Vec<&str>| labels.join(".");
+    let (a, b) = (join_labels(a.collect()), join_labels(b.collect()));
+    let distance = strsim::osa_distance(&a, &b);
+    (distance <= 3 && 2 * distance < a.len().max(b.len())).then_some(distance)
 }
 
 /// The same request, on the ports where a route answers it.
-pub(super) fn elsewhere(url: &Url, picture: &Picture) -> Vec<String> {
-    let ports: BTreeSet<_> = picture.routes.0.keys().map(|key| key.listener.port).collect();
-    let on = |port: NonZeroU16| url.on_port(port);
+pub(super) fn other_ports(url: &Url, snapshot: &StateSnapshot) -> Vec<String> {
+    let ports: BTreeSet<_> = snapshot.routes.0.keys().map(|key| key.listener.port).collect();
+    let on = |port: NonZeroU16| url.format_on_port(port);
     let answers = |text: &String| {
         let there: Option<Url> = text.parse().ok();
         there.is_some_and(|url| {
-            let named = |it: &(HostRank, _)| it.0 != HostRank::Any;
-            picture.routes.0.keys().any(|key| place(&url, key).as_ref().is_some_and(named))
+            let names_host = |pair: &(HostRank, _)| pair.0 != HostRank::Any;
+            snapshot
+                .routes
+                .0
+                .keys()
+                .any(|key| match_rank(&url, key).as_ref().is_some_and(names_host))
         })
     };
     ports.into_iter().map(on).filter(answers).collect()
 }
 
 /// The public port that is meant by one that only is bound for it, as a browser is given it.
-pub(super) fn public_port(url: &Url, picture: &Picture) -> Option<NonZeroU16> {
-    let listeners = || picture.routes.0.keys().map(|key| key.listener);
-    let is_bound = |at: &Listener| picture.rules.bound(*at) == url.port();
+pub(super) fn public_port(url: &Url, snapshot: &StateSnapshot) -> Option<NonZeroU16> {
+    let listeners = || snapshot.routes.0.keys().map(|key| key.listener);
+    let is_bound = |at: &Listener| snapshot.rules.bound_port(*at) == url.port();
     let is_public = listeners().any(|at| at.port == url.port());
     listeners().filter(|_| !is_public).find(is_bound).map(|at| at.port)
 }
 
 /// `counted`: HAProxy said what it counts. `public`: see [`public_port`].
-pub(super) fn notes(
-    picture: &Picture,
-    counted: bool,
-    chosen: Option<&Chosen<'_>>,
+pub(super) fn collect_notes(
+    snapshot: &StateSnapshot,
+    has_counters: bool,
+    selected: Option<&SelectedRoute<'_>>,
     public: Option<NonZeroU16>,
 ) -> Vec<String> {
     let mut notes = Vec::new();
     if let Some(port) = public {
         notes.push(format!("that is where public port {port} is bound; labels say {port}"));
     }
-    if let Some(trouble) = &picture.trouble {
-        notes.push(format!("the last change is not applied: {trouble}"));
+    if let Some(error) = &snapshot.last_error {
+        notes.push(format!("the last change is not applied: {error}"));
     }
-    if !picture.docker_is_there {
+    if !snapshot.docker_connected {
         notes.push("Docker does not answer at the moment; this is of before".to_owned());
     }
-    if !picture.haproxy.answers {
+    if !snapshot.haproxy.answers {
         notes.push("HAProxy does not say what it has; this is what the labels ask for".to_owned());
     }
-    if picture.haproxy.answers && !counted {
+    if snapshot.haproxy.answers && !has_counters {
         notes.push(
             "HAProxy does not answer at the moment; how its servers are is not known".to_owned(),
         );
     }
-    if let Some(rollback) = &picture.memory.rollback {
-        notes.push(format!("{rollback}; what came later waits for {RELEASE}"));
+    if let Some(rollback) = &snapshot.decide_state.rollback {
+        notes.push(format!("{rollback}; what came later waits for {RELEASE_COMMAND}"));
     }
-    let Some(chosen) = chosen else { return notes };
-    let serves = |about: &About| match about {
-        About::Container(origin) => chosen.route.endpoints.iter().any(|it| it.origin == *origin),
-        About::Listener(listener) => chosen.key.listener == *listener,
-        About::Option(_) => false,
+    let Some(selected) = selected else { return notes };
+    let serves = |subject: &ProblemSubject| match subject {
+        ProblemSubject::Container(origin) => {
+            selected.route.endpoints.iter().any(|view| view.container == *origin)
+        }
+        ProblemSubject::Listener(listener) => selected.key.listener == *listener,
+        ProblemSubject::Option(_) => false,
     };
     // What takes part nevertheless; an exposed port is worth a word only where nothing answers.
-    let problems = picture.problems.iter().filter(|it| serves(&it.about));
-    let of_labels = problems.filter(|it| match it.reason {
-        Reason::NotExposed { .. } => !chosen.is_served(),
+    let problems = snapshot.problems.iter().filter(|problem| serves(&problem.subject));
+    let of_labels = problems.filter(|problem| match problem.reason {
+        Reason::NotExposed { .. } => !selected.is_served(),
         Reason::Conflict { .. }
         | Reason::Kept { .. }
         | Reason::HostOwned { .. }
         | Reason::Refused { .. } => false,
         // Told as the outcome already, where it is the only server's.
-        _ if it.reason.fails_check() => chosen.is_served() || chosen.servers.len() != 1,
-        _ if it.reason.is_of_traffic() => true,
-        _ => it.label.is_some(),
+        _ if problem.reason.is_check_failure() => {
+            selected.is_served() || selected.servers.len() != 1
+        }
+        _ if problem.reason.is_about_traffic() => true,
+        _ => problem.label.is_some(),
     });
     notes.extend(of_labels.map(ToString::to_string));
     notes

@@ -3,20 +3,20 @@
 //!
 //! Pure. The JSON of `GET /explain`.
 
-mod absent;
-mod chosen;
-mod contest;
+mod exclusion_search;
 mod hint;
+mod label_source;
 mod outcome;
 pub mod request;
-mod source;
+mod route_match;
+mod selected_route;
 
-use super::Picture;
-use crate::{haproxy::stat::Counters, route::RouteKey};
-use chosen::Chosen;
-use contest::{loss, matching, near};
-use outcome::{listener, outcome};
-use request::{Refusal, Request};
+use super::StateSnapshot;
+use crate::{haproxy::stats::Counters, route::RouteKey};
+use outcome::{decide_outcome, listener_step};
+use request::{ExplainRequest, RejectionError};
+use route_match::{matching_routes, near_misses, not_selected_reason};
+use selected_route::SelectedRoute;
 use serde::{Deserialize, Serialize};
 use std::{fmt, time::Duration};
 
@@ -24,13 +24,13 @@ pub use super::status::ServerState;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Explanation {
-    pub asked: Asked,
+    pub asked: AnsweredBy,
     /// What the docker-balancer that runs said instead, where Docker was asked although one does.
     pub daemon_said: Option<String>,
     pub method: String,
     /// As it was written.
     pub url: String,
-    pub outcome: Outcome,
+    pub outcome: RequestOutcome,
     /// What HAProxy answers by itself: 400, 404, 405 or 503.
     pub status: Option<u16>,
     /// The outcome in a sentence.
@@ -42,11 +42,11 @@ pub struct Explanation {
     /// Those that get requests, and those that would if HAProxy's check of them did not fail.
     pub servers: Vec<ServerStep>,
     /// What a server gets to see, and how it is treated, where one does.
-    pub becomes: Option<Becomes>,
+    pub becomes: Option<ForwardedRequest>,
     /// Routes that match too, the best first; where none answers those that come near.
-    pub lost: Vec<Lost>,
+    pub lost: Vec<NotSelected>,
     /// Who would take part and does not.
-    pub absent: Vec<Absent>,
+    pub absent: Vec<ExcludedContainer>,
     /// The nearest host that there is, where nobody asks for this one.
     pub did_you_mean: Option<String>,
     /// The same request on other ports, where it is served there and not here.
@@ -58,7 +58,7 @@ pub struct Explanation {
 /// Who knew it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Asked {
+pub enum AnsweredBy {
     /// The docker-balancer that runs.
     Daemon,
     /// Docker, as none could say it: what one would do that began now.
@@ -67,7 +67,7 @@ pub enum Asked {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Outcome {
+pub enum RequestOutcome {
     Served,
     /// 503
     Unavailable,
@@ -86,7 +86,7 @@ pub struct ListenerStep {
     pub bound: u16,
     /// Why it is not there: its port is … .
     pub taken: Option<String>,
-    pub labels: Vec<Source>,
+    pub labels: Vec<LabelSource>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,7 +95,7 @@ pub struct HostStep {
     pub asked: String,
     /// `app.example.com`, `*.example.com`, or `*` for any.
     pub matched: String,
-    pub labels: Vec<Source>,
+    pub labels: Vec<LabelSource>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,7 +106,7 @@ pub struct RouteStep {
     pub prefix: String,
     /// HAProxy's name for it.
     pub backend: String,
-    pub labels: Vec<Source>,
+    pub labels: Vec<LabelSource>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -121,11 +121,11 @@ pub struct ServerStep {
     /// HAProxy's own word, where it said one.
     pub haproxy: Option<String>,
     /// Where its weight is written; absent where that is the default, or of a generation that is held.
-    pub label: Option<Source>,
+    pub label: Option<LabelSource>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Becomes {
+pub struct ForwardedRequest {
     /// With the query.
     pub path: String,
     pub stripped: bool,
@@ -134,16 +134,16 @@ pub struct Becomes {
     /// `safe`, `all` or `off`.
     pub retry: String,
     /// Which of this method's requests are sent again.
-    pub again: Again,
+    pub again: RetryScope,
     /// `tcp`, `off`, or a path.
     pub check: String,
     /// Those of strip_prefix, timeout, retry and check that are written; none of a generation that is held.
-    pub labels: Vec<Source>,
+    pub labels: Vec<LabelSource>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Again {
+pub enum RetryScope {
     Never,
     /// Those that did not reach a container.
     Unsent,
@@ -152,16 +152,16 @@ pub enum Again {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Lost {
+pub struct NotSelected {
     pub route: String,
-    pub why: Loss,
+    pub why: NotSelectedReason,
     pub text: String,
     pub containers: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Loss {
+pub enum NotSelectedReason {
     ShorterPrefix,
     Wildcard,
     AnyHost,
@@ -172,18 +172,18 @@ pub enum Loss {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Absent {
+pub struct ExcludedContainer {
     pub container: String,
     pub id: String,
-    pub why: Absence,
+    pub why: ExclusionReason,
     pub text: String,
     /// The label that is to blame, where one is.
-    pub label: Option<Source>,
+    pub label: Option<LabelSource>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Absence {
+pub enum ExclusionReason {
     Paused,
     Stopping,
     Stopped,
@@ -206,7 +206,7 @@ pub enum Absence {
 
 /// A label of a container, or a variable of its environment, as it was written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Source {
+pub struct LabelSource {
     pub container: String,
     pub id: String,
     pub key: String,
@@ -217,56 +217,68 @@ pub struct Source {
 
 /// The same request and picture give the same explanation. Without `counters` where HAProxy does not
 /// say them; then servers are in the state that their labels and containers ask for.
-pub fn explain(request: &Request, picture: &Picture, counters: Option<&Counters>) -> Explanation {
-    let public = hint::public_port(&request.url, picture);
-    let meant = public.map(|port| Request { url: request.url.on(port), ..request.clone() });
-    let request = meant.as_ref().unwrap_or(request);
+pub fn explain(
+    request: &ExplainRequest,
+    snapshot: &StateSnapshot,
+    counters: Option<&Counters>,
+) -> Explanation {
+    let public = hint::public_port(&request.url, snapshot);
+    let public_request =
+        public.map(|port| ExplainRequest { url: request.url.with_port(port), ..request.clone() });
+    let request = public_request.as_ref().unwrap_or(request);
     let url = &request.url;
-    let matching = matching(url, picture.routes.0.keys());
-    let refusal = request.refusal();
-    let winner = matching.first().copied().filter(|_| refusal.is_none());
-    let chosen = winner.and_then(|key| Chosen::of(picture, counters, key));
-    let (outcome, why) = outcome(request, picture, chosen.as_ref());
-    let lost = match winner {
-        Some(winner) => matching[1..].iter().map(|it| (*it, loss(winner, it))).collect(),
-        None if outcome == Outcome::Refused => Vec::new(),
-        None => near(url, picture.routes.0.keys()),
+    let matches = matching_routes(url, snapshot.routes.0.keys());
+    let rejection = request.rejection();
+    let winner = matches.first().copied().filter(|_| rejection.is_none());
+    let selected = winner.and_then(|key| SelectedRoute::from_key(snapshot, counters, key));
+    let (outcome, reason) = decide_outcome(request, snapshot, selected.as_ref());
+    let not_selected = match winner {
+        Some(winner) => {
+            matches[1..].iter().map(|key| (*key, not_selected_reason(winner, key))).collect()
+        }
+        None if outcome == RequestOutcome::Refused => Vec::new(),
+        None => near_misses(url, snapshot.routes.0.keys()),
     };
-    let chosen = chosen.as_ref();
+    let selected = selected.as_ref();
     Explanation {
-        asked: Asked::Daemon,
+        asked: AnsweredBy::Daemon,
         daemon_said: None,
         method: request.method.to_string(),
         url: url.to_string(),
         outcome,
         status: match outcome {
-            Outcome::Refused => refusal.map(Refusal::status),
+            RequestOutcome::Refused => rejection.map(RejectionError::http_status),
             outcome => outcome.status(),
         },
-        why,
-        listener: listener(request, picture, chosen),
-        host: chosen.map(|it| it.host(request)),
-        route: chosen.map(Chosen::route),
-        servers: chosen.map(|it| it.servers.clone()).unwrap_or_default(),
-        becomes: chosen.filter(|it| it.is_served()).map(|it| it.becomes(request)),
-        lost: lost.into_iter().map(|(key, why)| Lost::of(picture, key, why)).collect(),
-        absent: absent::absent(url, picture, winner),
-        did_you_mean: hint::nearest(url, picture),
-        elsewhere: if winner.is_none() { hint::elsewhere(url, picture) } else { Vec::new() },
-        notes: hint::notes(picture, counters.is_some(), chosen, public),
+        why: reason,
+        listener: listener_step(request, snapshot, selected),
+        host: selected.map(|route| route.host_step(request)),
+        route: selected.map(SelectedRoute::route_step),
+        servers: selected.map(|route| route.servers.clone()).unwrap_or_default(),
+        becomes: selected
+            .filter(|route| route.is_served())
+            .map(|route| route.forwarded_request(request)),
+        lost: not_selected
+            .into_iter()
+            .map(|(key, reason)| NotSelected::from_route(snapshot, key, reason))
+            .collect(),
+        absent: exclusion_search::find_excluded(url, snapshot, winner),
+        did_you_mean: hint::nearest_host(url, snapshot),
+        elsewhere: if winner.is_none() { hint::other_ports(url, snapshot) } else { Vec::new() },
+        notes: hint::collect_notes(snapshot, counters.is_some(), selected, public),
     }
 }
 
-impl Lost {
-    fn of(picture: &Picture, key: &RouteKey, why: Loss) -> Self {
-        let route = picture.routes.0.get(key);
-        let endpoints = route.map(|it| &it.endpoints[..]).unwrap_or_default();
-        let containers = endpoints.iter().map(|it| it.origin.name().to_owned()).collect();
-        Self { route: key.to_string(), why, text: why.to_string(), containers }
+impl NotSelected {
+    fn from_route(snapshot: &StateSnapshot, key: &RouteKey, reason: NotSelectedReason) -> Self {
+        let route = snapshot.routes.0.get(key);
+        let endpoints = route.map(|route| &route.endpoints[..]).unwrap_or_default();
+        let containers = endpoints.iter().map(|view| view.container.name().to_owned()).collect();
+        Self { route: key.to_string(), why: reason, text: reason.to_string(), containers }
     }
 }
 
-impl Outcome {
+impl RequestOutcome {
     /// What HAProxy answers by itself.
     fn status(self) -> Option<u16> {
         match self {
@@ -277,7 +289,7 @@ impl Outcome {
     }
 }
 
-impl fmt::Display for Loss {
+impl fmt::Display for NotSelectedReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::ShorterPrefix => "its prefix is shorter",
@@ -291,7 +303,7 @@ impl fmt::Display for Loss {
 }
 
 /// Whole ones; a time that is not over is never 0.
-fn seconds(time: Duration) -> impl fmt::Display {
+fn format_seconds(time: Duration) -> impl fmt::Display {
     let whole = time.as_secs() + u64::from(0 < time.subsec_nanos());
     humantime::format_duration(Duration::from_secs(whole))
 }

@@ -4,12 +4,12 @@
 
 use crate::{
     label::value,
-    path::{PathError, Reading},
+    path::{NormalizedPath, PathError},
 };
 use std::{fmt, num::NonZeroU16, str::FromStr};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Request {
+pub struct ExplainRequest {
     pub method: Method,
     pub url: Url,
 }
@@ -21,23 +21,23 @@ pub struct Method(String);
 /// `http://host[:port][/path][?query]`; displays as it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Url {
-    written: String,
+    text: String,
     /// As the client sends it, but for the port; an international name in ASCII.
-    sent: String,
+    sent_host: String,
     /// As routes name it.
     host: String,
     port: NonZeroU16,
     /// Begins with a slash.
     path: String,
     /// The path as it is routed, or why it is not.
-    reading: Result<Reading, PathError>,
+    normalized: Result<NormalizedPath, PathError>,
     /// With its question mark, or empty.
     query: String,
 }
 
 /// Why HAProxy refuses a request before it is routed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum RejectionError {
     #[error("{0}")]
     Path(PathError),
     #[error("no container is asked by this method")]
@@ -46,7 +46,7 @@ pub enum Refusal {
 
 /// Why it is no URL, or no method, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Mistake {
+pub enum RequestError {
     #[error("it has no scheme; begin it with http://, as in http://app.example.com/")]
     NoScheme,
     #[error("explain knows plain HTTP alone; write http:// and the listener's port")]
@@ -67,16 +67,16 @@ pub enum Mistake {
     NotAMethod,
 }
 
-impl Request {
-    pub fn refusal(&self) -> Option<Refusal> {
+impl ExplainRequest {
+    pub fn rejection(&self) -> Option<RejectionError> {
         let is_refused = matches!(self.method.as_str(), "CONNECT" | "TRACE" | "TRACK");
-        let of_path = || self.url.reading.as_ref().err().copied().map(Refusal::Path);
-        is_refused.then_some(Refusal::Method).or_else(of_path)
+        let of_path = || self.url.normalized.as_ref().err().copied().map(RejectionError::Path);
+        is_refused.then_some(RejectionError::Method).or_else(of_path)
     }
 }
 
-impl Refusal {
-    pub fn status(self) -> u16 {
+impl RejectionError {
+    pub fn http_status(self) -> u16 {
         match self {
             Self::Path(_) => 400,
             Self::Method => 405,
@@ -103,7 +103,7 @@ impl Url {
 
     /// The same on another port.
     #[must_use]
-    pub fn on(&self, port: NonZeroU16) -> Self {
+    pub fn with_port(&self, port: NonZeroU16) -> Self {
         Self { port, ..self.clone() }
     }
 
@@ -113,8 +113,8 @@ impl Url {
     }
 
     /// The path as it is routed; `None` where HAProxy refuses it.
-    pub fn reading(&self) -> Option<&Reading> {
-        self.reading.as_ref().ok()
+    pub fn normalized_path(&self) -> Option<&NormalizedPath> {
+        self.normalized.as_ref().ok()
     }
 
     /// With its question mark, or empty.
@@ -134,8 +134,8 @@ impl Url {
     }
 
     /// What clients see on another port.
-    pub fn on_port(&self, port: NonZeroU16) -> String {
-        let Self { sent, path, query, .. } = self;
+    pub fn format_on_port(&self, port: NonZeroU16) -> String {
+        let Self { sent_host: sent, path, query, .. } = self;
         match port.get() {
             80 => format!("http://{sent}{path}{query}"),
             port => format!("http://{sent}:{port}{path}{query}"),
@@ -144,39 +144,39 @@ impl Url {
 }
 
 impl FromStr for Method {
-    type Err = Mistake;
+    type Err = RequestError;
 
-    fn from_str(text: &str) -> Result<Self, Mistake> {
+    fn from_str(text: &str) -> Result<Self, RequestError> {
         let legal = |c: u8| c.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&c);
         let is_token = !text.is_empty() && text.bytes().all(legal);
-        if is_token { Ok(Self(text.to_owned())) } else { Err(Mistake::NotAMethod) }
+        if is_token { Ok(Self(text.to_owned())) } else { Err(RequestError::NotAMethod) }
     }
 }
 
 impl FromStr for Url {
-    type Err = Mistake;
+    type Err = RequestError;
 
-    fn from_str(text: &str) -> Result<Self, Mistake> {
-        let (scheme, rest) = text.split_once("://").ok_or(Mistake::NoScheme)?;
+    fn from_str(text: &str) -> Result<Self, RequestError> {
+        let (scheme, after_scheme) = text.split_once("://").ok_or(RequestError::NoScheme)?;
         if !scheme.eq_ignore_ascii_case("http") {
-            return Err(Mistake::NotHttp);
+            return Err(RequestError::NotHttp);
         }
-        let at = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-        let (authority, target) = rest.split_at(at);
-        let (sent, port) = host_and_port(authority)?;
+        let at = after_scheme.find(['/', '?', '#']).unwrap_or(after_scheme.len());
+        let (authority, target) = after_scheme.split_at(at);
+        let (sent_host, port) = parse_authority(authority)?;
         // An IPv6 address is cut at its first colon, so no label can name one.
-        let name = sent.split(':').next().unwrap_or_default().to_ascii_lowercase();
+        let name = sent_host.split(':').next().unwrap_or_default().to_ascii_lowercase();
         let host = name.trim_end_matches('.').to_owned();
         // No client sends what follows a hash.
         let target = target.split('#').next().unwrap_or_default();
-        if let Some(wrong) = target.chars().find(|c| !c.is_ascii_graphic()) {
-            return Err(Mistake::NotAPath(wrong));
+        if let Some(not_a_host) = target.chars().find(|c| !c.is_ascii_graphic()) {
+            return Err(RequestError::NotAPath(not_a_host));
         }
         let (path, query) = target.split_at(target.find('?').unwrap_or(target.len()));
         let path = if path.is_empty() { "/" } else { path };
-        let reading = Reading::of(path);
+        let normalized = NormalizedPath::from_request(path);
         let (path, query) = (path.to_owned(), query.to_owned());
-        Ok(Self { written: text.to_owned(), sent, host, port, path, reading, query })
+        Ok(Self { text: text.to_owned(), sent_host, host, port, path, normalized, query })
     }
 }
 
@@ -188,16 +188,16 @@ impl fmt::Display for Method {
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.written)
+        f.write_str(&self.text)
     }
 }
 
-fn host_and_port(authority: &str) -> Result<(String, NonZeroU16), Mistake> {
+fn parse_authority(authority: &str) -> Result<(String, NonZeroU16), RequestError> {
     if authority.contains('@') {
-        return Err(Mistake::User);
+        return Err(RequestError::User);
     }
     if authority.starts_with('[') && !authority.contains(']') {
-        return Err(Mistake::NotAHost(authority.to_owned()));
+        return Err(RequestError::NotAHost(authority.to_owned()));
     }
     let after_address = authority.find(']').map_or(0, |at| at + 1);
     let (host, port) = match authority[after_address..].find(':') {
@@ -205,26 +205,27 @@ fn host_and_port(authority: &str) -> Result<(String, NonZeroU16), Mistake> {
         None => (authority, ""),
     };
     let port = match port.strip_prefix(':').unwrap_or_default() {
-        "" => value::port("80").map_err(|_| Mistake::NoHost)?,
-        port => value::port(port).map_err(|_| Mistake::NotAPort(port.to_owned()))?,
+        "" => value::parse_port("80").map_err(|_| RequestError::NoHost)?,
+        port => value::parse_port(port).map_err(|_| RequestError::NotAPort(port.to_owned()))?,
     };
-    Ok((sent(host)?, port))
+    Ok((parse_sent_host(host)?, port))
 }
 
-fn sent(host: &str) -> Result<String, Mistake> {
-    let wrong = || Mistake::NotAHost(host.to_owned());
+fn parse_sent_host(host: &str) -> Result<String, RequestError> {
+    let not_a_host = || RequestError::NotAHost(host.to_owned());
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let address = |text: &str| {
         let inside = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
-        inside.is_some_and(|it| it.parse::<std::net::Ipv6Addr>().is_ok())
+        inside.is_some_and(|parsed| parsed.parse::<std::net::Ipv6Addr>().is_ok())
     };
     match host {
-        "" => Err(Mistake::NoHost),
+        "" => Err(RequestError::NoHost),
         _ if address(host) || host.chars().all(plain) => Ok(host.to_owned()),
-        _ if !host.is_ascii() => {
-            idna::domain_to_ascii(host).ok().filter(|it| it.chars().all(plain)).ok_or_else(wrong)
-        }
-        _ => Err(wrong()),
+        _ if !host.is_ascii() => idna::domain_to_ascii(host)
+            .ok()
+            .filter(|parsed| parsed.chars().all(plain))
+            .ok_or_else(not_a_host),
+        _ => Err(not_a_host()),
     }
 }
 
@@ -233,7 +234,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_is_taken_as_it_is_sent() {
+    fn url_is_parsed_as_clients_send_it() {
         for (url, expected) in [
             ("http://a.test", "a.test 80 / "),
             ("HTTP://A.Test.:8080", "a.test 8080 / "),
@@ -244,32 +245,32 @@ mod tests {
             ("http://10.0.0.1:81/", "10.0.0.1 81 / "),
             ("http://[::1]:81/x", "[ 81 /x "),
         ] {
-            let it: Url = url.parse().unwrap();
-            let Url { port, path, query, .. } = &it;
-            assert_eq!(format!("{} {port} {path} {query}", it.host()), expected, "{url}");
-            assert_eq!(it.to_string(), url);
+            let parsed: Url = url.parse().unwrap();
+            let Url { port, path, query, .. } = &parsed;
+            assert_eq!(format!("{} {port} {path} {query}", parsed.host()), expected, "{url}");
+            assert_eq!(parsed.to_string(), url);
         }
     }
 
     #[test]
-    fn what_is_none_is_told_why() {
+    fn invalid_url_or_method_is_refused_with_reason() {
         for (url, expected) in [
-            ("", Mistake::NoScheme),
-            ("app.example.com/x", Mistake::NoScheme),
-            ("https://a.test/", Mistake::NotHttp),
-            ("http:///x", Mistake::NoHost),
-            ("http://:80/", Mistake::NoHost),
-            ("http://u:p@a.test/", Mistake::User),
-            ("http://a b.test/", Mistake::NotAHost("a b.test".to_owned())),
-            ("http://[::1/", Mistake::NotAHost("[::1".to_owned())),
-            ("http://a.test:0/", Mistake::NotAPort("0".to_owned())),
-            ("http://a.test:99999/", Mistake::NotAPort("99999".to_owned())),
-            ("http://a.test/a b", Mistake::NotAPath(' ')),
-            ("http://a.test/ä", Mistake::NotAPath('ä')),
+            ("", RequestError::NoScheme),
+            ("app.example.com/x", RequestError::NoScheme),
+            ("https://a.test/", RequestError::NotHttp),
+            ("http:///x", RequestError::NoHost),
+            ("http://:80/", RequestError::NoHost),
+            ("http://u:p@a.test/", RequestError::User),
+            ("http://a b.test/", RequestError::NotAHost("a b.test".to_owned())),
+            ("http://[::1/", RequestError::NotAHost("[::1".to_owned())),
+            ("http://a.test:0/", RequestError::NotAPort("0".to_owned())),
+            ("http://a.test:99999/", RequestError::NotAPort("99999".to_owned())),
+            ("http://a.test/a b", RequestError::NotAPath(' ')),
+            ("http://a.test/ä", RequestError::NotAPath('ä')),
         ] {
             assert_eq!(url.parse::<Url>(), Err(expected), "{url:?}");
         }
-        assert_eq!("".parse::<Method>(), Err(Mistake::NotAMethod));
-        assert_eq!("GET /".parse::<Method>(), Err(Mistake::NotAMethod));
+        assert_eq!("".parse::<Method>(), Err(RequestError::NotAMethod));
+        assert_eq!("GET /".parse::<Method>(), Err(RequestError::NotAMethod));
     }
 }

@@ -2,15 +2,15 @@ use super::{OnStop, Password, Publish};
 use crate::handler::ini::Ini;
 use std::time::Duration;
 
-fn read(params: &str) -> Result<Publish, String> {
+fn parse_publish(params: &str) -> Result<Publish, String> {
     let text = format!("[handler]\nclass=publish\n[params]\n{params}");
-    let ini = Ini::read("p.ini", &text).unwrap();
-    Publish::of(&ini.params).map_err(|mistake| mistake.to_string())
+    let ini = Ini::parse("p.ini", &text).unwrap();
+    Publish::parse_params(&ini.params).map_err(|error| error.to_string())
 }
 
 #[test]
-fn what_is_not_said_is_plain() {
-    let plain = read("endpoints=127.0.0.1").unwrap();
+fn missing_params_have_defaults() {
+    let plain = parse_publish("endpoints=127.0.0.1").unwrap();
     assert_eq!(plain.access.endpoints, ["http://127.0.0.1:2379"]);
     assert_eq!((plain.prefix.as_str(), plain.node), ("/docker-glue/", None));
     assert_eq!((plain.ttl, plain.on_stop), (Duration::from_secs(30), OnStop::Delete));
@@ -19,7 +19,7 @@ fn what_is_not_said_is_plain() {
 }
 
 #[test]
-fn endpoints_are_said_in_many_ways() {
+fn endpoints_are_parsed_from_every_notation() {
     let hosts = r#"clientParams={"host": (("10.0.0.2", 4001), ("10.0.0.3", 4001))}"#;
     for (params, expected) in [
         ("endpoints=a, b:1,https://c/", &["http://a:2379", "http://b:1", "https://c:2379"][..]),
@@ -32,12 +32,12 @@ fn endpoints_are_said_in_many_ways() {
         ("clientParams={'hosts': 'a:1, b:2', 'read_timeout': 60}", &["http://a:1", "http://b:2"]),
         ("clientParams={'host': ('a', 1)}", &["http://a:1"]),
     ] {
-        assert_eq!(read(params).unwrap().access.endpoints, expected, "{params}");
+        assert_eq!(parse_publish(params).unwrap().access.endpoints, expected, "{params}");
     }
 }
 
 #[test]
-fn the_original_s_example_is_understood() {
+fn docker_glue_example_is_parsed() {
     let text = "\
 [handler]
 class=DockerGlue.handlers.publishers.distconfig.Publisher
@@ -51,23 +51,24 @@ clientParams={\"host\": ((\"10.0.0.2\", 4001), (\"10.0.0.3\", 4001))}
 #class=distconfig.backends.consul.ConsulBackend
 # clientParams={\"token\":\"\",\"host\":\"127.0.0.1\", \"port\":8500}
 ";
-    let publish = Publish::of(&Ini::read("publisher.ini", text).unwrap().params).unwrap();
+    let publish =
+        Publish::parse_params(&Ini::parse("publisher.ini", text).unwrap().params).unwrap();
     assert_eq!(publish.access.endpoints, ["http://10.0.0.2:4001", "http://10.0.0.3:4001"]);
 }
 
 #[test]
-fn a_password_is_never_shown() {
+fn password_is_never_shown() {
     let client = "clientParams={'host': 'a', 'username': 'u', 'password': 'hidden'}";
     for params in ["endpoints=a\nuser=u\npassword=hidden", client] {
-        let publish = read(params).unwrap();
-        let user = Some(("u".to_owned(), Password::Said("hidden".to_owned())));
+        let publish = parse_publish(params).unwrap();
+        let user = Some(("u".to_owned(), Password::Inline("hidden".to_owned())));
         assert_eq!(publish.access.user, user);
         assert!(!format!("{publish:?}").contains("hidden"), "{publish:?}");
-        assert!(publish.access.is_overheard());
+        assert!(publish.access.sends_password_unencrypted());
     }
     for near in ["http://127.0.0.1:1", "localhost", "[::1]", "https://a"] {
         let params = format!("endpoints={near}\nuser=u\npassword=hidden");
-        assert!(!read(&params).unwrap().access.is_overheard(), "{near}");
+        assert!(!parse_publish(&params).unwrap().access.sends_password_unencrypted(), "{near}");
     }
     for params in [
         "endpoints=http://u:hidden@a",
@@ -76,15 +77,15 @@ fn a_password_is_never_shown() {
         "clientParams={'password': 'hidden}",
         "clientParams={'host': 'a', 'password': ['hidden']}",
     ] {
-        let told = read(params).unwrap_err();
-        assert!(!told.contains("hidden"), "{told}");
+        let message = parse_publish(params).unwrap_err();
+        assert!(!message.contains("hidden"), "{message}");
     }
 }
 
 #[test]
-fn a_mistake_is_told_with_its_line() {
+fn error_names_its_line() {
     let also = |params: &str| format!("{params}\nendpoints=a");
-    for (params, told) in [
+    for (params, message) in [
         (
             String::new(),
             "p.ini: [params] says no endpoints, and they are needed: endpoints=http://127.0.0.1:2379",
@@ -125,33 +126,35 @@ fn a_mistake_is_told_with_its_line() {
         ),
         ("clientParams=x".into(), "p.ini:4: clientParams: a value is expected at its character 1"),
     ] {
-        assert_eq!(read(&params).unwrap_err(), told, "{params}");
+        assert_eq!(parse_publish(&params).unwrap_err(), message, "{params}");
     }
 }
 
 #[test]
-fn a_prefix_ends_with_one_slash() {
-    for (said, prefix) in [("", "/docker-glue/"), ("a/b/", "/a/b/"), ("/a", "/a/"), ("/", "/")] {
-        assert_eq!(read(&format!("endpoints=a\nprefix={said}")).unwrap().prefix, prefix);
+fn prefix_ends_with_one_slash() {
+    for (parsed, prefix) in [("", "/docker-glue/"), ("a/b/", "/a/b/"), ("/a", "/a/"), ("/", "/")] {
+        assert_eq!(parse_publish(&format!("endpoints=a\nprefix={parsed}")).unwrap().prefix, prefix);
     }
-    assert_eq!(read("endpoints=a\nomit=none").unwrap().view.omit, [] as [Vec<String>; 0]);
+    assert_eq!(parse_publish("endpoints=a\nomit=none").unwrap().view.omit, [] as [Vec<String>; 0]);
 }
 
 #[test]
-fn every_line_of_the_example_is_understood() {
+fn every_line_of_the_example_is_parsed() {
     let text = include_str!("../../../../examples/docker-glue.d/publish.ini.example");
     let uncomment = |line: &str| match line.strip_prefix('#') {
-        Some(said) if !said.starts_with(' ') => said.to_owned(),
+        Some(parsed) if !parsed.starts_with(' ') => parsed.to_owned(),
         _ => line.to_owned(),
     };
     let text = text.lines().map(uncomment).collect::<Vec<_>>().join("\n");
     // It shows two ways to say them, and a key is said once.
     let text = text.replace("endpoints=http://127.0.0.1:2379\n", "");
-    let said = Publish::of(&Ini::read("publish.ini", &text).unwrap().params).unwrap();
-    assert_eq!(said.access.endpoints, ["https://10.0.0.2:2379", "https://10.0.0.3:2379"]);
-    assert!(said.access.ca.is_some() && said.access.identity.is_some());
-    assert_eq!(said.node.as_deref(), Some("web-1"));
-    let plain = read("endpoints=a").unwrap();
-    let is_default = |it: &Publish| (it.prefix.clone(), it.ttl, it.on_stop, it.view.clone());
-    assert_eq!(is_default(&said), is_default(&plain), "the example shows what counts anyway");
+    let parsed = Publish::parse_params(&Ini::parse("publish.ini", &text).unwrap().params).unwrap();
+    assert_eq!(parsed.access.endpoints, ["https://10.0.0.2:2379", "https://10.0.0.3:2379"]);
+    assert!(parsed.access.ca.is_some() && parsed.access.identity.is_some());
+    assert_eq!(parsed.node.as_deref(), Some("web-1"));
+    let plain = parse_publish("endpoints=a").unwrap();
+    let is_default = |publish: &Publish| {
+        (publish.prefix.clone(), publish.ttl, publish.on_stop, publish.view.clone())
+    };
+    assert_eq!(is_default(&parsed), is_default(&plain), "the example shows what counts anyway");
 }

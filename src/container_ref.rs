@@ -1,0 +1,41 @@
+//! Where a thing came from: carried along and printed, never parsed.
+//!
+//! Pure.
+
+use std::{fmt, sync::Arc};
+
+/// The container (and label) that asked for something, in a form that is safe to print anywhere:
+/// letters, digits and `_ . -` only.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ContainerRef {
+    name: Arc<str>,
+    id: Arc<str>,
+}
+
+impl ContainerRef {
+    pub fn new(name: &str, id: &str) -> Self {
+        Self { name: sanitize_text(name).into(), id: sanitize_text(id).into() }
+    }
+
+    /// The container's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The container's short id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl fmt::Display for ContainerRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.name, self.id)
+    }
+}
+
+/// Docker allows just these in names; another source, or a mended engine, might not.
+fn sanitize_text(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    text.chars().take(128).map(|c| if plain(c) { c } else { '_' }).collect()
+}

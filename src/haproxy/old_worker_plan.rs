@@ -1,0 +1,148 @@
+//! What a worker is told that was replaced by a reload and still ends what it has begun.
+//!
+//! Pure. HAProxy lets nobody change the servers of such a worker, only its maps, and end requests. Its
+//! names are those of its own time: what a server stands for is found by container and port.
+
+use super::{
+    config::{AdminState, Config, MapName},
+    name,
+    observed::{ObservedState, QueuedRequest},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
+
+/// Its servers that lead to where their container takes requests, by backend and name.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ReachableServers<'a>(BTreeSet<(&'a str, &'a str)>);
+
+impl<'a> ReachableServers<'a> {
+    pub fn from_observed(old: &'a ObservedState, config: &Config) -> Self {
+        let addresses = ready_addresses(config);
+        let all = old.servers.iter().flat_map(|(backend, servers)| {
+            servers.iter().map(move |(name, server)| (backend.as_str(), name.as_str(), server))
+        });
+        let leads = all.filter(|(_, name, server)| {
+            let target = name::parse_container_port(name).and_then(|target| addresses.get(&target));
+            server.admin == AdminState::Ready && target == Some(&server.address)
+        });
+        Self(leads.map(|(backend, name, _)| (backend, name)).collect())
+    }
+
+    /// What its map of routes should say, given what it said when it was replaced: routes all of whose
+    /// containers have gone lead to nobody.
+    pub fn updated_routes(&self, old: &ObservedState) -> BTreeMap<String, String> {
+        let backends: BTreeSet<_> = self.0.iter().map(|(backend, _)| *backend).collect();
+        let lost = |backend: &str| {
+            old.servers.contains_key(backend)
+                && name::is_managed(backend)
+                && !backends.contains(backend)
+        };
+        let entry = |(key, value): (&str, &str)| {
+            let (backend, suffix) = value.split_once(' ').unwrap_or((value, ""));
+            let backend = if lost(backend) { name::NO_SERVER } else { backend };
+            (key.to_owned(), format!("{backend} {suffix}"))
+        };
+        old.map_entries(MapName::Routes).map(entry).collect()
+    }
+
+    /// The requests that wait for an address which their container has no more: whoever has it next
+    /// would answer them.
+    pub fn stale_requests<'w>(
+        &self,
+        queued: &'w [QueuedRequest],
+    ) -> impl Iterator<Item = &'w QueuedRequest> {
+        queued
+            .iter()
+            .filter(|request| {
+                name::is_managed(&request.backend) && request.server != name::HOLD_SERVER
+            })
+            .filter(|request| !self.0.contains(&(&request.backend, &request.server)))
+    }
+}
+
+/// Where each container's port is that takes requests.
+fn ready_addresses(config: &Config) -> BTreeMap<(&str, &str), SocketAddr> {
+    let servers = config.backends.values().flat_map(|backend| &backend.servers);
+    let ready = servers.filter(|server| server.admin == AdminState::Ready);
+    ready
+        .filter_map(|server| Some((name::parse_container_port(&server.name)?, server.address)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::haproxy::{
+        config::{Backend, BackendShape, CheckMode, ConnectRetry, Probe, Server},
+        observed::ObservedServer,
+    };
+
+    const BEFORE: &str = "10.0.0.2:80";
+    const NOW: &str = "10.0.0.3:80";
+
+    /// A configuration with this server in a backend of its own time, at [`NOW`].
+    fn config(server: Option<(&str, AdminState)>) -> Config {
+        let server = server.map(|(name, admin)| Server {
+            name: name.to_owned(),
+            id: 1,
+            address: NOW.parse().unwrap(),
+            weight: 100,
+            check_mode: CheckMode::Pool,
+            admin,
+        });
+        let backend = Backend {
+            route: "a.test:80/".parse().unwrap(),
+            shape: BackendShape { probe: Probe::Tcp, connect: ConnectRetry::On },
+            servers: server.into_iter().collect(),
+            lines: String::new(),
+        };
+        Config { backends: [("a.test:80".to_owned(), backend.into())].into(), ..Config::default() }
+    }
+
+    /// An old worker with one server, which serves `a.test`.
+    fn old(backend: &str, address: &str, admin: AdminState) -> ObservedState {
+        let address = address.parse().unwrap();
+        let server = ObservedServer { address, weight: 100, admin, up: true };
+        let servers = BTreeMap::from([("web-01:80:alone".to_owned(), server)]);
+        let entry = ("a.test:80/".to_owned(), format!("{backend} 0 60000 safe a.test:80"));
+        ObservedState {
+            servers: [(backend.to_owned(), servers)].into(),
+            maps: [(MapName::Routes, [entry].into())].into(),
+            ..ObservedState::default()
+        }
+    }
+
+    #[test]
+    fn old_worker_server_is_reachable_only_at_current_ready_address() {
+        let (ready, out) = (AdminState::Ready, AdminState::Maintenance);
+        for (desired, backend, address, admin, leads) in [
+            (Some(("web-01:80", ready)), "spare-tcp-001", NOW, ready, true),
+            (Some(("renamed-01:80", ready)), "spare-tcp-001", NOW, ready, true),
+            (Some(("web-01:80", ready)), "spare-tcp-001", BEFORE, ready, false),
+            (Some(("web-01:80", ready)), "spare-tcp-001", NOW, out, false),
+            (Some(("web-01:80", out)), "spare-tcp-001", NOW, ready, false),
+            (Some(("web-01:8080", ready)), "spare-tcp-001", NOW, ready, false),
+            (Some(("heir-02:80", ready)), "spare-tcp-001", NOW, ready, false),
+            (None, "spare-tcp-001", NOW, ready, false),
+            // Nothing is known of an administrator's own.
+            (None, "theirs", NOW, ready, true),
+        ] {
+            let old = old(backend, address, admin);
+            let config = config(desired);
+            let reachable = ReachableServers::from_observed(&old, &config);
+            let expected = if leads { backend } else { name::NO_SERVER };
+            let routes = reachable.updated_routes(&old);
+            let case = format!("{desired:?} {backend} {address} {admin:?}");
+            assert_eq!(
+                routes["a.test:80/"],
+                format!("{expected} 0 60000 safe a.test:80"),
+                "{case}"
+            );
+            let (id, server) = ("0x1".to_owned(), "web-01:80:alone".to_owned());
+            let queued = [QueuedRequest { id, backend: backend.to_owned(), server }];
+            assert_eq!(reachable.stale_requests(&queued).count(), usize::from(!leads), "{case}");
+        }
+    }
+}

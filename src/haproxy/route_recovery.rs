@@ -1,0 +1,83 @@
+//! From what HAProxy has back to the routes that it serves: names and values are read as they were made.
+//!
+//! Pure. What HAProxy is not given does not come back: that a path without segments was to be taken off, how
+//! servers that are not there would be checked, and of a name what is beyond its longest.
+
+use super::{
+    config::{AdminState, MapName},
+    name,
+    observed::{ObservedServer, ObservedState},
+};
+use crate::{
+    container_ref::ContainerRef,
+    label::value::{CheckMethod, Retry, Timeout, Weight},
+    route::{Endpoint, Policy, Readiness, Route, RouteKey, Routes, Strip},
+};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// The routes of its map, each with its servers. What is not ours (of a base file) is left alone.
+pub fn recover_routes(observed: &ObservedState) -> Routes {
+    let route = |(key, value): (&str, &str)| {
+        Some((key.parse::<RouteKey>().ok()?, Arc::new(recover_route(observed, value)?)))
+    };
+    Routes(observed.map_entries(MapName::Routes).filter_map(route).collect())
+}
+
+/// `backend strip timeout retry route`.
+fn recover_route(observed: &ObservedState, value: &str) -> Option<Route> {
+    let mut words = value.split(' ');
+    let (backend, strip) = (words.next()?, words.next()?);
+    let (timeout, retry) = (words.next()?, words.next()?);
+    let none = BTreeMap::new();
+    let servers = observed.servers.get(backend).filter(|_| backend != name::NO_SERVER);
+    let servers = servers.unwrap_or(&none);
+    let policy = Policy {
+        strip: if strip == "0" { Strip::Keep } else { Strip::Prefix },
+        check: recover_check(observed, backend, servers),
+        timeout: format!("{timeout}ms").parse::<Timeout>().ok()?,
+        retry: retry.parse::<Retry>().ok()?,
+    };
+    Some(Route { policy, endpoints: recover_endpoints(servers) })
+}
+
+fn recover_check(
+    observed: &ObservedState,
+    backend: &str,
+    servers: &BTreeMap<String, ObservedServer>,
+) -> CheckMethod {
+    let path = observed.maps.get(&MapName::Checks).and_then(|map| map.get(backend));
+    let mut of_containers = servers.keys().filter(|server| *server != name::HOLD_SERVER).peekable();
+    let unchecked =
+        of_containers.peek().is_some() && of_containers.all(|server| name::is_unchecked(server));
+    match path.and_then(|path| path.parse().ok()) {
+        Some(path) => CheckMethod::Http(path),
+        None if unchecked => CheckMethod::Off,
+        None => CheckMethod::Tcp,
+    }
+}
+
+/// One that is watched in another way meanwhile is there twice: the one that serves counts.
+fn recover_endpoints(servers: &BTreeMap<String, ObservedServer>) -> Vec<Endpoint> {
+    let all = servers.iter().filter_map(|(server, state)| recover_endpoint(server, state));
+    let mut all: Vec<_> = all.collect();
+    all.sort_by(|a, b| {
+        (&a.container, a.port, a.readiness).cmp(&(&b.container, b.port, b.readiness))
+    });
+    all.dedup_by(|a, b| a.container == b.container && a.port == b.port);
+    all.sort();
+    all
+}
+
+fn recover_endpoint(server: &str, state: &ObservedServer) -> Option<Endpoint> {
+    let (name, id, port) = name::parse_server(server)?;
+    Some(Endpoint {
+        container: ContainerRef::new(name, id),
+        port: port.parse().ok()?,
+        address: state.address,
+        weight: state.weight.to_string().parse::<Weight>().ok()?,
+        readiness: match state.admin {
+            AdminState::Ready => Readiness::Ready,
+            AdminState::Drain | AdminState::Maintenance => Readiness::Out,
+        },
+    })
+}

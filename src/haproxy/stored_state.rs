@@ -1,0 +1,48 @@
+//! What a worker has that is started with files of ours: for when none can be asked.
+//!
+//! Pure. Reads only what [`super::render`] writes.
+
+use super::{
+    config::{self, AdminState, MapName},
+    name,
+    observed::{ObservedServer, ObservedState, parse_map_file},
+};
+
+/// `map` gives the text of a map's file.
+pub fn from_files(config: &str, map: impl Fn(MapName) -> Option<String>) -> ObservedState {
+    let mut observed = ObservedState::default();
+    let mut backend = None;
+    for line in config.lines() {
+        let words: Vec<_> = line.split('#').next().unwrap_or_default().split_whitespace().collect();
+        if line.starts_with(|c: char| c.is_ascii_lowercase()) {
+            backend = words.strip_prefix(&["backend"]).and_then(|texts| texts.first()).copied();
+            observed.backends.extend(backend.map(str::to_owned));
+        }
+        match (words.as_slice(), backend) {
+            (["description", description @ ..], None) => {
+                observed.fingerprint = description.join(" ")
+            }
+            (["server", name, address, options @ ..], Some(backend)) => {
+                let Some(observed_server) = parse_server(name, address, options) else { continue };
+                let servers = observed.servers.entry(backend.to_owned()).or_default();
+                servers.insert((*name).to_owned(), observed_server);
+            }
+            _ => {}
+        }
+    }
+    let entries = |name| map(name).as_deref().map(parse_map_file).unwrap_or_default();
+    observed.maps = MapName::ALL.map(|name| (name, entries(name))).into();
+    observed
+}
+
+fn parse_server(name: &str, address: &str, options: &[&str]) -> Option<ObservedServer> {
+    let address = match address.parse().ok() {
+        // It leads to a socket that has no address.
+        None if name == name::HOLD_SERVER => config::hold_server().address,
+        address => address?,
+    };
+    let weight = options.iter().skip_while(|word| **word != "weight").nth(1)?.parse().ok()?;
+    let admin =
+        if options.contains(&"disabled") { AdminState::Maintenance } else { AdminState::Ready };
+    Some(ObservedServer { address, weight, admin, up: true })
+}

@@ -1,0 +1,609 @@
+//! One container's labels, read: sorted by port and route, then each route put together.
+//!
+//! Pure. What is wrong costs as little as the contract says, and is told.
+
+use super::{
+    HostNetwork, LabelLimits, ParsedLabels, RouteRequest,
+    key::{self, LabelKey, LabelOption},
+    value::{self, HealthPolicy, HostMatch, PathPrefix, Weight},
+};
+use crate::{
+    container::{Container, NetworkMode},
+    problem::{LabelText, Problem, ProblemSubject, Reason},
+    route::{Listener, Match, Policy, Protocol, RouteKey},
+};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroU16,
+    ops::Bound::{Included, Unbounded},
+    str::FromStr,
+};
+
+/// What one container can ask for: hosts, prefixes and public ports multiply.
+pub const MAX_ROUTES: usize = 1024;
+
+/// Servers that one container gets in one route, so that none takes a route over by its number of ports.
+pub const MAX_SERVERS: usize = 8;
+
+/// How many public ports one container gets: each takes file descriptors of HAProxy, and a reload more time.
+const MAX_LISTENERS: usize = 32;
+
+/// The longest value, in bytes.
+const MAX_VALUE_BYTES: usize = 4096;
+
+/// Problems of one container that are told one by one.
+pub const MAX_PROBLEMS: usize = 50;
+
+/// So many are gathered to choose from.
+const MAX_GATHERED_PROBLEMS: usize = 1000;
+
+/// Of one list no more are told: a list of nonsense shall not fill a log.
+const MAX_REPORTED_MEMBERS: usize = 16;
+
+/// Around a value they are of the value, to Docker; typographic ones come with copied text.
+pub(super) const QUOTES: [char; 8] =
+    ['"', '\'', '`', '\u{201c}', '\u{201d}', '\u{2018}', '\u{2019}', '\u{201e}'];
+
+/// A label, or a variable of the environment that stands for one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RawLabel<'a> {
+    pub(super) key: &'a str,
+    pub(super) value: &'a str,
+}
+
+/// What is written for one route, by choice.
+#[derive(Debug, Default)]
+pub(super) struct OptionSet<'a>([Option<RawLabel<'a>>; LabelOption::ALL.len()]);
+
+#[derive(Debug)]
+pub(super) struct PortLabels<'a> {
+    pub(super) number: NonZeroU16,
+    pub(super) base_options: OptionSet<'a>,
+    pub(super) named_routes: BTreeMap<&'a str, OptionSet<'a>>,
+    /// `glue_http_ports`, where it names this port.
+    pub(super) ports_label: Option<RawLabel<'a>>,
+}
+
+/// What a named route takes from its port.
+#[derive(Debug, Default)]
+struct RouteOptions {
+    /// `None`: the container's port.
+    bind: Option<Vec<NonZeroU16>>,
+    policy: Policy,
+    weight: Weight,
+    health_policy: HealthPolicy,
+}
+
+#[derive(Debug)]
+pub(super) struct LabelParser<'a> {
+    container: &'a Container,
+    limits: &'a LabelLimits,
+    requests: Vec<RouteRequest>,
+    /// The public ports that these ask for.
+    listeners: BTreeSet<NonZeroU16>,
+    problems: Vec<Problem>,
+    /// Those that were not gathered.
+    dropped_problems: usize,
+}
+
+impl<'a> LabelParser<'a> {
+    pub(super) fn new(container: &'a Container, limits: &'a LabelLimits) -> Self {
+        let (requests, listeners, problems, dropped) = Default::default();
+        Self { container, limits, requests, listeners, problems, dropped_problems: dropped }
+    }
+
+    pub(super) fn parse(mut self) -> ParsedLabels {
+        if let Some(why) = &self.container.label_fault {
+            self.report_problem(None, Reason::ImageUnknown { why: why.to_string() });
+            return ParsedLabels { problems: self.problems, ..ParsedLabels::default() };
+        }
+        let on_host = self.container.network_mode == NetworkMode::Host;
+        if on_host && self.limits.host_network == HostNetwork::Off {
+            self.report_problem(None, Reason::HostNetworkFenced);
+            return ParsedLabels { problems: self.problems, ..ParsedLabels::default() };
+        }
+        let (ports, network) = self.group_by_port();
+        for port in &ports {
+            self.parse_port(port);
+        }
+        let network_text = network.map(|network| self.checked_text(network));
+        if network_text == Some(None) {
+            self.requests.clear();
+        }
+        self.finish();
+        let network = network_text.flatten().map(str::to_owned);
+        // Kept for as long as the container is.
+        self.requests.shrink_to_fit();
+        ParsedLabels { requests: self.requests, network, problems: self.problems }
+    }
+
+    /// By port, and `glue_network`.
+    pub(super) fn group_by_port(&mut self) -> (Vec<PortLabels<'a>>, Option<RawLabel<'a>>) {
+        // Nearly all have one.
+        let mut ports: Vec<PortLabels<'a>> = Vec::with_capacity(1);
+        let (mut ports_label, mut network) = (None, None);
+        for label in collect_labels(self.container) {
+            match key::parse_key(label.key) {
+                None => {}
+                Some(Err(reason)) => self.report_problem(Some(label), reason),
+                Some(Ok(LabelKey::Network)) => network = Some(label),
+                Some(Ok(LabelKey::Ports)) => ports_label = Some(label),
+                Some(Ok(LabelKey::Http { port, option, route })) => {
+                    // The names are sorted, so those of one port are neighbours.
+                    if ports.last().is_none_or(|last| last.number != port) {
+                        ports.push(PortLabels::new(port));
+                    }
+                    let last = ports.last_mut().expect("one was put there");
+                    last.options_for(route).0[option as usize] = Some(label);
+                }
+            }
+        }
+        ports.sort_by_key(|port| port.number);
+        for number in ports_label
+            .map(|ports_label| self.parse_list(ports_label, value::parse_port))
+            .unwrap_or_default()
+        {
+            let at = ports.binary_search_by_key(&number, |port| port.number).unwrap_or_else(|at| {
+                ports.insert(at, PortLabels::new(number));
+                at
+            });
+            ports[at].ports_label = ports_label;
+        }
+        (ports, network)
+    }
+
+    fn parse_port(&mut self, port: &PortLabels<'a>) {
+        let number = port.number.get();
+        let has_own_network = !matches!(
+            self.container.network_mode,
+            NetworkMode::Host | NetworkMode::None | NetworkMode::Container(_)
+        );
+        if has_own_network && !self.container.exposed.contains(&number) {
+            self.report_problem(None, self.unexposed_reason(number));
+        }
+        let base = self.parse_options(port, &port.base_options, &RouteOptions::default());
+        if port.is_route() {
+            let no_match_reason = Reason::NothingToServe { port: number };
+            self.add_requests(port, &port.base_options, port.ports_label, &base, no_match_reason);
+        }
+        for (name, option_set) in &port.named_routes {
+            let options = self.parse_options(port, option_set, &base);
+            let no_match_reason = Reason::NothingNamed { port: number, route: (*name).to_owned() };
+            self.add_requests(port, option_set, None, &options, no_match_reason);
+        }
+    }
+
+    /// It may be the port that the host has for one of the container's.
+    fn unexposed_reason(&self, port: u16) -> Reason {
+        let mut published = self.container.published.iter();
+        match published.find(|published_port| {
+            published_port.host_port == port && published_port.container_port != port
+        }) {
+            Some(published) => {
+                Reason::PublishedPort { port, container_port: published.container_port }
+            }
+            None => Reason::NotExposed { port },
+        }
+    }
+
+    fn parse_options(
+        &mut self,
+        port: &PortLabels<'_>,
+        option_set: &OptionSet<'_>,
+        from: &RouteOptions,
+    ) -> RouteOptions {
+        let limits = self.limits;
+        let bind = option_set.get(LabelOption::Bind).map(|label| {
+            self.parse_required_list(port, label, |text| match value::parse_port(text)? {
+                port if limits.is_port_allowed(port) => Ok(port),
+                port => Err(Reason::PortFenced(port.get())),
+            })
+        });
+        RouteOptions {
+            bind: bind.or_else(|| from.bind.clone()),
+            policy: Policy {
+                strip: self
+                    .parse_value(option_set, LabelOption::StripPrefix)
+                    .unwrap_or(from.policy.strip),
+                check: self
+                    .parse_value(option_set, LabelOption::Check)
+                    .unwrap_or_else(|| from.policy.check.clone()),
+                timeout: self
+                    .parse_value(option_set, LabelOption::Timeout)
+                    .unwrap_or(from.policy.timeout),
+                retry: self
+                    .parse_value(option_set, LabelOption::Retry)
+                    .unwrap_or(from.policy.retry),
+            },
+            weight: self.parse_weight(option_set).unwrap_or(from.weight),
+            health_policy: self
+                .parse_value(option_set, LabelOption::Health)
+                .unwrap_or(from.health_policy),
+        }
+    }
+
+    /// Asks for each public port, host and prefix; `listed` stands in for both of the latter.
+    fn add_requests(
+        &mut self,
+        port: &PortLabels<'_>,
+        option_set: &OptionSet<'_>,
+        ports_label: Option<RawLabel<'_>>,
+        options: &RouteOptions,
+        no_match_reason: Reason,
+    ) {
+        let prefix = option_set.get(LabelOption::Prefix);
+        let prefixes = prefix.map(|label| self.parse_prefixes(port, label));
+        let Some(hosts) = (match option_set.get(LabelOption::Host) {
+            Some(label) => Some(self.parse_hosts(port, label)),
+            None => prefix.or(ports_label).map(|label| self.check_any_host(port, label)),
+        }) else {
+            return self.report_problem(None, no_match_reason);
+        };
+        let prefixes = prefixes.unwrap_or_else(|| vec![PathPrefix::default()]);
+        if hosts.is_empty() || prefixes.is_empty() {
+            return;
+        }
+        let binds = match &options.bind {
+            Some(binds) => binds.clone(),
+            None => self.default_bind(port.number),
+        };
+        let requested = hosts.len() * prefixes.len() * binds.len();
+        if MAX_ROUTES - self.requests.len() < requested {
+            let port = port.number.get();
+            return self.report_problem(
+                None,
+                Reason::TooManyRoutes { port, wanted: requested, most: MAX_ROUTES },
+            );
+        }
+        let binds = self.add_listeners(port, binds);
+        self.requests.reserve(requested);
+        for &bind in &binds {
+            for host in &hosts {
+                self.requests.extend(prefixes.iter().map(|prefix| RouteRequest {
+                    key: RouteKey {
+                        listener: Listener { protocol: Protocol::Http, port: bind },
+                        rule: Match::Http { host: host.clone(), prefix: prefix.clone() },
+                    },
+                    policy: options.policy.clone(),
+                    port: port.number.get(),
+                    weight: options.weight,
+                    health_policy: options.health_policy,
+                }));
+            }
+        }
+    }
+
+    /// Of more public ports than a container gets the first ones remain.
+    fn add_listeners(
+        &mut self,
+        port: &PortLabels<'_>,
+        mut binds: Vec<NonZeroU16>,
+    ) -> Vec<NonZeroU16> {
+        let requested = binds.len();
+        binds.retain(|bind| {
+            let fits = self.listeners.len() < MAX_LISTENERS || self.listeners.contains(bind);
+            if fits {
+                self.listeners.insert(*bind);
+            }
+            fits
+        });
+        if binds.len() < requested {
+            let (port, kept) = (port.number.get(), requested - binds.len());
+            self.report_problem(
+                None,
+                Reason::TooManyListeners {
+                    port,
+                    wanted: requested,
+                    left: kept,
+                    most: MAX_LISTENERS,
+                },
+            );
+        }
+        binds
+    }
+
+    fn parse_hosts(&mut self, port: &PortLabels<'_>, label: RawLabel<'_>) -> Vec<HostMatch> {
+        let limits = self.limits;
+        let container = self.container;
+        let hosts = self.parse_required_list(port, label, |text| {
+            let host = text.parse()?;
+            match limits.check_host(&host, container) {
+                Ok(()) => Ok(host),
+                Err(Reason::HostFenced(_)) => Err(Reason::HostFenced(text.to_owned())),
+                Err(reason) => Err(reason),
+            }
+        });
+        // `app.${DOMAIN}` without a DOMAIN.
+        let cut = |text: &str| text.strip_suffix('.').is_some_and(|name| !name.contains('.'));
+        self.report_suspicious(label, |text| {
+            let cut = cut(text) && text.parse::<HostMatch>().is_ok();
+            cut.then(|| Reason::HostCutShort(text.to_owned()))
+        });
+        hosts
+    }
+
+    fn parse_prefixes(&mut self, port: &PortLabels<'_>, label: RawLabel<'_>) -> Vec<PathPrefix> {
+        let prefixes = self.parse_required_list(port, label, PathPrefix::from_str);
+        self.report_suspicious(label, |text| {
+            let prefix = PathPrefix::from_str(text).ok()?;
+            let text = text.to_owned();
+            if let Some((first, _)) = prefix.as_str().split_once(";/") {
+                return Some(Reason::NotCommas { instead: text.replace(';', ","), text })
+                    .filter(|_| !first.is_empty());
+            }
+            let instead = super::prefix::literal_prefix(&text)?;
+            Some(Reason::PatternInPrefix { text, instead })
+        });
+        prefixes
+    }
+
+    /// Tells what is odd about members that are understood all the same.
+    fn report_suspicious(
+        &mut self,
+        label: RawLabel<'_>,
+        find_reason: impl Fn(&str) -> Option<Reason>,
+    ) {
+        let Ok(text) = check_text(label.value) else { return };
+        let find_reason =
+            text.split(',').map(str::trim).filter_map(find_reason).take(MAX_REPORTED_MEMBERS);
+        find_reason.for_each(|reason| self.report_problem(Some(label), reason));
+    }
+
+    /// For a route that names no host; `written` is what it is there for.
+    fn check_any_host(&mut self, port: &PortLabels<'_>, label: RawLabel<'_>) -> Vec<HostMatch> {
+        let Err(reason) = self.limits.check_host(&HostMatch::Any, self.container) else {
+            return vec![HostMatch::Any];
+        };
+        self.report_problem(Some(label), reason);
+        self.report_problem(Some(label), Reason::NoneLeft { port: port.number.get() });
+        Vec::new()
+    }
+
+    /// The public port of those who do not say one.
+    fn default_bind(&mut self, port: NonZeroU16) -> Vec<NonZeroU16> {
+        if self.limits.is_port_allowed(port) {
+            return vec![port];
+        }
+        self.report_problem(None, Reason::PortFenced(port.get()));
+        Vec::new()
+    }
+
+    fn parse_weight(&mut self, option_set: &OptionSet<'_>) -> Option<Weight> {
+        let label = option_set.get(LabelOption::Weight)?;
+        match Weight::parse_reporting(self.checked_text(label)?) {
+            Ok((weight, reported)) => {
+                if let Some(reason) = reported {
+                    self.report_problem(Some(label), reason);
+                }
+                Some(weight)
+            }
+            Err(reason) => {
+                self.report_problem(Some(label), reason);
+                None
+            }
+        }
+    }
+
+    fn parse_value<T: FromStr<Err = Reason>>(
+        &mut self,
+        option_set: &OptionSet<'_>,
+        option: LabelOption,
+    ) -> Option<T> {
+        let label = option_set.get(option)?;
+        let value = self.checked_text(label)?.parse();
+        value.map_err(|reason| self.report_problem(Some(label), reason)).ok()
+    }
+
+    /// A list that the route cannot do without.
+    fn parse_required_list<T: Ord>(
+        &mut self,
+        port: &PortLabels<'_>,
+        label: RawLabel<'_>,
+        parse: impl Fn(&str) -> Result<T, Reason>,
+    ) -> Vec<T> {
+        let members = self.parse_list(label, parse);
+        if members.is_empty() {
+            self.report_problem(Some(label), Reason::NoneLeft { port: port.number.get() });
+        }
+        members
+    }
+
+    /// The members that were understood, sorted, each once.
+    fn parse_list<T: Ord>(
+        &mut self,
+        label: RawLabel<'_>,
+        parse: impl Fn(&str) -> Result<T, Reason>,
+    ) -> Vec<T> {
+        let Some(text) = self.checked_text(label) else { return Vec::new() };
+        if let Some(instead) = split_brackets(text) {
+            let text = text.to_owned();
+            self.report_problem(Some(label), Reason::InBrackets { text, instead });
+            return Vec::new();
+        }
+        let (mut members, mut reported) = (Vec::new(), 0);
+        for member in text.split(',').map(str::trim) {
+            match if member.is_empty() { Err(Reason::EmptyMember) } else { parse(member) } {
+                Ok(member) => members.push(member),
+                Err(_) if reported == MAX_REPORTED_MEMBERS => {}
+                Err(reason) => {
+                    reported += 1;
+                    self.report_problem(
+                        Some(label),
+                        diagnose_separators(member, &parse).unwrap_or(reason),
+                    );
+                }
+            }
+        }
+        members.sort_unstable();
+        members.dedup();
+        members
+    }
+
+    /// The trimmed value, if it is fit to be looked at.
+    fn checked_text<'w>(&mut self, label: RawLabel<'w>) -> Option<&'w str> {
+        check_text(label.value).map_err(|reason| self.report_problem(Some(label), reason)).ok()
+    }
+
+    fn report_problem(&mut self, label: Option<RawLabel<'_>>, reason: Reason) {
+        if MAX_GATHERED_PROBLEMS <= self.problems.len() {
+            self.dropped_problems += 1;
+            return;
+        }
+        self.problems.push(Problem {
+            subject: ProblemSubject::Container(self.container.to_ref()),
+            label: label.map(|RawLabel { key, value }| LabelText::new(key, value)),
+            reason: reason.truncate_texts(),
+        });
+    }
+
+    /// Leaves no more servers of a route than a container gets. `asks` are sorted.
+    fn cap_servers(&mut self) {
+        let requests = std::mem::take(&mut self.requests);
+        let (mut kept, mut shared) = (Vec::with_capacity(requests.len()), Vec::new());
+        for same in requests.chunk_by(|one, other| one.key == other.key) {
+            let (route, ports, most) = (&same[0].key, same.len(), MAX_SERVERS);
+            if most < ports {
+                let route = route.to_string();
+                self.report_problem(None, Reason::TooManyServers { route, ports, most });
+            } else if 1 < ports {
+                shared.push((route, ports));
+            }
+            kept.extend(same.iter().take(most).cloned());
+        }
+        if let Some((route, ports)) = shared.first() {
+            let (route, ports, dropped) = (route.to_string(), *ports, shared.len() - 1);
+            self.report_problem(None, Reason::SeveralServers { route, ports, more: dropped });
+        }
+        self.requests = kept;
+    }
+
+    /// Those before hints, in order.
+    fn cap_problems(&mut self) {
+        let dropped = self.dropped_problems + self.problems.len().saturating_sub(MAX_PROBLEMS);
+        if dropped == 0 {
+            return;
+        }
+        self.problems.sort_by_key(|problem| Reverse(problem.reason.severity()));
+        self.problems.truncate(MAX_PROBLEMS);
+        self.report_problem(None, Reason::More { more: dropped });
+        self.problems.sort_unstable();
+        self.problems.shrink_to_fit();
+    }
+
+    /// Puts all in order. What came first counts where one port asks twice.
+    fn finish(&mut self) {
+        let mut requests = std::mem::take(&mut self.requests);
+        requests.sort_by(|one, other| (&one.key, one.port).cmp(&(&other.key, other.port)));
+        requests.dedup_by(|later, first| {
+            let again = (&later.key, later.port) == (&first.key, first.port);
+            if again && later != first {
+                let route = later.key.to_string();
+                self.report_problem(None, Reason::AskedTwice { port: later.port, route });
+            }
+            again
+        });
+        self.requests = requests;
+        self.cap_servers();
+        self.problems.sort_unstable();
+        self.problems.dedup();
+        self.cap_problems();
+    }
+}
+
+impl<'a> PortLabels<'a> {
+    fn new(number: NonZeroU16) -> Self {
+        Self {
+            number,
+            base_options: OptionSet::default(),
+            named_routes: BTreeMap::new(),
+            ports_label: None,
+        }
+    }
+
+    fn options_for(&mut self, route: Option<&'a str>) -> &mut OptionSet<'a> {
+        match route {
+            None => &mut self.base_options,
+            Some(route) => self.named_routes.entry(route).or_default(),
+        }
+    }
+
+    /// Without hosts and prefixes of its own a port may be there for its named routes alone.
+    pub(super) fn is_route(&self) -> bool {
+        self.base_options.has_match_label()
+            || self.ports_label.is_some()
+            || self.named_routes.is_empty()
+    }
+}
+
+impl<'a> OptionSet<'a> {
+    pub(super) fn get(&self, option: LabelOption) -> Option<RawLabel<'a>> {
+        self.0[option as usize]
+    }
+
+    fn has_match_label(&self) -> bool {
+        self.get(LabelOption::Host).or(self.get(LabelOption::Prefix)).is_some()
+    }
+}
+
+/// The trimmed value, if it is fit to be looked at.
+pub(super) fn check_text(value: &str) -> Result<&str, Reason> {
+    match value.trim() {
+        "" => Err(Reason::Empty),
+        text if MAX_VALUE_BYTES < text.len() => Err(Reason::TooLong),
+        text if text.contains(char::is_control) => Err(Reason::ControlCharacter),
+        text if is_quoted(text) => Err(Reason::InQuotes(text.to_owned())),
+        text => Ok(text),
+    }
+}
+
+/// `"a.test"`, as a list of a compose file has it where the quotes begin after the `=`.
+fn is_quoted(text: &str) -> bool {
+    let mut chars = text.chars();
+    let (first, last) = (chars.next(), chars.next_back());
+    let both = first.zip(last);
+    both.is_some_and(|(first, last)| QUOTES.contains(&first) && QUOTES.contains(&last))
+}
+
+/// `[a.test, "b.test"]`: a list as YAML and JSON have it, and what it is here.
+fn split_brackets(text: &str) -> Option<String> {
+    let inside = text.strip_prefix('[')?.strip_suffix(']')?;
+    if inside.contains("::") || inside.contains(['[', ']']) {
+        return None;
+    }
+    let bare = |text: &str| text.trim().trim_matches(QUOTES).to_owned();
+    Some(inside.split(',').map(bare).collect::<Vec<_>>().join(","))
+}
+
+/// Whether it is several members, with something else than commas between them.
+fn diagnose_separators<T>(
+    member: &str,
+    parse: impl Fn(&str) -> Result<T, Reason>,
+) -> Option<Reason> {
+    let pieces = member.split(|c: char| c.is_whitespace() || matches!(c, ';' | '|' | '&'));
+    let pieces: Vec<_> = pieces.filter(|text| !text.is_empty() && *text != "or").collect();
+    // `/other path` is one path, with a blank in it.
+    let rooted = pieces.iter().filter(|text| text.starts_with('/')).count();
+    let shared = 1 < pieces.len()
+        && (rooted == 0 || rooted == pieces.len())
+        && pieces.iter().all(|text| parse(text).is_ok());
+    shared.then(|| Reason::NotCommas { text: member.to_owned(), instead: pieces.join(",") })
+}
+
+/// All that speaks to us, sorted by name; a label hides the variable of its name.
+fn collect_labels(container: &Container) -> Vec<RawLabel<'_>> {
+    let mut entries: Vec<_> = our_labels(&container.labels).collect();
+    if !container.environment.is_empty() {
+        let hidden = |label: &RawLabel<'_>| container.labels.contains_key(label.key);
+        entries.extend(our_labels(&container.environment).filter(|label| !hidden(label)));
+        entries.sort_unstable_by_key(|label| label.key);
+    }
+    entries
+}
+
+fn our_labels(texts: &BTreeMap<String, String>) -> impl Iterator<Item = RawLabel<'_>> {
+    texts
+        .range::<str, _>((Included("glue_"), Unbounded))
+        .map(|(key, value)| RawLabel { key, value })
+        .take_while(|label| label.key.starts_with("glue_"))
+}

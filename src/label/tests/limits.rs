@@ -1,0 +1,180 @@
+//! What an administrator lets containers claim.
+
+use super::{HostMatch, LabelLimits, allowed_hosts, check_limited, labelled, port_set};
+
+#[test]
+fn host_outside_allowed_hosts_is_refused() {
+    let check_hosts = |patterns: &[&str], labels: &str, requests: &[&str], problems: &[&str]| {
+        check_limited(&allowed_hosts(patterns), &labelled(labels), requests, problems);
+    };
+    check_hosts(
+        &["*"],
+        "glue_http_80_host=a.test glue_http_ports=81",
+        &["a.test:80/ -> 80", "*:81/ -> 81"],
+        &[],
+    );
+    check_hosts(
+        &["a.test", "*.b.test"],
+        "glue_http_80_host=A.test,x.b.test,*.b.test",
+        &["a.test:80/ -> 80", "x.b.test:80/ -> 80", "*.b.test:80/ -> 80"],
+        &[],
+    );
+    for other in ["B.test", "x.y.b.test", "*.a.test", "x.a.test", "*.y.b.test"] {
+        check_hosts(
+            &["a.test", "*.b.test"],
+            &format!("glue_http_80_host=a.test,{other}"),
+            &["a.test:80/ -> 80"],
+            &[&format!(
+                "label glue_http_80_host=\"a.test,{other}\": \"{other}\" is not a host that containers may take; --allow-hosts says which they may"
+            )],
+        );
+    }
+    for labels in ["glue_http_80_host=c.test", "glue_http_80_prefix=p", "glue_http_ports=80"] {
+        let (key, value) = labels.split_once('=').unwrap();
+        let host = if value == "c.test" { value } else { "*" };
+        check_hosts(
+            &["a.test"],
+            labels,
+            &[],
+            &[
+                &format!(
+                    "label {key}=\"{value}\": nothing is left of it, so this route of port 80 is out"
+                ),
+                &format!(
+                    "label {key}=\"{value}\": \"{host}\" is not a host that containers may take; --allow-hosts says which they may"
+                ),
+            ],
+        );
+    }
+}
+
+#[test]
+fn allowed_host_pattern_is_parsed_like_label() {
+    assert_eq!(HostMatch::parse_pattern(" * "), Ok(HostMatch::Any));
+    assert_eq!(HostMatch::parse_pattern("*.A.test").unwrap().to_string(), "*.a.test");
+    assert!(HostMatch::parse_pattern("a.*").is_err());
+}
+
+#[test]
+fn reserved_host_without_label_is_refused() {
+    let limits = allowed_hosts(&[
+        "*",
+        "bank.test if project=bank",
+        "*.bank.test if project",
+        "www.bank.test",
+    ]);
+    let labels = |host: &str, more: &str| labelled(&format!("glue_http_80_host={host} {more}"));
+    let refused = |host: &str, constraint: &str| {
+        [
+            format!(
+                "label glue_http_80_host=\"{host}\": nothing is left of it, so this route of port 80 is out"
+            ),
+            format!(
+                "label glue_http_80_host=\"{host}\": \"{host}\" is reserved by --allow-hosts for containers with {constraint}"
+            ),
+        ]
+    };
+    for (host, more, constraint) in [
+        ("a.test", "", ""),
+        ("bank.test", "project=bank", ""),
+        ("bank.test", "project=evil", "project=bank"),
+        ("bank.test", "", "project=bank"),
+        ("x.bank.test", "project=evil", ""),
+        ("x.bank.test", "", "project"),
+        ("*.bank.test", "", "project"),
+        ("www.bank.test", "", ""),
+    ] {
+        let served = format!("{host}:80/ -> 80");
+        let expected_problems = refused(host, constraint);
+        let expected_problems: Vec<_> = expected_problems
+            .iter()
+            .map(String::as_str)
+            .filter(|_| !constraint.is_empty())
+            .collect();
+        let requests: Vec<_> =
+            constraint.is_empty().then_some(served.as_str()).into_iter().collect();
+        check_limited(&limits, &labels(host, more), &requests, &expected_problems);
+    }
+}
+
+#[test]
+fn container_with_99_ports_gets_8_servers_in_route() {
+    let labels = |ports: std::ops::Range<u16>| {
+        let labels: Vec<_> =
+            ports.map(|n| format!("glue_http_{n}_host=a.test glue_http_{n}_bind=80")).collect();
+        let mut container = labelled(&labels.join(" "));
+        container.exposed = (1..100).collect();
+        container
+    };
+    let requests =
+        |last: u16| (1..=last).map(|port| format!("a.test:80/ -> {port}")).collect::<Vec<_>>();
+    for (ports, served, expected_problems) in [
+        (1..2, 1, vec![]),
+        (
+            1..3,
+            2,
+            vec![
+                "2 ports of the container serve a.test:80/, and each gets a share of its requests; if that is not meant, give each port a host or a prefix of its own",
+            ],
+        ),
+        (
+            1..100,
+            8,
+            vec![
+                "99 ports of the container ask for a.test:80/, and a container gets 8 servers in a route; the lowest ports serve it",
+            ],
+        ),
+    ] {
+        let requests = requests(served);
+        let requests: Vec<_> = requests.iter().map(String::as_str).collect();
+        check_limited(&LabelLimits::default(), &labels(ports), &requests, &expected_problems);
+    }
+}
+
+#[test]
+fn container_on_host_network_with_host_network_off_is_refused() {
+    let mut container = labelled("glue_http_80_host=a.test");
+    container.network_mode = crate::container::NetworkMode::Host;
+    check_limited(&LabelLimits::default(), &container, &["a.test:80/ -> 80"], &[]);
+    let off =
+        LabelLimits { host_network: crate::label::HostNetwork::Off, ..LabelLimits::default() };
+    let expected_problems =
+        "the container is on the host's network, and --host-network off serves none of these";
+    check_limited(&off, &container, &[], &[expected_problems]);
+}
+
+#[test]
+fn public_port_outside_allowed_ports_is_refused() {
+    let reserved = LabelLimits { reserved_ports: port_set(&[22, 80]), ..LabelLimits::default() };
+    let named = LabelLimits { allowed_ports: Some(port_set(&[22, 81])), ..reserved.clone() };
+    let labels = labelled("glue_http_3000_host=a.test glue_http_3000_bind=22,81,443");
+    let refused = |port: u16| {
+        format!(
+            "label glue_http_3000_bind=\"22,81,443\": {port} is not a public port that containers may take; --allow-ports says which they may, and the bind label names another"
+        )
+    };
+    check_limited(
+        &reserved,
+        &labels,
+        &["a.test:81/ -> 3000", "a.test:443/ -> 3000"],
+        &[&refused(22)],
+    );
+    check_limited(&named, &labels, &["a.test:22/ -> 3000", "a.test:81/ -> 3000"], &[&refused(443)]);
+    check_limited(
+        &reserved,
+        &labelled("glue_http_80_host=a.test glue_http_80_host.x=x.test glue_http_80_bind.x=8080"),
+        &["x.test:8080/ -> 80"],
+        &[
+            "80 is not a public port that containers may take; --allow-ports says which they may, and the bind label names another",
+        ],
+    );
+    check_limited(
+        &reserved,
+        &labelled("glue_http_3000_host=a.test glue_http_3000_bind=22"),
+        &[],
+        &[
+            "label glue_http_3000_bind=\"22\": nothing is left of it, so this route of port 3000 is out",
+            "label glue_http_3000_bind=\"22\": 22 is not a public port that containers may take; --allow-ports says which they may, and the bind label names another",
+        ],
+    );
+}

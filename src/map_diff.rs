@@ -1,0 +1,60 @@
+//! Two maps, key by key: what is different in the second is found without looking anything up.
+//!
+//! Pure.
+
+use std::{cmp::Ordering, collections::BTreeMap, iter, sync::Arc};
+
+/// Each key of either, with what the one and the other have there.
+pub fn merge_join<'a, K: Ord, A, B>(
+    one: &'a BTreeMap<K, A>,
+    other: &'a BTreeMap<K, B>,
+) -> impl Iterator<Item = (&'a K, Option<&'a A>, Option<&'a B>)> {
+    let (mut one, mut other) = (one.iter().peekable(), other.iter().peekable());
+    iter::from_fn(move || {
+        let order = match (one.peek(), other.peek()) {
+            (Some((a, _)), Some((b, _))) => a.cmp(b),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => return None,
+        };
+        let a = if order.is_le() { one.next() } else { None };
+        let b = if order.is_ge() { other.next() } else { None };
+        let key = a.map(|pair| pair.0).or(b.map(|pair| pair.0))?;
+        Some((key, a.map(|pair| pair.1), b.map(|pair| pair.1)))
+    })
+}
+
+/// The keys whose values are not the same, or only in one of both.
+pub fn diff_maps<'a, K: Ord, V: PartialEq>(
+    before: &'a BTreeMap<K, Arc<V>>,
+    after: &'a BTreeMap<K, Arc<V>>,
+) -> impl Iterator<Item = (&'a K, Option<&'a Arc<V>>, Option<&'a Arc<V>>)> {
+    merge_join(before, after).filter(|(_, before, after)| match (before, after) {
+        (Some(before), Some(after)) => !Arc::ptr_eq(before, after) && before != after,
+        _ => true,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn diff_maps_returns_added_removed_and_changed_keys() {
+        let map = |text: &str| -> BTreeMap<char, Arc<char>> {
+            let pairs = text.split_whitespace().map(|pair| pair.chars().collect::<Vec<_>>());
+            pairs.map(|pair| (pair[0], Arc::new(pair[1]))).collect()
+        };
+        for (before, after, expected) in [
+            ("", "", ""),
+            ("a1", "", "a"),
+            ("", "a1", "a"),
+            ("a1 c1 d1", "a1 b1 c2 d1", "b c"),
+            ("a1 b1", "b1 c1", "a c"),
+        ] {
+            let (before, after) = (map(before), map(after));
+            let found: Vec<_> = diff_maps(&before, &after).map(|item| item.0.to_string()).collect();
+            assert_eq!(found.join(" "), expected);
+        }
+    }
+}

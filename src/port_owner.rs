@@ -1,0 +1,164 @@
+//! Who holds a TCP port of this machine.
+//!
+//! `/proc/net/tcp` and `tcp6` are readable for everybody; whose socket it is shows in `/proc/*/fd`,
+//! of which a user sees only their own.
+
+use std::{
+    collections::BTreeSet,
+    fmt, fs, io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
+use tokio::net::TcpSocket;
+
+/// A listening socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ListeningSocket {
+    pub at: SocketAddr,
+    pub inode: u64,
+}
+
+/// The program that a port belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortOwner {
+    pub name: String,
+    pub pid: Option<u32>,
+}
+
+impl fmt::Display for PortOwner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.pid {
+            Some(pid) => write!(f, "{} (pid {pid})", self.name),
+            None => f.write_str(&self.name),
+        }
+    }
+}
+
+/// Whoever listens on the port, at any address, other than these processes (our own HAProxy's).
+pub fn find_owner(port: u16, except: &BTreeSet<u32>) -> Option<PortOwner> {
+    let inodes: BTreeSet<u64> =
+        read_listeners().iter().filter(|l| l.at.port() == port).map(|l| l.inode).collect();
+    if inodes.is_empty() {
+        return None;
+    }
+    let (ours, others): (Vec<_>, Vec<_>) =
+        find_socket_owners(&inodes).into_iter().partition(|(pid, _)| except.contains(pid));
+    if let Some((pid, _)) = others.first() {
+        return Some(PortOwner { name: process_name(*pid), pid: Some(*pid) });
+    }
+    let own_inodes: BTreeSet<u64> = ours.iter().map(|(_, inode)| *inode).collect();
+    let unknown = || PortOwner { name: "another program".to_owned(), pid: None };
+    (own_inodes != inodes).then(unknown)
+}
+
+/// May a listener be had there? Nothing listens while this is found out.
+///
+/// HAProxy's own way to find out costs two seconds in which it serves nothing at all: its reload
+/// pauses every listener and tries two hundred times.
+pub fn try_bind(at: SocketAddr) -> io::Result<()> {
+    let socket = if at.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(at)
+}
+
+fn read_listeners() -> Vec<ListeningSocket> {
+    let read = |path| parse_sockets(&fs::read_to_string(path).unwrap_or_default());
+    [read("/proc/net/tcp"), read("/proc/net/tcp6")].concat()
+}
+
+/// The listening ones of `/proc/net/tcp` or `tcp6`: `sl local_address rem_address st … uid timeout inode`.
+pub fn parse_sockets(table: &str) -> Vec<ListeningSocket> {
+    const LISTEN: &str = "0A";
+    let row = |line: &str| {
+        let words: Vec<_> = line.split_whitespace().collect();
+        let [_, local, _, LISTEN, _, _, _, _, _, inode, ..] = words[..] else { return None };
+        Some(ListeningSocket { at: parse_address(local)?, inode: inode.parse().ok()? })
+    };
+    table.lines().skip(1).filter_map(row).collect()
+}
+
+/// `0100007F:1F90`: the address in words of the machine's byte order, the port as one writes it.
+fn parse_address(text: &str) -> Option<SocketAddr> {
+    let (ip, port) = text.split_once(':')?;
+    let word = |at: usize| u32::from_str_radix(ip.get(at..at + 8)?, 16).ok().map(u32::to_ne_bytes);
+    let ip = match ip.len() {
+        8 => IpAddr::V4(Ipv4Addr::from(word(0)?)),
+        32 => {
+            let words = [word(0)?, word(8)?, word(16)?, word(24)?];
+            IpAddr::V6(Ipv6Addr::from(<[u8; 16]>::try_from(words.as_flattened()).ok()?))
+        }
+        _ => return None,
+    };
+    Some(SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?))
+}
+
+/// The processes that have these sockets open, as far as we may look.
+fn find_socket_owners(inodes: &BTreeSet<u64>) -> Vec<(u32, u64)> {
+    let pids = list_directory("/proc").filter_map(|pid| pid.parse::<u32>().ok());
+    let open = |pid: u32| {
+        let dir = format!("/proc/{pid}/fd");
+        let links =
+            list_directory(&dir).filter_map(move |fd| fs::read_link(format!("{dir}/{fd}")).ok());
+        links.filter_map(|link| parse_socket_link(link.to_str()?)).map(move |inode| (pid, inode))
+    };
+    pids.flat_map(open).filter(|(_, inode)| inodes.contains(inode)).collect()
+}
+
+fn parse_socket_link(link: &str) -> Option<u64> {
+    link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+}
+
+fn list_directory(dir: &str) -> impl Iterator<Item = String> + use<> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok())
+}
+
+fn process_name(pid: u32) -> String {
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    if name.is_empty() { "another program".to_owned() } else { name.trim().to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    const TCP: &str = "\
+  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 21531 1 0 100 0 0 10 0
+   1: 00000000:0016 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4093 1 0 100 0 0 10 0
+   2: 0100007F:1F90 0100007F:C350 01 00000000:00000000 00:00000000 00000000     0        0 21600 1 0 20 4 30 10 -1
+";
+    const TCP6: &str = "\
+  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 00000000000000000000000000000000:0050 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 31001 1 0 100 0 0 10 0
+   1: 00000000000000000000000001000000:0277 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 31002 1 0 100 0 0 10 0
+";
+
+    #[cfg(target_endian = "little")]
+    #[test]
+    fn proc_net_tcp_parses_to_listening_sockets() {
+        for (table, expected) in [
+            (TCP, "127.0.0.1:8080=21531 0.0.0.0:22=4093"),
+            (TCP6, "[::]:80=31001 [::1]:631=31002"),
+            ("", ""),
+            ("header\ngarbage", ""),
+        ] {
+            let found: Vec<_> =
+                parse_sockets(table).iter().map(|l| format!("{}={}", l.at, l.inode)).collect();
+            assert_eq!(found.join(" "), expected);
+        }
+    }
+
+    #[test]
+    fn excepted_process_is_not_reported_as_port_owner() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = listener.local_addr().unwrap();
+        let me = std::process::id();
+        assert_eq!(find_owner(at.port(), &BTreeSet::new()).unwrap().pid, Some(me));
+        assert_eq!(find_owner(at.port(), &BTreeSet::from([me])), None);
+        assert_eq!(try_bind(at).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(listener);
+        assert_eq!(find_owner(at.port(), &BTreeSet::new()), None);
+        try_bind(at).unwrap();
+    }
+}

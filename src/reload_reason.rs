@@ -1,0 +1,112 @@
+//! Why HAProxy has to be reloaded. There is no reload without a reason.
+//!
+//! Pure.
+
+use crate::haproxy::config::{BackendShape, Config, ConnectRetry, Probe};
+use std::{collections::BTreeSet, fmt, num::NonZeroU16};
+use strum::{EnumDiscriminants, IntoStaticStr, VariantArray, VariantNames};
+
+#[derive(Debug, Clone, PartialEq, Eq, IntoStaticStr, VariantNames, EnumDiscriminants)]
+#[strum(serialize_all = "snake_case")]
+#[strum_discriminants(
+    name(ReloadKind),
+    doc = "Kind of a reason to reload, without the details.",
+    derive(IntoStaticStr, VariantArray),
+    strum(serialize_all = "snake_case")
+)]
+pub enum ReloadReason {
+    /// It does not run, or cannot be asked what it has.
+    #[strum(serialize = "unknown")]
+    #[strum_discriminants(strum(serialize = "unknown"))]
+    NotKnown,
+    /// Public ports that are new, and those that nobody wants any more.
+    Ports { new: BTreeSet<NonZeroU16>, old: BTreeSet<NonZeroU16> },
+    /// Settings, the base file, or this program are others than HAProxy was started with.
+    Frame,
+    /// Commands did not get it to where it should be, tried twice.
+    Astray,
+    /// A new route needs a backend, and no spare one of its shape is left.
+    NoSpare(BackendShape),
+}
+
+impl ReloadReason {
+    /// All there are of [`Self::kind`].
+    pub const KINDS: &'static [&'static str] = Self::VARIANTS;
+
+    /// One word for programs: a closed set, the same in every version.
+    pub fn kind(&self) -> &'static str {
+        self.into()
+    }
+
+    /// What of all that takes a reload is different.
+    pub fn from_diff(before: &Config, after: &Config) -> Self {
+        let ports = |config: &Config| -> BTreeSet<_> {
+            config.frontends.iter().map(|frontend| frontend.port).collect()
+        };
+        let (before, after) = (ports(before), ports(after));
+        if before == after {
+            return Self::Frame;
+        }
+        Self::Ports { new: &after - &before, old: &before - &after }
+    }
+}
+
+impl ReloadKind {
+    /// Every kind, in the order of the reasons.
+    pub const ALL: &'static [Self] = <Self as VariantArray>::VARIANTS;
+
+    /// Returns the word that metrics and the history use for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        self.into()
+    }
+
+    /// Returns when HAProxy is reloaded for it, for the reference.
+    #[must_use]
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::NotKnown => {
+                "HAProxy did not run, or its state could not be read over the runtime API."
+            }
+            Self::Ports => {
+                "A public port is new, or no label asks for it any more. HAProxy binds ports only when it starts."
+            }
+            Self::Frame => {
+                "Settings, the base file, or the version of docker-balancer differ from those that HAProxy was started with."
+            }
+            Self::Astray => {
+                "HAProxy's state still differed from the expected one after two rounds of runtime commands."
+            }
+            Self::NoSpare => {
+                "A new route needs a backend, and no spare one of its shape is left (`--spare-backends`). Before HAProxy 3.4 only."
+            }
+        }
+    }
+}
+
+impl fmt::Display for ReloadReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotKnown => f.write_str("what it has could not be asked"),
+            Self::Ports { new, old } => {
+                let list = |ports: &BTreeSet<NonZeroU16>| {
+                    ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+                };
+                match (new.is_empty(), old.is_empty()) {
+                    (false, true) => write!(f, "new public port {}", list(new)),
+                    (true, _) => write!(f, "public port {} is no longer wanted", list(old)),
+                    (false, false) => {
+                        write!(f, "new public port {}, {} no longer wanted", list(new), list(old))
+                    }
+                }
+            }
+            Self::Frame => f.write_str("other settings than it was started with"),
+            Self::Astray => f.write_str("it did not take what it was told"),
+            Self::NoSpare(shape) => match (shape.connect, shape.probe) {
+                (ConnectRetry::Off, _) => f.write_str("retry off takes a backend of its own"),
+                (_, Probe::Tcp) => f.write_str("no spare backend is left"),
+                (_, Probe::Http) => f.write_str("no spare backend with a check path is left"),
+            },
+        }
+    }
+}

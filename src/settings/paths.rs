@@ -1,0 +1,250 @@
+//! Where state and sockets live, and that they are ours alone; where HAProxy is.
+
+use super::HostEnv;
+use anyhow::{Context, Result, bail};
+use std::{
+    fs::{self, DirBuilder, Metadata},
+    os::unix::fs::{DirBuilderExt, MetadataExt},
+    path::{Path, PathBuf},
+};
+
+const DIR_NAME: &str = "docker-glue";
+
+/// A socket's path has at most 107 bytes; this leaves room for its name and for HAProxy's suffixes.
+const MAX_SOCKET_DIR_BYTES: usize = 75;
+
+pub fn default_state_dir(machine: &HostEnv) -> Result<PathBuf> {
+    if machine.is_root() {
+        return Ok(Path::new("/var/lib").join(DIR_NAME));
+    }
+    let home = || machine.absolute_dir("HOME").map(|home| home.join(".local/state"));
+    machine
+        .absolute_dir("XDG_STATE_HOME")
+        .or_else(home)
+        .map(|parent| parent.join(DIR_NAME))
+        .context("neither XDG_STATE_HOME nor HOME is set; give --state-dir DIR")
+}
+
+pub fn default_runtime_dir(machine: &HostEnv) -> PathBuf {
+    if machine.is_root() {
+        return Path::new("/run").join(DIR_NAME);
+    }
+    match machine.absolute_dir("XDG_RUNTIME_DIR") {
+        Some(parent) => parent.join(DIR_NAME),
+        None => PathBuf::from(format!("/tmp/{DIR_NAME}-{}", machine.uid)),
+    }
+}
+
+/// A name as PATH has it, else as the directories of administrators' programs have it: distributions
+/// put haproxy there, and an ordinary user's PATH may lack them.
+pub fn find_program(name: PathBuf, machine: &HostEnv) -> PathBuf {
+    let Some(path) = machine.env.get("PATH").filter(|_| name.components().count() == 1) else {
+        return name;
+    };
+    let there = |folder: PathBuf| Some(folder.join(&name)).filter(|path| path.is_file());
+    if std::env::split_paths(path).any(|folder| there(folder).is_some()) {
+        return name;
+    }
+    ["/usr/local/sbin", "/usr/sbin", "/sbin"]
+        .into_iter()
+        .find_map(|folder| there(folder.into()))
+        .unwrap_or(name)
+}
+
+/// Sockets fit into it.
+pub fn check_socket_length(option: &str, directory: PathBuf) -> Result<PathBuf> {
+    if MAX_SOCKET_DIR_BYTES < directory.as_os_str().len() {
+        bail!(
+            "{option}: {} is too long for the sockets in it; give one of at most {MAX_SOCKET_DIR_BYTES} bytes",
+            directory.display()
+        );
+    }
+    Ok(directory)
+}
+
+/// Makes the directory, for us alone, unless it is there already.
+pub fn create_dir(directory: &Path) -> Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .with_context(|| format!("cannot make the directory {}", directory.display()))
+}
+
+/// Makes a directory that others cannot have put there before us.
+pub fn create_private_dir(directory: &Path, uid: u32) -> Result<()> {
+    create_dir(directory)?;
+    let found = directory
+        .symlink_metadata()
+        .with_context(|| format!("cannot look at {}", directory.display()))?;
+    if !is_owned_and_private(&found, uid) {
+        bail!(
+            "{} belongs to somebody else, or others may write to it; remove it, or name another directory",
+            directory.display()
+        );
+    }
+    Ok(())
+}
+
+/// Whether a folder that nobody has named is to be trusted: one that is not there is.
+///
+/// # Errors
+/// It is a link, or it, or a file in it, is somebody else's or may be written by others.
+pub fn check_owner(folder: &Path, (user, group): (u32, u32)) -> Result<(), String> {
+    let Ok(found) = folder.symlink_metadata() else { return Ok(()) };
+    let files = fs::read_dir(folder).into_iter().flatten().flatten();
+    let files = files.filter_map(|entry| {
+        let path = entry.path();
+        Some((path.display().to_string(), path.metadata().ok()?))
+    });
+    for (what, found) in std::iter::once(("it".to_owned(), found)).chain(files) {
+        return Err(match () {
+            () if found.is_symlink() => format!("{what} is a link"),
+            () if ![0, user].contains(&found.uid()) => format!("{what} belongs to somebody else"),
+            () if found.mode() & 0o002 != 0 => format!("others may write to {what}"),
+            // Many users have a group of their own, and let it write.
+            () if found.mode() & 0o020 != 0 && ![0, group].contains(&found.gid()) => {
+                format!("the group of {what} may write to it")
+            }
+            () => continue,
+        });
+    }
+    Ok(())
+}
+
+/// Root may have made it for us, as service managers do.
+fn is_owned_and_private(found: &Metadata, uid: u32) -> bool {
+    found.is_dir() && [0, uid].contains(&found.uid()) && found.mode() & 0o002 == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, chown, symlink};
+
+    fn host_with(uid: u32, env: &[(&str, &str)]) -> HostEnv {
+        let env = env.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        HostEnv { uid, env, ipv6: true }
+    }
+
+    fn check_default_dirs(
+        uid: u32,
+        env: &[(&str, &str)],
+        expected_state: &str,
+        expected_runtime: &str,
+    ) {
+        let machine = host_with(uid, env);
+        assert_eq!(default_state_dir(&machine).unwrap(), Path::new(expected_state));
+        assert_eq!(default_runtime_dir(&machine), Path::new(expected_runtime));
+    }
+
+    #[test]
+    fn root_gets_system_dirs_user_gets_xdg_dirs() {
+        check_default_dirs(
+            0,
+            &[("XDG_STATE_HOME", "/s")],
+            "/var/lib/docker-glue",
+            "/run/docker-glue",
+        );
+        check_default_dirs(
+            7,
+            &[("XDG_STATE_HOME", "/s"), ("XDG_RUNTIME_DIR", "/r"), ("HOME", "/h")],
+            "/s/docker-glue",
+            "/r/docker-glue",
+        );
+        check_default_dirs(
+            7,
+            &[("HOME", "/h")],
+            "/h/.local/state/docker-glue",
+            "/tmp/docker-glue-7",
+        );
+        check_default_dirs(
+            7,
+            &[("HOME", "/h"), ("XDG_STATE_HOME", "s"), ("XDG_RUNTIME_DIR", "")],
+            "/h/.local/state/docker-glue",
+            "/tmp/docker-glue-7",
+        );
+        assert!(
+            default_state_dir(&host_with(7, &[])).unwrap_err().to_string().contains("--state-dir")
+        );
+    }
+
+    #[test]
+    fn program_in_sbin_is_found_without_path_entry() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("ours"), "").unwrap();
+        let folder = folder.path().to_str().unwrap();
+        let ldconfig = ["/usr/sbin/ldconfig", "/sbin/ldconfig"].into_iter();
+        let ldconfig = ldconfig.clone().find(|path| Path::new(path).is_file()).unwrap();
+        for (path, name, expected) in [
+            (folder, "ours", "ours"),
+            (folder, "ldconfig", ldconfig),
+            (folder, "nobody-s", "nobody-s"),
+            (folder, "./ldconfig", "./ldconfig"),
+            ("/usr/sbin:/sbin", "ldconfig", "ldconfig"),
+        ] {
+            let found = find_program(name.into(), &host_with(7, &[("PATH", path)]));
+            assert_eq!(found, Path::new(expected), "{name} in {path}");
+        }
+        assert_eq!(find_program("ldconfig".into(), &host_with(7, &[])), Path::new("ldconfig"));
+    }
+
+    #[test]
+    fn default_folder_is_trusted_only_if_owned_and_not_writable_by_others() {
+        let parent = tempfile::tempdir().unwrap();
+        let found = parent.path().metadata().unwrap();
+        let (uid, gid) = (found.uid(), found.gid());
+        let at = |name: &str| parent.path().join(name);
+        let mode = |name: &str, mode| {
+            fs::set_permissions(at(name), PermissionsExt::from_mode(mode)).unwrap();
+        };
+        let reason = |name: &str, uid| {
+            let reason =
+                check_owner(&at(name), (uid, gid)).map_or_else(|reason| reason, |()| String::new());
+            reason.replace(parent.path().to_str().unwrap(), "DIR")
+        };
+        fs::create_dir(at("ours")).unwrap();
+        mode("ours", 0o755);
+        fs::write(at("ours/a.ini"), "").unwrap();
+        mode("ours/a.ini", 0o644);
+        symlink("ours", at("link")).unwrap();
+        assert_eq!(reason("absent", uid), "");
+        assert_eq!(reason("ours", uid), "");
+        assert_eq!(reason("link", uid), "it is a link");
+        mode("ours/a.ini", 0o664);
+        assert_eq!(reason("ours", uid), "");
+        mode("ours/a.ini", 0o666);
+        assert_eq!(reason("ours", uid), "others may write to DIR/ours/a.ini");
+        mode("ours/a.ini", 0o644);
+        mode("ours", 0o757);
+        assert_eq!(reason("ours", uid), "others may write to it");
+        if uid != 0 {
+            return;
+        }
+        mode("ours", 0o775);
+        assert_eq!(reason("ours", 7), "", "root's are trusted by everybody");
+        chown(at("ours/a.ini"), Some(7), None).unwrap();
+        assert_eq!(reason("ours", 0), "DIR/ours/a.ini belongs to somebody else");
+        assert_eq!(reason("ours", 7), "");
+        chown(at("ours"), Some(7), Some(7)).unwrap();
+        assert_eq!(reason("ours", 0), "it belongs to somebody else");
+        assert_eq!(reason("ours", 7), "the group of it may write to it");
+    }
+
+    #[test]
+    fn directory_prepared_by_another_user_is_rejected() {
+        let parent = tempfile::tempdir().unwrap();
+        let uid = parent.path().metadata().unwrap().uid();
+        let ours = parent.path().join("ours");
+        create_private_dir(&ours, uid).unwrap();
+        create_private_dir(&ours, uid).unwrap();
+        assert_eq!(ours.metadata().unwrap().mode() & 0o777, 0o700);
+
+        let link = parent.path().join("link");
+        symlink(&ours, &link).unwrap();
+        assert!(create_private_dir(&link, uid).is_err());
+
+        std::fs::set_permissions(&ours, PermissionsExt::from_mode(0o777)).unwrap();
+        assert!(create_private_dir(&ours, uid).unwrap_err().to_string().contains("somebody else"));
+    }
+}

@@ -1,0 +1,274 @@
+//! As written → as meant, on this machine.
+
+use super::{
+    AccessLog, AtExit, BindAddress, DockerAccess, HaproxyMode, HostEnv, ReloadMethod, RunMode,
+    Settings, SettingsNote, haproxy_options, layer, paths, value::PortSet,
+};
+use crate::{
+    cli::{HaproxyModeArg, OnOff, Options, Program},
+    label::{AllowedHost, Constraint, HostNetwork, LabelLimits},
+    log,
+};
+use anyhow::{Result, bail};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    num::NonZeroU16,
+    path::PathBuf,
+};
+
+/// Ports that labels get only where `--allow-ports` names them: SSH's; Docker's API; its swarm. Those where
+/// this program and its HAProxy listen for operators are among them.
+const RESERVED_PORTS: [u16; 6] = [22, 2375, 2376, 2377, 4789, 7946];
+
+impl Settings {
+    pub(super) fn new(options: Options, command: RunMode, machine: &HostEnv) -> Result<Self> {
+        let mut notes = option_notes(&options, command);
+        notes.extend(reversed_port_maps(&options.map_port));
+        notes.extend(host_notes::<Options>(options.docker_url.as_deref(), machine));
+        let haproxy = haproxy_mode(&options)?;
+        let (metrics, haproxy_metrics) = (options.metrics, options.haproxy_metrics);
+        if metrics.is_some() && metrics == haproxy_metrics {
+            bail!("--metrics and --haproxy-metrics need a port each: one is ours, one HAProxy's");
+        }
+        let own_ports = [metrics, haproxy_metrics, options.dashboard].into_iter().flatten();
+        let own: BTreeSet<_> = own_ports.filter_map(|addr| NonZeroU16::new(addr.port())).collect();
+        let state_dir = options.state_dir.map_or_else(|| paths::default_state_dir(machine), Ok)?;
+        let runtime_dir =
+            options.runtime_dir.unwrap_or_else(|| paths::default_runtime_dir(machine));
+        Ok(Self {
+            command,
+            docker: DockerAccess::new(options.docker_url, machine),
+            include_env: options.include_env,
+            watch_set: options.watch_set.iter().flat_map(|set| split_words(set)).collect(),
+            network: options.network,
+            address: options.address,
+            fences: LabelLimits {
+                reserved_ports: reserved_ports(&own),
+                own_ports: own,
+                own_hosts_by: options.own_hosts_by,
+                host_network: match options.host_network {
+                    OnOff::On => HostNetwork::On,
+                    OnOff::Off => HostNetwork::Off,
+                },
+                ..label_limits(options.allow_hosts, options.allow_ports, options.constraint)
+            },
+            image_labels: options.image_labels,
+            bind: bind_addresses(options.bind_address, machine),
+            port_map: build_port_map(options.map_port)?,
+            trusted_proxies: options.trusted_proxies,
+            access_log: options
+                .access_log
+                .unwrap_or_else(|| default_access_log(options.haproxy, command)),
+            haproxy,
+            haproxy_bin: paths::find_program(options.haproxy_bin, machine),
+            haproxy_arguments: haproxy_arguments(options.rc, options.haproxy)?,
+            config_file: options.config_file.unwrap_or_else(|| match options.haproxy {
+                HaproxyModeArg::Managed => state_dir.join("haproxy.cfg"),
+                HaproxyModeArg::Service => "/etc/haproxy/haproxy.cfg".into(),
+            }),
+            base_file: options.base_file,
+            state_dir: match options.haproxy {
+                HaproxyModeArg::Managed => state_dir,
+                HaproxyModeArg::Service => paths::check_socket_length("--state-dir", state_dir)?,
+            },
+            runtime_dir: paths::check_socket_length("--runtime-dir", runtime_dir)?,
+            hold: options.hold,
+            spare_backends: options.spare_backends,
+            wait_for_start: options.wait_for_start,
+            hard_stop_after: options.hard_stop_after,
+            dashboard: options.dashboard,
+            dashboard_hosts: options.dashboard_host,
+            metrics,
+            haproxy_metrics,
+            metrics_hosts: options.metrics_host,
+            log: log::Settings {
+                format: options.log_format,
+                filter: log_filter(options.verbose, options.quiet, machine),
+            },
+            notes,
+        })
+    }
+}
+
+fn haproxy_mode(options: &Options) -> Result<HaproxyMode> {
+    let reload = match (options.haproxy, &options.master_socket, &options.reload_unit) {
+        (HaproxyModeArg::Managed, _, _) => {
+            let at_exit = if options.leave_running { AtExit::LeaveRunning } else { AtExit::Stop };
+            return Ok(HaproxyMode::Managed { stop_timeout: options.stop_timeout, at_exit });
+        }
+        (HaproxyModeArg::Service, Some(socket), _) => ReloadMethod::MasterSocket(socket.clone()),
+        (HaproxyModeArg::Service, None, Some(unit)) => ReloadMethod::Unit(unit.clone()),
+        (HaproxyModeArg::Service, None, None) => bail!(
+            "--haproxy service: how HAProxy is reloaded is never guessed; give --master-socket SOCKET \
+             (its -S) or --reload-unit UNIT (such as haproxy.service)"
+        ),
+    };
+    let (stats_socket, user) = (options.stats_socket.clone(), options.haproxy_user.clone());
+    Ok(HaproxyMode::Service { reload, stats_socket, user })
+}
+
+fn option_notes(options: &Options, command: RunMode) -> Vec<SettingsNote> {
+    let managed = options.haproxy == HaproxyModeArg::Managed;
+    let template = |option| SettingsNote::TemplatesAreCompiledIn { option };
+    let for_service = |option| SettingsNote::OnlyForService { option };
+    let idle = [
+        options.template_dir.is_some().then(|| template("--template-dir")),
+        options.template_file.is_some().then(|| template("--template-file")),
+        (managed && options.master_socket.is_some()).then(|| for_service("--master-socket")),
+        (managed && options.reload_unit.is_some()).then(|| for_service("--reload-unit")),
+        (managed && options.stats_socket.is_some()).then(|| for_service("--stats-socket")),
+        (managed && options.haproxy_user.is_some()).then(|| for_service("--haproxy-user")),
+        (!managed && options.leave_running)
+            .then_some(SettingsNote::OnlyForManaged { option: "--leave-running" }),
+        (command == RunMode::Once && options.dashboard.is_some())
+            .then_some(SettingsNote::OnlyWith { option: "--dashboard", with: "--watch" }),
+        (options.dashboard.is_none() && !options.dashboard_host.is_empty())
+            .then_some(SettingsNote::OnlyWith { option: "--dashboard-host", with: "--dashboard" }),
+        (command == RunMode::Once && options.metrics.is_some())
+            .then_some(SettingsNote::OnlyWith { option: "--metrics", with: "--watch" }),
+        (options.metrics.is_none()
+            && options.haproxy_metrics.is_none()
+            && !options.metrics_host.is_empty())
+        .then_some(SettingsNote::OnlyWith {
+            option: "--metrics-host",
+            with: "--metrics or --haproxy-metrics",
+        }),
+        options.rc.clone().filter(|path| !path.exists()).map(SettingsNote::MissingOptionsFile),
+    ];
+    idle.into_iter().flatten().collect()
+}
+
+/// Ports below 1024 are those that have to be moved.
+fn reversed_port_maps(
+    pairs: &[(NonZeroU16, NonZeroU16)],
+) -> impl Iterator<Item = SettingsNote> + use<'_> {
+    let wrong = pairs.iter().map(|(public, ours)| (public.get(), ours.get()));
+    let wrong = wrong.filter(|(public, ours)| 1024 <= *public && *ours < 1024);
+    wrong.map(|(public, ours)| SettingsNote::ReversedPortMap { public, ours })
+}
+
+/// What the environment and the docker command's own settings say, and is not read.
+pub(super) fn host_notes<P: Program>(url: Option<&str>, machine: &HostEnv) -> Vec<SettingsNote> {
+    let mut notes = layer::unknown_variables::<P>(machine);
+    let set = |name| machine.env.get(name).filter(|value: &&String| !value.is_empty());
+    // The docker command looks for them in this order.
+    if url.is_none() && set("DOCKER_HOST").is_none() {
+        let variable = set("DOCKER_CONTEXT").map(|name| (name.clone(), "DOCKER_CONTEXT"));
+        let context = variable.or_else(|| Some((docker_context(machine)?, "docker's config.json")));
+        let other = context.filter(|(name, _)| name != "default");
+        notes.extend(
+            other.map(|(name, said_by)| SettingsNote::DockerContext { name, source: said_by }),
+        );
+    }
+    notes
+}
+
+/// What `docker context use` chose.
+fn docker_context(machine: &HostEnv) -> Option<String> {
+    let home = || Some(machine.absolute_dir("HOME")?.join(".docker"));
+    let folder = machine.absolute_dir("DOCKER_CONFIG").or_else(home)?;
+    let text = std::fs::read_to_string(folder.join("config.json")).ok()?;
+    let config: serde_json::Value = serde_json::from_str(&text).ok()?;
+    let name = config.get("currentContext")?.as_str()?;
+    (!name.is_empty()).then(|| name.to_owned())
+}
+
+impl DockerAccess {
+    pub(super) fn new(url: Option<String>, machine: &HostEnv) -> Self {
+        let set = |name| machine.env.get(name).filter(|value| !value.is_empty()).cloned();
+        let tls_verify = set("DOCKER_TLS_VERIFY").is_some();
+        let home =
+            || machine.absolute_dir("HOME").filter(|_| tls_verify).map(|home| home.join(".docker"));
+        Self {
+            url: url.or_else(|| set("DOCKER_HOST")),
+            tls_verify,
+            cert_path: set("DOCKER_CERT_PATH").map(PathBuf::from).or_else(home),
+        }
+    }
+}
+
+fn split_words(list: &str) -> impl Iterator<Item = String> {
+    list.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned)
+}
+
+fn label_limits(
+    hosts: Vec<AllowedHost>,
+    ports: Vec<PortSet>,
+    constraints: Vec<Constraint>,
+) -> LabelLimits {
+    let ports = ports.into_iter().reduce(|all, more| &all | &more);
+    LabelLimits {
+        allowed_hosts: hosts,
+        allowed_ports: ports,
+        constraints,
+        ..LabelLimits::default()
+    }
+}
+
+fn reserved_ports(own: &BTreeSet<NonZeroU16>) -> BTreeSet<NonZeroU16> {
+    RESERVED_PORTS.into_iter().filter_map(NonZeroU16::new).chain(own.iter().copied()).collect()
+}
+
+/// `::` alone takes IPv4 too; beside 0.0.0.0 each has its own.
+fn bind_addresses(addresses: Vec<IpAddr>, machine: &HostEnv) -> Vec<BindAddress> {
+    let parted = addresses.contains(&Ipv4Addr::UNSPECIFIED.into());
+    let meant = |address| match address {
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) if !parted => BindAddress::Everywhere,
+        address => BindAddress::At(address),
+    };
+    match addresses.is_empty() {
+        false => addresses.into_iter().map(meant).collect::<BTreeSet<_>>().into_iter().collect(),
+        true if machine.ipv6 => vec![BindAddress::Everywhere],
+        true => vec![BindAddress::At(Ipv4Addr::UNSPECIFIED.into())],
+    }
+}
+
+fn build_port_map(
+    pairs: Vec<(NonZeroU16, NonZeroU16)>,
+) -> Result<BTreeMap<NonZeroU16, NonZeroU16>> {
+    let mut map = BTreeMap::new();
+    for (public, ours) in pairs {
+        if let Some((other, _)) =
+            map.iter().find(|(other, taken)| **other != public && **taken == ours)
+        {
+            bail!("--map-port: {other} and {public} cannot both be moved to {ours}");
+        }
+        if map.insert(public, ours).is_some_and(|before| before != ours) {
+            bail!("--map-port: {public} is moved to two ports; one is enough");
+        }
+    }
+    Ok(map)
+}
+
+fn default_access_log(haproxy: HaproxyModeArg, command: RunMode) -> AccessLog {
+    match (haproxy, command) {
+        (HaproxyModeArg::Service, _) => AccessLog::To("/dev/log".into()),
+        (HaproxyModeArg::Managed, RunMode::Watch) => AccessLog::Stdout,
+        (HaproxyModeArg::Managed, RunMode::Once) => AccessLog::Off,
+    }
+}
+
+/// A file that is named is read for either HAProxy; one that was merely found, only for the system's.
+fn haproxy_arguments(rc: Option<PathBuf>, haproxy: HaproxyModeArg) -> Result<Vec<String>> {
+    let found = || {
+        haproxy_options::find_default_file()
+            .filter(|_| haproxy == HaproxyModeArg::Service)
+            .map(PathBuf::from)
+    };
+    match rc.or_else(found).filter(|path| path.exists()) {
+        Some(path) => haproxy_options::read_arguments(&path),
+        None => Ok(Vec::new()),
+    }
+}
+
+pub(super) fn log_filter(verbose: u8, quiet: bool, machine: &HostEnv) -> String {
+    let level = match (quiet, verbose) {
+        (true, _) => "warn",
+        (false, 0) => "info",
+        (false, 1) => "docker_glue=debug,info",
+        (false, _) => "trace",
+    };
+    let own = machine.env.get("RUST_LOG").filter(|filter| !filter.is_empty());
+    own.map_or(level, String::as_str).to_owned()
+}

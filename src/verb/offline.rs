@@ -1,0 +1,45 @@
+//! What can be known where no docker-balancer runs: Docker is asked once, and HAProxy only looked at. Nothing is
+//! locked, and nothing written.
+
+use super::inputs;
+use crate::{
+    haproxy::{
+        observed::ObservedState,
+        stats::{Counters, StatsClient},
+    },
+    serve,
+    settings::Settings,
+    view::{StateSnapshot, offline},
+};
+use anyhow::Result;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+pub(super) struct OfflineState {
+    pub(super) state: StateSnapshot,
+    /// What a HAProxy that runs all the same has, and counts.
+    pub(super) observed: Option<ObservedState>,
+    pub(super) counters: Option<Counters>,
+    /// What could not be read, and would have a say.
+    pub(super) notes: Vec<String>,
+}
+
+/// # Errors
+/// [`asked::DockerAway`] where Docker does not answer.
+pub(super) async fn load_offline(settings: &Settings) -> Result<OfflineState> {
+    let (world, rules) = inputs::load_world(settings, |interest| interest).await?;
+    let observed = inputs::observe_haproxy(settings).await.ok().flatten();
+    let counters = StatsClient::for_socket(serve::proxy_settings(settings).stats_socket())
+        .fetch_counters()
+        .await
+        .ok();
+    let (rollback, notes) = match inputs::stored_rollback(settings) {
+        Ok(rollback) => (rollback, Vec::new()),
+        Err(error) => (None, vec![format!("{error:#}; if a rollback holds, this is not so")]),
+    };
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let at_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+    let moment = (Instant::now(), at_ms);
+    let wait = settings.wait_for_start;
+    let state = offline::offline_snapshot(world, rules, rollback, observed.as_ref(), wait, moment);
+    Ok(OfflineState { state, observed, counters, notes })
+}
