@@ -7,9 +7,9 @@ mod story;
 
 use divan::{AllocProfiler, Bencher};
 use docker_glue::{
-    decide::{DecideState, Decision, decide},
     haproxy::{files::ConfigFiles, render},
-    world::World,
+    model::world::World,
+    routing::decide::{DecideState, Decision, decide},
 };
 use std::{fmt::Write as _, time::Instant};
 

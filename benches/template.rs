@@ -4,9 +4,9 @@
 
 use divan::{AllocProfiler, Bencher};
 use docker_glue::{
-    container::ContainerId,
-    docker::{ContainerMap, Description},
-    handler::template::{TemplateEnv, TemplateRenderer, TemplateSource},
+    handlers::template::{TemplateEnv, TemplateRenderer, TemplateSource},
+    model::container::ContainerId,
+    sources::docker::{ContainerMap, Description},
 };
 use serde_json::json;
 use std::sync::Arc;

@@ -1,62 +1,38 @@
 //! docker-glue: labels on containers become a running HAProxy.
 //!
 //! ```text
-//! Docker ─events─▶ docker::watch ─▶ world ─▶ serve ─▶ balancer
-//! drain, undrain ─▶ control ─▶ orders ─────────┘        │
-//!  ┌──────── pure: no await, no I/O, no clock, cannot fail ─────────────┐
-//!  │ label::read ─▶ claim::Board ───▶ decide ─▶ Config ─▶ render ─▶ files │
-//!  └────────────────────────────────────────────────────────────────────┘
-//!                                                       │
-//!        haproxy::proxy: files checked, swapped, loaded, verified
+//! Docker ─events─▶ sources::docker ─▶ world ─▶ controller ─▶ haproxy::proxy: checked, swapped, loaded, verified
+//! drain, undrain ─▶ api::control ─▶ requests ───┘   │
+//!  ┌──────── pure: no await, no I/O, no clock, cannot fail ───────────────────┐
+//!  │ label::parse ─▶ routing::route_table ─▶ routing::decide ─▶ haproxy::config │
+//!  └──────────────────────────────────────────────────────────────────────────┘
 //! ```
+//!
+//! Folders are layers: each imports those below it only (tests/layers.rs).
+//!
+//! - `bin/`: the programs: `main` alone
+//! - `cli/`: options and subcommands; what starts the tasks and connects them
+//! - `handlers/`: docker-glue: events in order to scripts, plugins, templates, publishers, a balancer
+//! - `api/`: the HTTP servers: control socket, metrics, dashboard
+//! - `controller/`: docker-balancer's loop: reconcile, apply, count, keep the history
+//! - `settings/`: options and settings files as checked values
+//! - `report/`: what an operator reads: status, explain, plan, history; pure
+//! - `haproxy/`: HAProxy: desired configuration, observed state, plan, runtime commands, process
+//! - `sources/`: where containers are read from: Docker engines, compose files
+//! - `routing/`: from containers to routes, over time; pure
+//! - `label/`: from the text of labels to options; pure
+//! - `model/`: containers, routes, options, problems as values; pure
+//! - `support/`: what knows nothing of containers: log, signals, systemd, files, text
 
-// What Docker said, in our words.
-pub mod container;
-pub mod world;
-// What users asked for.
-pub mod address;
-pub mod container_ref;
-pub mod label;
-pub mod path;
-pub mod problem;
-pub mod problem_set;
-pub mod route;
-pub mod route_table;
-// What should be served now, and what is different from before.
-pub mod backoff;
-pub mod crash_loop;
-pub mod decide;
-pub mod diagnosis;
-pub mod malformed_http;
-pub mod map_diff;
-pub mod reload_budget;
-pub mod reload_reason;
-pub mod rollback;
-pub mod route_diff;
-// The neighbours.
-pub mod docker;
-pub mod durable;
-pub mod haproxy;
-pub mod port_owner;
-// What an operator sees.
-pub mod metrics;
-pub mod view;
-// The shell.
 pub mod api;
-pub mod balancer;
 pub mod cli;
-pub mod compose;
-pub mod control;
-pub mod daemon;
-pub mod dashboard;
-pub mod handler;
-pub mod log;
-pub mod outage;
-pub mod problem_log;
-pub mod serve;
+pub mod controller;
+pub mod handlers;
+pub mod haproxy;
+pub mod label;
+pub mod model;
+pub mod report;
+pub mod routing;
 pub mod settings;
-pub mod signals;
-pub mod supervise;
-pub mod systemd;
-pub mod verb;
-pub mod web;
+pub mod sources;
+pub mod support;

@@ -3,12 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "this is a test")]
 
 use docker_glue::{
-    decide,
     haproxy::{
         config::Config,
         render::{BaseConfig, RenderContext, render_files},
         version::Version,
     },
+    routing::decide,
 };
 use std::{
     fs,

@@ -9,9 +9,9 @@ mod pages;
 mod reference;
 
 use docker_glue::{
-    cli::{self, Program, glue},
     label::{self, LabelLimits},
-    problem::Reason,
+    model::problem::Reason,
+    settings::options::{self, Program, glue},
 };
 use pages::{Page, absolute, all, book, container};
 use regex_lite::Regex;
@@ -209,7 +209,7 @@ fn check_options(page: &Page) -> usize {
         spans.filter(|text| text.starts_with("--") && !text.contains('|')).collect();
     for span in &spans {
         let words = shlex::split(span).unwrap();
-        let programs = [cli::balancer_command(), glue::GlueOptions::command_line()];
+        let programs = [options::balancer_command(), glue::GlueOptions::command_line()];
         let fits = programs.into_iter().any(|program| takes(program, &words));
         assert!(fits, "{}: there is no option {span}", page.path);
     }

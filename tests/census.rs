@@ -6,17 +6,17 @@
 mod story;
 
 use docker_glue::{
-    decide::{DecideState, Decision, decide},
     haproxy::{
         observed::ObservedState,
         stats::{Counters, StatsRow},
     },
-    view::{
+    report::{
         HaproxyInfo, StateSnapshot,
         counts::{self, RouteState},
         history::History,
         status::{ServerState, Status},
     },
+    routing::decide::{DecideState, Decision, decide},
 };
 use std::{collections::BTreeMap, fmt::Write as _, sync::Arc, time::Instant};
 

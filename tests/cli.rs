@@ -3,9 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 use clap::{Arg, ArgAction, Command};
-use docker_glue::{
-    cli::{self, Program, glue},
-    settings::{GlueSettings, GlueTask, HostEnv, Settings, Task, env_variable},
+use docker_glue::settings::{
+    GlueSettings, GlueTask, HostEnv, Settings, Task, env_variable,
+    options::{self, Program, glue},
 };
 use std::{
     fmt::Write,
@@ -89,7 +89,7 @@ fn read_settings(args: &[String], env: &[(String, String)]) -> Settings {
 fn every_option_works_as_flag_variable_and_key() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("settings.toml");
-    for arg in configurable_options(&cli::balancer_command()) {
+    for arg in configurable_options(&options::balancer_command()) {
         let key = arg.get_id().as_str();
         if ["watch", "reload_unit", "once"].contains(&key) {
             continue; // `read` gives them; tests/settings.rs has them in all three layers.
@@ -150,7 +150,7 @@ fn is_switch(arg: &Arg) -> bool {
 
 #[test]
 fn every_option_has_heading_text_and_default() {
-    let both = [cli::balancer_command(), glue::GlueOptions::command_line()];
+    let both = [options::balancer_command(), glue::GlueOptions::command_line()];
     for arg in both.iter().flat_map(configurable_options) {
         let string = help_text(arg);
         assert!(arg.get_help_heading().is_some(), "{}", arg.get_id());
@@ -166,9 +166,9 @@ fn help_text(arg: &Arg) -> String {
 
 #[test]
 fn help_matches_snapshots() {
-    let help = cli::balancer_command().term_width(100).render_long_help().to_string();
+    let help = options::balancer_command().term_width(100).render_long_help().to_string();
     insta::assert_snapshot!("help", trim_lines(&help));
-    let help = cli::balancer_command().term_width(100).render_help().to_string();
+    let help = options::balancer_command().term_width(100).render_help().to_string();
     insta::assert_snapshot!("short-help", trim_lines(&help));
     let help = glue::GlueOptions::command_line().term_width(100).render_long_help().to_string();
     insta::assert_snapshot!("glue-help", trim_lines(&help));
@@ -197,7 +197,7 @@ fn example_settings_file_has_every_option_and_parses_uncommented() {
         .collect();
     assert_eq!(
         uncommented.lines().count(),
-        configurable_options(&cli::balancer_command()).count()
+        configurable_options(&options::balancer_command()).count()
             + glue_only_options(&glue_command()).count()
     );
     let directory = tempfile::tempdir().unwrap();
@@ -213,7 +213,7 @@ fn glue_command() -> Command {
 
 /// What docker-balancer has not.
 fn glue_only_options(glue: &Command) -> impl Iterator<Item = &Arg> {
-    let balancer = cli::balancer_command();
+    let balancer = options::balancer_command();
     let has = move |arg: &Arg| balancer.get_arguments().any(|a| a.get_id() == arg.get_id());
     configurable_options(glue).filter(move |arg| !has(arg))
 }
@@ -224,7 +224,7 @@ fn example_file() -> String {
          # Each option stands at its default; where that depends on the machine, at an example.\n\
          # The environment (DOCKER_GLUE_HOLD=60s) and the command line (--hold 60s) win over this file.\n",
     );
-    let (command, glue) = (cli::balancer_command(), glue_command());
+    let (command, glue) = (options::balancer_command(), glue_command());
     let mut heading = None;
     for arg in configurable_options(&command).chain(glue_only_options(&glue)) {
         if heading != arg.get_help_heading() {
@@ -318,7 +318,7 @@ fn option_is_accepted_before_and_after_a_command() {
             .unwrap_or_else(|_| panic!("{args:?}"))
     };
     let verbs = ["plan", "check", "explain http://a.test/", "status", "drain web", "history"];
-    for arg in configurable_options(&cli::balancer_command()) {
+    for arg in configurable_options(&options::balancer_command()) {
         let key = arg.get_id().as_str();
         if ["watch", "once"].contains(&key) {
             continue;

@@ -33,7 +33,7 @@ fn documented_operations() -> BTreeSet<(String, String)> {
 /// As the server's table has them.
 fn served_operations() -> BTreeSet<(String, String)> {
     let row = Regex::new(r#"\(&Method::([A-Z]+), "(/[a-z]+)"\)"#).unwrap();
-    let source = include_str!("../src/control/server.rs");
+    let source = include_str!("../src/api/control/server.rs");
     let rows = row.captures_iter(source);
     rows.map(|captures| (captures[1].to_owned(), captures[2].to_owned())).collect()
 }
@@ -100,7 +100,7 @@ fn api_document_lists_exactly_the_served_paths() {
 /// All that a daemon says of a word that is an enum is in the document, and nothing else.
 #[test]
 fn api_document_lists_exactly_the_enum_words_of_explain() {
-    let source = include_str!("../src/view/explain/mod.rs");
+    let source = include_str!("../src/report/explain/mod.rs");
     let schemas = &DOCUMENT["components"]["schemas"];
     let explanation = &schemas["Explanation"]["properties"];
     for (name, documented) in [

@@ -6,10 +6,14 @@
 mod story;
 
 use docker_glue::{
-    container::{Container, ContainerId, NetworkMode},
-    decide::{DecideState, Decision, MAX_LISTENERS, PortConflict, UnloadableListener, decide},
-    route::{Readiness, RouteKey},
-    world::World,
+    model::{
+        container::{Container, ContainerId, NetworkMode},
+        route::{Readiness, RouteKey},
+        world::World,
+    },
+    routing::decide::{
+        DecideState, Decision, MAX_LISTENERS, PortConflict, UnloadableListener, decide,
+    },
 };
 use std::{
     sync::Arc,
@@ -19,7 +23,7 @@ use std::{
 const ONE: &str = "web 172.17.0.2 glue_http_80_host=a.test";
 
 fn format_routes(decided: &Decision) -> Vec<String> {
-    let servers = |route: &docker_glue::route::Route| {
+    let servers = |route: &docker_glue::model::route::Route| {
         route.endpoints.iter().map(|view| view.container.name()).collect::<Vec<_>>().join(",")
     };
     decided.routes.0.iter().map(|(key, route)| format!("{key} {}", servers(route))).collect()
@@ -297,7 +301,7 @@ fn waiting_claim_problem_names_the_previous_owner() {
 #[test]
 fn route_passes_to_waiting_claim_at_once_without_hold() {
     let (rules, start) = (story::rules(), Instant::now());
-    let rules = docker_glue::decide::Rules { hold: Duration::ZERO, ..rules };
+    let rules = docker_glue::routing::decide::Rules { hold: Duration::ZERO, ..rules };
     let first =
         decide(&story::world(&format!("{WEB}\n{EVIL}")), DecideState::default(), start, &rules);
     let left = decide(&story::world(&format!("{WEB} exited\n{EVIL}")), first.memory, start, &rules);
@@ -359,7 +363,7 @@ fn route_and_host_go_to_the_oldest_once_ages_are_known() {
     }
 }
 
-fn rules_with_host_owners() -> docker_glue::decide::Rules {
+fn rules_with_host_owners() -> docker_glue::routing::decide::Rules {
     let mut rules = story::rules();
     rules.label_limits.own_hosts_by = Some("project".to_owned());
     rules
@@ -443,7 +447,7 @@ fn claim_on_an_owned_host_is_reported() {
 #[test]
 fn host_of_an_earlier_run_stays_with_its_owner() {
     let world = story::world(&format!("{POOL}\n{BANK}"));
-    let a = "a.test".parse::<docker_glue::label::value::HostMatch>().unwrap();
+    let a = "a.test".parse::<docker_glue::model::option_value::HostMatch>().unwrap();
     for (kept, expected) in [
         ("project=bank", "bank"),
         ("project=evil", "evil"),
@@ -583,7 +587,7 @@ fn nth_id(story: &str, n: usize) -> ContainerId {
 
 /// The servers that get new requests, by route.
 fn format_ready_servers(decided: &Decision) -> Vec<String> {
-    let ready = |route: &docker_glue::route::Route| {
+    let ready = |route: &docker_glue::model::route::Route| {
         let ready = route.endpoints.iter().filter(|view| view.readiness == Readiness::Ready);
         ready.map(|view| view.container.name()).collect::<Vec<_>>().join(",")
     };

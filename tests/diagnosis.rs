@@ -6,19 +6,21 @@
 mod story;
 
 use docker_glue::{
-    decide::{DecideState, Decision, decide},
-    diagnosis::{CheckReporting, Diagnosis, FAILURE_DELAY, HealthQuery, LOST_DELAY},
     haproxy::{
         config::Config,
+        diagnosis::{CheckReporting, Diagnosis, FAILURE_DELAY, HealthQuery, LOST_DELAY},
         health::{
             CapturedMessage, CheckFailure, CheckResult, FrontendErrorCounts, HealthReport,
             InvalidMessage, ServerHealth, ServerKey,
         },
         stderr_log::CheckResultChange,
     },
-    malformed_http::{MalformedRequest, MalformedResponse},
-    problem::Severity,
-    route::Routes,
+    model::{
+        malformed_http::{MalformedRequest, MalformedResponse},
+        problem::Severity,
+        route::Routes,
+    },
+    routing::decide::{DecideState, Decision, decide},
 };
 use std::{
     collections::BTreeMap,

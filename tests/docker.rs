@@ -6,13 +6,15 @@ mod common;
 
 use common::{DEADLINE, engine::Engine, podman::Podman, proxy::Proxy, unique, until};
 use docker_glue::{
-    address::resolve_address,
-    container::{Container, ContainerId, ContainerState, Health},
-    docker::{
+    model::{
+        container::{Container, ContainerId, ContainerState, Health},
+        world::{Vantage, World},
+    },
+    routing::address::resolve_address,
+    sources::docker::{
         AddressKind, ContainerFilter, DockerSnapshot, Engine as Client, EngineSettings, Timeouts,
         WatchConfig, detect_vantage, list_once, watch,
     },
-    world::{Vantage, World},
 };
 use std::{collections::BTreeMap, net::Ipv4Addr, path::Path, time::Duration};
 

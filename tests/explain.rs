@@ -9,10 +9,9 @@
 mod story;
 
 use docker_glue::{
+    cli::command::explain::format_explanation,
     haproxy::stats::{Counters, StatsRow},
-    rollback::Rollback,
-    verb::explain::format_explanation,
-    view::{
+    report::{
         StateSnapshot,
         explain::{
             AnsweredBy, ExclusionReason, Explanation, NotSelectedReason, RequestOutcome, explain,
@@ -20,6 +19,7 @@ use docker_glue::{
         },
         offline,
     },
+    routing::rollback::Rollback,
 };
 use std::{
     fs,
@@ -93,7 +93,7 @@ fn explanation_escapes_control_characters_of_labels() {
 fn summary_line(explanation: &Explanation) -> String {
     match (&explanation.route, &explanation.becomes, explanation.outcome) {
         (Some(route), Some(becomes), RequestOutcome::Served) => {
-            let share = |step: &docker_glue::view::explain::ServerStep| {
+            let share = |step: &docker_glue::report::explain::ServerStep| {
                 format!("{} {}%", step.container, step.percent)
             };
             let servers: Vec<_> = explanation.servers.iter().map(share).collect();
@@ -193,8 +193,8 @@ fn servers_share_by_weight_and_backups_serve_without_healthy_ones() {
     );
 }
 
-fn label_texts(sources: &[docker_glue::view::explain::LabelSource]) -> Vec<String> {
-    let text = |source: &docker_glue::view::explain::LabelSource| {
+fn label_texts(sources: &[docker_glue::report::explain::LabelSource]) -> Vec<String> {
+    let text = |source: &docker_glue::report::explain::LabelSource| {
         let variable = if source.environment { " in the environment" } else { "" };
         format!("{} {}={}{variable}", source.container, source.key, source.value)
     };
@@ -312,16 +312,17 @@ fn check_excluded(picture: &StateSnapshot, text: &str, expected: &[(&str, Exclus
 /// What is known after these stories, each so many seconds after the first.
 fn state_after(
     stories: &[(u64, &str)],
-    change: impl Fn(&mut docker_glue::decide::DecideState, &StateSnapshot),
+    change: impl Fn(&mut docker_glue::routing::decide::DecideState, &StateSnapshot),
 ) -> StateSnapshot {
     let begun = Instant::now();
     let mut picture = state_of("");
-    let mut memory = docker_glue::decide::DecideState::default();
+    let mut memory = docker_glue::routing::decide::DecideState::default();
     for (at, story) in stories {
         picture.now = begun + Duration::from_secs(*at);
         let world = story::world(story);
         change(&mut memory, &picture);
-        let decided = docker_glue::decide::decide(&world, memory, picture.now, &picture.rules);
+        let decided =
+            docker_glue::routing::decide::decide(&world, memory, picture.now, &picture.rules);
         memory = decided.memory;
         picture.decide_state = memory.clone();
         picture.config = story::config(&decided.routes).into();
@@ -371,7 +372,7 @@ fn containers_excluded_by_limits_or_haproxy_are_named() {
         all 172.17.0.4 glue_http_ports=80";
     let mut fenced = state_of(story);
     fenced.rules.label_limits.allowed_hosts =
-        vec!["b.test".parse::<docker_glue::label::value::HostMatch>().unwrap().into()];
+        vec!["b.test".parse::<docker_glue::model::option_value::HostMatch>().unwrap().into()];
     let world = story::world(story);
     let moment = (fenced.now, 0);
     let fenced = offline::offline_snapshot(world, fenced.rules, None, None, Duration::ZERO, moment);
@@ -575,7 +576,7 @@ fn similar_host_is_suggested_distant_one_is_not() {
 
 #[test]
 fn retry_scope_depends_on_the_method() {
-    use docker_glue::view::explain::RetryScope::{Never, Unanswered, Unsent};
+    use docker_glue::report::explain::RetryScope::{Never, Unanswered, Unsent};
     for (retry, method, expected) in [
         ("safe", "GET", Unanswered),
         ("safe", "HEAD", Unanswered),

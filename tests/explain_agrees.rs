@@ -19,16 +19,16 @@ mod story;
 use answerer::Answerers;
 use asker::{Answer, Client, DrawnRequest};
 use docker_glue::{
-    decide::{DecideState, decide},
     haproxy::{
         stats::{Counters, StatsClient},
         version,
     },
-    view::{
+    report::{
         HaproxyInfo, StateSnapshot,
         explain::{Explanation, RequestOutcome, explain, request::ExplainRequest},
         history::History,
     },
+    routing::decide::{DecideState, decide},
 };
 use drawn::Drawn;
 use haproxy::HAProxy;

@@ -9,7 +9,7 @@ use common::{
     balancer::{Balancer, Plan},
     docker, start, wait_for,
 };
-use docker_glue::view::explain::{
+use docker_glue::report::explain::{
     AnsweredBy, ExclusionReason, Explanation, RequestOutcome, ServerState,
 };
 use std::{
@@ -196,7 +196,7 @@ fn explain_without_daemon_asks_docker_and_changes_nothing() {
     assert!(once.status.success(), "{}", String::from_utf8_lossy(&once.stderr));
     wait_for("HAProxy has checked them", || {
         let explanation = explain_json(&plan, url);
-        let up = |step: &docker_glue::view::explain::ServerStep| {
+        let up = |step: &docker_glue::report::explain::ServerStep| {
             step.state == ServerState::Up && step.haproxy.as_deref() == Some("UP")
         };
         (explanation.asked == AnsweredBy::Docker

@@ -5,7 +5,7 @@
 #[path = "common/story.rs"]
 mod story;
 
-use docker_glue::control::find::find_container;
+use docker_glue::controller::find::find_container;
 
 #[test]
 fn container_is_found_by_name_or_id_prefix() {

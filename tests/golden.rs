@@ -7,7 +7,10 @@
 #[path = "common/story.rs"]
 mod story;
 
-use docker_glue::{decide, haproxy, haproxy::render::RenderContext};
+use docker_glue::{
+    haproxy::{self, render::RenderContext},
+    routing::decide,
+};
 use std::{fmt::Write as _, fs, path::Path, time::Instant};
 
 #[test]

@@ -8,16 +8,20 @@ mod any;
 mod story;
 
 use docker_glue::{
-    decide::{DecideState, decide},
-    rollback::Rollback,
-    route::{Readiness, Route, RouteKey, Routes},
-    route_table::Eligibility,
-    view::{
+    model::{
+        route::{Readiness, Route, RouteKey, Routes},
+        world::World,
+    },
+    report::{
         ApplyMethod,
         history::{GenerationRecord, History, MAX_GENERATIONS, MAX_LINES, RouteDelta},
         history_file,
     },
-    world::World,
+    routing::{
+        decide::{DecideState, decide},
+        rollback::Rollback,
+        route_table::Eligibility,
+    },
 };
 use proptest::prelude::*;
 use std::{
@@ -170,8 +174,8 @@ fn routes_without_last_resort<'a>(
 }
 
 fn is_same_endpoint(
-    one: &docker_glue::route::Endpoint,
-    other: &docker_glue::route::Endpoint,
+    one: &docker_glue::model::route::Endpoint,
+    other: &docker_glue::model::route::Endpoint,
 ) -> bool {
     one.container.id() == other.container.id() && one.port == other.port
 }
@@ -181,7 +185,7 @@ fn story_routes(world: &World) -> Routes {
 }
 
 fn format_routes(routes: &Routes) -> Vec<String> {
-    let server = |view: &docker_glue::route::Endpoint| {
+    let server = |view: &docker_glue::model::route::Endpoint| {
         let out = if view.readiness == Readiness::Ready { "" } else { " out" };
         format!("{} {} weight {}{out}", view.container.name(), view.address.ip(), view.weight.get())
     };

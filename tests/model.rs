@@ -11,12 +11,14 @@ mod sim;
 mod story;
 
 use docker_glue::{
-    balancer::{Balancer, SourceStatus},
-    container::{Container, ContainerId, ContainerState},
-    decide::{Rules, decide},
+    controller::balancer::{Balancer, SourceStatus},
     haproxy::{observed::ObservedState, plan::plan_commands, proxy::Proxy, render::RenderContext},
-    view::StateSnapshot,
-    world::World,
+    model::{
+        container::{Container, ContainerId, ContainerState},
+        world::World,
+    },
+    report::StateSnapshot,
+    routing::decide::{Rules, decide},
 };
 use proptest::prelude::*;
 use sim::{Master, Sim};

@@ -10,7 +10,7 @@ use common::{
     balancer::{Balancer, Plan},
     docker, wait_for,
 };
-use docker_glue::view::{
+use docker_glue::report::{
     history::GenerationStatus,
     status::{ProblemStatus, RouteStatus, ServerState, Status},
 };

@@ -11,14 +11,9 @@ mod any;
 mod story;
 
 use docker_glue::{
-    balancer::config_builder::ConfigBuilder,
-    compose::{
-        Project, ReadContext,
-        planned_container::{self, Placeholders},
-    },
-    container_ref::ContainerRef,
     haproxy::{
         config::{AdminState, Config, MapName},
+        config_builder::ConfigBuilder,
         files::ConfigFiles,
         name,
         observed::ObservedState,
@@ -26,17 +21,24 @@ use docker_glue::{
         render::{RenderContext, render_files},
         route_recovery, stored_state,
     },
-    label::value::CheckMethod,
-    rollback::Rollback,
-    route::{Match, Route, RouteKey, Routes, Strip},
-    view::{
+    model::{
+        container_ref::ContainerRef,
+        option_value::CheckMethod,
+        route::{Match, Route, RouteKey, Routes, Strip},
+        world::World,
+    },
+    report::{
         preview::{
             CurrentState, DiskState, PlanPreview, PreviewMethod, StateSource, decide_preview,
         },
         preview_output::PreviewOutput,
         status::{ListenerStatus, Load, Status},
     },
-    world::World,
+    routing::rollback::Rollback,
+    sources::compose::{
+        Project, ReadContext,
+        planned_container::{self, Placeholders},
+    },
 };
 use proptest::prelude::*;
 use std::{

@@ -8,19 +8,19 @@
 mod story;
 
 use docker_glue::{
-    dashboard::{explain::explain_url, fragment::Fragments, page::PageView, render},
-    decide::{DecideState, decide},
+    api::dashboard::{explain::explain_url, fragment::Fragments, page::PageView, render},
     haproxy::{
         config::Config,
         stats::{Counters, StatsRow},
         version::Version,
     },
-    view::{
+    model::world::World,
+    report::{
         AppliedPass, ApplyMethod, HaproxyInfo, StateSnapshot,
         history::History,
         status::{LastApply, Status},
     },
-    world::World,
+    routing::decide::{DecideState, decide},
 };
 use std::{
     sync::Arc,

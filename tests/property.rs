@@ -10,9 +10,6 @@ mod ours;
 mod story;
 
 use docker_glue::{
-    container::Container,
-    container_ref::ContainerRef,
-    decide::{DecideState, decide},
     haproxy::{
         config::{AdminState, Backend, BackendShape, Config, MapName, required_shape},
         incremental_plan::{self, IncrementalPlan},
@@ -21,9 +18,16 @@ use docker_glue::{
         plan::plan_commands,
     },
     label::{self, key::LabelOption, trace::trace_labels},
-    route::{Readiness, Route, RouteKey, Routes},
-    route_table::resolve_claims,
-    world::World,
+    model::{
+        container::Container,
+        container_ref::ContainerRef,
+        route::{Readiness, Route, RouteKey, Routes},
+        world::World,
+    },
+    routing::{
+        decide::{DecideState, decide},
+        route_table::resolve_claims,
+    },
 };
 use proptest::prelude::*;
 use std::{

@@ -2,16 +2,18 @@
 
 #![allow(clippy::unwrap_used)]
 
-use docker_glue::haproxy::{
-    atomic_file::FileAccess,
-    check::{Verdict, check},
-    error::{ApplyError, OpenError},
-    files::{ConfigFiles, GenerationFiles, MARKER, Store},
-    master::Master,
-    process::{ExitReason, ProcessEvent, Stdout},
-    proxy::{ApplyKind, Proxy, Shutdown},
-    settings::{ProxyMode, ProxySettings, ReloadVia},
-    socket::{CliSession, send_command},
+use docker_glue::{
+    haproxy::{
+        check::{Verdict, check},
+        error::{ApplyError, OpenError},
+        files::{ConfigFiles, GenerationFiles, MARKER, Store},
+        master::Master,
+        process::{ExitReason, ProcessEvent, Stdout},
+        proxy::{ApplyKind, Proxy, Shutdown},
+        settings::{ProxyMode, ProxySettings, ReloadVia},
+        socket::{CliSession, send_command},
+    },
+    support::atomic_file::FileAccess,
 };
 use nix::{
     sys::signal::{Signal, kill},

@@ -4,7 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "this is a test")]
 
-use docker_glue::view::{
+use docker_glue::report::{
     exclusion::Exclusion,
     history::GenerationStatus,
     status::{

@@ -9,12 +9,12 @@
 mod roster;
 
 use docker_glue::{
-    docker::SwarmState,
-    handler::{
+    handlers::{
         Handler,
         template::{TemplateEnv, TemplateRenderer, TemplateSource},
     },
     settings::{GlueTask, HostEnv},
+    sources::docker::SwarmState,
 };
 use serde_json::Value;
 use std::{fs, path::Path, sync::Arc};
@@ -547,7 +547,7 @@ fn example_templates_match_goldens() {
 }
 
 /// The containers with labels and aliases that would write the rest of the file, if they were let.
-fn hostile_containers() -> docker_glue::docker::ContainerMap {
+fn hostile_containers() -> docker_glue::sources::docker::ContainerMap {
     let text = fs::read_to_string("tests/template/roster.json").unwrap();
     let all: Vec<Value> = serde_json::from_str(&text).unwrap();
     let nginx = "x; } server { listen 8081; location / { root /etc; autoindex on; } } server { server_name y";

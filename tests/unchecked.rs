@@ -9,7 +9,6 @@ mod haproxy;
 mod story;
 
 use docker_glue::{
-    decide::{self, DecideState},
     haproxy::{
         check::BinaryId,
         check_scope::{self, AcceptedConfig, CheckScope, UncheckedSections},
@@ -17,6 +16,7 @@ use docker_glue::{
         files::ConfigFiles,
         render::{BaseConfig, RenderContext, render_files, render_for_check},
     },
+    routing::decide::{self, DecideState},
 };
 use std::{
     fs,

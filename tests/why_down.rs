@@ -9,7 +9,7 @@ use common::{
     balancer::{Balancer, Plan, free_port},
     docker, wait_for,
 };
-use docker_glue::view::status::ProblemStatus;
+use docker_glue::report::status::ProblemStatus;
 use nix::sys::signal::Signal;
 use std::{
     io::{Read, Write},

@@ -1,10 +1,12 @@
 //! Labels on containers become HAProxy's configuration.
 
 use docker_glue::{
-    cli::{Options, Program},
-    daemon, log,
-    settings::{HostEnv, SettingsError, Task},
-    verb,
+    cli::{command, run},
+    settings::{
+        HostEnv, SettingsError, Task,
+        options::{Options, Program},
+    },
+    support::log,
 };
 use std::process::ExitCode;
 
@@ -14,12 +16,12 @@ fn main() -> ExitCode {
     let args: Vec<_> = std::env::args_os().collect();
     let settings = match Task::from_args(&args, &HostEnv::detect_host()) {
         Ok(Task::Serve(settings)) => *settings,
-        Ok(Task::Daemon(errand)) => return verb::run_remote(&errand),
-        Ok(Task::Local(look, settings)) => return verb::run_local(&look, &settings),
+        Ok(Task::Daemon(errand)) => return command::run_remote(&errand),
+        Ok(Task::Local(look, settings)) => return command::run_local(&look, &settings),
         Err(refusal) => return refusal.print_error(PROGRAM),
     };
     let code = match log::start_logging(&settings.log, PROGRAM) {
-        Ok(()) => daemon::run_balancer(settings),
+        Ok(()) => run::run_balancer(settings),
         Err(error) => SettingsError::Invalid(error).print_error(PROGRAM),
     };
     log::flush();

@@ -1,9 +1,12 @@
 //! Handlers for anything that must follow the containers.
 
 use docker_glue::{
-    cli::{Program, glue::GlueOptions},
-    daemon, log,
-    settings::{GlueTask, HostEnv, SettingsError},
+    cli::run,
+    settings::{
+        GlueTask, HostEnv, SettingsError,
+        options::{Program, glue::GlueOptions},
+    },
+    support::log,
 };
 use std::process::ExitCode;
 
@@ -16,7 +19,7 @@ fn main() -> ExitCode {
         Err(refusal) => return refusal.print_error(PROGRAM),
     };
     let code = match log::start_logging(&settings.log, PROGRAM) {
-        Ok(()) => daemon::run_glue(task, settings),
+        Ok(()) => run::run_glue(task, settings),
         Err(error) => SettingsError::Invalid(error).print_error(PROGRAM),
     };
     log::flush();

@@ -3,8 +3,8 @@
 //! Pure. Names and HAProxy's quirks are made here and nowhere else; templates only print.
 
 use super::{layout::Layout, name, requeue};
-use crate::{
-    label::value::{CheckMethod, HostMatch, Retry},
+use crate::model::{
+    option_value::{CheckMethod, HostMatch, Retry},
     route::{Endpoint, Listener, Match, Policy, Readiness, Route, RouteKey, Routes, Strip},
 };
 use std::{

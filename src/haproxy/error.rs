@@ -1,9 +1,10 @@
 //! Why something was not applied, so that a caller can tell what to do about it.
 
 use super::{
-    atomic_file::WriteError, check::ConfigRejection, lock::LockError, master::ReloadError,
-    process::StartError, version::VersionError,
+    check::ConfigRejection, lock::LockError, master::ReloadError, process::StartError,
+    version::VersionError,
 };
+use crate::support::atomic_file::WriteError;
 use std::collections::BTreeMap;
 
 /// Why the last good state goes on serving.

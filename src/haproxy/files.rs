@@ -3,7 +3,7 @@
 //! A generation is complete before anything names it, and the configuration names one by
 //! `default-path origin STATE/gen/NAME`: renaming the configuration commits all of it at once.
 
-use super::atomic_file::{self, FileAccess, WriteError};
+use crate::support::atomic_file::{self, FileAccess, WriteError};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,

@@ -3,7 +3,7 @@
 //!
 //! Pure. Reads `show stat` and `show errors` of HAProxy's Management Guide, section 9.3.
 
-use crate::malformed_http;
+use crate::model::malformed_http;
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 /// Backend and server.

@@ -8,8 +8,8 @@ use super::{
     plan::plan_commands,
 };
 use crate::{
-    map_diff::diff_maps,
-    route::{Route, RouteKey, Routes},
+    model::route::{Route, RouteKey, Routes},
+    support::map_diff::diff_maps,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -9,7 +9,7 @@ use super::{
     name,
     observed::{ObservedServer, ObservedState},
 };
-use crate::route::{Route, RouteKey, Routes};
+use crate::model::route::{Route, RouteKey, Routes};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,

@@ -3,8 +3,8 @@
 //! Pure. HAProxy allows letters, digits and `_ - . :` in names (configuration manual, section 4).
 
 use super::config::{BackendShape, CheckMode, ConnectRetry, Probe};
-use crate::{
-    label::value::HostMatch,
+use crate::model::{
+    option_value::HostMatch,
     route::{Endpoint, Match, RouteKey},
 };
 use sha1::{Digest, Sha1};

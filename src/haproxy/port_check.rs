@@ -4,7 +4,7 @@
 //! nothing is served meanwhile. A start that finds it shared by another HAProxy says nothing at all.
 
 use super::error::ApplyError;
-use crate::port_owner;
+use crate::support::port_owner;
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,

@@ -5,7 +5,6 @@
 //! the next start sweeps away, a configuration that is complete but not loaded (the stamp tells).
 
 use super::{
-    atomic_file::{self, FileAccess, Staged, WriteError},
     bind_line,
     check::{BinaryId, Verdict, check},
     check_scope::AcceptedConfig,
@@ -28,6 +27,7 @@ use super::{
     stderr_log::StderrReader,
     version::{Build, Version, build, has_exporter},
 };
+use crate::support::atomic_file::{self, FileAccess, Staged, WriteError};
 use std::{
     collections::BTreeSet,
     fs, io,

@@ -12,7 +12,7 @@ use super::{
     request_pattern,
     requeue::Requeue,
 };
-use crate::label::value::Host;
+use crate::model::option_value::Host;
 use askama::Template;
 use std::{
     collections::BTreeMap,

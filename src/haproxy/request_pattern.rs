@@ -1,6 +1,6 @@
 //! What a client may spell in more than one way, in HAProxy's words: hosts, paths and names of headers.
 //!
-//! Pure. The regular expressions are POSIX's, as HAProxy may be built with those. [`crate::path`] says in Rust
+//! Pure. The regular expressions are POSIX's, as HAProxy may be built with those. [`crate::model::path`] says in Rust
 //! what is said here of paths.
 
 /// A name or an address, and perhaps a port. Between single quotes.
@@ -9,7 +9,7 @@ pub const HOST: &str = r"^([0-9A-Za-z._-]+|\[[0-9A-Fa-f:.]+\])(:([0-9]{0,4}|[1-5
 /// A path that may be another one as it is read: nearly all are not. Between double quotes.
 pub const AMBIGUOUS_PATH: &str = r"[^!\$%&'()*+,./0-9:=@A-Z_a-z~-]|//|/\.\.?(/|\$)|%(\$|[^289A-F]|2(\$|[^0])|[89A-F](\$|[^0-9A-F]))";
 
-/// A path that nobody can read, see [`crate::path::PathError`]. Between single quotes.
+/// A path that nobody can read, see [`crate::model::path::PathError`]. Between single quotes.
 pub const INVALID_PATH: &str = r"[^!-~]|#|%($|[^0-9A-Fa-f]|[0-9A-Fa-f]($|[^0-9A-Fa-f])|00)";
 
 /// What may stand in a path as it is, and is written as %XX by `url_enc`. Between double quotes.
@@ -39,7 +39,7 @@ const RESOLVE_PARENT: &str = r"regsub('/([^/.][^/]*|\.[^/.][^/]*|\.\.[^/]+)/\.\.
 
 /// From that to one without `.` and `..`, but for those that are too many. Between double quotes.
 pub fn resolved() -> String {
-    let up = [RESOLVE_PARENT; crate::path::MAX_PARENT_LEVELS].join(",");
+    let up = [RESOLVE_PARENT; crate::model::path::MAX_PARENT_LEVELS].join(",");
     format!(r"regsub('/(\./)+','/',g),regsub('/\.\$','/'),{up},regsub('^(/\.\.)+(/|\$)','/')")
 }
 

@@ -5,7 +5,10 @@
 //! together (`retries`): were waiting a matter of retries, as it is where there is no Lua, a request would be sent to
 //! containers as often.
 
-use super::{render::BaseConfig, version::Build, version::Version};
+use super::{
+    render::BaseConfig,
+    version::{Build, Version},
+};
 
 /// The first that asks to be told how Lua sees booleans (configuration manual, `tune.lua.bool-sample-conversion`).
 const ASKS_FOR_BOOLEANS: Version = Version { major: 3, minor: 1 };

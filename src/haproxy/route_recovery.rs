@@ -8,9 +8,9 @@ use super::{
     name,
     observed::{ObservedServer, ObservedState},
 };
-use crate::{
+use crate::model::{
     container_ref::ContainerRef,
-    label::value::{CheckMethod, Retry, Timeout, Weight},
+    option_value::{CheckMethod, Retry, Timeout, Weight},
     route::{Endpoint, Policy, Readiness, Route, RouteKey, Routes, Strip},
 };
 use std::{collections::BTreeMap, sync::Arc};

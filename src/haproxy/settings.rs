@@ -1,9 +1,7 @@
 //! What the rim is told: whose HAProxy it is, and where things are.
 
-use super::{
-    atomic_file::FileAccess,
-    process::{ProcessConfig, Stdout},
-};
+use super::process::{ProcessConfig, Stdout};
+use crate::support::atomic_file::FileAccess;
 use std::{
     path::{Path, PathBuf},
     time::Duration,

@@ -2,7 +2,7 @@
 //!
 //! Pure.
 
-use crate::{
+use crate::model::{
     container::Container,
     problem::{Problem, ProblemSubject, Reason},
 };

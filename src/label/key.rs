@@ -2,11 +2,8 @@
 //!
 //! Pure. Names are case-sensitive, as Docker's are.
 
-use super::{
-    synonym::{self, Synonym},
-    value,
-};
-use crate::problem::Reason;
+use super::synonym::{self, Synonym};
+use crate::model::{option_value, problem::Reason};
 use std::num::NonZeroU16;
 
 /// What a name says that starts with `glue_`.
@@ -86,7 +83,7 @@ fn parse_http_key(after_prefix: &str) -> Result<Option<LabelKey<'_>>, Reason> {
     };
     match route {
         Some(route) if !is_route_name(route) => Err(Reason::NotARouteName(route.to_owned())),
-        _ => Ok(Some(LabelKey::Http { port: value::parse_port(port)?, option, route })),
+        _ => Ok(Some(LabelKey::Http { port: option_value::parse_port(port)?, option, route })),
     }
 }
 
@@ -125,7 +122,7 @@ fn match_synonym(key: &str) -> Option<(String, Option<&str>, Synonym)> {
     let protocol = |text: &&str| !matches!(*text, "http" | "https" | "tcp");
     let words: Vec<_> = stem.split(['_', '-']).filter(protocol).collect();
     let (ports, words): (Vec<&str>, Vec<&str>) =
-        words.into_iter().partition(|text| value::parse_port(text).is_ok());
+        words.into_iter().partition(|text| option_value::parse_port(text).is_ok());
     let port = ports.first().map_or_else(|| "<port>".to_owned(), |port| (*port).to_owned());
     // As others nest them: `_tls.certresolver`; one of them may be the name of a route.
     let whole = words.concat();
@@ -153,7 +150,7 @@ fn nearest_label(key: &str) -> Option<String> {
     if MAX_TYPED_LENGTH < stem.len() {
         return None;
     }
-    let port = stem.split('_').find(|part| value::parse_port(part).is_ok());
+    let port = stem.split('_').find(|part| option_value::parse_port(part).is_ok());
     let start = format!("glue_http_{}_", port.unwrap_or("<port>"));
     if let Some((option, _)) =
         LabelOption::ALL.iter().find(|(name, _)| stem.strip_prefix("glue_http_") == Some(name))
@@ -193,7 +190,7 @@ fn suggest_by_synonym(key: &str) -> Option<String> {
 
 fn suggest_by_distance(stem: &str, route: Option<&str>) -> Option<String> {
     let typed = stem.to_ascii_lowercase().replace(['-', '/', ' '], "_");
-    let port = typed.split('_').find(|part| value::parse_port(part).is_ok());
+    let port = typed.split('_').find(|part| option_value::parse_port(part).is_ok());
     let options = port.into_iter().flat_map(|port| {
         LabelOption::ALL
             .iter()

@@ -3,26 +3,24 @@
 //! Pure: never fails. What is not understood is a [`Problem`].
 
 pub mod constraint;
-mod host;
 pub mod key;
 mod own;
 mod parse;
-mod prefix;
 mod synonym;
 pub mod trace;
-pub mod value;
 
 #[cfg(test)]
 mod tests;
 
-use crate::{
+use crate::model::{
     container::Container,
+    option_value::{HealthPolicy, HostMatch, Weight},
     problem::{LabelText, Problem, ProblemSubject, Reason},
     route::{Policy, RouteKey},
 };
 use std::{collections::BTreeSet, fmt, num::NonZeroU16};
-use value::{HealthPolicy, HostMatch, Weight};
 
+pub use crate::model::label_text::has_our_labels;
 pub use constraint::Constraint;
 pub use own::keep_own;
 pub use parse::{MAX_PROBLEMS, MAX_ROUTES, MAX_SERVERS};
@@ -83,11 +81,6 @@ pub enum HostNetwork {
     #[default]
     On,
     Off,
-}
-
-/// Whether anything in these names speaks to us at all; the cheap question before [`read`].
-pub fn has_our_labels<'a>(keys: impl IntoIterator<Item = &'a str>) -> bool {
-    keys.into_iter().any(|key| key.starts_with("glue_"))
 }
 
 /// Whose service a container is of.
@@ -164,19 +157,6 @@ pub fn foreign_hint(container: &Container) -> Option<Problem> {
 /// Whether a label is for another program that does what we do.
 pub fn is_foreign_label(key: &str) -> bool {
     synonym::foreign_program(key).is_some()
-}
-
-/// Whether a value looks as if something in it were missing: where it begins or ends, or between two dots.
-pub fn is_cut_short(value: &str) -> bool {
-    let cut = |member: &str| {
-        let member = member.trim();
-        member.is_empty()
-            || member.starts_with(['.', '-', ':'])
-            || member.ends_with(['.', '-', ':'])
-            || ["..", "//", "/-", "-/", ".-", "-."].iter().any(|text| member.contains(text))
-            || member == "/"
-    };
-    value.split(',').any(cut)
 }
 
 impl LabelLimits {

@@ -5,10 +5,11 @@
 use super::{
     HostNetwork, LabelLimits, ParsedLabels, RouteRequest,
     key::{self, LabelKey, LabelOption},
-    value::{self, HealthPolicy, HostMatch, PathPrefix, Weight},
 };
-use crate::{
+use crate::model::{
     container::{Container, NetworkMode},
+    label_text,
+    option_value::{self, HealthPolicy, HostMatch, PathPrefix, Weight},
     problem::{LabelText, Problem, ProblemSubject, Reason},
     route::{Listener, Match, Policy, Protocol, RouteKey},
 };
@@ -40,10 +41,6 @@ const MAX_GATHERED_PROBLEMS: usize = 1000;
 
 /// Of one list no more are told: a list of nonsense shall not fill a log.
 const MAX_REPORTED_MEMBERS: usize = 16;
-
-/// Around a value they are of the value, to Docker; typographic ones come with copied text.
-pub(super) const QUOTES: [char; 8] =
-    ['"', '\'', '`', '\u{201c}', '\u{201d}', '\u{2018}', '\u{2019}', '\u{201e}'];
 
 /// A label, or a variable of the environment that stands for one.
 #[derive(Debug, Clone, Copy)]
@@ -141,7 +138,7 @@ impl<'a> LabelParser<'a> {
         }
         ports.sort_by_key(|port| port.number);
         for number in ports_label
-            .map(|ports_label| self.parse_list(ports_label, value::parse_port))
+            .map(|ports_label| self.parse_list(ports_label, option_value::parse_port))
             .unwrap_or_default()
         {
             let at = ports.binary_search_by_key(&number, |port| port.number).unwrap_or_else(|at| {
@@ -195,7 +192,7 @@ impl<'a> LabelParser<'a> {
     ) -> RouteOptions {
         let limits = self.limits;
         let bind = option_set.get(LabelOption::Bind).map(|label| {
-            self.parse_required_list(port, label, |text| match value::parse_port(text)? {
+            self.parse_required_list(port, label, |text| match option_value::parse_port(text)? {
                 port if limits.is_port_allowed(port) => Ok(port),
                 port => Err(Reason::PortFenced(port.get())),
             })
@@ -332,7 +329,7 @@ impl<'a> LabelParser<'a> {
                 return Some(Reason::NotCommas { instead: text.replace(';', ","), text })
                     .filter(|_| !first.is_empty());
             }
-            let instead = super::prefix::literal_prefix(&text)?;
+            let instead = crate::model::prefix::literal_prefix(&text)?;
             Some(Reason::PatternInPrefix { text, instead })
         });
         prefixes
@@ -562,7 +559,9 @@ fn is_quoted(text: &str) -> bool {
     let mut chars = text.chars();
     let (first, last) = (chars.next(), chars.next_back());
     let both = first.zip(last);
-    both.is_some_and(|(first, last)| QUOTES.contains(&first) && QUOTES.contains(&last))
+    both.is_some_and(|(first, last)| {
+        label_text::QUOTES.contains(&first) && label_text::QUOTES.contains(&last)
+    })
 }
 
 /// `[a.test, "b.test"]`: a list as YAML and JSON have it, and what it is here.
@@ -571,7 +570,7 @@ fn split_brackets(text: &str) -> Option<String> {
     if inside.contains("::") || inside.contains(['[', ']']) {
         return None;
     }
-    let bare = |text: &str| text.trim().trim_matches(QUOTES).to_owned();
+    let bare = |text: &str| text.trim().trim_matches(label_text::QUOTES).to_owned();
     Some(inside.split(',').map(bare).collect::<Vec<_>>().join(","))
 }
 

@@ -3,7 +3,7 @@
 //! Pure. Nothing of it is obeyed; it leads to the label that is meant, or says what there is instead.
 
 use super::key::LabelOption;
-use crate::container::Container;
+use crate::model::{container::Container, label_text};
 
 /// What somebody most likely means by the name of an option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -213,7 +213,7 @@ fn foreign_host(key: &str, value: &str) -> Option<String> {
         || key.starts_with("easyhaproxy.") && last_segment(key) == "host"
         || matches!(key, "com.df.serviceDomain" | "com.docker.lb.hosts");
     let hosts = if rule {
-        hosts_of_rule(value)
+        label_text::hosts_of_rule(value)
     } else if plain {
         value.to_owned()
     } else {
@@ -222,23 +222,9 @@ fn foreign_host(key: &str, value: &str) -> Option<String> {
     let hosts = hosts.split([',', ' ']).map(str::trim).filter(|text| !text.is_empty());
     let hosts: Vec<_> = hosts
         .map(|text| text.trim_start_matches("https://").trim_start_matches("http://"))
-        .filter(|text| text.parse::<super::value::HostMatch>().is_ok())
+        .filter(|text| text.parse::<crate::model::option_value::HostMatch>().is_ok())
         .collect();
     (!hosts.is_empty()).then(|| hosts.join(","))
-}
-
-/// What stands between quotes after `Host`.
-pub(super) fn hosts_of_rule(rule: &str) -> String {
-    let inside = rule.split("Host").skip(1).filter_map(|after_prefix| {
-        let after_prefix = after_prefix.trim_start();
-        let after_prefix =
-            after_prefix.strip_prefix('(').or_else(|| after_prefix.strip_prefix(':'))?;
-        after_prefix.split([')', ';', '&', '|']).next()
-    });
-    let hosts = inside
-        .flat_map(|text| text.split(','))
-        .map(|text| text.trim_matches(['`', '"', '\'', ' ']));
-    hosts.filter(|text| !text.is_empty()).collect::<Vec<_>>().join(",")
 }
 
 fn foreign_port(key: &str, value: &str) -> Option<u16> {

@@ -6,10 +6,12 @@ use super::{
     LabelLimits,
     key::LabelOption,
     parse::{LabelParser, OptionSet, PortLabels, RawLabel, check_text},
-    value::{self, CheckMethod, HealthPolicy, HostMatch, PathPrefix, Retry, Timeout, Weight},
 };
-use crate::{
+use crate::model::{
     container::Container,
+    option_value::{
+        self, CheckMethod, HealthPolicy, HostMatch, PathPrefix, Retry, Timeout, Weight,
+    },
     problem::Reason,
     route::{Match, RouteKey, Strip},
 };
@@ -98,7 +100,7 @@ impl<'a> RouteScope<'a> {
             None => *prefix == PathPrefix::default(),
         };
         let port = match own(LabelOption::Bind).or(self.port.base_options.get(LabelOption::Bind)) {
-            Some(label) => contains_member(label, value::parse_port, &key.listener.port),
+            Some(label) => contains_member(label, option_value::parse_port, &key.listener.port),
             None => key.listener.port == self.port.number,
         };
         host && prefix && port

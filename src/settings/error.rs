@@ -1,6 +1,6 @@
 //! Why there are no settings.
 
-use crate::cli::Program;
+use crate::settings::options::Program;
 use clap::error::ErrorKind;
 use std::process::ExitCode;
 

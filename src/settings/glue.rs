@@ -2,8 +2,8 @@
 
 use super::{DockerAccess, HostEnv, RunMode, SettingsError, SettingsNote, layer, paths, resolve};
 use crate::{
-    cli::glue::{GlueCommand, GlueOptions},
-    log,
+    settings::options::glue::{GlueCommand, GlueOptions},
+    support::log,
 };
 use std::{
     ffi::OsString,

@@ -2,7 +2,7 @@
 //! reads all of them and an option is declared once.
 
 use super::{HostEnv, SettingsError, SettingsNote, value};
-use crate::cli::{Program, Switches, share_options};
+use crate::settings::options::{Program, Switches, share_options};
 use anyhow::{Context, Error, Result, anyhow, bail};
 use clap::{
     Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches, Subcommand,

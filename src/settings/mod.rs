@@ -9,11 +9,14 @@ mod haproxy_options;
 mod host_env;
 mod layer;
 mod note;
+pub mod options;
 pub mod paths;
 mod resolve;
 pub mod value;
 
-pub use crate::cli::{AccessLog, AddressMode, HaproxyUser, OnOff};
+pub use self::options::{AccessLog, AddressMode, HaproxyUser, OnOff};
+use self::options::{BalancerCommand, DaemonCommand, LocalCommand, Options};
+use crate::{label::LabelLimits, model::option_value::Host, support::log};
 pub use error::SettingsError;
 pub use glue::{GlueSettings, GlueTask};
 pub use host_env::HostEnv;
@@ -21,11 +24,6 @@ use layer::RawOption;
 pub use layer::env_variable;
 pub use note::SettingsNote;
 
-use crate::{
-    cli::{BalancerCommand, DaemonCommand, LocalCommand, Options},
-    label::{LabelLimits, value::Host},
-    log,
-};
 use anyhow::Result as Anyhow;
 use ipnet::IpNet;
 use std::{

@@ -5,9 +5,9 @@ use super::{
     Settings, SettingsNote, haproxy_options, layer, paths, value::PortSet,
 };
 use crate::{
-    cli::{HaproxyModeArg, OnOff, Options, Program},
     label::{AllowedHost, Constraint, HostNetwork, LabelLimits},
-    log,
+    settings::options::{HaproxyModeArg, OnOff, Options, Program},
+    support::log,
 };
 use anyhow::{Result, bail};
 use std::{

@@ -1,11 +1,9 @@
 //! Values of options: text → type, once, with what to write instead.
 
 use crate::{
-    cli::{AccessLog, HaproxyUser},
-    label::{
-        AllowedHost, Constraint,
-        value::{Host, HostMatch},
-    },
+    label::{AllowedHost, Constraint},
+    model::option_value::{Host, HostMatch},
+    settings::options::{AccessLog, HaproxyUser},
 };
 use clap::builder::{BoolishValueParser, TypedValueParser};
 use ipnet::IpNet;
@@ -129,7 +127,7 @@ pub fn parse_port_mapping(text: &str) -> Result<(NonZeroU16, NonZeroU16), String
 pub fn parse_host_match(text: &str) -> Result<HostMatch, String> {
     match text.trim() {
         "*" => Ok(HostMatch::Any),
-        text => text.parse().map_err(|reason: crate::problem::Reason| reason.to_string()),
+        text => text.parse().map_err(|reason: crate::model::problem::Reason| reason.to_string()),
     }
 }
 
@@ -153,7 +151,7 @@ pub fn parse_constraint(constraint: &str) -> Result<Constraint, String> {
 }
 
 pub fn parse_host(text: &str) -> Result<Host, String> {
-    text.parse().map_err(|reason: crate::problem::Reason| reason.to_string())
+    text.parse().map_err(|reason: crate::model::problem::Reason| reason.to_string())
 }
 
 /// `-` is nobody else.

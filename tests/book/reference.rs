@@ -3,13 +3,15 @@
 use crate::pages::Page;
 use clap::{Arg, ArgAction, Command};
 use docker_glue::{
-    cli::{self, Program, glue},
-    haproxy::version::OLDEST,
-    metrics::Metrics,
-    problem::{Description, ProblemKind, Reason, Severity},
-    reload_budget::ReloadBudget,
-    reload_reason::{ReloadKind, ReloadReason},
-    view::counts::StateCounts,
+    controller::metrics::Metrics,
+    haproxy::{
+        reload_budget::ReloadBudget,
+        reload_reason::{ReloadKind, ReloadReason},
+        version::OLDEST,
+    },
+    model::problem::{Description, ProblemKind, Reason, Severity},
+    report::counts::StateCounts,
+    settings::options::{self, Program, glue},
 };
 use regex_lite::Regex;
 use serde_json::Value;
@@ -49,7 +51,7 @@ fn table(columns: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Strin
 
 #[test]
 fn options_are_those_of_the_command_lines() {
-    let programs = [cli::balancer_command(), glue::GlueOptions::command_line()].map(|program| {
+    let programs = [options::balancer_command(), glue::GlueOptions::command_line()].map(|program| {
         let rows = table(&OPTION_COLUMNS, program.get_arguments().map(option_row));
         let commands = program.get_subcommands().map(|command| command_section(&program, command));
         let commands = commands.collect::<String>();
@@ -162,7 +164,7 @@ fn census() -> StateCounts {
 
 #[test]
 fn exit_codes_are_those_of_the_help() {
-    let rows = [cli::balancer_command(), glue::GlueOptions::command_line()].into_iter().flat_map(
+    let rows = [options::balancer_command(), glue::GlueOptions::command_line()].into_iter().flat_map(
         |program| {
             let name = program.get_name().to_owned();
             let own =

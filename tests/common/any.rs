@@ -4,9 +4,11 @@
 
 use crate::story;
 use docker_glue::{
-    container::{Container, ContainerId},
-    route_table::{Claim, Eligibility},
-    world::World,
+    model::{
+        container::{Container, ContainerId},
+        world::World,
+    },
+    routing::route_table::{Claim, Eligibility},
 };
 use proptest::prelude::*;
 use std::{collections::BTreeMap, sync::Arc};
@@ -101,7 +103,7 @@ pub fn claims() -> impl Strategy<Value = Vec<Claim>> {
             Claim {
                 key: ask.key,
                 policy: ask.policy,
-                container: docker_glue::container_ref::ContainerRef::new(
+                container: docker_glue::model::container_ref::ContainerRef::new(
                     &container.name,
                     container.id.short(),
                 ),

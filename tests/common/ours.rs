@@ -4,9 +4,9 @@
 
 use crate::story;
 use docker_glue::{
-    decide::{DecideState, decide},
     haproxy::{files::ConfigFiles, render::render_files},
-    world::World,
+    model::world::World,
+    routing::decide::{DecideState, decide},
 };
 use std::{collections::BTreeSet, sync::LazyLock, time::Instant};
 

@@ -7,7 +7,7 @@
     reason = "each test binary takes what it needs of these"
 )]
 
-use docker_glue::container::{Container, ContainerId, ContainerState, Health, NetworkMode};
+use docker_glue::model::container::{Container, ContainerId, ContainerState, Health, NetworkMode};
 use regex_lite::Regex;
 use std::{
     collections::{BTreeMap, BTreeSet},

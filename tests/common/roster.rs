@@ -3,8 +3,8 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test takes what it needs")]
 
 use docker_glue::{
-    container::ContainerId,
-    docker::{ContainerMap, Description},
+    model::container::ContainerId,
+    sources::docker::{ContainerMap, Description},
 };
 use std::sync::Arc;
 

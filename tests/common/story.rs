@@ -15,10 +15,6 @@
 )]
 
 use docker_glue::{
-    container::{
-        Container, ContainerId, ContainerState, Health, NetworkEndpoint, NetworkMode, PublishedPort,
-    },
-    decide::{DecideState, Rules, decide},
     haproxy::{
         config::Config,
         layout::Layout,
@@ -29,8 +25,15 @@ use docker_glue::{
         version::{Build, OLDEST, Version},
     },
     label::LabelLimits,
-    route::Routes,
-    world::{Network, Vantage, World},
+    model::{
+        container::{
+            Container, ContainerId, ContainerState, Health, NetworkEndpoint, NetworkMode,
+            PublishedPort,
+        },
+        route::Routes,
+        world::{Network, Vantage, World},
+    },
+    routing::decide::{DecideState, Rules, decide},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},

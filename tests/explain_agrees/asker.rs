@@ -1,6 +1,6 @@
 //! A client that keeps its connections.
 
-use docker_glue::route::Routes;
+use docker_glue::model::route::Routes;
 use std::{collections::BTreeMap, num::NonZeroU16};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},

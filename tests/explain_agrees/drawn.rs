@@ -2,10 +2,12 @@
 
 use crate::{answerer::container_address, asker::DrawnRequest, story};
 use docker_glue::{
-    decide::{DecideState, decide},
     haproxy::config::Server,
-    label::value::HostMatch,
-    route::{Match, RouteKey, Routes},
+    model::{
+        option_value::HostMatch,
+        route::{Match, RouteKey, Routes},
+    },
+    routing::decide::{DecideState, decide},
 };
 use proptest::{
     prelude::Rng,

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use clap::Command;
 use clap_complete::{Shell, generate_to};
 use clap_mangen::Man;
-use docker_glue::cli::{self, Program, glue};
+use docker_glue::settings::options::{self, Program, glue};
 use std::{fs, path::Path};
 
 const SHELLS: [Shell; 3] = [Shell::Bash, Shell::Zsh, Shell::Fish];
@@ -17,7 +17,7 @@ fn main() -> Result<()> {
     let folder = std::env::args_os().nth(1).context("usage: docker-glue-docs FOLDER")?;
     let folder = Path::new(&folder);
     fs::create_dir_all(folder.join("man"))?;
-    for command in [cli::Options::command_line(), glue::GlueOptions::command_line()] {
+    for command in [options::Options::command_line(), glue::GlueOptions::command_line()] {
         let name = command.get_name().to_owned();
         for shell in SHELLS {
             generate_to(shell, &mut command.clone(), &name, folder)?;

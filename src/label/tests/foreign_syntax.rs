@@ -4,8 +4,8 @@ use super::{
     LabelLimits, NetworkMode, Severity, check, check_limited, labelled, parse_labels, single_label,
 };
 use crate::{
-    container::PublishedPort,
-    label::{Constraint, constraint, environment_hints, foreign_hint, is_cut_short},
+    label::{Constraint, constraint, environment_hints, foreign_hint},
+    model::container::PublishedPort,
 };
 
 /// What is said of this value, after the label.
@@ -170,7 +170,7 @@ fn host_ending_with_its_first_dot_gives_hint() {
         ("/api/", false),
         ("a,b", false),
     ] {
-        assert_eq!(is_cut_short(value), cut, "{value}");
+        assert_eq!(crate::model::label_text::is_cut_short(value), cut, "{value}");
     }
 }
 

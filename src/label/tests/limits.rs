@@ -134,7 +134,7 @@ fn container_with_99_ports_gets_8_servers_in_route() {
 #[test]
 fn container_on_host_network_with_host_network_off_is_refused() {
     let mut container = labelled("glue_http_80_host=a.test");
-    container.network_mode = crate::container::NetworkMode::Host;
+    container.network_mode = crate::model::container::NetworkMode::Host;
     check_limited(&LabelLimits::default(), &container, &["a.test:80/ -> 80"], &[]);
     let off =
         LabelLimits { host_network: crate::label::HostNetwork::Off, ..LabelLimits::default() };

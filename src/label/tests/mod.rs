@@ -11,13 +11,13 @@ mod properties;
 
 use super::{
     Constraint, LabelLimits, MAX_ROUTES, RouteRequest, has_our_labels, parse_labels, participates,
-    value::{
-        CheckMethod, CheckPath, HealthPolicy, Host, HostMatch, MAX_SEGMENTS, PathPrefix, Retry,
-    },
-    value::{Timeout, Weight},
 };
-use crate::{
+use crate::model::{
     container::{Container, ContainerId, ContainerState, Health, NetworkMode},
+    option_value::{
+        CheckMethod, CheckPath, HealthPolicy, Host, HostMatch, MAX_SEGMENTS, PathPrefix, Retry,
+        Timeout, Weight,
+    },
     problem::{Reason, Severity},
     route::Strip,
 };

@@ -5,10 +5,7 @@
 #[path = "../../common/story.rs"]
 mod story;
 
-use docker_glue::haproxy::{
-    health, inverse,
-    observed::{self, Observed},
-};
+use docker_glue::haproxy::{health, inverse, observed::{Observed, self}};
 use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
 

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use docker_glue::compose;
+use docker_glue::sources::compose;
 use libfuzzer_sys::fuzz_target;
 use std::{collections::BTreeMap, path::PathBuf, sync::LazyLock};
 

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use docker_glue::control::server;
+use docker_glue::api::control::server;
 use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
 use tokio::runtime::{Builder, Runtime};

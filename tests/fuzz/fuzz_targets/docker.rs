@@ -5,12 +5,7 @@
 #[path = "../../common/story.rs"]
 mod story;
 
-use docker_glue::{
-    decide::{Memory, decide},
-    docker::{Interest, fuzzed},
-    label,
-    world::World,
-};
+use docker_glue::{label, model::world::World, routing::decide::{Memory, decide}, sources::docker::{Interest, fuzzed}};
 use libfuzzer_sys::fuzz_target;
 use std::{sync::Arc, time::Instant};
 

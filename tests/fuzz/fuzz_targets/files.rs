@@ -8,7 +8,7 @@ mod ours;
 #[path = "../../common/story.rs"]
 mod story;
 
-use docker_glue::world::World;
+use docker_glue::model::world::World;
 use libfuzzer_sys::fuzz_target;
 use std::sync::{Arc, LazyLock};
 

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use docker_glue::handler::ini::{self, Ini};
+use docker_glue::handlers::ini::{Ini, self};
 use libfuzzer_sys::fuzz_target;
 use std::time::Duration;
 

@@ -6,11 +6,7 @@ mod labelled;
 #[path = "../../common/story.rs"]
 mod story;
 
-use docker_glue::{
-    container::Container,
-    label::{self, Fences},
-    problem,
-};
+use docker_glue::{label::{Fences, self}, model::{container::Container, problem}};
 use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
 

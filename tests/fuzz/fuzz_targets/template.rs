@@ -5,11 +5,7 @@
 #[path = "../../common/roster.rs"]
 mod roster;
 
-use docker_glue::{
-    docker::Roster,
-    handler::template::{Outside, Printer, Source},
-    settings::{GlueSettings, GlueTask, Machine},
-};
+use docker_glue::{handlers::template::{Outside, Printer, Source}, settings::{GlueSettings, GlueTask, Machine}, sources::docker::Roster};
 use libfuzzer_sys::fuzz_target;
 use std::{path::Path, sync::LazyLock};
 

@@ -1,6 +1,6 @@
 //! Labels as a text that a fuzzer can change.
 
-use docker_glue::container::Container;
+use docker_glue::model::container::Container;
 use std::sync::Arc;
 
 /// The container with these labels: `KEY=VALUE`, separated by U+0001. A key may leave out `glue_http_80_`, so that

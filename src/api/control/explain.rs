@@ -1,0 +1,29 @@
+//! What `GET /explain?url=…&method=…` asks for.
+//!
+//! Pure.
+
+use crate::{controller::control_error::ApiError, report::explain::request::ExplainRequest};
+use std::{fmt::Display, str::FromStr};
+
+/// The method is GET unless it is said.
+pub(crate) fn parse_request(query: &str) -> Result<ExplainRequest, ApiError> {
+    let (mut url, mut method) = (None, None);
+    for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+        match key.as_ref() {
+            "url" => url = Some(value),
+            "method" => method = Some(value),
+            _ => {
+                return Err(ApiError::InvalidQuery(format!(
+                    "there is no {key:?}, only url and method"
+                )));
+            }
+        }
+    }
+    let url = url.ok_or_else(|| ApiError::InvalidQuery("it has no url".to_owned()))?;
+    let method = method.unwrap_or_else(|| "GET".into());
+    Ok(ExplainRequest { method: parse_param("method", &method)?, url: parse_param("url", &url)? })
+}
+
+fn parse_param<T: FromStr<Err: Display>>(key: &str, value: &str) -> Result<T, ApiError> {
+    value.parse().map_err(|why| ApiError::InvalidQuery(format!("{key} {value:?}: {why}")))
+}

@@ -1,0 +1,125 @@
+//! The map: hosts, and what is behind them.
+//!
+//! Pure.
+
+use super::{CountFormat, PathGroup, ServerRow, StatusIcon};
+use crate::{
+    api::dashboard::format::{format_count, format_plural},
+    report::status::{RouteStatus, Status},
+};
+use std::collections::BTreeSet;
+
+/// With more groups than these, only those with a path that nobody serves stand open at first.
+const MAX_OPEN_GROUPS: usize = 30;
+/// Of a group's containers, while it is closed.
+const MAX_NAMES: usize = 3;
+
+/// A host of a listener.
+#[derive(Debug, Clone)]
+pub struct HostGroup {
+    /// `app.example.com:80`
+    pub id: String,
+    pub host: String,
+    pub port: u16,
+    pub mark: StatusIcon,
+    /// `served`, …
+    pub state: &'static str,
+    pub open: bool,
+    pub size: String,
+    /// Of its containers, in the place of its size while it is closed.
+    pub names: String,
+    pub rate: String,
+    pub paths: Vec<PathGroup>,
+    /// All by which it can be found, in lower case.
+    pub find: String,
+    /// It is not what was looked for.
+    pub hidden: bool,
+}
+
+/// Routes stand in the order of listener, host and path, so those of a host stand together.
+pub(crate) fn build_groups(status: &Status, filter: &str) -> Vec<HostGroup> {
+    let routes = status.routes.chunk_by(|a, b| (a.port, &a.host) == (b.port, &b.host));
+    let counts = CountFormat(status.haproxy.answers);
+    let mut groups: Vec<_> =
+        routes.map(|statuses| HostGroup::from_routes(statuses, counts)).collect();
+    let few = groups.len() <= MAX_OPEN_GROUPS;
+    for group in &mut groups {
+        group.open = few || group.mark == StatusIcon::Down;
+        group.hidden = !group.find.contains(filter);
+    }
+    groups
+}
+
+impl HostGroup {
+    fn from_routes(routes: &[RouteStatus], counts: CountFormat) -> Self {
+        let RouteStatus { host, port, .. } = &routes[0];
+        let servers: usize = routes.iter().map(|status| status.servers.len()).sum();
+        let mut paths: Vec<_> =
+            routes.iter().map(|status| PathGroup::from_route(status, counts)).collect();
+        if let [PathGroup { path, options, titled, .. }] = &mut paths[..] {
+            *titled = path != "/" || !options.is_empty();
+        }
+        let (mark, state) = group_state(&paths);
+        Self {
+            id: format!("{host}:{port}"),
+            host: host_label(host).to_owned(),
+            port: *port,
+            mark,
+            state,
+            open: true,
+            size: format!(
+                "{}, {}",
+                format_plural(paths.len(), "path"),
+                format_plural(servers, "container")
+            ),
+            names: container_names(routes),
+            rate: counts.format_number(routes.iter().map(|status| status.load.rate).sum()),
+            find: search_text(routes),
+            paths,
+            hidden: false,
+        }
+    }
+}
+
+fn host_label(host: &str) -> &str {
+    if host == "*" { "any host" } else { host }
+}
+
+fn group_state(paths: &[PathGroup]) -> (StatusIcon, &'static str) {
+    let served = paths.iter().filter(|group| group.nobody.is_none()).count();
+    let up = |row: &ServerRow| {
+        matches!(row.mark, StatusIcon::Up | StatusIcon::Backup | StatusIcon::ZeroWeight)
+    };
+    match served {
+        0 => (StatusIcon::Down, "not served"),
+        _ if served < paths.len() => (StatusIcon::Down, "partly served"),
+        _ if paths.iter().flat_map(|group| &group.rows).all(up) => (StatusIcon::Up, "served"),
+        _ => (StatusIcon::Partly, "served, not by all"),
+    }
+}
+
+/// `→ web-1, web-2 and 3 more`
+fn container_names(routes: &[RouteStatus]) -> String {
+    let names =
+        routes.iter().flat_map(|status| &status.servers).map(|status| status.container.as_str());
+    let names: BTreeSet<_> = names.collect();
+    let first = names.iter().take(MAX_NAMES).copied().collect::<Vec<_>>().join(", ");
+    match names.len() {
+        0 => "→ nobody".to_owned(),
+        1..=MAX_NAMES => format!("→ {first}"),
+        all => format!("→ {first} and {} more", format_count((all - MAX_NAMES) as u64)),
+    }
+}
+
+fn search_text(routes: &[RouteStatus]) -> String {
+    let mut words = vec![host_label(&routes[0].host), &routes[0].host];
+    for route in routes {
+        words.push(&route.prefix);
+        words.extend(
+            route.servers.iter().flat_map(|status| [&status.container[..], &status.address]),
+        );
+    }
+    words.retain(|word| !word.is_empty());
+    words.dedup();
+    words.join(" ").to_lowercase()
+}

@@ -1,0 +1,124 @@
+//! The head of the page: how it is altogether.
+//!
+//! Pure.
+
+use super::{CountFormat, Pass, StatusIcon};
+use crate::{
+    api::dashboard::format::{format_plural, format_span},
+    report::status::{Load, Status},
+};
+
+/// How it is altogether.
+#[derive(Debug, Clone)]
+pub struct Head {
+    pub version: String,
+    pub up: String,
+    pub docker: StatusBadge,
+    pub haproxy: StatusBadge,
+    pub listeners: Vec<ListenerBadge>,
+    pub routes: String,
+    pub rate: String,
+    pub open: String,
+    pub last: Option<Pass>,
+    pub trouble: Option<String>,
+    /// A rollback holds.
+    pub held: Option<RollbackBanner>,
+}
+
+/// What is served is what was served after an earlier change.
+#[derive(Debug, Clone)]
+pub struct RollbackBanner {
+    pub generation: u64,
+    pub since: String,
+}
+
+/// A neighbour: there or not.
+#[derive(Debug, Clone)]
+pub struct StatusBadge {
+    pub mark: StatusIcon,
+    pub text: String,
+    pub more: String,
+}
+
+/// A listener.
+#[derive(Debug, Clone)]
+pub struct ListenerBadge {
+    pub name: String,
+    /// `on port 8080`, where another port is bound for it.
+    pub bound: Option<String>,
+    pub taken: bool,
+}
+
+impl Head {
+    pub(crate) fn from_status(status: &Status) -> Self {
+        let counts = CountFormat(status.haproxy.answers);
+        let sum = |of: fn(&Load) -> u64| {
+            counts.format_number(status.listeners.iter().map(|status| of(&status.load)).sum())
+        };
+        Self {
+            version: status.version.clone(),
+            up: format_span(status.at_ms.saturating_sub(status.since_ms) / 1000),
+            docker: docker_badge(status),
+            haproxy: haproxy_badge(status),
+            listeners: status
+                .listeners
+                .iter()
+                .map(|status| ListenerBadge {
+                    name: format!("{} :{}", status.protocol, status.port),
+                    bound: (status.bound != status.port)
+                        .then(|| format!("on port {}", status.bound)),
+                    taken: status.taken.is_some(),
+                })
+                .collect(),
+            routes: format_plural(status.routes.len(), "route"),
+            rate: sum(|load| load.rate),
+            open: sum(|load| load.sessions),
+            last: status.last.as_ref().map(|apply| Pass::from_apply(apply, status.at_ms)),
+            trouble: status.trouble.clone(),
+            held: status.rollback.map(|rollback_status| RollbackBanner {
+                generation: rollback_status.generation,
+                since: format_span(status.at_ms.saturating_sub(rollback_status.since_ms) / 1000),
+            }),
+        }
+    }
+}
+
+fn docker_badge(status: &Status) -> StatusBadge {
+    let docker_status = &status.docker;
+    StatusBadge {
+        mark: if docker_status.connected && !docker_status.is_silent() {
+            StatusIcon::Up
+        } else {
+            StatusIcon::Down
+        },
+        text: match docker_status.connected {
+            true if docker_status.is_silent() => "Docker is silent",
+            true => "Docker connected",
+            false => "Docker away",
+        }
+        .to_owned(),
+        more: match (docker_status.containers, docker_status.connected) {
+            (Some(number), _) => format_plural(number, "container"),
+            (None, true) => "it lists its containers".to_owned(),
+            (None, false) => "it did not answer yet".to_owned(),
+        },
+    }
+}
+
+fn haproxy_badge(status: &Status) -> StatusBadge {
+    let haproxy_status = &status.haproxy;
+    let whose = if haproxy_status.managed { "ours" } else { "a service" };
+    let old = (haproxy_status.old_workers != 0)
+        .then(|| format_plural(haproxy_status.old_workers, "old worker"));
+    let pid = haproxy_status.pid.map(|pid| format!("pid {pid}"));
+    let more = [Some(whose.to_owned()), pid, old];
+    StatusBadge {
+        mark: if haproxy_status.answers { StatusIcon::Up } else { StatusIcon::Down },
+        text: format!(
+            "HAProxy {} {}",
+            haproxy_status.version,
+            if haproxy_status.answers { "answers" } else { "does not answer" }
+        ),
+        more: more.into_iter().flatten().collect::<Vec<_>>().join(", "),
+    }
+}

@@ -1,0 +1,90 @@
+//! What the page says: a status in groups, rows and words.
+//!
+//! Pure. Templates print what is here; what is said, and how, is decided here.
+
+mod group;
+mod head;
+mod pass;
+mod problems;
+mod row;
+mod status_icon;
+
+pub use group::HostGroup;
+pub use head::{Head, ListenerBadge, RollbackBanner, StatusBadge};
+pub use pass::{ChangeKind, DiffLine, Pass};
+pub use problems::{ProblemList, ProblemRow};
+pub use row::{PathGroup, ServerRow};
+pub use status_icon::StatusIcon;
+
+use super::format::format_count;
+use crate::{
+    haproxy::stats::Counters,
+    report::{
+        StateSnapshot,
+        status::{LastApply, Status},
+    },
+};
+
+/// Of the last passes.
+const MAX_RECENT: usize = 20;
+
+/// All of it, from top to bottom.
+#[derive(Debug, Clone)]
+pub struct PageView {
+    pub head: Head,
+    pub problems: ProblemList,
+    pub welcome: Option<EmptyState>,
+    pub recent: Vec<Pass>,
+    pub groups: Vec<HostGroup>,
+}
+
+/// Why there is nothing to show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EmptyState {
+    /// Docker was not heard yet.
+    Waiting,
+    NoRoutes,
+}
+
+impl PageView {
+    /// Without `counters` where HAProxy does not say them.
+    pub fn from_snapshot(state: &StateSnapshot, counters: Option<&Counters>, filter: &str) -> Self {
+        let recent = state.history.generations().rev().map(|files| LastApply::from(files.as_ref()));
+        Self::from_status(&Status::from_snapshot(state, counters), recent, filter)
+    }
+
+    /// `recent` has the newest first. Groups in which `wanted` does not occur are hidden.
+    pub fn from_status(
+        status: &Status,
+        recent: impl Iterator<Item = LastApply>,
+        filter: &str,
+    ) -> Self {
+        let pass = |apply: LastApply| Pass::from_apply(&apply, status.at_ms);
+        let groups = group::build_groups(status, &filter.trim().to_lowercase());
+        Self {
+            head: Head::from_status(status),
+            problems: ProblemList::from_statuses(&status.problems),
+            welcome: empty_state(status, &groups),
+            recent: recent.take(MAX_RECENT).map(pass).collect(),
+            groups,
+        }
+    }
+}
+
+fn empty_state(status: &Status, groups: &[HostGroup]) -> Option<EmptyState> {
+    match (groups.is_empty(), status.docker.containers) {
+        (false, _) => None,
+        (true, None) => Some(EmptyState::Waiting),
+        (true, Some(_)) => Some(EmptyState::NoRoutes),
+    }
+}
+
+/// Whether HAProxy counts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CountFormat(bool);
+
+impl CountFormat {
+    fn format_number(self, number: u64) -> String {
+        if self.0 { format_count(number) } else { "–".to_owned() }
+    }
+}

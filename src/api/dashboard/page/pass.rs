@@ -1,0 +1,93 @@
+//! Passes that changed something.
+//!
+//! Pure.
+
+use crate::{
+    api::dashboard::format::{
+        format_ago, format_clock, format_count, format_elapsed, format_plural,
+    },
+    report::status::{HowStatus, LastApply},
+};
+
+/// Of the changes of a pass.
+const MAX_LINES: usize = 6;
+
+/// A pass that changed something.
+#[derive(Debug, Clone)]
+pub struct Pass {
+    pub clock: String,
+    pub ago: String,
+    pub cause: String,
+    /// `4 commands in 1.2 ms`
+    pub how: String,
+    pub why: Option<String>,
+    pub lines: Vec<DiffLine>,
+    pub more: Option<String>,
+}
+
+/// A route that changed.
+#[derive(Debug, Clone)]
+pub struct DiffLine {
+    pub sign: ChangeKind,
+    pub text: String,
+}
+
+/// How it changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChangeKind {
+    Added,
+    Removed,
+    Changed,
+}
+
+impl Pass {
+    pub(crate) fn from_apply(apply: &LastApply, now_ms: u64) -> Self {
+        let took = format_elapsed(apply.took_us);
+        let left_out = apply.changes.len().saturating_sub(MAX_LINES);
+        Self {
+            clock: format_clock(apply.at_ms),
+            ago: format_ago(apply.at_ms, now_ms),
+            cause: apply.cause.clone(),
+            how: match apply.how {
+                HowStatus::Runtime => {
+                    format!("{} in {took}", format_plural(apply.commands, "command"))
+                }
+                HowStatus::Start => format!("HAProxy started in {took}"),
+                HowStatus::Reload => format!("HAProxy reloaded in {took}"),
+            },
+            why: apply.why.clone(),
+            lines: apply.changes.iter().take(MAX_LINES).map(|text| DiffLine::parse(text)).collect(),
+            more: (left_out != 0).then(|| format!("and {} more", format_count(left_out as u64))),
+        }
+    }
+}
+
+impl DiffLine {
+    fn parse(text: &str) -> Self {
+        let (sign, change) = text.split_once(' ').unwrap_or(("~", text));
+        let sign = match sign {
+            "+" => ChangeKind::Added,
+            "-" => ChangeKind::Removed,
+            _ => ChangeKind::Changed,
+        };
+        Self { sign, text: change.to_owned() }
+    }
+}
+
+impl ChangeKind {
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Added => "+",
+            Self::Removed => "−",
+            Self::Changed => "~",
+        }
+    }
+
+    pub fn class(self) -> &'static str {
+        match self {
+            Self::Added => "came",
+            Self::Removed => "went",
+            Self::Changed => "differs",
+        }
+    }
+}

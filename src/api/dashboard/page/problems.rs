@@ -1,0 +1,86 @@
+//! The problems, with their reasons.
+//!
+//! Pure.
+
+use crate::{
+    api::dashboard::format::{format_count, format_plural},
+    report::status::ProblemStatus,
+};
+
+/// Of all problems.
+const MAX_PROBLEMS: usize = 100;
+/// Of what a label says.
+const MAX_VALUE_CHARS: usize = 200;
+
+/// All that there are.
+#[derive(Debug, Clone, Default)]
+pub struct ProblemList {
+    /// `2 problems, 1 hint`
+    pub title: String,
+    pub list: Vec<ProblemRow>,
+    /// Those that are left out.
+    pub more: Option<String>,
+}
+
+/// One of them.
+#[derive(Debug, Clone)]
+pub struct ProblemRow {
+    pub hint: bool,
+    /// The container, or the listener.
+    pub about: String,
+    pub id: Option<String>,
+    pub label: Option<String>,
+    pub reason: String,
+}
+
+impl ProblemList {
+    /// What was lost comes first, what is merely worth knowing last.
+    pub(crate) fn from_statuses(all: &[ProblemStatus]) -> Self {
+        let (hints, real): (Vec<_>, Vec<_>) = all.iter().partition(|status| status.hint);
+        let titles = [(real.len(), "problem"), (hints.len(), "hint")];
+        let titles = titles.into_iter().filter(|(number, _)| *number != 0);
+        let left_out = all.len().saturating_sub(MAX_PROBLEMS);
+        Self {
+            title: titles
+                .map(|(number, what)| format_plural(number, what))
+                .collect::<Vec<_>>()
+                .join(", "),
+            list: real
+                .iter()
+                .chain(&hints)
+                .take(MAX_PROBLEMS)
+                .map(|status| ProblemRow::from_status(status))
+                .collect(),
+            more: (left_out != 0).then(|| format!("and {} more", format_count(left_out as u64))),
+        }
+    }
+}
+
+impl ProblemRow {
+    fn from_status(problem: &ProblemStatus) -> Self {
+        let about = problem.container.as_ref().or(problem.listener.as_ref());
+        let label = problem.label.as_ref().map(|label| match &problem.value {
+            Some(value) => format!("{}={}", escape_text(label), escape_text(value)),
+            None => escape_text(label),
+        });
+        Self {
+            hint: problem.hint,
+            about: about.cloned().unwrap_or_default(),
+            id: problem.id.clone(),
+            label,
+            reason: problem.reason.clone(),
+        }
+    }
+}
+
+/// What somebody else wrote: what cannot be seen, or turns the direction of writing, as its number.
+fn escape_text(text: &str) -> String {
+    let mut plain = String::new();
+    for c in text.chars().take(MAX_VALUE_CHARS) {
+        match c {
+            '"' | '\'' | '\\' => plain.push(c),
+            c => plain.extend(c.escape_debug()),
+        }
+    }
+    if text.chars().nth(MAX_VALUE_CHARS).is_some() { plain + "…" } else { plain }
+}

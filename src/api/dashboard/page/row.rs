@@ -1,0 +1,111 @@
+//! A path of a host, and the containers behind it.
+//!
+//! Pure.
+
+use super::{CountFormat, StatusIcon};
+use crate::{
+    api::dashboard::format::format_timeout,
+    model::option_value::Timeout,
+    report::status::{RouteStatus, ServerState, ServerStatus},
+};
+
+/// A route of the host.
+#[derive(Debug, Clone)]
+pub struct PathGroup {
+    pub path: String,
+    /// It is not just all of the host.
+    pub titled: bool,
+    /// What is special about it.
+    pub options: Vec<String>,
+    /// Why nobody serves it, where nobody does.
+    pub nobody: Option<&'static str>,
+    pub rows: Vec<ServerRow>,
+}
+
+/// A container.
+#[derive(Debug, Clone)]
+pub struct ServerRow {
+    pub mark: StatusIcon,
+    pub state: &'static str,
+    /// HAProxy's word, where it says more.
+    pub haproxy: Option<String>,
+    pub container: String,
+    pub id: String,
+    pub address: String,
+    pub weight: u16,
+    /// Percent of the path's requests.
+    pub share: u64,
+    pub rate: String,
+    pub open: String,
+    /// Where there are any.
+    pub errors: Option<String>,
+    pub server_errors: Option<String>,
+}
+
+impl PathGroup {
+    pub(crate) fn from_route(route: &RouteStatus, counts: CountFormat) -> Self {
+        let gets = |status: &&ServerStatus| status.state == ServerState::Up;
+        let total: u64 =
+            route.servers.iter().filter(gets).map(|status| u64::from(status.weight)).sum();
+        Self {
+            path: if route.prefix.is_empty() { "/".to_owned() } else { route.prefix.clone() },
+            titled: true,
+            options: option_notes(route),
+            nobody: no_server_note(route),
+            rows: route
+                .servers
+                .iter()
+                .map(|status| ServerRow::from_server(status, total, counts))
+                .collect(),
+        }
+    }
+}
+
+fn no_server_note(route: &RouteStatus) -> Option<&'static str> {
+    let is = |state| route.servers.iter().any(|status| status.state == state);
+    match () {
+        () if is(ServerState::Up) => None,
+        () if route.held => Some("the last container went; 503 is answered for a while"),
+        () if is(ServerState::Down) => Some("HAProxy finds nobody up; 503 is answered"),
+        () => Some("nobody gets requests; 503 is answered"),
+    }
+}
+
+fn option_notes(route: &RouteStatus) -> Vec<String> {
+    let check = match route.check.as_str() {
+        "tcp" => None,
+        "off" => Some("not checked".to_owned()),
+        path => Some(format!("check {path}")),
+    };
+    let usual = Timeout::default().as_millis() == route.timeout_ms;
+    let retry = (route.retry != "safe").then(|| format!("retry {}", route.retry));
+    let timeout = (!usual).then(|| format!("timeout {}", format_timeout(route.timeout_ms)));
+    let strip = route.strip.then(|| "strips the prefix".to_owned());
+    [strip, check, timeout, retry].into_iter().flatten().collect()
+}
+
+impl ServerRow {
+    fn from_server(server: &ServerStatus, total: u64, counts: CountFormat) -> Self {
+        let ServerStatus { container, id, address, weight, state, load, .. } = server;
+        let gets = if *state == ServerState::Up { u64::from(*weight) } else { 0 };
+        let plain = |word: &&String| {
+            !matches!(word.as_str(), "UP" | "no check" | "DOWN" | "MAINT") && !word.is_empty()
+        };
+        let (mark, word) = StatusIcon::for_server(server);
+        let some = |number| (number != 0).then(|| counts.format_number(number));
+        Self {
+            mark,
+            state: word,
+            haproxy: server.haproxy.as_ref().filter(plain).cloned(),
+            container: container.clone(),
+            id: id.clone(),
+            address: address.clone(),
+            weight: *weight,
+            share: (gets * 200 + total) / (total * 2).max(1),
+            rate: counts.format_number(load.rate),
+            open: counts.format_number(load.sessions),
+            errors: some(load.errors),
+            server_errors: some(load.server_errors),
+        }
+    }
+}

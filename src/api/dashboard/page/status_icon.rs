@@ -1,0 +1,43 @@
+//! How something is, as a shape.
+//!
+//! Pure.
+
+use crate::report::{
+    exclusion::Exclusion,
+    status::{ServerState, ServerStatus},
+};
+
+/// A shape, that says without colour how it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StatusIcon {
+    Up,
+    ZeroWeight,
+    Backup,
+    Excluded,
+    Partly,
+    Down,
+}
+
+impl StatusIcon {
+    /// With the word for it.
+    pub(crate) fn for_server(server: &ServerStatus) -> (Self, &'static str) {
+        match server.state {
+            ServerState::Up => (Self::Up, "up"),
+            ServerState::Down => (Self::Down, "down"),
+            ServerState::Weightless => (Self::ZeroWeight, "weight 0"),
+            ServerState::Reserve => (Self::Backup, "reserve"),
+            ServerState::Out => (Self::Excluded, server.why.map_or("out", Exclusion::as_str)),
+        }
+    }
+
+    pub fn class(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::ZeroWeight => "weightless",
+            Self::Backup => "reserve",
+            Self::Excluded => "out",
+            Self::Partly => "partly",
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! What the HTTP servers (control socket, metrics, dashboard) have in common: their address is waited for,
+//! connections are taken, a limited number at a time, and requests of one are answered in turn.
+
+pub mod host_check;
+
+use crate::support::outage::{FailureReport, Outage};
+use hyper::{
+    Request, Response,
+    body::{Body, Bytes, Frame, Incoming, SizeHint},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{Arc, Weak},
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+    sync::Notify,
+    task::{JoinError, JoinSet},
+    time::{Instant, sleep},
+};
+use tokio_util::net::Listener;
+use tracing::{debug, error, warn};
+
+/// After a connection that could not be taken: there are too many open files, say.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Of one server.
+#[derive(Debug, Clone, Copy)]
+pub struct ServerLimits {
+    /// Connections at one time. For a further one the oldest of those that ask nothing now is ended; where all of them
+    /// ask, it waits for one to end.
+    pub max_connections: usize,
+    /// For a request to arrive, and until the next one on the same connection.
+    pub request_timeout: Duration,
+    /// Bytes of a request without its body.
+    pub max_head_bytes: usize,
+}
+
+/// Where an address cannot be had it is told once, with the option that asked for it, and tried again
+/// for ever: traffic does not end for want of a page.
+pub async fn bind_with_retry(at: SocketAddr, option: &str) -> TcpListener {
+    let mut outage = Outage::inactive();
+    loop {
+        match TcpListener::bind(at).await {
+            Ok(listener) => return listener,
+            Err(error) => {
+                let (log_level, pause) = outage.record_failure(Instant::now().into_std());
+                if log_level == FailureReport::First {
+                    warn!(
+                        "{option}: cannot listen on {at}: {error}; \
+                         trying again until it works, all else goes on"
+                    );
+                }
+                sleep(pause).await;
+            }
+        }
+    }
+}
+
+/// Of a connection among those that may be there at one time.
+#[derive(Debug, Clone, Default)]
+pub struct ConnectionSlot(Arc<Notify>, Arc<()>);
+
+impl ConnectionSlot {
+    /// Whether no request of it is being answered.
+    fn is_idle(requests: &Weak<()>) -> bool {
+        // The seat itself is one.
+        requests.strong_count() <= 1
+    }
+}
+
+/// Those that are taken, the oldest first.
+#[derive(Debug, Default)]
+struct ConnectionSlots(VecDeque<(Arc<Notify>, Weak<()>)>);
+
+impl ConnectionSlots {
+    fn acquire_slot(&mut self) -> ConnectionSlot {
+        self.0.retain(|(_, requests)| requests.strong_count() > 0);
+        let slot = ConnectionSlot::default();
+        self.0.push_back((Arc::clone(&slot.0), Arc::downgrade(&slot.1)));
+        slot
+    }
+
+    /// Asks the oldest one that is idle to leave; `false` where none is.
+    fn evict_idle(&mut self) -> bool {
+        let idle = self.0.iter().position(|(_, requests)| ConnectionSlot::is_idle(requests));
+        let Some((leave, _)) = idle.and_then(|at| self.0.remove(at)) else { return false };
+        leave.notify_one();
+        true
+    }
+}
+
+/// Has each connection visited, until this is dropped: then they end as well. A visit ends when its seat does.
+pub async fn accept_connections<L: Listener, V>(
+    mut listener: L,
+    option: &str,
+    limits: ServerLimits,
+    handle: impl Fn(L::Io, ConnectionSlot) -> V,
+) where
+    V: Future<Output = ()> + Send + 'static,
+{
+    let (mut connections, mut slots) = (JoinSet::new(), ConnectionSlots::default());
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(handle) = connections.join_next() => {
+                log_panic(option, &handle);
+                continue;
+            }
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                warn!("{option}: a connection could not be taken: {error}");
+                sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        while connections.len() >= limits.max_connections {
+            slots.evict_idle();
+            if let Some(handle) = connections.join_next().await {
+                log_panic(option, &handle);
+            }
+        }
+        connections.spawn(handle(stream, slots.acquire_slot()));
+    }
+}
+
+fn log_panic(option: &str, handle: &Result<(), JoinError>) {
+    if handle.as_ref().is_err_and(JoinError::is_panic) {
+        error!("{option}: a request panicked; its connection is closed");
+    }
+}
+
+/// The body of an answer. Its request is being answered for as long as it is there.
+struct TrackedBody<B> {
+    body: B,
+    _in_flight: Arc<()>,
+}
+
+impl<B: Body + Unpin> Body for TrackedBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Answers the requests of one connection, until its client ends it, or its seat is needed while it asks nothing.
+pub async fn serve_connection<B, A>(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    ConnectionSlot(leave, requests): ConnectionSlot,
+    option: &str,
+    limits: ServerLimits,
+    answer: impl Fn(Request<Incoming>) -> A,
+) where
+    B: Body<Data = Bytes, Error = Infallible> + Unpin + 'static,
+    A: Future<Output = Response<B>>,
+{
+    let answer = service_fn(|request| {
+        let (response, in_flight) = (answer(request), Arc::clone(&requests));
+        // It is asked something until its client has the last of the answer.
+        async {
+            let response = response.await;
+            Ok::<_, Infallible>(response.map(|body| TrackedBody { body, _in_flight: in_flight }))
+        }
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(limits.request_timeout)
+        .max_buf_size(limits.max_head_bytes);
+    let conversation = http.serve_connection(TokioIo::new(stream), answer);
+    tokio::select! {
+        () = leave.notified() => {}
+        ended = conversation => {
+            if let Err(error) = ended {
+                debug!("{option}: {error}");
+            }
+        }
+    }
+}

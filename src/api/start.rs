@@ -1,0 +1,47 @@
+//! The HTTP servers of docker-balancer: control socket, metrics, dashboard.
+
+use crate::{
+    api::{
+        control::server::ControlSocket,
+        dashboard::{Dashboard, DashboardConfig},
+    },
+    controller::request::ControlRequest,
+    settings::Settings,
+    support::supervise::supervise,
+};
+use anyhow::Result;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+
+/// They answer for as long as this lives.
+#[derive(Debug)]
+pub struct Servers {
+    _control: ControlSocket,
+    _dashboard: Option<Dashboard>,
+    _metrics: JoinSet<()>,
+}
+
+/// Starts those that the settings ask for. `changed` is notified after each pass.
+///
+/// # Errors
+/// When the control socket cannot be made; a port that is taken is waited for.
+pub fn start(
+    settings: &Settings,
+    orders: &mpsc::Sender<ControlRequest>,
+    changed: watch::Receiver<()>,
+) -> Result<Servers> {
+    let control = ControlSocket::open(&settings.runtime_dir, orders.clone())?;
+    let dir = settings
+        .dashboard
+        .map(|at| DashboardConfig { address: at, hosts: settings.dashboard_hosts.clone() });
+    let dashboard = dir.map(|dir| Dashboard::open(dir, orders.clone(), changed));
+    let mut exporters = JoinSet::new();
+    if let Some(address) = settings.metrics {
+        let (names, orders) = (settings.metrics_hosts.clone(), orders.clone());
+        let serve = move || super::metrics::serve_metrics(address, names.clone(), orders.clone());
+        exporters.spawn(supervise("metrics server", serve));
+    }
+    Ok(Servers { _control: control, _dashboard: dashboard, _metrics: exporters })
+}

@@ -1,0 +1,119 @@
+//! What the commands do besides following Docker: ask, print, and end with a status.
+
+mod check;
+mod drain;
+pub mod explain;
+mod inputs;
+mod list;
+mod offline;
+mod plan;
+mod rollback;
+mod status;
+mod terminal;
+
+use crate::{
+    api::control::{client::DaemonUnreachableError, socket_path},
+    report::explain::request::ExplainRequest,
+    settings::{
+        DaemonRequest, Settings, SettingsNote,
+        options::{DaemonCommand, LocalCommand},
+    },
+};
+use anyhow::Result;
+use inputs::DockerQueryError;
+use std::{io::Write, process::ExitCode};
+use tokio::runtime::Builder;
+
+/// Docker, or the docker-balancer that runs, could not be asked.
+const EXIT_UNREACHABLE: u8 = 4;
+
+/// Does what needs the docker-balancer that runs.
+pub fn run_remote(request: &DaemonRequest) -> ExitCode {
+    print_notes(&request.notes);
+    let socket = socket_path(&request.runtime_dir);
+    print_output(match &request.command {
+        DaemonCommand::Drain { container, wait } => {
+            block_on(drain::drain_container(&socket, container, *wait))
+        }
+        DaemonCommand::Undrain { container } => {
+            block_on(drain::undrain_container(&socket, container))
+        }
+        DaemonCommand::Status { watch: true, .. } => block_on(status::watch_status(&socket)),
+        DaemonCommand::Status { json: true, .. } => {
+            block_on(status::fetch_json(&socket, "/status"))
+        }
+        DaemonCommand::Status { .. } => block_on(status::show_status(&socket)),
+        DaemonCommand::Routes { json: true } => block_on(status::fetch_json(&socket, "/routes")),
+        DaemonCommand::Routes { json: false } => block_on(list::list_routes(&socket)),
+        DaemonCommand::Problems { json } => block_on(list::list_problems(&socket, *json)),
+        DaemonCommand::History { json: true, .. } => {
+            block_on(status::fetch_json(&socket, "/history"))
+        }
+        DaemonCommand::History { last, .. } => block_on(list::list_history(&socket, *last)),
+        DaemonCommand::Rollback { number: Some(number), .. } => {
+            block_on(rollback::start_rollback(&socket, *number))
+        }
+        DaemonCommand::Rollback { number: None, .. } => {
+            block_on(rollback::release_rollback(&socket))
+        }
+    })
+}
+
+/// Does what can be done without one.
+pub fn run_local(look: &LocalCommand, settings: &Settings) -> ExitCode {
+    print_notes(&settings.notes);
+    print_output(match look {
+        LocalCommand::Explain { url, method, format } => {
+            let request = ExplainRequest { method: method.clone(), url: url.clone() };
+            block_on(explain::run_explain(&request, *format, settings))
+        }
+        LocalCommand::Plan { compose, format } => {
+            block_on(plan::run_plan(compose.as_deref(), *format, settings))
+        }
+        LocalCommand::Check { compose, image } => {
+            block_on(check::run_check(compose.as_deref(), image.as_deref(), settings))
+        }
+    })
+}
+
+/// What a command is to know of the machine: options that were meant, and are not read.
+fn print_notes(notes: &[SettingsNote]) {
+    for note in notes.iter().filter(|note| note.concerns_commands()) {
+        eprintln!("docker-balancer: {note}");
+    }
+}
+
+fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+/// What is to be told, and the exit status that goes with it.
+pub(crate) struct CommandOutput {
+    text: String,
+    status: u8,
+}
+
+impl From<String> for CommandOutput {
+    fn from(text: String) -> Self {
+        Self { text, status: 0 }
+    }
+}
+
+fn print_output(result: Result<CommandOutput>) -> ExitCode {
+    match result {
+        Ok(CommandOutput { text, status }) => {
+            // Nobody need be there to read it.
+            let text = text.trim_end_matches('\n');
+            if !text.is_empty() {
+                let _ = writeln!(anstream::stdout(), "{text}");
+            }
+            ExitCode::from(status)
+        }
+        Err(error) => {
+            eprintln!("docker-balancer: {error:#}");
+            let unreachable =
+                error.is::<DaemonUnreachableError>() || error.is::<DockerQueryError>();
+            ExitCode::from(if unreachable { EXIT_UNREACHABLE } else { 1 })
+        }
+    }
+}

@@ -1,0 +1,389 @@
+//! `check`: what is wrong with labels, of containers that run, of a compose file, or of an image.
+//!
+//! A file is judged by itself: no Docker is asked, so that it is the same everywhere. What depends on the
+//! machine (ports that are taken, networks that HAProxy does not reach) is `plan`'s to say.
+
+use super::{
+    CommandOutput,
+    inputs::{self, DockerQueryError},
+};
+use crate::{
+    controller::event_loop,
+    label::{self, Constraint},
+    model::{
+        container::{Container, ContainerId, ContainerState, Health, Image, NetworkMode},
+        problem::{LabelText, Problem, ProblemSubject, Reason, Severity, SingleLine},
+        world::{Vantage, World},
+    },
+    report::style::{ERROR, LOCATION, WARN, apply_style},
+    routing::decide::{DecideState, Rules, decide},
+    settings::{BindAddress, Settings},
+    sources::{
+        compose::{
+            self, ComposeNote, Position, Project, Service, ServiceNetwork,
+            note::TerminalText,
+            planned_container::{self, PlannedContainer},
+        },
+        docker::ContainerFilter,
+    },
+};
+use anyhow::{Context, Result};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+    time::Instant,
+};
+
+pub(crate) async fn run_check(
+    compose: Option<&Path>,
+    image: Option<&str>,
+    settings: &Settings,
+) -> Result<CommandOutput> {
+    let report = match (compose, image) {
+        (Some(file), _) => {
+            let environment = std::env::vars().collect();
+            check_project(&compose::read_project(file, &environment)?, settings)
+        }
+        (None, Some(image)) => check_image(image, settings).await?,
+        (None, None) => check_containers(settings).await?,
+    };
+    Ok(CommandOutput { status: report.exit_status(), text: report.to_text() })
+}
+
+/// All that is to be said.
+struct CheckReport {
+    findings: BTreeSet<CheckFinding>,
+    /// Of what so many carry labels of ours: `container`.
+    kind: &'static str,
+    labelled: usize,
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct CheckFinding {
+    place: Option<Position>,
+    severity: Severity,
+    text: String,
+}
+
+async fn check_containers(settings: &Settings) -> Result<CheckReport> {
+    // All of each, as what is not for us may have been meant to be.
+    let widen =
+        |interest| ContainerFilter { matches_all: true, reads_environment: true, ..interest };
+    let (mut world, rules) = inputs::load_world(settings, widen).await?;
+    world.containers.retain(|_, container| {
+        matches!(container.state, ContainerState::Running | ContainerState::Paused)
+    });
+    let mut hints_found = Vec::new();
+    for container in world.containers.values_mut() {
+        if settings.fences.matches_constraints(container) {
+            hints_found.extend(near_miss_hints(container, settings));
+        }
+        if !settings.include_env {
+            Arc::make_mut(container).environment.clear();
+        }
+    }
+    let takes_part = |container: &&Arc<Container>| label::participates(container, &settings.fences);
+    let labelled = world.containers.values().filter(takes_part).count();
+    let decided = decide(&world, DecideState::default(), Instant::now(), &rules);
+    let findings = decided
+        .problems
+        .iter()
+        .cloned()
+        .chain(hints_found)
+        .map(|problem| CheckFinding::from_problem(&problem));
+    Ok(CheckReport { findings: findings.collect(), kind: "container", labelled })
+}
+
+/// What is not for us, and may have been meant to be.
+fn near_miss_hints(container: &Container, settings: &Settings) -> Vec<Problem> {
+    let unread = label::environment_hints(container).filter(|_| !settings.include_env);
+    label::near_misses(container).chain(label::foreign_hint(container)).chain(unread).collect()
+}
+
+async fn check_image(name: &str, settings: &Settings) -> Result<CheckReport> {
+    let engine = inputs::connect_engine(settings).await?;
+    let image = engine.inspect_image(name).await.context(DockerQueryError)?;
+    let image = image.with_context(|| {
+        format!("Docker has no image {name}; get it with docker pull {name}, or build it")
+    })?;
+    let mut container = image_container(name, image);
+    // What of its environment is meant for us is for whoever runs it to say.
+    let hints_found = label::near_misses(&container).chain(label::foreign_hint(&container));
+    let hints_found: Vec<_> = hints_found.collect();
+    if !settings.include_env {
+        container.environment.clear();
+    }
+    let labelled = usize::from(label::participates(&container, &label::LabelLimits::default()));
+    let problems = label::parse_labels(&container, &settings.fences).problems;
+    let findings = problems.into_iter().chain(hints_found).map(|problem| CheckFinding {
+        text: problem_text(&format!("image {name}"), &problem),
+        ..CheckFinding::from_problem(&problem)
+    });
+    Ok(CheckReport { findings: findings.collect(), kind: "image", labelled })
+}
+
+/// One that would be made of it, with nothing else said.
+fn image_container(name: &str, image: Image) -> Container {
+    let Image { labels, environment, exposed } = image;
+    Container {
+        id: ContainerId::new(""),
+        name: name.to_owned(),
+        image: name.to_owned(),
+        created: 0,
+        state: ContainerState::Running,
+        health: Health::Unchecked,
+        labels: Arc::new(labels),
+        environment,
+        network_mode: NetworkMode::Own,
+        networks: Arc::default(),
+        exposed,
+        published: Vec::new(),
+        stop_config: None,
+        stopping: false,
+        started: None,
+        image_id: None,
+        label_fault: None,
+    }
+}
+
+fn check_project(project: &Project, settings: &Settings) -> CheckReport {
+    let mut findings: BTreeSet<_> = project.notes.iter().map(CheckFinding::from_note).collect();
+    let mut project = project.clone();
+    let services = project.services.iter_mut().chain(&mut project.inactive);
+    // One container says what all of a service would; one without any is judged as well.
+    services.for_each(|service| service.scale = 1);
+    let inactive = Project { services: project.inactive.clone(), ..project.clone() };
+    findings.extend(check_inactive(&inactive, settings));
+
+    let mut planned = planned_container::plan_containers(&project, &BTreeMap::new());
+    let mut problems: Vec<_> = planned
+        .iter()
+        .flat_map(|container| near_miss_hints(&container.container, settings))
+        .collect();
+    if !settings.include_env {
+        for container in &mut planned {
+            container.container.environment.clear();
+        }
+    }
+    let takes_part = planned
+        .iter()
+        .filter(|container| label::participates(&container.container, &settings.fences));
+    let labelled = takes_part.count();
+    let (world, masks) =
+        planned_container::merge_into_world(&World::default(), &project, planned.clone());
+    let rules = event_loop::build_rules(settings, Vantage::Host);
+    let decided = decide(&world, DecideState::default(), Instant::now(), &rules);
+    problems.extend(decided.problems.iter().cloned());
+    problems.extend(listener_port_conflicts(&planned, settings, &rules));
+    let services: BTreeMap<_, _> = planned
+        .iter()
+        .map(|container| (container.container.id.short().to_owned(), container.service))
+        .collect();
+    for problem in problems {
+        let origin = match &problem.subject {
+            ProblemSubject::Container(origin) => origin,
+            ProblemSubject::Option(_) => {
+                findings.insert(CheckFinding::from_problem(&problem));
+                continue;
+            }
+            ProblemSubject::Listener(_) => continue,
+        };
+        if let Some(service) =
+            services.get(origin.id()).filter(|service| is_file_problem(&problem, service))
+        {
+            let finding = CheckFinding::from_service(service, &problem);
+            findings.insert(CheckFinding { text: masks.mask_sentence(&finding.text), ..finding });
+        }
+    }
+    findings.extend(excluded_services(&planned, settings));
+    CheckReport { findings, kind: "service", labelled }
+}
+
+/// Services of a profile that is not active: each by itself, as they need not be meant to run together.
+fn check_inactive(project: &Project, settings: &Settings) -> Vec<CheckFinding> {
+    let mut findings = Vec::new();
+    for planned_container in planned_container::plan_containers(project, &BTreeMap::new()) {
+        let mut container = planned_container.container;
+        let mut problems = near_miss_hints(&container, settings);
+        if !settings.include_env {
+            container.environment.clear();
+        }
+        problems.extend(label::parse_labels(&container, &settings.fences).problems);
+        let ours =
+            problems.iter().filter(|problem| is_file_problem(problem, planned_container.service));
+        findings.extend(
+            ours.map(|problem| CheckFinding::from_service(planned_container.service, problem)),
+        );
+    }
+    findings
+}
+
+/// Services with labels that publish a port of the host on which HAProxy is to listen for one of them.
+fn listener_port_conflicts(
+    planned: &[PlannedContainer<'_>],
+    settings: &Settings,
+    rules: &Rules,
+) -> Vec<Problem> {
+    let ours = planned
+        .iter()
+        .filter(|container| label::participates(&container.container, &settings.fences));
+    let mut listeners = BTreeMap::new();
+    for container in ours.clone() {
+        for ask in label::parse_labels(&container.container, &settings.fences).requests {
+            let port = rules.bound_port(ask.key.listener).get();
+            listeners.entry(port).or_insert_with(|| ask.key.to_string());
+        }
+    }
+    let mut problems = Vec::new();
+    for container in ours.filter(|container| !is_balancer_service(container.service)) {
+        let own = label::parse_labels(&container.container, &settings.fences).requests;
+        for published in &container.container.published {
+            let port = published.host_port;
+            // That the label has the wrong port is said already.
+            if own.iter().any(|ask| ask.port == port)
+                && !container.container.exposed.contains(&port)
+            {
+                continue;
+            }
+            let meets = settings.bind.iter().any(|bind| match bind {
+                BindAddress::Everywhere => true,
+                BindAddress::At(ip) => {
+                    ip.is_unspecified()
+                        || published.host_ip.is_unspecified()
+                        || *ip == published.host_ip
+                }
+            });
+            let Some(other) = listeners.get(&port).filter(|_| meets) else { continue };
+            let own = own.iter().find(|ask| rules.bound_port(ask.key.listener).get() == port);
+            let route = own.map_or_else(|| other.clone(), |ask| ask.key.to_string());
+            problems.push(Problem {
+                subject: ProblemSubject::Container(container.container.to_ref()),
+                label: None,
+                reason: Reason::PublishesListener { port, route },
+            });
+        }
+    }
+    problems
+}
+
+/// It publishes HAProxy's ports because HAProxy is in it.
+fn is_balancer_service(service: &Service) -> bool {
+    let names = [Some(&service.name), service.image.as_ref(), service.container_name.as_ref()];
+    let words = ["balancer", "docker-glue", "haproxy"];
+    names.into_iter().flatten().any(|name| words.iter().any(|text| name.contains(text)))
+}
+
+/// Services that have labels, and not the one that the administrator asks for.
+fn excluded_services(planned: &[PlannedContainer<'_>], settings: &Settings) -> Vec<CheckFinding> {
+    let finding = |container: &PlannedContainer<'_>| {
+        let lacks = |constraint: &&Constraint| !constraint.matches_container(&container.container);
+        let has_our_labels =
+            label::has_our_labels(container.container.labels.keys().map(String::as_str));
+        let constraint =
+            settings.fences.constraints.iter().find(lacks).filter(|_| has_our_labels)?;
+        let name = &container.service.name;
+        let text =
+            format!("service {name}: it is left out, as --constraint {constraint} does not hold");
+        Some(CheckFinding {
+            place: Some(container.service.position.clone()),
+            severity: Severity::Hint,
+            text,
+        })
+    };
+    planned.iter().filter_map(finding).collect()
+}
+
+/// Whether it is so on every machine, and whatever image the service has; and is not said already.
+fn is_file_problem(problem: &Problem, service: &Service) -> bool {
+    let blank = |label: &LabelText| service.empty_variables.contains_key(&label.key);
+    match &problem.reason {
+        Reason::NotExposed { .. } => false,
+        Reason::HostCutShort(_) => !problem.label.as_ref().is_some_and(blank),
+        Reason::NoAddress { .. } => service.network == ServiceNetwork::None,
+        _ => true,
+    }
+}
+
+/// The problem, told of somebody else than a container.
+fn problem_text(who: &str, problem: &Problem) -> String {
+    match &problem.label {
+        Some(label) => format!("{who}: label {label}: {}", problem.reason),
+        None => format!("{who}: {}", problem.reason),
+    }
+}
+
+impl CheckReport {
+    fn exit_status(&self) -> u8 {
+        u8::from(self.count_findings(Severity::Problem) != 0)
+    }
+
+    fn count_findings(&self, severity: Severity) -> usize {
+        self.findings.iter().filter(|event| event.severity == severity).count()
+    }
+
+    fn to_text(&self) -> String {
+        let mut lines: Vec<_> = self.findings.iter().map(CheckFinding::to_line).collect();
+        let Self { kind, labelled: speaking, .. } = self;
+        let (problems, hints) =
+            (self.count_findings(Severity::Problem), self.count_findings(Severity::Hint));
+        let of = match speaking {
+            0 => {
+                return [lines, vec![format!("no {kind} has labels for docker-balancer")]]
+                    .concat()
+                    .join("\n");
+            }
+            n => format!("{} with labels for docker-balancer", pluralize(*n, kind)),
+        };
+        let hints =
+            if hints == 0 { String::new() } else { format!(", {}", pluralize(hints, "hint")) };
+        let problems =
+            if problems == 0 { "no problem".to_owned() } else { pluralize(problems, "problem") };
+        lines.push(format!("{of}: {problems}{hints}"));
+        lines.join("\n")
+    }
+}
+
+fn pluralize(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+impl CheckFinding {
+    fn from_problem(problem: &Problem) -> Self {
+        Self { place: None, severity: problem.reason.severity(), text: problem.to_string() }
+    }
+
+    fn from_note(note: &ComposeNote) -> Self {
+        let dir = Some(note.position.clone());
+        Self { place: dir, severity: note.severity(), text: note.to_string() }
+    }
+
+    fn from_service(service: &Service, problem: &Problem) -> Self {
+        let label = problem.label.as_ref().and_then(|label| service.positions.get(&label.key));
+        let ports = matches!(
+            problem.reason,
+            Reason::PublishesListener { .. } | Reason::PublishedPort { .. }
+        );
+        let dir = label.or(service.ports_at.as_ref().filter(|_| ports));
+        let text = problem_text(&format!("service {}", TerminalText(&service.name)), problem);
+        let dir = Some(dir.unwrap_or(&service.position).clone());
+        Self { place: dir, ..Self { text, ..Self::from_problem(problem) } }
+    }
+
+    fn to_line(&self) -> String {
+        let option = self
+            .place
+            .as_ref()
+            .map(|dir| format!("{} ", apply_style(LOCATION, format!("{}:", SingleLine(dir)))));
+        let (style, word) = match self.severity {
+            Severity::Problem => (ERROR, "problem:"),
+            Severity::Hint => (WARN, "hint:"),
+        };
+        format!(
+            "{}{} {}",
+            option.unwrap_or_default(),
+            apply_style(style, word),
+            SingleLine(&self.text)
+        )
+    }
+}

@@ -1,0 +1,67 @@
+//! `explain`: asks the docker-balancer that runs; where none answers, Docker.
+
+pub use crate::report::explain_text::format_explanation;
+
+use super::{CommandOutput, offline};
+use crate::{
+    api::control::{
+        client::{self, DaemonUnreachableError},
+        socket_path,
+    },
+    haproxy::config::MapName,
+    report::explain::{
+        AnsweredBy, Explanation, RequestOutcome, explain as pure, request::ExplainRequest,
+    },
+    settings::{Settings, options::Format},
+};
+use anyhow::{Context, Result};
+
+/// It is understood, and not served.
+const EXIT_NOT_SERVED: u8 = 1;
+
+pub(crate) async fn run_explain(
+    request: &ExplainRequest,
+    format: Format,
+    settings: &Settings,
+) -> Result<CommandOutput> {
+    let response = client::get(&socket_path(&settings.runtime_dir), &request_path(request)).await;
+    let explanation: Explanation = match response {
+        Ok(explanation) => explanation,
+        Err(error) => {
+            let both_failed = || format!("neither could be asked: {error:#}");
+            let mut by_docker =
+                explain_offline(request, settings).await.with_context(both_failed)?;
+            if !error.is::<DaemonUnreachableError>() {
+                by_docker.daemon_said = Some(format!("{error:#}"));
+            }
+            by_docker
+        }
+    };
+    let status = if explanation.outcome == RequestOutcome::Served { 0 } else { EXIT_NOT_SERVED };
+    let text = match format {
+        Format::Human => format_explanation(&explanation),
+        Format::Json => serde_json::to_string_pretty(&explanation)?,
+    };
+    Ok(CommandOutput { text, status })
+}
+
+fn request_path(request: &ExplainRequest) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    let url = request.url.to_string();
+    query.append_pair("url", &url).append_pair("method", request.method.as_str());
+    format!("/explain?{}", query.finish())
+}
+
+/// What a docker-balancer would do that began now; a HAProxy of ours is looked at if there is one.
+async fn explain_offline(request: &ExplainRequest, settings: &Settings) -> Result<Explanation> {
+    let offline = offline::load_offline(settings).await?;
+    let mut explanation = pure(request, &offline.state, offline.counters.as_ref());
+    explanation.asked = AnsweredBy::Docker;
+    explanation.notes.extend(offline.notes);
+    if let (Some(observed), Some(route)) = (&offline.observed, &explanation.route)
+        && !observed.map_entries(MapName::Routes).any(|(key, _)| *key == route.route)
+    {
+        explanation.notes.push("the HAProxy that runs does not have this route yet".to_owned());
+    }
+    Ok(explanation)
+}

@@ -1,0 +1,175 @@
+//! What a command that looks asks of Docker, of HAProxy and of the disk. Nothing is changed, and no lock taken.
+
+use crate::{
+    api::control::{client::get, socket_path},
+    controller::event_loop,
+    haproxy::{
+        files::Store,
+        observed::ObservedState,
+        route_recovery,
+        runtime::{RuntimeClient, RuntimeError},
+        stored_state,
+    },
+    model::{option_value::HostMatch, world::World},
+    report::{
+        history_file,
+        preview::{CurrentState, DiskState, StateSource},
+        status::Status,
+    },
+    routing::{decide::Rules, rollback::Rollback},
+    settings::Settings,
+    sources::docker::{self, ContainerFilter, Engine},
+};
+use anyhow::{Context, Result, bail};
+use std::{collections::BTreeMap, fs, io, path::Path, sync::Arc, time::Duration};
+use tokio::time::timeout;
+
+/// Until a docker-balancer that says nothing counts as none.
+const DAEMON_TIMEOUT: Duration = Duration::from_secs(10);
+const PERMISSION_HINT: &str = "be root, or the user that docker-balancer runs as";
+
+/// Docker could not be asked.
+#[derive(Debug, thiserror::Error)]
+#[error("Docker could not be asked")]
+pub(crate) struct DockerQueryError;
+
+pub(crate) async fn connect_engine(settings: &Settings) -> Result<Engine> {
+    Engine::connect(&event_loop::docker_access(settings)).await.context(DockerQueryError)
+}
+
+/// The world as it is now, and the rules by which it is decided. `widen` may ask for more of it.
+pub(crate) async fn load_world(
+    settings: &Settings,
+    widen: impl FnOnce(ContainerFilter) -> ContainerFilter,
+) -> Result<(World, Rules)> {
+    let ask = async {
+        let access = event_loop::docker_access(settings);
+        let engine = Engine::connect(&access).await?;
+        let vantage =
+            docker::detect_vantage(&engine, &access, event_loop::address_kind(settings)).await?;
+        let interest = widen(event_loop::container_filter(settings, &vantage));
+        let world = docker::list_once(&access, &interest).await?;
+        anyhow::Ok((world, event_loop::build_rules(settings, vantage)))
+    };
+    ask.await.context(DockerQueryError)
+}
+
+/// `None` where none runs.
+pub(crate) async fn daemon_status(settings: &Settings) -> Option<Status> {
+    let socket = socket_path(&settings.runtime_dir);
+    timeout(DAEMON_TIMEOUT, get(&socket, "/status")).await.ok()?.ok()
+}
+
+/// What HAProxy has, or at least its files.
+///
+/// # Errors
+/// Where they are somebody else's: that they cannot be read does not mean that there are none.
+pub(crate) async fn load_current_state(settings: &Settings) -> Result<CurrentState> {
+    let store = Store::open_read_only(&settings.config_file, &settings.state_dir);
+    check_readable(store.target())?;
+    let (disk, owners) = (read_disk_state(settings, &store), owners(settings)?);
+    if let Some(observed) = observe_haproxy(settings).await? {
+        return Ok(CurrentState { source: StateSource::HAProxy, observed, disk, owners });
+    }
+    let Some(config) = store.read_own_config() else {
+        return Ok(CurrentState {
+            source: StateSource::Nothing,
+            observed: ObservedState::default(),
+            disk,
+            owners,
+        });
+    };
+    let observed = stored_state::from_files(&config, |map| store.read_file(&map.to_string()));
+    Ok(CurrentState { source: StateSource::Files, observed, disk, owners })
+}
+
+/// Who has which host. What makes no sense does not count, as with a docker-balancer that begins.
+///
+/// # Errors
+/// Where the file is somebody else's.
+fn owners(settings: &Settings) -> Result<BTreeMap<HostMatch, Arc<str>>> {
+    let text = stored(settings, "hosts.json")?;
+    Ok(text.and_then(|text| history_file::parse_owners(&text).ok()).unwrap_or_default())
+}
+
+/// A file of the state directory, if there is one.
+fn stored(settings: &Settings, name: &str) -> Result<Option<String>> {
+    let path = settings.state_dir.join(name);
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok(Some(text)),
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+            bail!("cannot read {}: {e}; {PERMISSION_HINT}", path.display())
+        }
+        Err(_) => Ok(None),
+    }
+}
+
+/// `None` where no HAProxy of ours answers.
+pub(crate) async fn observe_haproxy(settings: &Settings) -> Result<Option<ObservedState>> {
+    let socket = event_loop::proxy_settings(settings).stats_socket();
+    match RuntimeClient::connect(socket.clone()).await {
+        Ok(mut runtime) => Ok(runtime.read_state().await.ok()),
+        Err(RuntimeError::Unreachable { source, .. })
+            if source.kind() == io::ErrorKind::PermissionDenied =>
+        {
+            bail!("cannot ask HAProxy on {}: {source}; {PERMISSION_HINT}", socket.display())
+        }
+        Err(_) => Ok(None),
+    }
+}
+
+/// The one that holds, as the docker-balancer that runs has it; where none runs, as one that began now would.
+///
+/// # Errors
+/// Where the file that says so is somebody else's.
+pub(crate) fn current_rollback(
+    settings: &Settings,
+    daemon: Option<&Status>,
+    observed: &ObservedState,
+) -> Result<Option<Rollback>> {
+    let Some(daemon) = daemon else { return stored_rollback(settings) };
+    let Some(active) = daemon.rollback else { return Ok(None) };
+    let is_active = |request: &Rollback| {
+        (request.generation, request.since_ms) == (active.generation, active.since_ms)
+    };
+    // What could not be kept on disk still is what HAProxy has.
+    let from_served = || {
+        let then = Arc::new(route_recovery::recover_routes(observed));
+        Rollback::new(active.generation, active.since_ms, then)
+    };
+    Ok(Some(stored_rollback(settings)?.filter(is_active).unwrap_or_else(from_served)))
+}
+
+/// What makes no sense does not hold, as with a docker-balancer that begins.
+///
+/// # Errors
+/// Where it is somebody else's.
+pub(crate) fn stored_rollback(settings: &Settings) -> Result<Option<Rollback>> {
+    let text = stored(settings, "rollback.json")?;
+    Ok(text.and_then(|text| history_file::parse_rollback(&text).ok()))
+}
+
+fn check_readable(file: &Path) -> Result<()> {
+    match fs::File::open(file) {
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+            bail!("cannot read {}: {e}; {PERMISSION_HINT}", file.display())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn read_disk_state(settings: &Settings, store: &Store) -> DiskState {
+    let folder = store.current_generation();
+    let files =
+        folder.iter().flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten());
+    let text = |entry: fs::DirEntry| {
+        let name = entry.file_name().into_string().ok()?;
+        Some((name, (entry.path(), fs::read_to_string(entry.path()).ok()?)))
+    };
+    DiskState {
+        target: store.target().to_owned(),
+        config: store.read_config(),
+        files: files.filter_map(text).collect::<BTreeMap<_, _>>(),
+        generations: settings.state_dir.join("gen"),
+    }
+}

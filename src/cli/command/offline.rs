@@ -1,0 +1,45 @@
+//! What can be known where no docker-balancer runs: Docker is asked once, and HAProxy only looked at. Nothing is
+//! locked, and nothing written.
+
+use super::inputs;
+use crate::{
+    controller::event_loop,
+    haproxy::{
+        observed::ObservedState,
+        stats::{Counters, StatsClient},
+    },
+    report::{StateSnapshot, offline},
+    settings::Settings,
+};
+use anyhow::Result;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+pub(crate) struct OfflineState {
+    pub(crate) state: StateSnapshot,
+    /// What a HAProxy that runs all the same has, and counts.
+    pub(crate) observed: Option<ObservedState>,
+    pub(crate) counters: Option<Counters>,
+    /// What could not be read, and would have a say.
+    pub(crate) notes: Vec<String>,
+}
+
+/// # Errors
+/// [`asked::DockerAway`] where Docker does not answer.
+pub(crate) async fn load_offline(settings: &Settings) -> Result<OfflineState> {
+    let (world, rules) = inputs::load_world(settings, |interest| interest).await?;
+    let observed = inputs::observe_haproxy(settings).await.ok().flatten();
+    let counters = StatsClient::for_socket(event_loop::proxy_settings(settings).stats_socket())
+        .fetch_counters()
+        .await
+        .ok();
+    let (rollback, notes) = match inputs::stored_rollback(settings) {
+        Ok(rollback) => (rollback, Vec::new()),
+        Err(error) => (None, vec![format!("{error:#}; if a rollback holds, this is not so")]),
+    };
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let at_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+    let moment = (Instant::now(), at_ms);
+    let wait = settings.wait_for_start;
+    let state = offline::offline_snapshot(world, rules, rollback, observed.as_ref(), wait, moment);
+    Ok(OfflineState { state, observed, counters, notes })
+}

@@ -1,0 +1,341 @@
+//! `plan`: asks what is, decides what is to be, and says the difference.
+
+use super::{CommandOutput, inputs};
+use crate::{
+    controller::event_loop,
+    haproxy::{
+        check::{ConfigRejection, Verdict, check},
+        config::Config,
+        config_builder::ConfigBuilder,
+        layout::Layout,
+        reload_reason::ReloadReason,
+        render::{self, RenderContext},
+        route_recovery,
+        version::{Build, build, has_exporter},
+    },
+    label,
+    model::{
+        container::Image,
+        problem::{ProblemSubject, Reason, Severity},
+        world::{Vantage, World},
+    },
+    report::{
+        preview::{CurrentState, PlanPreview, PreviewMethod, decide_preview},
+        preview_output::{PreviewOutput, PreviewResult},
+        status::Status,
+    },
+    routing::{
+        decide::Rules,
+        rollback::{RELEASE_COMMAND, Rollback},
+    },
+    settings::{AccessLog, HaproxyMode, RunMode, Settings, options::PlanFormat},
+    sources::{
+        compose::{
+            self, ComposeNote, Project,
+            planned_container::{self, Placeholders, PlannedContainer},
+        },
+        docker::{ContainerFilter, Engine},
+    },
+};
+use anyhow::{Context, Result};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    net::SocketAddr,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// Exit statuses.
+const EXIT_CHANGES: u8 = 3;
+const EXIT_REJECTED: u8 = 1;
+
+/// How long files may be behind what HAProxy was told.
+const WRITE_BEHIND_TIMEOUT: Duration = Duration::from_secs(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// Routes that HAProxy may refuse one after the other.
+const MAX_ATTEMPTS: usize = 32;
+/// Beside a docker-balancer that runs, HAProxy has what its options say.
+const OPTIONS_DIFFER_NOTE: &str = "the docker-balancer that runs has other options than these: say its options here \
+                             too, or in the settings file that both read";
+/// How problems of HAProxy's exporter begin.
+const EXPORTER_PROBLEM_PREFIX: &str = "option --haproxy-metrics: ";
+
+pub(crate) async fn run_plan(
+    compose: Option<&Path>,
+    format: PlanFormat,
+    settings: &Settings,
+) -> Result<CommandOutput> {
+    let after = match compose {
+        None => PlanInput::from_world(settings).await?,
+        Some(file) => PlanInput::from_compose(file, settings).await?,
+    };
+    let PlanInput { world, rules, masks, without_image: silent, mut notes } = after;
+    let (mut outlook, refused, daemon_runs) = diff_when_settled(&world, &rules, settings).await?;
+    notes.extend(outlook.rollback.as_ref().map(|request| rollback_note(request, compose)));
+    if daemon_runs && outlook.method == PreviewMethod::Reload(ReloadReason::Frame) {
+        notes.push(OPTIONS_DIFFER_NOTE.to_owned());
+    }
+    outlook.problems.retain(|problem| {
+        let about = matches!(&problem.subject, ProblemSubject::Container(origin) if silent.contains(origin.name()));
+        !(about && matches!(problem.reason, Reason::NotExposed { .. }))
+    });
+    let socket = event_loop::proxy_settings(settings).stats_socket();
+    let output = PreviewOutput {
+        preview: outlook,
+        placeholders: masks,
+        socket,
+        hold: settings.hold,
+        rejection: refused,
+        notes,
+    };
+    let status = match output.result() {
+        PreviewResult::Nothing => 0,
+        PreviewResult::Changes => EXIT_CHANGES,
+        PreviewResult::Refused => EXIT_REJECTED,
+    };
+    let text = match format {
+        PlanFormat::Human => output.to_text(),
+        PlanFormat::Text => output.to_patch(),
+        PlanFormat::Json => output.to_json(),
+    };
+    Ok(CommandOutput { text, status })
+}
+
+fn rollback_note(rollback: &Rollback, compose: Option<&Path>) -> String {
+    let who = match compose {
+        Some(_) => "what is planned would wait for",
+        None => "what came later waits for",
+    };
+    format!("{rollback}; {who} {RELEASE_COMMAND}")
+}
+
+/// What is to be: the world, as it is or as a compose file makes it.
+struct PlanInput {
+    world: World,
+    rules: Rules,
+    masks: Placeholders,
+    /// Containers of which nobody knows what they expose.
+    without_image: BTreeSet<String>,
+    notes: Vec<String>,
+}
+
+impl PlanInput {
+    async fn from_world(settings: &Settings) -> Result<Self> {
+        let (world, rules) = inputs::load_world(settings, |interest| interest).await?;
+        let (masks, without_image, notes) = Default::default();
+        Ok(Self { world, rules, masks, without_image, notes })
+    }
+
+    async fn from_compose(file: &Path, settings: &Settings) -> Result<Self> {
+        let mut project = compose::read_project(file, &std::env::vars().collect())?;
+        if !settings.include_env {
+            project.services.iter_mut().for_each(|service| service.environment.clear());
+        }
+        // Who is of the project shows in labels that are none of ours.
+        let (world, rules) = inputs::load_world(settings, |interest| ContainerFilter {
+            has_our_labels: |labels| labels.keys().any(|key| is_relevant_label(key)),
+            is_used_label: |label| is_relevant_label(label),
+            ..interest
+        })
+        .await?;
+        let engine = inputs::connect_engine(settings).await?;
+        let is_problem = |note: &&ComposeNote| note.severity() == Severity::Problem;
+        let mut notes: Vec<_> = project
+            .notes
+            .iter()
+            .filter(is_problem)
+            .map(|note| format!("{}: {note}", note.position))
+            .collect();
+        let images = inspect_images(&engine, &project, settings, &mut notes).await;
+        let mut planned = planned_container::plan_containers(&project, &images);
+        keep_own_labels(&mut planned, &images, settings);
+        let without_image =
+            planned.iter().filter(|container| !images.contains_key(&container.service.name));
+        let without_image =
+            without_image.map(|container| container.container.name.clone()).collect();
+        let runs = world;
+        let (mut world, masks) = planned_container::merge_into_world(&runs, &project, planned);
+        // Where HAProxy is, whatever becomes of it: it is the way to the others.
+        if let Vantage::Inside(own) = &rules.vantage
+            && let Some(container) = runs.containers.get(own)
+        {
+            world.containers.entry(own.clone()).or_insert_with(|| container.clone());
+        }
+        Ok(Self { world, rules, masks, without_image, notes })
+    }
+}
+
+/// Where labels of images do not count.
+fn keep_own_labels(
+    planned: &mut [PlannedContainer<'_>],
+    images: &BTreeMap<String, Image>,
+    settings: &Settings,
+) {
+    let Some(keep_own) = event_loop::own_labels(settings) else { return };
+    for container in planned {
+        let Some(image) = images.get(&container.service.name) else { continue };
+        keep_own(Arc::make_mut(&mut container.container.labels), &image.labels);
+        keep_own(&mut container.container.environment, &image.environment);
+    }
+}
+
+fn is_relevant_label(label: &str) -> bool {
+    label::is_relevant_label(label) || planned_container::is_compose_label(label)
+}
+
+/// What the images of services bring along, where the engine has them.
+async fn inspect_images(
+    engine: &Engine,
+    project: &Project,
+    settings: &Settings,
+    notes: &mut Vec<String>,
+) -> BTreeMap<String, Image> {
+    let mut images = BTreeMap::new();
+    for service in &project.services {
+        let built = format!("{}-{}", project.name, service.name);
+        let name = service.image.as_ref().unwrap_or(&built);
+        let unknown = match engine.inspect_image(name).await {
+            Ok(Some(mut image)) => {
+                if !settings.include_env {
+                    image.environment.clear();
+                }
+                images.insert(service.name.clone(), image);
+                continue;
+            }
+            Ok(None) => "Docker does not have it yet".to_owned(),
+            // Not all that may list containers may do this.
+            Err(error) => format!("{error:#}"),
+        };
+        notes.push(format!(
+            "what image {name} of service {} brings along is not known: {unknown}",
+            service.name
+        ));
+    }
+    images
+}
+
+/// Files follow what HAProxy is told a moment later: that is waited for where a docker-balancer runs.
+async fn diff_when_settled(
+    world: &World,
+    rules: &Rules,
+    settings: &Settings,
+) -> Result<(PlanPreview, Option<String>, bool)> {
+    let end = Instant::now() + WRITE_BEHIND_TIMEOUT;
+    let build = build(&settings.haproxy_bin).await?;
+    loop {
+        let daemon = inputs::daemon_status(settings).await;
+        let before = inputs::load_current_state(settings).await?;
+        let exporter = exporter_address(settings, daemon.as_ref()).await;
+        let frame = render_context(settings, build, rules, &before, exporter)?;
+        let resting = BTreeSet::new();
+        let (frame, stock) = (&frame, event_loop::spare_count(settings));
+        let maker = ConfigBuilder { rules, context: frame, spare_count: stock, draining: &resting };
+        let (outlook, refused) =
+            diff_accepted_routes(world, &before, daemon.as_ref(), maker, settings).await?;
+        if outlook.is_only_disk_stale() && daemon.is_some() && Instant::now() < end {
+            tokio::time::sleep(POLL_INTERVAL).await;
+            continue;
+        }
+        return Ok((outlook, refused, daemon.is_some()));
+    }
+}
+
+/// Where HAProxy tells its numbers, unless it cannot, or not now.
+async fn exporter_address(settings: &Settings, daemon: Option<&Status>) -> Option<SocketAddr> {
+    let problems = daemon.into_iter().flat_map(|status| &status.problems);
+    let has_none = problems
+        .map(|status| status.text.as_str())
+        .any(|text| text.starts_with(EXPORTER_PROBLEM_PREFIX));
+    let address = settings.haproxy_metrics.filter(|_| !has_none)?;
+    has_exporter(&settings.haproxy_bin).await.then_some(address)
+}
+
+/// As a docker-balancer that follows has it; where none did this, as one that applied once.
+fn render_context(
+    settings: &Settings,
+    build: Build,
+    rules: &Rules,
+    before: &CurrentState,
+    exporter: Option<SocketAddr>,
+) -> Result<RenderContext> {
+    let follows = RenderContext { exporter, ..event_loop::build_render_context(settings, build)? };
+    let managed = matches!(settings.haproxy, HaproxyMode::Managed { .. });
+    if !managed || settings.access_log != AccessLog::Stdout {
+        return Ok(follows);
+    }
+    let quiet = Settings { command: RunMode::Once, access_log: AccessLog::Off, ..settings.clone() };
+    let once = RenderContext { exporter, ..event_loop::build_render_context(&quiet, build)? };
+    let routes = route_recovery::recover_routes(&before.observed);
+    let rendered_it = |frame: &RenderContext| {
+        let resting = BTreeSet::new();
+        let maker = ConfigBuilder { rules, context: frame, spare_count: 0, draining: &resting };
+        maker.build_config(&routes, Layout::default()).fingerprint == before.observed.fingerprint
+    };
+    Ok(if !rendered_it(&follows) && rendered_it(&once) { once } else { follows })
+}
+
+/// Less what HAProxy refuses, as a pass would leave it out.
+async fn diff_accepted_routes(
+    world: &World,
+    before: &CurrentState,
+    daemon: Option<&Status>,
+    maker: ConfigBuilder<'_>,
+    settings: &Settings,
+) -> Result<(PlanPreview, Option<String>)> {
+    let rollback = inputs::current_rollback(settings, daemon, &before.observed)?;
+    let mut refused = BTreeMap::new();
+    for _ in 0..MAX_ATTEMPTS {
+        let moment = (maker.rules, Instant::now());
+        let foreseen = decide_preview(world, before, daemon, &refused, rollback.clone(), moment);
+        let routes = foreseen.decision.routes.clone();
+        let outlook = PlanPreview::new(before, foreseen, maker);
+        if outlook.is_empty() || outlook.is_only_disk_stale() {
+            return Ok((outlook, None));
+        }
+        let Some(refusal) = check_config(&outlook.config, maker.context, settings).await? else {
+            return Ok((outlook, None));
+        };
+        let named = refusal
+            .lines
+            .iter()
+            .filter_map(|line| render::find_backend_at(&outlook.files.config, *line));
+        let keys = named.filter_map(|name| Some(outlook.config.backends.get(name)?.route.clone()));
+        let rejected: BTreeMap<_, _> = keys
+            .filter_map(|key| {
+                let route = routes.0.get(&key)?.clone();
+                Some((key, (route, refusal.text.clone())))
+            })
+            .collect();
+        if rejected.is_empty() {
+            return Ok((outlook, Some(refusal.text)));
+        }
+        refused.extend(rejected);
+    }
+    anyhow::bail!("HAProxy refuses {MAX_ATTEMPTS} versions of the configuration")
+}
+
+/// Asks HAProxy, in a directory of its own, whether it would take this.
+async fn check_config(
+    config: &Config,
+    frame: &RenderContext,
+    settings: &Settings,
+) -> Result<Option<ConfigRejection>> {
+    let folder = tempfile::tempdir().context("cannot make a temporary directory")?;
+    let frame = RenderContext { generations: folder.path().join("gen"), ..frame.clone() };
+    let files = render::render_files(config, &frame);
+    let generation = frame.generations.join(&files.generation.name);
+    fs::create_dir_all(&generation)?;
+    for (name, text) in &files.generation.files {
+        fs::write(generation.join(name), text)?;
+    }
+    let path = folder.path().join("haproxy.cfg");
+    fs::write(&path, &files.config)?;
+    let bin = &settings.haproxy_bin;
+    let verdict = check(bin, &path, &settings.haproxy_arguments).await;
+    match verdict.with_context(|| format!("cannot run {} -c", bin.display()))? {
+        Verdict::Accepted { .. } => Ok(None),
+        Verdict::Refused(refusal) => Ok(Some(refusal)),
+    }
+}

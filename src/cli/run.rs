@@ -1,0 +1,195 @@
+//! The shell around the work: one thread, and what a failure prints.
+
+use crate::{
+    api::start::start,
+    controller::event_loop::run_command,
+    handlers::{
+        dispatcher,
+        ini::IniError,
+        load::{self, LoadedHandlers},
+        template::{RenderError, TemplateEnv, TemplateRenderer, TemplateSource},
+    },
+    settings::{GlueSettings, GlueTask, RunMode, Settings, options::glue::GlueCommand, paths},
+    sources::docker::{self, Engine, EngineSettings, SwarmState},
+    support::{log, signals::run_until_stopped, supervise::log_panics},
+};
+use anyhow::{Context, Result};
+use std::{
+    future::pending,
+    io::{self, Write},
+    path::Path,
+    process::ExitCode,
+    sync::Arc,
+};
+use tokio::{runtime::Builder, task::spawn_blocking};
+use tracing::{info, warn};
+
+/// No Docker, or no daemon, could be asked.
+const EXIT_UNREACHABLE: u8 = 4;
+
+/// docker-balancer's work, until it is done or a signal ends it. Says why it failed, if it did.
+pub fn run_balancer(settings: Settings) -> ExitCode {
+    log_panics();
+    exit_code("docker-balancer", start_balancer(settings), ExitCode::FAILURE)
+}
+
+/// docker-glue's.
+pub fn run_glue(task: GlueTask, settings: GlueSettings) -> ExitCode {
+    log_panics();
+    for note in &settings.notes {
+        warn!("{note}");
+    }
+    let access = EngineSettings::from(&settings.docker);
+    let result = match task {
+        GlueTask::Run(GlueCommand::Check) => return check_handlers(&settings),
+        GlueTask::Run(GlueCommand::Render { template, keep_blank_lines }) => {
+            return print_template(&settings, &template, keep_blank_lines);
+        }
+        GlueTask::Serve(RunMode::Once) => {
+            block_on(run_until_stopped(|_, _| dispatcher::run_once(settings, access)))
+        }
+        GlueTask::Serve(RunMode::Watch) => {
+            let work =
+                |stop, hangups| dispatcher::run_until_stopped(settings, access, stop, hangups);
+            block_on(run_until_stopped(work))
+        }
+    };
+    let unreachable = |error: &anyhow::Error| error.is::<dispatcher::NothingRunError>();
+    let failure = if result.as_ref().is_err_and(unreachable) { EXIT_UNREACHABLE } else { 1 };
+    exit_code("docker-glue", result, ExitCode::from(failure))
+}
+
+fn exit_code(program: &str, result: Result<()>, failure: ExitCode) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::flush();
+            eprintln!("{program}: {error:#}");
+            failure
+        }
+    }
+}
+
+#[allow(clippy::print_stdout, reason = "it is what was asked for")]
+fn check_handlers(settings: &GlueSettings) -> ExitCode {
+    let LoadedHandlers { handlers, errors: mistakes, notes, disabled, no_files_reason: nothing } =
+        load::load_handlers(settings);
+    for (handler, _) in &handlers {
+        println!("{}: well", handler.file.display());
+    }
+    for file in disabled {
+        println!("{}: not enabled", file.display());
+    }
+    for IniError { file, line, text } in notes {
+        let text = format!("note: {text}");
+        println!("{}", IniError { file, line, text });
+    }
+    for error in &mistakes {
+        println!("{error}");
+    }
+    if let Some(nothing) = &nothing {
+        println!("nothing to check: {nothing}");
+    }
+    if mistakes.is_empty() && nothing.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The template on standard output.
+fn print_template(settings: &GlueSettings, template: &str, keep_blank_lines: bool) -> ExitCode {
+    let fail = |message: String| {
+        eprintln!("docker-glue: {message}");
+        ExitCode::FAILURE
+    };
+    let source = match TemplateSource::parse(template, Path::new("")) {
+        Ok(source) => source,
+        Err(message) => return fail(message),
+    };
+    let environment = TemplateEnv::from_source(&source, settings);
+    let mut printer = TemplateRenderer::new(source, environment);
+    if !keep_blank_lines {
+        printer = printer.drop_blank_lines();
+    }
+    if let Err(fault) = printer.check_syntax() {
+        return fail(fault.to_string());
+    }
+    let access = EngineSettings::from(&settings.docker);
+    // There is nothing to be tidied up, so that the first signal ends it.
+    let result = block_on(run_until_stopped(|stop, _| async {
+        tokio::select! {
+            result = render_template(printer, &access) => result,
+            () = stop => Err(StoppedError.into()),
+        }
+    }));
+    match result {
+        Ok((printer, Ok((text, _)))) => {
+            if let Some(text) = printer.first_undefined() {
+                eprintln!("docker-glue: {text}; nothing is printed in its place");
+            }
+            exit_code("docker-glue", write_stdout(&text), ExitCode::FAILURE)
+        }
+        Ok((_, Err(fault))) => fail(fault.to_string()),
+        Err(error) if error.is::<StoppedError>() => {
+            exit_code("docker-glue", Err(error), ExitCode::FAILURE)
+        }
+        Err(error) => exit_code("docker-glue", Err(error), ExitCode::from(EXIT_UNREACHABLE)),
+    }
+}
+
+type RenderResult = Result<(String, bool), RenderError>;
+
+#[derive(Debug, thiserror::Error)]
+#[error("stopped by a signal")]
+struct StoppedError;
+
+/// On a thread of its own, so that a signal is heard meanwhile.
+async fn render_template(
+    printer: TemplateRenderer,
+    access: &EngineSettings,
+) -> Result<(TemplateRenderer, RenderResult)> {
+    let roster = docker::list_descriptions(access).await?;
+    let print = |mut printer: TemplateRenderer, swarm: Option<SwarmState>| {
+        let roster = Arc::clone(&roster);
+        spawn_blocking(move || {
+            let text = printer.render(&roster, swarm.as_ref());
+            (printer, text)
+        })
+    };
+    let (printer, text) = print(printer, None).await?;
+    if !matches!(text, Ok((_, true))) {
+        return Ok((printer, text));
+    }
+    let swarm = Engine::connect(access).await?.query_swarm().await?;
+    Ok(print(printer, swarm).await?)
+}
+
+fn write_stdout(text: &str) -> Result<()> {
+    io::stdout().write_all(text.as_bytes()).context("cannot print")
+}
+
+fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let result = runtime.block_on(work);
+    // Threads that still read a file or a name are not waited for.
+    runtime.shutdown_background();
+    result
+}
+
+fn start_balancer(settings: Settings) -> Result<()> {
+    for note in &settings.notes {
+        warn!("{note}");
+    }
+    paths::create_dir(&settings.state_dir)?;
+    paths::create_private_dir(&settings.runtime_dir, nix::unistd::geteuid().as_raw())?;
+    block_on(run_until_stopped(|stop, hangups| async {
+        let ignore = async move {
+            let mut hangups = hangups;
+            while hangups.recv().await.is_some() {
+                info!("sighup changes nothing: docker is followed anyway");
+            }
+            pending().await
+        };
+        tokio::select! {
+            result = run_command(settings, start, stop) => result,
+            result = ignore => result,
+        }
+    }))
+}

@@ -1,0 +1,645 @@
+//! One pass: the world → what is decided → what HAProxy does. The only place that knows both neighbours.
+//!
+//! What the runtime API can change is changed at once, and the files follow; what it cannot takes a
+//! reload, files first. Either way HAProxy is asked afterwards what it has.
+
+mod apply;
+mod draining;
+mod exporter;
+mod health;
+pub mod journal;
+mod measure;
+mod quarantine;
+pub mod rollback;
+mod write_behind;
+
+pub use write_behind::InternalEvent;
+
+use crate::{
+    controller::{
+        control_error::ApiError,
+        find,
+        metrics::Metrics,
+        problem_log::{self, ProblemLog},
+    },
+    haproxy::{
+        config::{Config, MapName},
+        config_builder::ConfigBuilder,
+        incremental_plan::{self, PendingDeletions},
+        inflight::InflightRequests,
+        layout::Layout,
+        name,
+        observed::{self, ObservedState},
+        old_workers::OldWorkers,
+        provisioning::Provisioning,
+        proxy::{self, ApplyKind, Proxy},
+        reload_budget::ReloadBudget,
+        reload_reason::ReloadReason,
+        render::RenderContext,
+        requeue::Requeue,
+        route_recovery,
+    },
+    label,
+    model::{
+        container::{Container, ContainerId},
+        option_value::HostMatch,
+        problem_set::ProblemSet,
+        route::{Listener, Readiness, Route, RouteKey, Routes},
+        world::{Vantage, World},
+    },
+    report::{
+        self, AppliedPass, StateSnapshot,
+        history::{History, RouteDelta},
+    },
+    routing::{
+        decide::{self, DecideState, Decision, Rules},
+        route_table::HostOwner,
+    },
+    support::backoff::Backoff,
+};
+use anyhow::{Result, bail};
+use draining::DrainingBackends;
+use exporter::Exporter;
+use health::HealthMonitor;
+use journal::Journal;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+use tracing::{debug, info, warn};
+use write_behind::{PendingWrite, RestartSchedule};
+
+/// How often in one pass HAProxy may find something impossible.
+const MAX_TRIES: usize = 32;
+/// How long what HAProxy has is believed unseen.
+const STATE_TTL: Duration = Duration::from_secs(30);
+/// Until it is asked again what it did not answer.
+const OBSERVE_RETRY: Duration = Duration::from_secs(1);
+
+/// Until a reload that could not be had is tried again.
+const RELOAD_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// From worlds to a running HAProxy.
+#[derive(Debug)]
+pub struct Balancer {
+    pub proxy: Proxy,
+    rules: Rules,
+    render_context: RenderContext,
+    /// How many spare backends of each shape a new worker gets.
+    spare_count: usize,
+    memory: DecideState,
+    problem_log: ProblemLog,
+    served_routes: Routes,
+    /// When this balancer began, and the last pass that changed something.
+    since_ms: u64,
+    last_apply: Option<AppliedPass>,
+    history: History,
+    /// What an earlier run served last, until the first pass.
+    previous_routes: Option<Routes>,
+    /// Who has which hosts, as it was kept last.
+    owners: Arc<BTreeMap<HostMatch, HostOwner>>,
+    /// `None` where nobody keeps the history.
+    journal: Option<Journal>,
+    metrics: Metrics,
+    /// When events were heard that HAProxy does not follow yet.
+    event_times: Vec<Instant>,
+    exporter: Exporter,
+    budget: ReloadBudget,
+    live: LiveHaproxy,
+    pending_write: PendingWrite,
+    health_monitor: HealthMonitor,
+    /// A reload that could not be had.
+    overdue: Option<OverdueReload>,
+    restarts: RestartSchedule,
+}
+
+/// A reload that could not be had, and when it is tried again. Until then the runtime API does what it can.
+#[derive(Debug)]
+struct OverdueReload {
+    reason: String,
+    retry_at: Instant,
+    backoff: Backoff,
+}
+
+/// What a pass came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PassReport {
+    /// When to look again though nothing changes.
+    pub wake_at: Option<Instant>,
+    /// Why what needs a reload is not applied, where that is so.
+    pub overdue: Option<String>,
+}
+
+/// What is known of HAProxy as it runs.
+#[derive(Debug, Default)]
+struct LiveHaproxy {
+    /// `None` until it was asked, and after it said something unexpected.
+    observed: Option<ObservedState>,
+    observed_at: Option<Instant>,
+    /// The last configuration that was loaded or applied, for saying what is different.
+    config: Arc<Config>,
+    /// It has what `config` says, which was made of what is served, but for this.
+    pending_deletions: Option<PendingDeletions>,
+    /// Commands did not get it to where it should be.
+    has_diverged: bool,
+    /// How long the last deletion that was refused waits.
+    delete_pause: Duration,
+    /// Backends that no other route is given yet.
+    draining: DrainingBackends,
+    /// Those that a reload has left; told what changes for as long as there are any.
+    old_workers: Option<OldWorkers>,
+    /// There may be some that nobody accompanies yet.
+    may_have_old_workers: bool,
+}
+
+/// How a desired state is reached.
+enum NextStep {
+    Runtime(Config),
+    Reload(Config, ReloadReason),
+    /// A reload would be needed and is not to be had before that time.
+    RuntimeUntil(Config, ReloadReason, Instant),
+}
+
+/// What a step did, for the log.
+pub(crate) enum StepOutcome {
+    Unchanged,
+    Runtime { commands: usize },
+    Loaded(proxy::ApplyReport, ReloadReason),
+}
+
+impl Balancer {
+    /// Remembers the routes that an earlier run has left behind, in HAProxy or at least on disk.
+    pub async fn new(
+        mut proxy: Proxy,
+        rules: Rules,
+        render_context: RenderContext,
+        spare_count: usize,
+    ) -> Self {
+        let observed = proxy.read_state().await;
+        let map = match &observed {
+            Some(observed) => observed.maps.get(&MapName::Routes).cloned().unwrap_or_default(),
+            None => {
+                observed::parse_map_file(&proxy.read_stored_file("routes.map").unwrap_or_default())
+            }
+        };
+        let now = Instant::now();
+        // Those that nobody was behind have been held already.
+        let no_server_prefix = format!("{} ", name::NO_SERVER);
+        let served_routes = map.iter().filter(|(_, value)| !value.starts_with(&no_server_prefix));
+        let mut memory =
+            DecideState::with_routes(served_routes.filter_map(|(key, _)| key.parse().ok()), now);
+        if let Some(observed) = &observed {
+            memory.restore_claimants(&route_recovery::recover_routes(observed));
+        }
+        let observed_at = observed.is_some().then_some(now);
+        let live = LiveHaproxy {
+            observed_at,
+            observed,
+            may_have_old_workers: true,
+            ..LiveHaproxy::default()
+        };
+        let metrics = Metrics::new(proxy.version());
+        let (problem_log, served_routes, pending_write, event_times, exporter) = Default::default();
+        let health_monitor = HealthMonitor::default();
+        let budget = ReloadBudget::full(now);
+        let (since_ms, last_apply) = (unix_millis(), None);
+        let (history, previous_routes, owners, journal, overdue) = Default::default();
+        Self {
+            proxy,
+            rules,
+            render_context,
+            spare_count,
+            memory,
+            problem_log,
+            served_routes,
+            since_ms,
+            last_apply,
+            history,
+            previous_routes,
+            owners,
+            journal,
+            metrics,
+            event_times,
+            exporter,
+            budget,
+            live,
+            pending_write,
+            health_monitor,
+            overdue,
+            restarts: RestartSchedule::default(),
+        }
+    }
+
+    /// From where HAProxy looks at the containers.
+    pub fn set_vantage(&mut self, vantage: Vantage) {
+        self.rules.vantage = vantage;
+    }
+
+    /// Whether it looks at the containers from there already.
+    pub fn stands_at(&self, vantage: &Vantage) -> bool {
+        self.rules.vantage == *vantage
+    }
+
+    /// The container that somebody means, of those that take part.
+    pub fn find_container<'a>(
+        &self,
+        world: &'a World,
+        text: &str,
+    ) -> Result<&'a Container, ApiError> {
+        let all = world.containers.values().map(AsRef::as_ref);
+        find::find_container(
+            all.filter(|container| label::participates(container, &self.rules.label_limits)),
+            text,
+        )
+    }
+
+    /// From the next pass on the container gets no new requests.
+    pub fn drain(&mut self, id: &ContainerId) {
+        self.memory.drain_container(id);
+    }
+
+    pub fn undrain(&mut self, id: &ContainerId) {
+        self.memory.undrain_container(id);
+    }
+
+    /// Where a container's requests are counted; `None` while it is not known what HAProxy has.
+    pub fn inflight_requests(&self, id: &ContainerId) -> Option<InflightRequests> {
+        let observed = self.live.observed.as_ref()?;
+        Some(self.proxy.inflight_requests(observed, id.short()))
+    }
+
+    /// The routes that the container shares and that no container serves.
+    pub fn unserved_routes(&self, id: &ContainerId) -> Vec<String> {
+        let shares =
+            |route: &Route| route.endpoints.iter().any(|view| view.container.id() == id.short());
+        let is_served =
+            |route: &Route| route.endpoints.iter().any(|view| view.readiness == Readiness::Ready);
+        let unserved =
+            self.served_routes.0.iter().filter(|(_, route)| shares(route) && !is_served(route));
+        unserved.map(|(key, _)| key.to_string()).collect()
+    }
+
+    /// Nothing that was heard of HAProxy is believed any more: the next pass asks for all of it.
+    pub fn invalidate_state(&mut self) {
+        self.live.observed_at = None;
+        self.overdue = None;
+        self.memory.unloadable_listeners.clear();
+    }
+
+    /// HAProxy of ours ends again and again, and a pause is made before the next start.
+    pub fn waits_for_restart(&self) -> bool {
+        self.restarts.restart_at.is_some()
+    }
+
+    /// Whether one runs, with what it was given by an earlier balancer.
+    pub fn has_haproxy(&self) -> bool {
+        self.live.observed.is_some()
+    }
+
+    /// All that is known now, for those who only look.
+    pub fn snapshot(&self, world: Option<Arc<World>>, link: SourceStatus) -> StateSnapshot {
+        StateSnapshot {
+            at_ms: unix_millis(),
+            now: Instant::now(),
+            started_ms: self.since_ms,
+            world,
+            docker_connected: link.is_docker_connected,
+            docker_age: link.docker_age,
+            rules: self.rules.clone(),
+            decide_state: self.memory.clone(),
+            routes: self.served_routes.clone(),
+            problems: self.problems(),
+            config: Arc::clone(&self.live.config),
+            haproxy: report::HaproxyInfo {
+                version: self.proxy.version(),
+                pid: self.proxy.pid(),
+                managed: self.proxy.is_managed(),
+                answers: self.live.observed.is_some(),
+            },
+            last_applied: self.last_apply.clone(),
+            last_error: link.last_error,
+            history: self.history.clone(),
+        }
+    }
+
+    fn problems(&self) -> ProblemSet {
+        let mut problems = self.problem_log.problems().clone();
+        problems.extend(self.health_monitor.problems().iter().cloned());
+        problems
+    }
+
+    /// How many routes are served.
+    pub fn route_count(&self) -> usize {
+        self.served_routes.0.len()
+    }
+
+    /// Makes HAProxy do what the world asks for, less what turns out to be impossible: that is told.
+    /// Where a reload cannot be had, what needs none is done all the same.
+    ///
+    /// # Errors
+    /// When nothing could be applied; what ran before runs on.
+    pub async fn reconcile(&mut self, world: &World, cause: &str) -> Result<PassReport> {
+        let begun = Instant::now();
+        self.retry_exporter(begun);
+        self.live.draining.expire(begun);
+        let unloadable = self.memory.unloadable_listeners.clone();
+        for _ in 0..MAX_TRIES {
+            let mut decided = self.decide_routes(world, begun);
+            let mut wake_at = decided.wake_at;
+            if let Some(outcome) = self.apply_incremental(&decided.routes, begun).await {
+                self.record_success(&outcome);
+                self.finish_pass(decided, &outcome, cause, begun);
+                return Ok(self.report_pass(wake_at));
+            }
+            self.live.pending_deletions = None;
+            let mut waits = false;
+            let outcome = match self.choose_step(&decided.routes, begun).await {
+                NextStep::Runtime(config) => self.apply_runtime(config).await?,
+                NextStep::RuntimeUntil(config, why, retry_at) => {
+                    debug!("a reload has to wait: {why}");
+                    wake_at = Some(wake_at.map_or(retry_at, |at| at.min(retry_at)));
+                    waits = true;
+                    self.apply_runtime(config).await?
+                }
+                NextStep::Reload(config, why) => {
+                    match self.apply_reload(&decided.routes, config, why).await {
+                        Ok(outcome) => {
+                            if outcome.is_some() {
+                                self.overdue = None;
+                            }
+                            outcome
+                        }
+                        Err(error) => {
+                            // Nobody is to blame who was left out in vain.
+                            if self.memory.unloadable_listeners != unloadable {
+                                self.memory.unloadable_listeners = unloadable.clone();
+                                decided = self.decide_routes(world, begun);
+                            }
+                            waits = true;
+                            let outcome = self.apply_without_reload(&decided.routes).await;
+                            self.postpone_reload(&error);
+                            Some(outcome.ok_or(error)?)
+                        }
+                    }
+                }
+            };
+            if let Some(outcome) = outcome {
+                self.live.pending_deletions =
+                    if waits { None } else { self.find_pending_deletions() };
+                if !waits {
+                    self.record_success(&outcome);
+                }
+                self.finish_pass(decided, &outcome, cause, begun);
+                return Ok(self.report_pass(wake_at));
+            }
+        }
+        bail!("HAProxy refused {MAX_TRIES} versions of the configuration")
+    }
+
+    fn decide_routes(&mut self, world: &World, now: Instant) -> Decision {
+        let mut decided = decide::decide(world, mem::take(&mut self.memory), now, &self.rules);
+        self.memory = mem::take(&mut decided.memory);
+        decided
+    }
+
+    /// The reload that failed is tried again after a pause that grows.
+    fn postpone_reload(&mut self, error: &anyhow::Error) {
+        let now = Instant::now();
+        let before = self.overdue.take().map(|overdue| overdue.backoff);
+        let mut backoff =
+            before.unwrap_or_else(|| Backoff::new(RELOAD_BACKOFF.0, RELOAD_BACKOFF.1));
+        let retry_at = now + backoff.pause_after(Duration::ZERO);
+        self.overdue = Some(OverdueReload { reason: format!("{error:#}"), retry_at, backoff });
+    }
+
+    fn report_pass(&self, wake_at: Option<Instant>) -> PassReport {
+        let retry_at = self.overdue.as_ref().map(|overdue| overdue.retry_at);
+        let wake_at = self.next_wake([wake_at, retry_at].into_iter().flatten().min());
+        PassReport { wake_at, overdue: self.overdue.as_ref().map(|overdue| overdue.reason.clone()) }
+    }
+
+    /// Chooses between the runtime API and a reload.
+    async fn choose_step(&mut self, routes: &Routes, now: Instant) -> NextStep {
+        self.refresh_if_stale(now).await;
+        let Some(observed) = &self.live.observed else {
+            return self.prepare_reload(routes, ReloadReason::NotKnown).await;
+        };
+        let (config, why) =
+            self.config_builder().build_for_running(routes, observed, &self.live.config);
+        let why = if self.live.has_diverged { Some(ReloadReason::Astray) } else { why };
+        let Some(why) = why else {
+            self.overdue = None;
+            return NextStep::Runtime(config);
+        };
+        if let Some(overdue) = self.overdue.as_ref().filter(|overdue| now < overdue.retry_at) {
+            return NextStep::RuntimeUntil(
+                self.config_without_reload(routes),
+                why,
+                overdue.retry_at,
+            );
+        }
+        let old_workers = self.proxy.count_old_workers().await;
+        match self.budget.take_reload(now, old_workers) {
+            Ok(()) => self.prepare_reload(routes, why).await,
+            Err(retry_at) => {
+                NextStep::RuntimeUntil(self.config_without_reload(routes), why, retry_at)
+            }
+        }
+    }
+
+    /// The files are made for the HAProxy that will read them: it may have been replaced by another version.
+    async fn prepare_reload(&mut self, routes: &Routes, why: ReloadReason) -> NextStep {
+        if let Some(build) = self.proxy.replaced_build().await {
+            let version = build.version;
+            info!("HAProxy {version} is installed now, for which the configuration is made");
+            self.render_context.provisioning =
+                Provisioning::for_version(version, &self.render_context.base);
+            self.render_context.requeue =
+                Requeue::of(build, &self.render_context.base, self.render_context.key);
+        }
+        NextStep::Reload(self.build_fresh_config(routes), why)
+    }
+
+    /// `None`: it is not known to have what it was given.
+    fn find_pending_deletions(&self) -> Option<PendingDeletions> {
+        incremental_plan::find_pending_deletions(self.live.observed.as_ref()?, &self.live.config)
+    }
+
+    fn is_stale(&self, now: Instant) -> bool {
+        let fresh = self.live.observed_at.is_some_and(|observed_at| now < observed_at + STATE_TTL);
+        !fresh || self.live.observed.is_none()
+    }
+
+    async fn refresh_if_stale(&mut self, now: Instant) {
+        if !self.is_stale(now) {
+            return;
+        }
+        let before = self.live.observed.take();
+        self.live.observed = self.proxy.read_state().await;
+        self.live.observed_at = Some(now);
+        self.live.may_have_old_workers = true;
+        if let (Some(before), Some(after)) = (before, &self.live.observed)
+            && !after.matches_state(&before)
+        {
+            warn!("HAProxy does not have what it was given; it is repaired");
+            self.metrics.record_drift();
+        }
+    }
+
+    /// As much of it as the worker that runs can take.
+    fn config_without_reload(&self, routes: &Routes) -> Config {
+        let observed = self.live.observed.clone().unwrap_or_default();
+        let had = &self.live.config.frontends;
+        let bound = self.bound_listeners();
+        let mut routes = routes.clone();
+        routes.0.retain(|key, _| bound.contains(&key.listener));
+        let (layout, _) =
+            Layout::for_running_worker(&routes, &observed, self.live.draining.names());
+        let mut config = self.build_config(&routes, layout);
+        if !had.is_empty() {
+            config.frontends.clone_from(had);
+        }
+        config.fingerprint = observed.fingerprint;
+        config
+    }
+
+    /// The listeners that the worker has which runs.
+    fn bound_listeners(&self) -> BTreeSet<Listener> {
+        // What an earlier balancer left running is known by its routes alone.
+        let observed = self.live.observed.iter();
+        let keys = observed.flat_map(|state| state.map_entries(MapName::Routes));
+        let keys = keys.filter_map(|(key, _)| key.parse().ok());
+        let had = self.live.config.frontends.iter().map(|frontend| frontend.listener);
+        keys.map(|key: RouteKey| key.listener).chain(had).collect()
+    }
+
+    fn config_builder(&self) -> ConfigBuilder<'_> {
+        let draining = self.live.draining.names();
+        ConfigBuilder {
+            rules: &self.rules,
+            context: &self.render_context,
+            spare_count: self.spare_count,
+            draining,
+        }
+    }
+
+    fn build_fresh_config(&self, routes: &Routes) -> Config {
+        self.config_builder().build_fresh(routes)
+    }
+
+    fn build_config(&self, routes: &Routes, layout: Layout) -> Config {
+        self.config_builder().build_config(routes, layout)
+    }
+
+    fn next_wake(&self, wake_at: Option<Instant>) -> Option<Instant> {
+        let now = Instant::now();
+        let again = Some(self.live.delete_pause).filter(|pause| !pause.is_zero());
+        let again = again.map(|pause| now + pause);
+        let stale = match &self.live.observed {
+            Some(_) => self.live.observed_at.map(|observed_at| observed_at + STATE_TTL),
+            None => Some(now + OBSERVE_RETRY),
+        };
+        [wake_at, again, stale, self.exporter.wake_at()].into_iter().flatten().min()
+    }
+
+    fn update_old_workers(&mut self) {
+        let LiveHaproxy { config, old_workers, may_have_old_workers: may_have_old, .. } =
+            &mut self.live;
+        if old_workers.as_ref().is_some_and(|workers| workers.update_config(config)) {
+            return;
+        }
+        let look = mem::take(may_have_old);
+        *old_workers = if look { self.proxy.follow_old_workers(config) } else { None };
+    }
+
+    fn finish_pass(
+        &mut self,
+        mut decided: Decision,
+        outcome: &StepOutcome,
+        cause: &str,
+        begun: Instant,
+    ) {
+        self.update_old_workers();
+        self.record_method(outcome);
+        decided.problems.extend(self.exporter.problem());
+        self.problem_log.log_changes(decided.problems);
+        let delta = RouteDelta::from_routes(&self.served_routes, &decided.routes);
+        let changes = delta.describe_changes(usize::MAX);
+        changes.iter().for_each(problem_log::log_route_change);
+        let changes: Vec<_> = changes.iter().map(ToString::to_string).collect();
+        let keys: Vec<_> = delta.0.keys().map(ToString::to_string).collect();
+        self.served_routes = decided.routes;
+        let (routes, took) = (self.route_count(), begun.elapsed());
+        self.record_generation(delta, outcome, cause, took);
+        self.persist_owners();
+        self.on_servers_changed(&keys);
+        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        if let Some(how) = outcome.apply_method() {
+            let (at_ms, cause) = (unix_millis(), cause.to_owned());
+            self.last_apply = Some(AppliedPass { at_ms, cause, how, duration: took, changes });
+        }
+        match outcome {
+            StepOutcome::Unchanged => {}
+            StepOutcome::Runtime { commands } => info!(cause, routes, commands, us, "told HAProxy"),
+            StepOutcome::Loaded(applied, why) => {
+                if let Some(backup) = &applied.backup {
+                    warn!("the configuration that was there is kept as {}", backup.display());
+                }
+                match applied.kind {
+                    ApplyKind::Unchanged => {}
+                    ApplyKind::Started if self.restarts.is_repeated => {
+                        debug!(cause, routes, us, "started HAProxy");
+                    }
+                    ApplyKind::Started => info!(cause, routes, us, "started HAProxy"),
+                    ApplyKind::Reloaded => {
+                        info!(cause, routes, us, reason = why.kind(), "reloaded HAProxy: {why}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl StepOutcome {
+    /// `None` where nothing was done.
+    fn apply_method(&self) -> Option<report::ApplyMethod> {
+        match self {
+            Self::Unchanged => None,
+            Self::Runtime { commands } => {
+                Some(report::ApplyMethod::Runtime { commands: *commands })
+            }
+            Self::Loaded(applied, why) => match applied.kind {
+                ApplyKind::Unchanged => None,
+                ApplyKind::Started => Some(report::ApplyMethod::Started),
+                ApplyKind::Reloaded => Some(report::ApplyMethod::Reloaded { why: why.to_string() }),
+            },
+        }
+    }
+}
+
+/// What the balancer itself does not know of how things stand.
+#[derive(Debug, Clone, Default)]
+pub struct SourceStatus {
+    /// Docker's events are heard.
+    pub is_docker_connected: bool,
+    /// Since Docker was heard.
+    pub docker_age: Duration,
+    /// Why the last pass failed.
+    pub last_error: Option<String>,
+}
+
+/// Milliseconds since 1970.
+fn unix_millis() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Sleeps until then; for ever where there is no time.
+pub async fn sleep_until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time.into()).await,
+        None => std::future::pending().await,
+    }
+}

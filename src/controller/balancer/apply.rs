@@ -1,0 +1,284 @@
+//! The two ways to a desired state: over the runtime API, or by a reload, files first.
+
+use super::{Balancer, LiveHaproxy, StepOutcome, draining::DrainingBackends};
+use crate::{
+    haproxy::{
+        check_scope::{AcceptedConfig, UncheckedSections},
+        command::{CheckHealth, RuntimeCommand},
+        config::{AdminState, Config, Probe, Server},
+        error::ApplyError,
+        incremental_plan::{IncrementalPlan, PendingDeletions},
+        observed::ObservedState,
+        plan::plan_commands,
+        proxy::ApplyKind,
+        reload_reason::ReloadReason,
+        render,
+        runtime::RuntimeError,
+    },
+    model::route::Routes,
+};
+use anyhow::Result;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tracing::{debug, error, warn};
+
+/// Until a server whose connections have not ended is tried to be deleted again.
+const DELETE_BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+
+impl Balancer {
+    /// The short way, where HAProxy has what it was given. `None`: it has to be the long one.
+    pub(crate) async fn apply_incremental(
+        &mut self,
+        routes: &Routes,
+        now: Instant,
+    ) -> Option<StepOutcome> {
+        if self.is_stale(now) {
+            return None;
+        }
+        let mut step = self.plan_incremental(routes)?;
+        if step.commands.iter().any(RuntimeCommand::may_mark_down) {
+            self.refresh_health(&step.commands).await;
+            step = self.plan_incremental(routes)?;
+        }
+        self.live.pending_deletions = None;
+        if !step.commands.is_empty()
+            && let Err(error) = self.send_commands(&step.commands).await
+        {
+            warn!("{error}; HAProxy is asked what it has");
+            self.live.observed = self.proxy.read_state().await;
+            return None;
+        }
+        let commands = step.commands.len();
+        self.live.pending_deletions = Some(self.refused_deletions(&step.commands));
+        if step.changes_config() {
+            self.pending_write.unchecked.mark_changed(step.changed_backends(&self.live.config));
+            let removed = step.apply_to(Arc::make_mut(&mut self.live.config));
+            self.drain_backends(removed);
+            self.schedule_write();
+        }
+        Some(if commands == 0 { StepOutcome::Unchanged } else { StepOutcome::Runtime { commands } })
+    }
+
+    fn plan_incremental(&self, routes: &Routes) -> Option<IncrementalPlan> {
+        let LiveHaproxy { config, observed, pending_deletions: settled, draining: rests, .. } =
+            &self.live;
+        let has = (observed.as_ref()?, settled.as_ref()?);
+        IncrementalPlan::new(
+            (&self.served_routes, config),
+            has,
+            routes,
+            rests.names(),
+            self.render_context.wait,
+        )
+    }
+
+    /// The runtime lane. `None`: HAProxy is not where it was believed to be; decide anew.
+    pub(crate) async fn apply_runtime(&mut self, config: Config) -> Result<Option<StepOutcome>> {
+        let Some(observed) = &self.live.observed else { return Ok(None) };
+        let mut commands = plan_commands(observed, &config);
+        if commands.iter().any(RuntimeCommand::may_mark_down) {
+            self.refresh_health(&commands).await;
+            let Some(observed) = &self.live.observed else { return Ok(None) };
+            commands = plan_commands(observed, &config);
+        }
+        if commands.is_empty() {
+            self.schedule_files(config);
+            return Ok(Some(StepOutcome::Unchanged));
+        }
+        match self.send_commands(&commands).await {
+            Ok(()) => {}
+            Err(error) => {
+                warn!("{error}; HAProxy is asked what it has");
+                self.live.observed = self.proxy.read_state().await;
+                return self.repair_state(config).await;
+            }
+        }
+        self.schedule_files(config);
+        Ok(Some(StepOutcome::Runtime { commands: commands.len() }))
+    }
+
+    /// Checks may have found a server to be well since it was asked about.
+    async fn refresh_health(&mut self, commands: &[RuntimeCommand]) {
+        let Some(observed) = &mut self.live.observed else { return };
+        let Ok(mut runtime) = self.proxy.connect_runtime().await else { return };
+        if let Err(error) = runtime.read_back(commands, observed).await {
+            debug!("{error}");
+        }
+    }
+
+    /// Once more from what it really has; if that does not help either, a reload does.
+    async fn repair_state(&mut self, config: Config) -> Result<Option<StepOutcome>> {
+        let Some(observed) = &self.live.observed else { return Ok(None) };
+        if observed.fingerprint == config.fingerprint {
+            let commands = plan_commands(observed, &config);
+            match self.send_commands(&commands).await {
+                Ok(()) => {
+                    self.schedule_files(config);
+                    return Ok(Some(StepOutcome::Runtime { commands: commands.len() }));
+                }
+                Err(error) => error!("{error}; HAProxy is reloaded"),
+            }
+        }
+        self.live.has_diverged = true;
+        Ok(None)
+    }
+
+    async fn send_commands(&mut self, commands: &[RuntimeCommand]) -> Result<(), RuntimeError> {
+        let result = self.try_send_commands(commands).await;
+        match &result {
+            Ok(()) => self.metrics.record_commands(commands),
+            Err(error) => self.metrics.record_command_error(error),
+        }
+        result
+    }
+
+    /// Says the commands and reads back what they touched.
+    async fn try_send_commands(&mut self, commands: &[RuntimeCommand]) -> Result<(), RuntimeError> {
+        let observed = self.live.observed.get_or_insert_default();
+        let mut runtime = self.proxy.connect_runtime().await?;
+        runtime.execute_commands(commands, observed).await?;
+        runtime.read_back(commands, observed).await?;
+        let all_deleted = self.refused_deletions(commands).is_empty();
+        let pause = &mut self.live.delete_pause;
+        *pause = if all_deleted {
+            Duration::ZERO
+        } else {
+            (*pause * 2).clamp(DELETE_BACKOFF.0, DELETE_BACKOFF.1)
+        };
+        Ok(())
+    }
+
+    /// Where deletions were refused.
+    fn refused_deletions(&self, commands: &[RuntimeCommand]) -> PendingDeletions {
+        let observed = self.live.observed.as_ref();
+        let is_there = |backend, name| {
+            observed.and_then(|state| state.servers.get(backend)?.get(name)).is_some()
+        };
+        let is_backend = |name| observed.is_some_and(|state| state.backends.contains(name));
+        let refused = commands.iter().filter_map(|command| match command {
+            RuntimeCommand::DelServer { backend, name } => {
+                is_there(backend, name).then_some(backend)
+            }
+            RuntimeCommand::DelBackend { backend } => is_backend(backend).then_some(backend),
+            _ => None,
+        });
+        refused.cloned().collect()
+    }
+
+    /// The reload lane: files first. `None`: something was left out; decide anew.
+    pub(crate) async fn apply_reload(
+        &mut self,
+        routes: &Routes,
+        config: Config,
+        why: ReloadReason,
+    ) -> Result<Option<StepOutcome>> {
+        self.finish_write().await;
+        self.pending_write.unchecked.invalidate();
+        let checker = self.proxy.checker_id();
+        let files = render::render_files(&config, &self.render_context);
+        let applied = match why {
+            ReloadReason::NotKnown => self.proxy.apply_files(&files).await,
+            _ => self.proxy.reload_files(&files).await,
+        };
+        match applied {
+            Ok(applied) => {
+                if applied.kind != ApplyKind::Unchanged {
+                    let accept = |binary_id| {
+                        AcceptedConfig::new(
+                            &config,
+                            &self.render_context,
+                            binary_id,
+                            Instant::now(),
+                        )
+                    };
+                    self.pending_write.unchecked = UncheckedSections::default();
+                    self.pending_write.unchecked.set_accepted(checker.map(accept));
+                }
+                self.on_reloaded(config).await;
+                Ok(Some(StepOutcome::Loaded(applied, why)))
+            }
+            Err(ApplyError::Refused(refusal)) => {
+                self.exclude_refused(routes, &config, &files, &refusal).await?;
+                Ok(None)
+            }
+            Err(ApplyError::NotLoaded(refusal))
+                if self.exclude_unloadable(routes, &config, &refusal, Instant::now()) =>
+            {
+                Ok(None)
+            }
+            Err(ApplyError::Bind(taken)) => {
+                self.exclude_taken_ports(&config, taken, Instant::now())?;
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The reload lane is closed: over the runtime API HAProxy gets what needs no reload, at least. One of ours that
+    /// does not run is started with what is stored. `None`: not even that.
+    pub(crate) async fn apply_without_reload(&mut self, routes: &Routes) -> Option<StepOutcome> {
+        // What it had before may be gone, and the worker that had it.
+        self.live.observed = self.proxy.read_state().await;
+        if self.live.observed.is_none() {
+            if let Err(error) = self.proxy.start().await {
+                debug!("not started with what is stored: {error}");
+            }
+            self.live.observed = self.proxy.read_state().await;
+        }
+        self.live.observed_at = Some(Instant::now());
+        self.live.observed.as_ref()?;
+        self.apply_runtime(self.config_without_reload(routes)).await.ok().flatten()
+    }
+
+    /// A worker that was just started has what its file says; what is new and asked for its health is
+    /// not well before it says so.
+    async fn on_reloaded(&mut self, config: Config) {
+        let before = self.live.observed.take();
+        self.live.observed_at = Some(Instant::now());
+        self.live.observed = self.proxy.read_state().await;
+        if let (Some(before), Some(_)) = (before, &self.live.observed) {
+            let commands = initial_down_commands(&before, &config);
+            if let Err(error) = self.send_commands(&commands).await {
+                debug!("{error}");
+                self.live.observed = None;
+            }
+        }
+        if let Some(observed) = &self.live.observed
+            && !plan_commands(observed, &config).is_empty()
+        {
+            debug!("HAProxy has something else than its files say; it is asked again");
+            self.live.observed = None;
+        }
+        self.live.config = Arc::new(config);
+        self.live.draining = DrainingBackends::default();
+        self.live.has_diverged = false;
+        self.live.may_have_old_workers = true;
+        self.pending_write.due_at = None;
+    }
+}
+
+/// Servers of a new worker that asks for their health and was not told that they are well.
+fn initial_down_commands(before: &ObservedState, config: &Config) -> Vec<RuntimeCommand> {
+    let was_up = |name: &str| {
+        before
+            .servers
+            .values()
+            .filter_map(|servers| servers.get(name))
+            .any(|server| server.up && server.admin == AdminState::Ready)
+    };
+    let http_backends =
+        config.backends.iter().filter(|(_, backend)| backend.shape.probe == Probe::Http);
+    let servers = http_backends
+        .flat_map(|(name, backend)| backend.servers.iter().map(move |server| (name, server)));
+    let unproven = servers.filter(|(_, server)| {
+        server.check_mode.is_checked() && server.admin == AdminState::Ready && !was_up(&server.name)
+    });
+    let down = |(backend, server): (&String, &Server)| RuntimeCommand::SetHealth {
+        backend: backend.clone(),
+        name: server.name.clone(),
+        health: CheckHealth::Down,
+    };
+    unproven.map(down).collect()
+}

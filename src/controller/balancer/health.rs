@@ -1,0 +1,146 @@
+//! How servers are: HAProxy is asked, and what is wrong with them is told.
+
+use super::Balancer;
+use crate::{
+    controller::problem_log::ProblemLog,
+    haproxy::{
+        diagnosis::{CheckReporting, Diagnosis, HealthQuery, LostServer},
+        health::HealthReport,
+        health_query,
+        stderr_log::CheckResultChange,
+    },
+    model::problem_set::ProblemSet,
+};
+use std::{io, mem, time::Instant};
+use tokio::{sync::oneshot, task::JoinHandle};
+use tracing::{debug, warn};
+
+/// What is known of servers, and who waits to know more.
+#[derive(Debug, Default)]
+pub(crate) struct HealthMonitor {
+    diagnosis: Diagnosis,
+    problem_log: ProblemLog,
+    query: Option<JoinHandle<io::Result<HealthReport>>>,
+    waiters: Vec<oneshot::Sender<()>>,
+}
+
+impl HealthMonitor {
+    pub(crate) fn problems(&self) -> &ProblemSet {
+        self.problem_log.problems()
+    }
+
+    /// What HAProxy answered; for ever where nothing is being asked. May be dropped and called again.
+    pub(crate) async fn wait_for_report(&mut self) -> io::Result<HealthReport> {
+        let Some(handle) = &mut self.query else { return std::future::pending().await };
+        let result = handle.await;
+        self.query = None;
+        result.unwrap_or_else(|e| Err(io::Error::other(e)))
+    }
+
+    pub(crate) fn is_query_running(&self) -> bool {
+        self.query.is_some()
+    }
+}
+
+impl Balancer {
+    /// Answered once HAProxy was asked how its servers are, or at once where it was just now.
+    pub fn examine_servers(&mut self, answer: oneshot::Sender<()>) {
+        let now = Instant::now();
+        if self.health_monitor.diagnosis.is_fresh(now) || self.live.observed.is_none() {
+            // Who asked may be gone.
+            let _ = answer.send(());
+            return;
+        }
+        self.health_monitor.waiters.push(answer);
+        if !self.health_monitor.is_query_running() {
+            self.health_monitor.diagnosis.request_now(now);
+        }
+    }
+
+    /// When HAProxy is to be asked how its servers are.
+    pub(crate) fn next_health_query(&self) -> Option<Instant> {
+        let is_running = self.live.observed.is_some();
+        (is_running || !self.health_monitor.waiters.is_empty())
+            .then(|| self.health_monitor.diagnosis.next_query_at(self.check_reporting()))
+            .flatten()
+    }
+
+    fn check_reporting(&self) -> CheckReporting {
+        if self.proxy.reports_checks() {
+            return CheckReporting::Pushed;
+        }
+        let backends = self.live.config.backends.values();
+        CheckReporting::Polled { servers: backends.map(|backend| backend.servers.len()).sum() }
+    }
+
+    pub(crate) fn start_health_query(&mut self) {
+        let HealthQuery { backends, frontend_errors: refusals } =
+            self.health_monitor.diagnosis.next_query(self.check_reporting());
+        let ask = health_query::fetch_health(self.proxy.worker_socket(), backends, refusals);
+        self.health_monitor.query = Some(tokio::spawn(ask));
+    }
+
+    pub(crate) fn on_health_report(&mut self, found: io::Result<HealthReport>) {
+        let now = Instant::now();
+        match found {
+            Ok(round) => {
+                self.health_monitor.diagnosis.apply_report(&round, &self.live.config, now);
+                self.end_lost_requests(now);
+            }
+            Err(error) => {
+                debug!("HAProxy does not say how its servers are: {error}");
+                self.health_monitor.diagnosis.on_no_answer(now);
+            }
+        }
+        self.update_health_problems(now);
+        for waiter in mem::take(&mut self.health_monitor.waiters) {
+            let _ = waiter.send(());
+        }
+    }
+
+    /// Whoever waits for a machine that has gone is told so, instead of waiting for the time limit of its route.
+    fn end_lost_requests(&mut self, now: Instant) {
+        let lost = self.health_monitor.diagnosis.take_lost_servers(now);
+        if lost.is_empty() {
+            return;
+        }
+        for LostServer { server: (backend, server), .. } in
+            lost.iter().filter(|server| server.is_new)
+        {
+            warn!(
+                "connections to server {backend}/{server} time out; the requests that it has are ended"
+            );
+        }
+        let servers = lost.into_iter().map(|server| server.server).collect();
+        let ending = self.proxy.end_sessions(servers);
+        tokio::spawn(async move {
+            if let Err(error) = ending.await {
+                debug!("requests of servers that are gone: {error}");
+            }
+        });
+    }
+
+    pub(crate) fn on_check_result(&mut self, change: &CheckResultChange) {
+        let worker = self.live.observed.as_ref().and_then(|state| state.worker);
+        if worker.is_none_or(|n| n == change.worker) {
+            self.health_monitor.diagnosis.on_check_result(change, Instant::now());
+        }
+    }
+
+    /// The routes of these keys may have other servers than before.
+    pub(crate) fn on_servers_changed(&mut self, keys: &[String]) {
+        let now = Instant::now();
+        let config = &self.live.config;
+        let targets = keys.iter().filter_map(|key| config.maps.routes.get(key));
+        let backends = targets.map(|target| target.backend.as_str());
+        self.health_monitor.diagnosis.update_backends(config, backends, now);
+        self.update_health_problems(now);
+    }
+
+    fn update_health_problems(&mut self, now: Instant) {
+        let config = &self.live.config;
+        let problems =
+            self.health_monitor.diagnosis.problems(config, &self.served_routes, &self.memory, now);
+        self.health_monitor.problem_log.log_changes(problems);
+    }
+}

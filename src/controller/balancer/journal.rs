@@ -1,0 +1,333 @@
+//! STATE/history.jsonl, STATE/rollback.json and STATE/hosts.json: what was applied, what holds, and who has which host,
+//! for the next run.
+//!
+//! A thread writes them, behind a mailbox: a slow or full disk never stands between an event and the
+//! traffic, nor fails a pass. It is told once, and tried again until it works.
+
+use crate::{
+    model::{option_value::HostMatch, route::Routes},
+    report::{
+        history::{GenerationRecord, History},
+        history_file,
+    },
+    routing::{rollback::Rollback, route_table::HostOwner},
+    support::durable,
+};
+use anyhow::{Context, Result};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File, OpenOptions},
+    io::{ErrorKind, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError},
+    },
+    time::Duration,
+};
+use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
+use tracing::{error, info, warn};
+
+/// Generations that wait for the disk.
+const QUEUE_CAPACITY: usize = 10_000;
+/// Until what could not be written is tried again.
+const RETRY_INTERVAL: Duration = Duration::from_secs(5);
+/// How long the end of the program waits for the disk.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+/// The file is written anew when it has grown by as much as it had then, and by no less than this.
+const MIN_REWRITE_GROWTH: usize = 1024 * 1024;
+
+/// What an earlier run left behind.
+#[derive(Debug, Default)]
+pub struct StoredState {
+    pub history: History,
+    /// What it served last; `None` where nothing was kept.
+    pub served: Option<Routes>,
+    pub rollback: Option<Rollback>,
+    /// Who had which host.
+    pub owners: BTreeMap<HostMatch, Arc<str>>,
+}
+
+type HostOwners = Arc<BTreeMap<HostMatch, HostOwner>>;
+
+/// Where to hand over what is to be kept.
+#[derive(Debug)]
+pub struct Journal {
+    /// `None` once nobody takes it any more.
+    sender: Option<SyncSender<JournalMessage>>,
+    thread: JoinHandle<()>,
+}
+
+enum JournalMessage {
+    Owners(HostOwners),
+    Generation(Arc<GenerationRecord>),
+    /// Answered with whether it is on disk.
+    Rollback(RollbackState, oneshot::Sender<bool>),
+}
+
+/// The thread's side.
+struct JournalWriter {
+    history_path: PathBuf,
+    rollback_path: PathBuf,
+    owners_path: PathBuf,
+    /// What is not on disk yet.
+    owners: Option<HostOwners>,
+    /// What was served before the first of the generations.
+    base: Routes,
+    history: History,
+    /// Not in the file yet.
+    pending: Vec<Arc<GenerationRecord>>,
+    /// `None`: it has to be written anew.
+    file: Option<AppendFile>,
+    /// What is not on disk yet.
+    rollback_state: Option<RollbackState>,
+    /// The last failure, told once.
+    last_error: Option<String>,
+}
+
+/// Whether a rollback does.
+enum RollbackState {
+    Active(Rollback),
+    Inactive,
+}
+
+struct AppendFile {
+    file: File,
+    /// Bytes that it may grow by before it is written anew.
+    remaining: usize,
+}
+
+impl Journal {
+    /// Reads what is there; what cannot be read is told and left behind. Runs on a thread of the runtime.
+    pub fn open(state: &Path) -> (Self, StoredState) {
+        let history_path = state.join("history.jsonl");
+        let rollback_path = state.join("rollback.json");
+        let owners_path = state.join("hosts.json");
+        let text = read_history(&history_path);
+        let read = text.as_deref().map(history_file::parse_history).unwrap_or_default();
+        if let Some((line, why)) = &read.error {
+            let path = history_path.display();
+            warn!("{path}, line {line}: {why}; the history goes on without what follows there");
+        }
+        let past = StoredState {
+            history: read.history.clone(),
+            served: text.is_some().then_some(read.served),
+            rollback: read_rollback(&rollback_path),
+            owners: read_owners(&owners_path),
+        };
+        let file = match (&read.error, text) {
+            (None, Some(text)) => open_append(&history_path, text.len()).ok(),
+            _ => None,
+        };
+        let writer = JournalWriter {
+            history_path,
+            rollback_path,
+            owners_path,
+            owners: None,
+            base: read.base,
+            history: read.history,
+            pending: Vec::new(),
+            file,
+            rollback_state: None,
+            last_error: None,
+        };
+        let (channel, received) = mpsc::sync_channel(QUEUE_CAPACITY);
+        let thread = tokio::task::spawn_blocking(move || writer.run(&received));
+        (Self { sender: Some(channel), thread }, past)
+    }
+
+    /// Without waiting for the disk.
+    pub fn add_generation(&mut self, generation: Arc<GenerationRecord>) {
+        self.send_message(JournalMessage::Generation(generation));
+    }
+
+    /// What holds from now on; answered with whether it is on disk.
+    pub fn set_rollback(&mut self, rollback: Option<Rollback>) -> oneshot::Receiver<bool> {
+        let (answer, answered) = oneshot::channel();
+        let rollback_state = rollback.map_or(RollbackState::Inactive, RollbackState::Active);
+        self.send_message(JournalMessage::Rollback(rollback_state, answer));
+        answered
+    }
+
+    /// Who has which host from now on.
+    pub fn set_owners(&mut self, owners: HostOwners) {
+        self.send_message(JournalMessage::Owners(owners));
+    }
+
+    /// Until all of it is on disk, or the disk has had its time.
+    pub async fn finish(self) {
+        drop(self.sender);
+        if timeout(FLUSH_TIMEOUT, self.thread).await.is_err() {
+            error!("the disk did not take the history in time; the last of it is lost");
+        }
+    }
+
+    /// A gap in it would make what follows wrong, so after the first loss nothing is kept.
+    fn send_message(&mut self, message: JournalMessage) {
+        let sent = self.sender.as_ref().map(|channel| channel.try_send(message));
+        if let Some(Err(error)) = sent {
+            let why = match error {
+                TrySendError::Full(_) => "the disk hangs",
+                TrySendError::Disconnected(_) => "its thread has ended",
+            };
+            error!("the history is not kept on disk any more, until the next start: {why}");
+            self.sender = None;
+        }
+    }
+}
+
+impl JournalWriter {
+    fn run(mut self, channel: &Receiver<JournalMessage>) {
+        loop {
+            let message = match self.last_error {
+                None => channel.recv().map_err(RecvTimeoutError::from),
+                Some(_) => channel.recv_timeout(RETRY_INTERVAL),
+            };
+            let end = message.as_ref().is_err_and(|error| *error == RecvTimeoutError::Disconnected);
+            let mut answers = Vec::new();
+            for message in message.into_iter().chain(channel.try_iter()) {
+                answers.extend(self.accept_message(message));
+            }
+            let written = self.write_pending();
+            for answer in answers {
+                // Who asked may be gone.
+                let _ = answer.send(written.is_ok());
+            }
+            self.log_result(written);
+            if end {
+                return;
+            }
+        }
+    }
+
+    fn accept_message(&mut self, message: JournalMessage) -> Option<oneshot::Sender<bool>> {
+        match message {
+            JournalMessage::Generation(generation) => {
+                for dropped in self.history.push_generation(Arc::clone(&generation)) {
+                    dropped.delta.apply_to(&mut self.base);
+                }
+                self.pending.push(generation);
+                None
+            }
+            JournalMessage::Owners(owners) => {
+                self.owners = Some(owners);
+                None
+            }
+            JournalMessage::Rollback(rollback_state, answer) => {
+                self.rollback_state = Some(rollback_state);
+                Some(answer)
+            }
+        }
+    }
+
+    /// The rollback first: it is little, and more depends on it.
+    fn write_pending(&mut self) -> Result<()> {
+        if let Some(rollback_state) = &self.rollback_state {
+            let path = &self.rollback_path;
+            let result = match rollback_state {
+                RollbackState::Active(rollback) => {
+                    replace_file(path, &history_file::format_rollback(rollback))
+                }
+                RollbackState::Inactive => durable::remove(path).map_err(Into::into),
+            };
+            result.with_context(|| format!("cannot write {}", path.display()))?;
+            self.rollback_state = None;
+        }
+        if let Some(owners) = &self.owners {
+            let path = &self.owners_path;
+            let result = replace_file(path, &history_file::format_owners(owners));
+            result.with_context(|| format!("cannot write {}", path.display()))?;
+            self.owners = None;
+        }
+        if !self.pending.is_empty() {
+            let path = self.history_path.clone();
+            self.write_history().with_context(|| format!("cannot write {}", path.display()))?;
+            self.pending.clear();
+        }
+        Ok(())
+    }
+
+    fn write_history(&mut self) -> Result<()> {
+        let new: String =
+            self.pending.iter().map(|files| history_file::format_generation(files)).collect();
+        if let Some(mut to) = self.file.take().filter(|file| new.len() <= file.remaining) {
+            // If this fails, a part may be there: the next try writes all of it anew.
+            to.file.write_all(new.as_bytes())?;
+            to.remaining -= new.len();
+            self.file = Some(to);
+            return Ok(());
+        }
+        let first =
+            self.history.generations().next().map_or(0, |files| files.number.saturating_sub(1));
+        let lines = self.history.generations().map(|files| history_file::format_generation(files));
+        let text: String =
+            [history_file::format_base(first, &self.base)].into_iter().chain(lines).collect();
+        replace_file(&self.history_path, &text)?;
+        self.file = Some(open_append(&self.history_path, text.len())?);
+        Ok(())
+    }
+
+    fn log_result(&mut self, written: Result<()>) {
+        match written {
+            Err(error) if self.last_error.is_none() => {
+                error!("the history is not on disk: {error:#}; trying again until it works");
+                self.last_error = Some(error.to_string());
+            }
+            Ok(()) if self.last_error.take().is_some() => info!("the history is on disk again"),
+            _ => {}
+        }
+    }
+}
+
+fn read_history(path: &Path) -> Option<String> {
+    match fs::read_to_string(path) {
+        Ok(text) => Some(text),
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => {
+            warn!("cannot read {}: {error}; the history begins anew", path.display());
+            None
+        }
+    }
+}
+
+fn read_rollback(path: &Path) -> Option<Rollback> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return None,
+        Err(error) => {
+            error!("cannot read {}: {error}; its rollback holds no more", path.display());
+            return None;
+        }
+    };
+    let log_error = |why| error!("{}: {why}; its rollback holds no more", path.display());
+    history_file::parse_rollback(&text).map_err(log_error).ok()
+}
+
+fn read_owners(path: &Path) -> BTreeMap<HostMatch, Arc<str>> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return BTreeMap::new(),
+        Err(error) => {
+            error!("cannot read {}: {error}; hosts belong to the oldest container", path.display());
+            return BTreeMap::new();
+        }
+    };
+    history_file::parse_owners(&text).unwrap_or_else(|why| {
+        error!("{}: {why}; hosts belong to the oldest container", path.display());
+        BTreeMap::new()
+    })
+}
+
+fn open_append(path: &Path, length: usize) -> Result<AppendFile> {
+    let file = OpenOptions::new().append(true).mode(0o600).open(path)?;
+    Ok(AppendFile { file, remaining: length.max(MIN_REWRITE_GROWTH) })
+}
+
+/// Whole or not at all, for its owner alone.
+fn replace_file(path: &Path, text: &str) -> Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new().prefix(".history-").tempfile_in(folder)?;
+    file.write_all(text.as_bytes())?;
+    Ok(durable::replace(file, path)?)
+}

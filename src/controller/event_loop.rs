@@ -1,0 +1,811 @@
+//! From settings to work: applies once, or follows Docker until it is told to stop.
+
+use crate::{
+    controller::{
+        balancer::{
+            Balancer, PassReport, SourceStatus, journal::Journal, rollback::RollbackResult,
+            sleep_until,
+        },
+        control_error::ApiError,
+        request::{ControlRequest, DrainTarget, LiveSnapshot},
+    },
+    haproxy::{
+        name,
+        process::Stdout,
+        provisioning::Provisioning,
+        proxy::{Proxy, Shutdown},
+        render::{BaseConfig, Bind, RenderContext},
+        requeue::Requeue,
+        settings as haproxy,
+        settings::ProxyMode,
+        version::Build,
+    },
+    label,
+    model::{
+        container::{Container, ContainerId},
+        world::{Vantage, World},
+    },
+    report::status::is_silent,
+    routing::decide::Rules,
+    settings::{
+        AccessLog, AddressMode, AtExit, BindAddress, DockerAccess, HaproxyMode, HaproxyUser, OnOff,
+        ReloadMethod, RunMode, Settings,
+    },
+    sources::docker::{
+        self, AddressKind, ContainerFilter, DockerSnapshot, Engine, EngineSettings, OwnLabels,
+        StreamHeartbeat, Timeouts, WatchConfig,
+    },
+    support::{
+        supervise::supervise,
+        systemd::{self, Watchdog},
+    },
+};
+use anyhow::{Context as _, Result, bail};
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, FusedFuture},
+};
+use std::{
+    os::unix::fs::MetadataExt as _,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::{Interval, MissedTickBehavior, interval, timeout},
+};
+use tracing::{error, info, warn};
+
+/// After a pass that failed: the shortest and the longest time until the next try.
+const RETRY_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// How long the service manager may wait for Docker's answer while HAProxy serves.
+const DOCKER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How often it is looked at whether Docker is still heard.
+const DOCKER_CHECK_INTERVAL: Duration = Duration::from_secs(15);
+
+/// What is under way when the program is to stop may take so long to end by itself, and what is to be written
+/// at the end may take as long.
+const STOP_TIMEOUTS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
+
+/// Starts what asks for the state, as [`crate::api::start::start`] does; dropped, it ends.
+pub type StartServers<S> =
+    fn(&Settings, &mpsc::Sender<ControlRequest>, watch::Receiver<()>) -> Result<S>;
+
+/// Does what the command line asks for.
+pub async fn run_command<S>(
+    settings: Settings,
+    start_servers: StartServers<S>,
+    stop: impl Future<Output = ()>,
+) -> Result<()> {
+    let proxy = Proxy::open(proxy_settings(&settings)).await?;
+    match settings.command {
+        RunMode::Once => run_once(&settings, proxy).await,
+        RunMode::Watch => run_loop(&settings, proxy, start_servers, stop).await,
+    }
+}
+
+async fn run_once(settings: &Settings, proxy: Proxy) -> Result<()> {
+    let access = docker_access(settings);
+    let engine = Engine::connect(&access).await?;
+    let vantage = docker::detect_vantage(&engine, &access, address_kind(settings)).await?;
+    let world = docker::list_once(&access, &container_filter(settings, &vantage)).await?;
+    // Nobody is there to end it, so nothing is held.
+    let rules = Rules { hold: Duration::ZERO, ..build_rules(settings, vantage) };
+    let mut balancer = create_balancer(settings, proxy, rules).await?;
+    let (journal, past) = Journal::open(&settings.state_dir);
+    balancer.restore_state(journal, past);
+    let passed = balancer.reconcile(&world, "once").await?;
+    balancer.finish().await;
+    if let Some(text) = passed.overdue {
+        bail!("what needs a reload is not applied: {text}");
+    }
+    info!(routes = balancer.route_count(), "applied");
+    balancer.proxy.shutdown(Shutdown::Leave).await;
+    Ok(())
+}
+
+async fn run_loop<S>(
+    settings: &Settings,
+    proxy: Proxy,
+    start_servers: StartServers<S>,
+    stop: impl Future<Output = ()>,
+) -> Result<()> {
+    let rules = build_rules(settings, Vantage::Host);
+    let balancer = create_balancer(settings, proxy, rules).await?;
+    let (asker, mut orders) = mpsc::channel(1);
+    let (changed, passes) = watch::channel(());
+    let servers = start_servers(settings, &asker, passes)?;
+    let mut controller = Controller::new(balancer, changed);
+    let (updates, mut snapshot) = watch::channel(DockerSnapshot::default());
+    let updates = Arc::new(updates);
+    let mut is_watched = false;
+    let mut watcher = JoinSet::new();
+    let mut vantage_lookup = std::pin::pin!(find_vantage(settings));
+    // Docker's host may have another address when it is reached again.
+    let mut link = DockerLinks::default();
+    let mut new_standing: Option<BoxFuture<'_, Option<Vantage>>> = None;
+    let mut stop = std::pin::pin!(stop.fuse());
+    let mut world: Option<Arc<World>> = None;
+
+    let mut watchdog = Watchdog::from_env();
+    let mut probe = new_interval(DOCKER_CHECK_INTERVAL);
+
+    // What was good yesterday serves until Docker has answered.
+    let mut keeps_running = run_until_stop(controller.start_stored(), &mut stop).await;
+    let (journal, past) = Journal::open(&settings.state_dir);
+    controller.balancer.restore_state(journal, past);
+    while keeps_running {
+        let wakeup = tokio::select! {
+            () = &mut stop => break,
+            () = watchdog.ping() => continue,
+            vantage = &mut vantage_lookup, if !is_watched => {
+                is_watched = true;
+                let heartbeat = controller.heartbeat.clone();
+                let watch = watch_docker(settings, &vantage, heartbeat, Arc::clone(&updates));
+                watcher.spawn(watch);
+                controller.balancer.set_vantage(vantage);
+                continue;
+            }
+            vantage = finish(&mut new_standing) => {
+                new_standing = None;
+                let Some(vantage) = vantage.filter(|vantage| !controller.balancer.stands_at(vantage)) else {
+                    continue;
+                };
+                info!("{} is reached at another address now", docker_access(settings).url());
+                controller.balancer.set_vantage(vantage);
+                Wakeup::Pass(Trigger::Other, "address of Docker".to_owned())
+            }
+            event = controller.balancer.next_event(world.as_deref()) => {
+                Wakeup::Pass(Trigger::Other, event.to_string())
+            }
+            Some(request) = orders.recv() => Wakeup::Request(request),
+            Ok(()) = snapshot.changed() => {
+                if link.is_new(snapshot.borrow().connected) {
+                    new_standing = Some(Box::pin(find_vantage_again(settings)));
+                }
+                Wakeup::Pass(Trigger::Docker, describe_cause(&snapshot.borrow()))
+            }
+            _ = probe.tick() => {
+                controller.check_docker(snapshot.borrow().connected);
+                continue;
+            }
+            () = sleep_until(controller.wake_at) => Wakeup::Pass(Trigger::Other, "time".to_owned()),
+            () = sleep_until(controller.ready_at) => {
+                controller.ready_at = None;
+                systemd::notify_ready("HAProxy serves what it had; waiting for Docker");
+                continue;
+            }
+        };
+        match wakeup {
+            Wakeup::Pass(trigger, cause) => {
+                controller.take_snapshot(&snapshot.borrow_and_update(), &mut world);
+                if trigger == Trigger::Docker && controller.may_skip(world.as_ref()) {
+                    controller.skip_pass();
+                } else {
+                    let work = controller.run_pass(world.as_ref(), &cause);
+                    keeps_running = run_until_stop(work, &mut stop).await;
+                }
+            }
+            Wakeup::Request(request) => {
+                // Not every order makes a pass, so a change stays unseen until one does.
+                controller.take_snapshot(&snapshot.borrow(), &mut world);
+                let connected = snapshot.borrow().connected;
+                let work = controller.handle_request(world.as_ref(), connected, request);
+                keeps_running = run_until_stop(work, &mut stop).await;
+            }
+        }
+    }
+    // With it end the connections of those who wait for a drain, or look.
+    drop((servers, asker));
+    shut_down(controller.balancer, &settings.haproxy).await;
+    Ok(())
+}
+
+/// Follows Docker for as long as the program runs.
+fn watch_docker(
+    settings: &Settings,
+    vantage: &Vantage,
+    heartbeat: StreamHeartbeat,
+    updates: Arc<watch::Sender<DockerSnapshot>>,
+) -> impl Future<Output = ()> + use<> {
+    let interest = container_filter(settings, vantage);
+    let watching = WatchConfig {
+        extra_actions: extra_actions(settings),
+        heartbeat,
+        ..WatchConfig::new(interest)
+    };
+    let access = docker_access(settings);
+    let watch = move || {
+        let (access, watching) = (access.clone(), watching.clone());
+        let updates = Arc::clone(&updates);
+        async move { docker::watch(&access, &watching, &updates).await }
+    };
+    supervise("Docker watch", watch)
+}
+
+/// Writes the files of the last changes, and ends HAProxy where the settings say so.
+async fn shut_down(mut balancer: Balancer, haproxy: &HaproxyMode) {
+    let end = match haproxy {
+        HaproxyMode::Managed { at_exit: AtExit::Stop, .. } => Shutdown::Stop,
+        _ => Shutdown::Leave,
+    };
+    if timeout(STOP_TIMEOUTS.1, balancer.finish()).await.is_err() {
+        warn!(
+            "the files of the last changes are not written; the next start asks HAProxy what it has"
+        );
+    }
+    balancer.proxy.shutdown(end).await;
+    info!("stopped");
+}
+
+/// Does some work, and cuts it short where the program is to stop meanwhile: each step leaves a state that a
+/// crash may leave. `false`: the program is to stop.
+async fn run_until_stop<T>(
+    work: impl Future<Output = T>,
+    stop: &mut (impl FusedFuture<Output = ()> + Unpin),
+) -> bool {
+    let mut work = std::pin::pin!(work);
+    tokio::select! {
+        _ = &mut work => return true,
+        () = stop => {}
+    }
+    if timeout(STOP_TIMEOUTS.0, work).await.is_err() {
+        warn!("a change of HAProxy is cut short");
+    }
+    false
+}
+
+/// What the loop wakes up for.
+enum Wakeup {
+    Pass(Trigger, String),
+    Request(ControlRequest),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trigger {
+    Docker,
+    /// HAProxy, or time.
+    Other,
+}
+
+/// What became of a pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PassOutcome {
+    Applied,
+    /// All but what needs a reload.
+    ReloadPostponed,
+    Failed,
+}
+
+/// A balancer that does not give up.
+struct Controller {
+    balancer: Balancer,
+    wake_at: Option<Instant>,
+    /// When we are ready without Docker, as HAProxy serves what it had.
+    ready_at: Option<Instant>,
+    last_error: Option<LastError>,
+    /// The world of the last pass, if that went well.
+    last_world: Option<Arc<World>>,
+    /// Tells those who look that there is something new.
+    changed: watch::Sender<()>,
+    /// How many of the moments when events were heard are known here.
+    event_cursor: usize,
+    heartbeat: StreamHeartbeat,
+    docker: DockerLink,
+}
+
+/// What is known of the way to Docker, as it was said last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum DockerLink {
+    Connected,
+    Disconnected,
+    /// It is connected, and was not heard for so long that it is not followed.
+    Silent,
+}
+
+/// The last pass failed.
+struct LastError {
+    text: String,
+    pause: Duration,
+    is_logged: bool,
+}
+
+impl Controller {
+    fn new(balancer: Balancer, changed: watch::Sender<()>) -> Self {
+        let (wake_at, ready_at, last_error, passed) = Default::default();
+        let (event_cursor, heartbeat, docker) =
+            (0, StreamHeartbeat::default(), DockerLink::Disconnected);
+        Self {
+            balancer,
+            wake_at,
+            ready_at,
+            last_error,
+            last_world: passed,
+            changed,
+            event_cursor,
+            heartbeat,
+            docker,
+        }
+    }
+
+    /// Docker was heard of late, or the service manager and the log are told otherwise.
+    fn check_docker(&mut self, is_connected: bool) {
+        let before = self.docker;
+        let age = self.heartbeat.age();
+        self.docker = DockerLink::from_state(is_connected, age);
+        match (before, self.docker) {
+            (before, now) if before == now => return,
+            (_, DockerLink::Silent) => error!(
+                "nothing was heard of Docker for {}s, which answers a question every 30 s; \
+                 what was known is served on",
+                age.as_secs()
+            ),
+            (DockerLink::Silent, DockerLink::Connected) => info!("Docker is heard again"),
+            _ => {}
+        }
+        systemd::notify_status(&self.status_text());
+    }
+
+    /// For the service manager.
+    fn status_text(&self) -> String {
+        let docker = match self.docker {
+            DockerLink::Connected => "",
+            DockerLink::Disconnected => "; Docker is away",
+            DockerLink::Silent => "; nothing is heard of Docker",
+        };
+        format!("{} routes{docker}", self.balancer.route_count())
+    }
+
+    /// What the next pass is about.
+    fn take_snapshot(&mut self, snapshot: &DockerSnapshot, world: &mut Option<Arc<World>>) {
+        self.docker = DockerLink::from_state(snapshot.connected, self.heartbeat.age());
+        world.clone_from(&snapshot.world);
+        self.balancer.record_event_times(snapshot.event_times.take_unread(&mut self.event_cursor));
+    }
+
+    async fn start_stored(&mut self) {
+        match self.balancer.proxy.start().await {
+            Ok(true) => {
+                info!("HAProxy serves the last good configuration until Docker has answered");
+                self.ready_at = Some(Instant::now() + DOCKER_TIMEOUT);
+            }
+            Ok(false) if self.balancer.has_haproxy() => {
+                self.ready_at = Some(Instant::now() + DOCKER_TIMEOUT);
+            }
+            Ok(false) => {}
+            Err(error) => self.on_failed(&error.into()),
+        }
+    }
+
+    async fn run_pass(&mut self, world: Option<&Arc<World>>, cause: &str) -> PassOutcome {
+        self.last_world = None;
+        if self.balancer.waits_for_restart() {
+            self.wait_for_restart();
+            return PassOutcome::Failed;
+        }
+        let outcome = match world {
+            None => {
+                self.start_stored().await;
+                PassOutcome::Failed
+            }
+            Some(world) => match self.balancer.reconcile(world, cause).await {
+                Ok(PassReport { wake_at, overdue: None }) => {
+                    self.last_world = Some(Arc::clone(world));
+                    self.on_applied(wake_at);
+                    PassOutcome::Applied
+                }
+                Ok(PassReport { wake_at, overdue: Some(text) }) => {
+                    self.on_reload_postponed(text, wake_at);
+                    PassOutcome::ReloadPostponed
+                }
+                Err(error) => {
+                    self.on_failed(&error);
+                    PassOutcome::Failed
+                }
+            },
+        };
+        self.changed.send_replace(());
+        outcome
+    }
+
+    /// A pass would find nothing to do: the last one went well, and what came since serves nothing.
+    fn may_skip(&self, world: Option<&Arc<World>>) -> bool {
+        let both = self.last_world.as_ref().zip(world);
+        both.is_some_and(|(passed, world)| world.only_idle_containers_changed(passed))
+    }
+
+    fn skip_pass(&mut self) {
+        self.balancer.discard_event_times();
+        self.changed.send_replace(());
+    }
+
+    /// Who asked may be gone: then nobody is answered.
+    async fn handle_request(
+        &mut self,
+        world: Option<&Arc<World>>,
+        is_docker_connected: bool,
+        request: ControlRequest,
+    ) {
+        match request {
+            ControlRequest::Snapshot { answer } => {
+                let last_error = self.last_error.as_ref().map(|error| error.text.clone());
+                let docker_age = self.heartbeat.age();
+                let picture = self.balancer.snapshot(
+                    world.cloned(),
+                    SourceStatus { is_docker_connected, docker_age, last_error },
+                );
+                let _ = answer.send(LiveSnapshot {
+                    state: picture,
+                    stat: self.balancer.proxy.stats_client(),
+                });
+            }
+            ControlRequest::RefreshHealth { answer } => self.balancer.examine_servers(answer),
+            ControlRequest::Metrics { answer } => {
+                let docker = (is_docker_connected, self.heartbeat.age());
+                let _ = answer.send(self.balancer.metrics_snapshot(docker));
+            }
+            ControlRequest::Drain { container, reply: answer } => {
+                let _ =
+                    answer.send(self.set_drain(world, &container, "drain", Balancer::drain).await);
+            }
+            ControlRequest::Undrain { container, answer } => {
+                let result = self.set_drain(world, &container, "undrain", Balancer::undrain).await;
+                let _ = answer.send(result);
+            }
+            ControlRequest::Rollback { generation, answer } => {
+                let action = |balancer: &mut Balancer| balancer.roll_back(generation);
+                let _ = answer.send(
+                    self.apply_rollback(world, &format!("rollback {generation}"), action).await,
+                );
+            }
+            ControlRequest::Release { answer } => {
+                let _ = answer
+                    .send(self.apply_rollback(world, "release", Balancer::release_rollback).await);
+            }
+        }
+    }
+
+    /// Goes back, or on, and has HAProxy do so before this returns.
+    async fn apply_rollback(
+        &mut self,
+        world: Option<&Arc<World>>,
+        cause: &str,
+        action: impl FnOnce(&mut Balancer) -> Result<RollbackResult, ApiError>,
+    ) -> Result<RollbackResult, ApiError> {
+        let world = world.ok_or(ApiError::DockerNotReady)?;
+        let result = action(&mut self.balancer)?;
+        self.run_pass(Some(world), cause).await;
+        match &self.last_error {
+            None => Ok(result),
+            Some(last_error) => Err(ApiError::NotApplied(last_error.text.clone())),
+        }
+    }
+
+    /// Marks a container, and has HAProxy know it before this returns.
+    async fn set_drain(
+        &mut self,
+        world: Option<&Arc<World>>,
+        text: &str,
+        verb: &str,
+        action: fn(&mut Balancer, &ContainerId),
+    ) -> Result<DrainTarget, ApiError> {
+        let world = world.ok_or(ApiError::DockerNotReady)?;
+        let Container { name, id, .. } = self.balancer.find_container(world, text)?;
+        action(&mut self.balancer, id);
+        let outcome = self.run_pass(Some(world), &format!("{verb} {name}")).await;
+        match self.last_error.as_ref().filter(|_| outcome == PassOutcome::Failed) {
+            None => {
+                let sessions = self.balancer.inflight_requests(id);
+                let unserved = self.balancer.unserved_routes(id);
+                Ok(DrainTarget { name: name.clone(), id: id.clone(), sessions, unserved })
+            }
+            Some(last_error) => Err(ApiError::NotApplied(last_error.text.clone())),
+        }
+    }
+
+    fn on_applied(&mut self, wake_at: Option<Instant>) {
+        if self.last_error.take().is_some_and(|last_error| last_error.is_logged) {
+            info!("applied; the trouble is over");
+        }
+        self.wake_at = wake_at;
+        self.ready_at = None;
+        systemd::notify_ready(&self.status_text());
+    }
+
+    /// The next pass is the one that starts HAProxy, with all that came meanwhile. Its death was logged.
+    fn wait_for_restart(&mut self) {
+        let text = "HAProxy ends again and again; it is started after a pause".to_owned();
+        self.wake_at = None;
+        self.last_error.get_or_insert(LastError { text, pause: RETRY_BACKOFF.0, is_logged: false });
+    }
+
+    /// What needs no reload is applied; the rest is told once, and tried again with growing pauses.
+    fn on_reload_postponed(&mut self, text: String, wake_at: Option<Instant>) {
+        self.balancer.metrics().record_failure();
+        let before = self.last_error.take();
+        if before.is_none_or(|last_error| last_error.text != text) {
+            let now = self.balancer.proxy.service_state();
+            error!(
+                "HAProxy is not reloaded, {now}: {text}; what needs no reload is applied, trying again until it works"
+            );
+        }
+        (self.wake_at, self.ready_at) = (wake_at, None);
+        self.last_error = Some(LastError { text, pause: RETRY_BACKOFF.0, is_logged: true });
+        systemd::notify_ready(&format!("{}; a reload of HAProxy is overdue", self.status_text()));
+    }
+
+    /// Told once, and tried again with growing pauses.
+    fn on_failed(&mut self, error: &anyhow::Error) {
+        let text = format!("{error:#}");
+        self.balancer.metrics().record_failure();
+        let before = self.last_error.take();
+        let pause =
+            before.as_ref().map_or(RETRY_BACKOFF.0, |error| (error.pause * 2).min(RETRY_BACKOFF.1));
+        if before.is_none_or(|error| error.text != text) {
+            let now = self.balancer.proxy.service_state();
+            error!("not applied, {now}: {text}; trying again until it works");
+        }
+        self.wake_at = Some(Instant::now() + pause);
+        self.last_error = Some(LastError { text, pause, is_logged: true });
+    }
+}
+
+impl DockerLink {
+    fn from_state(is_connected: bool, age: Duration) -> Self {
+        match is_connected {
+            false => Self::Disconnected,
+            true if is_silent(age) => Self::Silent,
+            true => Self::Connected,
+        }
+    }
+}
+
+/// What was missed is not made up for.
+fn new_interval(period: Duration) -> Interval {
+    let mut interval = interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
+
+async fn create_balancer(settings: &Settings, proxy: Proxy, rules: Rules) -> Result<Balancer> {
+    let context = build_render_context(settings, proxy.build())?;
+    let mut balancer = Balancer::new(proxy, rules, context, spare_count(settings)).await;
+    if let Some(address) = settings.haproxy_metrics {
+        balancer.enable_exporter(address).await;
+    }
+    Ok(balancer)
+}
+
+pub(crate) fn spare_count(settings: &Settings) -> usize {
+    settings.spare_backends.into()
+}
+
+fn describe_cause(snapshot: &DockerSnapshot) -> String {
+    match &snapshot.cause {
+        Some(cause) => format!("{} {}", cause.action, cause.name),
+        None => "list".to_owned(),
+    }
+}
+
+/// Connections to Docker, of which the first one needs no second look.
+#[derive(Debug, Default)]
+struct DockerLinks {
+    is_connected: bool,
+    had_one: bool,
+}
+
+impl DockerLinks {
+    /// Docker is reached again.
+    fn is_new(&mut self, is_connected: bool) -> bool {
+        let was_connected = std::mem::replace(&mut self.is_connected, is_connected);
+        let comes = is_connected && !was_connected;
+        comes && std::mem::replace(&mut self.had_one, true)
+    }
+}
+
+/// The end of a future; without an end where there is none.
+async fn finish<F: Future + Unpin>(future: &mut Option<F>) -> F::Output {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Where HAProxy stands now. `None`: Docker does not answer, and is looked at again when it does.
+async fn find_vantage_again(settings: &Settings) -> Option<Vantage> {
+    let access = docker_access(settings);
+    let probe = async {
+        let engine = Engine::connect(&access).await?;
+        docker::find_vantage(&engine, &access, address_kind(settings)).await
+    };
+    probe.await.inspect_err(|error| tracing::debug!("{error:#}")).ok()
+}
+
+/// Where HAProxy stands; Docker knows, as soon as there is one.
+async fn find_vantage(settings: &Settings) -> Vantage {
+    let access = docker_access(settings);
+    let mut pause = Duration::from_millis(100);
+    loop {
+        let probe = async {
+            let engine = Engine::connect(&access).await?;
+            docker::detect_vantage(&engine, &access, address_kind(settings)).await
+        };
+        match probe.await {
+            Ok(vantage) => return vantage,
+            Err(error) if pause < Duration::from_millis(200) => {
+                warn!("docker is away: {error:#}; trying again until it is there");
+            }
+            Err(_) => {}
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(5));
+    }
+}
+
+impl From<&DockerAccess> for EngineSettings {
+    fn from(source: &DockerAccess) -> Self {
+        let DockerAccess { url, tls_verify, cert_path } = source.clone();
+        Self { url, tls_verify, cert_path, timeouts: Timeouts::default() }
+    }
+}
+
+pub(crate) fn docker_access(settings: &Settings) -> EngineSettings {
+    EngineSettings::from(&settings.docker)
+}
+
+pub(crate) fn address_kind(settings: &Settings) -> AddressKind {
+    match settings.address {
+        None => AddressKind::Auto,
+        Some(AddressMode::Container) => AddressKind::Networks,
+        Some(AddressMode::Published) => AddressKind::Published,
+    }
+}
+
+pub(crate) fn container_filter(settings: &Settings, vantage: &Vantage) -> ContainerFilter {
+    ContainerFilter {
+        has_our_labels: |labels| label::has_our_labels(labels.keys().map(String::as_str)),
+        is_used_label: label::is_relevant_label,
+        named: settings.fences.labels().map(str::to_owned).collect(),
+        required_labels: settings
+            .fences
+            .constraints
+            .iter()
+            .map(|constraint| (constraint.label.clone(), constraint.value.clone()))
+            .collect(),
+        reads_environment: settings.include_env,
+        matches_all: false,
+        own_labels: own_labels(settings),
+        own_container: match vantage {
+            Vantage::Inside(own) => Some(own.clone()),
+            Vantage::Host | Vantage::Published(_) | Vantage::Remote { .. } => None,
+        },
+    }
+}
+
+/// How to leave a container the labels that its image does not have; `None` where those of images count.
+pub(crate) fn own_labels(settings: &Settings) -> Option<OwnLabels> {
+    match settings.image_labels {
+        OnOff::On => None,
+        OnOff::Off => Some(label::keep_own),
+    }
+}
+
+fn extra_actions(settings: &Settings) -> Vec<String> {
+    settings.watch_set.iter().cloned().collect()
+}
+
+pub(crate) fn build_rules(settings: &Settings, vantage: Vantage) -> Rules {
+    Rules {
+        label_limits: settings.fences.clone(),
+        network: settings.network.clone(),
+        vantage,
+        hold: settings.hold,
+        port_map: settings.port_map.clone(),
+    }
+}
+
+pub(crate) fn build_render_context(settings: &Settings, build: Build) -> Result<RenderContext> {
+    let base = read_base_config(settings)?;
+    let key = key(&settings.state_dir);
+    Ok(RenderContext {
+        provisioning: Provisioning::for_version(build.version, &base),
+        key,
+        requeue: Requeue::of(build, &base, key),
+        base,
+        socket_for_group: matches!(
+            &settings.haproxy,
+            HaproxyMode::Service { stats_socket: Some(_), .. }
+        ),
+        stats_socket: proxy_settings(settings).stats_socket(),
+        generations: settings.state_dir.join("gen"),
+        bind: settings
+            .bind
+            .iter()
+            .map(|address| match address {
+                BindAddress::Everywhere => Bind::Everywhere,
+                BindAddress::At(address) => Bind::At(*address),
+            })
+            .collect(),
+        trusted: settings.trusted_proxies.clone(),
+        log: match &settings.access_log {
+            AccessLog::Off => None,
+            AccessLog::Stdout => Some("stdout format raw daemon".to_owned()),
+            AccessLog::To(address) => Some(format!("{address} daemon")),
+        },
+        exporter: None,
+        exporter_names: settings.metrics_hosts.clone(),
+        wait: settings.wait_for_start,
+        hard_stop_after: settings.hard_stop_after,
+    })
+}
+
+/// Of a state directory, which is one docker-balancer's alone: another one's may have the same path, in a container that
+/// shares the host's network.
+fn key(state: &Path) -> u64 {
+    let entry = std::fs::metadata(state).map(|metadata| (metadata.dev(), metadata.ino()));
+    name::hash(&format!("{} {:?}", state.display(), entry.unwrap_or_default()))
+}
+
+fn read_base_config(settings: &Settings) -> Result<BaseConfig> {
+    let Some(path) = &settings.base_file else {
+        return Ok(BaseConfig::BuiltIn { drop_to: worker_account(&settings.haproxy)? });
+    };
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read the base file {}", path.display()))?;
+    info!("global and defaults come from {}; its global is given our stats socket", path.display());
+    Ok(BaseConfig::File { path: path.clone(), text })
+}
+
+/// The user and group that HAProxy's workers become, so that only its master is root.
+fn worker_account(haproxy: &HaproxyMode) -> Result<Option<(String, String)>> {
+    match haproxy {
+        HaproxyMode::Managed { .. } if !nix::unistd::geteuid().is_root() => Ok(None),
+        HaproxyMode::Service { user: Some(HaproxyUser::Same), .. } => Ok(None),
+        HaproxyMode::Service { user: Some(HaproxyUser::Named(name)), .. } => {
+            let missing = || format!("--haproxy-user: there is no user {name}");
+            find_account(name).with_context(missing).map(Some)
+        }
+        // The distribution's.
+        HaproxyMode::Managed { .. } | HaproxyMode::Service { user: None, .. } => {
+            Ok(find_account("haproxy"))
+        }
+    }
+}
+
+fn find_account(name: &str) -> Option<(String, String)> {
+    let user = nix::unistd::User::from_name(name).ok()??;
+    let group = nix::unistd::Group::from_gid(user.gid).ok()??;
+    Some((user.name, group.name))
+}
+
+pub(crate) fn proxy_settings(settings: &Settings) -> haproxy::ProxySettings {
+    haproxy::ProxySettings {
+        mode: match &settings.haproxy {
+            HaproxyMode::Managed { stop_timeout, .. } => ProxyMode::Managed {
+                stop_timeout: *stop_timeout,
+                stdout: match (settings.command, &settings.access_log) {
+                    (RunMode::Watch, AccessLog::Stdout) => Stdout::Inherit,
+                    _ => Stdout::Null,
+                },
+            },
+            HaproxyMode::Service { reload, stats_socket, .. } => ProxyMode::Service {
+                reload: match reload {
+                    ReloadMethod::MasterSocket(socket) => {
+                        haproxy::ReloadVia::Master(socket.clone())
+                    }
+                    ReloadMethod::Unit(unit) => haproxy::ReloadVia::Unit(unit.clone()),
+                },
+                stats_socket: stats_socket.clone(),
+            },
+        },
+        bin: settings.haproxy_bin.clone(),
+        config: settings.config_file.clone(),
+        state_dir: settings.state_dir.clone(),
+        runtime_dir: settings.runtime_dir.clone(),
+        check_options: settings.haproxy_arguments.clone(),
+    }
+}

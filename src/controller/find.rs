@@ -1,0 +1,42 @@
+//! Which container somebody means: a name, or an id or the beginning of it.
+//!
+//! Pure.
+
+use super::control_error::ApiError;
+use crate::model::container::Container;
+
+/// A name is exact and wins; one id may begin so.
+pub fn find_container<'a>(
+    containers: impl Iterator<Item = &'a Container> + Clone,
+    text: &str,
+) -> Result<&'a Container, ApiError> {
+    let name = text.strip_prefix('/').unwrap_or(text);
+    if let Some(exact) =
+        containers.clone().find(|container| container.name == name || container.id.as_str() == text)
+    {
+        return Ok(exact);
+    }
+    let begins =
+        |container: &&Container| !text.is_empty() && container.id.as_str().starts_with(text);
+    match containers.clone().filter(begins).collect::<Vec<_>>()[..] {
+        [one] => Ok(one),
+        [] => Err(ApiError::UnknownContainer {
+            text: text.to_owned(),
+            nearest: suggest_name(containers, name),
+        }),
+        ref several => Err(ApiError::AmbiguousContainer {
+            text: text.to_owned(),
+            names: several
+                .iter()
+                .map(|container| format!("{} ({})", container.name, container.id))
+                .collect(),
+        }),
+    }
+}
+
+fn suggest_name<'a>(containers: impl Iterator<Item = &'a Container>, name: &str) -> Option<String> {
+    let likeness =
+        |container: &'a Container| (strsim::jaro_winkler(&container.name, name), &container.name);
+    let near = containers.map(likeness).filter(|(likeness, _)| 0.8 < *likeness);
+    near.max_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, name)| name.clone())
+}

@@ -1,0 +1,252 @@
+//! What can be counted, as Prometheus' text.
+//!
+//! Counters are told where things happen, by whoever has a clone of [`Metrics`]: they are atomic, nobody
+//! waits. How things stand (routes, servers, problems) is counted when somebody asks, from what is known
+//! anyway: HAProxy is asked how the servers are that may not be well, and its master how many old workers there are.
+
+mod builder;
+
+use crate::{
+    haproxy::{
+        command::RuntimeCommand, reload_reason::ReloadReason, runtime::RuntimeError,
+        stats::StatsClient, version::Version,
+    },
+    model::problem::Reason,
+    report::{
+        ApplyMethod,
+        counts::{RouteState, StateCounts},
+        status::ServerState,
+    },
+    support::log,
+};
+use builder::MetricsBuilder;
+use prometheus::{
+    Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
+    process_collector::ProcessCollector,
+};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// All there are. A clone counts into the same.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    registry: Registry,
+    event_to_applied: Histogram,
+    applies: IntCounterVec,
+    reloads: IntCounterVec,
+    commands: IntCounterVec,
+    command_errors: IntCounterVec,
+    drift_repaired: IntCounter,
+    passes_failed: IntCounter,
+    log_lines_lost: IntCounter,
+    last_success: Gauge,
+    problems: IntGaugeVec,
+    routes: IntGaugeVec,
+    servers: IntGaugeVec,
+    containers: IntGauge,
+    rollback_holds: IntGauge,
+    docker_connected: IntGauge,
+    stream_age: Gauge,
+    haproxy_answers: IntGauge,
+    old_workers: IntGauge,
+    reloads_left: IntGauge,
+}
+
+/// How things stand, and where the rest is counted.
+#[derive(Debug)]
+pub struct MetricsSnapshot {
+    pub census: StateCounts,
+    pub stat: StatsClient,
+    pub metrics: Metrics,
+}
+
+impl Metrics {
+    pub fn new(haproxy: Version) -> Self {
+        let registry = Registry::new();
+        let builder = MetricsBuilder(&registry);
+        builder.build_info(
+            "docker_glue_build_info",
+            "Versions of docker-balancer and of HAProxy.",
+            haproxy,
+        );
+        builder.register(ProcessCollector::for_self());
+        Self {
+            event_to_applied: builder.add_histogram(
+                "docker_glue_event_to_applied_seconds",
+                "From hearing an event of Docker to HAProxy having what follows from it.",
+            ),
+            applies: builder.add_counters(
+                "docker_glue_applies_total",
+                "Passes that changed something in HAProxy, by the way they took.",
+                ("way", ApplyMethod::NAMES),
+            ),
+            reloads: builder.add_counters(
+                "docker_glue_reloads_total",
+                "Reloads of HAProxy, by what made them necessary.",
+                ("reason", ReloadReason::KINDS),
+            ),
+            commands: builder.add_counters(
+                "docker_glue_runtime_commands_total",
+                "Commands told to HAProxy over its runtime API.",
+                ("command", RuntimeCommand::KINDS),
+            ),
+            command_errors: builder.add_counters(
+                "docker_glue_runtime_errors_total",
+                "Times that HAProxy's runtime API did not do what it was told.",
+                ("kind", RuntimeError::KINDS),
+            ),
+            drift_repaired: builder.add_counter(
+                "docker_glue_drift_repaired_total",
+                "Times that HAProxy was found to have something else than it was given.",
+            ),
+            passes_failed: builder.add_counter(
+                "docker_glue_passes_failed_total",
+                "Times that what should be could not be applied; it is tried again.",
+            ),
+            log_lines_lost: builder.add_counter(
+                "docker_glue_log_lines_lost_total",
+                "Lines of the log that were lost, as nobody read it in time.",
+            ),
+            last_success: builder.add_gauge(
+                "docker_glue_last_success_timestamp_seconds",
+                "When HAProxy was last known to have all that it should have; 0 is never.",
+            ),
+            problems: builder.add_int_gauges(
+                "docker_glue_problems",
+                "Labels and options that cannot be honoured now, servers whose checks fail, and what was no HTTP.",
+                ("kind", Reason::KINDS),
+            ),
+            routes: builder.add_int_gauges(
+                "docker_glue_routes",
+                "Routes. served: some server takes requests; down: none does; held: nobody asks for it any more.",
+                ("state", RouteState::NAMES),
+            ),
+            servers: builder.add_int_gauges(
+                "docker_glue_servers",
+                "Servers of all routes, by what becomes of new requests there.",
+                ("state", ServerState::NAMES),
+            ),
+            containers: builder.add_int_gauge(
+                "docker_glue_containers",
+                "Containers that run and take part.",
+            ),
+            rollback_holds: builder.add_int_gauge(
+                "docker_glue_rollback_holds",
+                "Whether an earlier generation is served until it is released (0 or 1).",
+            ),
+            docker_connected: builder
+                .add_int_gauge("docker_glue_docker_connected", "Whether Docker's events are heard (0 or 1)."),
+            stream_age: builder.add_gauge(
+                "docker_glue_docker_stream_age_seconds",
+                "Time since Docker was last heard: an event, or an answer; it is asked for its list every 30 s.",
+            ),
+            haproxy_answers: builder.add_int_gauge(
+                "docker_glue_haproxy_answers",
+                "Whether HAProxy said what it has when it was asked last (0 or 1).",
+            ),
+            old_workers: builder.add_int_gauge(
+                "docker_glue_haproxy_old_workers",
+                "Workers that a reload has replaced and that end what they have begun.",
+            ),
+            reloads_left: builder.add_int_gauge(
+                "docker_glue_reloads_left",
+                "Reloads that may follow at once; at 0 the next one waits.",
+            ),
+            registry: registry.clone(),
+        }
+    }
+
+    /// HAProxy was changed that way.
+    pub fn record_apply(&self, how: &ApplyMethod) {
+        self.applies.with_label_values(&[how.as_str()]).inc();
+    }
+
+    /// For this reason.
+    pub fn record_reload(&self, why: &ReloadReason) {
+        self.reloads.with_label_values(&[why.kind()]).inc();
+    }
+
+    /// HAProxy has what follows from an event that was heard so long ago.
+    pub fn record_latency(&self, since: Duration) {
+        self.event_to_applied.observe(since.as_secs_f64());
+    }
+
+    /// HAProxy has all that it should have.
+    pub fn record_success(&self) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.last_success.set(now.as_secs_f64());
+    }
+
+    /// A pass was not applied.
+    pub fn record_failure(&self) {
+        self.passes_failed.inc();
+    }
+
+    /// HAProxy has obeyed these.
+    pub fn record_commands(&self, commands: &[RuntimeCommand]) {
+        for command in commands {
+            self.commands.with_label_values(&[command.kind()]).inc();
+        }
+    }
+
+    /// It has not obeyed all of them.
+    pub fn record_command_error(&self, error: &RuntimeError) {
+        self.command_errors.with_label_values(&[error.kind()]).inc();
+        if matches!(error, RuntimeError::Differs) {
+            self.record_drift();
+        }
+    }
+
+    /// HAProxy has something else than it was given, and is set right.
+    pub fn record_drift(&self) {
+        self.drift_repaired.inc();
+    }
+
+    /// All of it, and how things stand now, in the classic text format.
+    ///
+    /// # Errors
+    /// When a metric cannot be written, which none of these is known for.
+    pub fn render_text(
+        &self,
+        census: &StateCounts,
+        old_workers: usize,
+    ) -> prometheus::Result<String> {
+        let StateCounts { routes, servers, problems, .. } = census;
+        set_all(&self.problems, Reason::KINDS, |kind| problems.get(kind));
+        for state in RouteState::ALL {
+            set_level(
+                &self.routes.with_label_values(&[state.as_str()]),
+                count_or_zero(routes.get(state)),
+            );
+        }
+        for state in ServerState::ALL {
+            set_level(
+                &self.servers.with_label_values(&[state.as_str()]),
+                count_or_zero(servers.get(state)),
+            );
+        }
+        set_level(&self.containers, census.containers);
+        self.rollback_holds.set(census.rollback_active.into());
+        self.docker_connected.set(census.docker_connected.into());
+        self.stream_age.set(census.stream_age.as_secs_f64());
+        self.haproxy_answers.set(census.haproxy_answers.into());
+        set_level(&self.old_workers, old_workers);
+        self.log_lines_lost.inc_by(log::lost_lines().saturating_sub(self.log_lines_lost.get()));
+        let left = census.budget.available(census.now, old_workers);
+        self.reloads_left.set(left.into());
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}
+
+fn set_all<'a>(gauges: &IntGaugeVec, all: &[&'a str], of: impl Fn(&'a str) -> Option<&'a usize>) {
+    for word in all {
+        set_level(&gauges.with_label_values(&[word]), count_or_zero(of(word)));
+    }
+}
+
+fn count_or_zero(there_are: Option<&usize>) -> usize {
+    there_are.copied().unwrap_or(0)
+}
+
+fn set_level(gauge: &IntGauge, value: usize) {
+    gauge.set(value.try_into().unwrap_or(i64::MAX));
+}

@@ -1,0 +1,9 @@
+//! docker-balancer's loop: reconcile the world with HAProxy, apply, count, keep the history.
+
+pub mod balancer;
+pub mod control_error;
+pub mod event_loop;
+pub mod find;
+pub mod metrics;
+pub mod problem_log;
+pub mod request;

@@ -1,0 +1,354 @@
+//! Reads the handlers' files, gives each a task, and hands everybody the letters that they want.
+
+use super::{
+    Handler, HandlerContext,
+    load::{self, LoadedHandlers},
+    mailbox::{HandlerMessage, MailboxSender, create_mailbox},
+    stats::HandlerStats,
+};
+use crate::{
+    model::container::ContainerId,
+    settings::{GlueSettings, RunMode},
+    sources::docker::{
+        self, Bookmark, ContainerEvent, ContainerMap, ContainerUpdate, EngineSettings,
+    },
+    support::{
+        backoff::Backoff,
+        supervise::{self, fault, supervise},
+        systemd::{self, Watchdog},
+    },
+};
+use anyhow::{Context, Result, bail};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    sync::{mpsc, watch},
+    task::{AbortHandle, Id, JoinError, JoinSet},
+    time::{Instant, sleep, timeout_at},
+};
+use tracing::{error, info, warn};
+
+/// How long handlers may take to end what they have begun when they are to stop.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Follows Docker until it is told to stop; `hangups` has the files read anew.
+///
+/// # Errors
+/// There is nothing to do at all.
+pub async fn run_until_stopped(
+    settings: GlueSettings,
+    access: EngineSettings,
+    stop: impl Future<Output = ()>,
+    mut hangups: mpsc::Receiver<()>,
+) -> Result<()> {
+    let (update_sender, mut updates) = mpsc::channel(1024);
+    let (after, mut none_triggers) = mpsc::channel(1);
+    let mut agent = Dispatcher::new(settings, access.clone(), RunMode::Watch, after);
+    agent.load_handlers();
+    if agent.running.is_empty() {
+        warn!("no handler is there; SIGHUP has the files read anew");
+    }
+    let mut follower = JoinSet::new();
+    let bookmark = Bookmark::default();
+    follower.spawn(supervise("Docker follower", move || {
+        let (access, update_sender, bookmark) =
+            (access.clone(), update_sender.clone(), bookmark.clone());
+        async move { docker::follow_events(&access, &update_sender, &bookmark).await }
+    }));
+    systemd::notify_ready(&agent.status_text());
+    let mut watchdog = Watchdog::from_env();
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        tokio::select! {
+            () = &mut stop => break,
+            () = watchdog.ping() => {}
+            Some(event) = updates.recv() => agent.on_update(event),
+            Some(()) = none_triggers.recv() => agent.send_none_event(),
+            Some(()) = hangups.recv() => agent.reload_handlers(),
+            Some(ended) = agent.tasks.join_next_with_id() => agent.restart_ended(&ended),
+        }
+    }
+    agent.shut_down().await;
+    info!("stopped");
+    Ok(())
+}
+
+/// Docker did not answer.
+#[derive(Debug, thiserror::Error)]
+#[error("nothing was run")]
+pub struct NothingRunError;
+
+/// Runs each handler once, for the containers that there are.
+///
+/// # Errors
+/// Docker does not answer, or something went wrong in a handler: it has been said.
+pub async fn run_once(settings: GlueSettings, access: EngineSettings) -> Result<()> {
+    let roster = docker::list_descriptions(&access).await.context(NothingRunError)?;
+    let (after, _nones) = mpsc::channel(1);
+    let mut agent = Dispatcher::new(settings, access, RunMode::Once, after);
+    let errors = agent.load_handlers();
+    agent.on_update(ContainerUpdate::Changed(roster));
+    let all_stats: Vec<_> =
+        agent.running.values().map(|master| Arc::clone(&master.stats)).collect();
+    // A handler that is told no more ends.
+    agent.running.clear();
+    let mut panics = false;
+    while let Some(ended) = agent.tasks.join_next_with_id().await {
+        panics |= has_panicked(&ended);
+    }
+    if errors != 0 || panics || !all_stats.iter().all(|stats| stats.all_succeeded()) {
+        bail!("not everything went well");
+    }
+    Ok(())
+}
+
+struct Dispatcher {
+    settings: Arc<GlueSettings>,
+    access: EngineSettings,
+    command: RunMode,
+    roster: watch::Sender<Arc<ContainerMap>>,
+    leaving: watch::Sender<Arc<BTreeSet<ContainerId>>>,
+    /// Nothing is told before the first roster.
+    is_synced: bool,
+    running: BTreeMap<PathBuf, RunningHandler>,
+    tasks: JoinSet<()>,
+    after: mpsc::Sender<()>,
+}
+
+/// A handler at work.
+struct RunningHandler {
+    handler: Handler,
+    /// Of its file, to know whether it is another one.
+    text: String,
+    sender: MailboxSender,
+    stats: Arc<HandlerStats>,
+    task: AbortHandle,
+    started_at: Instant,
+    backoff: Backoff,
+}
+
+impl Dispatcher {
+    fn new(
+        settings: GlueSettings,
+        access: EngineSettings,
+        command: RunMode,
+        after: mpsc::Sender<()>,
+    ) -> Self {
+        Self {
+            settings: Arc::new(settings),
+            access,
+            command,
+            roster: watch::Sender::default(),
+            leaving: watch::Sender::default(),
+            is_synced: false,
+            running: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            after,
+        }
+    }
+
+    /// Reads the files: what is the same runs on. Returns how many have mistakes.
+    fn load_handlers(&mut self) -> usize {
+        let LoadedHandlers {
+            handlers,
+            errors: mistakes,
+            notes,
+            disabled,
+            no_files_reason: nothing,
+        } = load::load_handlers(&self.settings);
+        for note in notes {
+            warn!("{note}");
+        }
+        if let Some(nothing) = nothing {
+            warn!("{nothing}");
+        }
+        for error in &mistakes {
+            error!("{error}; this handler is left out");
+        }
+        for file in &disabled {
+            info!("{} says enabled=0", file.display());
+        }
+        let mut before = std::mem::take(&mut self.running);
+        for (handler, text) in handlers {
+            let same = before.get(&handler.file).is_some_and(|master| master.text == text);
+            let kept = if same { before.remove(&handler.file) } else { None };
+            let running = kept.unwrap_or_else(|| {
+                let tally = Arc::new(HandlerStats::new(&handler.name));
+                info!(handler = handler.name, "started");
+                self.start_handler(handler, text, tally, (Duration::ZERO, supervise::new_backoff()))
+            });
+            self.running.insert(running.handler.file.clone(), running);
+        }
+        for removed in before.into_values() {
+            info!(handler = removed.handler.name, "stopped: {}", removed.stats);
+            abort_after_timeout(removed.task);
+        }
+        mistakes.len()
+    }
+
+    /// What is the same runs on, and does anew what it does of all containers.
+    fn reload_handlers(&mut self) {
+        info!("reading the handlers' files anew");
+        self.running.values_mut().for_each(RunningHandler::send_changed);
+        self.load_handlers();
+        systemd::notify_ready(&self.status_text());
+    }
+
+    /// Its task begins after a pause; what happens meanwhile waits for it.
+    fn start_handler(
+        &mut self,
+        handler: Handler,
+        text: String,
+        tally: Arc<HandlerStats>,
+        (pause, backoff): (Duration, Backoff),
+    ) -> RunningHandler {
+        let (letters, mailbox) = create_mailbox(Arc::clone(&tally));
+        let work = HandlerContext {
+            handler: handler.clone(),
+            command: self.command,
+            mailbox,
+            containers: self.roster.subscribe(),
+            leaving: self.leaving.subscribe(),
+            access: self.access.clone(),
+            settings: Arc::clone(&self.settings),
+            stats: Arc::clone(&tally),
+            none_trigger: handler.triggers_none.then(|| self.after.clone()),
+        };
+        let name = handler.name.clone();
+        let task = self.tasks.spawn(async move {
+            sleep(pause).await;
+            Box::pin(fault::inject(&name, Handler::run(work))).await;
+        });
+        let since = Instant::now() + pause;
+        let mut running = RunningHandler {
+            handler,
+            text,
+            sender: letters,
+            stats: tally,
+            task,
+            started_at: since,
+            backoff,
+        };
+        if self.is_synced {
+            running.send_initial(&self.roster.borrow());
+        }
+        running
+    }
+
+    /// One that ended although it is to run starts again; those that were stopped have ended well.
+    fn restart_ended(&mut self, ended: &Result<(Id, ()), JoinError>) {
+        let id = ended.as_ref().map_or_else(JoinError::id, |(id, ())| *id);
+        let outcome = if has_panicked(ended) { "panicked" } else { "ended" };
+        let Some(file) = self.running.iter().find(|(_, master)| master.task.id() == id) else {
+            return;
+        };
+        let file = file.0.clone();
+        let Some(running) = self.running.remove(&file) else { return };
+        let RunningHandler { handler, text, stats: tally, started_at: since, mut backoff, .. } =
+            running;
+        let failures = tally.record_failure();
+        let pause = backoff.pause_after(since.elapsed());
+        error!(
+            handler = handler.name,
+            failures,
+            "the handler {outcome}, which is a defect of docker-glue; what waited for it is lost, \
+             starting it again in {pause:?}"
+        );
+        let running = self.start_handler(handler, text, tally, (pause, backoff));
+        self.running.insert(file, running);
+    }
+
+    fn on_update(&mut self, updates: ContainerUpdate) {
+        match updates {
+            ContainerUpdate::Changed(roster) => {
+                let first = !std::mem::replace(&mut self.is_synced, true);
+                if first {
+                    info!("follows docker, which has {} containers", roster.len());
+                }
+                self.roster.send_replace(Arc::clone(&roster));
+                for running in self.running.values_mut() {
+                    if first { running.send_initial(&roster) } else { running.send_changed() }
+                }
+            }
+            ContainerUpdate::Stopping(ids) => {
+                self.leaving.send_replace(ids);
+                let publishers = self.running.values_mut();
+                publishers
+                    .filter(|master| master.handler.is_publisher())
+                    .for_each(RunningHandler::send_changed);
+            }
+            ContainerUpdate::Event(happened, roster) => {
+                self.roster.send_replace(roster);
+                self.running.values_mut().for_each(|master| master.send_event(&happened));
+            }
+        }
+    }
+
+    fn send_none_event(&mut self) {
+        let subscribers = self.running.values_mut().filter(|master| master.handler.events.none);
+        subscribers.for_each(|master| master.sender.send(HandlerMessage::NoneEvent));
+    }
+
+    async fn shut_down(mut self) {
+        let all_stats: Vec<_> =
+            self.running.values().map(|master| Arc::clone(&master.stats)).collect();
+        let tasks: Vec<_> = self.running.values().map(|master| master.task.clone()).collect();
+        self.running.clear();
+        let until = Instant::now() + STOP_TIMEOUT;
+        while let Ok(Some(ended)) = timeout_at(until, self.tasks.join_next_with_id()).await {
+            has_panicked(&ended);
+        }
+        for (task, tally) in tasks.iter().zip(&all_stats) {
+            if !task.is_finished() {
+                warn!(handler = tally.name(), "did not end within {}s", STOP_TIMEOUT.as_secs());
+            }
+            info!(handler = tally.name(), "{tally}");
+        }
+        self.tasks.shutdown().await;
+    }
+
+    fn status_text(&self) -> String {
+        format!("{} handlers", self.running.len())
+    }
+}
+
+/// One that has nothing more to be told has as long for what it was told as when all stop.
+fn abort_after_timeout(task: AbortHandle) {
+    tokio::spawn(async move {
+        tokio::time::sleep(STOP_TIMEOUT).await;
+        task.abort();
+    });
+}
+
+/// Its panic was logged as it happened.
+fn has_panicked(ended: &Result<(Id, ()), JoinError>) -> bool {
+    ended.as_ref().is_err_and(JoinError::is_panic)
+}
+
+impl RunningHandler {
+    /// What there is at the start.
+    fn send_initial(&mut self, roster: &Arc<ContainerMap>) {
+        if self.handler.at_start {
+            self.sender.send(HandlerMessage::InitialContainers(Arc::clone(roster)));
+        }
+        if self.handler.events.none || self.handler.handles_all_containers() {
+            self.sender.send(HandlerMessage::NoneEvent);
+        }
+    }
+
+    fn send_changed(&mut self) {
+        if self.handler.handles_all_containers() {
+            self.sender.send(HandlerMessage::ContainersChanged);
+        }
+    }
+
+    fn send_event(&mut self, happened: &Arc<ContainerEvent>) {
+        if self.handler.events.matches(&happened.action) {
+            self.sender.send(HandlerMessage::Event(Arc::clone(happened)));
+        }
+    }
+}

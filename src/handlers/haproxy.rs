@@ -1,0 +1,96 @@
+//! docker-balancer as a handler: the same code, its options as `[params]`.
+
+use super::{
+    HandlerContext,
+    ini::{IniError, Section},
+};
+use crate::{
+    api::start::start,
+    controller::event_loop::run_command,
+    settings::{GlueSettings, RunMode, Settings, paths},
+};
+use anyhow::Result;
+use std::{future::pending, path::Path, time::Duration};
+use tokio::{sync::oneshot, time::sleep};
+use tracing::{error, warn};
+
+/// Until it is tried again, at first and at last.
+const RETRY_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct HaproxyHandler {
+    settings: Box<Settings>,
+}
+
+impl HaproxyHandler {
+    pub fn from_params(params: &Section, settings: &GlueSettings) -> Result<Self, IniError> {
+        let all = params.iter().map(|(key, value)| (key, value, key.to_owned()));
+        let read = Settings::from_params(all, RunMode::Watch, &settings.machine);
+        let mut watch = read.map_err(|error| {
+            let text = format!("{error:#}");
+            params.error_at(text.split(':').next().unwrap_or_default(), &text)
+        })?;
+        if params.get("docker-url").is_none() {
+            watch.docker.clone_from(&settings.docker);
+        }
+        Ok(Self { settings: Box::new(watch) })
+    }
+
+    pub fn state_dir(&self) -> &Path {
+        &self.settings.state_dir
+    }
+
+    pub async fn run(self, mut work: HandlerContext) {
+        let settings = Settings { command: work.command, ..*self.settings };
+        for note in &settings.notes {
+            warn!(handler = work.handler.name, "{note}");
+        }
+        if work.command == RunMode::Once {
+            match Box::pin(serve_until_stopped(settings, pending())).await {
+                Ok(()) => work.stats.record_success(),
+                Err(error) => drop(log_failure(&work, &error)),
+            }
+            return;
+        }
+        let mut pause = RETRY_PAUSE.0;
+        loop {
+            let (stop, stopped) = oneshot::channel::<()>();
+            let serving = serve_until_stopped(settings.clone(), async { drop(stopped.await) });
+            let mut serving = std::pin::pin!(serving);
+            let ended = tokio::select! {
+                ended = &mut serving => ended,
+                () = drain_mailbox(&mut work) => {
+                    drop(stop);
+                    serving.await
+                }
+            };
+            match ended {
+                Ok(()) => return,
+                Err(error) => drop(log_failure(&work, &error)),
+            }
+            tokio::select! {
+                () = sleep(pause) => pause = (pause * 2).min(RETRY_PAUSE.1),
+                () = drain_mailbox(&mut work) => return,
+            }
+        }
+    }
+}
+
+/// It looks at Docker itself, and needs no letters.
+async fn drain_mailbox(work: &mut HandlerContext) {
+    while let Some(message) = work.mailbox.recv().await {
+        work.trigger_none_event(&message);
+    }
+}
+
+async fn serve_until_stopped(settings: Settings, stop: impl Future<Output = ()>) -> Result<()> {
+    paths::create_dir(&settings.state_dir)?;
+    paths::create_private_dir(&settings.runtime_dir, nix::unistd::geteuid().as_raw())?;
+    run_command(settings, start, stop).await
+}
+
+fn log_failure(work: &HandlerContext, error: &anyhow::Error) -> u64 {
+    let failures = work.stats.record_failure();
+    error!(handler = work.handler.name, failures, "{error:#}");
+    failures
+}

@@ -1,0 +1,124 @@
+//! Where sections and keys of an ini file stand, which the library does not tell, and what is odd about them.
+//!
+//! Pure. Lines are taken as the library takes them.
+
+use super::{DEFAULT_SECTION, normalize_key, suggest_word};
+
+/// Something to say of a line.
+type LineNote = (usize, String);
+
+#[derive(Debug, Default)]
+pub(crate) struct LineIndex {
+    sections: Vec<(String, usize)>,
+    keys: Vec<KeyLine>,
+}
+
+#[derive(Debug)]
+struct KeyLine {
+    /// `None` before the first one.
+    section: Option<String>,
+    /// As the library has it: in lower case.
+    name: String,
+    line: usize,
+}
+
+/// The text without a byte order mark; how its lines end.
+///
+/// # Errors
+/// They end in a way that makes one line of all.
+pub(crate) fn check_line_ends(text: &str) -> Result<(&str, Vec<LineNote>), LineNote> {
+    let mut notes = Vec::new();
+    let bare = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if bare.len() < text.len() {
+        notes.push((1, "it begins with a byte order mark, which is passed over".to_owned()));
+    }
+    let mut lines = (1..).zip(bare.split('\n'));
+    if let Some((line, index)) = lines.find(|(_, line)| line.contains('\r')) {
+        if index.trim_end_matches('\r').contains('\r') || !bare.contains('\n') {
+            return Err((line, "its lines end in CR alone; save it with LF".to_owned()));
+        }
+        notes.push((line, "its lines end in CR LF, which is read as LF".to_owned()));
+    }
+    Ok((bare, notes))
+}
+
+impl LineIndex {
+    /// # Errors
+    /// A line of a value that the library would take for the beginning of a section.
+    pub(crate) fn parse(text: &str) -> Result<Self, LineNote> {
+        let mut index = Self::default();
+        // The key whose value goes on in lines that are indented further than this.
+        let mut open: Option<(String, usize)> = None;
+        for (number, raw) in (1..).zip(text.lines()) {
+            let line = raw.trim();
+            let indent = raw.len() - raw.trim_start().len();
+            let continued = open.as_ref().filter(|(_, least)| *least < indent);
+            if line.is_empty() || line.starts_with([';', '#']) {
+                continue;
+            }
+            if let Some(name) = line.strip_prefix('[') {
+                if let Some((key, _)) = continued {
+                    return Err((
+                        number,
+                        format!(
+                            "a line of {key} that begins with [ would begin a section; put the text into a file"
+                        ),
+                    ));
+                }
+                let name = name.rsplit_once(']').map_or(name, |(name, _)| name);
+                index.sections.push((name.trim().to_lowercase(), number));
+                open = None;
+            } else if continued.is_none() {
+                let key = line.split(['=', ':']).next().unwrap_or_default().trim().to_lowercase();
+                let section = index.sections.last().map(|(name, _)| name.clone());
+                open = Some((key.clone(), indent));
+                index.keys.push(KeyLine { section, name: key, line: number });
+            }
+        }
+        Ok(index)
+    }
+
+    pub(crate) fn line_of_key(&self, section: &str, key: &str) -> Option<usize> {
+        let is_it = |event_key: &&KeyLine| {
+            event_key.section.as_deref() == Some(section) && event_key.name == key
+        };
+        self.keys.iter().rfind(is_it).map(|key| key.line)
+    }
+
+    /// # Errors
+    /// What is said twice, or in no section.
+    pub(crate) fn check_duplicates(&self) -> Result<(), LineNote> {
+        for (at, (name, line)) in self.sections.iter().enumerate() {
+            if let Some((_, first)) = self.sections[..at].iter().find(|(text, _)| text == name) {
+                return Err((*line, format!("[{name}] begins in line {first} already")));
+            }
+        }
+        for (at, KeyLine { section, name: key, line }) in self.keys.iter().enumerate() {
+            if section.is_none() {
+                return Err((*line, format!("{key} stands before the first section")));
+            }
+            let is_same = |event_key: &&KeyLine| {
+                event_key.section == *section
+                    && normalize_key(&event_key.name) == normalize_key(key)
+            };
+            if let Some(first) = self.keys[..at].iter().find(is_same) {
+                return Err((*line, format!("{key} is said in line {} already", first.line)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Of sections: plugins may have some of their own.
+    pub(crate) fn section_notes(&self) -> Vec<LineNote> {
+        const KNOWN: &[&str] = &["handler", "params"];
+        let note = |(name, line): &(String, usize)| match name.as_str() {
+            DEFAULT_SECTION => {
+                Some((*line, "[DEFAULT] says what [handler] and [params] do not".to_owned()))
+            }
+            name if KNOWN.contains(&name) => None,
+            name => suggest_word(name, KNOWN)
+                .map(|near| (*line, format!("[{name}] is not read; did you mean [{near}]?"))),
+        };
+        self.sections.iter().filter_map(note).collect()
+    }
+}

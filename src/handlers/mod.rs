@@ -1,0 +1,237 @@
+//! What is done when something happens to containers.
+//!
+//! ```text
+//! docker::follow ─news─▶ agent ─letters─▶ a mailbox, a task and a time limit for each handler
+//! docker-glue.d/*.ini ─▶ ini ─▶ Handler ─┘
+//! ```
+//!
+//! The agent never waits for a handler, and no handler for another one.
+
+pub mod dispatcher;
+pub mod event_filter;
+pub mod haproxy;
+pub mod ini;
+pub mod load;
+pub mod mailbox;
+pub mod missed_events;
+pub mod ordered_queue;
+pub mod plugin;
+pub mod process_group;
+pub mod publish;
+pub mod replay;
+pub mod script;
+pub mod state;
+pub mod stats;
+pub mod template;
+
+use crate::{
+    model::container::ContainerId,
+    settings::{GlueSettings, RunMode},
+    sources::docker::{ContainerMap, EngineSettings},
+};
+use event_filter::EventFilter;
+use ini::{Ini, IniError, Section};
+use mailbox::{HandlerMessage, Mailbox};
+use stats::HandlerStats;
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
+use tokio::sync::{mpsc, watch};
+
+/// What one file of docker-glue.d asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Handler {
+    /// The file without folder and suffix.
+    pub name: String,
+    pub file: PathBuf,
+    pub events: EventFilter,
+    pub triggers_none: bool,
+    /// It begins with what it missed: starts of what runs, and ends of what it was told of before.
+    pub at_start: bool,
+    pub kind: HandlerKind,
+}
+
+/// All that a handler can do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum HandlerKind {
+    Script(script::Script),
+    Plugin(plugin::Plugin),
+    Template(Box<template::Template>),
+    Haproxy(haproxy::HaproxyHandler),
+    Publish(Box<publish::Publish>),
+}
+
+/// What a handler's task works with.
+#[derive(Debug)]
+pub struct HandlerContext {
+    pub handler: Handler,
+    /// Whether it is run once, or follows Docker.
+    pub command: RunMode,
+    pub mailbox: Mailbox,
+    /// All containers that there are, at least as new as the last letter; empty until the first one.
+    pub containers: watch::Receiver<Arc<ContainerMap>>,
+    /// Those that got their stop signal or have ended, while the roster says that they run.
+    pub leaving: watch::Receiver<Arc<BTreeSet<ContainerId>>>,
+    pub access: EngineSettings,
+    pub settings: Arc<GlueSettings>,
+    pub stats: Arc<HandlerStats>,
+    /// To the agent, after an event was dealt with, where the handler says `triggers-none`.
+    pub none_trigger: Option<mpsc::Sender<()>>,
+}
+
+impl HandlerContext {
+    /// To be read beside the rest.
+    pub fn take_mailbox(&mut self) -> Mailbox {
+        std::mem::replace(&mut self.mailbox, mpsc::channel(1).1)
+    }
+
+    /// An event was dealt with, well or not.
+    pub fn trigger_none_event(&self, message: &HandlerMessage) {
+        if let (Some(_), Some(after)) = (message.event(), &self.none_trigger) {
+            // One that waits already is enough.
+            let _ = after.try_send(());
+        }
+    }
+}
+
+/// Short names, and those that Docker Glue has for the same.
+const CLASSES: &[(&str, &str)] = &[
+    ("script", "DockerGlue.handlers.exec.ScriptHandler"),
+    ("plugin", ""),
+    ("template", ""),
+    ("haproxy", "DockerGlue.handlers.lb.HAProxyHandler"),
+    ("publish", "DockerGlue.handlers.publishers.distconfig.Publisher"),
+];
+
+impl Handler {
+    /// `None` where the file says that it is not enabled.
+    ///
+    /// # Errors
+    /// The first mistake in it.
+    pub fn parse(
+        file: PathBuf,
+        text: &str,
+        settings: &GlueSettings,
+    ) -> Result<Option<Self>, IniError> {
+        let ini = Ini::parse(&file, text)?;
+        let head = &ini.handler;
+        head.reject_unknown(&["class", "events", "enabled", "triggers-none", "at-start"])?;
+        if !head.parse_bool("enabled", true)? {
+            return Ok(None);
+        }
+        let (kind, events) = HandlerKind::from_ini(&ini, settings)?;
+        let filter = EventFilter::parse(head, "events", events)?;
+        Ok(Some(Self {
+            name: file.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+            at_start: parse_at_start(head, &kind, &filter)?,
+            events: filter,
+            triggers_none: head.parse_bool("triggers-none", false)?,
+            kind,
+            file,
+        }))
+    }
+
+    /// What no other handler may have, and the param that says it.
+    fn exclusive_resource(&self) -> Option<(&'static str, String)> {
+        match &self.kind {
+            HandlerKind::Script(_) | HandlerKind::Plugin(_) => None,
+            HandlerKind::Template(template) => {
+                Some(("target", template.target_path().display().to_string()))
+            }
+            HandlerKind::Haproxy(info) => {
+                Some(("state-dir", info.state_dir().display().to_string()))
+            }
+            HandlerKind::Publish(publish) => Some(("endpoints", publish.key_location())),
+        }
+    }
+
+    /// Runs until its mailbox ends.
+    pub async fn run(work: HandlerContext) {
+        match work.handler.kind.clone() {
+            HandlerKind::Script(script) => script.run(work).await,
+            HandlerKind::Plugin(plugin) => plugin.run(work).await,
+            HandlerKind::Template(template) => template.run(work).await,
+            HandlerKind::Haproxy(haproxy) => Box::pin(haproxy.run(work)).await,
+            HandlerKind::Publish(publish) => publish.run(work).await,
+        }
+    }
+
+    /// Whether it wants to know who leaves before the engine was asked.
+    pub fn is_publisher(&self) -> bool {
+        matches!(self.kind, HandlerKind::Publish(_))
+    }
+
+    /// Whether it has to do with all containers rather than with an event: it begins with what there is.
+    pub fn handles_all_containers(&self) -> bool {
+        self.kind.handles_all_containers()
+    }
+}
+
+/// Whether it begins with what it missed.
+fn parse_at_start(
+    head: &Section,
+    kind: &HandlerKind,
+    filter: &EventFilter,
+) -> Result<bool, IniError> {
+    let at_start = head.parse_bool("at-start", false)?;
+    if at_start && kind.handles_all_containers() {
+        let text =
+            "at_start is for scripts and plugins; this class begins with what there is anyway";
+        return Err(head.error_at("at-start", text));
+    }
+    if at_start && !filter.matches("start") {
+        let text = "at_start=yes tells of containers by start, which events= does not name";
+        return Err(head.error_at("at-start", text));
+    }
+    Ok(at_start)
+}
+
+impl HandlerKind {
+    fn handles_all_containers(&self) -> bool {
+        matches!(self, Self::Template(_) | Self::Haproxy(_) | Self::Publish(_))
+    }
+
+    /// And the events that it wants where the file names none.
+    fn from_ini(ini: &Ini, settings: &GlueSettings) -> Result<(Self, &'static str), IniError> {
+        let class = ini.handler.require_value("class")?;
+        let params = &ini.params;
+        let kind = |name: &str| {
+            CLASSES
+                .iter()
+                .any(|(short, long)| *short == name && (*short == class || *long == class))
+        };
+        Ok(match class {
+            _ if kind("script") => {
+                ini.handler.require_value("events")?;
+                (Self::Script(script::Script::from_params(params, settings)?), "")
+            }
+            _ if kind("template") => {
+                let template = template::Template::from_params(params, settings)?;
+                let events = template.default_events();
+                (Self::Template(Box::new(template)), events)
+            }
+            _ if kind("haproxy") => {
+                (Self::Haproxy(haproxy::HaproxyHandler::from_params(params, settings)?), "none")
+            }
+            _ if kind("publish") => (
+                Self::Publish(Box::new(publish::Publish::from_params(params, settings)?)),
+                "all,none",
+            ),
+            _ if kind("plugin") || class.contains(['.', ':']) => {
+                ini.handler.require_value("events")?;
+                (Self::Plugin(plugin::Plugin::from_sections(&ini.handler, params, settings)?), "")
+            }
+            _ => return Err(unknown_class_error(&ini.handler, class)),
+        })
+    }
+}
+
+fn unknown_class_error(section: &Section, class: &str) -> IniError {
+    let names: Vec<_> = CLASSES.iter().map(|(short, _)| *short).collect();
+    let text = match ini::suggest_word(&class.to_lowercase(), &names) {
+        Some(near) => format!("there is no class {class:?}; did you mean {near}?"),
+        None => format!(
+            "there is no class {class:?}; it is one of {}, or a plugin's such as python:demo.DemoHandler",
+            names.join(", ")
+        ),
+    };
+    section.error_at("class", text)
+}

@@ -1,0 +1,275 @@
+//! A plugin's process, from its start to its end.
+
+use super::{
+    Plugin,
+    protocol::{self, PluginOutput},
+};
+use crate::handlers::{
+    HandlerContext,
+    mailbox::HandlerMessage,
+    missed_events::DeliveryRecorder,
+    ordered_queue::PendingMessages,
+    process_group::{self, BoundedLines, ProcessGroup},
+    script::{container_with_id, start_error},
+    stats::HandlerStats,
+};
+use std::{io, process::ExitStatus, time::Duration};
+use tokio::{
+    io::AsyncWriteExt,
+    process::{ChildStdin, ChildStdout},
+    task::JoinHandle,
+    time::{Instant, timeout, timeout_at},
+};
+use tracing::{error, info, warn};
+
+/// What is kept of a line that may be an answer, in bytes.
+const MAX_REPLY_BYTES: usize = 64 * 1024;
+/// For the last words of one that has ended.
+const STDERR_GRACE: Duration = Duration::from_secs(1);
+/// For one that is to end.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why a process is no more of use.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PluginError {
+    #[error("cannot be started: {0}")]
+    Start(String),
+    #[error("not ready after {0:?}: killed, with all that it had started")]
+    NotReady(Duration),
+    #[error("no answer after {0:?}: killed, with all that it had started")]
+    TimedOut(Duration),
+    #[error("it ended: {}", process_group::exit_reason(*.0))]
+    Exited(ExitStatus),
+    #[error("it closed its standard output: killed, with all that it had started")]
+    OutputClosed,
+    #[error("lost sight of it: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// An end that nobody asked for, and the event that it came over.
+#[derive(Debug)]
+pub(crate) struct PluginExit {
+    pub(crate) error: PluginError,
+    pub(crate) event: Option<String>,
+    pub(crate) container: Option<String>,
+}
+
+impl PluginExit {
+    pub(crate) fn record_failure(&self, tally: &HandlerStats) -> u64 {
+        match self.error {
+            PluginError::TimedOut(_) | PluginError::NotReady(_) => tally.record_timeout(),
+            _ => tally.record_failure(),
+        }
+    }
+}
+
+impl From<PluginError> for PluginExit {
+    fn from(error: PluginError) -> Self {
+        Self { error, event: None, container: None }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct PluginInstance<'a> {
+    plugin: &'a Plugin,
+    work: &'a HandlerContext,
+    recorder: DeliveryRecorder<'a>,
+    /// It has answered at least once.
+    pub(crate) has_succeeded: bool,
+}
+
+impl<'a> PluginInstance<'a> {
+    pub(crate) fn new(plugin: &'a Plugin, work: &'a HandlerContext) -> Self {
+        Self { plugin, work, recorder: DeliveryRecorder::new(work), has_succeeded: false }
+    }
+
+    /// Until the mailbox ends, which is well, or the process.
+    pub(crate) async fn run_until_end(
+        &mut self,
+        pending: &mut PendingMessages<'_>,
+    ) -> Result<(), PluginExit> {
+        let handler = &self.work.handler.name;
+        let mut process = PluginProcess::spawn(self.plugin, self.work)?;
+        let limit = self.plugin.timeout;
+        let Ok(ready) = timeout(limit, process.request_reply(None)).await else {
+            process.kill_group().await;
+            return Err(PluginError::NotReady(limit).into());
+        };
+        ready?;
+        info!(handler, "ready, as process {}", process.group.id());
+        loop {
+            tokio::select! {
+                // One that has ended is told of nothing.
+                biased;
+                reply = process.next_line() => process.log_line(&reply?),
+                message = pending.recv_next() => {
+                    let Some(message) = message else { break };
+                    pending.unfinished = 1;
+                    let end = self.handle_message(&mut process, &message).await;
+                    pending.unfinished = 0;
+                    end?;
+                }
+            }
+        }
+        process.shut_down().await;
+        Ok(())
+    }
+
+    async fn handle_message(
+        &mut self,
+        process: &mut PluginProcess,
+        message: &HandlerMessage,
+    ) -> Result<(), PluginExit> {
+        let (handler, event, container) =
+            (&self.work.handler.name, message.action(), container_with_id(message));
+        let (began, limit) = (Instant::now(), self.plugin.timeout);
+        self.recorder.record_before(message).await;
+        let line = protocol::event_line(message);
+        let answer = timeout(limit, process.request_reply(Some(&line))).await;
+        if answer.is_err() {
+            process.kill_group().await;
+        }
+        self.recorder.record_after(message).await;
+        self.work.trigger_none_event(message);
+        let took = format!("{:.1?}", began.elapsed());
+        match answer.unwrap_or(Err(PluginError::TimedOut(limit))) {
+            Ok(PluginOutput::Failed(error)) => {
+                self.has_succeeded = true;
+                let failures = self.work.stats.record_failure();
+                error!(handler, event, container, took, failures, "{error}");
+            }
+            Ok(_) => {
+                self.has_succeeded = true;
+                self.work.stats.record_success();
+                info!(handler, event, container, took, "done");
+            }
+            Err(error) => {
+                return Err(PluginExit { error, event: Some(event.to_owned()), container });
+            }
+        }
+        Ok(())
+    }
+}
+
+struct PluginProcess {
+    handler: String,
+    group: ProcessGroup,
+    input: Option<ChildStdin>,
+    output: BoundedLines<ChildStdout>,
+    /// Until its last words were waited for.
+    stderr_task: Option<JoinHandle<()>>,
+    /// How it has ended, and until when its last words are waited for.
+    exit: Option<(ExitStatus, Instant)>,
+}
+
+impl PluginProcess {
+    fn spawn(plugin: &Plugin, work: &HandlerContext) -> Result<Self, PluginError> {
+        let cannot = |error: io::Error| PluginError::Start(start_error(&plugin.program, &error));
+        let mut group = ProcessGroup::spawn(&mut plugin.build_command(work)).map_err(cannot)?;
+        let pipes =
+            (group.child.stdin.take(), group.child.stdout.take(), group.child.stderr.take());
+        let (Some(input), Some(output), Some(errors)) = pipes else {
+            return Err(PluginError::Start("it has no standard input and output".into()));
+        };
+        let handler = work.handler.name.clone();
+        let errors = Some(tokio::spawn(process_group::log_output(errors, handler.clone(), None)));
+        let output = BoundedLines::new(output, MAX_REPLY_BYTES);
+        Ok(Self { handler, group, input: Some(input), output, stderr_task: errors, exit: None })
+    }
+
+    /// Says it, if there is something to be said, and waits for the answer.
+    async fn request_reply(&mut self, line: Option<&str>) -> Result<PluginOutput, PluginError> {
+        let mut input = self.input.take();
+        // What cannot be written was for one that has ended: that shows.
+        let write_line = async {
+            if let (Some(line), Some(input)) = (line, &mut input) {
+                let _ = input.write_all(line.as_bytes()).await;
+            }
+        };
+        let reply =
+            process_group::run_alongside(self.wait_for_reply(line.is_none()), write_line).await?;
+        self.input = input;
+        Ok(reply)
+    }
+
+    async fn wait_for_reply(&mut self, to_be_ready: bool) -> Result<PluginOutput, PluginError> {
+        loop {
+            let line = self.next_line().await?;
+            match PluginOutput::parse(&line) {
+                PluginOutput::Ready if to_be_ready => return Ok(PluginOutput::Ready),
+                answer @ (PluginOutput::Done | PluginOutput::Failed(_)) if !to_be_ready => {
+                    return Ok(answer);
+                }
+                _ => self.log_line(&line),
+            }
+        }
+    }
+
+    /// The next line. Nothing is lost where this is given up halfway.
+    async fn next_line(&mut self) -> Result<String, PluginError> {
+        loop {
+            if let Some((status, until)) = self.exit {
+                if let Ok(Some(line)) = timeout_at(until, self.output.next_line()).await {
+                    return Ok(line);
+                }
+                self.finish_stderr().await;
+                return Err(PluginError::Exited(status));
+            }
+            tokio::select! {
+                biased;
+                line = self.output.next_line() => {
+                    let Some(line) = line else { break };
+                    return Ok(line);
+                }
+                status = self.group.wait() => {
+                    self.exit = Some((status?, Instant::now() + STDERR_GRACE));
+                }
+            }
+        }
+        // It says no more, most often since it ends.
+        if let Ok(status) = timeout(STDERR_GRACE, self.group.wait()).await {
+            self.finish_stderr().await;
+            return Err(PluginError::Exited(status?));
+        }
+        self.kill_group().await;
+        Err(PluginError::OutputClosed)
+    }
+
+    fn log_line(&self, line: &str) {
+        let handler = &self.handler;
+        if PluginOutput::parse(line) == PluginOutput::Other {
+            info!(handler, "{line}");
+        } else {
+            warn!(handler, "an answer that nobody waits for: {line}");
+        }
+    }
+
+    async fn kill_group(&mut self) {
+        self.group.kill().await;
+        self.finish_stderr().await;
+    }
+
+    async fn finish_stderr(&mut self) {
+        if let Some(errors) = self.stderr_task.take() {
+            let _ = timeout(STDERR_GRACE, errors).await;
+        }
+    }
+
+    /// The end of its input asks it to end.
+    async fn shut_down(&mut self) {
+        drop(self.input.take());
+        let last = async {
+            while let Ok(line) = self.next_line().await {
+                self.log_line(&line);
+            }
+        };
+        if timeout(STOP_TIMEOUT, last).await.is_err() {
+            let handler = &self.handler;
+            warn!(
+                handler,
+                "it does not end by itself, {STOP_TIMEOUT:?} after its input ended: killed"
+            );
+            self.kill_group().await;
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The words between a plugin and us.
+//!
+//! Pure.
+
+use crate::handlers::mailbox::HandlerMessage;
+use serde_json::{Map, Value, json};
+
+/// A line of a plugin's standard output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum PluginOutput {
+    Ready,
+    Done,
+    Failed(String),
+    /// For the log.
+    Other,
+}
+
+impl PluginOutput {
+    pub(crate) fn parse(line: &str) -> Self {
+        let Ok(object) = serde_json::from_str::<Map<String, Value>>(line) else {
+            return Self::Other;
+        };
+        match (object.get("error"), object.get("ok"), object.get("ready")) {
+            (Some(Value::String(error)), ..) => Self::Failed(error.clone()),
+            (Some(error), ..) if !error.is_null() => Self::Failed(error.to_string()),
+            (_, Some(Value::Bool(true)), _) => Self::Done,
+            (_, Some(Value::Bool(false)), _) => Self::Failed("it says no more than that".into()),
+            (.., Some(Value::Bool(true))) => Self::Ready,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// The line that tells a plugin of an event.
+pub(crate) fn event_line(message: &HandlerMessage) -> String {
+    let Some(container_event) = message.event() else {
+        let none = json!({
+            "event": "none", "container_id": "", "container_name": "", "time": null, "attributes": {},
+            "description": null,
+        });
+        return format!("{none}\n");
+    };
+    #[allow(clippy::cast_precision_loss, reason = "a microsecond is exact enough")]
+    let time = (container_event.time_nano / 1000) as f64 / 1e6;
+    let mut head = json!({
+        "event": container_event.action,
+        "container_id": container_event.id.as_str(),
+        "container_name": container_event.name,
+        "time": time,
+        "attributes": container_event.attributes,
+    });
+    if let HandlerMessage::ReplayedEvent(_) = message {
+        head["replayed"] = true.into();
+    }
+    let head = head.to_string();
+    // It is JSON already, and a line.
+    let description =
+        container_event.description.as_ref().map_or("null", |description| &description.json);
+    format!("{},\"description\":{description}}}\n", head.strip_suffix('}').unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::container::ContainerId,
+        sources::docker::{ContainerEvent, Description},
+    };
+    use std::sync::Arc;
+
+    #[test]
+    fn reply_line_is_parsed_other_lines_are_for_the_log() {
+        let failed = |text: &str| PluginOutput::Failed(text.to_owned());
+        for (line, expected) in [
+            (r#"{"ok": true}"#, PluginOutput::Done),
+            (r#"{"ok": true, "more": 1}"#, PluginOutput::Done),
+            (r#"{"ok": true, "error": null}"#, PluginOutput::Done),
+            (r#"{"error": "no such port"}"#, failed("no such port")),
+            (r#"{"ok": true, "error": ""}"#, failed("")),
+            (r#"{"error": {"code": 3}}"#, failed(r#"{"code":3}"#)),
+            (r#"{"ok": false}"#, failed("it says no more than that")),
+            (r#"{"ready": true}"#, PluginOutput::Ready),
+            (r#"{"ready": false}"#, PluginOutput::Other),
+            (r#"{"ok": 1}"#, PluginOutput::Other),
+            ("[true]", PluginOutput::Other),
+            ("true", PluginOutput::Other),
+            ("started", PluginOutput::Other),
+            (r#"{"ok": tr"#, PluginOutput::Other),
+            ("", PluginOutput::Other),
+        ] {
+            assert_eq!(PluginOutput::parse(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn event_is_one_line_of_json() {
+        let id = ContainerId::new("c0ffee");
+        let description = Description {
+            id: id.clone(),
+            name: "web".to_owned(),
+            json: r#"{"Id":"c0ffee","Config":{"Labels":{"a":"}\n"}}}"#.into(),
+        };
+        let mut container_event = ContainerEvent {
+            id,
+            name: "web".to_owned(),
+            action: "exec_start: echo \"x\"\n".to_owned(),
+            time_nano: 1_700_000_000_250_000_000,
+            attributes: [("a".to_owned(), "{}}".to_owned())].into(),
+            description: Some(Arc::new(description)),
+        };
+        let head = r#""attributes":{"a":"{}}"},"container_id":"c0ffee","container_name":"web","event":"exec_start: echo \"x\"\n","time":1700000000.25"#;
+        let line_of = |container_event: &ContainerEvent| {
+            event_line(&HandlerMessage::Event(Arc::new(container_event.clone())))
+        };
+        let line = line_of(&container_event);
+        let body = r#"{"Id":"c0ffee","Config":{"Labels":{"a":"}\n"}}}"#;
+        assert_eq!(line, format!("{{{head},\"description\":{body}}}\n"));
+        let replayed =
+            event_line(&HandlerMessage::ReplayedEvent(Arc::new(container_event.clone())));
+        let head = head.replace(r#","time""#, r#","replayed":true,"time""#);
+        assert_eq!(replayed, format!("{{{head},\"description\":{body}}}\n"));
+        let head = head.replace(r#","replayed":true"#, "");
+        container_event.description = None;
+        assert_eq!(line_of(&container_event), format!("{{{head},\"description\":null}}\n"));
+        let none = r#"{"attributes":{},"container_id":"","container_name":"","description":null,"event":"none","time":null}"#;
+        assert_eq!(event_line(&HandlerMessage::NoneEvent), format!("{none}\n"));
+    }
+}

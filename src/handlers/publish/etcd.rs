@@ -1,0 +1,458 @@
+//! etcd v3, as far as publishing needs it: the only file that says tonic and prost.
+//!
+//! The messages are those of etcd's `rpc.proto` and `kv.proto`, with the fields that are used, written by
+//! hand: a client that is generated from those files would need protoc wherever docker-glue is built.
+
+use super::params::{EtcdSettings, Password};
+use anyhow::{Context, Result, anyhow, bail};
+use futures_util::stream;
+use hyper::http::uri::PathAndQuery;
+use prost::{Message, Oneof};
+use std::{error::Error, fs, path::Path, time::Duration};
+use tokio::time::timeout;
+use tonic::{
+    Code, Request, Status,
+    client::Grpc,
+    metadata::{Ascii, MetadataValue},
+    transport::{self, Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
+};
+use tonic_prost::ProstCodec;
+
+/// For one answer; a member that has lost the others takes questions and answers none.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Keys that are read at a time, and where so many take too long.
+const PAGE_SIZES: (i64, i64) = (1000, 100);
+
+/// A connection to one of etcd's members. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct EtcdClient {
+    channel: Channel,
+    token: Option<MetadataValue<Ascii>>,
+}
+
+/// Why something was not written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EtcdWriteError {
+    #[error("etcd takes no request as large as this one")]
+    TooLarge,
+    #[error(transparent)]
+    Failed(#[from] anyhow::Error),
+}
+
+/// A change of one key.
+#[derive(Debug)]
+pub(crate) enum KeyWrite {
+    Put { key: String, value: String, lease: i64 },
+    Delete { key: String },
+}
+
+impl EtcdClient {
+    /// Connected, and known to etcd where there is a user.
+    pub(crate) async fn connect(access: &EtcdSettings, endpoint: &str) -> Result<Self> {
+        let channel = open_channel(access, endpoint).await?;
+        let mut etcd = Self { channel, token: None };
+        if let Some((name, password)) = &access.user {
+            etcd.token = Some(etcd.log_in(name, password).await?);
+        }
+        Ok(etcd)
+    }
+
+    async fn log_in(&self, name: &str, password: &Password) -> Result<MetadataValue<Ascii>> {
+        let password = password.read_password()?;
+        let message = AuthenticateRequest { name: name.to_owned(), password };
+        let answer: AuthenticateReply =
+            self.call_unary("/etcdserverpb.Auth/Authenticate", message).await?;
+        let mut token: MetadataValue<Ascii> =
+            answer.token.parse().context("etcd's token is no text")?;
+        token.set_sensitive(true);
+        Ok(token)
+    }
+
+    /// A new lease; etcd may grant a longer one than was asked for.
+    pub(crate) async fn grant_lease(&self, ttl: Duration) -> Result<i64> {
+        let ttl = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);
+        let message = LeaseGrantRequest { ttl, id: 0 };
+        let answer: LeaseGrantReply =
+            self.call_unary("/etcdserverpb.Lease/LeaseGrant", message).await?;
+        Ok(answer.id)
+    }
+
+    /// Its keys go with it.
+    pub(crate) async fn revoke_lease(&self, id: i64) -> Result<()> {
+        self.call_unary::<_, EmptyReply>("/etcdserverpb.Lease/LeaseRevoke", LeaseRequest { id })
+            .await?;
+        Ok(())
+    }
+
+    /// `false` if there is no such lease any more.
+    pub(crate) async fn keep_alive(&self, id: i64) -> Result<bool> {
+        let path = PathAndQuery::from_static("/etcdserverpb.Lease/LeaseKeepAlive");
+        let request = self.build_request(stream::iter([LeaseRequest { id }]));
+        let call = async {
+            let mut grpc = self.ready_client().await?;
+            let codec = ProstCodec::<LeaseRequest, KeepAliveReply>::default();
+            grpc.streaming(request, path, codec).await?.into_inner().message().await
+        };
+        match await_reply(call).await {
+            Ok(kept) => Ok(kept.is_some_and(|kept| 0 < kept.ttl)),
+            Err(EtcdCallError { status: Some(Code::NotFound), .. }) => Ok(false),
+            Err(refusal) => Err(refusal.into()),
+        }
+    }
+
+    /// All keys that begin so, in pages; each is handed on as it is.
+    pub(crate) async fn read_keys(
+        &self,
+        prefix: &str,
+        keys_only: bool,
+        mut found: impl FnMut(KeyValue),
+    ) -> Result<()> {
+        let mut key = prefix.as_bytes().to_vec();
+        let mut limit = PAGE_SIZES.0;
+        loop {
+            let message =
+                RangeRequest { key: key.clone(), end: prefix_end(prefix), limit, keys_only };
+            let page: RangeReply =
+                match self.try_call_unary("/etcdserverpb.KV/Range", message).await {
+                    // A slow way, or texts that are many times as long as most.
+                    Err(refusal) if PAGE_SIZES.1 < limit && refusal.status.is_none() => {
+                        limit = PAGE_SIZES.1;
+                        continue;
+                    }
+                    page => page?,
+                };
+            let Some(last) = page.kvs.last() else { return Ok(()) };
+            let next = [last.key.as_slice(), &[0]].concat();
+            if next <= key {
+                bail!("etcd's keys are not in order");
+            }
+            key = next;
+            page.kvs.into_iter().for_each(&mut found);
+            if !page.more {
+                return Ok(());
+            }
+        }
+    }
+
+    /// All of them or none; returns etcd's revision after that.
+    pub(crate) async fn write_keys(&self, all: Vec<KeyWrite>) -> Result<i64, EtcdWriteError> {
+        let success =
+            all.into_iter().map(|write| TxnOperation { request: Some(write.into()) }).collect();
+        match self.try_call_unary("/etcdserverpb.KV/Txn", TxnRequest { success }).await {
+            Ok(TxnReply { header }) => Ok(header.unwrap_or_default().revision),
+            Err(refusal) if refusal.is_too_large() => Err(EtcdWriteError::TooLarge),
+            Err(refusal) => Err(anyhow!(refusal).into()),
+        }
+    }
+
+    async fn call_unary<Q, A>(&self, path: &'static str, message: Q) -> Result<A>
+    where
+        Q: Message + 'static,
+        A: Message + Default + 'static,
+    {
+        Ok(self.try_call_unary(path, message).await?)
+    }
+
+    async fn try_call_unary<Q, A>(&self, path: &'static str, message: Q) -> Result<A, EtcdCallError>
+    where
+        Q: Message + 'static,
+        A: Message + Default + 'static,
+    {
+        let request = self.build_request(message);
+        let path = PathAndQuery::from_static(path);
+        let call = async {
+            let codec = ProstCodec::<Q, A>::default();
+            Ok(self.ready_client().await?.unary(request, path, codec).await?.into_inner())
+        };
+        await_reply(call).await
+    }
+
+    /// Pages are few, but a container's text may be large.
+    async fn ready_client(&self) -> Result<Grpc<Channel>, Status> {
+        let mut grpc = Grpc::new(self.channel.clone()).max_decoding_message_size(usize::MAX);
+        grpc.ready().await.map_err(|error| Status::from_error(error.into()))?;
+        Ok(grpc)
+    }
+
+    fn build_request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        if let Some(token) = &self.token {
+            request.metadata_mut().insert("token", token.clone());
+        }
+        request
+    }
+}
+
+impl Password {
+    fn read_password(&self) -> Result<String> {
+        match self {
+            Self::Inline(text) => Ok(text.clone()),
+            Self::File(file) => Ok(read_file(file)?.trim_end_matches(['\r', '\n']).to_owned()),
+        }
+    }
+}
+
+async fn open_channel(access: &EtcdSettings, url: &str) -> Result<Channel> {
+    let mut endpoint = Endpoint::from_shared(url.to_owned())?.connect_timeout(CONNECT_TIMEOUT);
+    if url.starts_with("https:") {
+        let host = endpoint.uri().host().unwrap_or_default();
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let mut tls = ClientTlsConfig::new().domain_name(host);
+        tls = match &access.ca {
+            Some(file) => tls.ca_certificate(Certificate::from_pem(read_file(file)?)),
+            None => tls.with_native_roots(),
+        };
+        if let Some((cert, key)) = &access.identity {
+            tls = tls.identity(Identity::from_pem(read_file(cert)?, read_file(key)?));
+        }
+        let why = |error: transport::Error| anyhow!(join_causes(error.to_string(), error.source()));
+        endpoint =
+            endpoint.tls_config(tls).map_err(why).context("the certificates are not understood")?;
+    }
+    match timeout(REPLY_TIMEOUT, endpoint.connect()).await {
+        Ok(Ok(channel)) => Ok(channel),
+        Ok(Err(error)) => bail!(join_causes(error.to_string(), error.source())),
+        Err(_) => bail!("no connection within {REPLY_TIMEOUT:?}"),
+    }
+}
+
+fn read_file(file: &Path) -> Result<String> {
+    fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
+}
+
+/// The first key that does not begin so. A prefix ends with a slash, which is not the last byte there is.
+fn prefix_end(prefix: &str) -> Vec<u8> {
+    let mut end = prefix.as_bytes().to_vec();
+    if let Some(last) = end.last_mut() {
+        *last += 1;
+    }
+    end
+}
+
+/// What etcd, or the way to it, said instead of an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+struct EtcdCallError {
+    /// `None`: nothing came.
+    status: Option<Code>,
+    text: String,
+}
+
+impl EtcdCallError {
+    /// Whichever of the two limits that a request meets it met first: etcd's own, or gRPC's.
+    fn is_too_large(&self) -> bool {
+        self.text.contains("request is too large") || self.text.contains("larger than max")
+    }
+}
+
+async fn await_reply<A>(call: impl Future<Output = Result<A, Status>>) -> Result<A, EtcdCallError> {
+    match timeout(REPLY_TIMEOUT, call).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(status)) => {
+            let first = match status.message() {
+                "" => status.code().description(),
+                text => text,
+            };
+            let text = join_causes(first.to_owned(), status.source());
+            Err(EtcdCallError { status: Some(status.code()), text })
+        }
+        Err(_) => {
+            Err(EtcdCallError { status: None, text: format!("no answer within {REPLY_TIMEOUT:?}") })
+        }
+    }
+}
+
+/// An error with its causes; those that only repeat what the next one says are passed over.
+fn join_causes(first: String, mut cause: Option<&(dyn Error + 'static)>) -> String {
+    let mut all = vec![first];
+    while let Some(inner) = cause {
+        let text = inner.to_string();
+        all.pop_if(|last| text.contains(last.as_str()) || last == "transport error");
+        if !all.iter().any(|string| string.contains(&text)) {
+            all.push(text);
+        }
+        cause = inner.source();
+    }
+    all.join(": ")
+}
+
+impl From<KeyWrite> for Change {
+    fn from(write: KeyWrite) -> Self {
+        match write {
+            KeyWrite::Put { key, value, lease } => {
+                Self::Put(PutRequest { key: key.into(), value: value.into(), lease })
+            }
+            KeyWrite::Delete { key } => Self::Delete(DeleteRequest { key: key.into() }),
+        }
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+struct EmptyReply {}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+struct AuthenticateRequest {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(string, tag = "2")]
+    password: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+struct AuthenticateReply {
+    #[prost(string, tag = "2")]
+    token: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+struct LeaseGrantRequest {
+    #[prost(int64, tag = "1")]
+    ttl: i64,
+    #[prost(int64, tag = "2")]
+    id: i64,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+struct LeaseGrantReply {
+    #[prost(int64, tag = "2")]
+    id: i64,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+struct LeaseRequest {
+    #[prost(int64, tag = "1")]
+    id: i64,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+struct KeepAliveReply {
+    #[prost(int64, tag = "3")]
+    ttl: i64,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+struct RangeRequest {
+    #[prost(bytes = "vec", tag = "1")]
+    key: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    end: Vec<u8>,
+    #[prost(int64, tag = "3")]
+    limit: i64,
+    #[prost(bool, tag = "8")]
+    keys_only: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+struct RangeReply {
+    #[prost(message, repeated, tag = "2")]
+    kvs: Vec<KeyValue>,
+    #[prost(bool, tag = "3")]
+    more: bool,
+}
+
+/// A key as etcd has it.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(crate) struct KeyValue {
+    #[prost(bytes = "vec", tag = "1")]
+    pub(crate) key: Vec<u8>,
+    #[prost(int64, tag = "3")]
+    pub(crate) mod_revision: i64,
+    #[prost(bytes = "vec", tag = "5")]
+    pub(crate) value: Vec<u8>,
+    #[prost(int64, tag = "6")]
+    pub(crate) lease: i64,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+struct TxnRequest {
+    #[prost(message, repeated, tag = "2")]
+    success: Vec<TxnOperation>,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+struct TxnOperation {
+    #[prost(oneof = "Change", tags = "2, 3")]
+    request: Option<Change>,
+}
+
+#[derive(Clone, PartialEq, Eq, Oneof)]
+enum Change {
+    #[prost(message, tag = "2")]
+    Put(PutRequest),
+    #[prost(message, tag = "3")]
+    Delete(DeleteRequest),
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+struct PutRequest {
+    #[prost(bytes = "vec", tag = "1")]
+    key: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    value: Vec<u8>,
+    #[prost(int64, tag = "3")]
+    lease: i64,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+struct DeleteRequest {
+    #[prost(bytes = "vec", tag = "1")]
+    key: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+struct TxnReply {
+    #[prost(message, optional, tag = "1")]
+    header: Option<ReplyHeader>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+struct ReplyHeader {
+    #[prost(int64, tag = "3")]
+    revision: i64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{join_causes, prefix_end};
+    use std::{error::Error, fmt};
+
+    /// Says a text, and has a cause.
+    #[derive(Debug)]
+    struct ErrorChain(&'static str, Option<Box<ErrorChain>>);
+
+    impl fmt::Display for ErrorChain {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+    }
+
+    impl Error for ErrorChain {
+        fn source(&self) -> Option<&(dyn Error + 'static)> {
+            self.1.as_deref().map(|log| log as _)
+        }
+    }
+
+    #[test]
+    fn repeated_causes_are_joined_once() {
+        for (chain, expected) in [
+            (&["no lease"][..], "no lease"),
+            (
+                &["transport error", "dns error", "dns error: no such name"],
+                "dns error: no such name",
+            ),
+            (&["transport error", "refused: by peer", "by peer"], "refused: by peer"),
+            (&["transport error", "a", "b"], "a: b"),
+            (&["transport error"], "transport error"),
+        ] {
+            let fold = |cause, text: &&'static str| Some(Box::new(ErrorChain(text, cause)));
+            let first = chain.iter().rev().fold(None, fold).unwrap();
+            assert_eq!(join_causes(first.to_string(), first.source()), expected);
+        }
+    }
+
+    #[test]
+    fn prefix_end_increments_last_byte() {
+        assert_eq!(prefix_end("/a/"), b"/a0");
+    }
+}

@@ -1,0 +1,380 @@
+//! `[params]` of a publisher: what is published, where, and as whom.
+//!
+//! Pure. `clientParams` of Docker Glue's example is understood beside the plain names.
+
+use super::literal::parse_literal;
+use crate::handlers::ini::{IniError, Section};
+use serde_json::{Map, Value};
+use std::{fmt, path::PathBuf, time::Duration};
+
+/// etcd's own.
+const DEFAULT_PORT: u16 = 2379;
+/// etcd grants none that is much shorter, and each third of it is a request.
+const MIN_TTL: Duration = Duration::from_secs(2);
+const MAX_TTL: Duration = Duration::from_hours(24);
+
+const KNOWN_PARAMS: &[&str] = &[
+    "class",
+    "clientParams",
+    "endpoints",
+    "user",
+    "password",
+    "password_file",
+    "ca_file",
+    "cert_file",
+    "key_file",
+    "prefix",
+    "node",
+    "ttl",
+    "include_stopped",
+    "omit",
+    "on_stop",
+];
+
+/// What is left out where the file does not say: places where secrets are handed to containers.
+const DEFAULT_OMIT: &str = "Config.Env, HostConfig.LogConfig.Config";
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Publish {
+    pub(crate) access: EtcdSettings,
+    /// Ends with a slash: `/docker-glue/`.
+    pub(crate) prefix: String,
+    /// `None`: what the engine calls its host.
+    pub(crate) node: Option<String>,
+    pub(crate) ttl: Duration,
+    pub(crate) on_stop: OnStop,
+    pub(crate) view: PublishView,
+}
+
+/// How etcd is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct EtcdSettings {
+    /// `https://10.0.0.2:2379`; at least one.
+    pub(crate) endpoints: Vec<String>,
+    pub(crate) user: Option<(String, Password)>,
+    /// `None`: authorities that the machine trusts.
+    pub(crate) ca: Option<PathBuf>,
+    /// Certificate and key.
+    pub(crate) identity: Option<(PathBuf, PathBuf)>,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum Password {
+    Inline(String),
+    File(PathBuf),
+}
+
+/// What becomes of the keys when docker-glue is told to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OnStop {
+    Delete,
+    /// Until the lease ends.
+    Keep,
+}
+
+/// What is shown of which containers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PublishView {
+    pub(crate) include_stopped: bool,
+    /// Paths into a container's description, by their steps.
+    pub(crate) omit: Vec<Vec<String>>,
+}
+
+/// Never says a password.
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inline(_) => f.write_str("Said(…)"),
+            Self::File(file) => write!(f, "File({file:?})"),
+        }
+    }
+}
+
+impl Publish {
+    pub(crate) fn parse_params(params: &Section) -> Result<Self, IniError> {
+        params.reject_unknown(KNOWN_PARAMS)?;
+        check_backend(params)?;
+        Ok(Self {
+            access: EtcdSettings::from_params(params)?,
+            prefix: format!("{}/", parse_key_path(params, "prefix", "/docker-glue")?),
+            node: parse_node(params)?,
+            ttl: parse_ttl(params)?,
+            on_stop: parse_on_stop(params)?,
+            view: PublishView {
+                include_stopped: params.parse_bool("include_stopped", false)?,
+                omit: parse_omit(params)?,
+            },
+        })
+    }
+}
+
+fn check_backend(params: &Section) -> Result<(), IniError> {
+    match non_empty_param(params, "class") {
+        None | Some("etcd" | "distconfig.backends.etcd.EtcdBackend") => Ok(()),
+        Some(other) => {
+            let text = format!("containers are published to etcd; there is no {other:?}");
+            Err(params.error_at("class", text))
+        }
+    }
+}
+
+fn non_empty_param<'a>(params: &'a Section, key: &str) -> Option<&'a str> {
+    params.get(key).filter(|text| !text.is_empty())
+}
+
+/// `/a/b`, or nothing for the root.
+fn parse_key_path(params: &Section, key: &str, default: &str) -> Result<String, IniError> {
+    let steps: Vec<_> = non_empty_param(params, key).unwrap_or(default).split('/').collect();
+    let steps: Vec<_> = steps.into_iter().filter(|step| !step.is_empty()).collect();
+    if steps.iter().any(|step| step.contains(char::is_whitespace)) {
+        return Err(params.error_at(key, format!("{key} is a path such as {default}")));
+    }
+    let slash = if steps.is_empty() { "" } else { "/" };
+    Ok(format!("{slash}{}", steps.join("/")))
+}
+
+fn parse_node(params: &Section) -> Result<Option<String>, IniError> {
+    let node = non_empty_param(params, "node");
+    if node.is_some_and(|node| node.contains(|c: char| c == '/' || c.is_whitespace())) {
+        return Err(params.error_at("node", "node is a name without / and spaces"));
+    }
+    Ok(node.map(str::to_owned))
+}
+
+/// etcd counts whole seconds.
+fn parse_ttl(params: &Section) -> Result<Duration, IniError> {
+    let ttl = params.parse_duration("ttl", Duration::from_secs(30))?;
+    if ttl < MIN_TTL || MAX_TTL < ttl {
+        return Err(params.error_at("ttl", "ttl is from 2s to 24h"));
+    }
+    Ok(Duration::from_secs(ttl.as_secs()))
+}
+
+fn parse_on_stop(params: &Section) -> Result<OnStop, IniError> {
+    match non_empty_param(params, "on_stop") {
+        None | Some("delete") => Ok(OnStop::Delete),
+        Some("keep") => Ok(OnStop::Keep),
+        Some(other) => {
+            Err(params.error_at("on_stop", format!("on_stop is delete or keep, not {other:?}")))
+        }
+    }
+}
+
+fn parse_omit(params: &Section) -> Result<Vec<Vec<String>>, IniError> {
+    let paths = match non_empty_param(params, "omit") {
+        None => DEFAULT_OMIT.split(", ").collect(),
+        Some("none") => Vec::new(),
+        Some(_) => params.split_list("omit"),
+    };
+    let step = |step: &str| (!step.is_empty()).then(|| step.to_owned());
+    let steps = |path: &str| path.split('.').map(step).collect::<Option<Vec<_>>>();
+    paths.into_iter().map(steps).collect::<Option<_>>().ok_or_else(|| {
+        params.error_at("omit", "omit is none, or names such as Config.Env, comma-separated")
+    })
+}
+
+impl EtcdSettings {
+    fn from_params(params: &Section) -> Result<Self, IniError> {
+        let client = ClientParams::from_params(params)?;
+        let ca = param_or_client(params, "ca_file", client.ca)?;
+        let cert = param_or_client(params, "cert_file", client.cert)?;
+        let key = param_or_client(params, "key_file", client.key)?;
+        let identity = match (cert, key) {
+            (Some(cert), Some(key)) => Some((cert.into(), key.into())),
+            (None, None) => None,
+            (Some(_), None) => return Err(params.error_at("cert_file", "its key_file is missing")),
+            (None, Some(_)) => return Err(params.error_at("key_file", "its cert_file is missing")),
+        };
+        let secure = client.secure || ca.is_some() || identity.is_some();
+        let endpoints = parse_endpoints(params, client.hosts, secure)?;
+        if secure && endpoints.iter().any(|url| url.starts_with("http:")) {
+            let text = "an endpoint that begins with http:// takes no certificates";
+            return Err(params.error_at("endpoints", text));
+        }
+        let user = param_or_client(params, "user", client.user)?;
+        let user = user.zip(parse_password(params, client.password)?);
+        if user.is_none()
+            && (non_empty_param(params, "user").is_some() || params.get("password").is_some())
+        {
+            let text = "user and password (or password_file) go together";
+            return Err(params.error_at("user", text));
+        }
+        Ok(Self { endpoints, user, ca: ca.map(PathBuf::from), identity })
+    }
+
+    /// Somebody on the way could read the password.
+    pub(crate) fn sends_password_unencrypted(&self) -> bool {
+        let is_remote = |url: &String| {
+            let host = url.strip_prefix("http://")?;
+            let near = ["127.", "localhost:", "[::1]:"];
+            (!near.iter().any(|text| host.starts_with(text))).then_some(())
+        };
+        self.user.is_some() && self.endpoints.iter().any(|url| is_remote(url).is_some())
+    }
+}
+
+/// Said plainly, or in clientParams, and not in both.
+fn param_or_client(
+    params: &Section,
+    key: &str,
+    client: Option<String>,
+) -> Result<Option<String>, IniError> {
+    match (non_empty_param(params, key), client) {
+        (Some(_), Some(_)) => {
+            Err(params.error_at(key, format!("{key} is said here and in clientParams")))
+        }
+        (plain, client) => Ok(plain.map(str::to_owned).or(client)),
+    }
+}
+
+fn parse_password(params: &Section, client: Option<String>) -> Result<Option<Password>, IniError> {
+    match (param_or_client(params, "password", client)?, non_empty_param(params, "password_file")) {
+        (Some(_), Some(_)) => {
+            Err(params.error_at("password_file", "there is a password beside it"))
+        }
+        (Some(text), None) => Ok(Some(Password::Inline(text))),
+        (None, file) => Ok(file.map(|file| Password::File(file.into()))),
+    }
+}
+
+fn parse_endpoints(
+    params: &Section,
+    client: Vec<String>,
+    secure: bool,
+) -> Result<Vec<String>, IniError> {
+    let plain = params.split_list("endpoints");
+    if !plain.is_empty() && !client.is_empty() {
+        return Err(params.error_at("endpoints", "endpoints are said here and in clientParams"));
+    }
+    let (key, all) = if plain.is_empty() {
+        ("clientParams", client)
+    } else {
+        ("endpoints", plain.into_iter().map(str::to_owned).collect())
+    };
+    if all.is_empty() {
+        let text =
+            "[params] says no endpoints, and they are needed: endpoints=http://127.0.0.1:2379";
+        return Err(params.error_at("endpoints", text));
+    }
+    let wrong = |message| params.error_at(key, message);
+    all.iter().map(|text| parse_endpoint(text, secure).map_err(wrong)).collect()
+}
+
+/// `10.0.0.2`, `etcd.test:2379`, `https://[::1]:2379/` as `http://10.0.0.2:2379` and so on.
+fn parse_endpoint(text: &str, secure: bool) -> Result<String, String> {
+    if text.contains('@') {
+        return Err("an endpoint has no user and password; user and password_file say them".into());
+    }
+    let wrong = || format!("{text:?} is no endpoint such as http://10.0.0.2:2379");
+    let (scheme, authority) = match text.split_once("://") {
+        Some((scheme @ ("http" | "https"), authority)) => (scheme, authority),
+        Some(_) => return Err(wrong()),
+        None if secure => ("https", text),
+        None => ("http", text),
+    };
+    let authority = authority.strip_suffix('/').unwrap_or(authority);
+    let colon = authority.rfind(':').filter(|colon| authority.rfind(']') < Some(*colon));
+    let (host, port) = match colon {
+        Some(colon) => (&authority[..colon], authority[colon + 1..].parse().map_err(|_| wrong())?),
+        None => (authority, DEFAULT_PORT),
+    };
+    let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let legal = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_');
+    let well = match inner {
+        Some(inner) => inner.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && host.chars().all(legal),
+    };
+    if well { Ok(format!("{scheme}://{host}:{port}")) } else { Err(wrong()) }
+}
+
+/// What clientParams says, in the words of Python's etcd client.
+#[derive(Default)]
+struct ClientParams {
+    hosts: Vec<String>,
+    secure: bool,
+    user: Option<String>,
+    password: Option<String>,
+    ca: Option<String>,
+    cert: Option<String>,
+    key: Option<String>,
+}
+
+/// They are about that client's own doings.
+const IGNORED_CLIENT_KEYS: &[&str] = &[
+    "allow_reconnect",
+    "allow_redirect",
+    "lock_prefix",
+    "per_host_pool_size",
+    "read_timeout",
+    "use_proxies",
+    "version_prefix",
+];
+
+impl ClientParams {
+    fn from_params(params: &Section) -> Result<Self, IniError> {
+        let Some(text) = non_empty_param(params, "clientParams") else {
+            return Ok(Self::default());
+        };
+        let wrong = |message: String| params.error_at("clientParams", message);
+        match parse_literal(text) {
+            Ok(Value::Object(map)) => Self::from_map(map).map_err(wrong),
+            Ok(_) => Err(wrong("clientParams is a map such as {\"host\": \"10.0.0.2\"}".into())),
+            Err(message) => Err(wrong(format!("clientParams: {message}"))),
+        }
+    }
+
+    fn from_map(map: Map<String, Value>) -> Result<Self, String> {
+        let mut client = Self::default();
+        let mut port = None;
+        for (key, value) in map {
+            let wrong = |what: &str| format!("clientParams: {key} is {what}");
+            let text =
+                || value.as_str().map(str::to_owned).ok_or_else(|| wrong("a text in quotes"));
+            match key.as_str() {
+                _ if value.is_null() => {}
+                "host" | "hosts" => client.hosts.extend(
+                    parse_hosts(&value)
+                        .ok_or_else(|| wrong("a host, or pairs of a host and a port"))?,
+                ),
+                "port" => port = Some(value.as_u64().ok_or_else(|| wrong("a number"))?),
+                "protocol" => client.secure |= text()? == "https",
+                "username" | "user" => client.user = Some(text()?),
+                "password" => client.password = Some(text()?),
+                "ca_cert" => client.ca = Some(text()?),
+                "cert" => match &value {
+                    Value::Array(pair) if pair.len() == 2 => {
+                        let word = |at: usize| pair[at].as_str().map(str::to_owned);
+                        (client.cert, client.key) = (word(0), word(1));
+                    }
+                    _ => return Err(wrong("a pair: the certificate's file and its key's")),
+                },
+                idle if IGNORED_CLIENT_KEYS.contains(&idle) => {}
+                other => return Err(format!("clientParams: there is no {other:?}")),
+            }
+        }
+        if let (Some(port), [host]) = (port, client.hosts.as_mut_slice())
+            && !host.contains(':')
+        {
+            *host = format!("{host}:{port}");
+        }
+        Ok(client)
+    }
+}
+
+/// `"a"`, `"a:1,b:2"`, `("a", 1)`, `(("a", 1), ("b", 2))`, `["a:1", "b"]`
+fn parse_hosts(value: &Value) -> Option<Vec<String>> {
+    match value {
+        Value::String(text) => Some(text.split(',').map(|text| text.trim().to_owned()).collect()),
+        Value::Array(pair) => match pair.as_slice() {
+            [Value::String(host), Value::Number(port)] => Some(vec![format!("{host}:{port}")]),
+            all => {
+                let all = all.iter().map(parse_hosts).collect::<Option<Vec<_>>>()?;
+                Some(all.into_iter().flatten().collect())
+            }
+        },
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,152 @@
+//! What etcd holds under our keys, and how it differs from what it should hold.
+//!
+//! Pure.
+
+use crate::model::container::ContainerId;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One key of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RemoteKey {
+    /// `None`: somebody else has written it, and what is not known.
+    pub(crate) digest: Option<u64>,
+    pub(crate) lease: i64,
+    /// When it was written last, in etcd's count.
+    pub(crate) revision: i64,
+}
+
+pub(crate) type RemoteKeys = BTreeMap<ContainerId, RemoteKey>;
+
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct KeyChanges {
+    pub(crate) puts: Vec<ContainerId>,
+    pub(crate) deletes: Vec<ContainerId>,
+}
+
+/// A key under another lease would end with that one: it is written again.
+pub(crate) fn diff_keys(
+    remote: &RemoteKeys,
+    local: &BTreeMap<ContainerId, u64>,
+    refused: &BTreeMap<ContainerId, u64>,
+    lease: i64,
+) -> KeyChanges {
+    let is_current = |id: &ContainerId, digest: u64| {
+        remote.get(id).is_some_and(|remote_key| {
+            remote_key.digest == Some(digest) && remote_key.lease == lease
+        })
+    };
+    let puts = local
+        .iter()
+        .filter(|(id, digest)| !is_current(id, **digest) && refused.get(*id) != Some(*digest));
+    let is_stale = |id: &&ContainerId| match local.get(*id) {
+        None => true,
+        // What cannot be written anew is not left there as it was.
+        Some(digest) => refused.get(*id) == Some(digest),
+    };
+    KeyChanges {
+        puts: puts.map(|(id, _)| id.clone()).collect(),
+        deletes: remote.keys().filter(is_stale).cloned().collect(),
+    }
+}
+
+/// The shelf as it was found to be, without the texts; and which keys somebody else has written.
+pub(crate) fn merge_fetched(
+    remote: &RemoteKeys,
+    fetched: RemoteKeys,
+) -> (RemoteKeys, BTreeSet<ContainerId>) {
+    let ours = |id: &ContainerId, route: &RemoteKey| {
+        remote
+            .get(id)
+            .filter(|remote_key| {
+                (remote_key.revision, remote_key.lease) == (route.revision, route.lease)
+            })
+            .copied()
+    };
+    let foreign = fetched
+        .iter()
+        .filter(|(id, route)| ours(id, route).is_none())
+        .map(|(id, _)| id.clone())
+        .collect();
+    let remote = fetched
+        .into_iter()
+        .map(|(id, route)| {
+            let remote_key = ours(&id, &route).unwrap_or(RemoteKey { digest: None, ..route });
+            (id, remote_key)
+        })
+        .collect();
+    (remote, foreign)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEASE: i64 = 7;
+
+    fn container_id(name: &str) -> ContainerId {
+        ContainerId::new(name)
+    }
+
+    /// `a=1 b=2@3`: digest 2 under lease 3.
+    fn remote_keys(text: &str) -> RemoteKeys {
+        let remote_key = |word: &str| {
+            let (name, fields) = word.split_once('=').unwrap();
+            let (digest, lease) = fields.split_once('@').unwrap_or((fields, "7"));
+            let lease = lease.parse().unwrap();
+            (container_id(name), RemoteKey { digest: digest.parse().ok(), lease, revision: 1 })
+        };
+        text.split_whitespace().map(remote_key).collect()
+    }
+
+    fn digests(text: &str) -> BTreeMap<ContainerId, u64> {
+        remote_keys(text)
+            .into_iter()
+            .map(|(id, remote_key)| (id, remote_key.digest.unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn only_differing_keys_are_written() {
+        for (remote_key, local, refused, puts, deletes) in [
+            ("", "", "", "", ""),
+            ("", "a=1 b=2", "", "a b", ""),
+            ("a=1 b=2", "a=1 b=2", "", "", ""),
+            ("a=1 b=2", "a=1 b=3", "", "b", ""),
+            ("a=1 b=2", "b=2", "", "", "a"),
+            // Of a process before this one.
+            ("a=1@3", "a=1", "", "a", ""),
+            // Somebody else's.
+            ("a=?", "a=1", "", "a", ""),
+            ("a=?", "", "", "", "a"),
+            // Too large as it is, but not as it was, nor as it may be one day.
+            ("", "a=1 b=1", "a=1", "b", ""),
+            ("a=1", "a=2", "a=2", "", "a"),
+            ("", "a=2", "a=1", "a", ""),
+        ] {
+            let changes =
+                diff_keys(&remote_keys(remote_key), &digests(local), &digests(refused), LEASE);
+            let words = |ids: &[ContainerId]| {
+                ids.iter().map(ContainerId::as_str).collect::<Vec<_>>().join(" ")
+            };
+            let decided = (words(&changes.puts), words(&changes.deletes));
+            assert_eq!(decided, (puts.into(), deletes.into()), "{remote_key} -> {local}");
+        }
+    }
+
+    #[test]
+    fn foreign_changes_are_found_without_values() {
+        let remote = remote_keys("a=1 b=2 c=3 d=4");
+        let fetched = |revision: i64, lease: i64| RemoteKey { digest: None, lease, revision };
+        let fetched = RemoteKeys::from([
+            (container_id("a"), fetched(1, LEASE)),
+            (container_id("b"), fetched(2, LEASE)),
+            (container_id("c"), fetched(1, 0)),
+            (container_id("x"), fetched(1, 0)),
+        ]);
+        let (found, foreign) = merge_fetched(&remote, fetched);
+        let digests: Vec<_> =
+            found.iter().map(|(id, remote_key)| (id.as_str(), remote_key.digest)).collect();
+        assert_eq!(digests, [("a", Some(1)), ("b", None), ("c", None), ("x", None)]);
+        assert_eq!(foreign, BTreeSet::from(["b", "c", "x"].map(container_id)));
+    }
+}

@@ -1,0 +1,295 @@
+//! A program that is run for each event: `SCRIPT INI EVENT CONTAINER-ID`, with no shell in between.
+//!
+//! Its standard input is the container's description as `docker inspect` has it, one JSON object, the last that
+//! was known where the container is gone; it is empty where there is none, as for `none`. The main facts are in
+//! its environment too, empty where they are not known:
+//!
+//! | variable | is |
+//! |---|---|
+//! | `GLUE_HANDLER` | the handler's name: its file without `.ini` |
+//! | `GLUE_EVENT` | the second argument: `start`, `health_status: healthy`, … |
+//! | `GLUE_CONTAINER_ID` | the third argument, all 64 digits |
+//! | `GLUE_CONTAINER_NAME`, `GLUE_CONTAINER_IMAGE` | as they were given to `docker run` |
+//! | `GLUE_CONTAINER_PID` | its first process, while it runs: `/proc/PID/ns/net` is its network |
+//! | `GLUE_CONTAINER_NETWORK` | its network mode: `bridge`, `none`, `host`, a network's name |
+//! | `GLUE_PARAM_MY_OPTION` | `my-option=` of `[params]`, and so on for each |
+//! | `GLUE_REPLAYED` | `1` for what happened before docker-glue began (`at_start=yes`), else not set |
+//!
+//! Labels are in the description only: a name of a label is no name of a variable, and a value may be
+//! longer than an environment takes. It runs in its own folder. What it leaves running when it ends goes
+//! on; what runs when its time is over is killed with it.
+
+use super::{
+    HandlerContext,
+    ini::{IniError, Section},
+    mailbox::HandlerMessage,
+    missed_events::{DeliveryRecorder, initial_messages},
+    ordered_queue::{PendingMessages, run_in_order},
+    process_group::{self, ProcessGroup},
+};
+use crate::{settings::GlueSettings, sources::docker::ContainerEvent};
+use nix::unistd::{AccessFlags, access};
+use serde_json::Value;
+use std::{
+    io,
+    num::NonZeroUsize,
+    path::{Path, PathBuf, absolute},
+    process::{ExitStatus, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    io::AsyncWriteExt,
+    process::{ChildStdin, Command},
+    task::JoinSet,
+    time::{Instant, timeout},
+};
+use tracing::{error, info};
+
+const DEFAULT_TIMEOUT: Duration = Duration::from_mins(1);
+/// For the last lines of one that has ended: whoever it left running may keep its output open.
+const OUTPUT_GRACE: Duration = Duration::from_millis(200);
+
+const CONTAINER_VARIABLES: &[(&str, &str)] = &[
+    ("GLUE_CONTAINER_IMAGE", "/Config/Image"),
+    ("GLUE_CONTAINER_PID", "/State/Pid"),
+    ("GLUE_CONTAINER_NETWORK", "/HostConfig/NetworkMode"),
+];
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Script {
+    /// Absolute, as it runs in its own folder.
+    program: PathBuf,
+    environment: Vec<(String, String)>,
+    timeout: Duration,
+    concurrency: NonZeroUsize,
+}
+
+/// How one run went wrong.
+#[derive(Debug, thiserror::Error)]
+enum ScriptError {
+    #[error("cannot be started: {0}")]
+    Start(String),
+    #[error("{}", process_group::exit_reason(*.0))]
+    Status(ExitStatus),
+    #[error("not done after {0:?}: killed, with all that it had started")]
+    TimedOut(Duration),
+    #[error("lost sight of it: {0}")]
+    Io(#[from] io::Error),
+}
+
+impl Script {
+    pub fn from_params(params: &Section, settings: &GlueSettings) -> Result<Self, IniError> {
+        let name = params.require_value("script")?;
+        // Beside its own file, too.
+        let own = Path::new(".").join(params.base_folder());
+        let own = absolute(&own).unwrap_or(own);
+        let mut folders = settings.trusted_folders(&settings.script_paths);
+        folders.push(own);
+        let program = find_program(Path::new(name), &folders).map_err(|text| {
+            params.error_at("script", settings.missing_message(text, &settings.script_paths))
+        })?;
+        let timeout = parse_timeout(params)?;
+        let number = "a whole number from 1 on";
+        let concurrency = params.parse_value("concurrency", number, NonZeroUsize::MIN)?;
+        Ok(Self { program, environment: param_variables(params), timeout, concurrency })
+    }
+
+    pub async fn run(self, mut work: HandlerContext) {
+        let mut mailbox = work.take_mailbox();
+        let tally = Arc::clone(&work.stats);
+        let first = initial_messages(&work, &mut mailbox).await;
+        let recorder = DeliveryRecorder::new(&work);
+        let run = |message| self.handle(&work, &recorder, message);
+        run_in_order(PendingMessages::new(first, &mut mailbox, &tally), self.concurrency, run)
+            .await;
+    }
+
+    async fn handle(
+        &self,
+        work: &HandlerContext,
+        recorder: &DeliveryRecorder<'_>,
+        message: HandlerMessage,
+    ) {
+        recorder.record_before(&message).await;
+        let (handler, event) = (&work.handler.name, message.action());
+        let container = container_with_id(&message);
+        let began = Instant::now();
+        let ended = self.run_once(work, &message).await;
+        let took = format!("{:.1?}", began.elapsed());
+        match ended {
+            Ok(()) => {
+                work.stats.record_success();
+                info!(handler, event, container, took, "done");
+            }
+            Err(error) => {
+                let late = matches!(error, ScriptError::TimedOut(_));
+                let failures =
+                    if late { work.stats.record_timeout() } else { work.stats.record_failure() };
+                error!(handler, event, container, took, failures, "{error}");
+            }
+        }
+        recorder.record_after(&message).await;
+        work.trigger_none_event(&message);
+    }
+
+    async fn run_once(
+        &self,
+        work: &HandlerContext,
+        message: &HandlerMessage,
+    ) -> Result<(), ScriptError> {
+        let mut command = self.build_command(work, message);
+        let mut group = ProcessGroup::spawn(&mut command)
+            .map_err(|error| ScriptError::Start(start_error(&self.program, &error)))?;
+        let mut output =
+            spawn_log_tasks(&mut group, &work.handler.name, container_with_id(message));
+        let input = group.child.stdin.take();
+        let described = write_description(input, message);
+        let status =
+            timeout(self.timeout, process_group::run_alongside(group.wait(), described)).await;
+        if status.is_err() {
+            group.kill().await;
+        }
+        let all = async { while output.join_next().await.is_some() {} };
+        let _ = timeout(OUTPUT_GRACE, all).await;
+        // Who still talks goes on being heard.
+        output.detach_all();
+        match status {
+            Err(_) => Err(ScriptError::TimedOut(self.timeout)),
+            Ok(Err(error)) => Err(error.into()),
+            Ok(Ok(status)) if !status.success() => Err(ScriptError::Status(status)),
+            Ok(Ok(_)) => Ok(()),
+        }
+    }
+
+    fn build_command(&self, work: &HandlerContext, message: &HandlerMessage) -> Command {
+        let mut command = Command::new(&self.program);
+        command.arg(ini_path(work)).arg(message.action()).arg(message.container_id());
+        command.current_dir(self.program.parent().unwrap_or(Path::new("/")));
+        let event = message.event();
+        command.envs(self.environment.iter().cloned());
+        command.env("GLUE_HANDLER", &work.handler.name);
+        command.env("GLUE_EVENT", message.action());
+        command.env("GLUE_CONTAINER_ID", message.container_id());
+        command.env("GLUE_CONTAINER_NAME", event.map_or("", |event| &event.name));
+        command.envs(container_variables(event));
+        if let HandlerMessage::ReplayedEvent(_) = message {
+            command.env("GLUE_REPLAYED", "1");
+        }
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+}
+
+/// The handler's file, for who runs elsewhere.
+pub fn ini_path(work: &HandlerContext) -> PathBuf {
+    absolute(&work.handler.file).unwrap_or_else(|_| work.handler.file.clone())
+}
+
+/// `my-option=` is `GLUE_PARAM_MY_OPTION`.
+pub fn param_variables(params: &Section) -> Vec<(String, String)> {
+    let message = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
+    let name = |key: &str| format!("GLUE_PARAM_{}", key.chars().map(message).collect::<String>());
+    params.iter().map(|(key, value)| (name(key), value.to_owned())).collect()
+}
+
+/// `timeout=`, which is a minute unless it is said.
+pub fn parse_timeout(params: &Section) -> Result<Duration, IniError> {
+    let limit = params.parse_duration("timeout", DEFAULT_TIMEOUT)?;
+    if limit.is_zero() {
+        return Err(params.error_at(
+            "timeout",
+            "timeout is a time such as 30s or 5m, and no time at all is too short",
+        ));
+    }
+    Ok(limit)
+}
+
+/// An absolute path as it is, another one in the first of the folders that has it as a program.
+pub fn find_program(name: &Path, folders: &[PathBuf]) -> Result<PathBuf, String> {
+    let places: Vec<_> = if name.is_absolute() {
+        vec![name.to_owned()]
+    } else {
+        folders.iter().map(|folder| folder.join(name)).collect()
+    };
+    if let Some(found) = places.iter().find(|path| is_program(path)) {
+        return absolute(found).map_err(|error| error.to_string());
+    }
+    let is_absolute = name.is_absolute();
+    let name = name.display();
+    Err(match places.iter().find(|path| path.exists()) {
+        Some(path) if path.is_dir() => format!("{} is a folder", path.display()),
+        Some(path) => format!("{0} is not executable (chmod +x {0})", path.display()),
+        None if is_absolute => format!("there is no {name}"),
+        None => format!("there is no {name} in {}", join_paths(folders)),
+    })
+}
+
+/// `a, b, c`
+pub fn join_paths(folders: &[PathBuf]) -> String {
+    folders.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+fn is_program(path: &Path) -> bool {
+    path.is_file() && access(path, AccessFlags::X_OK).is_ok()
+}
+
+/// What the system says of a program that is there, and means its first line.
+pub fn start_error(program: &Path, error: &io::Error) -> String {
+    let hint = match error.kind() {
+        io::ErrorKind::NotFound if program.exists() => " (is the program of its #! line there?)",
+        _ if error.raw_os_error() == Some(nix::errno::Errno::ENOEXEC as i32) => {
+            " (its first line says no #!)"
+        }
+        _ => "",
+    };
+    format!("{}: {error}{hint}", program.display())
+}
+
+/// As the log calls a container.
+pub fn container_with_id(message: &HandlerMessage) -> Option<String> {
+    message.event().map(|event| format!("{} ({})", event.name, event.id))
+}
+
+fn container_variables(event: Option<&ContainerEvent>) -> Vec<(&'static str, String)> {
+    let description = event.and_then(|event| event.description.as_ref());
+    let json =
+        description.and_then(|description| serde_json::from_str::<Value>(&description.json).ok());
+    // One that has ended has none, whatever was known of it last.
+    let ended = event.is_some_and(|event| matches!(event.action.as_str(), "die" | "destroy"));
+    let fact = |pointer| match json.as_ref().and_then(|json| json.pointer(pointer)) {
+        Some(Value::String(text)) => text.clone(),
+        // No process.
+        Some(Value::Number(number)) if number.as_i64() != Some(0) && !ended => number.to_string(),
+        _ => String::new(),
+    };
+    CONTAINER_VARIABLES.iter().map(|(name, pointer)| (*name, fact(pointer))).collect()
+}
+
+/// To the log with what it says.
+fn spawn_log_tasks(
+    group: &mut ProcessGroup,
+    handler: &str,
+    container: Option<String>,
+) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    if let Some(pipe) = group.child.stdout.take() {
+        tasks.spawn(process_group::log_output(pipe, handler.to_owned(), container.clone()));
+    }
+    if let Some(pipe) = group.child.stderr.take() {
+        tasks.spawn(process_group::log_output(pipe, handler.to_owned(), container));
+    }
+    tasks
+}
+
+/// One that does not care for it may close its input early.
+async fn write_description(input: Option<ChildStdin>, message: &HandlerMessage) {
+    let description = message.event().and_then(|event| event.description.as_ref());
+    if let (Some(mut input), Some(description)) = (input, description) {
+        let _ = input.write_all(description.json.as_bytes()).await;
+        let _ = input.write_all(b"\n").await;
+    }
+}
+
+#[cfg(test)]
+mod tests;

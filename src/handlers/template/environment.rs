@@ -1,0 +1,68 @@
+//! What templates may see of this machine: its environment, files, and the templates beside them.
+
+use minijinja::{Error, ErrorKind};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Component, Path, PathBuf},
+    sync::Arc,
+};
+
+/// Relative paths start at the folder.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TemplateEnv {
+    pub folder: PathBuf,
+    pub env: Arc<BTreeMap<String, String>>,
+    /// The full id of the container that we run in, if we do.
+    pub own_container_id: Option<Arc<str>>,
+}
+
+impl TemplateEnv {
+    /// What is included or extended: a file in the template's folder or below it.
+    pub(crate) fn read_include(&self, name: &str) -> Result<Option<String>, Error> {
+        let inside = |part| matches!(part, Component::Normal(_) | Component::CurDir);
+        if !Path::new(name).components().all(inside) {
+            return Ok(None);
+        }
+        match fs::read_to_string(self.folder.join(name)) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => {
+                let text = format!("{name} cannot be read: {error}");
+                Err(Error::new(ErrorKind::InvalidOperation, text))
+            }
+        }
+    }
+
+    pub(crate) fn list_folder(&self, folder: &str) -> Result<Vec<String>, Error> {
+        let names = fs::read_dir(self.folder.join(folder)).and_then(|entries| {
+            entries
+                .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+                .collect::<io::Result<Vec<_>>>()
+        });
+        let mut names = match names {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            names => names.map_err(|error| {
+                Error::new(ErrorKind::InvalidOperation, format!("{folder}: {error}"))
+            })?,
+        };
+        names.sort();
+        Ok(names)
+    }
+
+    pub(crate) fn exists(&self, path: &str) -> bool {
+        self.folder.join(path).exists()
+    }
+
+    /// `read_config` of docker-pygen: `KEY=VALUE` lines of a file, or the whole of one, or the environment.
+    pub(crate) fn read_config(&self, key: &str, path: Option<&str>, whole: bool) -> Option<String> {
+        let text = fs::read_to_string(self.folder.join(path?)).ok()?;
+        if whole {
+            return Some(text.trim_end_matches('\n').to_owned());
+        }
+        text.lines().find_map(|line| {
+            let (name, value) = line.split_once('=')?;
+            (name.trim() == key).then(|| value.trim().to_owned())
+        })
+    }
+}

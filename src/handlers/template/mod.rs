@@ -1,0 +1,331 @@
+//! Writes a file from a template and what Docker knows, and tells others when it is another one.
+//!
+//! ```text
+//! roster ─▶ Gallery ─▶ Root ─▶ Page ─▶ text ─▶ Target ─▶ Batch ─▶ notify, restart, signal
+//!            (filter)    (functions)
+//! ```
+//!
+//! The only folder that says minijinja.
+
+mod command;
+mod compiled_template;
+mod container;
+mod context;
+mod debounce;
+mod environment;
+mod filter;
+mod function;
+mod guard;
+mod jinja;
+mod limit;
+mod mount;
+mod notify;
+mod operator;
+mod pending_notifications;
+mod python;
+mod runner;
+mod swarm;
+mod target;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+use super::ini::{self, IniError, Section};
+use crate::{
+    settings::GlueSettings,
+    sources::docker::{self, ContainerMap, SwarmState, signal_number},
+};
+pub use compiled_template::RenderError;
+use compiled_template::{BlankLines, CompiledTemplate};
+use container::ContainerViews;
+use context::TemplateContext;
+pub use environment::TemplateEnv;
+use filter::TemplateFilter;
+use minijinja::Value;
+use notify::NotifyTargets;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use swarm::Swarm;
+use target::{FileOwner, TargetFile};
+
+/// `[params]` of a template's handler.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Template {
+    source: TemplateSource,
+    blanks: BlankLines,
+    filter: TemplateFilter,
+    target: TargetFile,
+    /// Must accept the new file before it takes the old one's place.
+    check: Option<Vec<String>>,
+    notify_targets: NotifyTargets,
+    interval: (Duration, Duration),
+    /// Another look so long after an event; none where it is zero.
+    repeat: Duration,
+    environment: TemplateEnv,
+}
+
+/// Where a template's text is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TemplateSource {
+    File(PathBuf),
+    Inline(String),
+}
+
+const KNOWN_PARAMS: &[&str] = &[
+    "template",
+    "target",
+    "mode",
+    "owner",
+    "check",
+    "notify",
+    "restart",
+    "signal",
+    "interval",
+    "repeat",
+    "keep-blank-lines",
+    "only-exposed",
+    "only-published",
+    "include-stopped",
+    "filter",
+];
+
+impl Template {
+    pub fn from_params(params: &Section, settings: &GlueSettings) -> Result<Self, IniError> {
+        params.reject_unknown(KNOWN_PARAMS)?;
+        let source = TemplateSource::parse(params.require_value("template")?, params.base_folder());
+        let source = source.map_err(|text| params.error_at("template", text))?;
+        let environment = TemplateEnv::from_source(&source, settings);
+        let blanks = BlankLines::from_keep(params.parse_bool("keep-blank-lines", true)?);
+        let wrong = |fault: RenderError| params.error_at("template", fault.to_string());
+        source.compile(blanks, &environment).map_err(wrong)?;
+        Ok(Self {
+            source,
+            blanks,
+            filter: TemplateFilter::from_params(params)?,
+            target: parse_target(params)?,
+            check: command::parse_command(params, "check", settings)?,
+            notify_targets: NotifyTargets {
+                notify: command::parse_command(params, "notify", settings)?,
+                restart: params.split_list("restart").into_iter().map(str::to_owned).collect(),
+                signal: parse_signals(params)?,
+            },
+            interval: parse_interval(params)?,
+            repeat: params.parse_duration("repeat", Duration::ZERO)?,
+            environment,
+        })
+    }
+}
+
+impl Template {
+    /// Those that make another list of what the template sees.
+    pub fn default_events(&self) -> &'static str {
+        if self.filter.includes_stopped() {
+            "create,start,stop,die,health_status,rename,pause,unpause,destroy"
+        } else {
+            "start,stop,die,health_status"
+        }
+    }
+
+    /// The file that is written, links followed.
+    pub fn target_path(&self) -> PathBuf {
+        self.target.canonical_path()
+    }
+
+    fn create_renderer(&self) -> TemplateRenderer {
+        let Self { source, blanks, filter, environment: outside, .. } = self.clone();
+        let views = ContainerViews::default();
+        TemplateRenderer {
+            source,
+            blanks,
+            filter,
+            environment: outside,
+            views,
+            first_undefined: None,
+        }
+    }
+}
+
+impl TemplateSource {
+    /// A file, seen from the folder, or what follows a `#`.
+    ///
+    /// # Errors
+    /// It is a URL.
+    pub fn parse(written: &str, folder: &Path) -> Result<Self, String> {
+        if let Some(text) = written.strip_prefix('#') {
+            return Ok(Self::Inline(text.trim().to_owned()));
+        }
+        if written.starts_with("http://") || written.starts_with("https://") {
+            return Err(format!(
+                "a template is a file, or a text after a #; fetch {written} into a file beforehand"
+            ));
+        }
+        Ok(Self::File(folder.join(written)))
+    }
+
+    /// What it includes is beside it.
+    fn include_folder(&self) -> PathBuf {
+        match self {
+            Self::File(file) => file.parent().map(Path::to_path_buf).unwrap_or_default(),
+            Self::Inline(_) => PathBuf::new(),
+        }
+    }
+
+    fn compile(
+        &self,
+        blanks: BlankLines,
+        environment: &TemplateEnv,
+    ) -> Result<CompiledTemplate, RenderError> {
+        match self {
+            Self::Inline(text) => CompiledTemplate::new("template", text, blanks, environment),
+            Self::File(file) => {
+                let name = file.file_name().unwrap_or_default().to_string_lossy();
+                let unreadable = |error| RenderError {
+                    name: file.display().to_string(),
+                    line: None,
+                    text: format!("cannot be read: {error}"),
+                };
+                let text = fs::read_to_string(file).map_err(unreadable)?;
+                CompiledTemplate::new(&name, &text, blanks, environment)
+            }
+        }
+    }
+}
+
+impl TemplateEnv {
+    pub fn from_source(source: &TemplateSource, settings: &GlueSettings) -> Self {
+        Self {
+            folder: source.include_folder(),
+            env: Arc::new(settings.machine.env.clone()),
+            own_container_id: docker::find_own_container_id().map(Arc::from),
+        }
+    }
+}
+
+impl BlankLines {
+    fn from_keep(keep: bool) -> Self {
+        if keep { Self::Keep } else { Self::Drop }
+    }
+}
+
+fn parse_target(params: &Section) -> Result<TargetFile, IniError> {
+    let path = params.base_folder().join(params.require_value("target")?);
+    let mode = params.get("mode").filter(|text| !text.is_empty()).map(|text| {
+        let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o7777);
+        mode.ok_or_else(|| {
+            params.error_at("mode", format!("mode is an octal number such as 0644, not {text:?}"))
+        })
+    });
+    let owner = params.get("owner").filter(|text| !text.is_empty());
+    let owner = owner
+        .map(|text| FileOwner::parse(text).map_err(|message| params.error_at("owner", message)));
+    let target = TargetFile { path, mode: mode.transpose()?, owner: owner.transpose()? };
+    target.check_regular_file().map_err(|text| params.error_at("target", text))?;
+    Ok(target)
+}
+
+/// `web`, `web:HUP`, `web HUP`
+fn parse_signals(params: &Section) -> Result<Vec<(String, String)>, IniError> {
+    let signal = |word: &str| {
+        let (target, signal) = word.rsplit_once([':', ' ']).unwrap_or((word, "HUP"));
+        let (target, signal) = (target.trim(), signal.trim());
+        if target.is_empty() || signal_number(signal).is_none() {
+            let text = format!("a signal is CONTAINER:SIGNAL such as web:HUP, not {word:?}");
+            return Err(params.error_at("signal", text));
+        }
+        Ok((target.to_owned(), signal.to_ascii_uppercase()))
+    };
+    params.split_list("signal").into_iter().map(signal).collect()
+}
+
+/// `MIN [MAX]`
+fn parse_interval(params: &Section) -> Result<(Duration, Duration), IniError> {
+    let text = params.get("interval").filter(|text| !text.is_empty()).unwrap_or("0.5 2");
+    let times: Option<Vec<_>> = text.split_whitespace().map(ini::parse_duration).collect();
+    match times.as_deref() {
+        Some([both]) => Ok((*both, *both)),
+        Some([least, most]) if least <= most => Ok((*least, *most)),
+        _ => {
+            let message =
+                format!("interval is MIN or MIN MAX in seconds such as 0.5 2, not {text:?}");
+            Err(params.error_at("interval", message))
+        }
+    }
+}
+
+/// A template, and what is known of containers from one time to the next.
+#[derive(Debug)]
+pub struct TemplateRenderer {
+    source: TemplateSource,
+    blanks: BlankLines,
+    filter: TemplateFilter,
+    environment: TemplateEnv,
+    views: ContainerViews,
+    /// What was undefined when it was told last.
+    first_undefined: Option<String>,
+}
+
+impl TemplateRenderer {
+    /// It keeps blank lines.
+    pub fn new(source: TemplateSource, environment: TemplateEnv) -> Self {
+        let (filter, views) = (TemplateFilter::default(), ContainerViews::default());
+        Self { source, blanks: BlankLines::Keep, filter, environment, views, first_undefined: None }
+    }
+
+    #[must_use]
+    pub fn drop_blank_lines(mut self) -> Self {
+        self.blanks = BlankLines::Drop;
+        self
+    }
+
+    /// Whether the template is one, without anything to print it for.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn check_syntax(&self) -> Result<(), RenderError> {
+        self.source.compile(self.blanks, &self.environment).map(drop)
+    }
+
+    /// All that there are.
+    fn update_containers(&mut self, roster: &ContainerMap) -> Vec<Value> {
+        self.views.update_views(roster);
+        self.views.containers()
+    }
+
+    /// The template is read anew, as it may have been edited. And whether it looked for what only a Swarm's manager knows.
+    ///
+    /// # Errors
+    /// The template is wrong.
+    pub fn render(
+        &mut self,
+        roster: &ContainerMap,
+        swarm: Option<&SwarmState>,
+    ) -> Result<(String, bool), RenderError> {
+        self.views.update_views(roster);
+        let swarm = swarm.map(|written| Arc::new(Swarm::new(written)));
+        let page = self.source.compile(self.blanks, &self.environment)?;
+        let root = TemplateContext::new(&self.views, &self.filter, swarm, &self.environment);
+        let text = page.render_text(&root)?;
+        self.first_undefined = match (page.has_undefined(), self.first_undefined.take()) {
+            (false, _) => None,
+            (true, Some(message)) => Some(message),
+            (true, None) => page.find_undefined(&root).map(|fault| fault.to_string()),
+        };
+        Ok((text, root.needs_swarm()))
+    }
+
+    /// The name of a container that has this file mounted on its own.
+    fn find_mounting_container(&mut self, roster: &ContainerMap, path: &Path) -> Option<String> {
+        let own = self.environment.own_container_id.clone();
+        mount::find_mounting_container(&self.update_containers(roster), own.as_deref(), path)
+    }
+
+    /// The first thing that is not there, and of which nothing is in the text that was printed last.
+    pub fn first_undefined(&self) -> Option<&str> {
+        self.first_undefined.as_deref()
+    }
+}

@@ -1,0 +1,153 @@
+//! Host names, and which of them a route answers for.
+//!
+//! Pure. A host holds lower-case ASCII letters, digits, `-`, `_` and dots between them, nothing else.
+
+use super::{label_text, problem::Reason};
+use std::{fmt, str::FromStr, sync::Arc};
+
+/// A host name in lower case and ASCII (international names as punycode), without trailing dot. Copies
+/// share one text.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Host(Arc<str>);
+
+/// Which hosts a route answers for. Ordered as HAProxy tries them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HostMatch {
+    Exact(Host),
+    /// `*.` and this host: exactly one more label.
+    Wildcard(Host),
+    Any,
+}
+
+impl Host {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl HostMatch {
+    /// As an administrator's fence says it: like a label, and `*` is any host.
+    pub fn parse_pattern(text: &str) -> Result<Self, Reason> {
+        match text.trim() {
+            "*" => Ok(Self::Any),
+            text => text.parse(),
+        }
+    }
+
+    /// Whether each host that `other` answers for is one of these.
+    pub fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Any, _) => true,
+            (Self::Wildcard(above), Self::Exact(host)) => {
+                host.0.split_once('.').is_some_and(|(_, remaining)| *remaining == *above.0)
+            }
+            _ => self == other,
+        }
+    }
+}
+
+impl FromStr for Host {
+    type Err = Reason;
+
+    fn from_str(text: &str) -> Result<Self, Reason> {
+        let text = text.trim();
+        parse_host(text).ok_or_else(|| diagnose_host(text, text))
+    }
+}
+
+/// As users write it in a label, where any host is said by saying none.
+impl FromStr for HostMatch {
+    type Err = Reason;
+
+    fn from_str(text: &str) -> Result<Self, Reason> {
+        let text = text.trim();
+        match text.strip_prefix("*.") {
+            _ if matches!(text, "*" | "*.") => Err(Reason::LoneWildcard),
+            None => text.parse().map(Self::Exact),
+            Some(above) => {
+                parse_host(above).map(Self::Wildcard).ok_or_else(|| diagnose_host(above, text))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// As it stands in a map's key.
+impl fmt::Display for HostMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(host) => write!(f, "{host}"),
+            Self::Wildcard(host) => write!(f, "*.{host}"),
+            Self::Any => f.write_str("*"),
+        }
+    }
+}
+
+fn parse_host(text: &str) -> Option<Host> {
+    let mut host = to_ascii(text)?;
+    if host.ends_with('.') {
+        host.pop();
+    }
+    (host.len() <= 253 && host.split('.').all(is_label)).then(|| Host(host.into()))
+}
+
+/// In lower case; what is plain already does not pay for the tables of international names.
+fn to_ascii(text: &str) -> Option<String> {
+    let lower = text.to_ascii_lowercase();
+    if lower.is_ascii() && !lower.contains("xn--") {
+        return Some(lower);
+    }
+    idna::domain_to_ascii(&lower).ok()
+}
+
+fn is_label(label: &str) -> bool {
+    let legal = |c: u8| matches!(c, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_');
+    (1..=63).contains(&label.len()) && label.bytes().all(legal)
+}
+
+/// What someone meant who wrote this for a host; `whole` is what stands there, `*.` included.
+fn diagnose_host(text: &str, whole: &str) -> Reason {
+    let name_and_port = |(name, port): (&str, &str)| {
+        !name.is_empty() && !name.contains(':') && port.bytes().all(|c| c.is_ascii_digit())
+    };
+    let whole = whole.to_owned();
+    match text {
+        "" => Reason::Empty,
+        _ if is_placeholder(text) => Reason::NotFilledIn(whole),
+        _ if text.contains("Host") && text.contains(['(', '`']) => {
+            let instead = Some(label_text::hosts_of_rule(text)).filter(|text| !text.is_empty());
+            Reason::HostPattern { text: whole, instead }
+        }
+        _ if text.contains(label_text::QUOTES) => Reason::InQuotes(whole),
+        _ if text.contains("://") => Reason::HostWithScheme(whole),
+        _ if text.contains(['^', '$', '\\', '(', ')', '[', ']', '{', '}', '+', '|', '~'])
+            && !text.contains(':') =>
+        {
+            Reason::HostPattern { text: whole, instead: None }
+        }
+        _ if text.contains('/') => Reason::HostWithPath(whole),
+        _ if text.contains('*') => Reason::MisplacedWildcard(whole),
+        _ if text.starts_with('.') || text.contains("..") => Reason::HostWithGap(whole),
+        _ if text.rsplit_once(':').is_some_and(name_and_port) => Reason::HostWithPort(whole),
+        _ if text.contains(['{', '[', '(']) && !text.contains("::") => {
+            Reason::HostPattern { text: whole, instead: None }
+        }
+        _ => Reason::NotAHost(whole),
+    }
+}
+
+/// A place for a value, which nobody has filled in: `${DOMAIN}`, `$DOMAIN`, `{{ domain }}`, `<domain>`.
+pub(crate) fn is_placeholder(text: &str) -> bool {
+    let named = |remaining: &str| {
+        remaining.starts_with(|c: char| c == '{' || c == '_' || c.is_ascii_alphabetic())
+    };
+    text.split('$').skip(1).any(named)
+        || text.contains("{{")
+        || text.contains("{$")
+        || (text.contains('<') && text.contains('>'))
+}

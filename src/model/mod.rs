@@ -1,0 +1,16 @@
+//! Containers, routes, options and problems as values.
+//!
+//! Pure: nothing in here reads a file, a clock or a socket.
+
+pub mod container;
+pub mod container_ref;
+pub(crate) mod host;
+pub mod label_text;
+pub mod malformed_http;
+pub mod option_value;
+pub mod path;
+pub(crate) mod prefix;
+pub mod problem;
+pub mod problem_set;
+pub mod route;
+pub mod world;

@@ -1,0 +1,171 @@
+//! The values that labels can carry: text becomes a type here, once, and nobody checks again.
+//!
+//! Pure. What these types hold is printable ASCII without blanks, of characters that each type names.
+
+pub use super::{
+    host::{Host, HostMatch},
+    prefix::{CheckPath, MAX_SEGMENTS, PathPrefix},
+};
+use crate::model::{problem::Reason, route::Strip};
+use std::{num::NonZeroU16, str::FromStr, time::Duration};
+
+/// A share of the route's requests, 0 to 256; 0 takes no new traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Weight(u16);
+
+/// How long a container may take to answer: 1 ms to 24 h, in whole milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timeout(Duration);
+
+/// HAProxy's own health check.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CheckMethod {
+    #[default]
+    Tcp,
+    Off,
+    Http(CheckPath),
+}
+
+/// What Docker's HEALTHCHECK means for traffic.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum HealthPolicy {
+    /// Starting and unhealthy containers serve only while the route has no healthy one.
+    #[default]
+    Obey,
+    /// Starting and unhealthy containers never serve.
+    Require,
+    Ignore,
+}
+
+/// Which requests are sent again when a container fails them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Retry {
+    /// What never reached a container; GET, HEAD and OPTIONS also when it died over them.
+    #[default]
+    Safe,
+    All,
+    Off,
+}
+
+impl Weight {
+    pub const MAX: Self = Self(256);
+
+    pub fn get(self) -> u16 {
+        self.0
+    }
+
+    /// The weight, and what is to be told about it though it counts.
+    pub(crate) fn parse_reporting(text: &str) -> Result<(Self, Option<Reason>), Reason> {
+        if text.is_empty() || !text.bytes().all(|c| c.is_ascii_digit()) {
+            return Err(Reason::NotAWeight);
+        }
+        // Digits that do not fit are a number too, and more than 256.
+        match text.parse().unwrap_or(u16::MAX) {
+            weight if weight <= Self::MAX.0 => Ok((Self(weight), None)),
+            _ => Ok((Self::MAX, Some(Reason::WeightTooHigh))),
+        }
+    }
+}
+
+impl Default for Weight {
+    fn default() -> Self {
+        Self(100)
+    }
+}
+
+impl Timeout {
+    const MAX: Duration = Duration::from_hours(24);
+
+    pub fn duration(self) -> Duration {
+        self.0
+    }
+
+    pub fn as_millis(self) -> u64 {
+        u64::try_from(self.0.as_millis()).expect("a day has fewer milliseconds")
+    }
+}
+
+impl Default for Timeout {
+    fn default() -> Self {
+        Self(Duration::from_mins(1))
+    }
+}
+
+/// More than 256 counts as 256.
+impl FromStr for Weight {
+    type Err = Reason;
+
+    fn from_str(text: &str) -> Result<Self, Reason> {
+        Self::parse_reporting(text.trim()).map(|(weight, _)| weight)
+    }
+}
+
+impl FromStr for Timeout {
+    type Err = Reason;
+
+    fn from_str(text: &str) -> Result<Self, Reason> {
+        let time = humantime::parse_duration(text.trim()).map_err(|_| Reason::NotATimeout)?;
+        // What HAProxy cannot tell apart is equal here too.
+        match u64::try_from(time.as_millis()) {
+            Ok(millis) if 0 < millis && time <= Self::MAX => {
+                Ok(Self(Duration::from_millis(millis)))
+            }
+            _ => Err(Reason::NotATimeout),
+        }
+    }
+}
+
+impl FromStr for CheckMethod {
+    type Err = Reason;
+
+    fn from_str(text: &str) -> Result<Self, Reason> {
+        match_word(text, &[("tcp", Self::Tcp), ("off", Self::Off)])
+            .map_or_else(|| text.parse().map(Self::Http), Ok)
+    }
+}
+
+impl FromStr for HealthPolicy {
+    type Err = Reason;
+
+    fn from_str(text: &str) -> Result<Self, Reason> {
+        match_word(
+            text,
+            &[("obey", Self::Obey), ("require", Self::Require), ("ignore", Self::Ignore)],
+        )
+        .ok_or(Reason::NotAnObedience)
+    }
+}
+
+impl FromStr for Retry {
+    type Err = Reason;
+
+    fn from_str(text: &str) -> Result<Self, Reason> {
+        match_word(text, &[("safe", Self::Safe), ("all", Self::All), ("off", Self::Off)])
+            .ok_or(Reason::NotARetry)
+    }
+}
+
+impl FromStr for Strip {
+    type Err = Reason;
+
+    fn from_str(text: &str) -> Result<Self, Reason> {
+        let on = ["1", "true", "yes", "on"].map(|on| (on, Self::Prefix));
+        let off = ["0", "false", "no", "off"].map(|off| (off, Self::Keep));
+        match_word(text, &on).or_else(|| match_word(text, &off)).ok_or(Reason::NotASwitch)
+    }
+}
+
+/// A port as people write it: digits, neither sign nor leading zero.
+pub fn parse_port(text: &str) -> Result<NonZeroU16, Reason> {
+    let plain = !text.starts_with(['+', '0']);
+    match text.parse() {
+        Ok(port) if plain => Ok(port),
+        _ => Err(Reason::NotAPort(text.to_owned())),
+    }
+}
+
+/// YAML and people write `True` as well as `true`.
+fn match_word<T: Clone>(text: &str, words: &[(&str, T)]) -> Option<T> {
+    let text = text.trim();
+    words.iter().find(|(word, _)| word.eq_ignore_ascii_case(text)).map(|(_, value)| value.clone())
+}

@@ -1,0 +1,161 @@
+//! Paths: which of a host's requests a route answers, and what a health check asks for.
+//!
+//! Pure. Both hold printable ASCII alone: no blank, quote `"`, backslash, `#`, comma or control character.
+//! They may hold `;` and `'`, which separate and quote on HAProxy's command line: a payload or a
+//! backslash carries them there.
+
+use super::{host::is_placeholder, label_text, path::NormalizedPath, problem::Reason};
+use std::{fmt, str::FromStr, sync::Arc};
+
+/// More would make a request cost more look-ups than its path is worth.
+pub const MAX_SEGMENTS: usize = 8;
+
+/// A path prefix of whole segments, at most eight; no segments is the whole host.
+/// Holds `/a/b` without a trailing slash, or nothing, in the one spelling that requests are read in.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PathPrefix(Arc<str>);
+
+/// The path (and query) of a health check, as it goes into the request line.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CheckPath(Arc<str>);
+
+impl PathPrefix {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// How many segments it has.
+    pub fn depth(&self) -> usize {
+        self.0.bytes().filter(|&c| c == b'/').count()
+    }
+}
+
+impl CheckPath {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for PathPrefix {
+    type Err = Reason;
+
+    fn from_str(text: &str) -> Result<Self, Reason> {
+        let text = text.trim();
+        let body = text.strip_prefix('/').unwrap_or(text);
+        let body = match body.strip_suffix('/') {
+            _ if text.is_empty() => return Err(Reason::Empty),
+            _ if body.is_empty() => return Ok(Self::default()),
+            shorter => shorter.unwrap_or(body),
+        };
+        if !body.split('/').all(is_segment) {
+            return Err(diagnose_prefix(text));
+        }
+        let path = normalize_prefix(body).map_err(|reason| reason(text.to_owned()))?;
+        let prefix = Self(path.trim_end_matches('/').into());
+        if MAX_SEGMENTS < prefix.depth() {
+            return Err(Reason::PrefixTooDeep(text.to_owned()));
+        }
+        Ok(prefix)
+    }
+}
+
+impl FromStr for CheckPath {
+    type Err = Reason;
+
+    fn from_str(text: &str) -> Result<Self, Reason> {
+        let text = text.trim();
+        let (path, query) = text.split_once('?').unwrap_or((text, ""));
+        let legal =
+            path.starts_with('/') && is_pchar_text(path, b"/") && is_pchar_text(query, b"/?");
+        if legal { Ok(Self(text.into())) } else { Err(Reason::NotACheck) }
+    }
+}
+
+impl fmt::Display for PathPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for CheckPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What someone meant who wrote this for a prefix.
+fn diagnose_prefix(text: &str) -> Reason {
+    let whole = text.to_owned();
+    match literal_prefix(text) {
+        _ if is_placeholder(text) && !text.contains('<') => Reason::NotFilledIn(whole),
+        _ if text.starts_with(label_text::QUOTES) || text.ends_with(label_text::QUOTES) => {
+            Reason::InQuotes(whole)
+        }
+        Some(instead) => Reason::PatternForPrefix { text: whole, instead },
+        None => Reason::NotAPrefix(whole),
+    }
+}
+
+/// Where it looks like a pattern, as other programs take them for paths: the literal segments that it begins with.
+/// Here all stands for itself, so that no client would ask for it.
+pub(crate) fn literal_prefix(text: &str) -> Option<String> {
+    let body = text.trim().trim_start_matches(['^', '~', '=', ' ', '/']);
+    let anchored = text.starts_with(['^', '~', '=']) || text.ends_with('$');
+    let segments: Vec<_> = body.split('/').collect();
+    let first = segments.iter().position(|text| is_pattern(text));
+    if first.is_none() && !anchored {
+        return None;
+    }
+    let literal = &segments[..first.unwrap_or(segments.len())];
+    let literal: Vec<_> = literal.iter().map(|text| text.trim_end_matches('$')).collect();
+    // `/api*`: what is before the star.
+    let partial = first
+        .and_then(|at| segments[at].split_once('*'))
+        .filter(|(_, after_star)| after_star.is_empty());
+    let partial = partial.map(|(partial, _)| partial).filter(|partial| !is_pattern(partial));
+    let literal = literal.into_iter().chain(partial).filter(|text| is_segment(text));
+    let literal: Vec<_> = literal.collect();
+    Some(format!("/{}", literal.join("/")))
+}
+
+/// `*`, `.*`, `(…)`, `:id`, `{id}`, `<id>`, `[a-z]`, `a|b`, `x$`, `\d`.
+fn is_pattern(segment: &str) -> bool {
+    let parameter =
+        segment.strip_prefix(':').is_some_and(|text| text.starts_with(char::is_alphabetic));
+    let group = segment.starts_with('(') && segment.contains(')');
+    parameter
+        || group
+        || segment.contains(['*', '{', '}', '[', ']', '<', '>', '|', '^'])
+        || [".+", "(?", ")?", "(.", ")+", "\\d", "\\w", "\\."]
+            .iter()
+            .any(|text| segment.contains(text))
+}
+
+/// As requests are read.
+fn normalize_prefix(body: &str) -> Result<String, fn(String) -> Reason> {
+    let path = format!("/{body}");
+    if !path.contains(['%', ';']) {
+        return Ok(path);
+    }
+    if path.contains(';') || path.contains("%3B") || path.contains("%3b") {
+        return Err(Reason::PrefixParameter);
+    }
+    match NormalizedPath::from_request(&path) {
+        Ok(NormalizedPath { path, has_dot_segments: false, .. }) => Ok(path),
+        _ => Err(Reason::NotAPrefix),
+    }
+}
+
+fn is_segment(segment: &str) -> bool {
+    !matches!(segment, "" | "." | "..") && is_pchar_text(segment, b"")
+}
+
+/// RFC 3986's pchar, but for the comma, which parts lists here; `%` only before two digits.
+fn is_pchar_text(text: &str, also: &[u8]) -> bool {
+    let bytes = text.as_bytes();
+    let hex = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_hexdigit);
+    bytes.iter().enumerate().all(|(at, c)| match c {
+        b'%' => hex(at + 1) && hex(at + 2),
+        c => c.is_ascii_alphanumeric() || b"-._~!$&'()*+;=:@".contains(c) || also.contains(c),
+    })
+}

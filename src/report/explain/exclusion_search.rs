@@ -1,0 +1,341 @@
+//! Containers that would take part in answering a request and do not, and why.
+//!
+//! Pure.
+
+use super::{
+    ExcludedContainer, ExclusionReason, LabelSource, format_seconds,
+    label_source::Requester,
+    outcome::port_conflict,
+    request::Url,
+    route_match::{match_rank, matching_routes},
+};
+use crate::{
+    label::{self, key::LabelOption},
+    model::{
+        container::{Container, ContainerId, ContainerState},
+        container_ref::ContainerRef,
+        problem::{Problem, ProblemSubject, Reason, Severity},
+        route::{Endpoint, Readiness, RouteKey},
+    },
+    report::{StateSnapshot, exclusion::Exclusion},
+    routing::{
+        rollback::RELEASE_COMMAND,
+        route_table::{Claim, Eligibility},
+    },
+};
+
+/// Of one route, then of better ones that are not served, then of containers that ask for nothing that could be had.
+pub(crate) fn find_excluded(
+    url: &Url,
+    snapshot: &StateSnapshot,
+    winner: Option<&RouteKey>,
+) -> Vec<ExcludedContainer> {
+    let search = ExclusionSearch { url, snapshot, winner };
+    let mut excluded = Vec::new();
+    excluded.extend(winner.into_iter().flat_map(|key| search.excluded_on_route(key)));
+    excluded.extend(
+        search.better_routes().into_iter().flat_map(|key| search.excluded_on_missing_route(key)),
+    );
+    excluded.extend(search.excluded_without_claim());
+    let mut reported = Vec::new();
+    excluded.retain(|container: &ExcludedContainer| {
+        let new = !reported.contains(&(container.id.clone(), container.text.clone()));
+        reported.push((container.id.clone(), container.text.clone()));
+        new
+    });
+    excluded
+}
+
+struct ExclusionSearch<'a> {
+    url: &'a Url,
+    snapshot: &'a StateSnapshot,
+    winner: Option<&'a RouteKey>,
+}
+
+impl<'a> ExclusionSearch<'a> {
+    fn claims_on(&self, key: &RouteKey) -> &'a [Claim] {
+        self.snapshot
+            .decide_state
+            .route_table()
+            .claims()
+            .get(key)
+            .map(Vec::as_slice)
+            .unwrap_or_default()
+    }
+
+    /// Of those that ask for the route that answers.
+    fn excluded_on_route(&self, key: &RouteKey) -> Vec<ExcludedContainer> {
+        let shared = self.snapshot.routes.0.get(key);
+        let endpoints = shared.map(|route| &route.endpoints[..]).unwrap_or_default();
+        let why = |claim: &Claim| match endpoints.iter().find(|view| is_endpoint_of(view, claim)) {
+            None => self.conflict_exclusion(claim).or_else(|| self.rollback_exclusion(claim)),
+            Some(view) if view.readiness == Readiness::Out => Some(self.readiness_exclusion(claim)),
+            Some(view) if view.weight.get() == 0 => {
+                let text = "its weight is 0".to_owned();
+                // That of a generation that is held is not the label's.
+                let label = self.rollback_reason().is_none().then_some(LabelOption::Weight);
+                Some(self.build_exclusion(claim, ExclusionReason::Weightless, text, label))
+            }
+            Some(_) => None,
+        };
+        self.claims_on(key).iter().filter_map(why).collect()
+    }
+
+    /// Routes that are asked for, are not served, and would answer if they were.
+    fn better_routes(&self) -> Vec<&'a RouteKey> {
+        let best = self.winner.and_then(|key| match_rank(self.url, key));
+        let mut found =
+            matching_routes(self.url, self.snapshot.decide_state.route_table().routes().0.keys());
+        found.retain(|key| !self.snapshot.routes.0.contains_key(*key));
+        found.retain(|key| best.is_none_or(|best| match_rank(self.url, key) < Some(best)));
+        found
+    }
+
+    fn excluded_on_missing_route(&self, key: &RouteKey) -> Vec<ExcludedContainer> {
+        let refusal = self.snapshot.decide_state.refused_routes.get(key);
+        let (why, text) = match (port_conflict(self.snapshot, key.listener), refusal) {
+            (Some(why), _) => {
+                (ExclusionReason::PortTaken, format!("port {} is {why}", key.listener.port))
+            }
+            (None, Some((_, text))) => {
+                (ExclusionReason::Refused, format!("HAProxy refused its route {key}: {text}"))
+            }
+            (None, None) => self.rollback_reason().unwrap_or_else(|| {
+                (ExclusionReason::NotApplied, format!("its route {key} is not applied yet"))
+            }),
+        };
+        let one = |claim: &Claim| self.build_exclusion(claim, why, text.clone(), None);
+        self.claims_on(key).iter().map(one).collect()
+    }
+
+    /// Why who came after the generation that is held is not served, where one is.
+    fn rollback_reason(&self) -> Option<(ExclusionReason, String)> {
+        let rollback = self.snapshot.decide_state.rollback.as_ref()?;
+        Some((ExclusionReason::RolledBack, format!("not served: {rollback}; {RELEASE_COMMAND}")))
+    }
+
+    fn rollback_exclusion(&self, claim: &Claim) -> Option<ExcludedContainer> {
+        let (why, text) = self.rollback_reason()?;
+        Some(self.build_exclusion(claim, why, text, None))
+    }
+
+    /// Of containers that have no claim: they are not there, cannot be reached, or were not understood.
+    fn excluded_without_claim(&self) -> Vec<ExcludedContainer> {
+        let Some(world) = &self.snapshot.world else { return Vec::new() };
+        let stopped = world.containers.values().filter_map(|container| self.not_running(container));
+        let find_container = |id: &str| {
+            let mut from_there = world.containers.range(ContainerId::new(id)..);
+            from_there
+                .next()
+                .map(|(_, container)| container)
+                .filter(|container| container.id.short() == id)
+        };
+        let with_problems =
+            self.snapshot.problems.iter().filter_map(|problem| match &problem.subject {
+                ProblemSubject::Container(origin) => Some((find_container(origin.id())?, problem)),
+                ProblemSubject::Listener(_) | ProblemSubject::Option(_) => None,
+            });
+        let related =
+            with_problems.filter(|(container, problem)| self.is_related(container, problem));
+        stopped
+            .chain(related.map(|(container, problem)| problem_exclusion(container, problem)))
+            .collect()
+    }
+
+    fn not_running(&self, container: &Container) -> Option<ExcludedContainer> {
+        let (why, text) = if label::is_one_off(container) {
+            (ExclusionReason::OneOff, "it is a one-off of docker compose run")
+        } else if matches!(container.state, ContainerState::Running | ContainerState::Paused) {
+            return None;
+        } else {
+            (ExclusionReason::Stopped, "it does not run")
+        };
+        let requester = self.matching_requester(container)?;
+        Some(excluded_container(container, why, text.to_owned(), requester.host_source()))
+    }
+
+    /// As one that would have to be asked if it were there.
+    fn matching_requester<'c>(&self, container: &'c Container) -> Option<Requester<'c>> {
+        let best = self.winner.and_then(|key| match_rank(self.url, key));
+        let labels = label::parse_labels(container, &self.snapshot.rules.label_limits);
+        let fits = |key: &RouteKey| match (match_rank(self.url, key), best) {
+            (None, _) => false,
+            (pair, best) => best.is_none() || pair <= best,
+        };
+        let request = labels.requests.iter().find(|request| fits(&request.key))?;
+        Requester::new(self.snapshot, container, &request.key, request.port)
+    }
+
+    /// Whether the request would have to do with the container, were it not for the problem.
+    fn is_related(&self, container: &Container, problem: &Problem) -> bool {
+        match problem.reason {
+            _ if problem.reason.severity() == Severity::Hint => false,
+            Reason::Conflict { .. }
+            | Reason::Kept { .. }
+            | Reason::HostOwned { .. }
+            | Reason::Refused { .. }
+            | Reason::AskedTwice { .. }
+            // What was wrong is told beside it.
+            | Reason::NoneLeft { .. }
+            | Reason::PortTaken { .. } => false,
+            Reason::NotOnNetwork { .. }
+            | Reason::NoAddress { .. }
+            | Reason::NoListenerLeft { .. }
+            | Reason::NotLoaded { .. } => {
+                self.matching_requester(container).is_some()
+            }
+            _ => !self.has_claim(container) && self.names_host(container, problem),
+        }
+    }
+
+    fn has_claim(&self, container: &Container) -> bool {
+        let Some(key) = self.winner else { return false };
+        self.claims_on(key).iter().any(|claim| claim.seniority.1 == container.id)
+    }
+
+    /// Its labels name the host, understood or not; where nothing answers, also those that may have meant any.
+    fn names_host(&self, container: &Container, problem: &Problem) -> bool {
+        let (host, above) = (self.url.host(), self.url.parent().map(|text| format!("*.{text}")));
+        let ours = || {
+            let all = container.labels.iter().chain(&container.environment);
+            all.filter(|(key, _)| label::has_our_labels([key.as_str()]))
+        };
+        // Whatever stands around it: a scheme, a port, a path, other hosts.
+        let names = |value: &String| {
+            let of_a_host = |c: char| c.is_ascii_alphanumeric() || "-_.*".contains(c);
+            let value = value.to_ascii_lowercase();
+            let mut words = value.split(|c| !of_a_host(c)).map(|word| word.trim_end_matches('.'));
+            words.any(|word| !word.is_empty() && (word == host || Some(word) == above.as_deref()))
+        };
+        let says_a_host = || ours().any(|(key, _)| key.contains("_host"));
+        let key = problem.label.as_ref().map_or("", |label| label.key.as_str());
+        let any = key.is_empty() || key.contains("_prefix") || key == "glue_http_ports";
+        let may_mean_any = || self.winner.is_none() && any && !says_a_host();
+        ours().any(|(_, value)| names(value)) || may_mean_any()
+    }
+
+    fn conflict_exclusion(&self, claim: &Claim) -> Option<ExcludedContainer> {
+        let key = claim.key.to_string();
+        let problems = self.snapshot.decide_state.route_table().conflicts();
+        let mut mine = problems.filter(|problem| is_about(problem, &claim.container));
+        let (text, option_name) = mine.find_map(|problem| match &problem.reason {
+            Reason::Conflict { route, with, over } if *route == key => {
+                let text =
+                    format!("{with} was first, with another {over}; it waits until they agree");
+                Some((text, *over))
+            }
+            Reason::Kept { route, party, over } if *route == key => {
+                let text = format!(
+                    "{party} had it until just now, with another {over}; it waits for a while"
+                );
+                Some((text, *over))
+            }
+            Reason::HostOwned { route, holder } if *route == key => Some((
+                format!(
+                    "its host is one of {}; it waits until none is left",
+                    holder.escape_debug()
+                ),
+                "host",
+            )),
+            _ => None,
+        })?;
+        let option = LabelOption::ALL
+            .iter()
+            .find(|(name, _)| *name == option_name)
+            .map(|(_, option)| *option);
+        Some(self.build_exclusion(claim, ExclusionReason::Conflict, text, option))
+    }
+
+    /// It shares the route and is not fit to serve.
+    fn readiness_exclusion(&self, claim: &Claim) -> ExcludedContainer {
+        let StateSnapshot { world, decide_state: memory, now, .. } = self.snapshot;
+        let of_health = |condition| match claim.eligibility {
+            Eligibility::Backup => format!("{condition}, and others are well"),
+            _ => format!("{condition}, and it requires that"),
+        };
+        let (why, text) = match Exclusion::from_claim(claim, world.as_deref(), memory, *now) {
+            Exclusion::Paused => (ExclusionReason::Paused, "it is paused".to_owned()),
+            Exclusion::Stopping => (ExclusionReason::Stopping, "it is stopping".to_owned()),
+            Exclusion::Drained => {
+                let command = format!("docker-balancer undrain {}", claim.container.name());
+                (
+                    ExclusionReason::Drained,
+                    format!("it was drained, until it is stopped or {command}"),
+                )
+            }
+            Exclusion::Crashing => {
+                let until = memory.crash_delay_until(&claim.seniority.1, *now).unwrap_or(*now);
+                let remaining = format_seconds(until.saturating_duration_since(*now));
+                (
+                    ExclusionReason::Crashing,
+                    format!("it crashes over and over; next try in {remaining}"),
+                )
+            }
+            Exclusion::Starting => {
+                (ExclusionReason::Starting, of_health("its HEALTHCHECK has not passed yet"))
+            }
+            Exclusion::Unhealthy => {
+                (ExclusionReason::Unhealthy, of_health("its HEALTHCHECK fails"))
+            }
+        };
+        let of_health = matches!(why, ExclusionReason::Starting | ExclusionReason::Unhealthy);
+        self.build_exclusion(claim, why, text, of_health.then_some(LabelOption::Health))
+    }
+
+    fn build_exclusion(
+        &self,
+        claim: &Claim,
+        why: ExclusionReason,
+        text: String,
+        option: Option<LabelOption>,
+    ) -> ExcludedContainer {
+        let requester = Requester::from_claim(self.snapshot, claim);
+        ExcludedContainer {
+            container: claim.container.name().to_owned(),
+            id: claim.container.id().to_owned(),
+            why,
+            text,
+            label: option.and_then(|option| requester?.option_source(option)),
+        }
+    }
+}
+
+fn is_endpoint_of(endpoint: &Endpoint, claim: &Claim) -> bool {
+    endpoint.container == claim.container && endpoint.port == claim.port
+}
+
+fn is_about(problem: &Problem, origin: &ContainerRef) -> bool {
+    matches!(&problem.subject, ProblemSubject::Container(about) if about == origin)
+}
+
+/// By a problem of its own.
+fn problem_exclusion(container: &Container, problem: &Problem) -> ExcludedContainer {
+    let why = match problem.reason {
+        Reason::HostFenced(_)
+        | Reason::HostReserved { .. }
+        | Reason::PortFenced(_)
+        | Reason::PortOfHost { .. }
+        | Reason::HostNetworkFenced
+        | Reason::ImageUnknown { .. } => ExclusionReason::Fenced,
+        Reason::NotOnNetwork { .. } | Reason::NoAddress { .. } => ExclusionReason::NoAddress,
+        _ => ExclusionReason::Label,
+    };
+    let label = problem.label.as_ref().map(|label| LabelSource {
+        container: container.name.clone(),
+        id: container.id.short().to_owned(),
+        key: label.key.clone(),
+        value: label.value.clone(),
+        environment: !container.labels.contains_key(&label.key),
+    });
+    excluded_container(container, why, problem.reason.to_string(), label)
+}
+
+fn excluded_container(
+    container: &Container,
+    why: ExclusionReason,
+    text: String,
+    label: Option<LabelSource>,
+) -> ExcludedContainer {
+    let (name, id) = (container.name.clone(), container.id.short().to_owned());
+    ExcludedContainer { container: name, id, why, text, label }
+}

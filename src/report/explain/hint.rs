@@ -1,0 +1,138 @@
+//! What was meant, where else it would be served, and what else is to be known.
+//!
+//! Pure.
+
+use super::{
+    request::Url,
+    route_match::{HostRank, host_rank, match_rank},
+    selected_route::SelectedRoute,
+};
+use crate::{
+    model::{
+        option_value::HostMatch,
+        problem::{ProblemSubject, Reason},
+        route::{Listener, Match},
+    },
+    report::StateSnapshot,
+    routing::rollback::RELEASE_COMMAND,
+};
+use std::{collections::BTreeSet, num::NonZeroU16};
+
+/// The host of a route that is most like the one asked for, where nobody asks for that: at most three slips, and
+/// fewer than half of the labels in question.
+pub(crate) fn nearest_host(url: &Url, snapshot: &StateSnapshot) -> Option<String> {
+    let names_host =
+        |host: &HostMatch| host_rank(url, host).is_some_and(|rank| rank != HostRank::Any);
+    let hosts: BTreeSet<_> = snapshot
+        .routes
+        .0
+        .keys()
+        .map(|key| {
+            let Match::Http { host, .. } = &key.rule;
+            host
+        })
+        .collect();
+    if hosts.iter().any(|host| names_host(host)) {
+        return None;
+    }
+    let exact = hosts.into_iter().filter_map(|host| match host {
+        HostMatch::Exact(host) => Some(host.as_str()),
+        HostMatch::Wildcard(_) | HostMatch::Any => None,
+    });
+    let candidates = exact.filter_map(|host| Some((typo_distance(url.host(), host)?, host)));
+    candidates.min().map(|(_, host)| host.to_owned())
+}
+
+/// `None` where they have little to do with each other. Labels at the end that are the same say nothing.
+fn typo_distance(one: &str, other: &str) -> Option<usize> {
+    let (mut a, mut b) = (one.split('.').rev().peekable(), other.split('.').rev().peekable());
+    while a.peek().is_some() && a.peek() == b.peek() {
+        a.next();
+        b.next();
+    }
+    let join_labels = |labels: Vec<&str>| labels.join(".");
+    let (a, b) = (join_labels(a.collect()), join_labels(b.collect()));
+    let distance = strsim::osa_distance(&a, &b);
+    (distance <= 3 && 2 * distance < a.len().max(b.len())).then_some(distance)
+}
+
+/// The same request, on the ports where a route answers it.
+pub(crate) fn other_ports(url: &Url, snapshot: &StateSnapshot) -> Vec<String> {
+    let ports: BTreeSet<_> = snapshot.routes.0.keys().map(|key| key.listener.port).collect();
+    let on = |port: NonZeroU16| url.format_on_port(port);
+    let answers = |text: &String| {
+        let there: Option<Url> = text.parse().ok();
+        there.is_some_and(|url| {
+            let names_host = |pair: &(HostRank, _)| pair.0 != HostRank::Any;
+            snapshot
+                .routes
+                .0
+                .keys()
+                .any(|key| match_rank(&url, key).as_ref().is_some_and(names_host))
+        })
+    };
+    ports.into_iter().map(on).filter(answers).collect()
+}
+
+/// The public port that is meant by one that only is bound for it, as a browser is given it.
+pub(crate) fn public_port(url: &Url, snapshot: &StateSnapshot) -> Option<NonZeroU16> {
+    let listeners = || snapshot.routes.0.keys().map(|key| key.listener);
+    let is_bound = |at: &Listener| snapshot.rules.bound_port(*at) == url.port();
+    let is_public = listeners().any(|at| at.port == url.port());
+    listeners().filter(|_| !is_public).find(is_bound).map(|at| at.port)
+}
+
+/// `counted`: HAProxy said what it counts. `public`: see [`public_port`].
+pub(crate) fn collect_notes(
+    snapshot: &StateSnapshot,
+    has_counters: bool,
+    selected: Option<&SelectedRoute<'_>>,
+    public: Option<NonZeroU16>,
+) -> Vec<String> {
+    let mut notes = Vec::new();
+    if let Some(port) = public {
+        notes.push(format!("that is where public port {port} is bound; labels say {port}"));
+    }
+    if let Some(error) = &snapshot.last_error {
+        notes.push(format!("the last change is not applied: {error}"));
+    }
+    if !snapshot.docker_connected {
+        notes.push("Docker does not answer at the moment; this is of before".to_owned());
+    }
+    if !snapshot.haproxy.answers {
+        notes.push("HAProxy does not say what it has; this is what the labels ask for".to_owned());
+    }
+    if snapshot.haproxy.answers && !has_counters {
+        notes.push(
+            "HAProxy does not answer at the moment; how its servers are is not known".to_owned(),
+        );
+    }
+    if let Some(rollback) = &snapshot.decide_state.rollback {
+        notes.push(format!("{rollback}; what came later waits for {RELEASE_COMMAND}"));
+    }
+    let Some(selected) = selected else { return notes };
+    let serves = |subject: &ProblemSubject| match subject {
+        ProblemSubject::Container(origin) => {
+            selected.route.endpoints.iter().any(|view| view.container == *origin)
+        }
+        ProblemSubject::Listener(listener) => selected.key.listener == *listener,
+        ProblemSubject::Option(_) => false,
+    };
+    // What takes part nevertheless; an exposed port is worth a word only where nothing answers.
+    let problems = snapshot.problems.iter().filter(|problem| serves(&problem.subject));
+    let of_labels = problems.filter(|problem| match problem.reason {
+        Reason::NotExposed { .. } => !selected.is_served(),
+        Reason::Conflict { .. }
+        | Reason::Kept { .. }
+        | Reason::HostOwned { .. }
+        | Reason::Refused { .. } => false,
+        // Told as the outcome already, where it is the only server's.
+        _ if problem.reason.is_check_failure() => {
+            selected.is_served() || selected.servers.len() != 1
+        }
+        _ if problem.reason.is_about_traffic() => true,
+        _ => problem.label.is_some(),
+    });
+    notes.extend(of_labels.map(ToString::to_string));
+    notes
+}

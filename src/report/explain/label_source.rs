@@ -1,0 +1,99 @@
+//! The labels that something comes from: the container is read anew.
+//!
+//! Pure.
+
+use super::LabelSource;
+use crate::{
+    label::{
+        key::LabelOption,
+        trace::{LabelOrigin, LabelTrace, OptionSource, trace_labels},
+    },
+    model::{
+        container::Container,
+        route::{Endpoint, RouteKey},
+    },
+    report::StateSnapshot,
+    routing::route_table::Claim,
+};
+
+/// A container that asks for a route, and where it says so.
+pub(crate) struct Requester<'a> {
+    pub(crate) container: &'a Container,
+    port: u16,
+    trace: LabelTrace,
+}
+
+impl<'a> Requester<'a> {
+    pub(crate) fn from_claim(snapshot: &'a StateSnapshot, claim: &Claim) -> Option<Self> {
+        let container = snapshot.world.as_ref()?.containers.get(&claim.seniority.1)?;
+        Self::new(snapshot, container, &claim.key, claim.port)
+    }
+
+    pub(crate) fn new(
+        snapshot: &StateSnapshot,
+        container: &'a Container,
+        key: &RouteKey,
+        port: u16,
+    ) -> Option<Self> {
+        let trace = trace_labels(container, &snapshot.rules.label_limits, key, port)?;
+        Some(Self { container, port, trace })
+    }
+
+    pub(crate) fn from_endpoint(
+        snapshot: &'a StateSnapshot,
+        key: &RouteKey,
+        endpoint: &Endpoint,
+    ) -> Option<Self> {
+        let mut claims = snapshot.decide_state.route_table().claims().get(key)?.iter();
+        let is_same =
+            |claim: &&Claim| claim.container == endpoint.container && claim.port == endpoint.port;
+        Self::from_claim(snapshot, claims.find(is_same)?)
+    }
+
+    /// By the container's short id, and its port.
+    pub(crate) fn matches_server(&self, (id, port): (&str, u16)) -> bool {
+        (self.container.id.short(), self.port) == (id, port)
+    }
+
+    pub(crate) fn listener_source(&self) -> Option<LabelSource> {
+        self.trace.listener_source().map(|dir| self.to_source(dir))
+    }
+
+    pub(crate) fn host_source(&self) -> Option<LabelSource> {
+        self.trace.host_source().map(|dir| self.to_source(dir))
+    }
+
+    /// A route of the whole host is one for not saying a prefix.
+    pub(crate) fn prefix_source(&self) -> Option<LabelSource> {
+        self.trace
+            .get(LabelOption::Prefix)
+            .or(self.trace.host_source())
+            .map(|dir| self.to_source(dir))
+    }
+
+    /// `None` where it has the default.
+    pub(crate) fn option_source(&self, option: LabelOption) -> Option<LabelSource> {
+        self.trace.get(option).map(|dir| self.to_source(dir))
+    }
+
+    fn to_source(&self, option_source: &OptionSource) -> LabelSource {
+        let OptionSource { key, value, origin: written_in } = option_source.clone();
+        LabelSource {
+            container: self.container.name.clone(),
+            id: self.container.id.short().to_owned(),
+            key,
+            value,
+            environment: written_in == LabelOrigin::Environment,
+        }
+    }
+}
+
+/// Each once, in the order of the containers.
+pub(crate) fn collect_sources<'a>(
+    requesters: &[Requester<'a>],
+    which: impl Fn(&Requester<'a>) -> Option<LabelSource>,
+) -> Vec<LabelSource> {
+    let mut sources: Vec<_> = requesters.iter().filter_map(which).collect();
+    sources.dedup();
+    sources
+}

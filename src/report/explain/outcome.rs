@@ -1,0 +1,167 @@
+//! What comes of the request, in a sentence, and whether anybody listens.
+//!
+//! Pure.
+
+use super::{
+    ListenerStep, RequestOutcome, ServerState, format_seconds,
+    label_source::{Requester, collect_sources},
+    request::ExplainRequest,
+    route_match::{HostRank, host_rank, matching_routes},
+    selected_route::SelectedRoute,
+};
+use crate::{
+    model::{
+        problem::{ProblemSubject, Reason},
+        route::{Listener, Match, Protocol, RouteKey},
+    },
+    report::StateSnapshot,
+};
+use std::collections::BTreeSet;
+
+/// More are not worth a list.
+const MAX_LISTED_PORTS: usize = 8;
+
+pub(crate) fn decide_outcome(
+    request: &ExplainRequest,
+    snapshot: &StateSnapshot,
+    selected: Option<&SelectedRoute<'_>>,
+) -> (RequestOutcome, String) {
+    let Some(selected) = selected else { return no_route_outcome(request, snapshot) };
+    let up = selected.servers.iter().filter(|step| step.state == ServerState::Up);
+    let names: Vec<_> = up.map(|step| step.container.as_str()).collect();
+    match (&names[..], &selected.servers[..], selected.route.endpoints.len()) {
+        ([one], ..) => (RequestOutcome::Served, format!("{one} answers")),
+        ([one, other], ..) => (RequestOutcome::Served, format!("{one} and {other} share it")),
+        ([one, others @ ..], ..) => {
+            (RequestOutcome::Served, format!("{one} and {} others share it", others.len()))
+        }
+        ([], _, 0) => (RequestOutcome::Unavailable, held_text(snapshot, selected.key)),
+        ([], [], 1) => {
+            (RequestOutcome::Unavailable, "its only container takes no requests".to_owned())
+        }
+        ([], [], all) => {
+            (RequestOutcome::Unavailable, format!("none of its {all} containers takes requests"))
+        }
+        ([], [one], _) => {
+            let reason = match failed_check_reason(snapshot, &one.id) {
+                Some(reason) => format!("HAProxy's check of {} fails: {reason}", one.container),
+                None => format!("HAProxy's check of {} fails", one.container),
+            };
+            (RequestOutcome::Unavailable, reason)
+        }
+        ([], all, _) => (
+            RequestOutcome::Unavailable,
+            format!("HAProxy's checks of all {} servers fail", all.len()),
+        ),
+    }
+}
+
+/// Why the check of the container fails, as far as that is known.
+fn failed_check_reason<'a>(snapshot: &'a StateSnapshot, id: &str) -> Option<&'a Reason> {
+    let is_about = |subject: &ProblemSubject| matches!(subject, ProblemSubject::Container(origin) if origin.id() == id);
+    let mut all = snapshot
+        .problems
+        .iter()
+        .filter(|problem| is_about(&problem.subject))
+        .map(|problem| &problem.reason);
+    all.find(|reason| reason.is_check_failure())
+}
+
+/// Nobody is behind it any more.
+fn held_text(snapshot: &StateSnapshot, key: &RouteKey) -> String {
+    if let Some(rollback) = &snapshot.decide_state.rollback {
+        return format!("{rollback}, and none of the containers that served it then is left");
+    }
+    let since = snapshot.decide_state.held_since(key);
+    let end = since.map(|since| since + snapshot.rules.hold);
+    match end.map(|end| end.saturating_duration_since(snapshot.now)) {
+        Some(remaining) => format!(
+            "its last container went away; until another one comes it is 503, for another {}, then as if it had \
+             never been",
+            format_seconds(remaining)
+        ),
+        None => "its last container went away".to_owned(),
+    }
+}
+
+fn no_route_outcome(
+    request: &ExplainRequest,
+    snapshot: &StateSnapshot,
+) -> (RequestOutcome, String) {
+    let at = requested_listener(request);
+    let port = at.port;
+    let here = || snapshot.routes.0.keys().filter(|key| key.listener == at);
+    let has_claim = || {
+        let keys = snapshot.decide_state.route_table().routes().0.keys();
+        !matching_routes(&request.url, keys).is_empty()
+    };
+    let bound = snapshot.config.frontends.iter().any(|frontend| frontend.listener == at);
+    if let Some(reason) = port_conflict(snapshot, at) {
+        return (RequestOutcome::NobodyListens, format!("port {port} is not ours: it is {reason}"));
+    }
+    let is_not_listening = !bound && here().next().is_none();
+    if let Some(rejection) = request.rejection().filter(|_| !is_not_listening) {
+        return (RequestOutcome::Refused, rejection.to_string());
+    }
+    if let Some(rollback) = snapshot.decide_state.rollback.as_ref().filter(|_| has_claim()) {
+        let outcome =
+            if is_not_listening { RequestOutcome::NobodyListens } else { RequestOutcome::NotFound };
+        return (outcome, format!("{rollback}, and it had no route for this"));
+    }
+    if is_not_listening {
+        return (RequestOutcome::NobodyListens, not_listening_text(snapshot, at));
+    }
+    let has_host = |key: &RouteKey| {
+        let Match::Http { host, .. } = &key.rule;
+        host_rank(&request.url, host).is_some_and(|rank| rank != HostRank::Any)
+    };
+    let (host, path) = (request.url.host(), request.url.path());
+    let reason = if here().any(has_host) {
+        format!("{host} is known, but no route of it has the path {path}")
+    } else {
+        format!("no container asks for {host} on port {port}")
+    };
+    (RequestOutcome::NotFound, reason)
+}
+
+fn not_listening_text(snapshot: &StateSnapshot, at: Listener) -> String {
+    let ports: BTreeSet<_> = snapshot.routes.0.keys().map(|key| key.listener.port).collect();
+    let ports: Vec<_> = ports.iter().map(ToString::to_string).collect();
+    match ports.len() {
+        0 => "no container asks for any port".to_owned(),
+        1..=MAX_LISTED_PORTS => {
+            format!("no container asks for port {}, only for {}", at.port, ports.join(", "))
+        }
+        _ => format!("no container asks for port {}", at.port),
+    }
+}
+
+fn requested_listener(request: &ExplainRequest) -> Listener {
+    Listener { protocol: Protocol::Http, port: request.url.port() }
+}
+
+/// Follows "its port is".
+pub(crate) fn port_conflict(snapshot: &StateSnapshot, at: Listener) -> Option<String> {
+    let mut subject =
+        snapshot.problems.iter().filter(|problem| problem.subject == ProblemSubject::Listener(at));
+    subject.find_map(|problem| match &problem.reason {
+        Reason::PortTaken { why } => Some(why.clone()),
+        _ => None,
+    })
+}
+
+pub(crate) fn listener_step(
+    request: &ExplainRequest,
+    snapshot: &StateSnapshot,
+    selected: Option<&SelectedRoute<'_>>,
+) -> ListenerStep {
+    let at = requested_listener(request);
+    ListenerStep {
+        port: at.port.get(),
+        bound: snapshot.rules.bound_port(at).get(),
+        taken: port_conflict(snapshot, at),
+        labels: selected
+            .map(|route| collect_sources(&route.requesters, Requester::listener_source))
+            .unwrap_or_default(),
+    }
+}

@@ -1,0 +1,278 @@
+//! A request as a client would send it, and what the generated frontend makes of its host and path.
+//!
+//! Pure. What stands in a URL is sent as it is written, byte for byte; the path is routed as [`crate::model::path`] reads it.
+
+use crate::model::{
+    option_value,
+    path::{NormalizedPath, PathError},
+};
+use std::{fmt, num::NonZeroU16, str::FromStr};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExplainRequest {
+    pub method: Method,
+    pub url: Url,
+}
+
+/// A method's name, case-sensitive as HTTP's are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Method(String);
+
+/// `http://host[:port][/path][?query]`; displays as it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Url {
+    text: String,
+    /// As the client sends it, but for the port; an international name in ASCII.
+    sent_host: String,
+    /// As routes name it.
+    host: String,
+    port: NonZeroU16,
+    /// Begins with a slash.
+    path: String,
+    /// The path as it is routed, or why it is not.
+    normalized: Result<NormalizedPath, PathError>,
+    /// With its question mark, or empty.
+    query: String,
+}
+
+/// Why HAProxy refuses a request before it is routed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RejectionError {
+    #[error("{0}")]
+    Path(PathError),
+    #[error("no container is asked by this method")]
+    Method,
+}
+
+/// Why it is no URL, or no method, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    #[error("it has no scheme; begin it with http://, as in http://app.example.com/")]
+    NoScheme,
+    #[error("explain knows plain HTTP alone; write http:// and the listener's port")]
+    NotHttp,
+    #[error("it has no host")]
+    NoHost,
+    #[error("{0:?} is no host name; one has letters, digits, - and _, and dots between them")]
+    NotAHost(String),
+    #[error(
+        "a name before the host goes into a header, not into the request's target; leave it away"
+    )]
+    User,
+    #[error("{0:?} is no port; one is a whole number from 1 to 65535")]
+    NotAPort(String),
+    #[error("{0:?} cannot stand in a URL; write its bytes as %XX, as clients do")]
+    NotAPath(char),
+    #[error("a method is a word such as GET")]
+    NotAMethod,
+}
+
+impl ExplainRequest {
+    pub fn rejection(&self) -> Option<RejectionError> {
+        let is_refused = matches!(self.method.as_str(), "CONNECT" | "TRACE" | "TRACK");
+        let of_path = || self.url.normalized.as_ref().err().copied().map(RejectionError::Path);
+        is_refused.then_some(RejectionError::Method).or_else(of_path)
+    }
+}
+
+impl RejectionError {
+    pub fn http_status(self) -> u16 {
+        match self {
+            Self::Path(_) => 400,
+            Self::Method => 405,
+        }
+    }
+}
+
+impl Method {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// HAProxy sends these again although the container may have begun with them.
+    pub fn is_safe(&self) -> bool {
+        matches!(self.0.as_str(), "GET" | "HEAD" | "OPTIONS")
+    }
+}
+
+impl Url {
+    /// The public port.
+    pub fn port(&self) -> NonZeroU16 {
+        self.port
+    }
+
+    /// The same on another port.
+    #[must_use]
+    pub fn with_port(&self, port: NonZeroU16) -> Self {
+        Self { port, ..self.clone() }
+    }
+
+    /// Without the query, as it is sent.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The path as it is routed; `None` where HAProxy refuses it.
+    pub fn normalized_path(&self) -> Option<&NormalizedPath> {
+        self.normalized.as_ref().ok()
+    }
+
+    /// With its question mark, or empty.
+    pub fn query(&self) -> &str {
+        &self.query
+    }
+
+    /// As routes name it: in lower case, without port and trailing dot.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// What is left of the host when its first label is taken off; `None` where that leaves nothing.
+    pub fn parent(&self) -> Option<&str> {
+        let (first, parent) = self.host.split_once('.')?;
+        (!first.is_empty()).then_some(parent)
+    }
+
+    /// What clients see on another port.
+    pub fn format_on_port(&self, port: NonZeroU16) -> String {
+        let Self { sent_host: sent, path, query, .. } = self;
+        match port.get() {
+            80 => format!("http://{sent}{path}{query}"),
+            port => format!("http://{sent}:{port}{path}{query}"),
+        }
+    }
+}
+
+impl FromStr for Method {
+    type Err = RequestError;
+
+    fn from_str(text: &str) -> Result<Self, RequestError> {
+        let legal = |c: u8| c.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&c);
+        let is_token = !text.is_empty() && text.bytes().all(legal);
+        if is_token { Ok(Self(text.to_owned())) } else { Err(RequestError::NotAMethod) }
+    }
+}
+
+impl FromStr for Url {
+    type Err = RequestError;
+
+    fn from_str(text: &str) -> Result<Self, RequestError> {
+        let (scheme, after_scheme) = text.split_once("://").ok_or(RequestError::NoScheme)?;
+        if !scheme.eq_ignore_ascii_case("http") {
+            return Err(RequestError::NotHttp);
+        }
+        let at = after_scheme.find(['/', '?', '#']).unwrap_or(after_scheme.len());
+        let (authority, target) = after_scheme.split_at(at);
+        let (sent_host, port) = parse_authority(authority)?;
+        // An IPv6 address is cut at its first colon, so no label can name one.
+        let name = sent_host.split(':').next().unwrap_or_default().to_ascii_lowercase();
+        let host = name.trim_end_matches('.').to_owned();
+        // No client sends what follows a hash.
+        let target = target.split('#').next().unwrap_or_default();
+        if let Some(not_a_host) = target.chars().find(|c| !c.is_ascii_graphic()) {
+            return Err(RequestError::NotAPath(not_a_host));
+        }
+        let (path, query) = target.split_at(target.find('?').unwrap_or(target.len()));
+        let path = if path.is_empty() { "/" } else { path };
+        let normalized = NormalizedPath::from_request(path);
+        let (path, query) = (path.to_owned(), query.to_owned());
+        Ok(Self { text: text.to_owned(), sent_host, host, port, path, normalized, query })
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+fn parse_authority(authority: &str) -> Result<(String, NonZeroU16), RequestError> {
+    if authority.contains('@') {
+        return Err(RequestError::User);
+    }
+    if authority.starts_with('[') && !authority.contains(']') {
+        return Err(RequestError::NotAHost(authority.to_owned()));
+    }
+    let after_address = authority.find(']').map_or(0, |at| at + 1);
+    let (host, port) = match authority[after_address..].find(':') {
+        Some(at) => authority.split_at(after_address + at),
+        None => (authority, ""),
+    };
+    let port = match port.strip_prefix(':').unwrap_or_default() {
+        "" => option_value::parse_port("80").map_err(|_| RequestError::NoHost)?,
+        port => {
+            option_value::parse_port(port).map_err(|_| RequestError::NotAPort(port.to_owned()))?
+        }
+    };
+    Ok((parse_sent_host(host)?, port))
+}
+
+fn parse_sent_host(host: &str) -> Result<String, RequestError> {
+    let not_a_host = || RequestError::NotAHost(host.to_owned());
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let address = |text: &str| {
+        let inside = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+        inside.is_some_and(|parsed| parsed.parse::<std::net::Ipv6Addr>().is_ok())
+    };
+    match host {
+        "" => Err(RequestError::NoHost),
+        _ if address(host) || host.chars().all(plain) => Ok(host.to_owned()),
+        _ if !host.is_ascii() => idna::domain_to_ascii(host)
+            .ok()
+            .filter(|parsed| parsed.chars().all(plain))
+            .ok_or_else(not_a_host),
+        _ => Err(not_a_host()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn url_is_parsed_as_clients_send_it() {
+        for (url, expected) in [
+            ("http://a.test", "a.test 80 / "),
+            ("HTTP://A.Test.:8080", "a.test 8080 / "),
+            ("http://a.test:", "a.test 80 / "),
+            ("http://a.test?q=/x", "a.test 80 / ?q=/x"),
+            ("http://a.test/%61//../b?x?y#z", "a.test 80 /%61//../b ?x?y"),
+            ("http://bücher.test/", "xn--bcher-kva.test 80 / "),
+            ("http://10.0.0.1:81/", "10.0.0.1 81 / "),
+            ("http://[::1]:81/x", "[ 81 /x "),
+        ] {
+            let parsed: Url = url.parse().unwrap();
+            let Url { port, path, query, .. } = &parsed;
+            assert_eq!(format!("{} {port} {path} {query}", parsed.host()), expected, "{url}");
+            assert_eq!(parsed.to_string(), url);
+        }
+    }
+
+    #[test]
+    fn invalid_url_or_method_is_refused_with_reason() {
+        for (url, expected) in [
+            ("", RequestError::NoScheme),
+            ("app.example.com/x", RequestError::NoScheme),
+            ("https://a.test/", RequestError::NotHttp),
+            ("http:///x", RequestError::NoHost),
+            ("http://:80/", RequestError::NoHost),
+            ("http://u:p@a.test/", RequestError::User),
+            ("http://a b.test/", RequestError::NotAHost("a b.test".to_owned())),
+            ("http://[::1/", RequestError::NotAHost("[::1".to_owned())),
+            ("http://a.test:0/", RequestError::NotAPort("0".to_owned())),
+            ("http://a.test:99999/", RequestError::NotAPort("99999".to_owned())),
+            ("http://a.test/a b", RequestError::NotAPath(' ')),
+            ("http://a.test/ä", RequestError::NotAPath('ä')),
+        ] {
+            assert_eq!(url.parse::<Url>(), Err(expected), "{url:?}");
+        }
+        assert_eq!("".parse::<Method>(), Err(RequestError::NotAMethod));
+        assert_eq!("GET /".parse::<Method>(), Err(RequestError::NotAMethod));
+    }
+}

@@ -1,0 +1,162 @@
+//! The route that answers: who serves it, by which labels, and what becomes of the request.
+//!
+//! Pure.
+
+use super::{
+    ForwardedRequest, HostStep, LabelSource, RetryScope, RouteStep, ServerState, ServerStep,
+    label_source::{Requester, collect_sources},
+    request::{ExplainRequest, Url},
+    route_match::has_prefix,
+};
+use crate::{
+    haproxy::stats::Counters,
+    label::key::LabelOption,
+    model::{
+        option_value::Retry,
+        route::{Match, Route, RouteKey, Strip},
+    },
+    report::{StateSnapshot, status},
+};
+use std::collections::BTreeSet;
+
+/// The route that answers.
+pub(crate) struct SelectedRoute<'a> {
+    pub(crate) key: &'a RouteKey,
+    pub(crate) route: &'a Route,
+    status: status::RouteStatus,
+    /// What it is like is of a generation that is held, and not of labels.
+    is_rolled_back: bool,
+    pub(crate) servers: Vec<ServerStep>,
+    /// Whose labels made it: those who serve, else all who share it.
+    pub(crate) requesters: Vec<Requester<'a>>,
+}
+
+impl<'a> SelectedRoute<'a> {
+    pub(crate) fn from_key(
+        snapshot: &'a StateSnapshot,
+        counters: Option<&Counters>,
+        key: &'a RouteKey,
+    ) -> Option<Self> {
+        let route = snapshot.routes.0.get(key)?;
+        let none = Counters::default();
+        let status = status::route_status(snapshot, counters.unwrap_or(&none), (key, route));
+        let endpoints = route.endpoints.iter();
+        let requesters =
+            endpoints.filter_map(|view| Requester::from_endpoint(snapshot, key, view)).collect();
+        let is_rolled_back = snapshot.decide_state.rollback.is_some();
+        let mut selected =
+            Self { key, route, status, is_rolled_back, servers: Vec::new(), requesters };
+        selected.servers = selected.server_steps();
+        if !selected.servers.is_empty() {
+            let serving: BTreeSet<_> =
+                selected.servers.iter().map(|step| step.id.as_str()).collect();
+            selected
+                .requesters
+                .retain(|requester| serving.contains(requester.container.id.short()));
+        }
+        Some(selected)
+    }
+
+    fn server_steps(&self) -> Vec<ServerStep> {
+        let gets_requests = |status: &&status::ServerStatus| {
+            0 < status.weight && matches!(status.state, ServerState::Up | ServerState::Down)
+        };
+        let share = |status: &status::ServerStatus| {
+            if status.state == ServerState::Up { f64::from(status.weight) } else { 0.0 }
+        };
+        let servers: Vec<_> = self.status.servers.iter().filter(gets_requests).collect();
+        let all: f64 = servers.iter().map(|status| share(status)).sum();
+        let step = |status: &status::ServerStatus| ServerStep {
+            container: status.container.clone(),
+            id: status.id.clone(),
+            address: status.address.clone(),
+            weight: status.weight,
+            percent: if 0.0 < all { (1000.0 * share(status) / all).round() / 10.0 } else { 0.0 },
+            state: status.state,
+            haproxy: status.haproxy.clone(),
+            label: self
+                .find_requester(status)
+                .and_then(|requester| self.option_source(requester, LabelOption::Weight)),
+        };
+        servers.into_iter().map(step).collect()
+    }
+
+    fn find_requester(&self, status: &status::ServerStatus) -> Option<&Requester<'a>> {
+        let is_same = |requester: &&Requester<'_>| {
+            requester.matches_server((status.id.as_str(), status.port))
+        };
+        self.requesters.iter().find(is_same)
+    }
+
+    fn option_source(&self, requester: &Requester<'a>, option: LabelOption) -> Option<LabelSource> {
+        if self.is_rolled_back { None } else { requester.option_source(option) }
+    }
+
+    pub(crate) fn host_step(&self, request: &ExplainRequest) -> HostStep {
+        let Match::Http { host, .. } = &self.key.rule;
+        HostStep {
+            asked: request.url.host().to_owned(),
+            matched: host.to_string(),
+            labels: collect_sources(&self.requesters, Requester::host_source),
+        }
+    }
+
+    pub(crate) fn route_step(&self) -> RouteStep {
+        RouteStep {
+            route: self.status.route.clone(),
+            prefix: self.status.prefix.clone(),
+            backend: self.status.backend.clone(),
+            labels: collect_sources(&self.requesters, Requester::prefix_source),
+        }
+    }
+
+    pub(crate) fn forwarded_request(&self, request: &ExplainRequest) -> ForwardedRequest {
+        let Match::Http { prefix, .. } = &self.key.rule;
+        let (path, query) = (self.forwarded_path(&request.url), request.url.query());
+        // No segments are nothing to take off.
+        let stripped = self.route.policy.strip == Strip::Prefix && prefix.depth() != 0;
+        let depth = if stripped { prefix.depth() } else { 0 };
+        let remaining_path = path.splitn(depth + 2, '/').nth(depth + 1).unwrap_or_default();
+        let remaining_path =
+            if stripped { remaining_path.trim_start_matches('/') } else { remaining_path };
+        let options = [
+            LabelOption::StripPrefix,
+            LabelOption::Timeout,
+            LabelOption::Retry,
+            LabelOption::Check,
+        ];
+        let labels = options
+            .into_iter()
+            .filter_map(|option| self.option_source(self.requesters.first()?, option));
+        ForwardedRequest {
+            path: format!("/{remaining_path}{query}"),
+            stripped,
+            timeout_ms: self.status.timeout_ms,
+            retry: self.status.retry.clone(),
+            again: match self.route.policy.retry {
+                Retry::Off => RetryScope::Never,
+                Retry::Safe if !request.method.is_safe() => RetryScope::Unsent,
+                Retry::Safe | Retry::All => RetryScope::Unanswered,
+            },
+            check: self.status.check.clone(),
+            labels: labels.collect(),
+        }
+    }
+
+    /// As it was sent where its segments are under the prefix, else as it was routed.
+    fn forwarded_path<'b>(&self, url: &'b Url) -> &'b str {
+        let Match::Http { prefix, .. } = &self.key.rule;
+        match url.normalized_path() {
+            Some(normalized)
+                if normalized.has_dot_segments || !has_prefix(&normalized.literal, prefix) =>
+            {
+                &normalized.path
+            }
+            _ => url.path(),
+        }
+    }
+
+    pub(crate) fn is_served(&self) -> bool {
+        self.servers.iter().any(|step| step.state == ServerState::Up)
+    }
+}

@@ -1,0 +1,252 @@
+//! An explanation for people: what becomes of the request, then why, step by step.
+
+use super::explain_table::{StyledText, format_table, styled_text};
+use crate::{
+    model::problem::is_unprintable,
+    report::{
+        explain::{
+            AnsweredBy, ExcludedContainer, Explanation, ForwardedRequest, LabelSource, NotSelected,
+            RequestOutcome, RetryScope, RouteStep, ServerState, ServerStep,
+        },
+        style::{DIM, ERROR, HEADING, OK, PLAIN, WARN},
+    },
+};
+use std::time::Duration;
+
+/// Of those that lost, and of those that are absent, no more are shown; the JSON has all.
+const MAX_ROWS: usize = 20;
+
+/// With colours, which whoever prints it takes out again where they are not wanted.
+pub fn format_explanation(explanation: &Explanation) -> String {
+    let mut text = format_heading(explanation);
+    text.push('\n');
+    text.push_str(&format_table(&chain_rows(explanation)));
+    push_section(&mut text, unselected_title(explanation), &unselected_rows(explanation));
+    push_section(&mut text, "takes no part", &excluded_rows(explanation));
+    push_section(&mut text, "note", &note_rows(explanation));
+    text
+}
+
+fn format_heading(explanation: &Explanation) -> String {
+    let (style, word) = match explanation.outcome {
+        RequestOutcome::Served => (OK, "served".to_owned()),
+        RequestOutcome::Unavailable => (WARN, "503 Service Unavailable".to_owned()),
+        RequestOutcome::NotFound => (ERROR, "404 Not Found".to_owned()),
+        RequestOutcome::Refused => {
+            (ERROR, format!("{} by HAProxy", explanation.status.unwrap_or(400)))
+        }
+        RequestOutcome::NobodyListens => (ERROR, "nobody listens".to_owned()),
+    };
+    let by_docker = "so this is what one would do by Docker's answer";
+    let source_note = match (explanation.asked, &explanation.daemon_said) {
+        (AnsweredBy::Daemon, _) => String::new(),
+        (AnsweredBy::Docker, None) => format!("no docker-balancer answers, {by_docker}\n"),
+        (AnsweredBy::Docker, Some(answer)) => {
+            format!("docker-balancer answers {answer:?}, {by_docker}\n")
+        }
+    };
+    let (request, outcome) = (
+        styled_text(HEADING, format!("{} {}", explanation.method, explanation.url)),
+        styled_text(style, word),
+    );
+    format!("{request}\n{outcome}: {}\n{}", explanation.why, styled_text(DIM, source_note))
+}
+
+fn chain_rows(explanation: &Explanation) -> Vec<Vec<StyledText>> {
+    let mut rows =
+        vec![labelled_row("listener", listener_cell(explanation), &explanation.listener.labels)];
+    if let Some(host) = &explanation.host {
+        let matched = match host.matched.as_str() {
+            "*" => format!("{}, by any host", host.asked),
+            matched if matched == host.asked => matched.to_owned(),
+            matched => format!("{}, by {matched}", host.asked),
+        };
+        rows.push(labelled_row("host", styled_text(PLAIN, matched), &host.labels));
+    }
+    if let Some(route) = &explanation.route {
+        rows.push(labelled_row("path", styled_text(PLAIN, path_text(route)), &route.labels));
+    }
+    let shares = share_lines(&explanation.servers);
+    for (at, (server, share)) in explanation.servers.iter().zip(shares).enumerate() {
+        let title = if at == 0 { "servers" } else { "" };
+        rows.push(labelled_row(
+            title,
+            styled_text(state_style(server), share),
+            server.label.as_slice(),
+        ));
+    }
+    rows.extend(
+        explanation.becomes.iter().flat_map(|becomes| forwarded_rows(&explanation.method, becomes)),
+    );
+    rows
+}
+
+fn labelled_row(title: &str, what: StyledText, labels: &[LabelSource]) -> Vec<StyledText> {
+    vec![styled_text(DIM, title), what, styled_text(DIM, describe_labels(labels))]
+}
+
+fn listener_cell(explanation: &Explanation) -> StyledText {
+    let (port, bound) = (explanation.listener.port, explanation.listener.bound);
+    match (&explanation.listener.taken, explanation.outcome) {
+        (Some(why), _) => styled_text(ERROR, format!("http :{port} is {why}")),
+        (None, RequestOutcome::NobodyListens) => {
+            styled_text(ERROR, format!("http :{port} is not there"))
+        }
+        _ if port == bound => styled_text(PLAIN, format!("http :{port}")),
+        _ => styled_text(PLAIN, format!("http :{port}, bound to {bound}")),
+    }
+}
+
+fn path_text(route: &RouteStep) -> String {
+    match route.prefix.as_str() {
+        "" => "/, the whole host".to_owned(),
+        prefix => format!("{prefix}/"),
+    }
+}
+
+fn state_style(server: &ServerStep) -> anstyle::Style {
+    if server.state == ServerState::Up { OK } else { ERROR }
+}
+
+/// One line each, in columns.
+fn share_lines(servers: &[ServerStep]) -> Vec<String> {
+    let widest = |text: fn(&ServerStep) -> &String| {
+        servers.iter().map(|step| text(step).chars().count()).max().unwrap_or(0)
+    };
+    let (to, then_to) = (widest(|step| &step.container), widest(|step| &step.address));
+    let line = |step: &ServerStep| {
+        let ServerStep { container, address, weight, percent, .. } = step;
+        let answer = state_text(step);
+        format!("{container:to$}  {address:then_to$}  {answer}  weight {weight:<3}  {percent:>5} %")
+    };
+    servers.iter().map(line).collect()
+}
+
+fn state_text(server: &ServerStep) -> String {
+    let haproxy_state =
+        server.haproxy.as_deref().filter(|text| *text != "UP" && *text != "no check");
+    match (server.state, haproxy_state) {
+        (ServerState::Up, None) => "up".to_owned(),
+        (_, answer) => format!("HAProxy says {}", answer.unwrap_or("DOWN")),
+    }
+}
+
+fn forwarded_rows(method: &str, request: &ForwardedRequest) -> Vec<Vec<StyledText>> {
+    let timeout = humantime::format_duration(Duration::from_millis(request.timeout_ms)).to_string();
+    let again = match request.again {
+        RetryScope::Never => "not sent again",
+        RetryScope::Unsent => "sent again only if it did not reach a container",
+        RetryScope::Unanswered => "sent again, also if a container died over it",
+    };
+    let lines = [
+        ("becomes", format!("{method} {}", request.path), "strip_prefix"),
+        ("timeout", timeout, "timeout"),
+        ("retry", format!("{}: {again}", request.retry), "retry"),
+        ("check", request.check.clone(), "check"),
+    ];
+    let painted_row = |(title, text, option): (&str, String, &str)| {
+        let label = request.labels.iter().find(|label| is_option(&label.key, option));
+        labelled_row(
+            title,
+            styled_text(PLAIN, text),
+            &label.cloned().into_iter().collect::<Vec<_>>(),
+        )
+    };
+    lines.into_iter().map(painted_row).collect()
+}
+
+/// `glue_http_80_check` and `glue_http_80_check.admin`.
+fn is_option(key: &str, option: &str) -> bool {
+    key.split('.').next().unwrap_or_default().ends_with(&format!("_{option}"))
+}
+
+fn unselected_title(explanation: &Explanation) -> &'static str {
+    if explanation.route.is_some() { "also matches" } else { "comes near" }
+}
+
+fn unselected_rows(explanation: &Explanation) -> Vec<Vec<StyledText>> {
+    let row = |server: &NotSelected| {
+        let names = abbreviate_names(server.containers.iter());
+        vec![
+            styled_text(PLAIN, &server.route),
+            styled_text(PLAIN, &server.text),
+            styled_text(DIM, names),
+        ]
+    };
+    truncate_rows(explanation.lost.iter().map(row).collect())
+}
+
+fn excluded_rows(explanation: &Explanation) -> Vec<Vec<StyledText>> {
+    let row = |container: &ExcludedContainer| {
+        let label = container.label.as_ref().map(label_text).unwrap_or_default();
+        vec![
+            styled_text(WARN, &container.container),
+            styled_text(PLAIN, escape_text(&container.text)),
+            styled_text(DIM, label),
+        ]
+    };
+    truncate_rows(explanation.absent.iter().map(row).collect())
+}
+
+fn note_rows(explanation: &Explanation) -> Vec<Vec<StyledText>> {
+    let meant = explanation.did_you_mean.as_ref().map(|host| format!("did you mean {host}?"));
+    let elsewhere = explanation.elsewhere.iter().map(|url| format!("{url} is answered"));
+    let all = meant
+        .into_iter()
+        .chain(elsewhere)
+        .chain(explanation.notes.iter().map(|text| escape_text(text)));
+    all.map(|text| vec![styled_text(PLAIN, text)]).collect()
+}
+
+fn push_section(text: &mut String, title: &str, rows: &[Vec<StyledText>]) {
+    if !rows.is_empty() {
+        let title = styled_text(HEADING, title).to_string();
+        text.extend(["\n", &title, "\n", &format_table(rows)]);
+    }
+}
+
+fn truncate_rows(mut rows: Vec<Vec<StyledText>>) -> Vec<Vec<StyledText>> {
+    let more = rows.len().saturating_sub(MAX_ROWS);
+    if 0 < more {
+        rows.truncate(MAX_ROWS);
+        rows.push(vec![styled_text(DIM, format!("and {more} more"))]);
+    }
+    rows
+}
+
+/// The first one's, whose they are, and who says it in other words.
+fn describe_labels(labels: &[LabelSource]) -> String {
+    let Some(first) = labels.first() else { return String::new() };
+    let same = |source: &&LabelSource| (&source.key, &source.value) == (&first.key, &first.value);
+    let (same, others): (Vec<_>, Vec<_>) = labels.iter().partition(same);
+    let names =
+        |all: Vec<&LabelSource>| abbreviate_names(all.into_iter().map(|source| &source.container));
+    let also = if others.is_empty() { "" } else { ", otherwise of " };
+    format!("{} of {}{also}{}", label_text(first), names(same), names(others))
+}
+
+/// As it is written, on one line.
+fn label_text(source: &LabelSource) -> String {
+    let variable = if source.environment { " (environment)" } else { "" };
+    let label = format!("{}={}", source.key, source.value);
+    format!("{}{variable}", escape_text(&label))
+}
+
+fn abbreviate_names<'a>(names: impl Iterator<Item = &'a String>) -> String {
+    let names: Vec<_> = names.map(String::as_str).collect();
+    match &names[..] {
+        [] => String::new(),
+        [one] => (*one).to_owned(),
+        [one, other] => format!("{one}, {other}"),
+        [one, others @ ..] => format!("{one} and {} more", others.len()),
+    }
+}
+
+/// Nothing of a label speaks to the terminal.
+fn escape_text(text: &str) -> String {
+    let escaped = |c: char| {
+        let shown = if is_unprintable(c) { c.escape_default().to_string() } else { c.to_string() };
+        shown.chars().collect::<Vec<_>>()
+    };
+    text.chars().flat_map(escaped).collect()
+}

@@ -1,0 +1,239 @@
+//! What was applied, one generation after the other, and what was served after each.
+//!
+//! Pure. A generation keeps only the routes that it changed, as they were before and after; those it
+//! shares with what is served. So a change costs the same at 10 routes and at 10,000, and what was served at
+//! any time is found by undoing what came later.
+
+use super::{
+    ApplyMethod,
+    status::{HowStatus, LastApply},
+};
+use crate::{
+    model::route::{Route, RouteKey, Routes},
+    routing::route_diff::{self, RouteChange},
+    support::map_diff::diff_maps,
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
+
+/// So many generations are kept.
+pub const MAX_GENERATIONS: usize = 1000;
+/// And so many changed routes, with their servers, in all of them, but always the last one: one container more in a
+/// route of a thousand changes a thousand lines.
+pub const MAX_LINES: usize = 50_000;
+/// Of one generation's changes so many are told.
+const MAX_CHANGES_SHOWN: usize = 100;
+
+/// The last generations, with numbers that follow on each other and are given once.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct History {
+    generations: VecDeque<Arc<GenerationRecord>>,
+    /// The last number that was given; 0 before the first.
+    last_number: u64,
+    /// Routes, with their servers, in all deltas.
+    lines: usize,
+}
+
+/// A pass that changed what is served, or that started or reloaded HAProxy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GenerationRecord {
+    pub number: u64,
+    /// Milliseconds since 1970.
+    pub at_ms: u64,
+    /// The event and the container that it answers: `start web`.
+    pub cause: String,
+    pub how: ApplyMethod,
+    pub duration: Duration,
+    pub delta: RouteDelta,
+}
+
+/// The routes that are different, from what to what.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RouteDelta(pub BTreeMap<RouteKey, BeforeAfter>);
+
+/// `None` where there is no such route.
+pub type BeforeAfter = (Option<Arc<Route>>, Option<Arc<Route>>);
+
+/// A number that is not, or no longer, in the history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryError {
+    pub requested: u64,
+    /// The first and the last there are.
+    pub available: Option<(u64, u64)>,
+}
+
+/// One generation, in the JSON of `GET /history`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GenerationStatus {
+    pub generation: u64,
+    /// Milliseconds since 1970.
+    pub at_ms: u64,
+    /// The event and the container that it answers: `start web`.
+    pub cause: String,
+    pub how: HowStatus,
+    /// Why HAProxy was reloaded, where it was.
+    pub why: Option<String>,
+    /// Over the runtime API.
+    pub commands: usize,
+    /// Microseconds.
+    pub took_us: u64,
+    /// In words of routes, the first hundred.
+    pub changes: Vec<String>,
+    /// Routes that changed besides.
+    pub more: usize,
+}
+
+impl History {
+    /// Goes on after a number that was given before.
+    pub fn starting_after(last: u64) -> Self {
+        Self { last_number: last, ..Self::default() }
+    }
+
+    pub fn generations(&self) -> impl DoubleEndedIterator<Item = &Arc<GenerationRecord>> {
+        self.generations.iter()
+    }
+
+    /// The last number that was given; 0 before the first.
+    pub fn last_number(&self) -> u64 {
+        self.last_number
+    }
+
+    /// No number up to this one is given any more.
+    pub fn skip_to(&mut self, number: u64) {
+        self.last_number = self.last_number.max(number);
+    }
+
+    /// Takes note of one whose number is higher than the last. Gives back those that there is no room for
+    /// any more, the oldest first.
+    pub fn push_generation(
+        &mut self,
+        generation: Arc<GenerationRecord>,
+    ) -> Vec<Arc<GenerationRecord>> {
+        self.last_number = generation.number;
+        self.lines += generation.delta.count_lines();
+        self.generations.push_back(generation);
+        let mut dropped = Vec::new();
+        while 1 < self.generations.len()
+            && (MAX_GENERATIONS < self.generations.len() || MAX_LINES < self.lines)
+        {
+            let Some(oldest) = self.generations.pop_front() else { break };
+            self.lines -= oldest.delta.count_lines();
+            dropped.push(oldest);
+        }
+        dropped
+    }
+
+    /// What was served after a generation, where `now` is served after the last.
+    pub fn routes_after(&self, number: u64, now: &Routes) -> Result<Routes, HistoryError> {
+        if !self.generations.iter().any(|files| files.number == number) {
+            let available = self.generations.front().zip(self.generations.back());
+            let available = available.map(|(first, last)| (first.number, last.number));
+            return Err(HistoryError { requested: number, available });
+        }
+        let mut routes = now.clone();
+        for later in self.generations.iter().rev().take_while(|files| number < files.number) {
+            later.delta.revert_from(&mut routes);
+        }
+        Ok(routes)
+    }
+
+    /// All of them in words, the oldest first.
+    pub fn to_statuses(&self) -> Vec<GenerationStatus> {
+        self.generations.iter().map(|files| GenerationStatus::from(files.as_ref())).collect()
+    }
+}
+
+impl RouteDelta {
+    pub fn from_routes(before: &Routes, after: &Routes) -> Self {
+        let both = |(key, before, after): route_diff::RouteDifference<'_>| {
+            (key.clone(), (before.cloned(), after.cloned()))
+        };
+        Self(diff_maps(&before.0, &after.0).map(both).collect())
+    }
+
+    /// About as many as it takes to write it: each route, and each of the servers that it has then.
+    fn count_lines(&self) -> usize {
+        let servers =
+            |route: &Option<Arc<Route>>| route.as_ref().map_or(0, |route| route.endpoints.len());
+        self.0.values().map(|(_, after)| 1 + servers(after)).sum()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// From before it to after it.
+    pub fn apply_to(&self, routes: &mut Routes) {
+        for (key, (_, after)) in &self.0 {
+            set_route(routes, key, after.as_ref());
+        }
+    }
+
+    /// From after it to before it.
+    pub fn revert_from(&self, routes: &mut Routes) {
+        for (key, (before, _)) in &self.0 {
+            set_route(routes, key, before.as_ref());
+        }
+    }
+
+    /// The first so many in words.
+    pub fn describe_changes(&self, limit: usize) -> Vec<RouteChange> {
+        let different =
+            self.0.iter().map(|(key, (before, after))| (key, before.as_ref(), after.as_ref()));
+        route_diff::describe_differences(different.take(limit))
+    }
+}
+
+fn set_route(routes: &mut Routes, key: &RouteKey, route: Option<&Arc<Route>>) {
+    match route {
+        Some(route) => drop(routes.0.insert(key.clone(), Arc::clone(route))),
+        None => drop(routes.0.remove(key)),
+    }
+}
+
+impl From<&GenerationRecord> for GenerationStatus {
+    fn from(generation: &GenerationRecord) -> Self {
+        let GenerationRecord { number, at_ms, cause, how, duration: took, delta } = generation;
+        let (how, why, commands) = how.to_parts();
+        Self {
+            generation: *number,
+            at_ms: *at_ms,
+            cause: cause.clone(),
+            how,
+            why,
+            commands,
+            took_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+            changes: delta
+                .describe_changes(MAX_CHANGES_SHOWN)
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            more: delta.0.len().saturating_sub(MAX_CHANGES_SHOWN),
+        }
+    }
+}
+
+impl From<&GenerationRecord> for LastApply {
+    fn from(generation: &GenerationRecord) -> Self {
+        let status = GenerationStatus::from(generation);
+        let GenerationStatus { at_ms, cause, how, why, commands, took_us, changes, .. } = status;
+        Self { at_ms, cause, how, why, commands, took_us, changes }
+    }
+}
+
+impl fmt::Display for HistoryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { requested: wanted, available: kept } = self;
+        write!(f, "there is no generation {wanted}")?;
+        match kept {
+            Some((first, last)) if first == last => write!(f, "; there is {last} alone"),
+            Some((first, last)) => write!(f, "; history has {first} to {last}"),
+            None => f.write_str(", nor any other yet"),
+        }
+    }
+}

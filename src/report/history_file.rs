@@ -1,0 +1,299 @@
+//! History and rollbacks as they are kept on disk: JSON, one generation a line.
+//!
+//! Pure. The first line says what was served before the oldest generation, each further one what a
+//! generation changed. What is read is checked as labels are: a file that somebody wrote into gets nothing
+//! past these types. A line that was torn off, and what follows it, is left out and told.
+
+use super::{
+    ApplyMethod,
+    history::{BeforeAfter, GenerationRecord, History, RouteDelta},
+    status::{check_text, retry_text},
+};
+use crate::{
+    model::{
+        container_ref::ContainerRef,
+        option_value::{HostMatch, Weight},
+        route::{Endpoint, Policy, Readiness, Route, RouteKey, Routes, Strip},
+    },
+    routing::{rollback::Rollback, route_table::HostOwner},
+};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+
+/// What a file of lines came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LoadedHistory {
+    /// What was served before the oldest generation.
+    pub base: Routes,
+    pub history: History,
+    /// What is served after the last.
+    pub served: Routes,
+    /// The line that was not understood, and why.
+    pub error: Option<(usize, String)>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+enum HistoryLine {
+    Base { generation: u64, routes: BTreeMap<String, RouteLine> },
+    Generation(GenerationLine),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GenerationLine {
+    number: u64,
+    at_ms: u64,
+    cause: String,
+    how: HowLine,
+    took_us: u64,
+    /// `null` where the route went.
+    routes: BTreeMap<String, Option<RouteLine>>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum HowLine {
+    Runtime(usize),
+    Started,
+    Reloaded(String),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RouteLine {
+    strip: bool,
+    check: String,
+    timeout_ms: u64,
+    retry: String,
+    servers: Vec<ServerLine>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ServerLine {
+    container: String,
+    id: String,
+    port: u16,
+    address: SocketAddr,
+    weight: u16,
+    ready: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RollbackLine {
+    generation: u64,
+    since_ms: u64,
+    routes: BTreeMap<String, RouteLine>,
+}
+
+/// The first line: what was served before the first generation that is kept.
+pub fn format_base(generation: u64, routes: &Routes) -> String {
+    to_json_line(&HistoryLine::Base { generation, routes: route_lines(routes) })
+}
+
+pub fn format_generation(generation: &GenerationRecord) -> String {
+    let GenerationRecord { number, at_ms, cause, how, duration: took, delta } = generation;
+    let route = |(key, (_, after)): (&RouteKey, &BeforeAfter)| {
+        (key.to_string(), after.as_deref().map(RouteLine::from))
+    };
+    to_json_line(&HistoryLine::Generation(GenerationLine {
+        number: *number,
+        at_ms: *at_ms,
+        cause: cause.clone(),
+        how: match how.clone() {
+            ApplyMethod::Runtime { commands } => HowLine::Runtime(commands),
+            ApplyMethod::Started => HowLine::Started,
+            ApplyMethod::Reloaded { why } => HowLine::Reloaded(why),
+        },
+        took_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+        routes: delta.0.iter().map(route).collect(),
+    }))
+}
+
+pub fn format_rollback(rollback: &Rollback) -> String {
+    let Rollback { generation, since_ms, .. } = *rollback;
+    to_json_line(&RollbackLine {
+        generation,
+        since_ms,
+        routes: route_lines(rollback.target_routes()),
+    })
+}
+
+/// Who has which host.
+pub fn format_owners(owners: &BTreeMap<HostMatch, HostOwner>) -> String {
+    let holder =
+        |(host, owner): (&HostMatch, &HostOwner)| (host.to_string(), owner.holder.to_string());
+    to_json_line(&owners.iter().map(holder).collect::<BTreeMap<_, _>>())
+}
+
+/// # Errors
+/// Says what was not understood.
+pub fn parse_owners(text: &str) -> Result<BTreeMap<HostMatch, Arc<str>>, String> {
+    let owners: BTreeMap<String, String> = parse_json(text)?;
+    let owner = |(host, holder): (String, String)| {
+        let pattern =
+            HostMatch::parse_pattern(&host).map_err(|_| format!("no host is called {host:?}"))?;
+        Ok((pattern, holder.into()))
+    };
+    owners.into_iter().map(owner).collect()
+}
+
+/// # Errors
+/// Says what was not understood.
+pub fn parse_rollback(text: &str) -> Result<Rollback, String> {
+    let RollbackLine { generation, since_ms, routes } = parse_json(text)?;
+    Ok(Rollback::new(generation, since_ms, Arc::new(parse_routes(routes)?)))
+}
+
+/// Up to the first line that cannot be understood. Numbers go on even after those that are lost.
+pub fn parse_history(text: &str) -> LoadedHistory {
+    let mut loaded = LoadedHistory::default();
+    // The last line counts once its end was written.
+    let complete = text.rfind('\n').map_or("", |end| &text[..=end]);
+    let mut lines = complete.lines().enumerate();
+    let error = lines.find_map(|(at, line)| Some((at + 1, loaded.apply_line(line).err()?)));
+    let skipped_numbers = lines.filter_map(|(_, line)| match parse_json(line).ok()? {
+        HistoryLine::Base { generation, .. } => Some(generation),
+        HistoryLine::Generation(value) => Some(value.number),
+    });
+    if let Some(last) = skipped_numbers.max() {
+        // What those changed is not known: the next one says what is different after all of them.
+        loaded.history.skip_to(last);
+    }
+    let is_truncated = complete.len() < text.len();
+    let end = || (complete.lines().count() + 1, "it has no end".to_owned());
+    loaded.error = error.or_else(|| is_truncated.then(end));
+    loaded
+}
+
+impl LoadedHistory {
+    fn apply_line(&mut self, line: &str) -> Result<(), String> {
+        match parse_json(line)? {
+            HistoryLine::Base { generation, routes } => {
+                self.base = parse_routes(routes)?;
+                self.served = self.base.clone();
+                self.history = History::starting_after(generation);
+            }
+            HistoryLine::Generation(line) => {
+                let generation = line.into_generation(&self.served)?;
+                generation.delta.apply_to(&mut self.served);
+                for dropped in self.history.push_generation(Arc::new(generation)) {
+                    dropped.delta.apply_to(&mut self.base);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl GenerationLine {
+    fn into_generation(self, served: &Routes) -> Result<GenerationRecord, String> {
+        let Self { number, at_ms, cause, how, took_us, routes } = self;
+        let mut delta = RouteDelta::default();
+        for (key, after) in routes {
+            let key = parse_route_key(&key)?;
+            let before = served.0.get(&key).cloned();
+            let after = after.map(Route::try_from).transpose()?.map(Arc::new);
+            delta.0.insert(key, (before, after));
+        }
+        let how = match how {
+            HowLine::Runtime(commands) => ApplyMethod::Runtime { commands },
+            HowLine::Started => ApplyMethod::Started,
+            HowLine::Reloaded(why) => ApplyMethod::Reloaded { why },
+        };
+        Ok(GenerationRecord {
+            number,
+            at_ms,
+            cause,
+            how,
+            duration: Duration::from_micros(took_us),
+            delta,
+        })
+    }
+}
+
+impl From<&Route> for RouteLine {
+    fn from(route: &Route) -> Self {
+        let Policy { strip, check, timeout, retry } = &route.policy;
+        Self {
+            strip: *strip == Strip::Prefix,
+            check: check_text(check),
+            timeout_ms: timeout.as_millis(),
+            retry: retry_text(*retry).to_owned(),
+            servers: route.endpoints.iter().map(ServerLine::from).collect(),
+        }
+    }
+}
+
+impl From<&Endpoint> for ServerLine {
+    fn from(endpoint: &Endpoint) -> Self {
+        let Endpoint { container: origin, port, address, weight, readiness } = endpoint;
+        Self {
+            container: origin.name().to_owned(),
+            id: origin.id().to_owned(),
+            port: *port,
+            address: *address,
+            weight: weight.get(),
+            ready: *readiness == Readiness::Ready,
+        }
+    }
+}
+
+impl TryFrom<RouteLine> for Route {
+    type Error = String;
+
+    fn try_from(line: RouteLine) -> Result<Self, String> {
+        let RouteLine { strip, check, timeout_ms, retry, servers } = line;
+        let policy = Policy {
+            strip: if strip { Strip::Prefix } else { Strip::Keep },
+            check: check.parse().map_err(|_| format!("check {check:?}"))?,
+            timeout: format!("{timeout_ms}ms").parse().map_err(|_| format!("{timeout_ms} ms"))?,
+            retry: retry.parse().map_err(|_| format!("retry {retry:?}"))?,
+        };
+        let endpoints = servers.into_iter().map(Endpoint::try_from).collect::<Result<_, _>>()?;
+        Ok(Self { policy, endpoints })
+    }
+}
+
+impl TryFrom<ServerLine> for Endpoint {
+    type Error = String;
+
+    fn try_from(line: ServerLine) -> Result<Self, String> {
+        let ServerLine { container, id, port, address, weight, ready } = line;
+        let max = Weight::MAX.get();
+        let weight =
+            Some(weight).filter(|value| *value <= max).ok_or(format!("weight {weight}"))?;
+        Ok(Self {
+            container: ContainerRef::new(&container, &id),
+            port,
+            address,
+            weight: weight.to_string().parse().map_err(|_| format!("weight {weight}"))?,
+            readiness: if ready { Readiness::Ready } else { Readiness::Out },
+        })
+    }
+}
+
+fn to_json_line(value: &impl Serialize) -> String {
+    // Maps with keys of text and numbers always can be written.
+    serde_json::to_string(value).unwrap_or_default() + "\n"
+}
+
+fn parse_json<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, String> {
+    serde_json::from_str(text).map_err(|error| error.to_string())
+}
+
+fn route_lines(routes: &Routes) -> BTreeMap<String, RouteLine> {
+    routes.0.iter().map(|(key, route)| (key.to_string(), RouteLine::from(route.as_ref()))).collect()
+}
+
+fn parse_routes(lines: BTreeMap<String, RouteLine>) -> Result<Routes, String> {
+    let route =
+        |(key, line): (String, RouteLine)| Ok((parse_route_key(&key)?, Arc::new(line.try_into()?)));
+    lines.into_iter().map(route).collect::<Result<_, String>>().map(Routes)
+}
+
+fn parse_route_key(text: &str) -> Result<RouteKey, String> {
+    text.parse().map_err(|()| format!("no route is called {text:?}"))
+}

@@ -1,0 +1,62 @@
+//! The picture where no docker-balancer runs: what one would serve that began now.
+//!
+//! Pure.
+
+use super::{HaproxyInfo, StateSnapshot, history::History};
+use crate::{
+    haproxy::{config::Config, layout::Layout, observed::ObservedState, version},
+    model::world::World,
+    routing::{
+        decide::{DecideState, Rules, decide},
+        rollback::Rollback,
+    },
+};
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// `rollback` is one that would hold; `observed` is what a HAProxy of ours has that runs all the same; `wait` is how long a request waits for a
+/// container that does not listen yet.
+pub fn offline_snapshot(
+    world: World,
+    rules: Rules,
+    rollback: Option<Rollback>,
+    observed: Option<&ObservedState>,
+    wait: Duration,
+    (now, at_ms): (Instant, u64),
+) -> StateSnapshot {
+    let mut state = DecideState::default();
+    state.rollback = rollback;
+    let decision = decide(&world, state, now, &rules);
+    let layout = match observed {
+        Some(observed) => {
+            Layout::for_running_worker(&decision.routes, observed, &BTreeSet::new()).0
+        }
+        None => Layout::for_new_worker(&decision.routes, 0),
+    };
+    let config = Config::new(&decision.routes, layout, |at| rules.bound_port(at), wait);
+    StateSnapshot {
+        at_ms,
+        now,
+        started_ms: at_ms,
+        world: Some(Arc::new(world)),
+        docker_connected: true,
+        docker_age: Duration::ZERO,
+        rules,
+        decide_state: decision.memory,
+        routes: decision.routes,
+        problems: decision.problems,
+        config: Arc::new(config),
+        haproxy: HaproxyInfo {
+            version: version::OLDEST,
+            pid: None,
+            managed: true,
+            answers: observed.is_some(),
+        },
+        last_applied: None,
+        last_error: None,
+        history: History::default(),
+    }
+}

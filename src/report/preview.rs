@@ -1,0 +1,252 @@
+//! What would change if the labels were applied now: in words of routes, as commands, and in the files.
+//!
+//! Pure. Decided, laid out, planned and printed by what a pass of the balancer uses. What HAProxy has tells
+//! what was before, so that it is the same whether a docker-balancer runs or not; what one that runs holds
+//! back (routes, drained containers) is read off there too.
+
+use super::{status::Status, unified_diff::FilePatch};
+use crate::{
+    haproxy::{
+        command::RuntimeCommand,
+        config::{AdminState, Config},
+        config_builder::ConfigBuilder,
+        files::ConfigFiles,
+        layout::Layout,
+        name,
+        observed::ObservedState,
+        plan::plan_commands,
+        reload_reason::ReloadReason,
+        render, route_recovery,
+    },
+    model::{
+        container_ref::ContainerRef,
+        option_value::HostMatch,
+        problem::Problem,
+        route::{Endpoint, Listener, Protocol, Readiness, Route, RouteKey, Routes},
+        world::World,
+    },
+    routing::{
+        decide::{DecideState, Decision, PortConflict, Rules, decide},
+        rollback::Rollback,
+        route_diff::{self, RouteChange},
+    },
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroU16,
+    path::PathBuf,
+    sync::Arc,
+    time::Instant,
+};
+
+/// How things stand.
+#[derive(Debug, Clone)]
+pub struct CurrentState {
+    pub source: StateSource,
+    pub observed: ObservedState,
+    pub disk: DiskState,
+    /// Who has which host, by `hosts.json`.
+    pub owners: BTreeMap<HostMatch, Arc<str>>,
+}
+
+/// Who says what was before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StateSource {
+    /// HAProxy as it runs.
+    HAProxy,
+    /// It does not answer: the files of the last good state.
+    Files,
+    /// There are none either, so everything is new.
+    Nothing,
+}
+
+/// The files that are there.
+#[derive(Debug, Clone, Default)]
+pub struct DiskState {
+    /// The configuration's place, and what is there.
+    pub target: PathBuf,
+    pub config: Option<String>,
+    /// By name: the files of the generation that the configuration names, with their places.
+    pub files: BTreeMap<String, (PathBuf, String)>,
+    /// Where generations are.
+    pub generations: PathBuf,
+}
+
+/// All that would change.
+#[derive(Debug)]
+pub struct PlanPreview {
+    pub source: StateSource,
+    pub method: PreviewMethod,
+    pub changes: Vec<RouteChange>,
+    /// Routes that go, and answer 503 for a while first.
+    pub held_routes: BTreeSet<RouteKey>,
+    pub commands: Vec<RuntimeCommand>,
+    pub patches: Vec<FilePatch>,
+    pub problems: BTreeSet<Problem>,
+    /// Containers that the docker-balancer that runs keeps out of traffic.
+    pub excluded: BTreeSet<ContainerRef>,
+    /// It holds, so that who came later is not served.
+    pub rollback: Option<Rollback>,
+    pub after: Routes,
+    pub files: ConfigFiles,
+    pub config: Config,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PreviewMethod {
+    /// HAProxy has it already.
+    Nothing,
+    Runtime,
+    Reload(ReloadReason),
+    /// It does not run, or cannot be asked.
+    Start,
+}
+
+/// What was decided, as the docker-balancer that runs would.
+#[derive(Debug)]
+pub struct PreviewDecision {
+    pub decision: Decision,
+    pub excluded: BTreeSet<ContainerRef>,
+}
+
+/// What is to be, in this world. `refused` are routes that HAProxy would not have; `rollback` is the one
+/// that holds.
+pub fn decide_preview(
+    world: &World,
+    before: &CurrentState,
+    daemon: Option<&Status>,
+    refused: &BTreeMap<RouteKey, (Arc<Route>, String)>,
+    rollback: Option<Rollback>,
+    (rules, now): (&Rules, Instant),
+) -> PreviewDecision {
+    let served = route_recovery::recover_routes(&before.observed);
+    let remembered =
+        served.0.iter().filter(|(_, route)| daemon.is_some() || !route.endpoints.is_empty());
+    let mut state =
+        DecideState::with_served(remembered.map(|(key, route)| (key, &route.policy)), now);
+    state.restore_claimants(&served);
+    if let Some(label) = &rules.label_limits.own_hosts_by {
+        state.restore_host_owners(&before.owners, label, now);
+    }
+    state.refused_routes.clone_from(refused);
+    state.rollback = rollback;
+    state.port_conflicts =
+        daemon.map(|status| parse_port_conflicts(status, now)).unwrap_or_default();
+    // What is asked for in the end, and not only until a route is kept no longer for those who have left it.
+    let kept = decide(world, state.clone(), now, rules);
+    state.release_routes(kept.memory.route_table().reserved_routes());
+    let decision = decide(world, state.clone(), now, rules);
+    let excluded = match daemon {
+        Some(_) => find_excluded(&decision.routes, &before.observed),
+        None => BTreeSet::new(),
+    };
+    if excluded.is_empty() {
+        return PreviewDecision { decision, excluded };
+    }
+    let is_kept = |id: &str| excluded.iter().any(|container_ref| container_ref.id() == id);
+    for id in world.containers.keys().filter(|id| is_kept(id.short())) {
+        state.drain_container(id);
+    }
+    PreviewDecision { decision: decide(world, state, now, rules), excluded }
+}
+
+/// Listeners that a docker-balancer that runs could not have, in its own words.
+fn parse_port_conflicts(daemon: &Status, now: Instant) -> BTreeMap<Listener, PortConflict> {
+    let conflicts = daemon.listeners.iter().filter_map(|status| {
+        let reason = status.taken.as_deref()?;
+        let reason = reason.strip_prefix("its port is ").unwrap_or(reason);
+        let reason = reason.split("; it is tried again").next().unwrap_or(reason);
+        let listener = Listener { protocol: Protocol::Http, port: NonZeroU16::new(status.port)? };
+        Some((listener, PortConflict::new(reason.to_owned(), now)))
+    });
+    conflicts.collect()
+}
+
+/// Containers that would serve by their labels and are out wherever HAProxy has them: drained, told to
+/// stop, or crashed over and over.
+fn find_excluded(routes: &Routes, observed: &ObservedState) -> BTreeSet<ContainerRef> {
+    let mut readiness: BTreeMap<(&str, &str), bool> = BTreeMap::new();
+    for (server_name, server) in observed.servers.values().flatten() {
+        let Some(id_and_port) = name::parse_container_port(server_name) else { continue };
+        *readiness.entry(id_and_port).or_default() |= server.admin == AdminState::Ready;
+    }
+    let is_excluded = |endpoint: &&Endpoint| {
+        let port = endpoint.port.to_string();
+        readiness.get(&(endpoint.container.id(), port.as_str())) == Some(&false)
+    };
+    let endpoints = routes.0.values().flat_map(|route| &route.endpoints);
+    let ready = endpoints.filter(|endpoint| endpoint.readiness == Readiness::Ready);
+    ready.filter(is_excluded).map(|endpoint| endpoint.container.clone()).collect()
+}
+
+impl PlanPreview {
+    pub fn new(
+        before: &CurrentState,
+        preview_decision: PreviewDecision,
+        builder: ConfigBuilder<'_>,
+    ) -> Self {
+        let PreviewDecision { decision: decided, excluded: kept_out } = preview_decision;
+        let served = route_recovery::recover_routes(&before.observed);
+        let (config, method, commands) = choose_method(before, &served, &decided.routes, builder);
+        // Seen through the same glass: what HAProxy is not told is no difference.
+        let mut after = route_recovery::recover_routes(&ObservedState::from_config(&config));
+        let empty = |route: &Arc<Route>| route.endpoints.is_empty();
+        let mut before_words = served;
+        before_words.0.retain(|key, route| !empty(route) || !after.0.contains_key(key));
+        let held_routes =
+            after.0.iter().filter(|(_, route)| empty(route)).map(|(key, _)| key.clone());
+        let mut held_routes: BTreeSet<_> = held_routes.collect();
+        after.0.retain(|_, route| !empty(route));
+        let changes = route_diff::diff_routes(&before_words, &after);
+        held_routes.retain(|key| before_words.0.contains_key(key));
+        let files = render::render_files(&config, builder.context);
+        Self {
+            source: before.source,
+            method,
+            changes,
+            held_routes,
+            commands,
+            patches: before.disk.diff_files(&files),
+            problems: decided.problems.iter().cloned().collect(),
+            excluded: kept_out,
+            rollback: decided.memory.rollback,
+            after,
+            files,
+            config,
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.method == PreviewMethod::Nothing && self.patches.is_empty()
+    }
+
+    /// HAProxy has it, and the disk has not: so it is for a moment after each change.
+    pub fn is_only_disk_stale(&self) -> bool {
+        self.method == PreviewMethod::Nothing && !self.patches.is_empty()
+    }
+}
+
+fn choose_method(
+    before: &CurrentState,
+    served: &Routes,
+    routes: &Routes,
+    builder: ConfigBuilder<'_>,
+) -> (Config, PreviewMethod, Vec<RuntimeCommand>) {
+    if before.source != StateSource::HAProxy {
+        return (builder.build_fresh(routes), PreviewMethod::Start, Vec::new());
+    }
+    let observed = &before.observed;
+    let current = builder.build_config(served, Layout::default());
+    let (config, reason) = builder.build_for_running(routes, observed, &current);
+    if let Some(reason) = reason {
+        return (builder.build_fresh(routes), PreviewMethod::Reload(reason), Vec::new());
+    }
+    let commands = plan_commands(observed, &config);
+    // Those wait for their last request, and are tried again all the time.
+    let is_pending_delete =
+        |command: &RuntimeCommand| matches!(command, RuntimeCommand::DelServer { .. });
+    if commands.iter().all(is_pending_delete) {
+        return (config, PreviewMethod::Nothing, Vec::new());
+    }
+    (config, PreviewMethod::Runtime, commands)
+}

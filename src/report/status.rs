@@ -1,0 +1,493 @@
+//! Listeners, routes, servers and problems as they are now: the JSON of `GET /status`, which the
+//! commands, the dashboard and others read.
+//!
+//! Pure. Times are milliseconds since 1970; counts are HAProxy's own, since its worker began.
+
+use super::{AppliedPass, ApplyMethod, StateSnapshot, exclusion::Exclusion};
+use crate::{
+    haproxy::{
+        config::Backend,
+        name,
+        stats::{Counters, StatsRow},
+    },
+    model::{
+        option_value::{CheckMethod, Retry},
+        problem::{Problem, ProblemSubject, Reason, Severity},
+        route::{Endpoint, Listener, Match, Readiness, Route, RouteKey, Strip},
+    },
+    routing::{rollback::Rollback, route_table::Eligibility},
+};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use strum::{IntoStaticStr, VariantArray, VariantNames};
+
+/// All of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    pub version: String,
+    pub at_ms: u64,
+    /// When the program began.
+    pub since_ms: u64,
+    pub docker: DockerStatus,
+    pub haproxy: HaproxyStatus,
+    pub last: Option<LastApply>,
+    /// Why what should be is not applied, where that is so.
+    pub trouble: Option<String>,
+    /// What was served earlier is served again, where that is so.
+    pub rollback: Option<RollbackStatus>,
+    pub listeners: Vec<ListenerStatus>,
+    /// By listener, host and prefix.
+    pub routes: Vec<RouteStatus>,
+    pub problems: Vec<ProblemStatus>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DockerStatus {
+    pub connected: bool,
+    /// Since Docker was heard, in milliseconds: an event, or an answer.
+    #[serde(default)]
+    pub age_ms: u64,
+    /// Containers that run and take part; absent until Docker has answered.
+    pub containers: Option<usize>,
+}
+
+/// The answer to `GET /healthz`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Healthz {
+    pub ready: bool,
+    /// Why it is not.
+    pub reasons: Vec<String>,
+    /// Since Docker was heard, in milliseconds.
+    pub docker_age_ms: u64,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HaproxyStatus {
+    pub version: String,
+    /// The master's, where HAProxy is ours.
+    pub pid: Option<u32>,
+    /// Ours, or a service's.
+    pub managed: bool,
+    /// It says what it has, and counts.
+    pub answers: bool,
+    pub old_workers: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastApply {
+    pub at_ms: u64,
+    /// The container and the event that it answers: `start web`.
+    pub cause: String,
+    pub how: HowStatus,
+    /// Why HAProxy was reloaded, where it was.
+    pub why: Option<String>,
+    /// Over the runtime API.
+    pub commands: usize,
+    /// Microseconds.
+    pub took_us: u64,
+    pub changes: Vec<String>,
+}
+
+/// Whatever containers come, until it is released.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RollbackStatus {
+    pub generation: u64,
+    pub since_ms: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HowStatus {
+    Runtime,
+    Start,
+    Reload,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerStatus {
+    /// `http`.
+    pub protocol: String,
+    /// The public port.
+    pub port: u16,
+    /// The port that is bound for it.
+    pub bound: u16,
+    /// Why it is not there: its port is … .
+    pub taken: Option<String>,
+    pub routes: usize,
+    #[serde(flatten)]
+    pub load: Load,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteStatus {
+    /// `app.example.com:80/api/`; its identity.
+    pub route: String,
+    /// Its listener's.
+    pub port: u16,
+    /// `app.example.com`, `*.example.com`, or `*` for any.
+    pub host: String,
+    /// `/api`; empty for the whole host.
+    pub prefix: String,
+    pub strip: bool,
+    /// `tcp`, `off`, or a path.
+    pub check: String,
+    pub timeout_ms: u64,
+    /// `safe`, `all` or `off`.
+    pub retry: String,
+    /// Nobody asks for it any more, so it answers 503 for a while.
+    pub held: bool,
+    /// HAProxy's name for it.
+    pub backend: String,
+    pub servers: Vec<ServerStatus>,
+    #[serde(flatten)]
+    pub load: Load,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerStatus {
+    pub container: String,
+    pub id: String,
+    /// The container's.
+    pub port: u16,
+    pub address: String,
+    pub weight: u16,
+    pub state: ServerState,
+    /// Where it is out, or in reserve.
+    pub why: Option<Exclusion>,
+    /// HAProxy's own word, where it said one: `UP`, `DOWN 1/2`, `MAINT`, …
+    pub haproxy: Option<String>,
+    #[serde(flatten)]
+    pub load: Load,
+}
+
+/// What becomes of new requests there.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    IntoStaticStr,
+    VariantArray,
+    VariantNames,
+)]
+#[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "snake_case")]
+pub enum ServerState {
+    /// It gets its share.
+    Up,
+    /// HAProxy's check fails.
+    Down,
+    /// Its weight is 0.
+    Weightless,
+    /// Its HEALTHCHECK does not say that it is well, and others do.
+    Reserve,
+    /// For a reason of its own, see [`Out`].
+    Out,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Load {
+    /// Under way.
+    pub sessions: u64,
+    pub requests: u64,
+    /// In the last second.
+    pub rate: u64,
+    /// Connections that failed, and answers that broke off or made no sense.
+    pub errors: u64,
+    /// Answers with a status of 500 to 599.
+    pub server_errors: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProblemStatus {
+    pub hint: bool,
+    /// The container's name and short id, or absent where it is a listener's.
+    pub container: Option<String>,
+    pub id: Option<String>,
+    /// `http :80`.
+    pub listener: Option<String>,
+    pub label: Option<String>,
+    pub value: Option<String>,
+    pub reason: String,
+    /// All of it in a sentence.
+    pub text: String,
+}
+
+/// Docker is asked for its list every 30 s: one that was not heard for so long is not followed.
+const SILENCE_LIMIT: Duration = Duration::from_secs(90);
+
+pub fn is_silent(age: Duration) -> bool {
+    SILENCE_LIMIT < age
+}
+
+impl DockerStatus {
+    /// Connected, and not heard for so long that it is not followed.
+    pub fn is_silent(&self) -> bool {
+        self.connected && is_silent(Duration::from_millis(self.age_ms))
+    }
+}
+
+impl Healthz {
+    /// Ready: Docker is followed, HAProxy answers, and what should be is applied.
+    pub fn from_status(status: &Status) -> Self {
+        let DockerStatus { connected, age_ms, containers } = status.docker;
+        let docker = match containers {
+            None => Some("Docker has not answered yet".to_owned()),
+            _ if !connected => Some("Docker is away".to_owned()),
+            _ if status.docker.is_silent() => {
+                Some(format!("nothing was heard of Docker for {}s", age_ms / 1000))
+            }
+            _ => None,
+        };
+        let haproxy = (!status.haproxy.answers).then(|| "HAProxy does not answer".to_owned());
+        let apply_error = status.trouble.as_ref().map(|why| format!("not applied: {why}"));
+        let reasons: Vec<_> = [docker, haproxy, apply_error].into_iter().flatten().collect();
+        Self { ready: reasons.is_empty(), reasons, docker_age_ms: age_ms }
+    }
+}
+
+impl ServerState {
+    pub const ALL: &'static [Self] = <Self as VariantArray>::VARIANTS;
+    /// All there are of [`Self::word`].
+    pub const NAMES: &'static [&'static str] = <Self as VariantNames>::VARIANTS;
+
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+}
+
+impl Status {
+    /// Without `counters` where HAProxy does not say them.
+    pub fn from_snapshot(snapshot: &StateSnapshot, counters: Option<&Counters>) -> Self {
+        let none = Counters::default();
+        let counter_values = counters.unwrap_or(&none);
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            at_ms: snapshot.at_ms,
+            since_ms: snapshot.started_ms,
+            docker: DockerStatus {
+                connected: snapshot.docker_connected,
+                age_ms: u64::try_from(snapshot.docker_age.as_millis()).unwrap_or(u64::MAX),
+                containers: snapshot
+                    .world
+                    .as_ref()
+                    .map(|_| snapshot.decide_state.container_count()),
+            },
+            haproxy: HaproxyStatus {
+                version: snapshot.haproxy.version.to_string(),
+                pid: snapshot.haproxy.pid,
+                managed: snapshot.haproxy.managed,
+                answers: snapshot.haproxy.answers && counters.is_some(),
+                old_workers: counter_values.old_workers,
+            },
+            last: snapshot.last_applied.as_ref().map(LastApply::from),
+            trouble: snapshot.last_error.clone(),
+            rollback: snapshot.decide_state.rollback.as_ref().map(RollbackStatus::from),
+            listeners: listener_statuses(snapshot, counter_values),
+            routes: snapshot
+                .routes
+                .0
+                .iter()
+                .map(|pair| route_status(snapshot, counter_values, pair))
+                .collect(),
+            problems: snapshot.problems.iter().map(ProblemStatus::from).collect(),
+        }
+    }
+}
+
+fn listener_statuses(snapshot: &StateSnapshot, counters: &Counters) -> Vec<ListenerStatus> {
+    let mut served: BTreeMap<Listener, usize> = BTreeMap::new();
+    for key in snapshot.routes.0.keys() {
+        *served.entry(key.listener).or_default() += 1;
+    }
+    let mut conflicts = BTreeMap::new();
+    for problem in snapshot.problems.iter() {
+        if let (ProblemSubject::Listener(listener), Reason::PortTaken { .. }) =
+            (&problem.subject, &problem.reason)
+        {
+            let listener = *listener;
+            served.entry(listener).or_default();
+            conflicts.insert(listener, problem.reason.to_string());
+        }
+    }
+    let frontends = &snapshot.config.frontends;
+    let frontend_of = |listener| frontends.iter().find(|frontend| frontend.listener == listener);
+    let status = |(listener, routes): (Listener, usize)| ListenerStatus {
+        protocol: "http".to_owned(),
+        port: listener.port.get(),
+        bound: snapshot.rules.bound_port(listener).get(),
+        taken: conflicts.get(&listener).cloned(),
+        routes,
+        load: Load::from_count(
+            frontend_of(listener).and_then(|frontend| counters.frontends.get(&frontend.name)),
+        ),
+    };
+    served.into_iter().map(status).collect()
+}
+
+pub(crate) fn route_status(
+    snapshot: &StateSnapshot,
+    counters: &Counters,
+    (key, route): (&RouteKey, &Arc<Route>),
+) -> RouteStatus {
+    let Match::Http { host, prefix } = &key.rule;
+    let target = snapshot.config.maps.routes.get(&key.to_string());
+    let backend_name = target.map_or(name::NO_SERVER, |target| target.backend.as_str());
+    let backend = snapshot.config.backends.get(backend_name).map(AsRef::as_ref);
+    let is_held = route.endpoints.is_empty();
+    RouteStatus {
+        route: key.to_string(),
+        port: key.listener.port.get(),
+        host: host.to_string(),
+        prefix: prefix.as_str().to_owned(),
+        strip: route.policy.strip == Strip::Prefix,
+        check: check_text(&route.policy.check),
+        timeout_ms: route.policy.timeout.as_millis(),
+        retry: retry_text(route.policy.retry).to_owned(),
+        held: is_held,
+        backend: backend_name.to_owned(),
+        servers: route
+            .endpoints
+            .iter()
+            .map(|endpoint| {
+                server_status(snapshot, counters, key, endpoint, (backend_name, backend))
+            })
+            .collect(),
+        // What nobody is behind shares a backend: its counts are not the route's.
+        load: Load::from_count(counters.backends.get(backend_name).filter(|_| !is_held)),
+    }
+}
+
+fn server_status(
+    snapshot: &StateSnapshot,
+    counters: &Counters,
+    key: &RouteKey,
+    endpoint: &Endpoint,
+    (backend_name, backend): (&str, Option<&Backend>),
+) -> ServerStatus {
+    let port = endpoint.port.to_string();
+    let is_same = |server: &str| {
+        name::parse_container_port(server) == Some((endpoint.container.id(), port.as_str()))
+    };
+    let frontend_of =
+        backend.and_then(|backend| backend.servers.iter().find(|server| is_same(&server.name)));
+    let count = frontend_of.and_then(|server| counters.server(backend_name, &server.name));
+    let claim = snapshot.decide_state.find_claim(key, endpoint);
+    let why = |claim| {
+        Exclusion::from_claim(
+            claim,
+            snapshot.world.as_deref(),
+            &snapshot.decide_state,
+            snapshot.now,
+        )
+    };
+    ServerStatus {
+        container: endpoint.container.name().to_owned(),
+        id: endpoint.container.id().to_owned(),
+        port: endpoint.port,
+        address: endpoint.address.to_string(),
+        weight: endpoint.weight.get(),
+        state: server_state(endpoint, claim.map(|claim| claim.eligibility), count),
+        why: claim.filter(|_| endpoint.readiness == Readiness::Out).map(why),
+        haproxy: count.map(|count| count.status.clone()),
+        load: Load::from_count(count),
+    }
+}
+
+fn server_state(
+    endpoint: &Endpoint,
+    eligibility: Option<Eligibility>,
+    count: Option<&StatsRow>,
+) -> ServerState {
+    let down = count.is_some_and(|count| count.status.starts_with("DOWN"));
+    match endpoint.readiness {
+        Readiness::Out if eligibility == Some(Eligibility::Backup) => ServerState::Reserve,
+        Readiness::Out => ServerState::Out,
+        Readiness::Ready if down => ServerState::Down,
+        Readiness::Ready if endpoint.weight.get() == 0 => ServerState::Weightless,
+        Readiness::Ready => ServerState::Up,
+    }
+}
+
+pub(crate) fn check_text(check: &CheckMethod) -> String {
+    match check {
+        CheckMethod::Tcp => "tcp".to_owned(),
+        CheckMethod::Off => "off".to_owned(),
+        CheckMethod::Http(path) => path.as_str().to_owned(),
+    }
+}
+
+pub(crate) fn retry_text(retry: Retry) -> &'static str {
+    match retry {
+        Retry::Safe => "safe",
+        Retry::All => "all",
+        Retry::Off => "off",
+    }
+}
+
+impl Load {
+    fn from_count(count: Option<&StatsRow>) -> Self {
+        let Some(count) = count else { return Self::default() };
+        let StatsRow { sessions, requests, rate, errors, server_errors, .. } = *count;
+        Self { sessions, requests, rate, errors, server_errors }
+    }
+}
+
+impl ApplyMethod {
+    /// The kind, why HAProxy was reloaded, and how many commands it was told.
+    pub fn to_parts(&self) -> (HowStatus, Option<String>, usize) {
+        match self {
+            Self::Runtime { commands } => (HowStatus::Runtime, None, *commands),
+            Self::Started => (HowStatus::Start, None, 0),
+            Self::Reloaded { why } => (HowStatus::Reload, Some(why.clone()), 0),
+        }
+    }
+}
+
+impl From<&Rollback> for RollbackStatus {
+    fn from(rollback: &Rollback) -> Self {
+        Self { generation: rollback.generation, since_ms: rollback.since_ms }
+    }
+}
+
+impl From<&AppliedPass> for LastApply {
+    fn from(applied: &AppliedPass) -> Self {
+        let (how, why, commands) = applied.how.to_parts();
+        Self {
+            at_ms: applied.at_ms,
+            cause: applied.cause.clone(),
+            how,
+            why,
+            commands,
+            took_us: u64::try_from(applied.duration.as_micros()).unwrap_or(u64::MAX),
+            changes: applied.changes.clone(),
+        }
+    }
+}
+
+impl From<&Problem> for ProblemStatus {
+    fn from(problem: &Problem) -> Self {
+        let (container, id, listener) = match &problem.subject {
+            ProblemSubject::Container(origin) => {
+                (Some(origin.name().to_owned()), Some(origin.id().to_owned()), None)
+            }
+            ProblemSubject::Listener(listener) => (None, None, Some(listener.to_string())),
+            ProblemSubject::Option(_) => (None, None, None),
+        };
+        Self {
+            hint: problem.reason.severity() == Severity::Hint,
+            container,
+            id,
+            listener,
+            label: problem.label.as_ref().map(|label| label.key.clone()),
+            value: problem.label.as_ref().map(|label| label.value.clone()),
+            reason: problem.reason.to_string(),
+            text: problem.to_string(),
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Rows of cells in columns, as wide as there is room.
+//!
+//! Pure. Where there is too little room the columns that matter least are left out, and then the first one
+//! is cut.
+
+use crate::report::style::{HEADING, PLAIN, apply_style};
+use anstyle::Style;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+/// Between two columns.
+const GAP: usize = 2;
+/// What the first column keeps, however narrow it is.
+const MIN_FIRST_WIDTH: usize = 8;
+
+#[derive(Debug, Clone, Copy)]
+pub struct Column {
+    pub title: &'static str,
+    pub alignment: Alignment,
+    /// Those with the highest go first; 0 stays.
+    pub drop_rank: u8,
+}
+
+/// Where the cells of a column stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Alignment {
+    Left,
+    Right,
+}
+
+#[derive(Debug, Clone)]
+pub struct Cell {
+    pub text: String,
+    pub style: Style,
+}
+
+#[derive(Debug, Clone)]
+pub enum TableRow {
+    /// One for each column.
+    Cells(Vec<Cell>),
+    /// Takes the whole width.
+    Line(Cell),
+}
+
+/// Lines with their ends. `width` is that of the terminal; without one there is room for all.
+pub fn render_table(columns: &[Column], rows: &[TableRow], width: Option<usize>) -> String {
+    let width = width.unwrap_or(usize::MAX);
+    let natural: Vec<_> = (0..columns.len()).map(|at| natural_width(columns, rows, at)).collect();
+    let mut visible: Vec<_> = (0..columns.len()).collect();
+    while width < total_width(&natural, &visible) {
+        let dropped = visible.iter().copied().filter(|at| 0 < columns[*at].drop_rank);
+        let Some(dropped) = dropped.max_by_key(|at| columns[*at].drop_rank) else { break };
+        visible.retain(|at| *at != dropped);
+    }
+    let mut widths = natural;
+    let excess = total_width(&widths, &visible).saturating_sub(width);
+    widths[0] = widths[0].saturating_sub(excess).max(MIN_FIRST_WIDTH.min(widths[0]));
+    let head: Vec<_> = columns.iter().map(|column| Cell::new(HEADING, column.title)).collect();
+    let line = |cells: &[Cell]| {
+        let cells = visible.iter().map(|at| (&cells[*at], columns[*at].alignment, widths[*at]));
+        render_row(cells)
+    };
+    let rows = rows.iter().map(|row| match row {
+        TableRow::Cells(cells) => line(cells),
+        TableRow::Line(cell) => {
+            apply_style(cell.style, truncate_to_width(&cell.text, width)) + "\n"
+        }
+    });
+    let head = (!head.iter().all(|cell| cell.text.is_empty())).then(|| line(&head));
+    head.into_iter().chain(rows).collect()
+}
+
+fn natural_width(columns: &[Column], rows: &[TableRow], at: usize) -> usize {
+    let cells = rows.iter().filter_map(|row| match row {
+        TableRow::Cells(cells) => Some(cells[at].text.width()),
+        TableRow::Line(_) => None,
+    });
+    cells.chain([columns[at].title.width()]).max().unwrap_or_default()
+}
+
+fn total_width(widths: &[usize], visible: &[usize]) -> usize {
+    let wide: usize = visible.iter().map(|at| widths[*at]).sum();
+    wide + GAP * visible.len().saturating_sub(1)
+}
+
+/// Nothing is put behind the last one.
+fn render_row<'a>(cells: impl Iterator<Item = (&'a Cell, Alignment, usize)>) -> String {
+    let (mut line, mut pending) = (String::new(), 0);
+    for (cell, alignment, width) in cells {
+        let text = truncate_to_width(&cell.text, width);
+        let room = width.saturating_sub(text.width());
+        let (before, after) = if alignment == Alignment::Left { (0, room) } else { (room, 0) };
+        if text.is_empty() {
+            pending += width + GAP;
+            continue;
+        }
+        line += &" ".repeat(pending + before);
+        line += &apply_style(cell.style, text);
+        pending = after + GAP;
+    }
+    line + "\n"
+}
+
+/// As much of it as there is room for, with a mark where it was cut.
+pub fn truncate_to_width(text: &str, width: usize) -> String {
+    if text.width() <= width {
+        return text.to_owned();
+    }
+    let mut remaining = width.saturating_sub(1);
+    let fits = |c: &char| {
+        let wide = c.width().unwrap_or_default();
+        let fits = wide <= remaining;
+        remaining = remaining.saturating_sub(wide);
+        fits
+    };
+    text.chars().take_while(fits).chain(['…']).collect()
+}
+
+impl Column {
+    pub const fn left_aligned(head: &'static str, rank: u8) -> Self {
+        Self { title: head, alignment: Alignment::Left, drop_rank: rank }
+    }
+
+    pub const fn right_aligned(head: &'static str, rank: u8) -> Self {
+        Self { title: head, alignment: Alignment::Right, drop_rank: rank }
+    }
+}
+
+impl Cell {
+    pub fn new(style: Style, text: impl Into<String>) -> Self {
+        Self { text: text.into(), style }
+    }
+}
+
+impl<T: Into<String>> From<T> for Cell {
+    fn from(text: T) -> Self {
+        Self::new(PLAIN, text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(width: Option<usize>, expected: &[&str]) {
+        let heads = [
+            Column::left_aligned("NAME", 0),
+            Column::right_aligned("N", 0),
+            Column::left_aligned("WHERE", 1),
+        ];
+        let row = |cells: [&str; 3]| TableRow::Cells(cells.map(Cell::from).to_vec());
+        let rows = [
+            TableRow::Line("a long line above".into()),
+            row(["äöü-first", "7", "here"]),
+            row(["b", "1234", ""]),
+        ];
+        assert_eq!(
+            anstream::adapter::strip_str(&render_table(&heads, &rows, width)).to_string(),
+            expected.join("\n") + "\n"
+        );
+    }
+
+    #[test]
+    fn narrow_table_drops_and_truncates_columns() {
+        let whole = [
+            "NAME          N  WHERE",
+            "a long line above",
+            "äöü-first     7  here",
+            "b          1234",
+        ];
+        check(None, &whole);
+        check(Some(22), &whole);
+        check(
+            Some(18),
+            &["NAME          N", "a long line above", "äöü-first     7", "b          1234"],
+        );
+        check(Some(14), &["NAME         N", "a long line a…", "äöü-fir…     7", "b         1234"]);
+    }
+}

@@ -1,0 +1,85 @@
+//! The last changes, each with its cause.
+//!
+//! Pure.
+
+use super::{count_noun, method_text, to_plain, wrap_text};
+use crate::report::{
+    history::GenerationStatus,
+    style::{DIM, ERROR, HEADING, OK, PLAIN, WARN, apply_style},
+    table::{Cell, Column, TableRow, render_table, truncate_to_width},
+};
+use anstyle::Style;
+use std::time::{Duration, UNIX_EPOCH};
+
+/// Of one generation's changes so many are shown.
+const MAX_CHANGES: usize = 5;
+
+/// The last so many, the newest at the end, where a terminal shows it. Times are in UTC.
+pub fn render_history(all: &[GenerationStatus], last: usize, width: Option<usize>) -> String {
+    if all.is_empty() {
+        return "no changes yet\n".to_owned();
+    }
+    let earlier = all.len().saturating_sub(last);
+    let more = match earlier {
+        0 => String::new(),
+        _ => {
+            apply_style(
+                DIM,
+                format!("… {} before; --last shows more", count_noun(earlier, "change")),
+            ) + "\n"
+        }
+    };
+    all[earlier..]
+        .iter()
+        .fold(more, |text, generation| text + &render_generation(generation, width))
+}
+
+fn render_generation(generation: &GenerationStatus, width: Option<usize>) -> String {
+    let heads =
+        [Column::left_aligned("", 0), Column::left_aligned("", 2), Column::left_aligned("", 0)];
+    let row = vec![
+        Cell::new(HEADING, generation.generation.to_string()),
+        Cell::new(DIM, format_time(generation.at_ms)),
+        to_plain(&generation.cause).into(),
+    ];
+    let mut text = render_table(&heads, &[TableRow::Cells(row)], width);
+    let how = method_text(
+        generation.how,
+        generation.why.as_deref(),
+        generation.commands,
+        generation.took_us,
+    );
+    text += &apply_style(DIM, wrap_text(&how, 4, width).trim_end());
+    text += "\n";
+    text + &render_changes(&generation.changes, generation.more, width)
+}
+
+/// The first few, each in a line of its own, further in.
+pub(crate) fn render_changes(changes: &[String], more: usize, width: Option<usize>) -> String {
+    let room = width.map_or(usize::MAX, |width| width.saturating_sub(4));
+    let line = |change: &String| {
+        let change = to_plain(change);
+        format!("    {}\n", apply_style(change_style(&change), truncate_to_width(&change, room)))
+    };
+    let text: String = changes.iter().take(MAX_CHANGES).map(line).collect();
+    match changes.len().saturating_sub(MAX_CHANGES) + more {
+        0 => text,
+        hidden_count => {
+            format!("{text}    {}\n", apply_style(DIM, format!("… and {hidden_count} more")))
+        }
+    }
+}
+
+fn change_style(change: &str) -> Style {
+    match change.chars().next() {
+        Some('+') => OK,
+        Some('-') => ERROR,
+        Some('~') => WARN,
+        _ => PLAIN,
+    }
+}
+
+fn format_time(at_ms: u64) -> String {
+    let time = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(at_ms));
+    time.to_string().replace('T', " ")
+}

@@ -1,0 +1,62 @@
+//! What could not be honoured, and why.
+//!
+//! Pure.
+
+use super::{count_noun, to_plain, wrap_text};
+use crate::report::{
+    status::ProblemStatus,
+    style::{ERROR, HEADING, WARN, apply_style},
+};
+
+/// By container or listener, and how many there are.
+pub fn render_problems(all: &[ProblemStatus], width: Option<usize>) -> String {
+    if all.is_empty() {
+        return "no problems\n".to_owned();
+    }
+    format!("{}\n{}\n", list_problems(all, width), summarize_problems(all))
+}
+
+pub(crate) fn list_problems(all: &[ProblemStatus], width: Option<usize>) -> String {
+    let mut text = String::new();
+    let mut before = None;
+    for problem in all {
+        let subject = subject_text(problem);
+        if before.as_ref() != Some(&subject) {
+            text += &(apply_style(HEADING, &subject) + "\n");
+        }
+        before = Some(subject);
+        text += &mark_line(problem, &wrap_text(&problem_text(problem), 2, width));
+    }
+    text
+}
+
+/// `2 problems, 1 hint`.
+pub(crate) fn summarize_problems(all: &[ProblemStatus]) -> String {
+    let hints = all.iter().filter(|status| status.hint).count();
+    let (bad, hints) = (all.len() - hints, (hints, count_noun(hints, "hint")));
+    match (bad, hints) {
+        (0, (_, hints)) => hints,
+        (bad, (0, _)) => count_noun(bad, "problem"),
+        (bad, (_, hints)) => format!("{}, {hints}", count_noun(bad, "problem")),
+    }
+}
+
+fn subject_text(problem: &ProblemStatus) -> String {
+    match (&problem.container, &problem.id, &problem.listener) {
+        (Some(name), Some(id), _) => format!("container {name} ({id})"),
+        (.., Some(listener)) => format!("listener {listener}"),
+        _ => "docker-balancer".to_owned(),
+    }
+}
+
+/// All of it, but for whom it is about.
+fn problem_text(problem: &ProblemStatus) -> String {
+    let subject = format!("{}: ", subject_text(problem));
+    to_plain(problem.text.strip_prefix(&subject).unwrap_or(&problem.text))
+}
+
+/// The first line has a sign at its beginning, which colours need not be seen to read.
+fn mark_line(problem: &ProblemStatus, lines: &str) -> String {
+    let (style, sign) = if problem.hint { (WARN, '·') } else { (ERROR, '!') };
+    format!("{} {}", apply_style(style, sign), lines.trim_start_matches(' '))
+}

@@ -1,0 +1,107 @@
+//! Routes, each with its servers under it.
+//!
+//! Pure.
+
+use super::{count_noun, status::render_banners, wrap_text};
+use crate::report::{
+    exclusion::Exclusion,
+    status::{Load, RouteStatus, ServerState, ServerStatus, Status},
+    style::{DIM, ERROR, HEADING, OK, WARN},
+    table::{Cell, Column, TableRow, render_table},
+};
+use anstyle::Style;
+use std::cmp::Reverse;
+
+const ROUTE_COLUMNS: [Column; 9] = [
+    Column::left_aligned("ROUTE, SERVER", 0),
+    Column::left_aligned("STATE", 0),
+    Column::right_aligned("WEIGHT", 3),
+    Column::right_aligned("SESSIONS", 2),
+    Column::right_aligned("REQ/S", 1),
+    Column::right_aligned("REQUESTS", 6),
+    Column::right_aligned("ERRORS", 4),
+    Column::right_aligned("5XX", 5),
+    Column::left_aligned("ADDRESS", 7),
+];
+
+pub(crate) const NO_ROUTES: &str = "no routes: no container asks for any";
+pub(crate) const DOCKER_PENDING: &str = "no routes: Docker has not answered yet";
+
+/// All of them, and what nobody should overlook.
+pub fn render_routes(status: &Status, width: Option<usize>) -> String {
+    let (all, banners) = (&status.routes, render_banners(status, width));
+    if all.is_empty() {
+        let has_answered = status.docker.containers.is_some();
+        return banners
+            + &wrap_text(if has_answered { NO_ROUTES } else { DOCKER_PENDING }, 0, width);
+    }
+    let servers: usize = all.iter().map(|status| status.servers.len()).sum();
+    let sum = format!("{}, {}", count_noun(all.len(), "route"), count_noun(servers, "server"));
+    format!(
+        "{banners}{}\n{sum}\n",
+        render_route_table(&all.iter().collect::<Vec<_>>(), usize::MAX, width)
+    )
+}
+
+/// Of each route at most so many servers: those that are not up, then those with most to do.
+pub(crate) fn render_route_table(
+    routes: &[&RouteStatus],
+    limit: usize,
+    width: Option<usize>,
+) -> String {
+    let rows: Vec<_> = routes.iter().flat_map(|route| route_rows(route, limit)).collect();
+    render_table(&ROUTE_COLUMNS, &rows, width)
+}
+
+fn route_rows(route: &RouteStatus, limit: usize) -> impl Iterator<Item = TableRow> {
+    let (style, note) = match count_serving(route) {
+        0 if route.held => (WARN, "  answers 503: nobody is left"),
+        0 => (ERROR, "  answers 503: nobody serves"),
+        _ => (HEADING, ""),
+    };
+    let head = TableRow::Line(Cell::new(style, format!("{}{note}", route.route)));
+    let mut shown: Vec<_> = route.servers.iter().enumerate().collect();
+    shown.sort_by_key(|(_, status)| (status.state == ServerState::Up, Reverse(status.load.rate)));
+    shown.truncate(limit);
+    shown.sort_by_key(|(at, _)| *at);
+    let more = route.servers.len() - shown.len();
+    let more = (0 < more).then(|| {
+        TableRow::Line(Cell::new(DIM, format!("  … and {}", count_noun(more, "further server"))))
+    });
+    let shown: Vec<_> = shown.into_iter().map(|(_, status)| server_row(status)).collect();
+    [head].into_iter().chain(shown).chain(more)
+}
+
+/// How many of its servers get requests.
+pub(crate) fn count_serving(route: &RouteStatus) -> usize {
+    route.servers.iter().filter(|status| status.state == ServerState::Up).count()
+}
+
+fn server_row(server: &ServerStatus) -> TableRow {
+    let Load { sessions, requests, rate, errors, server_errors } = server.load;
+    let (style, word) = state_text(server);
+    let error_cell =
+        |number: u64| Cell::new(if number == 0 { DIM } else { ERROR }, number.to_string());
+    TableRow::Cells(vec![
+        format!("  {}", server.container).into(),
+        Cell::new(style, word),
+        server.weight.to_string().into(),
+        sessions.to_string().into(),
+        rate.to_string().into(),
+        requests.to_string().into(),
+        error_cell(errors),
+        error_cell(server_errors),
+        Cell::new(DIM, &server.address),
+    ])
+}
+
+/// HAProxy's own word where it says more than ours.
+fn state_text(server: &ServerStatus) -> (Style, String) {
+    match server.state {
+        ServerState::Up => (OK, "up".to_owned()),
+        ServerState::Down => (ERROR, "down".to_owned()),
+        ServerState::Weightless => (WARN, "weight 0".to_owned()),
+        ServerState::Reserve => (WARN, "reserve".to_owned()),
+        ServerState::Out => (DIM, server.why.map_or("out", Exclusion::as_str).to_owned()),
+    }
+}

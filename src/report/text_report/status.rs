@@ -1,0 +1,214 @@
+//! All of it on a page: what runs, what changed last, what is wrong, and the routes that matter most.
+//!
+//! Pure.
+
+use super::{
+    count_noun, format_span,
+    history::render_changes,
+    method_text,
+    problems::{list_problems, summarize_problems},
+    routes::{NO_ROUTES, count_serving, render_route_table},
+    to_plain, wrap_text,
+};
+use crate::report::{
+    status::{LastApply, ListenerStatus, Load, RouteStatus, ServerState, Status},
+    style::{DIM, ERROR, HEADING, WARN, apply_style},
+    table::{Cell, Column, TableRow, render_table},
+};
+use std::cmp::Reverse;
+
+/// So many routes and problems fit a page; the commands for them list all.
+const MAX_ROUTES: usize = 12;
+const MAX_SERVERS: usize = 6;
+const MAX_PROBLEMS: usize = 8;
+
+const LISTENER_COLUMNS: [Column; 7] = [
+    Column::left_aligned("LISTENER", 0),
+    Column::right_aligned("ROUTES", 0),
+    Column::right_aligned("SESSIONS", 2),
+    Column::right_aligned("REQ/S", 1),
+    Column::right_aligned("REQUESTS", 5),
+    Column::right_aligned("ERRORS", 3),
+    Column::right_aligned("5XX", 4),
+];
+
+pub fn render_status(status: &Status, width: Option<usize>) -> String {
+    let parts = [
+        render_head(status, width),
+        render_banners(status, width),
+        status
+            .last
+            .as_ref()
+            .map_or_else(String::new, |last| self::render_last_change(last, status.at_ms, width)),
+        render_listeners(&status.listeners, width),
+        render_top_routes(&status.routes, width),
+        render_top_problems(status, width),
+    ];
+    let parts: Vec<_> = parts.into_iter().filter(|text| !text.is_empty()).collect();
+    parts.join("\n")
+}
+
+/// Who runs, and whether both neighbours are there.
+fn render_head(status: &Status, width: Option<usize>) -> String {
+    let up = format_span(status.since_ms, status.at_ms);
+    let haproxy = &status.haproxy;
+    let owner_note = if haproxy.managed { "" } else { ", a service's" };
+    let pid = haproxy.pid.map_or_else(String::new, |pid| format!(", pid {pid}"));
+    let old = match haproxy.old_workers {
+        0 => String::new(),
+        old => format!(", {} with requests that have not ended", count_noun(old, "old worker")),
+    };
+    let silent = if haproxy.answers { "" } else { ", does not answer" };
+    let docker = match (status.docker.connected, status.docker.containers) {
+        (_, None) => "has not answered yet".to_owned(),
+        (true, Some(number)) if status.docker.is_silent() => {
+            let age = format_span(status.at_ms.saturating_sub(status.docker.age_ms), status.at_ms);
+            format!("connected, but silent for {age}; {}", count_noun(number, "container"))
+        }
+        (true, Some(number)) => format!("connected, {}", count_noun(number, "container")),
+        (false, Some(number)) => {
+            format!("away; {} when it was last heard", count_noun(number, "container"))
+        }
+    };
+    let style_of = |style_of: bool| if style_of { anstyle::Style::new() } else { ERROR };
+    let line = |name: &str, style, text: String| {
+        // Styled by line, as a wrapped one has several.
+        let text = wrap_text(&format!("{name:9}{text}"), 0, width);
+        text.lines().map(|line| apply_style(style, line) + "\n").collect::<String>()
+    };
+    [
+        line("Balancer", style_of(true), format!("{}, up {up}", status.version)),
+        line(
+            "HAProxy",
+            style_of(haproxy.answers),
+            format!("{}{owner_note}{pid}{old}{silent}", haproxy.version),
+        ),
+        line("Docker", style_of(status.docker.connected && !status.docker.is_silent()), docker),
+    ]
+    .concat()
+}
+
+/// What nobody should overlook.
+pub(crate) fn render_banners(status: &Status, width: Option<usize>) -> String {
+    let rollback_banner = status.rollback.map(|rollback_status| {
+        let since = format_span(rollback_status.since_ms, status.at_ms);
+        let text = format!(
+            "held at generation {} for {since}: what came later is not served; \
+             `docker-balancer rollback --release` follows the containers again",
+            rollback_status.generation
+        );
+        (WARN, text)
+    });
+    let error_banner =
+        status.trouble.as_ref().map(|why| (ERROR, format!("not applied: {}", to_plain(why))));
+    let banner = |(style, text): (_, String)| {
+        let text = wrap_text(&format!("! {text}"), 0, width);
+        text.lines().map(|line| apply_style(style, line) + "\n").collect::<String>()
+    };
+    rollback_banner.into_iter().chain(error_banner).map(banner).collect()
+}
+
+fn render_last_change(last: &LastApply, now_ms: u64, width: Option<usize>) -> String {
+    let ago = format_span(last.at_ms, now_ms);
+    let how = method_text(last.how, last.why.as_deref(), last.commands, last.took_us);
+    let text = format!("Changed {ago} ago by {}: {how}", to_plain(&last.cause));
+    wrap_text(&text, 0, width) + &render_changes(&last.changes, 0, width)
+}
+
+fn render_listeners(all: &[ListenerStatus], width: Option<usize>) -> String {
+    if all.is_empty() {
+        return String::new();
+    }
+    let rows: Vec<_> = all.iter().flat_map(listener_rows).collect();
+    render_table(&LISTENER_COLUMNS, &rows, width)
+}
+
+fn listener_rows(status: &ListenerStatus) -> impl Iterator<Item = TableRow> + use<> {
+    let Load { sessions, requests, rate, errors, server_errors } = status.load;
+    let elsewhere = if status.bound == status.port {
+        String::new()
+    } else {
+        format!(" on port {}", status.bound)
+    };
+    let name = format!("{} :{}{elsewhere}", status.protocol, status.port);
+    let style = if status.taken.is_some() { ERROR } else { HEADING };
+    let error_cell =
+        |number: u64| Cell::new(if number == 0 { DIM } else { ERROR }, number.to_string());
+    let cells = TableRow::Cells(vec![
+        Cell::new(style, name),
+        status.routes.to_string().into(),
+        sessions.to_string().into(),
+        rate.to_string().into(),
+        requests.to_string().into(),
+        error_cell(errors),
+        error_cell(server_errors),
+    ]);
+    let conflict_row = status
+        .taken
+        .as_ref()
+        .map(|why| TableRow::Line(Cell::new(ERROR, format!("  {}", to_plain(why)))));
+    [cells].into_iter().chain(conflict_row)
+}
+
+/// Those that nobody serves, those that are not whole, and those with most to do; shown in their order.
+fn render_top_routes(all: &[RouteStatus], width: Option<usize>) -> String {
+    if all.is_empty() {
+        return wrap_text(NO_ROUTES, 0, width);
+    }
+    let mut shown: Vec<_> = (0..all.len()).collect();
+    shown.sort_by_key(|at| sort_urgency(&all[*at]));
+    shown.truncate(MAX_ROUTES);
+    shown.sort_unstable();
+    let text = render_route_table(
+        &shown.iter().map(|at| &all[*at]).collect::<Vec<_>>(),
+        MAX_SERVERS,
+        width,
+    );
+    let hidden = (0..all.len()).filter(|at| shown.binary_search(at).is_err());
+    let (mut hidden_count, mut degraded) = (0, 0);
+    for route in hidden.map(|at| &all[at]) {
+        hidden_count += 1;
+        degraded += usize::from(is_degraded(route));
+    }
+    let style_of = match degraded {
+        0 => "all well".to_owned(),
+        degraded => format!("{degraded} of them not well"),
+    };
+    match hidden_count {
+        0 => text,
+        hidden_count => {
+            let more = format!(
+                "… and {}, {style_of}; `docker-balancer routes` lists them",
+                count_noun(hidden_count, "further route")
+            );
+            text + &apply_style(DIM, wrap_text(&more, 0, width).trim_end()) + "\n"
+        }
+    }
+}
+
+fn sort_urgency(route: &RouteStatus) -> (bool, bool, Reverse<u64>) {
+    (count_serving(route) != 0, !is_degraded(route), Reverse(route.load.rate))
+}
+
+/// Nobody serves it, or somebody who should does not.
+fn is_degraded(route: &RouteStatus) -> bool {
+    count_serving(route) == 0
+        || route.servers.iter().any(|status| status.state == ServerState::Down)
+}
+
+fn render_top_problems(status: &Status, width: Option<usize>) -> String {
+    let all = &status.problems;
+    if all.is_empty() {
+        return String::new();
+    }
+    // Hints come last.
+    let mut ordered = all.clone();
+    ordered.sort_by_key(|status| status.hint);
+    let shown = &ordered[..ordered.len().min(MAX_PROBLEMS)];
+    let more = match all.len() - shown.len() {
+        0 => String::new(),
+        more => format!("; {more} more: `docker-balancer problems` lists them"),
+    };
+    let sum = wrap_text(&(summarize_problems(all) + &more), 0, width);
+    format!("{}{}\n", list_problems(shown, width), apply_style(HEADING, sum.trim_end()))
+}

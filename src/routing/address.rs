@@ -1,0 +1,232 @@
+//! Which address a container is reached on: the container, the world, and from where HAProxy looks.
+//!
+//! Pure. Never random: of several the first by name, and IPv4 where a network has both.
+
+#[cfg(test)]
+mod tests;
+
+use crate::model::{
+    container::{Container, NetworkEndpoint, NetworkMode, PublishedPort},
+    problem::Reason,
+    world::{MAX_NETWORK_HOPS, Network, Vantage, World},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
+
+/// `wanted` is the container's `glue_network`, `preferred` the setting `--network`.
+///
+/// A container on the host's network has no other, so `preferred` is not asked of it.
+pub fn resolve_address(
+    container: &Container,
+    port: u16,
+    required: Option<&str>,
+    preferred: Option<&str>,
+    world: &World,
+    vantage: &Vantage,
+) -> Result<SocketAddr, Reason> {
+    let owner = running_network_owner(container, world)?;
+    let ip = match (required, preferred, &owner.network_mode, vantage) {
+        (Some(network), ..) if !is_host_network(owner, network) => network_ip(owner, network),
+        (_, _, NetworkMode::Host, vantage) => host_network_ip(world, vantage),
+        (_, Some(network), ..) => network_ip(owner, network),
+        (_, _, NetworkMode::None, _) => Err(address_error("give it a network; it has none")),
+        (_, _, _, Vantage::Host) => bridge_ip(owner, world),
+        (_, _, _, Vantage::Inside(own)) => match world.containers.get(own) {
+            None => Err(own_container_error()),
+            Some(own) => shared_network_ip(owner, own, world),
+        },
+        (_, _, _, Vantage::Published(ip)) => {
+            return published_address(owner, port, *ip, |_| true);
+        }
+        (_, _, _, Vantage::Remote { engine, own_addresses: own }) => {
+            return published_address(owner, port, *engine, |addr| is_reachable(addr, own));
+        }
+    };
+    ip.map(|ip| SocketAddr::new(ip, port))
+}
+
+/// What the addresses depend on beside the containers themselves, and those whose network they share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkContext {
+    networks: BTreeMap<String, Network>,
+    vantage: Vantage,
+    /// The container that HAProxy is in, and the one whose network that uses.
+    own_containers: Vec<Arc<Container>>,
+}
+
+impl NetworkContext {
+    pub fn new(world: &World, vantage: &Vantage) -> Self {
+        let own = match vantage {
+            Vantage::Inside(own) => world.containers.get(own),
+            Vantage::Host | Vantage::Published(_) | Vantage::Remote { .. } => None,
+        };
+        let owner = own.and_then(|own| world.containers.get(&final_network_owner(own, world)?.id));
+        Self {
+            networks: world.networks.clone(),
+            vantage: vantage.clone(),
+            own_containers: own.into_iter().chain(owner).cloned().collect(),
+        }
+    }
+}
+
+/// Whose network it uses, if that is still there: it goes with its owner, and who had joined it does not get the
+/// next one, while the engine gives the address away.
+fn running_network_owner<'a>(
+    container: &'a Container,
+    world: &'a World,
+) -> Result<&'a Container, Reason> {
+    let Some(owner) = final_network_owner(container, world) else {
+        return Err(address_error(
+            "the container whose network it shares is gone; create that one, then this one again",
+        ));
+    };
+    let is_shared = owner.id != container.id;
+    let of = owner.to_ref();
+    if is_shared && !owner.is_up() {
+        return Err(address_error(format!(
+            "start container {of}, whose network it shares, and then restart this one"
+        )));
+    }
+    let joined = container.started.filter(|time| *time != 0);
+    if is_shared && joined.is_some_and(|joined| owner.started.is_some_and(|n| joined < n)) {
+        return Err(address_error(format!(
+            "restart it: container {of}, whose network it shares, has started after it"
+        )));
+    }
+    Ok(owner)
+}
+
+/// Whose network it uses in the end.
+fn final_network_owner<'a>(container: &'a Container, world: &'a World) -> Option<&'a Container> {
+    let mut owner = container;
+    for _ in 0..MAX_NETWORK_HOPS {
+        if !matches!(owner.network_mode, NetworkMode::Container(_)) {
+            return Some(owner);
+        }
+        owner = world.network_owner(owner)?;
+    }
+    None
+}
+
+fn is_host_network(owner: &Container, network: &str) -> bool {
+    owner.network_mode == NetworkMode::Host && network == "host"
+}
+
+/// On the network that someone named.
+fn network_ip(owner: &Container, network: &str) -> Result<IpAddr, Reason> {
+    let Some(endpoint) = owner.networks.get(network) else {
+        let on = owner.networks.keys().cloned().collect();
+        return Err(Reason::NotOnNetwork { network: network.to_owned(), on });
+    };
+    endpoint.ip().ok_or_else(|| {
+        address_error(format!("it has no address on network {network:?}; name or join another"))
+    })
+}
+
+/// Seen from the host.
+fn bridge_ip(owner: &Container, world: &World) -> Result<IpAddr, Reason> {
+    let ip = first_ip(owner, |name, endpoint| is_bridge(name, endpoint, world));
+    ip.ok_or_else(|| address_error("connect it to any bridge network"))
+}
+
+fn is_bridge(name: &str, endpoint: &NetworkEndpoint, world: &World) -> bool {
+    name == "bridge"
+        || world.find_network(name, endpoint).is_some_and(|network| network.driver == "bridge")
+}
+
+/// Seen from a container: on what both are.
+fn shared_network_ip(owner: &Container, own: &Container, world: &World) -> Result<IpAddr, Reason> {
+    let own = self::final_network_owner(own, world).ok_or_else(own_container_error)?;
+    if own.network_mode == NetworkMode::Host {
+        return bridge_ip(owner, world);
+    }
+    first_ip(owner, |name, _| own.networks.contains_key(name)).ok_or_else(|| {
+        // `none` is there by name alone.
+        let networks = own.networks.keys().map(String::as_str).filter(|name| *name != "none");
+        let networks: Vec<_> = networks.collect();
+        match networks[..] {
+            [] => address_error("HAProxy's own container is on no network; connect both to one"),
+            [only] => address_error(format!("connect it to HAProxy's network {only}")),
+            _ => address_error(format!(
+                "connect it to one of HAProxy's networks: {}",
+                networks.join(", ")
+            )),
+        }
+    })
+}
+
+/// Where a container on the host's network is.
+fn host_network_ip(world: &World, vantage: &Vantage) -> Result<IpAddr, Reason> {
+    let own = match vantage {
+        Vantage::Host => return Ok(Ipv4Addr::LOCALHOST.into()),
+        Vantage::Published(ip) | Vantage::Remote { engine: ip, .. } => return Ok(*ip),
+        Vantage::Inside(own) => world.containers.get(own).ok_or_else(own_container_error)?,
+    };
+    let own = final_network_owner(own, world).ok_or_else(own_container_error)?;
+    if own.network_mode == NetworkMode::Host {
+        return Ok(Ipv4Addr::LOCALHOST.into());
+    }
+    // The gateway of another kind of network is a router of its own.
+    let mut bridges =
+        own.networks.iter().filter(|(name, endpoint)| is_bridge(name, endpoint, world));
+    bridges.find_map(|(_, network)| network.gateway).ok_or_else(|| {
+        address_error("none of HAProxy's networks has a gateway to the host; connect HAProxy to a bridge network")
+    })
+}
+
+/// As a port that is published. Of several the family of the host's address first, then the lowest.
+fn published_address(
+    owner: &Container,
+    port: u16,
+    host: IpAddr,
+    is_reached: impl Fn(IpAddr) -> bool,
+) -> Result<SocketAddr, Reason> {
+    let rank = |port: &&PublishedPort| {
+        (port.host_ip.is_ipv4() != host.is_ipv4(), port.host_ip, port.host_port)
+    };
+    let published: Vec<_> = owner
+        .published
+        .iter()
+        .filter(|published_port| published_port.container_port == port)
+        .collect();
+    let found = published.iter().copied().filter(|port| is_reached(port.host_ip)).min_by_key(rank);
+    match (found, published.first()) {
+        (Some(PublishedPort { host_ip, host_port, .. }), _) => {
+            Ok(SocketAddr::new(if host_ip.is_unspecified() { host } else { *host_ip }, *host_port))
+        }
+        (None, Some(PublishedPort { host_ip, .. })) => Err(address_error(format!(
+            "its port {port} is published on {host_ip} of another machine only; publish it on an address of that \
+             machine that others reach, as in -p {port}:{port}"
+        ))),
+        (None, None) => {
+            Err(address_error(format!("publish its port {port}, as in -p {port}:{port}")))
+        }
+    }
+}
+
+/// Whether a port that another machine publishes there is reached from here. Addresses that mean something else on
+/// each machine lead to whoever has them here.
+fn is_reachable(host_ip: IpAddr, own: &BTreeSet<IpAddr>) -> bool {
+    let is_local = match host_ip.to_canonical() {
+        IpAddr::V4(ip) => ip.is_link_local() || ip.is_broadcast(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    let ip = host_ip.to_canonical();
+    !is_local && !ip.is_loopback() && !ip.is_multicast() && !own.contains(&ip)
+}
+
+fn first_ip(owner: &Container, matches: impl Fn(&str, &NetworkEndpoint) -> bool) -> Option<IpAddr> {
+    let mut endpoints = owner.networks.iter().filter(|(name, endpoint)| matches(name, endpoint));
+    endpoints.find_map(|(_, endpoint)| endpoint.ip())
+}
+
+fn own_container_error() -> Reason {
+    address_error("its own container is not known; name a network with --network")
+}
+
+fn address_error(hint: impl Into<String>) -> Reason {
+    Reason::NoAddress { way_out: hint.into() }
+}

@@ -1,0 +1,391 @@
+//! Which address, cell by cell: from where HAProxy looks, and what the container has.
+
+use super::resolve_address;
+use crate::model::{
+    container::{
+        Container, ContainerId, ContainerState, Health, NetworkEndpoint, NetworkMode, PublishedPort,
+    },
+    world::{Network, Vantage, World},
+};
+use std::{collections::BTreeMap, net::IpAddr, slice::from_ref, sync::Arc};
+
+const HOST: Vantage = Vantage::Host;
+
+/// Asks for port 80 of the first container; the others, `haproxy` among them, are the world beside it.
+fn check(containers: &[Container], vantage: &Vantage, expected: &str) {
+    check_named(containers, vantage, None, None, expected);
+}
+
+fn check_named(
+    containers: &[Container],
+    vantage: &Vantage,
+    required: Option<&str>,
+    preferred: Option<&str>,
+    expected: &str,
+) {
+    let containers =
+        containers.iter().map(|container| (container.id.clone(), Arc::new(container.clone())));
+    let drivers =
+        [("a-macvlan", "macvlan"), ("host", "host"), ("none", "null"), ("over", "overlay")]
+            .into_iter()
+            .chain(["back", "front", "six"].map(|bridge| (bridge, "bridge")));
+    let bare = |driver: &str| Network { driver: driver.into(), subnets: Vec::new() };
+    let networks = drivers.map(|(name, driver)| (name.into(), bare(driver)));
+    let mut world = World { containers: containers.collect(), networks: networks.collect() };
+    for (name, driver, subnet) in
+        [("bridge", "bridge", "10.88.0.0/16"), ("b-macvlan", "macvlan", "10.90.0.0/16")]
+    {
+        let subnets = vec![subnet.parse().unwrap()];
+        world.networks.insert(name.into(), Network { driver: driver.into(), subnets });
+    }
+    let web = &world.containers[&ContainerId::new("web")];
+    let actual = match resolve_address(web, 80, required, preferred, &world, vantage) {
+        Ok(address) => address.to_string(),
+        Err(reason) => reason.to_string(),
+    };
+    assert_eq!(actual, expected, "{:?} {vantage:?}", web.networks);
+}
+
+fn inside_haproxy() -> Vantage {
+    Vantage::Inside(ContainerId::new("haproxy"))
+}
+
+fn published_on(ip: &str) -> Vantage {
+    Vantage::Published(ip.parse().unwrap())
+}
+
+/// Networks as `name=address`, with `/gateway` perhaps; several addresses of one are one network's.
+fn container_on(id: &str, mode: NetworkMode, networks: &str) -> Container {
+    let mut endpoints: BTreeMap<String, NetworkEndpoint> = BTreeMap::new();
+    for network in networks.split_whitespace() {
+        let (name, address) = network.split_once('=').unwrap_or((network, ""));
+        let (ip, gateway) = address.split_once('/').unwrap_or((address, ""));
+        let attachment = endpoints.entry(name.into()).or_default();
+        match ip.parse() {
+            Ok(IpAddr::V4(ip)) => attachment.ipv4 = Some(ip),
+            Ok(IpAddr::V6(ip)) => attachment.ipv6 = Some(ip),
+            Err(_) => {}
+        }
+        attachment.gateway = gateway.parse().ok().or(attachment.gateway);
+    }
+    Container {
+        id: ContainerId::new(id),
+        name: id.into(),
+        image: String::new(),
+        created: 0,
+        state: ContainerState::Running,
+        health: Health::Unchecked,
+        labels: std::sync::Arc::default(),
+        environment: BTreeMap::new(),
+        network_mode: mode,
+        networks: endpoints.into(),
+        exposed: [80].into(),
+        published: Vec::new(),
+        stop_config: None,
+        stopping: false,
+        started: None,
+        image_id: None,
+        label_fault: None,
+    }
+}
+
+fn web_on(networks: &str) -> Container {
+    container_on("web", NetworkMode::Own, networks)
+}
+
+fn haproxy_on(networks: &str) -> Container {
+    container_on("haproxy", NetworkMode::Own, networks)
+}
+
+fn network_of(id: &str) -> NetworkMode {
+    NetworkMode::Container(ContainerId::new(id))
+}
+
+/// `host_ip host_port container_port`
+fn web_publishing(published: &[(&str, u16, u16)]) -> Container {
+    let published = published.iter().map(|&(host_ip, host_port, container_port)| PublishedPort {
+        container_port,
+        host_port,
+        host_ip: host_ip.parse().unwrap(),
+    });
+    Container { published: published.collect(), ..web_on("front=10.1.0.2") }
+}
+
+#[test]
+fn haproxy_on_host_uses_first_bridge_network_by_name() {
+    check(&[web_on("front=10.1.0.2 back=10.2.0.2")], &HOST, "10.2.0.2:80");
+    check(&[web_on("a-macvlan=10.9.0.2 over=10.8.0.2 front=10.1.0.2")], &HOST, "10.1.0.2:80");
+    check(&[web_on("bridge=172.17.0.2")], &HOST, "172.17.0.2:80");
+    check(&[web_on("back front=10.1.0.2")], &HOST, "10.1.0.2:80");
+    // Podman lists its default network as `bridge`, and its containers have it as `podman`.
+    check(&[web_on("podman=10.88.0.2")], &HOST, "10.88.0.2:80");
+    let out = "HAProxy cannot reach it; connect it to any bridge network";
+    for networks in [
+        "",
+        "a-macvlan=10.9.0.2 over=10.8.0.2",
+        "a-macvlan=10.88.0.2",
+        "unheard-of=10.7.0.2",
+        "unheard-of=10.90.0.2",
+        "unheard-of",
+        "front",
+    ] {
+        check(&[web_on(networks)], &HOST, out);
+    }
+}
+
+#[test]
+fn haproxy_in_container_uses_shared_network() {
+    check(
+        &[web_on("front=10.1.0.2 back=10.2.0.2"), haproxy_on("front=10.1.0.9")],
+        &inside_haproxy(),
+        "10.1.0.2:80",
+    );
+    check(
+        &[web_on("over=10.8.0.2 six=fd00::2"), haproxy_on("six over")],
+        &inside_haproxy(),
+        "10.8.0.2:80",
+    );
+    check(
+        &[web_on("back=10.2.0.2"), haproxy_on("over front")],
+        &inside_haproxy(),
+        "HAProxy cannot reach it; connect it to one of HAProxy's networks: front, over",
+    );
+    check(
+        &[web_on("back=10.2.0.2"), haproxy_on("front")],
+        &inside_haproxy(),
+        "HAProxy cannot reach it; connect it to HAProxy's network front",
+    );
+    check(
+        &[web_on("back=10.2.0.2"), haproxy_on("")],
+        &inside_haproxy(),
+        "HAProxy cannot reach it; HAProxy's own container is on no network; connect both to one",
+    );
+    check(
+        &[web_on("back=10.2.0.2"), container_on("haproxy", NetworkMode::None, "none")],
+        &inside_haproxy(),
+        "HAProxy cannot reach it; HAProxy's own container is on no network; connect both to one",
+    );
+    check(
+        &[web_on("back=10.2.0.2")],
+        &inside_haproxy(),
+        "HAProxy cannot reach it; its own container is not known; name a network with --network",
+    );
+}
+
+#[test]
+fn haproxy_sharing_other_network_uses_that_network() {
+    let sidecar = [
+        web_on("front=10.1.0.2 back=10.2.0.2"),
+        container_on("haproxy", network_of("vpn"), ""),
+        container_on("vpn", NetworkMode::Own, "front=10.1.0.7"),
+    ];
+    check(&sidecar, &inside_haproxy(), "10.1.0.2:80");
+    let on_host = container_on("haproxy", NetworkMode::Host, "host");
+    check(&[web_on("front=10.1.0.2"), on_host.clone()], &inside_haproxy(), "10.1.0.2:80");
+    check(
+        &[container_on("web", NetworkMode::Host, "host"), on_host],
+        &inside_haproxy(),
+        "127.0.0.1:80",
+    );
+}
+
+#[test]
+fn published_vantage_uses_published_port() {
+    let check = |published: &[(&str, u16, u16)], host: &str, expected: &str| {
+        check(&[web_publishing(published)], &published_on(host), expected);
+    };
+    check(&[("0.0.0.0", 8080, 80)], "192.0.2.1", "192.0.2.1:8080");
+    check(&[("127.0.0.1", 8080, 80)], "127.0.0.1", "127.0.0.1:8080");
+    check(&[("127.0.0.1", 8080, 80)], "192.0.2.1", "127.0.0.1:8080");
+    check(&[("192.0.2.7", 8080, 80)], "192.0.2.1", "192.0.2.7:8080");
+    check(&[("::", 8081, 80), ("0.0.0.0", 8080, 80)], "192.0.2.1", "192.0.2.1:8080");
+    check(&[("::", 8081, 80), ("0.0.0.0", 8080, 80)], "2001:db8::1", "[2001:db8::1]:8081");
+    check(&[("0.0.0.0", 8082, 80), ("0.0.0.0", 8080, 80)], "192.0.2.1", "192.0.2.1:8080");
+    let out = "HAProxy cannot reach it; publish its port 80, as in -p 80:80";
+    check(&[], "192.0.2.1", out);
+    check(&[("0.0.0.0", 80, 8080)], "192.0.2.1", out);
+}
+
+#[test]
+fn remote_engine_uses_externally_published_port() {
+    let own = ["10.0.0.5", "172.17.0.1", "fd00::5"].map(|ip| ip.parse().unwrap());
+    let vantage = |engine: &str| Vantage::Remote {
+        engine: engine.parse().unwrap(),
+        own_addresses: own.into_iter().collect(),
+    };
+    let check = |published: &[(&str, u16, u16)], expected: &str| {
+        let actual = if expected.contains("only") {
+            format!(
+                "HAProxy cannot reach it; its port 80 is published on {} of another machine only; publish it on an \
+                 address of that machine that others reach, as in -p 80:80",
+                expected.trim_end_matches(" only")
+            )
+        } else {
+            expected.to_owned()
+        };
+        self::check(&[web_publishing(published)], &vantage("192.0.2.1"), &actual);
+    };
+    check(&[("0.0.0.0", 8080, 80)], "192.0.2.1:8080");
+    check(&[("::", 8080, 80)], "192.0.2.1:8080");
+    check(&[("192.0.2.1", 8080, 80)], "192.0.2.1:8080");
+    check(&[("192.0.2.7", 8080, 80)], "192.0.2.7:8080");
+    check(&[("10.0.0.6", 8080, 80)], "10.0.0.6:8080");
+    check(&[("127.0.0.1", 8081, 80), ("192.0.2.7", 8080, 80)], "192.0.2.7:8080");
+    for local in [
+        "127.0.0.1",
+        "127.0.0.53",
+        "::1",
+        "::ffff:127.0.0.1",
+        "169.254.1.1",
+        "fe80::1",
+        "224.0.0.1",
+        "ff02::1",
+        "255.255.255.255",
+        "10.0.0.5",
+        "172.17.0.1",
+        "fd00::5",
+        "::ffff:10.0.0.5",
+    ] {
+        let shown: IpAddr = local.parse().unwrap();
+        check(&[(local, 8080, 80)], &format!("{shown} only"));
+    }
+    check(&[], "HAProxy cannot reach it; publish its port 80, as in -p 80:80");
+    // A bridge of another machine has the addresses of the one here.
+    self::check(
+        &[web_on("bridge=172.17.0.2")],
+        &vantage("192.0.2.1"),
+        "HAProxy cannot reach it; publish its port 80, as in -p 80:80",
+    );
+    let on_host = container_on("web", NetworkMode::Host, "host");
+    self::check(&[on_host], &vantage("192.0.2.1"), "192.0.2.1:80");
+}
+
+#[test]
+fn container_on_host_network_has_host_address() {
+    let web = container_on("web", NetworkMode::Host, "host");
+    check(from_ref(&web), &HOST, "127.0.0.1:80");
+    check(from_ref(&web), &published_on("192.0.2.1"), "192.0.2.1:80");
+    let gateways = "a-macvlan=10.9.0.9/10.9.0.1 front=10.1.0.9/10.1.0.1 over=10.8.0.9/10.8.0.1";
+    check(&[web.clone(), haproxy_on(gateways)], &inside_haproxy(), "10.1.0.1:80");
+    check(
+        &[web.clone(), haproxy_on("a-macvlan=10.9.0.9/10.9.0.1")],
+        &inside_haproxy(),
+        "HAProxy cannot reach it; none of HAProxy's networks has a gateway to the host; \
+         connect HAProxy to a bridge network",
+    );
+    check_named(from_ref(&web), &HOST, None, Some("front"), "127.0.0.1:80");
+    check_named(from_ref(&web), &HOST, Some("host"), None, "127.0.0.1:80");
+    let on_host = "the container is not on network \"front\", only on host; \
+                   connect it, or name another";
+    check_named(&[web], &HOST, Some("front"), None, on_host);
+}
+
+#[test]
+fn container_without_network_has_no_address() {
+    let web = container_on("web", NetworkMode::None, "none");
+    for vantage in [HOST, inside_haproxy(), published_on("192.0.2.1")] {
+        check(
+            &[web.clone(), haproxy_on("none front")],
+            &vantage,
+            "HAProxy cannot reach it; give it a network; it has none",
+        );
+    }
+}
+
+#[test]
+fn container_sharing_network_has_owner_address() {
+    let web = container_on("web", network_of("vpn"), "");
+    let vpn = container_on("vpn", NetworkMode::Own, "front=10.1.0.7");
+    check(&[web.clone(), vpn.clone()], &HOST, "10.1.0.7:80");
+    check(&[web.clone(), vpn.clone(), haproxy_on("front")], &inside_haproxy(), "10.1.0.7:80");
+    check_named(&[web.clone(), vpn], &HOST, Some("front"), None, "10.1.0.7:80");
+    check(&[web.clone(), container_on("vpn", NetworkMode::Host, "")], &HOST, "127.0.0.1:80");
+    let beside_haproxy =
+        [container_on("web", network_of("haproxy"), ""), haproxy_on("front=10.1.0.9")];
+    check(&beside_haproxy, &inside_haproxy(), "10.1.0.9:80");
+    let chain = [
+        web.clone(),
+        container_on("vpn", network_of("far"), ""),
+        container_on("far", NetworkMode::Own, "front=10.1.0.8"),
+    ];
+    check(&chain, &HOST, "10.1.0.8:80");
+    let out = "HAProxy cannot reach it; the container whose network it shares is gone; create that one, \
+               then this one again";
+    check(from_ref(&web), &HOST, out);
+    check(&[web, container_on("vpn", network_of("web"), "")], &HOST, out);
+}
+
+#[test]
+fn shared_network_with_stopped_or_restarted_owner_is_refused() {
+    let web = Container { started: Some(5), ..container_on("web", network_of("vpn"), "") };
+    let vpn = container_on("vpn", NetworkMode::Own, "front=10.1.0.7");
+    let here = "10.1.0.7:80";
+    let down = "HAProxy cannot reach it; start container vpn (vpn), whose network it shares, and then restart \
+                this one";
+    let later = "HAProxy cannot reach it; restart it: container vpn (vpn), whose network it shares, has started \
+                 after it";
+    for (state, started, expected) in [
+        (ContainerState::Running, Some(4), here),
+        (ContainerState::Running, Some(5), here),
+        (ContainerState::Paused, Some(4), here),
+        (ContainerState::Running, Some(6), later),
+        (ContainerState::Running, None, here),
+        (ContainerState::Running, Some(0), here),
+        (ContainerState::Exited, Some(4), down),
+        (ContainerState::Restarting, Some(6), down),
+        (ContainerState::Created, None, down),
+        (ContainerState::Removing, None, down),
+        (ContainerState::Dead, None, down),
+    ] {
+        let vpn = Container { started, state, ..vpn.clone() };
+        check(&[web.clone(), vpn.clone()], &HOST, expected);
+        check(&[web.clone(), vpn.clone(), haproxy_on("front")], &inside_haproxy(), expected);
+        let on_host = Container { network_mode: NetworkMode::Host, ..vpn };
+        let expected = if expected == here { "127.0.0.1:80" } else { expected };
+        check(&[web.clone(), on_host], &HOST, expected);
+    }
+    for unknown in [None, Some(0)] {
+        let web = Container { started: unknown, ..web.clone() };
+        check(&[web, Container { started: Some(6), ..vpn.clone() }], &HOST, here);
+    }
+    // One in between may end: what it had joined goes on.
+    let far = Container { id: ContainerId::new("far"), name: "far".into(), ..vpn };
+    let middle =
+        Container { state: ContainerState::Exited, ..container_on("vpn", network_of("far"), "") };
+    check(&[web, middle, far], &HOST, here);
+}
+
+#[test]
+fn named_network_is_preferred_over_all_others() {
+    let two = [web_on("front=10.1.0.2 over=10.8.0.2"), haproxy_on("front")];
+    for vantage in [HOST, inside_haproxy(), published_on("192.0.2.1")] {
+        check_named(&two, &vantage, Some("over"), Some("front"), "10.8.0.2:80");
+        check_named(&two, &vantage, None, Some("over"), "10.8.0.2:80");
+        let not_there = "the container is not on network \"back\", only on front, over; \
+                         connect it, or name another";
+        check_named(&two, &vantage, Some("back"), Some("front"), not_there);
+        check_named(&two, &vantage, None, Some("back"), not_there);
+    }
+    check_named(
+        &[web_on("")],
+        &HOST,
+        Some("back"),
+        None,
+        "the container is on no network, so not on \"back\"",
+    );
+    check_named(
+        &[web_on("front=10.1.0.2 back")],
+        &HOST,
+        Some("back"),
+        None,
+        "HAProxy cannot reach it; it has no address on network \"back\"; name or join another",
+    );
+}
+
+#[test]
+fn network_without_ipv4_uses_ipv6() {
+    check(&[web_on("six=fd00::2 six=10.6.0.2")], &HOST, "10.6.0.2:80");
+    check(&[web_on("six=fd00::2")], &HOST, "[fd00::2]:80");
+    check(&[web_on("six=fd00::2"), haproxy_on("six")], &inside_haproxy(), "[fd00::2]:80");
+    check_named(&[web_on("six=fd00::2")], &HOST, Some("six"), None, "[fd00::2]:80");
+}

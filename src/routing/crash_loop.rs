@@ -1,0 +1,99 @@
+//! Containers that crash and are restarted, over and over.
+//!
+//! Pure. One that dies without having been told to is taken out at once; when it comes back it is given
+//! traffic at once the first time, and then after pauses that grow, so that it does not draw requests
+//! into each of its deaths.
+
+use crate::model::container::ContainerId;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+/// A life shorter than this ends in a crash, whatever came before.
+const SHORT_LIFE: Duration = Duration::from_secs(10);
+const MIN_DELAY: Duration = Duration::from_secs(1);
+const MAX_DELAY: Duration = Duration::from_mins(1);
+/// What is gone for longer is forgotten.
+const FORGET_AFTER: Duration = Duration::from_mins(5);
+
+/// How containers have lived so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CrashTracker(BTreeMap<ContainerId, RestartHistory>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct RestartHistory {
+    /// It is up, or was last seen to go, since then.
+    since: Instant,
+    is_up: bool,
+    /// It was told to stop.
+    is_stopping: bool,
+    /// Short lives in a row.
+    crashes: u32,
+}
+
+impl CrashTracker {
+    /// Takes note of those that came or changed, with whether they leave, and of those that went (`None`). Only the
+    /// crashed are remembered longer than they live.
+    pub fn record_changes(
+        &mut self,
+        changed: impl IntoIterator<Item = (ContainerId, Option<bool>)>,
+        now: Instant,
+    ) {
+        for (id, stopping) in changed {
+            match (self.0.get_mut(&id), stopping) {
+                (Some(history), Some(stopping)) => history.on_running(stopping, now),
+                (Some(history), None) if history.is_up => history.on_exit(now),
+                (None, Some(stopping)) => {
+                    drop(self.0.insert(id, RestartHistory::on_start(stopping, now)))
+                }
+                (_, None) => {}
+            }
+        }
+        self.0.retain(|_, history| {
+            history.is_up || (0 < history.crashes && now < history.since + FORGET_AFTER)
+        });
+    }
+
+    /// Those that were up when they were last seen.
+    pub fn running_ids(&self) -> impl Iterator<Item = &ContainerId> {
+        self.0.iter().filter(|(_, history)| history.is_up).map(|(id, _)| id)
+    }
+
+    /// The containers that are up and get no traffic, for their many crashes, and until when.
+    pub fn delayed_containers(&self, now: Instant) -> BTreeMap<ContainerId, Instant> {
+        let crashed = self.0.iter().filter(|(_, history)| 2 <= history.crashes);
+        crashed
+            .filter_map(|(id, history)| Some((id.clone(), history.delayed_until(now)?)))
+            .collect()
+    }
+}
+
+impl RestartHistory {
+    fn on_start(stopping: bool, now: Instant) -> Self {
+        Self { since: now, is_up: true, is_stopping: stopping, crashes: 0 }
+    }
+
+    fn delayed_until(&self, now: Instant) -> Option<Instant> {
+        let doublings = self.crashes.checked_sub(2).filter(|_| self.is_up)?;
+        let pause = MIN_DELAY.saturating_mul(1 << doublings.min(16)).min(MAX_DELAY);
+        Some(self.since + pause).filter(|until| now < *until)
+    }
+
+    fn on_running(&mut self, stopping: bool, now: Instant) {
+        if !self.is_up {
+            (self.is_up, self.since) = (true, now);
+        }
+        self.is_stopping = stopping;
+    }
+
+    fn on_exit(&mut self, now: Instant) {
+        let pauses = MAX_DELAY.saturating_mul(u32::from(2 <= self.crashes));
+        let short = now < self.since + SHORT_LIFE + pauses;
+        self.crashes = if short && !self.is_stopping { self.crashes + 1 } else { 0 };
+        (self.is_up, self.since) = (false, now);
+    }
+}
+
+#[cfg(test)]
+mod tests;

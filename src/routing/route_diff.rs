@@ -1,0 +1,126 @@
+//! What is different between two desired states, in words of routes.
+//!
+//! Pure.
+
+use crate::{
+    model::route::{Endpoint, Readiness, Route, RouteKey, Routes},
+    support::map_diff::diff_maps,
+};
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+/// One route that came, went, or is served otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RouteChange {
+    Added { route: RouteKey, servers: Vec<String> },
+    Removed { route: RouteKey },
+    Changed { route: RouteKey, details: Vec<ChangeDetail> },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChangeDetail {
+    /// An endpoint serves that did not.
+    ServerAdded(String),
+    /// An endpoint no longer serves.
+    ServerRemoved(String),
+    WeightChanged(String, u16, u16),
+    AddressChanged(String),
+    PolicyChanged,
+}
+
+/// A route before and after.
+pub type RouteDifference<'a> = (&'a RouteKey, Option<&'a Arc<Route>>, Option<&'a Arc<Route>>);
+
+/// From `before` to `after`, in the order of the routes; those that went come last.
+pub fn diff_routes(before: &Routes, after: &Routes) -> Vec<RouteChange> {
+    describe_differences(diff_maps(&before.0, &after.0))
+}
+
+/// The same where it is known already which routes are different, from what to what.
+pub fn describe_differences<'a>(
+    differences: impl Iterator<Item = RouteDifference<'a>>,
+) -> Vec<RouteChange> {
+    let change = |(key, old, new): RouteDifference<'_>| {
+        let route = key.clone();
+        match (old, new) {
+            (_, None) => Some(RouteChange::Removed { route }),
+            (None, Some(new)) => {
+                Some(RouteChange::Added { route, servers: ready_server_names(new) })
+            }
+            (Some(old), Some(new)) => match diff_endpoints(old, new) {
+                // Somebody who served nothing anyway came or went.
+                details if details.is_empty() => None,
+                details => Some(RouteChange::Changed { route, details }),
+            },
+        }
+    };
+    let all = differences.filter_map(change);
+    let (removed, mut changes): (Vec<_>, Vec<_>) =
+        all.partition(|change| matches!(change, RouteChange::Removed { .. }));
+    changes.extend(removed);
+    changes
+}
+
+fn ready_server_names(route: &Route) -> Vec<String> {
+    ready_endpoints(route).into_keys().map(|(name, _)| name.to_owned()).collect()
+}
+
+fn ready_endpoints(route: &Route) -> BTreeMap<(&str, u16), &Endpoint> {
+    let ready = route.endpoints.iter().filter(|view| view.readiness == Readiness::Ready);
+    ready.map(|view| ((view.container.name(), view.port), view)).collect()
+}
+
+fn diff_endpoints(old: &Route, new: &Route) -> Vec<ChangeDetail> {
+    let (before, after) = (ready_endpoints(old), ready_endpoints(new));
+    let mut details = Vec::new();
+    for (key @ (name, _), endpoint) in &after {
+        let name = (*name).to_owned();
+        let Some(old) = before.get(key) else {
+            details.push(ChangeDetail::ServerAdded(name));
+            continue;
+        };
+        if old.address != endpoint.address {
+            details.push(ChangeDetail::AddressChanged(name.clone()));
+        }
+        if old.weight != endpoint.weight {
+            details.push(ChangeDetail::WeightChanged(
+                name,
+                old.weight.get(),
+                endpoint.weight.get(),
+            ));
+        }
+    }
+    let missing = before.keys().filter(|key| !after.contains_key(*key));
+    details.extend(missing.map(|(name, _)| ChangeDetail::ServerRemoved((*name).to_owned())));
+    if old.policy != new.policy {
+        details.push(ChangeDetail::PolicyChanged);
+    }
+    details
+}
+
+impl fmt::Display for RouteChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Added { route, servers } if servers.is_empty() => {
+                write!(f, "+ {route} → nobody yet")
+            }
+            Self::Added { route, servers } => write!(f, "+ {route} → {}", servers.join(", ")),
+            Self::Removed { route } => write!(f, "- {route}"),
+            Self::Changed { route, details } => {
+                let details: Vec<_> = details.iter().map(ToString::to_string).collect();
+                write!(f, "~ {route}: {}", details.join(", "))
+            }
+        }
+    }
+}
+
+impl fmt::Display for ChangeDetail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ServerAdded(name) => write!(f, "+ {name}"),
+            Self::ServerRemoved(name) => write!(f, "- {name}"),
+            Self::WeightChanged(name, old, new) => write!(f, "{name} weight {old} → {new}"),
+            Self::AddressChanged(name) => write!(f, "{name} at a new address"),
+            Self::PolicyChanged => f.write_str("other options"),
+        }
+    }
+}

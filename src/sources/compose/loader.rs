@@ -1,0 +1,345 @@
+//! Files, and what they are read with. The only part of this that opens any.
+
+use super::{
+    extend, interpolate,
+    note::{ComposeNote, FileError, Remark},
+    variables,
+    yaml::{self, Content, Node, Position},
+};
+use crate::model::label_text;
+use anyhow::{Result, anyhow, bail};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    io::Read,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+pub(crate) type Variables = BTreeMap<String, String>;
+
+/// What one file may have, and what all of them may, in bytes.
+pub(crate) const MAX_FILE_BYTES: u64 = 4 << 20;
+const MAX_TOTAL_BYTES: u64 = 64 << 20;
+/// What a file costs at least.
+const MIN_FILE_COST: u64 = 4 << 10;
+/// Files that include each other.
+const MAX_INCLUDE_DEPTH: usize = 16;
+/// What all texts come to, once their variables are filled in.
+const MAX_FILLED_BYTES: usize = 32 << 20;
+/// Nodes of all services, with what they extend.
+const MAX_NODES: usize = 2_000_000;
+/// Of one kind no more are told.
+const MAX_NOTES_PER_KIND: usize = 50;
+
+/// Reads on, and remembers what is to be said and what it has cost.
+pub(crate) struct ProjectLoader {
+    pub(crate) notes: BTreeSet<ComposeNote>,
+    /// Where relative names begin: the folder of the first file.
+    pub(crate) folder: PathBuf,
+    bytes_read: u64,
+    bytes_filled: usize,
+    node_count: usize,
+}
+
+/// A file and what its variables are.
+struct SourceFile<'a> {
+    name: &'a str,
+    text: &'a str,
+    folder: &'a Path,
+    variables: &'a Variables,
+    depth: usize,
+}
+
+impl ProjectLoader {
+    pub(crate) fn new(folder: &Path) -> Self {
+        let folder = folder.to_owned();
+        Self { notes: BTreeSet::new(), folder, bytes_read: 0, bytes_filled: 0, node_count: 0 }
+    }
+
+    /// The file whose text this is, with all that it includes.
+    ///
+    /// # Errors
+    /// It is no YAML, or has no end.
+    pub(crate) fn load_root(
+        &mut self,
+        name: &str,
+        text: &str,
+        variables: &Variables,
+    ) -> Result<Node> {
+        let folder = self.folder.clone();
+        self.load_file(&SourceFile { name, text, folder: &folder, variables, depth: 0 })
+    }
+
+    fn load_file(&mut self, file: &SourceFile<'_>) -> Result<Node> {
+        let mut root = self.parse_file(file.name, file.text, file.variables)?;
+        if 0 < file.depth
+            && let Some(services) = root.get_mut("services")
+            && let Content::Map(entries) = &mut services.content
+        {
+            for entry in entries {
+                rebase_paths(&mut entry.value, file.folder);
+            }
+        }
+        let includes: Vec<Node> = root.get("include").map_or(&[][..], Node::as_list).to_vec();
+        for include in &includes {
+            if file.depth == MAX_INCLUDE_DEPTH {
+                self.notes.insert(ComposeNote::for_project(&include.position, Remark::Circle));
+                break;
+            }
+            if let Some(included) = self.load_include(include, file)? {
+                root = extend::merge_roots(included, root);
+            }
+        }
+        Ok(root)
+    }
+
+    /// One entry of `include`: a path, or `path`, `project_directory` and `env_file`.
+    fn load_include(&mut self, include: &Node, from: &SourceFile<'_>) -> Result<Option<Node>> {
+        let paths = include.get("path").unwrap_or(include).as_list();
+        let paths: Vec<&str> = paths.iter().filter_map(Node::as_text).collect();
+        let mut folder = include.text_at("project_directory").map(|text| from.folder.join(text));
+        let mut variables = None;
+        let mut all: Option<Node> = None;
+        for name in paths {
+            let path = from.folder.join(name);
+            let text = match self.read_file(name, &path) {
+                Ok(text) => text,
+                Err(error) => {
+                    let remark = Remark::NoFile { file: name.to_owned(), why: error };
+                    self.notes.insert(ComposeNote::for_project(&include.position, remark));
+                    continue;
+                }
+            };
+            let folder = folder.get_or_insert_with(|| super::parent_folder(&path)).clone();
+            if variables.is_none() {
+                variables = Some(self.include_variables(include, &folder, from)?);
+            }
+            let variables = variables.as_ref().expect("they were read above");
+            let (name, depth) = (path.display().to_string(), from.depth + 1);
+            let file = SourceFile { name: &name, text: &text, folder: &folder, variables, depth };
+            match self.load_file(&file) {
+                Ok(node) => {
+                    all = Some(match all.take() {
+                        None => node,
+                        Some(before) => extend::merge_roots(before, node),
+                    });
+                }
+                Err(error) if error.is::<TooLargeError>() => return Err(error),
+                Err(error) => {
+                    let remark = Remark::InvalidInclude(format!("{error:#}"));
+                    self.notes.insert(ComposeNote::for_project(&include.position, remark));
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// Those of the file that includes win over those of the included project's own files.
+    fn include_variables(
+        &mut self,
+        include: &Node,
+        folder: &Path,
+        from: &SourceFile<'_>,
+    ) -> Result<Variables> {
+        let named = include.get("env_file").map_or(&[][..], Node::as_list);
+        let files: Vec<PathBuf> = match named {
+            [] => vec![folder.join(".env")],
+            files => {
+                files.iter().filter_map(Node::as_text).map(|text| from.folder.join(text)).collect()
+            }
+        };
+        let mut all = Variables::new();
+        for file in files {
+            if let Ok(text) = self.read_file(&file.display().to_string(), &file) {
+                all.extend(variables::parse_variables(&text, from.variables).values);
+            }
+        }
+        all.extend(from.variables.clone());
+        self.count_filled(all.values().map(String::len).sum())?;
+        Ok(all)
+    }
+
+    /// The variables of `.env`, and above them the shell's.
+    pub(crate) fn load_variables(&mut self, environment: &Variables) -> Variables {
+        let path = self.folder.join(".env");
+        let Ok(text) = self.read_file(".env", &path) else { return environment.clone() };
+        let variables::VariableFile { values: mut own, errors: mistakes, .. } =
+            variables::parse_variables(&text, environment);
+        self.note_errors(&path.display().to_string(), mistakes);
+        own.extend(environment.clone());
+        own
+    }
+
+    fn note_errors(&mut self, file: &str, errors: Vec<(usize, interpolate::InterpolationError)>) {
+        let name: Arc<str> = file.into();
+        for (line, error) in errors.into_iter().take(MAX_NOTES_PER_KIND) {
+            let position = Position { file: Arc::clone(&name), line };
+            self.notes.insert(ComposeNote::for_project(&position, Remark::InvalidText(error)));
+        }
+    }
+
+    /// Another file that a service extends one of; its relative names are settled.
+    pub(crate) fn load_extended_file(
+        &mut self,
+        file: &str,
+        variables: &Variables,
+    ) -> Result<Node, FileError> {
+        let path = self.folder.join(file);
+        let text = self.read_file(file, &path)?;
+        let mut root = self
+            .parse_file(&path.display().to_string(), &text, variables)
+            .map_err(|error| FileError::Other(format!("{error:#}")))?;
+        let folder = super::parent_folder(&path);
+        let services =
+            if root.get("services").is_some() { root.get_mut("services") } else { Some(&mut root) };
+        if let Some(Content::Map(entries)) = services.map(|node| &mut node.content) {
+            for entry in entries {
+                rebase_paths(&mut entry.value, &folder);
+            }
+        }
+        Ok(root)
+    }
+
+    /// Parses a file, puts its documents together and fills in its variables.
+    fn parse_file(&mut self, name: &str, text: &str, variables: &Variables) -> Result<Node> {
+        let yaml::ParsedYaml { documents, duplicates: twice } = yaml::parse_yaml(name, text)?;
+        for (key, position) in twice.into_iter().take(MAX_NOTES_PER_KIND) {
+            let remark = if label_text::has_our_labels([key.as_str()]) {
+                Remark::DuplicateLabel(key)
+            } else {
+                Remark::DuplicateKey(key)
+            };
+            self.notes.insert(ComposeNote::for_project(&position, remark));
+        }
+        let documents = documents.into_iter().filter(|node| node.content != Content::Nothing);
+        let Some(mut root) = documents.reduce(extend::merge_roots) else {
+            bail!("{name}: there is nothing in it")
+        };
+        root.visit_texts(&mut |node| {
+            let Content::Text(text) = &mut node.content else { return Ok(()) };
+            match interpolate::fill_variables(text, variables) {
+                Ok(filled) => {
+                    self.count_filled(filled.text.len())?;
+                    (*text, node.empty_variables) = (filled.text, filled.empty_variables);
+                }
+                Err(error) => node.error = Some(Box::new(error)),
+            }
+            Ok(())
+        })?;
+        let mut errors = Vec::new();
+        root.collect_errors(&mut errors);
+        for (position, error) in errors.into_iter().take(MAX_NOTES_PER_KIND) {
+            self.notes
+                .insert(ComposeNote::for_project(position, Remark::InvalidText(error.clone())));
+        }
+        Ok(root)
+    }
+
+    /// A file of variables that a service names.
+    pub(crate) fn load_variable_file(
+        &mut self,
+        file: &str,
+        variables: &Variables,
+    ) -> Result<variables::VariableFile, FileError> {
+        let path = self.folder.join(file);
+        let text = self.read_file(file, &path)?;
+        let mut read = variables::parse_variables(&text, variables);
+        self.note_errors(&path.display().to_string(), std::mem::take(&mut read.errors));
+        Ok(read)
+    }
+
+    /// Of a regular file alone: a device has no end, and a pipe keeps one waiting.
+    fn read_file(&mut self, name: &str, path: &Path) -> Result<String, FileError> {
+        if name.contains("://") || name.starts_with("git@") || name.starts_with("oci:") {
+            return Err(FileError::Remote);
+        }
+        let nonblocking = nix::libc::O_NONBLOCK;
+        let file = File::options().read(true).custom_flags(nonblocking).open(path);
+        let file = file.map_err(|error| FileError::from_io(&error))?;
+        let found = file.metadata().map_err(|error| FileError::from_io(&error))?;
+        if !found.is_file() {
+            return Err(FileError::Irregular);
+        }
+        self.bytes_read += found.len().max(MIN_FILE_COST);
+        if MAX_FILE_BYTES < found.len() || MAX_TOTAL_BYTES < self.bytes_read {
+            return Err(FileError::TooLong);
+        }
+        read_text(file).map_err(|error| FileError::from_io(&error))
+    }
+
+    fn count_filled(&mut self, bytes: usize) -> Result<()> {
+        self.bytes_filled += bytes;
+        if MAX_FILLED_BYTES < self.bytes_filled {
+            return Err(TooLargeError("its variables make it longer than anybody writes").into());
+        }
+        Ok(())
+    }
+
+    /// A service has so many nodes.
+    pub(crate) fn count_nodes(&mut self, nodes: usize) -> Result<()> {
+        self.node_count += nodes;
+        if MAX_NODES < self.node_count {
+            return Err(anyhow!(TooLargeError("its services are larger than anybody writes them")));
+        }
+        Ok(())
+    }
+}
+
+/// What would go on for ever, or fill the memory.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct TooLargeError(&'static str);
+
+impl FileError {
+    fn from_io(error: &std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::NotFound => Self::Missing,
+            _ => Self::Other(error.to_string()),
+        }
+    }
+}
+
+/// As it is, and where it is no UTF-8 as well as can be: comments may be anything.
+pub(crate) fn read_text(file: impl Read) -> std::io::Result<String> {
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    if MAX_FILE_BYTES < bytes.len() as u64 {
+        return Err(std::io::Error::other(format!("it is longer than {MAX_FILE_BYTES} bytes")));
+    }
+    Ok(String::from_utf8(bytes)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+}
+
+/// Names of files that a service of a file elsewhere gives are seen from that file's folder.
+fn rebase_paths(service: &mut Node, folder: &Path) {
+    let Content::Map(entries) = &mut service.content else { return };
+    for entry in entries {
+        match entry.key.as_str() {
+            "env_file" | "label_file" => rebase_files(&mut entry.value, folder),
+            "extends" => rebase_key(&mut entry.value, "file", folder),
+            _ => {}
+        }
+    }
+}
+
+fn rebase_files(node: &mut Node, folder: &Path) {
+    match &mut node.content {
+        Content::Text(name) => *name = rebase_path(name, folder),
+        Content::List(list) => list.iter_mut().for_each(|node| rebase_files(node, folder)),
+        Content::Map(_) => rebase_key(node, "path", folder),
+        Content::Nothing => {}
+    }
+}
+
+fn rebase_key(node: &mut Node, key: &str, folder: &Path) {
+    if let Some(Content::Text(name)) = node.get_mut(key).map(|node| &mut node.content) {
+        *name = rebase_path(name, folder);
+    }
+}
+
+fn rebase_path(name: &str, folder: &Path) -> String {
+    let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    absolute.join(name).display().to_string()
+}

@@ -1,0 +1,302 @@
+//! Everything that is said about a compose file besides what its labels say, on one page.
+//!
+//! Pure. A note never stops the reading: each service is judged by itself, and what labels do not need is a hint.
+
+use super::{
+    Position,
+    interpolate::{EmptyVariable, InterpolationError},
+};
+use crate::model::problem::{Severity, is_unprintable};
+use std::fmt;
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ComposeNote {
+    pub position: Position,
+    /// Where it is about one.
+    pub service: Option<String>,
+    pub remark: Remark,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Remark {
+    /// `- key: value` under `labels`.
+    MapInList {
+        key: String,
+        value: String,
+    },
+    /// `- [key, value]` under `labels`.
+    ListInList,
+    /// `labels: key=value`
+    LabelsAreText,
+    /// `key: [a, b]` under `labels`; the value as it is meant, where it is a list of texts.
+    LabelIsList {
+        key: String,
+        meant: String,
+    },
+    /// `key: {a: b}` under `labels`; the first label that is meant.
+    LabelIsMap {
+        key: String,
+        inner: String,
+    },
+    /// A label of ours whose variables cannot be filled in.
+    InvalidLabel {
+        key: String,
+        mistake: InterpolationError,
+    },
+    /// A label of ours in which a variable left nothing.
+    EmptyVariable {
+        key: String,
+        value: String,
+        blank: EmptyVariable,
+    },
+    /// A label of ours where no container gets it.
+    MisplacedLabel {
+        key: String,
+        under: String,
+    },
+    /// A label of ours twice in one mapping.
+    DuplicateLabel(String),
+    NoLabelFile {
+        file: String,
+        why: FileError,
+    },
+    /// An included file that is no YAML.
+    InvalidInclude(String),
+    /// Any other text whose variables cannot be filled in.
+    InvalidText(InterpolationError),
+    DuplicateKey(String),
+    NotAPort {
+        text: String,
+    },
+    NotAScale(String),
+    ScaleTooHigh {
+        most: u32,
+    },
+    NoNetwork(String),
+    ExtendsNothing,
+    Circle,
+    NoService(String),
+    NoFile {
+        file: String,
+        why: FileError,
+    },
+    /// A line of a file of variables.
+    Line {
+        file: String,
+        line: usize,
+        mistake: InterpolationError,
+    },
+    NotAService,
+    NoServices,
+    /// Services stand at the top, as docker-compose took them before 2016.
+    FirstFormat,
+}
+
+/// Why a file is not read.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FileError {
+    Missing,
+    /// A folder, a device, a pipe.
+    Irregular,
+    TooLong,
+    /// `https://…`, `git@…`, `oci://…`
+    Remote,
+    Other(String),
+}
+
+impl ComposeNote {
+    pub(crate) fn for_service(position: &Position, service: &str, remark: Remark) -> Self {
+        Self { position: position.clone(), service: Some(service.to_owned()), remark }
+    }
+
+    pub(crate) fn for_project(position: &Position, remark: Remark) -> Self {
+        Self { position: position.clone(), service: None, remark }
+    }
+
+    pub fn severity(&self) -> Severity {
+        match &self.remark {
+            Remark::MapInList { key, .. }
+            | Remark::LabelIsList { key, .. }
+            | Remark::LabelIsMap { key, .. }
+                if !key.starts_with("glue_") =>
+            {
+                Severity::Hint
+            }
+            Remark::MapInList { .. }
+            | Remark::LabelIsList { .. }
+            | Remark::LabelIsMap { .. }
+            | Remark::LabelsAreText
+            | Remark::InvalidLabel { .. }
+            | Remark::MisplacedLabel { .. }
+            | Remark::DuplicateLabel(_)
+            | Remark::NoLabelFile { .. }
+            | Remark::InvalidInclude(_) => Severity::Problem,
+            _ => Severity::Hint,
+        }
+    }
+}
+
+impl fmt::Display for ComposeNote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(service) = &self.service {
+            write!(f, "service {}: ", TerminalText(service))?;
+        }
+        write!(f, "{}", self.remark)
+    }
+}
+
+/// What a file says, on one line and without what a terminal obeys.
+#[derive(Debug)]
+pub struct TerminalText<'a>(pub &'a str);
+
+impl fmt::Display for TerminalText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, c) in self.0.chars().enumerate() {
+            match c {
+                _ if at == 80 => return f.write_str("…"),
+                c if is_unprintable(c) => write!(f, "{}", c.escape_unicode())?,
+                c => write!(f, "{c}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[allow(clippy::too_many_lines)] // One page, one arm per thing that is said.
+impl fmt::Display for Remark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MapInList { key, value } => {
+                let (key, value) = (TerminalText(key), TerminalText(value));
+                write!(
+                    f,
+                    "- {key}: {value} is a mapping in a list, and no label; write - {key}={value}, \
+                     or take the dashes of all labels away"
+                )
+            }
+            Self::ListInList => {
+                f.write_str("a list in the list of labels is no label; write - KEY=VALUE")
+            }
+            Self::LabelsAreText => f.write_str(
+                "labels is a text, and is to be a list of KEY=VALUE or a mapping; write - before it, \
+                 or KEY: VALUE below labels:",
+            ),
+            Self::LabelIsList { key, meant } => {
+                let key = TerminalText(key);
+                write!(
+                    f,
+                    "label {key} is a list, and a label's value is one text; \
+                     write {key}: {}, with commas and without brackets or dashes",
+                    TerminalText(meant)
+                )
+            }
+            Self::LabelIsMap { key, inner } => {
+                let key = TerminalText(key);
+                write!(
+                    f,
+                    "label {key} is a mapping, and a label's value is one text; \
+                     write {key}_{}: VALUE",
+                    TerminalText(inner)
+                )
+            }
+            Self::InvalidLabel { key, mistake } => write!(f, "label {}: {mistake}", TerminalText(key)),
+            Self::EmptyVariable { key, value, blank } => {
+                let (key, value) = (TerminalText(key), TerminalText(value).to_string());
+                write!(
+                    f,
+                    "label {key}={value:?}: {blank}, so nothing stands in its place; set it in the shell or \
+                     in .env, or give it a default, as in ${{{}:-example.com}}",
+                    blank.name
+                )
+            }
+            Self::MisplacedLabel { key, under } if under == "deploy" => write!(
+                f,
+                "label {}: labels under deploy are the Swarm service's, and no container gets them; \
+                 put it under the service's own labels",
+                TerminalText(key)
+            ),
+            Self::MisplacedLabel { key, under } => write!(
+                f,
+                "label {}: no container gets it from {}; put it under the service's labels",
+                TerminalText(key),
+                TerminalText(under)
+            ),
+            Self::DuplicateLabel(key) => write!(
+                f,
+                "label {} is there twice, which docker compose refuses; leave one of them away \
+                 (several routes of a port have names: {0}.NAME)",
+                TerminalText(key)
+            ),
+            Self::NoLabelFile { file, why } => {
+                write!(f, "label_file: {}", FileErrorText { file, why, unchecked_part: "what it says" })
+            }
+            Self::InvalidInclude(error) => write!(f, "an included file is not read: {}", TerminalText(error)),
+            Self::InvalidText(error) => write!(f, "{error} (no label needs it)"),
+            Self::DuplicateKey(key) => {
+                write!(f, "{} is there twice, which docker compose refuses", TerminalText(key))
+            }
+            Self::NotAPort { text } => write!(
+                f,
+                "{:?} is no port as compose writes them, so it is passed over",
+                TerminalText(text).to_string()
+            ),
+            Self::NotAScale(text) => write!(
+                f,
+                "{:?} is no number of containers, so one is taken",
+                TerminalText(text).to_string()
+            ),
+            Self::ScaleTooHigh { most } => {
+                write!(f, "it is to have more than {most} containers; {most} are looked at")
+            }
+            Self::NoNetwork(network) => write!(
+                f,
+                "network {} is not among the networks of the file, which docker compose refuses",
+                TerminalText(network)
+            ),
+            Self::ExtendsNothing => f.write_str("extends names no service"),
+            Self::Circle => f.write_str("files or services lead to each other in a circle"),
+            Self::NoService(name) => write!(
+                f,
+                "there is no service {} to extend; what it would bring along is not judged",
+                TerminalText(name)
+            ),
+            Self::NoFile { file, why } => {
+                write!(f, "{}", FileErrorText { file, why, unchecked_part: "what it would bring along" })
+            }
+            Self::Line { file, line, mistake } => write!(f, "{}:{line}: {mistake}", TerminalText(file)),
+            Self::NotAService => f.write_str("it is no mapping, so no service is read there"),
+            Self::NoServices => f.write_str("it has no services; is it the whole of the project?"),
+            Self::FirstFormat => f.write_str(
+                "it has no services: at the top; these are judged all the same, but docker compose \
+                 takes that old format no more",
+            ),
+        }
+    }
+}
+
+struct FileErrorText<'a> {
+    file: &'a str,
+    why: &'a FileError,
+    unchecked_part: &'a str,
+}
+
+impl fmt::Display for FileErrorText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, why, unchecked_part: what } = self;
+        let file = TerminalText(file);
+        match why {
+            FileError::Missing => write!(f, "there is no file {file}"),
+            FileError::Irregular => write!(f, "{file} is no regular file"),
+            FileError::TooLong => write!(f, "{file} is too long for what it is"),
+            FileError::Remote => {
+                return write!(
+                    f,
+                    "{file} is elsewhere, and not fetched; {}",
+                    super::COMPOSE_CONFIG_HINT
+                );
+            }
+            FileError::Other(error) => write!(f, "{file} cannot be read: {}", TerminalText(error)),
+        }?;
+        write!(f, "; {what} is not judged")
+    }
+}

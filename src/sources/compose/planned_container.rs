@@ -1,0 +1,306 @@
+//! Services as the containers that they will be, on top of those that run.
+//!
+//! Pure. Nobody knows the id or the address of a container that does not run. It is given ones that no
+//! container can have, so that everything is decided as it will be; [`Masks`] takes them out of what is shown.
+
+use super::{Project, Service, ServiceNetwork};
+use crate::model::{
+    container::{
+        Container, ContainerId, ContainerState, Health, Image, NetworkEndpoint, NetworkMode,
+    },
+    world::{Network, World},
+};
+use regex_lite::Regex;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
+
+const PROJECT_LABEL: &str = "com.docker.compose.project";
+const SERVICE_LABEL: &str = "com.docker.compose.service";
+const NUMBER_LABEL: &str = "com.docker.compose.container-number";
+
+/// Labels that compose gives, and that this reads.
+pub fn is_compose_label(label: &str) -> bool {
+    matches!(label, PROJECT_LABEL | SERVICE_LABEL | NUMBER_LABEL)
+}
+
+/// A container that does not run, and the service that it will be of.
+#[derive(Debug, Clone)]
+pub struct PlannedContainer<'a> {
+    pub container: Container,
+    pub service: &'a Service,
+    number: u32,
+}
+
+/// Every container of the project. `images` by the service's name, where they are known.
+pub fn plan_containers<'a>(
+    project: &'a Project,
+    images: &BTreeMap<String, Image>,
+) -> Vec<PlannedContainer<'a>> {
+    let all = project
+        .services
+        .iter()
+        .flat_map(|service| (1..=service.scale).map(move |number| (service, number)));
+    let mut planned: Vec<PlannedContainer<'a>> = all
+        .enumerate()
+        .map(|(at, (service, number))| PlannedContainer {
+            container: plan_container(project, service, number, at, images.get(&service.name)),
+            service,
+            number,
+        })
+        .collect();
+    inherit_networks(&mut planned);
+    planned
+}
+
+fn plan_container(
+    project: &Project,
+    service: &Service,
+    number: u32,
+    at: usize,
+    image: Option<&Image>,
+) -> Container {
+    let none = Image::default();
+    let image = image.unwrap_or(&none);
+    let mut labels = image.labels.clone();
+    labels.extend(service.labels.clone());
+    for (key, value) in [
+        (PROJECT_LABEL, &project.name),
+        (SERVICE_LABEL, &service.name),
+        (NUMBER_LABEL, &number.to_string()),
+    ] {
+        labels.insert(key.to_owned(), value.clone());
+    }
+    let mut environment = image.environment.clone();
+    environment.extend(service.environment.clone());
+    let endpoint =
+        NetworkEndpoint { ipv4: Some(placeholder_address(at)), ..NetworkEndpoint::default() };
+    let networks = match &service.network {
+        ServiceNetwork::Networks(names) => {
+            names.iter().map(|name| (name.clone(), endpoint.clone())).collect()
+        }
+        _ => BTreeMap::new(),
+    };
+    Container {
+        id: placeholder_id(at),
+        name: container_name(project, service, number),
+        image: service.image.clone().unwrap_or_default(),
+        // The youngest of all: whoever runs came first.
+        created: i64::MAX - 1_000_000 + i64::try_from(at).unwrap_or_default(),
+        state: ContainerState::Running,
+        health: Health::Unchecked,
+        labels: Arc::new(labels),
+        environment,
+        network_mode: match &service.network {
+            ServiceNetwork::Networks(_) => NetworkMode::Own,
+            ServiceNetwork::Host => NetworkMode::Host,
+            ServiceNetwork::None => NetworkMode::None,
+            ServiceNetwork::Service(other) | ServiceNetwork::Container(other) => {
+                NetworkMode::Container(ContainerId::new(other.clone()))
+            }
+        },
+        networks: Arc::new(networks),
+        exposed: &image.exposed | &service.exposed,
+        published: service.published.clone(),
+        stop_config: None,
+        stopping: false,
+        started: None,
+        image_id: None,
+        label_fault: None,
+    }
+}
+
+fn container_name(project: &Project, service: &Service, number: u32) -> String {
+    match &service.container_name {
+        Some(name) => name.clone(),
+        None => format!("{}-{}-{number}", project.name, service.name),
+    }
+}
+
+/// A short id with letters that no id has.
+fn placeholder_id(at: usize) -> ContainerId {
+    ContainerId::new(format!("planned{at:05}"))
+}
+
+/// In 0.0.0.0/8, where no container is, and always of the same length.
+fn placeholder_address(at: usize) -> Ipv4Addr {
+    let digit = |power: u32| 100 + u8::try_from(at / 100_usize.pow(power) % 100).unwrap_or(0);
+    Ipv4Addr::new(0, digit(2), digit(1), digit(0))
+}
+
+/// `network_mode: service:other` is the other's first container.
+fn inherit_networks(planned: &mut [PlannedContainer<'_>]) {
+    let firsts = planned.iter().filter(|container| container.number == 1);
+    let firsts: BTreeMap<_, _> = firsts
+        .map(|container| (container.service.name.clone(), container.container.id.clone()))
+        .collect();
+    for container in planned {
+        if let ServiceNetwork::Service(other) = &container.service.network
+            && let Some(id) = firsts.get(other)
+        {
+            container.container.network_mode = NetworkMode::Container(id.clone());
+        }
+    }
+}
+
+/// What is put in the place of what nobody knows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Placeholders {
+    /// By what stands for the id and for the address: the container's name.
+    ids: BTreeMap<String, String>,
+    addresses: BTreeMap<String, String>,
+}
+
+/// The world once the project runs: what of it runs as the file says stays, all else of it is planned.
+pub fn merge_into_world(
+    world: &World,
+    project: &Project,
+    planned: Vec<PlannedContainer<'_>>,
+) -> (World, Placeholders) {
+    let mut after = world.clone();
+    let mut placeholders = Placeholders::default();
+    let services: BTreeSet<_> =
+        project.services.iter().map(|service| service.name.as_str()).collect();
+    let is_of_project = |container: &Container| {
+        let label = |key: &str| container.labels.get(key).map(String::as_str);
+        label(PROJECT_LABEL) == Some(&project.name)
+            && label(SERVICE_LABEL).is_some_and(|text| services.contains(text))
+    };
+    let (ours, others): (BTreeMap<_, _>, _) =
+        after.containers.into_iter().partition(|(_, container)| is_of_project(container));
+    after.containers = others;
+    let mut kept = BTreeMap::new();
+    for planned_container in planned {
+        let running = ours.values().find(|running| is_unchanged(running, &planned_container));
+        let container = if let Some(running) = running {
+            kept.insert(planned_container.container.id.clone(), running.id.clone());
+            Arc::clone(running)
+        } else {
+            placeholders.add_container(&planned_container.container);
+            Arc::new(planned_container.container)
+        };
+        after.containers.insert(container.id.clone(), container);
+    }
+    resolve_network_owners(&mut after, &kept);
+    for (name, driver) in &project.networks {
+        let driver = driver.clone().unwrap_or_else(|| "bridge".to_owned());
+        after.networks.entry(name.clone()).or_insert(Network { driver, ..Network::default() });
+    }
+    (after, placeholders)
+}
+
+/// Who shares the network of a container that stays, or of one outside of the file by its name.
+fn resolve_network_owners(world: &mut World, kept: &BTreeMap<ContainerId, ContainerId>) {
+    let by_name: BTreeMap<_, _> = world
+        .containers
+        .values()
+        .map(|container| (container.name.clone(), container.id.clone()))
+        .collect();
+    for container in world.containers.values_mut() {
+        let NetworkMode::Container(owner) = &container.network_mode else { continue };
+        let owner_id = kept.get(owner).or_else(|| by_name.get(owner.as_str()));
+        if let Some(id) = owner_id.cloned() {
+            Arc::make_mut(container).network_mode = NetworkMode::Container(id);
+        }
+    }
+}
+
+/// Whether compose would leave it as it is, as far as its traffic goes.
+fn is_unchanged(running: &Container, planned: &PlannedContainer<'_>) -> bool {
+    let PlannedContainer { container, service, number } = planned;
+    let label = |key: &str| running.labels.get(key).map(String::as_str);
+    let ours = |source: &BTreeMap<String, String>| -> BTreeMap<String, String> {
+        let relevant = source.iter().filter(|(key, _)| key.starts_with("glue_"));
+        relevant.map(|(key, value)| (key.clone(), value.clone())).collect()
+    };
+    // A shared network is that of another id each time.
+    let kind = |mode: &NetworkMode| match mode {
+        NetworkMode::Own => 0,
+        NetworkMode::Host => 1,
+        NetworkMode::None => 2,
+        NetworkMode::Container(_) => 3,
+    };
+    let names = |source: &Container| source.networks.keys().cloned().collect::<BTreeSet<_>>();
+    matches!(running.state, ContainerState::Running | ContainerState::Paused)
+        && label(SERVICE_LABEL) == Some(&service.name)
+        && label(NUMBER_LABEL) == Some(&number.to_string())
+        && ours(&running.labels) == ours(&container.labels)
+        && (running.environment.is_empty()
+            || ours(&running.environment) == ours(&container.environment))
+        && kind(&running.network_mode) == kind(&container.network_mode)
+        && (container.networks.is_empty() || names(running) == names(container))
+        && container.published.iter().all(|port| publishes_port(running, port.host_port))
+}
+
+fn publishes_port(container: &Container, host_port: u16) -> bool {
+    container.published.iter().any(|port| port.host_port == host_port)
+}
+
+impl Placeholders {
+    fn add_container(&mut self, container: &Container) {
+        self.ids.insert(container.id.as_str().to_owned(), container.name.clone());
+        for endpoint in container.networks.values() {
+            let address = endpoint.ipv4.map(|ip| ip.to_string()).unwrap_or_default();
+            self.addresses.insert(address, container.name.clone());
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// Whether that is the short id of one that does not run.
+    pub fn is_placeholder_id(&self, id: &str) -> bool {
+        self.ids.contains_key(id)
+    }
+
+    /// Whether a container of that name does not run.
+    pub fn is_placeholder_name(&self, name: &str) -> bool {
+        self.ids.values().any(|text| text == name)
+    }
+
+    /// Whether that stands for an address that nobody knows.
+    pub fn is_placeholder_address(&self, ip: IpAddr) -> bool {
+        self.addresses.contains_key(&ip.to_string())
+    }
+
+    /// Of a sentence: `web (planned00001)` → `web (not running yet)`.
+    pub fn mask_sentence(&self, text: &str) -> String {
+        self.mask_text(text, "not running yet")
+    }
+
+    /// Of what HAProxy is given: the address is `<web>`, the id `<id>`, and the number that is made of it `<number>`.
+    pub fn mask_config(&self, text: &str) -> String {
+        if self.is_empty() {
+            return text.to_owned();
+        }
+        let lines = text.split_inclusive('\n').map(|line| {
+            let masked = self.mask_text(line, "<id>");
+            if masked == line { masked } else { mask_number(&masked) }
+        });
+        lines.collect()
+    }
+
+    fn mask_text(&self, text: &str, id: &str) -> String {
+        if self.is_empty() {
+            return text.to_owned();
+        }
+        let ids = Regex::new(r"planned\d{5}").expect("it is one");
+        let addresses = Regex::new(r"\b0\.1\d\d\.1\d\d\.1\d\d\b").expect("it is one");
+        let text = ids.replace_all(text, |found: &regex_lite::Captures<'_>| {
+            if self.ids.contains_key(&found[0]) { id.to_owned() } else { found[0].to_owned() }
+        });
+        let text = addresses.replace_all(&text, |found: &regex_lite::Captures<'_>| {
+            let name = self.addresses.get(&found[0]);
+            name.map_or_else(|| found[0].to_owned(), |name| format!("<{name}>"))
+        });
+        text.into_owned()
+    }
+}
+
+fn mask_number(line: &str) -> String {
+    let number = Regex::new(r" id \d+ ").expect("it is one");
+    number.replace(line, " id <number> ").into_owned()
+}

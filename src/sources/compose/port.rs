@@ -1,0 +1,126 @@
+//! `ports` and `expose` of a service.
+//!
+//! Pure. Only TCP counts.
+
+use super::yaml::{Node, Position};
+use crate::model::container::PublishedPort;
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr},
+    ops::RangeInclusive,
+};
+
+/// What a service says of its ports, as far as it is understood.
+#[derive(Debug, Default)]
+pub(crate) struct ServicePorts<'a> {
+    /// Where the file says the port.
+    pub(crate) published: Vec<PublishedPort>,
+    /// All TCP ports that it names.
+    pub(crate) exposed: BTreeSet<u16>,
+    /// What is no port.
+    pub(crate) invalid: Vec<(&'a Position, String)>,
+}
+
+impl<'a> ServicePorts<'a> {
+    pub(crate) fn add_published(&mut self, node: &'a Node) {
+        for port in node.as_list() {
+            let spec = match port.as_text() {
+                Some(text) => parse_short(text),
+                None => parse_long(port),
+            };
+            let Some(PortSpec { container, host, ip, is_tcp: tcp }) = spec else {
+                self.invalid.push((&port.position, port_text(port)));
+                continue;
+            };
+            if !tcp {
+                continue;
+            }
+            self.exposed.extend(container.clone());
+            let Some(host) = host else { continue };
+            if host.clone().count() == container.clone().count() {
+                let pairs = container.zip(host);
+                self.published.extend(pairs.map(|(container_port, host_port)| PublishedPort {
+                    container_port,
+                    host_port,
+                    host_ip: ip,
+                }));
+            }
+        }
+    }
+
+    /// `"80"`, `"80/tcp"`, `"8000-8010"`.
+    pub(crate) fn add_exposed(&mut self, node: &'a Node) {
+        for port in node.as_list() {
+            let text = port.as_text().unwrap_or_default();
+            let (range, is_tcp) = split_protocol(text);
+            match parse_range(range) {
+                Some(range) => self.exposed.extend(range.filter(|_| is_tcp)),
+                None => self.invalid.push((&port.position, port_text(port))),
+            }
+        }
+    }
+}
+
+fn port_text(port: &Node) -> String {
+    port.as_text().or_else(|| port.text_at("target")).unwrap_or_default().to_owned()
+}
+
+struct PortSpec {
+    container: RangeInclusive<u16>,
+    /// `None`: one that the engine chooses.
+    host: Option<RangeInclusive<u16>>,
+    ip: IpAddr,
+    is_tcp: bool,
+}
+
+const ANY_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+/// `[[IP:]HOST:]CONTAINER[/PROTOCOL]`; what is left empty of it is as if it were not there.
+fn parse_short(text: &str) -> Option<PortSpec> {
+    let (text, is_tcp) = split_protocol(text.trim());
+    let (address_and_host, container) = text
+        .rsplit_once(':')
+        .map_or(("", text), |(address_and_host, port)| (address_and_host, port));
+    let container = parse_range(container)?;
+    let (ip, host) =
+        address_and_host.rsplit_once(':').map_or(("", address_and_host), |(ip, host)| (ip, host));
+    Some(PortSpec { container, host: parse_published(host)?, ip: parse_address(ip)?, is_tcp })
+}
+
+/// `target`, `published`, `host_ip`, `protocol`.
+fn parse_long(node: &Node) -> Option<PortSpec> {
+    let text = |key: &str| node.text_at(key).unwrap_or_default();
+    let container = parse_range(text("target"))?;
+    let ip = parse_address(text("host_ip")).unwrap_or(ANY_ADDRESS);
+    let is_tcp = matches!(text("protocol").to_ascii_lowercase().as_str(), "" | "tcp");
+    Some(PortSpec { container, host: parse_published(text("published"))?, ip, is_tcp })
+}
+
+fn split_protocol(text: &str) -> (&str, bool) {
+    match text.split_once('/') {
+        Some((ports, protocol)) => (ports, protocol.eq_ignore_ascii_case("tcp")),
+        None => (text, true),
+    }
+}
+
+fn parse_address(text: &str) -> Option<IpAddr> {
+    match text.trim_matches(['[', ']']) {
+        "" => Some(ANY_ADDRESS),
+        ip => ip.parse().ok(),
+    }
+}
+
+/// `Some(None)`: the engine chooses.
+#[allow(clippy::option_option, reason = "one is of the text, the other of the port")]
+fn parse_published(text: &str) -> Option<Option<RangeInclusive<u16>>> {
+    match text.trim() {
+        "" | "0" => Some(None),
+        text => parse_range(text).map(Some),
+    }
+}
+
+fn parse_range(text: &str) -> Option<RangeInclusive<u16>> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let (first, last) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+    (0 < first && first <= last).then_some(first..=last)
+}

@@ -1,0 +1,325 @@
+//! Answers of the engine become containers, networks and events. No I/O, and nothing here fails:
+//! what an answer leaves out is empty, what it says in a new way is passed over.
+
+use super::{
+    event::{self, Event, EventAction, EventCause, EventSubject},
+    filter::ContainerFilter,
+    inspect::InspectDetails,
+    inspect_cache::{Description, EngineEvent},
+};
+use crate::model::{
+    container::{
+        Container, ContainerId, ContainerState, Health, Image, ImageId, NetworkEndpoint,
+        NetworkMode, PublishedPort, StopConfig,
+    },
+    world::Network,
+};
+use anyhow::Result;
+use bollard::models::{
+    self, ContainerInspectResponse, ContainerSummary, ContainerSummaryHealthStatusEnum,
+    ContainerSummaryStateEnum, EndpointSettings, EventMessage, EventMessageTypeEnum,
+    HealthStatusEnum, PortSummary, PortSummaryTypeEnum,
+};
+use serde_json::Value;
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+    str::FromStr,
+    sync::Arc,
+};
+
+/// In nanoseconds.
+const NANOS_PER_SECOND: i64 = 1_000_000_000;
+
+/// One container of a list; `None` if it has no id, as nothing could be said about it.
+pub(crate) fn parse_container(response: ContainerSummary) -> Option<Container> {
+    let status = response.status.unwrap_or_default();
+    let ports = response.ports.unwrap_or_default();
+    let mode = response.host_config.and_then(|host| host.network_mode).unwrap_or_default();
+    let networks =
+        response.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
+    Some(Container {
+        id: ContainerId::new(response.id?),
+        name: pick_name(response.names.unwrap_or_default()),
+        image: response.image.unwrap_or_default(),
+        // Of a second that is all that is known the end: else one that was made after another in the same
+        // second would come before it until it is inspected.
+        created: response
+            .created
+            .unwrap_or_default()
+            .saturating_add(1)
+            .saturating_mul(NANOS_PER_SECOND)
+            .saturating_sub(1),
+        state: parse_state(response.state),
+        health: match response.health.and_then(|health| health.status) {
+            Some(health) => parse_summary_health(health),
+            None => parse_status_health(&status),
+        },
+        labels: Arc::new(response.labels.unwrap_or_default().into_iter().collect()),
+        environment: BTreeMap::new(),
+        network_mode: parse_network_mode(&mode),
+        networks: Arc::new(
+            networks
+                .into_iter()
+                .map(|(name, response)| (name, parse_endpoint(&response)))
+                .collect(),
+        ),
+        exposed: ports.iter().filter(|port| is_tcp(port)).map(|port| port.private_port).collect(),
+        published: parse_published_ports(&ports),
+        stop_config: None,
+        stopping: false,
+        started: None,
+        image_id: response.image_id.filter(|id| !id.is_empty()).map(ImageId::new),
+        label_fault: None,
+    })
+}
+
+/// What of a container's line in a list tells whether it is still the same.
+pub(crate) fn parse_fingerprint(response: ContainerSummary) -> Option<(ContainerId, String)> {
+    let state = format!(
+        "{:?} {:?}",
+        response.state,
+        parse_status_health(&response.status.unwrap_or_default())
+    );
+    let networks =
+        response.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
+    let networks: BTreeMap<_, _> =
+        networks.into_iter().map(|(name, response)| (name, response.ip_address)).collect();
+    Some((ContainerId::new(response.id?), format!("{state} {:?} {networks:?}", response.names)))
+}
+
+/// All that an inspection tells, as the engine's own JSON; `whole` where that is more than was understood.
+pub(crate) fn build_description(
+    response: &ContainerInspectResponse,
+    whole: Option<Value>,
+) -> Result<Description> {
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    Ok(Description {
+        id: ContainerId::new(text(&response.id)),
+        name: text(&response.name).trim_start_matches('/').to_owned(),
+        // By way of a value, whose keys are in order: the same container is always the same text.
+        json: match whole {
+            Some(whole) => whole.to_string().into(),
+            None => serde_json::to_value(response)?.to_string().into(),
+        },
+    })
+}
+
+/// As the engine takes a time in a question.
+pub(crate) fn format_seconds(nanoseconds: i64) -> String {
+    format!("{}.{:09}", nanoseconds / NANOS_PER_SECOND, nanoseconds % NANOS_PER_SECOND)
+}
+
+/// `None` for what is not about a container.
+pub(crate) fn parse_engine_event(response: EventMessage) -> Option<EngineEvent> {
+    let typ = response.typ?;
+    let event = parse_event(response)?;
+    let (id, attributes) = match event.about {
+        EventSubject::Container { id, attributes, .. } => (id, attributes),
+        EventSubject::Attachment(id) => (id, BTreeMap::new()),
+        EventSubject::Network => return None,
+    };
+    let EventCause { action, name, time_nano, .. } = event.cause;
+    let is_own = typ == EventMessageTypeEnum::CONTAINER;
+    Some(EngineEvent { id, name, action, time_nano, attributes, is_own })
+}
+
+/// What an inspection tells beyond the list.
+pub(crate) fn parse_details(
+    response: ContainerInspectResponse,
+    filter: &ContainerFilter,
+) -> InspectDetails {
+    let config = response.config.unwrap_or_default();
+    let state = response.state.unwrap_or_default();
+    let mode = response.host_config.and_then(|host| host.network_mode);
+    let health = state.health.and_then(|health| health.status);
+    let pair = |text: String| text.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned()));
+    InspectDetails {
+        created: response.created.and_then(|text| parse_nanoseconds(&text)),
+        started: state.started_at.and_then(|text| parse_nanoseconds(&text)),
+        network_mode: mode.filter(|mode| !mode.is_empty()).map(|mode| parse_network_mode(&mode)),
+        environment: filter.filter_environment(
+            config.env.unwrap_or_default().into_iter().filter_map(pair).collect(),
+        ),
+        stop: StopConfig {
+            signal: config.stop_signal.filter(|signal| !signal.is_empty()),
+            timeout: config.stop_timeout,
+        },
+        exposed: config
+            .exposed_ports
+            .iter()
+            .flatten()
+            .filter_map(|port| parse_tcp_port(port))
+            .collect(),
+        health: match health {
+            Some(HealthStatusEnum::STARTING) => Health::Starting,
+            Some(HealthStatusEnum::HEALTHY) => Health::Healthy,
+            Some(HealthStatusEnum::UNHEALTHY) => Health::Unhealthy,
+            Some(HealthStatusEnum::NONE | HealthStatusEnum::EMPTY) | None => Health::Unchecked,
+        },
+    }
+}
+
+/// What an image brings along.
+pub(crate) fn parse_image(response: models::ImageInspect) -> Image {
+    let config = response.config.unwrap_or_default();
+    let pair = |text: String| text.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned()));
+    Image {
+        labels: config.labels.unwrap_or_default().into_iter().collect(),
+        environment: config.env.unwrap_or_default().into_iter().filter_map(pair).collect(),
+        exposed: config
+            .exposed_ports
+            .iter()
+            .flatten()
+            .filter_map(|port| parse_tcp_port(port))
+            .collect(),
+    }
+}
+
+fn parse_nanoseconds(time: &str) -> Option<i64> {
+    let time = humantime::parse_rfc3339(time).ok()?;
+    time.duration_since(std::time::UNIX_EPOCH).ok()?.as_nanos().try_into().ok()
+}
+
+/// Whose network an inspected container uses.
+pub(crate) fn inspected_network_mode(response: &ContainerInspectResponse) -> NetworkMode {
+    let mode = response.host_config.as_ref().and_then(|host| host.network_mode.as_deref());
+    parse_network_mode(mode.unwrap_or_default())
+}
+
+pub(crate) fn parse_networks(response: Vec<models::Network>) -> BTreeMap<String, Network> {
+    let network = |response: models::Network| {
+        let ranges = response.ipam.and_then(|ipam| ipam.config).unwrap_or_default();
+        let subnets =
+            ranges.iter().filter_map(|range| parse_optional(range.subnet.as_deref())).collect();
+        Some((response.name?, Network { driver: response.driver.unwrap_or_default(), subnets }))
+    };
+    response.into_iter().filter_map(network).collect()
+}
+
+/// `None` for what concerns neither a container nor a network.
+pub(crate) fn parse_event(response: EventMessage) -> Option<Event> {
+    let (action, actor) = (response.action?, response.actor?);
+    let attributes: BTreeMap<_, _> = actor.attributes.unwrap_or_default().into_iter().collect();
+    let cause = EventCause {
+        name: attributes.get("name").cloned().unwrap_or_default(),
+        time_nano: response
+            .time_nano
+            .or(response.time.map(|seconds| seconds.saturating_mul(NANOS_PER_SECOND)))
+            .unwrap_or_default(),
+        action: event::to_docker_action(action),
+        received_at: None,
+    };
+    let about = match response.typ? {
+        EventMessageTypeEnum::CONTAINER => {
+            let what = EventAction::from_action(&cause.action, &attributes);
+            EventSubject::Container { id: ContainerId::new(actor.id?), what, attributes }
+        }
+        EventMessageTypeEnum::NETWORK => match attributes.get("container") {
+            Some(id) => EventSubject::Attachment(ContainerId::new(id.as_str())),
+            // The actor of Podman's is the container.
+            None if matches!(cause.action.as_str(), "connect" | "disconnect") => {
+                EventSubject::Attachment(ContainerId::new(actor.id?))
+            }
+            None => EventSubject::Network,
+        },
+        _ => return None,
+    };
+    Some(Event { cause, about })
+}
+
+/// A container has one name of its own; links (`/other/alias`) are further ones.
+fn pick_name(names: Vec<String>) -> String {
+    let mut plain = names.into_iter().map(|name| name.trim_start_matches('/').to_owned());
+    plain.find(|name| !name.contains('/')).unwrap_or_default()
+}
+
+fn parse_state(response: Option<ContainerSummaryStateEnum>) -> ContainerState {
+    match response {
+        Some(ContainerSummaryStateEnum::CREATED) => ContainerState::Created,
+        Some(ContainerSummaryStateEnum::RUNNING) => ContainerState::Running,
+        Some(ContainerSummaryStateEnum::PAUSED) => ContainerState::Paused,
+        Some(ContainerSummaryStateEnum::RESTARTING) => ContainerState::Restarting,
+        Some(ContainerSummaryStateEnum::REMOVING | ContainerSummaryStateEnum::STOPPING) => {
+            ContainerState::Removing
+        }
+        Some(ContainerSummaryStateEnum::EXITED | ContainerSummaryStateEnum::EMPTY) | None => {
+            ContainerState::Exited
+        }
+        Some(ContainerSummaryStateEnum::DEAD) => ContainerState::Dead,
+    }
+}
+
+fn parse_summary_health(response: ContainerSummaryHealthStatusEnum) -> Health {
+    match response {
+        ContainerSummaryHealthStatusEnum::STARTING => Health::Starting,
+        ContainerSummaryHealthStatusEnum::HEALTHY => Health::Healthy,
+        ContainerSummaryHealthStatusEnum::UNHEALTHY => Health::Unhealthy,
+        ContainerSummaryHealthStatusEnum::NONE | ContainerSummaryHealthStatusEnum::EMPTY => {
+            Health::Unchecked
+        }
+    }
+}
+
+/// Engines before 29 say it only in words for people: "Up 5 minutes (healthy)".
+fn parse_status_health(status: &str) -> Health {
+    match status.rsplit_once('(').map(|(_, last)| last) {
+        Some("health: starting)") => Health::Starting,
+        Some("healthy)") => Health::Healthy,
+        Some("unhealthy)") => Health::Unhealthy,
+        _ => Health::Unchecked,
+    }
+}
+
+fn parse_network_mode(response: &str) -> NetworkMode {
+    match (response, response.strip_prefix("container:")) {
+        ("host", _) => NetworkMode::Host,
+        ("none", _) => NetworkMode::None,
+        (_, Some(id)) => NetworkMode::Container(ContainerId::new(id)),
+        _ => NetworkMode::Own,
+    }
+}
+
+fn parse_endpoint(response: &EndpointSettings) -> NetworkEndpoint {
+    NetworkEndpoint {
+        ipv4: parse_optional(response.ip_address.as_deref()),
+        ipv6: parse_optional(response.global_ipv6_address.as_deref()),
+        gateway: parse_optional(response.gateway.as_deref())
+            .or_else(|| parse_optional(response.ipv6_gateway.as_deref())),
+    }
+}
+
+fn parse_optional<T: FromStr>(text: Option<&str>) -> Option<T> {
+    text?.parse().ok()
+}
+
+fn is_tcp(port: &PortSummary) -> bool {
+    port.typ == Some(PortSummaryTypeEnum::TCP)
+}
+
+fn parse_published_ports(ports: &[PortSummary]) -> Vec<PublishedPort> {
+    let everywhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    let published = |port: &PortSummary| {
+        Some(PublishedPort {
+            container_port: port.private_port,
+            host_port: port.public_port.filter(|public| *public != 0)?,
+            host_ip: parse_optional(port.ip.as_deref()).unwrap_or(everywhere),
+        })
+    };
+    let mut all: Vec<_> = ports.iter().filter(|port| is_tcp(port)).filter_map(published).collect();
+    all.sort_by_key(|port| (port.container_port, port.host_port, port.host_ip));
+    all.dedup();
+    all
+}
+
+/// `80/tcp`; a port without a protocol is TCP.
+fn parse_tcp_port(text: &str) -> Option<u16> {
+    match text.split_once('/') {
+        Some((port, "tcp")) => port.parse().ok(),
+        Some(_) => None,
+        None => text.parse().ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,230 @@
+//! What an event of the engine says, in our words: where to look, and how sure it makes us.
+//!
+//! Pure.
+
+use super::signal;
+use crate::model::container::ContainerId;
+use std::{collections::BTreeMap, time::Instant};
+
+/// The container events that can change what we know. One that was only created is of no use before it
+/// starts, so that nobody is asked for it.
+pub(crate) const CONTAINER_ACTIONS: &[&str] = &[
+    "start",
+    "kill",
+    "stop",
+    "die",
+    "destroy",
+    "health_status",
+    "pause",
+    "unpause",
+    "rename",
+    "update",
+];
+
+pub(crate) const NETWORK_ACTIONS: &[&str] = &["create", "connect", "disconnect", "destroy"];
+
+/// What Podman calls an action of Docker's. It answers with `die` for `died`, but knows that one alone in a question.
+const PODMAN_ACTIONS: &[(&str, &str)] = &[
+    ("die", "died"),
+    ("destroy", "remove"),
+    ("start", "restore"),
+    ("exec_start", "exec"),
+    ("exec_die", "exec_died"),
+];
+
+/// The actions to ask for, with `extra` ones, in both vocabularies: an engine passes over words that it does not know.
+pub(crate) fn subscribed_actions(extra: &[String]) -> Vec<&str> {
+    let docker = CONTAINER_ACTIONS
+        .iter()
+        .chain(NETWORK_ACTIONS)
+        .copied()
+        .chain(extra.iter().map(String::as_str));
+    let docker: Vec<_> = docker.collect();
+    let podman =
+        PODMAN_ACTIONS.iter().filter(|(word, _)| docker.contains(word)).map(|(_, podman)| *podman);
+    podman.chain(docker.iter().copied()).collect()
+}
+
+/// The action as Docker calls it.
+pub(crate) fn to_docker_action(action: String) -> String {
+    match PODMAN_ACTIONS.iter().find(|(_, podman)| *podman == action) {
+        Some((docker, _)) => (*docker).to_owned(),
+        None => action,
+    }
+}
+
+/// The event behind a change of the world, for the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventCause {
+    /// `start`, `kill`, `health_status: healthy`, …
+    pub action: String,
+    /// The container's name, or the network's where no container is meant.
+    pub name: String,
+    /// When it happened by the engine's clock: nanoseconds since 1970.
+    pub time_nano: i64,
+    /// When it was heard here; of several that are answered as one, the first. `None` until then.
+    pub received_at: Option<Instant>,
+}
+
+impl EventCause {
+    /// One answer shows both.
+    pub(crate) fn merge_cause(mut self, other: Option<&Self>) -> Self {
+        self.received_at = [self.received_at, other.and_then(|cause| cause.received_at)]
+            .into_iter()
+            .flatten()
+            .min();
+        self
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Event {
+    pub(crate) cause: EventCause,
+    pub(crate) about: EventSubject,
+}
+
+impl Event {
+    /// Whether it can change what we know, or somebody wants to hear of it. The engine's filter knows no types: with
+    /// networks that are created come containers that are.
+    pub(crate) fn is_relevant(&self, extra: &[String]) -> bool {
+        let Self { cause, about } = self;
+        let is_extra = matches!(about, EventSubject::Container { what: EventAction::Extra, .. });
+        !is_extra
+            || extra.iter().any(|text| *text == cause.action || text == action_name(&cause.action))
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum EventSubject {
+    Container {
+        id: ContainerId,
+        what: EventAction,
+        /// The container's labels, and some words of the engine's own among them.
+        attributes: BTreeMap<String, String>,
+    },
+    /// A container's place on a network.
+    Attachment(ContainerId),
+    /// A network came or went.
+    Network,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EventAction {
+    /// It got this signal, if we could read it.
+    Kill(Option<i32>),
+    Die,
+    Start,
+    /// Something of it changed: ask.
+    Other,
+    /// Somebody wants to hear of it, though it changes nothing here.
+    Extra,
+}
+
+impl EventAction {
+    pub(crate) fn from_action(action: &str, attributes: &BTreeMap<String, String>) -> Self {
+        match action {
+            "kill" => {
+                Self::Kill(attributes.get("signal").and_then(|text| signal::parse_signal(text)))
+            }
+            "die" => Self::Die,
+            "start" => Self::Start,
+            _ if CONTAINER_ACTIONS.contains(&action_name(action)) => Self::Other,
+            _ => Self::Extra,
+        }
+    }
+}
+
+/// An action without what may follow it: `health_status: healthy` is a `health_status`.
+fn action_name(action: &str) -> &str {
+    action.split_once(':').map_or(action, |(word, _)| word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        Event, EventAction, EventCause, EventSubject, subscribed_actions, to_docker_action,
+    };
+    use crate::model::container::ContainerId;
+    use std::collections::BTreeMap;
+
+    fn check(action: &str, signal: &str, expected: EventAction) {
+        let attributes = [("signal".to_owned(), signal.to_owned())].into();
+        assert_eq!(EventAction::from_action(action, &attributes), expected, "{action}");
+    }
+
+    #[test]
+    fn action_is_parsed_with_signal_or_suffix() {
+        check("kill", "15", EventAction::Kill(Some(15)));
+        check("kill", "SIGHUP", EventAction::Kill(Some(1)));
+        check("kill", "", EventAction::Kill(None));
+        check("die", "", EventAction::Die);
+        check("start", "", EventAction::Start);
+        check("health_status: healthy", "", EventAction::Other);
+        check("rename", "", EventAction::Other);
+        check("exec_create: whoami healthcheck", "", EventAction::Extra);
+    }
+
+    #[test]
+    fn podman_action_is_translated_to_docker_action() {
+        for (podman_action, expected) in [
+            ("died", "die"),
+            ("die", "die"),
+            ("remove", "destroy"),
+            ("destroy", "destroy"),
+            ("restore", "start"),
+            ("start", "start"),
+            ("exec", "exec_start"),
+            ("exec_start: sh", "exec_start: sh"),
+            ("exec_died", "exec_die"),
+            ("health_status", "health_status"),
+            ("health_status: healthy", "health_status: healthy"),
+            ("cleanup", "cleanup"),
+            ("init", "init"),
+        ] {
+            assert_eq!(to_docker_action(podman_action.to_owned()), expected);
+        }
+    }
+
+    #[test]
+    fn subscribed_actions_include_podman_names() {
+        let is_subscribed = |extra: &str, action: &str| {
+            let extra: Vec<_> = extra.split_whitespace().map(str::to_owned).collect();
+            subscribed_actions(&extra).contains(&action)
+        };
+        for both in ["start", "die", "died", "destroy", "remove", "restore", "pause", "connect"] {
+            assert!(is_subscribed("", both), "{both}");
+        }
+        assert!(
+            !is_subscribed("", "exec")
+                && !is_subscribed("", "exec_died")
+                && !is_subscribed("", "cleanup")
+        );
+        assert!(is_subscribed("exec_start", "exec") && is_subscribed("exec_start", "exec_start"));
+        assert!(is_subscribed("oom", "oom") && !is_subscribed("oom", "exec"));
+    }
+
+    #[test]
+    fn created_container_is_irrelevant_unless_requested() {
+        for (action, extra, expected) in [
+            ("start", "", true),
+            ("health_status: healthy", "", true),
+            ("create", "", false),
+            ("create", "create", true),
+            ("create", "oom", false),
+            ("exec_create: sh", "exec_create", true),
+            ("exec_create: sh", "create", false),
+        ] {
+            let none = BTreeMap::new();
+            let what = EventAction::from_action(action, &none);
+            let about =
+                EventSubject::Container { id: ContainerId::new("a"), what, attributes: none };
+            let (action, name) = (action.to_owned(), "web".to_owned());
+            let event = Event {
+                cause: EventCause { action, name, time_nano: 0, received_at: None },
+                about,
+            };
+            let extra: Vec<_> = extra.split_whitespace().map(str::to_owned).collect();
+            assert_eq!(event.is_relevant(&extra), expected, "{event:?} {extra:?}");
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! What an image brings along.
+
+use super::{convert, engine::Engine};
+use crate::model::container::Image;
+use anyhow::Result;
+
+impl Engine {
+    /// `None` where the engine has no image of that name.
+    pub async fn inspect_image(&self, name: &str) -> Result<Option<Image>> {
+        let is_name = |c: char| c.is_ascii_alphanumeric() || "._-/:@".contains(c);
+        if !name.chars().all(is_name) {
+            return Ok(None);
+        }
+        let (what, path) = (format!("image {name}"), format!("/images/{name}/json"));
+        let found = self.query_object(&what, &path, self.timeouts.inspect).await?;
+        Ok(found.map(|object| convert::parse_image(object.value)))
+    }
+}

@@ -1,0 +1,153 @@
+//! Cache of images, and which containers wait for one: with `--image-labels off` a label does not count
+//! that the container has of its image.
+//!
+//! Pure: says which images to ask for, takes the answers.
+
+use super::{event::EventCause, filter::OwnLabels};
+use crate::model::container::{Container, ContainerId, Image, ImageId};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// Images that are asked for at the same time.
+const MOST_QUESTIONS: usize = 8;
+/// Images that no container has, and that are kept all the same: a container is removed before its successor comes.
+const MOST_SPARE: usize = 256;
+
+/// What Docker answered about an image, and what of it is looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ImageAnswer {
+    Found(Arc<Image>),
+    /// Why the labels are not known.
+    Failed(Arc<str>),
+}
+
+/// Images, and the containers that wait for them. Bounded by the containers that there are, and [`MOST_SPARE`].
+#[derive(Debug, Default)]
+pub(crate) struct ImageCache {
+    answers: BTreeMap<ImageId, ImageAnswer>,
+    to_ask: BTreeSet<ImageId>,
+    asking: BTreeSet<ImageId>,
+    /// Containers whose image is not known yet.
+    waiting: BTreeMap<ContainerId, ImageId>,
+    /// Containers whose image could not be had.
+    failed: BTreeMap<ContainerId, ImageId>,
+    /// The events behind those that wait.
+    causes: BTreeMap<ImageId, EventCause>,
+    /// Images of the containers of the list that is being read.
+    used: BTreeSet<ImageId>,
+}
+
+impl ImageCache {
+    /// Leaves the container the labels that are its own; none while its image is not known, or could not be had.
+    pub(crate) fn keep_own(
+        &mut self,
+        container: &mut Container,
+        keep_own: OwnLabels,
+        cause: Option<&EventCause>,
+    ) {
+        let id = container.id.clone();
+        let Some(image) = container.image_id.clone() else {
+            container.hide_labels(Some("Docker does not say which image it is of".into()));
+            return;
+        };
+        self.used.insert(image.clone());
+        match self.answers.get(&image) {
+            Some(ImageAnswer::Found(found)) => {
+                let found = Arc::clone(found);
+                self.forget(&id);
+                keep_own(Arc::make_mut(&mut container.labels), &found.labels);
+                keep_own(&mut container.environment, &found.environment);
+            }
+            Some(ImageAnswer::Failed(why)) => {
+                container.hide_labels(Some(Arc::clone(why)));
+                self.waiting.remove(&id);
+                self.failed.insert(id, image);
+            }
+            None => {
+                container.hide_labels(None);
+                if let Some(cause) = cause {
+                    self.causes.entry(image.clone()).or_insert_with(|| cause.clone());
+                }
+                if !self.asking.contains(&image) {
+                    self.to_ask.insert(image.clone());
+                }
+                self.waiting.insert(id, image);
+            }
+        }
+    }
+
+    /// Why none of the container's labels counts, where that was found before.
+    pub(crate) fn fault(&self, id: &ContainerId) -> Option<Arc<str>> {
+        match self.answers.get(self.failed.get(id)?)? {
+            ImageAnswer::Failed(why) => Some(Arc::clone(why)),
+            ImageAnswer::Found(_) => None,
+        }
+    }
+
+    /// The next image to ask for, a few at a time.
+    pub(crate) fn ask(&mut self) -> Option<ImageId> {
+        if MOST_QUESTIONS <= self.asking.len() {
+            return None;
+        }
+        let id = self.to_ask.pop_first()?;
+        self.asking.insert(id.clone());
+        Some(id)
+    }
+
+    /// Returns the containers to look at again, and the event behind them.
+    pub(crate) fn answer(
+        &mut self,
+        id: &ImageId,
+        answer: ImageAnswer,
+    ) -> (BTreeSet<ContainerId>, Option<EventCause>) {
+        self.asking.remove(id);
+        let cause = self.causes.remove(id);
+        if self.answers.get(id) == Some(&answer) {
+            return (BTreeSet::new(), None);
+        }
+        self.answers.insert(id.clone(), answer);
+        let all = self.waiting.iter().chain(&self.failed);
+        let of_it = all.filter(|(_, image)| *image == id).map(|(container, _)| container.clone());
+        (of_it.collect(), cause)
+    }
+
+    /// A new connection: answers that were awaited do not arrive.
+    pub(crate) fn connect(&mut self) {
+        self.to_ask.append(&mut self.asking);
+    }
+
+    /// A container of the list is the same as before.
+    pub(crate) fn use_image_of(&mut self, container: &Container) {
+        self.used.extend(container.image_id.clone());
+    }
+
+    /// The whole list was read. Images that could not be had are asked for again, and those that no container has
+    /// are forgotten where they are many.
+    pub(crate) fn end_list(&mut self, exists: impl Fn(&ContainerId) -> bool) {
+        self.waiting.retain(|id, _| exists(id));
+        self.failed.retain(|id, _| exists(id));
+        let again = self.failed.values().filter(|image| !self.asking.contains(*image));
+        self.to_ask.extend(again.cloned());
+        let used = std::mem::take(&mut self.used);
+        if used.len() + MOST_SPARE < self.answers.len() {
+            self.answers.retain(|id, _| used.contains(id));
+        }
+        self.causes.retain(|id, _| used.contains(id));
+    }
+
+    pub(crate) fn forget(&mut self, id: &ContainerId) {
+        self.waiting.remove(id);
+        self.failed.remove(id);
+    }
+
+    /// Containers whose labels may yet change, though no event says so.
+    pub(crate) fn unsettled(&self) -> BTreeSet<ContainerId> {
+        self.waiting.keys().chain(self.failed.keys()).cloned().collect()
+    }
+
+    pub(crate) fn is_waited_for(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+}

@@ -1,0 +1,58 @@
+//! What only an inspection tells of a container, and how it joins what the list told.
+//!
+//! Pure.
+
+use crate::model::container::{Container, ContainerState, Health, NetworkMode, StopConfig};
+use std::collections::{BTreeMap, BTreeSet};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct InspectDetails {
+    /// More exactly than the list tells it, which has all that one `docker compose up` makes in the
+    /// same second.
+    pub(crate) created: Option<i64>,
+    pub(crate) started: Option<i64>,
+    /// Podman's list leaves it out.
+    pub(crate) network_mode: Option<NetworkMode>,
+    pub(crate) environment: BTreeMap<String, String>,
+    pub(crate) stop: StopConfig,
+    /// EXPOSE, which the list leaves out for host networking.
+    pub(crate) exposed: BTreeSet<u16>,
+    /// Of a paused container too, of which the list says only that it is paused.
+    pub(crate) health: Health,
+}
+
+/// Completes a container with its inspection.
+pub(crate) fn apply_details(container: &mut Container, details: InspectDetails) {
+    let InspectDetails { created, started, network_mode, environment, stop, exposed, health } =
+        details;
+    container.created = created.unwrap_or(container.created);
+    // An event may have told of a later start already.
+    container.started = container.started.max(Some(started.unwrap_or(0)));
+    if let Some(mode) = network_mode {
+        container.network_mode = mode;
+    }
+    container.environment = environment;
+    container.stop_config = Some(stop);
+    container.exposed.extend(exposed);
+    if container.state == ContainerState::Paused && container.health == Health::Unchecked {
+        container.health = health;
+    }
+}
+
+/// Carries over what an earlier inspection told, as it cannot change while the container exists.
+pub(crate) fn carry_over_details(fresh: &mut Container, cached: &Container) {
+    fresh.started = cached.started;
+    if cached.stop_config.is_some() {
+        // What a list leaves out.
+        if fresh.network_mode == NetworkMode::Own {
+            fresh.network_mode.clone_from(&cached.network_mode);
+        }
+        fresh.created = cached.created;
+        fresh.environment.clone_from(&cached.environment);
+        fresh.stop_config.clone_from(&cached.stop_config);
+        fresh.exposed.extend(&cached.exposed);
+    }
+    if fresh.state == ContainerState::Paused && fresh.health == Health::Unchecked {
+        fresh.health = cached.health;
+    }
+}

@@ -1,0 +1,94 @@
+//! Containers that got their stop signal or have ended, before the engine was asked for them.
+//!
+//! Pure. An inspection of a container that is being stopped can take as long as the stop: whoever sends others
+//! to it wants to know before that. What the engine says then takes its place; one that ignores its signal counts
+//! as staying when its stop timeout is over.
+
+use super::{
+    inspect_cache::{ContainerMap, ContainerUpdate, Description, EngineEvent},
+    pending::{DEAD_TTL, is_stop_signal, stop_deadline},
+    signal,
+};
+use crate::model::container::{ContainerId, StopConfig};
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Instant,
+};
+
+#[derive(Debug, Default)]
+pub(crate) struct StoppingContainers {
+    /// Until when that is believed; `None` is for ever.
+    deadlines: BTreeMap<ContainerId, Option<Instant>>,
+}
+
+impl StoppingContainers {
+    /// Whether another one leaves.
+    pub(crate) fn on_event(
+        &mut self,
+        event: &EngineEvent,
+        containers: &ContainerMap,
+        now: Instant,
+    ) -> bool {
+        let Some(description) = containers.get(&event.id) else { return false };
+        let until = match event.action.as_str() {
+            "die" => Some(now + DEAD_TTL),
+            "kill" => {
+                let signal =
+                    event.attributes.get("signal").and_then(|text| signal::parse_signal(text));
+                let stop = parse_stop_config(description);
+                if !signal.is_some_and(|signal| is_stop_signal(Some(&stop), signal)) {
+                    return false;
+                }
+                stop_deadline(Some(&stop), now)
+            }
+            _ => return false,
+        };
+        self.deadlines.insert(event.id.clone(), until).is_none()
+    }
+
+    /// Whether one leaves no more: the engine has said what became of it.
+    pub(crate) fn on_update(&mut self, update: &ContainerUpdate) -> bool {
+        match update {
+            ContainerUpdate::Event(event, _)
+                if matches!(event.action.as_str(), "start" | "die" | "destroy") =>
+            {
+                self.deadlines.remove(&event.id).is_some()
+            }
+            ContainerUpdate::Changed(containers) => {
+                let before = self.deadlines.len();
+                self.deadlines.retain(|id, _| containers.contains_key(id));
+                self.deadlines.len() < before
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether one has stayed for so long that it counts as staying.
+    pub(crate) fn expire_deadlines(&mut self, now: Instant) -> bool {
+        let before = self.deadlines.len();
+        self.deadlines.retain(|_, until| until.is_none_or(|until| now < until));
+        self.deadlines.len() < before
+    }
+
+    pub(crate) fn wake_at(&self) -> Option<Instant> {
+        self.deadlines.values().flatten().min().copied()
+    }
+
+    pub(crate) fn ids(&self) -> Arc<BTreeSet<ContainerId>> {
+        Arc::new(self.deadlines.keys().cloned().collect())
+    }
+}
+
+fn parse_stop_config(description: &Description) -> StopConfig {
+    let json: Value = serde_json::from_str(&description.json).unwrap_or_default();
+    let config = |key: &str| json.get("Config").and_then(|config| config.get(key));
+    StopConfig {
+        signal: config("StopSignal").and_then(Value::as_str).map(str::to_owned),
+        timeout: config("StopTimeout").and_then(Value::as_i64),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,4 @@
+//! Where containers are read from.
+
+pub mod compose;
+pub mod docker;

@@ -1,0 +1,12 @@
+//! What knows nothing of containers: log, signals, the service manager, files, retries.
+
+pub mod atomic_file;
+pub mod backoff;
+pub mod durable;
+pub mod log;
+pub mod map_diff;
+pub mod outage;
+pub mod port_owner;
+pub mod signals;
+pub mod supervise;
+pub mod systemd;

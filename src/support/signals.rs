@@ -1,0 +1,100 @@
+//! Signals: the first SIGTERM or SIGINT ends the work, a second one the program; SIGHUP reads files again.
+
+use crate::support::systemd;
+use anyhow::{Context, Result, anyhow};
+use futures_util::future::{BoxFuture, FutureExt};
+use std::io;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::{mpsc, oneshot},
+};
+use tracing::{info, warn};
+
+/// Ends when the work should end.
+pub type StopSignal = BoxFuture<'static, ()>;
+pub type ReloadRequests = mpsc::Receiver<()>;
+
+/// The first SIGTERM or SIGINT asks the work to end, a second one ends it. The work hears of each SIGHUP.
+pub async fn run_until_stopped<W, T>(
+    work: impl FnOnce(StopSignal, ReloadRequests) -> W,
+) -> Result<T>
+where
+    W: Future<Output = Result<T>>,
+{
+    let signals = Signals::new().context("cannot listen for signals")?;
+    let (sender, receiver) = oneshot::channel();
+    let (hangup, hangups) = mpsc::channel(1);
+    tokio::select! {
+        result = work(receiver.map(drop).boxed(), hangups) => result,
+        () = signals.handle_signals(sender, hangup) => Err(anyhow!("stopped at once by a second signal")),
+    }
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn handle_signals(mut self, sender: oneshot::Sender<()>, hangup: mpsc::Sender<()>) {
+        let signal = self.next_signal(&hangup).await;
+        info!(signal, "stopping");
+        systemd::notify_stopping();
+        // The work may have ended by itself.
+        let _ = sender.send(());
+        let signal = self.next_signal(&hangup).await;
+        warn!(signal, "stopping at once");
+    }
+
+    /// The next one that asks to stop.
+    async fn next_signal(&mut self, hangup: &mpsc::Sender<()>) -> &'static str {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return "SIGTERM",
+                _ = self.interrupt.recv() => return "SIGINT",
+                // One that waits already is enough.
+                _ = self.hangup.recv() => drop(hangup.try_send(())),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::signal::{Signal, raise};
+    use std::future::pending;
+
+    /// One test, since a signal is for the whole process.
+    #[tokio::test]
+    async fn first_signal_requests_stop_and_second_ends_at_once() {
+        run_until_stopped(async |_, _| Ok(())).await.unwrap();
+
+        let obedient = async |stop: StopSignal, mut hangups: ReloadRequests| {
+            raise(Signal::SIGHUP)?;
+            hangups.recv().await;
+            raise(Signal::SIGTERM)?;
+            stop.await;
+            Ok(())
+        };
+        run_until_stopped(obedient).await.unwrap();
+
+        let deaf = async |stop: StopSignal, _: ReloadRequests| {
+            raise(Signal::SIGINT)?;
+            stop.await;
+            raise(Signal::SIGTERM)?;
+            pending::<Result<()>>().await
+        };
+        let error = run_until_stopped(deaf).await.unwrap_err();
+        assert_eq!(error.to_string(), "stopped at once by a second signal");
+    }
+}

@@ -1,0 +1,128 @@
+//! Tasks that run for as long as the program does: the end of one is logged, and it starts again.
+//!
+//! A task that panics costs the work it had under way. The main loop is no such task: where it panics, the
+//! program ends with a status that is not 0, and the service manager starts it again.
+
+use crate::support::backoff::Backoff;
+use futures_util::FutureExt;
+use std::{
+    panic::{self, AssertUnwindSafe, PanicHookInfo},
+    time::Duration,
+};
+use tokio::time::{Instant, sleep};
+use tracing::error;
+
+/// Until a task starts again: the shortest and the longest pause.
+const RESTART_BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
+
+/// The pauses between two starts of a task.
+pub fn new_backoff() -> Backoff {
+    Backoff::new(RESTART_BACKOFF.0, RESTART_BACKOFF.1)
+}
+
+/// Runs a task, and starts it again whenever it ends or panics; until this is dropped.
+pub async fn supervise<F: Future<Output = ()>>(task: &'static str, mut start: impl FnMut() -> F) {
+    let mut backoff = new_backoff();
+    loop {
+        let begun = Instant::now();
+        let run = AssertUnwindSafe(async { fault::inject(task, start()).await });
+        let outcome = if run.catch_unwind().await.is_ok() { "ended" } else { "panicked" };
+        let pause = backoff.pause_after(begun.elapsed());
+        error!(
+            task,
+            "{task} {outcome}, which is a defect of this program; starting it again in {pause:?}"
+        );
+        sleep(pause).await;
+    }
+}
+
+/// Logs each panic as everything else is logged: also that of a task for whose end nothing waits.
+pub fn log_panics() {
+    let default = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        let location = info.location().map_or_else(String::new, |at| format!(" at {at}"));
+        error!("panicked{location}: {}", panic_message(info));
+        if std::env::var_os("RUST_BACKTRACE").is_some() {
+            default(info);
+        }
+    }));
+}
+
+fn panic_message<'a>(info: &'a PanicHookInfo<'_>) -> &'a str {
+    info.payload_as_str().unwrap_or("no message")
+}
+
+#[cfg(not(debug_assertions))]
+pub mod fault {
+    /// Does nothing but the work: only builds for tests have tasks panic.
+    pub async fn inject<T>(_task: &str, work: impl Future<Output = T>) -> T {
+        work.await
+    }
+}
+
+/// Panics on demand, so that tests see what follows from them. Not in a release.
+#[cfg(debug_assertions)]
+pub mod fault {
+    use std::{env, fs, future::pending, path::PathBuf, time::Duration};
+    use tokio::time::sleep;
+
+    /// Names a folder: the task panics for which there is a file, and the file is removed.
+    const FOLDER: &str = "DOCKER_GLUE_TEST_PANICS";
+    const LOOK: Duration = Duration::from_millis(20);
+
+    pub async fn inject<T>(task: &str, work: impl Future<Output = T>) -> T {
+        tokio::select! {
+            done = work => done,
+            () = demand(task) => panic!("{task} was told to panic by a test"),
+        }
+    }
+
+    async fn demand(task: &str) {
+        let Some(folder) = env::var_os(FOLDER) else { return pending().await };
+        let file = PathBuf::from(folder).join(task.replace(' ', "-"));
+        while fs::remove_file(&file).is_err() {
+            sleep(LOOK).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+    use tokio::time::timeout;
+
+    #[tokio::test(start_paused = true)]
+    async fn task_that_ends_or_panics_starts_again_after_growing_pauses() {
+        let begun = Instant::now();
+        let starts = RefCell::new(Vec::new());
+        let task = || {
+            let number = starts.borrow().len();
+            starts.borrow_mut().push(begun.elapsed().as_millis());
+            async move {
+                match number {
+                    0 => {}
+                    1 => panic!("for a test"),
+                    2 => sleep(Duration::from_mins(2)).await,
+                    _ => std::future::pending().await,
+                }
+            }
+        };
+        let ended = timeout(Duration::from_hours(1), supervise("the task", task)).await;
+        assert!(ended.is_err());
+        assert_eq!(*starts.borrow(), [0, 100, 300, 120_400]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn task_whose_start_panics_is_started_again() {
+        let starts = RefCell::new(0);
+        let task = || {
+            *starts.borrow_mut() += 1;
+            assert!(*starts.borrow() != 1, "for a test");
+            std::future::pending()
+        };
+        let ended = timeout(Duration::from_secs(1), supervise("the task", task)).await;
+        assert!(ended.is_err());
+        assert_eq!(*starts.borrow(), 2);
+    }
+}
