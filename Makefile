@@ -49,7 +49,7 @@ docs:
 
 # The pictures of README, of the dashboard and of `status`.
 screenshots: setup-tests
-	$(CARGO) test --test tour -- --ignored pictures_are_renewed
+	$(CARGO) test --test docs -- --ignored pictures_are_renewed
 
 # The programs as they are packaged, their man pages and completions.
 build:
@@ -81,7 +81,7 @@ packages-test: setup-tests packages
 	cp target/package/docker-glue* target/packages-test/
 	sh packaging/deb.sh >/dev/null && sh packaging/rpm.sh >/dev/null
 	for file in target/package/*; do cmp "$$file" "target/packages-test/$${file##*/}" || exit 1; done
-	GLUE_PACKAGES=$(CURDIR)/target/packages-test $(CARGO) test --test packages --test compose -- --ignored
+	GLUE_PACKAGES=$(CURDIR)/target/packages-test $(CARGO) test --test packages -- --ignored
 
 # The packages once more, built in another folder: the same bytes.
 reproduce: packages

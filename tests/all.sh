@@ -1,12 +1,15 @@
 #!/bin/sh
 # `make test`: lints and all tests in the foreground. In the background, at the lowest priority, what mostly compiles:
 # `cargo deny`, and the fuzz targets, which then run for a minute each. Live tests wait more than they compute, so that
-# all of it takes little longer than the tests alone. What the background says comes at the end.
+# all of it takes little longer than the tests alone. What the background says comes at the end, and so does the list
+# of tests that were skipped (tests/common/mod.rs writes it).
 set -eu
 cd "$(dirname "$0")/.."
 
 LOG=target/background.log
+SKIPPED=target/skipped
 mkdir -p target
+rm -f "$SKIPPED"
 
 end_background() {
     # Its children too: it leads a process group of its own.
@@ -29,5 +32,9 @@ if [ $status = 0 ]; then
     echo 'all tests have passed; waiting for cargo deny and the fuzz targets' >&2
     wait $background || status=$?
     cat "$LOG"
+fi
+if [ -s "$SKIPPED" ]; then
+    echo 'skipped tests:' >&2
+    sort -u "$SKIPPED" | sed 's/^/  /' >&2
 fi
 exit $status

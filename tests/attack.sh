@@ -14,19 +14,24 @@ WORD=${1:-}
 # Nothing is skipped.
 export CI=true FUZZ_SECONDS="${FUZZ_SECONDS:-10}"
 
-# A line for each attack: ground, suite and test, with tabs between.
+# A line for each attack: ground, suite and test (with its file, except in lib, packaging and fuzz), with tabs between.
 attacks() {
     awk -v word="$WORD" '
         /^#/ || /^$/ { next }
         /^[^ ]/ { ground = $0; next }
-        index(ground, word) { split($1, part, "::"); print ground "\t" part[1] "\t" part[2] }' "$LIST"
+        index(ground, word) {
+            suite = name = $1
+            sub(/::.*/, "", suite)
+            sub(/^[^:]*::/, "", name)
+            print ground "\t" suite "\t" name
+        }' "$LIST"
 }
 
 # The words that cargo takes for a suite.
 words_of() {
     case $1 in
     lib) echo --lib ;;
-    docs) echo --package docker-glue-docs ;;
+    packaging) echo --package docker-glue-docs ;;
     *) echo "--test $1" ;;
     esac
 }
@@ -42,8 +47,12 @@ try() {
         sed -n 's/^fuzz \([a-z0-9]*\): .*nothing found$/fuzz \1 ok/p; s/^fuzz \([a-z0-9]*\): FAILED.*/fuzz \1 FAILED/p' "$part"
     else
         cargo test --no-fail-fast $(words_of "$1") -- $tests >"$part" 2>&1 || true
-        awk -v suite="$1" '/^test / && $NF ~ /^(ok|FAILED)$/ { n = split($2, path, "::"); print suite, path[n], $NF }' \
-            "$part"
+        awk -v suite="$1" '
+            /^test / && $NF ~ /^(ok|FAILED)$/ {
+                name = $2
+                if (suite == "lib" || suite == "packaging") sub(/.*::/, "", name)
+                print suite, name, $NF
+            }' "$part"
     fi >>"$RESULTS"
     cat "$part" >>"$LOG"
     rm -f "$part"

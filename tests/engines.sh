@@ -8,8 +8,8 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-# All tests that look at what an engine says.
-TESTS='docker labels'
+# The files of tests/balancer that look at what an engine says.
+FILES='docker labels'
 KEEP=$PWD/target/engine
 BRIDGE=glue-engines
 
@@ -105,12 +105,11 @@ fi
 mkdir -p "$KEEP"
 patchelf=$(patchelf_at)
 
-words=''
-for test in $TESTS; do
-    words="$words --test $test"
+filters=''
+for file in $FILES; do
+    filters="$filters $file::"
 done
-# shellcheck disable=SC2086 # a list of words
-cargo test --quiet --no-run $words
+cargo test --quiet --no-run --test balancer
 
 run='' pid=''
 trap stop EXIT
@@ -127,7 +126,7 @@ for suite in "$@"; do
     verdict=passed
     # The tests start engines too, of the same kind.
     # shellcheck disable=SC2086 # a list of words
-    if ! CI=1 DOCKER_HOST=$url PATH=$dir/bin:$PATH cargo test --no-fail-fast $words >"$log" 2>&1; then
+    if ! CI=1 DOCKER_HOST=$url PATH=$dir/bin:$PATH cargo test --test balancer -- $filters >"$log" 2>&1; then
         verdict=FAILED worst=1
         grep -E '^(test .* FAILED|thread .* panicked)' "$log" >&2 || tail -n 20 "$log" >&2
     fi

@@ -1,6 +1,6 @@
 //! The path of a request as routes read it: one spelling of all that a container may take for the same.
 //!
-//! Pure. Says in Rust what `templates/frontend.cfg` says to HAProxy; `tests/explain_agrees.rs` holds both together.
+//! Pure. Says in Rust what `templates/frontend.cfg` says to HAProxy; `tests/haproxy/explain_agrees/` holds both together.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode};
 use std::borrow::Cow;

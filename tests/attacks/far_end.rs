@@ -1,7 +1,7 @@
 //! A container as an attacker would like it: it reads requests as leniently as it can, and records each that HAProxy
 //! has not read as a request of its own.
 
-use crate::{haproxy::HAProxy, story};
+use crate::common::{haproxy::HAProxy, story};
 use std::{
     io::{self, BufReader, Read as _, Write as _},
     net::{Ipv4Addr, TcpListener, TcpStream},

@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-/// `SUITE::TEST` of each line that is indented, with its ground.
+/// `SUITE::FILE::TEST` of each line that is indented, with its ground.
 fn attacks() -> Vec<(String, String)> {
     let (mut ground, mut attacks) = (String::new(), Vec::new());
     for line in fs::read_to_string("tests/attacks/list.txt").unwrap().lines() {
@@ -20,17 +20,12 @@ fn attacks() -> Vec<(String, String)> {
     attacks
 }
 
-/// The functions of a suite: of its file, or of the files in its folder; `lib` is the crate.
+/// Functions of `SUITE::FILE`, of the crate (`lib`) or of packaging/docs (`packaging`).
 fn functions(suite: &str) -> String {
     let at = match suite {
         "lib" => "src".to_owned(),
-        "docs" => "packaging/docs/src".to_owned(),
-        _ if Path::new(&format!("tests/{suite}")).is_dir()
-            && !Path::new(&format!("tests/{suite}.rs")).exists() =>
-        {
-            format!("tests/{suite}")
-        }
-        _ => format!("tests/{suite}.rs"),
+        "packaging" => "packaging/docs/src".to_owned(),
+        _ => format!("tests/{}.rs", suite.replace("::", "/")),
     };
     let grep = Command::new("grep").args(["-rhoE", "fn [a-z0-9_]+\\(", &at]).output().unwrap();
     String::from_utf8(grep.stdout).unwrap()
@@ -42,7 +37,7 @@ fn every_attack_is_a_test_that_exists() {
     assert!(attacks.len() > 100, "{}", attacks.len());
     let mut suites = BTreeMap::new();
     let missing = attacks.iter().filter(|(_, test)| {
-        let (suite, name) = test.split_once("::").unwrap_or((test, ""));
+        let (suite, name) = test.rsplit_once("::").unwrap_or((test, ""));
         let is_fuzz =
             suite == "fuzz" && Path::new(&format!("tests/fuzz/fuzz_targets/{name}.rs")).exists();
         !is_fuzz

@@ -5,10 +5,6 @@
 
 #[path = "../common/mod.rs"]
 mod common;
-#[path = "../common/haproxy.rs"]
-mod haproxy;
-#[path = "../common/story.rs"]
-mod story;
 
 mod container;
 mod damage;

@@ -1,6 +1,6 @@
 //! What reaches Docker through `examples/socket-proxy.cfg`: questions about containers and networks, and nothing else.
 
-use crate::{common::wait_for, haproxy};
+use crate::common::{haproxy, wait_for};
 use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},

@@ -2,7 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "this is a test")]
 
-use crate::story;
+use super::story;
 use docker_glue::{
     model::{
         container::{Container, ContainerId},

@@ -14,7 +14,7 @@
     reason = "this is a test"
 )]
 
-use crate::common::{balancer::free_port, has, wait_for};
+use super::{balancer::free_port, has, wait_for};
 use fantoccini::{
     Client, ClientBuilder,
     actions::{InputSource, KeyAction, KeyActions},

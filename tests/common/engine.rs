@@ -45,8 +45,7 @@ impl Engine {
                 is_swarm: false,
             });
         }
-        assert!(std::env::var_os("CI").is_none(), "no dockerd can be started, and CI is set");
-        println!("skipped: no dockerd can be started (needs root)");
+        super::record_skip("no dockerd can be started (needs root)");
         None
     }
 
@@ -82,8 +81,7 @@ impl Engine {
     /// says so.
     pub fn start_swarm(&mut self) -> bool {
         if Path::new("/sys/class/net").join(SWARM_BRIDGE).exists() {
-            assert!(std::env::var_os("CI").is_none(), "{SWARM_BRIDGE} is taken, and CI is set");
-            println!("skipped: the machine's engine is in a Swarm");
+            super::record_skip("the machine's engine is in a Swarm");
             return false;
         }
         self.is_swarm = true;

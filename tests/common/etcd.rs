@@ -32,8 +32,7 @@ impl Etcd {
     pub fn new() -> Option<Self> {
         let has = |name: &str| Command::new(name).arg("--help").output().is_ok();
         if !has("etcd") || !has("etcdctl") {
-            assert!(std::env::var_os("CI").is_none(), "there is no etcd, and CI is set");
-            println!("skipped: there is no etcd");
+            super::record_skip("there is no etcd");
             return None;
         }
         let folder =

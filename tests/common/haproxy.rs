@@ -3,7 +3,7 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "this is a test")]
 
-use crate::story;
+use super::story;
 use docker_glue::haproxy::{
     config::Config,
     name,
@@ -23,7 +23,6 @@ use nix::{
 };
 use std::{
     collections::BTreeMap,
-    io::Write as _,
     net::{Ipv4Addr, TcpListener},
     num::NonZeroU16,
     path::{Path, PathBuf},
@@ -155,10 +154,8 @@ pub fn bin() -> Option<PathBuf> {
         run.is_ok_and(|status| status.success())
     };
     let found = given.into_iter().chain(usual).find(runs);
-    assert!(found.is_some() || std::env::var_os("CI").is_none(), "no HAProxy, and CI is set");
     if found.is_none() {
-        // Not `eprintln!`: that is kept back when a test passes.
-        std::io::stderr().write_all(b"skipped: no HAProxy is installed\n").unwrap();
+        super::record_skip("no HAProxy is installed");
     }
     found.map(PathBuf::from)
 }

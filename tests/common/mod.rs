@@ -13,24 +13,35 @@
     unreachable_pub,
     clippy::print_stdout,
     clippy::unwrap_used,
-    reason = "each test binary takes what it needs of these"
+    reason = "each test binary uses a part of it"
 )]
 
+pub mod any;
 pub mod balancer;
+pub mod between;
+pub mod browser;
 pub mod elsewhere;
 pub mod engine;
 pub mod etcd;
 pub mod glue;
+pub mod haproxy;
 pub mod heard;
+pub mod ours;
+pub mod pages;
 pub mod podman;
 pub mod prometheus;
 pub mod proxy;
+pub mod roster;
+pub mod sim;
 pub mod six;
 pub mod sshd;
+pub mod story;
 pub mod systemd;
 
 use std::{
     fmt::Display,
+    fs::File,
+    io::Write as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{
@@ -55,8 +66,7 @@ pub fn docker() -> Option<Docker> {
     if docker.command(&["version"]).output().is_ok_and(|output| output.status.success()) {
         return Some(docker);
     }
-    assert!(std::env::var_os("CI").is_none(), "no Docker engine answers, and CI is set");
-    println!("skipped: no Docker engine answers");
+    record_skip("no Docker engine answers");
     None
 }
 
@@ -65,8 +75,7 @@ pub fn docker_as_root() -> Option<Docker> {
     if nix::unistd::geteuid().is_root() {
         return docker();
     }
-    assert!(std::env::var_os("CI").is_none(), "root is needed, and CI is set");
-    println!("skipped: needs root");
+    record_skip("needs root");
     None
 }
 
@@ -74,11 +83,27 @@ pub fn docker_as_root() -> Option<Docker> {
 pub fn has(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let has = std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
-    assert!(has || std::env::var_os("CI").is_none(), "no {program} is installed, and CI is set");
     if !has {
-        println!("skipped: no {program} is installed");
+        record_skip(&format!("no {program} is installed"));
     }
     has
+}
+
+/// Reports that the running test is skipped: on standard error, and as a line of `target/skipped`, which
+/// `tests/all.sh` prints at the end.
+///
+/// # Panics
+/// Where CI is set, as no test may be skipped there.
+pub fn record_skip(reason: &str) {
+    assert!(std::env::var_os("CI").is_none(), "{reason}, and CI is set");
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or("unnamed");
+    let line = format!("{}::{test}: {reason}\n", env!("CARGO_CRATE_NAME"));
+    // Not `eprintln!`, which is kept back when a test passes.
+    std::io::stderr().write_all(format!("skipped: {line}").as_bytes()).unwrap();
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("skipped");
+    let file = File::options().append(true).create(true).open(path);
+    file.unwrap().write_all(line.as_bytes()).unwrap();
 }
 
 /// Waits for an answer.

@@ -51,8 +51,7 @@ impl Podman {
     /// When it does not answer in time.
     pub fn start() -> Option<Self> {
         if !nix::unistd::geteuid().is_root() {
-            assert!(std::env::var_os("CI").is_none(), "root is needed, and CI is set");
-            println!("skipped: needs root");
+            super::record_skip("needs root");
             return None;
         }
         if !has("podman") {

@@ -23,7 +23,7 @@ pub fn promtool() -> Option<&'static str> {
         found.status.success().then_some(text)
     });
     if text.is_none() {
-        println!("skipped: no promtool can be had");
+        super::record_skip("no promtool can be had");
     }
     text.as_deref()
 }

@@ -33,8 +33,7 @@ impl Sshd {
     /// With further lines of `sshd_config`.
     pub fn with(lines: &str) -> Option<Self> {
         let (Some(sshd), Some(ssh)) = (program("sshd"), program("ssh")) else {
-            assert!(std::env::var_os("CI").is_none(), "no sshd and ssh are here, and CI is set");
-            println!("skipped: no sshd and ssh are here");
+            super::record_skip("no sshd and ssh are here");
             return None;
         };
         let folder = tempfile::Builder::new().prefix("docker-glue-sshd-").tempdir().unwrap();

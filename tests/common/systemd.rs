@@ -30,8 +30,7 @@ impl Machine {
     pub fn boot(docker: &Docker, name: &str) -> Option<Self> {
         let root = nix::unistd::geteuid().is_root();
         if !root || Command::new("debootstrap").arg("--version").output().is_err() {
-            assert!(std::env::var_os("CI").is_none(), "no machine can be made, and CI is set");
-            println!("skipped: no machine with systemd can be made (needs root and debootstrap)");
+            super::record_skip("no machine with systemd can be made (needs root and debootstrap)");
             return None;
         }
         let image = image();

@@ -24,8 +24,7 @@ impl Disk {
         if nix::unistd::geteuid().is_root() && mount.status().is_ok_and(|status| status.success()) {
             return Some(Self(at));
         }
-        assert!(std::env::var_os("CI").is_none(), "no file system can be mounted, and CI is set");
-        println!("skipped: no file system can be mounted (needs root)");
+        crate::common::record_skip("no file system can be mounted (needs root)");
         None
     }
 

@@ -1,6 +1,9 @@
 //! What happens to a container, as its clients see it.
 
-use crate::{asker::Asker, common, common::balancer::Balancer};
+use crate::{
+    asker::Asker,
+    common::{self, balancer::Balancer},
+};
 use nix::sys::signal::Signal;
 use std::{
     io::{Read, Write},

@@ -11,6 +11,7 @@ mod crash;
 mod disk;
 mod docker;
 mod haproxy;
+mod injection;
 mod labels;
 mod life;
 mod limit;

@@ -1,0 +1,254 @@
+//! A container is drained before it is stopped, on a real engine with a real HAProxy.
+
+use crate::common::{
+    DEADLINE, Run,
+    balancer::{Balancer, Plan},
+    docker, start, wait_for,
+};
+use nix::sys::signal::Signal;
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    os::unix::{fs::PermissionsExt, net::UnixStream},
+    path::PathBuf,
+    process::{Command, Output, Stdio},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+/// A container that cuts off everything when it is stopped.
+fn run_aborting_on_stop(plan: &Plan, name: &str) -> Run {
+    plan.run(name).label("glue_http_80_host", "a.test").arguments(&["--drop-on-term"])
+}
+
+fn control_socket(plan: &Plan) -> PathBuf {
+    plan.runtime().join("control.sock")
+}
+
+fn balancer_command(plan: &Plan, words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_docker-balancer"));
+    command.env("DOCKER_GLUE_SETTINGS", "/dev/null").args(words);
+    command.arg("--runtime-dir").arg(plan.runtime()).stdin(Stdio::null());
+    command
+}
+
+/// The exit status, and all that was said.
+fn status_and_text(output: &Output) -> (Option<i32>, String) {
+    let text = [&output.stdout[..], &output.stderr].concat();
+    (output.status.code(), String::from_utf8(text).unwrap())
+}
+
+fn run_command(plan: &Plan, words: &[&str]) -> (Option<i32>, String) {
+    status_and_text(&balancer_command(plan, words).output().unwrap())
+}
+
+fn check(plan: &Plan, words: &[&str], code: i32, part: &str) {
+    let (ended, text) = run_command(plan, words);
+    assert!(ended == Some(code) && text.contains(part), "{words:?}: {ended:?} {text}");
+}
+
+#[test]
+fn drained_container_that_stops_abruptly_causes_no_client_error() {
+    let Some(docker) = docker() else { return };
+    let plan = Balancer::of(&docker).option(&["--access-log", "off"]);
+    let two =
+        start(vec![run_aborting_on_stop(&plan, "web-1"), run_aborting_on_stop(&plan, "web-2")]);
+    let balancer = plan.start().until_started();
+    balancer.until_shared("a.test", &["web-1", "web-2"]);
+
+    let (over, usize) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let client = |path: &str| {
+        let mut wrong = Vec::new();
+        while !over.load(Ordering::Relaxed) {
+            let outcome = balancer.outcome(&format!("a.test/{path}"));
+            if !["web-1", "web-2"].iter().any(|name| outcome == format!("{name} saw /{path}")) {
+                wrong.push(outcome);
+            }
+            usize.fetch_add(1, Ordering::Relaxed);
+        }
+        wrong
+    };
+    let another_hundred = || {
+        let before = usize.load(Ordering::Relaxed);
+        wait_for("a hundred requests", || {
+            (before + 100 < usize.load(Ordering::Relaxed)).then_some(())
+        });
+    };
+    let wrong = std::thread::scope(|scope| {
+        let client = &client;
+        let paths = ["x", "x", "slow?ms=50", "slow?ms=200"];
+        let clients = paths.map(|path| scope.spawn(move || client(path)));
+        // They end also when something fails here.
+        let work = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            another_hundred();
+            check(&balancer, &["drain", &two[0].name], 0, "is drained");
+            two[0].docker(&["stop"]);
+            another_hundred();
+        }));
+        over.store(true, Ordering::Relaxed);
+        let wrong = clients.map(|handle| handle.join().unwrap()).concat();
+        work.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        wrong
+    });
+    assert!(wrong.is_empty(), "{} of {}: {wrong:?}", wrong.len(), usize.into_inner());
+    balancer.until_shared("a.test", &["web-2"]);
+}
+
+#[test]
+fn drain_waits_for_a_running_request() {
+    let Some(docker) = docker() else { return };
+    let plan = Balancer::of(&docker);
+    let web = run_aborting_on_stop(&plan, "web").start();
+    let balancer = plan.start().until_started();
+    balancer.until_serves("a.test/x", "web saw /x");
+
+    let slow = start_slow_request(&balancer, "a.test/slow?ms=1000");
+    // By the beginning of its id.
+    check(&balancer, &["drain", &web.id[..12]], 0, "is drained");
+    web.docker(&["kill"]);
+    assert_whole(slow);
+}
+
+#[test]
+fn drain_waits_for_requests_of_an_old_worker() {
+    let Some(docker) = docker() else { return };
+    let plan = Balancer::of(&docker).ports(&[80, 8080]);
+    let web = run_aborting_on_stop(&plan, "web").start();
+    let balancer = plan.start().until_started();
+    balancer.until_serves("a.test/x", "web saw /x");
+
+    let slow = start_slow_request(&balancer, "a.test/slow?ms=5000");
+    let other = balancer.run("other").label("glue_http_80_bind", "8080");
+    let other = other.label("glue_http_ports", "80").start();
+    balancer.until_said(&["reloaded HAProxy"]);
+    check(&balancer, &["drain", &web.name], 0, "is drained");
+    web.docker(&["kill"]);
+    assert_whole(slow);
+    drop(other);
+}
+
+#[test]
+fn drained_container_serves_after_undrain_or_restart() {
+    let Some(docker) = docker() else { return };
+    let plan = Balancer::of(&docker);
+    let web = run_aborting_on_stop(&plan, "web").start();
+    let balancer = plan.start().until_started();
+    balancer.until_serves("a.test/x", "web saw /x");
+
+    check(&balancer, &["drain", &web.name], 0, "is drained");
+    balancer.serves(&[("a.test/x", "503")]);
+    check(&balancer, &["undrain", &web.name], 0, "gets requests again");
+    balancer.serves(&[("a.test/x", "web saw /x")]);
+
+    check(&balancer, &["drain", &web.name], 0, "is drained");
+    web.docker(&["restart", "--time", "0"]);
+    balancer.until_serves("a.test/x", "web saw /x");
+}
+
+/// A request that is under way when this returns.
+fn start_slow_request(balancer: &Balancer, url: &str) -> TcpStream {
+    let stream = balancer.request("GET", url).open().unwrap();
+    wait_for("the slow request is under way", || {
+        balancer.ask_haproxy("show stat -1 4 -1").lines().any(has_one_session).then_some(())
+    });
+    stream
+}
+
+fn assert_whole(mut slow: TcpStream) {
+    let mut answer = String::new();
+    slow.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+/// A line of `show stat` with one current session: its fifth column.
+fn has_one_session(line: &str) -> bool {
+    line.split(',').nth(4) == Some("1")
+}
+
+#[test]
+fn balancer_applies_changes_during_a_drain() {
+    let Some(docker) = docker() else { return };
+    let plan = Balancer::of(&docker);
+    let web = run_aborting_on_stop(&plan, "web").start();
+    let balancer = plan.start().until_started();
+    balancer.until_serves("a.test/x", "web saw /x");
+
+    let _slow = start_slow_request(&balancer, "a.test/slow?ms=60000");
+    check(&balancer, &["drain", &web.name, "--wait", "0s"], 1, "of the old 1 is left after 0s");
+    assert_eq!(balancer.outcome("a.test/x"), "503");
+    let mut drain = balancer_command(&balancer, &["drain", &web.name, "--wait", "1m"]);
+    let mut drain = drain.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let other = balancer.run("other").label("glue_http_80_host", "b.test").start();
+    balancer.until_serves("b.test/x", "other saw /x");
+    assert!(drain.try_wait().unwrap().is_none(), "it waits");
+
+    // What ends with its container is not under way any more.
+    web.docker(&["stop"]);
+    let drained = status_and_text(&drain.wait_with_output().unwrap());
+    assert_eq!(drained.0, Some(0), "{drained:?}");
+    drop(other);
+}
+
+#[test]
+fn unknown_container_or_path_is_rejected() {
+    let Some(docker) = docker() else { return };
+    let plan = Balancer::of(&docker);
+    let web = run_aborting_on_stop(&plan, "web").start();
+    let foreign = docker.run("foreign").label("glue_http_80_host", "f.test").start();
+    check(&plan, &["drain", &web.name], 4, "no docker-balancer answers on ");
+    check(&plan, &["undrain", &web.name], 4, "control.sock: No such file");
+
+    let mut balancer = plan.start().until_started();
+    balancer.until_serves("a.test/x", "web saw /x");
+    let socket = control_socket(&balancer);
+    let mode = socket.metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let near = format!("did you mean {}?", web.name);
+    check(&balancer, &["drain", &format!("{}x", web.name)], 1, &near);
+    check(&balancer, &["undrain", "nobody"], 1, "no container \"nobody\" takes part");
+    check(&balancer, &["drain", &foreign.name], 1, "takes part");
+
+    let name = &web.name;
+    for (method, path, body, status, part) in [
+        ("POST", "/drain", r#"{"container": "nobody"}"#, 404, "{\"error\":\"no container"),
+        ("POST", "/drain", r#"{"container": "nobody", "wait": 1}"#, 400, "wait_ms"),
+        ("POST", "/drain", "", 400, "not understood"),
+        ("GET", "/drain", "", 405, "POST"),
+        ("GET", "/", "", 404, "docs/control.yaml"),
+    ] {
+        let answer = exchange(&balancer, method, path, body);
+        let starts = answer.starts_with(&format!("HTTP/1.1 {status} "));
+        assert!(starts && answer.contains(part), "{method} {path} {body}: {answer}");
+    }
+    let body = format!("{{\"container\": \"{name}\", \"wait_ms\": 30000}}");
+    let answer = exchange(&balancer, "POST", "/drain", &body);
+    let (_, json) = answer.split_once("\r\n\r\n").unwrap();
+    let json: serde_json::Value = serde_json::from_str(json).unwrap();
+    let expected = serde_json::json!({
+        "container": name, "id": web.id, "sessions": 0, "drained": true, "unserved": ["a.test:80/"],
+    });
+    assert_eq!(json, expected);
+
+    // The socket of a daemon that was killed is nobody's, and the next one's.
+    balancer.end(Signal::SIGKILL);
+    check(&balancer, &["drain", name], 4, "control.sock: Connection refused");
+    balancer.start_again();
+    wait_for("the next one drains", || {
+        (run_command(&balancer, &["drain", name]).0 == Some(0)).then_some(())
+    });
+    balancer.end(Signal::SIGTERM);
+    assert!(!socket.exists());
+}
+
+/// One exchange on the control socket.
+fn exchange(plan: &Plan, method: &str, path: &str, body: &str) -> String {
+    let mut stream = UnixStream::connect(control_socket(plan)).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    let length = body.len();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: d\r\nConnection: close\r\nContent-Length: {length}\r\n"
+    );
+    stream.write_all(format!("{head}\r\n{body}").as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}

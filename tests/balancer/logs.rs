@@ -1,0 +1,96 @@
+//! The log of a deploy, as a person reads it and as a program does: `tests/balancer/snapshots/balancer__logs__*.snap`.
+
+use crate::common::{Docker, balancer::Balancer, docker};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+/// A container comes with a label that makes no sense, is paused, and comes back.
+fn log_of_deployment(docker: &Docker, format: &str) -> String {
+    let plan = Balancer::of(docker).option(&["--access-log", "off", "--log-format", format]);
+    let web = plan.run("web").labels("glue_http_80_host=web.test glue_http_80_weight=heavy");
+    let mut balancer = plan.start();
+    balancer.until_said(&["started HAProxy"]);
+    let web = web.start();
+    balancer.until_serves("web.test/x", "web saw /x");
+    balancer.until_said(&["reloaded HAProxy"]);
+    web.docker(&["pause"]);
+    balancer.until_said(&["told HAProxy", "pause "]);
+    web.docker(&["unpause"]);
+    balancer.until_said(&["told HAProxy", "unpause "]);
+    balancer.end(Signal::SIGTERM);
+    let log = balancer.log();
+    log.replace(&web.name, "web").replace(&web.id[..12], "0123456789ab")
+}
+
+#[test]
+fn deployment_log_text_matches_snapshot() {
+    let Some(docker) = docker() else { return };
+    let log = log_of_deployment(&docker, "text");
+    let line = |line: &str| {
+        let (_, remaining) = line.split_once("Z ").unwrap();
+        let words = remaining.split(' ').map(|word| match word.split_once('=') {
+            Some((key @ ("us" | "commands"), _)) => format!("{key}=…"),
+            _ => word.to_owned(),
+        });
+        words.collect::<Vec<_>>().join(" ")
+    };
+    let lines: Vec<_> = log.lines().map(line).collect();
+    insta::assert_snapshot!("text", lines.join("\n"));
+}
+
+#[test]
+fn deployment_log_json_matches_snapshot() {
+    let Some(docker) = docker() else { return };
+    let log = log_of_deployment(&docker, "json");
+    let lines: Vec<_> = log.lines().map(|line| redact_fields(line).to_string()).collect();
+    insta::assert_snapshot!("json", lines.join("\n"));
+}
+
+/// What differs from run to run is only known to be there.
+fn redact_fields(line: &str) -> Value {
+    let mut line: Value = serde_json::from_str(line).unwrap();
+    for name in ["timestamp", "us", "commands"] {
+        if let Some(value) = line.get_mut(name) {
+            assert!(value.is_u64() || value.is_string(), "{name}: {value}");
+            *value = "…".into();
+        }
+    }
+    line
+}
+
+#[test]
+fn stalled_log_reader_loses_log_lines_only() {
+    let Some(docker) = docker() else { return };
+    let plan = Balancer::of(&docker).option(&["--access-log", "off", "-vv"]).deaf();
+    let mut balancer = plan.start();
+    let web = |name: &str| balancer.run(name).label("glue_http_80_host", format!("{name}.test"));
+    // Each says far more than the pipe holds.
+    let labels: Vec<_> = (0..200).map(|number| format!("glue_junk_{number}=x")).collect();
+    let labels = labels.join(" ");
+    let _first = web("first").labels(&labels).start();
+    balancer.until_serves("first.test/x", "first saw /x");
+    let _second = web("second").labels(&labels).start();
+    balancer.until_serves("second.test/x", "second saw /x");
+    let mut status = std::process::Command::new(env!("CARGO_BIN_EXE_docker-balancer"));
+    let status = status.args(["status", "--runtime-dir"]).arg(balancer.runtime()).output().unwrap();
+    assert!(status.status.success(), "{status:?}");
+    balancer.end(Signal::SIGTERM);
+}
+
+#[test]
+fn secrets_are_not_logged_at_any_level() {
+    let Some(docker) = docker() else { return };
+    let plan = Balancer::of(&docker).option(&["-vv", "--log-format", "json"]);
+    let web = plan.run("web").label("glue_http_80_host", "web.test").env("PASSWORD", "open-sesame");
+    let web = web.label("com.example.token", "s3cr3t-token").start();
+    let mut balancer = plan.start().until_started();
+    balancer.until_serves("web.test/x", "web saw /x");
+    balancer.end(Signal::SIGTERM);
+    let log = balancer.log();
+    assert!(log.lines().count() > 10, "{log}");
+    for secret in ["open-sesame", "s3cr3t-token"] {
+        let texts: Vec<_> = log.lines().filter(|line| line.contains(secret)).collect();
+        assert!(texts.is_empty(), "{texts:#?}");
+    }
+    drop(web);
+}

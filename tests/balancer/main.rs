@@ -1,0 +1,27 @@
+//! Tests of docker-balancer with a real Docker engine and a real HAProxy.
+
+#![allow(clippy::unwrap_used, reason = "this is a test")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod cases;
+mod check_verb;
+mod control;
+mod dashboard;
+mod docker;
+mod drain;
+mod elsewhere;
+mod explain_live;
+mod inside;
+mod labels;
+mod logs;
+mod metrics;
+mod odd_engine;
+mod operator;
+mod plan_verb;
+mod service;
+mod ssh;
+mod strangers;
+mod tasks;
+mod why_down;

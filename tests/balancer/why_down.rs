@@ -1,0 +1,330 @@
+//! Why a server is down, and what was no HTTP, as an operator is told it: on a real engine with a real HAProxy.
+
+use crate::common::{
+    self, Docker, Run,
+    balancer::{Balancer, Plan, free_port},
+    docker, wait_for,
+};
+use docker_glue::report::status::ProblemStatus;
+use nix::sys::signal::Signal;
+use std::{
+    io::{Read, Write},
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    process::{Command, Stdio},
+    sync::{Arc, Mutex},
+    thread,
+};
+
+fn run_command(plan: &Plan, words: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_docker-balancer"));
+    command.env("DOCKER_GLUE_SETTINGS", "/dev/null").env("NO_COLOR", "1").args(words);
+    command.arg("--runtime-dir").arg(plan.runtime()).stdin(Stdio::null());
+    String::from_utf8(command.output().unwrap().stdout).unwrap()
+}
+
+fn list_problems(plan: &Plan) -> Vec<ProblemStatus> {
+    serde_json::from_str(&run_command(plan, &["problems", "--json"])).unwrap()
+}
+
+/// Waits until there is a problem with this in its text.
+fn until_problem(plan: &Plan, part: &str) -> ProblemStatus {
+    let mut last = Vec::new();
+    wait_for(&format!("the problem {part:?}"), || {
+        last = list_problems(plan);
+        last.iter().find(|status| status.text.contains(part)).cloned()
+    })
+}
+
+fn until_no_problem(plan: &Plan, part: &str) {
+    wait_for(&format!("the end of the problem {part:?}"), || {
+        (!list_problems(plan).iter().any(|status| status.text.contains(part))).then_some(())
+    });
+}
+
+fn run_container(plan: &Plan, name: &str) -> Run {
+    plan.run(name).label("glue_http_80_host", format!("{name}.test"))
+}
+
+fn metrics_plan(docker: &Docker) -> (Plan, u16) {
+    let port = free_port();
+    let plan = Balancer::of(docker).option(&["--metrics", &port.to_string()]);
+    (plan, port)
+}
+
+/// How many problems of a kind the metrics count.
+fn problem_count(port: u16, kind: &str) -> String {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let line = format!("docker_glue_problems{{kind=\"{kind}\"}} ");
+    text.lines().find_map(|text| text.strip_prefix(&line)).unwrap().to_owned()
+}
+
+#[test]
+fn failing_check_cause_is_shown_everywhere_until_recovery() {
+    let Some(docker) = docker() else { return };
+    let (plan, port) = metrics_plan(&docker);
+    let balancer = plan.start().until_started();
+    // The image exposes 80.
+    let _elsewhere = balancer
+        .run("elsewhere")
+        .labels("glue_http_8080_host=elsewhere.test glue_http_8080_bind=80")
+        .start();
+    let _local = run_container(&balancer, "local").arguments(&["--port", "8081"]).start();
+    let late = run_container(&balancer, "late").arguments(&["--listen-after", "9s"]).start();
+    let sick = run_container(&balancer, "sick").label("glue_http_80_check", "/healthz");
+    let sick = sick.arguments(&["--healthy-after", "9s"]).start();
+    let lost = run_container(&balancer, "lost").label("glue_http_80_check", "/status/404").start();
+
+    let problem_status = until_problem(&balancer, "is it glue_http_80_…?");
+    assert!(
+        problem_status.container.as_deref().unwrap().ends_with("-elsewhere"),
+        "{problem_status:?}"
+    );
+    assert!(
+        !problem_status.hint && problem_status.reason.contains("connection refused at "),
+        "{problem_status:?}"
+    );
+    let text = until_problem(&balancer, "listens on 127.0.0.1 only").text;
+    assert!(text.contains(":80; nothing listens on port 80 of the container"), "{text}");
+    until_problem(&balancer, "GET /status/404 is answered by 404");
+    until_problem(&balancer, &format!("container {} ", late.name));
+    until_problem(&balancer, "GET /healthz is answered by 503");
+
+    balancer.until_said(&["WARN", &lost.name, "GET /status/404 is answered by 404"]);
+    assert_eq!(problem_count(port, "check_status"), "2");
+    let explained = run_command(&balancer, &["explain", "http://lost.test/"]);
+    let why = format!("HAProxy's check of {} fails: GET /status/404 is answered by 404", lost.name);
+    assert!(explained.contains(&why), "{explained}");
+    assert!(run_command(&balancer, &["problems"]).contains("! GET /status/404 is answered by 404"));
+
+    until_no_problem(&balancer, &format!("container {} ", late.name));
+    until_no_problem(&balancer, "GET /healthz");
+    balancer.until_said(&[&format!("no longer a problem: container {} ", late.name)]);
+    balancer.until_serves("sick.test/x", "sick saw /x");
+    assert_eq!(problem_count(port, "check_status"), "1");
+    drop(sick);
+}
+
+/// A program that answers whatever it is told to, and closes the connection.
+struct Program {
+    port: u16,
+    answer: Arc<Mutex<&'static [u8]>>,
+}
+
+const WELL: &[u8] = b"HTTP/1.1 200 OK\r\nX-Whoami: program\r\nContent-Length: 0\r\n\r\n";
+
+impl Program {
+    fn start() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, free_port())).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let answer = Arc::new(Mutex::new(WELL));
+        let now = Arc::clone(&answer);
+        thread::spawn(move || {
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                let answer = *now.lock().unwrap();
+                // A check sends nothing and goes.
+                thread::spawn(move || {
+                    if 0 < stream.read(&mut [0; 4096]).unwrap_or(0) {
+                        let _ = stream.write_all(answer);
+                    }
+                });
+            }
+        });
+        Self { port, answer }
+    }
+
+    fn answers(&self, answer: &'static [u8]) {
+        *self.answer.lock().unwrap() = answer;
+    }
+}
+
+/// The program stands for one in a container on the host's network.
+fn run_stand_in(plan: &Plan, port: u16) -> Run {
+    let run = plan.run("program").bare().option(&["--network", "host"]);
+    run.arguments(&["--port", "0"])
+        .label(&format!("glue_http_{port}_host"), "program.test")
+        .label(&format!("glue_http_{port}_bind"), 80)
+}
+
+#[test]
+fn non_http_container_is_reported_until_it_answers() {
+    let Some(docker) = docker() else { return };
+    let (plan, port) = metrics_plan(&docker);
+    let program = Program::start();
+    let container = run_stand_in(&plan, program.port).start();
+    let balancer = plan.start().until_started();
+    let well = || balancer.until_serves("program.test/", "program saw ");
+    well();
+    for (answer, kind, text) in [
+        // SETTINGS and the end of the connection, as nghttpd and gRPC servers answer.
+        (
+            &b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x01"[..],
+            "bad_response",
+            "the container speaks HTTP/2 only",
+        ),
+        (b"\x15\x03\x01\0\x02\x02\x46", "bad_response", "the container speaks TLS"),
+        (b"SSH-2.0-x\r\n", "bad_response", "it begins with \"SSH-2.0-x\""),
+        (
+            b"HTTP/1.1 200 OK\r\nSet Cookie: secret\r\n\r\n",
+            "bad_response",
+            "its header field \"Set\" is malformed",
+        ),
+        (b"", "no_response", "was answered by 502 or 504"),
+    ] {
+        program.answers(answer);
+        // Of one that has answered well before, silence counts from the second time on.
+        let status = wait_for(text, || {
+            assert_eq!(balancer.outcome("program.test/"), "502");
+            list_problems(&balancer).into_iter().find(|status| status.text.contains(text))
+        });
+        assert!(
+            !status.hint && status.container.as_deref() == Some(&*container.name),
+            "{status:?}"
+        );
+        balancer.until_said(&["WARN", &container.name, text]);
+        assert_eq!(problem_count(port, kind), "1");
+        let explained = run_command(&balancer, &["explain", "http://program.test/"]);
+        assert!(explained.contains(" answers\n") && explained.contains(text), "{explained}");
+        program.answers(WELL);
+        wait_for(&format!("the end of {text:?}"), || {
+            well();
+            (!list_problems(&balancer).iter().any(|status| status.text.contains(text)))
+                .then_some(())
+        });
+        assert_eq!(problem_count(port, kind), "0");
+    }
+    assert!(!balancer.log().contains("secret"), "{}", balancer.log());
+}
+
+#[test]
+fn non_http_client_is_a_hint_on_the_listener() {
+    let Some(docker) = docker() else { return };
+    let (plan, port) = metrics_plan(&docker);
+    let _web = run_container(&plan, "web").start();
+    let balancer = plan.start().until_started();
+    for (bytes, text) in [
+        (&b"\x16\x03\x01\x02\0\x01\0\x01\xfc"[..], "it was TLS"),
+        (b"GET /a b HTTP/1.1\r\nHost: web.test\r\n\r\n", "its path has a character"),
+    ] {
+        let bound = (Ipv4Addr::LOCALHOST, balancer.bound(80));
+        let mut stream = TcpStream::connect(bound).unwrap();
+        stream.write_all(bytes).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+        let status = until_problem(&balancer, text);
+        assert!(status.hint && status.listener.as_deref() == Some("http :80"), "{status:?}");
+        assert!(status.text.contains("127.0.0.1"), "{status:?}");
+        balancer.until_said(&["INFO", "listener http :80: a request was answered by 400", text]);
+    }
+    assert_eq!(problem_count(port, "bad_request"), "2");
+    // The port itself is well.
+    let status = run_command(&balancer, &["status"]);
+    assert!(!status.contains("taken"), "{status}");
+    balancer.until_serves("web.test/x", "web saw /x");
+}
+
+/// A container whose network is silent, as that of a machine without power: nothing is refused, nothing answers.
+fn disconnect_network(container: &common::Container) {
+    let pid = container.docker(&["inspect", "--format", "{{.State.Pid}}"]);
+    let words = ["--net", "--target", pid.trim(), "ip", "link", "set", "eth0", "down"];
+    assert!(Command::new("nsenter").args(words).status().unwrap().success());
+}
+
+/// How it ended: the status, or that there was none.
+fn request_outcome(mut request: TcpStream) -> String {
+    let mut answer = String::new();
+    match request.read_to_string(&mut answer) {
+        Ok(_) => answer.get(..12).unwrap_or_default().to_owned(),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn requests_to_a_vanished_host_end_before_timeout() {
+    let Some(docker) = common::docker_as_root() else { return };
+    if !common::has("nsenter") || !common::has("ip") {
+        return;
+    }
+    let plan = Balancer::of(&docker).ports(&[80, 8080]);
+    let gone = run_container(&plan, "gone").start();
+    let _stays = run_container(&plan, "stays").start();
+    let balancer = plan.start().until_started();
+    balancer.until_serves("gone.test/x", "gone saw /x");
+    balancer.until_serves("stays.test/x", "stays saw /x");
+    // A test waits for half of the time limit.
+    let slow = |name: &str, ms: u32| {
+        let slow = balancer.request("GET", &format!("{name}.test/slow?ms={ms}")).open().unwrap();
+        wait_for("the request to be under way", || {
+            let stat = balancer.ask_haproxy("show stat -1 4 -1");
+            let line = stat.lines().find(|text| text.contains(&format!("-{name}-")))?;
+            (line.split(',').nth(4)? == "1").then_some(())
+        });
+        slow
+    };
+    // One of an old worker, one of the one that serves, and one that is nobody's concern.
+    let old = slow("gone", 50_000);
+    let other = balancer.run("other").labels("glue_http_80_bind=8080 glue_http_ports=80").start();
+    balancer.until_said(&["reloaded HAProxy"]);
+    balancer.until_serves("gone.test/x", "gone saw /x");
+    let (young, unconcerned) = (slow("gone", 50_000), slow("stays", 12_000));
+    disconnect_network(&gone);
+    // It waits for a successor, for as long as one may take to start.
+    let late = balancer.request("GET", "gone.test/late").open().unwrap();
+    for (whose, request) in [("old worker's", old), ("young one's", young), ("late", late)] {
+        let end = request_outcome(request);
+        assert!(end.starts_with("HTTP/1.1 50") || end.is_empty(), "{whose}: {end}");
+    }
+    balancer.until_said(&["WARN", "connections to server ", "time out; the requests"]);
+    balancer.until_said(&["WARN", &gone.name, "time out or find no route"]);
+    assert_eq!(request_outcome(unconcerned), "HTTP/1.1 200");
+    drop(other);
+}
+
+#[test]
+fn running_request_completes_while_server_refuses_new_ones() {
+    let Some(docker) = docker() else { return };
+    let plan = Balancer::of(&docker);
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, free_port())).unwrap();
+    let _container = run_stand_in(&plan, listener.local_addr().unwrap().port()).start();
+    let balancer = plan.start().until_started();
+    let request = balancer.request("GET", "program.test/").open().unwrap();
+    let mut accepted = loop {
+        let (mut stream, _) = listener.accept().unwrap();
+        // Checks come and go.
+        if 0 < stream.read(&mut [0; 4096]).unwrap_or(0) {
+            break stream;
+        }
+    };
+    drop(listener);
+    until_problem(&balancer, "connection refused at 127.0.0.1:");
+    accepted.write_all(WELL).unwrap();
+    drop(accepted);
+    assert_eq!(request_outcome(request), "HTTP/1.1 200");
+}
+
+#[test]
+fn adopted_haproxy_reports_check_failures() {
+    let Some(docker) = docker() else { return };
+    let plan = Balancer::of(&docker).option(&["--leave-running"]);
+    let web = run_container(&plan, "web").label("glue_http_80_check", "/healthz").start();
+    let mut balancer = plan.start().until_started();
+    balancer.until_serves("web.test/x", "web saw /x");
+    balancer.end(Signal::SIGTERM);
+    balancer.start_again();
+    balancer.until_said(&["adopted the running HAProxy"]);
+    let ask = |path: &str| {
+        let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
+        let address = web.docker(&["inspect", "--format", format]);
+        let mut stream = TcpStream::connect((address.trim(), 80)).unwrap();
+        write!(stream, "POST /{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        stream.read_to_end(&mut Vec::new()).unwrap();
+    };
+    ask("unhealthy");
+    // Nobody looks: it is asked by itself.
+    balancer.until_said(&["WARN", "GET /healthz is answered by 503"]);
+    ask("healthy");
+    balancer.until_said(&["no longer a problem", "GET /healthz is answered by 503"]);
+}

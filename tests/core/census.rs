@@ -1,0 +1,112 @@
+//! Routes and servers are counted as the status tells them, of what is known anyway.
+
+use crate::common::story;
+use docker_glue::{
+    haproxy::{
+        observed::ObservedState,
+        stats::{Counters, StatsRow},
+    },
+    report::{
+        HaproxyInfo, StateSnapshot,
+        counts::{self, RouteState},
+        history::History,
+        status::{ServerState, Status},
+    },
+    routing::decide::{DecideState, Decision, decide},
+};
+use std::{collections::BTreeMap, fmt::Write as _, sync::Arc, time::Instant};
+
+/// What is counted of a story where these servers fail their checks: `routes | servers`.
+fn check_counts(story: &str, failing: &[&str], expected: &str) {
+    let now = Instant::now();
+    let world = story::world(story);
+    let Decision { routes, memory, problems, .. } =
+        decide(&world, DecideState::default(), now, &story::rules());
+    let config = story::config(&routes);
+    let mut observed = ObservedState::from_config(&config);
+    let mut counters = Counters::default();
+    for (backend, servers) in &mut observed.servers {
+        for (name, seen) in servers {
+            seen.up = !failing.iter().any(|text| name.starts_with(&format!("{text}-")));
+            let status = if seen.up { "UP" } else { "DOWN" }.to_owned();
+            let count = StatsRow { status, ..StatsRow::default() };
+            counters.servers.entry(backend.clone()).or_default().insert(name.clone(), count);
+        }
+    }
+    let (by_route, by_server) = counts::count_states(&routes, &memory, &config, Some(&observed));
+    let found = format!(
+        "{}| {}",
+        format_counts(&by_route, RouteState::as_str),
+        format_counts(&by_server, ServerState::as_str)
+    );
+    assert_eq!(found.trim(), expected, "{story}");
+
+    // As those who ask HAProxy have it.
+    let picture = StateSnapshot {
+        at_ms: 0,
+        now,
+        started_ms: 0,
+        world: Some(Arc::new(world)),
+        docker_connected: true,
+        docker_age: std::time::Duration::ZERO,
+        rules: story::rules(),
+        decide_state: memory,
+        routes,
+        problems,
+        config: Arc::new(config),
+        haproxy: HaproxyInfo {
+            version: "HAProxy version 3.2.1".parse().unwrap(),
+            pid: None,
+            managed: true,
+            answers: true,
+        },
+        last_applied: None,
+        last_error: None,
+        history: History::default(),
+    };
+    let status = Status::from_snapshot(&picture, Some(&counters));
+    let mut ns = BTreeMap::new();
+    for server in status.routes.iter().flat_map(|route| &route.servers) {
+        *ns.entry(server.state).or_default() += 1;
+    }
+    assert_eq!(by_server, ns, "{story}");
+}
+
+fn format_counts<T: Copy>(counts: &BTreeMap<T, usize>, word: impl Fn(T) -> &'static str) -> String {
+    counts.iter().fold(String::new(), |mut text, (state, count)| {
+        write!(text, "{} {count} ", word(*state)).unwrap();
+        text
+    })
+}
+
+#[test]
+fn server_is_counted_once_per_route() {
+    let two = "a 172.17.0.2 glue_http_80_host=a.test,b.test\nb 172.17.0.3 glue_http_80_host=b.test";
+    check_counts(two, &[], "served 2 | up 3");
+    check_counts(two, &["a"], "served 1 down 1 | up 1 down 2");
+    check_counts(two, &["a", "b"], "down 2 | down 3");
+    check_counts("", &[], "|");
+}
+
+#[test]
+fn server_without_requests_is_counted_by_reason() {
+    for (word, expected) in [
+        ("", "served 1 | up 2"),
+        ("paused", "served 1 | up 1 out 1"),
+        ("leaving", "served 1 | up 1 out 1"),
+        ("unhealthy", "served 1 | up 1 reserve 1"),
+        ("unhealthy glue_http_80_health=require", "served 1 | up 1 out 1"),
+        ("glue_http_80_weight=0", "served 1 | up 1 weightless 1"),
+    ] {
+        let story = format!(
+            "a 172.17.0.2 {word} glue_http_80_host=a.test\nb 172.17.0.3 glue_http_80_host=a.test"
+        );
+        check_counts(&story, &[], expected);
+    }
+    check_counts("a 172.17.0.2 paused glue_http_80_host=a.test", &[], "down 1 | out 1");
+    check_counts(
+        "a 172.17.0.2 glue_http_80_host=a.test glue_http_80_weight=0",
+        &["a"],
+        "down 1 | down 1",
+    );
+}

@@ -1,0 +1,482 @@
+//! What is told of servers, from what HAProxy says of them: tables of rounds.
+
+use crate::common::story;
+use docker_glue::{
+    haproxy::{
+        config::Config,
+        diagnosis::{CheckReporting, Diagnosis, FAILURE_DELAY, HealthQuery, LOST_DELAY},
+        health::{
+            CapturedMessage, CheckFailure, CheckResult, FrontendErrorCounts, HealthReport,
+            InvalidMessage, ServerHealth, ServerKey,
+        },
+        stderr_log::CheckResultChange,
+    },
+    model::{
+        malformed_http::{MalformedRequest, MalformedResponse},
+        problem::Severity,
+        route::Routes,
+    },
+    routing::decide::{DecideState, Decision, decide},
+};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A story, and what is known of its servers as time goes by.
+struct Case {
+    config: Config,
+    routes: Routes,
+    memory: DecideState,
+    diagnosis: Diagnosis,
+    now: Instant,
+}
+
+impl Case {
+    fn from_story(story: &str) -> Self {
+        let now = Instant::now();
+        let world = story::world(story);
+        let Decision { routes, memory, .. } =
+            decide(&world, DecideState::default(), now, &story::rules());
+        let config = story::config(&routes);
+        let mut diagnosis = Diagnosis::default();
+        diagnosis.update_backends(&config, config.backends.keys().map(String::as_str), now);
+        Self { config, routes, memory, diagnosis, now }
+    }
+
+    /// The servers of a container.
+    fn servers(&self, container: &str) -> Vec<ServerKey> {
+        let of = |(name, backend): (&String, &std::sync::Arc<_>)| {
+            let backend: &docker_glue::haproxy::config::Backend = backend;
+            let servers =
+                backend.servers.iter().filter(|server| server.name.starts_with(container));
+            servers.map(|server| (name.clone(), server.name.clone())).collect::<Vec<_>>()
+        };
+        self.config.backends.iter().flat_map(of).collect()
+    }
+
+    fn pass(&mut self, time: Duration) -> &mut Self {
+        self.now += time;
+        self
+    }
+
+    fn learn(&mut self, round: &HealthReport) -> &mut Self {
+        self.diagnosis.apply_report(round, &self.config, self.now);
+        self
+    }
+
+    /// All servers of a container answer a check so.
+    fn run_check(&mut self, container: &str, check: &CheckResult) -> &mut Self {
+        let servers = self.servers(container);
+        let servers = servers.into_iter().map(|name| (name, health(check.clone(), 0, 0, 0)));
+        self.learn(&HealthReport { servers: servers.collect(), ..HealthReport::default() })
+    }
+
+    /// Its only server counted these, and said that.
+    fn count(&mut self, counts: (u64, u64, u64), message: Option<InvalidMessage>) -> &mut Self {
+        let name = self.servers("web").remove(0);
+        let (responses, response_errors, connection_errors) = counts;
+        let health = health(CheckResult::Passed, responses, response_errors, connection_errors);
+        let captured = message.map(|what| CapturedMessage { age: Duration::ZERO, message: what });
+        self.learn(&HealthReport {
+            servers: [(name, health)].into(),
+            captures: Some(captured.into_iter().collect()),
+            ..HealthReport::default()
+        })
+    }
+
+    fn response(&self, malformed: MalformedResponse) -> InvalidMessage {
+        InvalidMessage::Response { server: self.servers("web").remove(0), malformed }
+    }
+
+    fn record_check_message(&mut self, container: &str, passed: bool) -> &mut Self {
+        for (backend, server) in self.servers(container) {
+            self.diagnosis.on_check_result(
+                &CheckResultChange { worker: 1, backend, server, passed },
+                self.now,
+            );
+        }
+        self
+    }
+
+    fn problem_texts(&self) -> Vec<String> {
+        let Self { config, routes, memory, diagnosis, now } = self;
+        let problems = diagnosis.problems(config, routes, memory, *now);
+        problems.iter().map(ToString::to_string).collect()
+    }
+
+    /// Milliseconds until the next question.
+    fn next_due_ms(&self, hearing: CheckReporting) -> u128 {
+        let due = self.diagnosis.next_query_at(hearing).unwrap();
+        due.saturating_duration_since(self.now).as_millis()
+    }
+}
+
+fn health(
+    check: CheckResult,
+    responses: u64,
+    response_errors: u64,
+    connection_errors: u64,
+) -> ServerHealth {
+    ServerHealth { check, responses, response_errors, connection_errors }
+}
+
+fn failed_check(failure: CheckFailure) -> CheckResult {
+    CheckResult::Failed(failure)
+}
+
+/// What is told of a container whose check has failed in this way for long.
+fn check_failing(story: &str, failure: &CheckFailure, expected: &[&str]) {
+    let mut case = Case::from_story(story);
+    let failed = failed_check(failure.clone());
+    case.run_check("web", &failed).pass(FAILURE_DELAY).run_check("web", &failed);
+    assert_eq!(case.problem_texts(), expected, "{story} {failure:?}");
+    assert_eq!(
+        case.run_check("web", &CheckResult::Passed).problem_texts(),
+        [""; 0],
+        "{story} {failure:?}"
+    );
+}
+
+/// The story's containers expose 80, 3000 and 8080.
+#[test]
+fn failed_check_problem_has_a_remedy() {
+    let at = |port: u16, remaining: &str| {
+        format!(
+            "container web (00c0ffee0000): connection refused at 172.17.0.2:{port}; {remaining}"
+        )
+    };
+    check_failing(
+        "web 172.17.0.2 glue_http_81_host=a.test",
+        &CheckFailure::Refused,
+        &[&at(81, "the container exposes 80, 3000, 8080: is it glue_http_80_…?")],
+    );
+    check_failing(
+        "web 172.17.0.2 glue_http_80_host=a.test",
+        &CheckFailure::Refused,
+        &[&at(
+            80,
+            "nothing listens on port 80 of the container, or it listens on 127.0.0.1 only and has to on \
+             0.0.0.0; the container exposes 3000, 8080 too: is it glue_http_3000_…?",
+        )],
+    );
+    // One port, however many routes lead there.
+    check_failing(
+        "web 172.17.0.2 glue_http_81_host=a.test,b.test,c.test",
+        &CheckFailure::Refused,
+        &[&at(81, "the container exposes 80, 3000, 8080: is it glue_http_80_…?")],
+    );
+    // On the host's network there is no other address.
+    check_failing(
+        "web - host glue_http_80_host=a.test",
+        &CheckFailure::Refused,
+        &[
+            "container web (00c0ffee0000): connection refused at 127.0.0.1:80; nothing listens on port 80 of \
+           the container; the container exposes 3000, 8080 too: is it glue_http_3000_…?",
+        ],
+    );
+    let checked = "web 172.17.0.2 glue_http_80_host=a.test glue_http_80_check=/healthz";
+    let report = |text: &str| format!("container web (00c0ffee0000): {text}");
+    check_failing(
+        checked,
+        &CheckFailure::Status(404),
+        &[&report(
+            "GET /healthz is answered by 404 at 172.17.0.2:80; HAProxy's check wants 2xx or 3xx, so name a \
+             path that gives one in glue_http_80_check, or check the connection alone (tcp)",
+        )],
+    );
+    check_failing(
+        checked,
+        &CheckFailure::Timeout,
+        &[&report(
+            "GET /healthz is not answered in time at 172.17.0.2:80; HAProxy's check waits for 2 s at most, \
+             so check a path that answers sooner, or the connection alone (tcp)",
+        )],
+    );
+    check_failing(
+        checked,
+        &CheckFailure::NotHttp,
+        &[&report(
+            "GET /healthz at 172.17.0.2:80 is not answered by HTTP/1.1; the connection ends without an \
+             answer, or another protocol is spoken there",
+        )],
+    );
+    check_failing(
+        checked,
+        &CheckFailure::Unreachable,
+        &[&report(
+            "connections to 172.17.0.2:80 time out or find no route; is the machine gone, the network \
+             another one (glue_network names it), or a firewall in between?",
+        )],
+    );
+    check_failing(
+        checked,
+        &CheckFailure::Other("Connection reset".to_owned()),
+        &[&report("HAProxy's check fails at 172.17.0.2:80: Connection reset")],
+    );
+    // Who is told to stop may refuse what it likes, and who is out gets no checks.
+    check_failing("web 172.17.0.2 leaving glue_http_80_host=a.test", &CheckFailure::Refused, &[]);
+    check_failing("web 172.17.0.2 paused glue_http_80_host=a.test", &CheckFailure::Refused, &[]);
+}
+
+#[test]
+fn failing_check_becomes_a_problem_after_delay() {
+    let refused = failed_check(CheckFailure::Refused);
+    let mut case = Case::from_story("web 172.17.0.2 glue_http_80_host=a.test");
+    case.run_check("web", &refused).pass(FAILURE_DELAY / 2).run_check("web", &refused);
+    assert_eq!(case.problem_texts(), [""; 0]);
+    // One that has begun to listen, and fails anew.
+    case.run_check("web", &CheckResult::Passed).pass(SECOND).run_check("web", &refused);
+    assert_eq!(case.problem_texts(), [""; 0]);
+    case.pass(FAILURE_DELAY);
+    assert_eq!(case.problem_texts().len(), 1);
+    // What comes next is told in its place.
+    case.run_check("web", &failed_check(CheckFailure::Unreachable));
+    assert!(case.problem_texts()[0].contains("time out"), "{:?}", case.problem_texts());
+    // A container that has gone takes along what was said of it.
+    let Case { mut diagnosis, now, .. } = case;
+    let other = Case::from_story("other 172.17.0.3 glue_http_80_host=a.test");
+    diagnosis.update_backends(&other.config, ["a.test:80"], now);
+    assert!(diagnosis.problems(&other.config, &other.routes, &other.memory, now).is_empty());
+}
+
+#[test]
+fn requests_are_cut_after_repeated_connection_timeouts() {
+    let lost = |case: &mut Case| {
+        let lost = case.diagnosis.take_lost_servers(case.now);
+        lost.into_iter().map(|server| (server.server.1, server.is_new)).collect::<Vec<_>>()
+    };
+    let timed_out = failed_check(CheckFailure::Unreachable);
+    let mut case = Case::from_story("web 172.17.0.2 glue_http_80_host=a.test");
+    let server = case.servers("web").remove(0).1;
+    case.run_check("web", &timed_out).pass(LOST_DELAY / 2).run_check("web", &timed_out);
+    assert_eq!(lost(&mut case), []);
+    case.pass(LOST_DELAY / 2).run_check("web", &timed_out);
+    assert_eq!(lost(&mut case), [(server.clone(), true)]);
+    // Those that came later, and are as lost.
+    assert_eq!(lost(&mut case), []);
+    case.pass(LOST_DELAY).run_check("web", &timed_out);
+    assert_eq!(lost(&mut case), [(server, false)]);
+    // One that refuses connections may well answer what it has.
+    case.run_check("web", &failed_check(CheckFailure::Refused)).pass(10 * LOST_DELAY);
+    case.run_check("web", &failed_check(CheckFailure::Refused));
+    assert_eq!(lost(&mut case), []);
+    case.run_check("web", &timed_out);
+    assert_eq!(lost(&mut case), []);
+    // One that is back has them all.
+    case.pass(LOST_DELAY).run_check("web", &CheckResult::Passed);
+    assert_eq!(lost(&mut case), []);
+}
+
+#[test]
+fn healthy_servers_are_not_queried_again() {
+    let story = "web 172.17.0.2 glue_http_80_host=a.test\nwww 172.17.0.3 glue_http_80_host=b.test";
+    let deaf = CheckReporting::Polled { servers: 2 };
+    let mut case = Case::from_story(story);
+    // New servers are asked about soon, unless their checks are heard to pass.
+    assert_eq!(case.next_due_ms(CheckReporting::Pushed), 1000);
+    let requested = |backends: &[&str]| HealthQuery {
+        backends: Some(backends.iter().map(ToString::to_string).collect()),
+        frontend_errors: None,
+    };
+    assert_eq!(
+        case.diagnosis.next_query(CheckReporting::Pushed),
+        requested(&["a.test:80", "b.test:80"])
+    );
+    case.record_check_message("web", true);
+    assert_eq!(case.diagnosis.next_query(CheckReporting::Pushed), requested(&["b.test:80"]));
+    case.run_check("www", &CheckResult::Passed);
+    assert_eq!(case.next_due_ms(CheckReporting::Pushed), 30000);
+    assert_eq!(case.next_due_ms(deaf), 5000);
+    assert_eq!(case.next_due_ms(CheckReporting::Polled { servers: 5000 }), 15000);
+    // What is heard to fail is asked about at once, then often, then less so, and when it is heard to pass.
+    case.record_check_message("web", false);
+    assert_eq!(case.next_due_ms(CheckReporting::Pushed), 100);
+    case.run_check("web", &failed_check(CheckFailure::Refused));
+    assert_eq!(case.next_due_ms(CheckReporting::Pushed), 1000);
+    case.pass(Duration::from_secs(20)).run_check("web", &failed_check(CheckFailure::Refused));
+    assert_eq!(case.next_due_ms(CheckReporting::Pushed), 5000);
+    case.record_check_message("web", true);
+    assert_eq!(case.next_due_ms(CheckReporting::Pushed), 100);
+    case.run_check("web", &CheckResult::Passed);
+    assert_eq!(case.next_due_ms(CheckReporting::Pushed), 30000);
+    // Who looks has it asked, but not twice a second.
+    assert!(case.diagnosis.is_fresh(case.now));
+    case.pass(SECOND);
+    assert!(!case.diagnosis.is_fresh(case.now));
+    case.diagnosis.request_now(case.now);
+    assert_eq!(case.next_due_ms(CheckReporting::Pushed), 0);
+    case.diagnosis.on_no_answer(case.now);
+    assert_eq!(case.next_due_ms(CheckReporting::Pushed), 30000);
+    // Who is not heard is asked about all.
+    assert_eq!(case.diagnosis.next_query(deaf).backends, None);
+}
+
+#[test]
+fn many_failing_servers_are_queried_together_less_often() {
+    use std::fmt::Write as _;
+    let story = (0..500).fold(String::new(), |mut story, n| {
+        writeln!(story, "web{n} 172.17.{}.{} glue_http_80_host=h{n}.test", n / 250, n % 250 + 2)
+            .unwrap();
+        story
+    });
+    let mut case = Case::from_story(&story);
+    assert_eq!(case.diagnosis.next_query(CheckReporting::Pushed).backends, None);
+    case.run_check("web", &failed_check(CheckFailure::Refused));
+    assert_eq!(case.next_due_ms(CheckReporting::Pushed), 1500);
+}
+
+const WEB: &str = "web 172.17.0.2 glue_http_80_host=a.test";
+
+#[test]
+fn invalid_response_is_reported_until_valid_ones_follow() {
+    let bad = "container web (00c0ffee0000): a request to 172.17.0.2:80 was answered by 502, as its \
+               response is no HTTP/1.1: ";
+    for (nonsense, expected) in [
+        (
+            MalformedResponse::Http2,
+            "the container speaks HTTP/2 only (gRPC, h2c); have it take HTTP/1.1 too, as HAProxy asks so",
+        ),
+        (
+            MalformedResponse::Tls,
+            "the container speaks TLS; have it serve plain HTTP, or name the port where it does",
+        ),
+        (
+            MalformedResponse::Other("SSH-2.0-OpenSSH_".to_owned()),
+            "it begins with \"SSH-2.0-OpenSSH_\"; is another port the right one?",
+        ),
+        (MalformedResponse::Header("Bad".to_owned()), "its header field \"Bad\" is malformed"),
+        (MalformedResponse::StatusLine, "its first line is malformed"),
+        (MalformedResponse::Body, "its body is not as its header says"),
+    ] {
+        let mut case = Case::from_story(WEB);
+        let message = Some(case.response(nonsense));
+        case.count((7, 0, 0), None).pass(SECOND).count((7, 1, 0), message.clone());
+        assert_eq!(case.problem_texts(), [format!("{bad}{expected}")]);
+        // It stays for as long as there are no better ones, and a while.
+        case.pass(Duration::from_hours(1)).count((7, 1, 0), message.clone());
+        assert_eq!(case.problem_texts().len(), 1);
+        case.count((8, 1, 0), message.clone());
+        assert_eq!(case.problem_texts(), [""; 0]);
+        // HAProxy still has what was made up for.
+        case.pass(SECOND).count((9, 1, 0), message.clone());
+        assert_eq!(case.problem_texts(), [""; 0]);
+        // Again, by another worker.
+        case.pass(SECOND).count((0, 2, 0), message.clone());
+        assert_eq!(case.problem_texts().len(), 1);
+        case.pass(SECOND).count((1, 2, 0), message.clone());
+        assert_eq!(case.problem_texts().len(), 1);
+        case.pass(10 * SECOND).count((1, 2, 0), message);
+        assert_eq!(case.problem_texts(), [""; 0]);
+    }
+}
+
+#[test]
+fn missing_response_is_reported() {
+    let text = "container web (00c0ffee0000): a request to 172.17.0.2:80 was answered by 502 or 504, as the \
+                container ended the connection or let time pass (glue_http_…_timeout says how much it has); \
+                its own log may say why";
+    let mut case = Case::from_story(WEB);
+    case.count((0, 0, 0), None).count((0, 1, 0), None);
+    assert_eq!(case.problem_texts(), [text]);
+    // Of one that has answered before it takes two, with none that was well in between.
+    let mut case = Case::from_story(WEB);
+    case.count((7, 0, 0), None).count((7, 1, 0), None);
+    assert_eq!(case.problem_texts(), [""; 0]);
+    case.count((7, 2, 0), None);
+    assert_eq!(case.problem_texts(), [text]);
+    // What HAProxy keeps of one before is not said of it.
+    let mut case = Case::from_story(WEB);
+    let old = CapturedMessage {
+        age: Duration::from_mins(1),
+        message: case.response(MalformedResponse::Tls),
+    };
+    case.count((0, 0, 0), None).pass(SECOND);
+    let servers = [(case.servers("web").remove(0), health(CheckResult::Passed, 0, 1, 0))].into();
+    case.learn(&HealthReport { servers, captures: Some(vec![old]), ..HealthReport::default() });
+    assert_eq!(case.problem_texts(), [text]);
+    // One among many that are well is nobody's concern.
+    let mut case = Case::from_story(WEB);
+    case.count((7, 1, 0), None).count((90, 2, 0), None);
+    assert_eq!(case.problem_texts(), [""; 0]);
+}
+
+#[test]
+fn failed_connection_is_reported_only_with_check_off() {
+    let mut case = Case::from_story(WEB);
+    case.count((0, 0, 0), None).count((0, 0, 3), None);
+    assert_eq!(case.problem_texts(), [""; 0]);
+    let mut case = Case::from_story(&format!("{WEB} glue_http_80_check=off"));
+    case.count((0, 0, 0), None).count((0, 0, 3), None);
+    let text = "container web (00c0ffee0000): a request got no connection to 172.17.0.2:80 and was answered by \
+                503, and its check is off; nothing listens on port 80 of the container, or it listens on \
+                127.0.0.1 only and has to on 0.0.0.0; the container exposes 3000, 8080 too: is it \
+                glue_http_3000_…?";
+    assert_eq!(case.problem_texts(), [text]);
+}
+
+/// What a check met with is kept by HAProxy too, and is told of the check.
+#[test]
+fn non_http_check_response_is_reported() {
+    let case = Case::from_story(&format!("{WEB} glue_http_80_check=/x"));
+    let name = case.servers("web").remove(0);
+    let message = case.response(MalformedResponse::Http2);
+    let text = "container web (00c0ffee0000): GET /x at 172.17.0.2:80 is not answered by HTTP/1.1: the \
+                container speaks HTTP/2 only (gRPC, h2c); have it take HTTP/1.1 too, as HAProxy asks so";
+    // Releases of HAProxy have different failures for it.
+    for failure in
+        [CheckFailure::NotHttp, CheckFailure::Timeout, CheckFailure::Other("SOCKERR".to_owned())]
+    {
+        let mut case = Case::from_story(&format!("{WEB} glue_http_80_check=/x"));
+        let round = HealthReport {
+            servers: [(name.clone(), health(failed_check(failure), 0, 0, 0))].into(),
+            captures: Some(vec![CapturedMessage { age: Duration::ZERO, message: message.clone() }]),
+            ..HealthReport::default()
+        };
+        case.learn(&round).pass(FAILURE_DELAY).learn(&round);
+        assert_eq!(case.problem_texts(), [text]);
+    }
+}
+
+#[test]
+fn invalid_request_is_a_hint_on_its_listener() {
+    let mut case = Case::from_story(WEB);
+    let request = |nonsense, client: &str| CapturedMessage {
+        age: SECOND,
+        message: InvalidMessage::Request {
+            frontend: "http-80".to_owned(),
+            client: Some(client.parse().unwrap()),
+            malformed: nonsense,
+        },
+    };
+    let round = |captured| HealthReport {
+        frontends: BTreeMap::from([("http-80".to_owned(), FrontendErrorCounts::default())]),
+        captures: Some(captured),
+        ..HealthReport::default()
+    };
+    case.learn(&round(vec![request(MalformedRequest::Tls, "192.0.2.1")]));
+    // The same from another client is nothing new.
+    case.learn(&round(vec![request(MalformedRequest::Tls, "192.0.2.2")]));
+    case.learn(&round(vec![request(MalformedRequest::Target, "2001:db8::1")]));
+    let report = |what: &str, client: &str| {
+        format!(
+            "listener http :80: a request was answered by 400, as it is no HTTP/1.1: {what} (the first one \
+             from {client})"
+        )
+    };
+    let expected = [
+        report("it was TLS, and this port takes http:// only", "192.0.2.1"),
+        report(
+            "its path has a character (a space, #, or one beyond ASCII) that the client has to write as %XX",
+            "2001:db8::1",
+        ),
+    ];
+    assert_eq!(case.problem_texts(), expected);
+    let Case { config, routes, memory, diagnosis, now } = &case;
+    let problems = diagnosis.problems(config, routes, memory, *now);
+    assert!(problems.iter().all(|problem| problem.reason.severity() == Severity::Hint));
+    case.pass(Duration::from_mins(11)).learn(&round(Vec::new()));
+    assert_eq!(case.problem_texts(), [""; 0]);
+}

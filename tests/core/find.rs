@@ -1,0 +1,43 @@
+//! Which container is meant by a word.
+
+use crate::common::story;
+use docker_glue::controller::find::find_container;
+
+#[test]
+fn container_is_found_by_name_or_id_prefix() {
+    // Their ids begin with 00c0ffee000 and 0, 1 or 2.
+    let world = story::world(
+        "web-1 172.17.0.2 glue_http_ports=80
+         web-2 172.17.0.3 glue_http_ports=80
+         00c0ffee 172.17.0.4 glue_http_ports=80",
+    );
+    let full = format!("00c0ffee0001{}", "0".repeat(52));
+    for (text, expected) in [
+        ("web-1", "web-1"),
+        ("/web-1", "web-1"),
+        ("00c0ffee", "00c0ffee"),
+        ("00c0ffee0001", "web-2"),
+        (full.as_str(), "web-2"),
+        (
+            "00c0",
+            "\"00c0\" begins the ids of web-1 (00c0ffee0000) and web-2 (00c0ffee0001) \
+             and 00c0ffee (00c0ffee0002); give more of it",
+        ),
+        ("web-11", "no container \"web-11\" takes part; did you mean web-1?"),
+        (
+            "db",
+            "no container \"db\" takes part; give a name, or the beginning of an id, of one that \
+             has labels for this balancer",
+        ),
+        (
+            "",
+            "no container \"\" takes part; give a name, or the beginning of an id, of one that \
+             has labels for this balancer",
+        ),
+    ] {
+        let found = find_container(world.containers.values().map(AsRef::as_ref), text);
+        let text =
+            found.map_or_else(|failure| failure.to_string(), |container| container.name.clone());
+        assert_eq!(text, expected);
+    }
+}

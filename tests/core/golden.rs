@@ -1,0 +1,71 @@
+//! Whole configurations, as files a person would like to read: `tests/golden/<case>/`.
+//!
+//! Each case is a story (`world.txt`) and what comes of it. `cargo insta review` shows what changed.
+
+use crate::common::story;
+use docker_glue::{
+    haproxy::{self, render::RenderContext},
+    routing::decide,
+};
+use std::{fmt::Write as _, fs, path::Path, time::Instant};
+
+#[test]
+fn configuration_of_a_story_matches_snapshots() {
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let mut names: Vec<_> =
+        fs::read_dir(&cases).unwrap().map(|result| result.unwrap().path()).collect();
+    names.sort();
+    assert!(!names.is_empty());
+    for case in names {
+        check_case(&case);
+    }
+}
+
+/// As every case's, but for a line such as `# --haproxy-metrics 127.0.0.1:9106`.
+fn frame_of(story: &str) -> RenderContext {
+    let exporter = story.lines().find_map(|line| line.strip_prefix("# --haproxy-metrics "));
+    RenderContext { exporter: exporter.map(|text| text.parse().unwrap()), ..story::frame() }
+}
+
+/// It comes and goes by a reload.
+#[test]
+fn changed_exporter_changes_the_skeleton() {
+    let config = haproxy::config::Config::default();
+    let lines = ["", "# --haproxy-metrics 127.0.0.1:9106", "# --haproxy-metrics [::1]:9106"];
+    let all = lines.map(|line| haproxy::render::static_fingerprint(&config, &frame_of(line)));
+    assert!(all[0] != all[1] && all[1] != all[2], "{all:?}");
+}
+
+fn check_case(case: &Path) {
+    let story = fs::read_to_string(case.join("world.txt")).unwrap();
+    let decided = decide::decide(
+        &story::world(&story),
+        decide::DecideState::default(),
+        Instant::now(),
+        &story::rules(),
+    );
+    let frame = frame_of(&story);
+    let mut config = story::config(&decided.routes);
+    config.fingerprint = haproxy::render::static_fingerprint(&config, &frame);
+    let files = haproxy::render::render_files(&config, &frame);
+    let problems = decided.problems.iter().fold(String::new(), |mut text, problem| {
+        writeln!(text, "{problem}").unwrap();
+        text
+    });
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path(case);
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| {
+        insta::assert_snapshot!("haproxy.cfg", files.config);
+        let adding = story::started(&decided.routes, 0, true);
+        let adding = haproxy::render::render_files(&adding, &story::frame_for(true));
+        assert_eq!(adding.generation, files.generation);
+        insta::assert_snapshot!("haproxy-3.4.cfg", adding.config);
+        let as_is = |name: &str| name.contains(".http") || name.contains(".lua");
+        for (name, text) in files.generation.files.iter().filter(|(name, _)| !as_is(name)) {
+            insta::assert_snapshot!(name.as_str(), text);
+        }
+        insta::assert_snapshot!("problems", problems);
+    });
+}

@@ -1,0 +1,103 @@
+//! Which backend serves a route while HAProxy runs.
+
+use crate::common::story;
+use docker_glue::haproxy::{
+    config::MapName, layout::Layout, observed::ObservedState, plan::plan_commands,
+};
+use std::collections::BTreeSet;
+
+const WEB: &str = "web 172.17.0.2 glue_http_80_host=a.test";
+
+/// HAProxy is started with the first story, told the ones between, and then asked about the last:
+/// `route -> backend` in the order of the routes, `homeless` for one without, and the spares left.
+fn check_layout(stories: &[&str], expected: &[&str], spares: &[&str]) {
+    let (first, texts) = stories.split_first().unwrap();
+    let (last, between) = texts.split_last().unwrap();
+    let mut observed = ObservedState::from_config(&story::config(&story::routes(first)));
+    for story in between {
+        let (config, _) = story::config_within(&story::routes(story), &observed);
+        for command in plan_commands(&observed, &config) {
+            observed.apply_command(&command);
+        }
+    }
+    let routes = story::routes(last);
+    let (Layout { assignments: places, spares: left }, homeless) =
+        Layout::for_running_worker(&routes, &observed, &BTreeSet::new());
+    let position = |key| places.get(key).map_or("homeless", String::as_str);
+    let found: Vec<_> = routes.0.keys().map(|key| format!("{key} -> {}", position(key))).collect();
+    assert_eq!(found, expected, "{last}");
+    assert_eq!(homeless.len(), found.iter().filter(|text| text.ends_with("homeless")).count());
+    assert_eq!(left.into_keys().collect::<Vec<_>>(), spares, "{last}");
+}
+
+fn with_web(more: &str) -> String {
+    format!("{WEB}\n{more}")
+}
+
+#[test]
+fn new_route_takes_a_spare_of_its_shape() {
+    let api = with_web("api 172.17.0.3 glue_http_80_host=api.test");
+    let checked = format!("{api} glue_http_80_check=/x");
+    let once = format!("{api} glue_http_80_retry=off");
+    let (a, both) = ("a.test:80/ -> a.test:80", ["spare-http-001", "spare-tcp-001"]);
+    check_layout(&[WEB, WEB], &[a], &both);
+    check_layout(&[WEB, &api], &[a, "api.test:80/ -> spare-tcp-001"], &both[..1]);
+    check_layout(&[WEB, &checked], &[a, "api.test:80/ -> spare-http-001"], &both[1..]);
+    check_layout(&[WEB, &once], &[a, "api.test:80/ -> homeless"], &both);
+}
+
+#[test]
+fn route_keeps_its_backend_while_its_shape_is_unchanged() {
+    let api = with_web("api 172.17.0.3 glue_http_80_host=api.test");
+    let slow = format!("{api} glue_http_80_timeout=5m");
+    let checked = format!("{api} glue_http_80_check=/x");
+    let (a, both) = ("a.test:80/ -> a.test:80", ["spare-http-001", "spare-tcp-001"]);
+    check_layout(&[WEB, &api, &slow], &[a, "api.test:80/ -> spare-tcp-001"], &both[..1]);
+    check_layout(&[WEB, &api, &checked], &[a, "api.test:80/ -> spare-http-001"], &both[1..]);
+    check_layout(&[&api, &checked], &[a, "api.test:80/ -> spare-http-001"], &both[1..]);
+}
+
+/// Requests of the route that leaves would reach the containers of the one that comes.
+#[test]
+fn backend_freed_in_this_pass_is_not_reused_yet() {
+    let api = with_web("api 172.17.0.3 glue_http_80_host=api.test");
+    let other = with_web("other 172.17.0.4 glue_http_80_host=other.test");
+    let a = "a.test:80/ -> a.test:80";
+    let both = ["spare-http-001", "spare-tcp-001"];
+    check_layout(&[WEB, &api, &other], &[a, "other.test:80/ -> homeless"], &both);
+    check_layout(&[WEB, &api, WEB, &other], &[a, "other.test:80/ -> spare-tcp-001"], &both[..1]);
+}
+
+/// As an earlier version may have left it.
+#[test]
+fn two_routes_in_one_backend_are_separated() {
+    let both = "web 172.17.0.2 glue_http_80_host=a.test,b.test";
+    let routes = story::routes(both);
+    for adds in [false, true] {
+        let mut observed = ObservedState::from_config(&story::started(&routes, 1, adds));
+        let map = observed.maps.get_mut(&MapName::Routes).unwrap();
+        map.insert("b.test:80/".to_owned(), map["a.test:80/"].clone());
+        let (layout, _) = Layout::for_running_worker(&routes, &observed, &BTreeSet::new());
+        let places: Vec<_> = layout.assignments.into_values().collect();
+        assert_eq!(places, ["a.test:80", if adds { "b.test:80:2" } else { "spare-tcp-001" }]);
+    }
+}
+
+/// Found by a search, for names that ended in 32 bits of a hash.
+#[test]
+fn routes_with_colliding_names_get_two_backends() {
+    const PAIR: [&str; 2] = [
+        "my_shop_api_v1_orders_of_the_old_web_app_2",
+        "my_shop~api=v1_orders&of!the&old~web!app*2",
+    ];
+    let [one, other] =
+        PAIR.map(|prefix| format!("glue_http_80_host=a.test glue_http_80_prefix={prefix}"));
+    let routes = story::routes(&format!("one 172.17.0.2 {one}\nother 172.17.0.3 {other}"));
+    assert_eq!(routes.0.len(), 2);
+    let config = story::config(&routes);
+    assert_eq!(config.backends.len(), 2);
+    let targets = config.maps.routes.values();
+    let names: BTreeSet<_> =
+        targets.map(|target| (target.backend.clone(), target.route.clone())).collect();
+    assert_eq!(names.len(), 2, "{names:?}");
+}

@@ -1,0 +1,25 @@
+//! Tests that need nothing else: pure functions as tables, stories and properties, and the command line.
+
+#![allow(clippy::unwrap_used, reason = "this is a test")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod census;
+mod cli;
+mod decide;
+mod diagnosis;
+mod explain;
+mod find;
+mod golden;
+mod history;
+mod layout;
+mod model;
+mod observed;
+mod outlook;
+mod page;
+mod property;
+mod purity;
+mod settings;
+mod show;
+mod template;

@@ -1,0 +1,368 @@
+//! What people see of a status, as pages they would like to read: `tests/show/`.
+//!
+//! Made-up values, colours off; a page says in its name how wide the terminal is.
+
+use docker_glue::report::{
+    exclusion::Exclusion,
+    history::GenerationStatus,
+    status::{
+        DockerStatus, HaproxyStatus, HowStatus, LastApply, ListenerStatus, Load, ProblemStatus,
+        RollbackStatus, RouteStatus, ServerState, ServerStatus, Status,
+    },
+    text_report,
+};
+use unicode_width::UnicodeWidthStr;
+
+/// 2026-11-21 12:00:00 UTC.
+const NOW: u64 = 1_795_262_400_000;
+const HOUR: u64 = 3_600_000;
+
+fn check_widths(name: &str, page: &dyn Fn(Option<usize>) -> String) {
+    for width in [None, Some(100), Some(60), Some(36)] {
+        let page = anstream::adapter::strip_str(&page(width)).to_string();
+        if let Some(width) = width {
+            let wide = page.lines().filter(|line| width < line.width());
+            // A word longer than the line, as a URL or an address is, is not cut in pieces.
+            let cut: Vec<_> = wide.filter(|line| line.trim().contains(' ')).collect();
+            assert!(cut.is_empty(), "{name}: wider than {width}: {cut:#?}");
+        }
+        assert!(page.lines().all(|text| text == text.trim_end()), "blanks at the end:\n{page}");
+        let mut settings = insta::Settings::clone_current();
+        settings.set_snapshot_path("../show");
+        settings.set_prepend_module_to_snapshot(false);
+        settings.set_omit_expression(true);
+        let width = width.map_or("any".to_owned(), |n| n.to_string());
+        settings.bind(|| insta::assert_snapshot!(format!("{name}-{width}"), page));
+    }
+}
+
+fn load_of(sessions: u64, requests: u64, rate: u64, errors: u64, server_errors: u64) -> Load {
+    Load { sessions, requests, rate, errors, server_errors }
+}
+
+fn server_status(name: &str, number: u8, state: ServerState, load: Load) -> ServerStatus {
+    ServerStatus {
+        container: name.to_owned(),
+        id: format!("c0ffee0000{number:02x}"),
+        port: 8080,
+        address: format!("172.17.0.{number}:8080"),
+        weight: if state == ServerState::Weightless { 0 } else { 100 },
+        state,
+        why: (state == ServerState::Out).then_some(Exclusion::Drained),
+        haproxy: None,
+        load,
+    }
+}
+
+fn route_status(host: &str, prefix: &str, servers: Vec<ServerStatus>, load: Load) -> RouteStatus {
+    RouteStatus {
+        route: format!("{host}:80{prefix}/"),
+        port: 80,
+        host: host.to_owned(),
+        prefix: prefix.to_owned(),
+        strip: false,
+        check: "tcp".to_owned(),
+        timeout_ms: 60_000,
+        retry: "safe".to_owned(),
+        held: servers.is_empty(),
+        backend: format!("{host}:80{prefix}"),
+        servers,
+        load,
+    }
+}
+
+fn problem_status(hint: bool, container: &str, label: &str, reason: &str) -> ProblemStatus {
+    let (key, value) = label.split_once('=').unwrap();
+    let label = format!("label {key}={value:?}: ");
+    ProblemStatus {
+        hint,
+        container: Some(container.to_owned()),
+        id: Some("c0ffee000007".to_owned()),
+        listener: None,
+        label: Some(key.to_owned()),
+        value: Some(value.to_owned()),
+        reason: reason.to_owned(),
+        text: format!("container {container} (c0ffee000007): {label}{reason}"),
+    }
+}
+
+fn sample_problems() -> Vec<ProblemStatus> {
+    let taken = "its port is taken by nginx (pid 7); it is tried again every few seconds, the other \
+                 listeners are served";
+    vec![
+        problem_status(
+            false,
+            "shop-7",
+            "glue_http_80_weight=heavy",
+            "a weight is a whole number from 0 to 256",
+        ),
+        problem_status(
+            false,
+            "shop-7",
+            "glue_http_80_hots=shop.example.com",
+            "there is no such label; did you mean glue_http_80_host?",
+        ),
+        problem_status(
+            true,
+            "docs-1",
+            "glue_http_3000_host=docs.example.com",
+            "the image does not expose port 3000",
+        ),
+        ProblemStatus {
+            hint: false,
+            container: None,
+            id: None,
+            listener: Some("http :8080".to_owned()),
+            label: None,
+            value: None,
+            reason: taken.to_owned(),
+            text: format!("listener http :8080: {taken}"),
+        },
+    ]
+}
+
+fn sample_status() -> Status {
+    let up = ServerState::Up;
+    Status {
+        version: "0.1.0".to_owned(),
+        at_ms: NOW,
+        since_ms: NOW - 76 * HOUR,
+        docker: DockerStatus { connected: true, age_ms: 4000, containers: Some(12) },
+        haproxy: HaproxyStatus {
+            version: "3.0.11".to_owned(),
+            pid: Some(812),
+            managed: true,
+            answers: true,
+            old_workers: 0,
+        },
+        last: Some(LastApply {
+            at_ms: NOW - 12_345,
+            cause: "start shop-2".to_owned(),
+            how: HowStatus::Runtime,
+            why: None,
+            commands: 5,
+            took_us: 1234,
+            changes: vec!["~ shop.example.com:80/: + shop-2".to_owned()],
+        }),
+        trouble: None,
+        rollback: None,
+        listeners: vec![ListenerStatus {
+            protocol: "http".to_owned(),
+            port: 80,
+            bound: 80,
+            taken: None,
+            routes: 3,
+            load: load_of(17, 123_456, 140, 0, 3),
+        }],
+        routes: vec![
+            route_status(
+                "docs.example.com",
+                "",
+                vec![server_status("docs-1", 4, up, load_of(0, 42, 0, 0, 0))],
+                load_of(0, 42, 0, 0, 0),
+            ),
+            route_status(
+                "shop.example.com",
+                "",
+                vec![
+                    server_status("shop-1", 2, up, load_of(9, 99_000, 71, 0, 1)),
+                    server_status("shop-2", 3, up, load_of(8, 24_000, 69, 0, 2)),
+                ],
+                load_of(17, 123_000, 140, 0, 3),
+            ),
+            route_status(
+                "shop.example.com",
+                "/api/v1",
+                vec![server_status("api-1", 5, up, load_of(0, 414, 0, 0, 0))],
+                load_of(0, 414, 0, 0, 0),
+            ),
+        ],
+        problems: Vec::new(),
+    }
+}
+
+/// As much trouble as there can be at once.
+fn status_with_problems() -> Status {
+    let mut status = sample_status();
+    status.docker.connected = false;
+    status.haproxy.answers = false;
+    status.haproxy.old_workers = 2;
+    status.haproxy.managed = false;
+    status.haproxy.pid = None;
+    status.trouble =
+        Some("HAProxy refuses the configuration:\nline 7: \u{1b}[31munknown".to_owned());
+    status.rollback = Some(RollbackStatus { generation: 41, since_ms: NOW - 5 * 60_000 });
+    status.listeners[0].bound = 8080;
+    status.listeners.push(ListenerStatus {
+        protocol: "http".to_owned(),
+        port: 8443,
+        bound: 8443,
+        taken: Some("its port is taken by nginx (pid 7)".to_owned()),
+        routes: 0,
+        load: Load::default(),
+    });
+    let each = [
+        ServerState::Down,
+        ServerState::Weightless,
+        ServerState::Reserve,
+        ServerState::Out,
+        ServerState::Up,
+    ];
+    status.routes[0].servers.clear();
+    status.routes[0].held = true;
+    status.routes[1].servers = (2..)
+        .zip(each)
+        .map(|(at, state)| {
+            let errors = if state == ServerState::Down { 17 } else { 0 };
+            server_status(
+                &format!("shop-{}", at - 1),
+                at,
+                state,
+                load_of(0, 10, 0, errors, errors * 2),
+            )
+        })
+        .collect();
+    let server = &mut status.routes[2].servers[0];
+    (server.state, server.why) = (ServerState::Out, Some(Exclusion::Paused));
+    status.problems = sample_problems();
+    status.last = Some(LastApply {
+        at_ms: NOW - 2 * HOUR,
+        cause: "start shop-7".to_owned(),
+        how: HowStatus::Reload,
+        why: Some("listener http :8443 is new".to_owned()),
+        commands: 0,
+        took_us: 83_400,
+        changes: (1..=7).map(|at| format!("+ shop-{at}.example.com:8443/ → shop-7")).collect(),
+    });
+    status
+}
+
+fn status_with_many_routes() -> Status {
+    let mut status = sample_status();
+    status.listeners[0].routes = 1000;
+    status.routes = (0..1000_u64)
+        .map(|at| {
+            let rate = at % 97;
+            let state = if at == 500 { ServerState::Down } else { ServerState::Up };
+            let servers: u8 = if at == 96 { 40 } else { 1 };
+            let servers = (0..servers).map(|byte| {
+                server_status(
+                    &format!("app-{at}-{byte}"),
+                    byte,
+                    state,
+                    load_of(1, rate, rate, 0, 0),
+                )
+            });
+            route_status(
+                &format!("app-{at:03}.example.com"),
+                "",
+                servers.collect(),
+                load_of(1, 50 * rate, rate, 0, 0),
+            )
+        })
+        .collect();
+    status
+}
+
+fn sample_generations() -> Vec<GenerationStatus> {
+    let one =
+        |generation: u64, cause: &str, how, why: Option<&str>, changes: &[&str]| GenerationStatus {
+            generation,
+            at_ms: NOW - (50 - generation) * 61_000,
+            cause: cause.to_owned(),
+            how,
+            why: why.map(str::to_owned),
+            commands: if how == HowStatus::Runtime { 5 } else { 0 },
+            took_us: 1234 * generation,
+            changes: changes.iter().map(ToString::to_string).collect(),
+            more: 0,
+        };
+    let start = GenerationStatus {
+        more: 9_900,
+        ..one(38, "list", HowStatus::Start, None, &["+ a.example.com:80/ → a-1"; 100])
+    };
+    vec![
+        start,
+        one(
+            39,
+            "start shop-1",
+            HowStatus::Reload,
+            Some("listener http :80 is new"),
+            &["+ shop.example.com:80/ → shop-1", "- old.example.com:80/"],
+        ),
+        one(
+            40,
+            "start shop-2",
+            HowStatus::Runtime,
+            None,
+            &["~ shop.example.com:80/: + shop-2, shop-1 weight 100 → 10"],
+        ),
+        one(41, "rollback 39", HowStatus::Runtime, None, &["~ shop.example.com:80/: - shop-2"]),
+    ]
+}
+
+#[test]
+fn healthy_status_matches_snapshots() {
+    check_widths("status", &|width| text_report::render_status(&sample_status(), width));
+}
+
+#[test]
+fn status_with_all_problems_matches_snapshots() {
+    check_widths("trouble", &|width| text_report::render_status(&status_with_problems(), width));
+}
+
+#[test]
+fn status_of_a_thousand_routes_is_shortened() {
+    check_widths("thousand", &|width| {
+        text_report::render_status(&status_with_many_routes(), width)
+    });
+    assert!(text_report::render_status(&status_with_many_routes(), Some(80)).lines().count() < 50);
+}
+
+#[test]
+fn status_before_the_first_docker_answer_matches_snapshots() {
+    let status = Status {
+        routes: Vec::new(),
+        problems: Vec::new(),
+        listeners: Vec::new(),
+        last: None,
+        docker: DockerStatus::default(),
+        since_ms: NOW,
+        ..sample_status()
+    };
+    check_widths("nothing", &|width| text_report::render_status(&status, width));
+}
+
+#[test]
+fn route_table_matches_snapshots() {
+    check_widths("routes", &|width| text_report::render_routes(&status_with_problems(), width));
+    let all = text_report::render_routes(&status_with_many_routes(), Some(80));
+    assert!(all.lines().count() > 2000, "whoever asks for all of them gets them");
+    let received = |containers| Status {
+        docker: DockerStatus { connected: true, age_ms: 0, containers },
+        ..Status::default()
+    };
+    assert_eq!(
+        text_report::render_routes(&received(Some(2)), None),
+        "no routes: no container asks for any\n"
+    );
+    assert_eq!(
+        text_report::render_routes(&received(None), None),
+        "no routes: Docker has not answered yet\n"
+    );
+}
+
+#[test]
+fn problem_list_matches_snapshots() {
+    check_widths("problems", &|width| text_report::render_problems(&sample_problems(), width));
+    assert_eq!(text_report::render_problems(&[], None), "no problems\n");
+}
+
+#[test]
+fn history_table_matches_snapshots() {
+    check_widths("history", &|width| text_report::render_history(&sample_generations(), 3, width));
+    check_widths("history-all", &|width| {
+        text_report::render_history(&sample_generations(), 20, width)
+    });
+    assert_eq!(text_report::render_history(&[], 20, None), "no changes yet\n");
+}

@@ -1,0 +1,15 @@
+//! Tests of docker-glue with a real Docker engine.
+
+#![allow(clippy::unwrap_used, reason = "this is a test")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod haproxy;
+mod nginx;
+mod ovs;
+mod plugins;
+mod publish;
+mod scripts;
+mod swarm;
+mod template;

@@ -1,0 +1,171 @@
+//! The example for Open vSwitch, with a real one: its datapath in user space, as the kernel's module is not
+//! everywhere.
+
+use crate::common::{self, engine::Engine, glue::Glue, wait_for};
+use nix::sys::signal::Signal;
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+use tempfile::TempDir;
+
+/// A switch of the test's own, with one bridge, on which this host has an address.
+struct Switch {
+    /// Where its programs were unpacked.
+    home: PathBuf,
+    folder: TempDir,
+    daemons: Vec<Child>,
+    bridge: String,
+}
+
+impl Switch {
+    fn start() -> Self {
+        let made = Command::new("sh").arg("tests/ovs.sh").output().unwrap();
+        let error = String::from_utf8_lossy(&made.stderr);
+        assert!(made.status.success(), "tests/ovs.sh: {error}");
+        let home = PathBuf::from(String::from_utf8_lossy(&made.stdout).trim());
+        let folder = tempfile::Builder::new().prefix("glue-ovs").tempdir().unwrap();
+        let bridge = format!("glovs{}", std::process::id());
+        let mut switch = Self { home, folder, daemons: Vec::new(), bridge };
+        switch.run();
+        switch
+    }
+
+    fn run(&mut self) {
+        let database = self.folder.path().join("conf.db");
+        let schema = self.home.join("root/usr/share/openvswitch/vswitch.ovsschema");
+        let made = self.program("ovsdb-tool").arg("create").args([&database, &schema]).status();
+        assert!(made.unwrap().success());
+        let socket = self.folder.path().join("db.sock");
+        let remote = format!("--remote=punix:{}", socket.display());
+        self.spawn("ovsdb-server", &[&database.display().to_string(), &remote]);
+        wait_for("the switch's database", || socket.exists().then_some(()));
+        self.tell("--no-wait init");
+        // Packets of containers reach it with their checksums still to be made.
+        self.tell("--no-wait set Open_vSwitch . other_config:userspace-tso-enable=true");
+        self.spawn("ovs-vswitchd", &[&format!("unix:{}", socket.display())]);
+        let bridge = self.bridge.clone();
+        self.tell(&format!("add-br {bridge} -- set bridge {bridge} datapath_type=netdev"));
+        run_ip(&format!("address add 10.215.0.1/24 dev {bridge}"));
+        run_ip(&format!("link set {bridge} up"));
+    }
+
+    fn spawn(&mut self, name: &str, words: &[&str]) {
+        let log = std::fs::File::create(self.folder.path().join(name)).unwrap();
+        let mut command = self.program(name);
+        command.args(words).stdout(Stdio::null()).stderr(log);
+        self.daemons.push(command.spawn().unwrap());
+    }
+
+    fn program(&self, name: &str) -> Command {
+        let mut command = Command::new(self.home.join("bin").join(name));
+        command.env("OVS_RUNDIR", self.folder.path()).env("OVS_LOGDIR", self.folder.path());
+        command
+    }
+
+    fn tell(&self, words: &str) -> String {
+        let mut command = self.program("ovs-vsctl");
+        let output = command.arg("--timeout=20").args(words.split(' ')).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "ovs-vsctl {words}: {error}");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    fn ports(&self) -> usize {
+        self.tell(&format!("list-ports {}", self.bridge)).lines().count()
+    }
+}
+
+impl Drop for Switch {
+    fn drop(&mut self) {
+        let mut delete = self.program("ovs-vsctl");
+        let _ = delete.args(["--timeout=5", "--if-exists", "del-br", &self.bridge]).status();
+        for mut daemon in self.daemons.drain(..).rev() {
+            let _ = daemon.kill();
+            let _ = daemon.wait();
+        }
+        for device in [&self.bridge, "ovs-netdev"] {
+            let _ = Command::new("ip").args(["link", "delete", device]).output();
+        }
+    }
+}
+
+fn run_ip(words: &str) {
+    let done = Command::new("ip").args(words.split(' ')).status();
+    assert!(done.unwrap().success(), "ip {words}");
+}
+
+fn answers_ping(address: &str) -> bool {
+    let ask = || -> std::io::Result<String> {
+        let limit = Duration::from_secs(1);
+        let mut stream = TcpStream::connect_timeout(&address.parse().unwrap(), limit)?;
+        stream.set_read_timeout(Some(limit))?;
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    ask().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+}
+
+#[test]
+fn container_without_network_gets_and_loses_a_switch_port() {
+    // Of its own: other tests have containers without a network too.
+    let Some(mut engine) = Engine::new() else { return };
+    // It is taken from Debian.
+    if !common::has("apt-get") {
+        return;
+    }
+    let switch = Switch::start();
+    engine.start();
+    engine.load_image();
+    let docker = engine.docker();
+    // In its next life its address is to be known still.
+    let own = "--mtu=1450 --ipaddress=10.215.0.2/24 --macaddress=02:42:0a:d7:00:02";
+    let changes = [("br-int", switch.bridge.as_str()), ("--mtu=1450", own)];
+    let path = std::env::var("PATH").unwrap();
+    let mut glue = Glue::of(&docker)
+        .example("ovs", "ovs-handler.sh", &changes)
+        .env("PATH", format!("{}:{path}", switch.home.join("bin").display()))
+        .env("OVS_RUNDIR", switch.folder.path())
+        // ovs-docker asks it for the container's process.
+        .env("DOCKER_HOST", engine.url())
+        .start();
+    let other = docker.run("other").start();
+    let web = docker.run("web").option(&["--network", "none"]).start();
+    glue.until_said(&["done", "event=\"start\"", &web.name]);
+    glue.until_said(&["done", "event=\"start\"", &other.name]);
+    wait_for("an answer over the switch", || answers_ping("10.215.0.2:80").then_some(()));
+    assert_eq!(switch.ports(), 1);
+
+    // It has another life, and another network namespace.
+    web.docker(&["restart", "--time", "0"]);
+    wait_for("an answer after the restart", || answers_ping("10.215.0.2:80").then_some(()));
+    wait_for("one port again", || (switch.ports() == 1).then_some(()));
+
+    // What has a port keeps it over a restart of docker-glue; what came meanwhile gets one, what went loses it.
+    glue.end(Signal::SIGTERM);
+    glue.start_again();
+    glue.until_said(&["done", "event=\"start\"", &other.name, &other.id[..12]]);
+    glue.until_said(&["is on", "still, as port", &web.name]);
+    assert!(answers_ping("10.215.0.2:80"));
+    glue.end(Signal::SIGTERM);
+    web.docker(&["stop", "--time", "0"]);
+    glue.start_again();
+    wait_for("no port", || (switch.ports() == 0).then_some(()));
+    glue.end(Signal::SIGTERM);
+    web.docker(&["start"]);
+    glue.start_again();
+    wait_for("an answer after docker-glue began", || answers_ping("10.215.0.2:80").then_some(()));
+
+    let name = web.name.clone();
+    drop(web);
+    glue.until_said(&["done", "event=\"destroy\"", &name]);
+    assert_eq!(switch.ports(), 0);
+    let failed: Vec<_> =
+        glue.log().lines().filter(|text| text.contains("ERROR")).map(str::to_owned).collect();
+    assert!(failed.is_empty(), "{failed:?}");
+}

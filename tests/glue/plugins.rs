@@ -1,0 +1,246 @@
+//! Plugins that docker-glue keeps running, with real containers.
+
+use crate::common::{self, Container, glue::Glue, wait_for};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::Value;
+
+fn handler_file(class: &str, events: &str, params: &str) -> String {
+    format!("[handler]\nclass={class}\nevents={events}\n[params]\n{params}\n")
+}
+
+/// The log says it of this container.
+fn log_name(container: &Container) -> String {
+    format!("{} ({})", container.name, &container.id[..12])
+}
+
+fn is_running(pid: &str) -> bool {
+    let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    !state.is_empty() && !state.contains(") Z ")
+}
+
+/// As it stands in Docker Glue's manual; it does not import logging.
+const DEMO: &str = r"from . import BaseHandler
+
+logger = logging.getLogger(__name__)
+
+class DemoHandler(BaseHandler):
+    def __init__(self, agent, ini_file, ini):
+        BaseHandler.__init__(self, agent, ini_file, ini)
+        self.custom_param=ini.get('params', 'custom_param') if ini.has_option('params', 'custom_param') else None
+        
+    def handle(self, event, container_id):
+        logger.info('got event=%r on container=%r and custom_param=%r', event, container_id, self.custom_param)
+
+";
+
+#[test]
+fn docker_glue_demo_plugin_runs_unchanged() {
+    let Some(docker) = common::docker() else { return };
+    let class = "DockerGlue.handlers.demo.DemoHandler";
+    let glue = Glue::of(&docker)
+        .file("demo.ini", &handler_file(class, "start,die,none", "custom_param=100%"))
+        .plugin("DockerGlue/handlers/demo.py", DEMO)
+        .start();
+    glue.until_said(&["demo", "got event='none' on container='' and custom_param='100%'"]);
+    let web = docker.run("web").start();
+    let text = format!("got event='start' on container='{}' and custom_param='100%'", web.id);
+    glue.until_said(&["INFO DockerGlue.handlers.demo: ", &text]);
+    glue.until_said(&["done", "event=\"start\"", &log_name(&web)]);
+    let id = web.id.clone();
+    drop(web);
+    glue.until_said(&[&format!("got event='die' on container='{id}'")]);
+}
+
+/// Even the folder of Docker Glue itself may be in the plugin path: its package is for Python 2.
+#[test]
+fn demo_plugin_runs_from_docker_glues_own_folder() {
+    let Some(docker) = common::docker() else { return };
+    let old = "class BaseHandler(object):\n    def __init__(self):\n        print 'old'\n";
+    let glue = Glue::of(&docker)
+        .file("demo.ini", &handler_file("DockerGlue.handlers.demo.DemoHandler", "none", ""))
+        .plugin("DockerGlue/__init__.py", "")
+        .plugin("DockerGlue/handlers/__init__.py", old)
+        .plugin("DockerGlue/handlers/demo.py", DEMO)
+        .start();
+    glue.until_said(&["got event='none' on container='' and custom_param=None"]);
+}
+
+#[test]
+fn python_plugin_gets_whole_event_and_its_failure_is_isolated() {
+    let Some(docker) = common::docker() else { return };
+    let watcher = r#"
+import json, os, subprocess, sys
+from docker_glue import BaseHandler
+
+class Watcher(BaseHandler):
+    def handle(self, event, container_id):
+        with open("ROOT/seen." + container_id + "." + event, "w") as file:
+            json.dump([self.agent.event, os.getcwd(), self.events, self.triggers_none], file)
+            file.write("\n")
+        print("printed of", event, container_id)
+        subprocess.run(["sh", "-c", "cat; echo echoed"], check=True)
+        if event == "pause" and self.agent.description["Name"].endswith("-odd"):
+            raise ValueError("I do not like it")
+"#;
+    let ini = handler_file("python:sub.watcher.Watcher", "start,pause,unpause", "x=1");
+    let ini = ini.replace("events", "triggers-none=yes\nevents");
+    let mut glue =
+        Glue::of(&docker).file("watch.ini", &ini).plugin("sub/watcher.py", watcher).start();
+    let odd = docker.run("odd").label("my.label", "x").start();
+    glue.until_said(&["done", "event=\"start\"", &log_name(&odd)]);
+    glue.until_said(&["watch", &format!("printed of start {}", odd.id)]);
+    glue.until_said(&["watch", "echoed"]);
+    let seen: Value = serde_json::from_str(&glue.read(&format!("seen.{}.start", odd.id))).unwrap();
+    assert_eq!(seen[0]["event"], "start");
+    assert_eq!(seen[0]["container_id"], *odd.id);
+    assert_eq!(seen[0]["container_name"], *odd.name);
+    assert_eq!(seen[0]["attributes"]["my.label"], "x");
+    assert_eq!(seen[0]["description"]["State"]["Running"], true);
+    assert!(1.6e9 < seen[0]["time"].as_f64().unwrap());
+    assert_eq!(seen[1], format!("{}/plugins/sub", glue.root()));
+    assert_eq!(seen[2], serde_json::json!(["start", "pause", "unpause"]));
+    assert_eq!(seen[3], true);
+
+    odd.docker(&["pause"]);
+    glue.until_said(&["ERROR", "ValueError: I do not like it", &log_name(&odd), "failures=1"]);
+    glue.until_said(&["watch", "Traceback"]);
+    odd.docker(&["unpause"]);
+    glue.until_said(&["done", "event=\"unpause\"", &log_name(&odd)]);
+    let ready = glue.log().lines().filter(|line| line.contains("ready, as process")).count();
+    assert_eq!(ready, 1, "it was started again");
+    assert!(glue.end(Signal::SIGTERM).success());
+    glue.until_said(&["watch", "1 failed"]);
+}
+
+/// Notes each event, and does as the container's name tells.
+const ODD: &str = r#"#!/bin/sh
+echo $$ >> ROOT/pids
+echo 'a word before' >&2
+echo '{"ready": true}'
+while read -r line; do
+    case $line in
+    *'"event":"start"'*) ;;
+    *) echo '{"ok": true}'; continue ;;
+    esac
+    case $line in
+    *'"container_name":"'*-hang'"'*) echo hang >> ROOT/seen; sleep 1000 & echo $! > ROOT/child; wait ;;
+    *'"container_name":"'*-die'"'*) echo die >> ROOT/seen; exit 7 ;;
+    *'"container_name":"'*-talk'"'*)
+        echo talk >> ROOT/seen
+        echo 'a word between'
+        echo '{"ok": false}'
+        echo '{"ok": true}'
+        ;;
+    *'"container_name":"'*-well'"'*) echo well >> ROOT/seen; echo '{"ok": true}' ;;
+    *) echo '{"ok": true}' ;;
+    esac
+done
+echo ended >> ROOT/seen
+"#;
+
+#[test]
+fn crashed_or_hanging_plugin_is_restarted_without_repeated_events() {
+    let Some(docker) = common::docker() else { return };
+    let mut glue = Glue::of(&docker)
+        .file("odd.ini", &handler_file("plugin", "start", "command=odd.sh\ntimeout=2"))
+        .plugin("odd.sh", ODD)
+        .start();
+    glue.until_said(&["odd", "a word before"]);
+    let die = docker.run("die").start();
+    let hang = docker.run("hang").start();
+    let talk = docker.run("talk").start();
+    let well = docker.run("well").start();
+    glue.until_said(&[
+        "ERROR",
+        "it ended: exit status 7; it is started again in 200ms",
+        &log_name(&die),
+    ]);
+    glue.until_said(&["ERROR", "no answer after 2s: killed", &log_name(&hang), "failures=2"]);
+    glue.until_said(&["odd", "a word between"]);
+    glue.until_said(&["ERROR", "it says no more than that", &log_name(&talk), "failures=3"]);
+    glue.until_said(&["WARN", "an answer that nobody waits for: {\"ok\": true}"]);
+    glue.until_said(&["done", &log_name(&well)]);
+    let child = glue.read("child");
+    wait_for("the end of the child", || (!is_running(child.trim())).then_some(()));
+    assert_eq!(glue.read("seen"), "die\nhang\ntalk\nwell\n");
+    assert_eq!(glue.read("pids").lines().count(), 3);
+
+    // Killed while it has nothing to do, it is there again for the next event.
+    let pid = glue.read("pids").lines().last().unwrap().to_owned();
+    kill(Pid::from_raw(pid.parse().unwrap()), Signal::SIGKILL).unwrap();
+    glue.until_said(&["ERROR", "it ended: SIGKILL; it is started again"]);
+    well.docker(&["restart", "--time", "0"]);
+    wait_for("another event", || glue.read("seen").ends_with("well\nwell\n").then_some(()));
+
+    // The end of its input ends it.
+    assert!(glue.end(Signal::SIGTERM).success());
+    assert!(glue.read("seen").ends_with("ended\n"));
+    glue.until_said(&["odd", "4 failed (1 too late)"]);
+}
+
+#[test]
+fn unstartable_plugin_is_retried_and_its_events_wait() {
+    let Some(docker) = common::docker() else { return };
+    let broken = "import no_such_module\n";
+    let mut glue = Glue::of(&docker)
+        .file("late.ini", &handler_file("python:late.Late", "start", ""))
+        .plugin("late.py", broken)
+        .start();
+    glue.until_said(&["late", "No module named 'no_such_module'"]);
+    glue.until_said(&["ERROR", "it ended: exit status 1; it is started again in 200ms"]);
+    glue.until_said(&["ERROR", "it ended: exit status 1; it is started again in 400ms"]);
+    let web = docker.run("web").start();
+    let well = "from docker_glue import BaseHandler\n\
+                class Late(BaseHandler):\n    def handle(self, event, container_id):\n        pass\n";
+    glue.put("plugins/late.py", well);
+    glue.until_said(&["done", "event=\"start\"", &log_name(&web)]);
+
+    // A pause does not hold up the end.
+    glue.put("plugins/late.py", broken);
+    let pid = glue.until_said(&["ready, as process"]);
+    let pid = pid.split("process ").nth(1).unwrap().split(' ').next().unwrap();
+    kill(Pid::from_raw(pid.parse().unwrap()), Signal::SIGKILL).unwrap();
+    glue.until_said(&["it is started again in 1.6s"]);
+    assert!(glue.end(Signal::SIGTERM).success());
+    assert!(!glue.log().contains("did not end within"));
+}
+
+#[test]
+fn unready_or_silent_plugin_is_killed() {
+    let Some(docker) = common::docker() else { return };
+    let glue = Glue::of(&docker)
+        .file("mute.ini", &handler_file("plugin", "start", "command=sleep 1000\ntimeout=0.5"))
+        .file("close.ini", &handler_file("plugin", "start", "command=close.sh"))
+        .plugin("close.sh", "#!/bin/sh\necho '{\"ready\": true}'\nexec sleep 1000 >&-\n")
+        .file("bare.ini", &handler_file("plugin", "start", "command=bare.sh"))
+        .plugin("bare.sh", "no shell runs this\n")
+        .start();
+    glue.until_said(&["ERROR", "mute", "not ready after 500ms: killed"]);
+    glue.until_said(&["ERROR", "close", "it closed its standard output: killed"]);
+    glue.until_said(&["ERROR", "bare", "cannot be started", "its first line says no #!"]);
+}
+
+#[test]
+fn once_sends_none_to_a_plugin_and_ends_it() {
+    let Some(docker) = common::docker() else { return };
+    let demo = "from docker_glue import BaseHandler\n\
+                class Demo(BaseHandler):\n    def handle(self, event, container_id):\n        \
+                open('ROOT/seen', 'a').write(f'{event} [{container_id}]\\n')\n";
+    let plan = Glue::of(&docker)
+        .file("demo.ini", &handler_file("python:demo:Demo", "none,start", ""))
+        .plugin("demo.py", demo);
+    let output = plan.run(&["-1"]);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{text}");
+    assert_eq!(plan.read("seen"), "none []\n");
+
+    let plan = plan.plugin("demo.py", "class Other: pass\n");
+    let output = plan.run(&["-1"]);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("has no attribute 'Demo'"), "{text}");
+    assert!(text.contains("events that were not handled: 1"), "{text}");
+}

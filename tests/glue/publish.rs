@@ -1,0 +1,417 @@
+//! docker-glue's publisher with a real engine and a real etcd.
+
+use crate::common::{
+    self, Container, Docker,
+    etcd::Etcd,
+    glue::{Glue, Plan},
+    unique, wait_for,
+};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use std::process::ExitStatus;
+
+/// A publisher, its etcd and a node of the test's own.
+struct Node {
+    name: String,
+    glue: Plan,
+}
+
+impl Node {
+    fn new(docker: &Docker, etcd: &Etcd, params: &str) -> Self {
+        let name = unique("node");
+        let url = etcd.url();
+        let text =
+            format!("[handler]\nclass=publish\n[params]\nendpoints={url}\nnode={name}\n{params}\n");
+        Self { glue: Glue::of(docker).file("publish.ini", &text), name }
+    }
+
+    fn key_prefix(&self) -> String {
+        key_prefix(&self.name)
+    }
+
+    fn start(self) -> (Glue, String) {
+        let prefix = self.key_prefix();
+        (self.glue.start(), prefix)
+    }
+}
+
+/// Publishes once, and says how that ended, and what was said.
+fn publish_once(glue: &Plan) -> (ExitStatus, String) {
+    let output = glue.run(&["-1"]);
+    (output.status, String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+fn key_prefix(node: &str) -> String {
+    format!("/docker-glue/{node}/containers/")
+}
+
+/// Waits until the container's key holds something for which this is true, and returns it.
+fn wait_for_value(
+    etcd: &Etcd,
+    prefix: &str,
+    container: &Container,
+    is: impl Fn(&Value) -> bool,
+) -> Value {
+    let key = format!("{prefix}{}", container.id);
+    wait_for(&format!("what {} holds", container.name), || {
+        serde_json::from_str(&etcd.get(&key)).ok().filter(&is)
+    })
+}
+
+fn until_published(etcd: &Etcd, prefix: &str, container: &Container) -> Value {
+    wait_for_value(etcd, prefix, container, |_| true)
+}
+
+fn until_gone(etcd: &Etcd, prefix: &str, container: &Container) {
+    let key = format!("{prefix}{}", container.id);
+    wait_for(&format!("{} is gone", container.name), || etcd.get(&key).is_empty().then_some(()));
+}
+
+fn until_empty(etcd: &Etcd, prefix: &str) {
+    wait_for(&format!("{prefix} is empty"), || etcd.keys(prefix).is_empty().then_some(()));
+}
+
+fn has_name(container: &str) -> impl Fn(&Value) -> bool + '_ {
+    move |value| value["Name"] == format!("/{container}")
+}
+
+#[test]
+fn running_containers_are_keys_of_their_node() {
+    let Some(docker) = common::docker() else { return };
+    let Some(mut etcd) = Etcd::new() else { return };
+    etcd.start();
+    let before = docker.run("before").env("SECRET", "hidden").label("a", "b").start();
+    let created = docker.run("created").create();
+    let (mut one, first) = Node::new(&docker, &etcd, "").start();
+    let stopped_too = Node::new(&docker, &etcd, "include_stopped=yes\nomit=none");
+    let (mut two, second) = stopped_too.start();
+
+    let value = until_published(&etcd, &first, &before);
+    assert_eq!(value["Config"]["Labels"]["a"], "b");
+    assert_eq!(value["State"]["Running"], true);
+    assert!(value["NetworkSettings"]["Networks"]["bridge"]["IPAddress"].is_string(), "{value}");
+    assert!(!value.to_string().contains("hidden"), "{value}");
+    let all = until_published(&etcd, &second, &before);
+    assert!(all["Config"]["Env"].to_string().contains("SECRET=hidden"), "{all}");
+    until_published(&etcd, &second, &created);
+    assert_eq!(etcd.get(&format!("{first}{}", created.id)), "");
+
+    let later = docker.run("later").start();
+    until_published(&etcd, &first, &later);
+    let renamed = unique("renamed");
+    docker.cli(&["rename", &later.name, &renamed]);
+    wait_for_value(&etcd, &first, &later, has_name(&renamed));
+    docker.cli(&["rename", &renamed, &later.name]);
+    wait_for_value(&etcd, &first, &later, has_name(&later.name));
+    later.docker(&["kill"]);
+    until_gone(&etcd, &first, &later);
+    wait_for_value(&etcd, &second, &later, |value| value["State"]["Running"] == false);
+    later.docker(&["start"]);
+    until_published(&etcd, &first, &later);
+
+    // A clean stop takes its own, and nobody else's.
+    assert!(one.end(Signal::SIGTERM).success(), "{}", one.log());
+    assert_eq!(etcd.keys(&first), [] as [String; 0]);
+    assert!(etcd.keys(&second).contains(&format!("{second}{}", before.id)));
+    // One that was there before is as if it had not been away, and knows what went meanwhile.
+    one.start_again();
+    until_published(&etcd, &first, &before);
+    two.end(Signal::SIGKILL);
+    drop(later);
+    let gone = format!("{second}{}", before.id);
+    assert!(!etcd.get(&gone).is_empty(), "the lease lasts for 30s");
+    two.start_again();
+    two.until_said(&["wrote"]);
+    until_published(&etcd, &second, &before);
+    drop(before);
+    wait_for("a removed container's key goes", || etcd.get(&gone).is_empty().then_some(()));
+}
+
+#[test]
+fn stopping_container_is_published_as_leaving() {
+    let Some(docker) = common::docker() else { return };
+    let Some(mut etcd) = Etcd::new() else { return };
+    etcd.start();
+    // Nothing ends it but SIGKILL.
+    let web =
+        docker.run("web").option(&["--stop-signal", "SIGWINCH", "--stop-timeout", "5"]).start();
+    let (_glue, prefix) = Node::new(&docker, &etcd, "").start();
+    let value = until_published(&etcd, &prefix, &web);
+    assert_eq!(value.get("leaving"), None);
+    web.docker(&["kill", "--signal", "SIGCONT"]);
+    web.docker(&["kill", "--signal", "SIGWINCH"]);
+    let value = wait_for_value(&etcd, &prefix, &web, |value| value["leaving"] == true);
+    assert_eq!(value["State"]["Running"], true);
+    // It stays after all.
+    wait_for_value(&etcd, &prefix, &web, |value| value.get("leaving").is_none());
+    web.docker(&["kill", "--signal", "SIGWINCH"]);
+    wait_for_value(&etcd, &prefix, &web, |value| value["leaving"] == true);
+    web.docker(&["restart", "--time", "0"]);
+    wait_for_value(&etcd, &prefix, &web, |value| value.get("leaving").is_none());
+    web.docker(&["kill", "--signal", "SIGWINCH"]);
+    wait_for_value(&etcd, &prefix, &web, |value| value["leaving"] == true);
+    web.docker(&["kill"]);
+    until_gone(&etcd, &prefix, &web);
+}
+
+#[test]
+fn lease_survives_restart_without_rewriting_keys() {
+    let Some(docker) = common::docker() else { return };
+    let Some(mut etcd) = Etcd::new() else { return };
+    etcd.start();
+    let web = docker.run("web").start();
+    let (mut glue, prefix) = Node::new(&docker, &etcd, "on_stop=keep").start();
+    until_published(&etcd, &prefix, &web);
+    let key = format!("{prefix}{}", web.id);
+    let current = || {
+        let json = etcd.ctl(&["get", "--write-out=json", &key]);
+        let json: Value = serde_json::from_str(&json).unwrap();
+        let value = &json["kvs"][0];
+        [&value["lease"], &value["version"], &value["mod_revision"]].map(ToString::to_string)
+    };
+    let before = current();
+    for signal in [Signal::SIGTERM, Signal::SIGKILL] {
+        glue.end(signal);
+        glue.start_again();
+        // It has looked at its keys when it publishes another one.
+        let next = docker.run("next").start();
+        until_published(&etcd, &prefix, &next);
+        assert_eq!(current(), before, "{signal}");
+    }
+    // With another ttl it is another lease.
+    let text = glue.read("docker-glue.d/publish.ini");
+    glue.put("docker-glue.d/publish.ini", &(text + "ttl=20s\n"));
+    glue.reload();
+    wait_for("another lease", || (current()[0] != before[0]).then_some(()));
+}
+
+#[test]
+fn keys_of_a_dead_node_or_single_run_expire_with_the_lease() {
+    let Some(docker) = common::docker() else { return };
+    let Some(mut etcd) = Etcd::new() else { return };
+    etcd.start();
+    let web = docker.run("web").start();
+    let (mut dead, prefix) = Node::new(&docker, &etcd, "ttl=2s").start();
+    let (_alive, other) = Node::new(&docker, &etcd, "ttl=2s").start();
+    let (mut kept, keeps) = Node::new(&docker, &etcd, "ttl=3s\non_stop=keep").start();
+    for prefix in [&prefix, &other, &keeps] {
+        until_published(&etcd, prefix, &web);
+    }
+    dead.end(Signal::SIGKILL);
+    assert!(kept.end(Signal::SIGTERM).success());
+    assert!(kept.log().contains("the keys stay for up to 3s"), "{}", kept.log());
+    until_empty(&etcd, &prefix);
+    until_empty(&etcd, &keeps);
+    assert!(!etcd.keys(&other).is_empty(), "a living one's lease is kept alive");
+
+    let single = Node::new(&docker, &etcd, "ttl=3s");
+    let (status, log) = publish_once(&single.glue);
+    assert!(status.success(), "{log}");
+    until_published(&etcd, &single.key_prefix(), &web);
+    until_empty(&etcd, &single.key_prefix());
+}
+
+#[test]
+fn keys_are_restored_after_etcd_outage_with_or_without_data() {
+    let Some(docker) = common::docker() else { return };
+    let Some(mut etcd) = Etcd::new() else { return };
+    let web = docker.run("web").start();
+    // The first endpoint never answers.
+    let string = format!("http://127.0.0.1:{}", common::balancer::free_port());
+    let name = unique("node");
+    let text = format!(
+        "[handler]\nclass=publish\n[params]\nendpoints={string},{}\nnode={name}\nttl=60s\n",
+        etcd.url()
+    );
+    let other = "[handler]\nclass=script\nevents=start\n[params]\nscript=/bin/true\n";
+    let plan = Glue::of(&docker).file("publish.ini", &text).file("script.ini", other);
+    let (status, log) = publish_once(&plan);
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert!(log.contains("not published: ") && log.contains(&etcd.url()), "{log}");
+
+    let glue = plan.start();
+    let prefix = key_prefix(&name);
+    glue.until_said(&["not published: ", &string, &etcd.url()]);
+    etcd.start();
+    glue.until_said(&["etcd is back"]);
+    until_published(&etcd, &prefix, &web);
+
+    // What happens while it is away is there when it is back.
+    let lease = |etcd: &Etcd| etcd.ctl(&["lease", "list"]);
+    let before = lease(&etcd);
+    etcd.kill();
+    let late = docker.run("late").start();
+    let key = format!("{prefix}{}", web.id);
+    drop(web);
+    glue.until_said(&["not published", &etcd.url(), "(os error"]);
+    etcd.start();
+    until_published(&etcd, &prefix, &late);
+    wait_for("the key goes", || etcd.get(&key).is_empty().then_some(()));
+    assert_eq!(lease(&etcd), before, "it is the same lease");
+
+    etcd.kill();
+    etcd.forget();
+    etcd.start();
+    let next = docker.run("next").start();
+    until_published(&etcd, &prefix, &next);
+    until_published(&etcd, &prefix, &late);
+    assert_ne!(lease(&etcd), before);
+    assert!(glue.log().contains("the lease has ended"), "{}", glue.log());
+    let loud = glue.log().matches("trying again until it is").count();
+    assert!((1..=3).contains(&loud), "each outage is told once:\n{}", glue.log());
+}
+
+#[test]
+fn foreign_key_changes_are_reverted_and_too_large_container_is_skipped() {
+    let Some(docker) = common::docker() else { return };
+    let Some(etcd) = Etcd::new() else { return };
+    let mut etcd = etcd.option(&["--max-request-bytes", "65536"]);
+    etcd.start();
+    let web = docker.run("web").start();
+    let huge = docker.run("huge").label("huge", "x".repeat(70_000)).start();
+    let (glue, prefix) = Node::new(&docker, &etcd, "ttl=2s").start();
+    let value = until_published(&etcd, &prefix, &web);
+    let short = &huge.id[..12];
+    glue.until_said(&["container", short, "is left out"]);
+
+    let key = |name: &str| format!("{prefix}{name}");
+    etcd.ctl(&["put", &key(&web.id), "nonsense"]);
+    etcd.ctl(&["put", &key("stranger"), "nonsense"]);
+    wait_for("the stranger goes", || etcd.get(&key("stranger")).is_empty().then_some(()));
+    assert_eq!(until_published(&etcd, &prefix, &web)["Id"], value["Id"]);
+    glue.until_said(&["somebody else writes under", "2 keys"]);
+    etcd.ctl(&["del", &key(&web.id)]);
+    until_published(&etcd, &prefix, &web);
+
+    // A lease that an administrator revokes.
+    let leases = etcd.ctl(&["lease", "list"]);
+    etcd.ctl(&["lease", "revoke", leases.lines().last().unwrap()]);
+    glue.until_said(&["the lease has ended"]);
+    until_published(&etcd, &prefix, &web);
+    assert_eq!(glue.log().matches("is left out").count(), 1, "{}", glue.log());
+    assert!(!glue.log().contains("not published"), "{}", glue.log());
+}
+
+#[test]
+fn tls_and_a_restricted_user_suffice() {
+    let Some(docker) = common::docker() else { return };
+    let Some(etcd) = Etcd::new() else { return };
+    let mut etcd = etcd.with_tls();
+    etcd.start();
+    let file = |name: &str| etcd.file(name).display().to_string();
+    let certificates = format!(
+        "ca_file={}\ncert_file={}\nkey_file={}\n",
+        file("ca.pem"),
+        file("cert.pem"),
+        file("key.pem")
+    );
+    std::fs::write(file("password"), "hidden\n").unwrap();
+    let who = format!("user=glue\npassword_file={}\n", file("password"));
+    let allowed = Node::new(&docker, &etcd, &format!("{certificates}{who}"));
+    let wrong = Node::new(&docker, &etcd, &format!("{certificates}user=glue\npassword=guessed\n"));
+    let forbidden = Node::new(&docker, &etcd, &format!("{certificates}{who}"));
+    let stranger = Node::new(&docker, &etcd, &who);
+    for words in [
+        &["role", "add", "root"][..],
+        &["user", "add", "root:admin"],
+        &["user", "grant-role", "root", "root"],
+        &["role", "add", "glue"],
+        &["role", "grant-permission", "glue", "readwrite", "--prefix", &allowed.key_prefix()],
+        &["user", "add", "glue:hidden"],
+        &["user", "grant-role", "glue", "glue"],
+        &["auth", "enable"],
+    ] {
+        etcd.ctl(words);
+    }
+    etcd.speak("--user=root:admin");
+
+    let web = docker.run("web").start();
+    for (node, text) in [
+        (wrong, "invalid user ID or password"),
+        (forbidden, "permission denied"),
+        (stranger, "nown"),
+    ] {
+        let (status, log) = publish_once(&node.glue);
+        assert_eq!(status.code(), Some(1), "{log}");
+        assert!(log.contains(text) && log.contains(&etcd.url()), "{log}");
+        assert!(!log.contains("hidden") && !log.contains("guessed"), "{log}");
+        assert_eq!(etcd.keys(&node.key_prefix()), [] as [String; 0]);
+    }
+    let (mut glue, prefix) = allowed.start();
+    until_published(&etcd, &prefix, &web);
+
+    // A restart forgets tokens.
+    etcd.kill();
+    etcd.start();
+    let late = docker.run("late").start();
+    until_published(&etcd, &prefix, &late);
+    assert!(glue.end(Signal::SIGTERM).success(), "{}", glue.log());
+    assert_eq!(etcd.keys(&prefix), [] as [String; 0]);
+    assert!(!glue.log().contains("hidden"), "{}", glue.log());
+}
+
+#[test]
+fn hanging_etcd_does_not_delay_shutdown() {
+    let Some(docker) = common::docker() else { return };
+    let Some(mut etcd) = Etcd::new() else { return };
+    etcd.start();
+    let web = docker.run("web").start();
+    let (mut glue, prefix) = Node::new(&docker, &etcd, "").start();
+    until_published(&etcd, &prefix, &web);
+    etcd.hang();
+    let late = docker.run("late").start();
+    glue.until_said(&["not published", "within 5s"]);
+    assert!(glue.end(Signal::SIGTERM).success(), "{}", glue.log());
+    glue.until_said(&["the keys stay for up to 30s"]);
+    drop(late);
+}
+
+#[test]
+fn changed_handler_file_moves_keys_removed_file_deletes_them() {
+    let Some(docker) = common::docker() else { return };
+    let Some(mut etcd) = Etcd::new() else { return };
+    etcd.start();
+    let web = docker.run("web").start();
+    let (glue, prefix) = Node::new(&docker, &etcd, "").start();
+    until_published(&etcd, &prefix, &web);
+    let other = unique("node");
+    let moved =
+        format!("[handler]\nclass=publish\n[params]\nendpoints={}\nnode={other}\n", etcd.url());
+    glue.put("docker-glue.d/publish.ini", &moved);
+    glue.reload();
+    until_published(&etcd, &self::key_prefix(&other), &web);
+    until_empty(&etcd, &prefix);
+
+    // The same keys, by another handler: those of before it do not go with the one before it.
+    glue.put("docker-glue.d/publish.ini", &format!("{moved}ttl=20s\n"));
+    glue.reload();
+    glue.until_said(&["the keys are removed"]);
+    until_published(&etcd, &self::key_prefix(&other), &web);
+    glue.put("docker-glue.d/publish.ini", "[handler]\nclass=publish\nenabled=0\n");
+    glue.reload();
+    until_empty(&etcd, &self::key_prefix(&other));
+}
+
+#[test]
+fn publish_example_uses_the_engines_host_name() {
+    let Some(docker) = common::docker() else { return };
+    let Some(mut etcd) = Etcd::new() else { return };
+    etcd.start();
+    let web = docker.run("web").start();
+    let example = include_str!("../../examples/docker-glue.d/publish.ini.example");
+    let text = example.replace("http://127.0.0.1:2379", &etcd.url());
+    let mut glue = Glue::of(&docker).file("publish.ini", &text).start();
+    let node = key_prefix(&docker.cli(&["info", "--format", "{{.Name}}"]));
+    until_published(&etcd, &node, &web);
+    glue.end(Signal::SIGTERM);
+
+    // As Docker Glue's own example is written.
+    let url = etcd.url();
+    let (host, port) = url.trim_start_matches("http://").split_once(':').unwrap();
+    let old = format!(
+        "[handler]\nclass=DockerGlue.handlers.publishers.distconfig.Publisher\nevents=all,none\nenabled=1\n\n\
+         [params]\nclass=distconfig.backends.etcd.EtcdBackend\nclientParams={{\"host\": ((\"{host}\", {port}),)}}\n"
+    );
+    let _glue = Glue::of(&docker).file("publisher.ini", &old).start();
+    until_published(&etcd, &node, &web);
+}

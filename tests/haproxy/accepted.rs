@@ -1,0 +1,159 @@
+//! A real HAProxy accepts every golden configuration: `HAPROXY_BIN`, else the one that is installed.
+
+use crate::common::story;
+use docker_glue::{
+    haproxy::{
+        config::Config,
+        render::{BaseConfig, RenderContext, render_files},
+        version::Version,
+    },
+    routing::decide,
+};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+/// Where a golden's files are, as [`story::frame`] says it; a generation's name follows.
+const GENERATIONS: &str = "/var/lib/docker-glue/gen/";
+
+#[test]
+fn haproxy_accepts_every_golden_configuration() {
+    let Some(haproxy) = find_haproxy() else { return };
+    let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let mut cases: Vec<_> =
+        fs::read_dir(goldens).unwrap().map(|case| case.unwrap().path()).collect();
+    cases.sort();
+    assert!(!cases.is_empty());
+    let names: &[_] = if adds_backends(&haproxy) {
+        &["haproxy.cfg", "haproxy-3.4.cfg"]
+    } else {
+        &["haproxy.cfg"]
+    };
+    let all = cases.iter().flat_map(|case| names.iter().map(move |name| (case, name)));
+    let refused: String =
+        all.filter_map(|(case, name)| case_errors(&haproxy, case, name)).collect();
+    assert!(refused.is_empty(), "{}:\n{refused}", haproxy.display());
+}
+
+/// `examples/base.cfg`, in place of the built-in sections.
+#[test]
+fn haproxy_accepts_the_example_of_a_base_file() {
+    let Some(haproxy) = find_haproxy() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/base.cfg");
+    let text = fs::read_to_string(&path).unwrap();
+    let generations = folder.path().to_owned();
+    let frame =
+        RenderContext { base: BaseConfig::File { path, text }, generations, ..story::frame() };
+    let world = story::world("web 172.17.0.2 glue_http_80_host=a.test");
+    let decided = decide::decide(
+        &world,
+        decide::DecideState::default(),
+        std::time::Instant::now(),
+        &story::rules(),
+    );
+    let config = story::config(&decided.routes);
+    let files = render_files(&config, &frame);
+    let generation = folder.path().join(&files.generation.name);
+    fs::create_dir(&generation).unwrap();
+    for (name, text) in &files.generation.files {
+        fs::write(generation.join(name), text).unwrap();
+    }
+    let config = folder.path().join("haproxy.cfg");
+    fs::write(&config, with_booleans(&haproxy, &files.config)).unwrap();
+    assert_eq!(config_errors(&haproxy, &config), None);
+}
+
+/// From 3.4 on.
+fn adds_backends(haproxy: &Path) -> bool {
+    Version { major: 3, minor: 4 } <= version(haproxy)
+}
+
+/// HAProxy 3.1 and later are told how Lua sees booleans, and warn if they are not.
+fn with_booleans(haproxy: &Path, config: &str) -> String {
+    let line = "  tune.lua.bool-sample-conversion normal\n";
+    if config.contains(line) || version(haproxy) < (Version { major: 3, minor: 1 }) {
+        return config.to_owned();
+    }
+    config.replace("  lua-load ", &format!("{line}  lua-load "))
+}
+
+fn version(haproxy: &Path) -> Version {
+    let output = Command::new(haproxy).arg("-v").output().unwrap();
+    String::from_utf8_lossy(&output.stdout).parse().unwrap()
+}
+
+/// What HAProxy has against a case; a warning is something, too.
+fn case_errors(haproxy: &Path, case: &Path, name: &str) -> Option<String> {
+    let folder = tempfile::tempdir().unwrap();
+    let generation = folder.path().join("gen");
+    fs::create_dir(&generation).unwrap();
+    write_maps(case, &generation);
+    write_error_pages(&generation);
+    write_lua(&generation);
+    let config = folder.path().join("haproxy.cfg");
+    let golden = read_golden(&case.join(format!("{name}.snap")));
+    fs::write(&config, with_booleans(haproxy, &with_generation_dir(&golden, &generation))).unwrap();
+    config_errors(haproxy, &config).map(|text| format!("{} {name}: {text}\n", case.display()))
+}
+
+fn config_errors(haproxy: &Path, config: &Path) -> Option<String> {
+    let output = Command::new(haproxy).arg("-c").arg("-f").arg(config).output().unwrap();
+    let bytes = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let fine = output.status.success() && !text.contains("WARNING");
+    (!fine).then_some(text)
+}
+
+fn write_maps(case: &Path, generation: &Path) {
+    for file in fs::read_dir(case).unwrap() {
+        let path = file.unwrap().path();
+        let name = Path::new(path.file_stem().unwrap());
+        if has_extension(name, "map") || has_extension(name, "state") {
+            fs::write(generation.join(name), read_golden(&path)).unwrap();
+        }
+    }
+}
+
+fn write_lua(generation: &Path) {
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates/wait.lua");
+    fs::copy(from, generation.join("wait.lua")).unwrap();
+}
+
+fn write_error_pages(generation: &Path) {
+    let files = render_files(&Config::default(), &story::frame()).generation.files;
+    for (name, page) in files.iter().filter(|(name, _)| has_extension(Path::new(name), "http")) {
+        fs::write(generation.join(name), page).unwrap();
+    }
+}
+
+fn has_extension(path: &Path, extension: &str) -> bool {
+    path.extension().is_some_and(|text| text == extension)
+}
+
+/// Without the lines that insta keeps for itself.
+fn read_golden(snapshot: &Path) -> String {
+    let text = fs::read_to_string(snapshot).unwrap();
+    text.splitn(3, "---\n").nth(2).unwrap().to_owned() + "\n"
+}
+
+fn with_generation_dir(config: &str, generation: &Path) -> String {
+    let (_, after) = config.split_once(GENERATIONS).unwrap();
+    let name: String = after.chars().take_while(char::is_ascii_hexdigit).collect();
+    config.replace(&format!("{GENERATIONS}{name}"), &generation.display().to_string())
+}
+
+fn find_haproxy() -> Option<PathBuf> {
+    let given = std::env::var("HAPROXY_BIN").ok();
+    let usual = ["haproxy", "/usr/sbin/haproxy"].map(str::to_owned);
+    let found = given.into_iter().chain(usual).find(|bin| {
+        let run = Command::new(bin).arg("-v").stdout(Stdio::null()).status();
+        run.is_ok_and(|status| status.success())
+    });
+    if found.is_none() {
+        crate::common::record_skip("no HAProxy is installed");
+    }
+    found.map(PathBuf::from)
+}

@@ -1,0 +1,172 @@
+//! What HAProxy is told when the world changes: `tests/plan/<case>/`.
+//!
+//! Each case is two stories (`before.txt`, `after.txt`) and the lines that go over the socket between
+//! them. A real HAProxy is told them too, and has to end where the plan says.
+
+use crate::common::{
+    haproxy::{self, HAProxy},
+    story,
+};
+use docker_glue::haproxy::{config::Config, observed::ObservedState, plan::plan_commands};
+use std::{
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// From one story to the next.
+struct Case {
+    folder: PathBuf,
+    /// HAProxy adds backends, and needs no spare ones.
+    adds: bool,
+    before: Config,
+    after: Config,
+}
+
+impl Case {
+    fn read_all() -> Vec<Self> {
+        let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plan");
+        let mut folders: Vec<_> =
+            fs::read_dir(cases).unwrap().map(|result| result.unwrap().path()).collect();
+        folders.sort();
+        assert!(!folders.is_empty());
+        let both = folders.into_iter().flat_map(|path| [(path.clone(), false), (path, true)]);
+        both.map(|(folder, adds)| Self::read_case(folder, adds)).collect()
+    }
+
+    fn read_case(folder: PathBuf, adds: bool) -> Self {
+        let routes = |file| story::routes(&fs::read_to_string(folder.join(file)).unwrap());
+        let before = story::started(&routes("before.txt"), 1, adds);
+        let observed = ObservedState::from_config(&before);
+        let (after, homeless) = story::config_within(&routes("after.txt"), &observed);
+        assert_eq!(homeless, 0, "{}: a reload is needed", folder.display());
+        assert_eq!(
+            before.fingerprint,
+            after.fingerprint,
+            "{}: a reload is needed",
+            folder.display()
+        );
+        Self { folder, adds, before, after }
+    }
+
+    fn name(&self) -> String {
+        self.folder.file_name().unwrap().to_string_lossy().into_owned()
+    }
+}
+
+#[test]
+fn commands_of_a_change_match_snapshots() {
+    for case in Case::read_all() {
+        let mut observed = ObservedState::from_config(&case.before);
+        let mut text = String::new();
+        for command in plan_commands(&observed, &case.after) {
+            writeln!(text, "{command}").unwrap();
+            observed.apply_command(&command);
+        }
+        let there = ObservedState::from_config(&case.after);
+        assert!(observed.matches_state(&there), "{}: {observed:#?}", case.name());
+        assert!(plan_commands(&observed, &case.after).is_empty(), "{}", case.name());
+        let mut settings = insta::Settings::clone_current();
+        settings.set_snapshot_path(&case.folder);
+        settings.set_prepend_module_to_snapshot(false);
+        settings.set_omit_expression(true);
+        let name = if case.adds { "commands-3.4" } else { "commands" };
+        settings.bind(|| insta::assert_snapshot!(name, text));
+    }
+}
+
+/// What we believe that HAProxy has after each step is what it has.
+#[tokio::test]
+async fn real_haproxy_reaches_the_planned_state() {
+    for case in Case::read_all() {
+        let Some(bin) = haproxy::bin() else { return };
+        if case.adds && !haproxy::adds_backends(&bin).await {
+            continue;
+        }
+        let haproxy = HAProxy::start(&case.before).await.unwrap();
+        let mut observed = haproxy.observe().await;
+        let started = ObservedState::from_config(&case.before);
+        assert_eq!(observed.fingerprint, started.fingerprint);
+        assert!(observed.backends.is_superset(&started.backends), "{}", case.name());
+        assert!(observed.matches_state(&started), "{}: {observed:#?}", case.name());
+
+        let commands = plan_commands(&observed, &case.after);
+        let mut runtime = haproxy.runtime().await;
+        runtime.execute_commands(&commands, &mut observed).await.unwrap();
+        runtime.read_back(&commands, &mut observed).await.unwrap();
+        let there = ObservedState::from_config(&case.after);
+        assert!(observed.matches_state(&there), "{}: {observed:#?}", case.name());
+        let all = haproxy.observe().await;
+        assert!(all.matches_state(&there), "{}: {all:#?}", case.name());
+        assert!(plan_commands(&all, &case.after).is_empty(), "{}", case.name());
+    }
+}
+
+const TWO: &str = "
+    web1 172.17.0.2 glue_http_80_host=a.test
+    web2 172.17.0.3 glue_http_80_host=a.test
+    api1 172.17.0.4 glue_http_80_host=api.test glue_http_80_check=/x";
+const WEB1: &str = "a.test:80/web1-00c0ffee0000:80";
+
+/// What somebody else did over the socket, and what is said to undo it.
+#[tokio::test]
+async fn foreign_runtime_change_is_reverted() {
+    let config = story::config(&story::routes(TWO));
+    let Some(haproxy) = HAProxy::start(&config).await else { return };
+    let target = "a.test:80\\ 0\\ 60000\\ safe\\ a.test:80";
+    for (theirs, ours) in [
+        (format!("set server {WEB1} weight 3"), vec![format!("set server {WEB1} weight 100")]),
+        (format!("set server {WEB1} state maint"), vec![format!("set server {WEB1} state ready")]),
+        (format!("set server {WEB1} state drain"), vec![format!("set server {WEB1} state ready")]),
+        (
+            format!("set server {WEB1} addr 172.17.0.99 port 81"),
+            vec![format!("set server {WEB1} addr 172.17.0.2 port 80")],
+        ),
+        (
+            "add server spare-tcp-001/theirs 172.17.0.9:80".to_owned(),
+            vec!["del server spare-tcp-001/theirs".to_owned()],
+        ),
+        (
+            "del map routes.map a.test:80/".to_owned(),
+            vec![format!("add map routes.map a.test:80/ {target}")],
+        ),
+        (
+            "set map routes.map a.test:80/ nowhere".to_owned(),
+            vec![format!("set map routes.map a.test:80/ {target}")],
+        ),
+        (
+            "add map routes.map theirs.test:80/ a.test:80".to_owned(),
+            vec!["del map routes.map theirs.test:80/".to_owned()],
+        ),
+        // The first entry of a key counts, and that one is ours.
+        ("add map routes.map a.test:80/ theirs".to_owned(), vec![]),
+        (
+            "set map checks.map api.test:80 /theirs".to_owned(),
+            vec!["set map checks.map api.test:80 /x".to_owned()],
+        ),
+    ] {
+        docker_glue::haproxy::socket::send_command(&haproxy.socket(), &theirs).await.unwrap();
+        let mut observed = haproxy.observe().await;
+        let commands = plan_commands(&observed, &config);
+        let texts: Vec<_> = commands.iter().map(ToString::to_string).collect();
+        assert_eq!(texts, ours, "{theirs}");
+        haproxy.runtime().await.execute_commands(&commands, &mut observed).await.unwrap();
+        let there = ObservedState::from_config(&config);
+        assert!(haproxy.observe().await.matches_state(&there), "{theirs}");
+    }
+}
+
+/// HAProxy deletes what is in maintenance only.
+#[tokio::test]
+async fn server_drained_by_others_is_deleted() {
+    let before = story::config(&story::routes(TWO));
+    let Some(haproxy) = HAProxy::start(&before).await else { return };
+    let drain = format!("set server {WEB1} state drain");
+    docker_glue::haproxy::socket::send_command(&haproxy.socket(), &drain).await.unwrap();
+    let mut observed = haproxy.observe().await;
+    let routes = story::routes(&TWO.replace("172.17.0.2", "172.17.0.2 exited"));
+    let (after, _) = story::config_within(&routes, &observed);
+    let commands = plan_commands(&observed, &after);
+    haproxy.runtime().await.execute_commands(&commands, &mut observed).await.unwrap();
+    assert!(haproxy.observe().await.matches_state(&ObservedState::from_config(&after)));
+}

@@ -1,0 +1,206 @@
+//! The image of `packaging/Dockerfile`, in the company of `examples/compose.yaml`. `make packages-test` builds
+//! what is copied into it first.
+
+use crate::common::{
+    self, Docker,
+    balancer::{Answer, Request, free_port},
+    systemd, unique, wait_for,
+};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    process::Command,
+};
+
+/// A project that goes with its guard, image and volume too.
+struct Project {
+    docker: Docker,
+    name: String,
+    port: u16,
+}
+
+impl Project {
+    fn up(docker: &Docker) -> Self {
+        let (name, port) = (unique("compose"), free_port());
+        let project = Self { docker: docker.clone(), name, port };
+        let (base, image) = (format!("BASE={}", systemd::image()), project.image());
+        let words =
+            ["build", "--file", "packaging/Dockerfile", "--build-arg", &base, "--tag", &image, "."];
+        docker.cli(&words);
+        project.compose(&["up", "--detach"]);
+        project
+    }
+
+    fn image(&self) -> String {
+        format!("{}:test", self.name)
+    }
+
+    /// Whichever of the two there is.
+    fn command(&self) -> Command {
+        let plugin = Command::new("docker").args(["compose", "version"]).output().unwrap();
+        let mut command = if plugin.status.success() {
+            let mut command = Command::new("docker");
+            command.arg("compose");
+            command
+        } else {
+            Command::new("docker-compose")
+        };
+        let sockets = self.docker.socket().canonicalize().unwrap();
+        command
+            .args(["--file", "examples/compose.yaml", "--project-name", &self.name])
+            .env("BALANCER_IMAGE", self.image())
+            .env("WHOAMI_IMAGE", common::image())
+            .env("HTTP_PORT", format!("127.0.0.1:{}", self.port))
+            .env("DOCKER_SOCKET_DIR", sockets.parent().unwrap())
+            .env("DOCKER_GLUE_CONSTRAINT", format!("com.docker.compose.project={}", self.name));
+        command
+    }
+
+    fn compose(&self, words: &[&str]) {
+        let output = self.command().args(words).output().expect("there is no docker-compose");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "docker-compose {}: {text}", words.join(" "));
+    }
+
+    /// The container of a service, by its id.
+    fn container(&self, service: &str) -> String {
+        let [project, service] = [("project", self.name.as_str()), ("service", service)]
+            .map(|(key, value)| format!("label=com.docker.compose.{key}={value}"));
+        self.docker.cli(&["ps", "--quiet", "--filter", &project, "--filter", &service])
+    }
+
+    fn inspect(&self, service: &str, format: &str) -> String {
+        self.docker.cli(&["inspect", "--format", format, &self.container(service)])
+    }
+
+    fn get(&self, path: &str) -> std::io::Result<Answer> {
+        let addr = SocketAddr::from(([127, 0, 0, 1], self.port));
+        Request::to(addr, "GET", "app.example.com", path).send()
+    }
+
+    /// Waits until a GET of this path is answered so.
+    fn until(&self, path: &str, what: &str, right: impl Fn(&Answer) -> bool) {
+        wait_for(what, || self.get(path).is_ok_and(|answer| right(&answer)).then_some(()));
+    }
+
+    fn is_healthy(&self) -> bool {
+        let check = ["exec", &self.container("balancer"), "/usr/libexec/docker-glue/healthcheck"];
+        self.docker.command(&check).output().unwrap().status.success()
+    }
+}
+
+impl Drop for Project {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let logs = self.command().arg("logs").output().unwrap();
+            eprintln!("{}", String::from_utf8_lossy(&logs.stdout));
+        }
+        let _ = self.command().args(["down", "--volumes", "--timeout", "1"]).output();
+        let _ = self.docker.command(&["image", "rm", &self.image()]).output();
+    }
+}
+
+#[test]
+#[ignore = "make packages-test builds the program first"]
+fn services_are_served_through_a_filtered_docker_socket() {
+    let docker = common::docker_as_root().expect("a Docker engine, and root");
+    let project = Project::up(&docker);
+    project.until("/x", "the host's service", |reply| {
+        reply.status == 200 && reply.body.contains("path: /x\n")
+    });
+    project
+        .until("/api/users", "the prefix's service", |reply| reply.body.contains("path: /users\n"));
+
+    // What the image is, and as whom it runs.
+    let status = ["exec", &project.container("balancer"), "cat", "/proc/1/status"];
+    let status = docker.cli(&status);
+    for line in ["Uid:\t10001\t10001", "CapEff:\t0000000000000000", "NoNewPrivs:\t1"] {
+        assert!(status.contains(line), "{line} in {status}");
+    }
+    let label =
+        "{{index .Config.Labels \"org.opencontainers.image.licenses\"}} {{.Config.StopSignal}}";
+    assert_eq!(project.inspect("balancer", label), "MIT SIGTERM");
+
+    // Who hangs is unhealthy.
+    wait_for("Docker's own look at its health", || {
+        (project.inspect("balancer", "{{.State.Health.Status}}") == "healthy").then_some(())
+    });
+    assert!(project.is_healthy());
+    let first = project.inspect("balancer", "{{.State.Pid}}").parse().unwrap();
+    kill(Pid::from_raw(first), Signal::SIGSTOP).unwrap();
+    let hanging = project.is_healthy();
+    kill(Pid::from_raw(first), Signal::SIGCONT).unwrap();
+    assert!(!hanging);
+
+    // Events come through, also of what compose does: the service goes, and comes back.
+    project.compose(&["stop", "--timeout", "1", "api"]);
+    project.until("/api/users", "503 without the service", |reply| reply.status == 503);
+    project.compose(&["start", "api"]);
+    project.until("/api/users", "the service again", |reply| reply.body.contains("path: /users\n"));
+
+    // Both end when they are told to: 137 is SIGKILL, after the patience.
+    for service in ["docker", "balancer"] {
+        let id = project.container(service);
+        project.compose(&["stop", service]);
+        let status = docker.cli(&["inspect", "--format", "{{.State.ExitCode}}", &id]);
+        assert_ne!(status, "137", "{service}");
+    }
+    project.compose(&["start", "docker", "balancer"]);
+    project.until("/x", "served again", |reply| reply.status == 200);
+}
+
+#[test]
+#[ignore = "make packages-test builds the program first"]
+fn socket_proxy_rejects_changing_requests() {
+    let docker = common::docker_as_root().expect("a Docker engine, and root");
+    let project = Project::up(&docker);
+    let addresses = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
+    let address: Ipv4Addr = project.inspect("docker", addresses).parse().unwrap();
+    let app = project.container("app");
+    let image = project.inspect("app", "{{.Image}}");
+    let status = |method: &str, path: &str| {
+        let path = path.replace("APP", &app);
+        Request::to((address, 2375).into(), method, "docker", &path).send().unwrap().status
+    };
+    wait_for("the socket proxy", || {
+        std::net::TcpStream::connect((address, 2375)).is_ok().then_some(())
+    });
+    for path in [
+        "/_ping",
+        "/version",
+        "/info",
+        "/v1.41/containers/json?all=true",
+        "/containers/APP/json",
+        &format!("/v1.41/images/{image}/json"),
+        "/v1.41/networks",
+        "/networks/bridge",
+        "/events?until=1",
+    ] {
+        assert_eq!(status("GET", path), 200, "{path}");
+        assert_eq!(status("POST", path), 403, "POST {path}");
+    }
+    for (method, path) in [
+        ("POST", "/containers/create"),
+        ("POST", "/v1.41/containers/APP/stop"),
+        ("POST", "/containers/APP/exec"),
+        ("PUT", "/containers/APP/archive?path=/"),
+        ("DELETE", "/containers/APP"),
+        ("GET", "/containers/APP/logs?stdout=1"),
+        ("GET", "/containers/APP/archive?path=/whoami"),
+        ("GET", "/containers/APP/export"),
+        ("GET", "/containers/APP/attach/ws"),
+        ("GET", "/containers/../images/json"),
+        ("GET", "/containers/APP%2flogs/json"),
+        ("GET", "//containers/json"),
+        ("GET", "/images/json"),
+        ("GET", "/images/docker-glue-whoami/json"),
+        ("GET", &format!("/images/{image}/history")),
+        ("GET", "/secrets"),
+        ("GET", "/v1.41/../images/json"),
+    ] {
+        assert_eq!(status(method, path), 403, "{method} {path}");
+    }
+}
