@@ -8,7 +8,7 @@
 //!  └──────────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! Folders are layers: each imports those below it only (tests/layers.rs).
+//! Folders are layers: each imports those below it only (tests/core/layers.rs).
 //!
 //! - `bin/`: the programs: `main` alone
 //! - `cli/`: options and subcommands; what starts the tasks and connects them

@@ -13,13 +13,14 @@ mod explain;
 mod find;
 mod golden;
 mod history;
+mod layers;
 mod layout;
 mod model;
 mod observed;
 mod outlook;
 mod page;
 mod property;
-mod purity;
+
 mod settings;
 mod show;
 mod template;

@@ -1,0 +1,104 @@
+//! Folders of src/ are layers: each may import those below it.
+
+#[path = "layers/cases.rs"]
+mod cases;
+#[path = "layers/path.rs"]
+mod path;
+#[path = "layers/pure.rs"]
+mod pure;
+#[path = "layers/source.rs"]
+mod source;
+#[path = "layers/token.rs"]
+mod token;
+
+use std::fs;
+
+use path::{Path, read_paths};
+use source::{Source, read_sources};
+use token::read_code;
+
+/// From the top to the bottom, with what each is for. The documentation of src/lib.rs has the same lines.
+const LAYERS: [(&str, &str); 13] = [
+    ("bin", "the programs: `main` alone"),
+    ("cli", "options and subcommands; what starts the tasks and connects them"),
+    (
+        "handlers",
+        "docker-glue: events in order to scripts, plugins, templates, publishers, a balancer",
+    ),
+    ("api", "the HTTP servers: control socket, metrics, dashboard"),
+    ("controller", "docker-balancer's loop: reconcile, apply, count, keep the history"),
+    ("settings", "options and settings files as checked values"),
+    ("report", "what an operator reads: status, explain, plan, history; pure"),
+    ("haproxy", "HAProxy: desired configuration, observed state, plan, runtime commands, process"),
+    ("sources", "where containers are read from: Docker engines, compose files"),
+    ("routing", "from containers to routes, over time; pure"),
+    ("label", "from the text of labels to options; pure"),
+    ("model", "containers, routes, options, problems as values; pure"),
+    ("support", "what knows nothing of containers: log, signals, systemd, files, text"),
+];
+
+/// Arrows that the order allows and that are wrong all the same.
+const FORBIDDEN: [(&str, &str); 2] = [("haproxy", "sources"), ("sources", "label")];
+
+#[test]
+fn src_has_layers_only() {
+    let entries = fs::read_dir("src").unwrap().map(|entry| entry.unwrap().file_name());
+    let names = entries.map(|name| name.into_string().unwrap());
+    let others: Vec<_> = names.filter(|name| name != "lib.rs" && !is_layer(name)).collect();
+    assert!(others.is_empty(), "src/ has entries that are no layers: {}", others.join(" "));
+}
+
+#[test]
+fn imports_point_downward() {
+    let broken: Vec<_> = read_sources().iter().flat_map(find_broken_arrows).collect();
+    assert!(broken.is_empty(), "{} imports:\n{}", broken.len(), broken.join("\n"));
+}
+
+#[test]
+fn lib_documents_each_layer() {
+    let text = fs::read_to_string("src/lib.rs").unwrap();
+    let lines = LAYERS.iter().filter(|(layer, _)| fs::exists(format!("src/{layer}")).unwrap());
+    let lines = lines.map(|(layer, purpose)| format!("//! - `{layer}/`: {purpose}\n"));
+    let lines: String = lines.collect();
+    assert!(text.contains(&lines), "src/lib.rs lacks these lines:\n{lines}");
+}
+
+fn is_layer(name: &str) -> bool {
+    LAYERS.iter().any(|(layer, _)| *layer == name)
+}
+
+/// Each as `src/label/read.rs:3: label -> haproxy: crate::haproxy::config (upward)`.
+fn find_broken_arrows(source: &Source) -> Vec<String> {
+    let module = source.module();
+    let paths = read_paths(&read_code(&source.text), &module);
+    let found = paths.iter().filter_map(|path| Some((path.line, judge_path(&module, path)?)));
+    found.map(|(line, reason)| format!("{}:{line}: {reason}", source.path)).collect()
+}
+
+fn judge_path(module: &[String], path: &Path) -> Option<String> {
+    let Some(from) = module.first() else {
+        // A name that is exported there hides which layer it is from.
+        return Some("the crate's root has modules only".to_owned());
+    };
+    let to = target(path)?;
+    let reason = judge_arrow(from, to)?;
+    Some(format!("{from} -> {to}: {} ({reason})", path.segments.join("::")))
+}
+
+/// Returns the folder that a path leads to, if it leads into the crate.
+fn target(path: &Path) -> Option<&str> {
+    let [first, folder, ..] = path.segments.as_slice() else { return None };
+    (first == "crate").then_some(folder)
+}
+
+/// Returns what is wrong with an import.
+fn judge_arrow(from: &str, to: &str) -> Option<&'static str> {
+    let level = |name| LAYERS.iter().position(|(layer, _)| *layer == name);
+    match (level(from), level(to)) {
+        _ if from == to => None,
+        (_, None) => Some("no layer"),
+        (None, _) => Some("from no layer"),
+        (Some(from), Some(to)) if to < from => Some("upward"),
+        _ => FORBIDDEN.contains(&(from, to)).then_some("forbidden"),
+    }
+}

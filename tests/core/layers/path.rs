@@ -1,0 +1,148 @@
+//! The paths that Rust code names: each leaf of a `use`, and each path with `::` elsewhere.
+
+use super::token::Token;
+
+/// A path in full: one in the crate begins with `crate`.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Path {
+    pub(crate) segments: Vec<String>,
+    pub(crate) line: usize,
+}
+
+/// Returns the paths that the code of a module names. `module` is its own path, without `crate`.
+pub(crate) fn read_paths(tokens: &[Token<'_>], module: &[String]) -> Vec<Path> {
+    let mut reader =
+        Reader { tokens, at: 0, module: module.to_vec(), blocks: Vec::new(), paths: Vec::new() };
+    while reader.at < tokens.len() {
+        reader.read_next();
+    }
+    reader.paths
+}
+
+struct Reader<'a> {
+    tokens: &'a [Token<'a>],
+    at: usize,
+    /// Where the code stands: a module in a module's file has `super` of its own.
+    module: Vec<String>,
+    /// For each open `{`, whether it is a module's.
+    blocks: Vec<bool>,
+    paths: Vec<Path>,
+}
+
+impl<'a> Reader<'a> {
+    fn read_next(&mut self) {
+        match self.peek(0) {
+            // Not `use<'a>`, which is part of a type.
+            "use" if self.peek(1) != "<" => {
+                self.at += 1;
+                self.read_tree(&[]);
+            }
+            "mod" if self.peek(2) == "{" => self.enter_module(),
+            "{" => self.enter_block(),
+            "}" => self.leave_block(),
+            text if is_word(text) => self.read_inline(),
+            _ => self.at += 1,
+        }
+    }
+
+    fn peek(&self, ahead: usize) -> &'a str {
+        self.tokens.get(self.at + ahead).map_or("", |token| token.text)
+    }
+
+    fn enter_module(&mut self) {
+        self.module.push(self.peek(1).to_owned());
+        self.blocks.push(true);
+        self.at += 3;
+    }
+
+    fn enter_block(&mut self) {
+        self.blocks.push(false);
+        self.at += 1;
+    }
+
+    fn leave_block(&mut self) {
+        if self.blocks.pop() == Some(true) {
+            self.module.pop();
+        }
+        self.at += 1;
+    }
+
+    /// Reads a tree of `use` from where its prefix has been read.
+    fn read_tree(&mut self, prefix: &[&'a str]) {
+        if self.peek(0) == "::" {
+            self.at += 1;
+        }
+        match self.peek(0) {
+            "{" => self.read_group(prefix),
+            // An error of syntax.
+            "" => {}
+            segment => self.read_segment(prefix, segment),
+        }
+    }
+
+    fn read_group(&mut self, prefix: &[&'a str]) {
+        self.at += 1;
+        while !["}", ""].contains(&self.peek(0)) {
+            self.read_tree(prefix);
+            if self.peek(0) == "," {
+                self.at += 1;
+            }
+        }
+        self.at += 1;
+    }
+
+    fn read_segment(&mut self, prefix: &[&'a str], segment: &'a str) {
+        let line = self.tokens[self.at].line;
+        let mut segments = prefix.to_vec();
+        // `self` in braces is the module before them.
+        if segment != "self" || prefix.is_empty() {
+            segments.push(segment);
+        }
+        self.at += 1;
+        if self.peek(0) == "::" {
+            return self.read_tree(&segments);
+        }
+        if self.peek(0) == "as" {
+            self.at += 2;
+        }
+        self.add_path(&segments, line);
+    }
+
+    /// Reads a word, and the path that it begins, if it does.
+    fn read_inline(&mut self) {
+        let line = self.tokens[self.at].line;
+        let mut segments = vec![self.peek(0)];
+        while self.peek(1) == "::" && is_word(self.peek(2)) {
+            segments.push(self.peek(2));
+            self.at += 2;
+        }
+        self.at += 1;
+        if segments.len() > 1 {
+            self.add_path(&segments, line);
+        }
+    }
+
+    fn add_path(&mut self, segments: &[&str], line: usize) {
+        let segments = resolve_path(segments, &self.module);
+        self.paths.push(Path { segments, line });
+    }
+}
+
+fn is_word(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_alphabetic() || c == '_')
+}
+
+/// The programs name the library by its name.
+fn resolve_path(segments: &[&str], module: &[String]) -> Vec<String> {
+    let climbed = segments.iter().take_while(|segment| **segment == "super").count();
+    let kept = module.len().saturating_sub(climbed);
+    let (base, rest): (&[String], _) = match segments {
+        ["crate" | "docker_glue", rest @ ..] => (&[], rest),
+        ["self", "super", rest @ ..] => return resolve_path(&[&["super"], rest].concat(), module),
+        ["self", rest @ ..] => (module, rest),
+        ["super", ..] => (&module[..kept], &segments[climbed..]),
+        _ => return segments.iter().map(|&segment| segment.to_owned()).collect(),
+    };
+    let rest = rest.iter().map(|&segment| segment.to_owned());
+    ["crate".to_owned()].into_iter().chain(base.iter().cloned()).chain(rest).collect()
+}
