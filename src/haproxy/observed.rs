@@ -435,7 +435,7 @@ a.test:80,BACKEND,0,0,8,3,,17,
     #[test]
     fn inflight_requests_are_summed_per_container() {
         let check = |answer, id, expected| {
-            assert_eq!(count_container_requests(answer, id), expected, "{id}")
+            assert_eq!(count_container_requests(answer, id), expected, "{id}");
         };
         check(STAT, "0123456789ab", Some(7));
         check(STAT, "ba9876543210", Some(5));

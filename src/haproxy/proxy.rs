@@ -298,7 +298,7 @@ impl Proxy {
             }
             (Some(error), ..) => tracing::debug!("{error}"),
             (None, Reachability::Unreachable, _) if is_service => {
-                tracing::info!("HAProxy answers again")
+                tracing::info!("HAProxy answers again");
             }
             (None, ..) => {}
         }

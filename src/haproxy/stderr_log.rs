@@ -137,7 +137,7 @@ fn log_line(line: &str, throttle: &mut LogThrottle, now: Instant) {
     let words = line.split_once(" : ").map_or(line, |(_, words)| strip_cli_prefix(words));
     match line.split(' ').next() {
         Some("[ALERT]") if !is_caused_by_command(words) => {
-            tracing::warn!(target: "haproxy", "{words}")
+            tracing::warn!(target: "haproxy", "{words}");
         }
         Some("[WARNING]") if is_notable(words) => match throttle.take_suppressed(words, now) {
             Some(0) => tracing::info!(target: "haproxy", "{words}"),

@@ -20,7 +20,7 @@ pub fn from_files(config: &str, map: impl Fn(MapName) -> Option<String>) -> Obse
         }
         match (words.as_slice(), backend) {
             (["description", description @ ..], None) => {
-                observed.fingerprint = description.join(" ")
+                observed.fingerprint = description.join(" ");
             }
             (["server", name, address, options @ ..], Some(backend)) => {
                 let Some(observed_server) = parse_server(name, address, options) else { continue };

@@ -13,7 +13,7 @@ pub mod counts;
 pub mod exclusion;
 pub mod explain;
 pub(crate) mod explain_table;
-pub(crate) mod explain_text;
+pub mod explain_text;
 pub mod history;
 pub mod history_file;
 pub mod offline;

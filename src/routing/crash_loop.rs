@@ -45,7 +45,7 @@ impl CrashTracker {
                 (Some(history), Some(stopping)) => history.on_running(stopping, now),
                 (Some(history), None) if history.is_up => history.on_exit(now),
                 (None, Some(stopping)) => {
-                    drop(self.0.insert(id, RestartHistory::on_start(stopping, now)))
+                    self.0.insert(id, RestartHistory::on_start(stopping, now));
                 }
                 (_, None) => {}
             }

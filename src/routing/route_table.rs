@@ -501,7 +501,7 @@ fn build_route(
                 return (None, kept.collect());
             }
             Some((claims_at, rank)) if rank != ClaimRank::Stranger => {
-                claims[..=claims_at].rotate_right(1)
+                claims[..=claims_at].rotate_right(1);
             }
             _ => {}
         }

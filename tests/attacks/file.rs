@@ -93,8 +93,8 @@ fn settings_that_nest_without_end_are_refused() {
         for (program, verb) in [(balancer, "plan"), (glue, "check")] {
             let words = [verb, "--settings", file.to_str().unwrap()];
             let (status, output) = run(program, &words, "");
-            assert!([1, 2].contains(&status), "{program}: {status} {text}");
-            assert!(!text.contains("panicked"), "{program}: {text}");
+            assert!([1, 2].contains(&status), "{program}: {status} {output}");
+            assert!(!output.contains("panicked"), "{program}: {output}");
         }
     }
 }

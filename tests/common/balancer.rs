@@ -536,7 +536,7 @@ impl Answer {
                 Some(("address", text)) => self.address = text.parse().ok(),
                 Some(("path", text)) => text.clone_into(&mut self.path),
                 Some(("query", text)) if !text.is_empty() => {
-                    self.path = format!("{}?{text}", self.path)
+                    self.path = format!("{}?{text}", self.path);
                 }
                 Some(("header", text)) => {
                     let (name, value) = text.split_once(": ").unwrap_or((text, ""));

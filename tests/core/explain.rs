@@ -5,8 +5,8 @@
 
 use crate::common::story;
 use docker_glue::{
-    cli::command::explain::format_explanation,
     haproxy::stats::{Counters, StatsRow},
+    report::explain_text::format_explanation,
     report::{
         StateSnapshot,
         explain::{

@@ -126,7 +126,7 @@ async fn serve_socket(listener: SharedListener, orders: mpsc::Sender<ControlRequ
             http::serve_connection(stream, slot, SERVER_NAME, LIMITS, |request| {
                 handle_request(request, &orders)
             })
-            .await
+            .await;
         }
     };
     http::accept_connections(listener, SERVER_NAME, LIMITS, handle).await;

@@ -3,11 +3,11 @@
 //! Pure.
 
 use crate::{
-    cli::command::explain::format_explanation,
     haproxy::stats::Counters,
     report::{
         StateSnapshot,
         explain::{self, RequestOutcome, request::ExplainRequest},
+        explain_text::format_explanation,
     },
 };
 use anstream::adapter::strip_str;

@@ -49,7 +49,7 @@ impl CachedView {
     fn from_description(of: &Arc<Description>) -> Self {
         // The engine's own words, written by us: what cannot be read is not there.
         let inspected: InspectView = serde_json::from_str(&of.json).unwrap_or_default();
-        Self { source: Arc::clone(of), value: inspected.to_value(of) }
+        Self { source: Arc::clone(of), value: inspected.into_value(of) }
     }
 }
 
@@ -198,7 +198,7 @@ pub(crate) fn short_id(id: &str, length: usize) -> Value {
 }
 
 impl InspectView {
-    fn to_value(self, of: &Arc<Description>) -> Value {
+    fn into_value(self, of: &Arc<Description>) -> Value {
         let Self { created, config, state, network_settings, host_config, mounts } = self;
         let addresses = address_values(&network_settings, &config);
         let first =

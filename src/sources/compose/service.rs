@@ -298,14 +298,14 @@ impl ServiceParser<'_> {
         if named.is_empty() {
             return default_network(networks);
         }
-        let mut names = BTreeSet::new();
+        let mut full_names = BTreeSet::new();
         for (network, position) in named.into_iter().filter(|(network, _)| !network.is_empty()) {
-            names.insert(networks.get(network).cloned().unwrap_or_else(|| {
+            full_names.insert(networks.get(network).cloned().unwrap_or_else(|| {
                 self.add_note(name, position, Remark::NoNetwork(network.to_owned()));
                 network.to_owned()
             }));
         }
-        ServiceNetwork::Networks(names)
+        ServiceNetwork::Networks(full_names)
     }
 
     /// Labels of ours where no container gets them.

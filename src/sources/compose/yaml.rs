@@ -455,11 +455,13 @@ impl Node {
         match &self.content {
             Content::Nothing => {}
             Content::Text(_) => {
-                errors.extend(self.error.as_deref().map(|error| (&self.position, error)))
+                errors.extend(self.error.as_deref().map(|error| (&self.position, error)));
             }
             Content::List(list) => list.iter().for_each(|node| node.collect_errors(errors)),
             Content::Map(entries) => {
-                entries.iter().for_each(|entry| entry.value.collect_errors(errors))
+                for entry in entries {
+                    entry.value.collect_errors(errors);
+                }
             }
         }
     }

@@ -98,13 +98,9 @@ impl Engine {
             }
         }
         drop((kept, seen_ids));
-        let LenientList { entries, warnings: odd, dropped: lost } =
+        let LenientList { entries, warnings, dropped } =
             self.query_containers(&[], &BTreeMap::new()).await?;
-        Ok(LenientList {
-            entries: entries.into_iter().map(keep).collect(),
-            warnings: odd,
-            dropped: lost,
-        })
+        Ok(LenientList { entries: entries.into_iter().map(keep).collect(), warnings, dropped })
     }
 
     /// The engine lists the youngest first; `before` is its word for what follows in the list.

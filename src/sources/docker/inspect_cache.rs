@@ -263,7 +263,7 @@ impl InspectCache {
         let must_wait = self.waiting_events.contains_key(&id) || !is_idle || !self.is_complete;
         match event.is_own {
             true if must_wait => {
-                self.waiting_events.entry(id.clone()).or_default().push_back(event)
+                self.waiting_events.entry(id.clone()).or_default().push_back(event);
             }
             true => self.emit_event(event),
             false => {}

@@ -176,7 +176,7 @@ pub(crate) fn log_disconnected(outage: &mut Outage, error: &anyhow::Error) -> Du
     let (tell, pause) = outage.record_failure(Instant::now().into_std());
     match tell {
         FailureReport::First => {
-            tracing::warn!("docker is away: {error:#}; trying again until it is back")
+            tracing::warn!("docker is away: {error:#}; trying again until it is back");
         }
         FailureReport::Repeat => tracing::debug!("docker is still away: {error:#}"),
     }

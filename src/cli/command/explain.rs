@@ -1,7 +1,5 @@
 //! `explain`: asks the docker-balancer that runs; where none answers, Docker.
 
-pub use crate::report::explain_text::format_explanation;
-
 use super::{CommandOutput, offline};
 use crate::{
     api::control::{
@@ -9,8 +7,11 @@ use crate::{
         socket_path,
     },
     haproxy::config::MapName,
-    report::explain::{
-        AnsweredBy, Explanation, RequestOutcome, explain as pure, request::ExplainRequest,
+    report::{
+        explain::{
+            AnsweredBy, Explanation, RequestOutcome, explain as pure, request::ExplainRequest,
+        },
+        explain_text::format_explanation,
     },
     settings::{Settings, options::Format},
 };
