@@ -24,7 +24,7 @@ pub(super) enum BindPrivilege {
     Service,
 }
 
-/// Fails with those that cannot be had; sockets of a process just killed may take `patience`.
+/// Fails with those that cannot be had; sockets of a process just killed may take `timeout`.
 pub(super) async fn check_ports(
     new: &[SocketAddr],
     own_pids: &BTreeSet<u32>,

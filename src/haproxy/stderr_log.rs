@@ -79,12 +79,12 @@ impl StderrReader {
         }
     }
 
-    /// A place to come back to with [`Said::since`].
+    /// A position for [`StderrReader::lines_since`].
     pub fn cursor(&self) -> usize {
         self.tail.borrow().count
     }
 
-    /// What was said since, once it holds `word` or HAProxy has gone; after `patience` what there is.
+    /// The lines since `cursor`, once one contains `word` or HAProxy has ended; after `max_wait` those that there are.
     pub async fn lines_since(&mut self, cursor: usize, word: &str, max_wait: Duration) -> String {
         let done = |tail: &LogTail| {
             tail.is_closed || tail.lines_since(cursor).any(|line| line.contains(word))

@@ -46,7 +46,7 @@ pub struct ParsedLabels {
     pub requests: Vec<RouteRequest>,
     /// `glue_network`.
     pub network: Option<String>,
-    /// Sorted, each once, and no more than [`MOST_PROBLEMS`] but for one that says how many are left out.
+    /// Sorted, each once, and no more than [`MAX_PROBLEMS`] but for one that says how many are left out.
     pub problems: Vec<Problem>,
 }
 

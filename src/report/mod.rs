@@ -1,6 +1,6 @@
 //! The operator's view: what the balancer knows at one moment, in words and tables.
 //!
-//! Pure. A [`Picture`] is taken where the balancer lives and carried to whoever looks, so that looking
+//! Pure. A [`StateSnapshot`] is taken where the balancer lives and carried to whoever looks, so that looking
 //! holds up nobody.
 //!
 //! ```text

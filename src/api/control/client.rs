@@ -38,7 +38,7 @@ pub struct DaemonUnreachableError {
 /// What the daemon answered; what it refused is an error in its own words.
 ///
 /// # Errors
-/// [`NoDaemon`] where nobody answers.
+/// [`DaemonUnreachableError`] where no daemon answers.
 pub async fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T> {
     send_request(socket, Request::get(path).body(Full::default())?, Duration::ZERO).await
 }
@@ -46,7 +46,7 @@ pub async fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T> {
 /// The same of something that is to be done; `wait` is how long it may take besides.
 ///
 /// # Errors
-/// [`NoDaemon`] where nobody answers.
+/// [`DaemonUnreachableError`] where no daemon answers.
 pub async fn post<T: DeserializeOwned>(
     socket: &Path,
     path: &str,

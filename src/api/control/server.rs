@@ -132,9 +132,9 @@ async fn serve_socket(listener: SharedListener, orders: mpsc::Sender<ControlRequ
     http::accept_connections(listener, SERVER_NAME, LIMITS, handle).await;
 }
 
-/// Whatever a client may send on the control socket, for the fuzz targets: nobody is there to obey it.
+/// Whatever a client may send on the control socket, for the fuzz targets. No event loop handles it.
 #[cfg(fuzzing)]
-pub async fn converse(sent: &[u8]) -> Vec<u8> {
+pub async fn serve_bytes(sent: &[u8]) -> Vec<u8> {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let (mut client, server) = tokio::io::duplex(1 << 20);
     let (orders, _) = mpsc::channel(1);
@@ -144,16 +144,16 @@ pub async fn converse(sent: &[u8]) -> Vec<u8> {
             http::ConnectionSlot::default(),
             SERVER_NAME,
             LIMITS,
-            |it| handle_request(it, &orders),
+            |request| handle_request(request, &orders),
         )
         .await;
     };
     let ask = async move {
-        let mut heard = Vec::new();
+        let mut received = Vec::new();
         let _ = client.write_all(sent).await;
         let _ = client.shutdown().await;
-        let _ = client.read_to_end(&mut heard).await;
-        heard
+        let _ = client.read_to_end(&mut received).await;
+        received
     };
     tokio::join!(answers, ask).1
 }

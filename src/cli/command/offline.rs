@@ -24,7 +24,7 @@ pub(crate) struct OfflineState {
 }
 
 /// # Errors
-/// [`asked::DockerAway`] where Docker does not answer.
+/// [`DockerQueryError`](super::inputs::DockerQueryError) where Docker does not answer.
 pub(crate) async fn load_offline(settings: &Settings) -> Result<OfflineState> {
     let (world, rules) = inputs::load_world(settings, |interest| interest).await?;
     let observed = inputs::observe_haproxy(settings).await.ok().flatten();

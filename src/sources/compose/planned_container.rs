@@ -1,7 +1,7 @@
 //! Services as the containers that they will be, on top of those that run.
 //!
 //! Pure. Nobody knows the id or the address of a container that does not run. It is given ones that no
-//! container can have, so that everything is decided as it will be; [`Masks`] takes them out of what is shown.
+//! container can have, so that everything is decided as it will be; [`Placeholders`] takes them out of what is shown.
 
 use super::{Project, Service, ServiceNetwork};
 use crate::model::{

@@ -1,6 +1,6 @@
 //! Tells handlers of everything that happens, for ever.
 //!
-//! The loop is thin: it listens, asks, and hands everything to `Keeper`, which decides.
+//! The loop is thin: it listens, asks, and hands everything to [`InspectCache`], which decides.
 
 use super::{
     connect::EngineSettings,

@@ -1,38 +1,38 @@
-//! What an engine answers, for the fuzz targets: all the ways from its words to ours.
+//! What an engine answers, for the fuzz targets: every conversion of its answers.
 
-use super::{Description, Interest, convert, lenient};
+use super::{ContainerFilter, Description, convert, lenient};
 use crate::model::container::Container;
 use bollard::models::{
     ContainerInspectResponse, ContainerSummary, EventMessage, ImageInspect, Network,
 };
 
 /// The containers of a list, and whatever else the same text may be.
-pub fn containers(text: &[u8], interest: &Interest) -> Vec<Container> {
-    let list = lenient::read_list::<ContainerSummary>(text).unwrap_or_default();
-    let lines = list.entries.iter().cloned().filter_map(convert::line).count();
+pub fn parse_containers(text: &[u8], filter: &ContainerFilter) -> Vec<Container> {
+    let list = lenient::parse_list::<ContainerSummary>(text).unwrap_or_default();
+    let lines = list.entries.iter().cloned().filter_map(convert::parse_fingerprint).count();
     assert!(lines <= list.entries.len());
-    if let Ok(networks) = lenient::read_list::<Network>(text) {
-        convert::networks(networks.entries);
+    if let Ok(networks) = lenient::parse_list::<Network>(text) {
+        convert::parse_networks(networks.entries);
     }
     if let Ok(text) = std::str::from_utf8(text) {
-        entry(text, interest);
+        parse_entry(text, filter);
     }
-    list.filter_map(convert::container).entries
+    list.filter_map(convert::parse_container).entries
 }
 
-fn entry(text: &str, interest: &Interest) {
-    if let (Some(said), _) = lenient::read::<ContainerInspectResponse>(text) {
-        convert::inspected_network_mode(&said);
+fn parse_entry(text: &str, filter: &ContainerFilter) {
+    if let (Some(response), _) = lenient::parse_entry::<ContainerInspectResponse>(text) {
+        convert::inspected_network_mode(&response);
         let whole: Option<serde_json::Value> = serde_json::from_str(text).ok();
-        let described: Result<Description, _> = convert::description(&said, whole);
+        let described: Result<Description, _> = convert::build_description(&response, whole);
         drop(described);
-        convert::details(said, interest);
+        convert::parse_details(response, filter);
     }
-    if let (Some(said), _) = lenient::read::<EventMessage>(text) {
-        convert::event(said.clone());
-        convert::report(said);
+    if let (Some(response), _) = lenient::parse_entry::<EventMessage>(text) {
+        convert::parse_event(response.clone());
+        convert::parse_engine_event(response);
     }
-    if let (Some(said), _) = lenient::read::<ImageInspect>(text) {
-        convert::image(said);
+    if let (Some(response), _) = lenient::parse_entry::<ImageInspect>(text) {
+        convert::parse_image(response);
     }
 }

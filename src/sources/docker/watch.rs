@@ -1,6 +1,6 @@
 //! Keeps a world current for ever.
 //!
-//! The loop is thin: it listens, asks, and hands everything to `Known`, which decides. Subscribed
+//! The loop is thin: it listens, asks, and hands everything to [`ContainerCache`], which decides. Subscribed
 //! first and listed then, so that nothing falls between; listed anew at every connection and from
 //! time to time, as the engine drops events of a slow listener without a word.
 
@@ -91,7 +91,7 @@ pub struct WatchConfig {
 }
 
 /// When Docker was heard last: an event, or an answer to a question. A clone tells of the same Docker.
-/// Docker is asked for its list every [`Watching::relist`], so an age far above that means that Docker is not
+/// Docker is asked for its list every [`WatchConfig::relist_interval`], so an age far above that means that Docker is not
 /// followed.
 #[derive(Debug, Clone)]
 pub struct StreamHeartbeat {

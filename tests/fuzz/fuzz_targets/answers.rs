@@ -5,29 +5,35 @@
 #[path = "../../common/story.rs"]
 mod story;
 
-use docker_glue::haproxy::{health, inverse, observed::{Observed, self}};
+use docker_glue::haproxy::{
+    health,
+    observed::{self, ObservedState},
+    route_recovery,
+};
 use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
 
-static STARTED: LazyLock<Observed> = LazyLock::new(|| {
-    Observed::started(&story::config(&story::routes("web 172.17.0.2 glue_http_80_host=a.test")))
+static STARTED: LazyLock<ObservedState> = LazyLock::new(|| {
+    ObservedState::from_config(&story::config(&story::routes(
+        "web 172.17.0.2 glue_http_80_host=a.test",
+    )))
 });
 
 fuzz_target!(|text: &str| {
-    observed::servers(text);
-    observed::map(text);
-    observed::map_file(text);
-    observed::entry(text, "a.test/");
-    observed::sessions(text, "0x1");
-    observed::requests(text);
-    observed::unpublished(text);
-    observed::waiting(text);
-    observed::backends(text);
-    observed::worker(text);
-    observed::skeleton(text);
-    health::stat(text);
-    health::captured(text);
-    let mut seen = STARTED.clone();
-    seen.servers = observed::servers(text);
-    inverse::routes(&seen);
+    observed::parse_servers(text);
+    observed::parse_map(text);
+    observed::parse_map_file(text);
+    observed::parse_entry(text, "a.test/");
+    observed::count_container_requests(text, "0x1");
+    observed::count_requests(text);
+    observed::parse_unpublished(text);
+    observed::parse_queued(text);
+    observed::parse_backends(text);
+    observed::parse_worker_pid(text);
+    observed::parse_fingerprint(text);
+    health::parse_stat(text);
+    health::parse_errors(text);
+    let mut observed_state = STARTED.clone();
+    observed_state.servers = observed::parse_servers(text);
+    route_recovery::recover_routes(&observed_state);
 });

@@ -6,7 +6,7 @@ use docker_glue::sources::compose;
 use libfuzzer_sys::fuzz_target;
 use std::{collections::BTreeMap, path::PathBuf, sync::LazyLock};
 
-/// With nothing beside it that it could name.
+/// In a folder without other files that it could name.
 static FILE: LazyLock<PathBuf> = LazyLock::new(|| {
     let folder =
         std::env::temp_dir().join(format!("docker-glue-fuzz-compose-{}", std::process::id()));
@@ -16,5 +16,5 @@ static FILE: LazyLock<PathBuf> = LazyLock::new(|| {
 
 fuzz_target!(|text: &[u8]| {
     std::fs::write(&*FILE, text).expect("it can be written");
-    let _ = compose::read(&FILE, &BTreeMap::from([("TAG".to_owned(), "1".to_owned())]));
+    let _ = compose::read_project(&FILE, &BTreeMap::from([("TAG".to_owned(), "1".to_owned())]));
 });

@@ -11,5 +11,5 @@ static RUNTIME: LazyLock<Runtime> =
     LazyLock::new(|| Builder::new_current_thread().enable_all().build().expect("a runtime"));
 
 fuzz_target!(|sent: &[u8]| {
-    RUNTIME.block_on(server::converse(sent));
+    RUNTIME.block_on(server::serve_bytes(sent));
 });

@@ -5,24 +5,29 @@
 #[path = "../../common/story.rs"]
 mod story;
 
-use docker_glue::{label, model::world::World, routing::decide::{Memory, decide}, sources::docker::{Interest, fuzzed}};
+use docker_glue::{
+    label,
+    model::world::World,
+    routing::decide::{DecideState, decide},
+    sources::docker::{ContainerFilter, fuzzed},
+};
 use libfuzzer_sys::fuzz_target;
 use std::{sync::Arc, time::Instant};
 
 fuzz_target!(|text: &[u8]| {
-    let interest = Interest {
-        speaks: |labels| label::speaks(labels.keys().map(String::as_str)),
-        reads: label::is_read,
-        required: Vec::new(),
-        environment: true,
-        everything: false,
+    let filter = ContainerFilter {
+        has_our_labels: |labels| label::has_our_labels(labels.keys().map(String::as_str)),
+        is_used_label: label::is_relevant_label,
+        required_labels: Vec::new(),
+        reads_environment: true,
+        matches_all: false,
         named: std::collections::BTreeSet::new(),
         own_labels: None,
-        own: None,
+        own_container: None,
     };
     let mut world = World::default();
-    for container in fuzzed::containers(text, &interest) {
+    for container in fuzzed::parse_containers(text, &filter) {
         world.containers.insert(container.id.clone(), Arc::new(container));
     }
-    decide(&world, Memory::default(), Instant::now(), &story::rules());
+    decide(&world, DecideState::default(), Instant::now(), &story::rules());
 });

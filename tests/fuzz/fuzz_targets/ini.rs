@@ -2,22 +2,25 @@
 
 #![no_main]
 
-use docker_glue::handlers::ini::{Ini, self};
+use docker_glue::handlers::ini::{self, Ini};
 use libfuzzer_sys::fuzz_target;
 use std::time::Duration;
 
 fuzz_target!(|text: &str| {
-    match Ini::read("any.ini", text) {
+    match Ini::parse("any.ini", text) {
         Ok(ini) => {
             for section in [&ini.handler, &ini.params] {
-                for (key, value) in section.all() {
-                    section.list(key);
-                    let _ = (section.switch(key, true), section.time(key, Duration::ZERO));
-                    ini::time(value);
+                for (key, value) in section.iter() {
+                    section.split_list(key);
+                    let _ = (
+                        section.parse_bool(key, true),
+                        section.parse_duration(key, Duration::ZERO),
+                    );
+                    ini::parse_duration(value);
                 }
-                let _ = section.only(&["class", "script"]);
+                let _ = section.reject_unknown(&["class", "script"]);
             }
         }
-        Err(mistake) => assert!(!mistake.to_string().is_empty()),
+        Err(error) => assert!(!error.to_string().is_empty()),
     }
 });

@@ -6,7 +6,10 @@ mod labelled;
 #[path = "../../common/story.rs"]
 mod story;
 
-use docker_glue::{label::{Fences, self}, model::{container::Container, problem}};
+use docker_glue::{
+    label::{self, LabelLimits},
+    model::{container::Container, problem},
+};
 use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
 
@@ -14,12 +17,12 @@ static BARE: LazyLock<Container> = LazyLock::new(|| {
     let world = story::world("web 172.17.0.2");
     Container::clone(world.containers.values().next().expect("the story has one"))
 });
-static FENCES: LazyLock<Fences> = LazyLock::new(|| story::rules().fences);
+static LIMITS: LazyLock<LabelLimits> = LazyLock::new(|| story::rules().label_limits);
 
 fuzz_target!(|text: &str| {
-    let reading = label::read(&labelled::label_container(&BARE, text), &FENCES);
-    for problem in &reading.problems {
+    let parsed = label::parse_labels(&labelled::label_container(&BARE, text), &LIMITS);
+    for problem in &parsed.problems {
         let text = problem.to_string();
-        assert!(!text.contains(problem::is_strange), "{text:?}");
+        assert!(!text.contains(problem::is_unprintable), "{text:?}");
     }
 });

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use docker_glue::settings::{GlueTask, Machine, Task};
+use docker_glue::settings::{GlueTask, HostEnv, Task};
 use libfuzzer_sys::fuzz_target;
 use std::{ffi::OsString, path::PathBuf, sync::LazyLock};
 
@@ -19,6 +19,6 @@ fuzz_target!(|text: &[u8]| {
         })
     };
     let with_file = |program| [args(program), vec![FILE.clone().into()]].concat();
-    let _ = Task::read(&with_file("docker-balancer"), &Machine::default());
-    let _ = GlueTask::read(&with_file("docker-glue"), Machine::default());
+    let _ = Task::from_args(&with_file("docker-balancer"), &HostEnv::default());
+    let _ = GlueTask::from_args(&with_file("docker-glue"), HostEnv::default());
 });

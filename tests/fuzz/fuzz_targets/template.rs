@@ -5,21 +5,25 @@
 #[path = "../../common/roster.rs"]
 mod roster;
 
-use docker_glue::{handlers::template::{Outside, Printer, Source}, settings::{GlueSettings, GlueTask, Machine}, sources::docker::Roster};
+use docker_glue::{
+    handlers::template::{TemplateEnv, TemplateRenderer, TemplateSource},
+    settings::{GlueSettings, GlueTask, HostEnv},
+    sources::docker::ContainerMap,
+};
 use libfuzzer_sys::fuzz_target;
 use std::{path::Path, sync::LazyLock};
 
-static ROSTER: LazyLock<Roster> = LazyLock::new(|| {
+static ROSTER: LazyLock<ContainerMap> = LazyLock::new(|| {
     std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).expect("the project");
     roster::roster()
 });
 static SETTINGS: LazyLock<GlueSettings> = LazyLock::new(|| {
     let args = ["docker-glue", "check"].map(Into::into);
-    GlueTask::read(&args, Machine::default()).expect("these are arguments").1
+    GlueTask::from_args(&args, HostEnv::default()).expect("these are arguments").1
 });
 
 fuzz_target!(|text: &str| {
-    let Ok(source) = Source::read(&format!("#{text}"), Path::new("")) else { return };
-    let outside = Outside::of(&source, &SETTINGS);
-    let _ = Printer::new(source, outside).print(&ROSTER, None);
+    let Ok(source) = TemplateSource::parse(&format!("#{text}"), Path::new("")) else { return };
+    let environment = TemplateEnv::from_source(&source, &SETTINGS);
+    let _ = TemplateRenderer::new(source, environment).render(&ROSTER, None);
 });

@@ -21,7 +21,7 @@ use std::{
 
 const RELIST: Duration = Duration::from_secs(30);
 
-/// A `Known` with an engine that a test plays. Times are seconds from the start.
+/// A `ContainerCache` with an engine that a test plays. Times are seconds from the start.
 struct Scenario {
     cache: ContainerCache,
     start: Instant,
