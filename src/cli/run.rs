@@ -39,7 +39,7 @@ pub fn run_glue(task: GlueTask, settings: GlueSettings) -> ExitCode {
     for note in &settings.notes {
         warn!("{note}");
     }
-    let access = EngineSettings::from(&settings.docker);
+    let access = settings.docker.clone();
     let result = match task {
         GlueTask::Run(GlueCommand::Check) => return check_handlers(&settings),
         GlueTask::Run(GlueCommand::Render { template, keep_blank_lines }) => {
@@ -111,7 +111,7 @@ fn print_template(settings: &GlueSettings, template: &str, keep_blank_lines: boo
     if let Err(fault) = printer.check_syntax() {
         return fail(fault.to_string());
     }
-    let access = EngineSettings::from(&settings.docker);
+    let access = settings.docker.clone();
     // There is nothing to be tidied up, so that the first signal ends it.
     let result = block_on(run_until_stopped(|stop, _| async {
         tokio::select! {

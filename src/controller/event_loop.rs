@@ -9,45 +9,26 @@ use crate::{
         control_error::ApiError,
         request::{ControlRequest, DrainTarget, LiveSnapshot},
     },
-    haproxy::{
-        name,
-        process::Stdout,
-        provisioning::Provisioning,
-        proxy::{Proxy, Shutdown},
-        render::{BaseConfig, Bind, RenderContext},
-        requeue::Requeue,
-        settings as haproxy,
-        settings::ProxyMode,
-        version::Build,
-    },
-    label,
+    haproxy::proxy::{Proxy, Shutdown},
     model::{
         container::{Container, ContainerId},
         world::{Vantage, World},
     },
     report::status::is_silent,
     routing::decide::Rules,
-    settings::{
-        AccessLog, AddressMode, AtExit, BindAddress, DockerAccess, HaproxyMode, HaproxyUser, OnOff,
-        ReloadMethod, RunMode, Settings,
-    },
-    sources::docker::{
-        self, AddressKind, ContainerFilter, DockerSnapshot, Engine, EngineSettings, OwnLabels,
-        StreamHeartbeat, Timeouts, WatchConfig,
-    },
+    settings::{AtExit, HaproxyMode, RunMode, Settings},
+    sources::docker::{self, DockerSnapshot, Engine, StreamHeartbeat, WatchConfig},
     support::{
         supervise::supervise,
         systemd::{self, Watchdog},
     },
 };
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use futures_util::{
     FutureExt,
     future::{BoxFuture, FusedFuture},
 };
 use std::{
-    os::unix::fs::MetadataExt as _,
-    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -81,7 +62,7 @@ pub async fn run_command<S>(
     start_servers: StartServers<S>,
     stop: impl Future<Output = ()>,
 ) -> Result<()> {
-    let proxy = Proxy::open(proxy_settings(&settings)).await?;
+    let proxy = Proxy::open(settings.proxy()).await?;
     match settings.command {
         RunMode::Once => run_once(&settings, proxy).await,
         RunMode::Watch => run_loop(&settings, proxy, start_servers, stop).await,
@@ -89,12 +70,12 @@ pub async fn run_command<S>(
 }
 
 async fn run_once(settings: &Settings, proxy: Proxy) -> Result<()> {
-    let access = docker_access(settings);
-    let engine = Engine::connect(&access).await?;
-    let vantage = docker::detect_vantage(&engine, &access, address_kind(settings)).await?;
-    let world = docker::list_once(&access, &container_filter(settings, &vantage)).await?;
+    let access = &settings.docker;
+    let engine = Engine::connect(access).await?;
+    let vantage = docker::detect_vantage(&engine, access, settings.address).await?;
+    let world = docker::list_once(access, &settings.container_filter(&vantage)).await?;
     // Nobody is there to end it, so nothing is held.
-    let rules = Rules { hold: Duration::ZERO, ..build_rules(settings, vantage) };
+    let rules = Rules { hold: Duration::ZERO, ..settings.rules(vantage) };
     let mut balancer = create_balancer(settings, proxy, rules).await?;
     let (journal, past) = Journal::open(&settings.state_dir);
     balancer.restore_state(journal, past);
@@ -114,7 +95,7 @@ async fn run_loop<S>(
     start_servers: StartServers<S>,
     stop: impl Future<Output = ()>,
 ) -> Result<()> {
-    let rules = build_rules(settings, Vantage::Host);
+    let rules = settings.rules(Vantage::Host);
     let balancer = create_balancer(settings, proxy, rules).await?;
     let (asker, mut orders) = mpsc::channel(1);
     let (changed, passes) = watch::channel(());
@@ -155,7 +136,7 @@ async fn run_loop<S>(
                 let Some(vantage) = vantage.filter(|vantage| !controller.balancer.stands_at(vantage)) else {
                     continue;
                 };
-                info!("{} is reached at another address now", docker_access(settings).url());
+                info!("{} is reached at another address now", settings.docker.url());
                 controller.balancer.set_vantage(vantage);
                 Wakeup::Pass(Trigger::Other, "address of Docker".to_owned())
             }
@@ -212,13 +193,13 @@ fn watch_docker(
     heartbeat: StreamHeartbeat,
     updates: Arc<watch::Sender<DockerSnapshot>>,
 ) -> impl Future<Output = ()> + use<> {
-    let interest = container_filter(settings, vantage);
+    let interest = settings.container_filter(vantage);
     let watching = WatchConfig {
-        extra_actions: extra_actions(settings),
+        extra_actions: settings.watch_set.iter().cloned().collect(),
         heartbeat,
         ..WatchConfig::new(interest)
     };
-    let access = docker_access(settings);
+    let access = settings.docker.clone();
     let watch = move || {
         let (access, watching) = (access.clone(), watching.clone());
         let updates = Arc::clone(&updates);
@@ -572,16 +553,12 @@ fn new_interval(period: Duration) -> Interval {
 }
 
 async fn create_balancer(settings: &Settings, proxy: Proxy, rules: Rules) -> Result<Balancer> {
-    let context = build_render_context(settings, proxy.build())?;
-    let mut balancer = Balancer::new(proxy, rules, context, spare_count(settings)).await;
+    let context = settings.render_context(proxy.build())?;
+    let mut balancer = Balancer::new(proxy, rules, context, settings.spare_backends.into()).await;
     if let Some(address) = settings.haproxy_metrics {
         balancer.enable_exporter(address).await;
     }
     Ok(balancer)
-}
-
-pub(crate) fn spare_count(settings: &Settings) -> usize {
-    settings.spare_backends.into()
 }
 
 fn describe_cause(snapshot: &DockerSnapshot) -> String {
@@ -617,22 +594,22 @@ async fn finish<F: Future + Unpin>(future: &mut Option<F>) -> F::Output {
 
 /// Where HAProxy stands now. `None`: Docker does not answer, and is looked at again when it does.
 async fn find_vantage_again(settings: &Settings) -> Option<Vantage> {
-    let access = docker_access(settings);
+    let access = &settings.docker;
     let probe = async {
-        let engine = Engine::connect(&access).await?;
-        docker::find_vantage(&engine, &access, address_kind(settings)).await
+        let engine = Engine::connect(access).await?;
+        docker::find_vantage(&engine, access, settings.address).await
     };
     probe.await.inspect_err(|error| tracing::debug!("{error:#}")).ok()
 }
 
 /// Where HAProxy stands; Docker knows, as soon as there is one.
 async fn find_vantage(settings: &Settings) -> Vantage {
-    let access = docker_access(settings);
+    let access = &settings.docker;
     let mut pause = Duration::from_millis(100);
     loop {
         let probe = async {
-            let engine = Engine::connect(&access).await?;
-            docker::detect_vantage(&engine, &access, address_kind(settings)).await
+            let engine = Engine::connect(access).await?;
+            docker::detect_vantage(&engine, access, settings.address).await
         };
         match probe.await {
             Ok(vantage) => return vantage,
@@ -643,169 +620,5 @@ async fn find_vantage(settings: &Settings) -> Vantage {
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(5));
-    }
-}
-
-impl From<&DockerAccess> for EngineSettings {
-    fn from(source: &DockerAccess) -> Self {
-        let DockerAccess { url, tls_verify, cert_path } = source.clone();
-        Self { url, tls_verify, cert_path, timeouts: Timeouts::default() }
-    }
-}
-
-pub(crate) fn docker_access(settings: &Settings) -> EngineSettings {
-    EngineSettings::from(&settings.docker)
-}
-
-pub(crate) fn address_kind(settings: &Settings) -> AddressKind {
-    match settings.address {
-        None => AddressKind::Auto,
-        Some(AddressMode::Container) => AddressKind::Networks,
-        Some(AddressMode::Published) => AddressKind::Published,
-    }
-}
-
-pub(crate) fn container_filter(settings: &Settings, vantage: &Vantage) -> ContainerFilter {
-    ContainerFilter {
-        has_our_labels: |labels| label::has_our_labels(labels.keys().map(String::as_str)),
-        is_used_label: label::is_relevant_label,
-        named: settings.fences.labels().map(str::to_owned).collect(),
-        required_labels: settings
-            .fences
-            .constraints
-            .iter()
-            .map(|constraint| (constraint.label.clone(), constraint.value.clone()))
-            .collect(),
-        reads_environment: settings.include_env,
-        matches_all: false,
-        own_labels: own_labels(settings),
-        own_container: match vantage {
-            Vantage::Inside(own) => Some(own.clone()),
-            Vantage::Host | Vantage::Published(_) | Vantage::Remote { .. } => None,
-        },
-    }
-}
-
-/// How to leave a container the labels that its image does not have; `None` where those of images count.
-pub(crate) fn own_labels(settings: &Settings) -> Option<OwnLabels> {
-    match settings.image_labels {
-        OnOff::On => None,
-        OnOff::Off => Some(label::keep_own),
-    }
-}
-
-fn extra_actions(settings: &Settings) -> Vec<String> {
-    settings.watch_set.iter().cloned().collect()
-}
-
-pub(crate) fn build_rules(settings: &Settings, vantage: Vantage) -> Rules {
-    Rules {
-        label_limits: settings.fences.clone(),
-        network: settings.network.clone(),
-        vantage,
-        hold: settings.hold,
-        port_map: settings.port_map.clone(),
-    }
-}
-
-pub(crate) fn build_render_context(settings: &Settings, build: Build) -> Result<RenderContext> {
-    let base = read_base_config(settings)?;
-    let key = key(&settings.state_dir);
-    Ok(RenderContext {
-        provisioning: Provisioning::for_version(build.version, &base),
-        key,
-        requeue: Requeue::of(build, &base, key),
-        base,
-        socket_for_group: matches!(
-            &settings.haproxy,
-            HaproxyMode::Service { stats_socket: Some(_), .. }
-        ),
-        stats_socket: proxy_settings(settings).stats_socket(),
-        generations: settings.state_dir.join("gen"),
-        bind: settings
-            .bind
-            .iter()
-            .map(|address| match address {
-                BindAddress::Everywhere => Bind::Everywhere,
-                BindAddress::At(address) => Bind::At(*address),
-            })
-            .collect(),
-        trusted: settings.trusted_proxies.clone(),
-        log: match &settings.access_log {
-            AccessLog::Off => None,
-            AccessLog::Stdout => Some("stdout format raw daemon".to_owned()),
-            AccessLog::To(address) => Some(format!("{address} daemon")),
-        },
-        exporter: None,
-        exporter_names: settings.metrics_hosts.clone(),
-        wait: settings.wait_for_start,
-        hard_stop_after: settings.hard_stop_after,
-    })
-}
-
-/// Of a state directory, which is one docker-balancer's alone: another one's may have the same path, in a container that
-/// shares the host's network.
-fn key(state: &Path) -> u64 {
-    let entry = std::fs::metadata(state).map(|metadata| (metadata.dev(), metadata.ino()));
-    name::hash(&format!("{} {:?}", state.display(), entry.unwrap_or_default()))
-}
-
-fn read_base_config(settings: &Settings) -> Result<BaseConfig> {
-    let Some(path) = &settings.base_file else {
-        return Ok(BaseConfig::BuiltIn { drop_to: worker_account(&settings.haproxy)? });
-    };
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("cannot read the base file {}", path.display()))?;
-    info!("global and defaults come from {}; its global is given our stats socket", path.display());
-    Ok(BaseConfig::File { path: path.clone(), text })
-}
-
-/// The user and group that HAProxy's workers become, so that only its master is root.
-fn worker_account(haproxy: &HaproxyMode) -> Result<Option<(String, String)>> {
-    match haproxy {
-        HaproxyMode::Managed { .. } if !nix::unistd::geteuid().is_root() => Ok(None),
-        HaproxyMode::Service { user: Some(HaproxyUser::Same), .. } => Ok(None),
-        HaproxyMode::Service { user: Some(HaproxyUser::Named(name)), .. } => {
-            let missing = || format!("--haproxy-user: there is no user {name}");
-            find_account(name).with_context(missing).map(Some)
-        }
-        // The distribution's.
-        HaproxyMode::Managed { .. } | HaproxyMode::Service { user: None, .. } => {
-            Ok(find_account("haproxy"))
-        }
-    }
-}
-
-fn find_account(name: &str) -> Option<(String, String)> {
-    let user = nix::unistd::User::from_name(name).ok()??;
-    let group = nix::unistd::Group::from_gid(user.gid).ok()??;
-    Some((user.name, group.name))
-}
-
-pub(crate) fn proxy_settings(settings: &Settings) -> haproxy::ProxySettings {
-    haproxy::ProxySettings {
-        mode: match &settings.haproxy {
-            HaproxyMode::Managed { stop_timeout, .. } => ProxyMode::Managed {
-                stop_timeout: *stop_timeout,
-                stdout: match (settings.command, &settings.access_log) {
-                    (RunMode::Watch, AccessLog::Stdout) => Stdout::Inherit,
-                    _ => Stdout::Null,
-                },
-            },
-            HaproxyMode::Service { reload, stats_socket, .. } => ProxyMode::Service {
-                reload: match reload {
-                    ReloadMethod::MasterSocket(socket) => {
-                        haproxy::ReloadVia::Master(socket.clone())
-                    }
-                    ReloadMethod::Unit(unit) => haproxy::ReloadVia::Unit(unit.clone()),
-                },
-                stats_socket: stats_socket.clone(),
-            },
-        },
-        bin: settings.haproxy_bin.clone(),
-        config: settings.config_file.clone(),
-        state_dir: settings.state_dir.clone(),
-        runtime_dir: settings.runtime_dir.clone(),
-        check_options: settings.haproxy_arguments.clone(),
     }
 }

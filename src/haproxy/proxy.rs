@@ -583,7 +583,7 @@ impl Proxy {
             ProxyMode::Managed { .. } => {
                 self.running.as_ref().map(|_| self.process_config.master())
             }
-            ProxyMode::Service { reload: ReloadVia::Master(socket), .. } => {
+            ProxyMode::Service { reload: ReloadVia::MasterSocket(socket), .. } => {
                 Some(Master::new(socket))
             }
             ProxyMode::Service { reload: ReloadVia::Unit(_), .. } => None,
@@ -598,7 +598,7 @@ impl Proxy {
                 reload_unit(unit).await?;
                 wait_for_worker_change(&self.process_config, before, unit).await?;
             }
-            (ProxyMode::Service { reload: ReloadVia::Master(socket), .. }, _) => {
+            (ProxyMode::Service { reload: ReloadVia::MasterSocket(socket), .. }, _) => {
                 Master::new(socket).reload(config, None).await?;
             }
             (ProxyMode::Managed { .. }, Some(running)) => {

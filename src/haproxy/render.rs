@@ -54,7 +54,7 @@ pub struct RenderContext {
 }
 
 /// Where listeners bind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Bind {
     /// Every address of both families.
     Everywhere,

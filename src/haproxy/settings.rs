@@ -36,7 +36,7 @@ pub enum ProxyMode {
 /// How an HAProxy of somebody else's is reloaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReloadVia {
-    Master(PathBuf),
+    MasterSocket(PathBuf),
     Unit(String),
 }
 

@@ -1,8 +1,9 @@
 //! docker-glue's options as they are meant.
 
-use super::{DockerAccess, HostEnv, RunMode, SettingsError, SettingsNote, layer, paths, resolve};
+use super::{HostEnv, RunMode, SettingsError, SettingsNote, layer, paths, resolve};
 use crate::{
     settings::options::glue::{GlueCommand, GlueOptions},
+    sources::docker::EngineSettings,
     support::log,
 };
 use std::{
@@ -19,7 +20,7 @@ pub enum GlueTask {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GlueSettings {
-    pub docker: DockerAccess,
+    pub docker: EngineSettings,
     /// Folders of `*.ini` files.
     pub handler_paths: Vec<PathBuf>,
     /// Nobody has named them: those that are not there are passed over.
@@ -114,7 +115,7 @@ impl GlueSettings {
         let plugin_paths = given_or_default(options.plugin_paths, plugins);
         Self {
             notes: resolve::host_notes::<GlueOptions>(options.docker_url.as_deref(), &machine),
-            docker: DockerAccess::new(options.docker_url, &machine),
+            docker: resolve::docker_settings(options.docker_url, &machine),
             handler_paths_are_default,
             handler_paths,
             script_paths,

@@ -3,6 +3,7 @@
 //! `cli::Options` is what was written, in flags, environment, file and defaults (`layer`); [`Settings`] is
 //! what it comes to on this machine.
 
+mod components;
 mod error;
 mod glue;
 mod haproxy_options;
@@ -14,9 +15,15 @@ pub mod paths;
 mod resolve;
 pub mod value;
 
-pub use self::options::{AccessLog, AddressMode, HaproxyUser, OnOff};
+pub use self::options::{AccessLog, HaproxyUser, OnOff};
 use self::options::{BalancerCommand, DaemonCommand, LocalCommand, Options};
-use crate::{label::LabelLimits, model::option_value::Host, support::log};
+use crate::{
+    haproxy::{render::Bind, settings::ReloadVia},
+    label::LabelLimits,
+    model::option_value::Host,
+    sources::docker::{AddressKind, EngineSettings},
+    support::log,
+};
 pub use error::SettingsError;
 pub use glue::{GlueSettings, GlueTask};
 pub use host_env::HostEnv;
@@ -29,7 +36,7 @@ use ipnet::IpNet;
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsString,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     num::NonZeroU16,
     path::PathBuf,
     time::Duration,
@@ -55,19 +62,19 @@ pub struct DaemonRequest {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     pub command: RunMode,
-    pub docker: DockerAccess,
+    pub docker: EngineSettings,
     pub include_env: bool,
     /// Events to look again after, besides those that always matter.
     pub watch_set: BTreeSet<String>,
     /// The network to reach containers on, where their labels name none.
     pub network: Option<String>,
     /// `None` is what fits the engine: its containers' own addresses where it is on this machine.
-    pub address: Option<AddressMode>,
+    pub address: AddressKind,
     pub fences: LabelLimits,
     /// Whether labels count that a container has of its image.
     pub image_labels: OnOff,
     /// At least one.
-    pub bind: Vec<BindAddress>,
+    pub bind: Vec<Bind>,
     /// Public port → the port that is listened on in its place; no two share one.
     pub port_map: BTreeMap<NonZeroU16, NonZeroU16>,
     pub trusted_proxies: Vec<IpNet>,
@@ -111,28 +118,10 @@ pub enum RunMode {
     Watch,
 }
 
-/// How to get at Docker, as its own client would.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct DockerAccess {
-    /// `--docker-url`, else `DOCKER_HOST`, else Docker's default.
-    pub url: Option<String>,
-    pub tls_verify: bool,
-    /// Holds ca.pem, cert.pem and key.pem.
-    pub cert_path: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum BindAddress {
-    /// Every address of both families: `[::]` with `v4v6`.
-    Everywhere,
-    /// This one; `::` here is IPv6 alone.
-    At(IpAddr),
-}
-
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HaproxyMode {
     Managed { stop_timeout: Duration, at_exit: AtExit },
-    Service { reload: ReloadMethod, stats_socket: Option<PathBuf>, user: Option<HaproxyUser> },
+    Service { reload: ReloadVia, stats_socket: Option<PathBuf>, user: Option<HaproxyUser> },
 }
 
 /// What becomes of our HAProxy when we are stopped.
@@ -140,13 +129,6 @@ pub enum HaproxyMode {
 pub enum AtExit {
     Stop,
     LeaveRunning,
-}
-
-/// How somebody else's HAProxy is told to read its configuration again.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ReloadMethod {
-    MasterSocket(PathBuf),
-    Unit(String),
 }
 
 impl Task {

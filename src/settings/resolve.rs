@@ -1,12 +1,14 @@
 //! As written → as meant, on this machine.
 
 use super::{
-    AccessLog, AtExit, BindAddress, DockerAccess, HaproxyMode, HostEnv, ReloadMethod, RunMode,
-    Settings, SettingsNote, haproxy_options, layer, paths, value::PortSet,
+    AccessLog, AtExit, HaproxyMode, HostEnv, RunMode, Settings, SettingsNote, haproxy_options,
+    layer, paths, value::PortSet,
 };
 use crate::{
+    haproxy::{render::Bind, settings::ReloadVia},
     label::{AllowedHost, Constraint, HostNetwork, LabelLimits},
-    settings::options::{HaproxyModeArg, OnOff, Options, Program},
+    settings::options::{AddressMode, HaproxyModeArg, OnOff, Options, Program},
+    sources::docker::{AddressKind, EngineSettings},
     support::log,
 };
 use anyhow::{Result, bail};
@@ -38,11 +40,15 @@ impl Settings {
             options.runtime_dir.unwrap_or_else(|| paths::default_runtime_dir(machine));
         Ok(Self {
             command,
-            docker: DockerAccess::new(options.docker_url, machine),
+            docker: docker_settings(options.docker_url, machine),
             include_env: options.include_env,
             watch_set: options.watch_set.iter().flat_map(|set| split_words(set)).collect(),
             network: options.network,
-            address: options.address,
+            address: match options.address {
+                None => AddressKind::Auto,
+                Some(AddressMode::Container) => AddressKind::Networks,
+                Some(AddressMode::Published) => AddressKind::Published,
+            },
             fences: LabelLimits {
                 reserved_ports: reserved_ports(&own),
                 own_ports: own,
@@ -97,8 +103,8 @@ fn haproxy_mode(options: &Options) -> Result<HaproxyMode> {
             let at_exit = if options.leave_running { AtExit::LeaveRunning } else { AtExit::Stop };
             return Ok(HaproxyMode::Managed { stop_timeout: options.stop_timeout, at_exit });
         }
-        (HaproxyModeArg::Service, Some(socket), _) => ReloadMethod::MasterSocket(socket.clone()),
-        (HaproxyModeArg::Service, None, Some(unit)) => ReloadMethod::Unit(unit.clone()),
+        (HaproxyModeArg::Service, Some(socket), _) => ReloadVia::MasterSocket(socket.clone()),
+        (HaproxyModeArg::Service, None, Some(unit)) => ReloadVia::Unit(unit.clone()),
         (HaproxyModeArg::Service, None, None) => bail!(
             "--haproxy service: how HAProxy is reloaded is never guessed; give --master-socket SOCKET \
              (its -S) or --reload-unit UNIT (such as haproxy.service)"
@@ -174,17 +180,17 @@ fn docker_context(machine: &HostEnv) -> Option<String> {
     (!name.is_empty()).then(|| name.to_owned())
 }
 
-impl DockerAccess {
-    pub(super) fn new(url: Option<String>, machine: &HostEnv) -> Self {
-        let set = |name| machine.env.get(name).filter(|value| !value.is_empty()).cloned();
-        let tls_verify = set("DOCKER_TLS_VERIFY").is_some();
-        let home =
-            || machine.absolute_dir("HOME").filter(|_| tls_verify).map(|home| home.join(".docker"));
-        Self {
-            url: url.or_else(|| set("DOCKER_HOST")),
-            tls_verify,
-            cert_path: set("DOCKER_CERT_PATH").map(PathBuf::from).or_else(home),
-        }
+/// How Docker's own client would get at it.
+pub(super) fn docker_settings(url: Option<String>, machine: &HostEnv) -> EngineSettings {
+    let set = |name| machine.env.get(name).filter(|value| !value.is_empty()).cloned();
+    let tls_verify = set("DOCKER_TLS_VERIFY").is_some();
+    let home =
+        || machine.absolute_dir("HOME").filter(|_| tls_verify).map(|home| home.join(".docker"));
+    EngineSettings {
+        url: url.or_else(|| set("DOCKER_HOST")),
+        tls_verify,
+        cert_path: set("DOCKER_CERT_PATH").map(PathBuf::from).or_else(home),
+        ..EngineSettings::default()
     }
 }
 
@@ -211,16 +217,16 @@ fn reserved_ports(own: &BTreeSet<NonZeroU16>) -> BTreeSet<NonZeroU16> {
 }
 
 /// `::` alone takes IPv4 too; beside 0.0.0.0 each has its own.
-fn bind_addresses(addresses: Vec<IpAddr>, machine: &HostEnv) -> Vec<BindAddress> {
+fn bind_addresses(addresses: Vec<IpAddr>, machine: &HostEnv) -> Vec<Bind> {
     let parted = addresses.contains(&Ipv4Addr::UNSPECIFIED.into());
     let meant = |address| match address {
-        IpAddr::V6(Ipv6Addr::UNSPECIFIED) if !parted => BindAddress::Everywhere,
-        address => BindAddress::At(address),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) if !parted => Bind::Everywhere,
+        address => Bind::At(address),
     };
     match addresses.is_empty() {
         false => addresses.into_iter().map(meant).collect::<BTreeSet<_>>().into_iter().collect(),
-        true if machine.ipv6 => vec![BindAddress::Everywhere],
-        true => vec![BindAddress::At(Ipv4Addr::UNSPECIFIED.into())],
+        true if machine.ipv6 => vec![Bind::Everywhere],
+        true => vec![Bind::At(Ipv4Addr::UNSPECIFIED.into())],
     }
 }
 

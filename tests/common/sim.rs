@@ -111,7 +111,7 @@ impl Sim {
     pub fn settings(&self) -> ProxySettings {
         ProxySettings {
             mode: ProxyMode::Service {
-                reload: ReloadVia::Master(self.path("master.sock")),
+                reload: ReloadVia::MasterSocket(self.path("master.sock")),
                 stats_socket: None,
             },
             bin: self.path("haproxy"),

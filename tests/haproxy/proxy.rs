@@ -478,7 +478,8 @@ async fn foreign_configuration_is_reported_after_a_failed_apply() {
     fs::create_dir_all(&dir.state).unwrap();
     fs::write(&dir.target, &theirs).unwrap();
     let master = dir.runtime().join("master.sock");
-    let mode = ProxyMode::Service { reload: ReloadVia::Master(master.clone()), stats_socket: None };
+    let mode =
+        ProxyMode::Service { reload: ReloadVia::MasterSocket(master.clone()), stats_socket: None };
     let mut proxy = Proxy::open(ProxySettings { mode, ..dir.settings() }).await.unwrap();
     let early = proxy.apply_files(&dir.files("one", "")).await;
     assert!(matches!(early, Err(ApplyError::Unreachable(_))), "{early:?}");
@@ -516,7 +517,7 @@ async fn service_is_reloaded_over_its_master_socket() {
     proxy.apply_files(&dir.files("one", "")).await.unwrap();
     proxy.shutdown(Shutdown::Leave).await;
     let mode = ProxyMode::Service {
-        reload: ReloadVia::Master(dir.runtime().join("master.sock")),
+        reload: ReloadVia::MasterSocket(dir.runtime().join("master.sock")),
         stats_socket: None,
     };
     let runtime_dir = dir.dir.path().join("run2");

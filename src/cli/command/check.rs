@@ -8,7 +8,7 @@ use super::{
     inputs::{self, DockerQueryError},
 };
 use crate::{
-    controller::event_loop,
+    haproxy::render::Bind,
     label::{self, Constraint},
     model::{
         container::{Container, ContainerId, ContainerState, Health, Image, NetworkMode},
@@ -17,7 +17,7 @@ use crate::{
     },
     report::style::{ERROR, LOCATION, WARN, apply_style},
     routing::decide::{DecideState, Rules, decide},
-    settings::{BindAddress, Settings},
+    settings::Settings,
     sources::{
         compose::{
             self, ComposeNote, Position, Project, Service, ServiceNetwork,
@@ -172,7 +172,7 @@ fn check_project(project: &Project, settings: &Settings) -> CheckReport {
     let labelled = takes_part.count();
     let (world, masks) =
         planned_container::merge_into_world(&World::default(), &project, planned.clone());
-    let rules = event_loop::build_rules(settings, Vantage::Host);
+    let rules = settings.rules(Vantage::Host);
     let decided = decide(&world, DecideState::default(), Instant::now(), &rules);
     problems.extend(decided.problems.iter().cloned());
     problems.extend(listener_port_conflicts(&planned, settings, &rules));
@@ -247,8 +247,8 @@ fn listener_port_conflicts(
                 continue;
             }
             let meets = settings.bind.iter().any(|bind| match bind {
-                BindAddress::Everywhere => true,
-                BindAddress::At(ip) => {
+                Bind::Everywhere => true,
+                Bind::At(ip) => {
                     ip.is_unspecified()
                         || published.host_ip.is_unspecified()
                         || *ip == published.host_ip

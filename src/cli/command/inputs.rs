@@ -2,7 +2,6 @@
 
 use crate::{
     api::control::{client::get, socket_path},
-    controller::event_loop,
     haproxy::{
         files::Store,
         observed::ObservedState,
@@ -34,7 +33,7 @@ const PERMISSION_HINT: &str = "be root, or the user that docker-balancer runs as
 pub(crate) struct DockerQueryError;
 
 pub(crate) async fn connect_engine(settings: &Settings) -> Result<Engine> {
-    Engine::connect(&event_loop::docker_access(settings)).await.context(DockerQueryError)
+    Engine::connect(&settings.docker).await.context(DockerQueryError)
 }
 
 /// The world as it is now, and the rules by which it is decided. `widen` may ask for more of it.
@@ -43,13 +42,12 @@ pub(crate) async fn load_world(
     widen: impl FnOnce(ContainerFilter) -> ContainerFilter,
 ) -> Result<(World, Rules)> {
     let ask = async {
-        let access = event_loop::docker_access(settings);
+        let access = &settings.docker;
         let engine = Engine::connect(&access).await?;
-        let vantage =
-            docker::detect_vantage(&engine, &access, event_loop::address_kind(settings)).await?;
-        let interest = widen(event_loop::container_filter(settings, &vantage));
+        let vantage = docker::detect_vantage(&engine, access, settings.address).await?;
+        let interest = widen(settings.container_filter(&vantage));
         let world = docker::list_once(&access, &interest).await?;
-        anyhow::Ok((world, event_loop::build_rules(settings, vantage)))
+        anyhow::Ok((world, settings.rules(vantage)))
     };
     ask.await.context(DockerQueryError)
 }
@@ -106,7 +104,7 @@ fn stored(settings: &Settings, name: &str) -> Result<Option<String>> {
 
 /// `None` where no HAProxy of ours answers.
 pub(crate) async fn observe_haproxy(settings: &Settings) -> Result<Option<ObservedState>> {
-    let socket = event_loop::proxy_settings(settings).stats_socket();
+    let socket = settings.proxy().stats_socket();
     match RuntimeClient::connect(socket.clone()).await {
         Ok(mut runtime) => Ok(runtime.read_state().await.ok()),
         Err(RuntimeError::Unreachable { source, .. })

@@ -3,7 +3,6 @@
 
 use super::inputs;
 use crate::{
-    controller::event_loop,
     haproxy::{
         observed::ObservedState,
         stats::{Counters, StatsClient},
@@ -28,10 +27,8 @@ pub(crate) struct OfflineState {
 pub(crate) async fn load_offline(settings: &Settings) -> Result<OfflineState> {
     let (world, rules) = inputs::load_world(settings, |interest| interest).await?;
     let observed = inputs::observe_haproxy(settings).await.ok().flatten();
-    let counters = StatsClient::for_socket(event_loop::proxy_settings(settings).stats_socket())
-        .fetch_counters()
-        .await
-        .ok();
+    let counters =
+        StatsClient::for_socket(settings.proxy().stats_socket()).fetch_counters().await.ok();
     let (rollback, notes) = match inputs::stored_rollback(settings) {
         Ok(rollback) => (rollback, Vec::new()),
         Err(error) => (None, vec![format!("{error:#}; if a rollback holds, this is not so")]),

@@ -2,7 +2,6 @@
 
 use super::{CommandOutput, inputs};
 use crate::{
-    controller::event_loop,
     haproxy::{
         check::{ConfigRejection, Verdict, check},
         config::Config,
@@ -81,7 +80,7 @@ pub(crate) async fn run_plan(
         let about = matches!(&problem.subject, ProblemSubject::Container(origin) if silent.contains(origin.name()));
         !(about && matches!(problem.reason, Reason::NotExposed { .. }))
     });
-    let socket = event_loop::proxy_settings(settings).stats_socket();
+    let socket = settings.proxy().stats_socket();
     let output = PreviewOutput {
         preview: outlook,
         placeholders: masks,
@@ -173,7 +172,7 @@ fn keep_own_labels(
     images: &BTreeMap<String, Image>,
     settings: &Settings,
 ) {
-    let Some(keep_own) = event_loop::own_labels(settings) else { return };
+    let Some(keep_own) = settings.own_labels() else { return };
     for container in planned {
         let Some(image) = images.get(&container.service.name) else { continue };
         keep_own(Arc::make_mut(&mut container.container.labels), &image.labels);
@@ -230,7 +229,7 @@ async fn diff_when_settled(
         let exporter = exporter_address(settings, daemon.as_ref()).await;
         let frame = render_context(settings, build, rules, &before, exporter)?;
         let resting = BTreeSet::new();
-        let (frame, stock) = (&frame, event_loop::spare_count(settings));
+        let (frame, stock) = (&frame, usize::from(settings.spare_backends));
         let maker = ConfigBuilder { rules, context: frame, spare_count: stock, draining: &resting };
         let (outlook, refused) =
             diff_accepted_routes(world, &before, daemon.as_ref(), maker, settings).await?;
@@ -260,13 +259,13 @@ fn render_context(
     before: &CurrentState,
     exporter: Option<SocketAddr>,
 ) -> Result<RenderContext> {
-    let follows = RenderContext { exporter, ..event_loop::build_render_context(settings, build)? };
+    let follows = RenderContext { exporter, ..settings.render_context(build)? };
     let managed = matches!(settings.haproxy, HaproxyMode::Managed { .. });
     if !managed || settings.access_log != AccessLog::Stdout {
         return Ok(follows);
     }
     let quiet = Settings { command: RunMode::Once, access_log: AccessLog::Off, ..settings.clone() };
-    let once = RenderContext { exporter, ..event_loop::build_render_context(&quiet, build)? };
+    let once = RenderContext { exporter, ..quiet.render_context(build)? };
     let routes = route_recovery::recover_routes(&before.observed);
     let rendered_it = |frame: &RenderContext| {
         let resting = BTreeSet::new();

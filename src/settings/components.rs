@@ -1,0 +1,159 @@
+//! What each part of docker-balancer is given.
+
+use super::{AccessLog, HaproxyMode, HaproxyUser, OnOff, RunMode, Settings};
+use crate::{
+    haproxy::{
+        name,
+        process::Stdout,
+        provisioning::Provisioning,
+        render::{BaseConfig, RenderContext},
+        requeue::Requeue,
+        settings::{ProxyMode, ProxySettings},
+        version::Build,
+    },
+    label,
+    model::world::Vantage,
+    routing::decide::Rules,
+    sources::docker::{ContainerFilter, OwnLabels},
+};
+use anyhow::{Context as _, Result};
+use std::{os::unix::fs::MetadataExt as _, path::Path};
+use tracing::info;
+
+impl Settings {
+    /// Which containers and labels are kept, where HAProxy stands at `vantage`.
+    pub fn container_filter(&self, vantage: &Vantage) -> ContainerFilter {
+        ContainerFilter {
+            has_our_labels: |labels| label::has_our_labels(labels.keys().map(String::as_str)),
+            is_used_label: label::is_relevant_label,
+            named: self.fences.labels().map(str::to_owned).collect(),
+            required_labels: self
+                .fences
+                .constraints
+                .iter()
+                .map(|constraint| (constraint.label.clone(), constraint.value.clone()))
+                .collect(),
+            reads_environment: self.include_env,
+            matches_all: false,
+            own_labels: self.own_labels(),
+            own_container: match vantage {
+                Vantage::Inside(own) => Some(own.clone()),
+                Vantage::Host | Vantage::Published(_) | Vantage::Remote { .. } => None,
+            },
+        }
+    }
+
+    /// How to leave a container the labels that its image does not have; `None` where those of images count.
+    pub fn own_labels(&self) -> Option<OwnLabels> {
+        match self.image_labels {
+            OnOff::On => None,
+            OnOff::Off => Some(label::keep_own),
+        }
+    }
+
+    /// What containers may claim, and for how long routes are held.
+    pub fn rules(&self, vantage: Vantage) -> Rules {
+        Rules {
+            label_limits: self.fences.clone(),
+            network: self.network.clone(),
+            vantage,
+            hold: self.hold,
+            port_map: self.port_map.clone(),
+        }
+    }
+
+    /// Whose HAProxy it is, and where its files are.
+    pub fn proxy(&self) -> ProxySettings {
+        ProxySettings {
+            mode: match &self.haproxy {
+                HaproxyMode::Managed { stop_timeout, .. } => ProxyMode::Managed {
+                    stop_timeout: *stop_timeout,
+                    stdout: match (self.command, &self.access_log) {
+                        (RunMode::Watch, AccessLog::Stdout) => Stdout::Inherit,
+                        _ => Stdout::Null,
+                    },
+                },
+                HaproxyMode::Service { reload, stats_socket, .. } => ProxyMode::Service {
+                    reload: reload.clone(),
+                    stats_socket: stats_socket.clone(),
+                },
+            },
+            bin: self.haproxy_bin.clone(),
+            config: self.config_file.clone(),
+            state_dir: self.state_dir.clone(),
+            runtime_dir: self.runtime_dir.clone(),
+            check_options: self.haproxy_arguments.clone(),
+        }
+    }
+
+    /// All that the configuration of this HAProxy depends on besides routes.
+    ///
+    /// # Errors
+    /// The base file cannot be read, or `--haproxy-user` does not exist.
+    pub fn render_context(&self, build: Build) -> Result<RenderContext> {
+        let base = read_base_config(self)?;
+        let key = key(&self.state_dir);
+        Ok(RenderContext {
+            provisioning: Provisioning::for_version(build.version, &base),
+            key,
+            requeue: Requeue::of(build, &base, key),
+            base,
+            socket_for_group: matches!(
+                &self.haproxy,
+                HaproxyMode::Service { stats_socket: Some(_), .. }
+            ),
+            stats_socket: self.proxy().stats_socket(),
+            generations: self.state_dir.join("gen"),
+            bind: self.bind.clone(),
+            trusted: self.trusted_proxies.clone(),
+            log: match &self.access_log {
+                AccessLog::Off => None,
+                AccessLog::Stdout => Some("stdout format raw daemon".to_owned()),
+                AccessLog::To(address) => Some(format!("{address} daemon")),
+            },
+            exporter: None,
+            exporter_names: self.metrics_hosts.clone(),
+            wait: self.wait_for_start,
+            hard_stop_after: self.hard_stop_after,
+        })
+    }
+}
+
+/// Of a state directory, which is one docker-balancer's alone: another one's may have the same path, in a container that
+/// shares the host's network.
+fn key(state: &Path) -> u64 {
+    let entry = std::fs::metadata(state).map(|metadata| (metadata.dev(), metadata.ino()));
+    name::hash(&format!("{} {:?}", state.display(), entry.unwrap_or_default()))
+}
+
+fn read_base_config(settings: &Settings) -> Result<BaseConfig> {
+    let Some(path) = &settings.base_file else {
+        return Ok(BaseConfig::BuiltIn { drop_to: worker_account(&settings.haproxy)? });
+    };
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read the base file {}", path.display()))?;
+    info!("global and defaults come from {}; its global is given our stats socket", path.display());
+    Ok(BaseConfig::File { path: path.clone(), text })
+}
+
+/// The user and group that HAProxy's workers become, so that only its master is root.
+fn worker_account(haproxy: &HaproxyMode) -> Result<Option<(String, String)>> {
+    match haproxy {
+        HaproxyMode::Managed { .. } if !nix::unistd::geteuid().is_root() => Ok(None),
+        HaproxyMode::Service { user: Some(HaproxyUser::Same), .. } => Ok(None),
+        HaproxyMode::Service { user: Some(HaproxyUser::Named(name)), .. } => {
+            let missing = || format!("--haproxy-user: there is no user {name}");
+            find_account(name).with_context(missing).map(Some)
+        }
+        // The distribution's.
+        HaproxyMode::Managed { .. } | HaproxyMode::Service { user: None, .. } => {
+            Ok(find_account("haproxy"))
+        }
+    }
+}
+
+fn find_account(name: &str) -> Option<(String, String)> {
+    let user = nix::unistd::User::from_name(name).ok()??;
+    let group = nix::unistd::Group::from_gid(user.gid).ok()??;
+    Some((user.name, group.name))
+}
