@@ -6,13 +6,16 @@ mod kind;
 
 pub use kind::Description;
 
-use crate::model::{
-    container_ref::ContainerRef,
-    malformed_http::{MalformedRequest, MalformedResponse},
-    route::Listener,
+use crate::{
+    model::{
+        container_ref::ContainerRef,
+        malformed_http::{MalformedRequest, MalformedResponse},
+        route::Listener,
+    },
+    support::escape::{EscapedText, QuotedText, SingleLine, Truncated},
 };
 use std::{
-    fmt::{self, Write as _},
+    fmt,
     net::{IpAddr, SocketAddr},
 };
 use strum::{EnumDiscriminants, IntoStaticStr, VariantArray, VariantNames};
@@ -423,10 +426,6 @@ impl fmt::Display for Problem {
     }
 }
 
-/// The longest text that is kept of what a user wrote, in characters, and what is left of a longer one.
-const MAX_TEXT_CHARS: usize = 120;
-const TRUNCATED_CHARS: usize = 80;
-
 /// What is kept of a text that somebody else wrote: a problem outlives it, and there may be many.
 pub fn truncate(text: &str) -> String {
     Truncated(text).to_string()
@@ -450,56 +449,7 @@ impl LabelText {
 /// Quoted and escaped, and cut where it would fill a screen.
 impl fmt::Display for LabelText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}={}", Truncated(&self.key).to_string().escape_debug(), QuotedText(&self.value))
-    }
-}
-
-struct Truncated<'a>(&'a str);
-
-impl fmt::Display for Truncated<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut ends = self.0.char_indices().map(|(at, _)| at);
-        match (ends.clone().nth(MAX_TEXT_CHARS), ends.nth(TRUNCATED_CHARS)) {
-            (Some(_), Some(end)) => write!(f, "{}… ({} bytes)", &self.0[..end], self.0.len()),
-            _ => f.write_str(self.0),
-        }
-    }
-}
-
-/// Whether a character does something to a line or a terminal in place of being seen there: control characters, and
-/// those without a width, which hide text or turn its direction.
-pub fn is_unprintable(c: char) -> bool {
-    let has_no_width = matches!(
-        c,
-        '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
-    );
-    c.is_control() || has_no_width
-}
-
-/// What others said, on one line: strange characters are escaped.
-#[derive(Debug)]
-pub struct SingleLine<T>(pub T);
-
-impl<T: fmt::Display> fmt::Display for SingleLine<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(EscapingWriter(f), "{}", self.0)
-    }
-}
-
-struct EscapingWriter<'a, 'b>(&'a mut fmt::Formatter<'b>);
-
-impl fmt::Write for EscapingWriter<'_, '_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for part in text.split_inclusive(is_unprintable) {
-            match part.chars().next_back().filter(|c| is_unprintable(*c)) {
-                None => self.0.write_str(part)?,
-                Some(c) => {
-                    let plain = &part[..part.len() - c.len_utf8()];
-                    write!(self.0, "{plain}{}", c.escape_default())?;
-                }
-            }
-        }
-        Ok(())
+        write!(f, "{}={}", EscapedText(&self.key), QuotedText(&self.value))
     }
 }
 
@@ -972,15 +922,6 @@ impl fmt::Display for ProtocolHint<'_> {
     }
 }
 
-/// Escaped, and cut where it would fill a screen, without quotes.
-struct EscapedText<'a>(&'a str);
-
-impl fmt::Display for EscapedText<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", Truncated(self.0).to_string().escape_debug())
-    }
-}
-
 /// The first ones, and how many there are.
 struct PortList<'a>(&'a [u16]);
 
@@ -996,18 +937,10 @@ impl fmt::Display for PortList<'_> {
     }
 }
 
-/// What a user wrote: escaped, and cut where it would fill a screen.
-struct QuotedText<'a>(&'a str);
-
-impl fmt::Display for QuotedText<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", Truncated(self.0).to_string())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::support::escape::{MAX_TEXT_CHARS, is_unprintable};
 
     #[test]
     fn reason_with_control_characters_is_escaped_on_one_line() {
@@ -1036,7 +969,7 @@ mod tests {
     fn long_text_is_truncated_once() {
         let (long, short) = ("\u{e9}".repeat(4000), "e".repeat(MAX_TEXT_CHARS));
         let truncated = truncate(&long);
-        assert_eq!(truncated, format!("{}\u{2026} (8000 bytes)", "\u{e9}".repeat(TRUNCATED_CHARS)));
+        assert_eq!(truncated, format!("{}\u{2026} (8000 bytes)", "\u{e9}".repeat(80)));
         assert_eq!((truncate(&truncated), truncate(&short)), (truncated.clone(), short));
         assert_eq!(
             Reason::NotAHost(long.clone()).truncate_texts(),

@@ -1,15 +1,15 @@
 //! An explanation for people: what becomes of the request, then why, step by step.
 
-use super::explain_table::{StyledText, format_table, styled_text};
 use crate::{
-    model::problem::is_unprintable,
     report::{
         explain::{
             AnsweredBy, ExcludedContainer, Explanation, ForwardedRequest, LabelSource, NotSelected,
             RequestOutcome, RetryScope, RouteStep, ServerState, ServerStep,
         },
-        style::{DIM, ERROR, HEADING, OK, PLAIN, WARN},
+        style::{DIM, ERROR, HEADING, OK, PLAIN, WARN, apply_style},
+        table::{Cell, render_list},
     },
+    support::{escape::SingleLine, format::format_duration},
 };
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ const MAX_ROWS: usize = 20;
 pub fn format_explanation(explanation: &Explanation) -> String {
     let mut text = format_heading(explanation);
     text.push('\n');
-    text.push_str(&format_table(&chain_rows(explanation)));
+    text.push_str(&render_list(&chain_rows(explanation)));
     push_section(&mut text, unselected_title(explanation), &unselected_rows(explanation));
     push_section(&mut text, "takes no part", &excluded_rows(explanation));
     push_section(&mut text, "note", &note_rows(explanation));
@@ -46,13 +46,13 @@ fn format_heading(explanation: &Explanation) -> String {
         }
     };
     let (request, outcome) = (
-        styled_text(HEADING, format!("{} {}", explanation.method, explanation.url)),
-        styled_text(style, word),
+        apply_style(HEADING, format_args!("{} {}", explanation.method, explanation.url)),
+        apply_style(style, word),
     );
-    format!("{request}\n{outcome}: {}\n{}", explanation.why, styled_text(DIM, source_note))
+    format!("{request}\n{outcome}: {}\n{}", explanation.why, apply_style(DIM, source_note))
 }
 
-fn chain_rows(explanation: &Explanation) -> Vec<Vec<StyledText>> {
+fn chain_rows(explanation: &Explanation) -> Vec<Vec<Cell>> {
     let mut rows =
         vec![labelled_row("listener", listener_cell(explanation), &explanation.listener.labels)];
     if let Some(host) = &explanation.host {
@@ -61,17 +61,17 @@ fn chain_rows(explanation: &Explanation) -> Vec<Vec<StyledText>> {
             matched if matched == host.asked => matched.to_owned(),
             matched => format!("{}, by {matched}", host.asked),
         };
-        rows.push(labelled_row("host", styled_text(PLAIN, matched), &host.labels));
+        rows.push(labelled_row("host", Cell::new(PLAIN, matched), &host.labels));
     }
     if let Some(route) = &explanation.route {
-        rows.push(labelled_row("path", styled_text(PLAIN, path_text(route)), &route.labels));
+        rows.push(labelled_row("path", Cell::new(PLAIN, path_text(route)), &route.labels));
     }
     let shares = share_lines(&explanation.servers);
     for (at, (server, share)) in explanation.servers.iter().zip(shares).enumerate() {
         let title = if at == 0 { "servers" } else { "" };
         rows.push(labelled_row(
             title,
-            styled_text(state_style(server), share),
+            Cell::new(state_style(server), share),
             server.label.as_slice(),
         ));
     }
@@ -81,19 +81,19 @@ fn chain_rows(explanation: &Explanation) -> Vec<Vec<StyledText>> {
     rows
 }
 
-fn labelled_row(title: &str, what: StyledText, labels: &[LabelSource]) -> Vec<StyledText> {
-    vec![styled_text(DIM, title), what, styled_text(DIM, describe_labels(labels))]
+fn labelled_row(title: &str, what: Cell, labels: &[LabelSource]) -> Vec<Cell> {
+    vec![Cell::new(DIM, title), what, Cell::new(DIM, describe_labels(labels))]
 }
 
-fn listener_cell(explanation: &Explanation) -> StyledText {
+fn listener_cell(explanation: &Explanation) -> Cell {
     let (port, bound) = (explanation.listener.port, explanation.listener.bound);
     match (&explanation.listener.taken, explanation.outcome) {
-        (Some(why), _) => styled_text(ERROR, format!("http :{port} is {why}")),
+        (Some(why), _) => Cell::new(ERROR, format!("http :{port} is {why}")),
         (None, RequestOutcome::NobodyListens) => {
-            styled_text(ERROR, format!("http :{port} is not there"))
+            Cell::new(ERROR, format!("http :{port} is not there"))
         }
-        _ if port == bound => styled_text(PLAIN, format!("http :{port}")),
-        _ => styled_text(PLAIN, format!("http :{port}, bound to {bound}")),
+        _ if port == bound => Cell::new(PLAIN, format!("http :{port}")),
+        _ => Cell::new(PLAIN, format!("http :{port}, bound to {bound}")),
     }
 }
 
@@ -131,8 +131,8 @@ fn state_text(server: &ServerStep) -> String {
     }
 }
 
-fn forwarded_rows(method: &str, request: &ForwardedRequest) -> Vec<Vec<StyledText>> {
-    let timeout = humantime::format_duration(Duration::from_millis(request.timeout_ms)).to_string();
+fn forwarded_rows(method: &str, request: &ForwardedRequest) -> Vec<Vec<Cell>> {
+    let timeout = format_duration(Duration::from_millis(request.timeout_ms));
     let again = match request.again {
         RetryScope::Never => "not sent again",
         RetryScope::Unsent => "sent again only if it did not reach a container",
@@ -146,11 +146,7 @@ fn forwarded_rows(method: &str, request: &ForwardedRequest) -> Vec<Vec<StyledTex
     ];
     let painted_row = |(title, text, option): (&str, String, &str)| {
         let label = request.labels.iter().find(|label| is_option(&label.key, option));
-        labelled_row(
-            title,
-            styled_text(PLAIN, text),
-            &label.cloned().into_iter().collect::<Vec<_>>(),
-        )
+        labelled_row(title, Cell::new(PLAIN, text), &label.cloned().into_iter().collect::<Vec<_>>())
     };
     lines.into_iter().map(painted_row).collect()
 }
@@ -164,52 +160,48 @@ fn unselected_title(explanation: &Explanation) -> &'static str {
     if explanation.route.is_some() { "also matches" } else { "comes near" }
 }
 
-fn unselected_rows(explanation: &Explanation) -> Vec<Vec<StyledText>> {
+fn unselected_rows(explanation: &Explanation) -> Vec<Vec<Cell>> {
     let row = |server: &NotSelected| {
         let names = abbreviate_names(server.containers.iter());
-        vec![
-            styled_text(PLAIN, &server.route),
-            styled_text(PLAIN, &server.text),
-            styled_text(DIM, names),
-        ]
+        vec![Cell::new(PLAIN, &server.route), Cell::new(PLAIN, &server.text), Cell::new(DIM, names)]
     };
     truncate_rows(explanation.lost.iter().map(row).collect())
 }
 
-fn excluded_rows(explanation: &Explanation) -> Vec<Vec<StyledText>> {
+fn excluded_rows(explanation: &Explanation) -> Vec<Vec<Cell>> {
     let row = |container: &ExcludedContainer| {
         let label = container.label.as_ref().map(label_text).unwrap_or_default();
         vec![
-            styled_text(WARN, &container.container),
-            styled_text(PLAIN, escape_text(&container.text)),
-            styled_text(DIM, label),
+            Cell::new(WARN, &container.container),
+            Cell::new(PLAIN, SingleLine(&container.text).to_string()),
+            Cell::new(DIM, label),
         ]
     };
     truncate_rows(explanation.absent.iter().map(row).collect())
 }
 
-fn note_rows(explanation: &Explanation) -> Vec<Vec<StyledText>> {
+fn note_rows(explanation: &Explanation) -> Vec<Vec<Cell>> {
     let meant = explanation.did_you_mean.as_ref().map(|host| format!("did you mean {host}?"));
     let elsewhere = explanation.elsewhere.iter().map(|url| format!("{url} is answered"));
     let all = meant
         .into_iter()
         .chain(elsewhere)
-        .chain(explanation.notes.iter().map(|text| escape_text(text)));
-    all.map(|text| vec![styled_text(PLAIN, text)]).collect()
+        .chain(explanation.notes.iter().map(|text| SingleLine(text).to_string()));
+    all.map(|text| vec![Cell::new(PLAIN, text)]).collect()
 }
 
-fn push_section(text: &mut String, title: &str, rows: &[Vec<StyledText>]) {
+fn push_section(text: &mut String, title: &str, rows: &[Vec<Cell>]) {
     if !rows.is_empty() {
-        let title = styled_text(HEADING, title).to_string();
-        text.extend(["\n", &title, "\n", &format_table(rows)]);
+        let title = apply_style(HEADING, title);
+        text.extend(["\n", &title, "\n", &render_list(rows)]);
     }
 }
 
-fn truncate_rows(mut rows: Vec<Vec<StyledText>>) -> Vec<Vec<StyledText>> {
+fn truncate_rows(mut rows: Vec<Vec<Cell>>) -> Vec<Vec<Cell>> {
     let more = rows.len().saturating_sub(MAX_ROWS);
     if 0 < more {
         rows.truncate(MAX_ROWS);
-        rows.push(vec![styled_text(DIM, format!("and {more} more"))]);
+        rows.push(vec![Cell::new(DIM, format!("and {more} more"))]);
     }
     rows
 }
@@ -228,8 +220,7 @@ fn describe_labels(labels: &[LabelSource]) -> String {
 /// As it is written, on one line.
 fn label_text(source: &LabelSource) -> String {
     let variable = if source.environment { " (environment)" } else { "" };
-    let label = format!("{}={}", source.key, source.value);
-    format!("{}{variable}", escape_text(&label))
+    format!("{}={}{variable}", SingleLine(&source.key), SingleLine(&source.value))
 }
 
 fn abbreviate_names<'a>(names: impl Iterator<Item = &'a String>) -> String {
@@ -240,13 +231,4 @@ fn abbreviate_names<'a>(names: impl Iterator<Item = &'a String>) -> String {
         [one, other] => format!("{one}, {other}"),
         [one, others @ ..] => format!("{one} and {} more", others.len()),
     }
-}
-
-/// Nothing of a label speaks to the terminal.
-fn escape_text(text: &str) -> String {
-    let escaped = |c: char| {
-        let shown = if is_unprintable(c) { c.escape_default().to_string() } else { c.to_string() };
-        shown.chars().collect::<Vec<_>>()
-    };
-    text.chars().flat_map(escaped).collect()
 }

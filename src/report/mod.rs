@@ -12,7 +12,6 @@
 pub mod counts;
 pub mod exclusion;
 pub mod explain;
-pub(crate) mod explain_table;
 pub mod explain_text;
 pub mod history;
 pub mod history_file;

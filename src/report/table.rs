@@ -57,7 +57,7 @@ pub fn render_table(columns: &[Column], rows: &[TableRow], width: Option<usize>)
     let head: Vec<_> = columns.iter().map(|column| Cell::new(HEADING, column.title)).collect();
     let line = |cells: &[Cell]| {
         let cells = visible.iter().map(|at| (&cells[*at], columns[*at].alignment, widths[*at]));
-        render_row(cells)
+        render_row(cells, 0)
     };
     let rows = rows.iter().map(|row| match row {
         TableRow::Cells(cells) => line(cells),
@@ -67,6 +67,26 @@ pub fn render_table(columns: &[Column], rows: &[TableRow], width: Option<usize>)
     });
     let head = (!head.iter().all(|cell| cell.text.is_empty())).then(|| line(&head));
     head.into_iter().chain(rows).collect()
+}
+
+/// What is longer pushes what follows it, and not the rows above and below.
+const MAX_LIST_WIDTH: usize = 60;
+
+/// Rows without titles, of as many cells as each has, further in by two blanks. Nothing is left out or cut.
+pub fn render_list(rows: &[Vec<Cell>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
+    let width = |at: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.text.width());
+        cells.filter(|width| *width <= MAX_LIST_WIDTH).max().unwrap_or_default()
+    };
+    let widths: Vec<_> = (0..columns).map(width).collect();
+    let line = |row: &Vec<Cell>| {
+        let cells = row.iter().zip(&widths);
+        let cells =
+            cells.map(|(cell, width)| (cell, Alignment::Left, cell.text.width().max(*width)));
+        render_row(cells, GAP)
+    };
+    rows.iter().map(line).collect()
 }
 
 fn natural_width(columns: &[Column], rows: &[TableRow], at: usize) -> usize {
@@ -83,8 +103,11 @@ fn total_width(widths: &[usize], visible: &[usize]) -> usize {
 }
 
 /// Nothing is put behind the last one.
-fn render_row<'a>(cells: impl Iterator<Item = (&'a Cell, Alignment, usize)>) -> String {
-    let (mut line, mut pending) = (String::new(), 0);
+fn render_row<'a>(
+    cells: impl Iterator<Item = (&'a Cell, Alignment, usize)>,
+    indent: usize,
+) -> String {
+    let (mut line, mut pending) = (String::new(), indent);
     for (cell, alignment, width) in cells {
         let text = truncate_to_width(&cell.text, width);
         let room = width.saturating_sub(text.width());
@@ -157,6 +180,16 @@ mod tests {
             anstream::adapter::strip_str(&render_table(&heads, &rows, width)).to_string(),
             expected.join("\n") + "\n"
         );
+    }
+
+    #[test]
+    fn list_row_may_exceed_column_without_moving_others() {
+        let long = "x".repeat(MAX_LIST_WIDTH + 1);
+        let row = |cells: &[&str]| cells.iter().map(|text| Cell::from(*text)).collect::<Vec<_>>();
+        let rows =
+            [row(&["a", "ü", "c"]), row(&["long", &long, "d"]), row(&["", "b", ""]), row(&[])];
+        let text = anstream::adapter::strip_str(&render_list(&rows)).to_string();
+        assert_eq!(text, format!("  a     ü  c\n  long  {long}  d\n        b\n\n"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! Pure.
 
+use crate::support::escape::EscapedText;
 use std::{fmt, path::PathBuf};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,19 +64,16 @@ impl fmt::Display for SettingsNote {
             }
             Self::MissingOptionsFile(path) => write!(f, "--rc: there is no {}", path.display()),
             Self::UnknownVariable { name, near: Some(near) } => {
-                write!(
-                    f,
-                    "{} is no option, and not read; did you mean {near}?",
-                    name.escape_debug()
-                )
+                let name = EscapedText(name);
+                write!(f, "{name} is no option, and not read; did you mean {near}?")
             }
             Self::UnknownVariable { name, near: None } => write!(
                 f,
                 "{} is no option, and not read; --help lists those there are: --map-port is DOCKER_GLUE_MAP_PORT",
-                name.escape_debug()
+                EscapedText(name)
             ),
             Self::DockerContext { name, source: said_by } => {
-                let name = name.escape_debug();
+                let name = EscapedText(name);
                 write!(
                     f,
                     "{said_by} names the context {name}, and contexts are the docker command's: the Docker here is \

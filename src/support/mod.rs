@@ -3,6 +3,8 @@
 pub mod atomic_file;
 pub mod backoff;
 pub mod durable;
+pub mod escape;
+pub mod format;
 pub mod log;
 pub mod map_diff;
 pub mod outage;

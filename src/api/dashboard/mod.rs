@@ -9,7 +9,6 @@
 //! nobody looks it asks nobody.
 
 pub mod explain;
-mod format;
 pub mod fragment;
 mod live_updates;
 pub mod page;

@@ -12,7 +12,7 @@ use crate::{
     label::{self, Constraint},
     model::{
         container::{Container, ContainerId, ContainerState, Health, Image, NetworkMode},
-        problem::{LabelText, Problem, ProblemSubject, Reason, Severity, SingleLine},
+        problem::{LabelText, Problem, ProblemSubject, Reason, Severity},
         world::{Vantage, World},
     },
     report::style::{ERROR, LOCATION, WARN, apply_style},
@@ -21,10 +21,13 @@ use crate::{
     sources::{
         compose::{
             self, ComposeNote, Position, Project, Service, ServiceNetwork,
-            note::TerminalText,
             planned_container::{self, PlannedContainer},
         },
         docker::ContainerFilter,
+    },
+    support::{
+        escape::{SingleLine, Truncated},
+        format::format_plural,
     },
 };
 use anyhow::{Context, Result};
@@ -333,19 +336,18 @@ impl CheckReport {
                     .concat()
                     .join("\n");
             }
-            n => format!("{} with labels for docker-balancer", pluralize(*n, kind)),
+            n => format!("{} with labels for docker-balancer", format_plural(*n, kind)),
         };
         let hints =
-            if hints == 0 { String::new() } else { format!(", {}", pluralize(hints, "hint")) };
-        let problems =
-            if problems == 0 { "no problem".to_owned() } else { pluralize(problems, "problem") };
+            if hints == 0 { String::new() } else { format!(", {}", format_plural(hints, "hint")) };
+        let problems = if problems == 0 {
+            "no problem".to_owned()
+        } else {
+            format_plural(problems, "problem")
+        };
         lines.push(format!("{of}: {problems}{hints}"));
         lines.join("\n")
     }
-}
-
-fn pluralize(number: usize, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 impl CheckFinding {
@@ -365,7 +367,8 @@ impl CheckFinding {
             Reason::PublishesListener { .. } | Reason::PublishedPort { .. }
         );
         let dir = label.or(service.ports_at.as_ref().filter(|_| ports));
-        let text = problem_text(&format!("service {}", TerminalText(&service.name)), problem);
+        let text =
+            problem_text(&format!("service {}", SingleLine(Truncated(&service.name))), problem);
         let dir = Some(dir.unwrap_or(&service.position).clone());
         Self { place: dir, ..Self { text, ..Self::from_problem(problem) } }
     }

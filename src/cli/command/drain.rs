@@ -1,7 +1,10 @@
 //! `drain` and `undrain`.
 
 use super::CommandOutput;
-use crate::api::control::{DrainRequest, DrainStatus, UndrainRequest, client::post};
+use crate::{
+    api::control::{DrainRequest, DrainStatus, UndrainRequest, client::post},
+    support::format::format_duration,
+};
 use anyhow::{Result, bail};
 use std::{path::Path, time::Duration};
 
@@ -13,7 +16,7 @@ pub(crate) async fn drain_container(
     let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
     let request = DrainRequest { container: container.to_owned(), wait_ms };
     let eligibility: DrainStatus = post(socket, "/drain", &request, wait).await?;
-    let (name, wait) = (container_name(&eligibility), humantime::format_duration(wait));
+    let (name, wait) = (container_name(&eligibility), format_duration(wait));
     match eligibility.sessions {
         _ if eligibility.drained => {
             Ok(format!("{name} is drained{}", unserved_note(&eligibility)).into())

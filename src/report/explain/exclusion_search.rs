@@ -22,6 +22,7 @@ use crate::{
         rollback::RELEASE_COMMAND,
         route_table::{Claim, Eligibility},
     },
+    support::escape::EscapedText,
 };
 
 /// Of one route, then of better ones that are not served, then of containers that ask for nothing that could be had.
@@ -231,10 +232,7 @@ impl<'a> ExclusionSearch<'a> {
                 Some((text, *over))
             }
             Reason::HostOwned { route, holder } if *route == key => Some((
-                format!(
-                    "its host is one of {}; it waits until none is left",
-                    holder.escape_debug()
-                ),
+                format!("its host is one of {}; it waits until none is left", EscapedText(holder)),
                 "host",
             )),
             _ => None,

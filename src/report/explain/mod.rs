@@ -12,7 +12,7 @@ mod route_match;
 mod selected_route;
 
 use super::StateSnapshot;
-use crate::{haproxy::stats::Counters, model::route::RouteKey};
+use crate::{haproxy::stats::Counters, model::route::RouteKey, support::format::format_duration};
 use outcome::{decide_outcome, listener_step};
 use request::{ExplainRequest, RejectionError};
 use route_match::{matching_routes, near_misses, not_selected_reason};
@@ -303,7 +303,7 @@ impl fmt::Display for NotSelectedReason {
 }
 
 /// Whole ones; a time that is not over is never 0.
-fn format_seconds(time: Duration) -> impl fmt::Display {
+fn format_seconds(time: Duration) -> String {
     let whole = time.as_secs() + u64::from(0 < time.subsec_nanos());
-    humantime::format_duration(Duration::from_secs(whole))
+    format_duration(Duration::from_secs(whole))
 }

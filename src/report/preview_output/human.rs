@@ -10,6 +10,7 @@ use crate::{
         style::{DIM, ERROR, HEADING, LOCATION, OK, WARN, apply_style},
     },
     routing::route_diff::{ChangeDetail, RouteChange},
+    support::format::format_duration,
 };
 use anstyle::Style;
 
@@ -131,7 +132,7 @@ fn held_note(output: &PreviewOutput, change: &RouteChange) -> String {
             " (answers 503 while the rollback holds)".to_owned()
         }
         RouteChange::Removed { route } if output.preview.held_routes.contains(route) => {
-            let hold = humantime::format_duration(output.hold);
+            let hold = format_duration(output.hold);
             format!(" (answers 503 for {hold}, then 404)")
         }
         _ => String::new(),

@@ -2,11 +2,14 @@
 //!
 //! Pure.
 
-use super::{count_noun, method_text, to_plain, wrap_text};
-use crate::report::{
-    history::GenerationStatus,
-    style::{DIM, ERROR, HEADING, OK, PLAIN, WARN, apply_style},
-    table::{Cell, Column, TableRow, render_table, truncate_to_width},
+use super::{join_lines, method_text, wrap_text};
+use crate::{
+    report::{
+        history::GenerationStatus,
+        style::{DIM, ERROR, HEADING, OK, PLAIN, WARN, apply_style},
+        table::{Cell, Column, TableRow, render_table, truncate_to_width},
+    },
+    support::format::format_plural,
 };
 use anstyle::Style;
 use std::time::{Duration, UNIX_EPOCH};
@@ -25,7 +28,7 @@ pub fn render_history(all: &[GenerationStatus], last: usize, width: Option<usize
         _ => {
             apply_style(
                 DIM,
-                format!("… {} before; --last shows more", count_noun(earlier, "change")),
+                format!("… {} before; --last shows more", format_plural(earlier, "change")),
             ) + "\n"
         }
     };
@@ -40,7 +43,7 @@ fn render_generation(generation: &GenerationStatus, width: Option<usize>) -> Str
     let row = vec![
         Cell::new(HEADING, generation.generation.to_string()),
         Cell::new(DIM, format_time(generation.at_ms)),
-        to_plain(&generation.cause).into(),
+        join_lines(&generation.cause).into(),
     ];
     let mut text = render_table(&heads, &[TableRow::Cells(row)], width);
     let how = method_text(
@@ -58,7 +61,7 @@ fn render_generation(generation: &GenerationStatus, width: Option<usize>) -> Str
 pub(crate) fn render_changes(changes: &[String], more: usize, width: Option<usize>) -> String {
     let room = width.map_or(usize::MAX, |width| width.saturating_sub(4));
     let line = |change: &String| {
-        let change = to_plain(change);
+        let change = join_lines(change);
         format!("    {}\n", apply_style(change_style(&change), truncate_to_width(&change, room)))
     };
     let text: String = changes.iter().take(MAX_CHANGES).map(line).collect();

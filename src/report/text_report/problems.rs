@@ -2,10 +2,13 @@
 //!
 //! Pure.
 
-use super::{count_noun, to_plain, wrap_text};
-use crate::report::{
-    status::ProblemStatus,
-    style::{ERROR, HEADING, WARN, apply_style},
+use super::{join_lines, wrap_text};
+use crate::{
+    report::{
+        status::ProblemStatus,
+        style::{ERROR, HEADING, WARN, apply_style},
+    },
+    support::format::format_plural,
 };
 
 /// By container or listener, and how many there are.
@@ -33,11 +36,11 @@ pub(crate) fn list_problems(all: &[ProblemStatus], width: Option<usize>) -> Stri
 /// `2 problems, 1 hint`.
 pub(crate) fn summarize_problems(all: &[ProblemStatus]) -> String {
     let hints = all.iter().filter(|status| status.hint).count();
-    let (bad, hints) = (all.len() - hints, (hints, count_noun(hints, "hint")));
+    let (bad, hints) = (all.len() - hints, (hints, format_plural(hints, "hint")));
     match (bad, hints) {
         (0, (_, hints)) => hints,
-        (bad, (0, _)) => count_noun(bad, "problem"),
-        (bad, (_, hints)) => format!("{}, {hints}", count_noun(bad, "problem")),
+        (bad, (0, _)) => format_plural(bad, "problem"),
+        (bad, (_, hints)) => format!("{}, {hints}", format_plural(bad, "problem")),
     }
 }
 
@@ -52,7 +55,7 @@ fn subject_text(problem: &ProblemStatus) -> String {
 /// All of it, but for whom it is about.
 fn problem_text(problem: &ProblemStatus) -> String {
     let subject = format!("{}: ", subject_text(problem));
-    to_plain(problem.text.strip_prefix(&subject).unwrap_or(&problem.text))
+    join_lines(problem.text.strip_prefix(&subject).unwrap_or(&problem.text))
 }
 
 /// The first line has a sign at its beginning, which colours need not be seen to read.

@@ -2,12 +2,15 @@
 //!
 //! Pure.
 
-use super::{count_noun, status::render_banners, wrap_text};
-use crate::report::{
-    exclusion::Exclusion,
-    status::{Load, RouteStatus, ServerState, ServerStatus, Status},
-    style::{DIM, ERROR, HEADING, OK, WARN},
-    table::{Cell, Column, TableRow, render_table},
+use super::{status::render_banners, wrap_text};
+use crate::{
+    report::{
+        exclusion::Exclusion,
+        status::{Load, RouteStatus, ServerState, ServerStatus, Status},
+        style::{DIM, ERROR, HEADING, OK, WARN},
+        table::{Cell, Column, TableRow, render_table},
+    },
+    support::format::format_plural,
 };
 use anstyle::Style;
 use std::cmp::Reverse;
@@ -36,7 +39,8 @@ pub fn render_routes(status: &Status, width: Option<usize>) -> String {
             + &wrap_text(if has_answered { NO_ROUTES } else { DOCKER_PENDING }, 0, width);
     }
     let servers: usize = all.iter().map(|status| status.servers.len()).sum();
-    let sum = format!("{}, {}", count_noun(all.len(), "route"), count_noun(servers, "server"));
+    let sum =
+        format!("{}, {}", format_plural(all.len(), "route"), format_plural(servers, "server"));
     format!(
         "{banners}{}\n{sum}\n",
         render_route_table(&all.iter().collect::<Vec<_>>(), usize::MAX, width)
@@ -66,7 +70,7 @@ fn route_rows(route: &RouteStatus, limit: usize) -> impl Iterator<Item = TableRo
     shown.sort_by_key(|(at, _)| *at);
     let more = route.servers.len() - shown.len();
     let more = (0 < more).then(|| {
-        TableRow::Line(Cell::new(DIM, format!("  … and {}", count_noun(more, "further server"))))
+        TableRow::Line(Cell::new(DIM, format!("  … and {}", format_plural(more, "further server"))))
     });
     let shown: Vec<_> = shown.into_iter().map(|(_, status)| server_row(status)).collect();
     [head].into_iter().chain(shown).chain(more)

@@ -3,19 +3,21 @@
 //! Pure.
 
 use super::{
-    count_noun, format_span,
     history::render_changes,
-    method_text,
+    join_lines, method_text,
     problems::{list_problems, summarize_problems},
     routes::{NO_ROUTES, count_serving, render_route_table},
-    to_plain, wrap_text,
+    wrap_text,
 };
-use crate::report::{
-    status::{LastApply, ListenerStatus, Load, RouteStatus, ServerState, Status},
-    style::{DIM, ERROR, HEADING, WARN, apply_style},
-    table::{Cell, Column, TableRow, render_table},
+use crate::{
+    report::{
+        status::{LastApply, ListenerStatus, Load, RouteStatus, ServerState, Status},
+        style::{DIM, ERROR, HEADING, WARN, apply_style},
+        table::{Cell, Column, TableRow, render_table},
+    },
+    support::format::{format_plural, format_span},
 };
-use std::cmp::Reverse;
+use std::{cmp::Reverse, time::Duration};
 
 /// So many routes and problems fit a page; the commands for them list all.
 const MAX_ROUTES: usize = 12;
@@ -50,24 +52,24 @@ pub fn render_status(status: &Status, width: Option<usize>) -> String {
 
 /// Who runs, and whether both neighbours are there.
 fn render_head(status: &Status, width: Option<usize>) -> String {
-    let up = format_span(status.since_ms, status.at_ms);
+    let up = span_between(status.since_ms, status.at_ms);
     let haproxy = &status.haproxy;
     let owner_note = if haproxy.managed { "" } else { ", a service's" };
     let pid = haproxy.pid.map_or_else(String::new, |pid| format!(", pid {pid}"));
     let old = match haproxy.old_workers {
         0 => String::new(),
-        old => format!(", {} with requests that have not ended", count_noun(old, "old worker")),
+        old => format!(", {} with requests that have not ended", format_plural(old, "old worker")),
     };
     let silent = if haproxy.answers { "" } else { ", does not answer" };
     let docker = match (status.docker.connected, status.docker.containers) {
         (_, None) => "has not answered yet".to_owned(),
         (true, Some(number)) if status.docker.is_silent() => {
-            let age = format_span(status.at_ms.saturating_sub(status.docker.age_ms), status.at_ms);
-            format!("connected, but silent for {age}; {}", count_noun(number, "container"))
+            let age = format_span(Duration::from_millis(status.docker.age_ms));
+            format!("connected, but silent for {age}; {}", format_plural(number, "container"))
         }
-        (true, Some(number)) => format!("connected, {}", count_noun(number, "container")),
+        (true, Some(number)) => format!("connected, {}", format_plural(number, "container")),
         (false, Some(number)) => {
-            format!("away; {} when it was last heard", count_noun(number, "container"))
+            format!("away; {} when it was last heard", format_plural(number, "container"))
         }
     };
     let style_of = |style_of: bool| if style_of { anstyle::Style::new() } else { ERROR };
@@ -91,7 +93,7 @@ fn render_head(status: &Status, width: Option<usize>) -> String {
 /// What nobody should overlook.
 pub(crate) fn render_banners(status: &Status, width: Option<usize>) -> String {
     let rollback_banner = status.rollback.map(|rollback_status| {
-        let since = format_span(rollback_status.since_ms, status.at_ms);
+        let since = span_between(rollback_status.since_ms, status.at_ms);
         let text = format!(
             "held at generation {} for {since}: what came later is not served; \
              `docker-balancer rollback --release` follows the containers again",
@@ -100,7 +102,7 @@ pub(crate) fn render_banners(status: &Status, width: Option<usize>) -> String {
         (WARN, text)
     });
     let error_banner =
-        status.trouble.as_ref().map(|why| (ERROR, format!("not applied: {}", to_plain(why))));
+        status.trouble.as_ref().map(|why| (ERROR, format!("not applied: {}", join_lines(why))));
     let banner = |(style, text): (_, String)| {
         let text = wrap_text(&format!("! {text}"), 0, width);
         text.lines().map(|line| apply_style(style, line) + "\n").collect::<String>()
@@ -108,10 +110,15 @@ pub(crate) fn render_banners(status: &Status, width: Option<usize>) -> String {
     rollback_banner.into_iter().chain(error_banner).map(banner).collect()
 }
 
+/// Returns the time between two moments, both in milliseconds since 1970.
+fn span_between(from_ms: u64, to_ms: u64) -> String {
+    format_span(Duration::from_millis(to_ms.saturating_sub(from_ms)))
+}
+
 fn render_last_change(last: &LastApply, now_ms: u64, width: Option<usize>) -> String {
-    let ago = format_span(last.at_ms, now_ms);
+    let ago = span_between(last.at_ms, now_ms);
     let how = method_text(last.how, last.why.as_deref(), last.commands, last.took_us);
-    let text = format!("Changed {ago} ago by {}: {how}", to_plain(&last.cause));
+    let text = format!("Changed {ago} ago by {}: {how}", join_lines(&last.cause));
     wrap_text(&text, 0, width) + &render_changes(&last.changes, 0, width)
 }
 
@@ -146,7 +153,7 @@ fn listener_rows(status: &ListenerStatus) -> impl Iterator<Item = TableRow> + us
     let conflict_row = status
         .taken
         .as_ref()
-        .map(|why| TableRow::Line(Cell::new(ERROR, format!("  {}", to_plain(why)))));
+        .map(|why| TableRow::Line(Cell::new(ERROR, format!("  {}", join_lines(why)))));
     [cells].into_iter().chain(conflict_row)
 }
 
@@ -179,7 +186,7 @@ fn render_top_routes(all: &[RouteStatus], width: Option<usize>) -> String {
         hidden_count => {
             let more = format!(
                 "… and {}, {style_of}; `docker-balancer routes` lists them",
-                count_noun(hidden_count, "further route")
+                format_plural(hidden_count, "further route")
             );
             text + &apply_style(DIM, wrap_text(&more, 0, width).trim_end()) + "\n"
         }

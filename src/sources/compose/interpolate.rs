@@ -2,6 +2,7 @@
 //!
 //! Pure.
 
+use crate::support::escape::{EscapedText, QuotedText};
 use std::{collections::BTreeMap, fmt};
 
 /// More than anybody nests.
@@ -200,20 +201,18 @@ impl fmt::Display for InterpolationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Format(text) => {
-                let cut: String = text.chars().take(60).collect();
-                let more = if cut.len() < text.len() { "…" } else { "" };
                 write!(
                     f,
-                    "\"{}{more}\" has a $ that begins no variable such as ${{NAME}} or \
+                    "{} has a $ that begins no variable such as ${{NAME}} or \
                      ${{NAME:-default}}; a dollar itself is $$",
-                    cut.escape_debug()
+                    QuotedText(text)
                 )
             }
             Self::Required { name, text } if text.is_empty() => {
                 write!(f, "the variable {name} has to be set")
             }
             Self::Required { name, text } => {
-                write!(f, "the variable {name} has to be set: {}", text.escape_debug())
+                write!(f, "the variable {name} has to be set: {}", EscapedText(text))
             }
             Self::TooDeep => write!(f, "variables are nested more than {MAX_DEPTH} deep"),
             Self::TooLong => {

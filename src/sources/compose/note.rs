@@ -6,7 +6,10 @@ use super::{
     Position,
     interpolate::{EmptyVariable, InterpolationError},
 };
-use crate::model::problem::{Severity, is_unprintable};
+use crate::{
+    model::problem::Severity,
+    support::escape::{SingleLine, Truncated},
+};
 use std::fmt;
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -139,26 +142,9 @@ impl ComposeNote {
 impl fmt::Display for ComposeNote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(service) = &self.service {
-            write!(f, "service {}: ", TerminalText(service))?;
+            write!(f, "service {}: ", SingleLine(Truncated(service)))?;
         }
         write!(f, "{}", self.remark)
-    }
-}
-
-/// What a file says, on one line and without what a terminal obeys.
-#[derive(Debug)]
-pub struct TerminalText<'a>(pub &'a str);
-
-impl fmt::Display for TerminalText<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, c) in self.0.chars().enumerate() {
-            match c {
-                _ if at == 80 => return f.write_str("…"),
-                c if is_unprintable(c) => write!(f, "{}", c.escape_unicode())?,
-                c => write!(f, "{c}")?,
-            }
-        }
-        Ok(())
     }
 }
 
@@ -167,7 +153,7 @@ impl fmt::Display for Remark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::MapInList { key, value } => {
-                let (key, value) = (TerminalText(key), TerminalText(value));
+                let (key, value) = (SingleLine(Truncated(key)), SingleLine(Truncated(value)));
                 write!(
                     f,
                     "- {key}: {value} is a mapping in a list, and no label; write - {key}={value}, \
@@ -182,26 +168,26 @@ impl fmt::Display for Remark {
                  or KEY: VALUE below labels:",
             ),
             Self::LabelIsList { key, meant } => {
-                let key = TerminalText(key);
+                let key = SingleLine(Truncated(key));
                 write!(
                     f,
                     "label {key} is a list, and a label's value is one text; \
                      write {key}: {}, with commas and without brackets or dashes",
-                    TerminalText(meant)
+                    SingleLine(Truncated(meant))
                 )
             }
             Self::LabelIsMap { key, inner } => {
-                let key = TerminalText(key);
+                let key = SingleLine(Truncated(key));
                 write!(
                     f,
                     "label {key} is a mapping, and a label's value is one text; \
                      write {key}_{}: VALUE",
-                    TerminalText(inner)
+                    SingleLine(Truncated(inner))
                 )
             }
-            Self::InvalidLabel { key, mistake } => write!(f, "label {}: {mistake}", TerminalText(key)),
+            Self::InvalidLabel { key, mistake } => write!(f, "label {}: {mistake}", SingleLine(Truncated(key))),
             Self::EmptyVariable { key, value, blank } => {
-                let (key, value) = (TerminalText(key), TerminalText(value).to_string());
+                let (key, value) = (SingleLine(Truncated(key)), SingleLine(Truncated(value)).to_string());
                 write!(
                     f,
                     "label {key}={value:?}: {blank}, so nothing stands in its place; set it in the shell or \
@@ -213,37 +199,37 @@ impl fmt::Display for Remark {
                 f,
                 "label {}: labels under deploy are the Swarm service's, and no container gets them; \
                  put it under the service's own labels",
-                TerminalText(key)
+                SingleLine(Truncated(key))
             ),
             Self::MisplacedLabel { key, under } => write!(
                 f,
                 "label {}: no container gets it from {}; put it under the service's labels",
-                TerminalText(key),
-                TerminalText(under)
+                SingleLine(Truncated(key)),
+                SingleLine(Truncated(under))
             ),
             Self::DuplicateLabel(key) => write!(
                 f,
                 "label {} is there twice, which docker compose refuses; leave one of them away \
                  (several routes of a port have names: {0}.NAME)",
-                TerminalText(key)
+                SingleLine(Truncated(key))
             ),
             Self::NoLabelFile { file, why } => {
                 write!(f, "label_file: {}", FileErrorText { file, why, unchecked_part: "what it says" })
             }
-            Self::InvalidInclude(error) => write!(f, "an included file is not read: {}", TerminalText(error)),
+            Self::InvalidInclude(error) => write!(f, "an included file is not read: {}", SingleLine(Truncated(error))),
             Self::InvalidText(error) => write!(f, "{error} (no label needs it)"),
             Self::DuplicateKey(key) => {
-                write!(f, "{} is there twice, which docker compose refuses", TerminalText(key))
+                write!(f, "{} is there twice, which docker compose refuses", SingleLine(Truncated(key)))
             }
             Self::NotAPort { text } => write!(
                 f,
                 "{:?} is no port as compose writes them, so it is passed over",
-                TerminalText(text).to_string()
+                SingleLine(Truncated(text)).to_string()
             ),
             Self::NotAScale(text) => write!(
                 f,
                 "{:?} is no number of containers, so one is taken",
-                TerminalText(text).to_string()
+                SingleLine(Truncated(text)).to_string()
             ),
             Self::ScaleTooHigh { most } => {
                 write!(f, "it is to have more than {most} containers; {most} are looked at")
@@ -251,19 +237,19 @@ impl fmt::Display for Remark {
             Self::NoNetwork(network) => write!(
                 f,
                 "network {} is not among the networks of the file, which docker compose refuses",
-                TerminalText(network)
+                SingleLine(Truncated(network))
             ),
             Self::ExtendsNothing => f.write_str("extends names no service"),
             Self::Circle => f.write_str("files or services lead to each other in a circle"),
             Self::NoService(name) => write!(
                 f,
                 "there is no service {} to extend; what it would bring along is not judged",
-                TerminalText(name)
+                SingleLine(Truncated(name))
             ),
             Self::NoFile { file, why } => {
                 write!(f, "{}", FileErrorText { file, why, unchecked_part: "what it would bring along" })
             }
-            Self::Line { file, line, mistake } => write!(f, "{}:{line}: {mistake}", TerminalText(file)),
+            Self::Line { file, line, mistake } => write!(f, "{}:{line}: {mistake}", SingleLine(Truncated(file))),
             Self::NotAService => f.write_str("it is no mapping, so no service is read there"),
             Self::NoServices => f.write_str("it has no services; is it the whole of the project?"),
             Self::FirstFormat => f.write_str(
@@ -283,7 +269,7 @@ struct FileErrorText<'a> {
 impl fmt::Display for FileErrorText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { file, why, unchecked_part: what } = self;
-        let file = TerminalText(file);
+        let file = SingleLine(Truncated(file));
         match why {
             FileError::Missing => write!(f, "there is no file {file}"),
             FileError::Irregular => write!(f, "{file} is no regular file"),
@@ -295,7 +281,9 @@ impl fmt::Display for FileErrorText<'_> {
                     super::COMPOSE_CONFIG_HINT
                 );
             }
-            FileError::Other(error) => write!(f, "{file} cannot be read: {}", TerminalText(error)),
+            FileError::Other(error) => {
+                write!(f, "{file} cannot be read: {}", SingleLine(Truncated(error)))
+            }
         }?;
         write!(f, "; {what} is not judged")
     }

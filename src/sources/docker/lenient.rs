@@ -3,6 +3,7 @@
 //! Pure. A list is read entry by entry, and of an entry all but the fields that are not of their type: a word that only the
 //! engine of next year has costs that word, not the container, nor the list.
 
+use crate::support::escape::{QuotedText, SingleLine, Truncated};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, value::RawValue};
 use std::collections::BTreeSet;
@@ -165,7 +166,7 @@ fn entry_name(entry: &Value) -> String {
     let first = entry.pointer("/Names/0").and_then(Value::as_str);
     let id = text("Id").or(text("ID")).map(|id| id.get(..12).unwrap_or(id));
     let name = first.or(text("Name")).map(|name| name.trim_start_matches('/')).or(id);
-    format!("{:?}", name.unwrap_or("one without a name").chars().take(80).collect::<String>())
+    QuotedText(name.unwrap_or("one without a name")).to_string()
 }
 
 fn shorten_value(value: &Value) -> String {
@@ -174,7 +175,7 @@ fn shorten_value(value: &Value) -> String {
         Value::Array(_) => "[…]".to_owned(),
         other => other.to_string(),
     };
-    text.escape_debug().to_string().replace("\\\"", "\"").chars().take(80).collect()
+    SingleLine(Truncated(&text)).to_string()
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@
 
 use super::{CountFormat, PathGroup, ServerRow, StatusIcon};
 use crate::{
-    api::dashboard::format::{format_count, format_plural},
     report::status::{RouteStatus, Status},
+    support::format::{format_count, format_plural},
 };
 use std::collections::BTreeSet;
 

@@ -4,9 +4,10 @@
 
 use super::{CountFormat, Pass, StatusIcon};
 use crate::{
-    api::dashboard::format::{format_plural, format_span},
     report::status::{Load, Status},
+    support::format::{format_plural, format_span},
 };
+use std::time::Duration;
 
 /// How it is altogether.
 #[derive(Debug, Clone)]
@@ -57,7 +58,7 @@ impl Head {
         };
         Self {
             version: status.version.clone(),
-            up: format_span(status.at_ms.saturating_sub(status.since_ms) / 1000),
+            up: format_span(Duration::from_millis(status.at_ms.saturating_sub(status.since_ms))),
             docker: docker_badge(status),
             haproxy: haproxy_badge(status),
             listeners: status
@@ -77,7 +78,9 @@ impl Head {
             trouble: status.trouble.clone(),
             held: status.rollback.map(|rollback_status| RollbackBanner {
                 generation: rollback_status.generation,
-                since: format_span(status.at_ms.saturating_sub(rollback_status.since_ms) / 1000),
+                since: format_span(Duration::from_millis(
+                    status.at_ms.saturating_sub(rollback_status.since_ms),
+                )),
             }),
         }
     }

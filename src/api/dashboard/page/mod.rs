@@ -16,13 +16,13 @@ pub use problems::{ProblemList, ProblemRow};
 pub use row::{PathGroup, ServerRow};
 pub use status_icon::StatusIcon;
 
-use super::format::format_count;
 use crate::{
     haproxy::stats::Counters,
     report::{
         StateSnapshot,
         status::{LastApply, Status},
     },
+    support::format::format_count,
 };
 
 /// Of the last passes.

@@ -3,11 +3,10 @@
 //! Pure.
 
 use crate::{
-    api::dashboard::format::{
-        format_ago, format_clock, format_count, format_elapsed, format_plural,
-    },
     report::status::{HowStatus, LastApply},
+    support::format::{format_ago, format_clock, format_count, format_elapsed, format_plural},
 };
+use std::time::Duration;
 
 /// Of the changes of a pass.
 const MAX_LINES: usize = 6;
@@ -18,7 +17,7 @@ pub struct Pass {
     pub clock: String,
     pub ago: String,
     pub cause: String,
-    /// `4 commands in 1.2 ms`
+    /// `4 commands in 1.2ms`
     pub how: String,
     pub why: Option<String>,
     pub lines: Vec<DiffLine>,
@@ -46,7 +45,7 @@ impl Pass {
         let left_out = apply.changes.len().saturating_sub(MAX_LINES);
         Self {
             clock: format_clock(apply.at_ms),
-            ago: format_ago(apply.at_ms, now_ms),
+            ago: format_ago(Duration::from_millis(now_ms.saturating_sub(apply.at_ms))),
             cause: apply.cause.clone(),
             how: match apply.how {
                 HowStatus::Runtime => {

@@ -3,14 +3,15 @@
 //! Pure.
 
 use crate::{
-    api::dashboard::format::{format_count, format_plural},
     report::status::ProblemStatus,
+    support::{
+        escape::{SingleLine, Truncated},
+        format::{format_count, format_plural},
+    },
 };
 
 /// Of all problems.
 const MAX_PROBLEMS: usize = 100;
-/// Of what a label says.
-const MAX_VALUE_CHARS: usize = 200;
 
 /// All that there are.
 #[derive(Debug, Clone, Default)]
@@ -60,8 +61,10 @@ impl ProblemRow {
     fn from_status(problem: &ProblemStatus) -> Self {
         let about = problem.container.as_ref().or(problem.listener.as_ref());
         let label = problem.label.as_ref().map(|label| match &problem.value {
-            Some(value) => format!("{}={}", escape_text(label), escape_text(value)),
-            None => escape_text(label),
+            Some(value) => {
+                format!("{}={}", SingleLine(Truncated(label)), SingleLine(Truncated(value)))
+            }
+            None => SingleLine(Truncated(label)).to_string(),
         });
         Self {
             hint: problem.hint,
@@ -71,16 +74,4 @@ impl ProblemRow {
             reason: problem.reason.clone(),
         }
     }
-}
-
-/// What somebody else wrote: what cannot be seen, or turns the direction of writing, as its number.
-fn escape_text(text: &str) -> String {
-    let mut plain = String::new();
-    for c in text.chars().take(MAX_VALUE_CHARS) {
-        match c {
-            '"' | '\'' | '\\' => plain.push(c),
-            c => plain.extend(c.escape_debug()),
-        }
-    }
-    if text.chars().nth(MAX_VALUE_CHARS).is_some() { plain + "…" } else { plain }
 }

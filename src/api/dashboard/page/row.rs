@@ -4,10 +4,11 @@
 
 use super::{CountFormat, StatusIcon};
 use crate::{
-    api::dashboard::format::format_timeout,
     model::option_value::Timeout,
     report::status::{RouteStatus, ServerState, ServerStatus},
+    support::format::format_duration,
 };
+use std::time::Duration;
 
 /// A route of the host.
 #[derive(Debug, Clone)]
@@ -79,7 +80,8 @@ fn option_notes(route: &RouteStatus) -> Vec<String> {
     };
     let usual = Timeout::default().as_millis() == route.timeout_ms;
     let retry = (route.retry != "safe").then(|| format!("retry {}", route.retry));
-    let timeout = (!usual).then(|| format!("timeout {}", format_timeout(route.timeout_ms)));
+    let timeout = (!usual)
+        .then(|| format!("timeout {}", format_duration(Duration::from_millis(route.timeout_ms))));
     let strip = route.strip.then(|| "strips the prefix".to_owned());
     [strip, check, timeout, retry].into_iter().flatten().collect()
 }

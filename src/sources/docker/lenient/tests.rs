@@ -67,7 +67,7 @@ fn invalid_field_is_dropped_with_warning() {
     );
     check("/Names/0", json!(null), "\"111111111111\": Names/0 is null");
     check("/HostConfig/NetworkMode", json!({}), "\"web\": HostConfig/NetworkMode is {…}");
-    check("/State", json!("a\n\u{1b}[2J"), "\"web\": State is \"a\\\\n\\\\u001b[2J\"");
+    check("/State", json!("a\n\u{1b}[2J"), "\"web\": State is \"a\\n\\u001b[2J\"");
 }
 
 #[test]
