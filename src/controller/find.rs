@@ -3,7 +3,7 @@
 //! Pure.
 
 use super::control_error::ApiError;
-use crate::model::container::Container;
+use crate::{model::container::Container, support::suggest::suggest};
 
 /// A name is exact and wins; one id may begin so.
 pub fn find_container<'a>(
@@ -22,7 +22,7 @@ pub fn find_container<'a>(
         [one] => Ok(one),
         [] => Err(ApiError::UnknownContainer {
             text: text.to_owned(),
-            nearest: suggest_name(containers, name),
+            nearest: suggest(name, containers.map(|container| &container.name)).cloned(),
         }),
         ref several => Err(ApiError::AmbiguousContainer {
             text: text.to_owned(),
@@ -32,11 +32,4 @@ pub fn find_container<'a>(
                 .collect(),
         }),
     }
-}
-
-fn suggest_name<'a>(containers: impl Iterator<Item = &'a Container>, name: &str) -> Option<String> {
-    let likeness =
-        |container: &'a Container| (strsim::jaro_winkler(&container.name, name), &container.name);
-    let near = containers.map(likeness).filter(|(likeness, _)| 0.8 < *likeness);
-    near.max_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, name)| name.clone())
 }

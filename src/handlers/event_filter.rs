@@ -2,7 +2,8 @@
 //!
 //! Pure.
 
-use super::ini::{IniError, Section, suggest_word};
+use super::ini::{IniError, Section};
+use crate::support::suggest::suggest;
 use std::collections::BTreeSet;
 
 /// What a container's events can be called, for finding what was misspelt; Docker may add to them.
@@ -57,7 +58,7 @@ impl EventFilter {
         for word in &words {
             let action = word.split(':').next().unwrap_or_default();
             if !KNOWN_EVENTS.contains(&action)
-                && let Some(near) = suggest_word(action, KNOWN_EVENTS)
+                && let Some(near) = suggest(action, KNOWN_EVENTS)
             {
                 let text = format!("there is no event {word:?}; did you mean {near}?");
                 return Err(section.error_at(key, text));

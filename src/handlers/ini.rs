@@ -6,6 +6,7 @@
 
 mod line_index;
 
+use crate::support::suggest::suggest;
 use configparser::ini::{Ini as Parser, IniDefault};
 use line_index::LineIndex;
 use std::{
@@ -178,7 +179,7 @@ impl Section {
         let is_other = |(key, entry): &(&String, &IniEntry)| !entry.is_default && !is_known(key);
         let Some((other, _)) = self.entries.iter().find(is_other) else { return Ok(()) };
         let name = self.name;
-        let text = match suggest_word(other, known_keys) {
+        let text = match suggest(other, known_keys) {
             Some(near) => format!("[{name}] knows no {other}; did you mean {near}?"),
             None => format!("[{name}] knows no {other}; it takes {}", known_keys.join(", ")),
         };
@@ -190,13 +191,6 @@ impl Section {
         let line = self.entries.get(&normalize_key(key)).and_then(|entry| entry.line);
         IniError { file: self.file.clone(), line, text: text.into() }
     }
-}
-
-/// The known word that is most like this one, if one is.
-pub fn suggest_word<'a>(word: &str, known_keys: &[&'a str]) -> Option<&'a str> {
-    let likeness = |text: &&str| strsim::jaro_winkler(text, word);
-    let best = known_keys.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
-    (0.8 < likeness(best)).then_some(best)
 }
 
 /// Longer times are mistakes, and every clock reaches as far.

@@ -28,6 +28,7 @@ use crate::{
     model::container::ContainerId,
     settings::{GlueSettings, RunMode},
     sources::docker::{ContainerMap, EngineSettings},
+    support::suggest::suggest,
 };
 use event_filter::EventFilter;
 use ini::{Ini, IniError, Section};
@@ -226,7 +227,7 @@ impl HandlerKind {
 
 fn unknown_class_error(section: &Section, class: &str) -> IniError {
     let names: Vec<_> = CLASSES.iter().map(|(short, _)| *short).collect();
-    let text = match ini::suggest_word(&class.to_lowercase(), &names) {
+    let text = match suggest(&class.to_lowercase(), &names) {
         Some(near) => format!("there is no class {class:?}; did you mean {near}?"),
         None => format!(
             "there is no class {class:?}; it is one of {}, or a plugin's such as python:demo.DemoHandler",

@@ -3,7 +3,10 @@
 //! Pure. Names are case-sensitive, as Docker's are.
 
 use super::synonym::{self, Synonym};
-use crate::model::{option_value, problem::Reason};
+use crate::{
+    model::{option_value, problem::Reason},
+    support::suggest::count_slips,
+};
 use std::num::NonZeroU16;
 
 /// What a name says that starts with `glue_`.
@@ -36,6 +39,8 @@ const PORTLESS_LABELS: [&str; 2] = ["glue_http_ports", "glue_network"];
 
 /// Names of any length are judged; suggestions are worked out for those a person may have typed.
 const MAX_TYPED_LENGTH: usize = 96;
+/// A name that does not begin with `glue_` may be another program's.
+const MAX_FOREIGN_SLIPS: usize = 2;
 
 impl LabelOption {
     pub const ALL: [(&'static str, Self); 9] = [
@@ -161,9 +166,11 @@ fn nearest_label(key: &str) -> Option<String> {
     let options = LabelOption::ALL.iter().map(|(option, _)| (format!("{start}{option}"), route));
     options
         .chain(PORTLESS_LABELS.map(|name| (name.to_owned(), None)))
-        .map(|(name, route)| (strsim::osa_distance(stem, &name), name, route))
-        .filter(|(distance, ..)| *distance <= 3 && 2 * distance < stem.len() - certain)
-        .min_by_key(|(distance, ..)| *distance)
+        .filter_map(|(name, route)| {
+            let (start, typed) = stem.split_at_checked(certain)?;
+            Some((count_slips(typed, name.strip_prefix(start)?)?, name, route))
+        })
+        .min_by_key(|(slips, ..)| *slips)
         .map(|(_, name, route)| with_route(name, route))
 }
 
@@ -198,9 +205,9 @@ fn suggest_by_distance(stem: &str, route: Option<&str>) -> Option<String> {
     });
     options
         .chain(PORTLESS_LABELS.map(|name| (name.to_owned(), None)))
-        .map(|(name, route)| (strsim::osa_distance(&typed, &name), name, route))
-        .filter(|(distance, ..)| *distance <= 2)
-        .min_by_key(|(distance, ..)| *distance)
+        .filter_map(|(name, route)| Some((count_slips(&typed, &name)?, name, route)))
+        .filter(|(slips, ..)| *slips <= MAX_FOREIGN_SLIPS)
+        .min_by_key(|(slips, ..)| *slips)
         .map(|(_, name, route)| with_route(name, route))
 }
 

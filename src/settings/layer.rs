@@ -2,7 +2,10 @@
 //! reads all of them and an option is declared once.
 
 use super::{HostEnv, SettingsError, SettingsNote, value};
-use crate::settings::options::{Program, Switches, share_options};
+use crate::{
+    settings::options::{Program, Switches, share_options},
+    support::suggest::{find_nearest, suggest},
+};
 use anyhow::{Context, Error, Result, anyhow, bail};
 use clap::{
     Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches, Subcommand,
@@ -197,13 +200,9 @@ pub(super) fn unknown_variables<P: Program>(machine: &HostEnv) -> Vec<SettingsNo
         if suffix.is_empty() || keys.contains(name) {
             return None;
         }
-        let meant = format!("DOCKER_GLUE_{}", suffix.trim_start_matches('_'));
-        let likeness = |action_of_key: &String| {
-            (strsim::jaro_winkler(action_of_key, &meant), action_of_key.clone())
-        };
-        let near = keys.iter().map(likeness).max_by(|(a, _), (b, _)| a.total_cmp(b));
-        // They all begin alike, which makes any two of them alike.
-        let near = near.filter(|(likeness, _)| 0.95 < *likeness).map(|(_, near)| near);
+        let suffixes = keys.iter().filter_map(|key| key.strip_prefix("DOCKER_GLUE_"));
+        let near = find_nearest(suffix.trim_start_matches('_'), suffixes);
+        let near = near.map(|suffix| format!("DOCKER_GLUE_{suffix}"));
         if start != "DOCKER_GLUE_" && near.is_none() {
             return None;
         }
@@ -280,19 +279,9 @@ fn toml_scalar(value: &DeValue<'_>) -> Result<String> {
 
 fn unknown_option_message(parser: &Command, key: &str) -> String {
     let keys = parser.get_arguments().map(|arg| arg.get_id().as_str());
-    let near = keys
-        .filter(|action_of_key| *action_of_key != "settings")
-        .map(|action_of_key| {
-            (
-                strsim::jaro_winkler(action_of_key, &key.replace('-', "_").to_lowercase()),
-                action_of_key,
-            )
-        })
-        .max_by(|(a, _), (b, _)| a.total_cmp(b));
-    match near {
-        Some((likeness, near)) if 0.8 < likeness => {
-            format!("no option is called {key:?}; did you mean {near}?")
-        }
-        _ => format!("no option is called {key:?}; --help lists those there are, write - as _"),
+    let keys = keys.filter(|key| *key != "settings");
+    match suggest(&key.replace('-', "_").to_lowercase(), keys) {
+        Some(near) => format!("no option is called {key:?}; did you mean {near}?"),
+        None => format!("no option is called {key:?}; --help lists those there are, write - as _"),
     }
 }

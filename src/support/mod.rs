@@ -10,5 +10,6 @@ pub mod map_diff;
 pub mod outage;
 pub mod port_owner;
 pub mod signals;
+pub mod suggest;
 pub mod supervise;
 pub mod systemd;

@@ -2,7 +2,8 @@
 //!
 //! Pure. Lines are taken as the library takes them.
 
-use super::{DEFAULT_SECTION, normalize_key, suggest_word};
+use super::{DEFAULT_SECTION, normalize_key};
+use crate::support::suggest::suggest;
 
 /// Something to say of a line.
 type LineNote = (usize, String);
@@ -116,7 +117,7 @@ impl LineIndex {
                 Some((*line, "[DEFAULT] says what [handler] and [params] do not".to_owned()))
             }
             name if KNOWN.contains(&name) => None,
-            name => suggest_word(name, KNOWN)
+            name => suggest(name, KNOWN)
                 .map(|near| (*line, format!("[{name}] is not read; did you mean [{near}]?"))),
         };
         self.sections.iter().filter_map(note).collect()

@@ -4,10 +4,11 @@ use super::{Plugin, find_plugin_program};
 use crate::{
     handlers::{
         CLASSES,
-        ini::{IniError, Section, suggest_word},
+        ini::{IniError, Section},
         script::join_paths,
     },
     settings::GlueSettings,
+    support::suggest::suggest,
 };
 use std::{
     env, fs,
@@ -84,7 +85,7 @@ fn missing_module_message(name: &str, module: &str, folders: &[PathBuf]) -> Stri
     let known_classes: Vec<_> =
         CLASSES.iter().map(|(_, long)| *long).filter(|text| !text.is_empty()).collect();
     let file = module.replace('.', "/") + ".py";
-    match suggest_word(name, &known_classes) {
+    match suggest(name, &known_classes) {
         Some(near) if name.starts_with("DockerGlue.") && is_same_module(name, near) => {
             format!("there is no class {name:?}; did you mean {near}?")
         }

@@ -4,7 +4,10 @@
 //! them, and labels all of them.
 
 use super::value::{Dict, ValueList};
-use crate::handlers::ini::{IniError, Section, suggest_word};
+use crate::{
+    handlers::ini::{IniError, Section},
+    support::suggest::suggest,
+};
 use minijinja::Value;
 use std::collections::BTreeMap;
 
@@ -30,7 +33,7 @@ impl TemplateFilter {
             };
             let (key, value) = (key.trim().to_lowercase(), value.trim().to_owned());
             if !KNOWN_FILTERS.contains(&key.as_str()) {
-                let text = match suggest_word(&key, KNOWN_FILTERS) {
+                let text = match suggest(&key, KNOWN_FILTERS) {
                     Some(near) => format!("there is no filter {key}; did you mean {near}?"),
                     None => {
                         format!("there is no filter {key}; there are {}", KNOWN_FILTERS.join(", "))

@@ -15,6 +15,7 @@ use crate::{
     },
     report::StateSnapshot,
     routing::rollback::RELEASE_COMMAND,
+    support::suggest::count_slips,
 };
 use std::{collections::BTreeSet, num::NonZeroU16};
 
@@ -52,8 +53,7 @@ fn typo_distance(one: &str, other: &str) -> Option<usize> {
     }
     let join_labels = |labels: Vec<&str>| labels.join(".");
     let (a, b) = (join_labels(a.collect()), join_labels(b.collect()));
-    let distance = strsim::osa_distance(&a, &b);
-    (distance <= 3 && 2 * distance < a.len().max(b.len())).then_some(distance)
+    count_slips(&a, &b)
 }
 
 /// The same request, on the ports where a route answers it.
