@@ -144,8 +144,8 @@ struct LiveHaproxy {
     pending_deletions: Option<PendingDeletions>,
     /// Commands did not get it to where it should be.
     has_diverged: bool,
-    /// How long the last deletion that was refused waits.
-    delete_pause: Duration,
+    /// How long a deletion that was refused waits; `None` where none was.
+    delete_backoff: Option<Backoff>,
     /// Backends that no other route is given yet.
     draining: DrainingBackends,
     /// Those that a reload has left; told what changes for as long as there are any.
@@ -408,9 +408,8 @@ impl Balancer {
     fn postpone_reload(&mut self, error: &anyhow::Error) {
         let now = Instant::now();
         let before = self.overdue.take().map(|overdue| overdue.backoff);
-        let mut backoff =
-            before.unwrap_or_else(|| Backoff::new(RELOAD_BACKOFF.0, RELOAD_BACKOFF.1));
-        let retry_at = now + backoff.pause_after(Duration::ZERO);
+        let mut backoff = before.unwrap_or(Backoff::new(RELOAD_BACKOFF));
+        let retry_at = now + backoff.next_pause();
         self.overdue = Some(OverdueReload { reason: format!("{error:#}"), retry_at, backoff });
     }
 
@@ -535,8 +534,7 @@ impl Balancer {
 
     fn next_wake(&self, wake_at: Option<Instant>) -> Option<Instant> {
         let now = Instant::now();
-        let again = Some(self.live.delete_pause).filter(|pause| !pause.is_zero());
-        let again = again.map(|pause| now + pause);
+        let again = self.live.delete_backoff.as_ref().map(|backoff| now + backoff.last_pause());
         let stale = match &self.live.observed {
             Some(_) => self.live.observed_at.map(|observed_at| observed_at + STATE_TTL),
             None => Some(now + OBSERVE_RETRY),

@@ -19,6 +19,8 @@ use crate::{
     settings::{AtExit, HaproxyMode, RunMode, Settings},
     sources::docker::{self, DockerSnapshot, Engine, StreamHeartbeat, WatchConfig},
     support::{
+        backoff::Backoff,
+        outage::{FailureReport, Outage},
         supervise::supervise,
         systemd::{self, Watchdog},
     },
@@ -269,6 +271,8 @@ struct Controller {
     /// When we are ready without Docker, as HAProxy serves what it had.
     ready_at: Option<Instant>,
     last_error: Option<LastError>,
+    /// Between passes that fail.
+    backoff: Backoff,
     /// The world of the last pass, if that went well.
     last_world: Option<Arc<World>>,
     /// Tells those who look that there is something new.
@@ -291,7 +295,6 @@ enum DockerLink {
 /// The last pass failed.
 struct LastError {
     text: String,
-    pause: Duration,
     is_logged: bool,
 }
 
@@ -305,6 +308,7 @@ impl Controller {
             wake_at,
             ready_at,
             last_error,
+            backoff: Backoff::new(RETRY_BACKOFF),
             last_world: passed,
             changed,
             event_cursor,
@@ -492,6 +496,7 @@ impl Controller {
         if self.last_error.take().is_some_and(|last_error| last_error.is_logged) {
             info!("applied; the trouble is over");
         }
+        self.backoff.reset();
         self.wake_at = wake_at;
         self.ready_at = None;
         systemd::notify_ready(&self.status_text());
@@ -501,7 +506,7 @@ impl Controller {
     fn wait_for_restart(&mut self) {
         let text = "HAProxy ends again and again; it is started after a pause".to_owned();
         self.wake_at = None;
-        self.last_error.get_or_insert(LastError { text, pause: RETRY_BACKOFF.0, is_logged: false });
+        self.last_error.get_or_insert(LastError { text, is_logged: false });
     }
 
     /// What needs no reload is applied; the rest is told once, and tried again with growing pauses.
@@ -515,7 +520,8 @@ impl Controller {
             );
         }
         (self.wake_at, self.ready_at) = (wake_at, None);
-        self.last_error = Some(LastError { text, pause: RETRY_BACKOFF.0, is_logged: true });
+        self.backoff.reset();
+        self.last_error = Some(LastError { text, is_logged: true });
         systemd::notify_ready(&format!("{}; a reload of HAProxy is overdue", self.status_text()));
     }
 
@@ -524,14 +530,12 @@ impl Controller {
         let text = format!("{error:#}");
         self.balancer.metrics().record_failure();
         let before = self.last_error.take();
-        let pause =
-            before.as_ref().map_or(RETRY_BACKOFF.0, |error| (error.pause * 2).min(RETRY_BACKOFF.1));
         if before.is_none_or(|error| error.text != text) {
             let now = self.balancer.proxy.service_state();
             error!("not applied, {now}: {text}; trying again until it works");
         }
-        self.wake_at = Some(Instant::now() + pause);
-        self.last_error = Some(LastError { text, pause, is_logged: true });
+        self.wake_at = Some(Instant::now() + self.backoff.next_pause());
+        self.last_error = Some(LastError { text, is_logged: true });
     }
 }
 
@@ -605,7 +609,7 @@ async fn find_vantage_again(settings: &Settings) -> Option<Vantage> {
 /// Where HAProxy stands; Docker knows, as soon as there is one.
 async fn find_vantage(settings: &Settings) -> Vantage {
     let access = &settings.docker;
-    let mut pause = Duration::from_millis(100);
+    let mut outage = Outage::inactive();
     loop {
         let probe = async {
             let engine = Engine::connect(access).await?;
@@ -613,12 +617,13 @@ async fn find_vantage(settings: &Settings) -> Vantage {
         };
         match probe.await {
             Ok(vantage) => return vantage,
-            Err(error) if pause < Duration::from_millis(200) => {
-                warn!("docker is away: {error:#}; trying again until it is there");
+            Err(error) => {
+                let (report, pause) = outage.record_failure(Instant::now());
+                if report == FailureReport::First {
+                    warn!("docker is away: {error:#}; trying again until it is there");
+                }
+                tokio::time::sleep(pause).await;
             }
-            Err(_) => {}
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_secs(5));
     }
 }

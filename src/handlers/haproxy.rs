@@ -8,6 +8,7 @@ use crate::{
     api::start::start,
     controller::event_loop::run_command,
     settings::{GlueSettings, RunMode, Settings, paths},
+    support::backoff::Backoff,
 };
 use anyhow::Result;
 use std::{future::pending, path::Path, time::Duration};
@@ -15,7 +16,7 @@ use tokio::{sync::oneshot, time::sleep};
 use tracing::{error, warn};
 
 /// Until it is tried again, at first and at last.
-const RETRY_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+const RETRY_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct HaproxyHandler {
@@ -52,7 +53,7 @@ impl HaproxyHandler {
             }
             return;
         }
-        let mut pause = RETRY_PAUSE.0;
+        let mut backoff = Backoff::new(RETRY_BACKOFF);
         loop {
             let (stop, stopped) = oneshot::channel::<()>();
             let serving = serve_until_stopped(settings.clone(), async { drop(stopped.await) });
@@ -69,7 +70,7 @@ impl HaproxyHandler {
                 Err(error) => drop(log_failure(&work, &error)),
             }
             tokio::select! {
-                () = sleep(pause) => pause = (pause * 2).min(RETRY_PAUSE.1),
+                () = sleep(backoff.next_pause()) => {}
                 () = drain_mailbox(&mut work) => return,
             }
         }

@@ -37,7 +37,10 @@ use super::{
     ordered_queue::PendingMessages,
     script::{self, find_program, parse_timeout},
 };
-use crate::settings::{GlueSettings, RunMode as Task};
+use crate::{
+    settings::{GlueSettings, RunMode as Task},
+    support::backoff::Backoff,
+};
 use instance::PluginInstance;
 use std::{
     ffi::OsString,
@@ -53,7 +56,7 @@ use tokio::{
 use tracing::error;
 
 /// Until it is started again, at first and at last.
-const RESTART_PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_mins(1));
+const RESTART_BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_mins(1));
 /// How soon it is noticed during a pause that there is nothing to be started for any more.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
@@ -102,12 +105,12 @@ impl Plugin {
         let tally = Arc::clone(&work.stats);
         let first = initial_messages(&work, &mut mailbox).await;
         let mut pending = PendingMessages::new(first, &mut mailbox, &tally);
-        let mut pause = RESTART_PAUSE.0;
+        let mut backoff = Backoff::new(RESTART_BACKOFF);
         loop {
             let mut instance = PluginInstance::new(&self, &work);
             let Err(exit) = instance.run_until_end(&mut pending).await else { return };
             if instance.has_succeeded {
-                pause = RESTART_PAUSE.0;
+                backoff.reset();
             }
             let (handler, failures) = (&work.handler.name, exit.record_failure(&tally));
             let (event, container, error) = (&exit.event, &exit.container, &exit.error);
@@ -115,6 +118,7 @@ impl Plugin {
                 error!(handler, event, container, failures, "{error}");
                 return;
             }
+            let pause = backoff.next_pause();
             error!(
                 handler,
                 event, container, failures, "{error}; it is started again in {pause:?}"
@@ -122,7 +126,6 @@ impl Plugin {
             if is_closed_after(pause, pending.mailbox).await {
                 return;
             }
-            pause = (pause * 2).min(RESTART_PAUSE.1);
         }
     }
 

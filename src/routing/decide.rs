@@ -282,7 +282,7 @@ impl UnloadableListener {
             Some(listener) => {
                 (listener.backoff.clone(), now.saturating_duration_since(listener.until))
             }
-            None => (Backoff::new(UNLOADABLE_BACKOFF.0, UNLOADABLE_BACKOFF.1), Duration::ZERO),
+            None => (Backoff::new(UNLOADABLE_BACKOFF), Duration::ZERO),
         };
         let until = now + backoff.pause_after(lived);
         Self { reason, until, backoff }

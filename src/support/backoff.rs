@@ -1,4 +1,4 @@
-//! Pauses between the starts of something that keeps ending: they grow, and begin anew after a long life.
+//! Pauses between tries of something that keeps failing: they double, and begin again after a success or a long life.
 //!
 //! Pure.
 
@@ -7,7 +7,7 @@ use std::time::Duration;
 /// After a life of this length the next pause is the shortest one again.
 pub const RESET_AFTER: Duration = Duration::from_mins(1);
 
-/// The pauses of one thing that is started again.
+/// Pauses of one thing that is tried again, or started again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Backoff {
     min: Duration,
@@ -17,18 +17,33 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    pub const fn new(min: Duration, max: Duration) -> Self {
+    pub const fn new((min, max): (Duration, Duration)) -> Self {
         Self { min, max, last: None }
     }
 
-    /// Returns how long to wait before the next start, after a life of `lived`.
-    pub fn pause_after(&mut self, uptime: Duration) -> Duration {
-        let pause = match self.last {
-            Some(last) if uptime < RESET_AFTER => last.saturating_mul(2).min(self.max),
-            _ => self.min,
-        };
+    /// Returns how long to wait before the next try, after another failure.
+    pub fn next_pause(&mut self) -> Duration {
+        let pause = self.last.map_or(self.min, |last| last.saturating_mul(2).min(self.max));
         self.last = Some(pause);
         pause
+    }
+
+    /// Returns how long to wait before the next start, after a life of `uptime`.
+    pub fn pause_after(&mut self, uptime: Duration) -> Duration {
+        if RESET_AFTER <= uptime {
+            self.reset();
+        }
+        self.next_pause()
+    }
+
+    /// Returns the last pause; zero where none was needed since the last success.
+    pub fn last_pause(&self) -> Duration {
+        self.last.unwrap_or_default()
+    }
+
+    /// Begins again with the shortest pause, after a success.
+    pub fn reset(&mut self) {
+        self.last = None;
     }
 }
 
@@ -39,7 +54,7 @@ mod tests {
     #[test]
     fn pause_doubles_to_maximum_and_long_run_resets_it() {
         let ms = Duration::from_millis;
-        let mut backoff = Backoff::new(ms(100), ms(350));
+        let mut backoff = Backoff::new((ms(100), ms(350)));
         for (uptime, expected) in [
             (Duration::ZERO, 100),
             (ms(400), 200),
@@ -51,5 +66,16 @@ mod tests {
         ] {
             assert_eq!(backoff.pause_after(uptime), ms(expected), "{uptime:?}");
         }
+    }
+
+    #[test]
+    fn reset_begins_with_shortest_pause() {
+        let mut backoff = Backoff::new((Duration::from_secs(1), Duration::from_secs(3)));
+        assert_eq!(backoff.last_pause(), Duration::ZERO);
+        let pauses = [backoff.next_pause(), backoff.next_pause(), backoff.next_pause()];
+        assert_eq!(pauses.map(|pause| pause.as_secs()), [1, 2, 3]);
+        assert_eq!(backoff.last_pause().as_secs(), 3);
+        backoff.reset();
+        assert_eq!((backoff.last_pause(), backoff.next_pause().as_secs()), (Duration::ZERO, 1));
     }
 }

@@ -1,16 +1,16 @@
-//! Time without a neighbour (Docker, etcd): told once, waited out with a growing pause.
+//! Time without another program (Docker, etcd): logged once, waited out with a growing pause.
 //!
 //! Pure.
 
+use crate::support::backoff::Backoff;
 use std::time::{Duration, Instant};
 
-const MIN_PAUSE: Duration = Duration::from_millis(100);
-const MAX_PAUSE: Duration = Duration::from_secs(5);
+const RETRY_BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 #[derive(Debug)]
 pub struct Outage {
     since: Option<Instant>,
-    pause: Duration,
+    backoff: Backoff,
 }
 
 /// What is worth saying about one more failure.
@@ -24,7 +24,7 @@ pub enum FailureReport {
 
 impl Outage {
     pub fn inactive() -> Self {
-        Self { since: None, pause: MIN_PAUSE }
+        Self { since: None, backoff: Backoff::new(RETRY_BACKOFF) }
     }
 
     /// One more failure: whether to say it, and how long to wait before the next try.
@@ -32,9 +32,7 @@ impl Outage {
         let report =
             if self.since.is_some() { FailureReport::Repeat } else { FailureReport::First };
         self.since.get_or_insert(now);
-        let pause = self.pause;
-        self.pause = (pause * 2).min(MAX_PAUSE);
-        (report, pause)
+        (report, self.backoff.next_pause())
     }
 
     pub fn is_active(&self) -> bool {
@@ -43,7 +41,7 @@ impl Outage {
 
     /// The neighbour answers. How long it was away, if it was.
     pub fn finish(&mut self, now: Instant) -> Option<Duration> {
-        self.pause = MIN_PAUSE;
+        self.backoff.reset();
         self.since.take().map(|since| now.duration_since(since))
     }
 }

@@ -17,7 +17,7 @@ const RESTART_BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Durat
 
 /// The pauses between two starts of a task.
 pub fn new_backoff() -> Backoff {
-    Backoff::new(RESTART_BACKOFF.0, RESTART_BACKOFF.1)
+    Backoff::new(RESTART_BACKOFF)
 }
 
 /// Runs a task, and starts it again whenever it ends or panics; until this is dropped.

@@ -16,6 +16,7 @@ use crate::{
         runtime::RuntimeError,
     },
     model::route::Routes,
+    support::backoff::Backoff,
 };
 use anyhow::Result;
 use std::{
@@ -141,12 +142,12 @@ impl Balancer {
         runtime.execute_commands(commands, observed).await?;
         runtime.read_back(commands, observed).await?;
         let all_deleted = self.refused_deletions(commands).is_empty();
-        let pause = &mut self.live.delete_pause;
-        *pause = if all_deleted {
-            Duration::ZERO
+        if all_deleted {
+            self.live.delete_backoff = None;
         } else {
-            (*pause * 2).clamp(DELETE_BACKOFF.0, DELETE_BACKOFF.1)
-        };
+            let backoff = self.live.delete_backoff.get_or_insert(Backoff::new(DELETE_BACKOFF));
+            backoff.next_pause();
+        }
         Ok(())
     }
 

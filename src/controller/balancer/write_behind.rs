@@ -56,7 +56,7 @@ const RESTART_BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Durat
 
 impl Default for RestartSchedule {
     fn default() -> Self {
-        let backoff = Backoff::new(RESTART_BACKOFF.0, RESTART_BACKOFF.1);
+        let backoff = Backoff::new(RESTART_BACKOFF);
         Self { backoff, last_pause: None, restart_at: None, is_repeated: false }
     }
 }

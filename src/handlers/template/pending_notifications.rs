@@ -4,6 +4,7 @@
 //! stop or a crash leaves untold is told later.
 
 use super::notify::Notification;
+use crate::support::backoff::Backoff;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeSet,
@@ -11,7 +12,7 @@ use std::{
 };
 
 /// Until those who could not be told are told again, at first and at last.
-const RETRY_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+const RETRY_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// Of one text: who has been told of it already. As it is kept on disk.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,7 +47,7 @@ pub(crate) struct PendingNotifications {
     delivered: Option<DeliveredNotifications>,
     /// Texts that were written: what was told of an older one counts for none of the newer.
     text_number: u64,
-    retry: Option<(Instant, Duration)>,
+    retry: Option<(Instant, Backoff)>,
 }
 
 /// A look at what is owed, to be told meanwhile.
@@ -98,15 +99,17 @@ impl PendingNotifications {
         if debt.text_number != self.text_number {
             return None;
         }
-        let pause = self.retry.map_or(RETRY_PAUSE.0, |(_, pause)| (pause * 2).min(RETRY_PAUSE.1));
+        let before = self.retry.take().map(|(_, backoff)| backoff);
+        let mut backoff = before.unwrap_or(Backoff::new(RETRY_BACKOFF));
+        let pause = backoff.next_pause();
         self.delivered = Some(debt.delivered);
-        self.retry = Some((now + pause, pause));
+        self.retry = Some((now + pause, backoff));
         Some(pause)
     }
 
     /// When those who could not be told are told again.
     pub(crate) fn retry_at(&self) -> Option<Instant> {
-        self.retry.map(|(when, _)| when)
+        self.retry.as_ref().map(|(when, _)| *when)
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{
     handlers::{HandlerContext, mailbox::HandlerMessage, state::HandlerState},
     settings::RunMode,
     sources::docker::{ContainerMap, Engine, SwarmState},
+    support::backoff::Backoff,
 };
 use anyhow::{Context, Result, anyhow};
 use std::{sync::Arc, time::Duration};
@@ -24,7 +25,7 @@ use tracing::{debug, error, info, warn};
 /// Letters that become one look, at most.
 const MAX_BATCH: usize = 10_000;
 /// Until what could not be written is tried again, at first and at last.
-const RETRY_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+const RETRY_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// Who is still to be told, as it is kept on disk.
 const PENDING_FILE: &str = "owed";
 
@@ -37,7 +38,8 @@ struct TemplateRunner {
     needs_swarm: bool,
     debounce: Debounce,
     repeat: Option<Instant>,
-    retry: Option<(Instant, Duration)>,
+    retry_at: Option<Instant>,
+    backoff: Backoff,
     /// What went wrong last: it is told once.
     last_error: Option<String>,
     state: HandlerState,
@@ -75,7 +77,7 @@ impl Template {
                     runner.repeat = None;
                     runner.refresh_target(&work).await;
                 }
-                () = sleep_until_set(runner.retry.map(|(when, _)| when)) => runner.refresh_target(&work).await,
+                () = sleep_until_set(runner.retry_at) => runner.refresh_target(&work).await,
                 // Who is slow to take it holds up the next telling, and no look.
                 () = sleep_until_set(runner.notify_due().map(Instant::from_std)), if is_free => {
                     notify_tasks.spawn(runner.start_notify(&work));
@@ -116,7 +118,8 @@ impl TemplateRunner {
             needs_swarm: false,
             debounce: Debounce::new(template.interval),
             repeat: None,
-            retry: None,
+            retry_at: None,
+            backoff: Backoff::new(RETRY_BACKOFF),
             last_error: None,
             last_undefined: None,
             mounted_by: None,
@@ -135,7 +138,8 @@ impl TemplateRunner {
         match self.write_target(work).await {
             Ok(written) => {
                 work.stats.record_success();
-                self.retry = None;
+                self.retry_at = None;
+                self.backoff.reset();
                 self.log_undefined(name);
                 if self.last_error.take().is_some() {
                     info!(handler = name, "well again");
@@ -161,9 +165,11 @@ impl TemplateRunner {
                 }
                 self.last_error = Some(text);
                 // A template is as wrong a second later.
-                let pause =
-                    self.retry.map_or(RETRY_PAUSE.0, |(_, pause)| (pause * 2).min(RETRY_PAUSE.1));
-                self.retry = wrong.is_transient.then(|| (Instant::now() + pause, pause));
+                self.retry_at =
+                    wrong.is_transient.then(|| Instant::now() + self.backoff.next_pause());
+                if !wrong.is_transient {
+                    self.backoff.reset();
+                }
             }
         }
     }
