@@ -11,9 +11,23 @@ use tempfile::NamedTempFile;
 
 /// Puts a complete file in the place of `target`, in the same folder.
 pub fn replace(file: NamedTempFile, target: &Path) -> io::Result<()> {
+    match replace_unless_mounted(file, target)? {
+        None => Ok(()),
+        Some(_) => Err(ErrorKind::ResourceBusy.into()),
+    }
+}
+
+/// Like [`replace`]. Returns the file where `target` is a mount of its own, which can only be written in place.
+pub fn replace_unless_mounted(
+    file: NamedTempFile,
+    target: &Path,
+) -> io::Result<Option<NamedTempFile>> {
     file.as_file().sync_all()?;
-    file.persist(target).map_err(|e| e.error)?;
-    sync_parent_folder(target)
+    match file.persist(target) {
+        Ok(_) => sync_parent_folder(target).map(|()| None),
+        Err(error) if error.error.kind() == ErrorKind::ResourceBusy => Ok(Some(error.file)),
+        Err(error) => Err(error.error),
+    }
 }
 
 /// Returns what `path` is, links followed, where no file can take its place; `None` where it is a regular file, or absent.

@@ -84,7 +84,6 @@ impl TargetFile {
         }
         // After the owner, as a change of that takes away set-id bits.
         file.as_file().set_permissions(Permissions::from_mode(mode))?;
-        file.as_file().sync_all()?;
         Ok(Ok(StagedTarget { file, target }))
     }
 
@@ -128,14 +127,10 @@ impl StagedTarget {
     }
 
     pub(crate) fn swap_in(self) -> io::Result<()> {
-        let Self { file, target: place } = self;
-        match file.persist(&place) {
-            Ok(_) => durable::sync_parent_folder(&place),
-            // One that is mounted on its own where we are can't be swapped, only written.
-            Err(error) if error.error.kind() == ErrorKind::ResourceBusy => {
-                Self { file: error.file, target: place }.write_in_place()
-            }
-            Err(error) => Err(error.error),
+        let Self { file, target } = self;
+        match durable::replace_unless_mounted(file, &target)? {
+            None => Ok(()),
+            Some(file) => Self { file, target }.write_in_place(),
         }
     }
 

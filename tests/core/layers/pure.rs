@@ -31,10 +31,8 @@ const OUTSIDE_WORDS: [&str; 4] = ["async", "await", "println", "eprintln"];
 
 /// Files that replace or remove files themselves; others use durable.rs, which syncs the folder, since a name that is
 /// not synced with its folder is the old one after a power cut.
-const REPLACES_FILES: [&str; 5] = [
+const REPLACES_FILES: [&str; 4] = [
     "durable.rs",
-    // A text that a container mounts on its own cannot be replaced; the folder is synced there too.
-    "template/target.rs",
     // Whole generations, synced there; the next start removes what a crash has left.
     "haproxy/files.rs",
     // A socket.
