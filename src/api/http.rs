@@ -1,12 +1,19 @@
 //! What the HTTP servers (control socket, metrics, dashboard) have in common: their address is waited for,
-//! connections are taken, a limited number at a time, and requests of one are answered in turn.
+//! connections are taken, a limited number at a time, and requests of one are answered in turn by a router.
 
 pub mod host_check;
 
 use crate::support::outage::{FailureReport, Outage};
+use axum::{
+    Router,
+    extract::{Request, State},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use host_check::HostCheck;
 use hyper::{
-    Request, Response,
-    body::{Body, Bytes, Frame, Incoming, SizeHint},
+    StatusCode,
+    body::{Body, Frame, Incoming, SizeHint},
     server::conn::http1,
     service::service_fn,
 };
@@ -14,7 +21,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{
     collections::VecDeque,
     convert::Infallible,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::{Arc, Weak},
     task::{Context, Poll},
@@ -28,6 +35,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 use tokio_util::net::Listener;
+use tower_service::Service;
 use tracing::{debug, error, warn};
 
 /// After a connection that could not be taken: there are too many open files, say.
@@ -168,21 +176,18 @@ impl<B: Body + Unpin> Body for TrackedBody<B> {
 }
 
 /// Answers the requests of one connection, until its client ends it, or its seat is needed while it asks nothing.
-pub async fn serve_connection<B, A>(
+pub async fn serve_connection(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     ConnectionSlot(leave, requests): ConnectionSlot,
     option: &str,
     limits: ServerLimits,
-    answer: impl Fn(Request<Incoming>) -> A,
-) where
-    B: Body<Data = Bytes, Error = Infallible> + Unpin + 'static,
-    A: Future<Output = Response<B>>,
-{
-    let answer = service_fn(|request| {
-        let (response, in_flight) = (answer(request), Arc::clone(&requests));
+    router: &Router,
+) {
+    let answer = service_fn(|request: hyper::Request<Incoming>| {
+        let (response, in_flight) = (router.clone().call(request), Arc::clone(&requests));
         // It is asked something until its client has the last of the answer.
         async {
-            let response = response.await;
+            let response = response.await?;
             Ok::<_, Infallible>(response.map(|body| TrackedBody { body, _in_flight: in_flight }))
         }
     });
@@ -199,4 +204,28 @@ pub async fn serve_connection<B, A>(
             }
         }
     }
+}
+
+/// Who a server is, and the address that a connection came in at.
+#[derive(Debug, Clone)]
+pub(crate) struct ConnectionCheck {
+    pub(crate) host_check: Arc<HostCheck>,
+    pub(crate) local: IpAddr,
+}
+
+/// Refuses requests that are not meant for this server, before they reach a route.
+pub(crate) async fn reject_foreign_request(
+    State(ConnectionCheck { host_check, local }): State<ConnectionCheck>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match host_check.reject_request(request.headers(), request.uri(), local) {
+        Some((status, text)) => text_error(status, &text),
+        None => next.run(request).await,
+    }
+}
+
+/// Returns an error as a line of plain text.
+pub(crate) fn text_error(status: StatusCode, text: &str) -> Response {
+    (status, format!("{text}\n")).into_response()
 }

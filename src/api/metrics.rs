@@ -1,7 +1,7 @@
 //! What `GET /metrics` answers, on the control socket and on the port of `--metrics`.
 
 use crate::{
-    api::http::{self, ServerLimits, host_check::HostCheck},
+    api::http::{self, ConnectionCheck, ServerLimits, host_check::HostCheck, text_error},
     controller::{
         control_error::ApiError,
         metrics::MetricsSnapshot,
@@ -9,17 +9,15 @@ use crate::{
     },
     model::option_value::Host,
 };
-use http_body_util::Full;
-use hyper::{
-    Method, Request, Response, StatusCode,
-    body::{Bytes, Incoming},
-    header::{CONTENT_TYPE, HeaderValue},
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header::CONTENT_TYPE},
+    middleware::from_fn_with_state,
+    response::{IntoResponse, Response},
+    routing::get,
 };
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{net::TcpStream, sync::mpsc, time::timeout};
 use tracing::info;
 
@@ -47,38 +45,34 @@ pub async fn serve_metrics(
         let (orders, host_check) = (orders.clone(), Arc::clone(&host_check));
         async move {
             let Ok(local) = stream.local_addr() else { return };
-            let answer = |request| handle_request(request, local.ip(), &host_check, &orders);
-            http::serve_connection(stream, slot, OPTION_NAME, LIMITS, answer).await;
+            let router = build_router(orders, ConnectionCheck { host_check, local: local.ip() });
+            http::serve_connection(stream, slot, OPTION_NAME, LIMITS, &router).await;
         }
     };
     http::accept_connections(listener, OPTION_NAME, LIMITS, handle).await;
 }
 
-async fn handle_request(
-    request: Request<Incoming>,
-    local: IpAddr,
-    host_check: &HostCheck,
-    orders: &mpsc::Sender<ControlRequest>,
-) -> Response<Full<Bytes>> {
-    if let Some((status, text)) = host_check.reject_request(request.headers(), request.uri(), local)
-    {
-        return text_response(status, &text);
-    }
-    match (request.method(), request.uri().path()) {
-        (&Method::GET | &Method::HEAD, "/metrics") => match metrics_response(orders).await {
-            Ok(page) => page,
-            Err(failure) => text_response(failure.status_code(), &failure.to_string()),
-        },
-        (_, "/metrics") => text_response(StatusCode::METHOD_NOT_ALLOWED, "the method is GET"),
-        _ => text_response(StatusCode::NOT_FOUND, "there is /metrics"),
+fn build_router(orders: mpsc::Sender<ControlRequest>, check: ConnectionCheck) -> Router {
+    Router::new()
+        .route("/metrics", get(get_metrics))
+        .fallback(async || text_error(StatusCode::NOT_FOUND, "there is /metrics"))
+        .method_not_allowed_fallback(async || {
+            text_error(StatusCode::METHOD_NOT_ALLOWED, "the method is GET")
+        })
+        .layer(from_fn_with_state(check, http::reject_foreign_request))
+        .with_state(orders)
+}
+
+async fn get_metrics(State(orders): State<mpsc::Sender<ControlRequest>>) -> Response {
+    match metrics_response(&orders).await {
+        Ok(page) => page,
+        Err(failure) => text_error(failure.status_code(), &failure.to_string()),
     }
 }
 
 /// # Errors
 /// When the balancer stops, or does not answer in time.
-pub async fn metrics_response(
-    orders: &mpsc::Sender<ControlRequest>,
-) -> Result<Response<Full<Bytes>>, ApiError> {
+pub async fn metrics_response(orders: &mpsc::Sender<ControlRequest>) -> Result<Response, ApiError> {
     let ask = async {
         send_request(orders, |answer| ControlRequest::RefreshHealth { answer }).await?;
         send_request(orders, |answer| ControlRequest::Metrics { answer }).await
@@ -89,13 +83,5 @@ pub async fn metrics_response(
     let text = metrics
         .render_text(&census, stat.count_old_workers().await)
         .map_err(|error| ApiError::CountFailed(error.to_string()))?;
-    let mut page = Response::new(Full::from(text));
-    page.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(prometheus::TEXT_FORMAT));
-    Ok(page)
-}
-
-fn text_response(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
-    let mut page = Response::new(Full::from(format!("{text}\n")));
-    *page.status_mut() = status;
-    page
+    Ok(([(CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response())
 }

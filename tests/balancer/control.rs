@@ -28,10 +28,10 @@ fn documented_operations() -> BTreeSet<(String, String)> {
 
 /// As the server's table has them.
 fn served_operations() -> BTreeSet<(String, String)> {
-    let row = Regex::new(r#"\(&Method::([A-Z]+), "(/[a-z]+)"\)"#).unwrap();
+    let row = Regex::new(r#"\.route\("(/[a-z]+)", ([a-z]+)\("#).unwrap();
     let source = include_str!("../../src/api/control/server.rs");
     let rows = row.captures_iter(source);
-    rows.map(|captures| (captures[1].to_owned(), captures[2].to_owned())).collect()
+    rows.map(|captures| (captures[2].to_uppercase(), captures[1].to_owned())).collect()
 }
 
 /// What the document says of a body: by operation and status, or the request's.

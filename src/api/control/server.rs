@@ -17,16 +17,22 @@ use crate::{
         self,
         explain::Explanation,
         history::GenerationStatus,
-        status::{Healthz, Status},
+        status::{Healthz, ProblemStatus, RouteStatus, Status},
     },
     support::supervise::supervise,
 };
 use anyhow::{Context as _, Result};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::{
-    Method, Request, Response, StatusCode,
-    body::{Bytes, Incoming},
-    header::{ALLOW, CONTENT_TYPE, HeaderValue},
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{DefaultBodyLimit, FromRequest, RawQuery, Request, State},
+    http::{
+        StatusCode, Uri,
+        header::{ALLOW, CONTENT_TYPE},
+    },
+    middleware::map_response,
+    response::{IntoResponse, Response},
+    routing::{get, post},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
@@ -120,13 +126,11 @@ impl Listener for SharedListener {
 }
 
 async fn serve_socket(listener: SharedListener, orders: mpsc::Sender<ControlRequest>) {
+    let router = build_router(orders);
     let handle = |stream, slot| {
-        let orders = orders.clone();
+        let router = router.clone();
         async move {
-            http::serve_connection(stream, slot, SERVER_NAME, LIMITS, |request| {
-                handle_request(request, &orders)
-            })
-            .await;
+            http::serve_connection(stream, slot, SERVER_NAME, LIMITS, &router).await;
         }
     };
     http::accept_connections(listener, SERVER_NAME, LIMITS, handle).await;
@@ -144,7 +148,7 @@ pub async fn serve_bytes(sent: &[u8]) -> Vec<u8> {
             http::ConnectionSlot::default(),
             SERVER_NAME,
             LIMITS,
-            |request| handle_request(request, &orders),
+            &build_router(orders),
         )
         .await;
     };
@@ -158,93 +162,104 @@ pub async fn serve_bytes(sent: &[u8]) -> Vec<u8> {
     tokio::join!(answers, ask).1
 }
 
-type JsonResponse = Response<Full<Bytes>>;
+type Requests = mpsc::Sender<ControlRequest>;
 
 /// An endpoint is a row here.
-async fn handle_request(
-    request: Request<Incoming>,
-    orders: &mpsc::Sender<ControlRequest>,
-) -> JsonResponse {
-    let path = request.uri().path().to_owned();
-    let done = match (request.method(), path.as_str()) {
-        (&Method::POST, "/drain") => {
-            handle_drain(read_body(request).await, orders).await.map(ok_response)
-        }
-        (&Method::POST, "/undrain") => {
-            handle_undrain(read_body(request).await, orders).await.map(ok_response)
-        }
-        (&Method::GET, "/status") => fetch_status(orders).await.map(ok_response),
-        (&Method::GET, "/healthz") => handle_healthz(orders).await,
-        (&Method::GET, "/routes") => {
-            fetch_status(orders).await.map(|status| ok_response(status.routes))
-        }
-        (&Method::GET, "/problems") => {
-            fetch_status(orders).await.map(|status| ok_response(status.problems))
-        }
-        (&Method::GET, "/history") => fetch_history(orders).await.map(ok_response),
-        (&Method::GET, "/explain") => {
-            handle_explain(request.uri().query(), orders).await.map(ok_response)
-        }
-        (&Method::GET, "/metrics") => crate::api::metrics::metrics_response(orders).await,
-        (&Method::POST, "/rollback") => {
-            handle_rollback(read_body(request).await, orders).await.map(ok_response)
-        }
-        (&Method::POST, "/release") => handle_release(orders).await.map(ok_response),
-        (_, "/drain" | "/undrain" | "/rollback" | "/release") => {
-            Err(ApiError::MethodNotAllowed("POST"))
-        }
-        (
-            _,
-            "/status" | "/healthz" | "/routes" | "/problems" | "/history" | "/explain" | "/metrics",
-        ) => Err(ApiError::MethodNotAllowed("GET")),
-        _ => Err(ApiError::PathNotFound(path)),
-    };
-    done.unwrap_or_else(|failure| error_response(&failure))
+fn build_router(orders: Requests) -> Router {
+    Router::new()
+        .route("/drain", post(post_drain))
+        .route("/undrain", post(post_undrain))
+        .route("/status", get(get_status))
+        .route("/healthz", get(get_healthz))
+        .route("/routes", get(get_routes))
+        .route("/problems", get(get_problems))
+        .route("/history", get(get_history))
+        .route("/explain", get(get_explain))
+        .route("/metrics", get(get_metrics))
+        .route("/rollback", post(post_rollback))
+        .route("/release", post(post_release))
+        .fallback(async |uri: Uri| ApiError::PathNotFound(uri.path().to_owned()))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(map_response(describe_wrong_method))
+        .with_state(orders)
 }
 
-async fn fetch_status(orders: &mpsc::Sender<ControlRequest>) -> Result<Status, ApiError> {
+/// The router names the methods of a path in a header alone.
+async fn describe_wrong_method(response: Response) -> Response {
+    let allowed = response
+        .headers()
+        .get(ALLOW)
+        .filter(|_| response.status() == StatusCode::METHOD_NOT_ALLOWED);
+    let Some(allowed) = allowed.cloned() else { return response };
+    // HEAD is a GET without its body.
+    let method = if allowed == "POST" { "POST" } else { "GET" };
+    ([(ALLOW, allowed)], ApiError::MethodNotAllowed(method)).into_response()
+}
+
+async fn get_status(State(orders): State<Requests>) -> Result<JsonText<Status>, ApiError> {
+    fetch_status(&orders).await.map(JsonText)
+}
+
+async fn get_routes(
+    State(orders): State<Requests>,
+) -> Result<JsonText<Vec<RouteStatus>>, ApiError> {
+    fetch_status(&orders).await.map(|status| JsonText(status.routes))
+}
+
+async fn get_problems(
+    State(orders): State<Requests>,
+) -> Result<JsonText<Vec<ProblemStatus>>, ApiError> {
+    fetch_status(&orders).await.map(|status| JsonText(status.problems))
+}
+
+async fn get_metrics(State(orders): State<Requests>) -> Result<Response, ApiError> {
+    crate::api::metrics::metrics_response(&orders).await
+}
+
+async fn fetch_status(orders: &Requests) -> Result<Status, ApiError> {
     let LiveSnapshot { state: picture, stat } = fetch_snapshot(orders).await?;
     let counters = stat.fetch_counters().await.ok();
     run_blocking(move || Status::from_snapshot(&picture, counters.as_ref())).await
 }
 
 /// Ready is 200, and not ready 503 with the reasons.
-async fn handle_healthz(orders: &mpsc::Sender<ControlRequest>) -> Result<JsonResponse, ApiError> {
-    let health = Healthz::from_status(&fetch_status(orders).await?);
+async fn get_healthz(
+    State(orders): State<Requests>,
+) -> Result<(StatusCode, JsonText<Healthz>), ApiError> {
+    let health = Healthz::from_status(&fetch_status(&orders).await?);
     let status = if health.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    Ok(json_response(status, &health))
+    Ok((status, JsonText(health)))
 }
 
 /// On another thread: of 10,000 routes it takes longer than the balancer should wait.
 async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ApiError> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| ApiError::Stopping)
+    spawn_blocking(work).await.map_err(|_| ApiError::Stopping)
 }
 
-async fn fetch_history(
-    orders: &mpsc::Sender<ControlRequest>,
-) -> Result<Vec<GenerationStatus>, ApiError> {
+async fn get_history(
+    State(orders): State<Requests>,
+) -> Result<JsonText<Vec<GenerationStatus>>, ApiError> {
     let LiveSnapshot { state: picture, .. } =
-        send_request(orders, |answer| ControlRequest::Snapshot { answer }).await?;
-    run_blocking(move || picture.history.to_statuses()).await
+        send_request(&orders, |answer| ControlRequest::Snapshot { answer }).await?;
+    run_blocking(move || picture.history.to_statuses()).await.map(JsonText)
 }
 
-async fn handle_rollback(
-    result: Result<RollbackRequest, ApiError>,
-    orders: &mpsc::Sender<ControlRequest>,
-) -> Result<RollbackResponse, ApiError> {
-    let RollbackRequest { generation } = result?;
+async fn post_rollback(
+    State(orders): State<Requests>,
+    JsonText(RollbackRequest { generation }): JsonText<RollbackRequest>,
+) -> Result<JsonText<RollbackResponse>, ApiError> {
     let result =
-        send_request(orders, |answer| ControlRequest::Rollback { generation, answer }).await??;
-    Ok(rollback_response(result).await)
+        send_request(&orders, |answer| ControlRequest::Rollback { generation, answer }).await??;
+    Ok(JsonText(rollback_response(result).await))
 }
 
-async fn handle_release(
-    orders: &mpsc::Sender<ControlRequest>,
-) -> Result<RollbackResponse, ApiError> {
-    let result = send_request(orders, |answer| ControlRequest::Release { answer }).await??;
-    Ok(rollback_response(result).await)
+async fn post_release(
+    State(orders): State<Requests>,
+) -> Result<JsonText<RollbackResponse>, ApiError> {
+    let result = send_request(&orders, |answer| ControlRequest::Release { answer }).await??;
+    Ok(JsonText(rollback_response(result).await))
 }
 
 /// The disk is waited for here, so that the balancer goes on meanwhile.
@@ -255,40 +270,39 @@ async fn rollback_response(result: RollbackResult) -> RollbackResponse {
 }
 
 /// What is worked out there takes longer the more containers there are, so it is not done here.
-async fn handle_explain(
-    query: Option<&str>,
-    orders: &mpsc::Sender<ControlRequest>,
-) -> Result<Explanation, ApiError> {
-    let request = explain::parse_request(query.unwrap_or_default())?;
-    let LiveSnapshot { state: picture, stat } = fetch_snapshot(orders).await?;
+async fn get_explain(
+    State(orders): State<Requests>,
+    RawQuery(query): RawQuery,
+) -> Result<JsonText<Explanation>, ApiError> {
+    let request = explain::parse_request(&query.unwrap_or_default())?;
+    let LiveSnapshot { state: picture, stat } = fetch_snapshot(&orders).await?;
     if picture.world.is_none() {
         return Err(ApiError::DockerNotReady);
     }
     let counters = stat.fetch_counters().await.ok();
-    let work = move || report::explain::explain(&request, &picture, counters.as_ref());
-    spawn_blocking(work).await.map_err(|_| ApiError::Stopping)
+    run_blocking(move || report::explain::explain(&request, &picture, counters.as_ref()))
+        .await
+        .map(JsonText)
 }
 
-async fn handle_drain(
-    result: Result<DrainRequest, ApiError>,
-    orders: &mpsc::Sender<ControlRequest>,
-) -> Result<DrainStatus, ApiError> {
-    let DrainRequest { container, wait_ms } = result?;
+async fn post_drain(
+    State(orders): State<Requests>,
+    JsonText(DrainRequest { container, wait_ms }): JsonText<DrainRequest>,
+) -> Result<JsonText<DrainStatus>, ApiError> {
     let end = Instant::now() + Duration::from_millis(wait_ms).min(MAX_DRAIN_WAIT);
-    let target =
-        send_request(orders, |answer| ControlRequest::Drain { container, reply: answer }).await??;
+    let target = send_request(&orders, |answer| ControlRequest::Drain { container, reply: answer })
+        .await??;
     let sessions = wait_drained(target.sessions.as_ref(), end).await?;
-    Ok(drain_status(target, Some(sessions)))
+    Ok(JsonText(drain_status(target, Some(sessions))))
 }
 
-async fn handle_undrain(
-    result: Result<UndrainRequest, ApiError>,
-    orders: &mpsc::Sender<ControlRequest>,
-) -> Result<DrainStatus, ApiError> {
-    let UndrainRequest { container } = result?;
+async fn post_undrain(
+    State(orders): State<Requests>,
+    JsonText(UndrainRequest { container }): JsonText<UndrainRequest>,
+) -> Result<JsonText<DrainStatus>, ApiError> {
     let target =
-        send_request(orders, |answer| ControlRequest::Undrain { container, answer }).await??;
-    Ok(drain_status(target, None))
+        send_request(&orders, |answer| ControlRequest::Undrain { container, answer }).await??;
+    Ok(JsonText(drain_status(target, None)))
 }
 
 fn drain_status(target: DrainTarget, sessions: Option<u64>) -> DrainStatus {
@@ -320,30 +334,31 @@ async fn wait_drained(sessions: Option<&InflightRequests>, end: Instant) -> Resu
     }
 }
 
-async fn read_body<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, ApiError> {
-    let body = Limited::new(request.into_body(), MAX_BODY_BYTES).collect();
-    let late = |_| ApiError::InvalidBody("it did not come in time".to_owned());
-    let body = timeout(REQUEST_TIMEOUT, body).await.map_err(late)?;
-    let body = body.map_err(|error| ApiError::InvalidBody(error.to_string()))?.to_bytes();
-    serde_json::from_slice(&body).map_err(|error| ApiError::InvalidBody(error.to_string()))
-}
+/// JSON of whatever content type, as `curl -d` sends it; and as a line of its own, for a terminal.
+struct JsonText<T>(T);
 
-fn ok_response(content: impl Serialize) -> JsonResponse {
-    json_response(StatusCode::OK, &content)
-}
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonText<T> {
+    type Rejection = ApiError;
 
-fn error_response(failure: &ApiError) -> JsonResponse {
-    let mut page = json_response(failure.status_code(), &ErrorBody { error: failure.to_string() });
-    if let ApiError::MethodNotAllowed(method) = failure {
-        page.headers_mut().insert(ALLOW, HeaderValue::from_static(method));
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let late = |_| ApiError::InvalidBody("it did not come in time".to_owned());
+        let body = timeout(REQUEST_TIMEOUT, Bytes::from_request(request, state));
+        let body = body.await.map_err(late)?;
+        let body = body.map_err(|error| ApiError::InvalidBody(error.body_text()))?;
+        let content = serde_json::from_slice(&body);
+        content.map(Self).map_err(|error| ApiError::InvalidBody(error.to_string()))
     }
-    page
 }
 
-fn json_response(status: StatusCode, content: &impl Serialize) -> JsonResponse {
-    let text = serde_json::to_string(content).unwrap_or_default();
-    let mut page = Response::new(Full::from(text + "\n"));
-    *page.status_mut() = status;
-    page.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    page
+impl<T: Serialize> IntoResponse for JsonText<T> {
+    fn into_response(self) -> Response {
+        let text = serde_json::to_string(&self.0).unwrap_or_default();
+        ([(CONTENT_TYPE, "application/json")], text + "\n").into_response()
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        (self.status_code(), JsonText(ErrorBody { error: self.to_string() })).into_response()
+    }
 }

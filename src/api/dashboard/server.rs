@@ -8,17 +8,25 @@ use super::{
     render,
 };
 use crate::{
-    api::http::{self, ConnectionSlot, ServerLimits, host_check::HostCheck},
+    api::http::{
+        self, ConnectionCheck, ConnectionSlot, ServerLimits, host_check::HostCheck, text_error,
+    },
     controller::{control_error::ApiError, request::ControlRequest},
 };
-use futures_util::stream;
-use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
-use hyper::{
-    Method, Request, Response, StatusCode, Uri,
-    body::{Bytes, Frame, Incoming},
-    header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue},
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    extract::{RawQuery, State},
+    http::{
+        StatusCode,
+        header::{ALLOW, CONTENT_TYPE},
+    },
+    middleware::{from_fn_with_state, map_response},
+    response::{IntoResponse, Response},
+    routing::get,
 };
-use std::{convert::Infallible, future::pending, net::IpAddr, sync::Arc, time::Duration};
+use futures_util::stream;
+use std::{convert::Infallible, future::pending, sync::Arc, time::Duration};
 use tokio::{
     net::TcpStream,
     sync::{Semaphore, mpsc},
@@ -81,7 +89,8 @@ async fn handle_connection(stream: TcpStream, slot: ConnectionSlot, state: AppSt
     let Ok(local) = stream.local_addr() else { return };
     let (disconnect, mut disconnected) = mpsc::channel(1);
     let (stay, mut stays) = mpsc::channel(1);
-    let answer = |request| handle_request(request, local.ip(), &state, &disconnect, &stay);
+    let check = ConnectionCheck { host_check: Arc::clone(&state.host_check), local: local.ip() };
+    let router = build_router(Connection { app: state, disconnect, stay }, check);
     let visit = async {
         // A viewer stays; whoever else takes too long is no reader.
         if timeout(VISIT_TIMEOUT, stays.recv()).await.is_ok() {
@@ -89,68 +98,59 @@ async fn handle_connection(stream: TcpStream, slot: ConnectionSlot, state: AppSt
         }
     };
     tokio::select! {
-        () = http::serve_connection(stream, slot, OPTION_NAME, LIMITS, answer) => {}
+        () = http::serve_connection(stream, slot, OPTION_NAME, LIMITS, &router) => {}
         _ = disconnected.recv() => {}
         () = visit => {}
     }
 }
 
-type ResponseBody = UnsyncBoxBody<Bytes, Infallible>;
+/// What the requests of one connection share.
+#[derive(Debug, Clone)]
+struct Connection {
+    app: AppState,
+    /// Ends the connection.
+    disconnect: mpsc::Sender<ViewerSignal>,
+    /// Keeps it for longer than a visit.
+    stay: mpsc::Sender<ViewerSignal>,
+}
 
-async fn handle_request(
-    request: Request<Incoming>,
-    local: IpAddr,
-    state: &AppState,
-    disconnect: &mpsc::Sender<ViewerSignal>,
-    stay: &mpsc::Sender<ViewerSignal>,
-) -> Response<ResponseBody> {
-    let mut response = match check_request(&request, local, state) {
-        Some(refused) => refused,
-        None => match request.uri().path() {
-            "/" => page_response(request.uri(), state).await,
-            "/events" if request.method() == Method::HEAD => text_response(EVENT_STREAM_TYPE, ""),
-            "/events" => events_response(state, disconnect, stay).await,
-            "/style.css" => text_response("text/css; charset=utf-8", render::STYLE),
-            "/script.js" => text_response("text/javascript; charset=utf-8", render::SCRIPT),
-            "/icon.svg" => text_response("image/svg+xml", render::ICON),
-            _ => error_response(StatusCode::NOT_FOUND, "there is only /"),
-        },
-    };
-    for (name, value) in SECURITY_HEADERS {
-        let (name, value) = (HeaderName::from_static(name), HeaderValue::from_static(value));
-        response.headers_mut().insert(name, value);
-    }
-    response
+fn build_router(connection: Connection, check: ConnectionCheck) -> Router {
+    Router::new()
+        .route("/", get(get_page))
+        .route("/events", get(get_events).head(async || with_type(EVENT_STREAM_TYPE, "")))
+        .route("/style.css", get(async || with_type("text/css; charset=utf-8", render::STYLE)))
+        .route(
+            "/script.js",
+            get(async || with_type("text/javascript; charset=utf-8", render::SCRIPT)),
+        )
+        .route("/icon.svg", get(async || with_type("image/svg+xml", render::ICON)))
+        .fallback(async || text_error(StatusCode::NOT_FOUND, "there is only /"))
+        .method_not_allowed_fallback(async || {
+            let page = text_error(StatusCode::METHOD_NOT_ALLOWED, "it only shows: GET and HEAD");
+            ([(ALLOW, "GET, HEAD")], page).into_response()
+        })
+        .layer(from_fn_with_state(check, http::reject_foreign_request))
+        .layer(map_response(async |response: Response| {
+            (SECURITY_HEADERS, response).into_response()
+        }))
+        .with_state(connection)
 }
 
 const EVENT_STREAM_TYPE: &str = "text/event-stream";
 
-/// The answer to those who are not let in.
-fn check_request(
-    request: &Request<Incoming>,
-    local: IpAddr,
-    state: &AppState,
-) -> Option<Response<ResponseBody>> {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let mut page =
-            error_response(StatusCode::METHOD_NOT_ALLOWED, "it only shows: GET and HEAD");
-        page.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return Some(page);
-    }
-    let (status, text) =
-        state.host_check.reject_request(request.headers(), request.uri(), local)?;
-    Some(error_response(status, &text))
-}
-
-async fn page_response(uri: &Uri, state: &AppState) -> Response<ResponseBody> {
+async fn get_page(
+    State(Connection { app, .. }): State<Connection>,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let query = query.unwrap_or_default();
     let field = |name: &str| {
-        let mut fields = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
+        let mut fields = form_urlencoded::parse(query.as_bytes());
         fields.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
     };
     let (request, filter) = (field("explain"), field("filter").unwrap_or_default());
-    match render_html(state, request.unwrap_or_default(), filter).await {
-        Ok(html) => text_response("text/html; charset=utf-8", html),
-        Err(failure) => error_response(failure.status_code(), &failure.to_string()),
+    match render_html(&app, request.unwrap_or_default(), filter).await {
+        Ok(html) => with_type("text/html; charset=utf-8", html),
+        Err(failure) => text_error(failure.status_code(), &failure.to_string()),
     }
 }
 
@@ -166,43 +166,27 @@ async fn render_html(state: &AppState, string: String, text: String) -> Result<S
     live_updates::run_blocking(draw).await
 }
 
-/// Changes from now on, and first of all how it is.
-async fn events_response(
-    state: &AppState,
-    disconnect: &mpsc::Sender<ViewerSignal>,
-    stay: &mpsc::Sender<ViewerSignal>,
-) -> Response<ResponseBody> {
-    let Ok(slot) = Arc::clone(&state.viewer_slots).try_acquire_owned() else {
-        return error_response(StatusCode::SERVICE_UNAVAILABLE, "too many look already");
+/// Changes from now on, and first of all how it is. All viewers share the bytes of an event, so these are no events of
+/// axum, of which each viewer would have a copy.
+async fn get_events(State(Connection { app, disconnect, stay }): State<Connection>) -> Response {
+    let Ok(slot) = Arc::clone(&app.viewer_slots).try_acquire_owned() else {
+        return text_error(StatusCode::SERVICE_UNAVAILABLE, "too many look already");
     };
     let (events, updates) = mpsc::channel(MAX_QUEUED_UPDATES);
-    let viewer = Viewer { events, disconnect: disconnect.clone(), is_synced: false };
-    if state.viewers.send(viewer).await.is_err() {
-        return error_response(StatusCode::SERVICE_UNAVAILABLE, &ApiError::Stopping.to_string());
+    let viewer = Viewer { events, disconnect, is_synced: false };
+    if app.viewers.send(viewer).await.is_err() {
+        return text_error(StatusCode::SERVICE_UNAVAILABLE, &ApiError::Stopping.to_string());
     }
     let _ = stay.try_send(ViewerSignal);
     let next = |(mut updates, slot): (mpsc::Receiver<Bytes>, _)| async {
         let event = updates.recv().await?;
-        Some((Ok(Frame::data(event)), (updates, slot)))
+        Some((Ok::<_, Infallible>(event), (updates, slot)))
     };
-    let body = StreamBody::new(stream::unfold((updates, slot), next));
-    response_with_type(EVENT_STREAM_TYPE, BodyExt::boxed_unsync(body))
+    with_type(EVENT_STREAM_TYPE, Body::from_stream(stream::unfold((updates, slot), next)))
 }
 
-fn text_response(kind: &'static str, text: impl Into<Bytes>) -> Response<ResponseBody> {
-    response_with_type(kind, Full::new(text.into()).boxed_unsync())
-}
-
-fn response_with_type(kind: &'static str, body: ResponseBody) -> Response<ResponseBody> {
-    let mut page = Response::new(body);
-    page.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    page
-}
-
-fn error_response(status: StatusCode, text: &str) -> Response<ResponseBody> {
-    let mut page = text_response("text/plain; charset=utf-8", format!("{text}\n"));
-    *page.status_mut() = status;
-    page
+fn with_type(kind: &'static str, body: impl Into<Body>) -> Response {
+    ([(CONTENT_TYPE, kind)], body.into()).into_response()
 }
 
 #[cfg(test)]

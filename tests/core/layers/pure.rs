@@ -12,8 +12,9 @@ use super::{
 const PURE_LAYERS: [&str; 4] = ["report", "routing", "label", "model"];
 
 /// The outside, the clock and the log: parts of paths that a pure file does not name.
-const OUTSIDE: [&str; 11] = [
+const OUTSIDE: [&str; 12] = [
     "tokio",
+    "axum",
     "bollard",
     "std::fs",
     "std::env",
