@@ -1,6 +1,7 @@
 //! Values as a Python file has them, of which JSON is nearly a part: `{"host": (("10.0.0.2", 4001),)}`.
 //!
-//! Pure.
+//! Pure. The `publisher.ini` that Docker Glue comes with has tuples, which JSON does not have: a reader of JSON would
+//! refuse the very file that users bring along.
 
 use serde_json::{Map, Number, Value};
 
