@@ -100,11 +100,11 @@ fn api_document_lists_exactly_the_enum_words_of_explain() {
     let schemas = &DOCUMENT["components"]["schemas"];
     let explanation = &schemas["Explanation"]["properties"];
     for (name, documented) in [
-        ("Asked", &explanation["asked"]),
-        ("Outcome", &explanation["outcome"]),
-        ("Again", &schemas["Becomes"]["properties"]["again"]),
-        ("Loss", &schemas["Lost"]["properties"]["why"]),
-        ("Absence", &schemas["Absent"]["properties"]["why"]),
+        ("AnsweredBy", &explanation["asked"]),
+        ("RequestOutcome", &explanation["outcome"]),
+        ("RetryScope", &schemas["Becomes"]["properties"]["again"]),
+        ("NotSelectedReason", &schemas["Lost"]["properties"]["why"]),
+        ("ExclusionReason", &schemas["Absent"]["properties"]["why"]),
     ] {
         let body = source.split(&format!("pub enum {name} {{\n")).nth(1).unwrap();
         let body = body.split("\n}").next().unwrap();
