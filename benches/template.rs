@@ -6,7 +6,7 @@ use divan::{AllocProfiler, Bencher};
 use docker_glue::{
     handlers::template::{TemplateEnv, TemplateRenderer, TemplateSource},
     model::container::ContainerId,
-    sources::docker::{ContainerMap, Description},
+    sources::{ContainerMap, Description},
 };
 use serde_json::json;
 use std::sync::Arc;

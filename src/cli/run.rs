@@ -188,7 +188,7 @@ fn start_balancer(settings: Settings) -> Result<()> {
             pending().await
         };
         tokio::select! {
-            result = run_command(settings, start, stop) => result,
+            result = run_command(settings, None, start, stop) => result,
             result = ignore => result,
         }
     }))

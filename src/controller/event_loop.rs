@@ -17,7 +17,10 @@ use crate::{
     report::status::is_silent,
     routing::decide::Rules,
     settings::{AtExit, HaproxyMode, RunMode, Settings},
-    sources::docker::{self, DockerSnapshot, Engine, StreamHeartbeat, WatchConfig},
+    sources::{
+        Registration, Snapshot, SnapshotConfig, Source, StreamHeartbeat,
+        docker::{self, Engine},
+    },
     support::{
         backoff::Backoff,
         outage::{FailureReport, Outage},
@@ -58,16 +61,23 @@ const STOP_TIMEOUTS: (Duration, Duration) = (Duration::from_secs(1), Duration::f
 pub type StartServers<S> =
     fn(&Settings, &mpsc::Sender<ControlRequest>, watch::Receiver<()>) -> Result<S>;
 
-/// Does what the command line asks for.
+/// Does what the command line asks for. `source` is Docker, where it is followed already.
 pub async fn run_command<S>(
     settings: Settings,
+    source: Option<Source>,
     start_servers: StartServers<S>,
     stop: impl Future<Output = ()>,
 ) -> Result<()> {
     let proxy = Proxy::open(settings.proxy()).await?;
     match settings.command {
         RunMode::Once => run_once(&settings, proxy).await,
-        RunMode::Watch => run_loop(&settings, proxy, start_servers, stop).await,
+        RunMode::Watch => {
+            let (source, _follower) = match source {
+                Some(source) => (source, JoinSet::new()),
+                None => follow_docker(&settings),
+            };
+            run_loop(&settings, &source, proxy, start_servers, stop).await
+        }
     }
 }
 
@@ -93,6 +103,7 @@ async fn run_once(settings: &Settings, proxy: Proxy) -> Result<()> {
 
 async fn run_loop<S>(
     settings: &Settings,
+    source: &Source,
     proxy: Proxy,
     start_servers: StartServers<S>,
     stop: impl Future<Output = ()>,
@@ -103,10 +114,9 @@ async fn run_loop<S>(
     let (changed, passes) = watch::channel(());
     let servers = start_servers(settings, &asker, passes)?;
     let mut controller = Controller::new(balancer, changed);
-    let (updates, mut snapshot) = watch::channel(DockerSnapshot::default());
+    let (updates, mut snapshot) = watch::channel(Snapshot::default());
     let updates = Arc::new(updates);
-    let mut is_watched = false;
-    let mut watcher = JoinSet::new();
+    let mut registration: Option<Registration> = None;
     let mut vantage_lookup = std::pin::pin!(find_vantage(settings));
     // Docker's host may have another address when it is reached again.
     let mut link = DockerLinks::default();
@@ -125,11 +135,9 @@ async fn run_loop<S>(
         let wakeup = tokio::select! {
             () = &mut stop => break,
             () = watchdog.ping() => continue,
-            vantage = &mut vantage_lookup, if !is_watched => {
-                is_watched = true;
-                let heartbeat = controller.heartbeat.clone();
-                let watch = watch_docker(settings, &vantage, heartbeat, Arc::clone(&updates));
-                watcher.spawn(watch);
+            vantage = &mut vantage_lookup, if registration.is_none() => {
+                let config = snapshot_config(settings, &vantage, controller.heartbeat.clone());
+                registration = Some(source.publish_snapshots(config, Arc::clone(&updates)));
                 controller.balancer.set_vantage(vantage);
                 continue;
             }
@@ -188,26 +196,27 @@ async fn run_loop<S>(
     Ok(())
 }
 
-/// Follows Docker for as long as the program runs.
-fn watch_docker(
+/// Follows Docker until the second of these is dropped.
+fn follow_docker(settings: &Settings) -> (Source, JoinSet<()>) {
+    let (source, mut tasks) = (Source::default(), JoinSet::new());
+    let engine = (settings.docker.clone(), source.clone());
+    tasks.spawn(supervise("Docker watch", move || {
+        let (access, source) = engine.clone();
+        async move { docker::follow(&access, &source).await }
+    }));
+    (source, tasks)
+}
+
+fn snapshot_config(
     settings: &Settings,
     vantage: &Vantage,
     heartbeat: StreamHeartbeat,
-    updates: Arc<watch::Sender<DockerSnapshot>>,
-) -> impl Future<Output = ()> + use<> {
-    let interest = settings.container_filter(vantage);
-    let watching = WatchConfig {
+) -> SnapshotConfig {
+    SnapshotConfig {
         extra_actions: settings.watch_set.iter().cloned().collect(),
         heartbeat,
-        ..WatchConfig::new(interest)
-    };
-    let access = settings.docker.clone();
-    let watch = move || {
-        let (access, watching) = (access.clone(), watching.clone());
-        let updates = Arc::clone(&updates);
-        async move { docker::watch(&access, &watching, &updates).await }
-    };
-    supervise("Docker watch", watch)
+        ..SnapshotConfig::new(settings.container_filter(vantage))
+    }
 }
 
 /// Writes the files of the last changes, and ends HAProxy where the settings say so.
@@ -346,7 +355,7 @@ impl Controller {
     }
 
     /// What the next pass is about.
-    fn take_snapshot(&mut self, snapshot: &DockerSnapshot, world: &mut Option<Arc<World>>) {
+    fn take_snapshot(&mut self, snapshot: &Snapshot, world: &mut Option<Arc<World>>) {
         self.docker = DockerLink::from_state(snapshot.connected, self.heartbeat.age());
         world.clone_from(&snapshot.world);
         self.balancer.record_event_times(snapshot.event_times.take_unread(&mut self.event_cursor));
@@ -565,7 +574,7 @@ async fn create_balancer(settings: &Settings, proxy: Proxy, rules: Rules) -> Res
     Ok(balancer)
 }
 
-fn describe_cause(snapshot: &DockerSnapshot) -> String {
+fn describe_cause(snapshot: &Snapshot) -> String {
     match &snapshot.cause {
         Some(cause) => format!("{} {}", cause.action, cause.name),
         None => "list".to_owned(),

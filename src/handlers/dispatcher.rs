@@ -9,8 +9,9 @@ use super::{
 use crate::{
     model::container::ContainerId,
     settings::{GlueSettings, RunMode},
-    sources::docker::{
-        self, Bookmark, ContainerEvent, ContainerMap, ContainerUpdate, EngineSettings,
+    sources::{
+        ContainerEvent, ContainerMap, ContainerUpdate, Source,
+        docker::{self, EngineSettings},
     },
     support::{
         backoff::Backoff,
@@ -47,17 +48,18 @@ pub async fn run_until_stopped(
 ) -> Result<()> {
     let (update_sender, mut updates) = mpsc::channel(1024);
     let (after, mut none_triggers) = mpsc::channel(1);
-    let mut agent = Dispatcher::new(settings, access.clone(), RunMode::Watch, after);
+    let source = Source::default();
+    let _events = source.send_events(update_sender);
+    let mut agent =
+        Dispatcher::new(settings, (access.clone(), source.clone()), RunMode::Watch, after);
     agent.load_handlers();
     if agent.running.is_empty() {
         warn!("no handler is there; SIGHUP has the files read anew");
     }
     let mut follower = JoinSet::new();
-    let bookmark = Bookmark::default();
     follower.spawn(supervise("Docker follower", move || {
-        let (access, update_sender, bookmark) =
-            (access.clone(), update_sender.clone(), bookmark.clone());
-        async move { docker::follow_events(&access, &update_sender, &bookmark).await }
+        let (access, source) = (access.clone(), source.clone());
+        async move { docker::follow(&access, &source).await }
     }));
     systemd::notify_ready(&agent.status_text());
     let mut watchdog = Watchdog::from_env();
@@ -89,7 +91,7 @@ pub struct NothingRunError;
 pub async fn run_once(settings: GlueSettings, access: EngineSettings) -> Result<()> {
     let roster = docker::list_descriptions(&access).await.context(NothingRunError)?;
     let (after, _nones) = mpsc::channel(1);
-    let mut agent = Dispatcher::new(settings, access, RunMode::Once, after);
+    let mut agent = Dispatcher::new(settings, (access, Source::default()), RunMode::Once, after);
     let errors = agent.load_handlers();
     agent.on_update(ContainerUpdate::Changed(roster));
     let all_stats: Vec<_> =
@@ -109,6 +111,7 @@ pub async fn run_once(settings: GlueSettings, access: EngineSettings) -> Result<
 struct Dispatcher {
     settings: Arc<GlueSettings>,
     access: EngineSettings,
+    source: Source,
     command: RunMode,
     roster: watch::Sender<Arc<ContainerMap>>,
     leaving: watch::Sender<Arc<BTreeSet<ContainerId>>>,
@@ -134,13 +137,14 @@ struct RunningHandler {
 impl Dispatcher {
     fn new(
         settings: GlueSettings,
-        access: EngineSettings,
+        (access, source): (EngineSettings, Source),
         command: RunMode,
         after: mpsc::Sender<()>,
     ) -> Self {
         Self {
             settings: Arc::new(settings),
             access,
+            source,
             command,
             roster: watch::Sender::default(),
             leaving: watch::Sender::default(),
@@ -214,6 +218,7 @@ impl Dispatcher {
             containers: self.roster.subscribe(),
             leaving: self.leaving.subscribe(),
             access: self.access.clone(),
+            source: self.source.clone(),
             settings: Arc::clone(&self.settings),
             stats: Arc::clone(&tally),
             none_trigger: handler.triggers_none.then(|| self.after.clone()),

@@ -8,6 +8,7 @@ use crate::{
     api::start::start,
     controller::event_loop::run_command,
     settings::{GlueSettings, RunMode, Settings, paths},
+    sources::Source,
     support::backoff::Backoff,
 };
 use anyhow::Result;
@@ -47,16 +48,19 @@ impl HaproxyHandler {
             warn!(handler = work.handler.name, "{note}");
         }
         if work.command == RunMode::Once {
-            match Box::pin(serve_until_stopped(settings, pending())).await {
+            match Box::pin(serve_until_stopped(settings, None, pending())).await {
                 Ok(()) => work.stats.record_success(),
                 Err(error) => drop(log_failure(&work, &error)),
             }
             return;
         }
+        // An engine of its own is followed apart.
+        let source = (settings.docker == work.settings.docker).then(|| work.source.clone());
         let mut backoff = Backoff::new(RETRY_BACKOFF);
         loop {
             let (stop, stopped) = oneshot::channel::<()>();
-            let serving = serve_until_stopped(settings.clone(), async { drop(stopped.await) });
+            let stopped = async { drop(stopped.await) };
+            let serving = serve_until_stopped(settings.clone(), source.clone(), stopped);
             let mut serving = std::pin::pin!(serving);
             let ended = tokio::select! {
                 ended = &mut serving => ended,
@@ -77,17 +81,21 @@ impl HaproxyHandler {
     }
 }
 
-/// It looks at Docker itself, and needs no letters.
+/// The balancer reads snapshots of Docker, and needs no letters.
 async fn drain_mailbox(work: &mut HandlerContext) {
     while let Some(message) = work.mailbox.recv().await {
         work.trigger_none_event(&message);
     }
 }
 
-async fn serve_until_stopped(settings: Settings, stop: impl Future<Output = ()>) -> Result<()> {
+async fn serve_until_stopped(
+    settings: Settings,
+    source: Option<Source>,
+    stop: impl Future<Output = ()>,
+) -> Result<()> {
     paths::create_dir(&settings.state_dir)?;
     paths::create_private_dir(&settings.runtime_dir, nix::unistd::geteuid().as_raw())?;
-    run_command(settings, start, stop).await
+    run_command(settings, source, start, stop).await
 }
 
 fn log_failure(work: &HandlerContext, error: &anyhow::Error) -> u64 {

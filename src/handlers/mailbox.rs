@@ -1,7 +1,7 @@
 //! Between the agent, which never waits, and a handler, which may be slow: each has a mailbox of its own.
 
 use super::stats::HandlerStats;
-use crate::sources::docker::{ContainerEvent, ContainerMap};
+use crate::sources::{ContainerEvent, ContainerMap};
 use std::sync::Arc;
 use tokio::sync::mpsc::{self, error::TrySendError};
 

@@ -6,7 +6,7 @@ use super::{
     replay::{self, DeliveryRecord, DeliveryRecords},
     state::HandlerState,
 };
-use crate::{model::container::ContainerId, sources::docker::ContainerEvent};
+use crate::{model::container::ContainerId, sources::ContainerEvent};
 use std::{
     collections::VecDeque,
     sync::Arc,

@@ -27,7 +27,7 @@ pub mod template;
 use crate::{
     model::container::ContainerId,
     settings::{GlueSettings, RunMode},
-    sources::docker::{ContainerMap, EngineSettings},
+    sources::{ContainerMap, Source, docker::EngineSettings},
     support::suggest::suggest,
 };
 use event_filter::EventFilter;
@@ -72,6 +72,8 @@ pub struct HandlerContext {
     /// Those that got their stop signal or have ended, while the roster says that they run.
     pub leaving: watch::Receiver<Arc<BTreeSet<ContainerId>>>,
     pub access: EngineSettings,
+    /// The engine of `access`, which is followed once for all handlers.
+    pub source: Source,
     pub settings: Arc<GlueSettings>,
     pub stats: Arc<HandlerStats>,
     /// To the agent, after an event was dealt with, where the handler says `triggers-none`.

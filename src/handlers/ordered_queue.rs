@@ -142,8 +142,7 @@ impl<'a> OrderedQueue<'a> {
 mod tests {
     use super::*;
     use crate::{
-        handlers::mailbox::create_mailbox, model::container::ContainerId,
-        sources::docker::ContainerEvent,
+        handlers::mailbox::create_mailbox, model::container::ContainerId, sources::ContainerEvent,
     };
     use std::{
         collections::BTreeMap,

@@ -7,7 +7,7 @@
 use super::event_filter::EventFilter;
 use crate::{
     model::container::ContainerId,
-    sources::docker::{ContainerEvent, ContainerMap, Description, mark_exited, merge_networks},
+    sources::{ContainerEvent, ContainerMap, Description, mark_exited, merge_networks},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

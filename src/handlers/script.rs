@@ -27,7 +27,7 @@ use super::{
     ordered_queue::{PendingMessages, run_in_order},
     process_group::{self, ProcessGroup},
 };
-use crate::{settings::GlueSettings, sources::docker::ContainerEvent};
+use crate::{settings::GlueSettings, sources::ContainerEvent};
 use nix::unistd::{AccessFlags, access};
 use serde_json::Value;
 use std::{

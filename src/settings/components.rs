@@ -14,7 +14,7 @@ use crate::{
     label,
     model::world::Vantage,
     routing::decide::Rules,
-    sources::docker::{ContainerFilter, OwnLabels},
+    sources::{ContainerFilter, OwnLabels},
 };
 use anyhow::{Context as _, Result};
 use std::{os::unix::fs::MetadataExt as _, path::Path};

@@ -7,9 +7,12 @@ use docker_glue::{
         world::{Vantage, World},
     },
     routing::address::resolve_address,
-    sources::docker::{
-        AddressKind, ContainerFilter, DockerSnapshot, Engine as Client, EngineSettings, Timeouts,
-        WatchConfig, detect_vantage, list_once, watch,
+    sources::{
+        ContainerFilter, Registration, Snapshot, SnapshotConfig, Source,
+        docker::{
+            AddressKind, Engine as Client, EngineSettings, Timeouts, detect_vantage, follow,
+            list_once,
+        },
     },
 };
 use std::{collections::BTreeMap, net::Ipv4Addr, path::Path, time::Duration};
@@ -36,27 +39,29 @@ fn engine_access(url: impl Into<String>) -> EngineSettings {
 
 /// A watcher at work, and what it published last.
 struct WorldWatcher {
-    seen: tokio::sync::watch::Receiver<DockerSnapshot>,
+    seen: tokio::sync::watch::Receiver<Snapshot>,
+    _registration: Registration,
 }
 
 impl WorldWatcher {
     fn start(access: EngineSettings, interest: ContainerFilter) -> Self {
         let relist = Duration::from_hours(1);
-        Self::watch(access, WatchConfig { relist_interval: relist, ..WatchConfig::new(interest) })
+        Self::watch(
+            access,
+            SnapshotConfig { relist_interval: relist, ..SnapshotConfig::new(interest) },
+        )
     }
 
-    fn watch(access: EngineSettings, watching: WatchConfig) -> Self {
-        let (updates, seen) = tokio::sync::watch::channel(DockerSnapshot::default());
-        common::aside(async move { watch(&access, &watching, &updates).await });
-        Self { seen }
+    fn watch(access: EngineSettings, watching: SnapshotConfig) -> Self {
+        let (updates, seen) = tokio::sync::watch::channel(Snapshot::default());
+        let source = Source::default();
+        let registration = source.publish_snapshots(watching, updates.into());
+        common::aside(async move { follow(&access, &source).await });
+        Self { seen, _registration: registration }
     }
 
     /// Waits for something to be published that fits.
-    async fn wait_for_change<T>(
-        &mut self,
-        what: &str,
-        fits: impl Fn(&DockerSnapshot) -> Option<T>,
-    ) -> T {
+    async fn wait_for_change<T>(&mut self, what: &str, fits: impl Fn(&Snapshot) -> Option<T>) -> T {
         let found = async {
             loop {
                 if let Some(found) = fits(&self.seen.borrow_and_update()) {
@@ -70,8 +75,7 @@ impl WorldWatcher {
     }
 
     async fn wait_for_world(&mut self, what: &str, fits: impl Fn(&World) -> bool) {
-        let fits =
-            |seen: &DockerSnapshot| seen.world.as_ref().filter(|world| fits(world)).map(|_| ());
+        let fits = |seen: &Snapshot| seen.world.as_ref().filter(|world| fits(world)).map(|_| ());
         self.wait_for_change(what, fits).await;
     }
 
@@ -287,9 +291,9 @@ async fn unlabelled_container_causes_no_engine_request() {
     let net = docker.network("net");
     let proxy = Proxy::before(&engine.docker().socket());
     let speaks = |labels: &BTreeMap<String, String>| labels.contains_key("glue_test_alone");
-    let watching = WatchConfig {
+    let watching = SnapshotConfig {
         relist_interval: Duration::from_hours(1),
-        ..WatchConfig::new(ContainerFilter { has_our_labels: speaks, ..test_interest() })
+        ..SnapshotConfig::new(ContainerFilter { has_our_labels: speaks, ..test_interest() })
     };
     let mut eyes = WorldWatcher::watch(engine_access(proxy.url()), watching);
     let lists = || proxy.asked().iter().filter(|path| path.contains("/containers/json")).count();
@@ -395,9 +399,9 @@ async fn watch_survives_late_stopped_and_hanging_engine() {
     let Some(mut engine) = Engine::new() else { return };
     let timeouts = Timeouts { list: Duration::from_secs(1), ..Timeouts::default() };
     // A hung engine is noticed by the next list.
-    let watching = WatchConfig {
+    let watching = SnapshotConfig {
         relist_interval: Duration::from_secs(1),
-        ..WatchConfig::new(test_interest())
+        ..SnapshotConfig::new(test_interest())
     };
     let mut eyes =
         WorldWatcher::watch(EngineSettings { timeouts, ..engine_access(engine.url()) }, watching);
@@ -417,7 +421,7 @@ async fn watch_survives_late_stopped_and_hanging_engine() {
     .await;
 
     let id = ContainerId::new(web.id.as_str());
-    let runs = |seen: &DockerSnapshot| {
+    let runs = |seen: &Snapshot| {
         seen.world.as_ref().is_some_and(|world| world.containers.contains_key(&id))
     };
     engine.stop();

@@ -1,11 +1,11 @@
 //! A socket in front of an engine's socket that writes down what is asked, and can be told to cut
-//! all connections or to know of no container for once.
+//! all connections, to refuse new ones for a while, or to know of no container for once.
 
 use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 use tempfile::TempDir;
@@ -28,6 +28,7 @@ struct Shared {
     engine: PathBuf,
     asked: Mutex<Vec<String>>,
     cut: Notify,
+    refuses: AtomicBool,
     /// How many of the next whole lists are empty, and how many were.
     to_forget: AtomicUsize,
     forgotten: AtomicUsize,
@@ -44,6 +45,7 @@ impl Proxy {
             engine: engine.to_owned(),
             asked: Mutex::default(),
             cut: Notify::new(),
+            refuses: AtomicBool::new(false),
             to_forget: AtomicUsize::new(0),
             forgotten: AtomicUsize::new(0),
         });
@@ -72,6 +74,11 @@ impl Proxy {
         self.shared.cut.notify_waiters();
     }
 
+    /// Whether connections that are made from now on end at once.
+    pub fn refuse(&self, refuses: bool) {
+        self.shared.refuses.store(refuses, Ordering::SeqCst);
+    }
+
     /// The next whole list of containers is empty.
     pub fn forget_once(&self) {
         self.shared.to_forget.fetch_add(1, Ordering::SeqCst);
@@ -98,6 +105,9 @@ impl Shared {
 
 async fn serve(listener: UnixListener, shared: Arc<Shared>) {
     while let Ok((client, _)) = listener.accept().await {
+        if shared.refuses.load(Ordering::SeqCst) {
+            continue;
+        }
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
             tokio::select! {

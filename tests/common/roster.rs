@@ -4,7 +4,7 @@
 
 use docker_glue::{
     model::container::ContainerId,
-    sources::docker::{ContainerMap, Description},
+    sources::{ContainerMap, Description},
 };
 use std::sync::Arc;
 

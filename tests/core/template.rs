@@ -543,7 +543,7 @@ fn example_templates_match_goldens() {
 }
 
 /// The containers with labels and aliases that would write the rest of the file, if they were let.
-fn hostile_containers() -> docker_glue::sources::docker::ContainerMap {
+fn hostile_containers() -> docker_glue::sources::ContainerMap {
     let text = fs::read_to_string("tests/template/roster.json").unwrap();
     let all: Vec<Value> = serde_json::from_str(&text).unwrap();
     let nginx = "x; } server { listen 8081; location / { root /etc; autoindex on; } } server { server_name y";

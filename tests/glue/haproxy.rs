@@ -3,7 +3,9 @@
 use crate::common::{
     self, CONSTRAINT, Docker, Run,
     balancer::{Request, free_port},
+    engine::Engine,
     glue::{Glue, Plan},
+    proxy::Proxy,
     unique, wait_for,
 };
 use nix::sys::signal::Signal;
@@ -97,4 +99,88 @@ fn once_serves_running_containers_and_leaves_haproxy_running() {
     site.until_serves("web.test", "web saw /");
     let pid = plan.read("run/haproxy.pid").trim().parse().unwrap();
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGTERM).unwrap();
+}
+
+#[test]
+fn haproxy_and_script_handlers_share_one_subscription_and_one_list() {
+    // One of its own, so that no list is asked for again because of other tests' containers.
+    let Some(mut engine) = Engine::new() else { return };
+    engine.start();
+    engine.load_image();
+    let docker = engine.docker();
+    let net = docker.network("net");
+    let proxy = Proxy::before(&docker.socket());
+    let asked = |part: &str| {
+        let all = proxy.asked().into_iter().filter(|path| path.contains(part));
+        all.collect::<Vec<_>>()
+    };
+    let site = Site::new();
+    let say = "[handler]\nclass=script\nevents=start,die\n[params]\nscript=say.sh\n";
+    let glue = site
+        .example(&Docker::at(proxy.url()), "")
+        .file("say.ini", say)
+        .script("say.sh", "#!/bin/sh\necho \"$2 $3\" >>ROOT/said\n")
+        .start();
+    let web = site.run(&docker, "web").network(&net).start();
+    site.until_serves("web.test", "web saw /");
+    glue.until_written("said", &["start", &web.id]);
+    assert_eq!(asked("/events").len(), 1, "{:#?}", proxy.asked());
+
+    // The balancer reads lists page by page. Handlers have one of their own only before the balancer begins.
+    let lists: Vec<_> =
+        asked("/containers/json").into_iter().filter(|path| !path.contains("filters")).collect();
+    let own = lists.iter().skip(1).filter(|path| !path.contains("limit"));
+    assert!(2 <= lists.len() && own.count() == 0, "{lists:#?}");
+
+    // A new connection has one subscription again, from the last event on.
+    proxy.cut();
+    glue.until_said(&["docker is back"]);
+    let late = site.run(&docker, "late").network(&net).start();
+    site.until_serves("late.test", "late saw /");
+    glue.until_written("said", &["start", &late.id]);
+    let subscriptions = asked("/events");
+    assert_eq!(subscriptions.len(), 2, "{subscriptions:#?}");
+    assert!(!subscriptions[0].contains("since") && subscriptions[1].contains("since"));
+    assert_eq!(glue.log().matches("docker is away").count(), 1, "{}", glue.log());
+}
+
+/// A container dies and starts again while docker-glue has no connection; it sees both events late.
+#[test]
+fn events_of_an_outage_reach_handlers_and_take_no_running_container_out() {
+    let Some(mut engine) = Engine::new() else { return };
+    engine.start();
+    engine.load_image();
+    let docker = engine.docker();
+    let net = docker.network("net");
+    let proxy = Proxy::before(&docker.socket());
+    let site = Site::new();
+    let say = "[handler]\nclass=script\nevents=start,die\n[params]\nscript=say.sh\n";
+    let glue = site
+        .example(&Docker::at(proxy.url()), "")
+        .file("say.ini", say)
+        .script("say.sh", "#!/bin/sh\necho \"$2 $3\" >>ROOT/said\n")
+        .start();
+    let web = site.run(&docker, "web").network(&net).start();
+    site.until_serves("web.test", "web saw /");
+    glue.until_written("said", &["start", &web.id]);
+
+    proxy.refuse(true);
+    proxy.cut();
+    glue.until_said(&["docker is away"]);
+    web.docker(&["restart", "--time", "0"]);
+    proxy.refuse(false);
+    glue.until_said(&["docker is back"]);
+    let actions = || {
+        let said = glue.read("said");
+        said.lines()
+            .filter_map(|line| line.split_once(' '))
+            .map(|(word, _)| word.to_owned())
+            .collect::<Vec<_>>()
+    };
+    wait_for("the events of the outage", || (actions() == ["start", "die", "start"]).then_some(()));
+    site.until_serves("web.test", "web saw /");
+    let log = glue.log();
+    let is_end = |line: &&str| line.contains("cause=\"die ") || line.contains("cause=\"kill ");
+    let told: Vec<_> = log.lines().filter(|line| line.contains("told HAProxy")).collect();
+    assert_eq!(told.iter().copied().find(is_end), None, "{log}");
 }

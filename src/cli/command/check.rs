@@ -19,11 +19,11 @@ use crate::{
     routing::decide::{DecideState, Rules, decide},
     settings::Settings,
     sources::{
+        ContainerFilter,
         compose::{
             self, ComposeNote, Position, Project, Service, ServiceNetwork,
             planned_container::{self, PlannedContainer},
         },
-        docker::ContainerFilter,
     },
     support::{
         escape::{SingleLine, Truncated},

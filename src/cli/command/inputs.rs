@@ -17,7 +17,10 @@ use crate::{
     },
     routing::{decide::Rules, rollback::Rollback},
     settings::Settings,
-    sources::docker::{self, ContainerFilter, Engine},
+    sources::{
+        ContainerFilter,
+        docker::{self, Engine},
+    },
 };
 use anyhow::{Context, Result, bail};
 use std::{collections::BTreeMap, fs, io, path::Path, sync::Arc, time::Duration};

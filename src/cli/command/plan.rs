@@ -29,11 +29,12 @@ use crate::{
     },
     settings::{AccessLog, HaproxyMode, RunMode, Settings, options::PlanFormat},
     sources::{
+        ContainerFilter,
         compose::{
             self, ComposeNote, Project,
             planned_container::{self, Placeholders, PlannedContainer},
         },
-        docker::{ContainerFilter, Engine},
+        docker::Engine,
     },
 };
 use anyhow::{Context, Result};

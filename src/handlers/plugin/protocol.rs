@@ -64,7 +64,7 @@ mod tests {
     use super::*;
     use crate::{
         model::container::ContainerId,
-        sources::docker::{ContainerEvent, Description},
+        sources::{ContainerEvent, Description},
     };
     use std::sync::Arc;
 

@@ -5,7 +5,7 @@
 use super::params::PublishView;
 use crate::{
     model::container::ContainerId,
-    sources::docker::{ContainerMap, Description},
+    sources::{ContainerMap, Description},
 };
 use serde_json::{Map, Value};
 use std::{

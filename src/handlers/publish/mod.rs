@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn event_message_is_kept_over_later_messages() {
-        use crate::{model::container::ContainerId, sources::docker::ContainerEvent};
+        use crate::{model::container::ContainerId, sources::ContainerEvent};
         let happened = HandlerMessage::Event(std::sync::Arc::new(ContainerEvent {
             id: ContainerId::new("a"),
             name: "a".into(),

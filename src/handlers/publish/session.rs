@@ -13,7 +13,10 @@ use super::{
 use crate::{
     handlers::{HandlerContext, state::HandlerState},
     model::container::ContainerId,
-    sources::docker::{self, ContainerMap, Engine},
+    sources::{
+        ContainerMap,
+        docker::{self, Engine},
+    },
 };
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};

@@ -6,7 +6,7 @@
 use super::value::{Dict, ListKind, RawObject, ValueList};
 use crate::{
     model::container::ContainerId,
-    sources::docker::{ContainerMap, Description},
+    sources::{ContainerMap, Description},
 };
 use minijinja::Value;
 use serde::{Deserialize, Deserializer};

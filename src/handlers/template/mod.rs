@@ -34,7 +34,10 @@ mod tests;
 use super::ini::{self, IniError, Section};
 use crate::{
     settings::GlueSettings,
-    sources::docker::{self, ContainerMap, SwarmState, signal_number},
+    sources::{
+        ContainerMap,
+        docker::{self, SwarmState, signal_number},
+    },
 };
 pub use compiled_template::RenderError;
 use compiled_template::{BlankLines, CompiledTemplate};

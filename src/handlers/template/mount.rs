@@ -53,7 +53,7 @@ mod tests {
     use crate::{
         handlers::template::container::ContainerViews,
         model::container::ContainerId,
-        sources::docker::{ContainerMap, Description},
+        sources::{ContainerMap, Description},
     };
     use serde_json::json;
     use std::{os::unix::fs::symlink, path::Path, sync::Arc};

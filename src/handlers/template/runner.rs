@@ -11,7 +11,10 @@ use super::{
 use crate::{
     handlers::{HandlerContext, mailbox::HandlerMessage, state::HandlerState},
     settings::RunMode,
-    sources::docker::{ContainerMap, Engine, SwarmState},
+    sources::{
+        ContainerMap,
+        docker::{Engine, SwarmState},
+    },
     support::backoff::Backoff,
 };
 use anyhow::{Context, Result, anyhow};

@@ -20,7 +20,7 @@ use crate::{
     },
     model::container::ContainerId,
     settings::{GlueSettings, GlueTask, HostEnv, RunMode},
-    sources::docker::{ContainerMap, Description, EngineSettings},
+    sources::{ContainerMap, Description, Source, docker::EngineSettings},
 };
 use minijinja::Value;
 use std::{
@@ -514,6 +514,7 @@ async fn thousand_waiting_messages_are_one_render() {
         containers: roster,
         leaving,
         access: EngineSettings::default(),
+        source: Source::default(),
         settings: Arc::new(check_settings()),
         stats: Arc::clone(&tally),
         none_trigger: None,

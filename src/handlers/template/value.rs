@@ -3,7 +3,7 @@
 //! Pure. The names and the manners are docker-pygen's: attributes in any case, a missing one is none and no
 //! mistake, `first`, `last` and `first_value` of every list, `matching` of those that have an id.
 
-use crate::sources::docker::Description;
+use crate::sources::Description;
 use minijinja::{
     Error, ErrorKind, State, Value,
     value::{Enumerator, Object, ObjectRepr, Serde, from_args},

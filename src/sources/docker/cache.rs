@@ -4,16 +4,17 @@
 //! never what is true, with the exceptions that `heard` makes.
 
 use super::{
-    event::{Event, EventAction, EventCause, EventSubject},
-    filter::ContainerFilter,
+    event::{Event, EventAction, EventSubject},
     image_labels::{ImageAnswer, ImageCache},
     inspect::{InspectDetails, apply_details, carry_over_details},
-    lenient::{ParseWarning, WarningLog},
     pending::{ExpiredEvents, PendingEvents},
 };
-use crate::model::{
-    container::{Container, ContainerId, ImageId, NetworkEndpoint},
-    world::{Network, World},
+use crate::{
+    model::{
+        container::{Container, ContainerId, ImageId, NetworkEndpoint},
+        world::{Network, World},
+    },
+    sources::{EventCause, filter::ContainerFilter},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -40,7 +41,6 @@ pub(crate) struct CacheResponse {
     pub(crate) containers: Vec<Arc<Container>>,
     /// `None` if they were not asked for.
     pub(crate) networks: Option<BTreeMap<String, Network>>,
-    pub(crate) warnings: Vec<ParseWarning>,
 }
 
 #[derive(Debug)]
@@ -58,7 +58,6 @@ pub(crate) struct ContainerCache {
     pending: PendingEvents,
     /// Whose network an interesting container uses: they are followed, and known, as that one is.
     network_owners: BTreeSet<ContainerId>,
-    warnings: WarningLog,
     images: ImageCache,
     to_inspect: BTreeSet<ContainerId>,
     inspecting: BTreeSet<ContainerId>,
@@ -121,7 +120,6 @@ impl ContainerCache {
             networks_are_dirty: false,
             pending: PendingEvents::default(),
             network_owners: BTreeSet::new(),
-            warnings: WarningLog::default(),
             images: ImageCache::default(),
             to_inspect: BTreeSet::new(),
             inspecting: BTreeSet::new(),
@@ -161,6 +159,10 @@ impl ContainerCache {
             self.ping_failed = !answered;
             self.publish_need = PublishNeed::Always;
         }
+    }
+
+    pub(crate) fn filter(&self) -> &ContainerFilter {
+        &self.filter
     }
 
     pub(crate) fn is_current(&self) -> bool {
@@ -308,17 +310,31 @@ impl ContainerCache {
         if self.in_flight || idle {
             return None;
         }
+        let (ids, networks) = self.begin_query();
+        Some(if completed { CacheQuery::All } else { CacheQuery::Ids { ids, networks } })
+    }
+
+    /// Whether a whole list that is asked for now for others is to be answered here too, as if it had been due. Not where
+    /// the next list decides about the one before, which takes time.
+    pub(crate) fn join_list(&mut self) -> bool {
+        let joins = !self.in_flight
+            && self.connection == Connection::Current
+            && self.trust == ListTrust::Trusted;
+        if joins {
+            self.begin_query();
+        }
+        joins
+    }
+
+    fn begin_query(&mut self) -> (BTreeSet<ContainerId>, bool) {
         self.in_flight = true;
         self.in_flight_cause = self.next_cause.take();
-        let ids = std::mem::take(&mut self.dirty);
-        let networks = std::mem::take(&mut self.networks_are_dirty);
-        Some(if completed { CacheQuery::All } else { CacheQuery::Ids { ids, networks } })
+        (std::mem::take(&mut self.dirty), std::mem::take(&mut self.networks_are_dirty))
     }
 
     pub(crate) fn on_response(&mut self, query: &CacheQuery, answer: CacheResponse, now: Instant) {
         self.in_flight = false;
         self.publish_cause = self.in_flight_cause.take();
-        self.warnings.add(answer.warnings.iter());
         match query {
             CacheQuery::All => self.on_full_list(answer, now),
             CacheQuery::Ids { ids, .. } => self.on_partial_list(ids, answer, now),
@@ -526,11 +542,6 @@ impl ContainerCache {
         container.started.is_none()
             && container.network_owner_id().is_some()
             && self.filter.matches_container(container)
-    }
-
-    /// What was left out of answers, each once.
-    pub(crate) fn take_warnings(&mut self) -> Vec<ParseWarning> {
-        self.warnings.take_unlogged()
     }
 
     /// The next container to inspect, a few at a time.

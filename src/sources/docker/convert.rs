@@ -2,17 +2,18 @@
 //! what an answer leaves out is empty, what it says in a new way is passed over.
 
 use super::{
-    event::{self, Event, EventAction, EventCause, EventSubject},
-    filter::ContainerFilter,
+    event::{self, Event, EventAction, EventSubject},
     inspect::InspectDetails,
-    inspect_cache::{Description, EngineEvent},
 };
-use crate::model::{
-    container::{
-        Container, ContainerId, ContainerState, Health, Image, ImageId, NetworkEndpoint,
-        NetworkMode, PublishedPort, StopConfig,
+use crate::{
+    model::{
+        container::{
+            Container, ContainerId, ContainerState, Health, Image, ImageId, NetworkEndpoint,
+            NetworkMode, PublishedPort, StopConfig,
+        },
+        world::Network,
     },
-    world::Network,
+    sources::{EventCause, description::Description, filter::ContainerFilter},
 };
 use anyhow::Result;
 use bollard::models::{
@@ -75,17 +76,14 @@ pub(crate) fn parse_container(response: ContainerSummary) -> Option<Container> {
 }
 
 /// What of a container's line in a list tells whether it is still the same.
-pub(crate) fn parse_fingerprint(response: ContainerSummary) -> Option<(ContainerId, String)> {
-    let state = format!(
-        "{:?} {:?}",
-        response.state,
-        parse_status_health(&response.status.unwrap_or_default())
-    );
-    let networks =
-        response.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
-    let networks: BTreeMap<_, _> =
-        networks.into_iter().map(|(name, response)| (name, response.ip_address)).collect();
-    Some((ContainerId::new(response.id?), format!("{state} {:?} {networks:?}", response.names)))
+pub(crate) fn parse_fingerprint(response: &ContainerSummary) -> Option<(ContainerId, String)> {
+    let health = parse_status_health(response.status.as_deref().unwrap_or_default());
+    let networks = response.network_settings.as_ref().and_then(|all| all.networks.as_ref());
+    let addresses =
+        networks.into_iter().flatten().map(|(name, network)| (name, &network.ip_address));
+    let addresses: BTreeMap<_, _> = addresses.collect();
+    let fingerprint = format!("{:?} {health:?} {:?} {addresses:?}", response.state, response.names);
+    Some((ContainerId::new(response.id.as_deref()?), fingerprint))
 }
 
 /// All that an inspection tells, as the engine's own JSON; `whole` where that is more than was understood.
@@ -108,20 +106,6 @@ pub(crate) fn build_description(
 /// As the engine takes a time in a question.
 pub(crate) fn format_seconds(nanoseconds: i64) -> String {
     format!("{}.{:09}", nanoseconds / NANOS_PER_SECOND, nanoseconds % NANOS_PER_SECOND)
-}
-
-/// `None` for what is not about a container.
-pub(crate) fn parse_engine_event(response: EventMessage) -> Option<EngineEvent> {
-    let typ = response.typ?;
-    let event = parse_event(response)?;
-    let (id, attributes) = match event.about {
-        EventSubject::Container { id, attributes, .. } => (id, attributes),
-        EventSubject::Attachment(id) => (id, BTreeMap::new()),
-        EventSubject::Network => return None,
-    };
-    let EventCause { action, name, time_nano, .. } = event.cause;
-    let is_own = typ == EventMessageTypeEnum::CONTAINER;
-    Some(EngineEvent { id, name, action, time_nano, attributes, is_own })
 }
 
 /// What an inspection tells beyond the list.
@@ -173,6 +157,24 @@ pub(crate) fn parse_image(response: models::ImageInspect) -> Image {
             .flatten()
             .filter_map(|port| parse_tcp_port(port))
             .collect(),
+    }
+}
+
+/// A time with the engine's offset, `2026-01-02T03:04:05.678+02:00`, in nanoseconds since 1970.
+pub(crate) fn parse_time(text: &str) -> Option<i64> {
+    if text.ends_with('Z') {
+        return parse_nanoseconds(text);
+    }
+    let (local, offset) = text.split_at_checked(text.len().checked_sub("+02:00".len())?)?;
+    let (hours, minutes) = offset.get(1..)?.split_once(':')?;
+    let minutes =
+        60 * i64::from(hours.parse::<u8>().ok()?) + i64::from(minutes.parse::<u8>().ok()?);
+    let behind = minutes * 60 * NANOS_PER_SECOND;
+    let local = parse_nanoseconds(&format!("{local}Z"))?;
+    match offset.as_bytes().first() {
+        Some(b'+') => local.checked_sub(behind),
+        Some(b'-') => local.checked_add(behind),
+        _ => None,
     }
 }
 

@@ -5,21 +5,22 @@ use super::{
     connect::{EngineSettings, Timeouts, connect_client},
     convert,
     event::{self, Event},
-    filter::ContainerFilter,
     inspect::InspectDetails,
-    inspect_cache::{Description, EngineEvent},
     lenient::{self, LenientList},
     query::{self, ParsedObject},
 };
-use crate::model::{
-    container::{Container, ContainerId, NetworkMode},
-    world::Network,
+use crate::{
+    model::{
+        container::{Container, ContainerId, NetworkMode},
+        world::Network,
+    },
+    sources::{description::Description, filter::ContainerFilter, source::EventSelection},
 };
 use anyhow::{Context, Result, anyhow};
 use bollard::{
     Docker,
     errors::Error,
-    models::{ContainerInspectResponse, EventMessage, SystemInfo},
+    models::{ContainerInspectResponse, ContainerSummary, EventMessage, SystemInfo},
     query_parameters::KillContainerOptionsBuilder,
 };
 use futures_util::{Stream, StreamExt};
@@ -63,7 +64,8 @@ impl Engine {
         ids: &BTreeSet<ContainerId>,
     ) -> Result<LenientList<Container>> {
         let ids = ids.iter().map(ContainerId::as_str).collect();
-        self.query_containers(&[], &BTreeMap::from([("id", ids)])).await
+        let list = self.query_containers(&[], &BTreeMap::from([("id", ids)])).await?;
+        Ok(list.filter_map(convert::parse_container))
     }
 
     /// All containers, each handed on as soon as its page is read: a whole answer takes many times
@@ -71,21 +73,21 @@ impl Engine {
     /// same page again.
     pub(crate) async fn list_all_containers<T>(
         &self,
-        mut keep: impl FnMut(Container) -> T,
+        mut keep: impl FnMut(ContainerSummary) -> T,
     ) -> Result<LenientList<T>> {
         let (mut kept, mut seen_ids) = (LenientList::default(), BTreeSet::new());
         let mut last = None;
         for _ in 0..MAX_PAGES {
-            let page = match self.list_page(last.as_ref()).await {
+            let page = match self.list_page(last.as_deref()).await {
                 Ok(page) => page,
                 // The last one of a page was removed before the next was asked for.
                 Err(_) if last.is_some() => break,
                 Err(error) => return Err(error),
             };
             let (received, before) = (page.entries.len() + page.dropped, seen_ids.len());
-            last = page.entries.last().map(|container| container.id.clone());
+            last = page.entries.last().and_then(|container| container.id.clone());
             for container in page.entries {
-                if seen_ids.insert(container.id.clone()) {
+                if container.id.as_ref().is_some_and(|id| seen_ids.insert(id.clone())) {
                     kept.entries.push(keep(container));
                 }
             }
@@ -98,26 +100,37 @@ impl Engine {
             }
         }
         drop((kept, seen_ids));
+        self.list_at_once(keep).await
+    }
+
+    /// All containers, in one answer.
+    pub(crate) async fn list_at_once<T>(
+        &self,
+        keep: impl FnMut(ContainerSummary) -> T,
+    ) -> Result<LenientList<T>> {
         let LenientList { entries, warnings, dropped } =
             self.query_containers(&[], &BTreeMap::new()).await?;
         Ok(LenientList { entries: entries.into_iter().map(keep).collect(), warnings, dropped })
     }
 
     /// The engine lists the youngest first; `before` is its word for what follows in the list.
-    async fn list_page(&self, last: Option<&ContainerId>) -> Result<LenientList<Container>> {
+    async fn list_page(&self, last: Option<&str>) -> Result<LenientList<ContainerSummary>> {
         let limit = self.page_size.to_string();
-        let filters = last.map(|last| ("before", vec![last.as_str()])).into_iter().collect();
+        let filters = last.map(|last| ("before", vec![last])).into_iter().collect();
         self.query_containers(&[("limit", &limit)], &filters).await
     }
 
+    /// Those that have an id, as nothing could be said about others.
     async fn query_containers(
         &self,
         parameters: &[(&str, &str)],
         filters: &BTreeMap<&str, Vec<&str>>,
-    ) -> Result<LenientList<Container>> {
+    ) -> Result<LenientList<ContainerSummary>> {
         let parameters = [&[("all", "true")], parameters].concat();
         let path = query::query_path("/containers/json", &parameters, filters);
-        Ok(self.query_list("its containers", &path).await?.filter_map(convert::parse_container))
+        let list = self.query_list("its containers", &path).await?;
+        Ok(list
+            .filter_map(|container: ContainerSummary| container.id.is_some().then_some(container)))
     }
 
     pub(crate) async fn list_networks(&self) -> Result<BTreeMap<String, Network>> {
@@ -151,17 +164,26 @@ impl Engine {
         }))
     }
 
-    /// Events from now on, until the connection ends; none is asked for that means nothing here.
+    /// These events until the connection ends, from `since` on: nanoseconds since 1970 by the engine's clock. `None`:
+    /// from now on.
     pub(crate) fn subscribe_events(
         &self,
-        extra: &[String],
+        selection: &EventSelection,
+        since: Option<i64>,
     ) -> impl Stream<Item = Result<Event>> + use<> {
-        let actions = event::subscribed_actions(extra);
-        let filters = BTreeMap::from([("type", vec!["container", "network"]), ("event", actions)]);
-        let extra = extra.to_vec();
-        self.stream_messages(&query::query_path("/events", &[], &filters), move |response| {
-            convert::parse_event(response).filter(|event| event.is_relevant(&extra))
-        })
+        let mut filters = BTreeMap::from([("type", vec!["container", "network"])]);
+        if let EventSelection::ForSnapshots { extra } = selection {
+            filters.insert("event", event::subscribed_actions(extra));
+        }
+        let since = since.map(convert::format_seconds);
+        let since: Vec<_> = since.iter().map(|since| ("since", since.as_str())).collect();
+        self.stream_messages(&query::query_path("/events", &since, &filters), convert::parse_event)
+    }
+
+    /// The time by the engine's clock, in nanoseconds since 1970; `None` if the engine does not say it.
+    pub(crate) async fn query_time(&self) -> Result<Option<i64>> {
+        let time = self.query_info().await?.system_time;
+        Ok(time.and_then(|text| convert::parse_time(&text)))
     }
 
     /// One that is not understood is passed over.
@@ -180,12 +202,6 @@ impl Engine {
         })
     }
 
-    /// Ids of all containers, stopped ones too, with what of them changes in a list.
-    pub(crate) async fn list_fingerprints(&self) -> Result<LenientList<(ContainerId, String)>> {
-        let path = query::query_path("/containers/json", &[("all", "true")], &BTreeMap::new());
-        Ok(self.query_list("its containers", &path).await?.filter_map(convert::parse_fingerprint))
-    }
-
     /// `None` when there is no such container any more.
     pub(crate) async fn describe_container(&self, id: &ContainerId) -> Result<Option<Description>> {
         let response = self.inspect_raw(id.as_str()).await?;
@@ -194,21 +210,6 @@ impl Engine {
             object.is_partial.then(|| serde_json::from_str(&object.text).ok()).flatten()
         };
         response.map(|object| convert::build_description(&object.value, whole(&object))).transpose()
-    }
-
-    /// Every event of containers, and of their places on networks, from `since` on: nanoseconds since
-    /// 1970 by the engine's clock. `None`: from now on.
-    pub(crate) fn subscribe_all_events(
-        &self,
-        since: Option<i64>,
-    ) -> impl Stream<Item = Result<EngineEvent>> + use<> {
-        let filters = BTreeMap::from([("type", vec!["container", "network"])]);
-        let since = since.map(convert::format_seconds);
-        let since: Vec<_> = since.iter().map(|since| ("since", since.as_str())).collect();
-        self.stream_messages(
-            &query::query_path("/events", &since, &filters),
-            convert::parse_engine_event,
-        )
     }
 
     /// `docker kill -s SIGNAL`.
@@ -228,10 +229,13 @@ impl Engine {
 
     /// The engine's id and its host's name.
     pub async fn query_node(&self) -> Result<(String, String)> {
-        let info =
-            self.query_object::<SystemInfo>("itself", "/info", self.timeouts.inspect).await?;
-        let info = info.map(|object| object.value).unwrap_or_default();
+        let info = self.query_info().await?;
         Ok((info.id.unwrap_or_default(), info.name.unwrap_or_default()))
+    }
+
+    async fn query_info(&self) -> Result<SystemInfo> {
+        let info = self.query_object("itself", "/info", self.timeouts.inspect).await?;
+        Ok(info.map(|object| object.value).unwrap_or_default())
     }
 
     async fn inspect_container(&self, id: &str) -> Result<Option<ContainerInspectResponse>> {

@@ -3,8 +3,8 @@
 //! Pure.
 
 use super::signal;
-use crate::model::container::ContainerId;
-use std::{collections::BTreeMap, time::Instant};
+use crate::{model::container::ContainerId, sources::EventCause};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The container events that can change what we know. One that was only created is of no use before it
 /// starts, so that nobody is asked for it.
@@ -33,7 +33,7 @@ const PODMAN_ACTIONS: &[(&str, &str)] = &[
 ];
 
 /// The actions to ask for, with `extra` ones, in both vocabularies: an engine passes over words that it does not know.
-pub(crate) fn subscribed_actions(extra: &[String]) -> Vec<&str> {
+pub(crate) fn subscribed_actions(extra: &BTreeSet<String>) -> Vec<&str> {
     let docker = CONTAINER_ACTIONS
         .iter()
         .chain(NETWORK_ACTIONS)
@@ -53,30 +53,7 @@ pub(crate) fn to_docker_action(action: String) -> String {
     }
 }
 
-/// The event behind a change of the world, for the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EventCause {
-    /// `start`, `kill`, `health_status: healthy`, …
-    pub action: String,
-    /// The container's name, or the network's where no container is meant.
-    pub name: String,
-    /// When it happened by the engine's clock: nanoseconds since 1970.
-    pub time_nano: i64,
-    /// When it was heard here; of several that are answered as one, the first. `None` until then.
-    pub received_at: Option<Instant>,
-}
-
-impl EventCause {
-    /// One answer shows both.
-    pub(crate) fn merge_cause(mut self, other: Option<&Self>) -> Self {
-        self.received_at = [self.received_at, other.and_then(|cause| cause.received_at)]
-            .into_iter()
-            .flatten()
-            .min();
-        self
-    }
-}
-
+/// An event of the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Event {
     pub(crate) cause: EventCause,
@@ -84,6 +61,31 @@ pub(crate) struct Event {
 }
 
 impl Event {
+    /// The container that it is about; `None` where it is about a network as a whole.
+    pub(crate) fn container_id(&self) -> Option<&ContainerId> {
+        match &self.about {
+            EventSubject::Container { id, .. } | EventSubject::Attachment(id) => Some(id),
+            EventSubject::Network => None,
+        }
+    }
+
+    /// The container's own event, as against one of a network that the container is on.
+    pub(crate) fn is_own(&self) -> bool {
+        matches!(self.about, EventSubject::Container { .. })
+    }
+
+    /// The same event as a hint only: it says where to look, and nothing of it is believed. `None` where there is
+    /// nothing to look at.
+    pub(crate) fn into_hint(mut self) -> Option<Self> {
+        if let EventSubject::Container { what, .. } = &mut self.about {
+            if *what == EventAction::Extra {
+                return None;
+            }
+            *what = EventAction::Other;
+        }
+        Some(self)
+    }
+
     /// Whether it can change what we know, or somebody wants to hear of it. The engine's filter knows no types: with
     /// networks that are created come containers that are.
     pub(crate) fn is_relevant(&self, extra: &[String]) -> bool {
@@ -188,7 +190,7 @@ mod tests {
     #[test]
     fn subscribed_actions_include_podman_names() {
         let is_subscribed = |extra: &str, action: &str| {
-            let extra: Vec<_> = extra.split_whitespace().map(str::to_owned).collect();
+            let extra = extra.split_whitespace().map(str::to_owned).collect();
             subscribed_actions(&extra).contains(&action)
         };
         for both in ["start", "die", "died", "destroy", "remove", "restore", "pause", "connect"] {

@@ -1,7 +1,10 @@
 //! What an engine answers, for the fuzz targets: every conversion of its answers.
 
-use super::{ContainerFilter, Description, convert, lenient};
-use crate::model::container::Container;
+use super::{convert, lenient};
+use crate::{
+    model::container::Container,
+    sources::{ContainerFilter, Description},
+};
 use bollard::models::{
     ContainerInspectResponse, ContainerSummary, EventMessage, ImageInspect, Network,
 };
@@ -9,7 +12,7 @@ use bollard::models::{
 /// The containers of a list, and whatever else the same text may be.
 pub fn parse_containers(text: &[u8], filter: &ContainerFilter) -> Vec<Container> {
     let list = lenient::parse_list::<ContainerSummary>(text).unwrap_or_default();
-    let lines = list.entries.iter().cloned().filter_map(convert::parse_fingerprint).count();
+    let lines = list.entries.iter().filter_map(convert::parse_fingerprint).count();
     assert!(lines <= list.entries.len());
     if let Ok(networks) = lenient::parse_list::<Network>(text) {
         convert::parse_networks(networks.entries);
@@ -29,8 +32,7 @@ fn parse_entry(text: &str, filter: &ContainerFilter) {
         convert::parse_details(response, filter);
     }
     if let (Some(response), _) = lenient::parse_entry::<EventMessage>(text) {
-        convert::parse_event(response.clone());
-        convert::parse_engine_event(response);
+        convert::parse_event(response);
     }
     if let (Some(response), _) = lenient::parse_entry::<ImageInspect>(text) {
         convert::parse_image(response);

@@ -3,8 +3,10 @@
 //!
 //! Pure: says which images to ask for, takes the answers.
 
-use super::{event::EventCause, filter::OwnLabels};
-use crate::model::container::{Container, ContainerId, Image, ImageId};
+use crate::{
+    model::container::{Container, ContainerId, Image, ImageId},
+    sources::{EventCause, filter::OwnLabels},
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,

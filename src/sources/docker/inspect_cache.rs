@@ -4,97 +4,20 @@
 //! An event is told when the container it is about was asked for anew, so that whoever hears it also
 //! knows what it has led to.
 
-use crate::model::container::ContainerId;
-use serde::Deserialize;
-use serde_json::{Map, Value};
+use super::event::{Event, EventSubject};
+use crate::{
+    model::container::ContainerId,
+    sources::{
+        EventCause,
+        description::{ContainerMap, Description, mark_exited, merge_networks},
+        update::{ContainerEvent, ContainerUpdate},
+    },
+};
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
-
-/// All that the engine says of one container.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Description {
-    pub id: ContainerId,
-    /// Without the slash that the engine puts before it.
-    pub name: String,
-    /// As `docker inspect` has it.
-    pub json: Box<str>,
-}
-
-pub type ContainerMap = BTreeMap<ContainerId, Arc<Description>>;
-
-/// Something that Docker said about a container.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct EngineEvent {
-    pub(crate) id: ContainerId,
-    pub(crate) name: String,
-    /// With its suffix: `health_status: healthy`.
-    pub(crate) action: String,
-    /// Nanoseconds since 1970, by the engine's clock.
-    pub(crate) time_nano: i64,
-    pub(crate) attributes: BTreeMap<String, String>,
-    /// The container's own event, as against a network's.
-    pub(crate) is_own: bool,
-}
-
-/// An event of a container, and what is known of it after that.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ContainerEvent {
-    pub id: ContainerId,
-    pub name: String,
-    /// With its suffix: `health_status: healthy`.
-    pub action: String,
-    /// Nanoseconds since 1970, by the engine's clock.
-    pub time_nano: i64,
-    /// Its labels, and some words of the engine's own among them.
-    pub attributes: BTreeMap<String, String>,
-    /// The last that was known where the container is gone; `None` if it never was. Of an end (`die`, `stop`,
-    /// `destroy`) with the networks and ports that it had until then.
-    pub description: Option<Arc<Description>>,
-}
-
-/// The one, with the networks and ports of the other.
-pub fn merge_networks(description: &Arc<Description>, other: &Description) -> Arc<Description> {
-    let networks = |json: &str| {
-        let json = serde_json::from_str::<Value>(json).ok()?;
-        json.get(NETWORKS_KEY).cloned()
-    };
-    let (Ok(mut json), Some(networks)) =
-        (serde_json::from_str::<Map<String, Value>>(&description.json), networks(&other.json))
-    else {
-        return Arc::clone(description);
-    };
-    json.insert(NETWORKS_KEY.to_owned(), networks);
-    let json = Value::Object(json).to_string().into();
-    Arc::new(Description { json, ..Description::clone(description) })
-}
-
-/// One that is gone does not run, whatever was known of it last.
-pub fn mark_exited(description: &Arc<Description>) -> Arc<Description> {
-    let mut json: Value = serde_json::from_str(&description.json).unwrap_or_default();
-    let Some(state) = json.get_mut("State").and_then(Value::as_object_mut) else {
-        return Arc::clone(description);
-    };
-    if state.get("Running") == Some(&Value::Bool(false)) {
-        return Arc::clone(description);
-    }
-    let parsed = [("Running", false.into()), ("Pid", 0.into()), ("Status", "exited".into())];
-    state.extend(parsed.map(|(key, value): (_, Value)| (key.to_owned(), value)));
-    Arc::new(Description { json: json.to_string().into(), ..Description::clone(description) })
-}
-
-/// What is told, in order.
-#[derive(Debug, Clone)]
-pub enum ContainerUpdate {
-    /// The roster is another one, and no event said so: a first list, or one after an outage.
-    Changed(Arc<ContainerMap>),
-    /// The roster is the one after it.
-    Event(Arc<ContainerEvent>, Arc<ContainerMap>),
-    /// These got their stop signal or have ended, and the engine was not asked for them since.
-    Stopping(Arc<BTreeSet<ContainerId>>),
-}
 
 /// Answers to one question about one container.
 #[derive(Debug)]
@@ -105,8 +28,6 @@ pub(crate) enum InspectResult {
     Failed,
 }
 
-/// Where a description has a container's addresses.
-const NETWORKS_KEY: &str = "NetworkSettings";
 /// Actions that tell of an end.
 const END_ACTIONS: &[&str] = &["die", "stop", "destroy"];
 /// Actions after which nothing is different: they arrive all day.
@@ -121,7 +42,7 @@ pub(crate) struct InspectCache {
     /// What the last list said of each.
     fingerprints: BTreeMap<ContainerId, String>,
     /// Events whose container is being asked for, in order.
-    waiting_events: BTreeMap<ContainerId, VecDeque<EngineEvent>>,
+    waiting_events: BTreeMap<ContainerId, VecDeque<Event>>,
     /// To be asked for.
     to_inspect: BTreeSet<ContainerId>,
     /// Asked for: whether something was heard of it since.
@@ -168,61 +89,38 @@ impl RecentEvents {
         self.newest
     }
 
-    fn is_duplicate(&self, event: &EngineEvent) -> bool {
-        self.bookmark == Some(event.time_nano) || self.previous_events.contains(&event.key())
+    fn is_duplicate(&self, key: &EventKey) -> bool {
+        self.bookmark == Some(key.0) || self.previous_events.contains(key)
     }
 
-    fn record_event(&mut self, event: &EngineEvent) {
-        let time = event.time_nano;
+    fn record_event(&mut self, key: EventKey) {
+        let time = key.0;
         let ahead = self.newest.map_or(0, |newest| newest.saturating_sub(time));
         if Self::MAX_DISORDER_NANOS < ahead {
             self.clock_step_back = u64::try_from(ahead).ok().map(Duration::from_nanos);
             self.newest = Some(time);
         }
         self.newest = self.newest.max(Some(time));
-        self.events.push_back(event.key());
+        self.events.push_back(key);
         if Self::MAX_EVENTS < self.events.len() {
             self.events.pop_front();
         }
     }
 }
 
-impl EngineEvent {
-    fn key(&self) -> EventKey {
-        (self.time_nano, self.id.clone(), self.action.clone())
-    }
-}
-
-impl Description {
-    fn has_address(&self) -> bool {
-        #[derive(Default, Deserialize)]
-        #[serde(default, rename_all = "PascalCase")]
-        struct InspectJson {
-            network_settings: NetworksJson,
-        }
-        #[derive(Default, Deserialize)]
-        #[serde(default, rename_all = "PascalCase")]
-        struct NetworksJson {
-            networks: BTreeMap<String, EndpointJson>,
-        }
-        #[derive(Default, Deserialize)]
-        #[serde(default)]
-        struct EndpointJson {
-            #[serde(rename = "IPAddress")]
-            ipv4: String,
-            #[serde(rename = "GlobalIPv6Address")]
-            ipv6: String,
-        }
-        let parsed: InspectJson = serde_json::from_str(&self.json).unwrap_or_default();
-        let mut endpoints = parsed.network_settings.networks.values();
-        endpoints.any(|endpoint| !endpoint.ipv4.is_empty() || !endpoint.ipv6.is_empty())
-    }
+fn event_key(id: &ContainerId, cause: &EventCause) -> EventKey {
+    (cause.time_nano, id.clone(), cause.action.clone())
 }
 
 impl InspectCache {
     /// From when on the engine is to tell its events again: an outage loses none that it remembers.
     pub(crate) fn on_connect(&mut self) -> Option<i64> {
         self.recent.start_connection()
+    }
+
+    /// The time of the newest event that was heard.
+    pub(crate) fn newest_event_time(&self) -> Option<i64> {
+        self.recent.newest
     }
 
     /// One that goes on behind an event of this time; of all else nothing is known.
@@ -242,26 +140,35 @@ impl InspectCache {
         self.is_listed = false;
     }
 
+    /// A list was read on this connection.
+    pub(crate) fn is_listed(&self) -> bool {
+        self.is_listed
+    }
+
     /// `None` until all is known.
     pub(crate) fn containers(&self) -> Option<&ContainerMap> {
         self.is_complete.then_some(&*self.containers)
     }
 
     /// Whether it was heard before: an engine repeats what it said at the end of the last connection.
-    pub(crate) fn is_duplicate(&self, event: &EngineEvent) -> bool {
-        self.recent.is_duplicate(event)
+    pub(crate) fn is_duplicate(&self, event: &Event) -> bool {
+        event
+            .container_id()
+            .is_some_and(|id| self.recent.is_duplicate(&event_key(id, &event.cause)))
     }
 
-    pub(crate) fn on_event(&mut self, event: EngineEvent) {
-        if self.is_duplicate(&event) {
+    /// An event of a network as a whole changes no container.
+    pub(crate) fn on_event(&mut self, event: Event) {
+        let Some(id) = event.container_id().cloned() else { return };
+        let key = event_key(&id, &event.cause);
+        if self.recent.is_duplicate(&key) {
             return;
         }
-        self.recent.record_event(&event);
-        let id = event.id.clone();
-        let action = event.action.split(':').next().unwrap_or_default();
+        self.recent.record_event(key);
+        let action = event.cause.action.split(':').next().unwrap_or_default();
         let is_idle = IDLE_ACTIONS.contains(&action);
         let must_wait = self.waiting_events.contains_key(&id) || !is_idle || !self.is_complete;
-        match event.is_own {
+        match event.is_own() {
             true if must_wait => {
                 self.waiting_events.entry(id.clone()).or_default().push_back(event);
             }
@@ -358,8 +265,9 @@ impl InspectCache {
         self.unreported.remove(id);
     }
 
-    fn emit_event(&mut self, event: EngineEvent) {
-        let EngineEvent { id, name, action, time_nano, attributes, .. } = event;
+    fn emit_event(&mut self, Event { cause, about }: Event) {
+        let EventSubject::Container { id, attributes, .. } = about else { return };
+        let EventCause { action, name, time_nano, .. } = cause;
         let gone = || self.removed.get(&id).map(mark_exited);
         let mut description = self.containers.get(&id).cloned().or_else(gone);
         if END_ACTIONS.contains(&action.as_str())

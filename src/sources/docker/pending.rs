@@ -4,9 +4,10 @@
 //! tell of a running container. Of all else the lists decide; they are asked again, a few times at most,
 //! until they show what the event said.
 
-use super::{event::EventCause, signal};
-use crate::model::container::{
-    Container, ContainerId, ContainerState, Health, NetworkMode, StopConfig,
+use super::signal;
+use crate::{
+    model::container::{Container, ContainerId, ContainerState, Health, NetworkMode, StopConfig},
+    sources::EventCause,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -5,11 +5,16 @@
 //! as staying when its stop timeout is over.
 
 use super::{
-    inspect_cache::{ContainerMap, ContainerUpdate, Description, EngineEvent},
+    event::{Event, EventAction, EventSubject},
     pending::{DEAD_TTL, is_stop_signal, stop_deadline},
-    signal,
 };
-use crate::model::container::{ContainerId, StopConfig};
+use crate::{
+    model::container::{ContainerId, StopConfig},
+    sources::{
+        description::{ContainerMap, Description},
+        update::ContainerUpdate,
+    },
+};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,16 +32,15 @@ impl StoppingContainers {
     /// Whether another one leaves.
     pub(crate) fn on_event(
         &mut self,
-        event: &EngineEvent,
+        event: &Event,
         containers: &ContainerMap,
         now: Instant,
     ) -> bool {
-        let Some(description) = containers.get(&event.id) else { return false };
-        let until = match event.action.as_str() {
-            "die" => Some(now + DEAD_TTL),
-            "kill" => {
-                let signal =
-                    event.attributes.get("signal").and_then(|text| signal::parse_signal(text));
+        let EventSubject::Container { id, what, .. } = &event.about else { return false };
+        let Some(description) = containers.get(id) else { return false };
+        let until = match what {
+            EventAction::Die => Some(now + DEAD_TTL),
+            EventAction::Kill(signal) => {
                 let stop = parse_stop_config(description);
                 if !signal.is_some_and(|signal| is_stop_signal(Some(&stop), signal)) {
                     return false;
@@ -45,7 +49,7 @@ impl StoppingContainers {
             }
             _ => return false,
         };
-        self.deadlines.insert(event.id.clone(), until).is_none()
+        self.deadlines.insert(id.clone(), until).is_none()
     }
 
     /// Whether one leaves no more: the engine has said what became of it.

@@ -9,7 +9,7 @@ use docker_glue::{
     label,
     model::world::World,
     routing::decide::{DecideState, decide},
-    sources::docker::{ContainerFilter, fuzzed},
+    sources::{ContainerFilter, docker::fuzzed},
 };
 use libfuzzer_sys::fuzz_target;
 use std::{sync::Arc, time::Instant};

@@ -8,7 +8,7 @@ mod roster;
 use docker_glue::{
     handlers::template::{TemplateEnv, TemplateRenderer, TemplateSource},
     settings::{GlueSettings, GlueTask, HostEnv},
-    sources::docker::ContainerMap,
+    sources::ContainerMap,
 };
 use libfuzzer_sys::fuzz_target;
 use std::{path::Path, sync::LazyLock};

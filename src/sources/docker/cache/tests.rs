@@ -6,11 +6,13 @@ use crate::{
         Container, ContainerId, ContainerState, Health, Image, ImageId, NetworkEndpoint,
         NetworkMode, StopConfig,
     },
-    sources::docker::{
-        event::{Event, EventAction, EventCause, EventSubject},
-        filter::ContainerFilter,
-        image_labels::ImageAnswer,
-        inspect::InspectDetails,
+    sources::{
+        ContainerFilter, EventCause,
+        docker::{
+            event::{Event, EventAction, EventSubject},
+            image_labels::ImageAnswer,
+            inspect::InspectDetails,
+        },
     },
 };
 use std::{
@@ -106,7 +108,7 @@ impl Scenario {
         let memory = self.cache.to_snapshot();
         let containers =
             list.iter().cloned().map(|received| memory.reuse_unchanged(received)).collect();
-        let answer = CacheResponse { containers, networks, warnings: Vec::new() };
+        let answer = CacheResponse { containers, networks };
         let ask = match query {
             "all" => CacheQuery::All,
             ids => CacheQuery::Ids {

@@ -2,7 +2,7 @@
 
 use super::{
     ContainerFilter, inspected_network_mode, parse_container, parse_details, parse_event,
-    parse_networks,
+    parse_networks, parse_time,
 };
 use crate::model::container::{Container, ContainerState, Health, NetworkMode, StopConfig};
 use bollard::models::{ContainerInspectResponse, ContainerSummary, EventMessage, Network};
@@ -206,4 +206,20 @@ fn event_is_parsed_with_container_and_time() {
     assert!(event_text(died).contains("what: Die"));
     let volume = r#"{"Type":"volume","Action":"create","Actor":{"ID":"v1","Attributes":{}}}"#;
     assert_eq!(event_text(volume), "None");
+}
+
+#[test]
+fn engine_time_is_read_with_its_offset() {
+    for (text, expected) in [
+        ("1970-01-01T00:00:01.5Z", Some(1_500_000_000)),
+        ("1970-01-01T02:00:01.000000001+02:00", Some(1_000_000_001)),
+        ("1970-01-01T00:00:00-00:30", Some(1_800_000_000_000)),
+        ("1970-01-01T00:00:01", None),
+        ("1970-01-01T00:00:01*02:00", None),
+        ("+02:00", None),
+        ("", None),
+        ("now", None),
+    ] {
+        assert_eq!(parse_time(text), expected, "{text}");
+    }
 }

@@ -62,8 +62,7 @@ async fn check(gone: &'static str, questions: usize) {
     let settings =
         EngineSettings { url: Some(socket.display().to_string()), ..EngineSettings::default() };
     let engine = Engine { page_size: 2, ..Engine::connect(&settings).await.unwrap() };
-    let all =
-        engine.list_all_containers(|container| container.id.as_str().to_owned()).await.unwrap();
+    let all = engine.list_all_containers(|container| container.id.unwrap()).await.unwrap();
     assert_eq!(all.entries, ["0", "1", "2", "3", "4"]);
     assert_eq!(*request_count.lock().unwrap(), questions);
 }

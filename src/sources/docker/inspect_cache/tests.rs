@@ -1,7 +1,9 @@
 //! Stories of one word a step: what Docker says, and what handlers are told.
 
-use super::{ContainerUpdate, Description, EngineEvent, InspectCache, InspectResult};
-use crate::model::container::ContainerId;
+use super::{
+    ContainerUpdate, Description, Event, EventCause, EventSubject, InspectCache, InspectResult,
+};
+use crate::{model::container::ContainerId, sources::docker::event::EventAction};
 use std::collections::BTreeMap;
 
 /// `list web=up db=up` a list; `clock -3600` sets the engine's clock; `start web` an event; `web=up` an answer; `web!` it is gone; `web?` no
@@ -53,17 +55,16 @@ fn description(name: &str, text: &str) -> Description {
     Description { id: ContainerId::new(name), name: name.to_owned(), json: text.into() }
 }
 
-fn engine_event(action: &str, name: &str, time_nano: i64) -> EngineEvent {
-    let (id, name) = (ContainerId::new(name), name.to_owned());
-    let is_own = action != "connect";
-    EngineEvent {
-        id,
-        name,
-        action: action.to_owned(),
-        time_nano,
-        attributes: BTreeMap::new(),
-        is_own,
-    }
+fn engine_event(action: &str, name: &str, time_nano: i64) -> Event {
+    let (id, attributes) = (ContainerId::new(name), BTreeMap::new());
+    let what = EventAction::from_action(action, &attributes);
+    let about = if action == "connect" {
+        EventSubject::Attachment(id)
+    } else {
+        EventSubject::Container { id, what, attributes }
+    };
+    let (action, name) = (action.to_owned(), name.to_owned());
+    Event { cause: EventCause { action, name, time_nano, received_at: None }, about }
 }
 
 fn update_text(update: &ContainerUpdate) -> String {

@@ -1,23 +1,23 @@
 //! Who leaves, and until when that is believed.
 
-use super::{ContainerUpdate, Description, EngineEvent, StoppingContainers};
-use crate::{model::container::ContainerId, sources::docker::ContainerEvent};
+use super::{ContainerUpdate, Description, Event, EventAction, EventSubject, StoppingContainers};
+use crate::{
+    model::container::ContainerId,
+    sources::{ContainerEvent, EventCause},
+};
 use std::{
     collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-fn engine_event(action: &str) -> EngineEvent {
+fn engine_event(action: &str) -> Event {
     let (action, signal) = action.split_once(' ').unwrap_or((action, ""));
-    EngineEvent {
-        id: ContainerId::new("web"),
-        name: "web".into(),
-        action: action.to_owned(),
-        time_nano: 0,
-        attributes: [("signal".to_owned(), signal.to_owned())].into(),
-        is_own: true,
-    }
+    let attributes = [("signal".to_owned(), signal.to_owned())].into();
+    let what = EventAction::from_action(action, &attributes);
+    let about = EventSubject::Container { id: ContainerId::new("web"), what, attributes };
+    let (action, name) = (action.to_owned(), "web".into());
+    Event { cause: EventCause { action, name, time_nano: 0, received_at: None }, about }
 }
 
 /// Whether it leaves after an event, and after how many seconds it counts as staying.
