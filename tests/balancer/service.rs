@@ -236,7 +236,7 @@ fn journal_has_log_fields_under_full_hardening() {
         web.name
     );
     assert_eq!(problem["MESSAGE"], *sentence);
-    assert!(problem["CODE_FILE"].as_str().unwrap().ends_with("told.rs"), "{problem:#}");
+    assert!(problem["CODE_FILE"].as_str().unwrap().ends_with("problem_log.rs"), "{problem:#}");
 
     let route = line("DOCKER_GLUE_KIND", "route_came");
     assert_eq!(route["DOCKER_GLUE_ROUTE"], "web.test:80/");
