@@ -46,10 +46,10 @@ pub(crate) async fn load_world(
 ) -> Result<(World, Rules)> {
     let ask = async {
         let access = &settings.docker;
-        let engine = Engine::connect(&access).await?;
+        let engine = Engine::connect(access).await?;
         let vantage = docker::detect_vantage(&engine, access, settings.address).await?;
         let interest = widen(settings.container_filter(&vantage));
-        let world = docker::list_once(&access, &interest).await?;
+        let world = docker::list_once(access, &interest).await?;
         anyhow::Ok((world, settings.rules(vantage)))
     };
     ask.await.context(DockerQueryError)

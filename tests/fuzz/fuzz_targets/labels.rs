@@ -8,7 +8,8 @@ mod story;
 
 use docker_glue::{
     label::{self, LabelLimits},
-    model::{container::Container, problem},
+    model::container::Container,
+    support::escape,
 };
 use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
@@ -23,6 +24,6 @@ fuzz_target!(|text: &str| {
     let parsed = label::parse_labels(&labelled::label_container(&BARE, text), &LIMITS);
     for problem in &parsed.problems {
         let text = problem.to_string();
-        assert!(!text.contains(problem::is_unprintable), "{text:?}");
+        assert!(!text.contains(escape::is_unprintable), "{text:?}");
     }
 });
