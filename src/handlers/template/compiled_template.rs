@@ -1,4 +1,4 @@
-//! A template and what there is become text. It looks at nothing but what `Root` and `Outside` hold.
+//! A template and what there is become text. It looks at nothing but what `TemplateContext` and `TemplateEnv` hold.
 
 use super::{
     context::TemplateContext,

@@ -3,7 +3,7 @@
 //! Read here, and never by `docker compose config`: that is not everywhere, does not say on which line a
 //! label stands, and asks for more of the machine than labels need. What this does not read
 //! (several files, files elsewhere) that command puts together, and `--compose -` takes it from there.
-//! What labels do not need is at most a [`Note`].
+//! What labels do not need is at most a [`ComposeNote`].
 //!
 //! ```text
 //! text ─yaml─▶ nodes ─interpolate, include, extend─▶ nodes ─service─▶ Service ─planned─▶ Container
