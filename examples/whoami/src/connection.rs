@@ -11,7 +11,7 @@ use crate::body;
 use crate::reply::Reply;
 use crate::request::{Reject, Request};
 use crate::route::{self, Answer};
-use crate::server::Server;
+use crate::server::{Counted, Server};
 use crate::websocket;
 
 /// How long a client may still send after the server has said its last word.
@@ -40,9 +40,12 @@ impl<'a> Connection<'a> {
         Ok(Self { server, reader, local })
     }
 
-    pub(crate) fn run(mut self) -> io::Result<()> {
+    /// `unread` counts the connection until its first request arrives.
+    pub(crate) fn run(mut self, unread: Counted) -> io::Result<()> {
+        let mut unread = Some(unread);
         while !self.reader.fill_buf()?.is_empty() {
-            let in_flight = self.server.begin();
+            let in_flight = self.server.in_flight.add();
+            drop(unread.take());
             match self.exchange()? {
                 Next::Reuse => {}
                 Next::Close => return self.close(),

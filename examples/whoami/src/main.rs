@@ -62,14 +62,14 @@ fn run(settings: Settings) -> io::Result<()> {
 
 /// Returns when a signal says so and, unless told to drop them, all requests
 /// in flight are answered.
-fn wait_for_end(mut signals: Signals, server: &Server) {
+fn wait_for_end(mut signals: Signals, server: &Arc<Server>) {
     for signal in signals.forever() {
         if signal == SIGTERM && server.settings.ignore_term {
             log("SIGTERM ignored");
             continue;
         }
         if !server.settings.drop_on_term {
-            server.finish();
+            listen::finish(server);
         }
         return;
     }

@@ -2,19 +2,17 @@
 
 use std::fs;
 use std::io;
-use std::net::{Shutdown, TcpListener};
+use std::mem;
+use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-
-use socket2::SockRef;
 
 use crate::cli::Settings;
 
-/// How long a request that has just arrived may take to be noticed before the
-/// server believes that none is in flight.
-const SETTLE: Duration = Duration::from_millis(50);
+/// How long the first request of a connection may take to arrive when the
+/// server stops.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(crate) struct Server {
@@ -25,8 +23,9 @@ pub(crate) struct Server {
     health: Mutex<Option<bool>>,
     stopping: AtomicBool,
     listeners: Mutex<Vec<TcpListener>>,
-    in_flight: Mutex<usize>,
-    one_less: Condvar,
+    /// Connections without a request so far.
+    pub(crate) unread: Arc<Counter>,
+    pub(crate) in_flight: Arc<Counter>,
 }
 
 impl Server {
@@ -42,8 +41,8 @@ impl Server {
             health: Mutex::default(),
             stopping: AtomicBool::new(false),
             listeners: Mutex::default(),
-            in_flight: Mutex::default(),
-            one_less: Condvar::new(),
+            unread: Arc::default(),
+            in_flight: Arc::default(),
         })
     }
 
@@ -64,32 +63,48 @@ impl Server {
         lock(&self.listeners).push(listener);
     }
 
-    /// Notes that a request is in flight until the guard is dropped.
-    pub(crate) fn begin(&self) -> InFlight<'_> {
-        *lock(&self.in_flight) += 1;
-        InFlight(self)
+    /// Answers are the last of their connections from now on. Returns the
+    /// listeners, which are to be closed.
+    pub(crate) fn stop(&self) -> Vec<TcpListener> {
+        self.stopping.store(true, Ordering::SeqCst);
+        mem::take(&mut *lock(&self.listeners))
     }
 
-    /// Accepts no more connections and waits for the requests in flight.
-    pub(crate) fn finish(&self) {
-        self.stopping.store(true, Ordering::SeqCst);
-        for listener in lock(&self.listeners).iter() {
-            // Only a listener that is gone already refuses, which is as good.
-            let _ = SockRef::from(listener).shutdown(Shutdown::Both);
-        }
-        thread::sleep(SETTLE);
-        let count = lock(&self.in_flight);
-        drop(self.one_less.wait_while(count, |count| *count > 0));
+    /// Waits for the requests in flight, and for those of new connections that
+    /// arrive soon.
+    pub(crate) fn wait_until_idle(&self) {
+        self.unread.wait_for_zero(FIRST_REQUEST);
+        self.in_flight.wait_for_zero(Duration::MAX);
     }
 }
 
-/// A request in flight, which a server that stops waits for.
-#[derive(Debug)]
-pub(crate) struct InFlight<'a>(&'a Server);
+/// Counts what is going on.
+#[derive(Debug, Default)]
+pub(crate) struct Counter {
+    count: Mutex<usize>,
+    one_less: Condvar,
+}
 
-impl Drop for InFlight<'_> {
+impl Counter {
+    /// Counts one more until the guard is dropped.
+    pub(crate) fn add(self: &Arc<Self>) -> Counted {
+        *lock(&self.count) += 1;
+        Counted(Arc::clone(self))
+    }
+
+    fn wait_for_zero(&self, limit: Duration) {
+        let count = lock(&self.count);
+        drop(self.one_less.wait_timeout_while(count, limit, |count| *count > 0));
+    }
+}
+
+/// One that a [`Counter`] counts.
+#[derive(Debug)]
+pub(crate) struct Counted(Arc<Counter>);
+
+impl Drop for Counted {
     fn drop(&mut self) {
-        *lock(&self.0.in_flight) -= 1;
+        *lock(&self.0.count) -= 1;
         self.0.one_less.notify_all();
     }
 }

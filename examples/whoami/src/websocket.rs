@@ -15,7 +15,7 @@ use crate::server::Server;
 const GLANCE: Duration = Duration::from_millis(100);
 
 pub(crate) fn serve(reader: BufReader<TcpStream>, server: &Server, key: &str) -> io::Result<()> {
-    let _in_flight = server.begin();
+    let _in_flight = server.in_flight.add();
     let early = reader.buffer().to_vec();
     let mut stream = reader.into_inner();
     stream.write_all(handshake(&server.name, key).as_bytes())?;

@@ -172,3 +172,28 @@ fn sigterm_can_drop_or_be_ignored() {
     thread::sleep(Duration::from_millis(200));
     assert!(ignoring.get("/").contains("name: me"));
 }
+
+/// Whoever connects is answered: a port that is closed resets what it has not accepted.
+#[test]
+fn sigterm_answers_every_connection() {
+    for _ in 0..10 {
+        let mut whoami = Whoami::start(&[]);
+        let port = whoami.port;
+        let ask = move || {
+            let request = b"POST / HTTP/1.1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+            while let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) {
+                let mut answer = String::new();
+                stream.write_all(request).unwrap();
+                stream.read_to_string(&mut answer).unwrap();
+                assert!(answer.contains("name: me"), "{answer}");
+            }
+        };
+        let clients: Vec<_> = (0..8).map(|_| thread::spawn(ask)).collect();
+        thread::sleep(Duration::from_millis(20));
+        whoami.terminate();
+        for client in clients {
+            client.join().unwrap();
+        }
+        assert_eq!(whoami.wait().code(), Some(0));
+    }
+}
