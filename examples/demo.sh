@@ -25,7 +25,7 @@ run() {
 }
 
 take_down() {
-    say "Everything is taken down again"
+    say "Removing everything"
     [ -z "$pid" ] || { kill "$pid" 2>/dev/null && wait "$pid"; }
     containers=$(docker ps -aq --filter "label=demo=$name")
     # shellcheck disable=SC2086 # one word each
@@ -63,13 +63,13 @@ wait_for() {
     done
 }
 
-say "1. The balancer starts (port 80 is moved to $port, so that nothing of yours is in the way)"
+say "1. Starting docker-balancer (port 80 is mapped to $port, to avoid conflicts)"
 show "docker-balancer -w --map-port 80=$port"
 "$balancer" -w --map-port "80=$port" --state-dir "$dir/state" --runtime-dir "$dir/run" \
     --constraint "demo=$name" --access-log off 2>"$dir/log" &
 pid=$!
 
-say "2. Four containers with labels, and nothing else"
+say "2. Starting four containers with labels"
 run wp1 -l glue_http_80_host=wp1.example.com
 run wp2 -l glue_http_80_host=wp2.example.com
 run os-ui1 -l glue_http_80_host=openstack.example.com -l glue_http_80_prefix=dashboard/horizon
@@ -77,15 +77,15 @@ run os-id1 -l glue_http_80_host=openstack.example.com -l glue_http_80_prefix=ide
 
 wait_for openstack.example.com /identity/keystone os-id1
 
-say "3. Each route answers"
+say "3. Sending a request to each route"
 ask wp1.example.com / wp1 /
 ask WP1.example.com /a/page wp1 /a/page
 ask wp2.example.com / wp2 /
 ask openstack.example.com /dashboard/horizon os-ui1 /dashboard/horizon
 ask openstack.example.com /dashboard/horizon/login os-ui1 /dashboard/horizon/login
 ask openstack.example.com /identity/keystone/v3 os-id1 /identity/keystone/v3
-show "curl -o /dev/null -w '%{http_code}' http://nobody.example.com/"
-code=$(curl -s -o /dev/null -w '%{http_code}' -H 'Host: nobody.example.com' "http://127.0.0.1:$port/")
+show "curl -o /dev/null -w '%{http_code}' http://unknown.example.com/"
+code=$(curl -s -o /dev/null -w '%{http_code}' -H 'Host: unknown.example.com' "http://127.0.0.1:$port/")
 echo "    $code: nothing is served there"
 [ "$code" = 404 ] || wrong=$((wrong + 1))
 
@@ -102,7 +102,7 @@ printf '%s\n' "$spread"
     wrong=$((wrong + 1))
 }
 
-say "5. One of them goes, the others serve on"
+say "5. Stopping one container; the others keep serving"
 show "docker stop wp1b"
 docker stop -t 2 "$name-wp1b" >/dev/null
 spread=$(for _ in $(seq 60); do get wp1.example.com /; done | grep '^name:' | sort | uniq -c)
@@ -110,12 +110,12 @@ printf '%s\n' "$spread"
 [ "$(printf '%s\n' "$spread" | awk '{n += $1} END {print n}')" = 60 ] || wrong=$((wrong + 1))
 printf '%s\n' "$spread" | grep -q wp1b && wrong=$((wrong + 1))
 
-say "What the balancer said meanwhile"
+say "Log of docker-balancer"
 sed 's/^/  /' "$dir/log"
 
 if [ $wrong -eq 0 ]; then
-    say "Every answer was right."
+    say "All responses were correct."
 else
-    say "$wrong answers were wrong."
+    say "$wrong responses were wrong."
     exit 1
 fi

@@ -36,12 +36,12 @@ Depends: libc6 (>= 2.34), libgcc-s1, haproxy (>= 2.6), systemd | systemd-standal
 Recommends: docker.io | docker-ce
 Suggests: python3
 Description: $SUMMARY
- docker-balancer gives containers with a label such as
- glue_http_80_host=app.example.com their requests, by an HAProxy of its own,
- within milliseconds and without a lost one.
+ docker-balancer configures HAProxy from labels on containers, such as
+ glue_http_80_host=app.example.com, within milliseconds and without losing
+ requests.
  .
  docker-glue runs scripts and plugins, writes files from templates and
- publishes containers when something happens to them.
+ publishes containers on their events.
 END
 settle_times "$root"
 mkdir -p "$OUT"

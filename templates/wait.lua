@@ -1,18 +1,18 @@
--- A request waits until a server of its backend is usable, its time is over or this process is to end.
--- With a server that has no maxconn, which all but "hold" are, be_conn_free is negative.
+-- A request waits until a server of its backend is usable, its deadline passes, or this process stops.
+-- be_conn_free is negative if a server without maxconn is usable, and only "hold" has a maxconn.
 
 local function milliseconds()
   local now = core.now()
   return now.sec * 1000 + now.usec // 1000
 end
 
--- What a boolean is to Lua depends on HAProxy's version and tune.lua.bool-sample-conversion.
+-- The Lua type of a boolean depends on HAProxy's version and tune.lua.bool-sample-conversion.
 local function is_stopping(txn)
   local stopping = txn.f:stopping()
   return stopping == true or stopping == 1
 end
 
--- The next process goes on, which knows the backend by the name of its route.
+-- The next process continues. It finds the backend by the name of the route.
 local function hand_over(txn, deadline)
   local route = txn:get_var("txn.route")
   if route then txn:set_var("txn.backend", route:match("%S+$")) end
@@ -25,7 +25,7 @@ local function wait_for_server(txn, longest)
   local pause = 10
   while 0 <= tonumber(txn.f:be_conn_free()) do
     local left = deadline - milliseconds()
-    -- 0: there is nothing left to wait for.
+    -- 0: the deadline has passed.
     if left <= 0 then return txn:set_var("txn.deadline", 0) end
     if is_stopping(txn) then return hand_over(txn, deadline) end
     core.msleep(math.min(pause, left))

@@ -52,7 +52,7 @@ in_root() {
             fi
         done
     done
-    die "there is no $* in $dir/root"
+    die "no $* in $dir/root"
 }
 
 ours() { docker --host "$url" "$@"; }

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Whether nginx takes a file that it includes in its http { … }: for check= of a template.
+# Checks whether nginx accepts a file that is included in its http { … }: for check= of a template.
 # Usage: check-nginx.sh FILE
 set -eu
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Says what happened; docker-glue puts it into its log.
+# Prints the event; docker-glue writes the output to its log.
 # Usage: test-handler.sh INI EVENT CONTAINER-ID    (the container's description on standard input)
 set -eu
 

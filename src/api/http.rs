@@ -64,8 +64,8 @@ pub async fn bind_with_retry(at: SocketAddr, option: &str) -> TcpListener {
                 let (log_level, pause) = outage.record_failure(Instant::now().into_std());
                 if log_level == FailureReport::First {
                     warn!(
-                        "{option}: cannot listen on {at}: {error}; \
-                         trying again until it works, all else goes on"
+                        "{option}: cannot listen on {at}: {error}; retrying; all other functions \
+                         continue"
                     );
                 }
                 sleep(pause).await;
@@ -128,7 +128,7 @@ pub async fn accept_connections<L: Listener, V>(
         let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
-                warn!("{option}: a connection could not be taken: {error}");
+                warn!("{option}: could not accept a connection: {error}");
                 sleep(ACCEPT_PAUSE).await;
                 continue;
             }
@@ -145,7 +145,7 @@ pub async fn accept_connections<L: Listener, V>(
 
 fn log_panic(option: &str, handle: &Result<(), JoinError>) {
     if handle.as_ref().is_err_and(JoinError::is_panic) {
-        error!("{option}: a request panicked; its connection is closed");
+        error!("{option}: a request handler panicked; closing the connection");
     }
 }
 

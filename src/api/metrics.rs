@@ -38,7 +38,7 @@ pub async fn serve_metrics(
     orders: mpsc::Sender<ControlRequest>,
 ) {
     let listener = http::bind_with_retry(address, OPTION_NAME).await;
-    info!("metrics are at http://{address}/metrics");
+    info!("serving metrics at http://{address}/metrics");
     let host_check =
         Arc::new(HostCheck { names, allows_bare_names: true, option: "--metrics-host" });
     let handle = |stream: TcpStream, slot| {
@@ -55,9 +55,9 @@ pub async fn serve_metrics(
 fn build_router(orders: mpsc::Sender<ControlRequest>, check: ConnectionCheck) -> Router {
     Router::new()
         .route("/metrics", get(get_metrics))
-        .fallback(async || text_error(StatusCode::NOT_FOUND, "there is /metrics"))
+        .fallback(async || text_error(StatusCode::NOT_FOUND, "not found; metrics are at /metrics"))
         .method_not_allowed_fallback(async || {
-            text_error(StatusCode::METHOD_NOT_ALLOWED, "the method is GET")
+            text_error(StatusCode::METHOD_NOT_ALLOWED, "method not allowed; use GET")
         })
         .layer(from_fn_with_state(check, http::reject_foreign_request))
         .with_state(orders)
@@ -77,7 +77,7 @@ pub async fn metrics_response(orders: &mpsc::Sender<ControlRequest>) -> Result<R
         send_request(orders, |answer| ControlRequest::RefreshHealth { answer }).await?;
         send_request(orders, |answer| ControlRequest::Metrics { answer }).await
     };
-    let late = |_| ApiError::CountFailed("it is busy; try again".to_owned());
+    let late = |_| ApiError::CountFailed("too many requests; try again".to_owned());
     let MetricsSnapshot { census, stat, metrics } =
         timeout(SCRAPE_TIMEOUT, ask).await.map_err(late)??;
     let text = metrics

@@ -75,10 +75,10 @@ fn check_handlers(settings: &GlueSettings) -> ExitCode {
     let LoadedHandlers { handlers, errors: mistakes, notes, disabled, no_files_reason: nothing } =
         load::load_handlers(settings);
     for (handler, _) in &handlers {
-        println!("{}: well", handler.file.display());
+        println!("{}: ok", handler.file.display());
     }
     for file in disabled {
-        println!("{}: not enabled", file.display());
+        println!("{}: disabled", file.display());
     }
     for IniError { file, line, text } in notes {
         let text = format!("note: {text}");
@@ -122,7 +122,7 @@ fn print_template(settings: &GlueSettings, template: &str, keep_blank_lines: boo
     match result {
         Ok((printer, Ok((text, _)))) => {
             if let Some(text) = printer.first_undefined() {
-                eprintln!("docker-glue: {text}; nothing is printed in its place");
+                eprintln!("docker-glue: {text}; printed as empty");
             }
             exit_code("docker-glue", write_stdout(&text), ExitCode::FAILURE)
         }
@@ -137,7 +137,7 @@ fn print_template(settings: &GlueSettings, template: &str, keep_blank_lines: boo
 type RenderResult = Result<(String, bool), RenderError>;
 
 #[derive(Debug, thiserror::Error)]
-#[error("stopped by a signal")]
+#[error("interrupted by a signal")]
 struct StoppedError;
 
 /// On a thread of its own, so that a signal is heard meanwhile.
@@ -183,7 +183,7 @@ fn start_balancer(settings: Settings) -> Result<()> {
         let ignore = async move {
             let mut hangups = hangups;
             while hangups.recv().await.is_some() {
-                info!("sighup changes nothing: docker is followed anyway");
+                info!("SIGHUP ignored: Docker is watched continuously");
             }
             pending().await
         };

@@ -50,6 +50,7 @@ use crate::{
     report::{
         self, AppliedPass, StateSnapshot,
         history::{History, RouteDelta},
+        status::ChangeStatus,
     },
     routing::{
         decide::{self, DecideState, Decision, Rules},
@@ -358,7 +359,7 @@ impl Balancer {
             let outcome = match self.choose_step(&decided.routes, begun).await {
                 NextStep::Runtime(config) => self.apply_runtime(config).await?,
                 NextStep::RuntimeUntil(config, why, retry_at) => {
-                    debug!("a reload has to wait: {why}");
+                    debug!("reload delayed: {why}");
                     wake_at = Some(wake_at.map_or(retry_at, |at| at.min(retry_at)));
                     waits = true;
                     self.apply_runtime(config).await?
@@ -423,11 +424,11 @@ impl Balancer {
     async fn choose_step(&mut self, routes: &Routes, now: Instant) -> NextStep {
         self.refresh_if_stale(now).await;
         let Some(observed) = &self.live.observed else {
-            return self.prepare_reload(routes, ReloadReason::NotKnown).await;
+            return self.prepare_reload(routes, ReloadReason::StateUnknown).await;
         };
         let (config, why) =
             self.config_builder().build_for_running(routes, observed, &self.live.config);
-        let why = if self.live.has_diverged { Some(ReloadReason::Astray) } else { why };
+        let why = if self.live.has_diverged { Some(ReloadReason::RuntimeFailed) } else { why };
         let Some(why) = why else {
             self.overdue = None;
             return NextStep::Runtime(config);
@@ -452,7 +453,7 @@ impl Balancer {
     async fn prepare_reload(&mut self, routes: &Routes, why: ReloadReason) -> NextStep {
         if let Some(build) = self.proxy.replaced_build().await {
             let version = build.version;
-            info!("HAProxy {version} is installed now, for which the configuration is made");
+            info!("HAProxy {version} is now installed; generating the configuration for it");
             self.render_context.provisioning =
                 Provisioning::for_version(version, &self.render_context.base);
             self.render_context.requeue =
@@ -482,7 +483,7 @@ impl Balancer {
         if let (Some(before), Some(after)) = (before, &self.live.observed)
             && !after.matches_state(&before)
         {
-            warn!("HAProxy does not have what it was given; it is repaired");
+            warn!("HAProxy's state differs from the expected state; repairing");
             self.metrics.record_drift();
         }
     }
@@ -566,7 +567,7 @@ impl Balancer {
         let delta = RouteDelta::from_routes(&self.served_routes, &decided.routes);
         let changes = delta.describe_changes(usize::MAX);
         changes.iter().for_each(problem_log::log_route_change);
-        let changes: Vec<_> = changes.iter().map(ToString::to_string).collect();
+        let changes: Vec<_> = changes.iter().map(ChangeStatus::from).collect();
         let keys: Vec<_> = delta.0.keys().map(ToString::to_string).collect();
         self.served_routes = decided.routes;
         let (routes, took) = (self.route_count(), begun.elapsed());
@@ -580,10 +581,15 @@ impl Balancer {
         }
         match outcome {
             StepOutcome::Unchanged => {}
-            StepOutcome::Runtime { commands } => info!(cause, routes, commands, us, "told HAProxy"),
+            StepOutcome::Runtime { commands } => {
+                info!(cause, routes, commands, us, "updated HAProxy over the runtime API");
+            }
             StepOutcome::Loaded(applied, why) => {
                 if let Some(backup) = &applied.backup {
-                    warn!("the configuration that was there is kept as {}", backup.display());
+                    warn!(
+                        "replaced an existing configuration; it was saved as {}",
+                        backup.display()
+                    );
                 }
                 match applied.kind {
                     ApplyKind::Unchanged => {}

@@ -52,35 +52,44 @@ impl fmt::Display for ApiError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UnknownContainer { text, nearest: Some(nearest) } => {
-                write!(f, "no container {text:?} takes part; did you mean {nearest}?")
+                write!(
+                    f,
+                    "no container {text:?} with labels for this docker-balancer; did you mean \
+                     {nearest}?"
+                )
             }
             Self::UnknownContainer { text, nearest: None } => write!(
                 f,
-                "no container {text:?} takes part; give a name, or the beginning of an id, \
-                 of one that has labels for this balancer"
+                "no container {text:?} with labels for this docker-balancer; give a name, an id, \
+                 or the beginning of an id"
             ),
             Self::AmbiguousContainer { text, names } => {
-                write!(f, "{text:?} begins the ids of {}; give more of it", names.join(" and "))
+                write!(
+                    f,
+                    "{text:?} matches several ids: {}; give more characters",
+                    names.join(" and ")
+                )
             }
             Self::NoGeneration(why) => write!(f, "{why}"),
-            Self::NoRollback => f.write_str("no rollback holds; containers are followed"),
+            Self::NoRollback => f.write_str("no rollback is active"),
             Self::DockerNotReady => {
-                f.write_str("docker has not answered yet, so no container is known; try again")
+                f.write_str("Docker has not answered yet, so no containers are known; try again")
             }
             Self::NotApplied(why) => {
-                write!(f, "not applied yet: {why}; it is tried again until it works")
+                write!(f, "not applied yet: {why}; retrying")
             }
             Self::CountFailed(why) => write!(
                 f,
-                "it gets no new requests, but HAProxy could not be asked how many are under way: {why}"
+                "the container gets no new requests, but the number of requests in flight could \
+                 not be read from HAProxy: {why}"
             ),
             Self::Stopping => f.write_str("docker-balancer is stopping"),
             Self::PathNotFound(path) => {
-                write!(f, "there is no {path:?}; docs/control.yaml lists what there is")
+                write!(f, "not found: {path:?}; docs/control.yaml lists all paths")
             }
-            Self::MethodNotAllowed(method) => write!(f, "the method is {method}"),
-            Self::InvalidBody(why) => write!(f, "the body was not understood: {why}"),
-            Self::InvalidQuery(why) => write!(f, "the query was not understood: {why}"),
+            Self::MethodNotAllowed(method) => write!(f, "method not allowed; use {method}"),
+            Self::InvalidBody(why) => write!(f, "invalid request body: {why}"),
+            Self::InvalidQuery(why) => write!(f, "invalid query: {why}"),
         }
     }
 }

@@ -94,7 +94,7 @@ async fn run_once(settings: &Settings, proxy: Proxy) -> Result<()> {
     let passed = balancer.reconcile(&world, "once").await?;
     balancer.finish().await;
     if let Some(text) = passed.overdue {
-        bail!("what needs a reload is not applied: {text}");
+        bail!("changes that need a reload were not applied: {text}");
     }
     info!(routes = balancer.route_count(), "applied");
     balancer.proxy.shutdown(Shutdown::Leave).await;
@@ -146,7 +146,7 @@ async fn run_loop<S>(
                 let Some(vantage) = vantage.filter(|vantage| !controller.balancer.stands_at(vantage)) else {
                     continue;
                 };
-                info!("{} is reached at another address now", settings.docker.url());
+                info!("Docker at {} has another address now", settings.docker.url());
                 controller.balancer.set_vantage(vantage);
                 Wakeup::Pass(Trigger::Other, "address of Docker".to_owned())
             }
@@ -167,7 +167,7 @@ async fn run_loop<S>(
             () = sleep_until(controller.wake_at) => Wakeup::Pass(Trigger::Other, "time".to_owned()),
             () = sleep_until(controller.ready_at) => {
                 controller.ready_at = None;
-                systemd::notify_ready("HAProxy serves what it had; waiting for Docker");
+                systemd::notify_ready("waiting for Docker; HAProxy keeps its last configuration");
                 continue;
             }
         };
@@ -227,7 +227,7 @@ async fn shut_down(mut balancer: Balancer, haproxy: &HaproxyMode) {
     };
     if timeout(STOP_TIMEOUTS.1, balancer.finish()).await.is_err() {
         warn!(
-            "the files of the last changes are not written; the next start asks HAProxy what it has"
+            "the files of the last changes were not written; the next start reads HAProxy's state"
         );
     }
     balancer.proxy.shutdown(end).await;
@@ -246,7 +246,7 @@ async fn run_until_stop<T>(
         () = stop => {}
     }
     if timeout(STOP_TIMEOUTS.0, work).await.is_err() {
-        warn!("a change of HAProxy is cut short");
+        warn!("stopping before a change of HAProxy is complete");
     }
     false
 }
@@ -334,11 +334,11 @@ impl Controller {
         match (before, self.docker) {
             (before, now) if before == now => return,
             (_, DockerLink::Silent) => error!(
-                "nothing was heard of Docker for {}s, which answers a question every 30 s; \
-                 what was known is served on",
+                "received nothing from Docker for {}s, although its list is requested every 30 s; \
+                 HAProxy keeps the last known state",
                 age.as_secs()
             ),
-            (DockerLink::Silent, DockerLink::Connected) => info!("Docker is heard again"),
+            (DockerLink::Silent, DockerLink::Connected) => info!("Docker answers again"),
             _ => {}
         }
         systemd::notify_status(&self.status_text());
@@ -348,8 +348,8 @@ impl Controller {
     fn status_text(&self) -> String {
         let docker = match self.docker {
             DockerLink::Connected => "",
-            DockerLink::Disconnected => "; Docker is away",
-            DockerLink::Silent => "; nothing is heard of Docker",
+            DockerLink::Disconnected => "; not connected to Docker",
+            DockerLink::Silent => "; Docker does not answer",
         };
         format!("{} routes{docker}", self.balancer.route_count())
     }
@@ -364,7 +364,7 @@ impl Controller {
     async fn start_stored(&mut self) {
         match self.balancer.proxy.start().await {
             Ok(true) => {
-                info!("HAProxy serves the last good configuration until Docker has answered");
+                info!("waiting for Docker; HAProxy serves the last good configuration");
                 self.ready_at = Some(Instant::now() + DOCKER_TIMEOUT);
             }
             Ok(false) if self.balancer.has_haproxy() => {
@@ -503,7 +503,7 @@ impl Controller {
 
     fn on_applied(&mut self, wake_at: Option<Instant>) {
         if self.last_error.take().is_some_and(|last_error| last_error.is_logged) {
-            info!("applied; the trouble is over");
+            info!("apply succeeded after earlier failures");
         }
         self.backoff.reset();
         self.wake_at = wake_at;
@@ -513,7 +513,7 @@ impl Controller {
 
     /// The next pass is the one that starts HAProxy, with all that came meanwhile. Its death was logged.
     fn wait_for_restart(&mut self) {
-        let text = "HAProxy ends again and again; it is started after a pause".to_owned();
+        let text = "HAProxy exits repeatedly; it is restarted after a delay".to_owned();
         self.wake_at = None;
         self.last_error.get_or_insert(LastError { text, is_logged: false });
     }
@@ -525,13 +525,14 @@ impl Controller {
         if before.is_none_or(|last_error| last_error.text != text) {
             let now = self.balancer.proxy.service_state();
             error!(
-                "HAProxy is not reloaded, {now}: {text}; what needs no reload is applied, trying again until it works"
+                "reload of HAProxy failed, {now}: {text}; changes that need no reload are applied; \
+                 retrying"
             );
         }
         (self.wake_at, self.ready_at) = (wake_at, None);
         self.backoff.reset();
         self.last_error = Some(LastError { text, is_logged: true });
-        systemd::notify_ready(&format!("{}; a reload of HAProxy is overdue", self.status_text()));
+        systemd::notify_ready(&format!("{}; a reload of HAProxy is pending", self.status_text()));
     }
 
     /// Told once, and tried again with growing pauses.
@@ -541,7 +542,7 @@ impl Controller {
         let before = self.last_error.take();
         if before.is_none_or(|error| error.text != text) {
             let now = self.balancer.proxy.service_state();
-            error!("not applied, {now}: {text}; trying again until it works");
+            error!("apply failed, {now}: {text}; retrying");
         }
         self.wake_at = Some(Instant::now() + self.backoff.next_pause());
         self.last_error = Some(LastError { text, is_logged: true });
@@ -629,7 +630,7 @@ async fn find_vantage(settings: &Settings) -> Vantage {
             Err(error) => {
                 let (report, pause) = outage.record_failure(Instant::now());
                 if report == FailureReport::First {
-                    warn!("docker is away: {error:#}; trying again until it is there");
+                    warn!("cannot connect to Docker: {error:#}; retrying");
                 }
                 tokio::time::sleep(pause).await;
             }

@@ -43,7 +43,7 @@ pub struct Metrics {
     routes: IntGaugeVec,
     servers: IntGaugeVec,
     containers: IntGauge,
-    rollback_holds: IntGauge,
+    rollback_active: IntGauge,
     docker_connected: IntGauge,
     stream_age: Gauge,
     haproxy_answers: IntGauge,
@@ -72,84 +72,87 @@ impl Metrics {
         Self {
             event_to_applied: builder.add_histogram(
                 "docker_glue_event_to_applied_seconds",
-                "From hearing an event of Docker to HAProxy having what follows from it.",
+                "Time from receiving a Docker event to applying its change to HAProxy.",
             ),
             applies: builder.add_counters(
                 "docker_glue_applies_total",
-                "Passes that changed something in HAProxy, by the way they took.",
-                ("way", ApplyMethod::NAMES),
+                "Changes applied to HAProxy, by method.",
+                ("method", ApplyMethod::NAMES),
             ),
             reloads: builder.add_counters(
                 "docker_glue_reloads_total",
-                "Reloads of HAProxy, by what made them necessary.",
+                "Reloads of HAProxy, by reason.",
                 ("reason", ReloadReason::KINDS),
             ),
             commands: builder.add_counters(
                 "docker_glue_runtime_commands_total",
-                "Commands told to HAProxy over its runtime API.",
+                "Commands sent over HAProxy's runtime API, by kind.",
                 ("command", RuntimeCommand::KINDS),
             ),
             command_errors: builder.add_counters(
                 "docker_glue_runtime_errors_total",
-                "Times that HAProxy's runtime API did not do what it was told.",
+                "Errors of HAProxy's runtime API, by kind.",
                 ("kind", RuntimeError::KINDS),
             ),
             drift_repaired: builder.add_counter(
                 "docker_glue_drift_repaired_total",
-                "Times that HAProxy was found to have something else than it was given.",
+                "Times that HAProxy's state differed from the expected state and was repaired.",
             ),
             passes_failed: builder.add_counter(
                 "docker_glue_passes_failed_total",
-                "Times that what should be could not be applied; it is tried again.",
+                "Failed attempts to apply a change to HAProxy; each is retried.",
             ),
             log_lines_lost: builder.add_counter(
                 "docker_glue_log_lines_lost_total",
-                "Lines of the log that were lost, as nobody read it in time.",
+                "Log lines that were lost because the log was not read in time.",
             ),
             last_success: builder.add_gauge(
                 "docker_glue_last_success_timestamp_seconds",
-                "When HAProxy was last known to have all that it should have; 0 is never.",
+                "Time at which HAProxy last had the expected state; 0 if never.",
             ),
             problems: builder.add_int_gauges(
                 "docker_glue_problems",
-                "Labels and options that cannot be honoured now, servers whose checks fail, and what was no HTTP.",
+                "Current problems, by kind: invalid labels and options, failing checks, malformed \
+                 requests and responses.",
                 ("kind", Reason::KINDS),
             ),
             routes: builder.add_int_gauges(
                 "docker_glue_routes",
-                "Routes. served: some server takes requests; down: none does; held: nobody asks for it any more.",
+                "Routes, by state. served: a server accepts requests; down: none does; held: no \
+                 containers left.",
                 ("state", RouteState::NAMES),
             ),
             servers: builder.add_int_gauges(
                 "docker_glue_servers",
-                "Servers of all routes, by what becomes of new requests there.",
+                "Servers of all routes, by state.",
                 ("state", ServerState::NAMES),
             ),
             containers: builder.add_int_gauge(
                 "docker_glue_containers",
-                "Containers that run and take part.",
+                "Running containers with labels of docker-balancer.",
             ),
-            rollback_holds: builder.add_int_gauge(
-                "docker_glue_rollback_holds",
-                "Whether an earlier generation is served until it is released (0 or 1).",
+            rollback_active: builder.add_int_gauge(
+                "docker_glue_rollback_active",
+                "Whether a rollback is active (0 or 1).",
             ),
             docker_connected: builder
-                .add_int_gauge("docker_glue_docker_connected", "Whether Docker's events are heard (0 or 1)."),
+                .add_int_gauge("docker_glue_docker_connected", "Whether Docker's event stream is \
+                                                                connected (0 or 1)."),
             stream_age: builder.add_gauge(
                 "docker_glue_docker_stream_age_seconds",
-                "Time since Docker was last heard: an event, or an answer; it is asked for its list every 30 s.",
+                "Time since the last event or answer of Docker, whose list is requested every 30 s.",
             ),
             haproxy_answers: builder.add_int_gauge(
                 "docker_glue_haproxy_answers",
-                "Whether HAProxy said what it has when it was asked last (0 or 1).",
+                "Whether HAProxy answered the last request for its state (0 or 1).",
             ),
             old_workers: builder.add_int_gauge(
                 "docker_glue_haproxy_old_workers",
-                "Workers that a reload has replaced and that end what they have begun.",
+                "Workers that a reload replaced and that still finish connections.",
             ),
             reloads_left: builder.add_int_gauge(
                 "docker_glue_reloads_left",
-                "Reloads that may follow at once; at 0 the next one waits.",
+                "Reloads that are possible without delay; at 0 the next one waits.",
             ),
             registry: registry.clone(),
         }
@@ -225,7 +228,7 @@ impl Metrics {
             );
         }
         set_level(&self.containers, census.containers);
-        self.rollback_holds.set(census.rollback_active.into());
+        self.rollback_active.set(census.rollback_active.into());
         self.docker_connected.set(census.docker_connected.into());
         self.stream_age.set(census.stream_age.as_secs_f64());
         self.haproxy_answers.set(census.haproxy_answers.into());

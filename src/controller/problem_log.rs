@@ -43,8 +43,8 @@ impl ProblemLog {
                 option,
                 label,
                 value,
-                over = true,
-                "no longer a problem: {problem}"
+                resolved = true,
+                "resolved: {problem}"
             );
         }
         self.0 = problems;
@@ -54,9 +54,9 @@ impl ProblemLog {
 /// A route that came, went or is served otherwise.
 pub fn log_route_change(change: &RouteChange) {
     let (kind, route) = match change {
-        RouteChange::Added { route, .. } => ("route_came", route),
-        RouteChange::Removed { route } => ("route_went", route),
-        RouteChange::Changed { route, .. } => ("route_differs", route),
+        RouteChange::Added { route, .. } => ("route_added", route),
+        RouteChange::Removed { route } => ("route_removed", route),
+        RouteChange::Changed { route, .. } => ("route_changed", route),
     };
     info!(kind, route = route.to_string(), "{change}");
 }

@@ -54,7 +54,7 @@ pub async fn run_until_stopped(
         Dispatcher::new(settings, (access.clone(), source.clone()), RunMode::Watch, after);
     agent.load_handlers();
     if agent.running.is_empty() {
-        warn!("no handler is there; SIGHUP has the files read anew");
+        warn!("no handlers configured; send SIGHUP to reload the files");
     }
     let mut follower = JoinSet::new();
     follower.spawn(supervise("Docker follower", move || {
@@ -81,7 +81,7 @@ pub async fn run_until_stopped(
 
 /// Docker did not answer.
 #[derive(Debug, thiserror::Error)]
-#[error("nothing was run")]
+#[error("no handlers were run")]
 pub struct NothingRunError;
 
 /// Runs each handler once, for the containers that there are.
@@ -103,7 +103,7 @@ pub async fn run_once(settings: GlueSettings, access: EngineSettings) -> Result<
         panics |= has_panicked(&ended);
     }
     if errors != 0 || panics || !all_stats.iter().all(|stats| stats.all_succeeded()) {
-        bail!("not everything went well");
+        bail!("some handlers failed");
     }
     Ok(())
 }
@@ -171,10 +171,10 @@ impl Dispatcher {
             warn!("{nothing}");
         }
         for error in &mistakes {
-            error!("{error}; this handler is left out");
+            error!("{error}; handler ignored");
         }
         for file in &disabled {
-            info!("{} says enabled=0", file.display());
+            info!("handler disabled by enabled=0: {}", file.display());
         }
         let mut before = std::mem::take(&mut self.running);
         for (handler, text) in handlers {
@@ -196,7 +196,7 @@ impl Dispatcher {
 
     /// What is the same runs on, and does anew what it does of all containers.
     fn reload_handlers(&mut self) {
-        info!("reading the handlers' files anew");
+        info!("reloading the handler files");
         self.running.values_mut().for_each(RunningHandler::send_changed);
         self.load_handlers();
         systemd::notify_ready(&self.status_text());
@@ -260,8 +260,8 @@ impl Dispatcher {
         error!(
             handler = handler.name,
             failures,
-            "the handler {outcome}, which is a defect of docker-glue; what waited for it is lost, \
-             starting it again in {pause:?}"
+            "the handler {outcome} because of a bug in docker-glue; its pending events are lost; \
+             restarting in {pause:?}"
         );
         let running = self.start_handler(handler, text, tally, (pause, backoff));
         self.running.insert(file, running);
@@ -272,7 +272,7 @@ impl Dispatcher {
             ContainerUpdate::Changed(roster) => {
                 let first = !std::mem::replace(&mut self.is_synced, true);
                 if first {
-                    info!("follows docker, which has {} containers", roster.len());
+                    info!("watching Docker, which has {} containers", roster.len());
                 }
                 self.roster.send_replace(Arc::clone(&roster));
                 for running in self.running.values_mut() {
@@ -309,7 +309,7 @@ impl Dispatcher {
         }
         for (task, tally) in tasks.iter().zip(&all_stats) {
             if !task.is_finished() {
-                warn!(handler = tally.name(), "did not end within {}s", STOP_TIMEOUT.as_secs());
+                warn!(handler = tally.name(), "did not stop within {}s", STOP_TIMEOUT.as_secs());
             }
             info!(handler = tally.name(), "{tally}");
         }

@@ -60,7 +60,7 @@ impl EventFilter {
             if !KNOWN_EVENTS.contains(&action)
                 && let Some(near) = suggest(action, KNOWN_EVENTS)
             {
-                let text = format!("there is no event {word:?}; did you mean {near}?");
+                let text = format!("unknown event {word:?}; did you mean {near}?");
                 return Err(section.error_at(key, text));
             }
         }
@@ -130,7 +130,7 @@ mod tests {
         assert_eq!(read(""), Ok(EventFilter::from_words(&["start"])));
         assert_eq!(read("start, none"), Ok(EventFilter::from_words(&["start", "none"])));
         assert_eq!(read("quux"), Ok(EventFilter::from_words(&["quux"])));
-        let expected = "a.ini:2: there is no event \"strat\"; did you mean start?";
+        let expected = "a.ini:2: unknown event \"strat\"; did you mean start?";
         assert_eq!(read("strat"), Err(expected.to_owned()));
     }
 }

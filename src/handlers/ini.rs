@@ -85,7 +85,7 @@ impl Ini {
         };
         let (handler, params) = (section("handler"), section("params"));
         if !map.contains_key("handler") {
-            return Err(handler.error_at("class", "there is no [handler] section"));
+            return Err(handler.error_at("class", "the section [handler] is missing"));
         }
         lines.check_duplicates().map_err(at)?;
         Ok(Self { handler, params, notes: notes.into_iter().map(at).collect() })
@@ -122,7 +122,7 @@ impl Section {
     /// The key is missing or empty.
     pub fn require_value(&self, key: &str) -> Result<&str, IniError> {
         let name = self.name;
-        let missing = || self.error_at(key, format!("[{name}] says no {key}, and it is needed"));
+        let missing = || self.error_at(key, format!("the key {key} is missing in [{name}]"));
         self.get(key).filter(|value| !value.is_empty()).ok_or_else(missing)
     }
 
@@ -143,7 +143,9 @@ impl Section {
             None | Some("") => Ok(default),
             Some("1" | "yes" | "true" | "on") => Ok(true),
             Some("0" | "no" | "false" | "off") => Ok(false),
-            Some(other) => Err(self.error_at(key, format!("{key} is yes or no, not {other:?}"))),
+            Some(other) => {
+                Err(self.error_at(key, format!("{key} must be yes or no, not {other:?}")))
+            }
         }
     }
 
@@ -152,7 +154,7 @@ impl Section {
         match self.get(key) {
             None | Some("") => Ok(default),
             Some(text) => parse_duration(text).ok_or_else(|| {
-                self.error_at(key, format!("{key} is a time such as 30s or 5m, not {text:?}"))
+                self.error_at(key, format!("{key} must be a time such as 30s or 5m, not {text:?}"))
             }),
         }
     }
@@ -168,7 +170,7 @@ impl Section {
             None | Some("") => Ok(default),
             Some(text) => text
                 .parse()
-                .map_err(|_| self.error_at(key, format!("{key} is {what}, not {text:?}"))),
+                .map_err(|_| self.error_at(key, format!("{key} must be {what}, not {text:?}"))),
         }
     }
 
@@ -180,8 +182,10 @@ impl Section {
         let Some((other, _)) = self.entries.iter().find(is_other) else { return Ok(()) };
         let name = self.name;
         let text = match suggest(other, known_keys) {
-            Some(near) => format!("[{name}] knows no {other}; did you mean {near}?"),
-            None => format!("[{name}] knows no {other}; it takes {}", known_keys.join(", ")),
+            Some(near) => format!("unknown key {other} in [{name}]; did you mean {near}?"),
+            None => {
+                format!("unknown key {other} in [{name}]; the keys are {}", known_keys.join(", "))
+            }
         };
         Err(self.error_at(other, text))
     }
@@ -279,7 +283,7 @@ empty =
         assert_eq!(ini.handler.reject_unknown(&["class"]), Ok(()));
         assert_eq!(ini.params.error_at("script", "x").to_string(), "a.ini:2: x");
         let notes: Vec<_> = ini.notes.iter().map(ToString::to_string).collect();
-        assert_eq!(notes, ["a.ini:1: [DEFAULT] says what [handler] and [params] do not"]);
+        assert_eq!(notes, ["a.ini:1: [DEFAULT] has default values for [handler] and [params]"]);
     }
 
     #[test]
@@ -290,16 +294,16 @@ empty =
             (plain.to_owned(), ""),
             (
                 format!("\u{feff}{plain}"),
-                "a.ini:1: it begins with a byte order mark, which is passed over",
+                "a.ini:1: the file starts with a byte order mark, which is ignored",
             ),
-            (dos, "a.ini:1: its lines end in CR LF, which is read as LF"),
+            (dos, "a.ini:1: the lines end in CR LF, which is read as LF"),
             (
                 plain.replace("class", "x=\r\nclass"),
-                "a.ini:2: its lines end in CR LF, which is read as LF",
+                "a.ini:2: the lines end in CR LF, which is read as LF",
             ),
             (
                 format!("{plain}[parms]\nb=2\n"),
-                "a.ini:5: [parms] is not read; did you mean [params]?",
+                "a.ini:5: section [parms] is ignored; did you mean [params]?",
             ),
             (format!("{plain}[plugin-s-own]\nb=2\n"), ""),
         ] {
@@ -316,22 +320,25 @@ empty =
     #[test]
     fn duplicate_key_is_an_error_at_its_second_line() {
         for (text, expected) in [
-            ("[handler]\nclass=x\nevents=a\nclass=y\n", "a.ini:4: class is said in line 2 already"),
+            ("[handler]\nclass=x\nevents=a\nclass=y\n", "a.ini:4: class is already set in line 2"),
             (
                 "[handler]\nclass=x\n[params]\na_b=1\nA-B: 1\n",
-                "a.ini:5: a-b is said in line 4 already",
+                "a.ini:5: a-b is already set in line 4",
             ),
             (
                 "[handler]\nclass=x\n[params]\na=1\n[Params]\nb=2\n",
-                "a.ini:5: [params] begins in line 3 already",
+                "a.ini:5: section [params] already starts in line 3",
             ),
-            ("[own]\na=1\na=2\n[handler]\nclass=x\n", "a.ini:3: a is said in line 2 already"),
-            ("[DEFAULT]\na=1\na=2\n[handler]\nclass=x\n", "a.ini:3: a is said in line 2 already"),
-            ("a=1\n[handler]\nclass=x\n", "a.ini:1: a stands before the first section"),
-            ("[handler]\rclass=x\r", "a.ini:1: its lines end in CR alone; save it with LF"),
+            ("[own]\na=1\na=2\n[handler]\nclass=x\n", "a.ini:3: a is already set in line 2"),
+            ("[DEFAULT]\na=1\na=2\n[handler]\nclass=x\n", "a.ini:3: a is already set in line 2"),
+            ("a=1\n[handler]\nclass=x\n", "a.ini:1: a is set before the first section"),
+            (
+                "[handler]\rclass=x\r",
+                "a.ini:1: the lines end in CR; save the file with LF line ends",
+            ),
             (
                 "[handler]\nclass=x\n[params]\ntemplate=# a\n  [b]\n  c=d\n",
-                "a.ini:5: a line of template that begins with [ would begin a section; put the text into a file",
+                "a.ini:5: a line of template starts with [ and would start a section; put the text into a file",
             ),
         ] {
             let error = Ini::parse("a.ini", text).unwrap_err();
@@ -355,41 +362,41 @@ empty =
                 pass,
                 "a.ini:2: found opening bracket for section name but no closing bracket",
             ),
-            ("class=x\n", pass, "a.ini: there is no [handler] section"),
+            ("class=x\n", pass, "a.ini: the section [handler] is missing"),
             (
                 TEXT,
                 |ini| ini.params.require_value("empty").map(drop),
-                "a.ini:14: [params] says no empty, and it is needed",
+                "a.ini:14: the key empty is missing in [params]",
             ),
             (
                 TEXT,
                 |ini| ini.params.require_value("absent").map(drop),
-                "a.ini: [params] says no absent, and it is needed",
+                "a.ini: the key absent is missing in [params]",
             ),
             (
                 TEXT,
                 |ini| ini.handler.parse_bool("events", true).map(drop),
-                "a.ini:4: events is yes or no, not \"start, die\"",
+                "a.ini:4: events must be yes or no, not \"start, die\"",
             ),
             (
                 TEXT,
                 |ini| ini.params.parse_duration("script", Duration::ZERO).map(drop),
-                "a.ini:7: script is a time such as 30s or 5m, not \"x.sh\"",
+                "a.ini:7: script must be a time such as 30s or 5m, not \"x.sh\"",
             ),
             (
                 TEXT,
                 |ini| ini.params.parse_value("script", "a whole number", 0_u16).map(drop),
-                "a.ini:7: script is a whole number, not \"x.sh\"",
+                "a.ini:7: script must be a whole number, not \"x.sh\"",
             ),
             (
                 TEXT,
                 |ini| ini.handler.reject_unknown(&["class", "event"]),
-                "a.ini:4: [handler] knows no events; did you mean event?",
+                "a.ini:4: unknown key events in [handler]; did you mean event?",
             ),
             (
                 TEXT,
                 |ini| ini.handler.reject_unknown(&["class"]),
-                "a.ini:4: [handler] knows no events; it takes class",
+                "a.ini:4: unknown key events in [handler]; the keys are class",
             ),
         ] {
             assert_eq!(message(text, ask), expected);

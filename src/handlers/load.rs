@@ -34,7 +34,7 @@ pub fn load_handlers(settings: &GlueSettings) -> LoadedHandlers {
     let mut claims = BTreeMap::new();
     for folder in &settings.handler_paths {
         if let Err(why) = settings.check_trusted(folder) {
-            let text = format!("passed over: {why}");
+            let text = format!("ignored: {why}");
             loaded.notes.push(IniError { file: folder.clone(), line: None, text });
             continue;
         }
@@ -53,14 +53,14 @@ pub fn load_handlers(settings: &GlueSettings) -> LoadedHandlers {
     if loaded.handlers.is_empty() && loaded.disabled.is_empty() && loaded.errors.is_empty() {
         let all = settings.handler_paths.iter().map(|path| path.display().to_string());
         let all: Vec<_> = all.collect();
-        loaded.no_files_reason = Some(format!("there is no *.ini file in {}", all.join(", ")));
+        loaded.no_files_reason = Some(format!("no *.ini file in {}", all.join(", ")));
     }
     loaded
 }
 
 fn folder_error(folder: &Path, error: &std::io::Error) -> IniError {
     let text = match error.kind() {
-        ErrorKind::NotFound => "there is no such folder".to_owned(),
+        ErrorKind::NotFound => "no such directory".to_owned(),
         _ => error.to_string(),
     };
     IniError { file: folder.to_owned(), line: None, text }
@@ -80,7 +80,7 @@ fn load_folder(
     files.retain(|file| file.extension().is_some_and(|suffix| suffix == "ini"));
     files.sort();
     if files.is_empty() && !settings.handler_paths_are_default {
-        let text = "there is no *.ini file in it".to_owned();
+        let text = "no *.ini file in this directory".to_owned();
         loaded.notes.push(IniError { file: folder.to_owned(), line: None, text });
     }
     for file in files {
@@ -112,11 +112,13 @@ fn load_file(
     };
     if let Some((key, claim)) = handler.exclusive_resource() {
         if let Some(first) = claims.get(&claim) {
-            let mut text = format!("{claim} belongs to {}", first.file.display());
+            let mut text = format!("{claim} is already used by {}", first.file.display());
             if let Some(line) = first.line {
                 let _ = write!(text, ":{line}");
             }
-            return Err(params.error_at(key, text + " already; two would undo each other's work"));
+            return Err(
+                params.error_at(key, text + "; two handlers would overwrite each other's work")
+            );
         }
         claims.insert(claim, params.error_at(key, ""));
     }
@@ -128,11 +130,11 @@ fn read_text(file: &Path) -> Result<String, IniError> {
     let bytes =
         fs::read(file).map_err(|error| mistake(None, format!("cannot be read: {error}")))?;
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
-        return Err(mistake(Some(1), "it is UTF-16; save it as UTF-8".to_owned()));
+        return Err(mistake(Some(1), "the file is UTF-16; save it as UTF-8".to_owned()));
     }
     String::from_utf8(bytes).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = valid.split(|byte| *byte == b'\n').count();
-        mistake(Some(line), "it is not UTF-8; save it as UTF-8".to_owned())
+        mistake(Some(line), "the file is not UTF-8; save it as UTF-8".to_owned())
     })
 }

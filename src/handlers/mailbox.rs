@@ -47,7 +47,8 @@ impl MailboxSender {
                 if !std::mem::replace(&mut self.is_full, true) {
                     tracing::error!(
                         handler = self.stats.name(),
-                        "{MAX_MESSAGES} events wait for it already; further ones are lost until it catches up"
+                        "{MAX_MESSAGES} events are pending; further events are lost until the \
+                         handler catches up"
                     );
                 }
             }

@@ -39,7 +39,7 @@ pub async fn initial_messages(
     let handler = &work.handler.name;
     info!(
         handler,
-        "containers that run: {starts}; events of others that have ended: {}",
+        "replaying {starts} running containers and {} events of containers that ended",
         missed.len() - starts
     );
     first.extend(missed.into_iter().map(|event| HandlerMessage::ReplayedEvent(Arc::new(event))));

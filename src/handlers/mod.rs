@@ -176,12 +176,12 @@ fn parse_at_start(
 ) -> Result<bool, IniError> {
     let at_start = head.parse_bool("at-start", false)?;
     if at_start && kind.handles_all_containers() {
-        let text =
-            "at_start is for scripts and plugins; this class begins with what there is anyway";
+        let text = "at_start is only for scripts and plugins; this class always starts with the \
+                    existing containers";
         return Err(head.error_at("at-start", text));
     }
     if at_start && !filter.matches("start") {
-        let text = "at_start=yes tells of containers by start, which events= does not name";
+        let text = "at_start=yes sends start events, but events= does not include start";
         return Err(head.error_at("at-start", text));
     }
     Ok(at_start)
@@ -230,9 +230,10 @@ impl HandlerKind {
 fn unknown_class_error(section: &Section, class: &str) -> IniError {
     let names: Vec<_> = CLASSES.iter().map(|(short, _)| *short).collect();
     let text = match suggest(&class.to_lowercase(), &names) {
-        Some(near) => format!("there is no class {class:?}; did you mean {near}?"),
+        Some(near) => format!("unknown class {class:?}; did you mean {near}?"),
         None => format!(
-            "there is no class {class:?}; it is one of {}, or a plugin's such as python:demo.DemoHandler",
+            "unknown class {class:?}; the classes are {}, and plugins such as \
+             python:demo.DemoHandler",
             names.join(", ")
         ),
     };

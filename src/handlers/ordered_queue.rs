@@ -89,7 +89,7 @@ impl Drop for PendingMessages<'_> {
         let pending = self.initial.len() + self.mailbox.len() + self.unfinished;
         (0..pending).for_each(|_| self.stats.record_dropped());
         if pending != 0 {
-            tracing::warn!(handler = self.stats.name(), "events that were not handled: {pending}");
+            tracing::warn!(handler = self.stats.name(), "{pending} events were not handled");
         }
     }
 }

@@ -89,7 +89,8 @@ impl Plugin {
         let words =
             shlex::split(text).ok_or_else(|| error_at_command("a quote is not closed".into()))?;
         let mut words = words.into_iter();
-        let program = words.next().ok_or_else(|| error_at_command("it says no program".into()))?;
+        let program =
+            words.next().ok_or_else(|| error_at_command("the program is missing".into()))?;
         let program = find_plugin_program(&program, settings).map_err(error_at_command)?;
         Ok(Self {
             folder: program.parent().unwrap_or(Path::new("/")).to_owned(),
@@ -119,10 +120,7 @@ impl Plugin {
                 return;
             }
             let pause = backoff.next_pause();
-            error!(
-                handler,
-                event, container, failures, "{error}; it is started again in {pause:?}"
-            );
+            error!(handler, event, container, failures, "{error}; restarting in {pause:?}");
             if is_closed_after(pause, pending.mailbox).await {
                 return;
             }

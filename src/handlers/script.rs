@@ -68,13 +68,13 @@ pub struct Script {
 /// How one run went wrong.
 #[derive(Debug, thiserror::Error)]
 enum ScriptError {
-    #[error("cannot be started: {0}")]
+    #[error("cannot start: {0}")]
     Start(String),
     #[error("{}", process_group::exit_reason(*.0))]
     Status(ExitStatus),
-    #[error("not done after {0:?}: killed, with all that it had started")]
+    #[error("not finished after {0:?}; killed with all its child processes")]
     TimedOut(Duration),
-    #[error("lost sight of it: {0}")]
+    #[error("could not watch the process: {0}")]
     Io(#[from] io::Error),
 }
 
@@ -90,7 +90,7 @@ impl Script {
             params.error_at("script", settings.missing_message(text, &settings.script_paths))
         })?;
         let timeout = parse_timeout(params)?;
-        let number = "a whole number from 1 on";
+        let number = "a whole number of at least 1";
         let concurrency = params.parse_value("concurrency", number, NonZeroUsize::MIN)?;
         Ok(Self { program, environment: param_variables(params), timeout, concurrency })
     }
@@ -197,10 +197,9 @@ pub fn param_variables(params: &Section) -> Vec<(String, String)> {
 pub fn parse_timeout(params: &Section) -> Result<Duration, IniError> {
     let limit = params.parse_duration("timeout", DEFAULT_TIMEOUT)?;
     if limit.is_zero() {
-        return Err(params.error_at(
-            "timeout",
-            "timeout is a time such as 30s or 5m, and no time at all is too short",
-        ));
+        return Err(
+            params.error_at("timeout", "timeout must be a time such as 30s or 5m, and more than 0")
+        );
     }
     Ok(limit)
 }
@@ -218,10 +217,10 @@ pub fn find_program(name: &Path, folders: &[PathBuf]) -> Result<PathBuf, String>
     let is_absolute = name.is_absolute();
     let name = name.display();
     Err(match places.iter().find(|path| path.exists()) {
-        Some(path) if path.is_dir() => format!("{} is a folder", path.display()),
+        Some(path) if path.is_dir() => format!("{} is a directory", path.display()),
         Some(path) => format!("{0} is not executable (chmod +x {0})", path.display()),
-        None if is_absolute => format!("there is no {name}"),
-        None => format!("there is no {name} in {}", join_paths(folders)),
+        None if is_absolute => format!("no such file: {name}"),
+        None => format!("no {name} in {}", join_paths(folders)),
     })
 }
 
@@ -237,9 +236,11 @@ fn is_program(path: &Path) -> bool {
 /// What the system says of a program that is there, and means its first line.
 pub fn start_error(program: &Path, error: &io::Error) -> String {
     let hint = match error.kind() {
-        io::ErrorKind::NotFound if program.exists() => " (is the program of its #! line there?)",
+        io::ErrorKind::NotFound if program.exists() => {
+            " (check that the program of its #! line exists)"
+        }
         _ if error.raw_os_error() == Some(nix::errno::Errno::ENOEXEC as i32) => {
-            " (its first line says no #!)"
+            " (its first line has no #!)"
         }
         _ => "",
     };

@@ -158,7 +158,7 @@ impl StateInner {
         };
         if let Err(cause) = &read {
             let (handler, path) = (&self.handler, path.display());
-            warn!(handler, "cannot read {path}: {cause}; what was remembered there is forgotten");
+            warn!(handler, "cannot read {path}: {cause}; its state is discarded");
         }
         read.ok()
     }
@@ -182,7 +182,8 @@ impl StateInner {
             Err(error) if self.write_failed.swap(true, Relaxed) => debug!(handler, "{error:#}"),
             Err(error) => warn!(
                 handler,
-                "{error:#}; what was told is forgotten when docker-glue ends (--state-dir says where it is kept)"
+                "{error:#}; the handler's state is lost when docker-glue stops (set --state-dir to \
+                 keep it)"
             ),
         }
     }

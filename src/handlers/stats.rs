@@ -56,7 +56,7 @@ impl fmt::Display for HandlerStats {
         let get = |count: &AtomicU64| count.load(Relaxed);
         write!(f, "{} done, {} failed", get(&self.succeeded), get(&self.failed))?;
         if get(&self.timed_out) != 0 {
-            write!(f, " ({} too late)", get(&self.timed_out))?;
+            write!(f, " ({} timed out)", get(&self.timed_out))?;
         }
         if get(&self.dropped) != 0 {
             write!(f, ", {} lost", get(&self.dropped))?;

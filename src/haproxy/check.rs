@@ -97,7 +97,7 @@ fn append_hint(text: String) -> String {
         return text;
     }
     format!(
-        "{text}; write \"fd-hard-limit {FD_HARD_LIMIT}\" into the section global of the --base-file"
+        "{text}; add \"fd-hard-limit {FD_HARD_LIMIT}\" to the global section of the --base-file"
     )
 }
 
@@ -203,7 +203,7 @@ mod tests {
              [ALERT]    (7) : Not enough memory to allocate 1073741816 entries for fdtab!\n\
              [ALERT]    (7) : No polling mechanism available.\n",
             "[] | [] | Not enough memory to allocate 1073741816 entries for fdtab!; \
-             write \"fd-hard-limit 1048576\" into the section global of the --base-file",
+             add \"fd-hard-limit 1048576\" to the global section of the --base-file",
         );
     }
 

@@ -503,7 +503,7 @@ impl ServerContext<'_> {
             }
             FaultKind::NoResponse => Reason::NoResponse { address },
             FaultKind::NoConnection => {
-                Reason::Unconnected { address, port, exposed: self.exposed_ports() }
+                Reason::ConnectFailed { address, port, exposed: self.exposed_ports() }
             }
         }
     }

@@ -14,7 +14,7 @@ pub enum ApplyError {
     Refused(ConfigRejection),
     /// The check passed and HAProxy could not load it all the same: a matter of this machine (sockets,
     /// limits), not of one route, and trying with fewer routes costs an outage each time.
-    #[error("HAProxy accepts the configuration and cannot load it: {0}")]
+    #[error("HAProxy accepts the configuration but cannot load it: {0}")]
     NotLoaded(ConfigRejection),
     /// These ports cannot be had, each for its reason; leave them out and try them again later.
     #[error("cannot listen: {}", each(.0))]

@@ -295,8 +295,8 @@ mod tests {
         }
         symlink("/dev/null", dir.path("link-device")).unwrap();
         for (name, real, what) in [
-            ("folder", dir.path("folder"), "a folder"),
-            ("link-folder", dir.path("folder"), "a folder"),
+            ("folder", dir.path("folder"), "a directory"),
+            ("link-folder", dir.path("folder"), "a directory"),
             ("pipe", dir.path("pipe"), "a pipe"),
             ("link-pipe", dir.path("pipe"), "a pipe"),
             ("socket", dir.path("socket"), "a socket"),
@@ -304,7 +304,7 @@ mod tests {
             ("link-device", "/dev/null".into(), "a device"),
         ] {
             let expected = format!(
-                "cannot write {}: it is {what}, and no file; name a file with --config-file",
+                "cannot write {}: it is {what}, not a file; set a file with --config-file",
                 real.display()
             );
             let (target, state) = (dir.path(name), dir.path("state"));

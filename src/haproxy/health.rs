@@ -43,7 +43,7 @@ pub struct ServerHealth {
 /// The last check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CheckResult {
-    /// There was none yet, or there are none.
+    /// There was none yet, there are none, or its details are not known while the next is in progress.
     None,
     Passed,
     Failed(CheckFailure),
@@ -125,10 +125,13 @@ pub fn parse_stat(answer: &str) -> Option<HealthReport> {
 impl CheckResult {
     /// `L7STS`, `404`, and words of HAProxy's, or of the container's where that is what it answered.
     fn from_columns(status: &str, code: &str, text: &str) -> Self {
-        // One that is under way has a star before the result of the last one.
+        // While a check is in progress the result of the one before follows a star. HAProxy 2.6 may
+        // have cleared its code and text by then.
+        let in_progress = status.starts_with("* ");
         Self::Failed(match status.trim_start_matches("* ") {
             "" | "UNK" | "INI" | "HANA" => return Self::None,
             passed if passed.ends_with("OK") || passed == "L7OKC" => return Self::Passed,
+            "L7STS" if in_progress && code == "0" => return Self::None,
             "L4TOUT" => CheckFailure::Unreachable,
             "L4CON" if text.contains("refused") => CheckFailure::Refused,
             "L4CON" if ["nreachable", "o route"].iter().any(|str| text.contains(str)) => {
@@ -140,6 +143,7 @@ impl CheckResult {
                 Err(_) => CheckFailure::NotHttp,
             },
             "L7RSP" | "L6RSP" => CheckFailure::NotHttp,
+            _ if in_progress && text.is_empty() => return Self::None,
             other => CheckFailure::Other(sanitize_text(if text.is_empty() { other } else { text })),
         })
     }
@@ -290,6 +294,9 @@ mod tests {
             ("L4TOUT", "", "", CheckResult::Failed(CheckFailure::Unreachable)),
             ("L7TOUT", "", "", CheckResult::Failed(CheckFailure::Timeout)),
             ("* L7STS", "404", "Not Found", CheckResult::Failed(CheckFailure::Status(404))),
+            ("* L7STS", "0", "", CheckResult::None),
+            ("* L4CON", "", "", CheckResult::None),
+            ("* L7TOUT", "", "", CheckResult::Failed(CheckFailure::Timeout)),
             ("L7RSP", "", "", CheckResult::Failed(CheckFailure::NotHttp)),
             ("SOCKERR", "", "", other("SOCKERR")),
             ("SOCKERR", "", "a\nb\u{1b}", other("a?b?")),

@@ -25,8 +25,8 @@ pub struct Lock {
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     #[error(
-        "another docker-balancer (pid {pid}) holds {}; stop it, or give this one its own \
-         --state-dir and --runtime-dir", state.display()
+        "another docker-balancer (pid {pid}) has locked {}; stop it, or set another --state-dir \
+         and --runtime-dir", state.display()
     )]
     AlreadyLocked { pid: String, state: PathBuf },
     #[error("cannot lock {}: {why}", state.display())]
@@ -96,7 +96,7 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let first = Lock::acquire(state.path()).unwrap();
         let second = Lock::acquire(state.path()).unwrap_err().to_string();
-        let expected = format!("another docker-balancer (pid {}) holds ", std::process::id());
+        let expected = format!("another docker-balancer (pid {}) has locked ", std::process::id());
         assert!(second.starts_with(&expected), "{second}");
         drop(first);
         Lock::acquire(state.path()).unwrap();

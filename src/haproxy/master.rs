@@ -183,7 +183,9 @@ impl Master {
             let now = self.poll_processes(deadline).await?;
             match reload_status(before, &now) {
                 ReloadStatus::Pending if Instant::now() < deadline => sleep(POLL_INTERVAL).await,
-                ReloadStatus::Pending => return Err(self.unreachable_error("it does not reload")),
+                ReloadStatus::Pending => {
+                    return Err(self.unreachable_error("HAProxy did not reload"));
+                }
                 ReloadStatus::Done => return Ok(now),
                 ReloadStatus::Failed => {
                     return Err(ReloadError::Refused(read_rejection(stderr, cursor, config).await));
@@ -234,8 +236,8 @@ async fn read_rejection(
     config: &Path,
 ) -> ConfigRejection {
     let Some(stderr) = stderr else {
-        let text = "its reason went to another docker-balancer's log; \
-                    a port may be taken by another program";
+        let text = "the reason is in the log of another docker-balancer; another program may use a \
+                    port";
         return ConfigRejection { text: text.to_owned(), ..ConfigRejection::default() };
     };
     let max_wait = Duration::from_secs(1);

@@ -38,7 +38,9 @@ impl OldWorkers {
                 match update_workers(&master, &mut workers, &config).await {
                     Ok(()) if workers.is_empty() => break,
                     Ok(()) => {}
-                    Err(error) => tracing::debug!("old workers of HAProxy: {error}"),
+                    Err(error) => {
+                        tracing::debug!("could not update old workers of HAProxy: {error}");
+                    }
                 }
             }
         });
@@ -71,7 +73,7 @@ async fn update_workers(
         match async { old?.apply_config(master, pid, config).await }.await {
             Ok(old) => drop(workers.insert(pid, old)),
             // It has ended, most likely.
-            Err(error) => tracing::debug!("old worker {pid} of HAProxy: {error}"),
+            Err(error) => tracing::debug!("could not update old worker {pid} of HAProxy: {error}"),
         }
     }
     Ok(())

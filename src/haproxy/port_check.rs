@@ -53,8 +53,8 @@ fn find_conflict(
     let e = port_owner::try_bind(address).err()?;
     if e.kind() == io::ErrorKind::AddrInUse {
         let owner = port_owner::find_owner(address.port(), own_pids)?;
-        return Some((address.port(), format!("taken by {owner}")));
+        return Some((address.port(), format!("used by {owner}")));
     }
     (privilege == BindPrivilege::Own)
-        .then(|| (address.port(), format!("not to be had on {}: {e}", address.ip())))
+        .then(|| (address.port(), format!("not available on {}: {e}", address.ip())))
 }

@@ -60,11 +60,11 @@ pub enum StartError {
     #[error("HAProxy did not start: {0}")]
     Refused(ConfigRejection),
     /// By a signal, so that it has refused nothing.
-    #[error("{0} while it started")]
+    #[error("{0} during the start")]
     Killed(ExitReason),
     #[error("cannot start {}: {why}", bin.display())]
     Io { bin: PathBuf, why: io::Error },
-    #[error("HAProxy (pid {pid}) does not answer on {}; end it and try again", socket.display())]
+    #[error("HAProxy (pid {pid}) does not answer on {}; stop it and try again", socket.display())]
     Unresponsive { pid: u32, socket: PathBuf },
 }
 
@@ -75,8 +75,8 @@ pub struct ExitReason(pub Option<ExitStatus>);
 impl fmt::Display for ExitReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Some(status) => write!(f, "HAProxy ended with {status}"),
-            None => f.write_str("HAProxy ended"),
+            Some(status) => write!(f, "HAProxy exited with {status}"),
+            None => f.write_str("HAProxy exited"),
         }
     }
 }
@@ -196,7 +196,7 @@ impl ProcessConfig {
                         continue;
                     }
                     Some(pid) if Instant::now() < deadline => {
-                        tracing::debug!("HAProxy (pid {pid}) does not answer yet");
+                        tracing::debug!("waiting for HAProxy (pid {pid}) to answer");
                         sleep(POLL_INTERVAL).await;
                         continue;
                     }
@@ -220,7 +220,8 @@ impl ProcessConfig {
     fn signal_lost(&self, number: u32) {
         let socket = self.master_socket();
         tracing::warn!(
-            "HAProxy (pid {number}) runs and its master socket {} is gone; it is signalled to create the socket again",
+            "HAProxy (pid {number}) runs, but its master socket {} is missing; sending a signal to \
+             create it again",
             socket.display()
         );
         if let Some(pid) = pid(number) {

@@ -110,7 +110,7 @@ impl Proxy {
         if lock.is_read_only() {
             let state = settings.state_dir.display();
             tracing::warn!(
-                "{state} cannot be written; what is stored there is served, and nothing is stored"
+                "{state} is not writable; serving the stored state without saving changes"
             );
         }
         let process_config = settings.process_config(store.target());
@@ -183,9 +183,9 @@ impl Proxy {
     /// For the log: what clients see when something could not be applied.
     pub fn service_state(&self) -> &'static str {
         match &self.running {
-            Some(running) if running.has_exited() => "HAProxy has died",
-            None if self.settings.is_managed() => "HAProxy does not run",
-            _ => "what ran before serves on",
+            Some(running) if running.has_exited() => "HAProxy has exited",
+            None if self.settings.is_managed() => "HAProxy is not running",
+            _ => "the previous configuration is still served",
         }
     }
 
@@ -228,8 +228,8 @@ impl Proxy {
         }
         let (pid, runtime) = (running.pid(), self.settings.runtime_dir.display());
         tracing::warn!(
-            "HAProxy (pid {pid}) runs and its sockets in {runtime} are gone; it is signalled to create its \
-             master's again"
+            "HAProxy (pid {pid}) runs, but its sockets in {runtime} are missing; sending a signal \
+             to create the master socket again"
         );
         if let Err(error) =
             atomic_file::create_directory(&self.settings.runtime_dir, self.settings.file_access())
@@ -239,7 +239,7 @@ impl Proxy {
         }
         self.restored = Some(Instant::now());
         if running.restore_socket(&self.process_config).await {
-            tracing::info!("HAProxy (pid {pid}) has its master's socket again");
+            tracing::info!("HAProxy (pid {pid}) created its master socket again");
             return true;
         }
         self.replace().await
@@ -253,7 +253,8 @@ impl Proxy {
         match self.process_config.take_over(pid).await {
             Ok(new) => {
                 tracing::error!(
-                    "HAProxy (pid {pid}) does not create its sockets again; HAProxy (pid {}) takes its place",
+                    "HAProxy (pid {pid}) did not create its sockets again; replaced by HAProxy \
+                     (pid {})",
                     new.pid()
                 );
                 self.running = Some(new);
@@ -262,8 +263,8 @@ impl Proxy {
             }
             Err(error) => {
                 tracing::error!(
-                    "HAProxy (pid {pid}) does not create its sockets again and cannot be replaced: {error}; \
-                     it serves on what it has"
+                    "HAProxy (pid {pid}) did not create its sockets again and could not be \
+                     replaced: {error}; it keeps its configuration"
                 );
                 self.running = Some(old);
                 false
@@ -275,8 +276,8 @@ impl Proxy {
         if is_socket_lost && !self.is_socket_lost {
             let socket = self.process_config.stats_socket.display();
             tracing::warn!(
-                "HAProxy's stats socket {socket} is gone; HAProxy is asked over its master's socket \
-                 until it is started anew"
+                "HAProxy's stats socket {socket} is missing; using the master socket until HAProxy \
+                 restarts"
             );
         }
         self.is_socket_lost = is_socket_lost;
@@ -308,10 +309,11 @@ impl Proxy {
     fn way_to_answers(&self) -> &'static str {
         match fs::symlink_metadata(&self.process_config.stats_socket) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                "if it has ended its service manager starts it, and its log says why; if it runs, restart its service, \
-                 as HAProxy creates this socket only when it starts"
+                "if HAProxy has exited, its service manager restarts it, and its log has the \
+                 reason; if it runs, restart its service, because HAProxy creates this socket only \
+                 at the start"
             }
-            _ => "its service manager starts it, and its log says why it ended",
+            _ => "its service manager restarts it, and its log has the reason",
         }
     }
 
@@ -514,7 +516,7 @@ impl Proxy {
             }
             Some(running) => {
                 let (pid, config) = (running.pid(), self.process_config.config.display());
-                tracing::info!("stopping HAProxy (pid {pid}), which does not read {config}");
+                tracing::info!("stopping HAProxy (pid {pid}), because it does not use {config}");
                 running.stop(&self.process_config.master(), *stop_timeout).await;
             }
             None => {}
@@ -644,7 +646,7 @@ impl Proxy {
         };
         let staged = self.store.stage_config(good);
         if let Err(e) = staged.and_then(|staged| self.store.commit(staged)) {
-            tracing::error!("{e}; a configuration that HAProxy does not take stays there");
+            tracing::error!("{e}; a configuration that HAProxy does not accept remains there");
         }
     }
 }
@@ -723,7 +725,7 @@ async fn run_blocking<T: Send + 'static>(
 ) -> Result<T, ApplyError> {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => Ok(done?),
-        Err(e) => Err(ApplyError::Unreachable(format!("writing files was cut short: {e}"))),
+        Err(e) => Err(ApplyError::Unreachable(format!("writing files was interrupted: {e}"))),
     }
 }
 
@@ -777,8 +779,8 @@ async fn wait_for_worker_change(
         }
     }
     Err(ApplyError::Unreachable(format!(
-        "systemctl reload {unit}: HAProxy has no new worker after {ANSWER_TIMEOUT:?}; journalctl --unit \
-         {unit} says why"
+        "systemctl reload {unit}: HAProxy has no new worker after {ANSWER_TIMEOUT:?}; see \
+         journalctl --unit {unit}"
     )))
 }
 

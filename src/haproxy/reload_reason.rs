@@ -16,15 +16,13 @@ use strum::{EnumDiscriminants, IntoStaticStr, VariantArray, VariantNames};
 )]
 pub enum ReloadReason {
     /// It does not run, or cannot be asked what it has.
-    #[strum(serialize = "unknown")]
-    #[strum_discriminants(strum(serialize = "unknown"))]
-    NotKnown,
+    StateUnknown,
     /// Public ports that are new, and those that nobody wants any more.
     Ports { new: BTreeSet<NonZeroU16>, old: BTreeSet<NonZeroU16> },
     /// Settings, the base file, or this program are others than HAProxy was started with.
-    Frame,
+    Settings,
     /// Commands did not get it to where it should be, tried twice.
-    Astray,
+    RuntimeFailed,
     /// A new route needs a backend, and no spare one of its shape is left.
     NoSpare(BackendShape),
 }
@@ -45,7 +43,7 @@ impl ReloadReason {
         };
         let (before, after) = (ports(before), ports(after));
         if before == after {
-            return Self::Frame;
+            return Self::Settings;
         }
         Self::Ports { new: &after - &before, old: &before - &after }
     }
@@ -55,7 +53,7 @@ impl ReloadKind {
     /// Every kind, in the order of the reasons.
     pub const ALL: &'static [Self] = <Self as VariantArray>::VARIANTS;
 
-    /// Returns the word that metrics and the history use for it.
+    /// Returns the word that metrics and the journal use for it.
     #[must_use]
     pub fn word(self) -> &'static str {
         self.into()
@@ -65,16 +63,17 @@ impl ReloadKind {
     #[must_use]
     pub fn meaning(self) -> &'static str {
         match self {
-            Self::NotKnown => {
+            Self::StateUnknown => {
                 "HAProxy did not run, or its state could not be read over the runtime API."
             }
             Self::Ports => {
-                "A public port is new, or no label asks for it any more. HAProxy binds ports only when it starts."
+                "A public port is new, or no label uses it any more. HAProxy binds ports only when \
+                 it starts."
             }
-            Self::Frame => {
+            Self::Settings => {
                 "Settings, the base file, or the version of docker-balancer differ from those that HAProxy was started with."
             }
-            Self::Astray => {
+            Self::RuntimeFailed => {
                 "HAProxy's state still differed from the expected one after two rounds of runtime commands."
             }
             Self::NoSpare => {
@@ -87,23 +86,25 @@ impl ReloadKind {
 impl fmt::Display for ReloadReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotKnown => f.write_str("what it has could not be asked"),
+            Self::StateUnknown => f.write_str("its state could not be read"),
             Self::Ports { new, old } => {
                 let list = |ports: &BTreeSet<NonZeroU16>| {
                     ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
                 };
                 match (new.is_empty(), old.is_empty()) {
                     (false, true) => write!(f, "new public port {}", list(new)),
-                    (true, _) => write!(f, "public port {} is no longer wanted", list(old)),
+                    (true, _) => write!(f, "public port {} is no longer used", list(old)),
                     (false, false) => {
-                        write!(f, "new public port {}, {} no longer wanted", list(new), list(old))
+                        write!(f, "new public port {}, {} no longer used", list(new), list(old))
                     }
                 }
             }
-            Self::Frame => f.write_str("other settings than it was started with"),
-            Self::Astray => f.write_str("it did not take what it was told"),
+            Self::Settings => f.write_str("its settings changed"),
+            Self::RuntimeFailed => {
+                f.write_str("runtime commands did not produce the expected state")
+            }
             Self::NoSpare(shape) => match (shape.connect, shape.probe) {
-                (ConnectRetry::Off, _) => f.write_str("retry off takes a backend of its own"),
+                (ConnectRetry::Off, _) => f.write_str("retry off needs a separate backend"),
                 (_, Probe::Tcp) => f.write_str("no spare backend is left"),
                 (_, Probe::Http) => f.write_str("no spare backend with a check path is left"),
             },

@@ -27,7 +27,7 @@ pub enum RuntimeError {
     Unreachable { socket: PathBuf, source: io::Error },
     #[error("HAProxy refused `{command}`: {answer}")]
     Refused { command: String, answer: String },
-    #[error("HAProxy does not have what it was told")]
+    #[error("HAProxy did not apply all commands")]
     Differs,
 }
 

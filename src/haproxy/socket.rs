@@ -136,7 +136,10 @@ impl CliSession {
                 return Ok(answer.trim_end().to_owned());
             }
             Channel::Closed => {
-                return Err(io::Error::new(io::ErrorKind::NotConnected, "the session is over"));
+                return Err(io::Error::new(
+                    io::ErrorKind::NotConnected,
+                    "HAProxy closed the session",
+                ));
             }
         };
         let command = to_command_line(command)?;

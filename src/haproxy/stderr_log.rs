@@ -142,7 +142,8 @@ fn log_line(line: &str, throttle: &mut LogThrottle, now: Instant) {
         Some("[WARNING]") if is_notable(words) => match throttle.take_suppressed(words, now) {
             Some(0) => tracing::info!(target: "haproxy", "{words}"),
             Some(suppressed) => {
-                tracing::info!(target: "haproxy", "{words} (and {suppressed} more of that container)");
+                tracing::info!(target: "haproxy", "{words} (and {suppressed} more of this \
+                                                   container)");
             }
             None => tracing::debug!(target: "haproxy", "{words}"),
         },
@@ -324,8 +325,8 @@ mod tests {
 
     #[test]
     fn health_check_line_parses_to_check_result() {
-        const FAILED: &str = "failed, reason: Layer4 connection problem, info: \"Connection refused\", \
-             check duration: 0ms, status: 0/1 DOWN.";
+        const FAILED: &str = "failed, reason: Layer4 connection problem, info: \"Connection \
+                              refused\", check duration: 0ms, status: 0/1 DOWN.";
         const PASSED: &str =
             "succeeded, reason: Layer4 check passed, check duration: 0ms, status: 15/15 UP.";
         let read = |line: &str| {

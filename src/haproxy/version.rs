@@ -24,17 +24,17 @@ pub struct Build {
 #[derive(Debug, thiserror::Error)]
 pub enum VersionError {
     #[error(
-        "there is no HAProxy at {}; install it (apt-get install haproxy, dnf install haproxy) \
-         or name it with --haproxy-bin", bin.display()
+        "no HAProxy at {}; install it (apt-get install haproxy, dnf install haproxy) or set its \
+         path with --haproxy-bin", bin.display()
     )]
     Missing { bin: PathBuf },
     #[error("cannot run {}: {why}", bin.display())]
     Unrunnable { bin: PathBuf, why: io::Error },
-    #[error("{} -v says {output:?}, which names no version of HAProxy", bin.display())]
+    #[error("{} -v printed {output:?}, which contains no version of HAProxy", bin.display())]
     Unknown { bin: PathBuf, output: String },
     #[error(
-        "HAProxy {found} at {} is too old; install {OLDEST} or later \
-         or name one with --haproxy-bin", bin.display()
+        "HAProxy {found} at {} is too old; install {OLDEST} or later, or set the path of one with \
+         --haproxy-bin", bin.display()
     )]
     TooOld { bin: PathBuf, found: Version },
 }
@@ -128,13 +128,13 @@ mod tests {
             ("HAProxy version 3.5-dev5 2026/08/21 - https://haproxy.org/", "3.5"),
             (
                 "HAProxy version 2.4.22-f8e3218 2023/02/14 - https://haproxy.org/",
-                "HAProxy 2.4 at hap is too old; install 2.6 or later or name one with --haproxy-bin",
+                "HAProxy 2.4 at hap is too old; install 2.6 or later, or set the path of one with --haproxy-bin",
             ),
             (
                 "HA-Proxy version 1.8.27 2020/11/06",
-                "HAProxy 1.8 at hap is too old; install 2.6 or later or name one with --haproxy-bin",
+                "HAProxy 1.8 at hap is too old; install 2.6 or later, or set the path of one with --haproxy-bin",
             ),
-            ("nginx/1.22", "hap -v says \"nginx/1.22\", which names no version of HAProxy"),
+            ("nginx/1.22", "hap -v printed \"nginx/1.22\", which contains no version of HAProxy"),
         ] {
             let found = parse_version(Path::new("hap"), output);
             let text = found.map_or_else(|e| e.to_string(), |v| v.to_string());

@@ -75,11 +75,11 @@ pub fn constraint_problems(constraints: &[Constraint]) -> impl Iterator<Item = P
     let mut reasons = Vec::new();
     for constraint in constraints {
         if let Some(instead) = constraint.suggest_correction() {
-            reasons.push(Reason::OddConstraint { constraint: constraint.to_string(), instead });
+            reasons.push(Reason::UnusualConstraint { constraint: constraint.to_string(), instead });
         }
         let Some(value) = constraint.value.as_deref() else { continue };
         match value_by_label.insert(&constraint.label, value) {
-            Some(other) if other != value => reasons.push(Reason::ConstraintsDiffer {
+            Some(other) if other != value => reasons.push(Reason::ConflictingConstraints {
                 label: constraint.label.clone(),
                 values: [other.to_owned(), value.to_owned()],
             }),

@@ -67,7 +67,9 @@ pub fn parse_key(key: &str) -> Option<Result<LabelKey<'_>, Reason>> {
         "network" => Ok(LabelKey::Network),
         "http_ports" => Ok(LabelKey::Ports),
         _ if name.contains(['$', '{', '}']) => Err(Reason::VariableInName),
-        _ if name.starts_with("tcp_") || name.starts_with("udp_") => Err(Reason::NotYet),
+        _ if name.starts_with("tcp_") || name.starts_with("udp_") => {
+            Err(Reason::UnsupportedProtocol)
+        }
         _ => match name
             .strip_prefix("http_")
             .and_then(|after_prefix| parse_http_key(after_prefix).transpose())
@@ -107,7 +109,7 @@ fn diagnose_unknown(key: &str) -> Reason {
     let suggestion =
         nearest_label(key).or_else(|| (key == "glue_ports").then(|| "glue_http_ports".to_owned()));
     match Some(()).filter(|()| suggestion.is_none()).and_then(|()| match_synonym(key)) {
-        Some((_, _, Synonym::Unsupported(hint))) => Reason::NotOffered { way_out: hint },
+        Some((_, _, Synonym::Unsupported(hint))) => Reason::UnsupportedOption { way_out: hint },
         Some((port, route, Synonym::Option(option))) => {
             let name = LabelOption::ALL
                 .iter()

@@ -126,7 +126,7 @@ pub fn near_misses(container: &Container) -> impl Iterator<Item = Problem> {
         let nearest = key::suggest_label(key)?;
         let label = LabelText::new(key, value);
         let subject = ProblemSubject::Container(container.to_ref());
-        Some(Problem { subject, label: Some(label), reason: Reason::Misspelt { nearest } })
+        Some(Problem { subject, label: Some(label), reason: Reason::Misspelled { nearest } })
     })
 }
 
@@ -137,7 +137,7 @@ pub fn environment_hints(container: &Container) -> impl Iterator<Item = Problem>
     unlabelled.map(|(key, value)| {
         let label = LabelText::new(key, value);
         let subject = ProblemSubject::Container(container.to_ref());
-        Problem { subject, label: Some(label), reason: Reason::InEnvironment }
+        Problem { subject, label: Some(label), reason: Reason::EnvironmentVariable }
     })
 }
 
@@ -150,7 +150,7 @@ pub fn foreign_hint(container: &Container) -> Option<Problem> {
     let synonym::ForeignLabel { key, value, program, instead } =
         synonym::find_foreign_label(container)?;
     let subject = ProblemSubject::Container(container.to_ref());
-    let reason = Reason::Foreign { program, instead };
+    let reason = Reason::ForeignLabel { program, instead };
     Some(Problem { subject, label: Some(LabelText::new(&key, &value)), reason })
 }
 
@@ -181,7 +181,7 @@ impl LabelLimits {
         }
         let covering = self.allowed_hosts.iter().filter(|allowed| allowed.host.covers(host));
         let Some(closest) = covering.clone().map(|allowed| specificity(&allowed.host)).min() else {
-            return Err(Reason::HostFenced(host.to_string()));
+            return Err(Reason::HostNotAllowed(host.to_string()));
         };
         let closest = covering.filter(|allowed| specificity(&allowed.host) == closest);
         let mut reservations = closest.filter_map(|allowed| allowed.constraint.as_ref()).peekable();

@@ -33,7 +33,7 @@ const MAX_LISTENERS: usize = 32;
 /// The longest value, in bytes.
 const MAX_VALUE_BYTES: usize = 4096;
 
-/// Problems of one container that are told one by one.
+/// Problems of one container that are listed.
 pub const MAX_PROBLEMS: usize = 50;
 
 /// So many are gathered to choose from.
@@ -97,7 +97,7 @@ impl<'a> LabelParser<'a> {
         }
         let on_host = self.container.network_mode == NetworkMode::Host;
         if on_host && self.limits.host_network == HostNetwork::Off {
-            self.report_problem(None, Reason::HostNetworkFenced);
+            self.report_problem(None, Reason::HostNetworkNotAllowed);
             return ParsedLabels { problems: self.problems, ..ParsedLabels::default() };
         }
         let (ports, network) = self.group_by_port();
@@ -161,12 +161,13 @@ impl<'a> LabelParser<'a> {
         }
         let base = self.parse_options(port, &port.base_options, &RouteOptions::default());
         if port.is_route() {
-            let no_match_reason = Reason::NothingToServe { port: number };
+            let no_match_reason = Reason::PortWithoutMatch { port: number };
             self.add_requests(port, &port.base_options, port.ports_label, &base, no_match_reason);
         }
         for (name, option_set) in &port.named_routes {
             let options = self.parse_options(port, option_set, &base);
-            let no_match_reason = Reason::NothingNamed { port: number, route: (*name).to_owned() };
+            let no_match_reason =
+                Reason::RouteWithoutMatch { port: number, route: (*name).to_owned() };
             self.add_requests(port, option_set, None, &options, no_match_reason);
         }
     }
@@ -194,7 +195,7 @@ impl<'a> LabelParser<'a> {
         let bind = option_set.get(LabelOption::Bind).map(|label| {
             self.parse_required_list(port, label, |text| match option_value::parse_port(text)? {
                 port if limits.is_port_allowed(port) => Ok(port),
-                port => Err(Reason::PortFenced(port.get())),
+                port => Err(Reason::PortNotAllowed(port.get())),
             })
         });
         RouteOptions {
@@ -307,7 +308,7 @@ impl<'a> LabelParser<'a> {
             let host = text.parse()?;
             match limits.check_host(&host, container) {
                 Ok(()) => Ok(host),
-                Err(Reason::HostFenced(_)) => Err(Reason::HostFenced(text.to_owned())),
+                Err(Reason::HostNotAllowed(_)) => Err(Reason::HostNotAllowed(text.to_owned())),
                 Err(reason) => Err(reason),
             }
         });
@@ -315,7 +316,7 @@ impl<'a> LabelParser<'a> {
         let cut = |text: &str| text.strip_suffix('.').is_some_and(|name| !name.contains('.'));
         self.report_suspicious(label, |text| {
             let cut = cut(text) && text.parse::<HostMatch>().is_ok();
-            cut.then(|| Reason::HostCutShort(text.to_owned()))
+            cut.then(|| Reason::HostEndsWithDot(text.to_owned()))
         });
         hosts
     }
@@ -326,11 +327,11 @@ impl<'a> LabelParser<'a> {
             let prefix = PathPrefix::from_str(text).ok()?;
             let text = text.to_owned();
             if let Some((first, _)) = prefix.as_str().split_once(";/") {
-                return Some(Reason::NotCommas { instead: text.replace(';', ","), text })
+                return Some(Reason::ListWithoutCommas { instead: text.replace(';', ","), text })
                     .filter(|_| !first.is_empty());
             }
             let instead = crate::model::prefix::literal_prefix(&text)?;
-            Some(Reason::PatternInPrefix { text, instead })
+            Some(Reason::PrefixLikePattern { text, instead })
         });
         prefixes
     }
@@ -353,7 +354,7 @@ impl<'a> LabelParser<'a> {
             return vec![HostMatch::Any];
         };
         self.report_problem(Some(label), reason);
-        self.report_problem(Some(label), Reason::NoneLeft { port: port.number.get() });
+        self.report_problem(Some(label), Reason::NoValidValues { port: port.number.get() });
         Vec::new()
     }
 
@@ -362,7 +363,7 @@ impl<'a> LabelParser<'a> {
         if self.limits.is_port_allowed(port) {
             return vec![port];
         }
-        self.report_problem(None, Reason::PortFenced(port.get()));
+        self.report_problem(None, Reason::PortNotAllowed(port.get()));
         Vec::new()
     }
 
@@ -401,7 +402,7 @@ impl<'a> LabelParser<'a> {
     ) -> Vec<T> {
         let members = self.parse_list(label, parse);
         if members.is_empty() {
-            self.report_problem(Some(label), Reason::NoneLeft { port: port.number.get() });
+            self.report_problem(Some(label), Reason::NoValidValues { port: port.number.get() });
         }
         members
     }
@@ -415,7 +416,7 @@ impl<'a> LabelParser<'a> {
         let Some(text) = self.checked_text(label) else { return Vec::new() };
         if let Some(instead) = split_brackets(text) {
             let text = text.to_owned();
-            self.report_problem(Some(label), Reason::InBrackets { text, instead });
+            self.report_problem(Some(label), Reason::BracketedList { text, instead });
             return Vec::new();
         }
         let (mut members, mut reported) = (Vec::new(), 0);
@@ -483,7 +484,7 @@ impl<'a> LabelParser<'a> {
         }
         self.problems.sort_by_key(|problem| Reverse(problem.reason.severity()));
         self.problems.truncate(MAX_PROBLEMS);
-        self.report_problem(None, Reason::More { more: dropped });
+        self.report_problem(None, Reason::MoreProblems { more: dropped });
         self.problems.sort_unstable();
         self.problems.shrink_to_fit();
     }
@@ -496,7 +497,7 @@ impl<'a> LabelParser<'a> {
             let again = (&later.key, later.port) == (&first.key, first.port);
             if again && later != first {
                 let route = later.key.to_string();
-                self.report_problem(None, Reason::AskedTwice { port: later.port, route });
+                self.report_problem(None, Reason::DuplicateRoute { port: later.port, route });
             }
             again
         });
@@ -549,7 +550,7 @@ pub(super) fn check_text(value: &str) -> Result<&str, Reason> {
         "" => Err(Reason::Empty),
         text if MAX_VALUE_BYTES < text.len() => Err(Reason::TooLong),
         text if text.contains(char::is_control) => Err(Reason::ControlCharacter),
-        text if is_quoted(text) => Err(Reason::InQuotes(text.to_owned())),
+        text if is_quoted(text) => Err(Reason::QuotedValue(text.to_owned())),
         text => Ok(text),
     }
 }
@@ -586,7 +587,7 @@ fn diagnose_separators<T>(
     let shared = 1 < pieces.len()
         && (rooted == 0 || rooted == pieces.len())
         && pieces.iter().all(|text| parse(text).is_ok());
-    shared.then(|| Reason::NotCommas { text: member.to_owned(), instead: pieces.join(",") })
+    shared.then(|| Reason::ListWithoutCommas { text: member.to_owned(), instead: pieces.join(",") })
 }
 
 /// All that speaks to us, sorted by name; a label hides the variable of its name.

@@ -13,29 +13,28 @@ pub(super) enum Synonym {
     Unsupported(&'static str),
 }
 
-const SWITCH: &str = "a container takes part by having labels of ours; to leave one out take its labels away, \
-                      or have --constraint ask for a label that it lacks";
-const TLS: &str = "there is no TLS yet: requests are taken as plain HTTP; let a proxy that ends TLS stand in front \
-                   (--trusted-proxies), or put bind lines into --base-file";
+const SWITCH: &str = "containers with labels of docker-balancer are served; to exclude one, remove \
+                      its labels, or require another label with --constraint";
+const TLS: &str = "TLS is not implemented yet: requests are plain HTTP; put a proxy that \
+                   terminates TLS in front (--trusted-proxies), or add bind lines to --base-file";
 const REDIRECT: &str =
-    "redirects are not made by labels; let the container answer them, or a section of --base-file";
-const STICKY: &str =
-    "requests of one client do not stick to one container; keep sessions outside of the containers";
-const GUARD: &str = "who may come in is not decided by labels; let the container decide, or a section of --base-file. \
-                     Until then everybody may";
+    "labels cannot configure redirects; let the container send them, or a section of --base-file";
+const STICKY: &str = "sticky sessions are not supported; keep sessions outside of the containers";
+const GUARD: &str = "labels cannot restrict access; let the container do it, or a section of \
+                     --base-file. Without either, every client has access";
 const HEADERS: &str =
-    "requests and answers are not changed by labels but by strip_prefix; let the container do it";
-const ORDER: &str = "there is no order to give: the exact host wins, then the longest prefix; \
-                     of containers on one route each has its weight";
+    "labels cannot change requests or responses, except by strip_prefix; let the container do it";
+const ORDER: &str = "priorities are not supported: the exact host wins, then the longest prefix; \
+                     containers of one route share requests by weight";
 const BALANCE: &str =
-    "requests go round by weight, and nothing else can be chosen; the weight label says the share";
-const PROTOCOL: &str =
-    "containers are spoken to in HTTP/1.1 without TLS; nothing else can be chosen";
-const PORT: &str = "the container's port stands in the name of the label, as in glue_http_8080_host, and the public \
-                    port is the bind label's";
-const NETWORK: &str = "the network is the whole container's: glue_network";
+    "the only algorithm is round robin by weight; set the share with the weight label";
+const PROTOCOL: &str = "HAProxy connects to containers with HTTP/1.1 and without TLS; other \
+                        protocols are not supported";
+const PORT: &str = "the container's port is part of the label's name, as in glue_http_8080_host, \
+                    and the bind label sets the public port";
+const NETWORK: &str = "the network is set for the whole container, with glue_network";
 const LIMIT: &str =
-    "requests are not limited by labels; let the container do it, or a section of --base-file";
+    "labels cannot limit requests; let the container do it, or a section of --base-file";
 
 /// Written without `_`, `-` and capitals, and parted by blanks.
 const SYNONYMS: [(&str, Synonym); 21] = [

@@ -118,12 +118,12 @@ fn diagnose_host(text: &str, whole: &str) -> Reason {
     let whole = whole.to_owned();
     match text {
         "" => Reason::Empty,
-        _ if is_placeholder(text) => Reason::NotFilledIn(whole),
+        _ if is_placeholder(text) => Reason::VariableInValue(whole),
         _ if text.contains("Host") && text.contains(['(', '`']) => {
             let instead = Some(label_text::hosts_of_rule(text)).filter(|text| !text.is_empty());
             Reason::HostPattern { text: whole, instead }
         }
-        _ if text.contains(label_text::QUOTES) => Reason::InQuotes(whole),
+        _ if text.contains(label_text::QUOTES) => Reason::QuotedValue(whole),
         _ if text.contains("://") => Reason::HostWithScheme(whole),
         _ if text.contains(['^', '$', '\\', '(', ')', '[', ']', '{', '}', '+', '|', '~'])
             && !text.contains(':') =>
@@ -132,7 +132,7 @@ fn diagnose_host(text: &str, whole: &str) -> Reason {
         }
         _ if text.contains('/') => Reason::HostWithPath(whole),
         _ if text.contains('*') => Reason::MisplacedWildcard(whole),
-        _ if text.starts_with('.') || text.contains("..") => Reason::HostWithGap(whole),
+        _ if text.starts_with('.') || text.contains("..") => Reason::HostWithEmptyLabel(whole),
         _ if text.rsplit_once(':').is_some_and(name_and_port) => Reason::HostWithPort(whole),
         _ if text.contains(['{', '[', '(']) && !text.contains("::") => {
             Reason::HostPattern { text: whole, instead: None }

@@ -132,7 +132,7 @@ impl FromStr for HealthPolicy {
             text,
             &[("obey", Self::Obey), ("require", Self::Require), ("ignore", Self::Ignore)],
         )
-        .ok_or(Reason::NotAnObedience)
+        .ok_or(Reason::InvalidHealth)
     }
 }
 

@@ -43,13 +43,16 @@ pub struct NormalizedPath {
 /// Why HAProxy answers 400 to a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
-    #[error("a path holds printable ASCII without #; other bytes are written as %XX")]
+    #[error("a path must be printable ASCII without #; write other bytes as %XX")]
     Byte,
-    #[error("a % in a path is followed by two hexadecimal digits; the character itself is %25")]
+    #[error(
+        "a % in a path must be followed by two hexadecimal digits; write the character itself as \
+         %25"
+    )]
     Percent,
-    #[error("%00 is no part of a path")]
+    #[error("a path must not contain %00")]
     Nul,
-    #[error("more than {MAX_PARENT_LEVELS} levels of .. follow each other")]
+    #[error("more than {MAX_PARENT_LEVELS} levels of .. in a row")]
     Dots,
 }
 

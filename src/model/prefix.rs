@@ -87,11 +87,11 @@ impl fmt::Display for CheckPath {
 fn diagnose_prefix(text: &str) -> Reason {
     let whole = text.to_owned();
     match literal_prefix(text) {
-        _ if is_placeholder(text) && !text.contains('<') => Reason::NotFilledIn(whole),
+        _ if is_placeholder(text) && !text.contains('<') => Reason::VariableInValue(whole),
         _ if text.starts_with(label_text::QUOTES) || text.ends_with(label_text::QUOTES) => {
-            Reason::InQuotes(whole)
+            Reason::QuotedValue(whole)
         }
-        Some(instead) => Reason::PatternForPrefix { text: whole, instead },
+        Some(instead) => Reason::PrefixPattern { text: whole, instead },
         None => Reason::NotAPrefix(whole),
     }
 }

@@ -60,11 +60,11 @@ pub enum Reason {
         nearest: Option<String>,
     },
     /// A hint: it is somebody else's, or meant to be this one of ours.
-    Misspelt {
+    Misspelled {
         nearest: String,
     },
     /// A `glue_tcp_…` or `glue_udp_…` label.
-    NotYet,
+    UnsupportedProtocol,
     Empty,
     /// Of a list: `a.test,,b.test`.
     EmptyMember,
@@ -86,15 +86,15 @@ pub enum Reason {
     NotASwitch,
     NotATimeout,
     NotACheck,
-    NotAnObedience,
+    InvalidHealth,
     NotARetry,
     NotARouteName(String),
     /// The port names neither a host nor a prefix, and `glue_http_ports` does not name it.
-    NothingToServe {
+    PortWithoutMatch {
         port: u16,
     },
     /// A named route has neither; it does not take these from the port's other labels.
-    NothingNamed {
+    RouteWithoutMatch {
         port: u16,
         route: String,
     },
@@ -117,31 +117,31 @@ pub enum Reason {
         most: usize,
     },
     /// HAProxy could not load a configuration with these public ports, for want of a resource of the machine.
-    NotLoaded {
+    PortsNotLoaded {
         ports: Vec<u16>,
         text: String,
     },
     /// One port of the container asks for a route twice, with options that differ.
-    AskedTwice {
+    DuplicateRoute {
         port: u16,
         route: String,
     },
     /// No host, prefix or public port of the label was understood, so the port is out.
-    NoneLeft {
+    NoValidValues {
         port: u16,
     },
-    HostFenced(String),
+    HostNotAllowed(String),
     /// The administrator reserved it for containers of another label.
     HostReserved {
         host: String,
         only: String,
     },
-    PortFenced(u16),
+    PortNotAllowed(u16),
     /// On the host's network: a port of the host that is not for labels.
-    PortOfHost {
+    HostPortReserved {
         port: u16,
     },
-    HostNetworkFenced,
+    HostNetworkNotAllowed,
     /// With `--image-labels off`: the labels cannot be compared with those of the image.
     ImageUnknown {
         why: String,
@@ -152,8 +152,8 @@ pub enum Reason {
         ports: usize,
         most: usize,
     },
-    /// More problems than are told one by one.
-    More {
+    /// More problems than are listed.
+    MoreProblems {
         more: usize,
     },
     /// A hint: several ports of the container serve one route.
@@ -181,7 +181,7 @@ pub enum Reason {
         over: &'static str,
     },
     /// Those who had the route are gone, and it is kept for them for a while.
-    Kept {
+    RouteReserved {
         route: String,
         party: String,
         over: &'static str,
@@ -194,7 +194,7 @@ pub enum Reason {
     PortTaken {
         why: String,
     },
-    Refused {
+    RouteRefused {
         route: String,
         text: String,
     },
@@ -232,7 +232,7 @@ pub enum Reason {
         text: String,
     },
     /// A client's request was answered by 503, and no check told.
-    Unconnected {
+    ConnectFailed {
         address: SocketAddr,
         port: u16,
         exposed: Vec<u16>,
@@ -251,41 +251,41 @@ pub enum Reason {
         client: Option<IpAddr>,
     },
     /// An option of other programs that there is not here.
-    NotOffered {
+    UnsupportedOption {
         way_out: &'static str,
     },
     /// `glue_http_${PORT}_host`
     VariableInName,
     /// `"a.test"`, quotes and all.
-    InQuotes(String),
+    QuotedValue(String),
     /// `[a.test, b.test]`
-    InBrackets {
+    BracketedList {
         text: String,
         instead: String,
     },
     /// `a.test b.test`, `a.test;b.test`
-    NotCommas {
+    ListWithoutCommas {
         text: String,
         instead: String,
     },
     /// `${DOMAIN}` in a value.
-    NotFilledIn(String),
+    VariableInValue(String),
     /// A regular expression, or a rule as Traefik has them.
     HostPattern {
         text: String,
         instead: Option<String>,
     },
     /// `.example.com`, `a..com`
-    HostWithGap(String),
+    HostWithEmptyLabel(String),
     /// A hint: `app.`
-    HostCutShort(String),
+    HostEndsWithDot(String),
     /// It is no path, but a pattern of one.
-    PatternForPrefix {
+    PrefixPattern {
         text: String,
         instead: String,
     },
     /// A hint: it is a path, and was meant for a pattern.
-    PatternInPrefix {
+    PrefixLikePattern {
         text: String,
         instead: String,
     },
@@ -300,14 +300,14 @@ pub enum Reason {
         route: String,
     },
     /// A hint: a variable of the environment, where those are not read.
-    InEnvironment,
+    EnvironmentVariable,
     /// A hint, of those who look for them alone: labels for another program.
-    Foreign {
+    ForeignLabel {
         program: &'static str,
         instead: String,
     },
     /// A hint: containers of two services that have nothing to do with each other.
-    Shared {
+    SharedRoute {
         route: String,
         with: ContainerRef,
     },
@@ -323,12 +323,12 @@ pub enum Reason {
         ours: u16,
     },
     /// Two constraints that no container can meet both.
-    ConstraintsDiffer {
+    ConflictingConstraints {
         label: String,
         values: [String; 2],
     },
     /// A hint: it is written as another program would take it.
-    OddConstraint {
+    UnusualConstraint {
         constraint: String,
         instead: String,
     },
@@ -356,17 +356,17 @@ impl Reason {
             | Self::NotAPrefix(text)
             | Self::PrefixParameter(text)
             | Self::NotARouteName(text)
-            | Self::HostFenced(text)
-            | Self::InQuotes(text)
-            | Self::NotFilledIn(text)
-            | Self::HostWithGap(text)
-            | Self::HostCutShort(text)
+            | Self::HostNotAllowed(text)
+            | Self::QuotedValue(text)
+            | Self::VariableInValue(text)
+            | Self::HostWithEmptyLabel(text)
+            | Self::HostEndsWithDot(text)
             | Self::HostPattern { text, instead: None } => *text = truncate(text),
-            Self::InBrackets { text, instead }
-            | Self::NotCommas { text, instead }
+            Self::BracketedList { text, instead }
+            | Self::ListWithoutCommas { text, instead }
             | Self::HostPattern { text, instead: Some(instead) }
-            | Self::PatternForPrefix { text, instead }
-            | Self::PatternInPrefix { text, instead } => {
+            | Self::PrefixPattern { text, instead }
+            | Self::PrefixLikePattern { text, instead } => {
                 (*text, *instead) = (truncate(text), truncate(instead));
             }
             _ => {}
@@ -391,7 +391,7 @@ impl Reason {
         self.is_check_failure()
             || matches!(
                 self,
-                Self::Unconnected { .. }
+                Self::ConnectFailed { .. }
                     | Self::NoResponse { .. }
                     | Self::BadResponse { .. }
                     | Self::BadRequest { .. }
@@ -468,128 +468,140 @@ impl fmt::Display for ReasonText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Reason::UnknownLabel { nearest: Some(nearest) } => {
-                write!(f, "there is no such label; did you mean {nearest}?")
+                write!(f, "unknown label; did you mean {nearest}?")
             }
-            Reason::Misspelt { nearest } => {
-                write!(f, "it is not one of ours and not read; did you mean {nearest}?")
+            Reason::Misspelled { nearest } => {
+                write!(
+                    f,
+                    "not a label of docker-balancer, so it is ignored; did you mean {nearest}?"
+                )
             }
             Reason::UnknownLabel { nearest: None } => {
-                f.write_str("there is no such label; the label reference lists all there are")
+                f.write_str("unknown label; the label reference lists all labels")
             }
-            Reason::NotYet => {
-                f.write_str("TCP and UDP are not served yet, only glue_http_ labels are")
+            Reason::UnsupportedProtocol => {
+                f.write_str("TCP and UDP are not implemented yet; only glue_http_ labels are read")
             }
-            Reason::Empty => f.write_str("the value is empty; give it one, or leave the label away"),
+            Reason::Empty => f.write_str("the value is empty; set a value, or remove the label"),
             Reason::EmptyMember => f.write_str(
-                "a member of the list is empty; there is a comma too many or a value missing",
+                "the list has an empty member; remove the extra comma, or add the missing value",
             ),
-            Reason::ControlCharacter => {
-                f.write_str("the value has a control character (a line break, a tab); take it out")
-            }
+            Reason::ControlCharacter => f.write_str(
+                "the value contains a control character (such as a line break or a tab); remove it",
+            ),
             Reason::TooLong => f.write_str("the value is longer than 4096 bytes; shorten it"),
             Reason::NotAPort(text) => {
-                write!(f, "{} is no port; a port is a whole number from 1 to 65535", QuotedText(text))
+                write!(
+                    f,
+                    "{} is not a port; a port is a whole number from 1 to 65535",
+                    QuotedText(text)
+                )
             }
             Reason::NotAWeight => f.write_str("a weight is a whole number from 0 to 256"),
             Reason::WeightTooHigh => f.write_str("a weight is at most 256; 256 is used"),
             Reason::HostWithScheme(text) => {
-                write!(f, "{} is a URL; write the host's name alone", QuotedText(text))
+                write!(f, "{} is a URL; write the host name alone", QuotedText(text))
             }
             Reason::HostWithPath(text) => write!(
                 f,
-                "{} has a path; write the host's name alone, and the path in the prefix label",
+                "{} has a path; write the host name alone, and the path in the prefix label",
                 QuotedText(text)
             ),
             Reason::HostWithPort(text) => write!(
                 f,
-                "{} has a port; write the host's name alone, and the port in the bind label",
+                "{} has a port; write the host name alone, and the port in the bind label",
                 QuotedText(text)
             ),
             Reason::LoneWildcard => f.write_str(
-                "a wildcard stands before a name, as in *.example.com; for any host leave the \
-                 host label away and name a prefix, or name the port in glue_http_ports",
+                "a wildcard needs a name behind it, as in *.example.com; to serve every host, set \
+                 a prefix label and no host label, or list the port in glue_http_ports",
             ),
             Reason::MisplacedWildcard(text) => write!(
                 f,
-                "{} has a wildcard in it; one stands in front, for one label, as in *.example.com",
+                "{} has a misplaced wildcard; a wildcard is the whole first label, as in \
+                 *.example.com",
                 QuotedText(text)
             ),
             Reason::NotAHost(text) => write!(
                 f,
-                "{} is no host name; one has letters, digits, - and _, and dots between them",
+                "{} is not a host name; a host name has letters, digits, - and _, with dots \
+                 between labels",
                 QuotedText(text)
             ),
             Reason::PrefixTooDeep(text) => {
-                write!(f, "{} has more than 8 segments; name fewer", QuotedText(text))
+                write!(f, "{} has more than 8 segments; use a shorter prefix", QuotedText(text))
             }
             Reason::PrefixParameter(text) => write!(
                 f,
-                "{} has a semicolon, and requests are routed without what follows one in a segment; leave it away",
+                "{} has a semicolon, but requests are routed without path parameters; remove the \
+                 semicolon and what follows it",
                 QuotedText(text)
             ),
             Reason::NotAPrefix(text) => write!(
                 f,
-                "{} is no path as it stands in a URL: no empty segments, no . or .., no query, \
-                 other characters as %XX",
+                "{} is not a valid URL path: no empty segments, no . or .., no query, other \
+                 characters as %XX",
                 QuotedText(text)
             ),
-            Reason::NotASwitch => f.write_str("a switch is one of 1 0 true false yes no on off"),
+            Reason::NotASwitch => {
+                f.write_str("a switch is one of 1, 0, true, false, yes, no, on and off")
+            }
             Reason::NotATimeout => f.write_str(
-                "a timeout is a duration from 1ms to 24h with its unit, such as 30s or 5m",
+                "a timeout is a duration from 1ms to 24h with a unit, such as 30s or 5m",
             ),
             Reason::NotACheck => f.write_str("a check is tcp, off, or a path such as /healthz"),
-            Reason::NotAnObedience => f.write_str("health is obey, require or ignore"),
+            Reason::InvalidHealth => f.write_str("health is obey, require or ignore"),
             Reason::NotARetry => f.write_str("retry is safe, all or off"),
             Reason::NotARouteName(text) => write!(
                 f,
-                "{} is no route name; one has 1 to 63 letters, digits, - and _",
+                "{} is not a route name; a route name has 1 to 63 letters, digits, - and _",
                 QuotedText(text)
             ),
-            Reason::NothingToServe { port } => write!(
+            Reason::PortWithoutMatch { port } => write!(
                 f,
-                "port {port} has no host and no prefix; give it glue_http_{port}_host, \
-                 or name it in glue_http_ports to serve every host"
+                "port {port} has no host and no prefix; set glue_http_{port}_host, or list the \
+                 port in glue_http_ports to serve every host"
             ),
-            Reason::NothingNamed { port, route } => write!(
+            Reason::RouteWithoutMatch { port, route } => write!(
                 f,
-                "route {route} of port {port} has no host and no prefix of its own; \
-                 give it glue_http_{port}_host.{route}"
+                "route {route} of port {port} has no host and no prefix of its own; set \
+                 glue_http_{port}_host.{route}"
             ),
             Reason::TooManyRoutes { port, wanted, most } => write!(
                 f,
-                "port {port} asks for {wanted} routes (hosts times prefixes times public ports), \
-                 and a container gets {most} in all; ask for fewer"
+                "port {port} requests {wanted} routes (hosts times prefixes times public ports), \
+                 but a container may have {most} in total; use fewer"
             ),
             Reason::TooManyListeners { port, wanted, left, most } => write!(
                 f,
-                "port {port} asks for {wanted} public ports, and a container gets {most} in all: {left} of \
-                 them {} left out",
+                "port {port} requests {wanted} public ports, but a container may have {most} in \
+                 total: {left} of them {} ignored",
                 if *left == 1 { "is" } else { "are" }
             ),
             Reason::NoListenerLeft { ports, most } => write!(
                 f,
-                "public port {} is left out: all containers together get {most}, and older ones have \
-                 these",
+                "public port {} is ignored: all containers together may have {most} public ports, \
+                 and older containers use them",
                 PortList(ports)
             ),
-            Reason::NotLoaded { ports, text } => write!(
+            Reason::PortsNotLoaded { ports, text } => write!(
                 f,
-                "public port {} is left out, as HAProxy could not be loaded with it: {}; it is tried \
-                 again after pauses that grow",
+                "public port {} is ignored, because HAProxy could not load a configuration with \
+                 it: {}; retrying with increasing delays",
                 PortList(ports),
                 EscapedText(text)
             ),
-            Reason::AskedTwice { port, route } => write!(
+            Reason::DuplicateRoute { port, route } => write!(
                 f,
-                "port {port} asks for {route} twice, with options that differ; the labels without \
-                 a route name count, else those of the first name"
+                "port {port} requests {route} twice, with different options; the labels without a \
+                 route name are used, or else those of the first name"
             ),
-            Reason::NoneLeft { port } => {
-                write!(f, "nothing is left of it, so this route of port {port} is out")
+            Reason::NoValidValues { port } => {
+                write!(f, "no value of the label is valid, so this route of port {port} is ignored")
             }
-            Reason::HostFenced(host) => write!(
+            Reason::HostNotAllowed(host) => write!(
                 f,
-                "{} is not a host that containers may take; --allow-hosts says which they may",
+                "{} is not an allowed host; --allow-hosts lists the hosts that labels may claim",
                 QuotedText(host)
             ),
             Reason::HostReserved { host, only } => write!(
@@ -598,264 +610,288 @@ impl fmt::Display for ReasonText<'_> {
                 QuotedText(host),
                 EscapedText(only)
             ),
-            Reason::PortOfHost { port } => write!(
+            Reason::HostPortReserved { port } => write!(
                 f,
-                "port {port} is not served: the container is on the host's network, and there it is a port of \
-                 docker-balancer, of SSH or of Docker"
+                "port {port} is not served: the container uses the host's network, where \
+                 docker-balancer, SSH or Docker uses this port"
             ),
-            Reason::HostNetworkFenced => f.write_str(
-                "the container is on the host's network, and --host-network off serves none of these",
+            Reason::HostNetworkNotAllowed => f.write_str(
+                "the container uses the host's network, and --host-network off excludes such \
+                 containers",
             ),
             Reason::ImageUnknown { why } => write!(
                 f,
-                "no label counts: --image-labels off compares the labels with those of the image, and {}; retrying \
-                 every 30 s",
+                "all labels are ignored: --image-labels off compares them with those of the image, \
+                 and {}; retrying every 30 s",
                 EscapedText(why)
             ),
             Reason::TooManyServers { route, ports, most } => write!(
                 f,
-                "{ports} ports of the container ask for {route}, and a container gets {most} servers in a route; \
-                 the lowest ports serve it"
+                "{ports} ports of the container request {route}, but a container may have {most} \
+                 servers in a route; the lowest ports serve it"
             ),
-            Reason::More { more } => {
-                write!(f, "and {more} more problems, which are not told one by one")
+            Reason::MoreProblems { more } => {
+                write!(f, "{more} more problems are not listed")
             }
             Reason::SeveralServers { route, ports, more } => {
                 write!(
                     f,
-                    "{ports} ports of the container serve {route}, and each gets a share of its requests; if that is \
-                     not meant, give each port a host or a prefix of its own"
+                    "{ports} ports of the container serve {route}, and each gets a share of its \
+                     requests; if this is not intended, give each port its own host or prefix"
                 )?;
                 match more {
                     0 => Ok(()),
-                    more => write!(f, " ({more} more routes are so)"),
+                    more => write!(f, " (and {more} more routes)"),
                 }
             }
-            Reason::PortFenced(port) => write!(
+            Reason::PortNotAllowed(port) => write!(
                 f,
-                "{port} is not a public port that containers may take; --allow-ports says which \
-                 they may, and the bind label names another"
+                "{port} is not an allowed public port; --allow-ports lists the ports that labels \
+                 may claim, and the bind label sets another one"
             ),
             Reason::NotExposed { port } => write!(
                 f,
-                "the container does not expose port {port} (a hint: it may well listen there)"
+                "the container does not expose port {port} (a hint: it may listen there \
+                 nevertheless)"
             ),
             Reason::NotOnNetwork { network, on } if on.is_empty() => {
-                write!(f, "the container is on no network, so not on {}", QuotedText(network))
+                write!(
+                    f,
+                    "the container is not connected to any network, so not to {}",
+                    QuotedText(network)
+                )
             }
             Reason::NotOnNetwork { network, on } => write!(
                 f,
-                "the container is not on network {}, only on {}; connect it, or name another",
+                "the container is not connected to network {}, only to {}; connect it, or set \
+                 another network",
                 QuotedText(network),
                 on.join(", ")
             ),
-            Reason::NoAddress { way_out } => write!(f, "HAProxy cannot reach it; {way_out}"),
+            Reason::NoAddress { way_out } => {
+                write!(f, "HAProxy cannot reach the container; {way_out}")
+            }
             Reason::Conflict { route, with, over } => write!(
                 f,
-                "{route} is served by container {with} with another {over}; \
-                 this container waits until that one is gone or they agree"
+                "{route} is served by the older container {with} with a different {over}; this \
+                 container waits until that one is removed or the options are equal"
             ),
-            Reason::Kept { route, party, over } => write!(
+            Reason::RouteReserved { route, party, over } => write!(
                 f,
-                "{route} was served by {} until just now, with another {over}, and is kept for it for as long as \
-                 --hold says; this container waits until then",
+                "{route} was last served by {} with a different {over}, and is reserved for it for \
+                 the time of --hold; this container waits until then",
                 EscapedText(party)
             ),
             Reason::HostOwned { route, holder } => write!(
                 f,
-                "{route} is on a host of {}, which had it first (--own-hosts-by); this container waits until no \
-                 container there has a claim on the host",
+                "{route} is on a host that belongs to {} (--own-hosts-by); this container waits \
+                 until no container of that owner claims the host",
                 EscapedText(holder)
             ),
             Reason::PortTaken { why } => write!(
                 f,
-                "its port is {why}; it is tried again every few seconds, the other listeners are served"
+                "its port is {why}; retrying every few seconds, other listeners are not affected"
             ),
-            Reason::Refused { route, text } => {
-                write!(f, "HAProxy refused {route}, so it is left out: {text}")
+            Reason::RouteRefused { route, text } => {
+                write!(f, "HAProxy refused {route}, so the route is ignored: {text}")
             }
             Reason::NoExporter => f.write_str(
-                "this HAProxy has no exporter for Prometheus (haproxy -vv says -PROMEX); install one \
-                 that has, or leave the option away",
+                "this HAProxy has no Prometheus exporter (haproxy -vv prints -PROMEX); install an \
+                 HAProxy that has one, or remove the option",
             ),
             Reason::ConnectionRefused { address, port, exposed } => {
-                write!(f, "connection refused at {address}; {}", RefusedHint { address, port: *port, exposed })
+                write!(
+                    f,
+                    "connection refused at {address}; {}",
+                    RefusedHint { address, port: *port, exposed }
+                )
             }
             Reason::NoConnection { address } => write!(
                 f,
-                "connections to {address} time out or find no route; is the machine gone, the network \
-                 another one (glue_network names it), or a firewall in between?"
+                "connections to {address} time out or have no route to it; check that the machine \
+                 is up, that the network is the right one (glue_network), and that no firewall \
+                 blocks them"
             ),
             Reason::CheckUnanswered { address, path } => write!(
                 f,
-                "GET {path} is not answered in time at {address}; HAProxy's check waits for 2 s at most, so \
-                 check a path that answers sooner, or the connection alone (tcp)"
+                "GET {path} got no response from {address} in time; HAProxy's check waits at most \
+                 2 s, so use a faster path, or check only the connection (tcp)"
             ),
             Reason::CheckStatus { address, port, path, code } => write!(
                 f,
-                "GET {path} is answered by {code} at {address}; HAProxy's check wants 2xx or 3xx, so name a \
-                 path that gives one in glue_http_{port}_check, or check the connection alone (tcp)"
+                "GET {path} got status {code} from {address}; HAProxy's check needs 2xx or 3xx, so \
+                 set a path that returns one in glue_http_{port}_check, or check only the \
+                 connection (tcp)"
             ),
             Reason::CheckNotHttp { address, path, what: Some(what) } => {
-                write!(f, "GET {path} at {address} is not answered by HTTP/1.1: {}", ProtocolHint(what))
+                write!(
+                    f,
+                    "GET {path} got a response from {address} that is not HTTP/1.1: {}",
+                    ProtocolHint(what)
+                )
             }
             Reason::CheckNotHttp { address, path, what: None } => write!(
                 f,
-                "GET {path} at {address} is not answered by HTTP/1.1; the connection ends without an \
-                 answer, or another protocol is spoken there"
+                "GET {path} got no HTTP/1.1 response from {address}; the connection was closed \
+                 without a response, or the port uses another protocol"
             ),
             Reason::CheckFails { address, text } => {
-                write!(f, "HAProxy's check fails at {address}: {text}")
+                write!(f, "HAProxy's check of {address} fails: {text}")
             }
-            Reason::Unconnected { address, port, exposed } => write!(
+            Reason::ConnectFailed { address, port, exposed } => write!(
                 f,
-                "a request got no connection to {address} and was answered by 503, and its check is off; {}",
+                "a request could not connect to {address} and got 503, and the check is off; {}",
                 RefusedHint { address, port: *port, exposed }
             ),
             Reason::NoResponse { address } => write!(
                 f,
-                "a request to {address} was answered by 502 or 504, as the container ended the connection \
-                 or let time pass (glue_http_…_timeout says how much it has); its own log may say why"
+                "a request to {address} got 502 or 504, because the container closed the \
+                 connection or exceeded the timeout (glue_http_…_timeout); see the container's log"
             ),
             Reason::BadResponse { address, what } => write!(
                 f,
-                "a request to {address} was answered by 502, as its response is no HTTP/1.1: {}",
+                "a request to {address} got 502, because the container's response is not HTTP/1.1: \
+                 {}",
                 ProtocolHint(what)
             ),
             Reason::BadRequest { what, client } => {
-                f.write_str("a request was answered by 400, as it is no HTTP/1.1: ")?;
+                f.write_str("a request got 400, because it is not HTTP/1.1: ")?;
                 f.write_str(match what {
-                    MalformedRequest::Tls => "it was TLS, and this port takes http:// only",
+                    MalformedRequest::Tls => "it uses TLS, but this port accepts only http://",
                     MalformedRequest::ProxyProtocol => {
-                        "it began with the PROXY protocol; switch that off in what stands in front, and \
-                         name that in --trusted-proxies"
+                        "it starts with the PROXY protocol; turn that off in the proxy in front, \
+                         and add the proxy to --trusted-proxies"
                     }
                     MalformedRequest::Target => {
-                        "its path has a character (a space, #, or one beyond ASCII) that the client has to \
-                         write as %XX"
+                        "its path has a character (a space, # or a non-ASCII character) that the \
+                         client must write as %XX"
                     }
                     MalformedRequest::Header => "one of its header fields is malformed",
-                    MalformedRequest::Body => "its body is not as its header says",
-                    MalformedRequest::Other => "another protocol is spoken, or nonsense",
+                    MalformedRequest::Body => "its body does not match its headers",
+                    MalformedRequest::Other => "it uses another protocol, or is malformed",
                 })?;
                 match client {
                     Some(client) => write!(f, " (the first one from {client})"),
                     None => Ok(()),
                 }
             }
-            Reason::NotOffered { way_out } => write!(f, "there is no such label: {way_out}"),
+            Reason::UnsupportedOption { way_out } => write!(f, "unknown label: {way_out}"),
             Reason::VariableInName => f.write_str(
-                "there is a variable in the label's name that nobody has filled in; Docker Compose does so \
-                 in values and in lists alone: - glue_http_${PORT}_host=app.example.com",
+                "the label's name contains a variable that was not substituted; Docker Compose \
+                 substitutes variables only in values and in lists: - \
+                 glue_http_${PORT}_host=app.example.com",
             ),
-            Reason::InQuotes(text) => write!(
+            Reason::QuotedValue(text) => write!(
                 f,
-                "the quotes are part of {}; take them away, and in a list of a compose file put them \
-                 around all of it, as in - \"NAME=VALUE\"",
+                "the quotes are part of the value {}; remove them, and in a list of a compose file \
+                 quote the whole entry, as in - \"NAME=VALUE\"",
                 QuotedText(text)
             ),
-            Reason::InBrackets { text, instead } => write!(
+            Reason::BracketedList { text, instead } => write!(
                 f,
-                "{} is a list in brackets; write it with commas alone: {}",
+                "{} is a list in brackets; write it with commas and without brackets: {}",
                 QuotedText(text),
                 EscapedText(instead)
             ),
-            Reason::NotCommas { text, instead } => write!(
+            Reason::ListWithoutCommas { text, instead } => write!(
                 f,
-                "{} has several members with no comma between them; write {}",
+                "{} has several members without commas between them; write {}",
                 QuotedText(text),
                 EscapedText(instead)
             ),
-            Reason::NotFilledIn(text) => write!(
+            Reason::VariableInValue(text) => write!(
                 f,
-                "{} has a variable in it that nobody has filled in; write its value, or have Docker Compose \
-                 or the shell fill it in ($$ and single quotes keep them from it)",
+                "{} contains a variable that was not substituted; write its value, or let Docker \
+                 Compose or the shell substitute it ($$ and single quotes prevent that)",
                 QuotedText(text)
             ),
             Reason::HostPattern { text, instead: Some(instead) } => write!(
                 f,
-                "{} is a rule of another program; write the names alone: {}",
+                "{} is a rule of another program; write only the host names: {}",
                 QuotedText(text),
                 EscapedText(instead)
             ),
             Reason::HostPattern { text, instead: None } => write!(
                 f,
-                "{} is a pattern, and a host is none; write its name, or *.example.com for any one label \
-                 in front",
+                "{} is a pattern, but patterns are not supported; write a host name, or \
+                 *.example.com for any first label",
                 QuotedText(text)
             ),
-            Reason::HostWithGap(text) => write!(
+            Reason::HostWithEmptyLabel(text) => write!(
                 f,
-                "{} lacks a name before a dot; was a variable empty? For all names below one write \
-                 *.example.com",
+                "{} has no name before a dot; was a variable empty? For all names below a domain \
+                 write *.example.com",
                 QuotedText(text)
             ),
-            Reason::HostCutShort(text) => write!(
+            Reason::HostEndsWithDot(text) => write!(
                 f,
-                "{} ends with its first dot, so the host is {} alone; was a variable empty? If it is meant \
-                 so, leave the dot away",
+                "{} ends with its first dot, so the host is only {}; was a variable empty? If this \
+                 is intended, remove the dot",
                 QuotedText(text),
                 EscapedText(text.trim_end_matches('.'))
             ),
-            Reason::PatternForPrefix { text, instead } | Reason::PatternInPrefix { text, instead } => {
+            Reason::PrefixPattern { text, instead }
+            | Reason::PrefixLikePattern { text, instead } => {
                 write!(
                     f,
-                    "{} looks like a pattern, and a prefix is none: all in it stands for itself, and it \
-                     holds for all that is below it; ",
+                    "{} looks like a pattern, but a prefix is literal text and includes everything \
+                     below it; ",
                     QuotedText(text)
                 )?;
                 match instead.as_str() {
-                    "/" => f.write_str("for the whole host leave the prefix label away"),
+                    "/" => f.write_str("for the whole host remove the prefix label"),
                     instead => write!(f, "write {}", EscapedText(instead)),
                 }
             }
             Reason::PublishedPort { port, container_port } => write!(
                 f,
-                "{port} is where the host publishes the container's port {container_port}; a label takes \
-                 the container's: glue_http_{container_port}_… (and glue_http_{container_port}_bind for \
-                 another public port)"
+                "{port} is the host port on which the container's port {container_port} is \
+                 published; use the container's port in the label: glue_http_{container_port}_… \
+                 (and glue_http_{container_port}_bind for another public port)"
             ),
             Reason::PublishesListener { port, route } => write!(
                 f,
-                "it publishes the host's port {port} itself, and HAProxy is to listen there for {}; one of the \
-                 two fails. Take it from the ports (HAProxy reaches the container without it), or name another \
-                 public port in the bind label",
+                "the container publishes host port {port}, on which HAProxy must listen for {}; \
+                 only one of them can. Remove the port from the published ports (HAProxy does not \
+                 need it), or set another public port in the bind label",
                 EscapedText(route)
             ),
-            Reason::InEnvironment => f.write_str(
-                "it is a variable of the environment, which is read with --include-env alone; make it a label, \
-                 or give docker-balancer that option",
+            Reason::EnvironmentVariable => f.write_str(
+                "this is an environment variable, which is read only with --include-env; make it a \
+                 label, or set that option",
             ),
-            Reason::Foreign { program, instead } => write!(
+            Reason::ForeignLabel { program, instead } => write!(
                 f,
-                "it is for {program}, and not read here; the like of it is {}",
+                "this label is for {program} and is ignored; the equivalent is {}",
                 EscapedText(instead)
             ),
-            Reason::Shared { route, with } => write!(
+            Reason::SharedRoute { route, with } => write!(
                 f,
-                "{route} is asked for by container {with} of another service too, and each gets a share of \
-                 its requests; if that is not meant, give one of them another host or prefix"
+                "{route} is also served by container {with} of another service, and each gets a \
+                 share of its requests; if this is not intended, give one of them another host or \
+                 prefix"
             ),
             Reason::SharedHost { route, host, with } => write!(
                 f,
-                "{route} is on {host}, which container {with} of another project has routes of too; if that is not \
-                 meant, give one of them another host"
+                "{route} is on {host}, on which container {with} of another project also has \
+                 routes; if this is not intended, give one of them another host"
             ),
             Reason::MapPortUnused { public, ours } => write!(
                 f,
-                "no label asks for public port {public}, but some do for {ours}: it is PUBLIC=PORT, the \
-                 label's port first; was {ours}={public} meant?"
+                "no label uses public port {public}, but labels use {ours}; the order is \
+                 PUBLIC=PORT, with the label's port first: did you mean {ours}={public}?"
             ),
-            Reason::ConstraintsDiffer { label, values: [one, other] } => write!(
+            Reason::ConflictingConstraints { label, values: [one, other] } => write!(
                 f,
-                "no container has {0}={1} and {0}={2} at once, so none is served; leave one of them away",
+                "no container can have both {0}={1} and {0}={2}, so no container is served; remove \
+                 one of the two",
                 EscapedText(label),
                 EscapedText(one),
                 EscapedText(other)
             ),
-            Reason::OddConstraint { constraint, instead } => write!(
+            Reason::UnusualConstraint { constraint, instead } => write!(
                 f,
-                "{} is taken for one label as it stands, which no container may have; was {} meant?",
+                "{} is used as the name of one label, which no container has; did you mean {}?",
                 QuotedText(constraint),
                 EscapedText(instead)
             ),
@@ -880,18 +916,18 @@ impl fmt::Display for RefusedHint<'_> {
         {
             return write!(
                 f,
-                "the container exposes {}: is it glue_http_{first}_…?",
+                "the container exposes {}: did you mean glue_http_{first}_…?",
                 others.join(", ")
             );
         }
         write!(f, "nothing listens on port {port} of the container")?;
         if !address.ip().is_loopback() {
-            f.write_str(", or it listens on 127.0.0.1 only and has to on 0.0.0.0")?;
+            f.write_str(", or it listens only on 127.0.0.1 and must listen on 0.0.0.0")?;
         }
         match others.first() {
             Some(first) => {
                 let all = others.join(", ");
-                write!(f, "; the container exposes {all} too: is it glue_http_{first}_…?")
+                write!(f, "; the container also exposes {all}: did you mean glue_http_{first}_…?")
             }
             None => Ok(()),
         }
@@ -905,17 +941,26 @@ impl fmt::Display for ProtocolHint<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             MalformedResponse::Http2 => f.write_str(
-                "the container speaks HTTP/2 only (gRPC, h2c); have it take HTTP/1.1 too, as HAProxy asks so",
+                "the container supports only HTTP/2 (gRPC, h2c); make it accept HTTP/1.1, which \
+                 HAProxy uses",
             )?,
             MalformedResponse::Tls => f.write_str(
-                "the container speaks TLS; have it serve plain HTTP, or name the port where it does",
+                "the container uses TLS; make it serve plain HTTP, or use its plain HTTP port",
             )?,
             MalformedResponse::StatusLine => f.write_str("its first line is malformed")?,
-            MalformedResponse::Header(name) => write!(f, "its header field {} is malformed", QuotedText(name))?,
-            MalformedResponse::Body => f.write_str("its body is not as its header says")?,
-            MalformedResponse::Other(word) if word.is_empty() => f.write_str("another protocol is spoken")?,
+            MalformedResponse::Header(name) => {
+                write!(f, "its header field {} is malformed", QuotedText(name))?;
+            }
+            MalformedResponse::Body => f.write_str("its body does not match its headers")?,
+            MalformedResponse::Other(word) if word.is_empty() => {
+                f.write_str("it uses another protocol")?;
+            }
             MalformedResponse::Other(word) => {
-                write!(f, "it begins with {}; is another port the right one?", QuotedText(word))?;
+                write!(
+                    f,
+                    "the response starts with {}; check that the port is the right one",
+                    QuotedText(word)
+                )?;
             }
         }
         Ok(())
@@ -956,7 +1001,7 @@ mod tests {
                 Reason::NotOnNetwork { network: "x".to_owned(), on: vec![name.clone()] },
                 Reason::NoAddress { way_out: name.clone() },
                 Reason::PortTaken { why: name.clone() },
-                Reason::Refused { route: "r".to_owned(), text: name },
+                Reason::RouteRefused { route: "r".to_owned(), text: name },
             ];
             for reason in reasons {
                 let text = reason.to_string();
@@ -981,9 +1026,9 @@ mod tests {
 
     #[test]
     fn kinds_are_distinct_snake_case_and_complete() {
-        let misspelt = Reason::Misspelt { nearest: String::new() };
-        assert_eq!(misspelt.kind(), "misspelt");
-        assert!(Reason::KINDS.contains(&"misspelt"));
+        let misspelt = Reason::Misspelled { nearest: String::new() };
+        assert_eq!(misspelt.kind(), "misspelled");
+        assert!(Reason::KINDS.contains(&"misspelled"));
         let once: std::collections::BTreeSet<_> = Reason::KINDS.iter().collect();
         assert_eq!(once.len(), Reason::KINDS.len());
         let is_plain =

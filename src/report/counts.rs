@@ -134,11 +134,11 @@ fn server_state(
         Readiness::Out
             if decide_state.find_eligibility(key, endpoint) == Some(Eligibility::Backup) =>
         {
-            ServerState::Reserve
+            ServerState::Backup
         }
-        Readiness::Out => ServerState::Out,
+        Readiness::Out => ServerState::Excluded,
         Readiness::Ready if fails.is_some() && is_down() => ServerState::Down,
-        Readiness::Ready if endpoint.weight.get() == 0 => ServerState::Weightless,
+        Readiness::Ready if endpoint.weight.get() == 0 => ServerState::ZeroWeight,
         Readiness::Ready => ServerState::Up,
     }
 }

@@ -22,7 +22,7 @@ pub fn format_explanation(explanation: &Explanation) -> String {
     text.push('\n');
     text.push_str(&render_list(&chain_rows(explanation)));
     push_section(&mut text, unselected_title(explanation), &unselected_rows(explanation));
-    push_section(&mut text, "takes no part", &excluded_rows(explanation));
+    push_section(&mut text, "skipped containers", &excluded_rows(explanation));
     push_section(&mut text, "note", &note_rows(explanation));
     text
 }
@@ -35,14 +35,16 @@ fn format_heading(explanation: &Explanation) -> String {
         RequestOutcome::Refused => {
             (ERROR, format!("{} by HAProxy", explanation.status.unwrap_or(400)))
         }
-        RequestOutcome::NobodyListens => (ERROR, "nobody listens".to_owned()),
+        RequestOutcome::NotListening => {
+            (ERROR, format!("nothing listens on port {}", explanation.listener.port))
+        }
     };
-    let by_docker = "so this is what one would do by Docker's answer";
+    let by_docker = "so this is computed from the containers in Docker";
     let source_note = match (explanation.asked, &explanation.daemon_said) {
         (AnsweredBy::Daemon, _) => String::new(),
         (AnsweredBy::Docker, None) => format!("no docker-balancer answers, {by_docker}\n"),
         (AnsweredBy::Docker, Some(answer)) => {
-            format!("docker-balancer answers {answer:?}, {by_docker}\n")
+            format!("docker-balancer answered {answer:?}, {by_docker}\n")
         }
     };
     let (request, outcome) = (
@@ -57,9 +59,9 @@ fn chain_rows(explanation: &Explanation) -> Vec<Vec<Cell>> {
         vec![labelled_row("listener", listener_cell(explanation), &explanation.listener.labels)];
     if let Some(host) = &explanation.host {
         let matched = match host.matched.as_str() {
-            "*" => format!("{}, by any host", host.asked),
+            "*" => format!("{}, matched by any host", host.asked),
             matched if matched == host.asked => matched.to_owned(),
-            matched => format!("{}, by {matched}", host.asked),
+            matched => format!("{}, matched by {matched}", host.asked),
         };
         rows.push(labelled_row("host", Cell::new(PLAIN, matched), &host.labels));
     }
@@ -89,8 +91,8 @@ fn listener_cell(explanation: &Explanation) -> Cell {
     let (port, bound) = (explanation.listener.port, explanation.listener.bound);
     match (&explanation.listener.taken, explanation.outcome) {
         (Some(why), _) => Cell::new(ERROR, format!("http :{port} is {why}")),
-        (None, RequestOutcome::NobodyListens) => {
-            Cell::new(ERROR, format!("http :{port} is not there"))
+        (None, RequestOutcome::NotListening) => {
+            Cell::new(ERROR, format!("http :{port} does not exist"))
         }
         _ if port == bound => Cell::new(PLAIN, format!("http :{port}")),
         _ => Cell::new(PLAIN, format!("http :{port}, bound to {bound}")),
@@ -127,19 +129,19 @@ fn state_text(server: &ServerStep) -> String {
         server.haproxy.as_deref().filter(|text| *text != "UP" && *text != "no check");
     match (server.state, haproxy_state) {
         (ServerState::Up, None) => "up".to_owned(),
-        (_, answer) => format!("HAProxy says {}", answer.unwrap_or("DOWN")),
+        (_, answer) => format!("HAProxy reports {}", answer.unwrap_or("DOWN")),
     }
 }
 
 fn forwarded_rows(method: &str, request: &ForwardedRequest) -> Vec<Vec<Cell>> {
     let timeout = format_duration(Duration::from_millis(request.timeout_ms));
     let again = match request.again {
-        RetryScope::Never => "not sent again",
-        RetryScope::Unsent => "sent again only if it did not reach a container",
-        RetryScope::Unanswered => "sent again, also if a container died over it",
+        RetryScope::Never => "not retried",
+        RetryScope::Unsent => "retried only if it did not reach a container",
+        RetryScope::Unanswered => "retried, also if a container failed during the request",
     };
     let lines = [
-        ("becomes", format!("{method} {}", request.path), "strip_prefix"),
+        ("forwarded", format!("{method} {}", request.path), "strip_prefix"),
         ("timeout", timeout, "timeout"),
         ("retry", format!("{}: {again}", request.retry), "retry"),
         ("check", request.check.clone(), "check"),
@@ -157,7 +159,7 @@ fn is_option(key: &str, option: &str) -> bool {
 }
 
 fn unselected_title(explanation: &Explanation) -> &'static str {
-    if explanation.route.is_some() { "also matches" } else { "comes near" }
+    if explanation.route.is_some() { "also matches" } else { "similar routes" }
 }
 
 fn unselected_rows(explanation: &Explanation) -> Vec<Vec<Cell>> {
@@ -182,7 +184,7 @@ fn excluded_rows(explanation: &Explanation) -> Vec<Vec<Cell>> {
 
 fn note_rows(explanation: &Explanation) -> Vec<Vec<Cell>> {
     let meant = explanation.did_you_mean.as_ref().map(|host| format!("did you mean {host}?"));
-    let elsewhere = explanation.elsewhere.iter().map(|url| format!("{url} is answered"));
+    let elsewhere = explanation.elsewhere.iter().map(|url| format!("{url} is served"));
     let all = meant
         .into_iter()
         .chain(elsewhere)
@@ -213,7 +215,7 @@ fn describe_labels(labels: &[LabelSource]) -> String {
     let (same, others): (Vec<_>, Vec<_>) = labels.iter().partition(same);
     let names =
         |all: Vec<&LabelSource>| abbreviate_names(all.into_iter().map(|source| &source.container));
-    let also = if others.is_empty() { "" } else { ", otherwise of " };
+    let also = if others.is_empty() { "" } else { ", with another value of " };
     format!("{} of {}{also}{}", label_text(first), names(same), names(others))
 }
 

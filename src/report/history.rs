@@ -6,7 +6,7 @@
 
 use super::{
     ApplyMethod,
-    status::{HowStatus, LastApply},
+    status::{ChangeStatus, HowStatus, LastApply},
 };
 use crate::{
     model::route::{Route, RouteKey, Routes},
@@ -82,8 +82,11 @@ pub struct GenerationStatus {
     pub commands: usize,
     /// Microseconds.
     pub took_us: u64,
-    /// In words of routes, the first hundred.
+    /// The lines of [`Self::changed`] for people.
     pub changes: Vec<String>,
+    /// The first hundred; absent in the answer of an earlier docker-balancer.
+    #[serde(default)]
+    pub changed: Vec<ChangeStatus>,
     /// Routes that changed besides.
     pub more: usize,
 }
@@ -200,6 +203,8 @@ impl From<&GenerationRecord> for GenerationStatus {
     fn from(generation: &GenerationRecord) -> Self {
         let GenerationRecord { number, at_ms, cause, how, duration: took, delta } = generation;
         let (how, why, commands) = how.to_parts();
+        let changed: Vec<_> =
+            delta.describe_changes(MAX_CHANGES_SHOWN).iter().map(ChangeStatus::from).collect();
         Self {
             generation: *number,
             at_ms: *at_ms,
@@ -208,11 +213,8 @@ impl From<&GenerationRecord> for GenerationStatus {
             why,
             commands,
             took_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
-            changes: delta
-                .describe_changes(MAX_CHANGES_SHOWN)
-                .iter()
-                .map(ToString::to_string)
-                .collect(),
+            changes: changed.iter().map(ToString::to_string).collect(),
+            changed,
             more: delta.0.len().saturating_sub(MAX_CHANGES_SHOWN),
         }
     }
@@ -221,19 +223,21 @@ impl From<&GenerationRecord> for GenerationStatus {
 impl From<&GenerationRecord> for LastApply {
     fn from(generation: &GenerationRecord) -> Self {
         let status = GenerationStatus::from(generation);
-        let GenerationStatus { at_ms, cause, how, why, commands, took_us, changes, .. } = status;
-        Self { at_ms, cause, how, why, commands, took_us, changes }
+        let GenerationStatus {
+            at_ms, cause, how, why, commands, took_us, changes, changed, ..
+        } = status;
+        Self { at_ms, cause, how, why, commands, took_us, changes, changed }
     }
 }
 
 impl fmt::Display for HistoryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { requested: wanted, available: kept } = self;
-        write!(f, "there is no generation {wanted}")?;
+        write!(f, "no generation {wanted} in the history")?;
         match kept {
-            Some((first, last)) if first == last => write!(f, "; there is {last} alone"),
-            Some((first, last)) => write!(f, "; history has {first} to {last}"),
-            None => f.write_str(", nor any other yet"),
+            Some((first, last)) if first == last => write!(f, "; it has only {last}"),
+            Some((first, last)) => write!(f, "; it has {first} to {last}"),
+            None => f.write_str(", which is empty"),
         }
     }
 }

@@ -134,7 +134,7 @@ pub fn parse_owners(text: &str) -> Result<BTreeMap<HostMatch, Arc<str>>, String>
     let owners: BTreeMap<String, String> = parse_json(text)?;
     let owner = |(host, holder): (String, String)| {
         let pattern =
-            HostMatch::parse_pattern(&host).map_err(|_| format!("no host is called {host:?}"))?;
+            HostMatch::parse_pattern(&host).map_err(|_| format!("invalid host {host:?}"))?;
         Ok((pattern, holder.into()))
     };
     owners.into_iter().map(owner).collect()
@@ -163,7 +163,7 @@ pub fn parse_history(text: &str) -> LoadedHistory {
         loaded.history.skip_to(last);
     }
     let is_truncated = complete.len() < text.len();
-    let end = || (complete.lines().count() + 1, "it has no end".to_owned());
+    let end = || (complete.lines().count() + 1, "the line is incomplete".to_owned());
     loaded.error = error.or_else(|| is_truncated.then(end));
     loaded
 }
@@ -248,9 +248,11 @@ impl TryFrom<RouteLine> for Route {
         let RouteLine { strip, check, timeout_ms, retry, servers } = line;
         let policy = Policy {
             strip: if strip { Strip::Prefix } else { Strip::Keep },
-            check: check.parse().map_err(|_| format!("check {check:?}"))?,
-            timeout: format!("{timeout_ms}ms").parse().map_err(|_| format!("{timeout_ms} ms"))?,
-            retry: retry.parse().map_err(|_| format!("retry {retry:?}"))?,
+            check: check.parse().map_err(|_| format!("invalid check {check:?}"))?,
+            timeout: format!("{timeout_ms}ms")
+                .parse()
+                .map_err(|_| format!("invalid timeout {timeout_ms} ms"))?,
+            retry: retry.parse().map_err(|_| format!("invalid retry {retry:?}"))?,
         };
         let endpoints = servers.into_iter().map(Endpoint::try_from).collect::<Result<_, _>>()?;
         Ok(Self { policy, endpoints })
@@ -264,12 +266,12 @@ impl TryFrom<ServerLine> for Endpoint {
         let ServerLine { container, id, port, address, weight, ready } = line;
         let max = Weight::MAX.get();
         let weight =
-            Some(weight).filter(|value| *value <= max).ok_or(format!("weight {weight}"))?;
+            Some(weight).filter(|value| *value <= max).ok_or(format!("invalid weight {weight}"))?;
         Ok(Self {
             container: ContainerRef::new(&container, &id),
             port,
             address,
-            weight: weight.to_string().parse().map_err(|_| format!("weight {weight}"))?,
+            weight: weight.to_string().parse().map_err(|_| format!("invalid weight {weight}"))?,
             readiness: if ready { Readiness::Ready } else { Readiness::Out },
         })
     }
@@ -295,5 +297,5 @@ fn parse_routes(lines: BTreeMap<String, RouteLine>) -> Result<Routes, String> {
 }
 
 fn parse_route_key(text: &str) -> Result<RouteKey, String> {
-    text.parse().map_err(|()| format!("no route is called {text:?}"))
+    text.parse().map_err(|()| format!("invalid route {text:?}"))
 }

@@ -30,6 +30,7 @@ use crate::{
     routing::decide::{DecideState, Rules},
 };
 use history::History;
+use status::ChangeStatus;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -85,8 +86,7 @@ pub struct AppliedPass {
     pub cause: String,
     pub how: ApplyMethod,
     pub duration: Duration,
-    /// In words of routes: `+ app.example.com:80/ → web`.
-    pub changes: Vec<String>,
+    pub changes: Vec<ChangeStatus>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, IntoStaticStr, VariantNames)]

@@ -4,7 +4,10 @@
 //! what was before, so that it is the same whether a docker-balancer runs or not; what one that runs holds
 //! back (routes, drained containers) is read off there too.
 
-use super::{status::Status, unified_diff::FilePatch};
+use super::{
+    status::{Status, port_conflict_cause},
+    unified_diff::FilePatch,
+};
 use crate::{
     haproxy::{
         command::RuntimeCommand,
@@ -130,8 +133,7 @@ pub fn decide_preview(
     }
     state.refused_routes.clone_from(refused);
     state.rollback = rollback;
-    state.port_conflicts =
-        daemon.map(|status| parse_port_conflicts(status, now)).unwrap_or_default();
+    state.port_conflicts = daemon.map(|status| port_conflicts(status, now)).unwrap_or_default();
     // What is asked for in the end, and not only until a route is kept no longer for those who have left it.
     let kept = decide(world, state.clone(), now, rules);
     state.release_routes(kept.memory.route_table().reserved_routes());
@@ -151,11 +153,9 @@ pub fn decide_preview(
 }
 
 /// Listeners that a docker-balancer that runs could not have, in its own words.
-fn parse_port_conflicts(daemon: &Status, now: Instant) -> BTreeMap<Listener, PortConflict> {
+fn port_conflicts(daemon: &Status, now: Instant) -> BTreeMap<Listener, PortConflict> {
     let conflicts = daemon.listeners.iter().filter_map(|status| {
-        let reason = status.taken.as_deref()?;
-        let reason = reason.strip_prefix("its port is ").unwrap_or(reason);
-        let reason = reason.split("; it is tried again").next().unwrap_or(reason);
+        let reason = port_conflict_cause(status.taken.as_deref()?);
         let listener = Listener { protocol: Protocol::Http, port: NonZeroU16::new(status.port)? };
         Some((listener, PortConflict::new(reason.to_owned(), now)))
     });

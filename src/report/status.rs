@@ -15,10 +15,14 @@ use crate::{
         problem::{Problem, ProblemSubject, Reason, Severity},
         route::{Endpoint, Listener, Match, Readiness, Route, RouteKey, Strip},
     },
-    routing::{rollback::Rollback, route_table::Eligibility},
+    routing::{
+        rollback::Rollback,
+        route_diff::{ChangeKind, RouteChange},
+        route_table::Eligibility,
+    },
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use strum::{IntoStaticStr, VariantArray, VariantNames};
 
 /// All of it.
@@ -85,7 +89,21 @@ pub struct LastApply {
     pub commands: usize,
     /// Microseconds.
     pub took_us: u64,
+    /// The lines of [`Self::changed`] for people.
     pub changes: Vec<String>,
+    /// Absent in the answer of an earlier docker-balancer.
+    #[serde(default)]
+    pub changed: Vec<ChangeStatus>,
+}
+
+/// A route that changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeStatus {
+    pub change: ChangeKind,
+    /// `app.example.com:80/api/`.
+    pub route: String,
+    /// For people, without the sign: `app.example.com:80/api/ → web`.
+    pub text: String,
 }
 
 /// Whatever containers come, until it is released.
@@ -111,7 +129,7 @@ pub struct ListenerStatus {
     pub port: u16,
     /// The port that is bound for it.
     pub bound: u16,
-    /// Why it is not there: its port is … .
+    /// Why it is not there: its port is … . An earlier docker-balancer sends the whole sentence.
     pub taken: Option<String>,
     pub routes: usize,
     #[serde(flatten)]
@@ -175,7 +193,7 @@ pub struct ServerStatus {
     VariantArray,
     VariantNames,
 )]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum ServerState {
     /// It gets its share.
@@ -183,11 +201,14 @@ pub enum ServerState {
     /// HAProxy's check fails.
     Down,
     /// Its weight is 0.
-    Weightless,
+    #[serde(alias = "weightless")]
+    ZeroWeight,
     /// Its HEALTHCHECK does not say that it is well, and others do.
-    Reserve,
-    /// For a reason of its own, see [`Out`].
-    Out,
+    #[serde(alias = "reserve")]
+    Backup,
+    /// For a reason of its own, see [`Exclusion`].
+    #[serde(alias = "out")]
+    Excluded,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -205,12 +226,18 @@ pub struct Load {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProblemStatus {
+    /// The kind that metrics and the journal have; empty in the answer of an earlier docker-balancer.
+    #[serde(default)]
+    pub kind: String,
     pub hint: bool,
     /// The container's name and short id, or absent where it is a listener's.
     pub container: Option<String>,
     pub id: Option<String>,
     /// `http :80`.
     pub listener: Option<String>,
+    /// `--constraint`.
+    #[serde(default)]
+    pub option: Option<String>,
     pub label: Option<String>,
     pub value: Option<String>,
     pub reason: String,
@@ -238,14 +265,15 @@ impl Healthz {
         let DockerStatus { connected, age_ms, containers } = status.docker;
         let docker = match containers {
             None => Some("Docker has not answered yet".to_owned()),
-            _ if !connected => Some("Docker is away".to_owned()),
+            _ if !connected => Some("not connected to Docker".to_owned()),
             _ if status.docker.is_silent() => {
-                Some(format!("nothing was heard of Docker for {}s", age_ms / 1000))
+                Some(format!("Docker has not answered for {}s", age_ms / 1000))
             }
             _ => None,
         };
         let haproxy = (!status.haproxy.answers).then(|| "HAProxy does not answer".to_owned());
-        let apply_error = status.trouble.as_ref().map(|why| format!("not applied: {why}"));
+        let apply_error =
+            status.trouble.as_ref().map(|why| format!("the last change was not applied: {why}"));
         let reasons: Vec<_> = [docker, haproxy, apply_error].into_iter().flatten().collect();
         Self { ready: reasons.is_empty(), reasons, docker_age_ms: age_ms }
     }
@@ -307,12 +335,12 @@ fn listener_statuses(snapshot: &StateSnapshot, counters: &Counters) -> Vec<Liste
     }
     let mut conflicts = BTreeMap::new();
     for problem in snapshot.problems.iter() {
-        if let (ProblemSubject::Listener(listener), Reason::PortTaken { .. }) =
+        if let (ProblemSubject::Listener(listener), Reason::PortTaken { why }) =
             (&problem.subject, &problem.reason)
         {
             let listener = *listener;
             served.entry(listener).or_default();
-            conflicts.insert(listener, problem.reason.to_string());
+            conflicts.insert(listener, why.clone());
         }
     }
     let frontends = &snapshot.config.frontends;
@@ -406,12 +434,18 @@ fn server_state(
 ) -> ServerState {
     let down = count.is_some_and(|count| count.status.starts_with("DOWN"));
     match endpoint.readiness {
-        Readiness::Out if eligibility == Some(Eligibility::Backup) => ServerState::Reserve,
-        Readiness::Out => ServerState::Out,
+        Readiness::Out if eligibility == Some(Eligibility::Backup) => ServerState::Backup,
+        Readiness::Out => ServerState::Excluded,
         Readiness::Ready if down => ServerState::Down,
-        Readiness::Ready if endpoint.weight.get() == 0 => ServerState::Weightless,
+        Readiness::Ready if endpoint.weight.get() == 0 => ServerState::ZeroWeight,
         Readiness::Ready => ServerState::Up,
     }
+}
+
+/// Returns the cause of [`ListenerStatus::taken`], also of the sentence that an earlier docker-balancer sends.
+pub(crate) fn port_conflict_cause(taken: &str) -> &str {
+    let cause = taken.strip_prefix("its port is ").unwrap_or(taken);
+    cause.split("; it is tried again").next().unwrap_or(cause)
 }
 
 pub(crate) fn check_text(check: &CheckMethod) -> String {
@@ -465,25 +499,41 @@ impl From<&AppliedPass> for LastApply {
             why,
             commands,
             took_us: u64::try_from(applied.duration.as_micros()).unwrap_or(u64::MAX),
-            changes: applied.changes.clone(),
+            changes: applied.changes.iter().map(ToString::to_string).collect(),
+            changed: applied.changes.clone(),
         }
+    }
+}
+
+impl From<&RouteChange> for ChangeStatus {
+    fn from(change: &RouteChange) -> Self {
+        Self { change: change.kind(), route: change.route().to_string(), text: change.describe() }
+    }
+}
+
+impl fmt::Display for ChangeStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.change.sign(), self.text)
     }
 }
 
 impl From<&Problem> for ProblemStatus {
     fn from(problem: &Problem) -> Self {
-        let (container, id, listener) = match &problem.subject {
-            ProblemSubject::Container(origin) => {
-                (Some(origin.name().to_owned()), Some(origin.id().to_owned()), None)
+        let (mut container, mut id, mut listener, mut option) = (None, None, None, None);
+        match &problem.subject {
+            ProblemSubject::Container(subject) => {
+                (container, id) = (Some(subject.name().to_owned()), Some(subject.id().to_owned()));
             }
-            ProblemSubject::Listener(listener) => (None, None, Some(listener.to_string())),
-            ProblemSubject::Option(_) => (None, None, None),
-        };
+            ProblemSubject::Listener(subject) => listener = Some(subject.to_string()),
+            ProblemSubject::Option(name) => option = Some((*name).to_owned()),
+        }
         Self {
+            kind: problem.reason.kind().to_owned(),
             hint: problem.reason.severity() == Severity::Hint,
             container,
             id,
             listener,
+            option,
             label: problem.label.as_ref().map(|label| label.key.clone()),
             value: problem.label.as_ref().map(|label| label.value.clone()),
             reason: problem.reason.to_string(),

@@ -32,7 +32,7 @@ pub fn resolve_address(
         (Some(network), ..) if !is_host_network(owner, network) => network_ip(owner, network),
         (_, _, NetworkMode::Host, vantage) => host_network_ip(world, vantage),
         (_, Some(network), ..) => network_ip(owner, network),
-        (_, _, NetworkMode::None, _) => Err(address_error("give it a network; it has none")),
+        (_, _, NetworkMode::None, _) => Err(address_error("connect it to a network; it has none")),
         (_, _, _, Vantage::Host) => bridge_ip(owner, world),
         (_, _, _, Vantage::Inside(own)) => match world.containers.get(own) {
             None => Err(own_container_error()),
@@ -80,20 +80,21 @@ fn running_network_owner<'a>(
 ) -> Result<&'a Container, Reason> {
     let Some(owner) = final_network_owner(container, world) else {
         return Err(address_error(
-            "the container whose network it shares is gone; create that one, then this one again",
+            "the container whose network it shares no longer exists; create that container, then \
+             this one again",
         ));
     };
     let is_shared = owner.id != container.id;
     let of = owner.to_ref();
     if is_shared && !owner.is_up() {
         return Err(address_error(format!(
-            "start container {of}, whose network it shares, and then restart this one"
+            "start container {of}, whose network it shares, then restart this container"
         )));
     }
     let joined = container.started.filter(|time| *time != 0);
     if is_shared && joined.is_some_and(|joined| owner.started.is_some_and(|n| joined < n)) {
         return Err(address_error(format!(
-            "restart it: container {of}, whose network it shares, has started after it"
+            "restart this container: container {of}, whose network it shares, was started after it"
         )));
     }
     Ok(owner)
@@ -122,7 +123,9 @@ fn network_ip(owner: &Container, network: &str) -> Result<IpAddr, Reason> {
         return Err(Reason::NotOnNetwork { network: network.to_owned(), on });
     };
     endpoint.ip().ok_or_else(|| {
-        address_error(format!("it has no address on network {network:?}; name or join another"))
+        address_error(format!(
+            "it has no address on network {network:?}; set another network, or connect it to one"
+        ))
     })
 }
 
@@ -148,7 +151,10 @@ fn shared_network_ip(owner: &Container, own: &Container, world: &World) -> Resul
         let networks = own.networks.keys().map(String::as_str).filter(|name| *name != "none");
         let networks: Vec<_> = networks.collect();
         match networks[..] {
-            [] => address_error("HAProxy's own container is on no network; connect both to one"),
+            [] => address_error(
+                "HAProxy's own container is not connected to any network; connect both containers \
+                 to one",
+            ),
             [only] => address_error(format!("connect it to HAProxy's network {only}")),
             _ => address_error(format!(
                 "connect it to one of HAProxy's networks: {}",
@@ -173,7 +179,10 @@ fn host_network_ip(world: &World, vantage: &Vantage) -> Result<IpAddr, Reason> {
     let mut bridges =
         own.networks.iter().filter(|(name, endpoint)| is_bridge(name, endpoint, world));
     bridges.find_map(|(_, network)| network.gateway).ok_or_else(|| {
-        address_error("none of HAProxy's networks has a gateway to the host; connect HAProxy to a bridge network")
+        address_error(
+            "none of HAProxy's networks has a gateway to the host; connect HAProxy's container to \
+             a bridge network",
+        )
     })
 }
 
@@ -198,8 +207,8 @@ fn published_address(
             Ok(SocketAddr::new(if host_ip.is_unspecified() { host } else { *host_ip }, *host_port))
         }
         (None, Some(PublishedPort { host_ip, .. })) => Err(address_error(format!(
-            "its port {port} is published on {host_ip} of another machine only; publish it on an address of that \
-             machine that others reach, as in -p {port}:{port}"
+            "its port {port} is published only on {host_ip} of another machine; publish it on an \
+             address that HAProxy can reach, as in -p {port}:{port}"
         ))),
         (None, None) => {
             Err(address_error(format!("publish its port {port}, as in -p {port}:{port}")))
@@ -224,7 +233,7 @@ fn first_ip(owner: &Container, matches: impl Fn(&str, &NetworkEndpoint) -> bool)
 }
 
 fn own_container_error() -> Reason {
-    address_error("its own container is not known; name a network with --network")
+    address_error("docker-balancer does not know its own container; set a network with --network")
 }
 
 fn address_error(hint: impl Into<String>) -> Reason {

@@ -458,7 +458,7 @@ impl ContainerEntry {
         let first = conflicts.by_ref().take(label::MAX_PROBLEMS);
         let mut problems: Vec<_> = of_labels.chain(first).cloned().collect();
         let more = conflicts.count();
-        let (about, reason) = (about.clone(), Reason::More { more });
+        let (about, reason) = (about.clone(), Reason::MoreProblems { more });
         problems.extend((0 < more).then_some(Problem { subject: about, label: None, reason }));
         problems
     }
@@ -509,12 +509,14 @@ impl ClaimBuilder<'_> {
         let on_host = uses_host_network(self.container, self.world);
         for ask in &labels.requests {
             if on_host && self.rules.is_reserved_host_port(ask.port) {
-                if addresses.insert(ask.port, Err(Reason::PortOfHost { port: ask.port })).is_none()
+                if addresses
+                    .insert(ask.port, Err(Reason::HostPortReserved { port: ask.port }))
+                    .is_none()
                 {
                     problems.push(address_problem(
                         self.container,
                         None,
-                        Reason::PortOfHost { port: ask.port },
+                        Reason::HostPortReserved { port: ask.port },
                     ));
                 }
                 continue;
@@ -613,7 +615,7 @@ fn exclude_refused(routes: &mut Routes, memory: &mut DecideState, problems: &mut
         problems.extend(route.endpoints.iter().map(|endpoint| Problem {
             subject: ProblemSubject::Container(endpoint.container.clone()),
             label: None,
-            reason: Reason::Refused { route: key.to_string(), text: text.clone() },
+            reason: Reason::RouteRefused { route: key.to_string(), text: text.clone() },
         }));
     }
 }
@@ -659,9 +661,8 @@ fn exclude_unloadable(
         .map(|(at, _)| *at)
         .collect();
     let reason = |listener: Listener| memory.unloadable_listeners[&listener].reason.clone();
-    exclude_listeners(&is_excluded, routes, problems, reason, |ports, text| Reason::NotLoaded {
-        ports,
-        text,
+    exclude_listeners(&is_excluded, routes, problems, reason, |ports, text| {
+        Reason::PortsNotLoaded { ports, text }
     });
 }
 
@@ -779,7 +780,7 @@ fn map_port_conflict(at: Listener, all: &BTreeSet<Listener>, rules: &Rules) -> O
     let same =
         |other: &&Listener| **other != at && rules.bound_port(**other) == rules.bound_port(at);
     let other = all.iter().find(same).filter(|_| !rules.port_map.contains_key(&at.port))?;
-    Some(format!("taken by listener {other}, which --map-port puts there"))
+    Some(format!("used by listener {other} because of --map-port"))
 }
 
 /// Some container publishes the port on this host.
@@ -793,8 +794,7 @@ fn publisher_conflict(
         container.published.iter().any(|published| published.host_port == port)
     };
     let holder = publishers.values().find(has_it)?;
-    (rules.vantage == Vantage::Host)
-        .then(|| format!("taken by container {}, which publishes it", holder.to_ref()))
+    (rules.vantage == Vantage::Host).then(|| format!("published by container {}", holder.to_ref()))
 }
 
 fn exclude_port_conflicts(

@@ -75,7 +75,7 @@ impl fmt::Display for Rollback {
         let Self { generation, since_ms, .. } = self;
         let since = UNIX_EPOCH + Duration::from_millis(*since_ms.min(&MAX_TIMESTAMP_MS));
         let since = humantime::format_rfc3339_seconds(since);
-        write!(f, "generation {generation} is held since {since}")
+        write!(f, "rollback to generation {generation} is active since {since}")
     }
 }
 

@@ -6,7 +6,9 @@ use crate::{
     model::route::{Endpoint, Readiness, Route, RouteKey, Routes},
     support::map_diff::diff_maps,
 };
+use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, sync::Arc};
+use strum::IntoStaticStr;
 
 /// One route that came, went, or is served otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +16,16 @@ pub enum RouteChange {
     Added { route: RouteKey, servers: Vec<String> },
     Removed { route: RouteKey },
     Changed { route: RouteKey, details: Vec<ChangeDetail> },
+}
+
+/// Kind of a [`RouteChange`], without the details.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr)]
+#[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
+pub enum ChangeKind {
+    Add,
+    Change,
+    Remove,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,19 +109,65 @@ fn diff_endpoints(old: &Route, new: &Route) -> Vec<ChangeDetail> {
     details
 }
 
-impl fmt::Display for RouteChange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl ChangeKind {
+    /// Returns the word for it in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+
+    /// Returns the sign in front of a line for people.
+    #[must_use]
+    pub fn sign(self) -> char {
         match self {
-            Self::Added { route, servers } if servers.is_empty() => {
-                write!(f, "+ {route} → nobody yet")
-            }
-            Self::Added { route, servers } => write!(f, "+ {route} → {}", servers.join(", ")),
-            Self::Removed { route } => write!(f, "- {route}"),
-            Self::Changed { route, details } => {
-                let details: Vec<_> = details.iter().map(ToString::to_string).collect();
-                write!(f, "~ {route}: {}", details.join(", "))
+            Self::Add => '+',
+            Self::Change => '~',
+            Self::Remove => '-',
+        }
+    }
+}
+
+impl RouteChange {
+    /// Returns what happened to the route.
+    #[must_use]
+    pub fn kind(&self) -> ChangeKind {
+        match self {
+            Self::Added { .. } => ChangeKind::Add,
+            Self::Changed { .. } => ChangeKind::Change,
+            Self::Removed { .. } => ChangeKind::Remove,
+        }
+    }
+
+    /// Returns the route that changed.
+    #[must_use]
+    pub fn route(&self) -> &RouteKey {
+        match self {
+            Self::Added { route, .. } | Self::Changed { route, .. } | Self::Removed { route } => {
+                route
             }
         }
+    }
+
+    /// Returns the line for people, without its sign.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Added { route, servers } if servers.is_empty() => {
+                format!("{route} → no containers yet")
+            }
+            Self::Added { route, servers } => format!("{route} → {}", servers.join(", ")),
+            Self::Removed { route } => route.to_string(),
+            Self::Changed { route, details } => {
+                let details: Vec<_> = details.iter().map(ToString::to_string).collect();
+                format!("{route}: {}", details.join(", "))
+            }
+        }
+    }
+}
+
+impl fmt::Display for RouteChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind().sign(), self.describe())
     }
 }
 
@@ -119,8 +177,8 @@ impl fmt::Display for ChangeDetail {
             Self::ServerAdded(name) => write!(f, "+ {name}"),
             Self::ServerRemoved(name) => write!(f, "- {name}"),
             Self::WeightChanged(name, old, new) => write!(f, "{name} weight {old} → {new}"),
-            Self::AddressChanged(name) => write!(f, "{name} at a new address"),
-            Self::PolicyChanged => f.write_str("other options"),
+            Self::AddressChanged(name) => write!(f, "{name} has a new address"),
+            Self::PolicyChanged => f.write_str("options changed"),
         }
     }
 }

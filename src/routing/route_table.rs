@@ -348,7 +348,7 @@ impl RouteTable {
 
     /// Routes that strangers wait for, as they are kept for others.
     pub fn reserved_routes(&self) -> impl Iterator<Item = &RouteKey> {
-        let is_kept = |problem: &Problem| matches!(problem.reason, Reason::Kept { .. });
+        let is_kept = |problem: &Problem| matches!(problem.reason, Reason::RouteReserved { .. });
         let kept = self.conflicts.iter().filter(move |(_, problems)| problems.iter().any(is_kept));
         kept.map(|(key, _)| key)
     }
@@ -545,7 +545,7 @@ fn reserved_problem(claim: &Claim, reservation: Reservation<'_>) -> Option<Probl
     Some(Problem {
         subject: ProblemSubject::Container(claim.container.clone()),
         label: None,
-        reason: Reason::Kept {
+        reason: Reason::RouteReserved {
             route: claim.key.to_string(),
             party: reservation.claimants.first()?.to_string(),
             over: conflicting_option(&claim.policy, reservation.policy),
@@ -563,7 +563,7 @@ fn shared_route_problems<'a>(
     new.map(|claim| Problem {
         subject: ProblemSubject::Container(claim.container.clone()),
         label: None,
-        reason: Reason::Shared { route: claim.key.to_string(), with: first.container.clone() },
+        reason: Reason::SharedRoute { route: claim.key.to_string(), with: first.container.clone() },
     })
 }
 

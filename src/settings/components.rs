@@ -132,7 +132,7 @@ fn read_base_config(settings: &Settings) -> Result<BaseConfig> {
     };
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read the base file {}", path.display()))?;
-    info!("global and defaults come from {}; its global is given our stats socket", path.display());
+    info!("using global and defaults from {}; a stats socket is added to global", path.display());
     Ok(BaseConfig::File { path: path.clone(), text })
 }
 
@@ -142,7 +142,7 @@ fn worker_account(haproxy: &HaproxyMode) -> Result<Option<(String, String)>> {
         HaproxyMode::Managed { .. } if !nix::unistd::geteuid().is_root() => Ok(None),
         HaproxyMode::Service { user: Some(HaproxyUser::Same), .. } => Ok(None),
         HaproxyMode::Service { user: Some(HaproxyUser::Named(name)), .. } => {
-            let missing = || format!("--haproxy-user: there is no user {name}");
+            let missing = || format!("--haproxy-user: unknown user {name}");
             find_account(name).with_context(missing).map(Some)
         }
         // The distribution's.

@@ -14,7 +14,7 @@ pub enum SettingsError {
 impl SettingsError {
     pub(super) fn nothing_to_do<P: Program>(once: &str) -> Self {
         let text =
-            format!("nothing to do: give --watch (-w) to follow Docker, or --once (-1) to {once}");
+            format!("no mode given: use --watch (-w) to follow Docker, or --once (-1) to {once}");
         P::command_line().error(ErrorKind::MissingRequiredArgument, text).into()
     }
 

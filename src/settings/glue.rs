@@ -69,7 +69,7 @@ impl GlueSettings {
             return Ok(());
         }
         let ours = paths::check_owner(folder, (self.machine.uid, nix::unistd::getegid().as_raw()));
-        ours.map_err(|why| format!("nobody has named it, and {why}"))
+        ours.map_err(|why| format!("it is only a default directory, and {why}"))
     }
 
     /// Those of them that are trusted.
@@ -81,7 +81,7 @@ impl GlueSettings {
     pub fn missing_message(&self, text: String, folders: &[PathBuf]) -> String {
         let untrusted = folders.iter().filter_map(|folder| {
             let why = self.check_trusted(folder).err()?;
-            Some(format!("{} is passed over: {why}", folder.display()))
+            Some(format!("{} is ignored: {why}", folder.display()))
         });
         std::iter::once(text).chain(untrusted).collect::<Vec<_>>().join("; ")
     }

@@ -35,7 +35,7 @@ pub(super) fn load_options<P: Program>(
     if let Some(verb) = verb
         && (flags.get_flag("once") || flags.get_flag("watch"))
     {
-        let text = format!("{verb} does one thing and ends; leave --watch and --once away");
+        let text = format!("{verb} runs once and exits; remove --watch and --once");
         return Err(P::command_line().error(ErrorKind::ArgumentConflict, text).into());
     }
     let environment = parse_layer::<P>(&environment_options::<P>(machine))?;
@@ -60,7 +60,8 @@ fn explain_misplaced<P: Program>(mut error: clap::Error) -> clap::Error {
         (error.kind(), error.get(ContextKind::InvalidArg))
         && is_the_programs(written)
     {
-        let tip = format!("{written} stands before the command: {} {written} … COMMAND", P::NAME);
+        let tip =
+            format!("{written} must be given before the command: {} {written} … COMMAND", P::NAME);
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
     }
     error
@@ -146,11 +147,12 @@ fn option_arguments(parser: &Command, raw: &RawOption) -> Result<Vec<String>> {
             Ok(if on { vec![flag] } else { Vec::new() })
         }
         (Some(ArgAction::Count), [value]) => {
-            let times = value.parse::<u8>().context("it is a whole number such as 2")?;
+            let times =
+                value.parse::<u8>().context("the value must be a whole number such as 2")?;
             Ok(vec![flag; times.into()])
         }
         (Some(ArgAction::Append), _) | (_, [_]) => Ok(valued.collect()),
-        _ => bail!("it takes one value, not a list"),
+        _ => bail!("the option takes one value, not a list"),
     }
 }
 
@@ -273,7 +275,7 @@ fn toml_scalar(value: &DeValue<'_>) -> Result<String> {
         DeValue::String(text) => Ok(text.to_string()),
         DeValue::Integer(number) => Ok(number.to_string()),
         DeValue::Boolean(switch) => Ok(switch.to_string()),
-        _ => bail!("it is a text, a number, true or false, or a list of those"),
+        _ => bail!("the value must be a text, a number, true, false, or a list of these"),
     }
 }
 
@@ -281,7 +283,7 @@ fn unknown_option_message(parser: &Command, key: &str) -> String {
     let keys = parser.get_arguments().map(|arg| arg.get_id().as_str());
     let keys = keys.filter(|key| *key != "settings");
     match suggest(&key.replace('-', "_").to_lowercase(), keys) {
-        Some(near) => format!("no option is called {key:?}; did you mean {near}?"),
-        None => format!("no option is called {key:?}; --help lists those there are, write - as _"),
+        Some(near) => format!("unknown option {key:?}; did you mean {near}?"),
+        None => format!("unknown option {key:?}; --help lists all options, write - as _"),
     }
 }

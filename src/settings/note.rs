@@ -50,41 +50,49 @@ impl fmt::Display for SettingsNote {
         match self {
             Self::TemplatesAreCompiledIn { option } => write!(
                 f,
-                "{option} does nothing: templates are compiled in; \
-                 --base-file FILE puts your own global and defaults sections in place of the built-in ones"
+                "{option} is ignored: templates are compiled in; use --base-file FILE for your own \
+                 global and defaults sections"
             ),
             Self::OnlyForService { option } => {
-                write!(f, "{option} does nothing: it is for --haproxy service")
+                write!(f, "{option} is ignored: it applies only to --haproxy service")
             }
             Self::OnlyForManaged { option } => {
-                write!(f, "{option} does nothing: it is for --haproxy managed")
+                write!(f, "{option} is ignored: it applies only to --haproxy managed")
             }
             Self::OnlyWith { option, with } => {
-                write!(f, "{option} does nothing: it goes with {with}")
+                write!(f, "{option} is ignored: it applies only with {with}")
             }
-            Self::MissingOptionsFile(path) => write!(f, "--rc: there is no {}", path.display()),
+            Self::MissingOptionsFile(path) => {
+                write!(f, "--rc: no such file: {}", path.display())
+            }
             Self::UnknownVariable { name, near: Some(near) } => {
-                let name = EscapedText(name);
-                write!(f, "{name} is no option, and not read; did you mean {near}?")
+                write!(
+                    f,
+                    "{} is not an option and is ignored; did you mean {near}?",
+                    EscapedText(name)
+                )
             }
             Self::UnknownVariable { name, near: None } => write!(
                 f,
-                "{} is no option, and not read; --help lists those there are: --map-port is DOCKER_GLUE_MAP_PORT",
+                "{} is not an option and is ignored; --help lists all options: --map-port is \
+                 DOCKER_GLUE_MAP_PORT",
                 EscapedText(name)
             ),
             Self::DockerContext { name, source: said_by } => {
                 let name = EscapedText(name);
                 write!(
                     f,
-                    "{said_by} names the context {name}, and contexts are the docker command's: the Docker here is \
-                     asked; for that one give --docker-url what this prints: \
-                     docker context inspect {name} --format '{{{{.Endpoints.docker.Host}}}}'"
+                    "{said_by} selects the context {name}, but only the docker command supports \
+                     contexts, so the local Docker is used; to use the context, set --docker-url to \
+                     the output of: docker context inspect {name} --format \
+                     '{{{{.Endpoints.docker.Host}}}}'"
                 )
             }
             Self::ReversedPortMap { public, ours } => write!(
                 f,
-                "--map-port {public}={ours}: HAProxy listens on {ours} for labels that say {public}; for labels \
-                 that say {ours} it is {ours}={public}, the label's port first"
+                "--map-port {public}={ours}: HAProxy listens on {ours} for labels with port \
+                 {public}; for labels with port {ours} write {ours}={public}, the label's port \
+                 first"
             ),
         }
     }

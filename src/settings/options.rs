@@ -23,10 +23,10 @@ use std::{
     time::Duration,
 };
 
-/// Keeps HAProxy in step with the labels of your containers
+/// Configures HAProxy from the labels of your containers
 ///
-/// Start containers with labels such as glue_http_80_host=app.example.com, and HAProxy sends the requests for
-/// that host to port 80 of those containers, for as long as they run.
+/// Start containers with labels such as glue_http_80_host=app.example.com, and HAProxy forwards the requests
+/// for that host to port 80 of those containers while they run.
 #[derive(Debug, Clone, PartialEq, Parser)]
 #[command(name = "docker-balancer", version, max_term_width = 100)]
 #[command(disable_help_flag = true, disable_version_flag = true)]
@@ -38,42 +38,42 @@ use std::{
 #[command(after_help = SHORT_FOOTER, after_long_help = LONG_FOOTER)]
 #[allow(clippy::struct_excessive_bools)] // As many as the command line has switches.
 pub struct Options {
-    /// Apply the labels once and exit; HAProxy goes on serving
+    /// Apply the labels once and exit; HAProxy keeps running
     #[arg(short = '1', long, help_heading = ACTION)]
     pub once: bool,
 
     /// Apply the labels, then follow Docker until stopped
     ///
-    /// Ctrl-C or SIGTERM stops it, and softly HAProxy with it; a second one stops it at once. Given both,
-    /// --once wins.
+    /// Ctrl-C or SIGTERM stops docker-balancer and, gracefully, HAProxy; a second signal stops both at once.
+    /// With both options, --once wins.
     #[arg(short, long, help_heading = ACTION)]
     pub watch: bool,
 
     /// Read options from this TOML file
     ///
-    /// A file that is named must exist.
+    /// A file that is given must exist.
     ///
-    /// [default: /etc/docker-glue/settings.toml, where there is one]
+    /// [default: /etc/docker-glue/settings.toml, if it exists]
     #[arg(long, value_name = "FILE", help_heading = ACTION, value_parser = value::parse_path, global = true)]
     pub settings: Option<PathBuf>,
 
-    /// Where Docker listens: unix:///PATH, tcp://HOST:PORT or ssh://USER@HOST
+    /// Connect to Docker at unix:///PATH, tcp://HOST:PORT or ssh://USER@HOST
     ///
-    /// With tcp, DOCKER_TLS_VERIFY and DOCKER_CERT_PATH are obeyed as by the docker command.
+    /// With tcp, DOCKER_TLS_VERIFY and DOCKER_CERT_PATH apply as in the docker command.
     ///
     /// [default: DOCKER_HOST, else unix:///var/run/docker.sock]
     #[arg(long, value_name = "URL", help_heading = DOCKER, value_parser = value::parse_text, global = true)]
     pub docker_url: Option<String>,
 
-    /// Read containers' environment variables as labels too; labels win
+    /// Read containers' environment variables as labels, too; labels win
     #[arg(long, value_name = "BOOL", help_heading = DOCKER, default_value = "false")]
     #[arg(action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(value_parser = value::parse_bool, hide_short_help = true)]
     pub include_env: bool,
 
-    /// Look again after these events of Docker as well (a comma-separated list)
+    /// Also check containers after these Docker events (comma-separated)
     ///
-    /// Those that matter are always watched; this can add to them, and take none away.
+    /// The events that docker-balancer needs are always watched; this option only adds events.
     ///
     /// [default: none]
     #[arg(long, value_name = "EVENTS", help_heading = DOCKER, value_parser = value::parse_text)]
@@ -88,55 +88,55 @@ pub struct Options {
     #[arg(long, value_name = "NAME", help_heading = ROUTES, value_parser = value::parse_text)]
     pub network: Option<String>,
 
-    /// Which address of a container HAProxy uses
+    /// Select the address at which HAProxy reaches containers
     ///
-    /// Docker is on this machine if it is reached by a unix socket or at an address of this machine, or knows the
-    /// container that docker-balancer runs in.
+    /// Docker counts as local if it is reached over a unix socket or at an address of this machine, or if it
+    /// runs the container of docker-balancer.
     ///
-    /// [default: container; published for a Docker on another machine]
+    /// [default: container; published if Docker runs on another machine]
     #[arg(long, value_name = "KIND", help_heading = ROUTES, value_enum, hide_short_help = true)]
     pub address: Option<AddressMode>,
 
     /// Listen on this address (repeatable)
     ///
-    /// [::] means every address, IPv4 ones too, unless 0.0.0.0 is given beside it.
+    /// [::] means every address, including IPv4, unless 0.0.0.0 is given as well.
     ///
     /// [default: [::], or 0.0.0.0 on a machine without IPv6]
     #[arg(long, value_name = "IP", help_heading = LISTENERS, value_parser = value::parse_ip)]
     pub bind_address: Vec<IpAddr>,
 
-    /// Listen on another port than the labels say, as in 80=8080 (repeatable)
+    /// Bind another port than the public one, as in 80=8080 (repeatable)
     ///
-    /// Labels go on saying 80; this is how to run without root.
+    /// Labels keep using port 80. This allows running without root.
     ///
-    /// [default: none moved]
+    /// [default: none]
     #[arg(long, value_name = "PUBLIC=PORT", help_heading = LISTENERS, value_parser = value::parse_port_mapping)]
     pub map_port: Vec<(NonZeroU16, NonZeroU16)>,
 
-    /// Believe X-Forwarded-* of clients in this network (repeatable)
+    /// Trust X-Forwarded-* headers from clients in this network (repeatable)
     ///
-    /// For a proxy in front of this one: the headers it sends are extended. Those of all other clients are
-    /// dropped, as are X-Real-IP, Forwarded, X-Original-URL and the like, in whatever spelling, and HAProxy's own
-    /// take their place.
+    /// Use it for a proxy in front of this one: its headers are extended. The headers of all other clients
+    /// are removed, as are X-Real-IP, Forwarded, X-Original-URL and similar headers in any spelling. HAProxy
+    /// sets its own.
     ///
-    /// [default: nobody is believed]
+    /// [default: none]
     #[arg(long, value_name = "CIDR", help_heading = LISTENERS, value_parser = value::parse_network)]
     #[arg(hide_short_help = true)]
     pub trusted_proxies: Vec<IpNet>,
 
-    /// Where HAProxy logs requests: off, stdout, or ADDRESS
+    /// Log requests to ADDRESS or stdout, or turn the log off
     ///
-    /// ADDRESS is a socket such as /dev/log, or a syslog server as in 192.0.2.1:514.
+    /// WHERE is off, stdout, a socket such as /dev/log, or a syslog server as in 192.0.2.1:514.
     ///
     /// [default: stdout; off with --once; /dev/log with --haproxy service]
     #[arg(long, value_name = "WHERE", help_heading = LISTENERS, value_parser = value::parse_access_log)]
     pub access_log: Option<AccessLog>,
 
-    /// Whose HAProxy it is
-    #[arg(long, value_name = "WHO", help_heading = HAPROXY, value_enum, default_value = "managed")]
+    /// Run an own HAProxy (managed), or configure the system's (service)
+    #[arg(long, value_name = "MODE", help_heading = HAPROXY, value_enum, default_value = "managed")]
     pub haproxy: HaproxyModeArg,
 
-    /// The haproxy program: a path, or a name to be found in PATH or an sbin directory
+    /// Use this haproxy program: a path, or a name in PATH or sbin
     #[arg(long, value_name = "PROGRAM", help_heading = HAPROXY, value_parser = value::parse_program)]
     #[arg(default_value = "haproxy", hide_short_help = true)]
     pub haproxy_bin: PathBuf,
@@ -148,40 +148,40 @@ pub struct Options {
     #[arg(long, value_name = "FILE", help_heading = HAPROXY, value_parser = value::parse_path)]
     pub config_file: Option<PathBuf>,
 
-    /// Your own global and defaults sections, and any others, in place of the built-in ones
+    /// Use the global, defaults and further sections of this file
     ///
-    /// What is needed of global (its sockets) is added, and said.
+    /// They replace the built-in ones. docker-balancer adds the sockets that it needs to global, and logs
+    /// that.
     ///
-    /// [default: the built-in ones]
+    /// [default: the built-in sections]
     #[arg(long, value_name = "FILE", help_heading = HAPROXY, value_parser = value::parse_path)]
     #[arg(hide_short_help = true)]
     pub base_file: Option<PathBuf>,
 
-    /// Keep what must outlive a restart here
+    /// Keep state that must survive a restart in this directory
     ///
-    /// With --haproxy service HAProxy's stats socket is here too, so that it can start first.
+    /// With --haproxy service, HAProxy's stats socket is here, too, so that HAProxy can start first.
     ///
-    /// [default: /var/lib/docker-glue; as a user $XDG_STATE_HOME/docker-glue or
-    /// ~/.local/state/docker-glue]
+    /// [default: /var/lib/docker-glue; for a user $XDG_STATE_HOME/docker-glue or ~/.local/state/docker-glue]
     #[arg(long, value_name = "DIR", help_heading = HAPROXY, value_parser = value::parse_path)]
     pub state_dir: Option<PathBuf>,
 
-    /// Keep HAProxy's sockets and the control socket here
+    /// Keep HAProxy's sockets and the control socket in this directory
     ///
-    /// [default: /run/docker-glue; as a user $XDG_RUNTIME_DIR/docker-glue or /tmp/docker-glue-UID]
+    /// [default: /run/docker-glue; for a user $XDG_RUNTIME_DIR/docker-glue or /tmp/docker-glue-UID]
     #[arg(long, value_name = "DIR", help_heading = HAPROXY, value_parser = value::parse_path)]
     #[arg(hide_short_help = true, global = true)]
     pub runtime_dir: Option<PathBuf>,
 
     /// Leave HAProxy running when this program stops
     ///
-    /// The next start takes it over without a lost request. Only for --haproxy managed.
+    /// The next start adopts it without losing a request. Only with --haproxy managed.
     #[arg(long, value_name = "BOOL", help_heading = HAPROXY, default_value = "false")]
     #[arg(action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(value_parser = value::parse_bool)]
     pub leave_running: bool,
 
-    /// With --haproxy service: reload over this master socket (-S of HAProxy)
+    /// With --haproxy service: reload over this master socket (HAProxy's -S)
     ///
     /// [default: none]
     #[arg(long, value_name = "SOCKET", help_heading = HAPROXY, value_parser = value::parse_path)]
@@ -190,96 +190,99 @@ pub struct Options {
 
     /// With --haproxy service: reload this unit, as in haproxy.service
     ///
-    /// Used when there is no --master-socket.
+    /// Used if --master-socket is not set.
     ///
     /// [default: none]
     #[arg(long, value_name = "UNIT", help_heading = HAPROXY, value_parser = value::parse_unit)]
     #[arg(hide_short_help = true)]
     pub reload_unit: Option<String>,
 
-    /// With --haproxy service: HAProxy's own socket is to be here
+    /// With --haproxy service: create HAProxy's stats socket here
     ///
-    /// For an HAProxy that may not write to the state directory. It makes the socket for its own group.
+    /// For an HAProxy that cannot write to the state directory. HAProxy creates the socket for its own group.
     ///
     /// [default: STATE/haproxy.sock]
     #[arg(long, value_name = "SOCKET", help_heading = HAPROXY, value_parser = value::parse_path)]
     #[arg(hide_short_help = true)]
     pub stats_socket: Option<PathBuf>,
 
-    /// With --haproxy service: the user that its workers become, or - where its master is not root
+    /// With --haproxy service: the user of HAProxy's workers, or - for none
     ///
-    /// [default: haproxy, where there is such a user]
+    /// Use - if HAProxy's master does not run as root, so that it cannot change its user.
+    ///
+    /// [default: haproxy, if that user exists]
     #[arg(long, value_name = "USER", help_heading = HAPROXY, value_parser = value::parse_user)]
     #[arg(hide_short_help = true)]
     pub haproxy_user: Option<HaproxyUser>,
 
-    /// Take HAProxy's further arguments from OPTIONS and EXTRAOPTS of this file
+    /// Read HAProxy's arguments from OPTIONS and EXTRAOPTS in this file
     ///
-    /// The file is read, never run. The arguments are used when a configuration is checked, but for those that
-    /// do not concern a check, such as -S.
+    /// The file is parsed, never executed. The arguments are used to check a configuration, except those that
+    /// do not apply to a check, such as -S.
     ///
-    /// [default: with --haproxy service /etc/sysconfig/haproxy or /etc/default/haproxy, where there is one]
+    /// [default: with --haproxy service /etc/sysconfig/haproxy or /etc/default/haproxy, if it exists]
     #[arg(long, value_name = "FILE", help_heading = HAPROXY, value_parser = value::parse_path)]
     #[arg(hide_short_help = true)]
     pub rc: Option<PathBuf>,
 
-    /// Accepted for the sake of old command lines; templates are compiled in, see --base-file
+    /// Accepted for compatibility and ignored; use --base-file
     ///
     /// [default: none]
     #[arg(long, value_name = "DIRS", help_heading = HAPROXY, hide_short_help = true)]
     pub template_dir: Option<String>,
 
-    /// Accepted for the sake of old command lines; templates are compiled in, see --base-file
+    /// Accepted for compatibility and ignored; use --base-file
     ///
     /// [default: none]
     #[arg(long, value_name = "NAME", help_heading = HAPROXY, hide_short_help = true)]
     pub template_file: Option<String>,
 
-    /// Keep this many empty backends of each kind for routes that come while HAProxy runs
+    /// Keep this many spare backends of each kind for new routes
     ///
-    /// Each takes about 10 kB of HAProxy's memory. Without one left, a new route takes a reload. HAProxy 3.4
-    /// and later adds backends as they are needed, and keeps none.
+    /// Each uses about 10 kB of HAProxy's memory. If none is left, a new route needs a reload. HAProxy 3.4
+    /// and later adds backends at run time and has no spare ones.
     #[arg(long, value_name = "NUMBER", help_heading = HAPROXY, default_value = "100", hide_short_help = true)]
     pub spare_backends: u16,
 
-    /// Give HAProxy this long to finish its requests when it is stopped
+    /// Give HAProxy this long to finish requests when it stops
     #[arg(long, value_name = "TIME", help_heading = TIMES, value_parser = value::parse_duration)]
     #[arg(default_value = "30s", hide_short_help = true)]
     pub stop_timeout: Duration,
 
-    /// Keep a route for this long after its last container is gone
+    /// Keep a route this long after its last container is gone
     ///
-    /// Its requests wait for the next container, then get 503. After that: 404.
+    /// During this time its requests wait for a container, then get 503. Afterwards they get 404.
     #[arg(long, value_name = "TIME", help_heading = TIMES, value_parser = value::parse_duration)]
     #[arg(default_value = "60s", hide_short_help = true)]
     pub hold: Duration,
 
-    /// Let requests wait this long for a container that is ready
+    /// Let requests wait this long for a ready container
     ///
-    /// A container that does not listen yet, or the next one after the last of a route is gone. After that: 503.
+    /// They wait for a container that does not listen yet, or for a new one after the last one is gone.
+    /// Afterwards they get 503.
     #[arg(long, value_name = "TIME", help_heading = TIMES, value_parser = value::parse_duration)]
     #[arg(default_value = "10s", hide_short_help = true)]
     pub wait_for_start: Duration,
 
-    /// After a reload, let old connections live this long
+    /// After a reload, keep old connections this long
     #[arg(long, value_name = "TIME", help_heading = TIMES, value_parser = value::parse_duration)]
     #[arg(default_value = "30m", hide_short_help = true)]
     pub hard_stop_after: Duration,
 
-    /// Let labels claim only these hosts, as in app.example.com or *.example.com (repeatable)
+    /// Restrict labels to these hosts, as in *.example.com (repeatable)
     ///
-    /// 'bank.example.com if LABEL=VALUE' is for containers with that label alone, whatever wider pattern there is
-    /// beside it; * is every host.
+    /// 'bank.example.com if LABEL=VALUE' reserves a host for containers with that label, even if a wider
+    /// pattern matches it, too. * is every host.
     ///
     /// [default: every host]
     #[arg(long, value_name = "PATTERN", help_heading = FENCES, value_parser = value::parse_host_fence)]
     pub allow_hosts: Vec<AllowedHost>,
 
-    /// Give a host, with all its paths, to the containers that have it first by the value of this label
+    /// Let one owner, by the value of this label, have a host with all paths
     ///
-    /// As in com.docker.compose.project. Others that claim the host wait, and are told. A container without the label is
-    /// on its own. Who has a host is kept in the state directory; it is free when none of them claimed it for the time
-    /// of --hold.
+    /// As in com.docker.compose.project. The first owner gets the host; containers of other owners that claim
+    /// it wait, and a problem is logged. A container without the label is its own owner. Owners are stored in
+    /// the state directory. A host is free after its owner has not claimed it for the time of --hold.
     ///
     /// [default: hosts are shared]
     #[arg(long, value_name = "LABEL", help_heading = FENCES, value_parser = value::parse_text)]
@@ -288,96 +291,98 @@ pub struct Options {
 
     /// Serve containers on the host's network
     ///
-    /// A port in a label of theirs is a port of the host, whoever listens there. Ports of docker-balancer, SSH and
-    /// Docker are never served.
+    /// A port in their labels is a port of the host, whichever program listens there. Ports of
+    /// docker-balancer, SSH and Docker are never served.
     #[arg(long, value_name = "SWITCH", help_heading = FENCES, value_enum, default_value = "on")]
     #[arg(hide_short_help = true)]
     pub host_network: OnOff,
 
-    /// Count labels that a container has of its image
+    /// Use labels that a container inherits from its image
     ///
-    /// With off, a label does not count that the image has with the same value; with --include-env, nor does such a
-    /// variable. docker-balancer then needs GET /images/ID/json of Docker. A container whose image Docker does not
-    /// describe is not served.
+    /// With off, a label is ignored if the image has it with the same value, and with --include-env so is
+    /// such a variable. docker-balancer then needs GET /images/ID/json of Docker. A container whose image
+    /// Docker does not describe is not served.
     #[arg(long, value_name = "SWITCH", help_heading = FENCES, value_enum, default_value = "on")]
     #[arg(hide_short_help = true)]
     pub image_labels: OnOff,
 
-    /// Let labels claim only these public ports, as in 80,443,8000-8100 (repeatable)
+    /// Restrict labels to these ports, as in 80,8000-8100 (repeatable)
     ///
-    /// [default: every port but SSH's (22) and Docker's (2375-2377, 4789, 7946)]
+    /// [default: every port except SSH's (22) and Docker's (2375-2377, 4789, 7946)]
     #[arg(long, value_name = "LIST", help_heading = FENCES, value_parser = value::parse_ports)]
     pub allow_ports: Vec<PortSet>,
 
-    /// Serve only containers with this label (repeatable: with all of them)
+    /// Serve only containers with this label (repeatable: all are required)
     ///
-    /// Several balancers can share a machine by it.
+    /// With it, several balancers can share a machine.
     ///
     /// [default: every container]
     #[arg(long, value_name = "LABEL[=VALUE]", help_heading = FENCES, value_parser = value::parse_constraint)]
     pub constraint: Vec<Constraint>,
 
-    /// Show the routes, live, on a page at this address: a port of loopback, or ADDRESS:PORT in full
+    /// Serve a live page with the routes at this address
     ///
-    /// It only shows, and asks for no password: 9000 and :9000 are 127.0.0.1:9000, and whoever reaches another
-    /// address sees your containers' names, addresses and labels.
+    /// ADDRESS is a port of loopback (9000 and :9000 are 127.0.0.1:9000) or ADDRESS:PORT. The page is
+    /// read-only and has no password: every client that can connect to another address sees your containers'
+    /// names, addresses and labels.
     ///
     /// [default: none]
     #[arg(long, value_name = "ADDRESS", help_heading = OUTPUT, value_parser = value::parse_listen_address)]
     pub dashboard: Option<SocketAddr>,
 
-    /// Let the dashboard be asked for by this name, as in glue.example.com (repeatable)
+    /// Allow this name for the dashboard, as in a.example.com (repeatable)
     ///
-    /// Else it answers only to localhost, loopback addresses and its own address, so that no page of the web
-    /// reads it by a name of its own (DNS rebinding).
+    /// Otherwise the dashboard accepts only localhost, loopback addresses and its own address. This prevents
+    /// websites from reading it by DNS rebinding.
     ///
     /// [default: none]
     #[arg(long, value_name = "NAME", help_heading = OUTPUT, value_parser = value::parse_host)]
     #[arg(hide_short_help = true)]
     pub dashboard_host: Vec<Host>,
 
-    /// Tell Prometheus how it goes, at http://ADDRESS/metrics
+    /// Serve Prometheus metrics at http://ADDRESS/metrics
     ///
-    /// ADDRESS is a port, for this machine alone, or an address and a port, as in 9105 or 0.0.0.0:9105.
-    /// Nothing is encrypted, and nobody is asked who he is.
+    /// ADDRESS is a port of loopback, or an address and a port, as in 9105 or 0.0.0.0:9105. There is no TLS
+    /// and no authentication.
     ///
-    /// [default: nobody is told]
+    /// [default: disabled]
     #[arg(long, value_name = "ADDRESS", help_heading = OUTPUT, value_parser = value::parse_listen_address)]
     #[arg(hide_short_help = true)]
     pub metrics: Option<SocketAddr>,
 
-    /// Have HAProxy tell Prometheus what it counts, at http://ADDRESS/metrics
+    /// Let HAProxy serve its own metrics at http://ADDRESS/metrics
     ///
-    /// ADDRESS is as that of --metrics, and another one. Takes an HAProxy that was built with its exporter.
+    /// ADDRESS has the same form as in --metrics and must be another one. HAProxy must be built with the
+    /// Prometheus exporter.
     ///
-    /// [default: nobody is told]
+    /// [default: disabled]
     #[arg(long, value_name = "ADDRESS", help_heading = OUTPUT, value_parser = value::parse_listen_address)]
     #[arg(hide_short_help = true)]
     pub haproxy_metrics: Option<SocketAddr>,
 
-    /// Let both be asked for metrics by this name, as in web1.example.com (repeatable)
+    /// Allow this name for both metrics, as in a.example.com (repeatable)
     ///
-    /// Else they answer to localhost, to addresses and to names without a dot, so that no page of the web reads them
-    /// by a name of its own (DNS rebinding).
+    /// Otherwise both accept only localhost, addresses and names without a dot. This prevents websites from
+    /// reading the metrics by DNS rebinding.
     ///
     /// [default: none]
     #[arg(long, value_name = "NAME", help_heading = OUTPUT, value_parser = value::parse_host)]
     #[arg(hide_short_help = true)]
     pub metrics_host: Vec<Host>,
 
-    /// How the log is written, to stderr
+    /// Write the log to stderr in this format
     ///
-    /// Where that is the journal of systemd, text comes with its fields.
+    /// If stderr is the systemd journal, text entries also have structured fields.
     #[arg(long, value_name = "FORMAT", help_heading = OUTPUT, value_enum, default_value = "text")]
     pub log_format: LogFormat,
 
-    /// Say more: -v debug, -vv everything [default: a line for each change]
+    /// Log more: -v debug, -vv trace [default: one line for each change]
     ///
-    /// RUST_LOG, where it is set, says it in its own way.
+    /// RUST_LOG, if set, takes precedence.
     #[arg(short, long, action = ArgAction::Count, help_heading = OUTPUT)]
     pub verbose: u8,
 
-    /// Say only what went wrong [default: a line for each change]
+    /// Log only warnings and errors [default: one line for each change]
     #[arg(short, long, help_heading = OUTPUT)]
     pub quiet: bool,
 }
@@ -428,17 +433,17 @@ impl Program for Options {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum HaproxyModeArg {
-    /// Ours: started, supervised and reloaded by this program
+    /// An own HAProxy, which docker-balancer starts, supervises and reloads
     Managed,
-    /// Somebody else's, a system service say: only reloaded
+    /// A system service, which docker-balancer only reloads
     Service,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum AddressMode {
-    /// Its own, on a network that HAProxy can reach
+    /// The container's own address, on a network that HAProxy can reach
     Container,
-    /// Its published port, for a Docker on another machine
+    /// The container's published port, for a Docker on another machine
     Published,
 }
 
@@ -474,11 +479,11 @@ fn build_command<P: Program>() -> Command {
     let version = Arg::new("version").short('V').long("version").action(ArgAction::Version);
     share_options(P::Subcommand::augment_subcommands(P::command()))
         .arg(
-            help.help("Help in short with -h, in full with --help")
+            help.help("Print a summary (-h) or the full help (--help)")
                 .help_heading(OUTPUT)
                 .global(true),
         )
-        .arg(version.help("The version").help_heading(OUTPUT))
+        .arg(version.help("Print the version").help_heading(OUTPUT))
 }
 
 /// An option of the program says the same after a command as before it, where the command has none of that name.
@@ -507,13 +512,13 @@ pub(crate) fn share_options(program: Command) -> Command {
 }
 
 const COMMANDS: &str = "Commands";
-const ACTION: &str = "What to do";
+const ACTION: &str = "Mode";
 const DOCKER: &str = "Docker";
 const ROUTES: &str = "Routes";
 const LISTENERS: &str = "Listeners";
 const HAPROXY: &str = "HAProxy";
-const TIMES: &str = "Times";
-const FENCES: &str = "Fences: what labels may claim";
+const TIMES: &str = "Timeouts";
+const FENCES: &str = "Restrictions on labels";
 const OUTPUT: &str = "Output";
 
 const SHORT_FOOTER: &str = "\
@@ -522,7 +527,7 @@ Try it, without root:
   docker-balancer --watch --map-port 80=8080
   curl http://app.localhost:8080/
 
---help explains these options, and lists the rest.";
+--help explains these options and lists all others.";
 
 const LONG_FOOTER: &str = "\
 Try it, without root:
@@ -530,14 +535,14 @@ Try it, without root:
   docker-balancer --watch --map-port 80=8080
   curl http://app.localhost:8080/
 
-Reload the HAProxy that the system runs, and take only hosts below example.com:
+Configure the HAProxy of the system, and allow only hosts below example.com:
   docker-balancer --watch --haproxy service --reload-unit haproxy.service \\
       --allow-hosts '*.example.com'
 
 Every option is also an environment variable and a key of the settings file: --map-port is
-DOCKER_GLUE_MAP_PORT=80=8080,443=8443 in the environment, and in the file
-map_port = [\"80=8080\", \"443=8443\"]. A flag wins over the environment, that over the file, and that
-over the default; a list replaces a list.
+DOCKER_GLUE_MAP_PORT=80=8080,443=8443 in the environment, and
+map_port = [\"80=8080\", \"443=8443\"] in the file. The command line wins over the environment, the
+environment over the file, and the file over the default. A list replaces a list.
 
-Exit status: 0 applied, or stopped; 1 not so; 2 the options are wrong. That of a command is in its
-own --help; 4 is always: Docker, or the docker-balancer that runs, could not be asked.";
+Exit status: 0 applied, or stopped; 1 failed; 2 invalid options. The exit status of a command is in
+its own --help; 4 always means: Docker, or the running docker-balancer, does not answer.";

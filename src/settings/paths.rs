@@ -22,7 +22,7 @@ pub fn default_state_dir(machine: &HostEnv) -> Result<PathBuf> {
         .absolute_dir("XDG_STATE_HOME")
         .or_else(home)
         .map(|parent| parent.join(DIR_NAME))
-        .context("neither XDG_STATE_HOME nor HOME is set; give --state-dir DIR")
+        .context("neither XDG_STATE_HOME nor HOME is set; set --state-dir DIR")
 }
 
 pub fn default_runtime_dir(machine: &HostEnv) -> PathBuf {
@@ -55,7 +55,8 @@ pub fn find_program(name: PathBuf, machine: &HostEnv) -> PathBuf {
 pub fn check_socket_length(option: &str, directory: PathBuf) -> Result<PathBuf> {
     if MAX_SOCKET_DIR_BYTES < directory.as_os_str().len() {
         bail!(
-            "{option}: {} is too long for the sockets in it; give one of at most {MAX_SOCKET_DIR_BYTES} bytes",
+            "{option}: {} is too long for the sockets in it; use a path of at most \
+             {MAX_SOCKET_DIR_BYTES} bytes",
             directory.display()
         );
     }
@@ -68,7 +69,7 @@ pub fn create_dir(directory: &Path) -> Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(directory)
-        .with_context(|| format!("cannot make the directory {}", directory.display()))
+        .with_context(|| format!("cannot create the directory {}", directory.display()))
 }
 
 /// Makes a directory that others cannot have put there before us.
@@ -76,10 +77,11 @@ pub fn create_private_dir(directory: &Path, uid: u32) -> Result<()> {
     create_dir(directory)?;
     let found = directory
         .symlink_metadata()
-        .with_context(|| format!("cannot look at {}", directory.display()))?;
+        .with_context(|| format!("cannot read the metadata of {}", directory.display()))?;
     if !is_owned_and_private(&found, uid) {
         bail!(
-            "{} belongs to somebody else, or others may write to it; remove it, or name another directory",
+            "{} belongs to another user, or other users can write to it; remove it, or set another \
+             directory",
             directory.display()
         );
     }
@@ -99,12 +101,12 @@ pub fn check_owner(folder: &Path, (user, group): (u32, u32)) -> Result<(), Strin
     });
     for (what, found) in std::iter::once(("it".to_owned(), found)).chain(files) {
         return Err(match () {
-            () if found.is_symlink() => format!("{what} is a link"),
-            () if ![0, user].contains(&found.uid()) => format!("{what} belongs to somebody else"),
-            () if found.mode() & 0o002 != 0 => format!("others may write to {what}"),
+            () if found.is_symlink() => format!("{what} is a symbolic link"),
+            () if ![0, user].contains(&found.uid()) => format!("{what} belongs to another user"),
+            () if found.mode() & 0o002 != 0 => format!("other users can write to {what}"),
             // Many users have a group of their own, and let it write.
             () if found.mode() & 0o020 != 0 && ![0, group].contains(&found.gid()) => {
-                format!("the group of {what} may write to it")
+                format!("the group of {what} can write to it")
             }
             () => continue,
         });
@@ -210,25 +212,25 @@ mod tests {
         symlink("ours", at("link")).unwrap();
         assert_eq!(reason("absent", uid), "");
         assert_eq!(reason("ours", uid), "");
-        assert_eq!(reason("link", uid), "it is a link");
+        assert_eq!(reason("link", uid), "it is a symbolic link");
         mode("ours/a.ini", 0o664);
         assert_eq!(reason("ours", uid), "");
         mode("ours/a.ini", 0o666);
-        assert_eq!(reason("ours", uid), "others may write to DIR/ours/a.ini");
+        assert_eq!(reason("ours", uid), "other users can write to DIR/ours/a.ini");
         mode("ours/a.ini", 0o644);
         mode("ours", 0o757);
-        assert_eq!(reason("ours", uid), "others may write to it");
+        assert_eq!(reason("ours", uid), "other users can write to it");
         if uid != 0 {
             return;
         }
         mode("ours", 0o775);
         assert_eq!(reason("ours", 7), "", "root's are trusted by everybody");
         chown(at("ours/a.ini"), Some(7), None).unwrap();
-        assert_eq!(reason("ours", 0), "DIR/ours/a.ini belongs to somebody else");
+        assert_eq!(reason("ours", 0), "DIR/ours/a.ini belongs to another user");
         assert_eq!(reason("ours", 7), "");
         chown(at("ours"), Some(7), Some(7)).unwrap();
-        assert_eq!(reason("ours", 0), "it belongs to somebody else");
-        assert_eq!(reason("ours", 7), "the group of it may write to it");
+        assert_eq!(reason("ours", 0), "it belongs to another user");
+        assert_eq!(reason("ours", 7), "the group of it can write to it");
     }
 
     #[test]
@@ -245,6 +247,6 @@ mod tests {
         assert!(create_private_dir(&link, uid).is_err());
 
         std::fs::set_permissions(&ours, PermissionsExt::from_mode(0o777)).unwrap();
-        assert!(create_private_dir(&ours, uid).unwrap_err().to_string().contains("somebody else"));
+        assert!(create_private_dir(&ours, uid).unwrap_err().to_string().contains("another user"));
     }
 }

@@ -31,7 +31,10 @@ impl Settings {
         let haproxy = haproxy_mode(&options)?;
         let (metrics, haproxy_metrics) = (options.metrics, options.haproxy_metrics);
         if metrics.is_some() && metrics == haproxy_metrics {
-            bail!("--metrics and --haproxy-metrics need a port each: one is ours, one HAProxy's");
+            bail!(
+                "--metrics and --haproxy-metrics need different ports: docker-balancer serves one, \
+                 HAProxy the other"
+            );
         }
         let own_ports = [metrics, haproxy_metrics, options.dashboard].into_iter().flatten();
         let own: BTreeSet<_> = own_ports.filter_map(|addr| NonZeroU16::new(addr.port())).collect();
@@ -106,8 +109,8 @@ fn haproxy_mode(options: &Options) -> Result<HaproxyMode> {
         (HaproxyModeArg::Service, Some(socket), _) => ReloadVia::MasterSocket(socket.clone()),
         (HaproxyModeArg::Service, None, Some(unit)) => ReloadVia::Unit(unit.clone()),
         (HaproxyModeArg::Service, None, None) => bail!(
-            "--haproxy service: how HAProxy is reloaded is never guessed; give --master-socket SOCKET \
-             (its -S) or --reload-unit UNIT (such as haproxy.service)"
+            "--haproxy service needs a way to reload HAProxy: set --master-socket SOCKET \
+             (HAProxy's -S) or --reload-unit UNIT (such as haproxy.service)"
         ),
     };
     let (stats_socket, user) = (options.stats_socket.clone(), options.haproxy_user.clone());
@@ -238,10 +241,10 @@ fn build_port_map(
         if let Some((other, _)) =
             map.iter().find(|(other, taken)| **other != public && **taken == ours)
         {
-            bail!("--map-port: {other} and {public} cannot both be moved to {ours}");
+            bail!("--map-port: {other} and {public} cannot both be mapped to {ours}");
         }
         if map.insert(public, ours).is_some_and(|before| before != ours) {
-            bail!("--map-port: {public} is moved to two ports; one is enough");
+            bail!("--map-port: {public} is mapped to two ports; give one");
         }
     }
     Ok(map)

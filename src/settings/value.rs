@@ -22,8 +22,10 @@ const MAX_DURATION: Duration = Duration::from_hours(576);
 
 pub fn parse_text(text: &str) -> Result<String, String> {
     match text.trim() {
-        "" => Err("it is empty".into()),
-        text if text.chars().any(char::is_control) => Err("it has control characters".into()),
+        "" => Err("the value is empty".into()),
+        text if text.chars().any(char::is_control) => {
+            Err("the value contains control characters".into())
+        }
         text => Ok(text.into()),
     }
 }
@@ -32,7 +34,7 @@ pub fn parse_bool(text: &str) -> Result<bool, String> {
     let none = clap::Command::new("");
     BoolishValueParser::new()
         .parse_ref(&none, None, text.as_ref())
-        .map_err(|_| "it is one of true false yes no on off 1 0".into())
+        .map_err(|_| "the value must be one of true, false, yes, no, on, off, 1 and 0".into())
 }
 
 /// Made absolute: HAProxy need not be where we are.
@@ -47,7 +49,7 @@ pub fn parse_program(program: &str) -> Result<PathBuf, String> {
 pub fn parse_unit(unit: &str) -> Result<String, String> {
     let legal = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c);
     if unit.is_empty() || unit.starts_with('-') || !unit.chars().all(legal) {
-        return Err("a unit has a name such as haproxy.service".into());
+        return Err("the value must be the name of a unit, such as haproxy.service".into());
     }
     Ok(unit.into())
 }
@@ -55,14 +57,16 @@ pub fn parse_unit(unit: &str) -> Result<String, String> {
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text.trim()) {
         Ok(duration) if duration <= MAX_DURATION => Ok(duration),
-        Ok(_) => Err("a time is at most 24days".into()),
-        Err(_) => Err("a time is a number with its unit, as in 500ms, 30s or 5m".into()),
+        Ok(_) => Err("a time must be at most 24days".into()),
+        Err(_) => Err("a time must be a number with a unit, as in 500ms, 30s or 5m".into()),
     }
 }
 
 pub fn parse_ip(text: &str) -> Result<IpAddr, String> {
     let bare = text.trim().trim_start_matches('[').trim_end_matches(']');
-    bare.parse().map_err(|_| "an address is as in 192.0.2.1 or [2001:db8::1], without port".into())
+    bare.parse().map_err(|_| {
+        "the value must be an address without port, as in 192.0.2.1 or [2001:db8::1]".into()
+    })
 }
 
 pub fn parse_network(text: &str) -> Result<IpNet, String> {
@@ -70,14 +74,16 @@ pub fn parse_network(text: &str) -> Result<IpNet, String> {
     text.parse::<IpNet>()
         .map(|network| network.trunc())
         .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
-        .map_err(|_| "a network is as in 192.0.2.0/24 or 2001:db8::/32".into())
+        .map_err(|_| "the value must be a network, as in 192.0.2.0/24 or 2001:db8::/32".into())
 }
 
 pub fn parse_port(text: &str) -> Result<NonZeroU16, String> {
     let digits = text.trim();
     let whole = digits.chars().all(|c| c.is_ascii_digit());
     let port = if whole { digits.parse().ok() } else { None };
-    port.ok_or_else(|| format!("{digits:?} is no port; a port is a whole number from 1 to 65535"))
+    port.ok_or_else(|| {
+        format!("{digits:?} is not a port; a port is a whole number from 1 to 65535")
+    })
 }
 
 /// `80,443,8000-8100`
@@ -87,7 +93,7 @@ pub fn parse_ports(text: &str) -> Result<PortSet, String> {
         let (first, last) = piece.split_once('-').unwrap_or((piece, piece));
         let (first, last) = (parse_port(first)?, parse_port(last)?);
         if last < first {
-            return Err(format!("{first}-{last} ends before it begins"));
+            return Err(format!("{first}-{last}: the last port is lower than the first"));
         }
         ports.extend((first.get()..=last.get()).filter_map(NonZeroU16::new));
     }
@@ -103,20 +109,21 @@ pub fn parse_listen_address(text: &str) -> Result<SocketAddr, String> {
     }
     let address = text.parse::<SocketAddr>().ok().filter(|addr| addr.port() != 0);
     address.ok_or_else(|| {
-        "it is a port, for this machine alone, or an address and a port, as in 9105, 0.0.0.0:9105 or \
-         [2001:db8::1]:9105"
+        "the value must be a port of loopback, or an address and a port, as in 9105, 0.0.0.0:9105 \
+         or [2001:db8::1]:9105"
             .into()
     })
 }
 
 /// `80=8080`
 pub fn parse_port_mapping(text: &str) -> Result<(NonZeroU16, NonZeroU16), String> {
-    let form = "it is the public port, =, and the port to listen on, as in 80=8080";
+    let form = "the value must be PUBLIC=PORT, the public port and the port to listen on, as in \
+                80=8080";
     let Some((public, ours)) = text.split_once('=') else {
         // As docker run takes them: the host's port first.
         return Err(match text.split_once(':') {
             Some((ours, public)) => {
-                format!("{form}; docker's {ours}:{public} is {public}={ours} here")
+                format!("{form}; for docker's {ours}:{public} write {public}={ours}")
             }
             None => form.to_owned(),
         });
@@ -147,7 +154,10 @@ pub fn parse_constraint(constraint: &str) -> Result<Constraint, String> {
         Some((label, value)) => (label, Some(value.to_owned())),
         None => (constraint.as_str(), None),
     };
-    Ok(Constraint { label: parse_text(label).map_err(|_| "it names no label")?, value })
+    Ok(Constraint {
+        label: parse_text(label).map_err(|_| "the name of the label is missing")?,
+        value,
+    })
 }
 
 pub fn parse_host(text: &str) -> Result<Host, String> {
@@ -157,7 +167,7 @@ pub fn parse_host(text: &str) -> Result<Host, String> {
 /// `-` is nobody else.
 pub fn parse_user(text: &str) -> Result<HaproxyUser, String> {
     match text.trim() {
-        "" => Err("it is a user's name, or -".to_owned()),
+        "" => Err("the value must be the name of a user, or -".to_owned()),
         "-" => Ok(HaproxyUser::Same),
         name => Ok(HaproxyUser::Named(name.to_owned())),
     }
@@ -168,7 +178,8 @@ pub fn parse_access_log(text: &str) -> Result<AccessLog, String> {
         "off" => Ok(AccessLog::Off),
         "stdout" => Ok(AccessLog::Stdout),
         address if is_log_address(address) => Ok(AccessLog::To(address.into())),
-        _ => Err("it is off, stdout, a socket such as /dev/log, or a server such as 192.0.2.1:514"
+        _ => Err("the value must be off, stdout, a socket such as /dev/log, or a server such as \
+                  192.0.2.1:514"
             .into()),
     }
 }
@@ -207,14 +218,14 @@ mod tests {
                 (" 443 , 80 ", "{80, 443}"),
                 ("8000-8002,80", "{80, 8000, 8001, 8002}"),
                 ("65535-65535", "{65535}"),
-                ("", "no: \"\" is no port; a port is a whole number from 1 to 65535"),
-                ("80,", "no: \"\" is no port; a port is a whole number from 1 to 65535"),
-                ("0", "no: \"0\" is no port; a port is a whole number from 1 to 65535"),
-                ("+80", "no: \"+80\" is no port; a port is a whole number from 1 to 65535"),
-                ("65536", "no: \"65536\" is no port; a port is a whole number from 1 to 65535"),
-                ("http", "no: \"http\" is no port; a port is a whole number from 1 to 65535"),
-                ("9-8", "no: 9-8 ends before it begins"),
-                ("1-2-3", "no: \"2-3\" is no port; a port is a whole number from 1 to 65535"),
+                ("", "no: \"\" is not a port; a port is a whole number from 1 to 65535"),
+                ("80,", "no: \"\" is not a port; a port is a whole number from 1 to 65535"),
+                ("0", "no: \"0\" is not a port; a port is a whole number from 1 to 65535"),
+                ("+80", "no: \"+80\" is not a port; a port is a whole number from 1 to 65535"),
+                ("65536", "no: \"65536\" is not a port; a port is a whole number from 1 to 65535"),
+                ("http", "no: \"http\" is not a port; a port is a whole number from 1 to 65535"),
+                ("9-8", "no: 9-8: the last port is lower than the first"),
+                ("1-2-3", "no: \"2-3\" is not a port; a port is a whole number from 1 to 65535"),
             ],
         );
     }
@@ -226,19 +237,24 @@ mod tests {
             &[
                 ("80=8080", "(80, 8080)"),
                 (" 80 = 8080 ", "(80, 8080)"),
-                ("80", "no: it is the public port, =, and the port to listen on, as in 80=8080"),
+                (
+                    "80",
+                    "no: the value must be PUBLIC=PORT, the public port and the port to listen on, \
+                     as in 80=8080",
+                ),
                 (
                     "8080:80",
-                    "no: it is the public port, =, and the port to listen on, as in 80=8080; docker's 8080:80 is 80=8080 here",
+                    "no: the value must be PUBLIC=PORT, the public port and the port to listen on, \
+                     as in 80=8080; for docker's 8080:80 write 80=8080",
                 ),
-                ("80=", "no: \"\" is no port; a port is a whole number from 1 to 65535"),
+                ("80=", "no: \"\" is not a port; a port is a whole number from 1 to 65535"),
             ],
         );
     }
 
     #[test]
     fn duration_without_unit_is_rejected() {
-        let bad = "no: a time is a number with its unit, as in 500ms, 30s or 5m";
+        let bad = "no: a time must be a number with a unit, as in 500ms, 30s or 5m";
         check_table(
             parse_duration,
             &[
@@ -249,14 +265,14 @@ mod tests {
                 ("30", bad),
                 ("-1s", bad),
                 ("", bad),
-                ("25days", "no: a time is at most 24days"),
+                ("25days", "no: a time must be at most 24days"),
             ],
         );
     }
 
     #[test]
     fn ip_in_brackets_is_parsed_port_is_rejected() {
-        let bad = "no: an address is as in 192.0.2.1 or [2001:db8::1], without port";
+        let bad = "no: the value must be an address without port, as in 192.0.2.1 or [2001:db8::1]";
         check_table(
             parse_ip,
             &[
@@ -271,7 +287,7 @@ mod tests {
 
     #[test]
     fn bare_port_listens_on_loopback() {
-        let bad = "no: it is a port, for this machine alone, or an address and a port, as in 9105, \
+        let bad = "no: the value must be a port of loopback, or an address and a port, as in 9105, \
                    0.0.0.0:9105 or [2001:db8::1]:9105";
         check_table(
             parse_listen_address,
@@ -299,7 +315,10 @@ mod tests {
                 ("10.1.2.3/8", "10.0.0.0/8"),
                 ("10.1.2.3", "10.1.2.3/32"),
                 ("2001:db8::1/32", "2001:db8::/32"),
-                ("example.com", "no: a network is as in 192.0.2.0/24 or 2001:db8::/32"),
+                (
+                    "example.com",
+                    "no: the value must be a network, as in 192.0.2.0/24 or 2001:db8::/32",
+                ),
             ],
         );
     }
@@ -312,8 +331,8 @@ mod tests {
                 ("a", "Constraint { label: \"a\", value: None }"),
                 ("a=", "Constraint { label: \"a\", value: Some(\"\") }"),
                 ("a=b=c,d", "Constraint { label: \"a\", value: Some(\"b=c,d\") }"),
-                ("=b", "no: it names no label"),
-                ("", "no: it is empty"),
+                ("=b", "no: the name of the label is missing"),
+                ("", "no: the value is empty"),
             ],
         );
     }
@@ -326,8 +345,8 @@ mod tests {
 
     #[test]
     fn access_log_target_is_parsed_or_rejected() {
-        let bad =
-            "no: it is off, stdout, a socket such as /dev/log, or a server such as 192.0.2.1:514";
+        let bad = "no: the value must be off, stdout, a socket such as /dev/log, or a server such \
+                   as 192.0.2.1:514";
         check_table(
             parse_access_log,
             &[
@@ -346,7 +365,7 @@ mod tests {
 
     #[test]
     fn unit_with_dash_or_shell_syntax_is_rejected() {
-        let bad = "no: a unit has a name such as haproxy.service";
+        let bad = "no: the value must be the name of a unit, such as haproxy.service";
         check_table(
             parse_unit,
             &[

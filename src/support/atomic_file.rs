@@ -45,7 +45,7 @@ impl WriteError {
 fn write_hint(kind: io::ErrorKind) -> &'static str {
     use io::ErrorKind as Kind;
     match kind {
-        Kind::StorageFull | Kind::QuotaExceeded => "; free some space there",
+        Kind::StorageFull | Kind::QuotaExceeded => "; free some disk space there",
         Kind::ReadOnlyFilesystem | Kind::PermissionDenied => {
             "; make it writable for this user, or choose another place with --config-file or --state-dir"
         }
@@ -102,7 +102,7 @@ pub(crate) fn stage_file(
 /// What is there cannot be replaced by a file: as root a rename would take a device away from everybody.
 pub(crate) fn check_regular(target: &Path) -> Result<(), WriteError> {
     let Some(what) = durable::irregular_kind(target) else { return Ok(()) };
-    let why = format!("it is {what}, and no file; name a file with --config-file");
+    let why = format!("it is {what}, not a file; set a file with --config-file");
     Err(WriteError::new(target, io::Error::other(why)))
 }
 
@@ -162,7 +162,7 @@ pub(crate) fn back_up(target: &Path, content: &[u8]) -> Result<Option<PathBuf>, 
             Err(_) => return link_or_copy(target, &name).map(|()| Some(name)),
         }
     }
-    unreachable!("the names beside a file do not end")
+    unreachable!("found no free name next to the file")
 }
 
 /// The very file, with its owner and mode, where links can be made.

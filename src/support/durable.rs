@@ -35,7 +35,7 @@ pub fn irregular_kind(path: &Path) -> Option<&'static str> {
     let kind = fs::metadata(path).ok()?.file_type();
     match () {
         () if kind.is_file() => None,
-        () if kind.is_dir() => Some("a folder"),
+        () if kind.is_dir() => Some("a directory"),
         () if kind.is_char_device() || kind.is_block_device() => Some("a device"),
         () if kind.is_fifo() => Some("a pipe"),
         () => Some("a socket"),

@@ -26,7 +26,7 @@ where
     let (hangup, hangups) = mpsc::channel(1);
     tokio::select! {
         result = work(receiver.map(drop).boxed(), hangups) => result,
-        () = signals.handle_signals(sender, hangup) => Err(anyhow!("stopped at once by a second signal")),
+        () = signals.handle_signals(sender, hangup) => Err(anyhow!("stopped immediately by a second signal")),
     }
 }
 
@@ -52,7 +52,7 @@ impl Signals {
         // The work may have ended by itself.
         let _ = sender.send(());
         let signal = self.next_signal(&hangup).await;
-        warn!(signal, "stopping at once");
+        warn!(signal, "stopping immediately");
     }
 
     /// The next one that asks to stop.
@@ -95,6 +95,6 @@ mod tests {
             pending::<Result<()>>().await
         };
         let error = run_until_stopped(deaf).await.unwrap_err();
-        assert_eq!(error.to_string(), "stopped at once by a second signal");
+        assert_eq!(error.to_string(), "stopped immediately by a second signal");
     }
 }

@@ -28,10 +28,7 @@ pub async fn supervise<F: Future<Output = ()>>(task: &'static str, mut start: im
         let run = AssertUnwindSafe(async { fault::inject(task, start()).await });
         let outcome = if run.catch_unwind().await.is_ok() { "ended" } else { "panicked" };
         let pause = backoff.pause_after(begun.elapsed());
-        error!(
-            task,
-            "{task} {outcome}, which is a defect of this program; starting it again in {pause:?}"
-        );
+        error!(task, "{task} {outcome} because of a bug in this program; restarting in {pause:?}");
         sleep(pause).await;
     }
 }
@@ -73,7 +70,7 @@ pub mod fault {
     pub async fn inject<T>(task: &str, work: impl Future<Output = T>) -> T {
         tokio::select! {
             done = work => done,
-            () = demand(task) => panic!("{task} was told to panic by a test"),
+            () = demand(task) => panic!("{task} panics as requested by a test"),
         }
     }
 

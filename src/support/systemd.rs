@@ -53,6 +53,6 @@ pub fn notify_stopping() {
 /// Nobody listens where no service manager runs, and that is fine.
 fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        debug!(%error, "the service manager was not told");
+        debug!(%error, "could not notify the service manager");
     }
 }

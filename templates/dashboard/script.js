@@ -75,7 +75,7 @@ function open() {
     live("");
   };
   stream.onerror = () => {
-    live("Not live: docker-balancer does not answer. Trying again…");
+    live("Not live: docker-balancer does not answer. Retrying…");
     // A browser gives up where it was refused; a moment later it may not be.
     if (stream.readyState === EventSource.CLOSED) setTimeout(look, 2000);
   };

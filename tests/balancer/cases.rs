@@ -38,7 +38,7 @@ const COMPOSE: &[(&str, i32, &[&str])] = &[
         0,
         &["/api/*", "/api/.*", "/api/(.*)", "/users/:id", "4 hints"],
     ),
-    ("prefix-without-pattern.compose.yaml", 0, &["no problem"]),
+    ("prefix-without-pattern.compose.yaml", 0, &["no problems"]),
     ("published-port-in-label.compose.yaml", 0, &["service web", "service own", "2 hints"]),
     ("map-in-list.compose.yaml", 1, &[":7: ", "- glue_http_80_host=web.example.com"]),
     ("empty-ip-in-port.compose.yaml", 0, &["1 service with labels"]),

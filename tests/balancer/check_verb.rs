@@ -27,7 +27,7 @@ fn status_and_text(output: &Output) -> (i32, String) {
 
 #[test]
 fn compose_example_has_no_problems() {
-    let expected = "2 services with labels for docker-balancer: no problem".to_owned();
+    let expected = "2 services with labels for docker-balancer: no problems".to_owned();
     assert_eq!(check_file("examples/compose.yaml", &[]), (0, expected));
 }
 
@@ -37,8 +37,9 @@ fn service_excluded_by_constraint_is_named() {
     let (status, text) = check_file("examples/compose.yaml", &["--constraint", "tier=front"]);
     assert_eq!(status, 0, "hints do not count");
     for name in ["app", "api"] {
-        let line =
-            format!("service {name}: it is left out, as --constraint tier=front does not hold");
+        let line = format!(
+            "service {name}: not served, because it does not match --constraint tier=front"
+        );
         assert!(text.contains(&line), "{text}");
     }
 }
@@ -71,13 +72,14 @@ fn labels_under_environment_are_hinted_without_include_env() {
     fs::write(&file, text).unwrap();
     let (status, text) = check_file(file.to_str().unwrap(), &[]);
     assert_eq!(status, 0, "{text}");
-    let line = "compose.yaml:5: hint: service web: label glue_http_80_host=\"a.test\": it is a variable of the \
-                environment, which is read with --include-env alone; make it a label, or give docker-balancer that option";
+    let line = "compose.yaml:5: hint: service web: label glue_http_80_host=\"a.test\": this is an \
+                environment variable, which is read only with --include-env; make it a label, or \
+                set that option";
     assert!(text.contains(line), "{text}");
     let (status, text) = check_file(file.to_str().unwrap(), &["--include-env"]);
     assert_eq!(
         (status, text.as_str()),
-        (0, "1 service with labels for docker-balancer: no problem")
+        (0, "1 service with labels for docker-balancer: no problems")
     );
 }
 
@@ -86,13 +88,12 @@ fn options_without_effect_are_reported_for_a_file() {
     let file = "examples/compose.yaml";
     let (status, text) = check_file(file, &["--constraint", "a=1", "--constraint", "a=2"]);
     assert_eq!(status, 1, "{text}");
-    let line =
-        "problem: option --constraint: no container has a=1 and a=2 at once, so none is served";
+    let line = "problem: option --constraint: no container can have both a=1 and a=2, so no container is served";
     assert!(text.contains(line), "{text}");
     let (status, text) = check_file(file, &["--map-port", "8080=80"]);
     assert_eq!(status, 0, "{text}");
-    let line = "hint: option --map-port: no label asks for public port 8080, but some do for 80: it is PUBLIC=PORT, \
-                the label's port first; was 80=8080 meant?";
+    let line = "hint: option --map-port: no label uses public port 8080, but labels use 80; the \
+                order is PUBLIC=PORT, with the label's port first: did you mean 80=8080?";
     assert!(text.contains(line), "{text}");
 }
 
@@ -135,7 +136,7 @@ fn running_containers_are_checked() {
     let pair = (0, "no container has labels for docker-balancer".to_owned());
     assert_eq!(check_docker(&plan, &[]), pair);
     let web = plan.run("web").label("glue_http_80_host", "a.test").start();
-    let well = (0, "1 container with labels for docker-balancer: no problem".to_owned());
+    let well = (0, "1 container with labels for docker-balancer: no problems".to_owned());
     assert_eq!(check_docker(&plan, &[]), well);
 
     // Hints are shown, and do not count.
@@ -148,14 +149,14 @@ fn running_containers_are_checked() {
         format!("hint: container {} ({id}): the container does not expose port 8080", hint.name);
     assert!(text.contains(&line), "{text}");
     let line = format!(
-        "hint: container {} ({}): label glue-http-80-host=\"c.test\": it is not one of ours and not read; did you \
-         mean glue_http_80_host?",
+        "hint: container {} ({}): label glue-http-80-host=\"c.test\": not a label of \
+         docker-balancer, so it is ignored; did you mean glue_http_80_host?",
         other.name,
         &other.id[..12]
     );
     assert!(text.contains(&line), "{text}");
     assert!(
-        text.ends_with("2 containers with labels for docker-balancer: no problem, 2 hints"),
+        text.ends_with("2 containers with labels for docker-balancer: no problems, 2 hints"),
         "{text}"
     );
 
@@ -168,11 +169,12 @@ fn running_containers_are_checked() {
     let id = &wrong.id[..12];
     for line in [
         format!(
-            "problem: container {} ({id}): label glue_http_80_wieght=\"3\": there is no such label; did you mean glue_http_80_weight?",
+            "problem: container {} ({id}): label glue_http_80_wieght=\"3\": unknown label; did you \
+             mean glue_http_80_weight?",
             wrong.name
         ),
         format!(
-            "problem: container {} ({id}): a.test:80/ is served by container {} ({}) with another timeout",
+            "problem: container {} ({id}): a.test:80/ is served by the older container {} ({}) with a different timeout",
             wrong.name,
             web.name,
             &web.id[..12]
@@ -196,16 +198,16 @@ fn image_labels_are_checked_without_a_container() {
     assert_eq!(check_docker(&plan, &["--image", common::image()]), (0, well.to_owned()));
     image.build("LABEL glu_http_80_host=a.test");
     let hint = format!(
-        "hint: image {name}: label glu_http_80_host=\"a.test\": it is not one of ours and not read; did you mean \
-         glue_http_80_host?\nno image has labels for docker-balancer"
+        "hint: image {name}: label glu_http_80_host=\"a.test\": not a label of docker-balancer, so \
+         it is ignored; did you mean glue_http_80_host?\nno image has labels for docker-balancer"
     );
     assert_eq!(check_docker(&plan, &["--image", &name]), (0, hint));
     image.build(
         "LABEL glue_http_80_host=a.test glue_http_80_prefix=a//b\nENV glue_http_80_weight=much",
     );
     let problem = format!(
-        "problem: image {name}: label glue_http_80_prefix=\"a//b\": \"a//b\" is no path as it stands in a URL: \
-         no empty segments, no . or .., no query, other characters as %XX"
+        "problem: image {name}: label glue_http_80_prefix=\"a//b\": \"a//b\" is not a valid URL \
+         path: no empty segments, no . or .., no query, other characters as %XX"
     );
     let (status, text) = check_docker(&plan, &["--image", &name]);
     assert_eq!(status, 1);
@@ -223,7 +225,8 @@ fn image_labels_are_checked_without_a_container() {
     assert_eq!(status, 1);
     assert_eq!(
         text,
-        "docker-balancer: Docker has no image none/such:1; get it with docker pull none/such:1, or build it"
+        "docker-balancer: Docker has no image none/such:1; pull it with docker pull none/such:1, \
+         or build it"
     );
 }
 
@@ -256,6 +259,6 @@ fn check_without_docker_exits_with_status_4() {
             command.args(words).args(["--docker-url", "unix:///nowhere/docker.sock"]).output();
         let (status, text) = status_and_text(&output.unwrap());
         assert_eq!(status, 4, "{text}");
-        assert!(text.starts_with("docker-balancer: Docker could not be asked: "), "{text}");
+        assert!(text.starts_with("docker-balancer: Docker does not answer: "), "{text}");
     }
 }

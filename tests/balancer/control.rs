@@ -108,7 +108,7 @@ fn api_document_lists_exactly_the_enum_words_of_explain() {
     ] {
         let body = source.split(&format!("pub enum {name} {{\n")).nth(1).unwrap();
         let body = body.split("\n}").next().unwrap();
-        let variants = body.lines().map(str::trim).filter(|text| !text.starts_with("//"));
+        let variants = body.lines().map(str::trim).filter(|text| !text.starts_with(['/', '#']));
         let words: Vec<_> =
             variants.map(|text| to_kebab_case(text.trim_end_matches(','))).collect();
         assert_eq!(documented["enum"], json!(words), "{name}");
@@ -230,7 +230,7 @@ fn check_explain_outcomes(balancer: &Balancer, web: &Container, paused: &Contain
     for (query, outcome, status) in [
         ("?url=http://a.test/x&method=POST", "served", Value::Null),
         ("?url=http://b.test/", "not-found", json!(404)),
-        ("?url=http://a.test:81/", "nobody-listens", Value::Null),
+        ("?url=http://a.test:81/", "not-listening", Value::Null),
     ] {
         let answer = explained(query, "200");
         assert_eq!((&answer["outcome"], &answer["status"]), (&json!(outcome), &status));

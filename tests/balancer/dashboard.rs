@@ -102,7 +102,7 @@ fn started_container_appears_on_the_page() {
         "[...{group}.querySelectorAll('li')].find((it) => it.textContent.includes({:?}))",
         second.name
     );
-    browser.until(&format!("{row}.className === 'out'"));
+    browser.until(&format!("{row}.className === 'excluded'"));
     for _ in 0..20 {
         assert_eq!(balancer.get("first.test/x").status, 200);
     }
@@ -374,7 +374,7 @@ fn dashboard_works_without_javascript() {
     browser.scripts(false);
     browser.size(DESK, 700);
     for (query, shown, part) in [
-        ("", 2, "stands still"),
+        ("", 2, "does not update itself"),
         ("?filter=B.test", 1, "b.test"),
         ("?explain=http://b.test/x", 2, &web.name[..]),
         ("?explain=http://c.test/x", 2, "404"),
@@ -394,7 +394,7 @@ fn every_response_has_security_headers() {
     let Some(docker) = docker() else { return };
     let (plan, dir) = dashboard_plan(&docker);
     let balancer = plan.option(&["--dashboard-host", "glue.example.com"]).start().until_started();
-    balancer.until_said(&["the dashboard is at http://127.0.0.1:"]);
+    balancer.until_said(&["serving the dashboard at http://127.0.0.1:"]);
     for (method, path, status, kind, part) in [
         ("GET", "/", 200, "text/html; charset=utf-8", "<!doctype html>"),
         ("HEAD", "/", 200, "text/html; charset=utf-8", ""),
@@ -402,10 +402,34 @@ fn every_response_has_security_headers() {
         ("GET", "/script.js", 200, "text/javascript; charset=utf-8", "EventSource"),
         ("GET", "/icon.svg", 200, "image/svg+xml", "<svg"),
         ("HEAD", "/events", 200, "text/event-stream", ""),
-        ("GET", "/../etc/passwd", 404, "text/plain; charset=utf-8", "there is only /"),
-        ("POST", "/", 405, "text/plain; charset=utf-8", "it only shows"),
-        ("DELETE", "/events", 405, "text/plain; charset=utf-8", "it only shows"),
-        ("OPTIONS", "/", 405, "text/plain; charset=utf-8", "it only shows"),
+        (
+            "GET",
+            "/../etc/passwd",
+            404,
+            "text/plain; charset=utf-8",
+            "not found; the dashboard is at /",
+        ),
+        (
+            "POST",
+            "/",
+            405,
+            "text/plain; charset=utf-8",
+            "the dashboard is read-only; allowed methods: GET, HEAD",
+        ),
+        (
+            "DELETE",
+            "/events",
+            405,
+            "text/plain; charset=utf-8",
+            "the dashboard is read-only; allowed methods: GET, HEAD",
+        ),
+        (
+            "OPTIONS",
+            "/",
+            405,
+            "text/plain; charset=utf-8",
+            "the dashboard is read-only; allowed methods: GET, HEAD",
+        ),
     ] {
         let answer = dir.request(method, path).send().unwrap();
         let header = |name: &str| answer.headers.get(name).unwrap_or_default();
@@ -456,10 +480,10 @@ fn taken_dashboard_port_does_not_delay_traffic() {
     let plan = Balancer::of(&docker).option(&["--dashboard", &format!("0.0.0.0:{port}")]);
     let web = plan.run("web").labels("glue_http_80_host=a.test").start();
     let balancer = plan.start().until_started();
-    balancer.until_said(&["--dashboard: cannot listen on 0.0.0.0:", "trying again"]);
+    balancer.until_said(&["--dashboard: cannot listen on 0.0.0.0:", "retrying"]);
     balancer.until_serves("a.test/x", "web saw /x");
     drop(taken);
-    balancer.until_said(&["the dashboard asks for no password", "sees it"]);
+    balancer.until_said(&["the dashboard has no password", "can read it"]);
     let page = Place(port).request("GET", "/").send().unwrap().body;
     assert!(page.contains(&web.name), "{page}");
 }
@@ -476,7 +500,7 @@ fn viewer_beyond_limit_gets_503() {
         assert!(viewer.next().contains("\"order\":[\"a.test:80\"]"));
     }
     let refused = dir.request("GET", "/events").send().unwrap();
-    assert_eq!((refused.status, &refused.body[..]), (503, "too many look already\n"));
+    assert_eq!((refused.status, &refused.body[..]), (503, "too many viewers; try again later\n"));
     // The page itself is there for everybody, and a seat that was left for the next one.
     assert_eq!(dir.request("GET", "/").send().unwrap().status, 200);
     viewers.pop();
@@ -485,7 +509,7 @@ fn viewer_beyond_limit_gets_503() {
     assert!(next.next().contains("a.test:80"));
     drop(web);
     for viewer in &mut viewers {
-        while !viewer.next().contains("503 is answered") {}
+        while !viewer.next().contains("responding 503") {}
     }
 }
 

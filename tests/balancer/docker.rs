@@ -190,7 +190,10 @@ async fn network_sharer_loses_its_address_when_the_owner_stops_or_restarts() {
 
     let is = |world: &World, part: &str| output(world).is_some_and(|text| text.contains(part));
     vpn.docker(&["restart", "--time", "0"]);
-    eyes.wait_for_world("it started after it", |world| is(world, "restart it: container")).await;
+    eyes.wait_for_world("it started after it", |world| {
+        is(world, "restart this container: container")
+    })
+    .await;
     app.docker(&["restart", "--time", "0"]);
     let expected = here(&vpn);
     eyes.wait_for_world("its address again", |world| output(world).as_ref() == Some(&expected))
@@ -200,7 +203,7 @@ async fn network_sharer_loses_its_address_when_the_owner_stops_or_restarts() {
     eyes.wait_for_world("no address", |world| is(world, "start container")).await;
     let stranger = docker.run("stranger").network(&net).start();
     drop(vpn);
-    eyes.wait_for_world("the owner is gone", |world| is(world, "is gone")).await;
+    eyes.wait_for_world("the owner is gone", |world| is(world, "no longer exists")).await;
     drop(stranger);
 }
 

@@ -136,7 +136,7 @@ fn drained_container_serves_after_undrain_or_restart() {
 
     check(&balancer, &["drain", &web.name], 0, "is drained");
     balancer.serves(&[("a.test/x", "503")]);
-    check(&balancer, &["undrain", &web.name], 0, "gets requests again");
+    check(&balancer, &["undrain", &web.name], 0, "gets new requests again");
     balancer.serves(&[("a.test/x", "web saw /x")]);
 
     check(&balancer, &["drain", &web.name], 0, "is drained");
@@ -173,7 +173,12 @@ fn balancer_applies_changes_during_a_drain() {
     balancer.until_serves("a.test/x", "web saw /x");
 
     let _slow = start_slow_request(&balancer, "a.test/slow?ms=60000");
-    check(&balancer, &["drain", &web.name, "--wait", "0s"], 1, "of the old 1 is left after 0s");
+    check(
+        &balancer,
+        &["drain", &web.name, "--wait", "0s"],
+        1,
+        "but 1 request is still in flight after 0s",
+    );
     assert_eq!(balancer.outcome("a.test/x"), "503");
     let mut drain = balancer_command(&balancer, &["drain", &web.name, "--wait", "1m"]);
     let mut drain = drain.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -204,14 +209,19 @@ fn unknown_container_or_path_is_rejected() {
     assert_eq!(mode & 0o777, 0o600);
     let near = format!("did you mean {}?", web.name);
     check(&balancer, &["drain", &format!("{}x", web.name)], 1, &near);
-    check(&balancer, &["undrain", "nobody"], 1, "no container \"nobody\" takes part");
-    check(&balancer, &["drain", &foreign.name], 1, "takes part");
+    check(
+        &balancer,
+        &["undrain", "nobody"],
+        1,
+        "no container \"nobody\" with labels for this docker-balancer",
+    );
+    check(&balancer, &["drain", &foreign.name], 1, "with labels for this docker-balancer");
 
     let name = &web.name;
     for (method, path, body, status, part) in [
         ("POST", "/drain", r#"{"container": "nobody"}"#, 404, "{\"error\":\"no container"),
         ("POST", "/drain", r#"{"container": "nobody", "wait": 1}"#, 400, "wait_ms"),
-        ("POST", "/drain", "", 400, "not understood"),
+        ("POST", "/drain", "", 400, "invalid request body"),
         ("GET", "/drain", "", 405, "POST"),
         ("GET", "/", "", 404, "docs/control.yaml"),
     ] {

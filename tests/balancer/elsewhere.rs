@@ -20,13 +20,13 @@ fn remote_engine_defaults_to_published_ports() {
     let at_home = run("home").option(&["--publish", "127.0.0.1:8081:80"]).start();
     let hidden = run("hidden").start();
     let balancer = plan.start().until_started();
-    balancer.until_said(&["is on another machine", "published ports are used"]);
+    balancer.until_said(&["is on another machine", "using published ports"]);
     balancer.until_all_serve(&[("web.test/x", "web saw /x"), ("home.test/", "404")]);
 
     let problems = run_command(&balancer, &["problems", "--json"]);
     let problems: Vec<serde_json::Value> = serde_json::from_str(&problems).unwrap();
     for (container, words) in [
-        (&at_home, "its port 80 is published on 127.0.0.1 of another machine only"),
+        (&at_home, "its port 80 is published only on 127.0.0.1 of another machine"),
         (&hidden, "publish its port 80, as in -p 80:80"),
     ] {
         let of_it = |value: &&serde_json::Value| value.to_string().contains(&container.name);

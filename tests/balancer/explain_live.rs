@@ -103,7 +103,7 @@ fn explain_asks_the_running_daemon() {
     assert_eq!(explain_json(&balancer, "http://A.test./other").route.unwrap().route, "*.test:80/");
 
     check(&balancer, &["http://a.b.test/"], 1, &["404", "exactly one label"]);
-    check(&balancer, &["http://a.test:8080/api"], 1, &["nobody listens", "http://a.test/api"]);
+    check(&balancer, &["http://a.test:8080/api"], 1, &["nothing listens", "http://a.test/api"]);
     check(&balancer, &["http://a.test/api", "--method", "POST"], 0, &["POST /", "did not reach"]);
 
     // What was drained, and what went a moment ago.
@@ -131,7 +131,7 @@ fn explain_asks_the_running_daemon() {
         &balancer,
         &["http://x.test/"],
         0,
-        &["no docker-balancer answers", "HAProxy does not say"],
+        &["no docker-balancer answers", "HAProxy's state could not be read"],
     );
 }
 
@@ -140,9 +140,9 @@ fn check_socket_requests(plan: &Plan) {
     for (method, path, status, part) in [
         ("GET", "/explain?url=http%3A%2F%2Fx.test%2F&method=PUT", 200, "\"method\":\"PUT\""),
         ("GET", "/explain?url=http://x.test/", 200, "\"outcome\":\"served\""),
-        ("GET", "/explain?url=x.test", 400, "it has no scheme"),
-        ("GET", "/explain", 400, "it has no url"),
-        ("GET", "/explain?url=http://x.test/&verb=GET", 400, "only url and method"),
+        ("GET", "/explain?url=x.test", 400, "the URL has no scheme"),
+        ("GET", "/explain", 400, "the parameter url is missing"),
+        ("GET", "/explain?url=http://x.test/&verb=GET", 400, "the parameters are url and method"),
         ("POST", "/explain", 405, "GET"),
     ] {
         let answer = exchange(plan, method, path);
@@ -177,7 +177,7 @@ fn explain_without_daemon_asks_docker_and_changes_nothing() {
     );
     assert_eq!(explanation.servers[0].haproxy, None);
     check(&plan, &["http://b.c.test/"], 1, &["404"]);
-    check(&plan, &["http://a.test:81/"], 1, &["nobody listens"]);
+    check(&plan, &["http://a.test:81/"], 1, &["nothing listens"]);
     assert!(!plan.state().exists() && !plan.runtime().exists(), "something was written");
 
     // Colours are for terminals, and for who insists.
@@ -221,7 +221,7 @@ fn containers_newer_than_the_rollback_are_named() {
     let rolled = rollback.args(["rollback", &generation.to_string()]).output().unwrap();
     assert!(rolled.status.success(), "{rolled:?}");
 
-    let text = format!("not served: generation {generation} is held since ");
+    let text = format!("not served: rollback to generation {generation} is active since ");
     let report = |plan: &Plan, answered_by: AnsweredBy| {
         check(
             plan,
@@ -234,7 +234,7 @@ fn containers_newer_than_the_rollback_are_named() {
             (explanation.asked, explanation.absent[0].why),
             (answered_by, ExclusionReason::RolledBack)
         );
-        check(plan, &["http://a.test/"], 0, &["served", &web.name, "is held since"]);
+        check(plan, &["http://a.test/"], 0, &["served", &web.name, "is active since"]);
     };
     report(&balancer, AnsweredBy::Daemon);
     balancer.end(nix::sys::signal::Signal::SIGTERM);
@@ -265,7 +265,7 @@ fn daemon_error_is_shown_before_the_docker_answer() {
     let output = words.output().unwrap();
     let (text, error) = (String::from_utf8(output.stdout).unwrap(), output.stderr);
     let error = String::from_utf8_lossy(&error);
-    let heading = "docker-balancer answers \"docker has not answered yet";
+    let heading = "docker-balancer answered \"Docker has not answered yet";
     assert!(text.contains(heading), "{text}{error}");
     assert!(!text.contains("no docker-balancer answers"), "{text}");
 }
@@ -288,7 +288,7 @@ fn server_without_listener_is_shown_with_haproxys_state() {
     });
     let shares: Vec<_> = explanation.servers.iter().map(|step| step.percent).collect();
     assert_eq!((explanation.outcome, &shares[..]), (RequestOutcome::Served, &[100.0, 0.0][..]));
-    check(&balancer, &["http://a.test/x"], 0, &["HAProxy says DOWN", &web.name]);
+    check(&balancer, &["http://a.test/x"], 0, &["HAProxy reports DOWN", &web.name]);
 }
 
 #[test]
@@ -299,15 +299,15 @@ fn unreachable_source_and_invalid_url_have_own_exit_codes() {
         &plan,
         &[url],
         4,
-        &["neither could be asked", "control.sock", "/nonexistent/docker.sock"],
+        &["neither docker-balancer nor Docker answers", "control.sock", "/nonexistent/docker.sock"],
     );
     for (url, part) in [
-        ("a.test/x", "begin it with http://"),
-        ("https://a.test/", "plain HTTP alone"),
-        ("http://a.test:http/", "is no port"),
+        ("a.test/x", "start it with http://"),
+        ("https://a.test/", "supports only plain HTTP"),
+        ("http://a.test:http/", "is not a port"),
         ("http://a.test/a b", "write its bytes as %XX"),
     ] {
         check(&plan, &[url], 2, &[url, part]);
     }
-    check(&plan, &[url, "--method", "GET /"], 2, &["a method is a word such as GET"]);
+    check(&plan, &[url, "--method", "GET /"], 2, &["a method must be a word such as GET"]);
 }

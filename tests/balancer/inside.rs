@@ -55,21 +55,24 @@ fn container_is_reached_on_a_shared_network() {
     assert_eq!(at("several.test"), several.address(ours));
     let gateway = balancer.container().place(ours, "Gateway");
     assert_eq!(at("host.test").to_string(), gateway);
-    let out = format!("HAProxy cannot reach it; connect it to HAProxy's network {}", ours.name);
+    let out = format!(
+        "HAProxy cannot reach the container; connect it to HAProxy's network {}",
+        ours.name
+    );
     balancer.until_said(&["WARN", "-lost (", &out]);
     balancer.until_said(&["WARN", "-later (", &out]);
-    balancer.until_said(&["WARN", "-nowhere (", "give it a network; it has none"]);
+    balancer.until_said(&["WARN", "-nowhere (", "connect it to a network; it has none"]);
 
     ours.connect(lost);
     balancer.until_serves("lost.test/", "lost saw /");
-    balancer.until_said(&["no longer a problem", "-lost (", &out]);
+    balancer.until_said(&["resolved: ", "-lost (", &out]);
     ours.disconnect(lost);
     balancer.until_serves("lost.test/", "503");
 
     // HAProxy's own container comes to the others.
     later.connect(balancer.container());
     balancer.until_serves("later.test/", "later saw /");
-    balancer.until_said(&["no longer a problem", "-later (", &out]);
+    balancer.until_said(&["resolved: ", "-later (", &out]);
     let both = format!("one of HAProxy's networks: {}, {}", ours.name, later.name);
     balancer.until_said(&["WARN", "-lost (", &both]);
     later.disconnect(balancer.container());

@@ -303,10 +303,9 @@ fn response_beyond_timeout_is_504() {
 #[test]
 fn request_of_a_dying_container_is_retried_if_retry_allows() {
     let Some(docker) = common::docker() else { return };
-    let labels = "\
-        glue_http_80_host.safe=get.test,head.test,options.test,post.test \
-        glue_http_80_host.all=post-all.test glue_http_80_retry.all=all \
-        glue_http_80_host.off=get-off.test glue_http_80_retry.off=off";
+    let labels = "glue_http_80_host.safe=get.test,head.test,options.test,post.test \
+                  glue_http_80_host.all=post-all.test glue_http_80_retry.all=all \
+                  glue_http_80_host.off=get-off.test glue_http_80_retry.off=off";
     let plan = Balancer::of(&docker);
     // One answers at once, the other holds its requests until it dies.
     let calm = plan.run("calm").labels(labels);
@@ -449,7 +448,7 @@ fn route_without_containers_answers_503_then_404() {
 fn assert_page(answer: &Answer) {
     let (title, retry) = match answer.status {
         404 => ("Not found", None),
-        503 => ("Not available just now", Some("2".to_owned())),
+        503 => ("Temporarily unavailable", Some("2".to_owned())),
         status => panic!("{status}"),
     };
     assert!(answer.body.contains(title), "{}", answer.body);
@@ -476,9 +475,13 @@ fn conflicting_container_waits_for_that_route_only() {
     let parts = ["shared.test:80/", &name, "-second (", "timeout", "waits until"];
     balancer.until_said(&[&["WARN"][..], &parts].concat());
     drop((first, third));
-    balancer.until_said(&["shared.test:80/ was served by container", "-second (", "kept for it"]);
+    balancer.until_said(&[
+        "shared.test:80/ was last served by container",
+        "-second (",
+        "reserved for it",
+    ]);
     balancer.until_shared("shared.test/", &["second"]);
-    balancer.until_said(&[&["no longer a problem"][..], &parts].concat());
+    balancer.until_said(&[&["resolved: "][..], &parts].concat());
 }
 
 #[test]
@@ -513,7 +516,7 @@ fn label_limits_and_environment_labels_select_routes() {
     assert!(TcpStream::connect(("127.0.0.1", balancer.bound(8080))).is_err());
     balancer.until_said(&["WARN", "-hosts (", "\"bad.test\"", "--allow-hosts"]);
     balancer.until_said(&["WARN", "-ports (", "8080", "--allow-ports"]);
-    balancer.until_said(&["WARN", "-out (", "nothing is left"]);
+    balancer.until_said(&["WARN", "-out (", "no value of the label is valid"]);
 }
 
 #[test]
@@ -531,7 +534,7 @@ fn ipv6_only_container_is_served() {
     let six = six.label("glue_network", &net.name).start();
     assert_eq!(six.place(&net, "IPAddress"), "");
     // Told to HAProxy while it runs, then read from its file.
-    for how in ["told HAProxy", "serves the last good configuration"] {
+    for how in ["updated HAProxy over the runtime API", "serves the last good configuration"] {
         balancer.until_serves("six.test/x", "six saw /x");
         let at = SocketAddr::new(driver.address().into(), 80);
         assert_eq!(balancer.get("six.test").address, Some(at));
@@ -605,7 +608,7 @@ fn container_on_a_shared_or_host_network_is_reached() {
         ("guest.test/", "guest saw /"),
         ("none.test/", "404"),
     ]);
-    balancer.until_said(&["WARN", "-none (", "HAProxy cannot reach it"]);
+    balancer.until_said(&["WARN", "-none (", "HAProxy cannot reach the container"]);
 }
 
 #[test]
@@ -691,11 +694,11 @@ fn label_problems_are_logged_once_and_again_when_resolved() {
         ("glue_http_80_health", "maybe", "health is obey, require or ignore"),
         ("glue_http_80_retry", "never", "retry is safe, all or off"),
         ("glue_http_80_strip_prefix", "perhaps", "a switch is one of"),
-        ("glue_http_70000_host", "far.test", "is no port"),
+        ("glue_http_70000_host", "far.test", "is not a port"),
         ("glue_http_80_host.empty", "", "the value is empty"),
         ("glue_http_80_host.evil", "a.test\n  bind :1", "a control character"),
         ("glue_http_81_prefix.deep", "1/2/3/4/5/6/7/8/9", "more than 8 segments"),
-        ("glue_tcp_5432_bind", "5432", "not served yet"),
+        ("glue_tcp_5432_bind", "5432", "not implemented yet"),
     ];
     let run = clumsy.iter().fold(plan.run("clumsy"), |run, (key, value, _)| run.label(key, value));
     let container = run.start();
@@ -718,11 +721,11 @@ fn label_problems_are_logged_once_and_again_when_resolved() {
     };
     for (key, _, reason) in clumsy {
         assert_eq!(report(" WARN container", key, reason), 1, "{key}");
-        assert_eq!(report("no longer a problem", key, reason), 0, "{key}");
+        assert_eq!(report("resolved: ", key, reason), 0, "{key}");
     }
     drop(container);
     for (key, _, reason) in clumsy {
-        balancer.until_said(&["no longer a problem", key, reason]);
-        assert_eq!(report("no longer a problem", key, reason), 1, "{key}");
+        balancer.until_said(&["resolved: ", key, reason]);
+        assert_eq!(report("resolved: ", key, reason), 1, "{key}");
     }
 }

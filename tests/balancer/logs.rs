@@ -14,9 +14,9 @@ fn log_of_deployment(docker: &Docker, format: &str) -> String {
     balancer.until_serves("web.test/x", "web saw /x");
     balancer.until_said(&["reloaded HAProxy"]);
     web.docker(&["pause"]);
-    balancer.until_said(&["told HAProxy", "pause "]);
+    balancer.until_said(&["updated HAProxy over the runtime API", "pause "]);
     web.docker(&["unpause"]);
-    balancer.until_said(&["told HAProxy", "unpause "]);
+    balancer.until_said(&["updated HAProxy over the runtime API", "unpause "]);
     balancer.end(Signal::SIGTERM);
     let log = balancer.log();
     log.replace(&web.name, "web").replace(&web.id[..12], "0123456789ab")

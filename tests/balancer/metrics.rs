@@ -82,9 +82,9 @@ fn metrics_under_load_pass_promtool() {
     });
     for (series, at_least) in [
         ("docker_glue_event_to_applied_seconds_count", 9.0),
-        ("docker_glue_applies_total{way=\"runtime\"}", 8.0),
-        ("docker_glue_applies_total{way=\"start\"}", 1.0),
-        ("docker_glue_applies_total{way=\"reload\"}", 1.0),
+        ("docker_glue_applies_total{method=\"runtime\"}", 8.0),
+        ("docker_glue_applies_total{method=\"start\"}", 1.0),
+        ("docker_glue_applies_total{method=\"reload\"}", 1.0),
         ("docker_glue_reloads_total{reason=\"ports\"}", 1.0),
         ("docker_glue_runtime_commands_total{command=\"add_server\"}", 4.0),
         ("docker_glue_runtime_commands_total{command=\"del_server\"}", 4.0),
@@ -192,7 +192,7 @@ fn taken_metrics_port_is_retried_and_delays_metrics_only() {
     let _web = run_web(&balancer, "web").start();
     balancer.until_serves("web.test/x", "web saw /x");
     drop(other);
-    balancer.until_said(&["metrics are at http://127.0.0.1:"]);
+    balancer.until_said(&["serving metrics at http://127.0.0.1:"]);
     until("metrics", port, |series| series.is("docker_glue_servers{state=\"up\"}", 1));
     assert_eq!(balancer.log().matches("cannot listen").count(), 1, "{}", balancer.log());
 }
@@ -206,7 +206,7 @@ fn failing_servers_are_counted_without_haproxy_query() {
     let _balancer = plan.start().until_started();
     until("one fails, one has no weight", port, |series| {
         series.is("docker_glue_servers{state=\"down\"}", 1)
-            && series.is("docker_glue_servers{state=\"weightless\"}", 1)
+            && series.is("docker_glue_servers{state=\"zero_weight\"}", 1)
             && series.is("docker_glue_routes{state=\"down\"}", 2)
     });
 }
@@ -346,16 +346,16 @@ fn haproxy_exporter_starts_when_its_port_is_free() {
     let _web = run_web(&plan, "web").start();
     let balancer = plan.start().until_started();
     balancer.until_serves("web.test/x", "web saw /x");
-    balancer.until_said(&["WARN", "option --haproxy-metrics: its port is taken by "]);
+    balancer.until_said(&["WARN", "option --haproxy-metrics: its port is used by "]);
     let taken = "docker_glue_problems{kind=\"port_taken\"}";
     until("it is a problem", port, |series| series.is(taken, 1));
     drop(other);
     let answer = wait_for("HAProxy's numbers", || scrape(haproxy).ok());
     assert!(answer.body.contains("haproxy_process_"), "{}", answer.body);
     assert_eq!(prometheus::ask(haproxy, "GET", "/").unwrap().status, 404);
-    balancer.until_said(&["no longer a problem: option --haproxy-metrics"]);
+    balancer.until_said(&["resolved: option --haproxy-metrics"]);
     balancer.serves(&[("web.test/x", "web saw /x")]);
-    until("no problem", port, |series| series.is(taken, 0));
+    until("no problems", port, |series| series.is(taken, 0));
 }
 
 #[test]
@@ -368,7 +368,8 @@ fn haproxy_without_exporter_is_a_problem_and_serves() {
     let _web = run_web(&plan, "web").start();
     let balancer = plan.start().until_started();
     balancer.until_serves("web.test/x", "web saw /x");
-    balancer.until_said(&["WARN", "option --haproxy-metrics: this HAProxy has no exporter"]);
+    balancer
+        .until_said(&["WARN", "option --haproxy-metrics: this HAProxy has no Prometheus exporter"]);
     until("it is a problem", port, |series| {
         series.is("docker_glue_problems{kind=\"no_exporter\"}", 1)
     });
@@ -444,14 +445,18 @@ fn docker_outage_and_haproxy_crash_change_metrics() {
     let (connected, answers) = ("docker_glue_docker_connected", "docker_glue_haproxy_answers");
     until("both are there", port, |series| series.is(connected, 1) && series.is(answers, 1));
     engine.stop();
-    until("docker is away", port, |series| series.is(connected, 0));
+    until("lost connection to Docker", port, |series| series.is(connected, 0));
     // What is known stays, and is served.
     until("the route", port, |series| series.is("docker_glue_routes{state=\"served\"}", 1));
     let age = "docker_glue_docker_stream_age_seconds";
     let before = Series::of(&scrape(port).unwrap().body).get(age);
     until("the stream is silent", port, |series| series.get(age) > before);
     kill(Pid::from_raw(balancer.master()), Signal::SIGKILL).unwrap();
-    until("another start", port, |series| series.is("docker_glue_applies_total{way=\"start\"}", 2));
+    until("another start", port, |series| {
+        series.is("docker_glue_applies_total{method=\"start\"}", 2)
+    });
     engine.start();
-    until("docker is back", port, |series| series.is(connected, 1) && series.is(answers, 1));
+    until("connected to Docker again", port, |series| {
+        series.is(connected, 1) && series.is(answers, 1)
+    });
 }

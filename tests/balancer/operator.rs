@@ -83,7 +83,7 @@ fn status_shows_routes_and_haproxy_counts() {
     let status = wait_for("two is out", || {
         let status: Status = run_json(&balancer, "status");
         let out = |status: &RouteStatus| {
-            status.servers.iter().any(|status| status.state == ServerState::Out)
+            status.servers.iter().any(|status| status.state == ServerState::Excluded)
         };
         status.routes.iter().any(out).then_some(status)
     });
@@ -105,7 +105,9 @@ fn status_shows_routes_and_haproxy_counts() {
     let problems: Vec<ProblemStatus> = run_json(&balancer, "problems");
     assert_eq!(problems[0].label.as_deref(), Some("glue_http_80_wieght"));
     drop(one);
-    wait_for("no problem is left", || (run_command(&balancer, &["problems"]).0 == 0).then_some(()));
+    wait_for("no problems is left", || {
+        (run_command(&balancer, &["problems"]).0 == 0).then_some(())
+    });
 }
 
 #[test]
@@ -166,7 +168,8 @@ fn history_names_causes_and_survives_restarts() {
     balancer.until_shared("a.test", &["one", "two"]);
     let cause = format!("start {}", two.name);
     let change = format!("~ a.test:80/: + {}", two.name);
-    let shown = check(&balancer, &["history"], 0, &[&cause, &change, "told HAProxy", "started"]);
+    let shown =
+        check(&balancer, &["history"], 0, &[&cause, &change, "updated HAProxy with ", "started"]);
     assert!(shown.lines().next().unwrap().starts_with('1'), "{shown}");
     check(&balancer, &["history", "-n", "1"], 0, &["before; --last shows more", &change]);
 
@@ -200,7 +203,7 @@ fn history_names_causes_and_survives_restarts() {
     let text = fs::read_to_string(&file).unwrap();
     fs::write(&file, &text[..text.len() - 20]).unwrap();
     balancer.start_again();
-    balancer.until_said(&["history.jsonl, line ", "it has no end"]);
+    balancer.until_said(&["history.jsonl, line ", "the line is incomplete"]);
     balancer.until_shared("a.test", &["two"]);
     let torn: Vec<GenerationStatus> = run_json(&balancer, "history");
     assert_eq!(torn[..after.len() - 1], after[..after.len() - 1]);
@@ -224,7 +227,7 @@ fn once_writes_history() {
     assert_eq!(all[1].changes, [format!("~ a.test:80/: + {}", two.name)]);
 
     // A rollback holds for it as well.
-    check(&balancer, &["rollback", "1"], 0, &["held at generation 1"]);
+    check(&balancer, &["rollback", "1"], 0, &["rolled back to generation 1:"]);
     balancer.end(Signal::SIGTERM);
     let _three = run_web(&balancer, "three").start();
     let once = balancer.command().arg("-1").output().unwrap();
@@ -246,12 +249,12 @@ fn rollback_excludes_new_container_until_released() {
     let bad = run_web(&balancer, "bad").start();
     balancer.until_shared("a.test", &["one", "two", "bad"]);
     let wrong =
-        format!("there is no generation 999; history has 1 to {}", last_generation(&balancer));
+        format!("no generation 999 in the history; it has 1 to {}", last_generation(&balancer));
     check(&balancer, &["rollback", "999"], 1, &[&wrong]);
-    check(&balancer, &["rollback", "--release"], 1, &["no rollback holds"]);
-    let string = format!("held at generation {good}");
-    check(&balancer, &["rollback", &good.to_string()], 0, &[&string, "--release"]);
-    balancer.until_said(&[&string]);
+    check(&balancer, &["rollback", "--release"], 1, &["no rollback is active"]);
+    let done = format!("rolled back to generation {good}:");
+    check(&balancer, &["rollback", &good.to_string()], 0, &[&done, "--release"]);
+    balancer.until_said(&[&format!("rollback to generation {good} is active")]);
     assert_served_only_by(&balancer, &["one", "two"]);
 
     // Whatever comes and goes.
@@ -266,8 +269,9 @@ fn rollback_excludes_new_container_until_released() {
     balancer.until_shared("a.test", &["one", "two"]);
     check(&balancer, &["drain", &two.name], 0, &["is drained"]);
     assert_served_only_by(&balancer, &["one"]);
-    check(&balancer, &["undrain", &two.name], 0, &["gets requests again"]);
+    check(&balancer, &["undrain", &two.name], 0, &["gets new requests again"]);
     assert_served_only_by(&balancer, &["one", "two"]);
+    let string = format!("rollback to generation {good} active");
     check(&balancer, &["status"], 0, &[&string]);
 
     // And over restarts, with the engine's word that all of them are there.
@@ -292,7 +296,7 @@ fn rollback_excludes_new_container_until_released() {
     drop(two);
     balancer.until_serves("a.test/", "503");
 
-    check(&balancer, &["rollback", "--release"], 0, &["released from generation"]);
+    check(&balancer, &["rollback", "--release"], 0, &["following containers again"]);
     balancer.until_shared("a.test", &["bad", "third"]);
     balancer.until_serves("b.test/x", "other saw /x");
     assert!(!balancer.state().join("rollback.json").exists());

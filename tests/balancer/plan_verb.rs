@@ -56,7 +56,10 @@ fn assert_nothing_planned(plan: &Plan, words: &[&str], when: &str) {
         "{when}"
     );
     let human = stdout_text(&run_plan(plan, words));
-    assert!(human.contains("Nothing would change: HAProxy has what the labels say."), "{human}");
+    assert!(
+        human.contains("Nothing would change: HAProxy has all routes of the labels."),
+        "{human}"
+    );
 }
 
 /// Every file below, with its time and content.
@@ -105,7 +108,7 @@ fn plan_after_apply_is_empty() {
     assert_nothing_planned(&balancer, &[], "with a paused container");
     let died = format!("die {}", api.name);
     drop(api);
-    balancer.until_said(&["told HAProxy", &died]);
+    balancer.until_said(&["updated HAProxy over the runtime API", &died]);
     assert_nothing_planned(&balancer, &[], "with a route that is held");
 }
 
@@ -151,7 +154,7 @@ fn plan_without_daemon_matches_the_later_apply() {
 
     let human = run_plan(&balancer, &[]);
     assert_eq!(human.status.code(), Some(3));
-    for part in ["Routes\n", "HAProxy is told, and not reloaded: ", "Files\n  --- "] {
+    for part in ["Routes\n", "HAProxy is updated without a reload: ", "Files\n  --- "] {
         assert!(stdout_text(&human).contains(part), "{part}: {}", stdout_text(&human));
     }
 
@@ -186,7 +189,10 @@ fn plan_without_prior_state_is_all_new_and_writes_nothing() {
     assert_eq!(field_texts(&object, "routes", "text"), [format!("+ a.test:80/ → {}", web.name)]);
     assert!(!plan.state().exists() && !plan.runtime().exists());
     let human = stdout_text(&run_plan(&plan, &[]));
-    assert!(human.contains("everything is new") && human.contains("HAProxy is started"), "{human}");
+    assert!(
+        human.contains("everything is shown as new") && human.contains("HAProxy is started"),
+        "{human}"
+    );
     let patch = stdout_text(&run_plan(&plan, &["--format", "text"]));
     assert!(patch.starts_with("--- /dev/null\n+++ "), "{patch}");
     assert!(patch.contains("\n+a.test:80/ a.test:80 0 60000 safe a.test:80\n"), "{patch}");
@@ -226,7 +232,7 @@ fn plan_without_docker_exits_with_status_4() {
         let output = run(words);
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!((exit_status(&output), stdout_text(&output).as_str()), (4, ""), "{error}");
-        assert!(error.starts_with("docker-balancer: Docker could not be asked: "), "{error}");
+        assert!(error.starts_with("docker-balancer: Docker does not answer: "), "{error}");
     }
     let output = run(&["plan", "--compose", &at("none.yaml")]);
     assert_eq!(exit_status(&output), 1);
@@ -310,7 +316,13 @@ fn plan_of_a_compose_file_matches_the_later_apply() {
     for invented in ["planned", " 0.1"] {
         assert!(!whole.contains(invented), "{invented} in {object:#}");
     }
-    assert!(whole.contains("what image none/such of service db brings along is not known: Docker does not have it yet"), "{whole}");
+    assert!(
+        whole.contains(
+            "could not read image none/such of service db, so its labels and ports are unknown: \
+             Docker does not have the image"
+        ),
+        "{whole}"
+    );
     let words = shop.words();
     let patch = stdout_text(&run_plan(&balancer, &[&words[0], &words[1], "--format", "text"]));
     assert!(patch.contains("+  server shop-web-1-<id>:80 <shop-web-1>:80"), "{patch}");
@@ -376,7 +388,7 @@ fn configuration_rejected_by_haproxy_is_reported() {
     assert_eq!(exit_status(&output), 1);
     let string = stdout_text(&output);
     assert!(
-        string.contains("HAProxy would refuse it: ") && string.contains("nonsense"),
+        string.contains("HAProxy would refuse the configuration: ") && string.contains("nonsense"),
         "{string}"
     );
     assert_eq!(plan_json(&plan, &[]).1["result"], "refused");
@@ -427,7 +439,8 @@ fn plan_inside_the_balancer_container_sees_its_networks() {
         ["+ in.test:80/ → shop-in-1 (not running yet)"]
     );
     let out = format!(
-        "container shop-out-1 (not running yet): HAProxy cannot reach it; connect it to HAProxy's network {}",
+        "container shop-out-1 (not running yet): HAProxy cannot reach the container; connect it to \
+         HAProxy's network {}",
         ours.name
     );
     assert_eq!(field_texts(&object, "problems", "text"), [out]);
@@ -453,7 +466,7 @@ fn plan_during_rollback_is_of_the_rolled_back_routes() {
     turn(&good);
     balancer.until_serves("late.test/", "404");
 
-    let string = format!("generation {good} is held since ");
+    let string = format!("rollback to generation {good} is active since ");
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("compose.yaml");
     let shop = Shop { balancer: &balancer, file };
@@ -461,8 +474,11 @@ fn plan_during_rollback_is_of_the_rolled_back_routes() {
     let words = shop.words();
     let is_held = |balancer: &Plan| {
         for (words, part) in [
-            (&[][..], "; what came later waits for docker-balancer rollback --release"),
-            (&words, "; what is planned would wait for docker-balancer rollback --release"),
+            (&[][..], "; newer containers are not served until docker-balancer rollback --release"),
+            (
+                &words,
+                "; the planned containers are not served until docker-balancer rollback --release",
+            ),
         ] {
             let words: Vec<_> = words.iter().map(String::as_str).collect();
             let (status, object) = plan_json(balancer, &words);

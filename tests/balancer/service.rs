@@ -29,7 +29,7 @@ fn unit_reload_works_and_failed_reload_is_retried() {
     let Some(machine) = Machine::boot(&docker, "unit") else { return };
     let _two = check_added_without_reload(&machine, &["--reload-unit", "haproxy.service"]);
     let kept = "/etc/haproxy/haproxy.cfg.before-docker-glue";
-    machine.until_said(&["is kept as", kept]);
+    machine.until_said(&["it was saved as", kept]);
     assert!(machine.run(&["cat", kept]).contains("/run/haproxy/admin.sock"));
 
     let reloads_by = |program: &str| {
@@ -78,7 +78,7 @@ fn service_is_reloaded_over_its_units_master_socket() {
     // Whoever stops a service wants it stopped: it is told, and not started.
     machine.run(&["systemctl", "stop", "haproxy.service"]);
     let _third = container_on_new_port(&machine);
-    machine.until_said(&["not applied", MASTER]);
+    machine.until_said(&["apply failed", MASTER]);
     machine.run(&["systemctl", "start", "haproxy.service"]);
     machine.until_serves(8080, "third.test", "third saw /");
     machine.until_serves(80, "first.test", "first saw /");
@@ -109,7 +109,7 @@ fn repeatedly_killed_haproxy_is_restarted() {
 
     machine.run(&["systemctl", "stop", HAPROXY]);
     let socket = "/run/docker-glue-haproxy/haproxy.sock";
-    machine.until_said(&["HAProxy does not answer on", socket, "its service manager starts it"]);
+    machine.until_said(&["HAProxy does not answer on", socket, "its service manager restarts it"]);
     machine.run(&["systemctl", "start", HAPROXY]);
     machine.until_said(&["HAProxy answers again"]);
     machine.until_serves(80, "web.test", "web saw /");
@@ -238,7 +238,7 @@ fn journal_has_log_fields_under_full_hardening() {
     assert_eq!(problem["MESSAGE"], *sentence);
     assert!(problem["CODE_FILE"].as_str().unwrap().ends_with("problem_log.rs"), "{problem:#}");
 
-    let route = line("DOCKER_GLUE_KIND", "route_came");
+    let route = line("DOCKER_GLUE_KIND", "route_added");
     assert_eq!(route["DOCKER_GLUE_ROUTE"], "web.test:80/");
     assert_eq!(route["PRIORITY"], "6");
     let reload = line("DOCKER_GLUE_CAUSE", "list");

@@ -32,9 +32,9 @@ fn containers_over_ssh_are_followed_after_lost_connection() {
     balancer.until_serves("second.test/", "second saw /");
 
     sshd.cut();
-    balancer.until_said(&["docker is away", &sshd.url()]);
-    balancer.until_said(&["ssh ended", "closed by remote host"]);
-    balancer.until_said(&["docker is back"]);
+    balancer.until_said(&["lost connection to Docker", &sshd.url()]);
+    balancer.until_said(&["ssh ", "closed by remote host"]);
+    balancer.until_said(&["connected to Docker again"]);
     balancer.serves(&[("first.test/", "first saw /"), ("second.test/", "second saw /")]);
     let third = balancer.run("third").labels("glue_http_80_host=third.test").start();
     balancer.until_serves("third.test/", "third saw /");
@@ -61,8 +61,8 @@ fn engine_that_is_reached_again_at_another_address_has_its_containers_there() {
     assert!(has(" 127.0.0.1 "));
     sshd.place_host("127.0.0.2");
     sshd.cut();
-    balancer.until_said(&["docker is back"]);
-    balancer.until_said(&["is reached at another address now"]);
+    balancer.until_said(&["connected to Docker again"]);
+    balancer.until_said(&["has another address now"]);
     wait_for("the other address", || has(" 127.0.0.2 ").then_some(()));
     balancer.until_serves("web.test/", "web saw /");
 }
@@ -115,21 +115,21 @@ fn ssh_failure_reports_its_cause() {
         &plan,
         &path,
         &url,
-        &["Host key verification failed", "log in once by hand"],
+        &["Host key verification failed", "log in once manually"],
     );
     sshd.know_host("stranger.pub");
     assert_start_fails(
         &plan,
         &path,
         &url,
-        &["Host key verification failed", "log in once by hand"],
+        &["Host key verification failed", "log in once manually"],
     );
     sshd.know_host("host.pub");
     sshd.use_key("stranger");
     assert_start_fails(&plan, &path, &url, &["Permission denied", "without a password"]);
     sshd.use_key("user");
 
-    assert_start_fails(&plan, OsStr::new("/nonexistent"), &url, &["no ssh program"]);
+    assert_start_fails(&plan, OsStr::new("/nonexistent"), &url, &["ssh is not in PATH"]);
     assert_start_fails(&plan, &path, "ssh://127.0.0.1:1", &["Connection refused"]);
     assert_start_fails(&plan, &path, "ssh://nowhere.invalid", &["Could not resolve"]);
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -48,13 +48,13 @@ fn waiting_attacker_gets_no_request_during_redeployment() {
 
     // Recreated.
     drop(first);
-    balancer.until_said(&["-evil (", "victim.test:80/ was served by service bank/web"]);
+    balancer.until_said(&["-evil (", "victim.test:80/ was last served by service bank/web"]);
     let second = run_victim(&balancer, "second", "");
     assert_served_by(&balancer, "second");
 
     // Rolled, with other options.
     let _third = run_victim(&balancer, "third", "glue_http_80_timeout=2m");
-    balancer.until_said(&["-third (", "is served by container", "-second ("]);
+    balancer.until_said(&["-third (", "is served by the older container", "-second ("]);
     drop(second);
     assert_served_by(&balancer, "third");
 
@@ -73,7 +73,7 @@ fn container_with_30_ports_gets_8_servers() {
     let ports: Vec<_> = (8001..8031).map(port).collect();
     let _evil = run_attacker(&plan, &ports.join(" "));
     let balancer = plan.start().until_started();
-    balancer.until_said(&["WARN", "-evil (", "30 ports of the container ask for victim.test:80/"]);
+    balancer.until_said(&["WARN", "-evil (", "30 ports of the container request victim.test:80/"]);
     let servers = balancer.ask_haproxy("show servers state victim.test:80");
     assert_eq!(servers.lines().filter(|line| line.contains("-evil-")).count(), 8, "{servers}");
 }
@@ -221,7 +221,12 @@ fn container_whose_image_is_gone_is_not_served_and_reported() {
     let balancer = plan.start().until_started();
     balancer.until_serves("there.test/", "there saw /");
     lost.docker(&["start"]);
-    balancer.until_said(&["WARN", "-lost (", "no label counts", "Docker has no image sha256:"]);
+    balancer.until_said(&[
+        "WARN",
+        "-lost (",
+        "all labels are ignored",
+        "Docker no longer has image sha256:",
+    ]);
     balancer.serves(&[("lost.test/", "404"), ("there.test/", "there saw /")]);
 }
 

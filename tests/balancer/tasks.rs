@@ -53,8 +53,8 @@ fn panicked_docker_balancer_task_is_logged_and_restarted() {
     };
     let panicked = |task: &str| {
         panics.order(task);
-        balancer.until_said(&["ERROR", "panicked at", &format!("{task} was told to panic")]);
-        balancer.until_said(&["ERROR", &format!("{task} panicked"), "starting it again in 100ms"]);
+        balancer.until_said(&["ERROR", "panicked at", &format!("{task} panics as requested")]);
+        balancer.until_said(&["ERROR", &format!("{task} panicked"), "restarting in 100ms"]);
     };
 
     panicked("Docker watch");
@@ -91,12 +91,12 @@ fn panicked_docker_glue_task_is_logged_and_restarted() {
     told_once(&first.name);
 
     panics.order("Docker follower");
-    glue.until_said(&["ERROR", "Docker follower panicked", "starting it again"]);
+    glue.until_said(&["ERROR", "Docker follower panicked", "restarting"]);
     let second = docker.run("second").start();
     told_once(&second.name);
 
     panics.order("say");
-    glue.until_said(&["ERROR", "the handler panicked", "handler=\"say\"", "starting it again"]);
+    glue.until_said(&["ERROR", "the handler panicked", "handler=\"say\"", "restarting"]);
     let third = docker.run("third").start();
     told_once(&third.name);
     assert_eq!(starts(&first.name), 1, "{}", glue.read("starts"));

@@ -77,7 +77,7 @@ fn failing_check_cause_is_shown_everywhere_until_recovery() {
     let sick = sick.arguments(&["--healthy-after", "9s"]).start();
     let lost = run_container(&balancer, "lost").label("glue_http_80_check", "/status/404").start();
 
-    let problem_status = until_problem(&balancer, "is it glue_http_80_…?");
+    let problem_status = until_problem(&balancer, "did you mean glue_http_80_…?");
     assert!(
         problem_status.container.as_deref().unwrap().ends_with("-elsewhere"),
         "{problem_status:?}"
@@ -86,22 +86,22 @@ fn failing_check_cause_is_shown_everywhere_until_recovery() {
         !problem_status.hint && problem_status.reason.contains("connection refused at "),
         "{problem_status:?}"
     );
-    let text = until_problem(&balancer, "listens on 127.0.0.1 only").text;
+    let text = until_problem(&balancer, "listens only on 127.0.0.1").text;
     assert!(text.contains(":80; nothing listens on port 80 of the container"), "{text}");
-    until_problem(&balancer, "GET /status/404 is answered by 404");
+    until_problem(&balancer, "GET /status/404 got status 404");
     until_problem(&balancer, &format!("container {} ", late.name));
-    until_problem(&balancer, "GET /healthz is answered by 503");
+    until_problem(&balancer, "GET /healthz got status 503");
 
-    balancer.until_said(&["WARN", &lost.name, "GET /status/404 is answered by 404"]);
+    balancer.until_said(&["WARN", &lost.name, "GET /status/404 got status 404"]);
     assert_eq!(problem_count(port, "check_status"), "2");
     let explained = run_command(&balancer, &["explain", "http://lost.test/"]);
-    let why = format!("HAProxy's check of {} fails: GET /status/404 is answered by 404", lost.name);
+    let why = format!("HAProxy's check of {} fails: GET /status/404 got status 404", lost.name);
     assert!(explained.contains(&why), "{explained}");
-    assert!(run_command(&balancer, &["problems"]).contains("! GET /status/404 is answered by 404"));
+    assert!(run_command(&balancer, &["problems"]).contains("! GET /status/404 got status 404"));
 
     until_no_problem(&balancer, &format!("container {} ", late.name));
     until_no_problem(&balancer, "GET /healthz");
-    balancer.until_said(&[&format!("no longer a problem: container {} ", late.name)]);
+    balancer.until_said(&[&format!("resolved: container {} ", late.name)]);
     balancer.until_serves("sick.test/x", "sick saw /x");
     assert_eq!(problem_count(port, "check_status"), "1");
     drop(sick);
@@ -162,10 +162,10 @@ fn non_http_container_is_reported_until_it_answers() {
         (
             &b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x01"[..],
             "bad_response",
-            "the container speaks HTTP/2 only",
+            "the container supports only HTTP/2",
         ),
-        (b"\x15\x03\x01\0\x02\x02\x46", "bad_response", "the container speaks TLS"),
-        (b"SSH-2.0-x\r\n", "bad_response", "it begins with \"SSH-2.0-x\""),
+        (b"\x15\x03\x01\0\x02\x02\x46", "bad_response", "the container uses TLS"),
+        (b"SSH-2.0-x\r\n", "bad_response", "the response starts with \"SSH-2.0-x\""),
         (
             b"HTTP/1.1 200 OK\r\nSet Cookie: secret\r\n\r\n",
             "bad_response",
@@ -205,7 +205,7 @@ fn non_http_client_is_a_hint_on_the_listener() {
     let _web = run_container(&plan, "web").start();
     let balancer = plan.start().until_started();
     for (bytes, text) in [
-        (&b"\x16\x03\x01\x02\0\x01\0\x01\xfc"[..], "it was TLS"),
+        (&b"\x16\x03\x01\x02\0\x01\0\x01\xfc"[..], "it uses TLS"),
         (b"GET /a b HTTP/1.1\r\nHost: web.test\r\n\r\n", "its path has a character"),
     ] {
         let bound = (Ipv4Addr::LOCALHOST, balancer.bound(80));
@@ -217,7 +217,7 @@ fn non_http_client_is_a_hint_on_the_listener() {
         let status = until_problem(&balancer, text);
         assert!(status.hint && status.listener.as_deref() == Some("http :80"), "{status:?}");
         assert!(status.text.contains("127.0.0.1"), "{status:?}");
-        balancer.until_said(&["INFO", "listener http :80: a request was answered by 400", text]);
+        balancer.until_said(&["INFO", "listener http :80: a request got 400", text]);
     }
     assert_eq!(problem_count(port, "bad_request"), "2");
     // The port itself is well.
@@ -277,8 +277,8 @@ fn requests_to_a_vanished_host_end_before_timeout() {
         let end = request_outcome(request);
         assert!(end.starts_with("HTTP/1.1 50") || end.is_empty(), "{whose}: {end}");
     }
-    balancer.until_said(&["WARN", "connections to server ", "time out; the requests"]);
-    balancer.until_said(&["WARN", &gone.name, "time out or find no route"]);
+    balancer.until_said(&["WARN", "connections to server ", "time out; closing its requests"]);
+    balancer.until_said(&["WARN", &gone.name, "time out or have no route to it"]);
     assert_eq!(request_outcome(unconcerned), "HTTP/1.1 200");
     drop(other);
 }
@@ -324,7 +324,7 @@ fn adopted_haproxy_reports_check_failures() {
     };
     ask("unhealthy");
     // Nobody looks: it is asked by itself.
-    balancer.until_said(&["WARN", "GET /healthz is answered by 503"]);
+    balancer.until_said(&["WARN", "GET /healthz got status 503"]);
     ask("healthy");
-    balancer.until_said(&["no longer a problem", "GET /healthz is answered by 503"]);
+    balancer.until_said(&["resolved: ", "GET /healthz got status 503"]);
 }

@@ -172,7 +172,7 @@ impl Glue {
     /// Starts it where it does not run any more; it goes on with the same log.
     pub fn start_again(&mut self) {
         assert!(self.process.is_none(), "it runs already");
-        let follows = |log: &str| log.matches("follows docker").count();
+        let follows = |log: &str| log.matches("watching Docker").count();
         let before = follows(&self.log());
         let mut command = self.command();
         command.arg("-w").stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -92,18 +92,18 @@ fn server_is_counted_once_per_route() {
 fn server_without_requests_is_counted_by_reason() {
     for (word, expected) in [
         ("", "served 1 | up 2"),
-        ("paused", "served 1 | up 1 out 1"),
-        ("leaving", "served 1 | up 1 out 1"),
-        ("unhealthy", "served 1 | up 1 reserve 1"),
-        ("unhealthy glue_http_80_health=require", "served 1 | up 1 out 1"),
-        ("glue_http_80_weight=0", "served 1 | up 1 weightless 1"),
+        ("paused", "served 1 | up 1 excluded 1"),
+        ("leaving", "served 1 | up 1 excluded 1"),
+        ("unhealthy", "served 1 | up 1 backup 1"),
+        ("unhealthy glue_http_80_health=require", "served 1 | up 1 excluded 1"),
+        ("glue_http_80_weight=0", "served 1 | up 1 zero_weight 1"),
     ] {
         let story = format!(
             "a 172.17.0.2 {word} glue_http_80_host=a.test\nb 172.17.0.3 glue_http_80_host=a.test"
         );
         check_counts(&story, &[], expected);
     }
-    check_counts("a 172.17.0.2 paused glue_http_80_host=a.test", &[], "down 1 | out 1");
+    check_counts("a 172.17.0.2 paused glue_http_80_host=a.test", &[], "down 1 | excluded 1");
     check_counts(
         "a 172.17.0.2 glue_http_80_host=a.test glue_http_80_weight=0",
         &["a"],

@@ -351,29 +351,33 @@ fn exit_code_and_message_match_the_outcome() {
         ("", 2, "Usage: docker-balancer"),
         ("--hold 5m", 2, "--watch (-w)"),
         ("--wacth", 2, "'--watch'"),
-        ("plan --once", 2, "--once stands before the command: docker-balancer --once … COMMAND"),
+        (
+            "plan --once",
+            2,
+            "--once must be given before the command: docker-balancer --once … COMMAND",
+        ),
         ("check --include-evn", 2, "'--include-env'"),
         ("status --state-dir /x --runtime-dir /nowhere", 4, "answers on /nowhere/control.sock"),
         ("--state-dir /x status --runtime-dir /nowhere", 4, "answers on /nowhere/control.sock"),
-        ("check --include-env --docker-url unix:///nowhere", 4, "Docker could not be asked"),
+        ("check --include-env --docker-url unix:///nowhere", 4, "Docker does not answer"),
         ("check --help", 0, "--compose <FILE>"),
         ("-w --hold 60", 2, "30s or 5m"),
         ("-w extra", 2, "unrecognized subcommand 'extra'"),
-        ("drain --help", 0, "4 no"),
+        ("drain --help", 0, "4 docker-balancer does not answer"),
         ("undrain -h", 0, "Usage: docker-balancer undrain"),
         ("drain", 2, "<CONTAINER>"),
         ("undrain", 2, "<CONTAINER>"),
         ("drain web --wait 30", 2, "30s or 5m"),
-        ("-w drain web", 2, "leave --watch and --once away"),
+        ("-w drain web", 2, "remove --watch and --once"),
         ("drain web --runtime-dir /nowhere", 4, "answers on /nowhere/control.sock: No such file"),
-        ("--runtime-dir /nowhere undrain web", 4, "name the --runtime-dir"),
+        ("--runtime-dir /nowhere undrain web", 4, "set the --runtime-dir"),
         ("drain web --settings /nowhere", 2, "docker-balancer: cannot read /nowhere: No such file"),
         ("-w --haproxy service", 2, "--reload-unit"),
         ("-w --settings /nowhere", 2, "docker-balancer: cannot read /nowhere: No such file"),
         (
             "-1 --state-dir /proc/nowhere",
             1,
-            "docker-balancer: cannot make the directory /proc/nowhere: ",
+            "docker-balancer: cannot create the directory /proc/nowhere: ",
         ),
     ];
     for (args, code, part) in table {
@@ -396,7 +400,7 @@ fn option_without_effect_is_logged_once() {
         String::from_utf8(output.stderr).unwrap()
     };
     let text = report("");
-    assert_eq!(text.matches("--template-file does nothing").count(), 1, "{text}");
+    assert_eq!(text.matches("--template-file is ignored").count(), 1, "{text}");
     assert!(!text.contains('\u{1b}'), "{text}");
 
     let json = report("--log-format json");

@@ -60,9 +60,8 @@ fn taken_listener_is_excluded_until_retry() {
     let texts: Vec<_> = without.problems.iter().map(ToString::to_string).collect();
     assert_eq!(
         texts,
-        [
-            "listener http :80: its port is taken by nginx (pid 7); it is tried again every few seconds, the other listeners are served"
-        ]
+        ["listener http :80: its port is taken by nginx (pid 7); retrying every few seconds, \
+             other listeners are not affected"]
     );
 
     let again = decide(&world, without.memory.clone(), without.wake_at.unwrap(), &rules);
@@ -86,10 +85,8 @@ fn unloadable_listeners_are_excluded_until_retry() {
     let texts: Vec<_> = without.problems.iter().map(|problem| problem.reason.to_string()).collect();
     assert_eq!(
         texts,
-        [
-            "public port 81, 82, 83 (and 2 more) is left out, as HAProxy could not be loaded with it: \
-             no more files; it is tried again after pauses that grow"
-        ]
+        ["public port 81, 82, 83 (and 2 more) is ignored, because HAProxy could not load a \
+          configuration with it: no more files; retrying with increasing delays"]
     );
     let tried = without.wake_at.unwrap();
     let again = decide(&world, without.memory.clone(), tried, &rules);
@@ -122,10 +119,8 @@ fn listeners_beyond_limit_are_kept_for_older_containers() {
     let texts: Vec<_> = decided.problems.iter().map(|problem| problem.reason.to_string()).collect();
     assert_eq!(
         texts,
-        [
-            "public port 20000, 20001, 20002 (and 29 more) is left out: all containers together get 256, \
-             and older ones have these"
-        ]
+        ["public port 20000, 20001, 20002 (and 29 more) is ignored: all containers together may \
+          have 256 public ports, and older containers use them"]
     );
     assert!(decided.problems.iter().next().unwrap().to_string().starts_with("container c0 "));
 }
@@ -154,10 +149,7 @@ fn listener_on_a_mapped_port_is_a_conflict() {
     let decided = decide(&world, DecideState::default(), Instant::now(), &rules);
     assert_eq!(format_routes(&decided), ["a.test:80/ web"]);
     let texts: Vec<_> = decided.problems.iter().map(ToString::to_string).collect();
-    assert!(
-        texts[0].contains("taken by listener http :80, which --map-port puts there"),
-        "{texts:?}"
-    );
+    assert!(texts[0].contains("used by listener http :80 because of --map-port"), "{texts:?}");
 }
 
 #[test]
@@ -284,10 +276,9 @@ fn waiting_claim_problem_names_the_previous_owner() {
     let texts: Vec<_> = kept.problems.iter().map(ToString::to_string).collect();
     assert_eq!(
         texts,
-        [
-            "container evil (00c0ffee0001): a.test:80/ was served by container web until just now, with another timeout, \
-             and is kept for it for as long as --hold says; this container waits until then"
-        ]
+        ["container evil (00c0ffee0001): a.test:80/ was last served by container web with a \
+          different timeout, and is reserved for it for the time of --hold; this container waits \
+          until then"]
     );
     assert_eq!(kept.wake_at, Some(start + rules.hold));
     let over = decide(&story::world(EVIL), kept.memory, start + rules.hold, &rules);
@@ -435,8 +426,9 @@ fn claim_on_an_owned_host_is_reported() {
     let world = story::world(&format!("{BANK}\n{POOL}"));
     let decided = decide(&world, DecideState::default(), Instant::now(), &rules_with_host_owners());
     let texts: Vec<_> = decided.problems.iter().map(ToString::to_string).collect();
-    let expected = "container evil (00c0ffee0001): a.test:80/ is on a host of project=bank, which had it first \
-                    (--own-hosts-by); this container waits until no container there has a claim on the host";
+    let expected = "container evil (00c0ffee0001): a.test:80/ is on a host that belongs to \
+                    project=bank (--own-hosts-by); this container waits until no container of that \
+                    owner claims the host";
     assert_eq!(texts, [expected]);
 }
 
@@ -469,12 +461,12 @@ fn problems_of_one_container_beyond_50_are_summarized() {
     let decided = decide(&world, DecideState::default(), Instant::now(), &story::rules());
     let kinds: Vec<_> = decided.problems.iter().map(|problem| problem.reason.kind()).collect();
     let count = |kind: &str| kinds.iter().filter(|text| **text == kind).count();
-    assert_eq!((count("conflict"), count("more"), kinds.len()), (50, 1, 51));
+    assert_eq!((count("conflict"), count("more_problems"), kinds.len()), (50, 1, 51));
     assert!(
         decided
             .problems
             .iter()
-            .any(|problem| problem.to_string().contains("and 150 more problems"))
+            .any(|problem| problem.to_string().contains("150 more problems are not listed"))
     );
 }
 
@@ -492,8 +484,8 @@ fn host_shared_by_two_projects_is_a_hint() {
         ([line("a", 2, ""), line("b", 3, login)], ""),
         ([line("a", 2, &of("p")), line("b", 3, &format!("{login} {}", of("q")))], "shared_host"),
         ([line("a", 2, &of("p")), line("b", 3, login)], "shared_host"),
-        ([line("a", 2, &of("p")), line("b", 3, &of("q"))], "shared"),
-        ([line("a", 2, &of("p")), line("b", 3, "")], "shared"),
+        ([line("a", 2, &of("p")), line("b", 3, &of("q"))], "shared_route"),
+        ([line("a", 2, &of("p")), line("b", 3, "")], "shared_route"),
         ([line("a", 2, ""), line("b", 3, "")], ""),
     ] {
         let world = story::world(&story.join("\n"));
@@ -520,7 +512,7 @@ fn reserved_host_ports_are_not_served_on_the_host_network() {
         let decided = decide(&story::world(&story), DecideState::default(), Instant::now(), &rules);
         assert_eq!(format_routes(&decided).join(" "), expected, "{story}");
         let texts: Vec<_> = decided.problems.iter().map(|problem| problem.reason.kind()).collect();
-        let expected = if expected.is_empty() { vec!["port_of_host"] } else { vec![] };
+        let expected = if expected.is_empty() { vec!["host_port_reserved"] } else { vec![] };
         assert_eq!(texts, expected, "{story}");
     }
 }
@@ -772,7 +764,7 @@ fn route_shared_by_two_services_is_a_hint() {
     );
     assert_eq!(texts.len(), 1, "{texts:#?}");
     assert!(texts[0].starts_with("Hint container three ("), "{texts:?}");
-    assert!(texts[0].contains("a.test:80/ is asked for by container one ("), "{texts:?}");
+    assert!(texts[0].contains("a.test:80/ is also served by container one ("), "{texts:?}");
     let texts = problems_of_services(
         story,
         &[("one", "shop/web"), ("two", "shop/api"), ("three", "shop/api")],
@@ -810,10 +802,8 @@ fn reversed_port_map_is_a_hint() {
     };
     assert_eq!(
         report(&[(8080, 80)]),
-        [
-            "option --map-port: no label asks for public port 8080, but some do for 80: it is PUBLIC=PORT, the label's \
-          port first; was 80=8080 meant?"
-        ]
+        ["option --map-port: no label uses public port 8080, but labels use 80; the order is \
+          PUBLIC=PORT, with the label's port first: did you mean 80=8080?"]
     );
     for maps in [&[][..], &[(80, 8080)], &[(443, 8443)], &[(8080, 80), (80, 8080)]] {
         assert_eq!(report(maps), [""; 0], "{maps:?}");

@@ -151,31 +151,31 @@ fn failed_check_problem_has_a_remedy() {
     check_failing(
         "web 172.17.0.2 glue_http_81_host=a.test",
         &CheckFailure::Refused,
-        &[&at(81, "the container exposes 80, 3000, 8080: is it glue_http_80_…?")],
+        &[&at(81, "the container exposes 80, 3000, 8080: did you mean glue_http_80_…?")],
     );
     check_failing(
         "web 172.17.0.2 glue_http_80_host=a.test",
         &CheckFailure::Refused,
         &[&at(
             80,
-            "nothing listens on port 80 of the container, or it listens on 127.0.0.1 only and has to on \
-             0.0.0.0; the container exposes 3000, 8080 too: is it glue_http_3000_…?",
+            "nothing listens on port 80 of the container, or it listens only on 127.0.0.1 and must \
+             listen on 0.0.0.0; the container also exposes 3000, 8080: did you mean \
+             glue_http_3000_…?",
         )],
     );
     // One port, however many routes lead there.
     check_failing(
         "web 172.17.0.2 glue_http_81_host=a.test,b.test,c.test",
         &CheckFailure::Refused,
-        &[&at(81, "the container exposes 80, 3000, 8080: is it glue_http_80_…?")],
+        &[&at(81, "the container exposes 80, 3000, 8080: did you mean glue_http_80_…?")],
     );
     // On the host's network there is no other address.
     check_failing(
         "web - host glue_http_80_host=a.test",
         &CheckFailure::Refused,
-        &[
-            "container web (00c0ffee0000): connection refused at 127.0.0.1:80; nothing listens on port 80 of \
-           the container; the container exposes 3000, 8080 too: is it glue_http_3000_…?",
-        ],
+        &["container web (00c0ffee0000): connection refused at 127.0.0.1:80; nothing listens on \
+           port 80 of the container; the container also exposes 3000, 8080: did you mean \
+           glue_http_3000_…?"],
     );
     let checked = "web 172.17.0.2 glue_http_80_host=a.test glue_http_80_check=/healthz";
     let report = |text: &str| format!("container web (00c0ffee0000): {text}");
@@ -183,38 +183,39 @@ fn failed_check_problem_has_a_remedy() {
         checked,
         &CheckFailure::Status(404),
         &[&report(
-            "GET /healthz is answered by 404 at 172.17.0.2:80; HAProxy's check wants 2xx or 3xx, so name a \
-             path that gives one in glue_http_80_check, or check the connection alone (tcp)",
+            "GET /healthz got status 404 from 172.17.0.2:80; HAProxy's check needs 2xx or 3xx, so \
+             set a path that returns one in glue_http_80_check, or check only the connection (tcp)",
         )],
     );
     check_failing(
         checked,
         &CheckFailure::Timeout,
         &[&report(
-            "GET /healthz is not answered in time at 172.17.0.2:80; HAProxy's check waits for 2 s at most, \
-             so check a path that answers sooner, or the connection alone (tcp)",
+            "GET /healthz got no response from 172.17.0.2:80 in time; HAProxy's check waits at \
+             most 2 s, so use a faster path, or check only the connection (tcp)",
         )],
     );
     check_failing(
         checked,
         &CheckFailure::NotHttp,
         &[&report(
-            "GET /healthz at 172.17.0.2:80 is not answered by HTTP/1.1; the connection ends without an \
-             answer, or another protocol is spoken there",
+            "GET /healthz got no HTTP/1.1 response from 172.17.0.2:80; the connection was closed \
+             without a response, or the port uses another protocol",
         )],
     );
     check_failing(
         checked,
         &CheckFailure::Unreachable,
         &[&report(
-            "connections to 172.17.0.2:80 time out or find no route; is the machine gone, the network \
-             another one (glue_network names it), or a firewall in between?",
+            "connections to 172.17.0.2:80 time out or have no route to it; check that the machine \
+             is up, that the network is the right one (glue_network), and that no firewall blocks \
+             them",
         )],
     );
     check_failing(
         checked,
         &CheckFailure::Other("Connection reset".to_owned()),
-        &[&report("HAProxy's check fails at 172.17.0.2:80: Connection reset")],
+        &[&report("HAProxy's check of 172.17.0.2:80 fails: Connection reset")],
     );
     // Who is told to stop may refuse what it likes, and who is out gets no checks.
     check_failing("web 172.17.0.2 leaving glue_http_80_host=a.test", &CheckFailure::Refused, &[]);
@@ -332,24 +333,25 @@ const WEB: &str = "web 172.17.0.2 glue_http_80_host=a.test";
 
 #[test]
 fn invalid_response_is_reported_until_valid_ones_follow() {
-    let bad = "container web (00c0ffee0000): a request to 172.17.0.2:80 was answered by 502, as its \
-               response is no HTTP/1.1: ";
+    let bad = "container web (00c0ffee0000): a request to 172.17.0.2:80 got 502, because the \
+               container's response is not HTTP/1.1: ";
     for (nonsense, expected) in [
         (
             MalformedResponse::Http2,
-            "the container speaks HTTP/2 only (gRPC, h2c); have it take HTTP/1.1 too, as HAProxy asks so",
+            "the container supports only HTTP/2 (gRPC, h2c); make it accept HTTP/1.1, which \
+             HAProxy uses",
         ),
         (
             MalformedResponse::Tls,
-            "the container speaks TLS; have it serve plain HTTP, or name the port where it does",
+            "the container uses TLS; make it serve plain HTTP, or use its plain HTTP port",
         ),
         (
             MalformedResponse::Other("SSH-2.0-OpenSSH_".to_owned()),
-            "it begins with \"SSH-2.0-OpenSSH_\"; is another port the right one?",
+            "the response starts with \"SSH-2.0-OpenSSH_\"; check that the port is the right one",
         ),
         (MalformedResponse::Header("Bad".to_owned()), "its header field \"Bad\" is malformed"),
         (MalformedResponse::StatusLine, "its first line is malformed"),
-        (MalformedResponse::Body, "its body is not as its header says"),
+        (MalformedResponse::Body, "its body does not match its headers"),
     ] {
         let mut case = Case::from_story(WEB);
         let message = Some(case.response(nonsense));
@@ -375,9 +377,9 @@ fn invalid_response_is_reported_until_valid_ones_follow() {
 
 #[test]
 fn missing_response_is_reported() {
-    let text = "container web (00c0ffee0000): a request to 172.17.0.2:80 was answered by 502 or 504, as the \
-                container ended the connection or let time pass (glue_http_…_timeout says how much it has); \
-                its own log may say why";
+    let text = "container web (00c0ffee0000): a request to 172.17.0.2:80 got 502 or 504, because \
+                the container closed the connection or exceeded the timeout (glue_http_…_timeout); \
+                see the container's log";
     let mut case = Case::from_story(WEB);
     case.count((0, 0, 0), None).count((0, 1, 0), None);
     assert_eq!(case.problem_texts(), [text]);
@@ -410,10 +412,10 @@ fn failed_connection_is_reported_only_with_check_off() {
     assert_eq!(case.problem_texts(), [""; 0]);
     let mut case = Case::from_story(&format!("{WEB} glue_http_80_check=off"));
     case.count((0, 0, 0), None).count((0, 0, 3), None);
-    let text = "container web (00c0ffee0000): a request got no connection to 172.17.0.2:80 and was answered by \
-                503, and its check is off; nothing listens on port 80 of the container, or it listens on \
-                127.0.0.1 only and has to on 0.0.0.0; the container exposes 3000, 8080 too: is it \
-                glue_http_3000_…?";
+    let text = "container web (00c0ffee0000): a request could not connect to 172.17.0.2:80 and got \
+                503, and the check is off; nothing listens on port 80 of the container, or it \
+                listens only on 127.0.0.1 and must listen on 0.0.0.0; the container also exposes \
+                3000, 8080: did you mean glue_http_3000_…?";
     assert_eq!(case.problem_texts(), [text]);
 }
 
@@ -423,8 +425,9 @@ fn non_http_check_response_is_reported() {
     let case = Case::from_story(&format!("{WEB} glue_http_80_check=/x"));
     let name = case.servers("web").remove(0);
     let message = case.response(MalformedResponse::Http2);
-    let text = "container web (00c0ffee0000): GET /x at 172.17.0.2:80 is not answered by HTTP/1.1: the \
-                container speaks HTTP/2 only (gRPC, h2c); have it take HTTP/1.1 too, as HAProxy asks so";
+    let text = "container web (00c0ffee0000): GET /x got a response from 172.17.0.2:80 that is not \
+                HTTP/1.1: the container supports only HTTP/2 (gRPC, h2c); make it accept HTTP/1.1, \
+                which HAProxy uses";
     // Releases of HAProxy have different failures for it.
     for failure in
         [CheckFailure::NotHttp, CheckFailure::Timeout, CheckFailure::Other("SOCKERR".to_owned())]
@@ -462,14 +465,15 @@ fn invalid_request_is_a_hint_on_its_listener() {
     case.learn(&round(vec![request(MalformedRequest::Target, "2001:db8::1")]));
     let report = |what: &str, client: &str| {
         format!(
-            "listener http :80: a request was answered by 400, as it is no HTTP/1.1: {what} (the first one \
-             from {client})"
+            "listener http :80: a request got 400, because it is not HTTP/1.1: {what} (the first \
+             one from {client})"
         )
     };
     let expected = [
-        report("it was TLS, and this port takes http:// only", "192.0.2.1"),
+        report("it uses TLS, but this port accepts only http://", "192.0.2.1"),
         report(
-            "its path has a character (a space, #, or one beyond ASCII) that the client has to write as %XX",
+            "its path has a character (a space, # or a non-ASCII character) that the client must \
+             write as %XX",
             "2001:db8::1",
         ),
     ];

@@ -166,7 +166,7 @@ fn host_without_matching_path_falls_back_to_wildcard() {
             ("http://a.example.com/any", "*:80/any/ → any 100% sees /any"),
             ("http://a.example.com/", "NotFound"),
             ("http://a.example.com:81/any", "*:81/any/ → any 100% sees /any"),
-            ("http://a.example.com:82/any", "NobodyListens"),
+            ("http://a.example.com:82/any", "NotListening"),
         ],
     );
 }
@@ -339,7 +339,7 @@ fn route_without_containers_is_explained_as_held() {
     assert!(explanation.servers.is_empty() && explanation.becomes.is_none());
     let picture = state_after(&[(0, web), (10, ""), (70, "")], |_, _| {});
     let explanation = explain(&get_request("http://a.test/"), &picture, Some(&Counters::default()));
-    assert_eq!(explanation.outcome, RequestOutcome::NobodyListens);
+    assert_eq!(explanation.outcome, RequestOutcome::NotListening);
 }
 
 #[test]
@@ -352,11 +352,11 @@ fn drained_and_crashing_containers_are_distinguished() {
             .filter(|container| container.name == "b")
             .for_each(|container| memory.drain_container(&container.id));
     });
-    let text = "it was drained, until it is stopped or docker-balancer undrain b";
+    let text = "it is drained until it stops, or until docker-balancer undrain b";
     check_excluded(&picture, "http://a.test/", &[("b", ExclusionReason::Drained, text)]);
     let crash = [(0, both), (1, one), (2, both), (3, one), (4, both)];
     let picture = state_after(&crash, |_, _| {});
-    let text = "it crashes over and over; next try in 1s";
+    let text = "it crashes repeatedly; next attempt in 1s";
     check_excluded(&picture, "http://a.test/", &[("b", ExclusionReason::Crashing, text)]);
 }
 
@@ -373,11 +373,11 @@ fn containers_excluded_by_limits_or_haproxy_are_named() {
     let moment = (fenced.now, 0);
     let fenced = offline::offline_snapshot(world, fenced.rules, None, None, Duration::ZERO, moment);
     let explanation = explain(&get_request("http://a.test/"), &fenced, Some(&Counters::default()));
-    assert_eq!(explanation.outcome, RequestOutcome::NobodyListens);
+    assert_eq!(explanation.outcome, RequestOutcome::NotListening);
     let fenced: Vec<_> = explanation
         .absent
         .iter()
-        .filter(|container| container.why == ExclusionReason::Fenced)
+        .filter(|container| container.why == ExclusionReason::NotAllowed)
         .collect();
     let names: Vec<_> = fenced.iter().map(|container| container.container.as_str()).collect();
     assert_eq!(names, ["all", "ssh", "web"]);
@@ -392,8 +392,8 @@ fn containers_excluded_by_limits_or_haproxy_are_named() {
         explain(&get_request("http://a.test:22/"), &fenced, Some(&Counters::default()));
     let ssh: Vec<_> =
         explanation.absent.iter().filter(|container| container.container == "ssh").collect();
-    assert_eq!(ssh[0].why, ExclusionReason::Fenced);
-    assert!(ssh[0].text.starts_with("22 is not a public port"), "{}", ssh[0].text);
+    assert_eq!(ssh[0].why, ExclusionReason::NotAllowed);
+    assert!(ssh[0].text.starts_with("22 is not an allowed public port"), "{}", ssh[0].text);
 
     let refused = state_after(&[(0, story), (1, story)], |memory, picture| {
         let key = "a.test:80/".parse().unwrap();
@@ -415,9 +415,9 @@ fn containers_excluded_by_limits_or_haproxy_are_named() {
 
     let taken = "web 172.17.0.2 glue_http_80_host=a.test\ndb 172.17.0.3 publishes=80";
     let explanation = explain_story(taken, "http://a.test/");
-    assert_eq!(explanation.outcome, RequestOutcome::NobodyListens);
+    assert_eq!(explanation.outcome, RequestOutcome::NotListening);
     assert_eq!(explanation.absent[0].why, ExclusionReason::PortTaken);
-    assert!(explanation.why.contains("taken by container db"), "{}", explanation.why);
+    assert!(explanation.why.contains("published by container db"), "{}", explanation.why);
 }
 
 /// Of a world in which another one is held, as generation 41.
@@ -438,7 +438,7 @@ fn explain_during_rollback(then: &str, now: &str, text: &str) -> Explanation {
 
 #[test]
 fn containers_newer_than_the_rollback_are_named() {
-    let since = "generation 41 is held since 1970-01-01T00:00:01Z";
+    let since = "rollback to generation 41 is active since 1970-01-01T00:00:01Z";
     let then = "web 172.17.0.2 glue_http_80_host=a.test";
     let now = "
         web 172.17.0.2 glue_http_80_host=a.test glue_http_80_timeout=7s
@@ -447,13 +447,13 @@ fn containers_newer_than_the_rollback_are_named() {
         far 172.17.0.5 glue_http_81_host=b.test";
     let went = now.replace("web 172.17.0.2", "web 172.17.0.2 exited");
     let a = "a.test:80/ → web 100% sees /";
-    let nothing = format!("{since}, and it had no route for this");
-    let string = format!("{since}, and none of the containers that served it then is left");
+    let nothing = format!("{since}, which has no route for this request");
+    let string = format!("{since}, and none of the containers of that time exists any more");
     for (now, text, expected, why, absent) in [
-        (now, "http://a.test/", a, "web answers", &["two"][..]),
+        (now, "http://a.test/", a, "served by web", &["two"][..]),
         (now, "http://b.test/", "NotFound", &nothing, &["new"]),
-        (now, "http://b.test:81/", "NobodyListens", &nothing, &["far"]),
-        (now, "http://c.test/", "NotFound", "no container asks for c.test on port 80", &[]),
+        (now, "http://b.test:81/", "NotListening", &nothing, &["far"]),
+        (now, "http://c.test/", "NotFound", "no container has a route for c.test on port 80", &[]),
         (&went, "http://a.test/", "a.test:80/ Unavailable", &string, &["two"]),
     ] {
         let explanation = explain_during_rollback(then, now, text);
@@ -468,7 +468,8 @@ fn containers_newer_than_the_rollback_are_named() {
             .filter(|container| container.why == ExclusionReason::RolledBack);
         let later: Vec<_> = later
             .map(|container| {
-                let text = format!("not served: {since}; docker-balancer rollback --release");
+                let text =
+                    format!("not served: {since}; end it with docker-balancer rollback --release");
                 assert_eq!(container.text, text);
                 container.container.as_str()
             })
@@ -499,7 +500,7 @@ fn explanation_starts_with_its_source() {
     for (answered_by, text, expected) in [
         (AnsweredBy::Daemon, None, ""),
         (AnsweredBy::Docker, None, "no docker-balancer answers, so this"),
-        (AnsweredBy::Docker, Some("not yet"), "docker-balancer answers \"not yet\", so this"),
+        (AnsweredBy::Docker, Some("not yet"), "docker-balancer answered \"not yet\", so this"),
     ] {
         (explanation.asked, explanation.daemon_said) = (answered_by, text.map(str::to_owned));
         let text = strip_colours(&format_explanation(&explanation));
@@ -597,7 +598,7 @@ fn mapped_port_explains_as_its_public_port() {
     picture.rules.port_map = [(port(80), port(8080))].into();
     for (text, served, note) in [
         ("http://a.test/", true, ""),
-        ("http://a.test:8080/x", true, "that is where public port 80 is bound; labels say 80"),
+        ("http://a.test:8080/x", true, "public port 80 is bound to this port; labels use 80"),
         ("http://a.test:8081/", false, ""),
     ] {
         let explanation = explain(&get_request(text), &picture, Some(&Counters::default()));
@@ -614,6 +615,6 @@ fn mapped_port_explains_as_its_public_port() {
 fn missing_haproxy_counters_are_noted() {
     let picture = state_of("web 172.17.0.2 glue_http_80_host=a.test");
     let explanation = explain(&get_request("http://a.test/"), &picture, None);
-    let note = "HAProxy does not answer at the moment; how its servers are is not known";
+    let note = "HAProxy does not answer; the state of its servers is unknown";
     assert_eq!(explanation.notes, [note]);
 }

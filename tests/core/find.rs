@@ -20,19 +20,22 @@ fn container_is_found_by_name_or_id_prefix() {
         (full.as_str(), "web-2"),
         (
             "00c0",
-            "\"00c0\" begins the ids of web-1 (00c0ffee0000) and web-2 (00c0ffee0001) \
-             and 00c0ffee (00c0ffee0002); give more of it",
+            "\"00c0\" matches several ids: web-1 (00c0ffee0000) and web-2 (00c0ffee0001) and \
+             00c0ffee (00c0ffee0002); give more characters",
         ),
-        ("web-11", "no container \"web-11\" takes part; did you mean web-1?"),
+        (
+            "web-11",
+            "no container \"web-11\" with labels for this docker-balancer; did you mean web-1?",
+        ),
         (
             "db",
-            "no container \"db\" takes part; give a name, or the beginning of an id, of one that \
-             has labels for this balancer",
+            "no container \"db\" with labels for this docker-balancer; give a name, an id, or the \
+             beginning of an id",
         ),
         (
             "",
-            "no container \"\" takes part; give a name, or the beginning of an id, of one that \
-             has labels for this balancer",
+            "no container \"\" with labels for this docker-balancer; give a name, an id, or the \
+             beginning of an id",
         ),
     ] {
         let found = find_container(world.containers.values().map(AsRef::as_ref), text);

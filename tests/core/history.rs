@@ -290,7 +290,7 @@ fn oldest_generations_are_dropped_beyond_limit() {
     let report = |number| history.routes_after(number, &b).map_err(|error| error.to_string());
     assert_eq!(
         report(10),
-        Err(format!("there is no generation 10; history has 11 to {}", most + 10))
+        Err(format!("no generation 10 in the history; it has 11 to {}", most + 10))
     );
     assert_eq!((report(11), report(12)), (Ok(a.clone()), Ok(b.clone())));
 
@@ -333,11 +333,11 @@ fn unknown_generation_error_names_the_known_range() {
     let mut history = History::default();
     let report =
         |history: &History, number| history.routes_after(number, &a).unwrap_err().to_string();
-    assert_eq!(report(&history, 3), "there is no generation 3, nor any other yet");
+    assert_eq!(report(&history, 3), "no generation 3 in the history, which is empty");
     history.push_generation(generation(1, &none, &a));
-    assert_eq!(report(&history, 3), "there is no generation 3; there is 1 alone");
+    assert_eq!(report(&history, 3), "no generation 3 in the history; it has only 1");
     history.push_generation(generation(2, &a, &a));
-    assert_eq!(report(&history, 0), "there is no generation 0; history has 1 to 2");
+    assert_eq!(report(&history, 0), "no generation 0 in the history; it has 1 to 2");
 }
 
 /// A line that nobody understands costs itself and what follows; numbers are not given twice.
@@ -350,7 +350,7 @@ fn edited_history_file_is_read_up_to_the_invalid_line() {
     for (line, why) in [
         ("{}", "expected value"),
         (r#"{"generation":{"number":2}}"#, "missing field"),
-        (&lines[2].replace("b.test:80/", "b test:80/"), "no route is called \"b test:80/\""),
+        (&lines[2].replace("b.test:80/", "b test:80/"), "invalid route \"b test:80/\""),
         (&lines[2].replace("\"weight\":100", "\"weight\":300"), "weight 300"),
         (&lines[2].replace("\"check\":\"tcp\"", "\"check\":\"x\\ny\""), "check \"x\\ny\""),
     ] {

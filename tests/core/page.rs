@@ -2,7 +2,7 @@
 //!
 //! The stories are those of `tests/golden/`, with counts made up. `cargo insta review` shows what changed.
 
-use crate::common::story;
+use crate::{common::story, show::change_status};
 use docker_glue::{
     api::dashboard::{explain::explain_url, fragment::Fragments, page::PageView, render},
     haproxy::{
@@ -137,7 +137,7 @@ fn page_of_a_story_matches_snapshots() {
             vec!["- wp3.example.com:80/"],
         ),
     ] {
-        let changes = changes.into_iter().map(str::to_owned).collect();
+        let changes = changes.into_iter().map(change_status).collect();
         let took = Duration::from_micros(1830);
         let applied = AppliedPass {
             at_ms: AT_MS - before,

@@ -134,36 +134,39 @@ fn log_filter_follows_verbosity_options() {
 
 #[test]
 fn file_error_names_its_line() {
-    let scalar = "it is a text, a number, true or false, or a list of those";
+    let scalar = "the value must be a text, a number, true, false, or a list of these";
     let table = [
-        ("\nholdd = '3s'", "2: no option is called \"holdd\"; did you mean hold?".into()),
-        ("map-port = 1", "1: no option is called \"map-port\"; did you mean map_port?".into()),
+        ("\nholdd = '3s'", "2: unknown option \"holdd\"; did you mean hold?".into()),
+        ("map-port = 1", "1: unknown option \"map-port\"; did you mean map_port?".into()),
         (
             "colour = 1",
-            "1: no option is called \"colour\"; --help lists those there are, write - as _".into(),
+            "1: unknown option \"colour\"; --help lists all options, write - as _".into(),
         ),
         (
             "settings = 'x'",
-            "1: no option is called \"settings\"; --help lists those there are, write - as _"
+            "1: unknown option \"settings\"; --help lists all options, write - as _"
                 .into(),
         ),
         (
             "# hold\nhold = 60",
-            "2: hold: invalid value '60': a time is a number with its unit, as in 500ms, 30s or 5m"
+            "2: hold: invalid value '60': a time must be a number with a unit, as in 500ms, 30s or \
+             5m"
                 .into(),
         ),
-        ("hold = ['1s', '2s']", "1: hold: it takes one value, not a list".into()),
+        ("hold = ['1s', '2s']", "1: hold: the option takes one value, not a list".into()),
         ("[hold]\na = 1", format!("1: hold: {scalar}")),
         ("map_port = [['80=81']]", format!("1: map_port: {scalar}")),
         (
             "include_env = 'maybe'",
-            "1: include_env: invalid value 'maybe': it is one of true false yes no on off 1 0"
+            "1: include_env: invalid value 'maybe': the value must be one of true, false, yes, no, \
+             on, off, 1 and 0"
                 .into(),
         ),
-        ("once = 'maybe'", "1: once: it is one of true false yes no on off 1 0".into()),
+        ("once = 'maybe'", "1: once: the value must be one of true, false, yes, no, on, off, 1 and \
+                            0".into()),
         (
             "verbose = 'very'",
-            "1: verbose: it is a whole number such as 2: invalid digit found in string".into(),
+            "1: verbose: the value must be a whole number such as 2: invalid digit found in string".into(),
         ),
         (
             "haproxy = 'mine'",
@@ -184,7 +187,7 @@ fn file_error_names_its_line() {
 #[test]
 fn environment_error_names_the_variable() {
     let text = read_settings("-w", &["DOCKER_GLUE_HOLD=60"], "").unwrap_err();
-    let reason = "a time is a number with its unit, as in 500ms, 30s or 5m";
+    let reason = "a time must be a number with a unit, as in 500ms, 30s or 5m";
     assert_eq!(text, format!("DOCKER_GLUE_HOLD: invalid value '60': {reason}"));
 }
 
@@ -273,9 +276,9 @@ fn unspecified_bind_address_covers_both_families() {
 #[test]
 fn two_ports_mapped_to_one_are_an_error() {
     let text = read_settings("-w --map-port 80=8080 --map-port 443=8080", &[], "").unwrap_err();
-    assert_eq!(text, "--map-port: 80 and 443 cannot both be moved to 8080");
+    assert_eq!(text, "--map-port: 80 and 443 cannot both be mapped to 8080");
     let text = read_settings("-w --map-port 80=8080 --map-port 80=8081", &[], "").unwrap_err();
-    assert_eq!(text, "--map-port: 80 is moved to two ports; one is enough");
+    assert_eq!(text, "--map-port: 80 is mapped to two ports; give one");
 }
 
 #[test]
@@ -352,10 +355,10 @@ fn options_without_effect_are_noted() {
     assert_eq!(
         notes,
         [
-            "--template-dir does nothing: templates are compiled in; --base-file FILE puts your own \
-             global and defaults sections in place of the built-in ones",
-            "--master-socket does nothing: it is for --haproxy service",
-            "--rc: there is no /nowhere",
+            "--template-dir is ignored: templates are compiled in; use --base-file FILE for your \
+             own global and defaults sections",
+            "--master-socket is ignored: it applies only to --haproxy service",
+            "--rc: no such file: /nowhere",
         ]
     );
     let report = |args| {
@@ -363,10 +366,10 @@ fn options_without_effect_are_noted() {
     };
     let table: [(&str, &[&str]); 3] = [
         ("-w --dashboard 9000 --dashboard-host glue.test", &[]),
-        ("-1 --dashboard 9000", &["--dashboard does nothing: it goes with --watch"]),
+        ("-1 --dashboard 9000", &["--dashboard is ignored: it applies only with --watch"]),
         (
             "-w --dashboard-host a.test",
-            &["--dashboard-host does nothing: it goes with --dashboard"],
+            &["--dashboard-host is ignored: it applies only with --dashboard"],
         ),
     ];
     for (args, expected) in table {
@@ -401,10 +404,10 @@ fn metrics_port_defaults_to_loopback() {
     assert!(taken(9105) && taken(9106) && taken(22) && !taken(9107), "labels cannot have them");
 
     let same = read_settings("-w --metrics 9105 --haproxy-metrics 9105", &[], "").unwrap_err();
-    assert!(same.contains("need a port each"), "{same}");
+    assert!(same.contains("need different ports"), "{same}");
     let once = read_settings("-1 --metrics 9105", &[], "").unwrap();
     let notes: Vec<_> = once.notes.iter().map(ToString::to_string).collect();
-    assert_eq!(notes, ["--metrics does nothing: it goes with --watch"]);
+    assert_eq!(notes, ["--metrics is ignored: it applies only with --watch"]);
 }
 
 #[test]
@@ -426,13 +429,13 @@ fn unknown_variable_is_noted_with_suggestion() {
         let name = variable.split('=').next().unwrap();
         assert_eq!(
             report(&[variable]),
-            [format!("{name} is no option, and not read; did you mean {near}?")]
+            [format!("{name} is not an option and is ignored; did you mean {near}?")]
         );
     }
     let none = report(&["DOCKER_GLUE_COLOUR=blue"]);
     assert!(
         none.len() == 1
-            && none[0].starts_with("DOCKER_GLUE_COLOUR is no option, and not read; --help"),
+            && none[0].starts_with("DOCKER_GLUE_COLOUR is not an option and is ignored; --help"),
         "{none:?}"
     );
     // The other program's, and other people's.
@@ -447,9 +450,9 @@ fn docker_context_is_noted_when_it_would_apply() {
         let settings = read_settings(args, env, "").unwrap();
         settings.notes.iter().map(ToString::to_string).collect()
     };
-    let text = "DOCKER_CONTEXT names the context far, and contexts are the docker command's: the Docker here is asked; \
-                for that one give --docker-url what this prints: docker context inspect far --format \
-                '{{.Endpoints.docker.Host}}'";
+    let text = "DOCKER_CONTEXT selects the context far, but only the docker command supports \
+                contexts, so the local Docker is used; to use the context, set --docker-url to the \
+                output of: docker context inspect far --format '{{.Endpoints.docker.Host}}'";
     assert_eq!(report("-w", &["DOCKER_CONTEXT=far"]), [text]);
     for (args, env) in [
         ("-w", &["DOCKER_CONTEXT=default"][..]),
@@ -475,9 +478,7 @@ fn mapping_to_a_low_port_is_noted() {
     let notes: Vec<_> = settings.notes.iter().map(ToString::to_string).collect();
     assert_eq!(
         notes,
-        [
-            "--map-port 8080=80: HAProxy listens on 80 for labels that say 8080; for labels that say 80 it is 80=8080, \
-          the label's port first"
-        ]
+        ["--map-port 8080=80: HAProxy listens on 80 for labels with port 8080; for labels with \
+          port 80 write 80=8080, the label's port first"]
     );
 }

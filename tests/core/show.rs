@@ -2,14 +2,17 @@
 //!
 //! Made-up values, colours off; a page says in its name how wide the terminal is.
 
-use docker_glue::report::{
-    exclusion::Exclusion,
-    history::GenerationStatus,
-    status::{
-        DockerStatus, HaproxyStatus, HowStatus, LastApply, ListenerStatus, Load, ProblemStatus,
-        RollbackStatus, RouteStatus, ServerState, ServerStatus, Status,
+use docker_glue::{
+    report::{
+        exclusion::Exclusion,
+        history::GenerationStatus,
+        status::{
+            ChangeStatus, DockerStatus, HaproxyStatus, HowStatus, LastApply, ListenerStatus, Load,
+            ProblemStatus, RollbackStatus, RouteStatus, ServerState, ServerStatus, Status,
+        },
+        text_report,
     },
-    text_report,
+    routing::route_diff::ChangeKind,
 };
 use unicode_width::UnicodeWidthStr;
 
@@ -46,9 +49,9 @@ fn server_status(name: &str, number: u8, state: ServerState, load: Load) -> Serv
         id: format!("c0ffee0000{number:02x}"),
         port: 8080,
         address: format!("172.17.0.{number}:8080"),
-        weight: if state == ServerState::Weightless { 0 } else { 100 },
+        weight: if state == ServerState::ZeroWeight { 0 } else { 100 },
         state,
-        why: (state == ServerState::Out).then_some(Exclusion::Drained),
+        why: (state == ServerState::Excluded).then_some(Exclusion::Drained),
         haproxy: None,
         load,
     }
@@ -75,10 +78,12 @@ fn problem_status(hint: bool, container: &str, label: &str, reason: &str) -> Pro
     let (key, value) = label.split_once('=').unwrap();
     let label = format!("label {key}={value:?}: ");
     ProblemStatus {
+        kind: "not_a_weight".to_owned(),
         hint,
         container: Some(container.to_owned()),
         id: Some("c0ffee000007".to_owned()),
         listener: None,
+        option: None,
         label: Some(key.to_owned()),
         value: Some(value.to_owned()),
         reason: reason.to_owned(),
@@ -86,9 +91,26 @@ fn problem_status(hint: bool, container: &str, label: &str, reason: &str) -> Pro
     }
 }
 
+/// Returns the value of a line such as `+ app.example.com:80/ → web`.
+pub(crate) fn change_status(line: &str) -> ChangeStatus {
+    let (sign, text) = line.split_once(' ').unwrap();
+    let change = match sign {
+        "+" => ChangeKind::Add,
+        "-" => ChangeKind::Remove,
+        _ => ChangeKind::Change,
+    };
+    let route = text.split(' ').next().unwrap().trim_end_matches(':').to_owned();
+    ChangeStatus { change, route, text: text.to_owned() }
+}
+
+/// The lines as values.
+fn changed(lines: &[impl AsRef<str>]) -> Vec<ChangeStatus> {
+    lines.iter().map(|line| change_status(line.as_ref())).collect()
+}
+
 fn sample_problems() -> Vec<ProblemStatus> {
-    let taken = "its port is taken by nginx (pid 7); it is tried again every few seconds, the other \
-                 listeners are served";
+    let taken = "its port is taken by nginx (pid 7); retrying every few seconds, other listeners \
+                 are not affected";
     vec![
         problem_status(
             false,
@@ -100,7 +122,7 @@ fn sample_problems() -> Vec<ProblemStatus> {
             false,
             "shop-7",
             "glue_http_80_hots=shop.example.com",
-            "there is no such label; did you mean glue_http_80_host?",
+            "unknown label; did you mean glue_http_80_host?",
         ),
         problem_status(
             true,
@@ -109,10 +131,12 @@ fn sample_problems() -> Vec<ProblemStatus> {
             "the image does not expose port 3000",
         ),
         ProblemStatus {
+            kind: "port_taken".to_owned(),
             hint: false,
             container: None,
             id: None,
             listener: Some("http :8080".to_owned()),
+            option: None,
             label: None,
             value: None,
             reason: taken.to_owned(),
@@ -143,6 +167,7 @@ fn sample_status() -> Status {
             commands: 5,
             took_us: 1234,
             changes: vec!["~ shop.example.com:80/: + shop-2".to_owned()],
+            changed: changed(&["~ shop.example.com:80/: + shop-2"]),
         }),
         trouble: None,
         rollback: None,
@@ -197,15 +222,15 @@ fn status_with_problems() -> Status {
         protocol: "http".to_owned(),
         port: 8443,
         bound: 8443,
-        taken: Some("its port is taken by nginx (pid 7)".to_owned()),
+        taken: Some("taken by nginx (pid 7)".to_owned()),
         routes: 0,
         load: Load::default(),
     });
     let each = [
         ServerState::Down,
-        ServerState::Weightless,
-        ServerState::Reserve,
-        ServerState::Out,
+        ServerState::ZeroWeight,
+        ServerState::Backup,
+        ServerState::Excluded,
         ServerState::Up,
     ];
     status.routes[0].servers.clear();
@@ -223,8 +248,10 @@ fn status_with_problems() -> Status {
         })
         .collect();
     let server = &mut status.routes[2].servers[0];
-    (server.state, server.why) = (ServerState::Out, Some(Exclusion::Paused));
+    (server.state, server.why) = (ServerState::Excluded, Some(Exclusion::Paused));
     status.problems = sample_problems();
+    let changes: Vec<_> =
+        (1..=7).map(|at| format!("+ shop-{at}.example.com:8443/ → shop-7")).collect();
     status.last = Some(LastApply {
         at_ms: NOW - 2 * HOUR,
         cause: "start shop-7".to_owned(),
@@ -232,7 +259,8 @@ fn status_with_problems() -> Status {
         why: Some("listener http :8443 is new".to_owned()),
         commands: 0,
         took_us: 83_400,
-        changes: (1..=7).map(|at| format!("+ shop-{at}.example.com:8443/ → shop-7")).collect(),
+        changed: changed(&changes),
+        changes,
     });
     status
 }
@@ -275,6 +303,7 @@ fn sample_generations() -> Vec<GenerationStatus> {
             commands: if how == HowStatus::Runtime { 5 } else { 0 },
             took_us: 1234 * generation,
             changes: changes.iter().map(ToString::to_string).collect(),
+            changed: changed(changes),
             more: 0,
         };
     let start = GenerationStatus {
@@ -344,7 +373,7 @@ fn route_table_matches_snapshots() {
     };
     assert_eq!(
         text_report::render_routes(&received(Some(2)), None),
-        "no routes: no container asks for any\n"
+        "no routes: no container has labels for one\n"
     );
     assert_eq!(
         text_report::render_routes(&received(None), None),

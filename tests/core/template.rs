@@ -291,9 +291,9 @@ fn functions_match_docker_gen() {
         ("'http://x/'|trim_prefix('http://')|trim_suffix('/')", "x"),
         ("'a\\nb'|comment('# ')", "# a\n# b"),
         ("'x'|must_be_one_of(['x', 'y'])", "x"),
-        ("'z'|must_be_one_of(['x', 'y'])", "! template:1: 'z' is none of x, y"),
+        ("'z'|must_be_one_of(['x', 'y'])", "! template:1: 'z' is not one of x, y"),
         ("'8'|must_be_int(1, 10) + 1", "9"),
-        ("'11'|must_be_int(1, 10)", "! template:1: 11 is not from 1 to 10"),
+        ("'11'|must_be_int(1, 10)", "! template:1: 11 is not between 1 and 10"),
         ("'a b'|nginx_quote", "\"a b\""),
         ("'plain'|nginx_quote", "plain"),
         ("'say \"x\"'|nginx_quote", "'say \"x\"'"),
@@ -364,8 +364,8 @@ fn docker_pygen_example_renders_identically() {
 
 #[test]
 fn none_in_output_is_an_error_with_expression() {
-    let way_out = "and none is not written into a file; give it a value, as in x|default('-', true), \
-                   or leave it out with an if";
+    let way_out = "which cannot be written into a file; set a default, as in x|default('-', true), \
+                   or skip it with an if";
     for (text, expression, line) in [
         ("{{ containers.first.absent }}", "containers.first.absent", 1),
         (
@@ -405,7 +405,7 @@ fn none_in_output_is_an_error_with_expression() {
         ("{% filter upper %}{{ none }}{% endfilter %}", "none", 1),
     ] {
         let expected =
-            format!("! template:{line}: `{expression}` is none, or made of it, {way_out}");
+            format!("! template:{line}: `{expression}` is none or contains none, {way_out}");
         assert_eq!(render_inline(text), expected);
     }
     check_expressions(&[
@@ -444,8 +444,9 @@ fn unsupported_expression_error_has_a_remedy() {
     for (expression, expected) in [
         (
             "[].append(1)",
-            "! template:1: there is no append: a list or a dict is never changed, but made anew, as in \
-             {% set ns.all = ns.all + [x] %} after {% set ns = namespace(all=[]) %}, or in dict(d, key=value)",
+            "! template:1: unknown method append: lists and dicts cannot be changed; create a new \
+             one, as in {% set ns.all = ns.all + [x] %} after {% set ns = namespace(all=[]) %}, or \
+             in dict(d, key=value)",
         ),
         ("'%s' % ()", "! template:1: missing an argument for format spec at offset '1'"),
         ("'a' % ", "! template:1: unexpected end of variable block"),
@@ -615,8 +616,8 @@ fn hostname_path_and_one_line_guards_work() {
         ("12|one_line", "12"),
         (
             "none|one_line",
-            "! template:1: `none|one_line` is none, or made of it, and none is not written into a file; \
-             give it a value, as in x|default('-', true), or leave it out with an if",
+            "! template:1: `none|one_line` is none or contains none, which cannot be written into \
+             a file; set a default, as in x|default('-', true), or skip it with an if",
         ),
     ]);
 }

@@ -10,7 +10,7 @@ use docker_glue::{
 use regex_lite::Regex;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 const LABELS: &str = "docs/src/reference/labels.md";
@@ -98,6 +98,67 @@ fn prose_is_plain() {
         }
     }
     assert!(found.is_empty(), "write it in plain words:\n{}", found.join("\n"));
+}
+
+/// What the programs print: help, texts in the source, and comments in HAProxy's configuration.
+#[test]
+fn texts_of_the_programs_are_plain() {
+    // The backend's name in HAProxy is data.
+    let backend = Regex::new(r"\b(default_)?backend +nobody\b").unwrap();
+    let words = Regex::new(&format!(r"(?i)\b({})\b", AVOIDED.join("|"))).unwrap();
+    let mut found = Vec::new();
+    for (name, text) in program_texts() {
+        let text = backend.replace_all(&text, "").into_owned();
+        let lines = text.lines().filter(|line| words.is_match(line));
+        found.extend(lines.map(|line| format!("{name}: {line}")));
+    }
+    assert!(found.is_empty(), "write it in plain words:\n{}", found.join("\n"));
+}
+
+fn program_texts() -> Vec<(String, String)> {
+    let commands = [options::balancer_command(), glue::GlueOptions::command_line()];
+    let mut texts: Vec<_> = commands.into_iter().flat_map(help_texts).collect();
+    let literal = Regex::new(r#""(?:\\(?s:.)|[^"\\])*""#).unwrap();
+    for path in files_below("src".as_ref()) {
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(&path).unwrap();
+        // Tests speak to those who read the source.
+        if name.contains("tests") {
+            continue;
+        }
+        let code = text.split("\n#[cfg(test)]").next().unwrap_or_default();
+        let is_code = |line: &&str| !line.trim_start().starts_with("//");
+        let code = code.lines().filter(is_code).collect::<Vec<_>>().join("\n");
+        let code = kept_names(&code);
+        let literals: Vec<_> = literal.find_iter(&code).map(|found| found.as_str()).collect();
+        texts.push((name, literals.join("\n")));
+    }
+    for path in files_below("tests/golden".as_ref()) {
+        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("haproxy")) {
+            let text = std::fs::read_to_string(&path).unwrap();
+            texts.push((path.display().to_string(), text));
+        }
+    }
+    assert!(200 < texts.len(), "only {} texts", texts.len());
+    texts
+}
+
+/// Without the names of before that the source has as data.
+fn kept_names(code: &str) -> String {
+    Regex::new(r#"alias = "[^"]*"|NO_SERVER: &str = "[^"]*""#).unwrap().replace_all(code, "").into()
+}
+
+fn help_texts(mut command: clap::Command) -> Vec<(String, String)> {
+    let name = format!("{} --help", command.get_name());
+    let text = command.render_long_help().to_string();
+    let commands = command.get_subcommands().cloned().flat_map(help_texts);
+    std::iter::once((name, text)).chain(commands).collect()
+}
+
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let (folders, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
+    files.into_iter().chain(folders.iter().flat_map(|path| files_below(path))).collect()
 }
 
 #[test]

@@ -198,7 +198,7 @@ fn make_demo_shows_what_it_promises() {
     let cow = String::from_utf8_lossy(&demo.stdout);
     let errors = String::from_utf8_lossy(&demo.stderr);
     assert!(demo.status.success(), "{cow}\n{errors}");
-    assert!(cow.contains("Every answer was right."), "{cow}");
+    assert!(cow.contains("All responses were correct."), "{cow}");
     for container in ["wp1", "wp2", "os-ui1", "os-id1"] {
         assert!(cow.contains(&format!("{container}\u{1b}[0m answered")), "{container}: {cow}");
     }

@@ -68,20 +68,25 @@ fn disk_full_or_read_only_is_reported_and_serving_continues() {
     let filler = state.fill();
     let _late = balancer.run("late").label(HOST, "b.test").start();
     let named = format!("cannot write {}", balancer.state().join("gen").display());
-    balancer.until_said(&["ERROR", "the disk has not", &named, "free some space there"]);
+    balancer.until_said(&[
+        "ERROR",
+        "could not be written to disk",
+        &named,
+        "free some disk space there",
+    ]);
     balancer.until_serves("b.test", "late saw /");
     asker.more(10);
     fs::remove_file(filler).unwrap();
-    balancer.until_said(&["the configuration is on disk again"]);
+    balancer.until_said(&["configuration written to disk again"]);
 
     etc.remount("ro");
     let _last = balancer.run("last").label(HOST, "c.test").start();
     let named = format!("cannot write {config}");
-    balancer.until_said(&["ERROR", "the disk has not", &named, "make it writable"]);
+    balancer.until_said(&["ERROR", "could not be written to disk", &named, "make it writable"]);
     balancer.until_serves("c.test", "last saw /");
     asker.more(10);
     etc.remount("rw");
-    let again = || balancer.log().matches("on disk again").nth(1).map(|_| ());
+    let again = || balancer.log().matches("written to disk again").nth(1).map(|_| ());
     common::wait_for("the second file on disk", again);
     assert_eq!(asker.end(), ["web saw /"]);
     // The last page of the history may have had room, or not.
@@ -104,9 +109,9 @@ fn runtime_changes_continue_while_full_disk_prevents_reload() {
     let wide = balancer.run("wide").label(HOST, "b.test").label("glue_http_80_bind", "80,81");
     let _wide = wide.start();
     balancer.until_said(&[
-        "ERROR HAProxy is not reloaded",
-        "serves on: cannot write",
-        "free some space",
+        "ERROR reload of HAProxy failed",
+        "is still served: cannot write",
+        "free some disk space",
     ]);
     let _late = balancer.run("late").label(HOST, "c.test").start();
     drop(web);
@@ -117,8 +122,8 @@ fn runtime_changes_continue_while_full_disk_prevents_reload() {
     ]);
     fs::remove_file(filler).unwrap();
     balancer.until_serves("b.test:81", "wide saw /");
-    balancer.until_said(&["the trouble is over"]);
-    assert_eq!(balancer.log().matches("is not reloaded").count(), 1, "{}", balancer.log());
+    balancer.until_said(&["apply succeeded after earlier failures"]);
+    assert_eq!(balancer.log().matches("reload of HAProxy failed").count(), 1, "{}", balancer.log());
 }
 
 /// The configuration that it died with could not be written.
@@ -134,9 +139,9 @@ fn haproxy_crash_on_full_disk_recovers_stored_and_new_routes() {
     let _filler = state.fill();
     let _late = balancer.run("late").label(HOST, "b.test").start();
     balancer.until_serves("b.test", "late saw /");
-    balancer.until_said(&["the disk has not"]);
+    balancer.until_said(&["could not be written to disk"]);
     kill(Pid::from_raw(balancer.master()), Signal::SIGKILL).unwrap();
-    balancer.until_said(&["HAProxy ended with signal: 9"]);
+    balancer.until_said(&["HAProxy exited with signal: 9"]);
     balancer.until_all_serve(&[("a.test", "web saw /"), ("b.test", "late saw /")]);
 }
 
@@ -152,7 +157,7 @@ fn unwritten_history_is_logged_once_and_written_later() {
     let history = |balancer: &Balancer| run_command(balancer, &["history", "--json"]).1;
 
     let filler = state.fill();
-    let failed = "the history is not on disk: cannot write";
+    let failed = "could not write the history to disk: cannot write";
     // Its last page has room for some.
     common::wait_for("an error", || {
         for verb in ["drain", "undrain"] {
@@ -163,15 +168,15 @@ fn unwritten_history_is_logged_once_and_written_later() {
     balancer.until_shared("a.test", &["web", "other"]);
     // Going back works all the same.
     let (code, text) = run_command(&balancer, &["rollback", "1"]);
-    assert!(code == Some(0) && text.contains("the disk did not take it"), "{code:?} {text}");
+    assert!(code == Some(0) && text.contains("could not be saved to disk"), "{code:?} {text}");
     fs::remove_file(filler).unwrap();
-    balancer.until_said(&["the history is on disk again"]);
+    balancer.until_said(&["history written to disk again"]);
     assert_eq!(balancer.log().matches(failed).count(), 1, "{}", balancer.log());
 
     let before = history(&balancer);
     balancer.end(Signal::SIGKILL);
     balancer.start_again();
-    balancer.until_said(&["held at generation 1"]);
+    balancer.until_said(&["rollback to generation 1 is active"]);
     common::wait_for("the history", || {
         history(&balancer).starts_with(before.trim_end_matches("]\n")).then_some(())
     });
@@ -199,7 +204,7 @@ fn read_only_state_dir_at_start_serves_stored_state() {
     balancer.start_again();
     balancer.until_serves("a.test", "web saw /");
     let named = balancer.state().display().to_string();
-    balancer.until_said(&["WARN", &named, "cannot be written"]);
+    balancer.until_said(&["WARN", &named, "is not writable"]);
     let _late = balancer.run("late").label(HOST, "b.test").start();
     balancer.until_serves("b.test", "late saw /");
     // A second one is refused all the same.

@@ -38,10 +38,10 @@ fn docker_restart_and_hang_are_survived_and_followed() {
     let asker = Asker::begin(&balancer, "web.test");
 
     engine.stop();
-    balancer.until_said(&["docker is away"]);
+    balancer.until_said(&["lost connection to Docker"]);
     asker.more(10);
     engine.start();
-    balancer.until_said(&["docker is back"]);
+    balancer.until_said(&["connected to Docker again"]);
     let late = run_web(&balancer, "late", &net);
     balancer.until_serves("late.test", "late saw /");
 
@@ -53,7 +53,12 @@ fn docker_restart_and_hang_are_survived_and_followed() {
     let _last = run_web(&balancer, "last", &net);
     balancer.until_serves("last.test", "last saw /");
     assert_eq!(asker.end(), ["web saw /"]);
-    assert_eq!(balancer.log().matches("docker is away").count(), 1, "{}", balancer.log());
+    assert_eq!(
+        balancer.log().matches("lost connection to Docker").count(),
+        1,
+        "{}",
+        balancer.log()
+    );
 }
 
 /// It takes connections, and says nothing.
@@ -73,11 +78,13 @@ fn hanging_engine_is_logged_and_shown_as_disconnected() {
     };
     assert!(status().contains("connected, 1 container"), "{}", status());
     engine.hang();
-    balancer.until_said(&["docker is away", "does not answer within 5s; is it hung?"]);
-    common::wait_for("its status", || status().contains("away; 1 container").then_some(()));
+    balancer.until_said(&["lost connection to Docker", "did not answer within 5s"]);
+    common::wait_for("its status", || {
+        status().contains("not connected; 1 container").then_some(())
+    });
     balancer.until_serves("web.test", "web saw /");
     engine.go_on();
-    balancer.until_said(&["docker is back"]);
+    balancer.until_said(&["connected to Docker again"]);
     assert!(status().contains("connected, 1 container"), "{}", status());
     let _late = run_web(&balancer, "late", &net);
     balancer.until_serves("late.test", "late saw /");
@@ -94,12 +101,12 @@ fn engine_that_hangs_is_away_in_the_log_of_docker_glue_until_it_goes_on() {
     let web = docker.run("web").start();
     glue.until_said(&["hello", &web.name]);
     engine.hang();
-    glue.until_said(&["docker is away", "does not answer within 5s; is it hung?"]);
+    glue.until_said(&["lost connection to Docker", "did not answer within 5s"]);
     engine.go_on();
-    glue.until_said(&["docker is back"]);
+    glue.until_said(&["connected to Docker again"]);
     let late = docker.run("late").start();
     glue.until_said(&["hello", &late.name]);
-    assert_eq!(glue.log().matches("docker is away").count(), 1, "{}", glue.log());
+    assert_eq!(glue.log().matches("lost connection to Docker").count(), 1, "{}", glue.log());
 }
 
 #[test]
@@ -122,7 +129,7 @@ fn start_without_docker_serves_stored_routes() {
     balancer.start_again();
     balancer.until_serves("web.test", "web saw /");
     balancer.until_said(&["serves the last good configuration"]);
-    balancer.until_said(&["docker is away"]);
+    balancer.until_said(&["cannot connect to Docker"]);
     engine.start();
     let late = run_web(&balancer, "late", &net);
     balancer.until_serves("late.test", "late saw /");
@@ -142,7 +149,7 @@ fn momentarily_empty_list_removes_no_route() {
     let asker = Asker::begin(&balancer, "web.test");
     proxy.forget_once();
     proxy.cut();
-    balancer.until_said(&["docker is back"]);
+    balancer.until_said(&["connected to Docker again"]);
     assert_eq!(proxy.forgotten(), 1);
     let _late = balancer.run("late").label(HOST, "late.test").start();
     balancer.until_serves("late.test", "late saw /");

@@ -37,7 +37,7 @@ fn killed_master_is_restarted() {
         common::wait_for("another start", || (count("started HAProxy") == starts).then_some(()));
         balancer.until_serves("a.test", "web saw /");
     }
-    let died = "ERROR HAProxy ended with signal: 9 (SIGKILL); it is started again";
+    let died = "ERROR HAProxy exited with signal: 9 (SIGKILL); restarting";
     assert_eq!((count(died), count("ERROR")), (2, 2), "{}", balancer.log());
     let _late = balancer.run("late").label(HOST, "b.test").start();
     balancer.until_serves("b.test", "late saw /");
@@ -62,14 +62,13 @@ fn crashing_haproxy_is_restarted_with_growing_pauses_and_logged() {
     fs::write(&dies, "").unwrap();
     kill(Pid::from_raw(balancer.master()), Signal::SIGKILL).unwrap();
     for pause in ["200ms", "400ms", "800ms", "1.6s", "3.2s", "5s"] {
-        balancer.until_said(&[&format!("it is started again in {pause}")]);
+        balancer.until_said(&[&format!("restarting in {pause}")]);
     }
     let count = || fs::read_to_string(&starts).unwrap().lines().count();
     let before = count();
     common::wait_for("two more starts", || (before + 2 <= count()).then_some(()));
     let log = balancer.log();
-    let pairs: Vec<_> =
-        log.lines().filter_map(|text| text.split_once("; it is started again")).collect();
+    let pairs: Vec<_> = log.lines().filter_map(|text| text.split_once("; restarting")).collect();
     let pauses: Vec<_> = pairs.iter().map(|(_, pause)| pause.trim()).collect();
     assert_eq!(pauses, ["", "in 200ms", "in 400ms", "in 800ms", "in 1.6s", "in 3.2s", "in 5s"]);
     fs::remove_file(&dies).unwrap();
@@ -89,7 +88,7 @@ fn lost_stats_socket_causes_no_reload_per_change() {
     fs::remove_file(balancer.runtime().join("haproxy.sock")).unwrap();
     let late = balancer.run("late").label(HOST, "b.test").start();
     balancer.until_serves("b.test", "late saw /");
-    balancer.until_said(&["stats socket", "is gone", "over its master's socket"]);
+    balancer.until_said(&["stats socket", "is missing", "using the master socket"]);
     drop(late);
     balancer.until_serves("b.test", "503");
     assert_eq!(balancer.log().matches("reloaded HAProxy").count(), 1, "{}", balancer.log());
@@ -113,7 +112,7 @@ fn upgraded_haproxy_gets_files_for_its_version() {
     write_wrapper(folder.path(), "");
     let _web = balancer.run("web").label(HOST, "a.test").start();
     balancer.until_serves("a.test", "web saw /");
-    balancer.until_said(&["is installed now, for which the configuration is made"]);
+    balancer.until_said(&["is now installed; generating the configuration for it"]);
     let _late = balancer.run("late").label(HOST, "b.test").start();
     balancer.until_serves("b.test", "late saw /");
     assert!(!balancer.log().contains("ERROR"), "{}", balancer.log());
@@ -137,7 +136,10 @@ fn foreign_reload_before_files_are_written_is_detected() {
     kill(Pid::from_raw(balancer.master()), Signal::SIGUSR2).unwrap();
     balancer.until_serves("b.test", "404");
     fs::remove_file(&slow).unwrap();
-    balancer.until_said(&["told HAProxy", "somebody reloaded HAProxy"]);
+    balancer.until_said(&[
+        "updated HAProxy over the runtime API",
+        "HAProxy was reloaded by another program",
+    ]);
     balancer.until_all_serve(&[("a.test", "web saw /"), ("b.test", "late saw /")]);
 }
 
@@ -148,10 +150,7 @@ fn missing_or_too_old_haproxy_is_an_error_at_start() {
     let old = "[ \"$1\" = -v ] && echo 'HAProxy version 2.4.22-f8e3218 2023/02/14' && exit";
     let old = write_wrapper(folder.path(), old);
     for (bin, reason) in [
-        (
-            Path::new("/nonexistent/haproxy"),
-            "there is no HAProxy at /nonexistent/haproxy; install it",
-        ),
+        (Path::new("/nonexistent/haproxy"), "no HAProxy at /nonexistent/haproxy; install it"),
         (&old, "is too old; install 2.6 or later"),
     ] {
         for verb in ["--once", "--watch"] {
@@ -186,7 +185,7 @@ fn check_rejected_route_is_excluded(naming: &str) {
         bad.name.as_str(),
         &bad.id[..12],
         "HAProxy refused bad.test:80/",
-        "left out: no such thing",
+        "the route is ignored: no such thing",
     ];
     balancer.until_said(&texts);
     let late = balancer.run("late").label(HOST, "late.test").start();
@@ -199,7 +198,7 @@ fn check_rejected_route_is_excluded(naming: &str) {
     ]);
     assert_eq!(balancer.log().matches("HAProxy refused bad.test").count(), 1, "{}", balancer.log());
     drop(bad);
-    balancer.until_said(&["no longer a problem", "HAProxy refused bad.test:80/"]);
+    balancer.until_said(&["resolved: ", "HAProxy refused bad.test:80/"]);
     drop(late);
     balancer.until_all_serve(&[("late.test", "503"), ("a.test", "a saw /")]);
 }
@@ -273,8 +272,8 @@ fn haproxy_whose_sockets_are_removed_is_told_changes_again_and_is_not_restarted(
     remove_sockets(&balancer);
     let _late = balancer.run("late").label(HOST, "b.test").start();
     balancer.until_serves("b.test", "late saw /");
-    balancer.until_said(&["WARN", "its sockets in", "are gone; it is signalled"]);
-    balancer.until_said(&["has its master's socket again"]);
+    balancer.until_said(&["WARN", "its sockets in", "are missing; sending a signal"]);
+    balancer.until_said(&["created its master socket again"]);
     balancer.serves(&[("a.test/", "web saw /")]);
     assert_eq!(balancer.master(), master);
     assert!(!balancer.log().contains("ERROR"), "{}", balancer.log());
@@ -294,7 +293,7 @@ fn haproxy_whose_folder_is_emptied_is_adopted_by_the_next_balancer() {
     balancer.start_again();
     let _late = balancer.run("late").label(HOST, "b.test").start();
     balancer.until_serves("b.test", "late saw /");
-    balancer.until_said(&["WARN", "its master socket", "it is signalled"]);
+    balancer.until_said(&["WARN", "its master socket", "sending a signal"]);
     balancer.until_said(&[&format!("adopted the running HAProxy (pid {master})")]);
     assert_eq!(balancer.master(), master);
 }
@@ -324,7 +323,7 @@ fn haproxy_that_does_not_create_its_sockets_again_is_replaced_while_it_serves() 
     remove_sockets(&balancer);
     let late = balancer.run("late").label(HOST, "b.test").start();
     balancer.until_serves("b.test", "late saw /");
-    balancer.until_said(&["ERROR", "does not create its sockets again", "takes its place"]);
+    balancer.until_said(&["ERROR", "did not create its sockets again", "replaced by HAProxy"]);
     balancer.serves(&[("a.test/", "web saw /")]);
     assert_ne!(balancer.master(), master);
     drop(late);

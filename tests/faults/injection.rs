@@ -222,7 +222,7 @@ fn foreign_runtime_changes_are_repaired() {
     }
     println!("repaired after {:?}", begun.elapsed());
     scene.balancer.serves(&[("b.test", "other saw /"), ("a.test", "web saw /")]);
-    scene.balancer.until_said(&["does not have what it was given"]);
+    scene.balancer.until_said(&["state differs from the expected state; repairing"]);
     drop(other);
 }
 

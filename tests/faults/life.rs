@@ -54,7 +54,7 @@ fn container_is_served_only_while_it_runs() {
     balancer.until_serves("a.test", "web saw /");
     web.docker(&["pause"]);
     // It takes connections even so, and whoever has one waits.
-    balancer.until_said(&["told HAProxy", "pause"]);
+    balancer.until_said(&["updated HAProxy over the runtime API", "pause"]);
     balancer.until_serves("a.test", "503");
     web.docker(&["unpause"]);
     balancer.until_serves("a.test", "web saw /");
@@ -147,7 +147,7 @@ fn requests_to_a_paused_only_container_wait_for_unpause() {
     let web = balancer.run("web").label(HOST, "a.test").start();
     balancer.until_serves("a.test", "web saw /");
     web.docker(&["pause"]);
-    balancer.until_said(&["told HAProxy", "pause"]);
+    balancer.until_said(&["updated HAProxy over the runtime API", "pause"]);
     let asker = Asker::begin(&balancer, "a.test");
     common::wait_for("a request waits", || {
         // It has a backend, and no server.
@@ -285,10 +285,10 @@ fn container_is_reached_on_every_kind_of_network() {
     one.disconnect(&web);
     uses(second);
     two.disconnect(&web);
-    balancer.until_said(&[&web.name, "HAProxy cannot reach it"]);
+    balancer.until_said(&[&web.name, "HAProxy cannot reach the container"]);
     balancer.until_serves("a.test", "503");
     one.connect(&web);
-    balancer.until_said(&["no longer a problem", &web.name]);
+    balancer.until_said(&["resolved: ", &web.name]);
     balancer.until_serves("a.test", "web saw /");
     drop(web);
 }

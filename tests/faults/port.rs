@@ -16,10 +16,10 @@ fn port_of_another_program_is_reported_and_served_when_free() {
     let balancer = plan.start();
     balancer.until_serves("a.test", "web saw /");
     let me = format!("(pid {})", std::process::id());
-    balancer.until_said(&["WARN", ":81", "taken by", &me, "tried again"]);
+    balancer.until_said(&["WARN", ":81", "used by", &me, "retrying every few seconds"]);
     drop(other);
     balancer.until_serves("a.test:81", "web saw /");
-    balancer.until_said(&["no longer a problem", ":81", &me]);
+    balancer.until_said(&["resolved: ", ":81", &me]);
     balancer.until_serves("a.test", "web saw /");
 }
 
@@ -37,9 +37,9 @@ fn port_published_by_a_container_is_reported_and_served_when_free() {
         .label("glue_http_80_bind", "80,81")
         .start();
     balancer.until_serves("a.test", "web saw /");
-    let named = ["WARN", ":81", &other.name, &other.id[..12], "which publishes it"];
+    let named = ["WARN", ":81", &other.name, &other.id[..12], "published by container"];
     balancer.until_said(&named);
     drop(other);
     balancer.until_serves("a.test:81", "web saw /");
-    balancer.until_said(&["no longer a problem", ":81", "which publishes it"]);
+    balancer.until_said(&["resolved: ", ":81", "published by container"]);
 }

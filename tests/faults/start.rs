@@ -30,7 +30,7 @@ fn second_balancer_on_the_same_state_does_not_start() {
     let balancer = Balancer::of(&docker).start();
     let _web = balancer.run("web").label(HOST, "a.test").start();
     balancer.until_serves("a.test", "web saw /");
-    let holder = format!("another docker-balancer (pid {}) holds ", balancer.pid());
+    let holder = format!("another docker-balancer (pid {}) has locked ", balancer.pid());
     for verb in ["--once", "--watch"] {
         let second = balancer.command().arg(verb).output().unwrap();
         let text = output_text(&second);
@@ -89,7 +89,12 @@ fn rejected_base_file_is_reported_and_last_good_one_serves() {
     fs::write(&base, good.replace("hard-stop-after", "hard-coffee-after")).unwrap();
     let _late = balancer.run("late").label(HOST, "b.test").start();
     balancer.start_again();
-    let named = ["ERROR", base.to_str().unwrap(), "hard-coffee-after", "what ran before serves on"];
+    let named = [
+        "ERROR",
+        base.to_str().unwrap(),
+        "hard-coffee-after",
+        "the previous configuration is still served",
+    ];
     balancer.until_said(&named);
     assert_eq!(balancer.get("a.test").to_string(), "web saw /");
     // It needs no reload.
@@ -143,12 +148,12 @@ fn service_is_reloaded_and_its_own_configuration_kept() {
     balancer.until_serves("b.test", "late saw /");
     let backup = file("haproxy.cfg.before-docker-glue");
     assert_eq!(fs::read_to_string(&backup).unwrap(), config);
-    balancer.until_said(&["WARN", "is kept as", &backup]);
-    assert_eq!(balancer.log().matches("is kept as").count(), 1, "{}", balancer.log());
+    balancer.until_said(&["WARN", "it was saved as", &backup]);
+    assert_eq!(balancer.log().matches("it was saved as").count(), 1, "{}", balancer.log());
     assert!(balancer.end(Signal::SIGTERM).success());
     assert_eq!(balancer.get("a.test").to_string(), "web saw /");
     balancer.start_again();
     drop(web);
     balancer.until_serves("a.test", "503");
-    assert_eq!(balancer.log().matches("is kept as").count(), 1, "{}", balancer.log());
+    assert_eq!(balancer.log().matches("it was saved as").count(), 1, "{}", balancer.log());
 }

@@ -55,7 +55,11 @@ fn stop_during_a_change_does_not_wait_for_it() {
     // The check goes on for as long as the file is there.
     assert!(balancer.end(Signal::SIGTERM).success());
     assert!(slow.exists());
-    balancer.log().lines().find(|line| line.contains("cut short")).unwrap();
+    balancer
+        .log()
+        .lines()
+        .find(|line| line.contains("stopping before a change of HAProxy is complete"))
+        .unwrap();
     let texts = manager.received();
     let at = |word: &str| texts.iter().rposition(|message| message.contains(word));
     assert!(at("READY=1").unwrap() < at("STOPPING=1").unwrap(), "{texts:#?}");

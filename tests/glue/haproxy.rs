@@ -75,7 +75,7 @@ fn failing_haproxy_handler_is_retried_others_unaffected() {
         .file("say.ini", say)
         .script("say.sh", "#!/bin/sh\necho \"$2 $3\" >>ROOT/said\n")
         .start();
-    glue.until_said(&["ERROR", "there is no HAProxy at", "lb"]);
+    glue.until_said(&["ERROR", "no HAProxy at", "lb"]);
     let web = site.run(&docker, "web").start();
     glue.until_written("said", &["start", &web.id]);
     std::os::unix::fs::symlink(find_program("haproxy"), glue.path("haproxy")).unwrap();
@@ -134,14 +134,14 @@ fn haproxy_and_script_handlers_share_one_subscription_and_one_list() {
 
     // A new connection has one subscription again, from the last event on.
     proxy.cut();
-    glue.until_said(&["docker is back"]);
+    glue.until_said(&["connected to Docker again"]);
     let late = site.run(&docker, "late").network(&net).start();
     site.until_serves("late.test", "late saw /");
     glue.until_written("said", &["start", &late.id]);
     let subscriptions = asked("/events");
     assert_eq!(subscriptions.len(), 2, "{subscriptions:#?}");
     assert!(!subscriptions[0].contains("since") && subscriptions[1].contains("since"));
-    assert_eq!(glue.log().matches("docker is away").count(), 1, "{}", glue.log());
+    assert_eq!(glue.log().matches("lost connection to Docker").count(), 1, "{}", glue.log());
 }
 
 /// A container dies and starts again while docker-glue has no connection; it sees both events late.
@@ -166,10 +166,10 @@ fn events_of_an_outage_reach_handlers_and_take_no_running_container_out() {
 
     proxy.refuse(true);
     proxy.cut();
-    glue.until_said(&["docker is away"]);
+    glue.until_said(&["lost connection to Docker"]);
     web.docker(&["restart", "--time", "0"]);
     proxy.refuse(false);
-    glue.until_said(&["docker is back"]);
+    glue.until_said(&["connected to Docker again"]);
     let actions = || {
         let said = glue.read("said");
         said.lines()
@@ -181,6 +181,6 @@ fn events_of_an_outage_reach_handlers_and_take_no_running_container_out() {
     site.until_serves("web.test", "web saw /");
     let log = glue.log();
     let is_end = |line: &&str| line.contains("cause=\"die ") || line.contains("cause=\"kill ");
-    let told: Vec<_> = log.lines().filter(|line| line.contains("told HAProxy")).collect();
+    let told: Vec<_> = log.lines().filter(|line| line.contains("updated HAProxy")).collect();
     assert_eq!(told.iter().copied().find(is_end), None, "{log}");
 }

@@ -150,7 +150,7 @@ fn container_without_network_gets_and_loses_a_switch_port() {
     glue.end(Signal::SIGTERM);
     glue.start_again();
     glue.until_said(&["done", "event=\"start\"", &other.name, &other.id[..12]]);
-    glue.until_said(&["is on", "still, as port", &web.name]);
+    glue.until_said(&["is already connected to", "as port", &web.name]);
     assert!(answers_ping("10.215.0.2:80"));
     glue.end(Signal::SIGTERM);
     web.docker(&["stop", "--time", "0"]);

@@ -109,7 +109,7 @@ class Watcher(BaseHandler):
     glue.until_said(&["watch", "Traceback"]);
     odd.docker(&["unpause"]);
     glue.until_said(&["done", "event=\"unpause\"", &log_name(&odd)]);
-    let ready = glue.log().lines().filter(|line| line.contains("ready, as process")).count();
+    let ready = glue.log().lines().filter(|line| line.contains("ready; pid")).count();
     assert_eq!(ready, 1, "it was started again");
     assert!(glue.end(Signal::SIGTERM).success());
     glue.until_said(&["watch", "1 failed"]);
@@ -155,13 +155,13 @@ fn crashed_or_hanging_plugin_is_restarted_without_repeated_events() {
     let well = docker.run("well").start();
     glue.until_said(&[
         "ERROR",
-        "it ended: exit status 7; it is started again in 200ms",
+        "the plugin exited: exit status 7; restarting in 200ms",
         &log_name(&die),
     ]);
-    glue.until_said(&["ERROR", "no answer after 2s: killed", &log_name(&hang), "failures=2"]);
+    glue.until_said(&["ERROR", "no answer after 2s; killed", &log_name(&hang), "failures=2"]);
     glue.until_said(&["odd", "a word between"]);
-    glue.until_said(&["ERROR", "it says no more than that", &log_name(&talk), "failures=3"]);
-    glue.until_said(&["WARN", "an answer that nobody waits for: {\"ok\": true}"]);
+    glue.until_said(&["ERROR", "the plugin gave no reason", &log_name(&talk), "failures=3"]);
+    glue.until_said(&["WARN", "unexpected answer: {\"ok\": true}"]);
     glue.until_said(&["done", &log_name(&well)]);
     let child = glue.read("child");
     wait_for("the end of the child", || (!is_running(child.trim())).then_some(()));
@@ -171,14 +171,14 @@ fn crashed_or_hanging_plugin_is_restarted_without_repeated_events() {
     // Killed while it has nothing to do, it is there again for the next event.
     let pid = glue.read("pids").lines().last().unwrap().to_owned();
     kill(Pid::from_raw(pid.parse().unwrap()), Signal::SIGKILL).unwrap();
-    glue.until_said(&["ERROR", "it ended: SIGKILL; it is started again"]);
+    glue.until_said(&["ERROR", "the plugin exited: SIGKILL; restarting"]);
     well.docker(&["restart", "--time", "0"]);
     wait_for("another event", || glue.read("seen").ends_with("well\nwell\n").then_some(()));
 
     // The end of its input ends it.
     assert!(glue.end(Signal::SIGTERM).success());
     assert!(glue.read("seen").ends_with("ended\n"));
-    glue.until_said(&["odd", "4 failed (1 too late)"]);
+    glue.until_said(&["odd", "4 failed (1 timed out)"]);
 }
 
 #[test]
@@ -190,8 +190,8 @@ fn unstartable_plugin_is_retried_and_its_events_wait() {
         .plugin("late.py", broken)
         .start();
     glue.until_said(&["late", "No module named 'no_such_module'"]);
-    glue.until_said(&["ERROR", "it ended: exit status 1; it is started again in 200ms"]);
-    glue.until_said(&["ERROR", "it ended: exit status 1; it is started again in 400ms"]);
+    glue.until_said(&["ERROR", "the plugin exited: exit status 1; restarting in 200ms"]);
+    glue.until_said(&["ERROR", "the plugin exited: exit status 1; restarting in 400ms"]);
     let web = docker.run("web").start();
     let well = "from docker_glue import BaseHandler\n\
                 class Late(BaseHandler):\n    def handle(self, event, container_id):\n        pass\n";
@@ -200,12 +200,12 @@ fn unstartable_plugin_is_retried_and_its_events_wait() {
 
     // A pause does not hold up the end.
     glue.put("plugins/late.py", broken);
-    let pid = glue.until_said(&["ready, as process"]);
-    let pid = pid.split("process ").nth(1).unwrap().split(' ').next().unwrap();
+    let pid = glue.until_said(&["ready; pid"]);
+    let pid = pid.split("pid ").nth(1).unwrap().split(' ').next().unwrap();
     kill(Pid::from_raw(pid.parse().unwrap()), Signal::SIGKILL).unwrap();
-    glue.until_said(&["it is started again in 1.6s"]);
+    glue.until_said(&["restarting in 1.6s"]);
     assert!(glue.end(Signal::SIGTERM).success());
-    assert!(!glue.log().contains("did not end within"));
+    assert!(!glue.log().contains("did not exit within"));
 }
 
 #[test]
@@ -218,9 +218,9 @@ fn unready_or_silent_plugin_is_killed() {
         .file("bare.ini", &handler_file("plugin", "start", "command=bare.sh"))
         .plugin("bare.sh", "no shell runs this\n")
         .start();
-    glue.until_said(&["ERROR", "mute", "not ready after 500ms: killed"]);
-    glue.until_said(&["ERROR", "close", "it closed its standard output: killed"]);
-    glue.until_said(&["ERROR", "bare", "cannot be started", "its first line says no #!"]);
+    glue.until_said(&["ERROR", "mute", "not ready after 500ms; killed"]);
+    glue.until_said(&["ERROR", "close", "the plugin closed its standard output; killed"]);
+    glue.until_said(&["ERROR", "bare", "cannot start: ", "its first line has no #!"]);
 }
 
 #[test]
@@ -242,5 +242,5 @@ fn once_sends_none_to_a_plugin_and_ends_it() {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("has no attribute 'Demo'"), "{text}");
-    assert!(text.contains("events that were not handled: 1"), "{text}");
+    assert!(text.contains("1 events were not handled"), "{text}");
 }

@@ -199,7 +199,7 @@ fn keys_of_a_dead_node_or_single_run_expire_with_the_lease() {
     }
     dead.end(Signal::SIGKILL);
     assert!(kept.end(Signal::SIGTERM).success());
-    assert!(kept.log().contains("the keys stay for up to 3s"), "{}", kept.log());
+    assert!(kept.log().contains("keeping the keys for up to 3s"), "{}", kept.log());
     until_empty(&etcd, &prefix);
     until_empty(&etcd, &keeps);
     assert!(!etcd.keys(&other).is_empty(), "a living one's lease is kept alive");
@@ -227,13 +227,13 @@ fn keys_are_restored_after_etcd_outage_with_or_without_data() {
     let plan = Glue::of(&docker).file("publish.ini", &text).file("script.ini", other);
     let (status, log) = publish_once(&plan);
     assert_eq!(status.code(), Some(1), "{log}");
-    assert!(log.contains("not published: ") && log.contains(&etcd.url()), "{log}");
+    assert!(log.contains("could not publish: ") && log.contains(&etcd.url()), "{log}");
 
     let glue = plan.start();
     let prefix = key_prefix(&name);
-    glue.until_said(&["not published: ", &string, &etcd.url()]);
+    glue.until_said(&["could not publish: ", &string, &etcd.url()]);
     etcd.start();
-    glue.until_said(&["etcd is back"]);
+    glue.until_said(&["connected to etcd again"]);
     until_published(&etcd, &prefix, &web);
 
     // What happens while it is away is there when it is back.
@@ -243,7 +243,7 @@ fn keys_are_restored_after_etcd_outage_with_or_without_data() {
     let late = docker.run("late").start();
     let key = format!("{prefix}{}", web.id);
     drop(web);
-    glue.until_said(&["not published", &etcd.url(), "(os error"]);
+    glue.until_said(&["could not publish", &etcd.url(), "(os error"]);
     etcd.start();
     until_published(&etcd, &prefix, &late);
     wait_for("the key goes", || etcd.get(&key).is_empty().then_some(()));
@@ -256,8 +256,8 @@ fn keys_are_restored_after_etcd_outage_with_or_without_data() {
     until_published(&etcd, &prefix, &next);
     until_published(&etcd, &prefix, &late);
     assert_ne!(lease(&etcd), before);
-    assert!(glue.log().contains("the lease has ended"), "{}", glue.log());
-    let loud = glue.log().matches("trying again until it is").count();
+    assert!(glue.log().contains("the lease has expired"), "{}", glue.log());
+    let loud = glue.log().matches("could not publish: ").count();
     assert!((1..=3).contains(&loud), "each outage is told once:\n{}", glue.log());
 }
 
@@ -272,24 +272,24 @@ fn foreign_key_changes_are_reverted_and_too_large_container_is_skipped() {
     let (glue, prefix) = Node::new(&docker, &etcd, "ttl=2s").start();
     let value = until_published(&etcd, &prefix, &web);
     let short = &huge.id[..12];
-    glue.until_said(&["container", short, "is left out"]);
+    glue.until_said(&["container", short, "is not published: etcd refuses"]);
 
     let key = |name: &str| format!("{prefix}{name}");
     etcd.ctl(&["put", &key(&web.id), "nonsense"]);
     etcd.ctl(&["put", &key("stranger"), "nonsense"]);
     wait_for("the stranger goes", || etcd.get(&key("stranger")).is_empty().then_some(()));
     assert_eq!(until_published(&etcd, &prefix, &web)["Id"], value["Id"]);
-    glue.until_said(&["somebody else writes under", "2 keys"]);
+    glue.until_said(&["another writer uses", "2 keys"]);
     etcd.ctl(&["del", &key(&web.id)]);
     until_published(&etcd, &prefix, &web);
 
     // A lease that an administrator revokes.
     let leases = etcd.ctl(&["lease", "list"]);
     etcd.ctl(&["lease", "revoke", leases.lines().last().unwrap()]);
-    glue.until_said(&["the lease has ended"]);
+    glue.until_said(&["the lease has expired"]);
     until_published(&etcd, &prefix, &web);
-    assert_eq!(glue.log().matches("is left out").count(), 1, "{}", glue.log());
-    assert!(!glue.log().contains("not published"), "{}", glue.log());
+    assert_eq!(glue.log().matches("is not published: etcd refuses").count(), 1, "{}", glue.log());
+    assert!(!glue.log().contains("could not publish"), "{}", glue.log());
 }
 
 #[test]
@@ -360,9 +360,9 @@ fn hanging_etcd_does_not_delay_shutdown() {
     until_published(&etcd, &prefix, &web);
     etcd.hang();
     let late = docker.run("late").start();
-    glue.until_said(&["not published", "within 5s"]);
+    glue.until_said(&["could not publish", "within 5s"]);
     assert!(glue.end(Signal::SIGTERM).success(), "{}", glue.log());
-    glue.until_said(&["the keys stay for up to 30s"]);
+    glue.until_said(&["could not remove the keys, which remain for up to 30s: etcd"]);
     drop(late);
 }
 
@@ -385,7 +385,7 @@ fn changed_handler_file_moves_keys_removed_file_deletes_them() {
     // The same keys, by another handler: those of before it do not go with the one before it.
     glue.put("docker-glue.d/publish.ini", &format!("{moved}ttl=20s\n"));
     glue.reload();
-    glue.until_said(&["the keys are removed"]);
+    glue.until_said(&["removed the keys"]);
     until_published(&etcd, &self::key_prefix(&other), &web);
     glue.put("docker-glue.d/publish.ini", "[handler]\nclass=publish\nenabled=0\n");
     glue.reload();

@@ -132,13 +132,13 @@ fn hanging_script_is_killed_with_children_others_unaffected() {
     assert!(!glue.log().contains("killed"), "the other handler has waited");
     assert!(is_running(&child));
     web.docker(&["kill"]);
-    let text = glue.until_said(&["not done after 3s: killed", &log_name(&web), "failures="]);
+    let text = glue.until_said(&["not finished after 3s; killed", &log_name(&web), "failures="]);
     assert!(text.contains("ERROR") && text.contains("hang"), "{text}");
     wait_for("the end of the child", || (!is_running(&child)).then_some(()));
     glue.until_written("die", &["handled"]);
     drop(web);
     assert!(glue.end(Signal::SIGTERM).success());
-    glue.until_said(&["hang", "1 failed (1 too late)"]);
+    glue.until_said(&["hang", "1 failed (1 timed out)"]);
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn script_is_killed_when_its_handler_ends() {
     std::fs::remove_file(glue.path("docker-glue.d/hang.ini")).unwrap();
     glue.reload();
     wait_for("the end of the child", || (!is_running(&child)).then_some(()));
-    glue.until_said(&["WARN", "hang", "events that were not handled: "]);
+    glue.until_said(&["WARN", "hang", " events were not handled"]);
 
     // A second signal ends it at once, and what it has started.
     glue.put("docker-glue.d/hang.ini", &ini);
@@ -208,8 +208,13 @@ fn failing_script_is_counted_and_its_output_logged() {
         .script("lost.sh", "#!/no/such/shell\n")
         .start();
     let web = docker.run("fail").start();
-    glue.until_said(&["bare", &log_name(&web), "cannot be started", "its first line says no #!"]);
-    glue.until_said(&["lost", &log_name(&web), "cannot be started", "the program of its #! line"]);
+    glue.until_said(&["bare", &log_name(&web), "cannot start: ", "its first line has no #!"]);
+    glue.until_said(&[
+        "lost",
+        &log_name(&web),
+        "cannot start: ",
+        "check that the program of its #! line exists",
+    ]);
     glue.until_said(&["fail", &log_name(&web), "this is why"]);
     glue.until_said(&["ERROR", "failures=1", &log_name(&web), "exit status 3"]);
     web.docker(&["pause"]);
@@ -221,7 +226,7 @@ fn failing_script_is_counted_and_its_output_logged() {
     let name = log_name(&web);
     drop(web);
     // By now the script is gone for the containers of other tests, too.
-    glue.until_said(&["ERROR", "event=\"destroy\"", &name, "cannot be started", "No such file"]);
+    glue.until_said(&["ERROR", "event=\"destroy\"", &name, "cannot start: ", "No such file"]);
     assert!(glue.end(Signal::SIGTERM).success());
     glue.until_said(&["handler=\"fail\"", " done, ", " failed"]);
 }
@@ -237,7 +242,7 @@ fn handler_files_are_added_and_removed_on_sighup() {
         .plugin("ready.sh", ready)
         .start();
     let pid = glue.until_written("pids", &[""]);
-    glue.until_said(&["stays", "ready, as process", &pid]);
+    glue.until_said(&["stays", "ready; pid", &pid]);
 
     std::fs::remove_file(glue.path("docker-glue.d/gone.ini")).unwrap();
     glue.put("docker-glue.d/new.ini", &handler_file("start", "script=keep.sh"));
@@ -245,7 +250,7 @@ fn handler_files_are_added_and_removed_on_sighup() {
     glue.reload();
     glue.until_said(&["new", "started"]);
     glue.until_said(&["gone", "stopped"]);
-    glue.until_said(&["wrong.ini:2: there is no class \"scrip\"; did you mean script?"]);
+    glue.until_said(&["wrong.ini:2: unknown class \"scrip\"; did you mean script?"]);
     let web = docker.run("web").start();
     glue.until_said(&["new", "done", &log_name(&web)]);
     assert!(
@@ -304,7 +309,7 @@ fn once_runs_none_handlers_once() {
     let plan = plan.script("note.sh", "#!/bin/sh\nexit 1\n");
     let output = plan.run(&["-1"]);
     assert_eq!(output.status.code(), Some(1), "{}", output_text(&output));
-    assert!(output_text(&output).contains("not everything went well"), "{}", output_text(&output));
+    assert!(output_text(&output).contains("some handlers failed"), "{}", output_text(&output));
 }
 
 /// Of each event a line: its name, the container's, whether it is a replayed one, and the address.
@@ -493,20 +498,20 @@ fn check_without_handler_files_fails_with_message() {
         (
             &["--handler-paths=empty"][..],
             1,
-            "empty: note: there is no *.ini file in it\nnothing to check: there is no *.ini file in empty\n",
+            "empty: note: no *.ini file in this directory\nnothing to check: no *.ini file in empty\n",
         ),
-        (&["--handler-paths=absent"], 1, "absent: there is no such folder\n"),
+        (&["--handler-paths=absent"], 1, "absent: no such directory\n"),
         (&["--handler-paths=full/off.ini"], 1, "full/off.ini: Not a directory (os error 20)\n"),
-        (&["--handler-paths=full"], 0, "full/off.ini: not enabled\n"),
+        (&["--handler-paths=full"], 0, "full/off.ini: disabled\n"),
         (
             &["--handler-paths=full", "--handler-paths=absent"],
             1,
-            "full/off.ini: not enabled\nabsent: there is no such folder\n",
+            "full/off.ini: disabled\nabsent: no such directory\n",
         ),
         (
             &["--handler-paths=full", "--handler-paths=empty"],
             0,
-            "full/off.ini: not enabled\nempty: note: there is no *.ini file in it\n",
+            "full/off.ini: disabled\nempty: note: no *.ini file in this directory\n",
         ),
     ] {
         assert_eq!(check(words), (Some(code), expected.to_owned()), "{words:?}");
@@ -515,7 +520,7 @@ fn check_without_handler_files_fails_with_message() {
     if !std::path::Path::new("/etc/docker-glue/docker-glue.d").exists() {
         let (code, text) = check(&[]);
         assert_eq!(code, Some(1));
-        assert!(text.starts_with("nothing to check: there is no *.ini file in "), "{text}");
+        assert!(text.starts_with("nothing to check: no *.ini file in "), "{text}");
         assert!(text.contains("/etc/docker-glue/docker-glue.d"), "{text}");
     }
 }
@@ -539,24 +544,25 @@ fn untrusted_default_folder_is_skipped() {
             output_text(&command.arg("check").args(words).current_dir(&folder).output().unwrap());
         string.replace(&format!("{}/", folder.path().display()), "")
     };
-    assert!(check(&[]).contains("./docker-glue.d/evil.ini: well\n"), "{}", check(&[]));
+    assert!(check(&[]).contains("./docker-glue.d/evil.ini: ok\n"), "{}", check(&[]));
 
     std::fs::set_permissions(folder.path().join("handler-scripts"), others).unwrap();
     let text = check(&["--handler-paths=mine"]);
-    let why = "./handler-scripts is passed over: nobody has named it, and others may write to it";
-    assert!(text.contains("mine/mine.ini:5: there is no evil.sh in "), "{text}");
+    let why = "./handler-scripts is ignored: it is only a default directory, and other users can \
+               write to it";
+    assert!(text.contains("mine/mine.ini:5: no evil.sh in "), "{text}");
     assert!(text.contains(why), "{text}");
     let named = check(&["--handler-paths=mine", "--script-paths=./handler-scripts"]);
-    assert_eq!(named, "mine/mine.ini: well\n");
+    assert_eq!(named, "mine/mine.ini: ok\n");
 
     let others = PermissionsExt::from_mode(0o777);
     std::fs::set_permissions(folder.path().join("docker-glue.d"), others).unwrap();
     let text = check(&[]);
-    let why =
-        "./docker-glue.d: note: passed over: nobody has named it, and others may write to it\n";
+    let why = "./docker-glue.d: note: ignored: it is only a default directory, and other users can \
+         write to it\n";
     assert!(text.contains(why) && !text.contains("evil"), "{text}");
     let named = check(&["--handler-paths=./docker-glue.d", "--script-paths=./handler-scripts"]);
-    assert_eq!(named, "docker-glue.d/evil.ini: well\n");
+    assert_eq!(named, "docker-glue.d/evil.ini: ok\n");
 }
 
 /// As Docker Glue's manual has them, but for the name of the file that the script writes to: it is one

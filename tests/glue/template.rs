@@ -59,12 +59,17 @@ fn file_rejected_by_check_keeps_the_old_one() {
     glue.until_written("out", &[&good.name]);
     let before = glue.read("out");
     let bad = docker.run("bad").label(CONSTRAINT, &mark).label("say", "bad").start();
-    glue.until_said(&["the new file is refused", "exit status: 3", &bad.name, "stays as it is"]);
+    glue.until_said(&[
+        "the check of the new file failed",
+        "exit status: 3",
+        &bad.name,
+        "was not changed",
+    ]);
     assert_eq!(glue.read("out"), before);
     let next = docker.run("next").label(CONSTRAINT, &mark).start();
     bad.docker(&["stop", "--time", "0"]);
     glue.until_written("out", &[&next.name]);
-    glue.until_said(&["well again"]);
+    glue.until_said(&["recovered"]);
     assert!(!glue.read("out").contains(&bad.name));
 }
 
@@ -110,7 +115,7 @@ fn template_is_rendered_again_after_repeat_interval() {
     glue.until_written("out", &["False"]);
     glue.put("flag", "");
     glue.until_written("out", &["True"]);
-    glue.until_said(&["WARN", "false ended with exit status: 1"]);
+    glue.until_said(&["WARN", "false exited with exit status: 1"]);
 }
 
 #[test]
@@ -141,7 +146,7 @@ fn signal_and_restart_reach_matching_containers_only() {
         &format!("restarted {}", by_name.name),
         &format!("sent SIGKILL to {}", by_id.name),
     ]);
-    glue.until_said(&["no container that runs is", "nobody-at-all"]);
+    glue.until_said(&["no running container is called", "nobody-at-all"]);
     assert_ne!(state(&by_name), before[0]);
     assert_eq!(state(&bystander), before[1]);
 }
@@ -157,7 +162,7 @@ fn file_mounted_alone_is_written_in_place() {
     let before = inode();
     let web = docker.run("web").label(CONSTRAINT, &mark).option(&["-v", &mount]).start();
     glue.until_written("out", &[&web.name]);
-    glue.until_said(&["WARN", &web.name, "on its own", "mount its folder"]);
+    glue.until_said(&["WARN", &web.name, "mounts the file", "mount its directory"]);
     assert_eq!(inode(), before);
     web.docker(&["stop", "--time", "0"]);
     wait_for("the container's line to go", || (glue.read("out") == "-\n").then_some(()));
@@ -182,10 +187,10 @@ fn repeated_render_or_write_error_is_logged_once_and_retried() {
     fs::create_dir(glue.path("absent")).unwrap();
     glue.until_written("absent/out", &["-"]);
     let _web = docker.run("web").label(CONSTRAINT, &mark).label("say", "no json").start();
-    glue.until_said(&["template:2: no JSON", "stays as it is"]);
+    glue.until_said(&["template:2: invalid JSON", "was not changed"]);
     let second = docker.run("second").label(CONSTRAINT, &mark).label("say", "no json").start();
     glue.until_written("absent/out", &[&second.name]);
-    assert_eq!(count_matches(&glue.log(), "no JSON"), 1);
+    assert_eq!(count_matches(&glue.log(), "invalid JSON"), 1);
     assert_eq!(glue.read("out"), "-\n");
 }
 
@@ -198,16 +203,16 @@ fn failed_notification_is_retried_and_delivered_once() {
     let Some(docker) = common::docker() else { return };
     let params = format!("template=# x\n{STUBBORN}\ninterval=0");
     let glue = Glue::of(&docker).file("x.ini", &handler_file("none", &params)).start();
-    glue.until_said(&["WARN", "sh ended with exit status: 1", "trying again in 1s"]);
+    glue.until_said(&["WARN", "sh exited with exit status: 1", "retrying in 1s"]);
     glue.until_written("tries", &["try"]);
     glue.put("up", "");
     glue.until_written("told", &["told"]);
-    glue.until_said(&["all have been told now"]);
+    glue.until_said(&["all notifications succeeded"]);
     let tries = glue.read("tries");
     // Neither a change that writes nothing nor a SIGHUP tells it again.
     drop(docker.run("bystander").start());
     glue.reload();
-    glue.until_said(&["reading the handlers' files anew"]);
+    glue.until_said(&["reloading the handler files"]);
     let mut glue = glue;
     assert!(glue.end(Signal::SIGTERM).success());
     glue.start_again();
@@ -226,7 +231,7 @@ fn pending_notification_survives_restart_and_crash() {
         };
         let mut glue = Glue::of(&docker).file("x.ini", &ini(interval)).start();
         if interval == "0" {
-            glue.until_said(&["trying again in"]);
+            glue.until_said(&["retrying in"]);
         } else {
             // Between writing and telling.
             glue.until_said(&["wrote"]);
@@ -256,7 +261,7 @@ fn signal_and_restart_without_target_stay_pending() {
     let before = started(&there);
     let mut glue = Glue::of(&docker).file("x.ini", &handler_file("none", &others)).start();
     glue.until_said(&["restarted", &there.name]);
-    glue.until_said(&["no container that runs is", &late, "trying again in"]);
+    glue.until_said(&["no running container is called", &late, "retrying in"]);
     glue.end(Signal::SIGTERM);
     let restarted = started(&there);
     assert_ne!(before, restarted);
@@ -275,7 +280,7 @@ fn pending_notifications_file_is_private_and_removed_when_delivered() {
     let Some(docker) = common::docker() else { return };
     let params = format!("template=# x\n{STUBBORN}\ninterval=0");
     let glue = Glue::of(&docker).file("x.ini", &handler_file("none", &params)).start();
-    glue.until_said(&["trying again in"]);
+    glue.until_said(&["retrying in"]);
     let folders = fs::read_dir(glue.path("state/handlers")).unwrap();
     let folders: Vec<_> = folders.map(|result| result.unwrap().path()).collect();
     let [folder] = folders.as_slice() else { panic!("{folders:?}") };
@@ -295,7 +300,7 @@ fn unwritable_state_dir_loses_pending_notifications_only() {
     plan.put("state", "no folder");
     let glue = plan.start();
     glue.until_said(&["WARN", "cannot write", "state/handlers", "--state-dir"]);
-    glue.until_said(&["trying again in"]);
+    glue.until_said(&["retrying in"]);
     glue.put("up", "");
     glue.until_written("told", &["told"]);
     assert_eq!(count_matches(&glue.log(), "cannot write"), 1);
@@ -344,7 +349,7 @@ fn long_render_stops_on_a_signal() {
     let output = process.wait_with_output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{error}");
-    assert!(error.ends_with("docker-glue: stopped by a signal\n"), "{error}");
+    assert!(error.ends_with("docker-glue: interrupted by a signal\n"), "{error}");
 }
 
 #[test]

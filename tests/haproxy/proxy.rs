@@ -507,7 +507,7 @@ async fn missing_haproxy_error_has_a_remedy() {
     let Some(dir) = Place::new() else { return };
     let settings = ProxySettings { bin: "/nowhere/haproxy".into(), ..dir.settings() };
     let error = Proxy::open(settings).await.unwrap_err().to_string();
-    assert!(error.starts_with("there is no HAProxy at /nowhere/haproxy; install it"), "{error}");
+    assert!(error.starts_with("no HAProxy at /nowhere/haproxy; install it"), "{error}");
 }
 
 #[tokio::test]
@@ -596,7 +596,7 @@ async fn disk_full_or_read_only_keeps_existing_files() {
     while filler.write_all(&[0; 4096]).is_ok() {}
     let error = proxy.apply_files(&dir.files("two", "")).await.unwrap_err();
     assert!(matches!(error, ApplyError::Io(_)), "{error}");
-    assert!(error.to_string().contains("; free some space there"), "{error}");
+    assert!(error.to_string().contains("; free some disk space there"), "{error}");
     assert_eq!(dir.on_disk(), before);
     fs::remove_file(full).unwrap();
     drop(filler);

@@ -243,7 +243,7 @@ fn units_survive_a_docker_restart() {
 
     engine.stop();
     for _ in 0..20 {
-        assert_eq!(ask().unwrap(), "web saw /", "while Docker is away");
+        assert_eq!(ask().unwrap(), "web saw /", "while not connected to Docker");
     }
     engine.start();
 
@@ -255,7 +255,7 @@ fn units_survive_a_docker_restart() {
         assert_eq!(show_property(&machine, unit, "ActiveState"), "active");
         assert_eq!(show_property(&machine, unit, "NRestarts"), "0");
     }
-    machine.until_said(&["docker is away"]);
+    machine.until_said(&["lost connection to Docker"]);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-"""What a plugin of docker-glue is made of.
+"""Base classes for plugins of docker-glue.
 
     from docker_glue import BaseHandler
 
@@ -13,21 +13,21 @@ __all__ = ["Agent", "BaseHandler"]
 
 
 class Agent:
-    """What is known of the event that is being handled."""
+    """The event that is being handled, and its container."""
 
     def __init__(self):
-        #: All of it, as docker-glue says it: event, container_id, container_name, time, attributes,
+        #: The event as sent by docker-glue: event, container_id, container_name, time, attributes,
         #: description.
         self.event = {}
 
     @property
     def description(self):
-        """The container as `docker inspect` has it; None where none is meant or known."""
+        """The output of `docker inspect` for the container; None if there is none or it is unknown."""
         return self.event.get("description")
 
 
 class BaseHandler:
-    """Extend it, and handle events. It is made once, and handles one event after the other."""
+    """Base class of handlers. One instance handles all events, one after the other."""
 
     def __init__(self, agent, ini_file, ini):
         #: An Agent.
@@ -36,15 +36,15 @@ class BaseHandler:
         self.ini_file = ini_file
         #: A configparser object: ini.get("params", "my-option").
         self.ini = ini
-        #: Set to False, it is told of nothing any more.
+        #: If False, the handler gets no more events.
         self.enabled = ini.getboolean("handler", "enabled", fallback=True)
         events = ini.get("handler", "events", fallback="") or ""
-        #: What the file asks for. Which events come is decided by the file.
+        #: The events that the file requests.
         self.events = [event.strip() for event in events.split(",") if event.strip()]
         self.triggers_none = ini.getboolean("handler", "triggers-none", fallback=False)
 
     def handle(self, event, container_id):
-        """Does what is to be done. An exception is told to docker-glue, and costs this event only.
+        """Handles an event. An exception is reported to docker-glue and affects only this event.
 
         event: "start", "health_status: healthy", …, or "none"; container_id: 64 digits, or "".
         """

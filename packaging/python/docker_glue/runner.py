@@ -18,7 +18,7 @@ logger = logging.getLogger("docker_glue")
 
 
 def take_over():
-    """The plugin's own input is empty and its output is the log's, also in what it starts."""
+    """Gives the plugin and its child processes an empty input, and sends their output to the log."""
     events = os.fdopen(os.dup(0), "rb")
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -30,7 +30,7 @@ def take_over():
 
 
 def read_ini(path):
-    # As docker-glue reads it: a % is a %.
+    # Without interpolation of %, as in docker-glue.
     ini = configparser.ConfigParser(interpolation=None, strict=False, allow_no_value=True)
     with open(path, encoding="utf-8") as file:
         ini.read_file(file)
@@ -51,7 +51,7 @@ def answer(handler, agent, line):
             handler.handle(agent.event["event"], agent.event["container_id"])
         return {"ok": True}
     except Exception as error:
-        logger.exception("it failed")
+        logger.exception("the handler failed")
         return {"error": f"{type(error).__name__}: {error}"}
 
 

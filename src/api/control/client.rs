@@ -27,8 +27,8 @@ const MAX_REPLY_BYTES: usize = 256 * 1024 * 1024;
 /// Nobody said anything.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "no docker-balancer answers on {}: {cause}; start one with --watch, or name the --runtime-dir of the \
-     one that runs, and be its user", socket.display()
+    "no docker-balancer answers on {}: {cause}; start one with --watch, or set the --runtime-dir \
+     of the running one, and run as its user", socket.display()
 )]
 pub struct DaemonUnreachableError {
     socket: PathBuf,
@@ -66,7 +66,7 @@ async fn send_request<T: DeserializeOwned>(
     request.headers_mut().insert(HOST, HeaderValue::from_static("docker-balancer"));
     let unreachable =
         |why: String| DaemonUnreachableError { socket: socket.to_owned(), cause: why };
-    let late = |_| unreachable("it does not answer in time".to_owned());
+    let late = |_| unreachable("no answer in time".to_owned());
     let stream = timeout(CONNECT_TIMEOUT, UnixStream::connect(socket)).await.map_err(late)?;
     let stream = stream.map_err(|error| unreachable(error.to_string()))?;
     let (mut sender, connection) =
@@ -83,7 +83,7 @@ async fn send_request<T: DeserializeOwned>(
     let exchanged: Result<_, DaemonUnreachableError> =
         timeout(wait + REPLY_TIMEOUT, exchange).await.map_err(late)?;
     let (status, body) = exchanged?;
-    let context = || format!("{} answered {status} with something else", socket.display());
+    let context = || format!("{} answered {status} with invalid data", socket.display());
     if status == StatusCode::OK {
         return serde_json::from_slice(&body).with_context(context);
     }

@@ -14,12 +14,13 @@ pub(crate) fn parse_request(query: &str) -> Result<ExplainRequest, ApiError> {
             "method" => method = Some(value),
             _ => {
                 return Err(ApiError::InvalidQuery(format!(
-                    "there is no {key:?}, only url and method"
+                    "unknown parameter {key:?}; the parameters are url and method"
                 )));
             }
         }
     }
-    let url = url.ok_or_else(|| ApiError::InvalidQuery("it has no url".to_owned()))?;
+    let url =
+        url.ok_or_else(|| ApiError::InvalidQuery("the parameter url is missing".to_owned()))?;
     let method = method.unwrap_or_else(|| "GET".into());
     Ok(ExplainRequest { method: parse_param("method", &method)?, url: parse_param("url", &url)? })
 }

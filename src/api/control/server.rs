@@ -315,7 +315,7 @@ fn drain_status(target: DrainTarget, sessions: Option<u64>) -> DrainStatus {
 /// same: since the container was taken out no request can have come, and after a reload those of
 /// before are an old worker's.
 async fn wait_drained(sessions: Option<&InflightRequests>, end: Instant) -> Result<u64, ApiError> {
-    let unknown = || ApiError::CountFailed("it did not say what it has".to_owned());
+    let unknown = || ApiError::CountFailed("HAProxy did not return its state".to_owned());
     let sessions = sessions.ok_or_else(unknown)?;
     loop {
         let begun = Instant::now();
@@ -341,7 +341,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonText<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        let late = |_| ApiError::InvalidBody("it did not come in time".to_owned());
+        let late = |_| ApiError::InvalidBody("timed out".to_owned());
         let body = timeout(REQUEST_TIMEOUT, Bytes::from_request(request, state));
         let body = body.await.map_err(late)?;
         let body = body.map_err(|error| ApiError::InvalidBody(error.body_text()))?;

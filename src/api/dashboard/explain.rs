@@ -27,7 +27,7 @@ pub fn explain_url(url: &str, state: &StateSnapshot, counters: Option<&Counters>
     let request = match (whole.parse(), "GET".parse()) {
         (Ok(url), Ok(method)) => ExplainRequest { method, url },
         (Err(error), _) | (_, Err(error)) => {
-            return ExplainText { served: false, text: format!("This is no URL: {error}") };
+            return ExplainText { served: false, text: format!("This is not a URL: {error}") };
         }
     };
     let explanation = explain::explain(&request, state, counters);

@@ -119,7 +119,7 @@ fn send_updates(viewers: &mut Vec<Viewer>, before: &Fragments, after: &Fragments
             Ok(()) => true,
             Err(TrySendError::Closed(_)) => false,
             Err(TrySendError::Full(_)) => {
-                debug!("a viewer of the dashboard does not keep up");
+                debug!("closing the connection of a dashboard viewer that is too slow");
                 let _ = viewer.disconnect.try_send(ViewerSignal);
                 false
             }

@@ -73,9 +73,12 @@ pub(crate) async fn serve_dashboard(
     viewers: mpsc::Sender<Viewer>,
 ) {
     let listener = http::bind_with_retry(config.address, OPTION_NAME).await;
-    info!("the dashboard is at http://{}/", config.address);
+    info!("serving the dashboard at http://{}/", config.address);
     if !config.address.ip().is_loopback() {
-        warn!("the dashboard asks for no password: whoever reaches {} sees it", config.address);
+        warn!(
+            "the dashboard has no password: every client that can connect to {} can read it",
+            config.address
+        );
     }
     let viewer_slots = Arc::new(Semaphore::new(MAX_VIEWERS));
     let host_check =
@@ -124,9 +127,12 @@ fn build_router(connection: Connection, check: ConnectionCheck) -> Router {
             get(async || with_type("text/javascript; charset=utf-8", render::SCRIPT)),
         )
         .route("/icon.svg", get(async || with_type("image/svg+xml", render::ICON)))
-        .fallback(async || text_error(StatusCode::NOT_FOUND, "there is only /"))
+        .fallback(async || text_error(StatusCode::NOT_FOUND, "not found; the dashboard is at /"))
         .method_not_allowed_fallback(async || {
-            let page = text_error(StatusCode::METHOD_NOT_ALLOWED, "it only shows: GET and HEAD");
+            let page = text_error(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "the dashboard is read-only; allowed methods: GET, HEAD",
+            );
             ([(ALLOW, "GET, HEAD")], page).into_response()
         })
         .layer(from_fn_with_state(check, http::reject_foreign_request))
@@ -170,7 +176,7 @@ async fn render_html(state: &AppState, string: String, text: String) -> Result<S
 /// axum, of which each viewer would have a copy.
 async fn get_events(State(Connection { app, disconnect, stay }): State<Connection>) -> Response {
     let Ok(slot) = Arc::clone(&app.viewer_slots).try_acquire_owned() else {
-        return text_error(StatusCode::SERVICE_UNAVAILABLE, "too many look already");
+        return text_error(StatusCode::SERVICE_UNAVAILABLE, "too many viewers; try again later");
     };
     let (events, updates) = mpsc::channel(MAX_QUEUED_UPDATES);
     let viewer = Viewer { events, disconnect, is_synced: false };

@@ -29,7 +29,7 @@ impl HostCheck {
         local: IpAddr,
     ) -> Option<(StatusCode, String)> {
         if headers.get_all(HOST).iter().nth(1).is_some() {
-            return Some((StatusCode::BAD_REQUEST, "it has two Host headers".to_owned()));
+            return Some((StatusCode::BAD_REQUEST, "the request has two Host headers".to_owned()));
         }
         let header = headers.get(HOST).map(|value| value.to_str().unwrap_or_default());
         let named = uri.authority().map(hyper::http::uri::Authority::as_str).or(header);
@@ -37,15 +37,14 @@ impl HostCheck {
         // A browser names somebody; a plain client of HTTP/1.0 need not.
         let is_ours = |host| self.allows_bare_names && (named.is_none() || is_bare_name(host));
         if !(is_allowed_host(host, local, &self.names) || is_ours(host)) {
-            let text = format!("this is not {host:?}; {} makes it answer to a name", self.option);
+            let text = format!("host {host:?} is not allowed; allow it with {}", self.option);
             return Some((StatusCode::MISDIRECTED_REQUEST, text));
         }
         let is = |name: &str, value: &str| {
             headers.get(name).is_some_and(|header_value| header_value == value)
         };
-        (is("sec-fetch-site", "cross-site") && !is("sec-fetch-mode", "navigate")).then(|| {
-            (StatusCode::FORBIDDEN, "it is asked for by a page of somebody else".to_owned())
-        })
+        (is("sec-fetch-site", "cross-site") && !is("sec-fetch-mode", "navigate"))
+            .then(|| (StatusCode::FORBIDDEN, "cross-site requests are not allowed".to_owned()))
     }
 }
 

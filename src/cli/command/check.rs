@@ -108,7 +108,7 @@ async fn check_image(name: &str, settings: &Settings) -> Result<CheckReport> {
     let engine = inputs::connect_engine(settings).await?;
     let image = engine.inspect_image(name).await.context(DockerQueryError)?;
     let image = image.with_context(|| {
-        format!("Docker has no image {name}; get it with docker pull {name}, or build it")
+        format!("Docker has no image {name}; pull it with docker pull {name}, or build it")
     })?;
     let mut container = image_container(name, image);
     // What of its environment is meant for us is for whoever runs it to say.
@@ -286,8 +286,9 @@ fn excluded_services(planned: &[PlannedContainer<'_>], settings: &Settings) -> V
         let constraint =
             settings.fences.constraints.iter().find(lacks).filter(|_| has_our_labels)?;
         let name = &container.service.name;
-        let text =
-            format!("service {name}: it is left out, as --constraint {constraint} does not hold");
+        let text = format!(
+            "service {name}: not served, because it does not match --constraint {constraint}"
+        );
         Some(CheckFinding {
             place: Some(container.service.position.clone()),
             severity: Severity::Hint,
@@ -302,7 +303,7 @@ fn is_file_problem(problem: &Problem, service: &Service) -> bool {
     let blank = |label: &LabelText| service.empty_variables.contains_key(&label.key);
     match &problem.reason {
         Reason::NotExposed { .. } => false,
-        Reason::HostCutShort(_) => !problem.label.as_ref().is_some_and(blank),
+        Reason::HostEndsWithDot(_) => !problem.label.as_ref().is_some_and(blank),
         Reason::NoAddress { .. } => service.network == ServiceNetwork::None,
         _ => true,
     }
@@ -341,7 +342,7 @@ impl CheckReport {
         let hints =
             if hints == 0 { String::new() } else { format!(", {}", format_plural(hints, "hint")) };
         let problems = if problems == 0 {
-            "no problem".to_owned()
+            "no problems".to_owned()
         } else {
             format_plural(problems, "problem")
         };

@@ -22,13 +22,14 @@ pub(crate) async fn drain_container(
             Ok(format!("{name} is drained{}", unserved_note(&eligibility)).into())
         }
         Some(1) => bail!(
-            "{name} gets no new requests, and of the old 1 is left after {wait}{}",
+            "{name} gets no new requests, but 1 request is still in flight after {wait}{}",
             unserved_note(&eligibility)
         ),
         left => {
             let left = left.unwrap_or_default();
             bail!(
-                "{name} gets no new requests, and of the old {left} are left after {wait}{}",
+                "{name} gets no new requests, but {left} requests are still in flight after \
+                 {wait}{}",
                 unserved_note(&eligibility)
             )
         }
@@ -38,7 +39,7 @@ pub(crate) async fn drain_container(
 pub(crate) async fn undrain_container(socket: &Path, container: &str) -> Result<CommandOutput> {
     let request = UndrainRequest { container: container.to_owned() };
     let eligibility: DrainStatus = post(socket, "/undrain", &request, Duration::ZERO).await?;
-    Ok(format!("{} gets requests again", container_name(&eligibility)).into())
+    Ok(format!("{} gets new requests again", container_name(&eligibility)).into())
 }
 
 /// What the drain costs, where it took the last container of a route.
@@ -47,7 +48,7 @@ fn unserved_note(eligibility: &DrainStatus) -> String {
         return String::new();
     }
     let routes = eligibility.unserved.join(", ");
-    format!("; no other container serves {routes}: requests wait for one, then get 503")
+    format!("; no other container serves {routes}: requests wait for a container, then get 503")
 }
 
 fn container_name(eligibility: &DrainStatus) -> String {

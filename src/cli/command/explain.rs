@@ -29,7 +29,7 @@ pub(crate) async fn run_explain(
     let explanation: Explanation = match response {
         Ok(explanation) => explanation,
         Err(error) => {
-            let both_failed = || format!("neither could be asked: {error:#}");
+            let both_failed = || format!("neither docker-balancer nor Docker answers: {error:#}");
             let mut by_docker =
                 explain_offline(request, settings).await.with_context(both_failed)?;
             if !error.is::<DaemonUnreachableError>() {
@@ -62,7 +62,7 @@ async fn explain_offline(request: &ExplainRequest, settings: &Settings) -> Resul
     if let (Some(observed), Some(route)) = (&offline.observed, &explanation.route)
         && !observed.map_entries(MapName::Routes).any(|(key, _)| *key == route.route)
     {
-        explanation.notes.push("the HAProxy that runs does not have this route yet".to_owned());
+        explanation.notes.push("the running HAProxy does not have this route yet".to_owned());
     }
     Ok(explanation)
 }

@@ -28,11 +28,11 @@ use tokio::time::timeout;
 
 /// Until a docker-balancer that says nothing counts as none.
 const DAEMON_TIMEOUT: Duration = Duration::from_secs(10);
-const PERMISSION_HINT: &str = "be root, or the user that docker-balancer runs as";
+const PERMISSION_HINT: &str = "run this command as root or as the user of docker-balancer";
 
-/// Docker could not be asked.
+/// Docker does not answer.
 #[derive(Debug, thiserror::Error)]
-#[error("Docker could not be asked")]
+#[error("Docker does not answer")]
 pub(crate) struct DockerQueryError;
 
 pub(crate) async fn connect_engine(settings: &Settings) -> Result<Engine> {
@@ -113,7 +113,7 @@ pub(crate) async fn observe_haproxy(settings: &Settings) -> Result<Option<Observ
         Err(RuntimeError::Unreachable { source, .. })
             if source.kind() == io::ErrorKind::PermissionDenied =>
         {
-            bail!("cannot ask HAProxy on {}: {source}; {PERMISSION_HINT}", socket.display())
+            bail!("cannot connect to HAProxy on {}: {source}; {PERMISSION_HINT}", socket.display())
         }
         Err(_) => Ok(None),
     }

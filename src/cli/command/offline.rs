@@ -31,7 +31,9 @@ pub(crate) async fn load_offline(settings: &Settings) -> Result<OfflineState> {
         StatsClient::for_socket(settings.proxy().stats_socket()).fetch_counters().await.ok();
     let (rollback, notes) = match inputs::stored_rollback(settings) {
         Ok(rollback) => (rollback, Vec::new()),
-        Err(error) => (None, vec![format!("{error:#}; if a rollback holds, this is not so")]),
+        Err(error) => {
+            (None, vec![format!("{error:#}; if a rollback is active, the result is different")])
+        }
     };
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let at_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);

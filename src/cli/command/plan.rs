@@ -57,10 +57,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// Routes that HAProxy may refuse one after the other.
 const MAX_ATTEMPTS: usize = 32;
 /// Beside a docker-balancer that runs, HAProxy has what its options say.
-const OPTIONS_DIFFER_NOTE: &str = "the docker-balancer that runs has other options than these: say its options here \
-                             too, or in the settings file that both read";
-/// How problems of HAProxy's exporter begin.
-const EXPORTER_PROBLEM_PREFIX: &str = "option --haproxy-metrics: ";
+const OPTIONS_DIFFER_NOTE: &str = "the running docker-balancer has other options: give its options \
+                                   here, too, or put them into the settings file, which both read";
 
 pub(crate) async fn run_plan(
     compose: Option<&Path>,
@@ -74,7 +72,7 @@ pub(crate) async fn run_plan(
     let PlanInput { world, rules, masks, without_image: silent, mut notes } = after;
     let (mut outlook, refused, daemon_runs) = diff_when_settled(&world, &rules, settings).await?;
     notes.extend(outlook.rollback.as_ref().map(|request| rollback_note(request, compose)));
-    if daemon_runs && outlook.method == PreviewMethod::Reload(ReloadReason::Frame) {
+    if daemon_runs && outlook.method == PreviewMethod::Reload(ReloadReason::Settings) {
         notes.push(OPTIONS_DIFFER_NOTE.to_owned());
     }
     outlook.problems.retain(|problem| {
@@ -105,8 +103,8 @@ pub(crate) async fn run_plan(
 
 fn rollback_note(rollback: &Rollback, compose: Option<&Path>) -> String {
     let who = match compose {
-        Some(_) => "what is planned would wait for",
-        None => "what came later waits for",
+        Some(_) => "the planned containers are not served until",
+        None => "newer containers are not served until",
     };
     format!("{rollback}; {who} {RELEASE_COMMAND}")
 }
@@ -204,12 +202,13 @@ async fn inspect_images(
                 images.insert(service.name.clone(), image);
                 continue;
             }
-            Ok(None) => "Docker does not have it yet".to_owned(),
+            Ok(None) => "Docker does not have the image".to_owned(),
             // Not all that may list containers may do this.
             Err(error) => format!("{error:#}"),
         };
         notes.push(format!(
-            "what image {name} of service {} brings along is not known: {unknown}",
+            "could not read image {name} of service {}, so its labels and ports are unknown: \
+             {unknown}",
             service.name
         ));
     }
@@ -245,9 +244,8 @@ async fn diff_when_settled(
 /// Where HAProxy tells its numbers, unless it cannot, or not now.
 async fn exporter_address(settings: &Settings, daemon: Option<&Status>) -> Option<SocketAddr> {
     let problems = daemon.into_iter().flat_map(|status| &status.problems);
-    let has_none = problems
-        .map(|status| status.text.as_str())
-        .any(|text| text.starts_with(EXPORTER_PROBLEM_PREFIX));
+    let has_none =
+        problems.into_iter().any(|problem| problem.option.as_deref() == Some("--haproxy-metrics"));
     let address = settings.haproxy_metrics.filter(|_| !has_none)?;
     has_exporter(&settings.haproxy_bin).await.then_some(address)
 }
@@ -313,7 +311,7 @@ async fn diff_accepted_routes(
         }
         refused.extend(rejected);
     }
-    anyhow::bail!("HAProxy refuses {MAX_ATTEMPTS} versions of the configuration")
+    anyhow::bail!("HAProxy refused {MAX_ATTEMPTS} versions of the configuration")
 }
 
 /// Asks HAProxy, in a directory of its own, whether it would take this.

@@ -9,23 +9,33 @@ pub(crate) async fn start_rollback(socket: &Path, generation: u64) -> Result<Com
     let response: RollbackResponse =
         post(socket, "/rollback", &RollbackRequest { generation }, Duration::ZERO).await?;
     let text = format!(
-        "held at generation {}: what it served is served again, by those of its containers that are \
-         there; `docker-balancer rollback --release` follows the containers again",
+        "rolled back to generation {}: its routes are served again by its containers that still \
+         exist; `docker-balancer rollback --release` ends the rollback",
         response.generation
     );
-    Ok((text + &persistence_note(response.kept, "holds only until docker-balancer ends")).into())
+    Ok((text + &persistence_note(response.kept, "lasts only until docker-balancer stops")).into())
 }
 
 pub(crate) async fn release_rollback(socket: &Path) -> Result<CommandOutput> {
     let nothing = serde_json::json!({});
     let response: RollbackResponse = post(socket, "/release", &nothing, Duration::ZERO).await?;
     let text =
-        format!("released from generation {}: containers are followed again", response.generation);
+        format!("rollback to generation {} ended; following containers again", response.generation);
     Ok((text
-        + &persistence_note(response.kept, "may hold again when docker-balancer is started anew"))
+        + &persistence_note(
+            response.kept,
+            "may become active again when docker-balancer restarts",
+        ))
         .into())
 }
 
 fn persistence_note(kept: bool, otherwise: &str) -> String {
-    if kept { String::new() } else { format!("\nthe disk did not take it, so it {otherwise}") }
+    if kept {
+        String::new()
+    } else {
+        format!(
+            "\nthe rollback could not be saved to disk, so it \
+                                              {otherwise}"
+        )
+    }
 }

@@ -50,7 +50,7 @@ pub(crate) async fn watch_status(socket: &Path) -> Result<CommandOutput> {
                 status = new;
                 String::new()
             }
-            Err(error) => format!("! {error:#}; what is below is the last that was heard\n\n"),
+            Err(error) => format!("! {error:#}; showing the last known status\n\n"),
         };
         screen.draw_page(|width| notice + &text_report::render_status(&status, width))?;
     }

@@ -47,7 +47,7 @@ impl Balancer {
         if !step.commands.is_empty()
             && let Err(error) = self.send_commands(&step.commands).await
         {
-            warn!("{error}; HAProxy is asked what it has");
+            warn!("{error}; reading HAProxy's state");
             self.live.observed = self.proxy.read_state().await;
             return None;
         }
@@ -91,7 +91,7 @@ impl Balancer {
         match self.send_commands(&commands).await {
             Ok(()) => {}
             Err(error) => {
-                warn!("{error}; HAProxy is asked what it has");
+                warn!("{error}; reading HAProxy's state");
                 self.live.observed = self.proxy.read_state().await;
                 return self.repair_state(config).await;
             }
@@ -119,7 +119,7 @@ impl Balancer {
                     self.schedule_files(config);
                     return Ok(Some(StepOutcome::Runtime { commands: commands.len() }));
                 }
-                Err(error) => error!("{error}; HAProxy is reloaded"),
+                Err(error) => error!("{error}; reloading HAProxy"),
             }
         }
         self.live.has_diverged = true;
@@ -180,7 +180,7 @@ impl Balancer {
         let checker = self.proxy.checker_id();
         let files = render::render_files(&config, &self.render_context);
         let applied = match why {
-            ReloadReason::NotKnown => self.proxy.apply_files(&files).await,
+            ReloadReason::StateUnknown => self.proxy.apply_files(&files).await,
             _ => self.proxy.reload_files(&files).await,
         };
         match applied {
@@ -224,7 +224,7 @@ impl Balancer {
         self.live.observed = self.proxy.read_state().await;
         if self.live.observed.is_none() {
             if let Err(error) = self.proxy.start().await {
-                debug!("not started with what is stored: {error}");
+                debug!("could not start HAProxy with the stored configuration: {error}");
             }
             self.live.observed = self.proxy.read_state().await;
         }
@@ -249,7 +249,7 @@ impl Balancer {
         if let Some(observed) = &self.live.observed
             && !plan_commands(observed, &config).is_empty()
         {
-            debug!("HAProxy has something else than its files say; it is asked again");
+            debug!("HAProxy's state differs from its files; reading it again");
             self.live.observed = None;
         }
         self.live.config = Arc::new(config);

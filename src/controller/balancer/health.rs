@@ -88,7 +88,7 @@ impl Balancer {
                 self.end_lost_requests(now);
             }
             Err(error) => {
-                debug!("HAProxy does not say how its servers are: {error}");
+                debug!("could not read the state of servers from HAProxy: {error}");
                 self.health_monitor.diagnosis.on_no_answer(now);
             }
         }
@@ -107,15 +107,13 @@ impl Balancer {
         for LostServer { server: (backend, server), .. } in
             lost.iter().filter(|server| server.is_new)
         {
-            warn!(
-                "connections to server {backend}/{server} time out; the requests that it has are ended"
-            );
+            warn!("connections to server {backend}/{server} time out; closing its requests");
         }
         let servers = lost.into_iter().map(|server| server.server).collect();
         let ending = self.proxy.end_sessions(servers);
         tokio::spawn(async move {
             if let Err(error) = ending.await {
-                debug!("requests of servers that are gone: {error}");
+                debug!("could not end requests of deleted servers: {error}");
             }
         });
     }

@@ -108,7 +108,7 @@ impl Journal {
         let read = text.as_deref().map(history_file::parse_history).unwrap_or_default();
         if let Some((line, why)) = &read.error {
             let path = history_path.display();
-            warn!("{path}, line {line}: {why}; the history goes on without what follows there");
+            warn!("{path}, line {line}: {why}; ignoring the rest of the file");
         }
         let past = StoredState {
             history: read.history.clone(),
@@ -159,7 +159,10 @@ impl Journal {
     pub async fn finish(self) {
         drop(self.sender);
         if timeout(FLUSH_TIMEOUT, self.thread).await.is_err() {
-            error!("the disk did not take the history in time; the last of it is lost");
+            error!(
+                "could not write the history before the stop: the disk did not respond in time; \
+                 the latest entries are lost"
+            );
         }
     }
 
@@ -168,10 +171,13 @@ impl Journal {
         let sent = self.sender.as_ref().map(|channel| channel.try_send(message));
         if let Some(Err(error)) = sent {
             let why = match error {
-                TrySendError::Full(_) => "the disk hangs",
-                TrySendError::Disconnected(_) => "its thread has ended",
+                TrySendError::Full(_) => "the disk does not respond",
+                TrySendError::Disconnected(_) => "the writing thread has ended",
             };
-            error!("the history is not kept on disk any more, until the next start: {why}");
+            error!(
+                "stopped writing the history to disk: {why}; it is written again after the next \
+                 start"
+            );
             self.sender = None;
         }
     }
@@ -271,10 +277,10 @@ impl JournalWriter {
     fn log_result(&mut self, written: Result<()>) {
         match written {
             Err(error) if self.last_error.is_none() => {
-                error!("the history is not on disk: {error:#}; trying again until it works");
+                error!("could not write the history to disk: {error:#}; retrying");
                 self.last_error = Some(error.to_string());
             }
-            Ok(()) if self.last_error.take().is_some() => info!("the history is on disk again"),
+            Ok(()) if self.last_error.take().is_some() => info!("history written to disk again"),
             _ => {}
         }
     }
@@ -285,7 +291,7 @@ fn read_history(path: &Path) -> Option<String> {
         Ok(text) => Some(text),
         Err(error) if error.kind() == ErrorKind::NotFound => None,
         Err(error) => {
-            warn!("cannot read {}: {error}; the history begins anew", path.display());
+            warn!("cannot read {}: {error}; starting a new history", path.display());
             None
         }
     }
@@ -296,11 +302,11 @@ fn read_rollback(path: &Path) -> Option<Rollback> {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return None,
         Err(error) => {
-            error!("cannot read {}: {error}; its rollback holds no more", path.display());
+            error!("cannot read {}: {error}; rollback discarded", path.display());
             return None;
         }
     };
-    let log_error = |why| error!("{}: {why}; its rollback holds no more", path.display());
+    let log_error = |why| error!("{}: {why}; rollback discarded", path.display());
     history_file::parse_rollback(&text).map_err(log_error).ok()
 }
 
@@ -309,12 +315,15 @@ fn read_owners(path: &Path) -> BTreeMap<HostMatch, Arc<str>> {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return BTreeMap::new(),
         Err(error) => {
-            error!("cannot read {}: {error}; hosts belong to the oldest container", path.display());
+            error!(
+                "cannot read {}: {error}; assigning hosts to the owners of the oldest containers",
+                path.display()
+            );
             return BTreeMap::new();
         }
     };
     history_file::parse_owners(&text).unwrap_or_else(|why| {
-        error!("{}: {why}; hosts belong to the oldest container", path.display());
+        error!("{}: {why}; assigning hosts to the owners of the oldest containers", path.display());
         BTreeMap::new()
     })
 }

@@ -34,7 +34,10 @@ impl Balancer {
             }
             let ours = config.frontends.iter().find(|frontend| frontend.bound.get() == port);
             let Some(frontend) = ours else {
-                bail!("{}HAProxy cannot listen on port {port}, which is {why}", self.base_hint());
+                bail!(
+                    "{}HAProxy cannot listen on port {port}: the port is {why}",
+                    self.base_hint()
+                );
             };
             self.memory.port_conflicts.insert(frontend.listener, PortConflict::new(why, now));
         }
@@ -130,7 +133,7 @@ impl Balancer {
     pub(crate) fn base_hint(&self) -> String {
         match &self.render_context.base {
             BaseConfig::BuiltIn { .. } => String::new(),
-            BaseConfig::File { path, .. } => format!("look at {}: ", path.display()),
+            BaseConfig::File { path, .. } => format!("check {}: ", path.display()),
         }
     }
 }

@@ -109,7 +109,7 @@ impl Balancer {
     /// Where no rollback holds.
     pub fn release_rollback(&mut self) -> Result<RollbackResult, ApiError> {
         let ended = self.memory.rollback.take().ok_or(ApiError::NoRollback)?;
-        info!("released from generation {}: containers are followed again", ended.generation);
+        info!("rollback to generation {} ended; following containers again", ended.generation);
         Ok(self.finish_rollback(&ended, None))
     }
 
@@ -128,8 +128,8 @@ impl Balancer {
 
 fn log_active_rollback(rollback: &Rollback) {
     warn!(
-        "held at generation {}, whatever containers come: `docker-balancer rollback --release` \
-         follows them again",
+        "rollback to generation {} is active; new containers are not served until `docker-balancer \
+         rollback --release`",
         rollback.generation
     );
 }

@@ -68,9 +68,9 @@ impl RestartSchedule {
         let pause = if pause == RESTART_BACKOFF.0 { Duration::ZERO } else { pause };
         self.is_repeated = !pause.is_zero() && self.last_pause == Some(pause);
         match pause {
-            _ if self.is_repeated => debug!("{reason}; it is started again in {pause:?}"),
-            Duration::ZERO => error!("{reason}; it is started again"),
-            _ => error!("{reason}; it is started again in {pause:?}"),
+            _ if self.is_repeated => debug!("{reason}; restarting in {pause:?}"),
+            Duration::ZERO => error!("{reason}; restarting"),
+            _ => error!("{reason}; restarting in {pause:?}"),
         }
         self.last_pause = Some(pause);
         self.restart_at = Some(Instant::now() + pause);
@@ -213,14 +213,14 @@ impl Balancer {
         self.proxy.record_written(written);
         self.pending_write.worker_check_at = Some(Instant::now() + WORKER_CHECK_DELAY);
         if self.pending_write.last_error.take().is_some() {
-            info!("the configuration is on disk again");
+            info!("configuration written to disk again");
         }
     }
 
     pub(crate) fn on_write_failed(&mut self, text: &str) {
         self.pending_write.unchecked.invalidate();
         if self.pending_write.last_error.as_deref() != Some(text) {
-            error!("HAProxy has it, but the disk has not: {text}; trying again until it works");
+            error!("change is live but could not be written to disk: {text}; retrying");
             self.pending_write.last_error = Some(text.to_owned());
         }
         // What prevents a reload may well prevent this.
@@ -284,9 +284,9 @@ async fn wait_for_write(
 impl fmt::Display for InternalEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::RestartDue => "HAProxy died",
-            Self::FileRefused => "HAProxy refused a file",
-            Self::WorkerReplaced => "somebody reloaded HAProxy",
+            Self::RestartDue => "HAProxy exited",
+            Self::FileRefused => "HAProxy refused a configuration file",
+            Self::WorkerReplaced => "HAProxy was reloaded by another program",
         })
     }
 }

@@ -31,14 +31,14 @@ pub(crate) fn check_line_ends(text: &str) -> Result<(&str, Vec<LineNote>), LineN
     let mut notes = Vec::new();
     let bare = text.strip_prefix('\u{feff}').unwrap_or(text);
     if bare.len() < text.len() {
-        notes.push((1, "it begins with a byte order mark, which is passed over".to_owned()));
+        notes.push((1, "the file starts with a byte order mark, which is ignored".to_owned()));
     }
     let mut lines = (1..).zip(bare.split('\n'));
     if let Some((line, index)) = lines.find(|(_, line)| line.contains('\r')) {
         if index.trim_end_matches('\r').contains('\r') || !bare.contains('\n') {
-            return Err((line, "its lines end in CR alone; save it with LF".to_owned()));
+            return Err((line, "the lines end in CR; save the file with LF line ends".to_owned()));
         }
-        notes.push((line, "its lines end in CR LF, which is read as LF".to_owned()));
+        notes.push((line, "the lines end in CR LF, which is read as LF".to_owned()));
     }
     Ok((bare, notes))
 }
@@ -62,7 +62,8 @@ impl LineIndex {
                     return Err((
                         number,
                         format!(
-                            "a line of {key} that begins with [ would begin a section; put the text into a file"
+                            "a line of {key} starts with [ and would start a section; put the text \
+                             into a file"
                         ),
                     ));
                 }
@@ -91,19 +92,19 @@ impl LineIndex {
     pub(crate) fn check_duplicates(&self) -> Result<(), LineNote> {
         for (at, (name, line)) in self.sections.iter().enumerate() {
             if let Some((_, first)) = self.sections[..at].iter().find(|(text, _)| text == name) {
-                return Err((*line, format!("[{name}] begins in line {first} already")));
+                return Err((*line, format!("section [{name}] already starts in line {first}")));
             }
         }
         for (at, KeyLine { section, name: key, line }) in self.keys.iter().enumerate() {
             if section.is_none() {
-                return Err((*line, format!("{key} stands before the first section")));
+                return Err((*line, format!("{key} is set before the first section")));
             }
             let is_same = |event_key: &&KeyLine| {
                 event_key.section == *section
                     && normalize_key(&event_key.name) == normalize_key(key)
             };
             if let Some(first) = self.keys[..at].iter().find(is_same) {
-                return Err((*line, format!("{key} is said in line {} already", first.line)));
+                return Err((*line, format!("{key} is already set in line {}", first.line)));
             }
         }
         Ok(())
@@ -114,11 +115,12 @@ impl LineIndex {
         const KNOWN: &[&str] = &["handler", "params"];
         let note = |(name, line): &(String, usize)| match name.as_str() {
             DEFAULT_SECTION => {
-                Some((*line, "[DEFAULT] says what [handler] and [params] do not".to_owned()))
+                Some((*line, "[DEFAULT] has default values for [handler] and [params]".to_owned()))
             }
             name if KNOWN.contains(&name) => None,
-            name => suggest(name, KNOWN)
-                .map(|near| (*line, format!("[{name}] is not read; did you mean [{near}]?"))),
+            name => suggest(name, KNOWN).map(|near| {
+                (*line, format!("section [{name}] is ignored; did you mean [{near}]?"))
+            }),
         };
         self.sections.iter().filter_map(note).collect()
     }

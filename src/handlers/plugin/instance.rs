@@ -32,17 +32,17 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Why a process is no more of use.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PluginError {
-    #[error("cannot be started: {0}")]
+    #[error("cannot start: {0}")]
     Start(String),
-    #[error("not ready after {0:?}: killed, with all that it had started")]
+    #[error("not ready after {0:?}; killed with all its child processes")]
     NotReady(Duration),
-    #[error("no answer after {0:?}: killed, with all that it had started")]
+    #[error("no answer after {0:?}; killed with all its child processes")]
     TimedOut(Duration),
-    #[error("it ended: {}", process_group::exit_reason(*.0))]
+    #[error("the plugin exited: {}", process_group::exit_reason(*.0))]
     Exited(ExitStatus),
-    #[error("it closed its standard output: killed, with all that it had started")]
+    #[error("the plugin closed its standard output; killed with all its child processes")]
     OutputClosed,
-    #[error("lost sight of it: {0}")]
+    #[error("could not watch the process: {0}")]
     Io(#[from] io::Error),
 }
 
@@ -96,7 +96,7 @@ impl<'a> PluginInstance<'a> {
             return Err(PluginError::NotReady(limit).into());
         };
         ready?;
-        info!(handler, "ready, as process {}", process.group.id());
+        info!(handler, "ready; pid {}", process.group.id());
         loop {
             tokio::select! {
                 // One that has ended is told of nothing.
@@ -169,7 +169,7 @@ impl PluginProcess {
         let pipes =
             (group.child.stdin.take(), group.child.stdout.take(), group.child.stderr.take());
         let (Some(input), Some(output), Some(errors)) = pipes else {
-            return Err(PluginError::Start("it has no standard input and output".into()));
+            return Err(PluginError::Start("the plugin has no standard input and output".into()));
         };
         let handler = work.handler.name.clone();
         let errors = Some(tokio::spawn(process_group::log_output(errors, handler.clone(), None)));
@@ -240,7 +240,7 @@ impl PluginProcess {
         if PluginOutput::parse(line) == PluginOutput::Other {
             info!(handler, "{line}");
         } else {
-            warn!(handler, "an answer that nobody waits for: {line}");
+            warn!(handler, "unexpected answer: {line}");
         }
     }
 
@@ -267,7 +267,7 @@ impl PluginProcess {
             let handler = &self.handler;
             warn!(
                 handler,
-                "it does not end by itself, {STOP_TIMEOUT:?} after its input ended: killed"
+                "the plugin did not exit within {STOP_TIMEOUT:?} after its input was closed; killed"
             );
             self.kill_group().await;
         }

@@ -24,7 +24,7 @@ impl PluginOutput {
             (Some(Value::String(error)), ..) => Self::Failed(error.clone()),
             (Some(error), ..) if !error.is_null() => Self::Failed(error.to_string()),
             (_, Some(Value::Bool(true)), _) => Self::Done,
-            (_, Some(Value::Bool(false)), _) => Self::Failed("it says no more than that".into()),
+            (_, Some(Value::Bool(false)), _) => Self::Failed("the plugin gave no reason".into()),
             (.., Some(Value::Bool(true))) => Self::Ready,
             _ => Self::Other,
         }
@@ -78,7 +78,7 @@ mod tests {
             (r#"{"error": "no such port"}"#, failed("no such port")),
             (r#"{"ok": true, "error": ""}"#, failed("")),
             (r#"{"error": {"code": 3}}"#, failed(r#"{"code":3}"#)),
-            (r#"{"ok": false}"#, failed("it says no more than that")),
+            (r#"{"ok": false}"#, failed("the plugin gave no reason")),
             (r#"{"ready": true}"#, PluginOutput::Ready),
             (r#"{"ready": false}"#, PluginOutput::Other),
             (r#"{"ok": 1}"#, PluginOutput::Other),

@@ -33,7 +33,7 @@ pub(crate) fn plugin_from_class(
     let name = class.strip_prefix("python:").unwrap_or(class).trim();
     let (module, class) = split_class_name(name).ok_or_else(|| {
         error_at_class(format!(
-            "{class:?} is no class of a module, such as python:demo.DemoHandler"
+            "{class:?} is not a class in a module, such as python:demo.DemoHandler"
         ))
     })?;
     let folders = settings.trusted_folders(&settings.plugin_paths);
@@ -43,12 +43,12 @@ pub(crate) fn plugin_from_class(
     }
     let package = find_package().ok_or_else(|| {
         error_at_class(format!(
-            "docker-glue's package for Python is in none of {}",
+            "docker-glue's Python package is not in {}",
             PACKAGE_FOLDERS.join(", ")
         ))
     })?;
     let program = find_plugin_program("python3", settings)
-        .map_err(|_| error_at_class("it needs python3, which is not in PATH".to_owned()))?;
+        .map_err(|_| error_at_class("the plugin needs python3, which is not in PATH".to_owned()))?;
     // The package comes first, whatever is in the plugin path.
     let folders = folders.iter().filter_map(|folder| absolute(folder).ok());
     let inherited = settings.machine.env.get("PYTHONPATH").filter(|text| !text.is_empty());
@@ -87,9 +87,9 @@ fn missing_module_message(name: &str, module: &str, folders: &[PathBuf]) -> Stri
     let file = module.replace('.', "/") + ".py";
     match suggest(name, &known_classes) {
         Some(near) if name.starts_with("DockerGlue.") && is_same_module(name, near) => {
-            format!("there is no class {name:?}; did you mean {near}?")
+            format!("unknown class {name:?}; did you mean {near}?")
         }
-        _ => format!("there is no {file} in {}", join_paths(folders)),
+        _ => format!("no {file} in {}", join_paths(folders)),
     }
 }
 
@@ -138,12 +138,12 @@ mod tests {
         };
         assert_eq!(
             message("DockerGlue.handlers.exec.ScriptHandlr"),
-            "there is no class \"DockerGlue.handlers.exec.ScriptHandlr\"; did you mean \
+            "unknown class \"DockerGlue.handlers.exec.ScriptHandlr\"; did you mean \
              DockerGlue.handlers.exec.ScriptHandler?"
         );
         assert_eq!(
             message("DockerGlue.handlers.demo.DemoHandler"),
-            "there is no DockerGlue/handlers/demo.py in /a, /b"
+            "no DockerGlue/handlers/demo.py in /a, /b"
         );
     }
 }

@@ -31,24 +31,24 @@ fn command_and_class_are_parsed_or_rejected() {
         }
     );
     for (text, expected) in [
-        ("[handler]\nclass=plugin\n", "a.ini: [params] says no command, and it is needed"),
+        ("[handler]\nclass=plugin\n", "a.ini: the key command is missing in [params]"),
         ("[handler]\nclass=plugin\n[params]\ncommand=sh 'x\n", "a.ini:4: a quote is not closed"),
         (
             "[handler]\nclass=plugin\n[params]\ncommand=no-such-thing\n",
-            "a.ini:4: there is no no-such-thing in ROOT or in PATH",
+            "a.ini:4: no no-such-thing in ROOT or in PATH",
         ),
         (
             "[handler]\nclass=plugin\n[params]\ncommand=/no/such/thing\n",
-            "a.ini:4: there is no /no/such/thing",
+            "a.ini:4: no such file: /no/such/thing",
         ),
         (
             "[handler]\nclass=plugin\n[params]\ncommand=demo.py\n",
             "a.ini:4: ROOT/demo.py is not executable (chmod +x ROOT/demo.py)",
         ),
-        ("[handler]\nclass=python:dem.Demo\n", "a.ini:2: there is no dem.py in ROOT"),
+        ("[handler]\nclass=python:dem.Demo\n", "a.ini:2: no dem.py in ROOT"),
         (
             "[handler]\nclass=python:demo\n",
-            "a.ini:2: \"python:demo\" is no class of a module, such as python:demo.DemoHandler",
+            "a.ini:2: \"python:demo\" is not a class in a module, such as python:demo.DemoHandler",
         ),
     ] {
         assert_eq!(read(text).unwrap_err(), expected, "{text}");

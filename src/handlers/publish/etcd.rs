@@ -34,7 +34,7 @@ pub(crate) struct EtcdClient {
 /// Why something was not written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum EtcdWriteError {
-    #[error("etcd takes no request as large as this one")]
+    #[error("etcd refuses the request because it is too large")]
     TooLarge,
     #[error(transparent)]
     Failed(#[from] anyhow::Error),
@@ -64,7 +64,7 @@ impl EtcdClient {
         let answer: AuthenticateReply =
             self.call_unary("/etcdserverpb.Auth/Authenticate", message).await?;
         let mut token: MetadataValue<Ascii> =
-            answer.token.parse().context("etcd's token is no text")?;
+            answer.token.parse().context("etcd returned an invalid token")?;
         token.set_sensitive(true);
         Ok(token)
     }
@@ -125,7 +125,7 @@ impl EtcdClient {
             let Some(last) = page.kvs.last() else { return Ok(()) };
             let next = [last.key.as_slice(), &[0]].concat();
             if next <= key {
-                bail!("etcd's keys are not in order");
+                bail!("etcd returned keys out of order");
             }
             key = next;
             page.kvs.into_iter().for_each(&mut found);
@@ -207,8 +207,7 @@ async fn open_channel(access: &EtcdSettings, url: &str) -> Result<Channel> {
             tls = tls.identity(Identity::from_pem(read_file(cert)?, read_file(key)?));
         }
         let why = |error: transport::Error| anyhow!(join_causes(error.to_string(), error.source()));
-        endpoint =
-            endpoint.tls_config(tls).map_err(why).context("the certificates are not understood")?;
+        endpoint = endpoint.tls_config(tls).map_err(why).context("the certificates are invalid")?;
     }
     match timeout(REPLY_TIMEOUT, endpoint.connect()).await {
         Ok(Ok(channel)) => Ok(channel),

@@ -16,7 +16,7 @@ pub(crate) fn parse_literal(text: &str) -> Result<Value, String> {
     let mut reader = LiteralParser { remaining: text, length: text.chars().count() };
     let value = reader.parse_value(0)?;
     reader.skip_spaces();
-    if reader.remaining.is_empty() { Ok(value) } else { Err(reader.expected_error("an end")) }
+    if reader.remaining.is_empty() { Ok(value) } else { Err(reader.expected_error("the end")) }
 }
 
 struct LiteralParser<'a> {
@@ -28,7 +28,7 @@ impl LiteralParser<'_> {
     fn parse_value(&mut self, depth: usize) -> Result<Value, String> {
         self.skip_spaces();
         if depth == MAX_DEPTH {
-            return Err(self.expected_error("no deeper nesting"));
+            return Err(self.expected_error("less nesting"));
         }
         match self.remaining.chars().next() {
             Some('{') => self.parse_map(depth + 1),
@@ -56,7 +56,7 @@ impl LiteralParser<'_> {
                 return Ok(Value::Object(map));
             }
             let Value::String(key) = self.parse_value(depth)? else {
-                return Err(self.expected_error("a name in quotes before this"));
+                return Err(self.expected_error("a quoted name before this"));
             };
             self.require_char(':')?;
             map.insert(key, self.parse_value(depth)?);
@@ -92,16 +92,14 @@ impl LiteralParser<'_> {
         let mut text = String::new();
         loop {
             match chars.next() {
-                None => return Err(self.expected_error("an end of the quoted text that begins")),
+                None => return Err(self.expected_error("the end of the quoted text that starts")),
                 end if end == quote => break,
                 Some('\\') => match chars.next() {
                     Some('n') => text.push('\n'),
                     Some('t') => text.push('\t'),
                     Some(c @ ('\\' | '\'' | '"' | '/')) => text.push(c),
                     _ => {
-                        return Err(
-                            self.expected_error("only \\\\, \\', \\\", \\n and \\t in the text")
-                        );
+                        return Err(self.expected_error("one of \\\\, \\', \\\", \\n and \\t"));
                     }
                 },
                 Some(c) => text.push(c),
@@ -146,7 +144,7 @@ impl LiteralParser<'_> {
 
     fn expected_error(&self, what: &str) -> String {
         let position = self.length - self.remaining.chars().count() + 1;
-        format!("{what} is expected at its character {position}")
+        format!("{what} is expected at character {position}")
     }
 }
 
@@ -175,16 +173,16 @@ mod tests {
     fn invalid_literal_is_reported_by_position_without_its_text() {
         let deep = "[".repeat(100);
         for (text, expected) in [
-            ("", "a value is expected at its character 1"),
-            ("{'a' 1}", "a : is expected at its character 6"),
-            ("{'a': secret}", "a value is expected at its character 7"),
-            ("{a: 1}", "a value is expected at its character 2"),
-            ("{1: 1}", "a name in quotes before this is expected at its character 3"),
-            ("['a' 'b']", "a , or ] is expected at its character 6"),
-            ("'secret", "an end of the quoted text that begins is expected at its character 1"),
-            ("1 2", "an end is expected at its character 3"),
-            ("é é", "a value is expected at its character 1"),
-            (&deep, "no deeper nesting is expected at its character 17"),
+            ("", "a value is expected at character 1"),
+            ("{'a' 1}", "a : is expected at character 6"),
+            ("{'a': secret}", "a value is expected at character 7"),
+            ("{a: 1}", "a value is expected at character 2"),
+            ("{1: 1}", "a quoted name before this is expected at character 3"),
+            ("['a' 'b']", "a , or ] is expected at character 6"),
+            ("'secret", "the end of the quoted text that starts is expected at character 1"),
+            ("1 2", "the end is expected at character 3"),
+            ("é é", "a value is expected at character 1"),
+            (&deep, "less nesting is expected at character 17"),
         ] {
             assert_eq!(parse_literal(text).unwrap_err(), expected, "{text}");
         }

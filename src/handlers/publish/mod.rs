@@ -42,7 +42,10 @@ impl Publish {
     pub async fn run(self, mut work: HandlerContext) {
         let name = work.handler.name.clone();
         if self.access.sends_password_unencrypted() {
-            warn!(handler = name, "the password goes to etcd without TLS: who listens can read it");
+            warn!(
+                handler = name,
+                "the password is sent to etcd without TLS and can be read on the network"
+            );
         }
         let publisher = Publisher::new(self, &work);
         match work.command {
@@ -65,7 +68,7 @@ async fn publish_once(mut publisher: Publisher, work: &mut HandlerContext) {
         }
         Err(error) => {
             let failures = work.stats.record_failure();
-            error!(handler, failures, "not published: {error:#}");
+            error!(handler, failures, "could not publish: {error:#}");
         }
     }
 }
@@ -135,7 +138,7 @@ fn log_success(
 ) {
     let handler = &work.handler.name;
     if let Some(away) = outage.finish(Instant::now().into_std()) {
-        info!(handler, "etcd is back after {}s", away.as_secs());
+        info!(handler, "connected to etcd again after {}s", away.as_secs());
     }
     if was_requested || !written.is_empty() {
         work.stats.record_success();
@@ -155,9 +158,9 @@ fn log_failure(error: &anyhow::Error, work: &HandlerContext, outage: &mut Outage
     let (tell, pause) = outage.record_failure(now.into_std());
     match tell {
         FailureReport::First => {
-            warn!(handler, failures, "not published: {error:#}; trying again until it is");
+            warn!(handler, failures, "could not publish: {error:#}; retrying");
         }
-        FailureReport::Repeat => debug!(handler, failures, "still not published: {error:#}"),
+        FailureReport::Repeat => debug!(handler, failures, "still could not publish: {error:#}"),
     }
     now + pause
 }

@@ -112,7 +112,7 @@ fn check_backend(params: &Section) -> Result<(), IniError> {
     match non_empty_param(params, "class") {
         None | Some("etcd" | "distconfig.backends.etcd.EtcdBackend") => Ok(()),
         Some(other) => {
-            let text = format!("containers are published to etcd; there is no {other:?}");
+            let text = format!("unknown store {other:?}; containers can only be published to etcd");
             Err(params.error_at("class", text))
         }
     }
@@ -127,7 +127,7 @@ fn parse_key_path(params: &Section, key: &str, default: &str) -> Result<String, 
     let steps: Vec<_> = non_empty_param(params, key).unwrap_or(default).split('/').collect();
     let steps: Vec<_> = steps.into_iter().filter(|step| !step.is_empty()).collect();
     if steps.iter().any(|step| step.contains(char::is_whitespace)) {
-        return Err(params.error_at(key, format!("{key} is a path such as {default}")));
+        return Err(params.error_at(key, format!("{key} must be a path such as {default}")));
     }
     let slash = if steps.is_empty() { "" } else { "/" };
     Ok(format!("{slash}{}", steps.join("/")))
@@ -136,7 +136,7 @@ fn parse_key_path(params: &Section, key: &str, default: &str) -> Result<String, 
 fn parse_node(params: &Section) -> Result<Option<String>, IniError> {
     let node = non_empty_param(params, "node");
     if node.is_some_and(|node| node.contains(|c: char| c == '/' || c.is_whitespace())) {
-        return Err(params.error_at("node", "node is a name without / and spaces"));
+        return Err(params.error_at("node", "node must be a name without / and spaces"));
     }
     Ok(node.map(str::to_owned))
 }
@@ -145,7 +145,7 @@ fn parse_node(params: &Section) -> Result<Option<String>, IniError> {
 fn parse_ttl(params: &Section) -> Result<Duration, IniError> {
     let ttl = params.parse_duration("ttl", Duration::from_secs(30))?;
     if ttl < MIN_TTL || MAX_TTL < ttl {
-        return Err(params.error_at("ttl", "ttl is from 2s to 24h"));
+        return Err(params.error_at("ttl", "ttl must be from 2s to 24h"));
     }
     Ok(Duration::from_secs(ttl.as_secs()))
 }
@@ -155,7 +155,8 @@ fn parse_on_stop(params: &Section) -> Result<OnStop, IniError> {
         None | Some("delete") => Ok(OnStop::Delete),
         Some("keep") => Ok(OnStop::Keep),
         Some(other) => {
-            Err(params.error_at("on_stop", format!("on_stop is delete or keep, not {other:?}")))
+            Err(params
+                .error_at("on_stop", format!("on_stop must be delete or keep, not {other:?}")))
         }
     }
 }
@@ -169,7 +170,10 @@ fn parse_omit(params: &Section) -> Result<Vec<Vec<String>>, IniError> {
     let step = |step: &str| (!step.is_empty()).then(|| step.to_owned());
     let steps = |path: &str| path.split('.').map(step).collect::<Option<Vec<_>>>();
     paths.into_iter().map(steps).collect::<Option<_>>().ok_or_else(|| {
-        params.error_at("omit", "omit is none, or names such as Config.Env, comma-separated")
+        params.error_at(
+            "omit",
+            "omit must be none, or a comma-separated list of names such as Config.Env",
+        )
     })
 }
 
@@ -182,13 +186,13 @@ impl EtcdSettings {
         let identity = match (cert, key) {
             (Some(cert), Some(key)) => Some((cert.into(), key.into())),
             (None, None) => None,
-            (Some(_), None) => return Err(params.error_at("cert_file", "its key_file is missing")),
-            (None, Some(_)) => return Err(params.error_at("key_file", "its cert_file is missing")),
+            (Some(_), None) => return Err(params.error_at("cert_file", "key_file is missing")),
+            (None, Some(_)) => return Err(params.error_at("key_file", "cert_file is missing")),
         };
         let secure = client.secure || ca.is_some() || identity.is_some();
         let endpoints = parse_endpoints(params, client.hosts, secure)?;
         if secure && endpoints.iter().any(|url| url.starts_with("http:")) {
-            let text = "an endpoint that begins with http:// takes no certificates";
+            let text = "certificates do not apply to an endpoint that starts with http://";
             return Err(params.error_at("endpoints", text));
         }
         let user = param_or_client(params, "user", client.user)?;
@@ -196,7 +200,7 @@ impl EtcdSettings {
         if user.is_none()
             && (non_empty_param(params, "user").is_some() || params.get("password").is_some())
         {
-            let text = "user and password (or password_file) go together";
+            let text = "user and password (or password_file) must be set together";
             return Err(params.error_at("user", text));
         }
         Ok(Self { endpoints, user, ca: ca.map(PathBuf::from), identity })
@@ -221,7 +225,7 @@ fn param_or_client(
 ) -> Result<Option<String>, IniError> {
     match (non_empty_param(params, key), client) {
         (Some(_), Some(_)) => {
-            Err(params.error_at(key, format!("{key} is said here and in clientParams")))
+            Err(params.error_at(key, format!("{key} is set both here and in clientParams")))
         }
         (plain, client) => Ok(plain.map(str::to_owned).or(client)),
     }
@@ -229,9 +233,7 @@ fn param_or_client(
 
 fn parse_password(params: &Section, client: Option<String>) -> Result<Option<Password>, IniError> {
     match (param_or_client(params, "password", client)?, non_empty_param(params, "password_file")) {
-        (Some(_), Some(_)) => {
-            Err(params.error_at("password_file", "there is a password beside it"))
-        }
+        (Some(_), Some(_)) => Err(params.error_at("password_file", "password is set as well")),
         (Some(text), None) => Ok(Some(Password::Inline(text))),
         (None, file) => Ok(file.map(|file| Password::File(file.into()))),
     }
@@ -244,7 +246,7 @@ fn parse_endpoints(
 ) -> Result<Vec<String>, IniError> {
     let plain = params.split_list("endpoints");
     if !plain.is_empty() && !client.is_empty() {
-        return Err(params.error_at("endpoints", "endpoints are said here and in clientParams"));
+        return Err(params.error_at("endpoints", "endpoints is set both here and in clientParams"));
     }
     let (key, all) = if plain.is_empty() {
         ("clientParams", client)
@@ -253,7 +255,7 @@ fn parse_endpoints(
     };
     if all.is_empty() {
         let text =
-            "[params] says no endpoints, and they are needed: endpoints=http://127.0.0.1:2379";
+            "the key endpoints is missing in [params], as in endpoints=http://127.0.0.1:2379";
         return Err(params.error_at("endpoints", text));
     }
     let wrong = |message| params.error_at(key, message);
@@ -263,9 +265,11 @@ fn parse_endpoints(
 /// `10.0.0.2`, `etcd.test:2379`, `https://[::1]:2379/` as `http://10.0.0.2:2379` and so on.
 fn parse_endpoint(text: &str, secure: bool) -> Result<String, String> {
     if text.contains('@') {
-        return Err("an endpoint has no user and password; user and password_file say them".into());
+        return Err(
+            "an endpoint must not contain a user and password; use user and password_file".into()
+        );
     }
-    let wrong = || format!("{text:?} is no endpoint such as http://10.0.0.2:2379");
+    let wrong = || format!("{text:?} is not an endpoint such as http://10.0.0.2:2379");
     let (scheme, authority) = match text.split_once("://") {
         Some((scheme @ ("http" | "https"), authority)) => (scheme, authority),
         Some(_) => return Err(wrong()),
@@ -318,7 +322,9 @@ impl ClientParams {
         let wrong = |message: String| params.error_at("clientParams", message);
         match parse_literal(text) {
             Ok(Value::Object(map)) => Self::from_map(map).map_err(wrong),
-            Ok(_) => Err(wrong("clientParams is a map such as {\"host\": \"10.0.0.2\"}".into())),
+            Ok(_) => {
+                Err(wrong("clientParams must be a map such as {\"host\": \"10.0.0.2\"}".into()))
+            }
             Err(message) => Err(wrong(format!("clientParams: {message}"))),
         }
     }
@@ -327,9 +333,8 @@ impl ClientParams {
         let mut client = Self::default();
         let mut port = None;
         for (key, value) in map {
-            let wrong = |what: &str| format!("clientParams: {key} is {what}");
-            let text =
-                || value.as_str().map(str::to_owned).ok_or_else(|| wrong("a text in quotes"));
+            let wrong = |what: &str| format!("clientParams: {key} must be {what}");
+            let text = || value.as_str().map(str::to_owned).ok_or_else(|| wrong("a quoted text"));
             match key.as_str() {
                 _ if value.is_null() => {}
                 "host" | "hosts" => client.hosts.extend(
@@ -346,10 +351,10 @@ impl ClientParams {
                         let word = |at: usize| pair[at].as_str().map(str::to_owned);
                         (client.cert, client.key) = (word(0), word(1));
                     }
-                    _ => return Err(wrong("a pair: the certificate's file and its key's")),
+                    _ => return Err(wrong("a pair of the certificate's file and the key's file")),
                 },
                 idle if IGNORED_CLIENT_KEYS.contains(&idle) => {}
-                other => return Err(format!("clientParams: there is no {other:?}")),
+                other => return Err(format!("clientParams: unknown key {other:?}")),
             }
         }
         if let (Some(port), [host]) = (port, client.hosts.as_mut_slice())

@@ -153,7 +153,7 @@ impl Publisher {
         if let Some(session) = self.session.take() {
             match self.sync_keys(session, &key_prefix).await {
                 Ok(report) => return Ok(report),
-                Err(error) => debug!(handler = self.name, "connecting anew: {error:#}"),
+                Err(error) => debug!(handler = self.name, "reconnecting: {error:#}"),
             }
         }
         let session = self.open_session(&key_prefix).await?;
@@ -171,7 +171,7 @@ impl Publisher {
         }
         let (_, node) = Engine::connect(&self.docker).await?.query_node().await?;
         if node.is_empty() {
-            bail!("docker does not say its host's name; node= does");
+            bail!("Docker does not report the name of its host; set node=");
         }
         Ok(self.key_prefix.insert(self.publish.key_prefix(&node)).clone())
     }
@@ -215,7 +215,7 @@ impl Publisher {
             if etcd.keep_alive(lease).await? {
                 return Ok(lease);
             }
-            info!(handler = self.name, "the lease has ended: everything is written anew");
+            info!(handler = self.name, "the lease has expired; writing all keys again");
         }
         let mut record = self.lease_record(key_prefix);
         record.lease = match self.previous_lease(etcd, &record).await? {
@@ -315,7 +315,8 @@ impl Publisher {
                     let bytes = text.len();
                     warn!(
                         handler = self.name,
-                        "container {id} is left out: its {bytes} bytes are more than etcd takes"
+                        "container {id} is not published: etcd refuses its {bytes} bytes as too \
+                         large"
                     );
                     self.too_large.insert(id, hash_text(text.as_bytes()));
                 }
@@ -331,7 +332,8 @@ impl Publisher {
             let key_prefix = self.key_prefix.as_deref().unwrap_or_default();
             warn!(
                 handler = self.name,
-                "somebody else writes under {key_prefix} ({foreign} keys); is there another node of this name?"
+                "another writer uses {key_prefix} ({foreign} keys); check that no other node has \
+                 this name"
             );
         }
     }
@@ -341,7 +343,7 @@ impl Publisher {
         let Some(lease) = self.lease else { return };
         let (handler, ttl) = (&self.name, self.publish.ttl.as_secs());
         if self.publish.on_stop == OnStop::Keep {
-            info!(handler, "the keys stay for up to {ttl}s");
+            info!(handler, "keeping the keys for up to {ttl}s");
             return;
         }
         let own = self.key_prefix.as_deref().map(|key_prefix| self.lease_record(key_prefix));
@@ -359,11 +361,17 @@ impl Publisher {
             EtcdClient::connect(&self.publish.access, endpoint).await?.revoke_lease(lease).await
         });
         match revoked.await {
-            Ok(Ok(())) => info!(handler, "the keys are removed"),
+            Ok(Ok(())) => info!(handler, "removed the keys"),
             Ok(Err(error)) => {
-                warn!(handler, "the keys stay for up to {ttl}s: {error:#}");
+                warn!(
+                    handler,
+                    "could not remove the keys, which remain for up to {ttl}s: {error:#}"
+                );
             }
-            Err(_) => warn!(handler, "the keys stay for up to {ttl}s: etcd does not answer"),
+            Err(_) => warn!(
+                handler,
+                "could not remove the keys, which remain for up to {ttl}s: etcd does not answer"
+            ),
         }
     }
 }
@@ -380,7 +388,7 @@ impl EtcdSession {
             return Ok(());
         }
         if !self.etcd.keep_alive(self.lease).await? {
-            bail!("the lease has ended");
+            bail!("the lease has expired");
         }
         self.keep_alive_at = Instant::now() + ttl / 3;
         Ok(())

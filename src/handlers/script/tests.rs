@@ -27,9 +27,9 @@ fn script_is_found_by_name_or_path() {
         ("ROOT/b/plain.sh", Ok("/b/plain.sh")),
         ("only.sh", Err("ROOT/b/only.sh is not executable (chmod +x ROOT/b/only.sh)")),
         ("ROOT/a/plain.sh", Err("ROOT/a/plain.sh is not executable (chmod +x ROOT/a/plain.sh)")),
-        ("sub", Err("ROOT/b/sub is a folder")),
-        ("ROOT/none.sh", Err("there is no ROOT/none.sh")),
-        ("none.sh", Err("there is no none.sh in ROOT/absent, ROOT/a, ROOT/b")),
+        ("sub", Err("ROOT/b/sub is a directory")),
+        ("ROOT/none.sh", Err("no such file: ROOT/none.sh")),
+        ("none.sh", Err("no none.sh in ROOT/absent, ROOT/a, ROOT/b")),
     ] {
         let found = find_program(Path::new(&name.replace("ROOT", &root)), &paths);
         let expected = expected.map(|path| PathBuf::from(format!("{root}{path}")));
@@ -77,15 +77,15 @@ fn own_params_become_environment_variables() {
             "script=/bin/sh\ntimeout=2m\nconcurrency=4\n",
             script(120, 4, &[("CONCURRENCY", "4"), ("SCRIPT", "/bin/sh"), ("TIMEOUT", "2m")]),
         ),
-        ("", Err("a.ini: [params] says no script, and it is needed".to_owned())),
-        ("script=/none\n", wrong("3: there is no /none")),
+        ("", Err("a.ini: the key script is missing in [params]".to_owned())),
+        ("script=/none\n", wrong("3: no such file: /none")),
         (
             "script=/bin/sh\nconcurrency=0\n",
-            wrong("4: concurrency is a whole number from 1 on, not \"0\""),
+            wrong("4: concurrency must be a whole number of at least 1, not \"0\""),
         ),
         (
             "script=/bin/sh\ntimeout=0\n",
-            wrong("4: timeout is a time such as 30s or 5m, and no time at all is too short"),
+            wrong("4: timeout must be a time such as 30s or 5m, and more than 0"),
         ),
     ] {
         assert_eq!(read(params), expected, "{params}");

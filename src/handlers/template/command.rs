@@ -23,7 +23,8 @@ pub(crate) fn parse_command(
     if let Some(sign) = find_shell_syntax(text) {
         let quoted = shlex::try_quote(text).unwrap_or_default();
         let message = format!(
-            "{sign} is for a shell, and none is started: {key}=sh -c {quoted}, or quote it where it is meant as it stands"
+            "{sign} needs a shell, but no shell is used: write {key}=sh -c {quoted}, or quote it \
+             if it is meant literally"
         );
         return Err(params.error_at(key, message));
     }

@@ -242,8 +242,8 @@ fn none_message(error: &Error) -> String {
     let expression = found.and_then(|(text, offset)| operator::expression_at(text, offset));
     let expression = expression.map_or_else(|| "a value".to_owned(), |text| format!("`{text}`"));
     format!(
-        "{expression} is none, or made of it, and none is not written into a file; \
-         give it a value, as in x|default('-', true), or leave it out with an if"
+        "{expression} is none or contains none, which cannot be written into a file; set a \
+         default, as in x|default('-', true), or skip it with an if"
     )
 }
 

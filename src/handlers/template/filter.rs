@@ -28,15 +28,18 @@ impl TemplateFilter {
         let mut criteria: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for word in params.split_list("filter") {
             let Some((key, value)) = word.split_once('=') else {
-                let text = format!("a filter is KEY=VALUE such as label=web, not {word:?}");
+                let text = format!("a filter must be KEY=VALUE such as label=web, not {word:?}");
                 return Err(params.error_at("filter", text));
             };
             let (key, value) = (key.trim().to_lowercase(), value.trim().to_owned());
             if !KNOWN_FILTERS.contains(&key.as_str()) {
                 let text = match suggest(&key, KNOWN_FILTERS) {
-                    Some(near) => format!("there is no filter {key}; did you mean {near}?"),
+                    Some(near) => format!("unknown filter {key}; did you mean {near}?"),
                     None => {
-                        format!("there is no filter {key}; there are {}", KNOWN_FILTERS.join(", "))
+                        format!(
+                            "unknown filter {key}; the filters are {}",
+                            KNOWN_FILTERS.join(", ")
+                        )
                     }
                 };
                 return Err(params.error_at("filter", text));

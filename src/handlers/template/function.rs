@@ -54,7 +54,7 @@ pub(crate) fn add_functions(environment: &mut Environment<'static>, outside: &Te
     item.add_filter("parse_json", |text: &str| {
         // In the order in which it is written.
         serde_json::from_str::<Value>(text)
-            .map_err(|error| invalid_operation(format!("no JSON: {error}")))
+            .map_err(|error| invalid_operation(format!("invalid JSON: {error}")))
     });
     item.add_filter("split_n", |text: &str, separator: &str, most: usize| {
         text.splitn(most, separator).map(str::to_owned).collect::<Vec<_>>()
@@ -293,18 +293,18 @@ fn must_be_one_of(value: Value, allowed: Vec<Value>) -> FunctionResult {
         return Ok(value);
     }
     let allowed: Vec<_> = allowed.iter().map(ToString::to_string).collect();
-    Err(invalid_operation(format!("{value:?} is none of {}", allowed.join(", "))))
+    Err(invalid_operation(format!("{value:?} is not one of {}", allowed.join(", "))))
 }
 
 fn must_be_int(value: Value, least: Option<i64>, most: Option<i64>) -> FunctionResult<i64> {
     let number = value.as_str().map_or_else(|| value.as_i64(), |text| text.trim().parse().ok());
     let number =
-        number.ok_or_else(|| invalid_operation(format!("{value:?} is no whole number")))?;
+        number.ok_or_else(|| invalid_operation(format!("{value:?} is not a whole number")))?;
     let (least, most) = (least.unwrap_or(i64::MIN), most.unwrap_or(i64::MAX));
     if (least..=most).contains(&number) {
         return Ok(number);
     }
-    Err(invalid_operation(format!("{number} is not from {least} to {most}")))
+    Err(invalid_operation(format!("{number} is not between {least} and {most}")))
 }
 
 /// One word for nginx: in quotes where it would be several, or none.
@@ -312,9 +312,9 @@ fn nginx_quote(text: &str) -> FunctionResult<String> {
     let is_plain = |c: char| !c.is_whitespace() && !"\"'\\;{}#".contains(c);
     match (text.contains('"'), text.contains('\'')) {
         _ if text.contains(['\n', '\r']) => {
-            Err(invalid_operation("a word of nginx's has one line"))
+            Err(invalid_operation("a word for nginx must not contain a line break"))
         }
-        (true, true) => Err(invalid_operation(format!("{text:?} has both kinds of quotes"))),
+        (true, true) => Err(invalid_operation(format!("{text:?} contains both kinds of quotes"))),
         (true, false) => Ok(format!("'{text}'")),
         _ if text.chars().all(is_plain) => Ok(text.to_owned()),
         _ => Ok(format!("\"{text}\"")),

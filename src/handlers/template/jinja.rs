@@ -117,7 +117,7 @@ pub(crate) fn add_filters(environment: &mut Environment<'static>) {
         value.kind() == ValueKind::String || tests::is_sequence(&value)
     });
     item.add_function("cycler", |items: Rest<Value>| match items.0.as_slice() {
-        [] => Err(invalid_operation("cycler wants something to go round")),
+        [] => Err(invalid_operation("cycler needs at least one argument")),
         _ => Ok(Value::from_object(Cycler { items: items.0, at: AtomicUsize::new(0) })),
     });
     item.add_function("joiner", globals::joiner);
@@ -162,7 +162,7 @@ pub(crate) struct NoneValueError;
 
 impl fmt::Display for NoneValueError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("none is not written into a file")
+        f.write_str("none cannot be written into a file")
     }
 }
 
@@ -300,9 +300,10 @@ fn escape_html(text: &str) -> Value {
 fn filesizeformat(value: Value, given: FilterArgs) -> FilterResult<String> {
     let [binary] = parse_arguments(given.into_values(), ["binary"])?;
     let bytes = match value.as_str() {
-        Some(text) => {
-            text.trim().parse().map_err(|_| invalid_operation(format!("{text:?} is no number")))?
-        }
+        Some(text) => text
+            .trim()
+            .parse()
+            .map_err(|_| invalid_operation(format!("{text:?} is not a number")))?,
         None => f64::try_from(value)?,
     };
     Ok(contrib::filesizeformat(bytes, Some(binary.is_true())))

@@ -69,7 +69,7 @@ impl RenderBudget {
         let is_late = self.deadline.lock().is_ok_and(|until| *until < Instant::now());
         if is_late {
             return Err(invalid_operation(format!(
-                "it is not rendered after {}s",
+                "rendering was stopped after {}s",
                 self.limits.time.as_secs()
             )));
         }
@@ -77,7 +77,7 @@ impl RenderBudget {
     }
 
     pub(crate) fn too_long_message(&self) -> String {
-        format!("it makes a text of more than {} bytes", self.limits.bytes)
+        format!("the output is longer than {} bytes", self.limits.bytes)
     }
 
     pub(crate) fn new_writer(&self) -> BoundedWriter {
@@ -88,7 +88,7 @@ impl RenderBudget {
     pub(crate) fn limit_message(&self, error: &Error) -> Option<String> {
         match error.kind() {
             ErrorKind::OutOfFuel => Some(format!(
-                "it takes more than {} steps: loops within loops, over more than it needs?",
+                "rendering takes more than {} steps; check nested loops",
                 self.limits.steps
             )),
             ErrorKind::WriteFailure if is_text_too_long(error) => Some(self.too_long_message()),

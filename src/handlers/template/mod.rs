@@ -164,7 +164,7 @@ impl TemplateSource {
         }
         if written.starts_with("http://") || written.starts_with("https://") {
             return Err(format!(
-                "a template is a file, or a text after a #; fetch {written} into a file beforehand"
+                "a template is a file, or a text after a #; download {written} into a file first"
             ));
         }
         Ok(Self::File(folder.join(written)))
@@ -220,7 +220,10 @@ fn parse_target(params: &Section) -> Result<TargetFile, IniError> {
     let mode = params.get("mode").filter(|text| !text.is_empty()).map(|text| {
         let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o7777);
         mode.ok_or_else(|| {
-            params.error_at("mode", format!("mode is an octal number such as 0644, not {text:?}"))
+            params.error_at(
+                "mode",
+                format!("mode must be an octal number such as 0644, not {text:?}"),
+            )
         })
     });
     let owner = params.get("owner").filter(|text| !text.is_empty());
@@ -237,7 +240,7 @@ fn parse_signals(params: &Section) -> Result<Vec<(String, String)>, IniError> {
         let (target, signal) = word.rsplit_once([':', ' ']).unwrap_or((word, "HUP"));
         let (target, signal) = (target.trim(), signal.trim());
         if target.is_empty() || signal_number(signal).is_none() {
-            let text = format!("a signal is CONTAINER:SIGNAL such as web:HUP, not {word:?}");
+            let text = format!("a signal must be CONTAINER:SIGNAL such as web:HUP, not {word:?}");
             return Err(params.error_at("signal", text));
         }
         Ok((target.to_owned(), signal.to_ascii_uppercase()))
@@ -254,7 +257,7 @@ fn parse_interval(params: &Section) -> Result<(Duration, Duration), IniError> {
         Some([least, most]) if least <= most => Ok((*least, *most)),
         _ => {
             let message =
-                format!("interval is MIN or MIN MAX in seconds such as 0.5 2, not {text:?}");
+                format!("interval must be MIN or MIN MAX in seconds such as 0.5 2, not {text:?}");
             Err(params.error_at("interval", message))
         }
     }

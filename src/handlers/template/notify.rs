@@ -135,7 +135,7 @@ impl NotifyReport {
         };
         let found = find_running(containers, target);
         if found.is_empty() {
-            self.errors.push(anyhow!("no container that runs is {target:?}, or belongs to it"));
+            self.errors.push(anyhow!("no running container is called {target:?} or belongs to it"));
             return false;
         }
         let mut all_succeeded = true;
@@ -211,14 +211,14 @@ pub(crate) async fn run_command(words: &[String]) -> Result<()> {
     command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
     let output = timeout(COMMAND_TIMEOUT, command.output()).await;
     let output = output
-        .map_err(|_| anyhow!("{program} did not end within {}s", COMMAND_TIMEOUT.as_secs()))?
+        .map_err(|_| anyhow!("{program} did not exit within {}s", COMMAND_TIMEOUT.as_secs()))?
         .with_context(|| format!("cannot run {program}"))?;
     let output_text = [output.stderr, output.stdout].concat();
     let output_text = String::from_utf8_lossy(&output_text);
     let output_text: String = output_text.trim().chars().take(MAX_OUTPUT_CHARS).collect();
     if !output.status.success() {
-        bail!("{program} ended with {}: {}", output.status, output_text.replace('\n', "; "));
+        bail!("{program} exited with {}: {}", output.status, output_text.replace('\n', "; "));
     }
-    tracing::debug!("{program} said: {output_text}");
+    tracing::debug!("{program} printed: {output_text}");
     Ok(())
 }

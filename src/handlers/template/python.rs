@@ -97,8 +97,9 @@ fn mutation_error(error: Error, method: &str) -> Error {
         return error;
     }
     invalid_operation(format!(
-        "there is no {method}: a list or a dict is never changed, but made anew, as in {{% set ns.all = ns.all + [x] %}} \
-         after {{% set ns = namespace(all=[]) %}}, or in dict(d, key=value)"
+        "unknown method {method}: lists and dicts cannot be changed; create a new one, as in {{% \
+         set ns.all = ns.all + [x] %}} after {{% set ns = namespace(all=[]) %}}, or in dict(d, \
+         key=value)"
     ))
 }
 
@@ -179,7 +180,7 @@ fn rsplit(text: &str, args: &[Value]) -> MethodResult {
     };
     let separator = separator.as_str().filter(|text| !text.is_empty());
     let separator =
-        separator.ok_or_else(|| invalid_operation("rsplit wants a text to split at"))?;
+        separator.ok_or_else(|| invalid_operation("rsplit needs a text to split at"))?;
     let parts: Vec<_> = match most {
         Some(most) => text.rsplitn(most + 1, separator).collect(),
         None => text.rsplit(separator).collect(),
@@ -282,7 +283,7 @@ fn find_part(text: &str, method: &str, args: &[Value]) -> MethodResult {
     match at.map(|at| first + part[..at].chars().count()) {
         Some(n) => Ok(Value::from(n)),
         None if method.ends_with("find") => Ok(Value::from(-1)),
-        None => Err(invalid_operation(format!("{what:?} is no part of {text:?}"))),
+        None => Err(invalid_operation(format!("{what:?} is not in {text:?}"))),
     }
 }
 

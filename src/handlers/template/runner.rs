@@ -145,7 +145,7 @@ impl TemplateRunner {
                 self.backoff.reset();
                 self.log_undefined(name);
                 if self.last_error.take().is_some() {
-                    info!(handler = name, "well again");
+                    info!(handler = name, "recovered");
                 }
                 match written {
                     TargetChange::Text => {
@@ -153,7 +153,7 @@ impl TemplateRunner {
                         self.debounce.record_change(Instant::now().into_std());
                     }
                     TargetChange::Attributes => {
-                        info!(handler = name, "gave {target} its mode and owner");
+                        info!(handler = name, "set the mode and owner of {target}");
                     }
                     TargetChange::Nothing => {}
                 }
@@ -164,7 +164,7 @@ impl TemplateRunner {
                 if self.last_error.as_ref() == Some(&text) {
                     debug!(handler = name, failures, "{text}");
                 } else {
-                    error!(handler = name, failures, "{text}; {target} stays as it is");
+                    error!(handler = name, failures, "{text}; {target} was not changed");
                 }
                 self.last_error = Some(text);
                 // A template is as wrong a second later.
@@ -181,7 +181,7 @@ impl TemplateRunner {
         let now =
             self.renderer.as_ref().and_then(TemplateRenderer::first_undefined).map(str::to_owned);
         if let Some(text) = now.as_ref().filter(|now| self.last_undefined.as_ref() != Some(now)) {
-            warn!(handler = name, "{text}; nothing is written in its place");
+            warn!(handler = name, "{text}; written as empty");
         }
         self.last_undefined = now;
     }
@@ -201,7 +201,9 @@ impl TemplateRunner {
         };
         if let Some(words) = &self.template.check {
             let checked = notify::run_command(&insert_path(words, &staged)).await;
-            checked.context("the new file is refused").map_err(RunError::from_permanent)?;
+            checked
+                .context("the check of the new file failed")
+                .map_err(RunError::from_permanent)?;
         }
         self.store_pending().await;
         let swapped = if self.check_mounted(work, &staged) {
@@ -240,8 +242,8 @@ impl TemplateRunner {
             let target = self.template.target.path.display();
             warn!(
                 handler = work.handler.name,
-                "{name} mounts {target} on its own, and would go on seeing the old file: it is written in place; \
-                 mount its folder, so that nobody ever sees half of it"
+                "{name} mounts the file {target} and would keep the old one, so it is overwritten \
+                 in place; mount its directory, so that the file is replaced atomically"
             );
         }
         self.mounted_by = now;
@@ -313,15 +315,15 @@ impl TemplateRunner {
             if self.pending.mark_all_delivered(&debt) {
                 self.state.remove_value(PENDING_FILE).await;
                 if self.last_notify_error.take().is_some() {
-                    info!(handler, "all have been told now");
+                    info!(handler, "all notifications succeeded");
                 }
             }
             return;
         }
         let again = match self.pending.schedule_retry(debt, Instant::now().into_std()) {
-            _ if work.command == RunMode::Once => "the next run tries again".to_owned(),
-            Some(pause) => format!("trying again in {}s", pause.as_secs()),
-            None => "a newer text is told next".to_owned(),
+            _ if work.command == RunMode::Once => "retrying in the next run".to_owned(),
+            Some(pause) => format!("retrying in {}s", pause.as_secs()),
+            None => "a newer change will be notified next".to_owned(),
         };
         if let Some(delivered) = self.pending.delivered() {
             self.state.write_value(PENDING_FILE, delivered).await;
@@ -343,7 +345,7 @@ impl TemplateRunner {
     }
 
     fn panic_report(&self, error: &JoinError) -> NotifyReport {
-        let wrong = vec![anyhow!("telling broke, which is a defect of docker-glue: {error}")];
+        let wrong = vec![anyhow!("notifying failed because of a bug in docker-glue: {error}")];
         NotifyReport { errors: wrong, ..NotifyReport::new(self.pending.snapshot()) }
     }
 }
@@ -361,7 +363,7 @@ fn insert_path(words: &[String], staged: &StagedTarget) -> Vec<String> {
 
 /// What takes a processor, or waits for a disk, has a thread of its own.
 async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-    spawn_blocking(work).await.context("rendering broke, which is a defect of docker-glue")
+    spawn_blocking(work).await.context("rendering failed because of a bug in docker-glue")
 }
 
 struct RunError {

@@ -47,7 +47,7 @@ impl TargetFile {
     pub(crate) fn check_regular_file(&self) -> Result<(), String> {
         let Some(what) = durable::irregular_kind(&self.path) else { return Ok(()) };
         let path = self.path.display();
-        Err(format!("{path} is {what}, and no file; docker-glue render prints a template"))
+        Err(format!("{path} is {what}, not a file; use docker-glue render to print a template"))
     }
 
     /// The text to be swapped in; where it is there already, what else was changed.
@@ -159,7 +159,7 @@ impl FileOwner {
             (_, Ok(number)) => Some(Uid::from_raw(number)),
             (name, _) => match User::from_name(name) {
                 Ok(Some(user)) => Some(user.uid),
-                _ => return Err(format!("there is no user {name:?}")),
+                _ => return Err(format!("unknown user {name:?}")),
             },
         };
         let group = match (group, group.parse()) {
@@ -167,7 +167,7 @@ impl FileOwner {
             (_, Ok(number)) => Some(Gid::from_raw(number)),
             (name, _) => match Group::from_name(name) {
                 Ok(Some(group)) => Some(group.gid),
-                _ => return Err(format!("there is no group {name:?}")),
+                _ => return Err(format!("unknown group {name:?}")),
             },
         };
         Ok(Self { user, group })

@@ -75,9 +75,12 @@ fn params_are_parsed_with_defaults() {
 fn param_error_names_its_line() {
     let message = |params: &str| parse_template(params).unwrap_err().to_string();
     for (params, expected) in [
-        ("target=x", "web.ini: [params] says no template, and it is needed"),
-        ("template=# x", "web.ini: [params] says no target, and it is needed"),
-        ("template=# x\ntargte=x", "web.ini:5: [params] knows no targte; did you mean target?"),
+        ("target=x", "web.ini: the key template is missing in [params]"),
+        ("template=# x", "web.ini: the key target is missing in [params]"),
+        (
+            "template=# x\ntargte=x",
+            "web.ini:5: unknown key targte in [params]; did you mean target?",
+        ),
         (
             "target=x\ntemplate=# {{ a",
             "web.ini:5: template:1: unexpected end of input, expected end of variable block",
@@ -89,42 +92,43 @@ fn param_error_names_its_line() {
         ),
         (
             "template=http://a.test/x\ntarget=x",
-            "web.ini:4: a template is a file, or a text after a #; fetch http://a.test/x into a file beforehand",
+            "web.ini:4: a template is a file, or a text after a #; download http://a.test/x into a \
+             file first",
         ),
         (
             "template=# x\ntarget=x\nmode=rw",
-            "web.ini:6: mode is an octal number such as 0644, not \"rw\"",
+            "web.ini:6: mode must be an octal number such as 0644, not \"rw\"",
         ),
         (
             "template=# x\ntarget=x\nowner=nobody-at-all",
-            "web.ini:6: there is no user \"nobody-at-all\"",
+            "web.ini:6: unknown user \"nobody-at-all\"",
         ),
         ("template=# x\ntarget=x\ncheck=a 'b", "web.ini:6: a quote is not closed in \"a 'b\""),
         (
             "template=# x\ntarget=x\nnotify=nginx -t && nginx -s reload",
-            "web.ini:6: && is for a shell, and none is started: notify=sh -c 'nginx -t && nginx -s reload', \
-             or quote it where it is meant as it stands",
+            "web.ini:6: && needs a shell, but no shell is used: write notify=sh -c 'nginx -t && \
+             nginx -s reload', or quote it if it is meant literally",
         ),
         (
             "template=# x\ntarget=x\ncheck=nginx -t -c {} 2>&1 | grep ok",
-            "web.ini:6: > is for a shell, and none is started: check=sh -c 'nginx -t -c {} 2>&1 | grep ok', \
-             or quote it where it is meant as it stands",
+            "web.ini:6: > needs a shell, but no shell is used: write check=sh -c 'nginx -t -c {} \
+             2>&1 | grep ok', or quote it if it is meant literally",
         ),
         (
             "template=# x\ntarget=x\nsignal=web:HUPP",
-            "web.ini:6: a signal is CONTAINER:SIGNAL such as web:HUP, not \"web:HUPP\"",
+            "web.ini:6: a signal must be CONTAINER:SIGNAL such as web:HUP, not \"web:HUPP\"",
         ),
         (
             "template=# x\ntarget=x\ninterval=3 1",
-            "web.ini:6: interval is MIN or MIN MAX in seconds such as 0.5 2, not \"3 1\"",
+            "web.ini:6: interval must be MIN or MIN MAX in seconds such as 0.5 2, not \"3 1\"",
         ),
         (
             "template=# x\ntarget=x\nfilter=lable=x",
-            "web.ini:6: there is no filter lable; did you mean label?",
+            "web.ini:6: unknown filter lable; did you mean label?",
         ),
         (
             "template=# x\ntarget=x\nfilter=web",
-            "web.ini:6: a filter is KEY=VALUE such as label=web, not \"web\"",
+            "web.ini:6: a filter must be KEY=VALUE such as label=web, not \"web\"",
         ),
     ] {
         assert_eq!(message(params), expected);
@@ -148,8 +152,7 @@ fn render_limited(text: &str, limits: RenderLimits) -> String {
 #[test]
 fn template_with_too_many_steps_is_an_error() {
     let few = RenderLimits { steps: 100_000, ..RenderLimits::default() };
-    let message =
-        "template:1: it takes more than 100000 steps: loops within loops, over more than it needs?";
+    let message = "template:1: rendering takes more than 100000 steps; check nested loops";
     for (text, expected) in [
         ("{% for a in range(10000) %}{% endfor %}x", "2 bytes"),
         ("{% for a in range(10000) %}{% for b in range(10000) %}{% endfor %}{% endfor %}", message),
@@ -192,21 +195,21 @@ fn tag_of_very_many_tokens_is_an_error() {
 #[test]
 fn template_beyond_time_limit_is_an_error() {
     let none = RenderLimits { time: Duration::ZERO, ..RenderLimits::default() };
-    assert_eq!(render_limited("{{ 1 }}", none), "template:1: it is not rendered after 0s");
+    assert_eq!(render_limited("{{ 1 }}", none), "template:1: rendering was stopped after 0s");
     assert_eq!(render_limited("{{ 1 }}", RenderLimits::default()), "2 bytes");
 }
 
 #[test]
 fn text_beyond_size_limit_is_an_error() {
     let small = RenderLimits { bytes: 1000, ..RenderLimits::default() };
-    let message = "template: it makes a text of more than 1000 bytes";
+    let message = "template: the output is longer than 1000 bytes";
     for (text, expected) in [
         ("{% for a in range(99) %}{{ '0123456789' }}{% endfor %}", "991 bytes"),
         ("{% for a in range(101) %}{{ '0123456789' }}{% endfor %}", message),
         ("{% for a in range(101) %}0123456789{% endfor %}", message),
         (
             "{% set x %}{% for a in range(999) %}{{ '0123456789' }}{% endfor %}{% endset %}",
-            "template:1: it makes a text of more than 1000 bytes",
+            "template:1: the output is longer than 1000 bytes",
         ),
     ] {
         assert_eq!(render_limited(text, small), expected, "{text}");
@@ -217,7 +220,7 @@ fn text_beyond_size_limit_is_an_error() {
 fn value_that_grows_without_end_is_an_error() {
     let text = "template:1: a text of more than 16777216 bytes is too long";
     let list = "template:1: a list of more than 1000000 items is too long";
-    let file = "template:1: it makes a text of more than 16777216 bytes";
+    let file = "template:1: the output is longer than 16777216 bytes";
     for (start, next, expected) in [
         ("'x'", "ns.x ~ ns.x", text),
         ("'x'", "ns.x + ns.x", text),
@@ -258,10 +261,10 @@ fn missing_program_is_reported() {
     for (key, command, expected) in [
         ("notify", "sh -c 'x && y'", ""),
         ("check", "/bin/sh {}", ""),
-        ("notify", "ngixn -s reload", "web.ini:5: there is no ngixn in DIR, /bin"),
+        ("notify", "ngixn -s reload", "web.ini:5: no ngixn in DIR, /bin"),
         ("check", "plain {}", "web.ini:5: DIR/plain is not executable (chmod +x DIR/plain)"),
-        ("notify", "/absent/x", "web.ini:5: there is no /absent/x"),
-        ("notify", "absent/x", "web.ini:5: there is no absent/x in ."),
+        ("notify", "/absent/x", "web.ini:5: no such file: /absent/x"),
+        ("notify", "absent/x", "web.ini:5: no absent/x in ."),
     ] {
         assert_eq!(message(key, command), expected);
     }
@@ -421,8 +424,8 @@ fn target_that_is_no_regular_file_is_rejected() {
     }
     symlink("/dev/null", at("link-device")).unwrap();
     for (path, what) in [
-        (at("folder"), "a folder"),
-        (at("link-folder"), "a folder"),
+        (at("folder"), "a directory"),
+        (at("link-folder"), "a directory"),
         (at("pipe"), "a pipe"),
         (at("link-pipe"), "a pipe"),
         (at("socket"), "a socket"),
@@ -431,7 +434,7 @@ fn target_that_is_no_regular_file_is_rejected() {
         (at("link-device"), "a device"),
     ] {
         let message =
-            format!("{path} is {what}, and no file; docker-glue render prints a template");
+            format!("{path} is {what}, not a file; use docker-glue render to print a template");
         let error = parse_template(&format!("template=# x\ntarget={path}\n")).unwrap_err();
         assert_eq!(error.to_string(), format!("web.ini:5: {message}"));
         // It may have become one since.

@@ -35,8 +35,8 @@ fn prefix_pattern_is_reported_with_literal_part() {
         ("/users/:id", "write /users"),
         ("/users/:id/posts", "write /users"),
         ("/a/(v1)/b", "write /a"),
-        ("/a*b/c", "for the whole host leave the prefix label away"),
-        ("/*", "for the whole host leave the prefix label away"),
+        ("/a*b/c", "for the whole host remove the prefix label"),
+        ("/*", "for the whole host remove the prefix label"),
         ("/api$", "write /api"),
     ] {
         let problems = problem_texts("glue_http_80_prefix", prefix);
@@ -59,7 +59,7 @@ fn prefix_pattern_is_reported_with_literal_part() {
         ("^/api/(.*)$", "write /api"),
         ("~ ^/api", "write /api"),
         ("/api/[0-9]", "write /api"),
-        ("/(a|b)", "leave the prefix label away"),
+        ("/(a|b)", "remove the prefix label"),
         ("/users/<id>", "write /users"),
         ("/v/\\d", "write /v"),
     ] {
@@ -83,14 +83,18 @@ fn list_with_other_separators_is_reported_with_commas() {
     check_reported(host, "a.test;b.test", "write a.test,b.test");
     check_reported(host, "a.test | *.b.test", "write a.test,*.b.test");
     check_reported(host, "a.test||b.test", "write a.test,b.test");
-    check_reported(host, "[a.test, 'b.test']", "write it with commas alone: a.test,b.test");
-    check_reported(host, "[\"a.test\"]", "write it with commas alone: a.test");
+    check_reported(
+        host,
+        "[a.test, 'b.test']",
+        "write it with commas and without brackets: a.test,b.test",
+    );
+    check_reported(host, "[\"a.test\"]", "write it with commas and without brackets: a.test");
     check_reported("glue_http_80_prefix", "/a /b", "write /a,/b");
     check_reported("glue_http_80_prefix", "/a;/b", "write /a,/b");
-    check_reported("glue_http_80_prefix", "[/a, /b]", "with commas alone: /a,/b");
+    check_reported("glue_http_80_prefix", "[/a, /b]", "with commas and without brackets: /a,/b");
     check_reported("glue_http_ports", "80 443", "write 80,443");
     check_reported("glue_http_80_bind", "80;443", "write 80,443");
-    check_reported("glue_http_80_bind", "[80, 443]", "with commas alone: 80,443");
+    check_reported("glue_http_80_bind", "[80, 443]", "with commas and without brackets: 80,443");
 }
 
 #[test]
@@ -117,18 +121,18 @@ fn quoted_value_is_reported() {
 #[test]
 fn host_rule_pattern_or_placeholder_is_reported() {
     let host = "glue_http_80_host";
-    check_reported(host, "Host(`a.test`)", "write the names alone: a.test");
+    check_reported(host, "Host(`a.test`)", "write only the host names: a.test");
     check_reported(
         host,
         "Host(`a.test`) || Host(`b.test`)",
-        "write the names alone: a.test,b.test",
+        "write only the host names: a.test,b.test",
     );
-    check_reported(host, "Host(`a.test`) && PathPrefix(`/x`)", "write the names alone: a.test");
-    check_reported(host, "HostRegexp(`.+`)", "is a pattern, and a host is none");
-    check_reported(host, "~^app.$", "is a pattern, and a host is none");
-    check_reported(host, "{sub:[a-z]+}.a.test", "is a pattern, and a host is none");
-    check_reported(host, "a(b)?.test", "is a pattern, and a host is none");
-    check_reported(host, ".a.test", "For all names below one write *.example.com");
+    check_reported(host, "Host(`a.test`) && PathPrefix(`/x`)", "write only the host names: a.test");
+    check_reported(host, "HostRegexp(`.+`)", "is a pattern, but patterns are not supported");
+    check_reported(host, "~^app.$", "is a pattern, but patterns are not supported");
+    check_reported(host, "{sub:[a-z]+}.a.test", "is a pattern, but patterns are not supported");
+    check_reported(host, "a(b)?.test", "is a pattern, but patterns are not supported");
+    check_reported(host, ".a.test", "For all names below a domain write *.example.com");
     for value in [
         "${DOMAIN}",
         "app.$DOMAIN",
@@ -137,14 +141,14 @@ fn host_rule_pattern_or_placeholder_is_reported() {
         "<domain>",
         "app.${DOMAIN:-x}",
     ] {
-        check_reported(host, value, "has a variable in it that nobody has filled in");
+        check_reported(host, value, "contains a variable that was not substituted");
     }
     check_reported(
         "glue_http_80_prefix",
         "/${BASE}",
-        "has a variable in it that nobody has filled in",
+        "contains a variable that was not substituted",
     );
-    check_reported("glue_http_${PORT}_host", "a.test", "there is a variable in the label's name");
+    check_reported("glue_http_${PORT}_host", "a.test", "the label's name contains a variable");
 }
 
 #[test]
@@ -153,8 +157,11 @@ fn host_ending_with_its_first_dot_gives_hint() {
         "glue_http_80_host=app.,*.",
         &["app:80/ -> 80"],
         &[
-            "label glue_http_80_host=\"app.,*.\": a wildcard stands before a name, as in *.example.com; for any host leave the host label away and name a prefix, or name the port in glue_http_ports",
-            "label glue_http_80_host=\"app.,*.\": \"app.\" ends with its first dot, so the host is app alone; was a variable empty? If it is meant so, leave the dot away",
+            "label glue_http_80_host=\"app.,*.\": a wildcard needs a name behind it, as in \
+             *.example.com; to serve every host, set a prefix label and no host label, or list the \
+             port in glue_http_ports",
+            "label glue_http_80_host=\"app.,*.\": \"app.\" ends with its first dot, so the host is \
+             only app; was a variable empty? If this is intended, remove the dot",
         ],
     );
     assert_eq!(problem_texts("glue_http_80_host", "app.test."), [""; 0]);
@@ -177,19 +184,19 @@ fn host_ending_with_its_first_dot_gives_hint() {
 #[test]
 fn foreign_option_name_is_reported_with_alternative() {
     for (option, instead) in [
-        ("enable", "a container takes part by having labels of ours"),
-        ("tls", "there is no TLS yet"),
-        ("tls.certresolver", "there is no TLS yet"),
-        ("ssl_redirect", "there is no TLS yet"),
-        ("redirect", "redirects are not made by labels"),
-        ("sticky", "do not stick to one container"),
-        ("sticky_sessions", "do not stick to one container"),
-        ("port", "the container's port stands in the name of the label"),
-        ("basic_auth", "Until then everybody may"),
+        ("enable", "containers with labels of docker-balancer are served"),
+        ("tls", "TLS is not implemented yet"),
+        ("tls.certresolver", "TLS is not implemented yet"),
+        ("ssl_redirect", "TLS is not implemented yet"),
+        ("redirect", "labels cannot configure redirects"),
+        ("sticky", "sticky sessions are not supported"),
+        ("sticky_sessions", "sticky sessions are not supported"),
+        ("port", "the container's port is part of the label's name"),
+        ("basic_auth", "every client has access"),
         ("middlewares", "let the container do it"),
         ("priority", "the exact host wins"),
-        ("scheme", "HTTP/1.1 without TLS"),
-        ("maxconn", "requests are not limited by labels"),
+        ("scheme", "HTTP/1.1 and without TLS"),
+        ("maxconn", "labels cannot limit requests"),
         ("network", "glue_network"),
     ] {
         check_reported(&format!("glue_http_80_{option}"), "1", instead);
@@ -197,8 +204,8 @@ fn foreign_option_name_is_reported_with_alternative() {
     // Of a list of a compose file, in quotes.
     check_reported("glue_http_80_host: a.test", "", "did you mean glue_http_80_host=a.test?");
     check_reported("glue_http_80_weight:3", "", "did you mean glue_http_80_weight=3?");
-    check_reported("glue_enable", "true", "a container takes part by having labels of ours");
-    check_reported("glue_port", "80", "the container's port stands in the name of the label");
+    check_reported("glue_enable", "true", "containers with labels of docker-balancer are served");
+    check_reported("glue_port", "80", "the container's port is part of the label's name");
 }
 
 #[test]
@@ -206,7 +213,9 @@ fn published_port_in_label_gives_hint_with_container_port() {
     let mut item = labelled("glue_http_8080_host=a.test");
     item.published =
         vec![PublishedPort { container_port: 80, host_port: 8080, host_ip: [0, 0, 0, 0].into() }];
-    let hint = "8080 is where the host publishes the container's port 80; a label takes the container's: glue_http_80_… (and glue_http_80_bind for another public port)";
+    let hint = "8080 is the host port on which the container's port 80 is published; use the \
+                container's port in the label: glue_http_80_… (and glue_http_80_bind for another \
+                public port)";
     item.exposed = [80].into();
     check_limited(&LabelLimits::default(), &item, &["a.test:8080/ -> 8080"], &[hint]);
     assert_eq!(
@@ -263,12 +272,12 @@ fn foreign_labels_give_hint_with_equivalent() {
     ] {
         assert_eq!(
             texts(labels, &[]),
-            format!("it is for {program}, and not read here; the like of it is {instead}")
+            format!("this label is for {program} and is ignored; the equivalent is {instead}")
         );
     }
     let environment = [("VIRTUAL_HOST", "a.test,b.test"), ("VIRTUAL_PORT", "81")];
     assert!(
-        texts(&[], &environment).ends_with("the like of it is glue_http_81_host=a.test,b.test")
+        texts(&[], &environment).ends_with("the equivalent is glue_http_81_host=a.test,b.test")
     );
     for labels in [
         &[("traefik.enable", "false"), ("traefik.http.routers.x.rule", "Host(`a.test`)")][..],
@@ -304,9 +313,8 @@ fn unsatisfiable_constraints_are_reported() {
     };
     assert_eq!(
         texts(&["a=1", "a=2"]),
-        [
-            "option --constraint: no container has a=1 and a=2 at once, so none is served; leave one of them away"
-        ]
+        ["option --constraint: no container can have both a=1 and a=2, so no container is \
+             served; remove one of the two"]
     );
     for (input, suggestion) in [
         ("label=a=b", "a=b"),
@@ -318,7 +326,7 @@ fn unsatisfiable_constraints_are_reported() {
     ] {
         let texts = texts(&[input]);
         assert!(
-            texts.len() == 1 && texts[0].ends_with(&format!("was {suggestion} meant?")),
+            texts.len() == 1 && texts[0].ends_with(&format!("did you mean {suggestion}?")),
             "{input}: {texts:?}"
         );
     }

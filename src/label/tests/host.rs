@@ -36,30 +36,32 @@ fn invalid_host_in_list_is_skipped() {
         let problem = format!("label glue_http_80_host=\"{host},a.test\": {reason}");
         check(&label, &["a.test:80/ -> 80"], &[&problem]);
     };
-    check_skipped("https://b.test", "\"https://b.test\" is a URL; write the host's name alone");
+    check_skipped("https://b.test", "\"https://b.test\" is a URL; write the host name alone");
     check_skipped(
         "*.b.test/x",
-        "\"*.b.test/x\" has a path; write the host's name alone, and the path in the prefix label",
+        "\"*.b.test/x\" has a path; write the host name alone, and the path in the prefix label",
     );
     check_skipped(
         "b.test:8080",
-        "\"b.test:8080\" has a port; write the host's name alone, and the port in the bind label",
+        "\"b.test:8080\" has a port; write the host name alone, and the port in the bind label",
     );
     check_skipped(
         "",
-        "a member of the list is empty; there is a comma too many or a value missing",
+        "the list has an empty member; remove the extra comma, or add the missing value",
     );
     for lone in ["*", "*."] {
         check_skipped(
             lone,
-            "a wildcard stands before a name, as in *.example.com; for any host leave the host label away and name a prefix, or name the port in glue_http_ports",
+            "a wildcard needs a name behind it, as in *.example.com; to serve every host, set a \
+             prefix label and no host label, or list the port in glue_http_ports",
         );
     }
     for inner in ["b.*.test", "*b.test", "*.*.test", "b.*"] {
         check_skipped(
             inner,
             &format!(
-                "\"{inner}\" has a wildcard in it; one stands in front, for one label, as in *.example.com"
+                "\"{inner}\" has a misplaced wildcard; a wildcard is the whole first label, as in \
+                 *.example.com"
             ),
         );
     }
@@ -68,7 +70,8 @@ fn invalid_host_in_list_is_skipped() {
         check_skipped(
             gap,
             &format!(
-                "\"{gap}\" lacks a name before a dot; was a variable empty? For all names below one write *.example.com"
+                "\"{gap}\" has no name before a dot; was a variable empty? For all names below a \
+                 domain write *.example.com"
             ),
         );
     }
@@ -76,7 +79,8 @@ fn invalid_host_in_list_is_skipped() {
         check_skipped(
             none,
             &format!(
-                "{none:?} is no host name; one has letters, digits, - and _, and dots between them"
+                "{none:?} is not a host name; a host name has letters, digits, - and _, with dots \
+                 between labels"
             ),
         );
     }
@@ -93,33 +97,37 @@ fn host_longer_than_253_is_refused() {
 
 #[test]
 fn host_label_without_valid_host_disables_route() {
-    let out =
-        "label glue_http_80_host=\"\": nothing is left of it, so this route of port 80 is out";
+    let out = "label glue_http_80_host=\"\": no value of the label is valid, so this route of port \
+               80 is ignored";
     let empty =
-        "label glue_http_80_host=\"\": the value is empty; give it one, or leave the label away";
+        "label glue_http_80_host=\"\": the value is empty; set a value, or remove the label";
     check("glue_http_80_host=", &[], &[empty, out]);
     check(
         "glue_http_80_host=++ glue_http_80_prefix=api glue_http_ports=80",
         &[],
         &[
-            "label glue_http_80_host=\"  \": the value is empty; give it one, or leave the label away",
-            "label glue_http_80_host=\"  \": nothing is left of it, so this route of port 80 is out",
+            "label glue_http_80_host=\"  \": the value is empty; set a value, or remove the label",
+            "label glue_http_80_host=\"  \": no value of the label is valid, so this route of port \
+             80 is ignored",
         ],
     );
     check(
         "glue_http_80_host=, glue_http_80_host.x=x.test",
         &["x.test:80/ -> 80"],
         &[
-            "label glue_http_80_host=\",\": a member of the list is empty; there is a comma too many or a value missing",
-            "label glue_http_80_host=\",\": nothing is left of it, so this route of port 80 is out",
+            "label glue_http_80_host=\",\": the list has an empty member; remove the extra comma, \
+             or add the missing value",
+            "label glue_http_80_host=\",\": no value of the label is valid, so this route of port \
+             80 is ignored",
         ],
     );
     check(
         "glue_http_80_host=a.test glue_http_80_host.x=",
         &["a.test:80/ -> 80"],
         &[
-            "label glue_http_80_host.x=\"\": the value is empty; give it one, or leave the label away",
-            "label glue_http_80_host.x=\"\": nothing is left of it, so this route of port 80 is out",
+            "label glue_http_80_host.x=\"\": the value is empty; set a value, or remove the label",
+            "label glue_http_80_host.x=\"\": no value of the label is valid, so this route of port \
+             80 is ignored",
         ],
     );
 }

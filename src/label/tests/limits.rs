@@ -25,7 +25,8 @@ fn host_outside_allowed_hosts_is_refused() {
             &format!("glue_http_80_host=a.test,{other}"),
             &["a.test:80/ -> 80"],
             &[&format!(
-                "label glue_http_80_host=\"a.test,{other}\": \"{other}\" is not a host that containers may take; --allow-hosts says which they may"
+                "label glue_http_80_host=\"a.test,{other}\": \"{other}\" is not an allowed host; \
+                 --allow-hosts lists the hosts that labels may claim"
             )],
         );
     }
@@ -38,10 +39,12 @@ fn host_outside_allowed_hosts_is_refused() {
             &[],
             &[
                 &format!(
-                    "label {key}=\"{value}\": nothing is left of it, so this route of port 80 is out"
+                    "label {key}=\"{value}\": no value of the label is valid, so this route of \
+                     port 80 is ignored"
                 ),
                 &format!(
-                    "label {key}=\"{value}\": \"{host}\" is not a host that containers may take; --allow-hosts says which they may"
+                    "label {key}=\"{value}\": \"{host}\" is not an allowed host; --allow-hosts \
+                     lists the hosts that labels may claim"
                 ),
             ],
         );
@@ -67,7 +70,8 @@ fn reserved_host_without_label_is_refused() {
     let refused = |host: &str, constraint: &str| {
         [
             format!(
-                "label glue_http_80_host=\"{host}\": nothing is left of it, so this route of port 80 is out"
+                "label glue_http_80_host=\"{host}\": no value of the label is valid, so this route \
+                 of port 80 is ignored"
             ),
             format!(
                 "label glue_http_80_host=\"{host}\": \"{host}\" is reserved by --allow-hosts for containers with {constraint}"
@@ -114,14 +118,16 @@ fn container_with_99_ports_gets_8_servers_in_route() {
             1..3,
             2,
             vec![
-                "2 ports of the container serve a.test:80/, and each gets a share of its requests; if that is not meant, give each port a host or a prefix of its own",
+                "2 ports of the container serve a.test:80/, and each gets a share of its requests; \
+                 if this is not intended, give each port its own host or prefix",
             ],
         ),
         (
             1..100,
             8,
             vec![
-                "99 ports of the container ask for a.test:80/, and a container gets 8 servers in a route; the lowest ports serve it",
+                "99 ports of the container request a.test:80/, but a container may have 8 servers \
+                 in a route; the lowest ports serve it",
             ],
         ),
     ] {
@@ -139,7 +145,7 @@ fn container_on_host_network_with_host_network_off_is_refused() {
     let off =
         LabelLimits { host_network: crate::label::HostNetwork::Off, ..LabelLimits::default() };
     let expected_problems =
-        "the container is on the host's network, and --host-network off serves none of these";
+        "the container uses the host's network, and --host-network off excludes such containers";
     check_limited(&off, &container, &[], &[expected_problems]);
 }
 
@@ -150,7 +156,9 @@ fn public_port_outside_allowed_ports_is_refused() {
     let labels = labelled("glue_http_3000_host=a.test glue_http_3000_bind=22,81,443");
     let refused = |port: u16| {
         format!(
-            "label glue_http_3000_bind=\"22,81,443\": {port} is not a public port that containers may take; --allow-ports says which they may, and the bind label names another"
+            "label glue_http_3000_bind=\"22,81,443\": {port} is not an allowed public port; \
+             --allow-ports lists the ports that labels may claim, and the bind label sets another \
+             one"
         )
     };
     check_limited(
@@ -164,17 +172,18 @@ fn public_port_outside_allowed_ports_is_refused() {
         &reserved,
         &labelled("glue_http_80_host=a.test glue_http_80_host.x=x.test glue_http_80_bind.x=8080"),
         &["x.test:8080/ -> 80"],
-        &[
-            "80 is not a public port that containers may take; --allow-ports says which they may, and the bind label names another",
-        ],
+        &["80 is not an allowed public port; --allow-ports lists the ports that labels may \
+             claim, and the bind label sets another one"],
     );
     check_limited(
         &reserved,
         &labelled("glue_http_3000_host=a.test glue_http_3000_bind=22"),
         &[],
         &[
-            "label glue_http_3000_bind=\"22\": nothing is left of it, so this route of port 3000 is out",
-            "label glue_http_3000_bind=\"22\": 22 is not a public port that containers may take; --allow-ports says which they may, and the bind label names another",
+            "label glue_http_3000_bind=\"22\": no value of the label is valid, so this route of \
+             port 3000 is ignored",
+            "label glue_http_3000_bind=\"22\": 22 is not an allowed public port; --allow-ports \
+             lists the ports that labels may claim, and the bind label sets another one",
         ],
     );
 }

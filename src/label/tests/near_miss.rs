@@ -12,7 +12,7 @@ fn unknown_label_is_reported_with_nearest() {
         check(
             &format!("{key}=1"),
             &[],
-            &[&format!("label {key}=\"1\": there is no such label; did you mean {nearest}?")],
+            &[&format!("label {key}=\"1\": unknown label; did you mean {nearest}?")],
         );
     };
     check_suggestion("glue_http_80_stripprefix", "glue_http_80_strip_prefix");
@@ -81,15 +81,13 @@ fn unknown_label_without_near_match_has_no_suggestion() {
         check(
             &format!("{key}=1"),
             &[],
-            &[&format!(
-                "label {key}=\"1\": there is no such label; the label reference lists all there are"
-            )],
+            &[&format!("label {key}=\"1\": unknown label; the label reference lists all labels")],
         );
     }
     let problems = parse_labels(&single_label(&long, "1"), &LabelLimits::default()).problems;
     assert!(
         problems[0].to_string().ends_with(
-            "… (100017 bytes)=\"1\": there is no such label; the label reference lists all there are"
+            "… (100017 bytes)=\"1\": unknown label; the label reference lists all labels"
         ),
         "{}",
         problems[0]
@@ -100,7 +98,8 @@ fn unknown_label_without_near_match_has_no_suggestion() {
 fn invalid_port_in_label_name_is_reported() {
     for port in ["0", "99999", "x", "080", "+80", "", "80x"] {
         let problems = format!(
-            "label glue_http_{port}_host=\"a.test\": {port:?} is no port; a port is a whole number from 1 to 65535"
+            "label glue_http_{port}_host=\"a.test\": {port:?} is not a port; a port is a whole \
+             number from 1 to 65535"
         );
         check(&format!("glue_http_{port}_host=a.test"), &[], &[&problems]);
     }
@@ -113,7 +112,8 @@ fn tcp_and_udp_labels_are_reported_as_unsupported() {
             &format!("{key}=1"),
             &[],
             &[&format!(
-                "label {key}=\"1\": TCP and UDP are not served yet, only glue_http_ labels are"
+                "label {key}=\"1\": TCP and UDP are not implemented yet; only glue_http_ labels \
+                 are read"
             )],
         );
     }
@@ -132,7 +132,8 @@ fn route_name_with_other_characters_is_refused() {
             &format!("glue_http_80_host.{name}=a.test"),
             &[],
             &[&format!(
-                "label glue_http_80_host.{name}=\"a.test\": {name:?} is no route name; one has 1 to 63 letters, digits, - and _"
+                "label glue_http_80_host.{name}=\"a.test\": {name:?} is not a route name; a route \
+                 name has 1 to 63 letters, digits, - and _"
             )],
         );
     }
@@ -146,7 +147,7 @@ fn route_name_with_other_characters_is_refused() {
 
 #[test]
 fn unexposed_port_gives_hint() {
-    let hint = "the container does not expose port 9000 (a hint: it may well listen there)";
+    let hint = "the container does not expose port 9000 (a hint: it may listen there nevertheless)";
     let labels = "glue_http_9000_host=a.test glue_http_9000_host.x=x.test";
     let requests = ["a.test:9000/ -> 9000", "x.test:9000/ -> 9000"];
     check(labels, &requests, &[hint]);
@@ -174,11 +175,14 @@ fn value_with_control_character_or_over_4096_bytes_is_refused() {
         assert!(parsed.requests.is_empty());
         parsed.problems.iter().map(|problem| problem.reason.to_string()).collect()
     };
-    let out = "nothing is left of it, so this route of port 80 is out";
+    let out = "no value of the label is valid, so this route of port 80 is ignored";
     for control in ["a.test\nb", "a\0.test", "a.test,\u{7f},b.test", "a\u{85}b"] {
         assert_eq!(
             reasons(control),
-            ["the value has a control character (a line break, a tab); take it out", out]
+            [
+                "the value contains a control character (such as a line break or a tab); remove it",
+                out
+            ]
         );
     }
     assert_eq!(
@@ -212,9 +216,8 @@ fn more_than_1024_routes_are_refused() {
         &LabelLimits::default(),
         &from_labels(labels.map(|(key, value)| (key.to_owned(), value))),
         &["a.test:81/ -> 81"],
-        &[
-            "port 80 asks for 1088 routes (hosts times prefixes times public ports), and a container gets 1024 in all; ask for fewer",
-        ],
+        &["port 80 requests 1088 routes (hosts times prefixes times public ports), but a \
+             container may have 1024 in total; use fewer"],
     );
 }
 
@@ -228,7 +231,7 @@ fn many_invalid_labels_give_at_most_51_problems() {
         let texts: Vec<_> = problems.iter().map(ToString::to_string).collect();
         assert_eq!(texts.len(), MAX_PROBLEMS + 1);
         assert_eq!(
-            texts.iter().filter(|text| text.ends_with("which are not told one by one")).count(),
+            texts.iter().filter(|text| text.ends_with("more problems are not listed")).count(),
             1
         );
         let size: usize = texts.iter().map(String::len).sum();
@@ -256,8 +259,10 @@ fn public_ports_above_32_are_dropped() {
         &from_labels(labels.map(|(key, value)| (key.to_owned(), value))),
         &requests,
         &[
-            "port 80 asks for 40 public ports, and a container gets 32 in all: 8 of them are left out",
-            "port 81 asks for 2 public ports, and a container gets 32 in all: 1 of them is left out",
+            "port 80 requests 40 public ports, but a container may have 32 in total: 8 of them are \
+             ignored",
+            "port 81 requests 2 public ports, but a container may have 32 in total: 1 of them is \
+             ignored",
         ],
     );
 }

@@ -55,7 +55,7 @@ fn invalid_option_is_ignored_and_reported() {
     check_ignored(
         "strip_prefix",
         &["2", "ja", "y"],
-        "a switch is one of 1 0 true false yes no on off",
+        "a switch is one of 1, 0, true, false, yes, no, on and off",
     );
     check_ignored(
         "weight",
@@ -72,15 +72,11 @@ fn invalid_option_is_ignored_and_reported() {
     check_ignored(
         "timeout",
         &["60", "0", "0s", "999us", "25h", "24h+1ms", "-1s", "soon", "99999999999999999999y"],
-        "a timeout is a duration from 1ms to 24h with its unit, such as 30s or 5m",
+        "a timeout is a duration from 1ms to 24h with a unit, such as 30s or 5m",
     );
     check_ignored("retry", &["on", "1"], "retry is safe, all or off");
     for option in ["strip_prefix", "weight", "check", "health", "timeout", "retry"] {
-        check_ignored(
-            option,
-            &["", "++"],
-            "the value is empty; give it one, or leave the label away",
-        );
+        check_ignored(option, &["", "++"], "the value is empty; set a value, or remove the label");
     }
 }
 
@@ -112,8 +108,7 @@ fn weight_or_port_with_plus_sign_is_refused() {
         &LabelLimits::default(),
         &single_label("glue_http_ports", "+80"),
         &[],
-        &[
-            "label glue_http_ports=\"+80\": \"+80\" is no port; a port is a whole number from 1 to 65535",
-        ],
+        &["label glue_http_ports=\"+80\": \"+80\" is not a port; a port is a whole number from 1 \
+           to 65535"],
     );
 }

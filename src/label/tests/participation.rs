@@ -27,7 +27,8 @@ fn invalid_public_port_in_list_is_skipped() {
             &from_labels(labels.map(|(key, value)| (key.to_owned(), value))),
             &["a.test:81/ -> 80"],
             &[&format!(
-                "label glue_http_80_bind=\"{bad}, 81\": \"{bad}\" is no port; a port is a whole number from 1 to 65535"
+                "label glue_http_80_bind=\"{bad}, 81\": \"{bad}\" is not a port; a port is a whole \
+                 number from 1 to 65535"
             )],
         );
     }
@@ -35,8 +36,10 @@ fn invalid_public_port_in_list_is_skipped() {
         "glue_http_80_host=a.test glue_http_80_host.x=x.test glue_http_80_bind=http",
         &[],
         &[
-            "label glue_http_80_bind=\"http\": \"http\" is no port; a port is a whole number from 1 to 65535",
-            "label glue_http_80_bind=\"http\": nothing is left of it, so this route of port 80 is out",
+            "label glue_http_80_bind=\"http\": \"http\" is not a port; a port is a whole number \
+             from 1 to 65535",
+            "label glue_http_80_bind=\"http\": no value of the label is valid, so this route of \
+             port 80 is ignored",
         ],
     );
 }
@@ -50,16 +53,14 @@ fn port_without_host_and_prefix_needs_ports_label() {
     check(
         "glue_http_ports=80,x",
         &["*:80/ -> 80"],
-        &[
-            "label glue_http_ports=\"80,x\": \"x\" is no port; a port is a whole number from 1 to 65535",
-        ],
+        &["label glue_http_ports=\"80,x\": \"x\" is not a port; a port is a whole number from 1 \
+             to 65535"],
     );
     check(
         "glue_http_80_weight=5",
         &[],
-        &[
-            "port 80 has no host and no prefix; give it glue_http_80_host, or name it in glue_http_ports to serve every host",
-        ],
+        &["port 80 has no host and no prefix; set glue_http_80_host, or list the port in \
+           glue_http_ports to serve every host"],
     );
 }
 
@@ -98,8 +99,10 @@ fn named_route_with_invalid_option_keeps_inherited_value() {
         "glue_http_80_bind=81 glue_http_80_host.x=x.test glue_http_80_bind.x=no",
         &[],
         &[
-            "label glue_http_80_bind.x=\"no\": \"no\" is no port; a port is a whole number from 1 to 65535",
-            "label glue_http_80_bind.x=\"no\": nothing is left of it, so this route of port 80 is out",
+            "label glue_http_80_bind.x=\"no\": \"no\" is not a port; a port is a whole number from \
+             1 to 65535",
+            "label glue_http_80_bind.x=\"no\": no value of the label is valid, so this route of \
+             port 80 is ignored",
         ],
     );
 }
@@ -119,12 +122,12 @@ fn port_with_named_routes_only_is_valid() {
     check(
         "glue_http_80_host=a.test glue_http_80_weight.x=5",
         &["a.test:80/ -> 80"],
-        &["route x of port 80 has no host and no prefix of its own; give it glue_http_80_host.x"],
+        &["route x of port 80 has no host and no prefix of its own; set glue_http_80_host.x"],
     );
     check(
         "glue_http_ports=80 glue_http_80_weight.x=5",
         &["*:80/ -> 80"],
-        &["route x of port 80 has no host and no prefix of its own; give it glue_http_80_host.x"],
+        &["route x of port 80 has no host and no prefix of its own; set glue_http_80_host.x"],
     );
 }
 
@@ -134,16 +137,14 @@ fn duplicate_route_of_port_is_merged() {
     check(
         "glue_http_80_host=a.test glue_http_80_host.x=a.test glue_http_80_weight.x=5",
         &["a.test:80/ -> 80"],
-        &[
-            "port 80 asks for a.test:80/ twice, with options that differ; the labels without a route name count, else those of the first name",
-        ],
+        &["port 80 requests a.test:80/ twice, with different options; the labels without a route \
+           name are used, or else those of the first name"],
     );
     check(
         "glue_http_80_host=a.test glue_http_81_host=a.test glue_http_81_bind=80",
         &["a.test:80/ -> 80", "a.test:80/ -> 81"],
-        &[
-            "2 ports of the container serve a.test:80/, and each gets a share of its requests; if that is not meant, give each port a host or a prefix of its own",
-        ],
+        &["2 ports of the container serve a.test:80/, and each gets a share of its requests; if \
+           this is not intended, give each port its own host or prefix"],
     );
 }
 
@@ -165,8 +166,8 @@ fn label_overrides_environment() {
         &container,
         &["label.test:80/ -> 80 timeout 5000ms", "e.test:3000/ -> 3000"],
         &[
-            "label glue_http_80_hots=\"x\": there is no such label; did you mean glue_http_80_host?",
-            "label glue_http_80_weight=\"\": the value is empty; give it one, or leave the label away",
+            "label glue_http_80_hots=\"x\": unknown label; did you mean glue_http_80_host?",
+            "label glue_http_80_weight=\"\": the value is empty; set a value, or remove the label",
         ],
     );
 }
@@ -181,7 +182,7 @@ fn network_label_is_parsed_and_invalid_one_excludes_container() {
         &[],
         &[
             "label glue_http_80_weight=\"x\": a weight is a whole number from 0 to 256",
-            "label glue_network=\"\": the value is empty; give it one, or leave the label away",
+            "label glue_network=\"\": the value is empty; set a value, or remove the label",
         ],
     );
 }

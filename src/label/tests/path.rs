@@ -28,7 +28,8 @@ fn equivalent_prefix_spellings_are_normalized() {
     }
     for prefix in ["/a;b", "/a%3Bb"] {
         let reason = format!(
-            "\"{prefix}\" has a semicolon, and requests are routed without what follows one in a segment; leave it away"
+            "\"{prefix}\" has a semicolon, but requests are routed without path parameters; remove \
+             the semicolon and what follows it"
         );
         let label = format!("{prefix},a");
         let problem = format!("label glue_http_80_prefix={label:?}: {reason}");
@@ -45,7 +46,7 @@ fn invalid_prefix_in_list_is_skipped() {
     };
     check_skipped(
         "/1/2/3/4/5/6/7/8/9",
-        "\"/1/2/3/4/5/6/7/8/9\" has more than 8 segments; name fewer",
+        "\"/1/2/3/4/5/6/7/8/9\" has more than 8 segments; use a shorter prefix",
     );
     for none in [
         "//", "b//c", "//b", "b//", ".", "b/../c", "b?c", "b#c", "é", "%", "%4", "%4g", "%2e%2E",
@@ -54,7 +55,8 @@ fn invalid_prefix_in_list_is_skipped() {
         check_skipped(
             none,
             &format!(
-                "{none:?} is no path as it stands in a URL: no empty segments, no . or .., no query, other characters as %XX"
+                "{none:?} is not a valid URL path: no empty segments, no . or .., no query, other \
+                 characters as %XX"
             ),
         );
     }
@@ -62,8 +64,10 @@ fn invalid_prefix_in_list_is_skipped() {
         "glue_http_80_host=a.test glue_http_80_prefix=?",
         &[],
         &[
-            "label glue_http_80_prefix=\"?\": \"?\" is no path as it stands in a URL: no empty segments, no . or .., no query, other characters as %XX",
-            "label glue_http_80_prefix=\"?\": nothing is left of it, so this route of port 80 is out",
+            "label glue_http_80_prefix=\"?\": \"?\" is not a valid URL path: no empty segments, no \
+             . or .., no query, other characters as %XX",
+            "label glue_http_80_prefix=\"?\": no value of the label is valid, so this route of \
+             port 80 is ignored",
         ],
     );
 }

@@ -31,19 +31,19 @@ impl ProblemKind {
     pub fn severity(self) -> Severity {
         match self {
             Self::NotExposed
-            | Self::Misspelt
+            | Self::Misspelled
             | Self::BadRequest
-            | Self::HostCutShort
-            | Self::PatternInPrefix
+            | Self::HostEndsWithDot
+            | Self::PrefixLikePattern
             | Self::PublishedPort
             | Self::PublishesListener
-            | Self::InEnvironment
-            | Self::Foreign
-            | Self::Shared
+            | Self::EnvironmentVariable
+            | Self::ForeignLabel
+            | Self::SharedRoute
             | Self::SharedHost
             | Self::SeveralServers
             | Self::MapPortUnused
-            | Self::OddConstraint => Severity::Hint,
+            | Self::UnusualConstraint => Severity::Hint,
             _ => Severity::Problem,
         }
     }
@@ -57,11 +57,12 @@ impl ProblemKind {
                 "No label of docker-balancer has this name. The label is ignored.",
                 "Correct the name; the message names the nearest label.",
             ),
-            Self::Misspelt => row(
-                "The name looks like a label of docker-balancer in another spelling (`glue-http-80-host`). It is not read.",
+            Self::Misspelled => row(
+                "The name looks like a label of docker-balancer in another spelling \
+                 (`glue-http-80-host`). The label is ignored.",
                 "Write it as the message says.",
             ),
-            Self::NotYet => row(
+            Self::UnsupportedProtocol => row(
                 "`glue_tcp_…` and `glue_udp_…` are not implemented.",
                 "Use `glue_http_…`, or remove the label.",
             ),
@@ -113,7 +114,7 @@ impl ProblemKind {
             }
             Self::NotAPrefix => row(
                 "The prefix is not a path of a URL: it has an empty segment, `.`, `..`, a query, or an unescaped character.",
-                "Write the path as it stands in a URL, other characters as `%XX`.",
+                "Write the path as in a URL, with other characters as `%XX`.",
             ),
             Self::PrefixParameter => row(
                 "The prefix has a semicolon. Requests are routed without path parameters.",
@@ -131,7 +132,7 @@ impl ProblemKind {
                 "The value is not a check.",
                 "Write `tcp`, `off`, or a path such as `/healthz`.",
             ),
-            Self::NotAnObedience => row(
+            Self::InvalidHealth => row(
                 "The value of the health label is not known.",
                 "Write `obey`, `require` or `ignore`.",
             ),
@@ -142,11 +143,11 @@ impl ProblemKind {
                 "The name after the dot is not a route name.",
                 "Use 1 to 63 letters, digits, `-` and `_`.",
             ),
-            Self::NothingToServe => row(
+            Self::PortWithoutMatch => row(
                 "The port has labels, but neither a host nor a prefix. It gets no requests.",
                 "Set a host label, or list the port in `glue_http_ports` to serve every host.",
             ),
-            Self::NothingNamed => row(
+            Self::RouteWithoutMatch => row(
                 "A named route has neither a host nor a prefix of its own.",
                 "Set `glue_http_<port>_host.<name>` or `glue_http_<port>_prefix.<name>`.",
             ),
@@ -155,31 +156,32 @@ impl ProblemKind {
                 "Use fewer hosts, prefixes or public ports, or a wildcard.",
             ),
             Self::TooManyListeners => row(
-                "The container asks for more than 32 public ports. The surplus is left out.",
+                "The container asks for more than 32 public ports. The surplus is ignored.",
                 "Use fewer ports in the bind labels.",
             ),
             Self::NoListenerLeft => row(
                 "All containers together ask for more than 256 public ports. Older containers keep theirs.",
                 "Use fewer public ports; route by host instead.",
             ),
-            Self::NotLoaded => row(
-                "HAProxy accepted the configuration, but could not load it with these public ports. They are left out and tried again.",
+            Self::PortsNotLoaded => row(
+                "HAProxy accepted the configuration, but could not load it with these public \
+                 ports. They are ignored and retried.",
                 "Raise the limit that the message names, such as the number of open files, or use fewer public ports.",
             ),
-            Self::AskedTwice => row(
+            Self::DuplicateRoute => row(
                 "Two labels of one port ask for the same route with different options.",
                 "Remove one of them, or make the options equal.",
             ),
-            Self::NoneLeft => row(
-                "No value of the label is valid, so this route of the port is left out.",
+            Self::NoValidValues => row(
+                "No value of the label is valid, so this route of the port is ignored.",
                 "Correct the values; each has a problem of its own.",
             ),
             Self::ImageUnknown => row(
-                "With `--image-labels off`, Docker did not describe the container's image, so that none of the \
-                 container's labels counts. docker-balancer asks again every 30 s.",
+                "With `--image-labels off`, Docker did not describe the container's image, so all \
+                 of the container's labels are ignored. docker-balancer retries every 30 s.",
                 "Create the container again from an image that exists, or let the socket proxy pass `GET /images/ID/json`.",
             ),
-            Self::HostFenced => row(
+            Self::HostNotAllowed => row(
                 "`--allow-hosts` does not include the host.",
                 "Use an allowed host, or add this one to `--allow-hosts`.",
             ),
@@ -187,15 +189,15 @@ impl ProblemKind {
                 "`--allow-hosts` reserves the host for containers with another label.",
                 "Use another host, or set that label on the container.",
             ),
-            Self::PortFenced => row(
+            Self::PortNotAllowed => row(
                 "`--allow-ports` does not include the public port.",
                 "Use an allowed port in the bind label, or add this one to `--allow-ports`.",
             ),
-            Self::PortOfHost => row(
+            Self::HostPortReserved => row(
                 "The container is on the host's network, and the port belongs to docker-balancer, SSH or Docker.",
                 "Use another port, or add this one to `--allow-ports`.",
             ),
-            Self::HostNetworkFenced => row(
+            Self::HostNetworkNotAllowed => row(
                 "The container is on the host's network, and `--host-network` is off.",
                 "Put the container on a network of its own, or set `--host-network on`.",
             ),
@@ -203,7 +205,7 @@ impl ProblemKind {
                 "More than 8 ports of the container ask for one route. The 8 lowest serve it.",
                 "Give the ports different hosts or prefixes.",
             ),
-            Self::More => row(
+            Self::MoreProblems => row(
                 "The container has more problems than are listed.",
                 "Correct those that are listed; the next ones then appear.",
             ),
@@ -212,7 +214,7 @@ impl ProblemKind {
                 "If that is not intended, give each port a host or prefix of its own.",
             ),
             Self::NotExposed => row(
-                "The image does not expose the port. It may listen there all the same.",
+                "The image does not expose the port. The container may listen there nevertheless.",
                 "Check the port number.",
             ),
             Self::NotOnNetwork => row(
@@ -227,8 +229,9 @@ impl ProblemKind {
                 "An older container serves the route with another `strip_prefix`, `check`, `timeout` or `retry`. This one waits.",
                 "Make the options equal, or use another host or prefix.",
             ),
-            Self::Kept => row(
-                "The route is kept for the service that served it until just now, with other options. This container waits for as long as `--hold` says.",
+            Self::RouteReserved => row(
+                "The route is reserved for the service that last served it, with other options. \
+                 This container waits for the time of `--hold`.",
                 "Make the options equal, use another host or prefix, or wait.",
             ),
             Self::HostOwned => row(
@@ -236,11 +239,11 @@ impl ProblemKind {
                 "Use another host, or remove the owner's labels for it.",
             ),
             Self::PortTaken => row(
-                "Another program has the public port. HAProxy tries it again every few seconds.",
+                "Another program has the public port. docker-balancer retries every few seconds.",
                 "Stop that program, or move the port with `--map-port`.",
             ),
-            Self::Refused => row(
-                "HAProxy refused the configuration because of this route. The route is left out.",
+            Self::RouteRefused => row(
+                "HAProxy refused the configuration because of this route. The route is ignored.",
                 "Read HAProxy's message; report it if the labels are valid.",
             ),
             Self::NoExporter => row(
@@ -269,9 +272,9 @@ impl ProblemKind {
             ),
             Self::CheckFails => row(
                 "HAProxy's check fails for another reason.",
-                "Read HAProxy's words in the message.",
+                "Read HAProxy's message in the text.",
             ),
-            Self::Unconnected => row(
+            Self::ConnectFailed => row(
                 "A request got no connection and was answered with 503. The check is off.",
                 "Use the port that the program listens on, and have it listen on 0.0.0.0; turn the check on.",
             ),
@@ -287,7 +290,7 @@ impl ProblemKind {
                 "A client's request was answered with 400: it is not HTTP/1.1.",
                 "Correct the client, or `--trusted-proxies` for a proxy in front.",
             ),
-            Self::NotOffered => row(
+            Self::UnsupportedOption => row(
                 "The label is an option of other programs that docker-balancer does not have.",
                 "Follow the message.",
             ),
@@ -295,18 +298,18 @@ impl ProblemKind {
                 "The label's name contains a variable that was not substituted.",
                 "In a compose file, use the list form: `- glue_http_${PORT}_host=app.example.com`.",
             ),
-            Self::InQuotes => row(
+            Self::QuotedValue => row(
                 "The quotes are part of the value.",
                 "Remove them; in a list of a compose file quote the whole entry.",
             ),
-            Self::InBrackets => {
+            Self::BracketedList => {
                 row("The list is in brackets.", "Separate the members by commas, without brackets.")
             }
-            Self::NotCommas => row(
+            Self::ListWithoutCommas => row(
                 "The members of a list are not separated by commas.",
                 "Separate them by commas.",
             ),
-            Self::NotFilledIn => row(
+            Self::VariableInValue => row(
                 "The value contains a variable that was not substituted.",
                 "Write the value, or set the variable where Compose or the shell reads it.",
             ),
@@ -314,19 +317,19 @@ impl ProblemKind {
                 "The host is a pattern or a rule of another program.",
                 "Write host names, or `*.example.com`.",
             ),
-            Self::HostWithGap => row(
+            Self::HostWithEmptyLabel => row(
                 "The host lacks a name before a dot (`.example.com`), often because a variable was empty.",
                 "Write the whole name, or `*.example.com`.",
             ),
-            Self::HostCutShort => row(
+            Self::HostEndsWithDot => row(
                 "The host ends with its first dot (`app.`), often because a variable was empty.",
                 "Write the whole name; if it is intended, remove the dot.",
             ),
-            Self::PatternForPrefix => row(
+            Self::PrefixPattern => row(
                 "The prefix is a pattern (`/api/*`). A prefix is literal text.",
                 "Write the prefix alone; it includes everything below it.",
             ),
-            Self::PatternInPrefix => row(
+            Self::PrefixLikePattern => row(
                 "The prefix looks like a pattern (`/users/:id`), but is a valid path, and is used literally.",
                 "Write the prefix alone; it includes everything below it.",
             ),
@@ -335,18 +338,18 @@ impl ProblemKind {
                 "Use the container's port in the label, and the bind label for the public one.",
             ),
             Self::PublishesListener => row(
-                "The container publishes the port on which HAProxy is to listen for it.",
+                "The container publishes the port on which HAProxy must listen for it.",
                 "Remove the port from the container's published ports, or set another one in the bind label.",
             ),
-            Self::InEnvironment => row(
-                "The label is an environment variable, and these are not read.",
+            Self::EnvironmentVariable => row(
+                "The label is an environment variable, and environment variables are not read.",
                 "Make it a label, or set `--include-env`.",
             ),
-            Self::Foreign => row(
+            Self::ForeignLabel => row(
                 "The label is for another program (Traefik, caddy-docker-proxy, nginx-proxy, …).",
                 "Write the label that the message names.",
             ),
-            Self::Shared => row(
+            Self::SharedRoute => row(
                 "Containers of two services serve one route. Each gets a share of the requests.",
                 "If that is not intended, give one of them another host or prefix.",
             ),
@@ -358,11 +361,11 @@ impl ProblemKind {
                 "`--map-port` moves a public port that no label asks for.",
                 "Check the order: `PUBLIC=PORT`, the label's port first.",
             ),
-            Self::ConstraintsDiffer => row(
+            Self::ConflictingConstraints => row(
                 "Two `--constraint` options exclude each other, so no container is served.",
                 "Remove one of them.",
             ),
-            Self::OddConstraint => row(
+            Self::UnusualConstraint => row(
                 "A `--constraint` is written as for another program, and matches no label.",
                 "Write `LABEL` or `LABEL=VALUE`.",
             ),

@@ -75,7 +75,7 @@ impl<'a> ExclusionSearch<'a> {
                 let text = "its weight is 0".to_owned();
                 // That of a generation that is held is not the label's.
                 let label = self.rollback_reason().is_none().then_some(LabelOption::Weight);
-                Some(self.build_exclusion(claim, ExclusionReason::Weightless, text, label))
+                Some(self.build_exclusion(claim, ExclusionReason::ZeroWeight, text, label))
             }
             Some(_) => None,
         };
@@ -112,7 +112,10 @@ impl<'a> ExclusionSearch<'a> {
     /// Why who came after the generation that is held is not served, where one is.
     fn rollback_reason(&self) -> Option<(ExclusionReason, String)> {
         let rollback = self.snapshot.decide_state.rollback.as_ref()?;
-        Some((ExclusionReason::RolledBack, format!("not served: {rollback}; {RELEASE_COMMAND}")))
+        Some((
+            ExclusionReason::RolledBack,
+            format!("not served: {rollback}; end it with {RELEASE_COMMAND}"),
+        ))
     }
 
     fn rollback_exclusion(&self, claim: &Claim) -> Option<ExcludedContainer> {
@@ -145,11 +148,11 @@ impl<'a> ExclusionSearch<'a> {
 
     fn not_running(&self, container: &Container) -> Option<ExcludedContainer> {
         let (why, text) = if label::is_one_off(container) {
-            (ExclusionReason::OneOff, "it is a one-off of docker compose run")
+            (ExclusionReason::OneOff, "it is a one-off container of docker compose run")
         } else if matches!(container.state, ContainerState::Running | ContainerState::Paused) {
             return None;
         } else {
-            (ExclusionReason::Stopped, "it does not run")
+            (ExclusionReason::Stopped, "it is not running")
         };
         let requester = self.matching_requester(container)?;
         Some(excluded_container(container, why, text.to_owned(), requester.host_source()))
@@ -172,17 +175,17 @@ impl<'a> ExclusionSearch<'a> {
         match problem.reason {
             _ if problem.reason.severity() == Severity::Hint => false,
             Reason::Conflict { .. }
-            | Reason::Kept { .. }
+            | Reason::RouteReserved { .. }
             | Reason::HostOwned { .. }
-            | Reason::Refused { .. }
-            | Reason::AskedTwice { .. }
+            | Reason::RouteRefused { .. }
+            | Reason::DuplicateRoute { .. }
             // What was wrong is told beside it.
-            | Reason::NoneLeft { .. }
+            | Reason::NoValidValues { .. }
             | Reason::PortTaken { .. } => false,
             Reason::NotOnNetwork { .. }
             | Reason::NoAddress { .. }
             | Reason::NoListenerLeft { .. }
-            | Reason::NotLoaded { .. } => {
+            | Reason::PortsNotLoaded { .. } => {
                 self.matching_requester(container).is_some()
             }
             _ => !self.has_claim(container) && self.names_host(container, problem),
@@ -221,18 +224,23 @@ impl<'a> ExclusionSearch<'a> {
         let mut mine = problems.filter(|problem| is_about(problem, &claim.container));
         let (text, option_name) = mine.find_map(|problem| match &problem.reason {
             Reason::Conflict { route, with, over } if *route == key => {
-                let text =
-                    format!("{with} was first, with another {over}; it waits until they agree");
+                let text = format!(
+                    "the older container {with} has a different {over}; waiting until they are \
+                     equal"
+                );
                 Some((text, *over))
             }
-            Reason::Kept { route, party, over } if *route == key => {
+            Reason::RouteReserved { route, party, over } if *route == key => {
                 let text = format!(
-                    "{party} had it until just now, with another {over}; it waits for a while"
+                    "the route is reserved for {party}, which has a different {over}; waiting"
                 );
                 Some((text, *over))
             }
             Reason::HostOwned { route, holder } if *route == key => Some((
-                format!("its host is one of {}; it waits until none is left", EscapedText(holder)),
+                format!(
+                    "its host belongs to {}; waiting until that owner has no more containers",
+                    EscapedText(holder)
+                ),
                 "host",
             )),
             _ => None,
@@ -248,8 +256,8 @@ impl<'a> ExclusionSearch<'a> {
     fn readiness_exclusion(&self, claim: &Claim) -> ExcludedContainer {
         let StateSnapshot { world, decide_state: memory, now, .. } = self.snapshot;
         let of_health = |condition| match claim.eligibility {
-            Eligibility::Backup => format!("{condition}, and others are well"),
-            _ => format!("{condition}, and it requires that"),
+            Eligibility::Backup => format!("{condition}, and other containers are healthy"),
+            _ => format!("{condition}, and its health label requires it"),
         };
         let (why, text) = match Exclusion::from_claim(claim, world.as_deref(), memory, *now) {
             Exclusion::Paused => (ExclusionReason::Paused, "it is paused".to_owned()),
@@ -258,7 +266,7 @@ impl<'a> ExclusionSearch<'a> {
                 let command = format!("docker-balancer undrain {}", claim.container.name());
                 (
                     ExclusionReason::Drained,
-                    format!("it was drained, until it is stopped or {command}"),
+                    format!("it is drained until it stops, or until {command}"),
                 )
             }
             Exclusion::Crashing => {
@@ -266,7 +274,7 @@ impl<'a> ExclusionSearch<'a> {
                 let remaining = format_seconds(until.saturating_duration_since(*now));
                 (
                     ExclusionReason::Crashing,
-                    format!("it crashes over and over; next try in {remaining}"),
+                    format!("it crashes repeatedly; next attempt in {remaining}"),
                 )
             }
             Exclusion::Starting => {
@@ -309,12 +317,12 @@ fn is_about(problem: &Problem, origin: &ContainerRef) -> bool {
 /// By a problem of its own.
 fn problem_exclusion(container: &Container, problem: &Problem) -> ExcludedContainer {
     let why = match problem.reason {
-        Reason::HostFenced(_)
+        Reason::HostNotAllowed(_)
         | Reason::HostReserved { .. }
-        | Reason::PortFenced(_)
-        | Reason::PortOfHost { .. }
-        | Reason::HostNetworkFenced
-        | Reason::ImageUnknown { .. } => ExclusionReason::Fenced,
+        | Reason::PortNotAllowed(_)
+        | Reason::HostPortReserved { .. }
+        | Reason::HostNetworkNotAllowed
+        | Reason::ImageUnknown { .. } => ExclusionReason::NotAllowed,
         Reason::NotOnNetwork { .. } | Reason::NoAddress { .. } => ExclusionReason::NoAddress,
         _ => ExclusionReason::Label,
     };

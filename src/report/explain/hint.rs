@@ -91,24 +91,22 @@ pub(crate) fn collect_notes(
 ) -> Vec<String> {
     let mut notes = Vec::new();
     if let Some(port) = public {
-        notes.push(format!("that is where public port {port} is bound; labels say {port}"));
+        notes.push(format!("public port {port} is bound to this port; labels use {port}"));
     }
     if let Some(error) = &snapshot.last_error {
-        notes.push(format!("the last change is not applied: {error}"));
+        notes.push(format!("the last change could not be applied: {error}"));
     }
     if !snapshot.docker_connected {
-        notes.push("Docker does not answer at the moment; this is of before".to_owned());
+        notes.push("Docker does not answer; showing its last known state".to_owned());
     }
     if !snapshot.haproxy.answers {
-        notes.push("HAProxy does not say what it has; this is what the labels ask for".to_owned());
+        notes.push("HAProxy's state could not be read; showing the expected state".to_owned());
     }
     if snapshot.haproxy.answers && !has_counters {
-        notes.push(
-            "HAProxy does not answer at the moment; how its servers are is not known".to_owned(),
-        );
+        notes.push("HAProxy does not answer; the state of its servers is unknown".to_owned());
     }
     if let Some(rollback) = &snapshot.decide_state.rollback {
-        notes.push(format!("{rollback}; what came later waits for {RELEASE_COMMAND}"));
+        notes.push(format!("{rollback}; newer containers are not served until {RELEASE_COMMAND}"));
     }
     let Some(selected) = selected else { return notes };
     let serves = |subject: &ProblemSubject| match subject {
@@ -123,9 +121,9 @@ pub(crate) fn collect_notes(
     let of_labels = problems.filter(|problem| match problem.reason {
         Reason::NotExposed { .. } => !selected.is_served(),
         Reason::Conflict { .. }
-        | Reason::Kept { .. }
+        | Reason::RouteReserved { .. }
         | Reason::HostOwned { .. }
-        | Reason::Refused { .. } => false,
+        | Reason::RouteRefused { .. } => false,
         // Told as the outcome already, where it is the only server's.
         _ if problem.reason.is_check_failure() => {
             selected.is_served() || selected.servers.len() != 1

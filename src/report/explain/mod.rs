@@ -75,7 +75,8 @@ pub enum RequestOutcome {
     NotFound,
     /// 400 or 405: whatever the routes are.
     Refused,
-    NobodyListens,
+    #[serde(alias = "nobody-listens")]
+    NotListening,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -192,11 +193,13 @@ pub enum ExclusionReason {
     Crashing,
     Starting,
     Unhealthy,
-    Weightless,
+    #[serde(alias = "weightless")]
+    ZeroWeight,
     NoAddress,
     Conflict,
     Label,
-    Fenced,
+    #[serde(alias = "fenced")]
+    NotAllowed,
     PortTaken,
     Refused,
     NotApplied,
@@ -284,7 +287,7 @@ impl RequestOutcome {
         match self {
             Self::Unavailable => Some(503),
             Self::NotFound => Some(404),
-            Self::Served | Self::Refused | Self::NobodyListens => None,
+            Self::Served | Self::Refused | Self::NotListening => None,
         }
     }
 }
@@ -292,12 +295,12 @@ impl RequestOutcome {
 impl fmt::Display for NotSelectedReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::ShorterPrefix => "its prefix is shorter",
-            Self::Wildcard => "a wildcard counts less than the host itself",
-            Self::AnyHost => "any host comes last",
+            Self::ShorterPrefix => "shorter prefix",
+            Self::Wildcard => "a wildcard has lower priority than an exact host",
+            Self::AnyHost => "any host has the lowest priority",
             Self::OtherPath => "the path is not under its prefix",
-            Self::OtherCase => "its prefix has other capitals, and they count",
-            Self::NotOneLabel => "its *. stands for exactly one label",
+            Self::OtherCase => "its prefix differs in upper and lower case",
+            Self::NotOneLabel => "*. matches exactly one label",
         })
     }
 }

@@ -30,17 +30,17 @@ pub(crate) fn decide_outcome(
     let up = selected.servers.iter().filter(|step| step.state == ServerState::Up);
     let names: Vec<_> = up.map(|step| step.container.as_str()).collect();
     match (&names[..], &selected.servers[..], selected.route.endpoints.len()) {
-        ([one], ..) => (RequestOutcome::Served, format!("{one} answers")),
-        ([one, other], ..) => (RequestOutcome::Served, format!("{one} and {other} share it")),
+        ([one], ..) => (RequestOutcome::Served, format!("served by {one}")),
+        ([one, other], ..) => (RequestOutcome::Served, format!("served by {one} and {other}")),
         ([one, others @ ..], ..) => {
-            (RequestOutcome::Served, format!("{one} and {} others share it", others.len()))
+            (RequestOutcome::Served, format!("served by {one} and {} others", others.len()))
         }
         ([], _, 0) => (RequestOutcome::Unavailable, held_text(snapshot, selected.key)),
         ([], [], 1) => {
-            (RequestOutcome::Unavailable, "its only container takes no requests".to_owned())
+            (RequestOutcome::Unavailable, "its only container accepts no requests".to_owned())
         }
         ([], [], all) => {
-            (RequestOutcome::Unavailable, format!("none of its {all} containers takes requests"))
+            (RequestOutcome::Unavailable, format!("none of its {all} containers accepts requests"))
         }
         ([], [one], _) => {
             let reason = match failed_check_reason(snapshot, &one.id) {
@@ -70,17 +70,16 @@ fn failed_check_reason<'a>(snapshot: &'a StateSnapshot, id: &str) -> Option<&'a 
 /// Nobody is behind it any more.
 fn held_text(snapshot: &StateSnapshot, key: &RouteKey) -> String {
     if let Some(rollback) = &snapshot.decide_state.rollback {
-        return format!("{rollback}, and none of the containers that served it then is left");
+        return format!("{rollback}, and none of the containers of that time exists any more");
     }
     let since = snapshot.decide_state.held_since(key);
     let end = since.map(|since| since + snapshot.rules.hold);
     match end.map(|end| end.saturating_duration_since(snapshot.now)) {
         Some(remaining) => format!(
-            "its last container went away; until another one comes it is 503, for another {}, then as if it had \
-             never been",
+            "its last container is gone; requests get 503 for another {}, then the route is removed",
             format_seconds(remaining)
         ),
-        None => "its last container went away".to_owned(),
+        None => "its last container is gone".to_owned(),
     }
 }
 
@@ -97,7 +96,10 @@ fn no_route_outcome(
     };
     let bound = snapshot.config.frontends.iter().any(|frontend| frontend.listener == at);
     if let Some(reason) = port_conflict(snapshot, at) {
-        return (RequestOutcome::NobodyListens, format!("port {port} is not ours: it is {reason}"));
+        return (
+            RequestOutcome::NotListening,
+            format!("port {port} is not available: it is {reason}"),
+        );
     }
     let is_not_listening = !bound && here().next().is_none();
     if let Some(rejection) = request.rejection().filter(|_| !is_not_listening) {
@@ -105,11 +107,11 @@ fn no_route_outcome(
     }
     if let Some(rollback) = snapshot.decide_state.rollback.as_ref().filter(|_| has_claim()) {
         let outcome =
-            if is_not_listening { RequestOutcome::NobodyListens } else { RequestOutcome::NotFound };
-        return (outcome, format!("{rollback}, and it had no route for this"));
+            if is_not_listening { RequestOutcome::NotListening } else { RequestOutcome::NotFound };
+        return (outcome, format!("{rollback}, which has no route for this request"));
     }
     if is_not_listening {
-        return (RequestOutcome::NobodyListens, not_listening_text(snapshot, at));
+        return (RequestOutcome::NotListening, not_listening_text(snapshot, at));
     }
     let has_host = |key: &RouteKey| {
         let Match::Http { host, .. } = &key.rule;
@@ -117,9 +119,9 @@ fn no_route_outcome(
     };
     let (host, path) = (request.url.host(), request.url.path());
     let reason = if here().any(has_host) {
-        format!("{host} is known, but no route of it has the path {path}")
+        format!("{host} has routes, but none for the path {path}")
     } else {
-        format!("no container asks for {host} on port {port}")
+        format!("no container has a route for {host} on port {port}")
     };
     (RequestOutcome::NotFound, reason)
 }
@@ -128,11 +130,11 @@ fn not_listening_text(snapshot: &StateSnapshot, at: Listener) -> String {
     let ports: BTreeSet<_> = snapshot.routes.0.keys().map(|key| key.listener.port).collect();
     let ports: Vec<_> = ports.iter().map(ToString::to_string).collect();
     match ports.len() {
-        0 => "no container asks for any port".to_owned(),
+        0 => "no container has a route on any port".to_owned(),
         1..=MAX_LISTED_PORTS => {
-            format!("no container asks for port {}, only for {}", at.port, ports.join(", "))
+            format!("no container has a route on port {}, only on {}", at.port, ports.join(", "))
         }
-        _ => format!("no container asks for port {}", at.port),
+        _ => format!("no container has a route on port {}", at.port),
     }
 }
 

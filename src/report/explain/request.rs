@@ -40,30 +40,31 @@ pub struct Url {
 pub enum RejectionError {
     #[error("{0}")]
     Path(PathError),
-    #[error("no container is asked by this method")]
+    #[error("requests with this method are not forwarded to containers")]
     Method,
 }
 
 /// Why it is no URL, or no method, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
-    #[error("it has no scheme; begin it with http://, as in http://app.example.com/")]
+    #[error("the URL has no scheme; start it with http://, as in http://app.example.com/")]
     NoScheme,
-    #[error("explain knows plain HTTP alone; write http:// and the listener's port")]
+    #[error("explain supports only plain HTTP; write http:// and the listener's port")]
     NotHttp,
-    #[error("it has no host")]
+    #[error("the URL has no host")]
     NoHost,
-    #[error("{0:?} is no host name; one has letters, digits, - and _, and dots between them")]
-    NotAHost(String),
     #[error(
-        "a name before the host goes into a header, not into the request's target; leave it away"
+        "{0:?} is not a host name; a host name has letters, digits, - and _, with dots between \
+         labels"
     )]
+    NotAHost(String),
+    #[error("a user name is sent in a header, not in the URL; remove it")]
     User,
-    #[error("{0:?} is no port; one is a whole number from 1 to 65535")]
+    #[error("{0:?} is not a port; a port is a whole number from 1 to 65535")]
     NotAPort(String),
-    #[error("{0:?} cannot stand in a URL; write its bytes as %XX, as clients do")]
+    #[error("{0:?} is not allowed in a URL; write its bytes as %XX, as clients do")]
     NotAPath(char),
-    #[error("a method is a word such as GET")]
+    #[error("a method must be a word such as GET")]
     NotAMethod,
 }
 

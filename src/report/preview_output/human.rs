@@ -7,7 +7,8 @@ use crate::{
     model::problem::Severity,
     report::{
         preview::PreviewMethod,
-        style::{DIM, ERROR, HEADING, LOCATION, OK, WARN, apply_style},
+        style::{DIM, ERROR, HEADING, LOCATION, OK, apply_style},
+        text_report::change_style,
     },
     routing::route_diff::{ChangeDetail, RouteChange},
     support::format::format_duration,
@@ -19,16 +20,18 @@ pub(crate) fn render_text(output: &PreviewOutput) -> String {
     lines.extend(output.source_note().map(|text| apply_style(DIM, text)));
     lines.extend(output.notes.iter().map(|text| apply_style(DIM, text)));
     lines.extend(output.preview.excluded.iter().map(|container_ref| {
-        let why = "drained, told to stop, or crashed over and over";
+        let why = "drained, stopping, or crashing repeatedly";
         apply_style(
             DIM,
-            format!("container {container_ref} gets no new requests ({why}), and that stays so"),
+            format!(
+                "container {container_ref} gets no new requests ({why}), and this does not change"
+            ),
         )
     }));
     if output.preview.is_empty() {
         let has = match &output.preview.rollback {
-            Some(request) => format!("what is left of generation {}", request.generation),
-            None => "what the labels say".to_owned(),
+            Some(request) => format!("the routes of generation {}", request.generation),
+            None => "all routes of the labels".to_owned(),
         };
         lines.push(format!("Nothing would change: HAProxy has {has}."));
     } else {
@@ -36,7 +39,8 @@ pub(crate) fn render_text(output: &PreviewOutput) -> String {
             lines.push(String::new());
         }
         push_section(&mut lines, "Routes", route_lines(output));
-        push_section(
+        // Complete without lines: it says how HAProxy gets the change.
+        push_complete_section(
             &mut lines,
             &method_heading(output),
             output.masked_commands().map(|text| format!("  {text}")).collect(),
@@ -48,7 +52,10 @@ pub(crate) fn render_text(output: &PreviewOutput) -> String {
         );
     }
     if let Some(rejection) = &output.rejection {
-        lines.push(apply_style(ERROR, format!("HAProxy would refuse it: {rejection}")));
+        lines.push(apply_style(
+            ERROR,
+            format!("HAProxy would refuse the configuration: {rejection}"),
+        ));
         lines.push(String::new());
     }
     let problems = problem_lines(output);
@@ -59,12 +66,15 @@ pub(crate) fn render_text(output: &PreviewOutput) -> String {
     lines.join("\n")
 }
 
-/// Nothing where there is nothing but a heading that says nothing by itself.
+/// Without content there is no heading.
 fn push_section(lines: &mut Vec<String>, heading: &str, content: Vec<String>) {
-    let is_complete = heading.starts_with("HAProxy");
-    if content.is_empty() && !is_complete {
-        return;
+    if !content.is_empty() {
+        push_complete_section(lines, heading, content);
     }
+}
+
+/// The heading is printed without content, too.
+fn push_complete_section(lines: &mut Vec<String>, heading: &str, content: Vec<String>) {
     lines.push(apply_style(HEADING, heading));
     lines.extend(content);
     lines.push(String::new());
@@ -72,13 +82,13 @@ fn push_section(lines: &mut Vec<String>, heading: &str, content: Vec<String>) {
 
 fn method_heading(output: &PreviewOutput) -> String {
     match &output.preview.method {
-        PreviewMethod::Nothing => "HAProxy has it already; its files do not say so yet".to_owned(),
+        PreviewMethod::Nothing => "HAProxy is up to date; only its files change".to_owned(),
         PreviewMethod::Runtime => match output.preview.commands.len() {
-            1 => "HAProxy is told, and not reloaded: 1 command".to_owned(),
-            many => format!("HAProxy is told, and not reloaded: {many} commands"),
+            1 => "HAProxy is updated without a reload: 1 command".to_owned(),
+            many => format!("HAProxy is updated without a reload: {many} commands"),
         },
         PreviewMethod::Reload(why) => format!("HAProxy is reloaded: {why}"),
-        PreviewMethod::Start => "HAProxy is started, as none answers".to_owned(),
+        PreviewMethod::Start => "HAProxy is started, because it does not answer".to_owned(),
     }
 }
 
@@ -87,19 +97,11 @@ fn route_lines(output: &PreviewOutput) -> Vec<String> {
     changes
         .map(|change| {
             apply_style(
-                change_style(change),
+                change_style(change.kind()),
                 format!("  {}{}", change_text(output, change), held_note(output, change)),
             )
         })
         .collect()
-}
-
-fn change_style(change: &RouteChange) -> Style {
-    match change {
-        RouteChange::Added { .. } => OK,
-        RouteChange::Removed { .. } => ERROR,
-        RouteChange::Changed { .. } => WARN,
-    }
 }
 
 /// In its own words, and who of those that come does not run yet.
@@ -129,11 +131,11 @@ fn held_note(output: &PreviewOutput, change: &RouteChange) -> String {
         RouteChange::Removed { route }
             if output.preview.held_routes.contains(route) && output.preview.rollback.is_some() =>
         {
-            " (answers 503 while the rollback holds)".to_owned()
+            " (503 while the rollback is active)".to_owned()
         }
         RouteChange::Removed { route } if output.preview.held_routes.contains(route) => {
             let hold = format_duration(output.hold);
-            format!(" (answers 503 for {hold}, then 404)")
+            format!(" (503 for {hold}, then 404)")
         }
         _ => String::new(),
     }

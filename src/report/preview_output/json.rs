@@ -104,13 +104,9 @@ pub(crate) fn render_json(output: &PreviewOutput) -> String {
 }
 
 fn route_object(output: &PreviewOutput, change: &RouteChange) -> RouteObject {
-    let (kind, key) = match change {
-        RouteChange::Added { route, .. } => ("add", route),
-        RouteChange::Changed { route, .. } => ("change", route),
-        RouteChange::Removed { route } => ("remove", route),
-    };
+    let key = change.route();
     RouteObject {
-        change: kind,
+        change: change.kind().as_str(),
         route: key.to_string(),
         text: human::change_text(output, change),
         held: output.preview.held_routes.contains(key),

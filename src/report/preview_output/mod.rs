@@ -81,10 +81,12 @@ impl PreviewOutput {
         match self.preview.source {
             StateSource::HAProxy => None,
             StateSource::Files => Some(format!(
-                "HAProxy does not answer on {socket}; compared with the files of the last good state"
+                "HAProxy does not answer on {socket}; comparing with the files of the last applied \
+                 state"
             )),
             StateSource::Nothing => Some(format!(
-                "HAProxy does not answer on {socket}, and there are no files of an earlier state; everything is new"
+                "HAProxy does not answer on {socket}, and there are no files of an earlier state; \
+                 everything is shown as new"
             )),
         }
     }

@@ -6,9 +6,11 @@ use super::{join_lines, method_text, wrap_text};
 use crate::{
     report::{
         history::GenerationStatus,
+        status::ChangeStatus,
         style::{DIM, ERROR, HEADING, OK, PLAIN, WARN, apply_style},
         table::{Cell, Column, TableRow, render_table, truncate_to_width},
     },
+    routing::route_diff::ChangeKind,
     support::format::format_plural,
 };
 use anstyle::Style;
@@ -54,17 +56,22 @@ fn render_generation(generation: &GenerationStatus, width: Option<usize>) -> Str
     );
     text += &apply_style(DIM, wrap_text(&how, 4, width).trim_end());
     text += "\n";
-    text + &render_changes(&generation.changes, generation.more, width)
+    text + &render_changes(&generation.changes, &generation.changed, generation.more, width)
 }
 
 /// The first few, each in a line of its own, further in.
-pub(crate) fn render_changes(changes: &[String], more: usize, width: Option<usize>) -> String {
+pub(crate) fn render_changes(
+    changes: &[String],
+    statuses: &[ChangeStatus],
+    more: usize,
+    width: Option<usize>,
+) -> String {
     let room = width.map_or(usize::MAX, |width| width.saturating_sub(4));
-    let line = |change: &String| {
-        let change = join_lines(change);
-        format!("    {}\n", apply_style(change_style(&change), truncate_to_width(&change, room)))
+    let line = |(at, change): (usize, &String)| {
+        let style = statuses.get(at).map_or(PLAIN, |status| change_style(status.change));
+        format!("    {}\n", apply_style(style, truncate_to_width(&join_lines(change), room)))
     };
-    let text: String = changes.iter().take(MAX_CHANGES).map(line).collect();
+    let text: String = changes.iter().take(MAX_CHANGES).enumerate().map(line).collect();
     match changes.len().saturating_sub(MAX_CHANGES) + more {
         0 => text,
         hidden_count => {
@@ -73,12 +80,12 @@ pub(crate) fn render_changes(changes: &[String], more: usize, width: Option<usiz
     }
 }
 
-fn change_style(change: &str) -> Style {
-    match change.chars().next() {
-        Some('+') => OK,
-        Some('-') => ERROR,
-        Some('~') => WARN,
-        _ => PLAIN,
+/// Returns the colour of a changed route.
+pub(crate) fn change_style(change: ChangeKind) -> Style {
+    match change {
+        ChangeKind::Add => OK,
+        ChangeKind::Remove => ERROR,
+        ChangeKind::Change => WARN,
     }
 }
 

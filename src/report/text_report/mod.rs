@@ -7,6 +7,7 @@ mod problems;
 mod routes;
 mod status;
 
+pub(crate) use history::change_style;
 pub use history::render_history;
 pub use problems::render_problems;
 pub use routes::render_routes;
@@ -19,13 +20,13 @@ use crate::support::{
 };
 use textwrap::WordSplitter;
 
-/// `told HAProxy 3 commands in 1.2ms`.
+/// `updated HAProxy with 3 commands in 1.2ms`.
 fn method_text(how: HowStatus, why: Option<&str>, commands: usize, took_us: u64) -> String {
     let took = format_elapsed(took_us);
     match how {
-        HowStatus::Runtime if commands == 0 => format!("HAProxy had it already, {took}"),
+        HowStatus::Runtime if commands == 0 => format!("HAProxy was up to date, {took}"),
         HowStatus::Runtime => {
-            format!("told HAProxy {} in {took}", format_plural(commands, "command"))
+            format!("updated HAProxy with {} in {took}", format_plural(commands, "command"))
         }
         HowStatus::Start => format!("started HAProxy in {took}"),
         HowStatus::Reload => {

@@ -27,7 +27,7 @@ const ROUTE_COLUMNS: [Column; 9] = [
     Column::left_aligned("ADDRESS", 7),
 ];
 
-pub(crate) const NO_ROUTES: &str = "no routes: no container asks for any";
+pub(crate) const NO_ROUTES: &str = "no routes: no container has labels for one";
 pub(crate) const DOCKER_PENDING: &str = "no routes: Docker has not answered yet";
 
 /// All of them, and what nobody should overlook.
@@ -59,8 +59,8 @@ pub(crate) fn render_route_table(
 
 fn route_rows(route: &RouteStatus, limit: usize) -> impl Iterator<Item = TableRow> {
     let (style, note) = match count_serving(route) {
-        0 if route.held => (WARN, "  answers 503: nobody is left"),
-        0 => (ERROR, "  answers 503: nobody serves"),
+        0 if route.held => (WARN, "  503: no containers left"),
+        0 => (ERROR, "  503: no server available"),
         _ => (HEADING, ""),
     };
     let head = TableRow::Line(Cell::new(style, format!("{}{note}", route.route)));
@@ -104,8 +104,8 @@ fn state_text(server: &ServerStatus) -> (Style, String) {
     match server.state {
         ServerState::Up => (OK, "up".to_owned()),
         ServerState::Down => (ERROR, "down".to_owned()),
-        ServerState::Weightless => (WARN, "weight 0".to_owned()),
-        ServerState::Reserve => (WARN, "reserve".to_owned()),
-        ServerState::Out => (DIM, server.why.map_or("out", Exclusion::as_str).to_owned()),
+        ServerState::ZeroWeight => (WARN, "weight 0".to_owned()),
+        ServerState::Backup => (WARN, "backup".to_owned()),
+        ServerState::Excluded => (DIM, server.why.map_or("excluded", Exclusion::as_str).to_owned()),
     }
 }

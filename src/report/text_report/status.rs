@@ -10,8 +10,11 @@ use super::{
     wrap_text,
 };
 use crate::{
+    model::problem::Reason,
     report::{
-        status::{LastApply, ListenerStatus, Load, RouteStatus, ServerState, Status},
+        status::{
+            LastApply, ListenerStatus, Load, RouteStatus, ServerState, Status, port_conflict_cause,
+        },
         style::{DIM, ERROR, HEADING, WARN, apply_style},
         table::{Cell, Column, TableRow, render_table},
     },
@@ -54,22 +57,22 @@ pub fn render_status(status: &Status, width: Option<usize>) -> String {
 fn render_head(status: &Status, width: Option<usize>) -> String {
     let up = span_between(status.since_ms, status.at_ms);
     let haproxy = &status.haproxy;
-    let owner_note = if haproxy.managed { "" } else { ", a service's" };
+    let owner_note = if haproxy.managed { "" } else { ", system service" };
     let pid = haproxy.pid.map_or_else(String::new, |pid| format!(", pid {pid}"));
     let old = match haproxy.old_workers {
         0 => String::new(),
-        old => format!(", {} with requests that have not ended", format_plural(old, "old worker")),
+        old => format!(", {} with requests in flight", format_plural(old, "old worker")),
     };
     let silent = if haproxy.answers { "" } else { ", does not answer" };
     let docker = match (status.docker.connected, status.docker.containers) {
         (_, None) => "has not answered yet".to_owned(),
         (true, Some(number)) if status.docker.is_silent() => {
             let age = format_span(Duration::from_millis(status.docker.age_ms));
-            format!("connected, but silent for {age}; {}", format_plural(number, "container"))
+            format!("connected, but no answer for {age}; {}", format_plural(number, "container"))
         }
         (true, Some(number)) => format!("connected, {}", format_plural(number, "container")),
         (false, Some(number)) => {
-            format!("away; {} when it was last heard", format_plural(number, "container"))
+            format!("not connected; {} when last connected", format_plural(number, "container"))
         }
     };
     let style_of = |style_of: bool| if style_of { anstyle::Style::new() } else { ERROR };
@@ -95,14 +98,16 @@ pub(crate) fn render_banners(status: &Status, width: Option<usize>) -> String {
     let rollback_banner = status.rollback.map(|rollback_status| {
         let since = span_between(rollback_status.since_ms, status.at_ms);
         let text = format!(
-            "held at generation {} for {since}: what came later is not served; \
-             `docker-balancer rollback --release` follows the containers again",
+            "rollback to generation {} active for {since}: newer containers are not served; \
+             `docker-balancer rollback --release` ends it",
             rollback_status.generation
         );
         (WARN, text)
     });
-    let error_banner =
-        status.trouble.as_ref().map(|why| (ERROR, format!("not applied: {}", join_lines(why))));
+    let error_banner = status
+        .trouble
+        .as_ref()
+        .map(|why| (ERROR, format!("last change not applied: {}", join_lines(why))));
     let banner = |(style, text): (_, String)| {
         let text = wrap_text(&format!("! {text}"), 0, width);
         text.lines().map(|line| apply_style(style, line) + "\n").collect::<String>()
@@ -119,7 +124,7 @@ fn render_last_change(last: &LastApply, now_ms: u64, width: Option<usize>) -> St
     let ago = span_between(last.at_ms, now_ms);
     let how = method_text(last.how, last.why.as_deref(), last.commands, last.took_us);
     let text = format!("Changed {ago} ago by {}: {how}", join_lines(&last.cause));
-    wrap_text(&text, 0, width) + &render_changes(&last.changes, 0, width)
+    wrap_text(&text, 0, width) + &render_changes(&last.changes, &last.changed, 0, width)
 }
 
 fn render_listeners(all: &[ListenerStatus], width: Option<usize>) -> String {
@@ -153,8 +158,12 @@ fn listener_rows(status: &ListenerStatus) -> impl Iterator<Item = TableRow> + us
     let conflict_row = status
         .taken
         .as_ref()
-        .map(|why| TableRow::Line(Cell::new(ERROR, format!("  {}", join_lines(why)))));
+        .map(|why| TableRow::Line(Cell::new(ERROR, format!("  {}", join_lines(&port_taken(why))))));
     [cells].into_iter().chain(conflict_row)
+}
+
+fn port_taken(why: &str) -> String {
+    Reason::PortTaken { why: port_conflict_cause(why).to_owned() }.to_string()
 }
 
 /// Those that nobody serves, those that are not whole, and those with most to do; shown in their order.
@@ -178,8 +187,8 @@ fn render_top_routes(all: &[RouteStatus], width: Option<usize>) -> String {
         degraded += usize::from(is_degraded(route));
     }
     let style_of = match degraded {
-        0 => "all well".to_owned(),
-        degraded => format!("{degraded} of them not well"),
+        0 => "all up".to_owned(),
+        degraded => format!("{degraded} down"),
     };
     match hidden_count {
         0 => text,

@@ -119,7 +119,7 @@ fn haproxy_on_host_uses_first_bridge_network_by_name() {
     check(&[web_on("back front=10.1.0.2")], &HOST, "10.1.0.2:80");
     // Podman lists its default network as `bridge`, and its containers have it as `podman`.
     check(&[web_on("podman=10.88.0.2")], &HOST, "10.88.0.2:80");
-    let out = "HAProxy cannot reach it; connect it to any bridge network";
+    let out = "HAProxy cannot reach the container; connect it to any bridge network";
     for networks in [
         "",
         "a-macvlan=10.9.0.2 over=10.8.0.2",
@@ -148,27 +148,30 @@ fn haproxy_in_container_uses_shared_network() {
     check(
         &[web_on("back=10.2.0.2"), haproxy_on("over front")],
         &inside_haproxy(),
-        "HAProxy cannot reach it; connect it to one of HAProxy's networks: front, over",
+        "HAProxy cannot reach the container; connect it to one of HAProxy's networks: front, over",
     );
     check(
         &[web_on("back=10.2.0.2"), haproxy_on("front")],
         &inside_haproxy(),
-        "HAProxy cannot reach it; connect it to HAProxy's network front",
+        "HAProxy cannot reach the container; connect it to HAProxy's network front",
     );
     check(
         &[web_on("back=10.2.0.2"), haproxy_on("")],
         &inside_haproxy(),
-        "HAProxy cannot reach it; HAProxy's own container is on no network; connect both to one",
+        "HAProxy cannot reach the container; HAProxy's own container is not connected to any \
+         network; connect both containers to one",
     );
     check(
         &[web_on("back=10.2.0.2"), container_on("haproxy", NetworkMode::None, "none")],
         &inside_haproxy(),
-        "HAProxy cannot reach it; HAProxy's own container is on no network; connect both to one",
+        "HAProxy cannot reach the container; HAProxy's own container is not connected to any \
+         network; connect both containers to one",
     );
     check(
         &[web_on("back=10.2.0.2")],
         &inside_haproxy(),
-        "HAProxy cannot reach it; its own container is not known; name a network with --network",
+        "HAProxy cannot reach the container; docker-balancer does not know its own container; set \
+         a network with --network",
     );
 }
 
@@ -201,7 +204,7 @@ fn published_vantage_uses_published_port() {
     check(&[("::", 8081, 80), ("0.0.0.0", 8080, 80)], "192.0.2.1", "192.0.2.1:8080");
     check(&[("::", 8081, 80), ("0.0.0.0", 8080, 80)], "2001:db8::1", "[2001:db8::1]:8081");
     check(&[("0.0.0.0", 8082, 80), ("0.0.0.0", 8080, 80)], "192.0.2.1", "192.0.2.1:8080");
-    let out = "HAProxy cannot reach it; publish its port 80, as in -p 80:80";
+    let out = "HAProxy cannot reach the container; publish its port 80, as in -p 80:80";
     check(&[], "192.0.2.1", out);
     check(&[("0.0.0.0", 80, 8080)], "192.0.2.1", out);
 }
@@ -216,8 +219,8 @@ fn remote_engine_uses_externally_published_port() {
     let check = |published: &[(&str, u16, u16)], expected: &str| {
         let actual = if expected.contains("only") {
             format!(
-                "HAProxy cannot reach it; its port 80 is published on {} of another machine only; publish it on an \
-                 address of that machine that others reach, as in -p 80:80",
+                "HAProxy cannot reach the container; its port 80 is published only on {} of \
+                 another machine; publish it on an address that HAProxy can reach, as in -p 80:80",
                 expected.trim_end_matches(" only")
             )
         } else {
@@ -249,12 +252,12 @@ fn remote_engine_uses_externally_published_port() {
         let shown: IpAddr = local.parse().unwrap();
         check(&[(local, 8080, 80)], &format!("{shown} only"));
     }
-    check(&[], "HAProxy cannot reach it; publish its port 80, as in -p 80:80");
+    check(&[], "HAProxy cannot reach the container; publish its port 80, as in -p 80:80");
     // A bridge of another machine has the addresses of the one here.
     self::check(
         &[web_on("bridge=172.17.0.2")],
         &vantage("192.0.2.1"),
-        "HAProxy cannot reach it; publish its port 80, as in -p 80:80",
+        "HAProxy cannot reach the container; publish its port 80, as in -p 80:80",
     );
     let on_host = container_on("web", NetworkMode::Host, "host");
     self::check(&[on_host], &vantage("192.0.2.1"), "192.0.2.1:80");
@@ -270,13 +273,13 @@ fn container_on_host_network_has_host_address() {
     check(
         &[web.clone(), haproxy_on("a-macvlan=10.9.0.9/10.9.0.1")],
         &inside_haproxy(),
-        "HAProxy cannot reach it; none of HAProxy's networks has a gateway to the host; \
-         connect HAProxy to a bridge network",
+        "HAProxy cannot reach the container; none of HAProxy's networks has a gateway to the host; \
+         connect HAProxy's container to a bridge network",
     );
     check_named(from_ref(&web), &HOST, None, Some("front"), "127.0.0.1:80");
     check_named(from_ref(&web), &HOST, Some("host"), None, "127.0.0.1:80");
-    let on_host = "the container is not on network \"front\", only on host; \
-                   connect it, or name another";
+    let on_host = "the container is not connected to network \"front\", only to host; connect it, \
+                   or set another network";
     check_named(&[web], &HOST, Some("front"), None, on_host);
 }
 
@@ -287,7 +290,7 @@ fn container_without_network_has_no_address() {
         check(
             &[web.clone(), haproxy_on("none front")],
             &vantage,
-            "HAProxy cannot reach it; give it a network; it has none",
+            "HAProxy cannot reach the container; connect it to a network; it has none",
         );
     }
 }
@@ -309,8 +312,8 @@ fn container_sharing_network_has_owner_address() {
         container_on("far", NetworkMode::Own, "front=10.1.0.8"),
     ];
     check(&chain, &HOST, "10.1.0.8:80");
-    let out = "HAProxy cannot reach it; the container whose network it shares is gone; create that one, \
-               then this one again";
+    let out = "HAProxy cannot reach the container; the container whose network it shares no longer \
+               exists; create that container, then this one again";
     check(from_ref(&web), &HOST, out);
     check(&[web, container_on("vpn", network_of("web"), "")], &HOST, out);
 }
@@ -320,10 +323,10 @@ fn shared_network_with_stopped_or_restarted_owner_is_refused() {
     let web = Container { started: Some(5), ..container_on("web", network_of("vpn"), "") };
     let vpn = container_on("vpn", NetworkMode::Own, "front=10.1.0.7");
     let here = "10.1.0.7:80";
-    let down = "HAProxy cannot reach it; start container vpn (vpn), whose network it shares, and then restart \
-                this one";
-    let later = "HAProxy cannot reach it; restart it: container vpn (vpn), whose network it shares, has started \
-                 after it";
+    let down = "HAProxy cannot reach the container; start container vpn (vpn), whose network it \
+                shares, then restart this container";
+    let later = "HAProxy cannot reach the container; restart this container: container vpn (vpn), \
+                 whose network it shares, was started after it";
     for (state, started, expected) in [
         (ContainerState::Running, Some(4), here),
         (ContainerState::Running, Some(5), here),
@@ -361,8 +364,8 @@ fn named_network_is_preferred_over_all_others() {
     for vantage in [HOST, inside_haproxy(), published_on("192.0.2.1")] {
         check_named(&two, &vantage, Some("over"), Some("front"), "10.8.0.2:80");
         check_named(&two, &vantage, None, Some("over"), "10.8.0.2:80");
-        let not_there = "the container is not on network \"back\", only on front, over; \
-                         connect it, or name another";
+        let not_there = "the container is not connected to network \"back\", only to front, over; \
+                         connect it, or set another network";
         check_named(&two, &vantage, Some("back"), Some("front"), not_there);
         check_named(&two, &vantage, None, Some("back"), not_there);
     }
@@ -371,14 +374,15 @@ fn named_network_is_preferred_over_all_others() {
         &HOST,
         Some("back"),
         None,
-        "the container is on no network, so not on \"back\"",
+        "the container is not connected to any network, so not to \"back\"",
     );
     check_named(
         &[web_on("front=10.1.0.2 back")],
         &HOST,
         Some("back"),
         None,
-        "HAProxy cannot reach it; it has no address on network \"back\"; name or join another",
+        "HAProxy cannot reach the container; it has no address on network \"back\"; set another \
+         network, or connect it to one",
     );
 }
 

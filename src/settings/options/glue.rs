@@ -5,10 +5,10 @@ use crate::{settings::value, support::log::LogFormat};
 use clap::{ArgAction, Command, Parser, Subcommand, builder::BoolishValueParser};
 use std::path::PathBuf;
 
-/// Runs handlers when something happens to your containers
+/// Runs handlers on events of your containers
 ///
-/// Each file in docker-glue.d says what is to be done and when: run a script or a plugin, write a file from a
-/// template and tell other containers about it, publish containers to etcd, or drive HAProxy.
+/// Each file in docker-glue.d defines a handler and its events. A handler runs a script or a plugin, writes a
+/// file from a template and notifies other containers, publishes containers to etcd, or configures HAProxy.
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
 #[command(name = "docker-glue", version, max_term_width = 100)]
 #[command(disable_help_flag = true, disable_version_flag = true)]
@@ -19,77 +19,76 @@ use std::path::PathBuf;
 #[command(subcommand_help_heading = COMMANDS, disable_help_subcommand = true)]
 #[command(after_help = FOOTER, after_long_help = FOOTER)]
 pub struct GlueOptions {
-    /// Run each handler once, for the containers that are there, and exit
+    /// Run each handler once for the existing containers and exit
     #[arg(short = '1', long, help_heading = ACTION)]
     pub once: bool,
 
-    /// Run handlers for what happens, until stopped
+    /// Run handlers on events until stopped
     ///
-    /// Ctrl-C or SIGTERM stops it, SIGHUP has it read its files anew. Given both, --once wins.
+    /// Ctrl-C or SIGTERM stops docker-glue; SIGHUP reloads the handler files. With both options, --once wins.
     #[arg(short, long, help_heading = ACTION)]
     pub watch: bool,
 
     /// Read options from this TOML file
     ///
-    /// A file that is named must exist. docker-balancer reads the same one.
+    /// A file that is given must exist. docker-balancer reads the same file.
     ///
-    /// [default: /etc/docker-glue/settings.toml, where there is one]
+    /// [default: /etc/docker-glue/settings.toml, if it exists]
     #[arg(long, value_name = "FILE", help_heading = ACTION, value_parser = value::parse_path, global = true)]
     pub settings: Option<PathBuf>,
 
-    /// Where Docker listens: unix:///PATH, tcp://HOST:PORT or ssh://USER@HOST
+    /// Connect to Docker at unix:///PATH, tcp://HOST:PORT or ssh://USER@HOST
     ///
-    /// With tcp, DOCKER_TLS_VERIFY and DOCKER_CERT_PATH are obeyed as by the docker command.
+    /// With tcp, DOCKER_TLS_VERIFY and DOCKER_CERT_PATH apply as in the docker command.
     ///
     /// [default: DOCKER_HOST, else unix:///var/run/docker.sock]
     #[arg(long, value_name = "URL", help_heading = DOCKER, value_parser = value::parse_text, global = true)]
     pub docker_url: Option<String>,
 
-    /// Read handlers from the *.ini files of this folder (repeatable)
+    /// Read handlers from the *.ini files in this directory (repeatable)
     ///
-    /// That of the folder where docker-glue is started counts only if it is its user's or root's and nobody else
-    /// may write to it; the same holds for scripts and plugins.
+    /// The directory in the current directory is used only if it belongs to docker-glue's user or root and no
+    /// other user can write to it. The same applies to scripts and plugins.
     ///
-    /// [default: docker-glue.d in ../etc, ../../etc, /etc and here, seen from the program; and
-    /// /etc/docker-glue/docker-glue.d]
+    /// [default: docker-glue.d in ../etc and ../../etc, relative to the program, in /etc, in /etc/docker-glue
+    /// and in the current directory]
     #[arg(long, value_name = "DIR", help_heading = HANDLERS, value_parser = value::parse_path, global = true)]
     pub handler_paths: Vec<PathBuf>,
 
-    /// Look for scripts that are named without a folder in this one (repeatable)
+    /// Search this directory for scripts without a path (repeatable)
     ///
-    /// After that, beside the handler's file.
+    /// The directory of the handler's file is searched last.
     ///
-    /// [default: ../libexec/docker-glue and ../../libexec/docker-glue, seen from the program;
+    /// [default: ../libexec/docker-glue and ../../libexec/docker-glue, relative to the program;
     /// /usr/libexec/docker-glue and ./handler-scripts]
     #[arg(long, value_name = "DIR", help_heading = HANDLERS, value_parser = value::parse_path, global = true)]
     pub script_paths: Vec<PathBuf>,
 
-    /// Look for Python plugins in this folder (repeatable)
+    /// Search this directory for Python plugins (repeatable)
     ///
     /// [default: /usr/lib/docker-glue/plugins and ./plugins]
     #[arg(long, value_name = "DIR", help_heading = HANDLERS, value_parser = value::parse_path, global = true)]
     pub plugin_paths: Vec<PathBuf>,
 
-    /// Keep what handlers have been told here, over a restart
+    /// Keep the handlers' state in this directory
     ///
-    /// In its folder handlers, for this user alone.
+    /// It is kept across restarts, in the subdirectory handlers, readable only by this user.
     ///
-    /// [default: /var/lib/docker-glue; as a user $XDG_STATE_HOME/docker-glue or
-    /// ~/.local/state/docker-glue]
+    /// [default: /var/lib/docker-glue; for a user $XDG_STATE_HOME/docker-glue or ~/.local/state/docker-glue]
     #[arg(long, value_name = "DIR", help_heading = HANDLERS, value_parser = value::parse_path, global = true)]
     pub state_dir: Option<PathBuf>,
 
-    /// How the log is written, to stderr
+    /// Write the log to stderr in this format
     #[arg(long, value_name = "FORMAT", help_heading = OUTPUT, value_enum, default_value = "text")]
     pub log_format: LogFormat,
 
-    /// Say more: -v debug, -vv everything [default: a line for each handler that ran]
+    /// Log more: -v debug, -vv trace [default: one line for each handler run]
     ///
-    /// RUST_LOG, where it is set, says it in its own way.
+    /// RUST_LOG, if set, takes precedence.
     #[arg(short, long, action = ArgAction::Count, help_heading = OUTPUT)]
     pub verbose: u8,
 
-    /// Say only what went wrong [default: a line for each handler that ran]
+    /// Log only warnings and errors [default: one line for each handler run]
     #[arg(short, long, help_heading = OUTPUT)]
     pub quiet: bool,
 }
@@ -97,16 +96,16 @@ pub struct GlueOptions {
 // What needs no daemon. (A doc comment would become the program's own.)
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum GlueCommand {
-    /// Read all handlers' files and name every mistake, without running anything
+    /// Check all handler files and report every error; run nothing
     ///
-    /// Exit status: 0 all is well; 1 there are mistakes, or no files at all.
+    /// Exit status: 0 all files are valid; 1 there are errors, or no files.
     Check,
 
-    /// Print a template as it comes out for the containers that are there
+    /// Render a template for the existing containers and print it
     ///
-    /// Exit status: 0 printed; 1 the template has a mistake; 4 Docker does not answer.
+    /// Exit status: 0 printed; 1 the template has an error; 4 Docker does not answer.
     Render {
-        /// Its file, or the template itself after a #
+        /// The template's file, or its text after a #
         template: String,
 
         /// Keep blank lines: yes or no
@@ -144,8 +143,8 @@ impl Program for GlueOptions {
     }
 }
 
-const COMMANDS: &str = "Without following Docker";
-const HANDLERS: &str = "Handlers (docker-glue alone)";
+const COMMANDS: &str = "Commands";
+const HANDLERS: &str = "Handlers (docker-glue only)";
 
 const FOOTER: &str = "\
 A first handler:
@@ -154,6 +153,7 @@ A first handler:
       > docker-glue.d/log.ini
   docker-glue --watch
 
-Every option is also an environment variable (DOCKER_GLUE_ and its name) and a key of the settings file.
+Every option is also an environment variable (DOCKER_GLUE_ and its name) and a key of the settings
+file.
 
-Exit status: 0 done, or stopped; 1 something failed; 2 the options are wrong; 4 Docker does not answer.";
+Exit status: 0 done, or stopped; 1 a handler failed; 2 invalid options; 4 Docker does not answer.";

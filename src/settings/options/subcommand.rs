@@ -17,54 +17,56 @@ pub enum BalancerCommand {
 // What can be answered without a docker-balancer that runs: the settings are its own.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum LocalCommand {
-    /// Say where a request goes, and why
+    /// Explain where a request goes, and why
     ///
-    /// From the listener to the route to its servers, each with the container and the label it comes from; who
-    /// lost against it and why; and who would take part and does not. The docker-balancer that runs is asked; where
-    /// none does, Docker is.
+    /// Prints the listener, the route and its servers, each with the container and the label that it comes
+    /// from; other routes that match, and why they were not selected; and containers that were skipped, and
+    /// why. The data comes from the running docker-balancer, or from Docker if none runs.
     ///
-    /// Exit status: 0 it is served; 1 it is not; 4 neither could be asked.
+    /// Exit status: 0 the request is served; 1 it is not; 4 neither answers.
     Explain {
-        /// The URL, as in http://app.example.com/api/x
+        /// The URL of the request, as in http://app.example.com/api/x
         url: Url,
 
-        /// The request's method
+        /// The method of the request
         #[arg(long, value_name = "METHOD", default_value = "GET")]
         method: Method,
 
-        /// For people, or one JSON object for programs
+        /// Print text, or one JSON object
         #[arg(long, value_name = "FORMAT", value_enum, default_value = "human")]
         format: Format,
     },
 
-    /// Say what would change if the labels were applied now
+    /// Show what would change if the labels were applied now
     ///
-    /// In words of routes, as commands for HAProxy, and as a difference of the files. Nothing is changed.
-    /// Options of docker-balancer, as in docker-balancer plan --map-port 80=8080, are to be those that it runs with.
+    /// Prints the changed routes, the commands for HAProxy, and a diff of the files. Changes nothing. Give
+    /// the same options of docker-balancer that the running one has, as in docker-balancer plan --map-port
+    /// 80=8080.
     ///
-    /// Exit status: 0 nothing; 3 something; 1 it cannot be said; 4 Docker could not be asked.
+    /// Exit status: 0 no changes; 3 changes; 1 failed; 4 Docker does not answer.
     #[command(visible_alias = "diff")]
     Plan {
-        /// Plan for the services of this compose file as if they ran; - is standard input
+        /// Plan as if the services of this compose file ran; - is standard input
         #[arg(long, value_name = "FILE")]
         compose: Option<PathBuf>,
 
-        /// For people, the files alone as a diff, or one JSON object for programs
+        /// Print text, only the diff of the files, or one JSON object
         #[arg(long, value_name = "FORMAT", value_enum, default_value = "human")]
         format: PlanFormat,
     },
 
-    /// Name every mistake in labels
+    /// Report every error in labels
     ///
-    /// Of the containers that run, or of a compose file or an image before anything runs. Hints do not count.
+    /// Checks the running containers, or a compose file or an image before it is started. Hints do not affect
+    /// the exit status.
     ///
-    /// Exit status: 0 there are none; 1 there are; 4 Docker could not be asked.
+    /// Exit status: 0 no problems; 1 problems; 4 Docker does not answer.
     Check {
-        /// The services of this compose file; - is standard input
+        /// Check the services of this compose file; - is standard input
         #[arg(long, value_name = "FILE", conflicts_with = "image")]
         compose: Option<PathBuf>,
 
-        /// The labels of this image
+        /// Check the labels of this image
         #[arg(long, value_name = "IMAGE")]
         image: Option<String>,
     },
@@ -75,86 +77,87 @@ pub enum LocalCommand {
 pub enum DaemonCommand {
     /// Show listeners, routes, servers, problems and the last change
     ///
-    /// Exit status: 0 shown; 4 no docker-balancer answers.
+    /// Exit status: 0 shown; 4 docker-balancer does not answer.
     Status {
-        /// Show it anew every second until Ctrl-C
+        /// Refresh every second until Ctrl-C
         #[arg(short, long)]
         watch: bool,
 
-        /// One JSON object, for programs
+        /// Print one JSON object
         #[arg(long, conflicts_with = "watch")]
         json: bool,
     },
 
-    /// List the routes with their servers
+    /// List routes and their servers
     ///
-    /// Exit status: 0 listed; 4 no docker-balancer answers.
+    /// Exit status: 0 listed; 4 docker-balancer does not answer.
     Routes {
-        /// One JSON array, for programs
+        /// Print one JSON array
         #[arg(long)]
         json: bool,
     },
 
-    /// List what could not be honoured, and why
+    /// List labels and conditions that could not be applied, and why
     ///
-    /// Exit status: 0 there is nothing but hints; 1 there is something; 4 no docker-balancer answers.
+    /// Exit status: 0 no problems, or only hints; 1 problems; 4 docker-balancer does not answer.
     Problems {
-        /// One JSON array, for programs
+        /// Print one JSON array
         #[arg(long)]
         json: bool,
     },
 
-    /// List the last changes, each with its cause
+    /// List the latest changes and their causes
     ///
-    /// The newest comes last. The last 1000 are kept, over restarts too.
+    /// The newest change comes last. The last 1000 changes are kept, across restarts, too.
     ///
-    /// Exit status: 0 listed; 4 no docker-balancer answers.
+    /// Exit status: 0 listed; 4 docker-balancer does not answer.
     History {
-        /// How many to list
+        /// List this many changes
         #[arg(short = 'n', long, value_name = "NUMBER", default_value = "20")]
         last: usize,
 
-        /// All of them as one JSON array, for programs
+        /// Print all changes as one JSON array
         #[arg(long, conflicts_with = "last")]
         json: bool,
     },
 
-    /// Serve again what was served after an earlier change
+    /// Serve the routes of an earlier generation again
     ///
-    /// It holds, whatever containers come, until --release; those that are gone by now stay away.
+    /// They stay in effect until --release, even when containers start. Containers that no longer exist are
+    /// left out.
     ///
-    /// Exit status: 0 done; 1 not so; 4 no docker-balancer answers.
+    /// Exit status: 0 done; 1 failed; 4 docker-balancer does not answer.
     Rollback {
-        /// The number that history shows
+        /// The number of the generation, as shown by history
         #[arg(value_name = "NUMBER", required_unless_present = "release")]
         number: Option<u64>,
 
-        /// Follow the containers again
+        /// End the rollback and follow the containers again
         #[arg(long, conflicts_with = "number")]
         release: bool,
     },
 
-    /// Send a container no new requests, and wait until none is under way
+    /// Stop new requests to a container and wait for requests in flight
     ///
-    /// Before docker stop: then not even clients of a container that drops everything when it is stopped see an
-    /// error. It holds until the container stops, or until undrain.
+    /// Use it before docker stop: clients see no error, even if the container drops its connections when it
+    /// stops. The container stays drained until it stops, or until undrain.
     ///
-    /// Exit status: 0 drained; 1 requests are left after the wait, or there is no such container; 4 no
-    /// docker-balancer answers.
+    /// Exit status: 0 drained; 1 requests are still in flight after the wait, or there is no such container;
+    /// 4 docker-balancer does not answer.
     Drain {
-        /// Its name, or its id or the beginning of it
+        /// The container's name, id, or the beginning of its id
         container: String,
 
-        /// How long to wait for the requests that are under way
+        /// Wait this long for requests in flight
         #[arg(long, value_name = "TIME", value_parser = value::parse_duration, default_value = "30s")]
         wait: Duration,
     },
 
-    /// Send a drained container requests again
+    /// Send new requests to a drained container again
     ///
-    /// Exit status: 0 done; 1 there is no such container; 4 no docker-balancer answers.
+    /// Exit status: 0 done; 1 there is no such container; 4 docker-balancer does not answer.
     Undrain {
-        /// Its name, or its id or the beginning of it
+        /// The container's name, id, or the beginning of its id
         container: String,
     },
 }
@@ -167,9 +170,9 @@ pub enum Format {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum PlanFormat {
-    /// Words of routes, commands, and the difference of the files
+    /// Changed routes, commands, and the diff of the files
     Human,
-    /// The difference of the files alone, as a patch
+    /// Only the diff of the files, as a patch
     Text,
     Json,
 }

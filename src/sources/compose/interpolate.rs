@@ -203,20 +203,20 @@ impl fmt::Display for InterpolationError {
             Self::Format(text) => {
                 write!(
                     f,
-                    "{} has a $ that begins no variable such as ${{NAME}} or \
-                     ${{NAME:-default}}; a dollar itself is $$",
+                    "{} has a $ that does not start a variable such as ${{NAME}} or \
+                     ${{NAME:-default}}; write a literal dollar as $$",
                     QuotedText(text)
                 )
             }
             Self::Required { name, text } if text.is_empty() => {
-                write!(f, "the variable {name} has to be set")
+                write!(f, "the variable {name} must be set")
             }
             Self::Required { name, text } => {
-                write!(f, "the variable {name} has to be set: {}", EscapedText(text))
+                write!(f, "the variable {name} must be set: {}", EscapedText(text))
             }
             Self::TooDeep => write!(f, "variables are nested more than {MAX_DEPTH} deep"),
             Self::TooLong => {
-                write!(f, "its variables make it longer than {MAX_TEXT_BYTES} bytes")
+                write!(f, "the value is longer than {MAX_TEXT_BYTES} bytes after substitution")
             }
         }
     }

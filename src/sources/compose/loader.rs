@@ -215,7 +215,7 @@ impl ProjectLoader {
         }
         let documents = documents.into_iter().filter(|node| node.content != Content::Nothing);
         let Some(mut root) = documents.reduce(extend::merge_roots) else {
-            bail!("{name}: there is nothing in it")
+            bail!("{name}: the file is empty")
         };
         root.visit_texts(&mut |node| {
             let Content::Text(text) = &mut node.content else { return Ok(()) };
@@ -272,7 +272,9 @@ impl ProjectLoader {
     fn count_filled(&mut self, bytes: usize) -> Result<()> {
         self.bytes_filled += bytes;
         if MAX_FILLED_BYTES < self.bytes_filled {
-            return Err(TooLargeError("its variables make it longer than anybody writes").into());
+            return Err(
+                TooLargeError("the file is too long after substitution of variables").into()
+            );
         }
         Ok(())
     }
@@ -281,7 +283,7 @@ impl ProjectLoader {
     pub(crate) fn count_nodes(&mut self, nodes: usize) -> Result<()> {
         self.node_count += nodes;
         if MAX_NODES < self.node_count {
-            return Err(anyhow!(TooLargeError("its services are larger than anybody writes them")));
+            return Err(anyhow!(TooLargeError("the services of the file are too large")));
         }
         Ok(())
     }
@@ -306,7 +308,9 @@ pub(crate) fn read_text(file: impl Read) -> std::io::Result<String> {
     let mut bytes = Vec::new();
     file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
     if MAX_FILE_BYTES < bytes.len() as u64 {
-        return Err(std::io::Error::other(format!("it is longer than {MAX_FILE_BYTES} bytes")));
+        return Err(std::io::Error::other(format!(
+            "the file is longer than {MAX_FILE_BYTES} bytes"
+        )));
     }
     Ok(String::from_utf8(bytes)
         .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))

@@ -38,7 +38,7 @@ use std::{
 
 /// What has to be done where this does not read on.
 const COMPOSE_CONFIG_HINT: &str =
-    "have docker compose put it together: docker compose config | docker-balancer … --compose -";
+    "let docker compose resolve it: docker compose config | docker-balancer … --compose -";
 
 /// Reads the file (`-`: standard input) and those that it names; `environment` is the shell's.
 ///

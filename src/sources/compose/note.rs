@@ -156,23 +156,23 @@ impl fmt::Display for Remark {
                 let (key, value) = (SingleLine(Truncated(key)), SingleLine(Truncated(value)));
                 write!(
                     f,
-                    "- {key}: {value} is a mapping in a list, and no label; write - {key}={value}, \
-                     or take the dashes of all labels away"
+                    "- {key}: {value} is a mapping in a list, not a label; write - {key}={value}, \
+                     or remove the dashes of all labels"
                 )
             }
             Self::ListInList => {
-                f.write_str("a list in the list of labels is no label; write - KEY=VALUE")
+                f.write_str("a list in the list of labels is not a label; write - KEY=VALUE")
             }
             Self::LabelsAreText => f.write_str(
-                "labels is a text, and is to be a list of KEY=VALUE or a mapping; write - before it, \
-                 or KEY: VALUE below labels:",
+                "labels is a text, but must be a list of KEY=VALUE or a mapping; write - before \
+                 it, or KEY: VALUE below labels:",
             ),
             Self::LabelIsList { key, meant } => {
                 let key = SingleLine(Truncated(key));
                 write!(
                     f,
-                    "label {key} is a list, and a label's value is one text; \
-                     write {key}: {}, with commas and without brackets or dashes",
+                    "label {key} is a list, but a label's value must be a text; write {key}: {}, \
+                     with commas and without brackets or dashes",
                     SingleLine(Truncated(meant))
                 )
             }
@@ -180,81 +180,97 @@ impl fmt::Display for Remark {
                 let key = SingleLine(Truncated(key));
                 write!(
                     f,
-                    "label {key} is a mapping, and a label's value is one text; \
-                     write {key}_{}: VALUE",
+                    "label {key} is a mapping, but a label's value must be a text; write {key}_{}: \
+                     VALUE",
                     SingleLine(Truncated(inner))
                 )
             }
-            Self::InvalidLabel { key, mistake } => write!(f, "label {}: {mistake}", SingleLine(Truncated(key))),
+            Self::InvalidLabel { key, mistake } => {
+                write!(f, "label {}: {mistake}", SingleLine(Truncated(key)))
+            }
             Self::EmptyVariable { key, value, blank } => {
-                let (key, value) = (SingleLine(Truncated(key)), SingleLine(Truncated(value)).to_string());
+                let (key, value) =
+                    (SingleLine(Truncated(key)), SingleLine(Truncated(value)).to_string());
                 write!(
                     f,
-                    "label {key}={value:?}: {blank}, so nothing stands in its place; set it in the shell or \
-                     in .env, or give it a default, as in ${{{}:-example.com}}",
+                    "label {key}={value:?}: {blank}, so an empty text is substituted; set the \
+                     variable in the shell or in .env, or give it a default, as in \
+                     ${{{}:-example.com}}",
                     blank.name
                 )
             }
             Self::MisplacedLabel { key, under } if under == "deploy" => write!(
                 f,
-                "label {}: labels under deploy are the Swarm service's, and no container gets them; \
-                 put it under the service's own labels",
+                "label {}: labels under deploy are for the Swarm service, and containers do not \
+                 get them; move it to the service's labels",
                 SingleLine(Truncated(key))
             ),
             Self::MisplacedLabel { key, under } => write!(
                 f,
-                "label {}: no container gets it from {}; put it under the service's labels",
+                "label {}: containers do not get labels from {}; move it to the service's labels",
                 SingleLine(Truncated(key)),
                 SingleLine(Truncated(under))
             ),
             Self::DuplicateLabel(key) => write!(
                 f,
-                "label {} is there twice, which docker compose refuses; leave one of them away \
-                 (several routes of a port have names: {0}.NAME)",
+                "label {} is set twice, which docker compose refuses; remove one of them (several \
+                 routes of a port need names: {0}.NAME)",
                 SingleLine(Truncated(key))
             ),
             Self::NoLabelFile { file, why } => {
-                write!(f, "label_file: {}", FileErrorText { file, why, unchecked_part: "what it says" })
+                write!(
+                    f,
+                    "label_file: {}",
+                    FileErrorText { file, why, unchecked_part: "its content" }
+                )
             }
-            Self::InvalidInclude(error) => write!(f, "an included file is not read: {}", SingleLine(Truncated(error))),
-            Self::InvalidText(error) => write!(f, "{error} (no label needs it)"),
+            Self::InvalidInclude(error) => {
+                write!(f, "could not read an included file: {}", SingleLine(Truncated(error)))
+            }
+            Self::InvalidText(error) => write!(f, "{error} (labels are not affected)"),
             Self::DuplicateKey(key) => {
-                write!(f, "{} is there twice, which docker compose refuses", SingleLine(Truncated(key)))
+                write!(
+                    f,
+                    "{} is set twice, which docker compose refuses",
+                    SingleLine(Truncated(key))
+                )
             }
             Self::NotAPort { text } => write!(
                 f,
-                "{:?} is no port as compose writes them, so it is passed over",
+                "{:?} is not a port in the syntax of compose, so it is ignored",
                 SingleLine(Truncated(text)).to_string()
             ),
             Self::NotAScale(text) => write!(
                 f,
-                "{:?} is no number of containers, so one is taken",
+                "{:?} is not a number of containers, so 1 is used",
                 SingleLine(Truncated(text)).to_string()
             ),
             Self::ScaleTooHigh { most } => {
-                write!(f, "it is to have more than {most} containers; {most} are looked at")
+                write!(f, "the service has more than {most} containers; only {most} are checked")
             }
             Self::NoNetwork(network) => write!(
                 f,
-                "network {} is not among the networks of the file, which docker compose refuses",
+                "network {} is not defined in the file, which docker compose refuses",
                 SingleLine(Truncated(network))
             ),
-            Self::ExtendsNothing => f.write_str("extends names no service"),
-            Self::Circle => f.write_str("files or services lead to each other in a circle"),
+            Self::ExtendsNothing => f.write_str("extends does not name a service"),
+            Self::Circle => f.write_str("files or services refer to each other in a circle"),
             Self::NoService(name) => write!(
                 f,
-                "there is no service {} to extend; what it would bring along is not judged",
+                "there is no service {} to extend; inherited settings are not checked",
                 SingleLine(Truncated(name))
             ),
             Self::NoFile { file, why } => {
-                write!(f, "{}", FileErrorText { file, why, unchecked_part: "what it would bring along" })
+                write!(f, "{}", FileErrorText { file, why, unchecked_part: "inherited settings" })
             }
-            Self::Line { file, line, mistake } => write!(f, "{}:{line}: {mistake}", SingleLine(Truncated(file))),
-            Self::NotAService => f.write_str("it is no mapping, so no service is read there"),
-            Self::NoServices => f.write_str("it has no services; is it the whole of the project?"),
+            Self::Line { file, line, mistake } => {
+                write!(f, "{}:{line}: {mistake}", SingleLine(Truncated(file)))
+            }
+            Self::NotAService => f.write_str("not a mapping, so no services are read from it"),
+            Self::NoServices => f.write_str("the file has no services; check that it is complete"),
             Self::FirstFormat => f.write_str(
-                "it has no services: at the top; these are judged all the same, but docker compose \
-                 takes that old format no more",
+                "the file has no services: key; its services are checked, but docker compose no \
+                 longer supports that old format",
             ),
         }
     }
@@ -271,20 +287,20 @@ impl fmt::Display for FileErrorText<'_> {
         let Self { file, why, unchecked_part: what } = self;
         let file = SingleLine(Truncated(file));
         match why {
-            FileError::Missing => write!(f, "there is no file {file}"),
-            FileError::Irregular => write!(f, "{file} is no regular file"),
-            FileError::TooLong => write!(f, "{file} is too long for what it is"),
+            FileError::Missing => write!(f, "no such file: {file}"),
+            FileError::Irregular => write!(f, "{file} is not a regular file"),
+            FileError::TooLong => write!(f, "{file} is too long for such a file"),
             FileError::Remote => {
                 return write!(
                     f,
-                    "{file} is elsewhere, and not fetched; {}",
+                    "{file} is remote and is not downloaded; {}",
                     super::COMPOSE_CONFIG_HINT
                 );
             }
             FileError::Other(error) => {
-                write!(f, "{file} cannot be read: {}", SingleLine(Truncated(error)))
+                write!(f, "cannot read {file}: {}", SingleLine(Truncated(error)))
             }
         }?;
-        write!(f, "; {what} is not judged")
+        write!(f, "; not checked: {what}")
     }
 }

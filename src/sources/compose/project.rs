@@ -62,7 +62,7 @@ impl Project {
         let containers =
             active.iter().fold(0_u32, |sum, service| sum.saturating_add(service.scale));
         if MAX_CONTAINERS < containers {
-            bail!("{file}: {containers} containers are more than {MAX_CONTAINERS}");
+            bail!("{file}: {containers} containers are more than the limit of {MAX_CONTAINERS}");
         }
         let mut notes = loader.notes;
         note_misplaced_labels(&root, &mut notes);
@@ -84,7 +84,7 @@ fn find_services(file: &str, root: &Node, notes: &mut BTreeSet<ComposeNote>) -> 
     if let Some(services) = root.get("services") {
         match services.content {
             Content::Map(_) => return Ok(services.clone()),
-            _ => bail!("{}: services is to be a mapping, NAME: and what it is", services.position),
+            _ => bail!("{}: services must be a mapping of names to services", services.position),
         }
     }
     let is_service = |entry: &YamlEntry| {
@@ -99,7 +99,7 @@ fn find_services(file: &str, root: &Node, notes: &mut BTreeSet<ComposeNote>) -> 
         notes.insert(ComposeNote::for_project(&root.position, Remark::NoServices));
         return Ok(empty);
     }
-    bail!("{file}: it has no services; is it a compose file?")
+    bail!("{file}: no services found; check that it is a compose file")
 }
 
 /// From the file's name of a network to Docker's, and its driver.

@@ -22,8 +22,8 @@ fn variables_are_interpolated_like_compose() {
         ("${NONE:-${A}/${NONE-y}}", "1/y"),
         ("${NONE:-{}}", "{}"),
         ("${A:?must}", "1"),
-        ("${NONE:?tell $A}", "! the variable NONE has to be set: tell 1"),
-        ("${EMPTY:?}", "! the variable EMPTY has to be set"),
+        ("${NONE:?tell $A}", "! the variable NONE must be set: tell 1"),
+        ("${EMPTY:?}", "! the variable EMPTY must be set"),
         ("${EMPTY?x}", ""),
     ] {
         let filled = interpolate::fill_variables(text, &environment).map(|text| text.text);
@@ -31,7 +31,7 @@ fn variables_are_interpolated_like_compose() {
     }
     for text in ["$", "a$ b", "$1", "${A", "${}", "${A!x}", "${-x}"] {
         let error = interpolate::fill_variables(text, &environment).unwrap_err().to_string();
-        assert!(error.contains("begins no variable"), "{text}: {error}");
+        assert!(error.contains("does not start a variable"), "{text}: {error}");
     }
 }
 
@@ -182,19 +182,19 @@ fn invalid_compose_file_is_refused_with_line() {
         let actual = services_text(&[("c.yaml", text)], "");
         assert!(actual.contains(expected), "{actual}");
     };
-    check("a: b\n", "c.yaml: it has no services; is it a compose file?");
-    check("- a\n", "c.yaml: it has no services; is it a compose file?");
-    check("", "c.yaml: there is nothing in it");
-    check("# nothing\n---\n", "c.yaml: there is nothing in it");
+    check("a: b\n", "c.yaml: no services found; check that it is a compose file");
+    check("- a\n", "c.yaml: no services found; check that it is a compose file");
+    check("", "c.yaml: the file is empty");
+    check("# nothing\n---\n", "c.yaml: the file is empty");
     check("services:\n  a: [\n", "c.yaml:3:");
-    check("services:\n  a:\n\tb: c\n", "YAML is indented by blanks, and a tab stands there");
-    check("services: [a]\n", "c.yaml:1: services is to be a mapping");
-    check("services:\n  ? [a]\n  : b\n", "c.yaml:2: a key is a text");
-    check("a: &x [*x]\n", "c.yaml:1: an alias stands within what it names");
+    check("services:\n  a:\n\tb: c\n", "YAML must be indented by spaces, but there is a tab");
+    check("services: [a]\n", "c.yaml:1: services must be a mapping");
+    check("services:\n  ? [a]\n  : b\n", "c.yaml:2: a key must be a text");
+    check("a: &x [*x]\n", "c.yaml:1: an alias refers to itself");
     let deep = format!("a: {}{}\n", "[".repeat(90), "]".repeat(90));
-    check(&deep, "it has no services");
+    check(&deep, "no services found");
     let deep = "a:\n".to_owned() + &(1..200).map(|at| " ".repeat(at) + "a:\n").collect::<String>();
-    check(&deep, "it is nested more than 100 deep");
+    check(&deep, "nested more than 100 levels deep");
 }
 
 /// What labels do not need costs nothing else, and what they need is a problem with a way out.
@@ -211,58 +211,56 @@ fn unsupported_content_is_noted_with_line() {
     check("    image: x\n", &[]);
     check(
         "    labels:\n      glue_x: ${Y:?say it}\n",
-        &["4 Problem: service a: label glue_x: the variable Y has to be set: say it"],
+        &["4 Problem: service a: label glue_x: the variable Y must be set: say it"],
     );
     check(
         "    image: ${Y:?say it}\n",
-        &["3 Hint: the variable Y has to be set: say it (no label needs it)"],
+        &["3 Hint: the variable Y must be set: say it (labels are not affected)"],
     );
-    check("    labels: {x: $}\n", &["3 Hint: \"$\" has a $ that begins no variable"]);
+    check("    labels: {x: $}\n", &["3 Hint: \"$\" has a $ that does not start a variable"]);
     check("    labels: {glue_x: $}\n", &["3 Problem: service a: label glue_x: \"$\" has a $"]);
     check("    command: echo $(date)\n", &["3 Hint: \"echo $(date)\" has a $"]);
-    check(
-        "    networks: [b]\n",
-        &["3 Hint: service a: network b is not among the networks of the file"],
-    );
+    check("    networks: [b]\n", &["3 Hint: service a: network b is not defined in the file"]);
     check("    extends: {service: b}\n", &["3 Hint: service a: there is no service b to extend"]);
     check(
         "    extends: {file: b.yaml, service: b}\n",
-        &["3 Hint: service a: there is no file b.yaml; what it would bring along is not judged"],
+        &["3 Hint: service a: no such file: b.yaml; not checked: inherited settings"],
     );
     check(
         "    extends: a\n",
-        &["3 Hint: service a: files or services lead to each other in a circle"],
+        &["3 Hint: service a: files or services refer to each other in a circle"],
     );
-    check("    extends: {}\n", &["3 Hint: service a: extends names no service"]);
-    check("    ports: [web]\n", &["3 Hint: service a: \"web\" is no port as compose writes them"]);
-    check("    ports: [{published: 80}]\n", &["3 Hint: service a: \"\" is no port"]);
-    check("    expose: [80:80]\n", &["3 Hint: service a: \"80:80\" is no port"]);
-    check("    scale: many\n", &["3 Hint: service a: \"many\" is no number of containers"]);
+    check("    extends: {}\n", &["3 Hint: service a: extends does not name a service"]);
+    check(
+        "    ports: [web]\n",
+        &["3 Hint: service a: \"web\" is not a port in the syntax of compose"],
+    );
+    check("    ports: [{published: 80}]\n", &["3 Hint: service a: \"\" is not a port"]);
+    check("    expose: [80:80]\n", &["3 Hint: service a: \"80:80\" is not a port"]);
+    check("    scale: many\n", &["3 Hint: service a: \"many\" is not a number of containers"]);
     check(
         "    scale: 4000000000\n",
-        &["3 Hint: service a: it is to have more than 10000 containers"],
+        &["3 Hint: service a: the service has more than 10000 containers"],
     );
     check(
         "    label_file: none.env\n",
-        &[
-            "3 Problem: service a: label_file: there is no file none.env; what it says is not judged",
-        ],
+        &["3 Problem: service a: label_file: no such file: none.env; not checked: its content"],
     );
     check("    env_file: [none.env, {path: other.env, required: false}]\n", &[]);
-    check("    env_file: /dev/zero\n", &["3 Hint: service a: /dev/zero is no regular file"]);
-    check("    label_file: .\n", &["3 Problem: service a: label_file: . is no regular file"]);
+    check("    env_file: /dev/zero\n", &["3 Hint: service a: /dev/zero is not a regular file"]);
+    check("    label_file: .\n", &["3 Problem: service a: label_file: . is not a regular file"]);
     check(
         "    image: a\n    image: b\n",
-        &["4 Hint: image is there twice, which docker compose refuses"],
+        &["4 Hint: image is set twice, which docker compose refuses"],
     );
     check(
         "    labels:\n      glue_x: 1\n      glue_x: 2\n",
-        &["5 Problem: label glue_x is there twice"],
+        &["5 Problem: label glue_x is set twice"],
     );
     check(
         "    labels:\n      - glue_x: a.test\n",
         &[
-            "4 Problem: service a: - glue_x: a.test is a mapping in a list, and no label; write - glue_x=a.test",
+            "4 Problem: service a: - glue_x: a.test is a mapping in a list, not a label; write - glue_x=a.test",
         ],
     );
     check(
@@ -274,38 +272,38 @@ fn unsupported_content_is_noted_with_line() {
     check(
         "    labels:\n      glue_x: [a.test, b.test]\n",
         &[
-            "4 Problem: service a: label glue_x is a list, and a label's value is one text; write glue_x: a.test,b.test",
+            "4 Problem: service a: label glue_x is a list, but a label's value must be a text; write glue_x: a.test,b.test",
         ],
     );
     check(
         "    labels:\n      glue_http_80: {host: a.test}\n",
-        &[
-            "4 Problem: service a: label glue_http_80 is a mapping, and a label's value is one text; write glue_http_80_host: VALUE",
-        ],
+        &["4 Problem: service a: label glue_http_80 is a mapping, but a label's value must be a \
+           text; write glue_http_80_host: VALUE"],
     );
     check(
         "    deploy: {labels: [glue_x=1]}\n",
-        &["3 Problem: service a: label glue_x: labels under deploy are the Swarm service's"],
+        &["3 Problem: service a: label glue_x: labels under deploy are for the Swarm service"],
     );
     check(
         "    annotations: {glue_x: 1}\n",
-        &["3 Problem: service a: label glue_x: no container gets it from annotations"],
+        &["3 Problem: service a: label glue_x: containers do not get labels from annotations"],
     );
     check(
         "    glue_x: 1\n",
-        &["3 Problem: service a: label glue_x: no container gets it from the service itself"],
+        &[
+            "3 Problem: service a: label glue_x: containers do not get labels from the service itself",
+        ],
     );
     check(
         "networks: {n: {labels: {glue_x: 1}}}\n",
-        &["3 Problem: label glue_x: no container gets it from networks"],
+        &["3 Problem: label glue_x: containers do not get labels from networks"],
     );
-    check("  b: text\n", &["3 Hint: service b: it is no mapping"]);
-    check("include: [none.yaml]\n", &["3 Hint: there is no file none.yaml"]);
+    check("  b: text\n", &["3 Hint: service b: not a mapping"]);
+    check("include: [none.yaml]\n", &["3 Hint: no such file: none.yaml"]);
     check(
         "include: [\"https://a.test/c.yaml\"]\n",
-        &[
-            "3 Hint: https://a.test/c.yaml is elsewhere, and not fetched; have docker compose put it together: docker compose config",
-        ],
+        &["3 Hint: https://a.test/c.yaml is remote and is not downloaded; let docker compose \
+             resolve it: docker compose config"],
     );
 }
 
@@ -319,7 +317,7 @@ fn empty_variable_in_label_is_noted() {
             assert!(line.contains(expected), "{label}: {line}");
         }
     };
-    let unset = "the variable NONE is not set, so nothing stands in its place; set it in the shell or in .env";
+    let unset = "the variable NONE is not set, so an empty text is substituted; set the variable in the shell or in .env";
     check(
         "glue_http_80_host=a.${NONE}",
         &[&format!("4 Hint: service a: label glue_http_80_host=\"a.\": {unset}")],
@@ -438,10 +436,10 @@ fn included_files_are_merged() {
     assert_eq!(note_lines(&files, ""), [""; 0]);
     let circle = [("c.yaml", "include: [c.yaml]\nservices: {a: }\n")];
     let notes = note_lines(&circle, "");
-    assert!(notes[0].contains("lead to each other in a circle"), "{notes:?}");
+    assert!(notes[0].contains("refer to each other in a circle"), "{notes:?}");
     let broken = [("c.yaml", "include: [b.yaml]\nservices: {a: }\n"), ("b.yaml", "services: [\n")];
     let notes = crate::sources::compose::tests::note_lines(&broken, "");
-    assert!(notes[0].starts_with("1 Problem: an included file is not read: "), "{notes:?}");
+    assert!(notes[0].starts_with("1 Problem: could not read an included file: "), "{notes:?}");
 }
 
 /// Made by somebody who wants it to take for ever.
@@ -457,7 +455,7 @@ fn unbounded_files_are_refused() {
         notes_of(&nested)
     );
     let open = labels(&"${".repeat(100_000));
-    assert!(notes_of(&open)[0].contains("begins no variable"));
+    assert!(notes_of(&open)[0].contains("does not start a variable"));
     let doubled: String = (0..40).map(|at| format!("V{}=$V{at}$V{at}\n", at + 1)).collect();
     let env = format!("V0=xxxxxxxxxxxxxxxx\n{doubled}");
     let files = [("c.yaml", "services: {a: {image: $V40}}\n"), (".env", env.as_str())];
@@ -469,23 +467,25 @@ fn unbounded_files_are_refused() {
     let bombs: String =
         (1..30).map(|at| format!("x{at}: &a{at} [*a{0}, *a{0}, *a{0}]\n", at - 1)).collect();
     let bomb = format!("x0: &a0 [x]\n{bombs}services: {{}}\n");
-    assert!(services_text(&[("c.yaml", &bomb)], "").contains("aliases stand for more than"));
+    assert!(services_text(&[("c.yaml", &bomb)], "").contains("aliases expand to more than"));
     let base = format!(
         "  base: {{labels: {{{}}}}}\n",
         (0..5_000).map(|n| format!("l{n}: x")).collect::<Vec<_>>().join(", ")
     );
     let many: String = (0..1_000).map(|i32| format!("  s{i32}: {{extends: base}}\n")).collect();
     let grown = format!("services:\n{base}{many}");
-    assert!(services_text(&[("c.yaml", &grown)], "").contains("larger than anybody writes"));
+    assert!(
+        services_text(&[("c.yaml", &grown)], "").contains("the services of the file are too large")
+    );
     let folder = tempfile::tempdir().unwrap();
     let pipe = folder.path().join("pipe");
     nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
     let text = format!("services:\n  a:\n    env_file: {0}\n    label_file: {0}\n", pipe.display());
-    assert!(notes_of(&text).iter().all(|text| text.contains("is no regular file")));
+    assert!(notes_of(&text).iter().all(|text| text.contains("is not a regular file")));
     let huge = folder.path().join("huge");
     fs::File::create(&huge).unwrap().set_len(1 << 30).unwrap();
     let text = format!("services:\n  a:\n    env_file: {0}\n", huge.display());
-    assert!(notes_of(&text)[0].contains("is too long for what it is"));
+    assert!(notes_of(&text)[0].contains("is too long for such a file"));
 }
 
 #[test]

@@ -128,7 +128,7 @@ fn syntax_error(file: &str, text: &str, error: &ScanError) -> anyhow::Error {
     let line = error.marker().line();
     let near = text.lines().skip(line.saturating_sub(2)).take(2);
     let tab = near.clone().any(|text| text.trim_start_matches(' ').starts_with('\t'));
-    let more = if tab { "; YAML is indented by blanks, and a tab stands there" } else { "" };
+    let more = if tab { "; YAML must be indented by spaces, but there is a tab" } else { "" };
     anyhow!("{file}:{line}: {}{more}", error.info())
 }
 
@@ -206,11 +206,11 @@ impl NodeBuilder {
             }
             Event::Alias(anchor) => {
                 let Some(node) = self.anchors.get(&anchor) else {
-                    bail!("{position}: an alias stands within what it names");
+                    bail!("{position}: an alias refers to itself");
                 };
                 self.copied += node.count_nodes();
                 if MAX_COPIED_NODES < self.copied {
-                    bail!("{position}: aliases stand for more than {MAX_COPIED_NODES} nodes");
+                    bail!("{position}: aliases expand to more than {MAX_COPIED_NODES} nodes");
                 }
                 let node = node.clone();
                 self.close_node(Node { position, ..node }, 0)
@@ -221,7 +221,7 @@ impl NodeBuilder {
 
     fn open_node(&mut self, open: OpenNode) -> Result<()> {
         if MAX_DEPTH < self.open.len() {
-            bail!("{}: it is nested more than {MAX_DEPTH} deep", open.position);
+            bail!("{}: nested more than {MAX_DEPTH} levels deep", open.position);
         }
         self.open.push(open);
         Ok(())
@@ -354,7 +354,7 @@ impl Node {
         match &self.content {
             Content::Text(text) => Ok(text.clone()),
             Content::Nothing => Ok(String::new()),
-            _ => bail!("{}: a key is a text", self.position),
+            _ => bail!("{}: a key must be a text", self.position),
         }
     }
 

@@ -109,7 +109,10 @@ impl DockerAddress {
         let location = if scheme == "unix" { location } else { location.trim_end_matches('/') };
         let tls = settings.tls_verify || settings.cert_path.is_some();
         if location.is_empty() || (scheme != "unix" && location.contains('/')) {
-            bail!("cannot use Docker at {url}: after {scheme}:// a place is wanted, and no path");
+            bail!(
+                "cannot use Docker at {url}: {scheme}:// must be followed by a host and a port, \
+                 without a path"
+            );
         }
         Ok(match scheme {
             "unix" if location.starts_with('/') => Self::Unix(location.into()),
@@ -119,11 +122,13 @@ impl DockerAddress {
             "https" => Self::Tls(add_default_port(location, 443)),
             "ssh" => Self::Ssh(Destination::parse_place(location).ok_or_else(|| {
                 anyhow!(
-                    "cannot use Docker at {url}: ssh://USER@HOST or ssh://USER@HOST:PORT is wanted"
+                    "cannot use Docker at {url}: the form is ssh://USER@HOST or \
+                     ssh://USER@HOST:PORT"
                 )
             })?),
             _ => bail!(
-                "cannot use Docker at {url}: an address starts with unix:///, tcp://, http://, https:// or ssh://"
+                "cannot use Docker at {url}: the address must start with unix:///, tcp://, \
+                 http://, https:// or ssh://"
             ),
         })
     }
@@ -171,8 +176,8 @@ fn with_tls(settings: &EngineSettings, location: &str, seconds: u64) -> Result<D
         || {
             let (url, folder) = (settings.url(), folder.display());
             format!(
-                "cannot use TLS to Docker at {url}: ca.pem, cert.pem and key.pem are read from \
-                 {folder} (DOCKER_CERT_PATH)"
+                "cannot use TLS to Docker at {url} with ca.pem, cert.pem and key.pem from {folder} \
+                 (DOCKER_CERT_PATH)"
             )
         },
     )
@@ -181,17 +186,20 @@ fn with_tls(settings: &EngineSettings, location: &str, seconds: u64) -> Result<D
 fn connect_error(url: &str, error: &Error) -> anyhow::Error {
     match error.kind() {
         ErrorKind::NotFound => anyhow!(
-            "no Docker at {url}: there is no such socket; is Docker installed and running? \
-             (--docker-url and DOCKER_HOST say where it is)"
+            "cannot connect to Docker at {url}: no such socket; check that Docker is installed and \
+             running, and --docker-url and DOCKER_HOST"
         ),
         ErrorKind::PermissionDenied => anyhow!(
-            "no way to Docker at {url}: permission denied; run as root or as a member of the \
-             group docker"
+            "cannot connect to Docker at {url}: permission denied; run as root or as a member of \
+             the group docker"
         ),
         ErrorKind::ConnectionRefused => {
-            anyhow!("no Docker at {url}: connection refused; is it running?")
+            anyhow!(
+                "cannot connect to Docker at {url}: connection refused; check that Docker is \
+                 running"
+            )
         }
-        _ => anyhow!("no Docker at {url}: {error}"),
+        _ => anyhow!("cannot connect to Docker at {url}: {error}"),
     }
 }
 
@@ -281,6 +289,6 @@ mod tests {
         assert!(error.contains(&socket) && error.contains("no such socket"), "{error}");
         let error =
             connect_client(&settings_for("tcp://127.0.0.1:1")).await.unwrap_err().to_string();
-        assert!(error.contains("connection refused; is it running?"), "{error}");
+        assert!(error.contains("connection refused; check that Docker is running"), "{error}");
     }
 }

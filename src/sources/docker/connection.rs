@@ -102,5 +102,5 @@ impl Connection {
 }
 
 fn event_or_end(event: Option<Result<Event>>) -> Result<Event> {
-    event.unwrap_or_else(|| Err(anyhow!("the engine closed the stream of events")))
+    event.unwrap_or_else(|| Err(anyhow!("Docker closed the event stream")))
 }

@@ -128,13 +128,13 @@ impl Engine {
     ) -> Result<LenientList<ContainerSummary>> {
         let parameters = [&[("all", "true")], parameters].concat();
         let path = query::query_path("/containers/json", &parameters, filters);
-        let list = self.query_list("its containers", &path).await?;
+        let list = self.query_list("the list of containers", &path).await?;
         Ok(list
             .filter_map(|container: ContainerSummary| container.id.is_some().then_some(container)))
     }
 
     pub(crate) async fn list_networks(&self) -> Result<BTreeMap<String, Network>> {
-        let networks = self.query_list("its networks", "/networks").await?;
+        let networks = self.query_list("the list of networks", "/networks").await?;
         Ok(convert::parse_networks(networks.entries))
     }
 
@@ -196,7 +196,9 @@ impl Engine {
         self.stream_lines(path).filter_map(move |line| {
             let received = match line {
                 Ok(line) => lenient::parse_entry(&line).0.and_then(&mut convert).map(Ok),
-                Err(error) => Some(Err(error.context(format!("Docker at {url} ended its events")))),
+                Err(error) => {
+                    Some(Err(error.context(format!("Docker at {url} closed the event stream"))))
+                }
             };
             std::future::ready(received)
         })
@@ -258,10 +260,10 @@ impl Engine {
     ) -> Result<T> {
         match tokio::time::timeout(timeout, query).await {
             Ok(answer) => {
-                answer.with_context(|| format!("asked Docker at {} for {what}", self.url))
+                answer.with_context(|| format!("request to Docker at {} for {what}", self.url))
             }
             Err(_) => Err(anyhow!(
-                "Docker at {} did not tell {what} within {timeout:?}; is it hung?",
+                "no answer from Docker at {} to the request for {what} within {timeout:?}",
                 self.url
             )),
         }

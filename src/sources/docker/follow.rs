@@ -47,7 +47,7 @@ pub async fn follow(settings: &EngineSettings, source: &Source) {
             continue;
         }
         match follower.follow_connection(settings).await {
-            Ok(reason) => tracing::debug!("{reason}; subscribing anew"),
+            Ok(reason) => tracing::debug!("{reason}; subscribing again"),
             Err(error) => {
                 follower.state.on_disconnect();
                 follower.publish().await;
@@ -88,7 +88,7 @@ impl Follower<'_> {
         self.state.on_connect(replay, now());
         loop {
             if self.state.is_stream_stale() {
-                return Ok("docker's events went missing");
+                return Ok("events of Docker were lost");
             }
             if self.consumers.is_empty() || !selection.covers(&self.consumers.needed_events()) {
                 return Ok("other events are needed");
@@ -144,7 +144,7 @@ impl Follower<'_> {
         self.state.on_event(event, now());
         if let Some(step) = self.state.take_clock_step() {
             tracing::warn!(
-                "Docker's clock was set back by {}s; its events are told all the same",
+                "Docker's clock was set back by {}s; its events are still processed",
                 step.as_secs()
             );
         }
@@ -188,7 +188,7 @@ impl Follower<'_> {
         if self.state.is_current()
             && let Some(away) = self.outage.finish(now())
         {
-            tracing::info!("docker is back after {}s", away.as_secs());
+            tracing::info!("connected to Docker again after {}s", away.as_secs());
         }
     }
 }
@@ -198,9 +198,9 @@ fn log_disconnected(outage: &mut Outage, error: &anyhow::Error) -> Duration {
     let (report, pause) = outage.record_failure(now());
     match report {
         FailureReport::First => {
-            tracing::warn!("docker is away: {error:#}; trying again until it is back");
+            tracing::warn!("lost connection to Docker: {error:#}; retrying");
         }
-        FailureReport::Repeat => tracing::debug!("docker is still away: {error:#}"),
+        FailureReport::Repeat => tracing::debug!("still not connected to Docker: {error:#}"),
     }
     pause
 }
@@ -208,7 +208,7 @@ fn log_disconnected(outage: &mut Outage, error: &anyhow::Error) -> Duration {
 /// What an engine says in words that are not known here; the rest of its container counts.
 pub(crate) fn log_parse_warnings(state: &mut EngineState) {
     for warning in state.take_warnings() {
-        tracing::warn!("Docker says something that is not understood, and left out: {warning}");
+        tracing::warn!("ignoring values from Docker that are not understood: {warning}");
     }
 }
 

@@ -51,7 +51,7 @@ impl ImageCache {
     ) {
         let id = container.id.clone();
         let Some(image) = container.image_id.clone() else {
-            container.hide_labels(Some("Docker does not say which image it is of".into()));
+            container.hide_labels(Some("Docker does not report the container's image".into()));
             return;
         };
         self.used.insert(image.clone());

@@ -166,7 +166,7 @@ fn entry_name(entry: &Value) -> String {
     let first = entry.pointer("/Names/0").and_then(Value::as_str);
     let id = text("Id").or(text("ID")).map(|id| id.get(..12).unwrap_or(id));
     let name = first.or(text("Name")).map(|name| name.trim_start_matches('/')).or(id);
-    QuotedText(name.unwrap_or("one without a name")).to_string()
+    QuotedText(name.unwrap_or("(unnamed)")).to_string()
 }
 
 fn shorten_value(value: &Value) -> String {

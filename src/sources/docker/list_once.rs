@@ -39,7 +39,7 @@ pub async fn list_descriptions(settings: &EngineSettings) -> Result<Arc<Containe
         ContainerUpdate::Changed(containers) => Some(containers),
         ContainerUpdate::Event(..) | ContainerUpdate::Stopping(_) => None,
     });
-    containers.context("docker told nothing")
+    containers.context("Docker returned no list of containers")
 }
 
 /// Until nothing is left to be asked.

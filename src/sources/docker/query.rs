@@ -49,8 +49,9 @@ impl Engine {
         path: &str,
     ) -> Result<LenientList<T>> {
         let text = self.query_with_timeout(what, self.timeouts.list, self.fetch_body(path)).await?;
-        lenient::parse_list(&text)
-            .with_context(|| format!("Docker at {} told something else than {what}", self.url()))
+        lenient::parse_list(&text).with_context(|| {
+            format!("Docker at {} returned invalid data instead of {what}", self.url())
+        })
     }
 
     /// One thing; `None` where there is no such thing.
@@ -70,12 +71,13 @@ impl Engine {
         let Some(text) = self.query_with_timeout(what, time_limit, query).await? else {
             return Ok(None);
         };
-        let text = String::from_utf8(text)
-            .with_context(|| format!("Docker at {} told something else than {what}", self.url()))?;
+        let text = String::from_utf8(text).with_context(|| {
+            format!("Docker at {} returned invalid data instead of {what}", self.url())
+        })?;
         let (value, warnings) = lenient::parse_entry(&text);
         let value = value.ok_or_else(|| {
             anyhow!(
-                "Docker at {} told something else than {what}: {}",
+                "Docker at {} returned invalid data instead of {what}: {}",
                 self.url(),
                 warnings.join(", ")
             )
@@ -88,10 +90,9 @@ impl Engine {
         match timeout(PING_TIMEOUT, self.fetch_body("/_ping")).await {
             Ok(Ok(_) | Err(Error::DockerResponseServerError { .. })) => Ok(()),
             Ok(Err(error)) => Err(anyhow!(error).context(format!("Docker at {}", self.url()))),
-            Err(_) => Err(anyhow!(
-                "Docker at {} does not answer within {PING_TIMEOUT:?}; is it hung?",
-                self.url()
-            )),
+            Err(_) => {
+                Err(anyhow!("Docker at {} did not answer within {PING_TIMEOUT:?}", self.url()))
+            }
         }
     }
 

@@ -164,7 +164,7 @@ async fn inspect_details(
         Ok(Some(details)) => InspectOutcome::Found(details),
         Ok(None) => InspectOutcome::Gone,
         Err(error) => {
-            tracing::debug!("not inspected: {error:#}");
+            tracing::debug!("could not inspect a container: {error:#}");
             InspectOutcome::Failed
         }
     }
@@ -178,7 +178,7 @@ async fn find_image(
 ) -> Result<ImageAnswer> {
     Ok(match engine.inspect_image(id.as_str()).await? {
         Some(image) => ImageAnswer::Found(Arc::new(filter.slim_image(image))),
-        None => ImageAnswer::Failed(format!("Docker has no image {} any more", id.as_str()).into()),
+        None => ImageAnswer::Failed(format!("Docker no longer has image {}", id.as_str()).into()),
     })
 }
 
@@ -187,7 +187,7 @@ async fn describe_container(engine: &Engine, id: &ContainerId) -> InspectResult 
         Ok(Some(result)) => InspectResult::Found(result),
         Ok(None) => InspectResult::Gone,
         Err(error) => {
-            tracing::debug!("not inspected: {error:#}");
+            tracing::debug!("could not inspect a container: {error:#}");
             InspectResult::Failed
         }
     }

@@ -138,8 +138,8 @@ pub(crate) async fn connect_client(
 fn ssh_error(destination: &Destination, url: &str, error: &Error) -> anyhow::Error {
     let message = root_cause(error);
     match suggest_fix(destination, &message) {
-        Some(hint) => anyhow!("no way to Docker at {url}: {message}; {hint}"),
-        None => anyhow!("no way to Docker at {url}: {message}"),
+        Some(hint) => anyhow!("cannot connect to Docker at {url}: {message}; {hint}"),
+        None => anyhow!("cannot connect to Docker at {url}: {message}"),
     }
 }
 
@@ -156,15 +156,16 @@ fn suggest_fix(destination: &Destination, message: &str) -> Option<String> {
     let has = |text: &str| message.contains(text);
     if has("Host key verification failed") {
         Some(format!(
-            "log in once by hand to check its key (ssh {destination}), as the user that \
+            "log in once manually to accept its key (ssh {destination}), as the user that \
              docker-balancer runs as"
         ))
     } else if has("Permission denied") {
         Some(format!(
-            "this has to work without a password: ssh -o BatchMode=yes {destination} docker version"
+            "this command must work without a password: ssh -o BatchMode=yes {destination} docker \
+             version"
         ))
     } else if has("docker: not found") || has("docker: command not found") {
-        Some("the docker command is needed over there".to_owned())
+        Some("install the docker command on that machine".to_owned())
     } else {
         None
     }
@@ -207,7 +208,7 @@ impl SshPipe {
     fn spawn_ssh(mut ssh: Command) -> io::Result<Self> {
         let mut child = ssh.spawn().map_err(|error| match error.kind() {
             ErrorKind::NotFound => {
-                io::Error::new(error.kind(), "there is no ssh program in PATH; install OpenSSH")
+                io::Error::new(error.kind(), "ssh is not in PATH; install OpenSSH")
             }
             _ => error,
         })?;
@@ -251,11 +252,11 @@ async fn wait_for_exit(mut child: Child, stderr: ChildStderr) -> io::Result<()> 
         return Ok(());
     }
     let reason = match last_lines(&String::from_utf8_lossy(&output)) {
-        words if words.is_empty() => format!("ssh ended with {status}"),
+        words if words.is_empty() => format!("ssh exited with {status}"),
         words => words,
     };
     // In the middle of an answer the error gets lost on its way up.
-    tracing::debug!("ssh ended: {reason}");
+    tracing::debug!("ssh failed: {reason}");
     Err(io::Error::other(reason))
 }
 

@@ -22,10 +22,13 @@ pub struct SwarmState {
 impl Engine {
     /// `None` where it is no manager of a Swarm.
     pub async fn query_swarm(&self) -> Result<Option<SwarmState>> {
-        let services = self.query_swarm_list::<Service>("its services", "/services").await?;
+        let services =
+            self.query_swarm_list::<Service>("the list of services", "/services").await?;
         let Some(services) = services else { return Ok(None) };
-        let tasks = self.query_swarm_list::<Task>("its tasks", "/tasks").await?.unwrap_or_default();
-        let nodes = self.query_swarm_list::<Node>("its nodes", "/nodes").await?.unwrap_or_default();
+        let tasks =
+            self.query_swarm_list::<Task>("the list of tasks", "/tasks").await?.unwrap_or_default();
+        let nodes =
+            self.query_swarm_list::<Node>("the list of nodes", "/nodes").await?.unwrap_or_default();
         Ok(Some(SwarmState { services, tasks, nodes }))
     }
 

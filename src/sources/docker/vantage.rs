@@ -36,7 +36,7 @@ pub async fn detect_vantage(
 ) -> Result<Vantage> {
     let vantage = find_vantage(engine, settings, kind).await?;
     if kind == AddressKind::Auto && matches!(vantage, Vantage::Remote { .. }) {
-        tracing::info!("{} is on another machine: its published ports are used", settings.url());
+        tracing::info!("Docker at {} is on another machine: using published ports", settings.url());
     }
     Ok(vantage)
 }
@@ -105,7 +105,7 @@ async fn locate_engine(settings: &EngineSettings) -> Result<EngineLocation> {
     let found = timeout(settings.timeouts.connect, tokio::net::lookup_host((name.as_str(), 0)));
     let found = found
         .await
-        .with_context(|| format!("no answer about the address of {name}"))?
+        .with_context(|| format!("no answer for the address of {name}"))?
         .with_context(|| format!("no address of the Docker host {name}"))?;
     let addresses: Vec<_> = found.map(|addr| addr.ip().to_canonical()).collect();
     classify_engine(&addresses, read_own_addresses())

@@ -34,9 +34,9 @@ pub struct Settings {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// For people
+    /// Plain text
     Text,
-    /// One object per line, for programs
+    /// One JSON object per line
     Json,
 }
 
@@ -49,7 +49,7 @@ static FLUSH: OnceLock<Box<dyn Fn() + Send + Sync>> = OnceLock::new();
 /// When `RUST_LOG` is no filter, or the thread that writes cannot be started.
 pub fn start_logging(settings: &Settings, program: &str) -> Result<()> {
     let filter: Targets = settings.filter.parse().with_context(|| {
-        format!("RUST_LOG={:?} is no level and no list of target=level", settings.filter)
+        format!("RUST_LOG={:?} is not a level or a list of target=level", settings.filter)
     })?;
     let layer = match settings.format {
         LogFormat::Json => {

@@ -79,10 +79,7 @@ fn forward_lines<T>(queue: &Receiver<QueueItem<T>>, mut write: impl FnMut(T)) {
             Err(TryRecvError::Empty) => {
                 let lines = lost_lines();
                 if lines > reported {
-                    warn!(
-                        "the log was not read in time: {} lines of it are lost",
-                        lines - reported
-                    );
+                    warn!("the log was not read in time; {} lines were lost", lines - reported);
                     reported = lines;
                 }
                 let Ok(item) = queue.recv() else { return };

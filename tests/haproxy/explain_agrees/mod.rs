@@ -122,7 +122,7 @@ async fn compare_answers(
 
 fn answers_agree(explanation: &Explanation, answer: &Answer) -> bool {
     match explanation.outcome {
-        RequestOutcome::NobodyListens => false,
+        RequestOutcome::NotListening => false,
         RequestOutcome::NotFound | RequestOutcome::Unavailable | RequestOutcome::Refused => {
             explanation.status == Some(answer.status)
         }

@@ -86,7 +86,7 @@ fn host_label(host: &str) -> &str {
 }
 
 fn group_state(paths: &[PathGroup]) -> (StatusIcon, &'static str) {
-    let served = paths.iter().filter(|group| group.nobody.is_none()).count();
+    let served = paths.iter().filter(|group| group.unserved.is_none()).count();
     let up = |row: &ServerRow| {
         matches!(row.mark, StatusIcon::Up | StatusIcon::Backup | StatusIcon::ZeroWeight)
     };
@@ -94,7 +94,7 @@ fn group_state(paths: &[PathGroup]) -> (StatusIcon, &'static str) {
         0 => (StatusIcon::Down, "not served"),
         _ if served < paths.len() => (StatusIcon::Down, "partly served"),
         _ if paths.iter().flat_map(|group| &group.rows).all(up) => (StatusIcon::Up, "served"),
-        _ => (StatusIcon::Partly, "served, not by all"),
+        _ => (StatusIcon::Partly, "served by some"),
     }
 }
 
@@ -105,7 +105,7 @@ fn container_names(routes: &[RouteStatus]) -> String {
     let names: BTreeSet<_> = names.collect();
     let first = names.iter().take(MAX_NAMES).copied().collect::<Vec<_>>().join(", ");
     match names.len() {
-        0 => "→ nobody".to_owned(),
+        0 => "→ no containers".to_owned(),
         1..=MAX_NAMES => format!("→ {first}"),
         all => format!("→ {first} and {} more", format_count((all - MAX_NAMES) as u64)),
     }

@@ -95,22 +95,22 @@ fn docker_badge(status: &Status) -> StatusBadge {
             StatusIcon::Down
         },
         text: match docker_status.connected {
-            true if docker_status.is_silent() => "Docker is silent",
+            true if docker_status.is_silent() => "Docker does not answer",
             true => "Docker connected",
-            false => "Docker away",
+            false => "Docker not connected",
         }
         .to_owned(),
         more: match (docker_status.containers, docker_status.connected) {
             (Some(number), _) => format_plural(number, "container"),
-            (None, true) => "it lists its containers".to_owned(),
-            (None, false) => "it did not answer yet".to_owned(),
+            (None, true) => "listing containers".to_owned(),
+            (None, false) => "no answer yet".to_owned(),
         },
     }
 }
 
 fn haproxy_badge(status: &Status) -> StatusBadge {
     let haproxy_status = &status.haproxy;
-    let whose = if haproxy_status.managed { "ours" } else { "a service" };
+    let whose = if haproxy_status.managed { "managed" } else { "system service" };
     let old = (haproxy_status.old_workers != 0)
         .then(|| format_plural(haproxy_status.old_workers, "old worker"));
     let pid = haproxy_status.pid.map(|pid| format!("pid {pid}"));

@@ -11,7 +11,7 @@ mod status_icon;
 
 pub use group::HostGroup;
 pub use head::{Head, ListenerBadge, RollbackBanner, StatusBadge};
-pub use pass::{ChangeKind, DiffLine, Pass};
+pub use pass::{DiffLine, Pass};
 pub use problems::{ProblemList, ProblemRow};
 pub use row::{PathGroup, ServerRow};
 pub use status_icon::StatusIcon;

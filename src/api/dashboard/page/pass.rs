@@ -3,7 +3,8 @@
 //! Pure.
 
 use crate::{
-    report::status::{HowStatus, LastApply},
+    report::status::{ChangeStatus, HowStatus, LastApply},
+    routing::route_diff::ChangeKind,
     support::format::{format_ago, format_clock, format_count, format_elapsed, format_plural},
 };
 use std::time::Duration;
@@ -27,22 +28,14 @@ pub struct Pass {
 /// A route that changed.
 #[derive(Debug, Clone)]
 pub struct DiffLine {
-    pub sign: ChangeKind,
+    kind: ChangeKind,
     pub text: String,
-}
-
-/// How it changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ChangeKind {
-    Added,
-    Removed,
-    Changed,
 }
 
 impl Pass {
     pub(crate) fn from_apply(apply: &LastApply, now_ms: u64) -> Self {
         let took = format_elapsed(apply.took_us);
-        let left_out = apply.changes.len().saturating_sub(MAX_LINES);
+        let left_out = apply.changed.len().saturating_sub(MAX_LINES);
         Self {
             clock: format_clock(apply.at_ms),
             ago: format_ago(Duration::from_millis(now_ms.saturating_sub(apply.at_ms))),
@@ -55,38 +48,30 @@ impl Pass {
                 HowStatus::Reload => format!("HAProxy reloaded in {took}"),
             },
             why: apply.why.clone(),
-            lines: apply.changes.iter().take(MAX_LINES).map(|text| DiffLine::parse(text)).collect(),
+            lines: apply.changed.iter().take(MAX_LINES).map(DiffLine::from_change).collect(),
             more: (left_out != 0).then(|| format!("and {} more", format_count(left_out as u64))),
         }
     }
 }
 
 impl DiffLine {
-    fn parse(text: &str) -> Self {
-        let (sign, change) = text.split_once(' ').unwrap_or(("~", text));
-        let sign = match sign {
-            "+" => ChangeKind::Added,
-            "-" => ChangeKind::Removed,
-            _ => ChangeKind::Changed,
-        };
-        Self { sign, text: change.to_owned() }
+    fn from_change(change: &ChangeStatus) -> Self {
+        Self { kind: change.change, text: change.text.clone() }
     }
-}
 
-impl ChangeKind {
-    pub fn text(self) -> &'static str {
-        match self {
-            Self::Added => "+",
-            Self::Removed => "−",
-            Self::Changed => "~",
+    pub fn sign(&self) -> &'static str {
+        match self.kind {
+            ChangeKind::Add => "+",
+            ChangeKind::Remove => "−",
+            ChangeKind::Change => "~",
         }
     }
 
-    pub fn class(self) -> &'static str {
-        match self {
-            Self::Added => "came",
-            Self::Removed => "went",
-            Self::Changed => "differs",
+    pub fn class(&self) -> &'static str {
+        match self.kind {
+            ChangeKind::Add => "added",
+            ChangeKind::Remove => "removed",
+            ChangeKind::Change => "changed",
         }
     }
 }

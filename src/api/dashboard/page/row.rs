@@ -18,8 +18,8 @@ pub struct PathGroup {
     pub titled: bool,
     /// What is special about it.
     pub options: Vec<String>,
-    /// Why nobody serves it, where nobody does.
-    pub nobody: Option<&'static str>,
+    /// Why no container serves it, if none does.
+    pub unserved: Option<&'static str>,
     pub rows: Vec<ServerRow>,
 }
 
@@ -52,7 +52,7 @@ impl PathGroup {
             path: if route.prefix.is_empty() { "/".to_owned() } else { route.prefix.clone() },
             titled: true,
             options: option_notes(route),
-            nobody: no_server_note(route),
+            unserved: no_server_note(route),
             rows: route
                 .servers
                 .iter()
@@ -66,9 +66,9 @@ fn no_server_note(route: &RouteStatus) -> Option<&'static str> {
     let is = |state| route.servers.iter().any(|status| status.state == state);
     match () {
         () if is(ServerState::Up) => None,
-        () if route.held => Some("the last container went; 503 is answered for a while"),
-        () if is(ServerState::Down) => Some("HAProxy finds nobody up; 503 is answered"),
-        () => Some("nobody gets requests; 503 is answered"),
+        () if route.held => Some("last container gone: responding 503 for a while"),
+        () if is(ServerState::Down) => Some("all servers down: responding 503"),
+        () => Some("no server available: responding 503"),
     }
 }
 

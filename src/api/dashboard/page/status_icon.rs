@@ -24,9 +24,11 @@ impl StatusIcon {
         match server.state {
             ServerState::Up => (Self::Up, "up"),
             ServerState::Down => (Self::Down, "down"),
-            ServerState::Weightless => (Self::ZeroWeight, "weight 0"),
-            ServerState::Reserve => (Self::Backup, "reserve"),
-            ServerState::Out => (Self::Excluded, server.why.map_or("out", Exclusion::as_str)),
+            ServerState::ZeroWeight => (Self::ZeroWeight, "weight 0"),
+            ServerState::Backup => (Self::Backup, "backup"),
+            ServerState::Excluded => {
+                (Self::Excluded, server.why.map_or("excluded", Exclusion::as_str))
+            }
         }
     }
 
@@ -34,9 +36,9 @@ impl StatusIcon {
         match self {
             Self::Up => "up",
             Self::Down => "down",
-            Self::ZeroWeight => "weightless",
-            Self::Backup => "reserve",
-            Self::Excluded => "out",
+            Self::ZeroWeight => "zero-weight",
+            Self::Backup => "backup",
+            Self::Excluded => "excluded",
             Self::Partly => "partly",
         }
     }

@@ -88,43 +88,46 @@ fn error_names_its_line() {
     for (params, message) in [
         (
             String::new(),
-            "p.ini: [params] says no endpoints, and they are needed: endpoints=http://127.0.0.1:2379",
+            "p.ini: the key endpoints is missing in [params], as in endpoints=http://127.0.0.1:2379",
         ),
         (
             "endpoints=ftp://a".into(),
-            "p.ini:4: \"ftp://a\" is no endpoint such as http://10.0.0.2:2379",
+            "p.ini:4: \"ftp://a\" is not an endpoint such as http://10.0.0.2:2379",
         ),
-        ("endpoints=a:b".into(), "p.ini:4: \"a:b\" is no endpoint such as http://10.0.0.2:2379"),
+        (
+            "endpoints=a:b".into(),
+            "p.ini:4: \"a:b\" is not an endpoint such as http://10.0.0.2:2379",
+        ),
         (
             also("class=distconfig.backends.consul.ConsulBackend"),
-            "p.ini:4: containers are published to etcd; there is no \"distconfig.backends.consul.ConsulBackend\"",
+            "p.ini:4: unknown store \"distconfig.backends.consul.ConsulBackend\"; containers can only be published to etcd",
         ),
-        (also("pasword=x"), "p.ini:4: [params] knows no pasword; did you mean password?"),
-        (also("ttl=1s"), "p.ini:4: ttl is from 2s to 24h"),
-        (also("node=a/b"), "p.ini:4: node is a name without / and spaces"),
-        (also("prefix=a b"), "p.ini:4: prefix is a path such as /docker-glue"),
-        (also("on_stop=stay"), "p.ini:4: on_stop is delete or keep, not \"stay\""),
+        (also("pasword=x"), "p.ini:4: unknown key pasword in [params]; did you mean password?"),
+        (also("ttl=1s"), "p.ini:4: ttl must be from 2s to 24h"),
+        (also("node=a/b"), "p.ini:4: node must be a name without / and spaces"),
+        (also("prefix=a b"), "p.ini:4: prefix must be a path such as /docker-glue"),
+        (also("on_stop=stay"), "p.ini:4: on_stop must be delete or keep, not \"stay\""),
         (
             also("omit=Config..Env"),
-            "p.ini:4: omit is none, or names such as Config.Env, comma-separated",
+            "p.ini:4: omit must be none, or a comma-separated list of names such as Config.Env",
         ),
-        (also("cert_file=/x"), "p.ini:4: its key_file is missing"),
-        (also("user=u"), "p.ini:4: user and password (or password_file) go together"),
-        (also("password=x\npassword_file=/x\nuser=u"), "p.ini:5: there is a password beside it"),
+        (also("cert_file=/x"), "p.ini:4: key_file is missing"),
+        (also("user=u"), "p.ini:4: user and password (or password_file) must be set together"),
+        (also("password=x\npassword_file=/x\nuser=u"), "p.ini:5: password is set as well"),
         (
             "endpoints=http://a\nca_file=/ca".into(),
-            "p.ini:4: an endpoint that begins with http:// takes no certificates",
+            "p.ini:4: certificates do not apply to an endpoint that starts with http://",
         ),
         (
             also("clientParams={'host': 'b'}"),
-            "p.ini:5: endpoints are said here and in clientParams",
+            "p.ini:5: endpoints is set both here and in clientParams",
         ),
-        ("clientParams={'hots': 'b'}".into(), "p.ini:4: clientParams: there is no \"hots\""),
+        ("clientParams={'hots': 'b'}".into(), "p.ini:4: clientParams: unknown key \"hots\""),
         (
             "clientParams={'cert': 'b'}".into(),
-            "p.ini:4: clientParams: cert is a pair: the certificate's file and its key's",
+            "p.ini:4: clientParams: cert must be a pair of the certificate's file and the key's file",
         ),
-        ("clientParams=x".into(), "p.ini:4: clientParams: a value is expected at its character 1"),
+        ("clientParams=x".into(), "p.ini:4: clientParams: a value is expected at character 1"),
     ] {
         assert_eq!(parse_publish(&params).unwrap_err(), message, "{params}");
     }

@@ -1124,7 +1124,7 @@ fn label_of_an_image_that_cannot_be_had_counts_for_nothing_until_it_can() {
 fn container_without_an_image_has_no_label_that_counts() {
     let mut scenario = Scenario::new(compare_image);
     scenario.connect().ask_and_answer("all", &[labelled_container("a")]);
-    scenario.has_labels("a", "Docker does not say which image it is of").asks_for_images("");
+    scenario.has_labels("a", "Docker does not report the container's image").asks_for_images("");
 }
 
 #[test]
