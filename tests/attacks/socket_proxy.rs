@@ -106,6 +106,10 @@ fn is_harmless(line: &str) -> bool {
     let segments: Vec<_> = path.split('/').skip(1).collect();
     let is_known = match segments[..] {
         ["containers", name, "json"] | ["networks", name] => is_name(name),
+        ["images", id, "json"] => {
+            let digits = id.strip_prefix("sha256:").unwrap_or(id);
+            digits.len() == 64 && digits.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f'))
+        }
         _ => HARMLESS.split(' ').any(|harmless| harmless == path),
     };
     ["GET", "HEAD"].contains(&method) && is_known
