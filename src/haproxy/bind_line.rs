@@ -1,4 +1,4 @@
-//! Where a configuration listens.
+//! The addresses that a configuration binds.
 //!
 //! Pure.
 
@@ -7,7 +7,8 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
-/// The TCP addresses of the `bind` lines; names, ranges, sockets and other families are left out.
+/// Returns the TCP addresses of the `bind` lines. Host names, port ranges, Unix sockets and other address families are
+/// ignored.
 pub fn parse_bind_addresses(config: &str) -> BTreeSet<SocketAddr> {
     let lines = config.lines().filter_map(|line| line.trim_start().strip_prefix("bind "));
     let words = lines.filter_map(|line| line.split_whitespace().next());
@@ -18,7 +19,7 @@ pub fn parse_bind_ports(config: &str) -> BTreeSet<u16> {
     parse_bind_addresses(config).iter().map(SocketAddr::port).collect()
 }
 
-/// `:80`, `*:80`, `10.0.0.1:80`, `[::]:80`, `:::80`, `ipv4@…`, `ipv6@…` (Configuration Manual, 4.2 "bind").
+/// Parses `:80`, `*:80`, `10.0.0.1:80`, `[::]:80`, `:::80`, `ipv4@…`, `ipv6@…` (Configuration Manual, 4.2 "bind").
 pub(super) fn parse_address(word: &str) -> Option<SocketAddr> {
     let (is_ipv6, word) = match word.strip_prefix("ipv6@") {
         Some(unprefixed) => (true, unprefixed),

@@ -1,6 +1,6 @@
-//! Asks HAProxy whether it would take a configuration, and understands what it says.
+//! Checks a configuration with HAProxy and parses HAProxy's messages.
 //!
-//! The formats are those of 2.6, 3.0 and 3.2; their real words are the tests' tables.
+//! The message formats are those of 2.6, 3.0 and 3.2; the tests quote real output.
 
 use super::{bind_line::parse_address, render::FD_HARD_LIMIT, socket::with_timeout};
 use std::{
@@ -9,7 +9,7 @@ use std::{
 };
 use tokio::process::Command;
 
-/// A check takes 30 to 300 ms; what takes this long is stuck.
+/// A check takes 30 to 300 ms; after this time HAProxy is considered stuck.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,18 +18,18 @@ pub enum Verdict {
     Refused(ConfigRejection),
 }
 
-/// Why HAProxy does not take a configuration.
+/// Why HAProxy rejects a configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ConfigRejection {
-    /// Lines of the configuration that HAProxy names, in its order; often none.
+    /// Line numbers of the configuration that HAProxy names, in HAProxy's order; often none.
     pub lines: Vec<usize>,
-    /// Ports that could not be bound: no fault of the text, it only shows when it is started.
+    /// Ports that could not be bound. The configuration text is valid: such errors occur only when HAProxy starts.
     pub unbound_ports: Vec<u16>,
     /// The first reason, on one line and without the file's path.
     pub text: String,
 }
 
-/// A program's file, as long as nobody replaces it.
+/// Identity of a program file. Changes when the file is replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BinaryId {
     device: u64,
@@ -40,7 +40,7 @@ pub struct BinaryId {
 }
 
 impl BinaryId {
-    /// Of a program as [`Command::new`] takes it: a name alone is looked up in PATH.
+    /// Identifies a program, given as for [`Command::new`]: a name without a folder is looked up in PATH.
     pub fn from_path(program: &Path) -> io::Result<Self> {
         let path = env::var_os("PATH").filter(|_| program.components().count() == 1);
         let candidates = path.iter().flat_map(env::split_paths).map(|folder| folder.join(program));
@@ -60,7 +60,7 @@ impl fmt::Display for ConfigRejection {
     }
 }
 
-/// `haproxy -c`. It binds nothing, so a port that is taken passes.
+/// Runs `haproxy -c`. The check binds no port, so it also succeeds for a port that is in use.
 pub async fn check(bin: &Path, config: &Path, options: &[String]) -> io::Result<Verdict> {
     let mut command = Command::new(bin);
     command.arg("-c").arg("-f").arg(config).args(options);
@@ -74,7 +74,7 @@ pub async fn check(bin: &Path, config: &Path, options: &[String]) -> io::Result<
     Ok(Verdict::Refused(parse_rejection(&output, config)))
 }
 
-/// From what HAProxy wrote (to stderr, or as the answer to `reload`).
+/// Parses HAProxy's output (stderr, or the answer to `reload`).
 pub fn parse_rejection(output: &str, config: &Path) -> ConfigRejection {
     let alerts: Vec<_> = output.lines().filter_map(|line| strip_level(line, "[ALERT]")).collect();
     ConfigRejection {
@@ -90,7 +90,8 @@ pub fn parse_rejection(output: &str, config: &Path) -> ConfigRejection {
     }
 }
 
-/// HAProxy before 3.0 has a table of all files that it may open.
+/// Appends the setting to add if HAProxy before 3.0 cannot allocate its tables, which have one entry per possible file
+/// descriptor.
 fn append_hint(text: String) -> String {
     let tables = ["fdtab", "polled_mask", "fdinfo"];
     if !tables.iter().any(|table| text.contains(&format!(" entries for {table}"))) {
@@ -116,7 +117,7 @@ fn strip_level<'a>(line: &'a str, level: &str) -> Option<&'a str> {
     Some(reason.strip_prefix("config : ").unwrap_or(reason).trim())
 }
 
-/// The text before and the line number in `[PATH:LINE]`, where the path is ours.
+/// Returns the text before `[PATH:LINE]` and the line number, where PATH is `config`.
 fn find_position<'a>(reason: &'a str, config: &Path) -> Option<(&'a str, &'a str)> {
     let (before, after) = reason.split_once(&format!("[{}:", config.display()))?;
     Some((before, after.split_once(']')?.0))
@@ -130,7 +131,8 @@ fn strip_position(reason: &str, config: &Path) -> String {
     let remainder = &reason[before.len() + path.len() + line.len() + "[:]".len()..];
     let remainder = remainder.trim_start_matches([' ', ':']);
     let before = before.trim_end_matches("parsing ").trim_end_matches("Parsing ");
-    // "Binding [FILE:14] for frontend f: …" reads on after the place; "parsing" begins anew.
+    // In "Binding [FILE:14] for frontend f: …" the sentence continues after the position; after "parsing" a new one
+    // begins.
     let joined =
         if before.is_empty() { remainder.to_owned() } else { format!("{before}{remainder}") };
     joined.replace(&format!("{path}:"), "line ").replace(&path, "the configuration")

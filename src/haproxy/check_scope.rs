@@ -1,8 +1,8 @@
-//! What of a file HAProxy has not checked yet.
+//! Which parts of a file HAProxy has not checked yet.
 //!
-//! Pure. A backend's section means the same whatever other backends there are: their names differ, as they are
-//! keys of one map, and nothing but the administrator's file refers to them. So HAProxy accepts a file if it has
-//! accepted all the sections that it consists of, together with all that is no backend.
+//! Pure. A backend section is valid or invalid regardless of the other backends: backend names are keys of one map and
+//! thus unique, and only the administrator's base file refers to them. So HAProxy accepts a file if it has accepted
+//! every backend section in it, each together with everything that is not a backend.
 
 use super::{
     check::BinaryId,
@@ -16,10 +16,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Until all of a file is checked again, since the reasons for which HAProxy may refuse one are its own.
+/// Interval after which the whole file is checked again, because HAProxy may reject a file for reasons that this module
+/// does not know.
 const FULL_CHECK_INTERVAL: Duration = Duration::from_hours(1);
 
-/// The sections that came or changed since HAProxy has accepted a file.
+/// The backend sections that were added or changed since HAProxy last accepted a file.
 #[derive(Debug, Clone, Default)]
 pub struct UncheckedSections {
     /// `None`: no file is known to be accepted.
@@ -31,20 +32,20 @@ pub struct UncheckedSections {
 /// A file that HAProxy has accepted as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AcceptedConfig {
-    /// Hash of all that is no backend.
+    /// Hash of everything that is not a backend.
     base_hash: u64,
-    /// By whom; it may be replaced by another version.
+    /// The HAProxy binary that accepted it; an upgrade may replace the binary.
     checker: BinaryId,
     accepted_at: Instant,
 }
 
-/// What HAProxy is asked about before a file takes its place.
+/// The part of a file that HAProxy has to check before the file is replaced.
 #[derive(Debug, PartialEq, Eq)]
 pub enum CheckScope {
     Full,
-    /// All that is no backend, and these.
+    /// Everything that is not a backend, and these backends.
     Partial(Box<Config>),
-    /// There is nothing in it that HAProxy has not accepted.
+    /// HAProxy has accepted every section of the file.
     Skip,
 }
 
@@ -60,29 +61,29 @@ impl AcceptedConfig {
 }
 
 impl UncheckedSections {
-    /// The sections of these backends are others.
+    /// Records that the sections of these backends changed.
     pub fn mark_changed(&mut self, backends: impl IntoIterator<Item = String>) {
         self.changed.extend(backends);
     }
 
-    /// For a file that is about to be written. Changes from now on are those of the next one.
+    /// Returns the state for a file that is about to be written. Later changes count for the next file.
     #[must_use]
     pub fn take_snapshot(&mut self) -> Self {
         let later = Self { accepted: self.accepted.clone(), changed: BTreeSet::new() };
         mem::replace(self, later)
     }
 
-    /// All of the file was accepted.
+    /// Records that HAProxy accepted the whole file.
     pub fn set_accepted(&mut self, accepted: Option<AcceptedConfig>) {
         self.accepted = accepted;
     }
 
-    /// It is not known what is accepted.
+    /// Records that no file is known to be accepted.
     pub fn invalidate(&mut self) {
         self.accepted = None;
     }
 
-    /// What HAProxy has to be asked before a file of this configuration takes its place.
+    /// Returns the part that HAProxy has to check before a file of this configuration is replaced.
     pub fn select_scope(
         &self,
         config: &Config,
@@ -108,13 +109,13 @@ impl UncheckedSections {
         let is_empty = part.backends.is_empty() && part.spares.is_empty();
         match &context.base {
             BaseConfig::BuiltIn { .. } if is_empty => CheckScope::Skip,
-            // It may name other files, and backends that have gone.
+            // The administrator's base file may refer to other files, and to backends that were removed.
             _ => CheckScope::Partial(Box::new(part)),
         }
     }
 }
 
-/// Backends whose sections differ, and those that were not there.
+/// Returns the backends whose sections differ, and those that are new.
 pub fn changed_backends(before: &Config, after: &Config) -> Vec<String> {
     let is_same =
         |name: &String, backend| before.backends.get(name).is_some_and(|old| is_same(old, backend));
@@ -128,7 +129,7 @@ fn is_same<T: PartialEq>(one: &Arc<T>, other: &Arc<T>) -> bool {
     Arc::ptr_eq(one, other) || one == other
 }
 
-/// The configuration with no other backends than these.
+/// Returns the configuration reduced to these backends.
 fn select_backends<'a>(config: &Config, names: impl Iterator<Item = &'a str>) -> Config {
     let Config { fingerprint: skeleton, frontends, .. } = config;
     let (skeleton, frontends) = (skeleton.clone(), frontends.clone());
@@ -150,7 +151,8 @@ fn select_backends<'a>(config: &Config, names: impl Iterator<Item = &'a str>) ->
     part
 }
 
-/// All words of an administrator's file that may be a backend's name: it may refer to one of ours.
+/// Returns all words of an administrator's base file that may be a backend's name: the file may refer to a generated
+/// backend.
 fn backend_words(base: &str) -> impl Iterator<Item = &str> {
     let is_of_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':');
     base.split(move |c| !is_of_name(c)).filter(|word| !word.is_empty())

@@ -1,6 +1,6 @@
-//! Routes → configuration, and whether the runtime API or a reload leads there.
+//! Builds a configuration from routes, and decides whether the runtime API or a reload is needed to reach it.
 //!
-//! Pure. A pass goes this way, and `docker-balancer plan` says that it would.
+//! Pure. Used by each reconcile pass and by `docker-balancer plan`.
 
 use crate::{
     haproxy::{
@@ -17,7 +17,7 @@ use crate::{
 };
 use std::collections::BTreeSet;
 
-/// What a configuration is made with, besides routes.
+/// Inputs of a configuration besides the routes.
 #[derive(Debug, Clone, Copy)]
 pub struct ConfigBuilder<'a> {
     pub rules: &'a Rules,
@@ -29,7 +29,7 @@ pub struct ConfigBuilder<'a> {
 }
 
 impl ConfigBuilder<'_> {
-    /// For a worker that is yet to be started.
+    /// Builds the configuration of a worker that is not started yet.
     pub fn build_fresh(&self, routes: &Routes) -> Config {
         let spare_count =
             if self.context.provisioning == Provisioning::Spares { self.spare_count } else { 0 };
@@ -44,8 +44,8 @@ impl ConfigBuilder<'_> {
         config
     }
 
-    /// For the worker that runs, and why that would take a reload, if it would. `had` is what it was
-    /// given before, for saying what is different.
+    /// Builds the configuration of the running worker, and returns the reason if it takes a reload. `previous` is the
+    /// configuration that HAProxy was given before; the reason names what differs from it.
     pub fn build_for_running(
         &self,
         routes: &Routes,

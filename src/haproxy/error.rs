@@ -1,4 +1,4 @@
-//! Why something was not applied, so that a caller can tell what to do about it.
+//! Why a configuration was not applied, so that the caller can choose what to do about it.
 
 use super::{
     check::ConfigRejection, lock::LockError, master::ReloadError, process::StartError,
@@ -7,16 +7,16 @@ use super::{
 use crate::support::atomic_file::WriteError;
 use std::collections::BTreeMap;
 
-/// Why the last good state goes on serving.
+/// Why HAProxy continues to serve the last good state.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     #[error("HAProxy refuses the configuration: {0}")]
     Refused(ConfigRejection),
-    /// The check passed and HAProxy could not load it all the same: a matter of this machine (sockets,
-    /// limits), not of one route, and trying with fewer routes costs an outage each time.
+    /// The check passed, but HAProxy could not load the configuration. The cause is this machine (sockets, limits), not
+    /// one route, and each try with fewer routes would cost an outage.
     #[error("HAProxy accepts the configuration but cannot load it: {0}")]
     NotLoaded(ConfigRejection),
-    /// These ports cannot be had, each for its reason; leave them out and try them again later.
+    /// These ports cannot be bound, each with its reason. The caller leaves them out and retries later.
     #[error("cannot listen: {}", each(.0))]
     Bind(BTreeMap<u16, String>),
     #[error("{0}")]
@@ -42,7 +42,7 @@ pub enum OpenError {
     Start(#[from] StartError),
 }
 
-/// What a start or a reload says; a check's refusal is [`ApplyError::Refused`].
+/// Converts the error of a start or a reload. A rejection by the check is [`ApplyError::Refused`].
 impl From<ConfigRejection> for ApplyError {
     fn from(refusal: ConfigRejection) -> Self {
         if refusal.unbound_ports.is_empty() {

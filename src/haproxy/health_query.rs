@@ -1,4 +1,4 @@
-//! A round of questions about how servers are, and what is done about those that are gone.
+//! Queries the health of servers, and ends the sessions of servers that were removed.
 
 use super::{
     health::{self, CheckFailure, CheckResult, FrontendErrorCounts, HealthReport, ServerKey},
@@ -10,11 +10,11 @@ use std::{
     time::Duration,
 };
 
-/// For all of them.
+/// For all commands of one query together.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Asks about the servers of these backends, or of all; and about all, and what could not be read, where frontends have
-/// refused something since `refusals`.
+/// Queries the servers of these backends; `None` means all. If the frontends' error counts differ from
+/// `frontend_errors`, or if that is `None`, queries all servers, and also what HAProxy could not parse (`show errors`).
 ///
 /// # Errors
 /// When HAProxy does not answer, or with something else.
@@ -34,13 +34,13 @@ pub async fn fetch_health(
         } else {
             for backend in backends.into_iter().flatten() {
                 let answer = session.send_command(&format!("show stat {backend} 4 -1")).await?;
-                // One that has gone since is no such proxy.
+                // A backend that was removed in the meantime is an unknown proxy to HAProxy.
                 if answer.starts_with('#') {
                     report.servers.append(&mut parse_report(answer).await?.servers);
                 }
             }
         }
-        // 3.0 waits for more of an answer that is no HTTP, 3.2 has a failure of another name for it.
+        // For a check response that is not HTTP, 3.0 waits for more data, and 3.2 reports another failure.
         let is_unreadable = |health: &health::ServerHealth| {
             matches!(
                 &health.check,
@@ -58,7 +58,7 @@ pub async fn fetch_health(
     .await
 }
 
-/// Ends what these servers have under way, of the worker that serves, and of those that a reload has left.
+/// Ends the sessions of these servers, in the current worker and in the old workers that reloads left.
 pub(super) async fn end_sessions(socket: WorkerSocket, servers: Vec<ServerKey>) -> io::Result<()> {
     let mut session = socket.connect().await?;
     for (backend, server) in &servers {
@@ -66,9 +66,10 @@ pub(super) async fn end_sessions(socket: WorkerSocket, servers: Vec<ServerKey>) 
     }
     let Some(master) = &socket.master else { return Ok(()) };
     for pid in master.list_processes().await?.stopping_workers() {
-        // One that has ended meanwhile has no requests either.
+        // An old worker that has exited has no sessions either.
         let Ok(answer) = master.send_to_worker(pid, "show sess").await else { continue };
-        // It refuses to end all sessions of a server, as its proxies are disabled by now.
+        // An old worker refuses to end all sessions of a server, because its proxies are already disabled. So each
+        // session is ended by its id.
         for id in health::find_sessions(&answer, &servers) {
             let _ = master.send_to_worker(pid, &format!("shutdown session {id}")).await;
         }
@@ -76,7 +77,7 @@ pub(super) async fn end_sessions(socket: WorkerSocket, servers: Vec<ServerKey>) 
     Ok(())
 }
 
-/// Of 10,000 servers it takes longer than a loop should wait.
+/// Parses on a thread of its own: for 10,000 servers this would block the event loop for too long.
 async fn parse_report(answer: String) -> io::Result<HealthReport> {
     let invalid = || io::Error::new(io::ErrorKind::InvalidData, "no answer to `show stat`");
     let read = tokio::task::spawn_blocking(move || health::parse_stat(&answer));

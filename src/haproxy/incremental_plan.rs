@@ -1,7 +1,7 @@
-//! From one desired state to the next where HAProxy has what it was given: only what is different is looked at.
+//! The plan from one desired state to the next when HAProxy has the former: only the differences are processed.
 //!
-//! Pure. Gives what layout, configuration and plan give of the whole, in a time that goes with the number
-//! of changes.
+//! Pure. The result equals that of layout, configuration and plan of the whole state, in time proportional to the
+//! number of changes.
 
 use super::{
     command::RuntimeCommand, config::Config, layout::Layout, name, observed::ObservedState,
@@ -17,20 +17,20 @@ use std::{
     time::Duration,
 };
 
-/// What HAProxy is told, and what becomes of its configuration.
+/// The commands for HAProxy, and the resulting change of the configuration.
 #[derive(Debug)]
 pub struct IncrementalPlan {
     pub commands: Vec<RuntimeCommand>,
-    /// The routes that were looked at.
+    /// The routes that were processed.
     keys: Vec<RouteKey>,
-    /// What is to be instead of what was for them.
+    /// The new configuration of these routes, which replaces their old one.
     part: Config,
 }
 
-/// Backends with servers that nobody wants and that could not be deleted yet.
+/// Backends that could not be deleted yet, or that have servers that could not be deleted yet.
 pub type PendingDeletions = BTreeSet<String>;
 
-/// What of `observed` differs from what was given, if that is only what could not be deleted yet.
+/// Returns the backends with pending deletions; `None` if `observed` also differs from `config` otherwise.
 pub fn find_pending_deletions(
     observed: &ObservedState,
     config: &Config,
@@ -45,8 +45,8 @@ pub fn find_pending_deletions(
 }
 
 impl IncrementalPlan {
-    /// `observed` is what `config` says, which was made of `before`, but for the leftover. `None`: this
-    /// change takes more than the runtime API.
+    /// `observed` equals `config`, which was built from `before`, except for the pending deletions. Returns `None` if
+    /// this change takes more than the runtime API.
     pub fn new(
         (before, config): (&Routes, &Config),
         (observed, pending_deletions): (&ObservedState, &PendingDeletions),
@@ -87,18 +87,18 @@ impl IncrementalPlan {
         Some(Self { commands, keys: keys.into_values().cloned().collect(), part })
     }
 
-    /// Whether the configuration is another one after it.
+    /// Whether the configuration changes.
     pub fn changes_config(&self) -> bool {
         !self.keys.is_empty()
     }
 
-    /// Backends whose sections it changes.
+    /// Returns the backends whose sections change.
     pub fn changed_backends(&self, config: &Config) -> Vec<String> {
         let spares = self.part.spares.keys().filter(|name| !config.spares.contains_key(*name));
         self.part.backends.keys().chain(spares).cloned().collect()
     }
 
-    /// Brings the configuration to where it leads. Returns the backends that routes leave.
+    /// Applies the change to the configuration. Returns the backends that routes leave.
     pub fn apply_to(self, config: &mut Config) -> Vec<String> {
         let mut removed = Vec::new();
         for key in &self.keys {

@@ -1,14 +1,14 @@
-//! How many requests are under way at a container's servers.
+//! How many requests are in flight to a container's servers.
 
 use super::{observed, socket::WorkerSocket};
 use std::io;
 
-/// Where they are counted, and whose: all of them, for as long as no new ones begin.
+/// Where and for which container to count. The count includes all requests as long as no new ones begin.
 #[derive(Debug, Clone)]
 pub struct InflightRequests {
-    /// Old workers end what they have begun.
+    /// Used for the old workers too, which finish the requests that they have begun.
     pub(super) socket: WorkerSocket,
-    /// That have servers of the container.
+    /// The backends that have servers of the container.
     pub(super) backends: Vec<String>,
     /// The container's short id.
     pub(super) id: String,

@@ -11,10 +11,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Whoever may open the file may lock it, so that nobody else's balancer starts: its owner alone may.
+/// A process that may open the file may lock it and so keep another user's balancer from starting. Hence only the owner
+/// may open it.
 const LOCK_FILE_MODE: u32 = 0o600;
 
-/// Held as long as this lives; the kernel lets go of it with the process, however that ends.
+/// An exclusive lock, held until this value is dropped. The kernel releases it when the process ends, even by a crash.
 #[derive(Debug)]
 pub struct Lock {
     #[expect(dead_code, reason = "to be held is its whole use")]
@@ -34,12 +35,13 @@ pub enum LockError {
 }
 
 impl Lock {
-    /// The file is left when the lock goes: deleting it would let two hold "the" lock.
+    /// Locks the state directory. The lock file is never deleted: otherwise two processes could each hold a lock on a
+    /// file of that name.
     pub fn acquire(state: &Path) -> Result<Self, LockError> {
         let at = |why| LockError::Io { state: state.to_owned(), why };
         let file = open_file(&state.join("lock"), state).map_err(at)?;
-        // One of an earlier version, or the directory, which keeps what it has. It may belong to another user, who then
-        // has to see to it.
+        // The file may come from an earlier version with a wider mode. If the state directory itself is locked, its
+        // mode stays. An error is ignored: if the file belongs to another user, that user has to change the mode.
         if file.metadata().is_ok_and(|metadata| metadata.is_file()) {
             let _ = file.set_permissions(Permissions::from_mode(LOCK_FILE_MODE));
         }
@@ -52,13 +54,14 @@ impl Lock {
 }
 
 impl Lock {
-    /// Nothing can be written there.
+    /// Whether nothing can be written to the state directory.
     pub fn is_read_only(&self) -> bool {
         self.is_read_only
     }
 }
 
-/// A lock needs no writing: where nothing can be written the file that is there does, or the directory itself.
+/// Opens the file to lock. Locking needs no write access: on a read-only file system the existing file is used, or else
+/// the directory itself.
 fn open_file(path: &Path, state: &Path) -> io::Result<File> {
     let mut open = OpenOptions::new();
     open.read(true).write(true).create(true).truncate(false).mode(LOCK_FILE_MODE);
@@ -70,11 +73,11 @@ fn open_file(path: &Path, state: &Path) -> io::Result<File> {
     }
 }
 
-/// Who it is: for people, so that a full disk is no reason to stop here.
+/// Writes our pid for people to read. An error, such as a full disk, is therefore ignored.
 fn write_pid(mut file: Flock<File>) -> Lock {
     let _ = file.set_len(0);
     let written = writeln!(file, "{}", std::process::id());
-    // A file that was opened for reading alone is a bad one to write to.
+    // Writing to a file that was opened for reading only fails with EBADF.
     let is_read_only = written.is_err_and(|e| e.raw_os_error() == Some(Errno::EBADF as i32));
     Lock { file, is_read_only }
 }

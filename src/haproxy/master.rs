@@ -1,7 +1,7 @@
-//! The master process, by its socket: who works, and reloads that are known to have happened.
+//! The master process, by its socket: its workers, and reloads with a confirmed outcome.
 //!
-//! HAProxy's Management Guide, section 9.4. 2.6 reloads behind our back and says nothing; from 2.7
-//! on the answer comes when the reload is done and says how it went.
+//! HAProxy's Management Guide, section 9.4. 2.6 reloads asynchronously and does not report the outcome. From 2.7 on the
+//! answer to `reload` comes when the reload is done and contains its outcome.
 
 use super::{
     check::{ConfigRejection, parse_rejection},
@@ -20,29 +20,30 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-/// The largest configurations take half a second; a port that is taken takes two.
+/// The largest configurations take half a second; a port that is in use takes two.
 const RELOAD_TIMEOUT: Duration = Duration::from_mins(1);
-/// Nobody listens for so long, at most, where somebody else's reload has not ended yet; after that
-/// HAProxy does not run.
+/// While a reload that another program triggered has not finished, nothing listens on the master socket, for at most
+/// this long. After that HAProxy is considered down.
 const RESTART_TIMEOUT: Duration = Duration::from_secs(5);
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
-/// An idle connection has so long to ask once more when HAProxy is stopped.
+/// How long there must be no request before HAProxy is stopped: clients of idle connections can send one more.
 const IDLE_PERIOD: Duration = Duration::from_secs(1);
 const STATUS_INTERVAL: Duration = Duration::from_millis(200);
-/// A reload whose answer has not come so long after it was over has none.
+/// If the answer to a reload has not come this long after the reload was over, it will not come.
 const ANSWER_GRACE: Duration = Duration::from_secs(3);
 
-/// From this version on a master answers `reload` when it is done, also where it has taken the place of another version.
+/// From this version on a master answers `reload` when the reload is done, even if it replaced a master of another
+/// version.
 const ANSWERS: Version = Version { major: 2, minor: 7 };
 
-/// `show proc`.
+/// Answer to `show proc`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProcessList {
     pub master: u32,
-    /// Reloads so far, and how many of the last ones failed: 0 after one that went well.
+    /// Number of reloads so far, and of consecutive failed ones: 0 after a success.
     pub reloads: u32,
     pub failed: u32,
-    /// The master's. `None` where it is not understood.
+    /// Version of the master; `None` if it cannot be parsed.
     pub version: Option<Version>,
     pub workers: Vec<Worker>,
     pub old_workers: Vec<Worker>,
@@ -51,7 +52,7 @@ pub struct ProcessList {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Worker {
     pub pid: u32,
-    /// How many reloads it has lived through.
+    /// Number of reloads since this worker started.
     pub reloads: u32,
 }
 
@@ -79,7 +80,8 @@ impl Master {
         ProcessList::parse(&answer).ok_or_else(invalid)
     }
 
-    /// What the workers say that end their last requests; one that is gone meanwhile says nothing.
+    /// Returns the answers of the workers that finish their last requests. A worker that exits in the meantime is left
+    /// out.
     pub async fn send_to_old_workers(&self, command: &str) -> io::Result<Vec<String>> {
         Ok(self.send_to_each(self.list_processes().await?.stopping_workers(), command).await)
     }
@@ -97,8 +99,8 @@ impl Master {
         answers
     }
 
-    /// Returns when no worker has had a request under way for a while. Connections may be open still:
-    /// the idle one of a client would keep a worker until `timeout http-keep-alive`.
+    /// Returns when no worker has had a request in flight for a while. Connections may still be open: an idle
+    /// connection of a client would keep a worker until `timeout http-keep-alive`.
     pub(super) async fn wait_idle(&self) {
         let mut last_busy = Instant::now();
         while last_busy.elapsed() < IDLE_PERIOD {
@@ -109,7 +111,7 @@ impl Master {
         }
     }
 
-    /// How many are under way; `None` if somebody does not tell.
+    /// Returns the number of requests in flight; `None` if a worker does not answer.
     async fn count_requests(&self) -> Option<u64> {
         let procs = self.list_processes().await.ok()?;
         let workers: Vec<_> = procs.pids().skip(1).collect();
@@ -126,9 +128,9 @@ impl Master {
         send_command(&self.socket, &format!("@!{pid} {command}")).await
     }
 
-    /// Reloads and returns when the new worker is there, or the old one is known to stay.
+    /// Reloads, and returns when the new worker runs or the old one is known to stay.
     ///
-    /// `said` is where 2.6 gives its reason, if we hear it.
+    /// `stderr` is where 2.6 writes the reason of a failure; `None` if that is not read here.
     pub async fn reload(
         &self,
         config: &Path,
@@ -138,8 +140,8 @@ impl Master {
         let cursor = stderr.as_ref().map_or(0, |stderr| stderr.cursor());
         let before = self.poll_processes(Instant::now() + RESTART_TIMEOUT).await?;
         let stream = self.connect_until(deadline).await?;
-        // The answer may be cut off by the master's own restart: then `show proc` has the last word. An older
-        // HAProxy that takes the place of a newer one neither answers nor closes the connection.
+        // The master's restart may cut the answer off; then `show proc` decides. An older HAProxy that replaces a newer
+        // one neither answers nor closes the connection.
         let answer = tokio::select! {
             answer = send_on_stream(stream, "reload", RELOAD_TIMEOUT) => answer.unwrap_or_default(),
             () = self.wait_for_reload(&before) => String::new(),
@@ -153,7 +155,7 @@ impl Master {
         }
     }
 
-    /// Returns when the reload is over, as `show proc` has it, and no answer is to be expected.
+    /// Returns when the reload is over according to `show proc` and no answer is to be expected any more.
     async fn wait_for_reload(&self, before: &ProcessList) {
         let mut over_since = None;
         loop {
@@ -194,7 +196,7 @@ impl Master {
         }
     }
 
-    /// While the master starts itself anew nobody listens, and 2.6 looks for ports for two seconds.
+    /// Retries, because nothing listens while the master restarts, and 2.6 tries to bind ports for two seconds.
     async fn poll_processes(&self, deadline: Instant) -> Result<ProcessList, ReloadError> {
         loop {
             match self.list_processes().await {
@@ -225,7 +227,7 @@ impl Master {
     }
 }
 
-/// Waiting would not help.
+/// Whether retrying is useless.
 fn is_permanent(e: &io::Error) -> bool {
     matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)
 }
@@ -248,7 +250,7 @@ async fn read_rejection(
 enum MasterReply<'a> {
     Done,
     Refused(&'a str),
-    /// 2.6, or the connection was lost.
+    /// HAProxy is 2.6, or the connection was lost.
     Missing,
 }
 
@@ -269,7 +271,7 @@ enum ReloadStatus {
     Failed,
 }
 
-/// What became of a reload, seen from outside (2.6).
+/// Returns the outcome of a reload, derived from `show proc` (2.6).
 fn reload_status(before: &ProcessList, now: &ProcessList) -> ReloadStatus {
     let new = |worker: &Worker| !before.pids().any(|pid| pid == worker.pid);
     match now {
@@ -320,20 +322,20 @@ impl ProcessList {
         (procs.master != 0).then_some(procs)
     }
 
-    /// Whether the master says how a reload went.
+    /// Whether the master answers `reload` with the outcome.
     fn may_answer(&self) -> bool {
         self.version.is_none_or(|version| ANSWERS <= version)
     }
 
-    /// The worker that serves: from 3.1 on it is among the old ones after a reload that failed,
-    /// and the youngest of them.
+    /// Returns the worker that serves. From 3.1 on, after a failed reload it is listed among the old workers, as the
+    /// youngest.
     pub fn live_worker(&self) -> Option<u32> {
         let find_youngest =
             |workers: &[Worker]| workers.iter().min_by_key(|w| w.reloads).map(|w| w.pid);
         find_youngest(&self.workers).or_else(|| find_youngest(&self.old_workers))
     }
 
-    /// The workers that end their last requests.
+    /// Returns the workers that finish their last requests.
     pub fn stopping_workers(&self) -> Vec<u32> {
         let live = self.live_worker();
         self.old_workers.iter().map(|old| old.pid).filter(|pid| Some(*pid) != live).collect()
@@ -395,7 +397,7 @@ mod tests {
         ProcessList::parse(text).unwrap()
     }
 
-    /// What a 2.6 does that takes the place of a 3.4.
+    /// What HAProxy 2.6 does when it replaces 3.4.
     #[tokio::test]
     async fn unanswered_reload_ends_when_process_list_shows_it() {
         let folder = tempfile::tempdir().unwrap();
@@ -420,7 +422,7 @@ mod tests {
         });
         let reloaded = Master::new(&socket).reload(Path::new("h.cfg"), None).await.unwrap();
         assert_eq!(reloaded.live_worker(), Some(13231));
-        // The one that shows it, and the one that is returned: a master of that version is not waited for.
+        // Once to see the reload, once for the return value: the answer of a master of that version is not awaited.
         assert_eq!(lists.load(Ordering::Relaxed), 2);
     }
 

@@ -1,7 +1,7 @@
-//! Whether HAProxy can have its ports, found out before it is asked to.
+//! Checks that HAProxy can bind its ports, before HAProxy tries to.
 //!
-//! A reload that finds a port taken pauses every listener and tries for two seconds, on all versions:
-//! nothing is served meanwhile. A start that finds it shared by another HAProxy says nothing at all.
+//! A reload that finds a port in use pauses every listener and retries for two seconds, in all versions: no traffic is
+//! served during that time. A start that shares a port with another HAProxy reports no error at all.
 
 use super::error::ApplyError;
 use crate::support::port_owner;
@@ -15,16 +15,17 @@ use tokio::time::{Instant, sleep};
 
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// With whose rights the ports are bound.
+/// With whose privileges the ports are bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BindPrivilege {
-    /// What we may not, our HAProxy may not.
+    /// Our HAProxy has the same privileges as docker-balancer.
     Own,
-    /// A service may do what we may not.
+    /// An HAProxy service may bind ports that docker-balancer may not.
     Service,
 }
 
-/// Fails with those that cannot be had; sockets of a process just killed may take `timeout`.
+/// Fails with the ports that cannot be bound. Waits up to `max_wait`, because sockets of a process that was just killed
+/// may linger.
 pub(super) async fn check_ports(
     new: &[SocketAddr],
     own_pids: &BTreeSet<u32>,

@@ -1,6 +1,6 @@
-//! An HAProxy of our own: started, adopted, awaited and stopped.
+//! A managed HAProxy process: starts, adopts, monitors and stops it.
 //!
-//! It runs in a process group of its own and outlives us; its master socket is how it is found again.
+//! HAProxy runs in its own process group and outlives docker-balancer, which finds it again by its master socket.
 
 use super::{
     check::{ConfigRejection, parse_rejection},
@@ -32,12 +32,12 @@ use tokio::{
 
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
-/// A master that was signalled has so long to make its socket anew.
+/// How long a master that got a signal may take to create its socket again.
 const RESTORE: Duration = Duration::from_secs(5);
-/// To end by a signal that is no request.
+/// How long HAProxy may take to exit after SIGTERM or SIGKILL.
 const SIGNAL_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What HAProxy is started with, and where it is found.
+/// How HAProxy is started, and where its sockets are.
 #[derive(Debug, Clone)]
 pub struct ProcessConfig {
     pub bin: PathBuf,
@@ -48,7 +48,7 @@ pub struct ProcessConfig {
     pub stdout: Stdout,
 }
 
-/// Where its access log goes, if that is its standard output.
+/// Where HAProxy's standard output goes, to which it may write its access log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stdout {
     Inherit,
@@ -59,7 +59,7 @@ pub enum Stdout {
 pub enum StartError {
     #[error("HAProxy did not start: {0}")]
     Refused(ConfigRejection),
-    /// By a signal, so that it has refused nothing.
+    /// HAProxy was killed by a signal, so it did not reject the configuration.
     #[error("{0} during the start")]
     Killed(ExitReason),
     #[error("cannot start {}: {why}", bin.display())]
@@ -68,7 +68,7 @@ pub enum StartError {
     Unresponsive { pid: u32, socket: PathBuf },
 }
 
-/// How HAProxy ended; an adopted one is not our child, so all we know is that it did.
+/// How HAProxy exited. An adopted process is not our child, so its exit status is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ExitReason(pub Option<ExitStatus>);
 
@@ -87,10 +87,10 @@ impl ExitReason {
     }
 }
 
-/// What one does by itself.
+/// An event that HAProxy causes by itself.
 #[derive(Debug)]
 pub enum ProcessEvent {
-    /// After so long a life.
+    /// The process exited, this long after it was started or adopted.
     Exited(ExitReason, Duration),
     HealthChanged(HealthChange),
     CheckResultChanged(CheckResultChange),
@@ -100,7 +100,8 @@ pub enum ProcessEvent {
 #[derive(Debug)]
 pub struct RunningMaster {
     pid: u32,
-    /// Readable once the process has ended: waiting costs nothing, and signals hit no stranger.
+    /// Readable once the process has exited: waiting needs no polling, and a signal cannot reach another process that
+    /// got the same pid.
     pidfd: AsyncFd<OwnedFd>,
     child: Option<Child>,
     pub(super) stderr: Option<StderrReader>,
@@ -120,19 +121,19 @@ impl ProcessConfig {
         Master::new(&self.master_socket())
     }
 
-    /// The file of the master's socket is gone, so that a master that lives is not found there.
+    /// Whether the master socket's file is missing, so that even a running master cannot be reached.
     pub(super) fn is_master_socket_gone(&self) -> bool {
         let file = fs::symlink_metadata(self.master_socket());
         file.is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
     }
 
-    /// Starts a new one and returns when it serves. The caller has looked for a running one.
+    /// Starts HAProxy and returns when it serves. The caller has made sure that none is running.
     pub async fn start(&self) -> Result<RunningMaster, StartError> {
         self.start_with(self.build_command()).await
     }
 
-    /// Starts another one while the workers of `master` serve: what only one can have, an abstract socket say, they
-    /// give up for it (management guide, section 4: `-sf` sends SIGTTOU where a bind fails).
+    /// Starts another HAProxy while the workers of `master` still serve. They release what only one process can have,
+    /// such as an abstract socket (Management Guide, section 4: `-sf` sends SIGTTOU where a bind fails).
     pub async fn take_over(&self, master: u32) -> Result<RunningMaster, StartError> {
         let mut command = self.build_command();
         let workers = children(master);
@@ -168,7 +169,7 @@ impl ProcessConfig {
         command.arg("-W").arg("-f").arg(&self.config);
         command.arg("-S").arg(format!("{},mode,600", self.master_socket().display()));
         command.arg("-p").arg(self.pid_file());
-        // Whoever tells a service manager of our readiness, it is not HAProxy.
+        // docker-balancer reports its own readiness to the service manager; HAProxy must not.
         command.env_remove("NOTIFY_SOCKET");
         command.process_group(0).stdin(Stdio::null()).stderr(Stdio::piped());
         command.stdout(match self.stdout {
@@ -178,10 +179,9 @@ impl ProcessConfig {
         command
     }
 
-    /// The one that an earlier balancer left running, if there is one.
+    /// Returns the HAProxy that an earlier balancer left running, if there is one.
     ///
-    /// One that restarts itself just now refuses connections like one that is dead; its pid file
-    /// tells them apart.
+    /// During its own restart HAProxy refuses connections, as a dead process does; its pid file tells the two apart.
     pub async fn adopt(&self) -> Result<Option<RunningMaster>, StartError> {
         let deadline = Instant::now() + START_TIMEOUT;
         let mut is_signalled = false;
@@ -216,7 +216,7 @@ impl ProcessConfig {
         }
     }
 
-    /// One whose socket is gone makes it anew when it starts itself anew.
+    /// A master whose socket is missing creates it again when it restarts itself, on SIGUSR2.
     fn signal_lost(&self, number: u32) {
         let socket = self.master_socket();
         tracing::warn!(
@@ -229,15 +229,16 @@ impl ProcessConfig {
         }
     }
 
-    /// The master of the pid file, if that process lives and has our master socket. Where there is no such file, the
-    /// processes of the machine are looked through: who removed one file of the folder may have removed all.
+    /// Returns the master of the pid file if that process is alive and uses our master socket. If there is no pid file,
+    /// searches all processes of the machine: whoever removed one file of the folder may have removed all.
     fn find_orphan(&self) -> Option<u32> {
         let Ok(text) = fs::read_to_string(self.pid_file()) else { return self.find_master() };
         let pid = text.trim().parse().ok()?;
         (self.is_ours(pid) || is_exec_pending(pid)).then_some(pid)
     }
 
-    /// The parent of one of our processes that is ours, too: workers have the master's command line.
+    /// Returns the process that is one of ours and the parent of one of ours: workers have the same command line as
+    /// their master.
     fn find_master(&self) -> Option<u32> {
         let entries = fs::read_dir("/proc").ok()?.flatten();
         let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -252,20 +253,20 @@ impl ProcessConfig {
             .any(|words| words[0] == "-S" && words[1].starts_with(&socket))
     }
 
-    /// The live worker answers at the stats socket: reloads and starts are done only then.
+    /// Whether the live worker answers on the stats socket. Reloads and starts are complete only then.
     pub(super) async fn is_serving(&self, procs: &ProcessList) -> bool {
         let Ok(worker) = self.query_worker_pid().await else { return false };
         procs.live_worker().is_some() && worker == procs.live_worker()
     }
 
-    /// Who answers at the stats socket.
+    /// Returns the pid of the worker that answers on the stats socket.
     pub(super) async fn query_worker_pid(&self) -> io::Result<Option<u32>> {
         let socket = WorkerSocket { stats: self.stats_socket.clone(), master: Some(self.master()) };
         Ok(observed::parse_worker_pid(&socket.send_command("show info").await?))
     }
 }
 
-/// Empty for a process that is gone or ended.
+/// Returns an empty list for a process that has exited.
 fn read_command_line(pid: u32) -> Vec<String> {
     let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     line.split(|b| *b == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect()
@@ -281,18 +282,18 @@ fn parent(pid: u32) -> Option<u32> {
     status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
 }
 
-/// An HAProxy that has no command line and has not ended: it starts itself anew at this moment.
+/// Whether this is a running HAProxy without a command line, which means that it is restarting itself right now.
 fn is_exec_pending(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let ended = stat.contains(") Z ") || stat.contains(") X ");
     stat.contains("(haproxy)") && !ended && read_command_line(pid).iter().all(String::is_empty)
 }
 
-/// Workers whose master was killed end by themselves. In a container whose first process we are they
-/// are our children then, and zombies unless we wait for them.
+/// Reaps workers whose master was killed; they exit by themselves. If docker-balancer is the first process of a
+/// container, they become its children, and zombies unless it waits for them.
 async fn reap_children(group: u32) {
     let Some(group) = pid(group) else { return };
-    // An error says that no such child is left.
+    // An error means that no such child is left.
     while waitpgid(group, WaitOptions::NOHANG).is_ok() {
         sleep(POLL_INTERVAL).await;
     }
@@ -304,7 +305,7 @@ async fn wait_for_exit(
     child: &mut Option<Child>,
 ) -> ExitReason {
     if pidfd.readable().await.is_err() {
-        // Only a runtime that shuts down says so: nothing more will be heard.
+        // This error occurs only while the runtime shuts down; no event will follow.
         std::future::pending::<()>().await;
     }
     let status = child.as_mut().and_then(|child| child.wait().ok());
@@ -316,7 +317,7 @@ fn pid(number: u32) -> Option<Pid> {
     i32::try_from(number).ok().and_then(Pid::from_raw)
 }
 
-/// Sound although it is deprecated: an `OwnedFd` stays what it is. Its heir wants `unsafe`.
+/// Sound although it is deprecated: an `OwnedFd` stays valid. The replacement needs `unsafe`.
 #[allow(deprecated, reason = "the crate forbids unsafe code")]
 fn open_pidfd(number: u32) -> io::Result<AsyncFd<OwnedFd>> {
     let invalid = || io::Error::from(io::ErrorKind::InvalidInput);
@@ -329,19 +330,19 @@ impl RunningMaster {
         self.pid
     }
 
-    /// Was it started with this configuration, as against another in settings of an earlier day?
+    /// Whether HAProxy was started with this configuration, and not with another one from earlier settings.
     pub fn uses_config(&self, config: &Path) -> bool {
         let line = read_command_line(self.pid);
         line.windows(2).any(|words| words[0] == "-f" && Path::new(&words[1]) == config)
     }
 
-    /// Waits for its end; may be dropped and called again.
+    /// Waits for the process to exit. May be dropped and called again.
     pub async fn wait_for_exit(&mut self) -> ExitReason {
         wait_for_exit(self.pid, &self.pidfd, &mut self.child).await
     }
 
-    /// Waits for its end, or for what its checks find; may be dropped and called again. One that was
-    /// adopted is not heard: it tells only who started it.
+    /// Waits for the process to exit or for a check result. May be dropped and called again. An adopted HAProxy gives
+    /// no check results: its stderr belongs to the process that started it.
     pub async fn next_event(&mut self) -> ProcessEvent {
         let Self { pid, pidfd, child, stderr: said, started_at: since } = self;
         let event = async {
@@ -359,12 +360,12 @@ impl RunningMaster {
         }
     }
 
-    /// Whether its checks are heard: it was started here.
+    /// Whether check results are available, which needs that HAProxy was started here.
     pub fn reports_checks(&self) -> bool {
         self.stderr.is_some()
     }
 
-    /// Asks the kernel: the reactor may not have heard yet.
+    /// Asks the kernel, because the reactor may not have been notified yet.
     pub fn has_exited(&self) -> bool {
         let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
         poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| 0 < ready)
@@ -394,11 +395,12 @@ impl RunningMaster {
 
     async fn read_startup_error(&mut self, config: &Path) -> ConfigRejection {
         let Some(stderr) = &mut self.stderr else { return ConfigRejection::default() };
-        // No line holds this: it waits for the end of the pipe, which has come already.
+        // No line contains this marker, so this reads until the end of the pipe, which the exit has closed.
         parse_rejection(&stderr.lines_since(0, "\0", Duration::from_secs(1)).await, config)
     }
 
-    /// Softly: workers finish what they serve. Then less so.
+    /// Stops HAProxy gracefully first: workers finish their requests. When they are idle, or after `max_wait`, sends
+    /// SIGTERM and then SIGKILL.
     pub async fn stop(mut self, master: &Master, max_wait: Duration) {
         if !max_wait.is_zero() {
             self.send_signal(Signal::USR1);
@@ -420,8 +422,8 @@ impl RunningMaster {
         }
     }
 
-    /// Has the master create its socket again, which it does when it starts itself anew: with a new worker, as at a
-    /// reload. `false` where the socket does not come.
+    /// Makes the master create its socket again, which it does when it restarts itself. This also starts a new worker,
+    /// as a reload does. Returns `false` if the socket does not appear.
     pub(super) async fn restore_socket(&self, settings: &ProcessConfig) -> bool {
         self.send_signal(Signal::USR2);
         let answers = async {
@@ -437,7 +439,7 @@ impl RunningMaster {
         timeout(RESTORE, answers).await.is_ok()
     }
 
-    /// Ends it once another one serves in its place: softly, and by force after the patience.
+    /// Stops HAProxy after another one has taken its place: gracefully, and by SIGKILL after `max_wait`.
     pub(super) fn retire(mut self, max_wait: Duration) {
         self.send_signal(Signal::USR1);
         tokio::spawn(async move {
@@ -448,7 +450,7 @@ impl RunningMaster {
         });
     }
 
-    /// It may be gone already.
+    /// Ignores errors: the process may have exited already.
     fn send_signal(&self, signal: Signal) {
         let _ = pidfd_send_signal(self.pidfd.get_ref(), signal);
     }

@@ -1,27 +1,27 @@
-//! How a route that comes while HAProxy runs gets its backend.
+//! How a route that appears while HAProxy runs gets its backend.
 //!
-//! Pure. HAProxy 3.4 adds one that inherits all its settings from a named `defaults` section, whatever
-//! shape it is of (Management Guide, section 9.3, `add backend`); earlier ones need a stock of spares.
+//! Pure. HAProxy 3.4 can add a backend of any shape, which inherits all its settings from a named `defaults` section
+//! (Management Guide, section 9.3, `add backend`). Earlier versions need a stock of spare backends.
 
 use super::{render::BaseConfig, version::Version};
 
-/// The first that adds backends.
+/// The first version that can add backends.
 const MIN_DYNAMIC_VERSION: Version = Version { major: 3, minor: 4 };
-/// The end of a skeleton that says so.
+/// The suffix of a fingerprint of a worker that can add backends.
 const DYNAMIC_MARK: &str = " adds-backends";
-/// Our own `defaults` section, where it needs a name.
+/// The name of the generated `defaults` section, where it needs one.
 const DEFAULTS_NAME: &str = "docker-glue";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Provisioning {
-    /// It takes a spare one.
+    /// The route takes a spare backend.
     Spares,
-    /// One is added; `defaults` is the section that all others inherit from.
+    /// A backend is added; `defaults` is the section that all others inherit from.
     Dynamic { defaults: String },
 }
 
 impl Provisioning {
-    /// An administrator's own `defaults` can be inherited from where they have a name.
+    /// Backends can inherit from an administrator's own `defaults` section only if it has a name.
     pub fn for_version(version: Version, base: &BaseConfig) -> Self {
         let defaults = match base {
             _ if version < MIN_DYNAMIC_VERSION => None,
@@ -31,7 +31,7 @@ impl Provisioning {
         defaults.map_or(Self::Spares, |name| Self::Dynamic { defaults: name.to_owned() })
     }
 
-    /// Whether the HAProxy that runs with this skeleton adds backends.
+    /// Whether the HAProxy that runs with this fingerprint can add backends.
     pub fn is_dynamic_worker(fingerprint: &str) -> bool {
         fingerprint.ends_with(DYNAMIC_MARK)
     }
@@ -44,7 +44,7 @@ impl Provisioning {
         if self.is_dynamic() { DYNAMIC_MARK } else { "" }
     }
 
-    /// Of the section that all others inherit from, with a blank before it; empty where it has none.
+    /// Returns the name of the `defaults` section that all others inherit from, after a space; empty if it has no name.
     pub(super) fn defaults(&self) -> String {
         match self {
             Self::Spares => String::new(),
@@ -52,13 +52,13 @@ impl Provisioning {
         }
     }
 
-    /// What follows the name of a frontend, and of a backend without servers.
+    /// Returns what follows the name of a frontend, and of a backend without servers.
     pub(super) fn parent(&self) -> String {
         if self.is_dynamic() { format!(" from{}", self.defaults()) } else { String::new() }
     }
 }
 
-/// Sections inherit from the last one before them (configuration manual, section 4).
+/// A section inherits from the last `defaults` section before it (Configuration Manual, section 4).
 fn last_defaults_name(text: &str) -> Option<&str> {
     let words = text.lines().map(|line| line.split_whitespace());
     let mut named = words.filter_map(|mut words| (words.next()? == "defaults").then_some(words));

@@ -1,8 +1,8 @@
-//! HAProxy as the balancer sees it: given files, it serves them, or says why not and goes on serving
-//! what it served.
+//! HAProxy as the balancer uses it. Given files, HAProxy serves them, or the error says why not and HAProxy continues
+//! to serve what it served before.
 //!
-//! Each step leaves a state that a crash may keep: a generation nobody names yet, a staged file that
-//! the next start sweeps away, a configuration that is complete but not loaded (the stamp tells).
+//! A crash after any step leaves a valid state: a generation that no configuration refers to yet, a staged file that
+//! the next start removes, or a complete configuration that is not loaded (the stamp file shows this).
 
 use super::{
     bind_line,
@@ -45,16 +45,16 @@ use tokio::{
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 const SYSTEMCTL_TIMEOUT: Duration = Duration::from_secs(90);
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
-/// How long sockets that were lost and restored have to stay before they are restored again.
+/// How long restored sockets must have existed before lost sockets are restored again.
 const RESTORE_AGAIN: Duration = Duration::from_secs(10);
-/// How long the sockets of a master that was killed may linger.
+/// How long the sockets of a killed master may linger.
 const SOCKET_LINGER: Duration = Duration::from_secs(1);
 
-/// What an apply did.
+/// Result of an apply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApplyReport {
     pub kind: ApplyKind,
-    /// Where somebody else's configuration was kept, the one time that it was.
+    /// Path of the backup of somebody else's configuration, in the one apply that made the backup.
     pub backup: Option<PathBuf>,
     pub warnings: Vec<String>,
 }
@@ -72,33 +72,34 @@ pub struct Proxy {
     process_config: ProcessConfig,
     store: Store,
     build: Build,
-    /// The file of that.
+    /// The program file that `build` describes.
     binary: Option<BinaryId>,
-    /// The stats socket's file is gone, which was told.
+    /// The stats socket's file is missing, which has been logged.
     is_socket_lost: bool,
-    /// When the master was asked to create its socket again.
+    /// When the master last got the signal to create its socket again.
     restored: Option<Instant>,
     running: Option<RunningMaster>,
-    /// What HAProxy is known to have loaded.
+    /// The configuration that HAProxy is known to have loaded.
     loaded: Option<String>,
-    /// Somebody else's configuration that was kept, until an apply is done that can name it: the
-    /// one that kept it may fail after that.
+    /// Path of the backup of somebody else's configuration, kept until an apply succeeds that can report it: the apply
+    /// that made the backup may fail afterwards.
     backup: Option<PathBuf>,
     reachability: Reachability,
     _lock: Lock,
 }
 
-/// Whether a service's HAProxy answered when it was asked last: its manager starts it again, and the log says that it is away.
+/// Whether a service's HAProxy answered the last time. Its service manager restarts it; the log reports that it does
+/// not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reachability {
-    /// Before it has our configuration it may have no socket of ours.
+    /// No answer yet: until HAProxy has our configuration it may not have our socket.
     Unknown,
     Reachable,
     Unreachable,
 }
 
 impl Proxy {
-    /// Takes the state directory, and the HAProxy that an earlier balancer left running.
+    /// Opens the state directory, and adopts the HAProxy that an earlier balancer left running.
     pub async fn open(settings: ProxySettings) -> Result<Self, OpenError> {
         let binary = BinaryId::from_path(&settings.bin).ok();
         let build = build(&settings.bin).await?;
@@ -133,7 +134,7 @@ impl Proxy {
         Ok(proxy)
     }
 
-    /// A file of what is stored as the last good state, a map say.
+    /// Reads a file of the stored last good state, for example a map.
     pub fn read_stored_file(&self, file: &str) -> Option<String> {
         self.store.read_file(file)
     }
@@ -146,7 +147,7 @@ impl Proxy {
         self.build
     }
 
-    /// Which HAProxy is installed, if that is another one than before.
+    /// Returns the installed HAProxy's build if it differs from the former one.
     pub async fn replaced_build(&mut self) -> Option<Build> {
         let binary = BinaryId::from_path(&self.settings.bin).ok();
         if binary == self.binary {
@@ -157,30 +158,30 @@ impl Proxy {
         (std::mem::replace(&mut self.build, build) != build).then_some(build)
     }
 
-    /// Whether this HAProxy can tell its numbers to Prometheus.
+    /// Whether this HAProxy can export its metrics to Prometheus.
     pub async fn has_exporter(&self) -> bool {
         has_exporter(&self.settings.bin).await
     }
 
-    /// The master's process, where HAProxy is ours and runs.
+    /// The pid of the master, if HAProxy is managed and runs.
     pub fn pid(&self) -> Option<u32> {
         self.running.as_ref().map(RunningMaster::pid)
     }
 
-    /// Makes HAProxy serve these files; when this returns, its new worker does, and the old one ends
-    /// what it has begun. Equal files cost nothing.
+    /// Makes HAProxy serve these files. When this returns, the new worker serves, and the old one finishes the requests
+    /// that it has begun. Does nothing if HAProxy has loaded equal files.
     ///
-    /// On an error it serves what it served, and that is what is on disk.
+    /// On an error HAProxy serves what it served before, and the files on disk match that.
     pub async fn apply_files(&mut self, files: &ConfigFiles) -> Result<ApplyReport, ApplyError> {
         self.load_files(files, LoadPolicy::IfDifferent).await
     }
 
-    /// The same, also where HAProxy has loaded these files already: what it has is not what they say.
+    /// Does the same, but reloads even if HAProxy has loaded equal files: its state differs from them.
     pub async fn reload_files(&mut self, files: &ConfigFiles) -> Result<ApplyReport, ApplyError> {
         self.load_files(files, LoadPolicy::Always).await
     }
 
-    /// For the log: what clients see when something could not be applied.
+    /// For the log: what clients get after a failed apply.
     pub fn service_state(&self) -> &'static str {
         match &self.running {
             Some(running) if running.has_exited() => "HAProxy has exited",
@@ -189,18 +190,18 @@ impl Proxy {
         }
     }
 
-    /// Workers of before that still have connections.
+    /// Returns the number of old workers, which still have connections.
     pub async fn count_old_workers(&self) -> usize {
         let Some(master) = self.master() else { return 0 };
         master.list_processes().await.map_or(0, |procs| procs.old_workers.len())
     }
 
-    /// To tell them what HAProxy has from now on, as long as there are any.
+    /// Starts to send the state of `config` to the old workers, as long as there are any.
     pub fn follow_old_workers(&self, config: &Arc<Config>) -> Option<OldWorkers> {
         Some(OldWorkers::follow(self.master()?, Arc::clone(config)))
     }
 
-    /// All that the worker has which serves now; `None` where there is none of ours to be asked.
+    /// Returns the state of the worker that serves; `None` if there is none that can be queried.
     pub async fn read_state(&mut self) -> Option<ObservedState> {
         let mut state = self.try_observe().await;
         if state.is_err() && self.restore_sockets().await {
@@ -216,8 +217,9 @@ impl Proxy {
         runtime.read_state().await
     }
 
-    /// An HAProxy of ours that runs and whose sockets are both gone can be told nothing. A signal has it create the
-    /// master's again; if that does not help, another HAProxy takes its place. `true`: it can be asked again.
+    /// Restores the sockets of a managed HAProxy that runs but whose sockets are both missing: it cannot be reached. A
+    /// signal makes it create the master socket again; if that does not help, another HAProxy replaces it. Returns
+    /// `true` if HAProxy can be queried again.
     async fn restore_sockets(&mut self) -> bool {
         let is_early = self.restored.is_some_and(|at| at.elapsed() < RESTORE_AGAIN);
         let Some(running) = self.running.as_ref().filter(|master| !master.has_exited()) else {
@@ -245,7 +247,7 @@ impl Proxy {
         self.replace().await
     }
 
-    /// The last resort: the new one listens beside the old one, which then ends what it has begun.
+    /// Replaces HAProxy as the last resort: the new one listens next to the old one, which then finishes its requests.
     async fn replace(&mut self) -> bool {
         let ProxyMode::Managed { stop_timeout, .. } = self.settings.mode else { return false };
         let Some(old) = self.running.take() else { return false };
@@ -283,7 +285,8 @@ impl Proxy {
         self.is_socket_lost = is_socket_lost;
     }
 
-    /// One that is ours is watched, and its end told where it is seen.
+    /// Logs when a service's HAProxy stops or starts answering. A managed one is monitored, and its exit is logged
+    /// elsewhere.
     fn log_reachability(&mut self, error: Option<&RuntimeError>) {
         let now = match error {
             None => Reachability::Reachable,
@@ -305,7 +308,7 @@ impl Proxy {
         }
     }
 
-    /// What becomes of a service's HAProxy that does not answer.
+    /// Returns advice for the log about a service's HAProxy that does not answer.
     fn way_to_answers(&self) -> &'static str {
         match fs::symlink_metadata(&self.process_config.stats_socket) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
@@ -322,12 +325,12 @@ impl Proxy {
         RuntimeClient::connect(self.worker_socket()).await
     }
 
-    /// Where the runtime API is.
+    /// Returns how to reach the runtime API.
     pub fn worker_socket(&self) -> WorkerSocket {
         WorkerSocket { stats: self.process_config.stats_socket.clone(), master: self.master() }
     }
 
-    /// Ends what these servers have under way, in old workers too.
+    /// Ends the sessions of these servers, in old workers too.
     pub fn end_sessions(
         &self,
         servers: Vec<ServerKey>,
@@ -335,12 +338,12 @@ impl Proxy {
         health_query::end_sessions(self.worker_socket(), servers)
     }
 
-    /// Whether it says by itself what its checks find.
+    /// Whether HAProxy reports check results as events.
     pub fn reports_checks(&self) -> bool {
         self.running.as_ref().is_some_and(RunningMaster::reports_checks)
     }
 
-    /// To ask what the worker that serves now has counted.
+    /// A client for the counters of the worker that serves.
     pub fn stats_client(&self) -> StatsClient {
         StatsClient { socket: self.worker_socket() }
     }
@@ -349,7 +352,7 @@ impl Proxy {
         self.settings.is_managed()
     }
 
-    /// To count a container's requests, by its short id, while `observed` is what HAProxy has.
+    /// Counts the requests of a container, given by its short id, where `observed` is HAProxy's state.
     pub fn inflight_requests(&self, observed: &ObservedState, id: &str) -> InflightRequests {
         InflightRequests {
             socket: self.worker_socket(),
@@ -358,8 +361,8 @@ impl Proxy {
         }
     }
 
-    /// Writes down what HAProxy was told over the runtime API, so that anyone's reload ends in the
-    /// same state. Stands between no event and its effect: many files take a while to be made, too.
+    /// Writes the state that HAProxy got over the runtime API to disk, so that a reload by anyone ends in the same
+    /// state. Runs in a task of its own, so that no event waits for it; making many files takes time, too.
     pub fn write_behind(
         &self,
         draft: impl FnOnce() -> Draft + Send + 'static,
@@ -381,7 +384,7 @@ impl Proxy {
             let is_accepted = match check {
                 FileCheck::Skip => true,
                 FileCheck::Full => false,
-                // If it is refused, the whole says why, and where.
+                // If HAProxy rejects this part, the check of the whole file gives the reason and the position.
                 FileCheck::Partial(part) => check_part(&store, &bin, &check_options, part).await?,
             };
             if let Some(staged) = staged.as_ref().filter(|_| !is_accepted) {
@@ -401,14 +404,14 @@ impl Proxy {
         })
     }
 
-    /// Who checks files. `None` where it reads others of its own, which may change at any time.
+    /// Returns the binary that checks files; `None` if the check also reads other files, which may change at any time.
     pub fn checker_id(&self) -> Option<BinaryId> {
         let ProxySettings { bin, check_options, .. } = &self.settings;
         let names_files = check_options.iter().any(|text| text.starts_with("-f") || text == "--");
         if names_files { None } else { BinaryId::from_path(bin).ok() }
     }
 
-    /// What [`Self::follow`] wrote is what HAProxy has.
+    /// Records that the files that [`Self::write_behind`] wrote are HAProxy's state.
     pub fn record_written(&mut self, written: WrittenFiles) {
         self.loaded = Some(written.config);
     }
@@ -456,18 +459,18 @@ impl Proxy {
         }
     }
 
-    /// Whether HAProxy would accept these files; what it serves stays.
+    /// Checks whether HAProxy would accept these files. The served configuration stays.
     ///
     /// # Errors
-    /// `Refused`, or what stood in the way of asking.
+    /// `Refused`, or the reason why the check could not run.
     pub async fn check_files(&self, files: &ConfigFiles) -> Result<(), ApplyError> {
         self.store.write_generation(&files.generation)?;
         let staged = self.store.stage_config(&files.config)?;
         self.check_staged(Some(&staged)).await.map(drop)
     }
 
-    /// Starts HAProxy with what is on disk, if it is ours, stored and not running: the last good
-    /// state serves before Docker has said anything, and again after a death.
+    /// Starts HAProxy with the files on disk, if it is managed, has stored files and does not run. So the last good
+    /// state is served before Docker has been queried, and again after HAProxy has exited.
     pub async fn start(&mut self) -> Result<bool, ApplyError> {
         self.refresh_process().await?;
         let Some(config) = self.store.read_own_config() else { return Ok(false) };
@@ -480,7 +483,7 @@ impl Proxy {
         Ok(true)
     }
 
-    /// Waits for what an HAProxy of ours does by itself; for ever where there is none. For a `select!`.
+    /// Waits for the next event of a managed HAProxy; forever if none runs. For use in `select!`.
     pub async fn next_event(&mut self) -> ProcessEvent {
         let Some(running) = &mut self.running else { return std::future::pending().await };
         let event = running.next_event().await;
@@ -490,7 +493,7 @@ impl Proxy {
         event
     }
 
-    /// Stops it softly, or leaves it for the next start to adopt.
+    /// Stops HAProxy gracefully, or leaves it running for the next start to adopt.
     pub async fn shutdown(mut self, end: Shutdown) {
         if end == Shutdown::Leave || !self.settings.is_managed() {
             return;
@@ -498,7 +501,7 @@ impl Proxy {
         if self.running.is_none()
             && let Err(error) = self.adopt_running().await
         {
-            // One whose start was cut short is found; there need be none.
+            // This also finds an HAProxy whose start was interrupted. It is no error if there is none.
             tracing::warn!("{error}");
         }
         let ProxyMode::Managed { stop_timeout, .. } = &self.settings.mode else { return };
@@ -524,8 +527,8 @@ impl Proxy {
         Ok(())
     }
 
-    /// The dead one is forgotten; one whose start was cut off half-way is found again. There are
-    /// never two: the second would share the first one's ports and say nothing (SO_REUSEPORT).
+    /// Forgets an HAProxy that has exited, and adopts one whose start was interrupted. There must never be two: the
+    /// second would share the first one's ports without any error (SO_REUSEPORT).
     async fn refresh_process(&mut self) -> Result<(), StartError> {
         if let Some(mut dead) = self.running.take_if(|master| master.has_exited()) {
             dead.wait_for_exit().await;
@@ -568,7 +571,7 @@ impl Proxy {
         .await
     }
 
-    /// The configuration whose ports are HAProxy's already.
+    /// Returns the configuration whose ports HAProxy has already bound.
     fn serving_config(&self) -> Option<&str> {
         let runs = self.running.is_some() || !self.settings.is_managed();
         self.loaded.as_deref().filter(|_| runs)
@@ -604,7 +607,7 @@ impl Proxy {
                 Master::new(socket).reload(config, None).await?;
             }
             (ProxyMode::Managed { .. }, Some(running)) => {
-                // A master that starts itself anew refuses connections like one that died over it.
+                // While it restarts itself, a master refuses connections as if it had exited.
                 let mut stderr = running.stderr.take();
                 let reload = reload_and_confirm(&self.process_config, config, stderr.as_mut());
                 let outcome = tokio::select! {
@@ -628,18 +631,20 @@ impl Proxy {
         let stamp = self.settings.stamp_path();
         let write = atomic_file::stage_file(&stamp, config, FileAccess::Private);
         if let Err(e) = write.and_then(|staged| staged.replace(&stamp)) {
-            // Then the next start reloads once more than it had to.
+            // The only consequence is that the next start reloads once more than necessary.
             tracing::warn!("{e}");
         }
     }
 
-    /// What is loaded and what was or is on disk may be wanted again.
+    /// Keeps the generations of the loaded configuration and of `other`, the one that is or was on disk: they may be
+    /// needed again.
     fn prune_generations(&self, other: Option<&str>) {
         let kept: Vec<_> = self.loaded.as_deref().into_iter().chain(other).collect();
         self.store.prune_generations(&kept);
     }
 
-    /// What is on disk is what anyone's reload would load: the last that is known to be good.
+    /// Puts the last configuration that is known to be good back on disk, because anyone's reload would load what is
+    /// there.
     fn restore_config(&self, before: Option<&str>, now: &str) {
         let Some(good) = self.loaded.as_deref().or(before).filter(|good| *good != now) else {
             return;
@@ -651,33 +656,33 @@ impl Proxy {
     }
 }
 
-/// Files that are to follow what HAProxy was told.
+/// Files to write after HAProxy got the same state over the runtime API.
 #[derive(Debug)]
 pub struct Draft {
     pub files: ConfigFiles,
     pub check: FileCheck,
-    /// Is true when all of them were checked.
+    /// The value to record if HAProxy checks and accepts the whole file.
     pub accepted: Option<AcceptedConfig>,
 }
 
-/// What HAProxy has to accept before files take their place.
+/// The check that HAProxy has to pass before the files are replaced.
 #[derive(Debug)]
 pub enum FileCheck {
     Full,
-    /// These in place of the whole, which are never loaded.
+    /// Check these files in place of the whole. They are never loaded.
     Partial(ConfigFiles),
     Skip,
 }
 
-/// Files that have followed.
+/// Files that were written.
 #[derive(Debug)]
 pub struct WrittenFiles {
     config: String,
-    /// `None` where not all of them were checked.
+    /// `None` if not the whole file was checked.
     pub accepted: Option<AcceptedConfig>,
 }
 
-/// Whether HAProxy accepts a part of a file.
+/// Returns whether HAProxy accepts a part of a file.
 async fn check_part(
     store: &Store,
     bin: &Path,
@@ -699,14 +704,14 @@ async fn check_part(
     }
 }
 
-/// Whether to load files that are loaded already.
+/// Whether to load files that HAProxy has loaded already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LoadPolicy {
     IfDifferent,
     Always,
 }
 
-/// Asks HAProxy itself; what it warned of.
+/// Runs HAProxy's check and returns its warnings.
 async fn check_config(
     bin: &Path,
     config: &Path,
@@ -719,7 +724,7 @@ async fn check_config(
     }
 }
 
-/// On a thread of its own: a slow disk holds up no event.
+/// Runs on a thread of its own, so that a slow disk does not delay events.
 async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, WriteError> + Send + 'static,
 ) -> Result<T, ApplyError> {
@@ -729,7 +734,7 @@ async fn run_blocking<T: Send + 'static>(
     }
 }
 
-/// What becomes of HAProxy when the balancer ends.
+/// What happens to HAProxy when the balancer exits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shutdown {
     Stop,
@@ -745,7 +750,7 @@ async fn reload_and_confirm(
     wait_for_new_worker(process_config, procs).await
 }
 
-/// The new worker must answer where the old one did.
+/// Waits until the new worker answers on the stats socket.
 async fn wait_for_new_worker(
     process_config: &ProcessConfig,
     mut procs: ProcessList,
@@ -763,7 +768,7 @@ async fn wait_for_new_worker(
     Ok(())
 }
 
-/// Another worker than before answers. One that we may not ask has to be believed.
+/// Waits until another worker than `before` answers. If we may not access the socket, the reload is assumed to be done.
 async fn wait_for_worker_change(
     process_config: &ProcessConfig,
     before: Option<u32>,
@@ -784,12 +789,13 @@ async fn wait_for_worker_change(
     )))
 }
 
-/// `systemctl reload` checks the configuration and signals; how the reload went it does not know.
+/// Runs `systemctl reload`, which checks the configuration and sends a signal. It does not report the outcome of the
+/// reload.
 async fn reload_unit(unit: &str) -> Result<(), ApplyError> {
     let why = |text: String| ApplyError::Unreachable(format!("systemctl reload {unit}: {text}"));
     let mut command = Command::new("systemctl");
     command.args(["reload", unit]).stdin(Stdio::null()).kill_on_drop(true);
-    // Our own readiness is ours to tell.
+    // docker-balancer reports its own readiness to the service manager.
     command.env_remove("NOTIFY_SOCKET");
     let output =
         with_timeout(SYSTEMCTL_TIMEOUT, command.output()).await.map_err(|e| why(e.to_string()))?;

@@ -1,20 +1,20 @@
-//! How often HAProxy may be reloaded.
+//! Rate limit of HAProxy's reloads.
 //!
-//! Pure. Each reload leaves an old worker that lives until its last connection ends, and holds as much
-//! memory as the new one: where many live on, reloads become rare.
+//! Pure. Each reload leaves an old worker that runs until its last connection ends and uses as much memory as the new
+//! one. So the more old workers there are, the rarer reloads become.
 
 use std::time::{Duration, Instant};
 
-/// Reloads in a row that nothing holds back.
+/// Number of reloads in a row without a delay.
 const MAX_RELOADS: u32 = 10;
-/// Until one more may follow, times the number of old workers and one.
+/// Time until one more reload is available, multiplied by the number of old workers plus one.
 const REFILL_INTERVAL: Duration = Duration::from_secs(3);
 
-/// A bucket of reloads.
+/// A token bucket of reloads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReloadBudget {
     available: u32,
-    /// The bucket was full, or got its last token, then.
+    /// When the bucket was last full, or got its last token.
     since: Instant,
 }
 
@@ -23,7 +23,7 @@ impl ReloadBudget {
         Self { available: MAX_RELOADS, since: now }
     }
 
-    /// Takes one reload, or says when there will be one.
+    /// Takes one reload, or returns when the next one will be available.
     pub fn take_reload(&mut self, now: Instant, old_workers: usize) -> Result<(), Instant> {
         let interval = refill_interval(old_workers);
         self.refill(now, interval);
@@ -34,7 +34,7 @@ impl ReloadBudget {
         Ok(())
     }
 
-    /// How many may be had at once.
+    /// Returns how many reloads are available at once.
     pub fn available(mut self, now: Instant, old_workers: usize) -> u32 {
         self.refill(now, refill_interval(old_workers));
         self.available

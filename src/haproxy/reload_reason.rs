@@ -1,4 +1,4 @@
-//! Why HAProxy has to be reloaded. There is no reload without a reason.
+//! Reasons to reload HAProxy. There is no reload without a reason.
 //!
 //! Pure.
 
@@ -15,28 +15,28 @@ use strum::{EnumDiscriminants, IntoStaticStr, VariantArray, VariantNames};
     strum(serialize_all = "snake_case")
 )]
 pub enum ReloadReason {
-    /// It does not run, or cannot be asked what it has.
+    /// HAProxy does not run, or its state cannot be read.
     StateUnknown,
-    /// Public ports that are new, and those that nobody wants any more.
+    /// Public ports that are new, and those that no route uses any more.
     Ports { new: BTreeSet<NonZeroU16>, old: BTreeSet<NonZeroU16> },
-    /// Settings, the base file, or this program are others than HAProxy was started with.
+    /// The settings, the base file, or docker-balancer's version differ from those that HAProxy was started with.
     Settings,
-    /// Commands did not get it to where it should be, tried twice.
+    /// HAProxy's state still differs from the desired one after two rounds of runtime commands.
     RuntimeFailed,
     /// A new route needs a backend, and no spare one of its shape is left.
     NoSpare(BackendShape),
 }
 
 impl ReloadReason {
-    /// All there are of [`Self::kind`].
+    /// All values of [`Self::kind`].
     pub const KINDS: &'static [&'static str] = Self::VARIANTS;
 
-    /// One word for programs: a closed set, the same in every version.
+    /// Returns one word for programs, from a closed set that is the same in every version.
     pub fn kind(&self) -> &'static str {
         self.into()
     }
 
-    /// What of all that takes a reload is different.
+    /// Returns the reason for a reload from the difference of two configurations.
     pub fn from_diff(before: &Config, after: &Config) -> Self {
         let ports = |config: &Config| -> BTreeSet<_> {
             config.frontends.iter().map(|frontend| frontend.port).collect()

@@ -1,27 +1,29 @@
-//! How requests that no container takes wait: HAProxy hands them back to itself.
+//! How requests wait while no container accepts them: HAProxy sends them to itself.
 //!
-//! Pure. In each backend the server `hold` leads to a frontend of HAProxy's own, and a small Lua program pauses a
-//! request until its backend has a usable server. HAProxy counts failed connections and requests that got no answer
-//! together (`retries`): were waiting a matter of retries, as it is where there is no Lua, a request would be sent to
-//! containers as often.
+//! Pure. In each backend the server `hold` points to a frontend of the same HAProxy, where a small Lua program pauses a
+//! request until its backend has a usable server. HAProxy counts failed connections and unanswered requests together
+//! (`retries`). If a request waited by means of retries, as it does without Lua, HAProxy would send it to containers
+//! that many times.
 
 use super::{
     render::BaseConfig,
     version::{Build, Version},
 };
 
-/// The first that asks to be told how Lua sees booleans (configuration manual, `tune.lua.bool-sample-conversion`).
+/// The first version that expects the configuration to set how Lua sees booleans (Configuration Manual,
+/// `tune.lua.bool-sample-conversion`).
 const ASKS_FOR_BOOLEANS: Version = Version { major: 3, minor: 1 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Requeue {
-    /// Tells the sockets of all HAProxys of a host apart.
+    /// Distinguishes the sockets of the HAProxy processes of one host.
     key: u64,
     says_booleans: bool,
 }
 
 impl Requeue {
-    /// `None` where this HAProxy cannot do it: it has no Lua, or the unique ids that this takes are the administrator's.
+    /// Returns `None` if this HAProxy cannot requeue: it has no Lua, or the base file sets the unique ids that
+    /// requeuing needs.
     pub fn of(build: Build, base: &BaseConfig, key: u64) -> Option<Self> {
         let text = match base {
             BaseConfig::BuiltIn { .. } => "",
@@ -41,13 +43,13 @@ impl Requeue {
         self.says_booleans
     }
 
-    /// Where the frontend listens.
+    /// Returns the address of the frontend.
     pub(super) fn address(self) -> String {
         address(self.key)
     }
 }
 
-/// A name and no file: HAProxy can reach it from a chroot as well, and whatever user it has become.
+/// Returns an abstract socket's address. Unlike a file, HAProxy can reach it from a chroot and as any user.
 pub fn address(key: u64) -> String {
     format!("abns@docker-glue-{key:016x}")
 }

@@ -1,4 +1,4 @@
-//! What the rim is told: whose HAProxy it is, and where things are.
+//! Settings of the HAProxy side: whether HAProxy is managed or a service, and all paths.
 
 use super::process::{ProcessConfig, Stdout};
 use crate::support::atomic_file::FileAccess;
@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-/// Paths are absolute: HAProxy starts itself anew and must find them.
+/// Paths are absolute: HAProxy re-executes itself and must find them.
 #[derive(Debug, Clone)]
 pub struct ProxySettings {
     pub mode: ProxyMode,
@@ -15,25 +15,25 @@ pub struct ProxySettings {
     pub config: PathBuf,
     pub state_dir: PathBuf,
     pub runtime_dir: PathBuf,
-    /// Further arguments of the check.
+    /// Additional arguments of the check.
     pub check_options: Vec<String>,
 }
 
-/// Whose HAProxy it is.
+/// Who runs HAProxy.
 #[derive(Debug, Clone)]
 pub enum ProxyMode {
     Managed {
         stop_timeout: Duration,
         stdout: Stdout,
     },
-    /// `stats_socket`: where its socket is, if not in the state directory.
+    /// `stats_socket`: path of its socket, if not in the state directory.
     Service {
         reload: ReloadVia,
         stats_socket: Option<PathBuf>,
     },
 }
 
-/// How an HAProxy of somebody else's is reloaded.
+/// How an HAProxy service is reloaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReloadVia {
     MasterSocket(PathBuf),
@@ -49,8 +49,8 @@ impl ProxySettings {
         if self.is_managed() { FileAccess::Private } else { FileAccess::Shared }
     }
 
-    /// A service has to be able to start before we do, when nothing is left of the runtime directory
-    /// of before a reboot: its socket is beside its maps.
+    /// Returns the path of the stats socket. A service must be able to start before docker-balancer, after a reboot has
+    /// cleared the runtime directory; so its socket is in the state directory, next to its maps.
     pub fn stats_socket(&self) -> PathBuf {
         match &self.mode {
             ProxyMode::Managed { .. } => self.runtime_dir.join("haproxy.sock"),
@@ -59,7 +59,8 @@ impl ProxySettings {
         }
     }
 
-    /// Holds what HAProxy has loaded, so that a crash between a swap and its reload shows.
+    /// The file that contains the configuration that HAProxy has loaded. It reveals a crash between a commit and its
+    /// reload.
     pub(super) fn stamp_path(&self) -> PathBuf {
         self.runtime_dir.join("loaded")
     }

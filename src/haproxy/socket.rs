@@ -1,6 +1,6 @@
-//! The runtime API: one command and its answer, or a session of them.
+//! The runtime API: one command with its answer, or a session of several.
 //!
-//! HAProxy's Management Guide, section 9.3. Every wait has an end.
+//! HAProxy's Management Guide, section 9.3. Every wait has a timeout.
 
 use super::master::Master;
 use std::{
@@ -14,24 +14,24 @@ use tokio::{
     time::timeout,
 };
 
-/// For a connection and a whole answer of a few lines.
+/// Timeout of a connection and a whole answer of a few lines.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(2);
-/// For the next part of an answer, however long it is. HAProxy answers in milliseconds: one that is
-/// silent for this long has to be asked anew, as requests may depend on what it is told.
+/// Timeout of the next part of an answer of any length. HAProxy answers in milliseconds. If it is silent for longer,
+/// the caller has to retry, because requests may depend on the command.
 const READ_TIMEOUT: Duration = Duration::from_secs(1);
-/// For an answer that does not end.
+/// Timeout of an answer that does not end.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 const PROMPT: &str = "> ";
 
 /// Sends one command on a connection of its own and returns the answer.
 ///
-/// The half-close says that no more commands come: the master socket stays interactive without it.
+/// Shuts down the write side to signal that no more commands follow: the master socket stays interactive without it.
 pub async fn send_command(path: &Path, command: &str) -> io::Result<String> {
     let stream = with_timeout(COMMAND_TIMEOUT, UnixStream::connect(path)).await?;
     send_on_stream(stream, command, COMMAND_TIMEOUT).await
 }
 
-/// The same on a connection that stands, with a patience of its own.
+/// Does the same on an existing connection, with its own timeout.
 pub(super) async fn send_on_stream(
     mut stream: UnixStream,
     command: &str,
@@ -48,17 +48,17 @@ pub(super) async fn send_on_stream(
     .await
 }
 
-/// Where the worker that serves now is asked: at its stats socket, or through the master where the file of that
-/// is gone. HAProxy makes it again when it is started, but at no reload.
+/// How to reach the worker that serves: by its stats socket, or through the master if the socket's file is missing.
+/// HAProxy creates that file again at a start, but not at a reload.
 #[derive(Debug, Clone)]
 pub struct WorkerSocket {
     pub(super) stats: PathBuf,
-    /// `None` where there is none, or none that we may ask.
+    /// `None` if there is no master socket, or we may not use it.
     pub(super) master: Option<Master>,
 }
 
 impl WorkerSocket {
-    /// One command on a connection of its own.
+    /// Sends one command on a connection of its own.
     pub async fn send_command(&self, command: &str) -> io::Result<String> {
         match send_command(&self.stats, command).await {
             Err(e) if is_gone(&e) => {
@@ -79,7 +79,7 @@ impl WorkerSocket {
         }
     }
 
-    /// The master, and the worker that it is to ask. One that does not answer either is no way.
+    /// Returns the master and the pid of its live worker; `error` if the master does not answer either.
     async fn resolve_fallback(&self, error: io::Error) -> io::Result<(Master, u32)> {
         let Some(master) = &self.master else { return Err(error) };
         match master.list_processes().await.map(|procs| procs.live_worker()) {
@@ -89,22 +89,22 @@ impl WorkerSocket {
     }
 }
 
-/// Without a master to go over.
+/// Without a master as the fallback.
 impl From<PathBuf> for WorkerSocket {
     fn from(stats: PathBuf) -> Self {
         Self { stats, master: None }
     }
 }
 
-/// The socket's file is not there, or is that of a process which is gone.
+/// Whether the socket's file is missing or its process has exited.
 fn is_gone(e: &io::Error) -> bool {
     matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
 }
 
-/// Many commands on one connection, in order: `prompt` marks where each answer ends.
+/// Runs many commands on one connection, in order; `prompt` marks the end of each answer.
 ///
-/// An answer that was not awaited to its end would be taken for the next one's, so a session that
-/// failed, timed out or was dropped half-way is over.
+/// An answer that was not read to its end would be taken for the answer to the next command. So a session that failed,
+/// timed out or was dropped half-way is closed.
 #[derive(Debug)]
 pub struct CliSession {
     channel: Channel,
@@ -113,7 +113,7 @@ pub struct CliSession {
 #[derive(Debug)]
 enum Channel {
     Stream(UnixStream),
-    /// Over the master, each command on a connection of its own.
+    /// Through the master, with a connection for each command.
     ViaMaster(Master, u32),
     Closed,
 }
@@ -126,7 +126,7 @@ impl CliSession {
         Ok(session)
     }
 
-    /// The answer to one command, without the prompt and the empty line before it.
+    /// Returns the answer to one command, without the prompt and the empty line before it.
     pub async fn send_command(&mut self, command: &str) -> io::Result<String> {
         let mut stream = match std::mem::replace(&mut self.channel, Channel::Closed) {
             Channel::Stream(stream) => stream,
@@ -170,7 +170,7 @@ async fn read_until_prompt(stream: &mut UnixStream) -> io::Result<String> {
     }
 }
 
-/// Where the answer ends, once the prompt has come: at its start or after a line's end.
+/// Returns where the answer ends, once the prompt has come: at the start or after a line end.
 fn find_prompt(answer: &[u8]) -> Option<usize> {
     let body = answer.strip_suffix(PROMPT.as_bytes())?;
     match body {
@@ -180,7 +180,7 @@ fn find_prompt(answer: &[u8]) -> Option<usize> {
     }
 }
 
-/// One line is one command: a line end inside would begin a second one.
+/// One line is one command: a line end inside would start a second one.
 fn to_command_line(command: &str) -> io::Result<String> {
     if command.contains(['\n', '\r', '\0']) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "a command is one line"));

@@ -1,55 +1,55 @@
-//! What HAProxy counts: requests, sessions and errors of its frontends, backends and servers.
+//! HAProxy's counters: requests, sessions and errors of its frontends, backends and servers.
 //!
-//! `show stat` of the Management Guide, section 9.1.
+//! Read with `show stat` (Management Guide, section 9.1).
 
 use super::socket::WorkerSocket;
 use std::{collections::BTreeMap, io, path::PathBuf};
 
-/// Where it is asked.
+/// Reads the counters from HAProxy.
 #[derive(Debug, Clone)]
 pub struct StatsClient {
     pub(super) socket: WorkerSocket,
 }
 
-/// All that it counts, of the worker that serves now.
+/// All counters of the worker that serves.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// By name, as those of backends.
+    /// By name, like `backends`.
     pub frontends: BTreeMap<String, StatsRow>,
     pub backends: BTreeMap<String, StatsRow>,
     /// By backend, then by name.
     pub servers: BTreeMap<String, BTreeMap<String, StatsRow>>,
-    /// Workers that a reload has replaced and that still end what they have begun.
+    /// Workers that a reload has replaced and that still finish their requests.
     pub old_workers: usize,
 }
 
-/// One line of `show stat`; what the line does not say is 0.
+/// One line of `show stat`. A field that the line leaves empty is 0.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StatsRow {
     /// `UP`, `DOWN`, `no check`, `MAINT`, `DRAIN`, `UP 1/2`, `OPEN`, …
     pub status: String,
-    /// Requests under way.
+    /// Requests in flight.
     pub sessions: u64,
-    /// Since the worker began.
+    /// Since the worker started.
     pub requests: u64,
-    /// In the last second.
+    /// Requests in the last second.
     pub rate: u64,
-    /// Connections that failed, and answers that broke off or made no sense.
+    /// Failed connections, and responses that were cut off or invalid.
     pub errors: u64,
-    /// Answers with a status of 500 to 599.
+    /// Responses with a status of 500 to 599.
     pub server_errors: u64,
     /// Seconds since the status changed.
     pub since: u64,
 }
 
 impl StatsClient {
-    /// Of the worker alone; old ones are not counted.
+    /// A client for one stats socket. Old workers are not counted.
     pub fn for_socket(stats: PathBuf) -> Self {
         Self { socket: stats.into() }
     }
 
     /// # Errors
-    /// When HAProxy does not answer, or with something else.
+    /// When HAProxy does not answer, or answers with something else.
     pub async fn fetch_counters(&self) -> io::Result<Counters> {
         let invalid = || io::Error::new(io::ErrorKind::InvalidData, "no answer to `show stat`");
         let counters =
@@ -57,7 +57,7 @@ impl StatsClient {
         Ok(Counters { old_workers: self.count_old_workers().await, ..counters })
     }
 
-    /// Workers that a reload has replaced; 0 where nobody tells.
+    /// Returns the number of workers that a reload has replaced; 0 if it is unknown.
     pub async fn count_old_workers(&self) -> usize {
         let Some(master) = &self.socket.master else { return 0 };
         master.list_processes().await.map_or(0, |procs| procs.old_workers.len())
@@ -70,7 +70,7 @@ impl Counters {
     }
 }
 
-/// `None` where this is no such answer.
+/// Returns `None` if this is not an answer to `show stat`.
 pub fn parse_stats(answer: &str) -> Option<Counters> {
     let mut rows = csv::ReaderBuilder::new().flexible(true).from_reader(answer.as_bytes());
     let header = rows.headers().ok()?.clone();
@@ -89,7 +89,7 @@ pub fn parse_stats(answer: &str) -> Option<Counters> {
         let count = StatsRow {
             status: cell(status).to_owned(),
             sessions: number(Some(current)),
-            // Of a server a session is a request; a frontend's may have many.
+            // For a server, a session is a request; a session of a frontend may contain many requests.
             requests: number(requests.filter(|at| !cell(*at).is_empty()).or(Some(total))),
             rate: number(Some(rate)),
             errors: sum(&errors),

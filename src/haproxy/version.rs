@@ -1,11 +1,11 @@
-//! Which HAProxy is installed, and whether it is new enough.
+//! The installed HAProxy's version, and whether it is new enough.
 
 use super::socket::with_timeout;
 use std::{fmt, io, path::Path, path::PathBuf, process::Stdio, str::FromStr, time::Duration};
 use tokio::process::Command;
 
-/// 2.6 is the first with all that the generated configuration says (`default-path`, `idle-close`,
-/// dynamic servers) and the oldest that a supported distribution ships.
+/// 2.6 is the first version with all keywords of the generated configuration (`default-path`, `idle-close`, dynamic
+/// servers), and the oldest one in a supported distribution.
 pub const OLDEST: Version = Version { major: 2, minor: 6 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,7 +14,7 @@ pub struct Version {
     pub minor: u16,
 }
 
-/// What is known of a program file of HAProxy.
+/// Properties of a program file of HAProxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Build {
     pub version: Version,
@@ -39,7 +39,7 @@ pub enum VersionError {
     TooOld { bin: PathBuf, found: Version },
 }
 
-/// Asks `haproxy -v`.
+/// Runs `haproxy -v`.
 pub async fn query_version(bin: &Path) -> Result<Version, VersionError> {
     let run = Command::new(bin).arg("-v").stdin(Stdio::null()).kill_on_drop(true).output();
     let output = with_timeout(Duration::from_secs(10), run).await.map_err(|why| {
@@ -52,18 +52,18 @@ pub async fn query_version(bin: &Path) -> Result<Version, VersionError> {
     parse_version(bin, &String::from_utf8_lossy(&output.stdout))
 }
 
-/// Asks for that, and whether there is Lua in it.
+/// Returns the version, and whether HAProxy was built with Lua.
 pub async fn build(bin: &Path) -> Result<Build, VersionError> {
     let version = query_version(bin).await?;
     Ok(Build { version, has_lua: lists_lua(&details(bin).await) })
 }
 
-/// Whether it can tell its numbers to Prometheus.
+/// Whether HAProxy can export its metrics to Prometheus.
 pub async fn has_exporter(bin: &Path) -> bool {
     lists_exporter(&details(bin).await)
 }
 
-/// Asks `haproxy -vv`. One that does not answer has told so before.
+/// Runs `haproxy -vv`. Errors are ignored: `haproxy -v` has already reported them.
 async fn details(bin: &Path) -> String {
     let run = Command::new(bin).arg("-vv").stdin(Stdio::null()).kill_on_drop(true).output();
     let output = with_timeout(Duration::from_secs(10), run).await;
