@@ -1,6 +1,6 @@
-//! Which address a container is reached on: the container, the world, and from where HAProxy looks.
+//! Selects the address by which HAProxy reaches a container, from the container, the world, and where HAProxy runs.
 //!
-//! Pure. Never random: of several the first by name, and IPv4 where a network has both.
+//! Pure. Never random: of several networks the first by name, and IPv4 if a network has both.
 
 #[cfg(test)]
 mod tests;
@@ -16,9 +16,9 @@ use std::{
     sync::Arc,
 };
 
-/// `wanted` is the container's `glue_network`, `preferred` the setting `--network`.
+/// Returns the address of a port. `required` is the container's `glue_network`, `preferred` the setting `--network`.
 ///
-/// A container on the host's network has no other, so `preferred` is not asked of it.
+/// A container on the host's network has no other, so `preferred` does not apply to it.
 pub fn resolve_address(
     container: &Container,
     port: u16,
@@ -48,12 +48,12 @@ pub fn resolve_address(
     ip.map(|ip| SocketAddr::new(ip, port))
 }
 
-/// What the addresses depend on beside the containers themselves, and those whose network they share.
+/// Inputs of address selection other than the containers themselves and the owners of the networks that they share.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkContext {
     networks: BTreeMap<String, Network>,
     vantage: Vantage,
-    /// The container that HAProxy is in, and the one whose network that uses.
+    /// HAProxy's own container, and the owner of the network that it uses.
     own_containers: Vec<Arc<Container>>,
 }
 
@@ -72,8 +72,9 @@ impl NetworkContext {
     }
 }
 
-/// Whose network it uses, if that is still there: it goes with its owner, and who had joined it does not get the
-/// next one, while the engine gives the address away.
+/// Returns the container whose network this one uses, if that network still exists. A network ends when its owner
+/// stops. A container that joined it does not join the owner's next one, while the engine may assign the address to
+/// another container.
 fn running_network_owner<'a>(
     container: &'a Container,
     world: &'a World,
@@ -100,7 +101,7 @@ fn running_network_owner<'a>(
     Ok(owner)
 }
 
-/// Whose network it uses in the end.
+/// Returns the container at the end of the chain of shared networks.
 fn final_network_owner<'a>(container: &'a Container, world: &'a World) -> Option<&'a Container> {
     let mut owner = container;
     for _ in 0..MAX_NETWORK_HOPS {
@@ -116,7 +117,7 @@ fn is_host_network(owner: &Container, network: &str) -> bool {
     owner.network_mode == NetworkMode::Host && network == "host"
 }
 
-/// On the network that someone named.
+/// Returns the address on the named network.
 fn network_ip(owner: &Container, network: &str) -> Result<IpAddr, Reason> {
     let Some(endpoint) = owner.networks.get(network) else {
         let on = owner.networks.keys().cloned().collect();
@@ -129,7 +130,7 @@ fn network_ip(owner: &Container, network: &str) -> Result<IpAddr, Reason> {
     })
 }
 
-/// Seen from the host.
+/// Returns the address for an HAProxy on the host.
 fn bridge_ip(owner: &Container, world: &World) -> Result<IpAddr, Reason> {
     let ip = first_ip(owner, |name, endpoint| is_bridge(name, endpoint, world));
     ip.ok_or_else(|| address_error("connect it to any bridge network"))
@@ -140,14 +141,14 @@ fn is_bridge(name: &str, endpoint: &NetworkEndpoint, world: &World) -> bool {
         || world.find_network(name, endpoint).is_some_and(|network| network.driver == "bridge")
 }
 
-/// Seen from a container: on what both are.
+/// Returns the address for an HAProxy in a container: on a network that both share.
 fn shared_network_ip(owner: &Container, own: &Container, world: &World) -> Result<IpAddr, Reason> {
     let own = self::final_network_owner(own, world).ok_or_else(own_container_error)?;
     if own.network_mode == NetworkMode::Host {
         return bridge_ip(owner, world);
     }
     first_ip(owner, |name, _| own.networks.contains_key(name)).ok_or_else(|| {
-        // `none` is there by name alone.
+        // `none` is not a real network; it has only an entry by name.
         let networks = own.networks.keys().map(String::as_str).filter(|name| *name != "none");
         let networks: Vec<_> = networks.collect();
         match networks[..] {
@@ -164,7 +165,7 @@ fn shared_network_ip(owner: &Container, own: &Container, world: &World) -> Resul
     })
 }
 
-/// Where a container on the host's network is.
+/// Returns the address of a container on the host's network.
 fn host_network_ip(world: &World, vantage: &Vantage) -> Result<IpAddr, Reason> {
     let own = match vantage {
         Vantage::Host => return Ok(Ipv4Addr::LOCALHOST.into()),
@@ -175,7 +176,7 @@ fn host_network_ip(world: &World, vantage: &Vantage) -> Result<IpAddr, Reason> {
     if own.network_mode == NetworkMode::Host {
         return Ok(Ipv4Addr::LOCALHOST.into());
     }
-    // The gateway of another kind of network is a router of its own.
+    // The gateway of another kind of network is a router, not the host.
     let mut bridges =
         own.networks.iter().filter(|(name, endpoint)| is_bridge(name, endpoint, world));
     bridges.find_map(|(_, network)| network.gateway).ok_or_else(|| {
@@ -186,7 +187,7 @@ fn host_network_ip(world: &World, vantage: &Vantage) -> Result<IpAddr, Reason> {
     })
 }
 
-/// As a port that is published. Of several the family of the host's address first, then the lowest.
+/// Returns the address of a published port. Of several, one of the host address's family comes first, then the lowest.
 fn published_address(
     owner: &Container,
     port: u16,
@@ -216,8 +217,8 @@ fn published_address(
     }
 }
 
-/// Whether a port that another machine publishes there is reached from here. Addresses that mean something else on
-/// each machine lead to whoever has them here.
+/// Whether a port that another machine publishes on this address can be reached from here. An address that has a
+/// different meaning on each machine, such as loopback, would lead to HAProxy's own machine.
 fn is_reachable(host_ip: IpAddr, own: &BTreeSet<IpAddr>) -> bool {
     let is_local = match host_ip.to_canonical() {
         IpAddr::V4(ip) => ip.is_link_local() || ip.is_broadcast(),

@@ -1,8 +1,7 @@
-//! Containers that crash and are restarted, over and over.
+//! Detects containers that crash and restart repeatedly.
 //!
-//! Pure. One that dies without having been told to is taken out at once; when it comes back it is given
-//! traffic at once the first time, and then after pauses that grow, so that it does not draw requests
-//! into each of its deaths.
+//! Pure. A container that exits without having been stopped is removed at once. After the first restart it gets traffic
+//! at once; after further ones only after increasing delays, so that requests do not run into each crash.
 
 use crate::model::container::ContainerId;
 use std::{
@@ -10,31 +9,31 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A life shorter than this ends in a crash, whatever came before.
+/// A container that exits sooner than this after its start has crashed, regardless of its history.
 const SHORT_LIFE: Duration = Duration::from_secs(10);
 const MIN_DELAY: Duration = Duration::from_secs(1);
 const MAX_DELAY: Duration = Duration::from_mins(1);
-/// What is gone for longer is forgotten.
+/// A container that has been gone for longer is forgotten.
 const FORGET_AFTER: Duration = Duration::from_mins(5);
 
-/// How containers have lived so far.
+/// Crash history of the containers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CrashTracker(BTreeMap<ContainerId, RestartHistory>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct RestartHistory {
-    /// It is up, or was last seen to go, since then.
+    /// When the container started, or was last seen to exit.
     since: Instant,
     is_up: bool,
-    /// It was told to stop.
+    /// The container got a stop signal.
     is_stopping: bool,
-    /// Short lives in a row.
+    /// Number of crashes in a row.
     crashes: u32,
 }
 
 impl CrashTracker {
-    /// Takes note of those that came or changed, with whether they leave, and of those that went (`None`). Only the
-    /// crashed are remembered longer than they live.
+    /// Records containers that appeared or changed (`Some`: whether they are stopping) and those that are gone
+    /// (`None`). Only crashed containers are remembered after they are gone.
     pub fn record_changes(
         &mut self,
         changed: impl IntoIterator<Item = (ContainerId, Option<bool>)>,
@@ -55,12 +54,12 @@ impl CrashTracker {
         });
     }
 
-    /// Those that were up when they were last seen.
+    /// Returns the containers that were up when they were last seen.
     pub fn running_ids(&self) -> impl Iterator<Item = &ContainerId> {
         self.0.iter().filter(|(_, history)| history.is_up).map(|(id, _)| id)
     }
 
-    /// The containers that are up and get no traffic, for their many crashes, and until when.
+    /// Returns the containers that are up but get no traffic because of repeated crashes, and until when.
     pub fn delayed_containers(&self, now: Instant) -> BTreeMap<ContainerId, Instant> {
         let crashed = self.0.iter().filter(|(_, history)| 2 <= history.crashes);
         crashed

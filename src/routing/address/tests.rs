@@ -1,4 +1,4 @@
-//! Which address, cell by cell: from where HAProxy looks, and what the container has.
+//! Address selection for each combination of HAProxy's place and the container's networks.
 
 use super::resolve_address;
 use crate::model::{
@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, net::IpAddr, slice::from_ref, sync::Arc};
 
 const HOST: Vantage = Vantage::Host;
 
-/// Asks for port 80 of the first container; the others, `haproxy` among them, are the world beside it.
+/// Resolves port 80 of the first container; the others, including `haproxy`, complete the world.
 fn check(containers: &[Container], vantage: &Vantage, expected: &str) {
     check_named(containers, vantage, None, None, expected);
 }
@@ -54,7 +54,7 @@ fn published_on(ip: &str) -> Vantage {
     Vantage::Published(ip.parse().unwrap())
 }
 
-/// Networks as `name=address`, with `/gateway` perhaps; several addresses of one are one network's.
+/// Networks as `name=address`, optionally with `/gateway`; several addresses with one name belong to one network.
 fn container_on(id: &str, mode: NetworkMode, networks: &str) -> Container {
     let mut endpoints: BTreeMap<String, NetworkEndpoint> = BTreeMap::new();
     for network in networks.split_whitespace() {
@@ -117,7 +117,7 @@ fn haproxy_on_host_uses_first_bridge_network_by_name() {
     check(&[web_on("a-macvlan=10.9.0.2 over=10.8.0.2 front=10.1.0.2")], &HOST, "10.1.0.2:80");
     check(&[web_on("bridge=172.17.0.2")], &HOST, "172.17.0.2:80");
     check(&[web_on("back front=10.1.0.2")], &HOST, "10.1.0.2:80");
-    // Podman lists its default network as `bridge`, and its containers have it as `podman`.
+    // Podman lists its default network as `bridge`, but its containers call it `podman`.
     check(&[web_on("podman=10.88.0.2")], &HOST, "10.88.0.2:80");
     let out = "HAProxy cannot reach the container; connect it to any bridge network";
     for networks in [
@@ -253,7 +253,7 @@ fn remote_engine_uses_externally_published_port() {
         check(&[(local, 8080, 80)], &format!("{shown} only"));
     }
     check(&[], "HAProxy cannot reach the container; publish its port 80, as in -p 80:80");
-    // A bridge of another machine has the addresses of the one here.
+    // A bridge network of another machine may use the same addresses as the one here.
     self::check(
         &[web_on("bridge=172.17.0.2")],
         &vantage("192.0.2.1"),
@@ -351,7 +351,7 @@ fn shared_network_with_stopped_or_restarted_owner_is_refused() {
         let web = Container { started: unknown, ..web.clone() };
         check(&[web, Container { started: Some(6), ..vpn.clone() }], &HOST, here);
     }
-    // One in between may end: what it had joined goes on.
+    // A container in the middle of the chain may stop: the network that it joined continues to exist.
     let far = Container { id: ContainerId::new("far"), name: "far".into(), ..vpn };
     let middle =
         Container { state: ContainerState::Exited, ..container_on("vpn", network_of("far"), "") };

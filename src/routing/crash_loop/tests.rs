@@ -2,7 +2,7 @@ use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Each step: seconds since the last one, whether it is up, whether it is leaving → seconds held.
+/// Each step: seconds since the last one, whether it is up, whether it is stopping, and the expected delay in seconds.
 fn check(steps: &[(u32, bool, bool, Option<u32>)]) {
     let id = ContainerId::new("c0ffee");
     let mut tracker = CrashTracker::default();
