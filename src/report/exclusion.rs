@@ -1,4 +1,4 @@
-//! Why a container gets none of a route's requests though it shares it.
+//! Why a container gets no requests of a route that it has.
 //!
 //! Pure.
 
@@ -20,9 +20,9 @@ use std::time::Instant;
 pub enum Exclusion {
     Paused,
     Stopping,
-    /// Somebody had it drained.
+    /// An operator drained it.
     Drained,
-    /// Over and over.
+    /// It crashes repeatedly.
     Crashing,
     /// Its HEALTHCHECK has not passed yet.
     Starting,

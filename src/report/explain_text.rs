@@ -1,4 +1,4 @@
-//! An explanation for people: what becomes of the request, then why, step by step.
+//! An explanation as text for people: the outcome of the request, then each step with its reason.
 
 use crate::{
     report::{
@@ -13,10 +13,10 @@ use crate::{
 };
 use std::time::Duration;
 
-/// Of those that lost, and of those that are absent, no more are shown; the JSON has all.
+/// How many other routes and how many skipped containers are shown. The JSON has all.
 const MAX_ROWS: usize = 20;
 
-/// With colours, which whoever prints it takes out again where they are not wanted.
+/// Returns text with colours, which the caller's output removes where they are not wanted.
 pub fn format_explanation(explanation: &Explanation) -> String {
     let mut text = format_heading(explanation);
     text.push('\n');
@@ -110,7 +110,7 @@ fn state_style(server: &ServerStep) -> anstyle::Style {
     if server.state == ServerState::Up { OK } else { ERROR }
 }
 
-/// One line each, in columns.
+/// One line for each server, in columns.
 fn share_lines(servers: &[ServerStep]) -> Vec<String> {
     let widest = |text: fn(&ServerStep) -> &String| {
         servers.iter().map(|step| text(step).chars().count()).max().unwrap_or(0)
@@ -153,7 +153,7 @@ fn forwarded_rows(method: &str, request: &ForwardedRequest) -> Vec<Vec<Cell>> {
     lines.into_iter().map(painted_row).collect()
 }
 
-/// `glue_http_80_check` and `glue_http_80_check.admin`.
+/// Matches both `glue_http_80_check` and `glue_http_80_check.admin`.
 fn is_option(key: &str, option: &str) -> bool {
     key.split('.').next().unwrap_or_default().ends_with(&format!("_{option}"))
 }
@@ -208,7 +208,7 @@ fn truncate_rows(mut rows: Vec<Vec<Cell>>) -> Vec<Vec<Cell>> {
     rows
 }
 
-/// The first one's, whose they are, and who says it in other words.
+/// Describes the first label, the containers that have it, and those that have it with another value.
 fn describe_labels(labels: &[LabelSource]) -> String {
     let Some(first) = labels.first() else { return String::new() };
     let same = |source: &&LabelSource| (&source.key, &source.value) == (&first.key, &first.value);
@@ -219,7 +219,7 @@ fn describe_labels(labels: &[LabelSource]) -> String {
     format!("{} of {}{also}{}", label_text(first), names(same), names(others))
 }
 
-/// As it is written, on one line.
+/// Returns the label as it is written, on one line.
 fn label_text(source: &LabelSource) -> String {
     let variable = if source.environment { " (environment)" } else { "" };
     format!("{}={}{variable}", SingleLine(&source.key), SingleLine(&source.value))

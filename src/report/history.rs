@@ -1,8 +1,8 @@
-//! What was applied, one generation after the other, and what was served after each.
+//! The applied generations, and the routes that were served after each.
 //!
-//! Pure. A generation keeps only the routes that it changed, as they were before and after; those it
-//! shares with what is served. So a change costs the same at 10 routes and at 10,000, and what was served at
-//! any time is found by undoing what came later.
+//! Pure. A generation keeps only the routes that it changed, as they were before and after, and shares them with the
+//! served routes. So a change costs the same for 10 routes and for 10,000. The routes of an earlier generation are
+//! found by undoing the later changes.
 
 use super::{
     ApplyMethod,
@@ -21,19 +21,19 @@ use std::{
     time::Duration,
 };
 
-/// So many generations are kept.
+/// How many generations are kept.
 pub const MAX_GENERATIONS: usize = 1000;
-/// And so many changed routes, with their servers, in all of them, but always the last one: one container more in a
-/// route of a thousand changes a thousand lines.
+/// How many changed routes, counted with their servers, are kept in all generations together; the last generation is
+/// always kept. The limit exists because one more container in a route of a thousand servers changes a thousand lines.
 pub const MAX_LINES: usize = 50_000;
-/// Of one generation's changes so many are told.
+/// How many changes of one generation are reported.
 const MAX_CHANGES_SHOWN: usize = 100;
 
-/// The last generations, with numbers that follow on each other and are given once.
+/// The last generations. Their numbers are consecutive and never reused.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct History {
     generations: VecDeque<Arc<GenerationRecord>>,
-    /// The last number that was given; 0 before the first.
+    /// The last number that was assigned; 0 before the first.
     last_number: u64,
     /// Routes, with their servers, in all deltas.
     lines: usize,
@@ -45,25 +45,25 @@ pub struct GenerationRecord {
     pub number: u64,
     /// Milliseconds since 1970.
     pub at_ms: u64,
-    /// The event and the container that it answers: `start web`.
+    /// The event and the container that caused it: `start web`.
     pub cause: String,
     pub how: ApplyMethod,
     pub duration: Duration,
     pub delta: RouteDelta,
 }
 
-/// The routes that are different, from what to what.
+/// The routes that differ, with their state before and after.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RouteDelta(pub BTreeMap<RouteKey, BeforeAfter>);
 
-/// `None` where there is no such route.
+/// `None` if the route does not exist.
 pub type BeforeAfter = (Option<Arc<Route>>, Option<Arc<Route>>);
 
-/// A number that is not, or no longer, in the history.
+/// A generation that is not, or no longer, in the history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HistoryError {
     pub requested: u64,
-    /// The first and the last there are.
+    /// The first and the last number that exist.
     pub available: Option<(u64, u64)>,
 }
 
@@ -73,26 +73,26 @@ pub struct GenerationStatus {
     pub generation: u64,
     /// Milliseconds since 1970.
     pub at_ms: u64,
-    /// The event and the container that it answers: `start web`.
+    /// The event and the container that caused it: `start web`.
     pub cause: String,
     pub how: HowStatus,
-    /// Why HAProxy was reloaded, where it was.
+    /// Why HAProxy was reloaded, if it was.
     pub why: Option<String>,
-    /// Over the runtime API.
+    /// Number of commands over the runtime API.
     pub commands: usize,
     /// Microseconds.
     pub took_us: u64,
-    /// The lines of [`Self::changed`] for people.
+    /// [`Self::changed`] as lines for people.
     pub changes: Vec<String>,
-    /// The first hundred; absent in the answer of an earlier docker-balancer.
+    /// The first hundred changes; absent in the answer of an earlier docker-balancer.
     #[serde(default)]
     pub changed: Vec<ChangeStatus>,
-    /// Routes that changed besides.
+    /// Number of further changed routes.
     pub more: usize,
 }
 
 impl History {
-    /// Goes on after a number that was given before.
+    /// Continues after the last number that was assigned.
     pub fn starting_after(last: u64) -> Self {
         Self { last_number: last, ..Self::default() }
     }
@@ -101,18 +101,18 @@ impl History {
         self.generations.iter()
     }
 
-    /// The last number that was given; 0 before the first.
+    /// The last number that was assigned; 0 before the first.
     pub fn last_number(&self) -> u64 {
         self.last_number
     }
 
-    /// No number up to this one is given any more.
+    /// Makes sure that no number up to this one is assigned again.
     pub fn skip_to(&mut self, number: u64) {
         self.last_number = self.last_number.max(number);
     }
 
-    /// Takes note of one whose number is higher than the last. Gives back those that there is no room for
-    /// any more, the oldest first.
+    /// Adds a generation, whose number must be higher than the last. Returns the generations that are dropped to stay
+    /// within the limits, the oldest first.
     pub fn push_generation(
         &mut self,
         generation: Arc<GenerationRecord>,
@@ -131,7 +131,7 @@ impl History {
         dropped
     }
 
-    /// What was served after a generation, where `now` is served after the last.
+    /// Returns the routes that were served after a generation; `now` are those that are served after the last one.
     pub fn routes_after(&self, number: u64, now: &Routes) -> Result<Routes, HistoryError> {
         if !self.generations.iter().any(|files| files.number == number) {
             let available = self.generations.front().zip(self.generations.back());
@@ -145,7 +145,7 @@ impl History {
         Ok(routes)
     }
 
-    /// All of them in words, the oldest first.
+    /// Returns all generations as JSON values, the oldest first.
     pub fn to_statuses(&self) -> Vec<GenerationStatus> {
         self.generations.iter().map(|files| GenerationStatus::from(files.as_ref())).collect()
     }
@@ -159,7 +159,8 @@ impl RouteDelta {
         Self(diff_maps(&before.0, &after.0).map(both).collect())
     }
 
-    /// About as many as it takes to write it: each route, and each of the servers that it has then.
+    /// Returns about as many lines as it takes to store it: one for each route, and one for each server that it has
+    /// afterwards.
     fn count_lines(&self) -> usize {
         let servers =
             |route: &Option<Arc<Route>>| route.as_ref().map_or(0, |route| route.endpoints.len());
@@ -170,21 +171,21 @@ impl RouteDelta {
         self.0.is_empty()
     }
 
-    /// From before it to after it.
+    /// Changes the routes from the state before to the state after.
     pub fn apply_to(&self, routes: &mut Routes) {
         for (key, (_, after)) in &self.0 {
             set_route(routes, key, after.as_ref());
         }
     }
 
-    /// From after it to before it.
+    /// Changes the routes from the state after back to the state before.
     pub fn revert_from(&self, routes: &mut Routes) {
         for (key, (before, _)) in &self.0 {
             set_route(routes, key, before.as_ref());
         }
     }
 
-    /// The first so many in words.
+    /// Describes the first `limit` changes.
     pub fn describe_changes(&self, limit: usize) -> Vec<RouteChange> {
         let different =
             self.0.iter().map(|(key, (before, after))| (key, before.as_ref(), after.as_ref()));

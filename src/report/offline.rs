@@ -1,4 +1,4 @@
-//! The picture where no docker-balancer runs: what one would serve that began now.
+//! The snapshot if no docker-balancer runs: what one that starts now would serve.
 //!
 //! Pure.
 
@@ -17,8 +17,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// `rollback` is one that would hold; `observed` is what a HAProxy of ours has that runs all the same; `wait` is how long a request waits for a
-/// container that does not listen yet.
+/// `rollback` is one that would stay active. `observed` is the state of a managed HAProxy that runs nevertheless.
+/// `wait` is how long a request waits for a container that does not listen yet.
 pub fn offline_snapshot(
     world: World,
     rules: Rules,

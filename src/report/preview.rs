@@ -1,8 +1,8 @@
-//! What would change if the labels were applied now: in words of routes, as commands, and in the files.
+//! What would change if the labels were applied now: as routes, as commands, and as files.
 //!
-//! Pure. Decided, laid out, planned and printed by what a pass of the balancer uses. What HAProxy has tells
-//! what was before, so that it is the same whether a docker-balancer runs or not; what one that runs holds
-//! back (routes, drained containers) is read off there too.
+//! Pure. Uses the same code for decisions, layout, plan and rendering as a reconcile pass. The state before is
+//! HAProxy's, so the result is the same whether a docker-balancer runs or not. HAProxy's state also shows what a
+//! running docker-balancer holds back (held routes, drained containers).
 
 use super::{
     status::{Status, port_conflict_cause},
@@ -42,53 +42,53 @@ use std::{
     time::Instant,
 };
 
-/// How things stand.
+/// The current state.
 #[derive(Debug, Clone)]
 pub struct CurrentState {
     pub source: StateSource,
     pub observed: ObservedState,
     pub disk: DiskState,
-    /// Who has which host, by `hosts.json`.
+    /// The owner of each host, from `hosts.json`.
     pub owners: BTreeMap<HostMatch, Arc<str>>,
 }
 
-/// Who says what was before.
+/// Source of the state before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StateSource {
-    /// HAProxy as it runs.
+    /// The running HAProxy.
     HAProxy,
-    /// It does not answer: the files of the last good state.
+    /// HAProxy does not answer: the files of the last good state.
     Files,
-    /// There are none either, so everything is new.
+    /// There are no such files either, so everything is new.
     Nothing,
 }
 
-/// The files that are there.
+/// The current files.
 #[derive(Debug, Clone, Default)]
 pub struct DiskState {
-    /// The configuration's place, and what is there.
+    /// Path of the configuration, and its text.
     pub target: PathBuf,
     pub config: Option<String>,
-    /// By name: the files of the generation that the configuration names, with their places.
+    /// By name: the files of the generation that the configuration refers to, with their paths.
     pub files: BTreeMap<String, (PathBuf, String)>,
-    /// Where generations are.
+    /// The directory of the generations.
     pub generations: PathBuf,
 }
 
-/// All that would change.
+/// All changes of a preview.
 #[derive(Debug)]
 pub struct PlanPreview {
     pub source: StateSource,
     pub method: PreviewMethod,
     pub changes: Vec<RouteChange>,
-    /// Routes that go, and answer 503 for a while first.
+    /// Routes that are removed, but first answer 503 for a while.
     pub held_routes: BTreeSet<RouteKey>,
     pub commands: Vec<RuntimeCommand>,
     pub patches: Vec<FilePatch>,
     pub problems: BTreeSet<Problem>,
-    /// Containers that the docker-balancer that runs keeps out of traffic.
+    /// Containers to which the running docker-balancer sends no new requests.
     pub excluded: BTreeSet<ContainerRef>,
-    /// It holds, so that who came later is not served.
+    /// The active rollback, because of which newer containers are not served.
     pub rollback: Option<Rollback>,
     pub after: Routes,
     pub files: ConfigFiles,
@@ -97,23 +97,22 @@ pub struct PlanPreview {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PreviewMethod {
-    /// HAProxy has it already.
+    /// HAProxy has this state already.
     Nothing,
     Runtime,
     Reload(ReloadReason),
-    /// It does not run, or cannot be asked.
+    /// HAProxy does not run, or its state cannot be read.
     Start,
 }
 
-/// What was decided, as the docker-balancer that runs would.
+/// The decision that a running docker-balancer would make.
 #[derive(Debug)]
 pub struct PreviewDecision {
     pub decision: Decision,
     pub excluded: BTreeSet<ContainerRef>,
 }
 
-/// What is to be, in this world. `refused` are routes that HAProxy would not have; `rollback` is the one
-/// that holds.
+/// Returns the desired state for this world. `refused` are routes that HAProxy refused; `rollback` is the active one.
 pub fn decide_preview(
     world: &World,
     before: &CurrentState,
@@ -134,7 +133,7 @@ pub fn decide_preview(
     state.refused_routes.clone_from(refused);
     state.rollback = rollback;
     state.port_conflicts = daemon.map(|status| port_conflicts(status, now)).unwrap_or_default();
-    // What is asked for in the end, and not only until a route is kept no longer for those who have left it.
+    // The preview shows the final state, so routes that are still reserved for containers that left them are released.
     let kept = decide(world, state.clone(), now, rules);
     state.release_routes(kept.memory.route_table().reserved_routes());
     let decision = decide(world, state.clone(), now, rules);
@@ -152,7 +151,7 @@ pub fn decide_preview(
     PreviewDecision { decision: decide(world, state, now, rules), excluded }
 }
 
-/// Listeners that a docker-balancer that runs could not have, in its own words.
+/// Returns the listeners whose port the running docker-balancer could not bind, each with its reason.
 fn port_conflicts(daemon: &Status, now: Instant) -> BTreeMap<Listener, PortConflict> {
     let conflicts = daemon.listeners.iter().filter_map(|status| {
         let reason = port_conflict_cause(status.taken.as_deref()?);
@@ -162,8 +161,8 @@ fn port_conflicts(daemon: &Status, now: Instant) -> BTreeMap<Listener, PortConfl
     conflicts.collect()
 }
 
-/// Containers that would serve by their labels and are out wherever HAProxy has them: drained, told to
-/// stop, or crashed over and over.
+/// Returns the containers that would serve by their labels but have no ready server in HAProxy: they are drained,
+/// stopping, or crashing repeatedly.
 fn find_excluded(routes: &Routes, observed: &ObservedState) -> BTreeSet<ContainerRef> {
     let mut readiness: BTreeMap<(&str, &str), bool> = BTreeMap::new();
     for (server_name, server) in observed.servers.values().flatten() {
@@ -188,7 +187,8 @@ impl PlanPreview {
         let PreviewDecision { decision: decided, excluded: kept_out } = preview_decision;
         let served = route_recovery::recover_routes(&before.observed);
         let (config, method, commands) = choose_method(before, &served, &decided.routes, builder);
-        // Seen through the same glass: what HAProxy is not told is no difference.
+        // Both sides are compared as recovered from HAProxy's state, so that what HAProxy does not know is no
+        // difference.
         let mut after = route_recovery::recover_routes(&ObservedState::from_config(&config));
         let empty = |route: &Arc<Route>| route.endpoints.is_empty();
         let mut before_words = served;
@@ -220,7 +220,7 @@ impl PlanPreview {
         self.method == PreviewMethod::Nothing && self.patches.is_empty()
     }
 
-    /// HAProxy has it, and the disk has not: so it is for a moment after each change.
+    /// Whether HAProxy has this state and the disk does not, as for a moment after each change.
     pub fn is_only_disk_stale(&self) -> bool {
         self.method == PreviewMethod::Nothing && !self.patches.is_empty()
     }
@@ -242,7 +242,7 @@ fn choose_method(
         return (builder.build_fresh(routes), PreviewMethod::Reload(reason), Vec::new());
     }
     let commands = plan_commands(observed, &config);
-    // Those wait for their last request, and are tried again all the time.
+    // Such servers wait for their last request, and their deletion is retried continuously.
     let is_pending_delete =
         |command: &RuntimeCommand| matches!(command, RuntimeCommand::DelServer { .. });
     if commands.iter().all(is_pending_delete) {

@@ -1,6 +1,6 @@
-//! The colours of what is printed, by what they mean.
+//! The text styles of printed output, by meaning.
 //!
-//! Pure. The text always has them; where nobody wants any, printing takes them out (`print`).
+//! Pure. Texts always contain the colours; printing removes them where they are not wanted (`print`).
 
 use anstyle::{AnsiColor, Style};
 use std::fmt::Display;

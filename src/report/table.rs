@@ -1,26 +1,25 @@
-//! Rows of cells in columns, as wide as there is room.
+//! Renders rows of cells in columns that fit the width of the terminal.
 //!
-//! Pure. Where there is too little room the columns that matter least are left out, and then the first one
-//! is cut.
+//! Pure. If there is too little room, the least important columns are left out, and then the first column is cut.
 
 use crate::report::style::{HEADING, PLAIN, apply_style};
 use anstyle::Style;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// Between two columns.
+/// Spaces between two columns.
 const GAP: usize = 2;
-/// What the first column keeps, however narrow it is.
+/// Minimum width of the first column.
 const MIN_FIRST_WIDTH: usize = 8;
 
 #[derive(Debug, Clone, Copy)]
 pub struct Column {
     pub title: &'static str,
     pub alignment: Alignment,
-    /// Those with the highest go first; 0 stays.
+    /// Columns with the highest rank are left out first; 0 is always shown.
     pub drop_rank: u8,
 }
 
-/// Where the cells of a column stand.
+/// Alignment of the cells of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Alignment {
     Left,
@@ -41,7 +40,7 @@ pub enum TableRow {
     Line(Cell),
 }
 
-/// Lines with their ends. `width` is that of the terminal; without one there is room for all.
+/// Returns lines with line ends. `width` is that of the terminal; `None` means unlimited.
 pub fn render_table(columns: &[Column], rows: &[TableRow], width: Option<usize>) -> String {
     let width = width.unwrap_or(usize::MAX);
     let natural: Vec<_> = (0..columns.len()).map(|at| natural_width(columns, rows, at)).collect();
@@ -69,10 +68,11 @@ pub fn render_table(columns: &[Column], rows: &[TableRow], width: Option<usize>)
     head.into_iter().chain(rows).collect()
 }
 
-/// What is longer pushes what follows it, and not the rows above and below.
+/// A longer cell moves only the cells after it in its own row, and does not widen the column.
 const MAX_LIST_WIDTH: usize = 60;
 
-/// Rows without titles, of as many cells as each has, further in by two blanks. Nothing is left out or cut.
+/// Renders rows without titles, indented by two spaces. Rows may have different numbers of cells. Nothing is left out
+/// or cut.
 pub fn render_list(rows: &[Vec<Cell>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
     let width = |at: usize| {
@@ -102,7 +102,7 @@ fn total_width(widths: &[usize], visible: &[usize]) -> usize {
     wide + GAP * visible.len().saturating_sub(1)
 }
 
-/// Nothing is put behind the last one.
+/// Adds no spaces after the last cell.
 fn render_row<'a>(
     cells: impl Iterator<Item = (&'a Cell, Alignment, usize)>,
     indent: usize,
@@ -123,7 +123,7 @@ fn render_row<'a>(
     line + "\n"
 }
 
-/// As much of it as there is room for, with a mark where it was cut.
+/// Cuts the text to the width, with `…` where it was cut.
 pub fn truncate_to_width(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();

@@ -1,26 +1,26 @@
 //! The difference of two files as a patch.
 //!
-//! Pure. The only file that names similar.
+//! Pure. The only file that uses the crate `similar`.
 
 use super::preview::DiskState;
 use crate::haproxy::{config::MapName, files::ConfigFiles};
 use similar::TextDiff;
 
-/// Lines around a difference.
+/// Context lines around a difference.
 const CONTEXT: usize = 3;
 
-/// One file that would be another one.
+/// The patch of one file that would change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilePatch {
-    /// Its place afterwards.
+    /// The path of the file after the change.
     pub path: String,
-    /// Unified, with the places before and after in its head.
+    /// A unified diff, with the paths before and after in its header.
     pub diff: String,
 }
 
 impl DiskState {
-    /// What of the configuration and the maps would be different. The other files of a generation
-    /// (error pages, states that servers begin with) show in its name.
+    /// Returns the differences of the configuration and the maps. The other files of a generation (error pages, initial
+    /// server states) show only as a change of its name.
     pub(crate) fn diff_files(&self, files: &ConfigFiles) -> Vec<FilePatch> {
         let target = self.target.display().to_string();
         let config = diff_file((&target, self.config.as_deref()), (&target, &files.config));
@@ -38,7 +38,7 @@ impl DiskState {
     }
 }
 
-/// `None` where both are the same; a file that is not there yet is empty.
+/// Returns `None` if both are equal. A file that does not exist yet counts as empty.
 fn diff_file(
     (from, before): (&str, Option<&str>),
     (path, after): (&str, &str),

@@ -1,4 +1,4 @@
-//! What was meant, where else it would be served, and what else is to be known.
+//! Hints of an explanation: a similar host, other ports that serve the request, and notes.
 //!
 //! Pure.
 
@@ -19,8 +19,8 @@ use crate::{
 };
 use std::{collections::BTreeSet, num::NonZeroU16};
 
-/// The host of a route that is most like the one asked for, where nobody asks for that: at most three slips, and
-/// fewer than half of the labels in question.
+/// Returns the host that is most similar to the requested one, if no route has the latter: at most three typing errors,
+/// and fewer than half as many as the compared labels have characters.
 pub(crate) fn nearest_host(url: &Url, snapshot: &StateSnapshot) -> Option<String> {
     let names_host =
         |host: &HostMatch| host_rank(url, host).is_some_and(|rank| rank != HostRank::Any);
@@ -44,7 +44,8 @@ pub(crate) fn nearest_host(url: &Url, snapshot: &StateSnapshot) -> Option<String
     candidates.min().map(|(_, host)| host.to_owned())
 }
 
-/// `None` where they have little to do with each other. Labels at the end that are the same say nothing.
+/// Returns the number of typing errors; `None` if the hosts are too different. Equal labels at the end are not
+/// compared.
 fn typo_distance(one: &str, other: &str) -> Option<usize> {
     let (mut a, mut b) = (one.split('.').rev().peekable(), other.split('.').rev().peekable());
     while a.peek().is_some() && a.peek() == b.peek() {
@@ -56,7 +57,7 @@ fn typo_distance(one: &str, other: &str) -> Option<usize> {
     count_slips(&a, &b)
 }
 
-/// The same request, on the ports where a route answers it.
+/// Returns the URLs of the same request on other ports where a route matches it.
 pub(crate) fn other_ports(url: &Url, snapshot: &StateSnapshot) -> Vec<String> {
     let ports: BTreeSet<_> = snapshot.routes.0.keys().map(|key| key.listener.port).collect();
     let on = |port: NonZeroU16| url.format_on_port(port);
@@ -74,7 +75,7 @@ pub(crate) fn other_ports(url: &Url, snapshot: &StateSnapshot) -> Vec<String> {
     ports.into_iter().map(on).filter(answers).collect()
 }
 
-/// The public port that is meant by one that only is bound for it, as a browser is given it.
+/// Returns the public port whose bound port the URL has. Clients connect to the bound port, labels have the public one.
 pub(crate) fn public_port(url: &Url, snapshot: &StateSnapshot) -> Option<NonZeroU16> {
     let listeners = || snapshot.routes.0.keys().map(|key| key.listener);
     let is_bound = |at: &Listener| snapshot.rules.bound_port(*at) == url.port();
@@ -82,7 +83,7 @@ pub(crate) fn public_port(url: &Url, snapshot: &StateSnapshot) -> Option<NonZero
     listeners().filter(|_| !is_public).find(is_bound).map(|at| at.port)
 }
 
-/// `counted`: HAProxy said what it counts. `public`: see [`public_port`].
+/// `has_counters`: HAProxy reported its counters. `public`: see [`public_port`].
 pub(crate) fn collect_notes(
     snapshot: &StateSnapshot,
     has_counters: bool,
@@ -116,7 +117,8 @@ pub(crate) fn collect_notes(
         ProblemSubject::Listener(listener) => selected.key.listener == *listener,
         ProblemSubject::Option(_) => false,
     };
-    // What takes part nevertheless; an exposed port is worth a word only where nothing answers.
+    // Problems of labels that do not keep a container out. An unexposed port matters only if nothing serves the
+    // request.
     let problems = snapshot.problems.iter().filter(|problem| serves(&problem.subject));
     let of_labels = problems.filter(|problem| match problem.reason {
         Reason::NotExposed { .. } => !selected.is_served(),
@@ -124,7 +126,7 @@ pub(crate) fn collect_notes(
         | Reason::RouteReserved { .. }
         | Reason::HostOwned { .. }
         | Reason::RouteRefused { .. } => false,
-        // Told as the outcome already, where it is the only server's.
+        // Already part of the outcome if the route has only this server.
         _ if problem.reason.is_check_failure() => {
             selected.is_served() || selected.servers.len() != 1
         }

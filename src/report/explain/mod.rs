@@ -1,5 +1,5 @@
-//! Why a request goes where it goes: from the listener to the route to its servers, each with the label
-//! that it comes from; who lost against it; and who would take part and does not.
+//! Why a request is routed as it is: from the listener over the route to its servers, each with the label that it comes
+//! from; the routes that match with lower priority; and the containers that are skipped.
 //!
 //! Pure. The JSON of `GET /explain`.
 
@@ -25,43 +25,43 @@ pub use super::status::ServerState;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Explanation {
     pub asked: AnsweredBy,
-    /// What the docker-balancer that runs said instead, where Docker was asked although one does.
+    /// The answer of the running docker-balancer, if it has no explanation and Docker was queried in its place.
     pub daemon_said: Option<String>,
     pub method: String,
-    /// As it was written.
+    /// As the user wrote it.
     pub url: String,
     pub outcome: RequestOutcome,
-    /// What HAProxy answers by itself: 400, 404, 405 or 503.
+    /// The status if HAProxy itself answers: 400, 404, 405 or 503.
     pub status: Option<u16>,
-    /// The outcome in a sentence.
+    /// The outcome as a sentence.
     pub why: String,
     pub listener: ListenerStep,
-    /// Absent, like the route, where no route answers.
+    /// Absent, like the route, if no route matches.
     pub host: Option<HostStep>,
     pub route: Option<RouteStep>,
-    /// Those that get requests, and those that would if HAProxy's check of them did not fail.
+    /// Servers that get requests, and those that would if HAProxy's check did not fail.
     pub servers: Vec<ServerStep>,
-    /// What a server gets to see, and how it is treated, where one does.
+    /// What a server receives, and how the request is handled; absent if no server gets it.
     pub becomes: Option<ForwardedRequest>,
-    /// Routes that match too, the best first; where none answers those that come near.
+    /// Other routes that match, the best first; if none matches, routes that nearly do.
     pub lost: Vec<NotSelected>,
-    /// Who would take part and does not.
+    /// Containers that would serve the request but are skipped.
     pub absent: Vec<ExcludedContainer>,
-    /// The nearest host that there is, where nobody asks for this one.
+    /// The most similar host that has a route, if this one has none.
     pub did_you_mean: Option<String>,
-    /// The same request on other ports, where it is served there and not here.
+    /// URLs of the same request on other ports, if it is served there and not here.
     pub elsewhere: Vec<String>,
-    /// What else is to be known.
+    /// Further facts.
     pub notes: Vec<String>,
 }
 
-/// Who knew it.
+/// Source of the explanation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AnsweredBy {
-    /// The docker-balancer that runs.
+    /// The running docker-balancer.
     Daemon,
-    /// Docker, as none could say it: what one would do that began now.
+    /// Docker, because no docker-balancer explained the request: what one that starts now would do.
     Docker,
 }
 
@@ -73,7 +73,7 @@ pub enum RequestOutcome {
     Unavailable,
     /// 404
     NotFound,
-    /// 400 or 405: whatever the routes are.
+    /// 400 or 405, regardless of the routes.
     Refused,
     #[serde(alias = "nobody-listens")]
     NotListening,
@@ -85,7 +85,7 @@ pub struct ListenerStep {
     pub port: u16,
     /// The port that is bound for it.
     pub bound: u16,
-    /// Why it is not there: its port is … .
+    /// Why the port is not available; completes "its port is …".
     pub taken: Option<String>,
     pub labels: Vec<LabelSource>,
 }
@@ -105,7 +105,7 @@ pub struct RouteStep {
     pub route: String,
     /// `/api`; empty for the whole host.
     pub prefix: String,
-    /// HAProxy's name for it.
+    /// Name of its backend in HAProxy.
     pub backend: String,
     pub labels: Vec<LabelSource>,
 }
@@ -116,12 +116,12 @@ pub struct ServerStep {
     pub id: String,
     pub address: String,
     pub weight: u16,
-    /// Its share of the route's requests, 0 to 100.
+    /// Its share of the route's requests, from 0 to 100.
     pub percent: f64,
     pub state: ServerState,
-    /// HAProxy's own word, where it said one.
+    /// HAProxy's own word for the state, if it reported one.
     pub haproxy: Option<String>,
-    /// Where its weight is written; absent where that is the default, or of a generation that is held.
+    /// The label of its weight. Absent for the default weight, and while a rollback is active.
     pub label: Option<LabelSource>,
 }
 
@@ -138,7 +138,7 @@ pub struct ForwardedRequest {
     pub again: RetryScope,
     /// `tcp`, `off`, or a path.
     pub check: String,
-    /// Those of strip_prefix, timeout, retry and check that are written; none of a generation that is held.
+    /// The labels of strip_prefix, timeout, retry and check that are set; none while a rollback is active.
     pub labels: Vec<LabelSource>,
 }
 
@@ -146,9 +146,9 @@ pub struct ForwardedRequest {
 #[serde(rename_all = "kebab-case")]
 pub enum RetryScope {
     Never,
-    /// Those that did not reach a container.
+    /// Requests that did not reach a container.
     Unsent,
-    /// Also those that a container died over.
+    /// Also requests during which the container failed.
     Unanswered,
 }
 
@@ -166,7 +166,7 @@ pub enum NotSelectedReason {
     ShorterPrefix,
     Wildcard,
     AnyHost,
-    /// It does not match: nor do these.
+    /// From here on: the route does not match.
     OtherPath,
     OtherCase,
     NotOneLabel,
@@ -178,7 +178,7 @@ pub struct ExcludedContainer {
     pub id: String,
     pub why: ExclusionReason,
     pub text: String,
-    /// The label that is to blame, where one is.
+    /// The label that causes this, if there is one.
     pub label: Option<LabelSource>,
 }
 
@@ -203,23 +203,23 @@ pub enum ExclusionReason {
     PortTaken,
     Refused,
     NotApplied,
-    /// It came after the generation that is held.
+    /// The container is newer than the generation of the active rollback.
     RolledBack,
 }
 
-/// A label of a container, or a variable of its environment, as it was written.
+/// A label of a container, or a variable of its environment, as it is written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LabelSource {
     pub container: String,
     pub id: String,
     pub key: String,
     pub value: String,
-    /// It is a variable of the environment.
+    /// Whether it is an environment variable.
     pub environment: bool,
 }
 
-/// The same request and picture give the same explanation. Without `counters` where HAProxy does not
-/// say them; then servers are in the state that their labels and containers ask for.
+/// Explains a request. Equal arguments give equal results. `counters` is `None` if HAProxy does not report them; then
+/// servers are shown in the state that their labels and containers give.
 pub fn explain(
     request: &ExplainRequest,
     snapshot: &StateSnapshot,
@@ -282,7 +282,7 @@ impl NotSelected {
 }
 
 impl RequestOutcome {
-    /// What HAProxy answers by itself.
+    /// Returns the status if HAProxy itself answers.
     fn status(self) -> Option<u16> {
         match self {
             Self::Unavailable => Some(503),
@@ -305,7 +305,7 @@ impl fmt::Display for NotSelectedReason {
     }
 }
 
-/// Whole ones; a time that is not over is never 0.
+/// Rounds up to whole seconds, so that a positive time is never shown as 0.
 fn format_seconds(time: Duration) -> String {
     let whole = time.as_secs() + u64::from(0 < time.subsec_nanos());
     format_duration(Duration::from_secs(whole))

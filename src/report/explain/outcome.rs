@@ -1,4 +1,4 @@
-//! What comes of the request, in a sentence, and whether anybody listens.
+//! The outcome of a request as a sentence, and the state of its listener.
 //!
 //! Pure.
 
@@ -18,7 +18,7 @@ use crate::{
 };
 use std::collections::BTreeSet;
 
-/// More are not worth a list.
+/// A list with more ports would not be useful.
 const MAX_LISTED_PORTS: usize = 8;
 
 pub(crate) fn decide_outcome(
@@ -56,7 +56,7 @@ pub(crate) fn decide_outcome(
     }
 }
 
-/// Why the check of the container fails, as far as that is known.
+/// Returns why the check of the container fails, if that is known.
 fn failed_check_reason<'a>(snapshot: &'a StateSnapshot, id: &str) -> Option<&'a Reason> {
     let is_about = |subject: &ProblemSubject| matches!(subject, ProblemSubject::Container(origin) if origin.id() == id);
     let mut all = snapshot
@@ -67,7 +67,7 @@ fn failed_check_reason<'a>(snapshot: &'a StateSnapshot, id: &str) -> Option<&'a 
     all.find(|reason| reason.is_check_failure())
 }
 
-/// Nobody is behind it any more.
+/// Returns the text for a route that has no container any more.
 fn held_text(snapshot: &StateSnapshot, key: &RouteKey) -> String {
     if let Some(rollback) = &snapshot.decide_state.rollback {
         return format!("{rollback}, and none of the containers of that time exists any more");
@@ -142,7 +142,7 @@ fn requested_listener(request: &ExplainRequest) -> Listener {
     Listener { protocol: Protocol::Http, port: request.url.port() }
 }
 
-/// Follows "its port is".
+/// Returns why the port is not available; completes "its port is …".
 pub(crate) fn port_conflict(snapshot: &StateSnapshot, at: Listener) -> Option<String> {
     let mut subject =
         snapshot.problems.iter().filter(|problem| problem.subject == ProblemSubject::Listener(at));

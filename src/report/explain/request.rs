@@ -1,6 +1,7 @@
-//! A request as a client would send it, and what the generated frontend makes of its host and path.
+//! A request as a client would send it, and the host and path by which the generated frontend routes it.
 //!
-//! Pure. What stands in a URL is sent as it is written, byte for byte; the path is routed as [`crate::model::path`] reads it.
+//! Pure. The parts of a URL are sent byte for byte as written. The path is routed in the normalized form of
+//! [`crate::model::path`].
 
 use crate::model::{
     option_value,
@@ -14,7 +15,7 @@ pub struct ExplainRequest {
     pub url: Url,
 }
 
-/// A method's name, case-sensitive as HTTP's are.
+/// A method's name; case-sensitive, as in HTTP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Method(String);
 
@@ -22,20 +23,20 @@ pub struct Method(String);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Url {
     text: String,
-    /// As the client sends it, but for the port; an international name in ASCII.
+    /// As the client sends it, without the port; an international name in ASCII.
     sent_host: String,
-    /// As routes name it.
+    /// As in routes: see [`Self::host`].
     host: String,
     port: NonZeroU16,
-    /// Begins with a slash.
+    /// Starts with a slash.
     path: String,
-    /// The path as it is routed, or why it is not.
+    /// The path for routing, or the error with which HAProxy rejects it.
     normalized: Result<NormalizedPath, PathError>,
-    /// With its question mark, or empty.
+    /// With its question mark; empty if there is none.
     query: String,
 }
 
-/// Why HAProxy refuses a request before it is routed.
+/// Why HAProxy rejects a request before routing it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RejectionError {
     #[error("{0}")]
@@ -44,7 +45,7 @@ pub enum RejectionError {
     Method,
 }
 
-/// Why it is no URL, or no method, and what to do about it.
+/// Why a text is not a URL or not a method, and how to correct it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
     #[error("the URL has no scheme; start it with http://, as in http://app.example.com/")]
@@ -90,7 +91,7 @@ impl Method {
         &self.0
     }
 
-    /// HAProxy sends these again although the container may have begun with them.
+    /// Whether HAProxy sends such a request again even if a container may have started to process it.
     pub fn is_safe(&self) -> bool {
         matches!(self.0.as_str(), "GET" | "HEAD" | "OPTIONS")
     }
@@ -102,39 +103,39 @@ impl Url {
         self.port
     }
 
-    /// The same on another port.
+    /// Returns the same URL on another port.
     #[must_use]
     pub fn with_port(&self, port: NonZeroU16) -> Self {
         Self { port, ..self.clone() }
     }
 
-    /// Without the query, as it is sent.
+    /// The path as it is sent, without the query.
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// The path as it is routed; `None` where HAProxy refuses it.
+    /// The path for routing; `None` if HAProxy rejects it.
     pub fn normalized_path(&self) -> Option<&NormalizedPath> {
         self.normalized.as_ref().ok()
     }
 
-    /// With its question mark, or empty.
+    /// With its question mark; empty if there is none.
     pub fn query(&self) -> &str {
         &self.query
     }
 
-    /// As routes name it: in lower case, without port and trailing dot.
+    /// As in routes: in lower case, without port and trailing dot.
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// What is left of the host when its first label is taken off; `None` where that leaves nothing.
+    /// Returns the host without its first label; `None` if nothing remains.
     pub fn parent(&self) -> Option<&str> {
         let (first, parent) = self.host.split_once('.')?;
         (!first.is_empty()).then_some(parent)
     }
 
-    /// What clients see on another port.
+    /// Returns the URL that clients use on another port.
     pub fn format_on_port(&self, port: NonZeroU16) -> String {
         let Self { sent_host: sent, path, query, .. } = self;
         match port.get() {
@@ -165,10 +166,10 @@ impl FromStr for Url {
         let at = after_scheme.find(['/', '?', '#']).unwrap_or(after_scheme.len());
         let (authority, target) = after_scheme.split_at(at);
         let (sent_host, port) = parse_authority(authority)?;
-        // An IPv6 address is cut at its first colon, so no label can name one.
+        // HAProxy cuts an IPv6 address at its first colon, so no label can match one.
         let name = sent_host.split(':').next().unwrap_or_default().to_ascii_lowercase();
         let host = name.trim_end_matches('.').to_owned();
-        // No client sends what follows a hash.
+        // Clients do not send the fragment after `#`.
         let target = target.split('#').next().unwrap_or_default();
         if let Some(not_a_host) = target.chars().find(|c| !c.is_ascii_graphic()) {
             return Err(RequestError::NotAPath(not_a_host));

@@ -1,7 +1,7 @@
-//! Which routes answer a request, the one that wins first, and why the others do not.
+//! Which routes match a request, the winner first, and why the others do not win.
 //!
-//! Pure. The listener, then the host (exact, else a wildcard, else any), then the longest prefix of whole
-//! segments: what the generated frontend looks up, and nothing else.
+//! Pure. Compares the listener, then the host (exact, else a wildcard, else any), then the longest prefix of whole
+//! segments, exactly as the generated frontend does.
 
 use super::{NotSelectedReason, request::Url};
 use crate::model::{
@@ -10,10 +10,10 @@ use crate::model::{
 };
 use std::cmp::Reverse;
 
-/// Of routes that do not match no more are shown: those that are most like it.
+/// How many of the most similar routes are shown if none matches.
 const MAX_NEAR_MISSES: usize = 8;
 
-/// How the host of a route matches; the first counts most.
+/// How the host of a route matches, in order of priority.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum HostRank {
     Exact,
@@ -21,7 +21,7 @@ pub(crate) enum HostRank {
     Any,
 }
 
-/// The routes that match, the best first.
+/// Returns the routes that match, the best first.
 pub(crate) fn matching_routes<'a>(
     url: &Url,
     keys: impl Iterator<Item = &'a RouteKey>,
@@ -31,7 +31,7 @@ pub(crate) fn matching_routes<'a>(
     found.into_iter().map(|(_, key)| key).collect()
 }
 
-/// The lower the better; `None` where it does not match.
+/// Lower is better; `None` if the route does not match.
 pub(crate) fn match_rank(url: &Url, key: &RouteKey) -> Option<(HostRank, Reverse<usize>)> {
     let Match::Http { host, prefix } = &key.rule;
     let rank = host_rank(url, host).filter(|_| key.listener.port == url.port())?;
@@ -48,14 +48,14 @@ pub(crate) fn host_rank(url: &Url, host: &HostMatch) -> Option<HostRank> {
     }
 }
 
-/// As the map is asked: both with a slash behind them, so that `/api` is no beginning of `/apiary`.
+/// Compares as the map look-up does: each with a slash appended, so that `/api` is not a prefix of `/apiary`.
 pub(crate) fn has_prefix(path: &str, prefix: &PathPrefix) -> bool {
     let after_prefix = path.strip_prefix(prefix.as_str());
     after_prefix
         .is_some_and(|after_prefix| after_prefix.is_empty() || after_prefix.starts_with('/'))
 }
 
-/// Why one that matches too has lost.
+/// Returns why another matching route lost against the winner.
 pub(crate) fn not_selected_reason(winner: &RouteKey, loser: &RouteKey) -> NotSelectedReason {
     let Match::Http { host, .. } = &loser.rule;
     let Match::Http { host: better, .. } = &winner.rule;
@@ -66,7 +66,7 @@ pub(crate) fn not_selected_reason(winner: &RouteKey, loser: &RouteKey) -> NotSel
     }
 }
 
-/// The routes that come nearest where none matches, and what they lack.
+/// Returns the routes that come nearest if none matches, and why each does not match.
 pub(crate) fn near_misses<'a>(
     url: &Url,
     keys: impl Iterator<Item = &'a RouteKey>,

@@ -1,4 +1,4 @@
-//! For people: routes, commands, files, problems.
+//! A preview as text for people: routes, commands, files, problems.
 //!
 //! Pure.
 
@@ -39,7 +39,7 @@ pub(crate) fn render_text(output: &PreviewOutput) -> String {
             lines.push(String::new());
         }
         push_section(&mut lines, "Routes", route_lines(output));
-        // Complete without lines: it says how HAProxy gets the change.
+        // Added even without commands, because the heading tells how HAProxy gets the change.
         push_complete_section(
             &mut lines,
             &method_heading(output),
@@ -66,14 +66,14 @@ pub(crate) fn render_text(output: &PreviewOutput) -> String {
     lines.join("\n")
 }
 
-/// Without content there is no heading.
+/// Adds a section; without content it has no heading.
 fn push_section(lines: &mut Vec<String>, heading: &str, content: Vec<String>) {
     if !content.is_empty() {
         push_complete_section(lines, heading, content);
     }
 }
 
-/// The heading is printed without content, too.
+/// Adds a section, with its heading even if there is no content.
 fn push_complete_section(lines: &mut Vec<String>, heading: &str, content: Vec<String>) {
     lines.push(apply_style(HEADING, heading));
     lines.extend(content);
@@ -104,7 +104,7 @@ fn route_lines(output: &PreviewOutput) -> Vec<String> {
         .collect()
 }
 
-/// In its own words, and who of those that come does not run yet.
+/// Describes a change, and marks the added containers that do not run yet.
 pub(crate) fn change_text(output: &PreviewOutput, change: &RouteChange) -> String {
     let mut change = change.clone();
     let mark_pending = |name: &mut String| {

@@ -1,6 +1,6 @@
-//! What is foretold, as it is said: to people, as a patch, to programs.
+//! Output of a preview: as text for people, as a patch, and as JSON.
 //!
-//! Pure. Of containers that do not run yet nothing is said that nobody knows.
+//! Pure. Values of containers that do not run yet and are therefore unknown are masked.
 
 mod human;
 mod json;
@@ -9,22 +9,22 @@ use super::preview::{PlanPreview, StateSource};
 use crate::sources::compose::planned_container::Placeholders;
 use std::{path::PathBuf, time::Duration};
 
-/// An outlook, and what goes with it.
+/// A preview, and what its output needs.
 #[derive(Debug)]
 pub struct PreviewOutput {
     pub preview: PlanPreview,
     pub placeholders: Placeholders,
-    /// HAProxy's, where it was asked.
+    /// HAProxy's socket that was queried.
     pub socket: PathBuf,
     /// How long a route without containers answers 503.
     pub hold: Duration,
-    /// HAProxy would not take it, in its words, and does not say which route is to blame.
+    /// Why HAProxy would reject the configuration, if it does not name the route that causes it.
     pub rejection: Option<String>,
-    /// What else is to be said.
+    /// Further notes.
     pub notes: Vec<String>,
 }
 
-/// What it comes to.
+/// The result of a preview.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PreviewResult {
     Nothing,
@@ -41,22 +41,22 @@ impl PreviewOutput {
         }
     }
 
-    /// Routes, commands, files, problems; with colours.
+    /// Returns routes, commands, files and problems as text with colours.
     pub fn to_text(&self) -> String {
         human::render_text(self)
     }
 
-    /// One object.
+    /// Returns one JSON object.
     pub fn to_json(&self) -> String {
         json::render_json(self)
     }
 
-    /// All files, one after the other.
+    /// Returns the patches of all files, one after the other.
     pub fn to_patch(&self) -> String {
         self.masked_patches().map(|(_, diff)| diff).collect()
     }
 
-    /// Places and differences, with nothing in them that nobody knows yet.
+    /// Returns paths and diffs, with values masked that are not known yet.
     fn masked_patches(&self) -> impl Iterator<Item = (String, String)> {
         let generation = &self.preview.files.generation.name;
         self.preview.patches.iter().map(move |patch| {
@@ -75,7 +75,7 @@ impl PreviewOutput {
             .map(|command| self.placeholders.mask_config(&command.to_string()))
     }
 
-    /// From where it is known what was before, if not from HAProxy.
+    /// Returns where the state before comes from, if not from HAProxy.
     fn source_note(&self) -> Option<String> {
         let socket = self.socket.display();
         match self.preview.source {

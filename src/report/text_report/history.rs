@@ -1,4 +1,4 @@
-//! The last changes, each with its cause.
+//! Text of the last changes, each with its cause.
 //!
 //! Pure.
 
@@ -16,10 +16,10 @@ use crate::{
 use anstyle::Style;
 use std::time::{Duration, UNIX_EPOCH};
 
-/// Of one generation's changes so many are shown.
+/// How many changes of one generation are shown.
 const MAX_CHANGES: usize = 5;
 
-/// The last so many, the newest at the end, where a terminal shows it. Times are in UTC.
+/// Renders the `last` generations, the newest at the end, where a terminal shows it. Times are in UTC.
 pub fn render_history(all: &[GenerationStatus], last: usize, width: Option<usize>) -> String {
     if all.is_empty() {
         return "no changes yet\n".to_owned();
@@ -59,7 +59,7 @@ fn render_generation(generation: &GenerationStatus, width: Option<usize>) -> Str
     text + &render_changes(&generation.changes, &generation.changed, generation.more, width)
 }
 
-/// The first few, each in a line of its own, further in.
+/// Renders the first few changes, each indented on a line of its own.
 pub(crate) fn render_changes(
     changes: &[String],
     statuses: &[ChangeStatus],

@@ -1,6 +1,6 @@
-//! Status, routes, problems and history as people read them.
+//! Status, routes, problems and history as text for people.
 //!
-//! Pure. Text with colours in it; `width` is the terminal's, and without one nothing is cut or wrapped.
+//! Pure. Texts contain colours. `width` is that of the terminal; without it nothing is cut or wrapped.
 
 mod history;
 mod problems;
@@ -35,16 +35,16 @@ fn method_text(how: HowStatus, why: Option<&str>, commands: usize, took_us: u64)
     }
 }
 
-/// Returns text of others as one line. Messages of HAProxy have several, which read as a sentence each.
+/// Returns foreign text as one line. Messages of HAProxy have several lines, each of which reads as a sentence.
 fn join_lines(text: &str) -> String {
     let lines: Vec<_> = text.lines().collect();
     SingleLine(lines.join(" ")).to_string()
 }
 
-/// Lines of at most the width; those after the first begin further in.
+/// Wraps text to the width; lines after the first are indented further.
 fn wrap_text(text: &str, indent: usize, width: Option<usize>) -> String {
     let (first, remaining) = (" ".repeat(indent), " ".repeat(indent + 2));
-    // Narrower than this nobody could read it.
+    // Narrower text would not be readable.
     let width = width.map_or(usize::MAX, |width| width.max(indent + 20));
     let options =
         textwrap::Options::new(width).initial_indent(&first).subsequent_indent(&remaining);

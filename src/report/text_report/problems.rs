@@ -1,4 +1,4 @@
-//! What could not be honoured, and why.
+//! Text of the problems with their reasons.
 //!
 //! Pure.
 
@@ -11,7 +11,7 @@ use crate::{
     support::format::format_plural,
 };
 
-/// By container or listener, and how many there are.
+/// Renders the problems by container or listener, and their number.
 pub fn render_problems(all: &[ProblemStatus], width: Option<usize>) -> String {
     if all.is_empty() {
         return "no problems\n".to_owned();
@@ -52,13 +52,13 @@ fn subject_text(problem: &ProblemStatus) -> String {
     }
 }
 
-/// All of it, but for whom it is about.
+/// Returns the text without the subject.
 fn problem_text(problem: &ProblemStatus) -> String {
     let subject = format!("{}: ", subject_text(problem));
     join_lines(problem.text.strip_prefix(&subject).unwrap_or(&problem.text))
 }
 
-/// The first line has a sign at its beginning, which colours need not be seen to read.
+/// Puts a sign in front of the first line, so that the severity is visible without colours.
 fn mark_line(problem: &ProblemStatus, lines: &str) -> String {
     let (style, sign) = if problem.hint { (WARN, '·') } else { (ERROR, '!') };
     format!("{} {}", apply_style(style, sign), lines.trim_start_matches(' '))

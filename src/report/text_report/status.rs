@@ -1,4 +1,4 @@
-//! All of it on a page: what runs, what changed last, what is wrong, and the routes that matter most.
+//! The status on one page: processes, last change, problems, and the most important routes.
 //!
 //! Pure.
 
@@ -22,7 +22,7 @@ use crate::{
 };
 use std::{cmp::Reverse, time::Duration};
 
-/// So many routes and problems fit a page; the commands for them list all.
+/// How many routes, servers and problems fit on a page. Other commands list all.
 const MAX_ROUTES: usize = 12;
 const MAX_SERVERS: usize = 6;
 const MAX_PROBLEMS: usize = 8;
@@ -53,7 +53,7 @@ pub fn render_status(status: &Status, width: Option<usize>) -> String {
     parts.join("\n")
 }
 
-/// Who runs, and whether both neighbours are there.
+/// Renders the state of the balancer, HAProxy and Docker.
 fn render_head(status: &Status, width: Option<usize>) -> String {
     let up = span_between(status.since_ms, status.at_ms);
     let haproxy = &status.haproxy;
@@ -77,7 +77,7 @@ fn render_head(status: &Status, width: Option<usize>) -> String {
     };
     let style_of = |style_of: bool| if style_of { anstyle::Style::new() } else { ERROR };
     let line = |name: &str, style, text: String| {
-        // Styled by line, as a wrapped one has several.
+        // Styled line by line, because a wrapped text has several.
         let text = wrap_text(&format!("{name:9}{text}"), 0, width);
         text.lines().map(|line| apply_style(style, line) + "\n").collect::<String>()
     };
@@ -93,7 +93,7 @@ fn render_head(status: &Status, width: Option<usize>) -> String {
     .concat()
 }
 
-/// What nobody should overlook.
+/// Renders warnings that must not be overlooked.
 pub(crate) fn render_banners(status: &Status, width: Option<usize>) -> String {
     let rollback_banner = status.rollback.map(|rollback_status| {
         let since = span_between(rollback_status.since_ms, status.at_ms);
@@ -166,7 +166,8 @@ fn port_taken(why: &str) -> String {
     Reason::PortTaken { why: port_conflict_cause(why).to_owned() }.to_string()
 }
 
-/// Those that nobody serves, those that are not whole, and those with most to do; shown in their order.
+/// Selects the routes without a serving container, then degraded ones, then the busiest. Shows them in their usual
+/// order.
 fn render_top_routes(all: &[RouteStatus], width: Option<usize>) -> String {
     if all.is_empty() {
         return wrap_text(NO_ROUTES, 0, width);
@@ -206,7 +207,7 @@ fn sort_urgency(route: &RouteStatus) -> (bool, bool, Reverse<u64>) {
     (count_serving(route) != 0, !is_degraded(route), Reverse(route.load.rate))
 }
 
-/// Nobody serves it, or somebody who should does not.
+/// Whether no server serves the route, or one of its servers is down.
 fn is_degraded(route: &RouteStatus) -> bool {
     count_serving(route) == 0
         || route.servers.iter().any(|status| status.state == ServerState::Down)
