@@ -1,4 +1,4 @@
-//! What an administrator asks of containers besides labels of ours.
+//! Labels that an administrator requires of containers besides ours.
 //!
 //! Pure.
 
@@ -23,7 +23,7 @@ impl Constraint {
         }
     }
 
-    /// What is most likely meant, where it is written as for another program.
+    /// Returns the most likely correction, if the constraint is written as for another program.
     fn suggest_correction(&self) -> Option<String> {
         let Self { label, value } = self;
         let value = value.as_deref();
@@ -37,7 +37,7 @@ impl Constraint {
                 let label = label.trim_end_matches(['!', '~', ' ']);
                 Some(format!("{label}={}", value.trim()))
             }
-            // Label(`a`, `b`), as Traefik has them.
+            // Label(`a`, `b`), as in Traefik.
             (label, _) if label.starts_with("Label") && label.contains('(') => {
                 let inside = label.split(['(', ')']).nth(1)?;
                 let words = inside.split(',').map(|text| text.trim_matches(['`', '"', '\'', ' ']));
@@ -69,7 +69,7 @@ impl fmt::Display for Constraint {
     }
 }
 
-/// Those that no container can meet.
+/// Returns the problems of constraints: those that no container can satisfy, and unusual ones.
 pub fn constraint_problems(constraints: &[Constraint]) -> impl Iterator<Item = Problem> {
     let mut value_by_label: BTreeMap<&str, &str> = BTreeMap::new();
     let mut reasons = Vec::new();

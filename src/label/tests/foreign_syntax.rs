@@ -1,4 +1,4 @@
-//! What people write who come from other programs: it is told, with what to write instead.
+//! Syntax of other programs is reported, with the correction.
 
 use super::{
     LabelLimits, NetworkMode, Severity, check, check_limited, labelled, parse_labels, single_label,
@@ -8,7 +8,7 @@ use crate::{
     model::container::PublishedPort,
 };
 
-/// What is said of this value, after the label.
+/// Returns the texts of the problems of this value.
 fn problem_texts(key: &str, value: &str) -> Vec<String> {
     let problems = parse_labels(&single_label(key, value), &LabelLimits::default()).problems;
     problems
@@ -24,7 +24,7 @@ fn check_reported(key: &str, value: &str, expected: &str) {
 
 #[test]
 fn prefix_pattern_is_reported_with_literal_part() {
-    // It is a path, which is served, and which nobody asks for.
+    // The value is a valid path, which is served, but no client would request it.
     for (prefix, instead) in [
         ("/api/*", "write /api"),
         ("/api/.*", "write /api"),
@@ -52,7 +52,7 @@ fn prefix_pattern_is_reported_with_literal_part() {
             "{prefix}"
         );
     }
-    // It is none.
+    // The value is not a valid path.
     for (prefix, instead) in [
         ("/users/{id}", "write /users"),
         ("^/api", "write /api"),
@@ -201,7 +201,7 @@ fn foreign_option_name_is_reported_with_alternative() {
     ] {
         check_reported(&format!("glue_http_80_{option}"), "1", instead);
     }
-    // Of a list of a compose file, in quotes.
+    // From a list in a compose file, with quotes in the wrong place.
     check_reported("glue_http_80_host: a.test", "", "did you mean glue_http_80_host=a.test?");
     check_reported("glue_http_80_weight:3", "", "did you mean glue_http_80_weight=3?");
     check_reported("glue_enable", "true", "containers with labels of docker-balancer are served");

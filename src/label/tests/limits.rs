@@ -1,4 +1,4 @@
-//! What an administrator lets containers claim.
+//! Limits that an administrator sets for containers.
 
 use super::{HostMatch, LabelLimits, allowed_hosts, check_limited, labelled, port_set};
 

@@ -1,4 +1,4 @@
-//! Near misses are told.
+//! Near misses are reported.
 
 use super::{
     ContainerId, LabelLimits, NetworkMode, Reason, Severity, check, check_limited, from_labels,
@@ -29,7 +29,7 @@ fn unknown_label_is_reported_with_nearest() {
     check_suggestion("glue_http_host", "glue_http_<port>_host");
     check_suggestion("glue_http_strip_prefix.x", "glue_http_<port>_strip_prefix.x");
     check_suggestion("glue_ports", "glue_http_ports");
-    // Another word for the same.
+    // Synonyms.
     check_suggestion("glue_http_80_hostname", "glue_http_80_host");
     check_suggestion("glue_http_80_domain.x", "glue_http_80_host.x");
     check_suggestion("glue_http_80_path", "glue_http_80_prefix");
@@ -58,7 +58,7 @@ fn foreign_label_near_ours_gets_suggestion() {
         ("glue-network", Some("glue_network")),
         ("glue.http.80.domain", Some("glue_http_80_host")),
         ("Glue-Http-80-Path", Some("glue_http_80_prefix")),
-        // These are ours, or another program's.
+        // Labels of ours, or of other programs.
         ("glue_http_80_hots", None),
         ("glue_network", None),
         ("", None),

@@ -1,4 +1,4 @@
-//! What costs its label alone.
+//! Invalid options, which cost only their own label.
 
 use super::{LabelLimits, check, check_limited, from_labels, single_label};
 

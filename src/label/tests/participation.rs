@@ -1,4 +1,4 @@
-//! Public ports, and who takes part.
+//! Public ports, and which containers are served.
 
 use super::{
     Constraint, LabelLimits, check, check_limited, from_labels, has_our_labels, labelled,

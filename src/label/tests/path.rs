@@ -14,7 +14,7 @@ fn prefix_slashes_are_normalized() {
     check("glue_http_80_prefix=1/2/3/4/5/6/7/8/", &["*:80/1/2/3/4/5/6/7/8/ -> 80"], &[]);
 }
 
-/// As requests are read.
+/// Prefixes are normalized as the paths of requests are.
 #[test]
 fn equivalent_prefix_spellings_are_normalized() {
     for (prefix, route) in [
