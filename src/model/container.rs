@@ -1,6 +1,6 @@
-//! What Docker said about one container, in our words.
+//! A container as Docker describes it.
 //!
-//! Pure: plain values, read off an answer of the engine and never written back.
+//! Pure: plain values, parsed from an answer of the engine and never written back.
 
 use crate::model::container_ref::ContainerRef;
 use std::{
@@ -63,44 +63,46 @@ impl ImageId {
     }
 }
 
-/// One container as the last answer about it described it.
+/// A container as of the last answer about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Container {
     pub id: ContainerId,
-    /// Without the slash that the engine puts before it.
+    /// Without the slash that the engine puts in front.
     pub name: String,
     pub image: String,
-    /// Only where `--image-labels off` asks for it.
+    /// Only with `--image-labels off`.
     pub image_id: Option<ImageId>,
-    /// Why none of its labels counts: they could not be compared with those of the image.
+    /// Why all of the container's labels are ignored: they could not be compared with those of the image.
     pub label_fault: Option<Arc<str>>,
-    /// Nanoseconds since 1970; the end of its second until it was inspected. Decides who came first where two containers disagree.
+    /// Nanoseconds since 1970; until the container is inspected, the last nanosecond of the second in which it was
+    /// created. If two containers conflict, the older wins.
     pub created: i64,
-    /// Nanoseconds since 1970 by the engine's clock, 0 where the engine does not say it. Of containers in a shared
-    /// network alone: who joined before the other started again is in a network that is gone. `None`: not known yet.
+    /// Nanoseconds since 1970 by the engine's clock; 0 if the engine does not report it. Read only for containers in a
+    /// shared network: one that joined before the owner of the network was restarted is in a network that no longer
+    /// exists. `None`: not known yet.
     pub started: Option<i64>,
     pub state: ContainerState,
     pub health: Health,
-    /// Shared, like the networks, by all that was told of the container while they stay the same.
+    /// Shared, like the networks, by all values of the container as long as they stay the same.
     pub labels: Arc<BTreeMap<String, String>>,
-    /// Empty unless it was asked for: it costs an inspection of every container.
+    /// Empty unless the environment is needed: reading it takes an inspection of every container.
     pub environment: BTreeMap<String, String>,
     pub network_mode: NetworkMode,
     /// By the network's name.
     pub networks: Arc<BTreeMap<String, NetworkEndpoint>>,
-    /// TCP ports of EXPOSE and of publishing. Documentation: a container may listen elsewhere.
+    /// TCP ports of EXPOSE and of publishing. They are documentation: a container may listen on others.
     pub exposed: BTreeSet<u16>,
     pub published: Vec<PublishedPort>,
     /// What `docker stop` would do; `None` until the container was inspected.
     pub stop_config: Option<StopConfig>,
-    /// It got a stop signal and has not died of it yet.
+    /// The container got a stop signal and has not exited yet.
     pub stopping: bool,
 }
 
 /// In nanoseconds.
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
-/// Whether a container's age is known, and not the second of it alone.
+/// Whether the creation time is known exactly, and not only to the second.
 pub fn is_dated(created: i64) -> bool {
     created.rem_euclid(NANOS_PER_SECOND) != NANOS_PER_SECOND - 1
 }
@@ -110,7 +112,8 @@ impl Container {
         ContainerRef::new(&self.name, self.id.short())
     }
 
-    /// Takes away all that is read as labels, and what an inspection told, so that the container is inspected again.
+    /// Removes everything that is read as labels, and what the inspection returned, so that the container is inspected
+    /// again.
     pub fn hide_labels(&mut self, fault: Option<Arc<str>>) {
         self.labels = Arc::default();
         self.environment.clear();
@@ -126,7 +129,7 @@ impl Container {
         }
     }
 
-    /// Its processes exist; they may be paused.
+    /// Whether its processes exist; they may be paused.
     pub fn is_up(&self) -> bool {
         matches!(self.state, ContainerState::Running | ContainerState::Paused)
     }
@@ -143,10 +146,10 @@ pub enum ContainerState {
     Dead,
 }
 
-/// What the container's HEALTHCHECK says.
+/// Result of the container's HEALTHCHECK.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Health {
-    /// There is no HEALTHCHECK.
+    /// The container has no HEALTHCHECK.
     Unchecked,
     Starting,
     Healthy,
@@ -160,11 +163,11 @@ pub enum NetworkMode {
     /// The host's network: no address of its own.
     Host,
     None,
-    /// It shares the network of another container.
+    /// Shares the network of another container.
     Container(ContainerId),
 }
 
-/// A container's place on one network.
+/// A container's addresses on one network.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NetworkEndpoint {
     pub ipv4: Option<Ipv4Addr>,
@@ -178,25 +181,25 @@ impl NetworkEndpoint {
     }
 }
 
-/// A TCP port of the container that the engine put on the host.
+/// A TCP port of the container that the engine publishes on the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublishedPort {
     pub container_port: u16,
     pub host_port: u16,
-    /// Where on the host; the unspecified address means everywhere.
+    /// The host's address; the unspecified address means all addresses.
     pub host_ip: IpAddr,
 }
 
-/// How `docker stop` ends it.
+/// How `docker stop` stops the container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StopConfig {
-    /// A number or a name with or without SIG, as the image says it; `None` means SIGTERM.
+    /// A number, or a name with or without SIG, as in the image; `None` means SIGTERM.
     pub signal: Option<String>,
     /// Seconds until SIGKILL; `None` means the engine's 10.
     pub timeout: Option<i64>,
 }
 
-/// What an image brings along to its containers.
+/// What containers inherit from an image.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Image {
     pub labels: BTreeMap<String, String>,

@@ -1,11 +1,10 @@
-//! Where a thing came from: carried along and printed, never parsed.
+//! The container that something came from, for printing; never parsed.
 //!
 //! Pure.
 
 use std::{fmt, sync::Arc};
 
-/// The container (and label) that asked for something, in a form that is safe to print anywhere:
-/// letters, digits and `_ . -` only.
+/// The container that asked for something, in a form that is safe to print anywhere: only letters, digits and `_ . -`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ContainerRef {
     name: Arc<str>,
@@ -34,7 +33,8 @@ impl fmt::Display for ContainerRef {
     }
 }
 
-/// Docker allows just these in names; another source, or a mended engine, might not.
+/// Replaces other characters than those that Docker allows in names; another source or a modified engine may allow
+/// more.
 fn sanitize_text(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
     text.chars().take(128).map(|c| if plain(c) { c } else { '_' }).collect()

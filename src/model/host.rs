@@ -1,20 +1,19 @@
-//! Host names, and which of them a route answers for.
+//! Host names, and which hosts a route serves.
 //!
-//! Pure. A host holds lower-case ASCII letters, digits, `-`, `_` and dots between them, nothing else.
+//! Pure. A host consists of lower-case ASCII letters, digits, `-`, `_`, and dots between labels.
 
 use super::{label_text, problem::Reason};
 use std::{fmt, str::FromStr, sync::Arc};
 
-/// A host name in lower case and ASCII (international names as punycode), without trailing dot. Copies
-/// share one text.
+/// A host name in lower-case ASCII (international names as punycode), without a trailing dot. Copies share one text.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Host(Arc<str>);
 
-/// Which hosts a route answers for. Ordered as HAProxy tries them.
+/// The hosts that a route serves. Ordered as HAProxy tries them.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HostMatch {
     Exact(Host),
-    /// `*.` and this host: exactly one more label.
+    /// `*.` and this host: exactly one more label in front.
     Wildcard(Host),
     Any,
 }
@@ -26,7 +25,7 @@ impl Host {
 }
 
 impl HostMatch {
-    /// As an administrator's fence says it: like a label, and `*` is any host.
+    /// Parses an administrator's pattern (`--allow-hosts`): written like a label, and `*` is any host.
     pub fn parse_pattern(text: &str) -> Result<Self, Reason> {
         match text.trim() {
             "*" => Ok(Self::Any),
@@ -34,7 +33,7 @@ impl HostMatch {
         }
     }
 
-    /// Whether each host that `other` answers for is one of these.
+    /// Whether this matches every host that `other` matches.
     pub fn covers(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Any, _) => true,
@@ -55,7 +54,7 @@ impl FromStr for Host {
     }
 }
 
-/// As users write it in a label, where any host is said by saying none.
+/// As users write it in a label. A label has no value for any host; the label is left out instead.
 impl FromStr for HostMatch {
     type Err = Reason;
 
@@ -77,7 +76,7 @@ impl fmt::Display for Host {
     }
 }
 
-/// As it stands in a map's key.
+/// As in the key of a map.
 impl fmt::Display for HostMatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -96,7 +95,7 @@ fn parse_host(text: &str) -> Option<Host> {
     (host.len() <= 253 && host.split('.').all(is_label)).then(|| Host(host.into()))
 }
 
-/// In lower case; what is plain already does not pay for the tables of international names.
+/// Converts to lower-case ASCII. Plain ASCII does not need the tables of international names, which cost time.
 fn to_ascii(text: &str) -> Option<String> {
     let lower = text.to_ascii_lowercase();
     if lower.is_ascii() && !lower.contains("xn--") {
@@ -110,7 +109,7 @@ fn is_label(label: &str) -> bool {
     (1..=63).contains(&label.len()) && label.bytes().all(legal)
 }
 
-/// What someone meant who wrote this for a host; `whole` is what stands there, `*.` included.
+/// Returns what is wrong with a host; `whole` is the whole value, including `*.`.
 fn diagnose_host(text: &str, whole: &str) -> Reason {
     let name_and_port = |(name, port): (&str, &str)| {
         !name.is_empty() && !name.contains(':') && port.bytes().all(|c| c.is_ascii_digit())
@@ -141,7 +140,7 @@ fn diagnose_host(text: &str, whole: &str) -> Reason {
     }
 }
 
-/// A place for a value, which nobody has filled in: `${DOMAIN}`, `$DOMAIN`, `{{ domain }}`, `<domain>`.
+/// Whether the text contains a variable that was not substituted: `${DOMAIN}`, `$DOMAIN`, `{{ domain }}`, `<domain>`.
 pub(crate) fn is_placeholder(text: &str) -> bool {
     let named = |remaining: &str| {
         remaining.starts_with(|c: char| c == '{' || c == '_' || c.is_ascii_alphabetic())

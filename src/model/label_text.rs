@@ -1,17 +1,17 @@
-//! What the text of a label says without its grammar.
+//! Checks of label texts that do not need the grammar of labels.
 //!
 //! Pure.
 
-/// Around a value they are of the value, to Docker; typographic ones come with copied text.
+/// Docker treats quotes around a value as part of it. Typographic quotes come with copied text.
 pub(crate) const QUOTES: [char; 8] =
     ['"', '\'', '`', '\u{201c}', '\u{201d}', '\u{2018}', '\u{2019}', '\u{201e}'];
 
-/// Whether one of these names is a label of ours: the cheap question before labels are parsed.
+/// Whether a key is a label of ours: a cheap check before labels are parsed.
 pub fn has_our_labels<'a>(keys: impl IntoIterator<Item = &'a str>) -> bool {
     keys.into_iter().any(|key| key.starts_with("glue_"))
 }
 
-/// Whether a value looks as if something in it were missing: where it begins or ends, or between two dots.
+/// Whether a part of the value seems to be missing: at its start or end, or between two dots.
 pub fn is_cut_short(value: &str) -> bool {
     let cut = |member: &str| {
         let member = member.trim();
@@ -24,7 +24,7 @@ pub fn is_cut_short(value: &str) -> bool {
     value.split(',').any(cut)
 }
 
-/// What stands between quotes after `Host`.
+/// Returns the quoted texts after `Host`.
 pub(crate) fn hosts_of_rule(rule: &str) -> String {
     let inside = rule.split("Host").skip(1).filter_map(|after_prefix| {
         let after_prefix = after_prefix.trim_start();

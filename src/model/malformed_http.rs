@@ -1,29 +1,29 @@
-//! What somebody said in place of HTTP/1.1, as far as its bytes tell.
+//! What a peer sent in place of HTTP/1.1, guessed from its bytes.
 //!
-//! Pure. Nothing of what was said is kept but a protocol's first word and the name of a header: the rest may be
+//! Pure. Of these bytes only the first word of a protocol and the name of a header are kept, because the rest may be
 //! secret.
 
-/// In place of a response.
+/// What came in place of a response.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MalformedResponse {
     Http2,
     Tls,
-    /// The first line.
+    /// The first line is malformed.
     StatusLine,
-    /// A header field, by what there is of its name.
+    /// A header field is malformed; contains as much of its name as is valid.
     Header(String),
-    /// What follows the header.
+    /// The body, which follows the headers, is malformed.
     Body,
-    /// Another protocol, by its first word.
+    /// Another protocol; contains its first word.
     Other(String),
 }
 
-/// In place of a request.
+/// What came in place of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MalformedRequest {
     Tls,
     ProxyProtocol,
-    /// The path has a character that does not belong there, a space say.
+    /// The path contains an invalid character, for example a space.
     Target,
     Header,
     Body,
@@ -34,7 +34,7 @@ const MAX_WORD: usize = 16;
 const MAX_NAME: usize = 40;
 
 impl MalformedResponse {
-    /// `at` is where HAProxy found the error.
+    /// `at` is the position where HAProxy found the error.
     pub fn from_bytes(bytes: &[u8], at: usize) -> Self {
         if is_http2_frame(bytes) {
             return Self::Http2;
@@ -79,7 +79,7 @@ impl MalformedRequest {
 
 enum MessagePart<'a> {
     FirstLine,
-    /// That line of it.
+    /// Contains the text from this header line on.
     Header(&'a [u8]),
     Body,
 }
@@ -97,7 +97,7 @@ fn locate_error(bytes: &[u8], at: usize) -> MessagePart<'_> {
     }
 }
 
-/// The first frame of HTTP/2's server is SETTINGS, or GOAWAY, of the connection as a whole.
+/// The first frame of an HTTP/2 server is SETTINGS or GOAWAY, on stream 0.
 fn is_http2_frame(bytes: &[u8]) -> bool {
     matches!(bytes, [_, _, _, 4 | 7, _, 0, 0, 0, 0, ..])
 }

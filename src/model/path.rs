@@ -1,14 +1,16 @@
-//! The path of a request as routes read it: one spelling of all that a container may take for the same.
+//! Normalizes the path of a request for routing: all spellings that a container may treat as equal become one.
 //!
-//! Pure. Says in Rust what `templates/frontend.cfg` says to HAProxy; `tests/haproxy/explain_agrees/` holds both together.
+//! Pure. Implements in Rust what `templates/frontend.cfg` does in HAProxy; `tests/haproxy/explain_agrees/` checks that
+//! both agree.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode};
 use std::borrow::Cow;
 
-/// Passes that take out `..`: one for each level of them that follow each other.
+/// Number of passes that resolve `..`: one for each level of `..` in a row.
 pub const MAX_PARENT_LEVELS: usize = 8;
 
-/// What is written as %XX: all but slashes and RFC 3986's pchar without `;`, which begins a parameter.
+/// Bytes that are written as %XX: all except slashes and RFC 3986's pchar. `;` is escaped too, because it starts a
+/// parameter.
 const ESCAPED_BYTES: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'/')
     .remove(b'-')
@@ -28,19 +30,19 @@ const ESCAPED_BYTES: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b':')
     .remove(b'@');
 
-/// A path, read.
+/// A normalized path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NormalizedPath {
-    /// In its one spelling: begins with a slash and has none twice, no segment `.` or `..`, no parameter, and no
-    /// `%XX` that could be written without.
+    /// In its normalized form: starts with a slash, and has no double slash, no segment `.` or `..`, no parameter, and
+    /// no `%XX` that does not need to be encoded.
     pub path: String,
-    /// In the segments that were sent, with percent signs decoded where that separates nothing.
+    /// With the segments that were sent, and percent-decoded except for separators.
     pub literal: String,
-    /// It had segments `.` or `..`, in whatever spelling.
+    /// Whether the path had segments `.` or `..`, in any spelling.
     pub has_dot_segments: bool,
 }
 
-/// Why HAProxy answers 400 to a path.
+/// Why HAProxy answers a path with status 400.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
     #[error("a path must be printable ASCII without #; write other bytes as %XX")]
@@ -57,7 +59,7 @@ pub enum PathError {
 }
 
 impl NormalizedPath {
-    /// Parameters are cut off before percent signs are decoded, as servlet containers do, and after it again.
+    /// Parameters are removed before percent-decoding, as servlet containers do, and again after it.
     pub fn from_request(path: &str) -> Result<Self, PathError> {
         check_path(path)?;
         let bytes: Vec<u8> = percent_decode(&strip_parameters(path.as_bytes())).collect();
@@ -83,7 +85,8 @@ fn strip_parameters(path: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(outside.collect())
 }
 
-/// But for slashes, backslashes and semicolons: their percent sign is taken for itself.
+/// Percent-decodes, except for encoded slashes, backslashes and semicolons, whose percent sign is kept as a literal
+/// one.
 fn decode_within_segments(path: &[u8]) -> Vec<u8> {
     let mut text = path.to_vec();
     for at in (0..path.len().saturating_sub(2)).rev() {
@@ -109,7 +112,7 @@ fn check_path(path: &str) -> Result<(), PathError> {
     Ok(())
 }
 
-/// A backslash is a slash to some.
+/// Some servers treat a backslash as a slash.
 fn merge_slashes(path: &str) -> String {
     let mut text = path.replace("%5C", "/");
     while text.contains("//") {
@@ -118,7 +121,7 @@ fn merge_slashes(path: &str) -> String {
     text
 }
 
-/// What goes up beyond the root is the root.
+/// Resolves `.` and `..`. A path above the root is the root.
 fn remove_dot_segments(path: &str) -> Result<String, PathError> {
     let mut all: Vec<_> = path.split('/').skip(1).collect();
     if all.last() == Some(&".") {
@@ -137,7 +140,7 @@ fn remove_dot_segments(path: &str) -> Result<String, PathError> {
     Ok(format!("/{}", all.join("/")))
 }
 
-/// One pass: `a/..` goes, where the slash before it was not that behind another one that went.
+/// One pass: removes `a/..`, except where the slash before it was removed with the previous pair.
 fn remove_parent_segments_once<'a>(segments: &[&'a str]) -> Vec<&'a str> {
     let mut kept = Vec::with_capacity(segments.len());
     let mut remaining = segments;
@@ -147,7 +150,8 @@ fn remove_parent_segments_once<'a>(segments: &[&'a str]) -> Vec<&'a str> {
             kept.push(*first);
             continue;
         };
-        // The next one has lost its slash, and the last one leaves its own.
+        // The removed pair includes the slash before the next segment, which is therefore kept. At the end, that slash
+        // remains.
         kept.push(more.first().copied().unwrap_or_default());
         remaining = more.get(1..).unwrap_or_default();
     }

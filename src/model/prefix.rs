@@ -1,21 +1,21 @@
-//! Paths: which of a host's requests a route answers, and what a health check asks for.
+//! Paths: prefixes that decide which of a host's requests a route serves, and paths of health checks.
 //!
-//! Pure. Both hold printable ASCII alone: no blank, quote `"`, backslash, `#`, comma or control character.
-//! They may hold `;` and `'`, which separate and quote on HAProxy's command line: a payload or a
-//! backslash carries them there.
+//! Pure. Both consist of printable ASCII: no space, quote `"`, backslash, `#`, comma or control character. They may
+//! contain `;` and `'`, which separate and quote on HAProxy's command line; commands pass these in a payload or with a
+//! backslash.
 
 use super::{host::is_placeholder, label_text, path::NormalizedPath, problem::Reason};
 use std::{fmt, str::FromStr, sync::Arc};
 
-/// More would make a request cost more look-ups than its path is worth.
+/// A limit, because a request costs one map look-up for each segment.
 pub const MAX_SEGMENTS: usize = 8;
 
-/// A path prefix of whole segments, at most eight; no segments is the whole host.
-/// Holds `/a/b` without a trailing slash, or nothing, in the one spelling that requests are read in.
+/// A path prefix of whole segments, at most eight; no segments match the whole host. Contains `/a/b` without a trailing
+/// slash, or nothing, in the same normalized form as paths of requests.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PathPrefix(Arc<str>);
 
-/// The path (and query) of a health check, as it goes into the request line.
+/// The path (and query) of a health check, as in the request line.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CheckPath(Arc<str>);
 
@@ -24,7 +24,7 @@ impl PathPrefix {
         &self.0
     }
 
-    /// How many segments it has.
+    /// Returns the number of segments.
     pub fn depth(&self) -> usize {
         self.0.bytes().filter(|&c| c == b'/').count()
     }
@@ -83,7 +83,7 @@ impl fmt::Display for CheckPath {
     }
 }
 
-/// What someone meant who wrote this for a prefix.
+/// Returns what is wrong with a prefix.
 fn diagnose_prefix(text: &str) -> Reason {
     let whole = text.to_owned();
     match literal_prefix(text) {
@@ -96,8 +96,8 @@ fn diagnose_prefix(text: &str) -> Reason {
     }
 }
 
-/// Where it looks like a pattern, as other programs take them for paths: the literal segments that it begins with.
-/// Here all stands for itself, so that no client would ask for it.
+/// If the text looks like a pattern of another program, returns the literal segments at its start. docker-balancer
+/// matches every character literally, so no client would request such a path.
 pub(crate) fn literal_prefix(text: &str) -> Option<String> {
     let body = text.trim().trim_start_matches(['^', '~', '=', ' ', '/']);
     let anchored = text.starts_with(['^', '~', '=']) || text.ends_with('$');
@@ -108,7 +108,7 @@ pub(crate) fn literal_prefix(text: &str) -> Option<String> {
     }
     let literal = &segments[..first.unwrap_or(segments.len())];
     let literal: Vec<_> = literal.iter().map(|text| text.trim_end_matches('$')).collect();
-    // `/api*`: what is before the star.
+    // For `/api*`: the text before the star.
     let partial = first
         .and_then(|at| segments[at].split_once('*'))
         .filter(|(_, after_star)| after_star.is_empty());
@@ -131,7 +131,7 @@ fn is_pattern(segment: &str) -> bool {
             .any(|text| segment.contains(text))
 }
 
-/// As requests are read.
+/// Normalizes a prefix in the same way as the path of a request.
 fn normalize_prefix(body: &str) -> Result<String, fn(String) -> Reason> {
     let path = format!("/{body}");
     if !path.contains(['%', ';']) {
@@ -150,7 +150,7 @@ fn is_segment(segment: &str) -> bool {
     !matches!(segment, "" | "." | "..") && is_pchar_text(segment, b"")
 }
 
-/// RFC 3986's pchar, but for the comma, which parts lists here; `%` only before two digits.
+/// Whether the text is RFC 3986's pchar without the comma, which separates lists here; `%` only before two digits.
 fn is_pchar_text(text: &str, also: &[u8]) -> bool {
     let bytes = text.as_bytes();
     let hex = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_hexdigit);

@@ -1,6 +1,6 @@
-//! The problems of one moment, by what they are about.
+//! The current problems, by their subject.
 //!
-//! Pure. What did not change is the very same (`Arc`), so that a copy costs pointers, and so does a comparison.
+//! Pure. Unchanged problems share one value (`Arc`), so that copies and comparisons cost only pointers.
 
 use crate::{
     model::problem::{Problem, ProblemSubject},
@@ -8,7 +8,7 @@ use crate::{
 };
 use std::{collections::BTreeMap, iter, sync::Arc};
 
-/// In their order, each once.
+/// Sorted, without duplicates.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ProblemSet(Arc<BTreeMap<ProblemSubject, Arc<Vec<Problem>>>>);
 
@@ -25,7 +25,7 @@ impl ProblemSet {
         self.0.values().map(|problems| problems.len()).sum()
     }
 
-    /// All that is said about one thing from now on. Nothing is copied where that is what was said before.
+    /// Replaces all problems of one subject. Copies nothing if they are unchanged.
     pub fn replace(&mut self, about: &ProblemSubject, mut problems: Vec<Problem>) {
         problems.sort();
         problems.dedup();
@@ -48,7 +48,7 @@ impl ProblemSet {
         self.replace(&about, problems);
     }
 
-    /// Those that `other` has not.
+    /// Returns the problems that `other` does not contain.
     pub fn difference<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a Problem> {
         let is_same = Arc::ptr_eq(&self.0, &other.0);
         let abouts = (!is_same).then(|| diff_maps(&other.0, &self.0));
@@ -59,7 +59,7 @@ impl ProblemSet {
         })
     }
 
-    /// Whether all that both say about one thing is the very same value.
+    /// Whether both share one value for the problems of this subject.
     pub fn shares(&self, other: &Self, about: &ProblemSubject) -> bool {
         let both = self.0.get(about).zip(other.0.get(about));
         both.is_some_and(|(own, other)| Arc::ptr_eq(own, other))

@@ -1,6 +1,6 @@
-//! All containers known now, and the networks between them.
+//! The snapshot of all containers and networks.
 //!
-//! Pure: a value that is replaced whole; sharing it costs a pointer.
+//! Pure: a value that is replaced as a whole; sharing it costs a pointer.
 
 use crate::{
     model::container::{Container, ContainerId, NetworkEndpoint},
@@ -13,13 +13,13 @@ use std::{
     sync::Arc,
 };
 
-/// Docker lets `container:<other>` name a container that does the same; not in a circle, though.
+/// Docker allows `container:<other>` for a container that itself uses `container:`, but no cycle.
 pub const MAX_NETWORK_HOPS: usize = 8;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct World {
     pub containers: BTreeMap<ContainerId, Arc<Container>>,
-    /// By name. Tells which networks a program on the host reaches.
+    /// By name. Shows which networks a program on the host can reach.
     pub networks: BTreeMap<String, Network>,
 }
 
@@ -36,26 +36,27 @@ impl Network {
     }
 }
 
-/// Where HAProxy stands when it looks at the containers.
+/// From where HAProxy reaches the containers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Vantage {
-    /// On the machine of the engine: bridge networks are reached.
+    /// HAProxy runs on the engine's machine and can reach bridge networks.
     Host,
-    /// In a container: the networks that both share are reached.
+    /// HAProxy runs in this container and can reach the networks that both containers share.
     Inside(ContainerId),
-    /// On the machine of the engine, where networks are not reached (rootless or desktop engines): only published ports are.
+    /// HAProxy runs on the engine's machine but cannot reach its networks (rootless or desktop engines), only published
+    /// ports.
     Published(IpAddr),
-    /// On another machine: ports that are published to others are reached.
+    /// HAProxy runs on another machine and can reach ports that are published on external addresses.
     Remote {
         engine: IpAddr,
-        /// Of the machine that HAProxy is on: whoever has these is here.
+        /// Addresses of HAProxy's own machine: connections to these stay on it.
         own_addresses: BTreeSet<IpAddr>,
     },
 }
 
 impl World {
-    /// The network of this name that a container is on. Podman lists its default one by another name than its containers
-    /// have for it: there the address tells which one is meant.
+    /// Returns the network of this name that a container is on. Podman lists its default network under another name
+    /// than its containers use; there the container's address identifies the network.
     pub fn find_network(&self, name: &str, endpoint: &NetworkEndpoint) -> Option<&Network> {
         let by_address = || {
             let ip = endpoint.ip()?;
@@ -64,8 +65,8 @@ impl World {
         self.networks.get(name).or_else(by_address)
     }
 
-    /// Whether all that is different are containers that are up in neither, and whose network nobody shares: created
-    /// ones, say. Nothing that is served, or said, depends on these.
+    /// Whether only containers differ that are not up in either world and whose network no other container shares, such
+    /// as created ones. Neither routes nor problems depend on these.
     pub fn only_idle_containers_changed(&self, other: &Self) -> bool {
         let is_idle = |container: Option<&Arc<Container>>| {
             container.is_none_or(|container| !container.is_up())
@@ -85,7 +86,7 @@ impl World {
         !ids.is_empty() && self.networks == other.networks && !is_shared()
     }
 
-    /// The container whose networks this one uses: itself, but for `network_mode: container:<other>`.
+    /// The container whose networks this one uses: itself, unless it has `network_mode: container:<other>`.
     pub fn network_owner<'a>(&'a self, container: &'a Container) -> Option<&'a Container> {
         match container.network_owner_id() {
             Some(other) => self.containers.get(other).map(AsRef::as_ref),

@@ -1,6 +1,6 @@
 //! Severity, meaning and remedy of each kind of problem.
 //!
-//! Pure. The reference of problems in the book is made of this; a kind without an entry does not compile.
+//! Pure. The problem reference in the book is generated from this; a kind without an entry does not compile.
 
 use super::{ProblemKind, Severity};
 use strum::VariantArray;
