@@ -1,5 +1,5 @@
-//! `extends`: a service on top of another one, of this file or one beside it. And what comes of two files, or two
-//! documents of one, that say something of the same service.
+//! `extends`: a service that inherits from another service, in the same file or a file next to it. Also the merging of
+//! two files, or of two documents in one file, that define the same service.
 
 use super::{
     loader::{ProjectLoader, Variables},
@@ -12,13 +12,13 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
-/// More than anybody writes; a circle has no end.
+/// Limit of the depth of `extends`: deeper than in real files, and it ends a circular reference.
 const MAX_DEPTH: usize = 16;
 
-/// The service with all that it extends. What is not there is told, and left out.
+/// Returns the service with everything that it extends. A missing file or service is reported and left out.
 ///
 /// # Errors
-/// Where it grows beyond all measure.
+/// Fails if the services together exceed the limit of nodes.
 pub(crate) fn resolve_extends(
     loader: &mut ProjectLoader,
     variables: &Variables,
@@ -71,7 +71,7 @@ impl Extender<'_> {
         let base = services.get(name).ok_or_else(|| Remark::NoService(name.to_owned()))?;
         let mut base = self.extend_service(&services, base, depth + 1);
         if let Content::Map(entries) = &mut base.content {
-            // Not inherited: the compose specification, "extends".
+            // The compose specification, section "extends": these keys are not inherited.
             entries.retain(|entry| {
                 !matches!(entry.key.as_str(), "extends" | "depends_on" | "profiles")
             });
@@ -80,19 +80,19 @@ impl Extender<'_> {
     }
 }
 
-/// Whole files: their services, networks and the like by name, the later one on top.
+/// Merges whole files: services, networks and other sections by name; the later file wins.
 pub(crate) fn merge_roots(base: Node, own: Node) -> Node {
     merge_nodes(base, own, &|_, base, own| {
         merge_nodes(base, own, &|_, base, own| merge_services(base, own))
     })
 }
 
-/// What the later one says itself wins; lists of ports grow, and mappings are joined.
+/// The later service wins; lists of ports are appended, and mappings are merged.
 fn merge_services(base: Node, own: Node) -> Node {
     merge_nodes(base, own, &merge_key)
 }
 
-/// A mapping on top of another one; `join` says what comes of a key that both have.
+/// Merges one mapping into another; `join` merges the values of a key that both have.
 fn merge_nodes(base: Node, own: Node, join: &dyn Fn(&str, Node, Node) -> Node) -> Node {
     if own.merge_mode == MergeMode::Remove {
         return Node::new(own.position, Content::Nothing);
@@ -154,7 +154,8 @@ fn merge_key(key: &str, base: Node, own: Node) -> Node {
     Node::new(position, content)
 }
 
-/// `KEY=VALUE` in a list, or a name alone, as a mapping. What is neither stays what it is, under no name.
+/// Returns a list of `KEY=VALUE`, or of names alone, as a mapping. Other entries are kept unchanged, under an empty
+/// name.
 fn to_entries(node: Node) -> Vec<YamlEntry> {
     let Content::Map(entries) = node.content else {
         return node.as_list().iter().map(to_entry).collect();

@@ -1,25 +1,26 @@
-//! `$NAME`, `${NAME}` and its forms with a default, a complaint or a replacement; `$$` is a dollar.
+//! Interpolation: `$NAME`, `${NAME}` and the forms with a default, an error or a replacement; `$$`
+//! is a literal dollar.
 //!
 //! Pure.
 
 use crate::support::escape::{EscapedText, QuotedText};
 use std::{collections::BTreeMap, fmt};
 
-/// More than anybody nests.
+/// Limit of nested variables: deeper than in real files.
 const MAX_DEPTH: usize = 32;
 
-/// The longest text that comes of one, in bytes: a label has at most 4096.
+/// The longest result of one text, in bytes. A label has at most 4096.
 const MAX_TEXT_BYTES: usize = 1 << 18;
 
-/// What a text is once its variables are filled in.
+/// A text after its variables are substituted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FilledText {
     pub text: String,
-    /// Variables that left nothing, in the order of the text.
+    /// Variables that were substituted by nothing, in the order of the text.
     pub empty_variables: Vec<EmptyVariable>,
 }
 
-/// A variable in whose place nothing stands.
+/// A variable that was substituted by nothing.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct EmptyVariable {
     pub name: String,
@@ -28,17 +29,17 @@ pub struct EmptyVariable {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum EmptyCause {
-    /// `${NAME}`, and nobody sets it. Docker Compose warns of it too.
+    /// `${NAME}` of a variable that is not set. Docker Compose warns about it too.
     Unset,
-    /// It is set to nothing.
+    /// The variable is set to an empty text.
     Empty,
-    /// `${NAME:-}`: the author of the file means it so.
+    /// `${NAME:-}`: the author of the file wants an empty default.
     Default,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum InterpolationError {
-    /// A dollar that begins nothing, or a brace that does not end.
+    /// A dollar that starts no variable, or an unclosed brace.
     Format(String),
     /// `${NAME:?text}`.
     Required {
@@ -49,10 +50,11 @@ pub enum InterpolationError {
     TooLong,
 }
 
-/// Variables that are not set are empty, unless the text says otherwise.
+/// Substitutes the variables of a text. Unset variables are empty unless the text gives another
+/// form.
 ///
 /// # Errors
-/// Says what is wrong with the text.
+/// Returns what is wrong with the text.
 pub fn fill_variables(
     text: &str,
     variables: &BTreeMap<String, String>,
@@ -60,7 +62,7 @@ pub fn fill_variables(
     fill_with(text, &|name| variables.get(name).map(String::as_str))
 }
 
-/// The same, with variables that are looked up.
+/// Same as [`fill_variables`], with a lookup function.
 pub(crate) fn fill_with<'v>(
     text: &str,
     lookup: &dyn Fn(&str) -> Option<&'v str>,
@@ -115,7 +117,7 @@ impl Filler<'_, '_> {
         Ok(())
     }
 
-    /// The variable as it is.
+    /// Substitutes a variable without a default or another form.
     fn put_variable(&mut self, name: &str) -> Result<(), InterpolationError> {
         match (self.lookup)(name) {
             None => self.note_empty(name, EmptyCause::Unset),
@@ -129,7 +131,7 @@ impl Filler<'_, '_> {
         self.filled.empty_variables.push(EmptyVariable { name: name.to_owned(), cause });
     }
 
-    /// What is between braces.
+    /// Substitutes what is between braces.
     fn expand_braces(&mut self, inside: &str, depth: usize) -> Result<(), InterpolationError> {
         let (name, form) = split_name(inside);
         if name.is_empty() {
@@ -172,7 +174,8 @@ impl Filler<'_, '_> {
     }
 }
 
-/// What is between the brace that it begins with and the one that belongs to it, and what follows.
+/// Splits a text that starts with a brace: returns the text up to the matching brace, and the text
+/// after it.
 fn split_braces(text: &str) -> Option<(&str, &str)> {
     let mut depth = 0;
     for (at, c) in text.char_indices() {
@@ -196,7 +199,7 @@ fn split_name(text: &str) -> (&str, &str) {
     text.split_at(end)
 }
 
-/// The text that it is of is cut where it would fill a screen.
+/// A quoted text that would fill the screen is truncated.
 impl fmt::Display for InterpolationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,4 +1,5 @@
-//! Files, and what they are read with. The only part of this that opens any.
+//! Loads compose files and the files that they refer to. The only part of this module that opens
+//! files.
 
 use super::{
     extend, interpolate,
@@ -19,31 +20,31 @@ use std::{
 
 pub(crate) type Variables = BTreeMap<String, String>;
 
-/// What one file may have, and what all of them may, in bytes.
+/// Limits of the size of one file and of all files together, in bytes.
 pub(crate) const MAX_FILE_BYTES: u64 = 4 << 20;
 const MAX_TOTAL_BYTES: u64 = 64 << 20;
-/// What a file costs at least.
+/// The least that a file counts towards the total, in bytes.
 const MIN_FILE_COST: u64 = 4 << 10;
-/// Files that include each other.
+/// Depth of files that include other files.
 const MAX_INCLUDE_DEPTH: usize = 16;
-/// What all texts come to, once their variables are filled in.
+/// Size of all texts after their variables are substituted, in bytes.
 const MAX_FILLED_BYTES: usize = 32 << 20;
-/// Nodes of all services, with what they extend.
+/// Nodes of all services, including those that they extend.
 const MAX_NODES: usize = 2_000_000;
-/// Of one kind no more are told.
+/// Further notes of one kind are not reported.
 const MAX_NOTES_PER_KIND: usize = 50;
 
-/// Reads on, and remembers what is to be said and what it has cost.
+/// Loads files, collects the notes, and counts the resources used so far.
 pub(crate) struct ProjectLoader {
     pub(crate) notes: BTreeSet<ComposeNote>,
-    /// Where relative names begin: the folder of the first file.
+    /// Base of relative paths: the folder of the first file.
     pub(crate) folder: PathBuf,
     bytes_read: u64,
     bytes_filled: usize,
     node_count: usize,
 }
 
-/// A file and what its variables are.
+/// A file, with the variables to substitute in it.
 struct SourceFile<'a> {
     name: &'a str,
     text: &'a str,
@@ -58,10 +59,10 @@ impl ProjectLoader {
         Self { notes: BTreeSet::new(), folder, bytes_read: 0, bytes_filled: 0, node_count: 0 }
     }
 
-    /// The file whose text this is, with all that it includes.
+    /// Loads a file from its text, with all files that it includes.
     ///
     /// # Errors
-    /// It is no YAML, or has no end.
+    /// The text is not YAML, or a limit is exceeded.
     pub(crate) fn load_root(
         &mut self,
         name: &str,
@@ -95,7 +96,8 @@ impl ProjectLoader {
         Ok(root)
     }
 
-    /// One entry of `include`: a path, or `path`, `project_directory` and `env_file`.
+    /// Loads one entry of `include`: a path, or a mapping with `path`, `project_directory` and
+    /// `env_file`.
     fn load_include(&mut self, include: &Node, from: &SourceFile<'_>) -> Result<Option<Node>> {
         let paths = include.get("path").unwrap_or(include).as_list();
         let paths: Vec<&str> = paths.iter().filter_map(Node::as_text).collect();
@@ -136,7 +138,7 @@ impl ProjectLoader {
         Ok(all)
     }
 
-    /// Those of the file that includes win over those of the included project's own files.
+    /// Variables of the including file win over those of the included project's own files.
     fn include_variables(
         &mut self,
         include: &Node,
@@ -161,7 +163,7 @@ impl ProjectLoader {
         Ok(all)
     }
 
-    /// The variables of `.env`, and above them the shell's.
+    /// Returns the variables of `.env`; those of the shell win.
     pub(crate) fn load_variables(&mut self, environment: &Variables) -> Variables {
         let path = self.folder.join(".env");
         let Ok(text) = self.read_file(".env", &path) else { return environment.clone() };
@@ -180,7 +182,7 @@ impl ProjectLoader {
         }
     }
 
-    /// Another file that a service extends one of; its relative names are settled.
+    /// Loads another file that `extends` refers to. Relative paths in the file become absolute.
     pub(crate) fn load_extended_file(
         &mut self,
         file: &str,
@@ -202,7 +204,7 @@ impl ProjectLoader {
         Ok(root)
     }
 
-    /// Parses a file, puts its documents together and fills in its variables.
+    /// Parses a file, merges its documents and substitutes its variables.
     fn parse_file(&mut self, name: &str, text: &str, variables: &Variables) -> Result<Node> {
         let yaml::ParsedYaml { documents, duplicates: twice } = yaml::parse_yaml(name, text)?;
         for (key, position) in twice.into_iter().take(MAX_NOTES_PER_KIND) {
@@ -237,7 +239,7 @@ impl ProjectLoader {
         Ok(root)
     }
 
-    /// A file of variables that a service names.
+    /// Loads a file of variables that a service refers to.
     pub(crate) fn load_variable_file(
         &mut self,
         file: &str,
@@ -250,7 +252,7 @@ impl ProjectLoader {
         Ok(read)
     }
 
-    /// Of a regular file alone: a device has no end, and a pipe keeps one waiting.
+    /// Reads a regular file only: a device never ends, and a pipe may block.
     fn read_file(&mut self, name: &str, path: &Path) -> Result<String, FileError> {
         if name.contains("://") || name.starts_with("git@") || name.starts_with("oci:") {
             return Err(FileError::Remote);
@@ -279,7 +281,7 @@ impl ProjectLoader {
         Ok(())
     }
 
-    /// A service has so many nodes.
+    /// Adds the nodes of a service to the count.
     pub(crate) fn count_nodes(&mut self, nodes: usize) -> Result<()> {
         self.node_count += nodes;
         if MAX_NODES < self.node_count {
@@ -289,7 +291,7 @@ impl ProjectLoader {
     }
 }
 
-/// What would go on for ever, or fill the memory.
+/// The file or its expansion is without end or would fill the memory.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct TooLargeError(&'static str);
@@ -303,7 +305,7 @@ impl FileError {
     }
 }
 
-/// As it is, and where it is no UTF-8 as well as can be: comments may be anything.
+/// Reads a text. Invalid UTF-8 is replaced, because comments may contain anything.
 pub(crate) fn read_text(file: impl Read) -> std::io::Result<String> {
     let mut bytes = Vec::new();
     file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
@@ -316,7 +318,7 @@ pub(crate) fn read_text(file: impl Read) -> std::io::Result<String> {
         .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }
 
-/// Names of files that a service of a file elsewhere gives are seen from that file's folder.
+/// Makes relative paths in a service of another file relative to that file's folder.
 fn rebase_paths(service: &mut Node, folder: &Path) {
     let Content::Map(entries) = &mut service.content else { return };
     for entry in entries {

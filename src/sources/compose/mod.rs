@@ -1,9 +1,9 @@
-//! A compose file before anything of it runs: its services as the containers that they will be.
+//! Reads a compose file before any of it runs: its services as the containers that they will become.
 //!
-//! Read here, and never by `docker compose config`: that is not everywhere, does not say on which line a
-//! label stands, and asks for more of the machine than labels need. What this does not read
-//! (several files, files elsewhere) that command puts together, and `--compose -` takes it from there.
-//! What labels do not need is at most a [`ComposeNote`].
+//! The file is parsed here and not by `docker compose config`: that command is not installed everywhere, does not
+//! report the line of a label, and requires more of the machine than labels do. What this parser does not read (several
+//! files, remote files) can be resolved by that command and passed to `--compose -`. Problems in parts of the file that
+//! labels do not need produce at most a [`ComposeNote`].
 //!
 //! ```text
 //! text ─yaml─▶ nodes ─interpolate, include, extend─▶ nodes ─service─▶ Service ─planned─▶ Container
@@ -36,14 +36,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What has to be done where this does not read on.
+/// What the user can do when this parser does not read a file.
 const COMPOSE_CONFIG_HINT: &str =
     "let docker compose resolve it: docker compose config | docker-balancer … --compose -";
 
-/// Reads the file (`-`: standard input) and those that it names; `environment` is the shell's.
+/// Reads the file (`-`: standard input) and the files that it refers to; `environment` is the shell's.
 ///
 /// # Errors
-/// Says the file, and mostly the line.
+/// The error names the file and usually the line.
 pub fn read_project(path: &Path, environment: &BTreeMap<String, String>) -> Result<Project> {
     let (name, folder) = match path.to_str() {
         Some("-") => ("(standard input)".to_owned(), PathBuf::from(".")),
@@ -62,10 +62,10 @@ fn parent_folder(path: &Path) -> PathBuf {
     parent.unwrap_or(Path::new(".")).to_owned()
 }
 
-/// What a file is read with: other files are beside it.
+/// Context that a file is read with: the folder of other files, and the shell's variables.
 #[derive(Debug, Clone)]
 pub struct ReadContext {
     pub folder: PathBuf,
-    /// The shell's.
+    /// The shell's environment.
     pub environment: BTreeMap<String, String>,
 }

@@ -1,6 +1,6 @@
-//! Everything that is said about a compose file besides what its labels say, on one page.
+//! Every note about a compose file, except the problems of its labels, on one page.
 //!
-//! Pure. A note never stops the reading: each service is judged by itself, and what labels do not need is a hint.
+//! Pure. A note never stops the parsing: each service is checked on its own, and what labels do not need is a hint.
 
 use super::{
     Position,
@@ -15,7 +15,7 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ComposeNote {
     pub position: Position,
-    /// Where it is about one.
+    /// The service that the note is about, if any.
     pub service: Option<String>,
     pub remark: Remark,
 }
@@ -31,41 +31,41 @@ pub enum Remark {
     ListInList,
     /// `labels: key=value`
     LabelsAreText,
-    /// `key: [a, b]` under `labels`; the value as it is meant, where it is a list of texts.
+    /// `key: [a, b]` under `labels`; `meant` is the intended value if it is a list of texts.
     LabelIsList {
         key: String,
         meant: String,
     },
-    /// `key: {a: b}` under `labels`; the first label that is meant.
+    /// `key: {a: b}` under `labels`; `inner` is the first key of the mapping.
     LabelIsMap {
         key: String,
         inner: String,
     },
-    /// A label of ours whose variables cannot be filled in.
+    /// A docker-glue label whose variables cannot be substituted.
     InvalidLabel {
         key: String,
         mistake: InterpolationError,
     },
-    /// A label of ours in which a variable left nothing.
+    /// A docker-glue label in which a variable was substituted by nothing.
     EmptyVariable {
         key: String,
         value: String,
         blank: EmptyVariable,
     },
-    /// A label of ours where no container gets it.
+    /// A docker-glue label in a place from which no container gets it.
     MisplacedLabel {
         key: String,
         under: String,
     },
-    /// A label of ours twice in one mapping.
+    /// A docker-glue label that is set twice in one mapping.
     DuplicateLabel(String),
     NoLabelFile {
         file: String,
         why: FileError,
     },
-    /// An included file that is no YAML.
+    /// An included file that is not YAML.
     InvalidInclude(String),
-    /// Any other text whose variables cannot be filled in.
+    /// Any other text whose variables cannot be substituted.
     InvalidText(InterpolationError),
     DuplicateKey(String),
     NotAPort {
@@ -83,7 +83,7 @@ pub enum Remark {
         file: String,
         why: FileError,
     },
-    /// A line of a file of variables.
+    /// An invalid line of a file of variables.
     Line {
         file: String,
         line: usize,
@@ -91,15 +91,15 @@ pub enum Remark {
     },
     NotAService,
     NoServices,
-    /// Services stand at the top, as docker-compose took them before 2016.
+    /// The services are at the top level, as docker-compose accepted them before 2016.
     FirstFormat,
 }
 
-/// Why a file is not read.
+/// Why a file was not read.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FileError {
     Missing,
-    /// A folder, a device, a pipe.
+    /// A folder, a device or a pipe.
     Irregular,
     TooLong,
     /// `https://…`, `git@…`, `oci://…`
@@ -148,7 +148,7 @@ impl fmt::Display for ComposeNote {
     }
 }
 
-#[allow(clippy::too_many_lines)] // One page, one arm per thing that is said.
+#[allow(clippy::too_many_lines)] // One page, one arm per note.
 impl fmt::Display for Remark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,7 +1,7 @@
-//! Services as the containers that they will be, on top of those that run.
+//! Services of a compose file as the containers that they will become, added to the running ones.
 //!
-//! Pure. Nobody knows the id or the address of a container that does not run. It is given ones that no
-//! container can have, so that everything is decided as it will be; [`Placeholders`] takes them out of what is shown.
+//! Pure. A container that does not run yet has no id and no address. It gets placeholders that no real container can
+//! have, so that all decisions are made as for running containers; [`Placeholders`] replaces them in the output.
 
 use super::{Project, Service, ServiceNetwork};
 use crate::model::{
@@ -21,12 +21,12 @@ const PROJECT_LABEL: &str = "com.docker.compose.project";
 const SERVICE_LABEL: &str = "com.docker.compose.service";
 const NUMBER_LABEL: &str = "com.docker.compose.container-number";
 
-/// Labels that compose gives, and that this reads.
+/// Whether a label is one that compose sets and this module reads.
 pub fn is_compose_label(label: &str) -> bool {
     matches!(label, PROJECT_LABEL | SERVICE_LABEL | NUMBER_LABEL)
 }
 
-/// A container that does not run, and the service that it will be of.
+/// A container that does not run yet, and the service that it will belong to.
 #[derive(Debug, Clone)]
 pub struct PlannedContainer<'a> {
     pub container: Container,
@@ -34,7 +34,7 @@ pub struct PlannedContainer<'a> {
     number: u32,
 }
 
-/// Every container of the project. `images` by the service's name, where they are known.
+/// Returns every container of the project. `images` maps service names to images, as far as they are known.
 pub fn plan_containers<'a>(
     project: &'a Project,
     images: &BTreeMap<String, Image>,
@@ -87,7 +87,7 @@ fn plan_container(
         id: placeholder_id(at),
         name: container_name(project, service, number),
         image: service.image.clone().unwrap_or_default(),
-        // The youngest of all: whoever runs came first.
+        // The youngest of all: the running containers came first.
         created: i64::MAX - 1_000_000 + i64::try_from(at).unwrap_or_default(),
         state: ContainerState::Running,
         health: Health::Unchecked,
@@ -119,18 +119,18 @@ fn container_name(project: &Project, service: &Service, number: u32) -> String {
     }
 }
 
-/// A short id with letters that no id has.
+/// Returns a short id with letters that no real id has.
 fn placeholder_id(at: usize) -> ContainerId {
     ContainerId::new(format!("planned{at:05}"))
 }
 
-/// In 0.0.0.0/8, where no container is, and always of the same length.
+/// Returns an address in 0.0.0.0/8, where no container can be, of a fixed length.
 fn placeholder_address(at: usize) -> Ipv4Addr {
     let digit = |power: u32| 100 + u8::try_from(at / 100_usize.pow(power) % 100).unwrap_or(0);
     Ipv4Addr::new(0, digit(2), digit(1), digit(0))
 }
 
-/// `network_mode: service:other` is the other's first container.
+/// Resolves `network_mode: service:other` to the first container of that service.
 fn inherit_networks(planned: &mut [PlannedContainer<'_>]) {
     let firsts = planned.iter().filter(|container| container.number == 1);
     let firsts: BTreeMap<_, _> = firsts
@@ -145,15 +145,16 @@ fn inherit_networks(planned: &mut [PlannedContainer<'_>]) {
     }
 }
 
-/// What is put in the place of what nobody knows.
+/// Placeholders for the ids and addresses that are not known yet.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Placeholders {
-    /// By what stands for the id and for the address: the container's name.
+    /// Placeholder id → container name.
     ids: BTreeMap<String, String>,
     addresses: BTreeMap<String, String>,
 }
 
-/// The world once the project runs: what of it runs as the file says stays, all else of it is planned.
+/// Returns the world after the project is started. Running containers that match the file stay, all others of the
+/// project are planned.
 pub fn merge_into_world(
     world: &World,
     project: &Project,
@@ -191,7 +192,7 @@ pub fn merge_into_world(
     (after, placeholders)
 }
 
-/// Who shares the network of a container that stays, or of one outside of the file by its name.
+/// Resolves containers that share a network: that of a container that stays, or of one outside the file, by its name.
 fn resolve_network_owners(world: &mut World, kept: &BTreeMap<ContainerId, ContainerId>) {
     let by_name: BTreeMap<_, _> = world
         .containers
@@ -207,7 +208,7 @@ fn resolve_network_owners(world: &mut World, kept: &BTreeMap<ContainerId, Contai
     }
 }
 
-/// Whether compose would leave it as it is, as far as its traffic goes.
+/// Whether compose would keep the running container, as far as its traffic is concerned.
 fn is_unchanged(running: &Container, planned: &PlannedContainer<'_>) -> bool {
     let PlannedContainer { container, service, number } = planned;
     let label = |key: &str| running.labels.get(key).map(String::as_str);
@@ -215,7 +216,7 @@ fn is_unchanged(running: &Container, planned: &PlannedContainer<'_>) -> bool {
         let relevant = source.iter().filter(|(key, _)| key.starts_with("glue_"));
         relevant.map(|(key, value)| (key.clone(), value.clone())).collect()
     };
-    // A shared network is that of another id each time.
+    // The id of a shared network's container is different each time.
     let kind = |mode: &NetworkMode| match mode {
         NetworkMode::Own => 0,
         NetworkMode::Host => 1,
@@ -251,27 +252,28 @@ impl Placeholders {
         self.ids.is_empty()
     }
 
-    /// Whether that is the short id of one that does not run.
+    /// Whether the id is the placeholder of a container that does not run.
     pub fn is_placeholder_id(&self, id: &str) -> bool {
         self.ids.contains_key(id)
     }
 
-    /// Whether a container of that name does not run.
+    /// Whether the container of that name does not run.
     pub fn is_placeholder_name(&self, name: &str) -> bool {
         self.ids.values().any(|text| text == name)
     }
 
-    /// Whether that stands for an address that nobody knows.
+    /// Whether the address is a placeholder.
     pub fn is_placeholder_address(&self, ip: IpAddr) -> bool {
         self.addresses.contains_key(&ip.to_string())
     }
 
-    /// Of a sentence: `web (planned00001)` → `web (not running yet)`.
+    /// Masks the ids in a sentence: `web (planned00001)` → `web (not running yet)`.
     pub fn mask_sentence(&self, text: &str) -> String {
         self.mask_text(text, "not running yet")
     }
 
-    /// Of what HAProxy is given: the address is `<web>`, the id `<id>`, and the number that is made of it `<number>`.
+    /// Masks an HAProxy configuration: an address becomes `<web>`, an id `<id>`, and the number derived from the id
+    /// `<number>`.
     pub fn mask_config(&self, text: &str) -> String {
         if self.is_empty() {
             return text.to_owned();

@@ -1,6 +1,6 @@
 //! `ports` and `expose` of a service.
 //!
-//! Pure. Only TCP counts.
+//! Pure. Only TCP ports are used.
 
 use super::yaml::{Node, Position};
 use crate::model::container::PublishedPort;
@@ -10,14 +10,14 @@ use std::{
     ops::RangeInclusive,
 };
 
-/// What a service says of its ports, as far as it is understood.
+/// The ports of a service that could be parsed.
 #[derive(Debug, Default)]
 pub(crate) struct ServicePorts<'a> {
-    /// Where the file says the port.
+    /// Ports whose host port the file sets.
     pub(crate) published: Vec<PublishedPort>,
-    /// All TCP ports that it names.
+    /// All TCP ports that the service mentions.
     pub(crate) exposed: BTreeSet<u16>,
-    /// What is no port.
+    /// Entries that are not ports.
     pub(crate) invalid: Vec<(&'a Position, String)>,
 }
 
@@ -67,7 +67,7 @@ fn port_text(port: &Node) -> String {
 
 struct PortSpec {
     container: RangeInclusive<u16>,
-    /// `None`: one that the engine chooses.
+    /// `None`: the engine chooses a port.
     host: Option<RangeInclusive<u16>>,
     ip: IpAddr,
     is_tcp: bool,
@@ -75,7 +75,7 @@ struct PortSpec {
 
 const ANY_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
-/// `[[IP:]HOST:]CONTAINER[/PROTOCOL]`; what is left empty of it is as if it were not there.
+/// Parses `[[IP:]HOST:]CONTAINER[/PROTOCOL]`; an empty part counts as absent.
 fn parse_short(text: &str) -> Option<PortSpec> {
     let (text, is_tcp) = split_protocol(text.trim());
     let (address_and_host, container) = text
@@ -87,7 +87,7 @@ fn parse_short(text: &str) -> Option<PortSpec> {
     Some(PortSpec { container, host: parse_published(host)?, ip: parse_address(ip)?, is_tcp })
 }
 
-/// `target`, `published`, `host_ip`, `protocol`.
+/// Parses a mapping with `target`, `published`, `host_ip` and `protocol`.
 fn parse_long(node: &Node) -> Option<PortSpec> {
     let text = |key: &str| node.text_at(key).unwrap_or_default();
     let container = parse_range(text("target"))?;
@@ -110,7 +110,7 @@ fn parse_address(text: &str) -> Option<IpAddr> {
     }
 }
 
-/// `Some(None)`: the engine chooses.
+/// Returns `Some(None)` if the engine chooses the port.
 #[allow(clippy::option_option, reason = "one is of the text, the other of the port")]
 fn parse_published(text: &str) -> Option<Option<RangeInclusive<u16>>> {
     match text.trim() {

@@ -1,4 +1,4 @@
-//! The whole file: the services that would run, and the networks between them.
+//! A whole compose file: the services that would run, and their networks.
 
 use super::{
     ComposeNote, ReadContext, Service, extend,
@@ -13,7 +13,7 @@ use std::{
     path::Path,
 };
 
-/// Containers of all services, so that each gets an id that stands for it.
+/// Limit of the containers of all services, so that each gets its own placeholder id.
 const MAX_CONTAINERS: u32 = 99_999;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,18 +21,18 @@ pub struct Project {
     pub name: String,
     /// In the order of the file.
     pub services: Vec<Service>,
-    /// Those whose profile is not active.
+    /// Services whose profile is not active.
     pub inactive: Vec<Service>,
-    /// By the name that Docker knows: the driver, where the file says it.
+    /// Docker's name of each network → its driver, if the file sets it.
     pub networks: BTreeMap<String, Option<String>>,
     pub notes: BTreeSet<ComposeNote>,
 }
 
 impl Project {
-    /// `file` is for complaints.
+    /// Parses a project. `file` is the name for error messages.
     ///
     /// # Errors
-    /// The file is none of compose's, or has no end.
+    /// The text is not a compose file, or a limit is exceeded.
     pub fn parse_project(file: &str, text: &str, context: &ReadContext) -> Result<Self> {
         let mut loader = ProjectLoader::new(&context.folder);
         let variables = loader.load_variables(&context.environment);
@@ -102,7 +102,7 @@ fn find_services(file: &str, root: &Node, notes: &mut BTreeSet<ComposeNote>) -> 
     bail!("{file}: no services found; check that it is a compose file")
 }
 
-/// From the file's name of a network to Docker's, and its driver.
+/// Name of a network in the file → Docker's name and the driver.
 type NetworkNames = BTreeMap<String, (String, Option<String>)>;
 
 fn parse_networks(root: &Node, project: &str) -> NetworkNames {
@@ -111,7 +111,7 @@ fn parse_networks(root: &Node, project: &str) -> NetworkNames {
     let entries = root.get("networks").map_or(&[][..], |node| node.entries());
     for YamlEntry { key, value, .. } in entries {
         let external = value.get("external");
-        // `external: {name: …}` is of version 2.
+        // `external: {name: …}` is the syntax of version 2.
         let named = external.and_then(|node| node.text_at("name"));
         let is_external = external.is_some_and(|node| node.as_text() != Some("false"));
         let own = if is_external { key.clone() } else { format!("{project}_{key}") };
@@ -121,7 +121,7 @@ fn parse_networks(root: &Node, project: &str) -> NetworkNames {
     all
 }
 
-/// As compose chooses it: the variable, the file, the folder.
+/// Chooses the project name in the order of compose: the variable, the file, the folder.
 fn project_name(root: &Node, folder: &Path, variables: &Variables) -> String {
     let variable = variables.get("COMPOSE_PROJECT_NAME").map(String::as_str);
     let candidates = variable.into_iter().chain(root.text_at("name"));
@@ -144,7 +144,7 @@ fn is_active(service: &Node, variables: &Variables) -> bool {
     profiles.is_empty() || active.contains(&"*") || profiles.iter().any(is_active)
 }
 
-/// Labels of ours beside the services.
+/// Adds a note for each docker-glue label outside the services.
 fn note_misplaced_labels(root: &Node, notes: &mut BTreeSet<ComposeNote>) {
     for entry in root.entries() {
         if entry.key == "services" || entry.key.starts_with("x-") || !is_compose_key(&entry.key) {
@@ -157,7 +157,7 @@ fn note_misplaced_labels(root: &Node, notes: &mut BTreeSet<ComposeNote>) {
     }
 }
 
-/// What is said of a label need not be said of its text.
+/// Removes the notes about texts of labels that have a note already.
 fn drop_duplicate_notes(notes: &mut BTreeSet<ComposeNote>) {
     let labels: BTreeSet<_> = notes
         .iter()

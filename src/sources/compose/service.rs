@@ -1,4 +1,4 @@
-//! One service of a compose file, as far as its containers' traffic goes.
+//! One service of a compose file, as far as its containers' traffic is concerned.
 
 use super::{
     interpolate::{EmptyCause, EmptyVariable},
@@ -10,51 +10,51 @@ use super::{
 use crate::model::{container::PublishedPort, label_text};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Containers of one service: more than an engine runs.
+/// Limit of the containers of one service: more than an engine runs.
 const MAX_SCALE: u32 = 10_000;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Service {
     pub name: String,
     pub position: Position,
-    /// `None` where the service is built, and its image has the name that compose gives it.
+    /// `None` if the service is built: compose then names the image.
     pub image: Option<String>,
     pub container_name: Option<String>,
-    /// How many containers.
+    /// Number of containers.
     pub scale: u32,
     pub labels: BTreeMap<String, String>,
-    /// By label: variables that left nothing in its value or its name.
+    /// Label → variables that were substituted by nothing in its value or its name.
     pub empty_variables: BTreeMap<String, Vec<EmptyVariable>>,
     pub environment: BTreeMap<String, String>,
-    /// Where labels and variables stand, by name; the label's where both have it.
+    /// Position of each label and variable, by name; the label's if both have the same name.
     pub positions: BTreeMap<String, Position>,
     pub network: ServiceNetwork,
     pub published: Vec<PublishedPort>,
-    /// Where `ports` stands.
+    /// Position of `ports`.
     pub ports_at: Option<Position>,
     pub exposed: BTreeSet<u16>,
 }
 
-/// Whose network it uses.
+/// The network that a service uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ServiceNetwork {
-    /// By the names that Docker knows.
+    /// Docker's names of the networks.
     Networks(BTreeSet<String>),
     Host,
     None,
-    /// That of the first container of this service.
+    /// The network of the first container of this service.
     Service(String),
-    /// That of a container outside of the file.
+    /// The network of a container outside the file.
     Container(String),
 }
 
-/// Makes services, and tells what is not understood.
+/// Parses services and adds notes about what it does not understand.
 pub(crate) struct ServiceParser<'a> {
     pub(crate) loader: &'a mut ProjectLoader,
     pub(crate) variables: &'a Variables,
 }
 
-/// What a service says by name.
+/// Values of a service by name.
 #[derive(Default)]
 struct NamedValues {
     texts: BTreeMap<String, String>,
@@ -63,7 +63,7 @@ struct NamedValues {
 }
 
 impl ServiceParser<'_> {
-    /// `networks` are the project's, from the file's name to Docker's.
+    /// Parses a service. `networks` maps the names in the file to Docker's names.
     pub(crate) fn parse_service(
         &mut self,
         name: &str,
@@ -101,7 +101,8 @@ impl ServiceParser<'_> {
         self.loader.notes.insert(ComposeNote::for_service(position, service, remark));
     }
 
-    /// The image's first, where it is built here; then files; what the service says itself wins.
+    /// Reads the labels in order of increasing priority: of the image if it is built here, of
+    /// files, of the service itself.
     fn parse_labels(&mut self, name: &str, node: &Node) -> NamedValues {
         let mut labels = NamedValues::default();
         if let Some(built) = node.get("build").and_then(|node| node.get("labels")) {
@@ -130,7 +131,8 @@ impl ServiceParser<'_> {
         labels
     }
 
-    /// Variables that nobody sets; and those that are meant to be empty, where that shows.
+    /// Adds a note for each unset variable, and for each one that is meant to be empty if the value
+    /// looks cut short.
     fn note_empty_variables(&mut self, name: &str, labels: &NamedValues) {
         let is_ours = labels
             .empty_variables
@@ -208,7 +210,8 @@ impl ServiceParser<'_> {
                     environment.positions.extend(positions);
                     environment.texts.extend(file_values.values);
                 }
-                // It may hold secrets, which are not everywhere that labels are looked at.
+                // A missing env_file is no problem: it may hold secrets, which are not present
+                // everywhere that labels are checked.
                 Err(super::note::FileError::Missing) => {}
                 Err(error) if required => {
                     let remark = Remark::NoFile { file: path.to_owned(), why: error };
@@ -219,7 +222,7 @@ impl ServiceParser<'_> {
         }
         let Some(own) = node.get("environment") else { return environment };
         for pair in own.to_pairs().0 {
-            // Without a value it is the shell's.
+            // A variable without a value takes the shell's.
             let shell_value = || self.variables.get(pair.key).map(String::as_str);
             let Some(value) = pair.value.as_text().or_else(shell_value) else { continue };
             environment.texts.insert(pair.key.to_owned(), value.to_owned());
@@ -308,7 +311,7 @@ impl ServiceParser<'_> {
         ServiceNetwork::Networks(full_names)
     }
 
-    /// Labels of ours where no container gets them.
+    /// Adds a note for each docker-glue label in a place from which no container gets it.
     fn note_misplaced_labels(&mut self, name: &str, node: &Node) {
         for entry in node.entries() {
             if label_text::has_our_labels([entry.key.as_str()]) {
@@ -316,7 +319,7 @@ impl ServiceParser<'_> {
                 self.add_note(name, &entry.position, Remark::MisplacedLabel { key, under });
             }
             match entry.key.as_str() {
-                // Those of a build are the image's, and so the containers' too.
+                // Labels under `build` are the image's and apply to its containers.
                 "labels" | "environment" | "command" | "entrypoint" | "build" => {}
                 under => {
                     let mut found = Vec::new();
@@ -341,13 +344,13 @@ fn first_key(node: &Node) -> Option<&str> {
     node.entries().first().map(|entry| entry.key.as_str())
 }
 
-/// A file's name, and whether it has to be there.
+/// Returns a file's name, and whether the file is required.
 fn parse_file_entry(file: &Node) -> Option<(&str, bool)> {
     let path = file.as_text().or_else(|| file.text_at("path")).filter(|text| !text.is_empty())?;
     Some((path, file.text_at("required") != Some("false")))
 }
 
-/// A value that is no text.
+/// Returns the remark about a label value that is not a text.
 fn nested_value_remark(key: &str, value: &Node) -> Remark {
     let key = key.to_owned();
     if let Some(inner) = first_key(value) {
@@ -357,7 +360,7 @@ fn nested_value_remark(key: &str, value: &Node) -> Remark {
     Remark::LabelIsList { key, meant: members.join(",") }
 }
 
-/// Names of labels of ours anywhere in it, as keys and as `name=value`.
+/// Calls `found` for each docker-glue label anywhere in the node: keys, and texts `name=value`.
 pub(crate) fn visit_our_labels(node: &Node, found: &mut impl FnMut(&str, &Position)) {
     match &node.content {
         Content::Nothing => {}

@@ -49,7 +49,7 @@ fn env_file_is_parsed_with_quotes_and_references() {
     );
 }
 
-/// A project in a folder of its own, with these files beside it.
+/// A project in its own folder, with these files next to it.
 fn load_project(files: &[(&str, &str)], environment: &str) -> Result<Project> {
     let folder = tempfile::tempdir().unwrap();
     for (name, text) in files {
@@ -64,7 +64,7 @@ fn load_project(files: &[(&str, &str)], environment: &str) -> Result<Project> {
     Project::parse_project(name, text, &context).map(shop)
 }
 
-/// `service ×scale on networks: labels`, one a line.
+/// One line per service: `service ×scale on networks: labels`.
 fn services_text(files: &[(&str, &str)], environment: &str) -> String {
     let project = match load_project(files, environment) {
         Ok(project) => project,
@@ -141,7 +141,7 @@ fn services_are_parsed_with_label_lines() {
     );
 }
 
-/// What `docker compose config --format json` prints.
+/// The output of `docker compose config --format json`.
 #[test]
 fn output_of_compose_config_is_parsed() {
     let text = r#"{"name": "shop", "networks": {"default": {"name": "shop_default", "ipam": {}}}, "services": {"web": {"deploy": {"replicas": 2}, "image": "nginx", "labels": {"a": "$$b"}, "networks": {"default": null}, "environment": {"X": null}, "ports": [{"mode": "ingress", "target": 80, "published": "8080", "protocol": "tcp"}]}}}"#;
@@ -168,7 +168,7 @@ fn extended_and_env_files_are_read() {
     );
 }
 
-/// What is said of the file besides, a line each.
+/// The notes about the file, one a line.
 fn note_lines(files: &[(&str, &str)], environment: &str) -> Vec<String> {
     let project = load_project(files, environment).unwrap_or_else(|error| panic!("{error:#}"));
     let line = |note: &ComposeNote| format!("{} {:?}: {note}", note.position.line, note.severity());
@@ -197,7 +197,8 @@ fn invalid_compose_file_is_refused_with_line() {
     check(&deep, "nested more than 100 levels deep");
 }
 
-/// What labels do not need costs nothing else, and what they need is a problem with a way out.
+/// A mistake that labels do not depend on is a hint; one that they depend on is a problem with a
+/// suggested fix.
 #[test]
 #[allow(clippy::too_many_lines, reason = "it is a table")]
 fn unsupported_content_is_noted_with_line() {
@@ -332,7 +333,7 @@ fn empty_variable_in_label_is_noted() {
         "glue_http_${NONE}_host=a.test",
         &["label glue_http__host=\"a.test\": the variable NONE"],
     );
-    // Meant so, or not ours.
+    // Intended, or not a docker-glue label.
     check("glue_http_80_host=a${NONE:-}.test", &[]);
     check("glue_http_80_host=a$EMPTY.test", &[]);
     check("glue_http_80_host=a.${NONE:-test}", &[]);
@@ -361,7 +362,7 @@ fn unusual_but_valid_files_are_parsed() {
     check("services:\n", "");
     check("version: '3'\nnetworks: {n: }\n", "");
     check("name: shop\nservices:\n  web:\n", "web x1 on shop_default:");
-    // Documents after the first one are put on top of it.
+    // Later documents are merged into the first one.
     check(
         "name: shop\nservices:\n  web: {labels: {a: b, c: d}}\n---\nservices:\n  web: {labels: [c=e]}\n  db: {scale: 2}\n",
         "web x1 on shop_default: a=b@3 c=e@6\ndb x2 on shop_default:",
@@ -374,7 +375,7 @@ fn unusual_but_valid_files_are_parsed() {
         "name: shop\nservices:\n  web: {labels: {a: b}, scale: 2}\n---\nservices:\n  web: {labels: !reset null}\n",
         "web x2 on shop_default:",
     );
-    // As docker-compose took them before 2016.
+    // As docker-compose accepted them before 2016.
     check(
         "web:\n  image: x\n  labels: [a=b]\ndb: {build: .}\n"
             .replace("web:", "name: shop\nweb:")
@@ -393,7 +394,7 @@ fn unusual_but_valid_files_are_parsed() {
         "name: shop\nservices:\n  web:\n    image:\tx\n    labels: [a=b]\n",
         "web x1 on shop_default: a=b@5",
     );
-    // Closed further left than it was opened.
+    // The closing bracket is indented less than the opening line.
     check(
         "name: shop\nservices:\n  web:\n    labels: [\n      a=b,\n  ]\n  db:\n    scale: 2\n",
         "web x1 on shop_default: a=b@5\ndb x2 on shop_default:",
@@ -442,7 +443,7 @@ fn included_files_are_merged() {
     assert!(notes[0].starts_with("1 Problem: could not read an included file: "), "{notes:?}");
 }
 
-/// Made by somebody who wants it to take for ever.
+/// A hostile file that is meant to take forever.
 #[test]
 #[allow(clippy::format_collect, reason = "it is short")]
 fn unbounded_files_are_refused() {
@@ -513,7 +514,7 @@ fn every_port_syntax_is_parsed() {
     check("{target: 80}", "| 80 9000");
     check("{target: 80, published: 80, protocol: udp}", "| 9000");
     check("80:80/TCP", "0.0.0.0:80>80 | 80 9000");
-    // What is left empty is as if it were not there, as compose has it.
+    // An empty part counts as absent, as in compose.
     check("\"${LAN_IP}:8080:80\"", "0.0.0.0:8080>80 | 80 9000");
     check("\"${LAN_IP}:53:53/udp\"", "| 9000");
     check("\"${LAN_IP}:${PORT}:80\"", "| 80 9000");
@@ -561,7 +562,7 @@ fn placeholder_ids_and_addresses_are_masked() {
     );
 }
 
-/// A container that compose started of `shop`: `service number id labels…`.
+/// A container that compose started for project `shop`: `service number id labels…`.
 fn running_container(line: &str) -> crate::model::container::Container {
     use crate::model::container::{
         Container, ContainerId, ContainerState, Health, NetworkEndpoint, NetworkMode,
@@ -652,7 +653,7 @@ fn network_sharer_refers_to_owner_container() {
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
 
-    /// Whatever somebody calls a compose file is read, or refused in a sentence.
+    /// Any text is either parsed or refused with an error message.
     #[test]
     fn any_text_is_parsed_or_refused_without_panic(
         pieces in proptest::collection::vec(

@@ -1,24 +1,24 @@
-//! Files of variables, as `.env` is one: a `NAME=value` a line.
+//! Files of variables such as `.env`: one `NAME=value` a line.
 //!
-//! Pure. Single quotes keep what is between them; else variables of the shell and of lines above are
-//! filled in.
+//! Pure. Text in single quotes is literal; in all other values, variables of the shell and of earlier lines are
+//! substituted.
 
 use super::interpolate::{EmptyVariable, InterpolationError, fill_with};
 use std::collections::BTreeMap;
 
-/// What all values of a file come to, in bytes: each may name the one before twice.
+/// Limit of all values of a file, in bytes: each value may contain the previous one twice.
 const MAX_VALUES_BYTES: usize = 1 << 22;
 
-/// What a file says, and the lines that could not be filled in: their values are as they were written.
+/// The variables of a file, and the errors of its lines. A value with an error stays as written.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct VariableFile {
     pub(crate) values: BTreeMap<String, String>,
-    /// By name: variables that left nothing in the value.
+    /// Name → variables that were substituted by nothing in the value.
     pub(crate) empty_variables: BTreeMap<String, Vec<EmptyVariable>>,
     pub(crate) errors: Vec<(usize, InterpolationError)>,
 }
 
-/// The file's own; `environment` is what its values may name besides.
+/// Returns the file's own variables; values may also refer to those in `environment`.
 pub(crate) fn parse_variables(text: &str, environment: &BTreeMap<String, String>) -> VariableFile {
     let mut file = VariableFile::default();
     let mut length = 0;

@@ -1,6 +1,6 @@
-//! YAML as compose takes it: texts, lists and mappings, each with its line; merge keys are merged.
+//! YAML in the form that compose accepts: texts, lists and mappings, each with its line; merge keys are applied.
 //!
-//! Pure. The only file that names saphyr.
+//! Pure. The only file that uses saphyr.
 
 use super::interpolate::{EmptyVariable, InterpolationError};
 use anyhow::{Result, anyhow, bail};
@@ -12,17 +12,17 @@ use std::{
     sync::Arc,
 };
 
-/// More than anybody nests; what follows nodes calls itself.
+/// Limit of nesting: deeper than in real files; the functions that walk nodes are recursive.
 const MAX_DEPTH: usize = 100;
 
-/// Nodes that aliases may stand for, in all.
+/// Limit of all nodes that aliases expand to.
 const MAX_COPIED_NODES: usize = 100_000;
 
-/// Where something stands: `compose.yaml:12`.
+/// A position in a file: `compose.yaml:12`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
     pub file: Arc<str>,
-    /// From 1.
+    /// Counted from 1.
     pub line: usize,
 }
 
@@ -31,23 +31,23 @@ pub(crate) struct Node {
     pub(crate) position: Position,
     pub(crate) content: Content,
     pub(crate) merge_mode: MergeMode,
-    /// Of a text: variables that left nothing in it.
+    /// If this is a text: variables that were substituted by nothing.
     pub(crate) empty_variables: Vec<EmptyVariable>,
-    /// Of a text: why it is as it was written.
+    /// If this is a text: why its variables were not substituted.
     pub(crate) error: Option<Box<InterpolationError>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Content {
     Nothing,
-    /// As it is written, quotes and folds undone: a label `1` or `yes` is a text to Docker.
+    /// The text without quotes and folding, otherwise as written: Docker takes a label `1` or `yes` as a text.
     Text(String),
     List(Vec<Node>),
-    /// In the order of the file, each key once.
+    /// In the order of the file; each key once.
     Map(Vec<YamlEntry>),
 }
 
-/// What becomes of what an earlier file or document says in its place.
+/// How a value is merged with the one of an earlier file or document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MergeMode {
     Merge,
@@ -60,18 +60,18 @@ pub(crate) enum MergeMode {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct YamlEntry {
     pub(crate) key: String,
-    /// Of the key.
+    /// Position of the key.
     pub(crate) position: Position,
     pub(crate) value: Node,
 }
 
-/// A file as it stands: its documents, and the keys that stand in one mapping twice.
+/// A parsed file: its documents, and the keys that occur twice in one mapping.
 pub(crate) struct ParsedYaml {
     pub(crate) documents: Vec<Node>,
     pub(crate) duplicates: Vec<(String, Position)>,
 }
 
-/// Lines that other parsers of YAML take, and this one when they are moved.
+/// Limit of lines that other YAML parsers accept, and this one only after `repair_line`.
 const MAX_REPAIRS: usize = 64;
 
 pub(crate) fn parse_yaml(file: &str, text: &str) -> Result<ParsedYaml> {
@@ -109,8 +109,8 @@ fn build_nodes(file: &str, text: &str) -> Result<ParsedYaml, YamlError> {
     Ok(ParsedYaml { documents, duplicates: twice })
 }
 
-/// `]` of a list in brackets may stand as far left as what it is the value of: the line is moved to the right. And a tab
-/// may stand after a colon.
+/// Repairs a line that other parsers accept: the `]` of a list may be indented as little as the key whose value the
+/// list is, so the line is moved to the right; and a tab may follow a colon.
 fn repair_line(text: &str, error: &ScanError) -> Option<String> {
     let line = error.marker().line().checked_sub(1)?;
     let start = text.split_inclusive('\n').take(line).map(str::len).sum::<usize>();
@@ -123,7 +123,7 @@ fn repair_line(text: &str, error: &ScanError) -> Option<String> {
     this.contains(":\t").then(|| format!("{before}{}{after_line}", this.replace(":\t", ": ")))
 }
 
-/// The parser's sentence, and the way out of what people do most.
+/// Returns the parser's message, and a hint for the most frequent mistake.
 fn syntax_error(file: &str, text: &str, error: &ScanError) -> anyhow::Error {
     let line = error.marker().line();
     let near = text.lines().skip(line.saturating_sub(2)).take(2);
@@ -132,7 +132,7 @@ fn syntax_error(file: &str, text: &str, error: &ScanError) -> anyhow::Error {
     anyhow!("{file}:{line}: {}{more}", error.info())
 }
 
-/// Makes nodes of what the parser tells.
+/// Builds nodes from the parser's events.
 struct NodeBuilder {
     file: Arc<str>,
     documents: Vec<Node>,
@@ -142,7 +142,7 @@ struct NodeBuilder {
     copied: usize,
 }
 
-/// A list or a mapping that has not ended.
+/// A list or a mapping that is not closed yet.
 struct OpenNode {
     position: Position,
     anchor: usize,
@@ -152,7 +152,7 @@ struct OpenNode {
 
 enum OpenContent {
     List(Vec<Node>),
-    /// `keys`: where in `entries` each stands.
+    /// `keys`: the index of each key in `entries`.
     Map {
         entries: Vec<YamlEntry>,
         keys: BTreeMap<String, usize>,
@@ -244,7 +244,7 @@ impl NodeBuilder {
                 };
                 let at = entries.len();
                 let entry = YamlEntry { key: key.clone(), position: position.clone(), value: node };
-                // All merge keys count, of other two the last one.
+                // All merge keys apply; of any other key that occurs twice, the last one.
                 match keys.entry(key) {
                     btree_map::Entry::Occupied(occupied) if occupied.key() != MERGE_KEY => {
                         self.duplicates.push((occupied.key().clone(), position));
@@ -271,7 +271,7 @@ fn parse_merge_tag(tag: Option<&str>) -> MergeMode {
 
 const MERGE_KEY: &str = "<<";
 
-/// `<<: *base` and `<<: [*a, *b]`: what the mapping does not say itself, the earlier of several first.
+/// Applies `<<: *base` and `<<: [*a, *b]`: adds the keys that the mapping lacks; the earlier of several sources wins.
 fn apply_merge_keys(entries: Vec<YamlEntry>) -> Vec<YamlEntry> {
     if entries.iter().all(|entry| entry.key != MERGE_KEY) {
         return entries;
@@ -306,12 +306,12 @@ pub(crate) struct Pair<'a> {
 pub(crate) enum PairValue<'a> {
     Nothing,
     Text(&'a str),
-    /// A list or a mapping, where a text is to be.
+    /// A list or a mapping where a text is expected.
     Node(&'a Node),
 }
 
 impl<'a> PairValue<'a> {
-    /// `None` where there is none, or it is no text.
+    /// Returns `None` if the value is absent or not a text.
     pub(crate) fn as_text(self) -> Option<&'a str> {
         match self {
             Self::Text(text) => Some(text),
@@ -320,7 +320,7 @@ impl<'a> PairValue<'a> {
     }
 }
 
-/// What stands in a list of pairs and is none.
+/// An entry of a list of pairs that is not a pair.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum InvalidPair<'a> {
     /// `- key: value`
@@ -339,7 +339,7 @@ impl Node {
         }
     }
 
-    /// How many nodes it is, itself among them.
+    /// Returns the number of nodes, including this one.
     pub(crate) fn count_nodes(&self) -> usize {
         1 + match &self.content {
             Content::List(list) => list.iter().map(Self::count_nodes).sum::<usize>(),
@@ -364,23 +364,23 @@ impl Node {
         value.filter(|value| value.content != Content::Nothing)
     }
 
-    /// Of a mapping.
+    /// Returns the value of a key of a mapping.
     pub(crate) fn get_mut(&mut self, key: &str) -> Option<&mut Node> {
         let Content::Map(entries) = &mut self.content else { return None };
         entries.iter_mut().find(|entry| entry.key == key).map(|entry| &mut entry.value)
     }
 
-    /// Whether it is a mapping with this key, whatever the value.
+    /// Whether this is a mapping with this key, even if its value is empty.
     pub(crate) fn has_key(&self, key: &str) -> bool {
         self.entries().iter().any(|entry| entry.key == key)
     }
 
-    /// The text of this key, where there is one and it is a text.
+    /// Returns the value of this key if it is a text.
     pub(crate) fn text_at(&self, key: &str) -> Option<&str> {
         self.get(key).and_then(Self::as_text)
     }
 
-    /// Of a mapping; nothing of anything else.
+    /// Returns the entries of a mapping; none for any other node.
     pub(crate) fn entries(&self) -> &[YamlEntry] {
         match &self.content {
             Content::Map(entries) => entries,
@@ -395,7 +395,7 @@ impl Node {
         }
     }
 
-    /// The members of a list; a text or a mapping alone is a list of one.
+    /// Returns the members of a list; a text or a mapping alone counts as a list of one.
     pub(crate) fn as_list(&self) -> &[Node] {
         match &self.content {
             Content::List(list) => list,
@@ -404,7 +404,7 @@ impl Node {
         }
     }
 
-    /// `KEY=VALUE` in a list and `KEY: VALUE` in a mapping alike, and what is neither.
+    /// Returns the pairs (`KEY=VALUE` in a list, `KEY: VALUE` in a mapping), and the entries that are not pairs.
     pub(crate) fn to_pairs(&self) -> (Vec<Pair<'_>>, Vec<InvalidPair<'_>>) {
         if let Content::Map(entries) = &self.content {
             return (entries.iter().map(YamlEntry::to_pair).collect(), Vec::new());
@@ -431,7 +431,7 @@ impl Node {
         Pair { key, position, value, empty_variables, error }
     }
 
-    /// Every text but keys.
+    /// Visits every text except keys.
     pub(crate) fn visit_texts(
         &mut self,
         change: &mut impl FnMut(&mut Node) -> Result<()>,
@@ -447,7 +447,7 @@ impl Node {
         Ok(())
     }
 
-    /// What could not be filled in, anywhere in it.
+    /// Collects the errors of substitution anywhere in this node.
     pub(crate) fn collect_errors<'a>(
         &'a self,
         errors: &mut Vec<(&'a Position, &'a InterpolationError)>,
