@@ -1,4 +1,4 @@
-//! All that a source says of a container, as handlers read it.
+//! Full description of a container as a source reports it; handlers read it.
 //!
 //! Pure.
 
@@ -7,16 +7,16 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::{collections::BTreeMap, sync::Arc};
 
-/// Where a description has a container's addresses.
+/// Key of a description under which a container's addresses are.
 const NETWORKS_KEY: &str = "NetworkSettings";
 
-/// All that the engine says of one container.
+/// Everything that the engine reports about one container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Description {
     pub id: ContainerId,
-    /// Without the slash that the engine puts before it.
+    /// Without the leading slash of the engine's answer.
     pub name: String,
-    /// As `docker inspect` has it.
+    /// JSON in the form of `docker inspect`.
     pub json: Box<str>,
 }
 
@@ -48,7 +48,7 @@ impl Description {
     }
 }
 
-/// The one, with the networks and ports of the other.
+/// Returns `description` with the networks and ports of `other`.
 pub fn merge_networks(description: &Arc<Description>, other: &Description) -> Arc<Description> {
     let networks = |json: &str| {
         let json = serde_json::from_str::<Value>(json).ok()?;
@@ -64,7 +64,8 @@ pub fn merge_networks(description: &Arc<Description>, other: &Description) -> Ar
     Arc::new(Description { json, ..Description::clone(description) })
 }
 
-/// One that is gone does not run, whatever was known of it last.
+/// Returns the description of a removed container, marked as exited whatever state was reported
+/// last.
 pub fn mark_exited(description: &Arc<Description>) -> Arc<Description> {
     let mut json: Value = serde_json::from_str(&description.json).unwrap_or_default();
     let Some(state) = json.get_mut("State").and_then(Value::as_object_mut) else {

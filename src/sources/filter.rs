@@ -1,4 +1,4 @@
-//! Which containers are worth a call to the engine.
+//! Which containers are worth a request to the engine.
 //!
 //! Pure.
 
@@ -11,28 +11,28 @@ use std::{
     sync::Arc,
 };
 
-/// Removes from the first what the second, the image's, says as well.
+/// Removes from the first map the labels that the second one, the image's, has with the same value.
 pub type OwnLabels = fn(&mut BTreeMap<String, String>, &BTreeMap<String, String>);
 
-/// The world holds every running container, as some lend others their network or hold a port. Only
-/// the interesting ones, and those whose network they use, are followed by their events and inspected.
+/// The world holds every running container, because a container may lend its network to another one or occupy a port.
+/// Only interesting containers, and those whose network they use, are followed by their events and inspected.
 #[derive(Debug, Clone)]
 pub struct ContainerFilter {
-    /// Whether labels (or an environment read like labels) are meant for us.
+    /// Whether labels (or an environment that is read like labels) contain docker-glue labels.
     pub has_our_labels: fn(&BTreeMap<String, String>) -> bool,
-    /// Whether a label is looked at. The others are not kept: most of a large world would be them.
+    /// Whether a label is used. Other labels are dropped: in a large world they would be most of the memory.
     pub is_used_label: fn(&str) -> bool,
-    /// Labels that options name: they are looked at, too.
+    /// Further labels that are used because options name them.
     pub named: BTreeSet<String>,
-    /// Labels, and maybe their values, without which a container is none of our business.
+    /// Labels, with an optional value, that a container must have; containers without them are ignored.
     pub required_labels: Vec<(String, Option<String>)>,
-    /// Environments are read like labels: every running container is inspected before it is shown.
+    /// The environment is read like labels, so every running container is inspected before it is published.
     pub reads_environment: bool,
-    /// Every container is interesting, stopped ones too.
+    /// Every container is interesting, including stopped ones.
     pub matches_all: bool,
-    /// How to leave a container the labels that its image does not have. `None`: labels of images count.
+    /// Removes the labels that come from the image. `None`: labels of images apply as well.
     pub own_labels: Option<OwnLabels>,
-    /// The container that we run in: its networks decide what is reached.
+    /// The container that this process runs in: its networks decide which addresses can be reached.
     pub own_container: Option<ContainerId>,
 }
 
@@ -45,7 +45,7 @@ impl ContainerFilter {
             || self.own_container.as_ref() == Some(&container.id)
     }
 
-    /// Lets go of the labels that nobody looks at.
+    /// Drops the labels that are not used.
     pub(crate) fn drop_unused_labels(&self, container: &mut Container) {
         if !self.compares_image(container) {
             container.image_id = None;
@@ -57,7 +57,7 @@ impl ContainerFilter {
         }
     }
 
-    /// An image with what of it is looked at.
+    /// Returns the image with only its used labels and environment.
     pub(crate) fn slim_image(&self, image: Image) -> Image {
         let Image { mut labels, environment, exposed } = image;
         labels.retain(|label, _| self.matches_all || self.is_read(label));
@@ -71,20 +71,20 @@ impl ContainerFilter {
             || self.required_labels.iter().any(|(required, _)| required == label)
     }
 
-    /// Labels of the container's image do not count, and it has labels for us.
+    /// Whether labels of the container's image do not apply and the container has docker-glue labels.
     pub(crate) fn compares_image(&self, container: &Container) -> bool {
         let in_environment =
             self.reads_environment && (self.has_our_labels)(&container.environment);
         self.own_labels.is_some() && (in_environment || self.matches_labels(&container.labels))
     }
 
-    /// The list tells too little of this container.
+    /// Whether the list contains too little about this container, so that it must be inspected.
     pub(crate) fn needs_details(&self, container: &Container) -> bool {
         container.stop_config.is_none()
             && (self.reads_environment || self.matches_container(container))
     }
 
-    /// An event of this container changes something for us.
+    /// Whether an event of this container is relevant.
     pub(crate) fn matches_event(
         &self,
         world: &World,
@@ -113,7 +113,7 @@ impl ContainerFilter {
         })
     }
 
-    /// Those whose network an interesting container uses, at once or by way of others.
+    /// Returns the containers whose network an interesting container uses, directly or through other containers.
     pub(crate) fn find_network_owners(&self, world: &World) -> BTreeSet<ContainerId> {
         let interesting =
             world.containers.values().filter(|container| self.matches_container(container));
@@ -130,7 +130,7 @@ impl ContainerFilter {
         owners
     }
 
-    /// Of an environment, what is read like a label: the rest is long, and secrets are in it.
+    /// Keeps the variables that are read like labels. The others are long, and may be secrets.
     pub(crate) fn filter_environment(
         &self,
         all: Vec<(String, String)>,

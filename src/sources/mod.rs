@@ -1,6 +1,6 @@
 //! Where containers are read from.
 //!
-//! A [`Source`] says who needs what; the task of its kind (`docker::follow`) publishes snapshots and events to them.
+//! A [`Source`] holds who needs what; the task of its kind (`docker::follow`) publishes snapshots and events to them.
 
 pub mod compose;
 pub mod docker;

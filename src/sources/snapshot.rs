@@ -1,4 +1,4 @@
-//! What a source publishes of its containers, whichever kind of source it is.
+//! Snapshot that a source of any kind publishes of its containers.
 
 use super::filter::ContainerFilter;
 use crate::model::world::World;
@@ -11,36 +11,36 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What a source publishes of its containers. Of changes that come faster than they are read only the newest is
-/// seen: it describes everything.
+/// Snapshot of the containers of a source. When changes come faster than they are read, a reader sees only the newest
+/// snapshot: it describes everything.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     /// The name of the source.
     pub source: Arc<str>,
-    /// `None` until the source answered for the first time, which an empty world is not. It stays
-    /// what it was while the source is away.
+    /// `None` until the source has answered for the first time; an empty world is an answer. Keeps its last value while
+    /// the source is disconnected.
     pub world: Option<Arc<World>>,
-    /// The event behind this change; `None` where a list told it, or the connection changed.
+    /// The event that caused this change; `None` when a list showed the change, or when the connection changed.
     pub cause: Option<EventCause>,
-    /// The source answers. Not so at the start and during an outage.
+    /// Whether the source answers: false before the first answer and during an outage.
     pub connected: bool,
     pub event_times: EventTimes,
 }
 
-/// When the events behind the changes were heard. Changes are overwritten by newer ones, these are not:
-/// each reader remembers how far it has read.
+/// When the events that caused the changes were received. A newer snapshot overwrites an older one, but these times are
+/// kept: each reader remembers how far it has read.
 #[derive(Debug, Clone, Default)]
 pub struct EventTimes {
     newest: VecDeque<Instant>,
-    /// How many there were before these.
+    /// How many times were dropped before these.
     dropped: usize,
 }
 
 impl EventTimes {
-    /// More than ever wait for one pass.
+    /// Limit of the times that are kept: more than ever accumulate before a pass reads them.
     const MAX_TIMES: usize = 256;
 
-    /// Those after the first `read` ones, which are then read too.
+    /// Returns the times after the first `read` ones and advances `read` past them.
     pub fn take_unread(&self, read: &mut usize) -> Vec<Instant> {
         let skip = read.saturating_sub(self.dropped);
         *read = self.dropped + self.newest.len();
@@ -61,16 +61,17 @@ impl EventTimes {
 pub struct EventCause {
     /// `start`, `kill`, `health_status: healthy`, …
     pub action: String,
-    /// The container's name, or the network's where no container is meant.
+    /// The container's name, or the network's if the event is about a network as a whole.
     pub name: String,
-    /// When it happened by the engine's clock: nanoseconds since 1970.
+    /// Time of the event by the engine's clock, in nanoseconds since 1970.
     pub time_nano: i64,
-    /// When it was heard here; of several that are answered as one, the first. `None` until then.
+    /// When the event was received; the earliest time if one answer covers several events. `None` before it is
+    /// received.
     pub received_at: Option<Instant>,
 }
 
 impl EventCause {
-    /// One answer shows both.
+    /// Merges two causes whose changes one answer shows; the earlier time of receipt is kept.
     pub(crate) fn merge_cause(mut self, other: Option<&Self>) -> Self {
         self.received_at = [self.received_at, other.and_then(|cause| cause.received_at)]
             .into_iter()
@@ -80,14 +81,14 @@ impl EventCause {
     }
 }
 
-/// What a reader of snapshots needs of a source.
+/// What a reader of snapshots needs from a source.
 #[derive(Debug, Clone)]
 pub struct SnapshotConfig {
     pub filter: ContainerFilter,
-    /// How often the whole list is asked for though no event asks for it.
+    /// How often the full list is requested even though no event requires it.
     pub relist_interval: Duration,
-    /// Further event actions (`exec_start`, `oom`, …) of interesting containers: each publishes the
-    /// world that is known, with the event as its cause, and asks the source nothing.
+    /// Further event actions (`exec_start`, `oom`, …) of interesting containers: each publishes the current world
+    /// again, with the event as its cause, and sends no request to the source.
     pub extra_actions: Vec<String>,
     pub heartbeat: StreamHeartbeat,
 }
@@ -99,12 +100,12 @@ impl SnapshotConfig {
     }
 }
 
-/// When a source last sent an event or answered a request. A clone is of the same source. The source is asked for its
-/// list every [`SnapshotConfig::relist_interval`], so an age far above that means that the source is not followed.
+/// When a source last sent an event or answered a request. A clone belongs to the same source. The list is requested
+/// every [`SnapshotConfig::relist_interval`], so an age far above that interval means that the source is not followed.
 #[derive(Debug, Clone)]
 pub struct StreamHeartbeat {
     started_at: Instant,
-    /// Milliseconds after that.
+    /// Milliseconds since `started_at`.
     last_record_millis: Arc<AtomicU64>,
 }
 
@@ -115,7 +116,7 @@ impl Default for StreamHeartbeat {
 }
 
 impl StreamHeartbeat {
-    /// Returns the time since then; since the start where nothing has arrived yet.
+    /// Returns the time since the last event or answer; the time since the start if nothing has arrived yet.
     pub fn age(&self) -> Duration {
         let received_at = Duration::from_millis(self.last_record_millis.load(Ordering::Relaxed));
         self.started_at.elapsed().saturating_sub(received_at)

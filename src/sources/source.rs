@@ -1,7 +1,7 @@
-//! Handle of a source of containers: who needs what of it, whichever kind of source it is.
+//! Handle of a source of containers of any kind: the registry of its consumers and of what they need.
 //!
-//! One task follows a source and serves all who are registered here, so that a process has one connection to it
-//! however many read it. The task does only what they need. The registrations outlive a panic of the task.
+//! One task follows a source and serves all registered consumers, so a process has one connection to the source however
+//! many consumers read it. The task does only what they need. The registrations survive a panic of the task.
 
 use super::{
     snapshot::{Snapshot, SnapshotConfig},
@@ -25,7 +25,7 @@ pub struct Source {
 }
 
 impl Source {
-    /// The only source of a process needs no name.
+    /// Creates a source. The only source of a process has an empty name.
     pub fn new(name: &str) -> Self {
         Self { name: name.into(), ..Self::default() }
     }
@@ -34,7 +34,7 @@ impl Source {
         &self.name
     }
 
-    /// Has the source publish its containers until the registration is dropped.
+    /// Makes the source publish its containers until the registration is dropped.
     pub fn publish_snapshots(
         &self,
         config: SnapshotConfig,
@@ -49,7 +49,7 @@ impl Source {
         })
     }
 
-    /// Has the source send every event, until the registration is dropped. A second call takes the place of the first.
+    /// Makes the source send every event until the registration is dropped. A second call replaces the first.
     pub fn send_events(&self, updates: mpsc::Sender<ContainerUpdate>) -> Registration {
         self.register(|consumers, id| consumers.events = Some(EventConsumer { id, updates }))
     }
@@ -64,7 +64,7 @@ impl Source {
         Registration { id: registered, consumers: Arc::clone(&self.consumers) }
     }
 
-    /// Those who are registered, and each change of them.
+    /// Returns a receiver of the registered consumers that is notified of each change.
     pub(crate) fn consumers(&self) -> watch::Receiver<Consumers> {
         self.consumers.subscribe()
     }
@@ -74,7 +74,7 @@ impl Source {
     }
 }
 
-/// Ends what it stands for when it is dropped.
+/// Registration of a consumer, which ends when it is dropped.
 #[derive(Debug)]
 #[must_use]
 pub struct Registration {
@@ -91,10 +91,10 @@ impl Drop for Registration {
     }
 }
 
-/// Never given twice.
+/// Never reused.
 pub(crate) type ConsumerId = u64;
 
-/// All who need something of a source.
+/// All consumers of a source.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Consumers {
     last_id: ConsumerId,
@@ -119,7 +119,7 @@ impl Consumers {
         self.snapshots.is_empty() && self.events.is_none()
     }
 
-    /// The events that they need.
+    /// Returns the events that the consumers need.
     pub(crate) fn needed_events(&self) -> EventSelection {
         let extra = self.snapshots.values().flat_map(|consumer| &consumer.config.extra_actions);
         match self.events {
@@ -133,7 +133,7 @@ impl Consumers {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum EventSelection {
     All,
-    /// Those that can change a snapshot, and these.
+    /// The events that can change a snapshot, and those in `extra`.
     ForSnapshots {
         extra: BTreeSet<String>,
     },
@@ -151,8 +151,8 @@ impl EventSelection {
     }
 }
 
-/// The time of the last event, by the source's clock: outlives a panic of the task that follows the source. A clone is
-/// the same.
+/// Time of the last event by the source's clock. It survives a panic of the task that follows the source. A clone
+/// shares the value.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Bookmark(Arc<AtomicI64>);
 

@@ -1,4 +1,4 @@
-//! What handlers receive of a source: every event, in each container's order.
+//! What handlers receive from a source: every event, in order for each container.
 //!
 //! Pure.
 
@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-/// An event of a container, and what is known of it after that.
+/// An event of a container, with the container's description after the event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContainerEvent {
     pub id: ContainerId,
@@ -18,20 +18,20 @@ pub struct ContainerEvent {
     pub action: String,
     /// Nanoseconds since 1970, by the engine's clock.
     pub time_nano: i64,
-    /// Its labels, and some words of the engine's own among them.
+    /// The container's labels, mixed with some keys of the engine's own.
     pub attributes: BTreeMap<String, String>,
-    /// The last that was known where the container is gone; `None` if it never was. Of an end (`die`, `stop`,
-    /// `destroy`) with the networks and ports that it had until then.
+    /// The last description if the container has been removed; `None` if there never was one. For an end (`die`,
+    /// `stop`, `destroy`) it has the networks and ports that the container had until then.
     pub description: Option<Arc<Description>>,
 }
 
-/// What is told, in order.
+/// What a source sends, in order.
 #[derive(Debug, Clone)]
 pub enum ContainerUpdate {
-    /// The roster is another one, and no event said so: a first list, or one after an outage.
+    /// The containers changed without an event: the first list, or the first one after an outage.
     Changed(Arc<ContainerMap>),
-    /// The roster is the one after it.
+    /// An event, and all containers after it.
     Event(Arc<ContainerEvent>, Arc<ContainerMap>),
-    /// These got their stop signal or have ended, and the engine was not asked for them since.
+    /// Containers that have received their stop signal or have ended, and have not been inspected since.
     Stopping(Arc<BTreeSet<ContainerId>>),
 }
