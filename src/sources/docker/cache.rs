@@ -1,7 +1,7 @@
-//! What is known, what has to be asked, and what is worth showing.
+//! Cache of the containers of an engine for one consumer of snapshots: what is known, what to request, what to publish.
 //!
-//! Pure: events and answers come in, questions and worlds go out. An event says where to look,
-//! never what is true, with the exceptions that `heard` makes.
+//! Pure: events and answers come in, queries and worlds go out. An event says where to look, not what is true; the
+//! exceptions are in `on_container_event`.
 
 use super::{
     event::{Event, EventAction, EventSubject},
@@ -22,14 +22,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Nothing tells when the engine began to listen for our events, and an answer that lacks much may
-/// come from an engine that is only just up: so long after a list it is asked for again.
+/// The engine does not report when it has started to send events, and an answer that lacks many containers may come
+/// from an engine that has just started. Therefore a list is requested again after this delay.
 const CONFIRM_DELAY: Duration = Duration::from_secs(1);
-/// More ids than this are not named: the whole list is asked for.
+/// With more ids than this, the whole list is requested.
 const MAX_QUERY_IDS: usize = 100;
 const MAX_INSPECTIONS: usize = 16;
 
-/// A question for the engine.
+/// A query to the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum CacheQuery {
     All,
@@ -39,7 +39,7 @@ pub(crate) enum CacheQuery {
 #[derive(Debug)]
 pub(crate) struct CacheResponse {
     pub(crate) containers: Vec<Arc<Container>>,
-    /// `None` if they were not asked for.
+    /// `None` if they were not requested.
     pub(crate) networks: Option<BTreeMap<String, Network>>,
 }
 
@@ -48,25 +48,26 @@ pub(crate) struct ContainerCache {
     filter: ContainerFilter,
     relist_interval: Duration,
     world: Arc<World>,
-    /// `None` until there was a first answer.
+    /// `None` before the first answer.
     published: Option<Arc<World>>,
     connection: Connection,
-    /// The engine answered no ping, and nothing since.
+    /// The engine did not answer a ping, and has sent nothing since.
     ping_failed: bool,
     dirty: BTreeSet<ContainerId>,
     networks_are_dirty: bool,
     pending: PendingEvents,
-    /// Whose network an interesting container uses: they are followed, and known, as that one is.
+    /// Containers whose network an interesting container uses: their events are followed, and they are cached, like
+    /// those of interesting containers.
     network_owners: BTreeSet<ContainerId>,
     images: ImageCache,
     to_inspect: BTreeSet<ContainerId>,
     inspecting: BTreeSet<ContainerId>,
-    /// When the whole list is due.
+    /// When the next full list is due.
     next_list_at: Instant,
     in_flight: bool,
     trust: ListTrust,
     publish_need: PublishNeed,
-    /// The causes of the next question, of the one on its way, and of what is to be shown.
+    /// The causes of the next query, of the one in progress, and of what is to be published.
     next_cause: Option<EventCause>,
     in_flight_cause: Option<EventCause>,
     publish_cause: Option<EventCause>,
@@ -75,31 +76,31 @@ pub(crate) struct ContainerCache {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Connection {
     Disconnected,
-    /// Connected, the first list is awaited.
+    /// Connected; the first list is pending.
     Listing,
     Current,
 }
 
-/// What the last whole list makes of the connection.
+/// What the last full list shows about the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ListTrust {
     Trusted,
-    /// It lacked containers whose end nobody told of: the next list decides.
+    /// It lacked running containers for which no event reported an end: the next list decides.
     Suspect,
-    /// It told of changes that no event told of: connect anew.
+    /// It showed changes that no event reported: a new connection is needed.
     StreamStale,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum PublishNeed {
     None,
-    /// Something was touched: show it if it differs.
+    /// Something was touched: publish the world if it differs.
     IfChanged,
-    /// Show even the same world.
+    /// Publish even an unchanged world.
     Always,
 }
 
-/// Something to publish.
+/// A world to publish.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct CacheUpdate {
     pub(crate) world: Arc<World>,
@@ -133,7 +134,7 @@ impl ContainerCache {
         }
     }
 
-    /// A new connection: everything is asked anew, nothing that was on its way arrives.
+    /// Handles a new connection: everything is requested again, and no answers of the previous connection arrive.
     pub(crate) fn on_connect(&mut self, now: Instant) {
         self.connection = Connection::Listing;
         self.next_list_at = now;
@@ -145,7 +146,7 @@ impl ContainerCache {
         (self.next_cause, self.in_flight_cause) = (None, None);
     }
 
-    /// The connection is lost. What is known stays as it is.
+    /// Handles the loss of the connection. The known containers are kept.
     pub(crate) fn on_disconnect(&mut self) {
         if self.connection == Connection::Current {
             self.publish_need = PublishNeed::Always;
@@ -153,7 +154,8 @@ impl ContainerCache {
         self.connection = Connection::Disconnected;
     }
 
-    /// The engine answered a ping, or said something else, or did not answer. What was asked may be answered yet.
+    /// Handles the result of a ping; anything else that the engine sends counts as an answered ping. Requests in
+    /// progress may still be answered.
     pub(crate) fn on_ping(&mut self, answered: bool) {
         if self.ping_failed == answered {
             self.ping_failed = !answered;
@@ -169,12 +171,12 @@ impl ContainerCache {
         self.connection == Connection::Current && !self.ping_failed
     }
 
-    /// The stream of events is open, but does not tell what happens: connect anew.
+    /// Whether the event stream is open but does not report what happens, so that a new connection is needed.
     pub(crate) fn is_stream_stale(&self) -> bool {
         self.trust == ListTrust::StreamStale
     }
 
-    /// For reading a long list: what it repeats takes no memory of its own.
+    /// Returns what is needed to read a long list: unchanged containers then take no further memory.
     pub(crate) fn to_snapshot(&self) -> CacheSnapshot {
         let (filter, world) = (self.filter.clone(), Arc::clone(&self.world));
         CacheSnapshot { filter, world, network_owners: self.network_owners.clone() }
@@ -195,7 +197,7 @@ impl ContainerCache {
             {
                 self.on_container_event(id, what, cause, now);
             }
-            // Whose it was, the port may be ours now; nobody need be asked for that.
+            // HAProxy may use the port of the dead container now. This needs no query.
             EventSubject::Container { id, what: EventAction::Die, .. }
                 if self.has_published_ports(&id) =>
             {
@@ -211,7 +213,8 @@ impl ContainerCache {
             || self.filter.matches_event(&self.world, id, attributes)
     }
 
-    /// Of one that does not run its start tells enough, which comes after its networks.
+    /// Whether a change of networks matters. For a container that does not run its start is sufficient, because it
+    /// follows the changes of its networks.
     fn needs_network_update(&self, id: &ContainerId) -> bool {
         self.world.containers.get(id).is_some_and(|cached| cached.is_up())
             || self.pending.is_start_pending(id)
@@ -264,7 +267,7 @@ impl ContainerCache {
         self.dirty.insert(id);
     }
 
-    /// Brings a known container in line with what was heard of it.
+    /// Applies the events to a known container.
     fn apply_pending(&mut self, id: &ContainerId) {
         let Some(cached) = self.world.containers.get(id) else { return };
         let mut updated = Container::clone(cached);
@@ -282,7 +285,7 @@ impl ContainerCache {
         self.publish_need = self.publish_need.max(PublishNeed::IfChanged);
     }
 
-    /// Time went by.
+    /// Handles the passing of time.
     pub(crate) fn on_tick(&mut self, now: Instant) {
         let ExpiredEvents { still_running: stayed, to_recheck: mut ask, cause } =
             self.pending.take_expired(now);
@@ -293,7 +296,7 @@ impl ContainerCache {
         self.next_cause = self.next_cause.take().or(cause);
     }
 
-    /// When to `tick` and `ask` again, if nothing is heard before.
+    /// When to call `on_tick` and `next_query` again if nothing arrives before.
     pub(crate) fn wake_at(&self) -> Instant {
         let due = if self.in_flight {
             self.next_list_at + self.relist_interval
@@ -303,7 +306,7 @@ impl ContainerCache {
         self.pending.wake_at().map_or(due, |soonest| soonest.min(due))
     }
 
-    /// The next question, when none is on its way.
+    /// Returns the next query if none is in progress.
     pub(crate) fn next_query(&mut self, now: Instant) -> Option<CacheQuery> {
         let completed = self.next_list_at <= now || MAX_QUERY_IDS < self.dirty.len();
         let idle = self.dirty.is_empty() && !completed;
@@ -314,8 +317,8 @@ impl ContainerCache {
         Some(if completed { CacheQuery::All } else { CacheQuery::Ids { ids, networks } })
     }
 
-    /// Whether a whole list that is asked for now for others is to be answered here too, as if it had been due. Not where
-    /// the next list decides about the one before, which takes time.
+    /// Whether to use a full list that is requested now for others, as if it were due here. Not if the next list
+    /// decides about the previous one, which needs time.
     pub(crate) fn join_list(&mut self) -> bool {
         let joins = !self.in_flight
             && self.connection == Connection::Current
@@ -372,7 +375,7 @@ impl ContainerCache {
         }
     }
 
-    /// Two containers, or all there were, are gone, and no event said that they died.
+    /// Whether at least two running containers, or all of them, are missing although no event reported a death.
     fn is_suspiciously_short(&self, containers: &[Arc<Container>]) -> bool {
         let received: BTreeSet<_> = containers.iter().map(|container| &container.id).collect();
         let up = self.world.containers.values().filter(|cached| cached.is_up());
@@ -380,7 +383,7 @@ impl ContainerCache {
         2 <= gone || (1 <= gone && containers.is_empty())
     }
 
-    /// An interesting container changed, and not even now an event of it arrived.
+    /// Whether an interesting container changed and no event of it has arrived even now.
     fn has_missed_events(
         &self,
         fresh: &BTreeMap<ContainerId, Arc<Container>>,
@@ -397,7 +400,7 @@ impl ContainerCache {
         fresh.iter().any(is_missed)
     }
 
-    /// `answer` may tell of more than was asked for: of those whose network it is.
+    /// Handles a list of the containers in `ids`. `answer` may also contain the containers whose network they use.
     fn on_partial_list(
         &mut self,
         ids: &BTreeSet<ContainerId>,
@@ -428,8 +431,8 @@ impl ContainerCache {
         self.mark_changed();
     }
 
-    /// Those whose networks are used may be others now. With a time, whoever is new among them is asked for again:
-    /// nobody listened to its events. Of the rest, the idle ones are forgotten.
+    /// Updates the containers whose networks are used. With `now`, new ones among them are requested again, because
+    /// their events were ignored so far. Of the containers in `idle`, those that are not needed are dropped.
     fn update_network_owners(&mut self, idle: BTreeSet<ContainerId>, now: Option<Instant>) {
         let owners = self.filter.find_network_owners(&self.world);
         let before = std::mem::replace(&mut self.network_owners, owners);
@@ -450,7 +453,7 @@ impl ContainerCache {
         self.drop_idle_containers(idle);
     }
 
-    /// Of containers that do not run only those are kept that mean something.
+    /// Drops containers that do not run, unless they are needed.
     fn drop_idle_containers(&mut self, ids: BTreeSet<ContainerId>) {
         let is_kept = |container: &Container| {
             container.is_up()
@@ -470,7 +473,7 @@ impl ContainerCache {
         }
     }
 
-    /// What was told of those of which nothing was heard since they were asked for.
+    /// Confirms pending events by an answer, except for containers with a new event since the request.
     fn confirm_pending(&mut self, ids: &BTreeSet<ContainerId>, received: &[Arc<Container>]) {
         let received = received.iter().filter(|container| ids.contains(&container.id));
         let received: BTreeMap<_, _> =
@@ -480,7 +483,7 @@ impl ContainerCache {
         }
     }
 
-    /// What is known of a container now, the very same as before where it did not change.
+    /// Merges a container from a list with what is known; returns the cached `Arc` if nothing changed.
     fn merge_container(&mut self, fresh: Arc<Container>) -> (ContainerId, Arc<Container>) {
         let cached = self.world.containers.get(&fresh.id).map(Arc::clone);
         let started = self.pending.take_start(&fresh.id);
@@ -513,7 +516,7 @@ impl ContainerCache {
         (fresh.id.clone(), same.unwrap_or_else(|| Arc::new(fresh)))
     }
 
-    /// Where labels of images do not count.
+    /// Removes the labels of the image, if labels of images do not apply.
     fn keep_own_labels(&mut self, container: &mut Container) {
         let Some(keep_own) = self.filter.own_labels else { return };
         if self.filter.compares_image(container) {
@@ -523,12 +526,13 @@ impl ContainerCache {
         }
     }
 
-    /// The next image to ask for.
+    /// Returns the next image to inspect.
     pub(crate) fn ask_image(&mut self) -> Option<ImageId> {
         self.images.ask()
     }
 
-    /// Containers that wait for the image are asked for again: much may have happened to them meanwhile.
+    /// Handles the inspection of an image. Containers that waited for it are requested again: they may have changed
+    /// since.
     pub(crate) fn answer_image(&mut self, id: &ImageId, answer: ImageAnswer) {
         let (mut containers, cause) = self.images.answer(id, answer);
         self.dirty.append(&mut containers);
@@ -537,14 +541,14 @@ impl ContainerCache {
             .or(self.next_cause.take());
     }
 
-    /// It matters when it started, and that is not known.
+    /// Whether the start time of the container matters and is not known.
     fn needs_start_time(&self, container: &Container) -> bool {
         container.started.is_none()
             && container.network_owner_id().is_some()
             && self.filter.matches_container(container)
     }
 
-    /// The next container to inspect, a few at a time.
+    /// Returns the next container to inspect, a few at a time.
     pub(crate) fn next_inspection(&mut self) -> Option<ContainerId> {
         if MAX_INSPECTIONS <= self.inspecting.len() {
             return None;
@@ -576,17 +580,17 @@ impl ContainerCache {
                 }
             }
             (InspectOutcome::Gone, Some(_)) => drop(self.dirty.insert(id.clone())),
-            // Inspected again after the next list; the container is shown without until then.
+            // It is inspected again after the next list; until then the container is published without details.
             (InspectOutcome::Failed, _) | (_, None) => {}
         }
-        // Of many inspections the last one shows them all, unless something waits to be shown.
+        // The last of several inspections publishes all results, unless containers are hidden until they are inspected.
         let is_last = self.inspecting.is_empty() && self.to_inspect.is_empty();
         if is_last || self.filter.reads_environment {
             self.mark_changed();
         }
     }
 
-    /// What to publish now, if anything: a world that differs, or a connection that does.
+    /// Returns what to publish now, if anything: a changed world, or a changed connection.
     pub(crate) fn take_update(&mut self) -> Option<CacheUpdate> {
         let news = std::mem::replace(&mut self.publish_need, PublishNeed::None);
         let cause = self.publish_cause.take();
@@ -605,8 +609,8 @@ impl ContainerCache {
         differs
     }
 
-    /// The world without the containers that have to be inspected before they are shown; `None` as
-    /// long as the first world is not complete.
+    /// Returns the world without the containers that must be inspected before they are published; `None` as long as the
+    /// first world is not complete.
     fn published_view(&self) -> Option<Arc<World>> {
         let uninspected = || self.inspecting.union(&self.to_inspect);
         match (&self.published, self.connection) {
@@ -626,7 +630,7 @@ impl ContainerCache {
     }
 }
 
-/// What was known when a question was asked.
+/// What was known when a query was sent.
 #[derive(Debug, Clone)]
 pub(crate) struct CacheSnapshot {
     filter: ContainerFilter,
@@ -635,7 +639,7 @@ pub(crate) struct CacheSnapshot {
 }
 
 impl CacheSnapshot {
-    /// Whom to ask for, too: those whose network these use, and whose events nobody listened to.
+    /// Returns further containers to request: those whose network these use, and whose events were ignored so far.
     pub(crate) fn find_new_network_owners(&self, received: &[Container]) -> BTreeSet<ContainerId> {
         let is_known = |id: &ContainerId| {
             let cached = self.world.containers.get(id);
@@ -647,7 +651,7 @@ impl CacheSnapshot {
         owners.filter(|id| !is_known(id)).cloned().collect()
     }
 
-    /// One of them is on a network that was not listed.
+    /// Whether a container is on a network that is not known.
     pub(crate) fn misses_network(&self, received: &[Arc<Container>]) -> bool {
         let is_known = |(name, endpoint): (&String, &NetworkEndpoint)| {
             endpoint.ip().is_none() || self.world.find_network(name, endpoint).is_some()
@@ -655,7 +659,7 @@ impl CacheSnapshot {
         received.iter().any(|container| !container.networks.iter().all(is_known))
     }
 
-    /// The container as it is known, if it is told just so again.
+    /// Returns the cached container if the received one is the same.
     pub(crate) fn reuse_unchanged(&self, mut received: Container) -> Arc<Container> {
         let Some(cached) = self.world.containers.get(&received.id) else {
             return self.drop_unused_labels(received);
@@ -672,7 +676,7 @@ impl CacheSnapshot {
     }
 }
 
-/// What came of an inspection.
+/// Result of an inspection.
 #[derive(Debug)]
 pub(crate) enum InspectOutcome {
     Found(InspectDetails),

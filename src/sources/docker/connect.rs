@@ -1,4 +1,4 @@
-//! The way to the engine: its address, its certificates, and what to say when nobody answers there.
+//! Connects to the engine: its address, its certificates, and the error messages when it does not answer.
 
 use super::ssh::{self, Destination};
 use anyhow::{Context, Result, anyhow, bail};
@@ -15,20 +15,20 @@ use tokio::{
 
 pub const DEFAULT_URL: &str = "unix:///var/run/docker.sock";
 
-/// Where Docker is and how it is spoken to. Whoever makes it has read the flags and the environment.
+/// Where Docker is and how to connect to it. The caller has read the flags and the environment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EngineSettings {
     /// `--docker-url`, else `DOCKER_HOST`. `None`, and an empty text, mean `DEFAULT_URL`.
     pub url: Option<String>,
-    /// `DOCKER_TLS_VERIFY` is there and not empty.
+    /// `DOCKER_TLS_VERIFY` is set and not empty.
     pub tls_verify: bool,
-    /// `DOCKER_CERT_PATH`: the folder of `ca.pem`, `cert.pem` and `key.pem`; with TLS `~/.docker`
-    /// where it is not given. It asks for TLS by itself, and then the engine is verified too.
+    /// `DOCKER_CERT_PATH`: the folder of `ca.pem`, `cert.pem` and `key.pem`; with TLS, `~/.docker` if it is not set.
+    /// Setting it turns on TLS, and then the engine's certificate is verified too.
     pub cert_path: Option<PathBuf>,
     pub timeouts: Timeouts,
 }
 
-/// How long the engine may take before it counts as away.
+/// How long the engine may take to answer before it counts as unreachable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
     pub connect: Duration,
@@ -48,7 +48,7 @@ impl EngineSettings {
         self.url.as_deref().map(str::trim).filter(|url| !url.is_empty()).unwrap_or(DEFAULT_URL)
     }
 
-    /// The engine's host as the URL names it.
+    /// Returns the engine's host as the URL names it.
     pub(crate) fn host(&self) -> Result<EngineHost> {
         Ok(match DockerAddress::parse_url(self)? {
             DockerAddress::Unix(_) => EngineHost::Local,
@@ -63,14 +63,14 @@ impl EngineSettings {
 /// Where an engine listens.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum EngineHost {
-    /// At a socket of this machine.
+    /// A socket on this machine.
     Local,
     Named(String),
-    /// The user's ssh may have a name of its own for it.
+    /// May be an alias in the user's ssh configuration.
     SshAlias(String),
 }
 
-/// A client for the engine. No API version is asked for, so each engine speaks its own newest.
+/// Creates a client for the engine. No API version is requested, so each engine uses its newest one.
 pub(crate) async fn connect_client(settings: &EngineSettings) -> Result<Docker> {
     let (url, timeouts) = (settings.url(), settings.timeouts);
     let address = DockerAddress::parse_url(settings)?;
@@ -133,14 +133,14 @@ impl DockerAddress {
         })
     }
 
-    /// Tries the way there: a client library's own errors do not tell one reason from the other.
+    /// Tries to connect: the errors of the client library do not distinguish the causes.
     async fn probe_address(&self) -> Result<(), Error> {
         match self {
             Self::Unix(path) => UnixStream::connect(path).await.map(drop),
             Self::Plain(location) | Self::Tls(location) => {
                 TcpStream::connect(location).await.map(drop)
             }
-            Self::Ssh(_) => Ok(()), // asked for an answer at once, which is the only way to know
+            Self::Ssh(_) => Ok(()), // the first request is sent immediately, which is the only test
         }
     }
 }
@@ -168,7 +168,7 @@ fn with_tls(settings: &EngineSettings, location: &str, seconds: u64) -> Result<D
         None => std::env::home_dir().unwrap_or_default().join(".docker"),
     };
     let ca = folder.join("ca.pem");
-    // `https://` without a folder of certificates trusts whom the system trusts.
+    // `https://` without a folder of certificates trusts the certificates that the system trusts.
     let verifies = settings.tls_verify || settings.cert_path.is_some();
     let ca = if verifies || ca.exists() { ca } else { Path::new("/dev/null").to_owned() };
     let (key, cert) = (folder.join("key.pem"), folder.join("cert.pem"));

@@ -1,4 +1,4 @@
-//! A connection to an engine: its events, the requests that are under way, and the ping of an engine that is silent.
+//! A connection to an engine: its events, the requests in progress, and the ping of an engine that is silent.
 
 use super::{
     engine::Engine,
@@ -19,7 +19,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// All that can happen during a connection.
+/// Everything that can happen during a connection.
 pub(crate) enum Input {
     Event(Result<Event>),
     Answer(Result<EngineAnswer>),
@@ -29,7 +29,7 @@ pub(crate) enum Input {
 }
 
 impl Input {
-    /// The engine said something.
+    /// Whether this input shows that the engine answers.
     pub(crate) fn is_from_engine(&self) -> bool {
         match self {
             Self::Event(event) => event.is_ok(),
@@ -48,13 +48,14 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Events from `since` on, by the engine's clock. The first call of `next_input` sends the subscription.
+    /// Creates a connection with events from `since` on, by the engine's clock. The first call of `next_input` sends
+    /// the subscription.
     pub(crate) fn new(engine: Engine, selection: &EventSelection, since: Option<i64>) -> Self {
         let events = engine.subscribe_events(selection, since).boxed();
         Self { engine, events, requests: FuturesUnordered::new(), ping: Ping::new() }
     }
 
-    /// Sends the requests that are due once all events that have arrived are dealt with, and waits for what comes next.
+    /// Handles all events that have arrived, sends the requests that are due, and waits for the next input.
     pub(crate) async fn next_input(
         &mut self,
         state: &mut EngineState,
@@ -91,7 +92,7 @@ impl Connection {
         }
     }
 
-    /// Puts the next ping off where the engine said something.
+    /// Postpones the next ping if the engine sent something.
     pub(crate) fn schedule_ping(&mut self, input: &Input) {
         match input {
             Input::Pinged(_) => self.ping.end(),

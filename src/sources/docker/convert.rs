@@ -1,5 +1,5 @@
-//! Answers of the engine become containers, networks and events. No I/O, and nothing here fails:
-//! what an answer leaves out is empty, what it says in a new way is passed over.
+//! Converts answers of the engine to containers, networks and events. No I/O, and no errors: a missing value is empty,
+//! an unknown value is ignored.
 
 use super::{
     event::{self, Event, EventAction, EventSubject},
@@ -29,10 +29,9 @@ use std::{
     sync::Arc,
 };
 
-/// In nanoseconds.
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
-/// One container of a list; `None` if it has no id, as nothing could be said about it.
+/// Converts one container of a list; `None` if it has no id, because it could not be referred to.
 pub(crate) fn parse_container(response: ContainerSummary) -> Option<Container> {
     let status = response.status.unwrap_or_default();
     let ports = response.ports.unwrap_or_default();
@@ -43,8 +42,8 @@ pub(crate) fn parse_container(response: ContainerSummary) -> Option<Container> {
         id: ContainerId::new(response.id?),
         name: pick_name(response.names.unwrap_or_default()),
         image: response.image.unwrap_or_default(),
-        // Of a second that is all that is known the end: else one that was made after another in the same
-        // second would come before it until it is inspected.
+        // The list has only the second, so the last nanosecond of it is used. Otherwise this container would count as
+        // older than one created earlier in the same second and inspected already.
         created: response
             .created
             .unwrap_or_default()
@@ -75,7 +74,7 @@ pub(crate) fn parse_container(response: ContainerSummary) -> Option<Container> {
     })
 }
 
-/// What of a container's line in a list tells whether it is still the same.
+/// Returns a text of the fields that show whether a listed container has changed.
 pub(crate) fn parse_fingerprint(response: &ContainerSummary) -> Option<(ContainerId, String)> {
     let health = parse_status_health(response.status.as_deref().unwrap_or_default());
     let networks = response.network_settings.as_ref().and_then(|all| all.networks.as_ref());
@@ -86,7 +85,8 @@ pub(crate) fn parse_fingerprint(response: &ContainerSummary) -> Option<(Containe
     Some((ContainerId::new(response.id.as_deref()?), fingerprint))
 }
 
-/// All that an inspection tells, as the engine's own JSON; `whole` where that is more than was understood.
+/// Returns everything that an inspection reports, as the engine's JSON; `whole` is the full JSON if it has more than
+/// was parsed.
 pub(crate) fn build_description(
     response: &ContainerInspectResponse,
     whole: Option<Value>,
@@ -95,7 +95,7 @@ pub(crate) fn build_description(
     Ok(Description {
         id: ContainerId::new(text(&response.id)),
         name: text(&response.name).trim_start_matches('/').to_owned(),
-        // By way of a value, whose keys are in order: the same container is always the same text.
+        // Converted through a `Value`, which sorts the keys: the same container always gives the same text.
         json: match whole {
             Some(whole) => whole.to_string().into(),
             None => serde_json::to_value(response)?.to_string().into(),
@@ -103,12 +103,12 @@ pub(crate) fn build_description(
     })
 }
 
-/// As the engine takes a time in a question.
+/// Formats a time as the engine expects it in a query.
 pub(crate) fn format_seconds(nanoseconds: i64) -> String {
     format!("{}.{:09}", nanoseconds / NANOS_PER_SECOND, nanoseconds % NANOS_PER_SECOND)
 }
 
-/// What an inspection tells beyond the list.
+/// Returns what an inspection reports beyond the list.
 pub(crate) fn parse_details(
     response: ContainerInspectResponse,
     filter: &ContainerFilter,
@@ -144,7 +144,7 @@ pub(crate) fn parse_details(
     }
 }
 
-/// What an image brings along.
+/// Returns the labels, environment and exposed ports of an image.
 pub(crate) fn parse_image(response: models::ImageInspect) -> Image {
     let config = response.config.unwrap_or_default();
     let pair = |text: String| text.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned()));
@@ -160,7 +160,7 @@ pub(crate) fn parse_image(response: models::ImageInspect) -> Image {
     }
 }
 
-/// A time with the engine's offset, `2026-01-02T03:04:05.678+02:00`, in nanoseconds since 1970.
+/// Parses a time with an offset, `2026-01-02T03:04:05.678+02:00`, to nanoseconds since 1970.
 pub(crate) fn parse_time(text: &str) -> Option<i64> {
     if text.ends_with('Z') {
         return parse_nanoseconds(text);
@@ -183,7 +183,7 @@ fn parse_nanoseconds(time: &str) -> Option<i64> {
     time.duration_since(std::time::UNIX_EPOCH).ok()?.as_nanos().try_into().ok()
 }
 
-/// Whose network an inspected container uses.
+/// Returns whose network an inspected container uses.
 pub(crate) fn inspected_network_mode(response: &ContainerInspectResponse) -> NetworkMode {
     let mode = response.host_config.as_ref().and_then(|host| host.network_mode.as_deref());
     parse_network_mode(mode.unwrap_or_default())
@@ -199,7 +199,7 @@ pub(crate) fn parse_networks(response: Vec<models::Network>) -> BTreeMap<String,
     response.into_iter().filter_map(network).collect()
 }
 
-/// `None` for what concerns neither a container nor a network.
+/// Returns `None` for events of other objects than containers and networks.
 pub(crate) fn parse_event(response: EventMessage) -> Option<Event> {
     let (action, actor) = (response.action?, response.actor?);
     let attributes: BTreeMap<_, _> = actor.attributes.unwrap_or_default().into_iter().collect();
@@ -219,7 +219,7 @@ pub(crate) fn parse_event(response: EventMessage) -> Option<Event> {
         }
         EventMessageTypeEnum::NETWORK => match attributes.get("container") {
             Some(id) => EventSubject::Attachment(ContainerId::new(id.as_str())),
-            // The actor of Podman's is the container.
+            // In Podman's events the actor is the container.
             None if matches!(cause.action.as_str(), "connect" | "disconnect") => {
                 EventSubject::Attachment(ContainerId::new(actor.id?))
             }
@@ -230,7 +230,7 @@ pub(crate) fn parse_event(response: EventMessage) -> Option<Event> {
     Some(Event { cause, about })
 }
 
-/// A container has one name of its own; links (`/other/alias`) are further ones.
+/// Returns the container's own name; the others are links (`/other/alias`).
 fn pick_name(names: Vec<String>) -> String {
     let mut plain = names.into_iter().map(|name| name.trim_start_matches('/').to_owned());
     plain.find(|name| !name.contains('/')).unwrap_or_default()
@@ -263,7 +263,7 @@ fn parse_summary_health(response: ContainerSummaryHealthStatusEnum) -> Health {
     }
 }
 
-/// Engines before 29 say it only in words for people: "Up 5 minutes (healthy)".
+/// Engines before 29 report health only in a text for people: "Up 5 minutes (healthy)".
 fn parse_status_health(status: &str) -> Health {
     match status.rsplit_once('(').map(|(_, last)| last) {
         Some("health: starting)") => Health::Starting,
@@ -314,7 +314,7 @@ fn parse_published_ports(ports: &[PortSummary]) -> Vec<PublishedPort> {
     all
 }
 
-/// `80/tcp`; a port without a protocol is TCP.
+/// Parses `80/tcp`; a port without a protocol is TCP.
 fn parse_tcp_port(text: &str) -> Option<u16> {
     match text.split_once('/') {
         Some((port, "tcp")) => port.parse().ok(),

@@ -1,5 +1,4 @@
-//! The engine that answers: every question has a timeout, every error names the engine and the
-//! question.
+//! Client of an engine: every request has a timeout, every error names the engine and the request.
 
 use super::{
     connect::{EngineSettings, Timeouts, connect_client},
@@ -39,11 +38,11 @@ pub struct Engine {
 }
 
 const PAGE_SIZE: usize = 500;
-/// More than a million containers are not read page by page.
+/// Limit of the pages, a million containers. Beyond it all containers are requested as one list.
 const MAX_PAGES: usize = 2000;
 
 impl Engine {
-    /// An engine that was reached, but has not been asked anything yet.
+    /// Connects to an engine. No request has been sent yet.
     pub async fn connect(settings: &EngineSettings) -> Result<Self> {
         let docker = connect_client(settings).await?;
         Ok(Self {
@@ -58,7 +57,7 @@ impl Engine {
         &self.url
     }
 
-    /// Those of these ids that still exist.
+    /// Returns those of these containers that still exist.
     pub(crate) async fn list_containers(
         &self,
         ids: &BTreeSet<ContainerId>,
@@ -68,9 +67,9 @@ impl Engine {
         Ok(list.filter_map(convert::parse_container))
     }
 
-    /// All containers, each handed on as soon as its page is read: a whole answer takes many times
-    /// the memory of what is kept of it. An engine, or a proxy before it, that knows no pages gives all at once, or the
-    /// same page again.
+    /// Returns all containers. Each is passed to `keep` as soon as its page is read, because a whole answer takes many
+    /// times the memory of what is kept of it. An engine, or a proxy in front of it, that does not support paging
+    /// returns everything at once, or the same page again.
     pub(crate) async fn list_all_containers<T>(
         &self,
         mut keep: impl FnMut(ContainerSummary) -> T,
@@ -80,7 +79,7 @@ impl Engine {
         for _ in 0..MAX_PAGES {
             let page = match self.list_page(last.as_deref()).await {
                 Ok(page) => page,
-                // The last one of a page was removed before the next was asked for.
+                // The last container of the page was removed before the next page was requested.
                 Err(_) if last.is_some() => break,
                 Err(error) => return Err(error),
             };
@@ -103,7 +102,7 @@ impl Engine {
         self.list_at_once(keep).await
     }
 
-    /// All containers, in one answer.
+    /// Returns all containers, requested as one list.
     pub(crate) async fn list_at_once<T>(
         &self,
         keep: impl FnMut(ContainerSummary) -> T,
@@ -113,14 +112,14 @@ impl Engine {
         Ok(LenientList { entries: entries.into_iter().map(keep).collect(), warnings, dropped })
     }
 
-    /// The engine lists the youngest first; `before` is its word for what follows in the list.
+    /// The engine lists the youngest container first; its filter `before` selects what follows in the list.
     async fn list_page(&self, last: Option<&str>) -> Result<LenientList<ContainerSummary>> {
         let limit = self.page_size.to_string();
         let filters = last.map(|last| ("before", vec![last])).into_iter().collect();
         self.query_containers(&[("limit", &limit)], &filters).await
     }
 
-    /// Those that have an id, as nothing could be said about others.
+    /// Returns the containers that have an id, because others could not be referred to.
     async fn query_containers(
         &self,
         parameters: &[(&str, &str)],
@@ -138,7 +137,7 @@ impl Engine {
         Ok(convert::parse_networks(networks.entries))
     }
 
-    /// `None` when there is no such container any more.
+    /// Returns `None` if the container no longer exists.
     pub(crate) async fn inspect_details(
         &self,
         id: &ContainerId,
@@ -150,7 +149,8 @@ impl Engine {
             .map(|response| convert::parse_details(response, filter)))
     }
 
-    /// The full id of a container that runs, and whose network it uses; `None` if none runs so.
+    /// Returns the full id of a running container, and whose network it uses; `None` if no container of that id is
+    /// running.
     pub(crate) async fn find_running(
         &self,
         id: &str,
@@ -164,8 +164,8 @@ impl Engine {
         }))
     }
 
-    /// These events until the connection ends, from `since` on: nanoseconds since 1970 by the engine's clock. `None`:
-    /// from now on.
+    /// Subscribes to these events until the connection ends, starting at `since` (nanoseconds since 1970 by the
+    /// engine's clock). `None`: from now on.
     pub(crate) fn subscribe_events(
         &self,
         selection: &EventSelection,
@@ -180,13 +180,13 @@ impl Engine {
         self.stream_messages(&query::query_path("/events", &since, &filters), convert::parse_event)
     }
 
-    /// The time by the engine's clock, in nanoseconds since 1970; `None` if the engine does not say it.
+    /// Returns the time by the engine's clock, in nanoseconds since 1970; `None` if the engine does not report it.
     pub(crate) async fn query_time(&self) -> Result<Option<i64>> {
         let time = self.query_info().await?.system_time;
         Ok(time.and_then(|text| convert::parse_time(&text)))
     }
 
-    /// One that is not understood is passed over.
+    /// Ignores a message that cannot be parsed.
     fn stream_messages<T, F: FnMut(EventMessage) -> Option<T>>(
         &self,
         path: &str,
@@ -204,10 +204,10 @@ impl Engine {
         })
     }
 
-    /// `None` when there is no such container any more.
+    /// Returns `None` if the container no longer exists.
     pub(crate) async fn describe_container(&self, id: &ContainerId) -> Result<Option<Description>> {
         let response = self.inspect_raw(id.as_str()).await?;
-        // What is not understood here may mean something to those who read the whole.
+        // Fields that were not parsed here may matter to readers of the whole JSON.
         let whole = |object: &ParsedObject<_>| {
             object.is_partial.then(|| serde_json::from_str(&object.text).ok()).flatten()
         };
@@ -222,14 +222,14 @@ impl Engine {
             .await
     }
 
-    /// `docker restart`; takes up to the container's own stop timeout, and a minute.
+    /// `docker restart`. Times out after a minute, which includes the container's own stop timeout.
     pub async fn restart_container(&self, id: &ContainerId) -> Result<()> {
         let restart = self.docker.restart_container(id.as_str(), None);
         let timeout = Duration::from_mins(1);
         self.query_with_timeout(&format!("a restart of container {id}"), timeout, restart).await
     }
 
-    /// The engine's id and its host's name.
+    /// Returns the engine's id and its host's name.
     pub async fn query_node(&self) -> Result<(String, String)> {
         let info = self.query_info().await?;
         Ok((info.id.unwrap_or_default(), info.name.unwrap_or_default()))

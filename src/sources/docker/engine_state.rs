@@ -1,4 +1,4 @@
-//! What is known of an engine, for all who are registered with its source.
+//! State of an engine, for all consumers that are registered with its source.
 //!
 //! Pure: events and answers go to the caches that they concern; requests, snapshots and updates come out. One list
 //! serves all caches.
@@ -34,12 +34,12 @@ pub(crate) struct EngineState {
     events: Option<EventState>,
     replay: Replay,
     is_connected: bool,
-    /// The engine answered no ping, and nothing since.
+    /// The engine did not answer a ping, and has sent nothing since.
     ping_failed: bool,
     warnings: WarningLog,
 }
 
-/// One reader of snapshots.
+/// A consumer of snapshots.
 #[derive(Debug)]
 struct WorldState {
     cache: ContainerCache,
@@ -49,7 +49,7 @@ struct WorldState {
 /// A request to the engine, with what is needed to read its answer.
 #[derive(Debug)]
 pub(crate) enum EngineRequest {
-    /// All containers, for each of these, and for handlers.
+    /// All containers: for each of these worlds, and for handlers.
     List {
         worlds: BTreeMap<ConsumerId, CacheSnapshot>,
         fingerprints: bool,
@@ -61,7 +61,7 @@ pub(crate) enum EngineRequest {
         networks: bool,
         known: CacheSnapshot,
     },
-    /// What the list leaves out of a container.
+    /// Details of a container that the list leaves out.
     Details {
         world: ConsumerId,
         id: ContainerId,
@@ -72,7 +72,7 @@ pub(crate) enum EngineRequest {
         id: ImageId,
         filter: ContainerFilter,
     },
-    /// All of a container.
+    /// Full description of a container.
     Description(ContainerId),
 }
 
@@ -91,7 +91,7 @@ pub(crate) enum EngineAnswer {
         id: ContainerId,
         outcome: InspectOutcome,
     },
-    /// An error is why the image could not be had.
+    /// An error is the reason why the image could not be inspected.
     Image {
         world: ConsumerId,
         id: ImageId,
@@ -103,13 +103,13 @@ pub(crate) enum EngineAnswer {
 #[derive(Debug, Default)]
 pub(crate) struct ListAnswer {
     pub(crate) worlds: BTreeMap<ConsumerId, CacheResponse>,
-    /// `None` if nobody asked for them.
+    /// `None` if they were not requested.
     pub(crate) fingerprints: Option<BTreeMap<ContainerId, String>>,
     pub(crate) warnings: Vec<ParseWarning>,
 }
 
 impl EngineAnswer {
-    /// The engine did answer.
+    /// Whether the engine did answer.
     pub(crate) fn is_from_engine(&self) -> bool {
         match self {
             Self::List(_) | Self::Part { .. } => true,
@@ -121,8 +121,8 @@ impl EngineAnswer {
 }
 
 impl EngineState {
-    /// Begins to serve those who came, and ends to serve those who went. `bookmark` is the time of the last event of
-    /// an earlier run.
+    /// Starts to serve new consumers and stops serving removed ones. `bookmark` is the time of the last event of an
+    /// earlier run.
     pub(crate) fn set_consumers(
         &mut self,
         consumers: &Consumers,
@@ -159,17 +159,17 @@ impl EngineState {
         self.events = Some(events);
     }
 
-    /// The time of the first event that the next connection is to ask for; `None` is that of the connection.
+    /// Returns the time from which the next connection requests events; `None`: from the time of the connection on.
     pub(crate) fn replay_start(&self) -> Option<i64> {
         self.events.as_ref().and_then(EventState::replay_start)
     }
 
-    /// Whether it matters which events are old.
+    /// Whether there are consumers of snapshots, for which it matters which events are old.
     pub(crate) fn has_snapshots(&self) -> bool {
         !self.worlds.is_empty()
     }
 
-    /// A new connection: everything is asked anew, and no answer of the one before arrives.
+    /// Handles a new connection: everything is requested again, and no answers of the previous connection arrive.
     pub(crate) fn on_connect(&mut self, replay: Replay, now: Instant) {
         (self.is_connected, self.ping_failed, self.replay) = (true, false, replay);
         self.caches().for_each(|cache| cache.on_connect(now));
@@ -178,7 +178,7 @@ impl EngineState {
         }
     }
 
-    /// The connection is lost. What is known stays as it is.
+    /// Handles the loss of the connection. The known containers are kept.
     pub(crate) fn on_disconnect(&mut self) {
         self.is_connected = false;
         self.caches().for_each(ContainerCache::on_disconnect);
@@ -187,7 +187,7 @@ impl EngineState {
         }
     }
 
-    /// The engine answered a ping, or anything else, or did not answer.
+    /// Handles the result of a ping. Anything else that the engine sends counts as an answered ping.
     pub(crate) fn on_ping(&mut self, answered: bool) {
         self.ping_failed = !answered;
         self.caches().for_each(|cache| cache.on_ping(answered));
@@ -214,7 +214,7 @@ impl EngineState {
         }
     }
 
-    /// Time went by.
+    /// Handles the passing of time.
     pub(crate) fn on_tick(&mut self, now: Instant) {
         self.caches().for_each(|cache| cache.on_tick(now));
         if let Some(events) = &mut self.events {
@@ -222,13 +222,13 @@ impl EngineState {
         }
     }
 
-    /// When to `on_tick` and `next_requests` again, if nothing arrives before; `None` while nobody is registered.
+    /// When to call `on_tick` and `next_requests` again if nothing arrives before; `None` if there are no consumers.
     pub(crate) fn wake_at(&self) -> Option<Instant> {
         let worlds = self.worlds.values().map(|world| world.cache.wake_at());
         worlds.chain(self.events.as_ref().and_then(EventState::wake_at)).min()
     }
 
-    /// All requests that are due.
+    /// Returns all requests that are due.
     pub(crate) fn next_requests(&mut self, now: Instant) -> Vec<EngineRequest> {
         let (mut requests, mut lists) = (Vec::new(), BTreeSet::new());
         for (id, WorldState { cache, .. }) in &mut self.worlds {
@@ -253,7 +253,7 @@ impl EngineState {
         requests
     }
 
-    /// One list for those who need one now, and for all others that can use it.
+    /// Requests one list for the consumers that need one now, and for all others that can use it.
     fn begin_list(&mut self, needing: &BTreeSet<ConsumerId>) -> EngineRequest {
         let joining = |(id, world): (&ConsumerId, &mut WorldState)| {
             let joins = needing.contains(id) || world.cache.join_list();
@@ -304,35 +304,35 @@ impl EngineState {
         }
     }
 
-    /// What there is to publish.
+    /// Returns the snapshots to publish.
     pub(crate) fn take_snapshots(&mut self) -> Vec<(ConsumerId, CacheUpdate)> {
         let worlds = self.worlds.iter_mut();
         worlds.filter_map(|(id, world)| Some((*id, world.cache.take_update()?))).collect()
     }
 
-    /// What there is to send to handlers, in order.
+    /// Returns the updates to send to handlers, in order.
     pub(crate) fn take_updates(&mut self) -> Vec<ContainerUpdate> {
         self.events.as_mut().map(EventState::take_updates).unwrap_or_default()
     }
 
-    /// What was left out of answers, each once.
+    /// Returns the warnings about values that were ignored in answers, each once.
     pub(crate) fn take_warnings(&mut self) -> Vec<ParseWarning> {
         self.warnings.take_unlogged()
     }
 
-    /// How far the engine's clock was set back, once.
+    /// Returns how far the engine's clock was set back, once.
     pub(crate) fn take_clock_step(&mut self) -> Option<Duration> {
         self.events.as_mut().and_then(EventState::take_clock_step)
     }
 
-    /// The engine answers, and all have had a list of it.
+    /// Whether the engine answers, and all consumers have received a list.
     pub(crate) fn is_current(&self) -> bool {
         !self.ping_failed
             && self.worlds.values().all(|world| world.cache.is_current())
             && self.events.as_ref().is_none_or(EventState::is_listed)
     }
 
-    /// The stream of events is open, but does not tell what happens: connect anew.
+    /// Whether the event stream is open but does not report what happens, so that a new connection is needed.
     pub(crate) fn is_stream_stale(&self) -> bool {
         self.worlds.values().any(|world| world.cache.is_stream_stale())
     }
@@ -341,13 +341,13 @@ impl EngineState {
         self.worlds.values_mut().map(|world| &mut world.cache)
     }
 
-    /// `None` for one who has gone since it asked.
+    /// Returns `None` if the consumer was removed after the request.
     fn cache(&mut self, world: ConsumerId) -> Option<&mut ContainerCache> {
         self.worlds.get_mut(&world).map(|world| &mut world.cache)
     }
 }
 
-/// Containers and images to look at, a few at a time.
+/// Returns the containers and images to inspect, a few at a time.
 fn next_lookups(world: ConsumerId, cache: &mut ContainerCache) -> Vec<EngineRequest> {
     let mut requests = Vec::new();
     while let Some(id) = cache.next_inspection() {

@@ -1,4 +1,4 @@
-//! What an event of the engine says, in our words: where to look, and how sure it makes us.
+//! Events of the engine, parsed: which container to look at, and how far the event can be trusted.
 //!
 //! Pure.
 
@@ -6,8 +6,8 @@ use super::signal;
 use crate::{model::container::ContainerId, sources::EventCause};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The container events that can change what we know. One that was only created is of no use before it
-/// starts, so that nobody is asked for it.
+/// The container events that can change the world. `create` is not among them: a container that was only created does
+/// not matter before it starts, so it is not requested.
 pub(crate) const CONTAINER_ACTIONS: &[&str] = &[
     "start",
     "kill",
@@ -23,7 +23,8 @@ pub(crate) const CONTAINER_ACTIONS: &[&str] = &[
 
 pub(crate) const NETWORK_ACTIONS: &[&str] = &["create", "connect", "disconnect", "destroy"];
 
-/// What Podman calls an action of Docker's. It answers with `die` for `died`, but knows that one alone in a question.
+/// Docker's actions and Podman's names for them. Podman reports `die` for its `died`, but as a filter it accepts only
+/// `died`.
 const PODMAN_ACTIONS: &[(&str, &str)] = &[
     ("die", "died"),
     ("destroy", "remove"),
@@ -32,7 +33,8 @@ const PODMAN_ACTIONS: &[(&str, &str)] = &[
     ("exec_die", "exec_died"),
 ];
 
-/// The actions to ask for, with `extra` ones, in both vocabularies: an engine passes over words that it does not know.
+/// Returns the actions to subscribe to, including `extra`, in both vocabularies: an engine ignores names that it does
+/// not know.
 pub(crate) fn subscribed_actions(extra: &BTreeSet<String>) -> Vec<&str> {
     let docker = CONTAINER_ACTIONS
         .iter()
@@ -45,7 +47,7 @@ pub(crate) fn subscribed_actions(extra: &BTreeSet<String>) -> Vec<&str> {
     podman.chain(docker.iter().copied()).collect()
 }
 
-/// The action as Docker calls it.
+/// Returns the action under Docker's name.
 pub(crate) fn to_docker_action(action: String) -> String {
     match PODMAN_ACTIONS.iter().find(|(_, podman)| *podman == action) {
         Some((docker, _)) => (*docker).to_owned(),
@@ -61,7 +63,7 @@ pub(crate) struct Event {
 }
 
 impl Event {
-    /// The container that it is about; `None` where it is about a network as a whole.
+    /// The container that the event is about; `None` if the event is about a network as a whole.
     pub(crate) fn container_id(&self) -> Option<&ContainerId> {
         match &self.about {
             EventSubject::Container { id, .. } | EventSubject::Attachment(id) => Some(id),
@@ -69,13 +71,13 @@ impl Event {
         }
     }
 
-    /// The container's own event, as against one of a network that the container is on.
+    /// Whether this is an event of the container itself, and not of a network that the container is on.
     pub(crate) fn is_own(&self) -> bool {
         matches!(self.about, EventSubject::Container { .. })
     }
 
-    /// The same event as a hint only: it says where to look, and nothing of it is believed. `None` where there is
-    /// nothing to look at.
+    /// Returns the same event as a hint only: it names the container to look at, but its content is not trusted. `None`
+    /// if there is nothing to look at.
     pub(crate) fn into_hint(mut self) -> Option<Self> {
         if let EventSubject::Container { what, .. } = &mut self.about {
             if *what == EventAction::Extra {
@@ -86,8 +88,8 @@ impl Event {
         Some(self)
     }
 
-    /// Whether it can change what we know, or somebody wants to hear of it. The engine's filter knows no types: with
-    /// networks that are created come containers that are.
+    /// Whether the event can change the world, or is one of the `extra` actions. The engine's filter does not combine
+    /// actions with types: subscribing to created networks also delivers created containers.
     pub(crate) fn is_relevant(&self, extra: &[String]) -> bool {
         let Self { cause, about } = self;
         let is_extra = matches!(about, EventSubject::Container { what: EventAction::Extra, .. });
@@ -101,24 +103,24 @@ pub(crate) enum EventSubject {
     Container {
         id: ContainerId,
         what: EventAction,
-        /// The container's labels, and some words of the engine's own among them.
+        /// The container's labels, mixed with some keys of the engine's own.
         attributes: BTreeMap<String, String>,
     },
-    /// A container's place on a network.
+    /// A container was connected to a network or disconnected from it.
     Attachment(ContainerId),
-    /// A network came or went.
+    /// A network was created or removed.
     Network,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EventAction {
-    /// It got this signal, if we could read it.
+    /// The container received this signal; `None` if it could not be parsed.
     Kill(Option<i32>),
     Die,
     Start,
-    /// Something of it changed: ask.
+    /// Some other change: inspect the container.
     Other,
-    /// Somebody wants to hear of it, though it changes nothing here.
+    /// An event that changes nothing here, but may be requested as an extra action.
     Extra,
 }
 
@@ -136,7 +138,7 @@ impl EventAction {
     }
 }
 
-/// An action without what may follow it: `health_status: healthy` is a `health_status`.
+/// Returns an action without its suffix: `health_status: healthy` is a `health_status`.
 fn action_name(action: &str) -> &str {
     action.split_once(':').map_or(action, |(word, _)| word)
 }

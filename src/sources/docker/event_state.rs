@@ -1,6 +1,8 @@
-//! What handlers need of an engine: every event in order, all containers, and those that leave.
+//! State of an engine for handlers: every event in order, all containers, and those that are
+//! stopping.
 //!
-//! Pure: joins the cache of inspections with the containers that stop, and says when a list is due.
+//! Pure: combines the cache of inspections with the stopping containers, and decides when a list is
+//! due.
 
 use super::{
     event::Event,
@@ -13,26 +15,27 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How often the whole list is asked for though no event asks for it.
+/// How often the whole list is requested even though no event requires it.
 const RELIST_INTERVAL: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
 pub(crate) struct EventState {
     cache: InspectCache,
     stopping: StoppingContainers,
-    /// `None` while a list is under way, and without a connection.
+    /// `None` while a list is in progress, and without a connection.
     list_at: Option<Instant>,
     updates: Vec<ContainerUpdate>,
 }
 
 impl EventState {
-    /// One that goes on behind an event of this time.
+    /// Creates a state that continues after an event of this time.
     pub(crate) fn from_bookmark(bookmark: Option<i64>) -> Self {
         let cache = InspectCache::from_bookmark(bookmark);
         Self { cache, stopping: StoppingContainers::default(), list_at: None, updates: Vec::new() }
     }
 
-    /// From when on the engine is to tell its events again: an outage loses none that it remembers.
+    /// Returns the time from which the engine is to repeat its events, so that an outage loses none
+    /// that it still remembers.
     pub(crate) fn replay_start(&self) -> Option<i64> {
         self.cache.newest_event_time()
     }
@@ -52,7 +55,7 @@ impl EventState {
         self.cache.is_listed()
     }
 
-    /// Whether it was heard on an earlier connection.
+    /// Whether the event was received on an earlier connection.
     pub(crate) fn is_duplicate(&self, event: &Event) -> bool {
         self.cache.is_duplicate(event)
     }
@@ -61,7 +64,7 @@ impl EventState {
         if self.cache.is_duplicate(&event) {
             return;
         }
-        // Before anybody is asked: that may take as long as the stop does.
+        // Done before the inspection, which may take as long as the stop does.
         let containers = self.cache.containers();
         if containers.is_some_and(|all| self.stopping.on_event(&event, all, now)) {
             self.push_stopping();
@@ -70,7 +73,7 @@ impl EventState {
         self.take_cache_updates();
     }
 
-    /// How far the engine's clock was set back, once.
+    /// Returns how far the engine's clock was set back, once.
     pub(crate) fn take_clock_step(&mut self) -> Option<Duration> {
         self.cache.take_clock_step()
     }
@@ -79,7 +82,7 @@ impl EventState {
         self.list_at.is_some_and(|at| at <= now)
     }
 
-    /// Whether a list that is asked for now is read for this, too: where none is under way.
+    /// Whether a list that is requested now is read for handlers too: if none is in progress.
     pub(crate) fn begin_list(&mut self) -> bool {
         self.list_at.take().is_some()
     }
@@ -90,7 +93,7 @@ impl EventState {
         self.take_cache_updates();
     }
 
-    /// The next container to inspect, a few at a time.
+    /// Returns the next container to inspect, a few at a time.
     pub(crate) fn next_query(&mut self) -> Option<ContainerId> {
         self.cache.next_query()
     }
@@ -106,7 +109,7 @@ impl EventState {
         }
     }
 
-    /// When to tick or list again, if nothing arrives before.
+    /// When the next tick or list is due, if nothing arrives before.
     pub(crate) fn wake_at(&self) -> Option<Instant> {
         self.list_at.into_iter().chain(self.stopping.wake_at()).min()
     }

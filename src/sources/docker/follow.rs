@@ -1,15 +1,15 @@
-//! Follows an engine for ever, for all who are registered with its source.
+//! Follows an engine forever, for all consumers that are registered with its source.
 //!
-//! The loop is thin: it listens, asks, and hands everything to `EngineState`, which decides. It subscribes first and
-//! lists then, so that nothing falls between; it lists again at every connection and from time to time, as the engine
-//! drops events of a slow listener without a word.
+//! The loop is thin: it receives events, sends requests, and passes everything to `EngineState`, which decides. It
+//! subscribes first and lists afterwards, so that no change is missed in between. It lists again at every connection
+//! and periodically, because the engine drops events of a slow reader without notice.
 //!
 //! ```text
-//! engine ─event──▶ follow ─on_event()──────▶ EngineState ─▶ ContainerCache, one for each reader of snapshots
+//! engine ─event──▶ follow ─on_event()──────▶ EngineState ─▶ ContainerCache, one for each consumer of snapshots
 //!                         ◀─next_requests()─             ─▶ InspectCache, for handlers
 //! engine ◀─GET──── follow
 //! engine ─answer─▶ follow ─on_answer()─────▶ EngineState
-//!                         ◀─take_snapshots()─ to each reader, ◀─take_updates()─ to handlers
+//!                         ◀─take_snapshots()─ to each consumer, ◀─take_updates()─ to handlers
 //! ```
 
 use super::{
@@ -29,8 +29,8 @@ use anyhow::Result;
 use std::time::Duration;
 use tokio::{sync::watch, time::Instant};
 
-/// Serves all who are registered with the source, without an end. An engine that is away is logged once and waited for
-/// without an end; events that it remembers from that time are sent then.
+/// Serves all consumers that are registered with the source; never returns. An outage of the engine is logged once, and
+/// connecting is retried forever. Events of the outage that the engine remembers are sent after it.
 pub async fn follow(settings: &EngineSettings, source: &Source) {
     let _disconnect = DisconnectGuard(source);
     let mut follower = Follower {
@@ -58,7 +58,7 @@ pub async fn follow(settings: &EngineSettings, source: &Source) {
     }
 }
 
-/// Says that the engine is not connected when the following ends, by a panic too. The world stays what it was.
+/// Marks the engine as disconnected when following ends, including by a panic. The world is kept.
 struct DisconnectGuard<'a>(&'a Source);
 
 impl Drop for DisconnectGuard<'_> {
@@ -69,7 +69,7 @@ impl Drop for DisconnectGuard<'_> {
     }
 }
 
-/// What outlives a connection.
+/// State that survives a connection.
 struct Follower<'a> {
     source: &'a Source,
     changes: watch::Receiver<Consumers>,
@@ -79,7 +79,8 @@ struct Follower<'a> {
 }
 
 impl Follower<'_> {
-    /// One connection's life. It ends well, with the reason, when another subscription is needed.
+    /// Follows one connection. Returns the reason when a new subscription is needed, and an error when the connection
+    /// fails.
     async fn follow_connection(&mut self, settings: &EngineSettings) -> Result<&'static str> {
         let engine = Engine::connect(settings).await?;
         let (selection, since) = (self.consumers.needed_events(), self.state.replay_start());
@@ -102,8 +103,8 @@ impl Follower<'_> {
         }
     }
 
-    /// A snapshot has to know which events are old. The engine's clock is asked before the subscription, so that
-    /// every event that is later than that is live.
+    /// Returns which events of the new connection may be old, which a snapshot has to distinguish. The engine's clock
+    /// is read before the subscription, so every event with a later time is live.
     async fn expect_replay(&self, engine: &Engine, since: Option<i64>) -> Replay {
         if since.is_none() || !self.state.has_snapshots() {
             return Replay::default();
@@ -156,18 +157,18 @@ impl Follower<'_> {
     }
 
     async fn wait_for_consumers(&mut self) {
-        // The source has the other end, and outlives this.
+        // The source owns the sender and outlives this follower.
         let _ = self.changes.changed().await;
     }
 
-    /// Snapshots first: handlers may be slower to take what is sent to them.
+    /// Publishes snapshots first: handlers may be slow to receive their updates.
     async fn publish(&mut self) {
         for (id, update) in self.state.take_snapshots() {
             self.publish_snapshot(id, update);
         }
         for update in self.state.take_updates() {
             if let Some(consumer) = &self.consumers.events {
-                // Whoever listens no more is not registered for much longer.
+                // An error means that the consumer has stopped; its registration ends soon.
                 let _ = consumer.updates.send(update).await;
             }
         }
@@ -193,7 +194,7 @@ impl Follower<'_> {
     }
 }
 
-/// Returns how long to wait before the engine is tried again. The first time it is said that it is away.
+/// Returns how long to wait before the next attempt to connect. The first failure of an outage is logged as a warning.
 fn log_disconnected(outage: &mut Outage, error: &anyhow::Error) -> Duration {
     let (report, pause) = outage.record_failure(now());
     match report {
@@ -205,7 +206,7 @@ fn log_disconnected(outage: &mut Outage, error: &anyhow::Error) -> Duration {
     pause
 }
 
-/// What an engine says in words that are not known here; the rest of its container counts.
+/// Logs the values in answers of the engine that were ignored. The other values of the container apply.
 pub(crate) fn log_parse_warnings(state: &mut EngineState) {
     for warning in state.take_warnings() {
         tracing::warn!("ignoring values from Docker that are not understood: {warning}");

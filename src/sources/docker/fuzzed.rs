@@ -1,4 +1,4 @@
-//! What an engine answers, for the fuzz targets: every conversion of its answers.
+//! Entry points of the fuzz targets: every conversion of the engine's answers.
 
 use super::{convert, lenient};
 use crate::{
@@ -9,7 +9,7 @@ use bollard::models::{
     ContainerInspectResponse, ContainerSummary, EventMessage, ImageInspect, Network,
 };
 
-/// The containers of a list, and whatever else the same text may be.
+/// Parses a text as a list of containers, and as every other kind of answer.
 pub fn parse_containers(text: &[u8], filter: &ContainerFilter) -> Vec<Container> {
     let list = lenient::parse_list::<ContainerSummary>(text).unwrap_or_default();
     let lines = list.entries.iter().filter_map(convert::parse_fingerprint).count();

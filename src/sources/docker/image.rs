@@ -1,11 +1,11 @@
-//! What an image brings along.
+//! Inspection of images: their labels, environment and exposed ports.
 
 use super::{convert, engine::Engine};
 use crate::model::container::Image;
 use anyhow::Result;
 
 impl Engine {
-    /// `None` where the engine has no image of that name.
+    /// Returns `None` if the engine has no image of that name.
     pub async fn inspect_image(&self, name: &str) -> Result<Option<Image>> {
         let is_name = |c: char| c.is_ascii_alphanumeric() || "._-/:@".contains(c);
         if !name.chars().all(is_name) {

@@ -1,7 +1,7 @@
-//! Cache of images, and which containers wait for one: with `--image-labels off` a label does not count
-//! that the container has of its image.
+//! Cache of images, and of the containers that wait for one. With `--image-labels off`, a label that the container has
+//! from its image does not apply.
 //!
-//! Pure: says which images to ask for, takes the answers.
+//! Pure: returns which images to inspect, takes the answers.
 
 use crate::{
     model::container::{Container, ContainerId, Image, ImageId},
@@ -12,12 +12,13 @@ use std::{
     sync::Arc,
 };
 
-/// Images that are asked for at the same time.
+/// Limit of images that are inspected at the same time.
 const MOST_QUESTIONS: usize = 8;
-/// Images that no container has, and that are kept all the same: a container is removed before its successor comes.
+/// Limit of cached images that no container uses. They are kept because a container is removed before its successor is
+/// created.
 const MOST_SPARE: usize = 256;
 
-/// What Docker answered about an image, and what of it is looked at.
+/// Docker's answer about an image, reduced to what is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ImageAnswer {
     Found(Arc<Image>),
@@ -25,7 +26,7 @@ pub(crate) enum ImageAnswer {
     Failed(Arc<str>),
 }
 
-/// Images, and the containers that wait for them. Bounded by the containers that there are, and [`MOST_SPARE`].
+/// Images, and the containers that wait for them. Bounded by the number of containers plus [`MOST_SPARE`].
 #[derive(Debug, Default)]
 pub(crate) struct ImageCache {
     answers: BTreeMap<ImageId, ImageAnswer>,
@@ -33,16 +34,16 @@ pub(crate) struct ImageCache {
     asking: BTreeSet<ImageId>,
     /// Containers whose image is not known yet.
     waiting: BTreeMap<ContainerId, ImageId>,
-    /// Containers whose image could not be had.
+    /// Containers whose image could not be inspected.
     failed: BTreeMap<ContainerId, ImageId>,
-    /// The events behind those that wait.
+    /// The events that caused the pending inspections.
     causes: BTreeMap<ImageId, EventCause>,
     /// Images of the containers of the list that is being read.
     used: BTreeSet<ImageId>,
 }
 
 impl ImageCache {
-    /// Leaves the container the labels that are its own; none while its image is not known, or could not be had.
+    /// Keeps only the container's own labels; none while its image is not known, or if it could not be inspected.
     pub(crate) fn keep_own(
         &mut self,
         container: &mut Container,
@@ -80,7 +81,7 @@ impl ImageCache {
         }
     }
 
-    /// Why none of the container's labels counts, where that was found before.
+    /// Returns why none of the container's labels apply, if the inspection of its image failed.
     pub(crate) fn fault(&self, id: &ContainerId) -> Option<Arc<str>> {
         match self.answers.get(self.failed.get(id)?)? {
             ImageAnswer::Failed(why) => Some(Arc::clone(why)),
@@ -88,7 +89,7 @@ impl ImageCache {
         }
     }
 
-    /// The next image to ask for, a few at a time.
+    /// Returns the next image to inspect, a few at a time.
     pub(crate) fn ask(&mut self) -> Option<ImageId> {
         if MOST_QUESTIONS <= self.asking.len() {
             return None;
@@ -98,7 +99,7 @@ impl ImageCache {
         Some(id)
     }
 
-    /// Returns the containers to look at again, and the event behind them.
+    /// Returns the containers to read again, and the event that caused it.
     pub(crate) fn answer(
         &mut self,
         id: &ImageId,
@@ -115,18 +116,18 @@ impl ImageCache {
         (of_it.collect(), cause)
     }
 
-    /// A new connection: answers that were awaited do not arrive.
+    /// Handles a new connection: answers to pending requests do not arrive.
     pub(crate) fn connect(&mut self) {
         self.to_ask.append(&mut self.asking);
     }
 
-    /// A container of the list is the same as before.
+    /// Marks the image of an unchanged container of the list as used.
     pub(crate) fn use_image_of(&mut self, container: &Container) {
         self.used.extend(container.image_id.clone());
     }
 
-    /// The whole list was read. Images that could not be had are asked for again, and those that no container has
-    /// are forgotten where they are many.
+    /// Handles the end of a list. Images that could not be inspected are requested again. If there are many images that
+    /// no container uses, they are dropped.
     pub(crate) fn end_list(&mut self, exists: impl Fn(&ContainerId) -> bool) {
         self.waiting.retain(|id, _| exists(id));
         self.failed.retain(|id, _| exists(id));
@@ -144,7 +145,7 @@ impl ImageCache {
         self.failed.remove(id);
     }
 
-    /// Containers whose labels may yet change, though no event says so.
+    /// Returns the containers whose labels may still change without an event.
     pub(crate) fn unsettled(&self) -> BTreeSet<ContainerId> {
         self.waiting.keys().chain(self.failed.keys()).cloned().collect()
     }

@@ -1,4 +1,5 @@
-//! What only an inspection tells of a container, and how it joins what the list told.
+//! What only an inspection reports about a container, and how it is merged into what the list
+//! reported.
 //!
 //! Pure.
 
@@ -7,26 +8,26 @@ use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct InspectDetails {
-    /// More exactly than the list tells it, which has all that one `docker compose up` makes in the
-    /// same second.
+    /// More precise than the list, where all containers that one `docker compose up` creates in the
+    /// same second have the same time.
     pub(crate) created: Option<i64>,
     pub(crate) started: Option<i64>,
-    /// Podman's list leaves it out.
+    /// Missing in Podman's list.
     pub(crate) network_mode: Option<NetworkMode>,
     pub(crate) environment: BTreeMap<String, String>,
     pub(crate) stop: StopConfig,
     /// EXPOSE, which the list leaves out for host networking.
     pub(crate) exposed: BTreeSet<u16>,
-    /// Of a paused container too, of which the list says only that it is paused.
+    /// Also set for a paused container; the list reports only that it is paused.
     pub(crate) health: Health,
 }
 
-/// Completes a container with its inspection.
+/// Completes a container with the details of its inspection.
 pub(crate) fn apply_details(container: &mut Container, details: InspectDetails) {
     let InspectDetails { created, started, network_mode, environment, stop, exposed, health } =
         details;
     container.created = created.unwrap_or(container.created);
-    // An event may have told of a later start already.
+    // An event may have reported a later start already.
     container.started = container.started.max(Some(started.unwrap_or(0)));
     if let Some(mode) = network_mode {
         container.network_mode = mode;
@@ -39,11 +40,12 @@ pub(crate) fn apply_details(container: &mut Container, details: InspectDetails) 
     }
 }
 
-/// Carries over what an earlier inspection told, as it cannot change while the container exists.
+/// Carries over the details of an earlier inspection, which cannot change while the container
+/// exists.
 pub(crate) fn carry_over_details(fresh: &mut Container, cached: &Container) {
     fresh.started = cached.started;
     if cached.stop_config.is_some() {
-        // What a list leaves out.
+        // Missing in the list.
         if fresh.network_mode == NetworkMode::Own {
             fresh.network_mode.clone_from(&cached.network_mode);
         }

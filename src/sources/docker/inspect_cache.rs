@@ -1,8 +1,7 @@
-//! Every container with all that Docker says of it, and every event, in each container's order.
+//! Cache of the full description of every container, and every event in order for each container.
 //!
-//! Pure: a state machine. What was heard and answered goes in, what is to be asked and told comes out.
-//! An event is told when the container it is about was asked for anew, so that whoever hears it also
-//! knows what it has led to.
+//! Pure: a state machine. Events and answers come in, requests and updates come out. An event is sent after its
+//! container was inspected again, so that its receiver also gets the state that the event led to.
 
 use super::event::{Event, EventSubject};
 use crate::{
@@ -19,69 +18,69 @@ use std::{
     time::Duration,
 };
 
-/// Answers to one question about one container.
+/// Answer to the inspection of one container.
 #[derive(Debug)]
 pub(crate) enum InspectResult {
     Found(Description),
     Gone,
-    /// The engine did not answer: what was known stays.
+    /// The engine did not answer: the known description is kept.
     Failed,
 }
 
-/// Actions that tell of an end.
+/// Actions that report the end of a container.
 const END_ACTIONS: &[&str] = &["die", "stop", "destroy"];
-/// Actions after which nothing is different: they arrive all day.
+/// Actions that change nothing, and are frequent.
 const IDLE_ACTIONS: &[&str] =
     &["exec_create", "exec_start", "exec_die", "exec_detach", "attach", "top"];
-/// Questions at a time.
+/// Limit of inspections at the same time.
 const MAX_IN_FLIGHT: usize = 16;
 
 #[derive(Debug, Default)]
 pub(crate) struct InspectCache {
     containers: Arc<ContainerMap>,
-    /// What the last list said of each.
+    /// Fingerprint of each container in the last list.
     fingerprints: BTreeMap<ContainerId, String>,
-    /// Events whose container is being asked for, in order.
+    /// Events whose container is being inspected, in order.
     waiting_events: BTreeMap<ContainerId, VecDeque<Event>>,
-    /// To be asked for.
+    /// Containers to inspect.
     to_inspect: BTreeSet<ContainerId>,
-    /// Asked for: whether something was heard of it since.
+    /// Inspections in progress; the value is whether an event or a list has made the answer stale.
     in_flight: BTreeMap<ContainerId, bool>,
-    /// Of those that have no address now, or whose events wait: the last that had one.
+    /// Last description with an address, of containers that have none now or whose events wait.
     last_addressed: BTreeMap<ContainerId, Arc<Description>>,
-    /// The last that was known of those that are gone, while events of theirs wait.
+    /// Last description of removed containers, while their events wait.
     removed: BTreeMap<ContainerId, Arc<Description>>,
-    /// Those that are others in the roster, and no event has told it.
+    /// Containers that changed in the map without an event.
     unreported: BTreeSet<ContainerId>,
-    /// A first list has been gone through; until then nothing is told.
+    /// All containers of a first list have been inspected; no update is sent before that.
     is_complete: bool,
     is_listed: bool,
     updates: Vec<ContainerUpdate>,
     recent: RecentEvents,
 }
 
-/// An event as the engine repeats it: when, whose, and what.
+/// Identity of an event that the engine may repeat: time, container and action.
 type EventKey = (i64, ContainerId, String);
 
-/// Which events were heard, by the engine's clock, which may be set back.
+/// Recently received events, by the engine's clock, which may be set back.
 #[derive(Debug, Default)]
 struct RecentEvents {
-    /// The time from which on the engine is asked to repeat events.
+    /// The time from which the engine is asked to repeat events.
     newest: Option<i64>,
-    /// The events that were heard last.
+    /// The last events received.
     events: VecDeque<EventKey>,
-    /// Those of the connections before this one: the engine repeats some of them.
+    /// Events of earlier connections: the engine repeats some of them.
     previous_events: BTreeSet<EventKey>,
-    /// The time of the last event before a panic, of which no more is known.
+    /// Time of the last event before a panic; nothing else is known about it.
     bookmark: Option<i64>,
-    /// How far the clock was set back, until it is said.
+    /// How far the clock was set back, until it is logged.
     clock_step_back: Option<Duration>,
 }
 
 impl RecentEvents {
-    /// An engine remembers no more events than that.
+    /// An engine remembers no more events than this.
     const MAX_EVENTS: usize = 256;
-    /// Events of one moment may come in another order, in nanoseconds.
+    /// Limit of how far events may arrive out of order, in nanoseconds.
     const MAX_DISORDER_NANOS: i64 = 1_000_000_000;
 
     fn start_connection(&mut self) -> Option<i64> {
@@ -113,51 +112,52 @@ fn event_key(id: &ContainerId, cause: &EventCause) -> EventKey {
 }
 
 impl InspectCache {
-    /// From when on the engine is to tell its events again: an outage loses none that it remembers.
+    /// Starts a connection. Returns the time from which the engine is to repeat its events, so that an outage loses
+    /// none that it still remembers.
     pub(crate) fn on_connect(&mut self) -> Option<i64> {
         self.recent.start_connection()
     }
 
-    /// The time of the newest event that was heard.
+    /// Returns the time of the newest event received.
     pub(crate) fn newest_event_time(&self) -> Option<i64> {
         self.recent.newest
     }
 
-    /// One that goes on behind an event of this time; of all else nothing is known.
+    /// Creates a cache that continues after an event of this time and knows nothing else.
     pub(crate) fn from_bookmark(bookmark: Option<i64>) -> Self {
         let recent = RecentEvents { newest: bookmark, bookmark, ..RecentEvents::default() };
         Self { recent, ..Self::default() }
     }
 
-    /// How far the engine's clock was set back, once.
+    /// Returns how far the engine's clock was set back, once.
     pub(crate) fn take_clock_step(&mut self) -> Option<Duration> {
         self.recent.clock_step_back.take()
     }
 
-    /// Questions that were under way are asked again when the engine is back.
+    /// Queues the inspections in progress again, for the next connection.
     pub(crate) fn on_disconnect(&mut self) {
         self.to_inspect.extend(std::mem::take(&mut self.in_flight).into_keys());
         self.is_listed = false;
     }
 
-    /// A list was read on this connection.
+    /// Whether a list was read on this connection.
     pub(crate) fn is_listed(&self) -> bool {
         self.is_listed
     }
 
-    /// `None` until all is known.
+    /// Returns `None` until all containers have been inspected.
     pub(crate) fn containers(&self) -> Option<&ContainerMap> {
         self.is_complete.then_some(&*self.containers)
     }
 
-    /// Whether it was heard before: an engine repeats what it said at the end of the last connection.
+    /// Whether the event was received before: an engine repeats the last events of the previous connection.
     pub(crate) fn is_duplicate(&self, event: &Event) -> bool {
         event
             .container_id()
             .is_some_and(|id| self.recent.is_duplicate(&event_key(id, &event.cause)))
     }
 
-    /// An event of a network as a whole changes no container.
+    /// Handles an event. An event of a network as a whole changes no container.
     pub(crate) fn on_event(&mut self, event: Event) {
         let Some(id) = event.container_id().cloned() else { return };
         let key = event_key(&id, &event.cause);
@@ -180,13 +180,13 @@ impl InspectCache {
         }
     }
 
-    /// All containers there are, with what of each shows whether it is another.
+    /// Handles a list of all containers, with the fingerprint of each.
     pub(crate) fn on_list(&mut self, fingerprints: BTreeMap<ContainerId, String>) {
         let is_new = |(id, fingerprint): &(&ContainerId, &String)| {
             !self.containers.contains_key(*id) || self.fingerprints.get(*id) != Some(*fingerprint)
         };
         let new: Vec<_> = fingerprints.iter().filter(is_new).map(|(id, _)| id.clone()).collect();
-        // A list that leaves one out is not believed: the engine is asked for it.
+        // A container that is missing in the list may still exist: the engine is asked.
         let missing: Vec<_> =
             self.containers.keys().filter(|id| !fingerprints.contains_key(*id)).cloned().collect();
         new.into_iter().chain(missing).for_each(|id| self.enqueue_query(id));
@@ -195,7 +195,7 @@ impl InspectCache {
         self.finish_sync();
     }
 
-    /// Whom to ask for now.
+    /// Returns the next container to inspect.
     pub(crate) fn next_query(&mut self) -> Option<ContainerId> {
         if MAX_IN_FLIGHT <= self.in_flight.len() {
             return None;
@@ -236,7 +236,7 @@ impl InspectCache {
         if !is_stale && self.is_complete {
             self.flush_events(id);
             self.removed.remove(id);
-            // One that has ended had its address once: until it is destroyed, that is known.
+            // A container that has ended keeps its last address until it is destroyed.
             if self.containers.get(id).is_none_or(|description| description.has_address()) {
                 self.last_addressed.remove(id);
             }
@@ -255,8 +255,8 @@ impl InspectCache {
         }
     }
 
-    /// Who does not want these events hears of other containers' changes all the same, so only this one's
-    /// is told with them.
+    /// Sends the waiting events of this container. Changes of other containers stay unreported: a handler that does not
+    /// subscribe to these events must still receive them.
     fn flush_events(&mut self, id: &ContainerId) {
         let Some(events) = self.waiting_events.remove(id) else { return };
         for event in events {
@@ -281,7 +281,7 @@ impl InspectCache {
             .push(ContainerUpdate::Event(Arc::new(container_event), Arc::clone(&self.containers)));
     }
 
-    /// When nothing is left to be asked, what no event has told is told.
+    /// When no inspection is due or in progress, sends the changes that no event has reported.
     fn finish_sync(&mut self) {
         if !self.is_listed || !self.to_inspect.is_empty() || !self.in_flight.is_empty() {
             return;

@@ -1,29 +1,29 @@
-//! What another program says in JSON, read as far as it is understood.
+//! Lenient parsing of another program's JSON: what is not understood is left out.
 //!
-//! Pure. A list is read entry by entry, and of an entry all but the fields that are not of their type: a word that only the
-//! engine of next year has costs that word, not the container, nor the list.
+//! Pure. A list is parsed entry by entry, and of an entry only the fields of an unexpected type are dropped: a value
+//! that only a future engine has costs that value, not the container and not the list.
 
 use crate::support::escape::{QuotedText, SingleLine, Truncated};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, value::RawValue};
 use std::collections::BTreeSet;
 
-/// A struct has fewer fields; what has more is a map, whose entries do not need each other.
+/// Limit of the fields of a struct. An object with more fields is a map, whose entries are independent of each other.
 const MAX_STRUCT_FIELDS: usize = 64;
-/// Of an entry no more is told.
+/// Limit of the warnings that are reported for an entry.
 const MAX_WARNINGS_PER_ENTRY: usize = 5;
-/// Of an engine no more is told.
+/// Limit of the warnings that are logged for an engine.
 const MAX_LOGGED_WARNINGS: usize = 1000;
 
-/// Something that was left out, in words.
+/// Describes something that was left out.
 pub(crate) type ParseWarning = String;
 
-/// What a list told, and what of it was left out.
+/// A parsed list, and what was left out of it.
 #[derive(Debug)]
 pub(crate) struct LenientList<T> {
     pub(crate) entries: Vec<T>,
     pub(crate) warnings: Vec<ParseWarning>,
-    /// How many entries were left out as a whole.
+    /// Number of entries that were left out as a whole.
     pub(crate) dropped: usize,
 }
 
@@ -42,7 +42,7 @@ impl<T> Default for LenientList<T> {
     }
 }
 
-/// What was left out, each told once.
+/// What was left out, each logged once.
 #[derive(Debug, Default)]
 pub(crate) struct WarningLog {
     logged: BTreeSet<ParseWarning>,
@@ -63,7 +63,7 @@ impl WarningLog {
     }
 }
 
-/// The entries of a list. An error where it is no list at all.
+/// Parses the entries of a list. Returns an error if the text is not a list.
 pub(crate) fn parse_list<T: DeserializeOwned>(
     text: &[u8],
 ) -> Result<LenientList<T>, serde_json::Error> {
@@ -79,7 +79,7 @@ pub(crate) fn parse_list<T: DeserializeOwned>(
     Ok(list)
 }
 
-/// One entry; `None` where nothing of it is understood.
+/// Parses one entry; `None` if nothing of it could be parsed.
 pub(crate) fn parse_entry<T: DeserializeOwned>(text: &str) -> (Option<T>, Vec<ParseWarning>) {
     let error = match serde_json::from_str(text) {
         Ok(read) => return (Some(read), Vec::new()),
@@ -102,7 +102,7 @@ pub(crate) fn parse_entry<T: DeserializeOwned>(text: &str) -> (Option<T>, Vec<Pa
     (read, warnings.into_iter().map(|text| format!("{name}: {text}")).collect())
 }
 
-/// The value without what makes it unacceptable; `None` if nothing is left.
+/// Returns the value without the parts that make it unacceptable; `None` if nothing is left.
 fn prune_value(
     value: Value,
     accepts: &dyn Fn(&Value) -> bool,
@@ -134,7 +134,7 @@ fn prune_value(
     None
 }
 
-/// Those that are fine by themselves first; the others may need these.
+/// Prunes the fields that are not accepted on their own, after the others, which they may require.
 fn prune_fields(
     fields: Map<String, Value>,
     accepts: &dyn Fn(&Value) -> bool,
@@ -160,7 +160,7 @@ fn prune_fields(
     kept
 }
 
-/// Who it is about.
+/// Returns the name of the object that the entry is about.
 fn entry_name(entry: &Value) -> String {
     let text = |key: &str| entry.get(key).and_then(Value::as_str);
     let first = entry.pointer("/Names/0").and_then(Value::as_str);

@@ -1,4 +1,4 @@
-//! What an engine has now, without following it.
+//! Reads the current state of an engine once, without following it.
 
 use super::{
     connect::EngineSettings, engine::Engine, engine_state::EngineState, follow::log_parse_warnings,
@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The world as it is now.
+/// Returns the current world.
 pub async fn list_once(settings: &EngineSettings, filter: &ContainerFilter) -> Result<World> {
     let relist_interval = Duration::from_hours(1);
     let config = SnapshotConfig { relist_interval, ..SnapshotConfig::new(filter.clone()) };
@@ -29,7 +29,7 @@ pub async fn list_once(settings: &EngineSettings, filter: &ContainerFilter) -> R
     Ok(world.map(Arc::unwrap_or_clone).unwrap_or_default())
 }
 
-/// All containers as they are now.
+/// Returns all current containers.
 pub async fn list_descriptions(settings: &EngineSettings) -> Result<Arc<ContainerMap>> {
     let mut state = EngineState::default();
     state.add_events(None, Instant::now());
@@ -42,7 +42,7 @@ pub async fn list_descriptions(settings: &EngineSettings) -> Result<Arc<Containe
     containers.context("Docker returned no list of containers")
 }
 
-/// Until nothing is left to be asked.
+/// Sends requests until none is left.
 async fn ask_all(settings: &EngineSettings, state: &mut EngineState) -> Result<()> {
     let engine = Engine::connect(settings).await?;
     state.on_connect(Replay::default(), Instant::now());

@@ -1,8 +1,8 @@
-//! Docker engines: connect, convert, follow. The only folder that says bollard; it knows nothing of our labels, of
-//! routes or of HAProxy.
+//! Docker engines: connect, convert answers, follow events. The only folder that uses bollard; it does not depend on
+//! docker-glue labels, routes or HAProxy.
 //!
-//! `follow` is the loop of one engine, for all who are registered with its source; `engine_state` decides, `request`
-//! asks.
+//! `follow` is the loop of one engine and serves all consumers registered with its source; `engine_state` decides which
+//! requests are due, `request` sends them.
 
 mod cache;
 mod connect;

@@ -1,8 +1,8 @@
-//! What events said that the engine's lists may not know yet.
+//! Events that the engine's lists may not show yet.
 //!
-//! Pure. A stop signal and a death are believed at once, and against lists for a while, which would still
-//! tell of a running container. Of all else the lists decide; they are asked again, a few times at most,
-//! until they show what the event said.
+//! Pure. A stop signal and a death apply at once, and for a while even against lists that still show a running
+//! container. In all other cases the lists decide; they are requested again, a few times at most, until they show what
+//! the event reported.
 
 use super::signal;
 use crate::{
@@ -14,62 +14,63 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The engine tells of a pause, a death or a network before its lists know (it writes a file in
-/// between): so long after an event, and so long after that, a list that did not know is asked again.
+/// The engine reports a pause, a death or a network before its lists show it (it writes a file in between). If a list
+/// does not show it, the list is requested again after these delays: the first after the event, each other after the
+/// previous request.
 const RECHECK_DELAYS: [Duration; 3] =
     [Duration::from_millis(10), Duration::from_millis(100), Duration::from_secs(1)];
-/// Until then a death is believed against lists that say otherwise.
+/// How long a death applies against lists that say otherwise.
 pub(crate) const DEAD_TTL: Duration = Duration::from_secs(5);
-/// The engine's own patience between the stop signal and SIGKILL, in seconds.
+/// The engine's default timeout between the stop signal and SIGKILL, in seconds.
 const DEFAULT_STOP_TIMEOUT: i64 = 10;
-/// How much longer than that a container may live before it counts as not leaving after all.
+/// How much longer than its stop timeout a container may run before it no longer counts as stopping.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Default)]
 pub(crate) struct PendingEvents {
-    /// Until when a death is believed.
+    /// Until when a death applies.
     died: BTreeMap<ContainerId, Instant>,
-    /// Until when a stop signal is believed; `None` is for ever.
+    /// Until when a stop signal applies; `None` is forever.
     stopping: BTreeMap<ContainerId, Option<Instant>>,
-    /// When they started, until an answer is merged with it.
+    /// Start times from events, until they are merged into an answer.
     started: BTreeMap<ContainerId, i64>,
     checks: BTreeMap<ContainerId, PendingCheck>,
 }
 
-/// A container that is to be asked for again, unless its answer shows what was heard.
+/// A container that is requested again unless an answer shows what the event reported.
 #[derive(Debug)]
 struct PendingCheck {
     expected: ExpectedState,
     at: Instant,
-    /// How often it was asked for again already.
+    /// How often it was requested again so far.
     attempts: usize,
     cause: Option<EventCause>,
 }
 
-/// What an answer shows that is not older than its event.
+/// State that an answer shows if it is not older than the event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ExpectedState {
-    /// It runs, and has an address where it can have one of its own.
+    /// It runs, and has an address if it can have its own.
     Running,
     Paused,
     Down,
     Gone,
     Health(Health),
-    /// Nothing shows it.
+    /// No answer can show it.
     Unobservable,
 }
 
-/// What has to be looked at because time went by.
+/// What is due because time has passed.
 #[derive(Debug, Default)]
 pub(crate) struct ExpiredEvents {
-    /// They got their stop signal, and live on.
+    /// Containers that received their stop signal and still run.
     pub(crate) still_running: Vec<ContainerId>,
     pub(crate) to_recheck: BTreeSet<ContainerId>,
     pub(crate) cause: Option<EventCause>,
 }
 
 impl PendingEvents {
-    /// It got this signal. Says whether that is one to end it.
+    /// Handles a signal to the container. Returns whether it is one that stops it.
     pub(crate) fn on_signal(
         &mut self,
         id: &ContainerId,
@@ -84,31 +85,31 @@ impl PendingEvents {
         is_stop
     }
 
-    /// It does not run any more, whatever lists say for a while.
+    /// Handles the death of a container: it counts as not running, even against lists, for a while.
     pub(crate) fn on_die(&mut self, id: &ContainerId, now: Instant) {
         self.stopping.remove(id);
         self.died.insert(id.clone(), now + DEAD_TTL);
     }
 
-    /// By the engine's clock, in nanoseconds.
+    /// Handles the start of a container. `time` is by the engine's clock, in nanoseconds.
     pub(crate) fn on_start(&mut self, id: &ContainerId, time: i64) {
         self.stopping.remove(id);
         self.died.remove(id);
         self.started.insert(id.clone(), time);
     }
 
-    /// When it started, if that was heard and not taken yet.
+    /// Takes the time of a start that was reported by an event and not taken yet.
     pub(crate) fn take_start(&mut self, id: &ContainerId) -> Option<i64> {
         self.started.remove(id)
     }
 
-    /// From now on an answer is awaited that shows this.
+    /// Expects an answer that shows the state after this event.
     pub(crate) fn expect_state(&mut self, id: ContainerId, cause: EventCause, now: Instant) {
         let (expected, at) = (ExpectedState::from_action(&cause.action), now + RECHECK_DELAYS[0]);
         self.checks.insert(id, PendingCheck { expected, at, attempts: 0, cause: Some(cause) });
     }
 
-    /// Its events count from now on; an answer from before may lack what one said that passed by.
+    /// Starts to follow the events of a container. An earlier answer may lack an event that was ignored until now.
     pub(crate) fn track_from_now(
         &mut self,
         id: &ContainerId,
@@ -120,17 +121,17 @@ impl PendingEvents {
         self.checks.entry(id.clone()).or_insert(PendingCheck { expected, at, attempts: 0, cause });
     }
 
-    /// All of which an answer is awaited.
+    /// Returns the containers for which an answer is expected.
     pub(crate) fn pending_ids(&self) -> BTreeSet<ContainerId> {
         self.checks.keys().cloned().collect()
     }
 
-    /// It was heard to start, and no answer has shown it.
+    /// Whether an event reported a start that no answer has shown yet.
     pub(crate) fn is_start_pending(&self, id: &ContainerId) -> bool {
         self.checks.get(id).is_some_and(|check| check.expected == ExpectedState::Running)
     }
 
-    /// An answer to a question that was asked after all that was heard of it.
+    /// Handles an answer to a request that was sent after all events of the container.
     pub(crate) fn on_response(&mut self, id: &ContainerId, listed: Option<&Container>) {
         if listed.is_none() {
             self.started.remove(id);
@@ -146,12 +147,12 @@ impl PendingEvents {
         }
     }
 
-    /// The whole list says that they do not run.
+    /// Removes the stop signals of containers that do not run according to a full list.
     pub(crate) fn clear_stops(&mut self, are_down: impl Fn(&ContainerId) -> bool) {
         self.stopping.retain(|id, _| !are_down(id));
     }
 
-    /// Brings what a list told in line with what was heard.
+    /// Applies the events to a container from a list.
     pub(crate) fn apply_to(&self, container: &mut Container) {
         if self.died.contains_key(&container.id) && container.is_up() {
             container.state = ContainerState::Exited;
@@ -181,7 +182,7 @@ impl PendingEvents {
         expired
     }
 
-    /// When something will be late, if nothing is heard before.
+    /// When the next deadline expires, if nothing arrives before.
     pub(crate) fn wake_at(&self) -> Option<Instant> {
         let check_times = self.checks.values().map(|check| &check.at);
         self.stopping.values().flatten().chain(self.died.values()).chain(check_times).min().copied()
@@ -220,14 +221,14 @@ fn has_address(container: &Container) -> bool {
         || endpoints.any(|endpoint| endpoint.ipv4.is_some() || endpoint.ipv6.is_some())
 }
 
-/// Whether a signal is one that `docker stop` sends to this container, or the last one.
+/// Whether `docker stop` may send this signal to the container: its own stop signal, SIGTERM or SIGKILL.
 pub(crate) fn is_stop_signal(stop_config: Option<&StopConfig>, signal: i32) -> bool {
     let own = stop_config.and_then(|stop| signal::parse_signal(stop.signal.as_deref()?));
     signal == signal::KILL || signal == signal::TERM || Some(signal) == own
 }
 
-/// Until when a container that got its stop signal may live; `None` is for ever. Whoever made the container
-/// chose its timeout, and no clock need reach as far.
+/// Returns until when a container may run after its stop signal; `None` is forever. The creator of the container chose
+/// the timeout, which may be beyond the range of the clock.
 pub(crate) fn stop_deadline(stop_config: Option<&StopConfig>, now: Instant) -> Option<Instant> {
     let seconds = stop_config.and_then(|stop| stop.timeout).unwrap_or(DEFAULT_STOP_TIMEOUT);
     let stop_timeout = Duration::from_secs(u64::try_from(seconds).ok()?);

@@ -1,17 +1,17 @@
-//! When an engine that says nothing is pinged: one that hangs keeps its connections open.
+//! When to ping an engine that is silent: an engine that hangs keeps its connections open.
 
 use super::engine::Engine;
 use anyhow::Result;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
-/// An engine that said nothing for so long is asked whether it is there.
+/// An engine that has been silent for this long is pinged.
 const AFTER: Duration = Duration::from_secs(5);
 
-/// The next ping. At most one is under way.
+/// The next ping. At most one is in progress.
 #[derive(Debug)]
 pub(crate) struct Ping {
-    /// `None` while one is under way.
+    /// `None` while one is in progress.
     at: Option<Instant>,
 }
 
@@ -20,7 +20,7 @@ impl Ping {
         Self { at: Some(Instant::now() + AFTER) }
     }
 
-    /// Waits until a ping is due; without an end while one is under way. For a `select!`.
+    /// Waits until a ping is due; forever while one is in progress. For a `select!`.
     pub(crate) async fn wait(&self) {
         match self.at {
             Some(at) => sleep_until(at).await,
@@ -34,14 +34,14 @@ impl Ping {
         async move { engine.ping().await }
     }
 
-    /// The engine said something, so that it need not be pinged soon.
+    /// Postpones the next ping, because the engine sent something.
     pub(crate) fn postpone(&mut self) {
         if self.at.is_some() {
             self.end();
         }
     }
 
-    /// The ping was answered, or was not.
+    /// Ends the ping in progress, whether it was answered or not.
     pub(crate) fn end(&mut self) {
         self.at = Some(Instant::now() + AFTER);
     }

@@ -1,4 +1,4 @@
-//! Questions whose answer is read entry by entry: the library would refuse a whole list for one word that it does not know.
+//! Requests whose answer is parsed entry by entry: the library would reject a whole list for one unknown value.
 
 use super::{
     engine::Engine,
@@ -17,10 +17,10 @@ use std::{collections::BTreeMap, future::ready, io, time::Duration};
 use tokio::{io::AsyncBufReadExt, time::timeout};
 use tokio_util::io::StreamReader;
 
-/// Patience with an engine that has nothing to look up for its answer.
+/// Timeout of an answer for which the engine has nothing to look up.
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// One thing, and the words that it was told in.
+/// A parsed object, and the text that it was parsed from.
 #[derive(Debug)]
 pub(crate) struct ParsedObject<T> {
     pub(crate) value: T,
@@ -28,7 +28,7 @@ pub(crate) struct ParsedObject<T> {
     pub(crate) is_partial: bool,
 }
 
-/// A question with its parameters; a filter is a list of words for each key.
+/// Returns the path of a request with its parameters; a filter has a list of values for each key.
 pub(crate) fn query_path(
     route: &str,
     parameters: &[(&str, &str)],
@@ -54,7 +54,7 @@ impl Engine {
         })
     }
 
-    /// One thing; `None` where there is no such thing.
+    /// Requests one object; `None` if it does not exist.
     pub(crate) async fn query_object<T: DeserializeOwned>(
         &self,
         what: &str,
@@ -85,7 +85,8 @@ impl Engine {
         Ok(Some(ParsedObject { value, text, is_partial: !warnings.is_empty() }))
     }
 
-    /// Whether the engine answers at all, whatever it says: a proxy before it may know no ping.
+    /// Checks whether the engine answers at all; any answer counts, because a proxy in front of it may not know
+    /// `/_ping`.
     pub(crate) async fn ping(&self) -> Result<()> {
         match timeout(PING_TIMEOUT, self.fetch_body("/_ping")).await {
             Ok(Ok(_) | Err(Error::DockerResponseServerError { .. })) => Ok(()),
@@ -105,7 +106,7 @@ impl Engine {
         Ok(text)
     }
 
-    /// Line by line, for as long as the engine speaks.
+    /// Streams the lines of an answer until it ends.
     pub(crate) fn stream_lines(&self, path: &str) -> impl Stream<Item = Result<String>> + use<> {
         let body =
             stream::once(ready(self.open_body(path))).try_flatten().map_err(io::Error::other);
@@ -116,7 +117,7 @@ impl Engine {
         })
     }
 
-    /// The library hands on the bytes of one kind of answer, which is the one for any question here.
+    /// The library returns raw bytes for one kind of request only, so it is used for all requests.
     fn open_body(
         &self,
         path: &str,

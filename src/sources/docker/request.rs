@@ -1,4 +1,4 @@
-//! Asks the engine what its state wants to know.
+//! Sends the requests of `EngineState` to the engine.
 
 use super::{
     cache::{CacheQuery, CacheResponse, CacheSnapshot, InspectOutcome},
@@ -23,7 +23,8 @@ use std::{
     sync::Arc,
 };
 
-/// A list that fails ends the connection. What fails about one container or image is an answer.
+/// Sends a request. A list that fails ends the connection; a failure about one container or image
+/// is an answer.
 pub(crate) async fn send_request(engine: &Engine, request: EngineRequest) -> Result<EngineAnswer> {
     Ok(match request {
         EngineRequest::List { worlds, fingerprints } => {
@@ -51,13 +52,13 @@ pub(crate) async fn send_request(engine: &Engine, request: EngineRequest) -> Res
 
 type WorldSnapshots = BTreeMap<ConsumerId, CacheSnapshot>;
 
-/// One container of a list, for all who read it.
+/// One container of a list, for all consumers.
 struct ListEntry {
     containers: Vec<Arc<Container>>,
     fingerprint: Option<(ContainerId, String)>,
 }
 
-/// Page by page where containers are kept of it: see [`Engine::list_all_containers`].
+/// Lists all containers, page by page if containers are kept: see [`Engine::list_all_containers`].
 async fn list_all(
     engine: &Engine,
     worlds: &WorldSnapshots,
@@ -76,7 +77,7 @@ async fn list_all(
     Ok(build_answer(list, worlds, fingerprints, &networks))
 }
 
-/// The container as each of them keeps it, in their order.
+/// Returns the container as each of the worlds keeps it, in their order.
 fn read_containers(summary: ContainerSummary, worlds: &WorldSnapshots) -> Vec<Arc<Container>> {
     if worlds.is_empty() {
         return Vec::new();
@@ -125,21 +126,22 @@ async fn list_part(
         (part, Some(networks))
     } else {
         let part = part.await?;
-        // Podman tells of no network that is made.
+        // Podman sends no event when a network is created.
         let is_missing = known.misses_network(&part.entries);
         (part, if is_missing { Some(engine.list_networks().await?) } else { None })
     };
     Ok((CacheResponse { containers: entries, networks }, warnings))
 }
 
-/// These containers, and those whose network they use if their events were not listened to.
+/// Returns these containers, and those whose network they use if their events were ignored so far.
 async fn list_with_owners(
     engine: &Engine,
     ids: &BTreeSet<ContainerId>,
     known: &CacheSnapshot,
 ) -> Result<LenientList<Arc<Container>>> {
     let mut list = engine.list_containers(ids).await?;
-    // One who shares the network of another that does so, and on: not without an end.
+    // A network owner may itself share the network of another container; the length of such a chain
+    // is limited.
     for _ in 0..MAX_NETWORK_HOPS {
         let owners = known.find_new_network_owners(&list.entries);
         if owners.is_empty() {
@@ -170,7 +172,7 @@ async fn inspect_details(
     }
 }
 
-/// An answer that there is no such image is one.
+/// The answer that there is no such image is a result, not an error.
 async fn find_image(
     engine: &Engine,
     id: &ImageId,

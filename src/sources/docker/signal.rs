@@ -7,10 +7,10 @@ use nix::sys::signal::Signal;
 pub(crate) const KILL: i32 = 9;
 pub(crate) const TERM: i32 = 15;
 
-/// What Linux (and the engine) takes the first and the last real-time signal for.
+/// The numbers of the first and the last real-time signal on Linux, which the engine uses too.
 const REALTIME_RANGE: (i32, i32) = (34, 64);
 
-/// The signal's number; `None` for what is no signal.
+/// Returns the signal's number; `None` if the text is not a signal.
 pub fn parse_signal(text: &str) -> Option<i32> {
     let text = text.trim().to_ascii_uppercase();
     if let Ok(number) = text.parse::<i32>() {

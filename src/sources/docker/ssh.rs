@@ -1,6 +1,7 @@
-//! The way to an engine over SSH: every connection is an `ssh` that runs `docker system dial-stdio`
-//! over there, as the docker command does it. Keys, known hosts and jump hosts are those of the
-//! user's ssh; what it says when it ends badly is the error of the connection.
+//! Connection to an engine over SSH: each connection is an `ssh` process that runs `docker system
+//! dial-stdio` on the remote machine, as the docker command does. Keys, known hosts and jump hosts
+//! are those of the user's ssh configuration. If ssh fails, its error output becomes the error of
+//! the connection.
 
 use anyhow::{Result, anyhow};
 use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker, errors::Error};
@@ -30,11 +31,12 @@ use tokio::{
     time::timeout,
 };
 
-/// An sshd lets ten log in at a time, and drops some of what is more (`MaxStartups`).
+/// By default sshd allows ten unauthenticated connections at a time, and drops some beyond that
+/// (`MaxStartups`).
 const MAX_CONNECTIONS: usize = 4;
-/// More of what ssh says is not kept.
+/// Limit of ssh's error output that is kept, in bytes.
 const MAX_STDERR_BYTES: u64 = 4096;
-/// How long after its end ssh may take to say why.
+/// How long to wait for ssh's error output after it has exited.
 const STDERR_GRACE: Duration = Duration::from_millis(200);
 
 /// `[user@]host[:port]`
@@ -46,7 +48,7 @@ pub(crate) struct Destination {
 }
 
 impl Destination {
-    /// `None` if it names no host.
+    /// Returns `None` if the address names no host.
     pub(crate) fn parse_place(address: &str) -> Option<Self> {
         let (user, address) = match address.rsplit_once('@') {
             Some((user, address)) => (Some(user.to_owned()), address),
@@ -64,7 +66,7 @@ impl Destination {
             },
         };
         let is_user = user.as_deref().is_none_or(|user| !user.is_empty());
-        // ssh would take such a host for an option.
+        // ssh would take such a host as an option.
         let is_host = !host.is_empty() && !host.starts_with('-');
         (is_user && is_host).then(|| Self { user, host: host.to_owned(), port })
     }
@@ -72,7 +74,7 @@ impl Destination {
     fn ssh_command(&self, connect_timeout: Duration) -> Command {
         let mut ssh = Command::new("ssh");
         let connect_timeout = connect_timeout.as_secs().max(1);
-        // Nobody is there to be asked for a password or about a host's key.
+        // There is nobody to enter a password or to confirm a host key.
         ssh.args(["-T", "-o", "BatchMode=yes", "-o", &format!("ConnectTimeout={connect_timeout}")]);
         if let Some(user) = &self.user {
             ssh.args(["-l", user]);
@@ -86,7 +88,7 @@ impl Destination {
     }
 }
 
-/// As it is typed after `ssh`.
+/// In the form that is typed after `ssh`.
 impl fmt::Display for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(port) = self.port {
@@ -99,7 +101,7 @@ impl fmt::Display for Destination {
     }
 }
 
-/// A client whose first connection stands: the engine has answered over it.
+/// Creates a client whose first connection works: the engine has answered over it.
 pub(crate) async fn connect_client(
     destination: &Destination,
     url: &str,
@@ -119,14 +121,14 @@ pub(crate) async fn connect_client(
         }
     };
     let seconds = answer.as_secs().max(1);
-    // The host in requests is of no use to an engine at the end of a pipe.
+    // An engine at the end of a pipe ignores the host of requests.
     let docker = Docker::connect_with_custom_transport(
         transport,
         Some("ssh://docker"),
         seconds,
         API_DEFAULT_VERSION,
     )?;
-    // Beyond ssh's own patience with the network there is a login and a program to be started.
+    // In addition to ssh's own connect timeout, this covers the login and the start of a program.
     let all = connect * 3;
     match timeout(all, docker.ping()).await {
         Ok(Ok(_)) => Ok(docker),
@@ -143,7 +145,7 @@ fn ssh_error(destination: &Destination, url: &str, error: &Error) -> anyhow::Err
     }
 }
 
-/// The error that the client's layers are wrapped around.
+/// Returns the innermost error, without the layers of the client.
 fn root_cause(error: &dyn std::error::Error) -> String {
     let mut last = error;
     while let Some(source) = last.source() {
@@ -171,7 +173,7 @@ fn suggest_fix(destination: &Destination, message: &str) -> Option<String> {
     }
 }
 
-/// Makes connections for hyper.
+/// Creates connections for hyper.
 #[derive(Debug, Clone)]
 struct SshConnector {
     destination: Destination,
@@ -195,12 +197,12 @@ impl tower_service::Service<Uri> for SshConnector {
     }
 }
 
-/// What goes in and out of one ssh.
+/// Standard input and output of one ssh process.
 #[derive(Debug)]
 struct SshPipe {
     stdin: ChildStdin,
     stdout: ChildStdout,
-    /// How ssh ended. Dropped, it ends ssh.
+    /// Result of ssh's exit. Dropping it ends ssh.
     exit: JoinSet<io::Result<()>>,
 }
 
@@ -222,7 +224,7 @@ impl SshPipe {
         Ok(Self { stdin, stdout, exit: end })
     }
 
-    /// Why nothing comes or goes any more, where ssh says so.
+    /// Returns the reason of the end of the connection, if ssh reported one.
     fn poll_exit_error(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(match ready!(self.exit.poll_join_next(context)) {
             Some(end) => end.map_err(io::Error::other)?,
@@ -231,7 +233,7 @@ impl SshPipe {
     }
 }
 
-/// Waits for its end, and has what it says read meanwhile, so that it never waits for us.
+/// Waits for the exit of ssh, and reads its error output in the meantime so that ssh never blocks.
 async fn wait_for_exit(mut child: Child, stderr: ChildStderr) -> io::Result<()> {
     let mut output = Vec::new();
     let mut stderr = stderr.take(MAX_STDERR_BYTES);
@@ -241,7 +243,7 @@ async fn wait_for_exit(mut child: Child, stderr: ChildStderr) -> io::Result<()> 
     });
     let status = tokio::select! {
         status = child.wait() => {
-            // Somebody else may have been given its stderr, and hold it open.
+            // Another process may have inherited its stderr and keep it open.
             let _ = timeout(STDERR_GRACE, &mut read_stderr).await;
             status?
         }
@@ -255,12 +257,12 @@ async fn wait_for_exit(mut child: Child, stderr: ChildStderr) -> io::Result<()> 
         words if words.is_empty() => format!("ssh exited with {status}"),
         words => words,
     };
-    // In the middle of an answer the error gets lost on its way up.
+    // An error in the middle of an answer gets lost in the client's layers, so it is logged.
     tracing::debug!("ssh failed: {reason}");
     Err(io::Error::other(reason))
 }
 
-/// The last two say it: what went wrong, and what ssh makes of that.
+/// Returns the last two lines, which have the cause and ssh's conclusion.
 fn last_lines(output: &str) -> String {
     let lines: Vec<_> = output.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     lines[lines.len().saturating_sub(2)..].join(" ").trim_end_matches('.').to_owned()

@@ -1,8 +1,8 @@
-//! Containers that got their stop signal or have ended, before the engine was asked for them.
+//! Containers that received their stop signal or have ended, before the engine was asked about them.
 //!
-//! Pure. An inspection of a container that is being stopped can take as long as the stop: whoever sends others
-//! to it wants to know before that. What the engine says then takes its place; one that ignores its signal counts
-//! as staying when its stop timeout is over.
+//! Pure. An inspection of a container that is being stopped can take as long as the stop, but a handler that routes
+//! traffic to the container needs to know before. The result of the inspection replaces this state. A container that
+//! ignores its signal no longer counts as stopping when its stop timeout is over.
 
 use super::{
     event::{Event, EventAction, EventSubject},
@@ -24,12 +24,12 @@ use std::{
 
 #[derive(Debug, Default)]
 pub(crate) struct StoppingContainers {
-    /// Until when that is believed; `None` is for ever.
+    /// Until when the container counts as stopping; `None` is forever.
     deadlines: BTreeMap<ContainerId, Option<Instant>>,
 }
 
 impl StoppingContainers {
-    /// Whether another one leaves.
+    /// Handles an event. Returns whether a further container is stopping.
     pub(crate) fn on_event(
         &mut self,
         event: &Event,
@@ -52,7 +52,7 @@ impl StoppingContainers {
         self.deadlines.insert(id.clone(), until).is_none()
     }
 
-    /// Whether one leaves no more: the engine has said what became of it.
+    /// Handles an update. Returns whether a container no longer counts as stopping, because the update shows its state.
     pub(crate) fn on_update(&mut self, update: &ContainerUpdate) -> bool {
         match update {
             ContainerUpdate::Event(event, _)
@@ -69,7 +69,7 @@ impl StoppingContainers {
         }
     }
 
-    /// Whether one has stayed for so long that it counts as staying.
+    /// Returns whether a container no longer counts as stopping because its deadline has passed.
     pub(crate) fn expire_deadlines(&mut self, now: Instant) -> bool {
         let before = self.deadlines.len();
         self.deadlines.retain(|_, until| until.is_none_or(|until| now < until));

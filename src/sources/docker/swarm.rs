@@ -1,4 +1,4 @@
-//! What a manager of a Swarm says.
+//! Requests to a manager of a Swarm.
 
 use super::engine::Engine;
 use anyhow::Result;
@@ -11,7 +11,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::time::Duration;
 
-/// In the engine's own words.
+/// Services, tasks and nodes as the JSON of the engine's API.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct SwarmState {
     pub services: Vec<Value>,
@@ -20,7 +20,7 @@ pub struct SwarmState {
 }
 
 impl Engine {
-    /// `None` where it is no manager of a Swarm.
+    /// Returns `None` if the engine is not a manager of a Swarm.
     pub async fn query_swarm(&self) -> Result<Option<SwarmState>> {
         let services =
             self.query_swarm_list::<Service>("the list of services", "/services").await?;
@@ -32,7 +32,7 @@ impl Engine {
         Ok(Some(SwarmState { services, tasks, nodes }))
     }
 
-    /// All tasks of a service are made anew, as `docker service update --force` does.
+    /// Restarts all tasks of a service, as `docker service update --force` does.
     pub async fn restart_service(&self, id: &str) -> Result<()> {
         let update = async {
             let service = self.docker.inspect_service(id, None::<InspectServiceOptions>).await?;

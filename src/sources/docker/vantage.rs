@@ -1,4 +1,4 @@
-//! Where we stand: on the engine's host, in one of its containers, or elsewhere.
+//! Where this process runs relative to the engine: on its host, in one of its containers, or elsewhere.
 
 use super::{
     connect::{EngineHost, EngineSettings},
@@ -16,19 +16,20 @@ use std::{
 };
 use tokio::{process::Command, time::timeout};
 
-/// Which addresses of containers are wanted: the setting `--address`.
+/// Which addresses of containers are used: the setting `--address`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AddressKind {
-    /// Their own where the engine is on this machine, published ones of another machine's: bridges have the same
-    /// addresses on each machine, so that another one's would lead to containers here.
+    /// Container addresses if the engine is on this machine, published ports if it is on another one: bridge networks
+    /// have the same addresses on each machine, so an address of another machine would lead to a local container.
     Auto,
-    /// Their own, on the networks that are reached from here.
+    /// Container addresses on the networks that can be reached from here.
     Networks,
-    /// The ports that they publish on the engine's host.
+    /// The ports that containers publish on the engine's host.
     Published,
 }
 
-/// Where HAProxy stands, if it runs beside us. What follows of it is logged.
+/// Returns the vantage of HAProxy, which is assumed to run in the same place as this process. Logs when published ports
+/// are used because the engine is on another machine.
 pub async fn detect_vantage(
     engine: &Engine,
     settings: &EngineSettings,
@@ -41,7 +42,7 @@ pub async fn detect_vantage(
     Ok(vantage)
 }
 
-/// The same, without a word.
+/// Same as [`detect_vantage`], without logging.
 pub async fn find_vantage(
     engine: &Engine,
     settings: &EngineSettings,
@@ -64,8 +65,8 @@ pub async fn find_vantage(
     })
 }
 
-/// The id (or, by the host name, its first digits) of the container that we seem to run in. Only
-/// the engine knows whether there is one of that id.
+/// Returns the id (or, from the host name, its first digits) of the container that this process seems to run in. Only
+/// the engine knows whether such a container exists.
 pub fn find_own_container_id() -> Option<String> {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     from_mounts(&read("/proc/self/mountinfo"))
@@ -73,7 +74,7 @@ pub fn find_own_container_id() -> Option<String> {
         .or_else(|| from_host_name(read("/etc/hostname").trim()))
 }
 
-/// The container that we run in, if the engine has it.
+/// Returns the container that this process runs in, if the engine has it.
 async fn find_own_container(engine: &Engine) -> Result<Option<(ContainerId, NetworkMode)>> {
     match find_own_container_id() {
         Some(candidate) => engine.find_running(&candidate).await,
@@ -89,7 +90,7 @@ fn container_vantage(container: Option<(ContainerId, NetworkMode)>) -> Vantage {
     }
 }
 
-/// Where the engine is, as far as its address tells.
+/// Where the engine is, according to its address.
 #[derive(Debug, PartialEq, Eq)]
 enum EngineLocation {
     Local(IpAddr),
@@ -120,7 +121,7 @@ fn classify_engine(engine: &[IpAddr], own: BTreeSet<IpAddr>) -> Option<EngineLoc
     }
 }
 
-/// What the user's ssh makes of a host's name, which may be one of its own.
+/// Resolves a host name with the user's ssh configuration, where it may be an alias.
 async fn resolve_ssh_alias(name: &str, settings: &EngineSettings) -> String {
     let mut ssh = Command::new("ssh");
     ssh.args(["-G", "--", name]).stdin(Stdio::null()).kill_on_drop(true);
@@ -131,7 +132,7 @@ async fn resolve_ssh_alias(name: &str, settings: &EngineSettings) -> String {
     found.unwrap_or(name).trim().to_owned()
 }
 
-/// Of this machine, or of the container that we run in.
+/// Returns the addresses of this machine, or of the container that this process runs in.
 fn read_own_addresses() -> BTreeSet<IpAddr> {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let ipv4 = from_fib_trie(&read("/proc/net/fib_trie"));
@@ -139,20 +140,20 @@ fn read_own_addresses() -> BTreeSet<IpAddr> {
     ipv4.into_iter().map(IpAddr::V4).chain(ipv6.into_iter().map(IpAddr::V6)).collect()
 }
 
-/// `|-- 10.0.0.5`, and in the next line `/32 host LOCAL`.
+/// Parses `|-- 10.0.0.5`, followed by a line `/32 host LOCAL`.
 fn from_fib_trie(trie: &str) -> BTreeSet<Ipv4Addr> {
     let lines = trie.lines().zip(trie.lines().skip(1));
     let own = lines.filter(|(_, kind)| kind.trim() == "/32 host LOCAL");
     own.filter_map(|(address, _)| address.trim().strip_prefix("|-- ")?.parse().ok()).collect()
 }
 
-/// 32 digits at the beginning of each line.
+/// Parses the 32 hexadecimal digits at the start of each line.
 fn from_if_inet6(table: &str) -> BTreeSet<Ipv6Addr> {
     let first = |line: &str| u128::from_str_radix(line.split(' ').next()?, 16).ok();
     table.lines().filter_map(first).map(Ipv6Addr::from_bits).collect()
 }
 
-/// Docker mounts three files of its own into each container, from a folder named by the id.
+/// Docker mounts three files of its own into each container, from a folder whose name is the container's id.
 fn from_mounts(mountinfo: &str) -> Option<String> {
     let is_docker_file = |line: &&str| {
         let point = line.split(' ').nth(4);
@@ -164,7 +165,7 @@ fn from_mounts(mountinfo: &str) -> Option<String> {
     })
 }
 
-/// `12:memory:/docker/<id>`, or systemd's `0::/system.slice/docker-<id>.scope`.
+/// Parses `12:memory:/docker/<id>`, or systemd's `0::/system.slice/docker-<id>.scope`.
 fn from_cgroup(cgroup: &str) -> Option<String> {
     cgroup.lines().find_map(|line| {
         let last = line.rsplit('/').next()?;
@@ -172,7 +173,7 @@ fn from_cgroup(cgroup: &str) -> Option<String> {
     })
 }
 
-/// A container that was not told another name has its short id for one.
+/// A container's host name is its short id unless it was given another one.
 fn from_host_name(name: &str) -> Option<String> {
     (name.len() == 12 && is_hex(name)).then(|| name.to_owned())
 }

@@ -1,4 +1,4 @@
-//! Stories: what happens, and what is asked and shown of it.
+//! Scenarios: events and answers, and the resulting queries and publications.
 
 use super::{CacheQuery, CacheResponse, ContainerCache, InspectOutcome};
 use crate::{
@@ -23,7 +23,7 @@ use std::{
 
 const RELIST: Duration = Duration::from_secs(30);
 
-/// A `ContainerCache` with an engine that a test plays. Times are seconds from the start.
+/// A `ContainerCache` with an engine that the test simulates. Times are seconds from the start.
 struct Scenario {
     cache: ContainerCache,
     start: Instant,
@@ -49,7 +49,7 @@ impl Scenario {
         Self { cache, start, now: start, next_time_nano: 1 }
     }
 
-    /// Connected, with this list settled and everything inspected.
+    /// Creates a connected cache with this list, after all inspections.
     fn from_list(list: &[Container]) -> Self {
         let mut scenario = Self::new(|_| ());
         scenario.connect();
@@ -98,7 +98,7 @@ impl Scenario {
         self.send_event_with(id, "kill", &[("signal", signal)])
     }
 
-    /// The next question in a word: `all`, the ids, `+networks`; empty for none.
+    /// Returns the next query as text: `all`, the ids, `+networks`; empty if there is none.
     fn next_query(&mut self) -> String {
         self.cache.next_query(self.now).map(|ask| query_text(&ask)).unwrap_or_default()
     }
@@ -161,7 +161,8 @@ impl Scenario {
         self.cache.on_inspection(id, InspectOutcome::Found(details), self.now);
     }
 
-    /// What is shown in words, with the action that caused it; empty for nothing.
+    /// Returns what is published as text, with the action that caused it; empty if nothing is
+    /// published.
     fn published_text(&mut self) -> String {
         let Some(shown) = self.cache.take_update() else { return String::new() };
         let word = |container: &std::sync::Arc<Container>| {
@@ -207,7 +208,7 @@ fn string_map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
-/// A running container with a label of ours; named by its id.
+/// A running container with a docker-glue label; its name is its id.
 fn labelled_container(id: &str) -> Container {
     Container { labels: string_map(&[("glue", "1")]).into(), ..plain_container(id) }
 }
@@ -359,7 +360,7 @@ fn network_owner_is_tracked_like_its_sharer() {
         .expect_query("p");
 }
 
-/// With a label of ours, in the network of another container.
+/// A container with a docker-glue label, in the network of another container.
 fn network_sharer(id: &str, owner: &str) -> Container {
     Container {
         network_mode: NetworkMode::Container(ContainerId::new(owner)),
@@ -397,7 +398,7 @@ fn network_owner_of_started_sharer_is_queried_and_tracked() {
     scenario
         .answer_query("a", &[network_sharer("a", "p"), plain_container("p")])
         .expect_published("a=running p=running <- start");
-    // It may have died before anybody listened to it.
+    // It may have died while its events were still ignored.
     scenario
         .advance_to_millis(1010)
         .ask_and_answer("p", &[with_state(plain_container("p"), ContainerState::Exited)]);
@@ -452,7 +453,7 @@ fn exited_network_owner_is_kept_while_sharer_exists() {
     scenario.send_event("a", "destroy").ask_and_answer("a", &[]).expect_published("<- destroy");
 }
 
-/// When a container started, where that matters: by an inspection, then by its events.
+/// The start time, if it matters, comes from an inspection first and from events afterwards.
 #[test]
 fn start_time_of_sharer_and_owner_is_inspected_once() {
     let mut scenario = Scenario::new(|_| ());
@@ -482,7 +483,7 @@ fn start_time_of_sharer_and_owner_is_inspected_once() {
         .send_event("p", "start")
         .ask_and_answer("p", &[plain_container("p")]);
     assert_eq!((started(&scenario, "p"), scenario.cache.next_inspection()), (Some(71), None));
-    // Nobody told of that start.
+    // No event reported that start.
     scenario.advance_to(40).send_event("p", "die").ask_and_answer("all", &list);
     scenario.advance_to(50).ask_and_answer("p", &[plain_container("p")]);
     assert_eq!(
@@ -615,7 +616,7 @@ fn late_list_is_rechecked_three_times() {
     scenario.expect_published("a=paused <- pause").advance_to_millis(9000).expect_query("");
 }
 
-/// `event | answer | whether it is asked again`
+/// `event | answer | whether the container is requested again`
 #[test]
 fn event_is_rechecked_until_response_confirms_it() {
     let at = |address: &str| {
@@ -809,7 +810,7 @@ fn engine_without_ping_response_is_disconnected_until_it_responds() {
     scenario.expect_published("").cache.on_ping(false);
     scenario.expect_published("a=running (away)").cache.on_ping(false);
     scenario.expect_published("").cache.on_ping(true);
-    // What it was asked before is answered now.
+    // The earlier query is answered now.
     scenario.expect_published("a=running");
     scenario
         .answer_query("a", &[with_state(labelled_container("a"), ContainerState::Paused)])
@@ -1001,7 +1002,7 @@ fn of_image(container: Container, image: &str) -> Container {
 }
 
 impl Scenario {
-    /// The images to ask for; empty for none.
+    /// The images to inspect; empty if there are none.
     fn asks_for_images(&mut self, expected: &str) -> &mut Self {
         let ids: Vec<_> = std::iter::from_fn(|| self.cache.ask_image()).collect();
         let ids: Vec<_> = ids.iter().map(ImageId::as_str).collect();
@@ -1020,7 +1021,7 @@ impl Scenario {
         self
     }
 
-    /// The labels of a container of ours, or why it has none.
+    /// The labels of an interesting container, or the reason why it has none.
     fn has_labels(&mut self, id: &str, expected: &str) -> &mut Self {
         let cache = &self.cache.world.containers[&ContainerId::new(id)];
         let labels: Vec<_> =
@@ -1051,7 +1052,7 @@ fn first_world_waits_for_the_images_and_has_no_label_of_theirs() {
         .ask_and_answer("a", &list[..1]);
     scenario.expect_published("a=running b=running c=running d=running");
     scenario.has_labels("a", "").has_labels("b", "glue=1").has_labels("c", "glue=1");
-    // No further question, nor a change, nor a doubt whether events arrive.
+    // No further query and no change, and the event stream does not count as stale.
     scenario
         .advance_to(1)
         .ask_and_answer("all", &list)
@@ -1146,7 +1147,7 @@ fn images_that_no_container_has_are_forgotten_where_they_are_many() {
         scenario.send_event_with(&id, "start", &[("glue", "1")]).ask_and_answer(&id, &[container]);
         scenario.asks_for_images(&image).answer_image(&image, &[]).ask_and_answer(&id, &[]);
     }
-    // Those that were asked for since the last list are kept until the next one.
+    // Images that were inspected since the last list are kept until the next one.
     scenario.advance_to(1).ask_and_answer("all", &[]).advance_to(31).ask_and_answer("all", &[]);
     scenario
         .send_event_with("c", "start", &[("glue", "1")])

@@ -1,4 +1,4 @@
-//! Real answers of an engine 20.10, and the same in the shape of newer ones.
+//! Real answers of an engine 20.10, and the same in the format of newer engines.
 
 use super::{
     ContainerFilter, inspected_network_mode, parse_container, parse_details, parse_event,
@@ -24,7 +24,7 @@ fn find_container(json: &str, name: &str) -> Container {
     parse_list(json).into_iter().find(|container| container.name == name).unwrap()
 }
 
-/// A container in one line.
+/// Formats a container as one line.
 fn container_line(container: &Container) -> String {
     let Container { name, state, health, network_mode, networks, exposed, published, .. } =
         container;
@@ -191,13 +191,13 @@ fn event_is_parsed_with_container_and_time() {
     assert!(connect.contains("Attachment(ContainerId(\"c1\"))"), "{connect}");
     let create = r#"{"Type":"network","Action":"create","Actor":{"ID":"n1","Attributes":{}}}"#;
     assert!(event_text(create).contains("about: Network"));
-    // Podman 4.3, whose actor is the container.
+    // Podman 4.3, where the actor is the container.
     let connect = event_text(
         r#"{"status":"connect","id":"c1","Type":"network","Action":"connect","Actor":{"ID":"c1",
             "Attributes":{"containerExitCode":"0","image":"","name":"web","podId":""}},"time":1,"timeNano":2}"#,
     );
     assert!(connect.contains("Attachment(ContainerId(\"c1\"))"), "{connect}");
-    // A time in seconds that has no nanoseconds in 64 bits.
+    // A time in seconds that does not fit into 64 bits as nanoseconds.
     let late = r#"{"Type":"container","Action":"die","Actor":{"ID":"c1"},"time":17000000000}"#;
     assert!(event_text(late).contains("time_nano: 9223372036854775807"));
     let remove = r#"{"status":"remove","Type":"container","Action":"remove","Actor":{"ID":"c1","Attributes":{}}}"#;

@@ -1,4 +1,4 @@
-//! A socket that plays an engine with a long list.
+//! A socket that simulates an engine with a long list.
 
 use super::{Engine, EngineSettings};
 use std::sync::{Arc, Mutex};
@@ -7,7 +7,7 @@ use tokio::{
     net::UnixListener,
 };
 
-/// Five containers, in pages as a real engine makes them; `gone` is not known any more.
+/// Five containers, in pages like those of a real engine; the container `gone` no longer exists.
 fn page_response(path: &str, gone: &str) -> (u16, String) {
     let from = match path.split_once("before%22%3A%5B%22") {
         Some((_, id)) if id.starts_with(gone) => {
@@ -43,7 +43,7 @@ async fn serve_engine(
     }
 }
 
-/// An engine, or a proxy before it, that knows no pages, or only half of it.
+/// An engine, or a proxy in front of it, that supports paging not at all or only in part.
 fn unpaged_response(path: &str, supported: &str) -> (u16, String) {
     let until = if supported == "limit" && path.contains("limit=2") { 2 } else { 5 };
     let all: Vec<_> = (0..until).map(|id| format!("{{\"Id\": \"{id}\"}}")).collect();

@@ -1,4 +1,4 @@
-//! Stories of an engine that has readers of snapshots, handlers, or both.
+//! Scenarios of an engine with consumers of snapshots, handlers, or both.
 
 use super::{EngineAnswer, EngineRequest, EngineState, ListAnswer};
 use crate::{
@@ -23,14 +23,15 @@ use std::{
 };
 use tokio::sync::{mpsc, watch};
 
-/// An engine whose running containers are named by their ids. Those in capitals have our label.
+/// An engine whose running containers have their ids as names. Those in capitals have a docker-glue
+/// label.
 struct Scenario {
     source: Source,
     state: EngineState,
     start: Instant,
     now: Instant,
     running: Vec<&'static str>,
-    /// The newest snapshot of each reader.
+    /// The newest snapshot of each consumer.
     snapshots: BTreeMap<u64, String>,
     updates: Vec<String>,
 }
@@ -102,12 +103,12 @@ impl Scenario {
         self
     }
 
-    /// The requests that are due, in words.
+    /// Returns the requests that are due.
     fn requests(&mut self) -> Vec<EngineRequest> {
         self.state.next_requests(self.now)
     }
 
-    /// All requests that are due, each answered, until none is left.
+    /// Answers all requests that are due until none is left, and returns them as text.
     fn answer_all(&mut self) -> Vec<String> {
         let mut asked = Vec::new();
         loop {
@@ -252,7 +253,7 @@ fn one_list_serves_snapshots_and_handlers() {
     assert_eq!(scenario.snapshot(), "A=running b=running");
     assert_eq!(scenario.updates, ["2 containers"]);
     assert!(scenario.state.is_current());
-    // The second list, to confirm the first, and then one every 30 s.
+    // The second list confirms the first one; after that there is one every 30 s.
     for (millis, expected) in [(999, ""), (1000, "1"), (30_999, ""), (31_000, "1")] {
         let expected: Vec<_> =
             expected.split_terminator(' ').map(|n| format!("list for {n} and handlers")).collect();
@@ -286,14 +287,15 @@ fn readers_share_a_list_that_one_of_them_needs() {
     let first = scenario.add_reader();
     scenario.connect(Replay::default()).answer_all();
     scenario.advance_to_millis(1000).answer_all();
-    // One that comes later is served on the same connection.
+    // A consumer that registers later is served on the same connection.
     scenario.advance_to_millis(5000);
     let _second = scenario.add_reader();
     assert!(!scenario.state.is_current());
     assert_eq!(scenario.answer_all(), ["list for 2", "details A"]);
     assert!(scenario.state.is_current());
     assert_eq!(scenario.snapshot(), "A=running");
-    // The second one's confirmation serves the first, whose next list is due later for that.
+    // The list that confirms the second consumer's first one also serves the first consumer, whose
+    // next list is later then.
     assert_eq!(scenario.advance_to_millis(6000).answer_all(), ["list for 2"]);
     assert!(scenario.advance_to_millis(35_999).answer_all().is_empty());
     assert_eq!(scenario.advance_to_millis(36_000).answer_all(), ["list for 2"]);
@@ -318,7 +320,7 @@ fn answer_for_a_reader_that_has_gone_is_dropped() {
     assert!(scenario.snapshots.is_empty() && scenario.state.is_current());
 }
 
-/// A container ended and started again while the engine was away.
+/// A container ends and starts again while the engine is disconnected.
 #[test]
 fn death_during_an_outage_is_sent_to_handlers_and_no_snapshot_shows_it() {
     let mut scenario = Scenario::new(&["A"]);
@@ -334,11 +336,11 @@ fn death_during_an_outage_is_sent_to_handlers_and_no_snapshot_shows_it() {
     scenario.send_event("start", "A", 8).answer_all();
     assert_eq!(scenario.snapshot(), "A=running");
     assert_eq!(scenario.updates[1..], ["start A", "kill A", "die A", "start A"]);
-    // What happens after that is believed at once.
+    // Later events apply at once.
     assert_eq!(scenario.send_event("die", "A", 10).snapshot(), "A=exited");
 }
 
-/// The engine repeats the last event whatever its clock says now.
+/// The engine repeats the last event even if its clock has changed.
 #[test]
 fn repeated_death_does_not_reach_a_snapshot() {
     let mut scenario = Scenario::new(&["A"]);

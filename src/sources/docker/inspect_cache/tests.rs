@@ -1,4 +1,4 @@
-//! Stories of one word a step: what Docker says, and what handlers are told.
+//! Scenarios of one word per step: what Docker sends, and which updates handlers receive.
 
 use super::{
     ContainerUpdate, Description, Event, EventCause, EventSubject, InspectCache, InspectResult,
@@ -6,8 +6,9 @@ use super::{
 use crate::{model::container::ContainerId, sources::docker::event::EventAction};
 use std::collections::BTreeMap;
 
-/// `list web=up db=up` a list; `clock -3600` sets the engine's clock; `start web` an event; `web=up` an answer; `web!` it is gone; `web?` no
-/// answer; `away`; `back`.
+/// Steps: `list web=up db=up` is a list; `clock -3600` sets the engine's clock; `start web` is an event; `web=up` is an
+/// answer; `web!` means that the container does not exist; `web?` that there is no answer; `away` and `back` end and
+/// start the connection.
 fn play_scenario(scenario: &str) -> Vec<String> {
     let mut cache = InspectCache::default();
     let mut updates = Vec::new();
@@ -87,25 +88,25 @@ fn update_text(update: &ContainerUpdate) -> String {
 #[test]
 fn events_are_emitted_in_order_with_resulting_state() {
     for (scenario, expected) in [
-        // Nothing is told before all is known.
+        // No update is sent before all containers have been inspected.
         ("list web=up db=up; start db; web=up", &[][..]),
         ("list web=up; web=up", &["web=up"]),
         ("list ", &[""]),
         ("start web; list web=up; web=up; web=on", &["web=on", "start web on of 1"]),
-        // An event waits for the answer; others do not wait for it.
+        // An event waits for the answer about its container; other events do not wait for it.
         ("list ; create web", &[""]),
         ("list ; create web; web=new", &["", "create web new of 1"]),
         (
             "list ; create web; create db; db=new; web=new",
             &["", "create db new of 1", "create web new of 2"],
         ),
-        // An answer to a question from before an event is no answer to it.
+        // An answer to a request from before an event does not count for that event.
         ("list ; create web; start web; web=new", &[""]),
         (
             "list ; create web; start web; web=new; web=up",
             &["", "create web up of 1", "start web up of 1"],
         ),
-        // What is gone is told with what was known.
+        // A removed container is reported with its last description.
         (
             "list web=up; web=up; die web; destroy web; web!; web!",
             &["web=up", "die web up of 0", "destroy web up of 0"],
@@ -113,21 +114,21 @@ fn events_are_emitted_in_order_with_resulting_state() {
         ("list web=up; web=up; destroy web; web!", &["web=up", "destroy web up of 0"]),
         ("list ; create web; web!", &["", "create web - of 0"]),
         ("list web=up; web=up; die web; web?", &["web=up", "die web up of 1"]),
-        // Idle events ask nothing, and stay in order.
+        // Idle events cause no inspection, and stay in order.
         ("list web=up; web=up; exec_start web", &["web=up", "exec_start web up of 1"]),
         ("list web=up; web=up; die web; exec_die web", &["web=up"]),
         (
             "list web=up; web=up; die web; exec_die web; web=down",
             &["web=up", "die web down of 1", "exec_die web down of 1"],
         ),
-        // A network's event is no event of the container, but changes it.
+        // A network's event is not an event of the container, but changes it.
         ("list web=up; web=up; connect web; web=two", &["web=up", "web=two"]),
         ("list web=up; web=up; connect web; web=up", &["web=up"]),
         (
             "list web=up db=up; web=up; db=up; connect web; die db; web=two; db=down",
             &["db=up web=up", "die db down of 2", "db=down web=two"],
         ),
-        // A list finds what no event has told.
+        // A list shows changes that no event reported.
         ("list web=up; web=up; list web=down; web=down", &["web=up", "web=down"]),
         ("list web=up; web=up; list ; web=up", &["web=up"]),
         ("list web=up; web=up; list ; web!", &["web=up", ""]),
@@ -140,24 +141,24 @@ fn events_are_emitted_in_order_with_resulting_state() {
             "list ; create web; away; back; list web=up; web=old; web=up",
             &["", "create web up of 1"],
         ),
-        // Another event of that moment is another one, as is the same one on the same connection.
+        // A different event of the same moment is not a repetition, nor is the same event on the same connection.
         (
             "list ; create web; web=new; away; back; again start web; list web=new; web=new; web=up",
             &["", "create web new of 1", "start web up of 1"],
         ),
-        // The engine's clock is set back while its events are followed, and an outage later.
+        // The engine's clock is set back while its events are followed; an outage follows later.
         (
             "list ; clock 7200; create web; web=new; clock -3600; start web; web=up; away; back; \
              again start web; list web=up; web=up; die web; web=down",
             &["", "create web new of 1", "back 3599", "start web up of 1", "die web down of 1"],
         ),
-        // It is set back, and then the connection is lost before anything was heard.
+        // The clock is set back, and the connection is lost before another event arrives.
         (
             "list ; clock 7200; create web; web=new; away; clock -3600; back; list web=new; \
              web=new; start web; web=up",
             &["", "create web new of 1", "back 3599", "start web up of 1"],
         ),
-        // Within a second events may come in another order.
+        // Within a second, events may arrive out of order.
         (
             "list ; clock 7200; create web; web=new; clock -1; start web; web=up",
             &["", "create web new of 1", "start web up of 1"],
@@ -188,7 +189,7 @@ fn last_256_events_are_remembered() {
     }
 }
 
-/// `up` has an address and `down` has none.
+/// `up` has an address, `down` has none.
 fn container_json(state: &str, address: &str) -> String {
     format!(
         r#"{{"NetworkSettings":{{"Networks":{{"n":{{"IPAddress":"{address}"}}}}}},"State":"{state}"}}"#
@@ -205,7 +206,7 @@ fn end_event_has_last_addresses() {
     let ended = container_json("down", "10.0.0.2");
     let begun = format!("list web=1; web={up}; ");
     for (scenario, expected) in [
-        // Removed at once: whether it is seen without its address before it is gone, or not.
+        // Removed at once, with or without an inspection that shows it without its address.
         ("die web; destroy web; web!; web!".to_owned(), vec![("die", &up), ("destroy", &up)]),
         (
             format!("die web; destroy web; web={down}; web!"),
@@ -220,7 +221,7 @@ fn end_event_has_last_addresses() {
             format!("die web; web={down}; stop web; web={down}; destroy web; web!"),
             vec![("die", &ended), ("stop", &ended), ("destroy", &ended)],
         ),
-        // Restarted: its end has the address from before, whatever it has now.
+        // Restarted: the end has the previous address, whatever address the container has now.
         (
             format!("die web; start web; web={other}; web={other}"),
             vec![("die", &up), ("start", &other)],
@@ -233,7 +234,7 @@ fn end_event_has_last_addresses() {
             format!("die web; web={down}; rename web; web={down}"),
             vec![("die", &ended), ("rename", &down)],
         ),
-        // The next life's end is not the first one's.
+        // The end of the second run is not that of the first one.
         (
             format!(
                 "die web; web={down}; start web; web={other}; die web; web={other}; destroy web; web!"

@@ -1,10 +1,10 @@
-//! Entries of lists with one thing in them that is not as it should be.
+//! Entries of lists with one invalid value.
 
 use super::{LenientList, parse_entry, parse_list};
 use bollard::models::{ContainerInspectResponse, ContainerSummary, EventMessage, Network};
 use serde_json::{Value, json};
 
-/// The entry with that in the place of what is there.
+/// Returns an entry with the value at `pointer` replaced.
 fn entry_with(pointer: &str, value: Value) -> String {
     let mut entry = json!({
         "Id": "1111111111111111", "Names": ["/web"], "Image": "whoami", "Created": 1_700_000_000,

@@ -1,4 +1,4 @@
-//! How long a stop is believed.
+//! How long a stop signal applies.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Who leaves, and until when that is believed.
+//! Which containers count as stopping, and until when.
 
 use super::{ContainerUpdate, Description, Event, EventAction, EventSubject, StoppingContainers};
 use crate::{
@@ -20,7 +20,8 @@ fn engine_event(action: &str) -> Event {
     Event { cause: EventCause { action, name, time_nano: 0, received_at: None }, about }
 }
 
-/// Whether it leaves after an event, and after how many seconds it counts as staying.
+/// Whether a container is stopping after an event, and after how many seconds it no longer counts
+/// as stopping.
 #[test]
 fn container_is_stopping_after_stop_signal_or_die() {
     for (config, action, expected) in [
