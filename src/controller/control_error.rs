@@ -1,4 +1,4 @@
-//! Why the balancer did not do what it was asked, on one page.
+//! Why a request to the balancer failed: all errors on one page.
 //!
 //! Pure.
 
@@ -16,19 +16,19 @@ pub enum ApiError {
         text: String,
         names: Vec<String>,
     },
-    /// The history does not have it.
+    /// The history does not contain the generation.
     NoGeneration(HistoryError),
-    /// There is no rollback to be released.
+    /// No rollback is active that could be released.
     NoRollback,
     DockerNotReady,
     NotApplied(String),
     CountFailed(String),
     Stopping,
     PathNotFound(String),
-    /// The method that the path takes.
+    /// The method that the path accepts.
     MethodNotAllowed(&'static str),
     InvalidBody(String),
-    /// What is asked for in the query of a path.
+    /// The query of a path is invalid.
     InvalidQuery(String),
 }
 

@@ -1,4 +1,4 @@
-//! From settings to work: applies once, or follows Docker until it is told to stop.
+//! Runs docker-balancer with its settings: applies the world once, or follows Docker until it is stopped.
 
 use crate::{
     controller::{
@@ -44,24 +44,23 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-/// After a pass that failed: the shortest and the longest time until the next try.
+/// The shortest and the longest time between a pass that failed and the next attempt.
 const RETRY_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
-/// How long the service manager may wait for Docker's answer while HAProxy serves.
+/// How long READY=1 is delayed to wait for Docker's answer while HAProxy serves its last configuration.
 const DOCKER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How often it is looked at whether Docker is still heard.
+/// How often to check that Docker still sends something.
 const DOCKER_CHECK_INTERVAL: Duration = Duration::from_secs(15);
 
-/// What is under way when the program is to stop may take so long to end by itself, and what is to be written
-/// at the end may take as long.
+/// On stop: how long the work in progress may take to end by itself, and how long writing the last files may take.
 const STOP_TIMEOUTS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 
-/// Starts what asks for the state, as [`crate::api::start::start`] does; dropped, it ends.
+/// Starts the servers that read the state, as [`crate::api::start::start`] does. Dropping the value ends them.
 pub type StartServers<S> =
     fn(&Settings, &mpsc::Sender<ControlRequest>, watch::Receiver<()>) -> Result<S>;
 
-/// Does what the command line asks for. `source` is Docker, where it is followed already.
+/// Runs the command of the command line. `source` is Docker if it is followed already.
 pub async fn run_command<S>(
     settings: Settings,
     source: Option<Source>,
@@ -86,7 +85,7 @@ async fn run_once(settings: &Settings, proxy: Proxy) -> Result<()> {
     let engine = Engine::connect(access).await?;
     let vantage = docker::detect_vantage(&engine, access, settings.address).await?;
     let world = docker::list_once(access, &settings.container_filter(&vantage)).await?;
-    // Nobody is there to end it, so nothing is held.
+    // No later pass could end a hold, so no route is held.
     let rules = Rules { hold: Duration::ZERO, ..settings.rules(vantage) };
     let mut balancer = create_balancer(settings, proxy, rules).await?;
     let (journal, past) = Journal::open(&settings.state_dir);
@@ -118,7 +117,7 @@ async fn run_loop<S>(
     let updates = Arc::new(updates);
     let mut registration: Option<Registration> = None;
     let mut vantage_lookup = std::pin::pin!(find_vantage(settings));
-    // Docker's host may have another address when it is reached again.
+    // Docker's host may have another address after a reconnect.
     let mut link = DockerLinks::default();
     let mut new_standing: Option<BoxFuture<'_, Option<Vantage>>> = None;
     let mut stop = std::pin::pin!(stop.fuse());
@@ -127,7 +126,7 @@ async fn run_loop<S>(
     let mut watchdog = Watchdog::from_env();
     let mut probe = new_interval(DOCKER_CHECK_INTERVAL);
 
-    // What was good yesterday serves until Docker has answered.
+    // The last good configuration serves until Docker has answered.
     let mut keeps_running = run_until_stop(controller.start_stored(), &mut stop).await;
     let (journal, past) = Journal::open(&settings.state_dir);
     controller.balancer.restore_state(journal, past);
@@ -182,7 +181,7 @@ async fn run_loop<S>(
                 }
             }
             Wakeup::Request(request) => {
-                // Not every order makes a pass, so a change stays unseen until one does.
+                // Not every request runs a pass, so a changed snapshot stays unread until a pass handles it.
                 controller.take_snapshot(&snapshot.borrow(), &mut world);
                 let connected = snapshot.borrow().connected;
                 let work = controller.handle_request(world.as_ref(), connected, request);
@@ -190,13 +189,13 @@ async fn run_loop<S>(
             }
         }
     }
-    // With it end the connections of those who wait for a drain, or look.
+    // This also ends the connections of clients that wait for a drain or watch the state.
     drop((servers, asker));
     shut_down(controller.balancer, &settings.haproxy).await;
     Ok(())
 }
 
-/// Follows Docker until the second of these is dropped.
+/// Follows Docker until the returned `JoinSet` is dropped.
 fn follow_docker(settings: &Settings) -> (Source, JoinSet<()>) {
     let (source, mut tasks) = (Source::default(), JoinSet::new());
     let engine = (settings.docker.clone(), source.clone());
@@ -219,7 +218,7 @@ fn snapshot_config(
     }
 }
 
-/// Writes the files of the last changes, and ends HAProxy where the settings say so.
+/// Writes the files of the last changes, and stops HAProxy if the settings require it.
 async fn shut_down(mut balancer: Balancer, haproxy: &HaproxyMode) {
     let end = match haproxy {
         HaproxyMode::Managed { at_exit: AtExit::Stop, .. } => Shutdown::Stop,
@@ -234,8 +233,8 @@ async fn shut_down(mut balancer: Balancer, haproxy: &HaproxyMode) {
     info!("stopped");
 }
 
-/// Does some work, and cuts it short where the program is to stop meanwhile: each step leaves a state that a
-/// crash may leave. `false`: the program is to stop.
+/// Runs `work` and cuts it short if the program is stopped during it: each step leaves a state that a crash could leave
+/// too. Returns `false` if the program is to stop.
 async fn run_until_stop<T>(
     work: impl Future<Output = T>,
     stop: &mut (impl FusedFuture<Output = ()> + Unpin),
@@ -251,7 +250,7 @@ async fn run_until_stop<T>(
     false
 }
 
-/// What the loop wakes up for.
+/// What wakes up the loop.
 enum Wakeup {
     Pass(Trigger, String),
     Request(ControlRequest),
@@ -260,48 +259,48 @@ enum Wakeup {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Trigger {
     Docker,
-    /// HAProxy, or time.
+    /// An event of HAProxy, or a timer.
     Other,
 }
 
-/// What became of a pass.
+/// Result of a pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum PassOutcome {
     Applied,
-    /// All but what needs a reload.
+    /// Everything was applied except what needs a reload.
     ReloadPostponed,
     Failed,
 }
 
-/// A balancer that does not give up.
+/// A balancer with retries.
 struct Controller {
     balancer: Balancer,
     wake_at: Option<Instant>,
-    /// When we are ready without Docker, as HAProxy serves what it had.
+    /// When to report READY without Docker, because HAProxy serves its last configuration.
     ready_at: Option<Instant>,
     last_error: Option<LastError>,
-    /// Between passes that fail.
+    /// Pauses between passes that fail.
     backoff: Backoff,
-    /// The world of the last pass, if that went well.
+    /// The world of the last pass, if that pass succeeded.
     last_world: Option<Arc<World>>,
-    /// Tells those who look that there is something new.
+    /// Notifies readers of the state about a change.
     changed: watch::Sender<()>,
-    /// How many of the moments when events were heard are known here.
+    /// How many of the snapshot's event times have been read here.
     event_cursor: usize,
     heartbeat: StreamHeartbeat,
     docker: DockerLink,
 }
 
-/// What is known of the way to Docker, as it was said last.
+/// State of the connection to Docker, as reported last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum DockerLink {
     Connected,
     Disconnected,
-    /// It is connected, and was not heard for so long that it is not followed.
+    /// Connected, but Docker has been silent for so long that it is not being followed.
     Silent,
 }
 
-/// The last pass failed.
+/// Error of the last pass.
 struct LastError {
     text: String,
     is_logged: bool,
@@ -326,7 +325,7 @@ impl Controller {
         }
     }
 
-    /// Docker was heard of late, or the service manager and the log are told otherwise.
+    /// Checks the connection to Docker, and reports a change to the service manager and in the log.
     fn check_docker(&mut self, is_connected: bool) {
         let before = self.docker;
         let age = self.heartbeat.age();
@@ -344,7 +343,7 @@ impl Controller {
         systemd::notify_status(&self.status_text());
     }
 
-    /// For the service manager.
+    /// Returns the status text for the service manager.
     fn status_text(&self) -> String {
         let docker = match self.docker {
             DockerLink::Connected => "",
@@ -354,7 +353,7 @@ impl Controller {
         format!("{} routes{docker}", self.balancer.route_count())
     }
 
-    /// What the next pass is about.
+    /// Takes the world and the event times of a snapshot for the next pass.
     fn take_snapshot(&mut self, snapshot: &Snapshot, world: &mut Option<Arc<World>>) {
         self.docker = DockerLink::from_state(snapshot.connected, self.heartbeat.age());
         world.clone_from(&snapshot.world);
@@ -406,7 +405,7 @@ impl Controller {
         outcome
     }
 
-    /// A pass would find nothing to do: the last one went well, and what came since serves nothing.
+    /// Whether a pass would have nothing to do: the last one succeeded, and only idle containers have changed since.
     fn may_skip(&self, world: Option<&Arc<World>>) -> bool {
         let both = self.last_world.as_ref().zip(world);
         both.is_some_and(|(passed, world)| world.only_idle_containers_changed(passed))
@@ -417,7 +416,7 @@ impl Controller {
         self.changed.send_replace(());
     }
 
-    /// Who asked may be gone: then nobody is answered.
+    /// Handles a request. The requester may be gone by then, so errors of sending the answer are ignored.
     async fn handle_request(
         &mut self,
         world: Option<&Arc<World>>,
@@ -463,7 +462,7 @@ impl Controller {
         }
     }
 
-    /// Goes back, or on, and has HAProxy do so before this returns.
+    /// Starts or releases a rollback, and applies it to HAProxy before it returns.
     async fn apply_rollback(
         &mut self,
         world: Option<&Arc<World>>,
@@ -479,7 +478,7 @@ impl Controller {
         }
     }
 
-    /// Marks a container, and has HAProxy know it before this returns.
+    /// Drains or undrains a container, and applies that to HAProxy before it returns.
     async fn set_drain(
         &mut self,
         world: Option<&Arc<World>>,
@@ -511,14 +510,16 @@ impl Controller {
         systemd::notify_ready(&self.status_text());
     }
 
-    /// The next pass is the one that starts HAProxy, with all that came meanwhile. Its death was logged.
+    /// Waits for the pass that restarts HAProxy, which applies all changes until then. HAProxy's exit has been logged
+    /// already.
     fn wait_for_restart(&mut self) {
         let text = "HAProxy exits repeatedly; it is restarted after a delay".to_owned();
         self.wake_at = None;
         self.last_error.get_or_insert(LastError { text, is_logged: false });
     }
 
-    /// What needs no reload is applied; the rest is told once, and tried again with growing pauses.
+    /// Handles a pass whose reload failed. What needs no reload is applied. The error is logged once and the reload
+    /// retried with growing pauses.
     fn on_reload_postponed(&mut self, text: String, wake_at: Option<Instant>) {
         self.balancer.metrics().record_failure();
         let before = self.last_error.take();
@@ -535,7 +536,7 @@ impl Controller {
         systemd::notify_ready(&format!("{}; a reload of HAProxy is pending", self.status_text()));
     }
 
-    /// Told once, and tried again with growing pauses.
+    /// Handles a pass that failed. The error is logged once and the pass retried with growing pauses.
     fn on_failed(&mut self, error: &anyhow::Error) {
         let text = format!("{error:#}");
         self.balancer.metrics().record_failure();
@@ -559,7 +560,7 @@ impl DockerLink {
     }
 }
 
-/// What was missed is not made up for.
+/// Creates an interval that does not catch up on missed ticks.
 fn new_interval(period: Duration) -> Interval {
     let mut interval = interval(period);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -582,7 +583,7 @@ fn describe_cause(snapshot: &Snapshot) -> String {
     }
 }
 
-/// Connections to Docker, of which the first one needs no second look.
+/// Detects reconnects to Docker; the first connection is not one.
 #[derive(Debug, Default)]
 struct DockerLinks {
     is_connected: bool,
@@ -590,7 +591,7 @@ struct DockerLinks {
 }
 
 impl DockerLinks {
-    /// Docker is reached again.
+    /// Whether Docker is connected again after an outage.
     fn is_new(&mut self, is_connected: bool) -> bool {
         let was_connected = std::mem::replace(&mut self.is_connected, is_connected);
         let comes = is_connected && !was_connected;
@@ -598,7 +599,7 @@ impl DockerLinks {
     }
 }
 
-/// The end of a future; without an end where there is none.
+/// Waits for the future; forever if there is none.
 async fn finish<F: Future + Unpin>(future: &mut Option<F>) -> F::Output {
     match future {
         Some(future) => future.await,
@@ -606,7 +607,8 @@ async fn finish<F: Future + Unpin>(future: &mut Option<F>) -> F::Output {
     }
 }
 
-/// Where HAProxy stands now. `None`: Docker does not answer, and is looked at again when it does.
+/// Returns the current vantage of HAProxy. `None`: Docker does not answer; the vantage is read again at the next
+/// reconnect.
 async fn find_vantage_again(settings: &Settings) -> Option<Vantage> {
     let access = &settings.docker;
     let probe = async {
@@ -616,7 +618,7 @@ async fn find_vantage_again(settings: &Settings) -> Option<Vantage> {
     probe.await.inspect_err(|error| tracing::debug!("{error:#}")).ok()
 }
 
-/// Where HAProxy stands; Docker knows, as soon as there is one.
+/// Returns the vantage of HAProxy as soon as Docker answers.
 async fn find_vantage(settings: &Settings) -> Vantage {
     let access = &settings.docker;
     let mut outage = Outage::inactive();

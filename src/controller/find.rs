@@ -1,11 +1,12 @@
-//! Which container somebody means: a name, or an id or the beginning of it.
+//! Finds the container that a request names: by its name, its id, or the beginning of its id.
 //!
 //! Pure.
 
 use super::control_error::ApiError;
 use crate::{model::container::Container, support::suggest::suggest};
 
-/// A name is exact and wins; one id may begin so.
+/// Returns the container. An exact name or id wins; otherwise exactly one id may begin with the
+/// text.
 pub fn find_container<'a>(
     containers: impl Iterator<Item = &'a Container> + Clone,
     text: &str,

@@ -1,6 +1,6 @@
-//! Each problem is told when it appears and when it goes, not on each pass.
+//! Logs each problem when it appears and when it is resolved, not on each pass.
 //!
-//! In words for people, and in fields for programs: whose it is, the label, and its kind.
+//! Each entry has a text for people and fields for programs: the container, the label and the kind.
 
 use crate::{
     model::{
@@ -16,7 +16,7 @@ use tracing::{info, warn};
 pub struct ProblemLog(ProblemSet);
 
 impl ProblemLog {
-    /// Those there are.
+    /// Returns the current problems.
     pub fn problems(&self) -> &ProblemSet {
         &self.0
     }
@@ -51,7 +51,7 @@ impl ProblemLog {
     }
 }
 
-/// A route that came, went or is served otherwise.
+/// Logs a route that was added, removed or changed.
 pub fn log_route_change(change: &RouteChange) {
     let (kind, route) = match change {
         RouteChange::Added { route, .. } => ("route_added", route),
@@ -61,7 +61,7 @@ pub fn log_route_change(change: &RouteChange) {
     info!(kind, route = route.to_string(), "{change}");
 }
 
-/// Of a problem; what it is not about is absent.
+/// Log fields of a problem; those that do not apply are absent.
 struct LogFields<'a> {
     kind: &'static str,
     container: Option<&'a str>,

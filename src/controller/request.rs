@@ -1,4 +1,4 @@
-//! What is asked of the balancer by those who have no part in its loop, and how it answers.
+//! Requests to the balancer's loop from other tasks, and its answers.
 
 use super::control_error::ApiError;
 use crate::{
@@ -9,10 +9,10 @@ use crate::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-/// What the balancer is asked to do.
+/// A request to the balancer.
 #[derive(Debug)]
 pub enum ControlRequest {
-    /// No new requests for this container; answered when HAProxy has it.
+    /// Sends no new requests to this container; answered when HAProxy has applied that.
     Drain {
         container: String,
         reply: ReplySender<Result<DrainTarget, ApiError>>,
@@ -24,11 +24,13 @@ pub enum ControlRequest {
     Snapshot {
         answer: ReplySender<LiveSnapshot>,
     },
-    /// HAProxy is asked how its servers are, unless it was just now; answered when it was.
+    /// Reads the health of the servers from HAProxy, unless it was read just now; answered
+    /// afterwards.
     RefreshHealth {
         answer: ReplySender<()>,
     },
-    /// What was served after this generation, until it is released; answered when HAProxy has it.
+    /// Serves the routes of this generation until the release; answered when HAProxy has applied
+    /// that.
     Rollback {
         generation: u64,
         answer: ReplySender<Result<RollbackResult, ApiError>>,
@@ -36,16 +38,16 @@ pub enum ControlRequest {
     Release {
         answer: ReplySender<Result<RollbackResult, ApiError>>,
     },
-    /// For metrics: less than a look, and asked for often.
+    /// For metrics: cheaper than a snapshot, and requested often.
     Metrics {
         answer: ReplySender<MetricsSnapshot>,
     },
 }
 
-/// What is known once HAProxy was asked how its servers are.
+/// Returns the state after the health of the servers was read from HAProxy.
 ///
 /// # Errors
-/// When the balancer stops.
+/// The balancer is stopping.
 pub(crate) async fn fetch_snapshot(
     orders: &mpsc::Sender<ControlRequest>,
 ) -> Result<LiveSnapshot, ApiError> {
@@ -53,7 +55,7 @@ pub(crate) async fn fetch_snapshot(
     send_request(orders, |answer| ControlRequest::Snapshot { answer }).await
 }
 
-/// What is known now, and where HAProxy's counts are asked for.
+/// The current state, and a client for HAProxy's statistics.
 #[derive(Debug)]
 pub struct LiveSnapshot {
     pub state: StateSnapshot,
@@ -62,18 +64,18 @@ pub struct LiveSnapshot {
 
 pub type ReplySender<T> = oneshot::Sender<T>;
 
-/// The container that somebody meant.
+/// The container that a request named.
 #[derive(Debug, Clone)]
 pub struct DrainTarget {
     pub name: String,
     pub id: ContainerId,
-    /// Where its requests are counted; `None` where HAProxy did not say what it has.
+    /// Counts the container's requests in flight; `None` if HAProxy's state is not known.
     pub sessions: Option<InflightRequests>,
-    /// The routes that it shares and that no container serves now.
+    /// The routes that the container shares and that no container serves now.
     pub unserved: Vec<String>,
 }
 
-/// Hands an order to the balancer and waits for its answer.
+/// Sends a request to the balancer and waits for its answer.
 pub(crate) async fn send_request<T>(
     orders: &mpsc::Sender<ControlRequest>,
     order: impl FnOnce(ReplySender<T>) -> ControlRequest,

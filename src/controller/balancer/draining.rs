@@ -1,6 +1,6 @@
-//! Backends that a route has left and in which its requests may still wait for a container.
+//! Backends that a route no longer uses and in which its requests may still wait for a container.
 //!
-//! Pure. Another route that took such a backend at once would answer them.
+//! Pure. If another route used such a backend at once, its servers would answer these requests.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,14 +25,14 @@ impl DrainingBackends {
         }
     }
 
-    /// Those that rest at that time.
+    /// Removes the backends whose time is over, and returns those that are still draining.
     pub(crate) fn expire(&mut self, now: Instant) -> &BTreeSet<String> {
         let Self { until, names } = self;
         until.retain(|name, until| now < *until || !names.remove(name));
         names
     }
 
-    /// Those that rested when it was last asked.
+    /// Returns the backends that were draining at the last call of [`Self::expire`].
     pub(crate) fn names(&self) -> &BTreeSet<String> {
         &self.names
     }

@@ -1,5 +1,5 @@
-//! HAProxy's own numbers, at a frontend of their own. It comes and goes by a reload, and nothing else
-//! depends on it: where it cannot be had, that is a problem, and traffic goes on.
+//! HAProxy's own metrics, at a frontend of their own. A reload adds or removes it, and nothing else depends on it: if
+//! it is not available, that is a problem, and traffic is not affected.
 
 use super::Balancer;
 use crate::{
@@ -15,10 +15,10 @@ const OPTION: &str = "--haproxy-metrics";
 pub(crate) enum Exporter {
     #[default]
     Disabled,
-    /// This HAProxy has none.
+    /// This HAProxy has no exporter.
     Unsupported,
     Enabled(SocketAddr),
-    /// The port is somebody else's.
+    /// Another program uses the port.
     PortTaken(SocketAddr, PortConflict),
 }
 
@@ -41,7 +41,7 @@ impl Exporter {
 }
 
 impl Balancer {
-    /// From the next load on HAProxy tells its numbers there, if it can.
+    /// Makes HAProxy serve its metrics at this address from the next load on, if it can.
     pub async fn enable_exporter(&mut self, address: SocketAddr) {
         let has = self.proxy.has_exporter().await;
         self.set_exporter(if has { Exporter::Enabled(address) } else { Exporter::Unsupported });
@@ -53,11 +53,11 @@ impl Balancer {
             _ => None,
         };
         self.exporter = exporter;
-        // The short way does not look at the frame.
+        // The incremental path does not compare the frame of the configuration, so the next pass must not take it.
         self.live.pending_deletions = None;
     }
 
-    /// Whether the port was the exporter's, which is left out then.
+    /// Removes the exporter if the port is its own. Returns whether it was.
     pub(crate) fn release_exporter_port(&mut self, port: u16, why: &str, now: Instant) -> bool {
         let Exporter::Enabled(address) = self.exporter else { return false };
         let is_its = address.port() == port;
@@ -68,8 +68,8 @@ impl Balancer {
         is_its
     }
 
-    /// A port that is free by now is had with the next load. It is looked at first: to find out by a
-    /// load would use up reloads.
+    /// Enables the exporter again when its port is free; the next load uses it. The port is tested first, because
+    /// trying it by a load would use up the budget of reloads.
     pub(crate) fn retry_exporter(&mut self, now: Instant) {
         let Exporter::PortTaken(address, taken) = &mut self.exporter else { return };
         if now < taken.until {

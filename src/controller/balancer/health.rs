@@ -1,4 +1,4 @@
-//! How servers are: HAProxy is asked, and what is wrong with them is told.
+//! Health of servers: reads it from HAProxy and logs its problems.
 
 use super::Balancer;
 use crate::{
@@ -15,7 +15,7 @@ use std::{io, mem, time::Instant};
 use tokio::{sync::oneshot, task::JoinHandle};
 use tracing::{debug, warn};
 
-/// What is known of servers, and who waits to know more.
+/// Known health of the servers, and the requesters that wait for an update.
 #[derive(Debug, Default)]
 pub(crate) struct HealthMonitor {
     diagnosis: Diagnosis,
@@ -29,7 +29,7 @@ impl HealthMonitor {
         self.problem_log.problems()
     }
 
-    /// What HAProxy answered; for ever where nothing is being asked. May be dropped and called again.
+    /// Waits for HAProxy's answer; forever if no query is running. May be dropped and called again.
     pub(crate) async fn wait_for_report(&mut self) -> io::Result<HealthReport> {
         let Some(handle) = &mut self.query else { return std::future::pending().await };
         let result = handle.await;
@@ -43,11 +43,11 @@ impl HealthMonitor {
 }
 
 impl Balancer {
-    /// Answered once HAProxy was asked how its servers are, or at once where it was just now.
+    /// Answers once the health of the servers was read from HAProxy, or at once if that was just now.
     pub fn examine_servers(&mut self, answer: oneshot::Sender<()>) {
         let now = Instant::now();
         if self.health_monitor.diagnosis.is_fresh(now) || self.live.observed.is_none() {
-            // Who asked may be gone.
+            // The requester may be gone.
             let _ = answer.send(());
             return;
         }
@@ -57,7 +57,7 @@ impl Balancer {
         }
     }
 
-    /// When HAProxy is to be asked how its servers are.
+    /// Returns when to read the health of the servers next.
     pub(crate) fn next_health_query(&self) -> Option<Instant> {
         let is_running = self.live.observed.is_some();
         (is_running || !self.health_monitor.waiters.is_empty())
@@ -98,7 +98,8 @@ impl Balancer {
         }
     }
 
-    /// Whoever waits for a machine that has gone is told so, instead of waiting for the time limit of its route.
+    /// Closes the requests to lost servers, whose connections time out, so that clients do not have to wait for the
+    /// time limit of the route.
     fn end_lost_requests(&mut self, now: Instant) {
         let lost = self.health_monitor.diagnosis.take_lost_servers(now);
         if lost.is_empty() {
@@ -125,7 +126,7 @@ impl Balancer {
         }
     }
 
-    /// The routes of these keys may have other servers than before.
+    /// Updates the health of the routes with these keys, whose servers may have changed.
     pub(crate) fn on_servers_changed(&mut self, keys: &[String]) {
         let now = Instant::now();
         let config = &self.live.config;

@@ -1,8 +1,8 @@
-//! STATE/history.jsonl, STATE/rollback.json and STATE/hosts.json: what was applied, what holds, and who has which host,
-//! for the next run.
+//! STATE/history.jsonl, STATE/rollback.json and STATE/hosts.json: the applied generations, the active rollback, and the
+//! owner of each host, for the next run.
 //!
-//! A thread writes them, behind a mailbox: a slow or full disk never stands between an event and the
-//! traffic, nor fails a pass. It is told once, and tried again until it works.
+//! A thread behind a queue writes them: a slow or full disk never delays traffic after an event, and never fails a
+//! pass. A failure is logged once and retried until it succeeds.
 
 use crate::{
     model::{option_value::HostMatch, route::Routes},
@@ -29,32 +29,32 @@ use std::{
 use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
 use tracing::{error, info, warn};
 
-/// Generations that wait for the disk.
+/// Limit of messages that wait for the disk.
 const QUEUE_CAPACITY: usize = 10_000;
-/// Until what could not be written is tried again.
+/// How long to wait before a failed write is retried.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
-/// How long the end of the program waits for the disk.
+/// How long the stop of the program waits for the disk.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
-/// The file is written anew when it has grown by as much as it had then, and by no less than this.
+/// The file is rewritten when it has grown by its size after the last rewrite, and by at least this many bytes.
 const MIN_REWRITE_GROWTH: usize = 1024 * 1024;
 
-/// What an earlier run left behind.
+/// State of an earlier run.
 #[derive(Debug, Default)]
 pub struct StoredState {
     pub history: History,
-    /// What it served last; `None` where nothing was kept.
+    /// The routes that it served last; `None` if no history was stored.
     pub served: Option<Routes>,
     pub rollback: Option<Rollback>,
-    /// Who had which host.
+    /// The owner of each host.
     pub owners: BTreeMap<HostMatch, Arc<str>>,
 }
 
 type HostOwners = Arc<BTreeMap<HostMatch, HostOwner>>;
 
-/// Where to hand over what is to be kept.
+/// Handle of the writing thread.
 #[derive(Debug)]
 pub struct Journal {
-    /// `None` once nobody takes it any more.
+    /// `None` after the history is no longer written.
     sender: Option<SyncSender<JournalMessage>>,
     thread: JoinHandle<()>,
 }
@@ -62,31 +62,31 @@ pub struct Journal {
 enum JournalMessage {
     Owners(HostOwners),
     Generation(Arc<GenerationRecord>),
-    /// Answered with whether it is on disk.
+    /// Answered with whether the state is on disk.
     Rollback(RollbackState, oneshot::Sender<bool>),
 }
 
-/// The thread's side.
+/// State of the writing thread.
 struct JournalWriter {
     history_path: PathBuf,
     rollback_path: PathBuf,
     owners_path: PathBuf,
-    /// What is not on disk yet.
+    /// Not on disk yet.
     owners: Option<HostOwners>,
-    /// What was served before the first of the generations.
+    /// The routes that were served before the first generation.
     base: Routes,
     history: History,
     /// Not in the file yet.
     pending: Vec<Arc<GenerationRecord>>,
-    /// `None`: it has to be written anew.
+    /// `None`: the file must be rewritten.
     file: Option<AppendFile>,
-    /// What is not on disk yet.
+    /// Not on disk yet.
     rollback_state: Option<RollbackState>,
-    /// The last failure, told once.
+    /// The last failure, which is logged once.
     last_error: Option<String>,
 }
 
-/// Whether a rollback does.
+/// Whether a rollback is active.
 enum RollbackState {
     Active(Rollback),
     Inactive,
@@ -94,12 +94,13 @@ enum RollbackState {
 
 struct AppendFile {
     file: File,
-    /// Bytes that it may grow by before it is written anew.
+    /// How many bytes the file may still grow before it is rewritten.
     remaining: usize,
 }
 
 impl Journal {
-    /// Reads what is there; what cannot be read is told and left behind. Runs on a thread of the runtime.
+    /// Reads the stored state. A file that cannot be read is logged and ignored. Starts the writing thread in the
+    /// runtime's pool of blocking threads.
     pub fn open(state: &Path) -> (Self, StoredState) {
         let history_path = state.join("history.jsonl");
         let rollback_path = state.join("rollback.json");
@@ -137,12 +138,12 @@ impl Journal {
         (Self { sender: Some(channel), thread }, past)
     }
 
-    /// Without waiting for the disk.
+    /// Stores a generation, without waiting for the disk.
     pub fn add_generation(&mut self, generation: Arc<GenerationRecord>) {
         self.send_message(JournalMessage::Generation(generation));
     }
 
-    /// What holds from now on; answered with whether it is on disk.
+    /// Stores the active rollback; answered with whether it is on disk.
     pub fn set_rollback(&mut self, rollback: Option<Rollback>) -> oneshot::Receiver<bool> {
         let (answer, answered) = oneshot::channel();
         let rollback_state = rollback.map_or(RollbackState::Inactive, RollbackState::Active);
@@ -150,12 +151,12 @@ impl Journal {
         answered
     }
 
-    /// Who has which host from now on.
+    /// Stores the owner of each host.
     pub fn set_owners(&mut self, owners: HostOwners) {
         self.send_message(JournalMessage::Owners(owners));
     }
 
-    /// Until all of it is on disk, or the disk has had its time.
+    /// Waits until everything is on disk, at most `FLUSH_TIMEOUT`.
     pub async fn finish(self) {
         drop(self.sender);
         if timeout(FLUSH_TIMEOUT, self.thread).await.is_err() {
@@ -166,7 +167,7 @@ impl Journal {
         }
     }
 
-    /// A gap in it would make what follows wrong, so after the first loss nothing is kept.
+    /// After the first loss nothing more is written, because a gap would make the rest of the history wrong.
     fn send_message(&mut self, message: JournalMessage) {
         let sent = self.sender.as_ref().map(|channel| channel.try_send(message));
         if let Some(Err(error)) = sent {
@@ -197,7 +198,7 @@ impl JournalWriter {
             }
             let written = self.write_pending();
             for answer in answers {
-                // Who asked may be gone.
+                // The requester may be gone.
                 let _ = answer.send(written.is_ok());
             }
             self.log_result(written);
@@ -227,7 +228,7 @@ impl JournalWriter {
         }
     }
 
-    /// The rollback first: it is little, and more depends on it.
+    /// Writes the rollback first: it is small, and more depends on it.
     fn write_pending(&mut self) -> Result<()> {
         if let Some(rollback_state) = &self.rollback_state {
             let path = &self.rollback_path;
@@ -258,7 +259,7 @@ impl JournalWriter {
         let new: String =
             self.pending.iter().map(|files| history_file::format_generation(files)).collect();
         if let Some(mut to) = self.file.take().filter(|file| new.len() <= file.remaining) {
-            // If this fails, a part may be there: the next try writes all of it anew.
+            // If this fails, a part may have been written: the next attempt rewrites the whole file.
             to.file.write_all(new.as_bytes())?;
             to.remaining -= new.len();
             self.file = Some(to);
@@ -333,7 +334,7 @@ fn open_append(path: &Path, length: usize) -> Result<AppendFile> {
     Ok(AppendFile { file, remaining: length.max(MIN_REWRITE_GROWTH) })
 }
 
-/// Whole or not at all, for its owner alone.
+/// Replaces a file atomically; only the owner can read it.
 fn replace_file(path: &Path, text: &str) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new().prefix(".history-").tempfile_in(folder)?;

@@ -1,4 +1,4 @@
-//! What is counted of passes, and how things stand for who counts.
+//! Counts passes, and provides the state for metrics.
 
 use super::{Balancer, StepOutcome};
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
 };
 use std::time::{Duration, Instant};
 
-/// Events that wait for their pass; more of them at once tell nothing new.
+/// Limit of events that wait for their pass; more of them at once give no new information.
 const MAX_EVENT_TIMES: usize = 1000;
 
 impl Balancer {
@@ -18,18 +18,18 @@ impl Balancer {
         &self.metrics
     }
 
-    /// Events were heard then, and the next pass follows them.
+    /// Records when events were received that the next pass applies.
     pub fn record_event_times(&mut self, moments: impl IntoIterator<Item = Instant>) {
         let room = MAX_EVENT_TIMES.saturating_sub(self.event_times.len());
         self.event_times.extend(moments.into_iter().take(room));
     }
 
-    /// They changed nothing that a pass would follow.
+    /// Discards the times of events that changed nothing for a pass.
     pub fn discard_event_times(&mut self) {
         self.event_times.clear();
     }
 
-    /// How things stand. `docker`: whether its events are heard, and how long ago the last one was.
+    /// Returns the state for metrics. `docker`: whether Docker is connected, and the time since it last sent something.
     pub fn metrics_snapshot(&self, docker: (bool, Duration)) -> MetricsSnapshot {
         let observed = self.live.observed.as_ref();
         let config = &self.live.config;
@@ -53,7 +53,7 @@ impl Balancer {
         MetricsSnapshot { census, stat: self.proxy.stats_client(), metrics: self.metrics.clone() }
     }
 
-    /// HAProxy has all that it should have. Events that changed nothing say nothing of how long it takes.
+    /// Records that HAProxy has everything it should have. Events that changed nothing do not count for the latency.
     pub(crate) fn record_success(&mut self, did: &StepOutcome) {
         self.metrics.record_success();
         let event_times = std::mem::take(&mut self.event_times);
@@ -64,7 +64,7 @@ impl Balancer {
         }
     }
 
-    /// The way that a pass took.
+    /// Records how a pass was applied.
     pub(crate) fn record_method(&self, did: &StepOutcome) {
         let Some(how) = did.apply_method() else { return };
         self.metrics.record_apply(&how);

@@ -1,4 +1,4 @@
-//! What HAProxy will not have: found and left out, so that the rest goes live.
+//! Finds what HAProxy refuses and leaves it out, so that the rest is applied.
 
 use super::Balancer;
 use crate::{
@@ -21,7 +21,7 @@ use std::{
 };
 
 impl Balancer {
-    /// The listeners of ports that somebody else has are left out until they are tried again.
+    /// Leaves out the listeners whose ports other programs use, until they are tried again.
     pub(crate) fn exclude_taken_ports(
         &mut self,
         config: &Config,
@@ -44,9 +44,9 @@ impl Balancer {
         Ok(())
     }
 
-    /// HAProxy has accepted the configuration and could not load it, for want of a resource of the machine, file
-    /// descriptors say. New listeners are left out: those of the half of the containers that ask for most of
-    /// them, so that a few tries find what there is room for. `false` where there are none.
+    /// HAProxy accepted the configuration but could not load it because the machine lacks a resource, such as file
+    /// descriptors. Leaves out new listeners: those of the half of the containers that request the most, so that a few
+    /// attempts find how many can be loaded. Returns `false` if there are no new listeners.
     pub(crate) fn exclude_unloadable(
         &mut self,
         routes: &Routes,
@@ -77,7 +77,7 @@ impl Balancer {
         !requesters.is_empty()
     }
 
-    /// The routes that HAProxy will not have are left out, so that the rest goes live.
+    /// Leaves out the routes that HAProxy refuses, so that the others are applied.
     pub(crate) async fn exclude_refused(
         &mut self,
         routes: &Routes,
@@ -102,8 +102,8 @@ impl Balancer {
         Ok(())
     }
 
-    /// One route that is refused even alone, where HAProxy did not say which. None if it is not for
-    /// the routes: what surrounds them is refused without any.
+    /// Returns one route that is refused even alone, if HAProxy did not report which one. `None` if the configuration
+    /// is refused without any routes too, so that the cause is not a route.
     async fn bisect_routes(&self, routes: &Routes) -> Result<Option<RouteKey>> {
         if !self.passes_check(&Routes::default()).await? {
             return Ok(None);

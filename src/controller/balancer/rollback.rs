@@ -1,4 +1,4 @@
-//! What was applied before, and the way back to it.
+//! History of applied generations, and rollback to one of them.
 
 use super::{
     Balancer, StepOutcome,
@@ -20,17 +20,17 @@ use std::{
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
-/// What a rollback, or its end, came to.
+/// Result of a rollback, or of its release.
 #[derive(Debug)]
 pub struct RollbackResult {
     pub generation: u64,
     pub since_ms: u64,
-    /// Whether it is on disk as well; without an answer it is not.
+    /// Whether the change is on disk too; without an answer it is not.
     pub persisted: oneshot::Receiver<bool>,
 }
 
 impl Balancer {
-    /// Goes on where an earlier run ended, and writes down what comes.
+    /// Continues with the state of an earlier run, and writes changes to the journal from now on.
     pub fn restore_state(&mut self, journal: Journal, past: StoredState) {
         let StoredState { history, served, rollback, owners } = past;
         if let Some(label) = &self.rules.label_limits.own_hosts_by {
@@ -47,8 +47,8 @@ impl Balancer {
         self.memory.rollback = rollback;
     }
 
-    /// A pass is over. It made this difference to what this balancer served; to its first an earlier run
-    /// is what came before.
+    /// Records a pass in the history. `delta` is its difference to the routes that this balancer served before; for the
+    /// first pass, the difference to the routes of the earlier run is used.
     pub(crate) fn record_generation(
         &mut self,
         delta: RouteDelta,
@@ -90,10 +90,10 @@ impl Balancer {
         }
     }
 
-    /// From the next pass on, what was served after this generation is served again.
+    /// Serves the routes of this generation again, from the next pass on.
     ///
     /// # Errors
-    /// Where there is no such generation.
+    /// There is no such generation.
     pub fn roll_back(&mut self, generation: u64) -> Result<RollbackResult, ApiError> {
         let now = self.previous_routes.as_ref().unwrap_or(&self.served_routes);
         let then = self.history.routes_after(generation, now).map_err(ApiError::NoGeneration)?;
@@ -103,10 +103,10 @@ impl Balancer {
         Ok(self.finish_rollback(&rollback, Some(rollback.clone())))
     }
 
-    /// From the next pass on, containers are followed again.
+    /// Follows the containers again, from the next pass on.
     ///
     /// # Errors
-    /// Where no rollback holds.
+    /// No rollback is active.
     pub fn release_rollback(&mut self) -> Result<RollbackResult, ApiError> {
         let ended = self.memory.rollback.take().ok_or(ApiError::NoRollback)?;
         info!("rollback to generation {} ended; following containers again", ended.generation);

@@ -1,4 +1,5 @@
-//! Between passes: the files that follow what was said over the runtime API, and HAProxy's death.
+//! Work between passes: writes the files after changes over the runtime API, and handles HAProxy's
+//! exit.
 
 use super::{Balancer, sleep_until};
 use crate::{
@@ -22,36 +23,36 @@ use std::{
 use tokio::task::JoinHandle;
 use tracing::{debug, error, info};
 
-/// What the last try of a request takes after the time that requests wait.
+/// How much longer than the waiting time of requests the last retry of a request may take.
 const RETRY_GRACE: Duration = Duration::from_secs(1);
-/// A burst of changes is one file.
+/// A burst of changes is written as one file.
 const WRITE_DELAY: Duration = Duration::from_millis(200);
-/// A reload that somebody else began before the files were there has ended by then.
+/// A reload by another program that began before the files were written has ended after this time.
 const WORKER_CHECK_DELAY: Duration = Duration::from_secs(1);
-/// Until files that could not be written are written again.
+/// How long to wait before files that could not be written are written again.
 const WRITE_RETRY: Duration = Duration::from_secs(5);
 
-/// Why a pass is needed though the world is the same.
+/// Why a pass is needed although the world has not changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InternalEvent {
     RestartDue,
-    /// The file of what HAProxy was told was refused.
+    /// HAProxy refused the file of a configuration that it runs already.
     FileRefused,
-    /// It has another worker, which may have read files of before.
+    /// HAProxy has another worker, which may have read older files.
     WorkerReplaced,
 }
 
-/// HAProxy's deaths: after the first one it is started at once, then after pauses that grow.
+/// HAProxy's exits: after the first one it is restarted at once, then after growing pauses.
 #[derive(Debug)]
 pub(crate) struct RestartSchedule {
     backoff: Backoff,
     last_pause: Option<Duration>,
     pub(crate) restart_at: Option<Instant>,
-    /// The last pause was as long as the one before, and not told.
+    /// The last pause was as long as the one before, so it was not logged.
     pub(crate) is_repeated: bool,
 }
 
-/// After a death: the pause that is left out, and the longest one.
+/// Pauses after an exit: the shortest, which is skipped, and the longest.
 const RESTART_BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 impl Default for RestartSchedule {
@@ -62,7 +63,7 @@ impl Default for RestartSchedule {
 }
 
 impl RestartSchedule {
-    /// Told where the pause is another one than the last time.
+    /// Records an exit. It is logged as an error if its pause differs from the previous one.
     fn record_exit(&mut self, reason: ExitReason, lived: Duration) {
         let pause = self.backoff.pause_after(lived);
         let pause = if pause == RESTART_BACKOFF.0 { Duration::ZERO } else { pause };
@@ -77,15 +78,15 @@ impl RestartSchedule {
     }
 }
 
-/// The files that follow what was said over the runtime API.
+/// The files that are written after changes over the runtime API.
 #[derive(Debug, Default)]
 pub(crate) struct PendingWrite {
     pub(crate) due_at: Option<Instant>,
     writing: Option<JoinHandle<Result<WrittenFiles, ApplyError>>>,
     pub(crate) unchecked: UncheckedSections,
-    /// When to look whether it is still the same worker.
+    /// When to check whether the worker is still the same.
     worker_check_at: Option<Instant>,
-    /// The last failure, told once.
+    /// The last failure, which is logged once.
     last_error: Option<String>,
 }
 
@@ -102,7 +103,8 @@ impl Balancer {
         }
     }
 
-    /// Requests that wait there have been answered when another route may have these backends.
+    /// Keeps these backends from other routes until the requests that wait in them have been
+    /// answered.
     pub(crate) fn drain_backends(&mut self, backends: impl IntoIterator<Item = String>) {
         let retry_at = Instant::now() + self.render_context.wait + RETRY_GRACE;
         self.live.draining.add_backends(backends, retry_at);
@@ -112,8 +114,8 @@ impl Balancer {
         self.pending_write.due_at.get_or_insert(Instant::now() + WRITE_DELAY);
     }
 
-    /// What happens between passes, until one is asked for: files are written behind what was said,
-    /// and HAProxy may die. For a `select!`.
+    /// Handles what happens between passes, until a pass is needed: writes files after changes and
+    /// handles HAProxy's exits. For a `select!`.
     pub async fn next_event(&mut self, world: Option<&World>) -> InternalEvent {
         loop {
             let (patrol_due, asking) =
@@ -143,7 +145,7 @@ impl Balancer {
                     return InternalEvent::RestartDue;
                 }
                 () = sleep_until(*look) => {
-                    // May be cut off here, and is looked at again then.
+                    // May be cancelled here; the check is repeated then.
                     let replaced = self.was_worker_replaced().await;
                     self.pending_write.worker_check_at = None;
                     if replaced {
@@ -199,7 +201,8 @@ impl Balancer {
         self.pending_write.writing = Some(self.proxy.write_behind(draft));
     }
 
-    /// One that does not answer is asked by the next pass.
+    /// Returns whether HAProxy has another worker. A worker that does not answer is left to the
+    /// next pass.
     async fn was_worker_replaced(&self) -> bool {
         let Some(observed) = &self.live.observed else { return false };
         let Ok(mut runtime) = self.proxy.connect_runtime().await else { return false };
@@ -223,12 +226,13 @@ impl Balancer {
             error!("change is live but could not be written to disk: {text}; retrying");
             self.pending_write.last_error = Some(text.to_owned());
         }
-        // What prevents a reload may well prevent this.
+        // What prevents a reload may prevent this too.
         let retry_at = self.overdue.as_ref().map(|overdue| overdue.retry_at);
         self.pending_write.due_at = Some(Instant::now() + WRITE_RETRY).max(retry_at);
     }
 
-    /// The file of what HAProxy was told already: the culprits are taken out again.
+    /// Handles a refused file of changes that HAProxy runs already: leaves out the routes that
+    /// caused the refusal.
     async fn quarantine_refused(
         &mut self,
         world: Option<&World>,
@@ -248,7 +252,7 @@ impl Balancer {
         }
     }
 
-    /// Until no file is being written.
+    /// Waits until no file is being written.
     pub(crate) async fn finish_write(&mut self) {
         if self.pending_write.writing.is_some() {
             match wait_for_write(&mut self.pending_write.writing).await {
@@ -258,7 +262,7 @@ impl Balancer {
         }
     }
 
-    /// Everything that is still to be written is on disk when this returns.
+    /// Writes everything that is pending; all of it is on disk when this returns.
     pub async fn finish(&mut self) {
         self.finish_write().await;
         if self.pending_write.due_at.is_some() {
@@ -271,7 +275,7 @@ impl Balancer {
     }
 }
 
-/// What was written, once it is; for ever where nothing is being written.
+/// Waits for the write in progress and returns its result; forever if there is none.
 async fn wait_for_write(
     writing: &mut Option<JoinHandle<Result<WrittenFiles, ApplyError>>>,
 ) -> Result<WrittenFiles, ApplyError> {

@@ -1,4 +1,4 @@
-//! How a metric comes to be there.
+//! Creation and registration of metrics.
 
 use crate::haproxy::version::Version;
 use prometheus::{
@@ -6,18 +6,18 @@ use prometheus::{
     Opts, Registry, core::Collector,
 };
 
-/// Seconds. A change over the runtime API takes about 5 ms, a reload some 100.
+/// In seconds. A change over the runtime API takes about 5 ms, a reload some 100 ms.
 const BUCKETS: [f64; 13] =
     [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
 
-/// Makes metrics that are there from the start, at 0 for every value of their label: what has never
-/// happened is known not to have happened.
+/// Creates metrics that are present from the start, at 0 for every value of their label, so that an
+/// event that never happened is distinguishable from a missing metric.
 pub(crate) struct MetricsBuilder<'a>(pub(crate) &'a Registry);
 
-/// Its name, and all its values.
+/// Name of a label, and all its values.
 pub(crate) type MetricLabel<'a> = (&'a str, &'a [&'a str]);
 
-/// Names and labels are constants, and registered once.
+/// Names and labels are constants, and each metric is registered once.
 const VALID_METRIC: &str = "a metric is well named and is there once";
 
 impl MetricsBuilder<'_> {
