@@ -22,7 +22,7 @@ fn main() {
     divan::main();
 }
 
-/// Two containers a route, some with a prefix: what a large machine would have.
+/// Two containers per route, some with a path prefix, as on a large machine.
 fn world_of(size: usize) -> World {
     let story = (0..size).fold(String::new(), |mut story, n| {
         let (a, b, c) = (n >> 16, n >> 8 & 255, n & 255);

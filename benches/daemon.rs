@@ -1,5 +1,5 @@
-//! The release binary at work beside a real Docker and a real HAProxy: its size, what it takes while nothing
-//! happens, and how soon a change is served.
+//! The release binary with a real Docker and a real HAProxy: its size, its use of CPU and memory while idle, and how
+//! soon a change is served.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "this is a benchmark")]
 
@@ -21,7 +21,7 @@ use tempfile::TempDir;
 
 const BALANCER: &str = env!("CARGO_BIN_EXE_docker-balancer");
 
-/// Containers that are there while nothing happens.
+/// Containers that run during the idle measurement.
 const IDLE: usize = 10;
 const IDLE_TIME: Duration = Duration::from_secs(10);
 /// Containers that are started one by one.
@@ -54,7 +54,7 @@ fn measure_idle(site: &Site) {
     let since = now_nanos() / 1_000_000_000;
     std::thread::sleep(IDLE_TIME);
     let after = ProcessUsage::of_process(site.pid());
-    // Of others on this machine: each wakes whoever listens.
+    // All events of this machine, including those of other containers, because each of them wakes every subscriber.
     let until = (now_nanos() / 1_000_000_000).to_string();
     let events = site.docker.cli(&["events", "--since", &since.to_string(), "--until", &until]);
     let events = events.lines().count();
@@ -82,10 +82,10 @@ fn measure_idle(site: &Site) {
     print_row("resident, HAProxy's master and workers", &haproxy.join(" + "), "");
 }
 
-/// From Docker's word that it was started to its first answer.
+/// Measures the time from Docker's start event to the container's first answer.
 fn measure_single_starts(site: &Site, names: &[String]) {
     let took = names.iter().map(|name| {
-        // Asked meanwhile: the docker command takes its time to return.
+        // The probe runs in parallel, because the docker command takes time to return.
         let seen = std::thread::scope(|scope| {
             let mut run = site.run(name);
             scope.spawn(move || run.status().unwrap());
@@ -105,7 +105,7 @@ fn measure_single_starts(site: &Site, names: &[String]) {
     print_row("docker run → first answer", &text, "");
 }
 
-/// One container out and in again, each as soon as the one before is seen.
+/// Removes one container from service and adds it again; each change starts as soon as the previous one is visible.
 fn replace_in_turn(site: &Site, name: &String) {
     let mut took = 0;
     for _ in 0..10 {
@@ -162,12 +162,12 @@ fn program_path() -> String {
     format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap())
 }
 
-/// What a process has taken so far, of all its threads.
+/// CPU time and wakeups of a process so far, over all threads.
 struct ProcessUsage {
     nanoseconds: u64,
-    /// utime and stime, which are what `top` knows.
+    /// Sum of utime and stime, which `top` shows.
     ticks: u64,
-    /// How often it had slept.
+    /// Number of voluntary context switches.
     woken: u64,
 }
 
@@ -197,7 +197,7 @@ fn number_field(file: &Path, name: &str) -> u64 {
     line.unwrap().split_whitespace().next().unwrap().parse().unwrap()
 }
 
-/// A balancer, its containers, and what Docker says of them. All of it goes with this.
+/// A balancer, its containers, and Docker's events about them. All of it is removed on drop.
 struct Site {
     docker: Docker,
     name: String,
@@ -205,7 +205,7 @@ struct Site {
     folder: TempDir,
     balancer: Child,
     events: Child,
-    /// Action and name → nanoseconds, the newest; as they come.
+    /// Action and name → time of the newest event in nanoseconds; filled as events arrive.
     heard: std::cell::RefCell<BTreeMap<(String, String), u64>>,
     hear: mpsc::Receiver<(String, String, u64)>,
 }
@@ -275,7 +275,7 @@ impl Site {
         self.heard.borrow_mut().extend(self.hear.try_iter().map(|(a, n, time)| ((a, n), time)));
     }
 
-    /// When Docker says that this happened, as the wall clock has it.
+    /// Returns the time of the event as Docker reports it, by the wall clock in nanoseconds.
     fn event(&self, action: &str, name: &str) -> u64 {
         let key = (action.to_owned(), self.full_name(name));
         let end = Instant::now() + DEADLINE;
@@ -289,7 +289,7 @@ impl Site {
         }
     }
 
-    /// When a request for it is first answered so.
+    /// Returns the time when a request for the container first gets this status.
     fn wait_for(&self, name: &str, status: u16) -> u64 {
         let end = Instant::now() + DEADLINE;
         while self.request_status(&format!("{name}.test")).ok().flatten() != Some(status) {
@@ -302,7 +302,7 @@ impl Site {
 
     fn request_status(&self, host: &str) -> std::io::Result<Option<u16>> {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
-        // A request that reaches a container just before it is paused has no answer.
+        // A request that reaches a container just before it is paused gets no answer.
         stream.set_read_timeout(Some(Duration::from_millis(100)))?;
         write!(stream, "GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
         let mut answer = String::new();
@@ -314,7 +314,7 @@ impl Site {
         self.balancer.id()
     }
 
-    /// Master and workers.
+    /// Returns the pids of HAProxy's master and workers.
     fn haproxy(&self) -> Vec<u32> {
         let run: PathBuf = self.folder.path().join("run/haproxy.pid");
         let master = fs::read_to_string(run).unwrap().trim().to_owned();

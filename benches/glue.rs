@@ -1,5 +1,6 @@
-//! docker-glue in a storm: 1,000 events in a second from a simulated Docker engine, one handler that takes a
-//! second for each, and one that is quick. What does the quick one see of the slow one, and is any event lost?
+//! docker-glue under load: 1,000 events in a second from a simulated Docker engine, one handler that takes a second for
+//! each event, and one that is fast. Measures whether the slow handler delays the fast one, and whether events are
+//! lost.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "this is a benchmark")]
 #![allow(dead_code, reason = "the simulated engine can do more")]
@@ -22,7 +23,7 @@ const GLUE: &str = env!("CARGO_BIN_EXE_docker-glue");
 const EVENTS: usize = 1_000;
 const DEADLINE: Duration = Duration::from_mins(2);
 
-/// Side by side, so that the storm's end is seen: 20 s for all of them.
+/// With 50 scripts in parallel, all events take 20 s, so that the end is reached.
 const SLOW: &str =
     "[handler]\nclass=script\nevents=die\n[params]\nscript=slow.sh\nconcurrency=50\n";
 const SLOW_SCRIPT: &str = "#!/bin/sh\nsleep 1\necho \"$3\" >>ROOT/slow.log\n";
@@ -51,7 +52,7 @@ fn main() {
     let engine = Engine::start(&root.join("docker.sock"), all);
     let glue = start_glue(root);
     engine.wait_for_listener();
-    // All of them are inspected before the first is told.
+    // All containers are inspected before the first event is sent.
     sleep(Duration::from_secs(3));
     let idle = memory_mb(&glue, "VmRSS:");
 
@@ -89,7 +90,7 @@ fn write_file(root: &Path, name: &str, text: &str) {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// Ends with its guard.
+/// Kills docker-glue on drop.
 struct Glue(Child);
 
 impl Drop for Glue {
@@ -113,7 +114,7 @@ fn start_glue(root: &Path) -> Glue {
     Glue(command.spawn().unwrap())
 }
 
-/// A line for each event.
+/// Waits until the log has one line for each event.
 fn wait_for_all(log: &Path) -> Vec<String> {
     let end = Instant::now() + DEADLINE;
     loop {
@@ -125,7 +126,7 @@ fn wait_for_all(log: &Path) -> Vec<String> {
     }
 }
 
-/// In MB.
+/// Returns a memory field of the process, in MB.
 fn memory_mb(glue: &Glue, field: &str) -> String {
     let status = fs::read_to_string(format!("/proc/{}/status", glue.0.id())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();

@@ -1,5 +1,5 @@
-//! The release binary between a simulated Docker engine and a real HAProxy, with many containers: how soon
-//! they are served, and what one more, a storm of changes, a request and a container of very many labels take.
+//! The release binary between a simulated Docker engine and a real HAProxy, with many containers: how soon they are
+//! served, and the cost of one more container, a burst of changes, a request, and a container with very many labels.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "this is a benchmark")]
 #![allow(clippy::cast_precision_loss, reason = "to be read by people")]
@@ -23,18 +23,18 @@ use std::{
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-/// `DOCKER_BALANCER` names another one, to compare.
+/// `DOCKER_BALANCER` selects another binary, for comparison.
 const BALANCER: &str = env!("CARGO_BIN_EXE_docker-balancer");
 const DEADLINE: Duration = Duration::from_mins(1);
-/// Containers that are added one by one.
+/// Containers that are added one at a time.
 const ADDED: usize = 20;
-/// Starts, and deaths, of a storm.
+/// Number of starts, and of deaths, in a storm.
 const STORM: usize = 500;
-/// For measuring what a request takes.
+/// Number of requests for measuring the cost of a request.
 const REQUESTS: usize = 20_000;
 const CONNECTIONS: usize = 4;
 const ROUTES: usize = 10_000;
-/// Labels of one container, each as long as this, that ask for hosts that are none.
+/// Number and length of the labels of one container that request invalid hosts.
 const LABELS: usize = 1_000;
 const LABEL: usize = 4_000;
 
@@ -70,7 +70,7 @@ fn main() {
     }
 }
 
-/// What one container costs others whose labels are 4 MB of nonsense.
+/// Measures how a container with 4 MB of invalid labels affects the others.
 fn labels(app: u16) {
     println!("\n100 containers, and one with {LABELS} labels of {LABEL} bytes that are no hosts");
     let site = Site::start(app, 100, 1, "");
@@ -99,7 +99,7 @@ fn labels(app: u16) {
     print_row("memory of the daemon, without it again", &memory(), "");
 }
 
-/// Containers that start one by one, each on a route of its own.
+/// Starts containers one at a time, each on its own route.
 fn newcomers(site: &Site, from: usize) -> String {
     let mut took = vec![];
     for number in from..from + ADDED {
@@ -116,7 +116,7 @@ fn newcomers(site: &Site, from: usize) -> String {
     format!("{} (p50), {} (worst)", to_millis(took[ADDED / 2]), to_millis(took[ADDED - 1]))
 }
 
-/// Each on a route of its own: from Docker's event to its first answer.
+/// Adds containers one at a time, each on its own route: measures from Docker's event to the first answer.
 fn measure_single_starts(site: &Site, from: usize) {
     let (mut took, mut calls, mut all_calls, mut cpu) = (vec![], vec![], vec![], vec![]);
     let before = (site.cpu_time(), site.children_cpu_time());
@@ -130,7 +130,7 @@ fn measure_single_starts(site: &Site, from: usize) {
         site.wait_for(&host);
         took.push(begun.elapsed());
         calls.push(site.engine.questions() - asked_then);
-        // Until the files have followed and everything was asked that is asked for it.
+        // Waits until the files are written and all requests to the engine have been sent.
         sleep(Duration::from_millis(1500));
         all_calls.push(site.engine.questions() - n);
         cpu.push(site.cpu_time().saturating_sub(spent));
@@ -143,14 +143,14 @@ fn measure_single_starts(site: &Site, from: usize) {
     print_row("one more: calls to the engine until served", &calls[middle].to_string(), "2");
     print_row("one more: calls in all, create and rechecks", &all_calls[middle].to_string(), "");
     print_row("one more: CPU of the daemon, files included", &to_millis(cpu[middle]), "20 ms");
-    // Of children only the sum is known, and only of those that have ended, as checks have.
+    // For child processes only the sum is known, and only for those that have exited, such as checks.
     let children = site.children_cpu_time().saturating_sub(before.1);
     let all = children + site.cpu_time().saturating_sub(before.0);
     let mean = |time: Duration| to_millis(time / u32::try_from(ADDED).unwrap());
     print_row("one more: CPU with its checks of files, mean", &mean(all), "50 ms");
 }
 
-/// Of the first routes, all of whose first containers are away, the other ones die while those come back.
+/// With the first container of each of the first routes stopped, starts these containers while the second ones die.
 fn measure_storm(site: &Site) {
     let (first, other) = ((0..STORM).map(|n| n * 2), (0..STORM).map(|n| n * 2 + 1));
     for number in first.clone() {
@@ -181,11 +181,11 @@ fn measure_storm(site: &Site) {
     print_row("storm of 1,000: CPU of its checks of files", &to_millis(children), "");
 }
 
-/// What HAProxy takes for a request, beside what it takes for checks.
+/// Measures HAProxy's CPU time per request, without that of health checks.
 fn measure_requests(app: u16) {
     println!("\n10,000 routes, one container each");
     let hosts: Vec<_> = (0..ROUTES).map(|n| format!("app{n}.example.com")).collect();
-    // Few of them are asked, so that connections to servers are used again with and without routes.
+    // Only few hosts are requested, so that connections to servers are reused both with and without routes.
     let texts: Vec<_> = hosts.iter().step_by(hosts.len() / 16).cloned().collect();
     let routed = {
         let site = Site::start(app, hosts.len(), 1, "");
@@ -212,7 +212,7 @@ fn measure_requests(app: u16) {
     print_row("more", &micros(routed - bare), "5 µs");
 }
 
-/// In seconds.
+/// Returns the CPU time per request, in seconds.
 fn per_request(port: u16, pid: u32, hosts: &[String]) -> f64 {
     ask_many(port, hosts, REQUESTS / 10);
     let quiet = Duration::from_secs(4);
@@ -226,14 +226,14 @@ fn per_request(port: u16, pid: u32, hosts: &[String]) -> f64 {
     spent / REQUESTS as f64
 }
 
-/// Over a few connections that stay, each host in turn.
+/// Sends requests over a few persistent connections, to each host in turn.
 fn ask_many(port: u16, hosts: &[String], requests: usize) {
     std::thread::scope(|scope| {
         for part in 0..CONNECTIONS {
             scope.spawn(move || {
                 let mut stream = connect(port).unwrap();
                 let mut answers = BufReader::new(stream.try_clone().unwrap());
-                // A prime's steps reach all hosts.
+                // Steps of a prime number reach all hosts.
                 let hosts = (0..requests / CONNECTIONS)
                     .map(|n| &hosts[(n * 7919 + part * 97) % hosts.len()]);
                 for host in hosts {
@@ -245,7 +245,7 @@ fn ask_many(port: u16, hosts: &[String], requests: usize) {
     });
 }
 
-/// The status; the body, of a length that is told, is passed over.
+/// Reads the status and skips the body, whose length is given.
 fn read_status(answers: &mut BufReader<TcpStream>) -> Option<u16> {
     let (mut status, mut length) = (None, 0);
     loop {
@@ -264,19 +264,19 @@ fn read_status(answers: &mut BufReader<TcpStream>) -> Option<u16> {
     status
 }
 
-/// A balancer with its engine and its HAProxy. All of it goes with this.
+/// A balancer with its engine and its HAProxy. All of it is removed on drop.
 struct Site {
     engine: Engine,
-    /// The port of all containers.
+    /// The port that all containers listen on.
     app: u16,
     port: u16,
-    /// Dropped in this order: first the balancer, which stops its HAProxy.
+    /// The fields are dropped in this order: first the balancer, which stops its HAProxy.
     balancer: Process,
     folder: TempDir,
 }
 
 impl Site {
-    /// Started cold, and serving everything when this returns.
+    /// Starts the balancer without state, and returns when it serves all routes.
     fn start(app: u16, containers: usize, per_route: usize, goal: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("scale-").tempdir().unwrap();
         let host = |n: usize| format!("app{}.example.com", n / per_route);
@@ -308,12 +308,12 @@ impl Site {
             .count();
         assert_eq!(routes, containers / per_route);
         print_row("cold start → all routes served", &to_millis(took), goal);
-        // Inspections, and the second list.
+        // Waits for the inspections and the second list.
         site.wait_for_quiet();
         site
     }
 
-    /// Until nothing is asked for a while.
+    /// Waits until the engine receives no requests for a while.
     fn wait_for_quiet(&self) {
         let mut before = 0;
         while before != self.engine.questions() {
@@ -330,7 +330,7 @@ impl Site {
         }
     }
 
-    /// Until HAProxy gives traffic to these containers, and to none of those.
+    /// Waits until HAProxy serves all containers in `serve` and none in `ns`.
     fn wait_until(&self, serve: &[usize], ns: &[usize]) {
         let end = Instant::now() + DEADLINE;
         let addresses = |numbers: &[usize]| -> BTreeSet<_> {
@@ -368,23 +368,23 @@ impl Site {
         process_cpu_time(self.balancer.0.id())
     }
 
-    /// By its children that have ended, which HAProxy itself has not.
+    /// CPU time of the child processes that have exited; HAProxy itself is still running.
     fn children_cpu_time(&self) -> Duration {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.balancer.0.id())).unwrap();
-        // The program's name, in brackets, may have blanks; cutime and cstime are fields 16 and 17.
+        // The program's name, in brackets, may contain blanks; cutime and cstime are fields 16 and 17.
         let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
         let ticks: u64 = fields[13..15].iter().map(|text| text.parse::<u64>().unwrap()).sum();
         let per_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).unwrap().unwrap();
         Duration::from_millis(ticks * 1000 / u64::try_from(per_second).unwrap())
     }
 
-    /// The process that serves.
+    /// Returns the pid of the worker.
     fn worker_pid(&self) -> u32 {
         let info = self.ask_haproxy("show info");
         info.lines().find_map(|line| line.strip_prefix("Pid: ")).unwrap().parse().unwrap()
     }
 
-    /// How many lines the log has.
+    /// Returns the number of lines in the log.
     fn lines(&self) -> usize {
         fs::read_to_string(self.folder.path().join("log")).unwrap().lines().count()
     }
@@ -396,7 +396,7 @@ impl Site {
     }
 }
 
-/// A process that ends with this: softly, if it does so soon.
+/// A process that is ended on drop: by SIGTERM, and by SIGKILL if it does not exit soon.
 struct Process(Child);
 
 impl Process {
@@ -419,7 +419,7 @@ impl Drop for Process {
     }
 }
 
-/// The containers, all on one port of all addresses of this machine.
+/// Starts the server for all containers, on one port of all addresses of this machine.
 fn start_servers() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -471,7 +471,7 @@ fn wait_until_connected(port: u16) {
     }
 }
 
-/// utime and stime of a process with all its threads, dead ones too, but not in ticks of 10 ms.
+/// CPU time of a process over all threads, including exited ones, with a finer resolution than ticks of 10 ms.
 fn process_cpu_time(pid: u32) -> Duration {
     let clock = ClockId::pid_cpu_clock_id(Pid::from_raw(pid.try_into().unwrap())).unwrap();
     Duration::from(clock.now().unwrap())

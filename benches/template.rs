@@ -1,4 +1,5 @@
-//! A template over 10, 1,000 and 10,000 containers: time and memory, when all are new and when one is.
+//! Renders a template over 10, 1,000 and 10,000 containers: time and memory if all containers are new, and if one is
+//! new.
 
 #![allow(clippy::unwrap_used, reason = "this is a benchmark")]
 
@@ -20,7 +21,7 @@ fn main() {
     divan::main();
 }
 
-/// An inspection of the size that the engine's have.
+/// Returns an inspection of a realistic size.
 fn container_description(number: usize, image: &str) -> (ContainerId, Arc<Description>) {
     let (a, b, c) = (number >> 16, number >> 8 & 255, number & 255);
     let id = format!("{number:064x}");
@@ -91,7 +92,7 @@ fn one_is_new(bencher: Bencher<'_, '_>, size: usize) {
     });
 }
 
-/// What is kept between looks: `max alloc` of this, less the text's.
+/// Memory that is kept between renderings: `max alloc` of this bench, without the rendered text.
 #[divan::bench(args = SIZES, sample_count = 3)]
 fn kept_between_renders(bencher: Bencher<'_, '_>, size: usize) {
     let roster = containers_of(size);

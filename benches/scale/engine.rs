@@ -1,7 +1,7 @@
-//! A Docker engine that is not there: lists, inspections, networks and events over a unix socket.
+//! Simulated Docker engine: lists, inspections, networks and events over a unix socket.
 //!
-//! It says what an engine says of containers on the default bridge, in the same order and length, and
-//! counts the questions.
+//! Its answers about containers on the default bridge have the order and length of a real engine's. It counts the
+//! requests.
 
 use std::{
     fmt::Write as _,
@@ -28,7 +28,7 @@ pub(crate) struct Simulated {
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// In the order of their making.
+    /// In the order of creation.
     all: Mutex<Vec<Simulated>>,
     listeners: Mutex<Vec<UnixStream>>,
     questions: AtomicUsize,
@@ -46,13 +46,13 @@ impl Simulated {
         Self { more, ..self }
     }
 
-    /// Any address of 127/8 is this machine's.
+    /// Returns an address in 127/8; all of them belong to this machine.
     pub(crate) fn address(number: usize) -> Ipv4Addr {
         Ipv4Addr::from(0x7f01_0000 + u32::try_from(number).unwrap())
     }
 
     fn id(number: usize) -> String {
-        // The short id tells containers apart, too.
+        // The short ids are different, too.
         format!("{number:012x}{:052x}", 0xd0c4_u32)
     }
 
@@ -70,7 +70,7 @@ impl Simulated {
         )
     }
 
-    /// Of all that share a host: containers of different services on one route are worth a hint each.
+    /// Returns one service for all containers of a host: different services on one route would each get a hint.
     fn service(&self) -> &str {
         self.host.split('.').next().unwrap_or_default()
     }
@@ -137,7 +137,7 @@ impl Simulated {
 }
 
 impl Engine {
-    /// Answers on the socket, on threads that end with their connections.
+    /// Answers on the socket, in threads that end with their connections.
     pub(crate) fn start(socket: &Path, all: Vec<Simulated>) -> Self {
         let engine = Self(Arc::new(Inner { all: Mutex::new(all), ..Inner::default() }));
         let (listener, answering) = (UnixListener::bind(socket).unwrap(), engine.clone());
@@ -154,7 +154,7 @@ impl Engine {
         self.0.questions.load(Ordering::Relaxed)
     }
 
-    /// As `docker create`.
+    /// Simulates `docker create`.
     pub(crate) fn create(&self, container: Simulated) {
         let made = Simulated { state: "created", ..container };
         let event = made.event("create", "");
@@ -162,13 +162,13 @@ impl Engine {
         self.send_events(&[event]);
     }
 
-    /// As `docker start`.
+    /// Simulates `docker start`.
     pub(crate) fn start_container(&self, number: usize) {
         let simulated = self.set_state(number, "running");
         self.send_events(&[simulated.connection("connect"), simulated.event("start", "")]);
     }
 
-    /// A container ends by itself.
+    /// Simulates the exit of a container.
     pub(crate) fn die(&self, number: usize) {
         let simulated = self.set_state(number, "exited");
         self.send_events(&[
@@ -193,7 +193,7 @@ impl Engine {
         listeners.retain_mut(|stream| stream.write_all(chunks.as_bytes()).is_ok());
     }
 
-    /// Until somebody listens to the events.
+    /// Waits until a client subscribes to the events.
     pub(crate) fn wait_for_listener(&self) {
         let end = Instant::now() + Duration::from_secs(20);
         while self.0.listeners.lock().unwrap().is_empty() {
@@ -247,13 +247,13 @@ impl Engine {
     }
 }
 
-/// Ids begin with the number, and the list is in order of the numbers.
+/// Ids start with the number, and the list is sorted by number.
 fn find_index(all: &[Simulated], id: &str) -> Option<usize> {
     let number = usize::from_str_radix(id.get(..12)?, 16).ok()?;
     all.binary_search_by_key(&number, |simulated| simulated.number).ok()
 }
 
-/// The youngest first, as the engine lists them.
+/// Lists the youngest container first, as the engine does.
 fn list_json(all: &[Simulated], path: &str) -> String {
     let path = path
         .replace("%22", "\"")
@@ -278,7 +278,7 @@ fn list_json(all: &[Simulated], path: &str) -> String {
     format!("[{}]\n", chosen.join(","))
 }
 
-/// The path that is asked for; questions have no body.
+/// Reads a request without a body, and returns its path.
 fn read_request_path(reader: &mut BufReader<UnixStream>) -> Option<String> {
     let mut path = None;
     loop {

@@ -1,4 +1,4 @@
-//! The only container of a route is restarted, recreated as Compose does, and stopped while it serves on.
+//! Restarts the only container of a route, recreates it as Compose does, and stops it while it continues to serve.
 
 use crate::{
     chaos::{Activity, Chaos, Span},
@@ -11,15 +11,15 @@ use tokio::{
 };
 
 const SERVICE: &str = "alone";
-/// Its program is up so long after its container's start.
+/// How long after the container's start its program listens.
 const UP_AFTER: &str = "1500ms";
-/// Between two requests of one client.
+/// Interval between two requests of one client.
 const PACE: Duration = Duration::from_millis(10);
-/// What a client sees before and after.
+/// How long clients send requests before and after each change.
 const CALM: Duration = Duration::from_millis(500);
-/// Until a container that ignores its stop signal is killed, in seconds.
+/// Seconds until a container that ignores its stop signal is killed.
 const STOP_TIMEOUT: i32 = 5;
-/// A little less than that.
+/// A little less than `STOP_TIMEOUT`.
 const SERVES_ON: Duration = Duration::from_millis(4500);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,7 +28,7 @@ pub(crate) enum Case {
     RecreatedByComposeOne,
     RecreatedByComposeTwo,
     Stopped,
-    /// The same, asked at its own address.
+    /// As `Stopped`, with requests sent to the container's own address.
     StoppedAskedDirectly,
 }
 
@@ -40,7 +40,7 @@ pub(crate) struct Count {
 
 pub(crate) type Counts = BTreeMap<Case, Count>;
 
-/// Clients that ask until they are stopped: a GET and a POST.
+/// Clients that send requests until they are stopped: one with GET, one with POST.
 struct Clients {
     stop: Rc<Cell<bool>>,
     clients: Vec<JoinHandle<Count>>,
@@ -68,7 +68,7 @@ impl Clients {
     }
 }
 
-/// One request after the other, as each may wait for a container.
+/// Sends one request after another, because each may wait for a container.
 async fn ask_until(stop: &Cell<bool>, at: SocketAddr, question: &[u8]) -> Count {
     let (mut count, mut pace) = (Count::default(), interval(PACE));
     while !stop.get() {
@@ -91,7 +91,7 @@ pub(crate) async fn measure_single_container(chaos: &Chaos) {
     crowd.restart(&first).await;
     wait_until_served(chaos, Case::Restarted, clients, &first).await;
 
-    // docker-compose 1: the new one is created when the old one has stopped.
+    // docker-compose 1 creates the new container after the old one has stopped.
     let clients = start_clients(chaos).await;
     crowd.stop(&first, STOP_TIMEOUT).await;
     let second = crowd.create(SERVICE, &["--listen-after", UP_AFTER]).await;
@@ -99,7 +99,7 @@ pub(crate) async fn measure_single_container(chaos: &Chaos) {
     crowd.remove(&first).await;
     wait_until_served(chaos, Case::RecreatedByComposeOne, clients, &second).await;
 
-    // docker compose 2: the new one is created before the old one is stopped and removed.
+    // docker compose 2 creates the new container before the old one is stopped and removed.
     let clients = start_clients(chaos).await;
     let third = crowd.create(SERVICE, &["--listen-after", UP_AFTER]).await;
     crowd.stop(&second, STOP_TIMEOUT).await;
@@ -119,7 +119,7 @@ async fn start_clients(chaos: &Chaos) -> Clients {
     clients
 }
 
-/// Until the container serves again.
+/// Waits until the container serves again, and records the requests.
 async fn wait_until_served(chaos: &Chaos, case: Case, clients: Clients, name: &str) {
     chaos.wait_until_served(SERVICE, name).await;
     sleep(CALM).await;
@@ -127,7 +127,7 @@ async fn wait_until_served(chaos: &Chaos, case: Case, clients: Clients, name: &s
     chaos.story.borrow_mut().alone.insert(case, count);
 }
 
-/// It goes on serving until it is killed: who asks it directly sees the same.
+/// Measures a container that serves until it is killed. Clients without a proxy are the reference.
 async fn measure_stop(chaos: &Chaos) {
     let (crowd, host) = (&chaos.crowd, chaos.crowd.host(SERVICE));
     let name = crowd.create(SERVICE, &["--ignore-term"]).await;
@@ -136,7 +136,7 @@ async fn measure_stop(chaos: &Chaos) {
     let proxied = Clients::start(chaos.at, &host);
     let direct = Clients::start(crowd.address(&name).await, &host);
     sleep(CALM).await;
-    // The engine kills it after that; what is asked then is lost either way.
+    // The engine kills the container after this; later requests would be lost with and without a proxy.
     let stop = crowd.stop(&name, STOP_TIMEOUT);
     let ((), (proxied, direct)) = tokio::join!(stop, async {
         sleep(SERVES_ON).await;

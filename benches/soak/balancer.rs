@@ -1,4 +1,4 @@
-//! The program under test and its HAProxy, with all that they leave behind.
+//! The program under test and its HAProxy. Everything that they create is removed, except the logs.
 
 use nix::{
     sys::signal::{Signal, kill},
@@ -20,16 +20,16 @@ use tokio::{
 #[derive(Debug)]
 pub(crate) struct Balancer {
     program: PathBuf,
-    /// Short, for the sockets' sake.
+    /// A short path, because socket paths are limited in length.
     home: tempfile::TempDir,
-    /// Stays after the run.
+    /// Kept after the run.
     logs: PathBuf,
     constraint: String,
     pub(crate) at: SocketAddr,
     child: Option<tokio::process::Child>,
 }
 
-/// What HAProxy's master says of itself.
+/// What HAProxy's master reports in `show proc`.
 #[derive(Debug, Default)]
 pub(crate) struct Workers {
     pub(crate) reloads: u64,
@@ -43,7 +43,7 @@ impl Balancer {
         let logs = Path::new(env!("CARGO_TARGET_TMPDIR")).join("soak");
         let _ = fs::remove_dir_all(&logs);
         fs::create_dir_all(&logs).unwrap();
-        // Free a moment ago; nothing else is known of any port.
+        // The port was free a moment ago; there is no stronger guarantee.
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         Self {
             program: program.into(),
@@ -74,7 +74,7 @@ impl Balancer {
         self.child = Some(command.spawn().unwrap());
     }
 
-    /// Ends the balancer and not its HAProxy.
+    /// Ends the balancer, but not its HAProxy.
     pub(crate) async fn end(&mut self, signal: Signal) {
         let Some(mut child) = self.child.take() else { return };
         if let Some(pid) = child.id() {
@@ -90,8 +90,8 @@ impl Balancer {
         String::from_utf8_lossy(&help.stdout).contains("docker-balancer drain")
     }
 
-    /// `docker-balancer drain CONTAINER`; whether it gets no new requests now. Its websockets may outlast
-    /// the wait, which is status 1.
+    /// Runs `docker-balancer drain CONTAINER`; returns whether the container gets no new requests. Its websockets may
+    /// outlast the wait, which is exit status 1.
     pub(crate) async fn drain(&self, container: &str) -> bool {
         let mut command = tokio::process::Command::new(&self.program);
         command
@@ -134,7 +134,7 @@ impl Balancer {
     }
 }
 
-/// Nothing of it is left.
+/// Ends the balancer and its HAProxy.
 impl Drop for Balancer {
     fn drop(&mut self) {
         if let Some(pid) = self.child.as_ref().and_then(tokio::process::Child::id) {
@@ -158,7 +158,7 @@ async fn ask_socket(socket: &Path) -> std::io::Result<String> {
     Ok(answer)
 }
 
-/// Waits until something serves there.
+/// Waits until the address accepts connections.
 pub(crate) async fn until_served(at: SocketAddr) {
     while tokio::net::TcpStream::connect(at).await.is_err() {
         sleep(Duration::from_millis(20)).await;

@@ -1,4 +1,4 @@
-//! What happens to the containers and to the balancer while clients ask.
+//! Changes of the containers and of the balancer while clients send requests.
 
 use crate::{
     alone,
@@ -15,11 +15,11 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-/// The service that changes, and one that stays.
+/// The service that changes, and one that does not.
 pub(crate) const SERVICE: &str = "web";
 pub(crate) const STILL: &str = "still";
 
-/// How often what is done.
+/// How often each activity is run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Plan {
     pub(crate) rounds: usize,
@@ -28,12 +28,12 @@ pub(crate) struct Plan {
     pub(crate) others: usize,
     pub(crate) restarts: usize,
     pub(crate) pause_between_restarts: Duration,
-    /// Of each latency.
+    /// Samples of each latency.
     pub(crate) samples: usize,
     pub(crate) late: usize,
 }
 
-/// What goes on.
+/// An activity during the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Activity {
     Rolling,
@@ -52,7 +52,7 @@ pub(crate) struct Span {
     pub(crate) to: Instant,
 }
 
-/// What was done, and what went wrong with our own requests meanwhile.
+/// The activities of the run, and the errors of the probe requests.
 #[derive(Debug, Default)]
 pub(crate) struct Story {
     pub(crate) counts: BTreeMap<Activity, u64>,
@@ -76,7 +76,7 @@ pub(crate) struct Chaos {
 }
 
 impl Chaos {
-    /// A service of one container and one that stays; the balancer comes when both are there.
+    /// Starts the service that changes, with one container, and the one that does not; then the balancer.
     pub(crate) async fn prepare(&self) -> String {
         let first = self.crowd.create(SERVICE, &[]).await;
         let still = self.crowd.create(STILL, &[]).await;
@@ -86,7 +86,7 @@ impl Chaos {
         until_served(self.at).await;
         self.wait_until_served(SERVICE, &first).await;
         self.wait_until_served(STILL, &still).await;
-        // What our requests met before anything was there is not the story.
+        // Errors of probes before the services were available do not count.
         self.story.take();
         first
     }
@@ -112,8 +112,9 @@ impl Chaos {
         restarts.await.unwrap();
     }
 
-    /// Start new, wait until it has served, stop old: every second one is drained before.
-    /// The draining waits for what is under way, and the next roll does not wait for that.
+    /// Starts a new container, waits until it has served, and stops the old one; every second old
+    /// one is drained first. Draining waits for the requests in flight, but the next roll does not
+    /// wait for it.
     async fn roll_container(
         &self,
         old: String,
@@ -122,7 +123,7 @@ impl Chaos {
     ) -> String {
         let span = Span::begin(Activity::Rolling);
         let drained = self.can_drain && number % 2 == 1;
-        // It is the next roll that ends what this one starts.
+        // The container that is started here is ended by the next roll.
         let drops = self.can_drain && number.is_multiple_of(2);
         let arguments: &[&str] = if drops { &["--drop-on-term"] } else { &[] };
         let new = self.crowd.create(SERVICE, arguments).await;
@@ -144,7 +145,7 @@ impl Chaos {
         self.crowd.end_container(old, fate).await;
     }
 
-    /// The balancer may be away for a moment: whoever drains tries again.
+    /// Retries, because the balancer may be restarting.
     async fn drain(&self, container: &str) -> bool {
         for _ in 0..5 {
             if self.balancer.read().await.drain(container).await {
@@ -155,7 +156,7 @@ impl Chaos {
         false
     }
 
-    /// One becomes ten and one again.
+    /// Scales the service from one container to ten and back.
     async fn scale_service(&self) {
         let span = Span::begin(Activity::Scaling);
         let start = async || {
@@ -172,7 +173,7 @@ impl Chaos {
         self.end_span(span);
     }
 
-    /// With two of them: one dies, another takes its place.
+    /// With two containers: kills one and starts another, repeatedly.
     async fn replace_killed(&self, one: String) -> String {
         let span = Span::begin(Activity::Killing);
         let mut ready = std::collections::VecDeque::from([one, self.start_another().await]);
@@ -196,7 +197,7 @@ impl Chaos {
         new
     }
 
-    /// Services of their own hosts come and go.
+    /// Creates and removes services with hosts of their own.
     async fn churn_other_services(&self) {
         for number in 0..self.plan.others {
             let span = Span::begin(Activity::Others);
@@ -210,7 +211,7 @@ impl Chaos {
         }
     }
 
-    /// The balancer dies, in turn by SIGKILL and SIGTERM, and comes again.
+    /// Ends the balancer, alternately by SIGKILL and SIGTERM, and starts it again.
     async fn restart_balancer(&self) {
         for number in 0..self.plan.restarts {
             sleep(self.plan.pause_between_restarts).await;
@@ -227,11 +228,11 @@ impl Chaos {
         }
     }
 
-    /// Asks until that container has answered.
+    /// Sends probes until this container has answered.
     pub(crate) async fn wait_until_served(&self, service: &str, name: &str) {
         let host = self.crowd.host(service);
         let begun = Instant::now();
-        // A host that nobody knows yet is no error; afterwards it is.
+        // An unknown host is not an error until it has been served for the first time.
         let mut flag = service == SERVICE;
         while begun.elapsed() < Duration::from_secs(30) {
             let probe = self.story.borrow().probes;
@@ -268,7 +269,7 @@ impl Chaos {
     }
 }
 
-/// Three at a time.
+/// Runs three tasks at a time.
 async fn run_three_at_a_time<T>(tasks: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
     stream::iter(tasks).buffer_unordered(3).collect().await
 }

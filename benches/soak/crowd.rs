@@ -1,4 +1,4 @@
-//! The containers: started, ended and remembered; all gone when the guard goes.
+//! The containers: starts, ends and records them; all are removed on drop.
 
 use crate::load::to_micros;
 use bollard::{
@@ -28,21 +28,21 @@ pub(crate) struct ContainerFleet {
     pub(crate) id: String,
     count: Cell<u32>,
     pub(crate) ends: RefCell<BTreeMap<String, End>>,
-    /// The engine's time of (container, action), in nanoseconds since 1970.
+    /// The engine's time of each (container, action), in nanoseconds since 1970.
     events: RefCell<HashMap<(String, String), i64>>,
     news: Notify,
-    /// How long a start took, in microseconds.
+    /// Duration of each start, in microseconds.
     pub(crate) starts: RefCell<Vec<u32>>,
 }
 
-/// How a container went.
+/// How a container ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fate {
-    /// Drained, then stopped; its program drops everything at the stop signal.
+    /// Drained, then stopped; its program drops all requests at the stop signal.
     Drained,
-    /// The same without the draining, as no balancer answered.
+    /// As `Drained`, but the draining failed because no balancer answered.
     Undrained,
-    /// `docker stop`; its program finishes what it has.
+    /// `docker stop`; its program finishes its requests.
     Stopped,
     Killed,
 }
@@ -106,7 +106,7 @@ impl ContainerFleet {
         self.docker.kill_container(name, Some(options)).await.unwrap();
     }
 
-    /// Its end, of which the access log is read with this in mind.
+    /// Ends a container, and records its fate for reading the access log.
     pub(crate) async fn end_container(&self, name: &str, fate: Fate) {
         let end = End { fate, at: Instant::now() };
         self.ends.borrow_mut().insert(name.to_owned(), end);
@@ -121,7 +121,7 @@ impl ContainerFleet {
         self.docker.restart_container(name, None).await.unwrap();
     }
 
-    /// Killed if it lives on after so many seconds.
+    /// Stops a container, which is killed if it still runs after this many seconds.
     pub(crate) async fn stop(&self, name: &str, timeout: i32) {
         let options = StopContainerOptionsBuilder::new().t(timeout).build();
         self.docker.stop_container(name, Some(options)).await.unwrap();
@@ -132,7 +132,7 @@ impl ContainerFleet {
         self.docker.remove_container(name, Some(options)).await.unwrap();
     }
 
-    /// Its program's own address on the default bridge.
+    /// Returns the address of the container's program on the default bridge.
     pub(crate) async fn address(&self, name: &str) -> SocketAddr {
         let inspected = self.docker.inspect_container(name, None).await.unwrap();
         let networks = inspected.network_settings.unwrap().networks.unwrap();
@@ -140,7 +140,7 @@ impl ContainerFleet {
         SocketAddr::new(ip.parse().unwrap(), 80)
     }
 
-    /// Hears the engine, for ever.
+    /// Follows the engine's events forever.
     pub(crate) async fn follow_events(&self) {
         let words = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
         let filters = HashMap::from([
@@ -164,7 +164,7 @@ impl ContainerFleet {
         }
     }
 
-    /// When the engine says that it happened.
+    /// Returns the time of the event as the engine reports it.
     pub(crate) async fn event_time(&self, name: &str, action: &str) -> i64 {
         let key = (name.to_owned(), action.to_owned());
         let received = async {
@@ -197,7 +197,7 @@ impl Drop for ContainerFleet {
     }
 }
 
-/// Nanoseconds since 1970, the engine's clock on the same machine.
+/// Returns nanoseconds since 1970; the engine's clock is the same, because it runs on this machine.
 pub(crate) fn now_nanos() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)

@@ -1,4 +1,4 @@
-//! As much of an HTTP client as a load needs: one connection, one request at a time, cheap.
+//! Minimal HTTP client for the load: one connection, one request at a time, cheap.
 
 use std::{fmt, io, net::SocketAddr, time::Duration};
 use tokio::{
@@ -13,29 +13,29 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Connection {
     pub(crate) stream: TcpStream,
     buffer: Vec<u8>,
-    /// When it was used last.
+    /// Time of the last use.
     pub(crate) used: Instant,
 }
 
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    /// The container that answered; empty where HAProxy did.
+    /// The container that answered; empty if HAProxy answered itself.
     pub(crate) whoami: String,
-    /// The connection can be used again.
+    /// Whether the connection can be reused.
     pub(crate) keeps: bool,
 }
 
-/// How a request was lost.
+/// Why a request was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Failure {
     Refused,
     /// Closed or reset before the answer began.
     Reset,
-    /// Closed or reset within the answer.
+    /// Closed or reset in the middle of the answer.
     Cut,
     Timeout,
-    /// The client's own machine: no ports, no memory.
+    /// A lack of resources of the client's machine, such as ports or memory.
     Local,
     Status(u16),
 }
@@ -56,17 +56,17 @@ impl Connection {
         Ok(Self { stream, buffer: Vec::with_capacity(2048), used: Instant::now() })
     }
 
-    /// Sends a request and reads its answer, of whose body only the size matters.
+    /// Sends a request and reads its answer; only the length of the body matters.
     pub(crate) async fn send_request(&mut self, request: &[u8]) -> Result<Answer, Failure> {
         self.with_timeout(async |this| {
-            // An answer may have come before the request was refused.
+            // An answer may have arrived before the rest of the request was refused.
             let _ = this.stream.write_all(request).await;
             this.read_answer().await
         })
         .await
     }
 
-    /// The same with a body that comes in so many parts with a pause before each.
+    /// Same as `send_request`, with a body of `parts` parts and a pause before each.
     pub(crate) async fn upload(
         &mut self,
         head: &[u8],
@@ -115,7 +115,7 @@ impl Connection {
         }
     }
 
-    /// Reads up to the end of the head and leaves what follows in the buffer.
+    /// Reads up to the end of the head, and leaves the following bytes in the buffer.
     async fn read_head(&mut self) -> Result<Head, Failure> {
         self.buffer.clear();
         loop {
@@ -138,7 +138,8 @@ impl Connection {
         self.stream.read_buf(&mut self.buffer).await.map_err(|_| Failure::Cut)
     }
 
-    /// Reads one frame of a websocket; `false` if it closes. May be dropped and asked for again.
+    /// Reads one frame of a websocket; `false` if it is a close frame. May be cancelled and called
+    /// again.
     pub(crate) async fn read_frame(&mut self) -> io::Result<bool> {
         loop {
             if let [first, second, bytes @ ..] = &self.buffer[..]
@@ -154,7 +155,7 @@ impl Connection {
         }
     }
 
-    /// Asks for another protocol; what comes after the head stays to be read.
+    /// Requests another protocol; bytes after the head stay in the buffer.
     pub(crate) async fn upgrade(&mut self, request: &[u8]) -> Result<Answer, Failure> {
         let exchange = async {
             let _ = self.stream.write_all(request).await;

@@ -1,4 +1,4 @@
-//! From the engine's own time of an event to what a client sees of it, under the same load.
+//! Latency from the engine's time of an event to its effect for a client, under the same load.
 
 use crate::{
     chaos::{Activity, Chaos, Span},
@@ -12,7 +12,7 @@ use tokio::{
 };
 
 const TICK: Duration = Duration::from_millis(1);
-/// So long nothing may be sent after a kill for it to count as the last.
+/// How long no request may reach a container after its kill before the last one counts as final.
 const QUIET: Duration = Duration::from_millis(300);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,11 +22,11 @@ pub(crate) enum LatencyKind {
     StartTen,
     KillShared,
     KillTen,
-    /// The longest answer while a container that shared a route listened late.
+    /// The longest answer while a further container of a shared route was slow to listen.
     Late,
 }
 
-/// Microseconds.
+/// In microseconds.
 pub(crate) type Latencies = BTreeMap<LatencyKind, Vec<u32>>;
 
 /// A request of the prober.
@@ -37,7 +37,7 @@ struct Probe {
     whoami: String,
 }
 
-/// Requests at every tick, whatever becomes of the earlier ones.
+/// Sends requests at every tick, without waiting for earlier ones.
 struct Prober {
     shots: Rc<RefCell<Vec<Probe>>>,
     hammering: JoinHandle<()>,
@@ -66,7 +66,7 @@ async fn measure_own_route(chaos: &Chaos, number: usize) {
     chaos.crowd.end_container(&name, Fate::Stopped).await;
 }
 
-/// With so many containers there: one more comes, and goes.
+/// With `size` containers running: adds and removes one more.
 async fn measure_shared_route(chaos: &Chaos, size: usize, start: LatencyKind, kill: LatencyKind) {
     let service = format!("shared{size}");
     let mut there = Vec::new();
@@ -80,7 +80,8 @@ async fn measure_shared_route(chaos: &Chaos, size: usize, start: LatencyKind, ki
     }
     let a_tick = size.div_ceil(4);
     for _ in 0..chaos.plan.samples {
-        // It goes on to serve after the signal, so that a request sent too late is seen.
+        // The container continues to serve after the signal, so that requests sent too late are
+        // visible.
         let name = chaos.crowd.create(&service, &["--ignore-term"]).await;
         chaos.crowd.start(&name).await;
         let started = chaos.crowd.event_time(&name, "start").await;
@@ -107,7 +108,8 @@ async fn measure_shared_route(chaos: &Chaos, size: usize, start: LatencyKind, ki
     }
 }
 
-/// One comes that does not listen for two seconds, beside one that does, and alone.
+/// Starts a container that listens only after two seconds: next to one that listens, and as the
+/// only one.
 async fn measure_late_listener(chaos: &Chaos) {
     for number in 0..chaos.plan.late {
         let service = format!("late{number}");
@@ -132,14 +134,14 @@ async fn measure_late_listener(chaos: &Chaos) {
         let service = format!("alone{number}");
         let alone = chaos.crowd.create(&service, &["--listen-after", "2s"]).await;
         chaos.crowd.start(&alone).await;
-        // Known from here on: what comes now waits for it.
+        // The route exists now: requests wait for the container.
         sleep(Duration::from_millis(300)).await;
         send_waiting_requests(chaos, &service).await;
         chaos.crowd.end_container(&alone, Fate::Stopped).await;
     }
 }
 
-/// A hundred requests a second, none of which may fail; returns the longest.
+/// Sends a hundred requests a second, none of which may fail; returns the longest duration.
 async fn send_steadily(chaos: Chaos, service: String, time: Duration) -> Duration {
     let mut tick = interval(Duration::from_millis(10));
     let begun = Instant::now();
@@ -151,7 +153,7 @@ async fn send_steadily(chaos: Chaos, service: String, time: Duration) -> Duratio
     shots.join_all().await.into_iter().max().unwrap_or_default()
 }
 
-/// Ten requests at once that wait for the only container.
+/// Sends ten requests at once that wait for the only container.
 async fn send_waiting_requests(chaos: &Chaos, service: &str) {
     let mut shots = JoinSet::new();
     for _ in 0..10 {
@@ -234,7 +236,7 @@ impl Prober {
 }
 
 impl Chaos {
-    /// Nanoseconds; what was before the event counts as at once.
+    /// Records a latency in nanoseconds; a negative one counts as zero.
     fn record_latency(&self, channel: LatencyKind, nanos: i64) {
         let nanos = Duration::from_nanos(nanos.max(0).cast_unsigned());
         self.story.borrow_mut().latencies.entry(channel).or_default().push(to_micros(nanos));

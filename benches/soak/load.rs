@@ -1,4 +1,4 @@
-//! The clients: constant arrivals, websockets, slow ones. Runs on a thread of its own.
+//! The clients: requests at a constant rate, websockets, slow transfers. Runs in its own thread.
 
 use crate::http::{Answer, Connection, Failure};
 use std::{cell::RefCell, fmt, net::SocketAddr, rc::Rc, time::Duration};
@@ -9,16 +9,17 @@ use tokio::{
     time::{Instant, interval, sleep, sleep_until, timeout},
 };
 
-/// 500 a second.
+/// 500 requests a second.
 const PERIOD: Duration = Duration::from_millis(2);
-/// Requests under way at the same time; more are not sent, and counted.
+/// Limit of requests in flight; further ones are not sent, but counted.
 const MAX_IN_FLIGHT: usize = 4000;
-/// HAProxy closes idle ones after 15 s, and a client that reuses one at that moment has bad luck.
+/// HAProxy closes idle connections after 15 s; a client that reuses one at that moment would lose
+/// its request.
 const IDLE: Duration = Duration::from_secs(10);
 const BODY: &[u8] = &[b'x'; 2000];
 const WEBSOCKETS: usize = 50;
 const SLOW_ONES: usize = 4;
-/// What is not like the others is kept one by one, up to so many.
+/// Limit of failed or slow requests that are kept individually.
 const MAX_KEPT: usize = 20_000;
 pub(crate) const LONG: Duration = Duration::from_secs(1);
 
@@ -27,7 +28,7 @@ pub(crate) struct Target {
     pub(crate) at: SocketAddr,
     /// The service that changes all the time.
     pub(crate) host: String,
-    /// One that does not.
+    /// A service that does not change.
     pub(crate) still: String,
 }
 
@@ -47,11 +48,11 @@ pub(crate) enum Kind {
 #[derive(Debug, Clone)]
 pub(crate) struct Odd {
     pub(crate) kind: Kind,
-    /// By which it is found in the access log.
+    /// Identifies the request in the access log.
     pub(crate) path: String,
     pub(crate) at: Instant,
     pub(crate) after: Duration,
-    /// How much of that the client itself was late.
+    /// How much of `after` the client itself was late.
     pub(crate) lag: Duration,
     pub(crate) failure: Option<Failure>,
 }
@@ -69,7 +70,7 @@ pub(crate) struct Measured {
     pub(crate) requests: std::collections::BTreeMap<Kind, u64>,
     /// Microseconds from the scheduled time to the whole answer.
     pub(crate) latencies: Vec<u32>,
-    /// Microseconds that the generator itself was late.
+    /// How late the load generator itself was, in microseconds.
     pub(crate) lags: Vec<u32>,
     pub(crate) odd: Vec<Odd>,
     pub(crate) unsent: u64,
@@ -81,12 +82,12 @@ pub(crate) struct Measured {
 struct Client {
     target: Rc<Target>,
     measured: Rc<RefCell<Measured>>,
-    /// Keep-alive connections at rest, the youngest last.
+    /// Idle keep-alive connections, the most recently used last.
     idle: Rc<RefCell<Vec<Connection>>>,
     stop: watch::Receiver<bool>,
 }
 
-/// Until it is told to stop.
+/// Runs the load until it is stopped.
 pub(crate) fn run_load(target: Target, stop: watch::Receiver<bool>) -> Measured {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let client =
@@ -215,7 +216,7 @@ impl Client {
         }
     }
 
-    /// Half of them on the service that changes.
+    /// Keeps a websocket open; every second one uses the service that changes.
     async fn websockets(&self, number: usize) {
         let host = if number.is_multiple_of(2) { &self.target.host } else { &self.target.still };
         for life in 0.. {
@@ -251,7 +252,7 @@ impl Client {
         }
     }
 
-    /// Says something every second and reads what comes back; returns why it ended.
+    /// Sends a message every second and reads the echoes; returns why the connection ended.
     async fn echo_until_closed(&self, connection: &mut Connection) -> String {
         let mut stop = self.stop.clone();
         let mut tick = interval(Duration::from_secs(1));
@@ -270,7 +271,7 @@ impl Client {
                     if Duration::from_secs(20) < time.elapsed() {
                         return "no echo".to_owned();
                     }
-                    // A text of five bytes, masked with zeros.
+                    // A text frame of five bytes with a zero mask.
                     let _ = connection.stream.write_all(b"\x81\x85\0\0\0\0hello").await;
                 }
                 _ = stop.wait_for(|stop| *stop) => return "the end".to_owned(),
@@ -307,12 +308,13 @@ pub(crate) fn to_micros(time: Duration) -> u32 {
 }
 
 impl Kind {
-    /// May be sent twice (RFC 9110, section 9.2.2).
+    /// Whether the request may be sent twice (RFC 9110, section 9.2.2).
     pub(crate) fn is_idempotent(self) -> bool {
         !matches!(self, Self::PostNew | Self::PostKept | Self::SlowPost)
     }
 
-    /// Not cut by a container's end while its answer is half sent: nothing can save that.
+    /// Whether the transfer is short. A slow one may be cut by its container's end in the middle,
+    /// which no proxy can prevent.
     pub(crate) fn is_short(self) -> bool {
         !matches!(self, Self::SlowGet | Self::SlowPost)
     }

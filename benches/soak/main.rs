@@ -1,7 +1,7 @@
-//! Containers come, go, die and are replaced under constant load: what do clients see of it?
+//! Containers are started, stopped, killed and replaced under constant load; measures the effect on clients.
 //!
-//! `make soak` for five minutes, `SOAK=short` for one, `SOAK=long` for an hour. It prints figures and
-//! which goals were missed, for people and as a line of JSON; it fails only where it could not run.
+//! `make soak` runs for five minutes, `SOAK=short` for one, `SOAK=long` for an hour. It prints figures and the missed
+//! goals, for people and as a line of JSON; it fails only if it could not run.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "this is a measurement")]
 
@@ -26,7 +26,7 @@ use tokio::{
 };
 
 fn main() {
-    // Other harnesses (`cargo test --benches`) only want to see it start.
+    // Other harnesses (`cargo test --benches`) only start it.
     if std::env::args().all(|word| word != "--bench") {
         return;
     }
@@ -81,7 +81,7 @@ async fn run_phases(chaos: &Chaos) {
     report::Report { chaos, measured, logs, before, after, took }.print();
 }
 
-/// Ctrl-C and SIGTERM; what was made is removed all the same.
+/// Waits for Ctrl-C or SIGTERM; containers and processes are removed in these cases too.
 async fn wait_for_stop_signal() {
     let mut interrupt = signal(SignalKind::interrupt()).unwrap();
     let mut terminate = signal(SignalKind::terminate()).unwrap();

@@ -1,4 +1,4 @@
-//! What came of it, for people and as one line of JSON.
+//! The results, for people and as one line of JSON.
 
 use crate::{
     alone::{Case, Count},
@@ -16,18 +16,18 @@ use std::{
     time::Duration,
 };
 
-/// An error belongs to what went on up to so long before.
+/// An error is attributed to activities that ended up to this long before.
 const AFTERMATH: Duration = Duration::from_secs(2);
-/// A websocket may be seen to end a little before the engine says so.
+/// A websocket may end a little before the engine reports its container's end.
 const EARLY: Duration = Duration::from_millis(500);
 const EXAMPLES: usize = 12;
 
-/// What HAProxy and the balancer wrote.
+/// Contents of the logs of HAProxy and the balancer.
 #[derive(Debug, Default)]
 pub(crate) struct Logs {
-    /// Of odd requests, by path.
+    /// Lines of failed or slow requests, by path.
     lines: HashMap<String, Line>,
-    /// Sessions by termination state and status, where they are not as they should be.
+    /// Sessions by termination state and status, except normal ones.
     states: BTreeMap<String, u64>,
     retries: u64,
     redispatched: u64,
@@ -67,7 +67,7 @@ impl Logs {
             if let Some((_, why)) = line.split_once("reloaded HAProxy: ") {
                 logs.reloads.push(why.to_owned());
             }
-            // HAProxy says so of every service that goes.
+            // HAProxy logs this for every service that is removed.
             let usual = line.contains("has no server available");
             if !usual && (line.contains(" WARN ") || line.contains("ERROR ")) {
                 logs.complaints.push(line);
@@ -180,7 +180,7 @@ impl Report<'_> {
         }
     }
 
-    /// What no proxy can save, told beside the goals.
+    /// Prints the losses that no proxy can prevent, separately from the goals.
     fn print_rest(&self) {
         let lost = || self.odd().filter(|odd| odd.failure.is_some() && self.fate(odd).is_some());
         let posts = lost().filter(|odd| !odd.kind.is_idempotent());
@@ -275,7 +275,7 @@ impl Report<'_> {
         ]
     }
 
-    /// Requests lost in these cases.
+    /// Returns the number of requests that were lost in these cases.
     fn alone(&self, cases: &[Case]) -> u64 {
         let story = self.chaos.story.borrow();
         cases.iter().filter_map(|case| story.alone.get(case)).map(|count| count.lost).sum()
@@ -285,7 +285,7 @@ impl Report<'_> {
         self.measured.odd.iter()
     }
 
-    /// How its container went, if it went before the answer was there.
+    /// Returns how the request's container ended, if it ended before the answer was complete.
     fn fate(&self, odd: &Odd) -> Option<Fate> {
         let ends = self.chaos.crowd.ends.borrow();
         let Some(line) = self.logs.lines.get(&odd.path) else { return unlogged(odd, &ends) };
@@ -317,7 +317,7 @@ impl Report<'_> {
         format!("{}, {how}, {container}, {during}", odd.kind)
     }
 
-    /// Websockets whose own container did not go.
+    /// Returns the lost websockets whose own container had not ended.
     fn sockets(&self) -> impl Iterator<Item = &Ended> {
         let ends = self.chaos.crowd.ends.borrow().clone();
         self.measured.ended.iter().filter(move |ended| {
@@ -375,8 +375,8 @@ impl Activity {
     }
 }
 
-/// HAProxy closes a kept connection without a word, in its log too, when the container closes its own
-/// kept connection just as a request goes out on it: which one it was shows only by the time.
+/// HAProxy closes a keep-alive connection without an answer and without a log line if the container closes its own
+/// keep-alive connection just as a request is sent on it. The container is then known only by the time of its end.
 fn unlogged(odd: &Odd, ends: &BTreeMap<String, End>) -> Option<Fate> {
     let kept = matches!(odd.kind, Kind::GetKept | Kind::PostKept);
     let closed = kept && odd.failure == Some(Failure::Reset);
