@@ -10,19 +10,19 @@
 //!
 //! Folders are layers: each imports those below it only (tests/core/layers.rs).
 //!
-//! - `bin/`: the programs: `main` alone
-//! - `cli/`: options and subcommands; what starts the tasks and connects them
-//! - `handlers/`: docker-glue: events in order to scripts, plugins, templates, publishers, a balancer
+//! - `bin/`: the `main` functions of the two programs
+//! - `cli/`: options and subcommands; starts the tasks and connects them
+//! - `handlers/`: docker-glue: passes events in order to scripts, plugins, templates, publishers and a balancer
 //! - `api/`: the HTTP servers: control socket, metrics, dashboard
 //! - `controller/`: docker-balancer's loop: reconcile, apply, count, keep the history
 //! - `settings/`: options and settings files as checked values
 //! - `report/`: what an operator reads: status, explain, plan, history; pure
-//! - `haproxy/`: HAProxy: desired configuration, observed state, plan, runtime commands, process
-//! - `sources/`: where containers are read from: Docker engines, compose files
+//! - `haproxy/`: desired configuration, observed state, plan, runtime commands, the HAProxy process
+//! - `sources/`: reads containers from Docker engines and compose files
 //! - `routing/`: from containers to routes, over time; pure
-//! - `label/`: from the text of labels to options; pure
-//! - `model/`: containers, routes, options, problems as values; pure
-//! - `support/`: what knows nothing of containers: log, signals, systemd, files, text
+//! - `label/`: parses the text of labels into options; pure
+//! - `model/`: containers, routes, options and problems as values; pure
+//! - `support/`: everything that does not depend on containers: log, signals, systemd, files, text
 
 pub mod api;
 pub mod cli;

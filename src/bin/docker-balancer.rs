@@ -1,4 +1,4 @@
-//! Labels on containers become HAProxy's configuration.
+//! docker-balancer: configures HAProxy from the labels of containers.
 
 use docker_glue::{
     cli::{command, run},

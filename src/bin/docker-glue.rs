@@ -1,4 +1,4 @@
-//! Handlers for anything that must follow the containers.
+//! docker-glue: runs handlers on the events of containers.
 
 use docker_glue::{
     cli::run,

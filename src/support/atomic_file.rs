@@ -1,4 +1,5 @@
-//! Whole or not at all: a file is written beside its place, synced, and renamed over it.
+//! Atomic file replacement: the new content is written to a temporary file in the same folder, synced, and renamed
+//! over the target.
 
 use crate::support::durable;
 use std::{
@@ -11,30 +12,31 @@ use tempfile::NamedTempFile;
 
 const STAGED_SUFFIX: &str = ".docker-glue";
 
-/// Who may read what we write.
+/// Who may read a file that this program writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileAccess {
-    /// HAProxy is ours and reads as the user it is started by.
+    /// Only the owner. This program starts HAProxy, which reads the file as the same user.
     Private,
-    /// HAProxy may run as another user of our group. The base file may hold passwords, so that others read nothing.
+    /// The owner and the group. HAProxy may run as another user of the same group. The base file may contain
+    /// passwords, so other users have no access.
     Shared,
 }
 
-/// Something could not be written, and what to do about it. Nothing was changed.
+/// A file could not be written; the message says what to do about it. No file was changed.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write {}: {why}{}", path.display(), write_hint(why.kind()))]
 pub struct WriteError {
     pub path: PathBuf,
-    /// Not called `source`: who prints the chain would say it twice.
+    /// The field is not called `source`, because a printed error chain would then repeat it.
     pub why: io::Error,
 }
 
-/// A file beside its place. Dropped, it is gone.
+/// A temporary file next to its target. It is removed when this value is dropped.
 #[derive(Debug)]
 pub struct Staged(NamedTempFile);
 
 impl WriteError {
-    /// A temporary file's own name, another one each time, is left out of the reason.
+    /// The name of a temporary file differs each time, so it is left out of the message.
     pub(crate) fn new(path: &Path, why: io::Error) -> Self {
         let named = why.raw_os_error().is_none() && why.kind() != io::ErrorKind::Other;
         let why = if named { why.kind().into() } else { why };
@@ -74,14 +76,15 @@ impl Staged {
         self.0.path()
     }
 
-    /// The commit.
+    /// Renames the temporary file over the target.
     pub fn replace(self, target: &Path) -> Result<(), WriteError> {
         let at = |e| WriteError::new(target, e);
         durable::replace(self.0, target).map_err(at)
     }
 }
 
-/// Writes beside `target`, with the owner of the file that it is to replace, and its mode but for what others may.
+/// Writes a temporary file next to `target`. With [`FileAccess::Shared`] it gets the owner of the existing file, and
+/// its mode without any permissions for other users.
 pub(crate) fn stage_file(
     target: &Path,
     content: &str,
@@ -99,14 +102,15 @@ pub(crate) fn stage_file(
 }
 
 /// # Errors
-/// What is there cannot be replaced by a file: as root a rename would take a device away from everybody.
+/// If `target` exists and is not a regular file. Root could otherwise replace a device with a file by a rename, which
+/// would remove the device for every program.
 pub(crate) fn check_regular(target: &Path) -> Result<(), WriteError> {
     let Some(what) = durable::irregular_kind(target) else { return Ok(()) };
     let why = format!("it is {what}, not a file; set a file with --config-file");
     Err(WriteError::new(target, io::Error::other(why)))
 }
 
-/// The text of a regular file: a pipe would be waited for.
+/// Returns the text of a regular file. Anything else is not opened, because reading a pipe would block.
 pub(crate) fn read_regular(path: &Path) -> Option<String> {
     if durable::irregular_kind(path).is_some() { None } else { fs::read_to_string(path).ok() }
 }
@@ -114,7 +118,8 @@ pub(crate) fn read_regular(path: &Path) -> Option<String> {
 fn copy_metadata(file: &File, path: &Path, target: &Path, access: FileAccess) -> io::Result<()> {
     match fs::metadata(target) {
         Ok(old) if access == FileAccess::Shared => {
-            // Only root may give a file away; for anyone else it stays theirs.
+            // Only root may change the owner of a file. For any other user the call fails and the file keeps its
+            // owner.
             let _ = chown(path, Some(old.uid()), Some(old.gid()));
             file.set_permissions(Permissions::from_mode(old.mode() & 0o770))
         }
@@ -122,7 +127,7 @@ fn copy_metadata(file: &File, path: &Path, target: &Path, access: FileAccess) ->
     }
 }
 
-/// A new file, on disk when this returns.
+/// Creates a new file. It is synced to disk when the function returns.
 pub(crate) fn write_new(path: &Path, content: &str, access: FileAccess) -> Result<(), WriteError> {
     let write = || {
         let mut file = File::create_new(path)?;
@@ -143,7 +148,7 @@ pub(crate) fn set_directory_mode(path: &Path, access: FileAccess) -> io::Result<
     fs::set_permissions(path, Permissions::from_mode(access.directory_mode()))
 }
 
-/// Takes away what others may do with it.
+/// Removes all permissions for other users.
 pub(crate) fn restrict_access(path: &Path) -> io::Result<()> {
     let mode = fs::metadata(path)?.mode();
     fs::set_permissions(path, Permissions::from_mode(mode & 0o770))
@@ -153,7 +158,8 @@ pub(crate) fn sync_directory(dir: &Path) -> Result<(), WriteError> {
     durable::sync_folder(dir).map_err(|e| WriteError::new(dir, e))
 }
 
-/// Keeps the file under another name and says which, unless it is kept already.
+/// Keeps a copy of the file under a backup name and returns that name, or `None` if a backup with this content
+/// exists.
 pub(crate) fn back_up(target: &Path, content: &[u8]) -> Result<Option<PathBuf>, WriteError> {
     for name in backup_paths(target) {
         match fs::read(&name) {
@@ -165,7 +171,7 @@ pub(crate) fn back_up(target: &Path, content: &[u8]) -> Result<Option<PathBuf>, 
     unreachable!("found no free name next to the file")
 }
 
-/// The very file, with its owner and mode, where links can be made.
+/// Makes a hard link, which keeps owner and mode, or a copy where hard links are not possible.
 fn link_or_copy(target: &Path, name: &Path) -> Result<(), WriteError> {
     let kept = fs::hard_link(target, name).or_else(|_| fs::copy(target, name).map(drop));
     kept.map_err(|e| WriteError::new(name, e))
@@ -182,7 +188,7 @@ fn backup_paths(target: &Path) -> impl Iterator<Item = PathBuf> {
         .chain((1..).map(move |n: u32| with(format!("{first}.{n}"))))
 }
 
-/// The file that a path means, links followed, though it may not exist yet.
+/// Returns the file that a path refers to, with links followed. The file need not exist yet.
 pub(crate) fn resolve_links(target: &Path) -> PathBuf {
     if let Ok(real) = fs::canonicalize(target) {
         return real;

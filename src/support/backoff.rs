@@ -1,18 +1,19 @@
-//! Pauses between tries of something that keeps failing: they double, and begin again after a success or a long life.
+//! Exponential backoff: each pause is twice the previous one. The pauses start again at the shortest after a success
+//! or a long uptime.
 //!
 //! Pure.
 
 use std::time::Duration;
 
-/// After a life of this length the next pause is the shortest one again.
+/// After an uptime of this length the next pause is the shortest one again.
 pub const RESET_AFTER: Duration = Duration::from_mins(1);
 
-/// Pauses of one thing that is tried again, or started again.
+/// The backoff of one operation that is retried, or of one process that is restarted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Backoff {
     min: Duration,
     max: Duration,
-    /// The last one; `None` before the first.
+    /// The last pause; `None` before the first.
     last: Option<Duration>,
 }
 
@@ -28,7 +29,7 @@ impl Backoff {
         pause
     }
 
-    /// Returns how long to wait before the next start, after a life of `uptime`.
+    /// Returns how long to wait before the next start, after an uptime of `uptime`.
     pub fn pause_after(&mut self, uptime: Duration) -> Duration {
         if RESET_AFTER <= uptime {
             self.reset();
@@ -36,12 +37,12 @@ impl Backoff {
         self.next_pause()
     }
 
-    /// Returns the last pause; zero where none was needed since the last success.
+    /// Returns the last pause, or zero if nothing failed since the last success.
     pub fn last_pause(&self) -> Duration {
         self.last.unwrap_or_default()
     }
 
-    /// Begins again with the shortest pause, after a success.
+    /// Resets the pause to the shortest one, after a success.
     pub fn reset(&mut self) {
         self.last = None;
     }

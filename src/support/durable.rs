@@ -1,5 +1,5 @@
-//! Files that are there, whole, after a power cut: content first, then the name, then the folder that holds the
-//! name.
+//! File operations that survive a power failure: the content is synced first, then the name is changed, then the
+//! folder that contains the name is synced.
 
 use std::{
     fs::{self, File},
@@ -9,7 +9,7 @@ use std::{
 };
 use tempfile::NamedTempFile;
 
-/// Puts a complete file in the place of `target`, in the same folder.
+/// Renames a complete file over `target`, which is in the same folder.
 pub fn replace(file: NamedTempFile, target: &Path) -> io::Result<()> {
     match replace_unless_mounted(file, target)? {
         None => Ok(()),
@@ -17,7 +17,7 @@ pub fn replace(file: NamedTempFile, target: &Path) -> io::Result<()> {
     }
 }
 
-/// Like [`replace`]. Returns the file where `target` is a mount of its own, which can only be written in place.
+/// Like [`replace`], but returns the file if `target` is a mount point, which can only be written in place.
 pub fn replace_unless_mounted(
     file: NamedTempFile,
     target: &Path,
@@ -30,7 +30,7 @@ pub fn replace_unless_mounted(
     }
 }
 
-/// Returns what `path` is, links followed, where no file can take its place; `None` where it is a regular file, or absent.
+/// Returns the kind of `path`, links followed, if a file cannot replace it; `None` if it is a regular file or absent.
 pub fn irregular_kind(path: &Path) -> Option<&'static str> {
     let kind = fs::metadata(path).ok()?.file_type();
     match () {
@@ -42,7 +42,7 @@ pub fn irregular_kind(path: &Path) -> Option<&'static str> {
     }
 }
 
-/// Removes a file, if there is one.
+/// Removes a file, if it exists.
 pub fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
@@ -51,13 +51,13 @@ pub fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The names in the folder of `path` are on disk when this returns.
+/// Syncs the folder of `path`, so that the names in it are on disk.
 pub fn sync_parent_folder(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     sync_folder(folder.unwrap_or(Path::new(".")))
 }
 
-/// The names in a folder are on disk when this returns.
+/// Syncs a folder, so that the names in it are on disk.
 pub fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }

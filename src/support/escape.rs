@@ -1,35 +1,37 @@
-//! Text that others wrote, made safe for the place where it is printed.
+//! Escaping of text from outside (labels, names, requests) for the place where it is printed.
 //!
 //! Pure. One rule per medium:
 //!
 //! | medium | rule |
 //! |---|---|
-//! | a cell or line of a terminal, a whole line of the log | [`SingleLine`]: unprintable characters are escaped |
-//! | text inside a sentence | [`QuotedText`], or [`EscapedText`] without quotes: quotes and backslashes are escaped too, and a long text is cut |
+//! | a cell or line on a terminal, a whole line of the log | [`SingleLine`]: unprintable characters are escaped |
+//! | text inside a sentence | [`QuotedText`], or [`EscapedText`] without quotes: quotes and backslashes are escaped
+//! too, and a long text is truncated |
 //! | HTML | [`SingleLine`], then askama, which escapes markup |
 
 use std::fmt::{self, Write as _};
 
-/// The longest text that is printed whole, in characters, and what is left of a longer one.
+/// The longest text that is printed in full, and the length to which a longer one is truncated, in characters.
 pub const MAX_TEXT_CHARS: usize = 120;
 const TRUNCATED_CHARS: usize = 80;
 
-/// Returns whether a character does something to a line or a terminal in place of being visible there: control
-/// characters, and those that have no width or no meaning, which hide text or turn its direction.
+/// Returns whether a character controls a line or a terminal instead of being visible in it: control characters, and
+/// characters without a width or a meaning, which can hide text or reverse its direction.
 ///
-/// These are the characters that Rust's `Debug` escapes in the middle of a string, without quotes and backslashes.
+/// These are the characters that Rust's `Debug` escapes in the middle of a string, except quotes and backslashes.
 pub fn is_unprintable(c: char) -> bool {
     if c.is_ascii() {
         return c.is_ascii_control();
     }
-    // Combining characters are printable after another one only.
+    // A combining character is printable only after another character.
     let mut buffer = [b'a'; 5];
     let length = c.encode_utf8(&mut buffer[1..]).len();
     let text = std::str::from_utf8(&buffer[..=length]).unwrap_or_default();
     text.escape_debug().nth(1) != Some(c)
 }
 
-/// One line: unprintable characters are escaped as `\n` or `\u{202e}`.
+/// Text on one line: unprintable characters are escaped, for example as `
+/// ` or `\u{202e}`.
 #[derive(Debug)]
 pub struct SingleLine<T>(pub T);
 
@@ -56,7 +58,7 @@ impl fmt::Write for EscapingWriter<'_, '_> {
     }
 }
 
-/// Text that is cut where it would fill a screen, with the length that it had. It is not escaped.
+/// Text that is truncated if it is too long, followed by its original length. It is not escaped.
 #[derive(Debug)]
 pub struct Truncated<'a>(pub &'a str);
 
@@ -119,7 +121,7 @@ mod tests {
         }
     }
 
-    /// Text with many of the characters that matter.
+    /// Text with many of the special characters.
     fn any_text() -> impl Strategy<Value = String> {
         let odd = prop::sample::select(vec![
             '\n',

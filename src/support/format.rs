@@ -1,17 +1,17 @@
-//! Numbers and times as text for people: status, dashboard, log.
+//! Formatting of numbers and times for people: status, dashboard, log.
 //!
 //! Pure.
 
 use std::time::Duration;
 
-/// `1,234,567`
+/// Returns a number with separators: `1,234,567`.
 pub fn format_count(number: u64) -> String {
     let digits = number.to_string();
     let parts: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
     parts.join(",")
 }
 
-/// `1 container`, `2 containers`, `no containers`.
+/// Returns a count with its noun: `1 container`, `2 containers`, `no containers`.
 pub fn format_plural(number: usize, noun: &str) -> String {
     match number {
         0 => format!("no {noun}s"),
@@ -20,7 +20,7 @@ pub fn format_plural(number: usize, noun: &str) -> String {
     }
 }
 
-/// Returns a time that has passed, in one unit or two: `4s`, `2m 10s`, `3d 4h`.
+/// Returns an elapsed time in one or two units: `4s`, `2m 10s`, `3d 4h`.
 pub fn format_span(span: Duration) -> String {
     let units = [("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)];
     let mut remaining = span.as_secs();
@@ -35,12 +35,12 @@ pub fn format_span(span: Duration) -> String {
     shown.map(|(_, (number, unit))| format!("{number}{unit}")).collect::<Vec<_>>().join(" ")
 }
 
-/// Returns how long ago something was: `just now`, `2m 10s ago`.
+/// Returns how long ago an event was: `just now`, `2m 10s ago`.
 pub fn format_ago(span: Duration) -> String {
     if span.as_secs() == 0 { "just now".to_owned() } else { format!("{} ago", format_span(span)) }
 }
 
-/// Returns a time that was measured, with three digits at most: `730µs`, `4.2ms`, `1.3s`.
+/// Returns a measured time with at most three digits: `730µs`, `4.2ms`, `1.3s`.
 pub fn format_elapsed(micros: u64) -> String {
     match micros {
         0..1000 => format!("{micros}µs"),
@@ -50,12 +50,12 @@ pub fn format_elapsed(micros: u64) -> String {
     }
 }
 
-/// Returns a time that was configured, exactly: `5m`, `1m 30s`, `1s 500ms`.
+/// Returns a configured time exactly: `5m`, `1m 30s`, `1s 500ms`.
 pub fn format_duration(time: Duration) -> String {
     humantime::format_duration(time).to_string()
 }
 
-/// `12:03:55`, of the day in UTC.
+/// Returns the time of day in UTC: `12:03:55`.
 pub fn format_clock(at_ms: u64) -> String {
     let seconds = at_ms / 1000 % 86_400;
     format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)

@@ -1,10 +1,10 @@
-//! Two maps, key by key: what is different in the second is found without looking anything up.
+//! Comparison of two sorted maps key by key, in one walk without lookups.
 //!
 //! Pure.
 
 use std::{cmp::Ordering, collections::BTreeMap, iter, sync::Arc};
 
-/// Each key of either, with what the one and the other have there.
+/// Returns each key of either map, with its value in each map.
 pub fn merge_join<'a, K: Ord, A, B>(
     one: &'a BTreeMap<K, A>,
     other: &'a BTreeMap<K, B>,
@@ -24,7 +24,7 @@ pub fn merge_join<'a, K: Ord, A, B>(
     })
 }
 
-/// The keys whose values are not the same, or only in one of both.
+/// Returns the keys whose values differ, or that only one of the maps contains.
 pub fn diff_maps<'a, K: Ord, V: PartialEq>(
     before: &'a BTreeMap<K, Arc<V>>,
     after: &'a BTreeMap<K, Arc<V>>,

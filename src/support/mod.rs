@@ -1,4 +1,4 @@
-//! What knows nothing of containers: log, signals, the service manager, files, retries.
+//! Code that does not depend on containers: log, signals, the service manager, files, retries.
 
 pub mod atomic_file;
 pub mod backoff;

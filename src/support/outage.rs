@@ -1,4 +1,4 @@
-//! Time without another program (Docker, etcd): logged once, waited out with a growing pause.
+//! An outage of another program (Docker, etcd): it is logged once, and the connection is retried with growing pauses.
 //!
 //! Pure.
 
@@ -13,12 +13,12 @@ pub struct Outage {
     backoff: Backoff,
 }
 
-/// What is worth saying about one more failure.
+/// How to report one more failure.
 #[derive(Debug, PartialEq, Eq)]
 pub enum FailureReport {
     /// The outage began.
     First,
-    /// It goes on.
+    /// The outage continues.
     Repeat,
 }
 
@@ -27,7 +27,7 @@ impl Outage {
         Self { since: None, backoff: Backoff::new(RETRY_BACKOFF) }
     }
 
-    /// One more failure: whether to say it, and how long to wait before the next try.
+    /// Records one more failure. Returns how to report it, and how long to wait before the next try.
     pub fn record_failure(&mut self, now: Instant) -> (FailureReport, Duration) {
         let report =
             if self.since.is_some() { FailureReport::Repeat } else { FailureReport::First };
@@ -39,7 +39,8 @@ impl Outage {
         self.since.is_some()
     }
 
-    /// The neighbour answers. How long it was away, if it was.
+    /// Ends the outage, because the other program answers again. Returns how long the outage lasted, if there was
+    /// one.
     pub fn finish(&mut self, now: Instant) -> Option<Duration> {
         self.backoff.reset();
         self.since.take().map(|since| now.duration_since(since))

@@ -1,7 +1,7 @@
-//! Who holds a TCP port of this machine.
+//! Finds the program that listens on a TCP port of this machine.
 //!
-//! `/proc/net/tcp` and `tcp6` are readable for everybody; whose socket it is shows in `/proc/*/fd`,
-//! of which a user sees only their own.
+//! All users may read `/proc/net/tcp` and `tcp6`. `/proc/*/fd` shows which process owns a socket, but an unprivileged
+//! user sees only their own processes there.
 
 use std::{
     collections::BTreeSet,
@@ -17,7 +17,7 @@ pub struct ListeningSocket {
     pub inode: u64,
 }
 
-/// The program that a port belongs to.
+/// The program that listens on a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PortOwner {
     pub name: String,
@@ -33,7 +33,8 @@ impl fmt::Display for PortOwner {
     }
 }
 
-/// Whoever listens on the port, at any address, other than these processes (our own HAProxy's).
+/// Returns the program that listens on the port, at any address, other than the processes in `except` (those of our
+/// own HAProxy).
 pub fn find_owner(port: u16, except: &BTreeSet<u32>) -> Option<PortOwner> {
     let inodes: BTreeSet<u64> =
         read_listeners().iter().filter(|l| l.at.port() == port).map(|l| l.inode).collect();
@@ -50,10 +51,10 @@ pub fn find_owner(port: u16, except: &BTreeSet<u32>) -> Option<PortOwner> {
     (own_inodes != inodes).then(unknown)
 }
 
-/// May a listener be had there? Nothing listens while this is found out.
+/// Tests whether a listener can be bound to an address. The socket is bound but does not listen.
 ///
-/// HAProxy's own way to find out costs two seconds in which it serves nothing at all: its reload
-/// pauses every listener and tries two hundred times.
+/// A failed bind in HAProxy itself interrupts service for two seconds: its reload pauses every listener and tries two
+/// hundred times.
 pub fn try_bind(at: SocketAddr) -> io::Result<()> {
     let socket = if at.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
@@ -65,7 +66,7 @@ fn read_listeners() -> Vec<ListeningSocket> {
     [read("/proc/net/tcp"), read("/proc/net/tcp6")].concat()
 }
 
-/// The listening ones of `/proc/net/tcp` or `tcp6`: `sl local_address rem_address st … uid timeout inode`.
+/// Returns the listening sockets of `/proc/net/tcp` or `tcp6`: `sl local_address rem_address st … uid timeout inode`.
 pub fn parse_sockets(table: &str) -> Vec<ListeningSocket> {
     const LISTEN: &str = "0A";
     let row = |line: &str| {
@@ -76,7 +77,8 @@ pub fn parse_sockets(table: &str) -> Vec<ListeningSocket> {
     table.lines().skip(1).filter_map(row).collect()
 }
 
-/// `0100007F:1F90`: the address in words of the machine's byte order, the port as one writes it.
+/// Parses `0100007F:1F90`: the address is 32-bit words in the machine's byte order, the port is a plain hexadecimal
+/// number.
 fn parse_address(text: &str) -> Option<SocketAddr> {
     let (ip, port) = text.split_once(':')?;
     let word = |at: usize| u32::from_str_radix(ip.get(at..at + 8)?, 16).ok().map(u32::to_ne_bytes);
@@ -91,7 +93,7 @@ fn parse_address(text: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?))
 }
 
-/// The processes that have these sockets open, as far as we may look.
+/// Returns the processes that have these sockets open, as far as this user may see.
 fn find_socket_owners(inodes: &BTreeSet<u64>) -> Vec<(u32, u64)> {
     let pids = list_directory("/proc").filter_map(|pid| pid.parse::<u32>().ok());
     let open = |pid: u32| {

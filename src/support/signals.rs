@@ -1,4 +1,5 @@
-//! Signals: the first SIGTERM or SIGINT ends the work, a second one the program; SIGHUP reads files again.
+//! Signals: the first SIGTERM or SIGINT stops the work in order, a second one ends the program at once. SIGHUP reads
+//! files again.
 
 use crate::support::systemd;
 use anyhow::{Context, Result, anyhow};
@@ -10,11 +11,12 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-/// Ends when the work should end.
+/// Resolves when the work should stop.
 pub type StopSignal = BoxFuture<'static, ()>;
 pub type ReloadRequests = mpsc::Receiver<()>;
 
-/// The first SIGTERM or SIGINT asks the work to end, a second one ends it. The work hears of each SIGHUP.
+/// Runs `work`. The first SIGTERM or SIGINT resolves its stop signal, a second one ends it at once. Each SIGHUP is
+/// passed on as a reload request.
 pub async fn run_until_stopped<W, T>(
     work: impl FnOnce(StopSignal, ReloadRequests) -> W,
 ) -> Result<T>
@@ -49,19 +51,19 @@ impl Signals {
         let signal = self.next_signal(&hangup).await;
         info!(signal, "stopping");
         systemd::notify_stopping();
-        // The work may have ended by itself.
+        // The work may have ended already.
         let _ = sender.send(());
         let signal = self.next_signal(&hangup).await;
         warn!(signal, "stopping immediately");
     }
 
-    /// The next one that asks to stop.
+    /// Returns the next signal that asks to stop.
     async fn next_signal(&mut self, hangup: &mpsc::Sender<()>) -> &'static str {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return "SIGTERM",
                 _ = self.interrupt.recv() => return "SIGINT",
-                // One that waits already is enough.
+                // If a reload request is pending already, a second one is not needed.
                 _ = self.hangup.recv() => drop(hangup.try_send(())),
             }
         }
@@ -74,7 +76,7 @@ mod tests {
     use nix::sys::signal::{Signal, raise};
     use std::future::pending;
 
-    /// One test, since a signal is for the whole process.
+    /// One test only, because a signal affects the whole process.
     #[tokio::test]
     async fn first_signal_requests_stop_and_second_ends_at_once() {
         run_until_stopped(async |_, _| Ok(())).await.unwrap();

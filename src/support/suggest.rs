@@ -1,15 +1,15 @@
-//! The word that was meant, for "did you mean": one measure of likeness for labels, options, names and hosts.
+//! Suggestions for "did you mean": one measure of similarity for labels, options, names and hosts.
 //!
 //! Pure.
 
-/// More slips make another word of any.
+/// Words with more slips than this are not considered similar.
 const MAX_SLIPS: usize = 3;
-/// Fewer characters are the beginning of anything.
+/// A shorter word is the beginning of too many candidates.
 const MIN_BEGINNING: usize = 3;
 
-/// Returns the candidate that was most likely meant: the nearest one, else the only one that begins with the word.
+/// Returns the candidate that was most likely meant: the nearest one, or else the only one that begins with the word.
 ///
-/// What all candidates begin with makes any two of them alike: leave it out of both.
+/// A prefix that all candidates share makes them look alike. Remove it from the word and the candidates first.
 pub fn suggest<T: AsRef<str> + Copy>(
     word: &str,
     candidates: impl IntoIterator<Item = T>,
@@ -18,7 +18,7 @@ pub fn suggest<T: AsRef<str> + Copy>(
     find_nearest(word, candidates.iter().copied()).or_else(|| find_longer(word, &candidates))
 }
 
-/// Returns the candidate with the fewest slips, for words that may not be meant for this program at all.
+/// Returns the candidate with the fewest slips. For words that may not be meant for this program at all.
 pub fn find_nearest<T: AsRef<str>>(
     word: &str,
     candidates: impl IntoIterator<Item = T>,
@@ -35,11 +35,12 @@ fn find_longer<T: AsRef<str> + Copy>(word: &str, candidates: &[T]) -> Option<T> 
     only.filter(|_| longer.next().is_none()).copied()
 }
 
-/// Returns how many slips lead from one word to the other: a character too many, one too few, another one, or two
-/// swapped. `None` where the words have little in common: at most three slips, and fewer than half of the longer word.
+/// Returns how many slips lead from one word to the other: an added, missing, different or swapped character. `None`
+/// if the words have little in common: more than three slips, or at least half as many slips as the longer word has
+/// characters.
 pub fn count_slips(word: &str, candidate: &str) -> Option<usize> {
     let length = word.chars().count().max(candidate.chars().count());
-    // The distance takes time and memory by the product of both lengths, and a label may have a megabyte.
+    // The time and memory of the distance grow with the product of both lengths, and a label may have a megabyte.
     if MAX_SLIPS < word.chars().count().abs_diff(candidate.chars().count()) {
         return None;
     }

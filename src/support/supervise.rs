@@ -1,7 +1,7 @@
-//! Tasks that run for as long as the program does: the end of one is logged, and it starts again.
+//! Supervision of tasks that run as long as the program: if one ends, this is logged and the task starts again.
 //!
-//! A task that panics costs the work it had under way. The main loop is no such task: where it panics, the
-//! program ends with a status that is not 0, and the service manager starts it again.
+//! A task that panics loses the work in progress. The main loop is not supervised: if it panics, the program ends
+//! with a nonzero status, and the service manager restarts it.
 
 use crate::support::backoff::Backoff;
 use futures_util::FutureExt;
@@ -12,15 +12,15 @@ use std::{
 use tokio::time::{Instant, sleep};
 use tracing::error;
 
-/// Until a task starts again: the shortest and the longest pause.
+/// The shortest and the longest pause before a task starts again.
 const RESTART_BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
 
-/// The pauses between two starts of a task.
+/// Returns the backoff between two starts of a task.
 pub fn new_backoff() -> Backoff {
     Backoff::new(RESTART_BACKOFF)
 }
 
-/// Runs a task, and starts it again whenever it ends or panics; until this is dropped.
+/// Runs a task, and starts it again whenever it ends or panics, until this future is dropped.
 pub async fn supervise<F: Future<Output = ()>>(task: &'static str, mut start: impl FnMut() -> F) {
     let mut backoff = new_backoff();
     loop {
@@ -33,7 +33,7 @@ pub async fn supervise<F: Future<Output = ()>>(task: &'static str, mut start: im
     }
 }
 
-/// Logs each panic as everything else is logged: also that of a task for whose end nothing waits.
+/// Logs each panic through the log, even if no code waits for the task that panicked.
 pub fn log_panics() {
     let default = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
@@ -51,19 +51,20 @@ fn panic_message<'a>(info: &'a PanicHookInfo<'_>) -> &'a str {
 
 #[cfg(not(debug_assertions))]
 pub mod fault {
-    /// Does nothing but the work: only builds for tests have tasks panic.
+    /// Only runs the work: tasks panic on demand only in debug builds.
     pub async fn inject<T>(_task: &str, work: impl Future<Output = T>) -> T {
         work.await
     }
 }
 
-/// Panics on demand, so that tests see what follows from them. Not in a release.
+/// Lets a task panic on demand, so that tests can see the consequences. Not in a release build.
 #[cfg(debug_assertions)]
 pub mod fault {
     use std::{env, fs, future::pending, path::PathBuf, time::Duration};
     use tokio::time::sleep;
 
-    /// Names a folder: the task panics for which there is a file, and the file is removed.
+    /// Environment variable that names a folder. A task panics if a file with its name appears there; the file is
+    /// removed.
     const FOLDER: &str = "DOCKER_GLUE_TEST_PANICS";
     const LOOK: Duration = Duration::from_millis(20);
 

@@ -1,5 +1,5 @@
-//! What the service manager is sent: readiness, one line of status, the watchdog, the end. Without a service manager
-//! nothing is sent.
+//! Notifications to the service manager: readiness, one line of status, the watchdog, stopping. Without a service
+//! manager nothing is sent.
 
 use sd_notify::NotifyState;
 use std::{
@@ -9,34 +9,34 @@ use std::{
 use tokio::time::{Interval, interval};
 use tracing::debug;
 
-/// It was said to the service manager, which takes a later word of another kind for the truth.
+/// Whether `STOPPING=1` was sent. A later notification would replace that state in the service manager.
 static STOPPING: AtomicBool = AtomicBool::new(false);
 
-/// To the service manager: what was there to be done at the start is done.
+/// Notifies the service manager that startup is complete.
 pub fn notify_ready(status: &str) {
     if !STOPPING.load(Ordering::Relaxed) {
         notify(&[NotifyState::Ready, NotifyState::Status(status)]);
     }
 }
 
-/// To the service manager: one line for `systemctl status`.
+/// Sends one line for `systemctl status`.
 pub fn notify_status(status: &str) {
     if !STOPPING.load(Ordering::Relaxed) {
         notify(&[NotifyState::Status(status)]);
     }
 }
 
-/// Tells the service manager that the loop goes round, where it wants to know (`WatchdogSec=`).
+/// Notifies the service manager that the main loop is running, if it asks for that (`WatchdogSec=`).
 #[derive(Debug)]
 pub struct Watchdog(Option<Interval>);
 
 impl Watchdog {
-    /// Half of what the service manager waits for.
+    /// The interval is half of the service manager's timeout.
     pub fn from_env() -> Self {
         Self(sd_notify::watchdog_enabled().map(|timeout| interval(timeout / 2)))
     }
 
-    /// One branch of the loop's `select`; for ever where nobody wants to know.
+    /// One branch of the main loop's `select`. It never completes if the service manager has no watchdog.
     pub async fn ping(&mut self) {
         let Some(interval) = &mut self.0 else { return pending().await };
         interval.tick().await;
@@ -44,13 +44,13 @@ impl Watchdog {
     }
 }
 
-/// From now on nothing else is sent.
+/// Notifies the service manager that the program stops. Nothing else is sent after this.
 pub fn notify_stopping() {
     STOPPING.store(true, Ordering::Relaxed);
     notify(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
 }
 
-/// Nobody listens where no service manager runs, and that is fine.
+/// Failures are only logged at debug level, because a program without a service manager is normal.
 fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         debug!(%error, "could not notify the service manager");

@@ -1,6 +1,7 @@
-//! An event as a line for people: its sentence, and behind it the fields that the sentence does not say.
+//! Formats an event as one line for people: the message, then the fields that the message does not already contain.
 //!
-//! An event with a `kind` says all of itself in its sentence; so does one with a `reason` say that.
+//! The message of an event with a `kind` contains everything, so no field is added. The message of an event with a
+//! `reason` contains the reason, so that field is left out.
 
 use std::{error::Error, fmt};
 use tracing::field::{Field, Visit};
@@ -12,9 +13,9 @@ use tracing_subscriber::{
     },
 };
 
-/// Everything but the sentence is for programs.
+/// An event with this field is printed as its message alone.
 const KIND: &str = "kind";
-/// This one alone is.
+/// This field alone is left out.
 const REASON: &str = "reason";
 
 #[derive(Debug, Clone, Copy)]

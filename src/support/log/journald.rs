@@ -1,4 +1,4 @@
-//! The journal of systemd, told in its own language: a priority, the line that people read, and each
+//! Writes events to the journal of systemd in its native protocol: a priority, the line that people read, and each
 //! field as `DOCKER_GLUE_<NAME>`.
 
 use super::{fields::FieldFormatter, queue::Queue};
@@ -22,14 +22,14 @@ use tracing_subscriber::{
 };
 
 const PREFIX: &str = "DOCKER_GLUE";
-/// An event has never so many fields; tracing allows no more.
+/// The greatest number of fields of an event that tracing allows. No event here has as many.
 const MAX_FIELDS: usize = 32;
 
 pub(crate) struct JournaldLayer(Queue<JournalEntry>);
 
 impl JournaldLayer {
-    /// `None` where stderr is something else, or the journal's socket cannot be reached. What `filter` keeps out is
-    /// not even looked at.
+    /// Returns `None` if stderr is not the journal, or the journal's socket cannot be reached. Events that `filter`
+    /// rejects are not formatted.
     pub(crate) fn for_stderr(program: &str, filter: &Targets) -> io::Result<Option<Self>> {
         let Some(Ok(layer)) = is_stderr_journal().then(tracing_journald::layer) else {
             return Ok(None);
@@ -48,14 +48,14 @@ impl JournaldLayer {
         Queue::start(write).map(|queue| Some(Self(queue)))
     }
 
-    /// Where entries are put.
+    /// Returns the queue that entries are put into.
     pub(crate) fn queue(&self) -> Queue<JournalEntry> {
         self.0.clone()
     }
 }
 
-/// Whether stderr is the socket that systemd made it, as `device:inode`. A program that is started from a
-/// service may have another.
+/// Returns whether stderr is the journal's socket, which systemd names as `device:inode` in `JOURNAL_STREAM`. A
+/// program that a service starts inherits this variable but may have another stderr.
 pub(crate) fn is_stderr_journal() -> bool {
     let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
     let own = stderr().as_fd().try_clone_to_owned().and_then(|fd| File::from(fd).metadata());
@@ -63,7 +63,8 @@ pub(crate) fn is_stderr_journal() -> bool {
 }
 
 impl<S: Subscriber> Layer<S> for JournaldLayer {
-    /// `MESSAGE` is all that a reader of lines gets, so it has the fields that its sentence does not say.
+    /// `MESSAGE` is all that a reader of plain lines sees, so it includes the fields that the message does not
+    /// contain.
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut line = String::new();
         // Writing to a string cannot fail.
@@ -74,16 +75,16 @@ impl<S: Subscriber> Layer<S> for JournaldLayer {
     }
 }
 
-/// An event that outlives its moment.
+/// An owned copy of an event, for the thread that writes.
 pub(crate) struct JournalEntry {
     metadata: &'static Metadata<'static>,
     line: String,
-    /// All but the sentence.
+    /// All fields except the message.
     fields: Vec<(Field, String)>,
 }
 
 impl JournalEntry {
-    /// Tells it to the subscriber of this thread.
+    /// Sends the entry to the default subscriber of this thread.
     fn dispatch(&self) {
         let names = self.metadata.fields();
         let Some(first) = names.field("message").or_else(|| names.iter().next()) else { return };
@@ -98,7 +99,7 @@ impl JournalEntry {
     }
 }
 
-/// All but the sentence.
+/// Collects all fields except the message.
 struct FieldVisitor(Vec<(Field, String)>);
 
 impl FieldVisitor {
@@ -114,7 +115,7 @@ impl Visit for FieldVisitor {
         self.add_field(field, value.to_owned());
     }
 
-    /// Numbers and truth read the same.
+    /// Numbers and booleans have the same text with `Debug` as with `Display`.
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.add_field(field, format!("{value:?}"));
     }

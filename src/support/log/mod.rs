@@ -1,8 +1,8 @@
-//! The log: for people on a terminal, for the journal, or one object per line for programs.
+//! The log: text for people on a terminal, entries for the journal, or one JSON object per line for programs.
 //!
-//! An event is a sentence, and fields for programs. Who reads lines gets the sentence with the fields that
-//! it does not say itself ([`words`]), in the journal too; there, and in JSON, each field is one of its own.
-//! Nobody who logs waits for a reader ([`queue`]).
+//! An event is a message for people and fields for programs. A line of text contains the message and the fields that
+//! the message does not contain itself ([`fields`]); this is also the `MESSAGE` in the journal. In the journal and in
+//! JSON each field is separate as well. Logging never waits for a reader ([`queue`]).
 
 mod fields;
 mod journald;
@@ -24,11 +24,11 @@ use tracing_subscriber::{
     Layer, Registry, filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt,
 };
 
-/// How the log is written, and which events are.
+/// The format of the log, and the filter for events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     pub format: LogFormat,
-    /// In the words of `RUST_LOG`.
+    /// In the syntax of `RUST_LOG`.
     pub filter: String,
 }
 
@@ -40,13 +40,13 @@ pub enum LogFormat {
     Json,
 }
 
-/// Waits for the reader of what was put into the queue.
+/// Waits until the queued lines are written.
 static FLUSH: OnceLock<Box<dyn Fn() + Send + Sync>> = OnceLock::new();
 
-/// From now on events are written as the settings say. Call [`flush`] before the program ends.
+/// Starts to write events as the settings say. Call [`flush`] before the program ends.
 ///
 /// # Errors
-/// When `RUST_LOG` is no filter, or the thread that writes cannot be started.
+/// If `RUST_LOG` is not a valid filter, or the thread that writes cannot be started.
 pub fn start_logging(settings: &Settings, program: &str) -> Result<()> {
     let filter: Targets = settings.filter.parse().with_context(|| {
         format!("RUST_LOG={:?} is not a level or a list of target=level", settings.filter)
@@ -56,7 +56,7 @@ pub fn start_logging(settings: &Settings, program: &str) -> Result<()> {
             let lines = stderr_lines()?;
             fmt::layer().json().flatten_event(true).with_writer(lines).boxed()
         }
-        // Where its socket cannot be reached, the journal reads what is written to it.
+        // If the journal's socket cannot be reached, the log goes to stderr, which the journal reads.
         LogFormat::Text => match JournaldLayer::for_stderr(program, &filter)? {
             Some(journal) => {
                 let entries = journal.queue();
@@ -70,7 +70,7 @@ pub fn start_logging(settings: &Settings, program: &str) -> Result<()> {
     Ok(())
 }
 
-/// Waits until all that was said is written, or its reader has had a second for it.
+/// Waits until all queued lines are written, for at most one second.
 pub fn flush() {
     if let Some(flush) = FLUSH.get() {
         flush();
@@ -84,7 +84,7 @@ fn stderr_lines() -> Result<StderrWriter> {
     Ok(lines)
 }
 
-/// The journal has its own clock.
+/// Without a time if stderr is the journal, which adds its own.
 fn text_layer() -> Result<Box<dyn Layer<Registry> + Send + Sync>> {
     let plain = std::env::var_os("NO_COLOR").is_some_and(|no| !no.is_empty());
     let layer = fmt::layer()

@@ -1,5 +1,5 @@
-//! Between those who log and those who read it: a bounded queue, and a thread that waits for the reader in everybody's
-//! place. A reader that stalls (a full pipe, a journal that hangs) costs lines, which are counted, and nothing else.
+//! A bounded queue between the code that logs and the reader of the log. A separate thread waits for the reader. If
+//! the reader stalls (a full pipe, a journal that hangs), lines are lost and counted, and nothing else is delayed.
 
 use std::{
     sync::{
@@ -11,26 +11,26 @@ use std::{
 };
 use tracing::warn;
 
-/// So many lines wait for their reader; what comes then is lost.
+/// The greatest number of queued lines. A line that is logged when the queue is full is lost.
 const CAPACITY: usize = 8192;
-/// How long the end of the program waits for a reader.
+/// How long the program waits for the reader when it ends.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Of all queues, since the program began.
+/// Lost lines of all queues since the program started.
 static LOST_LINES: AtomicU64 = AtomicU64::new(0);
 
-/// How many lines of the log nobody got to read.
+/// Returns the number of log lines that were lost because the log was not read in time.
 pub fn lost_lines() -> u64 {
     LOST_LINES.load(Ordering::Relaxed)
 }
 
 enum QueueItem<T> {
     Line(T),
-    /// All that came before it is written.
+    /// Acknowledged when all lines before it are written.
     Flush(SyncSender<()>),
 }
 
-/// Where lines are put. A clone leads to the same thread.
+/// The sending side of the queue. A clone sends to the same thread.
 pub(crate) struct Queue<T>(SyncSender<QueueItem<T>>);
 
 impl<T> Clone for Queue<T> {
@@ -40,7 +40,7 @@ impl<T> Clone for Queue<T> {
 }
 
 impl<T: Send + 'static> Queue<T> {
-    /// What is put into it is given to `write`, which may take its time.
+    /// Starts a thread that passes each queued line to `write`, which may block.
     pub(crate) fn start(write: impl FnMut(T) + Send + 'static) -> std::io::Result<Self> {
         Self::with_capacity(CAPACITY, write)
     }
@@ -53,14 +53,14 @@ impl<T: Send + 'static> Queue<T> {
         Ok(Self(sender))
     }
 
-    /// Never waits.
+    /// Adds a line without waiting. If the queue is full, the line is lost and counted.
     pub(crate) fn push(&self, line: T) {
         if self.0.try_send(QueueItem::Line(line)).is_err() {
             LOST_LINES.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Waits until all that was put in is written, or its reader has had a second for it.
+    /// Waits until all queued lines are written, for at most one second.
     pub(crate) fn flush(&self) {
         let (mark, written) = sync_channel(1);
         if self.0.try_send(QueueItem::Flush(mark)).is_ok() {
@@ -69,7 +69,8 @@ impl<T: Send + 'static> Queue<T> {
     }
 }
 
-/// Says what was lost when it has caught up, as there is room for saying it then.
+/// Passes lines to `write`. Lost lines are reported when the queue is empty, because the queue then has room for the
+/// report.
 fn forward_lines<T>(queue: &Receiver<QueueItem<T>>, mut write: impl FnMut(T)) {
     let mut reported = lost_lines();
     loop {
@@ -98,7 +99,8 @@ mod tests {
     use super::*;
     use std::sync::mpsc::channel;
 
-    /// Of a reader that takes one line each time that it is told to, and what it has read.
+    /// Returns a queue whose reader takes one line for each message on the sender, and the receiver of the lines it
+    /// has read.
     fn stalled_queue(room: usize) -> (Queue<u32>, std::sync::mpsc::Sender<()>, Receiver<u32>) {
         let (go, may) = channel::<()>();
         let (read, written) = channel();
@@ -116,7 +118,7 @@ mod tests {
         for line in 0..100 {
             queue.push(line);
         }
-        // Four wait, and the reader may have taken one before.
+        // Four lines wait in the queue, and the reader may have taken one before.
         let gone = lost_lines() - before;
         assert!((95..=96).contains(&gone), "{gone}");
         drop(go);

@@ -1,4 +1,4 @@
-//! Standard error, as lines that go through the queue.
+//! Writes the log to standard error, one line at a time, through the queue.
 
 use super::queue::Queue;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -14,8 +14,8 @@ use tracing_subscriber::fmt::MakeWriter;
 pub(crate) struct StderrWriter(Queue<Vec<u8>>);
 
 impl StderrWriter {
-    /// It has a descriptor of its own: who writes to standard error in another way, as a panic does, waits for nobody
-    /// who waits here.
+    /// The queue's thread writes to a duplicate of the descriptor. Code that writes to standard error directly, such
+    /// as a panic, does not wait for this thread.
     pub(crate) fn to_stderr() -> io::Result<Self> {
         let mut file = File::from(stderr().as_fd().try_clone_to_owned()?);
         Queue::start(move |line: Vec<u8>| write(&mut file, &line)).map(Self)
@@ -34,7 +34,7 @@ impl<'a> MakeWriter<'a> for StderrWriter {
     }
 }
 
-/// One event, put into the queue when it is whole.
+/// The text of one event; it is put into the queue when it is complete.
 pub(crate) struct LineWriter<'a> {
     text: Vec<u8>,
     queue: &'a Queue<Vec<u8>>,
@@ -58,8 +58,8 @@ impl Drop for LineWriter<'_> {
     }
 }
 
-/// Another program that has the same pipe (HAProxy) may have made it one that does not wait: then it is waited for
-/// here. A line that nobody can read any more (the reader has gone) is passed over.
+/// Writes a whole line. Another program with the same pipe (HAProxy) may have made the pipe non-blocking; this
+/// function then waits until the pipe is writable. A line is dropped if the reader has closed the pipe.
 fn write(file: &mut File, mut text: &[u8]) {
     while !text.is_empty() {
         match file.write(text) {
