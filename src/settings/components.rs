@@ -1,4 +1,4 @@
-//! What each part of docker-balancer is given.
+//! The settings of each component of docker-balancer.
 
 use super::{AccessLog, HaproxyMode, HaproxyUser, OnOff, RunMode, Settings};
 use crate::{
@@ -21,7 +21,7 @@ use std::{os::unix::fs::MetadataExt as _, path::Path};
 use tracing::info;
 
 impl Settings {
-    /// Which containers and labels are kept, where HAProxy stands at `vantage`.
+    /// Returns which containers and labels are kept, for a HAProxy at `vantage`.
     pub fn container_filter(&self, vantage: &Vantage) -> ContainerFilter {
         ContainerFilter {
             has_our_labels: |labels| label::has_our_labels(labels.keys().map(String::as_str)),
@@ -43,7 +43,8 @@ impl Settings {
         }
     }
 
-    /// How to leave a container the labels that its image does not have; `None` where those of images count.
+    /// Returns the function that removes the labels that a container has from its image; `None` if labels of images
+    /// count.
     pub fn own_labels(&self) -> Option<OwnLabels> {
         match self.image_labels {
             OnOff::On => None,
@@ -51,7 +52,7 @@ impl Settings {
         }
     }
 
-    /// What containers may claim, and for how long routes are held.
+    /// Returns what containers may claim, and how long routes are held.
     pub fn rules(&self, vantage: Vantage) -> Rules {
         Rules {
             label_limits: self.fences.clone(),
@@ -62,7 +63,7 @@ impl Settings {
         }
     }
 
-    /// Whose HAProxy it is, and where its files are.
+    /// Returns who manages HAProxy, and where its files are.
     pub fn proxy(&self) -> ProxySettings {
         ProxySettings {
             mode: match &self.haproxy {
@@ -86,10 +87,10 @@ impl Settings {
         }
     }
 
-    /// All that the configuration of this HAProxy depends on besides routes.
+    /// Returns everything that the configuration of this HAProxy depends on, except routes.
     ///
     /// # Errors
-    /// The base file cannot be read, or `--haproxy-user` does not exist.
+    /// If the base file cannot be read, or `--haproxy-user` does not exist.
     pub fn render_context(&self, build: Build) -> Result<RenderContext> {
         let base = read_base_config(self)?;
         let key = key(&self.state_dir);
@@ -119,8 +120,8 @@ impl Settings {
     }
 }
 
-/// Of a state directory, which is one docker-balancer's alone: another one's may have the same path, in a container that
-/// shares the host's network.
+/// Returns a hash that identifies the state directory of one docker-balancer. The device and inode are included,
+/// because the path may be the same in another container that shares the host's network.
 fn key(state: &Path) -> u64 {
     let entry = std::fs::metadata(state).map(|metadata| (metadata.dev(), metadata.ino()));
     name::hash(&format!("{} {:?}", state.display(), entry.unwrap_or_default()))
@@ -136,7 +137,7 @@ fn read_base_config(settings: &Settings) -> Result<BaseConfig> {
     Ok(BaseConfig::File { path: path.clone(), text })
 }
 
-/// The user and group that HAProxy's workers become, so that only its master is root.
+/// Returns the user and group that HAProxy's workers switch to, so that only the master is root.
 fn worker_account(haproxy: &HaproxyMode) -> Result<Option<(String, String)>> {
     match haproxy {
         HaproxyMode::Managed { .. } if !nix::unistd::geteuid().is_root() => Ok(None),
@@ -145,7 +146,7 @@ fn worker_account(haproxy: &HaproxyMode) -> Result<Option<(String, String)>> {
             let missing = || format!("--haproxy-user: unknown user {name}");
             find_account(name).with_context(missing).map(Some)
         }
-        // The distribution's.
+        // The account that distributions create for HAProxy.
         HaproxyMode::Managed { .. } | HaproxyMode::Service { user: None, .. } => {
             Ok(find_account("haproxy"))
         }

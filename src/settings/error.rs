@@ -1,10 +1,10 @@
-//! Why there are no settings.
+//! The reason why the settings could not be made.
 
 use crate::settings::options::Program;
 use clap::error::ErrorKind;
 use std::process::ExitCode;
 
-/// `--help` is such a reason too.
+/// An error in the command line or in the settings. A request for `--help` is one too.
 #[derive(Debug)]
 pub enum SettingsError {
     Usage(clap::Error),
@@ -18,7 +18,7 @@ impl SettingsError {
         P::command_line().error(ErrorKind::MissingRequiredArgument, text).into()
     }
 
-    /// Prints it where it belongs.
+    /// Prints the error to stderr, or help to stdout. Returns the exit status.
     pub fn print_error(&self, program: &str) -> ExitCode {
         match self {
             Self::Usage(error) => {

@@ -1,4 +1,4 @@
-//! docker-glue's options as they are meant.
+//! docker-glue's options as checked values.
 
 use super::{HostEnv, RunMode, SettingsError, SettingsNote, layer, paths, resolve};
 use crate::{
@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What docker-glue's command line asks for.
+/// What the command line of docker-glue requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GlueTask {
     Serve(RunMode),
@@ -23,22 +23,22 @@ pub struct GlueSettings {
     pub docker: EngineSettings,
     /// Folders of `*.ini` files.
     pub handler_paths: Vec<PathBuf>,
-    /// Nobody has named them: those that are not there are passed over.
+    /// Whether no path was given: default folders that do not exist are skipped without a report.
     pub handler_paths_are_default: bool,
     pub script_paths: Vec<PathBuf>,
     pub plugin_paths: Vec<PathBuf>,
-    /// Those of all of these in the folder where we were started, and that nobody has named.
+    /// The default folders of all kinds that are in the current directory.
     default_local_folders: Vec<PathBuf>,
-    /// `None`: nobody says where, and nothing outlives a restart.
+    /// `None` if no directory is given or can be derived: no state is kept across restarts.
     pub state_dir: Option<PathBuf>,
     pub log: log::Settings,
     pub machine: HostEnv,
-    /// To be told once.
+    /// Notes to log once at the start.
     pub notes: Vec<SettingsNote>,
 }
 
 impl GlueTask {
-    /// From the command line, with the environment and the settings file below it.
+    /// Reads the command line, then the environment, then the settings file; the earlier one wins.
     pub fn from_args(
         args: &[OsString],
         machine: HostEnv,
@@ -59,11 +59,12 @@ impl GlueTask {
 }
 
 impl GlueSettings {
-    /// Whether code is taken from a folder. What is in the folder where we were started may be anybody's, who then waits for root to
-    /// come by: unless it was named, it counts where it is ours and nobody else may write to it.
+    /// Checks whether code from a folder may be run. Any user may have created a folder in the current directory, in
+    /// order to have root run its content. Such a default folder is trusted only if it belongs to this user or root
+    /// and no other user can write to it.
     ///
     /// # Errors
-    /// Why not.
+    /// The reason why the folder is not trusted.
     pub fn check_trusted(&self, folder: &Path) -> Result<(), String> {
         if !self.default_local_folders.iter().any(|local_folders| local_folders == folder) {
             return Ok(());
@@ -72,12 +73,13 @@ impl GlueSettings {
         ours.map_err(|why| format!("it is only a default directory, and {why}"))
     }
 
-    /// Those of them that are trusted.
+    /// Returns the folders that are trusted.
     pub fn trusted_folders(&self, folders: &[PathBuf]) -> Vec<PathBuf> {
         folders.iter().filter(|folder| self.check_trusted(folder).is_ok()).cloned().collect()
     }
 
-    /// What is said of something that is in none of the trusted ones, with why others were not looked at.
+    /// Returns the message for something that is in none of the trusted folders, with the reasons why others were
+    /// ignored.
     pub fn missing_message(&self, text: String, folders: &[PathBuf]) -> String {
         let untrusted = folders.iter().filter_map(|folder| {
             let why = self.check_trusted(folder).err()?;

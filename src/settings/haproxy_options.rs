@@ -1,19 +1,19 @@
-//! Arguments of HAProxy from a file such as /etc/sysconfig/haproxy: read, never run.
+//! Reads arguments of HAProxy from a file such as /etc/sysconfig/haproxy. The file is not run as a script.
 
 use anyhow::{Context, Result};
 use std::path::Path;
 
-/// Where the distributions keep it.
+/// Where the distributions keep this file.
 const DEFAULT_FILES: [&str; 2] = ["/etc/sysconfig/haproxy", "/etc/default/haproxy"];
 
-/// What starts, silences or names something, or answers something else: a check has no use for it. HAProxy
-/// 3.0 and later refuse `-S` without `-W`, and `-v` would be well whatever the configuration is.
+/// Options that a configuration check must not have: they start, silence or name something, or print something else.
+/// HAProxy 3.0 and later refuse `-S` without `-W`, and with `-v` HAProxy accepts any configuration.
 const NOT_FOR_A_CHECK: [&str; 10] = ["-W", "-Ws", "-D", "-q", "-c", "-V", "-v", "-vv", "-h", "-dL"];
-/// The same with a word behind it, and with all words up to the next option.
+/// The same for options with one value, and for options with all words up to the next option.
 const WITH_VALUE: [&str; 4] = ["-S", "-p", "-x", "-cc"];
 const WITH_VALUES: [&str; 2] = ["-sf", "-st"];
 
-/// In the order in which the units pass them on.
+/// In the order in which the systemd units pass them to HAProxy.
 const VARIABLES: [&str; 2] = ["OPTIONS", "EXTRAOPTS"];
 
 pub(super) fn find_default_file() -> Option<&'static Path> {
@@ -26,7 +26,8 @@ pub(super) fn read_arguments(path: &Path) -> Result<Vec<String>> {
     parse_arguments(&text).with_context(|| format!("--rc: {}", path.display()))
 }
 
-/// The words of OPTIONS and EXTRAOPTS that concern a check; of several lines for one of them the last counts.
+/// Returns the words of OPTIONS and EXTRAOPTS that apply to a check. If a variable has several lines, the last one
+/// counts.
 pub(super) fn parse_arguments(text: &str) -> Result<Vec<String>> {
     let text = text.replace("\\\n", "");
     let mut words = Vec::new();
@@ -58,14 +59,14 @@ fn keep_check_arguments(words: Vec<String>) -> Vec<String> {
     kept
 }
 
-/// What stands right of `variable=`.
+/// Returns the text after `variable=`.
 fn assigned_value<'a>(line: &'a str, variable: &str) -> Option<&'a str> {
     let line = line.trim();
     let line = line.strip_prefix("export ").map_or(line, str::trim_start);
     line.strip_prefix(variable)?.strip_prefix('=')
 }
 
-/// Once as the file quotes it, and once more as it is passed on unquoted.
+/// Splits a value twice: once by the quotes of the file, and once more because the units expand it without quotes.
 fn split_words(value: &str) -> Option<Vec<String>> {
     shlex::split(&shlex::split(value)?.join(" "))
 }

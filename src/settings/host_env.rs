@@ -1,4 +1,4 @@
-//! What of the machine decides about settings.
+//! The properties of the machine that settings depend on.
 
 use std::{collections::BTreeMap, ffi::OsString, path::PathBuf};
 
@@ -10,7 +10,7 @@ pub struct HostEnv {
 }
 
 impl HostEnv {
-    /// The one that we run on.
+    /// Reads the environment of this process and machine.
     pub fn detect_host() -> Self {
         let readable = |text: OsString| text.to_string_lossy().into_owned();
         Self {
@@ -26,7 +26,7 @@ impl HostEnv {
         self.uid == 0
     }
 
-    /// Relative paths are to be ignored, says the XDG specification.
+    /// The XDG specification says that relative paths are to be ignored.
     pub(super) fn absolute_dir(&self, name: &str) -> Option<PathBuf> {
         self.env.get(name).map(PathBuf::from).filter(|path| path.is_absolute())
     }

@@ -1,5 +1,5 @@
-//! Flags before environment before file before default: each layer becomes arguments, so that one parser
-//! reads all of them and an option is declared once.
+//! Layers of options: flags override the environment, which overrides the settings file, which overrides defaults.
+//! Each layer is turned into arguments, so that one parser reads all of them and an option is declared once.
 
 use super::{HostEnv, SettingsError, SettingsNote, value};
 use crate::{
@@ -23,7 +23,7 @@ use toml::{
 
 const DEFAULT_FILE: &str = "/etc/docker-glue/settings.toml";
 
-/// The verb is said on the command line alone.
+/// Reads all layers. The subcommand comes from the command line only.
 pub(super) fn load_options<P: Program>(
     args: &[OsString],
     machine: &HostEnv,
@@ -48,8 +48,8 @@ pub(super) fn load_options<P: Program>(
     Ok((options, verb))
 }
 
-/// Where an option of the program stands after a command, and there is another one of that name or none, says where
-/// it belongs.
+/// Improves the error for an option of the program that was given after the command, where it is unknown: the message
+/// says that it belongs before the command.
 fn explain_misplaced<P: Program>(mut error: clap::Error) -> clap::Error {
     let program = P::command();
     let is_the_programs = |written: &str| {
@@ -67,31 +67,31 @@ fn explain_misplaced<P: Program>(mut error: clap::Error) -> clap::Error {
     error
 }
 
-/// From keys and values alone, as another kind of file has them; each with its place.
+/// Parses options from keys and values only, each with its location, as in an ini file.
 pub(super) fn options_from_raw<P: Program>(raw: &[RawOption]) -> Result<P> {
     let mut options = P::try_parse_from([P::NAME])?;
     overlay_options(&mut options, &parse_layer::<P>(raw)?)?;
     Ok(options)
 }
 
-/// The variable that an option is in the environment.
+/// Returns the name of the environment variable of an option.
 pub fn env_variable(key: &str) -> String {
     format!("DOCKER_GLUE_{}", key.to_uppercase())
 }
 
-/// An option as a layer says it.
+/// An option as a layer contains it.
 pub(super) struct RawOption {
     key: String,
-    /// Where it says so, for a complaint.
+    /// Where the layer contains it, for error messages.
     location: String,
     values: Vec<String>,
 }
 
 impl RawOption {
-    /// As an option of the program; lists are comma-separated.
+    /// Parses an option of the program; lists are comma-separated.
     ///
     /// # Errors
-    /// The program has no such option: says which one may be meant.
+    /// If the program has no such option; the message suggests the nearest one.
     pub(super) fn new<P: Program>(key: &str, value: &str, location: String) -> Result<Self> {
         let (parser, key) = (parser_without_defaults::<P>(), key.replace('-', "_"));
         let Some(action) = option_action(&parser, &key) else {
@@ -102,13 +102,13 @@ impl RawOption {
     }
 }
 
-/// Knows no defaults: what a layer does not say is absent.
+/// The parser without defaults: an option that a layer does not set is absent.
 fn parser_without_defaults<P: CommandFactory>() -> Command {
     P::command().mut_args(|arg| arg.default_value(Resettable::Reset))
 }
 
-/// What the layer says replaces what the weaker ones said. Switches that answer one question go together:
-/// a `--watch` also outweighs the `once` of a file.
+/// Replaces the options that the layer sets. Switches that exclude each other are replaced together: `--watch` also
+/// overrides the `once` of a file.
 fn overlay_options<P: Program>(options: &mut P, layer: &ArgMatches) -> Result<(), clap::Error> {
     let before = options.switches();
     options.update_from_arg_matches(layer)?;
@@ -137,7 +137,7 @@ fn parse_layer<P: Program>(layer: &[RawOption]) -> Result<ArgMatches> {
     Ok(parser.try_get_matches_from(args)?)
 }
 
-/// The option as it would stand on the command line.
+/// Returns the option as command-line arguments.
 fn option_arguments(parser: &Command, raw: &RawOption) -> Result<Vec<String>> {
     let flag = format!("--{}", raw.key.replace('_', "-"));
     let valued = raw.values.iter().map(|value| format!("{flag}={value}"));
@@ -160,7 +160,7 @@ fn option_action<'a>(parser: &'a Command, key: &str) -> Option<&'a ArgAction> {
     parser.get_arguments().find(|arg| arg.get_id() == key).map(Arg::get_action)
 }
 
-/// The sentence of the parser, without the flag that nobody wrote and the hint that follows.
+/// Returns the parser's message without the flag, which the user did not write, and without the hint after it.
 fn parser_reason(error: &clap::Error) -> Error {
     let message = error.to_string();
     let first = message.split("\n\n").next().unwrap_or_default();
@@ -172,7 +172,7 @@ fn parser_reason(error: &clap::Error) -> Error {
     }
 }
 
-/// An empty variable says nothing, so that `${HOLD:-}` of a compose file works.
+/// An empty variable counts as unset, so that `${HOLD:-}` in a compose file works.
 fn environment_options<P: Program>(machine: &HostEnv) -> Vec<RawOption> {
     let parser = parser_without_defaults::<P>();
     let raw = |arg: &Arg| {
@@ -185,11 +185,11 @@ fn environment_options<P: Program>(machine: &HostEnv) -> Vec<RawOption> {
     parser.get_arguments().filter_map(raw).collect()
 }
 
-/// How people write `DOCKER_GLUE_` who remember it by half.
+/// Prefixes that users write by mistake instead of `DOCKER_GLUE_`.
 const SIMILAR_PREFIXES: [&str; 5] =
     ["DOCKER_GLUE_", "DOCKER_BALANCER_", "DOCKERGLUE_", "DOCKER_GLUE", "DOCKER_HAPROXY_"];
 
-/// Variables that were meant to be options, and are none of either program.
+/// Returns a note for each variable that looks like an option but is an option of neither program.
 pub(super) fn unknown_variables<P: Program>(machine: &HostEnv) -> Vec<SettingsNote> {
     let (parser, other) =
         (parser_without_defaults::<P>(), parser_without_defaults::<P::OtherProgram>());
@@ -220,7 +220,7 @@ fn split_value(action: &ArgAction, value: &str) -> Vec<String> {
     }
 }
 
-/// The strongest layer that names a file decides which; one that is named must be there.
+/// Reads the file that the strongest layer names. A file that is named must exist.
 fn file_options<P: Program>(layers: &[&ArgMatches]) -> Result<Vec<RawOption>> {
     let named = layers.iter().find_map(|layer| layer.get_one::<PathBuf>("settings"));
     let path = named.map_or(Path::new(DEFAULT_FILE), PathBuf::as_path);
@@ -233,7 +233,7 @@ fn file_options<P: Program>(layers: &[&ArgMatches]) -> Result<Vec<RawOption>> {
     }
 }
 
-/// Both programs read the same file: what only the other one knows is left to it.
+/// Both programs read the same file, so options that only the other program has are skipped.
 fn parse_file<P: Program>(path: &Path, text: &str) -> Result<Vec<RawOption>> {
     let (parser, other) =
         (parser_without_defaults::<P>(), parser_without_defaults::<P::OtherProgram>());
@@ -259,7 +259,7 @@ fn parse_file<P: Program>(path: &Path, text: &str) -> Result<Vec<RawOption>> {
     table.get_ref().iter().filter_map(|entry| raw(entry).transpose()).collect()
 }
 
-/// Elements of an array are taken as they are: a comma in them stays.
+/// Elements of an array are taken literally: a comma in them does not separate values.
 fn toml_values(action: &ArgAction, value: &DeValue<'_>) -> Result<Vec<String>> {
     match value {
         DeValue::String(text) => Ok(split_value(action, text)),

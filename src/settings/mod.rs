@@ -1,7 +1,7 @@
-//! Options as they are meant: valid and typed, so that nothing after this checks again.
+//! Options as checked, typed values: the code that uses them does not check again.
 //!
-//! `cli::Options` is what was written, in flags, environment, file and defaults (`layer`); [`Settings`] is
-//! what it comes to on this machine.
+//! `options::Options` is what was written in flags, environment, file and defaults (`layer`); [`Settings`] is the
+//! result on this machine.
 
 mod components;
 mod error;
@@ -42,7 +42,7 @@ use std::{
     time::Duration,
 };
 
-/// What the command line asks for.
+/// What the command line requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Task {
     Serve(Box<Settings>),
@@ -50,12 +50,12 @@ pub enum Task {
     Daemon(DaemonRequest),
 }
 
-/// Something to ask the docker-balancer that runs.
+/// A request to the running docker-balancer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DaemonRequest {
     pub command: DaemonCommand,
     pub runtime_dir: PathBuf,
-    /// To be told once.
+    /// Notes to log once.
     pub notes: Vec<SettingsNote>,
 }
 
@@ -64,51 +64,51 @@ pub struct Settings {
     pub command: RunMode,
     pub docker: EngineSettings,
     pub include_env: bool,
-    /// Events to look again after, besides those that always matter.
+    /// Further events that make docker-balancer read containers again, besides those that always matter.
     pub watch_set: BTreeSet<String>,
-    /// The network to reach containers on, where their labels name none.
+    /// The network on which containers are reached, if their labels name none.
     pub network: Option<String>,
-    /// `None` is what fits the engine: its containers' own addresses where it is on this machine.
+    /// `Auto` chooses what fits the engine: the containers' own addresses if the engine is on this machine.
     pub address: AddressKind,
     pub fences: LabelLimits,
-    /// Whether labels count that a container has of its image.
+    /// Whether labels that a container has from its image count.
     pub image_labels: OnOff,
     /// At least one.
     pub bind: Vec<Bind>,
-    /// Public port → the port that is listened on in its place; no two share one.
+    /// Public port → the port that HAProxy listens on instead; no two public ports share one.
     pub port_map: BTreeMap<NonZeroU16, NonZeroU16>,
     pub trusted_proxies: Vec<IpNet>,
     pub access_log: AccessLog,
     pub haproxy: HaproxyMode,
-    /// A path, or a name to be found in PATH.
+    /// A path, or a name that is searched in PATH.
     pub haproxy_bin: PathBuf,
     /// Further arguments of HAProxy, from `--rc`.
     pub haproxy_arguments: Vec<String>,
     pub config_file: PathBuf,
     pub base_file: Option<PathBuf>,
     pub state_dir: PathBuf,
-    /// Short enough for sockets.
+    /// Short enough for the paths of sockets in it.
     pub runtime_dir: PathBuf,
-    /// How long a route without containers is remembered.
+    /// How long a route without containers is held.
     pub hold: Duration,
-    /// Of each shape.
+    /// The number of spare backends of each shape.
     pub spare_backends: u16,
     /// How long a request waits for a container that does not listen yet.
     pub wait_for_start: Duration,
-    /// How long an old worker lives for its long connections.
+    /// How long an old worker may run for its remaining connections.
     pub hard_stop_after: Duration,
-    /// Where the dashboard is shown, if it is.
+    /// The address of the dashboard, if it is enabled.
     pub dashboard: Option<SocketAddr>,
-    /// Names that it answers to, besides its own.
+    /// Host names that the dashboard accepts besides its address.
     pub dashboard_hosts: Vec<Host>,
-    /// Where our own numbers are told to Prometheus.
+    /// The address at which docker-balancer serves its own metrics to Prometheus.
     pub metrics: Option<SocketAddr>,
-    /// Where HAProxy's are.
+    /// The address at which HAProxy serves its metrics.
     pub haproxy_metrics: Option<SocketAddr>,
-    /// Names that both answer to, besides their own.
+    /// Host names that both metrics servers accept besides their addresses.
     pub metrics_hosts: Vec<Host>,
     pub log: log::Settings,
-    /// To be told once.
+    /// Notes to log once.
     pub notes: Vec<SettingsNote>,
 }
 
@@ -124,7 +124,7 @@ pub enum HaproxyMode {
     Service { reload: ReloadVia, stats_socket: Option<PathBuf>, user: Option<HaproxyUser> },
 }
 
-/// What becomes of our HAProxy when we are stopped.
+/// What happens to a managed HAProxy when docker-balancer stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AtExit {
     Stop,
@@ -132,7 +132,7 @@ pub enum AtExit {
 }
 
 impl Task {
-    /// From the command line, with the environment and the settings file below it.
+    /// Reads the command line, then the environment, then the settings file; the earlier one wins.
     pub fn from_args(args: &[OsString], machine: &HostEnv) -> Result<Self, SettingsError> {
         let (options, verb) = layer::load_options::<Options>(args, machine)?;
         match verb {
@@ -153,10 +153,10 @@ impl Task {
 }
 
 impl Settings {
-    /// From options as an ini file's `[params]` have them: their name, their value, and where it stands.
+    /// Makes settings from the `[params]` of an ini file: name, value and location of each option.
     ///
     /// # Errors
-    /// Names the place of the first one that is none, or has a value that is none.
+    /// If a parameter is not an option or has an invalid value; the message names the location of the first one.
     pub fn from_params<'a>(
         params: impl IntoIterator<Item = (&'a str, &'a str, String)>,
         command: RunMode,
@@ -169,7 +169,7 @@ impl Settings {
         Self::new(options, command, machine)
     }
 
-    /// From the command line, with the environment and the settings file below it.
+    /// Reads the command line, then the environment, then the settings file; the earlier one wins.
     pub fn from_args(args: &[OsString], machine: &HostEnv) -> Result<Self, SettingsError> {
         let (options, _) = layer::load_options::<Options>(args, machine)?;
         Self::from_options(options, machine)

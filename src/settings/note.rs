@@ -1,4 +1,4 @@
-//! What is told once at the start about options that do nothing here.
+//! Notes that are logged once at the start about options without an effect.
 //!
 //! Pure.
 
@@ -21,17 +21,17 @@ pub enum SettingsNote {
         with: &'static str,
     },
     MissingOptionsFile(PathBuf),
-    /// Of the environment: it looks like an option, and is none.
+    /// An environment variable that looks like an option but is not one.
     UnknownVariable {
         name: String,
         near: Option<String>,
     },
-    /// A context of the docker command, which is not read here.
+    /// A context of the docker command, which this program does not support.
     DockerContext {
         name: String,
         source: &'static str,
     },
-    /// `--map-port` moves a port above 1023 to one below.
+    /// `--map-port` maps a port above 1023 to one below 1024.
     ReversedPortMap {
         public: u16,
         ours: u16,
@@ -39,7 +39,7 @@ pub enum SettingsNote {
 }
 
 impl SettingsNote {
-    /// Whether it matters to a command, which does one thing and ends, as well.
+    /// Whether the note also matters to a command that runs once and exits.
     pub fn concerns_commands(&self) -> bool {
         matches!(self, Self::UnknownVariable { .. } | Self::DockerContext { .. })
     }

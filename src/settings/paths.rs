@@ -1,4 +1,5 @@
-//! Where state and sockets live, and that they are ours alone; where HAProxy is.
+//! Default paths of state and sockets, checks that only this user can write to them, and the search for the haproxy
+//! program.
 
 use super::HostEnv;
 use anyhow::{Context, Result, bail};
@@ -35,8 +36,8 @@ pub fn default_runtime_dir(machine: &HostEnv) -> PathBuf {
     }
 }
 
-/// A name as PATH has it, else as the directories of administrators' programs have it: distributions
-/// put haproxy there, and an ordinary user's PATH may lack them.
+/// Returns a program name as it is if PATH contains it, or else its path in one of the sbin directories.
+/// Distributions install haproxy there, and an ordinary user's PATH may not include them.
 pub fn find_program(name: PathBuf, machine: &HostEnv) -> PathBuf {
     let Some(path) = machine.env.get("PATH").filter(|_| name.components().count() == 1) else {
         return name;
@@ -51,7 +52,7 @@ pub fn find_program(name: PathBuf, machine: &HostEnv) -> PathBuf {
         .unwrap_or(name)
 }
 
-/// Sockets fit into it.
+/// Checks that the paths of sockets in the directory are short enough.
 pub fn check_socket_length(option: &str, directory: PathBuf) -> Result<PathBuf> {
     if MAX_SOCKET_DIR_BYTES < directory.as_os_str().len() {
         bail!(
@@ -63,7 +64,7 @@ pub fn check_socket_length(option: &str, directory: PathBuf) -> Result<PathBuf> 
     Ok(directory)
 }
 
-/// Makes the directory, for us alone, unless it is there already.
+/// Creates the directory with mode 0700, unless it exists.
 pub fn create_dir(directory: &Path) -> Result<()> {
     DirBuilder::new()
         .recursive(true)
@@ -72,7 +73,7 @@ pub fn create_dir(directory: &Path) -> Result<()> {
         .with_context(|| format!("cannot create the directory {}", directory.display()))
 }
 
-/// Makes a directory that others cannot have put there before us.
+/// Creates a directory, and checks that no other user created it first.
 pub fn create_private_dir(directory: &Path, uid: u32) -> Result<()> {
     create_dir(directory)?;
     let found = directory
@@ -88,10 +89,10 @@ pub fn create_private_dir(directory: &Path, uid: u32) -> Result<()> {
     Ok(())
 }
 
-/// Whether a folder that nobody has named is to be trusted: one that is not there is.
+/// Checks whether a default folder may be trusted. A folder that does not exist is trusted.
 ///
 /// # Errors
-/// It is a link, or it, or a file in it, is somebody else's or may be written by others.
+/// If it is a symbolic link, or if it or a file in it belongs to another user or is writable by others.
 pub fn check_owner(folder: &Path, (user, group): (u32, u32)) -> Result<(), String> {
     let Ok(found) = folder.symlink_metadata() else { return Ok(()) };
     let files = fs::read_dir(folder).into_iter().flatten().flatten();
@@ -104,7 +105,7 @@ pub fn check_owner(folder: &Path, (user, group): (u32, u32)) -> Result<(), Strin
             () if found.is_symlink() => format!("{what} is a symbolic link"),
             () if ![0, user].contains(&found.uid()) => format!("{what} belongs to another user"),
             () if found.mode() & 0o002 != 0 => format!("other users can write to {what}"),
-            // Many users have a group of their own, and let it write.
+            // Many users have a private group, with write permission for the group.
             () if found.mode() & 0o020 != 0 && ![0, group].contains(&found.gid()) => {
                 format!("the group of {what} can write to it")
             }
@@ -114,7 +115,7 @@ pub fn check_owner(folder: &Path, (user, group): (u32, u32)) -> Result<(), Strin
     Ok(())
 }
 
-/// Root may have made it for us, as service managers do.
+/// Root may have created the directory for this user, as service managers do.
 fn is_owned_and_private(found: &Metadata, uid: u32) -> bool {
     found.is_dir() && [0, uid].contains(&found.uid()) && found.mode() & 0o002 == 0
 }

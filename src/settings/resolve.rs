@@ -1,4 +1,4 @@
-//! As written → as meant, on this machine.
+//! Turns the options as written into settings for this machine.
 
 use super::{
     AccessLog, AtExit, HaproxyMode, HostEnv, RunMode, Settings, SettingsNote, haproxy_options,
@@ -19,8 +19,8 @@ use std::{
     path::PathBuf,
 };
 
-/// Ports that labels get only where `--allow-ports` names them: SSH's; Docker's API; its swarm. Those where
-/// this program and its HAProxy listen for operators are among them.
+/// Ports that labels may use only if `--allow-ports` names them: SSH, Docker's API, Docker Swarm. The ports of the
+/// dashboard and of both metrics servers are added.
 const RESERVED_PORTS: [u16; 6] = [22, 2375, 2376, 2377, 4789, 7946];
 
 impl Settings {
@@ -148,7 +148,7 @@ fn option_notes(options: &Options, command: RunMode) -> Vec<SettingsNote> {
     idle.into_iter().flatten().collect()
 }
 
-/// Ports below 1024 are those that have to be moved.
+/// A mapping moves a port below 1024 to one above. A mapping the other way round is probably reversed.
 fn reversed_port_maps(
     pairs: &[(NonZeroU16, NonZeroU16)],
 ) -> impl Iterator<Item = SettingsNote> + use<'_> {
@@ -157,11 +157,11 @@ fn reversed_port_maps(
     wrong.map(|(public, ours)| SettingsNote::ReversedPortMap { public, ours })
 }
 
-/// What the environment and the docker command's own settings say, and is not read.
+/// Returns notes about variables of the environment and settings of the docker command that are not used here.
 pub(super) fn host_notes<P: Program>(url: Option<&str>, machine: &HostEnv) -> Vec<SettingsNote> {
     let mut notes = layer::unknown_variables::<P>(machine);
     let set = |name| machine.env.get(name).filter(|value: &&String| !value.is_empty());
-    // The docker command looks for them in this order.
+    // In the order in which the docker command looks for a context.
     if url.is_none() && set("DOCKER_HOST").is_none() {
         let variable = set("DOCKER_CONTEXT").map(|name| (name.clone(), "DOCKER_CONTEXT"));
         let context = variable.or_else(|| Some((docker_context(machine)?, "docker's config.json")));
@@ -173,7 +173,7 @@ pub(super) fn host_notes<P: Program>(url: Option<&str>, machine: &HostEnv) -> Ve
     notes
 }
 
-/// What `docker context use` chose.
+/// Returns the context that `docker context use` selected.
 fn docker_context(machine: &HostEnv) -> Option<String> {
     let home = || Some(machine.absolute_dir("HOME")?.join(".docker"));
     let folder = machine.absolute_dir("DOCKER_CONFIG").or_else(home)?;
@@ -183,7 +183,7 @@ fn docker_context(machine: &HostEnv) -> Option<String> {
     (!name.is_empty()).then(|| name.to_owned())
 }
 
-/// How Docker's own client would get at it.
+/// Returns the connection settings that Docker's own client would use.
 pub(super) fn docker_settings(url: Option<String>, machine: &HostEnv) -> EngineSettings {
     let set = |name| machine.env.get(name).filter(|value| !value.is_empty()).cloned();
     let tls_verify = set("DOCKER_TLS_VERIFY").is_some();
@@ -219,7 +219,7 @@ fn reserved_ports(own: &BTreeSet<NonZeroU16>) -> BTreeSet<NonZeroU16> {
     RESERVED_PORTS.into_iter().filter_map(NonZeroU16::new).chain(own.iter().copied()).collect()
 }
 
-/// `::` alone takes IPv4 too; beside 0.0.0.0 each has its own.
+/// `::` alone also accepts IPv4. Together with 0.0.0.0, each accepts its own family only.
 fn bind_addresses(addresses: Vec<IpAddr>, machine: &HostEnv) -> Vec<Bind> {
     let parted = addresses.contains(&Ipv4Addr::UNSPECIFIED.into());
     let meant = |address| match address {
@@ -258,7 +258,7 @@ fn default_access_log(haproxy: HaproxyModeArg, command: RunMode) -> AccessLog {
     }
 }
 
-/// A file that is named is read for either HAProxy; one that was merely found, only for the system's.
+/// A file given with `--rc` is read in both modes. A default file is read only for `--haproxy service`.
 fn haproxy_arguments(rc: Option<PathBuf>, haproxy: HaproxyModeArg) -> Result<Vec<String>> {
     let found = || {
         haproxy_options::find_default_file()

@@ -1,4 +1,4 @@
-//! Values of options: text → type, once, with what to write instead.
+//! Parsers for the values of options. An error says what to write instead.
 
 use crate::{
     label::{AllowedHost, Constraint},
@@ -17,7 +17,7 @@ use std::{
 
 pub type PortSet = BTreeSet<NonZeroU16>;
 
-/// HAProxy counts milliseconds in 31 bits.
+/// HAProxy stores times in milliseconds in 31 bits.
 const MAX_DURATION: Duration = Duration::from_hours(576);
 
 pub fn parse_text(text: &str) -> Result<String, String> {
@@ -37,7 +37,7 @@ pub fn parse_bool(text: &str) -> Result<bool, String> {
         .map_err(|_| "the value must be one of true, false, yes, no, on, off, 1 and 0".into())
 }
 
-/// Made absolute: HAProxy need not be where we are.
+/// Makes the path absolute, because HAProxy may run in another directory.
 pub fn parse_path(path: &str) -> Result<PathBuf, String> {
     std::path::absolute(parse_text(path)?).map_err(|error| error.to_string())
 }
@@ -86,7 +86,7 @@ pub fn parse_port(text: &str) -> Result<NonZeroU16, String> {
     })
 }
 
-/// `80,443,8000-8100`
+/// Parses a list such as `80,443,8000-8100`.
 pub fn parse_ports(text: &str) -> Result<PortSet, String> {
     let mut ports = PortSet::new();
     for piece in text.split(',') {
@@ -100,7 +100,7 @@ pub fn parse_ports(text: &str) -> Result<PortSet, String> {
     Ok(ports)
 }
 
-/// Where something is listened for: an address and a port; a bare port is on loopback.
+/// Parses an address and a port to listen on; a port alone means loopback.
 pub fn parse_listen_address(text: &str) -> Result<SocketAddr, String> {
     let text = text.trim();
     let bare = text.strip_prefix(':').unwrap_or(text);
@@ -115,12 +115,12 @@ pub fn parse_listen_address(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
-/// `80=8080`
+/// Parses `80=8080`, the public port first.
 pub fn parse_port_mapping(text: &str) -> Result<(NonZeroU16, NonZeroU16), String> {
     let form = "the value must be PUBLIC=PORT, the public port and the port to listen on, as in \
                 80=8080";
     let Some((public, ours)) = text.split_once('=') else {
-        // As docker run takes them: the host's port first.
+        // docker run takes the host's port first.
         return Err(match text.split_once(':') {
             Some((ours, public)) => {
                 format!("{form}; for docker's {ours}:{public} write {public}={ours}")
@@ -138,7 +138,7 @@ pub fn parse_host_match(text: &str) -> Result<HostMatch, String> {
     }
 }
 
-/// A host, and ` if LABEL` or ` if LABEL=VALUE` behind one that is reserved.
+/// Parses a host, followed by ` if LABEL` or ` if LABEL=VALUE` if it is reserved for containers with that label.
 pub fn parse_host_fence(fence: &str) -> Result<AllowedHost, String> {
     let (pattern, only) = match fence.split_once(" if ") {
         Some((pattern, only)) => (pattern, Some(parse_constraint(only.trim())?)),
@@ -147,7 +147,7 @@ pub fn parse_host_fence(fence: &str) -> Result<AllowedHost, String> {
     Ok(AllowedHost { host: parse_host_match(pattern)?, constraint: only })
 }
 
-/// `label` or `label=value`; the value may be empty.
+/// Parses `label` or `label=value`; the value may be empty.
 pub fn parse_constraint(constraint: &str) -> Result<Constraint, String> {
     let constraint = parse_text(constraint)?;
     let (label, value) = match constraint.split_once('=') {
@@ -164,7 +164,7 @@ pub fn parse_host(text: &str) -> Result<Host, String> {
     text.parse().map_err(|reason: crate::model::problem::Reason| reason.to_string())
 }
 
-/// `-` is nobody else.
+/// Parses the name of a user; `-` means that HAProxy does not change its user.
 pub fn parse_user(text: &str) -> Result<HaproxyUser, String> {
     match text.trim() {
         "" => Err("the value must be the name of a user, or -".to_owned()),
@@ -184,7 +184,7 @@ pub fn parse_access_log(text: &str) -> Result<AccessLog, String> {
     }
 }
 
-/// Nothing that would need quotes in a configuration.
+/// Only characters that need no quotes in a HAProxy configuration.
 fn is_log_address(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-@+".contains(c);
     let is_socket = Path::new(text).is_absolute() && text.chars().all(plain);

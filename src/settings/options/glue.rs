@@ -1,4 +1,4 @@
-//! What can be asked of docker-glue, in the words of its `--help`.
+//! The command line of docker-glue, with the text of its `--help`.
 
 use super::{ACTION, DOCKER, OUTPUT, Program, Switches};
 use crate::{settings::value, support::log::LogFormat};
@@ -93,7 +93,7 @@ pub struct GlueOptions {
     pub quiet: bool,
 }
 
-// What needs no daemon. (A doc comment would become the program's own.)
+// Subcommands that need no daemon. (A doc comment here would become the program's own description.)
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum GlueCommand {
     /// Check all handler files and report every error; run nothing
