@@ -1,4 +1,4 @@
-//! The programs above the libraries: subcommands, and what starts the tasks and connects them.
+//! The command line of the programs: subcommands, and the code that starts the tasks and connects them.
 
 pub mod command;
 pub mod run;

@@ -1,4 +1,4 @@
-//! The shell around the work: one thread, and what a failure prints.
+//! Runs the work of each program on one thread, and prints why it failed.
 
 use crate::{
     api::start::start,
@@ -24,16 +24,16 @@ use std::{
 use tokio::{runtime::Builder, task::spawn_blocking};
 use tracing::{info, warn};
 
-/// No Docker, or no daemon, could be asked.
+/// Neither Docker nor a running docker-balancer answered.
 const EXIT_UNREACHABLE: u8 = 4;
 
-/// docker-balancer's work, until it is done or a signal ends it. Says why it failed, if it did.
+/// Runs docker-balancer until the work is done or a signal stops it. Prints the error if it failed.
 pub fn run_balancer(settings: Settings) -> ExitCode {
     log_panics();
     exit_code("docker-balancer", start_balancer(settings), ExitCode::FAILURE)
 }
 
-/// docker-glue's.
+/// Runs docker-glue in the same way.
 pub fn run_glue(task: GlueTask, settings: GlueSettings) -> ExitCode {
     log_panics();
     for note in &settings.notes {
@@ -93,7 +93,7 @@ fn check_handlers(settings: &GlueSettings) -> ExitCode {
     if mistakes.is_empty() && nothing.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// The template on standard output.
+/// Prints the rendered template to standard output.
 fn print_template(settings: &GlueSettings, template: &str, keep_blank_lines: bool) -> ExitCode {
     let fail = |message: String| {
         eprintln!("docker-glue: {message}");
@@ -112,7 +112,7 @@ fn print_template(settings: &GlueSettings, template: &str, keep_blank_lines: boo
         return fail(fault.to_string());
     }
     let access = settings.docker.clone();
-    // There is nothing to be tidied up, so that the first signal ends it.
+    // Nothing needs to be cleaned up, so the first signal stops the program at once.
     let result = block_on(run_until_stopped(|stop, _| async {
         tokio::select! {
             result = render_template(printer, &access) => result,
@@ -140,7 +140,7 @@ type RenderResult = Result<(String, bool), RenderError>;
 #[error("interrupted by a signal")]
 struct StoppedError;
 
-/// On a thread of its own, so that a signal is heard meanwhile.
+/// Renders on a separate thread, so that signals are still handled.
 async fn render_template(
     printer: TemplateRenderer,
     access: &EngineSettings,
@@ -168,7 +168,7 @@ fn write_stdout(text: &str) -> Result<()> {
 fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(work);
-    // Threads that still read a file or a name are not waited for.
+    // Threads that are still reading a file or resolving a name are not waited for.
     runtime.shutdown_background();
     result
 }

@@ -1,7 +1,7 @@
-//! `check`: what is wrong with labels, of containers that run, of a compose file, or of an image.
+//! `check`: reports what is wrong with the labels of running containers, of a compose file, or of an image.
 //!
-//! A file is judged by itself: no Docker is asked, so that it is the same everywhere. What depends on the
-//! machine (ports that are taken, networks that HAProxy does not reach) is `plan`'s to say.
+//! A file is checked without asking Docker, so the result is the same on every machine. What depends on the machine
+//! (ports in use, networks that HAProxy cannot reach) is reported by `plan`.
 
 use super::{
     CommandOutput,
@@ -54,10 +54,10 @@ pub(crate) async fn run_check(
     Ok(CommandOutput { status: report.exit_status(), text: report.to_text() })
 }
 
-/// All that is to be said.
+/// The result of a check.
 struct CheckReport {
     findings: BTreeSet<CheckFinding>,
-    /// Of what so many carry labels of ours: `container`.
+    /// The kind of the checked objects, such as `container`.
     kind: &'static str,
     labelled: usize,
 }
@@ -70,7 +70,7 @@ struct CheckFinding {
 }
 
 async fn check_containers(settings: &Settings) -> Result<CheckReport> {
-    // All of each, as what is not for us may have been meant to be.
+    // All labels of all containers, because labels that are not ours may have been meant to be.
     let widen =
         |interest| ContainerFilter { matches_all: true, reads_environment: true, ..interest };
     let (mut world, rules) = inputs::load_world(settings, widen).await?;
@@ -98,7 +98,7 @@ async fn check_containers(settings: &Settings) -> Result<CheckReport> {
     Ok(CheckReport { findings: findings.collect(), kind: "container", labelled })
 }
 
-/// What is not for us, and may have been meant to be.
+/// Returns hints about labels that are not for docker-balancer but may have been meant for it.
 fn near_miss_hints(container: &Container, settings: &Settings) -> Vec<Problem> {
     let unread = label::environment_hints(container).filter(|_| !settings.include_env);
     label::near_misses(container).chain(label::foreign_hint(container)).chain(unread).collect()
@@ -111,7 +111,8 @@ async fn check_image(name: &str, settings: &Settings) -> Result<CheckReport> {
         format!("Docker has no image {name}; pull it with docker pull {name}, or build it")
     })?;
     let mut container = image_container(name, image);
-    // What of its environment is meant for us is for whoever runs it to say.
+    // Which variables of the environment are labels is decided by whoever runs the image, so there are no hints about
+    // them.
     let hints_found = label::near_misses(&container).chain(label::foreign_hint(&container));
     let hints_found: Vec<_> = hints_found.collect();
     if !settings.include_env {
@@ -126,7 +127,7 @@ async fn check_image(name: &str, settings: &Settings) -> Result<CheckReport> {
     Ok(CheckReport { findings: findings.collect(), kind: "image", labelled })
 }
 
-/// One that would be made of it, with nothing else said.
+/// Returns the container that the image would make without further options.
 fn image_container(name: &str, image: Image) -> Container {
     let Image { labels, environment, exposed } = image;
     Container {
@@ -154,7 +155,7 @@ fn check_project(project: &Project, settings: &Settings) -> CheckReport {
     let mut findings: BTreeSet<_> = project.notes.iter().map(CheckFinding::from_note).collect();
     let mut project = project.clone();
     let services = project.services.iter_mut().chain(&mut project.inactive);
-    // One container says what all of a service would; one without any is judged as well.
+    // One container of a service is enough for all of them; a service that is scaled to zero is checked as well.
     services.for_each(|service| service.scale = 1);
     let inactive = Project { services: project.inactive.clone(), ..project.clone() };
     findings.extend(check_inactive(&inactive, settings));
@@ -203,7 +204,7 @@ fn check_project(project: &Project, settings: &Settings) -> CheckReport {
     CheckReport { findings, kind: "service", labelled }
 }
 
-/// Services of a profile that is not active: each by itself, as they need not be meant to run together.
+/// Checks services of an inactive profile, each by itself, because they may not be meant to run together.
 fn check_inactive(project: &Project, settings: &Settings) -> Vec<CheckFinding> {
     let mut findings = Vec::new();
     for planned_container in planned_container::plan_containers(project, &BTreeMap::new()) {
@@ -222,7 +223,8 @@ fn check_inactive(project: &Project, settings: &Settings) -> Vec<CheckFinding> {
     findings
 }
 
-/// Services with labels that publish a port of the host on which HAProxy is to listen for one of them.
+/// Returns a problem for each service with labels that publishes a host port on which HAProxy would listen for one of
+/// the services.
 fn listener_port_conflicts(
     planned: &[PlannedContainer<'_>],
     settings: &Settings,
@@ -243,7 +245,7 @@ fn listener_port_conflicts(
         let own = label::parse_labels(&container.container, &settings.fences).requests;
         for published in &container.container.published {
             let port = published.host_port;
-            // That the label has the wrong port is said already.
+            // Another problem already reports that the label has the wrong port.
             if own.iter().any(|ask| ask.port == port)
                 && !container.container.exposed.contains(&port)
             {
@@ -270,14 +272,14 @@ fn listener_port_conflicts(
     problems
 }
 
-/// It publishes HAProxy's ports because HAProxy is in it.
+/// Whether the service contains HAProxy, which is why it publishes HAProxy's ports.
 fn is_balancer_service(service: &Service) -> bool {
     let names = [Some(&service.name), service.image.as_ref(), service.container_name.as_ref()];
     let words = ["balancer", "docker-glue", "haproxy"];
     names.into_iter().flatten().any(|name| words.iter().any(|text| name.contains(text)))
 }
 
-/// Services that have labels, and not the one that the administrator asks for.
+/// Returns services that have labels but do not match `--constraint`.
 fn excluded_services(planned: &[PlannedContainer<'_>], settings: &Settings) -> Vec<CheckFinding> {
     let finding = |container: &PlannedContainer<'_>| {
         let lacks = |constraint: &&Constraint| !constraint.matches_container(&container.container);
@@ -298,7 +300,7 @@ fn excluded_services(planned: &[PlannedContainer<'_>], settings: &Settings) -> V
     planned.iter().filter_map(finding).collect()
 }
 
-/// Whether it is so on every machine, and whatever image the service has; and is not said already.
+/// Whether the problem exists on every machine and with any image, and no other finding reports it.
 fn is_file_problem(problem: &Problem, service: &Service) -> bool {
     let blank = |label: &LabelText| service.empty_variables.contains_key(&label.key);
     match &problem.reason {
@@ -309,7 +311,7 @@ fn is_file_problem(problem: &Problem, service: &Service) -> bool {
     }
 }
 
-/// The problem, told of somebody else than a container.
+/// Returns the problem as text, with `who` instead of the container.
 fn problem_text(who: &str, problem: &Problem) -> String {
     match &problem.label {
         Some(label) => format!("{who}: label {label}: {}", problem.reason),

@@ -42,7 +42,7 @@ pub(crate) async fn undrain_container(socket: &Path, container: &str) -> Result<
     Ok(format!("{} gets new requests again", container_name(&eligibility)).into())
 }
 
-/// What the drain costs, where it took the last container of a route.
+/// Returns a note if the drained container was the last one of a route.
 fn unserved_note(eligibility: &DrainStatus) -> String {
     if eligibility.unserved.is_empty() {
         return String::new();

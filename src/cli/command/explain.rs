@@ -1,4 +1,4 @@
-//! `explain`: asks the docker-balancer that runs; where none answers, Docker.
+//! `explain`: asks the running docker-balancer, or Docker if docker-balancer does not answer.
 
 use super::{CommandOutput, offline};
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
 };
 use anyhow::{Context, Result};
 
-/// It is understood, and not served.
+/// The request is valid but is not served.
 const EXIT_NOT_SERVED: u8 = 1;
 
 pub(crate) async fn run_explain(
@@ -53,7 +53,7 @@ fn request_path(request: &ExplainRequest) -> String {
     format!("/explain?{}", query.finish())
 }
 
-/// What a docker-balancer would do that began now; a HAProxy of ours is looked at if there is one.
+/// Explains what a docker-balancer that starts now would do. Also reads a HAProxy of ours, if it runs.
 async fn explain_offline(request: &ExplainRequest, settings: &Settings) -> Result<Explanation> {
     let offline = offline::load_offline(settings).await?;
     let mut explanation = pure(request, &offline.state, offline.counters.as_ref());

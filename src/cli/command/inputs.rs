@@ -1,4 +1,4 @@
-//! What a command that looks asks of Docker, of HAProxy and of the disk. Nothing is changed, and no lock taken.
+//! What the read-only commands read from Docker, HAProxy and the disk. They change nothing and take no lock.
 
 use crate::{
     api::control::{client::get, socket_path},
@@ -26,7 +26,7 @@ use anyhow::{Context, Result, bail};
 use std::{collections::BTreeMap, fs, io, path::Path, sync::Arc, time::Duration};
 use tokio::time::timeout;
 
-/// Until a docker-balancer that says nothing counts as none.
+/// After this time a docker-balancer that does not answer is treated as not running.
 const DAEMON_TIMEOUT: Duration = Duration::from_secs(10);
 const PERMISSION_HINT: &str = "run this command as root or as the user of docker-balancer";
 
@@ -39,7 +39,7 @@ pub(crate) async fn connect_engine(settings: &Settings) -> Result<Engine> {
     Engine::connect(&settings.docker).await.context(DockerQueryError)
 }
 
-/// The world as it is now, and the rules by which it is decided. `widen` may ask for more of it.
+/// Returns the current world and the rules. `widen` may extend the filter.
 pub(crate) async fn load_world(
     settings: &Settings,
     widen: impl FnOnce(ContainerFilter) -> ContainerFilter,
@@ -55,16 +55,16 @@ pub(crate) async fn load_world(
     ask.await.context(DockerQueryError)
 }
 
-/// `None` where none runs.
+/// Returns `None` if no docker-balancer answers.
 pub(crate) async fn daemon_status(settings: &Settings) -> Option<Status> {
     let socket = socket_path(&settings.runtime_dir);
     timeout(DAEMON_TIMEOUT, get(&socket, "/status")).await.ok()?.ok()
 }
 
-/// What HAProxy has, or at least its files.
+/// Returns the state of the running HAProxy, or else of its files.
 ///
 /// # Errors
-/// Where they are somebody else's: that they cannot be read does not mean that there are none.
+/// If the files belong to another user: an unreadable file does not mean that there is none.
 pub(crate) async fn load_current_state(settings: &Settings) -> Result<CurrentState> {
     let store = Store::open_read_only(&settings.config_file, &settings.state_dir);
     check_readable(store.target())?;
@@ -84,16 +84,16 @@ pub(crate) async fn load_current_state(settings: &Settings) -> Result<CurrentSta
     Ok(CurrentState { source: StateSource::Files, observed, disk, owners })
 }
 
-/// Who has which host. What makes no sense does not count, as with a docker-balancer that begins.
+/// Returns the owner of each host. An invalid file is ignored, as docker-balancer does when it starts.
 ///
 /// # Errors
-/// Where the file is somebody else's.
+/// If the file may not be read.
 fn owners(settings: &Settings) -> Result<BTreeMap<HostMatch, Arc<str>>> {
     let text = stored(settings, "hosts.json")?;
     Ok(text.and_then(|text| history_file::parse_owners(&text).ok()).unwrap_or_default())
 }
 
-/// A file of the state directory, if there is one.
+/// Returns the content of a file of the state directory, if it exists.
 fn stored(settings: &Settings, name: &str) -> Result<Option<String>> {
     let path = settings.state_dir.join(name);
     match fs::read_to_string(&path) {
@@ -105,7 +105,7 @@ fn stored(settings: &Settings, name: &str) -> Result<Option<String>> {
     }
 }
 
-/// `None` where no HAProxy of ours answers.
+/// Returns `None` if no HAProxy of ours answers.
 pub(crate) async fn observe_haproxy(settings: &Settings) -> Result<Option<ObservedState>> {
     let socket = settings.proxy().stats_socket();
     match RuntimeClient::connect(socket.clone()).await {
@@ -119,10 +119,11 @@ pub(crate) async fn observe_haproxy(settings: &Settings) -> Result<Option<Observ
     }
 }
 
-/// The one that holds, as the docker-balancer that runs has it; where none runs, as one that began now would.
+/// Returns the active rollback of the running docker-balancer, or the stored one that a docker-balancer would apply
+/// when it starts.
 ///
 /// # Errors
-/// Where the file that says so is somebody else's.
+/// If the file with the rollback may not be read.
 pub(crate) fn current_rollback(
     settings: &Settings,
     daemon: Option<&Status>,
@@ -133,7 +134,7 @@ pub(crate) fn current_rollback(
     let is_active = |request: &Rollback| {
         (request.generation, request.since_ms) == (active.generation, active.since_ms)
     };
-    // What could not be kept on disk still is what HAProxy has.
+    // If the rollback could not be saved to disk, HAProxy still has its routes.
     let from_served = || {
         let then = Arc::new(route_recovery::recover_routes(observed));
         Rollback::new(active.generation, active.since_ms, then)
@@ -141,10 +142,10 @@ pub(crate) fn current_rollback(
     Ok(Some(stored_rollback(settings)?.filter(is_active).unwrap_or_else(from_served)))
 }
 
-/// What makes no sense does not hold, as with a docker-balancer that begins.
+/// Returns the rollback in the state directory. An invalid file is ignored, as docker-balancer does when it starts.
 ///
 /// # Errors
-/// Where it is somebody else's.
+/// If the file may not be read.
 pub(crate) fn stored_rollback(settings: &Settings) -> Result<Option<Rollback>> {
     let text = stored(settings, "rollback.json")?;
     Ok(text.and_then(|text| history_file::parse_rollback(&text).ok()))

@@ -18,7 +18,7 @@ pub(crate) async fn list_routes(socket: &Path) -> Result<CommandOutput> {
     Ok(text_report::render_routes(&status, terminal_width()).into())
 }
 
-/// 1 where there is more than hints.
+/// Lists the problems. The exit status is 1 if any of them is more than a hint.
 pub(crate) async fn list_problems(socket: &Path, json: bool) -> Result<CommandOutput> {
     let text: Box<RawValue> = get(socket, "/problems").await?;
     let all: Vec<ProblemStatus> = serde_json::from_str(text.get())?;

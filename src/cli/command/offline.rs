@@ -1,5 +1,5 @@
-//! What can be known where no docker-balancer runs: Docker is asked once, and HAProxy only looked at. Nothing is
-//! locked, and nothing written.
+//! The state without a running docker-balancer: Docker is asked once, and HAProxy is only read. Nothing is locked or
+//! written.
 
 use super::inputs;
 use crate::{
@@ -15,15 +15,15 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 pub(crate) struct OfflineState {
     pub(crate) state: StateSnapshot,
-    /// What a HAProxy that runs all the same has, and counts.
+    /// What a HAProxy that still runs has and counts.
     pub(crate) observed: Option<ObservedState>,
     pub(crate) counters: Option<Counters>,
-    /// What could not be read, and would have a say.
+    /// Notes about files that could not be read and may change the result.
     pub(crate) notes: Vec<String>,
 }
 
 /// # Errors
-/// [`DockerQueryError`](super::inputs::DockerQueryError) where Docker does not answer.
+/// [`DockerQueryError`](super::inputs::DockerQueryError) if Docker does not answer.
 pub(crate) async fn load_offline(settings: &Settings) -> Result<OfflineState> {
     let (world, rules) = inputs::load_world(settings, |interest| interest).await?;
     let observed = inputs::observe_haproxy(settings).await.ok().flatten();

@@ -1,4 +1,4 @@
-//! `plan`: asks what is, decides what is to be, and says the difference.
+//! `plan`: reads the current state, decides the desired state, and prints the difference.
 
 use super::{CommandOutput, inputs};
 use crate::{
@@ -51,12 +51,12 @@ use std::{
 const EXIT_CHANGES: u8 = 3;
 const EXIT_REJECTED: u8 = 1;
 
-/// How long files may be behind what HAProxy was told.
+/// How long the files on disk may be older than the runtime state of HAProxy.
 const WRITE_BEHIND_TIMEOUT: Duration = Duration::from_secs(5);
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// Routes that HAProxy may refuse one after the other.
+/// How many times routes are left out because HAProxy refuses the configuration.
 const MAX_ATTEMPTS: usize = 32;
-/// Beside a docker-balancer that runs, HAProxy has what its options say.
+/// While docker-balancer runs, HAProxy has the options of docker-balancer.
 const OPTIONS_DIFFER_NOTE: &str = "the running docker-balancer has other options: give its options \
                                    here, too, or put them into the settings file, which both read";
 
@@ -109,12 +109,12 @@ fn rollback_note(rollback: &Rollback, compose: Option<&Path>) -> String {
     format!("{rollback}; {who} {RELEASE_COMMAND}")
 }
 
-/// What is to be: the world, as it is or as a compose file makes it.
+/// The desired world: the current one, or the one that a compose file makes.
 struct PlanInput {
     world: World,
     rules: Rules,
     masks: Placeholders,
-    /// Containers of which nobody knows what they expose.
+    /// Containers whose exposed ports are unknown.
     without_image: BTreeSet<String>,
     notes: Vec<String>,
 }
@@ -131,7 +131,7 @@ impl PlanInput {
         if !settings.include_env {
             project.services.iter_mut().for_each(|service| service.environment.clear());
         }
-        // Who is of the project shows in labels that are none of ours.
+        // Labels of Compose show which containers belong to the project.
         let (world, rules) = inputs::load_world(settings, |interest| ContainerFilter {
             has_our_labels: |labels| labels.keys().any(|key| is_relevant_label(key)),
             is_used_label: |label| is_relevant_label(label),
@@ -155,7 +155,7 @@ impl PlanInput {
             without_image.map(|container| container.container.name.clone()).collect();
         let runs = world;
         let (mut world, masks) = planned_container::merge_into_world(&runs, &project, planned);
-        // Where HAProxy is, whatever becomes of it: it is the way to the others.
+        // HAProxy's own container is kept in any case, because its networks decide how the others are reached.
         if let Vantage::Inside(own) = &rules.vantage
             && let Some(container) = runs.containers.get(own)
         {
@@ -165,7 +165,7 @@ impl PlanInput {
     }
 }
 
-/// Where labels of images do not count.
+/// Removes the labels that come from images, if these do not count.
 fn keep_own_labels(
     planned: &mut [PlannedContainer<'_>],
     images: &BTreeMap<String, Image>,
@@ -183,7 +183,7 @@ fn is_relevant_label(label: &str) -> bool {
     label::is_relevant_label(label) || planned_container::is_compose_label(label)
 }
 
-/// What the images of services bring along, where the engine has them.
+/// Returns the images of the services, as far as the engine has them.
 async fn inspect_images(
     engine: &Engine,
     project: &Project,
@@ -203,7 +203,7 @@ async fn inspect_images(
                 continue;
             }
             Ok(None) => "Docker does not have the image".to_owned(),
-            // Not all that may list containers may do this.
+            // Not every user who may list containers may also inspect images.
             Err(error) => format!("{error:#}"),
         };
         notes.push(format!(
@@ -215,7 +215,8 @@ async fn inspect_images(
     images
 }
 
-/// Files follow what HAProxy is told a moment later: that is waited for where a docker-balancer runs.
+/// Makes the preview. docker-balancer writes files shortly after it sends commands to HAProxy, so this waits until
+/// they are up to date if docker-balancer runs.
 async fn diff_when_settled(
     world: &World,
     rules: &Rules,
@@ -241,7 +242,7 @@ async fn diff_when_settled(
     }
 }
 
-/// Where HAProxy tells its numbers, unless it cannot, or not now.
+/// Returns the address at which HAProxy serves metrics, unless the address is in use or HAProxy has no exporter.
 async fn exporter_address(settings: &Settings, daemon: Option<&Status>) -> Option<SocketAddr> {
     let problems = daemon.into_iter().flat_map(|status| &status.problems);
     let has_none =
@@ -250,7 +251,8 @@ async fn exporter_address(settings: &Settings, daemon: Option<&Status>) -> Optio
     has_exporter(&settings.haproxy_bin).await.then_some(address)
 }
 
-/// As a docker-balancer that follows has it; where none did this, as one that applied once.
+/// Returns the settings of a docker-balancer with `--watch`, or with `--once` if only that one produces the current
+/// configuration.
 fn render_context(
     settings: &Settings,
     build: Build,
@@ -274,7 +276,7 @@ fn render_context(
     Ok(if !rendered_it(&follows) && rendered_it(&once) { once } else { follows })
 }
 
-/// Less what HAProxy refuses, as a pass would leave it out.
+/// Makes the preview without the routes that HAProxy refuses, as docker-balancer would leave them out.
 async fn diff_accepted_routes(
     world: &World,
     before: &CurrentState,
@@ -314,7 +316,7 @@ async fn diff_accepted_routes(
     anyhow::bail!("HAProxy refused {MAX_ATTEMPTS} versions of the configuration")
 }
 
-/// Asks HAProxy, in a directory of its own, whether it would take this.
+/// Checks the configuration with HAProxy in a temporary directory.
 async fn check_config(
     config: &Config,
     frame: &RenderContext,

@@ -1,4 +1,4 @@
-//! `rollback` and its end.
+//! `rollback` and `rollback --release`.
 
 use super::CommandOutput;
 use crate::api::control::{RollbackRequest, RollbackResponse, client::post};

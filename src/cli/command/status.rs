@@ -20,13 +20,14 @@ pub(crate) async fn show_status(socket: &Path) -> Result<CommandOutput> {
     Ok(text_report::render_status(&status, super::terminal::terminal_width()).into())
 }
 
-/// What the daemon says, byte for byte.
+/// Prints the response of docker-balancer unchanged.
 pub(crate) async fn fetch_json(socket: &Path, path: &str) -> Result<CommandOutput> {
     let text: Box<RawValue> = get(socket, path).await?;
     Ok(text.get().to_owned().into())
 }
 
-/// Until a signal. A daemon that is away, once one was there, is waited for.
+/// Shows the status until a signal. If docker-balancer stops answering later, the last status stays and the request
+/// is retried.
 pub(crate) async fn watch_status(socket: &Path) -> Result<CommandOutput> {
     let mut signals = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()]
         .map(signal)

@@ -1,18 +1,18 @@
-//! The terminal: how wide it is, and a page that is shown anew in place.
+//! The terminal: its size, and a page that is redrawn in place.
 
 use std::io::{self, IsTerminal, Write};
 use terminal_size::terminal_size_of;
 
-/// The other screen, without the cursor; and back.
+/// Switches to the alternate screen and hides the cursor; and back.
 const ENTER_ALT_SCREEN: &str = "\x1b[?1049h\x1b[?25l";
 const LEAVE_ALT_SCREEN: &str = "\x1b[?25h\x1b[?1049l";
-/// A terminal that knows it shows what is between these at once.
+/// A terminal that supports synchronized updates shows everything between these at once.
 const BEGIN_UPDATE: &str = "\x1b[?2026h\x1b[H";
 const END_UPDATE: &str = "\x1b[J\x1b[?2026l";
-/// To the end of the line nothing is left of what was there before.
+/// Clears the rest of the line.
 const CLEAR_LINE: &str = "\x1b[K";
 
-/// `None` where standard output is no terminal.
+/// Returns `None` if standard output is not a terminal.
 pub(crate) fn terminal_width() -> Option<usize> {
     terminal_dimensions().map(|(width, _)| width)
 }
@@ -23,12 +23,13 @@ fn terminal_dimensions() -> Option<(usize, usize)> {
         return None;
     }
     let (width, height) = terminal_size_of(out)?;
-    // Some terminals do not know.
+    // Some terminals report a size of 0.
     let has_size = 0 < width.0 && 0 < height.0;
     has_size.then(|| (width.0.into(), height.0.into()))
 }
 
-/// The whole terminal, until this goes. Where there is none, page follows page.
+/// Uses the alternate screen until this is dropped. If standard output is not a terminal, pages are printed one after
+/// another.
 #[derive(Debug)]
 pub(crate) struct AltScreen {
     is_terminal: bool,
@@ -43,7 +44,7 @@ impl AltScreen {
         Ok(screen)
     }
 
-    /// Shows as much of a page as there is room for.
+    /// Draws as many lines of a page as fit on the screen.
     pub(crate) fn draw_page(
         &mut self,
         page: impl FnOnce(Option<usize>) -> String,
@@ -63,13 +64,13 @@ impl AltScreen {
 impl Drop for AltScreen {
     fn drop(&mut self) {
         if self.is_terminal {
-            // Nobody may be there to see it.
+            // The terminal may be closed already.
             let _ = write_stdout(LEAVE_ALT_SCREEN);
         }
     }
 }
 
-/// As the terminal and NO_COLOR would have it.
+/// Removes colours if the terminal does not support them or NO_COLOR is set.
 fn apply_colour_choice(text: &str) -> String {
     match anstream::AutoStream::choice(&io::stdout()) {
         anstream::ColorChoice::Never => anstream::adapter::strip_str(text).to_string(),
@@ -77,7 +78,7 @@ fn apply_colour_choice(text: &str) -> String {
     }
 }
 
-/// All at once, so that nothing half is seen.
+/// Writes the text at once, so that no partial page is visible.
 fn write_stdout(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
