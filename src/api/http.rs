@@ -1,5 +1,5 @@
-//! What the HTTP servers (control socket, metrics, dashboard) have in common: their address is waited for,
-//! connections are taken, a limited number at a time, and requests of one are answered in turn by a router.
+//! What the HTTP servers (control socket, metrics, dashboard) have in common: they retry until the address is bound,
+//! accept a limited number of connections, and answer the requests of each connection in order with a router.
 
 pub mod host_check;
 
@@ -38,23 +38,23 @@ use tokio_util::net::Listener;
 use tower_service::Service;
 use tracing::{debug, error, warn};
 
-/// After a connection that could not be taken: there are too many open files, say.
+/// The pause after a failed accept, for example because of too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Of one server.
+/// The limits of one server.
 #[derive(Debug, Clone, Copy)]
 pub struct ServerLimits {
-    /// Connections at one time. For a further one the oldest of those that ask nothing now is ended; where all of them
-    /// ask, it waits for one to end.
+    /// The greatest number of connections. If another client connects, the oldest idle connection is closed; if none
+    /// is idle, the client waits until a connection ends.
     pub max_connections: usize,
-    /// For a request to arrive, and until the next one on the same connection.
+    /// The time limit for a request to arrive, and for the next request on the same connection.
     pub request_timeout: Duration,
-    /// Bytes of a request without its body.
+    /// The greatest size of a request without its body, in bytes.
     pub max_head_bytes: usize,
 }
 
-/// Where an address cannot be had it is told once, with the option that asked for it, and tried again
-/// for ever: traffic does not end for want of a page.
+/// Binds the address. A failure is logged once, with the option that set the address, and retried forever, because
+/// traffic does not depend on this server.
 pub async fn bind_with_retry(at: SocketAddr, option: &str) -> TcpListener {
     let mut outage = Outage::inactive();
     loop {
@@ -74,19 +74,19 @@ pub async fn bind_with_retry(at: SocketAddr, option: &str) -> TcpListener {
     }
 }
 
-/// Of a connection among those that may be there at one time.
+/// One of the limited number of connections: the signal to close it, and a count of its requests in flight.
 #[derive(Debug, Clone, Default)]
 pub struct ConnectionSlot(Arc<Notify>, Arc<()>);
 
 impl ConnectionSlot {
-    /// Whether no request of it is being answered.
+    /// Whether no request of the connection is being answered.
     fn is_idle(requests: &Weak<()>) -> bool {
-        // The seat itself is one.
+        // The slot itself holds one reference.
         requests.strong_count() <= 1
     }
 }
 
-/// Those that are taken, the oldest first.
+/// The slots in use, the oldest first.
 #[derive(Debug, Default)]
 struct ConnectionSlots(VecDeque<(Arc<Notify>, Weak<()>)>);
 
@@ -98,7 +98,7 @@ impl ConnectionSlots {
         slot
     }
 
-    /// Asks the oldest one that is idle to leave; `false` where none is.
+    /// Asks the oldest idle connection to close; returns `false` if none is idle.
     fn evict_idle(&mut self) -> bool {
         let idle = self.0.iter().position(|(_, requests)| ConnectionSlot::is_idle(requests));
         let Some((leave, _)) = idle.and_then(|at| self.0.remove(at)) else { return false };
@@ -107,7 +107,8 @@ impl ConnectionSlots {
     }
 }
 
-/// Has each connection visited, until this is dropped: then they end as well. A visit ends when its seat does.
+/// Handles each accepted connection until this future is dropped, which also ends the connections. `handle` should
+/// return when its slot is notified.
 pub async fn accept_connections<L: Listener, V>(
     mut listener: L,
     option: &str,
@@ -149,7 +150,7 @@ fn log_panic(option: &str, handle: &Result<(), JoinError>) {
     }
 }
 
-/// The body of an answer. Its request is being answered for as long as it is there.
+/// The body of a response. Its request counts as in flight until the body is dropped.
 struct TrackedBody<B> {
     body: B,
     _in_flight: Arc<()>,
@@ -175,7 +176,7 @@ impl<B: Body + Unpin> Body for TrackedBody<B> {
     }
 }
 
-/// Answers the requests of one connection, until its client ends it, or its seat is needed while it asks nothing.
+/// Answers the requests of one connection until the client closes it, or until it is idle and its slot is needed.
 pub async fn serve_connection(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     ConnectionSlot(leave, requests): ConnectionSlot,
@@ -185,7 +186,7 @@ pub async fn serve_connection(
 ) {
     let answer = service_fn(|request: hyper::Request<Incoming>| {
         let (response, in_flight) = (router.clone().call(request), Arc::clone(&requests));
-        // It is asked something until its client has the last of the answer.
+        // The request is in flight until the client has received the whole response.
         async {
             let response = response.await?;
             Ok::<_, Infallible>(response.map(|body| TrackedBody { body, _in_flight: in_flight }))
@@ -206,14 +207,14 @@ pub async fn serve_connection(
     }
 }
 
-/// Who a server is, and the address that a connection came in at.
+/// The host check of a server, and the local address of a connection.
 #[derive(Debug, Clone)]
 pub(crate) struct ConnectionCheck {
     pub(crate) host_check: Arc<HostCheck>,
     pub(crate) local: IpAddr,
 }
 
-/// Refuses requests that are not meant for this server, before they reach a route.
+/// Rejects requests that are not meant for this server before they reach a route.
 pub(crate) async fn reject_foreign_request(
     State(ConnectionCheck { host_check, local }): State<ConnectionCheck>,
     request: Request,
@@ -225,7 +226,7 @@ pub(crate) async fn reject_foreign_request(
     }
 }
 
-/// Returns an error as a line of plain text.
+/// Returns an error response as one line of plain text.
 pub(crate) fn text_error(status: StatusCode, text: &str) -> Response {
     (status, format!("{text}\n")).into_response()
 }

@@ -1,4 +1,4 @@
-//! What `GET /metrics` answers, on the control socket and on the port of `--metrics`.
+//! Serves `GET /metrics`, on the control socket and on the address of `--metrics`.
 
 use crate::{
     api::http::{self, ConnectionCheck, ServerLimits, host_check::HostCheck, text_error},
@@ -22,16 +22,16 @@ use tokio::{net::TcpStream, sync::mpsc, time::timeout};
 use tracing::info;
 
 const OPTION_NAME: &str = "--metrics";
-/// A pass may take seconds, where it is a reload; Prometheus waits for 10.
+/// A pass may take seconds if it reloads HAProxy. Prometheus waits for 10 s by default.
 const SCRAPE_TIMEOUT: Duration = Duration::from_secs(9);
-/// Nobody has so many Prometheuses.
+/// Enough for the few clients that scrape metrics.
 const LIMITS: ServerLimits = ServerLimits {
     max_connections: 32,
     request_timeout: Duration::from_mins(1),
     max_head_bytes: 16 * 1024,
 };
 
-/// Answers until it is dropped. `names` are those that it answers to, besides its own.
+/// Serves metrics until this is dropped. `names` are host names that are accepted besides the address.
 pub async fn serve_metrics(
     address: SocketAddr,
     names: Vec<Host>,
@@ -71,7 +71,7 @@ async fn get_metrics(State(orders): State<mpsc::Sender<ControlRequest>>) -> Resp
 }
 
 /// # Errors
-/// When the balancer stops, or does not answer in time.
+/// If the balancer stops, or does not answer in time.
 pub async fn metrics_response(orders: &mpsc::Sender<ControlRequest>) -> Result<Response, ApiError> {
     let ask = async {
         send_request(orders, |answer| ControlRequest::RefreshHealth { answer }).await?;

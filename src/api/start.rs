@@ -1,4 +1,4 @@
-//! The HTTP servers of docker-balancer: control socket, metrics, dashboard.
+//! Starts the HTTP servers of docker-balancer: control socket, metrics, dashboard.
 
 use crate::{
     api::{
@@ -15,7 +15,7 @@ use tokio::{
     task::JoinSet,
 };
 
-/// They answer for as long as this lives.
+/// The servers, running until this is dropped.
 #[derive(Debug)]
 pub struct Servers {
     _control: ControlSocket,
@@ -23,10 +23,10 @@ pub struct Servers {
     _metrics: JoinSet<()>,
 }
 
-/// Starts those that the settings ask for. `changed` is notified after each pass.
+/// Starts the servers that the settings enable. `changed` is notified after each pass.
 ///
 /// # Errors
-/// When the control socket cannot be made; a port that is taken is waited for.
+/// If the control socket cannot be created. A port that is in use is retried in the background instead.
 pub fn start(
     settings: &Settings,
     orders: &mpsc::Sender<ControlRequest>,

@@ -1,4 +1,4 @@
-//! The commands' side of the socket: asks the daemon.
+//! The client side of the control socket, for subcommands that talk to the running docker-balancer.
 
 use super::ErrorBody;
 use anyhow::{Context, Error, Result};
@@ -17,14 +17,14 @@ use std::{
 };
 use tokio::{net::UnixStream, time::timeout};
 
-/// For the daemon to take the connection.
+/// Until docker-balancer accepts the connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// For the daemon to do it, besides the wait that was asked for: that may take a reload.
+/// Until docker-balancer responds, in addition to the wait in the request. A request may take a reload.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(90);
-/// 10,000 routes are some 10 MB.
+/// The response for 10,000 routes is about 10 MB.
 const MAX_REPLY_BYTES: usize = 256 * 1024 * 1024;
 
-/// Nobody said anything.
+/// No docker-balancer answered.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "no docker-balancer answers on {}: {cause}; start one with --watch, or set the --runtime-dir \
@@ -35,18 +35,18 @@ pub struct DaemonUnreachableError {
     cause: String,
 }
 
-/// What the daemon answered; what it refused is an error in its own words.
+/// Returns the response of docker-balancer. If the request is refused, the error contains docker-balancer's message.
 ///
 /// # Errors
-/// [`DaemonUnreachableError`] where no daemon answers.
+/// [`DaemonUnreachableError`] if no docker-balancer answers.
 pub async fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T> {
     send_request(socket, Request::get(path).body(Full::default())?, Duration::ZERO).await
 }
 
-/// The same of something that is to be done; `wait` is how long it may take besides.
+/// Like [`get`], for a request that changes something. `wait` is added to the time limit.
 ///
 /// # Errors
-/// [`DaemonUnreachableError`] where no daemon answers.
+/// [`DaemonUnreachableError`] if no docker-balancer answers.
 pub async fn post<T: DeserializeOwned>(
     socket: &Path,
     path: &str,
@@ -71,7 +71,7 @@ async fn send_request<T: DeserializeOwned>(
     let stream = stream.map_err(|error| unreachable(error.to_string()))?;
     let (mut sender, connection) =
         handshake(TokioIo::new(stream)).await.map_err(|error| unreachable(error.to_string()))?;
-    // It ends with the runtime.
+    // The task ends with the runtime.
     tokio::spawn(connection);
     let exchange = async {
         let response =

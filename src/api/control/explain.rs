@@ -1,11 +1,11 @@
-//! What `GET /explain?url=…&method=…` asks for.
+//! Parses the query of `GET /explain?url=…&method=…`.
 //!
 //! Pure.
 
 use crate::{controller::control_error::ApiError, report::explain::request::ExplainRequest};
 use std::{fmt::Display, str::FromStr};
 
-/// The method is GET unless it is said.
+/// The method defaults to GET.
 pub(crate) fn parse_request(query: &str) -> Result<ExplainRequest, ApiError> {
     let (mut url, mut method) = (None, None);
     for (key, value) in form_urlencoded::parse(query.as_bytes()) {

@@ -1,7 +1,7 @@
-//! The daemon's control socket: HTTP with JSON on RUNTIME/control.sock, for its owner alone.
+//! The control socket of docker-balancer: HTTP with JSON on RUNTIME/control.sock, accessible only to its owner.
 //!
 //! ```text
-//! docker-balancer drain ─client─▶ control.sock ─server─▶ Order ─channel─▶ serve, which owns the balancer
+//! docker-balancer drain ─client─▶ control.sock ─server─▶ ControlRequest ─channel─▶ event loop, owner of the balancer
 //! ```
 //!
 //! `curl --unix-socket /run/docker-glue/control.sock http://d/drain -d '{"container": "web"}'`,
@@ -21,9 +21,9 @@ use std::{
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DrainRequest {
-    /// Its name, or its id or the beginning of it.
+    /// The container's name, its id, or the beginning of its id.
     pub container: String,
-    /// How long to wait for the requests that are under way; 30 s unless said otherwise.
+    /// How long to wait for requests in flight, in milliseconds; 30 s by default.
     #[serde(default = "half_a_minute")]
     pub wait_ms: u64,
 }
@@ -39,36 +39,36 @@ pub struct UndrainRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RollbackRequest {
-    /// As `GET /history` numbers them.
+    /// The number of the generation, as in `GET /history`.
     pub generation: u64,
 }
 
-/// The answer to `POST /rollback` and to `POST /release`.
+/// The response to `POST /rollback` and `POST /release`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RollbackResponse {
     pub generation: u64,
-    /// When the rollback began, in milliseconds since 1970.
+    /// When the rollback started, in milliseconds since 1970.
     pub since_ms: u64,
-    /// It is on disk too, so that it stays so when docker-balancer is started again.
+    /// Whether the change is on disk too, so that it survives a restart of docker-balancer.
     pub kept: bool,
 }
 
-/// The answer to a drain and an undrain.
+/// The response to a drain and an undrain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DrainStatus {
     pub container: String,
     pub id: String,
-    /// Requests that are still under way; absent where nobody counted.
+    /// Requests still in flight; absent if they were not counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sessions: Option<u64>,
-    /// It gets no new requests, and none is under way.
+    /// The container gets no new requests, and none is in flight.
     pub drained: bool,
-    /// The routes that it shares and that no container serves now, as `host:port/prefix/`.
+    /// The routes of this container that no other container serves now, as `host:port/prefix/`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unserved: Vec<String>,
 }
 
-/// The answer to what could not be done.
+/// The response to a request that failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorBody {
     pub error: String,

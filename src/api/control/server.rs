@@ -1,5 +1,5 @@
-//! The daemon's side of the socket: requests become orders, and a drain is waited for here, so that
-//! the balancer goes on meanwhile.
+//! The server side of the control socket. HTTP requests become control requests to the event loop. A drain is waited
+//! for here, so that the event loop does not block.
 
 use super::{
     DrainRequest, DrainStatus, ErrorBody, RollbackRequest, RollbackResponse, UndrainRequest,
@@ -54,21 +54,22 @@ use tokio_util::net::Listener;
 use tracing::debug;
 
 const SERVER_NAME: &str = "the control socket";
-/// For a request to arrive.
+/// Until a request has arrived.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// It is for the balancer's own user: who waits for a drain holds a connection for hours.
+/// The limits are high, because only the balancer's own user can connect, and a client that waits for a drain keeps
+/// its connection for hours.
 const LIMITS: ServerLimits = ServerLimits {
     max_connections: 1024,
     request_timeout: REQUEST_TIMEOUT,
     max_head_bytes: 64 * 1024,
 };
 const MAX_BODY_BYTES: usize = 64 * 1024;
-/// Nobody waits longer for a container to become idle.
+/// The longest time to wait for a container to become idle.
 const MAX_DRAIN_WAIT: Duration = Duration::from_hours(24);
-/// Between two counts, while a drain is under way.
+/// The pause between two counts of requests during a drain.
 const COUNT_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The socket, as long as this lives.
+/// The control socket, open until this is dropped.
 #[derive(Debug)]
 pub struct ControlSocket {
     path: PathBuf,
@@ -76,7 +77,8 @@ pub struct ControlSocket {
 }
 
 impl ControlSocket {
-    /// The caller holds the lock of the state directory: a socket that is there is a dead daemon's.
+    /// Opens the socket. The caller holds the lock of the state directory, so an existing socket was left behind by a
+    /// docker-balancer that no longer runs.
     pub fn open(runtime_dir: &Path, orders: mpsc::Sender<ControlRequest>) -> Result<Self> {
         let path = socket_path(runtime_dir);
         let listener =
@@ -97,7 +99,7 @@ impl Drop for ControlSocket {
     }
 }
 
-/// Made where nobody else can look, and put into its place when its mode is right.
+/// Creates the socket in a private directory, and moves it to its path when its mode is set.
 fn bind_socket(path: &Path) -> std::io::Result<UnixListener> {
     let parent = path.parent().unwrap_or(Path::new("."));
     let private = tempfile::Builder::new().prefix(".control-").tempdir_in(parent)?;
@@ -108,7 +110,7 @@ fn bind_socket(path: &Path) -> std::io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// The socket outlives the task that serves it.
+/// A listener that stays open when the task that serves it is restarted.
 #[derive(Debug, Clone)]
 struct SharedListener(Arc<UnixListener>);
 
@@ -136,7 +138,7 @@ async fn serve_socket(listener: SharedListener, orders: mpsc::Sender<ControlRequ
     http::accept_connections(listener, SERVER_NAME, LIMITS, handle).await;
 }
 
-/// Whatever a client may send on the control socket, for the fuzz targets. No event loop handles it.
+/// Serves arbitrary bytes as a client's requests, for the fuzz targets. No event loop handles the requests.
 #[cfg(fuzzing)]
 pub async fn serve_bytes(sent: &[u8]) -> Vec<u8> {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -164,7 +166,7 @@ pub async fn serve_bytes(sent: &[u8]) -> Vec<u8> {
 
 type Requests = mpsc::Sender<ControlRequest>;
 
-/// An endpoint is a row here.
+/// Each endpoint is one line here.
 fn build_router(orders: Requests) -> Router {
     Router::new()
         .route("/drain", post(post_drain))
@@ -184,14 +186,14 @@ fn build_router(orders: Requests) -> Router {
         .with_state(orders)
 }
 
-/// The router names the methods of a path in a header alone.
+/// Adds an error message to a 405 response: the router only sets the `Allow` header.
 async fn describe_wrong_method(response: Response) -> Response {
     let allowed = response
         .headers()
         .get(ALLOW)
         .filter(|_| response.status() == StatusCode::METHOD_NOT_ALLOWED);
     let Some(allowed) = allowed.cloned() else { return response };
-    // HEAD is a GET without its body.
+    // A path that allows GET also allows HEAD, so only GET is named.
     let method = if allowed == "POST" { "POST" } else { "GET" };
     ([(ALLOW, allowed)], ApiError::MethodNotAllowed(method)).into_response()
 }
@@ -222,7 +224,7 @@ async fn fetch_status(orders: &Requests) -> Result<Status, ApiError> {
     run_blocking(move || Status::from_snapshot(&picture, counters.as_ref())).await
 }
 
-/// Ready is 200, and not ready 503 with the reasons.
+/// Responds 200 if ready, otherwise 503 with the reasons.
 async fn get_healthz(
     State(orders): State<Requests>,
 ) -> Result<(StatusCode, JsonText<Healthz>), ApiError> {
@@ -231,7 +233,7 @@ async fn get_healthz(
     Ok((status, JsonText(health)))
 }
 
-/// On another thread: of 10,000 routes it takes longer than the balancer should wait.
+/// Runs the work on another thread, because 10,000 routes take longer than the event loop may be blocked.
 async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ApiError> {
@@ -262,14 +264,14 @@ async fn post_release(
     Ok(JsonText(rollback_response(result).await))
 }
 
-/// The disk is waited for here, so that the balancer goes on meanwhile.
+/// Waits for the disk here, so that the event loop does not block.
 async fn rollback_response(result: RollbackResult) -> RollbackResponse {
     let RollbackResult { generation, since_ms, persisted: kept } = result;
     let kept = timeout(REQUEST_TIMEOUT, kept).await.is_ok_and(|kept| kept.unwrap_or(false));
     RollbackResponse { generation, since_ms, kept }
 }
 
-/// What is worked out there takes longer the more containers there are, so it is not done here.
+/// The result takes longer to compute the more containers exist, so it is computed on another thread.
 async fn get_explain(
     State(orders): State<Requests>,
     RawQuery(query): RawQuery,
@@ -311,9 +313,8 @@ fn drain_status(target: DrainTarget, sessions: Option<u64>) -> DrainStatus {
     DrainStatus { container: name, id, sessions, drained, unserved }
 }
 
-/// Waits until nothing is under way, or until the end; how much is left. Where to count stays the
-/// same: since the container was taken out no request can have come, and after a reload those of
-/// before are an old worker's.
+/// Waits until no request is in flight, or until `end`. Returns the number of requests left. The places to count stay
+/// the same: the container gets no new requests, and after a reload the earlier requests belong to an old worker.
 async fn wait_drained(sessions: Option<&InflightRequests>, end: Instant) -> Result<u64, ApiError> {
     let unknown = || ApiError::CountFailed("HAProxy did not return its state".to_owned());
     let sessions = sessions.ok_or_else(unknown)?;
@@ -328,13 +329,14 @@ async fn wait_drained(sessions: Option<&InflightRequests>, end: Instant) -> Resu
             }
             _ => {}
         }
-        // What took long to count is not asked for again at once.
+        // If counting took long, the next count starts later.
         let pause = COUNT_INTERVAL.max((now - begun) * 4);
         sleep(pause.min(end - now)).await;
     }
 }
 
-/// JSON of whatever content type, as `curl -d` sends it; and as a line of its own, for a terminal.
+/// JSON in a request body, with any content type because `curl -d` does not set the right one; and JSON in a
+/// response, with a line break for terminals.
 struct JsonText<T>(T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonText<T> {

@@ -1,4 +1,4 @@
-//! What the explain box answers.
+//! The answer of the explain box.
 //!
 //! Pure.
 
@@ -12,15 +12,15 @@ use crate::{
 };
 use anstream::adapter::strip_str;
 
-/// What becomes of a request that was asked about.
+/// The explanation of a request, as text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExplainText {
     pub served: bool,
-    /// Lines, to be shown as they are.
+    /// Several lines, shown as preformatted text.
     pub text: String,
 }
 
-/// What becomes of a GET of this URL; without a scheme it is `http://`.
+/// Explains a GET of this URL. Without a scheme, `http://` is assumed.
 pub fn explain_url(url: &str, state: &StateSnapshot, counters: Option<&Counters>) -> ExplainText {
     let url = url.trim();
     let whole = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };

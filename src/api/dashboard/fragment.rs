@@ -1,41 +1,41 @@
-//! The page in pieces, and what is different between two of them.
+//! The page as fragments, and the difference between two versions of it.
 //!
-//! Pure. A piece is one element of the page. Its numbers, which change all the time, are told apart from
-//! the rest of it: a browser that is told a number keeps all that it has.
+//! Pure. A fragment is one element of the page. Its numbers change all the time, so they are kept apart from the
+//! rest: a browser that receives new numbers keeps the elements it has.
 
 use crate::haproxy::name;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// An element of the page, by its id.
+/// An element of the page, identified by its id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fragment {
     pub id: String,
-    /// Stands for all of it but its numbers.
+    /// A hash of the HTML without the numbers.
     pub version: String,
     pub html: String,
-    /// The texts of its elements that say `data-n`, in their order.
+    /// The texts of the elements with `data-n`, in order.
     pub numbers: Vec<String>,
 }
 
-/// All that a page shows and that changes.
+/// All parts of a page that can change.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Fragments {
-    /// These are always there.
+    /// Fragments that always exist.
     pub fixed: Vec<Fragment>,
-    /// These come and go.
+    /// Fragments that appear and disappear.
     pub groups: Vec<Fragment>,
 }
 
-/// What a browser is told, as JSON.
+/// What is sent to a browser, as JSON.
 #[derive(Debug, Serialize)]
 pub struct PageUpdate<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<PagePart<'a>>,
-    /// The groups that there are, where others were there before.
+    /// The ids of all groups in order, if they are not the same as before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub order: Option<Vec<&'a str>>,
-    /// By the fragment's id.
+    /// By the id of the fragment.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub numbers: BTreeMap<&'a str, &'a [String]>,
 }
@@ -47,9 +47,9 @@ pub struct PagePart<'a> {
     pub html: &'a str,
 }
 
-/// Marks an element whose text is a number; `>` follows, which no text of others has in it.
+/// Marks an element whose text is a number. The `>` is part of the mark, because no escaped text contains it.
 const NUMBER_MARK: &str = " data-n>";
-/// Where a fragment says its version: first of all attributes.
+/// Where the version is inserted: the first attribute of a fragment.
 const VERSION_MARK: &str = " data-v=\"\"";
 
 impl Fragment {
@@ -78,7 +78,7 @@ impl Fragments {
         self.groups.iter().map(|fragment| fragment.id.as_str())
     }
 
-    /// What somebody is to be told who has seen `before`; nothing is as long as nothing changed.
+    /// Returns the update for a browser that shows `before`; `None` if nothing changed.
     pub fn diff_from<'a>(&'a self, before: &Self) -> Option<PageUpdate<'a>> {
         let previous: BTreeMap<_, _> =
             before.fragments().map(|fragment| (&fragment.id, fragment)).collect();
@@ -100,7 +100,7 @@ impl Fragments {
             .then_some(update)
     }
 
-    /// The same for somebody who may have seen anything.
+    /// Returns the update for a browser whose state is unknown.
     pub fn full_update(&self) -> PageUpdate<'_> {
         PageUpdate {
             parts: self.fragments().map(PagePart::from_fragment).collect(),

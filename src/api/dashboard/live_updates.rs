@@ -1,4 +1,4 @@
-//! The task that draws the page for those who look at it, and tells them what is different.
+//! The task that renders the page for connected viewers and sends them what changed.
 
 use super::{
     fragment::{Fragments, PageUpdate},
@@ -25,31 +25,31 @@ use tokio::{
 };
 use tracing::debug;
 
-/// Between two counts.
+/// How often HAProxy's counters are read.
 const COUNT_INTERVAL: Duration = Duration::from_secs(1);
-/// Between two looks, however much changes.
+/// The shortest pause between two updates, however often the state changes.
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
-/// So many updates a viewer may be behind.
+/// How many updates may be queued for a viewer before it is disconnected.
 pub(crate) const MAX_QUEUED_UPDATES: usize = 16;
 
-/// A comment, which browsers pass over.
+/// A comment in the event stream, which browsers ignore.
 const KEEP_ALIVE: Bytes = Bytes::from_static(b":\n\n");
 
-/// Somebody who looks.
+/// A browser that shows the page.
 #[derive(Debug)]
 pub(crate) struct Viewer {
-    /// Events as they go over the wire.
+    /// Events in the format of the event stream.
     pub(crate) events: mpsc::Sender<Bytes>,
-    /// Ends the connection: one who does not read cannot be told otherwise.
+    /// Closes the connection. A viewer that does not read cannot be closed through its events.
     pub(crate) disconnect: mpsc::Sender<ViewerSignal>,
     pub(crate) is_synced: bool,
 }
 
-/// Nothing is said by it but its end.
+/// A signal without content: it is sent, or its sender is dropped.
 #[derive(Debug)]
 pub(crate) struct ViewerSignal;
 
-/// Ends with the loop that is asked, or with the server.
+/// Sends updates to all viewers until the event loop or the server ends.
 pub(crate) async fn run_updates(
     orders: mpsc::Sender<ControlRequest>,
     mut changed: watch::Receiver<()>,
@@ -76,7 +76,7 @@ pub(crate) async fn run_updates(
         let Ok(fragments) = current_fragments(&orders).await else { return };
         send_updates(&mut viewers, &shown, &fragments);
         shown = fragments;
-        // What took long is not asked for again at once.
+        // If rendering took long, the next update starts later.
         let next = Instant::now() + MIN_INTERVAL.max(begun.elapsed());
         tick = next.max(begun + COUNT_INTERVAL);
         sleep_until(next).await;
@@ -91,7 +91,7 @@ async fn current_fragments(orders: &mpsc::Sender<ControlRequest>) -> Result<Frag
     .await
 }
 
-/// What there is to see; no counters where HAProxy does not say them.
+/// Returns the current state, and no counters if HAProxy does not answer.
 pub(crate) async fn fetch_state(
     orders: &mpsc::Sender<ControlRequest>,
 ) -> Result<(StateSnapshot, Option<Counters>), ApiError> {
@@ -99,15 +99,15 @@ pub(crate) async fn fetch_state(
     Ok((picture, stat.fetch_counters().await.ok()))
 }
 
-/// On another thread, as thousands of routes take a while.
+/// Runs the work on another thread, because thousands of routes take some time.
 pub(crate) async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ApiError> {
     spawn_blocking(work).await.map_err(|_| ApiError::Stopping)
 }
 
-/// Who is too far behind, or gone, is let go. Something is said each time, as a dead connection is found
-/// so alone.
+/// Sends each viewer an update. Viewers that are too slow or disconnected are removed. A comment is sent if nothing
+/// changed, because a closed connection is only detected by writing to it.
 fn send_updates(viewers: &mut Vec<Viewer>, before: &Fragments, after: &Fragments) {
     let update = after.diff_from(before).map_or(KEEP_ALIVE, |update| sse_event(&update));
     let new = viewers.iter().any(|viewer| !viewer.is_synced);
@@ -127,7 +127,7 @@ fn send_updates(viewers: &mut Vec<Viewer>, before: &Fragments, after: &Fragments
     });
 }
 
-/// As server-sent events are written; JSON has no line break of its own.
+/// Formats a server-sent event. JSON on one line contains no line break.
 fn sse_event(update: &PageUpdate<'_>) -> Bytes {
     format!("data: {}\n\n", serde_json::to_string(update).unwrap_or_default()).into()
 }
@@ -180,7 +180,7 @@ mod tests {
             (mpsc::channel(MAX_QUEUED_UPDATES), mpsc::channel(1));
         viewers.send(Viewer { events, disconnect, is_synced: false }).await.unwrap();
         assert!(matches!(receiver.recv().await, Some(ControlRequest::RefreshHealth { .. })));
-        // The answer went nowhere, as when the loop ends: so does this.
+        // The request is dropped, as when the event loop ends, so the updates end as well.
         painter.await.unwrap();
         drop(reads);
     }

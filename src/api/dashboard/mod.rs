@@ -1,12 +1,12 @@
-//! The dashboard: one page that shows what the balancer does, as it happens. It only shows.
+//! The dashboard: one read-only page that shows live what docker-balancer does.
 //!
 //! ```text
-//! serve ─ Look ─▶ Status ─▶ page ─render─▶ fragments ─▶ GET /        the whole page
-//!                                              └update─▶ GET /events  what is different now
+//! event loop ─StateSnapshot─▶ Status ─▶ page ─render─▶ fragments ──▶ GET /        the whole page
+//!                                                          └update─▶ GET /events  what changed
 //! ```
 //!
-//! The painter asks the loop for a picture when something changed, and each second for the counts; while
-//! nobody looks it asks nobody.
+//! The update task requests a snapshot from the event loop when something changed, and each second for the counters.
+//! While no browser is connected it requests nothing.
 
 pub mod explain;
 pub mod fragment;
@@ -24,21 +24,21 @@ use tokio::{
     task::JoinSet,
 };
 
-/// Where it is, and who it is there.
+/// The address of the dashboard and its names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DashboardConfig {
     pub address: SocketAddr,
-    /// Names that it answers to, besides `localhost` and its addresses.
+    /// Host names that are accepted besides `localhost` and the address itself.
     pub hosts: Vec<Host>,
 }
 
-/// It is there for as long as this lives.
+/// The dashboard, served until this is dropped.
 #[derive(Debug)]
 pub struct Dashboard(#[allow(dead_code, reason = "its tasks end with it")] JoinSet<()>);
 
 impl Dashboard {
-    /// `changed` is told after each pass. An address that cannot be had is tried again until it can:
-    /// the traffic does not wait for a page.
+    /// Starts the dashboard. `changed` is notified after each pass. If the address cannot be bound, this is retried
+    /// in the background: traffic does not depend on the dashboard.
     pub fn open(
         config: DashboardConfig,
         orders: mpsc::Sender<ControlRequest>,
@@ -49,7 +49,7 @@ impl Dashboard {
             let (viewers, joining) = mpsc::channel(1);
             let paint = live_updates::run_updates(orders.clone(), changed.clone(), joining);
             let serve = server::serve_dashboard(config.clone(), orders.clone(), viewers);
-            // Neither is of use without the other.
+            // Neither task is of use without the other.
             async {
                 tokio::select! {
                     () = paint => {}

@@ -1,6 +1,6 @@
-//! The page as HTML: askama's templates filled in. All text is escaped there.
+//! Renders the page as HTML with askama templates, which escape all text.
 //!
-//! Pure. Only this file and haproxy/render.rs name askama.
+//! Pure. Only this file and haproxy/render.rs use askama.
 
 use super::{
     explain::ExplainText,
@@ -9,7 +9,7 @@ use super::{
 };
 use askama::Template;
 
-/// The files that the page asks for, as they are.
+/// Static files of the page.
 pub const STYLE: &str = include_str!("../../../templates/dashboard/style.css");
 pub const SCRIPT: &str = include_str!("../../../templates/dashboard/script.js");
 pub const ICON: &str = include_str!("../../../templates/dashboard/icon.svg");
@@ -57,7 +57,7 @@ struct PageHtml<'a> {
     wanted: &'a str,
 }
 
-/// All that changes of the page.
+/// Renders all parts of the page that can change.
 pub fn render_fragments(page: &PageView) -> Fragments {
     let PageView { head, problems, welcome, recent, groups } = page;
     let fixed = vec![
@@ -71,7 +71,7 @@ pub fn render_fragments(page: &PageView) -> Fragments {
     Fragments { fixed, groups: groups.iter().map(group).collect() }
 }
 
-/// The whole of it. What was asked stands in the explain box, what was wanted in the filter.
+/// Renders the whole page. `request` is shown in the explain box, `filter` in the filter box.
 pub fn render_page(
     fragments: &Fragments,
     request: &str,

@@ -1,4 +1,4 @@
-//! The dashboard over HTTP: GET and HEAD of a page, its files, and its changes as server-sent events.
+//! The HTTP server of the dashboard: GET and HEAD of the page, its files, and its changes as server-sent events.
 
 use super::{
     DashboardConfig,
@@ -40,12 +40,12 @@ const LIMITS: ServerLimits = ServerLimits {
     request_timeout: Duration::from_secs(10),
     max_head_bytes: 16 * 1024,
 };
-/// Of the connections, so many may be told what changes.
+/// How many of the connections may be viewers of the event stream.
 const MAX_VIEWERS: usize = 32;
-/// For all that one who is no viewer asks for, and takes.
+/// The time limit for a connection that is not a viewer.
 const VISIT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// With each answer. No inline script or style, nothing from other hosts, no frame around it.
+/// Sent with each response. They forbid inline scripts and styles, content from other hosts, and framing.
 const SECURITY_HEADERS: [(&str, &str); 5] = [
     (
         "content-security-policy",
@@ -58,7 +58,7 @@ const SECURITY_HEADERS: [(&str, &str); 5] = [
     ("cache-control", "no-store"),
 ];
 
-/// What a connection needs of the rest.
+/// What all connections share.
 #[derive(Debug, Clone)]
 struct AppState {
     host_check: Arc<HostCheck>,
@@ -95,7 +95,7 @@ async fn handle_connection(stream: TcpStream, slot: ConnectionSlot, state: AppSt
     let check = ConnectionCheck { host_check: Arc::clone(&state.host_check), local: local.ip() };
     let router = build_router(Connection { app: state, disconnect, stay }, check);
     let visit = async {
-        // A viewer stays; whoever else takes too long is no reader.
+        // A viewer may stay connected. Any other connection is closed after the time limit.
         if timeout(VISIT_TIMEOUT, stays.recv()).await.is_ok() {
             pending::<()>().await;
         }
@@ -111,9 +111,9 @@ async fn handle_connection(stream: TcpStream, slot: ConnectionSlot, state: AppSt
 #[derive(Debug, Clone)]
 struct Connection {
     app: AppState,
-    /// Ends the connection.
+    /// Closes the connection.
     disconnect: mpsc::Sender<ViewerSignal>,
-    /// Keeps it for longer than a visit.
+    /// Removes the time limit of the connection, because it is a viewer.
     stay: mpsc::Sender<ViewerSignal>,
 }
 
@@ -172,8 +172,8 @@ async fn render_html(state: &AppState, string: String, text: String) -> Result<S
     live_updates::run_blocking(draw).await
 }
 
-/// Changes from now on, and first of all how it is. All viewers share the bytes of an event, so these are no events of
-/// axum, of which each viewer would have a copy.
+/// Streams the whole page first, then its changes. All viewers share the bytes of an event. axum's own event type is
+/// not used, because each viewer would then have a copy.
 async fn get_events(State(Connection { app, disconnect, stay }): State<Connection>) -> Response {
     let Ok(slot) = Arc::clone(&app.viewer_slots).try_acquire_owned() else {
         return text_error(StatusCode::SERVICE_UNAVAILABLE, "too many viewers; try again later");
@@ -201,7 +201,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
-    /// One that is asked this.
+    /// Connects with this request.
     async fn connect_with(
         request: &str,
     ) -> (TcpStream, TcpStream, AppState, mpsc::Receiver<Viewer>) {

@@ -1,4 +1,4 @@
-//! Who is let in by the servers that are there for browsers and for Prometheus.
+//! Decides which requests the servers for browsers and Prometheus accept.
 //!
 //! Pure.
 
@@ -6,22 +6,22 @@ use crate::model::option_value::Host;
 use hyper::{HeaderMap, StatusCode, Uri, header::HOST};
 use std::net::IpAddr;
 
-/// Who a server is, in what its clients call it.
+/// The names under which a server may be requested.
 #[derive(Debug, Clone)]
 pub struct HostCheck {
-    /// Names that it answers to, besides `localhost` and the address that a request came in at.
+    /// Host names that are accepted besides `localhost` and the address at which the request arrived.
     pub names: Vec<Host>,
-    /// Whether a name without a dot is one of its own: that of a machine or of a compose service. No page of the web
-    /// has one.
+    /// Whether a name without a dot is accepted: the name of a machine or of a compose service. Public web sites have
+    /// no such names.
     pub allows_bare_names: bool,
-    /// The option that adds a name.
+    /// The option that adds a name, for the error message.
     pub option: &'static str,
 }
 
 impl HostCheck {
-    /// The status and the text for a request that is not meant for us: one that a page of the web sends to a name of
-    /// its own, which leads here since a moment ago (DNS rebinding), one that says two names, or one that a page of
-    /// somebody else makes in the background. `local` is the address that it came in at.
+    /// Returns the status and text with which a request is rejected. Rejected are requests for another host name,
+    /// which a web page sends after DNS rebinding; requests with two Host headers; and cross-site requests that a
+    /// page sends in the background. `local` is the address at which the request arrived.
     pub fn reject_request(
         &self,
         headers: &HeaderMap,
@@ -34,7 +34,7 @@ impl HostCheck {
         let header = headers.get(HOST).map(|value| value.to_str().unwrap_or_default());
         let named = uri.authority().map(hyper::http::uri::Authority::as_str).or(header);
         let host = named.unwrap_or_default();
-        // A browser names somebody; a plain client of HTTP/1.0 need not.
+        // A browser always sends a host. An HTTP/1.0 client may send none.
         let is_ours = |host| self.allows_bare_names && (named.is_none() || is_bare_name(host));
         if !(is_allowed_host(host, local, &self.names) || is_ours(host)) {
             let text = format!("host {host:?} is not allowed; allow it with {}", self.option);
@@ -48,14 +48,14 @@ impl HostCheck {
     }
 }
 
-/// Whether it is a name without a dot.
+/// Whether the host is a valid name without a dot.
 fn is_bare_name(host: &str) -> bool {
     let name = without_port(host);
     !name.contains('.') && name.parse::<Host>().is_ok()
 }
 
-/// Whether a request with this Host header is meant for us: one that a page of the web sends to a name
-/// of its own, which leads here since a moment ago, is not. `local` is the address that it came in at.
+/// Whether a request with this host is meant for this server. Another name is rejected, because a web page can make
+/// its own name resolve to this address (DNS rebinding). `local` is the address at which the request arrived.
 fn is_allowed_host(host: &str, local: IpAddr, names: &[Host]) -> bool {
     let name = without_port(host);
     let bare = name.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
@@ -77,7 +77,7 @@ fn without_port(host: &str) -> &str {
     }
 }
 
-/// An IPv6 address has colons of its own; with a port it wears brackets.
+/// An IPv6 address contains colons itself; with a port it is in brackets.
 fn is_bare_ipv6(name: &str) -> bool {
     name.contains(':') && !name.ends_with(']')
 }

@@ -1,4 +1,4 @@
-//! The map: hosts, and what is behind them.
+//! The groups of the page: each host with its paths and containers.
 //!
 //! Pure.
 
@@ -9,34 +9,34 @@ use crate::{
 };
 use std::collections::BTreeSet;
 
-/// With more groups than these, only those with a path that nobody serves stand open at first.
+/// With more groups than this, only those with an unserved path are open at first.
 const MAX_OPEN_GROUPS: usize = 30;
-/// Of a group's containers, while it is closed.
+/// How many container names a closed group shows.
 const MAX_NAMES: usize = 3;
 
-/// A host of a listener.
+/// A host on a listener, with its paths.
 #[derive(Debug, Clone)]
 pub struct HostGroup {
-    /// `app.example.com:80`
+    /// For example `app.example.com:80`.
     pub id: String,
     pub host: String,
     pub port: u16,
     pub mark: StatusIcon,
-    /// `served`, …
+    /// For example `served`.
     pub state: &'static str,
     pub open: bool,
     pub size: String,
-    /// Of its containers, in the place of its size while it is closed.
+    /// The names of its containers, shown instead of its size while the group is closed.
     pub names: String,
     pub rate: String,
     pub paths: Vec<PathGroup>,
-    /// All by which it can be found, in lower case.
+    /// All text that the filter searches, in lower case.
     pub find: String,
-    /// It is not what was looked for.
+    /// Whether the filter excludes this group.
     pub hidden: bool,
 }
 
-/// Routes stand in the order of listener, host and path, so those of a host stand together.
+/// Builds the groups. Routes are sorted by listener, host and path, so the routes of one host are adjacent.
 pub(crate) fn build_groups(status: &Status, filter: &str) -> Vec<HostGroup> {
     let routes = status.routes.chunk_by(|a, b| (a.port, &a.host) == (b.port, &b.host));
     let counts = CountFormat(status.haproxy.answers);
@@ -98,7 +98,7 @@ fn group_state(paths: &[PathGroup]) -> (StatusIcon, &'static str) {
     }
 }
 
-/// `→ web-1, web-2 and 3 more`
+/// Returns for example `→ web-1, web-2 and 3 more`.
 fn container_names(routes: &[RouteStatus]) -> String {
     let names =
         routes.iter().flat_map(|status| &status.servers).map(|status| status.container.as_str());

@@ -1,4 +1,4 @@
-//! The head of the page: how it is altogether.
+//! The head of the page: the overall status.
 //!
 //! Pure.
 
@@ -9,7 +9,7 @@ use crate::{
 };
 use std::time::Duration;
 
-/// How it is altogether.
+/// The overall status.
 #[derive(Debug, Clone)]
 pub struct Head {
     pub version: String,
@@ -22,18 +22,18 @@ pub struct Head {
     pub open: String,
     pub last: Option<Pass>,
     pub trouble: Option<String>,
-    /// A rollback holds.
+    /// Present while a rollback is active.
     pub held: Option<RollbackBanner>,
 }
 
-/// What is served is what was served after an earlier change.
+/// A rollback: the routes of an earlier generation are served.
 #[derive(Debug, Clone)]
 pub struct RollbackBanner {
     pub generation: u64,
     pub since: String,
 }
 
-/// A neighbour: there or not.
+/// Whether Docker or HAProxy is connected.
 #[derive(Debug, Clone)]
 pub struct StatusBadge {
     pub mark: StatusIcon,
@@ -45,7 +45,7 @@ pub struct StatusBadge {
 #[derive(Debug, Clone)]
 pub struct ListenerBadge {
     pub name: String,
-    /// `on port 8080`, where another port is bound for it.
+    /// For example `on port 8080`, if HAProxy listens on another port than the public one.
     pub bound: Option<String>,
     pub taken: bool,
 }

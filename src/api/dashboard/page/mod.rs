@@ -1,6 +1,6 @@
-//! What the page says: a status in groups, rows and words.
+//! The content of the page: a status as groups, rows and texts.
 //!
-//! Pure. Templates print what is here; what is said, and how, is decided here.
+//! Pure. Templates only print these values; all wording is decided here.
 
 mod group;
 mod head;
@@ -25,10 +25,10 @@ use crate::{
     support::format::format_count,
 };
 
-/// Of the last passes.
+/// How many of the last passes are shown.
 const MAX_RECENT: usize = 20;
 
-/// All of it, from top to bottom.
+/// The whole page, from top to bottom.
 #[derive(Debug, Clone)]
 pub struct PageView {
     pub head: Head,
@@ -38,22 +38,22 @@ pub struct PageView {
     pub groups: Vec<HostGroup>,
 }
 
-/// Why there is nothing to show.
+/// Why there are no routes to show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EmptyState {
-    /// Docker was not heard yet.
+    /// The first list of containers has not arrived from Docker.
     Waiting,
     NoRoutes,
 }
 
 impl PageView {
-    /// Without `counters` where HAProxy does not say them.
+    /// `counters` is `None` if HAProxy does not answer.
     pub fn from_snapshot(state: &StateSnapshot, counters: Option<&Counters>, filter: &str) -> Self {
         let recent = state.history.generations().rev().map(|files| LastApply::from(files.as_ref()));
         Self::from_status(&Status::from_snapshot(state, counters), recent, filter)
     }
 
-    /// `recent` has the newest first. Groups in which `wanted` does not occur are hidden.
+    /// `recent` is sorted with the newest pass first. Groups that do not contain `filter` are hidden.
     pub fn from_status(
         status: &Status,
         recent: impl Iterator<Item = LastApply>,
@@ -79,7 +79,7 @@ fn empty_state(status: &Status, groups: &[HostGroup]) -> Option<EmptyState> {
     }
 }
 
-/// Whether HAProxy counts.
+/// Formats counters: `–` if HAProxy does not answer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CountFormat(bool);
 

@@ -1,4 +1,4 @@
-//! Passes that changed something.
+//! The passes that changed something.
 //!
 //! Pure.
 
@@ -9,7 +9,7 @@ use crate::{
 };
 use std::time::Duration;
 
-/// Of the changes of a pass.
+/// How many changes of a pass are shown.
 const MAX_LINES: usize = 6;
 
 /// A pass that changed something.
@@ -18,7 +18,7 @@ pub struct Pass {
     pub clock: String,
     pub ago: String,
     pub cause: String,
-    /// `4 commands in 1.2ms`
+    /// For example `4 commands in 1.2ms`.
     pub how: String,
     pub why: Option<String>,
     pub lines: Vec<DiffLine>,

@@ -1,4 +1,4 @@
-//! The problems, with their reasons.
+//! The list of problems, with their reasons.
 //!
 //! Pure.
 
@@ -10,24 +10,24 @@ use crate::{
     },
 };
 
-/// Of all problems.
+/// How many problems are shown.
 const MAX_PROBLEMS: usize = 100;
 
-/// All that there are.
+/// All current problems.
 #[derive(Debug, Clone, Default)]
 pub struct ProblemList {
-    /// `2 problems, 1 hint`
+    /// For example `2 problems, 1 hint`.
     pub title: String,
     pub list: Vec<ProblemRow>,
-    /// Those that are left out.
+    /// How many problems are left out, as text.
     pub more: Option<String>,
 }
 
-/// One of them.
+/// One problem.
 #[derive(Debug, Clone)]
 pub struct ProblemRow {
     pub hint: bool,
-    /// The container, or the listener.
+    /// The name of the container or the listener.
     pub about: String,
     pub id: Option<String>,
     pub label: Option<String>,
@@ -35,7 +35,7 @@ pub struct ProblemRow {
 }
 
 impl ProblemList {
-    /// What was lost comes first, what is merely worth knowing last.
+    /// Problems come first, hints last.
     pub(crate) fn from_statuses(all: &[ProblemStatus]) -> Self {
         let (hints, real): (Vec<_>, Vec<_>) = all.iter().partition(|status| status.hint);
         let titles = [(real.len(), "problem"), (hints.len(), "hint")];

@@ -1,4 +1,4 @@
-//! How something is, as a shape.
+//! A status as a shape.
 //!
 //! Pure.
 
@@ -7,7 +7,7 @@ use crate::report::{
     status::{ServerState, ServerStatus},
 };
 
-/// A shape, that says without colour how it is.
+/// A shape that shows a status without relying on colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum StatusIcon {
     Up,
@@ -19,7 +19,7 @@ pub enum StatusIcon {
 }
 
 impl StatusIcon {
-    /// With the word for it.
+    /// Returns the icon of a server, and the word for its state.
     pub(crate) fn for_server(server: &ServerStatus) -> (Self, &'static str) {
         match server.state {
             ServerState::Up => (Self::Up, "up"),
