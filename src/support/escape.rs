@@ -5,8 +5,7 @@
 //! | medium | rule |
 //! |---|---|
 //! | a cell or line on a terminal, a whole line of the log | [`SingleLine`]: unprintable characters are escaped |
-//! | text inside a sentence | [`QuotedText`], or [`EscapedText`] without quotes: quotes and backslashes are escaped
-//! too, and a long text is truncated |
+//! | text inside a sentence | [`QuotedText`], [`EscapedText`]: quotes and backslashes too; long text is truncated |
 //! | HTML | [`SingleLine`], then askama, which escapes markup |
 
 use std::fmt::{self, Write as _};
