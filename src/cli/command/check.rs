@@ -111,8 +111,7 @@ async fn check_image(name: &str, settings: &Settings) -> Result<CheckReport> {
         format!("Docker has no image {name}; pull it with docker pull {name}, or build it")
     })?;
     let mut container = image_container(name, image);
-    // Which variables of the environment are labels is decided by whoever runs the image, so there are no hints about
-    // them.
+    // Whoever runs the image decides whether its environment counts, so there are no hints about variables.
     let hints_found = label::near_misses(&container).chain(label::foreign_hint(&container));
     let hints_found: Vec<_> = hints_found.collect();
     if !settings.include_env {
