@@ -1,4 +1,5 @@
-//! Reads the handlers' files, gives each a task, and hands everybody the letters that they want.
+//! The dispatcher: reads the handler files, starts a task for each handler, and sends each handler the messages that
+//! it subscribes to.
 
 use super::{
     Handler, HandlerContext,
@@ -33,13 +34,13 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-/// How long handlers may take to end what they have begun when they are to stop.
+/// How long handlers may take to finish their work when docker-glue stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Follows Docker until it is told to stop; `hangups` has the files read anew.
+/// Follows Docker until `stop` resolves. A message on `hangups` makes it read the handler files again.
 ///
 /// # Errors
-/// There is nothing to do at all.
+/// None at present: a failure to connect is retried.
 pub async fn run_until_stopped(
     settings: GlueSettings,
     access: EngineSettings,
@@ -84,10 +85,10 @@ pub async fn run_until_stopped(
 #[error("no handlers were run")]
 pub struct NothingRunError;
 
-/// Runs each handler once, for the containers that there are.
+/// Runs each handler once for the existing containers.
 ///
 /// # Errors
-/// Docker does not answer, or something went wrong in a handler: it has been said.
+/// If Docker does not answer, or a handler failed. Failures of handlers are already logged.
 pub async fn run_once(settings: GlueSettings, access: EngineSettings) -> Result<()> {
     let roster = docker::list_descriptions(&access).await.context(NothingRunError)?;
     let (after, _nones) = mpsc::channel(1);
@@ -96,7 +97,7 @@ pub async fn run_once(settings: GlueSettings, access: EngineSettings) -> Result<
     agent.on_update(ContainerUpdate::Changed(roster));
     let all_stats: Vec<_> =
         agent.running.values().map(|master| Arc::clone(&master.stats)).collect();
-    // A handler that is told no more ends.
+    // A handler ends when its mailbox is closed.
     agent.running.clear();
     let mut panics = false;
     while let Some(ended) = agent.tasks.join_next_with_id().await {
@@ -115,17 +116,17 @@ struct Dispatcher {
     command: RunMode,
     roster: watch::Sender<Arc<ContainerMap>>,
     leaving: watch::Sender<Arc<BTreeSet<ContainerId>>>,
-    /// Nothing is told before the first roster.
+    /// Whether the first list of containers has arrived. Handlers get no messages before that.
     is_synced: bool,
     running: BTreeMap<PathBuf, RunningHandler>,
     tasks: JoinSet<()>,
     after: mpsc::Sender<()>,
 }
 
-/// A handler at work.
+/// A handler whose task is running.
 struct RunningHandler {
     handler: Handler,
-    /// Of its file, to know whether it is another one.
+    /// The text of its file, to detect a change.
     text: String,
     sender: MailboxSender,
     stats: Arc<HandlerStats>,
@@ -155,7 +156,7 @@ impl Dispatcher {
         }
     }
 
-    /// Reads the files: what is the same runs on. Returns how many have mistakes.
+    /// Reads the handler files. Handlers whose file has not changed keep running. Returns how many files have errors.
     fn load_handlers(&mut self) -> usize {
         let LoadedHandlers {
             handlers,
@@ -194,7 +195,8 @@ impl Dispatcher {
         mistakes.len()
     }
 
-    /// What is the same runs on, and does anew what it does of all containers.
+    /// Reads the handler files again. Handlers whose file has not changed keep running, and those that handle all
+    /// containers are triggered again.
     fn reload_handlers(&mut self) {
         info!("reloading the handler files");
         self.running.values_mut().for_each(RunningHandler::send_changed);
@@ -202,7 +204,7 @@ impl Dispatcher {
         systemd::notify_ready(&self.status_text());
     }
 
-    /// Its task begins after a pause; what happens meanwhile waits for it.
+    /// Starts the task of a handler after a pause. Messages that arrive before wait in its mailbox.
     fn start_handler(
         &mut self,
         handler: Handler,
@@ -244,7 +246,7 @@ impl Dispatcher {
         running
     }
 
-    /// One that ended although it is to run starts again; those that were stopped have ended well.
+    /// Restarts a handler whose task ended by itself. A handler that was stopped is no longer in `running`.
     fn restart_ended(&mut self, ended: &Result<(Id, ()), JoinError>) {
         let id = ended.as_ref().map_or_else(JoinError::id, |(id, ())| *id);
         let outcome = if has_panicked(ended) { "panicked" } else { "ended" };
@@ -321,7 +323,7 @@ impl Dispatcher {
     }
 }
 
-/// One that has nothing more to be told has as long for what it was told as when all stop.
+/// Aborts a removed handler that is still running after the same time limit as at a stop.
 fn abort_after_timeout(task: AbortHandle) {
     tokio::spawn(async move {
         tokio::time::sleep(STOP_TIMEOUT).await;
@@ -329,13 +331,13 @@ fn abort_after_timeout(task: AbortHandle) {
     });
 }
 
-/// Its panic was logged as it happened.
+/// Returns whether the task panicked. The panic was logged when it happened.
 fn has_panicked(ended: &Result<(Id, ()), JoinError>) -> bool {
     ended.as_ref().is_err_and(JoinError::is_panic)
 }
 
 impl RunningHandler {
-    /// What there is at the start.
+    /// Sends the state at the start.
     fn send_initial(&mut self, roster: &Arc<ContainerMap>) {
         if self.handler.at_start {
             self.sender.send(HandlerMessage::InitialContainers(Arc::clone(roster)));

@@ -1,4 +1,4 @@
-//! Which events a handler wants: `events=` of its file.
+//! The events that a handler subscribes to: `events=` in its file.
 //!
 //! Pure.
 
@@ -6,7 +6,7 @@ use super::ini::{IniError, Section};
 use crate::support::suggest::suggest;
 use std::collections::BTreeSet;
 
-/// What a container's events can be called, for finding what was misspelt; Docker may add to them.
+/// The known names of container events, used to detect spelling errors. Docker may add others.
 const KNOWN_EVENTS: &[&str] = &[
     "all",
     "none",
@@ -41,16 +41,17 @@ const KNOWN_EVENTS: &[&str] = &[
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EventFilter {
-    /// Every event but `none`, which is no event of Docker's.
+    /// All events except `none`, which is not a Docker event.
     all: bool,
-    /// At the start, and after handlers that say `triggers-none`.
+    /// `none`: sent at the start, and after handlers with `triggers-none`.
     pub none: bool,
     actions: BTreeSet<String>,
 }
 
 impl EventFilter {
     /// # Errors
-    /// A word that is no event, and near one that is. Others are taken: Docker may know them one day.
+    /// If a name is unknown but similar to a known event. Other unknown names are accepted, because Docker may add
+    /// events.
     pub fn parse(section: &Section, key: &str, default: &str) -> Result<Self, IniError> {
         let value = section.get(key).filter(|text| !text.is_empty());
         let words =
@@ -79,14 +80,15 @@ impl EventFilter {
         filter
     }
 
-    /// `health_status: healthy` is wanted by its whole name, and by `health_status`.
+    /// Whether the filter includes an action. `health_status: healthy` matches by its full name and by
+    /// `health_status`.
     pub fn matches(&self, action: &str) -> bool {
         let word = action.split(':').next().unwrap_or_default();
         self.all || self.actions.contains(word) || self.actions.contains(&normalize_action(action))
     }
 }
 
-/// `health_status:healthy` is `health_status: healthy`.
+/// Turns `health_status:healthy` into `health_status: healthy`.
 fn normalize_action(action: &str) -> String {
     match action.split_once(':') {
         Some((word, detail)) => format!("{}: {}", word.trim(), detail.trim()),

@@ -1,4 +1,4 @@
-//! docker-balancer as a handler: the same code, its options as `[params]`.
+//! docker-balancer as a handler: the same code, with its options in `[params]`.
 
 use super::{
     HandlerContext,
@@ -16,7 +16,7 @@ use std::{future::pending, path::Path, time::Duration};
 use tokio::{sync::oneshot, time::sleep};
 use tracing::{error, warn};
 
-/// Until it is tried again, at first and at last.
+/// The first and the longest pause before a retry.
 const RETRY_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 #[derive(Debug, Clone, PartialEq)]
@@ -54,7 +54,7 @@ impl HaproxyHandler {
             }
             return;
         }
-        // An engine of its own is followed apart.
+        // If this handler has another engine than docker-glue, it follows that engine itself.
         let source = (settings.docker == work.settings.docker).then(|| work.source.clone());
         let mut backoff = Backoff::new(RETRY_BACKOFF);
         loop {
@@ -81,7 +81,7 @@ impl HaproxyHandler {
     }
 }
 
-/// The balancer reads snapshots of Docker, and needs no letters.
+/// Discards messages. The balancer reads snapshots of Docker instead.
 async fn drain_mailbox(work: &mut HandlerContext) {
     while let Some(message) = work.mailbox.recv().await {
         work.trigger_none_event(&message);

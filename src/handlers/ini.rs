@@ -1,8 +1,9 @@
-//! A handler's file as text: `[handler]` and `[params]`, and where in it something is wrong.
+//! Parses a handler's ini file: `[handler]` and `[params]`, and the location of errors.
 //!
-//! Pure. Values are read as Python's configparser reads them, so that files of Docker Glue mean here what
-//! they meant there: names in any case, `=` or `:`, continued lines are indented, comments have a line of their
-//! own, and `[DEFAULT]` says what the other sections do not. What is said twice is a mistake, as in Python 3.
+//! Pure. Values are read as in Python's configparser, so that files for Docker Glue have the same meaning here: names
+//! are case-insensitive, `=` and `:` separate keys and values, continuation lines are indented, a comment has its own
+//! line, and `[DEFAULT]` contains defaults for the other sections. A duplicate key or section is an error, as in
+//! Python 3.
 
 mod line_index;
 
@@ -17,25 +18,26 @@ use std::{
     time::Duration,
 };
 
-/// Something in a handler's file that costs the handler, and nothing else.
+/// An error in a handler's file. The handler is ignored; other handlers still run.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct IniError {
     pub file: PathBuf,
-    /// From 1; `None` where no line is to blame.
+    /// The line, counted from 1; `None` if no single line is wrong.
     pub line: Option<usize>,
     pub text: String,
 }
 
-/// A file, read.
+/// The parsed content of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ini {
     pub handler: Section,
     pub params: Section,
-    /// What is odd, and costs nothing.
+    /// Notes about unusual content that is accepted.
     pub notes: Vec<IniError>,
 }
 
-/// Keys and values. Keys are in lower case, with `_` as `-`: `keep_blank_lines` is `keep-blank-lines`.
+/// The keys and values of a section. Keys are in lower case, with `_` replaced by `-`: `keep_blank_lines` is
+/// `keep-blank-lines`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Section {
     name: &'static str,
@@ -45,20 +47,20 @@ pub struct Section {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct IniEntry {
-    /// As it is written.
+    /// The key as it is written in the file.
     written_key: String,
     value: String,
     line: Option<usize>,
-    /// `[DEFAULT]` says it, which a section need not know.
+    /// Whether the entry comes from `[DEFAULT]`. A section may ignore such a key.
     is_default: bool,
 }
 
-/// Python's section whose keys all others have.
+/// Python's section with defaults for all other sections.
 const DEFAULT_SECTION: &str = "default";
 
 impl Ini {
     /// # Errors
-    /// The first line that is none of an ini file, or says again what was said.
+    /// If a line is not valid in an ini file, or repeats a key or section.
     pub fn parse(file: impl Into<PathBuf>, text: &str) -> Result<Self, IniError> {
         let file = file.into();
         let at = |(line, text)| IniError { file: file.clone(), line: Some(line), text };
@@ -92,7 +94,7 @@ impl Ini {
     }
 }
 
-/// `line 3: Found opening bracket …`, `line 3:0: Key cannot be empty`
+/// Converts messages such as `line 3: Found opening bracket …` and `line 3:0: Key cannot be empty`.
 fn parser_error(file: &std::path::Path, message: &str) -> IniError {
     let (str, text) = message.split_once(": ").unwrap_or(("", message));
     let number = str.trim_start_matches("line ").split(':').next();
@@ -108,36 +110,36 @@ fn normalize_key(key: &str) -> String {
 }
 
 impl Section {
-    /// Without spaces around it; empty where nothing follows the `=`.
+    /// Returns the value without surrounding spaces; empty if nothing follows the `=`.
     pub fn get(&self, key: &str) -> Option<&str> {
         self.entries.get(&normalize_key(key)).map(|entry| entry.value.as_str())
     }
 
-    /// All keys as they are written, and their values.
+    /// Returns all keys as they are written, with their values.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.entries.values().map(|entry| (entry.written_key.as_str(), entry.value.as_str()))
     }
 
     /// # Errors
-    /// The key is missing or empty.
+    /// If the key is missing or empty.
     pub fn require_value(&self, key: &str) -> Result<&str, IniError> {
         let name = self.name;
         let missing = || self.error_at(key, format!("the key {key} is missing in [{name}]"));
         self.get(key).filter(|value| !value.is_empty()).ok_or_else(missing)
     }
 
-    /// Where files are that are named without a folder.
+    /// Returns the folder that relative paths in the file start from.
     pub fn base_folder(&self) -> &Path {
         self.file.parent().unwrap_or(Path::new(""))
     }
 
-    /// A comma-separated list.
+    /// Returns the items of a comma-separated list.
     pub fn split_list(&self, key: &str) -> Vec<&str> {
         let all = self.get(key).unwrap_or_default().split([',', '\n']).map(str::trim);
         all.filter(|text| !text.is_empty()).collect()
     }
 
-    /// `1 yes true on`, `0 no false off`, as in Python.
+    /// Parses `1 yes true on` and `0 no false off`, as Python does.
     pub fn parse_bool(&self, key: &str, default: bool) -> Result<bool, IniError> {
         match self.get(key).map(str::to_lowercase).as_deref() {
             None | Some("") => Ok(default),
@@ -149,7 +151,7 @@ impl Section {
         }
     }
 
-    /// `30s`, `5m`; a bare number is seconds.
+    /// Parses `30s`, `5m`; a number without a unit is seconds.
     pub fn parse_duration(&self, key: &str, default: Duration) -> Result<Duration, IniError> {
         match self.get(key) {
             None | Some("") => Ok(default),
@@ -159,7 +161,7 @@ impl Section {
         }
     }
 
-    /// Anything that is written as text: a number, an address.
+    /// Parses a value from its text, such as a number or an address.
     pub fn parse_value<T: FromStr>(
         &self,
         key: &str,
@@ -175,7 +177,7 @@ impl Section {
     }
 
     /// # Errors
-    /// The first key that is none of these; says which one may be meant.
+    /// If a key is not in `known_keys`; the message suggests a similar one.
     pub fn reject_unknown(&self, known_keys: &[&str]) -> Result<(), IniError> {
         let is_known = |key: &String| known_keys.iter().any(|text| normalize_key(text) == *key);
         let is_other = |(key, entry): &(&String, &IniEntry)| !entry.is_default && !is_known(key);
@@ -190,17 +192,17 @@ impl Section {
         Err(self.error_at(other, text))
     }
 
-    /// Something is wrong with a key's value, or with its absence.
+    /// Returns an error at the line of the key, if the section contains it.
     pub fn error_at(&self, key: &str, text: impl Into<String>) -> IniError {
         let line = self.entries.get(&normalize_key(key)).and_then(|entry| entry.line);
         IniError { file: self.file.clone(), line, text: text.into() }
     }
 }
 
-/// Longer times are mistakes, and every clock reaches as far.
+/// The longest accepted time. All clocks can represent it, and a longer one is a mistake.
 const MAX_DURATION: Duration = Duration::from_hours(24 * 366 * 100);
 
-/// `30s`, `5m`, `1h 30m`; a bare number is seconds, with a fraction too.
+/// Parses `30s`, `5m`, `1h 30m`; a number without a unit is seconds and may have a fraction.
 pub fn parse_duration(text: &str) -> Option<Duration> {
     match text.trim().parse::<f64>() {
         Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
@@ -218,7 +220,7 @@ impl IniError {
     }
 }
 
-/// `docker-glue.d/web.ini:3: events: …`
+/// Prints for example `docker-glue.d/web.ini:3: events: …`.
 impl fmt::Display for IniError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.location(), self.text)
@@ -344,7 +346,7 @@ empty =
             let error = Ini::parse("a.ini", text).unwrap_err();
             assert_eq!(error.to_string(), expected, "{text:?}");
         }
-        // Lines of a value are no keys.
+        // Continuation lines of a value are not keys.
         let text = "[handler]\nclass=x\n[params]\ntemplate=# a\n  b=1\n  b=1\nb=2\n";
         let ini = Ini::parse("a.ini", text).unwrap();
         assert_eq!(ini.params.error_at("b", "x").to_string(), "a.ini:7: x");

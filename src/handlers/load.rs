@@ -1,4 +1,4 @@
-//! The folders of handlers' files.
+//! Loads the handler files from the configured folders.
 
 use super::{
     Handler,
@@ -13,21 +13,21 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What was found.
+/// The result of loading the handler files.
 #[derive(Debug, Default)]
 pub struct LoadedHandlers {
-    /// With the text of their file, in the order of the folders and of the files' names.
+    /// Handlers with the text of their file, in the order of folders and file names.
     pub handlers: Vec<(Handler, String)>,
     pub errors: Vec<IniError>,
-    /// What is odd, and costs nothing.
+    /// Notes about unusual content that is accepted.
     pub notes: Vec<IniError>,
-    /// Files that say `enabled=0`.
+    /// Files with `enabled=0`.
     pub disabled: Vec<PathBuf>,
-    /// Where there was nothing at all, and where that was looked for.
+    /// If no file was found: where files were searched.
     pub no_files_reason: Option<String>,
 }
 
-/// Reads all `*.ini` files of the folders; one that is named twice counts once.
+/// Reads all `*.ini` files in the folders. A folder that is listed twice is read once.
 pub fn load_handlers(settings: &GlueSettings) -> LoadedHandlers {
     let mut loaded = LoadedHandlers::default();
     let mut visited = BTreeSet::new();
@@ -44,7 +44,7 @@ pub fn load_handlers(settings: &GlueSettings) -> LoadedHandlers {
                     load_folder(folder, settings, &mut claims, &mut loaded);
                 }
             }
-            // Nobody has said that it is there.
+            // A default folder need not exist.
             Err(error)
                 if error.kind() == ErrorKind::NotFound && settings.handler_paths_are_default => {}
             Err(error) => loaded.errors.push(folder_error(folder, &error)),
@@ -99,7 +99,7 @@ fn load_folder(
 
 type LoadResult = (Option<(Handler, String)>, Vec<IniError>);
 
-/// What one handler has, no other may have: the later one of two is a mistake.
+/// Loads one file. If two handlers use the same resource, the later file is an error.
 fn load_file(
     file: &Path,
     settings: &GlueSettings,

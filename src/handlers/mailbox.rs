@@ -1,24 +1,25 @@
-//! Between the agent, which never waits, and a handler, which may be slow: each has a mailbox of its own.
+//! The mailboxes between the dispatcher, which never blocks, and the handlers, which may be slow. Each handler has
+//! its own.
 
 use super::stats::HandlerStats;
 use crate::sources::{ContainerEvent, ContainerMap};
 use std::sync::Arc;
 use tokio::sync::mpsc::{self, error::TrySendError};
 
-/// What a handler's mailbox holds at most. A letter is a pointer to what all handlers share.
+/// The capacity of a handler's mailbox. A message is only a pointer to data that all handlers share.
 pub const MAX_MESSAGES: usize = 100_000;
 
-/// What a handler is told of.
+/// A message to a handler.
 #[derive(Debug, Clone)]
 pub enum HandlerMessage {
-    /// At the start, and after handlers that say `triggers-none`.
+    /// Sent at the start, and after handlers with `triggers-none`.
     NoneEvent,
-    /// The containers are others, and no event said so.
+    /// The containers changed without an event.
     ContainersChanged,
     Event(Arc<ContainerEvent>),
-    /// The containers at the beginning, for a handler with `at_start=yes`: its first letter.
+    /// The containers at the start: the first message to a handler with `at_start=yes`.
     InitialContainers(Arc<ContainerMap>),
-    /// One that happened while it was not there.
+    /// An event that happened while docker-glue was not running.
     ReplayedEvent(Arc<ContainerEvent>),
 }
 
@@ -26,11 +27,11 @@ pub enum HandlerMessage {
 pub struct MailboxSender {
     sender: mpsc::Sender<HandlerMessage>,
     stats: Arc<HandlerStats>,
-    /// Letters are being lost: said once, until one fits in again.
+    /// Whether messages are being lost. This is logged once, until a message fits in again.
     is_full: bool,
 }
 
-/// Ends when the agent wants the handler to end, after the last letter.
+/// Closed by the dispatcher when the handler should end, after the last message.
 pub type Mailbox = mpsc::Receiver<HandlerMessage>;
 
 pub fn create_mailbox(tally: Arc<HandlerStats>) -> (MailboxSender, Mailbox) {
@@ -52,14 +53,14 @@ impl MailboxSender {
                     );
                 }
             }
-            // It has ended, and said why.
+            // The handler has ended and logged the reason.
             Err(TrySendError::Closed(_)) => {}
         }
     }
 }
 
 impl HandlerMessage {
-    /// `none`, or the event's action, as scripts and plugins are told it.
+    /// Returns the event's action, or `none`, as scripts and plugins receive it.
     pub fn action(&self) -> &str {
         match self {
             Self::NoneEvent | Self::ContainersChanged | Self::InitialContainers(_) => "none",
@@ -67,7 +68,7 @@ impl HandlerMessage {
         }
     }
 
-    /// The container's full id; empty where no container is meant.
+    /// Returns the container's full id; empty if the message is not about a container.
     pub fn container_id(&self) -> &str {
         match self {
             Self::NoneEvent | Self::ContainersChanged | Self::InitialContainers(_) => "",
@@ -75,7 +76,7 @@ impl HandlerMessage {
         }
     }
 
-    /// The event, if it is one.
+    /// Returns the event, if the message is one.
     pub fn event(&self) -> Option<&ContainerEvent> {
         match self {
             Self::NoneEvent | Self::ContainersChanged | Self::InitialContainers(_) => None,

@@ -1,4 +1,5 @@
-//! The first letters of a handler with `at_start=yes`, and what it was told, kept on disk.
+//! The first messages to a handler with `at_start=yes`, and the records on disk of the events that were delivered to
+//! it.
 
 use super::{
     HandlerContext,
@@ -14,10 +15,11 @@ use std::{
 };
 use tracing::info;
 
-/// Its folder in the handler's state: a file for each container.
+/// The folder in the handler's state directory, with one file per container.
 const RECORDS_FOLDER: &str = "containers";
 
-/// What it missed, which comes before all else. The agent's first letter to it brings the containers.
+/// Returns the events that the handler missed; they are handled first. The dispatcher's first message to the handler
+/// contains the containers.
 pub async fn initial_messages(
     work: &HandlerContext,
     mailbox: &mut Mailbox,
@@ -46,7 +48,7 @@ pub async fn initial_messages(
     first
 }
 
-/// That the handler is told of this: on disk before a start is told, and when an end was told.
+/// Records on disk which events are delivered to the handler: a start before its delivery, an end after it.
 #[derive(Debug)]
 pub struct DeliveryRecorder<'a> {
     work: &'a HandlerContext,

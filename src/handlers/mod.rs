@@ -1,11 +1,11 @@
-//! What is done when something happens to containers.
+//! docker-glue's handlers: what runs on the events of containers.
 //!
 //! ```text
-//! docker::follow ─news─▶ agent ─letters─▶ a mailbox, a task and a time limit for each handler
+//! docker::follow ─ContainerUpdate─▶ dispatcher ─HandlerMessage─▶ a mailbox, a task and a time limit per handler
 //! docker-glue.d/*.ini ─▶ ini ─▶ Handler ─┘
 //! ```
 //!
-//! The agent never waits for a handler, and no handler for another one.
+//! The dispatcher never waits for a handler, and no handler waits for another one.
 
 pub mod dispatcher;
 pub mod event_filter;
@@ -37,20 +37,21 @@ use stats::HandlerStats;
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 use tokio::sync::{mpsc, watch};
 
-/// What one file of docker-glue.d asks for.
+/// A handler as one file in docker-glue.d configures it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Handler {
-    /// The file without folder and suffix.
+    /// The name of the file without folder and suffix.
     pub name: String,
     pub file: PathBuf,
     pub events: EventFilter,
     pub triggers_none: bool,
-    /// It begins with what it missed: starts of what runs, and ends of what it was told of before.
+    /// Whether the handler starts with the events that it missed: a start for each running container, and an end for
+    /// each container whose start was delivered earlier and which has ended.
     pub at_start: bool,
     pub kind: HandlerKind,
 }
 
-/// All that a handler can do.
+/// The kinds of handlers.
 #[derive(Debug, Clone, PartialEq)]
 pub enum HandlerKind {
     Script(script::Script),
@@ -64,38 +65,39 @@ pub enum HandlerKind {
 #[derive(Debug)]
 pub struct HandlerContext {
     pub handler: Handler,
-    /// Whether it is run once, or follows Docker.
+    /// Whether the handler runs once or follows Docker.
     pub command: RunMode,
     pub mailbox: Mailbox,
-    /// All containers that there are, at least as new as the last letter; empty until the first one.
+    /// All existing containers, at least as new as the last message; empty until the first one.
     pub containers: watch::Receiver<Arc<ContainerMap>>,
-    /// Those that got their stop signal or have ended, while the roster says that they run.
+    /// Containers that were sent their stop signal or have ended while `containers` still shows them running.
     pub leaving: watch::Receiver<Arc<BTreeSet<ContainerId>>>,
     pub access: EngineSettings,
-    /// The engine of `access`, which is followed once for all handlers.
+    /// The source for the engine of `access`. It is followed once for all handlers.
     pub source: Source,
     pub settings: Arc<GlueSettings>,
     pub stats: Arc<HandlerStats>,
-    /// To the agent, after an event was dealt with, where the handler says `triggers-none`.
+    /// Requests a `none` event from the dispatcher after an event was handled; set if the handler has
+    /// `triggers-none`.
     pub none_trigger: Option<mpsc::Sender<()>>,
 }
 
 impl HandlerContext {
-    /// To be read beside the rest.
+    /// Takes the mailbox out, so that it can be read while the rest is borrowed.
     pub fn take_mailbox(&mut self) -> Mailbox {
         std::mem::replace(&mut self.mailbox, mpsc::channel(1).1)
     }
 
-    /// An event was dealt with, well or not.
+    /// Requests a `none` event after an event was handled, successfully or not.
     pub fn trigger_none_event(&self, message: &HandlerMessage) {
         if let (Some(_), Some(after)) = (message.event(), &self.none_trigger) {
-            // One that waits already is enough.
+            // If a request is pending already, a second one is not needed.
             let _ = after.try_send(());
         }
     }
 }
 
-/// Short names, and those that Docker Glue has for the same.
+/// The short class names, and the names that Docker Glue has for the same classes.
 const CLASSES: &[(&str, &str)] = &[
     ("script", "DockerGlue.handlers.exec.ScriptHandler"),
     ("plugin", ""),
@@ -105,10 +107,10 @@ const CLASSES: &[(&str, &str)] = &[
 ];
 
 impl Handler {
-    /// `None` where the file says that it is not enabled.
+    /// Returns `None` if the file has `enabled=0`.
     ///
     /// # Errors
-    /// The first mistake in it.
+    /// The first error in the file.
     pub fn parse(
         file: PathBuf,
         text: &str,
@@ -132,7 +134,7 @@ impl Handler {
         }))
     }
 
-    /// What no other handler may have, and the param that says it.
+    /// Returns what no other handler may use, and the param that contains it.
     fn exclusive_resource(&self) -> Option<(&'static str, String)> {
         match &self.kind {
             HandlerKind::Script(_) | HandlerKind::Plugin(_) => None,
@@ -146,7 +148,7 @@ impl Handler {
         }
     }
 
-    /// Runs until its mailbox ends.
+    /// Runs the handler until its mailbox is closed.
     pub async fn run(work: HandlerContext) {
         match work.handler.kind.clone() {
             HandlerKind::Script(script) => script.run(work).await,
@@ -157,18 +159,18 @@ impl Handler {
         }
     }
 
-    /// Whether it wants to know who leaves before the engine was asked.
+    /// Whether the handler is notified about stopping containers before they are inspected again.
     pub fn is_publisher(&self) -> bool {
         matches!(self.kind, HandlerKind::Publish(_))
     }
 
-    /// Whether it has to do with all containers rather than with an event: it begins with what there is.
+    /// Whether the handler works on all containers instead of single events. It starts with the existing containers.
     pub fn handles_all_containers(&self) -> bool {
         self.kind.handles_all_containers()
     }
 }
 
-/// Whether it begins with what it missed.
+/// Parses `at-start`: whether the handler starts with the events that it missed.
 fn parse_at_start(
     head: &Section,
     kind: &HandlerKind,
@@ -192,7 +194,7 @@ impl HandlerKind {
         matches!(self, Self::Template(_) | Self::Haproxy(_) | Self::Publish(_))
     }
 
-    /// And the events that it wants where the file names none.
+    /// Returns the kind, and the default events if the file does not set `events`.
     fn from_ini(ini: &Ini, settings: &GlueSettings) -> Result<(Self, &'static str), IniError> {
         let class = ini.handler.require_value("class")?;
         let params = &ini.params;

@@ -1,4 +1,4 @@
-//! Several events at a time, but never two of the same container, whose events keep their order.
+//! Runs several events in parallel, but the events of one container one after the other and in order.
 
 use super::{
     mailbox::{HandlerMessage, Mailbox},
@@ -10,11 +10,10 @@ use std::{
     num::NonZeroUsize,
 };
 
-/// Letters that are taken out of the mailbox before their turn, so that those of other containers overtake
-/// them.
+/// How many messages are taken out of the mailbox in advance, so that messages about other containers can overtake.
 const MAX_QUEUED: usize = 10_000;
 
-/// Runs every letter until the mailbox ends; `most` of them at a time, the oldest first.
+/// Runs each message until the mailbox is closed; `max_parallel` at a time, the oldest first.
 pub async fn run_in_order<F>(
     pending: PendingMessages<'_>,
     max_parallel: NonZeroUsize,
@@ -46,23 +45,23 @@ pub async fn run_in_order<F>(
     }
 }
 
-/// Letters that wait for their turn, by container; the empty name stands for those about none.
+/// Messages waiting for their turn, by container; the empty name stands for messages without a container.
 struct OrderedQueue<'a> {
     messages: BTreeMap<String, VecDeque<(u64, HandlerMessage)>>,
-    /// The first letter of each container that is not busy: by number, which is by age.
+    /// The number of the first message of each container that is not busy. A lower number is an older message.
     ready: BTreeMap<u64, String>,
     busy: BTreeSet<String>,
     next_number: u64,
     pending: PendingMessages<'a>,
 }
 
-/// What was not handled to its end, which is said and counted where a handler is ended before that.
+/// Messages that are not fully handled. They are logged and counted as lost if the handler ends before that.
 #[derive(Debug)]
 pub struct PendingMessages<'a> {
-    /// Before those of the mailbox.
+    /// Messages to handle before those in the mailbox.
     pub initial: VecDeque<HandlerMessage>,
     pub mailbox: &'a mut Mailbox,
-    /// Out of the mailbox, and not done with.
+    /// Taken out of the mailbox, but not finished.
     pub unfinished: usize,
     pub stats: &'a HandlerStats,
 }
@@ -117,7 +116,7 @@ impl<'a> OrderedQueue<'a> {
         }
     }
 
-    /// The oldest of those whose container is not busy, which it is from now on.
+    /// Returns the oldest message whose container is not busy, and marks that container as busy.
     fn next_ready(&mut self) -> Option<HandlerMessage> {
         let (_, container) = self.ready.pop_first()?;
         let messages = self.messages.get_mut(&container)?;
@@ -165,7 +164,8 @@ mod tests {
         }))
     }
 
-    /// `a:3` is an event of container a that takes three seconds; what began and ended when.
+    /// Runs events such as `a:3`, an event of container a that takes three seconds. Returns when each started and
+    /// ended.
     async fn run_events(max_parallel: usize, events: &str) -> String {
         let tally = Arc::new(HandlerStats::new("test"));
         let (mut sender, mut mailbox) = create_mailbox(Arc::clone(&tally));
@@ -196,16 +196,16 @@ mod tests {
         for (max_parallel, events, expected) in [
             // One at a time: the order in which they happened.
             (1, "a:2 b:1 a:1", "a0-2 b2-3 a3-4"),
-            // The second one of a waits for the first, b does not.
+            // The second event of a waits for the first; b does not wait.
             (2, "a:3 a:1 b:1 b:1", "b0-1 b1-2 a0-3 a3-4"),
             // Never more than two.
             (2, "a:2 b:2 c:2 d:2", "a0-2 b0-2 c2-4 d2-4"),
             (9, "a:2 b:2 c:2 d:2", "a0-2 b0-2 c0-2 d0-2"),
-            // A slow one holds up its own only.
+            // A slow container delays only its own events.
             (2, "a:9 a:1 a:1 b:1 c:1 b:1", "b0-1 c1-2 b2-3 a0-9 a9-10 a10-11"),
-            // Of two that are ready the older one.
+            // If two are ready, the older one runs first.
             (1, "a:1 a:1 b:1 a:1 b:1", "a0-1 a1-2 b2-3 a3-4 b4-5"),
-            // About no container: in their order too.
+            // Messages without a container keep their order too.
             (3, ":1 :1 a:1", "0-1 a0-1 1-2"),
         ] {
             assert_eq!(
@@ -223,7 +223,7 @@ mod tests {
         for container in ["a", "b", "c"] {
             sender.send(event_message(container, "start"));
         }
-        // One of them is no letter of the mailbox.
+        // One of them was already taken out of the mailbox.
         let first = mailbox.recv().await.into_iter().collect();
         let pending = PendingMessages::new(first, &mut mailbox, &tally);
         let forever = run_in_order(pending, NonZeroUsize::MIN, |_| std::future::pending());

@@ -1,29 +1,29 @@
-//! A program that runs for as long as its handler does, and is told of events one after the other.
+//! Plugins: a program that runs as long as its handler and receives events one after the other.
 //!
-//! `class=python:MODULE.CLASS`, or a dotted name such as `DockerGlue.handlers.demo.DemoHandler`, is a class of a
-//! module in the plugin path, which `docker_glue.runner` runs; `class=plugin` with `command=` is any program.
-//! Params that are not named here are the plugin's own. Both speak:
+//! `class=python:MODULE.CLASS`, or a dotted name such as `DockerGlue.handlers.demo.DemoHandler`, is a Python class of
+//! a module in the plugin path; `docker_glue.runner` runs it. `class=plugin` with `command=` is any program. Params
+//! that are not named here are passed to the plugin. Both kinds use this protocol:
 //!
 //! 1. The plugin writes `{"ready": true}` when it can begin.
-//! 2. For each event it gets one line on its standard input, a JSON object:
+//! 2. For each event it reads one line from its standard input, a JSON object:
 //!    `event` (`start`, `health_status: healthy`, `none`, …), `container_id` (64 digits), `container_name`, `time`
-//!    (seconds since 1970, with a fraction, by Docker's clock), `attributes` (Docker's, with the labels among them) and
-//!    `description` (all that `docker inspect` says; the last that was known of a container that is gone). Of `none` the names
-//!    are empty, and `time` and `description` null.
-//!    With `at_start=yes`, what happened before docker-glue began comes first, with `"replayed": true`.
-//! 3. It answers with one line on its standard output: `{"ok": true}`, or `{"error": "what went wrong"}`. Then
-//!    the next event comes.
-//! 4. Its standard input ends when it is to end.
+//!    (seconds since 1970, with a fraction, by Docker's clock), `attributes` (Docker's, including the labels) and
+//!    `description` (the output of `docker inspect`; for a removed container the last known one). For `none`, the
+//!    names are empty, and `time` and `description` are null.
+//!    With `at_start=yes`, events from before docker-glue started come first, with `"replayed": true`.
+//! 3. It writes one line to its standard output: `{"ok": true}`, or `{"error": "what went wrong"}`. Then the next
+//!    event follows.
+//! 4. Its standard input is closed when it should exit.
 //!
-//! Other lines of its standard output, and all of its standard error, go to the log. `command=` is split
-//! as a shell does it, but no shell runs it; its first word is looked for in the plugin path, then in PATH.
-//! It runs in that program's folder, and a class of Python in its module's.
-//! `GLUE_HANDLER` and `GLUE_INI` in its environment are the handler's name and file, and
+//! Other lines on its standard output, and everything on its standard error, are logged. `command=` is split as a
+//! shell does it, but no shell runs it. The first word is searched in the plugin path, then in PATH. The working
+//! directory is the folder of that program, and for a Python class the folder of its module.
+//! In its environment, `GLUE_HANDLER` and `GLUE_INI` are the handler's name and file, and
 //! `GLUE_PARAM_MY_OPTION` is `my-option=` of `[params]`.
 //!
-//! One that has not answered within `timeout` (a minute) is killed. However it ended, it is started
-//! again, after a pause that doubles until something goes well. The event that was under way has failed: it is
-//! not sent twice, since nobody knows how far it had come. The next ones wait.
+//! A plugin that does not answer within `timeout` (one minute by default) is killed. However it ended, it is
+//! restarted after a pause that doubles until an event succeeds. The event in progress counts as failed: it is not
+//! sent again, because it is not known how much of it was done. Later events wait.
 
 mod instance;
 mod protocol;
@@ -55,16 +55,16 @@ use tokio::{
 };
 use tracing::error;
 
-/// Until it is started again, at first and at last.
+/// The first and the longest pause before a restart.
 const RESTART_BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_mins(1));
-/// How soon it is noticed during a pause that there is nothing to be started for any more.
+/// How often a pause checks whether the handler should end.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plugin {
     program: PathBuf,
     arguments: Vec<OsString>,
-    /// Where it runs.
+    /// The working directory.
     folder: PathBuf,
     environment: Vec<(String, OsString)>,
     timeout: Duration,
@@ -141,7 +141,7 @@ fn param_variables(params: &Section) -> Vec<(String, OsString)> {
     script::param_variables(params).into_iter().map(|(name, value)| (name, value.into())).collect()
 }
 
-/// Waits, unless the handler is to end meanwhile.
+/// Waits for a pause, or until the handler should end. Returns whether the mailbox is closed.
 async fn is_closed_after(pause: Duration, mailbox: &Mailbox) -> bool {
     let until = Instant::now() + pause;
     while !mailbox.is_closed() && Instant::now() < until {
@@ -150,7 +150,7 @@ async fn is_closed_after(pause: Duration, mailbox: &Mailbox) -> bool {
     mailbox.is_closed()
 }
 
-/// A program of the plugin path, else of PATH.
+/// Finds a program in the plugin path, or else in PATH.
 fn find_plugin_program(name: &str, settings: &GlueSettings) -> Result<PathBuf, String> {
     let name = Path::new(name);
     let trusted = settings.trusted_folders(&settings.plugin_paths);

@@ -1,5 +1,5 @@
-//! Programs of handlers: each leads a process group of its own, what it says goes to the log, and none
-//! outlives its handler or stays behind as a zombie.
+//! Runs the programs of handlers. Each leads its own process group, its output is logged, and it never outlives its
+//! handler or remains as a zombie.
 
 use nix::{
     sys::signal::{Signal, killpg},
@@ -12,10 +12,11 @@ use tokio::{
 };
 use tracing::info;
 
-/// What is kept of a line that goes to the log, in bytes.
+/// How many bytes of a logged line are kept.
 pub const MAX_LINE_BYTES: usize = 4096;
 
-/// A running program and what it has started. Dropped before its end, all of them are killed.
+/// A running program and the processes that it has started. If this is dropped before the program ends, all of them
+/// are killed.
 #[derive(Debug)]
 pub struct ProcessGroup {
     pub child: Child,
@@ -24,7 +25,7 @@ pub struct ProcessGroup {
 
 impl ProcessGroup {
     pub fn spawn(command: &mut Command) -> io::Result<Self> {
-        // Whoever tells a service manager of our readiness, it is none of these.
+        // Programs of handlers must not notify the service manager on behalf of docker-glue.
         command.env_remove("NOTIFY_SOCKET");
         let child = command.process_group(0).kill_on_drop(true).spawn()?;
         let leader = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
@@ -35,18 +36,18 @@ impl ProcessGroup {
         self.leader.map_or(0, Pid::as_raw)
     }
 
-    /// Waits for the program's own end; what it has left running goes on.
+    /// Waits until the program ends. Processes that it left running are not waited for.
     pub async fn wait(&mut self) -> io::Result<ExitStatus> {
         let status = self.child.wait().await?;
-        // Its number may be another's from now on.
+        // The kernel may reuse the process id from now on.
         self.leader = None;
         Ok(status)
     }
 
-    /// Ends it and all that it has started, at once.
+    /// Kills the program and all processes that it has started.
     pub async fn kill(&mut self) {
         self.send_kill();
-        // It can be late only where the kernel itself is stuck with it.
+        // This is delayed only if the process is stuck in the kernel.
         let _ = self.child.wait().await;
         self.leader = None;
     }
@@ -64,7 +65,7 @@ impl Drop for ProcessGroup {
     }
 }
 
-/// What a program says, line by line, each without its end and with at most so many bytes.
+/// The output of a program, line by line, without line ends and with a limited number of bytes per line.
 #[derive(Debug)]
 pub struct BoundedLines<P> {
     pipe: BufReader<P>,
@@ -78,7 +79,7 @@ impl<P: AsyncRead + Unpin> BoundedLines<P> {
         Self { pipe: BufReader::new(pipe), max_bytes: most, buffer: Vec::new(), dropped_bytes: 0 }
     }
 
-    /// `None` at the end. Nothing is lost where this is given up halfway.
+    /// Returns the next line, or `None` at the end. Cancel safe: no output is lost if this future is dropped.
     pub async fn next_line(&mut self) -> Option<String> {
         loop {
             let bytes = match self.pipe.fill_buf().await {
@@ -109,8 +110,7 @@ impl<P: AsyncRead + Unpin> BoundedLines<P> {
     }
 }
 
-/// Says in the log what a program says, until it ends, under the name of its handler and of the
-/// container that it is about, if any.
+/// Logs the output of a program until it ends, with the names of its handler and of its container, if any.
 pub async fn log_output(pipe: impl AsyncRead + Unpin, handler: String, container: Option<String>) {
     let mut lines = BoundedLines::new(pipe, MAX_LINE_BYTES);
     while let Some(line) = lines.next_line().await {
@@ -118,7 +118,7 @@ pub async fn log_output(pipe: impl AsyncRead + Unpin, handler: String, container
     }
 }
 
-/// Does the one thing until its end, and the other meanwhile.
+/// Runs `main` to its end, and `other` at the same time.
 pub async fn run_alongside<T>(main: impl Future<Output = T>, other: impl Future<Output = ()>) -> T {
     tokio::pin!(main);
     tokio::select! {
@@ -128,7 +128,7 @@ pub async fn run_alongside<T>(main: impl Future<Output = T>, other: impl Future<
     }
 }
 
-/// How it ended, as a sentence goes on: `exit status 3`, `SIGKILL`.
+/// Returns how the process ended, as part of a sentence: `exit status 3`, `SIGKILL`.
 pub fn exit_reason(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit status {code}"),

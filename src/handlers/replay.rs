@@ -1,8 +1,8 @@
-//! What a handler with `at_start=yes` was not told, as docker-glue did not run.
+//! The events that a handler with `at_start=yes` missed while docker-glue was not running.
 //!
-//! Pure. What it was told of before, its records, is compared with the containers that there are: whoever
-//! has ended is told first, as others may have their addresses by now; then everybody who runs, in the order
-//! in which they started.
+//! Pure. The records of delivered events are compared with the existing containers. Ends are delivered first, because
+//! another container may have the same address by now; then a start for each running container, in the order in which
+//! they started.
 
 use super::event_filter::EventFilter;
 use crate::{
@@ -17,37 +17,37 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-/// What a handler was told of a container last, as it is kept on disk.
+/// The last event about a container that was delivered to a handler, as it is stored on disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeliveryRecord {
     pub name: String,
     pub phase: DeliveryPhase,
-    /// As `docker inspect` had it, with the last addresses that it had.
+    /// The output of `docker inspect`, with the last known addresses.
     pub description: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeliveryPhase {
-    /// It is known, and its start was not told, or its end was.
+    /// The container is known, but its start was not delivered, or its end was.
     Idle,
     Started,
 }
 
 pub type DeliveryRecords = BTreeMap<ContainerId, DeliveryRecord>;
 
-/// The event that tells such a handler of an end; `None`: it does not want to know.
+/// Returns the event that reports an end to the handler; `None` if the handler does not subscribe to any.
 fn end_action(filter: &EventFilter) -> Option<&'static str> {
     ["die", "stop"].into_iter().find(|action| filter.matches(action))
 }
 
-/// Whether this is an event after which less is to be remembered: that is done when it was told.
+/// Whether the record is reduced or removed after this event. This is done after the event was delivered.
 pub fn is_end_action(action: &str) -> bool {
     matches!(action, "die" | "stop" | "destroy")
 }
 
 impl DeliveryRecord {
-    /// After an event; `None`: nothing more is to be told of the container.
+    /// Returns the record after an event; `None` if no further event of the container needs to be remembered.
     pub fn after_event(
         before: Option<&Self>,
         event: &ContainerEvent,
@@ -76,7 +76,7 @@ impl DeliveryRecord {
     }
 }
 
-/// What is to be told, in order. `now`: nanoseconds since 1970, for what is known to no better.
+/// Returns the missed events in order. `now` is in nanoseconds since 1970, and is used where the time is unknown.
 pub fn missed_events(
     records: &DeliveryRecords,
     roster: &ContainerMap,
@@ -138,7 +138,7 @@ pub fn missed_events(
     missed
 }
 
-/// What of a description is looked at here.
+/// The part of a description that is used here.
 struct InspectedState {
     runs: bool,
     state: Value,
@@ -152,13 +152,13 @@ impl InspectedState {
         Self { runs: is("Running") && !is("Restarting"), state }
     }
 
-    /// One that runs since then.
+    /// Whether the container is still in the same run as before.
     fn is_same_run(&self, before: Option<&Self>) -> bool {
         let started = |reader: &Self| reader.state.get("StartedAt").cloned();
         self.runs && before.is_none_or(|before| started(before) == started(self))
     }
 
-    /// Nanoseconds since 1970; `None` also for the year 1, which is the engine's never.
+    /// Returns nanoseconds since 1970; `None` also for the year 1, with which the engine says never.
     fn timestamp_nanos(&self, key: &str) -> Option<i64> {
         let time = humantime::parse_rfc3339(self.state.get(key)?.as_str()?).ok()?;
         let since: Duration = time.duration_since(UNIX_EPOCH).ok()?;
@@ -166,7 +166,7 @@ impl InspectedState {
     }
 }
 
-/// As the engine puts them into an event.
+/// Returns the attributes as the engine puts them into an event.
 fn event_attributes(description: &Description) -> BTreeMap<String, String> {
     let json: Value = serde_json::from_str(&description.json).unwrap_or_default();
     let text = |value: &Value| Some(value.as_str()?.to_owned());
@@ -181,7 +181,8 @@ fn event_attributes(description: &Description) -> BTreeMap<String, String> {
 mod tests {
     use super::*;
 
-    /// `web+1` runs since second 1, `web-` does not run; with an address where it is known.
+    /// Makes a description from `web+1` (running since second 1) or `web-` (not running), with an address if one is
+    /// given.
     fn description(word: &str) -> Arc<Description> {
         let (name, since) = word.split_once(['+', '-']).unwrap();
         let (runs, address) =
@@ -210,7 +211,8 @@ mod tests {
         }
     }
 
-    /// Events that were told before, as `start:web+1`; what runs now; what is told then.
+    /// `delivered` are the delivered events, such as `start:web+1`; `now` the running containers; `expected` the
+    /// missed events.
     #[track_caller]
     fn check(events: &str, delivered: &str, now: &str, expected: &str) {
         let (filter, mut records) = (event_filter(events), DeliveryRecords::new());
@@ -219,7 +221,7 @@ mod tests {
             let event = container_event(action, word);
             let before = records.remove(&event.id);
             let after = DeliveryRecord::after_event(before.as_ref(), &event, &filter);
-            // As it is on disk.
+            // As it is stored on disk.
             let kept = after.map(|record| serde_json::to_string(&record).unwrap());
             let read = kept.map(|text| serde_json::from_str(&text).unwrap());
             records.extend(read.map(|record| (event.id.clone(), record)));
@@ -244,13 +246,13 @@ mod tests {
         check(all, "start:web+1", "", "die web, destroy web");
         check(all, "start:web+1", "db+2", "die web, destroy web, start db");
         check(all, "start:web+1", "web-", "die web");
-        // Its first life has ended.
+        // Its first run has ended.
         check(all, "start:web+1", "web+3", "die web, start web");
         check(all, "start:web+1 die:web-", "", "destroy web");
         check(all, "start:web+1 die:web-", "web-", "");
         check(all, "start:web+1 die:web-", "web+1", "start web");
         check(all, "start:web+1 die:web- destroy:web-", "", "");
-        // Only what is wanted.
+        // Only events that the handler subscribes to.
         check("start,die", "start:web+1", "", "die web");
         check("start,die", "start:web+1 die:web-", "", "");
         check("start,stop", "start:web+1", "", "stop web");
@@ -275,7 +277,7 @@ mod tests {
         let attributes = [("a", "b"), ("image", "i"), ("name", "web")];
         let attributes = attributes.map(|(key, value)| (key.to_owned(), value.to_owned()));
         assert_eq!(die.attributes, attributes.into());
-        // One that is still there has the addresses that it had.
+        // A container that still exists gets the addresses that it had.
         let current = description("web-");
         let roster = [(current.id.clone(), current)].into();
         let [die] = missed_events(&records, &roster, &filter, 99).try_into().unwrap();

@@ -1,23 +1,23 @@
-//! A program that is run for each event: `SCRIPT INI EVENT CONTAINER-ID`, with no shell in between.
+//! Scripts: a program that runs for each event as `SCRIPT INI EVENT CONTAINER-ID`, without a shell.
 //!
-//! Its standard input is the container's description as `docker inspect` has it, one JSON object, the last that
-//! was known where the container is gone; it is empty where there is none, as for `none`. The main facts are in
-//! its environment too, empty where they are not known:
+//! Its standard input is the container's description, the JSON object of `docker inspect`; for a removed container
+//! the last known one. It is empty if there is no container, as for `none`. The main facts are in its environment
+//! too, and are empty if they are not known:
 //!
-//! | variable | is |
+//! | variable | value |
 //! |---|---|
-//! | `GLUE_HANDLER` | the handler's name: its file without `.ini` |
+//! | `GLUE_HANDLER` | the handler's name: its file name without `.ini` |
 //! | `GLUE_EVENT` | the second argument: `start`, `health_status: healthy`, … |
 //! | `GLUE_CONTAINER_ID` | the third argument, all 64 digits |
-//! | `GLUE_CONTAINER_NAME`, `GLUE_CONTAINER_IMAGE` | as they were given to `docker run` |
-//! | `GLUE_CONTAINER_PID` | its first process, while it runs: `/proc/PID/ns/net` is its network |
-//! | `GLUE_CONTAINER_NETWORK` | its network mode: `bridge`, `none`, `host`, a network's name |
+//! | `GLUE_CONTAINER_NAME`, `GLUE_CONTAINER_IMAGE` | as given to `docker run` |
+//! | `GLUE_CONTAINER_PID` | the container's first process, while it runs: `/proc/PID/ns/net` is its network |
+//! | `GLUE_CONTAINER_NETWORK` | the container's network mode: `bridge`, `none`, `host`, or the name of a network |
 //! | `GLUE_PARAM_MY_OPTION` | `my-option=` of `[params]`, and so on for each |
-//! | `GLUE_REPLAYED` | `1` for what happened before docker-glue began (`at_start=yes`), else not set |
+//! | `GLUE_REPLAYED` | `1` for an event from before docker-glue started (`at_start=yes`), otherwise not set |
 //!
-//! Labels are in the description only: a name of a label is no name of a variable, and a value may be
-//! longer than an environment takes. It runs in its own folder. What it leaves running when it ends goes
-//! on; what runs when its time is over is killed with it.
+//! Labels are only in the description: the name of a label may not be valid as a variable name, and a value may be
+//! too long for the environment. The working directory is the script's folder. Processes that the script leaves
+//! running when it ends keep running; processes that run at the timeout are killed with it.
 
 use super::{
     HandlerContext,
@@ -47,7 +47,8 @@ use tokio::{
 use tracing::{error, info};
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_mins(1);
-/// For the last lines of one that has ended: whoever it left running may keep its output open.
+/// How long to wait for the last lines of a script that has ended: a process that it left running may keep its output
+/// open.
 const OUTPUT_GRACE: Duration = Duration::from_millis(200);
 
 const CONTAINER_VARIABLES: &[(&str, &str)] = &[
@@ -58,14 +59,14 @@ const CONTAINER_VARIABLES: &[(&str, &str)] = &[
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Script {
-    /// Absolute, as it runs in its own folder.
+    /// Absolute, because the working directory is the script's folder.
     program: PathBuf,
     environment: Vec<(String, String)>,
     timeout: Duration,
     concurrency: NonZeroUsize,
 }
 
-/// How one run went wrong.
+/// How a run failed.
 #[derive(Debug, thiserror::Error)]
 enum ScriptError {
     #[error("cannot start: {0}")]
@@ -81,7 +82,7 @@ enum ScriptError {
 impl Script {
     pub fn from_params(params: &Section, settings: &GlueSettings) -> Result<Self, IniError> {
         let name = params.require_value("script")?;
-        // Beside its own file, too.
+        // The folder of the handler's file is searched too.
         let own = Path::new(".").join(params.base_folder());
         let own = absolute(&own).unwrap_or(own);
         let mut folders = settings.trusted_folders(&settings.script_paths);
@@ -152,7 +153,7 @@ impl Script {
         }
         let all = async { while output.join_next().await.is_some() {} };
         let _ = timeout(OUTPUT_GRACE, all).await;
-        // Who still talks goes on being heard.
+        // The output of processes that still run is still logged.
         output.detach_all();
         match status {
             Err(_) => Err(ScriptError::TimedOut(self.timeout)),
@@ -181,19 +182,19 @@ impl Script {
     }
 }
 
-/// The handler's file, for who runs elsewhere.
+/// Returns the absolute path of the handler's file, because scripts and plugins have another working directory.
 pub fn ini_path(work: &HandlerContext) -> PathBuf {
     absolute(&work.handler.file).unwrap_or_else(|_| work.handler.file.clone())
 }
 
-/// `my-option=` is `GLUE_PARAM_MY_OPTION`.
+/// Turns `my-option=` into `GLUE_PARAM_MY_OPTION`.
 pub fn param_variables(params: &Section) -> Vec<(String, String)> {
     let message = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
     let name = |key: &str| format!("GLUE_PARAM_{}", key.chars().map(message).collect::<String>());
     params.iter().map(|(key, value)| (name(key), value.to_owned())).collect()
 }
 
-/// `timeout=`, which is a minute unless it is said.
+/// Parses `timeout=`, one minute by default.
 pub fn parse_timeout(params: &Section) -> Result<Duration, IniError> {
     let limit = params.parse_duration("timeout", DEFAULT_TIMEOUT)?;
     if limit.is_zero() {
@@ -204,7 +205,8 @@ pub fn parse_timeout(params: &Section) -> Result<Duration, IniError> {
     Ok(limit)
 }
 
-/// An absolute path as it is, another one in the first of the folders that has it as a program.
+/// Finds a program: an absolute path as it is, any other name in the first folder that has an executable file of that
+/// name.
 pub fn find_program(name: &Path, folders: &[PathBuf]) -> Result<PathBuf, String> {
     let places: Vec<_> = if name.is_absolute() {
         vec![name.to_owned()]
@@ -224,7 +226,7 @@ pub fn find_program(name: &Path, folders: &[PathBuf]) -> Result<PathBuf, String>
     })
 }
 
-/// `a, b, c`
+/// Returns for example `a, b, c`.
 pub fn join_paths(folders: &[PathBuf]) -> String {
     folders.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }
@@ -233,7 +235,7 @@ fn is_program(path: &Path) -> bool {
     path.is_file() && access(path, AccessFlags::X_OK).is_ok()
 }
 
-/// What the system says of a program that is there, and means its first line.
+/// Returns the system's error, with a hint if the file exists and its first line is the likely cause.
 pub fn start_error(program: &Path, error: &io::Error) -> String {
     let hint = match error.kind() {
         io::ErrorKind::NotFound if program.exists() => {
@@ -247,7 +249,7 @@ pub fn start_error(program: &Path, error: &io::Error) -> String {
     format!("{}: {error}{hint}", program.display())
 }
 
-/// As the log calls a container.
+/// Returns the container as it is named in the log.
 pub fn container_with_id(message: &HandlerMessage) -> Option<String> {
     message.event().map(|event| format!("{} ({})", event.name, event.id))
 }
@@ -256,18 +258,18 @@ fn container_variables(event: Option<&ContainerEvent>) -> Vec<(&'static str, Str
     let description = event.and_then(|event| event.description.as_ref());
     let json =
         description.and_then(|description| serde_json::from_str::<Value>(&description.json).ok());
-    // One that has ended has none, whatever was known of it last.
+    // A container that has ended has no process, although its last description contains one.
     let ended = event.is_some_and(|event| matches!(event.action.as_str(), "die" | "destroy"));
     let fact = |pointer| match json.as_ref().and_then(|json| json.pointer(pointer)) {
         Some(Value::String(text)) => text.clone(),
-        // No process.
+        // 0 means no process.
         Some(Value::Number(number)) if number.as_i64() != Some(0) && !ended => number.to_string(),
         _ => String::new(),
     };
     CONTAINER_VARIABLES.iter().map(|(name, pointer)| (*name, fact(pointer))).collect()
 }
 
-/// To the log with what it says.
+/// Logs the output of the script.
 fn spawn_log_tasks(
     group: &mut ProcessGroup,
     handler: &str,
@@ -283,7 +285,7 @@ fn spawn_log_tasks(
     tasks
 }
 
-/// One that does not care for it may close its input early.
+/// Writes the description. A script that does not read its input may close it early, so errors are ignored.
 async fn write_description(input: Option<ChildStdin>, message: &HandlerMessage) {
     let description = message.event().and_then(|event| event.description.as_ref());
     if let (Some(mut input), Some(description)) = (input, description) {

@@ -1,7 +1,7 @@
-//! What of a handler must outlive a restart: JSON files in `STATE/handlers/NAME-HASH/`.
+//! The state of a handler that survives a restart: JSON files in `STATE/handlers/NAME-HASH/`.
 //!
-//! They are for docker-glue's user alone, as descriptions of containers can hold secrets. A state directory
-//! that cannot be written costs what is remembered and nothing else, and is told once.
+//! Only docker-glue's user may read them, because descriptions of containers may contain secrets. If the state
+//! directory cannot be written, only this state is lost; the failure is logged once.
 
 use super::Handler;
 use crate::{
@@ -28,16 +28,16 @@ use tracing::{debug, warn};
 
 const SUFFIX: &str = "json";
 
-/// A handler's folder. Cheap to clone.
+/// The state folder of a handler. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct HandlerState(Arc<StateInner>);
 
 #[derive(Debug)]
 struct StateInner {
     handler: String,
-    /// `None`: nobody says where.
+    /// `None` if no state directory is configured.
     paths: Option<StatePaths>,
-    /// It could not be written, and that has been said.
+    /// Whether a write failed, which is logged once.
     write_failed: AtomicBool,
 }
 
@@ -48,7 +48,7 @@ struct StatePaths {
 }
 
 impl HandlerState {
-    /// Handlers of one name in two folders have two.
+    /// Handlers with the same name in two folders have separate state.
     pub fn new(settings: &GlueSettings, handler: &Handler) -> Self {
         let file = absolute(&handler.file).unwrap_or_else(|_| handler.file.clone());
         let unique = hash(&file.to_string_lossy());
@@ -63,14 +63,14 @@ impl HandlerState {
         }))
     }
 
-    /// `None` where there is none, and where it is not understood, which is told.
+    /// Returns `None` if the file does not exist or cannot be read; the latter is logged.
     pub async fn read_value<T: DeserializeOwned + Send + 'static>(&self, name: &str) -> Option<T> {
         let path = self.value_path(name)?;
         let inner = Arc::clone(&self.0);
         run_blocking(move || inner.read_value(&path)).await.flatten()
     }
 
-    /// All of a folder, by their names.
+    /// Returns all values in a folder, with their names.
     pub async fn read_folder<T: DeserializeOwned + Send + 'static>(
         &self,
         folder: &str,
@@ -80,7 +80,7 @@ impl HandlerState {
         run_blocking(move || inner.read_folder(&folder)).await.unwrap_or_default()
     }
 
-    /// On disk when this returns.
+    /// Writes a value. It is synced to disk when this returns.
     pub async fn write_value(&self, name: &str, value: &impl Serialize) {
         let (inner, name) = (Arc::clone(&self.0), name.to_owned());
         let text = serde_json::to_string(value);
@@ -101,7 +101,7 @@ impl HandlerState {
     }
 }
 
-/// What waits for a disk has a thread of its own. `None`: it broke.
+/// Runs disk operations on another thread. Returns `None` if the work panicked.
 async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     spawn_blocking(work).await.ok()
 }
@@ -111,7 +111,8 @@ impl StatePaths {
         self.folder.join(format!("{name}.{SUFFIX}"))
     }
 
-    /// Root may look after what belongs to the service's user.
+    /// Returns the owner of the state directory if this process is root: files then get the owner of the service's
+    /// user.
     fn service_owner(&self) -> Option<(Uid, Gid)> {
         let found = fs::metadata(&self.state_dir).ok().filter(|_| geteuid().is_root())?;
         Some((Uid::from_raw(found.uid()), Gid::from_raw(found.gid())))
@@ -133,7 +134,7 @@ impl StatePaths {
     fn write_file(&self, path: &Path, text: &str) -> Result<()> {
         let folder = path.parent().unwrap_or(&self.folder);
         self.create_folder(folder)?;
-        // Mode 0600.
+        // The mode of a temporary file is 0600.
         let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(folder)?;
         file.write_all(text.as_bytes())?;
         if let Some((user, group)) = self.service_owner() {

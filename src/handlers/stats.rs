@@ -1,4 +1,4 @@
-//! What a handler did so far, in numbers.
+//! Counters of a handler's results.
 
 use std::{
     fmt,
@@ -19,7 +19,7 @@ impl HandlerStats {
         Self { name: name.into(), ..Self::default() }
     }
 
-    /// The handler's: its file without the suffix.
+    /// Returns the name of the handler: its file name without the suffix.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -28,29 +28,29 @@ impl HandlerStats {
         self.succeeded.fetch_add(1, Relaxed);
     }
 
-    /// It returns how many there were with this one, for the log.
+    /// Returns the number of failures including this one, for the log.
     pub fn record_failure(&self) -> u64 {
         self.failed.fetch_add(1, Relaxed) + 1
     }
 
-    /// It took too long; that is a failure too.
+    /// Counts a timeout, which is a failure too. Returns the number of failures.
     pub fn record_timeout(&self) -> u64 {
         self.timed_out.fetch_add(1, Relaxed);
         self.record_failure()
     }
 
-    /// An event found no room in the mailbox.
+    /// Counts an event that was lost, for example because the mailbox was full.
     pub fn record_dropped(&self) {
         self.dropped.fetch_add(1, Relaxed);
     }
 
-    /// Whether all went well so far.
+    /// Whether nothing has failed and nothing was lost.
     pub fn all_succeeded(&self) -> bool {
         self.failed.load(Relaxed) + self.dropped.load(Relaxed) == 0
     }
 }
 
-/// `12 done, 2 failed (1 too late), 3 lost`
+/// Prints for example `12 done, 2 failed (1 timed out), 3 lost`.
 impl fmt::Display for HandlerStats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let get = |count: &AtomicU64| count.load(Relaxed);

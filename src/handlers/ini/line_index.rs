@@ -1,11 +1,12 @@
-//! Where sections and keys of an ini file stand, which the library does not tell, and what is odd about them.
+//! Finds the lines of sections and keys in an ini file, which the parser library does not report, and unusual
+//! content.
 //!
-//! Pure. Lines are taken as the library takes them.
+//! Pure. Lines are interpreted as the library interprets them.
 
 use super::{DEFAULT_SECTION, normalize_key};
 use crate::support::suggest::suggest;
 
-/// Something to say of a line.
+/// A line number and a note about that line.
 type LineNote = (usize, String);
 
 #[derive(Debug, Default)]
@@ -16,17 +17,17 @@ pub(crate) struct LineIndex {
 
 #[derive(Debug)]
 struct KeyLine {
-    /// `None` before the first one.
+    /// `None` before the first section.
     section: Option<String>,
-    /// As the library has it: in lower case.
+    /// In lower case, as the library has it.
     name: String,
     line: usize,
 }
 
-/// The text without a byte order mark; how its lines end.
+/// Returns the text without a byte order mark, and notes about the mark and the line ends.
 ///
 /// # Errors
-/// They end in a way that makes one line of all.
+/// If the lines end in CR alone, so that the whole file would be one line.
 pub(crate) fn check_line_ends(text: &str) -> Result<(&str, Vec<LineNote>), LineNote> {
     let mut notes = Vec::new();
     let bare = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -45,10 +46,10 @@ pub(crate) fn check_line_ends(text: &str) -> Result<(&str, Vec<LineNote>), LineN
 
 impl LineIndex {
     /// # Errors
-    /// A line of a value that the library would take for the beginning of a section.
+    /// If a continuation line of a value starts with `[`: the library would take it for a section.
     pub(crate) fn parse(text: &str) -> Result<Self, LineNote> {
         let mut index = Self::default();
-        // The key whose value goes on in lines that are indented further than this.
+        // The key whose value continues on lines with a greater indent than this.
         let mut open: Option<(String, usize)> = None;
         for (number, raw) in (1..).zip(text.lines()) {
             let line = raw.trim();
@@ -88,7 +89,7 @@ impl LineIndex {
     }
 
     /// # Errors
-    /// What is said twice, or in no section.
+    /// If a section or key is repeated, or a key is before the first section.
     pub(crate) fn check_duplicates(&self) -> Result<(), LineNote> {
         for (at, (name, line)) in self.sections.iter().enumerate() {
             if let Some((_, first)) = self.sections[..at].iter().find(|(text, _)| text == name) {
@@ -110,7 +111,7 @@ impl LineIndex {
         Ok(())
     }
 
-    /// Of sections: plugins may have some of their own.
+    /// Returns notes about sections. Unknown sections are accepted, because plugins may have their own.
     pub(crate) fn section_notes(&self) -> Vec<LineNote> {
         const KNOWN: &[&str] = &["handler", "params"];
         let note = |(name, line): &(String, usize)| match name.as_str() {

@@ -1,4 +1,4 @@
-//! A plugin's process, from its start to its end.
+//! The process of a plugin, from its start to its end.
 
 use super::{
     Plugin,
@@ -22,14 +22,14 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-/// What is kept of a line that may be an answer, in bytes.
+/// How many bytes of a line that may be an answer are kept.
 const MAX_REPLY_BYTES: usize = 64 * 1024;
-/// For the last words of one that has ended.
+/// How long to wait for the remaining output of a plugin that has exited.
 const STDERR_GRACE: Duration = Duration::from_secs(1);
-/// For one that is to end.
+/// How long a plugin may take to exit when its input is closed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why a process is no more of use.
+/// Why a process cannot be used any more.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PluginError {
     #[error("cannot start: {0}")]
@@ -46,7 +46,7 @@ pub(crate) enum PluginError {
     Io(#[from] io::Error),
 }
 
-/// An end that nobody asked for, and the event that it came over.
+/// An unexpected end of the process, and the event that was in progress.
 #[derive(Debug)]
 pub(crate) struct PluginExit {
     pub(crate) error: PluginError,
@@ -74,7 +74,7 @@ pub(crate) struct PluginInstance<'a> {
     plugin: &'a Plugin,
     work: &'a HandlerContext,
     recorder: DeliveryRecorder<'a>,
-    /// It has answered at least once.
+    /// Whether it has answered at least one event.
     pub(crate) has_succeeded: bool,
 }
 
@@ -83,7 +83,7 @@ impl<'a> PluginInstance<'a> {
         Self { plugin, work, recorder: DeliveryRecorder::new(work), has_succeeded: false }
     }
 
-    /// Until the mailbox ends, which is well, or the process.
+    /// Runs until the mailbox is closed, which is a success, or until the process ends.
     pub(crate) async fn run_until_end(
         &mut self,
         pending: &mut PendingMessages<'_>,
@@ -99,7 +99,7 @@ impl<'a> PluginInstance<'a> {
         info!(handler, "ready; pid {}", process.group.id());
         loop {
             tokio::select! {
-                // One that has ended is told of nothing.
+                // The output is checked first, so that no event is sent to a process that has ended.
                 biased;
                 reply = process.next_line() => process.log_line(&reply?),
                 message = pending.recv_next() => {
@@ -156,9 +156,9 @@ struct PluginProcess {
     group: ProcessGroup,
     input: Option<ChildStdin>,
     output: BoundedLines<ChildStdout>,
-    /// Until its last words were waited for.
+    /// Taken when its remaining output was waited for.
     stderr_task: Option<JoinHandle<()>>,
-    /// How it has ended, and until when its last words are waited for.
+    /// The exit status, and until when the remaining output is waited for.
     exit: Option<(ExitStatus, Instant)>,
 }
 
@@ -177,10 +177,10 @@ impl PluginProcess {
         Ok(Self { handler, group, input: Some(input), output, stderr_task: errors, exit: None })
     }
 
-    /// Says it, if there is something to be said, and waits for the answer.
+    /// Sends the line, if there is one, and waits for the answer.
     async fn request_reply(&mut self, line: Option<&str>) -> Result<PluginOutput, PluginError> {
         let mut input = self.input.take();
-        // What cannot be written was for one that has ended: that shows.
+        // A write error means that the process has ended, which is detected while waiting for the answer.
         let write_line = async {
             if let (Some(line), Some(input)) = (line, &mut input) {
                 let _ = input.write_all(line.as_bytes()).await;
@@ -205,7 +205,7 @@ impl PluginProcess {
         }
     }
 
-    /// The next line. Nothing is lost where this is given up halfway.
+    /// Returns the next line. Cancel safe: no output is lost if this future is dropped.
     async fn next_line(&mut self) -> Result<String, PluginError> {
         loop {
             if let Some((status, until)) = self.exit {
@@ -226,7 +226,7 @@ impl PluginProcess {
                 }
             }
         }
-        // It says no more, most often since it ends.
+        // The plugin closed its output, usually because it exits.
         if let Ok(status) = timeout(STDERR_GRACE, self.group.wait()).await {
             self.finish_stderr().await;
             return Err(PluginError::Exited(status?));
@@ -255,7 +255,7 @@ impl PluginProcess {
         }
     }
 
-    /// The end of its input asks it to end.
+    /// Closes the plugin's input, which asks it to exit.
     async fn shut_down(&mut self) {
         drop(self.input.take());
         let last = async {

@@ -1,4 +1,4 @@
-//! The words between a plugin and us.
+//! The messages between a plugin and docker-glue.
 //!
 //! Pure.
 
@@ -11,7 +11,7 @@ pub(crate) enum PluginOutput {
     Ready,
     Done,
     Failed(String),
-    /// For the log.
+    /// Any other line, which is logged.
     Other,
 }
 
@@ -31,7 +31,7 @@ impl PluginOutput {
     }
 }
 
-/// The line that tells a plugin of an event.
+/// Returns the line that is sent to a plugin for an event.
 pub(crate) fn event_line(message: &HandlerMessage) -> String {
     let Some(container_event) = message.event() else {
         let none = json!({
@@ -53,7 +53,7 @@ pub(crate) fn event_line(message: &HandlerMessage) -> String {
         head["replayed"] = true.into();
     }
     let head = head.to_string();
-    // It is JSON already, and a line.
+    // The description is JSON on one line already.
     let description =
         container_event.description.as_ref().map_or("null", |description| &description.json);
     format!("{},\"description\":{description}}}\n", head.strip_suffix('}').unwrap_or_default())

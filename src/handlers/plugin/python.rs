@@ -1,4 +1,4 @@
-//! Classes of Python, and the package that runs them.
+//! Plugins that are Python classes, and the package that runs them.
 
 use super::{Plugin, find_plugin_program};
 use crate::{
@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-/// Where the package is, seen from the program: installed, and in the source tree it was built in.
+/// Where the Python package is, relative to the program: installed, or in the source tree.
 const PACKAGE_FOLDERS: &[&str] = &[
     "../lib/docker-glue/python",
     "../../packaging/python",
@@ -49,7 +49,7 @@ pub(crate) fn plugin_from_class(
     })?;
     let program = find_plugin_program("python3", settings)
         .map_err(|_| error_at_class("the plugin needs python3, which is not in PATH".to_owned()))?;
-    // The package comes first, whatever is in the plugin path.
+    // The package comes first, so that nothing in the plugin path hides it.
     let folders = folders.iter().filter_map(|folder| absolute(folder).ok());
     let inherited = settings.machine.env.get("PYTHONPATH").filter(|text| !text.is_empty());
     let inherited = inherited.into_iter().flat_map(env::split_paths);
@@ -64,7 +64,7 @@ pub(crate) fn plugin_from_class(
     })
 }
 
-/// `demo.DemoHandler`, `demo:DemoHandler` → module and class.
+/// Splits `demo.DemoHandler` or `demo:DemoHandler` into module and class.
 fn split_class_name(name: &str) -> Option<(&str, &str)> {
     let (module, class) = name.rsplit_once(['.', ':'])?;
     let is_word = |word: &str| {
@@ -93,7 +93,7 @@ fn missing_module_message(name: &str, module: &str, folders: &[PathBuf]) -> Stri
     }
 }
 
-/// All names of Docker Glue begin alike: they are near only where the module is the same.
+/// All names of Docker Glue have the same beginning, so names are only similar if the module is the same.
 fn is_same_module(name: &str, known_classes: &str) -> bool {
     let module = |name: &str| name.rsplit_once('.').map(|pair| pair.0.to_lowercase());
     module(name) == module(known_classes)

@@ -1,7 +1,7 @@
-//! etcd v3, as far as publishing needs it: the only file that says tonic and prost.
+//! A client for etcd v3 with the calls that publishing needs. This is the only file that uses tonic and prost.
 //!
-//! The messages are those of etcd's `rpc.proto` and `kv.proto`, with the fields that are used, written by
-//! hand: a client that is generated from those files would need protoc wherever docker-glue is built.
+//! The messages are those of etcd's `rpc.proto` and `kv.proto`, reduced to the fields that are used and written by
+//! hand: a client that is generated from those files would require protoc to build docker-glue.
 
 use super::params::{EtcdSettings, Password};
 use anyhow::{Context, Result, anyhow, bail};
@@ -18,10 +18,11 @@ use tonic::{
 };
 use tonic_prost::ProstCodec;
 
-/// For one answer; a member that has lost the others takes questions and answers none.
+/// The time limit for one reply. A member that has lost contact with the others accepts requests but does not answer
+/// them.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Keys that are read at a time, and where so many take too long.
+/// How many keys are read per page: at first, and after a timeout.
 const PAGE_SIZES: (i64, i64) = (1000, 100);
 
 /// A connection to one of etcd's members. Cheap to clone.
@@ -31,7 +32,7 @@ pub(crate) struct EtcdClient {
     token: Option<MetadataValue<Ascii>>,
 }
 
-/// Why something was not written.
+/// Why keys were not written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum EtcdWriteError {
     #[error("etcd refuses the request because it is too large")]
@@ -48,7 +49,7 @@ pub(crate) enum KeyWrite {
 }
 
 impl EtcdClient {
-    /// Connected, and known to etcd where there is a user.
+    /// Connects, and logs in if a user is set.
     pub(crate) async fn connect(access: &EtcdSettings, endpoint: &str) -> Result<Self> {
         let channel = open_channel(access, endpoint).await?;
         let mut etcd = Self { channel, token: None };
@@ -69,7 +70,7 @@ impl EtcdClient {
         Ok(token)
     }
 
-    /// A new lease; etcd may grant a longer one than was asked for.
+    /// Returns a new lease. etcd may grant a longer one than requested.
     pub(crate) async fn grant_lease(&self, ttl: Duration) -> Result<i64> {
         let ttl = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);
         let message = LeaseGrantRequest { ttl, id: 0 };
@@ -78,14 +79,14 @@ impl EtcdClient {
         Ok(answer.id)
     }
 
-    /// Its keys go with it.
+    /// Ends a lease. etcd deletes its keys.
     pub(crate) async fn revoke_lease(&self, id: i64) -> Result<()> {
         self.call_unary::<_, EmptyReply>("/etcdserverpb.Lease/LeaseRevoke", LeaseRequest { id })
             .await?;
         Ok(())
     }
 
-    /// `false` if there is no such lease any more.
+    /// Renews a lease. Returns `false` if the lease does not exist any more.
     pub(crate) async fn keep_alive(&self, id: i64) -> Result<bool> {
         let path = PathAndQuery::from_static("/etcdserverpb.Lease/LeaseKeepAlive");
         let request = self.build_request(stream::iter([LeaseRequest { id }]));
@@ -101,7 +102,7 @@ impl EtcdClient {
         }
     }
 
-    /// All keys that begin so, in pages; each is handed on as it is.
+    /// Reads all keys with a prefix, in pages, and passes each to `found`.
     pub(crate) async fn read_keys(
         &self,
         prefix: &str,
@@ -115,7 +116,7 @@ impl EtcdClient {
                 RangeRequest { key: key.clone(), end: prefix_end(prefix), limit, keys_only };
             let page: RangeReply =
                 match self.try_call_unary("/etcdserverpb.KV/Range", message).await {
-                    // A slow way, or texts that are many times as long as most.
+                    // The network is slow, or the values are many times as large as usual.
                     Err(refusal) if PAGE_SIZES.1 < limit && refusal.status.is_none() => {
                         limit = PAGE_SIZES.1;
                         continue;
@@ -135,7 +136,7 @@ impl EtcdClient {
         }
     }
 
-    /// All of them or none; returns etcd's revision after that.
+    /// Writes all keys in one transaction. Returns etcd's revision after it.
     pub(crate) async fn write_keys(&self, all: Vec<KeyWrite>) -> Result<i64, EtcdWriteError> {
         let success =
             all.into_iter().map(|write| TxnOperation { request: Some(write.into()) }).collect();
@@ -168,7 +169,7 @@ impl EtcdClient {
         await_reply(call).await
     }
 
-    /// Pages are few, but a container's text may be large.
+    /// The reply size is not limited: the number of keys per page is, but the value of one container may be large.
     async fn ready_client(&self) -> Result<Grpc<Channel>, Status> {
         let mut grpc = Grpc::new(self.channel.clone()).max_decoding_message_size(usize::MAX);
         grpc.ready().await.map_err(|error| Status::from_error(error.into()))?;
@@ -220,7 +221,8 @@ fn read_file(file: &Path) -> Result<String> {
     fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
 }
 
-/// The first key that does not begin so. A prefix ends with a slash, which is not the last byte there is.
+/// Returns the first key after all keys with this prefix. A prefix ends with a slash, so the last byte can be
+/// incremented.
 fn prefix_end(prefix: &str) -> Vec<u8> {
     let mut end = prefix.as_bytes().to_vec();
     if let Some(last) = end.last_mut() {
@@ -229,17 +231,17 @@ fn prefix_end(prefix: &str) -> Vec<u8> {
     end
 }
 
-/// What etcd, or the way to it, said instead of an answer.
+/// An error from etcd or from the connection.
 #[derive(Debug, thiserror::Error)]
 #[error("{text}")]
 struct EtcdCallError {
-    /// `None`: nothing came.
+    /// `None` if there was no reply.
     status: Option<Code>,
     text: String,
 }
 
 impl EtcdCallError {
-    /// Whichever of the two limits that a request meets it met first: etcd's own, or gRPC's.
+    /// Whether the request exceeds a size limit, either etcd's own or that of gRPC.
     fn is_too_large(&self) -> bool {
         self.text.contains("request is too large") || self.text.contains("larger than max")
     }
@@ -262,7 +264,7 @@ async fn await_reply<A>(call: impl Future<Output = Result<A, Status>>) -> Result
     }
 }
 
-/// An error with its causes; those that only repeat what the next one says are passed over.
+/// Joins an error and its causes. An error is left out if its cause contains the same text.
 fn join_causes(first: String, mut cause: Option<&(dyn Error + 'static)>) -> String {
     let mut all = vec![first];
     while let Some(inner) = cause {
@@ -350,7 +352,7 @@ struct RangeReply {
     more: bool,
 }
 
-/// A key as etcd has it.
+/// A key with its value, as etcd returns it.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub(crate) struct KeyValue {
     #[prost(bytes = "vec", tag = "1")]
@@ -416,7 +418,7 @@ mod tests {
     use super::{join_causes, prefix_end};
     use std::{error::Error, fmt};
 
-    /// Says a text, and has a cause.
+    /// An error with a text and an optional cause.
     #[derive(Debug)]
     struct ErrorChain(&'static str, Option<Box<ErrorChain>>);
 

@@ -1,17 +1,18 @@
-//! Values as a Python file has them, of which JSON is nearly a part: `{"host": (("10.0.0.2", 4001),)}`.
+//! Parses Python literals, which include nearly all of JSON: `{"host": (("10.0.0.2", 4001),)}`.
 //!
-//! Pure. The `publisher.ini` that Docker Glue comes with has tuples, which JSON does not have: a reader of JSON would
-//! refuse the very file that users bring along.
+//! Pure. The `publisher.ini` of Docker Glue contains tuples, which JSON does not have: a JSON parser would reject the
+//! files that users already have.
 
 use serde_json::{Map, Number, Value};
 
-/// More than any file of handlers nests.
+/// The deepest nesting; more than any handler file needs.
 const MAX_DEPTH: usize = 16;
 
-/// A tuple becomes a list.
+/// Parses a value. A tuple becomes a list.
 ///
 /// # Errors
-/// What was expected, and where, in characters from 1. The text itself is not repeated: it may hold a password.
+/// What was expected, and at which character, counted from 1. The text itself is not repeated, because it may contain
+/// a password.
 pub(crate) fn parse_literal(text: &str) -> Result<Value, String> {
     let mut reader = LiteralParser { remaining: text, length: text.chars().count() };
     let value = reader.parse_value(0)?;
@@ -34,7 +35,7 @@ impl LiteralParser<'_> {
             Some('{') => self.parse_map(depth + 1),
             Some('[') => Ok(Value::Array(self.parse_list(']', depth + 1)?.0)),
             Some('(') => Ok(match self.parse_list(')', depth + 1)? {
-                // Without a comma they are only parentheses.
+                // Parentheses around one value without a comma are not a tuple.
                 (mut one, false) if one.len() == 1 => one.remove(0),
                 (all, _) => Value::Array(all),
             }),
@@ -67,7 +68,7 @@ impl LiteralParser<'_> {
         }
     }
 
-    /// And whether a comma was in it.
+    /// Returns the items, and whether the list contained a comma.
     fn parse_list(&mut self, end: char, depth: usize) -> Result<(Vec<Value>, bool), String> {
         self.remaining = &self.remaining[1..];
         let (mut all, mut comma) = (Vec::new(), false);

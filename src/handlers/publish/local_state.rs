@@ -1,6 +1,7 @@
-//! What is to be published: of each container a text, known by its digest.
+//! What should be published: the text of each container, identified by its digest.
 //!
-//! Pure. The texts are many times what is kept of them; one is made again when it is to be written.
+//! Pure. Only digests are kept, because the texts are many times larger. A text is rendered again when it is to be
+//! written.
 
 use super::params::PublishView;
 use crate::{
@@ -14,27 +15,27 @@ use std::{
     sync::Arc,
 };
 
-/// How many are looked at before others may do something.
+/// How many containers are processed before other tasks may run.
 const BATCH_SIZE: usize = 64;
 
 #[derive(Debug, Default)]
 pub(crate) struct LocalKeys {
-    /// What was looked at.
+    /// The containers that were processed.
     sources: BTreeMap<ContainerId, (Arc<Description>, StopPhase)>,
-    /// Of those that are to be published.
+    /// The digests of the texts to be published.
     digests: BTreeMap<ContainerId, u64>,
 }
 
-/// Whether a container that runs will do so for long.
+/// Whether a running container is about to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StopPhase {
     Staying,
-    /// It got its stop signal, or has ended.
+    /// The container was sent its stop signal, or has ended.
     Leaving,
 }
 
 impl LocalKeys {
-    /// Brings it a step nearer to the roster; `false` when it is there.
+    /// Processes the next changed containers; returns `false` if none are left.
     pub(crate) fn update_batch(
         &mut self,
         roster: &ContainerMap,
@@ -76,7 +77,7 @@ impl LocalKeys {
 }
 
 impl PublishView {
-    /// `None` for one that is not shown.
+    /// Returns `None` if the container is not published.
     pub(crate) fn render_text(
         &self,
         description: &Description,
@@ -96,7 +97,7 @@ impl PublishView {
     }
 }
 
-/// In any case, as a slip would show a secret.
+/// Removes a path from the description. Case is ignored, because a spelling mistake would publish a secret.
 fn remove_path(map: &mut Map<String, Value>, path: &[String]) {
     let Some((step, remaining)) = path.split_first() else { return };
     if remaining.is_empty() {
@@ -116,7 +117,7 @@ fn remove_path(map: &mut Map<String, Value>, path: &[String]) {
     }
 }
 
-/// It is compared with others of the same process only.
+/// Digests are only compared within one process.
 pub(crate) fn hash_text(text: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     hasher.write(text);

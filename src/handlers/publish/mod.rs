@@ -1,8 +1,9 @@
-//! Containers in etcd: `<prefix>/<node>/containers/<id>` is what `docker inspect` says of one.
+//! Publishes containers in etcd: `<prefix>/<node>/containers/<id>` is the output of `docker inspect` for one
+//! container.
 //!
-//! The roster is the truth, and events only say that it is another one: what comes while etcd is slow or away
-//! is one change. All keys hang on a lease that ends by itself when nobody keeps it alive, so that those of a
-//! dead node go.
+//! The list of containers is authoritative, and events only signal that it changed: all changes that arrive while
+//! etcd is slow or unreachable are written as one change. All keys belong to a lease that expires unless it is
+//! renewed, so the keys of a dead node are removed.
 
 mod etcd;
 mod literal;
@@ -31,7 +32,7 @@ impl Publish {
         Self::parse_params(params)
     }
 
-    /// Where its keys are.
+    /// Returns a description of where its keys are, to detect two handlers with the same keys.
     pub fn key_location(&self) -> String {
         let mut endpoints = self.access.endpoints.clone();
         endpoints.sort();
@@ -55,7 +56,7 @@ impl Publish {
     }
 }
 
-/// Nobody keeps the lease alive after that: the keys stay for `ttl`.
+/// The lease is not renewed afterwards, so the keys remain for `ttl`.
 async fn publish_once(mut publisher: Publisher, work: &mut HandlerContext) {
     if work.mailbox.recv().await.is_none() {
         return;
@@ -82,7 +83,7 @@ async fn publish_changes(mut publisher: Publisher, work: &mut HandlerContext) {
             message = work.mailbox.recv() => {
                 let Some(message) = message else { break };
                 merge_message(&mut pending, message);
-                // What happens meanwhile is no reason to ask an etcd that is away.
+                // While etcd is unreachable, new messages do not cause a retry; the backoff does.
                 if !outage.is_active() {
                     due = Some(Instant::now());
                 }
@@ -108,14 +109,15 @@ async fn publish_changes(mut publisher: Publisher, work: &mut HandlerContext) {
     publisher.shut_down().await;
 }
 
-/// One is enough to know that something is different; an event's is owed an answer.
+/// Keeps one message, because one is enough to know that something changed. An event is kept rather than another
+/// message, because it may have to trigger `none`.
 fn merge_message(pending: &mut Option<HandlerMessage>, message: HandlerMessage) {
     if !matches!(pending, Some(HandlerMessage::Event(_))) {
         *pending = Some(message);
     }
 }
 
-/// The mailbox stays empty meanwhile. `None`: it ended, and so must the work.
+/// Runs `work` while the mailbox is emptied. Returns `None` if the mailbox was closed, so the work must end too.
 async fn run_while_receiving<T>(
     work: impl Future<Output = T>,
     mailbox: &mut Mailbox,
@@ -150,7 +152,7 @@ fn log_success(
     }
 }
 
-/// When to try again.
+/// Logs a failure. Returns when to retry.
 fn log_failure(error: &anyhow::Error, work: &HandlerContext, outage: &mut Outage) -> Instant {
     let now = Instant::now();
     let handler = &work.handler.name;

@@ -1,15 +1,15 @@
-//! `[params]` of a publisher: what is published, where, and as whom.
+//! `[params]` of a publisher: what is published, where, and with which credentials.
 //!
-//! Pure. `clientParams` of Docker Glue's example is understood beside the plain names.
+//! Pure. `clientParams` from Docker Glue's example is accepted as well as the plain names.
 
 use super::literal::parse_literal;
 use crate::handlers::ini::{IniError, Section};
 use serde_json::{Map, Value};
 use std::{fmt, path::PathBuf, time::Duration};
 
-/// etcd's own.
+/// etcd's default port.
 const DEFAULT_PORT: u16 = 2379;
-/// etcd grants none that is much shorter, and each third of it is a request.
+/// etcd grants no lease that is much shorter, and a request is sent after each third of it.
 const MIN_TTL: Duration = Duration::from_secs(2);
 const MAX_TTL: Duration = Duration::from_hours(24);
 
@@ -31,30 +31,30 @@ const KNOWN_PARAMS: &[&str] = &[
     "on_stop",
 ];
 
-/// What is left out where the file does not say: places where secrets are handed to containers.
+/// What is omitted by default: the places where containers are usually given secrets.
 const DEFAULT_OMIT: &str = "Config.Env, HostConfig.LogConfig.Config";
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Publish {
     pub(crate) access: EtcdSettings,
-    /// Ends with a slash: `/docker-glue/`.
+    /// With a slash at the end: `/docker-glue/`.
     pub(crate) prefix: String,
-    /// `None`: what the engine calls its host.
+    /// `None` means the name of the host as the engine reports it.
     pub(crate) node: Option<String>,
     pub(crate) ttl: Duration,
     pub(crate) on_stop: OnStop,
     pub(crate) view: PublishView,
 }
 
-/// How etcd is reached.
+/// How to connect to etcd.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct EtcdSettings {
-    /// `https://10.0.0.2:2379`; at least one.
+    /// URLs such as `https://10.0.0.2:2379`; at least one.
     pub(crate) endpoints: Vec<String>,
     pub(crate) user: Option<(String, Password)>,
-    /// `None`: authorities that the machine trusts.
+    /// `None` means the certificate authorities that the machine trusts.
     pub(crate) ca: Option<PathBuf>,
-    /// Certificate and key.
+    /// The files of the client certificate and its key.
     pub(crate) identity: Option<(PathBuf, PathBuf)>,
 }
 
@@ -64,23 +64,23 @@ pub(crate) enum Password {
     File(PathBuf),
 }
 
-/// What becomes of the keys when docker-glue is told to stop.
+/// What happens to the keys when docker-glue stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OnStop {
     Delete,
-    /// Until the lease ends.
+    /// The keys remain until the lease expires.
     Keep,
 }
 
-/// What is shown of which containers.
+/// Which containers are published, and what is omitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PublishView {
     pub(crate) include_stopped: bool,
-    /// Paths into a container's description, by their steps.
+    /// The paths in a container's description that are omitted, as lists of keys.
     pub(crate) omit: Vec<Vec<String>>,
 }
 
-/// Never says a password.
+/// Does not print the password.
 impl fmt::Debug for Password {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -122,7 +122,7 @@ fn non_empty_param<'a>(params: &'a Section, key: &str) -> Option<&'a str> {
     params.get(key).filter(|text| !text.is_empty())
 }
 
-/// `/a/b`, or nothing for the root.
+/// Returns a path such as `/a/b`, or an empty string for the root.
 fn parse_key_path(params: &Section, key: &str, default: &str) -> Result<String, IniError> {
     let steps: Vec<_> = non_empty_param(params, key).unwrap_or(default).split('/').collect();
     let steps: Vec<_> = steps.into_iter().filter(|step| !step.is_empty()).collect();
@@ -141,7 +141,7 @@ fn parse_node(params: &Section) -> Result<Option<String>, IniError> {
     Ok(node.map(str::to_owned))
 }
 
-/// etcd counts whole seconds.
+/// etcd's leases have whole seconds.
 fn parse_ttl(params: &Section) -> Result<Duration, IniError> {
     let ttl = params.parse_duration("ttl", Duration::from_secs(30))?;
     if ttl < MIN_TTL || MAX_TTL < ttl {
@@ -206,7 +206,7 @@ impl EtcdSettings {
         Ok(Self { endpoints, user, ca: ca.map(PathBuf::from), identity })
     }
 
-    /// Somebody on the way could read the password.
+    /// Whether the password could be read on the network.
     pub(crate) fn sends_password_unencrypted(&self) -> bool {
         let is_remote = |url: &String| {
             let host = url.strip_prefix("http://")?;
@@ -217,7 +217,7 @@ impl EtcdSettings {
     }
 }
 
-/// Said plainly, or in clientParams, and not in both.
+/// Returns a value that is set as a param or in clientParams. It is an error if both set it.
 fn param_or_client(
     params: &Section,
     key: &str,
@@ -262,7 +262,7 @@ fn parse_endpoints(
     all.iter().map(|text| parse_endpoint(text, secure).map_err(wrong)).collect()
 }
 
-/// `10.0.0.2`, `etcd.test:2379`, `https://[::1]:2379/` as `http://10.0.0.2:2379` and so on.
+/// Turns `10.0.0.2`, `etcd.test:2379` or `https://[::1]:2379/` into URLs such as `http://10.0.0.2:2379`.
 fn parse_endpoint(text: &str, secure: bool) -> Result<String, String> {
     if text.contains('@') {
         return Err(
@@ -291,7 +291,7 @@ fn parse_endpoint(text: &str, secure: bool) -> Result<String, String> {
     if well { Ok(format!("{scheme}://{host}:{port}")) } else { Err(wrong()) }
 }
 
-/// What clientParams says, in the words of Python's etcd client.
+/// The content of clientParams, with the names of the Python etcd client.
 #[derive(Default)]
 struct ClientParams {
     hosts: Vec<String>,
@@ -303,7 +303,7 @@ struct ClientParams {
     key: Option<String>,
 }
 
-/// They are about that client's own doings.
+/// Options that only affect the Python client itself.
 const IGNORED_CLIENT_KEYS: &[&str] = &[
     "allow_reconnect",
     "allow_redirect",
@@ -366,7 +366,7 @@ impl ClientParams {
     }
 }
 
-/// `"a"`, `"a:1,b:2"`, `("a", 1)`, `(("a", 1), ("b", 2))`, `["a:1", "b"]`
+/// Parses `"a"`, `"a:1,b:2"`, `("a", 1)`, `(("a", 1), ("b", 2))`, `["a:1", "b"]`.
 fn parse_hosts(value: &Value) -> Option<Vec<String>> {
     match value {
         Value::String(text) => Some(text.split(',').map(|text| text.trim().to_owned()).collect()),

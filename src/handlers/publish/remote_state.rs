@@ -1,17 +1,17 @@
-//! What etcd holds under our keys, and how it differs from what it should hold.
+//! The keys that etcd holds under our prefix, and how they differ from what it should hold.
 //!
 //! Pure.
 
 use crate::model::container::ContainerId;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// One key of ours.
+/// One key under our prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RemoteKey {
-    /// `None`: somebody else has written it, and what is not known.
+    /// `None` if another writer has changed the key, so its value is unknown.
     pub(crate) digest: Option<u64>,
     pub(crate) lease: i64,
-    /// When it was written last, in etcd's count.
+    /// The revision of the last change, in etcd's count.
     pub(crate) revision: i64,
 }
 
@@ -23,7 +23,8 @@ pub(crate) struct KeyChanges {
     pub(crate) deletes: Vec<ContainerId>,
 }
 
-/// A key under another lease would end with that one: it is written again.
+/// Returns the keys to write and to delete. A key under another lease is written again, because it would be deleted
+/// with that lease.
 pub(crate) fn diff_keys(
     remote: &RemoteKeys,
     local: &BTreeMap<ContainerId, u64>,
@@ -40,7 +41,7 @@ pub(crate) fn diff_keys(
         .filter(|(id, digest)| !is_current(id, **digest) && refused.get(*id) != Some(*digest));
     let is_stale = |id: &&ContainerId| match local.get(*id) {
         None => true,
-        // What cannot be written anew is not left there as it was.
+        // If the new value is refused, the old one is deleted, because it is out of date.
         Some(digest) => refused.get(*id) == Some(digest),
     };
     KeyChanges {
@@ -49,7 +50,8 @@ pub(crate) fn diff_keys(
     }
 }
 
-/// The shelf as it was found to be, without the texts; and which keys somebody else has written.
+/// Merges the keys that were read without their values. Returns the new state, and the keys that another writer has
+/// changed.
 pub(crate) fn merge_fetched(
     remote: &RemoteKeys,
     fetched: RemoteKeys,
@@ -87,7 +89,7 @@ mod tests {
         ContainerId::new(name)
     }
 
-    /// `a=1 b=2@3`: digest 2 under lease 3.
+    /// Parses `a=1 b=2@3`: `b` has digest 2 and lease 3.
     fn remote_keys(text: &str) -> RemoteKeys {
         let remote_key = |word: &str| {
             let (name, fields) = word.split_once('=').unwrap();
@@ -113,12 +115,12 @@ mod tests {
             ("a=1 b=2", "a=1 b=2", "", "", ""),
             ("a=1 b=2", "a=1 b=3", "", "b", ""),
             ("a=1 b=2", "b=2", "", "", "a"),
-            // Of a process before this one.
+            // From an earlier process.
             ("a=1@3", "a=1", "", "a", ""),
-            // Somebody else's.
+            // Changed by another writer.
             ("a=?", "a=1", "", "a", ""),
             ("a=?", "", "", "", "a"),
-            // Too large as it is, but not as it was, nor as it may be one day.
+            // The current value of a is refused as too large; an earlier or later value is not.
             ("", "a=1 b=1", "a=1", "b", ""),
             ("a=1", "a=2", "a=2", "", "a"),
             ("", "a=2", "a=1", "a", ""),

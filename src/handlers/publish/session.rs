@@ -1,8 +1,8 @@
-//! Brings etcd to what it should hold, over one connection after another.
+//! Writes the required keys to etcd, over one connection after another.
 //!
-//! Nothing is believed that was not read in this session: a new one begins with the lease, and with all
-//! keys of ours as they are. What an open one has failed at is tried once more over a new one before it is a
-//! failure: tokens end, members restart, and leases end while nobody could keep them.
+//! A session only relies on what it has read itself: it starts with the lease and reads all our keys. If an operation
+//! fails in an open session, it is retried once in a new session before it counts as a failure: tokens expire,
+//! members restart, and leases expire while they cannot be renewed.
 
 use super::{
     etcd::{EtcdClient, EtcdWriteError, KeyValue, KeyWrite},
@@ -34,28 +34,30 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-/// Changes in one request: etcd takes 128, and 1.5 MiB.
+/// The size of one request. etcd's limits are 128 operations and 1.5 MiB.
 const MAX_BATCH_KEYS: usize = 64;
 const MAX_BATCH_BYTES: usize = 512 * 1024;
-/// How long etcd is waited for when docker-glue is to stop.
+/// How long to wait for etcd when docker-glue stops.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The lease in the handler's state.
+/// The name of the lease record in the handler's state.
 const LEASE_FILE: &str = "lease";
 
-/// No other process has it, not even one of the same number in another life of a container.
+/// Identifies this process. The start time is included, because process ids repeat when a container restarts.
 static PROCESS_ID: LazyLock<String> = LazyLock::new(|| {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     format!("{}-{}", std::process::id(), since.as_nanos())
 });
 
-/// A lease as it is kept over a restart: whoever goes on with it writes nothing that is there already.
+/// The lease as it is stored across a restart. A process that continues a lease does not write the existing keys
+/// again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct LeaseRecord {
     lease: i64,
-    /// Whose it is: another handler of the same process ends it when it goes.
+    /// The process that holds the lease. Only the lease of an earlier process is continued: another handler of the
+    /// same process revokes its lease when it ends.
     process: String,
-    /// It is for these keys of this etcd alone.
+    /// The lease is only valid for these keys in this etcd.
     keys: String,
     endpoints: Vec<String>,
     ttl: u64,
@@ -64,23 +66,23 @@ struct LeaseRecord {
 #[derive(Debug)]
 pub(crate) struct Publisher {
     publish: Publish,
-    /// The handler's.
+    /// The name of the handler.
     name: String,
     docker: docker::EngineSettings,
     containers: watch::Receiver<Arc<ContainerMap>>,
     leaving: watch::Receiver<Arc<BTreeSet<ContainerId>>>,
     state: HandlerState,
-    /// Before each container's id; `None` until the engine has said its name.
+    /// The key up to the container's id; `None` until the engine has reported the name of its host.
     key_prefix: Option<String>,
     local: LocalKeys,
-    /// Texts that etcd takes for too large.
+    /// Digests of texts that etcd refuses as too large.
     too_large: BTreeMap<ContainerId, u64>,
-    /// It outlives connections.
+    /// Independent of connections.
     lease: Option<i64>,
     session: Option<EtcdSession>,
-    /// The endpoint that answered last.
+    /// The index of the endpoint that answered last.
     endpoint: usize,
-    /// Somebody else writes our keys, and it has been said.
+    /// Whether another writer changes our keys. This is logged once.
     has_conflict: bool,
 }
 
@@ -89,12 +91,12 @@ struct EtcdSession {
     etcd: EtcdClient,
     lease: i64,
     remote: RemoteKeys,
-    /// When the lease is to be kept alive, and when the keys are looked at again.
+    /// When to renew the lease, and when to read the keys again.
     keep_alive_at: Instant,
     verify_at: Instant,
 }
 
-/// What a pass did.
+/// What a pass has written.
 #[derive(Debug, Default)]
 pub(crate) struct WriteReport {
     puts: usize,
@@ -108,7 +110,7 @@ impl WriteReport {
     }
 }
 
-/// `wrote 2, removed 1 under /docker-glue/node/containers/`
+/// Prints for example `wrote 2, removed 1 under /docker-glue/node/containers/`.
 impl fmt::Display for WriteReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "wrote {}, removed {} under {}", self.puts, self.deletes, self.key_prefix)
@@ -135,19 +137,19 @@ impl Publisher {
         }
     }
 
-    /// When there is something to do though nothing happens.
+    /// Returns when the next pass is due without a message.
     pub(crate) fn next_deadline(&self) -> Instant {
         let due = self.session.as_ref().map(|session| session.keep_alive_at.min(session.verify_at));
         due.unwrap_or_else(Instant::now)
     }
 
-    /// Brings etcd to what the roster says. It may be dropped at any place.
+    /// Writes the current containers to etcd. Cancel safe: this future may be dropped at any await.
     pub(crate) async fn publish_changes(&mut self) -> Result<WriteReport> {
         let key_prefix = self.resolve_key_prefix().await?;
         let roster = Arc::clone(&self.containers.borrow_and_update());
         let leaving = Arc::clone(&self.leaving.borrow_and_update());
         while self.local.update_batch(&roster, &leaving, &self.publish.view) {
-            // Others may want to do something meanwhile.
+            // Other tasks may need to run.
             yield_now().await;
         }
         if let Some(session) = self.session.take() {
@@ -176,7 +178,7 @@ impl Publisher {
         Ok(self.key_prefix.insert(self.publish.key_prefix(&node)).clone())
     }
 
-    /// By the endpoint that answered last, else by the next one that does.
+    /// Opens a session with the endpoint that answered last, or else with the next one that answers.
     async fn open_session(&mut self, key_prefix: &str) -> Result<EtcdSession> {
         let endpoints = self.publish.access.endpoints.clone();
         let mut failures = Vec::new();
@@ -209,7 +211,7 @@ impl Publisher {
         })
     }
 
-    /// The one that there was, where it has not ended.
+    /// Returns the current lease if it has not expired, or else the lease of an earlier process, or a new one.
     async fn acquire_lease(&mut self, etcd: &EtcdClient, key_prefix: &str) -> Result<i64> {
         if let Some(lease) = self.lease {
             if etcd.keep_alive(lease).await? {
@@ -226,7 +228,7 @@ impl Publisher {
         Ok(*self.lease.insert(record.lease))
     }
 
-    /// Of a process before this one, where it has not ended.
+    /// Returns the lease of an earlier process if it has not expired.
     async fn previous_lease(
         &mut self,
         etcd: &EtcdClient,
@@ -254,7 +256,7 @@ impl Publisher {
         }
     }
 
-    /// The session is kept only where all went well.
+    /// Writes all changes. The session is kept only if everything succeeded.
     async fn sync_keys(
         &mut self,
         mut session: EtcdSession,
@@ -293,7 +295,8 @@ impl Publisher {
         Ok(report)
     }
 
-    /// How many were written: one that etcd takes for too large costs itself.
+    /// Writes a batch. Returns how many keys were written. If etcd refuses one as too large, only that one is left
+    /// out.
     async fn put_batch(
         &mut self,
         session: &mut EtcdSession,
@@ -338,7 +341,7 @@ impl Publisher {
         }
     }
 
-    /// Keys that nobody would keep are not left to be believed.
+    /// Removes the keys, unless they are to be kept: nothing would update them any more.
     pub(crate) async fn shut_down(mut self) {
         let Some(lease) = self.lease else { return };
         let (handler, ttl) = (&self.name, self.publish.ttl.as_secs());
@@ -394,7 +397,7 @@ impl EtcdSession {
         Ok(())
     }
 
-    /// How many keys are not as they were left.
+    /// Reads the keys again. Returns how many were changed by another writer.
     async fn verify_keys(&mut self, key_prefix: &str, ttl: Duration) -> Result<usize> {
         let mut fetched = RemoteKeys::new();
         let bare = |value: &KeyValue| RemoteKey { digest: None, ..RemoteKey::from(value) };

@@ -1,4 +1,4 @@
-//! The command lines of `notify` and `check`: words, for which no shell is started.
+//! Parses the command lines of `notify` and `check`, which are run without a shell.
 
 use crate::{
     handlers::{
@@ -10,7 +10,7 @@ use crate::{
 use std::path::{Path, PathBuf};
 
 /// # Errors
-/// A quote is not closed; it is meant for a shell; or there is no such program.
+/// If a quote is not closed, the command needs a shell, or the program does not exist.
 pub(crate) fn parse_command(
     params: &Section,
     key: &str,
@@ -32,8 +32,8 @@ pub(crate) fn parse_command(
     checked.map_err(|message| params.error_at(key, message)).map(|()| Some(words))
 }
 
-/// What a shell would not take as it stands: an operator, a variable, a home, a pattern. In quotes it may stand, but
-/// for what double ones leave to the shell.
+/// Returns the first part that only a shell would interpret: an operator, a variable, a home directory, a pattern.
+/// Such characters are accepted in quotes, except those that a shell interprets in double quotes.
 fn find_shell_syntax(text: &str) -> Option<String> {
     let assigned = text.split_whitespace().next().and_then(|word| word.split_once('='));
     if let Some((name, _)) = assigned
@@ -59,7 +59,7 @@ fn find_shell_syntax(text: &str) -> Option<String> {
             }
             (None, '~') if before.is_whitespace() => return Some(leading_word(remaining)),
             (None, '*') => return Some("*".to_owned()),
-            // A shell's comment.
+            // The start of a comment in a shell.
             (None, '#') if before.is_whitespace() => return Some("#".to_owned()),
             _ => {}
         }
@@ -73,7 +73,8 @@ fn is_variable_name(text: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-/// `$VAR`, `${VAR}`, `$(command)`, `$1`; not the `$` at an expression's end.
+/// Whether `$` is followed by an expansion: `$VAR`, `${VAR}`, `$(command)`, `$1`; but not a `$` at the end of an
+/// expression.
 fn is_expansion(after: &str) -> bool {
     after.starts_with(|c: char| c.is_ascii_alphanumeric() || "_{(?!#@$".contains(c))
 }
@@ -83,7 +84,7 @@ fn leading_word(remaining: &str) -> String {
     remaining[..end.unwrap_or(remaining.len())].to_owned()
 }
 
-/// One of PATH, unless it is a path. Where no PATH is known, nothing is.
+/// Checks that a program exists: a path, or a name in PATH. Without a PATH nothing is checked.
 fn check_program(name: &str, settings: &GlueSettings) -> Result<(), String> {
     let Some(path) = settings.machine.env.get("PATH") else { return Ok(()) };
     let folders: Vec<_> = if name.contains('/') {

@@ -1,4 +1,4 @@
-//! A template and what there is become text. It looks at nothing but what `TemplateContext` and `TemplateEnv` hold.
+//! A compiled template, which is rendered to text. It only accesses what `TemplateContext` and `TemplateEnv` contain.
 
 use super::{
     context::TemplateContext,
@@ -20,27 +20,27 @@ use std::{
     },
 };
 
-/// What a template is, and where those are that it includes.
+/// A template, with the environment from which it includes others.
 pub(crate) struct CompiledTemplate {
     name: String,
     environment: Environment<'static>,
     blanks: BlankLines,
-    /// Something undefined left nothing behind.
+    /// Whether an undefined value was rendered as empty text.
     has_undefined: Arc<AtomicBool>,
     budget: Arc<RenderBudget>,
 }
 
-/// Lines that have nothing on them but space.
+/// Whether lines with nothing but spaces are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BlankLines {
     Drop,
     Keep,
 }
 
-/// What is wrong with a template, and where.
+/// An error in a template, and where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RenderError {
-    /// Of the template, or of one that it includes.
+    /// The name of the template, or of one that it includes.
     pub name: String,
     pub line: Option<usize>,
     pub text: String,
@@ -48,7 +48,7 @@ pub struct RenderError {
 
 impl CompiledTemplate {
     /// # Errors
-    /// It is no template.
+    /// If the template is not valid.
     pub(crate) fn new(
         name: &str,
         text: &str,
@@ -59,9 +59,9 @@ impl CompiledTemplate {
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         let syntax = syntax.map_err(|error| RenderError::from_minijinja(&error, name))?;
         environment.set_syntax(syntax.clone());
-        // It is configuration that is written, not HTML.
+        // The output is a configuration file, not HTML.
         environment.set_auto_escape_callback(|_| AutoEscape::None);
-        // What is undefined is named by its expression.
+        // With this, an error names the undefined expression.
         environment.set_debug(true);
         let undefined = Arc::new(AtomicBool::new(false));
         environment.set_unknown_method_callback(python::call_method);
@@ -84,7 +84,7 @@ impl CompiledTemplate {
         Ok(page.with_limits(RenderLimits::default()))
     }
 
-    /// Rendering takes no more than this.
+    /// Sets the limits of rendering.
     pub(crate) fn with_limits(mut self, limits: RenderLimits) -> Self {
         self.budget = Arc::new(RenderBudget::new(limits));
         self.environment.set_fuel(Some(limits.steps));
@@ -101,7 +101,7 @@ impl CompiledTemplate {
     }
 
     /// # Errors
-    /// It asks for what can't be.
+    /// If the template fails at run time, or exceeds a limit.
     pub(crate) fn render_text(&self, root: &Arc<TemplateContext>) -> Result<String, RenderError> {
         let text = self.render_with(&self.environment, root)?;
         Ok(match self.blanks {
@@ -110,12 +110,12 @@ impl CompiledTemplate {
         })
     }
 
-    /// Whether something was undefined, and left nothing in the text that was rendered.
+    /// Whether an undefined value was rendered as empty text.
     pub(crate) fn has_undefined(&self) -> bool {
         self.has_undefined.load(Relaxed)
     }
 
-    /// What it was.
+    /// Returns an error that names the first undefined value.
     pub(crate) fn find_undefined(&self, root: &Arc<TemplateContext>) -> Option<RenderError> {
         let mut environment = self.environment.clone();
         environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
@@ -134,7 +134,7 @@ impl CompiledTemplate {
         let rendered =
             template.and_then(|template| template.render_captured_to(context, &mut text).map(drop));
         rendered.map_err(|error| self.to_render_error(&error))?;
-        // Of texts, each written whole.
+        // The output consists of strings that are each written whole.
         Ok(String::from_utf8_lossy(&text.text).into_owned())
     }
 
@@ -148,7 +148,7 @@ impl CompiledTemplate {
     }
 }
 
-/// The error, and those of minijinja's that it comes of.
+/// Returns the error and its causes that are errors of minijinja.
 fn minijinja_causes(error: &Error) -> impl Iterator<Item = &Error> {
     let first: Option<&(dyn std::error::Error + 'static)> = Some(error);
     let all = std::iter::successors(first, |error| error.source());
@@ -156,14 +156,15 @@ fn minijinja_causes(error: &Error) -> impl Iterator<Item = &Error> {
 }
 
 /// # Errors
-/// A tag is longer than what can be read.
+/// If a tag is longer than minijinja can parse.
 fn check_tags(name: &str, text: &str) -> Result<(), RenderError> {
     let Some(line) = operator::find_long_tag(text, MOST_TOKENS) else { return Ok(()) };
     let text = format!("a tag has more than {MOST_TOKENS} names, operators and brackets");
     Err(RenderError { name: name.to_owned(), line: Some(line), text })
 }
 
-/// With LF alone at line ends, as Jinja2 reads it. What is wrong with it is told of the text that its author knows.
+/// Prepares the source: LF line ends, as in Jinja2, and rewritten operators. If the rewritten source is not valid,
+/// the original is returned, so that an error refers to the text that the author knows.
 fn preprocess_source(name: &str, text: &str, syntax: &SyntaxConfig) -> String {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
@@ -176,7 +177,7 @@ fn preprocess_source(name: &str, text: &str, syntax: &SyntaxConfig) -> String {
     }
 }
 
-/// Jinja drops a template's last line end; a file has one.
+/// Jinja removes the last line end of a template, but a file should end with one.
 fn with_final_newline(mut text: String) -> String {
     if !text.is_empty() && !text.ends_with('\n') {
         text.push('\n');
@@ -194,7 +195,7 @@ fn without_blank_lines(text: &str) -> String {
 }
 
 impl RenderError {
-    /// The innermost is what is wrong: an include is to blame for nothing.
+    /// The innermost error is the actual cause; the errors around it only say which template included which.
     fn from_minijinja(error: &Error, name: &str) -> Self {
         let mut innermost = error;
         let mut source = std::error::Error::source(error);
@@ -235,7 +236,7 @@ fn is_caused_by_none(error: &Error) -> bool {
     false
 }
 
-/// With the expression, and a way out.
+/// Returns a message with the expression and a suggestion.
 fn none_message(error: &Error) -> String {
     let offset = error.range().map(|range| range.start);
     let found = error.template_source().zip(offset);
@@ -247,7 +248,7 @@ fn none_message(error: &Error) -> String {
     )
 }
 
-/// `web.tmpl:3: …`
+/// Prints for example `web.tmpl:3: …`.
 impl fmt::Display for RenderError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)?;

@@ -1,7 +1,7 @@
-//! What templates can say of a container, out of its inspection.
+//! Containers as templates see them, made from their inspection.
 //!
-//! Pure. Of an inspection only what templates mostly ask for is kept, and made once for each description:
-//! a roster of 10,000 of which one is new costs one.
+//! Pure. Only the fields that templates commonly use are kept, and each description is converted once: if one of
+//! 10,000 containers is new, only that one is converted.
 
 use super::value::{Dict, ListKind, RawObject, ValueList};
 use crate::{
@@ -18,12 +18,12 @@ struct CachedView {
     value: Value,
 }
 
-/// All that there are, as templates see them.
+/// All containers as templates see them.
 #[derive(Debug, Default)]
 pub(crate) struct ContainerViews(BTreeMap<ContainerId, CachedView>);
 
 impl ContainerViews {
-    /// Makes anew what is new.
+    /// Converts the containers that are new or changed.
     pub(crate) fn update_views(&mut self, roster: &ContainerMap) {
         self.0.retain(|id, _| roster.contains_key(id));
         for (id, inspected) in roster {
@@ -33,7 +33,7 @@ impl ContainerViews {
         }
     }
 
-    /// The youngest first, as Docker lists them.
+    /// Returns the containers, the newest first, as Docker lists them.
     pub(crate) fn containers(&self) -> Vec<Value> {
         let created = |value: &Value| {
             let dict = value.downcast_object_ref::<Dict>();
@@ -47,7 +47,8 @@ impl ContainerViews {
 
 impl CachedView {
     fn from_description(of: &Arc<Description>) -> Self {
-        // The engine's own words, written by us: what cannot be read is not there.
+        // The text comes from the engine and was serialized by this program. What cannot be parsed is treated as
+        // absent.
         let inspected: InspectView = serde_json::from_str(&of.json).unwrap_or_default();
         Self { source: Arc::clone(of), value: inspected.into_value(of) }
     }
@@ -160,14 +161,14 @@ struct Mount {
     rw: bool,
 }
 
-/// The engine says `null` where it has nothing to say.
+/// The engine may send `null` instead of an empty value.
 fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     from: D,
 ) -> Result<T, D::Error> {
     Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
-/// A port, and `tcp` or `udp`.
+/// Parses a port and a protocol, such as `80/tcp` or `53/udp`.
 fn parse_port(text: &str) -> Option<(u16, &str)> {
     let (port, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
     Some((port.parse().ok()?, protocol))
@@ -184,7 +185,7 @@ pub(crate) fn ports_by_protocol(all: &[(u16, &str)]) -> Value {
     Dict::from_fields([("tcp", of("tcp")), ("udp", of("udp"))], RawObject::Nothing)
 }
 
-/// `NAME=VALUE`, in the engine's order.
+/// Makes a dict from `NAME=VALUE` lines, in the engine's order.
 pub(crate) fn env_dict(lines: Vec<String>) -> Value {
     let pair = |line: String| match line.split_once('=') {
         Some((name, value)) => (name.to_owned(), value.to_owned()),
@@ -252,7 +253,7 @@ fn network_value(name: &str, view: EndpointView) -> Value {
         ("name", Value::from(name)),
         ("ip_address", Value::from(view.ip_address.as_str())),
         ("ip6_address", Value::from(view.ip6_address.as_str())),
-        // docker-gen's names of both.
+        // The names that docker-gen has for these two.
         ("ip", Value::from(view.ip_address)),
         ("ip6", Value::from(view.ip6_address)),
         ("gateway", Value::from(view.gateway)),
@@ -273,7 +274,8 @@ fn mount_value(mount: Mount) -> Value {
     Dict::from_fields(fields, RawObject::Nothing)
 }
 
-/// docker-gen's: a port of the container, and where it is on the host, if it is; sorted.
+/// Returns docker-gen's `Addresses`: each port of the container and where it is published on the host, if it is;
+/// sorted.
 fn address_values(settings: &NetworkSettings, config: &ContainerConfig) -> Vec<Value> {
     let first = settings.networks.values().flatten().find(|view| !view.ip_address.is_empty());
     let (ip, ip6) = first.map_or(("", ""), |view| (&view.ip_address, &view.ip6_address));

@@ -1,7 +1,7 @@
-//! The names that a template can use: `containers`, `services`, …
+//! The variables that a template can use: `containers`, `services`, …
 //!
-//! Pure. What only a Swarm manager knows is not asked for until a template has looked for it: it then
-//! comes out as if there was none, and is rendered again.
+//! Pure. What only a Swarm manager knows is not queried until a template uses it. The template is then rendered
+//! without it at first, and again with it.
 
 use super::{
     container::ContainerViews,
@@ -68,7 +68,7 @@ impl TemplateContext {
         })
     }
 
-    /// Whether a template looked for what is there in a Swarm only.
+    /// Whether a template used a variable that only exists in a Swarm.
     pub(crate) fn needs_swarm(&self) -> bool {
         self.needs_swarm.load(Relaxed)
     }

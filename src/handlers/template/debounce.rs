@@ -1,7 +1,7 @@
-//! When others are told of changes that follow each other closely.
+//! When to notify about changes that follow each other closely.
 //!
-//! Pure: docker-pygen's rule. The first change is told after the least time, and each further one puts that
-//! off by the least time again, but never beyond the most since the first.
+//! Pure. The rule is docker-pygen's: a change is notified after the minimum delay, and each further change restarts
+//! that delay, but never beyond the maximum delay after the first change.
 
 use std::time::{Duration, Instant};
 
@@ -36,7 +36,7 @@ impl Debounce {
         self.pending.map(|request| request.due)
     }
 
-    /// They are told now; the next change begins anew.
+    /// Clears the batch, because it is being notified now. The next change starts a new one.
     pub(crate) fn clear_pending(&mut self) {
         self.pending = None;
     }

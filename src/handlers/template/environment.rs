@@ -1,4 +1,4 @@
-//! What templates may see of this machine: its environment, files, and the templates beside them.
+//! What templates may access on this machine: environment variables, files, and other templates.
 
 use minijinja::{Error, ErrorKind};
 use std::{
@@ -8,17 +8,17 @@ use std::{
     sync::Arc,
 };
 
-/// Relative paths start at the folder.
+/// Relative paths start from `folder`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TemplateEnv {
     pub folder: PathBuf,
     pub env: Arc<BTreeMap<String, String>>,
-    /// The full id of the container that we run in, if we do.
+    /// The full id of the container that docker-glue runs in, if it does.
     pub own_container_id: Option<Arc<str>>,
 }
 
 impl TemplateEnv {
-    /// What is included or extended: a file in the template's folder or below it.
+    /// Returns an included or extended template: a file in the template's folder or below it.
     pub(crate) fn read_include(&self, name: &str) -> Result<Option<String>, Error> {
         let inside = |part| matches!(part, Component::Normal(_) | Component::CurDir);
         if !Path::new(name).components().all(inside) {
@@ -54,7 +54,7 @@ impl TemplateEnv {
         self.folder.join(path).exists()
     }
 
-    /// `read_config` of docker-pygen: `KEY=VALUE` lines of a file, or the whole of one, or the environment.
+    /// `read_config` of docker-pygen: the value of a `KEY=VALUE` line in a file, or the whole file.
     pub(crate) fn read_config(&self, key: &str, path: Option<&str>, whole: bool) -> Option<String> {
         let text = fs::read_to_string(self.folder.join(path?)).ok()?;
         if whole {

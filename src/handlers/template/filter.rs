@@ -1,7 +1,7 @@
-//! Which containers a template gets to see: `only_exposed`, `only_published`, `include_stopped`, `filter`.
+//! Which containers a template sees: `only_exposed`, `only_published`, `include_stopped`, `filter`.
 //!
-//! Pure. A filter is docker's own, `KEY=VALUE`: several of a key mean any of them, of different keys all of
-//! them, and labels all of them.
+//! Pure. Filters have docker's syntax, `KEY=VALUE`: if a key is given several times, any value may match, but for
+//! labels all must match. Different keys must all match.
 
 use super::value::{Dict, ValueList};
 use crate::{
@@ -54,20 +54,20 @@ impl TemplateFilter {
         })
     }
 
-    /// `containers`: of all those the ones that run, unless stopped ones are asked for.
+    /// `containers`: the running containers, or all if stopped ones are included.
     pub(crate) fn matches(&self, container: &Value) -> bool {
         let Some(dict) = container.downcast_object_ref::<Dict>() else { return false };
-        // docker-gen and docker-pygen list what `docker ps` lists: a paused container is there.
+        // docker-gen and docker-pygen list what `docker ps` lists, which includes paused containers.
         let runs = dict.find_value("running").is_some_and(Value::is_true);
         (self.includes_stopped() || runs) && self.matches_criteria(dict)
     }
 
-    /// Whether those that do not run are among them.
+    /// Whether containers that do not run are included.
     pub(crate) fn includes_stopped(&self) -> bool {
         self.include_stopped || self.criteria.contains_key("status")
     }
 
-    /// `all_containers`
+    /// `all_containers`: containers in any state.
     pub(crate) fn matches_any_state(&self, container: &Value) -> bool {
         container.downcast_object_ref::<Dict>().is_some_and(|dict| self.matches_criteria(dict))
     }
@@ -111,7 +111,7 @@ fn any_item(dict: &Dict, list: &str, is: impl Fn(&Dict) -> bool) -> bool {
     dicts.filter_map(Value::downcast_object_ref::<Dict>).any(is)
 }
 
-/// A part of the name, or with `^` and `$` its beginning and its end.
+/// Matches a part of the name; `^` and `$` anchor it to the beginning and the end.
 fn name_matches(name: &str, pattern: &str) -> bool {
     let (from, start) =
         pattern.strip_prefix('^').map_or((pattern, false), |remaining| (remaining, true));
@@ -142,7 +142,7 @@ fn has_label(dict: &Dict, criteria: &str) -> bool {
     }
 }
 
-/// `80`, `80/tcp`, `8000-9000/tcp`; nothing is any.
+/// Matches `80`, `80/tcp`, `8000-9000/tcp`; an empty criterion matches any port.
 fn port_matches(dict: &Dict, criteria: &str) -> bool {
     let (range, protocol) = criteria.split_once('/').unwrap_or((criteria, ""));
     let (from, to) = range.split_once('-').unwrap_or((range, range));

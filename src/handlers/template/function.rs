@@ -1,4 +1,4 @@
-//! Functions and filters beyond Jinja's own: docker-pygen's, and those of docker-gen that help.
+//! Functions and filters that Jinja does not have: all of docker-pygen's, and useful ones of docker-gen.
 
 #![allow(clippy::needless_pass_by_value, reason = "it is how minijinja hands arguments over")]
 
@@ -43,7 +43,7 @@ pub(crate) fn add_functions(environment: &mut Environment<'static>, outside: &Te
     });
     item.add_filter("sha1", |text: &str| {
         Sha1::digest(text).iter().fold(String::new(), |mut hex, byte| {
-            // Writing to a text cannot fail.
+            // Writing to a string cannot fail.
             let _ = write!(hex, "{byte:02x}");
             hex
         })
@@ -52,7 +52,7 @@ pub(crate) fn add_functions(environment: &mut Environment<'static>, outside: &Te
         serde_json::to_string(&value).map_err(|error| invalid_operation(error.to_string()))
     });
     item.add_filter("parse_json", |text: &str| {
-        // In the order in which it is written.
+        // The order of keys is kept.
         serde_json::from_str::<Value>(text)
             .map_err(|error| invalid_operation(format!("invalid JSON: {error}")))
     });
@@ -80,7 +80,7 @@ pub(crate) fn add_functions(environment: &mut Environment<'static>, outside: &Te
     item.add_filter("must_be_one_of", must_be_one_of);
     item.add_filter("must_be_int", must_be_int);
     item.add_function("coalesce", |all: Rest<Value>| {
-        // An environment's variable that is not there is an empty text.
+        // An environment variable that is not set is an empty string.
         all.iter().find(|value| !is_empty_value(value)).cloned().unwrap_or_else(|| Value::from(()))
     });
     item.add_function("when", |condition: Value, yes: Value, no: Option<Value>| {
@@ -96,7 +96,7 @@ pub(crate) fn add_functions(environment: &mut Environment<'static>, outside: &Te
     });
 }
 
-/// Those that keep some of a list.
+/// Adds filters that select items of a list.
 fn add_where_filters(environment: &mut Environment<'static>) {
     environment.add_filter("where", |list: Value, path: &str, value: Value| {
         filter_list(&list, |quoted_value| {
@@ -154,7 +154,8 @@ pub(crate) fn invalid_operation(text: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidOperation, text.into())
 }
 
-/// `labels.web`, `env.VIRTUAL_HOST`, `networks.first.id`: a name with dots in it is a label's, if one has it.
+/// Looks up `labels.web`, `env.VIRTUAL_HOST`, `networks.first.id`. A name that contains dots is tried as a label
+/// first.
 pub(crate) fn lookup_path(value: &Value, path: &str) -> FunctionResult {
     let mut current = value.clone();
     let mut remaining = path;
@@ -196,7 +197,7 @@ fn filter_list(list: &Value, mut is: impl FnMut(&Value) -> FunctionResult<bool>)
     Ok(ValueList::with_same_kind(list, matching))
 }
 
-/// Labels and variables are texts, ports and the like are numbers: `'80'` means 80 as well.
+/// Labels and variables are strings, ports and similar values are numbers: `'80'` also equals 80.
 fn loosely_equal(left: &Value, right: &Value) -> bool {
     let is_plain = |value: &Value| {
         matches!(value.kind(), ValueKind::String | ValueKind::Number | ValueKind::Bool)
@@ -212,7 +213,7 @@ fn contains_value(value: &Value, all: &[Value]) -> bool {
     all.iter().any(|quoted_value| loosely_equal(quoted_value, value))
 }
 
-/// `true` and `false` as labels and docker-gen have them.
+/// Returns the value as text, with `true` and `false` in lower case as in labels and docker-gen.
 fn plain_text(value: &Value) -> String {
     match (value.as_str(), value.kind()) {
         (Some(text), _) => text.to_owned(),
@@ -225,7 +226,7 @@ fn split_value(value: &Value, separator: &str) -> Vec<String> {
     plain_text(value).split(separator).map(|text| text.trim().to_owned()).collect()
 }
 
-/// What has no value is in no group, unless there is a default; groups are sorted by their key.
+/// Groups items by key, sorted by key. An item without a value is in no group, unless there is a default.
 fn group_items(
     list: &Value,
     keys: impl Fn(&Value) -> FunctionResult<Vec<Value>>,
@@ -272,13 +273,13 @@ fn sort_objects_by(list: Value, path: &str, named: Kwargs) -> FunctionResult {
     Ok(ValueList::with_same_kind(&list, keyed.into_iter().map(|(_, value)| value).collect()))
 }
 
-/// The longest that is a part of the text.
+/// Returns the longest word that is part of the text.
 fn closest(words: Vec<String>, text: &str) -> String {
     let within = words.into_iter().filter(|word| text.contains(word.as_str()));
     within.rev().max_by_key(String::len).unwrap_or_default()
 }
 
-/// The words of Go, in which docker-gen reads them.
+/// Parses the boolean words of Go, which docker-gen accepts.
 fn parse_bool(value: Value) -> FunctionResult<bool> {
     match (value.kind(), value.as_str()) {
         (ValueKind::Bool, _) => Ok(value.is_true()),
@@ -307,7 +308,7 @@ fn must_be_int(value: Value, least: Option<i64>, most: Option<i64>) -> FunctionR
     Err(invalid_operation(format!("{number} is not between {least} and {most}")))
 }
 
-/// One word for nginx: in quotes where it would be several, or none.
+/// Returns the text as one word for nginx, quoted if necessary.
 fn nginx_quote(text: &str) -> FunctionResult<String> {
     let is_plain = |c: char| !c.is_whitespace() && !"\"'\\;{}#".contains(c);
     match (text.contains('"'), text.contains('\'')) {

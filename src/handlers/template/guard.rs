@@ -1,12 +1,12 @@
-//! Tests and a filter for text that somebody else has chosen: what passes them cannot end the line, or the word, that a template
-//! puts it into.
+//! Tests and a filter for text from untrusted sources. Text that passes them cannot end the line or the word into
+//! which a template puts it.
 //!
 //! Pure.
 
 use super::jinja::reject_none;
 use minijinja::{Environment, Error, Value};
 
-/// Of a host name, and of one of its parts.
+/// The greatest length of a host name, and of one of its parts.
 const MAX_HOSTNAME_LENGTHS: (usize, usize) = (253, 63);
 
 pub(crate) fn add_guards(environment: &mut Environment<'static>) {
@@ -32,7 +32,7 @@ fn is_hostname_part(part: &str) -> bool {
         && !part.ends_with('-')
 }
 
-/// What a URL's path has in it: no blanks, quotes, brackets or semicolons, and no dots that climb.
+/// Whether the text is a plain URL path: no spaces, quotes, brackets or semicolons, and no `..` segment.
 fn is_path(text: &str) -> bool {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/-._~%+@:=,".contains(c);
     text.starts_with('/')
@@ -41,7 +41,7 @@ fn is_path(text: &str) -> bool {
         && !text.split('/').any(|segment| segment == "..")
 }
 
-/// Whatever ends a line, turns it around or moves a terminal's cursor is a blank.
+/// Replaces characters that end a line, change its direction or control a terminal with spaces.
 fn one_line(text: &str) -> String {
     let is_other = |c: char| {
         c.is_control()

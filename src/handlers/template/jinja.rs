@@ -1,6 +1,6 @@
-//! Filters, tests and functions of Jinja2 that minijinja does not have, or has otherwise.
+//! Filters, tests and functions of Jinja2 that minijinja does not have, or that behave differently there.
 //!
-//! Pure. None is never made a word: nobody wants Python's None in a file.
+//! Pure. None is never converted to text, because the word `None` has no place in a configuration file.
 
 #![allow(clippy::needless_pass_by_value, reason = "it is how minijinja hands arguments over")]
 
@@ -123,7 +123,7 @@ pub(crate) fn add_filters(environment: &mut Environment<'static>) {
     item.add_function("joiner", globals::joiner);
 }
 
-/// Their arguments have a place, but for minijinja a name alone.
+/// Filters whose arguments may be positional in Jinja2, but must be named in minijinja.
 fn keyword_filters() -> [(&'static str, Value, &'static [&'static str]); 7] {
     [
         ("dictsort", Value::from_function(filters::dictsort), &["case_sensitive", "by", "reverse"]),
@@ -144,7 +144,7 @@ fn keyword_filters() -> [(&'static str, Value, &'static [&'static str]); 7] {
     ]
 }
 
-/// What they make of none would be a word.
+/// Filters that would convert none to text. They reject it instead.
 fn text_filters() -> [(&'static str, Value); 6] {
     [
         ("capitalize", Value::from_function(filters::capitalize)),
@@ -156,7 +156,7 @@ fn text_filters() -> [(&'static str, Value); 6] {
     ]
 }
 
-/// None was about to become a word of the file.
+/// None was about to be written into the file.
 #[derive(Debug)]
 pub(crate) struct NoneValueError;
 
@@ -169,7 +169,7 @@ impl fmt::Display for NoneValueError {
 impl std::error::Error for NoneValueError {}
 
 /// # Errors
-/// It is none.
+/// If the value is none.
 pub(crate) fn reject_none(value: &Value) -> Result<(), Error> {
     if value.is_none() {
         Err(invalid_operation(NoneValueError.to_string()).with_source(NoneValueError))
@@ -187,7 +187,7 @@ fn empty_kwargs() -> Kwargs {
     std::iter::empty::<(String, Value)>().collect()
 }
 
-/// What is given in places, and by names, all by names.
+/// Converts positional and named arguments to named ones.
 fn to_kwargs(mut given: Vec<Value>, names: &[&str]) -> FilterResult<Kwargs> {
     let kwargs = given.pop_if(|value| value.is_kwargs()).map(Kwargs::try_from).transpose()?;
     if names.len() < given.len() {
@@ -202,7 +202,7 @@ fn to_kwargs(mut given: Vec<Value>, names: &[&str]) -> FilterResult<Kwargs> {
     Ok(all.into_iter().collect())
 }
 
-/// Of these names; what is not given is undefined.
+/// Returns the arguments with these names; an argument that is not given is undefined.
 pub(crate) fn parse_arguments<const N: usize>(
     given: impl Into<Vec<Value>>,
     names: [&str; N],
@@ -218,7 +218,7 @@ pub(crate) fn parse_arguments<const N: usize>(
     Ok(values)
 }
 
-/// Of numbers, texts and lists.
+/// Adds numbers, or concatenates strings or lists.
 fn add_values(state: &mut State<'_, '_>, left: Value, right: Value) -> FilterResult {
     let is_whole = |value: &Value| value.kind() == ValueKind::Number && value.is_integer();
     if is_whole(&left)
@@ -239,13 +239,13 @@ fn add_values(state: &mut State<'_, '_>, left: Value, right: Value) -> FilterRes
     sum.eval(context! { a => left, b => right })
 }
 
-/// In bytes; what is no text is short as one.
+/// Returns the length of a string in bytes; 0 for other values, whose text is short.
 fn text_length(value: &Value) -> usize {
     value.as_str().map_or(0, str::len)
 }
 
 /// # Errors
-/// The text, filled in at its signs, may be too long.
+/// If the text could become too long when each sign is replaced by an argument.
 pub(crate) fn check_filled_length(text: &str, sign: char, args: &[Value]) -> Result<(), Error> {
     let longest = args.iter().map(text_length).max().unwrap_or(0);
     let places = text.matches(sign).count();
@@ -253,13 +253,13 @@ pub(crate) fn check_filled_length(text: &str, sign: char, args: &[Value]) -> Res
 }
 
 /// # Errors
-/// The text would be too long with these in the place of those.
+/// If the text would become too long when `old` is replaced by `new`.
 pub(crate) fn check_replaced_length(text: &str, old: &str, new: &str) -> Result<(), Error> {
     let places = if old.is_empty() { text.len() + 1 } else { text.matches(old).count() };
     check_text_length(places.saturating_mul(new.len()).saturating_add(text.len()))
 }
 
-/// A text is filled in, a number divided.
+/// Implements `%`: formats a string, or returns the remainder of a number.
 fn format_or_modulo(state: &mut State<'_, '_>, left: Value, right: Value) -> FilterResult {
     let Some(text) = left.as_str() else {
         let division = state.env().compile_expression("a % b")?;
@@ -309,7 +309,7 @@ fn filesizeformat(value: Value, given: FilterArgs) -> FilterResult<String> {
     Ok(contrib::filesizeformat(bytes, Some(binary.is_true())))
 }
 
-/// By so many spaces, or by a text.
+/// Indents by a number of spaces, or by a string.
 fn indent(text: Value, given: FilterArgs) -> FilterResult<String> {
     let [width, first, blank] = parse_arguments(given.into_values(), ["width", "first", "blank"])?;
     let space = match width.as_str() {
@@ -362,7 +362,7 @@ fn replace(text: Value, given: FilterArgs) -> FilterResult<String> {
     }
 }
 
-/// Of each dict in it the keys.
+/// Sorts the keys of each dict in the value.
 fn sort_keys(value: &Value) -> FilterResult {
     match value.kind() {
         ValueKind::Map => {
@@ -388,7 +388,7 @@ fn escape_non_ascii(json: &str) -> String {
             written.push(c);
         } else {
             for unit in c.encode_utf16(&mut [0; 2]) {
-                // Writing to a text cannot fail.
+                // Writing to a string cannot fail.
                 let _ = write!(written, "\\u{unit:04x}");
             }
         }
@@ -396,7 +396,7 @@ fn escape_non_ascii(json: &str) -> String {
     written
 }
 
-/// A text is part of a path, a dict or pairs are a query.
+/// Encodes a string as part of a path, and a dict or a list of pairs as a query.
 fn urlencode(value: Value) -> FilterResult<String> {
     reject_none(&value)?;
     let query = |value: &Value| {
@@ -421,7 +421,7 @@ fn urlencode(value: Value) -> FilterResult<String> {
     Ok(pairs.join("&"))
 }
 
-/// Jinja2's: one after the other, and round.
+/// Jinja2's cycler: returns its items one after the other, and starts again after the last.
 #[derive(Debug)]
 struct Cycler {
     items: Vec<Value>,

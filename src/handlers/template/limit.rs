@@ -1,5 +1,5 @@
-//! What rendering may take: steps, time and text. A template is the administrator's own, but it loops over what containers say of
-//! themselves, and a mistake in it must not hold up docker-glue, or take all memory, without a word.
+//! The limits of rendering: steps, time and text. The administrator writes the template, but it loops over content
+//! from containers, and a mistake in it must not block docker-glue or use up all memory.
 
 use super::function::invalid_operation;
 use minijinja::{Error, ErrorKind};
@@ -13,34 +13,35 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The longest text, of the file and of any value, in bytes.
+/// The longest text in bytes, for the output and for any value.
 pub(crate) const MAX_TEXT_BYTES: usize = 16 * 1024 * 1024;
-/// Names, operators and brackets in one tag. minijinja calls itself for each of a chain of operators, and its stack ends.
+/// The most names, operators and brackets in one tag. minijinja recurses for each operator in a chain, and its stack
+/// is limited.
 pub(crate) const MOST_TOKENS: usize = 1_000;
-/// The longest list that two are put together to.
+/// The longest list that two lists may be concatenated to.
 pub(crate) const MAX_LIST_ITEMS: usize = 1_000_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RenderLimits {
-    /// Instructions of minijinja: a loop takes a few for each time round.
+    /// Instructions of minijinja. Each iteration of a loop takes a few.
     pub(crate) steps: u64,
     pub(crate) time: Duration,
     pub(crate) bytes: usize,
 }
 
 impl Default for RenderLimits {
-    /// Ten thousand containers, each with each, take half of the steps where little is done for a pair.
+    /// A loop over all pairs of 10,000 containers uses half of the steps, if it does little for each pair.
     fn default() -> Self {
         Self { steps: 1_000_000_000, time: Duration::from_secs(30), bytes: MAX_TEXT_BYTES }
     }
 }
 
-/// What one rendering has left.
+/// What remains of the limits for one rendering.
 #[derive(Debug)]
 pub(crate) struct RenderBudget {
     limits: RenderLimits,
     deadline: Mutex<Instant>,
-    /// Of what was printed anywhere: what a macro or a block hands on is printed twice.
+    /// Bytes printed anywhere. The output of a macro or block is counted twice, because it is printed again.
     bytes: AtomicUsize,
 }
 
@@ -57,10 +58,10 @@ impl RenderBudget {
         }
     }
 
-    /// So many bytes are printed.
+    /// Counts printed bytes.
     ///
     /// # Errors
-    /// It is too late, or too much.
+    /// If the time is over, or too much was printed.
     pub(crate) fn charge_output(&self, bytes: usize) -> Result<(), Error> {
         let printed = self.bytes.fetch_add(bytes, Relaxed).saturating_add(bytes);
         if 4 * self.limits.bytes < printed {
@@ -84,7 +85,7 @@ impl RenderBudget {
         BoundedWriter { text: Vec::new(), max_bytes: self.limits.bytes }
     }
 
-    /// In words, where the error is one of these.
+    /// Returns a message if the error is an exceeded limit.
     pub(crate) fn limit_message(&self, error: &Error) -> Option<String> {
         match error.kind() {
             ErrorKind::OutOfFuel => Some(format!(
@@ -103,7 +104,7 @@ fn is_text_too_long(error: &Error) -> bool {
     matches!(io.and_then(io::Error::get_ref), Some(inner) if inner.is::<TextTooLongError>())
 }
 
-/// A text that does not grow beyond its limit.
+/// A buffer that does not grow beyond its limit.
 #[derive(Debug)]
 pub(crate) struct BoundedWriter {
     pub(crate) text: Vec<u8>,
@@ -136,7 +137,7 @@ impl Write for BoundedWriter {
 }
 
 /// # Errors
-/// A value would be a text of so many bytes, and that is too long.
+/// If a text of this many bytes would be too long.
 pub(crate) fn check_text_length(bytes: usize) -> Result<(), Error> {
     if bytes <= MAX_TEXT_BYTES {
         return Ok(());

@@ -1,11 +1,11 @@
-//! Writes a file from a template and what Docker knows, and tells others when it is another one.
+//! Writes a file from a template and the state of Docker, and sends notifications when the file changes.
 //!
 //! ```text
-//! roster ─▶ Gallery ─▶ Root ─▶ Page ─▶ text ─▶ Target ─▶ Batch ─▶ notify, restart, signal
-//!            (filter)    (functions)
+//! containers ─▶ ContainerViews ─▶ TemplateContext ─▶ CompiledTemplate ─text─▶ TargetFile ─▶ Debounce ─▶ NotifyTargets
+//!                                     (filter)          (functions)
 //! ```
 //!
-//! The only folder that says minijinja.
+//! This is the only folder that uses minijinja.
 
 mod command;
 mod compiled_template;
@@ -56,23 +56,23 @@ use std::{
 use swarm::Swarm;
 use target::{FileOwner, TargetFile};
 
-/// `[params]` of a template's handler.
+/// `[params]` of a template handler.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Template {
     source: TemplateSource,
     blanks: BlankLines,
     filter: TemplateFilter,
     target: TargetFile,
-    /// Must accept the new file before it takes the old one's place.
+    /// A command that must accept the new file before it replaces the old one.
     check: Option<Vec<String>>,
     notify_targets: NotifyTargets,
     interval: (Duration, Duration),
-    /// Another look so long after an event; none where it is zero.
+    /// Renders again this long after an event; zero disables it.
     repeat: Duration,
     environment: TemplateEnv,
 }
 
-/// Where a template's text is.
+/// Where the text of a template comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TemplateSource {
     File(PathBuf),
@@ -125,7 +125,7 @@ impl Template {
 }
 
 impl Template {
-    /// Those that make another list of what the template sees.
+    /// Returns the default events: those that change the list of containers that the template sees.
     pub fn default_events(&self) -> &'static str {
         if self.filter.includes_stopped() {
             "create,start,stop,die,health_status,rename,pause,unpause,destroy"
@@ -134,7 +134,7 @@ impl Template {
         }
     }
 
-    /// The file that is written, links followed.
+    /// Returns the file that is written, with links followed.
     pub fn target_path(&self) -> PathBuf {
         self.target.canonical_path()
     }
@@ -154,10 +154,10 @@ impl Template {
 }
 
 impl TemplateSource {
-    /// A file, seen from the folder, or what follows a `#`.
+    /// Parses a path relative to the folder, or an inline template after a `#`.
     ///
     /// # Errors
-    /// It is a URL.
+    /// If it is a URL.
     pub fn parse(written: &str, folder: &Path) -> Result<Self, String> {
         if let Some(text) = written.strip_prefix('#') {
             return Ok(Self::Inline(text.trim().to_owned()));
@@ -170,7 +170,7 @@ impl TemplateSource {
         Ok(Self::File(folder.join(written)))
     }
 
-    /// What it includes is beside it.
+    /// Returns the folder from which the template includes others.
     fn include_folder(&self) -> PathBuf {
         match self {
             Self::File(file) => file.parent().map(Path::to_path_buf).unwrap_or_default(),
@@ -234,7 +234,7 @@ fn parse_target(params: &Section) -> Result<TargetFile, IniError> {
     Ok(target)
 }
 
-/// `web`, `web:HUP`, `web HUP`
+/// Parses `web`, `web:HUP` or `web HUP`.
 fn parse_signals(params: &Section) -> Result<Vec<(String, String)>, IniError> {
     let signal = |word: &str| {
         let (target, signal) = word.rsplit_once([':', ' ']).unwrap_or((word, "HUP"));
@@ -248,7 +248,7 @@ fn parse_signals(params: &Section) -> Result<Vec<(String, String)>, IniError> {
     params.split_list("signal").into_iter().map(signal).collect()
 }
 
-/// `MIN [MAX]`
+/// Parses `MIN [MAX]`.
 fn parse_interval(params: &Section) -> Result<(Duration, Duration), IniError> {
     let text = params.get("interval").filter(|text| !text.is_empty()).unwrap_or("0.5 2");
     let times: Option<Vec<_>> = text.split_whitespace().map(ini::parse_duration).collect();
@@ -263,7 +263,7 @@ fn parse_interval(params: &Section) -> Result<(Duration, Duration), IniError> {
     }
 }
 
-/// A template, and what is known of containers from one time to the next.
+/// A template with the converted containers, which are kept between renderings.
 #[derive(Debug)]
 pub struct TemplateRenderer {
     source: TemplateSource,
@@ -271,12 +271,12 @@ pub struct TemplateRenderer {
     filter: TemplateFilter,
     environment: TemplateEnv,
     views: ContainerViews,
-    /// What was undefined when it was told last.
+    /// The undefined value that was found first, kept until a rendering has none.
     first_undefined: Option<String>,
 }
 
 impl TemplateRenderer {
-    /// It keeps blank lines.
+    /// Makes a renderer that keeps blank lines.
     pub fn new(source: TemplateSource, environment: TemplateEnv) -> Self {
         let (filter, views) = (TemplateFilter::default(), ContainerViews::default());
         Self { source, blanks: BlankLines::Keep, filter, environment, views, first_undefined: None }
@@ -288,24 +288,25 @@ impl TemplateRenderer {
         self
     }
 
-    /// Whether the template is one, without anything to print it for.
+    /// Checks the syntax of the template without rendering it.
     ///
     /// # Errors
-    /// It is none.
+    /// If the template is not valid.
     pub fn check_syntax(&self) -> Result<(), RenderError> {
         self.source.compile(self.blanks, &self.environment).map(drop)
     }
 
-    /// All that there are.
+    /// Returns all containers.
     fn update_containers(&mut self, roster: &ContainerMap) -> Vec<Value> {
         self.views.update_views(roster);
         self.views.containers()
     }
 
-    /// The template is read anew, as it may have been edited. And whether it looked for what only a Swarm's manager knows.
+    /// Renders the template, which is read again because it may have been edited. Also returns whether it used what
+    /// only a Swarm manager knows.
     ///
     /// # Errors
-    /// The template is wrong.
+    /// If the template has an error.
     pub fn render(
         &mut self,
         roster: &ContainerMap,
@@ -324,13 +325,13 @@ impl TemplateRenderer {
         Ok((text, root.needs_swarm()))
     }
 
-    /// The name of a container that has this file mounted on its own.
+    /// Returns the name of a container that mounts this file itself instead of its folder.
     fn find_mounting_container(&mut self, roster: &ContainerMap, path: &Path) -> Option<String> {
         let own = self.environment.own_container_id.clone();
         mount::find_mounting_container(&self.update_containers(roster), own.as_deref(), path)
     }
 
-    /// The first thing that is not there, and of which nothing is in the text that was printed last.
+    /// Returns the first undefined value of the last rendering, where it left an empty text.
     pub fn first_undefined(&self) -> Option<&str> {
         self.first_undefined.as_deref()
     }

@@ -1,4 +1,4 @@
-//! A file that a container mounts on its own: it goes on seeing the old one when another takes its place.
+//! Finds containers that mount a single file: they would still see the old file after it was replaced.
 
 use super::value::{Dict, ValueList};
 use minijinja::Value;
@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The name of a container that runs and has this file mounted, if one has.
+/// Returns the name of a running container that mounts this file, if there is one.
 pub(crate) fn find_mounting_container(
     containers: &[Value],
     own: Option<&str>,
@@ -31,7 +31,7 @@ fn container_mounts(container: &Dict) -> impl Iterator<Item = &Dict> {
     list.into_iter().flat_map(|list| &list.items).filter_map(Value::downcast_object_ref)
 }
 
-/// What the engine calls it where we run in a container.
+/// Returns the paths on the engine's host, if docker-glue runs in a container.
 fn paths_on_host(own: Option<&Dict>, path: &Path) -> Vec<PathBuf> {
     let Some(own) = own else { return vec![path.to_owned()] };
     let outside = container_mounts(own).filter_map(|mount| {
@@ -41,7 +41,8 @@ fn paths_on_host(own: Option<&Dict>, path: &Path) -> Vec<PathBuf> {
     outside.collect()
 }
 
-/// A mount may name it by a folder that is a link. Others are not looked at: their disks may be away.
+/// Compares paths. A mount source may contain a linked folder, so it is resolved if the file name is the same. Others
+/// are not resolved, because their disk may not respond.
 fn is_same_file(source: &Path, path: &Path) -> bool {
     let is_alike = source.file_name() == path.file_name();
     is_alike && (source == path || fs::canonicalize(source).is_ok_and(|path_buf| path_buf == path))

@@ -1,4 +1,4 @@
-//! Those who are told that a file is another one: a command, containers and services.
+//! Notifications that a file has changed: a command, containers and services.
 
 use super::{
     pending_notifications::PendingSnapshot,
@@ -17,17 +17,17 @@ use tokio::{process::Command, time::timeout};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct NotifyTargets {
     pub(crate) notify: Option<Vec<String>>,
-    /// Anything that `matching` of a template takes.
+    /// Anything that `matching` in a template accepts.
     pub(crate) restart: Vec<String>,
     pub(crate) signal: Vec<(String, String)>,
 }
 
-/// A command may take this long.
+/// The time limit of a command.
 const COMMAND_TIMEOUT: Duration = Duration::from_mins(1);
-/// What is told of a command's output.
+/// How much of a command's output is reported.
 const MAX_OUTPUT_CHARS: usize = 1000;
 
-/// One of those who are told. Its text is its name on disk.
+/// One notification. Its text is its name on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Notification {
     Command,
@@ -50,8 +50,8 @@ impl NotifyTargets {
         self.notify.is_none() && self.restart.is_empty() && self.signal.is_empty()
     }
 
-    /// The command, then restarts, then signals; one that goes wrong holds up no other. Who has been told
-    /// already is not told again.
+    /// Runs the command, then restarts, then signals. A failure does not stop the others. Notifications that were
+    /// already delivered are left out.
     pub(crate) async fn notify_all(
         &self,
         access: &EngineSettings,
@@ -91,7 +91,7 @@ impl NotifyTargets {
     }
 }
 
-/// What was done, and what went wrong.
+/// What was done, and what failed.
 #[derive(Debug, Default)]
 pub(crate) struct NotifyReport {
     pub(crate) done: Vec<String>,
@@ -104,7 +104,7 @@ impl NotifyReport {
         Self { snapshot, ..Self::default() }
     }
 
-    /// Whether it went well.
+    /// Returns whether it succeeded.
     fn record_result(&mut self, what: String, result: Result<()>) -> bool {
         match result {
             Ok(()) => self.done.push(what),
@@ -116,7 +116,7 @@ impl NotifyReport {
         true
     }
 
-    /// Whether all that it is for have been told.
+    /// Returns whether all targets of the notification were notified.
     async fn send_notification(
         &mut self,
         engine: &Engine,
@@ -158,7 +158,7 @@ impl NotifyReport {
         all_succeeded
     }
 
-    /// A service of that name is restarted as one, wherever its tasks are. `None`: there is none.
+    /// Restarts the service of that name as a whole, on all its nodes. Returns `None` if there is no such service.
     async fn restart_services(
         &mut self,
         engine: &Engine,
@@ -204,7 +204,7 @@ fn find_targets(all: &[Value], target: &str, of: ListKind) -> Vec<(ContainerId, 
     found.filter_map(named).collect()
 }
 
-/// Without a shell.
+/// Runs a command without a shell.
 pub(crate) async fn run_command(words: &[String]) -> Result<()> {
     let [program, arguments @ ..] = words else { return Ok(()) };
     let mut command = Command::new(program);

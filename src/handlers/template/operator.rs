@@ -1,7 +1,8 @@
-//! `%`, `~` and `+` as Jinja2 has them, with an end.
+//! Jinja2's operators `%`, `~` and `+`, with length limits.
 //!
-//! Pure. minijinja's `%` knows numbers only, its `~` writes none as the word None, and with its `+` texts grow for ever. Operators
-//! cannot be given to it, filters can: `a % b` becomes `(a)|_percent(b)` in the template's text, on the same lines.
+//! Pure. minijinja's `%` only supports numbers, its `~` writes none as `None`, and its `+` has no length limit.
+//! Operators cannot be overridden there, but filters can be added: `a % b` is rewritten to `(a)|_percent(b)` in the
+//! source, on the same line.
 
 use std::ops::Range;
 
@@ -9,7 +10,7 @@ pub(crate) const PERCENT: &str = "_percent";
 pub(crate) const TILDE: &str = "_tilde";
 pub(crate) const PLUS: &str = "_plus";
 
-/// The template's text with filters in the place of these operators.
+/// Returns the source with filters instead of these operators.
 pub(crate) fn rewrite_operators(text: &str) -> String {
     let mut edits: Vec<TextEdit> = Vec::new();
     for tag in find_tags(text) {
@@ -26,13 +27,13 @@ pub(crate) fn rewrite_operators(text: &str) -> String {
     written + &text[done..]
 }
 
-/// The line of the first tag that has more tokens than this.
+/// Returns the line of the first tag with more tokens than `most`.
 pub(crate) fn find_long_tag(text: &str, most: usize) -> Option<usize> {
     let tag = find_tags(text).find(|tag| most < tag.tokens.len())?;
     Some(1 + text[..tag.inside.start].matches('\n').count())
 }
 
-/// What stands in the tag around this place, as its author wrote it.
+/// Returns the content of the tag at this offset, as its author wrote it.
 pub(crate) fn expression_at(rewritten: &str, offset: usize) -> Option<String> {
     let tag = find_tags(rewritten).find(|tag| tag.inside.contains(&offset))?;
     let inside = restore_operators(&rewritten[tag.inside]);
@@ -40,7 +41,7 @@ pub(crate) fn expression_at(rewritten: &str, offset: usize) -> Option<String> {
     Some(inside.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
-/// What is put in has a form feed in it, which no author writes and minijinja passes over.
+/// The inserted text contains a form feed, which no author writes and minijinja ignores.
 const OPEN: &str = "(\x0c";
 const CLOSE: &str = ")\x0c";
 const PERCENT_OF: &str = ")\x0c|_percent(\x0c";
@@ -53,7 +54,7 @@ fn restore_operators(rewritten: &str) -> String {
     operators.replace(OPEN, "").replace(CLOSE, "")
 }
 
-/// Text that is put in the place of some.
+/// A replacement in the source.
 #[derive(Debug)]
 struct TextEdit {
     at: usize,
@@ -67,31 +68,31 @@ impl TextEdit {
     }
 }
 
-/// `{{ … }}` or `{% … %}`
+/// A tag `{{ … }}` or `{% … %}`.
 #[derive(Debug)]
 struct TemplateTag {
-    /// Between its two ends.
+    /// The range between its delimiters.
     inside: Range<usize>,
     tokens: Vec<Token>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum TokenKind {
-    /// A name, a number, a text.
+    /// A name, a number or a string.
     Operand,
     Open,
     Close,
     Percent,
     Tilde,
-    /// `*`, `/`, `//`
+    /// `*`, `/` or `//`
     Product,
-    /// `+`: a sum, or a sign.
+    /// `+`: an addition or a sign.
     Plus,
-    /// `-`: the same.
+    /// `-`: a subtraction or a sign.
     Minus,
-    /// `.`, `|`, `**`, `is`, `not` after it: what is on both sides is one operand.
+    /// `.`, `|`, `**`, `is`, and `not` after `is`: both sides form one operand.
     Bond,
-    /// What binds less than all of these.
+    /// Anything that binds less tightly than all of these.
     Break,
 }
 
@@ -132,7 +133,7 @@ fn next_tag_start(text: &str, from: usize) -> Option<(usize, char)> {
     signs.next()
 }
 
-/// `raw` of `{%- raw %}`
+/// Returns for example `raw` for `{%- raw %}`.
 fn tag_name(text: &str, start: usize) -> &str {
     let name = text[start + 2..].trim_start_matches(['-', '+']).trim_start();
     let end = name.find(|c: char| !is_word_char(c)).unwrap_or(name.len());
@@ -148,7 +149,7 @@ fn is_word_char(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
-/// Up to the tag's end, and where that is.
+/// Returns the tokens up to the end of the tag, and the offset of that end.
 fn tokenize(text: &str, from: usize, sign: char) -> (Vec<Token>, usize) {
     let close = if sign == '{' { "}}" } else { "%}" };
     let mut tokens: Vec<Token> = Vec::new();
@@ -201,7 +202,7 @@ fn kind_of_word(word: &str, text: &str, before: &[Token], sign: char) -> TokenKi
         token.map(|reply| (reply.kind, &text[reply.start..reply.end]))
     };
     match (word_before(1), word) {
-        // An attribute, a filter or a test may be called anything.
+        // After these, any word is a name of an attribute, a filter or a test.
         (Some((TokenKind::Bond, "is")), "not") => TokenKind::Bond,
         (Some((TokenKind::Bond, _)), _) => TokenKind::Operand,
         (_, "is") => TokenKind::Bond,
@@ -227,7 +228,7 @@ fn quoted_length(remaining: &str, quote: char) -> usize {
     remaining.len()
 }
 
-/// `1`, `0x1f`, `1.5e-3`; in `1.name` the point is none of it.
+/// Matches `1`, `0x1f`, `1.5e-3`; in `1.name` the dot is not part of the number.
 fn number_length(remaining: &str) -> usize {
     let mut length = 0;
     let mut before = ' ';
@@ -247,14 +248,14 @@ fn number_length(remaining: &str) -> usize {
     length
 }
 
-/// Where the operands of one bracket begin, and which operator waits for its right one.
+/// Where the operands inside one bracket start, and which operators wait for their right operand.
 #[derive(Debug, Default)]
 struct Operands {
-    /// Of `+`, `-`
+    /// Of `+` and `-`.
     sum: Option<usize>,
-    /// Of `~`
+    /// Of `~`.
     concat: Option<usize>,
-    /// Of `%`, `*`, `/`
+    /// Of `%`, `*` and `/`.
     product: Option<usize>,
     open: Vec<TokenKind>,
 }
@@ -266,7 +267,8 @@ impl Operands {
         self.product.get_or_insert(at);
     }
 
-    /// Its right operand ends with this token. Where there is none it is not closed, and what comes out no template.
+    /// Ends the right operand of an operator after this token. If there is no right operand, the bracket stays open
+    /// and the template becomes invalid.
     fn close_operator(&mut self, kind: TokenKind, last: Token, edits: &mut Vec<TextEdit>) {
         if self.open.last() == Some(&kind) {
             self.open.pop();
@@ -276,7 +278,7 @@ impl Operands {
         }
     }
 
-    /// A term of a sum ends.
+    /// Ends a term of a sum.
     fn end_term(&mut self, last: Token, edits: &mut Vec<TextEdit>) {
         self.close_operator(TokenKind::Percent, last, edits);
         self.close_operator(TokenKind::Tilde, last, edits);
@@ -307,7 +309,7 @@ fn collect_edits(tokens: &[Token], edits: &mut Vec<TextEdit>) {
                 operands.end_all(before, edits);
                 brackets.pop();
             }
-            // A sign of what follows.
+            // A sign of the following operand.
             TokenKind::Plus | TokenKind::Minus if !follows_operand => operands.start_operand(start),
             TokenKind::Break => operands.end_all(before, edits),
             TokenKind::Minus => operands.end_term(before, edits),

@@ -1,7 +1,7 @@
-//! Who is still to be told of a file that was written.
+//! The notifications that are still pending for a written file.
 //!
-//! Pure. It is on disk before the file takes its place, and goes when all have been told: what a failure, a
-//! stop or a crash leaves untold is told later.
+//! Pure. They are stored on disk before the file is replaced, and removed when all are delivered: a notification that
+//! a failure, a stop or a crash prevented is delivered later.
 
 use super::notify::Notification;
 use crate::support::backoff::Backoff;
@@ -11,14 +11,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Until those who could not be told are told again, at first and at last.
+/// The first and the longest pause before failed notifications are retried.
 const RETRY_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
-/// Of one text: who has been told of it already. As it is kept on disk.
+/// The notifications of one text that were already delivered, as stored on disk.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct DeliveredNotifications(BTreeSet<String>);
 
-/// A notification, and one container of those that it is for.
+/// Returns the key of a notification and one of its containers.
 fn delivery_key(notification: &Notification, container: &str) -> String {
     format!("{notification} {container}")
 }
@@ -43,14 +43,14 @@ impl DeliveredNotifications {
 
 #[derive(Debug, Default)]
 pub(crate) struct PendingNotifications {
-    /// `None`: nothing is owed.
+    /// `None` if nothing is pending.
     delivered: Option<DeliveredNotifications>,
-    /// Texts that were written: what was told of an older one counts for none of the newer.
+    /// Counts the written texts: deliveries for an older text do not count for a newer one.
     text_number: u64,
     retry: Option<(Instant, Backoff)>,
 }
 
-/// A look at what is owed, to be told meanwhile.
+/// A copy of the pending notifications, used while they are being delivered.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PendingSnapshot {
     pub(crate) delivered: DeliveredNotifications,
@@ -58,12 +58,12 @@ pub(crate) struct PendingSnapshot {
 }
 
 impl PendingNotifications {
-    /// As a process before this one has left it.
+    /// Restores what an earlier process left pending.
     pub(crate) fn restore_from(given: Option<DeliveredNotifications>) -> Self {
         Self { delivered: given, ..Self::default() }
     }
 
-    /// Another text takes the place of what was owed.
+    /// Starts again for a new text, which replaces what was pending.
     pub(crate) fn start_new_text(&mut self) {
         self.delivered = Some(DeliveredNotifications::default());
         self.text_number += 1;
@@ -81,7 +81,7 @@ impl PendingNotifications {
         }
     }
 
-    /// All have been told. `false` where a newer text is owed by now.
+    /// Marks all as delivered. Returns `false` if a newer text is pending by now.
     pub(crate) fn mark_all_delivered(&mut self, debt: &PendingSnapshot) -> bool {
         let is_same = debt.text_number == self.text_number;
         if is_same {
@@ -90,7 +90,7 @@ impl PendingNotifications {
         is_same
     }
 
-    /// Some could not be told: how long until they are told again, unless a newer text is owed by now.
+    /// Schedules a retry after a failure. Returns the pause; `None` if a newer text is pending by now.
     pub(crate) fn schedule_retry(
         &mut self,
         debt: PendingSnapshot,
@@ -107,7 +107,7 @@ impl PendingNotifications {
         Some(pause)
     }
 
-    /// When those who could not be told are told again.
+    /// Returns when failed notifications are retried.
     pub(crate) fn retry_at(&self) -> Option<Instant> {
         self.retry.as_ref().map(|(when, _)| *when)
     }

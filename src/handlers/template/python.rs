@@ -1,6 +1,6 @@
-//! Methods of Python's texts, lists and dicts, as templates of Jinja2 call them.
+//! Methods of Python's strings, lists and dicts, as Jinja2 templates call them.
 //!
-//! Pure. minijinja-contrib has the most of them; here are those that it lacks.
+//! Pure. minijinja-contrib has most of them; here are the others.
 
 use super::{
     function::invalid_operation,
@@ -15,7 +15,7 @@ use minijinja_contrib::pycompat::unknown_method_callback;
 
 type MethodResult = Result<Value, Error>;
 
-/// `labels['absent'].split(',')`: what is not there is an empty text, as in docker-pygen.
+/// Calls a method. An undefined value counts as an empty string, as in docker-pygen: `labels['absent'].split(',')`.
 pub(crate) fn call_method(
     state: &mut State<'_, '_>,
     value: &Value,
@@ -57,7 +57,7 @@ pub(crate) fn call_method(
 }
 
 /// # Errors
-/// What it makes may be too long a text.
+/// If the method could return a text that is too long.
 fn check_result_length(text: &str, method: &str, args: &[Value]) -> Result<(), Error> {
     match (method, args) {
         ("format", args) => {
@@ -88,7 +88,7 @@ fn unknown_method() -> Error {
     Error::from(ErrorKind::UnknownMethod)
 }
 
-/// Those that would change the list or the dict itself.
+/// Methods that would change the list or the dict itself.
 const MUTATING_METHODS: &[&str] =
     &["append", "clear", "extend", "insert", "pop", "remove", "setdefault", "sort", "update"];
 
@@ -188,7 +188,7 @@ fn rsplit(text: &str, args: &[Value]) -> MethodResult {
     Ok(parts.into_iter().rev().map(Value::from).collect())
 }
 
-/// Separated by space, the last one first; what is more than so many is the last of them.
+/// Splits at whitespace, the last word first. After `most` words the remaining text is the last item.
 fn rsplit_words(text: &str, most: Option<usize>) -> Vec<&str> {
     let mut words = Vec::new();
     let mut remaining = text.trim_end();
@@ -205,7 +205,7 @@ fn rsplit_words(text: &str, most: Option<usize>) -> Vec<&str> {
     words
 }
 
-/// No text is made as long as a template says.
+/// The greatest width that a template may request, in characters.
 const MAX_WIDTH: usize = 1_000_000;
 
 pub(crate) fn repeat_spaces(width: usize) -> Result<String, Error> {
@@ -227,7 +227,7 @@ pub(crate) fn justify_text(text: &str, method: &str, args: &[Value]) -> MethodRe
     let left = match method {
         "ljust" => 0,
         "rjust" => missing,
-        // Python's own: the odd one goes left where the width is odd.
+        // As in Python: an odd space goes to the left if the width is odd.
         _ => missing / 2 + (missing & width & 1),
     };
     let fill = fill.unwrap_or(" ");
@@ -262,7 +262,7 @@ fn expand_tabs(text: &str, size: usize) -> Result<String, Error> {
     Ok(written)
 }
 
-/// The part of a text between two places, counted in characters, and where it begins.
+/// Returns the part of a text between two positions, counted in characters, and where it starts.
 fn slice_chars(text: &str, from: Option<i64>, to: Option<i64>) -> (&str, usize) {
     let length = i64::try_from(text.chars().count()).unwrap_or(i64::MAX);
     let position = |n: i64| usize::try_from(if n < 0 { n + length } else { n }).unwrap_or(0);

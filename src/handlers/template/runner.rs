@@ -1,5 +1,5 @@
-//! A template's life: everything that waits becomes one look, and each look that finds something new one
-//! file.
+//! Runs a template handler: all waiting messages become one rendering, and each rendering with a new result is
+//! written to the file.
 
 use super::{
     Template, TemplateRenderer,
@@ -25,33 +25,33 @@ use tokio::{
 };
 use tracing::{debug, error, info, warn};
 
-/// Letters that become one look, at most.
+/// The most messages that become one rendering.
 const MAX_BATCH: usize = 10_000;
-/// Until what could not be written is tried again, at first and at last.
+/// The first and the longest pause before a failed write is retried.
 const RETRY_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-/// Who is still to be told, as it is kept on disk.
+/// The name of the pending notifications in the handler's state.
 const PENDING_FILE: &str = "owed";
 
-/// What is remembered from look to look.
+/// The state between renderings.
 struct TemplateRunner {
     template: Arc<Template>,
-    /// Away only while it works.
+    /// `None` only while it is rendering on another thread.
     renderer: Option<TemplateRenderer>,
-    /// The template looks for what only a Swarm's manager knows.
+    /// Whether the template uses what only a Swarm manager knows.
     needs_swarm: bool,
     debounce: Debounce,
     repeat: Option<Instant>,
     retry_at: Option<Instant>,
     backoff: Backoff,
-    /// What went wrong last: it is told once.
+    /// The last error, which is logged once.
     last_error: Option<String>,
     state: HandlerState,
     pending: PendingNotifications,
-    /// What went wrong last with telling the others.
+    /// The last error of notifications, which is logged once.
     last_notify_error: Option<String>,
-    /// What was undefined last: as well.
+    /// The last undefined value, which is logged once.
     last_undefined: Option<String>,
-    /// Who mounts the file on its own.
+    /// The container that mounts the file itself.
     mounted_by: Option<String>,
 }
 
@@ -81,14 +81,14 @@ impl Template {
                     runner.refresh_target(&work).await;
                 }
                 () = sleep_until_set(runner.retry_at) => runner.refresh_target(&work).await,
-                // Who is slow to take it holds up the next telling, and no look.
+                // A slow notification delays the next notification, but not the next rendering.
                 () = sleep_until_set(runner.notify_due().map(Instant::from_std)), if is_free => {
                     notify_tasks.spawn(runner.start_notify(&work));
                 }
                 Some(report) = notify_tasks.join_next() => runner.finish_notify(&work, report).await,
             }
         }
-        // What was written is told, whatever time is left.
+        // A written file is notified in any case, as far as the time limit allows.
         while let Some(report) = notify_tasks.join_next().await {
             runner.finish_notify(&work, report).await;
         }
@@ -167,7 +167,7 @@ impl TemplateRunner {
                     error!(handler = name, failures, "{text}; {target} was not changed");
                 }
                 self.last_error = Some(text);
-                // A template is as wrong a second later.
+                // A permanent error, such as one in the template, is not retried without an event.
                 self.retry_at =
                     wrong.is_transient.then(|| Instant::now() + self.backoff.next_pause());
                 if !wrong.is_transient {
@@ -186,7 +186,7 @@ impl TemplateRunner {
         self.last_undefined = now;
     }
 
-    /// What there was to write.
+    /// Renders the text and writes it if it changed. Returns what was changed.
     async fn write_target(&mut self, work: &HandlerContext) -> Result<TargetChange, RunError> {
         let text = self.render_text(work).await?;
         let template = Arc::clone(&self.template);
@@ -216,7 +216,8 @@ impl TemplateRunner {
         Ok(TargetChange::Text)
     }
 
-    /// On disk before the text is: after a crash in between the others are told all the same.
+    /// Stores the pending notifications before the file is replaced, so that they are sent even after a crash in
+    /// between.
     async fn store_pending(&mut self) {
         if self.template.notify_targets.is_empty() {
             return;
@@ -227,12 +228,12 @@ impl TemplateRunner {
         }
     }
 
-    /// When others are to be told: of a new text, else of what they could not be told before.
+    /// Returns when to notify: about a new text, or else again about one whose notifications failed.
     fn notify_due(&self) -> Option<std::time::Instant> {
         self.debounce.due_at().or(self.pending.retry_at())
     }
 
-    /// Whether a container has it mounted on its own, which is said once.
+    /// Returns whether a container mounts the file itself, which is logged once.
     fn check_mounted(&mut self, work: &HandlerContext, staged: &StagedTarget) -> bool {
         let roster = Arc::clone(&work.containers.borrow());
         let renderer = self.renderer.as_mut();
@@ -264,7 +265,7 @@ impl TemplateRunner {
         self.render_with(roster, swarm).await.map(|(text, _)| text)
     }
 
-    /// And whether the template looked for a Swarm.
+    /// Also returns whether the template used what only a Swarm manager knows.
     async fn render_with(
         &mut self,
         roster: Arc<ContainerMap>,
@@ -281,7 +282,7 @@ impl TemplateRunner {
         text.map_err(|fault| RunError::from_permanent(anyhow!("{fault}")))
     }
 
-    /// Tells the others, with nothing left to be told then.
+    /// Returns a future that sends the notifications, and clears the debounce.
     fn start_notify(
         &mut self,
         work: &HandlerContext,
@@ -299,7 +300,7 @@ impl TemplateRunner {
         async move { template.notify_targets.notify_all(&access, &containers, snapshot).await }
     }
 
-    /// Says what was done and what was not, which is told again later.
+    /// Logs what was done and what failed; the latter is retried later.
     async fn finish_notify(
         &mut self,
         work: &HandlerContext,
@@ -350,7 +351,7 @@ impl TemplateRunner {
     }
 }
 
-/// The new file's path in the place of `{}`, or at the end.
+/// Puts the path of the new file in the place of `{}`, or at the end.
 fn insert_path(words: &[String], staged: &StagedTarget) -> Vec<String> {
     let path = staged.staged_path().display().to_string();
     let mut words = words.to_vec();
@@ -361,14 +362,14 @@ fn insert_path(words: &[String], staged: &StagedTarget) -> Vec<String> {
     words
 }
 
-/// What takes a processor, or waits for a disk, has a thread of its own.
+/// Runs work that needs the processor or the disk on another thread.
 async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     spawn_blocking(work).await.context("rendering failed because of a bug in docker-glue")
 }
 
 struct RunError {
     error: anyhow::Error,
-    /// It may be well again without an event.
+    /// Whether a retry may succeed without an event.
     is_transient: bool,
 }
 

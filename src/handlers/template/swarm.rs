@@ -1,6 +1,6 @@
-//! Services, their tasks and nodes, as templates see them.
+//! Services, tasks and nodes of a Swarm, as templates see them.
 //!
-//! Pure. It reads what a manager of the Swarm says, in the engine's own words.
+//! Pure. The input is what a Swarm manager returns, as JSON.
 
 use super::{
     container::{env_dict, ports_by_protocol, short_id},
@@ -13,9 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug)]
 pub(crate) struct Swarm {
-    /// With the tasks that shall run.
+    /// With the tasks whose desired state is running.
     pub(crate) services: Vec<Value>,
-    /// With all tasks that the manager remembers.
+    /// With all tasks that the manager still has.
     pub(crate) all_services: Vec<Value>,
     pub(crate) tasks: Vec<Value>,
     pub(crate) nodes: Vec<Value>,
@@ -54,7 +54,7 @@ impl Swarm {
     }
 }
 
-/// Empty where nothing is said.
+/// Returns an empty text if the value is absent.
 fn json_text<'a>(value: &'a Json, path: &str) -> &'a str {
     value.pointer(path).and_then(Json::as_str).unwrap_or_default()
 }
@@ -76,7 +76,7 @@ fn json_texts(value: &Json, path: &str) -> Vec<String> {
     json_list(value, path).iter().filter_map(Json::as_str).map(str::to_owned).collect()
 }
 
-/// `10.0.0.2/24` without its mask.
+/// Returns `10.0.0.2/24` without its mask.
 fn without_mask(text: &str) -> Value {
     Value::from(text.split('/').next().unwrap_or_default())
 }
@@ -160,7 +160,7 @@ fn parse_port<'a>(value: &'a Json, which: &str) -> Option<(u16, &'a str)> {
     ))
 }
 
-/// Its own networks; the ingress one is none of them.
+/// Returns the service's own networks, without the ingress network.
 fn own_network_ids(value: &Json) -> BTreeSet<&str> {
     let of = |path| json_list(value, path).iter().map(|value| json_text(value, "/Target"));
     of("/Spec/TaskTemplate/Networks").chain(of("/Spec/Networks")).collect()
@@ -172,7 +172,7 @@ fn find_gateway(value: &Json, network: &str) -> Option<Value> {
     Some(without_mask(json_text(found, "/Addr")))
 }
 
-/// What the tasks know of a network: its name and their addresses.
+/// Returns what the tasks contain about a network: its name and their addresses.
 fn network_from_tasks(tasks: &[Value], is: impl Fn(&Dict) -> bool) -> (Option<&Dict>, Vec<Value>) {
     let dicts = tasks.iter().filter_map(Value::downcast_object_ref::<Dict>);
     let lists =
@@ -206,7 +206,7 @@ fn network_values(value: &Json, tasks: &[Value]) -> Value {
 
 fn ingress_value(value: &Json, state: &[Json], tasks: &[Value]) -> Value {
     let own = own_network_ids(value);
-    // Older engines do not say which one it is.
+    // Older engines do not mark the ingress network.
     let virtual_ips = json_list(value, "/Endpoint/VirtualIPs").iter();
     let likely_id =
         virtual_ips.map(|value| json_text(value, "/NetworkID")).find(|id| !own.contains(id));

@@ -1,4 +1,4 @@
-//! The file that is written: whole, and only when it is another one.
+//! The target file: it is replaced as a whole, and only if its content changed.
 
 use crate::support::durable;
 use nix::unistd::{Gid, Group, Uid, User};
@@ -13,9 +13,9 @@ use tempfile::NamedTempFile;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TargetFile {
     pub(crate) path: PathBuf,
-    /// Else the old file's, or 0644.
+    /// `None` means the mode of the old file, or 0644.
     pub(crate) mode: Option<u32>,
-    /// Else the old file's.
+    /// `None` means the owner of the old file.
     pub(crate) owner: Option<FileOwner>,
 }
 
@@ -25,32 +25,32 @@ pub(crate) struct FileOwner {
     group: Option<Gid>,
 }
 
-/// A new text, beside the old one.
+/// The new text in a temporary file next to the target.
 #[derive(Debug)]
 pub(crate) struct StagedTarget {
     file: NamedTempFile,
     target: PathBuf,
 }
 
-/// What a look has changed.
+/// What a rendering changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TargetChange {
     Text,
-    /// The mode or the owner alone.
+    /// Only the mode or the owner.
     Attributes,
     Nothing,
 }
 
 impl TargetFile {
     /// # Errors
-    /// What is there cannot be replaced by a file.
+    /// If something exists at the path that a file cannot replace.
     pub(crate) fn check_regular_file(&self) -> Result<(), String> {
         let Some(what) = durable::irregular_kind(&self.path) else { return Ok(()) };
         let path = self.path.display();
         Err(format!("{path} is {what}, not a file; use docker-glue render to print a template"))
     }
 
-    /// The text to be swapped in; where it is there already, what else was changed.
+    /// Returns the staged text. If the file has this text already, returns what else was changed.
     pub(crate) fn stage_text(&self, text: &str) -> io::Result<Result<StagedTarget, TargetChange>> {
         self.check_regular_file().map_err(io::Error::other)?;
         let target = self.resolved_path();
@@ -78,16 +78,16 @@ impl TargetFile {
         });
         match (self.owner, before) {
             (Some(owner), _) => drop(owner.apply_to(file.as_file())?),
-            // Who may not give it away may still be one who may write it.
+            // A user who may not set this owner may still be allowed to write the file.
             (None, Some(before)) => drop(before.apply_to(file.as_file())),
             (None, None) => {}
         }
-        // After the owner, as a change of that takes away set-id bits.
+        // After the owner, because changing the owner clears the set-id bits.
         file.as_file().set_permissions(Permissions::from_mode(mode))?;
         Ok(Ok(StagedTarget { file, target }))
     }
 
-    /// The same for every way to write it.
+    /// Returns a path that is the same for every spelling of it.
     pub(crate) fn canonical_path(&self) -> PathBuf {
         let target = self.resolved_path();
         let folder = target.parent().filter(|group| !group.as_os_str().is_empty());
@@ -98,14 +98,14 @@ impl TargetFile {
         }
     }
 
-    /// A link stays one: what it points to is written, whether it is there yet or not.
+    /// Follows a link, so that the link stays and its target is written, whether that exists or not.
     fn resolved_path(&self) -> PathBuf {
         let folder = self.path.parent().unwrap_or(Path::new(""));
         let pointed = || fs::read_link(&self.path).map(|to| folder.join(to));
         fs::canonicalize(&self.path).or_else(|_| pointed()).unwrap_or_else(|_| self.path.clone())
     }
 
-    /// The mode and the owner that were asked for, of a file that has the right text.
+    /// Sets the configured mode and owner of a file whose text is up to date.
     fn apply_attributes(&self, file: &File) -> io::Result<TargetChange> {
         let owned = self.owner.map_or(Ok(false), |owner| owner.apply_to(file))?;
         let now = file.metadata()?.mode() & 0o7777;
@@ -134,7 +134,7 @@ impl StagedTarget {
         }
     }
 
-    /// It stays the same file, for those who have it mounted, and is never an empty one.
+    /// Overwrites the file, so that containers that mount it see the change. The file is never empty in between.
     pub(crate) fn write_in_place(self) -> io::Result<()> {
         let mut text = self.file.reopen()?;
         let new = text.metadata()?;
@@ -151,7 +151,7 @@ impl StagedTarget {
 }
 
 impl FileOwner {
-    /// `user`, `user:group`, `:group`; names or numbers.
+    /// Parses `user`, `user:group` or `:group`, by name or number.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let (user, group) = text.split_once(':').unwrap_or((text, ""));
         let user = match (user, user.parse()) {
@@ -173,7 +173,7 @@ impl FileOwner {
         Ok(Self { user, group })
     }
 
-    /// Whether it belonged to somebody else.
+    /// Returns whether the owner was changed.
     fn apply_to(self, file: &File) -> io::Result<bool> {
         let now = file.metadata()?;
         let user = self.user.map(Uid::as_raw).filter(|n| *n != now.uid());

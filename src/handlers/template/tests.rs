@@ -1,4 +1,4 @@
-//! What a template's file may say, whom filters take, and what becomes of the target.
+//! Tests of template handlers: params, filters, and the target file.
 
 use super::{
     Template, TemplateEnv, TemplateSource,
@@ -135,7 +135,7 @@ fn param_error_names_its_line() {
     }
 }
 
-/// What comes out within the limits, or what is said.
+/// Returns the output within the limits, or the error.
 fn render_limited(text: &str, limits: RenderLimits) -> String {
     let template_env = TemplateEnv::default();
     let page = TemplateSource::Inline(text.to_owned()).compile(BlankLines::Keep, &template_env);
@@ -165,7 +165,7 @@ fn template_with_too_many_steps_is_an_error() {
     }
 }
 
-/// On a thread of a test, whose stack is 2 MiB.
+/// Runs on a test thread, whose stack is 2 MiB.
 #[test]
 fn tag_of_very_many_tokens_is_an_error() {
     let message = "template:2: a tag has more than 1000 names, operators and brackets";
@@ -187,7 +187,7 @@ fn tag_of_very_many_tokens_is_an_error() {
     ] {
         let tag = |links: usize| format!("a\n{{{{ {start}{}{end} }}}}", link.repeat(links));
         assert_eq!(render_limited(&tag(1_001), RenderLimits::default()), message, "{link}");
-        // What is shorter is read, or refused, but does not end the program.
+        // A shorter tag is parsed or rejected, but does not end the program.
         let _ = TemplateSource::Inline(tag(300)).compile(BlankLines::Keep, &TemplateEnv::default());
     }
 }
@@ -367,7 +367,7 @@ fn target_is_replaced_atomically_and_keeps_its_mode() {
     assert_eq!((mode(), fs::read_to_string(&path).unwrap().as_str()), (0o600, "b\n"));
     assert!(write(target(Some(0o640)), "c\n"));
     assert_eq!(mode(), 0o640);
-    // What is staged and not swapped in leaves nothing behind.
+    // A staged file that is not swapped in leaves nothing behind.
     drop(target(None).stage_text("d\n").unwrap());
     let link = folder.path().join("link");
     symlink("out.conf", &link).unwrap();
@@ -375,7 +375,7 @@ fn target_is_replaced_atomically_and_keeps_its_mode() {
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     assert_eq!(fs::read_to_string(&path).unwrap(), "e\n");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
-    // One that leads nowhere yet stays a link, too.
+    // A link whose target does not exist stays a link, too.
     fs::remove_file(&path).unwrap();
     assert!(write(TargetFile { path: link.clone(), mode: None, owner: None }, "f\n"));
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
@@ -437,7 +437,7 @@ fn target_that_is_no_regular_file_is_rejected() {
             format!("{path} is {what}, not a file; use docker-glue render to print a template");
         let error = parse_template(&format!("template=# x\ntarget={path}\n")).unwrap_err();
         assert_eq!(error.to_string(), format!("web.ini:5: {message}"));
-        // It may have become one since.
+        // The path may have become a pipe or device later.
         let target = TargetFile { path: path.into(), mode: None, owner: None };
         assert_eq!(target.stage_text("x").unwrap_err().to_string(), message);
     }
@@ -459,7 +459,7 @@ fn mounted_target_is_written_in_place() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
 }
 
-/// Changes at these milliseconds, told at those.
+/// Times in milliseconds: changes, and the expected notifications.
 #[track_caller]
 fn check_debounce(least: u64, most: u64, changes: &[u64], expected: &[u64]) {
     let start = Instant::now();

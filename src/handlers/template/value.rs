@@ -1,7 +1,7 @@
-//! What templates hold in their hands: maps and lists that know a little more than Jinja's.
+//! The values of templates: maps and lists with more features than Jinja's.
 //!
-//! Pure. The names and the manners are docker-pygen's: attributes in any case, a missing one is none and no
-//! mistake, `first`, `last` and `first_value` of every list, `matching` of those that have an id.
+//! Pure. Names and behaviour are docker-pygen's: attributes are case-insensitive, a missing attribute is none instead
+//! of an error, every list has `first`, `last` and `first_value`, and lists of objects with an id have `matching`.
 
 use crate::sources::Description;
 use minijinja::{
@@ -12,7 +12,7 @@ use std::{borrow::Cow, fmt, sync::Arc};
 
 type DictEntry = (Cow<'static, str>, Value);
 
-/// A map in the order in which it was made.
+/// A map that keeps the order of insertion.
 #[derive(Debug)]
 pub(crate) struct Dict {
     entries: Vec<DictEntry>,
@@ -20,19 +20,19 @@ pub(crate) struct Dict {
     raw: RawObject,
 }
 
-/// What an attribute is that is not there.
+/// The value of a missing attribute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum MissingKey {
-    /// Of what we have named ourselves: `HostPort` is `host_port`.
+    /// For fields that this program has named: `HostPort` also finds `host_port`.
     None,
-    /// Of labels and of environments.
+    /// For labels and environment variables.
     Empty,
 }
 
-/// All that the engine says of it.
+/// The complete JSON of the engine.
 pub(crate) enum RawObject {
     Nothing,
-    /// Read when a template asks for it: few do, and it is large.
+    /// Parsed only when a template uses it: few do, and it is large.
     Text(Arc<Description>),
     Json(serde_json::Value),
 }
@@ -52,14 +52,14 @@ impl Dict {
         Value::from_object(Self { entries: entries.collect(), missing: MissingKey::None, raw })
     }
 
-    /// Labels, or an environment.
+    /// Makes a map of labels or environment variables.
     pub(crate) fn from_pairs(pairs: impl IntoIterator<Item = (String, String)>) -> Value {
         let entries = pairs.into_iter().map(|(key, value)| (Cow::Owned(key), Value::from(value)));
         let entries = entries.collect();
         Value::from_object(Self { entries, missing: MissingKey::Empty, raw: RawObject::Nothing })
     }
 
-    /// As it is written, else in any case.
+    /// Finds a value by its exact name, or else by its name in any case.
     pub(crate) fn find_value(&self, name: &str) -> Option<&Value> {
         let exact = self.entries.iter().find(|(key, _)| key == name);
         let alike = || self.entries.iter().find(|(key, _)| self.key_matches(key, name));
@@ -99,11 +99,11 @@ impl Dict {
     }
 }
 
-/// What docker-py's objects have beside `attrs`.
+/// The attributes that docker-py's objects have besides `attrs`.
 const DOCKER_PY_FIELDS: &[&str] =
     &["health", "id", "labels", "name", "short_id", "status", "version"];
 
-/// The engine's own words, and by docker-py's names, which docker-pygen's `raw` has: `raw.attrs.Config`, `raw.name`.
+/// The engine's JSON with docker-py's names added, like `raw` in docker-pygen: `raw.attrs.Config`, `raw.name`.
 #[derive(Debug)]
 struct RawView {
     json: Value,
@@ -137,7 +137,7 @@ impl Object for Dict {
         self.find_value(name).cloned().or_else(|| self.raw_value().filter(|_| name == "raw"))
     }
 
-    /// An attribute; what `in` asks for is the value above, and that may be missing.
+    /// Looks up an attribute. The operator `in` uses `get_value` above instead, where a name may be missing.
     fn get_value_by_str(self: &Arc<Self>, name: &str) -> Option<Value> {
         let found = self.find_value(name).cloned();
         Some(found.unwrap_or_else(|| match self.missing {
@@ -157,7 +157,7 @@ impl Object for Dict {
     }
 }
 
-/// What a list is of decides what it matches by.
+/// The kind of a list decides what its items are matched by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ListKind {
     Anything,
@@ -172,7 +172,7 @@ pub(crate) enum ListKind {
 pub(crate) struct ValueList {
     pub(crate) kind: ListKind,
     pub(crate) items: Vec<Value>,
-    /// The container that we run in.
+    /// The container that docker-glue runs in.
     own_container_id: Option<Arc<str>>,
 }
 
@@ -189,7 +189,7 @@ impl ValueList {
         Value::from_object(Self { kind: of, items, own_container_id: own })
     }
 
-    /// Some of a list, which stays what it was.
+    /// Makes a list of some items that keeps the kind of the original.
     pub(crate) fn with_same_kind(list: &Value, items: Vec<Value>) -> Value {
         match list.downcast_object_ref::<Self>() {
             Some(list) => Self::with_own_container(list.kind, items, list.own_container_id.clone()),
@@ -239,8 +239,8 @@ impl ValueList {
     }
 }
 
-/// Which of them a target means, none twice: what names it, then what begins with it as an id, then
-/// what belongs to a service of that name.
+/// Returns the positions of the items that match a target, each once: first by id or name, then by the beginning of
+/// an id, then by the service to which the item belongs.
 pub(crate) fn find_matching(all: &[Option<&Dict>], target: &str, of: ListKind) -> Vec<usize> {
     if target.is_empty() {
         return Vec::new();
@@ -293,7 +293,7 @@ pub(crate) fn find_matching(all: &[Option<&Dict>], target: &str, of: ListKind) -
     found
 }
 
-/// Of a network, of what is on networks, or of a list of networks.
+/// Returns the ids of a network, of an object with networks, or of a list of networks.
 fn network_ids(target: &Value) -> Vec<String> {
     let id = |value: &Value| {
         value.downcast_object_ref::<Dict>().and_then(|dict| dict.text("id")).map(str::to_owned)

@@ -149,7 +149,7 @@ fn every_line_of_the_example_is_parsed() {
         _ => line.to_owned(),
     };
     let text = text.lines().map(uncomment).collect::<Vec<_>>().join("\n");
-    // It shows two ways to say them, and a key is said once.
+    // The example shows two ways to set the endpoints, but only one may be used.
     let text = text.replace("endpoints=http://127.0.0.1:2379\n", "");
     let parsed = Publish::parse_params(&Ini::parse("publish.ini", &text).unwrap().params).unwrap();
     assert_eq!(parsed.access.endpoints, ["https://10.0.0.2:2379", "https://10.0.0.3:2379"]);

@@ -1,4 +1,4 @@
-//! What is owed, from failure to failure.
+//! Tests of pending notifications across failures.
 
 use super::*;
 
