@@ -40,6 +40,9 @@ pub struct Engine {
 const PAGE_SIZE: usize = 500;
 /// Limit of the pages, a million containers. Beyond it all containers are requested as one list.
 const MAX_PAGES: usize = 2000;
+/// How long a restart may take beyond the container's stop timeout.
+const RESTART_MARGIN: Duration = Duration::from_mins(1);
+const MAX_RESTART: Duration = Duration::from_hours(1);
 
 impl Engine {
     /// Connects to an engine. No request has been sent yet.
@@ -222,10 +225,14 @@ impl Engine {
             .await
     }
 
-    /// `docker restart`. Times out after a minute, which includes the container's own stop timeout.
+    /// `docker restart`. Times out a minute after the container's own stop timeout, or after an hour.
     pub async fn restart_container(&self, id: &ContainerId) -> Result<()> {
-        let restart = self.docker.restart_container(id.as_str(), None);
-        let timeout = Duration::from_mins(1);
+        let container = self.inspect_container(id.as_str()).await?;
+        let stop_timeout = container.and_then(|container| container.config?.stop_timeout);
+        let timeout = restart_timeout(stop_timeout);
+        // The client has a time limit of its own, which suits a list.
+        let docker = self.docker.clone().with_timeout(timeout);
+        let restart = docker.restart_container(id.as_str(), None);
         self.query_with_timeout(&format!("a restart of container {id}"), timeout, restart).await
     }
 
@@ -268,6 +275,13 @@ impl Engine {
             )),
         }
     }
+}
+
+/// How long a restart may take, for a container with this stop timeout in seconds. Docker's default is 10 s, and a
+/// negative one waits without limit (`docker create --stop-timeout`).
+fn restart_timeout(stop_timeout: Option<i64>) -> Duration {
+    let wait = u64::try_from(stop_timeout.unwrap_or(10)).map_or(Duration::MAX, Duration::from_secs);
+    wait.saturating_add(RESTART_MARGIN).min(MAX_RESTART)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! A socket that simulates an engine with a long list.
 
-use super::{Engine, EngineSettings};
+use super::{Engine, EngineSettings, restart_timeout};
 use std::sync::{Arc, Mutex};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -85,4 +85,13 @@ async fn engine_that_ignores_limit_and_before_is_asked_once() {
 #[tokio::test]
 async fn engine_that_ignores_before_is_asked_for_the_whole_list() {
     check("knows limit", 3).await;
+}
+
+#[test]
+fn restart_may_take_a_minute_more_than_the_stop_timeout() {
+    for (stop_timeout, seconds) in
+        [(None, 70), (Some(0), 60), (Some(300), 360), (Some(-1), 3600), (Some(i64::MAX), 3600)]
+    {
+        assert_eq!(restart_timeout(stop_timeout).as_secs(), seconds, "{stop_timeout:?}");
+    }
 }
