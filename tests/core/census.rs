@@ -1,4 +1,4 @@
-//! Routes and servers are counted as the status tells them, of what is known anyway.
+//! Counts of routes and servers for the metrics, which must equal those of the status.
 
 use crate::common::story;
 use docker_glue::{
@@ -16,7 +16,7 @@ use docker_glue::{
 };
 use std::{collections::BTreeMap, fmt::Write as _, sync::Arc, time::Instant};
 
-/// What is counted of a story where these servers fail their checks: `routes | servers`.
+/// Checks the counts of a story in which HAProxy's checks of `failing` containers fail: `routes | servers`.
 fn check_counts(story: &str, failing: &[&str], expected: &str) {
     let now = Instant::now();
     let world = story::world(story);
@@ -41,7 +41,7 @@ fn check_counts(story: &str, failing: &[&str], expected: &str) {
     );
     assert_eq!(found.trim(), expected, "{story}");
 
-    // As those who ask HAProxy have it.
+    // The status, which also uses HAProxy's counters, has the same counts of servers.
     let picture = StateSnapshot {
         at_ms: 0,
         now,

@@ -1,4 +1,4 @@
-//! The command line as a newcomer meets it: help, exit codes, and the example of a settings file.
+//! The command line: help, exit codes, and the example settings file.
 
 use clap::{Arg, ArgAction, Command};
 use docker_glue::settings::{
@@ -11,7 +11,7 @@ use std::{
     process::{Output, Stdio},
 };
 
-/// A value other than the default for each option; where there is no default, the example file shows it.
+/// For each option a value other than its default. The example file shows these values for options without a default.
 const VALUES: &[(&str, &str)] = &[
     ("once", "true"),
     ("watch", "true"),
@@ -67,7 +67,7 @@ fn sample_value(key: &str) -> &'static str {
     row.unwrap_or_else(|| panic!("give {key} a value in the table of this test")).1
 }
 
-/// All that can also be said in the environment and in the file.
+/// Returns the options that can also be set in the environment and in the settings file.
 fn configurable_options(command: &Command) -> impl Iterator<Item = &Arg> {
     let elsewhere = ["help", "version", "settings"];
     command.get_arguments().filter(move |arg| !elsewhere.contains(&arg.get_id().as_str()))
@@ -90,7 +90,7 @@ fn every_option_works_as_flag_variable_and_key() {
     for arg in configurable_options(&options::balancer_command()) {
         let key = arg.get_id().as_str();
         if ["watch", "reload_unit", "once"].contains(&key) {
-            continue; // `read` gives them; tests/core/settings.rs has them in all three layers.
+            continue; // `read_settings` adds these; see tests/core/settings.rs for all three layers.
         }
         let value = sample_value(key);
         let flag = format!("--{}", arg.get_long().unwrap());
@@ -114,7 +114,7 @@ fn read_glue(args: &[String], env: &[(String, String)]) -> GlueSettings {
     let env = [none].into_iter().chain(env.iter().cloned()).collect();
     let (_, mut settings) =
         GlueTask::from_args(&args, HostEnv { uid: 0, env, ipv6: true }).unwrap();
-    // What was read of the machine is not what is compared.
+    // The machine's properties are not settings and are not compared.
     settings.machine = HostEnv::default();
     settings
 }
@@ -130,13 +130,13 @@ fn every_docker_glue_option_works_as_flag_variable_and_key() {
         }
         let value = sample_value(key);
         let flag = format!("--{}", arg.get_long().unwrap());
-        // Folders that nobody else names.
+        // Folders that no other sample value uses.
         let value = if key.ends_with("_paths") { "/srv/glue" } else { value };
         let flag = if is_switch(arg) { flag } else { format!("{flag}={value}") };
         let by_flag = read_glue(&[flag], &[]);
         assert_ne!(by_flag, read_glue(&[], &[]), "{key}");
         assert_eq!(by_flag, read_glue(&[], &[(env_variable(key), value.into())]), "{key}");
-        // The other program's keys are none of its business.
+        // docker-glue ignores docker-balancer's keys.
         std::fs::write(&file, format!("{key} = {value:?}\nhold = '5m'\n")).unwrap();
         assert_eq!(by_flag, read_glue(&[format!("--settings={}", file.display())], &[]), "{key}");
     }
@@ -176,7 +176,7 @@ fn trim_lines(text: &str) -> String {
     text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
 }
 
-/// To renew it: `BLESS=1 cargo test --test core cli::`, and read the difference.
+/// To update the file, run `BLESS=1 cargo test --test core cli::` and review the diff.
 #[test]
 fn example_settings_file_has_every_option_and_parses_uncommented() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/settings.toml");
@@ -209,7 +209,7 @@ fn glue_command() -> Command {
     glue::GlueOptions::command_line()
 }
 
-/// What docker-balancer has not.
+/// Returns the options of docker-glue that docker-balancer does not have.
 fn glue_only_options(glue: &Command) -> impl Iterator<Item = &Arg> {
     let balancer = options::balancer_command();
     let has = move |arg: &Arg| balancer.get_arguments().any(|a| a.get_id() == arg.get_id());
@@ -305,7 +305,7 @@ fn runtime_dir_of_command_comes_from_strongest_layer() {
     }
 }
 
-/// Whatever a command shares with the daemon means the same before it and after it.
+/// An option that a command shares with the daemon means the same before and after the command's name.
 #[test]
 fn option_is_accepted_before_and_after_a_command() {
     let task = |words: Vec<String>| {
@@ -341,7 +341,7 @@ fn option_is_accepted_before_and_after_a_command() {
     assert_eq!(settings.fences.constraints[0].label, "a");
 }
 
-/// Exit code, and what the given stream must contain.
+/// Each row has the arguments, the exit code, and a text that stdout (if the code is 0) or stderr must contain.
 #[test]
 fn exit_code_and_message_match_the_outcome() {
     let table = [

@@ -1,4 +1,4 @@
-//! Time and history: what is held, left out and tried again.
+//! Decisions that depend on time and history: routes on hold, excluded listeners and retries.
 
 use crate::common::story;
 use docker_glue::{
@@ -92,7 +92,7 @@ fn unloadable_listeners_are_excluded_until_retry() {
     let again = decide(&world, without.memory.clone(), tried, &rules);
     assert_eq!((again.routes.0.len(), again.problems.len()), (6, 0));
 
-    // It failed again: the next pause is twice as long.
+    // The listener failed again: the next delay is twice as long.
     let (_, before) = again.memory.unloadable_listeners.first_key_value().unwrap();
     let longer = UnloadableListener::new("no more files".to_owned(), tried, Some(before));
     assert_eq!(longer.until - tried, 2 * (tried - start));
@@ -110,7 +110,7 @@ fn listeners_beyond_limit_are_kept_for_older_containers() {
     let count = MAX_LISTENERS / 32 + 1;
     let story: Vec<_> = (0..count).map(line).collect();
     let mut world = story::world(&story.join("\n"));
-    // The first of the story is the youngest.
+    // The first container of the story is the youngest.
     let young = nth_of(&world, 0);
     change_container(&mut world, &young, |container| container.created = i64::MAX);
     let decided = decide(&world, DecideState::default(), start, &rules);
@@ -172,8 +172,8 @@ const EVIL: &str = "evil 172.17.0.3 glue_http_80_host=a.test glue_http_80_timeou
 const WEB: &str = "web 172.17.0.2 glue_http_80_host=a.test";
 const COMPOSE: &str = "com.docker.compose.project=p com.docker.compose.service=web";
 
-/// Worlds one after the other, with the seconds before each, and the route that comes of it. Containers are as old as
-/// their line is high.
+/// Each turn has the seconds since the previous turn, the world, and the container that serves the route. A container's
+/// age is the position of its line: the first line is the oldest.
 #[test]
 fn waiting_claim_does_not_win_the_route_during_redeployment() {
     let exited = |line: &str| format!("{line} exited");
@@ -316,7 +316,7 @@ fn route_of_an_earlier_run_is_kept_for_its_owner() {
     }
 }
 
-/// Of a container that was not inspected yet the second is known alone.
+/// Docker's container list gives the creation time in seconds only, until a container is inspected.
 #[test]
 fn route_and_host_go_to_the_oldest_once_ages_are_known() {
     const SECOND: i64 = 1_000_000_000;
@@ -342,7 +342,7 @@ fn route_and_host_go_to_the_oldest_once_ages_are_known() {
         let _ = outcome(&world);
         change_container(&mut world, &victim, |container| container.created = 400);
         assert_eq!(outcome(&world), expected);
-        // From then on nobody is older.
+        // Once the exact ages are known, the oldest container keeps the route.
         change_container(&mut world, &evil, |container| container.created = SECOND - 1);
         assert_eq!(outcome(&world), expected);
         change_container(&mut world, &evil, |container| container.created = 300);
@@ -360,7 +360,7 @@ const BANK: &str = "bank 172.17.0.2 project=bank glue_http_80_host=a.test";
 const POOL: &str = "evil 172.17.0.3 project=evil glue_http_80_host=a.test glue_http_80_weight=256";
 const PATH: &str = "evil 172.17.0.3 project=evil glue_http_80_host=a.test,b.test glue_http_80_prefix=login glue_http_80_bind=80,81";
 
-/// Worlds one after the other, with the seconds before each, and the routes that come of it.
+/// Each turn has the seconds since the previous turn, the world, and the routes that result.
 #[test]
 fn owned_host_has_routes_of_its_owner_only() {
     let exited = |line: &str| format!("{line} exited");
@@ -517,7 +517,7 @@ fn reserved_host_ports_are_not_served_on_the_host_network() {
     }
 }
 
-/// The container itself stays the very same in all of these worlds.
+/// The container itself is unchanged in all of these worlds.
 #[test]
 fn address_changes_when_network_owner_or_networks_change() {
     let (rules, start) = (story::rules(), Instant::now());
@@ -568,12 +568,12 @@ const TWO: &str = "
     web 172.17.0.2 glue_http_80_host=a.test glue_http_8080_host=b.test
     web2 172.17.0.3 glue_http_80_host=a.test";
 
-/// The id of the story's nth container.
+/// Returns the id of the story's nth container.
 fn nth_id(story: &str, n: usize) -> ContainerId {
     nth_of(&story::world(story), n)
 }
 
-/// The servers that get new requests, by route.
+/// Returns for each route the servers that get new requests.
 fn format_ready_servers(decided: &Decision) -> Vec<String> {
     let ready = |route: &docker_glue::model::route::Route| {
         let ready = route.endpoints.iter().filter(|view| view.readiness == Readiness::Ready);
@@ -663,7 +663,7 @@ fn change_of_stopped_containers_only_is_idle() {
         (&format!("{ONE}\n{OTHER}"), ONE, true),
         (&exited, "", true),
         (&exited, &exited.replace("a.test", "b.test"), true),
-        // The very same, so that somebody wants a pass for another reason.
+        // An unchanged world is not idle: the pass was requested for another reason.
         (ONE, ONE, false),
         (ONE, "", false),
         (ONE, &exited, false),
@@ -685,7 +685,8 @@ fn change_of_stopped_containers_only_is_idle() {
     }
 }
 
-/// Who of `a.test` gets new requests after each of these turns: the words of containers `a` and `b` in each.
+/// Checks which containers of `a.test` get new requests after each turn. A turn has the states of containers `a` and
+/// `b`.
 fn check_turns(labels: &str, turns: &[(&str, &str, &str)]) {
     let (rules, mut now) = (story::rules(), Instant::now());
     let (mut world, mut memory) = (World::default(), DecideState::default());
@@ -712,10 +713,11 @@ fn stopping_container_serves_only_if_it_is_the_last_one() {
     check_turns("", &[("", "exited", "a"), ("leaving", "exited", "a"), ("leaving", "", "b")]);
     check_turns("", &[("", "paused", "a"), ("leaving", "paused", "a"), ("exited", "paused", "")]);
     check_turns("", &[("", "", "a,b"), ("paused", "", "b"), ("paused", "paused", "")]);
-    // It stays until the other one is healthy, and one that came in as the last serves on.
+    // The stopping container serves until the other one is healthy. An unhealthy container that served last continues
+    // to.
     check_turns("", &[("", "starting", "a"), ("leaving", "starting", "a"), ("leaving", "", "b")]);
     check_turns("", &[("unhealthy", "exited", "a"), ("leaving", "exited", "a")]);
-    // One that has not served does not begin to.
+    // A stopping container that has not served does not start to.
     check_turns("", &[("leaving", "exited", ""), ("leaving", "starting", "b")]);
     check_turns("glue_http_80_weight=0", &[("", "", "a,b"), ("leaving", "", "a,b")]);
 }
@@ -734,7 +736,7 @@ fn last_ready_container_serves_on_with_required_health() {
     );
 }
 
-/// What is said, of a story in which containers are of services: `name project/service`.
+/// Returns the problems of a story whose containers belong to these Compose services: `name project/service`.
 fn problems_of_services(story: &str, services: &[(&str, &str)]) -> Vec<String> {
     let mut world = story::world(story);
     for container in world.containers.values_mut() {
@@ -772,7 +774,7 @@ fn route_shared_by_two_services_is_a_hint() {
     assert_eq!(texts.len(), 1, "once for each service: {texts:#?}");
     let texts = problems_of_services(story, &[("one", "shop/web")]);
     assert_eq!(texts.len(), 1, "who says no service shares it as well: {texts:#?}");
-    // One service, and containers of which nobody knows the service.
+    // One service, and containers without a known service.
     assert_eq!(
         problems_of_services(
             story,
@@ -810,11 +812,12 @@ fn reversed_port_map_is_a_hint() {
     }
 }
 
-/// So that one container among 10,000 costs what it touches: no time is measured, but that nothing else is made again.
+/// Makes the cost of one changed container independent of the number of others (10,000, for example). The test measures
+/// no time; it checks that the routes and problems of other containers are shared, not built again.
 #[test]
 fn decision_about_one_container_shares_all_that_is_of_others() {
     let (rules, start) = (story::rules(), Instant::now());
-    // Each has a label that is not understood; of each two on a route one waits, as they disagree.
+    // Each container has an unknown label. Of the two containers on each route one waits, because they disagree.
     let line = |number: usize| {
         let (host, retry) = (number / 2, if number.is_multiple_of(2) { "all" } else { "safe" });
         let labels = format!("glue_http_80_host=w{host}.test glue_http_80_retry={retry}");

@@ -1,4 +1,4 @@
-//! What is told of servers, from what HAProxy says of them: tables of rounds.
+//! Problems of servers that follow from HAProxy's health reports, as a series of reports.
 
 use crate::common::story;
 use docker_glue::{
@@ -25,7 +25,7 @@ use std::{
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A story, and what is known of its servers as time goes by.
+/// A story, and the diagnosis of its servers over time.
 struct Case {
     config: Config,
     routes: Routes,
@@ -46,7 +46,7 @@ impl Case {
         Self { config, routes, memory, diagnosis, now }
     }
 
-    /// The servers of a container.
+    /// Returns the servers of a container.
     fn servers(&self, container: &str) -> Vec<ServerKey> {
         let of = |(name, backend): (&String, &std::sync::Arc<_>)| {
             let backend: &docker_glue::haproxy::config::Backend = backend;
@@ -67,14 +67,14 @@ impl Case {
         self
     }
 
-    /// All servers of a container answer a check so.
+    /// Reports this check result for all servers of a container.
     fn run_check(&mut self, container: &str, check: &CheckResult) -> &mut Self {
         let servers = self.servers(container);
         let servers = servers.into_iter().map(|name| (name, health(check.clone(), 0, 0, 0)));
         self.learn(&HealthReport { servers: servers.collect(), ..HealthReport::default() })
     }
 
-    /// Its only server counted these, and said that.
+    /// Reports these counts and this captured message for the only server of container `web`.
     fn count(&mut self, counts: (u64, u64, u64), message: Option<InvalidMessage>) -> &mut Self {
         let name = self.servers("web").remove(0);
         let (responses, response_errors, connection_errors) = counts;
@@ -107,7 +107,7 @@ impl Case {
         problems.iter().map(ToString::to_string).collect()
     }
 
-    /// Milliseconds until the next question.
+    /// Returns the milliseconds until the next query.
     fn next_due_ms(&self, hearing: CheckReporting) -> u128 {
         let due = self.diagnosis.next_query_at(hearing).unwrap();
         due.saturating_duration_since(self.now).as_millis()
@@ -127,7 +127,7 @@ fn failed_check(failure: CheckFailure) -> CheckResult {
     CheckResult::Failed(failure)
 }
 
-/// What is told of a container whose check has failed in this way for long.
+/// Checks the problems of a container whose check has failed in this way for longer than `FAILURE_DELAY`.
 fn check_failing(story: &str, failure: &CheckFailure, expected: &[&str]) {
     let mut case = Case::from_story(story);
     let failed = failed_check(failure.clone());
@@ -140,7 +140,7 @@ fn check_failing(story: &str, failure: &CheckFailure, expected: &[&str]) {
     );
 }
 
-/// The story's containers expose 80, 3000 and 8080.
+/// The story's containers expose ports 80, 3000 and 8080.
 #[test]
 fn failed_check_problem_has_a_remedy() {
     let at = |port: u16, remaining: &str| {
@@ -163,13 +163,13 @@ fn failed_check_problem_has_a_remedy() {
              glue_http_3000_…?",
         )],
     );
-    // One port, however many routes lead there.
+    // One problem for each port, regardless of the number of routes.
     check_failing(
         "web 172.17.0.2 glue_http_81_host=a.test,b.test,c.test",
         &CheckFailure::Refused,
         &[&at(81, "the container exposes 80, 3000, 8080: did you mean glue_http_80_…?")],
     );
-    // On the host's network there is no other address.
+    // A container on the host's network has no other address.
     check_failing(
         "web - host glue_http_80_host=a.test",
         &CheckFailure::Refused,
@@ -217,7 +217,7 @@ fn failed_check_problem_has_a_remedy() {
         &CheckFailure::Other("Connection reset".to_owned()),
         &[&report("HAProxy's check of 172.17.0.2:80 fails: Connection reset")],
     );
-    // Who is told to stop may refuse what it likes, and who is out gets no checks.
+    // A stopping container may refuse connections, and HAProxy does not check a paused one.
     check_failing("web 172.17.0.2 leaving glue_http_80_host=a.test", &CheckFailure::Refused, &[]);
     check_failing("web 172.17.0.2 paused glue_http_80_host=a.test", &CheckFailure::Refused, &[]);
 }
@@ -228,15 +228,15 @@ fn failing_check_becomes_a_problem_after_delay() {
     let mut case = Case::from_story("web 172.17.0.2 glue_http_80_host=a.test");
     case.run_check("web", &refused).pass(FAILURE_DELAY / 2).run_check("web", &refused);
     assert_eq!(case.problem_texts(), [""; 0]);
-    // One that has begun to listen, and fails anew.
+    // The check passed and fails again: the delay starts again.
     case.run_check("web", &CheckResult::Passed).pass(SECOND).run_check("web", &refused);
     assert_eq!(case.problem_texts(), [""; 0]);
     case.pass(FAILURE_DELAY);
     assert_eq!(case.problem_texts().len(), 1);
-    // What comes next is told in its place.
+    // A new failure replaces the problem.
     case.run_check("web", &failed_check(CheckFailure::Unreachable));
     assert!(case.problem_texts()[0].contains("time out"), "{:?}", case.problem_texts());
-    // A container that has gone takes along what was said of it.
+    // The problems of a removed container are removed.
     let Case { mut diagnosis, now, .. } = case;
     let other = Case::from_story("other 172.17.0.3 glue_http_80_host=a.test");
     diagnosis.update_backends(&other.config, ["a.test:80"], now);
@@ -256,17 +256,17 @@ fn requests_are_cut_after_repeated_connection_timeouts() {
     assert_eq!(lost(&mut case), []);
     case.pass(LOST_DELAY / 2).run_check("web", &timed_out);
     assert_eq!(lost(&mut case), [(server.clone(), true)]);
-    // Those that came later, and are as lost.
+    // Later requests to the server are lost as well, and are cut after another delay.
     assert_eq!(lost(&mut case), []);
     case.pass(LOST_DELAY).run_check("web", &timed_out);
     assert_eq!(lost(&mut case), [(server, false)]);
-    // One that refuses connections may well answer what it has.
+    // A server that refuses connections may still answer the requests that it has accepted.
     case.run_check("web", &failed_check(CheckFailure::Refused)).pass(10 * LOST_DELAY);
     case.run_check("web", &failed_check(CheckFailure::Refused));
     assert_eq!(lost(&mut case), []);
     case.run_check("web", &timed_out);
     assert_eq!(lost(&mut case), []);
-    // One that is back has them all.
+    // A server whose check passes again keeps its requests.
     case.pass(LOST_DELAY).run_check("web", &CheckResult::Passed);
     assert_eq!(lost(&mut case), []);
 }
@@ -276,7 +276,7 @@ fn healthy_servers_are_not_queried_again() {
     let story = "web 172.17.0.2 glue_http_80_host=a.test\nwww 172.17.0.3 glue_http_80_host=b.test";
     let deaf = CheckReporting::Polled { servers: 2 };
     let mut case = Case::from_story(story);
-    // New servers are asked about soon, unless their checks are heard to pass.
+    // New servers are queried soon, unless HAProxy reports that their checks pass.
     assert_eq!(case.next_due_ms(CheckReporting::Pushed), 1000);
     let requested = |backends: &[&str]| HealthQuery {
         backends: Some(backends.iter().map(ToString::to_string).collect()),
@@ -292,7 +292,8 @@ fn healthy_servers_are_not_queried_again() {
     assert_eq!(case.next_due_ms(CheckReporting::Pushed), 30000);
     assert_eq!(case.next_due_ms(deaf), 5000);
     assert_eq!(case.next_due_ms(CheckReporting::Polled { servers: 5000 }), 15000);
-    // What is heard to fail is asked about at once, then often, then less so, and when it is heard to pass.
+    // A server whose check fails is queried at once, then each second, then less often; and at once when its check
+    // passes.
     case.record_check_message("web", false);
     assert_eq!(case.next_due_ms(CheckReporting::Pushed), 100);
     case.run_check("web", &failed_check(CheckFailure::Refused));
@@ -303,7 +304,7 @@ fn healthy_servers_are_not_queried_again() {
     assert_eq!(case.next_due_ms(CheckReporting::Pushed), 100);
     case.run_check("web", &CheckResult::Passed);
     assert_eq!(case.next_due_ms(CheckReporting::Pushed), 30000);
-    // Who looks has it asked, but not twice a second.
+    // A reader (dashboard or status) triggers a query, but at most one a second.
     assert!(case.diagnosis.is_fresh(case.now));
     case.pass(SECOND);
     assert!(!case.diagnosis.is_fresh(case.now));
@@ -311,7 +312,7 @@ fn healthy_servers_are_not_queried_again() {
     assert_eq!(case.next_due_ms(CheckReporting::Pushed), 0);
     case.diagnosis.on_no_answer(case.now);
     assert_eq!(case.next_due_ms(CheckReporting::Pushed), 30000);
-    // Who is not heard is asked about all.
+    // Without pushed check results all backends are queried.
     assert_eq!(case.diagnosis.next_query(deaf).backends, None);
 }
 
@@ -357,15 +358,15 @@ fn invalid_response_is_reported_until_valid_ones_follow() {
         let message = Some(case.response(nonsense));
         case.count((7, 0, 0), None).pass(SECOND).count((7, 1, 0), message.clone());
         assert_eq!(case.problem_texts(), [format!("{bad}{expected}")]);
-        // It stays for as long as there are no better ones, and a while.
+        // The problem stays until valid responses follow, plus a delay.
         case.pass(Duration::from_hours(1)).count((7, 1, 0), message.clone());
         assert_eq!(case.problem_texts().len(), 1);
         case.count((8, 1, 0), message.clone());
         assert_eq!(case.problem_texts(), [""; 0]);
-        // HAProxy still has what was made up for.
+        // HAProxy still keeps the captured message of the resolved problem.
         case.pass(SECOND).count((9, 1, 0), message.clone());
         assert_eq!(case.problem_texts(), [""; 0]);
-        // Again, by another worker.
+        // A new HAProxy worker, whose counters start at 0, fails again.
         case.pass(SECOND).count((0, 2, 0), message.clone());
         assert_eq!(case.problem_texts().len(), 1);
         case.pass(SECOND).count((1, 2, 0), message.clone());
@@ -383,13 +384,13 @@ fn missing_response_is_reported() {
     let mut case = Case::from_story(WEB);
     case.count((0, 0, 0), None).count((0, 1, 0), None);
     assert_eq!(case.problem_texts(), [text]);
-    // Of one that has answered before it takes two, with none that was well in between.
+    // A container that has answered before needs two failures without a valid response in between.
     let mut case = Case::from_story(WEB);
     case.count((7, 0, 0), None).count((7, 1, 0), None);
     assert_eq!(case.problem_texts(), [""; 0]);
     case.count((7, 2, 0), None);
     assert_eq!(case.problem_texts(), [text]);
-    // What HAProxy keeps of one before is not said of it.
+    // A message that HAProxy captured from an earlier container is not attributed to this one.
     let mut case = Case::from_story(WEB);
     let old = CapturedMessage {
         age: Duration::from_mins(1),
@@ -399,7 +400,7 @@ fn missing_response_is_reported() {
     let servers = [(case.servers("web").remove(0), health(CheckResult::Passed, 0, 1, 0))].into();
     case.learn(&HealthReport { servers, captures: Some(vec![old]), ..HealthReport::default() });
     assert_eq!(case.problem_texts(), [text]);
-    // One among many that are well is nobody's concern.
+    // A single failure among many valid responses is not a problem.
     let mut case = Case::from_story(WEB);
     case.count((7, 1, 0), None).count((90, 2, 0), None);
     assert_eq!(case.problem_texts(), [""; 0]);
@@ -419,7 +420,7 @@ fn failed_connection_is_reported_only_with_check_off() {
     assert_eq!(case.problem_texts(), [text]);
 }
 
-/// What a check met with is kept by HAProxy too, and is told of the check.
+/// HAProxy also captures invalid responses to its checks. The problem reports them as responses to the check.
 #[test]
 fn non_http_check_response_is_reported() {
     let case = Case::from_story(&format!("{WEB} glue_http_80_check=/x"));
@@ -428,7 +429,7 @@ fn non_http_check_response_is_reported() {
     let text = "container web (00c0ffee0000): GET /x got a response from 172.17.0.2:80 that is not \
                 HTTP/1.1: the container supports only HTTP/2 (gRPC, h2c); make it accept HTTP/1.1, \
                 which HAProxy uses";
-    // Releases of HAProxy have different failures for it.
+    // HAProxy's releases report different failures for this response.
     for failure in
         [CheckFailure::NotHttp, CheckFailure::Timeout, CheckFailure::Other("SOCKERR".to_owned())]
     {
@@ -460,7 +461,7 @@ fn invalid_request_is_a_hint_on_its_listener() {
         ..HealthReport::default()
     };
     case.learn(&round(vec![request(MalformedRequest::Tls, "192.0.2.1")]));
-    // The same from another client is nothing new.
+    // The same error from another client adds no problem.
     case.learn(&round(vec![request(MalformedRequest::Tls, "192.0.2.2")]));
     case.learn(&round(vec![request(MalformedRequest::Target, "2001:db8::1")]));
     let report = |what: &str, client: &str| {

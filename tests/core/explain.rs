@@ -1,7 +1,7 @@
-//! What explain says of a request, told as stories: `tests/explain/<case>/`.
+//! Explanations of requests, as stories: `tests/explain/<case>/`.
 //!
-//! Each case is a story (`world.txt`) and what is said of the requests in it, for people and for programs.
-//! `cargo insta review` shows what changed.
+//! Each case is a story (`world.txt`) and the explanations of its requests, as text and as JSON. `cargo insta review`
+//! shows changes.
 
 use crate::common::story;
 use docker_glue::{
@@ -85,7 +85,8 @@ fn explanation_escapes_control_characters_of_labels() {
     assert!(text.contains('\u{1b}'), "it has colours: {text:?}");
 }
 
-/// In a line: who answers, by which route, and what the container sees; else why nobody does.
+/// Returns a summary in one line: the servers, their route and the path that the container sees, or else why no server
+/// answers.
 fn summary_line(explanation: &Explanation) -> String {
     match (&explanation.route, &explanation.becomes, explanation.outcome) {
         (Some(route), Some(becomes), RequestOutcome::Served) => {
@@ -214,7 +215,7 @@ fn every_step_names_its_label() {
     );
     let weights: Vec<_> = explanation.servers.into_iter().filter_map(|step| step.label).collect();
     assert_eq!(label_texts(&weights), ["web glue_http_3000_weight=7"]);
-    // What was not understood does not count.
+    // A label with an invalid value has no effect.
     assert_eq!(label_texts(&explanation.becomes.unwrap().labels), ["web glue_http_3000_retry=all"]);
     assert!(explanation.notes[0].contains("nonsense"), "{:?}", explanation.notes);
 }
@@ -305,7 +306,7 @@ fn check_excluded(picture: &StateSnapshot, text: &str, expected: &[(&str, Exclus
     assert_eq!(found, expected, "{text}");
 }
 
-/// What is known after these stories, each so many seconds after the first.
+/// Returns the state after these stories. Each story has its time in seconds after the first.
 fn state_after(
     stories: &[(u64, &str)],
     change: impl Fn(&mut docker_glue::routing::decide::DecideState, &StateSnapshot),
@@ -401,7 +402,7 @@ fn containers_excluded_by_limits_or_haproxy_are_named() {
             memory.refused_routes.insert(key, (route.clone(), "it does not like it".into()));
         }
     });
-    // Then another one answers.
+    // The container without a host (`all`) answers instead.
     assert_eq!(
         summary_line(&explain(
             &get_request("http://a.test/"),
@@ -420,7 +421,7 @@ fn containers_excluded_by_limits_or_haproxy_are_named() {
     assert!(explanation.why.contains("published by container db"), "{}", explanation.why);
 }
 
-/// Of a world in which another one is held, as generation 41.
+/// Explains a request while a rollback to generation 41, the routes of `then`, is active and the world is `now`.
 fn explain_during_rollback(then: &str, now: &str, text: &str) -> Explanation {
     let rollback = Rollback::new(41, 1_000, Arc::new(story::routes(then)));
     let (world, rules) = (story::world(now), story::rules());
@@ -484,7 +485,7 @@ fn containers_newer_than_the_rollback_are_named() {
             "{:?}",
             explanation.notes
         );
-        // What it is like is of then, and no label of now.
+        // The request's properties are those of generation 41, and no current label is named.
         assert!(
             explanation
                 .becomes
@@ -579,7 +580,7 @@ fn retry_scope_depends_on_the_method() {
         ("safe", "HEAD", Unanswered),
         ("safe", "OPTIONS", Unanswered),
         ("safe", "POST", Unsent),
-        // HAProxy knows methods by their capitals.
+        // HAProxy compares methods case-sensitively.
         ("safe", "get", Unsent),
         ("all", "POST", Unanswered),
         ("off", "GET", Never),
@@ -590,7 +591,7 @@ fn retry_scope_depends_on_the_method() {
     }
 }
 
-/// What a browser is given where `--map-port` moves a port.
+/// The explanation of a request to a port that `--map-port` maps.
 #[test]
 fn mapped_port_explains_as_its_public_port() {
     let mut picture = state_of("web 172.17.0.2 glue_http_80_host=a.test");

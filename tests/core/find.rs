@@ -1,11 +1,11 @@
-//! Which container is meant by a word.
+//! Lookup of a container by a name or an id.
 
 use crate::common::story;
 use docker_glue::controller::find::find_container;
 
 #[test]
 fn container_is_found_by_name_or_id_prefix() {
-    // Their ids begin with 00c0ffee000 and 0, 1 or 2.
+    // The ids begin with 00c0ffee000 followed by 0, 1 or 2.
     let world = story::world(
         "web-1 172.17.0.2 glue_http_ports=80
          web-2 172.17.0.3 glue_http_ports=80

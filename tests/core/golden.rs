@@ -1,6 +1,6 @@
-//! Whole configurations, as files a person would like to read: `tests/golden/<case>/`.
+//! Whole configurations, as readable files: `tests/golden/<case>/`.
 //!
-//! Each case is a story (`world.txt`) and what comes of it. `cargo insta review` shows what changed.
+//! Each case is a story (`world.txt`) and the configuration that results. `cargo insta review` shows changes.
 
 use crate::common::story;
 use docker_glue::{
@@ -21,13 +21,13 @@ fn configuration_of_a_story_matches_snapshots() {
     }
 }
 
-/// As every case's, but for a line such as `# --haproxy-metrics 127.0.0.1:9106`.
+/// Returns the context of every case; a line such as `# --haproxy-metrics 127.0.0.1:9106` adds the exporter.
 fn frame_of(story: &str) -> RenderContext {
     let exporter = story.lines().find_map(|line| line.strip_prefix("# --haproxy-metrics "));
     RenderContext { exporter: exporter.map(|text| text.parse().unwrap()), ..story::frame() }
 }
 
-/// It comes and goes by a reload.
+/// Adding, changing or removing the exporter needs a reload.
 #[test]
 fn changed_exporter_changes_the_skeleton() {
     let config = haproxy::config::Config::default();

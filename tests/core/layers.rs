@@ -1,4 +1,4 @@
-//! Folders of src/ are layers: each may import those below it.
+//! The folders of src/ are layers: each layer may import only layers below it.
 
 #[path = "layers/cases.rs"]
 mod cases;
@@ -17,7 +17,7 @@ use path::{Path, read_paths};
 use source::{Source, read_sources};
 use token::read_code;
 
-/// From the top to the bottom, with what each is for. The documentation of src/lib.rs has the same lines.
+/// The layers from top to bottom, each with its purpose. The documentation of src/lib.rs has the same lines.
 const LAYERS: [(&str, &str); 13] = [
     ("bin", "the programs: `main` alone"),
     ("cli", "options and subcommands; what starts the tasks and connects them"),
@@ -37,7 +37,7 @@ const LAYERS: [(&str, &str); 13] = [
     ("support", "what knows nothing of containers: log, signals, systemd, files, text"),
 ];
 
-/// Arrows that the order allows and that are wrong all the same.
+/// Imports that the order allows but that are forbidden.
 const FORBIDDEN: [(&str, &str); 2] = [("haproxy", "sources"), ("sources", "label")];
 
 #[test]
@@ -67,7 +67,7 @@ fn is_layer(name: &str) -> bool {
     LAYERS.iter().any(|(layer, _)| *layer == name)
 }
 
-/// Each as `src/label/read.rs:3: label -> haproxy: crate::haproxy::config (upward)`.
+/// Returns each violation as `src/label/read.rs:3: label -> haproxy: crate::haproxy::config (upward)`.
 fn find_broken_arrows(source: &Source) -> Vec<String> {
     let module = source.module();
     let paths = read_paths(&read_code(&source.text), &module);
@@ -77,7 +77,7 @@ fn find_broken_arrows(source: &Source) -> Vec<String> {
 
 fn judge_path(module: &[String], path: &Path) -> Option<String> {
     let Some(from) = module.first() else {
-        // A name that is exported there hides which layer it is from.
+        // A re-export at the crate's root would hide the layer that a name comes from.
         return Some("the crate's root has modules only".to_owned());
     };
     let to = target(path)?;
@@ -85,13 +85,13 @@ fn judge_path(module: &[String], path: &Path) -> Option<String> {
     Some(format!("{from} -> {to}: {} ({reason})", path.segments.join("::")))
 }
 
-/// Returns the folder that a path leads to, if it leads into the crate.
+/// Returns the folder that a path leads to, if the path is in the crate.
 fn target(path: &Path) -> Option<&str> {
     let [first, folder, ..] = path.segments.as_slice() else { return None };
     (first == "crate").then_some(folder)
 }
 
-/// Returns what is wrong with an import.
+/// Returns why an import is not allowed.
 fn judge_arrow(from: &str, to: &str) -> Option<&'static str> {
     let level = |name| LAYERS.iter().position(|(layer, _)| *layer == name);
     match (level(from), level(to)) {

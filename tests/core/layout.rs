@@ -1,4 +1,4 @@
-//! Which backend serves a route while HAProxy runs.
+//! The assignment of routes to backends while HAProxy runs.
 
 use crate::common::story;
 use docker_glue::haproxy::{
@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 
 const WEB: &str = "web 172.17.0.2 glue_http_80_host=a.test";
 
-/// HAProxy is started with the first story, told the ones between, and then asked about the last:
-/// `route -> backend` in the order of the routes, `homeless` for one without, and the spares left.
+/// HAProxy is started with the first story and receives the plans of the following ones. Checks the layout of the last
+/// story: `route -> backend` in the order of the routes, `homeless` for a route without a backend, and the spares left.
 fn check_layout(stories: &[&str], expected: &[&str], spares: &[&str]) {
     let (first, texts) = stories.split_first().unwrap();
     let (last, between) = texts.split_last().unwrap();
@@ -57,7 +57,7 @@ fn route_keeps_its_backend_while_its_shape_is_unchanged() {
     check_layout(&[&api, &checked], &[a, "api.test:80/ -> spare-http-001"], &both[1..]);
 }
 
-/// Requests of the route that leaves would reach the containers of the one that comes.
+/// Otherwise requests for the removed route would reach the containers of the new one.
 #[test]
 fn backend_freed_in_this_pass_is_not_reused_yet() {
     let api = with_web("api 172.17.0.3 glue_http_80_host=api.test");
@@ -68,7 +68,7 @@ fn backend_freed_in_this_pass_is_not_reused_yet() {
     check_layout(&[WEB, &api, WEB, &other], &[a, "other.test:80/ -> spare-tcp-001"], &both[..1]);
 }
 
-/// As an earlier version may have left it.
+/// An earlier version may have left HAProxy in this state.
 #[test]
 fn two_routes_in_one_backend_are_separated() {
     let both = "web 172.17.0.2 glue_http_80_host=a.test,b.test";
@@ -83,7 +83,7 @@ fn two_routes_in_one_backend_are_separated() {
     }
 }
 
-/// Found by a search, for names that ended in 32 bits of a hash.
+/// The pair was found by a search, for names that ended in 32 bits of a hash.
 #[test]
 fn routes_with_colliding_names_get_two_backends() {
     const PAIR: [&str; 2] = [

@@ -1,4 +1,4 @@
-//! Tests that need nothing else: pure functions as tables, stories and properties, and the command line.
+//! Tests without external programs: pure functions as tables, stories and properties, and the command line.
 
 #![allow(clippy::unwrap_used, reason = "this is a test")]
 

@@ -1,5 +1,6 @@
-//! The balancer against an HAProxy that loses, refuses and is meddled with: it always ends in what the
-//! last world asks for, or to what an operator went back to, in the worker and on disk.
+//! Property test of the balancer with a simulated HAProxy that loses connections, refuses commands and is modified by
+//! others. The worker and the files on disk always end in the state that the last world requires, or an active
+//! rollback.
 
 use crate::common::{
     any,
@@ -23,39 +24,39 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// As many times as the balancer may be woken, at most, after everything has come to rest.
+/// The maximum number of passes until the balancer has converged, once nothing else changes.
 const WAKES: usize = 6;
 
 #[derive(Debug, Clone)]
 enum Op {
-    /// Containers changed, and an event said so.
+    /// Containers changed, and an event reported it.
     Event(String),
-    /// The event was lost.
+    /// Containers changed, and the event was lost.
     Unheard(String),
-    /// The world is listed again.
+    /// The containers are listed again.
     List,
-    /// Files are written behind what was said.
+    /// The pending files are written.
     Files,
-    /// Half a minute passes.
+    /// Half a minute passes, so that HAProxy's state is read again.
     Later,
     /// The balancer is killed and started again.
     Restart,
-    /// And with other settings, which take a reload.
+    /// The balancer is killed and started again with other settings, which need a reload.
     Upgrade,
-    /// Somebody else reloads HAProxy, which takes what is on disk.
+    /// Another program reloads HAProxy, which loads the files on disk.
     Reload,
-    /// So many reloads fail.
+    /// This number of reloads fails.
     Broken(u32),
     Cut(usize, bool),
     Busy(u32),
     Deaf,
     Theirs(ForeignChange, usize),
-    /// An operator goes back to a generation, of those there are.
+    /// An operator rolls back to one of the generations in the history.
     RollBack(usize),
     Release,
 }
 
-/// What somebody else does over the socket, to one of what there is.
+/// A change that another program makes over the runtime API, to one of HAProxy's objects.
 #[derive(Debug, Clone, Copy)]
 enum ForeignChange {
     Server(&'static str),
@@ -122,12 +123,12 @@ struct Model {
     sim: Sim,
     rules: Rules,
     stock: usize,
-    /// HAProxy adds backends.
+    /// Whether HAProxy can add backends at run time.
     adds: bool,
-    /// A setting that HAProxy is started with.
+    /// A setting whose change needs a reload.
     hard_stop_after: Duration,
     world: World,
-    /// How often each line's container was made anew.
+    /// How often each line's container was created.
     lives: BTreeMap<ContainerId, usize>,
     balancer: Option<Balancer>,
 }
@@ -192,7 +193,7 @@ impl Model {
                 }
             }
             Op::Release => {
-                // Where nothing is held it says so.
+                // Returns an error if no rollback is active.
                 let _ = self.balancer.as_mut().unwrap().release_rollback();
                 self.run_pass().await;
             }
@@ -203,7 +204,7 @@ impl Model {
         self.balancer.as_ref().unwrap().snapshot(None, SourceStatus::default())
     }
 
-    /// A container that comes again is another one: it has another id.
+    /// A container that starts again gets a new id, as if it were recreated.
     fn set_world(&mut self, story: &str) {
         let mut world = story::world(story);
         let containers = std::mem::take(&mut world.containers);
@@ -221,7 +222,7 @@ impl Model {
         self.world = world;
     }
 
-    /// An error is told and tried again later, as the program does.
+    /// Errors are ignored here; a later pass retries, as in the program.
     async fn run_pass(&mut self) {
         let _ = self.balancer.as_mut().unwrap().reconcile(&self.world, "test").await;
     }
@@ -273,7 +274,7 @@ impl Model {
         });
     }
 
-    /// Nothing happens any more but that the balancer looks now and then.
+    /// From now on only the balancer's periodic passes happen.
     async fn settle_down(&mut self) {
         self.sim.change(|state| (state.broken, state.busy) = (0, state.busy.min(2)));
         let mut last = String::new();
@@ -288,9 +289,10 @@ impl Model {
         panic!("it does not end: {last}");
     }
 
-    /// Between what there is and what the world asks for, or an operator.
+    /// Returns the difference between the actual state and the state that the world or a rollback requires.
     fn difference(&self) -> Option<String> {
-        // All is decided again, but for who served last, under a rollback too: that says which container serves on.
+        // Everything is decided again without the cache. The decide state keeps which containers served last, and the
+        // rollback.
         let mut memory = self.state().decide_state;
         memory.clear_cache();
         let routes = decide(&self.world, memory, Instant::now(), &self.rules).routes;
@@ -307,7 +309,7 @@ impl Model {
         if !commands.is_empty() {
             return Some(format!("{commands:?} would follow"));
         }
-        // The worker is asked for what somebody else added to a key of ours in vain.
+        // A second entry that another program added under a map key is not compared: HAProxy uses the first one.
         (!stored.matches_state(&worker)).then(|| format!("on disk is {stored:#?}, not {worker:#?}"))
     }
 }
@@ -316,7 +318,7 @@ fn is_up(container: &Container) -> bool {
     matches!(container.state, ContainerState::Running | ContainerState::Paused)
 }
 
-/// It is not left alone for long.
+/// HAProxy's state is read again soon after HAProxy did not answer.
 #[tokio::test]
 async fn unreachable_haproxy_is_queried_again_within_2_seconds() {
     let mut model = Model::start(Master::Synchronous, 1, false).await;
@@ -330,7 +332,7 @@ async fn unreachable_haproxy_is_queried_again_within_2_seconds() {
     assert_eq!(model.difference(), None);
 }
 
-/// The balancer was restarted with settings that take a reload, and no reload works.
+/// The balancer was restarted with settings that need a reload, and every reload fails.
 #[tokio::test]
 async fn running_routes_are_served_while_reloads_fail() {
     let mut model = Model::start(Master::Synchronous, 1, false).await;

@@ -1,6 +1,6 @@
-//! The dashboard's page, as files a person would like to read: `tests/page/`.
+//! The dashboard's page, as readable files: `tests/page/`.
 //!
-//! The stories are those of `tests/golden/`, with counts made up. `cargo insta review` shows what changed.
+//! The stories are those of `tests/golden/`, with made-up counters. `cargo insta review` shows changes.
 
 use crate::{common::story, show::change_status};
 use docker_glue::{
@@ -55,7 +55,7 @@ fn state_of(story: Option<&str>) -> StateSnapshot {
     }
 }
 
-/// The second server of each backend is down, and the third answers with errors.
+/// Returns counters in which the second server of each backend is down and the third answers with errors.
 fn made_up_counters(config: &Config) -> Counters {
     let mut counters = Counters::default();
     for (name, backend) in &config.backends {
@@ -166,7 +166,7 @@ fn page_of_a_story_matches_snapshots() {
     check_page("away", &away, &[], "", "");
 }
 
-/// Whatever a container says of itself, there is no element in the page that would not be there without.
+/// The text of labels adds no HTML element to the page.
 #[test]
 fn label_text_adds_no_html_element() {
     let calm = "a 172.17.0.2 glue_http_80_host=a.test glue_http_80_weight=b glue_http_ports=80 glue_network=x";
@@ -201,7 +201,7 @@ fn thousand_groups_are_closed_except_unserved_ones() {
     assert_eq!(named[0].id, "h7.test:80");
     assert!(before.diff_from(&before).is_none());
 
-    // What becomes of one group touches no other.
+    // A change in one group updates no other group.
     let after = decide(
         &story::world(&story.replace(" paused", "")),
         DecideState::default(),

@@ -1,4 +1,4 @@
-//! What options come to: in which layer they were said, and what they mean.
+//! The values of options: by flag, environment and settings file, and how they are parsed.
 
 use docker_glue::{
     label::HostNetwork,
@@ -8,7 +8,7 @@ use std::{ffi::OsString, io::Write};
 
 const DUMMY: &str = "settings.toml";
 
-/// Settings from words of a command line, `NAME=value` words of the environment, and a file.
+/// Reads settings from a command line, from `NAME=value` words of the environment, and from a file.
 fn read_settings(args: &str, env: &[&str], file: &str) -> Result<Settings, String> {
     let mut settings = tempfile::NamedTempFile::new().unwrap();
     settings.write_all(file.as_bytes()).unwrap();
@@ -33,7 +33,7 @@ fn read_settings(args: &str, env: &[&str], file: &str) -> Result<Settings, Strin
     })
 }
 
-/// What `field` prints for each row of (flags, environment, file).
+/// Checks the debug output of `field` for each row: flags, environment, file, expected.
 fn check_field<T: std::fmt::Debug>(
     field: impl Fn(Settings) -> T,
     table: &[(&str, &[&str], &str, &str)],
@@ -438,7 +438,7 @@ fn unknown_variable_is_noted_with_suggestion() {
             && none[0].starts_with("DOCKER_GLUE_COLOUR is not an option and is ignored; --help"),
         "{none:?}"
     );
-    // The other program's, and other people's.
+    // Variables of docker-glue and of other programs are not reported.
     let others =
         ["DOCKER_GLUE_HANDLER_PATHS=/x", "DOCKER_CONFIG=/x", "DOCKER_BALANCER_IMAGE=x", "GLUE_X=y"];
     assert_eq!(report(&others), [""; 0]);

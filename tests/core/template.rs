@@ -1,7 +1,6 @@
-//! Templates: what they can ask of containers and of a Swarm, and what comes out.
+//! Templates: the containers and Swarm objects that they can access, and their output.
 //!
-//! `tests/template/roster.json` and `swarm.json` are what Docker says; goldens are whole files that a person
-//! would like to read.
+//! `tests/template/roster.json` and `swarm.json` are Docker's answers. The goldens are whole, readable files.
 
 use crate::common::roster;
 use docker_glue::{
@@ -34,7 +33,7 @@ fn template_env(folder: &str) -> TemplateEnv {
     }
 }
 
-/// A template as it comes out, or what is wrong with it.
+/// Returns the rendered template, or its error after `!`.
 fn render_inline(text: &str) -> String {
     let source = TemplateSource::Inline(text.to_owned());
     let outside = template_env("tests/template");
@@ -332,8 +331,8 @@ fn template_error_names_its_line() {
     }
 }
 
-/// What Jinja2 3.1.6 makes of each with docker-pygen's own code around it, from the same containers. A line end at the end is
-/// Jinja's to drop and ours to write.
+/// The expected texts are the output of Jinja2 3.1.6, run with docker-pygen's own code on the same containers. They are
+/// compared without the line end at the end, which Jinja2 removes and docker-glue writes.
 #[test]
 fn expressions_render_like_jinja2() {
     let text = fs::read_to_string("tests/jinja2/expressions.json").unwrap();
@@ -353,7 +352,7 @@ fn expressions_render_like_jinja2() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// docker-pygen's own example, and what docker-pygen writes from it.
+/// docker-pygen's own example, and the output of docker-pygen for it.
 #[test]
 fn docker_pygen_example_renders_identically() {
     let source = TemplateSource::File("tests/jinja2/nginx.example".into());
@@ -455,7 +454,7 @@ fn unsupported_expression_error_has_a_remedy() {
     }
 }
 
-/// docker-gen's core of a template for nginx, in the words of docs/src/migrate/docker-gen.md.
+/// The central part of docker-gen's template for nginx, as translated in docs/src/migrate/docker-gen.md.
 #[test]
 fn docker_gen_virtual_host_template_renders() {
     let text = "{% for host, list in containers|group_by_multi('env.VIRTUAL_HOST', ',')|items %}\n\
@@ -543,7 +542,7 @@ fn example_templates_match_goldens() {
     }
 }
 
-/// The containers with labels and aliases that would write the rest of the file, if they were let.
+/// Returns the containers with labels and aliases that would inject text into the file if they were not escaped.
 fn hostile_containers() -> docker_glue::sources::ContainerMap {
     let text = fs::read_to_string("tests/template/roster.json").unwrap();
     let all: Vec<Value> = serde_json::from_str(&text).unwrap();
@@ -562,7 +561,7 @@ fn hostile_containers() -> docker_glue::sources::ContainerMap {
         ("context-path", "/b:80"),
         ("com.docker.compose.service", "x\n6.6.6.6 registry.internal"),
         ("com.docker.compose.service", "registry.internal"),
-        // It has no address, and nginx refuses an upstream without a server.
+        // This container has no address, and nginx refuses an upstream without a server.
         ("context-path", "/nowhere"),
     ];
     let attacked = attacks.iter().enumerate().map(|(number, (label, value))| {
@@ -584,7 +583,7 @@ fn hostile_containers() -> docker_glue::sources::ContainerMap {
     all.iter().cloned().chain(attacked).map(|value| roster::described(&value)).collect()
 }
 
-/// `tests/glue/nginx.rs` has nginx and dnsmasq read them.
+/// `tests/glue/nginx.rs` also loads the results into nginx and dnsmasq.
 #[test]
 fn example_templates_escape_hostile_labels() {
     for name in ["nginx", "nginx-label", "hosts"] {
@@ -622,7 +621,7 @@ fn hostname_path_and_one_line_guards_work() {
     ]);
 }
 
-/// What the documents of docker-pygen show.
+/// The templates in docker-pygen's documentation.
 #[test]
 fn docker_pygen_documented_templates_render_as_documented() {
     check_golden(

@@ -1,4 +1,4 @@
-//! What the layer test reads from code, and how it judges.
+//! Cases for the layer test: the paths that the test finds in code, and its verdict on them.
 
 use super::{
     find_broken_arrows, judge_arrow,
@@ -12,7 +12,7 @@ fn source(path: &str, text: &str) -> Source {
     Source { path: path.to_owned(), text: text.to_owned() }
 }
 
-/// Reads code of src/haproxy/plan.rs: each path with its line.
+/// Checks the paths, each with its line, that are found in code of src/haproxy/plan.rs.
 #[track_caller]
 fn check(code: &str, expected: &[&str]) {
     let plan = source("src/haproxy/plan.rs", code);

@@ -1,15 +1,15 @@
-//! The paths that Rust code names: each leaf of a `use`, and each path with `::` elsewhere.
+//! The paths in Rust code: each leaf of a `use`, and each path with `::` elsewhere.
 
 use super::token::Token;
 
-/// A path in full: one in the crate begins with `crate`.
+/// A full path. A path in the crate begins with `crate`.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Path {
     pub(crate) segments: Vec<String>,
     pub(crate) line: usize,
 }
 
-/// Returns the paths that the code of a module names. `module` is its own path, without `crate`.
+/// Returns the paths in the code of a module. `module` is its own path, without `crate`.
 pub(crate) fn read_paths(tokens: &[Token<'_>], module: &[String]) -> Vec<Path> {
     let mut reader =
         Reader { tokens, at: 0, module: module.to_vec(), blocks: Vec::new(), paths: Vec::new() };
@@ -22,9 +22,9 @@ pub(crate) fn read_paths(tokens: &[Token<'_>], module: &[String]) -> Vec<Path> {
 struct Reader<'a> {
     tokens: &'a [Token<'a>],
     at: usize,
-    /// Where the code stands: a module in a module's file has `super` of its own.
+    /// The current module. In an inline module `super` is the enclosing module.
     module: Vec<String>,
-    /// For each open `{`, whether it is a module's.
+    /// For each open `{`, whether it opens a module.
     blocks: Vec<bool>,
     paths: Vec<Path>,
 }
@@ -32,7 +32,7 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     fn read_next(&mut self) {
         match self.peek(0) {
-            // Not `use<'a>`, which is part of a type.
+            // `use<'a>` is part of a type.
             "use" if self.peek(1) != "<" => {
                 self.at += 1;
                 self.read_tree(&[]);
@@ -67,14 +67,14 @@ impl<'a> Reader<'a> {
         self.at += 1;
     }
 
-    /// Reads a tree of `use` from where its prefix has been read.
+    /// Reads a tree of `use`, starting after its prefix.
     fn read_tree(&mut self, prefix: &[&'a str]) {
         if self.peek(0) == "::" {
             self.at += 1;
         }
         match self.peek(0) {
             "{" => self.read_group(prefix),
-            // An error of syntax.
+            // A syntax error.
             "" => {}
             segment => self.read_segment(prefix, segment),
         }
@@ -94,7 +94,7 @@ impl<'a> Reader<'a> {
     fn read_segment(&mut self, prefix: &[&'a str], segment: &'a str) {
         let line = self.tokens[self.at].line;
         let mut segments = prefix.to_vec();
-        // `self` in braces is the module before them.
+        // `self` in braces is the module before the braces.
         if segment != "self" || prefix.is_empty() {
             segments.push(segment);
         }
@@ -108,7 +108,7 @@ impl<'a> Reader<'a> {
         self.add_path(&segments, line);
     }
 
-    /// Reads a word, and the path that it begins, if it does.
+    /// Reads a word, and the path that begins with it, if there is one.
     fn read_inline(&mut self) {
         let line = self.tokens[self.at].line;
         let mut segments = vec![self.peek(0)];
@@ -132,7 +132,7 @@ fn is_word(text: &str) -> bool {
     text.starts_with(|c: char| c.is_alphabetic() || c == '_')
 }
 
-/// The programs name the library by its name.
+/// Returns the full path. In the programs `docker_glue` is the library crate.
 fn resolve_path(segments: &[&str], module: &[String]) -> Vec<String> {
     let climbed = segments.iter().take_while(|segment| **segment == "super").count();
     let kept = module.len().saturating_sub(climbed);

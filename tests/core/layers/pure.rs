@@ -1,4 +1,4 @@
-//! Pure files name nothing of the outside, and files are replaced durably.
+//! Pure files do not use the outside world, and files are replaced durably.
 
 use std::path::Path;
 
@@ -8,10 +8,10 @@ use super::{
     token::read_code,
 };
 
-/// Layers whose files are pure, with or without that promise at their beginning.
+/// Layers whose files are pure, even if a file does not begin with `//! Pure`.
 const PURE_LAYERS: [&str; 4] = ["report", "routing", "label", "model"];
 
-/// The outside, the clock and the log: parts of paths that a pure file does not name.
+/// Parts of paths that a pure file must not contain: the outside world, the clock and the log.
 const OUTSIDE: [&str; 12] = [
     "tokio",
     "axum",
@@ -27,18 +27,18 @@ const OUTSIDE: [&str; 12] = [
     "tracing",
 ];
 
-/// Words that a pure file does not contain.
+/// Words that a pure file must not contain.
 const OUTSIDE_WORDS: [&str; 4] = ["async", "await", "println", "eprintln"];
 
-/// Files that replace or remove files themselves; others use durable.rs, which syncs the folder, since a name that is
-/// not synced with its folder is the old one after a power cut.
+/// Files that replace or remove files themselves. All others use durable.rs, which also syncs the folder: without that
+/// the old file may be back after a power failure.
 const REPLACES_FILES: [&str; 4] = [
     "durable.rs",
-    // Whole generations, synced there; the next start removes what a crash has left.
+    // Replaces whole generations and syncs them. The next start removes the remains of a crash.
     "haproxy/files.rs",
-    // A socket.
+    // Removes a socket.
     "control/server.rs",
-    // A file by which a test makes a task panic.
+    // Removes a file by which a test makes a task panic.
     "supervise.rs",
 ];
 
@@ -69,7 +69,7 @@ fn is_pure(source: &Source) -> bool {
     promises || PURE_LAYERS.iter().any(|layer| source.path.starts_with(&format!("src/{layer}/")))
 }
 
-/// Each as `src/label/read.rs:3: std::fs`.
+/// Returns each violation as `src/label/read.rs:3: std::fs`.
 pub(crate) fn find_outside(source: &Source) -> Vec<String> {
     let tokens = read_code(&source.text);
     let paths = read_paths(&tokens, &source.module()).into_iter();
@@ -80,7 +80,7 @@ pub(crate) fn find_outside(source: &Source) -> Vec<String> {
     paths.chain(words).map(|(line, name)| format!("{}:{line}: {name}", source.path)).collect()
 }
 
-/// Whether the segments of `part` stand together in `path`.
+/// Returns whether `path` contains the segments of `part` in sequence.
 fn names(path: &str, part: &str) -> bool {
     format!("::{path}::").contains(&format!("::{part}::"))
 }

@@ -1,4 +1,4 @@
-//! The files of src/ that are no tests.
+//! The files of src/ that are not tests.
 
 use std::{fs, path::Path};
 
@@ -17,7 +17,7 @@ impl Source {
     }
 }
 
-/// Returns them in order of their paths.
+/// Returns the sources in order of their paths.
 pub(crate) fn read_sources() -> Vec<Source> {
     let mut paths = Vec::new();
     list_files("src", &mut paths);
@@ -41,7 +41,7 @@ fn list_files(folder: &str, paths: &mut Vec<String>) {
     }
 }
 
-/// Whether a file has tests alone.
+/// Returns whether a file contains only tests.
 pub(crate) fn is_test(path: &str) -> bool {
     path.split('/').any(|part| part == "tests" || part == "tests.rs")
 }

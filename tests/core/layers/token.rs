@@ -1,8 +1,8 @@
-//! Rust text as words and signs, each with its line. Comments and literals are left out.
+//! Rust text as words and punctuation, each with its line. Comments and literals are left out.
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Token<'a> {
-    /// A word, a number, `::`, or a sign of one character.
+    /// A word, a number, `::`, or a single other character.
     pub(crate) text: &'a str,
     pub(crate) line: usize,
 }
@@ -26,7 +26,7 @@ fn read_tokens(text: &str) -> Vec<Token<'_>> {
     tokens
 }
 
-/// Returns the length of what the text begins with, and whether it is code.
+/// Returns the length of the token, blank, comment or literal at the start of the text, and whether it is code.
 fn measure_token(text: &str) -> (usize, bool) {
     let skipped = measure_comment(text)
         .or_else(|| measure_raw_string(text))
@@ -48,7 +48,7 @@ fn measure_word(text: &str) -> usize {
     text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len())
 }
 
-/// Comments of several lines nest.
+/// Measures a comment. Block comments nest.
 fn measure_comment(text: &str) -> Option<usize> {
     if text.starts_with("//") {
         return Some(text.find('\n').unwrap_or(text.len()));
@@ -80,7 +80,7 @@ fn measure_string(text: &str) -> Option<usize> {
     Some(measure_until(text, prefix.len(), '"'))
 }
 
-/// A character or a lifetime.
+/// Measures a character literal or a lifetime.
 fn measure_quoted(text: &str) -> Option<usize> {
     let prefix = ["'", "b'"].into_iter().find(|prefix| text.starts_with(prefix))?;
     let mut inner = text[prefix.len()..].chars();
@@ -91,7 +91,7 @@ fn measure_quoted(text: &str) -> Option<usize> {
     }
 }
 
-/// Returns the length up to and with the quote that ends a literal; a character after `\` does not.
+/// Returns the length up to and including the quote that ends a literal. A quote after `\` does not end it.
 fn measure_until(text: &str, start: usize, quote: char) -> usize {
     let mut is_escaped = false;
     for (at, c) in text[start..].char_indices() {
@@ -117,7 +117,7 @@ fn drop_test_modules<'a>(tokens: &[Token<'a>]) -> Vec<Token<'a>> {
     kept
 }
 
-/// Returns where the block of the test module begins that the tokens begin with.
+/// Returns where the block of a test module begins, if the tokens begin with a test module.
 fn find_test_module(tokens: &[Token<'_>]) -> Option<usize> {
     let mut at = match_texts(tokens, &["#", "[", "cfg", "(", "test", ")", "]"])?;
     while tokens.get(at)?.text == "#" {
@@ -132,7 +132,7 @@ fn match_texts(tokens: &[Token<'_>], texts: &[&str]) -> Option<usize> {
     start.iter().map(|token| token.text).eq(texts.iter().copied()).then_some(texts.len())
 }
 
-/// Returns the number of tokens from a `{` to its `}`.
+/// Returns the number of tokens from a `{` to its matching `}`.
 fn measure_block(tokens: &[Token<'_>]) -> usize {
     let mut depth = 0;
     let end = tokens.iter().position(|token| {
