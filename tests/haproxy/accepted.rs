@@ -1,4 +1,4 @@
-//! A real HAProxy accepts every golden configuration: `HAPROXY_BIN`, else the one that is installed.
+//! HAProxy accepts every golden configuration. The program is `HAPROXY_BIN`, or else the installed one.
 
 use crate::common::story;
 use docker_glue::{
@@ -15,7 +15,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// Where a golden's files are, as [`story::frame`] says it; a generation's name follows.
+/// The folder of a golden's generations, as in [`story::frame`]. A generation's name follows it.
 const GENERATIONS: &str = "/var/lib/docker-glue/gen/";
 
 #[test]
@@ -37,7 +37,7 @@ fn haproxy_accepts_every_golden_configuration() {
     assert!(refused.is_empty(), "{}:\n{refused}", haproxy.display());
 }
 
-/// `examples/base.cfg`, in place of the built-in sections.
+/// `examples/base.cfg` replaces the built-in sections.
 #[test]
 fn haproxy_accepts_the_example_of_a_base_file() {
     let Some(haproxy) = find_haproxy() else { return };
@@ -66,12 +66,12 @@ fn haproxy_accepts_the_example_of_a_base_file() {
     assert_eq!(config_errors(&haproxy, &config), None);
 }
 
-/// From 3.4 on.
+/// Returns whether HAProxy can add backends at run time (3.4 and later).
 fn adds_backends(haproxy: &Path) -> bool {
     Version { major: 3, minor: 4 } <= version(haproxy)
 }
 
-/// HAProxy 3.1 and later are told how Lua sees booleans, and warn if they are not.
+/// Adds the setting of how Lua sees booleans: HAProxy 3.1 and later warn if it is missing.
 fn with_booleans(haproxy: &Path, config: &str) -> String {
     let line = "  tune.lua.bool-sample-conversion normal\n";
     if config.contains(line) || version(haproxy) < (Version { major: 3, minor: 1 }) {
@@ -85,7 +85,7 @@ fn version(haproxy: &Path) -> Version {
     String::from_utf8_lossy(&output.stdout).parse().unwrap()
 }
 
-/// What HAProxy has against a case; a warning is something, too.
+/// Returns HAProxy's errors and warnings about a case.
 fn case_errors(haproxy: &Path, case: &Path, name: &str) -> Option<String> {
     let folder = tempfile::tempdir().unwrap();
     let generation = folder.path().join("gen");
@@ -133,7 +133,7 @@ fn has_extension(path: &Path, extension: &str) -> bool {
     path.extension().is_some_and(|text| text == extension)
 }
 
-/// Without the lines that insta keeps for itself.
+/// Returns the snapshot without insta's own lines.
 fn read_golden(snapshot: &Path) -> String {
     let text = fs::read_to_string(snapshot).unwrap();
     text.splitn(3, "---\n").nth(2).unwrap().to_owned() + "\n"

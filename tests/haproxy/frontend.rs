@@ -1,5 +1,5 @@
-//! What clients may spell in more than one way, sent to a real HAProxy as it is: who answers, and what the
-//! container gets.
+//! Requests that clients may spell in more than one way, sent unchanged to a real HAProxy: which container answers, and
+//! what it receives.
 
 use crate::common::{haproxy::HAProxy, story};
 use docker_glue::haproxy::config::Config;
@@ -17,7 +17,7 @@ use std::{
 const PATIENCE: Duration = Duration::from_secs(20);
 const WEBSOCKET: &str = "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
-/// Containers on the loopback, each with an address of its own and all with one port.
+/// Containers on the loopback interface. Each has its own address, and all use one port.
 const CONTAINERS: [(&str, Ipv4Addr, &str); 6] = [
     ("whole", Ipv4Addr::new(127, 8, 0, 1), "host=a.test,b.test"),
     ("admin", Ipv4Addr::new(127, 8, 0, 2), "host=a.test,*.w.test prefix=/admin,/caf%c3%a9"),
@@ -31,7 +31,7 @@ struct Scene {
     haproxy: HAProxy,
 }
 
-/// What came back: the status, and of an answer of a container who it is, and its request line and headers.
+/// The answer: the status, and if a container answered its name and the request line and headers that it received.
 struct Answer {
     status: u16,
     container: String,
@@ -57,7 +57,7 @@ impl Scene {
     fn send(&self, request: &str) -> Answer {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port())).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        // Texts are Latin-1 here, so that each character is a byte.
+        // Texts are Latin-1 here: each character is one byte.
         let bytes: Vec<_> = request.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect();
         stream.write_all(&bytes).unwrap();
         let mut stream = BufReader::new(stream);
@@ -82,7 +82,7 @@ impl Answer {
     }
 }
 
-/// `admin GET /admin`, or the status.
+/// Prints `admin GET /admin`, or the status if HAProxy answered.
 impl std::fmt::Display for Answer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.head.first() {
@@ -94,7 +94,7 @@ impl std::fmt::Display for Answer {
     }
 }
 
-/// Lines up to an empty one; names of headers in lower case.
+/// Reads lines up to an empty one. Header names are converted to lower case.
 fn read_head(stream: &mut impl std::io::BufRead) -> Vec<String> {
     let lines = stream.lines().map(Result::unwrap).take_while(|line| !line.is_empty());
     let lower = |line: String| match line.split_once(": ") {
@@ -104,7 +104,8 @@ fn read_head(stream: &mut impl std::io::BufRead) -> Vec<String> {
     lines.map(lower).collect()
 }
 
-/// Containers that answer with what they got, and go into a tunnel where that says `Tunnel: yes`.
+/// Starts the containers, which answer with the request that they got, and switch to a tunnel if it contains `Tunnel:
+/// yes`.
 fn start_server() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -116,7 +117,7 @@ fn start_server() -> u16 {
     port
 }
 
-/// A check says nothing and goes.
+/// Answers a request. HAProxy's check sends nothing and closes the connection.
 fn answer_connection(stream: TcpStream) -> std::io::Result<()> {
     let address = stream.local_addr()?.ip();
     let Some((name, ..)) = CONTAINERS.iter().find(|(_, addr, _)| *addr == address) else {
@@ -169,29 +170,29 @@ async fn encoded_path_takes_the_route_of_its_decoded_form() {
         ("a.test", "/ADMIN", "whole GET /ADMIN"),
         ("a.test", "/%2561dmin", "whole GET /%2561dmin"),
         ("q.w.test", "//admin", "admin GET /admin"),
-        // Under the same route in every reading: as it was sent.
+        // Paths with the same route in every spelling are passed on as they were sent.
         ("a.test", "/admin//u;v=1/%2F%61", "admin GET /admin//u;v=1/%2F%61"),
         ("a.test", "/http://b.test//x", "whole GET /http://b.test//x"),
         ("a.test", "/x%20y/caf%C3%A9/caf%c3%a9", "whole GET /x%20y/caf%C3%A9/caf%c3%a9"),
         ("a.test", "/.well-known/a..b/...", "whole GET /.well-known/a..b/..."),
         ("q.w.test", "/x//y;z", "wild GET /x//y;z"),
         ("only.test", "/public/a%2Fb;c//d", "only GET /public/a%2Fb;c//d"),
-        // Out of the only prefix that there is.
+        // Paths that leave the host's only prefix.
         ("only.test", "/public/../x", "404"),
         ("only.test", "/public/..;/x", "404"),
         ("only.test", "/public/..%2fx", "404"),
         ("only.test", "/public/..%5cx", "404"),
         ("only.test", "/public/a/%2e%2e/%2e%2e/x", "404"),
         ("only.test", "/public/x/..", "only GET /public/"),
-        // What nobody reads.
+        // Malformed paths are rejected.
         ("a.test", "/%", "400"),
         ("a.test", "/%zz", "400"),
         ("a.test", "/a%00", "400"),
         ("a.test", "/1/2/3/4/5/6/7/8/9/../../../../../../../../../admin", "400"),
-        // Clients write these bytes as %XX; browsers do so by themselves.
+        // Clients must write these bytes as %XX; browsers do so.
         ("a.test", "/caf\u{c3}\u{a9}", "400"),
         ("a.test", "/a#b", "400"),
-        // Nothing of a path that is taken off makes another host of the rest.
+        // The rest of a path after a stripped prefix cannot be read as another host.
         ("a.test", "/api", "api GET /"),
         ("a.test", "/api?q=//y", "api GET /?q=//y"),
         ("a.test", "/api//evil.test/", "api GET /evil.test/"),
@@ -246,7 +247,7 @@ async fn odd_target_host_or_method_is_normalized_or_rejected() {
     }
 }
 
-/// What clients say of themselves; the last ones are none of it.
+/// Headers by which a client could forge its identity. HAProxy removes or replaces them, and keeps those in `OWN`.
 const CLAIMS: [&str; 40] = [
     "X-Forwarded-For",
     "X-Forwarded-Proto",
@@ -373,7 +374,7 @@ async fn connection_header_cannot_remove_own_headers_or_upgrade_to_http2() {
         assert!(!named.contains("x-") && !named.contains("http2"), "{headers}: {named}");
         assert_eq!(answer.header("x-forwarded-for"), Some("127.0.0.1"), "{headers}");
     }
-    // HAProxy 3.0 and later take h2c out by themselves, and leave the other.
+    // HAProxy 3.0 and later remove h2c themselves and keep the other protocol.
     let both = upgrade("foo, h2c");
     let answer = scene.send(&format!("GET /x HTTP/1.1\r\nHost: a.test\r\n{both}\r\n"));
     assert!(matches!(answer.header("upgrade"), None | Some("foo")), "{:?}", answer.head);
@@ -386,7 +387,7 @@ async fn connection_header_cannot_remove_own_headers_or_upgrade_to_http2() {
     assert_eq!(tunnel(""), 502);
 }
 
-/// Servers that end each connection once they have a request, and how many requests they had.
+/// Starts servers that close each connection after a request. Returns their port and the number of their requests.
 fn start_closing_servers() -> (u16, Arc<AtomicUsize>) {
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -405,7 +406,8 @@ fn start_closing_servers() -> (u16, Arc<AtomicUsize>) {
     (port, requests)
 }
 
-/// The reference of labels says so: each container that a request ends is one of the attempts that it has.
+/// The maximum numbers of requests are those in the reference of labels: each container that closes the connection uses
+/// one attempt.
 #[tokio::test]
 async fn unanswered_request_is_retried_unless_retry_is_off() {
     for (containers, retry, most) in
@@ -426,7 +428,7 @@ async fn request_that_gets_no_answer_is_sent_more_often_without_lua() {
     }
 }
 
-/// A route of containers that end each request.
+/// Returns the configuration of a route whose containers close the connection after each request.
 fn ends_requests(containers: u8, retry: &str) -> (Config, Arc<AtomicUsize>) {
     let (port, requests) = start_closing_servers();
     let line = |at: u8| {

@@ -1,4 +1,4 @@
-//! Tests of one part of the program with a real HAProxy.
+//! Tests of single parts of the program with a real HAProxy.
 
 #![allow(clippy::unwrap_used, reason = "this is a test")]
 

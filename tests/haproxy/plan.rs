@@ -1,7 +1,7 @@
-//! What HAProxy is told when the world changes: `tests/plan/<case>/`.
+//! Runtime commands for a change of the world: `tests/plan/<case>/`.
 //!
-//! Each case is two stories (`before.txt`, `after.txt`) and the lines that go over the socket between
-//! them. A real HAProxy is told them too, and has to end where the plan says.
+//! Each case is two stories (`before.txt`, `after.txt`) and the commands between them. The commands are also sent to a
+//! real HAProxy, which must reach the planned state.
 
 use crate::common::{
     haproxy::{self, HAProxy},
@@ -14,10 +14,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// From one story to the next.
+/// A change from one story to the next.
 struct Case {
     folder: PathBuf,
-    /// HAProxy adds backends, and needs no spare ones.
+    /// Whether HAProxy can add backends at run time and needs no spare ones.
     adds: bool,
     before: Config,
     after: Config,
@@ -75,7 +75,7 @@ fn commands_of_a_change_match_snapshots() {
     }
 }
 
-/// What we believe that HAProxy has after each step is what it has.
+/// After each command HAProxy's real state equals the expected one.
 #[tokio::test]
 async fn real_haproxy_reaches_the_planned_state() {
     for case in Case::read_all() {
@@ -108,7 +108,7 @@ const TWO: &str = "
     api1 172.17.0.4 glue_http_80_host=api.test glue_http_80_check=/x";
 const WEB1: &str = "a.test:80/web1-00c0ffee0000:80";
 
-/// What somebody else did over the socket, and what is said to undo it.
+/// Each row has a change by another program over the runtime API, and the commands that revert it.
 #[tokio::test]
 async fn foreign_runtime_change_is_reverted() {
     let config = story::config(&story::routes(TWO));
@@ -138,7 +138,7 @@ async fn foreign_runtime_change_is_reverted() {
             "add map routes.map theirs.test:80/ a.test:80".to_owned(),
             vec!["del map routes.map theirs.test:80/".to_owned()],
         ),
-        // The first entry of a key counts, and that one is ours.
+        // Of several entries with one key HAProxy uses the first, which is the balancer's own.
         ("add map routes.map a.test:80/ theirs".to_owned(), vec![]),
         (
             "set map checks.map api.test:80 /theirs".to_owned(),
@@ -156,7 +156,7 @@ async fn foreign_runtime_change_is_reverted() {
     }
 }
 
-/// HAProxy deletes what is in maintenance only.
+/// HAProxy deletes only servers in maintenance.
 #[tokio::test]
 async fn server_drained_by_others_is_deleted() {
     let before = story::config(&story::routes(TWO));

@@ -1,4 +1,4 @@
-//! The rim around HAProxy, with a real one: `HAPROXY_BIN`, else the one that is installed.
+//! The `Proxy` with a real HAProxy: `HAPROXY_BIN`, or else the installed one.
 
 use docker_glue::{
     haproxy::{
@@ -30,7 +30,7 @@ use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A place of its own for one test's HAProxy, which ends with it.
+/// A directory for one test's HAProxy, which ends when it is dropped.
 struct Place {
     dir: TempDir,
     state: PathBuf,
@@ -71,7 +71,7 @@ impl Place {
         Proxy::open(self.settings()).await.unwrap()
     }
 
-    /// A configuration that answers every request with `word`, by way of a map.
+    /// Returns a configuration that answers every request with `word`, by way of a map.
     fn files(&self, word: &str, more: &str) -> ConfigFiles {
         let (run, state, port) = (self.runtime(), &self.state, self.port);
         let config = format!(
@@ -88,7 +88,7 @@ impl Place {
         ConfigFiles { config, generation: GenerationFiles { name: word.to_owned(), files } }
     }
 
-    /// Waits until HAProxy answers so: the old worker may still take a request after a reload.
+    /// Waits until HAProxy answers with `word`: the old worker may still take a request after a reload.
     async fn serves(&self, word: &str) {
         let mut text = String::new();
         wait_until(|| {
@@ -108,7 +108,7 @@ impl Place {
             .unwrap()
     }
 
-    /// What is on disk is whole: HAProxy takes it, its maps included.
+    /// Checks that HAProxy accepts the files on disk, including the maps.
     async fn is_consistent(&self) {
         let verdict = check(&self.bin, &self.target, &[]).await.unwrap();
         assert!(matches!(verdict, Verdict::Accepted { .. }), "{verdict:?}");
@@ -131,7 +131,7 @@ fn is_ours(pid: i32, runtime: &Path) -> bool {
     String::from_utf8_lossy(&line).contains(runtime.to_str().unwrap())
 }
 
-/// Started by root it gives up its rights, as in real life; maps are read before.
+/// Returns the `user` line: HAProxy started by root drops its privileges, as in production. It reads maps before that.
 fn haproxy_user() -> &'static str {
     let named = || fs::read_to_string("/etc/passwd").is_ok_and(|t| t.contains("\nhaproxy:"));
     if nix::unistd::geteuid().is_root() && named() { "  user haproxy\n" } else { "" }
@@ -255,7 +255,7 @@ async fn taken_port_is_an_error_before_any_change() {
     dir.serves("more").await;
 }
 
-/// What no look before can tell: the reload itself fails, and 2.6 does not say so.
+/// No check can detect this error: only the reload fails, and HAProxy 2.6 does not report it.
 #[tokio::test]
 async fn failed_reload_is_detected_and_reverted() {
     let Some(dir) = Place::new() else { return };
@@ -308,7 +308,7 @@ async fn running_haproxy_is_adopted() {
     assert_eq!(get_body(dir.port), "");
 }
 
-/// A request that is being served when the stop comes is served to its end.
+/// A request in progress completes after the stop.
 #[tokio::test]
 async fn stop_waits_for_running_requests() {
     let Some(dir) = Place::new() else { return };
@@ -324,7 +324,7 @@ async fn stop_waits_for_running_requests() {
     let client = std::thread::spawn(move || get_body(port));
     let (mut stream, _) = origin.accept().unwrap();
     let late = std::thread::spawn(move || {
-        // The master goes on after it was told to stop, as long as its worker has work.
+        // After the stop the master process continues until its worker has finished.
         let end = Instant::now() + PATIENCE;
         while TcpStream::connect(("127.0.0.1", port)).is_ok() && Instant::now() < end {
             std::thread::yield_now();
@@ -339,7 +339,7 @@ async fn stop_waits_for_running_requests() {
 
 const OWNER: &str = "DOCKER_GLUE_TEST_OWNER";
 
-/// Not a test by itself: the balancer that the next test kills.
+/// Not a test of its own: the balancer process that the next test kills.
 #[tokio::test]
 async fn an_owner_that_waits_to_be_killed() {
     let Ok(line) = std::env::var(OWNER) else { return };
@@ -405,7 +405,7 @@ async fn haproxy_death_is_detected_and_restart_serves_the_same() {
     }
     let pid = i32::try_from(proxy.pid().unwrap()).unwrap();
     kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
-    // Nobody has waited for its death.
+    // The dead master is a zombie: nobody has waited for it yet.
     let ended = || fs::read_to_string(format!("/proc/{pid}/stat")).unwrap().contains(") Z ");
     wait_until(ended).await.unwrap();
     assert_eq!(proxy.apply_files(&dir.files("one", "")).await.unwrap().kind, ApplyKind::Started);
@@ -426,7 +426,7 @@ async fn stale_sockets_and_foreign_pid_file_do_not_prevent_start() {
     dir.serves("one").await;
 }
 
-/// The steps of an apply, cut off after each of them.
+/// An apply that is interrupted after each of its steps.
 #[tokio::test]
 async fn crash_after_any_step_leaves_a_consistent_state() {
     let Some(dir) = Place::new() else { return };
@@ -440,7 +440,7 @@ async fn crash_after_any_step_leaves_a_consistent_state() {
             }
             if 2 <= step {
                 let staged = store.stage_config(&two.config).unwrap();
-                // At step 2 the crash comes before the swap: the file stays beside.
+                // At step 2 the crash is before the swap: the staged file remains.
                 if step == 2 { std::mem::forget(staged) } else { store.commit(staged).unwrap() }
             }
         }
@@ -450,7 +450,7 @@ async fn crash_after_any_step_leaves_a_consistent_state() {
     let mut proxy = dir.open().await;
     let left = fs::read_dir(&dir.state).unwrap().count();
     assert_eq!(left, 3, "haproxy.cfg, gen and lock, and nothing half-way");
-    // On disk it is equal, but HAProxy runs the older one.
+    // The files on disk are up to date, but HAProxy runs the older configuration.
     assert_eq!(proxy.apply_files(&two).await.unwrap().kind, ApplyKind::Reloaded);
     dir.serves("two").await;
 }
@@ -547,7 +547,7 @@ async fn session_separates_replies() {
     assert!(send_command(&socket, "show map routes.map").await.unwrap().contains("/ changed"));
 }
 
-/// A file system of 64 kB, which is unmounted with it.
+/// A file system of 64 kB, which is unmounted when it is dropped.
 struct Tmpfs(PathBuf);
 
 impl Tmpfs {

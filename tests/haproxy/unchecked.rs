@@ -1,5 +1,5 @@
-//! What HAProxy is asked before a file takes its place, and that it says of a part what it would say of the
-//! whole: a real HAProxy does, `HAPROXY_BIN`, else the one that is installed.
+//! Which parts of a file HAProxy checks before the file is replaced. A real HAProxy (`HAPROXY_BIN`, or else the
+//! installed one) gives the same verdict on the parts as on the whole file.
 
 use crate::common::{haproxy, story};
 use docker_glue::{
@@ -28,7 +28,7 @@ const BOTH: &str = "a 172.17.0.2 glue_http_80_host=a.test\n\
 const PORT: &str = "a 172.17.0.2 glue_http_80_host=a.test\n\
                     b 172.17.0.3 glue_http_80_host=b.test glue_http_80_bind=81\n";
 
-/// A base file that sends some requests to a backend of ours.
+/// A base file that sends some requests to a generated backend.
 const REFERRING: &str = "defaults\n  mode http\n  timeout connect 1s\n  timeout client 1s\n  \
                          timeout server 1s\nfrontend theirs\n  bind 127.0.0.1:8999\n  \
                          use_backend a.test:80 if { path /a }\n";
@@ -63,7 +63,7 @@ impl Case {
         unchecked.select_scope(&self.after, &self.frame, by, now + later)
     }
 
-    /// What HAProxy says of files.
+    /// Returns whether HAProxy accepts the files.
     fn accepts(&self, haproxy: &Path, files: &ConfigFiles) -> bool {
         let generation = self.frame.generations.join(&files.generation.name);
         fs::create_dir_all(&generation).unwrap();
@@ -134,7 +134,7 @@ fn whole_is_checked_without_a_valid_earlier_check() {
     assert_eq!(scope, CheckScope::Full, "nothing was accepted");
 }
 
-/// What comes while a file is being written belongs to the next one.
+/// A change during the write of a file is checked with the next file.
 #[test]
 fn change_during_a_write_is_checked_by_the_next_write() {
     let Case { frame, before, after, .. } = Case::new(None, A, BOTH);
@@ -164,7 +164,7 @@ fn haproxy_judges_part_and_whole_alike() {
     ] {
         let mut case = Case::new(base, before, after);
         check_part_and_whole(&haproxy, &case, is_accepted);
-        // A section that HAProxy does not take, among those that changed.
+        // One of the changed sections is invalid.
         let name = "bad.test:80".to_owned();
         let other = case.after.backends.values().next().unwrap();
         let lines = format!("{}\n  nonsense", other.lines);

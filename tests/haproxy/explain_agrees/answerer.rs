@@ -1,4 +1,5 @@
-//! Servers on the loopback, one for each container: who they are, and which path they saw.
+//! Servers on the loopback interface, one for each container. They answer with their address and the path that they
+//! saw.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use tokio::{
@@ -7,15 +8,15 @@ use tokio::{
     task::JoinSet,
 };
 
-/// As long as this lives they answer.
+/// The servers, which answer until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Answerers {
-    /// The same for all; their addresses tell them apart.
+    /// All servers use this port; only their addresses differ.
     pub(crate) port: u16,
     _tasks: JoinSet<()>,
 }
 
-/// The address of a container.
+/// Returns the address of a container.
 pub(crate) fn container_address(number: usize) -> Ipv4Addr {
     let number = u16::try_from(number).unwrap();
     let [high, low] = number.to_be_bytes();
@@ -29,7 +30,7 @@ impl Answerers {
             let port = first.local_addr().unwrap().port();
             let mut listeners = vec![first];
             for number in 1..count {
-                // Somebody may have the port there.
+                // Another program may use the port at this address.
                 let Ok(listener) = TcpListener::bind((container_address(number), port)).await
                 else {
                     break;
@@ -62,7 +63,7 @@ async fn serve_connections(listener: TcpListener) {
     }
 }
 
-/// A check says nothing and goes.
+/// Answers a request. HAProxy's check sends nothing and closes the connection.
 async fn answer_request(stream: TcpStream, address: SocketAddr) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
     let mut first = String::new();

@@ -1,4 +1,4 @@
-//! A client that keeps its connections.
+//! A client with persistent connections.
 
 use docker_glue::model::route::Routes;
 use std::{collections::BTreeMap, num::NonZeroU16};
@@ -7,16 +7,16 @@ use tokio::{
     net::TcpStream,
 };
 
-/// A request as it is drawn.
+/// A random request.
 #[derive(Debug, Clone)]
 pub(crate) struct DrawnRequest {
     pub(crate) method: &'static str,
-    /// The public port that it goes to.
+    /// The public port of the request.
     pub(crate) port: NonZeroU16,
     pub(crate) host: String,
-    /// Behind the host in its header.
+    /// The port after the host in the Host header, with its colon.
     pub(crate) host_port: String,
-    /// With the query; may be empty in absolute form.
+    /// The path with the query. It may be empty in absolute form.
     pub(crate) path: String,
     pub(crate) absolute: bool,
 }
@@ -24,9 +24,9 @@ pub(crate) struct DrawnRequest {
 #[derive(Debug, Default)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    /// The address of who answered.
+    /// The address of the server that answered.
     pub(crate) server: String,
-    /// The path that it saw.
+    /// The path that the server saw.
     pub(crate) path: String,
 }
 
@@ -37,7 +37,7 @@ pub(crate) struct Client {
 }
 
 impl DrawnRequest {
-    /// As a person would ask explain.
+    /// Returns the URL as an operator would pass it to explain.
     pub(crate) fn url(&self) -> String {
         format!("http://{}:{}{}", self.host, self.port, self.path)
     }
@@ -59,7 +59,7 @@ impl Client {
         Self { bound, connections: BTreeMap::new() }
     }
 
-    /// HAProxy may close a connection after an answer; then the next one is another.
+    /// Sends a request on the kept connection, or on a new one if HAProxy closed it after an earlier answer.
     pub(crate) async fn send_request(&mut self, answered_by: &DrawnRequest) -> Answer {
         let head = answered_by.head();
         if let Some(kept) = self.connections.remove(&answered_by.port)

@@ -1,4 +1,4 @@
-//! Routes and requests by chance, the same each time.
+//! Random routes and requests, the same in each run.
 
 use super::{answerer::container_address, asker::DrawnRequest};
 use crate::common::story;
@@ -16,11 +16,11 @@ use proptest::{
 };
 use std::{fmt::Write as _, time::Instant};
 
-/// The last of them do not listen.
+/// The maximum number of containers that listen. Containers from this number on do not listen.
 pub(crate) const MOST_CONTAINERS: usize = 450;
-/// Routes that one who listens shares with one who does not.
+/// The number of routes with one container that listens and one that does not.
 const HALF_DEAD: usize = 12;
-/// Containers that were there a moment ago.
+/// The number of containers that have just been removed.
 const GONE: usize = 25;
 
 const HOSTS: [&str; 16] = [
@@ -47,7 +47,7 @@ const SEGMENTS: [&str; 28] = [
     "$x", "(y)", "~u", "a=b", "a+b", "a@b", "a:b", "a*b", "a!b", "a&b", "...", "a.b", "_", "-",
 ];
 
-/// What follows a prefix; some of it is no segment of its own.
+/// What follows a prefix in a path. Some of these do not begin a new segment.
 const TAILS: [&str; 44] = [
     "",
     "",
@@ -119,7 +119,7 @@ impl Drawn {
         all[self.below(all.len())]
     }
 
-    /// The story of a moment ago, and the one of now, which has that many routes or a few more.
+    /// Returns the story before and the current one, which has at least that many routes.
     pub(crate) fn stories(&mut self, port: u16, routes: usize) -> (String, String) {
         let mut now = String::new();
         let mut number = 0;
@@ -180,7 +180,7 @@ impl Drawn {
         let hosts: Vec<_> = (0..=self.below(2)).map(|_| self.host()).collect();
         let prefixes: Vec<_> = (0..=self.below(2)).map(|_| self.prefix()).collect();
         let (no_host, no_prefix) = (self.one_in(8), self.one_in(5));
-        // What answers for everything leaves no 404 on its port.
+        // A route for every request would prevent any 404 on its port.
         if no_host && no_prefix && bind == "9000" {
             write!(labels, " glue_http_ports={port}").unwrap();
         } else if no_host {
@@ -213,7 +213,7 @@ impl Drawn {
         }
     }
 
-    /// Short ones often, so that one is the beginning of another.
+    /// Returns a prefix. Short ones are frequent, so that one is often the beginning of another.
     fn prefix(&mut self) -> String {
         let most = self.of(&[1, 1, 2, 2, 3, 8]);
         let segment = |this: &mut Self| if this.one_in(2) { "api" } else { this.of(&SEGMENTS) };
@@ -224,7 +224,7 @@ impl Drawn {
         prefix
     }
 
-    /// Nearly all are about some route, or nearly so.
+    /// Returns a request. Most are for an existing route, or nearly so.
     pub(crate) fn request(&mut self, routes: &Routes) -> DrawnRequest {
         let at = self.below(routes.0.len());
         let key = routes.0.keys().nth(at).unwrap();
@@ -278,7 +278,7 @@ impl Drawn {
         text.chars().map(|c| if self.one_in(2) { c.to_ascii_uppercase() } else { c }).collect()
     }
 
-    /// Most of these are read as the prefix.
+    /// Returns another spelling of the prefix. HAProxy normalizes most of them to the prefix.
     fn in_another_spelling(&mut self, prefix: &str) -> String {
         let between = self.of(&["/", "//", "/./", "/x/../", "/%2e/", "/;/", "%2F", "%2f%2F", "\\"]);
         let mut path = prefix.replacen('/', between, 1 + self.below(2));

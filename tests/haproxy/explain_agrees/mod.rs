@@ -1,7 +1,7 @@
-//! What explain says is what HAProxy does: 10,000 requests against 500 routes, sent to a real one.
+//! Explain predicts what HAProxy does: 10,000 requests against 500 routes, sent to a real HAProxy.
 //!
-//! Each server answers with its own name and the path that it saw. Routes and requests are drawn by one seed, so
-//! that they are the same each time.
+//! Each server answers with its own name and the path that it saw. Routes and requests are drawn from one seed, so that
+//! they are the same in each run.
 
 mod answerer;
 mod asker;
@@ -33,7 +33,7 @@ use tokio::task::JoinSet;
 
 const ROUTES: usize = 500;
 const REQUESTS: usize = 10_000;
-/// Side by side, each on connections of its own.
+/// Concurrent clients, each with its own connections.
 const ASKERS: usize = 32;
 
 #[tokio::test]
@@ -42,7 +42,7 @@ async fn explain_predicts_haproxy_for_10000_requests() {
     let answerers = Answerers::start(drawn::MOST_CONTAINERS).await;
     let picture = draw_state(&mut drawn, answerers.port);
     assert!(ROUTES <= picture.routes.0.len(), "{} routes", picture.routes.0.len());
-    // Thousands of requests meet routes that no container serves.
+    // With a longer wait the thousands of requests to routes without a ready container would each be delayed.
     let wait = Duration::from_millis(1);
     let Some(haproxy) = HAProxy::start_with_wait(&picture.config, wait).await else { return };
     let counters = counters_after_checks(haproxy.socket(), &picture).await;
@@ -59,7 +59,7 @@ async fn explain_predicts_haproxy_for_10000_requests() {
     let shown = wrong.iter().take(20).cloned().collect::<Vec<_>>().join("\n");
     assert!(wrong.is_empty(), "{} of {REQUESTS} differ:\n{shown}", wrong.len());
 
-    // Each route got the requests that were said to be its own.
+    // HAProxy's counters confirm that each route got the predicted requests.
     let mut expected: BTreeMap<String, u64> = BTreeMap::new();
     for (backend, count) in seen.iter().flat_map(|comparison| &comparison.by_backend) {
         *expected.entry(backend.clone()).or_default() += count;
@@ -83,7 +83,7 @@ async fn explain_predicts_haproxy_for_10000_requests() {
     }
 }
 
-/// What one asker saw.
+/// The results of one client.
 #[derive(Debug, Default)]
 struct Seen {
     wrong: Vec<String>,
@@ -137,7 +137,7 @@ fn answers_agree(explanation: &Explanation, answer: &Answer) -> bool {
     }
 }
 
-/// Some routes are held, since their containers were there a moment ago.
+/// Returns the state. Some routes are on hold, because their containers have just been removed.
 fn draw_state(drawn: &mut Drawn, port: u16) -> StateSnapshot {
     let (before, now) = drawn.stories(port, ROUTES);
     let (at, rules) = (Instant::now(), story::rules());
@@ -164,7 +164,8 @@ fn draw_state(drawn: &mut Drawn, port: u16) -> StateSnapshot {
     }
 }
 
-/// What HAProxy counts once it knows who does not listen: they all share a route with somebody who does.
+/// Returns HAProxy's counters once its checks have found all servers that do not listen. Each of them shares a route
+/// with one that listens.
 async fn counters_after_checks(socket: PathBuf, picture: &StateSnapshot) -> Counters {
     let dead: usize = picture
         .config
