@@ -1,7 +1,7 @@
-//! What users have met, as they met it: `tests/cases/`, each with what is right.
+//! Problems that users have met, as they met them: `tests/cases/`, each with the right behaviour.
 //!
-//! A script ends with 0 when all is right, and can be run by hand as well (`BAL=… sh tests/cases/X.sh`); of a compose
-//! file and of a handler's file the answer of `check` is compared.
+//! A script exits with 0 if everything is right, and can also be run by hand (`BAL=… sh tests/cases/X.sh`). For compose
+//! files and handler files the output of `check` is compared.
 
 use crate::common::{self, balancer::free_port, has};
 use std::{
@@ -15,7 +15,7 @@ use std::{
 const BALANCER: &str = env!("CARGO_BIN_EXE_docker-balancer");
 const GLUE: &str = env!("CARGO_BIN_EXE_docker-glue");
 
-/// The script with its argument.
+/// The scripts, each with its argument.
 const SCRIPTS: &[(&str, &str)] = &[
     ("notify-fails-once.sh", "running"),
     ("notify-fails-once.sh", "restarted"),
@@ -30,7 +30,7 @@ const SCRIPTS: &[(&str, &str)] = &[
     ("why-is-it-down.sh", ""),
 ];
 
-/// Compose files, the exit status of `check`, and what it says, each with a part of the line. Nothing else is said if nothing is here.
+/// Compose files, the exit status of `check`, and texts that its output contains.
 const COMPOSE: &[(&str, i32, &[&str])] = &[
     ("unset-variable-in-host.compose.yaml", 0, &[":8: hint", ":9: hint", "DOMAIN"]),
     (
@@ -44,7 +44,7 @@ const COMPOSE: &[(&str, i32, &[&str])] = &[
     ("empty-ip-in-port.compose.yaml", 0, &["1 service with labels"]),
 ];
 
-/// Files of handlers, and what `check` says.
+/// Handler files, the exit status of `check`, and texts that its output contains.
 const HANDLERS: &[(&str, i32, &[&str])] =
     &[("shell-words-in-notify.ini", 1, &["shell-words-in-notify.ini:8: &&", "sh -c"])];
 
@@ -119,7 +119,7 @@ fn every_case_file_is_listed() {
     assert_eq!(names, tried.into_iter().map(str::to_owned).collect());
 }
 
-/// An image with nothing in it but busybox, made at first use.
+/// Builds an image that contains only busybox, at the first use.
 fn build_busybox_image() -> Option<&'static str> {
     static MADE: OnceLock<bool> = OnceLock::new();
     let made = MADE.get_or_init(|| {

@@ -1,4 +1,4 @@
-//! `docker-balancer check`: what is wrong with labels of containers, of a compose file, of an image.
+//! `docker-balancer check`: problems in the labels of containers, of a compose file, and of an image.
 
 use crate::common::{
     self,
@@ -9,7 +9,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-/// Without a Docker, which a file does not need.
+/// Checks a compose file without Docker, which is not needed for a file.
 fn check_file(file: &str, words: &[&str]) -> (i32, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_docker-balancer"));
     command.args(words).args(["check", "--docker-url", "unix:///nowhere/docker.sock"]);
@@ -31,7 +31,7 @@ fn compose_example_has_no_problems() {
     assert_eq!(check_file("examples/compose.yaml", &[]), (0, expected));
 }
 
-/// They would vanish without a word else.
+/// Without this hint such services would be missing from the output.
 #[test]
 fn service_excluded_by_constraint_is_named() {
     let (status, text) = check_file("examples/compose.yaml", &["--constraint", "tier=front"]);
@@ -44,7 +44,7 @@ fn service_excluded_by_constraint_is_named() {
     }
 }
 
-/// `tests/check/<case>.yaml`, each with what is said of it.
+/// `tests/check/<case>.yaml`, each with its problems.
 #[test]
 fn file_problem_is_named_with_its_line() {
     let mut files: Vec<_> =
@@ -63,7 +63,7 @@ fn file_problem_is_named_with_its_line() {
     }
 }
 
-/// Without --include-env nobody reads them.
+/// Without --include-env environment variables are not read.
 #[test]
 fn labels_under_environment_are_hinted_without_include_env() {
     let folder = tempfile::tempdir().unwrap();
@@ -139,7 +139,7 @@ fn running_containers_are_checked() {
     let well = (0, "1 container with labels for docker-balancer: no problems".to_owned());
     assert_eq!(check_docker(&plan, &[]), well);
 
-    // Hints are shown, and do not count.
+    // Hints are shown, but do not change the exit status.
     let other = plan.run("other").label("glue-http-80-host", "c.test").start();
     let hint = plan.run("hint").label("glue_http_8080_host", "b.test").start();
     let (status, text) = check_docker(&plan, &[]);
@@ -230,7 +230,7 @@ fn image_labels_are_checked_without_a_container() {
     );
 }
 
-/// One that goes with its guard.
+/// An image, which is removed when it is dropped.
 struct Image<'a> {
     docker: &'a common::Docker,
     name: &'a str,

@@ -1,5 +1,5 @@
-//! docs/control.yaml is what the control socket does: all of its paths, each answer of a daemon that runs,
-//! and its examples as they stand.
+//! docs/control.yaml describes what the control socket does: it has all paths, the answers of a running daemon match
+//! it, and its examples work unchanged.
 
 use crate::common::{
     Container, Docker,
@@ -16,7 +16,7 @@ const SOCKET: &str = "/run/docker-glue/control.sock";
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(|| yaml_serde::from_str(TEXT).unwrap());
 
-/// Method and path of each operation in the document.
+/// Returns method and path of each operation in the document.
 fn documented_operations() -> BTreeSet<(String, String)> {
     let paths = DOCUMENT["paths"].as_object().unwrap();
     let methods = |(path, item): (&String, &Value)| {
@@ -26,7 +26,7 @@ fn documented_operations() -> BTreeSet<(String, String)> {
     paths.iter().flat_map(methods).collect()
 }
 
-/// As the server's table has them.
+/// Returns method and path of each operation in the server's table of routes.
 fn served_operations() -> BTreeSet<(String, String)> {
     let row = Regex::new(r#"\.route\("(/[a-z]+)", ([a-z]+)\("#).unwrap();
     let source = include_str!("../../src/api/control/server.rs");
@@ -34,7 +34,7 @@ fn served_operations() -> BTreeSet<(String, String)> {
     rows.map(|captures| (captures[2].to_uppercase(), captures[1].to_owned())).collect()
 }
 
-/// What the document says of a body: by operation and status, or the request's.
+/// Returns the document's schema of a body: of an operation's response by status, or of its request.
 fn body_schema(method: &str, path: &str, body: &str) -> Validator {
     let operation = &DOCUMENT["paths"][path][method.to_lowercase()];
     let body = match body {
@@ -48,13 +48,13 @@ fn body_schema(method: &str, path: &str, body: &str) -> Validator {
     assert_eq!(content.len(), 1, "{method} {path}: one kind of body");
     let schema = &content.values().next().unwrap()["schema"];
     assert!(schema.is_object(), "{method} {path} {body}");
-    // What it refers to is found where the document has it.
+    // The schema's references are resolved within the document's components.
     let whole = json!({ "allOf": [schema], "components": DOCUMENT["components"] });
     jsonschema::draft202012::new(&whole).unwrap()
 }
 
 /// # Panics
-/// Where the answer is not as the document has it.
+/// If the answer does not match the document.
 fn check_answer(method: &str, path: &str, status: &str, answer: &Value) {
     let schema = body_schema(method, path, status);
     let errors: Vec<_> = schema
@@ -73,7 +73,7 @@ fn api_document_is_valid_openapi() {
         let valid = jsonschema::meta::validate(schema);
         assert!(valid.is_ok(), "{name}: {}", valid.unwrap_err());
     }
-    // Whatever is referred to is there.
+    // All references in the document can be resolved.
     let refers = Regex::new(r"\$ref: '#([^']+)'").unwrap();
     for captures in refers.captures_iter(TEXT) {
         assert!(DOCUMENT.pointer(&captures[1]).is_some(), "{} is not there", &captures[1]);
@@ -93,7 +93,7 @@ fn api_document_lists_exactly_the_served_paths() {
     assert!(8 <= served_operations().len());
 }
 
-/// All that a daemon says of a word that is an enum is in the document, and nothing else.
+/// For each field that is an enum the document lists exactly the values that the daemon uses.
 #[test]
 fn api_document_lists_exactly_the_enum_words_of_explain() {
     let source = include_str!("../../src/report/explain/mod.rs");
@@ -120,14 +120,14 @@ fn to_kebab_case(name: &str) -> String {
     big.replace_all(name, "$1-$2").to_lowercase()
 }
 
-/// An example as the document has it, with this daemon's socket and this container.
+/// Runs an example of the document with this daemon's socket and this container.
 fn run_curl_json(plan: &Plan, source: &str, web: &Container) -> (String, Value) {
     let (status, kind, body) = run_curl_text(plan, source, web);
     assert_eq!(kind, "application/json", "{source}: {body}");
     (status, serde_json::from_str(&body).unwrap())
 }
 
-/// Its status, its content type and what it says.
+/// Returns the status, the content type and the body.
 fn run_curl_text(plan: &Plan, source: &str, web: &Container) -> (String, String, String) {
     assert!(source.contains(SOCKET), "{source}");
     let socket = plan.runtime().join("control.sock").display().to_string();
@@ -140,7 +140,7 @@ fn run_curl_text(plan: &Plan, source: &str, web: &Container) -> (String, String,
     (status.to_owned(), kind.to_owned(), body.to_owned())
 }
 
-/// The example of an operation.
+/// Returns the example of an operation.
 fn example_source(method: &str, path: &str) -> &'static str {
     let operation = &DOCUMENT["paths"][path][method.to_lowercase()];
     operation["x-codeSamples"][0]["source"].as_str().unwrap()
@@ -181,16 +181,16 @@ fn daemon_answers_match_the_document_and_its_examples() {
         refuses("400", path, "{");
         refuses("404", path, r#"{"container": "nobody"}"#);
     }
-    // In an order in which each of them can work.
+    // In this order each operation can succeed.
     let ordered = ["/drain", "/undrain", "/rollback", "/release"].map(|path| ("POST", path));
     let all = documented_operations();
-    // Those are text.
+    // The answer of `/metrics` is text.
     let text = ("GET".to_owned(), "/metrics".to_owned());
     let gets: Vec<_> = all.iter().filter(|pair| pair.0 == "GET" && **pair != text).collect();
     assert_eq!(gets.len() + ordered.len() + 1, all.len(), "an operation that nobody tries");
     for (method, path) in ordered {
         works(method, path);
-        // Whatever holds now.
+        // Each GET works in every state.
         for (method, path) in &gets {
             works(method, path);
         }
@@ -206,7 +206,7 @@ fn daemon_answers_match_the_document_and_its_examples() {
     assert_eq!(status["rollback"], Value::Null);
     assert_eq!(works("GET", "/problems")[0]["label"], "glue_http_80_wieght");
 
-    // The bodies that are sent are as the document has them too, and others are not.
+    // Request bodies also match the document, and invalid ones do not.
     for (path, body, fits) in [
         ("/rollback", json!({ "generation": 1 }), true),
         ("/rollback", json!({ "generation": -1 }), false),
@@ -218,7 +218,7 @@ fn daemon_answers_match_the_document_and_its_examples() {
     }
 }
 
-/// Each of its outcomes, and who is absent, is as the document has it.
+/// The explanation of each outcome, and of each absent container, matches the document.
 fn check_explain_outcomes(balancer: &Balancer, web: &Container, paused: &Container) {
     let explained = |query: &str, status: &str| {
         let source = format!("curl -s --unix-socket {SOCKET} 'http://d/explain{query}'");

@@ -1,4 +1,4 @@
-//! The dashboard, on a real engine with a real HAProxy, over its socket and in a real browser.
+//! The dashboard with a real engine and a real HAProxy, over its socket and in a real browser.
 
 #![allow(clippy::print_stdout, reason = "this is a test, and it measures")]
 
@@ -14,7 +14,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
 };
 
-/// Where its page is.
+/// The port of the dashboard.
 struct Place(u16);
 
 impl Place {
@@ -37,7 +37,7 @@ fn dashboard_plan(docker: &Docker) -> (Plan, Place) {
     (plan.option(&["--dashboard", &format!(":{port}")]), Place(port))
 }
 
-/// Both, or nothing where one is missing.
+/// Returns Docker and the browser, or `None` if one is missing.
 fn docker_and_browser() -> Option<(Docker, Browser)> {
     Some((docker()?, Browser::start()?))
 }
@@ -45,7 +45,7 @@ fn docker_and_browser() -> Option<(Docker, Browser)> {
 const TAB: &str = "\u{e004}";
 const ENTER: &str = "\u{e007}";
 
-/// Keeps in `seen` when each text was first in the map, in milliseconds since 1970.
+/// Records in `seen` when each text first appeared in the map, in milliseconds since 1970.
 const WATCH: &str = "
     const map = document.getElementById('map');
     window.seen = {};
@@ -84,7 +84,7 @@ fn started_container_appears_on_the_page() {
         "![...document.querySelectorAll('.name')].some((it) => it.textContent.includes('-new-'))",
     );
 
-    // A group that is swapped keeps the focus, and stays as its reader left it.
+    // A group that is replaced keeps the focus, and stays open or closed as its reader left it.
     let group = "document.getElementById('first.test:80')";
     browser.until(&format!("{group}.contains(document.activeElement)"));
     browser.type_keys(ENTER);
@@ -113,7 +113,7 @@ fn started_container_appears_on_the_page() {
     drop(first);
 }
 
-/// In milliseconds since 1970.
+/// Returns the container's start time in milliseconds since 1970.
 fn started_at(container: &common::Container) -> i64 {
     let text = container.docker(&["inspect", "--format", "{{.State.StartedAt}}"]);
     let time = humantime::parse_rfc3339(&text).unwrap();
@@ -121,7 +121,8 @@ fn started_at(container: &common::Container) -> i64 {
     i64::try_from(since.as_millis()).unwrap()
 }
 
-/// No request to another host, and nothing in the console: no error, nothing that the policy forbids.
+/// Checks that the page sent no request to another host, and that the console is empty: no errors, and no violations of
+/// the content security policy.
 fn assert_only_own_requests(browser: &Browser, dir: &Place) {
     let console = browser.log("browser");
     assert!(console.is_empty(), "{console:?}");
@@ -323,7 +324,7 @@ fn page_of_a_thousand_routes_is_usable() {
     let seen = browser.run(&format!("return window.seen[{:?}]", new.name)).as_i64().unwrap();
     println!("among 1,000 routes: on the page {} ms after its start", seen - started_at(&new));
     assert_eq!(browser.run("return window.made"), 1, "only the group that changed is made anew");
-    // What comes and changes above does not move what is read.
+    // Changes above the visible part do not move it.
     let place_of =
         "Math.round(document.getElementById('h700.test:80').getBoundingClientRect().top)";
     browser.run("document.getElementById('h700.test:80').scrollIntoView({ block: 'center' })");
@@ -501,7 +502,7 @@ fn viewer_beyond_limit_gets_503() {
     }
     let refused = dir.request("GET", "/events").send().unwrap();
     assert_eq!((refused.status, &refused.body[..]), (503, "too many viewers; try again later\n"));
-    // The page itself is there for everybody, and a seat that was left for the next one.
+    // The page itself is served to everybody. A closed connection lets the next viewer connect.
     assert_eq!(dir.request("GET", "/").send().unwrap().status, 200);
     viewers.pop();
     let mut next =
@@ -513,7 +514,7 @@ fn viewer_beyond_limit_gets_503() {
     }
 }
 
-/// One who is told what changes.
+/// A client of the event stream.
 struct Viewer {
     status: u16,
     lines: BufReader<TcpStream>,
@@ -533,7 +534,7 @@ impl Viewer {
         line
     }
 
-    /// The next event.
+    /// Returns the next event.
     fn next(&mut self) -> String {
         loop {
             let line = self.line();

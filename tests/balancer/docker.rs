@@ -1,4 +1,4 @@
-//! The watcher and a real engine: whatever happens to containers is seen as a change of the world.
+//! The watcher with a real engine: every change of a container changes the world.
 
 use crate::common::{self, DEADLINE, engine::Engine, podman::Podman, proxy::Proxy, unique, until};
 use docker_glue::{
@@ -37,7 +37,7 @@ fn engine_access(url: impl Into<String>) -> EngineSettings {
     EngineSettings { url: Some(url.into()), ..EngineSettings::default() }
 }
 
-/// A watcher at work, and what it published last.
+/// A running watcher and its latest snapshot.
 struct WorldWatcher {
     seen: tokio::sync::watch::Receiver<Snapshot>,
     _registration: Registration,
@@ -60,7 +60,7 @@ impl WorldWatcher {
         Self { seen, _registration: registration }
     }
 
-    /// Waits for something to be published that fits.
+    /// Waits for a snapshot that satisfies the condition.
     async fn wait_for_change<T>(&mut self, what: &str, fits: impl Fn(&Snapshot) -> Option<T>) -> T {
         let found = async {
             loop {
@@ -173,7 +173,7 @@ async fn network_sharer_loses_its_address_when_the_owner_stops_or_restarts() {
         .run("app")
         .label(LABEL, 1)
         .option(&["--network", &format!("container:{}", vpn.name)]);
-    // Port 80 of the network is the owner's: the sharer would end for want of it.
+    // The container shares the owner's network, where port 80 is in use: listening there would fail.
     let app = app.env("WHOAMI_PORT", 81).bare().start();
     let id = ContainerId::new(app.id.as_str());
     let output = |world: &World| {
@@ -223,7 +223,7 @@ async fn stop_signal_marks_container_before_exit_other_signals_do_not() {
     })
     .await;
 
-    // The harmless signal comes first, so it would be the cause that is seen.
+    // The harmless signal comes first. If it marked the container, it would be the recorded cause.
     let (id, name) = (web.id.clone(), web.name.clone());
     let killing = tokio::task::spawn_blocking(move || {
         web.docker(&["kill", "--signal", "CONT"]);
@@ -285,8 +285,8 @@ async fn containers_removed_during_listing_are_not_in_the_world() {
 
 #[tokio::test]
 async fn unlabelled_container_causes_no_engine_request() {
-    // One of its own: containers of other tests that end in numbers make a list doubtful, and it is
-    // asked for again.
+    // An engine of its own: if several containers of other tests stop at once, a list looks suspiciously short and is
+    // requested again.
     let Some(mut engine) = Engine::new() else { return };
     engine.start();
     engine.load_image();
@@ -319,7 +319,7 @@ async fn unlabelled_container_causes_no_engine_request() {
     assert_eq!(lists(), 2 + texts.iter().filter(narrow).count(), "{texts:#?}");
 }
 
-/// Where the host reaches port 80 of a container.
+/// Returns the address by which the host reaches port 80 of a container.
 fn published_address(world: &World, id: &str) -> Option<String> {
     let container = world.containers.get(&ContainerId::new(id))?;
     resolve_address(container, 80, None, None, world, &Vantage::Host)
@@ -401,7 +401,7 @@ async fn podman_container_lifecycle_changes_the_world() {
 async fn watch_survives_late_stopped_and_hanging_engine() {
     let Some(mut engine) = Engine::new() else { return };
     let timeouts = Timeouts { list: Duration::from_secs(1), ..Timeouts::default() };
-    // A hung engine is noticed by the next list.
+    // The next list detects a hung engine.
     let watching = SnapshotConfig {
         relist_interval: Duration::from_secs(1),
         ..SnapshotConfig::new(test_interest())

@@ -1,4 +1,4 @@
-//! A container is drained before it is stopped, on a real engine with a real HAProxy.
+//! A container is drained before it is stopped, with a real engine and a real HAProxy.
 
 use crate::common::{
     DEADLINE, Run,
@@ -15,7 +15,7 @@ use std::{
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
-/// A container that cuts off everything when it is stopped.
+/// A container that aborts all requests when it is stopped.
 fn run_aborting_on_stop(plan: &Plan, name: &str) -> Run {
     plan.run(name).label("glue_http_80_host", "a.test").arguments(&["--drop-on-term"])
 }
@@ -31,7 +31,7 @@ fn balancer_command(plan: &Plan, words: &[&str]) -> Command {
     command
 }
 
-/// The exit status, and all that was said.
+/// Returns the exit status and the whole output.
 fn status_and_text(output: &Output) -> (Option<i32>, String) {
     let text = [&output.stdout[..], &output.stderr].concat();
     (output.status.code(), String::from_utf8(text).unwrap())
@@ -77,7 +77,7 @@ fn drained_container_that_stops_abruptly_causes_no_client_error() {
         let client = &client;
         let paths = ["x", "x", "slow?ms=50", "slow?ms=200"];
         let clients = paths.map(|path| scope.spawn(move || client(path)));
-        // They end also when something fails here.
+        // The clients also end if something fails here.
         let work = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             another_hundred();
             check(&balancer, &["drain", &two[0].name], 0, "is drained");
@@ -102,7 +102,7 @@ fn drain_waits_for_a_running_request() {
     balancer.until_serves("a.test/x", "web saw /x");
 
     let slow = start_slow_request(&balancer, "a.test/slow?ms=1000");
-    // By the beginning of its id.
+    // The container is named by the beginning of its id.
     check(&balancer, &["drain", &web.id[..12]], 0, "is drained");
     web.docker(&["kill"]);
     assert_whole(slow);
@@ -144,7 +144,7 @@ fn drained_container_serves_after_undrain_or_restart() {
     balancer.until_serves("a.test/x", "web saw /x");
 }
 
-/// A request that is under way when this returns.
+/// Starts a request that is in progress when this returns.
 fn start_slow_request(balancer: &Balancer, url: &str) -> TcpStream {
     let stream = balancer.request("GET", url).open().unwrap();
     wait_for("the slow request is under way", || {
@@ -159,7 +159,7 @@ fn assert_whole(mut slow: TcpStream) {
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
-/// A line of `show stat` with one current session: its fifth column.
+/// Whether a line of `show stat` has one current session: its fifth column.
 fn has_one_session(line: &str) -> bool {
     line.split(',').nth(4) == Some("1")
 }
@@ -186,7 +186,7 @@ fn balancer_applies_changes_during_a_drain() {
     balancer.until_serves("b.test/x", "other saw /x");
     assert!(drain.try_wait().unwrap().is_none(), "it waits");
 
-    // What ends with its container is not under way any more.
+    // A request that its container aborts is no longer in progress.
     web.docker(&["stop"]);
     let drained = status_and_text(&drain.wait_with_output().unwrap());
     assert_eq!(drained.0, Some(0), "{drained:?}");
@@ -238,7 +238,7 @@ fn unknown_container_or_path_is_rejected() {
     });
     assert_eq!(json, expected);
 
-    // The socket of a daemon that was killed is nobody's, and the next one's.
+    // A killed daemon leaves its socket. Nothing answers there until the next daemon replaces the socket.
     balancer.end(Signal::SIGKILL);
     check(&balancer, &["drain", name], 4, "control.sock: Connection refused");
     balancer.start_again();
@@ -249,7 +249,7 @@ fn unknown_container_or_path_is_rejected() {
     assert!(!socket.exists());
 }
 
-/// One exchange on the control socket.
+/// Sends a request to the control socket and returns the answer.
 fn exchange(plan: &Plan, method: &str, path: &str, body: &str) -> String {
     let mut stream = UnixStream::connect(control_socket(plan)).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();

@@ -1,9 +1,9 @@
-//! An engine of another machine: what it publishes to others is served, and nothing of this machine in its place.
+//! An engine on another machine: its published ports are served, and never ports of this machine instead.
 
 use crate::common::{balancer::Balancer, elsewhere::Elsewhere};
 use std::process::Command;
 
-/// What a command of docker-balancer prints about a running one.
+/// Returns the output of a docker-balancer command about a running docker-balancer.
 fn run_command(balancer: &Balancer, words: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_docker-balancer"));
     command.args(words).arg("--runtime-dir").arg(balancer.runtime());
@@ -15,7 +15,7 @@ fn remote_engine_defaults_to_published_ports() {
     let Some(there) = Elsewhere::start() else { return };
     let plan = Balancer::of(&there.docker());
     let run = |name: &str| plan.run(name).label("glue_http_80_host", format!("{name}.test"));
-    // All on the default bridge, whose addresses are the same on both machines.
+    // All containers are on the default bridge, whose addresses are the same on both machines.
     let _web = run("web").option(&["--publish", "8080:80"]).start();
     let at_home = run("home").option(&["--publish", "127.0.0.1:8081:80"]).start();
     let hidden = run("hidden").start();

@@ -1,4 +1,4 @@
-//! The command explain on a real engine: asked of the docker-balancer that runs, and of Docker where none does.
+//! The command explain with a real engine: answered by the running docker-balancer, or from Docker if none runs.
 
 use crate::common::{
     self, DEADLINE, Docker,
@@ -30,7 +30,7 @@ fn explain_json(plan: &Plan, url: &str) -> Explanation {
     serde_json::from_str(&text).unwrap_or_else(|e| panic!("{url}: {e}: {text}{error}"))
 }
 
-/// Exit status, and all of these in what was said.
+/// Checks the exit status, and that the output contains all of these texts.
 fn check(plan: &Plan, words: &[&str], code: i32, parts: &[&str]) {
     let (ended, text, error) = run_explain(plan, words);
     let all = text + &error;
@@ -40,7 +40,7 @@ fn check(plan: &Plan, words: &[&str], code: i32, parts: &[&str]) {
     }
 }
 
-/// Two that share a route, one that is paused, one of a port, and one that nothing is left of.
+/// Starts two containers that share a route, a paused one, one with a wildcard host, and one whose label is invalid.
 fn start_containers(plan: &Plan) -> common::Fleet {
     let api = "glue_http_80_host=a.test glue_http_80_prefix=/api glue_http_80_strip_prefix=yes";
     start(vec![
@@ -79,7 +79,7 @@ fn explain_asks_the_running_daemon() {
             "\"http://a.test/\" is a URL",
         ],
     );
-    // Each server is in a state that HAProxy itself has said.
+    // The state of each server comes from HAProxy.
     let explanation = wait_for("HAProxy has checked both", || {
         let explanation = explain_json(&balancer, url);
         explanation
@@ -106,7 +106,7 @@ fn explain_asks_the_running_daemon() {
     check(&balancer, &["http://a.test:8080/api"], 1, &["nothing listens", "http://a.test/api"]);
     check(&balancer, &["http://a.test/api", "--method", "POST"], 0, &["POST /", "did not reach"]);
 
-    // What was drained, and what went a moment ago.
+    // A drained container is excluded, and a route whose containers were removed is on hold.
     let drained = Command::new(env!("CARGO_BIN_EXE_docker-balancer"))
         .args(["drain", names[0], "--runtime-dir"])
         .arg(balancer.runtime())
@@ -135,7 +135,7 @@ fn explain_asks_the_running_daemon() {
     );
 }
 
-/// What programs ask for.
+/// Requests that programs send to the control socket.
 fn check_socket_requests(plan: &Plan) {
     for (method, path, status, part) in [
         ("GET", "/explain?url=http%3A%2F%2Fx.test%2F&method=PUT", 200, "\"method\":\"PUT\""),
@@ -180,14 +180,14 @@ fn explain_without_daemon_asks_docker_and_changes_nothing() {
     check(&plan, &["http://a.test:81/"], 1, &["nothing listens"]);
     assert!(!plan.state().exists() && !plan.runtime().exists(), "something was written");
 
-    // Colours are for terminals, and for who insists.
+    // The output is coloured only on a terminal, or if CLICOLOR_FORCE is set.
     let mut forced = balancer_command(&plan, &[url]);
     let forced = forced.env_remove("NO_COLOR").env("CLICOLOR_FORCE", "1").output().unwrap();
     assert!(forced.stdout.contains(&0x1b));
     let piped = balancer_command(&plan, &[url]).env_remove("NO_COLOR").output().unwrap();
     assert!(!piped.stdout.contains(&0x1b));
 
-    // What an earlier one has left running says how its servers are.
+    // The HAProxy that an earlier run left running provides the state of the servers.
     let once = plan.command().arg("--once").output().unwrap();
     assert!(once.status.success(), "{}", String::from_utf8_lossy(&once.stderr));
     wait_for("HAProxy has checked them", || {
@@ -200,13 +200,13 @@ fn explain_without_daemon_asks_docker_and_changes_nothing() {
             && explanation.servers.iter().all(up))
         .then_some(())
     });
-    // It has not heard of what came later.
+    // That HAProxy does not have later containers.
     let late = plan.run("late").label("glue_http_80_host", "late.example").start();
     check(&plan, &["http://late.example/"], 0, &["does not have this route yet"]);
     drop(late);
 }
 
-/// Asked of the one that runs, and of Docker with what is on the disk.
+/// The running docker-balancer is queried, and then Docker with the state on disk.
 #[test]
 fn containers_newer_than_the_rollback_are_named() {
     let Some(docker) = docker() else { return };
@@ -247,13 +247,13 @@ fn newest_generation(plan: &Plan) -> u64 {
     all.last().unwrap()["generation"].as_u64().unwrap()
 }
 
-/// Docker answers the command, and has not answered the one that runs.
+/// The command gets an answer from Docker, but the running docker-balancer has not.
 #[test]
 fn daemon_error_is_shown_before_the_docker_answer() {
     let Some(docker) = docker() else { return };
     let deaf = Balancer::of(&Docker::at("unix:///nonexistent/docker.sock")).start();
     wait_for("its socket", || deaf.runtime().join("control.sock").exists().then_some(()));
-    // With the engine's own place, and the socket of that one.
+    // The real engine's own options, with the runtime directory of the docker-balancer without Docker.
     let plan = Balancer::of(&docker);
     let mut command = balancer_command(&plan, &["http://a.test/"]);
     let words: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();

@@ -1,5 +1,5 @@
-//! docker-balancer and its HAProxy in a container: whom they reach from there, and that the program
-//! is a good first process of one.
+//! docker-balancer and its HAProxy in a container: which containers they reach from there, and that docker-balancer
+//! works as the container's first process (PID 1).
 
 use crate::common::{
     self, Run,
@@ -16,7 +16,7 @@ use std::{
     net::TcpStream,
 };
 
-/// A container behind `<name>.test`.
+/// A container that serves `<name>.test`.
 fn run_web(plan: &Plan, name: &str) -> Run {
     plan.run(name).label("glue_http_80_host", format!("{name}.test"))
 }
@@ -26,7 +26,7 @@ fn container_is_reached_on_a_shared_network() {
     let Some(docker) = common::docker_as_root() else { return };
     let mut networks = ["a", "b", "c"].map(|name| docker.network(name));
     networks.sort_by(|one, other| one.name.cmp(&other.name));
-    // The first by name is one of the container's and none of HAProxy's.
+    // The first network by name belongs to the container `several`, but not to HAProxy.
     let [elsewhere, ours, later] = &networks;
     let plan = Balancer::of(&docker).inside(&ours.name).option(&["--wait-for-start", "1s"]);
     let port = free_port().to_string();
@@ -69,7 +69,7 @@ fn container_is_reached_on_a_shared_network() {
     ours.disconnect(lost);
     balancer.until_serves("lost.test/", "503");
 
-    // HAProxy's own container comes to the others.
+    // HAProxy's own container joins the network of the other containers.
     later.connect(balancer.container());
     balancer.until_serves("later.test/", "later saw /");
     balancer.until_said(&["resolved: ", "-later (", &out]);
@@ -118,7 +118,7 @@ fn docker_stop_waits_for_requests_and_restart_serves_again() {
     let _web = run_web(&plan, "web").network(&net).start();
     let mut balancer = plan.start().until_started();
     for verb in ["stop", "restart"] {
-        // An idle connection would outlast Docker's patience of 10 s.
+        // An idle connection would last longer than Docker's stop timeout of 10 s.
         let mut idle = TcpStream::connect(("127.0.0.1", balancer.bound(80))).unwrap();
         idle.write_all(b"GET / HTTP/1.1\r\nHost: web.test\r\n\r\n").unwrap();
         assert_ne!(idle.read(&mut [0; 4096]).unwrap(), 0);
@@ -150,13 +150,13 @@ fn balancer_container_survives_a_docker_restart() {
     engine.load_image();
     engine.load(balancer::image());
     let docker = engine.docker();
-    // Published ports go with the engine.
+    // Published ports stop working with the engine, hence the host's network.
     let plan = Balancer::of(&docker).inside("host");
     let _web = run_web(&plan, "web").start();
     let mut balancer = plan.start().until_started();
     engine.stop();
     balancer.serves(&[("web.test/", "web saw /")]);
-    // Whoever looks at a container is cut off, not the container.
+    // Only `docker start --attach` ends, not the container.
     balancer.ended();
     engine.start();
     balancer.start_again();
@@ -164,7 +164,7 @@ fn balancer_container_survives_a_docker_restart() {
     balancer.until_serves("late.test/", "late saw /");
 }
 
-/// A row of `show stat` (Management Guide, section 9.1): a server with a request under way.
+/// Whether a row of `show stat` (Management Guide, section 9.1) is a server with a request in progress.
 fn has_running_request(row: &str) -> bool {
     let columns: Vec<_> = row.split(',').collect();
     matches!(columns[..], [_, name, _, _, "1", ..] if name.contains("-web-"))
@@ -181,15 +181,15 @@ fn balancer_as_pid_1_reaps_zombies() {
     let first = balancer.container().docker(&["inspect", "--format", "{{.State.Pid}}"]);
     let mut before = 0;
     for _ in 0..3 {
-        // Zombies are children still.
+        // Zombies are still children.
         before = wait_for("one HAProxy, another one, and nobody beside it", || {
             let [child] = child_pids(&first)[..] else { return None };
             if child == before || !is_master(child) {
                 return None;
             }
             balancer.until_serves("web.test/", "web saw /");
-            // Its workers become children of the first process by that. It may have ended before, over a port
-            // that those of the one before had still.
+            // This makes the master's workers children of the first process. The master may already have exited,
+            // because workers of the previous one still had its port.
             kill(Pid::from_raw(child), Signal::SIGKILL).is_ok().then_some(child)
         });
     }
@@ -200,7 +200,7 @@ fn child_pids(pid: &str) -> Vec<i32> {
     children.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
 }
 
-/// Other children are there for a moment: HAProxy that checks a file.
+/// Other children exist for a moment: an HAProxy that checks a file.
 fn is_master(pid: i32) -> bool {
     let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     line.split(|byte| *byte == 0).any(|word| word == b"-W")

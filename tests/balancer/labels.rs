@@ -1,5 +1,5 @@
-//! The label contract with a real engine and a real HAProxy: labels go onto containers, requests go
-//! in, and what is looked at is who answered and which path it saw.
+//! The label contract with a real engine and a real HAProxy: which container answers a request to labelled containers,
+//! and which path it sees.
 
 use crate::common::{
     self, Run,
@@ -16,7 +16,7 @@ use std::{
 
 type Rows = &'static [(&'static str, &'static str)];
 
-/// Starts these containers, then the balancer, and looks at what requests come to.
+/// Starts these containers, then the balancer, and checks the outcomes of these requests.
 fn check_requests(ports: &[u16], containers: Rows, requests: Rows) {
     let Some(docker) = common::docker() else { return };
     let plan = Balancer::of(&docker).ports(ports);
@@ -218,7 +218,8 @@ fn requests_are_shared_by_weight() {
     balancer.until_said(&["WARN", "-more (", "glue_http_80_weight=\"1000\"", "256 is used"]);
 }
 
-/// A container behind `<name>.direct.test` whatever its health is, so that it can be told how to be.
+/// A container that also serves `<name>.direct.test` regardless of its health, so that a request there can change its
+/// behaviour.
 fn run_with_direct_host(plan: &Plan, name: &str) -> Run {
     plan.run(name)
         .label("glue_http_80_host.direct", format!("{name}.direct.test"))
@@ -276,7 +277,7 @@ fn docker_health_is_obeyed_required_or_ignored() {
     balancer.until_shared("obey.test/", &["two"]);
     set_behaviour(&balancer, "two", "unhealthy");
     balancer.until_shared("obey.test/", &["one", "two", "starting"]);
-    // The last ready one serves on.
+    // The last container that was ready continues to serve.
     balancer.until_shared("must.test/", &["two"]);
     balancer.until_shared("any.test/", &["one", "two", "starting"]);
     set_behaviour(&balancer, "one", "healthy");
@@ -307,10 +308,10 @@ fn request_of_a_dying_container_is_retried_if_retry_allows() {
                   glue_http_80_host.all=post-all.test glue_http_80_retry.all=all \
                   glue_http_80_host.off=get-off.test glue_http_80_retry.off=off";
     let plan = Balancer::of(&docker);
-    // One answers at once, the other holds its requests until it dies.
+    // One container answers at once, the other holds its requests until it is killed.
     let calm = plan.run("calm").labels(labels);
     let mute = plan.run("mute").labels(labels).env("WHOAMI_DELAY", "1h");
-    // And one is not there at all, though nobody checks that.
+    // A third container does not listen, and its check is off.
     let never = "glue_http_80_host.never=never.test glue_http_80_check.never=off";
     let closed = plan.run("closed").labels(never).env("WHOAMI_PORT", "81");
     let containers = common::start(vec![calm.labels(never), mute, closed]);
@@ -343,7 +344,7 @@ fn request_of_a_dying_container_is_retried_if_retry_allows() {
     });
 }
 
-/// On how many routes a container has a request that it did not answer yet.
+/// Returns the number of routes on which a container has an unanswered request.
 fn count_held_requests(balancer: &Balancer, name: &str) -> usize {
     let stat = balancer.ask_haproxy("show stat");
     let rows = stat.lines().map(|line| line.split(',').collect::<Vec<_>>());
@@ -364,7 +365,7 @@ fn request_waits_until_the_only_container_listens() {
     assert_eq!(first, "late saw /");
 }
 
-/// An old worker checks nothing, so that it would never learn of a container that is ready again.
+/// An old worker does not check servers, so it would never detect that a container is ready again.
 #[test]
 fn request_that_waits_during_a_reload_is_answered_after_it() {
     let Some(docker) = common::docker() else { return };
@@ -394,7 +395,7 @@ fn only_running_labelled_containers_are_served() {
     let Some(docker) = common::docker() else { return };
     let plan = Balancer::of(&docker).option(&["--wait-for-start", "1s"]);
     let host = |run: Run, host: &str| run.label("glue_http_80_host", host);
-    // A request may reach it in the moment before its pause is known.
+    // A request may reach the container just before HAProxy gets its pause.
     let web = host(plan.run("web"), "web.test").label("glue_http_80_timeout", "1s").start();
     let deaf = host(plan.run("deaf"), "deaf.test").env("WHOAMI_IGNORE_TERM", "1").start();
     let oneoff = host(plan.run("oneoff"), "oneoff.test");
@@ -420,7 +421,7 @@ fn only_running_labelled_containers_are_served() {
         web.docker(&[verb]);
         balancer.until_serves("web.test/", outcome);
     }
-    // It was told to stop: it serves until another one does, though it answers still.
+    // The container got its stop signal. It serves only until another container does, although it still answers.
     deaf.docker(&["kill", "--signal", "TERM"]);
     let _heir = host(balancer.run("heir"), "deaf.test").start();
     balancer.until_shared("deaf.test/", &["heir"]);
@@ -444,7 +445,7 @@ fn route_without_containers_answers_503_then_404() {
     }
 }
 
-/// It says what it means, and nothing of containers.
+/// Checks that the page explains the status and does not mention containers.
 fn assert_page(answer: &Answer) {
     let (title, retry) = match answer.status {
         404 => ("Not found", None),
@@ -533,7 +534,7 @@ fn ipv6_only_container_is_served() {
     let six = balancer.run("six").label("glue_http_80_host", "six.test").network(&net);
     let six = six.label("glue_network", &net.name).start();
     assert_eq!(six.place(&net, "IPAddress"), "");
-    // Told to HAProxy while it runs, then read from its file.
+    // HAProxy gets the address first over the runtime API, then from its file.
     for how in ["updated HAProxy over the runtime API", "serves the last good configuration"] {
         balancer.until_serves("six.test/x", "six saw /x");
         let at = SocketAddr::new(driver.address().into(), 80);
@@ -595,7 +596,7 @@ fn container_on_a_shared_or_host_network_is_reached() {
     let host = plan.run("host").option(&["--network", "host"]).env("WHOAMI_PORT", &port);
     let host = host.label(&format!("glue_http_{port}_host"), "host.test");
     let _host = host.label(&format!("glue_http_{port}_bind"), 80).start();
-    // Without labels, so it is known only as the one whose network is used.
+    // The owner has no labels; docker-balancer knows it only as the owner of a shared network.
     let owner = docker.run("owner").start();
     let guest = plan.run("guest").env("WHOAMI_PORT", "81").bare();
     let guest = guest.option(&["--network", &format!("container:{}", owner.name)]);
@@ -645,7 +646,7 @@ fn forwarded_headers_name_the_client() {
         for (request, expected) in
             [(plain, ["127.0.0.1", "http", "a.test", "BOUND"]), (claiming, claimed)]
         {
-            // The port that the client used is the one that --map-port binds.
+            // X-Forwarded-Port is the port that the client used, which --map-port binds.
             let bound = balancer.bound(80).to_string();
             let expected = expected.map(|word| if word == "BOUND" { bound.as_str() } else { word });
             let seen = request.send().unwrap().seen;
@@ -709,7 +710,7 @@ fn label_problems_are_logged_once_and_again_when_resolved() {
         ("b.test/x", "404"),
         ("c.test/", "404"),
     ]);
-    // Another pass has nothing new to say.
+    // Another pass does not repeat the log.
     let _other = balancer.run("other").label("glue_http_80_host", "other.test").start();
     balancer.until_serves("other.test/", "other saw /");
     let report = |beginning: &str, key: &str, reason: &str| {

@@ -1,10 +1,10 @@
-//! The log of a deploy, as a person reads it and as a program does: `tests/balancer/snapshots/balancer__logs__*.snap`.
+//! The log of a deployment, as text and as JSON: `tests/balancer/snapshots/balancer__logs__*.snap`.
 
 use crate::common::{Docker, balancer::Balancer, docker};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-/// A container comes with a label that makes no sense, is paused, and comes back.
+/// Returns the log while a container with an invalid label is started, paused and unpaused.
 fn log_of_deployment(docker: &Docker, format: &str) -> String {
     let plan = Balancer::of(docker).option(&["--access-log", "off", "--log-format", format]);
     let web = plan.run("web").labels("glue_http_80_host=web.test glue_http_80_weight=heavy");
@@ -46,7 +46,7 @@ fn deployment_log_json_matches_snapshot() {
     insta::assert_snapshot!("json", lines.join("\n"));
 }
 
-/// What differs from run to run is only known to be there.
+/// Replaces values that differ from run to run.
 fn redact_fields(line: &str) -> Value {
     let mut line: Value = serde_json::from_str(line).unwrap();
     for name in ["timestamp", "us", "commands"] {
@@ -64,7 +64,7 @@ fn stalled_log_reader_loses_log_lines_only() {
     let plan = Balancer::of(&docker).option(&["--access-log", "off", "-vv"]).deaf();
     let mut balancer = plan.start();
     let web = |name: &str| balancer.run(name).label("glue_http_80_host", format!("{name}.test"));
-    // Each says far more than the pipe holds.
+    // The log lines about each container exceed the pipe's buffer.
     let labels: Vec<_> = (0..200).map(|number| format!("glue_junk_{number}=x")).collect();
     let labels = labels.join(" ");
     let _first = web("first").labels(&labels).start();

@@ -1,5 +1,5 @@
-//! What Prometheus is told, by docker-balancer and by its HAProxy, on a real engine and under load; and
-//! that the examples for it hold.
+//! The metrics of docker-balancer and of its HAProxy, with a real engine and under load; and the examples for
+//! Prometheus and Grafana.
 
 #![allow(clippy::print_stdout, reason = "this is a test")]
 
@@ -24,7 +24,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-/// A balancer that tells its own numbers at the first port, and HAProxy's at the second.
+/// Returns a balancer that serves its own metrics on the first port and HAProxy's on the second.
 fn metrics_plan(docker: &common::Docker) -> (Plan, u16, u16) {
     let (own, haproxy) = (free_port(), free_port());
     let plan = Balancer::of(docker).ports(&[80, 8080]).option(&["--access-log", "off"]);
@@ -64,7 +64,7 @@ fn metrics_under_load_pass_promtool() {
                 drop(guest);
                 check(promtool, &scrape(port).unwrap().body);
             }
-            // A new public port takes a reload.
+            // A new public port needs a reload.
             let _other = run_web(&balancer, "other").label("glue_http_80_bind", "8080").start();
             balancer.until_serves("other.test:8080/x", "other saw /x");
             check(promtool, &scrape(port).unwrap().body);
@@ -106,7 +106,7 @@ fn metrics_under_load_pass_promtool() {
     ] {
         assert!(report.is(series, 0), "{series} is {}", report.get(series));
     }
-    // Each follows an event, and the program is no older than this test.
+    // Each pass follows an event, and docker-balancer was started in this test, so no delay can exceed 10 s.
     let longest = report.get("docker_glue_event_to_applied_seconds_bucket{le=\"10\"}");
     assert!(longest >= report.get("docker_glue_event_to_applied_seconds_count"), "{longest}");
 
@@ -125,7 +125,7 @@ fn list_of_metrics_matches_snapshot() {
     assert_eq!(answer.headers.get("content-type").unwrap(), "text/plain; version=0.0.4");
     insta::assert_snapshot!("all", without_values(&answer.body));
 
-    // The same text where the commands ask.
+    // The control socket returns the same text.
     let mut stream = UnixStream::connect(balancer.runtime().join("control.sock")).unwrap();
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n").unwrap();
     let mut text = String::new();
@@ -141,7 +141,7 @@ fn list_of_metrics_matches_snapshot() {
     }
 }
 
-/// Names, helps and labels; those of the process are somebody else's.
+/// Returns names, help texts and labels without values. The process metrics come from a library and are left out.
 fn without_values(text: &str) -> String {
     let ours = text.lines().filter(|line| !line.contains("process_"));
     let line = |line: &str| {
@@ -172,7 +172,7 @@ fn no_metrics_port_without_option() {
         .collect();
     for table in ["tcp", "tcp6"] {
         let table = std::fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap();
-        // State 0A is LISTEN; the tenth word is the socket's inode.
+        // State 0A is LISTEN. The tenth word is the socket's inode.
         let listens = |line: &&str| {
             let words: Vec<_> = line.split_whitespace().collect();
             words[3] == "0A" && open.contains(words[9])
@@ -227,7 +227,7 @@ fn server_state_metric_follows_haproxy_checks() {
         });
     };
     for (ask, up, down) in [("unhealthy", 0, 1), ("healthy", 1, 0)] {
-        // HAProxy sends it nothing while it is ill.
+        // HAProxy sends no requests to an unhealthy container, so the request is sent directly.
         let mut stream = TcpStream::connect((address.trim(), 80)).unwrap();
         write!(stream, "POST /{ask} HTTP/1.1\r\nHost: web.test\r\nConnection: close\r\n\r\n")
             .unwrap();
@@ -238,7 +238,7 @@ fn server_state_metric_follows_haproxy_checks() {
     }
 }
 
-/// The status of the answer to a request with these headers.
+/// Returns the status of the answer to a request with these headers.
 fn status_of(port: u16, headers: &str) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     write!(stream, "GET /metrics HTTP/1.1\r\n{headers}Connection: close\r\n\r\n").unwrap();
@@ -294,7 +294,7 @@ fn idle_connections_do_not_block_metrics() {
     drop((silent, balancer));
 }
 
-/// A program that stands before the real HAProxy.
+/// Writes a wrapper script that runs before the real HAProxy.
 fn write_wrapper(folder: &Path, script: &str) -> String {
     let path = folder.join("haproxy");
     let bin = std::env::var("HAPROXY_BIN").unwrap_or_else(|_| "haproxy".to_owned());
@@ -317,7 +317,7 @@ fn failures_are_counted() {
     let balancer = plan.option(&["--haproxy-bin", &wrapper]).start().until_started();
     balancer.until_shared("web.test/x", &["a", "b", "c"]);
 
-    // Somebody else changes the weight, which is found when the route is looked at.
+    // Another program changes the weight. docker-balancer detects it when it changes the route.
     let server = format!("web.test:80/{}-{}:80", three[0].name, &three[0].id[..12]);
     balancer.ask_haproxy(&format!("set server {server} weight 7"));
     three[2].docker(&["pause"]);
@@ -326,7 +326,7 @@ fn failures_are_counted() {
         series.get("docker_glue_runtime_errors_total{kind=\"differs\"}") >= 1.0
     });
 
-    // A new public port takes a reload, which is refused.
+    // A new public port needs a reload, and HAProxy rejects the configuration.
     std::fs::write(&moody, "").unwrap();
     let failed = "docker_glue_passes_failed_total";
     let _other = run_web(&balancer, "other").label("glue_http_80_bind", "8080").start();
@@ -402,14 +402,14 @@ fn example_rules_use_existing_metrics_and_pass_promtool() {
     let ours = ["docker_glue_", "haproxy_", "process_"];
     let names =
         text.split(|c| !word(c)).filter(|text| ours.iter().any(|our| text.starts_with(our)));
-    // A label, not a metric.
+    // `haproxy_version` is a label, not a metric.
     let names: BTreeSet<_> = names.filter(|text| *text != "haproxy_version").collect();
     assert!(names.len() > 15, "{names:?}");
     let unknown: Vec<_> = names.difference(&texts).collect();
     assert!(unknown.is_empty(), "nobody tells {unknown:?}");
 }
 
-/// Those of the dashboard, with the words that Grafana puts in.
+/// Returns the dashboard's expressions, with Grafana's variables replaced.
 fn dashboard_expressions() -> Vec<String> {
     let text = std::fs::read_to_string("examples/grafana/docker-glue.json").unwrap();
     let dashboard: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -422,12 +422,12 @@ fn dashboard_expressions() -> Vec<String> {
     expressions.into_iter().map(filled).collect()
 }
 
-/// promtool parses expressions as rules.
+/// promtool parses the expressions as recording rules.
 fn assert_parses(promtool: &str, expressions: &[String]) {
     let rule = |(number, expression): (usize, &String)| serde_json::json!({ "record": format!("panel:{number}"), "expr": expression });
     let rules: Vec<_> = expressions.iter().enumerate().map(rule).collect();
     let file = tempfile::Builder::new().suffix(".yml").tempfile().unwrap();
-    // JSON is YAML.
+    // JSON is valid YAML.
     let groups = serde_json::json!({ "groups": [{ "name": "dashboard", "rules": rules }] });
     std::fs::write(file.path(), groups.to_string()).unwrap();
     prometheus::run(promtool, &["check", "rules", file.path().to_str().unwrap()]);
@@ -446,7 +446,7 @@ fn docker_outage_and_haproxy_crash_change_metrics() {
     until("both are there", port, |series| series.is(connected, 1) && series.is(answers, 1));
     engine.stop();
     until("lost connection to Docker", port, |series| series.is(connected, 0));
-    // What is known stays, and is served.
+    // The known containers stay, and are still served.
     until("the route", port, |series| series.is("docker_glue_routes{state=\"served\"}", 1));
     let age = "docker_glue_docker_stream_age_seconds";
     let before = Series::of(&scrape(port).unwrap().body).get(age);

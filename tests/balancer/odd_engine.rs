@@ -1,6 +1,7 @@
-//! An engine that says what this program's library has no word for: each oddity costs its entry at most.
+//! An engine whose answers contain values that bollard does not know. Each one affects at most the container it belongs
+//! to.
 //!
-//! The engine is a socket of the test's own, and its containers are this test's listeners.
+//! The engine is a socket of the test, and its containers are listeners in the test's process.
 
 use crate::common::{
     CONSTRAINT, Docker,
@@ -18,7 +19,7 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// An engine whose containers are entries of its list.
+/// An engine whose containers are the entries of its list.
 #[derive(Debug)]
 struct OddEngine {
     folder: TempDir,
@@ -29,7 +30,7 @@ struct OddEngine {
 struct World {
     list: Vec<Value>,
     networks: Value,
-    /// Who hears of events.
+    /// The subscribers to events.
     listeners: Vec<mpsc::Sender<String>>,
 }
 
@@ -59,14 +60,14 @@ impl OddEngine {
         self.world.lock().unwrap().list = list.into_iter().collect();
     }
 
-    /// One event as it is.
+    /// Sends an event unchanged.
     fn tell(&self, event: &Value) {
         let listeners = &mut self.world.lock().unwrap().listeners;
         listeners.retain(|sender| sender.send(format!("{event}\n")).is_ok());
     }
 }
 
-/// One connection carries one question.
+/// Answers the one request of a connection.
 fn answer_request(mut client: UnixStream, world: &Mutex<World>) -> io::Result<()> {
     let mut lines = BufReader::new(client.try_clone()?).lines();
     let Some(question) = lines.next().transpose()? else { return Ok(()) };
@@ -104,7 +105,7 @@ fn answer_request(mut client: UnixStream, world: &Mutex<World>) -> io::Result<()
     )
 }
 
-/// It knows the filter by id, and no pages.
+/// Returns the list filtered by id. Other filters and pages are not supported.
 fn filter_list(list: &[Value], target: &str) -> Vec<Value> {
     let id = |value: &Value| value["Id"].as_str().unwrap_or("?").to_owned();
     let by_id = target.contains("%22id%22");
@@ -121,7 +122,7 @@ fn inspect_json(list: &[Value], id: &str) -> Option<Value> {
     }))
 }
 
-/// A container that runs, at a listener which answers in its name.
+/// Starts a listener that answers with `name`, and returns the list entry of its running container.
 fn container_json(digit: u8, name: &str, plan: &Plan) -> Value {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -152,7 +153,7 @@ fn list_entry(digit: u8, name: &str, labels: &Value) -> Value {
     })
 }
 
-/// The entry with this in a place of it.
+/// Returns the entry with the value at the pointer replaced.
 fn with_value(mut entry: Value, pointer: &str, value: Value) -> Value {
     let (parent, key) = pointer.rsplit_once('/').unwrap();
     let parent = if parent.is_empty() { &mut entry } else { entry.pointer_mut(parent).unwrap() };
@@ -163,7 +164,7 @@ fn with_value(mut entry: Value, pointer: &str, value: Value) -> Value {
     entry
 }
 
-/// What an entry may have in it that the library refuses; by `tests/cases` and what else was tried.
+/// Values of an entry that the library refuses: those of `tests/cases`, and further ones.
 fn odd_values() -> Vec<(&'static str, Value)> {
     vec![
         ("/State", json!("stopped")),
@@ -214,7 +215,7 @@ fn container_with_unknown_state_is_served() {
     until_answers(&balancer, "good.test", "good");
     assert_eq!(balancer.get("odd.test/").status, 404);
     balancer.until_said(&["not understood", "\"odd\": State is \"stopped\""]);
-    // Changes go on to arrive, by events that are as odd.
+    // Changes still arrive, even with events that bollard cannot parse.
     engine.set([good, stopped, late.clone()]);
     engine.tell(&json!({"Type": "pod", "Action": "start", "Actor": {"ID": "x"}}));
     engine.tell(&json!([null]));

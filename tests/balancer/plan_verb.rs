@@ -1,4 +1,5 @@
-//! `docker-balancer plan` on the machine's engine and a real HAProxy: what it foretells, and that it comes so.
+//! `docker-balancer plan` with the machine's engine and a real HAProxy: what it predicts, and that the prediction is
+//! right.
 
 use crate::common::{
     self, CONSTRAINT,
@@ -29,7 +30,7 @@ fn stdout_text(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-/// The exit status, and the object.
+/// Returns the exit status and the JSON object.
 fn plan_json(plan: &Plan, words: &[&str]) -> (i32, Value) {
     let output = run_plan(plan, &[words, &["--format", "json"]].concat());
     let text = stdout_text(&output);
@@ -62,7 +63,7 @@ fn assert_nothing_planned(plan: &Plan, words: &[&str], when: &str) {
     );
 }
 
-/// Every file below, with its time and content.
+/// Returns every file below the folder, with its time and content.
 fn files_below(folder: &Path) -> BTreeMap<PathBuf, (SystemTime, Vec<u8>)> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -82,7 +83,7 @@ fn plan_after_apply_is_empty() {
     let balancer = Balancer::of(&docker).start();
     let web = balancer.run("web").label("glue_http_80_host", "a.test").start();
     balancer.until_serves("a.test/", "web saw /");
-    // Over the runtime API into a spare backend, with a path of its own to be asked for.
+    // A route in a spare backend over the runtime API, with a check of its own path.
     let labels = "glue_http_80_host=b.test glue_http_80_prefix=x glue_http_80_strip_prefix=yes";
     let api = balancer.run("api").labels(labels).label("glue_http_80_check", "/").start();
     balancer.until_serves("b.test/x/y", "api saw /y");
@@ -147,7 +148,7 @@ fn plan_without_daemon_matches_the_later_apply() {
     assert_eq!(foretold, [format!("~ a.test:80/: + {other}"), format!("+ b.test:80/ → {name}")]);
     let commands: Vec<_> = object["commands"].as_array().unwrap().iter().collect();
     let added = |value: &&&Value| value.as_str().unwrap().starts_with("add server ");
-    // web is watched as one of two from now on, so it is another server.
+    // The route of web has two servers now, so their checks differ and web becomes a new server.
     assert_eq!(commands.iter().filter(added).count(), 3, "{commands:?}");
     let maps = field_texts(&object, "files", "diff").join("\n");
     assert!(maps.contains("\n+b.test:80/ spare-tcp-001 0 60000 safe b.test:80"), "{maps}");
@@ -161,14 +162,14 @@ fn plan_without_daemon_matches_the_later_apply() {
     let before = balancer.log().len();
     balancer.start_again();
     balancer.until_serves("b.test/", "api saw /");
-    // The log tells it in the same words.
+    // The log has the same lines.
     for line in &foretold[1..] {
         balancer.until_said(&[line]);
     }
     assert!(before < balancer.log().len());
     assert_nothing_planned(&balancer, &[], "after it was applied");
 
-    // A new public port takes a reload, and that is said.
+    // A new public port needs a reload, and the plan says so.
     balancer.end(nix::sys::signal::Signal::SIGTERM);
     drop(web);
     let late = balancer.run("late").labels("glue_http_80_host=c.test glue_http_80_bind=81").start();
@@ -198,7 +199,7 @@ fn plan_without_prior_state_is_all_new_and_writes_nothing() {
     assert!(patch.contains("\n+a.test:80/ a.test:80 0 60000 safe a.test:80\n"), "{patch}");
     assert!(!plan.state().exists() && !plan.runtime().exists());
 
-    // Applied once: HAProxy runs, nobody follows, and nothing would change.
+    // After `--once` HAProxy runs without a docker-balancer, and nothing would change.
     assert!(plan.command().arg("--once").output().unwrap().status.success());
     assert_nothing_planned(&plan, &[], "after --once");
     drop(web);
@@ -208,7 +209,7 @@ fn plan_without_prior_state_is_all_new_and_writes_nothing() {
         (3, vec!["- a.test:80/".to_owned()])
     );
 
-    // Where HAProxy has died its files say what was.
+    // If HAProxy is not running, the previous state is read from its files.
     let pid = plan.master();
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(-pid), nix::sys::signal::Signal::SIGKILL)
         .unwrap();
@@ -240,7 +241,7 @@ fn plan_without_docker_exits_with_status_4() {
     assert!(error.contains("cannot read") && error.contains("none.yaml"), "{error}");
 }
 
-/// A compose file in the balancer's folder, and what compose would start of it.
+/// A compose file in the balancer's folder, and the containers that Compose would start from it.
 struct Shop<'a> {
     balancer: &'a Balancer,
     file: PathBuf,
@@ -278,7 +279,7 @@ impl Shop<'_> {
         plan_json(self.balancer, &words.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
-    /// As compose starts it.
+    /// Starts a container with the labels that Compose sets.
     fn up(&self, service: &str, number: u8, labels: &str) -> common::Container {
         let run = self.balancer.run(service).labels(labels);
         let run = run.label("com.docker.compose.project", "shop");
@@ -328,7 +329,7 @@ fn plan_of_a_compose_file_matches_the_later_apply() {
     assert!(patch.contains("+  server shop-web-1-<id>:80 <shop-web-1>:80"), "{patch}");
     assert!(!patch.contains("planned"), "{patch}");
 
-    // One of the two runs: the other one comes beside it.
+    // One of the two containers runs: the plan only adds the other one.
     let first = shop.up("web", 1, "glue_http_80_host=shop.test");
     balancer.until_serves("shop.test/", "web saw /");
     let (_, object) = shop.plan();
@@ -343,7 +344,7 @@ fn plan_of_a_compose_file_matches_the_later_apply() {
             .any(|value| value["container"] == first.name.as_str() && value["address"].is_string())
     );
 
-    // Both run, and nothing is left to do: it came as it was told.
+    // Both run as predicted, and nothing is left to do.
     let second = shop.up("web", 2, "glue_http_80_host=shop.test");
     let value = wait_for("both to serve", || {
         let (status, object) = shop.plan();
@@ -356,7 +357,7 @@ fn plan_of_a_compose_file_matches_the_later_apply() {
         assert!(has.contains(&server), "{has}");
     }
 
-    // Other labels make other containers, and a service that is gone from the file stays.
+    // Changed labels lead to new containers. A service that was removed from the file stays.
     shop.write("  web:\n    image: IMAGE\n    labels:\n      CONSTRAINT\n      glue_http_80_host: shop.test\n      glue_http_80_weight: 10\n      glue_http_80_hots: x\n");
     let (status, object) = shop.plan();
     assert_eq!(status, 3);
@@ -394,7 +395,8 @@ fn configuration_rejected_by_haproxy_is_reported() {
     assert_eq!(plan_json(&plan, &[]).1["result"], "refused");
 }
 
-/// In its container, where alone HAProxy's view of networks is had; the file comes over standard input.
+/// The plan runs in the balancer's container, because HAProxy's networks are known only there. The file comes over
+/// standard input.
 #[test]
 fn plan_inside_the_balancer_container_sees_its_networks() {
     let Some(docker) = common::docker_as_root() else { return };
@@ -502,7 +504,8 @@ fn plan_during_rollback_is_of_the_rolled_back_routes() {
     drop(late);
 }
 
-/// Docker still calls it running, and no label says otherwise: what the docker-balancer does with it shows.
+/// Docker still reports the container as running, and its labels do not tell. Only the running docker-balancer knows
+/// that the container is stopping.
 #[test]
 fn stopping_container_stays_excluded_from_the_plan() {
     let Some(docker) = common::docker() else { return };
@@ -527,7 +530,7 @@ fn host_of_another_owner_is_not_foretold_where_the_state_directory_says_whose_it
     balancer.until_serves("app.test/", "first saw /");
     let _evil = balancer.run("evil").labels(&labels("b", "glue_http_80_prefix=login")).start();
     balancer.until_said(&["WARN", "-evil (", "team=a"]);
-    // Younger than who waits.
+    // This container is younger than the one that waits.
     let _second = balancer.run("second").labels(&labels("a", "")).start();
     balancer.until_shared("app.test/", &["first", "second"]);
     drop(first);

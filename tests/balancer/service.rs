@@ -1,12 +1,12 @@
-//! HAProxy as the distribution's service, under systemd: its own unit, its own configuration file,
-//! reloaded over either of the two ways that there are.
+//! HAProxy as the distribution's service under systemd, with its own unit and configuration file, reloaded in either of
+//! the two possible ways.
 
 use crate::common::{self, Container, systemd::Machine, wait_for};
 use serde_json::Value;
 
 const MASTER: &str = "/run/haproxy-master.sock";
 
-/// Served from the start, and a newcomer without a reload.
+/// Checks that a container is served from the start, and that another one is added without a reload.
 fn check_added_without_reload(machine: &Machine, reload: &[&str]) -> (Container, Container) {
     let first = machine.container("first").labels("glue_http_80_host=first.test").start();
     machine.start_balancer(reload);
@@ -17,7 +17,7 @@ fn check_added_without_reload(machine: &Machine, reload: &[&str]) -> (Container,
     (first, second)
 }
 
-/// A container on a public port that HAProxy has to be reloaded for.
+/// Starts a container on a new public port, which needs a reload of HAProxy.
 fn container_on_new_port(machine: &Machine) -> Container {
     let labels = "glue_http_80_host=third.test glue_http_80_bind=8080";
     machine.container("third").labels(labels).start()
@@ -75,7 +75,8 @@ fn service_is_reloaded_over_its_units_master_socket() {
     let Some(machine) = Machine::boot(&docker, "master") else { return };
     let _two = check_added_without_reload(&machine, &["--master-socket", MASTER]);
 
-    // Whoever stops a service wants it stopped: it is told, and not started.
+    // An administrator who stops the service wants it stopped: docker-balancer logs the failure and does not start
+    // HAProxy.
     machine.run(&["systemctl", "stop", "haproxy.service"]);
     let _third = container_on_new_port(&machine);
     machine.until_said(&["apply failed", MASTER]);
@@ -95,7 +96,7 @@ fn repeatedly_killed_haproxy_is_restarted() {
     let _web = machine.container("web").labels("glue_http_80_host=web.test").start();
     machine.run(&["systemctl", "start", BALANCER]);
     machine.until_serves(80, "web.test", "web saw /");
-    // More often, and faster, than the start limit that systemd has where a unit says none: five times in ten seconds.
+    // More often and faster than systemd's default start limit of five starts in ten seconds.
     for _ in 0..7 {
         let pid = machine.show(HAPROXY, "MainPID");
         machine.run(&["systemctl", "kill", "--signal", "KILL", HAPROXY]);
@@ -115,7 +116,7 @@ fn repeatedly_killed_haproxy_is_restarted() {
     machine.until_serves(80, "web.test", "web saw /");
 }
 
-/// The administrator's own sections, with a password in them.
+/// The administrator's own sections, which contain a password.
 const BASE: &str = r#"
     mkdir -p /etc/docker-glue
     {
@@ -127,7 +128,7 @@ const BASE: &str = r#"
     chmod 600 /etc/docker-glue/base.cfg
     echo 'base_file = "/etc/docker-glue/base.cfg"' >/etc/docker-glue/settings.toml"#;
 
-/// As versions of before have left it.
+/// The state directory as earlier versions left it.
 const EARLIER: &str = "
     cd /var/lib/docker-glue
     chmod 755 . && chmod 644 haproxy.cfg
@@ -143,7 +144,7 @@ fn local_user_cannot_read_config_or_take_the_lock() {
     let _web = machine.container("web").labels("glue_http_80_host=web.test").start();
     machine.run(&["systemctl", "start", BALANCER]);
     machine.until_serves(80, "web.test", "web saw /");
-    // Files follow what HAProxy was told.
+    // The files are written after the change over the runtime API.
     let config = "/var/lib/docker-glue/haproxy.cfg";
     wait_for("the password", || {
         machine.run(&["cat", config]).contains("open-sesame").then_some(())
@@ -169,7 +170,7 @@ fn local_user_cannot_read_config_or_take_the_lock() {
          750 docker-glue docker-glue /run/docker-glue\n\
          750 docker-glue-haproxy docker-glue /run/docker-glue-haproxy\n"
     );
-    // In no folder may be what somebody may not read.
+    // Even if the folder is readable by all, its files must not be.
     machine.run(&["chmod", "755", "/var/lib/docker-glue"]);
     let texts = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
     for command in [
@@ -190,13 +191,13 @@ fn local_user_cannot_read_config_or_take_the_lock() {
     drop(late);
 }
 
-/// What our unit forbids, from its first line of that on.
+/// Returns the hardening lines of the packaged unit, from `CapabilityBoundingSet=` on.
 fn hardening_lines() -> String {
     let unit = std::fs::read_to_string("systemd/docker-balancer.service").unwrap();
     let (_, remaining) = unit.split_once("CapabilityBoundingSet=").unwrap();
     let (remaining, _) = remaining.split_once("[Install]").unwrap();
     let all = format!("CapabilityBoundingSet={remaining}");
-    // This test's HAProxy is root's, as are its sockets and Docker's.
+    // In this test root runs HAProxy, and owns its sockets and Docker's.
     all.replace("CapabilityBoundingSet=\n", "ReadWritePaths=/var/lib /run /etc\n")
 }
 
@@ -208,7 +209,7 @@ fn journal_has_log_fields_under_full_hardening() {
     let web = machine.container("web").labels(labels).start();
     let hardening = hardening_lines();
     let lines = hardening.lines().filter(|line| line.contains('=') && !line.starts_with('#'));
-    // Unprivileged as it is it could not be root, whom the program has to be here.
+    // docker-balancer has to be root here, which it could not be without any capabilities.
     machine.start_balancer_with(&lines.collect::<Vec<_>>(), &["--reload-unit", "haproxy.service"]);
     machine.until_serves(80, "web.test", "web saw /");
 
@@ -243,7 +244,7 @@ fn journal_has_log_fields_under_full_hardening() {
     assert_eq!(route["PRIORITY"], "6");
     let reload = line("DOCKER_GLUE_CAUSE", "list");
     assert_eq!(reload["DOCKER_GLUE_ROUTES"], "1");
-    // Who reads lines gets what the sentence does not say.
+    // The text message also contains the fields.
     let message = reload["MESSAGE"].as_str().unwrap();
     assert!(message.starts_with("reloaded HAProxy: "), "{message}");
     assert!(message.contains(" cause=\"list\" routes=1 us="), "{message}");

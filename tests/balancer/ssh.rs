@@ -1,5 +1,4 @@
-//! An engine at the end of ssh: what is behind it is served and followed, and when there is no way
-//! to it, the reason is told.
+//! An engine over ssh: its containers are served and followed, and a failed connection is reported with its reason.
 
 use crate::common::{
     self, DEADLINE,
@@ -14,7 +13,7 @@ use std::{
     time::Instant,
 };
 
-/// A balancer on an engine that only ssh leads to.
+/// Returns a balancer whose engine is reached only over ssh.
 fn plan_over_ssh(sshd: &Sshd) -> Option<Plan> {
     let plan = Balancer::of(&common::docker()?).env("PATH", sshd.path());
     Some(plan.option(&["--docker-url", &sshd.url()]))
@@ -69,7 +68,7 @@ fn engine_that_is_reached_again_at_another_address_has_its_containers_there() {
 
 #[test]
 fn many_containers_open_few_ssh_connections() {
-    // One login more at a time than we make, beside which it would drop every one.
+    // One more concurrent login than docker-balancer uses. With further ones sshd would drop all of them.
     let Some(sshd) = Sshd::with("MaxStartups 5:100:5\n") else { return };
     let Some(plan) = plan_over_ssh(&sshd) else { return };
     let run = |number: u32| plan.run("web").labels(&format!("glue_http_80_host={number}.test"));
@@ -89,7 +88,7 @@ fn docker_host_accepts_an_ssh_url() {
     balancer.until_started().serves(&[("a.test/", "web saw /")]);
 }
 
-/// Applies once, which has to fail soon, and with all of these words.
+/// Runs `-1`, which must fail soon with all of these texts.
 fn assert_start_fails(plan: &Plan, path: &OsStr, url: &str, words: &[&str]) {
     let mut command: Command = plan.command();
     command.args(["-1", "--docker-url", url]).env("PATH", path);
@@ -150,7 +149,7 @@ fn ssh_host_without_docker_is_reported() {
         return;
     };
     assert_start_fails(&plan, &sshd.path(), &sshd.url(), &["/none.sock"]);
-    // An account that answers something else altogether.
+    // An account whose command answers with text that is not HTTP.
     let Some(sshd) = Sshd::with("ForceCommand echo this account is not for logins\n") else {
         return;
     };

@@ -1,4 +1,4 @@
-//! What a container can do to a route of somebody else, with a real engine and a real HAProxy.
+//! What a container can do to another container's route, with a real engine and a real HAProxy.
 
 use crate::common::{
     self, Container, Docker,
@@ -16,7 +16,7 @@ const HOST: &str = "glue_http_80_host=victim.test";
 fn run_victim(plan: &Plan, name: &str, more: &str) -> Container {
     let service = "com.docker.compose.project=bank com.docker.compose.service=web";
     let container = plan.run(name).labels(&format!("{HOST} {service} {more}")).start();
-    // A list tells the second of a container's creation alone, and whoever comes next is to be younger from the first.
+    // A list gives the creation time in seconds only. The next container must be younger from its first list on.
     let second = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let then = second();
     wait_for("another second", || (then < second()).then_some(()));
@@ -27,7 +27,7 @@ fn run_attacker(plan: &Plan, more: &str) -> Container {
     plan.run("evil").labels(&format!("com.docker.compose.project=evil {more}")).start()
 }
 
-/// All requests, and that no other one ever was in the route.
+/// Checks that this container serves all requests, and that the attacker never was in the route.
 fn assert_served_by(balancer: &Balancer, name: &str) {
     balancer.until_shared("victim.test/", &[name]);
     let spread = balancer.spread("victim.test/", 20);
@@ -46,19 +46,19 @@ fn waiting_attacker_gets_no_request_during_redeployment() {
     let mut balancer = plan.start().until_started();
     assert_served_by(&balancer, "first");
 
-    // Recreated.
+    // The victim is recreated.
     drop(first);
     balancer.until_said(&["-evil (", "victim.test:80/ was last served by service bank/web"]);
     let second = run_victim(&balancer, "second", "");
     assert_served_by(&balancer, "second");
 
-    // Rolled, with other options.
+    // The victim is replaced by a rolling update with other options.
     let _third = run_victim(&balancer, "third", "glue_http_80_timeout=2m");
     balancer.until_said(&["-third (", "is served by the older container", "-second ("]);
     drop(second);
     assert_served_by(&balancer, "third");
 
-    // docker-balancer itself.
+    // docker-balancer is restarted.
     assert!(balancer.end(Signal::SIGTERM).success());
     balancer.start_again();
     assert_served_by(&balancer, "third");
@@ -131,7 +131,7 @@ fn host_network_container_cannot_publish_the_dashboard_port() {
     balancer.serves(&[("localhost/", "404")]);
 }
 
-/// An image of whoami with labels of its own; removed with its guard.
+/// An image of whoami with its own labels, which is removed when it is dropped.
 struct Image {
     docker: Docker,
     name: String,
@@ -175,7 +175,7 @@ fn image_does_not_forge_the_owner_of_a_host_where_its_labels_do_not_count() {
     let _evil = forged("evil", &plan);
     let _all = plan.run("all").image(&all.name).start();
     let mut balancer = plan.start().until_started();
-    // By default labels of images count.
+    // Labels of images apply by default.
     balancer.until_shared("victim.test/", &["victim", "evil"]);
     balancer.serves(&[("image.test/", "all saw /")]);
     assert!(balancer.end(Signal::SIGTERM).success());
@@ -189,7 +189,7 @@ fn image_does_not_forge_the_owner_of_a_host_where_its_labels_do_not_count() {
     let _first = forged("evil", &plan);
     let balancer = plan.start().until_started();
     assert_served_by(&balancer, "victim");
-    // Of an image that is known, of one that is new, and what the container says itself.
+    // A container of a known image, one of a new image, and one with its own label.
     let _second = forged("second-evil", &balancer);
     let _all = balancer.run("all").image(&all.name).start();
     let host = "glue_http_80_host=own.test";

@@ -1,4 +1,4 @@
-//! A task that panics is logged and starts again, each of both programs; what others set costs no task.
+//! A task of either program that panics is logged and restarted. Values from outside make no task panic.
 
 use crate::common::{
     balancer::{Balancer, Request, free_port},
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 const HOST: &str = "glue_http_80_host";
 const LONGEST: &str = "9223372036854775807";
 
-/// Where a program of the test's build looks for the names of tasks that are to panic.
+/// The folder with the names of tasks that are to panic, which only test builds of the programs read.
 struct Panics(TempDir);
 
 impl Panics {
@@ -68,7 +68,7 @@ fn panicked_docker_balancer_task_is_logged_and_restarted() {
     panicked("dashboard");
     wait_for("the dashboard", || get_status(dashboard, "/").filter(|n| *n == 200));
     balancer.until_serves("web.test", "web saw /");
-    // HAProxy is not concerned, nor is the end.
+    // HAProxy is not affected, and docker-balancer exits normally.
     assert_eq!(balancer.log().matches("started HAProxy").count(), 1, "{}", balancer.log());
     assert!(balancer.end(Signal::SIGTERM).success());
 }
@@ -114,7 +114,7 @@ fn once_fails_when_a_handler_panics() {
     assert_eq!(glue.run(&["-1"]).status.code(), Some(1));
 }
 
-/// Docker takes any 64-bit number of seconds for it.
+/// Docker accepts any 64-bit number of seconds.
 #[test]
 fn container_with_huge_stop_timeout_does_not_affect_others() {
     let Some(docker) = docker() else { return };

@@ -1,4 +1,5 @@
-//! Why a server is down, and what was no HTTP, as an operator is told it: on a real engine with a real HAProxy.
+//! Problems of servers that are down, and of malformed HTTP, as the operator sees them, with a real engine and a real
+//! HAProxy.
 
 use crate::common::{
     self, Docker, Run,
@@ -26,7 +27,7 @@ fn list_problems(plan: &Plan) -> Vec<ProblemStatus> {
     serde_json::from_str(&run_command(plan, &["problems", "--json"])).unwrap()
 }
 
-/// Waits until there is a problem with this in its text.
+/// Waits until there is a problem whose text contains this.
 fn until_problem(plan: &Plan, part: &str) -> ProblemStatus {
     let mut last = Vec::new();
     wait_for(&format!("the problem {part:?}"), || {
@@ -51,7 +52,7 @@ fn metrics_plan(docker: &Docker) -> (Plan, u16) {
     (plan, port)
 }
 
-/// How many problems of a kind the metrics count.
+/// Returns the number of problems of a kind in the metrics.
 fn problem_count(port: u16, kind: &str) -> String {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
     stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
@@ -66,7 +67,7 @@ fn failing_check_cause_is_shown_everywhere_until_recovery() {
     let Some(docker) = docker() else { return };
     let (plan, port) = metrics_plan(&docker);
     let balancer = plan.start().until_started();
-    // The image exposes 80.
+    // The image exposes port 80.
     let _elsewhere = balancer
         .run("elsewhere")
         .labels("glue_http_8080_host=elsewhere.test glue_http_8080_bind=80")
@@ -107,7 +108,7 @@ fn failing_check_cause_is_shown_everywhere_until_recovery() {
     drop(sick);
 }
 
-/// A program that answers whatever it is told to, and closes the connection.
+/// A program that answers with any given bytes and closes the connection.
 struct Program {
     port: u16,
     answer: Arc<Mutex<&'static [u8]>>,
@@ -124,7 +125,7 @@ impl Program {
         thread::spawn(move || {
             for mut stream in listener.incoming().map_while(Result::ok) {
                 let answer = *now.lock().unwrap();
-                // A check sends nothing and goes.
+                // HAProxy's check sends nothing and closes the connection.
                 thread::spawn(move || {
                     if 0 < stream.read(&mut [0; 4096]).unwrap_or(0) {
                         let _ = stream.write_all(answer);
@@ -140,7 +141,7 @@ impl Program {
     }
 }
 
-/// The program stands for one in a container on the host's network.
+/// Starts a container on the host's network whose label refers to the program's port.
 fn run_stand_in(plan: &Plan, port: u16) -> Run {
     let run = plan.run("program").bare().option(&["--network", "host"]);
     run.arguments(&["--port", "0"])
@@ -174,7 +175,7 @@ fn non_http_container_is_reported_until_it_answers() {
         (b"", "no_response", "was answered by 502 or 504"),
     ] {
         program.answers(answer);
-        // Of one that has answered well before, silence counts from the second time on.
+        // For a server that has answered before, a missing answer counts from the second time on.
         let status = wait_for(text, || {
             assert_eq!(balancer.outcome("program.test/"), "502");
             list_problems(&balancer).into_iter().find(|status| status.text.contains(text))
@@ -220,20 +221,20 @@ fn non_http_client_is_a_hint_on_the_listener() {
         balancer.until_said(&["INFO", "listener http :80: a request got 400", text]);
     }
     assert_eq!(problem_count(port, "bad_request"), "2");
-    // The port itself is well.
+    // The listener's port itself is fine.
     let status = run_command(&balancer, &["status"]);
     assert!(!status.contains("taken"), "{status}");
     balancer.until_serves("web.test/x", "web saw /x");
 }
 
-/// A container whose network is silent, as that of a machine without power: nothing is refused, nothing answers.
+/// Takes the container's network down, like a machine without power: nothing refuses connections and nothing answers.
 fn disconnect_network(container: &common::Container) {
     let pid = container.docker(&["inspect", "--format", "{{.State.Pid}}"]);
     let words = ["--net", "--target", pid.trim(), "ip", "link", "set", "eth0", "down"];
     assert!(Command::new("nsenter").args(words).status().unwrap().success());
 }
 
-/// How it ended: the status, or that there was none.
+/// Returns the status of the answer, or the error.
 fn request_outcome(mut request: TcpStream) -> String {
     let mut answer = String::new();
     match request.read_to_string(&mut answer) {
@@ -254,7 +255,7 @@ fn requests_to_a_vanished_host_end_before_timeout() {
     let balancer = plan.start().until_started();
     balancer.until_serves("gone.test/x", "gone saw /x");
     balancer.until_serves("stays.test/x", "stays saw /x");
-    // A test waits for half of the time limit.
+    // Must be shorter than the client's timeout.
     let slow = |name: &str, ms: u32| {
         let slow = balancer.request("GET", &format!("{name}.test/slow?ms={ms}")).open().unwrap();
         wait_for("the request to be under way", || {
@@ -264,14 +265,14 @@ fn requests_to_a_vanished_host_end_before_timeout() {
         });
         slow
     };
-    // One of an old worker, one of the one that serves, and one that is nobody's concern.
+    // One request in an old worker, one in the current worker, and one to an unaffected container.
     let old = slow("gone", 50_000);
     let other = balancer.run("other").labels("glue_http_80_bind=8080 glue_http_ports=80").start();
     balancer.until_said(&["reloaded HAProxy"]);
     balancer.until_serves("gone.test/x", "gone saw /x");
     let (young, unconcerned) = (slow("gone", 50_000), slow("stays", 12_000));
     disconnect_network(&gone);
-    // It waits for a successor, for as long as one may take to start.
+    // The request waits for another container, at most as long as a container may take to start.
     let late = balancer.request("GET", "gone.test/late").open().unwrap();
     for (whose, request) in [("old worker's", old), ("young one's", young), ("late", late)] {
         let end = request_outcome(request);
@@ -293,7 +294,7 @@ fn running_request_completes_while_server_refuses_new_ones() {
     let request = balancer.request("GET", "program.test/").open().unwrap();
     let mut accepted = loop {
         let (mut stream, _) = listener.accept().unwrap();
-        // Checks come and go.
+        // HAProxy's checks connect without sending anything.
         if 0 < stream.read(&mut [0; 4096]).unwrap_or(0) {
             break stream;
         }
@@ -323,7 +324,7 @@ fn adopted_haproxy_reports_check_failures() {
         stream.read_to_end(&mut Vec::new()).unwrap();
     };
     ask("unhealthy");
-    // Nobody looks: it is asked by itself.
+    // docker-balancer queries HAProxy on its own, without a reader.
     balancer.until_said(&["WARN", "GET /healthz got status 503"]);
     ask("healthy");
     balancer.until_said(&["resolved: ", "GET /healthz got status 503"]);
