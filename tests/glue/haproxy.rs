@@ -11,7 +11,7 @@ use crate::common::{
 use nix::sys::signal::Signal;
 use std::{fs, net::Ipv4Addr};
 
-/// The example, with folders, a port and containers of its own.
+/// The example handler, with its own folders, port and containers.
 struct Site {
     port: u16,
     constraint: String,
@@ -103,7 +103,7 @@ fn once_serves_running_containers_and_leaves_haproxy_running() {
 
 #[test]
 fn haproxy_and_script_handlers_share_one_subscription_and_one_list() {
-    // One of its own, so that no list is asked for again because of other tests' containers.
+    // An engine of its own, so that other tests' containers cause no further lists.
     let Some(mut engine) = Engine::new() else { return };
     engine.start();
     engine.load_image();
@@ -126,13 +126,13 @@ fn haproxy_and_script_handlers_share_one_subscription_and_one_list() {
     glue.until_written("said", &["start", &web.id]);
     assert_eq!(asked("/events").len(), 1, "{:#?}", proxy.asked());
 
-    // The balancer reads lists page by page. Handlers have one of their own only before the balancer begins.
+    // The balancer reads lists page by page. Handlers request a list of their own only before the balancer starts.
     let lists: Vec<_> =
         asked("/containers/json").into_iter().filter(|path| !path.contains("filters")).collect();
     let own = lists.iter().skip(1).filter(|path| !path.contains("limit"));
     assert!(2 <= lists.len() && own.count() == 0, "{lists:#?}");
 
-    // A new connection has one subscription again, from the last event on.
+    // A new connection again has one subscription, which starts at the last event.
     proxy.cut();
     glue.until_said(&["connected to Docker again"]);
     let late = site.run(&docker, "late").network(&net).start();
@@ -144,7 +144,7 @@ fn haproxy_and_script_handlers_share_one_subscription_and_one_list() {
     assert_eq!(glue.log().matches("lost connection to Docker").count(), 1, "{}", glue.log());
 }
 
-/// A container dies and starts again while docker-glue has no connection; it sees both events late.
+/// A container dies and starts again while docker-glue has no connection to Docker. docker-glue gets both events later.
 #[test]
 fn events_of_an_outage_reach_handlers_and_take_no_running_container_out() {
     let Some(mut engine) = Engine::new() else { return };

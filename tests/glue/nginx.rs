@@ -1,5 +1,5 @@
-//! A real nginx in a container follows containers that are chosen by a label, and no request fails while they
-//! come and go. And dnsmasq takes the hosts file of the example.
+//! nginx in a container follows containers that are selected by a label. No request fails while they start and stop.
+//! dnsmasq accepts the hosts file of the example.
 
 #![allow(clippy::print_stdout, reason = "this is a test")]
 
@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-/// Clients, each with a request every few milliseconds: some hundred a second.
+/// Clients, each with a request every 10 ms: some hundred requests a second.
 const CLIENTS: usize = 4;
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -94,7 +94,7 @@ fn nginx_updates_cause_no_failed_request() {
                 }
             });
         }
-        // Ended with the clients, whatever goes wrong.
+        // Ends the clients even if the test fails.
         let _end = OnDrop(&stop);
         let until_serves = |expected: &[&str]| {
             wait_for(&format!("{expected:?} and no others answer"), || {
@@ -170,7 +170,7 @@ fn dnsmasq_accepts_the_hosts_file() {
     );
 }
 
-/// What `tests/core/template.rs` sees come out.
+/// Returns the output that `tests/core/template.rs` expects.
 fn expected_text(name: &str) -> String {
     let text = std::fs::read_to_string(format!("tests/template/snapshots/{name}.snap")).unwrap();
     text.splitn(3, "---\n").nth(2).unwrap().to_owned()

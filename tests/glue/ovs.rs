@@ -1,5 +1,5 @@
-//! The example for Open vSwitch, with a real one: its datapath in user space, as the kernel's module is not
-//! everywhere.
+//! The example for Open vSwitch, with a real switch. Its datapath is in user space, because the kernel module is not
+//! available everywhere.
 
 use crate::common::{self, engine::Engine, glue::Glue, wait_for};
 use nix::sys::signal::Signal;
@@ -12,9 +12,9 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// A switch of the test's own, with one bridge, on which this host has an address.
+/// A switch of the test, with one bridge on which the host has an address.
 struct Switch {
-    /// Where its programs were unpacked.
+    /// The folder that the switch's programs were unpacked to.
     home: PathBuf,
     folder: TempDir,
     daemons: Vec<Child>,
@@ -44,7 +44,7 @@ impl Switch {
         self.spawn("ovsdb-server", &[&database.display().to_string(), &remote]);
         wait_for("the switch's database", || socket.exists().then_some(()));
         self.tell("--no-wait init");
-        // Packets of containers reach it with their checksums still to be made.
+        // Containers send packets whose checksums are not computed yet.
         self.tell("--no-wait set Open_vSwitch . other_config:userspace-tso-enable=true");
         self.spawn("ovs-vswitchd", &[&format!("unix:{}", socket.display())]);
         let bridge = self.bridge.clone();
@@ -113,9 +113,9 @@ fn answers_ping(address: &str) -> bool {
 
 #[test]
 fn container_without_network_gets_and_loses_a_switch_port() {
-    // Of its own: other tests have containers without a network too.
+    // An engine of its own, because other tests also have containers without a network.
     let Some(mut engine) = Engine::new() else { return };
-    // It is taken from Debian.
+    // Open vSwitch is unpacked from a Debian package.
     if !common::has("apt-get") {
         return;
     }
@@ -123,7 +123,7 @@ fn container_without_network_gets_and_loses_a_switch_port() {
     engine.start();
     engine.load_image();
     let docker = engine.docker();
-    // In its next life its address is to be known still.
+    // A fixed address, so that it is the same after a restart of the container.
     let own = "--mtu=1450 --ipaddress=10.215.0.2/24 --macaddress=02:42:0a:d7:00:02";
     let changes = [("br-int", switch.bridge.as_str()), ("--mtu=1450", own)];
     let path = std::env::var("PATH").unwrap();
@@ -131,7 +131,7 @@ fn container_without_network_gets_and_loses_a_switch_port() {
         .example("ovs", "ovs-handler.sh", &changes)
         .env("PATH", format!("{}:{path}", switch.home.join("bin").display()))
         .env("OVS_RUNDIR", switch.folder.path())
-        // ovs-docker asks it for the container's process.
+        // ovs-docker asks Docker for the container's process.
         .env("DOCKER_HOST", engine.url())
         .start();
     let other = docker.run("other").start();
@@ -141,12 +141,13 @@ fn container_without_network_gets_and_loses_a_switch_port() {
     wait_for("an answer over the switch", || answers_ping("10.215.0.2:80").then_some(()));
     assert_eq!(switch.ports(), 1);
 
-    // It has another life, and another network namespace.
+    // The restarted container has a new process and a new network namespace.
     web.docker(&["restart", "--time", "0"]);
     wait_for("an answer after the restart", || answers_ping("10.215.0.2:80").then_some(()));
     wait_for("one port again", || (switch.ports() == 1).then_some(()));
 
-    // What has a port keeps it over a restart of docker-glue; what came meanwhile gets one, what went loses it.
+    // Over a restart of docker-glue a container keeps its port. A container that started in the meantime gets one, a
+    // container that stopped loses it.
     glue.end(Signal::SIGTERM);
     glue.start_again();
     glue.until_said(&["done", "event=\"start\"", &other.name, &other.id[..12]]);

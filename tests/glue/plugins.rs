@@ -11,7 +11,7 @@ fn handler_file(class: &str, events: &str, params: &str) -> String {
     format!("[handler]\nclass={class}\nevents={events}\n[params]\n{params}\n")
 }
 
-/// The log says it of this container.
+/// Returns the container's name as the log writes it.
 fn log_name(container: &Container) -> String {
     format!("{} ({})", container.name, &container.id[..12])
 }
@@ -21,7 +21,7 @@ fn is_running(pid: &str) -> bool {
     !state.is_empty() && !state.contains(") Z ")
 }
 
-/// As it stands in Docker Glue's manual; it does not import logging.
+/// The example from Docker Glue's manual, which does not import logging.
 const DEMO: &str = r"from . import BaseHandler
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ fn docker_glue_demo_plugin_runs_unchanged() {
     glue.until_said(&[&format!("got event='die' on container='{id}'")]);
 }
 
-/// Even the folder of Docker Glue itself may be in the plugin path: its package is for Python 2.
+/// The plugin path may include Docker Glue's own folder, whose package is for Python 2.
 #[test]
 fn demo_plugin_runs_from_docker_glues_own_folder() {
     let Some(docker) = common::docker() else { return };
@@ -115,7 +115,7 @@ class Watcher(BaseHandler):
     glue.until_said(&["watch", "1 failed"]);
 }
 
-/// Notes each event, and does as the container's name tells.
+/// Records each event, and misbehaves as the container's name says.
 const ODD: &str = r#"#!/bin/sh
 echo $$ >> ROOT/pids
 echo 'a word before' >&2
@@ -168,14 +168,14 @@ fn crashed_or_hanging_plugin_is_restarted_without_repeated_events() {
     assert_eq!(glue.read("seen"), "die\nhang\ntalk\nwell\n");
     assert_eq!(glue.read("pids").lines().count(), 3);
 
-    // Killed while it has nothing to do, it is there again for the next event.
+    // An idle plugin that is killed is started again for the next event.
     let pid = glue.read("pids").lines().last().unwrap().to_owned();
     kill(Pid::from_raw(pid.parse().unwrap()), Signal::SIGKILL).unwrap();
     glue.until_said(&["ERROR", "the plugin exited: SIGKILL; restarting"]);
     well.docker(&["restart", "--time", "0"]);
     wait_for("another event", || glue.read("seen").ends_with("well\nwell\n").then_some(()));
 
-    // The end of its input ends it.
+    // The plugin exits when its input ends.
     assert!(glue.end(Signal::SIGTERM).success());
     assert!(glue.read("seen").ends_with("ended\n"));
     glue.until_said(&["odd", "4 failed (1 timed out)"]);
@@ -198,7 +198,7 @@ fn unstartable_plugin_is_retried_and_its_events_wait() {
     glue.put("plugins/late.py", well);
     glue.until_said(&["done", "event=\"start\"", &log_name(&web)]);
 
-    // A pause does not hold up the end.
+    // The restart delay does not delay docker-glue's exit.
     glue.put("plugins/late.py", broken);
     let pid = glue.until_said(&["ready; pid"]);
     let pid = pid.split("pid ").nth(1).unwrap().split(' ').next().unwrap();

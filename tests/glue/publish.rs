@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::process::ExitStatus;
 
-/// A publisher, its etcd and a node of the test's own.
+/// A publisher with its etcd and its own node name.
 struct Node {
     name: String,
     glue: Plan,
@@ -35,7 +35,7 @@ impl Node {
     }
 }
 
-/// Publishes once, and says how that ended, and what was said.
+/// Publishes once, and returns the exit status and the log.
 fn publish_once(glue: &Plan) -> (ExitStatus, String) {
     let output = glue.run(&["-1"]);
     (output.status, String::from_utf8_lossy(&output.stderr).into_owned())
@@ -45,7 +45,7 @@ fn key_prefix(node: &str) -> String {
     format!("/docker-glue/{node}/containers/")
 }
 
-/// Waits until the container's key holds something for which this is true, and returns it.
+/// Waits until the container's key has a value that satisfies the condition, and returns the value.
 fn wait_for_value(
     etcd: &Etcd,
     prefix: &str,
@@ -109,11 +109,12 @@ fn running_containers_are_keys_of_their_node() {
     later.docker(&["start"]);
     until_published(&etcd, &first, &later);
 
-    // A clean stop takes its own, and nobody else's.
+    // A clean stop removes the publisher's own keys, but not those of other nodes.
     assert!(one.end(Signal::SIGTERM).success(), "{}", one.log());
     assert_eq!(etcd.keys(&first), [] as [String; 0]);
     assert!(etcd.keys(&second).contains(&format!("{second}{}", before.id)));
-    // One that was there before is as if it had not been away, and knows what went meanwhile.
+    // After a restart the publisher's containers are published again, and containers that stopped in the meantime are
+    // removed.
     one.start_again();
     until_published(&etcd, &first, &before);
     two.end(Signal::SIGKILL);
@@ -132,7 +133,7 @@ fn stopping_container_is_published_as_leaving() {
     let Some(docker) = common::docker() else { return };
     let Some(mut etcd) = Etcd::new() else { return };
     etcd.start();
-    // Nothing ends it but SIGKILL.
+    // Only SIGKILL ends this container.
     let web =
         docker.run("web").option(&["--stop-signal", "SIGWINCH", "--stop-timeout", "5"]).start();
     let (_glue, prefix) = Node::new(&docker, &etcd, "").start();
@@ -142,7 +143,7 @@ fn stopping_container_is_published_as_leaving() {
     web.docker(&["kill", "--signal", "SIGWINCH"]);
     let value = wait_for_value(&etcd, &prefix, &web, |value| value["leaving"] == true);
     assert_eq!(value["State"]["Running"], true);
-    // It stays after all.
+    // The container does not stop, and `leaving` is removed.
     wait_for_value(&etcd, &prefix, &web, |value| value.get("leaving").is_none());
     web.docker(&["kill", "--signal", "SIGWINCH"]);
     wait_for_value(&etcd, &prefix, &web, |value| value["leaving"] == true);
@@ -173,12 +174,12 @@ fn lease_survives_restart_without_rewriting_keys() {
     for signal in [Signal::SIGTERM, Signal::SIGKILL] {
         glue.end(signal);
         glue.start_again();
-        // It has looked at its keys when it publishes another one.
+        // Once docker-glue publishes another key, it has read the existing ones.
         let next = docker.run("next").start();
         until_published(&etcd, &prefix, &next);
         assert_eq!(current(), before, "{signal}");
     }
-    // With another ttl it is another lease.
+    // A different ttl needs a new lease.
     let text = glue.read("docker-glue.d/publish.ini");
     glue.put("docker-glue.d/publish.ini", &(text + "ttl=20s\n"));
     glue.reload();
@@ -216,7 +217,7 @@ fn keys_are_restored_after_etcd_outage_with_or_without_data() {
     let Some(docker) = common::docker() else { return };
     let Some(mut etcd) = Etcd::new() else { return };
     let web = docker.run("web").start();
-    // The first endpoint never answers.
+    // Nothing listens at the first endpoint.
     let string = format!("http://127.0.0.1:{}", common::balancer::free_port());
     let name = unique("node");
     let text = format!(
@@ -236,7 +237,7 @@ fn keys_are_restored_after_etcd_outage_with_or_without_data() {
     glue.until_said(&["connected to etcd again"]);
     until_published(&etcd, &prefix, &web);
 
-    // What happens while it is away is there when it is back.
+    // Changes during an outage of etcd are published afterwards.
     let lease = |etcd: &Etcd| etcd.ctl(&["lease", "list"]);
     let before = lease(&etcd);
     etcd.kill();
@@ -283,7 +284,7 @@ fn foreign_key_changes_are_reverted_and_too_large_container_is_skipped() {
     etcd.ctl(&["del", &key(&web.id)]);
     until_published(&etcd, &prefix, &web);
 
-    // A lease that an administrator revokes.
+    // An administrator revokes the lease.
     let leases = etcd.ctl(&["lease", "list"]);
     etcd.ctl(&["lease", "revoke", leases.lines().last().unwrap()]);
     glue.until_said(&["the lease has expired"]);
@@ -340,7 +341,7 @@ fn tls_and_a_restricted_user_suffice() {
     let (mut glue, prefix) = allowed.start();
     until_published(&etcd, &prefix, &web);
 
-    // A restart forgets tokens.
+    // etcd forgets its tokens when it restarts.
     etcd.kill();
     etcd.start();
     let late = docker.run("late").start();
@@ -382,7 +383,7 @@ fn changed_handler_file_moves_keys_removed_file_deletes_them() {
     until_published(&etcd, &self::key_prefix(&other), &web);
     until_empty(&etcd, &prefix);
 
-    // The same keys, by another handler: those of before it do not go with the one before it.
+    // A changed handler publishes the same keys. When the previous handler ends, these keys are not removed.
     glue.put("docker-glue.d/publish.ini", &format!("{moved}ttl=20s\n"));
     glue.reload();
     glue.until_said(&["removed the keys"]);
@@ -405,7 +406,7 @@ fn publish_example_uses_the_engines_host_name() {
     until_published(&etcd, &node, &web);
     glue.end(Signal::SIGTERM);
 
-    // As Docker Glue's own example is written.
+    // The notation of Docker Glue's own example.
     let url = etcd.url();
     let (host, port) = url.trim_start_matches("http://").split_once(':').unwrap();
     let old = format!(

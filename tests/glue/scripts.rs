@@ -5,7 +5,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::{os::unix::fs::PermissionsExt, process::Output};
 
-/// Keeps all that it is told, in one file for each event.
+/// Records its arguments, environment and input in one file for each event.
 const KEEP: &str = r#"#!/bin/sh
 mkdir -p ROOT/kept
 {
@@ -32,7 +32,7 @@ fn output_text(output: &Output) -> String {
     String::from_utf8_lossy(&all).into_owned()
 }
 
-/// The log says it of this container.
+/// Returns the container's name as the log writes it.
 fn log_name(container: &Container) -> String {
     format!("{} ({})", container.name, &container.id[..12])
 }
@@ -75,7 +75,7 @@ fn script_gets_event_as_arguments_environment_and_json() {
     assert_eq!(value["State"]["Running"], true);
 
     drop(web);
-    // Gone, it is described as it was known last.
+    // A removed container is described by its last known state.
     let kept = format!("kept/{id}.destroy");
     glue.until_written(&kept, &["GLUE_CONTAINER_NETWORK=none"]);
     let kept = glue.read(&kept);
@@ -99,7 +99,7 @@ fn events_of_one_container_keep_their_order() {
     for id in ids {
         let file = format!("order.{id}");
         glue.until_written(&file, &["destroy"]);
-        // The network's own events are none of a container.
+        // A network's events are not delivered as events of a container.
         assert_eq!(
             glue.read(&file).split_whitespace().collect::<Vec<_>>(),
             ["create", "start", "pause", "unpause", "kill", "die", "destroy"]
@@ -163,7 +163,7 @@ fn script_is_killed_when_its_handler_ends() {
     wait_for("the end of the child", || (!is_running(&child)).then_some(()));
     glue.until_said(&["WARN", "hang", " events were not handled"]);
 
-    // A second signal ends it at once, and what it has started.
+    // A second signal ends docker-glue and all its child processes at once.
     glue.put("docker-glue.d/hang.ini", &ini);
     glue.reload();
     wait_for("the handler again", || {
@@ -220,12 +220,12 @@ fn failing_script_is_counted_and_its_output_logged() {
     web.docker(&["pause"]);
     glue.until_said(&["ERROR", "failures=2", &log_name(&web), "SIGKILL"]);
     web.docker(&["unpause"]);
-    // A long line is cut, and what it left running does not hold it up.
+    // A long line is truncated. A process that the script left running does not delay the handler.
     glue.until_said(&["xxxx… (95904 bytes more)"]);
     glue.until_said(&["done", "event=\"unpause\"", &log_name(&web)]);
     let name = log_name(&web);
     drop(web);
-    // By now the script is gone for the containers of other tests, too.
+    // The event of another test's container may already have removed the script.
     glue.until_said(&["ERROR", "event=\"destroy\"", &name, "cannot start: ", "No such file"]);
     assert!(glue.end(Signal::SIGTERM).success());
     glue.until_said(&["handler=\"fail\"", " done, ", " failed"]);
@@ -259,7 +259,7 @@ fn handler_files_are_added_and_removed_on_sighup() {
     assert_eq!(glue.read("pids").trim(), pid, "the plugin was started again");
     assert!(is_running(&pid));
 
-    // Another text is another handler.
+    // A handler whose file changed is replaced.
     let changed = glue.read("docker-glue.d/stays.ini") + "more=1\n";
     glue.put("docker-glue.d/stays.ini", &changed);
     glue.reload();
@@ -283,7 +283,7 @@ fn none_event_follows_handlers_with_triggers_none() {
         .file("b-triggers.ini", &triggers)
         .script("note.sh", note)
         .start();
-    // At the start.
+    // `none` is triggered at the start.
     glue.until_written("a-none", &["none"]);
     let nones = || glue.read("a-none").lines().count();
     let before = nones();
@@ -312,7 +312,8 @@ fn once_runs_none_handlers_once() {
     assert!(output_text(&output).contains("some handlers failed"), "{}", output_text(&output));
 }
 
-/// Of each event a line: its name, the container's, whether it is a replayed one, and the address.
+/// Writes a line for each event: the event's name, the container's name, whether the event is replayed, and the
+/// address.
 const NOTE: &str = r#"#!/bin/sh
 json=$(cat)
 address=$(printf %s "$json" | grep -o '"IPAddress":"[^"]\+"' | head -n 1)
@@ -323,7 +324,7 @@ fn at_start_handler(events: &str) -> String {
     handler_file(events, "script=note.sh").replace("class=", "at_start=yes\nclass=")
 }
 
-/// The events of one container, each with whether it was replayed.
+/// Returns the events of one container, each with whether it was replayed.
 fn events_of(glue: &Glue, name: &str) -> Vec<String> {
     let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
     let seen = glue.read("seen");
@@ -354,7 +355,7 @@ fn at_start_handler_replays_running_and_ended_containers() {
     let young = docker.run("young").start();
     glue.start_again();
     glue.until_written("seen", &[&format!("start {} 1", young.name)]);
-    // They came before those that run, with the address that they had.
+    // The missed ends came before the events of running containers, and have the containers' last addresses.
     let lines: Vec<_> = glue.read("seen").lines().map(str::to_owned).collect();
     for name in [&gone, &stopped] {
         let die = format!("die {name} 1 pid= \"IPAddress\":\"1");
@@ -364,7 +365,7 @@ fn at_start_handler_replays_running_and_ended_containers() {
     assert_eq!(events_of(&glue, &stopped), ["start no", "die 1"]);
     assert!(glue.end(Signal::SIGTERM).success());
 
-    // Killed, and with a second life that nobody saw begin.
+    // docker-glue is killed, and the container restarts in the meantime.
     live.docker(&["start"]);
     glue.start_again();
     wait_for("its start", || (events_of(&glue, &stopped).len() == 3).then_some(()));
@@ -384,7 +385,7 @@ fn at_start_handler_added_by_sighup_replays_running_containers_once() {
     glue.put("docker-glue.d/note.ini", &at_start_handler("start"));
     glue.reload();
     glue.until_written("seen", &[&format!("start {} 1", web.name)]);
-    // The same file is the same handler, which runs on.
+    // A handler whose file is unchanged keeps running.
     glue.reload();
     let next = docker.run("next").start();
     glue.until_written("seen", &[&format!("start {} no", next.name)]);
@@ -406,7 +407,7 @@ fn forced_removal_event_keeps_the_last_address() {
         let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
         let address = web.docker(&["inspect", "--format", format]);
         let name = web.name.clone();
-        // docker rm -f
+        // Dropping the container runs `docker rm -f`.
         drop(web);
         let end = format!("{name} no pid= \"IPAddress\":\"{address}\"");
         glue.until_written("seen", &[&format!("die {end}")]);
@@ -516,7 +517,7 @@ fn check_without_handler_files_fails_with_message() {
     ] {
         assert_eq!(check(words), (Some(code), expected.to_owned()), "{words:?}");
     }
-    // Where nobody says where, and there is nothing.
+    // Without arguments the default folder is checked, which has no handler files.
     if !std::path::Path::new("/etc/docker-glue/docker-glue.d").exists() {
         let (code, text) = check(&[]);
         assert_eq!(code, Some(1));
@@ -565,8 +566,8 @@ fn untrusted_default_folder_is_skipped() {
     assert_eq!(named, "docker-glue.d/evil.ini: ok\n");
 }
 
-/// As Docker Glue's manual has them, but for the name of the file that the script writes to: it is one
-/// test's alone.
+/// The files of Docker Glue's manual. Only the name of the file that the script writes to differs, so that each test
+/// has its own.
 const TEST_INI: &str = "[handler]
 class=DockerGlue.handlers.exec.ScriptHandler
 events=all

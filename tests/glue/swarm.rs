@@ -1,4 +1,4 @@
-//! docker-glue's templates see the services of a real Swarm, of one node, and restart one.
+//! docker-glue's templates list the services of a real Swarm with one node, and restart a service.
 
 use crate::common::{self, engine::Engine, glue::Glue, image, wait_for};
 
@@ -10,7 +10,7 @@ fn template_lists_swarm_services_and_restarts_a_service() {
     }
     let docker = engine.docker();
     engine.load_image();
-    // The host's network: nothing of the Swarm's own networks is needed.
+    // The service uses the host's network and none of the Swarm's own networks.
     docker.cli(
         &[
             &["service", "create", "--detach", "--no-resolve-image", "--network", "host"][..],

@@ -1,4 +1,4 @@
-//! docker-glue's templates with a real engine: what is written when, and who is told of it.
+//! docker-glue's templates with a real engine: when a file is written, and which notifications follow.
 
 use crate::common::{self, CONSTRAINT, glue::Glue, unique, wait_for};
 use nix::{
@@ -7,14 +7,14 @@ use nix::{
 };
 use std::{fs, os::unix::fs::MetadataExt, process::Stdio};
 
-/// A handler that sees this test's containers only, and what more it says.
+/// Returns a handler file that selects only this test's containers, with more parameters.
 fn handler_file(mark: &str, more: &str) -> String {
     format!(
         "[handler]\nclass=template\n[params]\ntarget=ROOT/out\nfilter=label={CONSTRAINT}={mark}\n{more}\n"
     )
 }
 
-/// Their names, one in a line.
+/// Prints the containers' names, one in a line.
 const NAMES: &str = "template=# {% for container in containers|sort(attribute='name') %}\n  \
                      {{ container.name }} {{ container.labels.say }}\n  {% endfor %}\n  -";
 
@@ -31,13 +31,13 @@ fn file_is_written_only_when_its_text_changes() {
     let web = docker.run("web").label(CONSTRAINT, &mark).start();
     glue.until_written("out", &[&web.name]);
     let inode = fs::metadata(glue.path("out")).unwrap().ino();
-    // Nothing of it is in the file; what is started next is looked at after it.
+    // The file does not mention the other container, so it is not written again.
     let other = docker.run("other").start();
     other.docker(&["stop", "--time", "0"]);
     assert_eq!(fs::metadata(glue.path("out")).unwrap().ino(), inode);
     web.docker(&["stop", "--time", "0"]);
     wait_for("the container's line to go", || (glue.read("out") == "-\n").then_some(()));
-    // The file is there a moment before the line that says so.
+    // The file exists shortly before its log line.
     wait_for("the third line", || (3 <= count_matches(&glue.log(), "wrote")).then_some(()));
     assert_eq!(count_matches(&glue.log(), "wrote"), 3);
     let left: Vec<_> =
@@ -194,7 +194,7 @@ fn repeated_render_or_write_error_is_logged_once_and_retried() {
     assert_eq!(glue.read("out"), "-\n");
 }
 
-/// It says no until there is a file `up`.
+/// A notification that fails until the file `up` exists.
 const STUBBORN: &str =
     "notify=sh -c 'echo try >>ROOT/tries; test -e ROOT/up && echo told >>ROOT/told'";
 
@@ -209,7 +209,7 @@ fn failed_notification_is_retried_and_delivered_once() {
     glue.until_written("told", &["told"]);
     glue.until_said(&["all notifications succeeded"]);
     let tries = glue.read("tries");
-    // Neither a change that writes nothing nor a SIGHUP tells it again.
+    // Neither a change that writes nothing nor a SIGHUP repeats the notification.
     drop(docker.run("bystander").start());
     glue.reload();
     glue.until_said(&["reloading the handler files"]);
@@ -233,7 +233,7 @@ fn pending_notification_survives_restart_and_crash() {
         if interval == "0" {
             glue.until_said(&["retrying in"]);
         } else {
-            // Between writing and telling.
+            // docker-glue is killed after it wrote the file and before it sent the notification.
             glue.until_said(&["wrote"]);
         }
         glue.end(signal);
@@ -270,7 +270,7 @@ fn signal_and_restart_without_target_stay_pending() {
     glue.until_said(&["restarted", &second.name]);
     glue.until_said(&["sent USR1 to", &second.name]);
     glue.end(Signal::SIGTERM);
-    // Who was told already is not told twice.
+    // A container that was restarted already is not restarted again.
     assert_eq!(started(&there), restarted);
 }
 
@@ -316,7 +316,7 @@ fn once_writes_notifies_and_exits() {
     let ended = glue.run(&["--once"]);
     assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
     assert!(glue.read("told").contains(&web.name));
-    // What the one run could not tell the next one tells.
+    // A notification that failed in one run is sent in the next one.
     let params = format!("template=# x\n{STUBBORN}");
     let glue = Glue::of(&docker).file("x.ini", &handler_file(&mark, &params));
     assert_eq!(glue.run(&["--once"]).status.code(), Some(1));
@@ -329,7 +329,7 @@ fn once_writes_notifies_and_exits() {
     assert_eq!(glue.run(&["--once"]).status.code(), Some(1));
 }
 
-/// Loops that would take hours.
+/// Loops that would take hours to render.
 const LONG: &str = "# {% for a in range(100000) %}{% for b in range(100000) %}{% for c in range(9) %}{% endfor %}{% endfor %}{% endfor %}";
 
 #[test]
