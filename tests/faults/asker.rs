@@ -1,4 +1,4 @@
-//! A client that asks all the time, and remembers every outcome.
+//! A client that sends requests all the time and records every outcome.
 
 use crate::common::{balancer::Balancer, wait_for};
 use std::{
@@ -8,10 +8,10 @@ use std::{
     time::Duration,
 };
 
-/// So that asking is not all that the machine does.
+/// A delay between requests, so that they do not use up the machine.
 const BREATH: Duration = Duration::from_millis(5);
 
-/// Stops asking when it goes.
+/// The client, which stops when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Asker {
     outcomes: Arc<Mutex<BTreeMap<String, usize>>>,
@@ -39,14 +39,14 @@ impl Asker {
         Self { outcomes, stop: Some(stop), thread: Some(std::thread::spawn(ask)) }
     }
 
-    /// Waits for so many further answers, whatever they are.
+    /// Waits for this number of further answers of any kind.
     pub(crate) fn more(&self, count: usize) {
         let sum = || self.outcomes.lock().unwrap().values().sum::<usize>();
         let enough = sum() + count;
         wait_for(&format!("{count} more answers"), || (enough <= sum()).then_some(()));
     }
 
-    /// Every outcome that there was.
+    /// Stops the client and returns all its different outcomes.
     pub(crate) fn end(mut self) -> Vec<String> {
         self.join();
         self.outcomes.lock().unwrap().keys().cloned().collect()
@@ -55,7 +55,7 @@ impl Asker {
     fn join(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // It may have ended in a panic; then the outcomes tell.
+            // The thread may have panicked; the outcomes show it.
             let _ = thread.join();
         }
     }

@@ -1,4 +1,4 @@
-//! The balancer is killed; HAProxy serves on, and the next start takes over.
+//! The balancer is killed. HAProxy continues to serve, and the next start takes over.
 
 use crate::{
     asker::Asker,
@@ -18,7 +18,7 @@ use std::{
 
 const HOST: &str = "glue_http_80_host";
 
-/// HAProxy's pid of the worker that serves.
+/// Returns the pid of HAProxy's current worker.
 pub(crate) fn worker_pid(plan: &Plan) -> u32 {
     let socket = plan.runtime().join("master.sock");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -55,14 +55,14 @@ fn next_start_adopts_haproxy_and_applies_changes() {
     assert_eq!(asker.end(), ["web saw /"]);
 }
 
-/// The files that the configuration names by its generation.
+/// Returns the files of the generation that the configuration refers to.
 fn generation_files(balancer: &Balancer) -> BTreeSet<OsString> {
     let text = fs::read_to_string(balancer.state().join("haproxy.cfg")).unwrap();
     let origin = text.lines().find_map(|line| line.trim().strip_prefix("default-path origin "));
     fs::read_dir(origin.unwrap()).unwrap().map(|entry| entry.unwrap().file_name()).collect()
 }
 
-/// HAProxy takes what is on disk, with every file that it names.
+/// Checks that HAProxy accepts the configuration on disk and every file that it refers to.
 fn assert_config_accepted(balancer: &Balancer) {
     let config = balancer.state().join("haproxy.cfg");
     let mut check = Command::new("haproxy");
@@ -71,8 +71,8 @@ fn assert_config_accepted(balancer: &Balancer) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Without spare backends a new route takes a reload, and all its steps; from HAProxy 3.4 on where there
-/// are no named defaults, too.
+/// Without spare backends a new route needs a reload with all its steps. From HAProxy 3.4 on that is so only without
+/// named defaults, hence the base file.
 #[test]
 fn kill_at_any_reload_step_leaves_consistent_state_and_converges() {
     let base = tempfile::NamedTempFile::new().unwrap();
@@ -94,13 +94,13 @@ const BASE: &str = "defaults
   option idle-close-on-response
 ";
 
-/// Over the runtime API there are few; the files follow on a thread of their own.
+/// A change over the runtime API has few steps; a separate thread writes the files.
 #[test]
 fn kill_at_any_runtime_step_leaves_consistent_state_and_converges() {
     check_kill_at_any_step(&["--spare-backends", "50"], &["connect"]);
 }
 
-/// A pass for a new route is cut off before each of its steps in turn, until one comes through.
+/// Kills the balancer before each step of a pass for a new route in turn, until a pass completes.
 fn check_kill_at_any_step(options: &[&str], expected: &[&str]) {
     let Some(docker) = common::docker() else { return };
     let mut balancer = Balancer::of(&docker).option(options).start();
@@ -109,7 +109,7 @@ fn check_kill_at_any_step(options: &[&str], expected: &[&str]) {
     balancer.until_said(&["+ a.test:80/"]);
     let asker = Asker::begin(&balancer, "a.test");
     let (mut fleet, mut steps) = (Vec::new(), Vec::new());
-    // Threads run at once, so that the order of steps differs between runs and a round may miss one.
+    // Threads run concurrently, so the order of steps differs between runs and a round may miss one.
     for _ in 0..3 {
         let whole = generation_files(&balancer);
         let mut at = 0;

@@ -1,4 +1,4 @@
-//! Nothing can be written any more; what is there is served on, and applied later what came meanwhile.
+//! Writes to disk fail. Existing routes are still served, and changes are written later.
 
 use crate::{
     asker::Asker,
@@ -12,11 +12,11 @@ use std::{fs, io::Write, path::PathBuf, process::Command};
 
 const HOST: &str = "glue_http_80_host";
 
-/// A small file system, which is unmounted with its guard.
+/// A small file system, which is unmounted when it is dropped.
 struct Disk(PathBuf);
 
 impl Disk {
-    /// `None`, and said so, where none can be mounted.
+    /// Mounts the file system. Returns `None` and records the skip if that is not possible.
     fn mount(at: PathBuf) -> Option<Self> {
         fs::create_dir_all(&at).unwrap();
         let mut mount = Command::new("mount");
@@ -34,7 +34,7 @@ impl Disk {
         assert!(done.success(), "{how}");
     }
 
-    /// Takes all the room there is.
+    /// Fills the file system.
     fn fill(&self) -> PathBuf {
         let path = self.0.join("filler");
         let mut file = fs::File::create(&path).unwrap();
@@ -46,7 +46,7 @@ impl Disk {
 impl Drop for Disk {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
-        // The balancer's folder could not be removed while this was in it.
+        // The balancer could not remove its folder while the file system was mounted in it.
         let _ = self.0.parent().map(fs::remove_dir_all);
     }
 }
@@ -89,7 +89,7 @@ fn disk_full_or_read_only_is_reported_and_serving_continues() {
     let again = || balancer.log().matches("written to disk again").nth(1).map(|_| ());
     common::wait_for("the second file on disk", again);
     assert_eq!(asker.end(), ["web saw /"]);
-    // The last page of the history may have had room, or not.
+    // The history's last page may have had room or not.
     let log = balancer.log();
     let errors = log.lines().filter(|text| text.contains("ERROR") && !text.contains("the history"));
     assert_eq!(errors.count(), 2, "{log}");
@@ -126,7 +126,7 @@ fn runtime_changes_continue_while_full_disk_prevents_reload() {
     assert_eq!(balancer.log().matches("reload of HAProxy failed").count(), 1, "{}", balancer.log());
 }
 
-/// The configuration that it died with could not be written.
+/// The configuration that HAProxy was running when it crashed could not be written.
 #[test]
 fn haproxy_crash_on_full_disk_recovers_stored_and_new_routes() {
     let Some(docker) = common::docker() else { return };
@@ -158,7 +158,7 @@ fn unwritten_history_is_logged_once_and_written_later() {
 
     let filler = state.fill();
     let failed = "could not write the history to disk: cannot write";
-    // Its last page has room for some.
+    // The history's last page still has room for some entries.
     common::wait_for("an error", || {
         for verb in ["drain", "undrain"] {
             assert_eq!(run_command(&balancer, &[verb, &other.name]).0, Some(0));
@@ -166,7 +166,7 @@ fn unwritten_history_is_logged_once_and_written_later() {
         balancer.log().contains(failed).then_some(())
     });
     balancer.until_shared("a.test", &["web", "other"]);
-    // Going back works all the same.
+    // A rollback still works.
     let (code, text) = run_command(&balancer, &["rollback", "1"]);
     assert!(code == Some(0) && text.contains("could not be saved to disk"), "{code:?} {text}");
     fs::remove_file(filler).unwrap();
@@ -207,7 +207,7 @@ fn read_only_state_dir_at_start_serves_stored_state() {
     balancer.until_said(&["WARN", &named, "is not writable"]);
     let _late = balancer.run("late").label(HOST, "b.test").start();
     balancer.until_serves("b.test", "late saw /");
-    // A second one is refused all the same.
+    // A second docker-balancer is still refused.
     let second = balancer.command().arg("--once").output().unwrap();
     let text = String::from_utf8_lossy(&second.stderr);
     assert!(text.contains("another docker-balancer"), "{text}");

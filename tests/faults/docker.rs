@@ -1,4 +1,4 @@
-//! Docker stops, starts, hangs and forgets; whoever was served is served on.
+//! Docker stops, starts, hangs and loses its list. Existing routes are still served.
 
 use crate::{
     asker::Asker,
@@ -15,7 +15,7 @@ use std::process::Command;
 
 const HOST: &str = "glue_http_80_host";
 
-/// An engine of the test's own with whoami in it.
+/// Starts an engine of the test that has the whoami image.
 fn engine_with_image() -> Option<Engine> {
     let mut engine = Engine::new()?;
     engine.start();
@@ -61,7 +61,7 @@ fn docker_restart_and_hang_are_survived_and_followed() {
     );
 }
 
-/// It takes connections, and says nothing.
+/// The engine accepts connections and does not answer.
 #[test]
 fn hanging_engine_is_logged_and_shown_as_disconnected() {
     let Some(engine) = engine_with_image() else { return };
@@ -138,7 +138,7 @@ fn start_without_docker_serves_stored_routes() {
     balancer.until_serves("web.test", "web saw /");
 }
 
-/// An engine that has only just started knows nothing for a moment.
+/// An engine that has just started may list no containers for a moment.
 #[test]
 fn momentarily_empty_list_removes_no_route() {
     let Some(docker) = common::docker() else { return };

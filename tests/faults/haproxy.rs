@@ -1,4 +1,4 @@
-//! HAProxy dies, is missing, is too old, or will not have what it is given.
+//! HAProxy crashes, is missing, is too old, or refuses its configuration.
 
 use crate::common::{self, balancer::Balancer};
 use nix::{
@@ -14,7 +14,7 @@ use std::{
 
 const HOST: &str = "glue_http_80_host";
 
-/// A program that stands before the real HAProxy.
+/// Writes a wrapper script that runs before the real HAProxy.
 pub(crate) fn write_wrapper(folder: &Path, script: &str) -> PathBuf {
     let path = folder.join("haproxy-wrapper");
     fs::write(&path, format!("#!/bin/sh\n{script}\nexec \"${{HAPROXY_BIN:-haproxy}}\" \"$@\"\n"))
@@ -29,7 +29,7 @@ fn killed_master_is_restarted() {
     let balancer = Balancer::of(&docker).start();
     let _web = balancer.run("web").label(HOST, "a.test").start();
     balancer.until_serves("a.test", "web saw /");
-    // A worker serves before its master is known to have done what it was asked to.
+    // A worker may serve before its master confirms the reload.
     balancer.until_said(&["reloaded HAProxy"]);
     let count = |what: &str| balancer.log().matches(what).count();
     for starts in [2, 3] {
@@ -92,14 +92,14 @@ fn lost_stats_socket_causes_no_reload_per_change() {
     drop(late);
     balancer.until_serves("b.test", "503");
     assert_eq!(balancer.log().matches("reloaded HAProxy").count(), 1, "{}", balancer.log());
-    // What takes a reload works as well.
+    // A change that needs a reload works as well.
     let wide = balancer.run("wide").label(HOST, "c.test").label("glue_http_80_bind", "81");
     let _wide = wide.start();
     balancer.until_serves("c.test:81", "wide saw /");
     assert!(!balancer.log().contains("ERROR"), "{}", balancer.log());
 }
 
-/// The files are made for the version that reads them.
+/// The files are generated for the version of HAProxy that reads them.
 #[test]
 fn upgraded_haproxy_gets_files_for_its_version() {
     let Some(docker) = common::docker() else { return };
@@ -118,7 +118,7 @@ fn upgraded_haproxy_gets_files_for_its_version() {
     assert!(!balancer.log().contains("ERROR"), "{}", balancer.log());
 }
 
-/// What was told to the worker before is not in the files that the new one has read.
+/// The files that the new worker has read lack the runtime changes of the previous worker.
 #[test]
 fn foreign_reload_before_files_are_written_is_detected() {
     let Some(docker) = common::docker() else { return };
@@ -164,7 +164,8 @@ fn missing_or_too_old_haproxy_is_an_error_at_start() {
     }
 }
 
-/// `naming` is what HAProxy says of a configuration with `bad.test` in it, at `$line` of `$3`.
+/// Checks a rejection of a configuration with `bad.test`. `naming` is HAProxy's message, about line `$line` of file
+/// `$3`.
 fn check_rejected_route_is_excluded(naming: &str) {
     let Some(docker) = common::docker() else { return };
     let folder = tempfile::tempdir().unwrap();
@@ -213,7 +214,7 @@ fn rejected_route_is_found_when_haproxy_names_no_line() {
     check_rejected_route_is_excluded("no such thing");
 }
 
-/// `haproxy -c` of all that runs would cost more than all else that a change takes.
+/// `haproxy -c` with all sections would take more time than the rest of the change.
 #[test]
 fn added_container_has_only_its_section_checked() {
     let Some(docker) = common::docker() else { return };
@@ -246,7 +247,7 @@ fn added_container_has_only_its_section_checked() {
     assert!(since.iter().all(|routes| ["0", "1"].contains(routes)), "{before}then {since:?}");
 }
 
-/// A process group that is ended with its guard.
+/// A process group, which is killed when it is dropped.
 struct Group(i32);
 
 impl Drop for Group {
@@ -298,7 +299,7 @@ fn haproxy_whose_folder_is_emptied_is_adopted_by_the_next_balancer() {
     assert_eq!(balancer.master(), master);
 }
 
-/// A master that starts itself anew as something else has no socket, and its workers serve on.
+/// A master that executes another program has no socket any more, but its workers continue to serve.
 #[test]
 fn haproxy_that_does_not_create_its_sockets_again_is_replaced_while_it_serves() {
     let Some(docker) = common::docker() else { return };

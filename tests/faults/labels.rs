@@ -1,4 +1,4 @@
-//! Labels that somebody got wrong, or got right for another purpose than ours.
+//! Labels with invalid values, and labels of other programs.
 
 use crate::common::{self, balancer::Balancer};
 use std::collections::BTreeSet;
@@ -19,12 +19,12 @@ fn invalid_label_is_logged_once_and_breaks_nothing() {
     let Some(docker) = common::docker() else { return };
     let balancer = Balancer::of(&docker).start();
     let long = "x".repeat(64 * 1024);
-    // A container each, as no more than 50 problems of one are told.
+    // One container for each option, because at most 50 problems of one container are logged.
     let (mut bad, mut wrong) = (Vec::new(), Vec::new());
     for kind in ["host", "prefix", "weight", "timeout", "check", "retry", "health", "bind"] {
         let mut run = balancer.run(kind).label("glue_http_80_host", format!("{kind}.test"));
         for (number, value) in BAD.iter().copied().chain([long.as_str()]).enumerate() {
-            // A prefix, a check's path: these are what a URL has, quoted or not.
+            // Prefixes and check paths need a leading slash; the rest may be any text, escaped or not.
             let value = if ["prefix", "check"].contains(&kind) {
                 format!("/{value}")
             } else {
@@ -41,9 +41,9 @@ fn invalid_label_is_logged_once_and_breaks_nothing() {
     }
     let _good = balancer.run("good").label("glue_http_80_host", "good.test").start();
     balancer.until_all_serve(&[("good.test", "good saw /"), ("host.test", "host saw /")]);
-    // HAProxy serves before the log tells what was wrong.
+    // HAProxy may serve before the log reports the problems.
     balancer.until_said(&["+ good.test:80/"]);
-    // Words from the level on: the time before it differs.
+    // The line from its level on, without the time.
     let warnings = |label: &str| {
         let start = format!("label {label}=");
         let text = balancer.log();

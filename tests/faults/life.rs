@@ -1,4 +1,4 @@
-//! What happens to a container, as its clients see it.
+//! Changes in a container's life, as its clients see them.
 
 use crate::{
     asker::Asker,
@@ -11,18 +11,18 @@ use std::{
 };
 
 const HOST: &str = "glue_http_80_host";
-/// Requests to a container that has just gone are answered soon.
+/// Requests to a container that has just stopped are answered soon.
 const IMPATIENT: &[&str] = &["--wait-for-start", "1s"];
 
-/// Everything that Docker told so far has been dealt with: what it tells of a new container comes
-/// after it.
+/// Waits until all earlier events of Docker are processed, by starting another container and waiting until it is
+/// served.
 fn wait_until_settled(balancer: &Balancer, name: &str) {
     let host = format!("{name}.test");
     let _probe = balancer.run(name).label(HOST, &host).start();
     balancer.until_serves(&host, &format!("{name} saw /"));
 }
 
-/// What was said of `a.test` after the first `mark` bytes of the log.
+/// Returns what was logged about `a.test` after the first `mark` bytes of the log.
 fn changes_of_a_since(balancer: &Balancer, mark: usize) -> Vec<String> {
     let log = balancer.log();
     let lines = log[mark..].lines().filter(|line| line.contains(" a.test:80/"));
@@ -53,20 +53,20 @@ fn container_is_served_only_while_it_runs() {
     web.docker(&["restart"]);
     balancer.until_serves("a.test", "web saw /");
     web.docker(&["pause"]);
-    // It takes connections even so, and whoever has one waits.
+    // A paused container still accepts connections, and its clients wait.
     balancer.until_said(&["updated HAProxy over the runtime API", "pause"]);
     balancer.until_serves("a.test", "503");
     web.docker(&["unpause"]);
     balancer.until_serves("a.test", "web saw /");
 }
 
-/// HAProxy knows it under another name from then on; what its checks have found is not forgotten.
+/// From then on HAProxy has the container under another server name. The results of earlier checks are kept.
 #[test]
 fn second_container_with_check_loses_no_request() {
     const CHECK: (&str, &str) = ("glue_http_80_check", "/");
     let Some(docker) = common::docker() else { return };
     let balancer = Balancer::of(&docker).option(IMPATIENT).start();
-    // So that no reload is needed later: a new worker would serve before it is told to check first.
+    // Avoids a later reload: a new worker would use a container before the command to check it first.
     let _first = balancer.run("first").label(HOST, "first.test").start();
     balancer.until_serves("first.test", "first saw /");
     let _web = balancer.run("web").label(HOST, "a.test").label(CHECK.0, CHECK.1).start();
@@ -103,7 +103,7 @@ fn stopping_only_container_is_served_until_exit() {
     balancer.until_serves("a.test", "deaf saw /");
     let asker = Asker::begin(&balancer, "a.test");
     deaf.docker(&["kill", "--signal", "TERM"]);
-    // What Docker told of the signal has been dealt with.
+    // The event of the signal has been processed.
     wait_until_settled(&balancer, "after");
     asker.more(20);
     assert_eq!(asker.end(), ["deaf saw /"]);
@@ -114,7 +114,7 @@ fn stopping_only_container_is_served_until_exit() {
     assert_eq!(asker.end(), ["503", "deaf saw /"]);
 }
 
-/// Compose removes the old container before it starts the new one, which listens a second later.
+/// Compose removes the old container before it starts the new one, which listens one second later.
 #[test]
 fn recreated_or_restarted_only_container_loses_no_request() {
     let Some(docker) = common::docker() else { return };
@@ -150,7 +150,7 @@ fn requests_to_a_paused_only_container_wait_for_unpause() {
     balancer.until_said(&["updated HAProxy over the runtime API", "pause"]);
     let asker = Asker::begin(&balancer, "a.test");
     common::wait_for("a request waits", || {
-        // It has a backend, and no server.
+        // The waiting request has a backend and no server.
         let waits =
             |session: &str| session.contains("srv=<none>") && !session.contains("be=<NONE>");
         balancer.ask_haproxy("show sess").lines().any(waits).then_some(())
@@ -184,7 +184,7 @@ fn harmless_signal_and_rename_do_not_affect_clients() {
     docker.cli(&["rename", &web.id, &web.name]);
 }
 
-/// The address that it had belongs to somebody else by then.
+/// By then another container has its former address.
 #[test]
 fn restart_at_another_address_is_followed() {
     let Some(docker) = common::docker() else { return };
@@ -203,10 +203,10 @@ fn restart_at_another_address_is_followed() {
     assert_eq!(asker.end(), ["web saw /"]);
 }
 
-/// The worker that holds it was replaced and still tries the address, which is somebody else's by then.
+/// A replaced worker holds the request and still tries the address, which another container has by then.
 #[test]
 fn request_held_through_a_reload_never_reaches_another_container() {
-    // Less than the client waits for an answer.
+    // Shorter than the client's timeout.
     const PATIENT: &[&str] = &["--wait-for-start", "20s"];
     let Some(docker) = common::docker() else { return };
     let net = docker.network("net");
@@ -229,12 +229,13 @@ fn request_held_through_a_reload_never_reaches_another_container() {
     let heir = balancer.run("heir").label(HOST, "b.test").network(&net).start();
     assert_eq!(heir.address(&net), before);
     balancer.until_serves("b.test", "heir saw /");
-    // HAProxy can only be told to close its connection; 2.6 lets it wait to the end, and not at that address.
+    // The only command that ends the held request closes its connection. HAProxy 2.6 lets the request wait until its
+    // end, but not at that address.
     let outcome = task.join().unwrap();
     assert!(["no HTTP answer: \"\"", "503"].contains(&outcome.as_str()), "{outcome}");
 }
 
-/// Its worker does not hear of servers any more, but of routes.
+/// The replaced worker gets no more changes of servers, only of routes.
 #[test]
 fn connection_kept_through_a_reload_never_reaches_another_container() {
     let Some(docker) = common::docker() else { return };

@@ -1,4 +1,4 @@
-//! A machine whose limits HAProxy meets.
+//! A machine whose resource limits HAProxy exceeds.
 
 use crate::{
     asker::Asker,
@@ -13,11 +13,11 @@ use std::{fs, path::Path, process::Command};
 const HOST: &str = "glue_http_80_host";
 const BIND: &str = "glue_http_80_bind";
 
-/// Root may raise its own limits unless it gives that up.
+/// Root can raise its own limits unless it gives up that capability.
 const LIMITED: &str = "[ \"$(id -u)\" != 0 ] || [ -n \"$LIMITED\" ] || LIMITED=1 exec setpriv \
                        --bounding-set -sys_resource sh \"$0\" \"$@\"";
 
-/// How many files HAProxy wants to be able to open with one listener; `None` where it does not say.
+/// Returns how many open files HAProxy needs with one listener; `None` if HAProxy does not say.
 fn files_for_one(folder: &Path) -> Option<u32> {
     let config = folder.join("one.cfg");
     let text = "defaults\n mode http\n timeout client 1s\n timeout server 1s\n timeout connect 1s\n\
@@ -56,7 +56,7 @@ fn public_ports_beyond_haproxys_file_limit_affect_only_their_container() {
     let named = ["WARN", "greedy.name", "public port 8101, 8102, 8103 (and 29 more) is ignored"];
     let named = named.map(|text| text.replace("greedy.name", &greedy.name));
     balancer.until_said(&named.each_ref().map(String::as_str));
-    // All else goes on, also what takes a reload.
+    // All other changes still work, including those that need a reload.
     drop(other);
     let _late = balancer.run("late").label(HOST, "late.test").label(BIND, "80,81").start();
     balancer.until_all_serve(&[

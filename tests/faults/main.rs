@@ -1,5 +1,5 @@
-//! Whatever goes wrong, what was good last goes on serving: real containers, a real HAProxy, and the
-//! program as a user starts it.
+//! Whatever fails, the last good state is still served. The tests use real containers, a real HAProxy, and the program
+//! as a user starts it.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "this is a test")]
 

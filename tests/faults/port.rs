@@ -1,4 +1,4 @@
-//! Ports that somebody else has.
+//! Ports that another program or a container uses.
 
 use crate::common::{self, balancer::Balancer};
 use std::net::TcpListener;
@@ -28,7 +28,7 @@ fn port_published_by_a_container_is_reported_and_served_when_free() {
     let Some(docker) = common::docker() else { return };
     let balancer = Balancer::of(&docker).ports(&[80, 81]).start();
     let publish = format!("127.0.0.1:{}:80", balancer.bound(81));
-    // Its label has no part in this but that its end is heard of at once.
+    // The label only makes docker-balancer notice the end of this container at once.
     let other = docker.run("other").label("glue_network", "none");
     let other = other.option(&["--publish", &publish]).start();
     let _web = balancer

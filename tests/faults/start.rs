@@ -1,4 +1,4 @@
-//! How it starts: once, beside another, with a base file, with somebody else's HAProxy.
+//! Starts of docker-balancer: once, next to another instance, with a base file, and with an HAProxy of another service.
 
 use crate::{
     common::{
@@ -97,7 +97,7 @@ fn rejected_base_file_is_reported_and_last_good_one_serves() {
     ];
     balancer.until_said(&named);
     assert_eq!(balancer.get("a.test").to_string(), "web saw /");
-    // It needs no reload.
+    // The new route needs no reload.
     balancer.until_serves("b.test", "late saw /");
     balancer.end(Signal::SIGKILL);
     fs::write(&base, good).unwrap();
@@ -105,7 +105,7 @@ fn rejected_base_file_is_reported_and_last_good_one_serves() {
     balancer.until_all_serve(&[("a.test", "web saw /"), ("b.test", "late saw /")]);
 }
 
-/// An HAProxy that this program has nothing to do with but to reload it.
+/// An HAProxy that docker-balancer does not start but only reloads.
 struct Service(Child);
 
 impl Service {

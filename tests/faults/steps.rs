@@ -1,4 +1,4 @@
-//! A balancer that is killed just before it changes something outside.
+//! Kills a balancer just before it changes something outside its process.
 
 use crate::common::{DEADLINE, balancer::Balancer};
 use nix::{
@@ -12,7 +12,7 @@ use nix::{
 };
 use std::{fs, time::Instant};
 
-/// System calls by which the outside changes: names, what is on disk for good, programs, sockets.
+/// System calls that change the outside: file names, durable data, programs, sockets.
 const CHANGES: &[(&str, libc::c_long)] = &[
     #[cfg(target_arch = "x86_64")]
     ("mkdir", libc::SYS_mkdir),
@@ -32,12 +32,12 @@ const CHANGES: &[(&str, libc::c_long)] = &[
     ("connect", libc::SYS_connect),
 ];
 
-/// Kills the balancer before step `number` of what the trigger makes it do: a call of [`CHANGES`],
-/// where several in a row are one step. Says what it did, the last of it undone; `None` if it said
+/// Kills the balancer before step `number` of the pass that `trigger` causes. A step is a call of [`CHANGES`] or
+/// several equal calls in a row. Returns the steps, of which the last did not happen, or `None` if the balancer logged
 /// `applied` before.
 ///
 /// # Panics
-/// When nothing happens.
+/// If neither the step nor the log line comes within the deadline.
 pub(crate) fn kill_at(
     balancer: &mut Balancer,
     number: usize,
@@ -77,7 +77,7 @@ pub(crate) fn kill_at(
     None
 }
 
-/// The call that it is at, if it changes something.
+/// Returns the system call that the process is at, if it is one of [`CHANGES`].
 fn changing_syscall(pid: Pid) -> Option<&'static str> {
     let call = fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
     let number: libc::c_long = call.split(' ').next()?.parse().ok()?;

@@ -1,4 +1,4 @@
-//! docker-balancer is stopped in the middle of something.
+//! docker-balancer is stopped while it is busy.
 
 use crate::{
     common::{self, balancer::Balancer, wait_for},
@@ -9,7 +9,7 @@ use std::{fs, os::unix::net::UnixDatagram, path::Path};
 
 const HOST: &str = "glue_http_80_host";
 
-/// What the service manager is told, in order.
+/// A service manager that records docker-balancer's messages in order.
 struct Manager(UnixDatagram);
 
 impl Manager {
@@ -52,7 +52,7 @@ fn stop_during_a_change_does_not_wait_for_it() {
     fs::write(&slow, "").unwrap();
     let late = balancer.run("late").label(HOST, "b.test").label("glue_http_80_bind", "81").start();
     wait_for("a check", || checking.exists().then_some(()));
-    // The check goes on for as long as the file is there.
+    // The check continues while the file exists.
     assert!(balancer.end(Signal::SIGTERM).success());
     assert!(slow.exists());
     balancer
