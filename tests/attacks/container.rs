@@ -1,4 +1,4 @@
-//! A container that chooses the names of its labels, or the words of its answers.
+//! A container that chooses the names of its labels, or the text of its answers.
 
 use crate::common::{
     self,
@@ -12,7 +12,7 @@ use std::{
     thread,
 };
 
-/// Docker puts a container's labels among the attributes of its events, before and in place of its own.
+/// Docker puts a container's labels among the attributes of its events. A label with an attribute's name replaces it.
 #[test]
 fn labels_named_like_attributes_of_events_cost_nobody_else() {
     let Some(docker) = common::docker() else { return };
@@ -33,7 +33,7 @@ fn labels_named_like_attributes_of_events_cost_nobody_else() {
     let (evil, second) = (run("evil").start(), run("second").start());
     balancer.until_serves("evil.test/", "evil saw /");
     balancer.until_serves("second.test/", "second saw /");
-    // Until it has ended it cannot be started.
+    // `wait` lets the container end; it cannot be started before.
     let verbs = [
         &["kill", "--signal", "TERM"][..],
         &["wait"],
@@ -49,7 +49,7 @@ fn labels_named_like_attributes_of_events_cost_nobody_else() {
     balancer.until_serves("evil.test/", "503");
     drop(second);
     balancer.until_serves("second.test/", "503");
-    // Who comes and goes after that is seen.
+    // Containers that start and stop after that are still noticed.
     let late = balancer.run("late").label("glue_http_80_host", "late.test").start();
     balancer.until_serves("late.test/", "late saw /");
     drop(late);
@@ -59,7 +59,7 @@ fn labels_named_like_attributes_of_events_cost_nobody_else() {
     assert!(!log.contains('\u{1b}') && !log.contains("panicked"), "{log}");
 }
 
-/// Answers every request with these bytes, and stands for a program in a container on the host's network.
+/// Answers every request with these bytes, like a program in a container on the host's network. Returns the port.
 fn answer_all(bytes: &'static [u8]) -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, free_port())).unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -82,7 +82,7 @@ fn print(plan: &Plan, words: &[&str]) -> String {
     String::from_utf8(command.output().unwrap().stdout).unwrap()
 }
 
-/// Whether a text could make a line of its own look like another one, or speak to a terminal.
+/// Returns a line that forges another line of output or contains terminal control characters.
 fn find_forgery(text: &str) -> Option<&str> {
     let is_forged = |line: &&str| {
         line.trim_start().starts_with("FORGED")

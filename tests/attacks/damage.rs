@@ -1,4 +1,4 @@
-//! State files that somebody else, or a disk, has damaged: the next start serves all the same.
+//! State files that were damaged by another program or by a disk error. The next start still serves.
 
 use crate::common::{self, balancer::Balancer};
 use nix::sys::signal::Signal;
@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// All regular files below.
+/// Returns all regular files below the folder.
 fn list_files(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
@@ -70,7 +70,7 @@ fn each_damaged_state_file_alone_is_healed() {
     let mut tried = 0;
     loop {
         assert!(balancer.end(Signal::SIGTERM).success());
-        // What there is while it does not run, and stays.
+        // The files that exist while docker-balancer does not run.
         let files = list_files(&balancer.state());
         let Some(file) = files.get(tried) else { break };
         damage(file, if tried % 2 == 0 { "half" } else { "noise" });

@@ -1,5 +1,5 @@
-//! A container as an attacker would like it: it reads requests as leniently as it can, and records each that HAProxy
-//! has not read as a request of its own.
+//! A container that helps an attacker: it parses requests as leniently as possible, and records each request that
+//! HAProxy did not parse as a separate request.
 
 use crate::common::{haproxy::HAProxy, story};
 use std::{
@@ -12,7 +12,7 @@ use std::{
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
-/// What is to arrive as a part of another request.
+/// A request that arrives as a part of another request.
 pub(crate) const SMUGGLED: &str = "GET /smuggled HTTP/1.1\r\nHost: a.test\r\n\r\n";
 
 #[derive(Debug, Default)]
@@ -27,7 +27,7 @@ pub(crate) struct FarEnd {
 }
 
 impl FarEnd {
-    /// `None`, and said so, where there is no HAProxy.
+    /// Starts the container and HAProxy. Returns `None` and records the skip if there is no HAProxy.
     pub(crate) async fn start() -> Option<Self> {
         let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -52,7 +52,8 @@ impl FarEnd {
         stream
     }
 
-    /// After an attack: requests of others get their own answers, and the container read none that HAProxy did not.
+    /// Checks after an attack that other requests get their own answers, and that the container received only requests
+    /// that HAProxy parsed.
     pub(crate) fn assert_unharmed(&self, attack: &str) {
         for path in ["/after", "/again"] {
             let mut stream = self.connect();
@@ -71,7 +72,7 @@ impl FarEnd {
         assert!(record.violations.is_empty(), "{attack}: {:#?}", record.violations);
     }
 
-    /// How many requests arrived.
+    /// Returns the number of requests that arrived.
     pub(crate) fn count(&self) -> usize {
         self.record.lock().unwrap().requests.len()
     }
@@ -95,7 +96,7 @@ fn serve_requests(stream: TcpStream, record: &Mutex<Record>) -> io::Result<()> {
     }
 }
 
-/// A line may end with a line feed alone; empty lines before a request are passed over.
+/// Reads a head. A line may end with a line feed only; empty lines before a request are skipped.
 fn read_head(reader: &mut impl io::BufRead) -> io::Result<Vec<String>> {
     let mut head = Vec::new();
     loop {
@@ -119,10 +120,10 @@ fn values<'a>(head: &'a [String], name: &str) -> Vec<&'a str> {
     named.map(|(_, value)| value.trim()).collect()
 }
 
-/// Signs that this is not what HAProxy has read and rewritten.
+/// Returns signs that HAProxy did not parse and rewrite this request.
 fn find_violations(head: &[String]) -> Vec<String> {
     let lengths = values(head, "content-length").len() + values(head, "transfer-encoding").len();
-    // HAProxy 2.6 passes NUL on in a value.
+    // NUL is allowed: HAProxy 2.6 passes it on in header values.
     let strange = |line: &String| line.contains('\r') || line.starts_with([' ', '\t']);
     let rules = [
         ("it was not read by HAProxy", values(head, "x-forwarded-for") != ["127.0.0.1"]),
@@ -151,7 +152,7 @@ fn read_chunks(reader: &mut impl io::BufRead) -> io::Result<()> {
         let length = u64::from_str_radix(&digits, 16).map_err(io::Error::other)?;
         io::copy(&mut reader.by_ref().take(length), &mut io::sink())?;
         if length == 0 {
-            // Trailers, up to an empty line.
+            // Skips the trailers, up to an empty line.
             while reader.read_line(&mut line)? > 2 {
                 if line.ends_with("\n\r\n") {
                     break;

@@ -1,4 +1,4 @@
-//! Files of strangers that are read without end, or nest without end.
+//! Untrusted files that never end or are nested very deeply.
 
 use std::{
     io::Write as _,
@@ -6,10 +6,10 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// More than a stack of 8 MiB has frames for.
+/// More levels than a stack of 8 MiB can hold.
 const DEEP: usize = 200_000;
 
-/// The exit status of docker-balancer or docker-glue, and what it printed; it may not be ended by a signal.
+/// Returns the exit status of docker-balancer or docker-glue, and its output. Panics if a signal ended the program.
 fn run(program: &str, words: &[&str], input: &str) -> (i32, String) {
     let mut command = Command::new(program);
     command.args(words).env("NO_COLOR", "1").stdin(Stdio::piped());
@@ -17,7 +17,7 @@ fn run(program: &str, words: &[&str], input: &str) -> (i32, String) {
     let mut process = command.spawn().unwrap();
     let mut stdin = process.stdin.take().unwrap();
     let text = input.to_owned();
-    // It may end before all is read.
+    // The program may exit before it has read everything.
     let writing = std::thread::spawn(move || drop(stdin.write_all(text.as_bytes())));
     let output = process.wait_with_output().unwrap();
     writing.join().unwrap();

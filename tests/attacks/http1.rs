@@ -3,7 +3,7 @@
 use crate::far_end::{FarEnd, SMUGGLED};
 use std::io::{Read as _, Write as _};
 
-/// Heads after `Host`, without the empty line; the body; chunks as sizes and data.
+/// Each attack has the headers after `Host`, without the empty line, and the body.
 const ATTACKS: [(&str, &str); 44] = [
     ("Content-Length: 4\r\nTransfer-Encoding: chunked", "0\r\n\r\n"),
     ("Transfer-Encoding: chunked\r\nContent-Length: 4", "0\r\n\r\n"),
@@ -68,7 +68,7 @@ const LINES: [&str; 12] = [
 
 fn send(far_end: &FarEnd, text: &str) {
     let mut stream = far_end.connect();
-    // Texts are Latin-1 here. HAProxy may answer, and close, before all of it was sent.
+    // Texts are Latin-1 here. HAProxy may answer and close the connection before everything was sent.
     let bytes: Vec<_> = text.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect();
     let _ = stream.write_all(&bytes);
     let _ = stream.shutdown(std::net::Shutdown::Write);

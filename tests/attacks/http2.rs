@@ -1,5 +1,5 @@
-//! HTTP/2 without TLS, which HAProxy takes from clients who know that: what it must not become as HTTP/1 for a
-//! container.
+//! HTTP/2 without TLS, which HAProxy accepts from clients that start with it: what must not reach a container as
+//! HTTP/1.
 
 use crate::far_end::{FarEnd, SMUGGLED};
 use std::io::{Read as _, Write as _};
@@ -24,7 +24,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Literals without indexing (RFC 7541, 6.2.2), of less than 127 bytes each.
+/// Encodes literals without indexing (RFC 7541, 6.2.2) of less than 127 bytes each.
 fn encode(fields: &[(&str, &str)]) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in fields {
@@ -46,7 +46,7 @@ fn request(fields: &[(&str, &str)], body: &str) -> Vec<u8> {
     frames
 }
 
-/// Sends it all, and reads until the first stream or the connection ends.
+/// Sends the frames, and reads until the first stream or the connection ends.
 fn send(far_end: &FarEnd, frames: &[u8]) {
     let mut stream = far_end.connect();
     let all = [PREFACE, &frame(SETTINGS, 0, 0, &[]), frames].concat();
@@ -68,7 +68,7 @@ fn send(far_end: &FarEnd, frames: &[u8]) {
     }
 }
 
-/// A request with these fields in place of its own, and others after them.
+/// Returns the fields of a request, with `changed` replacing some of them and adding others.
 fn fields<'a>(changed: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     let own = [(":method", "POST"), (":scheme", "http"), (":authority", "a.test"), (":path", "/x")];
     let is_own = |name: &str| own.iter().any(|(text, _)| *text == name);

@@ -1,4 +1,4 @@
-//! `tests/attacks/list.txt` names tests that exist, so that `make attack` tries what it says.
+//! `tests/attacks/list.txt` names only tests that exist, so that `make attack` runs all that it lists.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-/// `SUITE::FILE::TEST` of each line that is indented, with its ground.
+/// Returns `SUITE::FILE::TEST` of each indented line, with its ground.
 fn attacks() -> Vec<(String, String)> {
     let (mut ground, mut attacks) = (String::new(), Vec::new());
     for line in fs::read_to_string("tests/attacks/list.txt").unwrap().lines() {
@@ -20,7 +20,7 @@ fn attacks() -> Vec<(String, String)> {
     attacks
 }
 
-/// Functions of `SUITE::FILE`, of the crate (`lib`) or of packaging/docs (`packaging`).
+/// Returns the functions of `SUITE::FILE`, of the crate (`lib`) or of packaging/docs (`packaging`).
 fn functions(suite: &str) -> String {
     let at = match suite {
         "lib" => "src".to_owned(),
@@ -49,7 +49,7 @@ fn every_attack_is_a_test_that_exists() {
     assert_eq!(missing.collect::<Vec<_>>(), [] as [&(String, String); 0]);
 }
 
-/// Those of the audit are numbered.
+/// The findings of the audit are numbered.
 #[test]
 fn each_finding_of_the_audit_has_a_test() {
     let grounds: BTreeSet<_> = attacks().into_iter().map(|(ground, _)| ground).collect();

@@ -1,5 +1,5 @@
-//! What an attacker tries who is a container, a client, a user of the machine or a file: with real parts.
-//! `tests/attacks/list.txt` says what else holds attacks off; `make attack` tries them all.
+//! Attacks by a container, a client, a user of the machine or a file, tried with real engines and a real HAProxy.
+//! `tests/attacks/list.txt` lists further tests against attacks; `make attack` runs them all.
 
 #![allow(clippy::unwrap_used, reason = "this is a test")]
 

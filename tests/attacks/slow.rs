@@ -1,4 +1,4 @@
-//! Clients that keep what they got: connections without a request, and requests for a container that never answers.
+//! Clients that hold their connections: without a request, or with requests for a container that never answers.
 
 use crate::common::{self, balancer::Balancer, wait_for};
 use std::{
@@ -26,7 +26,7 @@ fn clients_that_never_end_their_requests_keep_nobody_out() {
     let head = "POST / HTTP/1.1\r\nHost: web.test\r\nX: ";
     let mut slow: Vec<_> = (0..CLIENTS).map(|_| connect(&balancer, head)).collect();
     balancer.serves(&[("web.test/", "web saw /")]);
-    // Whoever comes meanwhile is served, and those who have sent no whole head are let go.
+    // New containers are served in the meantime, and clients without a complete head are disconnected.
     let _late = balancer.run("late").label("glue_http_80_host", "late.test").start();
     balancer.until_serves("late.test/", "late saw /");
     for stream in &mut slow {
@@ -41,7 +41,7 @@ fn requests_that_wait_for_a_container_keep_nobody_out() {
     let Some(docker) = common::docker() else { return };
     let balancer = Balancer::of(&docker).start();
     let _web = balancer.run("web").label("glue_http_80_host", "web.test").start();
-    // Nothing listens there, and it is the only container of its route.
+    // Nothing listens in the only container of this route.
     let evil = balancer.run("evil").arguments(&["--port", "8081"]);
     let _evil = evil.label("glue_http_80_host", "evil.test").start();
     balancer.until_serves("web.test/", "web saw /");

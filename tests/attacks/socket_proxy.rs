@@ -1,4 +1,4 @@
-//! What reaches Docker through `examples/socket-proxy.cfg`: questions about containers and networks, and nothing else.
+//! Which requests pass `examples/socket-proxy.cfg` to Docker: only the reads that docker-balancer uses.
 
 use crate::common::{haproxy, wait_for};
 use std::{
@@ -14,10 +14,10 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// First lines that may arrive, whatever was sent.
+/// Paths that may arrive at Docker, whatever was sent.
 const HARMLESS: &str = "/_ping /version /info /events /containers/json /networks";
 
-/// The example, between a port and a socket where requests are recorded.
+/// The example, between a port and a socket that records requests.
 struct Site {
     _folder: TempDir,
     haproxy: Child,
@@ -63,7 +63,7 @@ impl Drop for Site {
     }
 }
 
-/// An engine that answers everything, and keeps the first line of each request.
+/// Starts an engine that accepts everything and records the first line of each request.
 fn record(socket: &Path) -> Arc<Mutex<Vec<String>>> {
     let (listener, lines) = (UnixListener::bind(socket).unwrap(), Arc::new(Mutex::new(Vec::new())));
     let recorded = Arc::clone(&lines);
@@ -75,7 +75,7 @@ fn record(socket: &Path) -> Arc<Mutex<Vec<String>>> {
                 let mut is_first = true;
                 for line in reader.split(b'\n').map_while(Result::ok) {
                     let line = String::from_utf8_lossy(&line).trim_end().to_owned();
-                    // Else it belongs to a body.
+                    // Otherwise the line belongs to a body.
                     if is_first && line.contains(" HTTP/") {
                         lines.lock().unwrap().push(line.clone());
                     }
@@ -115,7 +115,7 @@ fn is_harmless(line: &str) -> bool {
     ["GET", "HEAD"].contains(&method) && is_known
 }
 
-/// Paths that nothing of docker-balancer asks for, some of them spelt like one that it does.
+/// Paths that docker-balancer does not use, some of them similar to one that it uses.
 const REFUSED: &[&str] = &[
     "/containers/abc/logs",
     "/containers/abc/export",
