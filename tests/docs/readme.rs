@@ -1,5 +1,5 @@
-//! README.md and the book are typed as they stand: their commands are run, their files are checked, and their log
-//! lines are those of the log. tests/docs/tour.rs does the same with blocks of kind `console`.
+//! Tests README.md and the book as they are: the commands are run, the files are checked, and the log lines are
+//! compared with the real log. tests/docs/tour.rs does the same with blocks of kind `console`.
 
 use crate::common::{
     DEADLINE, docker,
@@ -26,21 +26,21 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const BALANCER: &str = env!("CARGO_BIN_EXE_docker-balancer");
 const GLUE: &str = env!("CARGO_BIN_EXE_docker-glue");
 
-/// The blocks that are not run in a session, each run elsewhere.
+/// The blocks that are not run in a session. Each is run in another test.
 const ELSEWHERE: [&str; 5] = [
-    // tests/packages/compose.rs does the same with an image of its own.
+    // tests/packages/compose.rs does the same with its own image.
     "make image\nsh tests/whoami-image.sh demo\ndocker compose -f examples/compose.yaml up --detach\n\
      curl -H 'Host: app.example.com' http://127.0.0.1/api/users\n",
-    // tests/packages/debian.rs types both.
+    // tests/packages/debian.rs runs both.
     "sudo apt install -y ./docker-glue_*.deb\nsudo systemctl enable --now docker-balancer\n",
     "sudo apt purge -y docker-glue\n",
     "make demo\n", // `make_demo_shows_what_it_promises`
-    "make test\n", // what runs all tests, these among them
+    "make test\n", // runs all tests, including these
 ];
 
-/// The docker command of the session: `$NAME` is put before names and on labels, the images of the
-/// first example are the demo's, whoami says which container it is, and a balancer in a container
-/// looks at the session's. Verbs that it does not know are not on any page, or not yet.
+/// The docker command of the session. It puts `$NAME` before names and into labels, replaces the images of the first
+/// example by the demo's, and lets whoami say which container it is. A balancer in a container sees only the session's
+/// containers. It rejects verbs that the pages do not use.
 const DOCKER: &str = r#"#!/bin/bash
 set -eu
 verb=$1
@@ -75,7 +75,7 @@ exec) exec "$DOCKER" exec "$NAME-$1" "$2" "$3" "$NAME-$4" ;;
 esac
 "#;
 
-/// The process of `-w` is the balancer's, so that the session can end it. Containers have the test's names.
+/// Records the process of `-w`, so that the session can end it. Container names get the test's prefix.
 const SHIM: &str = r#"#!/bin/sh
 case $1 in
 drain | undrain) set -- "$1" "$NAME-$2" ;;
@@ -86,7 +86,7 @@ exec "$BALANCER" "$@"
 
 const GLUE_SHIM: &str = "#!/bin/sh\nexec \"$GLUE\" \"$@\"\n";
 
-/// However the session ends, the balancer ends with it, and HAProxy by the balancer.
+/// The balancer ends with the session, however the session ends. HAProxy ends with the balancer.
 const SESSION: &str = r#"set -eu
 end() {
     if [ -f "$BALANCER_PID" ]; then
@@ -98,7 +98,7 @@ trap end EXIT
 trap 'exit 130' INT TERM
 "#;
 
-/// What answers at a host and a path at the end of a session, and the path that it sees.
+/// Host, path, the container that answers at the end of a session, and the path that it sees.
 type Answer = (&'static str, &'static str, &'static str, &'static str);
 
 const QUICK_START: [Answer; 4] = [
@@ -123,7 +123,7 @@ async fn commands_of_the_book_run_as_they_stand() {
     type_commands(&book(), &[&QUICK_START[..], &GUIDE[..]].concat()).await;
 }
 
-/// One session with all commands of the pages, in their order.
+/// Runs all commands of the pages in one session, in their order.
 async fn type_commands(pages: &[Page], answers: &[Answer]) {
     let Some(docker) = docker() else { return };
     let blocks = pages::blocks(pages, "sh").into_iter();
@@ -134,11 +134,11 @@ async fn type_commands(pages: &[Page], answers: &[Answer]) {
     run_program("sh", &["tests/balancer-image.sh", "demo", BALANCER]);
     let dir = Place::new();
     dir.write_handler();
-    // A filtering proxy, as far as it matters here: it records what the balancer asks of Docker.
+    // A filtering proxy, reduced to what matters here: it records the balancer's requests to Docker.
     let engine = Path::new("/var/run/docker.sock");
     let proxy = engine.exists().then(|| Proxy::before(engine));
 
-    // What a person would do next stands for the time to look: the session waits for a line.
+    // At this point a person would look at the result: the session waits for a line of input.
     let commands = SESSION.to_owned() + &commands + "echo done\nread -r _ || true\n";
     let mut session = dir.session(&commands, proxy.as_ref().map(Proxy::url));
     until("the session comes to its end", async || {
@@ -207,7 +207,7 @@ fn make_demo_shows_what_it_promises() {
 #[test]
 fn every_fenced_block_has_a_tested_kind() {
     let kinds = all().iter().flat_map(Page::blocks).map(|block| block.kind).collect();
-    // tests/docs/tour.rs types what is in those of kind "console".
+    // tests/docs/tour.rs runs the blocks of kind "console".
     let tested = ["console", "ini", "python", "sh", "text", "toml"].map(str::to_owned);
     assert_eq!(BTreeSet::from(tested), kinds);
     for text in ELSEWHERE {
@@ -222,16 +222,16 @@ fn every_fenced_block_has_a_tested_kind() {
     }
 }
 
-/// Handlers' files have no mistake, and plugins are Python.
+/// The handler files are valid, and the plugins are valid Python.
 #[test]
 fn readme_files_are_valid() {
     let dir = Place::new();
     let folder = dir.path("docker-glue.d");
     fs::create_dir(&folder).unwrap();
-    // A file that two pages show is one handler.
+    // A file that two pages show is written once.
     let shown: BTreeSet<_> = blocks_of_kind("ini").into_iter().collect();
     for (number, block) in shown.into_iter().enumerate() {
-        // What is on the reader's machine.
+        // A path of the reader's machine is replaced.
         let block = block.replace("/etc/docker-glue/etcd/", &format!("{}/", folder.display()));
         fs::write(folder.join(format!("{number}.ini")), block).unwrap();
     }
@@ -265,7 +265,7 @@ fn readme_files_are_valid() {
     }
 }
 
-/// Parts of a settings file.
+/// The settings files, which may be fragments.
 #[test]
 fn settings_are_read_without_a_note() {
     let dir = Place::new();
@@ -280,7 +280,7 @@ fn settings_are_read_without_a_note() {
     }
 }
 
-/// A warning is the problem's own text, as a service manager's log has it, without the time.
+/// Each warning is a problem's text as it appears in a service manager's log, without the time.
 #[test]
 fn readme_warnings_match_problem_texts() {
     let lines: Vec<_> =
@@ -296,7 +296,7 @@ fn readme_warnings_match_problem_texts() {
     assert_eq!(logged, lines.into_iter().collect());
 }
 
-/// Of README.md and the book.
+/// Returns the blocks of README.md and the book.
 fn blocks_of_kind(kind: &str) -> Vec<String> {
     pages::blocks(&all(), kind)
 }
@@ -311,7 +311,7 @@ fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap().local_addr().unwrap().port()
 }
 
-/// A machine that is new to docker-glue, as far as that is a matter of directories and names.
+/// A machine without docker-glue, as far as its directories and names are concerned.
 struct Place {
     folder: TempDir,
     name: String,
@@ -337,7 +337,7 @@ impl Place {
         self.folder.path().join(name)
     }
 
-    /// The first handler that the pages show, with a target of this place and without a signal.
+    /// Writes the first handler of the pages, with a target in this place and without its signal.
     fn write_handler(&self) {
         let shown = blocks_of_kind("ini").swap_remove(0).replace("signal=dnsmasq:HUP\n", "");
         let shown =
@@ -370,7 +370,7 @@ impl Place {
         command
     }
 
-    /// bash, with these commands; their ports are free ones.
+    /// Starts bash with these commands; their ports are replaced by free ones.
     fn session(&self, commands: &str, docker: Option<String>) -> Session {
         let commands = commands.replace("8080", &self.port.to_string());
         let commands = commands.replace("8081", &free_port().to_string());
@@ -394,7 +394,7 @@ impl Place {
         answer.status.success().then(|| String::from_utf8_lossy(&answer.stdout).into_owned())
     }
 
-    /// The master's process, while it lives.
+    /// Returns the pid of HAProxy's master process while it runs.
     fn haproxy(&self) -> Option<u32> {
         let pid = fs::read_to_string(self.path("run/haproxy.pid")).ok()?.trim().parse().ok()?;
         let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
@@ -423,7 +423,7 @@ impl Drop for Place {
     }
 }
 
-/// A session that is cut off ends its balancer all the same.
+/// Ends the session's balancer even if the session is interrupted.
 struct Session(Child);
 
 impl std::ops::Deref for Session {
@@ -443,7 +443,7 @@ impl std::ops::DerefMut for Session {
 impl Drop for Session {
     fn drop(&mut self) {
         if self.0.try_wait().is_ok_and(|ended| ended.is_none()) {
-            // The whole group: a command that hangs must not keep bash from its clean-up.
+            // Signals the whole group: a hanging command must not delay bash's cleanup.
             let group = format!("-{}", self.0.id());
             let _ = Command::new("kill").args(["-TERM", "--", &group]).status();
             let _ = self.0.wait();

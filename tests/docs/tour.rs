@@ -1,9 +1,10 @@
-//! The ```console blocks of the book are one session: they are typed, one after the other in the order of the pages,
-//! against a daemon and an HAProxy that run, and what is printed is what stands there.
+//! The ```console blocks of the book are one session. The commands are run in the order of the pages with a running
+//! daemon and HAProxy, and their output must equal the book's.
 //!
-//! What differs from run to run (ids, addresses, times, rates, counts, directories) is the same stand-in on
-//! both sides. A line `…` stands for any lines. After `$ cat FILE` stands what is in the file beforehand.
-//! `BLESS=1` writes what was printed; where a `…` does not fit any more, all of it, to be shortened.
+//! Parts that differ from run to run (ids, addresses, times, rates, counts, directories) are replaced by the same
+//! placeholders on both sides. A line `…` matches any lines. After `$ cat FILE` the book shows the file's initial
+//! content. `BLESS=1` writes the output into the book. Where a `…` does not match any more, it writes the whole output,
+//! which then has to be shortened.
 
 use crate::common::{
     self, DEADLINE,
@@ -30,20 +31,20 @@ const IMAGES: &str = "docs/src/images";
 const SETTINGS: &str = "/etc/docker-glue/settings.toml";
 const STATE: &str = "/var/lib/docker-glue";
 const RUNTIME: &str = "/run/docker-glue";
-/// The book's; the test has free ones of as many digits.
+/// The book's ports. The test uses free ports with the same number of digits.
 const PORTS: [&str; 4] = ["8080", "9000", "9105", "9106"];
 
-/// What a reader sees of one command.
+/// A command and its output in the book.
 #[derive(Debug)]
 struct Step {
     command: String,
     printed: Vec<String>,
-    /// Where `printed` is: the number of the page, and its lines.
+    /// The position of `printed`: the number of the page, and the lines.
     page: usize,
     lines: Range<usize>,
 }
 
-/// An engine of the test's own, so that containers can have the names that they have in the book.
+/// Starts an engine of the test, so that containers can have the names of the book.
 fn engine() -> Option<Engine> {
     let mut engine = Engine::new()?;
     engine.start();
@@ -81,7 +82,7 @@ fn tour_output_matches_the_readme() {
     assert!(wrong.is_empty(), "BLESS=1 renews the book; printed was\n\n{}", wrong.join("\n\n"));
 }
 
-/// The pictures of README.md, of the containers that the tour begins with.
+/// Writes the pictures of README.md, which show the containers at the start of the tour.
 #[test]
 #[ignore = "make screenshots renews the pictures of README"]
 fn pictures_are_renewed() {
@@ -108,7 +109,7 @@ fn pictures_are_renewed() {
     fs::write(pages::absolute(IMAGES).join("status.svg"), status).unwrap();
 }
 
-/// A terminal with these lines.
+/// Returns a picture of a terminal with these lines.
 fn svg(lines: &[String]) -> String {
     let width = lines.iter().map(|line| line.chars().count()).max().unwrap_or(0) * 9 + 40;
     let height = lines.len() * 20 + 36;
@@ -155,7 +156,7 @@ fn renew(page: &mut Page, lines: Range<usize>, printed: Vec<String>) {
     page.write();
 }
 
-/// The commands of all pages, with what follows each.
+/// Returns the commands of all pages, each with its output.
 fn read_steps(pages: &[Page]) -> Vec<Step> {
     pages.iter().enumerate().flat_map(|(number, page)| steps_of(number, &page.text)).collect()
 }
@@ -185,7 +186,7 @@ fn steps_of(page: usize, text: &str) -> Vec<Step> {
             }
         }
     }
-    // An empty line before the next command, or the block's end, is the reader's.
+    // Empty lines before the next command or at the block's end are not part of the output.
     for step in &mut steps {
         while step.printed.last().is_some_and(String::is_empty) {
             step.printed.pop();
@@ -195,7 +196,7 @@ fn steps_of(page: usize, text: &str) -> Vec<Step> {
     steps
 }
 
-/// A machine on which docker-balancer runs.
+/// A machine with a running docker-balancer.
 struct Place {
     folder: TempDir,
     url: String,
@@ -232,7 +233,7 @@ impl Place {
         self.folder.path().join(name)
     }
 
-    /// The book's places and ports, and those that they are here.
+    /// Returns the paths and ports of the book, each with the test's own.
     fn places(&self) -> Vec<(String, String)> {
         let path = |name: &str| self.path(name).display().to_string();
         let mut places = vec![
@@ -250,7 +251,7 @@ impl Place {
         places.fold(text.to_owned(), |text, (there, here)| text.replace(&there, &here))
     }
 
-    /// What a reader would see, on a machine with Docker's usual network.
+    /// Returns the text as a reader would see it on a machine with Docker's default network.
     fn there(&self, text: &str) -> String {
         let places = self.places().into_iter();
         let text = places.fold(text.to_owned(), |text, (there, here)| text.replace(&here, &there));
@@ -285,11 +286,11 @@ impl Place {
         (lines.collect(), output.status.code().unwrap())
     }
 
-    /// What a command prints. One that only looks is repeated until that is as the book has it, or until time
-    /// is up: what happened before may still be on its way.
+    /// Returns the output of a command. A command without side effects is repeated until its output equals the book's
+    /// or the deadline is over, because earlier changes may not be applied yet.
     fn follow(&self, step: &Step, last: &mut i32) -> Vec<String> {
         let line = format!("(exit {last}); {}", step.command);
-        // Long enough for what is to be written, and no sooner.
+        // With BLESS the output is taken after 4 s, when earlier changes are applied.
         let timeout =
             if std::env::var_os("BLESS").is_some() { Duration::from_secs(4) } else { DEADLINE };
         let end = Instant::now() + timeout;
@@ -301,7 +302,7 @@ impl Place {
                 if step.command.starts_with("docker run ") {
                     assert_eq!(status, 0, "{line}: {printed:?}");
                     self.has_come(&step.command);
-                    // The id, which the book leaves out.
+                    // The output is the container's id, which the book omits.
                     return Vec::new();
                 }
                 return printed;
@@ -310,7 +311,7 @@ impl Place {
         }
     }
 
-    /// Until docker-balancer has seen the container: two that come at once could be one change.
+    /// Waits until docker-balancer has seen the container: two containers at once could become one change.
     fn has_come(&self, command: &str) {
         let name = command.split_once("--name ").unwrap().1.split(' ').next().unwrap();
         common::wait_for(&format!("{name} to be seen"), || {
@@ -319,7 +320,7 @@ impl Place {
         });
     }
 
-    /// The reference of metrics has a row for each.
+    /// Checks that the metrics reference lists each metric.
     fn lists_its_metrics(&self) {
         let (page, _) = self.run("curl -s http://127.0.0.1:9105/metrics");
         let listed = Page::read("docs/src/reference/metrics.md").text;
@@ -333,7 +334,7 @@ impl Place {
     }
 }
 
-/// Whether the book's lines are what was printed.
+/// Returns whether the output equals the book's lines.
 fn output_fits(expected: &[String], printed: &[String]) -> bool {
     let expected: Vec<_> = expected.iter().map(|line| mask_variable_parts(line)).collect();
     let printed: Vec<_> = printed.iter().map(|line| mask_variable_parts(line)).collect();
@@ -348,17 +349,17 @@ fn output_fits(expected: &[String], printed: &[String]) -> bool {
     texts.ends_with(last)
 }
 
-/// Whether it can be typed once only.
+/// Returns whether the command may be run only once.
 fn has_side_effects(command: &str) -> bool {
     ["docker run", "docker-balancer rollback", "docker-balancer drain"]
         .iter()
         .any(|text| command.starts_with(text))
 }
 
-/// A line without what differs from run to run.
+/// Replaces the parts of a line that differ from run to run.
 fn mask_variable_parts(line: &str) -> String {
     let stand_ins = [
-        // Blanks between columns follow from what is in them.
+        // The width of columns depends on their content.
         (r"(\S) {2,}", "$1 "),
         (r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
         (r"\b[0-9a-f]{64}\b", "ID"),
@@ -379,7 +380,7 @@ fn mask_variable_parts(line: &str) -> String {
     })
 }
 
-/// Of four digits each.
+/// Returns free ports with four digits.
 fn free_ports() -> impl Iterator<Item = String> {
     let start = 7000 + u16::try_from(std::process::id() % 2000).unwrap();
     let free = |port: &u16| TcpListener::bind(("::", *port)).is_ok();
