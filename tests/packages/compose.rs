@@ -1,5 +1,5 @@
-//! The image of `packaging/Dockerfile`, in the company of `examples/compose.yaml`. `make packages-test` builds
-//! what is copied into it first.
+//! The image of `packaging/Dockerfile`, run with `examples/compose.yaml`. `make packages-test` first builds the files
+//! that the image contains.
 
 use crate::common::{
     self, Docker,
@@ -15,7 +15,7 @@ use std::{
     process::Command,
 };
 
-/// A project that goes with its guard, image and volume too.
+/// A Compose project. Dropping it also removes its image and volume.
 struct Project {
     docker: Docker,
     name: String,
@@ -38,7 +38,7 @@ impl Project {
         format!("{}:test", self.name)
     }
 
-    /// Whichever of the two there is.
+    /// Returns the Compose command: the plugin if it is installed, else docker-compose.
     fn command(&self) -> Command {
         let plugin = Command::new("docker").args(["compose", "version"]).output().unwrap();
         let mut command = if plugin.status.success() {
@@ -65,7 +65,7 @@ impl Project {
         assert!(output.status.success(), "docker-compose {}: {text}", words.join(" "));
     }
 
-    /// The container of a service, by its id.
+    /// Returns the id of a service's container.
     fn container(&self, service: &str) -> String {
         let [project, service] = [("project", self.name.as_str()), ("service", service)]
             .map(|(key, value)| format!("label=com.docker.compose.{key}={value}"));
@@ -81,7 +81,7 @@ impl Project {
         Request::to(addr, "GET", "app.example.com", path).send()
     }
 
-    /// Waits until a GET of this path is answered so.
+    /// Waits until the answer to a GET of this path satisfies the condition.
     fn until(&self, path: &str, what: &str, right: impl Fn(&Answer) -> bool) {
         wait_for(what, || self.get(path).is_ok_and(|answer| right(&answer)).then_some(()));
     }
@@ -114,7 +114,7 @@ fn services_are_served_through_a_filtered_docker_socket() {
     project
         .until("/api/users", "the prefix's service", |reply| reply.body.contains("path: /users\n"));
 
-    // What the image is, and as whom it runs.
+    // The process runs as the intended user, and the image has the intended labels and stop signal.
     let status = ["exec", &project.container("balancer"), "cat", "/proc/1/status"];
     let status = docker.cli(&status);
     for line in ["Uid:\t10001\t10001", "CapEff:\t0000000000000000", "NoNewPrivs:\t1"] {
@@ -124,7 +124,7 @@ fn services_are_served_through_a_filtered_docker_socket() {
         "{{index .Config.Labels \"org.opencontainers.image.licenses\"}} {{.Config.StopSignal}}";
     assert_eq!(project.inspect("balancer", label), "MIT SIGTERM");
 
-    // Who hangs is unhealthy.
+    // A hanging docker-balancer is unhealthy.
     wait_for("Docker's own look at its health", || {
         (project.inspect("balancer", "{{.State.Health.Status}}") == "healthy").then_some(())
     });
@@ -135,13 +135,13 @@ fn services_are_served_through_a_filtered_docker_socket() {
     kill(Pid::from_raw(first), Signal::SIGCONT).unwrap();
     assert!(!hanging);
 
-    // Events come through, also of what compose does: the service goes, and comes back.
+    // Events arrive, also those of Compose: the service is stopped and started again.
     project.compose(&["stop", "--timeout", "1", "api"]);
     project.until("/api/users", "503 without the service", |reply| reply.status == 503);
     project.compose(&["start", "api"]);
     project.until("/api/users", "the service again", |reply| reply.body.contains("path: /users\n"));
 
-    // Both end when they are told to: 137 is SIGKILL, after the patience.
+    // Both services exit when they are stopped. 137 would mean SIGKILL after the stop timeout.
     for service in ["docker", "balancer"] {
         let id = project.container(service);
         project.compose(&["stop", service]);

@@ -1,5 +1,5 @@
-//! The packages, on a small Debian with systemd: installed, upgraded under load, rebooted, removed.
-//! `make packages-test` builds them first; `GLUE_PACKAGES` says where they are.
+//! The packages on a small Debian with systemd: installed, upgraded under load, rebooted, removed. `make packages-test`
+//! builds them first; `GLUE_PACKAGES` is their folder.
 
 #![allow(clippy::print_stdout, reason = "this is a test")]
 
@@ -25,7 +25,7 @@ const BALANCER: &str = "docker-balancer.service";
 const GLUE: &str = "docker-glue.service";
 const HAPROXY: &str = "docker-glue-haproxy.service";
 
-/// The one file of the packages' folder that ends so.
+/// Returns the only file of the packages' folder with this suffix.
 fn package_file(suffix: &str) -> PathBuf {
     let folder = std::env::var_os("GLUE_PACKAGES").expect(WHY);
     let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
@@ -35,7 +35,7 @@ fn package_file(suffix: &str) -> PathBuf {
     file
 }
 
-/// Docker's socket, and which containers are this machine's, are for a drop-in to say.
+/// Writes drop-ins with Docker's socket and the constraint to this machine's containers.
 fn prepare_machine(machine: &Machine) {
     let script = format!(
         "gid=$(stat -Lc %g {socket}); getent group $gid >/dev/null || groupadd -g $gid dockerhost
@@ -51,12 +51,12 @@ fn prepare_machine(machine: &Machine) {
     machine.run(&["sh", "-euc", &script]);
 }
 
-/// What docs/src/install/packages.md says.
+/// The commands of docs/src/install/packages.md.
 const INSTALL: &str = "sudo apt install -y ./docker-glue_*.deb\n";
 const START: &str = "sudo systemctl enable --now docker-balancer\n";
 const PURGE: &str = "sudo apt purge -y docker-glue\n";
 
-/// In the folder where the package is, by root.
+/// Runs the commands as root in the folder of the package.
 fn type_commands(machine: &Machine, commands: &str) {
     machine.run(&["sh", "-euc", &format!("cd /srv/downloads; {}", commands.replace("sudo ", ""))]);
 }
@@ -79,7 +79,7 @@ fn show_property(machine: &Machine, unit: &str, property: &str) -> String {
     machine.run(&["systemctl", "show", unit, "--value", "--property", property]).trim().to_owned()
 }
 
-/// What the distribution's own HAProxy is and reads.
+/// Returns the state of the distribution's own HAProxy and of its configuration files.
 fn distribution_haproxy(machine: &Machine) -> String {
     let script = "sha256sum /etc/haproxy/* /etc/default/haproxy 2>/dev/null || true; \
                   systemctl is-enabled haproxy; systemctl is-active haproxy";
@@ -109,7 +109,7 @@ fn package_installs_upgrades_reboots_and_purges() {
     );
     assert_eq!(distribution_haproxy(&machine), before);
 
-    // Labels may claim HTTP's ports, and no other until the administrator says so.
+    // Labels may use HTTP's ports, and other ports only if the administrator allows them.
     let labels = "glue_http_80_host=other.test glue_http_80_bind=8080";
     let other = machine.container("other").labels(labels).start();
     machine.until_said(&[&other.name, "8080"]);
@@ -118,7 +118,7 @@ fn package_installs_upgrades_reboots_and_purges() {
     let notices = machine.run(&["cat", "/usr/share/doc/docker-glue/third-party-notices.txt"]);
     assert!(notices.contains("\ntokio 1"), "{notices}");
 
-    // Who may what.
+    // The users and capabilities of the services.
     for (unit, user, capabilities) in [
         (BALANCER, "docker-glue", "0000000000000000"),
         (HAPROXY, "docker-glue-haproxy", "0000000000000400"),
@@ -146,12 +146,12 @@ fn package_installs_upgrades_reboots_and_purges() {
         "--man=no",
         "/usr/lib/systemd/system/docker-glue.service",
     ]);
-    // Tenths: 1.4. HAProxy compiles regular expressions at run time, also when it checks a file.
+    // The threshold is in tenths: 1.4. HAProxy compiles regular expressions at run time, also when it checks a file.
     let score = ["systemd-analyze", "security", "--no-pager", "--threshold=14", BALANCER];
     let score = machine.run(&score);
     println!("{}", score.lines().last().unwrap_or_default());
 
-    // HAProxy is restarted, and killed.
+    // HAProxy is restarted, and then killed.
     machine.run(&["systemctl", "restart", HAPROXY]);
     machine.until_serves(80, "web.test", "web saw /");
     machine.run(&["systemctl", "kill", "--signal", "KILL", HAPROXY]);
@@ -160,7 +160,7 @@ fn package_installs_upgrades_reboots_and_purges() {
     machine.until_serves(80, "late.test", "late saw /");
     drop(late);
 
-    // A handler, by its example.
+    // A handler is enabled from its example.
     let handlers = "cd /etc/docker-glue/docker-glue.d; cp test.ini.example test.ini";
     machine.run(&["sh", "-euc", handlers]);
     machine.run(&["systemctl", "start", GLUE]);
@@ -173,7 +173,7 @@ fn package_installs_upgrades_reboots_and_purges() {
     machine.run(&["systemctl", "reload", GLUE]);
     wait_for("the handler's end", || journal().contains("stopped:").then_some(()));
 
-    // To a second build, while clients ask.
+    // Upgrade to a second build while clients send requests.
     let pids = |unit| show_property(&machine, unit, "MainPID");
     let (haproxy, balancer) = (pids(HAPROXY), pids(BALANCER));
     let outcomes =
@@ -198,7 +198,7 @@ fn package_installs_upgrades_reboots_and_purges() {
     assert_eq!(distribution_haproxy(&machine), before);
 }
 
-/// All outcomes of requests that were sent during the work, one after the other.
+/// Returns the outcomes of all requests that were sent one after the other while `work` ran.
 fn under_load(machine: &Machine, work: impl FnOnce()) -> BTreeSet<String> {
     let (over, outcomes) = (AtomicBool::new(false), Mutex::new(BTreeSet::new()));
     std::thread::scope(|scope| {
@@ -218,7 +218,7 @@ fn under_load(machine: &Machine, work: impl FnOnce()) -> BTreeSet<String> {
     outcomes.into_inner().unwrap()
 }
 
-/// An engine of the test's own, whose containers outlive it: the machine is one of them.
+/// The test's own engine, whose containers survive its restart: the machine is one of them.
 #[test]
 #[ignore = "make packages-test builds the packages first"]
 fn units_survive_a_docker_restart() {
@@ -279,7 +279,7 @@ fn drop_in_controls_the_distributions_haproxy() {
     let status = machine.run(&["cat", &format!("/proc/{pid}/status")]);
     assert!(status.contains("CapEff:\t0000000000000000\n"), "{status}");
 
-    // The other way to reload, as on Fedora.
+    // The other way to reload, through systemd, as on Fedora.
     let drop_in = format!("/etc/systemd/system/{BALANCER}.d/haproxy-service.conf");
     let other = "sed -i -e '/MASTER_SOCKET/d' -e 's/^#Environment/Environment/' \"$1\" && systemctl daemon-reload";
     machine.run(&["sh", "-euc", other, "sh", &drop_in]);
@@ -298,7 +298,7 @@ fn drop_in_controls_the_distributions_haproxy() {
     assert_eq!(distribution_haproxy(&machine), before);
 }
 
-/// The commands of the example that stand below the line with these words.
+/// Returns the commands of the example below the line with these words.
 fn example_commands(words: &str) -> String {
     let text = std::fs::read_to_string("examples/docker-balancer-haproxy-service.conf").unwrap();
     let below = text.lines().skip_while(|line| !line.contains(words));
@@ -330,7 +330,7 @@ fn rpm_has_the_files_of_the_deb_and_valid_scripts() {
     words("rpm", &[&database[..], &["--initdb"]].concat());
     words("rpm", &[&database[..], &["-i", "--nodeps", "--noscripts", rpm]].concat());
     let files = |text: String| -> BTreeSet<String> {
-        // What the two distributions keep in different places.
+        // Files whose paths differ between the two distributions.
         let own = ["/doc/", "/licenses/", "/zsh/", "/lintian/"];
         let lines = text.lines().map(|line| line.trim_start_matches('.').to_owned());
         lines
