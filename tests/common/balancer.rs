@@ -1,5 +1,5 @@
-//! The program itself at work on the machine's engine, with an HAProxy and ports of its own, and
-//! what a client sees of it. `HAPROXY_BIN` names the HAProxy, else it is the one that is installed.
+//! The docker-balancer program on the machine's engine, with its own HAProxy and ports, and the view of its clients.
+//! `HAPROXY_BIN` names the HAProxy; by default it is the installed one.
 //!
 //! ```ignore
 //! let Some(docker) = common::docker() else { return };
@@ -10,9 +10,9 @@
 //! balancer.until_serves("a.test/x", "503");
 //! ```
 //!
-//! `Balancer::of(&docker).inside("front")` runs in a container itself, on that network.
+//! `Balancer::of(&docker).inside("front")` runs it in a container on that network.
 //!
-//! To have a world served from the first moment, start the containers before the balancer:
+//! To serve containers from the first moment, start them before the balancer:
 //! `let plan = Balancer::of(&docker); let web = plan.run("web")….start(); let balancer = plan.start();`
 
 use super::{CONSTRAINT, Container, DEADLINE, Docker, Run, heard::Heard, unique, wait_for};
@@ -38,7 +38,7 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// A balancer that does not run yet.
+/// A balancer that has not been started.
 #[derive(Debug)]
 pub struct Plan {
     docker: Docker,
@@ -46,29 +46,28 @@ pub struct Plan {
     folder: TempDir,
     ports: BTreeMap<u16, u16>,
     options: Vec<String>,
-    /// The network of its own container, if it has one.
+    /// The network of its own container, if it runs in one.
     inside: Option<String>,
     environment: Vec<(String, OsString)>,
-    /// Nobody reads what it says.
+    /// Its log is not read.
     deaf: bool,
 }
 
-/// A running one. SIGTERM ends it when its guard goes, and HAProxy goes with it. Its log is shown
-/// when a test fails.
+/// A running balancer. Dropping it ends it by SIGTERM, and HAProxy with it. Its log is printed if the test fails.
 #[derive(Debug)]
 pub struct Balancer {
-    /// Goes before the plan, whose folder it writes to.
+    /// Dropped before the plan, because the container writes to the plan's folder.
     container: Option<Container>,
     plan: Plan,
     process: Option<Child>,
     log: Heard,
     stdout: Heard,
-    /// Where nobody reads it.
+    /// The log's pipe, if it is not read.
     unread: Option<ChildStderr>,
 }
 
 impl Balancer {
-    /// Port 80 is its public port unless others are named.
+    /// Returns a balancer with public port 80 unless others are given.
     pub fn of(docker: &Docker) -> Plan {
         let folder = tempfile::Builder::new().prefix("glue").tempdir().unwrap();
         let plan = Plan {
@@ -86,48 +85,48 @@ impl Balancer {
 }
 
 impl Plan {
-    /// Its public ports; where they are bound is chosen here.
+    /// Sets the public ports, each bound to a free port.
     pub fn ports(mut self, public: &[u16]) -> Self {
         self.ports = public.iter().map(|port| (*port, free_port())).collect();
         self
     }
 
-    /// Further options of docker-balancer.
+    /// Adds options of docker-balancer.
     pub fn option(mut self, words: &[&str]) -> Self {
         self.options.extend(words.iter().map(ToString::to_string));
         self
     }
 
-    /// In a container of its own, on this network (a word of `docker run --network`), with its ports
-    /// published where it has an address of its own.
+    /// Runs it in its own container on this network (a value of `docker run --network`). The ports are published if the
+    /// container has its own address.
     pub fn inside(mut self, network: &str) -> Self {
         self.inside = Some(network.to_owned());
         self
     }
 
-    /// A variable of docker-balancer's environment.
+    /// Sets a variable of docker-balancer's environment.
     pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
         self.environment.push((name.to_owned(), value.into()));
         self
     }
 
-    /// What it says is not read: the pipe fills, and stays full.
+    /// Leaves the log unread: the pipe fills and stays full.
     pub fn deaf(mut self) -> Self {
         self.deaf = true;
         self
     }
 
-    /// A container that this balancer looks at. It says that its name is `name`.
+    /// Returns a container that this balancer serves. whoami answers with the name `name`.
     pub fn run(&self, name: &str) -> Run {
         self.docker.run(name).label(CONSTRAINT, &self.constraint).env("WHOAMI_NAME", name)
     }
 
-    /// The value of `CONSTRAINT` of containers that it looks at.
+    /// Returns the value of `CONSTRAINT` of the containers that this balancer serves.
     pub fn constraint(&self) -> &str {
         &self.constraint
     }
 
-    /// Where a public port is bound.
+    /// Returns the port that a public port is bound to.
     pub fn bound(&self, public: u16) -> u16 {
         self.ports[&public]
     }
@@ -140,7 +139,7 @@ impl Plan {
         self.folder.path().join("run")
     }
 
-    /// Follows Docker (`-w`).
+    /// Starts it with `-w`.
     pub fn start(self) -> Balancer {
         let mut balancer = Balancer {
             container: self.inside.as_deref().map(|network| self.container(network)),
@@ -154,7 +153,7 @@ impl Plan {
         balancer
     }
 
-    /// docker-balancer with this one's options; the caller says what it shall do.
+    /// Returns a docker-balancer command with these options; the caller adds the mode.
     pub fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_docker-balancer"));
         command.env("NO_COLOR", "1").args(self.words());
@@ -169,7 +168,7 @@ impl Plan {
         command
     }
 
-    /// The options that are the same wherever it runs.
+    /// Returns the options that are the same in a container and outside.
     fn words(&self) -> Vec<String> {
         let position = |path: PathBuf| path.display().to_string();
         let mut words = vec!["--state-dir".to_owned(), position(self.state())];
@@ -182,15 +181,15 @@ impl Plan {
         words
     }
 
-    /// Its own container, not started yet. The socket's folder is mounted, and not the socket: that
-    /// would be another one once the engine has been restarted.
+    /// Creates its own container, which is not started yet. The folder of the socket is mounted, because the engine
+    /// creates a new socket when it restarts.
     fn container(&self, network: &str) -> Container {
         let run = self.docker.run("balancer").image(image()).bare();
         let host = self.docker.host.as_deref().and_then(|host| host.strip_prefix("unix://"));
         let socket = Path::new(host.unwrap_or("/run/docker.sock")).parent().unwrap().display();
         let run =
             run.option(&["--network", network, "--volume", &format!("{socket}:/host/run:ro")]);
-        // Where its sockets are on the host too.
+        // The same path as on the host, so that the sockets are found there too.
         let folder = self.folder.path().display();
         let run = run.option(&["--volume", &format!("{folder}:{folder}")]);
         let run = run.env("DOCKER_HOST", "unix:///host/run/docker.sock").env("NO_COLOR", "1");
@@ -203,7 +202,7 @@ impl Plan {
         ports.fold(run, publish).arguments(&words).create()
     }
 
-    /// What HAProxy answers to a command on its stats socket.
+    /// Returns HAProxy's answer to a command on its stats socket.
     pub fn ask_haproxy(&self, command: &str) -> String {
         let mut socket = UnixStream::connect(self.runtime().join("haproxy.sock")).unwrap();
         socket.write_all(format!("{command}\n").as_bytes()).unwrap();
@@ -212,13 +211,13 @@ impl Plan {
         answer
     }
 
-    /// The same, of one that runs for sure: while a master starts itself anew it has no command line, and its
-    /// file is another one.
+    /// Waits for HAProxy's master. While a master re-executes itself its command line is empty, and its pid file is
+    /// replaced.
     pub fn master(&self) -> i32 {
         wait_for("HAProxy's master", || self.haproxy())
     }
 
-    /// HAProxy's master, if it runs; one in a container is not counted as one of this machine.
+    /// Returns the pid of HAProxy's master if it runs outside a container.
     pub fn haproxy(&self) -> Option<i32> {
         if self.inside.is_some() {
             return None;
@@ -231,7 +230,7 @@ impl Plan {
     }
 }
 
-/// An HAProxy that was left running goes too, workers and all: it leads a group of its own.
+/// Also kills an HAProxy that was left running, with its workers: it leads its own process group.
 impl Drop for Plan {
     fn drop(&mut self) {
         if let Some(pid) = self.haproxy() {
@@ -249,7 +248,7 @@ impl std::ops::Deref for Balancer {
 }
 
 impl Balancer {
-    /// Starts it where it does not run any more, with the same options and directories.
+    /// Starts it again after its end, with the same options and directories.
     pub fn start_again(&mut self) {
         assert!(self.process.is_none(), "it runs already");
         let mut command = match &self.container {
@@ -258,14 +257,14 @@ impl Balancer {
                 command.arg("-w");
                 command
             }
-            // It passes signals on, and ends as the container does.
+            // `docker start --attach` passes signals on, and exits when the container does.
             Some(container) => self.docker.command(&["start", "--attach", &container.id]),
         };
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().unwrap();
         let stderr = process.stderr.take().unwrap();
         if self.plan.deaf {
-            // As small as a pipe can be.
+            // The smallest possible pipe.
             fcntl(&stderr, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
             self.unread = Some(stderr);
         } else {
@@ -275,7 +274,7 @@ impl Balancer {
         self.process = Some(process);
     }
 
-    /// The one that it runs in.
+    /// Returns the container that it runs in.
     pub fn container(&self) -> &Container {
         self.container.as_ref().expect("it was to run inside")
     }
@@ -285,24 +284,24 @@ impl Balancer {
         Pid::from_raw(pid.try_into().unwrap())
     }
 
-    /// Sends it a signal.
+    /// Sends a signal to the process.
     pub fn signal(&self, signal: Signal) {
         kill(self.pid(), signal).unwrap();
     }
 
-    /// Ends it by a signal and waits for that.
+    /// Sends a signal and waits for the end of the process.
     ///
     /// # Panics
-    /// When it does not end in time.
+    /// If the process does not end in time.
     pub fn end(&mut self, signal: Signal) -> ExitStatus {
         self.signal(signal);
         self.ended()
     }
 
-    /// Waits for its end.
+    /// Waits for the end of the process.
     ///
     /// # Panics
-    /// When it does not come in time.
+    /// If the process does not end in time.
     pub fn ended(&mut self) -> ExitStatus {
         let process = self.process.as_mut().unwrap();
         let status = wait_for("the end of docker-balancer", || process.try_wait().unwrap());
@@ -310,17 +309,17 @@ impl Balancer {
         status
     }
 
-    /// All that it said on stderr so far, over all its starts.
+    /// Returns the log (stderr) of all starts so far.
     pub fn log(&self) -> String {
         self.log.text()
     }
 
-    /// All that it, and its HAProxy, wrote to standard output.
+    /// Returns the standard output so far, including HAProxy's.
     pub fn stdout(&self) -> String {
         self.stdout.text()
     }
 
-    /// Waits for a line of the log with all of these in it, and returns it.
+    /// Waits for a line of the log that contains all of these, and returns it.
     pub fn until_said(&self, parts: &[&str]) -> String {
         let has = |line: &&str| parts.iter().all(|part| line.contains(part));
         wait_for(&format!("{parts:?} in the log"), || {
@@ -328,7 +327,7 @@ impl Balancer {
         })
     }
 
-    /// Waits until HAProxy serves for the first time, with all containers that were there.
+    /// Waits until HAProxy is started, which serves all containers that existed before.
     pub fn until_started(self) -> Self {
         self.until_said(&["started HAProxy"]);
         self
@@ -339,7 +338,7 @@ impl Balancer {
         self.until_all_serve(&[(url, outcome)]);
     }
 
-    /// The same for several, each on its own.
+    /// Waits until each GET has had its outcome once.
     pub fn until_all_serve(&self, expected: &[(&str, &str)]) {
         for (url, outcome) in expected {
             let mut last = String::new();
@@ -354,7 +353,7 @@ impl Balancer {
         }
     }
 
-    /// That all of these are so now.
+    /// Checks that each GET has its outcome now.
     pub fn serves(&self, expected: &[(&str, &str)]) {
         let wrong = |(url, outcome): &(&str, &str)| {
             let got = self.outcome(url);
@@ -364,12 +363,12 @@ impl Balancer {
         assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
     }
 
-    /// What a GET came to, in a few words.
+    /// Returns the outcome of a GET in a few words.
     pub fn outcome(&self, url: &str) -> String {
         self.try_get(url).map_or_else(|e| e.to_string(), |reply| reply.to_string())
     }
 
-    /// How many of so many requests each container answered.
+    /// Returns how many of the requests each container answered.
     pub fn spread(&self, url: &str, requests: usize) -> BTreeMap<String, usize> {
         let mut spread = BTreeMap::new();
         for _ in 0..requests {
@@ -380,7 +379,7 @@ impl Balancer {
         spread
     }
 
-    /// Waits until these containers, and no others, share the requests of a route.
+    /// Waits until exactly these containers share the requests of a route.
     pub fn until_shared(&self, url: &str, names: &[&str]) {
         wait_for(&format!("{url} shared by {names:?}"), || {
             let answers = (0..4 * names.len()).map(|_| self.outcome(url));
@@ -390,10 +389,10 @@ impl Balancer {
         });
     }
 
-    /// `GET http://<url>`, with no more patience than it takes.
+    /// Sends `GET http://<url>` and waits for the answer.
     ///
     /// # Panics
-    /// When there is no HTTP answer.
+    /// If there is no HTTP answer.
     pub fn get(&self, url: &str) -> Answer {
         let answer = self.try_get(url);
         answer.unwrap_or_else(|e| panic!("GET {url}: {e}"))
@@ -403,8 +402,8 @@ impl Balancer {
         self.request("GET", url).send()
     }
 
-    /// `url` is `host[:port][/path]`. It goes to that public port; to the lowest where there is none
-    /// such, as the world may know a proxy by any number.
+    /// Returns a request. `url` is `host[:port][/path]`. The request goes to that public port, or to the lowest one if
+    /// there is no such port, because a client may name any port in the Host header.
     pub fn request(&self, method: &str, url: &str) -> Request {
         let (authority, path) = match url.find('/') {
             Some(at) => url.split_at(at),
@@ -436,7 +435,7 @@ impl Drop for Balancer {
     }
 }
 
-/// A request to be sent to the balancer.
+/// A request to the balancer.
 #[derive(Debug, Clone)]
 pub struct Request {
     place: SocketAddr,
@@ -455,7 +454,7 @@ impl Request {
         self
     }
 
-    /// Begins to send it; for what is not over with one answer.
+    /// Sends the request and returns the connection, for tests that do not read one whole answer.
     pub fn open(&self) -> io::Result<TcpStream> {
         let mut stream = TcpStream::connect(self.place)?;
         stream.set_read_timeout(Some(DEADLINE))?;
@@ -463,7 +462,7 @@ impl Request {
         Ok(stream)
     }
 
-    /// Sends it, and waits for the whole answer.
+    /// Sends the request and waits for the whole answer.
     pub fn send(&self) -> io::Result<Answer> {
         let mut stream = self.open()?;
         let mut bytes = Vec::new();
@@ -472,23 +471,23 @@ impl Request {
     }
 }
 
-/// What came back, and what the container says of the request that reached it.
+/// An answer, with the request as the container saw it.
 #[derive(Debug, Clone, Default)]
 pub struct Answer {
     pub status: u16,
     pub headers: Headers,
     pub body: String,
-    /// Which container answered; empty if none did.
+    /// The container that answered; empty if none did.
     pub name: String,
-    /// The path that it saw, with the query.
+    /// The path that the container saw, with the query.
     pub path: String,
-    /// On which of its addresses it was asked.
+    /// The container's address on which the request arrived.
     pub address: Option<SocketAddr>,
-    /// The headers that it saw.
+    /// The headers that the container saw.
     pub seen: Headers,
 }
 
-/// `"web saw /x"` where a container answered with 200, else the status.
+/// Prints `"web saw /x"` if a container answered with 200, else the status.
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.status {
@@ -502,7 +501,7 @@ impl fmt::Display for Answer {
 pub struct Headers(Vec<(String, String)>);
 
 impl Headers {
-    /// All values under a name, joined by ", "; `None` if there is none.
+    /// Returns all values of a header, joined by ", "; `None` if there are none.
     pub fn get(&self, name: &str) -> Option<String> {
         let is = |pair: &&(String, String)| pair.0.eq_ignore_ascii_case(name);
         let all: Vec<_> = self.0.iter().filter(is).map(|pair| pair.1.as_str()).collect();
@@ -528,7 +527,7 @@ impl Answer {
         Ok(Self { body: body.clone(), ..answer.with_facts(&body) })
     }
 
-    /// The facts that examples/whoami answers with, one a line.
+    /// Adds the facts that examples/whoami answers with, one a line.
     fn with_facts(mut self, body: &str) -> Self {
         for line in body.lines() {
             match line.split_once(": ") {
@@ -552,7 +551,7 @@ impl Answer {
     }
 }
 
-/// An image of the program and its HAProxy, made at first use.
+/// Returns an image of docker-balancer and HAProxy, which is built at the first use.
 pub fn image() -> &'static str {
     static MADE: OnceLock<()> = OnceLock::new();
     MADE.get_or_init(|| {
@@ -564,7 +563,7 @@ pub fn image() -> &'static str {
     "docker-glue-balancer:test"
 }
 
-/// Below those that the system gives to connections, so that none of them has it a moment later.
+/// Returns a free port below the range of outgoing connections, so that no connection takes it a moment later.
 pub fn free_port() -> u16 {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let free = |port: &u16| TcpListener::bind(("::", *port)).is_ok();

@@ -1,4 +1,4 @@
-//! Somebody between the balancer and a socket of HAProxy's, who passes lines on, and for once does not.
+//! A proxy between the balancer and one of HAProxy's sockets. It passes lines on, and injects one fault.
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "this is a test")]
 
@@ -15,30 +15,30 @@ use std::{
     thread,
 };
 
-/// What happens to one line of the balancer's.
+/// What happens to one line of the balancer.
 pub enum Fault {
-    /// It gets this for an answer, and HAProxy never hears of it.
+    /// The balancer gets this answer, and HAProxy does not get the line.
     Answer(&'static str),
-    /// The connection is lost.
+    /// The connection is closed.
     Close,
-    /// No answer comes on this connection any more.
+    /// This connection gets no answers any more.
     Hang,
-    /// Something else happens just before it is passed on.
+    /// Something else happens just before the line is passed on.
     Meanwhile(Box<dyn FnOnce() + Send>),
 }
 
-/// Stands where HAProxy's socket was, which has moved. HAProxy takes the place again when it starts.
+/// The proxy, in place of HAProxy's socket, which was moved. HAProxy replaces the proxy's socket when it starts.
 #[derive(Debug)]
 pub struct Between {
     moved: PathBuf,
     place: PathBuf,
     rule: Arc<Mutex<Option<Rule>>>,
-    /// Tells our file from another one in its place.
+    /// The inode of the proxy's socket, by which it is recognized.
     ours: Option<u64>,
 }
 
 struct Rule {
-    /// So many lines are passed on before.
+    /// The number of lines that are passed on before the fault.
     after: usize,
     fault: Fault,
 }
@@ -56,7 +56,7 @@ impl Between {
         let moved = group.with_extension(format!("moved{number}"));
         let waiting = group.with_extension(format!("waiting{number}"));
         let listener = UnixListener::bind(&waiting).unwrap();
-        // A link first, so that the place is never empty.
+        // A hard link first, so that the path always exists.
         fs::hard_link(group, &moved).unwrap();
         fs::rename(&waiting, group).unwrap();
         let rule: Arc<Mutex<Option<Rule>>> = Arc::default();
@@ -80,8 +80,8 @@ impl Between {
         self.rule.lock().unwrap().is_none()
     }
 
-    /// What HAProxy itself answers. A worker that did not get the sockets of the one before made one of
-    /// its own in our place, and nobody listens on that which has moved.
+    /// Returns HAProxy's own answer. A worker that did not inherit the sockets has created its own in place of the
+    /// proxy's. Nothing listens on the moved one then.
     pub fn ask(&self, command: &str) -> io::Result<String> {
         let moved = UnixStream::connect(&self.moved);
         let mut socket = moved.or_else(|_| UnixStream::connect(&self.place))?;
@@ -93,7 +93,7 @@ impl Between {
     }
 }
 
-/// HAProxy's socket gets its place back, unless it has it.
+/// Moves HAProxy's socket back, unless HAProxy has replaced the proxy's.
 impl Drop for Between {
     fn drop(&mut self) {
         if inode(&self.place) == self.ours {

@@ -37,7 +37,7 @@ use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 use url::{ParseError, Url};
 
-/// What is in it goes with it.
+/// A browser. Dropping it ends its processes.
 #[derive(Debug)]
 pub struct Browser {
     client: Client,
@@ -45,11 +45,11 @@ pub struct Browser {
     _driver: Driver,
 }
 
-/// Leads a group of its own, chromium's processes among them.
+/// The driver, which leads a process group that includes chromium's processes.
 #[derive(Debug)]
 struct Driver {
     process: Child,
-    /// For all that chromium writes.
+    /// All files that chromium writes.
     _folder: TempDir,
 }
 
@@ -64,12 +64,12 @@ impl Drop for Driver {
 const DEBIANS: &str = "/usr/bin/chromium";
 const FEDORAS: &str = "/usr/bin/chromium-browser";
 
-/// As wide as a desk's, and as a phone's.
+/// The widths of a desktop and of a phone.
 pub const DESK: u32 = 1280;
 pub const PHONE: u32 = 390;
 
 impl Browser {
-    /// `None`, and said so, where none is installed.
+    /// Starts a browser. Returns `None` and records the skip if none is installed.
     pub fn start() -> Option<Self> {
         let program = if Path::new(FEDORAS).exists() { FEDORAS } else { DEBIANS };
         if !has(program.trim_start_matches("/usr/bin/")) || !has("chromedriver") {
@@ -94,18 +94,18 @@ impl Browser {
         self.runtime.block_on(self.client.goto(url)).unwrap();
     }
 
-    /// What a script's `return` gives.
+    /// Returns the value that the script returns.
     pub fn run(&self, script: &str) -> Value {
         self.runtime.block_on(self.client.execute(script, Vec::new())).unwrap()
     }
 
-    /// Waits until an expression is true.
+    /// Waits until the expression is true.
     pub fn until(&self, expression: &str) {
         wait_for(expression, || (self.run(&format!("return {expression}")) == true).then_some(()));
     }
 
-    /// Types into whatever has the focus at each key, as a keyboard does: an element that was asked for first may be
-    /// another one by then. Keys are those of WebDriver.
+    /// Types into the element that has the focus at each key, like a keyboard: the focus may move to another element in
+    /// between. Keys are those of WebDriver.
     pub fn type_keys(&self, keys: &str) {
         let stroke = |actions: KeyActions, value| {
             actions.then(KeyAction::Down { value }).then(KeyAction::Up { value })
@@ -114,7 +114,7 @@ impl Browser {
         self.runtime.block_on(self.client.perform_actions(actions)).unwrap();
     }
 
-    /// The text of the dialog that is open, if one is.
+    /// Returns the text of the open dialog, if there is one.
     pub fn dialog(&self) -> Option<String> {
         self.runtime.block_on(self.client.get_alert_text()).ok()
     }
@@ -123,14 +123,13 @@ impl Browser {
         self.runtime.block_on(self.client.source()).unwrap()
     }
 
-    /// What it wrote to its log since it was asked last: `browser` is its console, `performance` what went
-    /// over the network.
+    /// Returns the log entries since the last call: `browser` is the console, `performance` is the network.
     pub fn log(&self, kind: &str) -> Vec<Value> {
         let lines = self.issue("se/log", json!({ "type": kind }));
         lines.as_array().unwrap().clone()
     }
 
-    /// How large it is, in CSS pixels.
+    /// Sets the size in CSS pixels.
     pub fn size(&self, width: u32, height: u32) {
         let phone = width < 600;
         let metrics = json!({
@@ -139,7 +138,7 @@ impl Browser {
         self.devtools("Emulation.setDeviceMetricsOverride", &metrics);
     }
 
-    /// `light` or `dark`, as its user wants it.
+    /// Sets the preferred colour scheme: `light` or `dark`.
     pub fn scheme(&self, scheme: &str) {
         let feature = json!({ "name": "prefers-color-scheme", "value": scheme });
         self.devtools("Emulation.setEmulatedMedia", &json!({ "features": [feature] }));
@@ -149,7 +148,7 @@ impl Browser {
         self.devtools("Emulation.setScriptExecutionDisabled", &json!({ "value": !on }));
     }
 
-    /// Kept in target/screenshots, for looking at.
+    /// Writes a screenshot to target/screenshots, for manual review.
     pub fn screenshot(&self, name: &str) -> PathBuf {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("screenshots");
         std::fs::create_dir_all(&folder).unwrap();
@@ -185,7 +184,7 @@ async fn connect(text: &str, program: &str) -> Result<Client, fantoccini::error:
     ClientBuilder::new(HttpConnector::new()).capabilities(capabilities).connect(text).await
 }
 
-/// A command of chromedriver's own.
+/// A command that only chromedriver has.
 #[derive(Debug)]
 struct Extension {
     path: &'static str,

@@ -1,5 +1,5 @@
-//! A Docker engine of another machine: in namespaces of its own, at the far end of a cable (a veth pair), reached by
-//! TCP. With its last process go its containers, networks, mounts and firewall rules.
+//! A Docker engine on another machine: in its own namespaces at the far end of a veth pair, reached by TCP. Its
+//! containers, networks, mounts and firewall rules end with its last process.
 
 use super::{Docker, has};
 use std::{
@@ -15,11 +15,11 @@ pub struct Elsewhere {
     folder: TempDir,
     engine: Child,
     link: String,
-    /// Its own, which containers' ports are published on.
+    /// Its own address, which containers' ports are published on.
     pub address: Ipv4Addr,
 }
 
-/// Its folders are its own, as another dockerd has those of this machine. It waits for its end of the cable.
+/// It has its own folders, because the machine's dockerd uses the usual ones. It waits for its end of the veth pair.
 const START: &str = r#"
 for folder in /run /var/lib/docker /var/lib/containerd; do
     mkdir -p "$folder"
@@ -33,10 +33,10 @@ exec dockerd --config-file /run/daemon.json --storage-driver vfs --host "tcp://$
 "#;
 
 impl Elsewhere {
-    /// With whoami's image. `None`, and said so, where there is none.
+    /// Starts the engine and loads whoami's image. Returns `None` and records the skip if that is not possible.
     ///
     /// # Panics
-    /// When it does not answer in time.
+    /// If the engine does not answer in time.
     pub fn start() -> Option<Self> {
         static NUMBER: AtomicU8 = AtomicU8::new(0);
         super::docker_as_root()?;
@@ -44,7 +44,7 @@ impl Elsewhere {
             return None;
         }
         let folder = tempfile::Builder::new().prefix("docker-glue-elsewhere-").tempdir().unwrap();
-        // Of the range for measurements between networks (RFC 2544), which no machine has.
+        // Addresses of the range for measurements between networks (RFC 2544), which no machine uses.
         let (process, number) = (std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let [_, _, high, low] = process.to_be_bytes();
         let ip = |host| Ipv4Addr::new(198, 18 + (high & 1), low, 4 * number + host);
@@ -70,10 +70,10 @@ impl Elsewhere {
         Docker::at(format!("tcp://{}:2375", self.address))
     }
 
-    /// A cable from here to there.
+    /// Creates the veth pair between this machine and the engine.
     fn connect(&self, far: &str, own: Ipv4Addr) {
         let there = self.engine.id().to_string();
-        // It may not have its namespace yet: a cable into ours would be one to ourselves.
+        // The process may not have its own namespace yet: the far end would stay on this machine.
         let network = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/net")).ok();
         super::wait_for("a network of its own", || {
             (network(&there)? != network("self")?).then_some(())
@@ -84,7 +84,7 @@ impl Elsewhere {
     }
 }
 
-/// The cable goes with the namespace that its other end is in.
+/// The veth pair is removed with the engine's namespace.
 impl Drop for Elsewhere {
     fn drop(&mut self) {
         let _ = self.engine.kill();

@@ -1,6 +1,6 @@
-//! A Docker engine of a test's own: stopped, killed, hung and started again without touching the
-//! machine's. It makes no firewall rules, and its bridge is its own: told to have none, dockerd
-//! removes `docker0`, which is the machine's.
+//! A Docker engine of a test, which can be stopped, killed, hung and started again without affecting the machine's. It
+//! adds no firewall rules, and has its own bridge: with `--bridge none` dockerd would remove `docker0`, which belongs
+//! to the machine's engine.
 
 use super::{DEADLINE, Docker, image};
 use nix::{
@@ -25,11 +25,11 @@ pub struct Engine {
     is_swarm: bool,
 }
 
-/// A bridge that every engine of a Swarm has, by a name that it can't choose.
+/// A bridge that every engine of a Swarm creates under this fixed name.
 const SWARM_BRIDGE: &str = "docker_gwbridge";
 
 impl Engine {
-    /// Not started yet. `None`, and said so, where none can run.
+    /// Returns an engine that is not started yet. Returns `None` and records the skip if none can run.
     pub fn new() -> Option<Self> {
         let root = nix::unistd::geteuid().is_root();
         if root && Command::new("dockerd").arg("--version").output().is_ok() {
@@ -53,7 +53,7 @@ impl Engine {
         self.folder.path()
     }
 
-    /// As `DOCKER_HOST` says it.
+    /// Returns the URL as a value of `DOCKER_HOST`.
     pub fn url(&self) -> String {
         format!("unix://{}", self.path("run/docker.sock").display())
     }
@@ -62,8 +62,8 @@ impl Engine {
         Docker::at(self.url())
     }
 
-    /// Listens on TCP too, for holders of a certificate. `ca.pem`, `cert.pem` and `key.pem` are in
-    /// `folder()`, and serve both sides. Returns the address.
+    /// Makes the engine also listen on TCP for clients with a certificate. `ca.pem`, `cert.pem` and `key.pem` in
+    /// `folder()` serve both sides. Returns the address.
     pub fn with_tls(&mut self) -> String {
         make_certificates(self.folder());
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -77,8 +77,8 @@ impl Engine {
         text
     }
 
-    /// Starts it as the only node of a Swarm. Not where the machine's own engine is in one already, and
-    /// says so.
+    /// Starts it as the only node of a Swarm. Returns false and records the skip if the machine's own engine is in a
+    /// Swarm.
     pub fn start_swarm(&mut self) -> bool {
         if Path::new("/sys/class/net").join(SWARM_BRIDGE).exists() {
             super::record_skip("the machine's engine is in a Swarm");
@@ -93,7 +93,7 @@ impl Engine {
     }
 
     /// # Panics
-    /// When it does not answer in time.
+    /// If it does not answer in time.
     pub fn start(&mut self) {
         let (log, log_too) = (self.log(), self.log());
         let mut command = Command::new("dockerd");
@@ -109,7 +109,7 @@ impl Engine {
             .args(["--host", &self.url(), "--bridge", &self.bridge.name()])
             .args(["--iptables=false", "--ip6tables=false", "--ip-masq=false"])
             .args(["--default-address-pool", &self.bridge.pool()])
-            // An engine of a Swarm may not leave its containers to themselves.
+            // An engine of a Swarm does not support live restore.
             .args((!self.is_swarm).then_some("--live-restore"))
             .args(&self.options)
             .stdin(Stdio::null())
@@ -123,12 +123,12 @@ impl Engine {
         }
     }
 
-    /// The image of whoami, here too.
+    /// Loads whoami's image.
     pub fn load_image(&self) {
         self.load(image());
     }
 
-    /// An image of the machine's engine.
+    /// Loads an image of the machine's engine.
     pub fn load(&self, image: &str) {
         let archive = self.path("image.tar");
         let file = archive.to_str().unwrap();
@@ -137,7 +137,7 @@ impl Engine {
         std::fs::remove_file(file).unwrap();
     }
 
-    /// Ends the daemon; its containers live on.
+    /// Stops the daemon; its containers keep running.
     pub fn stop(&mut self) {
         if let Some(mut dockerd) = self.dockerd.take() {
             signal(&dockerd, Signal::SIGCONT);
@@ -170,7 +170,7 @@ impl Engine {
         std::fs::read_to_string(self.path("log")).unwrap_or_default()
     }
 
-    /// Removes the containers and the mounts that stay behind.
+    /// Removes the containers and the remaining mounts.
     fn clear(&mut self) {
         if self.dockerd.is_none() && self.path("data").exists() {
             self.start();
@@ -202,7 +202,7 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        // A panic in here would end the test run with less said than its cause.
+        // A second panic would abort the test run and hide the first one.
         let cleared = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.clear()));
         if cleared.is_err()
             && let Some(mut dockerd) = self.dockerd.take()
@@ -217,7 +217,7 @@ impl Drop for Engine {
     }
 }
 
-/// A bridge for one engine, and a number that no other engine has: the name claims it.
+/// A bridge for one engine with a number that no other engine has: the creation of the name reserves it.
 #[derive(Debug)]
 struct Bridge(u8);
 
@@ -234,7 +234,7 @@ impl Bridge {
         format!("glue-test-{}", self.0)
     }
 
-    /// Where the networks of its engine are.
+    /// Returns the address pool of its engine's networks.
     fn pool(&self) -> String {
         format!("base=10.213.{}.0/24,size=28", self.0)
     }
@@ -258,7 +258,7 @@ fn signal(child: &Child, signal: Signal) {
     let _ = kill(pid, signal);
 }
 
-/// An authority, and a certificate of it that is good for a server and for a client.
+/// Creates a certificate authority and a certificate for both server and client.
 pub fn make_certificates(folder: &Path) {
     let script = "
         key='-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes'

@@ -1,4 +1,4 @@
-//! An etcd of a test's own, on loopback, with its data in a folder that goes with it.
+//! An etcd of a test on the loopback interface. Its data folder is removed when it is dropped.
 
 use super::{DEADLINE, balancer::free_port, engine::make_certificates};
 use nix::{
@@ -22,13 +22,14 @@ pub struct Etcd {
     port: u16,
     scheme: &'static str,
     options: Vec<String>,
-    /// Of etcdctl.
+    /// Options of etcdctl.
     words: Vec<String>,
     process: Option<Child>,
 }
 
 impl Etcd {
-    /// Not started yet. `None`, and said so, where there is none; where CI is set there must be one.
+    /// Returns an etcd that is not started yet. Returns `None` and records the skip if etcd is not installed, which
+    /// fails if CI is set.
     pub fn new() -> Option<Self> {
         let has = |name: &str| Command::new(name).arg("--help").output().is_ok();
         if !has("etcd") || !has("etcdctl") {
@@ -46,7 +47,7 @@ impl Etcd {
         self
     }
 
-    /// For holders of a certificate of its own authority: `ca.pem`, `cert.pem` and `key.pem` of `file()`.
+    /// Requires a client certificate: `ca.pem`, `cert.pem` and `key.pem` in its folder, see `file()`.
     pub fn with_tls(mut self) -> Self {
         make_certificates(self.folder.path());
         self.scheme = "https";
@@ -62,7 +63,7 @@ impl Etcd {
         self.option(&["--client-cert-auth"])
     }
 
-    /// Further words of etcdctl from now on: `--user=root:x`.
+    /// Adds an option of etcdctl for later calls, such as `--user=root:x`.
     pub fn speak(&mut self, word: &str) {
         self.words.push(word.to_owned());
     }
@@ -76,7 +77,7 @@ impl Etcd {
     }
 
     /// # Panics
-    /// When it does not answer in time.
+    /// If it does not answer in time.
     pub fn start(&mut self) {
         let log = File::options().create(true).append(true).open(self.file("log")).unwrap();
         let log_too = log.try_clone().unwrap();
@@ -95,7 +96,7 @@ impl Etcd {
         }
     }
 
-    /// As if its machine lost power.
+    /// Kills etcd, as if its machine lost power.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.kill().unwrap();
@@ -103,7 +104,7 @@ impl Etcd {
         }
     }
 
-    /// It keeps its connections, and answers nothing until its guard goes.
+    /// Stops etcd with SIGSTOP: it keeps its connections and answers nothing until it is dropped.
     pub fn hang(&self) {
         let pid = self.process.as_ref().unwrap().id();
         kill(Pid::from_raw(pid.try_into().unwrap()), Signal::SIGSTOP).unwrap();
@@ -113,10 +114,10 @@ impl Etcd {
         std::fs::remove_dir_all(self.file("data")).unwrap();
     }
 
-    /// Runs etcdctl and returns what it printed.
+    /// Runs etcdctl and returns its output.
     ///
     /// # Panics
-    /// When it fails.
+    /// If it fails.
     pub fn ctl(&self, words: &[&str]) -> String {
         self.try_ctl(words).unwrap_or_else(|text| panic!("etcdctl {words:?}: {text}"))
     }
@@ -129,19 +130,19 @@ impl Etcd {
         if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
     }
 
-    /// The keys that begin so.
+    /// Returns the keys with this prefix.
     pub fn keys(&self, prefix: &str) -> Vec<String> {
         let text = self.ctl(&["get", "--prefix", "--keys-only", prefix]);
         text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
     }
 
-    /// What a key holds; empty where there is none.
+    /// Returns the value of a key; empty if the key does not exist.
     pub fn get(&self, key: &str) -> String {
         self.ctl(&["get", "--print-value-only", key])
     }
 }
 
-/// In memory where there is room: etcd waits for its disk at each change, and takes 130 MB at once.
+/// Returns a folder in memory if there is room: etcd waits for its disk at each change, and allocates 130 MB at once.
 fn place() -> PathBuf {
     let memory = Path::new("/dev/shm");
     let room =

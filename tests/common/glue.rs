@@ -1,5 +1,4 @@
-//! docker-glue at work on the machine's engine, with folders of its own for handlers' files, scripts and
-//! plugins.
+//! docker-glue on the machine's engine, with its own folders for handler files, scripts and plugins.
 //!
 //! ```ignore
 //! let Some(docker) = common::docker() else { return };
@@ -11,7 +10,7 @@
 //! glue.until_said(&["hello", &web.name]);
 //! ```
 //!
-//! Other tests' containers send it events too: look for your own container's name or id.
+//! docker-glue also gets the events of other tests' containers: look for your own container's name or id.
 
 use super::{DEADLINE, Docker, PAUSE, heard::Heard, wait_for};
 use nix::{
@@ -28,7 +27,7 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// One that does not run yet.
+/// A docker-glue that has not been started.
 #[derive(Debug)]
 pub struct Plan {
     docker: Docker,
@@ -37,7 +36,7 @@ pub struct Plan {
     environment: Vec<(String, OsString)>,
 }
 
-/// A running one. SIGTERM ends it when its guard goes. Its log is shown when a test fails.
+/// A running docker-glue. Dropping it ends it by SIGTERM. Its log is printed if the test fails.
 #[derive(Debug)]
 pub struct Glue {
     plan: Plan,
@@ -57,25 +56,25 @@ impl Glue {
 }
 
 impl Plan {
-    /// A handler's file. `ROOT` stands for this one's folder, in this and in all that is written here.
+    /// Adds a handler file. `ROOT` is replaced by the folder, here and in all other files.
     pub fn file(self, name: &str, text: &str) -> Self {
         self.put(&format!("docker-glue.d/{name}"), text);
         self
     }
 
-    /// One that may be run.
+    /// Adds an executable script.
     pub fn script(self, name: &str, text: &str) -> Self {
         self.put_program(&format!("handler-scripts/{name}"), text);
         self
     }
 
-    /// A file of the plugin path, which may be run.
+    /// Adds an executable file of the plugin path.
     pub fn plugin(self, name: &str, text: &str) -> Self {
         self.put_program(&format!("plugins/{name}"), text);
         self
     }
 
-    /// The handler of examples/docker-glue.d, changed by what is replaced in it, and its script.
+    /// Adds a handler of examples/docker-glue.d with these replacements, and its script.
     pub fn example(self, name: &str, script: &str, changes: &[(&str, &str)]) -> Self {
         let example = |file: &str| fs::read_to_string(format!("examples/{file}")).unwrap();
         let text = example(&format!("docker-glue.d/{name}.ini.example"));
@@ -84,19 +83,19 @@ impl Plan {
         self.file(&format!("{name}.ini"), &text).script(script, &script_text)
     }
 
-    /// Further options of docker-glue.
+    /// Adds options of docker-glue.
     pub fn option(mut self, words: &[&str]) -> Self {
         self.options.extend(words.iter().map(ToString::to_string));
         self
     }
 
-    /// A variable of its environment.
+    /// Sets a variable of its environment.
     pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
         self.environment.push((name.to_owned(), value.into()));
         self
     }
 
-    /// Writes a file of its folder, and returns where it is.
+    /// Writes a file in its folder, and returns its path.
     pub fn put(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -113,12 +112,12 @@ impl Plan {
         self.folder.path().join(name)
     }
 
-    /// What is in a file of its folder; empty while there is none.
+    /// Returns the content of a file in its folder; empty if there is none.
     pub fn read(&self, name: &str) -> String {
         fs::read_to_string(self.path(name)).unwrap_or_default()
     }
 
-    /// Waits for a line of a file of its folder with all of these in it, and returns it.
+    /// Waits for a line that contains all of these in a file of its folder, and returns it.
     pub fn until_written(&self, name: &str, parts: &[&str]) -> String {
         wait_for(&format!("{parts:?} in {name}"), || line(&self.read(name), parts))
     }
@@ -127,7 +126,7 @@ impl Plan {
         self.folder.path().display().to_string()
     }
 
-    /// docker-glue with this one's folders; the caller says what it shall do.
+    /// Returns a docker-glue command with these folders; the caller adds the mode.
     pub fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_docker-glue"));
         for (option, folder) in [
@@ -146,12 +145,12 @@ impl Plan {
         command
     }
 
-    /// Runs it to its end: `glue.run(&["-1"])`, `glue.run(&["check"])`.
+    /// Runs it until it exits: `glue.run(&["-1"])`, `glue.run(&["check"])`.
     pub fn run(&self, words: &[&str]) -> Output {
         self.command().args(words).output().unwrap()
     }
 
-    /// Follows Docker (`-w`), and hears every event from the moment this returns.
+    /// Starts it with `-w`. docker-glue gets every event after this returns.
     pub fn start(self) -> Glue {
         let (log, stdout) = (Heard::default(), Heard::default());
         let mut glue = Glue { plan: self, process: None, log, stdout };
@@ -169,7 +168,7 @@ impl std::ops::Deref for Glue {
 }
 
 impl Glue {
-    /// Starts it where it does not run any more; it goes on with the same log.
+    /// Starts it again after its end, with the same log.
     pub fn start_again(&mut self) {
         assert!(self.process.is_none(), "it runs already");
         let follows = |log: &str| log.matches("watching Docker").count();
@@ -188,12 +187,12 @@ impl Glue {
         Pid::from_raw(pid.try_into().unwrap())
     }
 
-    /// Programs that it has started, zombies among them.
+    /// Returns its child processes, including zombies.
     pub fn children(&self) -> Vec<String> {
         let stats = fs::read_dir("/proc")
             .unwrap()
             .filter_map(|entry| fs::read_to_string(entry.ok()?.path().join("stat")).ok());
-        // PID (NAME) STATE PARENT …
+        // The format is PID (NAME) STATE PARENT …
         let parent = |stat: &String| {
             let remaining = stat.rsplit_once(") ").map_or("", |pair| pair.1);
             remaining.split(' ').nth(1) == Some(self.pid().to_string().as_str())
@@ -205,15 +204,15 @@ impl Glue {
         kill(self.pid(), signal).unwrap();
     }
 
-    /// Has the files read anew.
+    /// Makes it read the handler files again.
     pub fn reload(&self) {
         self.signal(Signal::SIGHUP);
     }
 
-    /// Ends it by a signal and waits for that.
+    /// Sends a signal and waits for the end of the process.
     ///
     /// # Panics
-    /// When it does not end in time.
+    /// If the process does not end in time.
     pub fn end(&mut self, signal: Signal) -> ExitStatus {
         self.signal(signal);
         let process = self.process.as_mut().unwrap();
@@ -222,17 +221,17 @@ impl Glue {
         status
     }
 
-    /// All that it said on stderr so far.
+    /// Returns the log (stderr) so far.
     pub fn log(&self) -> String {
         self.log.text()
     }
 
-    /// All that it wrote to standard output so far.
+    /// Returns the standard output so far.
     pub fn stdout(&self) -> String {
         self.stdout.text()
     }
 
-    /// Waits for a line of the log with all of these in it, and returns it.
+    /// Waits for a line of the log that contains all of these, and returns it.
     pub fn until_said(&self, parts: &[&str]) -> String {
         wait_for(&format!("{parts:?} in the log"), || line(&self.log(), parts))
     }
@@ -240,7 +239,7 @@ impl Glue {
 
 fn line(text: &str, parts: &[&str]) -> Option<String> {
     let has = |line: &&str| parts.iter().all(|part| line.contains(part));
-    // One that is being written has no end yet.
+    // The last line may be incomplete.
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     whole.lines().find(has).map(str::to_owned)
 }

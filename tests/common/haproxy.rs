@@ -1,5 +1,4 @@
-//! A real HAProxy that was started with a configuration of ours: `HAPROXY_BIN`, else the one that is
-//! installed. It ends with its guard.
+//! A real HAProxy with a generated configuration: `HAPROXY_BIN`, or else the installed one. Dropping it kills it.
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "this is a test")]
 
@@ -34,7 +33,7 @@ use tempfile::TempDir;
 #[derive(Debug)]
 pub struct HAProxy {
     folder: TempDir,
-    /// It adds backends.
+    /// Whether HAProxy can add backends at run time.
     adds: bool,
     /// How long requests wait for a container.
     wait: Duration,
@@ -44,22 +43,22 @@ pub struct HAProxy {
 }
 
 impl HAProxy {
-    /// `None`, and said so, where there is none. Its ports are moved to free ones.
+    /// Starts HAProxy with its ports replaced by free ones. Returns `None` and records the skip if there is none.
     pub async fn start(config: &Config) -> Option<Self> {
         Self::start_with(config, story::frame().wait, &[], true).await
     }
 
-    /// The same, as one that has no Lua.
+    /// Starts HAProxy as if it had no Lua.
     pub async fn start_without_lua(config: &Config) -> Option<Self> {
         Self::start_with(config, story::frame().wait, &[], false).await
     }
 
-    /// The same; requests wait for a container for so long.
+    /// Starts HAProxy so that requests wait for a container for this time.
     pub async fn start_with_wait(config: &Config, wait: Duration) -> Option<Self> {
         Self::start_with(config, wait, &[], true).await
     }
 
-    /// The same, where `X-Forwarded-*` of these networks is believed.
+    /// Starts HAProxy so that it trusts `X-Forwarded-*` of clients in these networks.
     pub async fn start_trusting(config: &Config, trusted: &[&str]) -> Option<Self> {
         Self::start_with(config, story::frame().wait, trusted, true).await
     }
@@ -76,7 +75,7 @@ impl HAProxy {
         let bound = BTreeMap::new();
         let mut haproxy = Self { folder, adds, wait, requeue: None, proxy: None, bound };
         let mut proxy = Proxy::open(haproxy.settings(bin)).await.unwrap();
-        // Tests run side by side.
+        // Tests run concurrently, so each has its own key.
         let key = name::hash(&haproxy.folder.path().display().to_string());
         let build = Build { has_lua, ..proxy.build() };
         haproxy.requeue = Requeue::of(build, &haproxy.frame().base, key);
@@ -92,7 +91,7 @@ impl HAProxy {
         Some(haproxy)
     }
 
-    /// Where a public port is.
+    /// Returns the port that a public port is bound to.
     pub fn bound(&self, public: NonZeroU16) -> u16 {
         self.bound[&public].get()
     }
@@ -135,7 +134,7 @@ impl HAProxy {
     }
 }
 
-/// It leads a group of its own, workers and all.
+/// Kills HAProxy with its workers: it leads its own process group.
 impl Drop for HAProxy {
     fn drop(&mut self) {
         let pid = self.proxy.as_ref().and_then(Proxy::pid);
@@ -145,7 +144,7 @@ impl Drop for HAProxy {
     }
 }
 
-/// The program, `None` and said so where there is none. Where CI is set there must be one.
+/// Returns the program. Returns `None` and records the skip if there is none, which fails if CI is set.
 pub fn bin() -> Option<PathBuf> {
     let given = std::env::var("HAPROXY_BIN").ok();
     let usual = ["haproxy", "/usr/sbin/haproxy"].map(str::to_owned);
@@ -165,7 +164,7 @@ fn free_port() -> NonZeroU16 {
     NonZeroU16::new(port).unwrap()
 }
 
-/// Whether it is new enough to add backends while it runs.
+/// Returns whether this HAProxy can add backends at run time.
 pub async fn adds_backends(bin: &Path) -> bool {
     let version = docker_glue::haproxy::version::query_version(bin).await.unwrap();
     Provisioning::for_version(version, &BaseConfig::BuiltIn { drop_to: None })

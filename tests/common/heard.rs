@@ -1,4 +1,4 @@
-//! What a process wrote so far.
+//! The output of a process so far.
 
 use std::{
     io::Read,

@@ -1,5 +1,5 @@
-//! What live tests share: a Docker engine, containers and networks that clean up after themselves,
-//! and waiting for what shall become true.
+//! Shared parts of live tests: a Docker engine, containers and networks that are removed when they are dropped, and
+//! waiting for a condition.
 //!
 //! ```ignore
 //! let Some(docker) = common::docker() else { return };
@@ -51,16 +51,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Far more than anything takes; a test that waits for this long has failed.
+/// The limit of each wait. It is far longer than any step takes, so a test that reaches it has failed.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Containers with this label, and a value that only this test has, take part.
+/// A label with a value that is unique to a test. The programs under test only use containers that have it.
 pub const CONSTRAINT: &str = "docker-glue-test";
 
-/// Between two looks.
+/// The delay between two attempts of a wait.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// The machine's engine, or the one that `DOCKER_HOST` names; `None`, and said so, if there is none. Where CI is set there must be one.
+/// Returns the machine's engine, or the one that `DOCKER_HOST` names. Returns `None` and records the skip if it does
+/// not answer, which fails if CI is set.
 pub fn docker() -> Option<Docker> {
     let docker = Docker { host: None };
     if docker.command(&["version"]).output().is_ok_and(|output| output.status.success()) {
@@ -70,7 +71,7 @@ pub fn docker() -> Option<Docker> {
     None
 }
 
-/// The same where root is needed, as what runs in a container is root, and so are its files.
+/// Returns the engine if the test runs as root, because processes in containers and their files belong to root.
 pub fn docker_as_root() -> Option<Docker> {
     if nix::unistd::geteuid().is_root() {
         return docker();
@@ -79,7 +80,7 @@ pub fn docker_as_root() -> Option<Docker> {
     None
 }
 
-/// Whether a program is installed; it is said if not. Where CI is set it must be.
+/// Returns whether a program is installed, and records the skip if it is not, which fails if CI is set.
 pub fn has(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let has = std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
@@ -89,27 +90,27 @@ pub fn has(program: &str) -> bool {
     has
 }
 
-/// Reports that the running test is skipped: on standard error, and as a line of `target/skipped`, which
-/// `tests/all.sh` prints at the end.
+/// Reports that the running test is skipped: on standard error, and as a line of `target/skipped`, which `tests/all.sh`
+/// prints at the end.
 ///
 /// # Panics
-/// Where CI is set, as no test may be skipped there.
+/// If CI is set, as no test may be skipped there.
 pub fn record_skip(reason: &str) {
     assert!(std::env::var_os("CI").is_none(), "{reason}, and CI is set");
     let thread = std::thread::current();
     let test = thread.name().unwrap_or("unnamed");
     let line = format!("{}::{test}: {reason}\n", env!("CARGO_CRATE_NAME"));
-    // Not `eprintln!`, which is kept back when a test passes.
+    // The output of `eprintln!` would be suppressed for a test that passes.
     std::io::stderr().write_all(format!("skipped: {line}").as_bytes()).unwrap();
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("skipped");
     let file = File::options().append(true).create(true).open(path);
     file.unwrap().write_all(line.as_bytes()).unwrap();
 }
 
-/// Waits for an answer.
+/// Waits until `ask` returns a value.
 ///
 /// # Panics
-/// When there is none within the deadline.
+/// If `ask` returns none within the deadline.
 pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let end = Instant::now() + DEADLINE;
     loop {
@@ -121,10 +122,10 @@ pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T 
     }
 }
 
-/// The same where nothing is async.
+/// Waits until `ask` returns a value, without async.
 ///
 /// # Panics
-/// When there is none within the deadline.
+/// If `ask` returns none within the deadline.
 pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + DEADLINE;
     loop {
@@ -136,7 +137,7 @@ pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Starts containers side by side; they are removed so as well.
+/// Starts containers concurrently; they are also removed concurrently.
 pub fn start(runs: Vec<Run>) -> Fleet {
     let started = std::thread::scope(|scope| {
         let threads: Vec<_> = runs.into_iter().map(|run| scope.spawn(|| run.start())).collect();
@@ -145,7 +146,7 @@ pub fn start(runs: Vec<Run>) -> Fleet {
     Fleet(started.into_iter().map(Result::unwrap).collect())
 }
 
-/// Containers that go with their guard, all at once.
+/// Containers that are all removed when this is dropped.
 #[derive(Debug)]
 pub struct Fleet(Vec<Container>);
 
@@ -167,21 +168,21 @@ impl Drop for Fleet {
     }
 }
 
-/// Runs beside the test, whose docker commands would hold it up on the same thread.
+/// Runs a task on another thread, because the docker commands of the test would block it on the same one.
 pub fn aside(task: impl Future<Output = ()> + Send + 'static) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     std::thread::spawn(move || runtime.block_on(task));
 }
 
-/// A name that no other test has, nor another run of this one.
+/// Returns a name that no other test or test run uses.
 pub fn unique(name: &str) -> String {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     format!("docker-glue-test-{}-{number}-{name}", std::process::id())
 }
 
-/// The image of examples/whoami, made at first use; `docker-glue-whoami:test-health` is there then
-/// too.
+/// Returns the image of examples/whoami, which is built at the first use together with
+/// `docker-glue-whoami:test-health`.
 pub fn image() -> &'static str {
     static MADE: OnceLock<()> = OnceLock::new();
     MADE.get_or_init(|| {
@@ -191,10 +192,10 @@ pub fn image() -> &'static str {
     "docker-glue-whoami:test"
 }
 
-/// The docker command, on one engine.
+/// The docker command for one engine.
 #[derive(Debug, Clone)]
 pub struct Docker {
-    /// `None` is the one that the environment names.
+    /// `None` is the engine that the environment names.
     host: Option<String>,
 }
 
@@ -203,21 +204,21 @@ impl Docker {
         Self { host: Some(host.into()) }
     }
 
-    /// As `--docker-url` takes it.
+    /// Returns the URL as a value of `--docker-url`.
     pub fn url(&self) -> String {
         let named = self.host.clone().or_else(|| std::env::var("DOCKER_HOST").ok());
         named.unwrap_or_else(|| "unix:///var/run/docker.sock".to_owned())
     }
 
-    /// Where it listens on this machine.
+    /// Returns the path of its socket on this machine.
     pub fn socket(&self) -> PathBuf {
         self.url().strip_prefix("unix://").expect("an engine with a socket here").into()
     }
 
-    /// Runs a docker command and returns what it printed.
+    /// Runs a docker command and returns its output.
     ///
     /// # Panics
-    /// When it fails.
+    /// If the command fails.
     pub fn cli(&self, arguments: &[&str]) -> String {
         let output = self.command(arguments).output().unwrap();
         let error = String::from_utf8_lossy(&output.stderr);
@@ -225,11 +226,11 @@ impl Docker {
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
-    /// Waits until this engine of a test's own answers, and gives it whoami's image of the machine's engine. `folder` is
-    /// the test's own, with the engine's `log`.
+    /// Waits until this engine of a test answers, and loads whoami's image from the machine's engine. `folder` is the
+    /// test's folder, which contains the engine's `log`.
     ///
     /// # Panics
-    /// When it does not answer in time.
+    /// If the engine does not answer in time.
     pub fn until_ready(&self, folder: &Path) {
         let end = Instant::now() + DEADLINE;
         while !self.command(&["version"]).output().is_ok_and(|output| output.status.success()) {
@@ -244,7 +245,7 @@ impl Docker {
         std::fs::remove_file(file).unwrap();
     }
 
-    /// A container to be started; it is removed when its guard goes.
+    /// Returns a container to start, which is removed when it is dropped.
     pub fn run(&self, name: &str) -> Run {
         let name = unique(name);
         Run {
@@ -256,12 +257,12 @@ impl Docker {
         }
     }
 
-    /// A bridge network; it is removed when its guard goes, which must be after its containers'.
+    /// Creates a bridge network, which is removed when it is dropped. Its containers must be dropped before.
     pub fn network(&self, name: &str) -> Network {
         self.network_with(name, &[])
     }
 
-    /// One made with further options.
+    /// Creates a network with further options.
     pub fn network_with(&self, name: &str, options: &[&str]) -> Network {
         let name = unique(name);
         self.cli(&[&["network", "create"], options, &[&name]].concat());
@@ -292,7 +293,7 @@ impl Run {
         self.option(&["--label", &format!("{name}={value}")])
     }
 
-    /// Several in one text: `glue_http_80_host=a.test glue_http_80_prefix=x`.
+    /// Adds several labels in one text: `glue_http_80_host=a.test glue_http_80_prefix=x`.
     pub fn labels(self, labels: &str) -> Self {
         labels.split_whitespace().fold(self, |run, label| run.option(&["--label", label]))
     }
@@ -305,26 +306,26 @@ impl Run {
         self.option(&["--network", &network.name])
     }
 
-    /// Options of `docker run`.
+    /// Adds options of `docker run`.
     pub fn option(mut self, options: &[&str]) -> Self {
         self.options.extend(options.iter().map(ToString::to_string));
         self
     }
 
-    /// Another image than whoami's.
+    /// Uses another image than whoami's.
     pub fn image(mut self, image: &str) -> Self {
         image.clone_into(&mut self.image);
         self
     }
 
-    /// Without a host name of its own, which a container on another one's network cannot have.
+    /// Removes the host name: a container on another container's network cannot have its own.
     pub fn bare(mut self) -> Self {
         let at = self.options.iter().position(|option| option == "--hostname");
         drop(at.map(|at| self.options.drain(at..at + 2)));
         self
     }
 
-    /// Arguments of the program in the container.
+    /// Adds arguments of the program in the container.
     pub fn arguments(mut self, arguments: &[&str]) -> Self {
         self.arguments.extend(arguments.iter().map(ToString::to_string));
         self
@@ -334,14 +335,14 @@ impl Run {
         self.begin(&["run", "--detach"])
     }
 
-    /// Made and not started.
+    /// Creates the container without starting it.
     pub fn create(self) -> Container {
         self.begin(&["create"])
     }
 
     fn begin(self, verb: &[&str]) -> Container {
         let Self { docker, name, image, options, arguments } = self;
-        // The guard first: a container that could not start has to go too.
+        // The guard comes first: a container that could not start has to be removed too.
         let mut container = Container { docker, name, id: String::new() };
         let words = verb.iter().copied();
         let words = words.chain(options.iter().map(String::as_str)).chain([image.as_str()]);
@@ -351,7 +352,7 @@ impl Run {
     }
 }
 
-/// A container that goes with its guard.
+/// A container, which is removed when it is dropped.
 #[derive(Debug)]
 pub struct Container {
     docker: Docker,
@@ -360,18 +361,18 @@ pub struct Container {
 }
 
 impl Container {
-    /// `web.docker(&["pause"])` is `docker pause <web>`.
+    /// Runs a docker command on it: `web.docker(&["pause"])` is `docker pause <web>`.
     pub fn docker(&self, verb: &[&str]) -> String {
         let words: Vec<_> = verb.iter().copied().chain([self.id.as_str()]).collect();
         self.docker.cli(&words)
     }
 
-    /// Its IPv4 address on a network.
+    /// Returns its IPv4 address on a network.
     pub fn address(&self, network: &Network) -> std::net::Ipv4Addr {
         self.place(network, "IPAddress").parse().unwrap()
     }
 
-    /// What Docker says of its place on a network: `Gateway`, `GlobalIPv6Address`, …
+    /// Returns a property of its endpoint on a network: `Gateway`, `GlobalIPv6Address`, …
     pub fn place(&self, network: &Network, what: &str) -> String {
         let text = format!("(index .NetworkSettings.Networks {:?})", network.name);
         self.docker(&["inspect", "--format", &format!("{{{{{text}.{what}}}}}")])
@@ -384,7 +385,7 @@ impl Drop for Container {
     }
 }
 
-/// A network that goes with its guard.
+/// A network, which is removed when it is dropped.
 #[derive(Debug)]
 pub struct Network {
     docker: Docker,

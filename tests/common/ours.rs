@@ -1,4 +1,4 @@
-//! Whether a configuration has only lines of our making, whatever the labels said.
+//! Checks that a configuration contains only lines that the templates generate, whatever the labels contain.
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "this is a test")]
 
@@ -10,7 +10,7 @@ use docker_glue::{
 };
 use std::{collections::BTreeSet, sync::LazyLock, time::Instant};
 
-/// Uses every part of the templates.
+/// A story that uses every part of the templates.
 const EVERYTHING: &str = "
     a 172.17.0.2 glue_http_80_host=a.test,*.a.test glue_http_80_check=/x glue_http_80_retry=off
     b 172.17.0.3 glue_http_ports=80
@@ -23,14 +23,14 @@ pub fn files(world: &World) -> ConfigFiles {
     files_after(DecideState::default(), world)
 }
 
-/// The files of a world that comes after others.
+/// Returns the files of a world after earlier decisions.
 pub fn files_after(memory: DecideState, world: &World) -> ConfigFiles {
     let decided = decide(world, memory, Instant::now(), &story::rules());
     render_files(&story::config(&decided.routes), &story::frame())
 }
 
 /// # Panics
-/// At the first line that is not ours.
+/// At the first line that the templates do not generate.
 pub fn assert_ours(files: &ConfigFiles) {
     for line in files.config.lines() {
         assert!(is_ours(line), "not a line of ours: {line:?}");
@@ -69,7 +69,7 @@ fn is_name_char(c: char) -> bool {
     c.is_ascii_alphanumeric() || "_.:-".contains(c)
 }
 
-/// Numbers and content hashes differ from one configuration to the next.
+/// Masks numbers and content hashes, which differ between configurations.
 fn blank(line: &str) -> String {
     let hashed = ["default-path", "server-state-base", "description"];
     let line = match hashed.iter().find(|word| line.trim_start().starts_with(**word)) {

@@ -1,4 +1,4 @@
-//! README.md and the book, as a reader meets them: the book's pages in the order of docs/src/SUMMARY.md.
+//! The pages of README.md and of the book, in the order of docs/src/SUMMARY.md.
 
 #![allow(
     dead_code,
@@ -19,10 +19,10 @@ use std::{
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const SOURCE: &str = "docs/src";
 
-/// One file of Markdown.
+/// A Markdown file.
 #[derive(Debug, Clone)]
 pub struct Page {
-    /// As seen from the root of the repository.
+    /// The path relative to the root of the repository.
     pub path: String,
     pub text: String,
 }
@@ -55,20 +55,20 @@ impl Page {
         inside.map(block).collect()
     }
 
-    /// All that is neither in a fenced block nor generated from the code.
+    /// Returns the text without fenced blocks and without parts that are generated from the code.
     pub fn prose(&self) -> String {
         let left_out =
             Regex::new("(?s)```.*?```|<!-- generated.*?<!-- end of generated -->").unwrap();
         left_out.replace_all(&self.text, "").into_owned()
     }
 
-    /// The targets of `[text](target)`.
+    /// Returns the targets of `[text](target)`.
     pub fn links(&self) -> Vec<String> {
         let link = Regex::new(r"\]\(([^)\s]+)\)").unwrap();
         link.captures_iter(&self.prose()).map(|found| found[1].to_owned()).collect()
     }
 
-    /// The anchors of the headings, as GitHub and mdBook make them.
+    /// Returns the anchors of the headings, as GitHub and mdBook derive them.
     pub fn anchors(&self) -> Vec<String> {
         let prose = self.prose();
         let headings = prose.lines().filter(|line| line.starts_with('#'));
@@ -89,24 +89,24 @@ pub fn readme() -> Page {
     Page::read("README.md")
 }
 
-/// The pages that SUMMARY.md lists.
+/// Returns the pages that SUMMARY.md lists.
 pub fn book() -> Vec<Page> {
     let summary = Page::read(&format!("{SOURCE}/SUMMARY.md"));
     summary.links().iter().map(|link| Page::read(&format!("{SOURCE}/{link}"))).collect()
 }
 
-/// README.md, then the book.
+/// Returns README.md and then the book.
 pub fn all() -> Vec<Page> {
     [vec![readme()], book()].concat()
 }
 
-/// The text of the blocks of one kind, in order.
+/// Returns the text of the blocks of one kind, in order.
 pub fn blocks(pages: &[Page], kind: &str) -> Vec<String> {
     let all = pages.iter().flat_map(Page::blocks);
     all.filter(|block| block.kind == kind).map(|block| block.text).collect()
 }
 
-/// Every file of Markdown in the book's folder, in no order that matters.
+/// Returns every Markdown file in the book's folder, in no defined order.
 pub fn files() -> Vec<String> {
     let mut folders = vec![absolute(SOURCE)];
     let mut files = Vec::new();
@@ -124,7 +124,7 @@ pub fn files() -> Vec<String> {
     files
 }
 
-/// A container with these labels, as the pages speak of one.
+/// Returns a container with these labels, with the name and id that the pages use.
 pub fn container(labels: BTreeMap<String, String>) -> Container {
     Container {
         id: ContainerId::new("0c3fa10e29c4".to_owned() + &"0".repeat(52)),

@@ -1,5 +1,5 @@
-//! A Podman service of a test's own, in namespaces of its own: with its last process go its containers, networks, mounts
-//! and firewall rules, and the machine's own Podman is not touched.
+//! A Podman service of a test in its own namespaces. Its containers, networks, mounts and firewall rules end with its
+//! last process, and the machine's Podman is not affected.
 
 use super::{Docker, has};
 use std::{
@@ -15,7 +15,7 @@ pub struct Podman {
     service: Child,
 }
 
-/// runc, as crun refuses cgroups of both versions side by side. The limits are below those of any machine.
+/// Uses runc, because crun refuses a mix of cgroups v1 and v2. The limits are below those of any machine.
 const SETTINGS: &str = r#"
 [containers]
 default_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]
@@ -45,10 +45,10 @@ exec podman system service --time=0 "$1"
 "#;
 
 impl Podman {
-    /// With whoami's image. `None`, and said so, where there is none.
+    /// Starts the service and loads whoami's image. Returns `None` and records the skip if that is not possible.
     ///
     /// # Panics
-    /// When it does not answer in time.
+    /// If the service does not answer in time.
     pub fn start() -> Option<Self> {
         if !nix::unistd::geteuid().is_root() {
             super::record_skip("needs root");
@@ -77,7 +77,7 @@ impl Podman {
         Some(podman)
     }
 
-    /// The docker command on its Docker-compatible socket.
+    /// Returns the docker command on the Docker-compatible socket.
     pub fn docker(&self) -> Docker {
         Docker::at(url(self.folder.path()))
     }

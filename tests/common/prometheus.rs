@@ -1,4 +1,4 @@
-//! promtool, and what a Prometheus would read.
+//! promtool, and the metrics as Prometheus reads them.
 
 use super::{
     balancer::{Answer, Request},
@@ -12,7 +12,7 @@ use std::{
     sync::OnceLock,
 };
 
-/// `None`, and said so, where it cannot be had.
+/// Returns the path of promtool. Returns `None` and records the skip if it cannot be obtained.
 pub fn promtool() -> Option<&'static str> {
     static PLACE: OnceLock<Option<String>> = OnceLock::new();
     let text = PLACE.get_or_init(|| {
@@ -28,10 +28,10 @@ pub fn promtool() -> Option<&'static str> {
     text.as_deref()
 }
 
-/// `promtool check metrics`, whose every word is a complaint.
+/// Runs `promtool check metrics`. Any output is a complaint.
 ///
 /// # Panics
-/// When it complains.
+/// If promtool complains.
 pub fn check(promtool: &str, text: &str) {
     let mut command = Command::new(promtool);
     command.args(["check", "metrics"]).stdin(Stdio::piped());
@@ -43,17 +43,17 @@ pub fn check(promtool: &str, text: &str) {
     assert!(output.status.success() && cow.trim().is_empty(), "{cow}\nof\n{text}");
 }
 
-/// Runs promtool on files of ours.
+/// Runs promtool on files of the project.
 ///
 /// # Panics
-/// When it fails.
+/// If promtool fails.
 pub fn run(promtool: &str, words: &[&str]) {
     let output = Command::new(promtool).args(words).output().unwrap();
     let bytes = [&output.stdout[..], &output.stderr].concat();
     assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&bytes));
 }
 
-/// `GET /metrics` on this machine.
+/// Sends `GET /metrics` to a port of this machine.
 pub fn scrape(port: u16) -> std::io::Result<Answer> {
     ask(port, "GET", "/metrics")
 }
@@ -63,7 +63,7 @@ pub fn ask(port: u16, method: &str, path: &str) -> std::io::Result<Answer> {
     Request::to(addr, method, "localhost", path).send()
 }
 
-/// The numbers of a scrape, by series as it is written.
+/// The values of a scrape, by series in their written form.
 #[derive(Debug, Default)]
 pub struct Series(pub BTreeMap<String, f64>);
 
@@ -77,24 +77,24 @@ impl Series {
         Self(lines.filter_map(line).collect())
     }
 
-    /// The names of their metrics.
+    /// Returns the names of the metrics.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(|series| series.split('{').next().unwrap())
     }
 
     /// # Panics
-    /// When there is no such series.
+    /// If there is no such series.
     pub fn get(&self, series: &str) -> f64 {
         *self.0.get(series).unwrap_or_else(|| panic!("no {series} in {:#?}", self.0))
     }
 
-    /// Whether it counts so many.
+    /// Returns whether the series has this count.
     pub fn is(&self, series: &str, count: u32) -> bool {
         (self.get(series) - f64::from(count)).abs() < 0.5
     }
 }
 
-/// Scrapes until this is so, and returns the numbers.
+/// Scrapes until the condition is true, and returns the values.
 pub fn until(what: &str, port: u16, is_so: impl Fn(&Series) -> bool) -> Series {
     wait_for(what, || {
         let answer = scrape(port).ok().filter(|answer| answer.status == 200)?;

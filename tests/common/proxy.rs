@@ -1,5 +1,5 @@
-//! A socket in front of an engine's socket that writes down what is asked, and can be told to cut
-//! all connections, to refuse new ones for a while, or to know of no container for once.
+//! A socket in front of an engine's socket that records requests. It can close all connections, refuse new ones for a
+//! while, and return an empty container list once.
 
 use std::{
     path::{Path, PathBuf},
@@ -19,7 +19,7 @@ use tokio::{
 pub struct Proxy {
     folder: TempDir,
     shared: Arc<Shared>,
-    /// Gone, it stops the proxy.
+    /// Dropping this stops the proxy.
     _stop: oneshot::Sender<()>,
 }
 
@@ -29,7 +29,7 @@ struct Shared {
     asked: Mutex<Vec<String>>,
     cut: Notify,
     refuses: AtomicBool,
-    /// How many of the next whole lists are empty, and how many were.
+    /// The number of the next whole lists that will be empty, and the number that were.
     to_forget: AtomicUsize,
     forgotten: AtomicUsize,
 }
@@ -64,27 +64,27 @@ impl Proxy {
         format!("unix://{}/proxy.sock", self.folder.path().display())
     }
 
-    /// The paths asked for so far, queries and all.
+    /// Returns the paths of all requests so far, with their queries.
     pub fn asked(&self) -> Vec<String> {
         self.shared.asked.lock().unwrap().clone()
     }
 
-    /// Ends all connections there are.
+    /// Closes all current connections.
     pub fn cut(&self) {
         self.shared.cut.notify_waiters();
     }
 
-    /// Whether connections that are made from now on end at once.
+    /// Sets whether new connections are closed at once.
     pub fn refuse(&self, refuses: bool) {
         self.shared.refuses.store(refuses, Ordering::SeqCst);
     }
 
-    /// The next whole list of containers is empty.
+    /// Makes the next whole list of containers empty.
     pub fn forget_once(&self) {
         self.shared.to_forget.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// How many lists were empty.
+    /// Returns how many lists were empty.
     pub fn forgotten(&self) -> usize {
         self.shared.forgotten.load(Ordering::SeqCst)
     }
@@ -121,7 +121,7 @@ async fn serve(listener: UnixListener, shared: Arc<Shared>) {
 const NOBODY: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\
     Content-Length: 3\r\nConnection: close\r\n\r\n[]\n";
 
-/// One connection carries one question, as bollard keeps none open.
+/// Answers the one request of a connection, because bollard keeps no connection open.
 async fn pass_on(mut client: UnixStream, shared: &Shared) -> std::io::Result<()> {
     let mut head = vec![0; 16 * 1024];
     let length = client.read(&mut head).await?;

@@ -1,4 +1,4 @@
-//! What Docker says of a few containers: `tests/template/roster.json`.
+//! Docker's descriptions of a few containers: `tests/template/roster.json`.
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test takes what it needs")]
 

@@ -1,8 +1,7 @@
-//! An HAProxy that is a value behind two sockets, with the quirks that were measured on real ones: the
-//! stats socket of its worker and the master's, and a program that finds every configuration good.
+//! A simulated HAProxy behind two sockets, the stats socket of its worker and the master's, with the quirks that were
+//! measured on real ones; and a program that accepts every configuration.
 //!
-//! Somebody else's hand and every loss are the test's to choose. What it has after a reload is read from
-//! the files, as they stand on disk.
+//! The test decides about changes by other programs and about every failure. A reload reads the files that are on disk.
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "this is a test")]
 
@@ -24,12 +23,12 @@ use tokio::{
     net::{UnixListener, UnixStream},
 };
 
-/// How it answers `reload`.
+/// How the master answers `reload`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Master {
-    /// Not at all, and it is done after `show proc` was asked so many times: 2.6.
+    /// The master does not answer. The reload is complete after this number of `show proc` commands: 2.6.
     Asynchronous(u32),
-    /// When it is done: from 2.7 on.
+    /// The master answers when the reload is complete: 2.7 and later.
     Synchronous,
 }
 
@@ -47,20 +46,20 @@ pub struct State {
     pub reloads: u32,
     pending: Option<u32>,
     failed: u32,
-    /// So many reloads fail from now on.
+    /// This number of the next reloads fails.
     pub broken: u32,
-    /// The connection is lost after so many commands, and whether the last one was obeyed.
+    /// The connection is lost after this number of commands, and whether the last one was executed.
     pub cut: Option<(usize, bool)>,
-    /// So many deletions are refused from now on, as if connections remained.
+    /// This number of the next deletions is refused, as if connections remained.
     pub busy: u32,
     /// The stats socket does not answer.
     pub mute: bool,
-    /// Until the next reload it says that it obeys, and does not.
+    /// Until the next reload commands are acknowledged but not executed.
     pub deaf: bool,
     config: PathBuf,
 }
 
-/// What a worker has. Of a map's entries the first with a key counts.
+/// The state of a worker. Of several map entries with one key the first applies.
 #[derive(Debug, Clone, Default)]
 pub struct Worker {
     skeleton: String,
@@ -130,12 +129,12 @@ impl Sim {
         change(&mut self.state.lock().unwrap())
     }
 
-    /// What the worker has, as it would say it.
+    /// Returns the state of the worker.
     pub fn observe(&self) -> ObservedState {
         self.change(|state| state.worker.observe())
     }
 
-    /// What anyone's reload would give.
+    /// Returns the state that a reload would lead to.
     pub fn stored(&self) -> ObservedState {
         Worker::read(&self.path("haproxy.cfg")).observe()
     }
@@ -147,7 +146,7 @@ async fn listen(listener: UnixListener, state: Arc<Mutex<State>>, is_worker: boo
     }
 }
 
-/// One connection: it stays for more commands only after `prompt`.
+/// Serves one connection. It accepts further commands only after `prompt`.
 async fn serve(
     stream: UnixStream,
     state: Arc<Mutex<State>>,
@@ -155,7 +154,7 @@ async fn serve(
 ) -> std::io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut lines = BufReader::new(read).lines();
-    // A connection stays with the worker that it began with.
+    // A connection stays with the worker that it was opened to.
     let pid = state.lock().unwrap().pid;
     let mut prompt = "";
     while let Some(line) = lines.next_line().await? {
@@ -175,7 +174,7 @@ async fn serve(
 }
 
 impl State {
-    /// `None`: the connection is lost.
+    /// Returns `None` if the connection is lost.
     fn answer(&mut self, line: &str, is_worker: bool, pid: u32) -> Option<String> {
         if !is_worker {
             return self.master(line);
@@ -225,7 +224,7 @@ impl State {
         }
     }
 
-    /// A new worker takes what is on disk; the old one's connections talk to the wall.
+    /// Starts a new worker with the files on disk. Commands on the old worker's connections have no effect.
     pub fn load(&mut self) {
         self.reloads += 1;
         if 0 < self.broken {
@@ -255,7 +254,7 @@ impl State {
     }
 }
 
-/// Blanks separate, a backslash takes the next character as it is, and a `;` would end the command.
+/// Splits a command at blanks. A backslash escapes the next character. A `;` would begin another command.
 fn words(line: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut chars = line.chars();
@@ -437,7 +436,7 @@ impl Worker {
         observed
     }
 
-    /// From the configuration and the generation of files that it names.
+    /// Reads the configuration and the generation that it refers to.
     fn read(config: &Path) -> Self {
         let text = fs::read_to_string(config).unwrap_or_default();
         let mut worker = Self::default();
@@ -474,14 +473,14 @@ impl Worker {
 }
 
 fn server(address: &str, id: &str, weight: &str) -> Server {
-    // A socket that has no address is shown so.
+    // HAProxy shows a Unix socket, which has no IP address, in this form.
     let (ip, port) = address.rsplit_once(':').unwrap_or(("-", "0"));
     let ip = ip.trim_matches(['[', ']']);
     let address = (ip.to_owned(), port.to_owned());
     Server { id: id.to_owned(), address, weight: weight.to_owned(), admin: 0, up: true }
 }
 
-/// The longest key that the question begins with.
+/// Returns the entry with the longest key that is a prefix of the question.
 fn look_up(entries: &[(String, String)], question: &str) -> String {
     let fit = entries.iter().rev().filter(|(key, _)| question.starts_with(key.as_str()));
     match fit.max_by_key(|(key, _)| key.len()) {

@@ -1,7 +1,7 @@
-//! Networks that have IPv6 and nothing else, from an engine that gives every network of its own
-//! drivers IPv4 too (those before 28 do): a network driver, as engines take them from plugins.
+//! Networks with IPv6 only, for engines whose own drivers give every network IPv4 too (before 28): a network driver as
+//! a plugin of the engine.
 //!
-//! It serves one container: a pair of interfaces, one end in the container, the other on the host.
+//! It serves one container with a veth pair: one end in the container, the other on the host.
 
 use super::{Docker, Network, unique};
 use std::{
@@ -12,10 +12,10 @@ use std::{
     process::Command,
 };
 
-/// Where engines look for plugins.
+/// The folder in which engines look for plugins.
 const FOLDER: &str = "/run/docker/plugins";
 
-/// The driver, as long as its engine may ask for it.
+/// The driver. It must live as long as its engine may call it.
 #[derive(Debug)]
 pub struct Six {
     name: String,
@@ -43,17 +43,17 @@ impl Six {
         six
     }
 
-    /// A network of this driver. The engine is to keep its own hands off addresses.
+    /// Creates a network of this driver. The engine must not assign addresses itself.
     pub fn network(&self, docker: &Docker) -> Network {
         docker.network_with("six", &["--driver", &self.name, "--ipam-driver", "null"])
     }
 
-    /// The container's address.
+    /// Returns the container's address.
     pub fn address(&self) -> Ipv6Addr {
         self.filled("PREFIX::2").parse().unwrap()
     }
 
-    /// What it says to each question of an engine; `{}` to all others.
+    /// Returns the answer to each request of an engine; all others get `{}`.
     fn answers(&self) -> [(&'static str, String); 4] {
         [
             ("/Plugin.Activate", r#"{"Implements": ["NetworkDriver"]}"#),
@@ -84,12 +84,12 @@ impl Six {
 impl Drop for Six {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.socket);
-        // The other end goes with it, wherever it is.
+        // The other end is removed with it, in any namespace.
         let _ = Command::new("ip").args(["link", "delete", &self.filled("HOST")]).output();
     }
 }
 
-/// One connection carries one question.
+/// Answers the one request of a connection.
 fn answer(mut stream: UnixStream, answers: &[(&str, String)]) -> io::Result<()> {
     let mut request = vec![0; 64 * 1024];
     let length = stream.read(&mut request)?;

@@ -1,5 +1,5 @@
-//! An sshd of a test's own on the loopback, beside whatever the machine has: its own keys, its own
-//! configuration, and an ssh that knows them. It runs commands as the user who runs the test.
+//! An sshd of a test on the loopback interface, independent of the machine's: it has its own keys and configuration,
+//! and an ssh client that knows them. It runs commands as the user of the test.
 
 use super::{balancer::free_port, wait_for};
 use nix::{
@@ -25,12 +25,12 @@ pub struct Sshd {
 }
 
 impl Sshd {
-    /// `None`, and said so, where there is none.
+    /// Starts an sshd. Returns `None` and records the skip if there is none.
     pub fn start() -> Option<Self> {
         Self::with("")
     }
 
-    /// With further lines of `sshd_config`.
+    /// Starts an sshd with further lines of `sshd_config`.
     pub fn with(lines: &str) -> Option<Self> {
         let (Some(sshd), Some(ssh)) = (program("sshd"), program("ssh")) else {
             super::record_skip("no sshd and ssh are here");
@@ -53,12 +53,13 @@ impl Sshd {
         format!("ssh://{}@127.0.0.1:{}", user(), self.port)
     }
 
-    /// The same by a name that only the client's configuration knows, once [`Self::place_host`] has said where it is.
+    /// Returns the URL with a host name that only the client's configuration defines. [`Self::place_host`] sets its
+    /// address.
     pub fn url_by_name(&self) -> String {
         format!("ssh://{}@{NAME}:{}", user(), self.port)
     }
 
-    /// That name is at this address of the loopback from now on.
+    /// Maps that name to this loopback address.
     pub fn place_host(&self, address: &str) {
         self.use_key("user");
         let mut config = fs::read_to_string(self.file("config")).unwrap();
@@ -68,14 +69,14 @@ impl Sshd {
         fs::write(self.file("config"), config).unwrap();
     }
 
-    /// A PATH whose ssh knows this sshd.
+    /// Returns a PATH whose ssh knows this sshd.
     pub fn path(&self) -> OsString {
         let remaining = std::env::var_os("PATH").unwrap_or_default();
         let folders = [self.file("bin")].into_iter().chain(std::env::split_paths(&remaining));
         std::env::join_paths(folders).unwrap()
     }
 
-    /// The client takes this for the host's key; no file of that name: it knows none.
+    /// Makes the client accept the key in this file as the host's. If there is no such file, the client knows no key.
     pub fn know_host(&self, file: &str) {
         let key = fs::read_to_string(self.file(file)).unwrap_or_default();
         let line = format!("[127.0.0.1]:{} {key}", self.port);
@@ -83,7 +84,7 @@ impl Sshd {
             .unwrap();
     }
 
-    /// The client logs in with this key: `user`, which may, or `stranger`.
+    /// Makes the client log in with this key: `user`, which is authorized, or `stranger`.
     pub fn use_key(&self, key: &str) {
         let config = format!(
             "IdentityFile {}\nIdentitiesOnly yes\nIdentityAgent none\n\
@@ -94,7 +95,7 @@ impl Sshd {
         fs::write(self.file("config"), config).unwrap();
     }
 
-    /// Ends all connections there are.
+    /// Ends all current connections.
     pub fn cut(&self) {
         let sessions = children(self.process.id());
         assert!(!sessions.is_empty(), "nobody is connected");
@@ -135,7 +136,7 @@ impl Drop for Sshd {
 fn serve(sshd: &Path, folder: &Path, port: u16, lines: &str) -> Child {
     let at = |name: &str| folder.join(name).display().to_string();
     fs::copy(at("user.pub"), at("authorized_keys")).unwrap();
-    // As root it goes through PAM, as the machine's own would: without, a locked account is refused.
+    // As root the test uses PAM, as the machine's sshd would: without PAM a locked account is refused.
     let pam = if geteuid().is_root() { "yes" } else { "no" };
     let config = format!(
         "ListenAddress 127.0.0.1:{port}\nListenAddress 127.0.0.2:{port}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\n\
@@ -148,7 +149,7 @@ fn serve(sshd: &Path, folder: &Path, port: u16, lines: &str) -> Child {
     let engine = engine.map(|url| format!("SetEnv DOCKER_HOST={url}\n")).unwrap_or_default();
     fs::write(at("sshd_config"), config + &engine + lines).unwrap();
     if geteuid().is_root() {
-        // Where it locks up the part of it that talks to strangers; the system's service makes it.
+        // sshd's privilege separation needs this folder, which the system's service creates.
         fs::create_dir_all("/run/sshd").unwrap();
     }
     let mut command = Command::new(sshd);
@@ -166,7 +167,7 @@ fn user() -> String {
     User::from_uid(geteuid()).unwrap().unwrap().name
 }
 
-/// sshd wants to be called by its whole path.
+/// sshd must be started by its absolute path.
 fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let sbin = ["/usr/sbin", "/sbin"].map(PathBuf::from);

@@ -1,4 +1,4 @@
-//! A world told in lines, as a person would tell it:
+//! A world described in lines of text:
 //!
 //! ```text
 //! network back overlay
@@ -43,7 +43,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The story's world. Containers are as old as their line is high.
+/// Returns the story's world. A container's age is the position of its line: the first line is the oldest.
 pub fn world(story: &str) -> World {
     let mut world = World::default();
     world
@@ -65,7 +65,7 @@ pub fn world(story: &str) -> World {
     world
 }
 
-/// The same, where containers that are as they were in the world before are the very same.
+/// Returns the story's world. Containers that are unchanged since the world before are shared with it.
 pub fn next_world(before: &World, story: &str) -> World {
     let mut world = world(story);
     for (id, container) in &mut world.containers {
@@ -145,7 +145,7 @@ pub fn rules() -> Rules {
     }
 }
 
-/// As a state directory has one.
+/// A fixed key in place of the one in a state directory.
 const KEY: u64 = 7;
 
 pub fn frame() -> RenderContext {
@@ -171,12 +171,13 @@ pub fn frame() -> RenderContext {
     }
 }
 
-/// What the story asks for when nothing came before it.
+/// Returns the routes that the story requires without any history.
 pub fn routes(story: &str) -> Routes {
     decide(&world(story), DecideState::default(), Instant::now(), &rules()).routes
 }
 
-/// For an HAProxy that adds backends while it runs (3.4 and later), or one that needs spare ones.
+/// Returns the context for an HAProxy that can add backends at run time (3.4 and later), or for one that needs spare
+/// ones.
 pub fn frame_for(adds: bool) -> RenderContext {
     let newest = Version { major: 3, minor: 4 };
     let base = frame().base;
@@ -184,17 +185,17 @@ pub fn frame_for(adds: bool) -> RenderContext {
     RenderContext { provisioning: growth, ..frame() }
 }
 
-/// What HAProxy would be started with.
+/// Returns the configuration that HAProxy would be started with.
 pub fn config(routes: &Routes) -> Config {
     started(routes, 1, false)
 }
 
-/// The same with so many spare backends, or without where it adds them.
+/// Returns the same with this number of spare backends, or with none if HAProxy can add backends.
 pub fn started(routes: &Routes, stock: usize, adds: bool) -> Config {
     laid_out(routes, Layout::for_new_worker(routes, if adds { 0 } else { stock }), adds)
 }
 
-/// What the HAProxy that runs would be told, and how many routes found no place in it.
+/// Returns the configuration of the running HAProxy, and the number of routes without a backend in it.
 pub fn config_within(routes: &Routes, observed: &ObservedState) -> (Config, usize) {
     let (layout, homeless) = Layout::for_running_worker(routes, observed, &BTreeSet::new());
     (laid_out(routes, layout, observed.can_add_backends()), homeless.len())

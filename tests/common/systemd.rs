@@ -1,5 +1,5 @@
-//! A machine of a test's own where systemd runs, and HAProxy is the distribution's service: a
-//! container of `tests/systemd-image.sh`. It reaches the engine over a socket, as anyone's would.
+//! A machine of a test with systemd, where HAProxy is the distribution's service: a container of
+//! `tests/systemd-image.sh`. It reaches the engine over a socket, like any other machine.
 
 use super::{
     CONSTRAINT, Container, Docker, Run,
@@ -26,7 +26,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Returns when everything has started. `None`, and said so, where none can be made.
+    /// Returns the machine when everything has started. Returns `None` and records the skip if none can be made.
     pub fn boot(docker: &Docker, name: &str) -> Option<Self> {
         let root = nix::unistd::geteuid().is_root();
         if !root || Command::new("debootstrap").arg("--version").output().is_err() {
@@ -35,14 +35,14 @@ impl Machine {
         }
         let image = image();
         let program = program();
-        // The folder, as the socket in it is another one after a restart of the engine.
+        // The folder is mounted, because the engine creates a new socket when it restarts.
         let sockets = docker.socket().canonicalize().unwrap();
         let sockets = format!("{}:/engine:ro", sockets.parent().unwrap().display());
         let container = docker
             .run(name)
             .image(image)
             .option(&["--stop-signal", "SIGRTMIN+3", "--tmpfs", "/run", "--tmpfs", "/run/lock"])
-            // The unit of haproxy has a view of its own of the file system.
+            // HAProxy's unit has its own mount namespace.
             .option(&["--cap-add", "SYS_ADMIN"])
             .option(cgroups())
             .option(&["--volume", &format!("{}:/glue:ro", program.path().display())])
@@ -54,7 +54,7 @@ impl Machine {
         Some(machine)
     }
 
-    /// docker-balancer is not among what starts again by itself.
+    /// Restarts the machine. docker-balancer does not start again by itself.
     pub fn reboot(&self) {
         self.container.docker(&["restart"]);
         self.until_up();
@@ -68,24 +68,25 @@ impl Machine {
         });
     }
 
-    /// Docker's socket, as seen in it.
+    /// Returns the path of Docker's socket in the machine.
     pub fn socket(&self) -> String {
         let name = self.docker.socket();
         format!("/engine/{}", name.file_name().unwrap().display())
     }
 
-    /// Containers with this label, as `LABEL=VALUE`, take part.
+    /// Returns the constraint `LABEL=VALUE` of the machine's containers.
     pub fn constraint(&self) -> String {
         format!("{CONSTRAINT}={}", self.constraint)
     }
 
-    /// Puts a file of ours into it.
+    /// Copies a file into the machine.
     pub fn copy(&self, file: &Path, to: &str) {
         let text = format!("{}:{to}", self.container.id);
         self.docker.cli(&["cp", file.to_str().unwrap(), &text]);
     }
 
-    /// Our units as they are packaged. What this machine adds is a drop-in: Docker's socket, and whose containers are its own.
+    /// Installs the units as they are packaged. A drop-in adds Docker's socket and the constraint to the machine's
+    /// containers.
     pub fn install_units(&self) {
         for (file, to) in [
             ("systemd/.", "/usr/lib/systemd/system/"),
@@ -114,17 +115,17 @@ impl Machine {
         self.run(&["sh", "-euc", &script]);
     }
 
-    /// A property of a unit.
+    /// Returns a property of a unit.
     pub fn show(&self, unit: &str, property: &str) -> String {
         self.run(&["systemctl", "show", unit, "--value", "--property", property]).trim().to_owned()
     }
 
-    /// Starts docker-balancer as a service; this returns when it says that it is ready.
+    /// Starts docker-balancer as a service; returns when docker-balancer has reported that it is ready.
     pub fn start_balancer(&self, options: &[&str]) {
         self.start_balancer_with(&[], options);
     }
 
-    /// The same with lines of a unit's `[Service]`.
+    /// Starts docker-balancer with further lines of a unit's `[Service]` section.
     pub fn start_balancer_with(&self, properties: &[&str], options: &[&str]) {
         let (url, constraint) = (format!("unix://{}", self.socket()), self.constraint());
         let mut words = vec!["systemd-run", "--quiet", "--unit", UNIT, "--property", "Type=notify"];
@@ -137,21 +138,22 @@ impl Machine {
         assert!(output.status.success(), "docker-balancer is not ready:\n{}", self.log());
     }
 
-    /// A container that its balancer looks at. It says that its name is `name`.
+    /// Returns a container that the machine's balancer serves. whoami answers with the name `name`.
     pub fn container(&self, name: &str) -> Run {
         self.docker.run(name).label(CONSTRAINT, &self.constraint).env("WHOAMI_NAME", name)
     }
 
-    /// One that shares its network, for an engine without rules that let containers reach each other.
+    /// Returns a container that shares the machine's network, for an engine without firewall rules that let containers
+    /// reach each other.
     pub fn beside(&self, name: &str, port: u16) -> Run {
         let network = format!("container:{}", self.container.id);
         self.container(name).bare().option(&["--network", &network]).env("WHOAMI_PORT", port)
     }
 
-    /// Runs a command in it and returns what that printed.
+    /// Runs a command in the machine and returns its output.
     ///
     /// # Panics
-    /// When it fails.
+    /// If the command fails.
     pub fn run(&self, words: &[&str]) -> String {
         let output = self.try_run(words);
         let error = String::from_utf8_lossy(&output.stderr);
@@ -164,18 +166,18 @@ impl Machine {
         self.docker.command(&all.collect::<Vec<_>>()).output().unwrap()
     }
 
-    /// What docker-balancer said so far.
+    /// Returns docker-balancer's log so far.
     pub fn log(&self) -> String {
         self.run(&["journalctl", "--unit", UNIT, "--no-pager", "--output", "cat"])
     }
 
-    /// The same with all its fields, as the journal keeps them.
+    /// Returns docker-balancer's journal entries with all their fields.
     pub fn journal(&self) -> Vec<serde_json::Value> {
         let text = self.run(&["journalctl", "--unit", UNIT, "--no-pager", "--output", "json"]);
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// Waits for a line of the log with all of these in it.
+    /// Waits for a line of the log that contains all of these.
     pub fn until_said(&self, parts: &[&str]) {
         let has = |line: &str| parts.iter().all(|part| line.contains(part));
         wait_for(&format!("{parts:?} in the log"), || self.log().lines().any(has).then_some(()));
@@ -193,7 +195,7 @@ impl Machine {
         answer.map_or_else(|e| e.to_string(), |reply| reply.to_string())
     }
 
-    /// A port of it, as this machine reaches it.
+    /// Returns the address of one of its ports as this machine reaches it.
     pub fn at(&self, port: u16) -> SocketAddr {
         let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
         let address = self.container.docker(&["inspect", "--format", format]);
@@ -210,7 +212,8 @@ impl Drop for Machine {
     }
 }
 
-/// What systemd needs to make cgroups: its own of version 1 it mounts beside those it sees.
+/// Returns the options that systemd needs to create cgroups. With version 1 systemd mounts its own hierarchy next to
+/// the existing ones.
 fn cgroups() -> &'static [&'static str] {
     if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
         &["--cgroupns", "host", "--volume", "/sys/fs/cgroup:/sys/fs/cgroup:rw"]
@@ -219,7 +222,7 @@ fn cgroups() -> &'static [&'static str] {
     }
 }
 
-/// A small Debian with systemd and HAProxy.
+/// Returns the image: a small Debian with systemd and HAProxy.
 pub fn image() -> &'static str {
     static MADE: OnceLock<()> = OnceLock::new();
     MADE.get_or_init(|| {
@@ -229,7 +232,7 @@ pub fn image() -> &'static str {
     "docker-glue-systemd:test"
 }
 
-/// The machine's libraries may be older than those of this one, so ours go along.
+/// Copies docker-balancer with its libraries, because those in the machine may be older.
 fn program() -> TempDir {
     let folder = tempfile::Builder::new().prefix("docker-glue-program-").tempdir().unwrap();
     let script = "
