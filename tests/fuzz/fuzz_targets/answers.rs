@@ -1,4 +1,4 @@
-//! Anything that HAProxy may answer: it is read, and what follows from it is worked out.
+//! Any answer of HAProxy is parsed, and routes are recovered from it.
 
 #![no_main]
 

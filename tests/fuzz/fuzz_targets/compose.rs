@@ -6,7 +6,7 @@ use docker_glue::sources::compose;
 use libfuzzer_sys::fuzz_target;
 use std::{collections::BTreeMap, path::PathBuf, sync::LazyLock};
 
-/// In a folder without other files that it could name.
+/// The file is in a folder without other files that it could refer to.
 static FILE: LazyLock<PathBuf> = LazyLock::new(|| {
     let folder =
         std::env::temp_dir().join(format!("docker-glue-fuzz-compose-{}", std::process::id()));

@@ -1,4 +1,4 @@
-//! Anything that an engine may answer: it becomes a world, and the world is decided about.
+//! Any answer of an engine is parsed into a world, and the routes are decided from it.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Any labels of three containers become files whose every line is ours.
+//! Any labels of three containers result in files in which every line has an expected form.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Any labels of one container are read, and what is said of them stays on its line.
+//! Any labels of one container are parsed, and the text of each problem is one printable line.
 
 #![no_main]
 

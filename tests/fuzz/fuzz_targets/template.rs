@@ -1,4 +1,4 @@
-//! Any Jinja2 text, over a few real containers.
+//! Any Jinja2 text, rendered with a few real containers.
 
 #![no_main]
 

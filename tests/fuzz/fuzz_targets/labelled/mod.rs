@@ -1,10 +1,10 @@
-//! Labels as a text that a fuzzer can change.
+//! Labels as text that a fuzzer can change.
 
 use docker_glue::model::container::Container;
 use std::sync::Arc;
 
-/// The container with these labels: `KEY=VALUE`, separated by U+0001. A key may leave out `glue_http_80_`, so that
-/// short inputs already have options.
+/// Returns the container with these labels: `KEY=VALUE`, separated by U+0001. A key may omit `glue_http_80_`, so that
+/// even short inputs contain options.
 pub fn label_container(bare: &Container, text: &str) -> Container {
     let mut container = bare.clone();
     let labels = Arc::make_mut(&mut container.labels);
