@@ -1,8 +1,8 @@
 #!/bin/sh
-# `make test`: lints and all tests in the foreground. In the background, at the lowest priority, what mostly compiles:
-# `cargo deny`, and the fuzz targets, which then run for a minute each. Live tests wait more than they compute, so that
-# all of it takes little longer than the tests alone. What the background says comes at the end, and so does the list
-# of tests that were skipped (tests/common/mod.rs writes it).
+# `make test`: runs lints and all tests in the foreground. Long compilations run in the background at the lowest
+# priority: `cargo deny`, and the fuzz targets, which then run for a minute each. Live tests mostly wait, so the whole
+# run takes little longer than the tests alone. The output of the background comes at the end, followed by the list of
+# skipped tests (written by tests/common/mod.rs).
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -12,11 +12,11 @@ mkdir -p target
 rm -f "$SKIPPED"
 
 end_background() {
-    # Its children too: it leads a process group of its own.
+    # Also ends its children: it leads its own process group.
     kill -- "-$background" 2>/dev/null || true
 }
 
-# A session is scheduled as one where the kernel groups by sessions, with a priority of its own.
+# Where the kernel schedules by session (autogroup), the session gets its own priority.
 setsid nice -n 19 sh -c '
     [ ! -w /proc/self/autogroup ] || echo 19 >/proc/self/autogroup
     sh tests/deny.sh && FUZZ_SEED=1 sh tests/fuzz.sh' </dev/null >"$LOG" 2>&1 &

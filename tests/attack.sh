@@ -1,9 +1,9 @@
 #!/bin/sh
-# What attackers and failing machines have tried on docker-glue, tried again here: tests/attacks/list.txt says for each
-# ground which tests hold it. Prints how many were tried and how many held, and ends with a status if one did not.
+# Repeats known attacks and failures against docker-glue. tests/attacks/list.txt lists for each ground the tests that
+# cover it. Prints how many were tried and how many held. The exit status is not 0 if one did not hold.
 #
 # Usage: tests/attack.sh [WORD]: only the grounds with this word in their names
-# FUZZ_SECONDS is how long each fuzz target is tried (10).
+# FUZZ_SECONDS: how long each fuzz target runs (default 10)
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -11,10 +11,11 @@ LIST=tests/attacks/list.txt
 LOG=target/attack.log
 RESULTS=target/attack.results
 WORD=${1:-}
-# Nothing is skipped.
+# With CI set no test is skipped.
 export CI=true FUZZ_SECONDS="${FUZZ_SECONDS:-10}"
 
-# A line for each attack: ground, suite and test (with its file, except in lib, packaging and fuzz), with tabs between.
+# Prints a line for each attack: ground, suite and test (with its file, except in lib, packaging and fuzz), separated by
+# tabs.
 attacks() {
     awk -v word="$WORD" '
         /^#/ || /^$/ { next }
@@ -27,7 +28,7 @@ attacks() {
         }' "$LIST"
 }
 
-# The words that cargo takes for a suite.
+# Prints cargo's options for a suite.
 words_of() {
     case $1 in
     lib) echo --lib ;;
@@ -36,7 +37,7 @@ words_of() {
     esac
 }
 
-# A suite's tests that the list names, each in a line with ok or FAILED after it.
+# Runs a suite's tests that the list names, and prints each in a line with ok or FAILED.
 try() {
     tests=$(attacks | awk -F '\t' -v suite="$1" '$2 == suite { print $3 }' | sort -u)
     echo "== $1: $tests" >>"$LOG"
@@ -66,7 +67,7 @@ for suite in $(attacks | cut -f 2 | sort -u); do
     try "$suite"
 done
 
-# A test that is gone, or that does not compile, holds nothing.
+# A test that is missing or does not compile counts as not held.
 attacks | awk -F '\t' -v results="$RESULTS" '
     BEGIN {
         while ((getline line < results) > 0) {

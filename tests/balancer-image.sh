@@ -1,7 +1,6 @@
 #!/bin/sh
-# Makes an image of docker-balancer and HAProxy, out of the programs that this machine has:
-# docker-glue-balancer:TAG. They and their libraries are all that is in it. No registry is needed.
-# What is there already and up to date is left alone.
+# Builds the image docker-glue-balancer:TAG from this machine's docker-balancer and HAProxy. The image contains only the
+# programs and their libraries. No registry is needed. An up-to-date image is kept.
 #
 # Usage: tests/balancer-image.sh [TAG [DOCKER-BALANCER [HAPROXY]]]    (TAG is "test" by default)
 set -eu
@@ -29,7 +28,7 @@ trap 'rm -rf "$root"' EXIT
 mkdir -p "$root/etc" "$root/usr/sbin" "$root/usr/bin" "$root/tmp"
 cp "$balancer" "$root/usr/bin/docker-balancer"
 cp "$haproxy" "$root/usr/sbin/haproxy"
-# The loader and all libraries, each at the place where it is looked for.
+# The loader and all libraries, at the paths where the programs expect them.
 ldd "$balancer" "$haproxy" | grep -o '/[^ ]*\.so[^ ]*' | sort -u | while read -r library; do
     mkdir -p "$root${library%/*}"
     cp -L "$library" "$root$library"
@@ -43,5 +42,5 @@ tar -c --owner=0 --group=0 -C "$root" . |
     docker import -c 'ENTRYPOINT ["/usr/bin/docker-balancer"]' -c 'CMD ["-w"]' -c 'EXPOSE 80' \
         -c "LABEL $label=$sum" - "$image" >/dev/null
 echo "made image $image"
-# It would stay without a name; one that a container uses stays all the same.
+# Removes the replaced image, which would stay without a name. An image that a container uses stays.
 [ -z "$held" ] || docker image rm "${held#* }" >/dev/null 2>&1 || true

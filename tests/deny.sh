@@ -1,13 +1,13 @@
 #!/bin/sh
-# Whether what is linked in has licences that fit, comes from the registry, and has no known fault. The database of
-# faults is fetched; where it cannot be, that is said, and the rest is looked at. A missing cargo-deny is put under
-# target/tools.
+# Checks that all dependencies have a suitable license, come from the registry, and have no known vulnerability. Fetches
+# the vulnerability database; if that fails, a message says so and the other checks run. Installs a missing cargo-deny
+# in target/tools.
 set -eu
 cd "$(dirname "$0")/.."
 
 TOOLS=$PWD/target/tools
 
-# Used once it need not be quick: without optimisation it is built in half the time.
+# The program runs once and need not be fast: without optimisation it is built in half the time.
 command -v cargo-deny >/dev/null || [ -x "$TOOLS/bin/cargo-deny" ] ||
     CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
         CARGO_PROFILE_RELEASE_DEBUG=false cargo install --quiet --locked --root "$TOOLS" cargo-deny

@@ -1,14 +1,14 @@
 #!/bin/sh
-# The live tests against Docker engines newer than the machine's: taken as packages and unpacked
-# under target/engine/, nothing is installed. Each runs beside the machine's engine, with a bridge
-# and a folder of its own and no firewall rules. Prints which version passes. Needs root.
+# Runs the live tests with Docker engines that are newer than the machine's. The engines are packages, which are
+# downloaded and unpacked under target/engine/ without installing anything. Each runs next to the machine's engine, with
+# its own bridge and folder and without firewall rules. Prints which versions pass. Needs root.
 #
 # Usage: tests/engines.sh [SUITE...]    (default: trixie sid, and resolute where UBUNTU_MIRROR is set)
-# FRESH=1 takes the packages again; sid moves. On Debian, as it needs apt.
+# FRESH=1 downloads the packages again, because sid changes. Needs Debian, for apt.
 set -eu
 cd "$(dirname "$0")/.."
 
-# The files of tests/balancer that look at what an engine says.
+# The files of tests/balancer that depend on the engine's answers.
 FILES='docker labels'
 KEEP=$PWD/target/engine
 BRIDGE=glue-engines
@@ -25,7 +25,7 @@ packages_of() {
     esac
 }
 
-# engine_of SUITE: all programs that an engine starts, and its docker command.
+# engine_of SUITE: fetches all programs that an engine starts, and its docker command.
 engine_of() {
     dir=$KEEP/$1
     if [ -z "${FRESH:-}" ] && "$dir/bin/dockerd" --version >/dev/null 2>&1; then
@@ -37,12 +37,12 @@ engine_of() {
     for name in containerd containerd-shim-runc-v2 runc docker dockerd; do
         adopt "$dir" "$(in_root "$name")"
     done
-    # patchelf spoils that of Ubuntu.
+    # patchelf breaks Ubuntu's docker-proxy.
     wrap "$dir" "$(in_root docker-proxy)"
     cp -L "$dir/root/$(in_root tini-static docker-init)" "$dir/bin/docker-init"
 }
 
-# in_root NAME...: where the first that is there is below the root.
+# in_root NAME...: prints the path below the root of the first program that exists.
 in_root() {
     for name in "$@"; do
         for folder in usr/bin usr/sbin; do
@@ -57,7 +57,7 @@ in_root() {
 
 ours() { docker --host "$url" "$@"; }
 
-# Sockets' paths have to be short, so it runs in a folder below /tmp.
+# Socket paths must be short, so the engine runs in a folder below /tmp.
 start() {
     run=$(mktemp -d /tmp/glue-engine.XXXXXX) url=unix://$run/docker.sock
     echo '{}' >"$run/daemon.json"
@@ -124,7 +124,7 @@ for suite in "$@"; do
     log=$KEEP/$suite.log
     say "Docker Engine $version of $suite; the whole story is in $log"
     verdict=passed
-    # The tests start engines too, of the same kind.
+    # The tests also start engines of the same version.
     # shellcheck disable=SC2086 # a list of words
     if ! CI=1 DOCKER_HOST=$url PATH=$dir/bin:$PATH cargo test --test balancer -- $filters >"$log" 2>&1; then
         verdict=FAILED worst=1

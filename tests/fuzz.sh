@@ -1,31 +1,31 @@
 #!/bin/sh
-# Builds the fuzz targets and runs them, two at a time, each for FUZZ_SECONDS (60). Inputs are random; with FUZZ_SEED
-# they are the same in each run of one build, so that `make test` fails because of a change and not by chance. Ends with
-# a status at the first crash, whose input is kept in tests/fuzz/artifacts/. Inputs that reach something new are kept in
-# tests/fuzz/corpus/, which Git ignores; what a target starts with is the project's own files, and tests/fuzz/seeds/.
+# Builds the fuzz targets and runs them, two at a time, each for FUZZ_SECONDS (60). Inputs are random. With FUZZ_SEED
+# they are the same in each run of one build, so that `make test` fails because of a change and not by chance. Exits
+# with an error at the first crash, whose input is kept in tests/fuzz/artifacts/. Inputs that reach new code are kept in
+# tests/fuzz/corpus/, which Git ignores. A target starts with files of the project and with tests/fuzz/seeds/.
 #
 # Usage: tests/fuzz.sh [TARGET...]
-#        tests/fuzz.sh --build: builds them only
+#        tests/fuzz.sh --build: only builds them
 set -eu
 cd "$(dirname "$0")/.."
 
 FUZZ=tests/fuzz
 SECONDS_EACH=${FUZZ_SECONDS:-60}
 HOST=$(rustc -vV | sed -n 's/^host: //p')
-# What cargo-fuzz gives the compiler, of which a stable one knows all. Nothing here is unsafe, so that assertions and
-# panics are what can be found: no sanitizer, and with it no nightly compiler, is needed.
+# cargo-fuzz's compiler options, all of which a stable compiler knows. The code contains no unsafe, so fuzzing can find
+# only assertions and panics: no sanitizer, and thus no nightly compiler, is needed.
 COVERAGE='--cfg fuzzing -Cpasses=sancov-module
     -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters
     -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares'
 
-# With --target, build scripts and macros are not instrumented. The dependencies are those that the programs have.
+# With --target, build scripts and macros are not instrumented. The dependencies are the same as those of the programs.
 build() {
     cp Cargo.lock "$FUZZ/Cargo.lock"
     RUSTFLAGS="$COVERAGE ${RUSTFLAGS:-}" cargo build --quiet --release --manifest-path "$FUZZ/Cargo.toml" \
         --target "$HOST" --target-dir target/fuzz
 }
 
-# Files of the project that are inputs of a target, too.
+# Prints the files of the project that are also inputs of a target.
 seeds_of() {
     case $1 in
     compose) ls tests/check/*.yaml tests/cases/*.yaml examples/compose.yaml ;;
@@ -37,7 +37,7 @@ seeds_of() {
     [ ! -d "$FUZZ/seeds/$1" ] || find "$FUZZ/seeds/$1" -type f
 }
 
-# Short inputs are more runs: of what many of them find, a long one finds no more.
+# Prints the maximum input length. Short inputs allow more runs, and longer inputs find nothing more in these targets.
 longest_of() {
     case $1 in
     labels) echo 512 ;;
@@ -46,7 +46,7 @@ longest_of() {
     esac
 }
 
-# One target: its last lines, and its status.
+# Runs one target; prints its last lines and returns its status.
 run() {
     log=target/fuzz/$1.log
     mkdir -p "$FUZZ/corpus/$1" "$FUZZ/artifacts/$1" "target/fuzz/seeds/$1"

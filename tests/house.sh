@@ -1,5 +1,6 @@
 #!/bin/sh
-# Prints figures of src/ (length of functions and files, names, layout, dependencies) next to those of other programs.
+# Prints measurements of src/ (length of functions and files, names, layout, dependencies) next to those of other
+# programs.
 #
 # Usage: tests/house.sh [--list] [COMMIT]
 # --list: also the type names that several files define, and the longest functions

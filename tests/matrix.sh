@@ -1,13 +1,13 @@
 #!/bin/sh
-# The live tests against HAProxy of several Debian releases: taken as packages and
-# unpacked under target/haproxy/, nothing is installed. Prints which version passes.
+# Runs the live tests with HAProxy of several Debian releases. The packages are downloaded and unpacked under
+# target/haproxy/ without installing anything. Prints which versions pass.
 #
 # Usage: tests/matrix.sh [SUITE...]    (default: bookworm trixie sid experimental)
-# FRESH=1 takes the packages again; sid moves. On Debian, as it needs apt.
+# FRESH=1 downloads the packages again, because sid changes. Needs Debian, for apt.
 set -eu
 cd "$(dirname "$0")/.."
 
-# All tests that talk to HAProxy, or have it started: whole binaries, and files of tests/balancer.
+# All tests that use HAProxy or start it: whole test binaries, and files of tests/balancer.
 TESTS='haproxy faults'
 FILES='labels inside'
 KEEP=$PWD/target/haproxy
@@ -17,7 +17,7 @@ say() { echo "matrix: $*" >&2; }
 # shellcheck source=tests/packages.sh
 . tests/packages.sh
 
-# HAProxy starts itself anew by its own name, so the program has to know its loader.
+# HAProxy re-executes itself by its own path, so the program must contain the path of its loader.
 haproxy_of() {
     dir=$KEEP/$1
     if [ -z "${FRESH:-}" ] && "$dir/bin/haproxy" -v >/dev/null 2>&1; then

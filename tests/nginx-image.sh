@@ -1,7 +1,6 @@
 #!/bin/sh
-# Makes an image of nginx, out of the one that this machine has: docker-glue-nginx:TAG. It and its libraries
-# are all that is in it, and a configuration that includes /etc/nginx/conf.d/*.conf. No registry is needed.
-# What is there already and up to date is left alone.
+# Builds the image docker-glue-nginx:TAG from this machine's nginx. The image contains only nginx, its libraries, and a
+# configuration that includes /etc/nginx/conf.d/*.conf. No registry is needed. An up-to-date image is kept.
 #
 # Usage: tests/nginx-image.sh [TAG]    (TAG is "test" by default)
 set -eu
@@ -23,7 +22,7 @@ trap 'rm -rf "$root"' EXIT
 mkdir -p "$root/etc/nginx/conf.d" "$root/usr/sbin" "$root/run" "$root/tmp" "$root/var/log/nginx" \
     "$root/var/lib/nginx" "$root/var/lock"
 cp "$nginx" "$root/usr/sbin/nginx"
-# The loader and all libraries, each at the place where it is looked for.
+# The loader and all libraries, at the paths where nginx expects them.
 ldd "$nginx" | grep -o '/[^ ]*\.so[^ ]*' | sort -u | while read -r library; do
     mkdir -p "$root${library%/*}"
     cp -L "$library" "$root$library"

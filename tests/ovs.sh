@@ -1,6 +1,6 @@
 #!/bin/sh
-# Open vSwitch of Debian, unpacked under target/ovs/, nothing is installed: its package would start it. Prints
-# the folder of its programs. On Debian, as it needs apt.
+# Unpacks Debian's Open vSwitch under target/ovs/ without installing anything, because the package would start it.
+# Prints the folder of its programs. Needs Debian, for apt.
 set -eu
 cd "$(dirname "$0")/.."
 

@@ -1,11 +1,11 @@
-# Packages of another release, unpacked beside the system: nothing is installed. On Debian, as it
-# needs apt. For scripts in /bin/sh that say `. tests/packages.sh` and have KEEP, a folder, and say().
+# Packages of another release, unpacked without installing anything. Needs Debian, for apt. For scripts in /bin/sh that
+# run `. tests/packages.sh` and define KEEP, a folder, and say().
 
 DEBIAN_KEY=/usr/share/keyrings/debian-archive-keyring.gpg
-# The key that Ubuntu signs its releases with, since 2018; the file of it is known by this.
+# Ubuntu's signing key since 2018. The file is verified by this checksum.
 UBUNTU_KEY=ubuntu-keyring-2018-archive.gpg
 UBUNTU_KEY_SHA256=5ebbeeb474034b1fa7e50abbe6f136e177fc826219e01f314b3623f7b3097e96
-# Where its packages are is for whoever runs this to say: UBUNTU_MIRROR=http://…/ubuntu
+# The caller names the location of Ubuntu's packages: UBUNTU_MIRROR=http://…/ubuntu
 UBUNTU=${UBUNTU_MIRROR:-}
 
 die() {
@@ -26,7 +26,7 @@ mirror() {
     echo "$uri"
 }
 
-# source_of SUITE: its line of sources.list. Suites of Ubuntu are known by name.
+# source_of SUITE: prints its line of sources.list. Suites of Ubuntu are listed by name.
 source_of() {
     case $1 in
     resolute) echo "deb [signed-by=$(ubuntu_key)] $UBUNTU $1 main universe" ;;
@@ -34,7 +34,7 @@ source_of() {
     esac
 }
 
-# The package with the key cannot be checked before it is there; the key itself can.
+# The package with the key cannot be verified without the key, so the key itself is verified.
 ubuntu_key() {
     key=$KEEP/$UBUNTU_KEY
     if ! [ -e "$key" ]; then
@@ -53,14 +53,14 @@ ubuntu_key() {
     echo "$key"
 }
 
-# in_suite DIR SUITE APT-GET-WORDS...: apt-get as if SUITE were all there is, and nothing installed.
+# in_suite DIR SUITE APT-GET-WORDS...: runs apt-get as if SUITE were the only source and nothing were installed.
 in_suite() {
     dir=$1 suite=$2
     shift 2
     mkdir -p "$dir/lists/partial" "$dir/cache/archives/partial" "$dir/parts"
     : >"$dir/status"
     source_of "$suite" >"$dir/sources.list"
-    # It has only what is newer than in unstable.
+    # experimental contains only packages that are newer than in unstable.
     [ "$suite" != experimental ] || source_of sid >>"$dir/sources.list"
     apt-get -qq -o Dir::Etc::sourcelist="$dir/sources.list" \
         -o Dir::Etc::sourceparts="$dir/parts" -o Dir::Etc::preferencesparts="$dir/parts" \
@@ -70,7 +70,7 @@ in_suite() {
         -o Acquire::Languages=none -o APT::Sandbox::User="$(id -un)" "$@"
 }
 
-# unpack DIR SUITE PACKAGE...: the packages with all they depend on, libc too, into DIR/root.
+# unpack DIR SUITE PACKAGE...: unpacks the packages with all their dependencies, including libc, into DIR/root.
 unpack() {
     place=$1 from=$2
     shift 2
@@ -84,7 +84,7 @@ unpack() {
     rm -rf "$place/lists" "$place/cache"
 }
 
-# The newest of the loader's names is a link in some releases.
+# In some releases the newest name of the loader is a link.
 loader() { find "$1/root" -name 'ld-linux*.so.*' ! -type d | head -n 1; }
 
 libraries() {
@@ -97,16 +97,16 @@ patchelf_at() {
     if ! [ -e "$tool/root/usr/bin/patchelf" ]; then
         unpack "$tool" bookworm patchelf
     fi
-    # Of another release than this machine, perhaps: with its own libraries.
+    # patchelf may be of another release than this machine, so it runs with its own libraries.
     wrap "$tool" usr/bin/patchelf
     echo "$tool/bin/patchelf"
 }
 
-# adopt DIR PROGRAM: DIR/root/PROGRAM, made to find its own loader and libraries, into DIR/bin.
+# adopt DIR PROGRAM: copies DIR/root/PROGRAM into DIR/bin, changed to find its own loader and libraries.
 adopt() {
     name=$(basename "$2")
     cp -L "$1/root/$2" "$1/bin/$name.part"
-    # One that is linked statically has no loader.
+    # A statically linked program has no loader.
     if "$patchelf" --print-interpreter "$1/bin/$name.part" >/dev/null 2>&1; then
         "$patchelf" --set-interpreter "$(loader "$1")" --force-rpath \
             --set-rpath "$(libraries "$1")" "$1/bin/$name.part"
@@ -114,7 +114,7 @@ adopt() {
     mv "$1/bin/$name.part" "$1/bin/$name"
 }
 
-# wrap DIR PROGRAM: for a program that never starts itself anew, a script that does without a change.
+# wrap DIR PROGRAM: writes a script that starts the unchanged program, for a program that never re-executes itself.
 wrap() {
     script=$1/bin/$(basename "$2")
     printf '#!/bin/sh\nexec %s --library-path %s %s "$@"\n' "$(loader "$1")" \

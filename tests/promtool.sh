@@ -1,6 +1,6 @@
 #!/bin/sh
-# Prints where promtool is: the one that is installed, else Debian's, unpacked under target/promtool/. Its
-# package is not installed, as that would start a prometheus. On Debian, as it needs apt.
+# Prints the path of promtool: the installed one, or else Debian's, unpacked under target/promtool/. The package is not
+# installed, because it would start a prometheus. Needs Debian, for apt.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -22,7 +22,7 @@ if ! [ -x "$program" ]; then
     rm -rf "$dir"
     mkdir -p "$dir" "$(dirname "$program")"
     in_suite "$dir" bookworm update
-    # Of all that prometheus depends on, promtool takes the C library alone.
+    # Of all the dependencies of prometheus promtool needs only the C library.
     (cd "$dir" && in_suite "$dir" bookworm download prometheus)
     dpkg-deb --fsys-tarfile "$dir"/prometheus_*.deb | tar -x -C "$dir" ./usr/bin/promtool
     mv "$dir/usr/bin/promtool" "$program"

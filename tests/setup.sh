@@ -1,17 +1,16 @@
 #!/bin/sh
-# Installs what the demo and the tests need, where it is missing, and starts
-# Docker: for Debian, Ubuntu and Fedora with Rust already there. Quiet and quick
-# when all is there.
+# Installs missing programs that the demo and the tests need, and starts Docker. For Debian, Ubuntu and Fedora with Rust
+# installed. Quiet and fast if nothing is missing.
 #
 # Usage: tests/setup.sh [--tests] [--packages]
-# --tests: also what only the tests need; --packages: what making packages and looking at them takes
+# --tests: also what only the tests need; --packages: also what building and checking packages needs
 set -eu
 
-# What only the tests need, by package manager: openssl makes the certificates of a Docker with TLS,
-# an engine is reached over ssh, debootstrap makes a small Debian where systemd runs, containers are published
-# to etcd, podman (with what makes its networks) is another engine, crudini is for a script of Docker Glue, python3 for plugins, and nginx and dnsmasq
-# read what templates write; chromium looks at the dashboard; libFuzzer is C++; busybox is all that the image of
-# tests/cases has.
+# What only the tests need, by package manager: openssl creates the certificates of a Docker with TLS, ssh is one way to
+# reach an engine, debootstrap builds a small Debian with systemd, etcd gets published containers, podman (with its
+# network programs) is another engine, a script of Docker Glue uses crudini, plugins use python3, nginx and dnsmasq read
+# the output of templates, chromium shows the dashboard, libFuzzer is C++, and the image of tests/cases contains only
+# busybox.
 apt_tests='g++ openssl openssh-client openssh-server debootstrap debian-archive-keyring etcd-server etcd-client podman netavark aardvark-dns crudini python3 nginx dnsmasq-base chromium chromium-driver busybox-static'
 dnf_tests='gcc-c++ openssl openssh-clients openssh-server debootstrap debian-keyring etcd podman netavark aardvark-dns crudini python3 nginx dnsmasq chromium chromedriver busybox'
 
@@ -25,14 +24,14 @@ die() {
     exit 1
 }
 
-# Not only in PATH: an ordinary user's may lack the sbin directories.
+# Also looks outside PATH: a regular user's PATH may lack the sbin directories.
 has() {
     command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || [ -x "/sbin/$1" ]
 }
 
 systemd_runs() { [ -d /run/systemd/system ]; }
 
-# Without 9, the lock, as a service that a package starts would keep it.
+# Closes descriptor 9, the lock: a service that a package starts would keep it open.
 as_root() {
     if [ "$(id -u)" = 0 ]; then
         "$@" 9<&-
@@ -50,12 +49,12 @@ need() {
     missing="$missing $*"
 }
 
-# Static linking needs the C library's archive, which gcc alone does not bring.
+# Static linking needs the C library's archive, which is not in gcc's own package.
 has_static_libc() {
     has gcc && [ -f "$(gcc -print-file-name=libc.a)" ]
 }
 
-# The docker command may be there without an engine: dockerd is what counts.
+# The docker command may exist without an engine, so dockerd is checked.
 missing_apt() {
     need haproxy haproxy
     need dockerd docker.io
@@ -81,14 +80,13 @@ missing_dnf() {
     done
 }
 
-# An older release has the docker command in the engine's package: there is no
-# package docker-cli then.
+# In older releases the docker command is in the engine's package, and the package docker-cli does not exist.
 without_cli() { missing=$(echo "$missing" | sed 's/ docker-cli//'); }
 
-# Ubuntu has its chromium as a snap: there the tests in a browser are left out, and say so.
+# Ubuntu provides chromium as a snap: there the tests with a browser are skipped, and reported as such.
 without_browser() { missing=$(echo "$missing" | sed 's/ chromium-driver//; s/ chromium//'); }
 
-# An older release has a Podman before 4.3, without netavark: there the tests with it are left out, and say so.
+# Older releases have a Podman before 4.3, without netavark: there the tests with it are skipped, and reported as such.
 without_podman() { missing=$(echo "$missing" | sed 's/ podman//; s/ netavark//; s/ aardvark-dns//'); }
 
 install_apt() {
@@ -109,8 +107,8 @@ install_dnf() {
     as_root dnf -q -y --setopt=install_weak_deps=False install $missing >/dev/null
 }
 
-# The tests start an sshd, an etcd and an nginx of their own: a machine that had none is not to be opened to the
-# network, nor to have another service. Debian starts them with their packages, unless they are masked.
+# The tests start their own sshd, etcd and nginx. A machine without these services must not get them, nor be opened to
+# the network. Debian starts the services at installation, unless they are masked.
 fence() {
     systemd_runs || return 0
     case $missing in *openssh-server*) fenced='ssh.service ssh.socket sshd.service sshd.socket' ;; esac
@@ -132,7 +130,7 @@ unfence() {
     done
 }
 
-# Where systemd does not run, Debian starts them by their init scripts.
+# Where systemd does not run, Debian starts the services by their init scripts.
 stop_services() {
     ! systemd_runs || return 0
     case $missing in *etcd-server*) stop_service etcd ;; esac
@@ -143,7 +141,7 @@ stop_service() {
     [ ! -x "/etc/init.d/$1" ] || as_root "/etc/init.d/$1" stop >/dev/null 2>&1 || true
 }
 
-# The distribution's service would take ports and is not what is shown here.
+# The distribution's service would use the ports, and is not what the demo shows.
 stop_haproxy_service() {
     if systemd_runs && systemctl --quiet is-enabled haproxy 2>/dev/null; then
         say "stopping and disabling the haproxy service, which its package started"
@@ -178,7 +176,7 @@ install_missing() {
 
 docker_answers() { docker version >/dev/null 2>&1; }
 
-# Whether an engine runs that this user may not talk to.
+# Returns whether an engine runs that this user has no permission for.
 socket_forbidden() {
     socket=/var/run/docker.sock
     [ "$(id -u)" != 0 ] && [ -z "${DOCKER_HOST:-}" ] && [ -S "$socket" ] && [ ! -w "$socket" ]
@@ -194,7 +192,7 @@ start_by_hand() {
     [ "$(id -u)" = 0 ] || has sudo || die "root has to start Docker, and there is no sudo"
     log=/var/log/docker-glue-dockerd.log
     as_root sh -c ': >>"$1"' sh "$log" 2>/dev/null || log=$(mktemp -d)/dockerd.log
-    # The whole subshell lets go of the lock and of a pipe that this may write to.
+    # The whole subshell closes the lock and a pipe that this script may write to.
     (
         exec </dev/null >/dev/null 2>&1 9<&-
         as_root setsid nohup sh -c 'PATH=$PATH:/usr/sbin:/sbin; exec dockerd >>"$1" 2>&1' sh "$log"
@@ -237,7 +235,7 @@ for word in "$@"; do
     esac
 done
 
-# One at a time, whoever calls: the lock is on this file, which all can read.
+# Only one run at a time: the lock is on this file, which all users can read.
 exec 9<"$0"
 flock 9
 install_missing

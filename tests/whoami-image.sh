@@ -1,8 +1,8 @@
 #!/bin/sh
-# Makes the images that the demo and the tests run:
+# Builds the images that the demo and the tests run:
 #   docker-glue-whoami:TAG         examples/whoami and nothing else
 #   docker-glue-whoami:TAG-health  the same with a HEALTHCHECK
-# No registry is needed. What is there already and up to date is left alone.
+# No registry is needed. Up-to-date images are kept.
 #
 # Usage: tests/whoami-image.sh [TAG]    (TAG is "test" by default)
 set -eu
@@ -12,8 +12,8 @@ image=docker-glue-whoami:$tag
 label=docker-glue.whoami.sha256
 cd "$(dirname "$0")/.."
 
-# Prints where the binary is after building it. Static, as the image has no libc;
-# with --target, as the flags would otherwise break procedural macros.
+# Builds the binary and prints its path. It is static, as the image has no libc, and built with --target, as the flags
+# would otherwise break procedural macros.
 build() {
     triple=$(rustc -vV | sed -n 's/^host: //p')
     RUSTFLAGS='-C target-feature=+crt-static' \
@@ -21,13 +21,13 @@ build() {
     echo "${CARGO_TARGET_DIR:-target}/$triple/release/whoami"
 }
 
-# up_to_date IMAGE: whether it holds this very binary.
+# up_to_date IMAGE: returns whether the image contains this binary.
 up_to_date() {
     held=$(docker image inspect -f "{{index .Config.Labels \"$label\"}}" "$1" 2>/dev/null) || return 1
     [ "$held" = "$sum" ]
 }
 
-# import IMAGE [CHANGE...]: packs the binary and imports it, unless it is there.
+# import IMAGE [CHANGE...]: packs the binary and imports the image, unless it is up to date.
 import() {
     name=$1
     shift
