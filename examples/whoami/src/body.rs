@@ -1,5 +1,5 @@
-//! Request bodies: read to the end, so that the next request on the connection
-//! is found, and counted.
+//! Request bodies. They are read to the end, so that the next request on the
+//! connection is found, and counted.
 
 use std::io::{self, BufRead, Read};
 
@@ -8,10 +8,10 @@ use tungstenite::http::StatusCode;
 use crate::request::{Reject, Request};
 
 const BAD: Reject = Reject::Bad(StatusCode::BAD_REQUEST);
-/// A chunk's size with its extensions; also a trailer.
+/// The longest line: a chunk's size with its extensions, or a trailer.
 const MAX_LINE: u64 = 8 * 1024;
 
-/// How a body says where it ends.
+/// How the end of a body is determined.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Framing {
     Length(u64),
@@ -59,7 +59,7 @@ fn chunks(reader: &mut impl BufRead) -> Result<u64, Reject> {
             return Err(BAD);
         }
     }
-    // The trailers, which end as a head does.
+    // The trailers, which end with an empty line like a head.
     while !line(reader)?.is_empty() {}
     Ok(total)
 }

@@ -1,5 +1,5 @@
-//! What the server is told, by flags or, as a container likes it, by
-//! environment variables.
+//! The server's settings, by flags or environment variables, of which the
+//! latter are convenient in containers.
 
 use std::time::Duration;
 

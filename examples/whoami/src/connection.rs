@@ -1,4 +1,4 @@
-//! One connection: requests and answers in turn until either side has enough.
+//! One connection: requests and answers in turn, until either side closes it.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -14,7 +14,7 @@ use crate::route::{self, Answer};
 use crate::server::{Counted, Server};
 use crate::websocket;
 
-/// How long a client may still send after the server has said its last word.
+/// How long the server still reads from a client after its last answer.
 const LINGER: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub(crate) struct Connection<'a> {
     local: SocketAddr,
 }
 
-/// What becomes of the connection after a request.
+/// What follows a request on the connection.
 enum Next {
     Reuse,
     Close,
@@ -64,7 +64,7 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Reads a request and all of its body, of which only the size matters.
+    /// Reads a request and all of its body. Only the size of the body is kept.
     fn receive(&mut self) -> Result<(Request, u64), Reject> {
         let request = Request::read(&mut self.reader)?;
         let framing = body::Framing::of(&request)?;
@@ -93,7 +93,8 @@ impl<'a> Connection<'a> {
         Ok(if keep { Next::Reuse } else { Next::Close })
     }
 
-    /// What cannot be understood cannot be followed by another request either.
+    /// Answers a malformed request and closes the connection, because the start
+    /// of the next request is unknown.
     fn refuse(&mut self, status: StatusCode) -> io::Result<Next> {
         let reply = Reply::text(status, format!("{status}\n"));
         reply.write(&mut self.writer(), &self.server.name, false, true)?;
@@ -104,8 +105,9 @@ impl<'a> Connection<'a> {
         self.reader.get_ref()
     }
 
-    /// Says goodbye and waits for the client's: to close with bytes unread
-    /// would reset the connection and could take the answer with it.
+    /// Closes the sending side and waits until the client closes the other one.
+    /// Closing with unread bytes would reset the connection, and the client
+    /// could lose the answer.
     fn close(mut self) -> io::Result<()> {
         self.writer().shutdown(Shutdown::Write)?;
         self.writer().set_read_timeout(Some(LINGER))?;

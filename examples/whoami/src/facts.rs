@@ -1,14 +1,15 @@
-//! The facts a request is answered with, one a line and easily grepped.
+//! The facts about a request that the answer contains, one a line and easy to
+//! grep.
 
 use std::fmt::{self, Write};
 use std::net::SocketAddr;
 
 use crate::request::Request;
 
-/// All facts about a request as text.
+/// Returns all facts about a request as text.
 pub(crate) fn facts(name: &str, local: SocketAddr, request: &Request, body: u64) -> String {
     let mut text = String::new();
-    // A String takes all that is written to it.
+    // Writing to a String never fails.
     let _ = write_facts(&mut text, name, local, request, body);
     text
 }

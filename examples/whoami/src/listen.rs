@@ -1,4 +1,4 @@
-//! Binding the ports, a thread for each connection, and closing the ports
+//! Binds the ports, starts a thread for each connection, and closes the ports
 //! without losing a connection.
 
 use std::io;
@@ -12,10 +12,10 @@ use socket2::{SockFilter, SockRef};
 use crate::connection::Connection;
 use crate::server::Server;
 
-/// How long a handshake that has begun may take to be finished.
+/// How long a handshake that has begun may take to complete.
 const HANDSHAKE: Duration = Duration::from_millis(50);
-/// Drops a segment that asks for a new connection (SYN without ACK) and passes
-/// all others. A filter of a TCP socket sees the segment from the TCP header on,
+/// Drops segments that open a new connection (SYN without ACK) and passes all
+/// others. A socket filter on TCP sees the segment from the TCP header on,
 /// whose byte 13 has the flags (RFC 9293, 3.1).
 const WITHOUT_SYN: [SockFilter; 5] = [
     SockFilter::new(0x30, 0, 0, 13),   // load byte 13
@@ -25,7 +25,8 @@ const WITHOUT_SYN: [SockFilter; 5] = [
     SockFilter::new(0x06, 0, 0, u32::MAX),
 ];
 
-/// Binds all ports, late if told to, and returns while they are served.
+/// Binds all ports, after a delay if one is set, and returns while they are
+/// served.
 pub(crate) fn start(server: &Arc<Server>) -> io::Result<()> {
     thread::sleep(server.settings.listen_after);
     for &port in &server.settings.ports {
@@ -38,7 +39,7 @@ pub(crate) fn start(server: &Arc<Server>) -> io::Result<()> {
     Ok(())
 }
 
-/// IPv6 with IPv4 on the same socket, or IPv4 alone where there is no IPv6.
+/// Binds IPv6 and IPv4 on one socket, or only IPv4 where IPv6 is not available.
 fn bind(port: u16) -> io::Result<TcpListener> {
     TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))
         .or_else(|_| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)))
@@ -50,7 +51,8 @@ fn accept(listener: &TcpListener, server: &Arc<Server>) {
         match listener.accept() {
             Ok((stream, _)) => serve(stream, server),
             Err(_) if server.stopping() => return,
-            // Out of file descriptors, say: others will be closed soon.
+            // The cause may be a lack of file descriptors: some will be closed
+            // soon.
             Err(_) => thread::sleep(Duration::from_millis(10)),
         }
     }
@@ -59,7 +61,7 @@ fn accept(listener: &TcpListener, server: &Arc<Server>) {
 fn serve(stream: TcpStream, server: &Arc<Server>) {
     let unread = server.unread.add();
     let server = Arc::clone(server);
-    // An error here means that the client has left.
+    // An error here means that the client has disconnected.
     thread::spawn(move || {
         Connection::new(stream, &server).and_then(|connection| connection.run(unread))
     });
@@ -67,20 +69,19 @@ fn serve(stream: TcpStream, server: &Arc<Server>) {
 
 /// Closes all ports and waits for the requests in flight.
 ///
-/// The kernel resets connections that a closed port has not accepted, and with
-/// them requests that were sent already. So new ones are kept out first (their
-/// clients try again and find the port closed), and those that are there
-/// accepted.
+/// The kernel resets connections that a closed port has not accepted, even if
+/// requests were sent on them. So new connections are dropped first (their
+/// clients retry and find the port closed), and the existing ones are accepted.
 pub(crate) fn finish(server: &Arc<Server>) {
     let listeners = server.stop();
     for listener in &listeners {
-        // Without it a connection could be lost, and nothing more.
+        // Without the filter a connection could be lost, but nothing else.
         let _ = SockRef::from(listener).attach_filter(&WITHOUT_SYN);
     }
     thread::sleep(HANDSHAKE);
     for listener in &listeners {
         accept_waiting(listener, server);
-        // Only a listener that is gone already refuses, which is as good.
+        // This fails only if the listener is shut down already.
         let _ = SockRef::from(listener).shutdown(Shutdown::Both);
     }
     server.wait_until_idle();
@@ -89,7 +90,7 @@ pub(crate) fn finish(server: &Arc<Server>) {
 fn accept_waiting(listener: &TcpListener, server: &Arc<Server>) {
     if listener.set_nonblocking(true).is_ok() {
         while let Ok((stream, _)) = listener.accept() {
-            // Linux does not hand the flag down to what is accepted.
+            // On Linux accepted sockets do not inherit the non-blocking flag.
             serve(stream, server);
         }
     }

@@ -1,6 +1,5 @@
-//! A small HTTP server for demonstrations and tests: it says which container
-//! answered and what the request looked like when it arrived, and it misbehaves
-//! on demand.
+//! A small HTTP server for demonstrations and tests. It answers with its name
+//! and with the request as it arrived, and it misbehaves on demand.
 
 mod body;
 mod cli;
@@ -45,7 +44,7 @@ fn main() -> ExitCode {
 /// Serves until a signal ends it.
 ///
 /// In a container this is process 1, for which the kernel drops each signal
-/// without a handler, so the handlers come first.
+/// without a handler. So the handlers are installed first.
 fn run(settings: Settings) -> io::Result<()> {
     let signals = Signals::new([SIGTERM, SIGINT])?;
     let server = Arc::new(Server::new(settings)?);
@@ -60,8 +59,8 @@ fn run(settings: Settings) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns when a signal says so and, unless told to drop them, all requests
-/// in flight are answered.
+/// Returns after a signal, once all requests in flight are answered, unless
+/// they are to be dropped.
 fn wait_for_end(mut signals: Signals, server: &Arc<Server>) {
     for signal in signals.forever() {
         if signal == SIGTERM && server.settings.ignore_term {
@@ -75,7 +74,7 @@ fn wait_for_end(mut signals: Signals, server: &Arc<Server>) {
     }
 }
 
-/// `eprintln!` would panic once nobody reads the log any more.
+/// `eprintln!` would panic if the log's reader has closed the pipe.
 fn log(line: impl Display) {
     let _ = writeln!(io::stderr(), "whoami: {line}");
 }

@@ -1,4 +1,4 @@
-//! The health check, as the image has no curl to do it with.
+//! The health check. The image has no curl.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 const LIMIT: Duration = Duration::from_secs(1);
 const HEALTHY: &[u8; 12] = b"HTTP/1.1 200";
 
-/// Fails unless the server on `port` of this machine is healthy within a second.
+/// Returns an error unless the server on `port` of this machine is healthy
+/// within a second.
 pub(crate) fn check(port: u16) -> io::Result<()> {
     let started = Instant::now();
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use tungstenite::http::StatusCode;
 
-/// How often a slow body trickles.
+/// The interval between the parts of a slow body.
 const TICK_MS: u64 = 20;
 
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
-    /// How long to wait before it.
+    /// How long to wait before sending the answer.
     pub(crate) wait: Duration,
     body: Body,
 }
@@ -28,7 +28,7 @@ impl Reply {
         Self { status, wait: Duration::ZERO, body: Body::Text(text) }
     }
 
-    /// A body of so many bytes, spread over so many milliseconds.
+    /// Returns a body of `size` bytes that is sent over `ms` milliseconds.
     pub(crate) fn filler(size: u64, ms: u64) -> Self {
         Self { status: StatusCode::OK, wait: Duration::ZERO, body: Body::Filler { size, ms } }
     }

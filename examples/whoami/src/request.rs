@@ -4,7 +4,7 @@ use std::io::{self, BufRead, Read};
 
 use tungstenite::http::StatusCode;
 
-/// Far more than a proxy would let through.
+/// Far more than a proxy accepts.
 const MAX_HEAD: usize = 64 * 1024;
 const MAX_HEADERS: usize = 128;
 
@@ -13,7 +13,7 @@ pub(crate) struct Request {
     pub(crate) method: String,
     pub(crate) path: String,
     pub(crate) query: String,
-    /// The 1 of HTTP/1.1.
+    /// The minor version: the second 1 of HTTP/1.1.
     pub(crate) minor: u8,
     pub(crate) headers: Vec<(String, String)>,
 }
@@ -67,7 +67,8 @@ impl Request {
         self.headers.iter().find(desired).map(|(_, value)| value.as_str())
     }
 
-    /// Whether a header that is a comma list, maybe a repeated one, has `token`.
+    /// Returns whether a header with a comma-separated list, which may be
+    /// repeated, contains `token`.
     pub(crate) fn has_token(&self, name: &str, token: &str) -> bool {
         self.headers
             .iter()
@@ -76,8 +77,8 @@ impl Request {
             .any(|part| part.trim().eq_ignore_ascii_case(token))
     }
 
-    /// HTTP/1.1 keeps the connection unless told otherwise, HTTP/1.0 the
-    /// other way round.
+    /// Returns whether the connection stays open: by default in HTTP/1.1, only
+    /// on request in HTTP/1.0.
     pub(crate) fn keeps_alive(&self) -> bool {
         match self.minor {
             0 => self.has_token("connection", "keep-alive"),
@@ -85,7 +86,7 @@ impl Request {
         }
     }
 
-    /// A number in the query, such as 5 for `ms` in `?ms=5`.
+    /// Returns a number of the query, such as 5 for `ms` in `?ms=5`.
     pub(crate) fn number(&self, name: &str) -> Option<u64> {
         self.query
             .split('&')
@@ -95,7 +96,7 @@ impl Request {
     }
 }
 
-/// Reads up to and with the empty line that ends a head.
+/// Reads up to and including the empty line that ends a head.
 fn read_head(reader: &mut impl BufRead) -> Result<Vec<u8>, Reject> {
     let mut head = Vec::new();
     loop {
@@ -103,7 +104,7 @@ fn read_head(reader: &mut impl BufRead) -> Result<Vec<u8>, Reject> {
         let room = u64::try_from(MAX_HEAD - start).unwrap_or(0);
         reader.by_ref().take(room).read_until(b'\n', &mut head)?;
         match &head[start..] {
-            // Empty lines before a request are to be forgiven.
+            // Empty lines before a request are ignored.
             b"\r\n" | b"\n" if start == 0 => head.clear(),
             b"\r\n" | b"\n" => return Ok(head),
             [.., b'\n'] => {}

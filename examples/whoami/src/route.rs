@@ -1,4 +1,4 @@
-//! Which path gets which answer.
+//! The answer for each path.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,11 +13,11 @@ use crate::server::Server;
 #[derive(Debug)]
 pub(crate) enum Answer {
     Reply(Reply),
-    /// Switch to a websocket; the client's key.
+    /// Switch to a websocket. The value is the client's key.
     Websocket(String),
-    /// Close the connection without a word.
+    /// Close the connection without an answer.
     Hangup,
-    /// Exit without a word.
+    /// Exit without an answer.
     Die,
 }
 
@@ -60,7 +60,8 @@ fn switch(server: &Server, healthy: bool) -> Reply {
     Reply::text(StatusCode::OK, "ok\n".to_owned())
 }
 
-/// Any final status; those below 200 would have to be followed by another.
+/// Returns any final status. A status below 200 would require another one after
+/// it.
 fn status(code: &str, text: String) -> Reply {
     match StatusCode::from_bytes(code.as_bytes()) {
         Ok(status) if !status.is_informational() => Reply::text(status, text),

@@ -1,4 +1,4 @@
-//! What all connections share: the settings, the health and the way out.
+//! State that all connections share: settings, health and shutdown.
 
 use std::fs;
 use std::io;
@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::cli::Settings;
 
-/// How long the first request of a connection may take to arrive when the
-/// server stops.
+/// How long the server waits at its stop for the first request of a connection.
 const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
@@ -19,11 +18,12 @@ pub(crate) struct Server {
     pub(crate) settings: Settings,
     pub(crate) name: String,
     healthy_from: Instant,
-    /// What POST /healthy or /unhealthy said, which wins over the clock.
+    /// The state that POST /healthy or /unhealthy set; it overrides
+    /// `healthy_from`.
     health: Mutex<Option<bool>>,
     stopping: AtomicBool,
     listeners: Mutex<Vec<TcpListener>>,
-    /// Connections without a request so far.
+    /// Connections that have not sent a request yet.
     pub(crate) unread: Arc<Counter>,
     pub(crate) in_flight: Arc<Counter>,
 }
@@ -58,13 +58,13 @@ impl Server {
         self.stopping.load(Ordering::SeqCst)
     }
 
-    /// Keeps a listener to be shut when the server stops.
+    /// Stores a listener, which is shut down when the server stops.
     pub(crate) fn keep(&self, listener: TcpListener) {
         lock(&self.listeners).push(listener);
     }
 
-    /// Answers are the last of their connections from now on. Returns the
-    /// listeners, which are to be closed.
+    /// Makes each further answer the last one of its connection. Returns the
+    /// listeners, which the caller has to close.
     pub(crate) fn stop(&self) -> Vec<TcpListener> {
         self.stopping.store(true, Ordering::SeqCst);
         mem::take(&mut *lock(&self.listeners))
@@ -78,7 +78,7 @@ impl Server {
     }
 }
 
-/// Counts what is going on.
+/// Counts what is in progress.
 #[derive(Debug, Default)]
 pub(crate) struct Counter {
     count: Mutex<usize>,
@@ -86,7 +86,7 @@ pub(crate) struct Counter {
 }
 
 impl Counter {
-    /// Counts one more until the guard is dropped.
+    /// Adds one until the guard is dropped.
     pub(crate) fn add(self: &Arc<Self>) -> Counted {
         *lock(&self.count) += 1;
         Counted(Arc::clone(self))
@@ -98,7 +98,7 @@ impl Counter {
     }
 }
 
-/// One that a [`Counter`] counts.
+/// A guard for one unit of a [`Counter`].
 #[derive(Debug)]
 pub(crate) struct Counted(Arc<Counter>);
 
@@ -109,7 +109,7 @@ impl Drop for Counted {
     }
 }
 
-/// Nothing here is left half changed by a panic, so a poisoned lock is fine.
+/// Ignores poisoning: a panic cannot leave these values half changed.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! Websockets: the name first, then whatever the client says, back to it.
+//! Websockets: sends the name first, and then echoes each message.
 
 use std::io::{self, BufReader, Write};
 use std::net::TcpStream;
@@ -11,7 +11,7 @@ use tungstenite::{Error, Message, WebSocket};
 
 use crate::server::Server;
 
-/// How often a quiet websocket looks whether the server stops.
+/// How often an idle websocket checks whether the server stops.
 const GLANCE: Duration = Duration::from_millis(100);
 
 pub(crate) fn serve(reader: BufReader<TcpStream>, server: &Server, key: &str) -> io::Result<()> {
@@ -21,7 +21,7 @@ pub(crate) fn serve(reader: BufReader<TcpStream>, server: &Server, key: &str) ->
     stream.write_all(handshake(&server.name, key).as_bytes())?;
     stream.set_read_timeout(Some(GLANCE))?;
     let mut socket = WebSocket::from_partially_read(stream, early, Role::Server, None);
-    // An error here means that the client has left.
+    // An error here means that the client has disconnected.
     let _ = talk(&mut socket, server);
     Ok(())
 }

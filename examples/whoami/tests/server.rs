@@ -1,4 +1,4 @@
-//! The real binary asked over real connections.
+//! Tests of the real binary over real connections.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -34,7 +34,8 @@ impl Whoami {
         stream
     }
 
-    /// All that the server says until it closes.
+    /// Sends the text and returns all that the server sends until it closes the
+    /// connection.
     fn say(&self, text: &str) -> String {
         let mut stream = self.connect();
         stream.write_all(text.as_bytes()).expect("it reads");
@@ -76,7 +77,7 @@ impl Whoami {
 
 impl Drop for Whoami {
     fn drop(&mut self) {
-        // It may be gone already.
+        // The process may have exited already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -173,7 +174,8 @@ fn sigterm_can_drop_or_be_ignored() {
     assert!(ignoring.get("/").contains("name: me"));
 }
 
-/// Whoever connects is answered: a port that is closed resets what it has not accepted.
+/// Each client that can connect gets an answer, although a closed port resets
+/// connections that it has not accepted.
 #[test]
 fn sigterm_answers_every_connection() {
     for _ in 0..10 {
