@@ -1,10 +1,10 @@
 #!/bin/sh
-# Builds what is packaged: both programs, their man pages and completions, the licences of what is linked, the settings. The same commit gives the same
-# bytes, wherever it is built, with the same compiler.
+# Builds the contents of the packages: both programs, their man pages and completions, the licences of linked crates, and the
+# settings. With the same compiler, the same commit gives the same bytes on every machine.
 set -eu
 cd "$(dirname "$0")/.."
 
-# The oldest glibc that the programs are to run on: RHEL 9's and Ubuntu 22.04's are newer or equal.
+# The oldest glibc that the programs support: those of RHEL 9 and Ubuntu 22.04 are equal or newer.
 GLIBC=2.34
 CARGO=${CARGO:-cargo}
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes target/package/docker-glue_VERSION-1_ARCH.deb of what packaging/build.sh has built.
+# Makes target/package/docker-glue_VERSION-1_ARCH.deb from the output of packaging/build.sh.
 set -eu
 cd "$(dirname "$0")/.."
 # shellcheck source=packaging/package.sh
@@ -15,7 +15,7 @@ gzip -9nc CHANGELOG.md >"$doc/changelog.gz"
 gzip -9nc >"$doc/changelog.Debian.gz" <<END
 docker-glue ($VERSION-1) unstable; urgency=medium
 
-  * What is new stands in changelog.gz.
+  * See changelog.gz for the changes.
 
  -- $MAINTAINER  $DATE
 END
@@ -45,6 +45,6 @@ Description: $SUMMARY
 END
 settle_times "$root"
 mkdir -p "$OUT"
-# At level 9 what both programs share is found again: it goes further back than 6 looks.
+# Level 9 has a larger window than level 6, so xz finds the code that both programs share.
 dpkg-deb --root-owner-group -Zxz -z9 --build "$root" "$OUT/docker-glue_${VERSION}-1_$arch.deb" >/dev/null
 ls -l "$OUT/docker-glue_${VERSION}-1_$arch.deb"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Puts everything of packaging/assets into its place below DESTDIR.
+# Installs all files of packaging/assets below DESTDIR.
 #
 # Usage: packaging/install.sh [DESTDIR]
 set -eu
@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 root=${1:-${DESTDIR:-}}
 
 grep -v '^ *\(#\|$\)' packaging/assets | while read -r mode from to _; do
-    # shellcheck disable=SC2086 # a * stands for all files there are
+    # shellcheck disable=SC2086 # a * matches all existing files
     set -- $from
     for file in "$@"; do
         [ -e "$file" ] || { echo "install: there is no $file; run make first" >&2; exit 1; }

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Shows that the same commit gives the same bytes: what HEAD is, is built once more in another folder, and each
-# package compared with that of target/package. Takes as long as `make packages`, which goes before.
+# Verifies that the same commit gives the same bytes: builds HEAD again in another directory, and compares each package
+# with the one in target/package. Run `make packages` first; this script takes as long.
 set -eu
 cd "$(dirname "$0")/.."
 if [ -n "$(git status --porcelain)" ]; then

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes target/package/docker-glue-VERSION-1.ARCH.rpm of what packaging/build.sh has built. Needs rpmbuild.
+# Makes target/package/docker-glue-VERSION-1.ARCH.rpm from the output of packaging/build.sh. Needs rpmbuild.
 set -eu
 cd "$(dirname "$0")/.."
 # shellcheck source=packaging/package.sh
@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 top=$PWD/target/stage/rpm
 root=$top/files
 stage "$root"
-# Fedora has them in another place.
+# Fedora uses another directory for completions of zsh.
 mkdir -p "$root/usr/share/zsh/site-functions"
 mv "$root"/usr/share/zsh/vendor-completions/* "$root/usr/share/zsh/site-functions/"
 rmdir "$root/usr/share/zsh/vendor-completions"
