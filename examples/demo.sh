@@ -1,6 +1,6 @@
 #!/bin/sh
-# The main job, end to end: four labelled containers, docker-balancer, and a request for each route.
-# `make demo` installs and builds what this needs. Exit status 0 only if every answer was right.
+# Demonstrates docker-balancer: starts it and four labelled containers, and sends a request to each route.
+# `make demo` installs and builds the requirements. The exit status is 0 only if every response was correct.
 set -u
 cd "$(dirname "$0")/.."
 
@@ -35,11 +35,11 @@ take_down() {
 trap take_down EXIT
 trap 'exit 130' INT TERM
 
-get() { # HOST PATH: the answer
+get() { # HOST PATH: prints the response
     curl -sS --max-time 5 --resolve "$1:$port:127.0.0.1" "http://$1:$port$2"
 }
 
-# ask HOST PATH NAME SEEN-PATH
+# ask HOST PATH NAME SEEN-PATH: checks which container answers, and the path that it received
 ask() {
     show "curl http://$1$2"
     answer=$(get "$1" "$2")
@@ -53,7 +53,7 @@ ask() {
     fi
 }
 
-# wait_for HOST PATH NAME: until NAME answers there, for ten seconds at the most
+# wait_for HOST PATH NAME: waits until NAME answers there, for at most ten seconds
 wait_for() {
     tries=0
     until get "$1" "$2" 2>/dev/null | grep -q "^name: $3\$"; do
