@@ -195,7 +195,7 @@ impl ProblemKind {
             ),
             Self::HostPortReserved => row(
                 "The container is on the host's network, and the port belongs to docker-balancer, SSH or Docker.",
-                "Use another port, or add this one to `--allow-ports`.",
+                "Use another port, or put the container on a network of its own.",
             ),
             Self::HostNetworkNotAllowed => row(
                 "The container is on the host's network, and `--host-network` is off.",
