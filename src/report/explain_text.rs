@@ -28,15 +28,17 @@ pub fn format_explanation(explanation: &Explanation) -> String {
 }
 
 fn format_heading(explanation: &Explanation) -> String {
-    let (style, word) = match explanation.outcome {
-        RequestOutcome::Served => (OK, "served".to_owned()),
-        RequestOutcome::Unavailable => (WARN, "503 Service Unavailable".to_owned()),
-        RequestOutcome::NotFound => (ERROR, "404 Not Found".to_owned()),
+    let why = &explanation.why;
+    let with_reason = |style, word: &str| format!("{}: {why}", apply_style(style, word));
+    let outcome = match explanation.outcome {
+        RequestOutcome::Served => apply_style(OK, why),
+        RequestOutcome::Unavailable => with_reason(WARN, "503 Service Unavailable"),
+        RequestOutcome::NotFound => with_reason(ERROR, "404 Not Found"),
         RequestOutcome::Refused => {
-            (ERROR, format!("{} by HAProxy", explanation.status.unwrap_or(400)))
+            with_reason(ERROR, &format!("{} by HAProxy", explanation.status.unwrap_or(400)))
         }
         RequestOutcome::NotListening => {
-            (ERROR, format!("nothing listens on port {}", explanation.listener.port))
+            with_reason(ERROR, &format!("nothing listens on port {}", explanation.listener.port))
         }
     };
     let by_docker = "so this is computed from the containers in Docker";
@@ -47,11 +49,8 @@ fn format_heading(explanation: &Explanation) -> String {
             format!("docker-balancer answered {answer:?}, {by_docker}\n")
         }
     };
-    let (request, outcome) = (
-        apply_style(HEADING, format_args!("{} {}", explanation.method, explanation.url)),
-        apply_style(style, word),
-    );
-    format!("{request}\n{outcome}: {}\n{}", explanation.why, apply_style(DIM, source_note))
+    let request = apply_style(HEADING, format_args!("{} {}", explanation.method, explanation.url));
+    format!("{request}\n{outcome}\n{}", apply_style(DIM, source_note))
 }
 
 fn chain_rows(explanation: &Explanation) -> Vec<Vec<Cell>> {

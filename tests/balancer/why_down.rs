@@ -187,7 +187,7 @@ fn non_http_container_is_reported_until_it_answers() {
         balancer.until_said(&["WARN", &container.name, text]);
         assert_eq!(problem_count(port, kind), "1");
         let explained = run_command(&balancer, &["explain", "http://program.test/"]);
-        assert!(explained.contains(" answers\n") && explained.contains(text), "{explained}");
+        assert!(explained.contains("\nserved") && explained.contains(text), "{explained}");
         program.answers(WELL);
         wait_for(&format!("the end of {text:?}"), || {
             well();

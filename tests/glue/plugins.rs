@@ -149,18 +149,20 @@ fn crashed_or_hanging_plugin_is_restarted_without_repeated_events() {
         .plugin("odd.sh", ODD)
         .start();
     glue.until_said(&["odd", "a word before"]);
+    // One after the other: events of different containers may change places.
     let die = docker.run("die").start();
-    let hang = docker.run("hang").start();
-    let talk = docker.run("talk").start();
-    let well = docker.run("well").start();
     glue.until_said(&[
         "ERROR",
         "the plugin exited: exit status 7; restarting in 200ms",
         &log_name(&die),
     ]);
+    let hang = docker.run("hang").start();
+    wait_for("the hang", || glue.read("seen").ends_with("hang\n").then_some(()));
+    let talk = docker.run("talk").start();
     glue.until_said(&["ERROR", "no answer after 2s; killed", &log_name(&hang), "failures=2"]);
     glue.until_said(&["odd", "a word between"]);
     glue.until_said(&["ERROR", "the plugin gave no reason", &log_name(&talk), "failures=3"]);
+    let well = docker.run("well").start();
     glue.until_said(&["WARN", "unexpected answer: {\"ok\": true}"]);
     glue.until_said(&["done", &log_name(&well)]);
     let child = glue.read("child");

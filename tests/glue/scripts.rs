@@ -113,12 +113,12 @@ fn hanging_script_is_killed_with_children_others_unaffected() {
     let Some(docker) = common::docker() else { return };
     let hang = "#!/bin/sh
         case $GLUE_CONTAINER_NAME.$2 in
-        *-hang.start)
+        *-stuck.start)
             sleep 1000 &
             echo $! > ROOT/child
             wait
             ;;
-        *-hang.*) echo handled >> \"ROOT/$2\" ;;
+        *-stuck.*) echo handled >> \"ROOT/$2\" ;;
         esac";
     let mut glue = Glue::of(&docker)
         .file("hang.ini", &handler_file("start,die", "script=hang.sh\ntimeout=3s"))
@@ -126,7 +126,7 @@ fn hanging_script_is_killed_with_children_others_unaffected() {
         .file("other.ini", &handler_file("start", "script=keep.sh"))
         .script("keep.sh", KEEP)
         .start();
-    let web = docker.run("hang").start();
+    let web = docker.run("stuck").start();
     let child = glue.until_written("child", &[""]);
     glue.until_said(&["other", "done", &log_name(&web)]);
     assert!(!glue.log().contains("killed"), "the other handler has waited");
