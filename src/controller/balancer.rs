@@ -28,7 +28,6 @@ use crate::{
         incremental_plan::{self, PendingDeletions},
         inflight::InflightRequests,
         layout::Layout,
-        name,
         observed::{self, ObservedState},
         old_workers::OldWorkers,
         provisioning::Provisioning,
@@ -186,11 +185,9 @@ impl Balancer {
             }
         };
         let now = Instant::now();
-        // Those that nobody was behind have been held already.
-        let no_server_prefix = format!("{} ", name::NO_SERVER);
-        let served_routes = map.iter().filter(|(_, value)| !value.starts_with(&no_server_prefix));
-        let mut memory =
-            DecideState::with_routes(served_routes.filter_map(|(key, _)| key.parse().ok()), now);
+        // Those without a server are held as well.
+        let keys = map.keys().filter_map(|key| key.parse().ok());
+        let mut memory = DecideState::with_routes(keys, now);
         if let Some(observed) = &observed {
             memory.restore_claimants(&route_recovery::recover_routes(observed));
         }

@@ -135,7 +135,7 @@ impl DecideState {
     /// These routes are kept for those that served them in an earlier run, and as they were. `routes` may be more than
     /// what is held.
     pub fn restore_claimants(&mut self, routes: &Routes) {
-        for (key, route) in routes.0.iter().filter(|(_, route)| !route.endpoints.is_empty()) {
+        for (key, route) in &routes.0 {
             let Some(held) = self.held_routes.get_mut(key) else { continue };
             let claimant_of =
                 |endpoint: &Endpoint| Claimant::Container(endpoint.container.name().into());
