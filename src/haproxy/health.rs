@@ -3,6 +3,7 @@
 //!
 //! Pure. Reads `show stat` and `show errors` of HAProxy's Management Guide, section 9.3.
 
+use super::name;
 use crate::model::malformed_http;
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
@@ -154,12 +155,14 @@ fn sanitize_text(text: &str) -> String {
     text.chars().take(MAX_TEXT_LENGTH).map(plain).collect()
 }
 
-/// `show sess`: those of its lines that are of these servers, as `shutdown session` takes them.
+/// `show sess`: those of its lines that are of these servers, as `shutdown session` takes them. A worker of an earlier
+/// version may have other names for them.
 pub fn find_sessions<'a>(answer: &'a str, servers: &[ServerKey]) -> Vec<&'a str> {
     let session = |line: &'a str| {
         let word = |name: &str| line.split(' ').find_map(|word| word.strip_prefix(name));
         let (id, _) = line.split_once(':').filter(|(id, _)| id.starts_with("0x"))?;
         let (backend, server) = (word("be=")?, word("srv=")?);
+        let server = name::current_server_name(server);
         servers.iter().any(|pair| pair.0 == backend && pair.1 == server).then_some(id)
     };
     answer.lines().filter_map(session).collect()
@@ -317,9 +320,16 @@ mod tests {
 0x561d4f2140e0: proto=tcpv4 src=127.0.0.1:55394 fe=f be=b.test:80 srv=web-01:80 ts=00 epoch=0
 0x561d4f335ab0: proto=sockpair src=unix:2 fe=GLOBAL be=<NONE> srv=<none> ts=00 epoch=0
 ";
-        let server = ("a.test:80".to_owned(), "web-01:80".to_owned());
-        assert_eq!(find_sessions(ANSWER, std::slice::from_ref(&server)), ["0x561d4f2140c0"]);
-        assert_eq!(find_sessions("Permission denied\n", &[server]), [""; 0]);
+        for (server, expected) in [
+            ("web-01:80", vec!["0x561d4f2140c0"]),
+            // An earlier version has named it.
+            ("web-01:80:single", vec!["0x561d4f2140d0"]),
+            ("web-02:80", vec![]),
+        ] {
+            let server = ("a.test:80".to_owned(), server.to_owned());
+            assert_eq!(find_sessions(ANSWER, std::slice::from_ref(&server)), expected);
+            assert_eq!(find_sessions("Permission denied\n", &[server]), [""; 0]);
+        }
     }
 
     #[test]

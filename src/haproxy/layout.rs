@@ -103,7 +103,7 @@ fn current_backend<'a>(
     let value = observed.maps.get(&MapName::Routes)?.get(&key.to_string())?;
     let mut words = value.split(' ');
     let backend = words.next().filter(|backend| observed.backends.contains(*backend))?;
-    if backend == name::NO_SERVER {
+    if name::is_no_server(backend) {
         return None;
     }
     let once = words.nth(2) == Some("off");

@@ -8,6 +8,7 @@ use crate::model::{
     route::{Endpoint, Match, RouteKey},
 };
 use sha1::{Digest, Sha1};
+use std::{borrow::Cow, collections::BTreeSet};
 
 /// Longer names are cut, and told apart by a hash that nobody finds two texts for: who writes labels chooses them.
 const MAX_LENGTH: usize = 120;
@@ -16,10 +17,16 @@ const MAX_LENGTH: usize = 120;
 /// PROXY protocol, which has 128 bytes.
 const LONGEST_BACKEND: usize = 72;
 
+const SINGLE_SUFFIX: &str = ":single";
 const UNCHECKED_SUFFIX: &str = ":unchecked";
 
-/// Serves all routes that nobody is behind at the moment, with a 503.
-pub const NO_SERVER: &str = "nobody";
+/// Answers for all routes that have no server at the moment, with a 503.
+pub const NO_SERVER: &str = "no-server";
+
+/// The names that earlier versions gave this backend and the only server of a route. Their workers keep them, also after
+/// the reload that an upgrade takes, until their last connection ends. To be removed one release later.
+const OLD_NO_SERVER: &str = "nobody";
+const OLD_SINGLE_SUFFIX: &str = ":alone";
 
 /// The server of each backend that requests wait on, see [`super::config::hold`]. No container's server is called so.
 pub const HOLD_SERVER: &str = "hold";
@@ -78,7 +85,7 @@ pub fn server_name(endpoint: &Endpoint, check_mode: CheckMode) -> String {
     let suffix = match check_mode {
         // The one that requests wait on is no endpoint's.
         CheckMode::Pool | CheckMode::Hold { .. } => "",
-        CheckMode::Single { .. } => ":alone",
+        CheckMode::Single { .. } => SINGLE_SUFFIX,
         CheckMode::Off => UNCHECKED_SUFFIX,
     };
     format!("{name}-{}:{port}{suffix}", origin.id())
@@ -96,10 +103,29 @@ pub fn parse_container_port(server: &str) -> Option<(&str, &str)> {
 
 /// The container's name and short id, and its port.
 pub fn parse_server(server: &str) -> Option<(&str, &str, &str)> {
-    let server = server.strip_suffix(":alone").unwrap_or(server);
-    let server = server.strip_suffix(UNCHECKED_SUFFIX).unwrap_or(server);
+    let suffixes = [SINGLE_SUFFIX, OLD_SINGLE_SUFFIX, UNCHECKED_SUFFIX];
+    let server = suffixes.iter().find_map(|end| server.strip_suffix(end)).unwrap_or(server);
     let (server, port) = server.rsplit_once(':')?;
     server.rsplit_once('-').map(|(name, id)| (name, id, port))
+}
+
+/// The name that this version gives the server which a worker of any version calls so.
+pub fn current_server_name(server: &str) -> Cow<'_, str> {
+    match server.strip_suffix(OLD_SINGLE_SUFFIX) {
+        Some(place) => Cow::Owned(format!("{place}{SINGLE_SUFFIX}")),
+        None => Cow::Borrowed(server),
+    }
+}
+
+/// Whether a route that leads to this backend has no server, in a worker of any version.
+pub fn is_no_server(backend: &str) -> bool {
+    matches!(backend, NO_SERVER | OLD_NO_SERVER)
+}
+
+/// The backend's name in a worker that has these backends: it is started with it, and keeps it.
+pub fn no_server_in(backends: &BTreeSet<String>) -> &'static str {
+    let is_old = backends.contains(OLD_NO_SERVER) && !backends.contains(NO_SERVER);
+    if is_old { OLD_NO_SERVER } else { NO_SERVER }
 }
 
 /// Whether HAProxy does not judge it.

@@ -423,7 +423,7 @@ mod tests {
     const STAT: &str = "\
 # pxname,svname,qcur,qmax,scur,smax,slim,stot,
 a.test:80,web-0123456789ab:80,0,0,2,3,,17,
-a.test:80,web-0123456789ab:80:alone,0,0,1,3,,17,
+a.test:80,web-0123456789ab:80:single,0,0,1,3,,17,
 a.test:80,web-2-ba9876543210:80,0,0,5,3,,17,
 spare-tcp-001,web-0123456789ab:8080:unchecked,0,0,4,3,,17,
 stats,theirs,0,0,9,3,,17,
@@ -459,11 +459,11 @@ a.test:80,BACKEND,0,0,8,3,,17,
         let line = |state: u8| {
             format!(
                 "0x55f9a330fd10: proto=tcpv4 src=127.0.0.1:54190 fe=http-80 be=a.test:80 \
-                 srv=web-01:80:alone ts=00 epoch=0x1 age=0s calls=6 rq[f=4dc0h,i=0] rp[f=8h,i=0] \
+                 srv=web-01:80:single ts=00 epoch=0x1 age=0s calls=6 rq[f=4dc0h,i=0] rp[f=8h,i=0] \
                  scf=[8,280h,fd=16] scb=[{state},1h,fd=-1] exp=0s rc=3 c_exp=0s\n"
             )
         };
-        let (backend, server) = ("a.test:80".to_owned(), "web-01:80:alone".to_owned());
+        let (backend, server) = ("a.test:80".to_owned(), "web-01:80:single".to_owned());
         let found = vec![QueuedRequest { id: "0x55f9a330fd10".to_owned(), backend, server }];
         for (state, expected) in
             [(0, &[][..]), (3, &found), (4, &found), (5, &found), (6, &found), (8, &[])]
@@ -488,7 +488,7 @@ a.test:80,BACKEND,0,0,8,3,,17,
             |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), state())).collect();
         let observed = ObservedState {
             servers: BTreeMap::from([
-                ("a.test:80".to_owned(), servers(&["web-01:80", "other-02:80:alone"])),
+                ("a.test:80".to_owned(), servers(&["web-01:80", "other-02:80:single"])),
                 ("b.test:80".to_owned(), servers(&["other-02:80"])),
                 ("spare-tcp-001".to_owned(), servers(&["web-01:8080:unchecked"])),
                 ("theirs".to_owned(), servers(&["01", "web-02"])),

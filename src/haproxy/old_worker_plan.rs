@@ -31,9 +31,10 @@ impl<'a> ReachableServers<'a> {
     }
 
     /// What its map of routes should say, given what it said when it was replaced: routes all of whose
-    /// containers have gone lead to nobody.
+    /// containers have gone lead to the backend without a server, by the name that it has there.
     pub fn updated_routes(&self, old: &ObservedState) -> BTreeMap<String, String> {
         let backends: BTreeSet<_> = self.0.iter().map(|(backend, _)| *backend).collect();
+        let no_server = name::no_server_in(&old.backends);
         let lost = |backend: &str| {
             old.servers.contains_key(backend)
                 && name::is_managed(backend)
@@ -41,7 +42,7 @@ impl<'a> ReachableServers<'a> {
         };
         let entry = |(key, value): (&str, &str)| {
             let (backend, suffix) = value.split_once(' ').unwrap_or((value, ""));
-            let backend = if lost(backend) { name::NO_SERVER } else { backend };
+            let backend = if lost(backend) { no_server } else { backend };
             (key.to_owned(), format!("{backend} {suffix}"))
         };
         old.map_entries(MapName::Routes).map(entry).collect()
@@ -101,13 +102,23 @@ mod tests {
         Config { backends: [("a.test:80".to_owned(), backend.into())].into(), ..Config::default() }
     }
 
+    /// The backend without a server and the name of a server: of this version, and of the one before.
+    const NAMES: [(&str, &str); 2] =
+        [("no-server", "web-01:80:single"), ("nobody", "web-01:80:alone")];
+
     /// An old worker with one server, which serves `a.test`.
-    fn old(backend: &str, address: &str, admin: AdminState) -> ObservedState {
+    fn old(
+        (no_server, server_name): (&str, &str),
+        backend: &str,
+        address: &str,
+        admin: AdminState,
+    ) -> ObservedState {
         let address = address.parse().unwrap();
         let server = ObservedServer { address, weight: 100, admin, up: true };
-        let servers = BTreeMap::from([("web-01:80:alone".to_owned(), server)]);
+        let servers = BTreeMap::from([(server_name.to_owned(), server)]);
         let entry = ("a.test:80/".to_owned(), format!("{backend} 0 60000 safe a.test:80"));
         ObservedState {
+            backends: [backend.to_owned(), no_server.to_owned()].into(),
             servers: [(backend.to_owned(), servers)].into(),
             maps: [(MapName::Routes, [entry].into())].into(),
             ..ObservedState::default()
@@ -129,20 +140,23 @@ mod tests {
             // Nothing is known of an administrator's own.
             (None, "theirs", NOW, ready, true),
         ] {
-            let old = old(backend, address, admin);
             let config = config(desired);
-            let reachable = ReachableServers::from_observed(&old, &config);
-            let expected = if leads { backend } else { name::NO_SERVER };
-            let routes = reachable.updated_routes(&old);
-            let case = format!("{desired:?} {backend} {address} {admin:?}");
-            assert_eq!(
-                routes["a.test:80/"],
-                format!("{expected} 0 60000 safe a.test:80"),
-                "{case}"
-            );
-            let (id, server) = ("0x1".to_owned(), "web-01:80:alone".to_owned());
-            let queued = [QueuedRequest { id, backend: backend.to_owned(), server }];
-            assert_eq!(reachable.stale_requests(&queued).count(), usize::from(!leads), "{case}");
+            for (no_server, server) in NAMES {
+                let old = old((no_server, server), backend, address, admin);
+                let reachable = ReachableServers::from_observed(&old, &config);
+                let expected = if leads { backend } else { no_server };
+                let routes = reachable.updated_routes(&old);
+                let case = format!("{desired:?} {backend} {server} {address} {admin:?}");
+                assert_eq!(
+                    routes["a.test:80/"],
+                    format!("{expected} 0 60000 safe a.test:80"),
+                    "{case}"
+                );
+                let (id, server) = ("0x1".to_owned(), server.to_owned());
+                let queued = [QueuedRequest { id, backend: backend.to_owned(), server }];
+                let stale = reachable.stale_requests(&queued).count();
+                assert_eq!(stale, usize::from(!leads), "{case}");
+            }
         }
     }
 }

@@ -86,7 +86,9 @@ impl OldWorker {
         let routes =
             observed::parse_map(&master.send_to_worker(pid, &format!("show map {map}")).await?);
         let servers = observed::parse_servers(&servers);
+        let backends = observed::parse_backends(&master.send_to_worker(pid, "show backend").await?);
         let initial = ObservedState {
+            backends,
             servers,
             maps: [(map, routes.clone())].into(),
             ..ObservedState::default()

@@ -14,7 +14,8 @@ use std::collections::BTreeMap;
 /// The commands that lead from `observed` to `config`, in order; none when nothing differs. Both must
 /// have the same skeleton, and every backend of `config` must be there if none can be added.
 pub fn plan_commands(observed: &ObservedState, config: &Config) -> Vec<RuntimeCommand> {
-    let maps = MapName::ALL.map(|map| (map, config.maps.entries(map)));
+    let no_server = name::no_server_in(&observed.backends);
+    let maps = MapName::ALL.map(|map| (map, desired_entries(config, map, no_server)));
     let mut plan = Vec::new();
     // What checks ask for has to be there before the first check.
     for (map, desired) in &maps[1..] {
@@ -30,6 +31,20 @@ pub fn plan_commands(observed: &ObservedState, config: &Config) -> Vec<RuntimeCo
     }
     remove_servers(&mut plan, observed, config);
     plan
+}
+
+/// `no_server` is what the worker calls that backend.
+fn desired_entries(config: &Config, map: MapName, no_server: &str) -> BTreeMap<String, String> {
+    let mut entries = config.maps.entries(map);
+    if map == MapName::Routes && no_server != name::NO_SERVER {
+        for value in entries.values_mut() {
+            let suffix = value.strip_prefix(name::NO_SERVER).filter(|s| s.starts_with(' '));
+            if let Some(suffix) = suffix {
+                *value = format!("{no_server}{suffix}");
+            }
+        }
+    }
+    entries
 }
 
 fn set_entries(

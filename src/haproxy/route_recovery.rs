@@ -29,7 +29,7 @@ fn recover_route(observed: &ObservedState, value: &str) -> Option<Route> {
     let (backend, strip) = (words.next()?, words.next()?);
     let (timeout, retry) = (words.next()?, words.next()?);
     let none = BTreeMap::new();
-    let servers = observed.servers.get(backend).filter(|_| backend != name::NO_SERVER);
+    let servers = observed.servers.get(backend).filter(|_| !name::is_no_server(backend));
     let servers = servers.unwrap_or(&none);
     let policy = Policy {
         strip: if strip == "0" { Strip::Keep } else { Strip::Prefix },

@@ -292,7 +292,7 @@ mod tests {
 
     #[test]
     fn server_up_or_down_line_parses_to_health_change() {
-        const DOWN: &str = "[WARNING]  (4711) : Server a.test:80_api/web-0123456789ab:80:alone is DOWN, \
+        const DOWN: &str = "[WARNING]  (4711) : Server a.test:80_api/web-0123456789ab:80:single is DOWN, \
              reason: Layer7 wrong status, code: 500, info: \"is UP\", check duration: 0ms. 0 active and 0 \
              backup servers left.";
         const UP: &str = "[WARNING]  (7) : Server a.test:80/web-2-0123456789ab:80 is UP, reason: Layer4 check \
@@ -304,7 +304,7 @@ mod tests {
         let found = |worker, backend: &str, server: &str, up| {
             Some((worker, backend.to_owned(), server.to_owned(), up))
         };
-        assert_eq!(read(DOWN), found(4711, "a.test:80_api", "web-0123456789ab:80:alone", false));
+        assert_eq!(read(DOWN), found(4711, "a.test:80_api", "web-0123456789ab:80:single", false));
         assert_eq!(read(UP), found(7, "a.test:80", "web-2-0123456789ab:80", true));
         for other in [
             "",
@@ -334,10 +334,10 @@ mod tests {
                 .map(|change| (change.worker, change.backend, change.server, change.passed))
         };
         let found =
-            |passed| Some((7, "a.test:80".to_owned(), "web-01:80:alone".to_owned(), passed));
+            |passed| Some((7, "a.test:80".to_owned(), "web-01:80:single".to_owned(), passed));
         let line = |prefix: &str, remainder: &str| {
             format!(
-                "[WARNING]  (7) : {prefix}Health check for server a.test:80/web-01:80:alone {remainder}"
+                "[WARNING]  (7) : {prefix}Health check for server a.test:80/web-01:80:single {remainder}"
             )
         };
         for (line, expected) in [

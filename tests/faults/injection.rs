@@ -205,7 +205,7 @@ fn foreign_runtime_changes_are_repaired() {
     ask(&format!("set server {backend}/{server} weight 3"));
     ask("del map routes.map b.test:80/");
     ask("add map routes.map theirs.test:80/ nowhere");
-    ask("add server nobody/theirs 127.0.0.1:9");
+    ask("add server no-server/theirs 127.0.0.1:9");
     scene.balancer.serves(&[("b.test", "404"), ("a.test", "web saw /")]);
 
     let begun = Instant::now();

@@ -19,3 +19,4 @@ mod port;
 mod start;
 mod steps;
 mod stop;
+mod upgrade;

@@ -8,6 +8,7 @@ use crate::{
         config::{AdminState, Config, Probe, Server},
         error::ApplyError,
         incremental_plan::{IncrementalPlan, PendingDeletions},
+        name,
         observed::ObservedState,
         plan::plan_commands,
         proxy::ApplyKind,
@@ -20,6 +21,7 @@ use crate::{
 };
 use anyhow::Result;
 use std::{
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -262,19 +264,19 @@ impl Balancer {
 
 /// Servers of a new worker that asks for their health and was not told that they are well.
 fn initial_down_commands(before: &ObservedState, config: &Config) -> Vec<RuntimeCommand> {
-    let was_up = |name: &str| {
-        before
-            .servers
-            .values()
-            .filter_map(|servers| servers.get(name))
-            .any(|server| server.up && server.admin == AdminState::Ready)
-    };
+    let servers_before = before.servers.values().flatten();
+    let was_up: BTreeSet<_> = servers_before
+        .filter(|(_, server)| server.up && server.admin == AdminState::Ready)
+        .map(|(name, _)| name::current_server_name(name))
+        .collect();
     let http_backends =
         config.backends.iter().filter(|(_, backend)| backend.shape.probe == Probe::Http);
     let servers = http_backends
         .flat_map(|(name, backend)| backend.servers.iter().map(move |server| (name, server)));
     let unproven = servers.filter(|(_, server)| {
-        server.check_mode.is_checked() && server.admin == AdminState::Ready && !was_up(&server.name)
+        server.check_mode.is_checked()
+            && server.admin == AdminState::Ready
+            && !was_up.contains(server.name.as_str())
     });
     let down = |(backend, server): (&String, &Server)| RuntimeCommand::SetHealth {
         backend: backend.clone(),
