@@ -4,7 +4,7 @@
 
 use super::{layout::Layout, name, requeue};
 use crate::model::{
-    option_value::{CheckMethod, HostMatch, Retry},
+    option_value::{CheckMethod, HostMatch, Retry, Timeout},
     route::{Endpoint, Listener, Match, Policy, Readiness, Route, RouteKey, Routes, Strip},
 };
 use std::{
@@ -191,7 +191,7 @@ impl Config {
         if name == name::NO_SERVER {
             return;
         }
-        if let CheckMethod::Http(path) = &route.policy.check {
+        if let CheckMethod::Http(path) = route.policy.get() {
             let Match::Http { host, .. } = &key.rule;
             self.maps.checks.insert(name.clone(), path.to_string());
             self.maps.check_hosts.insert(name.clone(), check_host_header(host));
@@ -205,12 +205,12 @@ fn build_target(backend: &str, key: &RouteKey, policy: &Policy) -> MapTarget {
     MapTarget {
         backend: backend.to_owned(),
         route: name::backend_name(key),
-        strip: match policy.strip {
+        strip: match policy.get() {
             Strip::Keep => 0,
             Strip::Prefix => prefix.depth(),
         },
-        timeout: policy.timeout.as_millis(),
-        retry: policy.retry,
+        timeout: policy.get::<Timeout>().as_millis(),
+        retry: policy.get(),
     }
 }
 
@@ -239,7 +239,7 @@ pub fn hold_server() -> Server {
 
 fn build_backend(key: &RouteKey, route: &Route, wait: Duration) -> Backend {
     let ready = |endpoint: &&Endpoint| endpoint.readiness == Readiness::Ready;
-    let check_mode = match (&route.policy.check, route.endpoints.iter().filter(ready).count()) {
+    let check_mode = match (route.policy.get(), route.endpoints.iter().filter(ready).count()) {
         (CheckMethod::Off, _) => CheckMode::Off,
         (_, 0 | 1) => CheckMode::Single { fall: fall_count(wait) },
         (_, _) => CheckMode::Pool,
@@ -290,8 +290,12 @@ fn fall_count(wait: Duration) -> u32 {
 /// The shape of backend that a route of this policy needs.
 pub fn required_shape(policy: &Policy) -> BackendShape {
     BackendShape {
-        probe: if matches!(policy.check, CheckMethod::Http(_)) { Probe::Http } else { Probe::Tcp },
-        connect: if policy.retry == Retry::Off { ConnectRetry::Off } else { ConnectRetry::On },
+        probe: if matches!(policy.get(), CheckMethod::Http(_)) { Probe::Http } else { Probe::Tcp },
+        connect: if policy.get::<Retry>() == Retry::Off {
+            ConnectRetry::Off
+        } else {
+            ConnectRetry::On
+        },
     }
 }
 
@@ -301,7 +305,7 @@ fn build_server(endpoint: &Endpoint, check_mode: CheckMode) -> Server {
         id: name::server_id(&name),
         name,
         address: endpoint.address,
-        weight: endpoint.weight.get(),
+        weight: endpoint.weight().get(),
         check_mode,
         admin: match endpoint.readiness {
             Readiness::Ready => AdminState::Ready,

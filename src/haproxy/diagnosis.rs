@@ -476,7 +476,7 @@ impl<'a> NameResolver<'a> {
 impl ServerContext<'_> {
     fn check_reason(&self, failing: &FailingCheck) -> Reason {
         let Endpoint { address, port, .. } = *self.endpoint;
-        let path = match &self.policy.check {
+        let path = match self.policy.get() {
             option_value::CheckMethod::Http(path) => path.to_string(),
             _ => String::new(),
         };

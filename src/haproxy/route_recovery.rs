@@ -10,6 +10,7 @@ use super::{
 };
 use crate::model::{
     container_ref::ContainerRef,
+    label_option::OptionValues,
     option_value::{CheckMethod, Retry, Timeout, Weight},
     route::{Endpoint, Policy, Readiness, Route, RouteKey, Routes, Strip},
 };
@@ -31,12 +32,11 @@ fn recover_route(observed: &ObservedState, value: &str) -> Option<Route> {
     let none = BTreeMap::new();
     let servers = observed.servers.get(backend).filter(|_| !name::is_no_server(backend));
     let servers = servers.unwrap_or(&none);
-    let policy = Policy {
-        strip: if strip == "0" { Strip::Keep } else { Strip::Prefix },
-        check: recover_check(observed, backend, servers),
-        timeout: format!("{timeout}ms").parse::<Timeout>().ok()?,
-        retry: retry.parse::<Retry>().ok()?,
-    };
+    let policy = Policy::default()
+        .with(if strip == "0" { Strip::Keep } else { Strip::Prefix })
+        .with(recover_check(observed, backend, servers))
+        .with(format!("{timeout}ms").parse::<Timeout>().ok()?)
+        .with(retry.parse::<Retry>().ok()?);
     Some(Route { policy, endpoints: recover_endpoints(servers) })
 }
 
@@ -74,7 +74,7 @@ fn recover_endpoint(server: &str, state: &ObservedServer) -> Option<Endpoint> {
         container: ContainerRef::new(name, id),
         port: port.parse().ok()?,
         address: state.address,
-        weight: state.weight.to_string().parse::<Weight>().ok()?,
+        options: OptionValues::default().with(state.weight.to_string().parse::<Weight>().ok()?),
         readiness: match state.admin {
             AdminState::Ready => Readiness::Ready,
             AdminState::Drain | AdminState::Maintenance => Readiness::Out,

@@ -4,7 +4,7 @@
 
 use super::synonym::{self, Synonym};
 use crate::{
-    model::{option_value, problem::Reason},
+    model::{label_option::LabelOption, option_value, problem::Reason},
     support::suggest::count_slips,
 };
 use std::num::NonZeroU16;
@@ -14,58 +14,22 @@ use std::num::NonZeroU16;
 pub enum LabelKey<'a> {
     /// `glue_http_<port>_<option>` and perhaps `.<route>`.
     Http { port: NonZeroU16, option: LabelOption, route: Option<&'a str> },
-    /// `glue_http_ports`
-    Ports,
-    /// `glue_network`
-    Network,
+    /// `glue_http_ports`, `glue_network`
+    Container(LabelOption),
 }
-
-/// What can be chosen for a port or for one of its named routes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LabelOption {
-    Host,
-    Prefix,
-    StripPrefix,
-    Weight,
-    Bind,
-    Check,
-    Health,
-    Timeout,
-    Retry,
-}
-
-/// Those that are about no port.
-const PORTLESS_LABELS: [&str; 2] = ["glue_http_ports", "glue_network"];
 
 /// Names of any length are judged; suggestions are worked out for those a person may have typed.
 const MAX_TYPED_LENGTH: usize = 96;
 /// A name that does not begin with `glue_` may be another program's.
 const MAX_FOREIGN_SLIPS: usize = 2;
 
-impl LabelOption {
-    pub const ALL: [(&'static str, Self); 9] = [
-        ("host", Self::Host),
-        ("prefix", Self::Prefix),
-        ("strip_prefix", Self::StripPrefix),
-        ("weight", Self::Weight),
-        ("bind", Self::Bind),
-        ("check", Self::Check),
-        ("health", Self::Health),
-        ("timeout", Self::Timeout),
-        ("retry", Self::Retry),
-    ];
-
-    fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.iter().find(|(candidate, _)| *candidate == name).map(|(_, option)| *option)
-    }
-}
-
 /// `None`: the label is someone else's.
 pub fn parse_key(key: &str) -> Option<Result<LabelKey<'_>, Reason>> {
     let name = key.strip_prefix("glue_")?;
+    if let Some(option) = LabelOption::from_container_name(name) {
+        return Some(Ok(LabelKey::Container(option)));
+    }
     Some(match name {
-        "network" => Ok(LabelKey::Network),
-        "http_ports" => Ok(LabelKey::Ports),
         _ if name.contains(['$', '{', '}']) => Err(Reason::VariableInName),
         _ if name.starts_with("tcp_") || name.starts_with("udp_") => {
             Err(Reason::UnsupportedProtocol)
@@ -83,9 +47,9 @@ pub fn parse_key(key: &str) -> Option<Result<LabelKey<'_>, Reason>> {
 /// `<port>_<option>[.<route>]`; `Ok(None)` where the option is none of ours.
 fn parse_http_key(after_prefix: &str) -> Result<Option<LabelKey<'_>>, Reason> {
     let (stem, route) = split_route(after_prefix);
-    let portless = LabelOption::from_name(stem).is_some();
+    let portless = LabelOption::from_port_name(stem).is_some();
     let Some((port, option)) = stem.split_once('_') else { return Ok(None) };
-    let Some(option) = LabelOption::from_name(option).filter(|_| !portless) else {
+    let Some(option) = LabelOption::from_port_name(option).filter(|_| !portless) else {
         return Ok(None);
     };
     match route {
@@ -111,10 +75,7 @@ fn diagnose_unknown(key: &str) -> Reason {
     match Some(()).filter(|()| suggestion.is_none()).and_then(|()| match_synonym(key)) {
         Some((_, _, Synonym::Unsupported(hint))) => Reason::UnsupportedOption { way_out: hint },
         Some((port, route, Synonym::Option(option))) => {
-            let name = LabelOption::ALL
-                .iter()
-                .find(|(_, candidate)| *candidate == option)
-                .map_or("", |pair| pair.0);
+            let name = option.name();
             let nearest = with_route(format!("glue_http_{port}_{name}"), route);
             Reason::UnknownLabel { nearest: Some(nearest) }
         }
@@ -159,15 +120,14 @@ fn nearest_label(key: &str) -> Option<String> {
     }
     let port = stem.split('_').find(|part| option_value::parse_port(part).is_ok());
     let start = format!("glue_http_{}_", port.unwrap_or("<port>"));
-    if let Some((option, _)) =
-        LabelOption::ALL.iter().find(|(name, _)| stem.strip_prefix("glue_http_") == Some(name))
-    {
-        return Some(with_route(format!("{start}{option}"), route));
+    if let Some(option) = stem.strip_prefix("glue_http_").and_then(LabelOption::from_port_name) {
+        return Some(with_route(format!("{start}{}", option.name()), route));
     }
     let certain = if stem.starts_with(&start) { start.len() } else { "glue_".len() };
-    let options = LabelOption::ALL.iter().map(|(option, _)| (format!("{start}{option}"), route));
+    let options =
+        LabelOption::of_ports().map(|option| (format!("{start}{}", option.name()), route));
     options
-        .chain(PORTLESS_LABELS.map(|name| (name.to_owned(), None)))
+        .chain(LabelOption::of_containers().map(|option| (option.spec().label(), None)))
         .filter_map(|(name, route)| {
             let (start, typed) = stem.split_at_checked(certain)?;
             Some((count_slips(typed, name.strip_prefix(start)?)?, name, route))
@@ -201,12 +161,11 @@ fn suggest_by_distance(stem: &str, route: Option<&str>) -> Option<String> {
     let typed = stem.to_ascii_lowercase().replace(['-', '/', ' '], "_");
     let port = typed.split('_').find(|part| option_value::parse_port(part).is_ok());
     let options = port.into_iter().flat_map(|port| {
-        LabelOption::ALL
-            .iter()
-            .map(move |(option, _)| (format!("glue_http_{port}_{option}"), route))
+        LabelOption::of_ports()
+            .map(move |option| (format!("glue_http_{port}_{}", option.name()), route))
     });
     options
-        .chain(PORTLESS_LABELS.map(|name| (name.to_owned(), None)))
+        .chain(LabelOption::of_containers().map(|option| (option.spec().label(), None)))
         .filter_map(|(name, route)| Some((count_slips(&typed, &name)?, name, route)))
         .filter(|(slips, ..)| *slips <= MAX_FOREIGN_SLIPS)
         .min_by_key(|(slips, ..)| *slips)

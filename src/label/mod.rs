@@ -14,6 +14,7 @@ mod tests;
 
 use crate::model::{
     container::Container,
+    label_option::OptionValues,
     option_value::{HealthPolicy, HostMatch, Weight},
     problem::{LabelText, Problem, ProblemSubject, Reason},
     route::{Policy, RouteKey},
@@ -35,8 +36,16 @@ pub struct RouteRequest {
     pub policy: Policy,
     /// The container's port.
     pub port: u16,
-    pub weight: Weight,
+    /// What belongs to the container's server in the route.
+    pub options: OptionValues,
     pub health_policy: HealthPolicy,
+}
+
+impl RouteRequest {
+    /// The container's share of the route's requests.
+    pub fn weight(&self) -> Weight {
+        self.options.get()
+    }
 }
 
 /// What a container's labels say.

@@ -4,14 +4,15 @@
 
 use super::{
     HostNetwork, LabelLimits, ParsedLabels, RouteRequest,
-    key::{self, LabelKey, LabelOption},
+    key::{self, LabelKey},
 };
 use crate::model::{
     container::{Container, NetworkMode},
+    label_option::{LabelOption, OPTIONS, OptionPlace, OptionValue, OptionValues},
     label_text,
-    option_value::{self, HealthPolicy, HostMatch, PathPrefix, Weight},
+    option_value::{self, HostMatch, PathPrefix},
     problem::{LabelText, Problem, ProblemSubject, Reason},
-    route::{Listener, Match, Policy, Protocol, RouteKey},
+    route::{Listener, Match, Protocol, RouteKey},
 };
 use std::{
     cmp::Reverse,
@@ -51,7 +52,7 @@ pub(super) struct RawLabel<'a> {
 
 /// What is written for one route, by choice.
 #[derive(Debug, Default)]
-pub(super) struct OptionSet<'a>([Option<RawLabel<'a>>; LabelOption::ALL.len()]);
+pub(super) struct OptionSet<'a>([Option<RawLabel<'a>>; OPTIONS.len()]);
 
 #[derive(Debug)]
 pub(super) struct PortLabels<'a> {
@@ -67,9 +68,7 @@ pub(super) struct PortLabels<'a> {
 struct RouteOptions {
     /// `None`: the container's port.
     bind: Option<Vec<NonZeroU16>>,
-    policy: Policy,
-    weight: Weight,
-    health_policy: HealthPolicy,
+    values: OptionValues,
 }
 
 #[derive(Debug)]
@@ -124,8 +123,8 @@ impl<'a> LabelParser<'a> {
             match key::parse_key(label.key) {
                 None => {}
                 Some(Err(reason)) => self.report_problem(Some(label), reason),
-                Some(Ok(LabelKey::Network)) => network = Some(label),
-                Some(Ok(LabelKey::Ports)) => ports_label = Some(label),
+                Some(Ok(LabelKey::Container(LabelOption::Network))) => network = Some(label),
+                Some(Ok(LabelKey::Container(_))) => ports_label = Some(label),
                 Some(Ok(LabelKey::Http { port, option, route })) => {
                     // The names are sorted, so those of one port are neighbours.
                     if ports.last().is_none_or(|last| last.number != port) {
@@ -198,27 +197,13 @@ impl<'a> LabelParser<'a> {
                 port => Err(Reason::PortNotAllowed(port.get())),
             })
         });
-        RouteOptions {
-            bind: bind.or_else(|| from.bind.clone()),
-            policy: Policy {
-                strip: self
-                    .parse_value(option_set, LabelOption::StripPrefix)
-                    .unwrap_or(from.policy.strip),
-                check: self
-                    .parse_value(option_set, LabelOption::Check)
-                    .unwrap_or_else(|| from.policy.check.clone()),
-                timeout: self
-                    .parse_value(option_set, LabelOption::Timeout)
-                    .unwrap_or(from.policy.timeout),
-                retry: self
-                    .parse_value(option_set, LabelOption::Retry)
-                    .unwrap_or(from.policy.retry),
-            },
-            weight: self.parse_weight(option_set).unwrap_or(from.weight),
-            health_policy: self
-                .parse_value(option_set, LabelOption::Health)
-                .unwrap_or(from.health_policy),
+        let mut values = from.values.clone();
+        for option in OPTIONS.iter().map(|spec| spec.option) {
+            if let Some(value) = self.parse_value(option_set, option) {
+                values.set(value);
+            }
         }
+        RouteOptions { bind: bind.or_else(|| from.bind.clone()), values }
     }
 
     /// Asks for each public port, host and prefix; `listed` stands in for both of the latter.
@@ -255,6 +240,8 @@ impl<'a> LabelParser<'a> {
             );
         }
         let binds = self.add_listeners(port, binds);
+        let policy = options.values.select(OptionPlace::Policy);
+        let server_options = options.values.select(OptionPlace::Server);
         self.requests.reserve(requested);
         for &bind in &binds {
             for host in &hosts {
@@ -263,10 +250,10 @@ impl<'a> LabelParser<'a> {
                         listener: Listener { protocol: Protocol::Http, port: bind },
                         rule: Match::Http { host: host.clone(), prefix: prefix.clone() },
                     },
-                    policy: options.policy.clone(),
+                    policy: policy.clone(),
                     port: port.number.get(),
-                    weight: options.weight,
-                    health_policy: options.health_policy,
+                    options: server_options.clone(),
+                    health_policy: options.values.get(),
                 }));
             }
         }
@@ -367,30 +354,26 @@ impl<'a> LabelParser<'a> {
         Vec::new()
     }
 
-    fn parse_weight(&mut self, option_set: &OptionSet<'_>) -> Option<Weight> {
-        let label = option_set.get(LabelOption::Weight)?;
-        match Weight::parse_reporting(self.checked_text(label)?) {
-            Ok((weight, reported)) => {
+    /// Returns `None` if the label is absent or invalid, or if the option has no value type.
+    fn parse_value(
+        &mut self,
+        option_set: &OptionSet<'_>,
+        option: LabelOption,
+    ) -> Option<OptionValue> {
+        let label = option_set.get(option)?;
+        option.default_value()?;
+        match option.parse_value(self.checked_text(label)?)? {
+            Ok((value, reported)) => {
                 if let Some(reason) = reported {
                     self.report_problem(Some(label), reason);
                 }
-                Some(weight)
+                Some(value)
             }
             Err(reason) => {
                 self.report_problem(Some(label), reason);
                 None
             }
         }
-    }
-
-    fn parse_value<T: FromStr<Err = Reason>>(
-        &mut self,
-        option_set: &OptionSet<'_>,
-        option: LabelOption,
-    ) -> Option<T> {
-        let label = option_set.get(option)?;
-        let value = self.checked_text(label)?.parse();
-        value.map_err(|reason| self.report_problem(Some(label), reason)).ok()
     }
 
     /// A list that the route cannot do without.

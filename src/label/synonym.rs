@@ -2,8 +2,7 @@
 //!
 //! Pure. Nothing of it is obeyed; it leads to the label that is meant, or says what there is instead.
 
-use super::key::LabelOption;
-use crate::model::{container::Container, label_text};
+use crate::model::{container::Container, label_option::LabelOption, label_text};
 
 /// What somebody most likely means by the name of an option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,92 +35,47 @@ const NETWORK: &str = "the network is set for the whole container, with glue_net
 const LIMIT: &str =
     "labels cannot limit requests; let the container do it, or a section of --base-file";
 
-/// Written without `_`, `-` and capitals, and parted by blanks.
-const SYNONYMS: [(&str, Synonym); 21] = [
-    (
-        "hostname hostnames hosts domain domains domainname fqdn servername serveralias vhost \
-         virtualhost name url uri rule subdomain alias site",
-        Synonym::Option(LabelOption::Host),
-    ),
-    (
-        "path paths pathprefix prefixes location locations context contextpath base basepath \
-         baseurl root route routes servicepath virtualpath subpath folder",
-        Synonym::Option(LabelOption::Prefix),
-    ),
-    (
-        "strip stripprefix strippath stripprefixes trim trimprefix removeprefix rewrite \
-         rewritetarget pathrewrite handlepath replacepath virtualdest",
-        Synonym::Option(LabelOption::StripPrefix),
-    ),
-    ("weights share ratio", Synonym::Option(LabelOption::Weight)),
-    (
-        "publicport listen listenport frontendport externalport published publishedport \
-         hostport entrypoint entrypoints frontend binds localport srcport",
-        Synonym::Option(LabelOption::Bind),
-    ),
-    (
-        "healthcheck healthcheckpath healthpath checkpath httpchk probe ping checks healthuri \
-         healthurl healthcheckurl",
-        Synonym::Option(LabelOption::Check),
-    ),
-    (
-        "timeouts readtimeout proxyreadtimeout responsetimeout servertimeout backendtimeout \
-         timeoutserver requesttimeout timeoutread",
-        Synonym::Option(LabelOption::Timeout),
-    ),
-    ("retries attempts retryon redispatch", Synonym::Option(LabelOption::Retry)),
-    (
-        "enable enabled disable disabled active expose exposed on off ignore",
-        Synonym::Unsupported(SWITCH),
-    ),
+/// What no option is, by its words, which are written as the synonyms of options are.
+const UNSUPPORTED: [(&str, &str); 12] = [
+    ("enable enabled disable disabled active expose exposed on off ignore", SWITCH),
     (
         "tls ssl https cert certs certificate certificates certname certresolver letsencrypt \
          letsencrypthost acme hsts sslredirect forcessl httpsredirect redirecthttps \
          redirecttohttps httpsonly forcehttps sni",
-        Synonym::Unsupported(TLS),
+        TLS,
     ),
-    (
-        "redirect redirects redirectto redirectregex redirectwww redirectfrom return moved",
-        Synonym::Unsupported(REDIRECT),
-    ),
+    ("redirect redirects redirectto redirectregex redirectwww redirectfrom return moved", REDIRECT),
     (
         "sticky stickiness stickysession stickysessions session sessions cookie cookies \
          affinity sessionaffinity iphash persist persistence",
-        Synonym::Unsupported(STICKY),
+        STICKY,
     ),
     (
         "auth basicauth basicauthusers users user password htpasswd forwardauth authurl allow \
          deny allowip allowips allowfrom whitelist allowlist ipwhitelist ipallowlist \
          sourcerange acl clientca oauth oidc",
-        Synonym::Unsupported(GUARD),
+        GUARD,
     ),
     (
         "header headers requestheaders responseheaders customheaders addheader setheader cors \
          compress compression gzip middleware middlewares addprefix passhostheader hostheader \
          errorpages errors cache",
-        Synonym::Unsupported(HEADERS),
+        HEADERS,
     ),
-    ("priority order rank default defaulthost", Synonym::Unsupported(ORDER)),
-    (
-        "balance algorithm algo loadbalancer lb strategy backup roundrobin leastconn",
-        Synonym::Unsupported(BALANCE),
-    ),
+    ("priority order rank default defaulthost", ORDER),
+    ("balance algorithm algo loadbalancer lb strategy backup roundrobin leastconn", BALANCE),
     (
         "scheme protocol proto backendprotocol serverproto serverscheme h2 h2c http2 http3 \
          grpc websocket websockets mode serverstransport proxyprotocol",
-        Synonym::Unsupported(PROTOCOL),
+        PROTOCOL,
     ),
-    (
-        "port ports containerport targetport internalport serverport virtualport target",
-        Synonym::Unsupported(PORT),
-    ),
-    ("network networks net dockernetwork", Synonym::Unsupported(NETWORK)),
+    ("port ports containerport targetport internalport serverport virtualport target", PORT),
+    ("network networks net dockernetwork", NETWORK),
     (
         "ratelimit limit limits maxconn maxconnections inflight maxbodysize bodysize \
          clientmaxbodysize buffering",
-        Synonym::Unsupported(LIMIT),
+        LIMIT,
     ),
-    ("interval checkinterval inter rise fall", Synonym::Option(LabelOption::Check)),
 ];
 
 /// What an option of this name is called here.
@@ -129,7 +83,10 @@ pub(super) fn find_synonym(word: &str) -> Option<Synonym> {
     let word: String =
         word.chars().filter(|c| c.is_alphanumeric()).map(|c| c.to_ascii_lowercase()).collect();
     let has = |words: &str| words.split_whitespace().any(|text| text == word);
-    SYNONYMS.iter().find(|(words, _)| has(words)).map(|(_, synonym)| *synonym)
+    let unsupported = || UNSUPPORTED.iter().find(|(words, _)| has(words));
+    LabelOption::from_synonym(&word)
+        .map(Synonym::Option)
+        .or_else(|| unsupported().map(|(_, way_out)| Synonym::Unsupported(way_out)))
 }
 
 /// Programs that read labels or the environment of containers as we do, by what their names begin with.

@@ -4,23 +4,21 @@
 
 use super::{
     LabelLimits,
-    key::LabelOption,
     parse::{LabelParser, OptionSet, PortLabels, RawLabel, check_text},
 };
 use crate::model::{
     container::Container,
-    option_value::{
-        self, CheckMethod, HealthPolicy, HostMatch, PathPrefix, Retry, Timeout, Weight,
-    },
+    label_option::{LabelOption, OPTIONS, OptionScope},
+    option_value::{self, HostMatch, PathPrefix},
     problem::Reason,
-    route::{Match, RouteKey, Strip},
+    route::{Match, RouteKey},
 };
 use std::str::FromStr;
 
 /// Where a container says what one of its ports asks for. What it does not say is a default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LabelTrace {
-    options: [Option<OptionSource>; LabelOption::ALL.len()],
+    options: [Option<OptionSource>; OPTIONS.len()],
     /// `glue_http_ports`, where it names the port.
     pub ports: Option<OptionSource>,
 }
@@ -114,7 +112,7 @@ impl<'a> RouteScope<'a> {
         };
         let mut trace =
             LabelTrace { ports: self.ports_label.map(to_source), ..LabelTrace::default() };
-        for (_, option) in LabelOption::ALL {
+        for option in LabelOption::of_ports() {
             trace.options[option as usize] = self.effective_label(option).map(to_source);
         }
         trace
@@ -123,14 +121,11 @@ impl<'a> RouteScope<'a> {
     /// What counts: a named route takes from its port what it does not say itself, host and prefix aside.
     fn effective_label(&self, option: LabelOption) -> Option<RawLabel<'a>> {
         let own = self.options.get(option);
-        match option {
-            LabelOption::Host | LabelOption::Prefix => own,
-            LabelOption::Bind => own.or(self.port.base_options.get(option)),
-            _ => [own, self.port.base_options.get(option)]
-                .into_iter()
-                .flatten()
-                .find(|files| is_valid(option, files.value)),
-        }
+        let inherited = match option.spec().scope {
+            OptionScope::Port => self.port.base_options.get(option),
+            OptionScope::Container | OptionScope::Route => None,
+        };
+        own.into_iter().chain(inherited).find(|label| is_valid(option, label.value))
     }
 }
 
@@ -145,14 +140,6 @@ fn contains_member<T: PartialEq>(
 
 /// Of what a route cannot do without, whatever of it is understood counts.
 fn is_valid(option: LabelOption, value: &str) -> bool {
-    let Ok(text) = check_text(value) else { return false };
-    match option {
-        LabelOption::Host | LabelOption::Prefix | LabelOption::Bind => true,
-        LabelOption::StripPrefix => Strip::from_str(text).is_ok(),
-        LabelOption::Weight => Weight::from_str(text).is_ok(),
-        LabelOption::Check => CheckMethod::from_str(text).is_ok(),
-        LabelOption::Health => HealthPolicy::from_str(text).is_ok(),
-        LabelOption::Timeout => Timeout::from_str(text).is_ok(),
-        LabelOption::Retry => Retry::from_str(text).is_ok(),
-    }
+    let is_value = |text| option.parse_value(text).is_none_or(|parsed| parsed.is_ok());
+    option.default_value().is_none() || check_text(value).is_ok_and(is_value)
 }

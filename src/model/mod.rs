@@ -5,6 +5,7 @@
 pub mod container;
 pub mod container_ref;
 pub(crate) mod host;
+pub mod label_option;
 pub mod label_text;
 pub mod malformed_http;
 pub mod option_value;

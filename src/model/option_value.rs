@@ -7,7 +7,26 @@ pub use super::{
     prefix::{CheckPath, MAX_SEGMENTS, PathPrefix},
 };
 use crate::model::{problem::Reason, route::Strip};
-use std::{num::NonZeroU16, str::FromStr, time::Duration};
+use serde_json::Value;
+use std::{fmt, num::NonZeroU16, str::FromStr, time::Duration};
+
+/// Value of a label. Its display is text that parses to the same value.
+pub trait OptionType: Clone + Default + PartialEq + fmt::Display + FromStr<Err = Reason> {
+    /// Returns the value, and a hint about it if it is not used as written.
+    fn parse_reporting(text: &str) -> Result<(Self, Option<Reason>), Reason> {
+        Ok((text.parse()?, None))
+    }
+
+    /// Returns the value as the member of a JSON object.
+    fn to_json(&self) -> Value {
+        Value::String(self.to_string())
+    }
+
+    /// Parses the member of a JSON object.
+    fn from_json(value: &Value) -> Option<Self> {
+        value.as_str()?.parse().ok()
+    }
+}
 
 /// A share of the route's requests, 0 to 256; 0 takes no new traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,18 +72,6 @@ impl Weight {
     pub fn get(self) -> u16 {
         self.0
     }
-
-    /// The weight, and what is to be told about it though it counts.
-    pub(crate) fn parse_reporting(text: &str) -> Result<(Self, Option<Reason>), Reason> {
-        if text.is_empty() || !text.bytes().all(|c| c.is_ascii_digit()) {
-            return Err(Reason::NotAWeight);
-        }
-        // Digits that do not fit are a number too, and more than 256.
-        match text.parse().unwrap_or(u16::MAX) {
-            weight if weight <= Self::MAX.0 => Ok((Self(weight), None)),
-            _ => Ok((Self::MAX, Some(Reason::WeightTooHigh))),
-        }
-    }
 }
 
 impl Default for Weight {
@@ -91,12 +98,108 @@ impl Default for Timeout {
     }
 }
 
+impl OptionType for Weight {
+    fn parse_reporting(text: &str) -> Result<(Self, Option<Reason>), Reason> {
+        if text.is_empty() || !text.bytes().all(|c| c.is_ascii_digit()) {
+            return Err(Reason::NotAWeight);
+        }
+        // A number that does not fit into 16 bits is above 256 too.
+        match text.parse().unwrap_or(u16::MAX) {
+            weight if weight <= Self::MAX.0 => Ok((Self(weight), None)),
+            _ => Ok((Self::MAX, Some(Reason::WeightTooHigh))),
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        self.0.into()
+    }
+
+    fn from_json(value: &Value) -> Option<Self> {
+        let weight = u16::try_from(value.as_u64()?).ok()?;
+        (weight <= Self::MAX.0).then_some(Self(weight))
+    }
+}
+
+impl OptionType for Timeout {
+    fn to_json(&self) -> Value {
+        self.as_millis().into()
+    }
+
+    fn from_json(value: &Value) -> Option<Self> {
+        format!("{}ms", value.as_u64()?).parse().ok()
+    }
+}
+
+impl OptionType for CheckMethod {}
+
+impl OptionType for HealthPolicy {}
+
+impl OptionType for Retry {}
+
+impl OptionType for Strip {
+    fn to_json(&self) -> Value {
+        (*self == Self::Prefix).into()
+    }
+
+    fn from_json(value: &Value) -> Option<Self> {
+        Some(if value.as_bool()? { Self::Prefix } else { Self::Keep })
+    }
+}
+
 /// More than 256 counts as 256.
 impl FromStr for Weight {
     type Err = Reason;
 
     fn from_str(text: &str) -> Result<Self, Reason> {
         Self::parse_reporting(text.trim()).map(|(weight, _)| weight)
+    }
+}
+
+impl fmt::Display for Weight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for Timeout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        humantime::format_duration(self.0).fmt(f)
+    }
+}
+
+impl fmt::Display for CheckMethod {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp => f.write_str("tcp"),
+            Self::Off => f.write_str("off"),
+            Self::Http(path) => f.write_str(path.as_str()),
+        }
+    }
+}
+
+impl fmt::Display for HealthPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Obey => "obey",
+            Self::Require => "require",
+            Self::Ignore => "ignore",
+        })
+    }
+}
+
+impl fmt::Display for Retry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Safe => "safe",
+            Self::All => "all",
+            Self::Off => "off",
+        })
+    }
+}
+
+impl fmt::Display for Strip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if *self == Self::Prefix { "1" } else { "0" })
     }
 }
 

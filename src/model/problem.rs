@@ -9,6 +9,7 @@ pub use kind::Description;
 use crate::{
     model::{
         container_ref::ContainerRef,
+        label_option::LabelOption,
         malformed_http::{MalformedRequest, MalformedResponse},
         route::Listener,
     },
@@ -178,13 +179,13 @@ pub enum Reason {
     Conflict {
         route: String,
         with: ContainerRef,
-        over: &'static str,
+        over: LabelOption,
     },
     /// Those who had the route are gone, and it is kept for them for a while.
     RouteReserved {
         route: String,
         party: String,
-        over: &'static str,
+        over: LabelOption,
     },
     /// By `--own-hosts-by`.
     HostOwned {

@@ -4,7 +4,8 @@
 
 use crate::model::{
     container_ref::ContainerRef,
-    option_value::{CheckMethod, HostMatch, PathPrefix, Retry, Timeout, Weight},
+    label_option::OptionValues,
+    option_value::{HostMatch, PathPrefix, Weight},
 };
 use std::{collections::BTreeMap, fmt, net::SocketAddr, num::NonZeroU16, str::FromStr, sync::Arc};
 
@@ -34,13 +35,7 @@ pub struct RouteKey {
 }
 
 /// What belongs to the route, so that all who share it must agree on it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Policy {
-    pub strip: Strip,
-    pub check: CheckMethod,
-    pub timeout: Timeout,
-    pub retry: Retry,
-}
+pub type Policy = OptionValues;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Strip {
@@ -58,8 +53,16 @@ pub struct Endpoint {
     /// The container's port; tells apart two endpoints of one container.
     pub port: u16,
     pub address: SocketAddr,
-    pub weight: Weight,
+    /// Options of its server.
+    pub options: OptionValues,
     pub readiness: Readiness,
+}
+
+impl Endpoint {
+    /// Returns its share of the route's requests.
+    pub fn weight(&self) -> Weight {
+        self.options.get()
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -138,7 +138,7 @@ fn server_state(
         }
         Readiness::Out => ServerState::Excluded,
         Readiness::Ready if fails.is_some() && is_down() => ServerState::Down,
-        Readiness::Ready if endpoint.weight.get() == 0 => ServerState::ZeroWeight,
+        Readiness::Ready if endpoint.weight().get() == 0 => ServerState::ZeroWeight,
         Readiness::Ready => ServerState::Up,
     }
 }

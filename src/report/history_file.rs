@@ -7,13 +7,13 @@
 use super::{
     ApplyMethod,
     history::{BeforeAfter, GenerationRecord, History, RouteDelta},
-    status::{check_text, retry_text},
 };
 use crate::{
     model::{
         container_ref::ContainerRef,
-        option_value::{HostMatch, Weight},
-        route::{Endpoint, Policy, Readiness, Route, RouteKey, Routes, Strip},
+        label_option::{self, OptionValues},
+        option_value::HostMatch,
+        route::{Endpoint, Policy, Readiness, Route, RouteKey, Routes},
     },
     routing::{rollback::Rollback, route_table::HostOwner},
 };
@@ -60,23 +60,20 @@ enum HowLine {
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct RouteLine {
-    strip: bool,
-    check: String,
-    timeout_ms: u64,
-    retry: String,
+    #[serde(flatten, with = "label_option::json::policy")]
+    policy: Policy,
     servers: Vec<ServerLine>,
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct ServerLine {
     container: String,
     id: String,
     port: u16,
     address: SocketAddr,
-    weight: u16,
+    #[serde(flatten, with = "label_option::json::server")]
+    options: OptionValues,
     ready: bool,
 }
 
@@ -195,7 +192,7 @@ impl GenerationLine {
         for (key, after) in routes {
             let key = parse_route_key(&key)?;
             let before = served.0.get(&key).cloned();
-            let after = after.map(Route::try_from).transpose()?.map(Arc::new);
+            let after = after.map(Route::from).map(Arc::new);
             delta.0.insert(key, (before, after));
         }
         let how = match how {
@@ -216,12 +213,8 @@ impl GenerationLine {
 
 impl From<&Route> for RouteLine {
     fn from(route: &Route) -> Self {
-        let Policy { strip, check, timeout, retry } = &route.policy;
         Self {
-            strip: *strip == Strip::Prefix,
-            check: check_text(check),
-            timeout_ms: timeout.as_millis(),
-            retry: retry_text(*retry).to_owned(),
+            policy: route.policy.clone(),
             servers: route.endpoints.iter().map(ServerLine::from).collect(),
         }
     }
@@ -229,51 +222,35 @@ impl From<&Route> for RouteLine {
 
 impl From<&Endpoint> for ServerLine {
     fn from(endpoint: &Endpoint) -> Self {
-        let Endpoint { container: origin, port, address, weight, readiness } = endpoint;
+        let Endpoint { container: origin, port, address, options, readiness } = endpoint;
         Self {
             container: origin.name().to_owned(),
             id: origin.id().to_owned(),
             port: *port,
             address: *address,
-            weight: weight.get(),
+            options: options.clone(),
             ready: *readiness == Readiness::Ready,
         }
     }
 }
 
-impl TryFrom<RouteLine> for Route {
-    type Error = String;
-
-    fn try_from(line: RouteLine) -> Result<Self, String> {
-        let RouteLine { strip, check, timeout_ms, retry, servers } = line;
-        let policy = Policy {
-            strip: if strip { Strip::Prefix } else { Strip::Keep },
-            check: check.parse().map_err(|_| format!("invalid check {check:?}"))?,
-            timeout: format!("{timeout_ms}ms")
-                .parse()
-                .map_err(|_| format!("invalid timeout {timeout_ms} ms"))?,
-            retry: retry.parse().map_err(|_| format!("invalid retry {retry:?}"))?,
-        };
-        let endpoints = servers.into_iter().map(Endpoint::try_from).collect::<Result<_, _>>()?;
-        Ok(Self { policy, endpoints })
+impl From<RouteLine> for Route {
+    fn from(line: RouteLine) -> Self {
+        let RouteLine { policy, servers } = line;
+        Self { policy, endpoints: servers.into_iter().map(Endpoint::from).collect() }
     }
 }
 
-impl TryFrom<ServerLine> for Endpoint {
-    type Error = String;
-
-    fn try_from(line: ServerLine) -> Result<Self, String> {
-        let ServerLine { container, id, port, address, weight, ready } = line;
-        let max = Weight::MAX.get();
-        let weight =
-            Some(weight).filter(|value| *value <= max).ok_or(format!("invalid weight {weight}"))?;
-        Ok(Self {
+impl From<ServerLine> for Endpoint {
+    fn from(line: ServerLine) -> Self {
+        let ServerLine { container, id, port, address, options, ready } = line;
+        Self {
             container: ContainerRef::new(&container, &id),
             port,
             address,
-            weight: weight.to_string().parse().map_err(|_| format!("invalid weight {weight}"))?,
+            options,
             readiness: if ready { Readiness::Ready } else { Readiness::Out },
-        })
+        }
     }
 }
 
@@ -292,7 +269,7 @@ fn route_lines(routes: &Routes) -> BTreeMap<String, RouteLine> {
 
 fn parse_routes(lines: BTreeMap<String, RouteLine>) -> Result<Routes, String> {
     let route =
-        |(key, line): (String, RouteLine)| Ok((parse_route_key(&key)?, Arc::new(line.try_into()?)));
+        |(key, line): (String, RouteLine)| Ok((parse_route_key(&key)?, Arc::new(line.into())));
     lines.into_iter().map(route).collect::<Result<_, String>>().map(Routes)
 }
 

@@ -11,9 +11,10 @@ use crate::{
         stats::{Counters, StatsRow},
     },
     model::{
-        option_value::{CheckMethod, Retry},
+        label_option::{self, OptionValues},
+        option_value::Weight,
         problem::{Problem, ProblemSubject, Reason, Severity},
-        route::{Endpoint, Listener, Match, Readiness, Route, RouteKey, Strip},
+        route::{Endpoint, Listener, Match, Policy, Readiness, Route, RouteKey},
     },
     routing::{
         rollback::Rollback,
@@ -146,12 +147,9 @@ pub struct RouteStatus {
     pub host: String,
     /// `/api`; empty for the whole host.
     pub prefix: String,
-    pub strip: bool,
-    /// `tcp`, `off`, or a path.
-    pub check: String,
-    pub timeout_ms: u64,
-    /// `safe`, `all` or `off`.
-    pub retry: String,
+    /// Options that its containers agree on.
+    #[serde(flatten, with = "label_option::json::policy")]
+    pub policy: Policy,
     /// Nobody asks for it any more, so it answers 503 for a while.
     pub held: bool,
     /// HAProxy's name for it.
@@ -168,7 +166,9 @@ pub struct ServerStatus {
     /// The container's.
     pub port: u16,
     pub address: String,
-    pub weight: u16,
+    /// Options of the server.
+    #[serde(flatten, with = "label_option::json::server")]
+    pub options: OptionValues,
     pub state: ServerState,
     /// Where it is out, or in reserve.
     pub why: Option<Exclusion>,
@@ -373,10 +373,7 @@ pub(crate) fn route_status(
         port: key.listener.port.get(),
         host: host.to_string(),
         prefix: prefix.as_str().to_owned(),
-        strip: route.policy.strip == Strip::Prefix,
-        check: check_text(&route.policy.check),
-        timeout_ms: route.policy.timeout.as_millis(),
-        retry: retry_text(route.policy.retry).to_owned(),
+        policy: route.policy.clone(),
         held: is_held,
         backend: backend_name.to_owned(),
         servers: route
@@ -419,7 +416,7 @@ fn server_status(
         id: endpoint.container.id().to_owned(),
         port: endpoint.port,
         address: endpoint.address.to_string(),
-        weight: endpoint.weight.get(),
+        options: endpoint.options.clone(),
         state: server_state(endpoint, claim.map(|claim| claim.eligibility), count),
         why: claim.filter(|_| endpoint.readiness == Readiness::Out).map(why),
         haproxy: count.map(|count| count.status.clone()),
@@ -437,7 +434,7 @@ fn server_state(
         Readiness::Out if eligibility == Some(Eligibility::Backup) => ServerState::Backup,
         Readiness::Out => ServerState::Excluded,
         Readiness::Ready if down => ServerState::Down,
-        Readiness::Ready if endpoint.weight.get() == 0 => ServerState::ZeroWeight,
+        Readiness::Ready if endpoint.weight().get() == 0 => ServerState::ZeroWeight,
         Readiness::Ready => ServerState::Up,
     }
 }
@@ -448,19 +445,10 @@ pub(crate) fn port_conflict_cause(taken: &str) -> &str {
     cause.split("; it is tried again").next().unwrap_or(cause)
 }
 
-pub(crate) fn check_text(check: &CheckMethod) -> String {
-    match check {
-        CheckMethod::Tcp => "tcp".to_owned(),
-        CheckMethod::Off => "off".to_owned(),
-        CheckMethod::Http(path) => path.as_str().to_owned(),
-    }
-}
-
-pub(crate) fn retry_text(retry: Retry) -> &'static str {
-    match retry {
-        Retry::Safe => "safe",
-        Retry::All => "all",
-        Retry::Off => "off",
+impl ServerStatus {
+    /// Returns its share of the route's requests.
+    pub fn weight(&self) -> u16 {
+        self.options.get::<Weight>().get()
     }
 }
 

@@ -554,7 +554,7 @@ impl ClaimBuilder<'_> {
     }
 
     fn build_claim(&self, ask: &RouteRequest, address: SocketAddr) -> Claim {
-        let RouteRequest { key, policy, port, weight, health_policy: obedience } = ask.clone();
+        let RouteRequest { key, policy, port, options, health_policy: obedience } = ask.clone();
         Claim {
             key,
             policy,
@@ -564,7 +564,7 @@ impl ClaimBuilder<'_> {
             seniority: (self.container.created, self.container.id.clone()),
             port,
             address,
-            weight,
+            options,
             eligibility: if self.is_excluded {
                 Eligibility::Excluded
             } else {

@@ -93,7 +93,7 @@ fn remaining_route(
             claim.container.id() == endpoint.container.id() && claim.port == endpoint.port
         };
         let claim = claims.iter().find(is_same)?;
-        Some(Claim { weight: endpoint.weight, ..claim.clone() })
+        Some(Claim { options: endpoint.options.clone(), ..claim.clone() })
     };
     let remaining: Vec<_> = target.endpoints.iter().filter_map(remaining).collect();
     let endpoints =

@@ -3,7 +3,10 @@
 //! Pure.
 
 use crate::{
-    model::route::{Endpoint, Readiness, Route, RouteKey, Routes},
+    model::{
+        label_option::{LabelOption, OptionPlace},
+        route::{Endpoint, Readiness, Route, RouteKey, Routes},
+    },
     support::map_diff::diff_maps,
 };
 use serde::{Deserialize, Serialize};
@@ -34,7 +37,8 @@ pub enum ChangeDetail {
     ServerAdded(String),
     /// An endpoint no longer serves.
     ServerRemoved(String),
-    WeightChanged(String, u16, u16),
+    /// Server, option, and the values before and after.
+    OptionChanged(String, LabelOption, [String; 2]),
     AddressChanged(String),
     PolicyChanged,
 }
@@ -93,12 +97,14 @@ fn diff_endpoints(old: &Route, new: &Route) -> Vec<ChangeDetail> {
         if old.address != endpoint.address {
             details.push(ChangeDetail::AddressChanged(name.clone()));
         }
-        if old.weight != endpoint.weight {
-            details.push(ChangeDetail::WeightChanged(
-                name,
-                old.weight.get(),
-                endpoint.weight.get(),
-            ));
+        let (before, after) = (&old.options, &endpoint.options);
+        for option in LabelOption::of_place(OptionPlace::Server) {
+            let values = [before, after].map(|values| values.value(option));
+            if values[0] != values[1] {
+                let texts = values.map(|value| value.map(|value| value.to_string()));
+                let texts = texts.map(Option::unwrap_or_default);
+                details.push(ChangeDetail::OptionChanged(name.clone(), option, texts));
+            }
         }
     }
     let missing = before.keys().filter(|key| !after.contains_key(*key));
@@ -176,7 +182,9 @@ impl fmt::Display for ChangeDetail {
         match self {
             Self::ServerAdded(name) => write!(f, "+ {name}"),
             Self::ServerRemoved(name) => write!(f, "- {name}"),
-            Self::WeightChanged(name, old, new) => write!(f, "{name} weight {old} → {new}"),
+            Self::OptionChanged(name, option, [old, new]) => {
+                write!(f, "{name} {option} {old} → {new}")
+            }
             Self::AddressChanged(name) => write!(f, "{name} has a new address"),
             Self::PolicyChanged => f.write_str("options changed"),
         }

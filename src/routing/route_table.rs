@@ -6,6 +6,7 @@
 use crate::model::{
     container::{ContainerId, is_dated},
     container_ref::ContainerRef,
+    label_option::{LabelOption, OptionValues},
     option_value::{HostMatch, PathPrefix, Weight},
     problem::{Problem, ProblemSubject, Reason},
     route::{Endpoint, Listener, Match, Policy, Readiness, Route, RouteKey, Routes},
@@ -33,7 +34,8 @@ pub struct Claim {
     pub seniority: (i64, ContainerId),
     pub port: u16,
     pub address: SocketAddr,
-    pub weight: Weight,
+    /// Options of the container's server in the route.
+    pub options: OptionValues,
     pub eligibility: Eligibility,
 }
 
@@ -371,6 +373,11 @@ impl Claim {
         is_dated(self.seniority.0)
     }
 
+    /// Returns the container's share of the route's requests.
+    pub fn weight(&self) -> Weight {
+        self.options.get()
+    }
+
     /// Of Compose.
     fn project(&self) -> Option<&str> {
         self.service.as_deref()?.split_once('/').map(|(project, _)| project)
@@ -579,18 +586,11 @@ fn conflict_problem(claim: &Claim, first: &Claim) -> Problem {
     }
 }
 
-/// The label that the two would have to agree on.
-fn conflicting_option(a: &Policy, b: &Policy) -> &'static str {
-    let Policy { strip, check, timeout, retry } = a;
-    match () {
-        () if *strip != b.strip => "strip_prefix",
-        () if *check != b.check => "check",
-        () if *timeout != b.timeout => "timeout",
-        () => {
-            debug_assert_ne!(*retry, b.retry);
-            "retry"
-        }
-    }
+/// Returns the option in which the two differ.
+fn conflicting_option(a: &Policy, b: &Policy) -> LabelOption {
+    let differing = a.first_difference(b);
+    debug_assert!(differing.is_some(), "claims that agree are in no conflict");
+    differing.unwrap_or(LabelOption::StripPrefix)
 }
 
 /// One endpoint per container and port, by name. Where no claim is ready, those that served until now serve on as a last
@@ -615,7 +615,7 @@ pub fn build_endpoints(claims: &[&Claim], before: &[Endpoint]) -> Vec<Endpoint> 
 /// Which claims serve in place of ready ones, where there are none that take requests.
 fn fallback_eligibility(claims: &[&Claim], before: &[Endpoint]) -> Option<Eligibility> {
     let takes_requests =
-        |claim: &&Claim| claim.eligibility == Eligibility::Active && claim.weight.get() != 0;
+        |claim: &&Claim| claim.eligibility == Eligibility::Active && claim.weight().get() != 0;
     let serves_on =
         |claim: &&Claim| claim.eligibility == Eligibility::LastResort && was_serving(claim, before);
     match () {
@@ -637,7 +637,7 @@ fn build_endpoint(claim: &Claim, is_ready: bool) -> Endpoint {
         container: claim.container.clone(),
         port: claim.port,
         address: claim.address,
-        weight: claim.weight,
+        options: claim.options.clone(),
         readiness: if is_ready { Readiness::Ready } else { Readiness::Out },
     }
 }

@@ -112,7 +112,7 @@ pub fn claims() -> impl Strategy<Value = Vec<Claim>> {
                 seniority: (created, container.id),
                 port: 80,
                 address: ([10, 0, 0, u8::try_from(id).unwrap()], 80).into(),
-                weight: ask.weight,
+                options: ask.options,
                 eligibility: standing,
             }
         });

@@ -123,7 +123,7 @@ proptest! {
                 for endpoint in &route.endpoints {
                     let same = |other: &&_| is_same_endpoint(other, endpoint);
                     let before = was.endpoints.iter().find(same);
-                    prop_assert_eq!(before.map(|before| before.weight), Some(endpoint.weight));
+                    prop_assert_eq!(before.map(|before| &before.options), Some(&endpoint.options));
                 }
                 // Who was there then and is well now serves.
                 let theirs = free.0.get(key).map(|route| route.endpoints.clone()).unwrap_or_default();
@@ -181,7 +181,12 @@ fn story_routes(world: &World) -> Routes {
 fn format_routes(routes: &Routes) -> Vec<String> {
     let server = |view: &docker_glue::model::route::Endpoint| {
         let out = if view.readiness == Readiness::Ready { "" } else { " out" };
-        format!("{} {} weight {}{out}", view.container.name(), view.address.ip(), view.weight.get())
+        format!(
+            "{} {} weight {}{out}",
+            view.container.name(),
+            view.address.ip(),
+            view.weight().get()
+        )
     };
     let servers = |route: &Route| route.endpoints.iter().map(server).collect::<Vec<_>>().join(", ");
     routes.0.iter().map(|(key, route)| format!("{key} → {}", servers(route))).collect()

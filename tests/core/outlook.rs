@@ -17,6 +17,7 @@ use docker_glue::{
     },
     model::{
         container_ref::ContainerRef,
+        label_option::TypedOption,
         option_value::CheckMethod,
         route::{Match, Route, RouteKey, Routes, Strip},
         world::World,
@@ -178,10 +179,10 @@ fn routes_as_haproxy_has_them(routes: &Routes) -> Routes {
         let mut route = (**route).clone();
         let Match::Http { prefix, .. } = &key.rule;
         if prefix.depth() == 0 {
-            route.policy.strip = Strip::Keep;
+            route.policy.set(Strip::Keep.into_value());
         }
         if route.endpoints.is_empty() {
-            route.policy.check = CheckMethod::Tcp;
+            route.policy.set(CheckMethod::Tcp.into_value());
         }
         (key.clone(), Arc::new(route))
     };

@@ -9,10 +9,11 @@ use docker_glue::{
         observed::{ObservedServer, ObservedState},
         plan::plan_commands,
     },
-    label::{self, key::LabelOption, trace::trace_labels},
+    label::{self, trace::trace_labels},
     model::{
         container::Container,
         container_ref::ContainerRef,
+        label_option::LabelOption,
         route::{Readiness, Route, RouteKey, Routes},
         world::World,
     },
@@ -266,7 +267,7 @@ proptest! {
             for ask in label::parse_labels(container, &fences).requests {
                 let trace = trace_labels(container, &fences, &ask.key, ask.port);
                 let trace = trace.expect("somebody asked for it");
-                let choices = LabelOption::ALL.iter().filter_map(|(_, choice)| trace.get(*choice));
+                let choices = LabelOption::of_ports().filter_map(|option| trace.get(option));
                 let labels = choices.chain(&trace.ports).map(|dir| (dir.key.clone(), dir.value.clone()));
                 let labels: BTreeMap<_, _> = labels.collect();
                 let bare = Container { labels: labels.into(), ..(**container).clone() };

@@ -3,6 +3,7 @@
 //! Made-up values, colours off; a page says in its name how wide the terminal is.
 
 use docker_glue::{
+    model::{label_option::OptionValues, option_value::Weight, route::Policy},
     report::{
         exclusion::Exclusion,
         history::GenerationStatus,
@@ -43,13 +44,17 @@ fn load_of(sessions: u64, requests: u64, rate: u64, errors: u64, server_errors: 
     Load { sessions, requests, rate, errors, server_errors }
 }
 
+fn weight(text: &str) -> OptionValues {
+    OptionValues::default().with(text.parse::<Weight>().unwrap())
+}
+
 fn server_status(name: &str, number: u8, state: ServerState, load: Load) -> ServerStatus {
     ServerStatus {
         container: name.to_owned(),
         id: format!("c0ffee0000{number:02x}"),
         port: 8080,
         address: format!("172.17.0.{number}:8080"),
-        weight: if state == ServerState::ZeroWeight { 0 } else { 100 },
+        options: weight(if state == ServerState::ZeroWeight { "0" } else { "100" }),
         state,
         why: (state == ServerState::Excluded).then_some(Exclusion::Drained),
         haproxy: None,
@@ -63,10 +68,7 @@ fn route_status(host: &str, prefix: &str, servers: Vec<ServerStatus>, load: Load
         port: 80,
         host: host.to_owned(),
         prefix: prefix.to_owned(),
-        strip: false,
-        check: "tcp".to_owned(),
-        timeout_ms: 60_000,
-        retry: "safe".to_owned(),
+        policy: Policy::default(),
         held: servers.is_empty(),
         backend: format!("{host}:80{prefix}"),
         servers,

@@ -4,7 +4,7 @@
 use crate::common::pages::{self, Page, absolute, all, book, container};
 use docker_glue::{
     label::{self, LabelLimits},
-    model::problem::Reason,
+    model::{label_option::OPTIONS, problem::Reason},
     settings::options::{self, Program, glue},
 };
 use regex_lite::Regex;
@@ -215,8 +215,8 @@ fn label_names(page: &Page) -> BTreeSet<String> {
 #[test]
 fn every_label_option_has_a_row() {
     let page = Page::read(LABELS).text;
-    let options = label::key::LabelOption::ALL.map(|(name, _)| format!("glue_http_<port>_{name}"));
-    for name in options.iter().map(String::as_str).chain(["glue_http_ports", "glue_network"]) {
+    let options = OPTIONS.map(|spec| spec.label());
+    for name in options {
         assert!(page.contains(&format!("\n| `{name}` |")), "{LABELS} has no row for {name}");
     }
 }

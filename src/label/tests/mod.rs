@@ -14,12 +14,11 @@ use super::{
 };
 use crate::model::{
     container::{Container, ContainerId, ContainerState, Health, NetworkMode},
+    label_option::{LabelOption, OptionValue},
     option_value::{
-        CheckMethod, CheckPath, HealthPolicy, Host, HostMatch, MAX_SEGMENTS, PathPrefix, Retry,
-        Timeout, Weight,
+        CheckMethod, CheckPath, HealthPolicy, Host, HostMatch, MAX_SEGMENTS, PathPrefix,
     },
     problem::{Reason, Severity},
-    route::Strip,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -55,24 +54,13 @@ fn check_limited(
 /// `host:public/prefix -> port`, and what differs from the defaults.
 fn request_text(request: &RouteRequest) -> String {
     let mut text = format!("{} -> {}", request.key, request.port);
-    if request.weight != Weight::default() {
-        write!(text, " weight {}", request.weight.get()).unwrap();
-    }
-    if request.policy.strip == Strip::Prefix {
-        text += " strip";
-    }
-    match &request.policy.check {
-        CheckMethod::Tcp => {}
-        CheckMethod::Off => text += " unchecked",
-        CheckMethod::Http(path) => write!(text, " check {path}").unwrap(),
-    }
-    if request.policy.timeout != Timeout::default() {
-        write!(text, " timeout {}ms", request.policy.timeout.as_millis()).unwrap();
-    }
-    match request.policy.retry {
-        Retry::Safe => {}
-        Retry::All => text += " retry all",
-        Retry::Off => text += " retry off",
+    for value in request.options.iter().chain(request.policy.iter()) {
+        match value {
+            OptionValue::StripPrefix(_) => text += " strip",
+            OptionValue::Check(CheckMethod::Off) => text += " unchecked",
+            OptionValue::Timeout(time) => write!(text, " timeout {}ms", time.as_millis()).unwrap(),
+            value => write!(text, " {} {value}", value.option().name()).unwrap(),
+        }
     }
     match request.health_policy {
         HealthPolicy::Obey => text,

@@ -1,14 +1,16 @@
 //! Whatever is written.
 
 use super::{
-    CheckPath, Host, LabelLimits, MAX_ROUTES, MAX_SEGMENTS, PathPrefix, from_labels, parse_labels,
-    request_text,
+    CheckPath, Host, LabelLimits, LabelOption, MAX_ROUTES, MAX_SEGMENTS, PathPrefix, from_labels,
+    parse_labels, request_text,
 };
 use proptest::prelude::*;
 
 /// Near to what people write, and far from it.
 fn any_key() -> impl Strategy<Value = String> {
-    let near = "glue_(http|tcp|htp)_(80|81|0|x|99999)_(host|prefix|weight|bind|check|hots|timeout|strip_prefix|retry|health)(\\.(a|b|é)?)?";
+    let names = LabelOption::of_ports().map(LabelOption::name).collect::<Vec<_>>().join("|");
+    let near = format!("glue_(http|tcp|htp)_(80|81|0|x|99999)_({names}|hots)(\\.(a|b|é)?)?");
+    let near = proptest::string::string_regex(&near).expect("it is a regular expression");
     prop_oneof![4 => near, 1 => "glue_(http_ports|network|.{0,20})", 1 => any::<String>()]
 }
 

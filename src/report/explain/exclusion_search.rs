@@ -10,10 +10,11 @@ use super::{
     route_match::{match_rank, matching_routes},
 };
 use crate::{
-    label::{self, key::LabelOption},
+    label,
     model::{
         container::{Container, ContainerId, ContainerState},
         container_ref::ContainerRef,
+        label_option::LabelOption,
         problem::{Problem, ProblemSubject, Reason, Severity},
         route::{Endpoint, Readiness, RouteKey},
     },
@@ -71,7 +72,7 @@ impl<'a> ExclusionSearch<'a> {
         let why = |claim: &Claim| match endpoints.iter().find(|view| is_endpoint_of(view, claim)) {
             None => self.conflict_exclusion(claim).or_else(|| self.rollback_exclusion(claim)),
             Some(view) if view.readiness == Readiness::Out => Some(self.readiness_exclusion(claim)),
-            Some(view) if view.weight.get() == 0 => {
+            Some(view) if view.weight().get() == 0 => {
                 let text = "its weight is 0".to_owned();
                 // That of a generation that is held is not the label's.
                 let label = self.rollback_reason().is_none().then_some(LabelOption::Weight);
@@ -222,7 +223,7 @@ impl<'a> ExclusionSearch<'a> {
         let key = claim.key.to_string();
         let problems = self.snapshot.decide_state.route_table().conflicts();
         let mut mine = problems.filter(|problem| is_about(problem, &claim.container));
-        let (text, option_name) = mine.find_map(|problem| match &problem.reason {
+        let (text, option) = mine.find_map(|problem| match &problem.reason {
             Reason::Conflict { route, with, over } if *route == key => {
                 let text = format!(
                     "the older container {with} has a different {over}; waiting until they are \
@@ -241,15 +242,11 @@ impl<'a> ExclusionSearch<'a> {
                     "its host belongs to {}; waiting until that owner has no more containers",
                     EscapedText(holder)
                 ),
-                "host",
+                LabelOption::Host,
             )),
             _ => None,
         })?;
-        let option = LabelOption::ALL
-            .iter()
-            .find(|(name, _)| *name == option_name)
-            .map(|(_, option)| *option);
-        Some(self.build_exclusion(claim, ExclusionReason::Conflict, text, option))
+        Some(self.build_exclusion(claim, ExclusionReason::Conflict, text, Some(option)))
     }
 
     /// It shares the route and is not fit to serve.

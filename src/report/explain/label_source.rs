@@ -4,12 +4,10 @@
 
 use super::LabelSource;
 use crate::{
-    label::{
-        key::LabelOption,
-        trace::{LabelOrigin, LabelTrace, OptionSource, trace_labels},
-    },
+    label::trace::{LabelOrigin, LabelTrace, OptionSource, trace_labels},
     model::{
         container::Container,
+        label_option::LabelOption,
         route::{Endpoint, RouteKey},
     },
     report::StateSnapshot,

@@ -10,9 +10,9 @@ use super::{
 };
 use crate::{
     haproxy::stats::Counters,
-    label::key::LabelOption,
     model::{
-        option_value::Retry,
+        label_option::{LabelOption, OptionPlace},
+        option_value::{CheckMethod, Retry, Timeout},
         route::{Match, Route, RouteKey, Strip},
     },
     report::{StateSnapshot, status},
@@ -59,10 +59,10 @@ impl<'a> SelectedRoute<'a> {
 
     fn server_steps(&self) -> Vec<ServerStep> {
         let gets_requests = |status: &&status::ServerStatus| {
-            0 < status.weight && matches!(status.state, ServerState::Up | ServerState::Down)
+            0 < status.weight() && matches!(status.state, ServerState::Up | ServerState::Down)
         };
         let share = |status: &status::ServerStatus| {
-            if status.state == ServerState::Up { f64::from(status.weight) } else { 0.0 }
+            if status.state == ServerState::Up { f64::from(status.weight()) } else { 0.0 }
         };
         let servers: Vec<_> = self.status.servers.iter().filter(gets_requests).collect();
         let all: f64 = servers.iter().map(|status| share(status)).sum();
@@ -70,7 +70,7 @@ impl<'a> SelectedRoute<'a> {
             container: status.container.clone(),
             id: status.id.clone(),
             address: status.address.clone(),
-            weight: status.weight,
+            weight: status.weight(),
             percent: if 0.0 < all { (1000.0 * share(status) / all).round() / 10.0 } else { 0.0 },
             state: status.state,
             haproxy: status.haproxy.clone(),
@@ -114,31 +114,25 @@ impl<'a> SelectedRoute<'a> {
         let Match::Http { prefix, .. } = &self.key.rule;
         let (path, query) = (self.forwarded_path(&request.url), request.url.query());
         // No segments are nothing to take off.
-        let stripped = self.route.policy.strip == Strip::Prefix && prefix.depth() != 0;
+        let stripped = self.route.policy.get::<Strip>() == Strip::Prefix && prefix.depth() != 0;
         let depth = if stripped { prefix.depth() } else { 0 };
         let remaining_path = path.splitn(depth + 2, '/').nth(depth + 1).unwrap_or_default();
         let remaining_path =
             if stripped { remaining_path.trim_start_matches('/') } else { remaining_path };
-        let options = [
-            LabelOption::StripPrefix,
-            LabelOption::Timeout,
-            LabelOption::Retry,
-            LabelOption::Check,
-        ];
-        let labels = options
-            .into_iter()
+        let labels = LabelOption::of_place(OptionPlace::Policy)
             .filter_map(|option| self.option_source(self.requesters.first()?, option));
+        let retry = self.route.policy.get::<Retry>();
         ForwardedRequest {
             path: format!("/{remaining_path}{query}"),
             stripped,
-            timeout_ms: self.status.timeout_ms,
-            retry: self.status.retry.clone(),
-            again: match self.route.policy.retry {
+            timeout_ms: self.route.policy.get::<Timeout>().as_millis(),
+            retry: retry.to_string(),
+            again: match retry {
                 Retry::Off => RetryScope::Never,
                 Retry::Safe if !request.method.is_safe() => RetryScope::Unsent,
                 Retry::Safe | Retry::All => RetryScope::Unanswered,
             },
-            check: self.status.check.clone(),
+            check: self.route.policy.get::<CheckMethod>().to_string(),
             labels: labels.collect(),
         }
     }

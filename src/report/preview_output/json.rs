@@ -4,7 +4,10 @@
 
 use super::{PreviewOutput, PreviewResult, human};
 use crate::{
-    model::route::{Endpoint, Readiness, RouteKey},
+    model::{
+        label_option::{self, OptionValues},
+        route::{Endpoint, Readiness, RouteKey},
+    },
     report::{
         preview::{PreviewMethod, StateSource},
         status::ProblemStatus,
@@ -59,7 +62,8 @@ struct ServerObject {
     port: u16,
     /// Absent while it does not run.
     address: Option<String>,
-    weight: u16,
+    #[serde(flatten, serialize_with = "label_option::json::server::serialize")]
+    options: OptionValues,
     /// Whether it would get new requests.
     ready: bool,
 }
@@ -125,7 +129,7 @@ fn server_objects(output: &PreviewOutput, key: &RouteKey) -> Vec<ServerObject> {
         address: Some(view.address)
             .filter(|at| !output.placeholders.is_placeholder_address(at.ip()))
             .map(|at| at.to_string()),
-        weight: view.weight.get(),
+        options: view.options.clone(),
         ready: view.readiness == Readiness::Ready,
     };
     endpoints.iter().map(server).collect()

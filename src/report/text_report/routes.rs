@@ -89,7 +89,7 @@ fn server_row(server: &ServerStatus) -> TableRow {
     TableRow::Cells(vec![
         format!("  {}", server.container).into(),
         Cell::new(style, word),
-        server.weight.to_string().into(),
+        server.weight().to_string().into(),
         sessions.to_string().into(),
         rate.to_string().into(),
         requests.to_string().into(),

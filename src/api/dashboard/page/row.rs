@@ -4,7 +4,7 @@
 
 use super::{CountFormat, StatusIcon};
 use crate::{
-    model::option_value::Timeout,
+    model::{label_option::OptionValue, option_value::CheckMethod},
     report::status::{RouteStatus, ServerState, ServerStatus},
     support::format::format_duration,
 };
@@ -47,11 +47,11 @@ impl PathGroup {
     pub(crate) fn from_route(route: &RouteStatus, counts: CountFormat) -> Self {
         let gets = |status: &&ServerStatus| status.state == ServerState::Up;
         let total: u64 =
-            route.servers.iter().filter(gets).map(|status| u64::from(status.weight)).sum();
+            route.servers.iter().filter(gets).map(|status| u64::from(status.weight())).sum();
         Self {
             path: if route.prefix.is_empty() { "/".to_owned() } else { route.prefix.clone() },
             titled: true,
-            options: option_notes(route),
+            options: route.policy.iter().map(option_note).collect(),
             unserved: no_server_note(route),
             rows: route
                 .servers
@@ -72,24 +72,22 @@ fn no_server_note(route: &RouteStatus) -> Option<&'static str> {
     }
 }
 
-fn option_notes(route: &RouteStatus) -> Vec<String> {
-    let check = match route.check.as_str() {
-        "tcp" => None,
-        "off" => Some("not checked".to_owned()),
-        path => Some(format!("check {path}")),
-    };
-    let usual = Timeout::default().as_millis() == route.timeout_ms;
-    let retry = (route.retry != "safe").then(|| format!("retry {}", route.retry));
-    let timeout = (!usual)
-        .then(|| format!("timeout {}", format_duration(Duration::from_millis(route.timeout_ms))));
-    let strip = route.strip.then(|| "strips the prefix".to_owned());
-    [strip, check, timeout, retry].into_iter().flatten().collect()
+fn option_note(value: &OptionValue) -> String {
+    match value {
+        OptionValue::StripPrefix(_) => "strips the prefix".to_owned(),
+        OptionValue::Check(CheckMethod::Off) => "not checked".to_owned(),
+        OptionValue::Timeout(time) => {
+            format!("timeout {}", format_duration(Duration::from_millis(time.as_millis())))
+        }
+        value => format!("{} {value}", value.option()),
+    }
 }
 
 impl ServerRow {
     fn from_server(server: &ServerStatus, total: u64, counts: CountFormat) -> Self {
-        let ServerStatus { container, id, address, weight, state, load, .. } = server;
-        let gets = if *state == ServerState::Up { u64::from(*weight) } else { 0 };
+        let ServerStatus { container, id, address, state, load, .. } = server;
+        let weight = server.weight();
+        let gets = if *state == ServerState::Up { u64::from(weight) } else { 0 };
         let plain = |word: &&String| {
             !matches!(word.as_str(), "UP" | "no check" | "DOWN" | "MAINT") && !word.is_empty()
         };
@@ -102,7 +100,7 @@ impl ServerRow {
             container: container.clone(),
             id: id.clone(),
             address: address.clone(),
-            weight: *weight,
+            weight,
             share: (gets * 200 + total) / (total * 2).max(1),
             rate: counts.format_number(load.rate),
             open: counts.format_number(load.sessions),

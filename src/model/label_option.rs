@@ -1,0 +1,344 @@
+//! Table of the label options, and the types of their values that follow from it.
+//!
+//! Pure. Parsing, suggestions, conflicts, status, explain, history, the dashboard and the label reference iterate over
+//! this table. A new option needs an entry here, a value type in [`super::option_value`], and its part in `haproxy/`.
+
+mod values;
+
+use super::{
+    option_value::{CheckMethod, HealthPolicy, OptionType, Retry, Timeout, Weight},
+    problem::Reason,
+    route::Strip,
+};
+use serde_json::Value;
+use std::fmt;
+
+pub use values::{OptionValues, json};
+
+/// Row of the option table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OptionSpec {
+    pub option: LabelOption,
+    /// Last part of the label: `weight` of `glue_http_80_weight`. For options of a container: all after `glue_`.
+    pub name: &'static str,
+    pub scope: OptionScope,
+    pub place: OptionPlace,
+    pub effect: OptionEffect,
+    /// Name of the member in JSON objects. Empty for options without a value of their own, such as the host.
+    pub json: &'static str,
+    pub presence: JsonPresence,
+    /// Permitted values in Markdown, as are `default` and `meaning`.
+    pub values: &'static str,
+    pub default: &'static str,
+    pub meaning: &'static str,
+    /// Other names of the option, in lower case without `_` and `-`, separated by blanks.
+    pub synonyms: &'static str,
+}
+
+/// Object that a label of the option configures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OptionScope {
+    /// The whole container: `glue_network`.
+    Container,
+    /// A port. Its named routes inherit the value, unless they have their own.
+    Port,
+    /// One route: the port's unnamed one, or a named one.
+    Route,
+}
+
+/// Object that the value becomes part of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OptionPlace {
+    /// The identity of routes, or the choice of the address. The option has no value of its own.
+    Match,
+    /// The route. Containers that share it must agree.
+    Policy,
+    /// The container's server in a route. Containers that share the route may differ.
+    Server,
+    /// The decision whether the container serves.
+    Readiness,
+}
+
+/// How a change of the value reaches HAProxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OptionEffect {
+    /// By runtime commands.
+    Data,
+    /// By another backend or listener, which may need a reload.
+    Shape,
+}
+
+/// Whether JSON objects contain the member if the value is the default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JsonPresence {
+    Always,
+    IfSet,
+}
+
+/// Declares the table. An entry is `Variant`, or `Variant(Type)` for an option with a value, and the row.
+macro_rules! label_options {
+    ($($option:ident $(($type:ty))? {
+        $name:literal, $scope:ident, $place:ident, $effect:ident, json: $json:literal $presence:ident,
+        values: $values:literal, default: $default:literal, meaning: $meaning:literal,
+        synonyms: $synonyms:literal $(,)?
+    })+) => {
+        /// An option of labels.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum LabelOption { $($option),+ }
+
+        /// Value of an option.
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum OptionValue { $($($option($type),)?)+ }
+
+        /// All options, in the order of [`LabelOption`].
+        pub const OPTIONS: [OptionSpec; [$($name),+].len()] = [$(OptionSpec {
+            option: LabelOption::$option,
+            name: $name,
+            scope: OptionScope::$scope,
+            place: OptionPlace::$place,
+            effect: OptionEffect::$effect,
+            json: $json,
+            presence: JsonPresence::$presence,
+            values: $values,
+            default: $default,
+            meaning: $meaning,
+            synonyms: $synonyms,
+        }),+];
+
+        $($(impl TypedOption for $type {
+            const OPTION: LabelOption = LabelOption::$option;
+
+            fn from_value(value: &OptionValue) -> Option<&Self> {
+                match value {
+                    OptionValue::$option(value) => Some(value),
+                    _ => None,
+                }
+            }
+
+            fn into_value(self) -> OptionValue {
+                OptionValue::$option(self)
+            }
+        })?)+
+
+        impl LabelOption {
+            /// Parses a label's value. `None` for options without a value type.
+            pub fn parse_value(self, text: &str) -> Option<ParsedValue> {
+                match self {
+                    $($(Self::$option => Some(<$type>::parse_reporting(text)
+                        .map(|(value, reason)| (OptionValue::$option(value), reason))),)?)+
+                    _ => None,
+                }
+            }
+
+            /// Returns the default. `None` for options without a value type.
+            pub fn default_value(self) -> Option<OptionValue> {
+                match self {
+                    $($(Self::$option => Some(OptionValue::$option(<$type>::default())),)?)+
+                    _ => None,
+                }
+            }
+
+            /// Parses the member of a JSON object.
+            pub fn parse_json(self, value: &Value) -> Option<OptionValue> {
+                match self {
+                    $($(Self::$option => <$type>::from_json(value).map(OptionValue::$option),)?)+
+                    _ => None,
+                }
+            }
+        }
+
+        impl OptionValue {
+            /// Returns the option that this is a value of.
+            pub fn option(&self) -> LabelOption {
+                match self {
+                    $($(Self::$option(_) => <$type>::OPTION,)?)+
+                }
+            }
+
+            /// Returns the value as the member of a JSON object.
+            pub fn to_json(&self) -> Value {
+                match self {
+                    $($(Self::$option(value) => <$type>::to_json(value),)?)+
+                }
+            }
+
+            fn is_default(&self) -> bool {
+                match self {
+                    $($(Self::$option(value) => *value == <$type>::default(),)?)+
+                }
+            }
+        }
+
+        /// Writes the value as in a label.
+        impl fmt::Display for OptionValue {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self {
+                    $($(Self::$option(value) => <$type as fmt::Display>::fmt(value, f),)?)+
+                }
+            }
+        }
+    };
+}
+
+/// A value, and a hint about it if it is not used as written.
+pub type ParsedValue = Result<(OptionValue, Option<Reason>), Reason>;
+
+/// Type of an option's value.
+pub trait TypedOption: OptionType {
+    /// Option that has values of this type.
+    const OPTION: LabelOption;
+
+    /// Returns the value, if it is of this type.
+    fn from_value(value: &OptionValue) -> Option<&Self>;
+
+    /// Wraps the value.
+    fn into_value(self) -> OptionValue;
+}
+
+label_options! {
+    Host {
+        "host", Route, Match, Data, json: "" Always,
+        values: "hosts, comma-separated: `app.example.com`, `*.example.com`",
+        default: "any host",
+        meaning: "`*.` stands for exactly one label. Case, a trailing dot and the request's port do not matter; international names are understood",
+        synonyms: "hostname hostnames hosts domain domains domainname fqdn servername serveralias vhost \
+                   virtualhost name url uri rule subdomain alias site",
+    }
+    Prefix {
+        "prefix", Route, Match, Data, json: "" Always,
+        values: "path prefixes, comma-separated",
+        default: "whole host",
+        meaning: "whole segments: `api` is `/api` and `/api/x`, not `/apiary`. At most 8 segments, no `;`",
+        synonyms: "path paths pathprefix prefixes location locations context contextpath base basepath \
+                   baseurl root route routes servicepath virtualpath subpath folder",
+    }
+    StripPrefix(Strip) {
+        "strip_prefix", Port, Policy, Data, json: "strip" Always,
+        values: "`1 0 true false yes no on off`",
+        default: "`0`",
+        meaning: "the container sees the path without the prefix, and the prefix in `X-Forwarded-Prefix`; `/api` alone becomes `/`",
+        synonyms: "strip stripprefix strippath stripprefixes trim trimprefix removeprefix rewrite \
+                   rewritetarget pathrewrite handlepath replacepath virtualdest",
+    }
+    Weight(Weight) {
+        "weight", Port, Server, Data, json: "weight" Always,
+        values: "0 to 256",
+        default: "`100`",
+        meaning: "share of the route's requests; 0 takes no new ones. More than 256 counts as 256",
+        synonyms: "weights share ratio",
+    }
+    Bind {
+        "bind", Port, Match, Shape, json: "" Always,
+        values: "public ports, comma-separated",
+        default: "`<port>`",
+        meaning: "where clients reach it: `glue_http_3000_bind=80`; a container gets 32 of them, all containers together 256",
+        synonyms: "publicport listen listenport frontendport externalport published publishedport \
+                   hostport entrypoint entrypoints frontend binds localport srcport",
+    }
+    Check(CheckMethod) {
+        "check", Port, Policy, Shape, json: "check" Always,
+        values: "`tcp`, `off`, or a path such as `/healthz`",
+        default: "`tcp`",
+        meaning: "HAProxy's own health check",
+        synonyms: "healthcheck healthcheckpath healthpath checkpath httpchk probe ping checks healthuri \
+                   healthurl healthcheckurl interval checkinterval inter rise fall",
+    }
+    Health(HealthPolicy) {
+        "health", Port, Readiness, Data, json: "health" IfSet,
+        values: "`obey`, `require`, `ignore`",
+        default: "`obey`",
+        meaning: "Docker's HEALTHCHECK. `obey`: starting and unhealthy containers serve only while the route has no healthy one. `require`: never, but the last ready container of a route continues. `ignore`: it has no effect",
+        synonyms: "",
+    }
+    Timeout(Timeout) {
+        "timeout", Port, Policy, Data, json: "timeout_ms" Always,
+        values: "a duration: `30s`, `5m`",
+        default: "`60s`",
+        meaning: "how long the container may take to answer",
+        synonyms: "timeouts readtimeout proxyreadtimeout responsetimeout servertimeout backendtimeout \
+                   timeoutserver requesttimeout timeoutread",
+    }
+    Retry(Retry) {
+        "retry", Port, Policy, Shape, json: "retry" Always,
+        values: "`safe`, `all`, `off`",
+        default: "`safe`",
+        meaning: "`safe`: requests that never reached a container, and GET, HEAD and OPTIONS when it died over them, go to another one. `all`: every method. `off`: nothing is sent twice. A request over which each container dies is sent up to 7 times (41 where HAProxy has no Lua); `off` is for programs that a request may end",
+        synonyms: "retries attempts retryon redispatch",
+    }
+    Ports {
+        "http_ports", Container, Match, Data, json: "" Always,
+        values: "ports, comma-separated",
+        default: "",
+        meaning: "ports that are served without any other label; they answer for every host",
+        synonyms: "",
+    }
+    Network {
+        "network", Container, Match, Data, json: "" Always,
+        values: "a network's name",
+        default: "[the first that HAProxy can reach](../guide/labels.md#address-of-a-container)",
+        meaning: "the network on which HAProxy reaches the container",
+        synonyms: "",
+    }
+}
+
+impl LabelOption {
+    /// Returns the option's row.
+    pub fn spec(self) -> &'static OptionSpec {
+        &OPTIONS[self as usize]
+    }
+
+    /// Returns the last part of the option's labels.
+    pub fn name(self) -> &'static str {
+        self.spec().name
+    }
+
+    /// Finds the option of a port or route by name.
+    pub fn from_port_name(name: &str) -> Option<Self> {
+        Self::of_ports().find(|option| option.name() == name)
+    }
+
+    /// Finds the option of a container by name.
+    pub fn from_container_name(name: &str) -> Option<Self> {
+        Self::of_containers().find(|option| option.name() == name)
+    }
+
+    /// Iterates over the options of ports and routes.
+    pub fn of_ports() -> impl Iterator<Item = Self> {
+        let specs = OPTIONS.iter().filter(|spec| spec.scope != OptionScope::Container);
+        specs.map(|spec| spec.option)
+    }
+
+    /// Iterates over the options of containers.
+    pub fn of_containers() -> impl Iterator<Item = Self> {
+        let specs = OPTIONS.iter().filter(|spec| spec.scope == OptionScope::Container);
+        specs.map(|spec| spec.option)
+    }
+
+    /// Iterates over the options whose values become part of `place`.
+    pub fn of_place(place: OptionPlace) -> impl Iterator<Item = Self> {
+        OPTIONS.iter().filter(move |spec| spec.place == place).map(|spec| spec.option)
+    }
+
+    /// Finds the option that other programs call `word`.
+    pub fn from_synonym(word: &str) -> Option<Self> {
+        let has_word =
+            |spec: &&OptionSpec| spec.synonyms.split_whitespace().any(|synonym| synonym == word);
+        OPTIONS.iter().find(has_word).map(|spec| spec.option)
+    }
+}
+
+impl fmt::Display for LabelOption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl OptionSpec {
+    /// Returns the label with a placeholder for the port: `glue_http_<port>_weight`.
+    pub fn label(&self) -> String {
+        match self.scope {
+            OptionScope::Container => format!("glue_{}", self.name),
+            OptionScope::Port | OptionScope::Route => format!("glue_http_<port>_{}", self.name),
+        }
+    }
+}
