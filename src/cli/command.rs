@@ -13,10 +13,10 @@ mod terminal;
 
 use crate::{
     api::control::{client::DaemonUnreachableError, socket_path},
-    report::explain::request::ExplainRequest,
+    report::{explain::request::ExplainRequest, label_reference},
     settings::{
         DaemonRequest, Settings, SettingsNote,
-        options::{DaemonCommand, LocalCommand},
+        options::{DaemonCommand, LabelFormat, LocalCommand},
     },
 };
 use anyhow::Result;
@@ -73,6 +73,11 @@ pub fn run_local(look: &LocalCommand, settings: &Settings) -> ExitCode {
         LocalCommand::Check { compose, image } => {
             block_on(check::run_check(compose.as_deref(), image.as_deref(), settings))
         }
+        LocalCommand::Labels { format } => Ok(CommandOutput::from(match format {
+            LabelFormat::Text => label_reference::format_text(),
+            LabelFormat::Markdown => label_reference::format_markdown(),
+            LabelFormat::Json => label_reference::format_json(),
+        })),
     })
 }
 

@@ -15,6 +15,7 @@ pub mod explain;
 pub mod explain_text;
 pub mod history;
 pub mod history_file;
+pub mod label_reference;
 pub mod offline;
 pub mod preview;
 pub mod preview_output;

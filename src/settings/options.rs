@@ -6,7 +6,9 @@
 pub mod glue;
 pub(crate) mod subcommand;
 
-pub use subcommand::{BalancerCommand, DaemonCommand, Format, LocalCommand, PlanFormat};
+pub use subcommand::{
+    BalancerCommand, DaemonCommand, Format, LabelFormat, LocalCommand, PlanFormat,
+};
 
 use crate::{
     label::{AllowedHost, Constraint},

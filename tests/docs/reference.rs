@@ -10,7 +10,7 @@ use docker_glue::{
         version::OLDEST,
     },
     model::problem::{Description, ProblemKind, Reason, Severity},
-    report::counts::StateCounts,
+    report::{counts::StateCounts, label_reference},
     settings::options::{self, Program, glue},
 };
 use regex_lite::Regex;
@@ -101,6 +101,11 @@ fn problems_have_severity_meaning_and_remedy() {
         "docs/src/reference/problems.md",
         &table(&["kind", "severity", "meaning", "remedy"], rows),
     );
+}
+
+#[test]
+fn labels_are_those_of_the_option_table() {
+    check("docs/src/reference/labels.md", &label_reference::format_markdown());
 }
 
 #[test]

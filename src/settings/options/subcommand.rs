@@ -70,6 +70,17 @@ pub enum LocalCommand {
         #[arg(long, value_name = "IMAGE")]
         image: Option<String>,
     },
+
+    /// List the labels, with their values, defaults and meanings
+    ///
+    /// Queries neither Docker nor a running docker-balancer.
+    ///
+    /// Exit status: 0 listed.
+    Labels {
+        /// Print text, a Markdown table, or one JSON array
+        #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
+        format: LabelFormat,
+    },
 }
 
 // What only the docker-balancer that runs can answer or do.
@@ -165,6 +176,13 @@ pub enum DaemonCommand {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     Human,
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LabelFormat {
+    Text,
+    Markdown,
     Json,
 }
 

@@ -1,0 +1,89 @@
+//! Label reference, generated from the option table: as text, as Markdown for the book, and as JSON.
+//!
+//! Pure.
+
+use crate::model::label_option::{OPTIONS, OptionEffect, OptionPlace, OptionScope, OptionSpec};
+use serde::Serialize;
+use std::fmt::Write as _;
+
+/// JSON object of a label.
+#[derive(Debug, Serialize)]
+struct LabelObject {
+    /// The label with `<port>` as a placeholder.
+    label: String,
+    /// `container`, `port` or `route`.
+    scope: &'static str,
+    values: String,
+    /// `null` if there is no default.
+    default: Option<String>,
+    meaning: String,
+    /// Whether containers that share a route must agree on it.
+    must_agree: bool,
+    /// `data`: HAProxy is changed by runtime commands. `shape`: a change may need a reload.
+    effect: &'static str,
+}
+
+/// Returns a paragraph for each label.
+pub fn format_text() -> String {
+    let mut text = String::new();
+    for spec in &OPTIONS {
+        let (values, default) = (to_plain(spec.values), to_plain(spec.default));
+        writeln!(text, "{}", spec.label()).expect("writing to a string cannot fail");
+        let lines = [("values", values), ("default", default), ("", to_plain(spec.meaning))];
+        for (title, line) in lines.iter().filter(|(_, line)| !line.is_empty()) {
+            let separator = if title.is_empty() { "" } else { ": " };
+            writeln!(text, "    {title}{separator}{line}")
+                .expect("writing to a string cannot fail");
+        }
+        if spec.place == OptionPlace::Policy {
+            text += "    containers that share a route must agree on it\n";
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// Returns a Markdown table.
+pub fn format_markdown() -> String {
+    let row = |spec: &OptionSpec| {
+        let cells = [&format!("`{}`", spec.label()), spec.values, spec.default, spec.meaning];
+        let line = format!("| {} |\n", cells.map(|cell| cell.replace('|', "\\|")).join(" | "));
+        line.replace("|  |", "| |")
+    };
+    let head = "| label | value | default | meaning |\n|---|---|---|---|\n".to_owned();
+    head + &OPTIONS.iter().map(row).collect::<String>()
+}
+
+/// Returns a JSON array of objects.
+pub fn format_json() -> String {
+    let labels: Vec<_> = OPTIONS.iter().map(LabelObject::from).collect();
+    serde_json::to_string_pretty(&labels).expect("text and booleans can always be serialized")
+}
+
+impl From<&OptionSpec> for LabelObject {
+    fn from(spec: &OptionSpec) -> Self {
+        Self {
+            label: spec.label(),
+            scope: match spec.scope {
+                OptionScope::Container => "container",
+                OptionScope::Port => "port",
+                OptionScope::Route => "route",
+            },
+            values: to_plain(spec.values),
+            default: Some(to_plain(spec.default)).filter(|default| !default.is_empty()),
+            meaning: to_plain(spec.meaning),
+            must_agree: spec.place == OptionPlace::Policy,
+            effect: match spec.effect {
+                OptionEffect::Data => "data",
+                OptionEffect::Shape => "shape",
+            },
+        }
+    }
+}
+
+/// Removes Markdown's marks of code and links.
+fn to_plain(markdown: &str) -> String {
+    let text = markdown.replace('`', "");
+    let link = text.strip_prefix('[').and_then(|link| link.split_once("]("));
+    link.map_or_else(|| text.clone(), |(title, _)| title.to_owned())
+}
