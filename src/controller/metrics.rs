@@ -87,7 +87,7 @@ impl Metrics {
             commands: builder.add_counters(
                 "docker_glue_runtime_commands_total",
                 "Commands sent over HAProxy's runtime API, by kind.",
-                ("command", RuntimeCommand::KINDS),
+                ("command", &RuntimeCommand::kinds()),
             ),
             command_errors: builder.add_counters(
                 "docker_glue_runtime_errors_total",

@@ -5,6 +5,7 @@
 use super::{
     config::{AdminState, BackendShape, MapName, Server},
     name,
+    server_setting::{SETTINGS, ServerSetting},
 };
 use std::{fmt, net::SocketAddr};
 use strum::{IntoStaticStr, VariantNames};
@@ -55,10 +56,11 @@ pub enum RuntimeCommand {
         name: String,
         address: SocketAddr,
     },
-    SetWeight {
+    SetSetting {
         backend: String,
         name: String,
-        weight: u16,
+        setting: ServerSetting,
+        value: u32,
     },
     /// Refused while connections remain; tried again later, never waited for.
     DelServer {
@@ -100,12 +102,19 @@ pub enum ExpectedReply {
 }
 
 impl RuntimeCommand {
-    /// All there are of [`Self::kind`].
-    pub const KINDS: &'static [&'static str] = Self::VARIANTS;
+    /// Returns all values of [`Self::kind`].
+    pub fn kinds() -> Vec<&'static str> {
+        let is_setting = |kind: &str| kind == "set_setting";
+        let kinds = Self::VARIANTS.iter().copied().filter(|kind| !is_setting(kind));
+        kinds.chain(SETTINGS.iter().map(|spec| spec.command_kind)).collect()
+    }
 
     /// One word for programs: a closed set.
     pub fn kind(&self) -> &'static str {
-        self.into()
+        match self {
+            Self::SetSetting { setting, .. } => setting.spec().command_kind,
+            _ => self.into(),
+        }
     }
 
     /// How its answer reads when it was obeyed.
@@ -145,7 +154,7 @@ impl RuntimeCommand {
             | Self::SetState { backend, .. }
             | Self::SetHealth { backend, .. }
             | Self::SetAddress { backend, .. }
-            | Self::SetWeight { backend, .. }
+            | Self::SetSetting { backend, .. }
             | Self::DelServer { backend, .. } => Some(backend),
             Self::AddMap { .. } | Self::SetMap { .. } | Self::DelMap { .. } => None,
         }
@@ -207,8 +216,8 @@ impl fmt::Display for RuntimeCommand {
                 let (ip, port) = (address.ip(), address.port());
                 write!(f, "set server {backend}/{name} addr {ip} port {port}")
             }
-            Self::SetWeight { backend, name, weight } => {
-                write!(f, "set server {backend}/{name} weight {weight}")
+            Self::SetSetting { backend, name, setting, value } => {
+                (setting.spec().command)(f, &format!("{backend}/{name}"), *value)
             }
             Self::DelServer { backend, name } => write!(f, "del server {backend}/{name}"),
             Self::AddMap { map, key, value } => {

@@ -2,7 +2,7 @@
 //!
 //! Pure. Names and HAProxy's quirks are made here and nowhere else; templates only print.
 
-use super::{layout::Layout, name, requeue};
+use super::{layout::Layout, name, requeue, server_setting::ServerSettings};
 use crate::model::{
     option_value::{CheckMethod, HostMatch, Retry, Timeout},
     route::{Endpoint, Listener, Match, Policy, Readiness, Route, RouteKey, Routes, Strip},
@@ -88,7 +88,7 @@ pub struct Server {
     pub name: String,
     pub id: u32,
     pub address: SocketAddr,
-    pub weight: u16,
+    pub settings: ServerSettings,
     pub check_mode: CheckMode,
     pub admin: AdminState,
 }
@@ -231,7 +231,7 @@ pub fn hold_server() -> Server {
         name: name::HOLD_SERVER.to_owned(),
         id: 1,
         address: SocketAddr::from(([127, 0, 0, 1], 1)),
-        weight: 100,
+        settings: ServerSettings::default(),
         check_mode: CheckMode::Hold { requeue: None },
         admin: AdminState::Ready,
     }
@@ -305,7 +305,7 @@ fn build_server(endpoint: &Endpoint, check_mode: CheckMode) -> Server {
         id: name::server_id(&name),
         name,
         address: endpoint.address,
-        weight: endpoint.weight().get(),
+        settings: ServerSettings::from_options(&endpoint.options),
         check_mode,
         admin: match endpoint.readiness {
             Readiness::Ready => AdminState::Ready,
@@ -346,7 +346,7 @@ impl Server {
 
     /// What follows the address on a `server` line and in an `add server` command alike.
     pub fn arguments(&self) -> impl fmt::Display {
-        fmt::from_fn(|f| write!(f, "id {} weight {}{}", self.id, self.weight, self.check_mode))
+        fmt::from_fn(|f| write!(f, "id {}{}{}", self.id, self.settings, self.check_mode))
     }
 }
 

@@ -9,6 +9,7 @@ pub mod provisioning;
 pub mod render;
 pub mod request_pattern;
 pub mod requeue;
+pub mod server_setting;
 // What it has, and how the one becomes the other.
 pub mod bind_line;
 pub mod check;

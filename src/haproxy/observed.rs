@@ -7,6 +7,7 @@ use super::{
     config::{self, AdminState, Config, MapName, Server},
     name,
     provisioning::Provisioning,
+    server_setting::{ServerSetting, ServerSettings},
     stderr_log::HealthChange,
 };
 use std::{
@@ -34,7 +35,7 @@ pub type ServersByBackend = BTreeMap<String, BTreeMap<String, ObservedServer>>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObservedServer {
     pub address: SocketAddr,
-    pub weight: u16,
+    pub settings: ServerSettings,
     pub admin: AdminState,
     /// Whether it takes traffic as far as its checks go.
     pub up: bool,
@@ -96,8 +97,8 @@ impl ObservedState {
             RuntimeCommand::SetAddress { backend, name, address } => {
                 self.update_server(backend, name, |server| server.address = *address);
             }
-            RuntimeCommand::SetWeight { backend, name, weight } => {
-                self.update_server(backend, name, |server| server.weight = *weight);
+            RuntimeCommand::SetSetting { backend, name, setting, value } => {
+                self.update_server(backend, name, |server| server.settings.set(*setting, *value));
             }
             RuntimeCommand::DelServer { backend, name } => {
                 let Some(servers) = self.servers.get_mut(backend) else { return };
@@ -250,7 +251,7 @@ fn backends_match(
     a: &BTreeMap<String, ObservedServer>,
     b: &BTreeMap<String, ObservedServer>,
 ) -> bool {
-    let settings = |server: &ObservedServer| (server.address, server.weight, server.admin);
+    let settings = |server: &ObservedServer| (server.address, server.settings, server.admin);
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.0 == b.0 && settings(a.1) == settings(b.1))
 }
 
@@ -261,8 +262,8 @@ fn observe_servers(servers: &[Server]) -> BTreeMap<String, ObservedServer> {
 
 impl ObservedServer {
     pub fn from_server(server: &Server) -> Self {
-        let Server { address, weight, admin, .. } = *server;
-        Self { address, weight, admin, up: true }
+        let Server { address, settings, admin, .. } = *server;
+        Self { address, settings, admin, up: true }
     }
 }
 
@@ -289,8 +290,8 @@ fn parse_admin(bits: u32) -> AdminState {
     }
 }
 
-/// Columns: 1 backend, 3 server, 4 address, 5 operational state, 6 administrative state, 7 weight
-/// as set, 18 port. Management Guide, `show servers state`.
+/// Columns: 1 backend, 3 server, 4 address, 5 operational state, 6 administrative state, 18 port, and those of settings.
+/// Management Guide, `show servers state`.
 fn parse_server(line: &str) -> Option<(String, String, ObservedServer)> {
     let words: Vec<_> = line.split(' ').collect();
     let name = *words.get(3)?;
@@ -301,11 +302,40 @@ fn parse_server(line: &str) -> Option<(String, String, ObservedServer)> {
     };
     let state = ObservedServer {
         address,
-        weight: words.get(7)?.parse().ok()?,
+        settings: ServerSettings::parse_state(&words)?,
         admin: parse_admin(words.get(6)?.parse().ok()?),
         up: *words.get(5)? != "0",
     };
     Some(((*words.get(1)?).to_owned(), name.to_owned(), state))
+}
+
+/// Parses `show stat` of servers: takes over the settings that `show servers state` does not have.
+pub fn apply_statistics(answer: &str, servers: &mut ServersByBackend) {
+    for (setting, column) in ServerSetting::of_statistics() {
+        for (backend, name, value) in parse_statistics(answer, column) {
+            let server = servers.get_mut(backend).and_then(|servers| servers.get_mut(name));
+            // The server that requests wait on has settings of its own.
+            if let Some(server) = server.filter(|_| name != name::HOLD_SERVER) {
+                server.settings.set(setting, value);
+            }
+        }
+    }
+}
+
+/// Iterates over the servers that have a number in this column, with their backends.
+fn parse_statistics<'a>(
+    answer: &'a str,
+    column: &str,
+) -> impl Iterator<Item = (&'a str, &'a str, u32)> {
+    let mut lines = answer.lines();
+    let header = lines.next().and_then(|line| line.strip_prefix("# ")).unwrap_or_default();
+    let at = header.split(',').position(|name| name == column);
+    lines.filter_map(move |line| {
+        let mut cells = line.split(',');
+        let (backend, name) = (cells.next()?, cells.next()?);
+        // Backend and name are gone.
+        Some((backend, name, cells.nth(at?.checked_sub(2)?)?.parse().ok()?))
+    })
 }
 
 /// `show map <name>`: an address, the key, the value. A map that no section of the file names is
@@ -449,6 +479,20 @@ a.test:80,BACKEND,0,0,8,3,,17,
     }
 
     #[test]
+    fn statistics_yield_numbers_of_servers() {
+        let check = |answer: &str, column, expected: &[(&str, &str, u32)]| {
+            let found: Vec<_> = parse_statistics(answer, column).collect();
+            assert_eq!(found, expected, "{answer:?}");
+        };
+        let answer = "# pxname,svname,smax,slim,\na:80,web,7,25,\na:80,hold,7,2000000000,\n\na:80,b,7,,\na,c\n";
+        check(answer, "slim", &[("a:80", "web", 25), ("a:80", "hold", 2_000_000_000)]);
+        check(answer, "svname", &[]);
+        check(answer, "none", &[]);
+        check("Permission denied\n", "slim", &[]);
+        check("", "slim", &[]);
+    }
+
+    #[test]
     fn show_info_yields_worker_pid() {
         assert_eq!(parse_worker_pid("Name: HAProxy\nPid: 13074\nUptime: 0d\n"), Some(13074));
         assert_eq!(parse_worker_pid("Unknown command\n"), None);
@@ -483,7 +527,8 @@ a.test:80,BACKEND,0,0,8,3,,17,
     #[test]
     fn server_names_yield_backends_of_container() {
         let address = "10.0.0.2:80".parse().unwrap();
-        let state = || ObservedServer { address, weight: 1, admin: AdminState::Ready, up: true };
+        let settings = ServerSettings::default();
+        let state = || ObservedServer { address, settings, admin: AdminState::Ready, up: true };
         let servers =
             |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), state())).collect();
         let observed = ObservedState {

@@ -78,6 +78,7 @@ mod tests {
     use crate::haproxy::{
         config::{Backend, BackendShape, CheckMode, ConnectRetry, Probe, Server},
         observed::ObservedServer,
+        server_setting::ServerSettings,
     };
 
     const BEFORE: &str = "10.0.0.2:80";
@@ -89,7 +90,7 @@ mod tests {
             name: name.to_owned(),
             id: 1,
             address: NOW.parse().unwrap(),
-            weight: 100,
+            settings: ServerSettings::default(),
             check_mode: CheckMode::Pool,
             admin,
         });
@@ -114,7 +115,8 @@ mod tests {
         admin: AdminState,
     ) -> ObservedState {
         let address = address.parse().unwrap();
-        let server = ObservedServer { address, weight: 100, admin, up: true };
+        let settings = ServerSettings::default();
+        let server = ObservedServer { address, settings, admin, up: true };
         let servers = BTreeMap::from([(server_name.to_owned(), server)]);
         let entry = ("a.test:80/".to_owned(), format!("{backend} 0 60000 safe a.test:80"));
         ObservedState {

@@ -181,9 +181,9 @@ fn update_server(
         let ((backend, name), address) = (at(), server.address);
         plan.push(RuntimeCommand::SetAddress { backend, name, address });
     }
-    if state.weight != server.weight {
-        let ((backend, name), weight) = (at(), server.weight);
-        plan.push(RuntimeCommand::SetWeight { backend, name, weight });
+    for (setting, value) in state.settings.changes_to(server.settings) {
+        let (backend, name) = at();
+        plan.push(RuntimeCommand::SetSetting { backend, name, setting, value });
     }
     if state.admin != AdminState::Ready && server.admin == AdminState::Ready {
         set_ready(plan, at, health);

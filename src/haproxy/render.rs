@@ -11,6 +11,7 @@ use super::{
     provisioning::Provisioning,
     request_pattern,
     requeue::Requeue,
+    server_setting::ServerSetting,
 };
 use crate::model::option_value::Host;
 use askama::Template;
@@ -226,8 +227,9 @@ fn format_server_states(config: &Config) -> String {
         for (server, fall) in
             backend.servers.iter().filter_map(|server| Some((server, server.initial_fall()?)))
         {
-            let Server { id, name, address, weight, .. } = server;
+            let Server { id, name, address, settings, .. } = server;
             let (ip, port) = (address.ip(), address.port());
+            let weight = settings.get(ServerSetting::Weight);
             let line = format_args!(
                 "0 {backend_name} {id} {name} {ip} 2 0 {weight} {weight} 0 1 0 {fall} 6 0 0 1 - {port} - 0 0 - - 0"
             );

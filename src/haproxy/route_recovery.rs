@@ -10,8 +10,7 @@ use super::{
 };
 use crate::model::{
     container_ref::ContainerRef,
-    label_option::OptionValues,
-    option_value::{CheckMethod, Retry, Timeout, Weight},
+    option_value::{CheckMethod, Retry, Timeout},
     route::{Endpoint, Policy, Readiness, Route, RouteKey, Routes, Strip},
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -74,7 +73,7 @@ fn recover_endpoint(server: &str, state: &ObservedServer) -> Option<Endpoint> {
         container: ContainerRef::new(name, id),
         port: port.parse().ok()?,
         address: state.address,
-        options: OptionValues::default().with(state.weight.to_string().parse::<Weight>().ok()?),
+        options: state.settings.to_options()?,
         readiness: match state.admin {
             AdminState::Ready => Readiness::Ready,
             AdminState::Drain | AdminState::Maintenance => Readiness::Out,

@@ -3,7 +3,8 @@
 use super::{
     command::{Escaped, RuntimeCommand},
     config::MapName,
-    observed::{self, ObservedState},
+    observed::{self, ObservedState, ServersByBackend},
+    server_setting::ServerSetting,
     socket::{CliSession, WorkerSocket},
 };
 use std::{
@@ -79,6 +80,10 @@ impl RuntimeClient {
             observed.unpublished =
                 observed::parse_unpublished(&self.send_command("show stat -1 2 -1").await?);
         }
+        if ServerSetting::of_statistics().next().is_some() {
+            let statistics = self.send_command("show stat -1 4 -1").await?;
+            observed::apply_statistics(&statistics, &mut observed.servers);
+        }
         for map in MapName::ALL {
             observed.maps.insert(
                 map,
@@ -130,17 +135,35 @@ impl RuntimeClient {
     ) -> Result<bool, RuntimeError> {
         let backends: BTreeSet<_> = plan.iter().filter_map(RuntimeCommand::backend).collect();
         if needs_bulk_query(backends.len(), expected.servers.len()) {
-            let found = observed::parse_servers(&self.send_command("show servers state").await?);
+            let mut found =
+                observed::parse_servers(&self.send_command("show servers state").await?);
+            self.read_statistics("-1", expected, &mut found).await?;
             return Ok(expected.replace_servers(found));
         }
         let mut same = true;
         for backend in backends {
-            let found = observed::parse_servers(
+            let mut found = observed::parse_servers(
                 &self.send_command(&format!("show servers state {backend}")).await?,
             );
+            self.read_statistics(backend, expected, &mut found).await?;
             same &= expected.replace_backend(backend, found);
         }
         Ok(same)
+    }
+
+    /// Queries `show stat` only if a server should have a setting of it: most have none, and the answer is long.
+    async fn read_statistics(
+        &mut self,
+        backend: &str,
+        expected: &ObservedState,
+        found: &mut ServersByBackend,
+    ) -> Result<(), RuntimeError> {
+        let servers = found.keys().filter_map(|name| expected.servers.get(name));
+        if servers.flat_map(BTreeMap::values).any(|server| server.settings.needs_statistics()) {
+            let statistics = self.send_command(&format!("show stat {backend} 4 -1")).await?;
+            observed::apply_statistics(&statistics, found);
+        }
+        Ok(())
     }
 
     async fn verify_maps(

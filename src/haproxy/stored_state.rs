@@ -6,6 +6,7 @@ use super::{
     config::{self, AdminState, MapName},
     name,
     observed::{ObservedServer, ObservedState, parse_map_file},
+    server_setting::ServerSettings,
 };
 
 /// `map` gives the text of a map's file.
@@ -41,8 +42,12 @@ fn parse_server(name: &str, address: &str, options: &[&str]) -> Option<ObservedS
         None if name == name::HOLD_SERVER => config::hold_server().address,
         address => address?,
     };
-    let weight = options.iter().skip_while(|word| **word != "weight").nth(1)?.parse().ok()?;
+    let settings = match name {
+        // Its limit is not that of a container.
+        name::HOLD_SERVER => config::hold_server().settings,
+        _ => ServerSettings::parse_line(options)?,
+    };
     let admin =
         if options.contains(&"disabled") { AdminState::Maintenance } else { AdminState::Ready };
-    Some(ObservedServer { address, weight, admin, up: true })
+    Some(ObservedServer { address, settings, admin, up: true })
 }

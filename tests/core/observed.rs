@@ -5,6 +5,7 @@ use docker_glue::haproxy::{
     config::{AdminState, BackendShape, CheckMode, ConnectRetry, MapName, Probe, Server},
     health::{CheckFailure, CheckResult, InvalidMessage, parse_errors, parse_stat},
     observed::{parse_backends, parse_fingerprint, parse_map, parse_servers},
+    server_setting::{ServerSetting, ServerSettings},
 };
 use std::{fs, path::Path};
 
@@ -25,7 +26,9 @@ fn map_entries(text: &str) -> Vec<String> {
 
 fn format_servers(text: &str) -> Vec<String> {
     let line = |(backend, name, server): (&String, &String, _)| {
-        let docker_glue::haproxy::observed::ObservedServer { address, weight, admin, up } = server;
+        let docker_glue::haproxy::observed::ObservedServer { address, settings, admin, up } =
+            server;
+        let weight = settings.get(ServerSetting::Weight);
         format!("{backend} {name} {address} {weight} {admin:?} up={up}")
     };
     let servers = parse_servers(text);
@@ -185,7 +188,7 @@ fn server() -> Server {
         name: "web:80".into(),
         id: 7,
         address: "172.17.0.2:80".parse().unwrap(),
-        weight: 25,
+        settings: ServerSettings::parse_line(&["weight", "25"]).unwrap(),
         check_mode: CheckMode::Off,
         admin: AdminState::Ready,
     }
@@ -241,7 +244,12 @@ fn command_reply_decides_success() {
             &["", "Invalid addr format 'x'.", "No such server."],
         ),
         (
-            RuntimeCommand::SetWeight { backend: backend(), name: name(), weight: 25 },
+            RuntimeCommand::SetSetting {
+                backend: backend(),
+                name: name(),
+                setting: ServerSetting::Weight,
+                value: 25,
+            },
             "set server a:80/web:80 weight 25",
             &[""],
             &["Absolute weight can only be between 0 and 256 inclusive."],

@@ -12,7 +12,10 @@ use crate::{
         between::{Between, Fault},
     },
 };
-use docker_glue::haproxy::master::{Master, ProcessList};
+use docker_glue::haproxy::{
+    master::{Master, ProcessList},
+    server_setting::ServerSettings,
+};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -212,7 +215,8 @@ fn foreign_runtime_changes_are_repaired() {
     let is_repaired = || {
         let routes = docker_glue::haproxy::observed::parse_map(&ask("show map routes.map"));
         let all = docker_glue::haproxy::observed::parse_servers(&ask("show servers state"));
-        let weights = all.values().flatten().all(|(_, server)| server.weight == 100);
+        let weights =
+            all.values().flatten().all(|(_, server)| server.settings == ServerSettings::default());
         let names = all.values().flatten().all(|(name, _)| name != "theirs");
         routes.keys().eq(["a.test:80/", "b.test:80/"]) && weights && names
     };
