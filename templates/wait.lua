@@ -1,5 +1,5 @@
 -- A request waits until a server of its backend is usable, its deadline passes, or this process stops.
--- be_conn_free is negative if a server without maxconn is usable, and only "hold" has a maxconn.
+-- be_conn_free is at least "hold_only" if "hold", which has the highest maxconn, is the only usable server.
 
 local function milliseconds()
   local now = core.now()
@@ -20,10 +20,10 @@ local function hand_over(txn, deadline)
   txn:set_var("txn.deadline", deadline)
 end
 
-local function wait_for_server(txn, longest)
+local function wait_for_server(txn, longest, hold_only)
   local deadline = tonumber(txn:get_var("txn.deadline")) or milliseconds() + tonumber(longest)
   local pause = 10
-  while 0 <= tonumber(txn.f:be_conn_free()) do
+  while tonumber(hold_only) <= tonumber(txn.f:be_conn_free()) do
     local left = deadline - milliseconds()
     -- 0: the deadline has passed.
     if left <= 0 then return txn:set_var("txn.deadline", 0) end
@@ -33,4 +33,4 @@ local function wait_for_server(txn, longest)
   end
 end
 
-core.register_action("wait_for_server", { "http-req" }, wait_for_server, 1)
+core.register_action("wait_for_server", { "http-req" }, wait_for_server, 2)

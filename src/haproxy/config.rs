@@ -148,6 +148,13 @@ pub enum MapName {
     CheckHosts,
 }
 
+/// `maxconn` of the server that requests wait on, see [`HOLD_ONLY_FREE`].
+const HOLD_MAXCONN: u64 = 2_000_000_000;
+
+/// A backend with this many free connections has only [`hold_server`] left: HAProxy does not count it while another
+/// server is usable, and the limits of 15,000 other servers add up to fewer.
+pub const HOLD_ONLY_FREE: u64 = 1_000_000_000;
+
 /// Milliseconds between two checks of a server that is well.
 pub const CHECK_INTERVAL: u64 = 2000;
 
@@ -396,10 +403,10 @@ impl fmt::Display for CheckMode {
                  observe layer4 error-limit 1 on-error mark-down"
             ),
             Self::Hold { requeue: None } => f.write_str(" backup"),
-            // Connections of one request are no use to another. With `maxconn`, which no other server has, the backend
-            // says when only this one is left.
-            Self::Hold { requeue: Some(_) } => f.write_str(
-                " maxconn 1000000 pool-max-conn 0 send-proxy-v2 proxy-v2-options unique-id backup",
+            // A connection of one request cannot serve another one.
+            Self::Hold { requeue: Some(_) } => write!(
+                f,
+                " maxconn {HOLD_MAXCONN} pool-max-conn 0 send-proxy-v2 proxy-v2-options unique-id backup"
             ),
         }
     }

@@ -113,8 +113,11 @@ struct CfgTemplate<'a> {
 
 /// Stands for all that a running HAProxy cannot be told: equal text means that no reload is needed.
 pub fn static_fingerprint(config: &Config, context: &RenderContext) -> String {
-    let bare = Config { frontends: config.frontends.clone(), ..Config::default() };
-    let hash = name::hash(&render_config(&bare, context, String::new()));
+    // Backends of all shapes, as without `add backend` nothing else has the lines of a shape.
+    let shapes = BackendShape::ALL.map(|shape| (name::defaults_section(shape).to_owned(), shape));
+    let (frontends, spares) = (config.frontends.clone(), shapes.into());
+    let bare = Config { frontends, spares, ..Config::default() };
+    let hash = name::hash_all([&render_config(&bare, context, String::new()), WAIT]);
     format!("docker-balancer {hash:016x}{}", context.provisioning.fingerprint_suffix())
 }
 
