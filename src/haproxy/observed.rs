@@ -410,9 +410,9 @@ pub struct QueuedRequest {
     pub server: String,
 }
 
-/// Where a connection to a server is made, in the numbers of HAProxy's stream connectors: from the
-/// choice of a server (4) to the connection's failure (6), and the pause before the next try (3).
-const CONNECTING_STATES: std::ops::RangeInclusive<u8> = 3..=6;
+/// States of HAProxy's stream connectors before a connection to a server is established: in the queue of a server or
+/// a backend (2), the pause before the next attempt (3), from the choice of a server (4) to a failed connection (6).
+const CONNECTING_STATES: std::ops::RangeInclusive<u8> = 2..=6;
 
 /// `show sess`: those of its lines whose request still waits for a connection to its server.
 pub fn parse_queued(answer: &str) -> Vec<QueuedRequest> {
@@ -508,10 +508,18 @@ a.test:80,BACKEND,0,0,8,3,,17,
             )
         };
         let (backend, server) = ("a.test:80".to_owned(), "web-01:80:single".to_owned());
-        let found = vec![QueuedRequest { id: "0x55f9a330fd10".to_owned(), backend, server }];
-        for (state, expected) in
-            [(0, &[][..]), (3, &found), (4, &found), (5, &found), (6, &found), (8, &[])]
-        {
+        let found = [QueuedRequest { id: "0x55f9a330fd10".to_owned(), backend, server }];
+        for (state, is_queued) in [
+            (0, false),
+            (1, false),
+            (2, true),
+            (3, true),
+            (4, true),
+            (5, true),
+            (6, true),
+            (8, false),
+        ] {
+            let expected = if is_queued { &found[..] } else { &[] };
             assert_eq!(parse_queued(&line(state)), expected, "{state}");
         }
         assert_eq!(parse_queued("Permission denied\n\n"), []);

@@ -13,9 +13,17 @@ use std::{
     net::SocketAddr,
 };
 
-/// Its servers that lead to where their container takes requests, by backend and name.
+/// What `show sess` has for the server of a request that waits for any server of its backend.
+const ANY_SERVER: &str = "<none>";
+
+/// Its servers that lead to where their container takes requests.
 #[derive(Debug, PartialEq, Eq)]
-pub struct ReachableServers<'a>(BTreeSet<(&'a str, &'a str)>);
+pub struct ReachableServers<'a> {
+    /// By backend and name.
+    servers: BTreeSet<(&'a str, &'a str)>,
+    /// Backends with a server that takes requests and leads elsewhere.
+    partly_stale: BTreeSet<&'a str>,
+}
 
 impl<'a> ReachableServers<'a> {
     pub fn from_observed(old: &'a ObservedState, config: &Config) -> Self {
@@ -23,17 +31,23 @@ impl<'a> ReachableServers<'a> {
         let all = old.servers.iter().flat_map(|(backend, servers)| {
             servers.iter().map(move |(name, server)| (backend.as_str(), name.as_str(), server))
         });
-        let leads = all.filter(|(_, name, server)| {
-            let target = name::parse_container_port(name).and_then(|target| addresses.get(&target));
-            server.admin == AdminState::Ready && target == Some(&server.address)
+        let ready = all.filter(|(_, name, server)| {
+            server.admin == AdminState::Ready && *name != name::HOLD_SERVER
         });
-        Self(leads.map(|(backend, name, _)| (backend, name)).collect())
+        let (reachable, stale): (Vec<_>, Vec<_>) = ready.partition(|(_, name, server)| {
+            let target = name::parse_container_port(name).and_then(|target| addresses.get(&target));
+            target == Some(&server.address)
+        });
+        Self {
+            servers: reachable.into_iter().map(|(backend, name, _)| (backend, name)).collect(),
+            partly_stale: stale.into_iter().map(|(backend, ..)| backend).collect(),
+        }
     }
 
     /// What its map of routes should say, given what it said when it was replaced: routes all of whose
     /// containers have gone lead to the backend without a server, by the name that it has there.
     pub fn updated_routes(&self, old: &ObservedState) -> BTreeMap<String, String> {
-        let backends: BTreeSet<_> = self.0.iter().map(|(backend, _)| *backend).collect();
+        let backends: BTreeSet<_> = self.servers.iter().map(|(backend, _)| *backend).collect();
         let no_server = name::no_server_in(&old.backends);
         let lost = |backend: &str| {
             old.servers.contains_key(backend)
@@ -59,7 +73,18 @@ impl<'a> ReachableServers<'a> {
             .filter(|request| {
                 name::is_managed(&request.backend) && request.server != name::HOLD_SERVER
             })
-            .filter(|request| !self.0.contains(&(&request.backend, &request.server)))
+            .filter(|request| !self.is_reachable(request))
+    }
+
+    /// A request that waits for any server may get each of them.
+    fn is_reachable(&self, QueuedRequest { backend, server, .. }: &QueuedRequest) -> bool {
+        match server.as_str() {
+            ANY_SERVER => {
+                self.servers.iter().any(|(of, _)| of == backend)
+                    && !self.partly_stale.contains(backend.as_str())
+            }
+            server => self.servers.contains(&(backend, server)),
+        }
     }
 }
 
@@ -154,11 +179,37 @@ mod tests {
                     format!("{expected} 0 60000 safe a.test:80"),
                     "{case}"
                 );
-                let (id, server) = ("0x1".to_owned(), server.to_owned());
-                let queued = [QueuedRequest { id, backend: backend.to_owned(), server }];
-                let stale = reachable.stale_requests(&queued).count();
-                assert_eq!(stale, usize::from(!leads), "{case}");
+                for server in [server, ANY_SERVER] {
+                    let queued = [queued_request(backend, server)];
+                    let stale = reachable.stale_requests(&queued).count();
+                    assert_eq!(stale, usize::from(!leads), "{server} {case}");
+                }
             }
         }
+    }
+
+    #[test]
+    fn request_for_any_server_is_stale_if_one_server_is() {
+        let config = config(Some(("web-01:80", AdminState::Ready)));
+        for (admin, is_stale) in [(AdminState::Ready, true), (AdminState::Maintenance, false)] {
+            let mut old = old(NAMES[0], "spare-tcp-001", NOW, AdminState::Ready);
+            let gone = ObservedServer {
+                address: BEFORE.parse().unwrap(),
+                settings: ServerSettings::default(),
+                admin,
+                up: true,
+            };
+            let servers = old.servers.get_mut("spare-tcp-001").unwrap();
+            servers.insert("gone-02:80".to_owned(), gone);
+            let reachable = ReachableServers::from_observed(&old, &config);
+            let queued = [queued_request("spare-tcp-001", ANY_SERVER)];
+            let stale = reachable.stale_requests(&queued).count();
+            assert_eq!(stale, usize::from(is_stale), "{admin:?}");
+        }
+    }
+
+    fn queued_request(backend: &str, server: &str) -> QueuedRequest {
+        let (backend, server) = (backend.to_owned(), server.to_owned());
+        QueuedRequest { id: "0x1".to_owned(), backend, server }
     }
 }
