@@ -9,6 +9,7 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ServerSetting {
     Weight,
+    Maxconn,
 }
 
 /// Row of the table.
@@ -38,15 +39,26 @@ pub enum SettingSource {
 }
 
 /// All settings, in the order of [`ServerSetting`].
-pub const SETTINGS: [SettingSpec; 1] = [SettingSpec {
-    setting: ServerSetting::Weight,
-    option: LabelOption::Weight,
-    keyword: "weight",
-    omitted: None,
-    source: SettingSource::State(7),
-    command: |f, server, value| write!(f, "set server {server} weight {value}"),
-    command_kind: "set_weight",
-}];
+pub const SETTINGS: [SettingSpec; 2] = [
+    SettingSpec {
+        setting: ServerSetting::Weight,
+        option: LabelOption::Weight,
+        keyword: "weight",
+        omitted: None,
+        source: SettingSource::State(7),
+        command: |f, server, value| write!(f, "set server {server} weight {value}"),
+        command_kind: "set_weight",
+    },
+    SettingSpec {
+        setting: ServerSetting::Maxconn,
+        option: LabelOption::Maxconn,
+        keyword: "maxconn",
+        omitted: Some(0),
+        source: SettingSource::Statistics("slim"),
+        command: |f, server, value| write!(f, "set maxconn server {server} {value}"),
+        command_kind: "set_maxconn",
+    },
+];
 
 /// Values of a server's settings, in the order of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -164,9 +176,13 @@ mod tests {
 
     #[test]
     fn line_and_options_yield_same_settings() {
-        for (text, expected) in
-            [("id 7 weight 25 check", Some(" weight 25")), ("id 7 check", None), ("weight x", None)]
-        {
+        for (text, expected) in [
+            ("id 7 weight 25 check", Some(" weight 25")),
+            ("id 7 check", None),
+            ("weight x", None),
+            ("id 7 weight 25 maxconn 3 check", Some(" weight 25 maxconn 3")),
+            ("weight 25 maxconn x", None),
+        ] {
             let words: Vec<_> = text.split(' ').collect();
             let settings = ServerSettings::parse_line(&words);
             assert_eq!(

@@ -32,8 +32,7 @@ const PROTOCOL: &str = "HAProxy connects to containers with HTTP/1.1 and without
 const PORT: &str = "the container's port is part of the label's name, as in glue_http_8080_host, \
                     and the bind label sets the public port";
 const NETWORK: &str = "the network is set for the whole container, with glue_network";
-const LIMIT: &str =
-    "labels cannot limit requests; let the container do it, or a section of --base-file";
+const LIMIT: &str = "labels cannot limit the rate or the size of requests; let the container do it, or a section of --base-file";
 
 /// What no option is, by its words, which are written as the synonyms of options are.
 const UNSUPPORTED: [(&str, &str); 12] = [
@@ -71,11 +70,7 @@ const UNSUPPORTED: [(&str, &str); 12] = [
     ),
     ("port ports containerport targetport internalport serverport virtualport target", PORT),
     ("network networks net dockernetwork", NETWORK),
-    (
-        "ratelimit limit limits maxconn maxconnections inflight maxbodysize bodysize \
-         clientmaxbodysize buffering",
-        LIMIT,
-    ),
+    ("ratelimit limit limits maxbodysize bodysize clientmaxbodysize buffering", LIMIT),
 ];
 
 /// What an option of this name is called here.

@@ -6,7 +6,7 @@
 mod values;
 
 use super::{
-    option_value::{CheckMethod, HealthPolicy, OptionType, Retry, Timeout, Weight},
+    option_value::{CheckMethod, HealthPolicy, Maxconn, OptionType, Retry, Timeout, Weight},
     problem::Reason,
     route::Strip,
 };
@@ -264,6 +264,13 @@ label_options! {
         default: "`safe`",
         meaning: "`safe`: requests that never reached a container, and GET, HEAD and OPTIONS when it died over them, go to another one. `all`: every method. `off`: nothing is sent twice. A request over which each container dies is sent up to 7 times (41 where HAProxy has no Lua); `off` is for programs that a request may end",
         synonyms: "retries attempts retryon redispatch",
+    }
+    Maxconn(Maxconn) {
+        "maxconn", Port, Server, Data, json: "maxconn" IfSet,
+        values: "1 to 65535",
+        default: "no limit",
+        meaning: "how many requests of a route the container gets at once. Further requests wait in HAProxy until a container of the route is free, and get 503 after 10 s",
+        synonyms: "maxconns maxconnections maxconcurrency concurrency maxrequests inflight",
     }
     Ports {
         "http_ports", Container, Match, Data, json: "" Always,

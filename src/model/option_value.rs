@@ -10,7 +10,7 @@ use crate::model::{problem::Reason, route::Strip};
 use serde_json::Value;
 use std::{fmt, num::NonZeroU16, str::FromStr, time::Duration};
 
-/// Value of a label. Its display is text that parses to the same value.
+/// Value of a label. Its display parses to the same value, if a label can have it.
 pub trait OptionType: Clone + Default + PartialEq + fmt::Display + FromStr<Err = Reason> {
     /// Returns the value, and a hint about it if it is not used as written.
     fn parse_reporting(text: &str) -> Result<(Self, Option<Reason>), Reason> {
@@ -35,6 +35,10 @@ pub struct Weight(u16);
 /// How long a container may take to answer: 1 ms to 24 h, in whole milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timeout(Duration);
+
+/// Limit of the requests that a container gets at once, 1 to 65535. The default is no limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Maxconn(Option<NonZeroU16>);
 
 /// HAProxy's own health check.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -130,6 +134,18 @@ impl OptionType for Timeout {
     }
 }
 
+/// HAProxy's number: 0 is no limit.
+impl OptionType for Maxconn {
+    fn to_json(&self) -> Value {
+        self.0.map_or(0, NonZeroU16::get).into()
+    }
+
+    fn from_json(value: &Value) -> Option<Self> {
+        let limit = u16::try_from(value.as_u64()?).ok()?;
+        Some(Self(NonZeroU16::new(limit)))
+    }
+}
+
 impl OptionType for CheckMethod {}
 
 impl OptionType for HealthPolicy {}
@@ -158,6 +174,15 @@ impl FromStr for Weight {
 impl fmt::Display for Weight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for Maxconn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(limit) => limit.fmt(f),
+            None => f.write_str("no limit"),
+        }
     }
 }
 
@@ -200,6 +225,15 @@ impl fmt::Display for Retry {
 impl fmt::Display for Strip {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if *self == Self::Prefix { "1" } else { "0" })
+    }
+}
+
+impl FromStr for Maxconn {
+    type Err = Reason;
+
+    fn from_str(text: &str) -> Result<Self, Reason> {
+        let limit = parse_port(text.trim()).map_err(|_| Reason::NotAMaxconn)?;
+        Ok(Self(Some(limit)))
     }
 }
 

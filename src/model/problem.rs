@@ -89,6 +89,7 @@ pub enum Reason {
     NotACheck,
     InvalidHealth,
     NotARetry,
+    NotAMaxconn,
     NotARouteName(String),
     /// The port names neither a host nor a prefix, and `glue_http_ports` does not name it.
     PortWithoutMatch {
@@ -553,6 +554,7 @@ impl fmt::Display for ReasonText<'_> {
             Reason::NotACheck => f.write_str("a check is tcp, off, or a path such as /healthz"),
             Reason::InvalidHealth => f.write_str("health is obey, require or ignore"),
             Reason::NotARetry => f.write_str("retry is safe, all or off"),
+            Reason::NotAMaxconn => f.write_str("maxconn is a whole number from 1 to 65535"),
             Reason::NotARouteName(text) => write!(
                 f,
                 "{} is not a route name; a route name has 1 to 63 letters, digits, - and _",

@@ -694,6 +694,7 @@ fn label_problems_are_logged_once_and_again_when_resolved() {
         ("glue_http_80_check", "often", "a check is tcp, off"),
         ("glue_http_80_health", "maybe", "health is obey, require or ignore"),
         ("glue_http_80_retry", "never", "retry is safe, all or off"),
+        ("glue_http_80_maxconn", "0", "maxconn is a whole number from 1 to 65535"),
         ("glue_http_80_strip_prefix", "perhaps", "a switch is one of"),
         ("glue_http_70000_host", "far.test", "is not a port"),
         ("glue_http_80_host.empty", "", "the value is empty"),
@@ -729,4 +730,78 @@ fn label_problems_are_logged_once_and_again_when_resolved() {
         balancer.until_said(&["resolved: ", key, reason]);
         assert_eq!(report("resolved: ", key, reason), 1, "{key}");
     }
+}
+
+/// HAProxy's counts of the servers of a route: `smax` is how many requests one had at once, `slim` its limit.
+fn server_columns(balancer: &Balancer, backend: &str) -> Vec<[String; 2]> {
+    let answer = balancer.ask_haproxy(&format!("show stat {backend} 4 -1"));
+    let rows = answer.lines().filter(|line| line.starts_with(backend) && !line.contains(",hold,"));
+    let columns =
+        |line: &str| [5, 6].map(|at| line.split(',').nth(at).unwrap_or_default().to_owned());
+    rows.map(columns).collect()
+}
+
+#[test]
+fn requests_beyond_maxconn_wait_and_changed_maxconn_takes_no_reload() {
+    let Some(docker) = common::docker() else { return };
+    let plan = Balancer::of(&docker);
+    let run = |name: &str, maxconn: &str| {
+        let run = plan.run(name).label("glue_http_80_host", "slow.test");
+        run.label("glue_http_80_maxconn", maxconn)
+    };
+    let (first, second) = (run("first", "1"), run("second", "3"));
+    let first = first.start();
+    let balancer = plan.start().until_started();
+    balancer.until_serves("slow.test/x", "first saw /x");
+    std::thread::scope(|scope| {
+        let get = || balancer.get("slow.test/slow?ms=300").status;
+        let requests: Vec<_> = (0..4).map(|_| scope.spawn(get)).collect();
+        for request in requests {
+            assert_eq!(request.join().unwrap(), 200);
+        }
+    });
+    assert_eq!(server_columns(&balancer, "slow.test:80"), [["1", "1"]]);
+
+    let worker = balancer.ask_haproxy("show info");
+    drop(first);
+    let _second = second.start();
+    balancer.until_serves("slow.test/x", "second saw /x");
+    wait_for("the new limit, and no other server", || {
+        (server_columns(&balancer, "slow.test:80") == [["1", "3"]]).then_some(())
+    });
+    let pid = |info: &str| info.lines().find(|line| line.starts_with("Pid: ")).map(str::to_owned);
+    assert_eq!(pid(&balancer.ask_haproxy("show info")), pid(&worker), "HAProxy was reloaded");
+}
+
+/// How many requests of a route wait in HAProxy's queues.
+fn count_queued(balancer: &Balancer, backend: &str) -> u32 {
+    let answer = balancer.ask_haproxy(&format!("show stat {backend} 6 -1"));
+    let rows = answer.lines().filter(|line| line.starts_with(backend));
+    rows.filter_map(|line| line.split(',').nth(2)?.parse::<u32>().ok()).sum()
+}
+
+#[test]
+fn queued_requests_are_served_by_next_container() {
+    let Some(docker) = common::docker() else { return };
+    let plan = Balancer::of(&docker);
+    let run = |name: &str| {
+        let run = plan.run(name).label("glue_http_80_host", "slow.test");
+        run.label("glue_http_80_maxconn", "1")
+    };
+    let (first, second) = (run("first").start(), run("second"));
+    let balancer = plan.start().until_started();
+    balancer.until_serves("slow.test/x", "first saw /x");
+    std::thread::scope(|scope| {
+        let get = || balancer.get("slow.test/slow?ms=500").status;
+        let requests: Vec<_> = (0..4).map(|_| scope.spawn(get)).collect();
+        wait_for("requests in the queue", || {
+            (2 <= count_queued(&balancer, "slow.test:80")).then_some(())
+        });
+        drop(first);
+        let _second = second.start();
+        for request in requests {
+            assert_eq!(request.join().unwrap(), 200);
+        }
+        balancer.serves(&[("slow.test/x", "second saw /x")]);
+    });
 }

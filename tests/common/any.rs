@@ -160,7 +160,8 @@ fn line(number: usize) -> impl Strategy<Value = String> {
         1 => Just("retry=off"),
         1 => Just("strip_prefix=yes"),
     ];
-    let weight = prop_oneof![5 => Just(""), 1 => Just("weight=0"), 1 => Just("weight=25")];
+    let weight = prop_oneof![5 => Just(""), 1 => Just("weight=0"), 1 => Just("weight=25"),
+        1 => Just("maxconn=3")];
     (state, address, host, prefix, policy, weight).prop_map(
         move |(state, address, host, prefix, policy, weight)| {
             let options = [prefix, policy, weight].into_iter().filter(|text| !text.is_empty());

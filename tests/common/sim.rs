@@ -73,6 +73,7 @@ pub struct Server {
     id: String,
     address: (String, String),
     weight: String,
+    maxconn: String,
     admin: u32,
     up: bool,
 }
@@ -286,6 +287,11 @@ impl Worker {
                 Ok("# pxname,svname,scur,status,\n".to_owned()
                     + &self.backends.keys().map(line).collect::<String>())
             }
+            ["show", "stat", _, "4", "-1"] => Ok(self.statistics()),
+            ["set", "maxconn", "server", at, maxconn] => {
+                (*maxconn).clone_into(&mut self.server(at)?.maxconn);
+                Ok(String::new())
+            }
             ["add", "backend", name, "from", defaults] => {
                 assert!(self.adds_backends() && defaults.starts_with("docker-glue-"), "{words:?}");
                 if self.backends.contains_key(*name) {
@@ -327,19 +333,9 @@ impl Worker {
                     .fold(String::new(), |all, (key, value)| format!("{all}0x55 {key} {value}\n"))
             }),
             ["get", "map", map, key] => self.map(map).map(|entries| look_up(entries, key)),
-            ["add", "server", at, address, "id", id, "weight", weight, watch @ ..] => {
-                let checked = watch.first() == Some(&"check");
-                let (backend, name) = at.split_once('/').unwrap();
-                let servers = self.backends.get_mut(backend).ok_or("No such backend.")?;
-                if servers.contains_key(name) {
-                    return Err("Already exists a server with the same name in backend.");
-                }
-                if servers.values().any(|server| server.id == *id) {
-                    return Err("This server's custom id is already used.");
-                }
-                let server = Server { admin: 1, up: !checked, ..server(address, id, weight) };
-                servers.insert(name.to_owned(), server);
-                Ok("New server registered.\n".to_owned())
+            ["add", "server", at, address, "id", id, "weight", weight, words @ ..] => {
+                let server = Server { maxconn: limit(words), ..server(address, id, weight) };
+                self.add_server(at, Server { admin: 1, up: !words.contains(&"check"), ..server })
             }
             ["del", "server", at] => {
                 let (backend, name) = at.split_once('/').unwrap();
@@ -368,6 +364,19 @@ impl Worker {
             }
             _ => panic!("HAProxy is told {words:?}"),
         }
+    }
+
+    fn add_server(&mut self, at: &str, server: Server) -> Answer {
+        let (backend, name) = at.split_once('/').unwrap();
+        let servers = self.backends.get_mut(backend).ok_or("No such backend.")?;
+        if servers.contains_key(name) {
+            return Err("Already exists a server with the same name in backend.");
+        }
+        if servers.values().any(|other| other.id == server.id) {
+            return Err("This server's custom id is already used.");
+        }
+        servers.insert(name.to_owned(), server);
+        Ok("New server registered.\n".to_owned())
     }
 
     fn set(&mut self, at: &str, what: &str, value: &[&str]) -> Answer {
@@ -410,7 +419,7 @@ impl Worker {
             self.backends.iter().filter(|item| only.is_empty() || item.0 == only)
         {
             for (name, server) in servers {
-                let Server { id, address: (ip, port), weight, admin, up } = server;
+                let Server { id, address: (ip, port), weight, admin, up, .. } = server;
                 let up = if *up { 2 } else { 0 };
                 let line = format_args!(
                     "4 {backend} {id} {name} {ip} {up} {admin} {weight} {weight} 0 6 3 3 6 0 0 1 - {port} - 0 0 - - 0"
@@ -421,12 +430,25 @@ impl Worker {
         text
     }
 
+    fn statistics(&self) -> String {
+        let line = |backend: &String, (name, server): (&String, &Server)| {
+            format!("{backend},{name},{},\n", server.maxconn)
+        };
+        let servers = self
+            .backends
+            .iter()
+            .flat_map(|(backend, servers)| servers.iter().map(move |server| line(backend, server)));
+        "# pxname,svname,slim,\n".to_owned() + &servers.collect::<String>()
+    }
+
     fn observe(&self) -> ObservedState {
+        let mut servers = observed::parse_servers(&self.states(""));
+        observed::apply_statistics(&self.statistics(), &mut servers);
         let mut observed = ObservedState {
             fingerprint: self.skeleton.clone(),
             unpublished: self.unpublished.clone(),
             backends: self.backends.keys().cloned().collect(),
-            servers: observed::parse_servers(&self.states("")),
+            servers,
             ..ObservedState::default()
         };
         for map in docker_glue::haproxy::config::MapName::ALL {
@@ -451,9 +473,10 @@ impl Worker {
                     name.clone_into(&mut backend);
                     worker.backends.insert(backend.clone(), BTreeMap::new());
                 }
-                ["server", name, address, "id", id, "weight", weight, ..] => {
+                ["server", name, address, "id", id, "weight", weight, ref words @ ..] => {
                     let admin = if line.contains(" disabled") { 5 } else { 0 };
-                    let server = Server { admin, ..server(address, id, weight) };
+                    let server =
+                        Server { admin, maxconn: limit(words), ..server(address, id, weight) };
                     worker.backends.get_mut(&backend).unwrap().insert(name.to_owned(), server);
                 }
                 _ => {}
@@ -477,7 +500,18 @@ fn server(address: &str, id: &str, weight: &str) -> Server {
     let (ip, port) = address.rsplit_once(':').unwrap_or(("-", "0"));
     let ip = ip.trim_matches(['[', ']']);
     let address = (ip.to_owned(), port.to_owned());
-    Server { id: id.to_owned(), address, weight: weight.to_owned(), admin: 0, up: true }
+    let (id, weight, maxconn) = (id.to_owned(), weight.to_owned(), String::new());
+    Server { id, address, weight, maxconn, admin: 0, up: true }
+}
+
+fn limit(words: &[&str]) -> String {
+    words
+        .iter()
+        .skip_while(|word| **word != "maxconn")
+        .nth(1)
+        .copied()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 /// Returns the entry with the longest key that is a prefix of the question.

@@ -116,6 +116,7 @@ async fn foreign_runtime_change_is_reverted() {
     let target = "a.test:80\\ 0\\ 60000\\ safe\\ a.test:80";
     for (theirs, ours) in [
         (format!("set server {WEB1} weight 3"), vec![format!("set server {WEB1} weight 100")]),
+        (format!("set maxconn server {WEB1} 3"), vec![format!("set maxconn server {WEB1} 0")]),
         (format!("set server {WEB1} state maint"), vec![format!("set server {WEB1} state ready")]),
         (format!("set server {WEB1} state drain"), vec![format!("set server {WEB1} state ready")]),
         (

@@ -196,7 +196,7 @@ fn foreign_option_name_is_reported_with_alternative() {
         ("middlewares", "let the container do it"),
         ("priority", "the exact host wins"),
         ("scheme", "HTTP/1.1 and without TLS"),
-        ("maxconn", "labels cannot limit requests"),
+        ("ratelimit", "labels cannot limit the rate"),
         ("network", "glue_network"),
     ] {
         check_reported(&format!("glue_http_80_{option}"), "1", instead);

@@ -37,6 +37,8 @@ fn unknown_label_is_reported_with_nearest() {
     check_suggestion("glue_http_80_rewrite_target", "glue_http_80_strip_prefix");
     check_suggestion("glue_http_80_healthcheck.path", "glue_http_80_check");
     check_suggestion("glue_http_80_read_timeout", "glue_http_80_timeout");
+    check_suggestion("glue_http_80_max_conn", "glue_http_80_maxconn");
+    check_suggestion("glue_http_80_max_connections", "glue_http_80_maxconn");
     check_suggestion("glue_http_80_retries", "glue_http_80_retry");
     check_suggestion("glue_http_80_entrypoints", "glue_http_80_bind");
     check_suggestion("glue_domain", "glue_http_<port>_host");

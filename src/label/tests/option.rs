@@ -40,6 +40,8 @@ fn option_case_and_blanks_are_ignored() {
     check_option("retry=safe", "");
     check_option("retry=all", " retry all");
     check_option("retry=off", " retry off");
+    check_option("maxconn=1", " maxconn 1");
+    check_option("maxconn=+65535+", " maxconn 65535");
 }
 
 #[test]
@@ -75,7 +77,12 @@ fn invalid_option_is_ignored_and_reported() {
         "a timeout is a duration from 1ms to 24h with a unit, such as 30s or 5m",
     );
     check_ignored("retry", &["on", "1"], "retry is safe, all or off");
-    for option in ["strip_prefix", "weight", "check", "health", "timeout", "retry"] {
+    check_ignored(
+        "maxconn",
+        &["0", "65536", "-1", "1.5", "off", "many", "１"],
+        "maxconn is a whole number from 1 to 65535",
+    );
+    for option in ["strip_prefix", "weight", "check", "health", "timeout", "retry", "maxconn"] {
         check_ignored(option, &["", "++"], "the value is empty; set a value, or remove the label");
     }
 }

@@ -139,6 +139,10 @@ impl ProblemKind {
             Self::NotARetry => {
                 row("The value of the retry label is not known.", "Write `safe`, `all` or `off`.")
             }
+            Self::NotAMaxconn => row(
+                "The value of the maxconn label is not a limit.",
+                "Write a whole number from 1 to 65535, or remove the label: then there is no limit.",
+            ),
             Self::NotARouteName => row(
                 "The name after the dot is not a route name.",
                 "Use 1 to 63 letters, digits, `-` and `_`.",
