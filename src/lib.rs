@@ -11,14 +11,14 @@
 //! Folders are layers: each imports those below it only (tests/core/layers.rs).
 //!
 //! - `bin/`: the `main` functions of the two programs
-//! - `cli/`: options and subcommands; starts the tasks and connects them
+//! - `cli/`: runs subcommands, and starts the programs with their tasks and channels
 //! - `handlers/`: docker-glue: passes events in order to scripts, plugins, templates, publishers and a balancer
 //! - `api/`: the HTTP servers: control socket, metrics, dashboard
 //! - `controller/`: docker-balancer's loop: reconcile, apply, count, keep the history
 //! - `settings/`: options and settings files as checked values
 //! - `report/`: what an operator reads: status, explain, plan, history; pure
 //! - `haproxy/`: desired configuration, observed state, plan, runtime commands, the HAProxy process
-//! - `sources/`: reads containers from Docker engines and compose files
+//! - `sources/`: reads containers: from a Docker engine that it follows, or once from a compose file
 //! - `routing/`: from containers to routes, over time; pure
 //! - `label/`: parses the text of labels into options; pure
 //! - `model/`: containers, routes, options and problems as values; pure

@@ -1,4 +1,4 @@
-//! What the commands do besides following Docker: ask, print, and end with a status.
+//! Runs the subcommands: sends requests, prints the answers, returns the exit status.
 
 mod check;
 mod drain;

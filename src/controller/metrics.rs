@@ -1,8 +1,8 @@
-//! What can be counted, as Prometheus' text.
+//! docker-balancer's metrics, in Prometheus' text format.
 //!
-//! Counters are told where things happen, by whoever has a clone of [`Metrics`]: they are atomic, nobody
-//! waits. How things stand (routes, servers, problems) is counted when somebody asks, from what is known
-//! anyway: HAProxy is asked how the servers are that may not be well, and its master how many old workers there are.
+//! Code that has a clone of [`Metrics`] increments counters where an event occurs. Counters are atomic, so no code waits.
+//! Gauges (routes, servers, problems) are computed for each scrape from the current state. Only the state of servers that
+//! may be down is queried from HAProxy, and the number of old workers from its master.
 
 mod builder;
 

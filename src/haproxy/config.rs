@@ -119,7 +119,7 @@ pub enum AdminState {
 /// Map files' entries: key → value.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Maps {
-    /// `host:port/path/` → [`Target`].
+    /// `host:port/path/` → [`MapTarget`].
     pub routes: BTreeMap<String, MapTarget>,
     /// Backend → path of its HTTP check.
     pub checks: BTreeMap<String, String>,

@@ -1,5 +1,4 @@
-//! The right neighbour: what HAProxy should have, and its files, process, reload and sockets. It has
-//! never heard of Docker.
+//! The HAProxy side: desired configuration, files, process, reloads and sockets. It does not depend on Docker.
 
 // What it should have.
 pub mod config;

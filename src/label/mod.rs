@@ -122,8 +122,7 @@ pub fn participates(container: &Container, limits: &LabelLimits) -> bool {
         && limits.matches_constraints(container)
 }
 
-/// What the container asks for. Does not look at its state or its addresses, nor whether it
-/// [takes part](takes_part).
+/// Parses the container's labels. Does not consider its state or its addresses, nor whether it [`participates`].
 pub fn parse_labels(container: &Container, limits: &LabelLimits) -> ParsedLabels {
     parse::LabelParser::new(container, limits).parse()
 }

@@ -102,7 +102,7 @@ pub enum ApplyMethod {
 }
 
 impl ApplyMethod {
-    /// All there are of [`Self::way`].
+    /// All there are of [`Self::as_str`].
     pub const NAMES: &'static [&'static str] = Self::VARIANTS;
 
     /// One word for programs: a closed set.

@@ -19,22 +19,31 @@ use token::read_code;
 
 /// The layers from top to bottom, each with its purpose. The documentation of src/lib.rs has the same lines.
 const LAYERS: [(&str, &str); 13] = [
-    ("bin", "the programs: `main` alone"),
-    ("cli", "options and subcommands; what starts the tasks and connects them"),
+    ("bin", "the `main` functions of the two programs"),
+    ("cli", "runs subcommands, and starts the programs with their tasks and channels"),
     (
         "handlers",
-        "docker-glue: events in order to scripts, plugins, templates, publishers, a balancer",
+        "docker-glue: passes events in order to scripts, plugins, templates, publishers and a balancer",
     ),
     ("api", "the HTTP servers: control socket, metrics, dashboard"),
     ("controller", "docker-balancer's loop: reconcile, apply, count, keep the history"),
     ("settings", "options and settings files as checked values"),
     ("report", "what an operator reads: status, explain, plan, history; pure"),
-    ("haproxy", "HAProxy: desired configuration, observed state, plan, runtime commands, process"),
-    ("sources", "where containers are read from: Docker engines, compose files"),
+    (
+        "haproxy",
+        "desired configuration, observed state, plan, runtime commands, the HAProxy process",
+    ),
+    (
+        "sources",
+        "reads containers: from a Docker engine that it follows, or once from a compose file",
+    ),
     ("routing", "from containers to routes, over time; pure"),
-    ("label", "from the text of labels to options; pure"),
-    ("model", "containers, routes, options, problems as values; pure"),
-    ("support", "what knows nothing of containers: log, signals, systemd, files, text"),
+    ("label", "parses the text of labels into options; pure"),
+    ("model", "containers, routes, options and problems as values; pure"),
+    (
+        "support",
+        "everything that does not depend on containers: log, signals, systemd, files, text",
+    ),
 ];
 
 /// Imports that the order allows but that are forbidden.

@@ -1,4 +1,4 @@
-//! What docker-balancer is asked to do besides following Docker, in the words of `--help`.
+//! Subcommands of docker-balancer, with the text of `--help`.
 
 use super::value;
 use crate::report::explain::request::{Method, Url};
