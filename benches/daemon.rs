@@ -6,7 +6,7 @@
 #[path = "../tests/common/mod.rs"]
 mod common;
 
-use common::{DEADLINE, Docker, docker, unique};
+use common::{DEADLINE, Docker, find_docker, unique_name};
 use std::{
     collections::BTreeMap,
     fs,
@@ -30,7 +30,7 @@ const STARTED: usize = 20;
 fn main() {
     let bytes = fs::metadata(BALANCER).unwrap().len();
     print_row("binary", &to_megabytes(bytes), "below 12 MB");
-    let Some(docker) = docker() else { return };
+    let Some(docker) = find_docker() else { return };
     let haproxy = Command::new("haproxy").arg("-v").env("PATH", program_path()).output();
     if !haproxy.is_ok_and(|output| output.status.success()) {
         println!("skipped: no HAProxy is installed");
@@ -56,7 +56,8 @@ fn measure_idle(site: &Site) {
     let after = ProcessUsage::of_process(site.pid());
     // All events of this machine, including those of other containers, because each of them wakes every subscriber.
     let until = (now_nanos() / 1_000_000_000).to_string();
-    let events = site.docker.cli(&["events", "--since", &since.to_string(), "--until", &until]);
+    let events =
+        site.docker.run_docker(&["events", "--since", &since.to_string(), "--until", &until]);
     let events = events.lines().count();
     let (memory, own) =
         (status_field(site.pid(), "VmRSS") * 1024, status_field(site.pid(), "RssAnon") * 1024);
@@ -213,8 +214,8 @@ struct Site {
 impl Site {
     fn new(docker: Docker) -> Self {
         let folder = tempfile::Builder::new().prefix("bench-").tempdir().unwrap();
-        let (name, port) = (unique("bench"), free_port());
-        common::image();
+        let (name, port) = (unique_name("bench"), free_port());
+        common::build_whoami_image();
         let balancer = Command::new(BALANCER)
             .args(["-w", "--settings=/dev/null", "--access-log=off"])
             .arg(format!("--map-port=80={port}"))
@@ -257,7 +258,7 @@ impl Site {
             .args(["run", "-d", "--name", &self.full_name(name)])
             .args(["-l", &format!("bench={}", self.name)])
             .args(["-l", &format!("glue_http_80_host={name}.test")])
-            .arg(common::image())
+            .arg(common::build_whoami_image())
             .stdin(Stdio::null())
             .stdout(Stdio::null());
         command
@@ -268,7 +269,7 @@ impl Site {
         self.heard.borrow_mut().clear();
         let names: Vec<_> = names.iter().map(|name| self.full_name(name)).collect();
         let words = [verb].into_iter().chain(names.iter().map(String::as_str));
-        self.docker.cli(&words.collect::<Vec<_>>());
+        self.docker.run_docker(&words.collect::<Vec<_>>());
     }
 
     fn collect_events(&self) {
@@ -339,9 +340,9 @@ impl Drop for Site {
         let _ = self.events.kill();
         let _ = self.events.wait();
         let filter = format!("label=bench={}", self.name);
-        let all = self.docker.cli(&["ps", "--all", "--quiet", "--filter", &filter]);
+        let all = self.docker.run_docker(&["ps", "--all", "--quiet", "--filter", &filter]);
         let ids = all.lines();
-        self.docker.cli(&["rm", "--force"].into_iter().chain(ids).collect::<Vec<_>>());
+        self.docker.run_docker(&["rm", "--force"].into_iter().chain(ids).collect::<Vec<_>>());
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::common::{
     self,
-    balancer::{Balancer, Plan, free_port},
+    balancer::{Balancer, BalancerPlan, free_port},
     wait_for,
 };
 use std::{
@@ -15,10 +15,10 @@ use std::{
 /// Docker puts a container's labels among the attributes of its events. A label with an attribute's name replaces it.
 #[test]
 fn labels_named_like_attributes_of_events_cost_nobody_else() {
-    let Some(docker) = common::docker() else { return };
-    let balancer = Balancer::of(&docker).start();
+    let Some(docker) = common::find_docker() else { return };
+    let balancer = Balancer::plan(&docker).start();
     let victim = balancer.run("victim").label("glue_http_80_host", "victim.test").start();
-    balancer.until_serves("victim.test/", "victim saw /");
+    balancer.wait_until_serves("victim.test/", "victim saw /");
     let run = |name: &str| {
         let run = balancer.run(name).label("glue_http_80_host", format!("{name}.test"));
         run.label("signal", 9)
@@ -31,8 +31,8 @@ fn labels_named_like_attributes_of_events_cost_nobody_else() {
             .label("execID", "x")
     };
     let (evil, second) = (run("evil").start(), run("second").start());
-    balancer.until_serves("evil.test/", "evil saw /");
-    balancer.until_serves("second.test/", "second saw /");
+    balancer.wait_until_serves("evil.test/", "evil saw /");
+    balancer.wait_until_serves("second.test/", "second saw /");
     // `wait` lets the container end; it cannot be started before.
     let verbs = [
         &["kill", "--signal", "TERM"][..],
@@ -44,17 +44,17 @@ fn labels_named_like_attributes_of_events_cost_nobody_else() {
     ];
     for verb in verbs {
         evil.docker(verb);
-        balancer.serves(&[("victim.test/", "victim saw /")]);
+        balancer.assert_serves(&[("victim.test/", "victim saw /")]);
     }
-    balancer.until_serves("evil.test/", "503");
+    balancer.wait_until_serves("evil.test/", "503");
     drop(second);
-    balancer.until_serves("second.test/", "503");
+    balancer.wait_until_serves("second.test/", "503");
     // Containers that start and stop after that are still noticed.
     let late = balancer.run("late").label("glue_http_80_host", "late.test").start();
-    balancer.until_serves("late.test/", "late saw /");
+    balancer.wait_until_serves("late.test/", "late saw /");
     drop(late);
-    balancer.until_serves("late.test/", "503");
-    balancer.serves(&[("victim.test/", "victim saw /")]);
+    balancer.wait_until_serves("late.test/", "503");
+    balancer.assert_serves(&[("victim.test/", "victim saw /")]);
     let log = balancer.log();
     assert!(!log.contains('\u{1b}') && !log.contains("panicked"), "{log}");
 }
@@ -75,7 +75,7 @@ fn answer_all(bytes: &'static [u8]) -> u16 {
     port
 }
 
-fn print(plan: &Plan, words: &[&str]) -> String {
+fn print(plan: &BalancerPlan, words: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_docker-balancer"));
     command.env("DOCKER_GLUE_SETTINGS", "/dev/null").args(words);
     command.arg("--runtime-dir").arg(plan.runtime()).stdin(Stdio::null());
@@ -93,7 +93,7 @@ fn find_forgery(text: &str) -> Option<&str> {
 
 #[test]
 fn words_of_a_container_in_a_failed_check_are_one_plain_line() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     for bytes in [
         &b"HTTP/1.1 500 \x1b]0;evil\x07\x1b[2J\r\n\r\n"[..],
         b"HTTP/1.1 500 a\nFORGED b\rFORGED c\r\n\r\n",
@@ -104,7 +104,7 @@ fn words_of_a_container_in_a_failed_check_are_one_plain_line() {
         b"HTTP/1.1 200 OK\r\nX\x1b[31m: y\r\n\r\n",
     ] {
         let port = answer_all(bytes);
-        let balancer = Balancer::of(&docker).option(&["--log-format", "text"]).start();
+        let balancer = Balancer::plan(&docker).option(&["--log-format", "text"]).start();
         let evil = balancer.run("evil").bare().option(&["--network", "host"]);
         let evil = evil
             .arguments(&["--port", "0"])
@@ -113,9 +113,9 @@ fn words_of_a_container_in_a_failed_check_are_one_plain_line() {
             .label(&format!("glue_http_{port}_check"), "/")
             .start();
         let _good = balancer.run("good").label("glue_http_80_host", "good.test").start();
-        balancer.until_serves("good.test/", "good saw /");
+        balancer.wait_until_serves("good.test/", "good saw /");
         wait_for("the failed check among the problems", || {
-            let _ = balancer.outcome("evil.test/");
+            let _ = balancer.request_outcome("evil.test/");
             print(&balancer, &["problems"]).contains(&evil.name).then_some(())
         });
         let texts = [
@@ -133,6 +133,6 @@ fn words_of_a_container_in_a_failed_check_are_one_plain_line() {
             let text = print(&balancer, words);
             serde_json::from_str::<serde_json::Value>(&text).unwrap();
         }
-        balancer.serves(&[("good.test/", "good saw /")]);
+        balancer.assert_serves(&[("good.test/", "good saw /")]);
     }
 }

@@ -37,45 +37,45 @@ fn damage(file: &Path, how: &str) {
 
 #[test]
 fn damaged_state_file_is_healed_by_the_next_start() {
-    let Some(docker) = common::docker() else { return };
-    let mut balancer = Balancer::of(&docker).start();
+    let Some(docker) = common::find_docker() else { return };
+    let mut balancer = Balancer::plan(&docker).start();
     let _web = balancer.run("web").label("glue_http_80_host", "web.test").start();
     let _sick = balancer.run("sick").label("glue_http_80_host", "sick.test,-").start();
-    balancer.until_all_serve(&[("web.test/", "web saw /"), ("sick.test/", "sick saw /")]);
-    balancer.until_said(&["+ sick.test:80/"]);
+    balancer.wait_until_all_serve(&[("web.test/", "web saw /"), ("sick.test/", "sick saw /")]);
+    balancer.wait_for_log(&["+ sick.test:80/"]);
     for how in ["empty", "half", "zeros", "noise", "twice"] {
-        assert!(balancer.end(Signal::SIGTERM).success());
+        assert!(balancer.stop_with(Signal::SIGTERM).success());
         let files = list_files(&balancer.state());
         assert!(files.len() > 5, "{files:?}");
         for file in &files {
             damage(file, how);
         }
         balancer.start_again();
-        balancer.until_all_serve(&[("web.test/", "web saw /"), ("sick.test/", "sick saw /")]);
+        balancer.wait_until_all_serve(&[("web.test/", "web saw /"), ("sick.test/", "sick saw /")]);
         let late = balancer.run("late").label("glue_http_80_host", "late.test").start();
-        balancer.until_serves("late.test/", "late saw /");
+        balancer.wait_until_serves("late.test/", "late saw /");
         drop(late);
-        balancer.until_serves("late.test/", "503");
+        balancer.wait_until_serves("late.test/", "503");
     }
     assert!(!balancer.log().contains("panicked"), "{}", balancer.log());
 }
 
 #[test]
 fn each_damaged_state_file_alone_is_healed() {
-    let Some(docker) = common::docker() else { return };
-    let mut balancer = Balancer::of(&docker).start();
+    let Some(docker) = common::find_docker() else { return };
+    let mut balancer = Balancer::plan(&docker).start();
     let _web = balancer.run("web").label("glue_http_80_host", "web.test").start();
-    balancer.until_serves("web.test/", "web saw /");
-    balancer.until_said(&["+ web.test:80/"]);
+    balancer.wait_until_serves("web.test/", "web saw /");
+    balancer.wait_for_log(&["+ web.test:80/"]);
     let mut tried = 0;
     loop {
-        assert!(balancer.end(Signal::SIGTERM).success());
+        assert!(balancer.stop_with(Signal::SIGTERM).success());
         // The files that exist while docker-balancer does not run.
         let files = list_files(&balancer.state());
         let Some(file) = files.get(tried) else { break };
         damage(file, if tried % 2 == 0 { "half" } else { "noise" });
         balancer.start_again();
-        balancer.until_serves("web.test/", "web saw /");
+        balancer.wait_until_serves("web.test/", "web saw /");
         tried += 1;
         assert!(tried < 60, "{files:?}");
     }

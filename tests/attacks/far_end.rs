@@ -40,7 +40,7 @@ impl FarEnd {
             }
         });
         let story = format!("web 127.8.9.1 glue_http_{port}_host=a.test glue_http_{port}_bind=80");
-        let haproxy = HAProxy::start(&story::config(&story::routes(&story))).await?;
+        let haproxy = HAProxy::start(&story::build_config(&story::parse_routes(&story))).await?;
         Some(Self { haproxy, record })
     }
 

@@ -10,7 +10,7 @@ use std::{
 const CLIENTS: usize = 600;
 
 fn connect(balancer: &Balancer, text: &str) -> TcpStream {
-    let at = (Ipv4Addr::LOCALHOST, balancer.bound(80));
+    let at = (Ipv4Addr::LOCALHOST, balancer.bound_port(80));
     let mut stream = wait_for("a connection", || TcpStream::connect(at).ok());
     stream.write_all(text.as_bytes()).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
@@ -19,16 +19,16 @@ fn connect(balancer: &Balancer, text: &str) -> TcpStream {
 
 #[test]
 fn clients_that_never_end_their_requests_keep_nobody_out() {
-    let Some(docker) = common::docker() else { return };
-    let balancer = Balancer::of(&docker).start();
+    let Some(docker) = common::find_docker() else { return };
+    let balancer = Balancer::plan(&docker).start();
     let _web = balancer.run("web").label("glue_http_80_host", "web.test").start();
-    balancer.until_serves("web.test/", "web saw /");
+    balancer.wait_until_serves("web.test/", "web saw /");
     let head = "POST / HTTP/1.1\r\nHost: web.test\r\nX: ";
     let mut slow: Vec<_> = (0..CLIENTS).map(|_| connect(&balancer, head)).collect();
-    balancer.serves(&[("web.test/", "web saw /")]);
+    balancer.assert_serves(&[("web.test/", "web saw /")]);
     // New containers are served in the meantime, and clients without a complete head are disconnected.
     let _late = balancer.run("late").label("glue_http_80_host", "late.test").start();
-    balancer.until_serves("late.test/", "late saw /");
+    balancer.wait_until_serves("late.test/", "late saw /");
     for stream in &mut slow {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
@@ -38,19 +38,19 @@ fn clients_that_never_end_their_requests_keep_nobody_out() {
 
 #[test]
 fn requests_that_wait_for_a_container_keep_nobody_out() {
-    let Some(docker) = common::docker() else { return };
-    let balancer = Balancer::of(&docker).start();
+    let Some(docker) = common::find_docker() else { return };
+    let balancer = Balancer::plan(&docker).start();
     let _web = balancer.run("web").label("glue_http_80_host", "web.test").start();
     // Nothing listens in the only container of this route.
     let evil = balancer.run("evil").arguments(&["--port", "8081"]);
     let _evil = evil.label("glue_http_80_host", "evil.test").start();
-    balancer.until_serves("web.test/", "web saw /");
-    balancer.until_said(&["+ evil.test:80/"]);
+    balancer.wait_until_serves("web.test/", "web saw /");
+    balancer.wait_for_log(&["+ evil.test:80/"]);
     let request = "GET / HTTP/1.1\r\nHost: evil.test\r\n\r\n";
     let _waiting: Vec<_> = (0..CLIENTS).map(|_| connect(&balancer, request)).collect();
-    balancer.serves(&[("web.test/", "web saw /")]);
+    balancer.assert_serves(&[("web.test/", "web saw /")]);
     let late = balancer.run("late").label("glue_http_80_host", "late.test").start();
-    balancer.until_serves("late.test/", "late saw /");
+    balancer.wait_until_serves("late.test/", "late saw /");
     drop(late);
-    balancer.until_serves("late.test/", "503");
+    balancer.wait_until_serves("late.test/", "503");
 }

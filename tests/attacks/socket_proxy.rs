@@ -27,7 +27,7 @@ struct Site {
 
 impl Site {
     fn start() -> Option<Self> {
-        let bin = haproxy::bin()?;
+        let bin = haproxy::find_haproxy()?;
         let folder = TempDir::with_prefix("glue").unwrap();
         let socket = folder.path().join("docker.sock");
         let lines = record(&socket);

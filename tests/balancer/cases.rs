@@ -3,7 +3,7 @@
 //! A script exits with 0 if everything is right, and can also be run by hand (`BAL=… sh tests/cases/X.sh`). For compose
 //! files and handler files the output of `check` is compared.
 
-use crate::common::{self, balancer::free_port, has};
+use crate::common::{self, balancer::free_port, is_installed};
 use std::{
     collections::BTreeSet,
     fs,
@@ -50,7 +50,7 @@ const HANDLERS: &[(&str, i32, &[&str])] =
 
 #[test]
 fn case_script_succeeds() {
-    if common::docker().is_none() {
+    if common::find_docker().is_none() {
         return;
     }
     let Some(image) = build_busybox_image() else { return };
@@ -130,7 +130,7 @@ fn build_busybox_image() -> Option<&'static str> {
             cp $(command -v busybox) $d/bin
             for name in $($d/bin/busybox --list); do [ $name = busybox ] || ln -s busybox $d/bin/$name; done
             tar -C $d -c . | docker import -c 'ENV PATH=/bin' - docker-glue-busybox:test";
-        has("busybox")
+        is_installed("busybox")
             && Command::new("sh").args(["-euc", script]).output().unwrap().status.success()
     });
     made.then_some("docker-glue-busybox:test")

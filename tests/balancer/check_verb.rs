@@ -2,7 +2,7 @@
 
 use crate::common::{
     self,
-    balancer::{Balancer, Plan},
+    balancer::{Balancer, BalancerPlan},
 };
 use std::{
     fs,
@@ -16,7 +16,7 @@ fn check_file(file: &str, words: &[&str]) -> (i32, String) {
     status_and_text(&command.args(["--compose", file]).output().unwrap())
 }
 
-fn check_docker(plan: &Plan, words: &[&str]) -> (i32, String) {
+fn check_docker(plan: &BalancerPlan, words: &[&str]) -> (i32, String) {
     status_and_text(&plan.command().arg("check").args(words).output().unwrap())
 }
 
@@ -131,8 +131,8 @@ fn colours_are_printed_to_a_terminal_only() {
 
 #[test]
 fn running_containers_are_checked() {
-    let Some(docker) = common::docker() else { return };
-    let plan = Balancer::of(&docker);
+    let Some(docker) = common::find_docker() else { return };
+    let plan = Balancer::plan(&docker);
     let pair = (0, "no container has labels for docker-balancer".to_owned());
     assert_eq!(check_docker(&plan, &[]), pair);
     let web = plan.run("web").label("glue_http_80_host", "a.test").start();
@@ -190,12 +190,15 @@ fn running_containers_are_checked() {
 
 #[test]
 fn image_labels_are_checked_without_a_container() {
-    let Some(docker) = common::docker() else { return };
-    let plan = Balancer::of(&docker);
-    let name = common::unique("image");
+    let Some(docker) = common::find_docker() else { return };
+    let plan = Balancer::plan(&docker);
+    let name = common::unique_name("image");
     let image = Image { docker: &docker, name: &name };
     let well = "no image has labels for docker-balancer";
-    assert_eq!(check_docker(&plan, &["--image", common::image()]), (0, well.to_owned()));
+    assert_eq!(
+        check_docker(&plan, &["--image", common::build_whoami_image()]),
+        (0, well.to_owned())
+    );
     image.build("LABEL glu_http_80_host=a.test");
     let hint = format!(
         "hint: image {name}: label glu_http_80_host=\"a.test\": not a label of docker-balancer, so \
@@ -239,9 +242,15 @@ struct Image<'a> {
 impl Image<'_> {
     fn build(&self, lines: &str) {
         let folder = tempfile::tempdir().unwrap();
-        let text = format!("FROM {}\n{lines}\n", common::image());
+        let text = format!("FROM {}\n{lines}\n", common::build_whoami_image());
         fs::write(folder.path().join("Dockerfile"), text).unwrap();
-        self.docker.cli(&["build", "--quiet", "--tag", self.name, folder.path().to_str().unwrap()]);
+        self.docker.run_docker(&[
+            "build",
+            "--quiet",
+            "--tag",
+            self.name,
+            folder.path().to_str().unwrap(),
+        ]);
     }
 }
 

@@ -3,8 +3,8 @@
 
 use crate::common::{
     Container, Docker,
-    balancer::{Balancer, Plan},
-    docker, wait_for,
+    balancer::{Balancer, BalancerPlan},
+    find_docker, wait_for,
 };
 use jsonschema::Validator;
 use regex_lite::Regex;
@@ -121,14 +121,14 @@ fn to_kebab_case(name: &str) -> String {
 }
 
 /// Runs an example of the document with this daemon's socket and this container.
-fn run_curl_json(plan: &Plan, source: &str, web: &Container) -> (String, Value) {
+fn run_curl_json(plan: &BalancerPlan, source: &str, web: &Container) -> (String, Value) {
     let (status, kind, body) = run_curl_text(plan, source, web);
     assert_eq!(kind, "application/json", "{source}: {body}");
     (status, serde_json::from_str(&body).unwrap())
 }
 
 /// Returns the status, the content type and the body.
-fn run_curl_text(plan: &Plan, source: &str, web: &Container) -> (String, String, String) {
+fn run_curl_text(plan: &BalancerPlan, source: &str, web: &Container) -> (String, String, String) {
     assert!(source.contains(SOCKET), "{source}");
     let socket = plan.runtime().join("control.sock").display().to_string();
     let source = source.replace(SOCKET, &socket).replace("\"web\"", &format!("{:?}", web.name));
@@ -148,11 +148,11 @@ fn example_source(method: &str, path: &str) -> &'static str {
 
 #[test]
 fn daemon_answers_match_the_document_and_its_examples() {
-    let Some(docker) = docker() else { return };
-    let plan = Balancer::of(&docker);
+    let Some(docker) = find_docker() else { return };
+    let plan = Balancer::plan(&docker);
     let web = plan.run("web").label("glue_http_80_host", "a.test");
     let web = web.label("glue_http_80_wieght", "7").start();
-    let balancer = plan.start().until_started();
+    let balancer = plan.start().wait_until_started();
     let paused = balancer.run("paused").label("glue_http_80_host", "a.test").start();
     paused.docker(&["pause"]);
     wait_for("two servers", || {
@@ -252,7 +252,7 @@ fn check_explain_outcomes(balancer: &Balancer, web: &Container, paused: &Contain
 
 #[test]
 fn answers_without_docker_match_the_document() {
-    let plan = Balancer::of(&Docker::at("unix:///nonexistent/docker.sock"));
+    let plan = Balancer::plan(&Docker::at("unix:///nonexistent/docker.sock"));
     let balancer = plan.start();
     let url = "/explain?url=http://a.test/";
     let socket = balancer.runtime().join("control.sock");

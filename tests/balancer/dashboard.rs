@@ -4,9 +4,9 @@
 
 use crate::common::{
     self, Docker,
-    balancer::{Balancer, Plan, Request, free_port},
-    browser::{Browser, DESK, PHONE},
-    docker, start, wait_for,
+    balancer::{Balancer, BalancerPlan, Request, free_port},
+    browser::{Browser, DESKTOP_SIZE, PHONE_SIZE},
+    find_docker, start_all, wait_for,
 };
 use nix::sys::signal::Signal;
 use std::{
@@ -27,19 +27,19 @@ impl Place {
     }
 
     fn request(&self, method: &str, path: &str) -> Request {
-        Request::to(self.at(), method, &format!("localhost:{}", self.0), path)
+        Request::new(self.at(), method, &format!("localhost:{}", self.0), path)
     }
 }
 
-fn dashboard_plan(docker: &Docker) -> (Plan, Place) {
+fn dashboard_plan(docker: &Docker) -> (BalancerPlan, Place) {
     let port = free_port();
-    let plan = Balancer::of(docker).option(&["--access-log", "off"]);
+    let plan = Balancer::plan(docker).option(&["--access-log", "off"]);
     (plan.option(&["--dashboard", &format!(":{port}")]), Place(port))
 }
 
 /// Returns Docker and the browser, or `None` if one is missing.
 fn docker_and_browser() -> Option<(Docker, Browser)> {
-    Some((docker()?, Browser::start()?))
+    Some((find_docker()?, Browser::start()?))
 }
 
 const TAB: &str = "\u{e004}";
@@ -62,37 +62,38 @@ fn started_container_appears_on_the_page() {
     let Some((docker, browser)) = docker_and_browser() else { return };
     let (plan, dir) = dashboard_plan(&docker);
     let first = plan.run("first").labels("glue_http_80_host=first.test").start();
-    let balancer = plan.start().until_started();
-    balancer.until_serves("first.test/x", "first saw /x");
+    let balancer = plan.start().wait_until_started();
+    balancer.wait_until_serves("first.test/x", "first saw /x");
     browser.goto(&dir.url(""));
-    browser.until("document.getElementById('first.test:80') !== null");
-    browser.until("document.body.className === 'live'");
-    browser.run(WATCH);
-    browser.run("document.getElementById('first.test:80').querySelector('summary').focus()");
+    browser.wait_until("document.getElementById('first.test:80') !== null");
+    browser.wait_until("document.body.className === 'live'");
+    browser.run_script(WATCH);
+    browser.run_script("document.getElementById('first.test:80').querySelector('summary').focus()");
 
     let mut took = Vec::new();
     for number in 0..5 {
         let run = balancer.run(&format!("new-{number}"));
         let new = run.labels("glue_http_80_host=new.test,first.test").create();
         new.docker(&["start"]);
-        browser.until(&format!("{:?} in window.seen", new.name));
-        let seen = browser.run(&format!("return window.seen[{:?}]", new.name)).as_i64().unwrap();
+        browser.wait_until(&format!("{:?} in window.seen", new.name));
+        let seen =
+            browser.run_script(&format!("return window.seen[{:?}]", new.name)).as_i64().unwrap();
         took.push(seen - started_at(&new));
     }
     println!("a container is on the page {took:?} ms after Docker says that it started");
-    browser.until(
+    browser.wait_until(
         "![...document.querySelectorAll('.name')].some((it) => it.textContent.includes('-new-'))",
     );
 
     // A group that is replaced keeps the focus, and stays open or closed as its reader left it.
     let group = "document.getElementById('first.test:80')";
-    browser.until(&format!("{group}.contains(document.activeElement)"));
+    browser.wait_until(&format!("{group}.contains(document.activeElement)"));
     browser.type_keys(ENTER);
-    browser.until(&format!("!{group}.open"));
+    browser.wait_until(&format!("!{group}.open"));
     let second = balancer.run("second").labels("glue_http_80_host=first.test").start();
-    browser.until(&format!("{group}.textContent.includes({:?})", second.name));
-    browser.until(&format!("!{group}.open && {group}.contains(document.activeElement)"));
-    browser.until(&format!(
+    browser.wait_until(&format!("{group}.textContent.includes({:?})", second.name));
+    browser.wait_until(&format!("!{group}.open && {group}.contains(document.activeElement)"));
+    browser.wait_until(&format!(
         "document.getElementById('recent').textContent.includes('start {}')",
         second.name
     ));
@@ -102,13 +103,13 @@ fn started_container_appears_on_the_page() {
         "[...{group}.querySelectorAll('li')].find((it) => it.textContent.includes({:?}))",
         second.name
     );
-    browser.until(&format!("{row}.className === 'excluded'"));
+    browser.wait_until(&format!("{row}.className === 'excluded'"));
     for _ in 0..20 {
         assert_eq!(balancer.get("first.test/x").status, 200);
     }
-    browser.until(&format!("{group}.querySelector('summary .rate b').textContent !== '0'"));
+    browser.wait_until(&format!("{group}.querySelector('summary .rate b').textContent !== '0'"));
     drop(second);
-    browser.until(&format!("!{group}.textContent.includes('second')"));
+    browser.wait_until(&format!("!{group}.textContent.includes('second')"));
     assert_only_own_requests(&browser, &dir);
     drop(first);
 }
@@ -124,7 +125,7 @@ fn started_at(container: &common::Container) -> i64 {
 /// Checks that the page sent no request to another host, and that the console is empty: no errors, and no violations of
 /// the content security policy.
 fn assert_only_own_requests(browser: &Browser, dir: &Place) {
-    let console = browser.log("browser");
+    let console = browser.drain_log("browser");
     assert!(console.is_empty(), "{console:?}");
     let sent = |line: &serde_json::Value| {
         let line: serde_json::Value = serde_json::from_str(line["message"].as_str()?).ok()?;
@@ -132,7 +133,7 @@ fn assert_only_own_requests(browser: &Browser, dir: &Place) {
         let url = sent["params"]["request"]["url"].as_str()?;
         (sent["method"] == "Network.requestWillBeSent").then(|| url.to_owned())
     };
-    let urls: Vec<_> = browser.log("performance").iter().filter_map(sent).collect();
+    let urls: Vec<_> = browser.drain_log("performance").iter().filter_map(sent).collect();
     assert!(urls.iter().any(|url| *url == dir.url("events")), "{urls:?}");
     let foreign: Vec<_> = urls.iter().filter(|url| !url.starts_with(&dir.url(""))).collect();
     assert!(foreign.is_empty(), "{foreign:?}");
@@ -144,7 +145,7 @@ fn dashboard_escapes_label_text_in_the_browser() {
     let (plan, dir) = dashboard_plan(&docker);
     let image = "<img src=x onerror=alert(1)>";
     let script = "\"'></code><script>alert(2)</script>";
-    let hostile = |plan: &Plan, name: &str| {
+    let hostile = |plan: &BalancerPlan, name: &str| {
         let run =
             plan.run(name).label("glue_http_80_host", image).label("glue_http_80_weight", script);
         let run = run.label(
@@ -154,13 +155,13 @@ fn dashboard_escapes_label_text_in_the_browser() {
         run.label("glue_network", script).label("glue_http_ports", "80")
     };
     let before = hostile(&plan, "before").start();
-    let balancer = plan.start().until_started();
+    let balancer = plan.start().wait_until_started();
     let string: String = form_urlencoded::byte_serialize(script.as_bytes()).collect();
     browser.goto(&dir.url(&format!("?explain={string}&filter={string}")));
     let problems = "document.getElementById('problems')";
-    browser.until(&format!("{problems}.textContent.includes({:?})", before.name));
+    browser.wait_until(&format!("{problems}.textContent.includes({:?})", before.name));
     let after = hostile(&balancer, "after").start();
-    browser.until(&format!("{problems}.textContent.includes({:?})", after.name));
+    browser.wait_until(&format!("{problems}.textContent.includes({:?})", after.name));
     for text in [
         image,
         "</code><script>alert(2)</script>",
@@ -168,19 +169,19 @@ fn dashboard_escapes_label_text_in_the_browser() {
         "<a href=javascript:alert(4)>",
     ] {
         assert_eq!(
-            browser.run(&format!("return {problems}.textContent.includes({text:?})")),
+            browser.run_script(&format!("return {problems}.textContent.includes({text:?})")),
             true,
             "{text}"
         );
     }
-    let made = browser.run("return document.querySelectorAll('img, iframe, a:not(.skip), svg[onload], script:not([src])').length");
+    let made = browser.run_script("return document.querySelectorAll('img, iframe, a:not(.skip), svg[onload], script:not([src])').length");
     assert_eq!(made, 0);
-    assert_eq!(browser.run("return document.getElementById('url').value"), script);
+    assert_eq!(browser.run_script("return document.getElementById('url').value"), script);
     assert_eq!(browser.dialog(), None);
     let source = dir.request("GET", &format!("/?explain={string}")).send().unwrap().body;
     assert!(source.contains("&#60;img src=x onerror=alert(1)&#62;"), "{source}");
     assert!(!source.contains("<img") && !source.contains("<script>"), "{source}");
-    browser.size(DESK, 900);
+    browser.set_size(DESKTOP_SIZE, 900);
     browser.screenshot("hostile-labels");
     assert_only_own_requests(&browser, &dir);
 }
@@ -190,15 +191,15 @@ fn every_control_is_reachable_by_keyboard() {
     let Some((docker, browser)) = docker_and_browser() else { return };
     let (plan, dir) = dashboard_plan(&docker);
     let web = plan.run("web").labels("glue_http_80_host=a.test,b.test,c.test").start();
-    let balancer = plan.start().until_started();
-    balancer.until_serves("c.test/x", "web saw /x");
-    browser.size(DESK, 900);
+    let balancer = plan.start().wait_until_started();
+    balancer.wait_until_serves("c.test/x", "web saw /x");
+    browser.set_size(DESKTOP_SIZE, 900);
     browser.goto(&dir.url(""));
 
     let mut reached = Vec::new();
     loop {
         browser.type_keys(TAB);
-        let here = browser.run(
+        let here = browser.run_script(
             "const it = document.activeElement;
              const style = getComputedStyle(it);
              if (it === document.body) return '';
@@ -220,25 +221,28 @@ fn every_control_is_reachable_by_keyboard() {
     let expected = ["skip", "url", "button", "filter", "a.test:80", "b.test:80", "c.test:80"];
     assert_eq!(reached, expected);
 
-    let focus = |script: &str| browser.run(&format!("document.querySelector({script:?}).focus()"));
+    let focus =
+        |script: &str| browser.run_script(&format!("document.querySelector({script:?}).focus()"));
     focus("#map summary");
     browser.type_keys(ENTER);
-    browser.until("!document.getElementById('a.test:80').open");
+    browser.wait_until("!document.getElementById('a.test:80').open");
     browser.type_keys(" ");
-    browser.until("document.getElementById('a.test:80').open");
+    browser.wait_until("document.getElementById('a.test:80').open");
     focus("#filter");
     browser.type_keys("B.te");
     let shown = "[...document.querySelectorAll('.group:not([hidden])')].map((it) => it.id).join()";
-    browser.until(&format!("{shown} === 'b.test:80'"));
-    assert_eq!(browser.run("return document.getElementById('found').textContent"), "1 of 3");
+    browser.wait_until(&format!("{shown} === 'b.test:80'"));
+    assert_eq!(browser.run_script("return document.getElementById('found').textContent"), "1 of 3");
     focus(".skip");
     browser.type_keys(ENTER);
-    browser.until("document.activeElement.id === 'routes'");
+    browser.wait_until("document.activeElement.id === 'routes'");
     focus("#url");
     browser.type_keys(&format!("http://c.test/x{ENTER}"));
-    browser.until("location.search === '?explain=http%3A%2F%2Fc.test%2Fx'");
-    browser
-        .until(&format!("document.querySelector('.answer').textContent.includes({:?})", web.name));
+    browser.wait_until("location.search === '?explain=http%3A%2F%2Fc.test%2Fx'");
+    browser.wait_until(&format!(
+        "document.querySelector('.answer').textContent.includes({:?})",
+        web.name
+    ));
     assert_only_own_requests(&browser, &dir);
 }
 
@@ -247,14 +251,15 @@ fn dashboard_fits_desktop_phone_and_dark_mode() {
     let Some((docker, browser)) = docker_and_browser() else { return };
     let (plan, dir) = dashboard_plan(&docker);
     let plan = plan.ports(&[80, 8080]);
-    let empty = plan.start().until_started();
-    browser.size(DESK, 700);
+    let empty = plan.start().wait_until_started();
+    browser.set_size(DESKTOP_SIZE, 700);
     browser.goto(&dir.url(""));
-    browser.until("document.getElementById('welcome').textContent.includes('glue_http_80_host')");
+    browser
+        .wait_until("document.getElementById('welcome').textContent.includes('glue_http_80_host')");
     browser.screenshot("empty");
     let run = |name: &str, labels: &str| empty.run(name).labels(labels);
     let shop = "glue_http_80_host=shop.example.com glue_http_80_check=/ glue_http_80_weight";
-    let all = start(vec![
+    let all = start_all(vec![
         run("shop-1", &format!("{shop}=100")),
         run("shop-2", &format!("{shop}=100")),
         run("shop-3", &format!("{shop}=50")),
@@ -270,12 +275,13 @@ fn dashboard_fits_desktop_phone_and_dark_mode() {
             "glue_http_80_host=typo.example.com glue_http_80_stripprefix=1 glue_http_80_weight=heavy",
         ),
     ]);
-    empty.until_serves("typo.example.com/x", "typo saw /x");
+    empty.wait_until_serves("typo.example.com/x", "typo saw /x");
     all[1].docker(&["pause"]);
     browser.goto(&dir.url("?explain=http://shop.example.com/api/x"));
     let state = |host: &str, class: &str| {
-        browser
-            .until(&format!("document.getElementById('{host}:80')?.classList.contains('{class}')"));
+        browser.wait_until(&format!(
+            "document.getElementById('{host}:80')?.classList.contains('{class}')"
+        ));
     };
     state("shop.example.com", "partly");
     state("dead.example.com", "down");
@@ -283,16 +289,18 @@ fn dashboard_fits_desktop_phone_and_dark_mode() {
         empty.get("shop.example.com/x");
         empty.get("shop.example.com/api/x");
     }
-    browser.until("document.querySelector('.lights li:last-child b').textContent !== '0'");
+    browser.wait_until("document.querySelector('.lights li:last-child b').textContent !== '0'");
     let mut backs = Vec::new();
-    for (width, height) in [(DESK, 1000), (PHONE, 1800)] {
+    for (width, height) in [(DESKTOP_SIZE, 1000), (PHONE_SIZE, 1800)] {
         for scheme in ["light", "dark"] {
-            browser.size(width, height);
-            browser.scheme(scheme);
+            browser.set_size(width, height);
+            browser.set_colour_scheme(scheme);
             browser.screenshot(&format!("map-{width}-{scheme}"));
-            let sideways = browser.run("return document.documentElement.scrollWidth - innerWidth");
+            let sideways =
+                browser.run_script("return document.documentElement.scrollWidth - innerWidth");
             assert!(sideways.as_i64().unwrap() <= 0, "{width}: {sideways}");
-            backs.push(browser.run("return getComputedStyle(document.body).backgroundColor"));
+            backs
+                .push(browser.run_script("return getComputedStyle(document.body).backgroundColor"));
         }
     }
     assert_eq!(backs[0], backs[2]);
@@ -310,34 +318,39 @@ fn page_of_a_thousand_routes_is_usable() {
         format!("glue_http_80_host={}", hosts.join(","))
     };
     let runs = (0..4).map(|n| plan.run(&format!("web-{n}")).labels(&hosts(n * 250)));
-    let webs = start(runs.collect());
-    let balancer = plan.start().until_started();
-    balancer.until_serves("h999.test/x", "web-3 saw /x");
-    browser.size(DESK, 1000);
+    let webs = start_all(runs.collect());
+    let balancer = plan.start().wait_until_started();
+    balancer.wait_until_serves("h999.test/x", "web-3 saw /x");
+    browser.set_size(DESKTOP_SIZE, 1000);
     browser.goto(&dir.url(""));
-    browser.until("document.querySelectorAll('.group').length === 1000");
-    println!("a page of 1,000 routes: {} ms to load", browser.run("return Math.round(performance.timing.loadEventEnd - performance.timing.navigationStart)"));
+    browser.wait_until("document.querySelectorAll('.group').length === 1000");
+    println!("a page of 1,000 routes: {} ms to load", browser.run_script("return Math.round(performance.timing.loadEventEnd - performance.timing.navigationStart)"));
     browser.screenshot("thousand");
-    browser.run(WATCH);
+    browser.run_script(WATCH);
     let new = balancer.run("new").labels("glue_http_80_host=h500.test").start();
-    browser.until(&format!("{:?} in window.seen", new.name));
-    let seen = browser.run(&format!("return window.seen[{:?}]", new.name)).as_i64().unwrap();
+    browser.wait_until(&format!("{:?} in window.seen", new.name));
+    let seen = browser.run_script(&format!("return window.seen[{:?}]", new.name)).as_i64().unwrap();
     println!("among 1,000 routes: on the page {} ms after its start", seen - started_at(&new));
-    assert_eq!(browser.run("return window.made"), 1, "only the group that changed is made anew");
+    assert_eq!(
+        browser.run_script("return window.made"),
+        1,
+        "only the group that changed is made anew"
+    );
     // Changes above the visible part do not move it.
     let place_of =
         "Math.round(document.getElementById('h700.test:80').getBoundingClientRect().top)";
-    browser.run("document.getElementById('h700.test:80').scrollIntoView({ block: 'center' })");
-    browser.until(&format!("{place_of} > 300 && {place_of} < 700"));
-    let before = browser.run(&format!("return {place_of}"));
+    browser
+        .run_script("document.getElementById('h700.test:80').scrollIntoView({ block: 'center' })");
+    browser.wait_until(&format!("{place_of} > 300 && {place_of} < 700"));
+    let before = browser.run_script(&format!("return {place_of}"));
     let above = balancer.run("above").labels("glue_http_80_host=a.test,h1.test").start();
-    browser.until(&format!("{:?} in window.seen", above.name));
-    browser.until(&format!("Math.abs({place_of} - {before}) <= 2"));
-    browser.run("document.getElementById('filter').focus()");
+    browser.wait_until(&format!("{:?} in window.seen", above.name));
+    browser.wait_until(&format!("Math.abs({place_of} - {before}) <= 2"));
+    browser.run_script("document.getElementById('filter').focus()");
     browser.type_keys("h99");
-    browser.until("document.querySelectorAll('.group:not([hidden])').length === 11");
+    browser.wait_until("document.querySelectorAll('.group:not([hidden])').length === 11");
     drop(webs);
-    browser.until("document.querySelectorAll('.group.down').length === 998");
+    browser.wait_until("document.querySelectorAll('.group.down').length === 998");
     drop(above);
     assert_only_own_requests(&browser, &dir);
 }
@@ -347,19 +360,19 @@ fn page_shows_lost_connection_and_recovers() {
     let Some((docker, browser)) = docker_and_browser() else { return };
     let (plan, dir) = dashboard_plan(&docker);
     let first = plan.run("first").labels("glue_http_80_host=first.test").start();
-    let mut balancer = plan.start().until_started();
-    browser.size(DESK, 700);
+    let mut balancer = plan.start().wait_until_started();
+    browser.set_size(DESKTOP_SIZE, 700);
     browser.goto(&dir.url(""));
-    browser.until("document.body.className === 'live'");
-    balancer.end(Signal::SIGTERM);
-    browser.until("document.getElementById('live').textContent.startsWith('Not live')");
+    browser.wait_until("document.body.className === 'live'");
+    balancer.stop_with(Signal::SIGTERM);
+    browser.wait_until("document.getElementById('live').textContent.startsWith('Not live')");
     browser.screenshot("not-live");
     let second = balancer.run("second").labels("glue_http_80_host=second.test").start();
     drop(first);
     balancer.start_again();
-    browser.until("document.body.className === 'live'");
+    browser.wait_until("document.body.className === 'live'");
     let groups = "[...document.querySelectorAll('.group')].map((it) => it.id).join()";
-    browser.until(&format!(
+    browser.wait_until(&format!(
         "{groups} === 'second.test:80' || {groups} === 'first.test:80,second.test:80'"
     ));
     drop(second);
@@ -370,10 +383,10 @@ fn dashboard_works_without_javascript() {
     let Some((docker, browser)) = docker_and_browser() else { return };
     let (plan, dir) = dashboard_plan(&docker);
     let web = plan.run("web").labels("glue_http_80_host=a.test,b.test").start();
-    let balancer = plan.start().until_started();
-    balancer.until_serves("b.test/x", "web saw /x");
-    browser.scripts(false);
-    browser.size(DESK, 700);
+    let balancer = plan.start().wait_until_started();
+    balancer.wait_until_serves("b.test/x", "web saw /x");
+    browser.set_javascript(false);
+    browser.set_size(DESKTOP_SIZE, 700);
     for (query, shown, part) in [
         ("", 2, "does not update itself"),
         ("?filter=B.test", 1, "b.test"),
@@ -392,10 +405,11 @@ fn dashboard_works_without_javascript() {
 
 #[test]
 fn every_response_has_security_headers() {
-    let Some(docker) = docker() else { return };
+    let Some(docker) = find_docker() else { return };
     let (plan, dir) = dashboard_plan(&docker);
-    let balancer = plan.option(&["--dashboard-host", "glue.example.com"]).start().until_started();
-    balancer.until_said(&["serving the dashboard at http://127.0.0.1:"]);
+    let balancer =
+        plan.option(&["--dashboard-host", "glue.example.com"]).start().wait_until_started();
+    balancer.wait_for_log(&["serving the dashboard at http://127.0.0.1:"]);
     for (method, path, status, kind, part) in [
         ("GET", "/", 200, "text/html; charset=utf-8", "<!doctype html>"),
         ("HEAD", "/", 200, "text/html; charset=utf-8", ""),
@@ -462,7 +476,7 @@ fn every_response_has_security_headers() {
         ("<script>", 421),
         ("", 421),
     ] {
-        let answer = Request::to(dir.at(), "GET", host, "/").send().unwrap();
+        let answer = Request::new(dir.at(), "GET", host, "/").send().unwrap();
         assert_eq!(answer.status, status, "{host}");
         assert!(status == 200 || answer.body.contains("--dashboard-host"), "{host}");
     }
@@ -475,27 +489,27 @@ fn every_response_has_security_headers() {
 
 #[test]
 fn taken_dashboard_port_does_not_delay_traffic() {
-    let Some(docker) = docker() else { return };
+    let Some(docker) = find_docker() else { return };
     let port = free_port();
     let taken = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap();
-    let plan = Balancer::of(&docker).option(&["--dashboard", &format!("0.0.0.0:{port}")]);
+    let plan = Balancer::plan(&docker).option(&["--dashboard", &format!("0.0.0.0:{port}")]);
     let web = plan.run("web").labels("glue_http_80_host=a.test").start();
-    let balancer = plan.start().until_started();
-    balancer.until_said(&["--dashboard: cannot listen on 0.0.0.0:", "retrying"]);
-    balancer.until_serves("a.test/x", "web saw /x");
+    let balancer = plan.start().wait_until_started();
+    balancer.wait_for_log(&["--dashboard: cannot listen on 0.0.0.0:", "retrying"]);
+    balancer.wait_until_serves("a.test/x", "web saw /x");
     drop(taken);
-    balancer.until_said(&["the dashboard has no password", "can read it"]);
+    balancer.wait_for_log(&["the dashboard has no password", "can read it"]);
     let page = Place(port).request("GET", "/").send().unwrap().body;
     assert!(page.contains(&web.name), "{page}");
 }
 
 #[test]
 fn viewer_beyond_limit_gets_503() {
-    let Some(docker) = docker() else { return };
+    let Some(docker) = find_docker() else { return };
     let (plan, dir) = dashboard_plan(&docker);
     let web = plan.run("web").labels("glue_http_80_host=a.test").start();
-    let balancer = plan.start().until_started();
-    balancer.until_serves("a.test/x", "web saw /x");
+    let balancer = plan.start().wait_until_started();
+    balancer.wait_until_serves("a.test/x", "web saw /x");
     let mut viewers: Vec<_> = (0..32).map(|_| open_events(&dir)).collect();
     for viewer in &mut viewers {
         assert!(viewer.next().contains("\"order\":[\"a.test:80\"]"));

@@ -1,6 +1,8 @@
 //! The watcher with a real engine: every change of a container changes the world.
 
-use crate::common::{self, DEADLINE, engine::Engine, podman::Podman, proxy::Proxy, unique, until};
+use crate::common::{
+    self, DEADLINE, engine::Engine, podman::Podman, proxy::RecordingSocket, unique_name, wait_until,
+};
 use docker_glue::{
     model::{
         container::{Container, ContainerId, ContainerState, Health},
@@ -56,7 +58,7 @@ impl WorldWatcher {
         let (updates, seen) = tokio::sync::watch::channel(Snapshot::default());
         let source = Source::default();
         let registration = source.publish_snapshots(watching, updates.into());
-        common::aside(async move { follow(&access, &source).await });
+        common::spawn_task(async move { follow(&access, &source).await });
         Self { seen, _registration: registration }
     }
 
@@ -95,7 +97,7 @@ impl WorldWatcher {
 
 #[tokio::test]
 async fn container_lifecycle_changes_the_world() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let (net, other) = (docker.network("net"), docker.network("other"));
     let mut eyes = WorldWatcher::start(engine_access(docker.url()), test_interest());
     eyes.wait_for_change("the first answer", |seen| seen.connected.then_some(())).await;
@@ -142,28 +144,28 @@ async fn container_lifecycle_changes_the_world() {
     })
     .await;
 
-    let renamed = unique("renamed");
-    docker.cli(&["rename", &web.id, &renamed]);
+    let renamed = unique_name("renamed");
+    docker.run_docker(&["rename", &web.id, &renamed]);
     eyes.wait_for_container("its new name", &web.id, |container| container.name == renamed).await;
 
-    docker.cli(&["kill", "--signal", "KILL", &web.id]);
+    docker.run_docker(&["kill", "--signal", "KILL", &web.id]);
     eyes.wait_for_container("its death", &web.id, |container| {
         container.state == ContainerState::Exited && !container.stopping
     })
     .await;
-    docker.cli(&["start", &web.id]);
+    docker.run_docker(&["start", &web.id]);
     eyes.wait_for_container("its return", &web.id, |container| {
         container.state == ContainerState::Running
     })
     .await;
-    docker.cli(&["rm", "--force", &web.id]);
+    docker.run_docker(&["rm", "--force", &web.id]);
     let id = ContainerId::new(web.id.as_str());
     eyes.wait_for_world("its end", |world| !world.containers.contains_key(&id)).await;
 }
 
 #[tokio::test]
 async fn network_sharer_loses_its_address_when_the_owner_stops_or_restarts() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let net = docker.network("net");
     let mut eyes = WorldWatcher::start(engine_access(docker.url()), test_interest());
     eyes.wait_for_change("the first answer", |seen| seen.connected.then_some(())).await;
@@ -209,7 +211,7 @@ async fn network_sharer_loses_its_address_when_the_owner_stops_or_restarts() {
 
 #[tokio::test]
 async fn stop_signal_marks_container_before_exit_other_signals_do_not() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let net = docker.network("net");
     let speaks = |labels: &BTreeMap<String, String>| labels.contains_key("glue_test_stop");
     let mut eyes = WorldWatcher::start(
@@ -250,10 +252,11 @@ async fn stop_signal_marks_container_before_exit_other_signals_do_not() {
 
 #[tokio::test]
 async fn health_change_updates_the_world() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let net = docker.network("net");
     let mut eyes = WorldWatcher::start(engine_access(docker.url()), test_interest());
-    let web = docker.run("web").image(&format!("{}-health", common::image())).network(&net);
+    let web =
+        docker.run("web").image(&format!("{}-health", common::build_whoami_image())).network(&net);
     let web = web.label(LABEL, 1).env("WHOAMI_HEALTHY_AFTER", "2s").start();
     eyes.wait_for_container("sick", &web.id, |container| container.health == Health::Unhealthy)
         .await;
@@ -267,7 +270,7 @@ async fn health_change_updates_the_world() {
 
 #[tokio::test]
 async fn containers_removed_during_listing_are_not_in_the_world() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let net = docker.network("net");
     let mut eyes = WorldWatcher::start(engine_access(docker.url()), test_interest());
     let job = || docker.run("job").label(LABEL, 1).network(&net);
@@ -292,15 +295,16 @@ async fn unlabelled_container_causes_no_engine_request() {
     engine.load_image();
     let docker = engine.docker();
     let net = docker.network("net");
-    let proxy = Proxy::before(&engine.docker().socket());
+    let proxy = RecordingSocket::in_front_of(&engine.docker().socket());
     let speaks = |labels: &BTreeMap<String, String>| labels.contains_key("glue_test_alone");
     let watching = SnapshotConfig {
         relist_interval: Duration::from_hours(1),
         ..SnapshotConfig::new(ContainerFilter { has_our_labels: speaks, ..test_interest() })
     };
     let mut eyes = WorldWatcher::watch(engine_access(proxy.url()), watching);
-    let lists = || proxy.asked().iter().filter(|path| path.contains("/containers/json")).count();
-    until("both first lists are asked for", async || (lists() == 2).then_some(())).await;
+    let lists =
+        || proxy.requested_paths().iter().filter(|path| path.contains("/containers/json")).count();
+    wait_until("both first lists are asked for", async || (lists() == 2).then_some(())).await;
 
     let silent = docker.run("silent").network(&net).start();
     silent.docker(&["pause"]);
@@ -311,7 +315,7 @@ async fn unlabelled_container_causes_no_engine_request() {
     eyes.wait_for_container("the labelled", &web.id, |container| container.stop_config.is_some())
         .await;
 
-    let texts = proxy.asked();
+    let texts = proxy.requested_paths();
     assert!(texts[0].contains("/events"), "subscribed first: {texts:#?}");
     assert!(!texts.iter().any(|path| path.contains(&id)), "{texts:#?}");
     let narrow = |path: &&String| path.contains("/containers/json") && path.contains("filters");
@@ -331,10 +335,11 @@ fn published_address(world: &World, id: &str) -> Option<String> {
 async fn podman_container_lifecycle_changes_the_world() {
     let Some(podman) = Podman::start() else { return };
     let docker = podman.docker();
-    let proxy = Proxy::before(&docker.socket());
+    let proxy = RecordingSocket::in_front_of(&docker.socket());
     let mut eyes = WorldWatcher::start(engine_access(proxy.url()), test_interest());
-    let lists = || proxy.asked().iter().filter(|path| path.contains("/containers/json")).count();
-    until("both first lists are asked for", async || (lists() == 2).then_some(())).await;
+    let lists =
+        || proxy.requested_paths().iter().filter(|path| path.contains("/containers/json")).count();
+    wait_until("both first lists are asked for", async || (lists() == 2).then_some(())).await;
 
     let web = docker.run("web").label(LABEL, 1).start();
     let on_default = |world: &World| {
@@ -355,8 +360,8 @@ async fn podman_container_lifecycle_changes_the_world() {
     eyes.wait_for_container("its stop", &web.id, |container| !container.is_up()).await;
     web.docker(&["start"]);
     eyes.wait_for_world("its return", on_default).await;
-    let renamed = unique("renamed");
-    docker.cli(&["rename", &web.id, &renamed]);
+    let renamed = unique_name("renamed");
+    docker.run_docker(&["rename", &web.id, &renamed]);
     eyes.wait_for_container("its new name", &web.id, |container| container.name == renamed).await;
 
     let net = docker.network("net");
@@ -389,10 +394,10 @@ async fn podman_container_lifecycle_changes_the_world() {
     })
     .await;
 
-    docker.cli(&["rm", "--force", &web.id]);
+    docker.run_docker(&["rm", "--force", &web.id]);
     let id = ContainerId::new(web.id.as_str());
     eyes.wait_for_world("its end", |world| !world.containers.contains_key(&id)).await;
-    let texts = proxy.asked();
+    let texts = proxy.requested_paths();
     let whole = |path: &&String| path.contains("/containers/json") && !path.contains("filters");
     assert_eq!(texts.iter().filter(whole).count(), 2, "only events told it: {texts:#?}");
 }
@@ -432,9 +437,9 @@ async fn watch_survives_late_stopped_and_hanging_engine() {
     engine.start();
     eyes.wait_for_change("back", |seen| (seen.connected && runs(seen)).then_some(())).await;
 
-    engine.hang();
+    engine.pause_daemon();
     eyes.wait_for_change("away again", |seen| (!seen.connected && runs(seen)).then_some(())).await;
-    engine.go_on();
+    engine.resume_daemon();
     eyes.wait_for_change("back again", |seen| (seen.connected && runs(seen)).then_some(())).await;
     drop(web);
     eyes.wait_for_world("its end", |world| world.containers.is_empty()).await;
@@ -463,7 +468,7 @@ async fn tls_engine_requires_a_client_certificate() {
 
 #[tokio::test]
 async fn list_once_includes_environment_on_request() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let net = docker.network("net");
     let web = docker.run("web").env(LABEL, "x").env("SECRET", "y").network(&net).start();
     let id = ContainerId::new(web.id.as_str());
@@ -478,7 +483,7 @@ async fn list_once_includes_environment_on_request() {
 
 #[tokio::test]
 async fn vantage_outside_containers_is_host() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let access = engine_access(docker.url());
     let client = Client::connect(&access).await.unwrap();
     let stands = detect_vantage(&client, &access, AddressKind::Networks).await.unwrap();

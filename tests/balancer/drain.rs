@@ -2,8 +2,8 @@
 
 use crate::common::{
     DEADLINE, Run,
-    balancer::{Balancer, Plan},
-    docker, start, wait_for,
+    balancer::{Balancer, BalancerPlan},
+    find_docker, start_all, wait_for,
 };
 use nix::sys::signal::Signal;
 use std::{
@@ -16,15 +16,15 @@ use std::{
 };
 
 /// A container that aborts all requests when it is stopped.
-fn run_aborting_on_stop(plan: &Plan, name: &str) -> Run {
+fn run_aborting_on_stop(plan: &BalancerPlan, name: &str) -> Run {
     plan.run(name).label("glue_http_80_host", "a.test").arguments(&["--drop-on-term"])
 }
 
-fn control_socket(plan: &Plan) -> PathBuf {
+fn control_socket(plan: &BalancerPlan) -> PathBuf {
     plan.runtime().join("control.sock")
 }
 
-fn balancer_command(plan: &Plan, words: &[&str]) -> Command {
+fn balancer_command(plan: &BalancerPlan, words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_docker-balancer"));
     command.env("DOCKER_GLUE_SETTINGS", "/dev/null").args(words);
     command.arg("--runtime-dir").arg(plan.runtime()).stdin(Stdio::null());
@@ -37,29 +37,29 @@ fn status_and_text(output: &Output) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8(text).unwrap())
 }
 
-fn run_command(plan: &Plan, words: &[&str]) -> (Option<i32>, String) {
+fn run_command(plan: &BalancerPlan, words: &[&str]) -> (Option<i32>, String) {
     status_and_text(&balancer_command(plan, words).output().unwrap())
 }
 
-fn check(plan: &Plan, words: &[&str], code: i32, part: &str) {
+fn check(plan: &BalancerPlan, words: &[&str], code: i32, part: &str) {
     let (ended, text) = run_command(plan, words);
     assert!(ended == Some(code) && text.contains(part), "{words:?}: {ended:?} {text}");
 }
 
 #[test]
 fn drained_container_that_stops_abruptly_causes_no_client_error() {
-    let Some(docker) = docker() else { return };
-    let plan = Balancer::of(&docker).option(&["--access-log", "off"]);
+    let Some(docker) = find_docker() else { return };
+    let plan = Balancer::plan(&docker).option(&["--access-log", "off"]);
     let two =
-        start(vec![run_aborting_on_stop(&plan, "web-1"), run_aborting_on_stop(&plan, "web-2")]);
-    let balancer = plan.start().until_started();
-    balancer.until_shared("a.test", &["web-1", "web-2"]);
+        start_all(vec![run_aborting_on_stop(&plan, "web-1"), run_aborting_on_stop(&plan, "web-2")]);
+    let balancer = plan.start().wait_until_started();
+    balancer.wait_until_shared("a.test", &["web-1", "web-2"]);
 
     let (over, usize) = (AtomicBool::new(false), AtomicUsize::new(0));
     let client = |path: &str| {
         let mut wrong = Vec::new();
         while !over.load(Ordering::Relaxed) {
-            let outcome = balancer.outcome(&format!("a.test/{path}"));
+            let outcome = balancer.request_outcome(&format!("a.test/{path}"));
             if !["web-1", "web-2"].iter().any(|name| outcome == format!("{name} saw /{path}")) {
                 wrong.push(outcome);
             }
@@ -90,16 +90,16 @@ fn drained_container_that_stops_abruptly_causes_no_client_error() {
         wrong
     });
     assert!(wrong.is_empty(), "{} of {}: {wrong:?}", wrong.len(), usize.into_inner());
-    balancer.until_shared("a.test", &["web-2"]);
+    balancer.wait_until_shared("a.test", &["web-2"]);
 }
 
 #[test]
 fn drain_waits_for_a_running_request() {
-    let Some(docker) = docker() else { return };
-    let plan = Balancer::of(&docker);
+    let Some(docker) = find_docker() else { return };
+    let plan = Balancer::plan(&docker);
     let web = run_aborting_on_stop(&plan, "web").start();
-    let balancer = plan.start().until_started();
-    balancer.until_serves("a.test/x", "web saw /x");
+    let balancer = plan.start().wait_until_started();
+    balancer.wait_until_serves("a.test/x", "web saw /x");
 
     let slow = start_slow_request(&balancer, "a.test/slow?ms=1000");
     // The container is named by the beginning of its id.
@@ -110,16 +110,16 @@ fn drain_waits_for_a_running_request() {
 
 #[test]
 fn drain_waits_for_requests_of_an_old_worker() {
-    let Some(docker) = docker() else { return };
-    let plan = Balancer::of(&docker).ports(&[80, 8080]);
+    let Some(docker) = find_docker() else { return };
+    let plan = Balancer::plan(&docker).ports(&[80, 8080]);
     let web = run_aborting_on_stop(&plan, "web").start();
-    let balancer = plan.start().until_started();
-    balancer.until_serves("a.test/x", "web saw /x");
+    let balancer = plan.start().wait_until_started();
+    balancer.wait_until_serves("a.test/x", "web saw /x");
 
     let slow = start_slow_request(&balancer, "a.test/slow?ms=5000");
     let other = balancer.run("other").label("glue_http_80_bind", "8080");
     let other = other.label("glue_http_ports", "80").start();
-    balancer.until_said(&["reloaded HAProxy"]);
+    balancer.wait_for_log(&["reloaded HAProxy"]);
     check(&balancer, &["drain", &web.name], 0, "is drained");
     web.docker(&["kill"]);
     assert_whole(slow);
@@ -128,20 +128,20 @@ fn drain_waits_for_requests_of_an_old_worker() {
 
 #[test]
 fn drained_container_serves_after_undrain_or_restart() {
-    let Some(docker) = docker() else { return };
-    let plan = Balancer::of(&docker);
+    let Some(docker) = find_docker() else { return };
+    let plan = Balancer::plan(&docker);
     let web = run_aborting_on_stop(&plan, "web").start();
-    let balancer = plan.start().until_started();
-    balancer.until_serves("a.test/x", "web saw /x");
+    let balancer = plan.start().wait_until_started();
+    balancer.wait_until_serves("a.test/x", "web saw /x");
 
     check(&balancer, &["drain", &web.name], 0, "is drained");
-    balancer.serves(&[("a.test/x", "503")]);
+    balancer.assert_serves(&[("a.test/x", "503")]);
     check(&balancer, &["undrain", &web.name], 0, "gets new requests again");
-    balancer.serves(&[("a.test/x", "web saw /x")]);
+    balancer.assert_serves(&[("a.test/x", "web saw /x")]);
 
     check(&balancer, &["drain", &web.name], 0, "is drained");
     web.docker(&["restart", "--time", "0"]);
-    balancer.until_serves("a.test/x", "web saw /x");
+    balancer.wait_until_serves("a.test/x", "web saw /x");
 }
 
 /// Starts a request that is in progress when this returns.
@@ -166,11 +166,11 @@ fn has_one_session(line: &str) -> bool {
 
 #[test]
 fn balancer_applies_changes_during_a_drain() {
-    let Some(docker) = docker() else { return };
-    let plan = Balancer::of(&docker);
+    let Some(docker) = find_docker() else { return };
+    let plan = Balancer::plan(&docker);
     let web = run_aborting_on_stop(&plan, "web").start();
-    let balancer = plan.start().until_started();
-    balancer.until_serves("a.test/x", "web saw /x");
+    let balancer = plan.start().wait_until_started();
+    balancer.wait_until_serves("a.test/x", "web saw /x");
 
     let _slow = start_slow_request(&balancer, "a.test/slow?ms=60000");
     check(
@@ -179,11 +179,11 @@ fn balancer_applies_changes_during_a_drain() {
         1,
         "but 1 request is still in flight after 0s",
     );
-    assert_eq!(balancer.outcome("a.test/x"), "503");
+    assert_eq!(balancer.request_outcome("a.test/x"), "503");
     let mut drain = balancer_command(&balancer, &["drain", &web.name, "--wait", "1m"]);
     let mut drain = drain.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let other = balancer.run("other").label("glue_http_80_host", "b.test").start();
-    balancer.until_serves("b.test/x", "other saw /x");
+    balancer.wait_until_serves("b.test/x", "other saw /x");
     assert!(drain.try_wait().unwrap().is_none(), "it waits");
 
     // A request that its container aborts is no longer in progress.
@@ -195,15 +195,15 @@ fn balancer_applies_changes_during_a_drain() {
 
 #[test]
 fn unknown_container_or_path_is_rejected() {
-    let Some(docker) = docker() else { return };
-    let plan = Balancer::of(&docker);
+    let Some(docker) = find_docker() else { return };
+    let plan = Balancer::plan(&docker);
     let web = run_aborting_on_stop(&plan, "web").start();
     let foreign = docker.run("foreign").label("glue_http_80_host", "f.test").start();
     check(&plan, &["drain", &web.name], 4, "no docker-balancer answers on ");
     check(&plan, &["undrain", &web.name], 4, "control.sock: No such file");
 
-    let mut balancer = plan.start().until_started();
-    balancer.until_serves("a.test/x", "web saw /x");
+    let mut balancer = plan.start().wait_until_started();
+    balancer.wait_until_serves("a.test/x", "web saw /x");
     let socket = control_socket(&balancer);
     let mode = socket.metadata().unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
@@ -239,18 +239,18 @@ fn unknown_container_or_path_is_rejected() {
     assert_eq!(json, expected);
 
     // A killed daemon leaves its socket. Nothing answers there until the next daemon replaces the socket.
-    balancer.end(Signal::SIGKILL);
+    balancer.stop_with(Signal::SIGKILL);
     check(&balancer, &["drain", name], 4, "control.sock: Connection refused");
     balancer.start_again();
     wait_for("the next one drains", || {
         (run_command(&balancer, &["drain", name]).0 == Some(0)).then_some(())
     });
-    balancer.end(Signal::SIGTERM);
+    balancer.stop_with(Signal::SIGTERM);
     assert!(!socket.exists());
 }
 
 /// Sends a request to the control socket and returns the answer.
-fn exchange(plan: &Plan, method: &str, path: &str, body: &str) -> String {
+fn exchange(plan: &BalancerPlan, method: &str, path: &str, body: &str) -> String {
     let mut stream = UnixStream::connect(control_socket(plan)).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     let length = body.len();

@@ -1,6 +1,6 @@
 //! An engine on another machine: its published ports are served, and never ports of this machine instead.
 
-use crate::common::{balancer::Balancer, elsewhere::Elsewhere};
+use crate::common::{balancer::Balancer, elsewhere::RemoteEngine};
 use std::process::Command;
 
 /// Returns the output of a docker-balancer command about a running docker-balancer.
@@ -12,16 +12,16 @@ fn run_command(balancer: &Balancer, words: &[&str]) -> String {
 
 #[test]
 fn remote_engine_defaults_to_published_ports() {
-    let Some(there) = Elsewhere::start() else { return };
-    let plan = Balancer::of(&there.docker());
+    let Some(there) = RemoteEngine::start() else { return };
+    let plan = Balancer::plan(&there.docker());
     let run = |name: &str| plan.run(name).label("glue_http_80_host", format!("{name}.test"));
     // All containers are on the default bridge, whose addresses are the same on both machines.
     let _web = run("web").option(&["--publish", "8080:80"]).start();
     let at_home = run("home").option(&["--publish", "127.0.0.1:8081:80"]).start();
     let hidden = run("hidden").start();
-    let balancer = plan.start().until_started();
-    balancer.until_said(&["is on another machine", "using published ports"]);
-    balancer.until_all_serve(&[("web.test/x", "web saw /x"), ("home.test/", "404")]);
+    let balancer = plan.start().wait_until_started();
+    balancer.wait_for_log(&["is on another machine", "using published ports"]);
+    balancer.wait_until_all_serve(&[("web.test/x", "web saw /x"), ("home.test/", "404")]);
 
     let problems = run_command(&balancer, &["problems", "--json"]);
     let problems: Vec<serde_json::Value> = serde_json::from_str(&problems).unwrap();
@@ -37,10 +37,10 @@ fn remote_engine_defaults_to_published_ports() {
 
 #[test]
 fn remote_engine_with_address_container_uses_container_addresses() {
-    let Some(there) = Elsewhere::start() else { return };
-    let plan = Balancer::of(&there.docker()).option(&["--address", "container"]);
+    let Some(there) = RemoteEngine::start() else { return };
+    let plan = Balancer::plan(&there.docker()).option(&["--address", "container"]);
     let web = plan.run("web").labels("glue_http_80_host=web.test").start();
-    let balancer = plan.start().until_started();
+    let balancer = plan.start().wait_until_started();
     let own = web.docker(&["inspect", "--format", "{{.NetworkSettings.IPAddress}}"]);
     let status = run_command(&balancer, &["status", "--json"]);
     assert!(status.contains(&format!("{own}:80")), "{status}");

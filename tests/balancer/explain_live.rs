@@ -2,8 +2,8 @@
 
 use crate::common::{
     self, DEADLINE, Docker,
-    balancer::{Balancer, Plan},
-    docker, start, wait_for,
+    balancer::{Balancer, BalancerPlan},
+    find_docker, start_all, wait_for,
 };
 use docker_glue::report::explain::{
     AnsweredBy, ExclusionReason, Explanation, RequestOutcome, ServerState,
@@ -14,24 +14,24 @@ use std::{
     process::{Command, Output},
 };
 
-fn balancer_command(plan: &Plan, words: &[&str]) -> Command {
+fn balancer_command(plan: &BalancerPlan, words: &[&str]) -> Command {
     let mut command = plan.command();
     command.env("DOCKER_GLUE_SETTINGS", "/dev/null").arg("explain").args(words);
     command
 }
 
-fn run_explain(plan: &Plan, words: &[&str]) -> (Option<i32>, String, String) {
+fn run_explain(plan: &BalancerPlan, words: &[&str]) -> (Option<i32>, String, String) {
     let Output { status, stdout, stderr } = balancer_command(plan, words).output().unwrap();
     (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
 }
 
-fn explain_json(plan: &Plan, url: &str) -> Explanation {
+fn explain_json(plan: &BalancerPlan, url: &str) -> Explanation {
     let (_, text, error) = run_explain(plan, &[url, "--format", "json"]);
     serde_json::from_str(&text).unwrap_or_else(|e| panic!("{url}: {e}: {text}{error}"))
 }
 
 /// Checks the exit status, and that the output contains all of these texts.
-fn check(plan: &Plan, words: &[&str], code: i32, parts: &[&str]) {
+fn check(plan: &BalancerPlan, words: &[&str], code: i32, parts: &[&str]) {
     let (ended, text, error) = run_explain(plan, words);
     let all = text + &error;
     assert!(ended == Some(code), "{words:?}: {ended:?} {all}");
@@ -41,9 +41,9 @@ fn check(plan: &Plan, words: &[&str], code: i32, parts: &[&str]) {
 }
 
 /// Starts two containers that share a route, a paused one, one with a wildcard host, and one whose label is invalid.
-fn start_containers(plan: &Plan) -> common::Fleet {
+fn start_containers(plan: &BalancerPlan) -> common::Fleet {
     let api = "glue_http_80_host=a.test glue_http_80_prefix=/api glue_http_80_strip_prefix=yes";
-    start(vec![
+    start_all(vec![
         plan.run("web-1").labels(api),
         plan.run("web-2").labels(api).label("glue_http_80_weight", 50),
         plan.run("paused").labels(api),
@@ -54,12 +54,12 @@ fn start_containers(plan: &Plan) -> common::Fleet {
 
 #[test]
 fn explain_asks_the_running_daemon() {
-    let Some(docker) = docker() else { return };
-    let plan = Balancer::of(&docker).ports(&[80, 8080]);
+    let Some(docker) = find_docker() else { return };
+    let plan = Balancer::plan(&docker).ports(&[80, 8080]);
     let fleet = start_containers(&plan);
     fleet[2].docker(&["pause"]);
-    let mut balancer = plan.start().until_started();
-    balancer.until_shared("a.test/api/x", &["web-1", "web-2"]);
+    let mut balancer = plan.start().wait_until_started();
+    balancer.wait_until_shared("a.test/api/x", &["web-1", "web-2"]);
 
     let url = "http://A.test.:80/api/x?q=1";
     let names: Vec<_> = fleet.iter().map(|container| container.name.as_str()).collect();
@@ -99,7 +99,7 @@ fn explain_asks_the_running_daemon() {
         .map(|container| (container.container.as_str(), container.why))
         .collect();
     assert_eq!(absent, [(names[2], ExclusionReason::Paused), (names[4], ExclusionReason::Label)]);
-    balancer.serves(&[("A.test./other", "rest saw /other")]);
+    balancer.assert_serves(&[("A.test./other", "rest saw /other")]);
     assert_eq!(explain_json(&balancer, "http://A.test./other").route.unwrap().route, "*.test:80/");
 
     check(&balancer, &["http://a.b.test/"], 1, &["404", "exactly one label"]);
@@ -120,13 +120,13 @@ fn explain_asks_the_running_daemon() {
             && container.container == names[0])
     );
     for name in &names[..3] {
-        docker.cli(&["rm", "--force", name]);
+        docker.run_docker(&["rm", "--force", name]);
     }
-    balancer.until_serves("a.test/api/x", "503");
+    balancer.wait_until_serves("a.test/api/x", "503");
     check(&balancer, &[url], 1, &["503", "for another"]);
 
     check_socket_requests(&balancer);
-    balancer.end(nix::sys::signal::Signal::SIGTERM);
+    balancer.stop_with(nix::sys::signal::Signal::SIGTERM);
     check(
         &balancer,
         &["http://x.test/"],
@@ -136,7 +136,7 @@ fn explain_asks_the_running_daemon() {
 }
 
 /// Requests that programs send to the control socket.
-fn check_socket_requests(plan: &Plan) {
+fn check_socket_requests(plan: &BalancerPlan) {
     for (method, path, status, part) in [
         ("GET", "/explain?url=http%3A%2F%2Fx.test%2F&method=PUT", 200, "\"method\":\"PUT\""),
         ("GET", "/explain?url=http://x.test/", 200, "\"outcome\":\"served\""),
@@ -151,7 +151,7 @@ fn check_socket_requests(plan: &Plan) {
     }
 }
 
-fn exchange(plan: &Plan, method: &str, path: &str) -> String {
+fn exchange(plan: &BalancerPlan, method: &str, path: &str) -> String {
     let mut stream = UnixStream::connect(plan.runtime().join("control.sock")).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     let head = format!("{method} {path} HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n");
@@ -163,8 +163,8 @@ fn exchange(plan: &Plan, method: &str, path: &str) -> String {
 
 #[test]
 fn explain_without_daemon_asks_docker_and_changes_nothing() {
-    let Some(docker) = docker() else { return };
-    let plan = Balancer::of(&docker);
+    let Some(docker) = find_docker() else { return };
+    let plan = Balancer::plan(&docker);
     let fleet = start_containers(&plan);
     fleet[2].docker(&["pause"]);
     let url = "http://a.test/api/x";
@@ -209,20 +209,20 @@ fn explain_without_daemon_asks_docker_and_changes_nothing() {
 /// The running docker-balancer is queried, and then Docker with the state on disk.
 #[test]
 fn containers_newer_than_the_rollback_are_named() {
-    let Some(docker) = docker() else { return };
-    let plan = Balancer::of(&docker);
+    let Some(docker) = find_docker() else { return };
+    let plan = Balancer::plan(&docker);
     let web = plan.run("web").label("glue_http_80_host", "a.test").start();
-    let mut balancer = plan.start().until_started();
-    balancer.until_serves("a.test/", "web saw /");
+    let mut balancer = plan.start().wait_until_started();
+    balancer.wait_until_serves("a.test/", "web saw /");
     let mut rollback = balancer.command();
     let generation = newest_generation(&balancer);
     let late = balancer.run("late").label("glue_http_80_host", "late.test").start();
-    balancer.until_serves("late.test/", "late saw /");
+    balancer.wait_until_serves("late.test/", "late saw /");
     let rolled = rollback.args(["rollback", &generation.to_string()]).output().unwrap();
     assert!(rolled.status.success(), "{rolled:?}");
 
     let text = format!("not served: rollback to generation {generation} is active since ");
-    let report = |plan: &Plan, answered_by: AnsweredBy| {
+    let report = |plan: &BalancerPlan, answered_by: AnsweredBy| {
         check(
             plan,
             &["http://late.test/"],
@@ -237,11 +237,11 @@ fn containers_newer_than_the_rollback_are_named() {
         check(plan, &["http://a.test/"], 0, &["served", &web.name, "is active since"]);
     };
     report(&balancer, AnsweredBy::Daemon);
-    balancer.end(nix::sys::signal::Signal::SIGTERM);
+    balancer.stop_with(nix::sys::signal::Signal::SIGTERM);
     report(&balancer, AnsweredBy::Docker);
 }
 
-fn newest_generation(plan: &Plan) -> u64 {
+fn newest_generation(plan: &BalancerPlan) -> u64 {
     let output = plan.command().args(["history", "--json"]).output().unwrap();
     let all: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
     all.last().unwrap()["generation"].as_u64().unwrap()
@@ -250,11 +250,11 @@ fn newest_generation(plan: &Plan) -> u64 {
 /// The command gets an answer from Docker, but the running docker-balancer has not.
 #[test]
 fn daemon_error_is_shown_before_the_docker_answer() {
-    let Some(docker) = docker() else { return };
-    let deaf = Balancer::of(&Docker::at("unix:///nonexistent/docker.sock")).start();
+    let Some(docker) = find_docker() else { return };
+    let deaf = Balancer::plan(&Docker::at("unix:///nonexistent/docker.sock")).start();
     wait_for("its socket", || deaf.runtime().join("control.sock").exists().then_some(()));
     // The real engine's own options, with the runtime directory of the docker-balancer without Docker.
-    let plan = Balancer::of(&docker);
+    let plan = Balancer::plan(&docker);
     let mut command = balancer_command(&plan, &["http://a.test/"]);
     let words: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
     let own = plan.runtime();
@@ -272,12 +272,12 @@ fn daemon_error_is_shown_before_the_docker_answer() {
 
 #[test]
 fn server_without_listener_is_shown_with_haproxys_state() {
-    let Some(docker) = docker() else { return };
-    let plan = Balancer::of(&docker);
+    let Some(docker) = find_docker() else { return };
+    let plan = Balancer::plan(&docker);
     let labels = "glue_http_80_host=a.test glue_http_81_host=a.test glue_http_81_bind=80";
     let web = plan.run("web").labels(labels).start();
-    let balancer = plan.start().until_started();
-    balancer.until_serves("a.test/x", "web saw /x");
+    let balancer = plan.start().wait_until_started();
+    balancer.wait_until_serves("a.test/x", "web saw /x");
     let explanation = wait_for("HAProxy sees that nobody listens on port 81", || {
         let explanation = explain_json(&balancer, "http://a.test/x");
         explanation
@@ -293,7 +293,7 @@ fn server_without_listener_is_shown_with_haproxys_state() {
 
 #[test]
 fn unreachable_source_and_invalid_url_have_own_exit_codes() {
-    let plan = Balancer::of(&Docker::at("unix:///nonexistent/docker.sock"));
+    let plan = Balancer::plan(&Docker::at("unix:///nonexistent/docker.sock"));
     let url = "http://a.test/";
     check(
         &plan,

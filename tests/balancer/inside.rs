@@ -3,7 +3,7 @@
 
 use crate::common::{
     self, Run,
-    balancer::{self, Balancer, Plan, free_port},
+    balancer::{self, Balancer, BalancerPlan, free_port},
     engine::Engine,
     wait_for,
 };
@@ -17,22 +17,22 @@ use std::{
 };
 
 /// A container that serves `<name>.test`.
-fn run_web(plan: &Plan, name: &str) -> Run {
+fn run_web(plan: &BalancerPlan, name: &str) -> Run {
     plan.run(name).label("glue_http_80_host", format!("{name}.test"))
 }
 
 #[test]
 fn container_is_reached_on_a_shared_network() {
-    let Some(docker) = common::docker_as_root() else { return };
+    let Some(docker) = common::find_docker_as_root() else { return };
     let mut networks = ["a", "b", "c"].map(|name| docker.network(name));
     networks.sort_by(|one, other| one.name.cmp(&other.name));
     // The first network by name belongs to the container `several`, but not to HAProxy.
     let [elsewhere, ours, later] = &networks;
-    let plan = Balancer::of(&docker).inside(&ours.name).option(&["--wait-for-start", "1s"]);
+    let plan = Balancer::plan(&docker).in_container(&ours.name).option(&["--wait-for-start", "1s"]);
     let port = free_port().to_string();
     let host = plan.run("host").option(&["--network", "host"]).env("WHOAMI_PORT", &port);
     let host = host.label(&format!("glue_http_{port}_host"), "host.test");
-    let containers = common::start(vec![
+    let containers = common::start_all(vec![
         run_web(&plan, "one").network(ours),
         run_web(&plan, "several").network(elsewhere),
         run_web(&plan, "lost").network(elsewhere),
@@ -42,8 +42,8 @@ fn container_is_reached_on_a_shared_network() {
     ]);
     let [_, several, lost, ..] = &containers[..] else { panic!("six were started") };
     ours.connect(several);
-    let balancer = plan.start().until_started();
-    balancer.serves(&[
+    let balancer = plan.start().wait_until_started();
+    balancer.assert_serves(&[
         ("one.test/x", "one saw /x"),
         ("several.test/", "several saw /"),
         ("host.test/", "host saw /"),
@@ -53,73 +53,73 @@ fn container_is_reached_on_a_shared_network() {
     ]);
     let at = |url: &str| balancer.get(url).address.unwrap().ip();
     assert_eq!(at("several.test"), several.address(ours));
-    let gateway = balancer.container().place(ours, "Gateway");
+    let gateway = balancer.container().network_field(ours, "Gateway");
     assert_eq!(at("host.test").to_string(), gateway);
     let out = format!(
         "HAProxy cannot reach the container; connect it to HAProxy's network {}",
         ours.name
     );
-    balancer.until_said(&["WARN", "-lost (", &out]);
-    balancer.until_said(&["WARN", "-later (", &out]);
-    balancer.until_said(&["WARN", "-nowhere (", "connect it to a network; it has none"]);
+    balancer.wait_for_log(&["WARN", "-lost (", &out]);
+    balancer.wait_for_log(&["WARN", "-later (", &out]);
+    balancer.wait_for_log(&["WARN", "-nowhere (", "connect it to a network; it has none"]);
 
     ours.connect(lost);
-    balancer.until_serves("lost.test/", "lost saw /");
-    balancer.until_said(&["resolved: ", "-lost (", &out]);
+    balancer.wait_until_serves("lost.test/", "lost saw /");
+    balancer.wait_for_log(&["resolved: ", "-lost (", &out]);
     ours.disconnect(lost);
-    balancer.until_serves("lost.test/", "503");
+    balancer.wait_until_serves("lost.test/", "503");
 
     // HAProxy's own container joins the network of the other containers.
     later.connect(balancer.container());
-    balancer.until_serves("later.test/", "later saw /");
-    balancer.until_said(&["resolved: ", "-later (", &out]);
+    balancer.wait_until_serves("later.test/", "later saw /");
+    balancer.wait_for_log(&["resolved: ", "-later (", &out]);
     let both = format!("one of HAProxy's networks: {}, {}", ours.name, later.name);
-    balancer.until_said(&["WARN", "-lost (", &both]);
+    balancer.wait_for_log(&["WARN", "-lost (", &both]);
     later.disconnect(balancer.container());
-    balancer.until_serves("later.test/", "503");
-    balancer.serves(&[("one.test/", "one saw /"), ("several.test/", "several saw /")]);
+    balancer.wait_until_serves("later.test/", "503");
+    balancer.assert_serves(&[("one.test/", "one saw /"), ("several.test/", "several saw /")]);
 }
 
 #[test]
 fn balancer_on_the_host_network_reaches_host_addresses() {
-    let Some(docker) = common::docker_as_root() else { return };
+    let Some(docker) = common::find_docker_as_root() else { return };
     let net = docker.network("net");
-    let plan = Balancer::of(&docker).inside("host");
+    let plan = Balancer::plan(&docker).in_container("host");
     let _containers =
-        common::start(vec![run_web(&plan, "user").network(&net), run_web(&plan, "default")]);
+        common::start_all(vec![run_web(&plan, "user").network(&net), run_web(&plan, "default")]);
     plan.start()
-        .until_started()
-        .serves(&[("user.test/", "user saw /"), ("default.test/", "default saw /")]);
+        .wait_until_started()
+        .assert_serves(&[("user.test/", "user saw /"), ("default.test/", "default saw /")]);
 }
 
 #[test]
 fn balancer_in_another_containers_network_reaches_its_networks() {
-    let Some(docker) = common::docker_as_root() else { return };
+    let Some(docker) = common::find_docker_as_root() else { return };
     let (net, other) = (docker.network("net"), docker.network("other"));
-    let plan = Balancer::of(&docker);
-    let published = format!("127.0.0.1:{0}:{0}", plan.bound(80));
+    let plan = Balancer::plan(&docker);
+    let published = format!("127.0.0.1:{0}:{0}", plan.bound_port(80));
     let owner = docker.run("owner").network(&net).option(&["--publish", &published]).start();
-    let plan = plan.inside(&format!("container:{}", owner.id));
-    let _containers = common::start(vec![
+    let plan = plan.in_container(&format!("container:{}", owner.id));
+    let _containers = common::start_all(vec![
         run_web(&plan, "near").network(&net),
         run_web(&plan, "far").network(&other),
     ]);
-    let balancer = plan.start().until_started();
-    balancer.serves(&[("near.test/", "near saw /"), ("far.test/", "404")]);
+    let balancer = plan.start().wait_until_started();
+    balancer.assert_serves(&[("near.test/", "near saw /"), ("far.test/", "404")]);
     other.connect(&owner);
-    balancer.until_serves("far.test/", "far saw /");
+    balancer.wait_until_serves("far.test/", "far saw /");
 }
 
 #[test]
 fn docker_stop_waits_for_requests_and_restart_serves_again() {
-    let Some(docker) = common::docker_as_root() else { return };
+    let Some(docker) = common::find_docker_as_root() else { return };
     let net = docker.network("net");
-    let plan = Balancer::of(&docker).inside(&net.name);
+    let plan = Balancer::plan(&docker).in_container(&net.name);
     let _web = run_web(&plan, "web").network(&net).start();
-    let mut balancer = plan.start().until_started();
+    let mut balancer = plan.start().wait_until_started();
     for verb in ["stop", "restart"] {
         // An idle connection would last longer than Docker's stop timeout of 10 s.
-        let mut idle = TcpStream::connect(("127.0.0.1", balancer.bound(80))).unwrap();
+        let mut idle = TcpStream::connect(("127.0.0.1", balancer.bound_port(80))).unwrap();
         idle.write_all(b"GET / HTTP/1.1\r\nHost: web.test\r\n\r\n").unwrap();
         assert_ne!(idle.read(&mut [0; 4096]).unwrap(), 0);
         let request = balancer.request("GET", "web.test/slow?ms=3000");
@@ -132,15 +132,15 @@ fn docker_stop_waits_for_requests_and_restart_serves_again() {
             answer.join().unwrap()
         });
         assert_eq!(answer.to_string(), "web saw /slow?ms=3000", "{verb}");
-        assert!(balancer.ended().success(), "{verb}: {}", balancer.log());
+        assert!(balancer.wait_for_exit().success(), "{verb}: {}", balancer.log());
         balancer.start_again();
-        balancer.until_serves("web.test/", "web saw /");
+        balancer.wait_until_serves("web.test/", "web saw /");
     }
     balancer.container().docker(&["kill"]);
-    assert_eq!(balancer.ended().code(), Some(137));
+    assert_eq!(balancer.wait_for_exit().code(), Some(137));
     balancer.start_again();
-    balancer.until_serves("web.test/", "web saw /");
-    balancer.until_said(&["serves the last good configuration"]);
+    balancer.wait_until_serves("web.test/", "web saw /");
+    balancer.wait_for_log(&["serves the last good configuration"]);
 }
 
 #[test]
@@ -148,20 +148,20 @@ fn balancer_container_survives_a_docker_restart() {
     let Some(mut engine) = Engine::new() else { return };
     engine.start();
     engine.load_image();
-    engine.load(balancer::image());
+    engine.load(balancer::build_balancer_image());
     let docker = engine.docker();
     // Published ports stop working with the engine, hence the host's network.
-    let plan = Balancer::of(&docker).inside("host");
+    let plan = Balancer::plan(&docker).in_container("host");
     let _web = run_web(&plan, "web").start();
-    let mut balancer = plan.start().until_started();
+    let mut balancer = plan.start().wait_until_started();
     engine.stop();
-    balancer.serves(&[("web.test/", "web saw /")]);
+    balancer.assert_serves(&[("web.test/", "web saw /")]);
     // Only `docker start --attach` ends, not the container.
-    balancer.ended();
+    balancer.wait_for_exit();
     engine.start();
     balancer.start_again();
     let _late = run_web(&balancer, "late").start();
-    balancer.until_serves("late.test/", "late saw /");
+    balancer.wait_until_serves("late.test/", "late saw /");
 }
 
 /// Whether a row of `show stat` (Management Guide, section 9.1) is a server with a request in progress.
@@ -172,12 +172,12 @@ fn has_running_request(row: &str) -> bool {
 
 #[test]
 fn balancer_as_pid_1_reaps_zombies() {
-    let Some(docker) = common::docker_as_root() else { return };
+    let Some(docker) = common::find_docker_as_root() else { return };
     let net = docker.network("net");
-    let plan = Balancer::of(&docker).inside(&net.name);
+    let plan = Balancer::plan(&docker).in_container(&net.name);
     let _web = run_web(&plan, "web").network(&net).start();
-    let balancer = plan.start().until_started();
-    balancer.serves(&[("web.test/", "web saw /")]);
+    let balancer = plan.start().wait_until_started();
+    balancer.assert_serves(&[("web.test/", "web saw /")]);
     let first = balancer.container().docker(&["inspect", "--format", "{{.State.Pid}}"]);
     let mut before = 0;
     for _ in 0..3 {
@@ -187,7 +187,7 @@ fn balancer_as_pid_1_reaps_zombies() {
             if child == before || !is_master(child) {
                 return None;
             }
-            balancer.until_serves("web.test/", "web saw /");
+            balancer.wait_until_serves("web.test/", "web saw /");
             // This makes the master's workers children of the first process. The master may already have exited,
             // because workers of the previous one still had its port.
             kill(Pid::from_raw(child), Signal::SIGKILL).is_ok().then_some(child)

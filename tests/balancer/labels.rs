@@ -3,9 +3,9 @@
 
 use crate::common::{
     self, Run,
-    balancer::{Answer, Balancer, Plan, free_port},
+    balancer::{Answer, Balancer, BalancerPlan, free_port},
     engine::Engine,
-    six::Six,
+    six::Ipv6Driver,
     wait_for,
 };
 use nix::sys::signal::Signal;
@@ -18,12 +18,12 @@ type Rows = &'static [(&'static str, &'static str)];
 
 /// Starts these containers, then the balancer, and checks the outcomes of these requests.
 fn check_requests(ports: &[u16], containers: Rows, requests: Rows) {
-    let Some(docker) = common::docker() else { return };
-    let plan = Balancer::of(&docker).ports(ports);
+    let Some(docker) = common::find_docker() else { return };
+    let plan = Balancer::plan(&docker).ports(ports);
     let run =
         |(name, labels): &(&str, &str)| plan.run(name).labels(labels).env("WHOAMI_PORT", "80,3000");
-    let _containers = common::start(containers.iter().map(run).collect());
-    plan.start().until_started().serves(requests);
+    let _containers = common::start_all(containers.iter().map(run).collect());
+    plan.start().wait_until_started().assert_serves(requests);
 }
 
 #[test]
@@ -191,13 +191,13 @@ fn exact_host_wins_over_wildcard_over_any_before_prefix_length() {
 
 #[test]
 fn requests_are_shared_by_weight() {
-    let Some(docker) = common::docker() else { return };
-    let plan = Balancer::of(&docker);
+    let Some(docker) = common::find_docker() else { return };
+    let plan = Balancer::plan(&docker);
     let run = |name: &str, host: &str, weight: &str| {
         let run = plan.run(name).label("glue_http_80_host", host);
         run.label("glue_http_80_weight", weight)
     };
-    let _containers = common::start(vec![
+    let _containers = common::start_all(vec![
         run("four", "shared.test", "100"),
         run("one", "shared.test", "25"),
         run("none", "shared.test", "0"),
@@ -205,22 +205,22 @@ fn requests_are_shared_by_weight() {
         run("more", "heavy.test", "1000"),
         run("drained", "drained.test", "0"),
     ]);
-    let balancer = plan.start().until_started();
+    let balancer = plan.start().wait_until_started();
     for (url, requests, expected) in [
         ("shared.test/", 50, [("four", 40), ("one", 10)]),
         ("heavy.test/", 20, [("most", 10), ("more", 10)]),
     ] {
         let expected: BTreeMap<_, _> =
             expected.map(|(name, count)| (name.to_owned(), count)).into();
-        assert_eq!(balancer.spread(url, requests), expected, "{url}");
+        assert_eq!(balancer.count_answers(url, requests), expected, "{url}");
     }
-    balancer.serves(&[("drained.test/", "503")]);
-    balancer.until_said(&["WARN", "-more (", "glue_http_80_weight=\"1000\"", "256 is used"]);
+    balancer.assert_serves(&[("drained.test/", "503")]);
+    balancer.wait_for_log(&["WARN", "-more (", "glue_http_80_weight=\"1000\"", "256 is used"]);
 }
 
 /// A container that also serves `<name>.direct.test` regardless of its health, so that a request there can change its
 /// behaviour.
-fn run_with_direct_host(plan: &Plan, name: &str) -> Run {
+fn run_with_direct_host(plan: &BalancerPlan, name: &str) -> Run {
     plan.run(name)
         .label("glue_http_80_host.direct", format!("{name}.direct.test"))
         .labels("glue_http_80_check.direct=off glue_http_80_health.direct=ignore")
@@ -233,30 +233,30 @@ fn set_behaviour(balancer: &Balancer, name: &str, what: &str) {
 
 #[test]
 fn server_failing_its_check_gets_no_requests() {
-    let Some(docker) = common::docker() else { return };
-    let plan = Balancer::of(&docker);
+    let Some(docker) = common::find_docker() else { return };
+    let plan = Balancer::plan(&docker);
     let run = |name| {
         run_with_direct_host(&plan, name).labels(
             "glue_http_80_host=path.test glue_http_80_check=/healthz \
              glue_http_80_host.tcp=tcp.test glue_http_80_check.tcp=tcp",
         )
     };
-    let _containers = common::start(vec![run("one"), run("two")]);
-    let balancer = plan.start().until_started();
-    balancer.until_shared("path.test/", &["one", "two"]);
+    let _containers = common::start_all(vec![run("one"), run("two")]);
+    let balancer = plan.start().wait_until_started();
+    balancer.wait_until_shared("path.test/", &["one", "two"]);
     set_behaviour(&balancer, "one", "unhealthy");
-    balancer.until_shared("path.test/", &["two"]);
-    balancer.until_shared("tcp.test/", &["one", "two"]);
+    balancer.wait_until_shared("path.test/", &["two"]);
+    balancer.wait_until_shared("tcp.test/", &["one", "two"]);
     set_behaviour(&balancer, "two", "unhealthy");
-    balancer.until_serves("path.test/", "503");
+    balancer.wait_until_serves("path.test/", "503");
     set_behaviour(&balancer, "one", "healthy");
-    balancer.until_shared("path.test/", &["one"]);
+    balancer.wait_until_shared("path.test/", &["one"]);
 }
 
 #[test]
 fn docker_health_is_obeyed_required_or_ignored() {
-    let Some(docker) = common::docker() else { return };
-    let plan = Balancer::of(&docker).option(&["--wait-for-start", "1s"]);
+    let Some(docker) = common::find_docker() else { return };
+    let plan = Balancer::plan(&docker).option(&["--wait-for-start", "1s"]);
     let run = |name| {
         run_with_direct_host(&plan, name).image("docker-glue-whoami:test-health").labels(
             "glue_http_80_host=obey.test \
@@ -266,35 +266,35 @@ fn docker_health_is_obeyed_required_or_ignored() {
     };
     let starting =
         run("starting").env("WHOAMI_HEALTHY_AFTER", "1h").option(&["--health-start-period", "1h"]);
-    let _containers = common::start(vec![run("one"), run("two"), starting]);
-    let balancer = plan.start().until_started();
+    let _containers = common::start_all(vec![run("one"), run("two"), starting]);
+    let balancer = plan.start().wait_until_started();
 
-    balancer.until_shared("must.test/", &["one", "two"]);
-    balancer.until_shared("obey.test/", &["one", "two"]);
-    balancer.until_shared("any.test/", &["one", "two", "starting"]);
+    balancer.wait_until_shared("must.test/", &["one", "two"]);
+    balancer.wait_until_shared("obey.test/", &["one", "two"]);
+    balancer.wait_until_shared("any.test/", &["one", "two", "starting"]);
     set_behaviour(&balancer, "one", "unhealthy");
-    balancer.until_shared("must.test/", &["two"]);
-    balancer.until_shared("obey.test/", &["two"]);
+    balancer.wait_until_shared("must.test/", &["two"]);
+    balancer.wait_until_shared("obey.test/", &["two"]);
     set_behaviour(&balancer, "two", "unhealthy");
-    balancer.until_shared("obey.test/", &["one", "two", "starting"]);
+    balancer.wait_until_shared("obey.test/", &["one", "two", "starting"]);
     // The last container that was ready continues to serve.
-    balancer.until_shared("must.test/", &["two"]);
-    balancer.until_shared("any.test/", &["one", "two", "starting"]);
+    balancer.wait_until_shared("must.test/", &["two"]);
+    balancer.wait_until_shared("any.test/", &["one", "two", "starting"]);
     set_behaviour(&balancer, "one", "healthy");
-    balancer.until_shared("must.test/", &["one"]);
-    balancer.until_shared("obey.test/", &["one"]);
+    balancer.wait_until_shared("must.test/", &["one"]);
+    balancer.wait_until_shared("obey.test/", &["one"]);
 }
 
 #[test]
 fn response_beyond_timeout_is_504() {
-    let Some(docker) = common::docker() else { return };
-    let plan = Balancer::of(&docker);
+    let Some(docker) = common::find_docker() else { return };
+    let plan = Balancer::plan(&docker);
     let _web = plan
         .run("web")
         .labels("glue_http_80_host=patient.test")
         .labels("glue_http_80_host.hasty=hasty.test glue_http_80_timeout.hasty=300ms")
         .start();
-    plan.start().until_started().serves(&[
+    plan.start().wait_until_started().assert_serves(&[
         ("hasty.test/slow?ms=3600000", "504"),
         ("hasty.test/x", "web saw /x"),
         ("patient.test/slow?ms=600", "web saw /slow?ms=600"),
@@ -303,19 +303,19 @@ fn response_beyond_timeout_is_504() {
 
 #[test]
 fn request_of_a_dying_container_is_retried_if_retry_allows() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let labels = "glue_http_80_host.safe=get.test,head.test,options.test,post.test \
                   glue_http_80_host.all=post-all.test glue_http_80_retry.all=all \
                   glue_http_80_host.off=get-off.test glue_http_80_retry.off=off";
-    let plan = Balancer::of(&docker);
+    let plan = Balancer::plan(&docker);
     // One container answers at once, the other holds its requests until it is killed.
     let calm = plan.run("calm").labels(labels);
     let mute = plan.run("mute").labels(labels).env("WHOAMI_DELAY", "1h");
     // A third container does not listen, and its check is off.
     let never = "glue_http_80_host.never=never.test glue_http_80_check.never=off";
     let closed = plan.run("closed").labels(never).env("WHOAMI_PORT", "81");
-    let containers = common::start(vec![calm.labels(never), mute, closed]);
-    let balancer = plan.start().until_started();
+    let containers = common::start_all(vec![calm.labels(never), mute, closed]);
+    let balancer = plan.start().wait_until_started();
     for _ in 0..4 {
         assert_eq!(balancer.request("POST", "never.test").send().unwrap().name, "calm");
     }
@@ -353,14 +353,14 @@ fn count_held_requests(balancer: &Balancer, name: &str) -> usize {
 
 #[test]
 fn request_waits_until_the_only_container_listens() {
-    let Some(docker) = common::docker() else { return };
-    let plan = Balancer::of(&docker);
+    let Some(docker) = common::find_docker() else { return };
+    let plan = Balancer::plan(&docker);
     let _other = plan.run("other").label("glue_http_80_host", "other.test").start();
-    let balancer = plan.start().until_started();
+    let balancer = plan.start().wait_until_started();
     let late = balancer.run("late").env("WHOAMI_LISTEN_AFTER", "2s");
     let _late = late.label("glue_http_80_host", "late.test").start();
     let first = wait_for("the route is known", || {
-        Some(balancer.outcome("late.test/")).filter(|outcome| outcome != "404")
+        Some(balancer.request_outcome("late.test/")).filter(|outcome| outcome != "404")
     });
     assert_eq!(first, "late saw /");
 }
@@ -368,14 +368,14 @@ fn request_waits_until_the_only_container_listens() {
 /// An old worker does not check servers, so it would never detect that a container is ready again.
 #[test]
 fn request_that_waits_during_a_reload_is_answered_after_it() {
-    let Some(docker) = common::docker() else { return };
-    let plan = Balancer::of(&docker).ports(&[80, 8080]).option(&["--wait-for-start", "1m"]);
+    let Some(docker) = common::find_docker() else { return };
+    let plan = Balancer::plan(&docker).ports(&[80, 8080]).option(&["--wait-for-start", "1m"]);
     let web = plan.run("web").label("glue_http_80_host", "web.test").start();
-    let balancer = plan.start().until_started();
-    balancer.serves(&[("web.test/", "web saw /")]);
+    let balancer = plan.start().wait_until_started();
+    balancer.assert_serves(&[("web.test/", "web saw /")]);
     web.docker(&["stop", "--time", "0"]);
     std::thread::scope(|scope| {
-        let answer = scope.spawn(|| balancer.outcome("web.test/"));
+        let answer = scope.spawn(|| balancer.request_outcome("web.test/"));
         wait_for("the request waits", || {
             let stat = balancer.ask_haproxy("show stat");
             let rows = stat.lines().map(|line| line.split(',').collect::<Vec<_>>());
@@ -384,7 +384,7 @@ fn request_that_waits_during_a_reload_is_answered_after_it() {
         });
         let public = "glue_http_80_host=other.test glue_http_80_bind=8080";
         let _other = balancer.run("other").labels(public).start();
-        balancer.until_serves("other.test:8080/", "other saw /");
+        balancer.wait_until_serves("other.test:8080/", "other saw /");
         web.docker(&["start"]);
         assert_eq!(answer.join().unwrap(), "web saw /");
     });
@@ -392,8 +392,8 @@ fn request_that_waits_during_a_reload_is_answered_after_it() {
 
 #[test]
 fn only_running_labelled_containers_are_served() {
-    let Some(docker) = common::docker() else { return };
-    let plan = Balancer::of(&docker).option(&["--wait-for-start", "1s"]);
+    let Some(docker) = common::find_docker() else { return };
+    let plan = Balancer::plan(&docker).option(&["--wait-for-start", "1s"]);
     let host = |run: Run, host: &str| run.label("glue_http_80_host", host);
     // A request may reach the container just before HAProxy gets its pause.
     let web = host(plan.run("web"), "web.test").label("glue_http_80_timeout", "1s").start();
@@ -402,8 +402,8 @@ fn only_running_labelled_containers_are_served() {
     let _oneoff = oneoff.label("com.docker.compose.oneoff", "True").start();
     let _created = host(plan.run("created"), "created.test").create();
     let _stranger = host(docker.run("stranger"), "stranger.test").start();
-    let balancer = plan.start().until_started();
-    balancer.serves(&[
+    let balancer = plan.start().wait_until_started();
+    balancer.assert_serves(&[
         ("web.test/", "web saw /"),
         ("deaf.test/", "deaf saw /"),
         ("oneoff.test/", "404"),
@@ -419,27 +419,27 @@ fn only_running_labelled_containers_are_served() {
         ("restart", "web saw /"),
     ] {
         web.docker(&[verb]);
-        balancer.until_serves("web.test/", outcome);
+        balancer.wait_until_serves("web.test/", outcome);
     }
     // The container got its stop signal. It serves only until another container does, although it still answers.
     deaf.docker(&["kill", "--signal", "TERM"]);
     let _heir = host(balancer.run("heir"), "deaf.test").start();
-    balancer.until_shared("deaf.test/", &["heir"]);
+    balancer.wait_until_shared("deaf.test/", &["heir"]);
     assert_eq!(deaf.docker(&["inspect", "--format", "{{.State.Running}}"]), "true");
 }
 
 #[test]
 fn route_without_containers_answers_503_then_404() {
-    let Some(docker) = common::docker() else { return };
-    let plan = Balancer::of(&docker).option(&["--wait-for-start", "1s"]);
-    let short = Balancer::of(&docker).option(&["--wait-for-start", "1s", "--hold", "1s"]);
+    let Some(docker) = common::find_docker() else { return };
+    let plan = Balancer::plan(&docker).option(&["--wait-for-start", "1s"]);
+    let short = Balancer::plan(&docker).option(&["--wait-for-start", "1s", "--hold", "1s"]);
     for (plan, outcome) in [(plan, "503"), (short, "404")] {
         let _other = plan.run("other").label("glue_http_80_host", "other.test").start();
         let web = plan.run("web").label("glue_http_80_host", "web.test").start();
-        let balancer = plan.start().until_started();
-        balancer.serves(&[("web.test/", "web saw /"), ("other.test/", "other saw /")]);
+        let balancer = plan.start().wait_until_started();
+        balancer.assert_serves(&[("web.test/", "web saw /"), ("other.test/", "other saw /")]);
         drop(web);
-        balancer.until_serves("web.test/", outcome);
+        balancer.wait_until_serves("web.test/", outcome);
         assert_page(&balancer.get("web.test/"));
         assert_page(&balancer.get("nobody.test/"));
     }
@@ -462,36 +462,36 @@ fn assert_page(answer: &Answer) {
 
 #[test]
 fn conflicting_container_waits_for_that_route_only() {
-    let Some(docker) = common::docker() else { return };
-    let plan = Balancer::of(&docker).option(&["--hold", "1s"]);
+    let Some(docker) = common::find_docker() else { return };
+    let plan = Balancer::plan(&docker).option(&["--hold", "1s"]);
     let label = "glue_http_80_host=shared.test glue_http_80_timeout";
     let first = plan.run("first").labels(&format!("{label}=10s")).start();
     let name = first.name.clone();
     let second = plan.run("second").labels(&format!("{label}=20s"));
     let _second = second.label("glue_http_80_host.own", "own.test").start();
     let third = plan.run("third").labels(&format!("{label}=10000ms")).start();
-    let balancer = plan.start().until_started();
-    balancer.serves(&[("own.test/", "second saw /")]);
-    balancer.until_shared("shared.test/", &["first", "third"]);
+    let balancer = plan.start().wait_until_started();
+    balancer.assert_serves(&[("own.test/", "second saw /")]);
+    balancer.wait_until_shared("shared.test/", &["first", "third"]);
     let parts = ["shared.test:80/", &name, "-second (", "timeout", "waits until"];
-    balancer.until_said(&[&["WARN"][..], &parts].concat());
+    balancer.wait_for_log(&[&["WARN"][..], &parts].concat());
     drop((first, third));
-    balancer.until_said(&[
+    balancer.wait_for_log(&[
         "shared.test:80/ was last served by container",
         "-second (",
         "reserved for it",
     ]);
-    balancer.until_shared("shared.test/", &["second"]);
-    balancer.until_said(&[&["resolved: "][..], &parts].concat());
+    balancer.wait_until_shared("shared.test/", &["second"]);
+    balancer.wait_for_log(&[&["resolved: "][..], &parts].concat());
 }
 
 #[test]
 fn label_limits_and_environment_labels_select_routes() {
-    let Some(docker) = common::docker() else { return };
-    let plan = Balancer::of(&docker).ports(&[80, 8080]);
+    let Some(docker) = common::find_docker() else { return };
+    let plan = Balancer::plan(&docker).ports(&[80, 8080]);
     let plan = plan.option(&["--allow-hosts", "*.ok.test", "--allow-hosts", "also.test"]);
     let plan = plan.option(&["--allow-ports", "80", "--include-env"]);
-    let _containers = common::start(vec![
+    let _containers = common::start_all(vec![
         plan.run("env").env("glue_http_80_host", "env.ok.test"),
         plan.run("both")
             .env("glue_http_80_host", "env2.ok.test")
@@ -501,8 +501,8 @@ fn label_limits_and_environment_labels_select_routes() {
         plan.run("out").labels("glue_http_80_host=out.ok.test glue_http_80_bind=8080"),
         plan.run("any").labels("glue_http_80_prefix=any"),
     ]);
-    let balancer = plan.start().until_started();
-    balancer.serves(&[
+    let balancer = plan.start().wait_until_started();
+    balancer.assert_serves(&[
         ("env.ok.test/", "env saw /"),
         ("env2.ok.test/", "404"),
         ("label.ok.test/", "both saw /"),
@@ -514,10 +514,10 @@ fn label_limits_and_environment_labels_select_routes() {
         ("out.ok.test/", "404"),
         ("x.ok.test/any", "404"),
     ]);
-    assert!(TcpStream::connect(("127.0.0.1", balancer.bound(8080))).is_err());
-    balancer.until_said(&["WARN", "-hosts (", "\"bad.test\"", "--allow-hosts"]);
-    balancer.until_said(&["WARN", "-ports (", "8080", "--allow-ports"]);
-    balancer.until_said(&["WARN", "-out (", "no value of the label is valid"]);
+    assert!(TcpStream::connect(("127.0.0.1", balancer.bound_port(8080))).is_err());
+    balancer.wait_for_log(&["WARN", "-hosts (", "\"bad.test\"", "--allow-hosts"]);
+    balancer.wait_for_log(&["WARN", "-ports (", "8080", "--allow-ports"]);
+    balancer.wait_for_log(&["WARN", "-out (", "no value of the label is valid"]);
 }
 
 #[test]
@@ -526,21 +526,21 @@ fn ipv6_only_container_is_served() {
     engine.start();
     engine.load_image();
     let docker = engine.docker();
-    let driver = Six::start();
+    let driver = Ipv6Driver::start();
     let net = driver.network(&docker);
-    let plan = Balancer::of(&docker);
+    let plan = Balancer::plan(&docker);
     let other = plan.run("other").label("glue_http_80_host", "other.test").start();
-    let mut balancer = plan.start().until_started();
+    let mut balancer = plan.start().wait_until_started();
     let six = balancer.run("six").label("glue_http_80_host", "six.test").network(&net);
     let six = six.label("glue_network", &net.name).start();
-    assert_eq!(six.place(&net, "IPAddress"), "");
+    assert_eq!(six.network_field(&net, "IPAddress"), "");
     // HAProxy gets the address first over the runtime API, then from its file.
     for how in ["updated HAProxy over the runtime API", "serves the last good configuration"] {
-        balancer.until_serves("six.test/x", "six saw /x");
+        balancer.wait_until_serves("six.test/x", "six saw /x");
         let at = SocketAddr::new(driver.address().into(), 80);
         assert_eq!(balancer.get("six.test").address, Some(at));
-        balancer.until_said(&[how]);
-        balancer.end(Signal::SIGTERM);
+        balancer.wait_for_log(&[how]);
+        balancer.stop_with(Signal::SIGTERM);
         balancer.start_again();
     }
     assert!(!balancer.log().contains("reload"), "{}", balancer.log());
@@ -549,13 +549,13 @@ fn ipv6_only_container_is_served() {
 
 #[test]
 fn container_is_reached_on_its_named_network() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let mut networks = [docker.network("a"), docker.network("b")];
     networks.sort_by(|one, other| one.name.cmp(&other.name));
     let [first, second] = &networks;
     let options = [vec![], vec!["--network", &second.name]];
     for (options, unsaid_on) in options.into_iter().zip([first, second]) {
-        let plan = Balancer::of(&docker).option(&options);
+        let plan = Balancer::plan(&docker).option(&options);
         let run = |name: &str, network: Option<&String>| {
             let run = plan.run(name).label("glue_http_80_host", format!("{name}.test"));
             network
@@ -563,7 +563,7 @@ fn container_is_reached_on_its_named_network() {
                 .fold(run, |run, text| run.label("glue_network", text))
                 .network(second)
         };
-        let containers = common::start(vec![
+        let containers = common::start_all(vec![
             run("unsaid", None),
             run("one", Some(&first.name)),
             run("two", Some(&second.name)),
@@ -575,7 +575,7 @@ fn container_is_reached_on_its_named_network() {
             }
         });
         let [unsaid, one, two, _] = &containers[..] else { panic!("four were started") };
-        let balancer = plan.start().until_started();
+        let balancer = plan.start().wait_until_started();
         for (url, address) in [
             ("unsaid.test", unsaid.address(unsaid_on)),
             ("one.test", one.address(first)),
@@ -583,15 +583,15 @@ fn container_is_reached_on_its_named_network() {
         ] {
             assert_eq!(balancer.get(url).address.unwrap().ip(), address, "{url}");
         }
-        balancer.serves(&[("lost.test", "404")]);
-        balancer.until_said(&["WARN", "-lost (", "\"nowhere\"", &first.name, &second.name]);
+        balancer.assert_serves(&[("lost.test", "404")]);
+        balancer.wait_for_log(&["WARN", "-lost (", "\"nowhere\"", &first.name, &second.name]);
     }
 }
 
 #[test]
 fn container_on_a_shared_or_host_network_is_reached() {
-    let Some(docker) = common::docker() else { return };
-    let plan = Balancer::of(&docker);
+    let Some(docker) = common::find_docker() else { return };
+    let plan = Balancer::plan(&docker);
     let port = free_port().to_string();
     let host = plan.run("host").option(&["--network", "host"]).env("WHOAMI_PORT", &port);
     let host = host.label(&format!("glue_http_{port}_host"), "host.test");
@@ -603,25 +603,25 @@ fn container_on_a_shared_or_host_network_is_reached() {
     let _guest = guest.labels("glue_http_81_host=guest.test glue_http_81_bind=80").start();
     let none = plan.run("none").option(&["--network", "none"]);
     let _none = none.label("glue_http_80_host", "none.test").start();
-    let balancer = plan.start().until_started();
-    balancer.serves(&[
+    let balancer = plan.start().wait_until_started();
+    balancer.assert_serves(&[
         ("host.test/", "host saw /"),
         ("guest.test/", "guest saw /"),
         ("none.test/", "404"),
     ]);
-    balancer.until_said(&["WARN", "-none (", "HAProxy cannot reach the container"]);
+    balancer.wait_for_log(&["WARN", "-none (", "HAProxy cannot reach the container"]);
 }
 
 #[test]
 fn address_published_uses_published_ports_only() {
-    let Some(docker) = common::docker() else { return };
-    let plan = Balancer::of(&docker).option(&["--address", "published"]);
+    let Some(docker) = common::find_docker() else { return };
+    let plan = Balancer::plan(&docker).option(&["--address", "published"]);
     let labels = |name: &str| plan.run(name).label("glue_http_80_host", format!("{name}.test"));
     let published = labels("published").option(&["--publish", "127.0.0.1::80"]).start();
     let _private = labels("private").start();
-    let balancer = plan.start().until_started();
-    balancer.serves(&[("published.test/", "published saw /"), ("private.test/", "404")]);
-    balancer.until_said(&["WARN", "-private (", "publish its port 80"]);
+    let balancer = plan.start().wait_until_started();
+    balancer.assert_serves(&[("published.test/", "published saw /"), ("private.test/", "404")]);
+    balancer.wait_for_log(&["WARN", "-private (", "publish its port 80"]);
     let text = published.docker(&["port"]);
     let text = text.split_whitespace().last().unwrap().replace(':', " ");
     assert!(balancer.ask_haproxy("show servers conn").contains(&text), "{text}");
@@ -629,14 +629,14 @@ fn address_published_uses_published_ports_only() {
 
 #[test]
 fn forwarded_headers_name_the_client() {
-    let Some(docker) = common::docker() else { return };
-    let trusting = Balancer::of(&docker).option(&["--trusted-proxies", "127.0.0.1/32"]);
+    let Some(docker) = common::find_docker() else { return };
+    let trusting = Balancer::plan(&docker).option(&["--trusted-proxies", "127.0.0.1/32"]);
     for (plan, claimed) in [
-        (Balancer::of(&docker), ["127.0.0.1", "http", "a.test", "BOUND"]),
+        (Balancer::plan(&docker), ["127.0.0.1", "http", "a.test", "BOUND"]),
         (trusting, ["192.0.2.7, 127.0.0.1", "https", "shop.test", "443"]),
     ] {
         let _web = plan.run("web").label("glue_http_80_host", "a.test").start();
-        let balancer = plan.start().until_started();
+        let balancer = plan.start().wait_until_started();
         let names = ["For", "Proto", "Host", "Port"].map(|name| format!("X-Forwarded-{name}"));
         let plain = balancer.request("GET", "a.test");
         let claims = ["192.0.2.7", "https", "shop.test", "443"];
@@ -647,7 +647,7 @@ fn forwarded_headers_name_the_client() {
             [(plain, ["127.0.0.1", "http", "a.test", "BOUND"]), (claiming, claimed)]
         {
             // X-Forwarded-Port is the port that the client used, which --map-port binds.
-            let bound = balancer.bound(80).to_string();
+            let bound = balancer.bound_port(80).to_string();
             let expected = expected.map(|word| if word == "BOUND" { bound.as_str() } else { word });
             let seen = request.send().unwrap().seen;
             let seen: Vec<_> = names.iter().map(|name| seen.get(name).unwrap()).collect();
@@ -658,12 +658,12 @@ fn forwarded_headers_name_the_client() {
 
 #[test]
 fn websocket_is_proxied_and_request_logged_with_its_route() {
-    let Some(docker) = common::docker() else { return };
-    let plan = Balancer::of(&docker).option(&["--access-log", "stdout"]);
+    let Some(docker) = common::find_docker() else { return };
+    let plan = Balancer::plan(&docker).option(&["--access-log", "stdout"]);
     let _web = plan.run("web").label("glue_http_80_host", "a.test").start();
-    let balancer = plan.start().until_started();
+    let balancer = plan.start().wait_until_started();
 
-    let stream = TcpStream::connect(("127.0.0.1", balancer.bound(80))).unwrap();
+    let stream = TcpStream::connect(("127.0.0.1", balancer.bound_port(80))).unwrap();
     stream.set_read_timeout(Some(common::DEADLINE)).unwrap();
     let (mut socket, _) = tungstenite::client("ws://a.test/ws", stream).unwrap();
     assert_eq!(socket.read().unwrap().to_text().unwrap(), "name: web");
@@ -684,8 +684,8 @@ fn websocket_is_proxied_and_request_logged_with_its_route() {
 
 #[test]
 fn label_problems_are_logged_once_and_again_when_resolved() {
-    let Some(docker) = common::docker() else { return };
-    let plan = Balancer::of(&docker);
+    let Some(docker) = common::find_docker() else { return };
+    let plan = Balancer::plan(&docker);
     let clumsy = [
         ("glue_http_80_host", "ok.test,http://a.test,b.test/x,c.test:80", "is a URL"),
         ("glue_http_80_stripprefix", "1", "did you mean glue_http_80_strip_prefix?"),
@@ -704,8 +704,8 @@ fn label_problems_are_logged_once_and_again_when_resolved() {
     ];
     let run = clumsy.iter().fold(plan.run("clumsy"), |run, (key, value, _)| run.label(key, value));
     let container = run.start();
-    let balancer = plan.start().until_started();
-    balancer.serves(&[
+    let balancer = plan.start().wait_until_started();
+    balancer.assert_serves(&[
         ("ok.test/", "clumsy saw /"),
         ("a.test/", "404"),
         ("b.test/x", "404"),
@@ -713,7 +713,7 @@ fn label_problems_are_logged_once_and_again_when_resolved() {
     ]);
     // Another pass does not repeat the log.
     let _other = balancer.run("other").label("glue_http_80_host", "other.test").start();
-    balancer.until_serves("other.test/", "other saw /");
+    balancer.wait_until_serves("other.test/", "other saw /");
     let report = |beginning: &str, key: &str, reason: &str| {
         let log = balancer.log();
         let has = |line: &&str| {
@@ -727,7 +727,7 @@ fn label_problems_are_logged_once_and_again_when_resolved() {
     }
     drop(container);
     for (key, _, reason) in clumsy {
-        balancer.until_said(&["resolved: ", key, reason]);
+        balancer.wait_for_log(&["resolved: ", key, reason]);
         assert_eq!(report("resolved: ", key, reason), 1, "{key}");
     }
 }
@@ -743,16 +743,16 @@ fn server_columns(balancer: &Balancer, backend: &str) -> Vec<[String; 2]> {
 
 #[test]
 fn requests_beyond_maxconn_wait_and_changed_maxconn_takes_no_reload() {
-    let Some(docker) = common::docker() else { return };
-    let plan = Balancer::of(&docker);
+    let Some(docker) = common::find_docker() else { return };
+    let plan = Balancer::plan(&docker);
     let run = |name: &str, maxconn: &str| {
         let run = plan.run(name).label("glue_http_80_host", "slow.test");
         run.label("glue_http_80_maxconn", maxconn)
     };
     let (first, second) = (run("first", "1"), run("second", "3"));
     let first = first.start();
-    let balancer = plan.start().until_started();
-    balancer.until_serves("slow.test/x", "first saw /x");
+    let balancer = plan.start().wait_until_started();
+    balancer.wait_until_serves("slow.test/x", "first saw /x");
     std::thread::scope(|scope| {
         let get = || balancer.get("slow.test/slow?ms=300").status;
         let requests: Vec<_> = (0..4).map(|_| scope.spawn(get)).collect();
@@ -765,7 +765,7 @@ fn requests_beyond_maxconn_wait_and_changed_maxconn_takes_no_reload() {
     let worker = balancer.ask_haproxy("show info");
     drop(first);
     let _second = second.start();
-    balancer.until_serves("slow.test/x", "second saw /x");
+    balancer.wait_until_serves("slow.test/x", "second saw /x");
     wait_for("the new limit, and no other server", || {
         (server_columns(&balancer, "slow.test:80") == [["1", "3"]]).then_some(())
     });
@@ -782,15 +782,15 @@ fn count_queued(balancer: &Balancer, backend: &str) -> u32 {
 
 #[test]
 fn queued_requests_are_served_by_next_container() {
-    let Some(docker) = common::docker() else { return };
-    let plan = Balancer::of(&docker);
+    let Some(docker) = common::find_docker() else { return };
+    let plan = Balancer::plan(&docker);
     let run = |name: &str| {
         let run = plan.run(name).label("glue_http_80_host", "slow.test");
         run.label("glue_http_80_maxconn", "1")
     };
     let (first, second) = (run("first").start(), run("second"));
-    let balancer = plan.start().until_started();
-    balancer.until_serves("slow.test/x", "first saw /x");
+    let balancer = plan.start().wait_until_started();
+    balancer.wait_until_serves("slow.test/x", "first saw /x");
     std::thread::scope(|scope| {
         let get = || balancer.get("slow.test/slow?ms=500").status;
         let requests: Vec<_> = (0..4).map(|_| scope.spawn(get)).collect();
@@ -802,6 +802,6 @@ fn queued_requests_are_served_by_next_container() {
         for request in requests {
             assert_eq!(request.join().unwrap(), 200);
         }
-        balancer.serves(&[("slow.test/x", "second saw /x")]);
+        balancer.assert_serves(&[("slow.test/x", "second saw /x")]);
     });
 }

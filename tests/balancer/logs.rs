@@ -1,30 +1,30 @@
 //! The log of a deployment, as text and as JSON: `tests/balancer/snapshots/balancer__logs__*.snap`.
 
-use crate::common::{Docker, balancer::Balancer, docker};
+use crate::common::{Docker, balancer::Balancer, find_docker};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
 /// Returns the log while a container with an invalid label is started, paused and unpaused.
 fn log_of_deployment(docker: &Docker, format: &str) -> String {
-    let plan = Balancer::of(docker).option(&["--access-log", "off", "--log-format", format]);
+    let plan = Balancer::plan(docker).option(&["--access-log", "off", "--log-format", format]);
     let web = plan.run("web").labels("glue_http_80_host=web.test glue_http_80_weight=heavy");
     let mut balancer = plan.start();
-    balancer.until_said(&["started HAProxy"]);
+    balancer.wait_for_log(&["started HAProxy"]);
     let web = web.start();
-    balancer.until_serves("web.test/x", "web saw /x");
-    balancer.until_said(&["reloaded HAProxy"]);
+    balancer.wait_until_serves("web.test/x", "web saw /x");
+    balancer.wait_for_log(&["reloaded HAProxy"]);
     web.docker(&["pause"]);
-    balancer.until_said(&["updated HAProxy over the runtime API", "pause "]);
+    balancer.wait_for_log(&["updated HAProxy over the runtime API", "pause "]);
     web.docker(&["unpause"]);
-    balancer.until_said(&["updated HAProxy over the runtime API", "unpause "]);
-    balancer.end(Signal::SIGTERM);
+    balancer.wait_for_log(&["updated HAProxy over the runtime API", "unpause "]);
+    balancer.stop_with(Signal::SIGTERM);
     let log = balancer.log();
     log.replace(&web.name, "web").replace(&web.id[..12], "0123456789ab")
 }
 
 #[test]
 fn deployment_log_text_matches_snapshot() {
-    let Some(docker) = docker() else { return };
+    let Some(docker) = find_docker() else { return };
     let log = log_of_deployment(&docker, "text");
     let line = |line: &str| {
         let (_, remaining) = line.split_once("Z ").unwrap();
@@ -40,7 +40,7 @@ fn deployment_log_text_matches_snapshot() {
 
 #[test]
 fn deployment_log_json_matches_snapshot() {
-    let Some(docker) = docker() else { return };
+    let Some(docker) = find_docker() else { return };
     let log = log_of_deployment(&docker, "json");
     let lines: Vec<_> = log.lines().map(|line| redact_fields(line).to_string()).collect();
     insta::assert_snapshot!("json", lines.join("\n"));
@@ -60,32 +60,33 @@ fn redact_fields(line: &str) -> Value {
 
 #[test]
 fn stalled_log_reader_loses_log_lines_only() {
-    let Some(docker) = docker() else { return };
-    let plan = Balancer::of(&docker).option(&["--access-log", "off", "-vv"]).deaf();
+    let Some(docker) = find_docker() else { return };
+    let plan =
+        Balancer::plan(&docker).option(&["--access-log", "off", "-vv"]).without_reading_log();
     let mut balancer = plan.start();
     let web = |name: &str| balancer.run(name).label("glue_http_80_host", format!("{name}.test"));
     // The log lines about each container exceed the pipe's buffer.
     let labels: Vec<_> = (0..200).map(|number| format!("glue_junk_{number}=x")).collect();
     let labels = labels.join(" ");
     let _first = web("first").labels(&labels).start();
-    balancer.until_serves("first.test/x", "first saw /x");
+    balancer.wait_until_serves("first.test/x", "first saw /x");
     let _second = web("second").labels(&labels).start();
-    balancer.until_serves("second.test/x", "second saw /x");
+    balancer.wait_until_serves("second.test/x", "second saw /x");
     let mut status = std::process::Command::new(env!("CARGO_BIN_EXE_docker-balancer"));
     let status = status.args(["status", "--runtime-dir"]).arg(balancer.runtime()).output().unwrap();
     assert!(status.status.success(), "{status:?}");
-    balancer.end(Signal::SIGTERM);
+    balancer.stop_with(Signal::SIGTERM);
 }
 
 #[test]
 fn secrets_are_not_logged_at_any_level() {
-    let Some(docker) = docker() else { return };
-    let plan = Balancer::of(&docker).option(&["-vv", "--log-format", "json"]);
+    let Some(docker) = find_docker() else { return };
+    let plan = Balancer::plan(&docker).option(&["-vv", "--log-format", "json"]);
     let web = plan.run("web").label("glue_http_80_host", "web.test").env("PASSWORD", "open-sesame");
     let web = web.label("com.example.token", "s3cr3t-token").start();
-    let mut balancer = plan.start().until_started();
-    balancer.until_serves("web.test/x", "web saw /x");
-    balancer.end(Signal::SIGTERM);
+    let mut balancer = plan.start().wait_until_started();
+    balancer.wait_until_serves("web.test/x", "web saw /x");
+    balancer.stop_with(Signal::SIGTERM);
     let log = balancer.log();
     assert!(log.lines().count() > 10, "{log}");
     for secret in ["open-sesame", "s3cr3t-token"] {

@@ -5,10 +5,10 @@
 
 use crate::common::{
     self,
-    balancer::{Balancer, Plan, free_port},
-    docker,
+    balancer::{Balancer, BalancerPlan, free_port},
     engine::Engine,
-    prometheus::{self, Series, check, promtool, scrape, until},
+    find_docker,
+    prometheus::{self, Series, check_metrics, find_promtool, scrape, wait_until},
     wait_for,
 };
 use nix::{
@@ -25,30 +25,30 @@ use std::{
 };
 
 /// Returns a balancer that serves its own metrics on the first port and HAProxy's on the second.
-fn metrics_plan(docker: &common::Docker) -> (Plan, u16, u16) {
+fn metrics_plan(docker: &common::Docker) -> (BalancerPlan, u16, u16) {
     let (own, haproxy) = (free_port(), free_port());
-    let plan = Balancer::of(docker).ports(&[80, 8080]).option(&["--access-log", "off"]);
+    let plan = Balancer::plan(docker).ports(&[80, 8080]).option(&["--access-log", "off"]);
     let plan = plan.option(&["--metrics", &own.to_string()]);
     (plan.option(&["--haproxy-metrics", &format!("127.0.0.1:{haproxy}")]), own, haproxy)
 }
 
-fn run_web(plan: &Plan, name: &str) -> common::Run {
+fn run_web(plan: &BalancerPlan, name: &str) -> common::Run {
     plan.run(name).label("glue_http_80_host", format!("{name}.test"))
 }
 
 #[test]
 fn metrics_under_load_pass_promtool() {
-    let (Some(docker), Some(promtool)) = (docker(), promtool()) else { return };
+    let (Some(docker), Some(promtool)) = (find_docker(), find_promtool()) else { return };
     let (plan, port, haproxy) = metrics_plan(&docker);
     let _web = run_web(&plan, "web").start();
-    let balancer = plan.start().until_started();
-    balancer.until_serves("web.test/x", "web saw /x");
+    let balancer = plan.start().wait_until_started();
+    balancer.wait_until_serves("web.test/x", "web saw /x");
 
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let client = || {
             while !over.load(Ordering::Relaxed) {
-                assert_eq!(balancer.outcome("web.test/x"), "web saw /x");
+                assert_eq!(balancer.request_outcome("web.test/x"), "web saw /x");
             }
         };
         let clients = [scope.spawn(client), scope.spawn(client)];
@@ -56,18 +56,18 @@ fn metrics_under_load_pass_promtool() {
             for round in 0..4 {
                 let name = format!("guest-{round}");
                 let guest = run_web(&balancer, &name).label("glue_http_80_weight", "heavy").start();
-                check(promtool, &scrape(port).unwrap().body);
-                balancer.until_serves(&format!("{name}.test/x"), &format!("{name} saw /x"));
-                check(promtool, &scrape(port).unwrap().body);
+                check_metrics(promtool, &scrape(port).unwrap().body);
+                balancer.wait_until_serves(&format!("{name}.test/x"), &format!("{name} saw /x"));
+                check_metrics(promtool, &scrape(port).unwrap().body);
                 let problems = "docker_glue_problems{kind=\"not_a_weight\"}";
-                until("its problem", port, |series| series.get(problems) >= 1.0);
+                wait_until("its problem", port, |series| series.get(problems) >= 1.0);
                 drop(guest);
-                check(promtool, &scrape(port).unwrap().body);
+                check_metrics(promtool, &scrape(port).unwrap().body);
             }
             // A new public port needs a reload.
             let _other = run_web(&balancer, "other").label("glue_http_80_bind", "8080").start();
-            balancer.until_serves("other.test:8080/x", "other saw /x");
-            check(promtool, &scrape(port).unwrap().body);
+            balancer.wait_until_serves("other.test:8080/x", "other saw /x");
+            check_metrics(promtool, &scrape(port).unwrap().body);
         }));
         over.store(true, Ordering::Relaxed);
         let ended = clients.map(std::thread::ScopedJoinHandle::join);
@@ -77,8 +77,9 @@ fn metrics_under_load_pass_promtool() {
         }
     });
 
-    let report = until("the last container is gone", port, |series| {
-        series.is("docker_glue_containers", 1) && series.is("docker_glue_routes{state=\"held\"}", 5)
+    let report = wait_until("the last container is gone", port, |series| {
+        series.has_count("docker_glue_containers", 1)
+            && series.has_count("docker_glue_routes{state=\"held\"}", 5)
     });
     for (series, at_least) in [
         ("docker_glue_event_to_applied_seconds_count", 9.0),
@@ -104,7 +105,7 @@ fn metrics_under_load_pass_promtool() {
         "docker_glue_runtime_errors_total{kind=\"refused\"}",
         "docker_glue_problems{kind=\"not_a_weight\"}",
     ] {
-        assert!(report.is(series, 0), "{series} is {}", report.get(series));
+        assert!(report.has_count(series, 0), "{series} is {}", report.get(series));
     }
     // Each pass follows an event, and docker-balancer was started in this test, so no delay can exceed 10 s.
     let longest = report.get("docker_glue_event_to_applied_seconds_bucket{le=\"10\"}");
@@ -113,12 +114,12 @@ fn metrics_under_load_pass_promtool() {
     let of_haproxy = scrape(haproxy).unwrap();
     assert_eq!(of_haproxy.status, 200);
     let requests = "haproxy_backend_http_requests_total{proxy=\"web.test:80\"}";
-    assert!(Series::of(&of_haproxy.body).get(requests) >= 1.0);
+    assert!(Series::parse(&of_haproxy.body).get(requests) >= 1.0);
 }
 
 #[test]
 fn list_of_metrics_matches_snapshot() {
-    let Some(docker) = docker() else { return };
+    let Some(docker) = find_docker() else { return };
     let (plan, port, _) = metrics_plan(&docker);
     let balancer = plan.start();
     let answer = wait_for("metrics", || scrape(port).ok());
@@ -137,7 +138,11 @@ fn list_of_metrics_matches_snapshot() {
     for (method, path, status) in
         [("GET", "/", 404), ("POST", "/metrics", 405), ("GET", "/metrics/x", 404)]
     {
-        assert_eq!(prometheus::ask(port, method, path).unwrap().status, status, "{method} {path}");
+        assert_eq!(
+            prometheus::send_request(port, method, path).unwrap().status,
+            status,
+            "{method} {path}"
+        );
     }
 }
 
@@ -158,10 +163,10 @@ fn without_values(text: &str) -> String {
 
 #[test]
 fn no_metrics_port_without_option() {
-    let Some(docker) = docker() else { return };
-    let balancer = Balancer::of(&docker).start();
+    let Some(docker) = find_docker() else { return };
+    let balancer = Balancer::plan(&docker).start();
     let web = run_web(&balancer, "web").start();
-    balancer.until_serves("web.test/x", "web saw /x");
+    balancer.wait_until_serves("web.test/x", "web saw /x");
     let pid = balancer.pid().to_string();
     let sockets = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
     let open: BTreeSet<_> = sockets
@@ -184,46 +189,46 @@ fn no_metrics_port_without_option() {
 
 #[test]
 fn taken_metrics_port_is_retried_and_delays_metrics_only() {
-    let Some(docker) = docker() else { return };
+    let Some(docker) = find_docker() else { return };
     let port = free_port();
     let other = TcpListener::bind(("127.0.0.1", port)).unwrap();
-    let balancer = Balancer::of(&docker).option(&["--metrics", &format!(":{port}")]).start();
-    balancer.until_said(&["WARN", "--metrics: cannot listen on 127.0.0.1:", "in use"]);
+    let balancer = Balancer::plan(&docker).option(&["--metrics", &format!(":{port}")]).start();
+    balancer.wait_for_log(&["WARN", "--metrics: cannot listen on 127.0.0.1:", "in use"]);
     let _web = run_web(&balancer, "web").start();
-    balancer.until_serves("web.test/x", "web saw /x");
+    balancer.wait_until_serves("web.test/x", "web saw /x");
     drop(other);
-    balancer.until_said(&["serving metrics at http://127.0.0.1:"]);
-    until("metrics", port, |series| series.is("docker_glue_servers{state=\"up\"}", 1));
+    balancer.wait_for_log(&["serving metrics at http://127.0.0.1:"]);
+    wait_until("metrics", port, |series| series.has_count("docker_glue_servers{state=\"up\"}", 1));
     assert_eq!(balancer.log().matches("cannot listen").count(), 1, "{}", balancer.log());
 }
 
 #[test]
 fn failing_servers_are_counted_without_haproxy_query() {
-    let Some(docker) = docker() else { return };
+    let Some(docker) = find_docker() else { return };
     let (plan, port, _) = metrics_plan(&docker);
     let _sick = run_web(&plan, "sick").labels("glue_http_80_check=/status/500").start();
     let _light = run_web(&plan, "light").labels("glue_http_80_weight=0").start();
-    let _balancer = plan.start().until_started();
-    until("one fails, one has no weight", port, |series| {
-        series.is("docker_glue_servers{state=\"down\"}", 1)
-            && series.is("docker_glue_servers{state=\"zero_weight\"}", 1)
-            && series.is("docker_glue_routes{state=\"down\"}", 2)
+    let _balancer = plan.start().wait_until_started();
+    wait_until("one fails, one has no weight", port, |series| {
+        series.has_count("docker_glue_servers{state=\"down\"}", 1)
+            && series.has_count("docker_glue_servers{state=\"zero_weight\"}", 1)
+            && series.has_count("docker_glue_routes{state=\"down\"}", 2)
     });
 }
 
 #[test]
 fn server_state_metric_follows_haproxy_checks() {
-    let Some(docker) = docker() else { return };
+    let Some(docker) = find_docker() else { return };
     let (plan, port, _) = metrics_plan(&docker);
     let web = run_web(&plan, "web").label("glue_http_80_check", "/healthz").start();
-    let balancer = plan.start().until_started();
-    balancer.until_serves("web.test/x", "web saw /x");
+    let balancer = plan.start().wait_until_started();
+    balancer.wait_until_serves("web.test/x", "web saw /x");
     let network = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
     let address = web.docker(&["inspect", "--format", network]);
     let servers = |up, down| {
-        until("its health", port, |series| {
-            series.is("docker_glue_servers{state=\"up\"}", up)
-                && series.is("docker_glue_servers{state=\"down\"}", down)
+        wait_until("its health", port, |series| {
+            series.has_count("docker_glue_servers{state=\"up\"}", up)
+                && series.has_count("docker_glue_servers{state=\"down\"}", down)
         });
     };
     for (ask, up, down) in [("unhealthy", 0, 1), ("healthy", 1, 0)] {
@@ -249,11 +254,12 @@ fn status_of(port: u16, headers: &str) -> String {
 
 #[test]
 fn metrics_request_with_foreign_host_is_rejected() {
-    let Some(docker) = docker() else { return };
+    let Some(docker) = find_docker() else { return };
     let (plan, own, haproxy) = metrics_plan(&docker);
     let plan = plan.option(&["--metrics-host", "web1.example.com"]);
-    let balancer = plan.option(&["--metrics-host", "web2.example.com"]).start().until_started();
-    until("metrics", own, |series| series.is("docker_glue_haproxy_answers", 1));
+    let balancer =
+        plan.option(&["--metrics-host", "web2.example.com"]).start().wait_until_started();
+    wait_until("metrics", own, |series| series.has_count("docker_glue_haproxy_answers", 1));
     for port in [own, haproxy] {
         for (headers, expected) in [
             ("Host: localhost\r\n".to_owned(), "200"),
@@ -276,18 +282,18 @@ fn metrics_request_with_foreign_host_is_rejected() {
 
 #[test]
 fn idle_connections_do_not_block_metrics() {
-    let Some(docker) = docker() else { return };
+    let Some(docker) = find_docker() else { return };
     let (plan, port, _) = metrics_plan(&docker);
     let page = free_port();
-    let balancer = plan.option(&["--dashboard", &page.to_string()]).start().until_started();
-    until("metrics", port, |series| series.is("docker_glue_haproxy_answers", 1));
+    let balancer = plan.option(&["--dashboard", &page.to_string()]).start().wait_until_started();
+    wait_until("metrics", port, |series| series.has_count("docker_glue_haproxy_answers", 1));
     let connect = |port| move |_| TcpStream::connect(("127.0.0.1", port)).unwrap();
     let silent: Vec<_> = (0..100).flat_map(|n| [port, page].map(connect).map(|to| to(n))).collect();
     let mut took = Vec::new();
     for _ in 0..5 {
         let begin = std::time::Instant::now();
         assert_eq!(scrape(port).unwrap().status, 200);
-        assert_eq!(prometheus::ask(page, "GET", "/").unwrap().status, 200);
+        assert_eq!(prometheus::send_request(page, "GET", "/").unwrap().status, 200);
         took.push(begin.elapsed());
     }
     println!("beside 100 silent connections a scrape and a page take {took:?}");
@@ -306,23 +312,23 @@ fn write_wrapper(folder: &Path, script: &str) -> String {
 
 #[test]
 fn failures_are_counted() {
-    let Some(docker) = docker() else { return };
+    let Some(docker) = find_docker() else { return };
     let folder = tempfile::tempdir().unwrap();
     let moody = folder.path().join("moody");
     let script = format!("[ \"$1\" = -c ] && [ -e {} ] && exit 1", moody.display());
     let wrapper = write_wrapper(folder.path(), &script);
     let (plan, port, _) = metrics_plan(&docker);
     let named = |name: &str| plan.run(name).label("glue_http_80_host", "web.test");
-    let three = common::start(["a", "b", "c"].map(named).into());
-    let balancer = plan.option(&["--haproxy-bin", &wrapper]).start().until_started();
-    balancer.until_shared("web.test/x", &["a", "b", "c"]);
+    let three = common::start_all(["a", "b", "c"].map(named).into());
+    let balancer = plan.option(&["--haproxy-bin", &wrapper]).start().wait_until_started();
+    balancer.wait_until_shared("web.test/x", &["a", "b", "c"]);
 
     // Another program changes the weight. docker-balancer detects it when it changes the route.
     let server = format!("web.test:80/{}-{}:80", three[0].name, &three[0].id[..12]);
     balancer.ask_haproxy(&format!("set server {server} weight 7"));
     three[2].docker(&["pause"]);
-    until("drift", port, |series| series.get("docker_glue_drift_repaired_total") >= 1.0);
-    until("an error", port, |series| {
+    wait_until("drift", port, |series| series.get("docker_glue_drift_repaired_total") >= 1.0);
+    wait_until("an error", port, |series| {
         series.get("docker_glue_runtime_errors_total{kind=\"differs\"}") >= 1.0
     });
 
@@ -330,71 +336,76 @@ fn failures_are_counted() {
     std::fs::write(&moody, "").unwrap();
     let failed = "docker_glue_passes_failed_total";
     let _other = run_web(&balancer, "other").label("glue_http_80_bind", "8080").start();
-    let report = until("a pass that failed", port, |series| series.get(failed) >= 1.0);
+    let report = wait_until("a pass that failed", port, |series| series.get(failed) >= 1.0);
     let last = "docker_glue_last_success_timestamp_seconds";
     let before = report.get(last);
     std::fs::remove_file(&moody).unwrap();
-    balancer.until_serves("other.test:8080/x", "other saw /x");
-    until("success", port, |series| series.get(last) > before);
+    balancer.wait_until_serves("other.test:8080/x", "other saw /x");
+    wait_until("success", port, |series| series.get(last) > before);
 }
 
 #[test]
 fn haproxy_exporter_starts_when_its_port_is_free() {
-    let Some(docker) = docker() else { return };
+    let Some(docker) = find_docker() else { return };
     let (plan, port, haproxy) = metrics_plan(&docker);
     let other = TcpListener::bind(("127.0.0.1", haproxy)).unwrap();
     let _web = run_web(&plan, "web").start();
-    let balancer = plan.start().until_started();
-    balancer.until_serves("web.test/x", "web saw /x");
-    balancer.until_said(&["WARN", "option --haproxy-metrics: its port is used by "]);
+    let balancer = plan.start().wait_until_started();
+    balancer.wait_until_serves("web.test/x", "web saw /x");
+    balancer.wait_for_log(&["WARN", "option --haproxy-metrics: its port is used by "]);
     let taken = "docker_glue_problems{kind=\"port_taken\"}";
-    until("it is a problem", port, |series| series.is(taken, 1));
+    wait_until("it is a problem", port, |series| series.has_count(taken, 1));
     drop(other);
     let answer = wait_for("HAProxy's numbers", || scrape(haproxy).ok());
     assert!(answer.body.contains("haproxy_process_"), "{}", answer.body);
-    assert_eq!(prometheus::ask(haproxy, "GET", "/").unwrap().status, 404);
-    balancer.until_said(&["resolved: option --haproxy-metrics"]);
-    balancer.serves(&[("web.test/x", "web saw /x")]);
-    until("no problems", port, |series| series.is(taken, 0));
+    assert_eq!(prometheus::send_request(haproxy, "GET", "/").unwrap().status, 404);
+    balancer.wait_for_log(&["resolved: option --haproxy-metrics"]);
+    balancer.assert_serves(&[("web.test/x", "web saw /x")]);
+    wait_until("no problems", port, |series| series.has_count(taken, 0));
 }
 
 #[test]
 fn haproxy_without_exporter_is_a_problem_and_serves() {
-    let Some(docker) = docker() else { return };
+    let Some(docker) = find_docker() else { return };
     let (plan, port, haproxy) = metrics_plan(&docker);
     let folder = tempfile::tempdir().unwrap();
     let without = write_wrapper(folder.path(), "[ \"$1\" = -vv ] && exec HAPROXY -v");
     let plan = plan.option(&["--haproxy-bin", &without]);
     let _web = run_web(&plan, "web").start();
-    let balancer = plan.start().until_started();
-    balancer.until_serves("web.test/x", "web saw /x");
-    balancer
-        .until_said(&["WARN", "option --haproxy-metrics: this HAProxy has no Prometheus exporter"]);
-    until("it is a problem", port, |series| {
-        series.is("docker_glue_problems{kind=\"no_exporter\"}", 1)
+    let balancer = plan.start().wait_until_started();
+    balancer.wait_until_serves("web.test/x", "web saw /x");
+    balancer.wait_for_log(&[
+        "WARN",
+        "option --haproxy-metrics: this HAProxy has no Prometheus exporter",
+    ]);
+    wait_until("it is a problem", port, |series| {
+        series.has_count("docker_glue_problems{kind=\"no_exporter\"}", 1)
     });
     assert!(scrape(haproxy).is_err());
 }
 
 #[test]
 fn example_rules_use_existing_metrics_and_pass_promtool() {
-    let (Some(docker), Some(promtool)) = (docker(), promtool()) else { return };
+    let (Some(docker), Some(promtool)) = (find_docker(), find_promtool()) else { return };
     let folder = Path::new("examples/prometheus");
     for (words, file) in [
         (["check", "config"], "prometheus.yml"),
         (["check", "rules"], "alerts.yml"),
         (["test", "rules"], "alerts.test.yml"),
     ] {
-        prometheus::run(promtool, &[words[0], words[1], folder.join(file).to_str().unwrap()]);
+        prometheus::run_promtool(
+            promtool,
+            &[words[0], words[1], folder.join(file).to_str().unwrap()],
+        );
     }
     let expressions = dashboard_expressions();
     assert_parses(promtool, &expressions);
 
     let (plan, port, haproxy) = metrics_plan(&docker);
     let _web = run_web(&plan, "web").start();
-    let balancer = plan.start().until_started();
-    balancer.until_serves("web.test/x", "web saw /x");
-    let both = [port, haproxy].map(|port| Series::of(&scrape(port).unwrap().body));
+    let balancer = plan.start().wait_until_started();
+    balancer.wait_until_serves("web.test/x", "web saw /x");
+    let both = [port, haproxy].map(|port| Series::parse(&scrape(port).unwrap().body));
     let texts: BTreeSet<_> = both.iter().flat_map(Series::names).collect();
     let alerts = std::fs::read_to_string(folder.join("alerts.yml")).unwrap();
     let text = expressions.join("\n") + &alerts;
@@ -430,7 +441,7 @@ fn assert_parses(promtool: &str, expressions: &[String]) {
     // JSON is valid YAML.
     let groups = serde_json::json!({ "groups": [{ "name": "dashboard", "rules": rules }] });
     std::fs::write(file.path(), groups.to_string()).unwrap();
-    prometheus::run(promtool, &["check", "rules", file.path().to_str().unwrap()]);
+    prometheus::run_promtool(promtool, &["check", "rules", file.path().to_str().unwrap()]);
 }
 
 #[test]
@@ -441,22 +452,26 @@ fn docker_outage_and_haproxy_crash_change_metrics() {
     let docker = engine.docker();
     let (plan, port, _) = metrics_plan(&docker);
     let _web = run_web(&plan, "web").start();
-    let balancer = plan.start().until_started();
+    let balancer = plan.start().wait_until_started();
     let (connected, answers) = ("docker_glue_docker_connected", "docker_glue_haproxy_answers");
-    until("both are there", port, |series| series.is(connected, 1) && series.is(answers, 1));
+    wait_until("both are there", port, |series| {
+        series.has_count(connected, 1) && series.has_count(answers, 1)
+    });
     engine.stop();
-    until("lost connection to Docker", port, |series| series.is(connected, 0));
+    wait_until("lost connection to Docker", port, |series| series.has_count(connected, 0));
     // The known containers stay, and are still served.
-    until("the route", port, |series| series.is("docker_glue_routes{state=\"served\"}", 1));
+    wait_until("the route", port, |series| {
+        series.has_count("docker_glue_routes{state=\"served\"}", 1)
+    });
     let age = "docker_glue_docker_stream_age_seconds";
-    let before = Series::of(&scrape(port).unwrap().body).get(age);
-    until("the stream is silent", port, |series| series.get(age) > before);
-    kill(Pid::from_raw(balancer.master()), Signal::SIGKILL).unwrap();
-    until("another start", port, |series| {
-        series.is("docker_glue_applies_total{method=\"start\"}", 2)
+    let before = Series::parse(&scrape(port).unwrap().body).get(age);
+    wait_until("the stream is silent", port, |series| series.get(age) > before);
+    kill(Pid::from_raw(balancer.master_pid()), Signal::SIGKILL).unwrap();
+    wait_until("another start", port, |series| {
+        series.has_count("docker_glue_applies_total{method=\"start\"}", 2)
     });
     engine.start();
-    until("connected to Docker again", port, |series| {
-        series.is(connected, 1) && series.is(answers, 1)
+    wait_until("connected to Docker again", port, |series| {
+        series.has_count(connected, 1) && series.has_count(answers, 1)
     });
 }

@@ -5,9 +5,9 @@
 
 use crate::common::{
     CONSTRAINT, Docker,
-    balancer::{Balancer, Plan},
+    balancer::{Balancer, BalancerPlan},
     glue::Glue,
-    has, wait_for,
+    is_installed, wait_for,
 };
 use serde_json::{Value, json};
 use std::{
@@ -123,7 +123,7 @@ fn inspect_json(list: &[Value], id: &str) -> Option<Value> {
 }
 
 /// Starts a listener that answers with `name`, and returns the list entry of its running container.
-fn container_json(digit: u8, name: &str, plan: &Plan) -> Value {
+fn container_json(digit: u8, name: &str, plan: &BalancerPlan) -> Value {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let text = name.to_owned();
@@ -202,11 +202,11 @@ fn start_event(entry: &Value) -> Value {
 
 #[test]
 fn container_with_unknown_state_is_served() {
-    if !has("haproxy") {
+    if !is_installed("haproxy") {
         return;
     }
     let engine = OddEngine::start();
-    let plan = Balancer::of(&engine.docker());
+    let plan = Balancer::plan(&engine.docker());
     let good = container_json(1, "good", &plan);
     let stopped = with_value(container_json(2, "odd", &plan), "/State", json!("stopped"));
     let late = container_json(3, "late", &plan);
@@ -214,7 +214,7 @@ fn container_with_unknown_state_is_served() {
     let balancer = plan.start();
     until_answers(&balancer, "good.test", "good");
     assert_eq!(balancer.get("odd.test/").status, 404);
-    balancer.until_said(&["not understood", "\"odd\": State is \"stopped\""]);
+    balancer.wait_for_log(&["not understood", "\"odd\": State is \"stopped\""]);
     // Changes still arrive, even with events that bollard cannot parse.
     engine.set([good, stopped, late.clone()]);
     engine.tell(&json!({"Type": "pod", "Action": "start", "Actor": {"ID": "x"}}));
@@ -226,11 +226,11 @@ fn container_with_unknown_state_is_served() {
 
 #[test]
 fn odd_containers_do_not_affect_others() {
-    if !has("haproxy") {
+    if !is_installed("haproxy") {
         return;
     }
     let engine = OddEngine::start();
-    let plan = Balancer::of(&engine.docker());
+    let plan = Balancer::plan(&engine.docker());
     let good = container_json(1, "good", &plan);
     let odd = odd_values().into_iter().enumerate().map(|(at, (pointer, value))| {
         let name = format!("odd{at}");
@@ -248,11 +248,11 @@ fn odd_containers_do_not_affect_others() {
 
 #[test]
 fn odd_field_of_a_served_container_is_ignored() {
-    if !has("haproxy") {
+    if !is_installed("haproxy") {
         return;
     }
     let engine = OddEngine::start();
-    let plan = Balancer::of(&engine.docker());
+    let plan = Balancer::plan(&engine.docker());
     let cases = [
         ("/Created", json!(1e300)),
         ("/Created", json!(1.5)),
@@ -280,7 +280,7 @@ fn render_with_odd_containers_prints_the_others() {
     });
     let good = list_entry(1, "good", &json!({"say": "hello"}));
     engine.set(odd.chain([good, json!(null)]));
-    let glue = Glue::of(&engine.docker());
+    let glue = Glue::plan(&engine.docker());
     let template = "# {{ containers.matching('good').first.labels.say }}";
     let output = glue.run(&["render", template]);
     let error = String::from_utf8_lossy(&output.stderr);

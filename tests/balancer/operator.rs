@@ -3,8 +3,8 @@
 
 use crate::common::{
     Run,
-    balancer::{Balancer, Plan},
-    docker, wait_for,
+    balancer::{Balancer, BalancerPlan},
+    find_docker, wait_for,
 };
 use docker_glue::report::{
     history::GenerationStatus,
@@ -24,11 +24,11 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-fn run_web(plan: &Plan, name: &str) -> Run {
+fn run_web(plan: &BalancerPlan, name: &str) -> Run {
     plan.run(name).label("glue_http_80_host", "a.test")
 }
 
-fn balancer_command(plan: &Plan, words: &[&str]) -> Command {
+fn balancer_command(plan: &BalancerPlan, words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_docker-balancer"));
     command.env("DOCKER_GLUE_SETTINGS", "/dev/null").args(words);
     command.arg("--runtime-dir").arg(plan.runtime()).stdin(Stdio::null());
@@ -36,40 +36,40 @@ fn balancer_command(plan: &Plan, words: &[&str]) -> Command {
 }
 
 /// The exit status, and all that was said.
-fn run_command(plan: &Plan, words: &[&str]) -> (i32, String) {
+fn run_command(plan: &BalancerPlan, words: &[&str]) -> (i32, String) {
     let Output { status, stdout, stderr } = balancer_command(plan, words).output().unwrap();
     (status.code().unwrap(), String::from_utf8([stdout, stderr].concat()).unwrap())
 }
 
-fn check(plan: &Plan, words: &[&str], code: i32, parts: &[&str]) -> String {
+fn check(plan: &BalancerPlan, words: &[&str], code: i32, parts: &[&str]) -> String {
     let (ended, text) = run_command(plan, words);
     let all = parts.iter().all(|part| text.contains(part));
     assert!(ended == code && all, "{words:?} {parts:?}: {ended}\n{text}");
     text
 }
 
-fn run_json<T: DeserializeOwned>(plan: &Plan, verb: &str) -> T {
+fn run_json<T: DeserializeOwned>(plan: &BalancerPlan, verb: &str) -> T {
     serde_json::from_str(&run_command(plan, &[verb, "--json"]).1).unwrap()
 }
 
 /// The last generation there is.
-fn last_generation(plan: &Plan) -> u64 {
+fn last_generation(plan: &BalancerPlan) -> u64 {
     run_json::<Vec<GenerationStatus>>(plan, "history").last().unwrap().generation
 }
 
 #[test]
 fn status_shows_routes_and_haproxy_counts() {
-    let Some(docker) = docker() else { return };
-    let plan = Balancer::of(&docker);
+    let Some(docker) = find_docker() else { return };
+    let plan = Balancer::plan(&docker);
     check(&plan, &["status"], 4, &["no docker-balancer answers on "]);
     for verb in ["routes", "problems", "history"] {
         check(&plan, &[verb, "--json"], 4, &["no docker-balancer answers on "]);
     }
     check(&plan, &["status", "--watch"], 4, &["no docker-balancer answers on "]);
     let one = run_web(&plan, "one").label("glue_http_80_wieght", "7").start();
-    let balancer = plan.start().until_started();
+    let balancer = plan.start().wait_until_started();
     for _ in 0..5 {
-        balancer.until_serves("a.test/x", "one saw /x");
+        balancer.wait_until_serves("a.test/x", "one saw /x");
     }
     let status: Status = run_json(&balancer, "status");
     let [route] = &status.routes[..] else { panic!("{status:?}") };
@@ -78,7 +78,7 @@ fn status_shows_routes_and_haproxy_counts() {
     assert!(5 <= server.load.requests && 5 <= route.load.requests, "{route:?}");
     assert!(5 <= status.listeners[0].load.requests, "{:?}", status.listeners);
     let paused = run_web(&balancer, "two").start();
-    balancer.until_shared("a.test", &["one", "two"]);
+    balancer.wait_until_shared("a.test", &["one", "two"]);
     paused.docker(&["pause"]);
     let status = wait_for("two is out", || {
         let status: Status = run_json(&balancer, "status");
@@ -112,10 +112,10 @@ fn status_shows_routes_and_haproxy_counts() {
 
 #[test]
 fn status_watch_runs_until_ctrl_c() {
-    let Some(docker) = docker() else { return };
-    let plan = Balancer::of(&docker);
+    let Some(docker) = find_docker() else { return };
+    let plan = Balancer::plan(&docker);
     let _one = run_web(&plan, "one").start();
-    let balancer = plan.start().until_started();
+    let balancer = plan.start().wait_until_started();
     let size = nix::pty::Winsize { ws_row: 24, ws_col: 60, ws_xpixel: 0, ws_ypixel: 0 };
     let terminal = openpty(Some(&size), None).unwrap();
     let mut watch = balancer_command(&balancer, &["status", "--watch"]);
@@ -160,12 +160,12 @@ fn status_watch_runs_until_ctrl_c() {
 
 #[test]
 fn history_names_causes_and_survives_restarts() {
-    let Some(docker) = docker() else { return };
-    let plan = Balancer::of(&docker);
+    let Some(docker) = find_docker() else { return };
+    let plan = Balancer::plan(&docker);
     let one = run_web(&plan, "one").start();
-    let mut balancer = plan.start().until_started();
+    let mut balancer = plan.start().wait_until_started();
     let two = run_web(&balancer, "two").label("glue_http_80_weight", "50").start();
-    balancer.until_shared("a.test", &["one", "two"]);
+    balancer.wait_until_shared("a.test", &["one", "two"]);
     let cause = format!("start {}", two.name);
     let change = format!("~ a.test:80/: + {}", two.name);
     let shown =
@@ -176,7 +176,7 @@ fn history_names_causes_and_survives_restarts() {
     let before: Vec<GenerationStatus> = run_json(&balancer, "history");
     let file = balancer.state().join("history.jsonl");
     assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-    balancer.end(Signal::SIGTERM);
+    balancer.stop_with(Signal::SIGTERM);
     // What nobody saw go is one change when somebody looks again.
     drop(one);
     balancer.start_again();
@@ -199,20 +199,20 @@ fn history_names_causes_and_survives_restarts() {
         let lines = fs::read_to_string(&file).unwrap().lines().count();
         (after.len() < lines).then_some(())
     });
-    balancer.end(Signal::SIGKILL);
+    balancer.stop_with(Signal::SIGKILL);
     let text = fs::read_to_string(&file).unwrap();
     fs::write(&file, &text[..text.len() - 20]).unwrap();
     balancer.start_again();
-    balancer.until_said(&["history.jsonl, line ", "the line is incomplete"]);
-    balancer.until_shared("a.test", &["two"]);
+    balancer.wait_for_log(&["history.jsonl, line ", "the line is incomplete"]);
+    balancer.wait_until_shared("a.test", &["two"]);
     let torn: Vec<GenerationStatus> = run_json(&balancer, "history");
     assert_eq!(torn[..after.len() - 1], after[..after.len() - 1]);
 }
 
 #[test]
 fn once_writes_history() {
-    let Some(docker) = docker() else { return };
-    let plan = Balancer::of(&docker).option(&["--leave-running"]);
+    let Some(docker) = find_docker() else { return };
+    let plan = Balancer::plan(&docker).option(&["--leave-running"]);
     let _one = run_web(&plan, "one").start();
     let once = plan.command().arg("-1").output().unwrap();
     assert!(once.status.success(), "{}", String::from_utf8_lossy(&once.stderr));
@@ -221,14 +221,14 @@ fn once_writes_history() {
     assert!(once.status.success(), "{}", String::from_utf8_lossy(&once.stderr));
     let mut balancer = plan.start();
     wait_for("it answers", || (run_command(&balancer, &["status"]).0 == 0).then_some(()));
-    balancer.until_shared("a.test", &["one", "two"]);
+    balancer.wait_until_shared("a.test", &["one", "two"]);
     let all: Vec<GenerationStatus> = run_json(&balancer, "history");
     assert_eq!((all[0].cause.as_str(), all[1].cause.as_str()), ("once", "once"));
     assert_eq!(all[1].changes, [format!("~ a.test:80/: + {}", two.name)]);
 
     // A rollback holds for it as well.
     check(&balancer, &["rollback", "1"], 0, &["rolled back to generation 1:"]);
-    balancer.end(Signal::SIGTERM);
+    balancer.stop_with(Signal::SIGTERM);
     let _three = run_web(&balancer, "three").start();
     let once = balancer.command().arg("-1").output().unwrap();
     assert!(once.status.success(), "{}", String::from_utf8_lossy(&once.stderr));
@@ -237,36 +237,36 @@ fn once_writes_history() {
 
 #[test]
 fn rollback_excludes_new_container_until_released() {
-    let Some(docker) = docker() else { return };
-    let plan = Balancer::of(&docker);
+    let Some(docker) = find_docker() else { return };
+    let plan = Balancer::plan(&docker);
     let one = run_web(&plan, "one").start();
-    let mut balancer = plan.start().until_started();
+    let mut balancer = plan.start().wait_until_started();
     let two = run_web(&balancer, "two").start();
-    balancer.until_shared("a.test", &["one", "two"]);
+    balancer.wait_until_shared("a.test", &["one", "two"]);
     let good = last_generation(&balancer);
 
     // It answers as if it were well, and is not.
     let bad = run_web(&balancer, "bad").start();
-    balancer.until_shared("a.test", &["one", "two", "bad"]);
+    balancer.wait_until_shared("a.test", &["one", "two", "bad"]);
     let wrong =
         format!("no generation 999 in the history; it has 1 to {}", last_generation(&balancer));
     check(&balancer, &["rollback", "999"], 1, &[&wrong]);
     check(&balancer, &["rollback", "--release"], 1, &["no rollback is active"]);
     let done = format!("rolled back to generation {good}:");
     check(&balancer, &["rollback", &good.to_string()], 0, &[&done, "--release"]);
-    balancer.until_said(&[&format!("rollback to generation {good} is active")]);
+    balancer.wait_for_log(&[&format!("rollback to generation {good} is active")]);
     assert_served_only_by(&balancer, &["one", "two"]);
 
     // Whatever comes and goes.
     let other = balancer.run("other").label("glue_http_80_host", "b.test").start();
     let third = run_web(&balancer, "third").start();
     wait_for_containers(&balancer, 5);
-    balancer.serves(&[("b.test/", "404")]);
+    balancer.assert_serves(&[("b.test/", "404")]);
     assert_served_only_by(&balancer, &["one", "two"]);
     two.docker(&["kill"]);
-    balancer.until_shared("a.test", &["one"]);
+    balancer.wait_until_shared("a.test", &["one"]);
     two.docker(&["start"]);
-    balancer.until_shared("a.test", &["one", "two"]);
+    balancer.wait_until_shared("a.test", &["one", "two"]);
     check(&balancer, &["drain", &two.name], 0, &["is drained"]);
     assert_served_only_by(&balancer, &["one"]);
     check(&balancer, &["undrain", &two.name], 0, &["gets new requests again"]);
@@ -276,11 +276,11 @@ fn rollback_excludes_new_container_until_released() {
 
     // And over restarts, with the engine's word that all of them are there.
     for signal in [Signal::SIGTERM, Signal::SIGKILL] {
-        balancer.end(signal);
+        balancer.stop_with(signal);
         balancer.start_again();
         wait_for("it answers", || (run_command(&balancer, &["status"]).0 == 0).then_some(()));
         wait_for_containers(&balancer, 5);
-        balancer.until_shared("a.test", &["one", "two"]);
+        balancer.wait_until_shared("a.test", &["one", "two"]);
         assert_served_only_by(&balancer, &["one", "two"]);
         let status: Status = run_json(&balancer, "status");
         assert_eq!(status.rollback.unwrap().generation, good);
@@ -289,20 +289,20 @@ fn rollback_excludes_new_container_until_released() {
     two.docker(&["stop", "--time", "0"]);
     let in_between = docker.run("between").start();
     two.docker(&["start"]);
-    balancer.until_shared("a.test", &["one", "two"]);
+    balancer.wait_until_shared("a.test", &["one", "two"]);
     drop(in_between);
     drop(one);
-    balancer.until_shared("a.test", &["two"]);
+    balancer.wait_until_shared("a.test", &["two"]);
     drop(two);
-    balancer.until_serves("a.test/", "503");
+    balancer.wait_until_serves("a.test/", "503");
 
     check(&balancer, &["rollback", "--release"], 0, &["following containers again"]);
-    balancer.until_shared("a.test", &["bad", "third"]);
-    balancer.until_serves("b.test/x", "other saw /x");
+    balancer.wait_until_shared("a.test", &["bad", "third"]);
+    balancer.wait_until_serves("b.test/x", "other saw /x");
     assert!(!balancer.state().join("rollback.json").exists());
-    balancer.end(Signal::SIGTERM);
+    balancer.stop_with(Signal::SIGTERM);
     balancer.start_again();
-    balancer.until_shared("a.test", &["bad", "third"]);
+    balancer.wait_until_shared("a.test", &["bad", "third"]);
     let causes: Vec<_> = run_json::<Vec<GenerationStatus>>(&balancer, "history")
         .into_iter()
         .map(|status| status.cause)
@@ -318,7 +318,8 @@ fn rollback_excludes_new_container_until_released() {
 
 /// Nobody else answers.
 fn assert_served_only_by(balancer: &Balancer, names: &[&str]) {
-    let who: std::collections::BTreeSet<_> = balancer.spread("a.test", 20).into_keys().collect();
+    let who: std::collections::BTreeSet<_> =
+        balancer.count_answers("a.test", 20).into_keys().collect();
     assert_eq!(who, names.iter().map(ToString::to_string).collect());
 }
 

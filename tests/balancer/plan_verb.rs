@@ -3,7 +3,7 @@
 
 use crate::common::{
     self, CONSTRAINT,
-    balancer::{Balancer, Plan, free_port},
+    balancer::{Balancer, BalancerPlan, free_port},
     wait_for,
 };
 use nix::sys::signal::Signal;
@@ -18,7 +18,7 @@ use std::{
     time::SystemTime,
 };
 
-fn run_plan(plan: &Plan, words: &[&str]) -> Output {
+fn run_plan(plan: &BalancerPlan, words: &[&str]) -> Output {
     plan.command().arg("plan").args(words).output().unwrap()
 }
 
@@ -31,7 +31,7 @@ fn stdout_text(output: &Output) -> String {
 }
 
 /// Returns the exit status and the JSON object.
-fn plan_json(plan: &Plan, words: &[&str]) -> (i32, Value) {
+fn plan_json(plan: &BalancerPlan, words: &[&str]) -> (i32, Value) {
     let output = run_plan(plan, &[words, &["--format", "json"]].concat());
     let text = stdout_text(&output);
     let error = String::from_utf8_lossy(&output.stderr);
@@ -46,7 +46,7 @@ fn field_texts(object: &Value, list: &str, field: &str) -> Vec<String> {
     all.map(|value| value[field].as_str().unwrap().to_owned()).collect()
 }
 
-fn assert_nothing_planned(plan: &Plan, words: &[&str], when: &str) {
+fn assert_nothing_planned(plan: &BalancerPlan, words: &[&str], when: &str) {
     let (status, object) = plan_json(plan, words);
     assert_eq!(status, 0, "{when}: {object:#}");
     assert_eq!(object["result"], "nothing", "{when}");
@@ -79,14 +79,14 @@ fn files_below(folder: &Path) -> BTreeMap<PathBuf, (SystemTime, Vec<u8>)> {
 
 #[test]
 fn plan_after_apply_is_empty() {
-    let Some(docker) = common::docker() else { return };
-    let balancer = Balancer::of(&docker).start();
+    let Some(docker) = common::find_docker() else { return };
+    let balancer = Balancer::plan(&docker).start();
     let web = balancer.run("web").label("glue_http_80_host", "a.test").start();
-    balancer.until_serves("a.test/", "web saw /");
+    balancer.wait_until_serves("a.test/", "web saw /");
     // A route in a spare backend over the runtime API, with a check of its own path.
     let labels = "glue_http_80_host=b.test glue_http_80_prefix=x glue_http_80_strip_prefix=yes";
     let api = balancer.run("api").labels(labels).label("glue_http_80_check", "/").start();
-    balancer.until_serves("b.test/x/y", "api saw /y");
+    balancer.wait_until_serves("b.test/x/y", "api saw /y");
     let map = balancer.ask_haproxy("show map routes.map");
     assert!(
         map.contains("spare-http-001")
@@ -105,34 +105,34 @@ fn plan_after_apply_is_empty() {
     assert!(human.contains("gets no new requests (drained"), "{human}");
 
     api.docker(&["pause"]);
-    balancer.until_said(&[&format!("- {}", api.name)]);
+    balancer.wait_for_log(&[&format!("- {}", api.name)]);
     assert_nothing_planned(&balancer, &[], "with a paused container");
     let died = format!("die {}", api.name);
     drop(api);
-    balancer.until_said(&["updated HAProxy over the runtime API", &died]);
+    balancer.wait_for_log(&["updated HAProxy over the runtime API", &died]);
     assert_nothing_planned(&balancer, &[], "with a route that is held");
 }
 
 #[test]
 fn metrics_listener_is_no_difference_taken_or_free() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     for port in [free_port(), taken.local_addr().unwrap().port()] {
         let address = format!("127.0.0.1:{port}");
-        let balancer = Balancer::of(&docker).option(&["--haproxy-metrics", &address]).start();
+        let balancer = Balancer::plan(&docker).option(&["--haproxy-metrics", &address]).start();
         let _web = balancer.run("web").label("glue_http_80_host", "a.test").start();
-        balancer.until_serves("a.test/", "web saw /");
+        balancer.wait_until_serves("a.test/", "web saw /");
         assert_nothing_planned(&balancer, &[], &address);
     }
 }
 
 #[test]
 fn plan_without_daemon_matches_the_later_apply() {
-    let Some(docker) = common::docker() else { return };
-    let mut balancer = Balancer::of(&docker).option(&["--leave-running"]).start();
+    let Some(docker) = common::find_docker() else { return };
+    let mut balancer = Balancer::plan(&docker).option(&["--leave-running"]).start();
     let web = balancer.run("web").label("glue_http_80_host", "a.test").start();
-    balancer.until_serves("a.test/", "web saw /");
-    balancer.end(nix::sys::signal::Signal::SIGTERM);
+    balancer.wait_until_serves("a.test/", "web saw /");
+    balancer.stop_with(nix::sys::signal::Signal::SIGTERM);
     assert_nothing_planned(&balancer, &[], "with an HAProxy that was left running");
 
     let api = balancer.run("api").label("glue_http_80_host", "b.test").start();
@@ -161,16 +161,16 @@ fn plan_without_daemon_matches_the_later_apply() {
 
     let before = balancer.log().len();
     balancer.start_again();
-    balancer.until_serves("b.test/", "api saw /");
+    balancer.wait_until_serves("b.test/", "api saw /");
     // The log has the same lines.
     for line in &foretold[1..] {
-        balancer.until_said(&[line]);
+        balancer.wait_for_log(&[line]);
     }
     assert!(before < balancer.log().len());
     assert_nothing_planned(&balancer, &[], "after it was applied");
 
     // A new public port needs a reload, and the plan says so.
-    balancer.end(nix::sys::signal::Signal::SIGTERM);
+    balancer.stop_with(nix::sys::signal::Signal::SIGTERM);
     drop(web);
     let late = balancer.run("late").labels("glue_http_80_host=c.test glue_http_80_bind=81").start();
     let (status, object) = plan_json(&balancer, &[]);
@@ -181,8 +181,8 @@ fn plan_without_daemon_matches_the_later_apply() {
 
 #[test]
 fn plan_without_prior_state_is_all_new_and_writes_nothing() {
-    let Some(docker) = common::docker() else { return };
-    let plan = Balancer::of(&docker);
+    let Some(docker) = common::find_docker() else { return };
+    let plan = Balancer::plan(&docker);
     let web = plan.run("web").label("glue_http_80_host", "a.test").start();
     let (status, object) = plan_json(&plan, &[]);
     assert_eq!(status, 3);
@@ -210,10 +210,10 @@ fn plan_without_prior_state_is_all_new_and_writes_nothing() {
     );
 
     // If HAProxy is not running, the previous state is read from its files.
-    let pid = plan.master();
+    let pid = plan.master_pid();
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(-pid), nix::sys::signal::Signal::SIGKILL)
         .unwrap();
-    wait_for("the end of HAProxy", || plan.haproxy().is_none().then_some(()));
+    wait_for("the end of HAProxy", || plan.find_master().is_none().then_some(()));
     let (status, object) = plan_json(&plan, &[]);
     assert_eq!((status, &object["before"]), (3, &"files".into()));
     assert_eq!(field_texts(&object, "routes", "text"), ["- a.test:80/"]);
@@ -251,7 +251,7 @@ impl Shop<'_> {
     fn write(&self, services: &str) {
         let constraint = self.constraint();
         let services = services.replace("CONSTRAINT", &format!("{CONSTRAINT}: {constraint}"));
-        let image = common::image();
+        let image = common::build_whoami_image();
         let text = format!(
             "name: shop\nservices:\n{}networks:\n  default:\n    name: bridge\n    external: true\n",
             services.replace("IMAGE", image)
@@ -290,10 +290,10 @@ impl Shop<'_> {
 
 #[test]
 fn plan_of_a_compose_file_matches_the_later_apply() {
-    let Some(docker) = common::docker() else { return };
-    let balancer = Balancer::of(&docker).start();
+    let Some(docker) = common::find_docker() else { return };
+    let balancer = Balancer::plan(&docker).start();
     let _other = balancer.run("other").label("glue_http_80_host", "other.test").start();
-    balancer.until_serves("other.test/", "other saw /");
+    balancer.wait_until_serves("other.test/", "other saw /");
     let folder = tempfile::tempdir().unwrap();
     let shop = Shop { balancer: &balancer, file: folder.path().join("compose.yaml") };
     shop.write("  web:\n    image: IMAGE\n    scale: 2\n    labels:\n      CONSTRAINT\n      glue_http_80_host: ${SHOP:-shop.test}\n  db:\n    image: none/such\n");
@@ -331,7 +331,7 @@ fn plan_of_a_compose_file_matches_the_later_apply() {
 
     // One of the two containers runs: the plan only adds the other one.
     let first = shop.up("web", 1, "glue_http_80_host=shop.test");
-    balancer.until_serves("shop.test/", "web saw /");
+    balancer.wait_until_serves("shop.test/", "web saw /");
     let (_, object) = shop.plan();
     assert_eq!(
         field_texts(&object, "routes", "text"),
@@ -379,11 +379,11 @@ fn plan_of_a_compose_file_matches_the_later_apply() {
 
 #[test]
 fn configuration_rejected_by_haproxy_is_reported() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let folder = tempfile::tempdir().unwrap();
     let base = folder.path().join("base.cfg");
     fs::write(&base, "defaults\n  mode http\n  timeout nonsense 5s\n").unwrap();
-    let plan = Balancer::of(&docker).option(&["--base-file", base.to_str().unwrap()]);
+    let plan = Balancer::plan(&docker).option(&["--base-file", base.to_str().unwrap()]);
     let _web = plan.run("web").label("glue_http_80_host", "a.test").start();
     let output = run_plan(&plan, &[]);
     assert_eq!(exit_status(&output), 1);
@@ -399,12 +399,12 @@ fn configuration_rejected_by_haproxy_is_reported() {
 /// standard input.
 #[test]
 fn plan_inside_the_balancer_container_sees_its_networks() {
-    let Some(docker) = common::docker_as_root() else { return };
+    let Some(docker) = common::find_docker_as_root() else { return };
     let (ours, other) = (docker.network("ours"), docker.network("other"));
-    let plan = Balancer::of(&docker).inside(&ours.name);
+    let plan = Balancer::plan(&docker).in_container(&ours.name);
     let near = plan.run("near").network(&ours).label("glue_http_80_host", "near.test").start();
-    let balancer = plan.start().until_started();
-    balancer.until_serves("near.test/", "near saw /");
+    let balancer = plan.start().wait_until_started();
+    balancer.wait_until_serves("near.test/", "near saw /");
     let words: Vec<_> =
         balancer.command().get_args().map(|text| text.to_string_lossy().into_owned()).collect();
     let constraint = words.iter().find(|text| text.starts_with(CONSTRAINT)).unwrap().clone();
@@ -451,12 +451,12 @@ fn plan_inside_the_balancer_container_sees_its_networks() {
 
 #[test]
 fn plan_during_rollback_is_of_the_rolled_back_routes() {
-    let Some(docker) = common::docker() else { return };
-    let mut balancer = Balancer::of(&docker).option(&["--leave-running"]).start();
+    let Some(docker) = common::find_docker() else { return };
+    let mut balancer = Balancer::plan(&docker).option(&["--leave-running"]).start();
     let web = balancer.run("web").label("glue_http_80_host", "a.test").start();
-    balancer.until_serves("a.test/", "web saw /");
+    balancer.wait_until_serves("a.test/", "web saw /");
     let late = balancer.run("late").label("glue_http_80_host", "late.test").start();
-    balancer.until_serves("late.test/", "late saw /");
+    balancer.wait_until_serves("late.test/", "late saw /");
     let history = balancer.command().args(["history", "--json"]).output().unwrap();
     let history: Vec<Value> = serde_json::from_slice(&history.stdout).unwrap();
     let came = |value: &&Value| value["changes"].to_string().contains(&web.name);
@@ -466,7 +466,7 @@ fn plan_during_rollback_is_of_the_rolled_back_routes() {
         assert!(output.status.success(), "{output:?}");
     };
     turn(&good);
-    balancer.until_serves("late.test/", "404");
+    balancer.wait_until_serves("late.test/", "404");
 
     let string = format!("rollback to generation {good} is active since ");
     let folder = tempfile::tempdir().unwrap();
@@ -474,7 +474,7 @@ fn plan_during_rollback_is_of_the_rolled_back_routes() {
     let shop = Shop { balancer: &balancer, file };
     shop.write("  shop:\n    image: IMAGE\n    labels:\n      CONSTRAINT\n      glue_http_80_host: shop.test\n");
     let words = shop.words();
-    let is_held = |balancer: &Plan| {
+    let is_held = |balancer: &BalancerPlan| {
         for (words, part) in [
             (&[][..], "; newer containers are not served until docker-balancer rollback --release"),
             (
@@ -491,7 +491,7 @@ fn plan_during_rollback_is_of_the_rolled_back_routes() {
         }
     };
     is_held(&balancer);
-    balancer.end(nix::sys::signal::Signal::SIGTERM);
+    balancer.stop_with(nix::sys::signal::Signal::SIGTERM);
     is_held(&balancer);
 
     balancer.start_again();
@@ -499,7 +499,7 @@ fn plan_during_rollback_is_of_the_rolled_back_routes() {
         let output = balancer.command().args(["rollback", "--release"]).output().unwrap();
         output.status.success().then_some(())
     });
-    balancer.until_serves("late.test/", "late saw /");
+    balancer.wait_until_serves("late.test/", "late saw /");
     assert_nothing_planned(&balancer, &[], "after the release");
     drop(late);
 }
@@ -508,38 +508,38 @@ fn plan_during_rollback_is_of_the_rolled_back_routes() {
 /// that the container is stopping.
 #[test]
 fn stopping_container_stays_excluded_from_the_plan() {
-    let Some(docker) = common::docker() else { return };
-    let balancer = Balancer::of(&docker).start();
+    let Some(docker) = common::find_docker() else { return };
+    let balancer = Balancer::plan(&docker).start();
     let web = balancer.run("web").label("glue_http_80_host", "a.test").start();
     let two = balancer.run("two").label("glue_http_80_host", "a.test");
     let two = two.env("WHOAMI_IGNORE_TERM", "1").start();
-    balancer.until_shared("a.test/", &["web", "two"]);
+    balancer.wait_until_shared("a.test/", &["web", "two"]);
     two.docker(&["kill", "--signal", "TERM"]);
-    balancer.until_shared("a.test/", &["web"]);
+    balancer.wait_until_shared("a.test/", &["web"]);
     assert_nothing_planned(&balancer, &[], "while one of two is stopping");
     drop((web, two));
 }
 
 #[test]
 fn host_of_another_owner_is_not_foretold_where_the_state_directory_says_whose_it_is() {
-    let Some(docker) = common::docker() else { return };
-    let plan = Balancer::of(&docker).option(&["--own-hosts-by", "team"]);
+    let Some(docker) = common::find_docker() else { return };
+    let plan = Balancer::plan(&docker).option(&["--own-hosts-by", "team"]);
     let labels = |team: &str, more: &str| format!("glue_http_80_host=app.test team={team} {more}");
     let first = plan.run("first").labels(&labels("a", "")).start();
-    let mut balancer = plan.start().until_started();
-    balancer.until_serves("app.test/", "first saw /");
+    let mut balancer = plan.start().wait_until_started();
+    balancer.wait_until_serves("app.test/", "first saw /");
     let _evil = balancer.run("evil").labels(&labels("b", "glue_http_80_prefix=login")).start();
-    balancer.until_said(&["WARN", "-evil (", "team=a"]);
+    balancer.wait_for_log(&["WARN", "-evil (", "team=a"]);
     // This container is younger than the one that waits.
     let _second = balancer.run("second").labels(&labels("a", "")).start();
-    balancer.until_shared("app.test/", &["first", "second"]);
+    balancer.wait_until_shared("app.test/", &["first", "second"]);
     drop(first);
-    balancer.until_shared("app.test/", &["second"]);
+    balancer.wait_until_shared("app.test/", &["second"]);
     let owners = balancer.state().join("hosts.json");
     let kept = || fs::read_to_string(&owners).is_ok_and(|text| text.contains("team=a"));
     wait_for("who has the host, on disk", || kept().then_some(()));
     assert_nothing_planned(&balancer, &[], "beside the docker-balancer");
-    assert!(balancer.end(Signal::SIGTERM).success());
+    assert!(balancer.stop_with(Signal::SIGTERM).success());
     let (_, object) = plan_json(&balancer, &[]);
     let changes = object["routes"].to_string();
     assert!(!changes.contains("login"), "{changes}");

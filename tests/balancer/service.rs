@@ -12,7 +12,7 @@ fn check_added_without_reload(machine: &Machine, reload: &[&str]) -> (Container,
     machine.start_balancer(reload);
     assert_eq!(machine.outcome(80, "first.test"), "first saw /", "{}", machine.log());
     let second = machine.container("second").labels("glue_http_80_host=second.test").start();
-    machine.until_serves(80, "second.test", "second saw /");
+    machine.wait_until_serves(80, "second.test", "second saw /");
     assert_eq!(machine.log().matches("reloaded HAProxy").count(), 1, "{}", machine.log());
     (first, second)
 }
@@ -25,11 +25,11 @@ fn container_on_new_port(machine: &Machine) -> Container {
 
 #[test]
 fn unit_reload_works_and_failed_reload_is_retried() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let Some(machine) = Machine::boot(&docker, "unit") else { return };
     let _two = check_added_without_reload(&machine, &["--reload-unit", "haproxy.service"]);
     let kept = "/etc/haproxy/haproxy.cfg.before-docker-glue";
-    machine.until_said(&["it was saved as", kept]);
+    machine.wait_for_log(&["it was saved as", kept]);
     assert!(machine.run(&["cat", kept]).contains("/run/haproxy/admin.sock"));
 
     let reloads_by = |program: &str| {
@@ -41,37 +41,37 @@ fn unit_reload_works_and_failed_reload_is_retried() {
     };
     reloads_by("/bin/true");
     let _third = container_on_new_port(&machine);
-    machine.until_said(&["systemctl reload haproxy.service: HAProxy has no new worker"]);
+    machine.wait_for_log(&["systemctl reload haproxy.service: HAProxy has no new worker"]);
     reloads_by("/bin/false");
-    machine.until_said(&["systemctl reload haproxy.service: Job for haproxy.service failed"]);
+    machine.wait_for_log(&["systemctl reload haproxy.service: Job for haproxy.service failed"]);
     assert_eq!(machine.outcome(80, "first.test"), "first saw /");
 
     let mended = "rm -r /run/systemd/system/haproxy.service.d; systemctl daemon-reload";
     machine.run(&["sh", "-euc", mended]);
-    machine.until_serves(8080, "third.test", "third saw /");
+    machine.wait_until_serves(8080, "third.test", "third saw /");
 
     machine.run(&["systemctl", "restart", "haproxy.service"]);
-    machine.until_serves(80, "second.test", "second saw /");
+    machine.wait_until_serves(80, "second.test", "second saw /");
     assert_eq!(machine.outcome(8080, "third.test"), "third saw /");
 }
 
 #[test]
 fn service_serves_after_reboot_before_docker_balancer() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let Some(machine) = Machine::boot(&docker, "reboot") else { return };
     let reload = ["--reload-unit", "haproxy.service"];
     let two = check_added_without_reload(&machine, &reload);
     machine.reboot();
-    machine.until_serves(80, "first.test", "first saw /");
-    machine.until_serves(80, "second.test", "second saw /");
+    machine.wait_until_serves(80, "first.test", "first saw /");
+    machine.wait_until_serves(80, "second.test", "second saw /");
     machine.start_balancer(&reload);
     drop(two);
-    machine.until_serves(80, "second.test", "503");
+    machine.wait_until_serves(80, "second.test", "503");
 }
 
 #[test]
 fn service_is_reloaded_over_its_units_master_socket() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let Some(machine) = Machine::boot(&docker, "master") else { return };
     let _two = check_added_without_reload(&machine, &["--master-socket", MASTER]);
 
@@ -79,10 +79,10 @@ fn service_is_reloaded_over_its_units_master_socket() {
     // HAProxy.
     machine.run(&["systemctl", "stop", "haproxy.service"]);
     let _third = container_on_new_port(&machine);
-    machine.until_said(&["apply failed", MASTER]);
+    machine.wait_for_log(&["apply failed", MASTER]);
     machine.run(&["systemctl", "start", "haproxy.service"]);
-    machine.until_serves(8080, "third.test", "third saw /");
-    machine.until_serves(80, "first.test", "first saw /");
+    machine.wait_until_serves(8080, "third.test", "third saw /");
+    machine.wait_until_serves(80, "first.test", "first saw /");
 }
 
 const BALANCER: &str = "docker-balancer.service";
@@ -90,12 +90,12 @@ const HAPROXY: &str = "docker-glue-haproxy.service";
 
 #[test]
 fn repeatedly_killed_haproxy_is_restarted() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let Some(machine) = Machine::boot(&docker, "killed") else { return };
     machine.install_units();
     let _web = machine.container("web").labels("glue_http_80_host=web.test").start();
     machine.run(&["systemctl", "start", BALANCER]);
-    machine.until_serves(80, "web.test", "web saw /");
+    machine.wait_until_serves(80, "web.test", "web saw /");
     // More often and faster than systemd's default start limit of five starts in ten seconds.
     for _ in 0..7 {
         let pid = machine.show(HAPROXY, "MainPID");
@@ -106,14 +106,18 @@ fn repeatedly_killed_haproxy_is_restarted() {
             (state == "active" && machine.show(HAPROXY, "MainPID") != pid).then_some(())
         });
     }
-    machine.until_serves(80, "web.test", "web saw /");
+    machine.wait_until_serves(80, "web.test", "web saw /");
 
     machine.run(&["systemctl", "stop", HAPROXY]);
     let socket = "/run/docker-glue-haproxy/haproxy.sock";
-    machine.until_said(&["HAProxy does not answer on", socket, "its service manager restarts it"]);
+    machine.wait_for_log(&[
+        "HAProxy does not answer on",
+        socket,
+        "its service manager restarts it",
+    ]);
     machine.run(&["systemctl", "start", HAPROXY]);
-    machine.until_said(&["HAProxy answers again"]);
-    machine.until_serves(80, "web.test", "web saw /");
+    machine.wait_for_log(&["HAProxy answers again"]);
+    machine.wait_until_serves(80, "web.test", "web saw /");
 }
 
 /// The administrator's own sections, which contain a password.
@@ -136,14 +140,14 @@ const EARLIER: &str = "
 
 #[test]
 fn local_user_cannot_read_config_or_take_the_lock() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let Some(machine) = Machine::boot(&docker, "local") else { return };
     machine.install_units();
     machine.run(&["sh", "-euc", BASE]);
     machine.run(&["sh", "-euc", EARLIER]);
     let _web = machine.container("web").labels("glue_http_80_host=web.test").start();
     machine.run(&["systemctl", "start", BALANCER]);
-    machine.until_serves(80, "web.test", "web saw /");
+    machine.wait_until_serves(80, "web.test", "web saw /");
     // The files are written after the change over the runtime API.
     let config = "/var/lib/docker-glue/haproxy.cfg";
     wait_for("the password", || {
@@ -184,10 +188,10 @@ fn local_user_cannot_read_config_or_take_the_lock() {
         assert!(error.contains("Permission denied"), "{command:?}: {error}");
     }
     machine.run(&["systemctl", "restart", BALANCER]);
-    machine.until_serves(80, "web.test", "web saw /");
+    machine.wait_until_serves(80, "web.test", "web saw /");
     machine.run(&["systemctl", "reload", HAPROXY]);
     let late = machine.container("late").labels("glue_http_80_host=late.test").start();
-    machine.until_serves(80, "late.test", "late saw /");
+    machine.wait_until_serves(80, "late.test", "late saw /");
     drop(late);
 }
 
@@ -203,7 +207,7 @@ fn hardening_lines() -> String {
 
 #[test]
 fn journal_has_log_fields_under_full_hardening() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let Some(machine) = Machine::boot(&docker, "journal") else { return };
     let labels = "glue_http_80_host=web.test glue_http_80_weight=heavy";
     let web = machine.container("web").labels(labels).start();
@@ -211,7 +215,7 @@ fn journal_has_log_fields_under_full_hardening() {
     let lines = hardening.lines().filter(|line| line.contains('=') && !line.starts_with('#'));
     // docker-balancer has to be root here, which it could not be without any capabilities.
     machine.start_balancer_with(&lines.collect::<Vec<_>>(), &["--reload-unit", "haproxy.service"]);
-    machine.until_serves(80, "web.test", "web saw /");
+    machine.wait_until_serves(80, "web.test", "web saw /");
 
     let line = |field: &str, value: &str| -> Value {
         wait_for(&format!("{field}={value} in the journal"), || {
@@ -253,12 +257,12 @@ fn journal_has_log_fields_under_full_hardening() {
 
 #[test]
 fn unreachable_journal_socket_falls_back_to_lines() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let Some(machine) = Machine::boot(&docker, "lines") else { return };
     let _web = machine.container("web").labels("glue_http_80_host=web.test").start();
     let out_of_reach = ["InaccessiblePaths=/run/systemd/journal/socket"];
     machine.start_balancer_with(&out_of_reach, &["--reload-unit", "haproxy.service"]);
-    machine.until_said(&[" INFO reloaded HAProxy: ", " cause=\"list\" routes=1 us="]);
+    machine.wait_for_log(&[" INFO reloaded HAProxy: ", " cause=\"list\" routes=1 us="]);
     let fields = machine.journal();
     assert!(fields.iter().all(|line| line["DOCKER_GLUE_CAUSE"].is_null()), "{fields:#?}");
 }

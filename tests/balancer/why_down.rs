@@ -3,8 +3,8 @@
 
 use crate::common::{
     self, Docker, Run,
-    balancer::{Balancer, Plan, free_port},
-    docker, wait_for,
+    balancer::{Balancer, BalancerPlan, free_port},
+    find_docker, wait_for,
 };
 use docker_glue::report::status::ProblemStatus;
 use nix::sys::signal::Signal;
@@ -16,19 +16,19 @@ use std::{
     thread,
 };
 
-fn run_command(plan: &Plan, words: &[&str]) -> String {
+fn run_command(plan: &BalancerPlan, words: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_docker-balancer"));
     command.env("DOCKER_GLUE_SETTINGS", "/dev/null").env("NO_COLOR", "1").args(words);
     command.arg("--runtime-dir").arg(plan.runtime()).stdin(Stdio::null());
     String::from_utf8(command.output().unwrap().stdout).unwrap()
 }
 
-fn list_problems(plan: &Plan) -> Vec<ProblemStatus> {
+fn list_problems(plan: &BalancerPlan) -> Vec<ProblemStatus> {
     serde_json::from_str(&run_command(plan, &["problems", "--json"])).unwrap()
 }
 
 /// Waits until there is a problem whose text contains this.
-fn until_problem(plan: &Plan, part: &str) -> ProblemStatus {
+fn until_problem(plan: &BalancerPlan, part: &str) -> ProblemStatus {
     let mut last = Vec::new();
     wait_for(&format!("the problem {part:?}"), || {
         last = list_problems(plan);
@@ -36,19 +36,19 @@ fn until_problem(plan: &Plan, part: &str) -> ProblemStatus {
     })
 }
 
-fn until_no_problem(plan: &Plan, part: &str) {
+fn until_no_problem(plan: &BalancerPlan, part: &str) {
     wait_for(&format!("the end of the problem {part:?}"), || {
         (!list_problems(plan).iter().any(|status| status.text.contains(part))).then_some(())
     });
 }
 
-fn run_container(plan: &Plan, name: &str) -> Run {
+fn run_container(plan: &BalancerPlan, name: &str) -> Run {
     plan.run(name).label("glue_http_80_host", format!("{name}.test"))
 }
 
-fn metrics_plan(docker: &Docker) -> (Plan, u16) {
+fn metrics_plan(docker: &Docker) -> (BalancerPlan, u16) {
     let port = free_port();
-    let plan = Balancer::of(docker).option(&["--metrics", &port.to_string()]);
+    let plan = Balancer::plan(docker).option(&["--metrics", &port.to_string()]);
     (plan, port)
 }
 
@@ -64,9 +64,9 @@ fn problem_count(port: u16, kind: &str) -> String {
 
 #[test]
 fn failing_check_cause_is_shown_everywhere_until_recovery() {
-    let Some(docker) = docker() else { return };
+    let Some(docker) = find_docker() else { return };
     let (plan, port) = metrics_plan(&docker);
-    let balancer = plan.start().until_started();
+    let balancer = plan.start().wait_until_started();
     // The image exposes port 80.
     let _elsewhere = balancer
         .run("elsewhere")
@@ -93,7 +93,7 @@ fn failing_check_cause_is_shown_everywhere_until_recovery() {
     until_problem(&balancer, &format!("container {} ", late.name));
     until_problem(&balancer, "GET /healthz got status 503");
 
-    balancer.until_said(&["WARN", &lost.name, "GET /status/404 got status 404"]);
+    balancer.wait_for_log(&["WARN", &lost.name, "GET /status/404 got status 404"]);
     assert_eq!(problem_count(port, "check_status"), "2");
     let explained = run_command(&balancer, &["explain", "http://lost.test/"]);
     let why = format!("HAProxy's check of {} fails: GET /status/404 got status 404", lost.name);
@@ -102,8 +102,8 @@ fn failing_check_cause_is_shown_everywhere_until_recovery() {
 
     until_no_problem(&balancer, &format!("container {} ", late.name));
     until_no_problem(&balancer, "GET /healthz");
-    balancer.until_said(&[&format!("resolved: container {} ", late.name)]);
-    balancer.until_serves("sick.test/x", "sick saw /x");
+    balancer.wait_for_log(&[&format!("resolved: container {} ", late.name)]);
+    balancer.wait_until_serves("sick.test/x", "sick saw /x");
     assert_eq!(problem_count(port, "check_status"), "1");
     drop(sick);
 }
@@ -142,7 +142,7 @@ impl Program {
 }
 
 /// Starts a container on the host's network whose label refers to the program's port.
-fn run_stand_in(plan: &Plan, port: u16) -> Run {
+fn run_stand_in(plan: &BalancerPlan, port: u16) -> Run {
     let run = plan.run("program").bare().option(&["--network", "host"]);
     run.arguments(&["--port", "0"])
         .label(&format!("glue_http_{port}_host"), "program.test")
@@ -151,12 +151,12 @@ fn run_stand_in(plan: &Plan, port: u16) -> Run {
 
 #[test]
 fn non_http_container_is_reported_until_it_answers() {
-    let Some(docker) = docker() else { return };
+    let Some(docker) = find_docker() else { return };
     let (plan, port) = metrics_plan(&docker);
     let program = Program::start();
     let container = run_stand_in(&plan, program.port).start();
-    let balancer = plan.start().until_started();
-    let well = || balancer.until_serves("program.test/", "program saw ");
+    let balancer = plan.start().wait_until_started();
+    let well = || balancer.wait_until_serves("program.test/", "program saw ");
     well();
     for (answer, kind, text) in [
         // SETTINGS and the end of the connection, as nghttpd and gRPC servers answer.
@@ -177,14 +177,14 @@ fn non_http_container_is_reported_until_it_answers() {
         program.answers(answer);
         // For a server that has answered before, a missing answer counts from the second time on.
         let status = wait_for(text, || {
-            assert_eq!(balancer.outcome("program.test/"), "502");
+            assert_eq!(balancer.request_outcome("program.test/"), "502");
             list_problems(&balancer).into_iter().find(|status| status.text.contains(text))
         });
         assert!(
             !status.hint && status.container.as_deref() == Some(&*container.name),
             "{status:?}"
         );
-        balancer.until_said(&["WARN", &container.name, text]);
+        balancer.wait_for_log(&["WARN", &container.name, text]);
         assert_eq!(problem_count(port, kind), "1");
         let explained = run_command(&balancer, &["explain", "http://program.test/"]);
         assert!(explained.contains("\nserved") && explained.contains(text), "{explained}");
@@ -201,15 +201,15 @@ fn non_http_container_is_reported_until_it_answers() {
 
 #[test]
 fn non_http_client_is_a_hint_on_the_listener() {
-    let Some(docker) = docker() else { return };
+    let Some(docker) = find_docker() else { return };
     let (plan, port) = metrics_plan(&docker);
     let _web = run_container(&plan, "web").start();
-    let balancer = plan.start().until_started();
+    let balancer = plan.start().wait_until_started();
     for (bytes, text) in [
         (&b"\x16\x03\x01\x02\0\x01\0\x01\xfc"[..], "it uses TLS"),
         (b"GET /a b HTTP/1.1\r\nHost: web.test\r\n\r\n", "its path has a character"),
     ] {
-        let bound = (Ipv4Addr::LOCALHOST, balancer.bound(80));
+        let bound = (Ipv4Addr::LOCALHOST, balancer.bound_port(80));
         let mut stream = TcpStream::connect(bound).unwrap();
         stream.write_all(bytes).unwrap();
         let mut answer = String::new();
@@ -218,13 +218,13 @@ fn non_http_client_is_a_hint_on_the_listener() {
         let status = until_problem(&balancer, text);
         assert!(status.hint && status.listener.as_deref() == Some("http :80"), "{status:?}");
         assert!(status.text.contains("127.0.0.1"), "{status:?}");
-        balancer.until_said(&["INFO", "listener http :80: a request got 400", text]);
+        balancer.wait_for_log(&["INFO", "listener http :80: a request got 400", text]);
     }
     assert_eq!(problem_count(port, "bad_request"), "2");
     // The listener's port itself is fine.
     let status = run_command(&balancer, &["status"]);
     assert!(!status.contains("taken"), "{status}");
-    balancer.until_serves("web.test/x", "web saw /x");
+    balancer.wait_until_serves("web.test/x", "web saw /x");
 }
 
 /// Takes the container's network down, like a machine without power: nothing refuses connections and nothing answers.
@@ -245,16 +245,16 @@ fn request_outcome(mut request: TcpStream) -> String {
 
 #[test]
 fn requests_to_a_vanished_host_end_before_timeout() {
-    let Some(docker) = common::docker_as_root() else { return };
-    if !common::has("nsenter") || !common::has("ip") {
+    let Some(docker) = common::find_docker_as_root() else { return };
+    if !common::is_installed("nsenter") || !common::is_installed("ip") {
         return;
     }
-    let plan = Balancer::of(&docker).ports(&[80, 8080]);
+    let plan = Balancer::plan(&docker).ports(&[80, 8080]);
     let gone = run_container(&plan, "gone").start();
     let _stays = run_container(&plan, "stays").start();
-    let balancer = plan.start().until_started();
-    balancer.until_serves("gone.test/x", "gone saw /x");
-    balancer.until_serves("stays.test/x", "stays saw /x");
+    let balancer = plan.start().wait_until_started();
+    balancer.wait_until_serves("gone.test/x", "gone saw /x");
+    balancer.wait_until_serves("stays.test/x", "stays saw /x");
     // Must be shorter than the client's timeout.
     let slow = |name: &str, ms: u32| {
         let slow = balancer.request("GET", &format!("{name}.test/slow?ms={ms}")).open().unwrap();
@@ -268,8 +268,8 @@ fn requests_to_a_vanished_host_end_before_timeout() {
     // One request in an old worker, one in the current worker, and one to an unaffected container.
     let old = slow("gone", 50_000);
     let other = balancer.run("other").labels("glue_http_80_bind=8080 glue_http_ports=80").start();
-    balancer.until_said(&["reloaded HAProxy"]);
-    balancer.until_serves("gone.test/x", "gone saw /x");
+    balancer.wait_for_log(&["reloaded HAProxy"]);
+    balancer.wait_until_serves("gone.test/x", "gone saw /x");
     let (young, unconcerned) = (slow("gone", 50_000), slow("stays", 12_000));
     disconnect_network(&gone);
     // The request waits for another container, at most as long as a container may take to start.
@@ -278,19 +278,19 @@ fn requests_to_a_vanished_host_end_before_timeout() {
         let end = request_outcome(request);
         assert!(end.starts_with("HTTP/1.1 50") || end.is_empty(), "{whose}: {end}");
     }
-    balancer.until_said(&["WARN", "connections to server ", "time out; closing its requests"]);
-    balancer.until_said(&["WARN", &gone.name, "time out or have no route to it"]);
+    balancer.wait_for_log(&["WARN", "connections to server ", "time out; closing its requests"]);
+    balancer.wait_for_log(&["WARN", &gone.name, "time out or have no route to it"]);
     assert_eq!(request_outcome(unconcerned), "HTTP/1.1 200");
     drop(other);
 }
 
 #[test]
 fn running_request_completes_while_server_refuses_new_ones() {
-    let Some(docker) = docker() else { return };
-    let plan = Balancer::of(&docker);
+    let Some(docker) = find_docker() else { return };
+    let plan = Balancer::plan(&docker);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, free_port())).unwrap();
     let _container = run_stand_in(&plan, listener.local_addr().unwrap().port()).start();
-    let balancer = plan.start().until_started();
+    let balancer = plan.start().wait_until_started();
     let request = balancer.request("GET", "program.test/").open().unwrap();
     let mut accepted = loop {
         let (mut stream, _) = listener.accept().unwrap();
@@ -308,14 +308,14 @@ fn running_request_completes_while_server_refuses_new_ones() {
 
 #[test]
 fn adopted_haproxy_reports_check_failures() {
-    let Some(docker) = docker() else { return };
-    let plan = Balancer::of(&docker).option(&["--leave-running"]);
+    let Some(docker) = find_docker() else { return };
+    let plan = Balancer::plan(&docker).option(&["--leave-running"]);
     let web = run_container(&plan, "web").label("glue_http_80_check", "/healthz").start();
-    let mut balancer = plan.start().until_started();
-    balancer.until_serves("web.test/x", "web saw /x");
-    balancer.end(Signal::SIGTERM);
+    let mut balancer = plan.start().wait_until_started();
+    balancer.wait_until_serves("web.test/x", "web saw /x");
+    balancer.stop_with(Signal::SIGTERM);
     balancer.start_again();
-    balancer.until_said(&["adopted the running HAProxy"]);
+    balancer.wait_for_log(&["adopted the running HAProxy"]);
     let ask = |path: &str| {
         let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
         let address = web.docker(&["inspect", "--format", format]);
@@ -325,7 +325,7 @@ fn adopted_haproxy_reports_check_failures() {
     };
     ask("unhealthy");
     // docker-balancer queries HAProxy on its own, without a reader.
-    balancer.until_said(&["WARN", "GET /healthz got status 503"]);
+    balancer.wait_for_log(&["WARN", "GET /healthz got status 503"]);
     ask("healthy");
-    balancer.until_said(&["resolved: ", "GET /healthz got status 503"]);
+    balancer.wait_for_log(&["resolved: ", "GET /healthz got status 503"]);
 }

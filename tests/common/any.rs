@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use std::{collections::BTreeMap, sync::Arc};
 
 /// Keys and values that come near to what is understood, and some that do not.
-fn label() -> impl Strategy<Value = (String, String)> {
+fn label_strategy() -> impl Strategy<Value = (String, String)> {
     let option = prop_oneof![
         Just("host"),
         Just("prefix"),
@@ -55,8 +55,8 @@ fn label() -> impl Strategy<Value = (String, String)> {
     (key, value)
 }
 
-fn container(number: usize, name: &str, labels: BTreeMap<String, String>) -> Container {
-    let world = story::world("web 172.17.0.2");
+fn container_with(number: usize, name: &str, labels: BTreeMap<String, String>) -> Container {
+    let world = story::parse_world("web 172.17.0.2");
     let container = world.containers.into_values().next().unwrap();
     let id = ContainerId::new(format!("{number:064x}"));
     Container {
@@ -67,23 +67,23 @@ fn container(number: usize, name: &str, labels: BTreeMap<String, String>) -> Con
     }
 }
 
-pub fn world() -> impl Strategy<Value = World> {
+pub fn world_strategy() -> impl Strategy<Value = World> {
     let labels = prop::collection::btree_map(
-        label().prop_map(|pair| pair.0),
-        label().prop_map(|pair| pair.1),
+        label_strategy().prop_map(|pair| pair.0),
+        label_strategy().prop_map(|pair| pair.1),
         0..6,
     );
     prop::collection::vec((any::<String>(), labels), 0..6).prop_map(|containers| {
-        let mut world = story::world("");
+        let mut world = story::parse_world("");
         for (number, (name, labels)) in containers.into_iter().enumerate() {
-            let container = container(number, &name, labels);
+            let container = container_with(number, &name, labels);
             world.containers.insert(container.id.clone(), Arc::new(container));
         }
         world
     })
 }
 
-pub fn claims() -> impl Strategy<Value = Vec<Claim>> {
+pub fn claims_strategy() -> impl Strategy<Value = Vec<Claim>> {
     let standing = prop_oneof![
         Just(Eligibility::Active),
         Just(Eligibility::Backup),
@@ -96,10 +96,11 @@ pub fn claims() -> impl Strategy<Value = Vec<Claim>> {
                 ("glue_http_80_host".to_owned(), format!("h{key}.test")),
                 ("glue_http_80_timeout".to_owned(), format!("{}s", 1 + id % 2)),
             ]);
-            let container = container(id, &format!("c{id}"), labels);
-            let ask = docker_glue::label::parse_labels(&container, &story::rules().label_limits)
-                .requests
-                .remove(0);
+            let container = container_with(id, &format!("c{id}"), labels);
+            let ask =
+                docker_glue::label::parse_labels(&container, &story::default_rules().label_limits)
+                    .requests
+                    .remove(0);
             Claim {
                 key: ask.key,
                 policy: ask.policy,
@@ -127,18 +128,18 @@ pub fn claims() -> impl Strategy<Value = Vec<Claim>> {
 }
 
 /// Several, one after the other.
-pub fn tales() -> impl Strategy<Value = Vec<String>> {
-    prop::collection::vec(told(), 1..9)
+pub fn stories_strategy() -> impl Strategy<Value = Vec<String>> {
+    prop::collection::vec(story_strategy(), 1..9)
 }
 
 /// A story of a few containers that share a few routes in all the ways there are. The same line is the
 /// same container in every story, whatever else became of it.
-pub fn told() -> impl Strategy<Value = String> {
-    let lines: Vec<_> = (0..5).map(line).collect();
+pub fn story_strategy() -> impl Strategy<Value = String> {
+    let lines: Vec<_> = (0..5).map(line_strategy).collect();
     lines.prop_map(|lines| lines.join("\n"))
 }
 
-fn line(number: usize) -> impl Strategy<Value = String> {
+fn line_strategy(number: usize) -> impl Strategy<Value = String> {
     let state = prop_oneof![
         6 => Just(""),
         3 => Just("exited"),

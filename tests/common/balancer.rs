@@ -15,7 +15,9 @@
 //! To serve containers from the first moment, start them before the balancer:
 //! `let plan = Balancer::of(&docker); let web = plan.run("web")….start(); let balancer = plan.start();`
 
-use super::{CONSTRAINT, Container, DEADLINE, Docker, Run, heard::Heard, unique, wait_for};
+use super::{
+    CONSTRAINT, Container, DEADLINE, Docker, Run, heard::OutputLog, unique_name, wait_for,
+};
 use nix::{
     fcntl::{FcntlArg, fcntl},
     sys::signal::{Signal, kill},
@@ -40,7 +42,7 @@ use tempfile::TempDir;
 
 /// A balancer that has not been started.
 #[derive(Debug)]
-pub struct Plan {
+pub struct BalancerPlan {
     docker: Docker,
     constraint: String,
     folder: TempDir,
@@ -58,21 +60,21 @@ pub struct Plan {
 pub struct Balancer {
     /// Dropped before the plan, because the container writes to the plan's folder.
     container: Option<Container>,
-    plan: Plan,
+    plan: BalancerPlan,
     process: Option<Child>,
-    log: Heard,
-    stdout: Heard,
+    log: OutputLog,
+    stdout: OutputLog,
     /// The log's pipe, if it is not read.
     unread: Option<ChildStderr>,
 }
 
 impl Balancer {
     /// Returns a balancer with public port 80 unless others are given.
-    pub fn of(docker: &Docker) -> Plan {
+    pub fn plan(docker: &Docker) -> BalancerPlan {
         let folder = tempfile::Builder::new().prefix("glue").tempdir().unwrap();
-        let plan = Plan {
+        let plan = BalancerPlan {
             docker: docker.clone(),
-            constraint: unique("balancer"),
+            constraint: unique_name("balancer"),
             folder,
             ports: BTreeMap::new(),
             options: Vec::new(),
@@ -84,7 +86,7 @@ impl Balancer {
     }
 }
 
-impl Plan {
+impl BalancerPlan {
     /// Sets the public ports, each bound to a free port.
     pub fn ports(mut self, public: &[u16]) -> Self {
         self.ports = public.iter().map(|port| (*port, free_port())).collect();
@@ -99,7 +101,7 @@ impl Plan {
 
     /// Runs it in its own container on this network (a value of `docker run --network`). The ports are published if the
     /// container has its own address.
-    pub fn inside(mut self, network: &str) -> Self {
+    pub fn in_container(mut self, network: &str) -> Self {
         self.inside = Some(network.to_owned());
         self
     }
@@ -111,7 +113,7 @@ impl Plan {
     }
 
     /// Leaves the log unread: the pipe fills and stays full.
-    pub fn deaf(mut self) -> Self {
+    pub fn without_reading_log(mut self) -> Self {
         self.deaf = true;
         self
     }
@@ -127,7 +129,7 @@ impl Plan {
     }
 
     /// Returns the port that a public port is bound to.
-    pub fn bound(&self, public: u16) -> u16 {
+    pub fn bound_port(&self, public: u16) -> u16 {
         self.ports[&public]
     }
 
@@ -142,11 +144,11 @@ impl Plan {
     /// Starts it with `-w`.
     pub fn start(self) -> Balancer {
         let mut balancer = Balancer {
-            container: self.inside.as_deref().map(|network| self.container(network)),
+            container: self.inside.as_deref().map(|network| self.own_container(network)),
             plan: self,
             process: None,
-            log: Heard::default(),
-            stdout: Heard::default(),
+            log: OutputLog::default(),
+            stdout: OutputLog::default(),
             unread: None,
         };
         balancer.start_again();
@@ -156,7 +158,7 @@ impl Plan {
     /// Returns a docker-balancer command with these options; the caller adds the mode.
     pub fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_docker-balancer"));
-        command.env("NO_COLOR", "1").args(self.words());
+        command.env("NO_COLOR", "1").args(self.common_options());
         if let Some(host) = &self.docker.host {
             command.arg("--docker-url").arg(host);
         }
@@ -169,7 +171,7 @@ impl Plan {
     }
 
     /// Returns the options that are the same in a container and outside.
-    fn words(&self) -> Vec<String> {
+    fn common_options(&self) -> Vec<String> {
         let position = |path: PathBuf| path.display().to_string();
         let mut words = vec!["--state-dir".to_owned(), position(self.state())];
         words.extend(["--runtime-dir".to_owned(), position(self.runtime())]);
@@ -183,8 +185,8 @@ impl Plan {
 
     /// Creates its own container, which is not started yet. The folder of the socket is mounted, because the engine
     /// creates a new socket when it restarts.
-    fn container(&self, network: &str) -> Container {
-        let run = self.docker.run("balancer").image(image()).bare();
+    fn own_container(&self, network: &str) -> Container {
+        let run = self.docker.run("balancer").image(build_balancer_image()).bare();
         let host = self.docker.host.as_deref().and_then(|host| host.strip_prefix("unix://"));
         let socket = Path::new(host.unwrap_or("/run/docker.sock")).parent().unwrap().display();
         let run =
@@ -197,7 +199,7 @@ impl Plan {
             |run: Run, port: &u16| run.option(&["--publish", &format!("127.0.0.1:{port}:{port}")]);
         let own_address = network != "host" && !network.starts_with("container:");
         let ports = self.ports.values().filter(|_| own_address);
-        let words = self.words();
+        let words = self.common_options();
         let words: Vec<_> = words.iter().map(String::as_str).chain(["-w"]).collect();
         ports.fold(run, publish).arguments(&words).create()
     }
@@ -213,12 +215,12 @@ impl Plan {
 
     /// Waits for HAProxy's master. While a master re-executes itself its command line is empty, and its pid file is
     /// replaced.
-    pub fn master(&self) -> i32 {
-        wait_for("HAProxy's master", || self.haproxy())
+    pub fn master_pid(&self) -> i32 {
+        wait_for("HAProxy's master", || self.find_master())
     }
 
     /// Returns the pid of HAProxy's master if it runs outside a container.
-    pub fn haproxy(&self) -> Option<i32> {
+    pub fn find_master(&self) -> Option<i32> {
         if self.inside.is_some() {
             return None;
         }
@@ -231,18 +233,18 @@ impl Plan {
 }
 
 /// Also kills an HAProxy that was left running, with its workers: it leads its own process group.
-impl Drop for Plan {
+impl Drop for BalancerPlan {
     fn drop(&mut self) {
-        if let Some(pid) = self.haproxy() {
+        if let Some(pid) = self.find_master() {
             let _ = kill(Pid::from_raw(-pid), Signal::SIGKILL);
         }
     }
 }
 
 impl std::ops::Deref for Balancer {
-    type Target = Plan;
+    type Target = BalancerPlan;
 
-    fn deref(&self) -> &Plan {
+    fn deref(&self) -> &BalancerPlan {
         &self.plan
     }
 }
@@ -268,9 +270,9 @@ impl Balancer {
             fcntl(&stderr, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
             self.unread = Some(stderr);
         } else {
-            self.log.listen(stderr);
+            self.log.read_from(stderr);
         }
-        self.stdout.listen(process.stdout.take().unwrap());
+        self.stdout.read_from(process.stdout.take().unwrap());
         self.process = Some(process);
     }
 
@@ -293,16 +295,16 @@ impl Balancer {
     ///
     /// # Panics
     /// If the process does not end in time.
-    pub fn end(&mut self, signal: Signal) -> ExitStatus {
+    pub fn stop_with(&mut self, signal: Signal) -> ExitStatus {
         self.signal(signal);
-        self.ended()
+        self.wait_for_exit()
     }
 
     /// Waits for the end of the process.
     ///
     /// # Panics
     /// If the process does not end in time.
-    pub fn ended(&mut self) -> ExitStatus {
+    pub fn wait_for_exit(&mut self) -> ExitStatus {
         let process = self.process.as_mut().unwrap();
         let status = wait_for("the end of docker-balancer", || process.try_wait().unwrap());
         self.process = None;
@@ -320,7 +322,7 @@ impl Balancer {
     }
 
     /// Waits for a line of the log that contains all of these, and returns it.
-    pub fn until_said(&self, parts: &[&str]) -> String {
+    pub fn wait_for_log(&self, parts: &[&str]) -> String {
         let has = |line: &&str| parts.iter().all(|part| line.contains(part));
         wait_for(&format!("{parts:?} in the log"), || {
             self.log().lines().find(has).map(str::to_owned)
@@ -328,35 +330,35 @@ impl Balancer {
     }
 
     /// Waits until HAProxy is started, which serves all containers that existed before.
-    pub fn until_started(self) -> Self {
-        self.until_said(&["started HAProxy"]);
+    pub fn wait_until_started(self) -> Self {
+        self.wait_for_log(&["started HAProxy"]);
         self
     }
 
     /// Waits until a GET has this outcome: `"web saw /x?q=1"`, or a status.
-    pub fn until_serves(&self, url: &str, outcome: &str) {
-        self.until_all_serve(&[(url, outcome)]);
+    pub fn wait_until_serves(&self, url: &str, outcome: &str) {
+        self.wait_until_all_serve(&[(url, outcome)]);
     }
 
     /// Waits until each GET has had its outcome once.
-    pub fn until_all_serve(&self, expected: &[(&str, &str)]) {
+    pub fn wait_until_all_serve(&self, expected: &[(&str, &str)]) {
         for (url, outcome) in expected {
             let mut last = String::new();
             let end = Instant::now() + DEADLINE;
             while last != *outcome {
                 assert!(Instant::now() < end, "{url}: waited for {outcome:?}, but {last:?}");
                 if !last.is_empty() {
-                    std::thread::sleep(super::PAUSE);
+                    std::thread::sleep(super::POLL_INTERVAL);
                 }
-                last = self.outcome(url);
+                last = self.request_outcome(url);
             }
         }
     }
 
     /// Checks that each GET has its outcome now.
-    pub fn serves(&self, expected: &[(&str, &str)]) {
+    pub fn assert_serves(&self, expected: &[(&str, &str)]) {
         let wrong = |(url, outcome): &(&str, &str)| {
-            let got = self.outcome(url);
+            let got = self.request_outcome(url);
             (got != *outcome).then(|| format!("{url}: {outcome:?} was expected, but {got:?}"))
         };
         let wrong: Vec<_> = expected.iter().filter_map(wrong).collect();
@@ -364,12 +366,12 @@ impl Balancer {
     }
 
     /// Returns the outcome of a GET in a few words.
-    pub fn outcome(&self, url: &str) -> String {
+    pub fn request_outcome(&self, url: &str) -> String {
         self.try_get(url).map_or_else(|e| e.to_string(), |reply| reply.to_string())
     }
 
     /// Returns how many of the requests each container answered.
-    pub fn spread(&self, url: &str, requests: usize) -> BTreeMap<String, usize> {
+    pub fn count_answers(&self, url: &str, requests: usize) -> BTreeMap<String, usize> {
         let mut spread = BTreeMap::new();
         for _ in 0..requests {
             let answer = self.get(url);
@@ -380,9 +382,9 @@ impl Balancer {
     }
 
     /// Waits until exactly these containers share the requests of a route.
-    pub fn until_shared(&self, url: &str, names: &[&str]) {
+    pub fn wait_until_shared(&self, url: &str, names: &[&str]) {
         wait_for(&format!("{url} shared by {names:?}"), || {
-            let answers = (0..4 * names.len()).map(|_| self.outcome(url));
+            let answers = (0..4 * names.len()).map(|_| self.request_outcome(url));
             let who: BTreeSet<_> =
                 answers.map(|text| text.split(' ').next().unwrap().to_owned()).collect();
             (who == names.iter().map(ToString::to_string).collect()).then_some(())
@@ -412,7 +414,7 @@ impl Balancer {
         let port = authority.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
         let bound = port.and_then(|public: u16| self.ports.get(&public));
         let bound = *bound.or(self.ports.values().next()).unwrap();
-        Request::to((Ipv4Addr::LOCALHOST, bound).into(), method, authority, path)
+        Request::new((Ipv4Addr::LOCALHOST, bound).into(), method, authority, path)
     }
 }
 
@@ -427,7 +429,7 @@ impl Drop for Balancer {
             if end < Instant::now() {
                 let _ = process.kill();
             }
-            std::thread::sleep(super::PAUSE);
+            std::thread::sleep(super::POLL_INTERVAL);
         }
         if std::thread::panicking() {
             eprintln!("what the balancer said:\n{}", self.log());
@@ -443,7 +445,7 @@ pub struct Request {
 }
 
 impl Request {
-    pub fn to(addr: SocketAddr, method: &str, host: &str, path: &str) -> Self {
+    pub fn new(addr: SocketAddr, method: &str, host: &str, path: &str) -> Self {
         let lines =
             [&format!("{method} {path} HTTP/1.1"), &format!("Host: {host}"), "Connection: close"];
         Self { place: addr, lines: lines.map(str::to_owned).to_vec() }
@@ -552,7 +554,7 @@ impl Answer {
 }
 
 /// Returns an image of docker-balancer and HAProxy, which is built at the first use.
-pub fn image() -> &'static str {
+pub fn build_balancer_image() -> &'static str {
     static MADE: OnceLock<()> = OnceLock::new();
     MADE.get_or_init(|| {
         let haproxy = std::env::var("HAPROXY_BIN").unwrap_or_else(|_| "haproxy".to_owned());

@@ -29,7 +29,7 @@ pub enum Fault {
 
 /// The proxy, in place of HAProxy's socket, which was moved. HAProxy replaces the proxy's socket when it starts.
 #[derive(Debug)]
-pub struct Between {
+pub struct FaultProxy {
     moved: PathBuf,
     place: PathBuf,
     rule: Arc<Mutex<Option<Rule>>>,
@@ -49,8 +49,8 @@ impl fmt::Debug for Rule {
     }
 }
 
-impl Between {
-    pub fn put(group: &Path) -> Self {
+impl FaultProxy {
+    pub fn replace_socket(group: &Path) -> Self {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let moved = group.with_extension(format!("moved{number}"));
@@ -72,7 +72,7 @@ impl Between {
         Self { moved, place: group.to_owned(), rule, ours: inode(group) }
     }
 
-    pub fn arm(&self, after: usize, fault: Fault) {
+    pub fn inject_after(&self, after: usize, fault: Fault) {
         *self.rule.lock().unwrap() = Some(Rule { after, fault });
     }
 
@@ -82,7 +82,7 @@ impl Between {
 
     /// Returns HAProxy's own answer. A worker that did not inherit the sockets has created its own in place of the
     /// proxy's. Nothing listens on the moved one then.
-    pub fn ask(&self, command: &str) -> io::Result<String> {
+    pub fn ask_haproxy(&self, command: &str) -> io::Result<String> {
         let moved = UnixStream::connect(&self.moved);
         let mut socket = moved.or_else(|_| UnixStream::connect(&self.place))?;
         socket.write_all(format!("{command}\n").as_bytes())?;
@@ -94,7 +94,7 @@ impl Between {
 }
 
 /// Moves HAProxy's socket back, unless HAProxy has replaced the proxy's.
-impl Drop for Between {
+impl Drop for FaultProxy {
     fn drop(&mut self) {
         if inode(&self.place) == self.ours {
             let _ = fs::rename(&self.moved, &self.place);
@@ -116,7 +116,7 @@ fn pass_on(client: &UnixStream, to: &Path, rule: &Mutex<Option<Rule>>) -> io::Re
     let (mut client_out, mut server_out) = (client.try_clone()?, server.try_clone()?);
     for line in BufReader::new(client).lines() {
         let line = line?;
-        match due(rule) {
+        match take_due_fault(rule) {
             None => {}
             Some(Fault::Answer(text)) => {
                 client_out.write_all(format!("{text}\n> ").as_bytes())?;
@@ -137,7 +137,7 @@ fn pass_on(client: &UnixStream, to: &Path, rule: &Mutex<Option<Rule>>) -> io::Re
     server.shutdown(Shutdown::Write)
 }
 
-fn due(rule: &Mutex<Option<Rule>>) -> Option<Fault> {
+fn take_due_fault(rule: &Mutex<Option<Rule>>) -> Option<Fault> {
     let mut rule = rule.lock().unwrap();
     match rule.take() {
         Some(Rule { after: 0, fault }) => Some(fault),

@@ -14,7 +14,7 @@
     reason = "this is a test"
 )]
 
-use super::{balancer::free_port, has, wait_for};
+use super::{balancer::free_port, is_installed, wait_for};
 use fantoccini::{
     Client, ClientBuilder,
     actions::{InputSource, KeyAction, KeyActions},
@@ -65,14 +65,14 @@ const DEBIANS: &str = "/usr/bin/chromium";
 const FEDORAS: &str = "/usr/bin/chromium-browser";
 
 /// The widths of a desktop and of a phone.
-pub const DESK: u32 = 1280;
-pub const PHONE: u32 = 390;
+pub const DESKTOP_SIZE: u32 = 1280;
+pub const PHONE_SIZE: u32 = 390;
 
 impl Browser {
     /// Starts a browser. Returns `None` and records the skip if none is installed.
     pub fn start() -> Option<Self> {
         let program = if Path::new(FEDORAS).exists() { FEDORAS } else { DEBIANS };
-        if !has(program.trim_start_matches("/usr/bin/")) || !has("chromedriver") {
+        if !is_installed(program.trim_start_matches("/usr/bin/")) || !is_installed("chromedriver") {
             return None;
         }
         let folder = tempfile::Builder::new().prefix("glue-browser").tempdir().unwrap();
@@ -86,7 +86,8 @@ impl Browser {
         let driver = Driver { process: command.spawn().unwrap(), _folder: folder };
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         let text = format!("http://127.0.0.1:{port}");
-        let client = wait_for("chromedriver", || runtime.block_on(connect(&text, program)).ok());
+        let client =
+            wait_for("chromedriver", || runtime.block_on(connect_driver(&text, program)).ok());
         Some(Self { client, runtime, _driver: driver })
     }
 
@@ -95,13 +96,15 @@ impl Browser {
     }
 
     /// Returns the value that the script returns.
-    pub fn run(&self, script: &str) -> Value {
+    pub fn run_script(&self, script: &str) -> Value {
         self.runtime.block_on(self.client.execute(script, Vec::new())).unwrap()
     }
 
     /// Waits until the expression is true.
-    pub fn until(&self, expression: &str) {
-        wait_for(expression, || (self.run(&format!("return {expression}")) == true).then_some(()));
+    pub fn wait_until(&self, expression: &str) {
+        wait_for(expression, || {
+            (self.run_script(&format!("return {expression}")) == true).then_some(())
+        });
     }
 
     /// Types into the element that has the focus at each key, like a keyboard: the focus may move to another element in
@@ -124,13 +127,13 @@ impl Browser {
     }
 
     /// Returns the log entries since the last call: `browser` is the console, `performance` is the network.
-    pub fn log(&self, kind: &str) -> Vec<Value> {
-        let lines = self.issue("se/log", json!({ "type": kind }));
+    pub fn drain_log(&self, kind: &str) -> Vec<Value> {
+        let lines = self.run_command("se/log", json!({ "type": kind }));
         lines.as_array().unwrap().clone()
     }
 
     /// Sets the size in CSS pixels.
-    pub fn size(&self, width: u32, height: u32) {
+    pub fn set_size(&self, width: u32, height: u32) {
         let phone = width < 600;
         let metrics = json!({
             "width": width, "height": height, "deviceScaleFactor": if phone { 2 } else { 1 }, "mobile": phone
@@ -139,12 +142,12 @@ impl Browser {
     }
 
     /// Sets the preferred colour scheme: `light` or `dark`.
-    pub fn scheme(&self, scheme: &str) {
+    pub fn set_colour_scheme(&self, scheme: &str) {
         let feature = json!({ "name": "prefers-color-scheme", "value": scheme });
         self.devtools("Emulation.setEmulatedMedia", &json!({ "features": [feature] }));
     }
 
-    pub fn scripts(&self, on: bool) {
+    pub fn set_javascript(&self, on: bool) {
         self.devtools("Emulation.setScriptExecutionDisabled", &json!({ "value": !on }));
     }
 
@@ -160,17 +163,20 @@ impl Browser {
     }
 
     fn devtools(&self, command: &str, parameters: &Value) -> Value {
-        self.issue("goog/cdp/execute", json!({ "cmd": command, "params": parameters }))
+        self.run_command("goog/cdp/execute", json!({ "cmd": command, "params": parameters }))
     }
 
-    fn issue(&self, path: &'static str, body: Value) -> Value {
+    fn run_command(&self, path: &'static str, body: Value) -> Value {
         let issued: Result<_, CmdError> =
             self.runtime.block_on(self.client.issue_cmd(Extension { path, body }));
         issued.unwrap()
     }
 }
 
-async fn connect(text: &str, program: &str) -> Result<Client, fantoccini::error::NewSessionError> {
+async fn connect_driver(
+    text: &str,
+    program: &str,
+) -> Result<Client, fantoccini::error::NewSessionError> {
     let chrome = json!({
         "binary": program,
         "args": ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"],

@@ -1,7 +1,7 @@
 //! A Docker engine on another machine: in its own namespaces at the far end of a veth pair, reached by TCP. Its
 //! containers, networks, mounts and firewall rules end with its last process.
 
-use super::{Docker, has};
+use super::{Docker, is_installed};
 use std::{
     fs::File,
     net::Ipv4Addr,
@@ -11,7 +11,7 @@ use std::{
 use tempfile::TempDir;
 
 #[derive(Debug)]
-pub struct Elsewhere {
+pub struct RemoteEngine {
     folder: TempDir,
     engine: Child,
     link: String,
@@ -32,15 +32,15 @@ echo '{}' > /run/daemon.json
 exec dockerd --config-file /run/daemon.json --storage-driver vfs --host "tcp://$2:2375" --tls=false
 "#;
 
-impl Elsewhere {
+impl RemoteEngine {
     /// Starts the engine and loads whoami's image. Returns `None` and records the skip if that is not possible.
     ///
     /// # Panics
     /// If the engine does not answer in time.
     pub fn start() -> Option<Self> {
         static NUMBER: AtomicU8 = AtomicU8::new(0);
-        super::docker_as_root()?;
-        if !has("dockerd") || !has("ip") || !has("unshare") {
+        super::find_docker_as_root()?;
+        if !is_installed("dockerd") || !is_installed("ip") || !is_installed("unshare") {
             return None;
         }
         let folder = tempfile::Builder::new().prefix("docker-glue-elsewhere-").tempdir().unwrap();
@@ -62,7 +62,7 @@ impl Elsewhere {
             .unwrap();
         let there = Self { folder, engine, link, address };
         there.connect(&far, own);
-        there.docker().until_ready(there.folder.path());
+        there.docker().wait_until_ready(there.folder.path());
         Some(there)
     }
 
@@ -78,14 +78,14 @@ impl Elsewhere {
         super::wait_for("a network of its own", || {
             (network(&there)? != network("self")?).then_some(())
         });
-        ip(&["link", "add", &self.link, "type", "veth", "peer", "name", far, "netns", &there]);
-        ip(&["address", "add", &format!("{own}/30"), "dev", &self.link]);
-        ip(&["link", "set", &self.link, "up"]);
+        run_ip(&["link", "add", &self.link, "type", "veth", "peer", "name", far, "netns", &there]);
+        run_ip(&["address", "add", &format!("{own}/30"), "dev", &self.link]);
+        run_ip(&["link", "set", &self.link, "up"]);
     }
 }
 
 /// The veth pair is removed with the engine's namespace.
-impl Drop for Elsewhere {
+impl Drop for RemoteEngine {
     fn drop(&mut self) {
         let _ = self.engine.kill();
         let _ = self.engine.wait();
@@ -93,7 +93,7 @@ impl Drop for Elsewhere {
     }
 }
 
-fn ip(words: &[&str]) {
+fn run_ip(words: &[&str]) {
     let output = Command::new("ip").args(words).output().unwrap();
     assert!(
         output.status.success(),

@@ -2,7 +2,7 @@
 //! adds no firewall rules, and has its own bridge: with `--bridge none` dockerd would remove `docker0`, which belongs
 //! to the machine's engine.
 
-use super::{DEADLINE, Docker, image};
+use super::{DEADLINE, Docker, build_whoami_image};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -88,7 +88,7 @@ impl Engine {
         self.start();
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
         let words = ["swarm", "init", "--advertise-addr", "127.0.0.1", "--listen-addr", &free];
-        self.docker().cli(&words);
+        self.docker().run_docker(&words);
         true
     }
 
@@ -118,40 +118,40 @@ impl Engine {
         self.dockerd = Some(command.spawn().unwrap());
         let end = Instant::now() + DEADLINE;
         while !self.answers() {
-            assert!(Instant::now() < end, "dockerd does not answer:\n{}", self.told());
+            assert!(Instant::now() < end, "dockerd does not answer:\n{}", self.log_text());
             std::thread::sleep(Duration::from_millis(20));
         }
     }
 
     /// Loads whoami's image.
     pub fn load_image(&self) {
-        self.load(image());
+        self.load(build_whoami_image());
     }
 
     /// Loads an image of the machine's engine.
     pub fn load(&self, image: &str) {
         let archive = self.path("image.tar");
         let file = archive.to_str().unwrap();
-        Docker { host: None }.cli(&["save", "--output", file, image]);
-        self.docker().cli(&["load", "--input", file]);
+        Docker { host: None }.run_docker(&["save", "--output", file, image]);
+        self.docker().run_docker(&["load", "--input", file]);
         std::fs::remove_file(file).unwrap();
     }
 
     /// Stops the daemon; its containers keep running.
     pub fn stop(&mut self) {
         if let Some(mut dockerd) = self.dockerd.take() {
-            signal(&dockerd, Signal::SIGCONT);
-            signal(&dockerd, Signal::SIGTERM);
+            send_signal(&dockerd, Signal::SIGCONT);
+            send_signal(&dockerd, Signal::SIGTERM);
             dockerd.wait().unwrap();
         }
     }
 
-    pub fn hang(&self) {
-        signal(self.dockerd.as_ref().unwrap(), Signal::SIGSTOP);
+    pub fn pause_daemon(&self) {
+        send_signal(self.dockerd.as_ref().unwrap(), Signal::SIGSTOP);
     }
 
-    pub fn go_on(&self) {
-        signal(self.dockerd.as_ref().unwrap(), Signal::SIGCONT);
+    pub fn resume_daemon(&self) {
+        send_signal(self.dockerd.as_ref().unwrap(), Signal::SIGCONT);
     }
 
     fn answers(&self) -> bool {
@@ -166,17 +166,17 @@ impl Engine {
         File::options().create(true).append(true).open(self.path("log")).unwrap()
     }
 
-    fn told(&self) -> String {
+    fn log_text(&self) -> String {
         std::fs::read_to_string(self.path("log")).unwrap_or_default()
     }
 
     /// Removes the containers and the remaining mounts.
-    fn clear(&mut self) {
+    fn remove_leftovers(&mut self) {
         if self.dockerd.is_none() && self.path("data").exists() {
             self.start();
         }
         if self.dockerd.is_some() {
-            self.go_on();
+            self.resume_daemon();
             let docker = self.docker();
             if self.is_swarm {
                 let _ = docker.command(&["swarm", "leave", "--force"]).output();
@@ -203,7 +203,8 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         // A second panic would abort the test run and hide the first one.
-        let cleared = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.clear()));
+        let cleared =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.remove_leftovers()));
         if cleared.is_err()
             && let Some(mut dockerd) = self.dockerd.take()
         {
@@ -223,10 +224,14 @@ struct Bridge(u8);
 
 impl Bridge {
     fn make() -> Self {
-        let claim = |number: &u8| ip(*number, "link add dev NAME type bridge");
+        let claim = |number: &u8| run_ip(*number, "link add dev NAME type bridge");
         let bridge = Self((0..=u8::MAX).find(claim).expect("a bridge can be made"));
-        let addressed = ip(bridge.0, "address add 10.214.NUMBER.1/24 dev NAME");
-        assert!(addressed && ip(bridge.0, "link set NAME up"), "{} is of no use", bridge.name());
+        let addressed = run_ip(bridge.0, "address add 10.214.NUMBER.1/24 dev NAME");
+        assert!(
+            addressed && run_ip(bridge.0, "link set NAME up"),
+            "{} is of no use",
+            bridge.name()
+        );
         bridge
     }
 
@@ -242,18 +247,18 @@ impl Bridge {
 
 impl Drop for Bridge {
     fn drop(&mut self) {
-        ip(self.0, "link delete NAME");
+        run_ip(self.0, "link delete NAME");
     }
 }
 
-fn ip(number: u8, line: &str) -> bool {
+fn run_ip(number: u8, line: &str) -> bool {
     let number = number.to_string();
     let line = line.replace("NAME", &format!("glue-test-{number}")).replace("NUMBER", &number);
     let done = Command::new("ip").args(line.split(' ')).output();
     done.is_ok_and(|output| output.status.success())
 }
 
-fn signal(child: &Child, signal: Signal) {
+fn send_signal(child: &Child, signal: Signal) {
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
     let _ = kill(pid, signal);
 }

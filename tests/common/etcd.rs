@@ -37,7 +37,7 @@ impl Etcd {
             return None;
         }
         let folder =
-            tempfile::Builder::new().prefix("docker-glue-etcd-").tempdir_in(place()).unwrap();
+            tempfile::Builder::new().prefix("docker-glue-etcd-").tempdir_in(data_folder()).unwrap();
         let (options, words) = (Vec::new(), Vec::new());
         Some(Self { folder, port: free_port(), scheme: "http", options, words, process: None })
     }
@@ -64,7 +64,7 @@ impl Etcd {
     }
 
     /// Adds an option of etcdctl for later calls, such as `--user=root:x`.
-    pub fn speak(&mut self, word: &str) {
+    pub fn add_etcdctl_option(&mut self, word: &str) {
         self.words.push(word.to_owned());
     }
 
@@ -105,12 +105,12 @@ impl Etcd {
     }
 
     /// Stops etcd with SIGSTOP: it keeps its connections and answers nothing until it is dropped.
-    pub fn hang(&self) {
+    pub fn pause_server(&self) {
         let pid = self.process.as_ref().unwrap().id();
         kill(Pid::from_raw(pid.try_into().unwrap()), Signal::SIGSTOP).unwrap();
     }
 
-    pub fn forget(&self) {
+    pub fn delete_data(&self) {
         std::fs::remove_dir_all(self.file("data")).unwrap();
     }
 
@@ -118,7 +118,7 @@ impl Etcd {
     ///
     /// # Panics
     /// If it fails.
-    pub fn ctl(&self, words: &[&str]) -> String {
+    pub fn run_etcdctl(&self, words: &[&str]) -> String {
         self.try_ctl(words).unwrap_or_else(|text| panic!("etcdctl {words:?}: {text}"))
     }
 
@@ -132,18 +132,18 @@ impl Etcd {
 
     /// Returns the keys with this prefix.
     pub fn keys(&self, prefix: &str) -> Vec<String> {
-        let text = self.ctl(&["get", "--prefix", "--keys-only", prefix]);
+        let text = self.run_etcdctl(&["get", "--prefix", "--keys-only", prefix]);
         text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
     }
 
     /// Returns the value of a key; empty if the key does not exist.
     pub fn get(&self, key: &str) -> String {
-        self.ctl(&["get", "--print-value-only", key])
+        self.run_etcdctl(&["get", "--print-value-only", key])
     }
 }
 
 /// Returns a folder in memory if there is room: etcd waits for its disk at each change, and allocates 130 MB at once.
-fn place() -> PathBuf {
+fn data_folder() -> PathBuf {
     let memory = Path::new("/dev/shm");
     let room =
         statvfs(memory).map_or(0, |statvfs| statvfs.blocks_available() * statvfs.fragment_size());

@@ -12,7 +12,7 @@
 //!
 //! docker-glue also gets the events of other tests' containers: look for your own container's name or id.
 
-use super::{DEADLINE, Docker, PAUSE, heard::Heard, wait_for};
+use super::{DEADLINE, Docker, POLL_INTERVAL, heard::OutputLog, wait_for};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -29,7 +29,7 @@ use tempfile::TempDir;
 
 /// A docker-glue that has not been started.
 #[derive(Debug)]
-pub struct Plan {
+pub struct GluePlan {
     docker: Docker,
     folder: TempDir,
     options: Vec<String>,
@@ -39,38 +39,38 @@ pub struct Plan {
 /// A running docker-glue. Dropping it ends it by SIGTERM. Its log is printed if the test fails.
 #[derive(Debug)]
 pub struct Glue {
-    plan: Plan,
+    plan: GluePlan,
     process: Option<Child>,
-    log: Heard,
-    stdout: Heard,
+    log: OutputLog,
+    stdout: OutputLog,
 }
 
 impl Glue {
-    pub fn of(docker: &Docker) -> Plan {
+    pub fn plan(docker: &Docker) -> GluePlan {
         let folder = tempfile::Builder::new().prefix("glue").tempdir().unwrap();
         for name in ["docker-glue.d", "handler-scripts", "plugins"] {
             fs::create_dir(folder.path().join(name)).unwrap();
         }
-        Plan { docker: docker.clone(), folder, options: Vec::new(), environment: Vec::new() }
+        GluePlan { docker: docker.clone(), folder, options: Vec::new(), environment: Vec::new() }
     }
 }
 
-impl Plan {
+impl GluePlan {
     /// Adds a handler file. `ROOT` is replaced by the folder, here and in all other files.
     pub fn file(self, name: &str, text: &str) -> Self {
-        self.put(&format!("docker-glue.d/{name}"), text);
+        self.write_file(&format!("docker-glue.d/{name}"), text);
         self
     }
 
     /// Adds an executable script.
     pub fn script(self, name: &str, text: &str) -> Self {
-        self.put_program(&format!("handler-scripts/{name}"), text);
+        self.write_program(&format!("handler-scripts/{name}"), text);
         self
     }
 
     /// Adds an executable file of the plugin path.
     pub fn plugin(self, name: &str, text: &str) -> Self {
-        self.put_program(&format!("plugins/{name}"), text);
+        self.write_program(&format!("plugins/{name}"), text);
         self
     }
 
@@ -96,15 +96,15 @@ impl Plan {
     }
 
     /// Writes a file in its folder, and returns its path.
-    pub fn put(&self, name: &str, text: &str) -> PathBuf {
+    pub fn write_file(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, text.replace("ROOT", &self.root())).unwrap();
         path
     }
 
-    fn put_program(&self, name: &str, text: &str) {
-        let path = self.put(name, text);
+    fn write_program(&self, name: &str, text: &str) {
+        let path = self.write_file(name, text);
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
     }
 
@@ -118,8 +118,8 @@ impl Plan {
     }
 
     /// Waits for a line that contains all of these in a file of its folder, and returns it.
-    pub fn until_written(&self, name: &str, parts: &[&str]) -> String {
-        wait_for(&format!("{parts:?} in {name}"), || line(&self.read(name), parts))
+    pub fn wait_until_written(&self, name: &str, parts: &[&str]) -> String {
+        wait_for(&format!("{parts:?} in {name}"), || find_line(&self.read(name), parts))
     }
 
     pub fn root(&self) -> String {
@@ -152,7 +152,7 @@ impl Plan {
 
     /// Starts it with `-w`. docker-glue gets every event after this returns.
     pub fn start(self) -> Glue {
-        let (log, stdout) = (Heard::default(), Heard::default());
+        let (log, stdout) = (OutputLog::default(), OutputLog::default());
         let mut glue = Glue { plan: self, process: None, log, stdout };
         glue.start_again();
         glue
@@ -160,9 +160,9 @@ impl Plan {
 }
 
 impl std::ops::Deref for Glue {
-    type Target = Plan;
+    type Target = GluePlan;
 
-    fn deref(&self) -> &Plan {
+    fn deref(&self) -> &GluePlan {
         &self.plan
     }
 }
@@ -176,8 +176,8 @@ impl Glue {
         let mut command = self.command();
         command.arg("-w").stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().unwrap();
-        self.log.listen(process.stderr.take().unwrap());
-        self.stdout.listen(process.stdout.take().unwrap());
+        self.log.read_from(process.stderr.take().unwrap());
+        self.stdout.read_from(process.stdout.take().unwrap());
         self.process = Some(process);
         wait_for("docker-glue at work", || (before < follows(&self.log())).then_some(()));
     }
@@ -213,7 +213,7 @@ impl Glue {
     ///
     /// # Panics
     /// If the process does not end in time.
-    pub fn end(&mut self, signal: Signal) -> ExitStatus {
+    pub fn stop_with(&mut self, signal: Signal) -> ExitStatus {
         self.signal(signal);
         let process = self.process.as_mut().unwrap();
         let status = wait_for("the end of docker-glue", || process.try_wait().unwrap());
@@ -232,12 +232,12 @@ impl Glue {
     }
 
     /// Waits for a line of the log that contains all of these, and returns it.
-    pub fn until_said(&self, parts: &[&str]) -> String {
-        wait_for(&format!("{parts:?} in the log"), || line(&self.log(), parts))
+    pub fn wait_for_log(&self, parts: &[&str]) -> String {
+        wait_for(&format!("{parts:?} in the log"), || find_line(&self.log(), parts))
     }
 }
 
-fn line(text: &str, parts: &[&str]) -> Option<String> {
+fn find_line(text: &str, parts: &[&str]) -> Option<String> {
     let has = |line: &&str| parts.iter().all(|part| line.contains(part));
     // The last line may be incomplete.
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
@@ -257,7 +257,7 @@ impl Drop for Glue {
             if !matches!(process.try_wait(), Ok(None)) {
                 return;
             }
-            std::thread::sleep(PAUSE);
+            std::thread::sleep(POLL_INTERVAL);
         }
         let _ = process.kill();
         let _ = process.wait();

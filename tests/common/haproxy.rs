@@ -45,12 +45,12 @@ pub struct HAProxy {
 impl HAProxy {
     /// Starts HAProxy with its ports replaced by free ones. Returns `None` and records the skip if there is none.
     pub async fn start(config: &Config) -> Option<Self> {
-        Self::start_with(config, story::frame().wait, &[], true).await
+        Self::start_with(config, story::default_frame().wait, &[], true).await
     }
 
     /// Starts HAProxy as if it had no Lua.
     pub async fn start_without_lua(config: &Config) -> Option<Self> {
-        Self::start_with(config, story::frame().wait, &[], false).await
+        Self::start_with(config, story::default_frame().wait, &[], false).await
     }
 
     /// Starts HAProxy so that requests wait for a container for this time.
@@ -60,7 +60,7 @@ impl HAProxy {
 
     /// Starts HAProxy so that it trusts `X-Forwarded-*` of clients in these networks.
     pub async fn start_trusting(config: &Config, trusted: &[&str]) -> Option<Self> {
-        Self::start_with(config, story::frame().wait, trusted, true).await
+        Self::start_with(config, story::default_frame().wait, trusted, true).await
     }
 
     async fn start_with(
@@ -69,7 +69,7 @@ impl HAProxy {
         trusted: &[&str],
         has_lua: bool,
     ) -> Option<Self> {
-        let bin = bin()?;
+        let bin = find_haproxy()?;
         let folder = tempfile::Builder::new().prefix("glue").tempdir().unwrap();
         let adds = Provisioning::is_dynamic_worker(&config.fingerprint);
         let bound = BTreeMap::new();
@@ -145,7 +145,7 @@ impl Drop for HAProxy {
 }
 
 /// Returns the program. Returns `None` and records the skip if there is none, which fails if CI is set.
-pub fn bin() -> Option<PathBuf> {
+pub fn find_haproxy() -> Option<PathBuf> {
     let given = std::env::var("HAPROXY_BIN").ok();
     let usual = ["haproxy", "/usr/sbin/haproxy"].map(str::to_owned);
     let runs = |bin: &String| {

@@ -6,10 +6,10 @@ use std::{
 };
 
 #[derive(Debug, Clone, Default)]
-pub struct Heard(Arc<Mutex<Vec<u8>>>);
+pub struct OutputLog(Arc<Mutex<Vec<u8>>>);
 
-impl Heard {
-    pub fn listen(&self, mut pipe: impl Read + Send + 'static) {
+impl OutputLog {
+    pub fn read_from(&self, mut pipe: impl Read + Send + 'static) {
         let events = self.clone();
         std::thread::spawn(move || {
             let mut bytes = [0; 4096];

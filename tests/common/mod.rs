@@ -58,11 +58,11 @@ pub const DEADLINE: Duration = Duration::from_secs(30);
 pub const CONSTRAINT: &str = "docker-glue-test";
 
 /// The delay between two attempts of a wait.
-const PAUSE: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Returns the machine's engine, or the one that `DOCKER_HOST` names. Returns `None` and records the skip if it does
 /// not answer, which fails if CI is set.
-pub fn docker() -> Option<Docker> {
+pub fn find_docker() -> Option<Docker> {
     let docker = Docker { host: None };
     if docker.command(&["version"]).output().is_ok_and(|output| output.status.success()) {
         return Some(docker);
@@ -72,16 +72,16 @@ pub fn docker() -> Option<Docker> {
 }
 
 /// Returns the engine if the test runs as root, because processes in containers and their files belong to root.
-pub fn docker_as_root() -> Option<Docker> {
+pub fn find_docker_as_root() -> Option<Docker> {
     if nix::unistd::geteuid().is_root() {
-        return docker();
+        return find_docker();
     }
     record_skip("needs root");
     None
 }
 
 /// Returns whether a program is installed, and records the skip if it is not, which fails if CI is set.
-pub fn has(program: &str) -> bool {
+pub fn is_installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let has = std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
     if !has {
@@ -111,14 +111,14 @@ pub fn record_skip(reason: &str) {
 ///
 /// # Panics
 /// If `ask` returns none within the deadline.
-pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+pub async fn wait_until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let end = Instant::now() + DEADLINE;
     loop {
         if let Some(answer) = ask().await {
             return answer;
         }
         assert!(Instant::now() < end, "waited in vain: {what}");
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
@@ -133,12 +133,12 @@ pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
             return answer;
         }
         assert!(Instant::now() < end, "waited in vain: {what}");
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 
 /// Starts containers concurrently; they are also removed concurrently.
-pub fn start(runs: Vec<Run>) -> Fleet {
+pub fn start_all(runs: Vec<Run>) -> Fleet {
     let started = std::thread::scope(|scope| {
         let threads: Vec<_> = runs.into_iter().map(|run| scope.spawn(|| run.start())).collect();
         threads.into_iter().map(std::thread::ScopedJoinHandle::join).collect::<Vec<_>>()
@@ -169,13 +169,13 @@ impl Drop for Fleet {
 }
 
 /// Runs a task on another thread, because the docker commands of the test would block it on the same one.
-pub fn aside(task: impl Future<Output = ()> + Send + 'static) {
+pub fn spawn_task(task: impl Future<Output = ()> + Send + 'static) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     std::thread::spawn(move || runtime.block_on(task));
 }
 
 /// Returns a name that no other test or test run uses.
-pub fn unique(name: &str) -> String {
+pub fn unique_name(name: &str) -> String {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     format!("docker-glue-test-{}-{number}-{name}", std::process::id())
@@ -183,7 +183,7 @@ pub fn unique(name: &str) -> String {
 
 /// Returns the image of examples/whoami, which is built at the first use together with
 /// `docker-glue-whoami:test-health`.
-pub fn image() -> &'static str {
+pub fn build_whoami_image() -> &'static str {
     static MADE: OnceLock<()> = OnceLock::new();
     MADE.get_or_init(|| {
         let made = Command::new("sh").args(["tests/whoami-image.sh", "test"]).status().unwrap();
@@ -219,7 +219,7 @@ impl Docker {
     ///
     /// # Panics
     /// If the command fails.
-    pub fn cli(&self, arguments: &[&str]) -> String {
+    pub fn run_docker(&self, arguments: &[&str]) -> String {
         let output = self.command(arguments).output().unwrap();
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "docker {}: {error}", arguments.join(" "));
@@ -231,26 +231,26 @@ impl Docker {
     ///
     /// # Panics
     /// If the engine does not answer in time.
-    pub fn until_ready(&self, folder: &Path) {
+    pub fn wait_until_ready(&self, folder: &Path) {
         let end = Instant::now() + DEADLINE;
         while !self.command(&["version"]).output().is_ok_and(|output| output.status.success()) {
             let text = std::fs::read_to_string(folder.join("log")).unwrap_or_default();
             assert!(Instant::now() < end, "the engine at {} does not answer:\n{text}", self.url());
-            std::thread::sleep(PAUSE);
+            std::thread::sleep(POLL_INTERVAL);
         }
         let archive = folder.join("image.tar");
         let file = archive.to_str().unwrap();
-        Self { host: None }.cli(&["save", "--output", file, image()]);
-        self.cli(&["load", "--input", file]);
+        Self { host: None }.run_docker(&["save", "--output", file, build_whoami_image()]);
+        self.run_docker(&["load", "--input", file]);
         std::fs::remove_file(file).unwrap();
     }
 
     /// Returns a container to start, which is removed when it is dropped.
     pub fn run(&self, name: &str) -> Run {
-        let name = unique(name);
+        let name = unique_name(name);
         Run {
             docker: self.clone(),
-            image: image().to_owned(),
+            image: build_whoami_image().to_owned(),
             options: vec!["--name".into(), name.clone(), "--hostname".into(), name.clone()],
             arguments: Vec::new(),
             name,
@@ -264,8 +264,8 @@ impl Docker {
 
     /// Creates a network with further options.
     pub fn network_with(&self, name: &str, options: &[&str]) -> Network {
-        let name = unique(name);
-        self.cli(&[&["network", "create"], options, &[&name]].concat());
+        let name = unique_name(name);
+        self.run_docker(&[&["network", "create"], options, &[&name]].concat());
         Network { docker: self.clone(), name }
     }
 
@@ -332,22 +332,22 @@ impl Run {
     }
 
     pub fn start(self) -> Container {
-        self.begin(&["run", "--detach"])
+        self.create_container(&["run", "--detach"])
     }
 
     /// Creates the container without starting it.
     pub fn create(self) -> Container {
-        self.begin(&["create"])
+        self.create_container(&["create"])
     }
 
-    fn begin(self, verb: &[&str]) -> Container {
+    fn create_container(self, verb: &[&str]) -> Container {
         let Self { docker, name, image, options, arguments } = self;
         // The guard comes first: a container that could not start has to be removed too.
         let mut container = Container { docker, name, id: String::new() };
         let words = verb.iter().copied();
         let words = words.chain(options.iter().map(String::as_str)).chain([image.as_str()]);
         let words: Vec<_> = words.chain(arguments.iter().map(String::as_str)).collect();
-        container.id = container.docker.cli(&words);
+        container.id = container.docker.run_docker(&words);
         container
     }
 }
@@ -364,16 +364,16 @@ impl Container {
     /// Runs a docker command on it: `web.docker(&["pause"])` is `docker pause <web>`.
     pub fn docker(&self, verb: &[&str]) -> String {
         let words: Vec<_> = verb.iter().copied().chain([self.id.as_str()]).collect();
-        self.docker.cli(&words)
+        self.docker.run_docker(&words)
     }
 
     /// Returns its IPv4 address on a network.
     pub fn address(&self, network: &Network) -> std::net::Ipv4Addr {
-        self.place(network, "IPAddress").parse().unwrap()
+        self.network_field(network, "IPAddress").parse().unwrap()
     }
 
     /// Returns a property of its endpoint on a network: `Gateway`, `GlobalIPv6Address`, …
-    pub fn place(&self, network: &Network, what: &str) -> String {
+    pub fn network_field(&self, network: &Network, what: &str) -> String {
         let text = format!("(index .NetworkSettings.Networks {:?})", network.name);
         self.docker(&["inspect", "--format", &format!("{{{{{text}.{what}}}}}")])
     }
@@ -394,11 +394,11 @@ pub struct Network {
 
 impl Network {
     pub fn connect(&self, container: &Container) {
-        self.docker.cli(&["network", "connect", &self.name, &container.id]);
+        self.docker.run_docker(&["network", "connect", &self.name, &container.id]);
     }
 
     pub fn disconnect(&self, container: &Container) {
-        self.docker.cli(&["network", "disconnect", &self.name, &container.id]);
+        self.docker.run_docker(&["network", "disconnect", &self.name, &container.id]);
     }
 }
 

@@ -16,24 +16,25 @@ const EVERYTHING: &str = "
     b 172.17.0.3 glue_http_ports=80
     c 172.17.0.4 glue_http_80_host=c.test";
 
-static TEMPLATE: LazyLock<BTreeSet<String>> =
-    LazyLock::new(|| files(&story::world(EVERYTHING)).config.lines().map(blank).collect());
+static TEMPLATE: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
+    files_of(&story::parse_world(EVERYTHING)).config.lines().map(mask_numbers).collect()
+});
 
-pub fn files(world: &World) -> ConfigFiles {
+pub fn files_of(world: &World) -> ConfigFiles {
     files_after(DecideState::default(), world)
 }
 
 /// Returns the files of a world after earlier decisions.
 pub fn files_after(memory: DecideState, world: &World) -> ConfigFiles {
-    let decided = decide(world, memory, Instant::now(), &story::rules());
-    render_files(&story::config(&decided.routes), &story::frame())
+    let decided = decide(world, memory, Instant::now(), &story::default_rules());
+    render_files(&story::build_config(&decided.routes), &story::default_frame())
 }
 
 /// # Panics
 /// At the first line that the templates do not generate.
-pub fn assert_ours(files: &ConfigFiles) {
+pub fn assert_own_lines(files: &ConfigFiles) {
     for line in files.config.lines() {
-        assert!(is_ours(line), "not a line of ours: {line:?}");
+        assert!(is_own_line(line), "not a line of ours: {line:?}");
     }
     for (name, words) in [("routes.map", 6), ("checks.map", 2), ("check-hosts.map", 2)] {
         for line in files.generation.files[name].lines() {
@@ -43,15 +44,15 @@ pub fn assert_ours(files: &ConfigFiles) {
     }
 }
 
-fn is_ours(line: &str) -> bool {
+fn is_own_line(line: &str) -> bool {
     let words: Vec<_> = line.split_whitespace().collect();
     match words[..] {
-        _ if TEMPLATE.contains(&blank(line)) => true,
+        _ if TEMPLATE.contains(&mask_numbers(line)) => true,
         ["#", ..] => line.chars().all(|c| matches!(c, ' '..='~')),
         ["backend", name] => is_name(name),
         ["server", name, address, ..] => {
             let (words, comment) = line.split_once("  # ").unwrap();
-            let existing = |word: &str| blank(line).contains(&blank(word));
+            let existing = |word: &str| mask_numbers(line).contains(&mask_numbers(word));
             is_name(name)
                 && address.parse::<std::net::SocketAddr>().is_ok()
                 && words.split_whitespace().skip(3).all(existing)
@@ -70,7 +71,7 @@ fn is_name_char(c: char) -> bool {
 }
 
 /// Masks numbers and content hashes, which differ between configurations.
-fn blank(line: &str) -> String {
+fn mask_numbers(line: &str) -> String {
     let hashed = ["default-path", "server-state-base", "description"];
     let line = match hashed.iter().find(|word| line.trim_start().starts_with(**word)) {
         Some(word) => word,

@@ -1,7 +1,7 @@
 //! A Podman service of a test in its own namespaces. Its containers, networks, mounts and firewall rules end with its
 //! last process, and the machine's Podman is not affected.
 
-use super::{Docker, has};
+use super::{Docker, is_installed};
 use std::{
     fs::File,
     path::Path,
@@ -54,7 +54,7 @@ impl Podman {
             super::record_skip("needs root");
             return None;
         }
-        if !has("podman") {
+        if !is_installed("podman") {
             return None;
         }
         let folder = tempfile::Builder::new().prefix("docker-glue-podman-").tempdir().unwrap();
@@ -64,7 +64,7 @@ impl Podman {
         let log = File::create(file("log")).unwrap();
         let service = Command::new("unshare")
             .args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
-            .args(["sh", "-euc", START, "sh", &url(folder.path())])
+            .args(["sh", "-euc", START, "sh", &socket_url(folder.path())])
             .env("CONTAINERS_CONF", file("containers.conf"))
             .env("CONTAINERS_STORAGE_CONF", file("storage.conf"))
             .stdin(Stdio::null())
@@ -73,13 +73,13 @@ impl Podman {
             .spawn()
             .unwrap();
         let podman = Self { folder, service };
-        podman.docker().until_ready(podman.folder.path());
+        podman.docker().wait_until_ready(podman.folder.path());
         Some(podman)
     }
 
     /// Returns the docker command on the Docker-compatible socket.
     pub fn docker(&self) -> Docker {
-        Docker::at(url(self.folder.path()))
+        Docker::at(socket_url(self.folder.path()))
     }
 }
 
@@ -90,6 +90,6 @@ impl Drop for Podman {
     }
 }
 
-fn url(folder: &Path) -> String {
+fn socket_url(folder: &Path) -> String {
     format!("unix://{}", folder.join("podman.sock").display())
 }

@@ -13,7 +13,7 @@ use std::{
 };
 
 /// Returns the path of promtool. Returns `None` and records the skip if it cannot be obtained.
-pub fn promtool() -> Option<&'static str> {
+pub fn find_promtool() -> Option<&'static str> {
     static PLACE: OnceLock<Option<String>> = OnceLock::new();
     let text = PLACE.get_or_init(|| {
         let found = Command::new("sh").arg("tests/promtool.sh").output().unwrap();
@@ -32,7 +32,7 @@ pub fn promtool() -> Option<&'static str> {
 ///
 /// # Panics
 /// If promtool complains.
-pub fn check(promtool: &str, text: &str) {
+pub fn check_metrics(promtool: &str, text: &str) {
     let mut command = Command::new(promtool);
     command.args(["check", "metrics"]).stdin(Stdio::piped());
     let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -47,7 +47,7 @@ pub fn check(promtool: &str, text: &str) {
 ///
 /// # Panics
 /// If promtool fails.
-pub fn run(promtool: &str, words: &[&str]) {
+pub fn run_promtool(promtool: &str, words: &[&str]) {
     let output = Command::new(promtool).args(words).output().unwrap();
     let bytes = [&output.stdout[..], &output.stderr].concat();
     assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&bytes));
@@ -55,12 +55,12 @@ pub fn run(promtool: &str, words: &[&str]) {
 
 /// Sends `GET /metrics` to a port of this machine.
 pub fn scrape(port: u16) -> std::io::Result<Answer> {
-    ask(port, "GET", "/metrics")
+    send_request(port, "GET", "/metrics")
 }
 
-pub fn ask(port: u16, method: &str, path: &str) -> std::io::Result<Answer> {
+pub fn send_request(port: u16, method: &str, path: &str) -> std::io::Result<Answer> {
     let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    Request::to(addr, method, "localhost", path).send()
+    Request::new(addr, method, "localhost", path).send()
 }
 
 /// The values of a scrape, by series in their written form.
@@ -68,7 +68,7 @@ pub fn ask(port: u16, method: &str, path: &str) -> std::io::Result<Answer> {
 pub struct Series(pub BTreeMap<String, f64>);
 
 impl Series {
-    pub fn of(text: &str) -> Self {
+    pub fn parse(text: &str) -> Self {
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         let line = |line: &str| {
             let (series, value) = line.rsplit_once(' ')?;
@@ -89,15 +89,15 @@ impl Series {
     }
 
     /// Returns whether the series has this count.
-    pub fn is(&self, series: &str, count: u32) -> bool {
+    pub fn has_count(&self, series: &str, count: u32) -> bool {
         (self.get(series) - f64::from(count)).abs() < 0.5
     }
 }
 
 /// Scrapes until the condition is true, and returns the values.
-pub fn until(what: &str, port: u16, is_so: impl Fn(&Series) -> bool) -> Series {
+pub fn wait_until(what: &str, port: u16, is_so: impl Fn(&Series) -> bool) -> Series {
     wait_for(what, || {
         let answer = scrape(port).ok().filter(|answer| answer.status == 200)?;
-        Some(Series::of(&answer.body)).filter(&is_so)
+        Some(Series::parse(&answer.body)).filter(&is_so)
     })
 }

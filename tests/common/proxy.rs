@@ -16,7 +16,7 @@ use tokio::{
 };
 
 #[derive(Debug)]
-pub struct Proxy {
+pub struct RecordingSocket {
     folder: TempDir,
     shared: Arc<Shared>,
     /// Dropping this stops the proxy.
@@ -34,8 +34,8 @@ struct Shared {
     forgotten: AtomicUsize,
 }
 
-impl Proxy {
-    pub fn before(engine: &Path) -> Self {
+impl RecordingSocket {
+    pub fn in_front_of(engine: &Path) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let listener = std::os::unix::net::UnixListener::bind(folder.path().join("proxy.sock"));
         let listener = listener.unwrap();
@@ -50,7 +50,7 @@ impl Proxy {
             forgotten: AtomicUsize::new(0),
         });
         let serving = Arc::clone(&shared);
-        super::aside(async move {
+        super::spawn_task(async move {
             let listener = UnixListener::from_std(listener).unwrap();
             tokio::select! {
                 () = serve(listener, serving) => {}
@@ -65,12 +65,12 @@ impl Proxy {
     }
 
     /// Returns the paths of all requests so far, with their queries.
-    pub fn asked(&self) -> Vec<String> {
+    pub fn requested_paths(&self) -> Vec<String> {
         self.shared.asked.lock().unwrap().clone()
     }
 
     /// Closes all current connections.
-    pub fn cut(&self) {
+    pub fn close_connections(&self) {
         self.shared.cut.notify_waiters();
     }
 
@@ -80,12 +80,12 @@ impl Proxy {
     }
 
     /// Makes the next whole list of containers empty.
-    pub fn forget_once(&self) {
+    pub fn return_empty_list_once(&self) {
         self.shared.to_forget.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Returns how many lists were empty.
-    pub fn forgotten(&self) -> usize {
+    pub fn empty_lists(&self) -> usize {
         self.shared.forgotten.load(Ordering::SeqCst)
     }
 }
@@ -118,7 +118,7 @@ async fn serve(listener: UnixListener, shared: Arc<Shared>) {
     }
 }
 
-const NOBODY: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\
+const EMPTY_LIST: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\
     Content-Length: 3\r\nConnection: close\r\n\r\n[]\n";
 
 /// Answers the one request of a connection, because bollard keeps no connection open.
@@ -129,7 +129,7 @@ async fn pass_on(mut client: UnixStream, shared: &Shared) -> std::io::Result<()>
     if let Some(path) = text.split(' ').nth(1) {
         shared.asked.lock().unwrap().push(path.to_owned());
         if shared.forgets(path) {
-            return client.write_all(NOBODY).await;
+            return client.write_all(EMPTY_LIST).await;
         }
     }
     let mut engine = UnixStream::connect(&shared.engine).await?;

@@ -8,13 +8,13 @@ use docker_glue::{
 };
 use std::sync::Arc;
 
-pub fn roster() -> ContainerMap {
+pub fn sample_containers() -> ContainerMap {
     let text = std::fs::read_to_string("tests/template/roster.json").unwrap();
     let all: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
-    all.iter().map(described).collect()
+    all.iter().map(container_description).collect()
 }
 
-pub fn described(value: &serde_json::Value) -> (ContainerId, Arc<Description>) {
+pub fn container_description(value: &serde_json::Value) -> (ContainerId, Arc<Description>) {
     let id = ContainerId::new(value["Id"].as_str().unwrap());
     let name = value["Name"].as_str().unwrap().trim_start_matches('/').to_owned();
     let description = Description { id: id.clone(), name, json: value.to_string().into() };

@@ -33,7 +33,7 @@ pub enum Master {
 }
 
 #[derive(Debug)]
-pub struct Sim {
+pub struct FakeHaproxy {
     folder: TempDir,
     state: Arc<Mutex<State>>,
 }
@@ -78,7 +78,7 @@ pub struct Server {
     up: bool,
 }
 
-impl Sim {
+impl FakeHaproxy {
     pub fn start(master: Master) -> Self {
         let folder = tempfile::Builder::new().prefix("glue").tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
@@ -103,7 +103,7 @@ impl Sim {
         }));
         for (name, interactive) in [("state/haproxy.sock", true), ("master.sock", false)] {
             let listener = UnixListener::bind(at(name)).unwrap();
-            tokio::spawn(listen(listener, Arc::clone(&state), interactive));
+            tokio::spawn(accept_connections(listener, Arc::clone(&state), interactive));
         }
         Self { folder, state }
     }
@@ -126,29 +126,29 @@ impl Sim {
         self.folder.path().join(name)
     }
 
-    pub fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+    pub fn with_state<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         change(&mut self.state.lock().unwrap())
     }
 
     /// Returns the state of the worker.
     pub fn observe(&self) -> ObservedState {
-        self.change(|state| state.worker.observe())
+        self.with_state(|state| state.worker.observe())
     }
 
     /// Returns the state that a reload would lead to.
     pub fn stored(&self) -> ObservedState {
-        Worker::read(&self.path("haproxy.cfg")).observe()
+        Worker::from_config(&self.path("haproxy.cfg")).observe()
     }
 }
 
-async fn listen(listener: UnixListener, state: Arc<Mutex<State>>, is_worker: bool) {
+async fn accept_connections(listener: UnixListener, state: Arc<Mutex<State>>, is_worker: bool) {
     while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(serve(stream, Arc::clone(&state), is_worker));
+        tokio::spawn(serve_connection(stream, Arc::clone(&state), is_worker));
     }
 }
 
 /// Serves one connection. It accepts further commands only after `prompt`.
-async fn serve(
+async fn serve_connection(
     stream: UnixStream,
     state: Arc<Mutex<State>>,
     is_worker: bool,
@@ -163,7 +163,7 @@ async fn serve(
             prompt = "> ";
             Some(String::new())
         } else {
-            state.lock().unwrap().answer(&line, is_worker, pid)
+            state.lock().unwrap().handle_line(&line, is_worker, pid)
         };
         let Some(answer) = answer else { return Ok(()) };
         write.write_all(format!("{answer}\n{prompt}").as_bytes()).await?;
@@ -176,9 +176,9 @@ async fn serve(
 
 impl State {
     /// Returns `None` if the connection is lost.
-    fn answer(&mut self, line: &str, is_worker: bool, pid: u32) -> Option<String> {
+    fn handle_line(&mut self, line: &str, is_worker: bool, pid: u32) -> Option<String> {
         if !is_worker {
-            return self.master(line);
+            return self.handle_master_line(line);
         }
         if self.mute {
             return None;
@@ -187,22 +187,22 @@ impl State {
             if left == 0 {
                 self.cut = None;
                 if obeyed {
-                    self.command(line, pid);
+                    self.handle_command(line, pid);
                 }
                 return None;
             }
             self.cut = Some((left - 1, obeyed));
         }
-        Some(self.command(line, pid))
+        Some(self.handle_command(line, pid))
     }
 
-    fn master(&mut self, line: &str) -> Option<String> {
+    fn handle_master_line(&mut self, line: &str) -> Option<String> {
         match line {
             "show proc" => {
                 if let Some(left) = self.pending {
                     self.pending = left.checked_sub(1);
                     if left == 0 {
-                        self.load();
+                        self.reload_from_disk();
                     }
                 }
                 let (pid, reloads, failed) = (self.pid, self.reloads, self.failed);
@@ -216,7 +216,7 @@ impl State {
                     None
                 }
                 Master::Synchronous => {
-                    self.load();
+                    self.reload_from_disk();
                     let success = u32::from(self.failed == 0);
                     Some(format!("Success={success}\n--\n[ALERT] (1) : something\n"))
                 }
@@ -226,7 +226,7 @@ impl State {
     }
 
     /// Starts a new worker with the files on disk. Commands on the old worker's connections have no effect.
-    pub fn load(&mut self) {
+    pub fn reload_from_disk(&mut self) {
         self.reloads += 1;
         if 0 < self.broken {
             self.broken -= 1;
@@ -235,15 +235,15 @@ impl State {
         }
         (self.failed, self.deaf) = (0, false);
         self.pid += 1;
-        self.worker = Worker::read(&self.config);
+        self.worker = Worker::from_config(&self.config);
     }
 
-    fn command(&mut self, line: &str, pid: u32) -> String {
+    fn handle_command(&mut self, line: &str, pid: u32) -> String {
         let mut nobody = self.worker.clone();
         let is_told = !line.starts_with("show ") && !line.starts_with("get ");
         let hears = pid == self.pid && !(self.deaf && is_told);
         let worker = if hears { &mut self.worker } else { &mut nobody };
-        let words = words(line);
+        let words = split_words(line);
         let words: Vec<_> = words.iter().map(String::as_str).collect();
         if let ["del", "server" | "backend", ..] = words[..]
             && 0 < self.busy
@@ -251,12 +251,12 @@ impl State {
             self.busy -= 1;
             return "Server still has connections attached to it, cannot remove it.\n".into();
         }
-        worker.obey(&words).unwrap_or_else(|refused| format!("{refused}\n"))
+        worker.apply_command(&words).unwrap_or_else(|refused| format!("{refused}\n"))
     }
 }
 
 /// Splits a command at blanks. A backslash escapes the next character. A `;` would begin another command.
-fn words(line: &str) -> Vec<String> {
+fn split_words(line: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut chars = line.chars();
     while let Some(c) = chars.next() {
@@ -273,7 +273,7 @@ fn words(line: &str) -> Vec<String> {
 pub type Answer = Result<String, &'static str>;
 
 impl Worker {
-    pub fn obey(&mut self, words: &[&str]) -> Answer {
+    pub fn apply_command(&mut self, words: &[&str]) -> Answer {
         match words {
             ["show", "info"] => Ok(format!("Name: HAProxy\ndescription: {}\n", self.skeleton)),
             ["show", "backend"] => {
@@ -322,19 +322,19 @@ impl Worker {
                 self.backends.remove(*name);
                 Ok("a server is going DOWN for maintenance.\nBackend deleted.\n".to_owned())
             }
-            ["show", "servers", "state"] => Ok(self.states("")),
+            ["show", "servers", "state"] => Ok(self.show_servers_state("")),
             ["show", "servers", "state", backend] => {
                 let flag = self.backends.contains_key(*backend);
-                if flag { Ok(self.states(backend)) } else { Err("Can't find backend.") }
+                if flag { Ok(self.show_servers_state(backend)) } else { Err("Can't find backend.") }
             }
             ["show", "map", map] => self.map(map).map(|entries| {
                 entries
                     .iter()
                     .fold(String::new(), |all, (key, value)| format!("{all}0x55 {key} {value}\n"))
             }),
-            ["get", "map", map, key] => self.map(map).map(|entries| look_up(entries, key)),
+            ["get", "map", map, key] => self.map(map).map(|entries| longest_match(entries, key)),
             ["add", "server", at, address, "id", id, "weight", weight, words @ ..] => {
-                let server = Server { maxconn: limit(words), ..server(address, id, weight) };
+                let server = Server { maxconn: limit(words), ..parse_server(address, id, weight) };
                 self.add_server(at, Server { admin: 1, up: !words.contains(&"check"), ..server })
             }
             ["del", "server", at] => {
@@ -346,7 +346,7 @@ impl Worker {
                 Ok("Server deleted.\n".to_owned())
             }
             ["enable", "health", at] => self.server(at).map(|_| String::new()),
-            ["set", "server", at, what, value @ ..] => self.set(at, what, value),
+            ["set", "server", at, what, value @ ..] => self.set_server(at, what, value),
             ["add", "map", map, key, value] => {
                 self.map(map)?.push(((*key).to_owned(), (*value).to_owned()));
                 Ok(String::new())
@@ -379,7 +379,7 @@ impl Worker {
         Ok("New server registered.\n".to_owned())
     }
 
-    fn set(&mut self, at: &str, what: &str, value: &[&str]) -> Answer {
+    fn set_server(&mut self, at: &str, what: &str, value: &[&str]) -> Answer {
         let server = self.server(at)?;
         match (what, value) {
             ("state", ["ready"]) => {
@@ -413,7 +413,7 @@ impl Worker {
         self.skeleton.ends_with(" adds-backends")
     }
 
-    fn states(&self, only: &str) -> String {
+    fn show_servers_state(&self, only: &str) -> String {
         let mut text = "1\n# be_id be_name srv_id …\n".to_owned();
         for (backend, servers) in
             self.backends.iter().filter(|item| only.is_empty() || item.0 == only)
@@ -442,7 +442,7 @@ impl Worker {
     }
 
     fn observe(&self) -> ObservedState {
-        let mut servers = observed::parse_servers(&self.states(""));
+        let mut servers = observed::parse_servers(&self.show_servers_state(""));
         observed::apply_statistics(&self.statistics(), &mut servers);
         let mut observed = ObservedState {
             fingerprint: self.skeleton.clone(),
@@ -452,14 +452,15 @@ impl Worker {
             ..ObservedState::default()
         };
         for map in docker_glue::haproxy::config::MapName::ALL {
-            let text = self.clone().obey(&["show", "map", &map.to_string()]).unwrap_or_default();
+            let text =
+                self.clone().apply_command(&["show", "map", &map.to_string()]).unwrap_or_default();
             observed.maps.insert(map, observed::parse_map(&text));
         }
         observed
     }
 
     /// Reads the configuration and the generation that it refers to.
-    fn read(config: &Path) -> Self {
+    fn from_config(config: &Path) -> Self {
         let text = fs::read_to_string(config).unwrap_or_default();
         let mut worker = Self::default();
         let mut backend = String::new();
@@ -475,8 +476,11 @@ impl Worker {
                 }
                 ["server", name, address, "id", id, "weight", weight, ref words @ ..] => {
                     let admin = if line.contains(" disabled") { 5 } else { 0 };
-                    let server =
-                        Server { admin, maxconn: limit(words), ..server(address, id, weight) };
+                    let server = Server {
+                        admin,
+                        maxconn: limit(words),
+                        ..parse_server(address, id, weight)
+                    };
                     worker.backends.get_mut(&backend).unwrap().insert(name.to_owned(), server);
                 }
                 _ => {}
@@ -495,7 +499,7 @@ impl Worker {
     }
 }
 
-fn server(address: &str, id: &str, weight: &str) -> Server {
+fn parse_server(address: &str, id: &str, weight: &str) -> Server {
     // HAProxy shows a Unix socket, which has no IP address, in this form.
     let (ip, port) = address.rsplit_once(':').unwrap_or(("-", "0"));
     let ip = ip.trim_matches(['[', ']']);
@@ -515,7 +519,7 @@ fn limit(words: &[&str]) -> String {
 }
 
 /// Returns the entry with the longest key that is a prefix of the question.
-fn look_up(entries: &[(String, String)], question: &str) -> String {
+fn longest_match(entries: &[(String, String)], question: &str) -> String {
     let fit = entries.iter().rev().filter(|(key, _)| question.starts_with(key.as_str()));
     match fit.max_by_key(|(key, _)| key.len()) {
         Some((key, value)) => format!(

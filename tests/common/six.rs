@@ -3,7 +3,7 @@
 //!
 //! It serves one container with a veth pair: one end in the container, the other on the host.
 
-use super::{Docker, Network, unique};
+use super::{Docker, Network, unique_name};
 use std::{
     io::{self, Read, Write},
     net::Ipv6Addr,
@@ -17,27 +17,27 @@ const FOLDER: &str = "/run/docker/plugins";
 
 /// The driver. It must live as long as its engine may call it.
 #[derive(Debug)]
-pub struct Six {
+pub struct Ipv6Driver {
     name: String,
     socket: PathBuf,
     number: u16,
 }
 
-impl Six {
+impl Ipv6Driver {
     pub fn start() -> Self {
-        let name = unique("six");
+        let name = unique_name("six");
         std::fs::create_dir_all(FOLDER).unwrap();
         let socket = PathBuf::from(format!("{FOLDER}/{name}.sock"));
         let listener = UnixListener::bind(&socket).unwrap();
         let number = u16::try_from(std::process::id() % 0xffff).unwrap();
         let six = Self { name, socket, number };
-        six.ip("link add HOST type veth peer name GUEST");
-        six.ip("address add PREFIX::1/64 dev HOST nodad");
-        six.ip("link set HOST up");
+        six.run_ip("link add HOST type veth peer name GUEST");
+        six.run_ip("address add PREFIX::1/64 dev HOST nodad");
+        six.run_ip("link set HOST up");
         let answers = six.answers();
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let _ = answer(stream, &answers);
+                let _ = answer_request(stream, &answers);
             }
         });
         six
@@ -50,7 +50,7 @@ impl Six {
 
     /// Returns the container's address.
     pub fn address(&self) -> Ipv6Addr {
-        self.filled("PREFIX::2").parse().unwrap()
+        self.fill_in("PREFIX::2").parse().unwrap()
     }
 
     /// Returns the answer to each request of an engine; all others get `{}`.
@@ -64,16 +64,16 @@ impl Six {
                 r#"{"InterfaceName": {"SrcName": "GUEST", "DstPrefix": "eth"}, "GatewayIPv6": "PREFIX::1"}"#,
             ),
         ]
-        .map(|(question, answer)| (question, self.filled(answer)))
+        .map(|(question, answer)| (question, self.fill_in(answer)))
     }
 
-    fn ip(&self, line: &str) {
-        let line = self.filled(line);
+    fn run_ip(&self, line: &str) {
+        let line = self.fill_in(line);
         let done = Command::new("ip").args(line.split(' ')).output().unwrap();
         assert!(done.status.success(), "ip {line}: {}", String::from_utf8_lossy(&done.stderr));
     }
 
-    fn filled(&self, text: &str) -> String {
+    fn fill_in(&self, text: &str) -> String {
         let number = format!("{:x}", self.number);
         let text = text.replace("HOST", &format!("glue-six-{number}h"));
         text.replace("GUEST", &format!("glue-six-{number}g"))
@@ -81,16 +81,16 @@ impl Six {
     }
 }
 
-impl Drop for Six {
+impl Drop for Ipv6Driver {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.socket);
         // The other end is removed with it, in any namespace.
-        let _ = Command::new("ip").args(["link", "delete", &self.filled("HOST")]).output();
+        let _ = Command::new("ip").args(["link", "delete", &self.fill_in("HOST")]).output();
     }
 }
 
 /// Answers the one request of a connection.
-fn answer(mut stream: UnixStream, answers: &[(&str, String)]) -> io::Result<()> {
+fn answer_request(mut stream: UnixStream, answers: &[(&str, String)]) -> io::Result<()> {
     let mut request = vec![0; 64 * 1024];
     let length = stream.read(&mut request)?;
     let request = String::from_utf8_lossy(&request[..length]);

@@ -27,12 +27,12 @@ pub struct Sshd {
 impl Sshd {
     /// Starts an sshd. Returns `None` and records the skip if there is none.
     pub fn start() -> Option<Self> {
-        Self::with("")
+        Self::start_with("")
     }
 
     /// Starts an sshd with further lines of `sshd_config`.
-    pub fn with(lines: &str) -> Option<Self> {
-        let (Some(sshd), Some(ssh)) = (program("sshd"), program("ssh")) else {
+    pub fn start_with(lines: &str) -> Option<Self> {
+        let (Some(sshd), Some(ssh)) = (find_program("sshd"), find_program("ssh")) else {
             super::record_skip("no sshd and ssh are here");
             return None;
         };
@@ -41,7 +41,7 @@ impl Sshd {
         for key in ["host", "user", "stranger"] {
             make_key(&folder.path().join(key));
         }
-        let sshd = Self { process: serve(&sshd, folder.path(), port, lines), folder, port };
+        let sshd = Self { process: start_sshd(&sshd, folder.path(), port, lines), folder, port };
         sshd.make_client(&ssh);
         sshd.know_host("host.pub");
         sshd.use_key("user");
@@ -50,13 +50,13 @@ impl Sshd {
     }
 
     pub fn url(&self) -> String {
-        format!("ssh://{}@127.0.0.1:{}", user(), self.port)
+        format!("ssh://{}@127.0.0.1:{}", current_user(), self.port)
     }
 
     /// Returns the URL with a host name that only the client's configuration defines. [`Self::place_host`] sets its
     /// address.
     pub fn url_by_name(&self) -> String {
-        format!("ssh://{}@{NAME}:{}", user(), self.port)
+        format!("ssh://{}@{NAME}:{}", current_user(), self.port)
     }
 
     /// Maps that name to this loopback address.
@@ -96,8 +96,8 @@ impl Sshd {
     }
 
     /// Ends all current connections.
-    pub fn cut(&self) {
-        let sessions = children(self.process.id());
+    pub fn close_connections(&self) {
+        let sessions = child_pids(self.process.id());
         assert!(!sessions.is_empty(), "nobody is connected");
         for session in sessions {
             let _ = kill(session, Signal::SIGKILL);
@@ -121,7 +121,7 @@ impl Sshd {
 
 impl Drop for Sshd {
     fn drop(&mut self) {
-        for session in children(self.process.id()) {
+        for session in child_pids(self.process.id()) {
             let _ = kill(session, Signal::SIGKILL);
         }
         let _ = self.process.kill();
@@ -133,7 +133,7 @@ impl Drop for Sshd {
     }
 }
 
-fn serve(sshd: &Path, folder: &Path, port: u16, lines: &str) -> Child {
+fn start_sshd(sshd: &Path, folder: &Path, port: u16, lines: &str) -> Child {
     let at = |name: &str| folder.join(name).display().to_string();
     fs::copy(at("user.pub"), at("authorized_keys")).unwrap();
     // As root the test uses PAM, as the machine's sshd would: without PAM a locked account is refused.
@@ -163,19 +163,19 @@ fn make_key(group: &Path) {
     assert!(made.status.success(), "ssh-keygen: {}", String::from_utf8_lossy(&made.stderr));
 }
 
-fn user() -> String {
+fn current_user() -> String {
     User::from_uid(geteuid()).unwrap().unwrap().name
 }
 
 /// sshd must be started by its absolute path.
-fn program(name: &str) -> Option<PathBuf> {
+fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let sbin = ["/usr/sbin", "/sbin"].map(PathBuf::from);
     let all = std::env::split_paths(&path).chain(sbin).map(|folder| folder.join(name));
     all.into_iter().find(|file| file.is_file())
 }
 
-fn children(pid: u32) -> Vec<Pid> {
+fn child_pids(pid: u32) -> Vec<Pid> {
     let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     list.split_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw).collect()
 }

@@ -44,7 +44,7 @@ use std::{
 };
 
 /// Returns the story's world. A container's age is the position of its line: the first line is the oldest.
-pub fn world(story: &str) -> World {
+pub fn parse_world(story: &str) -> World {
     let mut world = World::default();
     world
         .networks
@@ -66,8 +66,8 @@ pub fn world(story: &str) -> World {
 }
 
 /// Returns the story's world. Containers that are unchanged since the world before are shared with it.
-pub fn next_world(before: &World, story: &str) -> World {
-    let mut world = world(story);
+pub fn parse_next_world(before: &World, story: &str) -> World {
+    let mut world = parse_world(story);
     for (id, container) in &mut world.containers {
         if let Some(existing) = before.containers.get(id).filter(|existing| *existing == container)
         {
@@ -109,7 +109,7 @@ fn container(number: i64, words: &[&str]) -> Container {
                 container.network_mode = NetworkMode::Container(id(number.parse().unwrap()));
             }
             (_, Some(("publishes", port))) => {
-                container.published.push(published(port.parse().unwrap()));
+                container.published.push(published_port(port.parse().unwrap()));
             }
             (_, Some((key, value))) => {
                 Arc::make_mut(&mut container.labels).insert(key.into(), value.replace("␠", " "));
@@ -130,12 +130,12 @@ fn container(number: i64, words: &[&str]) -> Container {
     container
 }
 
-fn published(port: u16) -> PublishedPort {
+fn published_port(port: u16) -> PublishedPort {
     let host_ip = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     PublishedPort { container_port: port, host_port: port, host_ip }
 }
 
-pub fn rules() -> Rules {
+pub fn default_rules() -> Rules {
     Rules {
         label_limits: LabelLimits::default(),
         network: None,
@@ -148,7 +148,7 @@ pub fn rules() -> Rules {
 /// A fixed key in place of the one in a state directory.
 const KEY: u64 = 7;
 
-pub fn frame() -> RenderContext {
+pub fn default_frame() -> RenderContext {
     RenderContext {
         provisioning: Provisioning::Spares,
         base: BaseConfig::BuiltIn { drop_to: Some(("haproxy".into(), "haproxy".into())) },
@@ -172,37 +172,37 @@ pub fn frame() -> RenderContext {
 }
 
 /// Returns the routes that the story requires without any history.
-pub fn routes(story: &str) -> Routes {
-    decide(&world(story), DecideState::default(), Instant::now(), &rules()).routes
+pub fn parse_routes(story: &str) -> Routes {
+    decide(&parse_world(story), DecideState::default(), Instant::now(), &default_rules()).routes
 }
 
 /// Returns the context for an HAProxy that can add backends at run time (3.4 and later), or for one that needs spare
 /// ones.
 pub fn frame_for(adds: bool) -> RenderContext {
     let newest = Version { major: 3, minor: 4 };
-    let base = frame().base;
+    let base = default_frame().base;
     let growth = if adds { Provisioning::for_version(newest, &base) } else { Provisioning::Spares };
-    RenderContext { provisioning: growth, ..frame() }
+    RenderContext { provisioning: growth, ..default_frame() }
 }
 
 /// Returns the configuration that HAProxy would be started with.
-pub fn config(routes: &Routes) -> Config {
-    started(routes, 1, false)
+pub fn build_config(routes: &Routes) -> Config {
+    config_at_start(routes, 1, false)
 }
 
 /// Returns the same with this number of spare backends, or with none if HAProxy can add backends.
-pub fn started(routes: &Routes, stock: usize, adds: bool) -> Config {
-    laid_out(routes, Layout::for_new_worker(routes, if adds { 0 } else { stock }), adds)
+pub fn config_at_start(routes: &Routes, stock: usize, adds: bool) -> Config {
+    config_with_layout(routes, Layout::for_new_worker(routes, if adds { 0 } else { stock }), adds)
 }
 
 /// Returns the configuration of the running HAProxy, and the number of routes without a backend in it.
 pub fn config_within(routes: &Routes, observed: &ObservedState) -> (Config, usize) {
     let (layout, homeless) = Layout::for_running_worker(routes, observed, &BTreeSet::new());
-    (laid_out(routes, layout, observed.can_add_backends()), homeless.len())
+    (config_with_layout(routes, layout, observed.can_add_backends()), homeless.len())
 }
 
-fn laid_out(routes: &Routes, layout: Layout, adds: bool) -> Config {
-    let mut config = Config::new(routes, layout, |listener| listener.port, frame().wait);
+fn config_with_layout(routes: &Routes, layout: Layout, adds: bool) -> Config {
+    let mut config = Config::new(routes, layout, |listener| listener.port, default_frame().wait);
     config.requeue = frame_for(adds).requeue.map(Requeue::key);
     config.fingerprint = static_fingerprint(&config, &frame_for(adds));
     config

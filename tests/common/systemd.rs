@@ -4,7 +4,7 @@
 use super::{
     CONSTRAINT, Container, Docker, Run,
     balancer::{Answer, Request},
-    unique, wait_for,
+    unique_name, wait_for,
 };
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -33,8 +33,8 @@ impl Machine {
             super::record_skip("no machine with systemd can be made (needs root and debootstrap)");
             return None;
         }
-        let image = image();
-        let program = program();
+        let image = build_systemd_image();
+        let program = program_with_libraries();
         // The folder is mounted, because the engine creates a new socket when it restarts.
         let sockets = docker.socket().canonicalize().unwrap();
         let sockets = format!("{}:/engine:ro", sockets.parent().unwrap().display());
@@ -44,23 +44,23 @@ impl Machine {
             .option(&["--stop-signal", "SIGRTMIN+3", "--tmpfs", "/run", "--tmpfs", "/run/lock"])
             // HAProxy's unit has its own mount namespace.
             .option(&["--cap-add", "SYS_ADMIN"])
-            .option(cgroups())
+            .option(cgroup_options())
             .option(&["--volume", &format!("{}:/glue:ro", program.path().display())])
             .option(&["--volume", &sockets])
             .start();
-        let (docker, constraint) = (docker.clone(), unique("machine"));
+        let (docker, constraint) = (docker.clone(), unique_name("machine"));
         let machine = Self { docker, container, constraint, _program: program };
-        machine.until_up();
+        machine.wait_until_up();
         Some(machine)
     }
 
     /// Restarts the machine. docker-balancer does not start again by itself.
     pub fn reboot(&self) {
         self.container.docker(&["restart"]);
-        self.until_up();
+        self.wait_until_up();
     }
 
-    fn until_up(&self) {
+    fn wait_until_up(&self) {
         wait_for("systemd", || {
             let state = self.try_run(&["systemctl", "is-system-running"]).stdout;
             let state = String::from_utf8_lossy(&state).trim().to_owned();
@@ -82,7 +82,7 @@ impl Machine {
     /// Copies a file into the machine.
     pub fn copy(&self, file: &Path, to: &str) {
         let text = format!("{}:{to}", self.container.id);
-        self.docker.cli(&["cp", file.to_str().unwrap(), &text]);
+        self.docker.run_docker(&["cp", file.to_str().unwrap(), &text]);
     }
 
     /// Installs the units as they are packaged. A drop-in adds Docker's socket and the constraint to the machine's
@@ -145,7 +145,7 @@ impl Machine {
 
     /// Returns a container that shares the machine's network, for an engine without firewall rules that let containers
     /// reach each other.
-    pub fn beside(&self, name: &str, port: u16) -> Run {
+    pub fn run_in_its_network(&self, name: &str, port: u16) -> Run {
         let network = format!("container:{}", self.container.id);
         self.container(name).bare().option(&["--network", &network]).env("WHOAMI_PORT", port)
     }
@@ -178,25 +178,26 @@ impl Machine {
     }
 
     /// Waits for a line of the log that contains all of these.
-    pub fn until_said(&self, parts: &[&str]) {
+    pub fn wait_for_log(&self, parts: &[&str]) {
         let has = |line: &str| parts.iter().all(|part| line.contains(part));
         wait_for(&format!("{parts:?} in the log"), || self.log().lines().any(has).then_some(()));
     }
 
     /// Waits until a GET from outside has this outcome: `"web saw /"`, or a status.
-    pub fn until_serves(&self, port: u16, host: &str, outcome: &str) {
+    pub fn wait_until_serves(&self, port: u16, host: &str, outcome: &str) {
         wait_for(&format!("{host}: {outcome}"), || {
             (self.outcome(port, host) == outcome).then_some(())
         });
     }
 
     pub fn outcome(&self, port: u16, host: &str) -> String {
-        let answer: std::io::Result<Answer> = Request::to(self.at(port), "GET", host, "/").send();
+        let answer: std::io::Result<Answer> =
+            Request::new(self.address_of_port(port), "GET", host, "/").send();
         answer.map_or_else(|e| e.to_string(), |reply| reply.to_string())
     }
 
     /// Returns the address of one of its ports as this machine reaches it.
-    pub fn at(&self, port: u16) -> SocketAddr {
+    pub fn address_of_port(&self, port: u16) -> SocketAddr {
         let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
         let address = self.container.docker(&["inspect", "--format", format]);
         (address.parse::<Ipv4Addr>().unwrap(), port).into()
@@ -214,7 +215,7 @@ impl Drop for Machine {
 
 /// Returns the options that systemd needs to create cgroups. With version 1 systemd mounts its own hierarchy next to
 /// the existing ones.
-fn cgroups() -> &'static [&'static str] {
+fn cgroup_options() -> &'static [&'static str] {
     if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
         &["--cgroupns", "host", "--volume", "/sys/fs/cgroup:/sys/fs/cgroup:rw"]
     } else {
@@ -223,7 +224,7 @@ fn cgroups() -> &'static [&'static str] {
 }
 
 /// Returns the image: a small Debian with systemd and HAProxy.
-pub fn image() -> &'static str {
+pub fn build_systemd_image() -> &'static str {
     static MADE: OnceLock<()> = OnceLock::new();
     MADE.get_or_init(|| {
         let made = Command::new("sh").arg("tests/systemd-image.sh").status().unwrap();
@@ -233,7 +234,7 @@ pub fn image() -> &'static str {
 }
 
 /// Copies docker-balancer with its libraries, because those in the machine may be older.
-fn program() -> TempDir {
+fn program_with_libraries() -> TempDir {
     let folder = tempfile::Builder::new().prefix("docker-glue-program-").tempdir().unwrap();
     let script = "
         cp \"$1\" .

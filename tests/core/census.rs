@@ -19,10 +19,10 @@ use std::{collections::BTreeMap, fmt::Write as _, sync::Arc, time::Instant};
 /// Checks the counts of a story in which HAProxy's checks of `failing` containers fail: `routes | servers`.
 fn check_counts(story: &str, failing: &[&str], expected: &str) {
     let now = Instant::now();
-    let world = story::world(story);
+    let world = story::parse_world(story);
     let Decision { routes, memory, problems, .. } =
-        decide(&world, DecideState::default(), now, &story::rules());
-    let config = story::config(&routes);
+        decide(&world, DecideState::default(), now, &story::default_rules());
+    let config = story::build_config(&routes);
     let mut observed = ObservedState::from_config(&config);
     let mut counters = Counters::default();
     for (backend, servers) in &mut observed.servers {
@@ -49,7 +49,7 @@ fn check_counts(story: &str, failing: &[&str], expected: &str) {
         world: Some(Arc::new(world)),
         docker_connected: true,
         docker_age: std::time::Duration::ZERO,
-        rules: story::rules(),
+        rules: story::default_rules(),
         decide_state: memory,
         routes,
         problems,

@@ -27,27 +27,27 @@ fn format_routes(decided: &Decision) -> Vec<String> {
 
 #[test]
 fn route_without_containers_is_held_until_timeout() {
-    let (rules, start) = (story::rules(), Instant::now());
+    let (rules, start) = (story::default_rules(), Instant::now());
     let second = Duration::from_secs(1);
-    let before = decide(&story::world(ONE), DecideState::default(), start, &rules);
+    let before = decide(&story::parse_world(ONE), DecideState::default(), start, &rules);
     assert_eq!(before.wake_at, None);
 
-    let gone = decide(&story::world(""), before.memory.clone(), start + second, &rules);
+    let gone = decide(&story::parse_world(""), before.memory.clone(), start + second, &rules);
     assert_eq!(format_routes(&gone), ["a.test:80/ "]);
     assert_eq!(gone.wake_at, Some(start + second * 61));
 
-    let later = decide(&story::world(""), gone.memory.clone(), start + second * 60, &rules);
+    let later = decide(&story::parse_world(""), gone.memory.clone(), start + second * 60, &rules);
     assert_eq!(format_routes(&later), ["a.test:80/ "]);
-    let back = decide(&story::world(ONE), later.memory.clone(), start + second * 60, &rules);
+    let back = decide(&story::parse_world(ONE), later.memory.clone(), start + second * 60, &rules);
     assert_eq!((format_routes(&back), back.wake_at), (vec!["a.test:80/ web".to_owned()], None));
-    let over = decide(&story::world(""), later.memory.clone(), start + second * 61, &rules);
+    let over = decide(&story::parse_world(""), later.memory.clone(), start + second * 61, &rules);
     assert_eq!((format_routes(&over), over.wake_at), (vec![], None));
 }
 
 #[test]
 fn taken_listener_is_excluded_until_retry() {
-    let (rules, start) = (story::rules(), Instant::now());
-    let world = story::world(&format!("{ONE}\nx 172.17.0.3 glue_http_8080_host=a.test"));
+    let (rules, start) = (story::default_rules(), Instant::now());
+    let world = story::parse_world(&format!("{ONE}\nx 172.17.0.3 glue_http_8080_host=a.test"));
     let first = decide(&world, DecideState::default(), start, &rules);
     let listener = first.routes.0.keys().next().unwrap().listener;
     let mut memory = first.memory;
@@ -71,9 +71,9 @@ fn taken_listener_is_excluded_until_retry() {
 
 #[test]
 fn unloadable_listeners_are_excluded_until_retry() {
-    let (rules, start) = (story::rules(), Instant::now());
+    let (rules, start) = (story::default_rules(), Instant::now());
     let many = "many 172.17.0.3 glue_http_80_host=m.test glue_http_80_bind=81,82,83,84,85";
-    let world = story::world(&format!("{ONE}\n{many}"));
+    let world = story::parse_world(&format!("{ONE}\n{many}"));
     let first = decide(&world, DecideState::default(), start, &rules);
     let mut memory = first.memory;
     for key in first.routes.0.keys().filter(|key| key.listener.port.get() != 80) {
@@ -100,7 +100,7 @@ fn unloadable_listeners_are_excluded_until_retry() {
 
 #[test]
 fn listeners_beyond_limit_are_kept_for_older_containers() {
-    let (rules, start) = (story::rules(), Instant::now());
+    let (rules, start) = (story::default_rules(), Instant::now());
     let ports =
         |first: usize| (first..first + 32).map(|n| n.to_string()).collect::<Vec<_>>().join(",");
     let line = |number: usize| {
@@ -109,7 +109,7 @@ fn listeners_beyond_limit_are_kept_for_older_containers() {
     };
     let count = MAX_LISTENERS / 32 + 1;
     let story: Vec<_> = (0..count).map(line).collect();
-    let mut world = story::world(&story.join("\n"));
+    let mut world = story::parse_world(&story.join("\n"));
     // The first container of the story is the youngest.
     let young = nth_of(&world, 0);
     change_container(&mut world, &young, |container| container.created = i64::MAX);
@@ -127,8 +127,8 @@ fn listeners_beyond_limit_are_kept_for_older_containers() {
 
 #[test]
 fn rejected_route_is_excluded_until_it_changes() {
-    let (rules, start) = (story::rules(), Instant::now());
-    let world = story::world(ONE);
+    let (rules, start) = (story::default_rules(), Instant::now());
+    let world = story::parse_world(ONE);
     let first = decide(&world, DecideState::default(), start, &rules);
     let (key, route) = first.routes.0.iter().next().unwrap();
     let mut memory = first.memory.clone();
@@ -136,16 +136,16 @@ fn rejected_route_is_excluded_until_it_changes() {
 
     let without = decide(&world, memory.clone(), start, &rules);
     assert!(without.problems.iter().any(|problem| problem.to_string().contains("too ugly")));
-    let moved = story::world(&ONE.replace("0.2", "0.9"));
+    let moved = story::parse_world(&ONE.replace("0.2", "0.9"));
     let again = decide(&moved, without.memory.clone(), start, &rules);
     assert_eq!(format_routes(&again), ["a.test:80/ web"]);
 }
 
 #[test]
 fn listener_on_a_mapped_port_is_a_conflict() {
-    let mut rules = story::rules();
+    let mut rules = story::default_rules();
     rules.port_map.insert(80.try_into().unwrap(), 8080.try_into().unwrap());
-    let world = story::world(&format!("{ONE}\nx 172.17.0.3 glue_http_8080_host=x.test"));
+    let world = story::parse_world(&format!("{ONE}\nx 172.17.0.3 glue_http_8080_host=x.test"));
     let decided = decide(&world, DecideState::default(), Instant::now(), &rules);
     assert_eq!(format_routes(&decided), ["a.test:80/ web"]);
     let texts: Vec<_> = decided.problems.iter().map(ToString::to_string).collect();
@@ -154,17 +154,17 @@ fn listener_on_a_mapped_port_is_a_conflict() {
 
 #[test]
 fn routes_of_an_earlier_run_are_held() {
-    let (rules, start) = (story::rules(), Instant::now());
+    let (rules, start) = (story::default_rules(), Instant::now());
     let keys = ["a.test:80/", "*.b.test:80/x/y/", "*:80/"].map(|text| {
         let key: RouteKey = text.parse().unwrap();
         assert_eq!(key.to_string(), text);
         key
     });
     let memory = DecideState::with_routes(keys, start);
-    let decided = decide(&story::world(ONE), memory.clone(), start, &rules);
+    let decided = decide(&story::parse_world(ONE), memory.clone(), start, &rules);
     assert_eq!(format_routes(&decided), ["a.test:80/ web", "*.b.test:80/x/y/ ", "*:80/ "]);
     let later =
-        decide(&story::world(ONE), decided.memory.clone(), decided.wake_at.unwrap(), &rules);
+        decide(&story::parse_world(ONE), decided.memory.clone(), decided.wake_at.unwrap(), &rules);
     assert_eq!(format_routes(&later), ["a.test:80/ web"]);
 }
 
@@ -256,7 +256,12 @@ fn waiting_claim_does_not_win_the_route_during_redeployment() {
         let (mut memory, mut now) = (DecideState::default(), Instant::now());
         for (seconds, story, expected) in turns {
             now += Duration::from_secs(seconds);
-            let decided = decide(&story::world(&story.join("\n")), memory, now, &story::rules());
+            let decided = decide(
+                &story::parse_world(&story.join("\n")),
+                memory,
+                now,
+                &story::default_rules(),
+            );
             assert_eq!(
                 format_routes(&decided),
                 [format!("a.test:80/ {expected}")],
@@ -269,10 +274,15 @@ fn waiting_claim_does_not_win_the_route_during_redeployment() {
 
 #[test]
 fn waiting_claim_problem_names_the_previous_owner() {
-    let (rules, start) = (story::rules(), Instant::now());
-    let first =
-        decide(&story::world(&format!("{WEB}\n{EVIL}")), DecideState::default(), start, &rules);
-    let kept = decide(&story::world(&format!("{WEB} exited\n{EVIL}")), first.memory, start, &rules);
+    let (rules, start) = (story::default_rules(), Instant::now());
+    let first = decide(
+        &story::parse_world(&format!("{WEB}\n{EVIL}")),
+        DecideState::default(),
+        start,
+        &rules,
+    );
+    let kept =
+        decide(&story::parse_world(&format!("{WEB} exited\n{EVIL}")), first.memory, start, &rules);
     let texts: Vec<_> = kept.problems.iter().map(ToString::to_string).collect();
     assert_eq!(
         texts,
@@ -281,25 +291,30 @@ fn waiting_claim_problem_names_the_previous_owner() {
           until then"]
     );
     assert_eq!(kept.wake_at, Some(start + rules.hold));
-    let over = decide(&story::world(EVIL), kept.memory, start + rules.hold, &rules);
+    let over = decide(&story::parse_world(EVIL), kept.memory, start + rules.hold, &rules);
     assert!(over.problems.is_empty(), "{:?}", over.problems);
 }
 
 #[test]
 fn route_passes_to_waiting_claim_at_once_without_hold() {
-    let (rules, start) = (story::rules(), Instant::now());
+    let (rules, start) = (story::default_rules(), Instant::now());
     let rules = docker_glue::routing::decide::Rules { hold: Duration::ZERO, ..rules };
-    let first =
-        decide(&story::world(&format!("{WEB}\n{EVIL}")), DecideState::default(), start, &rules);
-    let left = decide(&story::world(&format!("{WEB} exited\n{EVIL}")), first.memory, start, &rules);
+    let first = decide(
+        &story::parse_world(&format!("{WEB}\n{EVIL}")),
+        DecideState::default(),
+        start,
+        &rules,
+    );
+    let left =
+        decide(&story::parse_world(&format!("{WEB} exited\n{EVIL}")), first.memory, start, &rules);
     assert_eq!(format_routes(&left), ["a.test:80/ evil"]);
 }
 
 #[test]
 fn route_of_an_earlier_run_is_kept_for_its_owner() {
-    let (rules, start) = (story::rules(), Instant::now());
+    let (rules, start) = (story::default_rules(), Instant::now());
     let (young, gone) = (format!("{EVIL}\n{WEB}"), format!("{EVIL}\n{WEB} exited"));
-    let served = story::routes(WEB);
+    let served = story::parse_routes(WEB);
     for (recalled, world, expected) in
         [(true, &young, "web"), (true, &gone, ""), (false, &young, "evil"), (false, &gone, "evil")]
     {
@@ -307,7 +322,7 @@ fn route_of_an_earlier_run_is_kept_for_its_owner() {
         if recalled {
             memory.restore_claimants(&served);
         }
-        let decided = decide(&story::world(world), memory, start, &rules);
+        let decided = decide(&story::parse_world(world), memory, start, &rules);
         assert_eq!(
             format_routes(&decided),
             [format!("a.test:80/ {expected}")],
@@ -322,11 +337,11 @@ fn route_and_host_go_to_the_oldest_once_ages_are_known() {
     const SECOND: i64 = 1_000_000_000;
     let bank = BANK.replace("bank ", "bank-1 ");
     let stories = [
-        (story::rules(), format!("{EVIL}\n{WEB}"), "a.test:80/ web"),
+        (story::default_rules(), format!("{EVIL}\n{WEB}"), "a.test:80/ web"),
         (rules_with_host_owners(), format!("{POOL}\n{bank}"), "a.test:80/ bank-1"),
     ];
     for (rules, story, expected) in stories {
-        let (mut world, now) = (story::world(&story), Instant::now());
+        let (mut world, now) = (story::parse_world(&story), Instant::now());
         let (evil, victim) = (nth_of(&world, 0), nth_of(&world, 1));
         let mut memory = DecideState::default();
         let mut outcome = |world: &World| {
@@ -351,7 +366,7 @@ fn route_and_host_go_to_the_oldest_once_ages_are_known() {
 }
 
 fn rules_with_host_owners() -> docker_glue::routing::decide::Rules {
-    let mut rules = story::rules();
+    let mut rules = story::default_rules();
     rules.label_limits.own_hosts_by = Some("project".to_owned());
     rules
 }
@@ -413,8 +428,12 @@ fn owned_host_has_routes_of_its_owner_only() {
         let (mut memory, mut now) = (DecideState::default(), Instant::now());
         for (seconds, story, expected) in turns {
             now += Duration::from_secs(seconds);
-            let decided =
-                decide(&story::world(&story.join("\n")), memory, now, &rules_with_host_owners());
+            let decided = decide(
+                &story::parse_world(&story.join("\n")),
+                memory,
+                now,
+                &rules_with_host_owners(),
+            );
             assert_eq!(format_routes(&decided), expected, "{what}: {story:#?}");
             memory = decided.memory;
         }
@@ -423,7 +442,7 @@ fn owned_host_has_routes_of_its_owner_only() {
 
 #[test]
 fn claim_on_an_owned_host_is_reported() {
-    let world = story::world(&format!("{BANK}\n{POOL}"));
+    let world = story::parse_world(&format!("{BANK}\n{POOL}"));
     let decided = decide(&world, DecideState::default(), Instant::now(), &rules_with_host_owners());
     let texts: Vec<_> = decided.problems.iter().map(ToString::to_string).collect();
     let expected = "container evil (00c0ffee0001): a.test:80/ is on a host that belongs to \
@@ -434,7 +453,7 @@ fn claim_on_an_owned_host_is_reported() {
 
 #[test]
 fn host_of_an_earlier_run_stays_with_its_owner() {
-    let world = story::world(&format!("{POOL}\n{BANK}"));
+    let world = story::parse_world(&format!("{POOL}\n{BANK}"));
     let a = "a.test".parse::<docker_glue::model::option_value::HostMatch>().unwrap();
     for (kept, expected) in [
         ("project=bank", "bank"),
@@ -457,8 +476,8 @@ fn host_of_an_earlier_run_stays_with_its_owner() {
 fn problems_of_one_container_beyond_50_are_summarized() {
     let hosts = (0..200).map(|at| format!("h{at}.test")).collect::<Vec<_>>().join(",");
     let (one, other) = (format!("glue_http_80_host={hosts}"), "glue_http_80_timeout=2m");
-    let world = story::world(&format!("a 172.17.0.2 {one}\nb 172.17.0.3 {one} {other}"));
-    let decided = decide(&world, DecideState::default(), Instant::now(), &story::rules());
+    let world = story::parse_world(&format!("a 172.17.0.2 {one}\nb 172.17.0.3 {one} {other}"));
+    let decided = decide(&world, DecideState::default(), Instant::now(), &story::default_rules());
     let kinds: Vec<_> = decided.problems.iter().map(|problem| problem.reason.kind()).collect();
     let count = |kind: &str| kinds.iter().filter(|text| **text == kind).count();
     assert_eq!((count("conflict"), count("more_problems"), kinds.len()), (50, 1, 51));
@@ -488,8 +507,9 @@ fn host_shared_by_two_projects_is_a_hint() {
         ([line("a", 2, &of("p")), line("b", 3, "")], "shared_route"),
         ([line("a", 2, ""), line("b", 3, "")], ""),
     ] {
-        let world = story::world(&story.join("\n"));
-        let decided = decide(&world, DecideState::default(), Instant::now(), &story::rules());
+        let world = story::parse_world(&story.join("\n"));
+        let decided =
+            decide(&world, DecideState::default(), Instant::now(), &story::default_rules());
         let texts: Vec<_> = decided.problems.iter().map(|problem| problem.reason.kind()).collect();
         assert_eq!(texts.join(" "), expected, "{story:#?}");
     }
@@ -497,7 +517,7 @@ fn host_shared_by_two_projects_is_a_hint() {
 
 #[test]
 fn reserved_host_ports_are_not_served_on_the_host_network() {
-    let mut rules = story::rules();
+    let mut rules = story::default_rules();
     let port = |port: u16| std::num::NonZeroU16::new(port).unwrap();
     rules.label_limits.own_ports = [port(3000)].into();
     rules.label_limits.reserved_ports = [port(3000), port(8080)].into();
@@ -509,7 +529,8 @@ fn reserved_host_ports_are_not_served_on_the_host_network() {
         (format!("h 172.17.0.2 {}", label(3000)), "a.test:80/ h"),
         (format!("h 172.17.0.2 host\ns 172.17.0.3 shares=0 {}", label(3000)), ""),
     ] {
-        let decided = decide(&story::world(&story), DecideState::default(), Instant::now(), &rules);
+        let decided =
+            decide(&story::parse_world(&story), DecideState::default(), Instant::now(), &rules);
         assert_eq!(format_routes(&decided).join(" "), expected, "{story}");
         let texts: Vec<_> = decided.problems.iter().map(|problem| problem.reason.kind()).collect();
         let expected = if expected.is_empty() { vec!["host_port_reserved"] } else { vec![] };
@@ -520,8 +541,8 @@ fn reserved_host_ports_are_not_served_on_the_host_network() {
 /// The container itself is unchanged in all of these worlds.
 #[test]
 fn address_changes_when_network_owner_or_networks_change() {
-    let (rules, start) = (story::rules(), Instant::now());
-    let mut world = story::world(
+    let (rules, start) = (story::default_rules(), Instant::now());
+    let mut world = story::parse_world(
         "network back bridge\nowner 172.17.0.2 on=back\nuser 172.17.0.3 glue_http_80_host=a.test",
     );
     let (owner, user) = (nth_of(&world, 0), nth_of(&world, 1));
@@ -570,7 +591,7 @@ const TWO: &str = "
 
 /// Returns the id of the story's nth container.
 fn nth_id(story: &str, n: usize) -> ContainerId {
-    nth_of(&story::world(story), n)
+    nth_of(&story::parse_world(story), n)
 }
 
 /// Returns for each route the servers that get new requests.
@@ -584,8 +605,8 @@ fn format_ready_servers(decided: &Decision) -> Vec<String> {
 
 #[test]
 fn drained_container_keeps_its_routes_without_new_requests() {
-    let (rules, start) = (story::rules(), Instant::now());
-    let (world, mut memory) = (story::world(TWO), DecideState::default());
+    let (rules, start) = (story::default_rules(), Instant::now());
+    let (world, mut memory) = (story::parse_world(TWO), DecideState::default());
     memory.drain_container(&nth_id(TWO, 0));
     let drained = decide(&world, memory.clone(), start, &rules);
     assert_eq!(format_routes(&drained), ["a.test:80/ web,web2", "b.test:8080/ web"]);
@@ -604,16 +625,21 @@ fn drained_container_is_not_used_as_its_own_backup() {
     let unhealthy = "web 172.17.0.2 unhealthy glue_http_80_host=a.test";
     let mut memory = DecideState::default();
     memory.drain_container(&nth_id(unhealthy, 0));
-    let world = story::world(unhealthy);
+    let world = story::parse_world(unhealthy);
     assert_eq!(
-        format_ready_servers(&decide(&world, memory.clone(), Instant::now(), &story::rules())),
+        format_ready_servers(&decide(
+            &world,
+            memory.clone(),
+            Instant::now(),
+            &story::default_rules()
+        )),
         ["a.test:80/ "]
     );
 }
 
 #[test]
 fn drain_ends_when_the_container_is_not_running() {
-    let (rules, start) = (story::rules(), Instant::now());
+    let (rules, start) = (story::default_rules(), Instant::now());
     let mut memory = DecideState::default();
     memory.drain_container(&nth_id(ONE, 0));
     for (story, remembered) in [
@@ -623,7 +649,7 @@ fn drain_ends_when_the_container_is_not_running() {
         ("web 172.17.0.2 exited glue_http_80_host=a.test", false),
         ("", false),
     ] {
-        let decided = decide(&story::world(story), memory.clone(), start, &rules);
+        let decided = decide(&story::parse_world(story), memory.clone(), start, &rules);
         assert_eq!(!decided.memory.drained.is_empty(), remembered, "{story}");
     }
 }
@@ -631,8 +657,8 @@ fn drain_ends_when_the_container_is_not_running() {
 #[test]
 fn network_sharer_loses_its_address_in_the_pass_its_owner_exits() {
     let both = |vpn: &str| format!("vpn 172.17.0.9{vpn}\napp - shares=0 glue_http_80_host=a.test");
-    let (rules, now) = (story::rules(), Instant::now());
-    let up = story::world(&both(""));
+    let (rules, now) = (story::default_rules(), Instant::now());
+    let up = story::parse_world(&both(""));
     let served = decide(&up, DecideState::default(), now, &rules);
     let endpoints = |decided: &Decision| {
         let routes = decided.routes.0.values().flat_map(|route| route.endpoints.iter());
@@ -644,7 +670,7 @@ fn network_sharer_loses_its_address_in_the_pass_its_owner_exits() {
         (both(" exited"), "start container vpn"),
         ("- - exited\napp - shares=0 glue_http_80_host=a.test".to_owned(), "start container -"),
     ] {
-        let world = story::next_world(&last, &after);
+        let world = story::parse_next_world(&last, &after);
         assert!(!world.only_idle_containers_changed(&last), "{after}");
         let decided = decide(&world, served.memory.clone(), now, &rules);
         assert_eq!(endpoints(&decided), [""; 0], "{after}");
@@ -671,11 +697,11 @@ fn change_of_stopped_containers_only_is_idle() {
         (ONE, &ONE.replace(" glue", " paused glue"), false),
         (&format!("{ONE}\n{OTHER}"), OTHER, false),
     ] {
-        let before = story::world(before);
-        let after = story::next_world(&before, after);
+        let before = story::parse_world(before);
+        let after = story::parse_next_world(&before, after);
         assert_eq!(after.only_idle_containers_changed(&before), idle, "{before:?} → {after:?}");
         if idle {
-            let (rules, now) = (story::rules(), Instant::now());
+            let (rules, now) = (story::default_rules(), Instant::now());
             let first = decide(&before, DecideState::default(), now, &rules);
             let second = decide(&after, first.memory.clone(), now, &rules);
             assert_eq!(first.routes, second.routes);
@@ -688,7 +714,7 @@ fn change_of_stopped_containers_only_is_idle() {
 /// Checks which containers of `a.test` get new requests after each turn. A turn has the states of containers `a` and
 /// `b`.
 fn check_turns(labels: &str, turns: &[(&str, &str, &str)]) {
-    let (rules, mut now) = (story::rules(), Instant::now());
+    let (rules, mut now) = (story::default_rules(), Instant::now());
     let (mut world, mut memory) = (World::default(), DecideState::default());
     for (number, (a, b, expected)) in turns.iter().enumerate() {
         let line = |name: &str, address: u8, words: &str| {
@@ -696,7 +722,7 @@ fn check_turns(labels: &str, turns: &[(&str, &str, &str)]) {
         };
         let story = line("a", 2, a) + &line("b", 3, b);
         now += Duration::from_secs(1);
-        world = story::next_world(&world, &story);
+        world = story::parse_next_world(&world, &story);
         let decided = decide(&world, memory, now, &rules);
         let ready = format_ready_servers(&decided);
         let servers =
@@ -738,7 +764,7 @@ fn last_ready_container_serves_on_with_required_health() {
 
 /// Returns the problems of a story whose containers belong to these Compose services: `name project/service`.
 fn problems_of_services(story: &str, services: &[(&str, &str)]) -> Vec<String> {
-    let mut world = story::world(story);
+    let mut world = story::parse_world(story);
     for container in world.containers.values_mut() {
         let of = services.iter().find(|(name, _)| *name == container.name);
         let Some((project, service)) = of.and_then(|(_, of)| of.split_once('/')) else { continue };
@@ -747,7 +773,7 @@ fn problems_of_services(story: &str, services: &[(&str, &str)]) -> Vec<String> {
             Arc::make_mut(labels).insert(format!("com.docker.compose.{key}"), value.to_owned());
         }
     }
-    let decided = decide(&world, DecideState::default(), Instant::now(), &story::rules());
+    let decided = decide(&world, DecideState::default(), Instant::now(), &story::default_rules());
     decided
         .problems
         .iter()
@@ -796,10 +822,11 @@ fn route_shared_by_two_services_is_a_hint() {
 #[test]
 fn reversed_port_map_is_a_hint() {
     let report = |maps: &[(u16, u16)]| -> Vec<String> {
-        let mut rules = story::rules();
+        let mut rules = story::default_rules();
         let port = |n: u16| std::num::NonZeroU16::new(n).unwrap();
         rules.port_map.extend(maps.iter().map(|(public, ours)| (port(*public), port(*ours))));
-        let decided = decide(&story::world(ONE), DecideState::default(), Instant::now(), &rules);
+        let decided =
+            decide(&story::parse_world(ONE), DecideState::default(), Instant::now(), &rules);
         decided.problems.iter().map(ToString::to_string).collect()
     };
     assert_eq!(
@@ -816,7 +843,7 @@ fn reversed_port_map_is_a_hint() {
 /// no time; it checks that the routes and problems of other containers are shared, not built again.
 #[test]
 fn decision_about_one_container_shares_all_that_is_of_others() {
-    let (rules, start) = (story::rules(), Instant::now());
+    let (rules, start) = (story::default_rules(), Instant::now());
     // Each container has an unknown label. Of the two containers on each route one waits, because they disagree.
     let line = |number: usize| {
         let (host, retry) = (number / 2, if number.is_multiple_of(2) { "all" } else { "safe" });
@@ -824,11 +851,11 @@ fn decision_about_one_container_shares_all_that_is_of_others() {
         format!("w{number} 172.17.1.{number} {labels} glue_http_80_wight=1\n")
     };
     let story: String = (0..100).map(line).collect();
-    let world = story::world(&story);
+    let world = story::parse_world(&story);
     let before = decide(&world, DecideState::default(), start, &rules);
     assert_eq!((before.routes.0.len(), before.problems.len()), (50, 150));
 
-    let more = story::next_world(&world, &(story + &line(100)));
+    let more = story::parse_next_world(&world, &(story + &line(100)));
     let after = decide(&more, before.memory.clone(), start, &rules);
     assert_eq!((after.routes.0.len(), after.problems.len()), (51, 151));
     for (key, route) in &before.routes.0 {

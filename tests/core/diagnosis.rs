@@ -37,10 +37,10 @@ struct Case {
 impl Case {
     fn from_story(story: &str) -> Self {
         let now = Instant::now();
-        let world = story::world(story);
+        let world = story::parse_world(story);
         let Decision { routes, memory, .. } =
-            decide(&world, DecideState::default(), now, &story::rules());
-        let config = story::config(&routes);
+            decide(&world, DecideState::default(), now, &story::default_rules());
+        let config = story::build_config(&routes);
         let mut diagnosis = Diagnosis::default();
         diagnosis.update_backends(&config, config.backends.keys().map(String::as_str), now);
         Self { config, routes, memory, diagnosis, now }

@@ -31,8 +31,8 @@ fn get_request(text: &str) -> ExplainRequest {
 
 fn state_of(story: &str) -> StateSnapshot {
     let mut picture = offline::offline_snapshot(
-        story::world(story),
-        story::rules(),
+        story::parse_world(story),
+        story::default_rules(),
         None,
         None,
         Duration::from_secs(10),
@@ -241,7 +241,7 @@ fn two_ports_of_one_container_are_two_servers() {
 #[test]
 fn environment_variable_is_marked_as_label_source() {
     let mut picture = state_of("web 172.17.0.2");
-    let mut world = story::world("web 172.17.0.2 glue_http_80_weight=5");
+    let mut world = story::parse_world("web 172.17.0.2 glue_http_80_weight=5");
     for container in world.containers.values_mut() {
         let container = std::sync::Arc::make_mut(container);
         container.environment.insert("glue_http_80_host".into(), "env.test".into());
@@ -316,13 +316,13 @@ fn state_after(
     let mut memory = docker_glue::routing::decide::DecideState::default();
     for (at, story) in stories {
         picture.now = begun + Duration::from_secs(*at);
-        let world = story::world(story);
+        let world = story::parse_world(story);
         change(&mut memory, &picture);
         let decided =
             docker_glue::routing::decide::decide(&world, memory, picture.now, &picture.rules);
         memory = decided.memory;
         picture.decide_state = memory.clone();
-        picture.config = story::config(&decided.routes).into();
+        picture.config = story::build_config(&decided.routes).into();
         picture.routes = decided.routes;
         picture.problems = decided.problems;
         picture.world = Some(world.into());
@@ -370,7 +370,7 @@ fn containers_excluded_by_limits_or_haproxy_are_named() {
     let mut fenced = state_of(story);
     fenced.rules.label_limits.allowed_hosts =
         vec!["b.test".parse::<docker_glue::model::option_value::HostMatch>().unwrap().into()];
-    let world = story::world(story);
+    let world = story::parse_world(story);
     let moment = (fenced.now, 0);
     let fenced = offline::offline_snapshot(world, fenced.rules, None, None, Duration::ZERO, moment);
     let explanation = explain(&get_request("http://a.test/"), &fenced, Some(&Counters::default()));
@@ -387,7 +387,7 @@ fn containers_excluded_by_limits_or_haproxy_are_named() {
     let mut fenced = state_of(story);
     fenced.rules.label_limits.allowed_ports = Some([8080.try_into().unwrap()].into());
     let moment = (fenced.now, 0);
-    let world = story::world(story);
+    let world = story::parse_world(story);
     let fenced = offline::offline_snapshot(world, fenced.rules, None, None, Duration::ZERO, moment);
     let explanation =
         explain(&get_request("http://a.test:22/"), &fenced, Some(&Counters::default()));
@@ -423,8 +423,8 @@ fn containers_excluded_by_limits_or_haproxy_are_named() {
 
 /// Explains a request while a rollback to generation 41, the routes of `then`, is active and the world is `now`.
 fn explain_during_rollback(then: &str, now: &str, text: &str) -> Explanation {
-    let rollback = Rollback::new(41, 1_000, Arc::new(story::routes(then)));
-    let (world, rules) = (story::world(now), story::rules());
+    let rollback = Rollback::new(41, 1_000, Arc::new(story::parse_routes(then)));
+    let (world, rules) = (story::parse_world(now), story::default_rules());
     let moment = (Instant::now(), 0);
     let picture = offline::offline_snapshot(
         world,

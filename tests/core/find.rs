@@ -6,7 +6,7 @@ use docker_glue::controller::find::find_container;
 #[test]
 fn container_is_found_by_name_or_id_prefix() {
     // The ids begin with 00c0ffee000 followed by 0, 1 or 2.
-    let world = story::world(
+    let world = story::parse_world(
         "web-1 172.17.0.2 glue_http_ports=80
          web-2 172.17.0.3 glue_http_ports=80
          00c0ffee 172.17.0.4 glue_http_ports=80",

@@ -24,7 +24,7 @@ fn configuration_of_a_story_matches_snapshots() {
 /// Returns the context of every case; a line such as `# --haproxy-metrics 127.0.0.1:9106` adds the exporter.
 fn frame_of(story: &str) -> RenderContext {
     let exporter = story.lines().find_map(|line| line.strip_prefix("# --haproxy-metrics "));
-    RenderContext { exporter: exporter.map(|text| text.parse().unwrap()), ..story::frame() }
+    RenderContext { exporter: exporter.map(|text| text.parse().unwrap()), ..story::default_frame() }
 }
 
 /// Adding, changing or removing the exporter needs a reload.
@@ -39,13 +39,13 @@ fn changed_exporter_changes_the_skeleton() {
 fn check_case(case: &Path) {
     let story = fs::read_to_string(case.join("world.txt")).unwrap();
     let decided = decide::decide(
-        &story::world(&story),
+        &story::parse_world(&story),
         decide::DecideState::default(),
         Instant::now(),
-        &story::rules(),
+        &story::default_rules(),
     );
     let frame = frame_of(&story);
-    let mut config = story::config(&decided.routes);
+    let mut config = story::build_config(&decided.routes);
     config.fingerprint = haproxy::render::static_fingerprint(&config, &frame);
     let files = haproxy::render::render_files(&config, &frame);
     let problems = decided.problems.iter().fold(String::new(), |mut text, problem| {
@@ -58,7 +58,7 @@ fn check_case(case: &Path) {
     settings.set_omit_expression(true);
     settings.bind(|| {
         insta::assert_snapshot!("haproxy.cfg", files.config);
-        let adding = story::started(&decided.routes, 0, true);
+        let adding = story::config_at_start(&decided.routes, 0, true);
         let adding = haproxy::render::render_files(&adding, &story::frame_for(true));
         assert_eq!(adding.generation, files.generation);
         insta::assert_snapshot!("haproxy-3.4.cfg", adding.config);

@@ -41,8 +41,8 @@ fn replay_stories(tales: &[String]) -> (Vec<Routes>, History, String) {
     let (mut served, mut history) = (vec![Routes::default()], History::default());
     let (mut text, now) = (history_file::format_base(0, &Routes::default()), Instant::now());
     for tale in tales {
-        world = story::next_world(&world, tale);
-        let decided = decide(&world, memory, now, &story::rules());
+        world = story::parse_next_world(&world, tale);
+        let decided = decide(&world, memory, now, &story::default_rules());
         memory = decided.memory;
         let new = generation(history.last_number() + 1, served.last().unwrap(), &decided.routes);
         text += &history_file::format_generation(&new);
@@ -56,7 +56,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn history_deltas_undo_and_redo_every_generation(tales in any::tales()) {
+    fn history_deltas_undo_and_redo_every_generation(tales in any::stories_strategy()) {
         let (served, history, _) = replay_stories(&tales);
         let now = served.last().unwrap();
         for (number, expected) in served.iter().enumerate().skip(1) {
@@ -76,7 +76,7 @@ proptest! {
 
     /// Cut off anywhere, the file has all whose line is whole.
     #[test]
-    fn history_file_round_trips_and_tolerates_truncation(tales in any::tales(), cut: prop::sample::Index) {
+    fn history_file_round_trips_and_tolerates_truncation(tales in any::stories_strategy(), cut: prop::sample::Index) {
         let (served, history, text) = replay_stories(&tales);
         let read = history_file::parse_history(&text);
         prop_assert_eq!(&read.error, &None);
@@ -95,17 +95,17 @@ proptest! {
     /// While it holds, whatever comes; and when it is released, all is as if nothing had been.
     #[test]
     fn rollback_serves_only_remaining_containers_of_its_generation(
-        tales in any::tales(),
-        then in any::told(),
+        tales in any::stories_strategy(),
+        then in any::story_strategy(),
     ) {
-        let (rules, mut now) = (story::rules(), Instant::now());
-        let then = story::routes(&then);
+        let (rules, mut now) = (story::default_rules(), Instant::now());
+        let then = story::parse_routes(&then);
         let (mut memory, mut world) = (DecideState::default(), World::default());
         memory.rollback = Some(Rollback::new(1, 0, Arc::new(then.clone())));
         for tale in &tales {
             // Nobody crashes so fast that it would be held back.
             now += Duration::from_mins(5);
-            world = story::next_world(&world, tale);
+            world = story::parse_next_world(&world, tale);
             let decided = decide(&world, memory, now, &rules);
             let mut anew = DecideState::default();
             anew.rollback = Some(Rollback::new(1, 0, Arc::new(then.clone())));
@@ -175,7 +175,7 @@ fn is_same_endpoint(
 }
 
 fn story_routes(world: &World) -> Routes {
-    decide(world, DecideState::default(), Instant::now(), &story::rules()).routes
+    decide(world, DecideState::default(), Instant::now(), &story::default_rules()).routes
 }
 
 fn format_routes(routes: &Routes) -> Vec<String> {
@@ -196,8 +196,8 @@ fn format_routes(routes: &Routes) -> Vec<String> {
 /// the same container.
 fn check_rollback(then: &str, now: &str, expected: &[&str]) {
     let mut memory = DecideState::default();
-    memory.rollback = Some(Rollback::new(7, 0, Arc::new(story::routes(then))));
-    let decided = decide(&story::world(now), memory, Instant::now(), &story::rules());
+    memory.rollback = Some(Rollback::new(7, 0, Arc::new(story::parse_routes(then))));
+    let decided = decide(&story::parse_world(now), memory, Instant::now(), &story::default_rules());
     assert_eq!(format_routes(&decided.routes), expected, "\n{then}\n{now}");
 }
 
@@ -249,11 +249,11 @@ fn rollback_serves_remaining_containers() {
 #[test]
 fn drained_container_stays_excluded_during_rollback() {
     let story = "a 172.17.0.2 glue_http_80_host=a.test";
-    let (world, now) = (story::world(story), Instant::now());
+    let (world, now) = (story::parse_world(story), Instant::now());
     let mut memory = DecideState::default();
-    memory.rollback = Some(Rollback::new(7, 0, Arc::new(story::routes(story))));
+    memory.rollback = Some(Rollback::new(7, 0, Arc::new(story::parse_routes(story))));
     memory.drain_container(world.containers.keys().next().unwrap());
-    let decided = decide(&world, memory, now, &story::rules());
+    let decided = decide(&world, memory, now, &story::default_rules());
     assert_eq!(format_routes(&decided.routes), ["a.test:80/ → a 172.17.0.2 weight 100 out"]);
 }
 
@@ -261,11 +261,11 @@ fn drained_container_stays_excluded_during_rollback() {
 #[test]
 fn unchanged_routes_are_shared_during_rollback() {
     let story = "a 172.17.0.2 glue_http_80_host=a.test\nb 172.17.0.3 glue_http_80_host=b.test";
-    let (rules, now, world) = (story::rules(), Instant::now(), story::world(story));
+    let (rules, now, world) = (story::default_rules(), Instant::now(), story::parse_world(story));
     let mut memory = DecideState::default();
-    memory.rollback = Some(Rollback::new(7, 0, Arc::new(story::routes(story))));
+    memory.rollback = Some(Rollback::new(7, 0, Arc::new(story::parse_routes(story))));
     let before = decide(&world, memory, now, &rules);
-    let next = story::next_world(
+    let next = story::parse_next_world(
         &world,
         &format!("{}\n{}", &story[..37], "b 172.17.0.3 paused glue_http_80_host=b.test"),
     );
@@ -283,7 +283,7 @@ fn unchanged_routes_are_shared_during_rollback() {
 #[test]
 fn oldest_generations_are_dropped_beyond_limit() {
     let [a, b] = ["a", "b"]
-        .map(|text| story::routes(&format!("{text} 172.17.0.2 glue_http_80_host=a.test")));
+        .map(|text| story::parse_routes(&format!("{text} 172.17.0.2 glue_http_80_host=a.test")));
     let mut history = History::default();
     let most = u64::try_from(MAX_GENERATIONS).unwrap();
     for number in 1..=most + 10 {
@@ -319,7 +319,7 @@ fn generations_of_large_routes_are_dropped_earlier() {
         let line = |at: usize| {
             format!("c{at} 172.17.{}.{} glue_http_80_host=a.test", at / 250, at % 250 + 1)
         };
-        story::routes(&(0..last).map(line).collect::<Vec<_>>().join("\n"))
+        story::parse_routes(&(0..last).map(line).collect::<Vec<_>>().join("\n"))
     };
     let [a, b] = [999, 1000].map(story);
     let mut history = History::default();
@@ -334,7 +334,8 @@ fn generations_of_large_routes_are_dropped_earlier() {
 
 #[test]
 fn unknown_generation_error_names_the_known_range() {
-    let (a, none) = (story::routes("a 172.17.0.2 glue_http_80_host=a.test"), Routes::default());
+    let (a, none) =
+        (story::parse_routes("a 172.17.0.2 glue_http_80_host=a.test"), Routes::default());
     let mut history = History::default();
     let report =
         |history: &History, number| history.routes_after(number, &a).unwrap_err().to_string();

@@ -13,14 +13,15 @@ const WEB: &str = "web 172.17.0.2 glue_http_80_host=a.test";
 fn check_layout(stories: &[&str], expected: &[&str], spares: &[&str]) {
     let (first, texts) = stories.split_first().unwrap();
     let (last, between) = texts.split_last().unwrap();
-    let mut observed = ObservedState::from_config(&story::config(&story::routes(first)));
+    let mut observed =
+        ObservedState::from_config(&story::build_config(&story::parse_routes(first)));
     for story in between {
-        let (config, _) = story::config_within(&story::routes(story), &observed);
+        let (config, _) = story::config_within(&story::parse_routes(story), &observed);
         for command in plan_commands(&observed, &config) {
             observed.apply_command(&command);
         }
     }
-    let routes = story::routes(last);
+    let routes = story::parse_routes(last);
     let (Layout { assignments: places, spares: left }, homeless) =
         Layout::for_running_worker(&routes, &observed, &BTreeSet::new());
     let position = |key| places.get(key).map_or("homeless", String::as_str);
@@ -72,9 +73,9 @@ fn backend_freed_in_this_pass_is_not_reused_yet() {
 #[test]
 fn two_routes_in_one_backend_are_separated() {
     let both = "web 172.17.0.2 glue_http_80_host=a.test,b.test";
-    let routes = story::routes(both);
+    let routes = story::parse_routes(both);
     for adds in [false, true] {
-        let mut observed = ObservedState::from_config(&story::started(&routes, 1, adds));
+        let mut observed = ObservedState::from_config(&story::config_at_start(&routes, 1, adds));
         let map = observed.maps.get_mut(&MapName::Routes).unwrap();
         map.insert("b.test:80/".to_owned(), map["a.test:80/"].clone());
         let (layout, _) = Layout::for_running_worker(&routes, &observed, &BTreeSet::new());
@@ -92,9 +93,9 @@ fn routes_with_colliding_names_get_two_backends() {
     ];
     let [one, other] =
         PAIR.map(|prefix| format!("glue_http_80_host=a.test glue_http_80_prefix={prefix}"));
-    let routes = story::routes(&format!("one 172.17.0.2 {one}\nother 172.17.0.3 {other}"));
+    let routes = story::parse_routes(&format!("one 172.17.0.2 {one}\nother 172.17.0.3 {other}"));
     assert_eq!(routes.0.len(), 2);
-    let config = story::config(&routes);
+    let config = story::build_config(&routes);
     assert_eq!(config.backends.len(), 2);
     let targets = config.maps.routes.values();
     let names: BTreeSet<_> =

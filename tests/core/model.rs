@@ -4,7 +4,7 @@
 
 use crate::common::{
     any,
-    sim::{self, Master, Sim},
+    sim::{self, FakeHaproxy, Master},
     story,
 };
 use docker_glue::{
@@ -80,8 +80,8 @@ fn op_strategy() -> impl Strategy<Value = Op> {
         Just(ForeignChange::NewEntry),
     ];
     prop_oneof![
-        8 => any::told().prop_map(Op::Event),
-        2 => any::told().prop_map(Op::Unheard),
+        8 => any::story_strategy().prop_map(Op::Event),
+        2 => any::story_strategy().prop_map(Op::Unheard),
         1 => Just(Op::List),
         2 => Just(Op::Files),
         1 => Just(Op::Later),
@@ -120,7 +120,7 @@ proptest! {
 }
 
 struct Model {
-    sim: Sim,
+    sim: FakeHaproxy,
     rules: Rules,
     stock: usize,
     /// Whether HAProxy can add backends at run time.
@@ -137,8 +137,8 @@ impl Model {
     async fn start(master: Master, stock: usize, adds: bool) -> Self {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let port_map = BTreeMap::from([(80.try_into().unwrap(), free.try_into().unwrap())]);
-        let rules = Rules { hold: Duration::ZERO, port_map, ..story::rules() };
-        let (sim, world) = (Sim::start(master), World::default());
+        let rules = Rules { hold: Duration::ZERO, port_map, ..story::default_rules() };
+        let (sim, world) = (FakeHaproxy::start(master), World::default());
         let lives = BTreeMap::new();
         let hard_stop_after = Duration::from_secs(1);
         let mut model =
@@ -178,11 +178,13 @@ impl Model {
                 self.hard_stop_after += Duration::from_secs(1);
                 self.restart().await;
             }
-            Op::Reload => self.sim.change(sim::State::load),
-            Op::Broken(times) => self.sim.change(|state| state.broken = times),
-            Op::Cut(after, obeyed) => self.sim.change(|state| state.cut = Some((after, obeyed))),
-            Op::Busy(times) => self.sim.change(|state| state.busy = times),
-            Op::Deaf => self.sim.change(|state| state.deaf = true),
+            Op::Reload => self.sim.with_state(sim::State::reload_from_disk),
+            Op::Broken(times) => self.sim.with_state(|state| state.broken = times),
+            Op::Cut(after, obeyed) => {
+                self.sim.with_state(|state| state.cut = Some((after, obeyed)))
+            }
+            Op::Busy(times) => self.sim.with_state(|state| state.busy = times),
+            Op::Deaf => self.sim.with_state(|state| state.deaf = true),
             Op::Theirs(theirs, which) => self.interfere(theirs, which),
             Op::RollBack(which) => {
                 let history = self.state().history;
@@ -206,7 +208,7 @@ impl Model {
 
     /// A container that starts again gets a new id, as if it were recreated.
     fn set_world(&mut self, story: &str) {
-        let mut world = story::world(story);
+        let mut world = story::parse_world(story);
         let containers = std::mem::take(&mut world.containers);
         for (line, container) in containers {
             let life = self.lives.entry(line.clone()).or_default();
@@ -233,7 +235,7 @@ impl Model {
     }
 
     fn interfere(&self, theirs: ForeignChange, which: usize) {
-        self.sim.change(|state| {
+        self.sim.with_state(|state| {
             let worker = &mut state.worker;
             let names = worker
                 .backends
@@ -246,7 +248,8 @@ impl Model {
             match (theirs, server, key) {
                 (ForeignChange::Server(change), Some(server), _) => {
                     let words: Vec<_> = change.split(' ').collect();
-                    let _ = worker.obey(&[&["set", "server", server], &words[..]].concat());
+                    let _ =
+                        worker.apply_command(&[&["set", "server", server], &words[..]].concat());
                 }
                 (ForeignChange::NewServer, _, _) => {
                     let at = worker.backends.keys().filter(|text| *text != "no-route");
@@ -255,19 +258,25 @@ impl Model {
                         return;
                     };
                     let words = ["add", "server", &at, "10.9.9.9:9", "id", "9", "weight", "9"];
-                    let _ = worker.obey(&words);
+                    let _ = worker.apply_command(&words);
                 }
                 (ForeignChange::DelEntry, _, Some(key)) => {
-                    let _ = worker.obey(&["del", "map", "routes.map", key]);
+                    let _ = worker.apply_command(&["del", "map", "routes.map", key]);
                 }
                 (ForeignChange::SetEntry, _, Some(key)) => {
-                    let _ = worker.obey(&["set", "map", "routes.map", key, "nowhere"]);
+                    let _ = worker.apply_command(&["set", "map", "routes.map", key, "nowhere"]);
                 }
                 (ForeignChange::Twin, _, Some(key)) => {
-                    let _ = worker.obey(&["add", "map", "routes.map", key, "nowhere"]);
+                    let _ = worker.apply_command(&["add", "map", "routes.map", key, "nowhere"]);
                 }
                 (ForeignChange::NewEntry, _, _) => {
-                    let _ = worker.obey(&["add", "map", "routes.map", "new.test:80/", "nowhere"]);
+                    let _ = worker.apply_command(&[
+                        "add",
+                        "map",
+                        "routes.map",
+                        "new.test:80/",
+                        "nowhere",
+                    ]);
                 }
                 _ => {}
             }
@@ -276,7 +285,7 @@ impl Model {
 
     /// From now on only the balancer's periodic passes happen.
     async fn settle_down(&mut self) {
-        self.sim.change(|state| (state.broken, state.busy) = (0, state.busy.min(2)));
+        self.sim.with_state(|state| (state.broken, state.busy) = (0, state.busy.min(2)));
         let mut last = String::new();
         for _ in 0..WAKES {
             self.advance_time().await;
@@ -324,10 +333,10 @@ async fn unreachable_haproxy_is_queried_again_within_2_seconds() {
     let mut model = Model::start(Master::Synchronous, 1, false).await;
     model.apply_op(Op::Event("a 172.17.0.2 glue_http_80_host=a.test".to_owned())).await;
     model.set_world("b 172.17.0.3 glue_http_80_host=b.test");
-    model.sim.change(|state| state.mute = true);
+    model.sim.with_state(|state| state.mute = true);
     let wake = model.balancer.as_mut().unwrap().reconcile(&model.world, "test").await.unwrap();
     assert!(wake.wake_at.unwrap() < Instant::now() + Duration::from_secs(2));
-    model.sim.change(|state| state.mute = false);
+    model.sim.with_state(|state| state.mute = false);
     model.run_pass().await;
     assert_eq!(model.difference(), None);
 }
@@ -339,7 +348,7 @@ async fn running_routes_are_served_while_reloads_fail() {
     let story = "a 172.17.0.2 glue_http_80_host=a.test\nb 172.17.0.3 glue_http_80_host=b.test";
     model.apply_op(Op::Event(story.to_owned())).await;
     let before = model.sim.observe();
-    model.sim.change(|state| state.broken = 1000);
+    model.sim.with_state(|state| state.broken = 1000);
     model.apply_op(Op::Upgrade).await;
     for _ in 0..20 {
         model.advance_time().await;

@@ -59,8 +59,8 @@ fn plan_of_a_story_matches_snapshots() {
         let before = started_with(&text("before.txt"));
         let (world, masks) = world_after(&case);
         let outlook = preview_world(&before, &world, None);
-        let hold = story::rules().hold;
-        let socket = story::frame().stats_socket;
+        let hold = story::default_rules().hold;
+        let socket = story::default_frame().stats_socket;
         let (refused, notes) = (None, Vec::new());
         let foretold = PreviewOutput {
             preview: outlook,
@@ -84,7 +84,7 @@ fn plan_of_a_story_matches_snapshots() {
 
 /// What runs, with the compose file on top, where the case has one.
 fn world_after(case: &Path) -> (World, Placeholders) {
-    let world = story::world(&fs::read_to_string(case.join("after.txt")).unwrap());
+    let world = story::parse_world(&fs::read_to_string(case.join("after.txt")).unwrap());
     let Ok(text) = fs::read_to_string(case.join("compose.yaml")) else {
         return (world, Placeholders::default());
     };
@@ -125,18 +125,19 @@ fn plan_text(outlook: &PlanPreview) -> String {
 
 /// An HAProxy that was started with a story, and its files.
 fn started_with(story: &str) -> CurrentState {
-    let routes = story::routes(story);
-    let config = story::started(&routes, STOCK, false);
+    let routes = story::parse_routes(story);
+    let config = story::config_at_start(&routes, STOCK, false);
     current_state(&config, ObservedState::from_config(&config))
 }
 
 fn current_state(config: &Config, observed: ObservedState) -> CurrentState {
-    let (disk, owners) = (disk_with(&render_files(config, &story::frame())), BTreeMap::new());
+    let (disk, owners) =
+        (disk_with(&render_files(config, &story::default_frame())), BTreeMap::new());
     CurrentState { source: StateSource::HAProxy, observed, disk, owners }
 }
 
 fn disk_with(files: &ConfigFiles) -> DiskState {
-    let RenderContext { generations, .. } = story::frame();
+    let RenderContext { generations, .. } = story::default_frame();
     let position = |name: &String| generations.join(&files.generation.name).join(name);
     let all = files.generation.files.iter();
     DiskState {
@@ -148,7 +149,7 @@ fn disk_with(files: &ConfigFiles) -> DiskState {
 }
 
 fn preview_story(before: &CurrentState, story: &str, daemon: Option<&Status>) -> PlanPreview {
-    preview_world(before, &story::world(story), daemon)
+    preview_world(before, &story::parse_world(story), daemon)
 }
 
 fn preview_world(before: &CurrentState, world: &World, daemon: Option<&Status>) -> PlanPreview {
@@ -161,7 +162,7 @@ fn preview_rollback(
     daemon: Option<&Status>,
     rollback: Option<Rollback>,
 ) -> PlanPreview {
-    let (rules, frame) = (story::rules(), story::frame());
+    let (rules, frame) = (story::default_rules(), story::default_frame());
     let maker = ConfigBuilder {
         rules: &rules,
         context: &frame,
@@ -202,7 +203,7 @@ fn runtime_changes_give_an_empty_plan() {
     let first = "web 172.17.0.2 glue_http_80_host=a.test";
     let more = "web 172.17.0.2 glue_http_80_host=a.test\napi 172.17.0.3 glue_http_80_host=b.test";
     let mut observed = started_with(first).observed;
-    let (config, homeless) = story::config_within(&story::routes(more), &observed);
+    let (config, homeless) = story::config_within(&story::parse_routes(more), &observed);
     assert_eq!(homeless, 0);
     for command in plan_commands(&observed, &config) {
         observed.apply_command(&command);
@@ -258,13 +259,17 @@ fn plan_during_rollback_ignores_newer_containers() {
         (format!("{then} glue_http_80_weight=7"), &[]),
     ] {
         for daemon in [None, Some(&Status::default())] {
-            let rollback = Rollback::new(41, 0, Arc::new(story::routes(then)));
-            let outlook =
-                preview_rollback(&started_with(then), &story::world(&now), daemon, Some(rollback));
+            let rollback = Rollback::new(41, 0, Arc::new(story::parse_routes(then)));
+            let outlook = preview_rollback(
+                &started_with(then),
+                &story::parse_world(&now),
+                daemon,
+                Some(rollback),
+            );
             let texts: Vec<_> = outlook.changes.iter().map(ToString::to_string).collect();
             assert_eq!(texts, changes, "{now}");
             assert_eq!(outlook.is_empty(), changes.is_empty(), "{now}");
-            let (hold, socket) = (story::rules().hold, PathBuf::new());
+            let (hold, socket) = (story::default_rules().hold, PathBuf::new());
             let (refused, notes, masks) = (None, Vec::new(), Placeholders::default());
             let foretold = PreviewOutput {
                 preview: outlook,
@@ -323,7 +328,8 @@ fn plan_without_haproxy_starts_from_files() {
     let story =
         "web 172.17.0.2 glue_http_80_host=a.test\nold 172.17.0.3 paused glue_http_80_host=b.test";
     let mut before = started_with(story);
-    let files = render_files(&story::config(&story::routes(story)), &story::frame());
+    let files =
+        render_files(&story::build_config(&story::parse_routes(story)), &story::default_frame());
     let map = |map: MapName| files.generation.files.get(&map.to_string()).cloned();
     let read = stored_state::from_files(&files.config, map);
     assert_eq!(read.servers, before.observed.servers);
@@ -341,18 +347,18 @@ proptest! {
 
     /// Routes → configuration → what HAProxy has → routes.
     #[test]
-    fn routes_round_trip_through_observed_state(story in any::told()) {
-        let routes = story::routes(&story);
-        let config = story::config(&routes);
+    fn routes_round_trip_through_observed_state(story in any::story_strategy()) {
+        let routes = story::parse_routes(&story);
+        let config = story::build_config(&routes);
         let back = route_recovery::recover_routes(&ObservedState::from_config(&config));
         prop_assert_eq!(back, routes_as_haproxy_has_them(&routes));
     }
 
     /// The same by way of the files.
     #[test]
-    fn routes_round_trip_through_files(story in any::told()) {
-        let config = story::config(&story::routes(&story));
-        let files = render_files(&config, &story::frame());
+    fn routes_round_trip_through_files(story in any::story_strategy()) {
+        let config = story::build_config(&story::parse_routes(&story));
+        let files = render_files(&config, &story::default_frame());
         let map = |map: MapName| files.generation.files.get(&map.to_string()).cloned();
         let read = stored_state::from_files(&files.config, map);
         let started = ObservedState::from_config(&config);
@@ -364,8 +370,8 @@ proptest! {
     /// From any state to any other: once HAProxy has obeyed, nothing would change any more.
     #[test]
     fn applying_the_preview_leaves_no_difference(
-        first in any::told(),
-        others in prop::collection::vec(any::told(), 1..5),
+        first in any::story_strategy(),
+        others in prop::collection::vec(any::story_strategy(), 1..5),
     ) {
         let mut before = started_with(&first);
         let daemon = Status::default();

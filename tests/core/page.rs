@@ -26,10 +26,10 @@ use std::{
 const AT_MS: u64 = 1_700_000_000_000;
 
 fn state_of(story: Option<&str>) -> StateSnapshot {
-    let world = story.map(story::world);
+    let world = story.map(story::parse_world);
     let none = World::default();
     let now = Instant::now();
-    let rules = story::rules();
+    let rules = story::default_rules();
     let decided = decide(world.as_ref().unwrap_or(&none), DecideState::default(), now, &rules);
     StateSnapshot {
         at_ms: AT_MS,
@@ -39,7 +39,7 @@ fn state_of(story: Option<&str>) -> StateSnapshot {
         docker_age: Duration::ZERO,
         world: world.map(Arc::new),
         rules,
-        config: Arc::new(story::config(&decided.routes)),
+        config: Arc::new(story::build_config(&decided.routes)),
         decide_state: decided.memory,
         routes: decided.routes,
         problems: decided.problems,
@@ -203,7 +203,7 @@ fn thousand_groups_are_closed_except_unserved_ones() {
 
     // A change in one group updates no other group.
     let after = decide(
-        &story::world(&story.replace(" paused", "")),
+        &story::parse_world(&story.replace(" paused", "")),
         DecideState::default(),
         picture.now,
         &picture.rules,

@@ -34,14 +34,14 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
-    fn any_labels_give_only_own_configuration_lines(world in any::world()) {
-        ours::assert_ours(&ours::files(&world));
+    fn any_labels_give_only_own_configuration_lines(world in any::world_strategy()) {
+        ours::assert_own_lines(&ours::files_of(&world));
     }
 
     /// Whatever was decided and remembered on the way; but who has a route keeps it from those who disagree.
     #[test]
     fn any_arrival_order_gives_the_same_files(
-        (world, order) in prop_oneof![any::world(), any::told().prop_map(|text| story::world(&text))]
+        (world, order) in prop_oneof![any::world_strategy(), any::story_strategy().prop_map(|text| story::parse_world(&text))]
             .prop_flat_map(|world| {
                 let ids: Vec<_> = world.containers.keys().cloned().collect();
                 (Just(world), Just(ids).prop_shuffle())
@@ -49,18 +49,18 @@ proptest! {
     ) {
         let (mut partial, mut memory) = (World { containers: BTreeMap::new(), ..world.clone() }, DecideState::default());
         let now = Instant::now();
-        let whole = decide(&world, DecideState::default(), now, &story::rules());
+        let whole = decide(&world, DecideState::default(), now, &story::default_rules());
         prop_assume!(!whole.problems.iter().any(|problem| problem.reason.kind() == "conflict"));
         for id in order {
             partial.containers.insert(id.clone(), world.containers[&id].clone());
-            memory = decide(&partial, memory, now, &story::rules()).memory;
+            memory = decide(&partial, memory, now, &story::default_rules()).memory;
         }
-        prop_assert_eq!(ours::files_after(memory, &partial), ours::files(&world));
+        prop_assert_eq!(ours::files_after(memory, &partial), ours::files_of(&world));
     }
 
     #[test]
     fn any_claim_order_gives_the_same_routes(
-        (claims, shuffled) in any::claims().prop_flat_map(|claims| (Just(claims.clone()), Just(claims).prop_shuffle()))
+        (claims, shuffled) in any::claims_strategy().prop_flat_map(|claims| (Just(claims.clone()), Just(claims).prop_shuffle()))
     ) {
         let ((routes, mut problems), (again, mut others)) = (resolve_claims(claims), resolve_claims(shuffled));
         problems.sort();
@@ -71,13 +71,13 @@ proptest! {
     /// What is used again of earlier decisions makes them quicker, and no different.
     #[test]
     fn incremental_decision_equals_full_decision(
-        turns in prop::collection::vec((any::told(), 0..40_u64, 0..9_usize), 1..7),
+        turns in prop::collection::vec((any::story_strategy(), 0..40_u64, 0..9_usize), 1..7),
     ) {
         let (mut memory, mut now) = (DecideState::default(), Instant::now());
-        let (mut world, rules) = (World::default(), story::rules());
+        let (mut world, rules) = (World::default(), story::default_rules());
         for (story, seconds, drained) in turns {
             now += Duration::from_secs(seconds);
-            world = story::next_world(&world, &story);
+            world = story::parse_next_world(&world, &story);
             if let Some(id) = world.containers.keys().nth(drained) {
                 memory.drain_container(id);
             }
@@ -97,14 +97,14 @@ proptest! {
     /// between: each plan ends where it should, and no client would hold anything against the way.
     #[test]
     fn applied_plan_reaches_any_world_without_lost_requests(
-        (a, b, c) in (any::told(), any::told(), any::told()),
+        (a, b, c) in (any::story_strategy(), any::story_strategy(), any::story_strategy()),
         stock in 1..3_usize,
         adds: bool,
         busy: bool,
     ) {
-        let mut channel = PlanRun::start(&story::routes(&a), stock, adds);
+        let mut channel = PlanRun::start(&story::parse_routes(&a), stock, adds);
         for (story, busy) in [(b, busy), (c, false)] {
-            channel.plan_routes(&story::routes(&story));
+            channel.plan_routes(&story::parse_routes(&story));
             let plan = plan_commands(&channel.observed, &channel.config);
             for command in plan.iter().filter(|command| !(busy && command.may_be_refused())) {
                 channel.observed.apply_command(command);
@@ -117,21 +117,21 @@ proptest! {
     /// What is different alone gives what the whole gives.
     #[test]
     fn incremental_plan_equals_full_plan(
-        turns in prop::collection::vec((any::told(), any::<bool>()), 2..6),
+        turns in prop::collection::vec((any::story_strategy(), any::<bool>()), 2..6),
         stock in 1..4_usize,
         adds: bool,
     ) {
-        let mut before = story::routes(&turns[0].0);
-        let mut config = story::started(&before, stock, adds);
+        let mut before = story::parse_routes(&turns[0].0);
+        let mut config = story::config_at_start(&before, stock, adds);
         let mut observed = ObservedState::from_config(&config);
         for (story, busy) in &turns[1..] {
-            let after = story::routes(story);
+            let after = story::parse_routes(story);
             let (whole, homeless) = story::config_within(&after, &observed);
             let commands = plan_commands(&observed, &whole);
             let leftover = incremental_plan::find_pending_deletions(&observed, &config);
             let leftover = leftover.expect("HAProxy has what it was given");
             let has = (&observed, &leftover);
-            let step = IncrementalPlan::new((&before, &config), has, &after, &BTreeSet::new(), story::frame().wait);
+            let step = IncrementalPlan::new((&before, &config), has, &after, &BTreeSet::new(), story::default_frame().wait);
             let Some(step) = step else {
                 prop_assert!(0 < homeless || whole.fingerprint != config.fingerprint);
                 break;
@@ -149,14 +149,14 @@ proptest! {
     /// One that was cut off anywhere is followed by one that ends where it should.
     #[test]
     fn interrupted_plan_is_completed_by_the_next(
-        (a, b, c) in (any::told(), any::told(), any::told()),
+        (a, b, c) in (any::story_strategy(), any::story_strategy(), any::story_strategy()),
         stock in 1..3_usize,
         adds: bool,
         cut in 0..30_usize,
     ) {
-        let mut channel = PlanRun::start(&story::routes(&a), stock, adds);
+        let mut channel = PlanRun::start(&story::parse_routes(&a), stock, adds);
         for (story, most) in [(b, cut), (c, usize::MAX)] {
-            channel.plan_routes(&story::routes(&story));
+            channel.plan_routes(&story::parse_routes(&story));
             for command in plan_commands(&channel.observed, &channel.config).iter().take(most) {
                 channel.observed.apply_command(command);
             }
@@ -178,7 +178,7 @@ struct PlanRun {
 
 impl PlanRun {
     fn start(routes: &Routes, stock: usize, adds: bool) -> Self {
-        let config = story::started(routes, stock, adds);
+        let config = story::config_at_start(routes, stock, adds);
         let (observed, routes) = (ObservedState::from_config(&config), routes.clone());
         Self { observed, before: config.clone(), config, routes, kept: BTreeSet::new() }
     }
@@ -261,8 +261,8 @@ fn backend_of_route<'a>(config: &'a Config, key: &RouteKey) -> Option<&'a Backen
 proptest! {
     /// Alone, the labels that a route is traced back to ask for that very route.
     #[test]
-    fn traced_labels_alone_request_the_same_route(world in any::world()) {
-        let fences = story::rules().label_limits;
+    fn traced_labels_alone_request_the_same_route(world in any::world_strategy()) {
+        let fences = story::default_rules().label_limits;
         for container in world.containers.values() {
             for ask in label::parse_labels(container, &fences).requests {
                 let trace = trace_labels(container, &fences, &ask.key, ask.port);

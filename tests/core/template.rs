@@ -37,8 +37,8 @@ fn template_env(folder: &str) -> TemplateEnv {
 fn render_inline(text: &str) -> String {
     let source = TemplateSource::Inline(text.to_owned());
     let outside = template_env("tests/template");
-    let printed =
-        TemplateRenderer::new(source, outside).render(&roster::roster(), Some(&sample_swarm()));
+    let printed = TemplateRenderer::new(source, outside)
+        .render(&roster::sample_containers(), Some(&sample_swarm()));
     printed.map_or_else(|fault| format!("! {fault}"), |(text, _)| text.trim_end().to_owned())
 }
 
@@ -222,8 +222,8 @@ fn missing_swarm_gives_empty_services_and_requests_it() {
         ("{{ containers|length }}", "5\n", false),
     ] {
         let source = TemplateSource::Inline(text.to_owned());
-        let printed =
-            TemplateRenderer::new(source, template_env("")).render(&roster::roster(), None);
+        let printed = TemplateRenderer::new(source, template_env(""))
+            .render(&roster::sample_containers(), None);
         assert_eq!(printed, Ok((expected.to_owned(), flag)));
     }
 }
@@ -342,7 +342,7 @@ fn expressions_render_like_jinja2() {
         .map(|(template, expected)| {
             let source = TemplateSource::Inline(template.clone());
             let mut printer = TemplateRenderer::new(source, template_env("tests/template"));
-            let out = printer.render(&roster::roster(), None);
+            let out = printer.render(&roster::sample_containers(), None);
             (template, expected, out.map_or_else(|fault| fault.to_string(), |(text, _)| text))
         })
         .filter(|(_, expected, printed)| {
@@ -356,8 +356,8 @@ fn expressions_render_like_jinja2() {
 #[test]
 fn docker_pygen_example_renders_identically() {
     let source = TemplateSource::File("tests/jinja2/nginx.example".into());
-    let printed =
-        TemplateRenderer::new(source, template_env("tests/jinja2")).render(&roster::roster(), None);
+    let printed = TemplateRenderer::new(source, template_env("tests/jinja2"))
+        .render(&roster::sample_containers(), None);
     assert_eq!(printed.unwrap().0, fs::read_to_string("tests/jinja2/nginx.conf").unwrap());
 }
 
@@ -433,7 +433,7 @@ fn undefined_value_renders_empty_and_is_named() {
     ] {
         let mut printer =
             TemplateRenderer::new(TemplateSource::Inline(text.to_owned()), template_env(""));
-        let out = printer.render(&roster::roster(), None).unwrap().0;
+        let out = printer.render(&roster::sample_containers(), None).unwrap().0;
         assert_eq!((out.as_str(), printer.first_undefined()), (expected, undefined), "{text}");
     }
 }
@@ -514,8 +514,9 @@ fn line_ends_and_blank_lines_match_jinja2() {
     ] {
         let printer =
             || TemplateRenderer::new(TemplateSource::Inline(text.to_owned()), template_env(""));
-        let print =
-            |mut renderer: TemplateRenderer| renderer.render(&roster::roster(), None).unwrap().0;
+        let print = |mut renderer: TemplateRenderer| {
+            renderer.render(&roster::sample_containers(), None).unwrap().0
+        };
         let out = (print(printer()), print(printer().drop_blank_lines()));
         assert_eq!((out.0.as_str(), out.1.as_str()), (kept, dropped), "{text:?}");
     }
@@ -527,8 +528,9 @@ fn include_extends_break_and_continue_work() {
         let source = TemplateSource::File("tests/template/child.tmpl".into());
         TemplateRenderer::new(source, template_env("tests/template"))
     };
-    let printed =
-        |mut printer: TemplateRenderer| printer.render(&roster::roster(), None).unwrap().0;
+    let printed = |mut printer: TemplateRenderer| {
+        printer.render(&roster::sample_containers(), None).unwrap().0
+    };
     let kept = "# base\nhosts:\n  shop_web_1\n\n  shop_web_2\n\n# end\n";
     assert_eq!(printed(child()), kept);
     let dropped = "# base\nhosts:\n  shop_web_1\n  shop_web_2\n# end\n";
@@ -580,7 +582,7 @@ fn hostile_containers() -> docker_glue::sources::ContainerMap {
         }
         quoted_value
     });
-    all.iter().cloned().chain(attacked).map(|value| roster::described(&value)).collect()
+    all.iter().cloned().chain(attacked).map(|value| roster::container_description(&value)).collect()
 }
 
 /// `tests/glue/nginx.rs` also loads the results into nginx and dnsmasq.

@@ -2,10 +2,10 @@
 //! compared with the real log. tests/docs/tour.rs does the same with blocks of kind `console`.
 
 use crate::common::{
-    DEADLINE, docker,
+    DEADLINE, find_docker,
     pages::{self, Page, all, book, container, readme},
-    proxy::Proxy,
-    unique, until,
+    proxy::RecordingSocket,
+    unique_name, wait_until,
 };
 use docker_glue::{
     label::{self, LabelLimits},
@@ -125,7 +125,7 @@ async fn commands_of_the_book_run_as_they_stand() {
 
 /// Runs all commands of the pages in one session, in their order.
 async fn type_commands(pages: &[Page], answers: &[Answer]) {
-    let Some(docker) = docker() else { return };
+    let Some(docker) = find_docker() else { return };
     let blocks = pages::blocks(pages, "sh").into_iter();
     let blocks = blocks.filter(|block| !ELSEWHERE.contains(&block.as_str()));
     let commands: String = blocks.collect();
@@ -136,12 +136,12 @@ async fn type_commands(pages: &[Page], answers: &[Answer]) {
     dir.write_handler();
     // A filtering proxy, reduced to what matters here: it records the balancer's requests to Docker.
     let engine = Path::new("/var/run/docker.sock");
-    let proxy = engine.exists().then(|| Proxy::before(engine));
+    let proxy = engine.exists().then(|| RecordingSocket::in_front_of(engine));
 
     // At this point a person would look at the result: the session waits for a line of input.
     let commands = SESSION.to_owned() + &commands + "echo done\nread -r _ || true\n";
-    let mut session = dir.session(&commands, proxy.as_ref().map(Proxy::url));
-    until("the session comes to its end", async || {
+    let mut session = dir.session(&commands, proxy.as_ref().map(RecordingSocket::url));
+    wait_until("the session comes to its end", async || {
         let ended = session.try_wait().unwrap().is_some();
         assert!(!ended, "a command failed:\n{}", dir.output());
         dir.output().lines().any(|line| line == "done").then_some(())
@@ -149,7 +149,7 @@ async fn type_commands(pages: &[Page], answers: &[Answer]) {
     .await;
     for (host, path, name, seen) in answers {
         let expected = format!("name: {name}\n");
-        let answer = until(&format!("{name} answers at {host}{path}"), async || {
+        let answer = wait_until(&format!("{name} answers at {host}{path}"), async || {
             dir.get(host, path).filter(|answer| answer.contains(&expected))
         })
         .await;
@@ -160,7 +160,7 @@ async fn type_commands(pages: &[Page], answers: &[Answer]) {
     assert!(dir.output().contains("GET /api/users"), "the access log:\n{}", dir.output());
     assert_eq!(dir.haproxy(), None, "it stopped with the balancer:\n{}", dir.output());
 
-    let flat_map = proxy.iter().flat_map(Proxy::asked);
+    let flat_map = proxy.iter().flat_map(RecordingSocket::requested_paths);
     let strange: Vec<_> = flat_map.filter(|path| !is_allowed(path)).collect();
     assert!(strange.is_empty(), "guide/security.md lists what is asked of Docker: {strange:?}");
 
@@ -184,7 +184,7 @@ fn is_allowed(path: &str) -> bool {
 
 #[test]
 fn make_demo_shows_what_it_promises() {
-    if docker().is_none() {
+    if find_docker().is_none() {
         return;
     }
     let port = free_port().to_string();
@@ -321,7 +321,7 @@ struct Place {
 impl Place {
     fn new() -> Self {
         let folder = tempfile::Builder::new().prefix("readme-").tempdir().unwrap();
-        let dir = Self { folder, name: unique("readme"), port: free_port() };
+        let dir = Self { folder, name: unique_name("readme"), port: free_port() };
         fs::create_dir(dir.path("bin")).unwrap();
         for (program, text) in
             [("docker", DOCKER), ("docker-balancer", SHIM), ("docker-glue", GLUE_SHIM)]

@@ -8,9 +8,9 @@
 
 use crate::common::{
     self, DEADLINE,
-    browser::{Browser, DESK},
+    browser::{Browser, DESKTOP_SIZE},
     engine::Engine,
-    heard::Heard,
+    heard::OutputLog,
     pages::{self, Page},
 };
 use regex_lite::Regex;
@@ -96,11 +96,11 @@ fn pictures_are_renewed() {
     }
     let ask = "for i in $(seq 30); do for path in '' '' api/users; do \
                curl -s -o /dev/null -H 'Host: shop.example.com' http://127.0.0.1:8080/$path; done; done";
-    browser.size(DESK, 640);
+    browser.set_size(DESKTOP_SIZE, 640);
     browser.goto(&dir.here("http://127.0.0.1:9000/"));
-    browser.until("document.body.className === 'live'");
+    browser.wait_until("document.body.className === 'live'");
     dir.run(ask);
-    browser.until("document.querySelector('.lights li:last-child b').textContent !== '0'");
+    browser.wait_until("document.querySelector('.lights li:last-child b').textContent !== '0'");
     let (status, _) = dir.run("docker-balancer status");
     fs::create_dir_all(pages::absolute(IMAGES)).unwrap();
     let picture = browser.screenshot("readme");
@@ -202,7 +202,7 @@ struct Place {
     url: String,
     ports: BTreeMap<&'static str, String>,
     balancer: Option<Child>,
-    log: Heard,
+    log: OutputLog,
 }
 
 impl Place {
@@ -210,7 +210,7 @@ impl Place {
         let folder = tempfile::Builder::new().prefix("tour-").tempdir().unwrap();
         let ports = PORTS.into_iter().zip(free_ports()).collect();
         let mut dir =
-            Self { folder, url: engine.url(), ports, balancer: None, log: Heard::default() };
+            Self { folder, url: engine.url(), ports, balancer: None, log: OutputLog::default() };
         for step in steps {
             if let Some(file) = step.command.strip_prefix("cat ") {
                 let text = dir.here(&(step.printed.join("\n") + "\n"));
@@ -221,7 +221,7 @@ impl Place {
         std::os::unix::fs::symlink(BALANCER, dir.path("bin/docker-balancer")).unwrap();
         let mut command = dir.command("exec docker-balancer -w");
         let mut balancer = command.stderr(Stdio::piped()).spawn().unwrap();
-        dir.log.listen(balancer.stderr.take().unwrap());
+        dir.log.read_from(balancer.stderr.take().unwrap());
         dir.balancer = Some(balancer);
         common::wait_for("docker-balancer to serve", || {
             dir.log.text().contains("started HAProxy").then_some(())

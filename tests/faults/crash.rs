@@ -4,7 +4,7 @@ use crate::{
     asker::Asker,
     common::{
         self,
-        balancer::{Balancer, Plan},
+        balancer::{Balancer, BalancerPlan},
     },
     steps,
 };
@@ -19,7 +19,7 @@ use std::{
 const HOST: &str = "glue_http_80_host";
 
 /// Returns the pid of HAProxy's current worker.
-pub(crate) fn worker_pid(plan: &Plan) -> u32 {
+pub(crate) fn worker_pid(plan: &BalancerPlan) -> u32 {
     let socket = plan.runtime().join("master.sock");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let master = docker_glue::haproxy::master::Master::new(&socket);
@@ -29,29 +29,29 @@ pub(crate) fn worker_pid(plan: &Plan) -> u32 {
 
 #[test]
 fn next_start_adopts_haproxy_and_applies_changes() {
-    let Some(docker) = common::docker() else { return };
-    let mut balancer = Balancer::of(&docker).start();
+    let Some(docker) = common::find_docker() else { return };
+    let mut balancer = Balancer::plan(&docker).start();
     let _web = balancer.run("web").label(HOST, "a.test").start();
     let other = balancer.run("other").label(HOST, "b.test").start();
-    balancer.until_all_serve(&[("a.test", "web saw /"), ("b.test", "other saw /")]);
-    balancer.until_said(&["+ b.test:80/"]);
+    balancer.wait_until_all_serve(&[("a.test", "web saw /"), ("b.test", "other saw /")]);
+    balancer.wait_for_log(&["+ b.test:80/"]);
     let asker = Asker::begin(&balancer, "a.test");
-    balancer.end(Signal::SIGKILL);
-    let before = (balancer.master(), worker_pid(&balancer));
+    balancer.stop_with(Signal::SIGKILL);
+    let before = (balancer.master_pid(), worker_pid(&balancer));
     asker.more(10);
 
     balancer.start_again();
-    balancer.until_said(&["adopted the running HAProxy", &before.0.to_string()]);
+    balancer.wait_for_log(&["adopted the running HAProxy", &before.0.to_string()]);
     let report = || balancer.log().matches("+ b.test:80/").nth(1).map(|_| ());
     common::wait_for("the first pass", report);
-    assert_eq!((balancer.master(), worker_pid(&balancer)), before, "{}", balancer.log());
+    assert_eq!((balancer.master_pid(), worker_pid(&balancer)), before, "{}", balancer.log());
 
-    balancer.end(Signal::SIGKILL);
+    balancer.stop_with(Signal::SIGKILL);
     drop(other);
     let _late = balancer.run("late").label(HOST, "c.test").start();
     balancer.start_again();
-    balancer.until_all_serve(&[("c.test", "late saw /"), ("b.test", "503")]);
-    assert_eq!(balancer.master(), before.0);
+    balancer.wait_until_all_serve(&[("c.test", "late saw /"), ("b.test", "503")]);
+    assert_eq!(balancer.master_pid(), before.0);
     assert_eq!(asker.end(), ["web saw /"]);
 }
 
@@ -102,11 +102,11 @@ fn kill_at_any_runtime_step_leaves_consistent_state_and_converges() {
 
 /// Kills the balancer before each step of a pass for a new route in turn, until a pass completes.
 fn check_kill_at_any_step(options: &[&str], expected: &[&str]) {
-    let Some(docker) = common::docker() else { return };
-    let mut balancer = Balancer::of(&docker).option(options).start();
+    let Some(docker) = common::find_docker() else { return };
+    let mut balancer = Balancer::plan(&docker).option(options).start();
     let _web = balancer.run("web").label(HOST, "a.test").start();
-    balancer.until_serves("a.test", "web saw /");
-    balancer.until_said(&["+ a.test:80/"]);
+    balancer.wait_until_serves("a.test", "web saw /");
+    balancer.wait_for_log(&["+ a.test:80/"]);
     let asker = Asker::begin(&balancer, "a.test");
     let (mut fleet, mut steps) = (Vec::new(), Vec::new());
     // Threads run concurrently, so the order of steps differs between runs and a round may miss one.
@@ -124,7 +124,7 @@ fn check_kill_at_any_step(options: &[&str], expected: &[&str]) {
             assert_eq!(generation_files(&balancer), whole, "{steps:?}");
             assert_config_accepted(&balancer);
             balancer.start_again();
-            balancer.until_serves(&host, "new saw /");
+            balancer.wait_until_serves(&host, "new saw /");
             let report = || balancer.log().matches("+ a.test:80/").nth(steps.len()).map(|_| ());
             common::wait_for("the first pass", report);
         }

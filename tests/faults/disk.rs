@@ -53,37 +53,37 @@ impl Drop for Disk {
 
 #[test]
 fn disk_full_or_read_only_is_reported_and_serving_continues() {
-    let Some(docker) = common::docker() else { return };
-    let plan = Balancer::of(&docker);
+    let Some(docker) = common::find_docker() else { return };
+    let plan = Balancer::plan(&docker);
     let etc = plan.state().with_file_name("etc");
     let config = etc.join("haproxy.cfg").display().to_string();
     let Some(state) = Disk::mount(plan.state()) else { return };
     let Some(etc) = Disk::mount(etc) else { return };
     let balancer = plan.option(&["--config-file", &config]).start();
     let _web = balancer.run("web").label(HOST, "a.test").start();
-    balancer.until_serves("a.test", "web saw /");
-    balancer.until_said(&["reloaded HAProxy"]);
+    balancer.wait_until_serves("a.test", "web saw /");
+    balancer.wait_for_log(&["reloaded HAProxy"]);
     let asker = Asker::begin(&balancer, "a.test");
 
     let filler = state.fill();
     let _late = balancer.run("late").label(HOST, "b.test").start();
     let named = format!("cannot write {}", balancer.state().join("gen").display());
-    balancer.until_said(&[
+    balancer.wait_for_log(&[
         "ERROR",
         "could not be written to disk",
         &named,
         "free some disk space there",
     ]);
-    balancer.until_serves("b.test", "late saw /");
+    balancer.wait_until_serves("b.test", "late saw /");
     asker.more(10);
     fs::remove_file(filler).unwrap();
-    balancer.until_said(&["configuration written to disk again"]);
+    balancer.wait_for_log(&["configuration written to disk again"]);
 
     etc.remount("ro");
     let _last = balancer.run("last").label(HOST, "c.test").start();
     let named = format!("cannot write {config}");
-    balancer.until_said(&["ERROR", "could not be written to disk", &named, "make it writable"]);
-    balancer.until_serves("c.test", "last saw /");
+    balancer.wait_for_log(&["ERROR", "could not be written to disk", &named, "make it writable"]);
+    balancer.wait_until_serves("c.test", "last saw /");
     asker.more(10);
     etc.remount("rw");
     let again = || balancer.log().matches("written to disk again").nth(1).map(|_| ());
@@ -97,63 +97,63 @@ fn disk_full_or_read_only_is_reported_and_serving_continues() {
 
 #[test]
 fn runtime_changes_continue_while_full_disk_prevents_reload() {
-    let Some(docker) = common::docker() else { return };
-    let plan = Balancer::of(&docker).ports(&[80, 81]).option(&["--wait-for-start", "1s"]);
+    let Some(docker) = common::find_docker() else { return };
+    let plan = Balancer::plan(&docker).ports(&[80, 81]).option(&["--wait-for-start", "1s"]);
     let Some(state) = Disk::mount(plan.state()) else { return };
     let balancer = plan.start();
     let web = balancer.run("web").label(HOST, "a.test").start();
-    balancer.until_serves("a.test", "web saw /");
-    balancer.until_said(&["reloaded HAProxy"]);
+    balancer.wait_until_serves("a.test", "web saw /");
+    balancer.wait_for_log(&["reloaded HAProxy"]);
 
     let filler = state.fill();
     let wide = balancer.run("wide").label(HOST, "b.test").label("glue_http_80_bind", "80,81");
     let _wide = wide.start();
-    balancer.until_said(&[
+    balancer.wait_for_log(&[
         "ERROR reload of HAProxy failed",
         "is still served: cannot write",
         "free some disk space",
     ]);
     let _late = balancer.run("late").label(HOST, "c.test").start();
     drop(web);
-    balancer.until_all_serve(&[
+    balancer.wait_until_all_serve(&[
         ("b.test", "wide saw /"),
         ("c.test", "late saw /"),
         ("a.test", "503"),
     ]);
     fs::remove_file(filler).unwrap();
-    balancer.until_serves("b.test:81", "wide saw /");
-    balancer.until_said(&["apply succeeded after earlier failures"]);
+    balancer.wait_until_serves("b.test:81", "wide saw /");
+    balancer.wait_for_log(&["apply succeeded after earlier failures"]);
     assert_eq!(balancer.log().matches("reload of HAProxy failed").count(), 1, "{}", balancer.log());
 }
 
 /// The configuration that HAProxy was running when it crashed could not be written.
 #[test]
 fn haproxy_crash_on_full_disk_recovers_stored_and_new_routes() {
-    let Some(docker) = common::docker() else { return };
-    let plan = Balancer::of(&docker);
+    let Some(docker) = common::find_docker() else { return };
+    let plan = Balancer::plan(&docker);
     let Some(state) = Disk::mount(plan.state()) else { return };
     let balancer = plan.start();
     let _web = balancer.run("web").label(HOST, "a.test").start();
-    balancer.until_serves("a.test", "web saw /");
-    balancer.until_said(&["reloaded HAProxy"]);
+    balancer.wait_until_serves("a.test", "web saw /");
+    balancer.wait_for_log(&["reloaded HAProxy"]);
     let _filler = state.fill();
     let _late = balancer.run("late").label(HOST, "b.test").start();
-    balancer.until_serves("b.test", "late saw /");
-    balancer.until_said(&["could not be written to disk"]);
-    kill(Pid::from_raw(balancer.master()), Signal::SIGKILL).unwrap();
-    balancer.until_said(&["HAProxy exited with signal: 9"]);
-    balancer.until_all_serve(&[("a.test", "web saw /"), ("b.test", "late saw /")]);
+    balancer.wait_until_serves("b.test", "late saw /");
+    balancer.wait_for_log(&["could not be written to disk"]);
+    kill(Pid::from_raw(balancer.master_pid()), Signal::SIGKILL).unwrap();
+    balancer.wait_for_log(&["HAProxy exited with signal: 9"]);
+    balancer.wait_until_all_serve(&[("a.test", "web saw /"), ("b.test", "late saw /")]);
 }
 
 #[test]
 fn unwritten_history_is_logged_once_and_written_later() {
-    let Some(docker) = common::docker() else { return };
-    let plan = Balancer::of(&docker);
+    let Some(docker) = common::find_docker() else { return };
+    let plan = Balancer::plan(&docker);
     let Some(state) = Disk::mount(plan.state()) else { return };
     let web = plan.run("web").label(HOST, "a.test").start();
     let other = plan.run("other").label(HOST, "a.test").start();
-    let mut balancer = plan.start().until_started();
-    balancer.until_shared("a.test", &["web", "other"]);
+    let mut balancer = plan.start().wait_until_started();
+    balancer.wait_until_shared("a.test", &["web", "other"]);
     let history = |balancer: &Balancer| run_command(balancer, &["history", "--json"]).1;
 
     let filler = state.fill();
@@ -165,18 +165,18 @@ fn unwritten_history_is_logged_once_and_written_later() {
         }
         balancer.log().contains(failed).then_some(())
     });
-    balancer.until_shared("a.test", &["web", "other"]);
+    balancer.wait_until_shared("a.test", &["web", "other"]);
     // A rollback still works.
     let (code, text) = run_command(&balancer, &["rollback", "1"]);
     assert!(code == Some(0) && text.contains("could not be saved to disk"), "{code:?} {text}");
     fs::remove_file(filler).unwrap();
-    balancer.until_said(&["history written to disk again"]);
+    balancer.wait_for_log(&["history written to disk again"]);
     assert_eq!(balancer.log().matches(failed).count(), 1, "{}", balancer.log());
 
     let before = history(&balancer);
-    balancer.end(Signal::SIGKILL);
+    balancer.stop_with(Signal::SIGKILL);
     balancer.start_again();
-    balancer.until_said(&["rollback to generation 1 is active"]);
+    balancer.wait_for_log(&["rollback to generation 1 is active"]);
     common::wait_for("the history", || {
         history(&balancer).starts_with(before.trim_end_matches("]\n")).then_some(())
     });
@@ -192,21 +192,21 @@ fn run_command(balancer: &Balancer, words: &[&str]) -> (Option<i32>, String) {
 
 #[test]
 fn read_only_state_dir_at_start_serves_stored_state() {
-    let Some(docker) = common::docker() else { return };
-    let plan = Balancer::of(&docker);
+    let Some(docker) = common::find_docker() else { return };
+    let plan = Balancer::plan(&docker);
     let Some(state) = Disk::mount(plan.state()) else { return };
     let mut balancer = plan.start();
     let _web = balancer.run("web").label(HOST, "a.test").start();
-    balancer.until_serves("a.test", "web saw /");
-    balancer.until_said(&["reloaded HAProxy"]);
-    assert!(balancer.end(Signal::SIGTERM).success());
+    balancer.wait_until_serves("a.test", "web saw /");
+    balancer.wait_for_log(&["reloaded HAProxy"]);
+    assert!(balancer.stop_with(Signal::SIGTERM).success());
     state.remount("ro");
     balancer.start_again();
-    balancer.until_serves("a.test", "web saw /");
+    balancer.wait_until_serves("a.test", "web saw /");
     let named = balancer.state().display().to_string();
-    balancer.until_said(&["WARN", &named, "is not writable"]);
+    balancer.wait_for_log(&["WARN", &named, "is not writable"]);
     let _late = balancer.run("late").label(HOST, "b.test").start();
-    balancer.until_serves("b.test", "late saw /");
+    balancer.wait_until_serves("b.test", "late saw /");
     // A second docker-balancer is still refused.
     let second = balancer.command().arg("--once").output().unwrap();
     let text = String::from_utf8_lossy(&second.stderr);
@@ -215,8 +215,8 @@ fn read_only_state_dir_at_start_serves_stored_state() {
 
 #[test]
 fn unwritable_state_dir_is_an_error_at_start() {
-    let Some(docker) = common::docker() else { return };
-    let plan = Balancer::of(&docker);
+    let Some(docker) = common::find_docker() else { return };
+    let plan = Balancer::plan(&docker);
     let Some(disk) = Disk::mount(plan.state()) else { return };
     disk.remount("ro");
     for verb in ["--once", "--watch"] {

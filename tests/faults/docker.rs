@@ -4,10 +4,10 @@ use crate::{
     asker::Asker,
     common::{
         self, Network,
-        balancer::{Balancer, Plan},
+        balancer::{Balancer, BalancerPlan},
         engine::Engine,
         glue::Glue,
-        proxy::Proxy,
+        proxy::RecordingSocket,
     },
 };
 use nix::sys::signal::Signal;
@@ -23,7 +23,7 @@ fn engine_with_image() -> Option<Engine> {
     Some(engine)
 }
 
-fn run_web(plan: &Plan, name: &str, net: &Network) -> common::Container {
+fn run_web(plan: &BalancerPlan, name: &str, net: &Network) -> common::Container {
     plan.run(name).label(HOST, format!("{name}.test")).network(net).start()
 }
 
@@ -32,26 +32,26 @@ fn docker_restart_and_hang_are_survived_and_followed() {
     let Some(mut engine) = engine_with_image() else { return };
     let docker = engine.docker();
     let net = docker.network("net");
-    let balancer = Balancer::of(&docker).option(&["--wait-for-start", "1s"]).start();
+    let balancer = Balancer::plan(&docker).option(&["--wait-for-start", "1s"]).start();
     let _web = run_web(&balancer, "web", &net);
-    balancer.until_serves("web.test", "web saw /");
+    balancer.wait_until_serves("web.test", "web saw /");
     let asker = Asker::begin(&balancer, "web.test");
 
     engine.stop();
-    balancer.until_said(&["lost connection to Docker"]);
+    balancer.wait_for_log(&["lost connection to Docker"]);
     asker.more(10);
     engine.start();
-    balancer.until_said(&["connected to Docker again"]);
+    balancer.wait_for_log(&["connected to Docker again"]);
     let late = run_web(&balancer, "late", &net);
-    balancer.until_serves("late.test", "late saw /");
+    balancer.wait_until_serves("late.test", "late saw /");
 
-    engine.hang();
+    engine.pause_daemon();
     asker.more(30);
-    engine.go_on();
+    engine.resume_daemon();
     drop(late);
-    balancer.until_serves("late.test", "503");
+    balancer.wait_until_serves("late.test", "503");
     let _last = run_web(&balancer, "last", &net);
-    balancer.until_serves("last.test", "last saw /");
+    balancer.wait_until_serves("last.test", "last saw /");
     assert_eq!(asker.end(), ["web saw /"]);
     assert_eq!(
         balancer.log().matches("lost connection to Docker").count(),
@@ -67,9 +67,9 @@ fn hanging_engine_is_logged_and_shown_as_disconnected() {
     let Some(engine) = engine_with_image() else { return };
     let docker = engine.docker();
     let net = docker.network("net");
-    let balancer = Balancer::of(&docker).start();
+    let balancer = Balancer::plan(&docker).start();
     let _web = run_web(&balancer, "web", &net);
-    balancer.until_serves("web.test", "web saw /");
+    balancer.wait_until_serves("web.test", "web saw /");
     let status = || {
         let mut command = Command::new(env!("CARGO_BIN_EXE_docker-balancer"));
         command.env("DOCKER_GLUE_SETTINGS", "/dev/null").arg("status");
@@ -77,35 +77,35 @@ fn hanging_engine_is_logged_and_shown_as_disconnected() {
         String::from_utf8(command.output().unwrap().stdout).unwrap()
     };
     assert!(status().contains("connected, 1 container"), "{}", status());
-    engine.hang();
-    balancer.until_said(&["lost connection to Docker", "did not answer within 5s"]);
+    engine.pause_daemon();
+    balancer.wait_for_log(&["lost connection to Docker", "did not answer within 5s"]);
     common::wait_for("its status", || {
         status().contains("not connected; 1 container").then_some(())
     });
-    balancer.until_serves("web.test", "web saw /");
-    engine.go_on();
-    balancer.until_said(&["connected to Docker again"]);
+    balancer.wait_until_serves("web.test", "web saw /");
+    engine.resume_daemon();
+    balancer.wait_for_log(&["connected to Docker again"]);
     assert!(status().contains("connected, 1 container"), "{}", status());
     let _late = run_web(&balancer, "late", &net);
-    balancer.until_serves("late.test", "late saw /");
+    balancer.wait_until_serves("late.test", "late saw /");
 }
 
 #[test]
 fn engine_that_hangs_is_away_in_the_log_of_docker_glue_until_it_goes_on() {
     let Some(engine) = engine_with_image() else { return };
     let docker = engine.docker();
-    let glue = Glue::of(&docker)
+    let glue = Glue::plan(&docker)
         .file("say.ini", "[handler]\nclass=script\nevents=start\n[params]\nscript=say.sh\n")
         .script("say.sh", "#!/bin/sh\necho hello\n")
         .start();
     let web = docker.run("web").start();
-    glue.until_said(&["hello", &web.name]);
-    engine.hang();
-    glue.until_said(&["lost connection to Docker", "did not answer within 5s"]);
-    engine.go_on();
-    glue.until_said(&["connected to Docker again"]);
+    glue.wait_for_log(&["hello", &web.name]);
+    engine.pause_daemon();
+    glue.wait_for_log(&["lost connection to Docker", "did not answer within 5s"]);
+    engine.resume_daemon();
+    glue.wait_for_log(&["connected to Docker again"]);
     let late = docker.run("late").start();
-    glue.until_said(&["hello", &late.name]);
+    glue.wait_for_log(&["hello", &late.name]);
     assert_eq!(glue.log().matches("lost connection to Docker").count(), 1, "{}", glue.log());
 }
 
@@ -114,10 +114,10 @@ fn start_without_docker_serves_stored_routes() {
     let Some(mut engine) = engine_with_image() else { return };
     let docker = engine.docker();
     let net = docker.network("net");
-    let mut balancer = Balancer::of(&docker).option(&["--wait-for-start", "1s"]).start();
+    let mut balancer = Balancer::plan(&docker).option(&["--wait-for-start", "1s"]).start();
     let _web = run_web(&balancer, "web", &net);
-    balancer.until_serves("web.test", "web saw /");
-    assert!(balancer.end(Signal::SIGTERM).success());
+    balancer.wait_until_serves("web.test", "web saw /");
+    assert!(balancer.stop_with(Signal::SIGTERM).success());
     assert!(balancer.try_get("web.test").is_err(), "HAProxy went with it");
     engine.stop();
 
@@ -127,32 +127,32 @@ fn start_without_docker_serves_stored_routes() {
     assert!(text.lines().last().unwrap().contains(&engine.url()), "{text}");
 
     balancer.start_again();
-    balancer.until_serves("web.test", "web saw /");
-    balancer.until_said(&["serves the last good configuration"]);
-    balancer.until_said(&["cannot connect to Docker"]);
+    balancer.wait_until_serves("web.test", "web saw /");
+    balancer.wait_for_log(&["serves the last good configuration"]);
+    balancer.wait_for_log(&["cannot connect to Docker"]);
     engine.start();
     let late = run_web(&balancer, "late", &net);
-    balancer.until_serves("late.test", "late saw /");
+    balancer.wait_until_serves("late.test", "late saw /");
     drop(late);
-    balancer.until_serves("late.test", "503");
-    balancer.until_serves("web.test", "web saw /");
+    balancer.wait_until_serves("late.test", "503");
+    balancer.wait_until_serves("web.test", "web saw /");
 }
 
 /// An engine that has just started may list no containers for a moment.
 #[test]
 fn momentarily_empty_list_removes_no_route() {
-    let Some(docker) = common::docker() else { return };
-    let proxy = Proxy::before(&docker.socket());
-    let balancer = Balancer::of(&docker).option(&["--docker-url", &proxy.url()]).start();
+    let Some(docker) = common::find_docker() else { return };
+    let proxy = RecordingSocket::in_front_of(&docker.socket());
+    let balancer = Balancer::plan(&docker).option(&["--docker-url", &proxy.url()]).start();
     let _web = balancer.run("web").label(HOST, "web.test").start();
-    balancer.until_serves("web.test", "web saw /");
+    balancer.wait_until_serves("web.test", "web saw /");
     let asker = Asker::begin(&balancer, "web.test");
-    proxy.forget_once();
-    proxy.cut();
-    balancer.until_said(&["connected to Docker again"]);
-    assert_eq!(proxy.forgotten(), 1);
+    proxy.return_empty_list_once();
+    proxy.close_connections();
+    balancer.wait_for_log(&["connected to Docker again"]);
+    assert_eq!(proxy.empty_lists(), 1);
     let _late = balancer.run("late").label(HOST, "late.test").start();
-    balancer.until_serves("late.test", "late saw /");
+    balancer.wait_until_serves("late.test", "late saw /");
     asker.more(10);
     assert_eq!(asker.end(), ["web saw /"]);
     assert!(!balancer.log().contains("web.test:80/: - "), "{}", balancer.log());

@@ -9,7 +9,7 @@ use crate::{
     common::{
         self, Container,
         balancer::Balancer,
-        between::{Between, Fault},
+        between::{Fault, FaultProxy},
     },
 };
 use docker_glue::haproxy::{
@@ -37,12 +37,12 @@ struct Scene {
 
 impl Scene {
     fn start() -> Option<Self> {
-        let docker = common::docker()?;
-        let plan = Balancer::of(&docker);
+        let docker = common::find_docker()?;
+        let plan = Balancer::plan(&docker);
         let web = plan.run("web").label(HOST, "a.test").start();
         let guest = plan.run("guest").label(HOST, "a.test").create();
         let balancer = plan.start();
-        balancer.until_serves("a.test", "web saw /");
+        balancer.wait_until_serves("a.test", "web saw /");
         Some(Self { web, guest, balancer })
     }
 
@@ -58,10 +58,10 @@ impl Scene {
     }
 
     /// Until exactly these servers are ready, the route leads there, and the file says so too.
-    fn until_is(&self, between: &Between, names: &[&str]) -> Duration {
+    fn until_is(&self, between: &FaultProxy, names: &[&str]) -> Duration {
         let begun = Instant::now();
         common::wait_for(&format!("{names:?} serve"), || {
-            let state = between.ask("show servers state").ok()?;
+            let state = between.ask_haproxy("show servers state").ok()?;
             let ready = docker_glue::haproxy::observed::parse_servers(&state);
             let mut ready: Vec<_> = ready
                 .into_values()
@@ -101,12 +101,12 @@ fn fail_at_every_step(what: &str, every: usize, make: impl Fn(&Scene) -> Fault) 
     let mut longest = Duration::ZERO;
     let (mut turns, mut fired) = (0, 0);
     for step in (0..STEPS).step_by(every) {
-        let between = Between::put(&scene.balancer.runtime().join("haproxy.sock"));
-        between.arm(step, make(&scene));
+        let between = FaultProxy::replace_socket(&scene.balancer.runtime().join("haproxy.sock"));
+        between.inject_after(step, make(&scene));
         let names = scene.change_route(turns);
         turns += 1;
         longest = longest.max(scene.until_is(&between, names));
-        scene.balancer.until_shared("a.test", names);
+        scene.balancer.wait_until_shared("a.test", names);
         fired += usize::from(between.has_fired());
     }
     println!("{what}: {fired} of {turns} times, in place again after {longest:?} at most");
@@ -146,7 +146,7 @@ fn hanging_socket_at_any_step_loses_no_request() {
 #[test]
 fn foreign_reload_at_any_step_loses_no_request() {
     fail_at_every_step("reloaded", 2, |scene| {
-        let master = scene.balancer.master();
+        let master = scene.balancer.master_pid();
         Fault::Meanwhile(Box::new(move || kill(Pid::from_raw(master), Signal::SIGUSR2).unwrap()))
     });
 }
@@ -158,13 +158,15 @@ fn kill_at_every_step(what: &str, victim: impl Fn(&Scene) -> i32) {
     let mut fired = 0;
     for (turn, step) in (0..STEPS).step_by(3).enumerate() {
         let before = scene.worker_pids();
-        let between = Between::put(&scene.balancer.runtime().join("haproxy.sock"));
+        let between = FaultProxy::replace_socket(&scene.balancer.runtime().join("haproxy.sock"));
         let victim = Pid::from_raw(victim(&scene));
-        between
-            .arm(step, Fault::Meanwhile(Box::new(move || kill(victim, Signal::SIGKILL).unwrap())));
+        between.inject_after(
+            step,
+            Fault::Meanwhile(Box::new(move || kill(victim, Signal::SIGKILL).unwrap())),
+        );
         let names = scene.change_route(turn);
         let begun = Instant::now();
-        scene.balancer.until_shared("a.test", names);
+        scene.balancer.wait_until_shared("a.test", names);
         longest = longest.max(begun.elapsed());
         if !between.has_fired() {
             continue;
@@ -173,7 +175,7 @@ fn kill_at_every_step(what: &str, victim: impl Fn(&Scene) -> i32) {
         common::wait_for("another worker", || {
             (scene.worker_pids().live_worker() != before.live_worker()).then_some(())
         });
-        scene.balancer.until_shared("a.test", names);
+        scene.balancer.wait_until_shared("a.test", names);
     }
     println!("{what}: {fired} times, served again after {longest:?} at most");
     assert!(2 <= fired, "{what} only {fired} times");
@@ -188,7 +190,7 @@ fn worker_killed_at_any_step_is_replaced() {
 
 #[test]
 fn master_killed_at_any_step_is_replaced() {
-    kill_at_every_step("master killed", |scene| scene.balancer.master());
+    kill_at_every_step("master killed", |scene| scene.balancer.master_pid());
 }
 
 /// What touches the same backend repairs it at once, all else is found at the next look.
@@ -196,7 +198,7 @@ fn master_killed_at_any_step_is_replaced() {
 fn foreign_runtime_changes_are_repaired() {
     let Some(scene) = Scene::start() else { return };
     let other = scene.balancer.run("other").label(HOST, "b.test").start();
-    scene.balancer.until_serves("b.test", "other saw /");
+    scene.balancer.wait_until_serves("b.test", "other saw /");
     let ask = |command: &str| scene.balancer.ask_haproxy(command);
     let state = ask("show servers state");
     let servers = docker_glue::haproxy::observed::parse_servers(&state);
@@ -209,7 +211,7 @@ fn foreign_runtime_changes_are_repaired() {
     ask("del map routes.map b.test:80/");
     ask("add map routes.map theirs.test:80/ nowhere");
     ask("add server no-server/theirs 127.0.0.1:9");
-    scene.balancer.serves(&[("b.test", "404"), ("a.test", "web saw /")]);
+    scene.balancer.assert_serves(&[("b.test", "404"), ("a.test", "web saw /")]);
 
     let begun = Instant::now();
     let is_repaired = || {
@@ -225,8 +227,8 @@ fn foreign_runtime_changes_are_repaired() {
         std::thread::sleep(Duration::from_millis(10));
     }
     println!("repaired after {:?}", begun.elapsed());
-    scene.balancer.serves(&[("b.test", "other saw /"), ("a.test", "web saw /")]);
-    scene.balancer.until_said(&["state differs from the expected state; repairing"]);
+    scene.balancer.assert_serves(&[("b.test", "other saw /"), ("a.test", "web saw /")]);
+    scene.balancer.wait_for_log(&["state differs from the expected state; repairing"]);
     drop(other);
 }
 
@@ -234,19 +236,19 @@ fn foreign_runtime_changes_are_repaired() {
 #[test]
 fn failing_master_socket_is_retried() {
     for fault in [|| Fault::Close, || Fault::Hang, || Fault::Answer("what?\n")] {
-        let Some(docker) = common::docker() else { return };
-        let balancer = Balancer::of(&docker).ports(&[80, 81, 82]).start();
+        let Some(docker) = common::find_docker() else { return };
+        let balancer = Balancer::plan(&docker).ports(&[80, 81, 82]).start();
         let _web = balancer.run("web").label(HOST, "a.test").start();
-        balancer.until_serves("a.test", "web saw /");
+        balancer.wait_until_serves("a.test", "web saw /");
         let asker = Asker::begin(&balancer, "a.test");
         let mut others = Vec::new();
         for (step, port) in [81, 82].into_iter().enumerate() {
-            let between = Between::put(&balancer.runtime().join("master.sock"));
-            between.arm(step, fault());
+            let between = FaultProxy::replace_socket(&balancer.runtime().join("master.sock"));
+            between.inject_after(step, fault());
             let host = format!("{port}.test");
             let other = balancer.run("other").label(HOST, &host).label("glue_http_80_bind", port);
             others.push(other.start());
-            balancer.until_serves(&format!("{host}:{port}"), "other saw /");
+            balancer.wait_until_serves(&format!("{host}:{port}"), "other saw /");
         }
         asker.more(20);
         let outcomes = asker.end();

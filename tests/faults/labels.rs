@@ -16,8 +16,8 @@ const BAD: &[&str] = &[
 
 #[test]
 fn invalid_label_is_logged_once_and_breaks_nothing() {
-    let Some(docker) = common::docker() else { return };
-    let balancer = Balancer::of(&docker).start();
+    let Some(docker) = common::find_docker() else { return };
+    let balancer = Balancer::plan(&docker).start();
     let long = "x".repeat(64 * 1024);
     // One container for each option, because at most 50 problems of one container are logged.
     let (mut bad, mut wrong) = (Vec::new(), Vec::new());
@@ -40,9 +40,9 @@ fn invalid_label_is_logged_once_and_breaks_nothing() {
         bad.push(run.start());
     }
     let _good = balancer.run("good").label("glue_http_80_host", "good.test").start();
-    balancer.until_all_serve(&[("good.test", "good saw /"), ("host.test", "host saw /")]);
+    balancer.wait_until_all_serve(&[("good.test", "good saw /"), ("host.test", "host saw /")]);
     // HAProxy may serve before the log reports the problems.
-    balancer.until_said(&["+ good.test:80/"]);
+    balancer.wait_for_log(&["+ good.test:80/"]);
     // The line from its level on, without the time.
     let warnings = |label: &str| {
         let start = format!("label {label}=");

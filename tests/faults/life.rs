@@ -19,7 +19,7 @@ const IMPATIENT: &[&str] = &["--wait-for-start", "1s"];
 fn wait_until_settled(balancer: &Balancer, name: &str) {
     let host = format!("{name}.test");
     let _probe = balancer.run(name).label(HOST, &host).start();
-    balancer.until_serves(&host, &format!("{name} saw /"));
+    balancer.wait_until_serves(&host, &format!("{name} saw /"));
 }
 
 /// Returns what was logged about `a.test` after the first `mark` bytes of the log.
@@ -33,74 +33,74 @@ fn changes_of_a_since(balancer: &Balancer, mark: usize) -> Vec<String> {
 
 #[test]
 fn container_is_served_only_while_it_runs() {
-    let Some(docker) = common::docker() else { return };
-    let balancer = Balancer::of(&docker).option(IMPATIENT).start();
+    let Some(docker) = common::find_docker() else { return };
+    let balancer = Balancer::plan(&docker).option(IMPATIENT).start();
     let web = balancer.run("web").label(HOST, "a.test").start();
-    balancer.until_serves("a.test", "web saw /");
+    balancer.wait_until_serves("a.test", "web saw /");
 
-    balancer.until_said(&["+ a.test:80/"]);
+    balancer.wait_for_log(&["+ a.test:80/"]);
     let mark = balancer.log().len();
     web.docker(&["stop"]);
-    balancer.until_serves("a.test", "503");
+    balancer.wait_until_serves("a.test", "503");
     wait_until_settled(&balancer, "stopped");
     let gone = format!("~ a.test:80/: - {}", web.name);
     assert_eq!(changes_of_a_since(&balancer, mark), [gone], "{}", balancer.log());
 
     web.docker(&["start"]);
-    balancer.until_serves("a.test", "web saw /");
+    balancer.wait_until_serves("a.test", "web saw /");
     web.docker(&["kill"]);
-    balancer.until_serves("a.test", "503");
+    balancer.wait_until_serves("a.test", "503");
     web.docker(&["restart"]);
-    balancer.until_serves("a.test", "web saw /");
+    balancer.wait_until_serves("a.test", "web saw /");
     web.docker(&["pause"]);
     // A paused container still accepts connections, and its clients wait.
-    balancer.until_said(&["updated HAProxy over the runtime API", "pause"]);
-    balancer.until_serves("a.test", "503");
+    balancer.wait_for_log(&["updated HAProxy over the runtime API", "pause"]);
+    balancer.wait_until_serves("a.test", "503");
     web.docker(&["unpause"]);
-    balancer.until_serves("a.test", "web saw /");
+    balancer.wait_until_serves("a.test", "web saw /");
 }
 
 /// From then on HAProxy has the container under another server name. The results of earlier checks are kept.
 #[test]
 fn second_container_with_check_loses_no_request() {
     const CHECK: (&str, &str) = ("glue_http_80_check", "/");
-    let Some(docker) = common::docker() else { return };
-    let balancer = Balancer::of(&docker).option(IMPATIENT).start();
+    let Some(docker) = common::find_docker() else { return };
+    let balancer = Balancer::plan(&docker).option(IMPATIENT).start();
     // Avoids a later reload: a new worker would use a container before the command to check it first.
     let _first = balancer.run("first").label(HOST, "first.test").start();
-    balancer.until_serves("first.test", "first saw /");
+    balancer.wait_until_serves("first.test", "first saw /");
     let _web = balancer.run("web").label(HOST, "a.test").label(CHECK.0, CHECK.1).start();
-    balancer.until_serves("a.test", "web saw /");
+    balancer.wait_until_serves("a.test", "web saw /");
     let asker = Asker::begin(&balancer, "a.test");
     for _ in 0..3 {
         let more = balancer.run("more").label(HOST, "a.test").label(CHECK.0, CHECK.1).start();
-        balancer.until_shared("a.test", &["more", "web"]);
+        balancer.wait_until_shared("a.test", &["more", "web"]);
         more.docker(&["stop"]);
-        balancer.until_shared("a.test", &["web"]);
+        balancer.wait_until_shared("a.test", &["web"]);
     }
     assert_eq!(asker.end(), ["more saw /", "web saw /"]);
 }
 
 #[test]
 fn stopping_container_is_excluded_while_another_is_ready() {
-    let Some(docker) = common::docker() else { return };
-    let balancer = Balancer::of(&docker).option(IMPATIENT).start();
+    let Some(docker) = common::find_docker() else { return };
+    let balancer = Balancer::plan(&docker).option(IMPATIENT).start();
     let deaf = balancer.run("deaf").label(HOST, "a.test").env("WHOAMI_IGNORE_TERM", 1).start();
     let _other = balancer.run("other").label(HOST, "a.test").start();
-    balancer.until_shared("a.test", &["deaf", "other"]);
+    balancer.wait_until_shared("a.test", &["deaf", "other"]);
     let asker = Asker::begin(&balancer, "a.test");
     deaf.docker(&["kill", "--signal", "TERM"]);
-    balancer.until_shared("a.test", &["other"]);
+    balancer.wait_until_shared("a.test", &["other"]);
     assert_eq!(deaf.docker(&["inspect", "--format", "{{.State.Running}}"]), "true");
     assert_eq!(asker.end(), ["deaf saw /", "other saw /"]);
 }
 
 #[test]
 fn stopping_only_container_is_served_until_exit() {
-    let Some(docker) = common::docker() else { return };
-    let balancer = Balancer::of(&docker).option(IMPATIENT).start();
+    let Some(docker) = common::find_docker() else { return };
+    let balancer = Balancer::plan(&docker).option(IMPATIENT).start();
     let deaf = balancer.run("deaf").label(HOST, "a.test").env("WHOAMI_IGNORE_TERM", 1).start();
-    balancer.until_serves("a.test", "deaf saw /");
+    balancer.wait_until_serves("a.test", "deaf saw /");
     let asker = Asker::begin(&balancer, "a.test");
     deaf.docker(&["kill", "--signal", "TERM"]);
     // The event of the signal has been processed.
@@ -110,31 +110,31 @@ fn stopping_only_container_is_served_until_exit() {
     let asker = Asker::begin(&balancer, "a.test");
     asker.more(1);
     deaf.docker(&["kill", "--signal", "KILL"]);
-    balancer.until_serves("a.test", "503");
+    balancer.wait_until_serves("a.test", "503");
     assert_eq!(asker.end(), ["503", "deaf saw /"]);
 }
 
 /// Compose removes the old container before it starts the new one, which listens one second later.
 #[test]
 fn recreated_or_restarted_only_container_loses_no_request() {
-    let Some(docker) = common::docker() else { return };
-    let balancer = Balancer::of(&docker).start();
+    let Some(docker) = common::find_docker() else { return };
+    let balancer = Balancer::plan(&docker).start();
     let create = |name: &str| {
         balancer.run(name).label(HOST, "a.test").env("WHOAMI_LISTEN_AFTER", "1s").create()
     };
     let first = create("first");
     first.docker(&["start"]);
-    balancer.until_serves("a.test", "first saw /");
+    balancer.wait_until_serves("a.test", "first saw /");
     let askers = [("GET", "a.test"), ("POST", "a.test")];
     let askers = askers.map(|(method, url)| Asker::begin_with(&balancer, method, url));
     first.docker(&["restart"]);
-    balancer.until_serves("a.test", "first saw /");
+    balancer.wait_until_serves("a.test", "first saw /");
 
     let second = create("second");
     first.docker(&["stop"]);
     first.docker(&["rm"]);
     second.docker(&["start"]);
-    balancer.until_serves("a.test", "second saw /");
+    balancer.wait_until_serves("a.test", "second saw /");
     for asker in askers {
         assert_eq!(asker.end(), ["first saw /", "second saw /"], "{}", balancer.log());
     }
@@ -142,12 +142,12 @@ fn recreated_or_restarted_only_container_loses_no_request() {
 
 #[test]
 fn requests_to_a_paused_only_container_wait_for_unpause() {
-    let Some(docker) = common::docker() else { return };
-    let balancer = Balancer::of(&docker).start();
+    let Some(docker) = common::find_docker() else { return };
+    let balancer = Balancer::plan(&docker).start();
     let web = balancer.run("web").label(HOST, "a.test").start();
-    balancer.until_serves("a.test", "web saw /");
+    balancer.wait_until_serves("a.test", "web saw /");
     web.docker(&["pause"]);
-    balancer.until_said(&["updated HAProxy over the runtime API", "pause"]);
+    balancer.wait_for_log(&["updated HAProxy over the runtime API", "pause"]);
     let asker = Asker::begin(&balancer, "a.test");
     common::wait_for("a request waits", || {
         // The waiting request has a backend and no server.
@@ -156,42 +156,42 @@ fn requests_to_a_paused_only_container_wait_for_unpause() {
         balancer.ask_haproxy("show sess").lines().any(waits).then_some(())
     });
     web.docker(&["unpause"]);
-    balancer.until_serves("a.test", "web saw /");
+    balancer.wait_until_serves("a.test", "web saw /");
     assert_eq!(asker.end(), ["web saw /"]);
 }
 
 #[test]
 fn harmless_signal_and_rename_do_not_affect_clients() {
-    let Some(docker) = common::docker() else { return };
-    let balancer = Balancer::of(&docker).option(IMPATIENT).start();
+    let Some(docker) = common::find_docker() else { return };
+    let balancer = Balancer::plan(&docker).option(IMPATIENT).start();
     let web = balancer.run("web").label(HOST, "a.test").start();
-    balancer.until_serves("a.test", "web saw /");
+    balancer.wait_until_serves("a.test", "web saw /");
     let asker = Asker::begin(&balancer, "a.test");
 
-    balancer.until_said(&["+ a.test:80/"]);
+    balancer.wait_for_log(&["+ a.test:80/"]);
     let mark = balancer.log().len();
     web.docker(&["kill", "--signal", "HUP"]);
     wait_until_settled(&balancer, "hangup");
     assert_eq!(changes_of_a_since(&balancer, mark), [""; 0], "{}", balancer.log());
 
-    let name = common::unique("renamed");
-    docker.cli(&["rename", &web.id, &name]);
+    let name = common::unique_name("renamed");
+    docker.run_docker(&["rename", &web.id, &name]);
     let config = balancer.state().join("haproxy.cfg");
     let is_named = || std::fs::read_to_string(&config).is_ok_and(|text| text.contains(&name));
     common::wait_for("the new name in the configuration", || is_named().then_some(()));
     asker.more(20);
     assert_eq!(asker.end(), ["web saw /"]);
-    docker.cli(&["rename", &web.id, &web.name]);
+    docker.run_docker(&["rename", &web.id, &web.name]);
 }
 
 /// By then another container has its former address.
 #[test]
 fn restart_at_another_address_is_followed() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let net = docker.network("net");
-    let balancer = Balancer::of(&docker).option(&["--wait-for-start", "1m"]).start();
+    let balancer = Balancer::plan(&docker).option(&["--wait-for-start", "1m"]).start();
     let web = balancer.run("web").label(HOST, "a.test").network(&net).start();
-    balancer.until_serves("a.test", "web saw /");
+    balancer.wait_until_serves("a.test", "web saw /");
     let asker = Asker::begin(&balancer, "a.test");
     let before = web.address(&net);
     web.docker(&["stop"]);
@@ -199,7 +199,7 @@ fn restart_at_another_address_is_followed() {
     assert_eq!(heir.address(&net), before);
     web.docker(&["start"]);
     assert_ne!(web.address(&net), before);
-    balancer.until_all_serve(&[("a.test", "web saw /"), ("b.test", "heir saw /")]);
+    balancer.wait_until_all_serve(&[("a.test", "web saw /"), ("b.test", "heir saw /")]);
     assert_eq!(asker.end(), ["web saw /"]);
 }
 
@@ -208,12 +208,12 @@ fn restart_at_another_address_is_followed() {
 fn request_held_through_a_reload_never_reaches_another_container() {
     // Shorter than the client's timeout.
     const PATIENT: &[&str] = &["--wait-for-start", "20s"];
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let net = docker.network("net");
-    let balancer = Balancer::of(&docker).ports(&[80, 81]).option(PATIENT).start();
+    let balancer = Balancer::plan(&docker).ports(&[80, 81]).option(PATIENT).start();
     let deaf = balancer.run("deaf").label(HOST, "a.test").env("WHOAMI_LISTEN_AFTER", "1h");
     let deaf = deaf.network(&net).start();
-    balancer.until_said(&["+ a.test:80/"]);
+    balancer.wait_for_log(&["+ a.test:80/"]);
     let request = balancer.request("GET", "a.test");
     let outcome = move || request.send().map_or_else(|e| e.to_string(), |reply| reply.to_string());
     let task = std::thread::spawn(outcome);
@@ -223,12 +223,12 @@ fn request_held_through_a_reload_never_reaches_another_container() {
 
     let _other =
         balancer.run("other").label("glue_http_80_bind", "81").label(HOST, "o.test").start();
-    balancer.until_serves("o.test:81", "other saw /");
+    balancer.wait_until_serves("o.test:81", "other saw /");
     let before = deaf.address(&net);
     deaf.docker(&["kill"]);
     let heir = balancer.run("heir").label(HOST, "b.test").network(&net).start();
     assert_eq!(heir.address(&net), before);
-    balancer.until_serves("b.test", "heir saw /");
+    balancer.wait_until_serves("b.test", "heir saw /");
     // The only command that ends the held request closes its connection. HAProxy 2.6 lets the request wait until its
     // end, but not at that address.
     let outcome = task.join().unwrap();
@@ -238,12 +238,12 @@ fn request_held_through_a_reload_never_reaches_another_container() {
 /// The replaced worker gets no more changes of servers, only of routes.
 #[test]
 fn connection_kept_through_a_reload_never_reaches_another_container() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let net = docker.network("net");
-    let balancer = Balancer::of(&docker).ports(&[80, 81]).option(IMPATIENT).start();
+    let balancer = Balancer::plan(&docker).ports(&[80, 81]).option(IMPATIENT).start();
     let web = balancer.run("web").label(HOST, "a.test").network(&net).start();
-    balancer.until_serves("a.test", "web saw /");
-    let mut kept = TcpStream::connect(("127.0.0.1", balancer.bound(80))).unwrap();
+    balancer.wait_until_serves("a.test", "web saw /");
+    let mut kept = TcpStream::connect(("127.0.0.1", balancer.bound_port(80))).unwrap();
     kept.set_read_timeout(Some(common::DEADLINE)).unwrap();
     let mut ask = || {
         kept.write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").unwrap();
@@ -255,22 +255,22 @@ fn connection_kept_through_a_reload_never_reaches_another_container() {
 
     let _other =
         balancer.run("other").label("glue_http_80_bind", "81").label(HOST, "o.test").start();
-    balancer.until_serves("o.test:81", "other saw /");
+    balancer.wait_until_serves("o.test:81", "other saw /");
     let before = web.address(&net);
     web.docker(&["kill"]);
     let heir = balancer.run("heir").label(HOST, "b.test").network(&net).start();
     assert_eq!(heir.address(&net), before);
-    balancer.until_serves("b.test", "heir saw /");
+    balancer.wait_until_serves("b.test", "heir saw /");
     assert_eq!(ask(), "HTTP/1.1 503 Service Unavailable");
 }
 
 #[test]
 fn container_is_reached_on_every_kind_of_network() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let (one, two) = (docker.network("one"), docker.network("two"));
-    let balancer = Balancer::of(&docker).option(IMPATIENT).start();
+    let balancer = Balancer::plan(&docker).option(IMPATIENT).start();
     let web = balancer.run("web").label(HOST, "a.test").network(&one).start();
-    balancer.until_serves("a.test", "web saw /");
+    balancer.wait_until_serves("a.test", "web saw /");
     let uses = |address: std::net::Ipv4Addr| {
         let config = balancer.state().join("haproxy.cfg");
         let has = || {
@@ -278,7 +278,7 @@ fn container_is_reached_on_every_kind_of_network() {
                 .is_ok_and(|text| text.contains(&format!(" {address}:80 ")))
         };
         common::wait_for(&format!("{address} is used"), || has().then_some(()));
-        balancer.until_serves("a.test", "web saw /");
+        balancer.wait_until_serves("a.test", "web saw /");
     };
     two.connect(&web);
     uses(web.address(&one));
@@ -286,24 +286,24 @@ fn container_is_reached_on_every_kind_of_network() {
     one.disconnect(&web);
     uses(second);
     two.disconnect(&web);
-    balancer.until_said(&[&web.name, "HAProxy cannot reach the container"]);
-    balancer.until_serves("a.test", "503");
+    balancer.wait_for_log(&[&web.name, "HAProxy cannot reach the container"]);
+    balancer.wait_until_serves("a.test", "503");
     one.connect(&web);
-    balancer.until_said(&["resolved: ", &web.name]);
-    balancer.until_serves("a.test", "web saw /");
+    balancer.wait_for_log(&["resolved: ", &web.name]);
+    balancer.wait_until_serves("a.test", "web saw /");
     drop(web);
 }
 
 #[test]
 fn stop_is_clean_and_haproxy_ends_or_stays_as_configured() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     for (option, stays) in [(&[][..], false), (&["--leave-running"][..], true)] {
-        let plan = Balancer::of(&docker).option(option);
+        let plan = Balancer::plan(&docker).option(option);
         let web = plan.run("web").label(HOST, "a.test").start();
         let mut balancer = plan.start();
-        balancer.until_serves("a.test", "web saw /");
-        assert_eq!(balancer.end(Signal::SIGTERM).code(), Some(0), "{}", balancer.log());
-        assert_eq!(balancer.haproxy().is_some(), stays);
+        balancer.wait_until_serves("a.test", "web saw /");
+        assert_eq!(balancer.stop_with(Signal::SIGTERM).code(), Some(0), "{}", balancer.log());
+        assert_eq!(balancer.find_master().is_some(), stays);
         assert_eq!(balancer.try_get("a.test").is_ok(), stays);
         drop(web);
     }

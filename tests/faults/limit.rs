@@ -34,7 +34,7 @@ fn files_for_one(folder: &Path) -> Option<u32> {
 
 #[test]
 fn public_ports_beyond_haproxys_file_limit_affect_only_their_container() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let folder = tempfile::tempdir().unwrap();
     let Some(files) = files_for_one(folder.path()) else {
         crate::common::record_skip("HAProxy does not say how many files it needs");
@@ -43,23 +43,23 @@ fn public_ports_beyond_haproxys_file_limit_affect_only_their_container() {
     let wrapper = write_wrapper(folder.path(), &format!("{LIMITED}\nulimit -n {}", files + 48));
     let many: Vec<u16> = (8101..=8132).collect();
     let ports: Vec<u16> = [80, 81].into_iter().chain(many.iter().copied()).collect();
-    let balancer = Balancer::of(&docker).ports(&ports);
+    let balancer = Balancer::plan(&docker).ports(&ports);
     let balancer = balancer.option(&["--haproxy-bin", wrapper.to_str().unwrap()]);
     let balancer = balancer.option(&["--wait-for-start", "1s"]).start();
     let web = balancer.run("web").label(HOST, "web.test").start();
     let other = balancer.run("other").label(HOST, "other.test").start();
-    balancer.until_all_serve(&[("web.test", "web saw /"), ("other.test", "other saw /")]);
+    balancer.wait_until_all_serve(&[("web.test", "web saw /"), ("other.test", "other saw /")]);
     let asker = Asker::begin(&balancer, "web.test");
 
     let list = many.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     let greedy = balancer.run("greedy").label(HOST, "greedy.test").label(BIND, list).start();
     let named = ["WARN", "greedy.name", "public port 8101, 8102, 8103 (and 29 more) is ignored"];
     let named = named.map(|text| text.replace("greedy.name", &greedy.name));
-    balancer.until_said(&named.each_ref().map(String::as_str));
+    balancer.wait_for_log(&named.each_ref().map(String::as_str));
     // All other changes still work, including those that need a reload.
     drop(other);
     let _late = balancer.run("late").label(HOST, "late.test").label(BIND, "80,81").start();
-    balancer.until_all_serve(&[
+    balancer.wait_until_all_serve(&[
         ("late.test", "late saw /"),
         ("late.test:81", "late saw /"),
         ("other.test", "503"),
@@ -68,6 +68,6 @@ fn public_ports_beyond_haproxys_file_limit_affect_only_their_container() {
     assert_eq!(asker.end(), ["web saw /"]);
     assert!(!balancer.log().contains("ERROR"), "{}", balancer.log());
     drop(greedy);
-    balancer.until_said(&["resolved: ", "could not load a configuration with it"]);
+    balancer.wait_for_log(&["resolved: ", "could not load a configuration with it"]);
     drop(web);
 }

@@ -3,7 +3,7 @@
 use crate::{
     common::{
         self,
-        balancer::{Balancer, Plan, free_port},
+        balancer::{Balancer, BalancerPlan, free_port},
     },
     crash::worker_pid,
 };
@@ -26,10 +26,10 @@ fn output_text(output: &Output) -> String {
 
 #[test]
 fn second_balancer_on_the_same_state_does_not_start() {
-    let Some(docker) = common::docker() else { return };
-    let balancer = Balancer::of(&docker).start();
+    let Some(docker) = common::find_docker() else { return };
+    let balancer = Balancer::plan(&docker).start();
     let _web = balancer.run("web").label(HOST, "a.test").start();
-    balancer.until_serves("a.test", "web saw /");
+    balancer.wait_until_serves("a.test", "web saw /");
     let holder = format!("another docker-balancer (pid {}) has locked ", balancer.pid());
     for verb in ["--once", "--watch"] {
         let second = balancer.command().arg(verb).output().unwrap();
@@ -40,7 +40,7 @@ fn second_balancer_on_the_same_state_does_not_start() {
     assert_eq!(balancer.get("a.test").to_string(), "web saw /");
 }
 
-fn apply_once(plan: &Plan) -> String {
+fn apply_once(plan: &BalancerPlan) -> String {
     let output = plan.command().arg("--once").output().unwrap();
     let text = output_text(&output);
     assert_eq!(output.status.code(), Some(0), "{text}");
@@ -49,15 +49,15 @@ fn apply_once(plan: &Plan) -> String {
 
 #[test]
 fn once_leaves_haproxy_running_and_repeats_without_change() {
-    let Some(docker) = common::docker() else { return };
-    let plan = Balancer::of(&docker);
+    let Some(docker) = common::find_docker() else { return };
+    let plan = Balancer::plan(&docker);
     let web = plan.run("web").label(HOST, "a.test").start();
     let first = apply_once(&plan);
     assert!(first.contains("started HAProxy"), "{first}");
-    let pids = (plan.master(), worker_pid(&plan));
+    let pids = (plan.master_pid(), worker_pid(&plan));
     let second = apply_once(&plan);
     assert!(second.contains("adopted") && !second.contains("loaded HAProxy"), "{second}");
-    assert_eq!((plan.master(), worker_pid(&plan)), pids);
+    assert_eq!((plan.master_pid(), worker_pid(&plan)), pids);
 
     let nowhere = "unix:///nonexistent/docker.sock";
     let failed = plan.command().args(["--once", "--docker-url", nowhere]).output().unwrap();
@@ -68,24 +68,24 @@ fn once_leaves_haproxy_running_and_repeats_without_change() {
 
     let other = plan.run("other").label(HOST, "b.test").start();
     let balancer = plan.start();
-    balancer.until_all_serve(&[("a.test", "web saw /"), ("b.test", "other saw /")]);
-    assert_eq!(balancer.master(), pids.0, "it is adopted");
+    balancer.wait_until_all_serve(&[("a.test", "web saw /"), ("b.test", "other saw /")]);
+    assert_eq!(balancer.master_pid(), pids.0, "it is adopted");
     drop((web, other));
 }
 
 #[test]
 fn rejected_base_file_is_reported_and_last_good_one_serves() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let folder = tempfile::tempdir().unwrap();
     let base = folder.path().join("base.cfg");
     let good = fs::read_to_string("examples/base.cfg").unwrap();
     let good = good.replace(":5000", &format!(":{}", free_port()));
     fs::write(&base, &good).unwrap();
     let mut balancer =
-        Balancer::of(&docker).option(&["--base-file", base.to_str().unwrap()]).start();
+        Balancer::plan(&docker).option(&["--base-file", base.to_str().unwrap()]).start();
     let _web = balancer.run("web").label(HOST, "a.test").start();
-    balancer.until_serves("a.test", "web saw /");
-    balancer.end(Signal::SIGKILL);
+    balancer.wait_until_serves("a.test", "web saw /");
+    balancer.stop_with(Signal::SIGKILL);
     fs::write(&base, good.replace("hard-stop-after", "hard-coffee-after")).unwrap();
     let _late = balancer.run("late").label(HOST, "b.test").start();
     balancer.start_again();
@@ -95,14 +95,14 @@ fn rejected_base_file_is_reported_and_last_good_one_serves() {
         "hard-coffee-after",
         "the previous configuration is still served",
     ];
-    balancer.until_said(&named);
+    balancer.wait_for_log(&named);
     assert_eq!(balancer.get("a.test").to_string(), "web saw /");
     // The new route needs no reload.
-    balancer.until_serves("b.test", "late saw /");
-    balancer.end(Signal::SIGKILL);
+    balancer.wait_until_serves("b.test", "late saw /");
+    balancer.stop_with(Signal::SIGKILL);
     fs::write(&base, good).unwrap();
     balancer.start_again();
-    balancer.until_all_serve(&[("a.test", "web saw /"), ("b.test", "late saw /")]);
+    balancer.wait_until_all_serve(&[("a.test", "web saw /"), ("b.test", "late saw /")]);
 }
 
 /// An HAProxy that docker-balancer does not start but only reloads.
@@ -128,7 +128,7 @@ impl Drop for Service {
 
 #[test]
 fn service_is_reloaded_and_its_own_configuration_kept() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str| folder.path().join(name).display().to_string();
     let config = format!(
@@ -138,22 +138,22 @@ fn service_is_reloaded_and_its_own_configuration_kept() {
     );
     let (config_file, master) = (file("haproxy.cfg"), file("master.sock"));
     let _service = Service::start(folder.path(), &config);
-    let mut balancer = Balancer::of(&docker)
+    let mut balancer = Balancer::plan(&docker)
         .option(&["--haproxy", "service", "--config-file", &config_file])
         .option(&["--master-socket", &master, "--wait-for-start", "1s"])
         .start();
     let web = balancer.run("web").label(HOST, "a.test").start();
-    balancer.until_serves("a.test", "web saw /");
+    balancer.wait_until_serves("a.test", "web saw /");
     let _late = balancer.run("late").label(HOST, "b.test").start();
-    balancer.until_serves("b.test", "late saw /");
+    balancer.wait_until_serves("b.test", "late saw /");
     let backup = file("haproxy.cfg.before-docker-glue");
     assert_eq!(fs::read_to_string(&backup).unwrap(), config);
-    balancer.until_said(&["WARN", "it was saved as", &backup]);
+    balancer.wait_for_log(&["WARN", "it was saved as", &backup]);
     assert_eq!(balancer.log().matches("it was saved as").count(), 1, "{}", balancer.log());
-    assert!(balancer.end(Signal::SIGTERM).success());
+    assert!(balancer.stop_with(Signal::SIGTERM).success());
     assert_eq!(balancer.get("a.test").to_string(), "web saw /");
     balancer.start_again();
     drop(web);
-    balancer.until_serves("a.test", "503");
+    balancer.wait_until_serves("a.test", "503");
     assert_eq!(balancer.log().matches("it was saved as").count(), 1, "{}", balancer.log());
 }

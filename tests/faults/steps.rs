@@ -65,7 +65,7 @@ pub(crate) fn kill_at(
                     steps.push(step);
                 }
                 if number < steps.len() {
-                    balancer.end(Signal::SIGKILL);
+                    balancer.stop_with(Signal::SIGKILL);
                     return Some(steps);
                 }
             }

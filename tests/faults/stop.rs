@@ -31,7 +31,7 @@ impl Manager {
 
 #[test]
 fn stop_during_a_change_does_not_wait_for_it() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let folder = tempfile::tempdir().unwrap();
     let (slow, checking) = (folder.path().join("slow"), folder.path().join("checking"));
     let wait = format!(
@@ -42,18 +42,18 @@ fn stop_during_a_change_does_not_wait_for_it() {
     let wrapper = write_wrapper(folder.path(), &wait);
     let socket = folder.path().join("notify");
     let manager = Manager::listen(&socket);
-    let plan = Balancer::of(&docker).ports(&[80, 81]).env("NOTIFY_SOCKET", &socket);
+    let plan = Balancer::plan(&docker).ports(&[80, 81]).env("NOTIFY_SOCKET", &socket);
     let plan = plan.option(&["--haproxy-bin", wrapper.to_str().unwrap()]);
     let mut balancer = plan.start();
     let _web = balancer.run("web").label(HOST, "a.test").start();
-    balancer.until_serves("a.test", "web saw /");
-    balancer.until_said(&["reloaded HAProxy"]);
+    balancer.wait_until_serves("a.test", "web saw /");
+    balancer.wait_for_log(&["reloaded HAProxy"]);
 
     fs::write(&slow, "").unwrap();
     let late = balancer.run("late").label(HOST, "b.test").label("glue_http_80_bind", "81").start();
     wait_for("a check", || checking.exists().then_some(()));
     // The check continues while the file exists.
-    assert!(balancer.end(Signal::SIGTERM).success());
+    assert!(balancer.stop_with(Signal::SIGTERM).success());
     assert!(slow.exists());
     balancer
         .log()
@@ -66,6 +66,6 @@ fn stop_during_a_change_does_not_wait_for_it() {
 
     fs::remove_file(slow).unwrap();
     balancer.start_again();
-    balancer.until_all_serve(&[("a.test", "web saw /"), ("b.test:81", "late saw /")]);
+    balancer.wait_until_all_serve(&[("a.test", "web saw /"), ("b.test:81", "late saw /")]);
     drop(late);
 }

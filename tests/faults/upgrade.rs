@@ -39,7 +39,7 @@ impl Upgrade {
         let refuse = folder.path().join("refuse");
         let script = format!("[ \"$1\" = -c ] && [ -e {} ] && exit 1", refuse.display());
         let wrapper = write_wrapper(folder.path(), &script);
-        let plan = Balancer::of(docker).option(&["--haproxy-bin", wrapper.to_str().unwrap()]);
+        let plan = Balancer::plan(docker).option(&["--haproxy-bin", wrapper.to_str().unwrap()]);
         let plan = plan.option(&["--leave-running", "--wait-for-start", "1s"]);
         let run = |name: &str, host: &str| plan.run(name).label(HOST, host);
         let only = run("only", "only.test").start();
@@ -49,11 +49,11 @@ impl Upgrade {
         let once = run("once", "once.test").label("glue_http_80_retry", "off").start();
         let held = run("held", "held.test").start();
         let gone = run("gone", "gone.test").label("glue_http_80_retry", "off").start();
-        let mut balancer = plan.start().until_started();
-        balancer.until_all_serve(&[("held.test", "held saw /"), ("gone.test", "gone saw /")]);
+        let mut balancer = plan.start().wait_until_started();
+        balancer.wait_until_all_serve(&[("held.test", "held saw /"), ("gone.test", "gone saw /")]);
         drop((held, gone));
-        balancer.until_all_serve(&[("held.test", "503"), ("gone.test", "503")]);
-        assert!(balancer.end(Signal::SIGTERM).success());
+        balancer.wait_until_all_serve(&[("held.test", "503"), ("gone.test", "503")]);
+        assert!(balancer.stop_with(Signal::SIGTERM).success());
         load_old_names(&balancer);
         Self { refuse, balancer, once, _others: others, _folder: folder }
     }
@@ -116,7 +116,7 @@ fn load_old_names(balancer: &Balancer) {
     let config =
         config.replace(&generation, &old_generation).replace(&fingerprint, &old_fingerprint);
     fs::write(&path, with_old_names(&config)).unwrap();
-    kill(Pid::from_raw(balancer.master()), Signal::SIGUSR2).unwrap();
+    kill(Pid::from_raw(balancer.master_pid()), Signal::SIGUSR2).unwrap();
     wait_for("HAProxy with the old names", || {
         let answer = UnixStream::connect(balancer.runtime().join("haproxy.sock"));
         answer.ok().filter(|_| balancer.ask_haproxy("show backend").contains("nobody\n"))
@@ -138,7 +138,7 @@ fn with_old_names(text: &str) -> String {
 
 /// A connection of the worker that serves now: the rest of its request is sent later.
 fn begin_request(balancer: &Balancer, host: &str) -> TcpStream {
-    let mut stream = TcpStream::connect(("127.0.0.1", balancer.bound(80))).unwrap();
+    let mut stream = TcpStream::connect(("127.0.0.1", balancer.bound_port(80))).unwrap();
     stream.set_read_timeout(Some(common::DEADLINE)).unwrap();
     write!(stream, "GET / HTTP/1.1\r\nHost: {host}\r\n").unwrap();
     stream
@@ -178,7 +178,7 @@ fn old_targets(balancer: &Balancer, route: &str) -> Vec<String> {
 
 #[test]
 fn haproxy_with_names_of_an_earlier_version_is_adopted_with_one_reload_and_no_lost_request() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let mut upgrade = Upgrade::prepare(&docker);
     let before = upgrade.servers();
     assert!(before.contains(":alone ") && !before.contains(":single "), "{before}");
@@ -202,7 +202,7 @@ fn haproxy_with_names_of_an_earlier_version_is_adopted_with_one_reload_and_no_lo
     { slow }.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     let _late = upgrade.balancer.run("late").label(HOST, "late.test").start();
-    upgrade.balancer.until_serves("late.test", "late saw /");
+    upgrade.balancer.wait_until_serves("late.test", "late saw /");
     upgrade.check_answers(askers);
     assert_eq!(upgrade.reloads(), 1, "{}", upgrade.balancer.log());
     assert!(!upgrade.balancer.log().contains("ERROR"), "{}", upgrade.balancer.log());
@@ -210,20 +210,20 @@ fn haproxy_with_names_of_an_earlier_version_is_adopted_with_one_reload_and_no_lo
 
 #[test]
 fn haproxy_with_names_of_an_earlier_version_is_changed_without_a_reload_while_none_can_be_had() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let mut upgrade = Upgrade::prepare(&docker);
     fs::write(&upgrade.refuse, "").unwrap();
     let askers = upgrade.begin_load();
     upgrade.balancer.start_again();
-    upgrade.balancer.until_said(&["updated HAProxy over the runtime API"]);
+    upgrade.balancer.wait_for_log(&["updated HAProxy over the runtime API"]);
     upgrade.once.docker(&["stop"]);
     wait_for("the route without a server", || {
         let map = upgrade.balancer.ask_haproxy("show map routes.map");
         map.contains(" once.test:80/ nobody ").then_some(())
     });
-    upgrade.balancer.serves(&[("once.test", "503")]);
+    upgrade.balancer.assert_serves(&[("once.test", "503")]);
     let _late = upgrade.balancer.run("late").label(HOST, "late.test").start();
-    upgrade.balancer.until_serves("late.test", "late saw /");
+    upgrade.balancer.wait_until_serves("late.test", "late saw /");
     for asker in &askers {
         asker.more(5);
     }
@@ -234,6 +234,6 @@ fn haproxy_with_names_of_an_earlier_version_is_changed_without_a_reload_while_no
     fs::remove_file(&upgrade.refuse).unwrap();
     wait_for("the reload", || (upgrade.reloads() == 1).then_some(()));
     upgrade.check_answers(askers);
-    upgrade.balancer.serves(&[("once.test", "503"), ("late.test", "late saw /")]);
+    upgrade.balancer.assert_serves(&[("once.test", "503"), ("late.test", "late saw /")]);
     assert_eq!(upgrade.reloads(), 1, "{}", upgrade.balancer.log());
 }

@@ -4,9 +4,9 @@ use crate::common::{
     self, CONSTRAINT, Docker, Run,
     balancer::{Request, free_port},
     engine::Engine,
-    glue::{Glue, Plan},
-    proxy::Proxy,
-    unique, wait_for,
+    glue::{Glue, GluePlan},
+    proxy::RecordingSocket,
+    unique_name, wait_for,
 };
 use nix::sys::signal::Signal;
 use std::{fs, net::Ipv4Addr};
@@ -19,10 +19,10 @@ struct Site {
 
 impl Site {
     fn new() -> Self {
-        Self { port: free_port(), constraint: unique("lb") }
+        Self { port: free_port(), constraint: unique_name("lb") }
     }
 
-    fn example(&self, docker: &Docker, more: &str) -> Plan {
+    fn example(&self, docker: &Docker, more: &str) -> GluePlan {
         let example = fs::read_to_string("examples/docker-glue.d/lb.ini.example").unwrap();
         let text = [
             ("/var/lib/docker-glue/lb", "ROOT/state"),
@@ -31,7 +31,7 @@ impl Site {
         ];
         let text = text.iter().fold(example, |text, (from, to)| text.replace(from, to));
         let own = format!("{text}constraint={CONSTRAINT}={}\n{more}", self.constraint);
-        Glue::of(docker).file("lb.ini", &own)
+        Glue::plan(docker).file("lb.ini", &own)
     }
 
     fn run(&self, docker: &Docker, name: &str) -> Run {
@@ -42,7 +42,7 @@ impl Site {
     fn until_serves(&self, host: &str, outcome: &str) {
         let at = (Ipv4Addr::LOCALHOST, self.port).into();
         wait_for(&format!("{host}: {outcome}"), || {
-            let answer = Request::to(at, "GET", host, "/").send();
+            let answer = Request::new(at, "GET", host, "/").send();
             (answer.map_or_else(|e| e.to_string(), |reply| reply.to_string()) == outcome)
                 .then_some(())
         });
@@ -51,7 +51,7 @@ impl Site {
 
 #[test]
 fn haproxy_handler_example_serves_and_stops_with_docker_glue() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let site = Site::new();
     let web = site.run(&docker, "web").start();
     let mut glue = site.example(&docker, "").start();
@@ -60,14 +60,14 @@ fn haproxy_handler_example_serves_and_stops_with_docker_glue() {
     site.until_serves("late.test", "late saw /");
     drop(web);
     site.until_serves("web.test", "503");
-    assert_eq!(glue.end(Signal::SIGTERM).code(), Some(0), "{}", glue.log());
+    assert_eq!(glue.stop_with(Signal::SIGTERM).code(), Some(0), "{}", glue.log());
     let at = (Ipv4Addr::LOCALHOST, site.port).into();
-    assert!(Request::to(at, "GET", "late.test", "/").send().is_err(), "HAProxy runs on");
+    assert!(Request::new(at, "GET", "late.test", "/").send().is_err(), "HAProxy runs on");
 }
 
 #[test]
 fn failing_haproxy_handler_is_retried_others_unaffected() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let site = Site::new();
     let say = "[handler]\nclass=script\nevents=start\n[params]\nscript=say.sh\n";
     let glue = site
@@ -75,9 +75,9 @@ fn failing_haproxy_handler_is_retried_others_unaffected() {
         .file("say.ini", say)
         .script("say.sh", "#!/bin/sh\necho \"$2 $3\" >>ROOT/said\n")
         .start();
-    glue.until_said(&["ERROR", "no HAProxy at", "lb"]);
+    glue.wait_for_log(&["ERROR", "no HAProxy at", "lb"]);
     let web = site.run(&docker, "web").start();
-    glue.until_written("said", &["start", &web.id]);
+    glue.wait_until_written("said", &["start", &web.id]);
     std::os::unix::fs::symlink(find_program("haproxy"), glue.path("haproxy")).unwrap();
     site.until_serves("web.test", "web saw /");
 }
@@ -90,7 +90,7 @@ fn find_program(program: &str) -> String {
 
 #[test]
 fn once_serves_running_containers_and_leaves_haproxy_running() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let site = Site::new();
     let _web = site.run(&docker, "web").start();
     let plan = site.example(&docker, "");
@@ -109,9 +109,9 @@ fn haproxy_and_script_handlers_share_one_subscription_and_one_list() {
     engine.load_image();
     let docker = engine.docker();
     let net = docker.network("net");
-    let proxy = Proxy::before(&docker.socket());
+    let proxy = RecordingSocket::in_front_of(&docker.socket());
     let asked = |part: &str| {
-        let all = proxy.asked().into_iter().filter(|path| path.contains(part));
+        let all = proxy.requested_paths().into_iter().filter(|path| path.contains(part));
         all.collect::<Vec<_>>()
     };
     let site = Site::new();
@@ -123,8 +123,8 @@ fn haproxy_and_script_handlers_share_one_subscription_and_one_list() {
         .start();
     let web = site.run(&docker, "web").network(&net).start();
     site.until_serves("web.test", "web saw /");
-    glue.until_written("said", &["start", &web.id]);
-    assert_eq!(asked("/events").len(), 1, "{:#?}", proxy.asked());
+    glue.wait_until_written("said", &["start", &web.id]);
+    assert_eq!(asked("/events").len(), 1, "{:#?}", proxy.requested_paths());
 
     // The balancer reads lists page by page. Handlers request a list of their own only before the balancer starts.
     let lists: Vec<_> =
@@ -133,11 +133,11 @@ fn haproxy_and_script_handlers_share_one_subscription_and_one_list() {
     assert!(2 <= lists.len() && own.count() == 0, "{lists:#?}");
 
     // A new connection again has one subscription, which starts at the last event.
-    proxy.cut();
-    glue.until_said(&["connected to Docker again"]);
+    proxy.close_connections();
+    glue.wait_for_log(&["connected to Docker again"]);
     let late = site.run(&docker, "late").network(&net).start();
     site.until_serves("late.test", "late saw /");
-    glue.until_written("said", &["start", &late.id]);
+    glue.wait_until_written("said", &["start", &late.id]);
     let subscriptions = asked("/events");
     assert_eq!(subscriptions.len(), 2, "{subscriptions:#?}");
     assert!(!subscriptions[0].contains("since") && subscriptions[1].contains("since"));
@@ -152,7 +152,7 @@ fn events_of_an_outage_reach_handlers_and_take_no_running_container_out() {
     engine.load_image();
     let docker = engine.docker();
     let net = docker.network("net");
-    let proxy = Proxy::before(&docker.socket());
+    let proxy = RecordingSocket::in_front_of(&docker.socket());
     let site = Site::new();
     let say = "[handler]\nclass=script\nevents=start,die\n[params]\nscript=say.sh\n";
     let glue = site
@@ -162,14 +162,14 @@ fn events_of_an_outage_reach_handlers_and_take_no_running_container_out() {
         .start();
     let web = site.run(&docker, "web").network(&net).start();
     site.until_serves("web.test", "web saw /");
-    glue.until_written("said", &["start", &web.id]);
+    glue.wait_until_written("said", &["start", &web.id]);
 
     proxy.refuse(true);
-    proxy.cut();
-    glue.until_said(&["lost connection to Docker"]);
+    proxy.close_connections();
+    glue.wait_for_log(&["lost connection to Docker"]);
     web.docker(&["restart", "--time", "0"]);
     proxy.refuse(false);
-    glue.until_said(&["connected to Docker again"]);
+    glue.wait_for_log(&["connected to Docker again"]);
     let actions = || {
         let said = glue.read("said");
         said.lines()

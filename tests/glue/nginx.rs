@@ -4,7 +4,7 @@
 #![allow(clippy::print_stdout, reason = "this is a test")]
 
 use crate::common::{
-    self, CONSTRAINT, Docker, Network, balancer::Request, glue::Glue, unique, wait_for,
+    self, CONSTRAINT, Docker, Network, balancer::Request, glue::Glue, unique_name, wait_for,
 };
 use std::{
     collections::BTreeSet,
@@ -49,10 +49,10 @@ fn nginx_updates_cause_no_failed_request() {
     if !is_installed("nginx") {
         return;
     }
-    let Some(docker) = common::docker() else { return };
-    let (mark, target) = (unique("mark"), unique("nginx"));
+    let Some(docker) = common::find_docker() else { return };
+    let (mark, target) = (unique_name("mark"), unique_name("nginx"));
     let network = docker.network("net");
-    let plan = Glue::of(&docker).file(
+    let plan = Glue::plan(&docker).file(
         "nginx.ini",
         &format!(
             "[handler]\nclass=template\n[params]\ntemplate={}/examples/templates/nginx-label.tmpl\n\
@@ -61,10 +61,10 @@ fn nginx_updates_cause_no_failed_request() {
             env!("CARGO_MANIFEST_DIR")
         ),
     );
-    let folder = plan.put("conf.d/.keep", "").parent().unwrap().display().to_string();
+    let folder = plan.write_file("conf.d/.keep", "").parent().unwrap().display().to_string();
     let mut fleet = vec![run_web(&docker, &network, &mark, "web-0").start()];
     let glue = plan.start();
-    glue.until_written("conf.d/web.conf", &[&fleet[0].name]);
+    glue.wait_until_written("conf.d/web.conf", &[&fleet[0].name]);
     let nginx = docker
         .run("nginx")
         .image(build_nginx_image())
@@ -72,7 +72,7 @@ fn nginx_updates_cause_no_failed_request() {
         .label("pygen.target", &target);
     let nginx = nginx.option(&["--volume", &format!("{folder}:/etc/nginx/conf.d:ro")]).start();
     let addr = SocketAddr::from((nginx.address(&network), 80));
-    let ask = || Request::to(addr, "GET", "a.test", "/").send();
+    let ask = || Request::new(addr, "GET", "a.test", "/").send();
     wait_for("nginx answers", || ask().ok().filter(|reply| reply.status == 200));
 
     let (stop, usize) = (AtomicBool::new(false), AtomicUsize::new(0));

@@ -116,7 +116,7 @@ fn container_without_network_gets_and_loses_a_switch_port() {
     // An engine of its own, because other tests also have containers without a network.
     let Some(mut engine) = Engine::new() else { return };
     // Open vSwitch is unpacked from a Debian package.
-    if !common::has("apt-get") {
+    if !common::is_installed("apt-get") {
         return;
     }
     let switch = Switch::start();
@@ -127,7 +127,7 @@ fn container_without_network_gets_and_loses_a_switch_port() {
     let own = "--mtu=1450 --ipaddress=10.215.0.2/24 --macaddress=02:42:0a:d7:00:02";
     let changes = [("br-int", switch.bridge.as_str()), ("--mtu=1450", own)];
     let path = std::env::var("PATH").unwrap();
-    let mut glue = Glue::of(&docker)
+    let mut glue = Glue::plan(&docker)
         .example("ovs", "ovs-handler.sh", &changes)
         .env("PATH", format!("{}:{path}", switch.home.join("bin").display()))
         .env("OVS_RUNDIR", switch.folder.path())
@@ -136,8 +136,8 @@ fn container_without_network_gets_and_loses_a_switch_port() {
         .start();
     let other = docker.run("other").start();
     let web = docker.run("web").option(&["--network", "none"]).start();
-    glue.until_said(&["done", "event=\"start\"", &web.name]);
-    glue.until_said(&["done", "event=\"start\"", &other.name]);
+    glue.wait_for_log(&["done", "event=\"start\"", &web.name]);
+    glue.wait_for_log(&["done", "event=\"start\"", &other.name]);
     wait_for("an answer over the switch", || answers_ping("10.215.0.2:80").then_some(()));
     assert_eq!(switch.ports(), 1);
 
@@ -148,23 +148,23 @@ fn container_without_network_gets_and_loses_a_switch_port() {
 
     // Over a restart of docker-glue a container keeps its port. A container that started in the meantime gets one, a
     // container that stopped loses it.
-    glue.end(Signal::SIGTERM);
+    glue.stop_with(Signal::SIGTERM);
     glue.start_again();
-    glue.until_said(&["done", "event=\"start\"", &other.name, &other.id[..12]]);
-    glue.until_said(&["is already connected to", "as port", &web.name]);
+    glue.wait_for_log(&["done", "event=\"start\"", &other.name, &other.id[..12]]);
+    glue.wait_for_log(&["is already connected to", "as port", &web.name]);
     assert!(answers_ping("10.215.0.2:80"));
-    glue.end(Signal::SIGTERM);
+    glue.stop_with(Signal::SIGTERM);
     web.docker(&["stop", "--time", "0"]);
     glue.start_again();
     wait_for("no port", || (switch.ports() == 0).then_some(()));
-    glue.end(Signal::SIGTERM);
+    glue.stop_with(Signal::SIGTERM);
     web.docker(&["start"]);
     glue.start_again();
     wait_for("an answer after docker-glue began", || answers_ping("10.215.0.2:80").then_some(()));
 
     let name = web.name.clone();
     drop(web);
-    glue.until_said(&["done", "event=\"destroy\"", &name]);
+    glue.wait_for_log(&["done", "event=\"destroy\"", &name]);
     assert_eq!(switch.ports(), 0);
     let failed: Vec<_> =
         glue.log().lines().filter(|text| text.contains("ERROR")).map(str::to_owned).collect();

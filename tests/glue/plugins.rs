@@ -38,39 +38,39 @@ class DemoHandler(BaseHandler):
 
 #[test]
 fn docker_glue_demo_plugin_runs_unchanged() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let class = "DockerGlue.handlers.demo.DemoHandler";
-    let glue = Glue::of(&docker)
+    let glue = Glue::plan(&docker)
         .file("demo.ini", &handler_file(class, "start,die,none", "custom_param=100%"))
         .plugin("DockerGlue/handlers/demo.py", DEMO)
         .start();
-    glue.until_said(&["demo", "got event='none' on container='' and custom_param='100%'"]);
+    glue.wait_for_log(&["demo", "got event='none' on container='' and custom_param='100%'"]);
     let web = docker.run("web").start();
     let text = format!("got event='start' on container='{}' and custom_param='100%'", web.id);
-    glue.until_said(&["INFO DockerGlue.handlers.demo: ", &text]);
-    glue.until_said(&["done", "event=\"start\"", &log_name(&web)]);
+    glue.wait_for_log(&["INFO DockerGlue.handlers.demo: ", &text]);
+    glue.wait_for_log(&["done", "event=\"start\"", &log_name(&web)]);
     let id = web.id.clone();
     drop(web);
-    glue.until_said(&[&format!("got event='die' on container='{id}'")]);
+    glue.wait_for_log(&[&format!("got event='die' on container='{id}'")]);
 }
 
 /// The plugin path may include Docker Glue's own folder, whose package is for Python 2.
 #[test]
 fn demo_plugin_runs_from_docker_glues_own_folder() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let old = "class BaseHandler(object):\n    def __init__(self):\n        print 'old'\n";
-    let glue = Glue::of(&docker)
+    let glue = Glue::plan(&docker)
         .file("demo.ini", &handler_file("DockerGlue.handlers.demo.DemoHandler", "none", ""))
         .plugin("DockerGlue/__init__.py", "")
         .plugin("DockerGlue/handlers/__init__.py", old)
         .plugin("DockerGlue/handlers/demo.py", DEMO)
         .start();
-    glue.until_said(&["got event='none' on container='' and custom_param=None"]);
+    glue.wait_for_log(&["got event='none' on container='' and custom_param=None"]);
 }
 
 #[test]
 fn python_plugin_gets_whole_event_and_its_failure_is_isolated() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let watcher = r#"
 import json, os, subprocess, sys
 from docker_glue import BaseHandler
@@ -88,11 +88,11 @@ class Watcher(BaseHandler):
     let ini = handler_file("python:sub.watcher.Watcher", "start,pause,unpause", "x=1");
     let ini = ini.replace("events", "triggers-none=yes\nevents");
     let mut glue =
-        Glue::of(&docker).file("watch.ini", &ini).plugin("sub/watcher.py", watcher).start();
+        Glue::plan(&docker).file("watch.ini", &ini).plugin("sub/watcher.py", watcher).start();
     let odd = docker.run("odd").label("my.label", "x").start();
-    glue.until_said(&["done", "event=\"start\"", &log_name(&odd)]);
-    glue.until_said(&["watch", &format!("printed of start {}", odd.id)]);
-    glue.until_said(&["watch", "echoed"]);
+    glue.wait_for_log(&["done", "event=\"start\"", &log_name(&odd)]);
+    glue.wait_for_log(&["watch", &format!("printed of start {}", odd.id)]);
+    glue.wait_for_log(&["watch", "echoed"]);
     let seen: Value = serde_json::from_str(&glue.read(&format!("seen.{}.start", odd.id))).unwrap();
     assert_eq!(seen[0]["event"], "start");
     assert_eq!(seen[0]["container_id"], *odd.id);
@@ -105,14 +105,14 @@ class Watcher(BaseHandler):
     assert_eq!(seen[3], true);
 
     odd.docker(&["pause"]);
-    glue.until_said(&["ERROR", "ValueError: I do not like it", &log_name(&odd), "failures=1"]);
-    glue.until_said(&["watch", "Traceback"]);
+    glue.wait_for_log(&["ERROR", "ValueError: I do not like it", &log_name(&odd), "failures=1"]);
+    glue.wait_for_log(&["watch", "Traceback"]);
     odd.docker(&["unpause"]);
-    glue.until_said(&["done", "event=\"unpause\"", &log_name(&odd)]);
+    glue.wait_for_log(&["done", "event=\"unpause\"", &log_name(&odd)]);
     let ready = glue.log().lines().filter(|line| line.contains("ready; pid")).count();
     assert_eq!(ready, 1, "it was started again");
-    assert!(glue.end(Signal::SIGTERM).success());
-    glue.until_said(&["watch", "1 failed"]);
+    assert!(glue.stop_with(Signal::SIGTERM).success());
+    glue.wait_for_log(&["watch", "1 failed"]);
 }
 
 /// Records each event, and misbehaves as the container's name says.
@@ -143,15 +143,15 @@ echo ended >> ROOT/seen
 
 #[test]
 fn crashed_or_hanging_plugin_is_restarted_without_repeated_events() {
-    let Some(docker) = common::docker() else { return };
-    let mut glue = Glue::of(&docker)
+    let Some(docker) = common::find_docker() else { return };
+    let mut glue = Glue::plan(&docker)
         .file("odd.ini", &handler_file("plugin", "start", "command=odd.sh\ntimeout=2"))
         .plugin("odd.sh", ODD)
         .start();
-    glue.until_said(&["odd", "a word before"]);
+    glue.wait_for_log(&["odd", "a word before"]);
     // One after the other: events of different containers may change places.
     let die = docker.run("die").start();
-    glue.until_said(&[
+    glue.wait_for_log(&[
         "ERROR",
         "the plugin exited: exit status 7; restarting in 200ms",
         &log_name(&die),
@@ -159,12 +159,12 @@ fn crashed_or_hanging_plugin_is_restarted_without_repeated_events() {
     let hang = docker.run("hang").start();
     wait_for("the hang", || glue.read("seen").ends_with("hang\n").then_some(()));
     let talk = docker.run("talk").start();
-    glue.until_said(&["ERROR", "no answer after 2s; killed", &log_name(&hang), "failures=2"]);
-    glue.until_said(&["odd", "a word between"]);
-    glue.until_said(&["ERROR", "the plugin gave no reason", &log_name(&talk), "failures=3"]);
+    glue.wait_for_log(&["ERROR", "no answer after 2s; killed", &log_name(&hang), "failures=2"]);
+    glue.wait_for_log(&["odd", "a word between"]);
+    glue.wait_for_log(&["ERROR", "the plugin gave no reason", &log_name(&talk), "failures=3"]);
     let well = docker.run("well").start();
-    glue.until_said(&["WARN", "unexpected answer: {\"ok\": true}"]);
-    glue.until_said(&["done", &log_name(&well)]);
+    glue.wait_for_log(&["WARN", "unexpected answer: {\"ok\": true}"]);
+    glue.wait_for_log(&["done", &log_name(&well)]);
     let child = glue.read("child");
     wait_for("the end of the child", || (!is_running(child.trim())).then_some(()));
     assert_eq!(glue.read("seen"), "die\nhang\ntalk\nwell\n");
@@ -173,65 +173,65 @@ fn crashed_or_hanging_plugin_is_restarted_without_repeated_events() {
     // An idle plugin that is killed is started again for the next event.
     let pid = glue.read("pids").lines().last().unwrap().to_owned();
     kill(Pid::from_raw(pid.parse().unwrap()), Signal::SIGKILL).unwrap();
-    glue.until_said(&["ERROR", "the plugin exited: SIGKILL; restarting"]);
+    glue.wait_for_log(&["ERROR", "the plugin exited: SIGKILL; restarting"]);
     well.docker(&["restart", "--time", "0"]);
     wait_for("another event", || glue.read("seen").ends_with("well\nwell\n").then_some(()));
 
     // The plugin exits when its input ends.
-    assert!(glue.end(Signal::SIGTERM).success());
+    assert!(glue.stop_with(Signal::SIGTERM).success());
     assert!(glue.read("seen").ends_with("ended\n"));
-    glue.until_said(&["odd", "4 failed (1 timed out)"]);
+    glue.wait_for_log(&["odd", "4 failed (1 timed out)"]);
 }
 
 #[test]
 fn unstartable_plugin_is_retried_and_its_events_wait() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let broken = "import no_such_module\n";
-    let mut glue = Glue::of(&docker)
+    let mut glue = Glue::plan(&docker)
         .file("late.ini", &handler_file("python:late.Late", "start", ""))
         .plugin("late.py", broken)
         .start();
-    glue.until_said(&["late", "No module named 'no_such_module'"]);
-    glue.until_said(&["ERROR", "the plugin exited: exit status 1; restarting in 200ms"]);
-    glue.until_said(&["ERROR", "the plugin exited: exit status 1; restarting in 400ms"]);
+    glue.wait_for_log(&["late", "No module named 'no_such_module'"]);
+    glue.wait_for_log(&["ERROR", "the plugin exited: exit status 1; restarting in 200ms"]);
+    glue.wait_for_log(&["ERROR", "the plugin exited: exit status 1; restarting in 400ms"]);
     let web = docker.run("web").start();
     let well = "from docker_glue import BaseHandler\n\
                 class Late(BaseHandler):\n    def handle(self, event, container_id):\n        pass\n";
-    glue.put("plugins/late.py", well);
-    glue.until_said(&["done", "event=\"start\"", &log_name(&web)]);
+    glue.write_file("plugins/late.py", well);
+    glue.wait_for_log(&["done", "event=\"start\"", &log_name(&web)]);
 
     // The restart delay does not delay docker-glue's exit.
-    glue.put("plugins/late.py", broken);
-    let pid = glue.until_said(&["ready; pid"]);
+    glue.write_file("plugins/late.py", broken);
+    let pid = glue.wait_for_log(&["ready; pid"]);
     let pid = pid.split("pid ").nth(1).unwrap().split(' ').next().unwrap();
     kill(Pid::from_raw(pid.parse().unwrap()), Signal::SIGKILL).unwrap();
-    glue.until_said(&["restarting in 1.6s"]);
-    assert!(glue.end(Signal::SIGTERM).success());
+    glue.wait_for_log(&["restarting in 1.6s"]);
+    assert!(glue.stop_with(Signal::SIGTERM).success());
     assert!(!glue.log().contains("did not exit within"));
 }
 
 #[test]
 fn unready_or_silent_plugin_is_killed() {
-    let Some(docker) = common::docker() else { return };
-    let glue = Glue::of(&docker)
+    let Some(docker) = common::find_docker() else { return };
+    let glue = Glue::plan(&docker)
         .file("mute.ini", &handler_file("plugin", "start", "command=sleep 1000\ntimeout=0.5"))
         .file("close.ini", &handler_file("plugin", "start", "command=close.sh"))
         .plugin("close.sh", "#!/bin/sh\necho '{\"ready\": true}'\nexec sleep 1000 >&-\n")
         .file("bare.ini", &handler_file("plugin", "start", "command=bare.sh"))
         .plugin("bare.sh", "no shell runs this\n")
         .start();
-    glue.until_said(&["ERROR", "mute", "not ready after 500ms; killed"]);
-    glue.until_said(&["ERROR", "close", "the plugin closed its standard output; killed"]);
-    glue.until_said(&["ERROR", "bare", "cannot start: ", "its first line has no #!"]);
+    glue.wait_for_log(&["ERROR", "mute", "not ready after 500ms; killed"]);
+    glue.wait_for_log(&["ERROR", "close", "the plugin closed its standard output; killed"]);
+    glue.wait_for_log(&["ERROR", "bare", "cannot start: ", "its first line has no #!"]);
 }
 
 #[test]
 fn once_sends_none_to_a_plugin_and_ends_it() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let demo = "from docker_glue import BaseHandler\n\
                 class Demo(BaseHandler):\n    def handle(self, event, container_id):\n        \
                 open('ROOT/seen', 'a').write(f'{event} [{container_id}]\\n')\n";
-    let plan = Glue::of(&docker)
+    let plan = Glue::plan(&docker)
         .file("demo.ini", &handler_file("python:demo:Demo", "none,start", ""))
         .plugin("demo.py", demo);
     let output = plan.run(&["-1"]);

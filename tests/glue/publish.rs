@@ -3,8 +3,8 @@
 use crate::common::{
     self, Container, Docker,
     etcd::Etcd,
-    glue::{Glue, Plan},
-    unique, wait_for,
+    glue::{Glue, GluePlan},
+    unique_name, wait_for,
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -13,16 +13,16 @@ use std::process::ExitStatus;
 /// A publisher with its etcd and its own node name.
 struct Node {
     name: String,
-    glue: Plan,
+    glue: GluePlan,
 }
 
 impl Node {
     fn new(docker: &Docker, etcd: &Etcd, params: &str) -> Self {
-        let name = unique("node");
+        let name = unique_name("node");
         let url = etcd.url();
         let text =
             format!("[handler]\nclass=publish\n[params]\nendpoints={url}\nnode={name}\n{params}\n");
-        Self { glue: Glue::of(docker).file("publish.ini", &text), name }
+        Self { glue: Glue::plan(docker).file("publish.ini", &text), name }
     }
 
     fn key_prefix(&self) -> String {
@@ -36,7 +36,7 @@ impl Node {
 }
 
 /// Publishes once, and returns the exit status and the log.
-fn publish_once(glue: &Plan) -> (ExitStatus, String) {
+fn publish_once(glue: &GluePlan) -> (ExitStatus, String) {
     let output = glue.run(&["-1"]);
     (output.status, String::from_utf8_lossy(&output.stderr).into_owned())
 }
@@ -77,7 +77,7 @@ fn has_name(container: &str) -> impl Fn(&Value) -> bool + '_ {
 
 #[test]
 fn running_containers_are_keys_of_their_node() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let Some(mut etcd) = Etcd::new() else { return };
     etcd.start();
     let before = docker.run("before").env("SECRET", "hidden").label("a", "b").start();
@@ -98,10 +98,10 @@ fn running_containers_are_keys_of_their_node() {
 
     let later = docker.run("later").start();
     until_published(&etcd, &first, &later);
-    let renamed = unique("renamed");
-    docker.cli(&["rename", &later.name, &renamed]);
+    let renamed = unique_name("renamed");
+    docker.run_docker(&["rename", &later.name, &renamed]);
     wait_for_value(&etcd, &first, &later, has_name(&renamed));
-    docker.cli(&["rename", &renamed, &later.name]);
+    docker.run_docker(&["rename", &renamed, &later.name]);
     wait_for_value(&etcd, &first, &later, has_name(&later.name));
     later.docker(&["kill"]);
     until_gone(&etcd, &first, &later);
@@ -110,19 +110,19 @@ fn running_containers_are_keys_of_their_node() {
     until_published(&etcd, &first, &later);
 
     // A clean stop removes the publisher's own keys, but not those of other nodes.
-    assert!(one.end(Signal::SIGTERM).success(), "{}", one.log());
+    assert!(one.stop_with(Signal::SIGTERM).success(), "{}", one.log());
     assert_eq!(etcd.keys(&first), [] as [String; 0]);
     assert!(etcd.keys(&second).contains(&format!("{second}{}", before.id)));
     // After a restart the publisher's containers are published again, and containers that stopped in the meantime are
     // removed.
     one.start_again();
     until_published(&etcd, &first, &before);
-    two.end(Signal::SIGKILL);
+    two.stop_with(Signal::SIGKILL);
     drop(later);
     let gone = format!("{second}{}", before.id);
     assert!(!etcd.get(&gone).is_empty(), "the lease lasts for 30s");
     two.start_again();
-    two.until_said(&["wrote"]);
+    two.wait_for_log(&["wrote"]);
     until_published(&etcd, &second, &before);
     drop(before);
     wait_for("a removed container's key goes", || etcd.get(&gone).is_empty().then_some(()));
@@ -130,7 +130,7 @@ fn running_containers_are_keys_of_their_node() {
 
 #[test]
 fn stopping_container_is_published_as_leaving() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let Some(mut etcd) = Etcd::new() else { return };
     etcd.start();
     // Only SIGKILL ends this container.
@@ -157,7 +157,7 @@ fn stopping_container_is_published_as_leaving() {
 
 #[test]
 fn lease_survives_restart_without_rewriting_keys() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let Some(mut etcd) = Etcd::new() else { return };
     etcd.start();
     let web = docker.run("web").start();
@@ -165,14 +165,14 @@ fn lease_survives_restart_without_rewriting_keys() {
     until_published(&etcd, &prefix, &web);
     let key = format!("{prefix}{}", web.id);
     let current = || {
-        let json = etcd.ctl(&["get", "--write-out=json", &key]);
+        let json = etcd.run_etcdctl(&["get", "--write-out=json", &key]);
         let json: Value = serde_json::from_str(&json).unwrap();
         let value = &json["kvs"][0];
         [&value["lease"], &value["version"], &value["mod_revision"]].map(ToString::to_string)
     };
     let before = current();
     for signal in [Signal::SIGTERM, Signal::SIGKILL] {
-        glue.end(signal);
+        glue.stop_with(signal);
         glue.start_again();
         // Once docker-glue publishes another key, it has read the existing ones.
         let next = docker.run("next").start();
@@ -181,14 +181,14 @@ fn lease_survives_restart_without_rewriting_keys() {
     }
     // A different ttl needs a new lease.
     let text = glue.read("docker-glue.d/publish.ini");
-    glue.put("docker-glue.d/publish.ini", &(text + "ttl=20s\n"));
+    glue.write_file("docker-glue.d/publish.ini", &(text + "ttl=20s\n"));
     glue.reload();
     wait_for("another lease", || (current()[0] != before[0]).then_some(()));
 }
 
 #[test]
 fn keys_of_a_dead_node_or_single_run_expire_with_the_lease() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let Some(mut etcd) = Etcd::new() else { return };
     etcd.start();
     let web = docker.run("web").start();
@@ -198,8 +198,8 @@ fn keys_of_a_dead_node_or_single_run_expire_with_the_lease() {
     for prefix in [&prefix, &other, &keeps] {
         until_published(&etcd, prefix, &web);
     }
-    dead.end(Signal::SIGKILL);
-    assert!(kept.end(Signal::SIGTERM).success());
+    dead.stop_with(Signal::SIGKILL);
+    assert!(kept.stop_with(Signal::SIGTERM).success());
     assert!(kept.log().contains("keeping the keys for up to 3s"), "{}", kept.log());
     until_empty(&etcd, &prefix);
     until_empty(&etcd, &keeps);
@@ -214,44 +214,44 @@ fn keys_of_a_dead_node_or_single_run_expire_with_the_lease() {
 
 #[test]
 fn keys_are_restored_after_etcd_outage_with_or_without_data() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let Some(mut etcd) = Etcd::new() else { return };
     let web = docker.run("web").start();
     // Nothing listens at the first endpoint.
     let string = format!("http://127.0.0.1:{}", common::balancer::free_port());
-    let name = unique("node");
+    let name = unique_name("node");
     let text = format!(
         "[handler]\nclass=publish\n[params]\nendpoints={string},{}\nnode={name}\nttl=60s\n",
         etcd.url()
     );
     let other = "[handler]\nclass=script\nevents=start\n[params]\nscript=/bin/true\n";
-    let plan = Glue::of(&docker).file("publish.ini", &text).file("script.ini", other);
+    let plan = Glue::plan(&docker).file("publish.ini", &text).file("script.ini", other);
     let (status, log) = publish_once(&plan);
     assert_eq!(status.code(), Some(1), "{log}");
     assert!(log.contains("could not publish: ") && log.contains(&etcd.url()), "{log}");
 
     let glue = plan.start();
     let prefix = key_prefix(&name);
-    glue.until_said(&["could not publish: ", &string, &etcd.url()]);
+    glue.wait_for_log(&["could not publish: ", &string, &etcd.url()]);
     etcd.start();
-    glue.until_said(&["connected to etcd again"]);
+    glue.wait_for_log(&["connected to etcd again"]);
     until_published(&etcd, &prefix, &web);
 
     // Changes during an outage of etcd are published afterwards.
-    let lease = |etcd: &Etcd| etcd.ctl(&["lease", "list"]);
+    let lease = |etcd: &Etcd| etcd.run_etcdctl(&["lease", "list"]);
     let before = lease(&etcd);
     etcd.kill();
     let late = docker.run("late").start();
     let key = format!("{prefix}{}", web.id);
     drop(web);
-    glue.until_said(&["could not publish", &etcd.url(), "(os error"]);
+    glue.wait_for_log(&["could not publish", &etcd.url(), "(os error"]);
     etcd.start();
     until_published(&etcd, &prefix, &late);
     wait_for("the key goes", || etcd.get(&key).is_empty().then_some(()));
     assert_eq!(lease(&etcd), before, "it is the same lease");
 
     etcd.kill();
-    etcd.forget();
+    etcd.delete_data();
     etcd.start();
     let next = docker.run("next").start();
     until_published(&etcd, &prefix, &next);
@@ -264,7 +264,7 @@ fn keys_are_restored_after_etcd_outage_with_or_without_data() {
 
 #[test]
 fn foreign_key_changes_are_reverted_and_too_large_container_is_skipped() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let Some(etcd) = Etcd::new() else { return };
     let mut etcd = etcd.option(&["--max-request-bytes", "65536"]);
     etcd.start();
@@ -273,21 +273,21 @@ fn foreign_key_changes_are_reverted_and_too_large_container_is_skipped() {
     let (glue, prefix) = Node::new(&docker, &etcd, "ttl=2s").start();
     let value = until_published(&etcd, &prefix, &web);
     let short = &huge.id[..12];
-    glue.until_said(&["container", short, "is not published: etcd refuses"]);
+    glue.wait_for_log(&["container", short, "is not published: etcd refuses"]);
 
     let key = |name: &str| format!("{prefix}{name}");
-    etcd.ctl(&["put", &key(&web.id), "nonsense"]);
-    etcd.ctl(&["put", &key("stranger"), "nonsense"]);
+    etcd.run_etcdctl(&["put", &key(&web.id), "nonsense"]);
+    etcd.run_etcdctl(&["put", &key("stranger"), "nonsense"]);
     wait_for("the stranger goes", || etcd.get(&key("stranger")).is_empty().then_some(()));
     assert_eq!(until_published(&etcd, &prefix, &web)["Id"], value["Id"]);
-    glue.until_said(&["another writer uses", "2 keys"]);
-    etcd.ctl(&["del", &key(&web.id)]);
+    glue.wait_for_log(&["another writer uses", "2 keys"]);
+    etcd.run_etcdctl(&["del", &key(&web.id)]);
     until_published(&etcd, &prefix, &web);
 
     // An administrator revokes the lease.
-    let leases = etcd.ctl(&["lease", "list"]);
-    etcd.ctl(&["lease", "revoke", leases.lines().last().unwrap()]);
-    glue.until_said(&["the lease has expired"]);
+    let leases = etcd.run_etcdctl(&["lease", "list"]);
+    etcd.run_etcdctl(&["lease", "revoke", leases.lines().last().unwrap()]);
+    glue.wait_for_log(&["the lease has expired"]);
     until_published(&etcd, &prefix, &web);
     assert_eq!(glue.log().matches("is not published: etcd refuses").count(), 1, "{}", glue.log());
     assert!(!glue.log().contains("could not publish"), "{}", glue.log());
@@ -295,7 +295,7 @@ fn foreign_key_changes_are_reverted_and_too_large_container_is_skipped() {
 
 #[test]
 fn tls_and_a_restricted_user_suffice() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let Some(etcd) = Etcd::new() else { return };
     let mut etcd = etcd.with_tls();
     etcd.start();
@@ -322,9 +322,9 @@ fn tls_and_a_restricted_user_suffice() {
         &["user", "grant-role", "glue", "glue"],
         &["auth", "enable"],
     ] {
-        etcd.ctl(words);
+        etcd.run_etcdctl(words);
     }
-    etcd.speak("--user=root:admin");
+    etcd.add_etcdctl_option("--user=root:admin");
 
     let web = docker.run("web").start();
     for (node, text) in [
@@ -346,65 +346,65 @@ fn tls_and_a_restricted_user_suffice() {
     etcd.start();
     let late = docker.run("late").start();
     until_published(&etcd, &prefix, &late);
-    assert!(glue.end(Signal::SIGTERM).success(), "{}", glue.log());
+    assert!(glue.stop_with(Signal::SIGTERM).success(), "{}", glue.log());
     assert_eq!(etcd.keys(&prefix), [] as [String; 0]);
     assert!(!glue.log().contains("hidden"), "{}", glue.log());
 }
 
 #[test]
 fn hanging_etcd_does_not_delay_shutdown() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let Some(mut etcd) = Etcd::new() else { return };
     etcd.start();
     let web = docker.run("web").start();
     let (mut glue, prefix) = Node::new(&docker, &etcd, "").start();
     until_published(&etcd, &prefix, &web);
-    etcd.hang();
+    etcd.pause_server();
     let late = docker.run("late").start();
-    glue.until_said(&["could not publish", "within 5s"]);
-    assert!(glue.end(Signal::SIGTERM).success(), "{}", glue.log());
-    glue.until_said(&["could not remove the keys, which remain for up to 30s: etcd"]);
+    glue.wait_for_log(&["could not publish", "within 5s"]);
+    assert!(glue.stop_with(Signal::SIGTERM).success(), "{}", glue.log());
+    glue.wait_for_log(&["could not remove the keys, which remain for up to 30s: etcd"]);
     drop(late);
 }
 
 #[test]
 fn changed_handler_file_moves_keys_removed_file_deletes_them() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let Some(mut etcd) = Etcd::new() else { return };
     etcd.start();
     let web = docker.run("web").start();
     let (glue, prefix) = Node::new(&docker, &etcd, "").start();
     until_published(&etcd, &prefix, &web);
-    let other = unique("node");
+    let other = unique_name("node");
     let moved =
         format!("[handler]\nclass=publish\n[params]\nendpoints={}\nnode={other}\n", etcd.url());
-    glue.put("docker-glue.d/publish.ini", &moved);
+    glue.write_file("docker-glue.d/publish.ini", &moved);
     glue.reload();
     until_published(&etcd, &self::key_prefix(&other), &web);
     until_empty(&etcd, &prefix);
 
     // A changed handler publishes the same keys. When the previous handler ends, these keys are not removed.
-    glue.put("docker-glue.d/publish.ini", &format!("{moved}ttl=20s\n"));
+    glue.write_file("docker-glue.d/publish.ini", &format!("{moved}ttl=20s\n"));
     glue.reload();
-    glue.until_said(&["removed the keys"]);
+    glue.wait_for_log(&["removed the keys"]);
     until_published(&etcd, &self::key_prefix(&other), &web);
-    glue.put("docker-glue.d/publish.ini", "[handler]\nclass=publish\nenabled=0\n");
+    glue.write_file("docker-glue.d/publish.ini", "[handler]\nclass=publish\nenabled=0\n");
     glue.reload();
     until_empty(&etcd, &self::key_prefix(&other));
 }
 
 #[test]
 fn publish_example_uses_the_engines_host_name() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let Some(mut etcd) = Etcd::new() else { return };
     etcd.start();
     let web = docker.run("web").start();
     let example = include_str!("../../examples/docker-glue.d/publish.ini.example");
     let text = example.replace("http://127.0.0.1:2379", &etcd.url());
-    let mut glue = Glue::of(&docker).file("publish.ini", &text).start();
-    let node = key_prefix(&docker.cli(&["info", "--format", "{{.Name}}"]));
+    let mut glue = Glue::plan(&docker).file("publish.ini", &text).start();
+    let node = key_prefix(&docker.run_docker(&["info", "--format", "{{.Name}}"]));
     until_published(&etcd, &node, &web);
-    glue.end(Signal::SIGTERM);
+    glue.stop_with(Signal::SIGTERM);
 
     // The notation of Docker Glue's own example.
     let url = etcd.url();
@@ -413,6 +413,6 @@ fn publish_example_uses_the_engines_host_name() {
         "[handler]\nclass=DockerGlue.handlers.publishers.distconfig.Publisher\nevents=all,none\nenabled=1\n\n\
          [params]\nclass=distconfig.backends.etcd.EtcdBackend\nclientParams={{\"host\": ((\"{host}\", {port}),)}}\n"
     );
-    let _glue = Glue::of(&docker).file("publisher.ini", &old).start();
+    let _glue = Glue::plan(&docker).file("publisher.ini", &old).start();
     until_published(&etcd, &node, &web);
 }

@@ -39,21 +39,21 @@ fn log_name(container: &Container) -> String {
 
 #[test]
 fn script_gets_event_as_arguments_environment_and_json() {
-    let Some(docker) = common::docker() else { return };
-    let glue = Glue::of(&docker)
+    let Some(docker) = common::find_docker() else { return };
+    let glue = Glue::plan(&docker)
         .file("keep.ini", &handler_file("start,die,destroy", "script=keep.sh\nconcurrency=4"))
         .script("keep.sh", KEEP)
         .start();
     let web = docker.run("web").label("my.label", "a \"b\"").option(&["--network", "none"]).start();
     let (id, name) = (web.id.clone(), web.name.clone());
-    let line = glue.until_said(&["keep", &log_name(&web), "kept start"]);
+    let line = glue.wait_for_log(&["keep", &log_name(&web), "kept start"]);
     assert!(line.contains("INFO"), "{line}");
-    glue.until_said(&["done", "event=\"start\"", &log_name(&web), "took"]);
+    glue.wait_for_log(&["done", "event=\"start\"", &log_name(&web), "took"]);
 
     let kept = glue.read(&format!("kept/{id}.start"));
     let lines: Vec<_> = kept.lines().collect();
     let pid = web.docker(&["inspect", "--format", "{{.State.Pid}}"]);
-    let image = common::image();
+    let image = common::build_whoami_image();
     let root = glue.root();
     let expected = [
         format!("3 {root}/docker-glue.d/keep.ini start"),
@@ -77,7 +77,7 @@ fn script_gets_event_as_arguments_environment_and_json() {
     drop(web);
     // A removed container is described by its last known state.
     let kept = format!("kept/{id}.destroy");
-    glue.until_written(&kept, &["GLUE_CONTAINER_NETWORK=none"]);
+    glue.wait_until_written(&kept, &["GLUE_CONTAINER_NETWORK=none"]);
     let kept = glue.read(&kept);
     assert!(kept.contains("GLUE_CONTAINER_PID=\n"), "{kept}");
     let value: Value = serde_json::from_str(kept.lines().last().unwrap()).unwrap();
@@ -86,19 +86,19 @@ fn script_gets_event_as_arguments_environment_and_json() {
 
 #[test]
 fn events_of_one_container_keep_their_order() {
-    let Some(docker) = common::docker() else { return };
-    let glue = Glue::of(&docker)
+    let Some(docker) = common::find_docker() else { return };
+    let glue = Glue::plan(&docker)
         .file("order.ini", &handler_file("all", "script=order.sh\nconcurrency=8"))
         .script("order.sh", "#!/bin/sh\necho \"$2\" >> \"ROOT/order.$3\"\n")
         .start();
-    let all = common::start((0..3).map(|_| docker.run("order")).collect());
+    let all = common::start_all((0..3).map(|_| docker.run("order")).collect());
     let ids: Vec<_> = all.iter().map(|container| container.id.clone()).collect();
     all.iter().for_each(|container| drop(container.docker(&["pause"])));
     all.iter().for_each(|container| drop(container.docker(&["unpause"])));
     drop(all);
     for id in ids {
         let file = format!("order.{id}");
-        glue.until_written(&file, &["destroy"]);
+        glue.wait_until_written(&file, &["destroy"]);
         // A network's events are not delivered as events of a container.
         assert_eq!(
             glue.read(&file).split_whitespace().collect::<Vec<_>>(),
@@ -110,7 +110,7 @@ fn events_of_one_container_keep_their_order() {
 
 #[test]
 fn hanging_script_is_killed_with_children_others_unaffected() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let hang = "#!/bin/sh
         case $GLUE_CONTAINER_NAME.$2 in
         *-stuck.start)
@@ -120,51 +120,51 @@ fn hanging_script_is_killed_with_children_others_unaffected() {
             ;;
         *-stuck.*) echo handled >> \"ROOT/$2\" ;;
         esac";
-    let mut glue = Glue::of(&docker)
+    let mut glue = Glue::plan(&docker)
         .file("hang.ini", &handler_file("start,die", "script=hang.sh\ntimeout=3s"))
         .script("hang.sh", hang)
         .file("other.ini", &handler_file("start", "script=keep.sh"))
         .script("keep.sh", KEEP)
         .start();
     let web = docker.run("stuck").start();
-    let child = glue.until_written("child", &[""]);
-    glue.until_said(&["other", "done", &log_name(&web)]);
+    let child = glue.wait_until_written("child", &[""]);
+    glue.wait_for_log(&["other", "done", &log_name(&web)]);
     assert!(!glue.log().contains("killed"), "the other handler has waited");
     assert!(is_running(&child));
     web.docker(&["kill"]);
-    let text = glue.until_said(&["not finished after 3s; killed", &log_name(&web), "failures="]);
+    let text = glue.wait_for_log(&["not finished after 3s; killed", &log_name(&web), "failures="]);
     assert!(text.contains("ERROR") && text.contains("hang"), "{text}");
     wait_for("the end of the child", || (!is_running(&child)).then_some(()));
-    glue.until_written("die", &["handled"]);
+    glue.wait_until_written("die", &["handled"]);
     drop(web);
-    assert!(glue.end(Signal::SIGTERM).success());
-    glue.until_said(&["hang", "1 failed (1 timed out)"]);
+    assert!(glue.stop_with(Signal::SIGTERM).success());
+    glue.wait_for_log(&["hang", "1 failed (1 timed out)"]);
 }
 
 #[test]
 fn script_is_killed_when_its_handler_ends() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let hang = "#!/bin/sh
         case $GLUE_CONTAINER_NAME in *-stays) ;; *) exit 0 ;; esac
         sleep 1000 &
         echo $! >> ROOT/children
         wait";
-    let mut glue = Glue::of(&docker)
+    let mut glue = Glue::plan(&docker)
         .file("hang.ini", &handler_file("start,pause,die", "script=hang.sh\ntimeout=1h"))
         .script("hang.sh", hang)
         .start();
     let web = docker.run("stays").start();
-    let child = glue.until_written("children", &[""]);
+    let child = glue.wait_until_written("children", &[""]);
     web.docker(&["pause"]);
     web.docker(&["unpause"]);
     let ini = glue.read("docker-glue.d/hang.ini");
     std::fs::remove_file(glue.path("docker-glue.d/hang.ini")).unwrap();
     glue.reload();
     wait_for("the end of the child", || (!is_running(&child)).then_some(()));
-    glue.until_said(&["WARN", "hang", " events were not handled"]);
+    glue.wait_for_log(&["WARN", "hang", " events were not handled"]);
 
     // A second signal ends docker-glue and all its child processes at once.
-    glue.put("docker-glue.d/hang.ini", &ini);
+    glue.write_file("docker-glue.d/hang.ini", &ini);
     glue.reload();
     wait_for("the handler again", || {
         (2 <= glue.log().matches("INFO started").count()).then_some(())
@@ -173,24 +173,24 @@ fn script_is_killed_when_its_handler_ends() {
     let second = || glue.read("children").lines().nth(1).map(str::to_owned);
     let child = wait_for("another child", second);
     glue.signal(Signal::SIGTERM);
-    glue.until_said(&["stopping"]);
-    assert_eq!(glue.end(Signal::SIGTERM).code(), Some(1));
+    glue.wait_for_log(&["stopping"]);
+    assert_eq!(glue.stop_with(Signal::SIGTERM).code(), Some(1));
     wait_for("the end of the child", || (!is_running(&child)).then_some(()));
 }
 
 #[test]
 fn script_example_prints_events() {
-    let Some(docker) = common::docker() else { return };
-    let glue = Glue::of(&docker).example("test", "test-handler.sh", &[]).start();
+    let Some(docker) = common::find_docker() else { return };
+    let glue = Glue::plan(&docker).example("test", "test-handler.sh", &[]).start();
     let web = docker.run("web").start();
     let (id, name) = (&web.id, &web.name);
     let text = format!("event=[start] container_id=[{id}] name=[{name}]");
-    glue.until_said(&[&text, "demo-option=[some value]"]);
+    glue.wait_for_log(&[&text, "demo-option=[some value]"]);
 }
 
 #[test]
 fn failing_script_is_counted_and_its_output_logged() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let fail = "#!/bin/sh
         case $GLUE_CONTAINER_NAME in *-fail) ;; *) exit 0 ;; esac
         case $2 in
@@ -199,7 +199,7 @@ fn failing_script_is_counted_and_its_output_logged() {
         unpause) exec 0<&-; head -c 100000 /dev/zero | tr '\\0' x; echo; sleep 1000 >&2 & ;;
         die) rm \"$0\" ;;
         esac";
-    let mut glue = Glue::of(&docker)
+    let mut glue = Glue::plan(&docker)
         .file("fail.ini", &handler_file("start,pause,unpause,die,destroy", "script=fail.sh"))
         .script("fail.sh", fail)
         .file("bare.ini", &handler_file("start", "script=bare.sh"))
@@ -208,51 +208,51 @@ fn failing_script_is_counted_and_its_output_logged() {
         .script("lost.sh", "#!/no/such/shell\n")
         .start();
     let web = docker.run("fail").start();
-    glue.until_said(&["bare", &log_name(&web), "cannot start: ", "its first line has no #!"]);
-    glue.until_said(&[
+    glue.wait_for_log(&["bare", &log_name(&web), "cannot start: ", "its first line has no #!"]);
+    glue.wait_for_log(&[
         "lost",
         &log_name(&web),
         "cannot start: ",
         "check that the program of its #! line exists",
     ]);
-    glue.until_said(&["fail", &log_name(&web), "this is why"]);
-    glue.until_said(&["ERROR", "failures=1", &log_name(&web), "exit status 3"]);
+    glue.wait_for_log(&["fail", &log_name(&web), "this is why"]);
+    glue.wait_for_log(&["ERROR", "failures=1", &log_name(&web), "exit status 3"]);
     web.docker(&["pause"]);
-    glue.until_said(&["ERROR", "failures=2", &log_name(&web), "SIGKILL"]);
+    glue.wait_for_log(&["ERROR", "failures=2", &log_name(&web), "SIGKILL"]);
     web.docker(&["unpause"]);
     // A long line is truncated. A process that the script left running does not delay the handler.
-    glue.until_said(&["xxxx… (95904 bytes more)"]);
-    glue.until_said(&["done", "event=\"unpause\"", &log_name(&web)]);
+    glue.wait_for_log(&["xxxx… (95904 bytes more)"]);
+    glue.wait_for_log(&["done", "event=\"unpause\"", &log_name(&web)]);
     let name = log_name(&web);
     drop(web);
     // The event of another test's container may already have removed the script.
-    glue.until_said(&["ERROR", "event=\"destroy\"", &name, "cannot start: ", "No such file"]);
-    assert!(glue.end(Signal::SIGTERM).success());
-    glue.until_said(&["handler=\"fail\"", " done, ", " failed"]);
+    glue.wait_for_log(&["ERROR", "event=\"destroy\"", &name, "cannot start: ", "No such file"]);
+    assert!(glue.stop_with(Signal::SIGTERM).success());
+    glue.wait_for_log(&["handler=\"fail\"", " done, ", " failed"]);
 }
 
 #[test]
 fn handler_files_are_added_and_removed_on_sighup() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let ready = "#!/bin/sh\necho $$ >> ROOT/pids\necho '{\"ready\": true}'\nwhile read -r _; do echo '{\"ok\": true}'; done\n";
-    let glue = Glue::of(&docker)
+    let glue = Glue::plan(&docker)
         .file("gone.ini", &handler_file("start", "script=keep.sh"))
         .script("keep.sh", KEEP)
         .file("stays.ini", "[handler]\nclass=plugin\nevents=none\n[params]\ncommand=ready.sh\n")
         .plugin("ready.sh", ready)
         .start();
-    let pid = glue.until_written("pids", &[""]);
-    glue.until_said(&["stays", "ready; pid", &pid]);
+    let pid = glue.wait_until_written("pids", &[""]);
+    glue.wait_for_log(&["stays", "ready; pid", &pid]);
 
     std::fs::remove_file(glue.path("docker-glue.d/gone.ini")).unwrap();
-    glue.put("docker-glue.d/new.ini", &handler_file("start", "script=keep.sh"));
-    glue.put("docker-glue.d/wrong.ini", "[handler]\nclass=scrip\nevents=start\n");
+    glue.write_file("docker-glue.d/new.ini", &handler_file("start", "script=keep.sh"));
+    glue.write_file("docker-glue.d/wrong.ini", "[handler]\nclass=scrip\nevents=start\n");
     glue.reload();
-    glue.until_said(&["new", "started"]);
-    glue.until_said(&["gone", "stopped"]);
-    glue.until_said(&["wrong.ini:2: unknown class \"scrip\"; did you mean script?"]);
+    glue.wait_for_log(&["new", "started"]);
+    glue.wait_for_log(&["gone", "stopped"]);
+    glue.wait_for_log(&["wrong.ini:2: unknown class \"scrip\"; did you mean script?"]);
     let web = docker.run("web").start();
-    glue.until_said(&["new", "done", &log_name(&web)]);
+    glue.wait_for_log(&["new", "done", &log_name(&web)]);
     assert!(
         !glue.log().lines().any(|line| line.contains("gone") && line.contains(&log_name(&web)))
     );
@@ -261,7 +261,7 @@ fn handler_files_are_added_and_removed_on_sighup() {
 
     // A handler whose file changed is replaced.
     let changed = glue.read("docker-glue.d/stays.ini") + "more=1\n";
-    glue.put("docker-glue.d/stays.ini", &changed);
+    glue.write_file("docker-glue.d/stays.ini", &changed);
     glue.reload();
     wait_for("the plugin's end", || (!is_running(&pid)).then_some(()));
     wait_for("the next one", || (glue.read("pids").lines().count() == 2).then_some(()));
@@ -274,31 +274,31 @@ fn handler_files_are_added_and_removed_on_sighup() {
 
 #[test]
 fn none_event_follows_handlers_with_triggers_none() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let note = "#!/bin/sh\necho \"$2 $GLUE_CONTAINER_NAME\" >> \"ROOT/$GLUE_HANDLER\"\n";
     let triggers =
         handler_file("start", "script=note.sh").replace("class=", "triggers-none=1\nclass=");
-    let glue = Glue::of(&docker)
+    let glue = Glue::plan(&docker)
         .file("a-none.ini", &handler_file("none", "script=note.sh"))
         .file("b-triggers.ini", &triggers)
         .script("note.sh", note)
         .start();
     // `none` is triggered at the start.
-    glue.until_written("a-none", &["none"]);
+    glue.wait_until_written("a-none", &["none"]);
     let nones = || glue.read("a-none").lines().count();
     let before = nones();
     let web = docker.run("web").start();
-    glue.until_written("b-triggers", &[&web.name]);
+    glue.wait_until_written("b-triggers", &[&web.name]);
     wait_for("another none", || (before < nones()).then_some(()));
     assert!(glue.read("a-none").lines().all(|line| line == "none "));
 }
 
 #[test]
 fn once_runs_none_handlers_once() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let note =
         "#!/bin/sh\necho \"$2 [$3]\" >> ROOT/told\n[ ! -s /dev/stdin ] && cat >> ROOT/told\n";
-    let plan = Glue::of(&docker)
+    let plan = Glue::plan(&docker)
         .file("a.ini", &handler_file("none,start", "script=note.sh"))
         .file("b.ini", &handler_file("all", "script=note.sh"))
         .script("note.sh", note);
@@ -334,27 +334,27 @@ fn events_of(glue: &Glue, name: &str) -> Vec<String> {
 
 #[test]
 fn at_start_handler_replays_running_and_ended_containers() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let before = docker.run("before").start();
-    let mut glue = Glue::of(&docker)
+    let mut glue = Glue::plan(&docker)
         .file("note.ini", &at_start_handler("start,die,destroy"))
         .file("plain.ini", &handler_file("start,die,destroy", "script=plain.sh"))
         .script("note.sh", NOTE)
         .script("plain.sh", "#!/bin/sh\necho \"$2 $GLUE_CONTAINER_NAME\" >> \"ROOT/plain\"\n")
         .start();
-    glue.until_written("seen", &[&format!("start {} 1", before.name), "\"IPAddress\":\"1"]);
+    glue.wait_until_written("seen", &[&format!("start {} 1", before.name), "\"IPAddress\":\"1"]);
     let live = docker.run("live").start();
-    glue.until_written("seen", &[&format!("start {} no", live.name)]);
-    glue.until_written("plain", &[&format!("start {}", live.name)]);
+    glue.wait_until_written("seen", &[&format!("start {} no", live.name)]);
+    glue.wait_until_written("plain", &[&format!("start {}", live.name)]);
     assert!(!glue.read("plain").contains(&before.name));
-    assert!(glue.end(Signal::SIGTERM).success());
+    assert!(glue.stop_with(Signal::SIGTERM).success());
 
     let (gone, stopped) = (before.name.clone(), live.name.clone());
     drop(before);
     live.docker(&["stop", "--time", "0"]);
     let young = docker.run("young").start();
     glue.start_again();
-    glue.until_written("seen", &[&format!("start {} 1", young.name)]);
+    glue.wait_until_written("seen", &[&format!("start {} 1", young.name)]);
     // The missed ends came before the events of running containers, and have the containers' last addresses.
     let lines: Vec<_> = glue.read("seen").lines().map(str::to_owned).collect();
     for name in [&gone, &stopped] {
@@ -363,13 +363,13 @@ fn at_start_handler_replays_running_and_ended_containers() {
     }
     assert_eq!(events_of(&glue, &gone), ["start 1", "die 1", "destroy 1"]);
     assert_eq!(events_of(&glue, &stopped), ["start no", "die 1"]);
-    assert!(glue.end(Signal::SIGTERM).success());
+    assert!(glue.stop_with(Signal::SIGTERM).success());
 
     // docker-glue is killed, and the container restarts in the meantime.
     live.docker(&["start"]);
     glue.start_again();
     wait_for("its start", || (events_of(&glue, &stopped).len() == 3).then_some(()));
-    glue.end(Signal::SIGKILL);
+    glue.stop_with(Signal::SIGKILL);
     live.docker(&["restart", "--time", "0"]);
     glue.start_again();
     wait_for("its end and its start", || (events_of(&glue, &stopped).len() == 5).then_some(()));
@@ -379,16 +379,16 @@ fn at_start_handler_replays_running_and_ended_containers() {
 
 #[test]
 fn at_start_handler_added_by_sighup_replays_running_containers_once() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let web = docker.run("web").start();
-    let glue = Glue::of(&docker).script("note.sh", NOTE).start();
-    glue.put("docker-glue.d/note.ini", &at_start_handler("start"));
+    let glue = Glue::plan(&docker).script("note.sh", NOTE).start();
+    glue.write_file("docker-glue.d/note.ini", &at_start_handler("start"));
     glue.reload();
-    glue.until_written("seen", &[&format!("start {} 1", web.name)]);
+    glue.wait_until_written("seen", &[&format!("start {} 1", web.name)]);
     // A handler whose file is unchanged keeps running.
     glue.reload();
     let next = docker.run("next").start();
-    glue.until_written("seen", &[&format!("start {} no", next.name)]);
+    glue.wait_until_written("seen", &[&format!("start {} no", next.name)]);
     assert_eq!(events_of(&glue, &web.name), ["start 1"]);
     let output = glue.run(&["-1"]);
     assert!(output.status.success(), "{}", output_text(&output));
@@ -397,8 +397,8 @@ fn at_start_handler_added_by_sighup_replays_running_containers_once() {
 
 #[test]
 fn forced_removal_event_keeps_the_last_address() {
-    let Some(docker) = common::docker() else { return };
-    let glue = Glue::of(&docker)
+    let Some(docker) = common::find_docker() else { return };
+    let glue = Glue::plan(&docker)
         .file("note.ini", &handler_file("die,destroy", "script=note.sh"))
         .script("note.sh", NOTE)
         .start();
@@ -410,14 +410,14 @@ fn forced_removal_event_keeps_the_last_address() {
         // Dropping the container runs `docker rm -f`.
         drop(web);
         let end = format!("{name} no pid= \"IPAddress\":\"{address}\"");
-        glue.until_written("seen", &[&format!("die {end}")]);
-        glue.until_written("seen", &[&format!("destroy {end}")]);
+        glue.wait_until_written("seen", &[&format!("die {end}")]);
+        glue.wait_until_written("seen", &[&format!("destroy {end}")]);
     }
 }
 
 #[test]
 fn check_names_every_mistake() {
-    let plan = Glue::of(&Docker::at("unix:///nowhere"));
+    let plan = Glue::plan(&Docker::at("unix:///nowhere"));
     let plan = plan
         .script("good.sh", "#!/bin/sh\n")
         .plugin("demo.py", "")
@@ -475,7 +475,7 @@ fn check_names_every_mistake() {
     std::os::unix::fs::symlink("out", plan.path("link")).unwrap();
     std::fs::write(plan.path("docker-glue.d/xg-latin.ini"), b"[handler]\n# \xe9\n").unwrap();
     std::fs::write(plan.path("docker-glue.d/xh-wide.ini"), b"\xff\xfe[\0h\0").unwrap();
-    plan.put("handler-scripts/plain.sh", "#!/bin/sh\n");
+    plan.write_file("handler-scripts/plain.sh", "#!/bin/sh\n");
     let output = plan.run(&["check"]);
     assert_eq!(output.status.code(), Some(1));
     insta::assert_snapshot!(output_text(&output).replace(&plan.root(), "ROOT"));
@@ -597,18 +597,18 @@ echo "`date +%F` container_id=[$container_id] status=[$status] ini_demo_option=[
 
 #[test]
 fn docker_glue_script_runs_unchanged() {
-    let Some(docker) = common::docker() else { return };
-    if !common::has("crudini") {
+    let Some(docker) = common::find_docker() else { return };
+    if !common::is_installed("crudini") {
         return;
     }
     let script = TEST_SCRIPT.replace("/tmp/docker-glue-test.log", "ROOT/test.log");
     let glue =
-        Glue::of(&docker).file("test.ini", TEST_INI).script("test-handler.sh", &script).start();
+        Glue::plan(&docker).file("test.ini", TEST_INI).script("test-handler.sh", &script).start();
     let web = docker.run("web").start();
     let id = web.id.clone();
     drop(web);
     for status in ["create", "start", "die", "destroy"] {
         let line = format!("container_id=[{id}] status=[{status}] ini_demo_option=[some value]");
-        glue.until_written("test.log", &[&line]);
+        glue.wait_until_written("test.log", &[&line]);
     }
 }

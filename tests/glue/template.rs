@@ -1,6 +1,6 @@
 //! docker-glue's templates with a real engine: when a file is written, and which notifications follow.
 
-use crate::common::{self, CONSTRAINT, glue::Glue, unique, wait_for};
+use crate::common::{self, CONSTRAINT, glue::Glue, unique_name, wait_for};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -24,12 +24,12 @@ fn count_matches(text: &str, part: &str) -> usize {
 
 #[test]
 fn file_is_written_only_when_its_text_changes() {
-    let Some(docker) = common::docker() else { return };
-    let mark = unique("mark");
-    let glue = Glue::of(&docker).file("names.ini", &handler_file(&mark, NAMES)).start();
-    glue.until_written("out", &["-"]);
+    let Some(docker) = common::find_docker() else { return };
+    let mark = unique_name("mark");
+    let glue = Glue::plan(&docker).file("names.ini", &handler_file(&mark, NAMES)).start();
+    glue.wait_until_written("out", &["-"]);
     let web = docker.run("web").label(CONSTRAINT, &mark).start();
-    glue.until_written("out", &[&web.name]);
+    glue.wait_until_written("out", &[&web.name]);
     let inode = fs::metadata(glue.path("out")).unwrap().ino();
     // The file does not mention the other container, so it is not written again.
     let other = docker.run("other").start();
@@ -50,16 +50,16 @@ fn file_is_written_only_when_its_text_changes() {
 
 #[test]
 fn file_rejected_by_check_keeps_the_old_one() {
-    let Some(docker) = common::docker() else { return };
-    let mark = unique("mark");
+    let Some(docker) = common::find_docker() else { return };
+    let mark = unique_name("mark");
     let check = format!("{NAMES}\ncheck=sh -c 'if grep bad \"$0\"; then exit 3; fi' {{}}");
-    let glue = Glue::of(&docker).file("names.ini", &handler_file(&mark, &check)).start();
-    glue.until_written("out", &["-"]);
+    let glue = Glue::plan(&docker).file("names.ini", &handler_file(&mark, &check)).start();
+    glue.wait_until_written("out", &["-"]);
     let good = docker.run("good").label(CONSTRAINT, &mark).start();
-    glue.until_written("out", &[&good.name]);
+    glue.wait_until_written("out", &[&good.name]);
     let before = glue.read("out");
     let bad = docker.run("bad").label(CONSTRAINT, &mark).label("say", "bad").start();
-    glue.until_said(&[
+    glue.wait_for_log(&[
         "the check of the new file failed",
         "exit status: 3",
         &bad.name,
@@ -68,60 +68,60 @@ fn file_rejected_by_check_keeps_the_old_one() {
     assert_eq!(glue.read("out"), before);
     let next = docker.run("next").label(CONSTRAINT, &mark).start();
     bad.docker(&["stop", "--time", "0"]);
-    glue.until_written("out", &[&next.name]);
-    glue.until_said(&["recovered"]);
+    glue.wait_until_written("out", &[&next.name]);
+    glue.wait_for_log(&["recovered"]);
     assert!(!glue.read("out").contains(&bad.name));
 }
 
 #[test]
 fn close_changes_are_notified_once() {
-    let Some(docker) = common::docker() else { return };
-    let mark = unique("mark");
+    let Some(docker) = common::find_docker() else { return };
+    let mark = unique_name("mark");
     let notify = format!("{NAMES}\nnotify=sh -c 'wc -l < ROOT/out >> ROOT/told'\ninterval=4 120");
-    let glue = Glue::of(&docker).file("names.ini", &handler_file(&mark, &notify)).start();
-    glue.until_written("told", &["1"]);
+    let glue = Glue::plan(&docker).file("names.ini", &handler_file(&mark, &notify)).start();
+    glue.wait_until_written("told", &["1"]);
     let runs = ["a", "b", "c"].map(|name| docker.run(name).label(CONSTRAINT, &mark));
-    let _fleet = common::start(runs.into());
-    glue.until_written("told", &["4"]);
+    let _fleet = common::start_all(runs.into());
+    glue.wait_until_written("told", &["4"]);
     assert_eq!(glue.read("told"), "1\n4\n");
 }
 
 #[test]
 fn slow_notification_does_not_delay_writing() {
-    let Some(docker) = common::docker() else { return };
-    let mark = unique("mark");
+    let Some(docker) = common::find_docker() else { return };
+    let mark = unique_name("mark");
     let slow =
         "notify=sh -c 'while ! [ -e ROOT/go ]; do sleep 0.05; done; wc -l < ROOT/out >> ROOT/told'";
     let params = format!("{NAMES}\n{slow}\ninterval=0");
-    let glue = Glue::of(&docker).file("names.ini", &handler_file(&mark, &params)).start();
-    glue.until_written("out", &["-"]);
+    let glue = Glue::plan(&docker).file("names.ini", &handler_file(&mark, &params)).start();
+    glue.wait_until_written("out", &["-"]);
     let web = docker.run("web").label(CONSTRAINT, &mark).start();
-    glue.until_written("out", &[&web.name]);
+    glue.wait_until_written("out", &[&web.name]);
     assert_eq!(glue.read("told"), "");
-    glue.put("go", "");
+    glue.write_file("go", "");
     wait_for("both to be told", || (glue.read("told") == "2\n2\n").then_some(()));
 }
 
 #[test]
 fn template_is_rendered_again_after_repeat_interval() {
-    let Some(docker) = common::docker() else { return };
-    let glue = Glue::of(&docker)
+    let Some(docker) = common::find_docker() else { return };
+    let glue = Glue::plan(&docker)
         .file(
             "flag.ini",
             "[handler]\nclass=template\n[params]\ntarget=ROOT/out\nrepeat=1\nnotify=false\n\
              template=# {{ exists('ROOT/flag') }}\n",
         )
         .start();
-    glue.until_written("out", &["False"]);
-    glue.put("flag", "");
-    glue.until_written("out", &["True"]);
-    glue.until_said(&["WARN", "false exited with exit status: 1"]);
+    glue.wait_until_written("out", &["False"]);
+    glue.write_file("flag", "");
+    glue.wait_until_written("out", &["True"]);
+    glue.wait_for_log(&["WARN", "false exited with exit status: 1"]);
 }
 
 #[test]
 fn signal_and_restart_reach_matching_containers_only() {
-    let Some(docker) = common::docker() else { return };
-    let (mark, target) = (unique("mark"), unique("target"));
+    let Some(docker) = common::find_docker() else { return };
+    let (mark, target) = (unique_name("mark"), unique_name("target"));
     let state = |container: &common::Container| {
         let what = "{{.State.StartedAt}} {{.State.Running}} {{.State.ExitCode}}";
         container.docker(&["inspect", "--format", what])
@@ -138,58 +138,58 @@ fn signal_and_restart_reach_matching_containers_only() {
         &by_id.id[..20],
         by_name.name
     );
-    let glue = Glue::of(&docker).file("names.ini", &handler_file(&mark, &others)).start();
+    let glue = Glue::plan(&docker).file("names.ini", &handler_file(&mark, &others)).start();
     for report in [&by_label, &by_env, &by_service, &by_id] {
         wait_for(&report.name, || state(report).ends_with(" false 137").then_some(()));
     }
-    glue.until_said(&[
+    glue.wait_for_log(&[
         &format!("restarted {}", by_name.name),
         &format!("sent SIGKILL to {}", by_id.name),
     ]);
-    glue.until_said(&["no running container is called", "nobody-at-all"]);
+    glue.wait_for_log(&["no running container is called", "nobody-at-all"]);
     assert_ne!(state(&by_name), before[0]);
     assert_eq!(state(&bystander), before[1]);
 }
 
 #[test]
 fn file_mounted_alone_is_written_in_place() {
-    let Some(docker) = common::docker() else { return };
-    let mark = unique("mark");
-    let glue = Glue::of(&docker).file("names.ini", &handler_file(&mark, NAMES)).start();
-    glue.until_written("out", &["-"]);
+    let Some(docker) = common::find_docker() else { return };
+    let mark = unique_name("mark");
+    let glue = Glue::plan(&docker).file("names.ini", &handler_file(&mark, NAMES)).start();
+    glue.wait_until_written("out", &["-"]);
     let inode = || fs::metadata(glue.path("out")).unwrap().ino();
     let mount = format!("{}:/mounted", glue.path("out").display());
     let before = inode();
     let web = docker.run("web").label(CONSTRAINT, &mark).option(&["-v", &mount]).start();
-    glue.until_written("out", &[&web.name]);
-    glue.until_said(&["WARN", &web.name, "mounts the file", "mount its directory"]);
+    glue.wait_until_written("out", &[&web.name]);
+    glue.wait_for_log(&["WARN", &web.name, "mounts the file", "mount its directory"]);
     assert_eq!(inode(), before);
     web.docker(&["stop", "--time", "0"]);
     wait_for("the container's line to go", || (glue.read("out") == "-\n").then_some(()));
     let other = docker.run("other").label(CONSTRAINT, &mark).start();
-    glue.until_written("out", &[&other.name]);
+    glue.wait_until_written("out", &[&other.name]);
     assert_ne!(inode(), before);
 }
 
 #[test]
 fn repeated_render_or_write_error_is_logged_once_and_retried() {
-    let Some(docker) = common::docker() else { return };
-    let mark = unique("mark");
+    let Some(docker) = common::find_docker() else { return };
+    let mark = unique_name("mark");
     let wrong = "template=# {% for container in containers %}\n  {{ container.labels.say|parse_json }}\n  \
                  {% endfor %}\n  -";
     let missing = handler_file(&mark, NAMES).replace("ROOT/out", "ROOT/absent/out");
-    let glue = Glue::of(&docker)
+    let glue = Glue::plan(&docker)
         .file("wrong.ini", &handler_file(&mark, wrong))
         .file("missing.ini", &missing)
         .start();
-    glue.until_written("out", &["-"]);
-    glue.until_said(&["cannot write", "absent/out", "No such file"]);
+    glue.wait_until_written("out", &["-"]);
+    glue.wait_for_log(&["cannot write", "absent/out", "No such file"]);
     fs::create_dir(glue.path("absent")).unwrap();
-    glue.until_written("absent/out", &["-"]);
+    glue.wait_until_written("absent/out", &["-"]);
     let _web = docker.run("web").label(CONSTRAINT, &mark).label("say", "no json").start();
-    glue.until_said(&["template:2: invalid JSON", "was not changed"]);
+    glue.wait_for_log(&["template:2: invalid JSON", "was not changed"]);
     let second = docker.run("second").label(CONSTRAINT, &mark).label("say", "no json").start();
-    glue.until_written("absent/out", &[&second.name]);
+    glue.wait_until_written("absent/out", &[&second.name]);
     assert_eq!(count_matches(&glue.log(), "invalid JSON"), 1);
     assert_eq!(glue.read("out"), "-\n");
 }
@@ -200,58 +200,58 @@ const STUBBORN: &str =
 
 #[test]
 fn failed_notification_is_retried_and_delivered_once() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let params = format!("template=# x\n{STUBBORN}\ninterval=0");
-    let glue = Glue::of(&docker).file("x.ini", &handler_file("none", &params)).start();
-    glue.until_said(&["WARN", "sh exited with exit status: 1", "retrying in 1s"]);
-    glue.until_written("tries", &["try"]);
-    glue.put("up", "");
-    glue.until_written("told", &["told"]);
-    glue.until_said(&["all notifications succeeded"]);
+    let glue = Glue::plan(&docker).file("x.ini", &handler_file("none", &params)).start();
+    glue.wait_for_log(&["WARN", "sh exited with exit status: 1", "retrying in 1s"]);
+    glue.wait_until_written("tries", &["try"]);
+    glue.write_file("up", "");
+    glue.wait_until_written("told", &["told"]);
+    glue.wait_for_log(&["all notifications succeeded"]);
     let tries = glue.read("tries");
     // Neither a change that writes nothing nor a SIGHUP repeats the notification.
     drop(docker.run("bystander").start());
     glue.reload();
-    glue.until_said(&["reloading the handler files"]);
+    glue.wait_for_log(&["reloading the handler files"]);
     let mut glue = glue;
-    assert!(glue.end(Signal::SIGTERM).success());
+    assert!(glue.stop_with(Signal::SIGTERM).success());
     glue.start_again();
-    assert!(glue.end(Signal::SIGTERM).success());
+    assert!(glue.stop_with(Signal::SIGTERM).success());
     assert_eq!((glue.read("tries"), glue.read("told").as_str()), (tries, "told\n"));
 }
 
 #[test]
 fn pending_notification_survives_restart_and_crash() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     for (signal, interval) in
         [(Signal::SIGTERM, "0"), (Signal::SIGKILL, "0"), (Signal::SIGKILL, "600")]
     {
         let ini = |interval: &str| {
             handler_file("none", &format!("template=# x\n{STUBBORN}\ninterval={interval}"))
         };
-        let mut glue = Glue::of(&docker).file("x.ini", &ini(interval)).start();
+        let mut glue = Glue::plan(&docker).file("x.ini", &ini(interval)).start();
         if interval == "0" {
-            glue.until_said(&["retrying in"]);
+            glue.wait_for_log(&["retrying in"]);
         } else {
             // docker-glue is killed after it wrote the file and before it sent the notification.
-            glue.until_said(&["wrote"]);
+            glue.wait_for_log(&["wrote"]);
         }
-        glue.end(signal);
+        glue.stop_with(signal);
         assert_eq!(glue.read("told"), "", "{signal} {interval}");
-        glue.put("docker-glue.d/x.ini", &ini("0"));
-        glue.put("up", "");
+        glue.write_file("docker-glue.d/x.ini", &ini("0"));
+        glue.write_file("up", "");
         glue.start_again();
-        glue.until_written("told", &["told"]);
-        glue.until_said(&["ran sh"]);
-        glue.end(Signal::SIGTERM);
+        glue.wait_until_written("told", &["told"]);
+        glue.wait_for_log(&["ran sh"]);
+        glue.stop_with(Signal::SIGTERM);
         assert_eq!(glue.read("told"), "told\n", "{signal} {interval}");
     }
 }
 
 #[test]
 fn signal_and_restart_without_target_stay_pending() {
-    let Some(docker) = common::docker() else { return };
-    let (early, late) = (unique("early"), unique("late"));
+    let Some(docker) = common::find_docker() else { return };
+    let (early, late) = (unique_name("early"), unique_name("late"));
     let others = format!("template=# x\nrestart={early}, {late}\nsignal={late}:USR1\ninterval=0");
     let label = |target: &str| docker.run("told").label("pygen.target", target);
     let started = |container: &common::Container| {
@@ -259,17 +259,17 @@ fn signal_and_restart_without_target_stay_pending() {
     };
     let there = label(&early).option(&["--stop-timeout", "0"]).start();
     let before = started(&there);
-    let mut glue = Glue::of(&docker).file("x.ini", &handler_file("none", &others)).start();
-    glue.until_said(&["restarted", &there.name]);
-    glue.until_said(&["no running container is called", &late, "retrying in"]);
-    glue.end(Signal::SIGTERM);
+    let mut glue = Glue::plan(&docker).file("x.ini", &handler_file("none", &others)).start();
+    glue.wait_for_log(&["restarted", &there.name]);
+    glue.wait_for_log(&["no running container is called", &late, "retrying in"]);
+    glue.stop_with(Signal::SIGTERM);
     let restarted = started(&there);
     assert_ne!(before, restarted);
     let second = label(&late).option(&["--stop-timeout", "0"]).start();
     glue.start_again();
-    glue.until_said(&["restarted", &second.name]);
-    glue.until_said(&["sent USR1 to", &second.name]);
-    glue.end(Signal::SIGTERM);
+    glue.wait_for_log(&["restarted", &second.name]);
+    glue.wait_for_log(&["sent USR1 to", &second.name]);
+    glue.stop_with(Signal::SIGTERM);
     // A container that was restarted already is not restarted again.
     assert_eq!(started(&there), restarted);
 }
@@ -277,10 +277,10 @@ fn signal_and_restart_without_target_stay_pending() {
 #[test]
 fn pending_notifications_file_is_private_and_removed_when_delivered() {
     use std::os::unix::fs::PermissionsExt;
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let params = format!("template=# x\n{STUBBORN}\ninterval=0");
-    let glue = Glue::of(&docker).file("x.ini", &handler_file("none", &params)).start();
-    glue.until_said(&["retrying in"]);
+    let glue = Glue::plan(&docker).file("x.ini", &handler_file("none", &params)).start();
+    glue.wait_for_log(&["retrying in"]);
     let folders = fs::read_dir(glue.path("state/handlers")).unwrap();
     let folders: Vec<_> = folders.map(|result| result.unwrap().path()).collect();
     let [folder] = folders.as_slice() else { panic!("{folders:?}") };
@@ -288,43 +288,43 @@ fn pending_notifications_file_is_private_and_removed_when_delivered() {
     let owed = folder.join("owed.json");
     assert_eq!((mode(folder), mode(&owed)), (0o700, 0o600));
     assert_eq!(fs::read_to_string(&owed).unwrap(), "[]");
-    glue.put("up", "");
+    glue.write_file("up", "");
     wait_for("the debt to go", || (!owed.exists()).then_some(()));
 }
 
 #[test]
 fn unwritable_state_dir_loses_pending_notifications_only() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let params = format!("template=# x\n{STUBBORN}\ninterval=0");
-    let plan = Glue::of(&docker).file("x.ini", &handler_file("none", &params));
-    plan.put("state", "no folder");
+    let plan = Glue::plan(&docker).file("x.ini", &handler_file("none", &params));
+    plan.write_file("state", "no folder");
     let glue = plan.start();
-    glue.until_said(&["WARN", "cannot write", "state/handlers", "--state-dir"]);
-    glue.until_said(&["retrying in"]);
-    glue.put("up", "");
-    glue.until_written("told", &["told"]);
+    glue.wait_for_log(&["WARN", "cannot write", "state/handlers", "--state-dir"]);
+    glue.wait_for_log(&["retrying in"]);
+    glue.write_file("up", "");
+    glue.wait_until_written("told", &["told"]);
     assert_eq!(count_matches(&glue.log(), "cannot write"), 1);
 }
 
 #[test]
 fn once_writes_notifies_and_exits() {
-    let Some(docker) = common::docker() else { return };
-    let mark = unique("mark");
+    let Some(docker) = common::find_docker() else { return };
+    let mark = unique_name("mark");
     let web = docker.run("web").label(CONSTRAINT, &mark).start();
     let notify = format!("{NAMES}\nnotify=cp ROOT/out ROOT/told");
-    let glue = Glue::of(&docker).file("names.ini", &handler_file(&mark, &notify));
+    let glue = Glue::plan(&docker).file("names.ini", &handler_file(&mark, &notify));
     let ended = glue.run(&["--once"]);
     assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
     assert!(glue.read("told").contains(&web.name));
     // A notification that failed in one run is sent in the next one.
     let params = format!("template=# x\n{STUBBORN}");
-    let glue = Glue::of(&docker).file("x.ini", &handler_file(&mark, &params));
+    let glue = Glue::plan(&docker).file("x.ini", &handler_file(&mark, &params));
     assert_eq!(glue.run(&["--once"]).status.code(), Some(1));
-    glue.put("up", "");
+    glue.write_file("up", "");
     assert!(glue.run(&["--once"]).status.success());
     assert!(glue.run(&["--once"]).status.success());
     assert_eq!(glue.read("told"), "told\n");
-    let glue = Glue::of(&docker)
+    let glue = Glue::plan(&docker)
         .file("names.ini", &handler_file(&mark, NAMES).replace("ROOT/out", "ROOT/absent/out"));
     assert_eq!(glue.run(&["--once"]).status.code(), Some(1));
 }
@@ -334,8 +334,8 @@ const LONG: &str = "# {% for a in range(100000) %}{% for b in range(100000) %}{%
 
 #[test]
 fn long_render_stops_on_a_signal() {
-    let Some(docker) = common::docker() else { return };
-    let glue = Glue::of(&docker);
+    let Some(docker) = common::find_docker() else { return };
+    let glue = Glue::plan(&docker);
     let mut command = glue.command();
     command.args(["render", LONG]).stderr(Stdio::piped());
     let process = command.spawn().unwrap();
@@ -354,14 +354,14 @@ fn long_render_stops_on_a_signal() {
 
 #[test]
 fn render_prints_text_and_exits_by_outcome() {
-    let Some(docker) = common::docker() else { return };
+    let Some(docker) = common::find_docker() else { return };
     let web = docker.run("web").start();
-    let glue = Glue::of(&docker);
-    let file = glue.put(
+    let glue = Glue::plan(&docker);
+    let file = glue.write_file(
         "web.tmpl",
         "{{ containers.matching(env.WEB).first.id }}\n\n\n.{{ services|length }}\n",
     );
-    let wrong = glue.put("wrong.tmpl", "a\n{{ b c }}\n");
+    let wrong = glue.write_file("wrong.tmpl", "a\n{{ b c }}\n");
     let run = |words: &[&str]| {
         let output =
             glue.command().arg("render").args(words).env("WEB", &web.name).output().unwrap();

@@ -45,16 +45,19 @@ fn haproxy_accepts_the_example_of_a_base_file() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/base.cfg");
     let text = fs::read_to_string(&path).unwrap();
     let generations = folder.path().to_owned();
-    let frame =
-        RenderContext { base: BaseConfig::File { path, text }, generations, ..story::frame() };
-    let world = story::world("web 172.17.0.2 glue_http_80_host=a.test");
+    let frame = RenderContext {
+        base: BaseConfig::File { path, text },
+        generations,
+        ..story::default_frame()
+    };
+    let world = story::parse_world("web 172.17.0.2 glue_http_80_host=a.test");
     let decided = decide::decide(
         &world,
         decide::DecideState::default(),
         std::time::Instant::now(),
-        &story::rules(),
+        &story::default_rules(),
     );
-    let config = story::config(&decided.routes);
+    let config = story::build_config(&decided.routes);
     let files = render_files(&config, &frame);
     let generation = folder.path().join(&files.generation.name);
     fs::create_dir(&generation).unwrap();
@@ -123,7 +126,7 @@ fn write_lua(generation: &Path) {
 }
 
 fn write_error_pages(generation: &Path) {
-    let files = render_files(&Config::default(), &story::frame()).generation.files;
+    let files = render_files(&Config::default(), &story::default_frame()).generation.files;
     for (name, page) in files.iter().filter(|(name, _)| has_extension(Path::new(name), "http")) {
         fs::write(generation.join(name), page).unwrap();
     }

@@ -46,7 +46,7 @@ impl Scene {
             let labels = labels.collect::<Vec<_>>().join(" ");
             format!("{story}{name} {address} glue_http_{port}_bind=80 {labels}\n")
         });
-        let config = story::config(&story::routes(&story));
+        let config = story::build_config(&story::parse_routes(&story));
         Some(Self { haproxy: HAProxy::start_trusting(&config, trusted).await? })
     }
 
@@ -437,7 +437,7 @@ fn ends_requests(containers: u8, retry: &str) -> (Config, Arc<AtomicUsize>) {
         )
     };
     let story = (1..=containers).map(line).collect::<Vec<_>>().join("\n");
-    (story::config(&story::routes(&story)), requests)
+    (story::build_config(&story::parse_routes(&story)), requests)
 }
 
 async fn count_requests(haproxy: HAProxy, requests: &AtomicUsize, most: usize) {

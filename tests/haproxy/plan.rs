@@ -35,8 +35,8 @@ impl Case {
     }
 
     fn read_case(folder: PathBuf, adds: bool) -> Self {
-        let routes = |file| story::routes(&fs::read_to_string(folder.join(file)).unwrap());
-        let before = story::started(&routes("before.txt"), 1, adds);
+        let routes = |file| story::parse_routes(&fs::read_to_string(folder.join(file)).unwrap());
+        let before = story::config_at_start(&routes("before.txt"), 1, adds);
         let observed = ObservedState::from_config(&before);
         let (after, homeless) = story::config_within(&routes("after.txt"), &observed);
         assert_eq!(homeless, 0, "{}: a reload is needed", folder.display());
@@ -79,7 +79,7 @@ fn commands_of_a_change_match_snapshots() {
 #[tokio::test]
 async fn real_haproxy_reaches_the_planned_state() {
     for case in Case::read_all() {
-        let Some(bin) = haproxy::bin() else { return };
+        let Some(bin) = haproxy::find_haproxy() else { return };
         if case.adds && !haproxy::adds_backends(&bin).await {
             continue;
         }
@@ -111,7 +111,7 @@ const WEB1: &str = "a.test:80/web1-00c0ffee0000:80";
 /// Each row has a change by another program over the runtime API, and the commands that revert it.
 #[tokio::test]
 async fn foreign_runtime_change_is_reverted() {
-    let config = story::config(&story::routes(TWO));
+    let config = story::build_config(&story::parse_routes(TWO));
     let Some(haproxy) = HAProxy::start(&config).await else { return };
     let target = "a.test:80\\ 0\\ 60000\\ safe\\ a.test:80";
     for (theirs, ours) in [
@@ -160,12 +160,12 @@ async fn foreign_runtime_change_is_reverted() {
 /// HAProxy deletes only servers in maintenance.
 #[tokio::test]
 async fn server_drained_by_others_is_deleted() {
-    let before = story::config(&story::routes(TWO));
+    let before = story::build_config(&story::parse_routes(TWO));
     let Some(haproxy) = HAProxy::start(&before).await else { return };
     let drain = format!("set server {WEB1} state drain");
     docker_glue::haproxy::socket::send_command(&haproxy.socket(), &drain).await.unwrap();
     let mut observed = haproxy.observe().await;
-    let routes = story::routes(&TWO.replace("172.17.0.2", "172.17.0.2 exited"));
+    let routes = story::parse_routes(&TWO.replace("172.17.0.2", "172.17.0.2 exited"));
     let (after, _) = story::config_within(&routes, &observed);
     let commands = plan_commands(&observed, &after);
     haproxy.runtime().await.execute_commands(&commands, &mut observed).await.unwrap();

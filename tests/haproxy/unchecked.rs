@@ -44,9 +44,9 @@ impl Case {
     fn new(base: Option<&str>, before: &str, after: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let text = |text: &str| BaseConfig::File { path: "base.cfg".into(), text: text.to_owned() };
-        let (generations, built_in) = (folder.path().join("gen"), story::frame().base);
+        let (generations, built_in) = (folder.path().join("gen"), story::default_frame().base);
         let base = base.map_or(built_in, text);
-        let frame = RenderContext { base, generations, ..story::frame() };
+        let frame = RenderContext { base, generations, ..story::default_frame() };
         Self { frame, before: config_of(before), after: config_of(after), folder }
     }
 
@@ -77,10 +77,10 @@ impl Case {
 }
 
 fn config_of(story: &str) -> Config {
-    let world = story::world(story);
+    let world = story::parse_world(story);
     let now = Instant::now();
-    let decided = decide::decide(&world, DecideState::default(), now, &story::rules());
-    story::config(&decided.routes)
+    let decided = decide::decide(&world, DecideState::default(), now, &story::default_rules());
+    story::build_config(&decided.routes)
 }
 
 fn haproxy_binary() -> BinaryId {
@@ -154,7 +154,7 @@ fn change_during_a_write_is_checked_by_the_next_write() {
 
 #[test]
 fn haproxy_judges_part_and_whole_alike() {
-    let Some(haproxy) = haproxy::bin() else { return };
+    let Some(haproxy) = haproxy::find_haproxy() else { return };
     for (base, before, after, is_accepted) in [
         (None, A, BOTH, true),
         (None, A, A_LIGHTER, true),

@@ -4,7 +4,7 @@
 use crate::common::{
     self, Docker,
     balancer::{Answer, Request, free_port},
-    systemd, unique, wait_for,
+    systemd, unique_name, wait_for,
 };
 use nix::{
     sys::signal::{Signal, kill},
@@ -24,12 +24,12 @@ struct Project {
 
 impl Project {
     fn up(docker: &Docker) -> Self {
-        let (name, port) = (unique("compose"), free_port());
+        let (name, port) = (unique_name("compose"), free_port());
         let project = Self { docker: docker.clone(), name, port };
-        let (base, image) = (format!("BASE={}", systemd::image()), project.image());
+        let (base, image) = (format!("BASE={}", systemd::build_systemd_image()), project.image());
         let words =
             ["build", "--file", "packaging/Dockerfile", "--build-arg", &base, "--tag", &image, "."];
-        docker.cli(&words);
+        docker.run_docker(&words);
         project.compose(&["up", "--detach"]);
         project
     }
@@ -52,7 +52,7 @@ impl Project {
         command
             .args(["--file", "examples/compose.yaml", "--project-name", &self.name])
             .env("BALANCER_IMAGE", self.image())
-            .env("WHOAMI_IMAGE", common::image())
+            .env("WHOAMI_IMAGE", common::build_whoami_image())
             .env("HTTP_PORT", format!("127.0.0.1:{}", self.port))
             .env("DOCKER_SOCKET_DIR", sockets.parent().unwrap())
             .env("DOCKER_GLUE_CONSTRAINT", format!("com.docker.compose.project={}", self.name));
@@ -69,16 +69,16 @@ impl Project {
     fn container(&self, service: &str) -> String {
         let [project, service] = [("project", self.name.as_str()), ("service", service)]
             .map(|(key, value)| format!("label=com.docker.compose.{key}={value}"));
-        self.docker.cli(&["ps", "--quiet", "--filter", &project, "--filter", &service])
+        self.docker.run_docker(&["ps", "--quiet", "--filter", &project, "--filter", &service])
     }
 
     fn inspect(&self, service: &str, format: &str) -> String {
-        self.docker.cli(&["inspect", "--format", format, &self.container(service)])
+        self.docker.run_docker(&["inspect", "--format", format, &self.container(service)])
     }
 
     fn get(&self, path: &str) -> std::io::Result<Answer> {
         let addr = SocketAddr::from(([127, 0, 0, 1], self.port));
-        Request::to(addr, "GET", "app.example.com", path).send()
+        Request::new(addr, "GET", "app.example.com", path).send()
     }
 
     /// Waits until the answer to a GET of this path satisfies the condition.
@@ -106,7 +106,7 @@ impl Drop for Project {
 #[test]
 #[ignore = "make packages-test builds the program first"]
 fn services_are_served_through_a_filtered_docker_socket() {
-    let docker = common::docker_as_root().expect("a Docker engine, and root");
+    let docker = common::find_docker_as_root().expect("a Docker engine, and root");
     let project = Project::up(&docker);
     project.until("/x", "the host's service", |reply| {
         reply.status == 200 && reply.body.contains("path: /x\n")
@@ -116,7 +116,7 @@ fn services_are_served_through_a_filtered_docker_socket() {
 
     // The process runs as the intended user, and the image has the intended labels and stop signal.
     let status = ["exec", &project.container("balancer"), "cat", "/proc/1/status"];
-    let status = docker.cli(&status);
+    let status = docker.run_docker(&status);
     for line in ["Uid:\t10001\t10001", "CapEff:\t0000000000000000", "NoNewPrivs:\t1"] {
         assert!(status.contains(line), "{line} in {status}");
     }
@@ -145,7 +145,7 @@ fn services_are_served_through_a_filtered_docker_socket() {
     for service in ["docker", "balancer"] {
         let id = project.container(service);
         project.compose(&["stop", service]);
-        let status = docker.cli(&["inspect", "--format", "{{.State.ExitCode}}", &id]);
+        let status = docker.run_docker(&["inspect", "--format", "{{.State.ExitCode}}", &id]);
         assert_ne!(status, "137", "{service}");
     }
     project.compose(&["start", "docker", "balancer"]);
@@ -155,7 +155,7 @@ fn services_are_served_through_a_filtered_docker_socket() {
 #[test]
 #[ignore = "make packages-test builds the program first"]
 fn socket_proxy_rejects_changing_requests() {
-    let docker = common::docker_as_root().expect("a Docker engine, and root");
+    let docker = common::find_docker_as_root().expect("a Docker engine, and root");
     let project = Project::up(&docker);
     let addresses = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
     let address: Ipv4Addr = project.inspect("docker", addresses).parse().unwrap();
@@ -163,7 +163,7 @@ fn socket_proxy_rejects_changing_requests() {
     let image = project.inspect("app", "{{.Image}}");
     let status = |method: &str, path: &str| {
         let path = path.replace("APP", &app);
-        Request::to((address, 2375).into(), method, "docker", &path).send().unwrap().status
+        Request::new((address, 2375).into(), method, "docker", &path).send().unwrap().status
     };
     wait_for("the socket proxy", || {
         std::net::TcpStream::connect((address, 2375)).is_ok().then_some(())

@@ -89,7 +89,7 @@ fn distribution_haproxy(machine: &Machine) -> String {
 #[test]
 #[ignore = "make packages-test builds the packages first"]
 fn package_installs_upgrades_reboots_and_purges() {
-    let docker = common::docker().expect("no Docker engine answers");
+    let docker = common::find_docker().expect("no Docker engine answers");
     let machine = Machine::boot(&docker, "deb").expect("no machine can be made");
     let before = distribution_haproxy(&machine);
     install_package(&machine, &package_file("0-1_amd64.deb"));
@@ -101,7 +101,7 @@ fn package_installs_upgrades_reboots_and_purges() {
     prepare_machine(&machine);
     let _web = machine.container("web").labels("glue_http_80_host=web.test").start();
     type_commands(&machine, START);
-    machine.until_serves(80, "web.test", "web saw /");
+    machine.wait_until_serves(80, "web.test", "web saw /");
     assert!(
         show_property(&machine, BALANCER, "StatusText").contains("1 route"),
         "{}",
@@ -112,7 +112,7 @@ fn package_installs_upgrades_reboots_and_purges() {
     // Labels may use HTTP's ports, and other ports only if the administrator allows them.
     let labels = "glue_http_80_host=other.test glue_http_80_bind=8080";
     let other = machine.container("other").labels(labels).start();
-    machine.until_said(&[&other.name, "8080"]);
+    machine.wait_for_log(&[&other.name, "8080"]);
     assert_ne!(machine.outcome(8080, "other.test"), "other saw /");
     drop(other);
     let notices = machine.run(&["cat", "/usr/share/doc/docker-glue/third-party-notices.txt"]);
@@ -153,11 +153,11 @@ fn package_installs_upgrades_reboots_and_purges() {
 
     // HAProxy is restarted, and then killed.
     machine.run(&["systemctl", "restart", HAPROXY]);
-    machine.until_serves(80, "web.test", "web saw /");
+    machine.wait_until_serves(80, "web.test", "web saw /");
     machine.run(&["systemctl", "kill", "--signal", "KILL", HAPROXY]);
-    machine.until_serves(80, "web.test", "web saw /");
+    machine.wait_until_serves(80, "web.test", "web saw /");
     let late = machine.container("late").labels("glue_http_80_host=late.test").start();
-    machine.until_serves(80, "late.test", "late saw /");
+    machine.wait_until_serves(80, "late.test", "late saw /");
     drop(late);
 
     // A handler is enabled from its example.
@@ -183,7 +183,7 @@ fn package_installs_upgrades_reboots_and_purges() {
     assert_ne!(pids(BALANCER), balancer);
 
     machine.reboot();
-    machine.until_serves(80, "web.test", "web saw /");
+    machine.wait_until_serves(80, "web.test", "web saw /");
     wait_for("the balancer after a reboot", || {
         (show_property(&machine, BALANCER, "ActiveState") == "active").then_some(())
     });
@@ -224,7 +224,7 @@ fn under_load(machine: &Machine, work: impl FnOnce()) -> BTreeSet<String> {
 fn units_survive_a_docker_restart() {
     let mut engine = Engine::new().expect("no engine can be started");
     engine.start();
-    engine.load(systemd::image());
+    engine.load(systemd::build_systemd_image());
     engine.load_image();
     let docker = engine.docker();
     let machine = Machine::boot(&docker, "outage").expect("no machine can be made");
@@ -232,14 +232,14 @@ fn units_survive_a_docker_restart() {
     prepare_machine(&machine);
     let beside = |name: &str, port: u16| {
         let labels = format!("glue_http_{port}_host={name}.test glue_http_{port}_bind=80");
-        machine.beside(name, port).labels(&labels).start()
+        machine.run_in_its_network(name, port).labels(&labels).start()
     };
     let _web = beside("web", 8000);
     type_commands(&machine, START);
-    machine.until_serves(80, "web.test", "web saw /");
+    machine.wait_until_serves(80, "web.test", "web saw /");
     let units = || [BALANCER, HAPROXY].map(|unit| show_property(&machine, unit, "MainPID"));
-    let (before, at) = (units(), machine.at(80));
-    let ask = || Request::to(at, "GET", "web.test", "/").send().map(|reply| reply.to_string());
+    let (before, at) = (units(), machine.address_of_port(80));
+    let ask = || Request::new(at, "GET", "web.test", "/").send().map(|reply| reply.to_string());
 
     engine.stop();
     for _ in 0..20 {
@@ -248,20 +248,20 @@ fn units_survive_a_docker_restart() {
     engine.start();
 
     let _late = beside("late", 8001);
-    machine.until_serves(80, "late.test", "late saw /");
+    machine.wait_until_serves(80, "late.test", "late saw /");
     assert_eq!(ask().unwrap(), "web saw /");
     assert_eq!(units(), before, "nothing was started anew");
     for unit in [BALANCER, HAPROXY] {
         assert_eq!(show_property(&machine, unit, "ActiveState"), "active");
         assert_eq!(show_property(&machine, unit, "NRestarts"), "0");
     }
-    machine.until_said(&["lost connection to Docker"]);
+    machine.wait_for_log(&["lost connection to Docker"]);
 }
 
 #[test]
 #[ignore = "make packages-test builds the packages first"]
 fn drop_in_controls_the_distributions_haproxy() {
-    let docker = common::docker().expect("no Docker engine answers");
+    let docker = common::find_docker().expect("no Docker engine answers");
     let machine = Machine::boot(&docker, "dropin").expect("no machine can be made");
     install_package(&machine, &package_file("0-1_amd64.deb"));
     let before = distribution_haproxy(&machine);
@@ -270,7 +270,7 @@ fn drop_in_controls_the_distributions_haproxy() {
     let _web = machine.container("web").labels("glue_http_80_host=web.test").start();
     machine.run(&["systemctl", "enable", "--quiet", BALANCER]);
     machine.run(&["sh", "-euc", &example_commands("The distribution's")]);
-    machine.until_serves(80, "web.test", "web saw /");
+    machine.wait_until_serves(80, "web.test", "web saw /");
     assert_eq!(show_property(&machine, "haproxy.service", "ActiveState"), "active");
     assert_eq!(show_property(&machine, HAPROXY, "ActiveState"), "inactive");
     let kept = machine.run(&["cat", "/etc/haproxy/haproxy.cfg.before-docker-glue"]);
@@ -286,13 +286,13 @@ fn drop_in_controls_the_distributions_haproxy() {
     machine.run(&["systemctl", "restart", BALANCER]);
     let labels = "glue_http_80_host=third.test glue_http_80_bind=443";
     let _third = machine.container("third").labels(labels).start();
-    machine.until_serves(443, "third.test", "third saw /");
+    machine.wait_until_serves(443, "third.test", "third saw /");
 
     machine.reboot();
-    machine.until_serves(80, "web.test", "web saw /");
+    machine.wait_until_serves(80, "web.test", "web saw /");
     machine.run(&["sh", "-euc", &example_commands("The way back")]);
     machine.run(&["systemctl", "start", BALANCER]);
-    machine.until_serves(80, "web.test", "web saw /");
+    machine.wait_until_serves(80, "web.test", "web saw /");
     assert_eq!(show_property(&machine, HAPROXY, "ActiveState"), "active");
     machine.run(&["dpkg", "--purge", "docker-glue"]);
     assert_eq!(distribution_haproxy(&machine), before);

@@ -146,10 +146,10 @@ impl Drawn {
             }
             assert!(number < MOST_CONTAINERS, "too few containers");
             let decided = decide(
-                &story::world(&now),
+                &story::parse_world(&now),
                 DecideState::default(),
                 Instant::now(),
-                &story::rules(),
+                &story::default_rules(),
             );
             if routes <= decided.routes.0.len() {
                 return (before, now);

@@ -140,11 +140,11 @@ fn answers_agree(explanation: &Explanation, answer: &Answer) -> bool {
 /// Returns the state. Some routes are on hold, because their containers have just been removed.
 fn draw_state(drawn: &mut Drawn, port: u16) -> StateSnapshot {
     let (before, now) = drawn.stories(port, ROUTES);
-    let (at, rules) = (Instant::now(), story::rules());
-    let memory = decide(&story::world(&before), DecideState::default(), at, &rules).memory;
-    let world = story::world(&now);
+    let (at, rules) = (Instant::now(), story::default_rules());
+    let memory = decide(&story::parse_world(&before), DecideState::default(), at, &rules).memory;
+    let world = story::parse_world(&now);
     let decided = decide(&world, memory, at, &rules);
-    let config = story::config(&decided.routes);
+    let config = story::build_config(&decided.routes);
     StateSnapshot {
         at_ms: 0,
         now: at,
