@@ -54,13 +54,15 @@ impl ConfigBuilder<'_> {
     ) -> (Config, Option<ReloadReason>) {
         let (layout, unplaced) = Layout::for_running_worker(routes, observed, self.draining);
         let config = self.build_config(routes, layout);
-        let why = match unplaced.first() {
-            _ if config.fingerprint != observed.fingerprint => {
-                Some(ReloadReason::from_diff(previous, &config))
-            }
-            Some((_, shape)) => Some(ReloadReason::NoSpare(*shape)),
-            None => None,
+        let no_spare = unplaced.first().map(|(_, shape)| ReloadReason::NoSpare(*shape));
+        let reason = if config.fingerprint == observed.fingerprint {
+            no_spare
+        } else if previous.fingerprint == observed.fingerprint {
+            Some(ReloadReason::from_diff(previous, &config))
+        } else {
+            // HAProxy has the configuration of another program or of an earlier docker-balancer, with unknown ports.
+            Some(ReloadReason::Settings)
         };
-        (config, why)
+        (config, reason)
     }
 }

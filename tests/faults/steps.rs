@@ -74,6 +74,10 @@ pub(crate) fn kill_at(
         }
         ptrace::syscall(pid, signal).unwrap();
     }
+    // It can be traced again. Only a stopped process can be detached from.
+    ptrace::interrupt(pid).unwrap();
+    waitpid(pid, None).unwrap();
+    ptrace::detach(pid, None).unwrap();
     None
 }
 

@@ -151,7 +151,7 @@ pub enum DaemonCommand {
     /// Stop new requests to a container and wait for requests in flight
     ///
     /// Use it before docker stop: clients see no error, even if the container drops its connections when it
-    /// stops. The container stays drained until it stops, or until undrain.
+    /// stops. The container stays drained until it stops, until undrain, or until docker-balancer restarts.
     ///
     /// Exit status: 0 drained; 1 requests are still in flight after the wait, or there is no such container;
     /// 4 docker-balancer does not answer.
