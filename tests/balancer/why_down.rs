@@ -172,7 +172,7 @@ fn non_http_container_is_reported_until_it_answers() {
             "bad_response",
             "its header field \"Set\" is malformed",
         ),
-        (b"", "no_response", "was answered by 502 or 504"),
+        (b"", "no_response", "got 502 or 504"),
     ] {
         program.answers(answer);
         // For a server that has answered before, a missing answer counts from the second time on.
