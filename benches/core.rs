@@ -33,15 +33,15 @@ fn world_of(size: usize) -> World {
         }
         story + "\n"
     });
-    story::world(&story)
+    story::parse_world(&story)
 }
 
 fn decide_world(world: &World) -> Decision {
-    decide(world, DecideState::default(), Instant::now(), &story::rules())
+    decide(world, DecideState::default(), Instant::now(), &story::default_rules())
 }
 
 fn render_files(decided: &Decision) -> ConfigFiles {
-    render::render_files(&story::config(&decided.routes), &story::frame())
+    render::render_files(&story::build_config(&decided.routes), &story::default_frame())
 }
 
 #[divan::bench(args = SIZES)]

@@ -181,7 +181,7 @@ impl Model {
             Op::Reload => self.sim.with_state(sim::State::reload_from_disk),
             Op::Broken(times) => self.sim.with_state(|state| state.broken = times),
             Op::Cut(after, obeyed) => {
-                self.sim.with_state(|state| state.cut = Some((after, obeyed)))
+                self.sim.with_state(|state| state.cut = Some((after, obeyed)));
             }
             Op::Busy(times) => self.sim.with_state(|state| state.busy = times),
             Op::Deaf => self.sim.with_state(|state| state.deaf = true),

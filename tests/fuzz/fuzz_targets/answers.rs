@@ -14,7 +14,7 @@ use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
 
 static STARTED: LazyLock<ObservedState> = LazyLock::new(|| {
-    ObservedState::from_config(&story::config(&story::routes(
+    ObservedState::from_config(&story::build_config(&story::parse_routes(
         "web 172.17.0.2 glue_http_80_host=a.test",
     )))
 });

@@ -29,5 +29,5 @@ fuzz_target!(|text: &[u8]| {
     for container in fuzzed::parse_containers(text, &filter) {
         world.containers.insert(container.id.clone(), Arc::new(container));
     }
-    decide(&world, DecideState::default(), Instant::now(), &story::rules());
+    decide(&world, DecideState::default(), Instant::now(), &story::default_rules());
 });

@@ -13,7 +13,7 @@ use libfuzzer_sys::fuzz_target;
 use std::sync::{Arc, LazyLock};
 
 static BARE: LazyLock<World> =
-    LazyLock::new(|| story::world("web 172.17.0.2\napi 172.17.0.3\nold 172.17.0.4 exited"));
+    LazyLock::new(|| story::parse_world("web 172.17.0.2\napi 172.17.0.3\nold 172.17.0.4 exited"));
 
 // U+0002 separates the containers.
 fuzz_target!(|text: &str| {
@@ -21,5 +21,5 @@ fuzz_target!(|text: &str| {
     for (container, labels) in world.containers.values_mut().zip(text.split('\u{2}')) {
         *container = Arc::new(labelled::label_container(container, labels));
     }
-    ours::assert_ours(&ours::files(&world));
+    ours::assert_own_lines(&ours::files_of(&world));
 });

@@ -15,10 +15,10 @@ use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
 
 static BARE: LazyLock<Container> = LazyLock::new(|| {
-    let world = story::world("web 172.17.0.2");
+    let world = story::parse_world("web 172.17.0.2");
     Container::clone(world.containers.values().next().expect("the story has one"))
 });
-static LIMITS: LazyLock<LabelLimits> = LazyLock::new(|| story::rules().label_limits);
+static LIMITS: LazyLock<LabelLimits> = LazyLock::new(|| story::default_rules().label_limits);
 
 fuzz_target!(|text: &str| {
     let parsed = label::parse_labels(&labelled::label_container(&BARE, text), &LIMITS);
