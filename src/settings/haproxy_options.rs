@@ -22,8 +22,8 @@ pub(super) fn find_default_file() -> Option<&'static Path> {
 
 pub(super) fn read_arguments(path: &Path) -> Result<Vec<String>> {
     let text = std::fs::read_to_string(path)
-        .with_context(|| format!("--rc: cannot read {}", path.display()))?;
-    parse_arguments(&text).with_context(|| format!("--rc: {}", path.display()))
+        .with_context(|| format!("--haproxy-options-file: cannot read {}", path.display()))?;
+    parse_arguments(&text).with_context(|| format!("--haproxy-options-file: {}", path.display()))
 }
 
 /// Returns the words of OPTIONS and EXTRAOPTS that apply to a check. If a variable has several lines, the last one

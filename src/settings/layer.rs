@@ -157,7 +157,15 @@ fn option_arguments(parser: &Command, raw: &RawOption) -> Result<Vec<String>> {
 }
 
 fn option_action<'a>(parser: &'a Command, key: &str) -> Option<&'a ArgAction> {
-    parser.get_arguments().find(|arg| arg.get_id() == key).map(Arg::get_action)
+    let mut args = parser.get_arguments();
+    args.find(|arg| option_keys(arg).any(|name| name == key)).map(Arg::get_action)
+}
+
+/// Returns the key of an option, then the keys that it had before: its aliases.
+fn option_keys(arg: &Arg) -> impl Iterator<Item = String> {
+    let aliases = arg.get_all_aliases().unwrap_or_default();
+    let former = aliases.into_iter().map(|name| name.replace('-', "_"));
+    std::iter::once(arg.get_id().to_string()).chain(former)
 }
 
 /// Returns the parser's message without the flag, which the user did not write, and without the hint after it.
@@ -176,11 +184,12 @@ fn parser_reason(error: &clap::Error) -> Error {
 fn environment_options<P: Program>(machine: &HostEnv) -> Vec<RawOption> {
     let parser = parser_without_defaults::<P>();
     let raw = |arg: &Arg| {
-        let key = arg.get_id().to_string();
-        let location = env_variable(&key);
-        let value = machine.env.get(&location).filter(|value| !value.is_empty())?;
-        let values = split_value(arg.get_action(), value);
-        Some(RawOption { key, location, values })
+        option_keys(arg).find_map(|key| {
+            let location = env_variable(&key);
+            let value = machine.env.get(&location).filter(|value| !value.is_empty())?;
+            let values = split_value(arg.get_action(), value);
+            Some(RawOption { key, location, values })
+        })
     };
     parser.get_arguments().filter_map(raw).collect()
 }
@@ -194,7 +203,7 @@ pub(super) fn unknown_variables<P: Program>(machine: &HostEnv) -> Vec<SettingsNo
     let (parser, other) =
         (parser_without_defaults::<P>(), parser_without_defaults::<P::OtherProgram>());
     let all = parser.get_arguments().chain(other.get_arguments());
-    let keys: Vec<_> = all.map(|arg| env_variable(arg.get_id().as_str())).collect();
+    let keys: Vec<_> = all.flat_map(option_keys).map(|key| env_variable(&key)).collect();
     let note = |name: &String| {
         let typed = name.to_uppercase().replace(['-', '.'], "_");
         let (start, suffix) =

@@ -82,7 +82,7 @@ pub struct Settings {
     pub haproxy: HaproxyMode,
     /// A path, or a name that is searched in PATH.
     pub haproxy_bin: PathBuf,
-    /// Further arguments of HAProxy, from `--rc`.
+    /// Further arguments of HAProxy, from `--haproxy-options-file`.
     pub haproxy_arguments: Vec<String>,
     pub config_file: PathBuf,
     pub base_file: Option<PathBuf>,

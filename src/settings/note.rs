@@ -63,7 +63,7 @@ impl fmt::Display for SettingsNote {
                 write!(f, "{option} is ignored: it applies only with {with}")
             }
             Self::MissingOptionsFile(path) => {
-                write!(f, "--rc: no such file: {}", path.display())
+                write!(f, "--haproxy-options-file: no such file: {}", path.display())
             }
             Self::UnknownVariable { name, near: Some(near) } => {
                 write!(

@@ -223,9 +223,9 @@ pub struct Options {
     /// do not apply to a check, such as -S.
     ///
     /// [default: with --haproxy service /etc/sysconfig/haproxy or /etc/default/haproxy, if it exists]
-    #[arg(long, value_name = "FILE", help_heading = HAPROXY, value_parser = value::parse_path)]
-    #[arg(hide_short_help = true)]
-    pub rc: Option<PathBuf>,
+    #[arg(long, alias = "rc", value_name = "FILE", help_heading = HAPROXY)]
+    #[arg(value_parser = value::parse_path, hide_short_help = true)]
+    pub haproxy_options_file: Option<PathBuf>,
 
     /// Accepted for compatibility and ignored; use --base-file
     ///

@@ -71,7 +71,7 @@ impl Settings {
                 .unwrap_or_else(|| default_access_log(options.haproxy, command)),
             haproxy,
             haproxy_bin: paths::find_program(options.haproxy_bin, machine),
-            haproxy_arguments: haproxy_arguments(options.rc, options.haproxy)?,
+            haproxy_arguments: haproxy_arguments(options.haproxy_options_file, options.haproxy)?,
             config_file: options.config_file.unwrap_or_else(|| match options.haproxy {
                 HaproxyModeArg::Managed => state_dir.join("haproxy.cfg"),
                 HaproxyModeArg::Service => "/etc/haproxy/haproxy.cfg".into(),
@@ -143,7 +143,11 @@ fn option_notes(options: &Options, command: RunMode) -> Vec<SettingsNote> {
             option: "--metrics-host",
             with: "--metrics or --haproxy-metrics",
         }),
-        options.rc.clone().filter(|path| !path.exists()).map(SettingsNote::MissingOptionsFile),
+        options
+            .haproxy_options_file
+            .clone()
+            .filter(|path| !path.exists())
+            .map(SettingsNote::MissingOptionsFile),
     ];
     idle.into_iter().flatten().collect()
 }
@@ -258,14 +262,14 @@ fn default_access_log(haproxy: HaproxyModeArg, command: RunMode) -> AccessLog {
     }
 }
 
-/// A file given with `--rc` is read in both modes. A default file is read only for `--haproxy service`.
-fn haproxy_arguments(rc: Option<PathBuf>, haproxy: HaproxyModeArg) -> Result<Vec<String>> {
+/// A file given with `--haproxy-options-file` is read in both modes. A default file is read only for `--haproxy service`.
+fn haproxy_arguments(file: Option<PathBuf>, haproxy: HaproxyModeArg) -> Result<Vec<String>> {
     let found = || {
         haproxy_options::find_default_file()
             .filter(|_| haproxy == HaproxyModeArg::Service)
             .map(PathBuf::from)
     };
-    match rc.or_else(found).filter(|path| path.exists()) {
+    match file.or_else(found).filter(|path| path.exists()) {
         Some(path) => haproxy_options::read_arguments(&path),
         None => Ok(Vec::new()),
     }

@@ -35,7 +35,7 @@ const VALUES: &[(&str, &str)] = &[
     ("reload_unit", "haproxy.service"),
     ("stats_socket", "/run/haproxy-of-ours/haproxy.sock"),
     ("haproxy_user", "www-data"),
-    ("rc", "/etc/haproxy/arguments"),
+    ("haproxy_options_file", "/etc/haproxy/arguments"),
     ("template_dir", "/etc/docker-glue/templates"),
     ("template_file", "haproxy.cfg.j2"),
     ("stop_timeout", "1m"),

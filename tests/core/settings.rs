@@ -349,8 +349,12 @@ fn docker_url_is_resolved_like_the_docker_client() {
 
 #[test]
 fn options_without_effect_are_noted() {
-    let settings =
-        read_settings("-w --template-dir :x --master-socket /m --rc /nowhere", &[], "").unwrap();
+    let settings = read_settings(
+        "-w --template-dir :x --master-socket /m --haproxy-options-file /nowhere",
+        &[],
+        "",
+    )
+    .unwrap();
     let notes: Vec<_> = settings.notes.iter().map(ToString::to_string).collect();
     assert_eq!(
         notes,
@@ -358,7 +362,7 @@ fn options_without_effect_are_noted() {
             "--template-dir is ignored: templates are compiled in; use --base-file FILE for your \
              own global and defaults sections",
             "--master-socket is ignored: it applies only to --haproxy service",
-            "--rc: no such file: /nowhere",
+            "--haproxy-options-file: no such file: /nowhere",
         ]
     );
     let report = |args| {
@@ -379,12 +383,27 @@ fn options_without_effect_are_noted() {
 }
 
 #[test]
-fn rc_file_adds_haproxy_arguments() {
-    let mut rc = tempfile::NamedTempFile::new().unwrap();
-    writeln!(rc, "EXTRAOPTS='-S /run/m.sock -de -m 16'\nOPTIONS=\"-f /etc/haproxy/conf.d\"")
+fn options_file_adds_haproxy_arguments_under_its_former_name_too() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    writeln!(file, "EXTRAOPTS='-S /run/m.sock -de -m 16'\nOPTIONS=\"-f /etc/haproxy/conf.d\"")
         .unwrap();
-    let settings = read_settings(&format!("-w --rc {}", rc.path().display()), &[], "").unwrap();
-    assert_eq!(settings.haproxy_arguments, ["-f", "/etc/haproxy/conf.d", "-de", "-m", "16"]);
+    let path = file.path().to_str().unwrap();
+    for (flags, environment, settings_file) in [
+        (format!("-w --haproxy-options-file {path}"), String::new(), String::new()),
+        (format!("-w --rc {path}"), String::new(), String::new()),
+        ("-w".to_owned(), format!("DOCKER_GLUE_HAPROXY_OPTIONS_FILE={path}"), String::new()),
+        ("-w".to_owned(), format!("DOCKER_GLUE_RC={path}"), String::new()),
+        ("-w".to_owned(), String::new(), format!("haproxy_options_file = {path:?}")),
+        ("-w".to_owned(), String::new(), format!("rc = {path:?}")),
+    ] {
+        let variables: Vec<_> =
+            Some(&*environment).filter(|text| !text.is_empty()).into_iter().collect();
+        let settings = read_settings(&flags, &variables, &settings_file).unwrap();
+        let case = format!("{flags} {environment} {settings_file}");
+        let expected = ["-f", "/etc/haproxy/conf.d", "-de", "-m", "16"];
+        assert_eq!(settings.haproxy_arguments, expected, "{case}");
+        assert!(settings.notes.is_empty(), "{case}: {:?}", settings.notes);
+    }
 }
 
 #[test]
