@@ -1,4 +1,4 @@
-//! What is said to a running HAProxy: a command's display is the line that goes over the socket.
+//! Commands of the runtime API: a command's display is the line that is sent over the socket.
 //!
 //! Pure. HAProxy's Management Guide, section 9.3.
 
@@ -13,7 +13,7 @@ use strum::{IntoStaticStr, VariantNames};
 #[derive(Debug, Clone, PartialEq, Eq, IntoStaticStr, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum RuntimeCommand {
-    /// Nobody is sent to it before it is published. From 3.4 on.
+    /// HAProxy sends no requests to the new backend before it is published. Needs HAProxy 3.4.
     AddBackend {
         backend: String,
         shape: BackendShape,
@@ -26,16 +26,16 @@ pub enum RuntimeCommand {
     Unpublish {
         backend: String,
     },
-    /// Refused while it has servers or requests, as with [`Self::DelServer`].
+    /// HAProxy refuses it while the backend has servers or requests; then it is retried, as [`Self::DelServer`].
     DelBackend {
         backend: String,
     },
-    /// It comes in maintenance, with the words of its line in the file.
+    /// Adds a server in maintenance, with the same words as on its line in the file.
     AddServer {
         backend: String,
         server: Server,
     },
-    /// Without it an added server is never checked.
+    /// Without this command HAProxy never checks an added server.
     EnableHealth {
         backend: String,
         name: String,
@@ -45,7 +45,7 @@ pub enum RuntimeCommand {
         name: String,
         admin: AdminState,
     },
-    /// What its checks are taken to have found so far. Only has an effect on a server that is ready.
+    /// Sets the assumed result of the checks so far. Only has an effect on a server that is ready.
     SetHealth {
         backend: String,
         name: String,
@@ -62,7 +62,7 @@ pub enum RuntimeCommand {
         setting: ServerSetting,
         value: u32,
     },
-    /// Refused while connections remain; tried again later, never waited for.
+    /// HAProxy refuses it while the server has connections; then it is retried later, without waiting for it.
     DelServer {
         backend: String,
         name: String,
@@ -83,21 +83,21 @@ pub enum RuntimeCommand {
     },
 }
 
-/// How many checks it is from the other state.
+/// How many checks are needed to reach the other state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CheckHealth {
-    /// All of `fall`.
+    /// `fall` failed checks.
     Up,
-    /// All of `rise`.
+    /// `rise` successful checks.
     Down,
 }
 
-/// How an answer reads when the command was obeyed.
+/// The answer of HAProxy to a command that succeeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExpectedReply {
     Empty,
     Exact(&'static str),
-    /// With these words in it, and others.
+    /// Contains this text, and possibly more.
     Contains(&'static str),
 }
 
@@ -109,7 +109,7 @@ impl RuntimeCommand {
         kinds.chain(SETTINGS.iter().map(|spec| spec.command_kind)).collect()
     }
 
-    /// One word for programs: a closed set.
+    /// Returns the kind as one word for programs: a closed set.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::SetSetting { setting, .. } => setting.spec().command_kind,
@@ -117,10 +117,10 @@ impl RuntimeCommand {
         }
     }
 
-    /// How its answer reads when it was obeyed.
+    /// Returns the answer of HAProxy if the command succeeds.
     pub fn expected_reply(&self) -> ExpectedReply {
         match self {
-            // What was said of servers before may stand in front of it.
+            // HAProxy may put earlier messages about servers in front of the answer.
             Self::AddBackend { .. } => ExpectedReply::Contains("New backend registered."),
             Self::Publish { .. } => ExpectedReply::Contains("Backend published."),
             Self::Unpublish { .. } => ExpectedReply::Contains("Backend unpublished."),
@@ -132,17 +132,17 @@ impl RuntimeCommand {
         }
     }
 
-    /// Whether HAProxy may refuse it with nothing being wrong.
+    /// Whether HAProxy may refuse the command without an error having occurred.
     pub fn may_be_refused(&self) -> bool {
         matches!(self, Self::DelServer { .. } | Self::DelBackend { .. })
     }
 
-    /// Whether it may take a server out of use that checks have found to be well.
+    /// Whether the command may take a server out of use whose checks succeed.
     pub fn may_mark_down(&self) -> bool {
         matches!(self, Self::SetHealth { health: CheckHealth::Down, .. })
     }
 
-    /// The backend that it touches.
+    /// Returns the backend that the command changes.
     pub fn backend(&self) -> Option<&str> {
         match self {
             Self::AddBackend { backend, .. }
@@ -162,7 +162,7 @@ impl RuntimeCommand {
 }
 
 impl RuntimeCommand {
-    /// The entry of a map that it touches.
+    /// Returns the map entry that the command changes.
     pub fn map_entry(&self) -> Option<(MapName, &str)> {
         match self {
             Self::AddMap { map, key, .. }
@@ -231,7 +231,7 @@ impl fmt::Display for RuntimeCommand {
     }
 }
 
-/// As one word of a command: a `;` would end the command and a space the word.
+/// Writes a text as one word of a command. Unescaped, `;` would end the command and a space the word.
 #[derive(Debug)]
 pub struct Escaped<'a>(pub &'a str);
 

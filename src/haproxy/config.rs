@@ -1,6 +1,6 @@
-//! What HAProxy should have: desired routes → frontends, backends, servers and maps.
+//! The desired configuration of HAProxy: converts desired routes to frontends, backends, servers and maps.
 //!
-//! Pure. Names and HAProxy's quirks are made here and nowhere else; templates only print.
+//! Pure. Names are chosen and HAProxy's quirks are handled here and not in the templates, which only print.
 
 use super::{layout::Layout, name, requeue, server_setting::ServerSettings};
 use crate::model::{
@@ -16,18 +16,18 @@ use std::{
     time::Duration,
 };
 
-/// The desired state in HAProxy's words.
+/// The desired state in HAProxy's terms.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Config {
-    /// Stands for all that only a reload can change; the running worker repeats it.
+    /// Identifies everything that needs a reload to change. The running worker returns it.
     pub fingerprint: String,
     pub frontends: Vec<Frontend>,
     /// By name.
     pub backends: BTreeMap<String, Arc<Backend>>,
-    /// Empty backends, for routes that come while HAProxy runs.
+    /// Empty backends, for routes that are added while HAProxy runs.
     pub spares: BTreeMap<String, BackendShape>,
     pub maps: Maps,
-    /// The key of [`super::requeue`], where requests wait that way.
+    /// The key of [`super::requeue`], if requests wait that way.
     pub requeue: Option<u64>,
 }
 
@@ -35,23 +35,24 @@ pub struct Config {
 pub struct Frontend {
     pub listener: Listener,
     pub name: String,
-    /// The public port, as the world sees it.
+    /// The public port, as clients see it.
     pub port: NonZeroU16,
-    /// The port that is bound for it.
+    /// The port that HAProxy binds for it.
     pub bound: NonZeroU16,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Backend {
-    /// The route that it serves, for the comment and for finding it by a line's number.
+    /// The route that the backend serves. Used for the comment in the file, and to find the route of a line number.
     pub route: RouteKey,
     pub shape: BackendShape,
     pub servers: Vec<Server>,
-    /// Their lines as they stand in the file, but for that of [`hold`]: made once, as most backends stay from one file to the next.
+    /// The lines of the servers in the file, except that of [`hold_server`]. Rendered once, because most backends are
+    /// the same from one file to the next.
     pub lines: String,
 }
 
-/// What of a backend cannot be changed while HAProxy runs.
+/// The properties of a backend that cannot be changed while HAProxy runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BackendShape {
     pub probe: Probe,
@@ -59,7 +60,7 @@ pub struct BackendShape {
 }
 
 impl BackendShape {
-    /// All there are.
+    /// All shapes.
     pub const ALL: [Self; 4] = [
         Self { probe: Probe::Tcp, connect: ConnectRetry::On },
         Self { probe: Probe::Http, connect: ConnectRetry::On },
@@ -68,14 +69,14 @@ impl BackendShape {
     ];
 }
 
-/// What its servers' checks send.
+/// What the checks of a backend's servers send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Probe {
     Tcp,
     Http,
 }
 
-/// What happens to a request whose server does not answer the telephone.
+/// Whether a failed connect is retried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ConnectRetry {
     On,
@@ -93,30 +94,33 @@ pub struct Server {
     pub admin: AdminState,
 }
 
-/// How HAProxy judges a server.
+/// How HAProxy checks a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CheckMode {
-    /// Not at all.
+    /// No checks.
     Off,
-    /// The only one that is ready: it stays in use while it fails checks for as long as requests would wait for it, and
-    /// until several connections in a row failed. Then requests wait on [`hold`] until a check succeeds.
+    /// The only ready server of its route. It stays in use until its checks have failed for as long as requests would
+    /// wait for it, or several connections in a row have failed. Then requests wait on [`hold_server`] until a check
+    /// succeeds.
     Single { fall: u32 },
-    /// One of several: the first failed connection takes it out until a check succeeds.
+    /// One of several servers: the first failed connection takes it out of use until a check succeeds.
     Pool,
-    /// Not a container: see [`hold`]. With a key it leads to the frontend of that, without one nowhere.
+    /// Not a container: see [`hold_server`]. With a key the server leads to the requeue frontend of that key, without
+    /// one to a port on which nothing listens.
     Hold { requeue: Option<u64> },
 }
 
-/// The state that an administrator, or we, would give it.
+/// The administrative state of a server in HAProxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AdminState {
     Ready,
-    /// No new traffic, and it cannot be deleted. Only others give it: we see it, and end it.
+    /// The server gets no new traffic and cannot be deleted. docker-balancer never sets this state; if another program
+    /// has set it, docker-balancer ends it.
     Drain,
     Maintenance,
 }
 
-/// Map files' entries: key → value.
+/// Entries of the map files: key → value.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Maps {
     /// `host:port/path/` → [`MapTarget`].
@@ -127,20 +131,20 @@ pub struct Maps {
     pub check_hosts: BTreeMap<String, String>,
 }
 
-/// What a route's key leads to. Its display is the map's value, whose words the frontends read by number.
+/// Target of a route's key. Its display is the value in the map; the frontends read its words by their position.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MapTarget {
     pub backend: String,
     /// The route's own name, for the access log.
     pub route: String,
-    /// How many path segments are taken off.
+    /// How many path segments are stripped.
     pub strip: usize,
     /// In milliseconds.
     pub timeout: u64,
     pub retry: Retry,
 }
 
-/// A map file, and its name at run time.
+/// A map file. Its display is also its name in the runtime API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MapName {
     Routes,
@@ -148,19 +152,20 @@ pub enum MapName {
     CheckHosts,
 }
 
-/// `maxconn` of the server that requests wait on, see [`HOLD_ONLY_FREE`].
+/// `maxconn` of the server `hold`, on which requests wait; see [`HOLD_ONLY_FREE`].
 const HOLD_MAXCONN: u64 = 2_000_000_000;
 
-/// A backend with this many free connections has only [`hold_server`] left: HAProxy does not count it while another
-/// server is usable, and the limits of 15,000 other servers add up to fewer.
+/// If a backend has at least this many free connections, [`hold_server`] is its only usable server: HAProxy does not
+/// count `hold`, a backup server, while another server is usable, and the limits of 15,000 other servers add up to
+/// less.
 pub const HOLD_ONLY_FREE: u64 = 1_000_000_000;
 
-/// Milliseconds between two checks of a server that is well.
+/// Milliseconds between two checks of a server that is up.
 pub const CHECK_INTERVAL: u64 = 2000;
 
 impl Config {
-    /// `wait` is how long a request waits for the only container of its route. A route without a
-    /// place in the layout is left out.
+    /// Builds the configuration. `wait` is how long a request waits for the only container of its route. A route that
+    /// the layout does not assign to a backend is left out.
     pub fn new(
         routes: &Routes,
         layout: Layout,
@@ -187,7 +192,7 @@ impl Config {
         config
     }
 
-    /// The backends of routes of this configuration that have none in the next one.
+    /// Returns the backends of this configuration that `next` does not have.
     pub fn removed_backends(&self, next: &Self) -> Vec<String> {
         let removed = self.backends.keys().filter(|name| !next.backends.contains_key(*name));
         removed.cloned().collect()
@@ -221,7 +226,7 @@ fn build_target(backend: &str, key: &RouteKey, policy: &Policy) -> MapTarget {
     }
 }
 
-/// A wildcard has no one name to ask for.
+/// Returns the Host header of a check. A wildcard has no single host name.
 fn check_host_header(host: &HostMatch) -> String {
     match host {
         HostMatch::Exact(host) => host.to_string(),
@@ -229,10 +234,11 @@ fn check_host_header(host: &HostMatch) -> String {
     }
 }
 
-/// The server that requests are given to while no other one of their backend is ready: HAProxy has no queue for a backend
-/// without servers. It leads to HAProxy itself, see [`super::requeue`]. Where that cannot be no program can be reached
-/// there, so each attempt fails, and the request is sent to whoever is ready at the next one: a port of loopback that
-/// only root could listen on; never an address of a network, where a stranger may be.
+/// Returns the server `hold`, which gets the requests while no other server of their backend is ready: HAProxy has no
+/// queue for a backend without servers. Where it can, the server leads to HAProxy itself, see [`super::requeue`].
+/// Otherwise its address is a loopback port on which only root could listen and nothing does, so each attempt fails,
+/// and HAProxy sends the request to a server that is ready at the next attempt. The address is never one of a network,
+/// where another host may answer.
 pub fn hold_server() -> Server {
     Server {
         name: name::HOLD_SERVER.to_owned(),
@@ -265,17 +271,17 @@ fn build_backend(key: &RouteKey, route: &Route, wait: Duration) -> Backend {
     Backend { route: key.clone(), shape, servers, lines }
 }
 
-/// About how long a `server` line is beside its name and its address.
+/// Approximate length of a `server` line without its name and its address.
 const LINE_OVERHEAD: usize = 192;
 
-/// Names and addresses padded, so that the columns stand under each other.
+/// Renders the `server` lines. Pads names and addresses, so that the columns are aligned.
 fn format_servers(servers: &[Server], endpoints: &[Endpoint]) -> String {
     let addresses: Vec<_> = servers.iter().map(|server| server.address.to_string()).collect();
     let longest =
         |text: &mut dyn Iterator<Item = &String>| text.map(String::len).max().unwrap_or(0);
     let to = longest(&mut servers.iter().map(|server| &server.name));
     let then_to = longest(&mut addresses.iter());
-    // As long as it will be, or a little longer: growing step by step takes longer than writing.
+    // The final capacity or slightly more: growing the string step by step takes longer than writing it.
     let mut lines = String::with_capacity(servers.len() * (to + then_to + LINE_OVERHEAD));
     for ((server, address), endpoint) in servers.iter().zip(&addresses).zip(endpoints) {
         let (Server { name, admin, .. }, words) = (server, server.arguments());
@@ -289,12 +295,12 @@ fn format_servers(servers: &[Server], endpoints: &[Endpoint]) -> String {
     lines
 }
 
-/// How many checks in a row fail in the time that requests wait.
+/// Returns how many checks in a row fail in the time for which requests wait.
 fn fall_count(wait: Duration) -> u32 {
     u32::try_from(wait.as_millis().div_ceil(u128::from(CHECK_INTERVAL))).unwrap_or(u32::MAX).max(1)
 }
 
-/// The shape of backend that a route of this policy needs.
+/// Returns the shape of backend that a route with this policy needs.
 pub fn required_shape(policy: &Policy) -> BackendShape {
     BackendShape {
         probe: if matches!(policy.get(), CheckMethod::Http(_)) { Probe::Http } else { Probe::Tcp },
@@ -322,7 +328,7 @@ fn build_server(endpoint: &Endpoint, check_mode: CheckMode) -> Server {
 }
 
 impl BackendShape {
-    /// Whether requests wait while no container is ready: without retries they cannot.
+    /// Whether requests wait while no container is ready. Without retries they cannot.
     pub fn has_hold_server(self) -> bool {
         self.connect == ConnectRetry::On
     }
@@ -335,7 +341,8 @@ impl CheckMode {
 }
 
 impl Server {
-    /// How many checks of it may fail before it is out, if that is more than usual from its start on.
+    /// Returns how many checks have to fail before the server is down, if that applies from its start on and is more
+    /// than HAProxy's default.
     pub fn initial_fall(&self) -> Option<u32> {
         match (self.check_mode, self.admin) {
             (CheckMode::Single { fall }, AdminState::Ready) => Some(fall),
@@ -343,7 +350,7 @@ impl Server {
         }
     }
 
-    /// Where it is, on a `server` line and in an `add server` command alike.
+    /// Returns the server's address as it is written on a `server` line and in an `add server` command.
     pub fn place(&self) -> String {
         match self.check_mode {
             CheckMode::Hold { requeue: Some(key) } => requeue::address(key),
@@ -351,14 +358,14 @@ impl Server {
         }
     }
 
-    /// What follows the address on a `server` line and in an `add server` command alike.
+    /// Writes what follows the address on a `server` line and in an `add server` command.
     pub fn arguments(&self) -> impl fmt::Display {
         fmt::from_fn(|f| write!(f, "id {}{}{}", self.id, self.settings, self.check_mode))
     }
 }
 
 impl Maps {
-    /// As they stand in the file.
+    /// Returns the entries as they are written to the file.
     pub fn entries(&self, map: MapName) -> BTreeMap<String, String> {
         match map {
             MapName::Routes => {
@@ -374,7 +381,7 @@ impl MapName {
     pub const ALL: [Self; 3] = [Self::Routes, Self::Checks, Self::CheckHosts];
 }
 
-/// The file's name, which is the runtime API's name too.
+/// Writes the file's name, which is also the map's name in the runtime API.
 impl fmt::Display for MapName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -385,7 +392,7 @@ impl fmt::Display for MapName {
     }
 }
 
-/// As words of a `server` line, with the space before them.
+/// Writes words of a `server` line, with the space before them.
 impl fmt::Display for CheckMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -403,7 +410,7 @@ impl fmt::Display for CheckMode {
                  observe layer4 error-limit 1 on-error mark-down"
             ),
             Self::Hold { requeue: None } => f.write_str(" backup"),
-            // A connection of one request cannot serve another one.
+            // A connection that carries the state of one request cannot be reused for another one.
             Self::Hold { requeue: Some(_) } => write!(
                 f,
                 " maxconn {HOLD_MAXCONN} pool-max-conn 0 send-proxy-v2 proxy-v2-options unique-id backup"
@@ -412,7 +419,7 @@ impl fmt::Display for CheckMode {
     }
 }
 
-/// As a word of a `server` line, with the space before it.
+/// Writes a word of a `server` line, with the space before it.
 impl fmt::Display for AdminState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

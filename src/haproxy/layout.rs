@@ -1,8 +1,9 @@
-//! Which backend serves which route.
+//! Assigns routes to backends.
 //!
-//! Pure. At a start every route has a backend of its own name, and there is a stock of empty ones.
-//! While HAProxy runs a new route takes one of those, and an old one stays where it is, also while it has no container:
-//! requests wait there for the next one. Routes whose requests cannot wait share one backend while they have none.
+//! Pure. When a worker starts, every route has a backend of its own name, and there is a stock of empty spare backends.
+//! While HAProxy runs, a new route takes a spare backend, and an existing route keeps its backend even while it has no
+//! container: requests wait there for the next one. Routes whose requests cannot wait share one backend while they have
+//! no container.
 
 use super::{
     config::{self, AdminState, BackendShape, ConnectRetry, MapName, Probe},
@@ -22,7 +23,7 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// For a worker that is yet to be started; `stock` spare backends of each shape.
+    /// Builds the layout for a worker that is not started yet, with `stock` spare backends of each shape.
     pub fn for_new_worker(routes: &Routes, stock: usize) -> Self {
         let mut taken = BTreeSet::new();
         let mut backend = |(key, route): (&RouteKey, &Arc<Route>)| {
@@ -42,9 +43,9 @@ impl Layout {
         }
     }
 
-    /// For the worker that runs. Also says which routes found no place: where
-    /// backends can be added they are, and every one does. Requests of an earlier route may still wait in `resting` backends:
-    /// no other route is given these.
+    /// Builds the layout for the running worker. Also returns the routes for which there is no backend; there are none
+    /// if backends can be added at run time. Requests of an earlier route may still wait in `draining` backends, so no
+    /// other route gets these.
     pub fn for_running_worker(
         routes: &Routes,
         observed: &ObservedState,
@@ -52,7 +53,7 @@ impl Layout {
     ) -> (Self, Vec<(RouteKey, BackendShape)>) {
         let mut assignments = BTreeMap::new();
         let mut unplaced = Vec::new();
-        // Of two routes in one backend one has to go elsewhere.
+        // If two routes are in one backend, the second one has to move.
         let mut taken = BTreeSet::new();
         for (key, route) in &routes.0 {
             let desired = config::required_shape(&route.policy);
@@ -95,7 +96,7 @@ impl Layout {
     }
 }
 
-/// Where the route is now, and of what shape that is.
+/// Returns the backend that serves the route now, and that backend's shape.
 fn current_backend<'a>(
     key: &RouteKey,
     observed: &'a ObservedState,
@@ -124,8 +125,8 @@ fn find_free_spares(
     free.filter_map(|name| Some((name.clone(), name::spare_shape(name)?))).collect()
 }
 
-/// Which backends cannot be had yet as a route leaves them just now: between two commands requests of
-/// one route would reach the containers of the other.
+/// Returns the backends that cannot be reassigned yet because a route is only now leaving them: between two commands,
+/// requests of one route would reach the containers of the other.
 fn find_occupied(observed: &ObservedState) -> BTreeSet<&str> {
     let routed =
         observed.map_entries(MapName::Routes).filter_map(|(_, value)| value.split(' ').next());
@@ -138,7 +139,7 @@ fn find_occupied(observed: &ObservedState) -> BTreeSet<&str> {
     routed.chain(serving.map(|(name, _)| name.as_str())).collect()
 }
 
-/// One where no server of an earlier route is on its way out, if there is.
+/// Picks a backend without servers of an earlier route that are still being removed, if there is one.
 fn pick_spare(
     spares: &mut BTreeMap<String, BackendShape>,
     desired: BackendShape,

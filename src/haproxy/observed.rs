@@ -1,6 +1,6 @@
-//! What a running HAProxy says that it has.
+//! The state of a running HAProxy, parsed from its answers.
 //!
-//! Pure. Reads the answers of HAProxy's Management Guide, section 9.3.
+//! Pure. The answers are those of HAProxy's Management Guide, section 9.3.
 
 use super::{
     command::{CheckHealth, RuntimeCommand},
@@ -15,15 +15,15 @@ use std::{
     net::SocketAddr,
 };
 
-/// The observed state, as far as we give it.
+/// The observed state, as far as docker-balancer controls it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ObservedState {
-    /// The process that said all this, if it said so.
+    /// The pid of the worker that answered, if it is known.
     pub worker: Option<u32>,
-    /// What the worker was started with, see [`Config::skeleton`].
+    /// Fingerprint that the worker was started with, see [`Config::fingerprint`].
     pub fingerprint: String,
     pub backends: BTreeSet<String>,
-    /// Those of them that nobody is sent to. There are none before 3.4.
+    /// Backends that are not published, so that HAProxy sends no requests to them. Empty before HAProxy 3.4.
     pub unpublished: BTreeSet<String>,
     pub servers: ServersByBackend,
     pub maps: BTreeMap<MapName, BTreeMap<String, String>>,
@@ -37,12 +37,12 @@ pub struct ObservedServer {
     pub address: SocketAddr,
     pub settings: ServerSettings,
     pub admin: AdminState,
-    /// Whether it takes traffic as far as its checks go.
+    /// Whether the checks allow the server to take traffic.
     pub up: bool,
 }
 
 impl ObservedState {
-    /// What a worker has that was just started with this configuration.
+    /// Returns the state of a worker that was just started with this configuration.
     pub fn from_config(config: &Config) -> Self {
         let names = config.backends.keys().chain(config.spares.keys());
         let spares = config.spares.iter().filter(|(_, shape)| shape.has_hold_server());
@@ -65,7 +65,7 @@ impl ObservedState {
         }
     }
 
-    /// What it has after a command.
+    /// Updates the state as HAProxy does on this command.
     pub fn apply_command(&mut self, command: &RuntimeCommand) {
         match command {
             RuntimeCommand::AddBackend { backend, .. } => {
@@ -117,7 +117,7 @@ impl ObservedState {
         }
     }
 
-    /// What its checks found since it was asked.
+    /// Applies a check result that HAProxy reported after its state was read.
     pub fn apply_health(&mut self, change: &HealthChange) {
         if self.worker == Some(change.worker) {
             self.update_server(&change.backend, &change.server, |server| server.up = change.up);
@@ -134,12 +134,12 @@ impl ObservedState {
         server.map(change);
     }
 
-    /// Whether it takes `add backend`.
+    /// Whether the worker accepts `add backend`.
     pub fn can_add_backends(&self) -> bool {
         Provisioning::is_dynamic_worker(&self.fingerprint)
     }
 
-    /// The backends that have servers of a container, by its short id.
+    /// Returns the backends that have servers of a container, given by its short id.
     pub fn backends_of_container(&self, id: &str) -> Vec<String> {
         let of = |servers: &BTreeMap<String, _>| {
             servers.keys().any(|server| name::container_id(server) == Some(id))
@@ -148,7 +148,7 @@ impl ObservedState {
         backends.map(|(backend, _)| backend.clone()).collect()
     }
 
-    /// As much of it as concerns these backends, and these keys of routes.
+    /// Returns the part of the state that concerns these backends and these keys of routes.
     #[must_use]
     pub fn select_part<'a>(
         &self,
@@ -179,7 +179,7 @@ impl ObservedState {
         part
     }
 
-    /// Whether both are the same but for what checks found: that changes by itself.
+    /// Whether both states are equal except for check results, which change by themselves.
     pub fn matches_state(&self, other: &Self) -> bool {
         self.maps == other.maps
             && self.dynamic_backends().eq(other.dynamic_backends())
@@ -187,20 +187,20 @@ impl ObservedState {
             && servers_match(&self.servers, &other.servers)
     }
 
-    /// Those that come and go while it runs.
+    /// Iterates over the backends that are added and deleted at run time.
     fn dynamic_backends(&self) -> impl Iterator<Item = &String> {
         let come_and_go = |name: &str| name::is_managed(name) && name != name::NO_SERVER;
         self.backends.iter().filter(move |name| self.can_add_backends() && come_and_go(name))
     }
 
-    /// Takes what was found in place of what was believed, and says whether it is the same.
+    /// Replaces the assumed servers by those that HAProxy returned. Returns whether they are equal.
     pub(super) fn replace_servers(&mut self, found: ServersByBackend) -> bool {
         let same = servers_match(&self.servers, &found);
         self.servers = found;
         same
     }
 
-    /// The same for one backend.
+    /// Does the same for one backend.
     pub(super) fn replace_backend(&mut self, backend: &str, mut found: ServersByBackend) -> bool {
         let before = self.servers.remove(backend);
         let after = found.remove(backend);
@@ -212,7 +212,7 @@ impl ObservedState {
         same
     }
 
-    /// The same for one entry of a map.
+    /// Does the same for one entry of a map.
     pub(super) fn replace_entry(&mut self, map: MapName, key: &str, found: Option<String>) -> bool {
         let entries = self.maps.entry(map).or_default();
         let same = entries.get(key) == found.as_ref();
@@ -240,7 +240,8 @@ fn servers_match(a: &ServersByBackend, b: &ServersByBackend) -> bool {
     }
 }
 
-/// Those backends that have servers besides the one that requests wait on. A backend that its route has left keeps that.
+/// Iterates over the backends that have servers besides `hold`, on which requests wait. A backend that its route has
+/// left keeps `hold`.
 fn non_empty_backends(
     servers: &ServersByBackend,
 ) -> impl Iterator<Item = (&String, &BTreeMap<String, ObservedServer>)> {
@@ -267,7 +268,7 @@ impl ObservedServer {
     }
 }
 
-/// `show servers state`: a version, a heading, a line a server.
+/// Parses `show servers state`: a version, a heading, and one line per server.
 pub fn parse_servers(answer: &str) -> ServersByBackend {
     let mut servers = ServersByBackend::new();
     for line in answer.lines().filter(|line| !line.starts_with('#')) {
@@ -277,8 +278,7 @@ pub fn parse_servers(answer: &str) -> ServersByBackend {
     servers
 }
 
-/// The bits of maintenance, but for the one that says that the file said so: it stays when the server
-/// is made ready.
+/// The bits of maintenance, except the one for `disabled` in the file: it stays set when the server is set to ready.
 const MAINTENANCE_BITS: u32 = 0x63;
 const DRAIN_BITS: u32 = 0x18;
 
@@ -290,13 +290,13 @@ fn parse_admin(bits: u32) -> AdminState {
     }
 }
 
-/// Columns: 1 backend, 3 server, 4 address, 5 operational state, 6 administrative state, 18 port, and those of settings.
-/// Management Guide, `show servers state`.
+/// Columns, from 0: 1 backend, 3 server, 4 address, 5 operational state, 6 administrative state, 18 port, and those of
+/// the settings. Management Guide, `show servers state`.
 fn parse_server(line: &str) -> Option<(String, String, ObservedServer)> {
     let words: Vec<_> = line.split(' ').collect();
     let name = *words.get(3)?;
     let address = match (name, *words.get(4)?) {
-        // It leads to a socket that has no address.
+        // The server leads to a socket that has no address.
         (name::HOLD_SERVER, "-") => config::hold_server().address,
         (_, ip) => SocketAddr::new(ip.parse().ok()?, words.get(18)?.parse().ok()?),
     };
@@ -309,12 +309,12 @@ fn parse_server(line: &str) -> Option<(String, String, ObservedServer)> {
     Some(((*words.get(1)?).to_owned(), name.to_owned(), state))
 }
 
-/// Parses `show stat` of servers: takes over the settings that `show servers state` does not have.
+/// Parses `show stat` of servers: copies the settings that `show servers state` does not have.
 pub fn apply_statistics(answer: &str, servers: &mut ServersByBackend) {
     for (setting, column) in ServerSetting::of_statistics() {
         for (backend, name, value) in parse_statistics(answer, column) {
             let server = servers.get_mut(backend).and_then(|servers| servers.get_mut(name));
-            // The server that requests wait on has settings of its own.
+            // The server `hold` has its own settings.
             if let Some(server) = server.filter(|_| name != name::HOLD_SERVER) {
                 server.settings.set(setting, value);
             }
@@ -333,30 +333,30 @@ fn parse_statistics<'a>(
     lines.filter_map(move |line| {
         let mut cells = line.split(',');
         let (backend, name) = (cells.next()?, cells.next()?);
-        // Backend and name are gone.
+        // The iterator has already yielded backend and name.
         Some((backend, name, cells.nth(at?.checked_sub(2)?)?.parse().ok()?))
     })
 }
 
-/// `show map <name>`: an address, the key, the value. A map that no section of the file names is
-/// unknown, and that is as good as empty.
+/// Parses `show map <name>`: each line has an address, the key and the value. HAProxy does not know a map to which no
+/// section of the file refers; its answer is parsed as an empty map.
 pub fn parse_map(answer: &str) -> BTreeMap<String, String> {
     let entry = |line: &str| {
         let (_, entry) = line.split_once(' ').filter(|(address, _)| address.starts_with("0x"))?;
         let (key, value) = entry.split_once(' ')?;
         Some((key.to_owned(), value.trim_end().to_owned()))
     };
-    // Of duplicates HAProxy looks at the first only, and so do we.
+    // If a key occurs more than once, HAProxy uses the first entry, and so does this function.
     answer.lines().rev().filter_map(entry).collect()
 }
 
-/// The file of a map: the key, the value.
+/// Parses the file of a map: each line has the key and the value.
 pub fn parse_map_file(text: &str) -> BTreeMap<String, String> {
     let entries = text.lines().filter_map(|line| line.split_once(' '));
     entries.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
-/// `get map <name> <key>`: the value, if it is of this key and not of a shorter one.
+/// Parses `get map <name> <key>`. Returns the value if it belongs to this key and not to a shorter one.
 pub fn parse_entry(answer: &str, key: &str) -> Option<String> {
     let (_, found) = answer.split_once(", key=\"")?;
     let (_, value) =
@@ -365,18 +365,19 @@ pub fn parse_entry(answer: &str, key: &str) -> Option<String> {
     Some(value.to_owned())
 }
 
-/// `show stat`: how many requests are under way at the servers of a container, by its short id; `None`
-/// where this is no such answer. A backend may have gone since. Management Guide, section 9.1.
+/// Parses `show stat`. Returns the number of requests in flight at the servers of a container, given by its short id;
+/// `None` if this is not an answer to `show stat`. A backend may have been removed in the meantime, which counts as 0.
+/// Management Guide, section 9.1.
 pub fn count_container_requests(answer: &str, id: &str) -> Option<u64> {
     sum_sessions(answer, |name| name::container_id(name) == Some(id))
 }
 
-/// The same of all backends there are.
+/// Returns the number of requests in flight in all backends.
 pub fn count_requests(answer: &str) -> Option<u64> {
     sum_sessions(answer, |name| name == "BACKEND")
 }
 
-/// `show stat` of backends: those that nobody is sent to.
+/// Parses `show stat` of backends. Returns those that are not published.
 pub fn parse_unpublished(answer: &str) -> BTreeSet<String> {
     let is_so = |line: &&str| line.split(',').any(|cell| cell.ends_with("(UNPUB)"));
     let lines = answer.lines().filter(is_so);
@@ -404,17 +405,17 @@ fn sum_sessions(answer: &str, is_counted: impl Fn(&str) -> bool) -> Option<u64> 
 /// A request that has no connection to a server yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueuedRequest {
-    /// As `shutdown session` takes it.
+    /// The id that `shutdown session` takes.
     pub id: String,
     pub backend: String,
     pub server: String,
 }
 
-/// States of HAProxy's stream connectors before a connection to a server is established: in the queue of a server or
-/// a backend (2), the pause before the next attempt (3), from the choice of a server (4) to a failed connection (6).
+/// States of HAProxy's stream connectors before a connection to a server is established: in the queue of a server or a
+/// backend (2), the pause before the next attempt (3), from the choice of a server (4) to a failed connection (6).
 const CONNECTING_STATES: std::ops::RangeInclusive<u8> = 2..=6;
 
-/// `show sess`: those of its lines whose request still waits for a connection to its server.
+/// Parses `show sess`. Returns the requests that still wait for a connection to their server.
 pub fn parse_queued(answer: &str) -> Vec<QueuedRequest> {
     let waiting = |line: &str| {
         let word = |name: &str| line.split(' ').find_map(|word| word.strip_prefix(name));
@@ -427,7 +428,7 @@ pub fn parse_queued(answer: &str) -> Vec<QueuedRequest> {
     answer.lines().filter_map(waiting).collect()
 }
 
-/// `show backend`: a heading, a line a backend.
+/// Parses `show backend`: a heading, and one line per backend.
 pub fn parse_backends(answer: &str) -> BTreeSet<String> {
     answer
         .lines()
@@ -436,12 +437,12 @@ pub fn parse_backends(answer: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// `show info`: the process that answers.
+/// Parses `show info`. Returns the pid of the process that answers.
 pub fn parse_worker_pid(answer: &str) -> Option<u32> {
     answer.lines().find_map(|line| line.strip_prefix("Pid: "))?.trim().parse().ok()
 }
 
-/// `show info`: the line that the configuration's `description` became.
+/// Parses `show info`. Returns the value of `description` in the configuration, which is the fingerprint.
 pub fn parse_fingerprint(answer: &str) -> Option<&str> {
     answer.lines().find_map(|line| line.strip_prefix("description: "))
 }

@@ -1,7 +1,7 @@
-//! From what HAProxy has to what it should have, while it runs.
+//! Plans the commands that change the state of a running HAProxy from observed to desired.
 //!
-//! Pure: decides, and leaves the doing to others. Makes before it breaks: what is new serves before
-//! what is old goes.
+//! Pure: decides, and does not execute. New servers are added before old ones are removed, so that a route is always
+//! served.
 
 use super::{
     command::{CheckHealth, RuntimeCommand},
@@ -11,13 +11,13 @@ use super::{
 };
 use std::collections::BTreeMap;
 
-/// The commands that lead from `observed` to `config`, in order; none when nothing differs. Both must
-/// have the same skeleton, and every backend of `config` must be there if none can be added.
+/// Returns the commands that lead from `observed` to `config`, in order; none if nothing differs. Both must have the
+/// same fingerprint, and every backend of `config` must exist if backends cannot be added.
 pub fn plan_commands(observed: &ObservedState, config: &Config) -> Vec<RuntimeCommand> {
     let no_server = name::no_server_in(&observed.backends);
     let maps = MapName::ALL.map(|map| (map, desired_entries(config, map, no_server)));
     let mut plan = Vec::new();
-    // What checks ask for has to be there before the first check.
+    // The map entries that checks use have to exist before the first check.
     for (map, desired) in &maps[1..] {
         set_entries(&mut plan, observed, *map, desired);
     }
@@ -33,7 +33,7 @@ pub fn plan_commands(observed: &ObservedState, config: &Config) -> Vec<RuntimeCo
     plan
 }
 
-/// `no_server` is what the worker calls that backend.
+/// `no_server` is the worker's name for the backend of routes without a server.
 fn desired_entries(config: &Config, map: MapName, no_server: &str) -> BTreeMap<String, String> {
     let mut entries = config.maps.entries(map);
     if map == MapName::Routes && no_server != name::NO_SERVER {
@@ -77,8 +77,8 @@ fn delete_entries(
     plan.extend(gone.map(|(key, _)| RuntimeCommand::DelMap { map, key: key.to_owned() }));
 }
 
-/// Nothing leads to it yet, so it may be published before it has servers: nobody needs to know later
-/// how far a plan came.
+/// Adds and publishes a missing backend. No route leads to it yet, so it may be published before it has servers: if the
+/// plan is interrupted, nothing has to be tracked.
 fn add_backend(
     plan: &mut Vec<RuntimeCommand>,
     observed: &ObservedState,
@@ -95,7 +95,8 @@ fn add_backend(
     }
 }
 
-/// The servers that should be there: first those that come in, so that nobody is alone meanwhile.
+/// Adds and updates the desired servers, before other servers are removed, so that the route has a ready server at all
+/// times.
 fn upsert_servers(
     plan: &mut Vec<RuntimeCommand>,
     observed: &ObservedState,
@@ -117,9 +118,9 @@ fn upsert_servers(
     }
 }
 
-/// What to think of a server that gets ready. Where a path says what is well it is not until it said
-/// so, but for one that said so under another name. The only one of a route is given all its time:
-/// HAProxy begins with servers that are out after one failed check.
+/// Returns the health to set on a server that becomes ready. With an HTTP check the server is down until a check
+/// succeeds, unless a server with the same address (the same container port under another name) is up. The only server
+/// of a route may fail as many checks as `fall` allows: HAProxy starts an added server one failed check away from down.
 fn initial_health(
     backend: &Backend,
     server: &Server,
@@ -190,13 +191,13 @@ fn update_server(
     }
 }
 
-/// Servers that should take no new traffic, and those that nobody wants: these are deleted, when their
-/// last request has ended. Backends that are not ours (of a base file) are left alone.
+/// Puts servers that should not take new traffic into maintenance, and deletes those that are not desired when their
+/// last request has ended. Backends of the administrator's base file are left alone.
 fn remove_servers(plan: &mut Vec<RuntimeCommand>, observed: &ObservedState, config: &Config) {
     let mut deletions = Vec::new();
     for (backend, servers) in observed.servers.iter().filter(|(name, _)| name::is_managed(name)) {
         let desired = config.backends.get(backend).map_or(&[][..], |backend| &backend.servers);
-        // In a backend that stays for other routes, requests will wait again.
+        // If the backend is kept for other routes, requests will wait on `hold` again.
         let stays = |name: &str| name == name::HOLD_SERVER && !observed.can_add_backends();
         for (name, state) in servers.iter().filter(|(name, _)| !stays(name)) {
             let desired = desired.iter().find(|server| server.name == *name);
@@ -221,7 +222,7 @@ fn remove_servers(plan: &mut Vec<RuntimeCommand>, observed: &ObservedState, conf
     }
 }
 
-/// Those that no route leads to any more: for a route that comes later there will be another.
+/// Unpublishes and deletes the backends to which no route leads any more. A later route gets a new backend.
 fn remove_backends(plan: &mut Vec<RuntimeCommand>, observed: &ObservedState, config: &Config) {
     let is_kept = |name: &str| name == name::NO_SERVER || config.backends.contains_key(name);
     let all = observed.backends.iter();
