@@ -1,10 +1,11 @@
-//! Why servers are down and what was no HTTP: what HAProxy says of its servers, held against their containers.
+//! Finds out why servers are down, and which messages were not HTTP: compares HAProxy's answers with the containers.
 //!
-//! Pure: answers go in, problems and the time of the next question come out.
+//! Pure: takes answers, and returns problems and the time of the next query.
 //!
-//! HAProxy is asked about servers that are not known to be well: new ones, until a check of theirs has passed, and
-//! those whose checks fail. It says by itself that a check fails, to who started it; else all servers are asked about
-//! every few seconds. What clients were refused is looked at every half a minute, and when somebody looks.
+//! Servers that are not known to be up are queried: new ones until a check has succeeded, and those whose checks fail.
+//! HAProxy reports a failed check by itself, but only to the process that started it; without these reports all servers
+//! are queried every few seconds. The error counts of clients' requests are queried every half minute, and when a user
+//! asks for the status.
 
 use crate::{
     haproxy::{
@@ -31,44 +32,44 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// So long a check fails before that is a problem: a container that was just started may not listen yet.
+/// How long a check fails before that is a problem: a container that was just started may not listen yet.
 pub const FAILURE_DELAY: Duration = Duration::from_secs(5);
-/// So long connections time out before requests that a server has already are ended: its machine has gone, and would
-/// answer none of them.
+/// How long connections time out before the requests that a server already has are ended: its machine is lost, and
+/// would answer none of them.
 pub const LOST_DELAY: Duration = Duration::from_secs(5);
-/// Of what changed so long ago it is often asked how it goes on.
+/// A server that changed more recently than this is queried at the fast interval.
 const RECENT_CHANGE: Duration = Duration::from_secs(15);
 const FAST_INTERVAL: Duration = Duration::from_secs(1);
 const SLOW_INTERVAL: Duration = Duration::from_secs(5);
 const IDLE_INTERVAL: Duration = Duration::from_secs(30);
-/// What HAProxy says by itself is often said of several servers.
+/// HAProxy often reports several servers at once, so a query waits for this long.
 const REPORT_DELAY: Duration = Duration::from_millis(100);
-/// So much time for each server that is asked about, so that questions take a thousandth of it at most.
+/// Minimum interval per queried server, so that queries take at most a thousandth of the time.
 const TIME_PER_SERVER: Duration = Duration::from_millis(3);
-/// Of more backends than this all are asked about at once.
+/// With more backends than this, all servers are queried at once.
 const MAX_QUERIED_BACKENDS: usize = 16;
-/// A server that says nothing of its checks for so long has none.
+/// A server without a check result for this long has no checks.
 const NO_CHECK_TIMEOUT: Duration = Duration::from_mins(1);
-/// What made no sense is told for so long after the last time.
+/// How long an invalid message is reported after its last occurrence.
 const MALFORMED_TTL: Duration = Duration::from_mins(10);
-/// Good answers make up for a bad one that is older than this.
+/// A fault older than this is cleared by a valid response.
 const FAULT_TTL: Duration = Duration::from_secs(10);
 
 /// What is known so far.
 #[derive(Debug, Clone, Default)]
 pub struct Diagnosis {
-    /// Servers that are not known to be well.
+    /// Servers that are not known to be up.
     suspects: BTreeMap<ServerKey, Suspect>,
-    /// Servers whose responses made no sense.
+    /// Servers that sent an invalid response or none.
     faults: BTreeMap<ServerKey, ServerFault>,
-    /// What clients of a frontend said that made no sense.
+    /// Invalid requests from clients of a frontend.
     client_faults: BTreeMap<(String, malformed_http::MalformedRequest), ClientFault>,
-    /// Of the last round; `None` before the first.
+    /// From the last query; `None` before the first.
     frontend_errors: Option<BTreeMap<String, FrontendErrorCounts>>,
-    /// Of servers that counted errors.
+    /// Last counts of servers that have counted errors.
     last_counts: BTreeMap<ServerKey, ServerHealth>,
     queried_at: Option<Instant>,
-    /// Not later than this, whatever else.
+    /// The next query is not later than this.
     query_by: Option<Instant>,
 }
 
@@ -82,20 +83,20 @@ struct Suspect {
 struct FailingCheck {
     since: Instant,
     failure: CheckFailure,
-    /// What it answered to the check.
+    /// The server's invalid response to the check.
     malformed: Option<malformed_http::MalformedResponse>,
-    /// Since when nothing but connections that time out was found.
+    /// When connections began to time out; `None` if the last check had another result.
     unreachable_since: Option<Instant>,
-    /// Its requests were ended then.
+    /// When the server's requests were last ended.
     ended_at: Option<Instant>,
 }
 
 #[derive(Debug, Clone)]
 struct ServerFault {
     what: FaultKind,
-    /// The last time.
+    /// When it last occurred.
     at: Instant,
-    /// How many responses were understood by then.
+    /// How many valid responses the server had sent by then.
     responses: u64,
 }
 
@@ -108,40 +109,40 @@ enum FaultKind {
 
 #[derive(Debug, Clone, Copy)]
 struct ClientFault {
-    /// Who was the first.
+    /// The first client that sent it.
     client: Option<IpAddr>,
     at: Instant,
 }
 
-/// A server that connections to have timed out for so long that its requests are to be ended.
+/// A server to which connections have timed out for so long that its requests have to be ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LostServer {
     pub server: ServerKey,
-    /// It was not so until now.
+    /// Whether the server was not lost before.
     pub is_new: bool,
 }
 
-/// What HAProxy is to be asked.
+/// What to query from HAProxy.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HealthQuery {
-    /// About the servers of these backends; `None`: about all.
+    /// Backends whose servers are queried; `None` means all.
     pub backends: Option<BTreeSet<String>>,
-    /// What was known of frontends: where they have something else, all is asked.
+    /// Known error counts of the frontends: if HAProxy's differ, everything is queried.
     pub frontend_errors: Option<BTreeMap<String, FrontendErrorCounts>>,
 }
 
-/// Whether HAProxy says by itself that a check fails.
+/// Whether HAProxy reports failed checks by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CheckReporting {
     Pushed,
-    /// And that many servers are asked about instead.
+    /// No, so this many servers are queried instead.
     Polled {
         servers: usize,
     },
 }
 
 impl Diagnosis {
-    /// These backends have other servers than before, or may have.
+    /// Records that the servers of these backends have changed, or may have.
     pub fn update_backends<'a>(
         &mut self,
         config: &Config,
@@ -160,7 +161,7 @@ impl Diagnosis {
         self.remove_unknown(config);
     }
 
-    /// What a check found, as HAProxy said by itself.
+    /// Records a check result that HAProxy reported by itself.
     pub fn on_check_result(&mut self, change: &CheckResultChange, now: Instant) {
         let name = (change.backend.clone(), change.server.clone());
         match (self.suspects.get(&name), change.passed) {
@@ -176,7 +177,7 @@ impl Diagnosis {
         }
     }
 
-    /// Somebody looks.
+    /// Requests a query at once, because a user asks for the status.
     pub fn request_now(&mut self, now: Instant) {
         self.schedule_by(now);
     }
@@ -185,13 +186,13 @@ impl Diagnosis {
         self.query_by = Some(self.query_by.map_or(at, |query_by| query_by.min(at)));
     }
 
-    /// Whether it was asked in the last second.
+    /// Whether HAProxy was queried in the last second, and no query is due.
     pub fn is_fresh(&self, now: Instant) -> bool {
         self.query_by.is_none()
             && self.queried_at.is_some_and(|queried_at| now < queried_at + FAST_INTERVAL)
     }
 
-    /// When to ask again; `None` before anything is served.
+    /// Returns the time of the next query; `None` before anything is served.
     pub fn next_query_at(&self, reporting: CheckReporting) -> Option<Instant> {
         let next = self
             .queried_at
@@ -233,7 +234,7 @@ impl Diagnosis {
         }
     }
 
-    /// It was asked, and did not answer.
+    /// Records that HAProxy did not answer the query.
     pub fn on_no_answer(&mut self, now: Instant) {
         (self.queried_at, self.query_by) = (Some(now), None);
     }
@@ -296,7 +297,7 @@ impl Diagnosis {
             Some(FailingCheck { since, failure, malformed, unreachable_since, ended_at });
     }
 
-    /// Requests that got no response that made sense since the last round.
+    /// Records requests that got no valid response since the last query.
     fn apply_counts(
         &mut self,
         name: &ServerKey,
@@ -309,11 +310,11 @@ impl Diagnosis {
             let count = of(health);
             0 < count && before.map(of) != Some(count)
         };
-        // What an earlier run may have seen is worth a word only where it can be said what it was.
+        // An error of an earlier run is only reported if its cause is known.
         let has_no_success = self.frontend_errors.is_some()
             && (health.responses == 0
                 || before.is_some_and(|server_health| server_health.responses == health.responses));
-        // HAProxy keeps the last one, which may be older than what is new.
+        // HAProxy keeps the last invalid message, which may be older than the new errors.
         let until = self
             .queried_at
             .map_or(MALFORMED_TTL, |queried_at| now.duration_since(queried_at) + FAST_INTERVAL);
@@ -356,7 +357,7 @@ impl Diagnosis {
         self.client_faults.retain(|_, fault| now < fault.at + MALFORMED_TTL);
     }
 
-    /// What there is no more, or gets no requests.
+    /// Removes servers and frontends that no longer exist, and servers that get no requests.
     fn remove_unknown(&mut self, config: &Config) {
         let is_there = |(backend, server): &ServerKey| {
             let servers = config.backends.get(backend).map(|backend| &backend.servers);
@@ -371,8 +372,8 @@ impl Diagnosis {
             .retain(|(name, _), _| frontends.iter().any(|frontend| frontend.name == *name));
     }
 
-    /// Servers whose requests are to be ended now; those that go on timing out are told again, for the requests that came
-    /// meanwhile.
+    /// Returns the servers whose requests have to be ended now. A server that continues to time out is returned again,
+    /// because of the requests that have arrived in the meantime.
     pub fn take_lost_servers(&mut self, now: Instant) -> Vec<LostServer> {
         let mut lost = Vec::new();
         for (server, suspect) in &mut self.suspects {
@@ -387,7 +388,7 @@ impl Diagnosis {
         lost
     }
 
-    /// What is to be told.
+    /// Returns the problems to report.
     pub fn problems(
         &self,
         config: &Config,
@@ -414,7 +415,7 @@ impl Diagnosis {
     }
 }
 
-/// The youngest one of that server's.
+/// Returns the server's latest invalid response.
 fn find_response<'a>(
     captured: &'a [CapturedMessage],
     name: &ServerKey,
@@ -427,14 +428,14 @@ fn find_response<'a>(
     })
 }
 
-/// What HAProxy's names stand for.
+/// Resolves HAProxy's names to containers and listeners.
 struct NameResolver<'a> {
     config: &'a Config,
     routes: &'a Routes,
     memory: &'a DecideState,
 }
 
-/// A server's container, and what it is to do.
+/// A server's endpoint and container, and its route's policy.
 struct ServerContext<'a> {
     endpoint: &'a Endpoint,
     policy: &'a Policy,
@@ -448,7 +449,7 @@ impl<'a> NameResolver<'a> {
         why: impl FnOnce(&ServerContext<'a>) -> Reason,
     ) -> Option<Problem> {
         let server = self.resolve_server(name)?;
-        // It was told to stop, and may refuse what it likes.
+        // A stopping container may refuse connections.
         if server.container.is_some_and(|container| container.stopping) {
             return None;
         }

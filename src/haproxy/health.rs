@@ -1,7 +1,7 @@
-//! How servers are, as HAProxy says it: the last check of each, what it counted of their responses, and what
-//! it could not read.
+//! Health of servers according to HAProxy: each one's last check, its response counts, and the messages that HAProxy
+//! could not parse.
 //!
-//! Pure. Reads `show stat` and `show errors` of HAProxy's Management Guide, section 9.3.
+//! Pure. Parses `show stat` and `show errors` of HAProxy's Management Guide, section 9.3.
 
 use super::name;
 use crate::model::malformed_http;
@@ -10,20 +10,20 @@ use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 /// Backend and server.
 pub type ServerKey = (String, String);
 
-/// What was found in one round of questions.
+/// Result of one query.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HealthReport {
     pub frontends: BTreeMap<String, FrontendErrorCounts>,
-    /// Those that were asked about.
+    /// The queried servers.
     pub servers: BTreeMap<ServerKey, ServerHealth>,
-    /// All servers were asked about.
+    /// Whether all servers were queried.
     pub is_complete: bool,
-    /// `None` where that was not asked.
+    /// `None` if this was not queried.
     pub captures: Option<Vec<CapturedMessage>>,
 }
 
-/// What clients of a frontend were refused: requests that made no sense, and answers of 500 to 599. A change
-/// says that there is something to be found.
+/// Counts of a frontend's errors: invalid requests, and responses with a status of 500 to 599. A change means that
+/// there may be a new problem.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FrontendErrorCounts {
     pub requests: u64,
@@ -33,18 +33,18 @@ pub struct FrontendErrorCounts {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerHealth {
     pub check: CheckResult,
-    /// Responses that were understood.
+    /// Valid responses.
     pub responses: u64,
-    /// Requests that got none that was, a timeout included.
+    /// Requests without a valid response, including timeouts.
     pub response_errors: u64,
-    /// Requests that got no connection.
+    /// Requests for which no connection was established.
     pub connection_errors: u64,
 }
 
-/// The last check.
+/// Result of the last check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CheckResult {
-    /// There was none yet, there are none, or its details are not known while the next is in progress.
+    /// No check yet, no checks at all, or unknown while the next check is in progress.
     None,
     Passed,
     Failed(CheckFailure),
@@ -53,17 +53,17 @@ pub enum CheckResult {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CheckFailure {
     Refused,
-    /// It timed out, or there is no route.
+    /// The connection timed out, or there is no route to the host.
     Unreachable,
-    /// Connected, it did not answer in time.
+    /// The connection was established, but there was no answer in time.
     Timeout,
     Status(u16),
     NotHttp,
-    /// In HAProxy's words.
+    /// HAProxy's text.
     Other(String),
 }
 
-/// The last message of a proxy that HAProxy could not read.
+/// The last message of a proxy that HAProxy could not parse.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CapturedMessage {
     pub age: Duration,
@@ -85,7 +85,7 @@ pub enum InvalidMessage {
 
 const MAX_TEXT_LENGTH: usize = 80;
 
-/// `show stat` of frontends and of servers; `None` where this is no such answer.
+/// Parses `show stat` of frontends and servers. Returns `None` if this is not such an answer.
 pub fn parse_stat(answer: &str) -> Option<HealthReport> {
     let mut rows = csv::ReaderBuilder::new().flexible(true).from_reader(answer.as_bytes());
     let header = rows.headers().ok()?.clone();
@@ -124,10 +124,10 @@ pub fn parse_stat(answer: &str) -> Option<HealthReport> {
 }
 
 impl CheckResult {
-    /// `L7STS`, `404`, and words of HAProxy's, or of the container's where that is what it answered.
+    /// Parses a check's columns: `L7STS`, `404`, and a text by HAProxy, or by the container if that was its answer.
     fn from_columns(status: &str, code: &str, text: &str) -> Self {
-        // While a check is in progress the result of the one before follows a star. HAProxy 2.6 may
-        // have cleared its code and text by then.
+        // While a check is in progress, the previous result follows a star. HAProxy 2.6 may have cleared its code and
+        // text by then.
         let in_progress = status.starts_with("* ");
         Self::Failed(match status.trim_start_matches("* ") {
             "" | "UNK" | "INI" | "HANA" => return Self::None,
@@ -155,8 +155,8 @@ fn sanitize_text(text: &str) -> String {
     text.chars().take(MAX_TEXT_LENGTH).map(plain).collect()
 }
 
-/// `show sess`: those of its lines that are of these servers, as `shutdown session` takes them. A worker of an earlier
-/// version may have other names for them.
+/// Parses `show sess`. Returns the ids of the sessions of these servers, for `shutdown session`. A worker of an earlier
+/// version may have other names for the servers.
 pub fn find_sessions<'a>(answer: &'a str, servers: &[ServerKey]) -> Vec<&'a str> {
     let session = |line: &'a str| {
         let word = |name: &str| line.split(' ').find_map(|word| word.strip_prefix(name));
@@ -168,7 +168,7 @@ pub fn find_sessions<'a>(answer: &'a str, servers: &[ServerKey]) -> Vec<&'a str>
     answer.lines().filter_map(session).collect()
 }
 
-/// `show errors`: a heading with the time, then for each message a head of lines and a dump.
+/// Parses `show errors`: a heading with the time, then for each message some header lines and a dump.
 pub fn parse_errors(answer: &str) -> Vec<CapturedMessage> {
     let Some(now) = answer.lines().next().and_then(parse_time) else { return Vec::new() };
     let mut messages: Vec<Vec<&str>> = Vec::new();
@@ -182,8 +182,8 @@ pub fn parse_errors(answer: &str) -> Vec<CapturedMessage> {
     messages.iter().filter_map(|lines| parse_message(lines, now)).collect()
 }
 
-/// The heads are two lines: `[<time>] backend b (#3): invalid response`, and
-/// `  frontend f (#2), server s (#1), event #27, src 127.0.0.1:43752`.
+/// Parses one message. Its header has two lines: `[<time>] backend b (#3): invalid response`, and `  frontend f (#2),
+/// server s (#1), event #27, src 127.0.0.1:43752`.
 fn parse_message(lines: &[&str], now: Duration) -> Option<CapturedMessage> {
     let head = lines.first()?;
     let age = now.saturating_sub(parse_time(head)?);
@@ -212,7 +212,7 @@ fn parse_message(lines: &[&str], now: Duration) -> Option<CapturedMessage> {
     Some(CapturedMessage { age, message: what })
 }
 
-/// What stands in `  00018+ text`: printable characters as they are, else `\n`, `\x15` and the like.
+/// Decodes lines such as `  00018+ text`: printable characters are unchanged, others are `\n`, `\x15` and the like.
 fn decode_dump(lines: &[&str]) -> Vec<u8> {
     let line = |line: &str| {
         let remaining = line.strip_prefix("  ")?;
@@ -253,8 +253,8 @@ fn unescape_dump(text: &str) -> Vec<u8> {
     }
 }
 
-/// The first `[28/Nov/2026:02:48:49.623]` of a line, as a time that others of the same answer can be held
-/// against: months are not of one length, which makes what is weeks old no younger than it is.
+/// Parses the first time of a line, such as `[28/Nov/2026:02:48:49.623]`. Only for comparison with other times of the
+/// same answer: every month counts as 31 days, which makes no message appear younger than it is.
 fn parse_time(line: &str) -> Option<Duration> {
     let (_, text) = line.split_once('[')?;
     let (text, _) = text.split_once(']')?;
@@ -263,7 +263,7 @@ fn parse_time(line: &str) -> Option<Duration> {
     let months =
         ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let month = months.iter().position(|text| *text == month)?;
-    // Each part is small in what HAProxy prints; with larger ones the sums below could overflow.
+    // Each part is small in HAProxy's output; larger ones could overflow the sums below.
     let number = |text: &str| text.parse::<u16>().ok().map(u64::from);
     let days = (number(year)? * 12 + u64::try_from(month).ok()?) * 31 + number(day)?;
     let (clock, millis) = clock.split_once('.')?;
@@ -322,7 +322,7 @@ mod tests {
 ";
         for (server, expected) in [
             ("web-01:80", vec!["0x561d4f2140c0"]),
-            // An earlier version has named it.
+            // An earlier version has named this server.
             ("web-01:80:single", vec!["0x561d4f2140d0"]),
             ("web-02:80", vec![]),
         ] {

@@ -1,6 +1,6 @@
 //! The HAProxy side: desired configuration, files, process, reloads and sockets. It does not depend on Docker.
 
-// What it should have.
+// Desired state.
 pub mod config;
 pub mod layout;
 pub mod name;
@@ -9,7 +9,7 @@ pub mod render;
 pub mod request_pattern;
 pub mod requeue;
 pub mod server_setting;
-// What it has, and how the one becomes the other.
+// Actual state, and how it is changed to the desired one.
 pub mod bind_line;
 pub mod check;
 pub mod check_scope;

@@ -1,7 +1,7 @@
-//! What a worker is told that was replaced by a reload and still ends what it has begun.
+//! Plans the updates of an old worker, which a reload has replaced and which still finishes its requests.
 //!
-//! Pure. HAProxy lets nobody change the servers of such a worker, only its maps, and end requests. Its
-//! names are those of its own time: what a server stands for is found by container and port.
+//! Pure. In such a worker HAProxy only allows maps to be changed and requests to be ended, but no server to be changed.
+//! Its names may be those of an earlier version, so its servers are matched by container and port.
 
 use super::{
     config::{AdminState, Config, MapName},
@@ -13,15 +13,15 @@ use std::{
     net::SocketAddr,
 };
 
-/// What `show sess` has for the server of a request that waits for any server of its backend.
+/// The server that `show sess` prints for a request that waits for any server of its backend.
 const ANY_SERVER: &str = "<none>";
 
-/// Its servers that lead to where their container takes requests.
+/// Servers of the old worker whose address still is that of their container.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ReachableServers<'a> {
     /// By backend and name.
     servers: BTreeSet<(&'a str, &'a str)>,
-    /// Backends with a server that takes requests and leads elsewhere.
+    /// Backends in which a ready server has an outdated address.
     partly_stale: BTreeSet<&'a str>,
 }
 
@@ -44,8 +44,8 @@ impl<'a> ReachableServers<'a> {
         }
     }
 
-    /// What its map of routes should say, given what it said when it was replaced: routes all of whose
-    /// containers have gone lead to the backend without a server, by the name that it has there.
+    /// Returns the desired map of routes, based on the map at the time when the worker was replaced: routes without a
+    /// reachable container lead to the backend without a server, under its name in that worker.
     pub fn updated_routes(&self, old: &ObservedState) -> BTreeMap<String, String> {
         let backends: BTreeSet<_> = self.servers.iter().map(|(backend, _)| *backend).collect();
         let no_server = name::no_server_in(&old.backends);
@@ -62,8 +62,8 @@ impl<'a> ReachableServers<'a> {
         old.map_entries(MapName::Routes).map(entry).collect()
     }
 
-    /// The requests that wait for an address which their container has no more: whoever has it next
-    /// would answer them.
+    /// Returns the requests that wait for an address that their container no longer has: the next container with that
+    /// address would answer them.
     pub fn stale_requests<'w>(
         &self,
         queued: &'w [QueuedRequest],
@@ -76,7 +76,7 @@ impl<'a> ReachableServers<'a> {
             .filter(|request| !self.is_reachable(request))
     }
 
-    /// A request that waits for any server may get each of them.
+    /// A request that waits for any server may be sent to each of them.
     fn is_reachable(&self, QueuedRequest { backend, server, .. }: &QueuedRequest) -> bool {
         match server.as_str() {
             ANY_SERVER => {
@@ -88,7 +88,7 @@ impl<'a> ReachableServers<'a> {
     }
 }
 
-/// Where each container's port is that takes requests.
+/// Returns the address of each container port that accepts requests.
 fn ready_addresses(config: &Config) -> BTreeMap<(&str, &str), SocketAddr> {
     let servers = config.backends.values().flat_map(|backend| &backend.servers);
     let ready = servers.filter(|server| server.admin == AdminState::Ready);
@@ -128,7 +128,7 @@ mod tests {
         Config { backends: [("a.test:80".to_owned(), backend.into())].into(), ..Config::default() }
     }
 
-    /// The backend without a server and the name of a server: of this version, and of the one before.
+    /// Names of the backend without a server and of a server: in this version, and in the previous one.
     const NAMES: [(&str, &str); 2] =
         [("no-server", "web-01:80:single"), ("nobody", "web-01:80:alone")];
 
@@ -164,7 +164,7 @@ mod tests {
             (Some(("web-01:8080", ready)), "spare-tcp-001", NOW, ready, false),
             (Some(("heir-02:80", ready)), "spare-tcp-001", NOW, ready, false),
             (None, "spare-tcp-001", NOW, ready, false),
-            // Nothing is known of an administrator's own.
+            // A server in the administrator's own backend is not known to docker-balancer.
             (None, "theirs", NOW, ready, true),
         ] {
             let config = config(desired);

@@ -1,4 +1,4 @@
-//! Workers of before a reload: they end what they have begun, and are told which containers have gone.
+//! Old workers, from before a reload: they finish their requests, and are updated when containers are removed.
 
 use super::{
     command::RuntimeCommand,
@@ -10,20 +10,20 @@ use super::{
 use std::{collections::BTreeMap, io, sync::Arc};
 use tokio::sync::watch;
 
-/// Tells them in the background, the newest news only. Ends with the last of them.
+/// Updates the old workers in the background, with the newest configuration only. Ends with the last of them.
 #[derive(Debug)]
 pub struct OldWorkers {
     config_sender: watch::Sender<Arc<Config>>,
 }
 
-/// By their processes.
+/// By pid.
 type OldWorkersByPid = BTreeMap<u32, OldWorker>;
 
 #[derive(Debug)]
 struct OldWorker {
-    /// What it had when it was met.
+    /// The state when the worker was found.
     initial: ObservedState,
-    /// Its map of routes by now.
+    /// The current map of routes.
     routes: BTreeMap<String, String>,
 }
 
@@ -47,7 +47,7 @@ impl OldWorkers {
         Self { config_sender }
     }
 
-    /// What HAProxy has from now on. `false`: there are no old workers any more.
+    /// Sets the configuration that HAProxy has from now on. Returns `false` if there are no old workers any more.
     pub fn update_config(&self, config: &Arc<Config>) -> bool {
         self.config_sender.send_if_modified(|current| {
             let is_new = !Arc::ptr_eq(current, config);
@@ -72,7 +72,7 @@ async fn update_workers(
         };
         match async { old?.apply_config(master, pid, config).await }.await {
             Ok(old) => drop(workers.insert(pid, old)),
-            // It has ended, most likely.
+            // The worker has probably exited.
             Err(error) => tracing::debug!("could not update old worker {pid} of HAProxy: {error}"),
         }
     }

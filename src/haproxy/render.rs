@@ -1,6 +1,6 @@
-//! The configuration as files: askama's templates filled in.
+//! Renders the configuration to files, with askama templates.
 //!
-//! Pure. Only this file and dashboard/render.rs name askama. The same configuration gives the same bytes.
+//! Pure. Only this file and dashboard/render.rs name askama. The same configuration yields the same bytes.
 
 use super::{
     config::{
@@ -23,75 +23,75 @@ use std::{
     time::Duration,
 };
 
-/// What is in the file whatever the routes are.
+/// Inputs of the file that do not depend on the routes.
 #[derive(Debug, Clone)]
 pub struct RenderContext {
     pub base: BaseConfig,
-    /// How routes that come later get their backends.
+    /// How routes that are added later get their backends.
     pub provisioning: Provisioning,
     /// HAProxy's stats socket.
     pub stats_socket: PathBuf,
-    /// Its group may use it, as against its owner alone.
+    /// Whether the group may use the socket too, or only its owner.
     pub socket_for_group: bool,
     /// The directory of all generations.
     pub generations: PathBuf,
     pub bind: Vec<Bind>,
-    /// From these, X-Forwarded-* is believed.
+    /// Networks whose X-Forwarded-* headers are trusted.
     pub trusted: Vec<ipnet::IpNet>,
     /// A `log` target of HAProxy: `stdout format raw daemon`, `/dev/log local0`, …
     pub log: Option<String>,
-    /// Where HAProxy tells its own numbers to Prometheus.
+    /// Address on which HAProxy exports its own metrics to Prometheus.
     pub exporter: Option<SocketAddr>,
-    /// Names that it answers to there, besides `localhost`, addresses and names without a dot.
+    /// Host names that are accepted there, besides `localhost`, addresses and names without a dot.
     pub exporter_names: Vec<Host>,
     /// How long a request waits for the only container of its route.
     pub wait: Duration,
-    /// Tells it from those of other docker-balancers of this host.
+    /// Distinguishes this docker-balancer from others on the same host.
     pub key: u64,
-    /// `None`: requests wait by trying again.
+    /// `None`: requests wait by retries.
     pub requeue: Option<Requeue>,
-    /// How long an old worker may live for its long connections.
+    /// How long an old worker may run for its long connections.
     pub hard_stop_after: Duration,
 }
 
-/// Where listeners bind.
+/// Addresses that listeners bind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Bind {
     /// Every address of both families.
     Everywhere,
-    /// This one; the unspecified IPv6 address is IPv6 alone.
+    /// This address. The unspecified IPv6 address accepts only IPv6.
     At(IpAddr),
 }
 
-/// The sections that are not ours to decide.
+/// The sections that docker-balancer does not decide.
 #[derive(Debug, Clone)]
 pub enum BaseConfig {
     BuiltIn {
-        /// User and group of the workers, where the master runs as root.
+        /// User and group of the workers, if the master runs as root.
         drop_to: Option<(String, String)>,
     },
-    /// The administrator's file, and where it came from.
+    /// The administrator's file, and its path.
     File { path: PathBuf, text: String },
 }
 
-/// How often a request is given to another server, or to the same one again, where waiting takes none of these. One that
-/// five containers drop or refuse one after the other, as all of them were killed, still comes to wait. As a server of
-/// several goes out at its first failed connection, few requests meet more than one.
+/// How often HAProxy sends a request again, to another server or the same one, where waiting uses none of these
+/// retries. A request that five killed containers drop or refuse one after the other can still wait. Since one of
+/// several servers is taken out of use at its first failed connection, few requests meet more than one failure.
 const RETRIES: u128 = 6;
 
-/// One that comes back more often than this is not given to a server again.
+/// A request that returns more often than this is not sent to a server again.
 const MOST_HOPS: u32 = 10;
 
-/// Between two attempts on the same server HAProxy waits for this long (it is `timeout connect`).
+/// How long HAProxy waits between two attempts on the same server (`timeout connect`).
 pub const CONNECT_TIMEOUT_MS: u64 = 250;
 
-/// What HAProxy 3.0 and later take by themselves. 2.6 takes 72 MB for it.
+/// The limit that HAProxy 3.0 and later use by default. 2.6 needs 72 MB for it.
 pub const FD_HARD_LIMIT: u32 = 1_048_576;
 
-/// What pauses a request, in Lua.
+/// The Lua program that pauses a request.
 const WAIT: &str = include_str!("../../templates/wait.lua");
 
-/// About how long a backend's section is without its servers, and all else of the file.
+/// Approximate lengths of a backend's section without its servers, and of the rest of the file.
 const SECTION_OVERHEAD: usize = 640;
 const BASE_SIZE: usize = 16 << 10;
 
@@ -106,14 +106,15 @@ struct CfgTemplate<'a> {
     wait: String,
     wait_ms: u128,
     hard_stop_after: String,
-    /// The line of the server that requests wait on.
+    /// The line of the server on which requests wait.
     hold: String,
     config: &'a Config,
 }
 
-/// Stands for all that a running HAProxy cannot be told: equal text means that no reload is needed.
+/// Returns a fingerprint of everything that cannot be changed in a running HAProxy: if it is equal, no reload is
+/// needed.
 pub fn static_fingerprint(config: &Config, context: &RenderContext) -> String {
-    // Backends of all shapes, as without `add backend` nothing else has the lines of a shape.
+    // All shapes, because without `add backend` nothing else contains a shape's lines.
     let shapes = BackendShape::ALL.map(|shape| (name::defaults_section(shape).to_owned(), shape));
     let (frontends, spares) = (config.frontends.clone(), shapes.into());
     let bare = Config { frontends, spares, ..Config::default() };
@@ -121,7 +122,7 @@ pub fn static_fingerprint(config: &Config, context: &RenderContext) -> String {
     format!("docker-balancer {hash:016x}{}", context.provisioning.fingerprint_suffix())
 }
 
-/// Stands for all that is no backend.
+/// Returns a hash of everything that is not a backend.
 pub fn base_hash(config: &Config, context: &RenderContext) -> u64 {
     let Config { fingerprint: skeleton, frontends, .. } = config;
     let (skeleton, frontends) = (skeleton.clone(), frontends.clone());
@@ -129,15 +130,16 @@ pub fn base_hash(config: &Config, context: &RenderContext) -> u64 {
     name::hash(&render_config(&bare, context, String::new()))
 }
 
-/// Files that are checked and never loaded. Without this HAProxy reads all certificates of the system before it
-/// reads a configuration, for requests of its own that none of these makes; that takes twice as long as the rest.
+/// Renders files that are checked and never loaded. Without the additional setting HAProxy reads all of the system's
+/// certificates before it reads a configuration, for requests of its own that no such configuration makes; that takes
+/// twice as long as the rest of the check.
 pub fn render_for_check(config: &Config, context: &RenderContext) -> ConfigFiles {
     let mut files = render_files(config, context);
     files.config.push_str("\nglobal\n  httpclient.ssl.verify none\n");
     files
 }
 
-/// The files that make HAProxy do what `config` says.
+/// Renders the files for `config`.
 pub fn render_files(config: &Config, context: &RenderContext) -> ConfigFiles {
     let files = generation_files(config, context);
     let name = generation_name(&files);
@@ -158,7 +160,7 @@ fn render_config(config: &Config, context: &RenderContext, generation: String) -
         hold: hold_line(context.requeue),
         config,
     };
-    // About as long as it will be: growing step by step takes several times the memory.
+    // Approximately the final length: growing the string step by step takes several times the memory.
     let lines: usize = config.backends.values().map(|backend| backend.lines.len()).sum();
     let sections = config.backends.len() + config.spares.len();
     let mut text = String::with_capacity(lines + SECTION_OVERHEAD * sections + BASE_SIZE);
@@ -172,20 +174,20 @@ fn hold_line(requeue: Option<Requeue>) -> String {
     format!("  server {} {} {}", hold.name, hold.place(), hold.arguments())
 }
 
-/// Attempts to connect that fit into the time.
+/// Returns how many attempts to connect fit into the time.
 fn connect_attempts(wait: Duration) -> u128 {
     wait.as_millis().div_ceil(u128::from(CONNECT_TIMEOUT_MS)).max(1)
 }
 
-/// As one word of the configuration, whatever is in it (configuration manual, section 2.2). Only
-/// single quotes protect everything but themselves.
+/// Quotes a path as one word of the configuration, whatever characters it contains (configuration manual, section 2.2).
+/// Only single quotes protect everything except themselves.
 fn quote_path(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = |c: char| c.is_alphanumeric() || "/._-+@:".contains(c);
     if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
-/// As HAProxy writes times, in the largest unit that is exact (configuration manual, section 2.5).
+/// Formats a time in HAProxy's syntax, in the largest unit that is exact (configuration manual, section 2.5).
 fn format_time(time: Duration) -> String {
     let millis = time.as_millis();
     let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")];
@@ -207,7 +209,7 @@ fn generation_files(config: &Config, context: &RenderContext) -> BTreeMap<String
     files.into_iter().chain(lua).collect()
 }
 
-/// Its content names it, so that an unchanged configuration is an unchanged file.
+/// Returns a name derived from the content, so that an unchanged configuration yields an unchanged file.
 fn generation_name(files: &BTreeMap<String, String>) -> String {
     let whole = files.iter().flat_map(|(name, text)| [name, "\0", text]);
     format!("{:016x}", name::hash_all(whole))
@@ -221,9 +223,9 @@ fn format_map<V: std::fmt::Display>(entries: &BTreeMap<String, V>) -> String {
     text
 }
 
-/// HAProxy begins with servers that are out after one failed check, whatever `fall` says. The state
-/// file of `show servers state` says otherwise, also before 3.1 with its `init-state fully-up`
-/// (management guide, section 9.3). The number of the backend is not looked at, its name is.
+/// Renders a server state file. Without it HAProxy starts servers one failed check away from down, whatever `fall` is.
+/// The file has the format of `show servers state` (management guide, section 9.3), and also works before 3.1, which
+/// has `init-state fully-up`. HAProxy ignores the backend's number and uses its name.
 fn format_server_states(config: &Config) -> String {
     let mut text = "1\n".to_owned();
     for (backend_name, backend) in &config.backends {
@@ -250,7 +252,7 @@ struct NotFoundPage;
 #[template(path = "503.html")]
 struct UnavailablePage;
 
-/// A whole HTTP answer, as `errorfile` wants it (configuration manual, section 4.2).
+/// Renders a whole HTTP response, as `errorfile` needs it (configuration manual, section 4.2).
 fn format_error_file(status: u16) -> String {
     let (line, more, body) = match status {
         404 => ("404 Not Found", "", NotFoundPage.render()),
@@ -268,8 +270,8 @@ fn format_error_file(status: u16) -> String {
 }
 
 impl RenderContext {
-    /// The `bind` lines of one port. Two lines for both families, so that a client of the old one
-    /// is seen under its plain address.
+    /// Returns the `bind` lines of one port. Both families have a line each, so that an IPv4 client appears with its
+    /// plain address.
     fn bind_lines(&self, frontend: &Frontend) -> Vec<String> {
         let port = frontend.bound;
         let lines = self.bind.iter().flat_map(|bind| match bind {
@@ -306,7 +308,7 @@ impl Backend {
     }
 }
 
-/// The backend whose section a line of the configuration (from 1) stands in.
+/// Returns the backend in whose section a line of the configuration (from 1) is.
 pub fn find_backend_at(config: &str, line: usize) -> Option<&str> {
     let above: Vec<_> = config.lines().take(line).collect();
     let header =

@@ -1,7 +1,7 @@
-//! From what HAProxy has back to the routes that it serves: names and values are read as they were made.
+//! Recovers the routes that HAProxy serves from its state, by parsing its names and values.
 //!
-//! Pure. What HAProxy is not given does not come back: that a path without segments was to be taken off, how
-//! servers that are not there would be checked, and of a name what is beyond its longest.
+//! Pure. What HAProxy does not store cannot be recovered: whether a path without segments was to be stripped, how
+//! servers would be checked if there were any, and the part of a name beyond its maximum length.
 
 use super::{
     config::{AdminState, MapName},
@@ -15,7 +15,8 @@ use crate::model::{
 };
 use std::{collections::BTreeMap, sync::Arc};
 
-/// The routes of its map, each with its servers. What is not ours (of a base file) is left alone.
+/// Returns the routes of HAProxy's map, each with its servers. Backends that docker-balancer does not manage (of a base
+/// file) are ignored.
 pub fn recover_routes(observed: &ObservedState) -> Routes {
     let route = |(key, value): (&str, &str)| {
         Some((key.parse::<RouteKey>().ok()?, Arc::new(recover_route(observed, value)?)))
@@ -23,7 +24,7 @@ pub fn recover_routes(observed: &ObservedState) -> Routes {
     Routes(observed.map_entries(MapName::Routes).filter_map(route).collect())
 }
 
-/// `backend strip timeout retry route`.
+/// Parses `backend strip timeout retry route`.
 fn recover_route(observed: &ObservedState, value: &str) -> Option<Route> {
     let mut words = value.split(' ');
     let (backend, strip) = (words.next()?, words.next()?);
@@ -55,7 +56,7 @@ fn recover_check(
     }
 }
 
-/// One that is watched in another way meanwhile is there twice: the one that serves counts.
+/// If the check mode has changed, the endpoint occurs twice: the one that serves is used.
 fn recover_endpoints(servers: &BTreeMap<String, ObservedServer>) -> Vec<Endpoint> {
     let all = servers.iter().filter_map(|(server, state)| recover_endpoint(server, state));
     let mut all: Vec<_> = all.collect();

@@ -1,4 +1,4 @@
-//! The runtime API of the worker that serves now: what it has, and what it is told.
+//! The runtime API of the worker that serves now: reads its state and sends commands.
 
 use super::{
     command::{Escaped, RuntimeCommand},
@@ -14,7 +14,7 @@ use std::{
 };
 use strum::{IntoStaticStr, VariantNames};
 
-/// Of more backends or entries than this, and than an eighth of all, all are asked for at once.
+/// If more backends or entries than this, and more than an eighth of all, are needed, all are read at once.
 const BULK_THRESHOLD: usize = 16;
 
 fn needs_bulk_query(requested: usize, total: usize) -> bool {
@@ -33,17 +33,17 @@ pub enum RuntimeError {
 }
 
 impl RuntimeError {
-    /// All there are of [`Self::kind`].
+    /// All values of [`Self::kind`].
     pub const KINDS: &'static [&'static str] = Self::VARIANTS;
 
-    /// One word for programs: a closed set.
+    /// Returns the kind as one word for programs: a closed set.
     pub fn kind(&self) -> &'static str {
         self.into()
     }
 }
 
-/// One connection to the stats socket. Each pass opens its own: a connection that stands would stay
-/// with an old worker through a reload, and talk to the wall.
+/// One connection to the stats socket. Each pass opens its own: after a reload, an open connection would still lead to
+/// the old worker.
 #[derive(Debug)]
 pub struct RuntimeClient {
     socket: PathBuf,
@@ -61,12 +61,12 @@ impl RuntimeClient {
         }
     }
 
-    /// It is asked over its master, as its socket is gone.
+    /// Whether the worker is reached through its master, because its socket's file is missing.
     pub fn is_via_master(&self) -> bool {
         self.session.is_via_master()
     }
 
-    /// All that it has.
+    /// Reads the whole state.
     pub async fn read_state(&mut self) -> Result<ObservedState, RuntimeError> {
         let info = self.send_command("show info").await?;
         let mut observed = ObservedState {
@@ -93,13 +93,12 @@ impl RuntimeClient {
         Ok(observed)
     }
 
-    /// Whether it is the worker that said this.
+    /// Whether the same worker answers as when `observed` was read.
     pub async fn is_same_worker(&mut self, observed: &ObservedState) -> Result<bool, RuntimeError> {
         Ok(observed::parse_worker_pid(&self.send_command("show info").await?) == observed.worker)
     }
 
-    /// Says the commands in order and keeps `observed` in step. A server that cannot be deleted yet
-    /// stays.
+    /// Sends the commands in order, and applies each to `observed`. A server that cannot be deleted yet remains.
     pub async fn execute_commands(
         &mut self,
         plan: &[RuntimeCommand],
@@ -117,7 +116,7 @@ impl RuntimeClient {
         Ok(())
     }
 
-    /// Asks for what the plan touched. Nothing is believed because it was sent.
+    /// Reads what the plan has changed from HAProxy, because a sent command may not have had its effect.
     pub async fn read_back(
         &mut self,
         plan: &[RuntimeCommand],

@@ -1,5 +1,4 @@
-//! What HAProxy says on stderr: passed to the log line by line, the last of it kept, and what its checks
-//! found told at once.
+//! HAProxy's stderr: writes each line to the log, keeps the last lines, and sends check results as events.
 
 use super::name;
 use std::{
@@ -16,36 +15,36 @@ use tokio::{
 };
 
 const MAX_KEPT_LINES: usize = 50;
-/// What HAProxy finds of a container's servers is told once in so long: a container may have a thousand.
+/// At most one line per container and kind is logged in this interval: a container may have a thousand servers.
 const REPEAT_INTERVAL: Duration = Duration::from_secs(1);
-/// Of so many containers it is remembered when that was.
+/// When more containers than this are tracked, those past the interval are removed.
 const MAX_TRACKED: usize = 1000;
 
-/// The listening end. HAProxy lives on when nobody listens any more: it ignores SIGPIPE.
+/// The reading end of the pipe. HAProxy ignores SIGPIPE, so it continues to run when this is closed.
 #[derive(Debug)]
 pub struct StderrReader {
     tail: watch::Receiver<LogTail>,
     events: mpsc::UnboundedReceiver<CheckEvent>,
 }
 
-/// What a worker's checks found out.
+/// An event from the checks of a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CheckEvent {
     HealthChanged(HealthChange),
     ResultChanged(CheckResultChange),
 }
 
-/// A worker's checks found that a server takes requests now, or that it does not any more.
+/// A server went up or down according to a worker's checks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HealthChange {
-    /// Its pid: of several workers each judges for itself.
+    /// The worker's pid: each worker has its own checks.
     pub worker: u32,
     pub backend: String,
     pub server: String,
     pub up: bool,
 }
 
-/// The result of a check, where it is another one than that of the check before.
+/// A check result that differs from the previous one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckResultChange {
     pub worker: u32,
@@ -57,7 +56,7 @@ pub struct CheckResultChange {
 #[derive(Debug, Default)]
 struct LogTail {
     lines: VecDeque<String>,
-    /// How many lines there were in all.
+    /// How many lines were read in total.
     count: usize,
     is_closed: bool,
 }
@@ -71,7 +70,7 @@ impl StderrReader {
         Ok(Self { tail, events })
     }
 
-    /// What checks find from now on; for ever where HAProxy has gone. For a `select!`.
+    /// Returns the next event. Waits forever if HAProxy has exited. For use in `select!`.
     pub async fn next_event(&mut self) -> CheckEvent {
         match self.events.recv().await {
             Some(event) => event,
@@ -79,12 +78,12 @@ impl StderrReader {
         }
     }
 
-    /// A position for [`StderrReader::lines_since`].
+    /// Returns a position for [`StderrReader::lines_since`].
     pub fn cursor(&self) -> usize {
         self.tail.borrow().count
     }
 
-    /// The lines since `cursor`, once one contains `word` or HAProxy has ended; after `max_wait` those that there are.
+    /// Returns the lines since `cursor` once one contains `word` or HAProxy has exited, or after `max_wait`.
     pub async fn lines_since(&mut self, cursor: usize, word: &str, max_wait: Duration) -> String {
         let done = |tail: &LogTail| {
             tail.is_closed || tail.lines_since(cursor).any(|line| line.contains(word))
@@ -123,7 +122,7 @@ async fn read_lines(
         if let Some(event) =
             health_change.or_else(|| parse_check_result(&line).map(CheckEvent::ResultChanged))
         {
-            // Nobody listens while HAProxy is started or stopped.
+            // The receiver may be dropped while HAProxy is started or stopped.
             let _ = event_sender.send(event);
         }
         tail.send_modify(|tail| tail.push(line));
@@ -131,8 +130,8 @@ async fn read_lines(
     tail.send_modify(|tail| tail.is_closed = true);
 }
 
-/// HAProxy warns of every proxy that a reload stops, and of what it was told over the runtime API: only
-/// what it found out itself of servers is news.
+/// Logs a line at its level. HAProxy also warns about every proxy that a reload stops, and about every command of the
+/// runtime API. Only what it has detected about servers by itself is logged at `info`.
 fn log_line(line: &str, throttle: &mut LogThrottle, now: Instant) {
     let words = line.split_once(" : ").map_or(line, |(_, words)| strip_cli_prefix(words));
     match line.split(' ').next() {
@@ -151,12 +150,12 @@ fn log_line(line: &str, throttle: &mut LogThrottle, now: Instant) {
     }
 }
 
-/// When something was told of a container last, and how often it was not since.
+/// When a line about a container was last logged, and how many were suppressed since then.
 #[derive(Debug, Default)]
 struct LogThrottle(BTreeMap<(String, &'static str), (Instant, usize)>);
 
 impl LogThrottle {
-    /// How many lines like this one were kept back before it; `None` where it is kept back as well.
+    /// Returns how many similar lines were suppressed before this one; `None` if this one is suppressed too.
     fn take_suppressed(&mut self, words: &str, now: Instant) -> Option<usize> {
         let Some(key) = throttle_key(words) else { return Some(0) };
         if MAX_TRACKED < self.0.len() {
@@ -179,7 +178,7 @@ impl LogThrottle {
     }
 }
 
-/// The container, by its id, and what is found of it.
+/// Returns the container's id and the kind of event.
 fn throttle_key(words: &str) -> Option<(String, &'static str)> {
     let server_path = words.split(' ').find(|word| word.contains('/'))?;
     let (_, server) = server_path.rsplit_once('/')?;
@@ -188,7 +187,7 @@ fn throttle_key(words: &str) -> Option<(String, &'static str)> {
     Some((name::container_id(server)?.to_owned(), event))
 }
 
-/// `[WARNING]  (4711) : Server a.test:80/web-0123456789ab:80 is DOWN, reason: …`, of a worker.
+/// Parses `[WARNING]  (4711) : Server a.test:80/web-0123456789ab:80 is DOWN, reason: …`, written by a worker.
 fn parse_health_change(line: &str) -> Option<HealthChange> {
     let (_, remainder) = line.split_once('(')?;
     let (worker, remainder) = remainder.split_once(") : ")?;
@@ -208,7 +207,7 @@ fn parse_health_change(line: &str) -> Option<HealthChange> {
     })
 }
 
-/// `[WARNING]  (4711) : Health check for server a.test:80/web-0123456789ab:80 failed, reason: …`
+/// Parses `[WARNING]  (4711) : Health check for server a.test:80/web-0123456789ab:80 failed, reason: …`
 fn parse_check_result(line: &str) -> Option<CheckResultChange> {
     let (_, remainder) = line.split_once('(')?;
     let (worker, remainder) = remainder.split_once(") : ")?;
@@ -228,8 +227,8 @@ fn parse_check_result(line: &str) -> Option<CheckResultChange> {
     })
 }
 
-/// The words without a prefix that 2.6 gives them once it was told something over its runtime API, though
-/// nobody told it this.
+/// Removes the prefix that 2.6 puts in front of all messages after the first command of its runtime API, also of those
+/// that no command caused.
 fn strip_cli_prefix(words: &str) -> &str {
     let remainder = words.strip_prefix("CLI : ");
     remainder
@@ -239,7 +238,7 @@ fn strip_cli_prefix(words: &str) -> &str {
 
 fn is_notable(words: &str) -> bool {
     if words.starts_with("Health check ") {
-        // Those that count down are followed by one that does not.
+        // Each failed check before the last one is followed by another line.
         return words.ends_with("DOWN.");
     }
     let of_servers = ["Server ", "Backup Server "];

@@ -1,6 +1,6 @@
-//! What a worker has that is started with files of ours: for when none can be asked.
+//! The state of a worker that was started with docker-balancer's files: for when no worker can be queried.
 //!
-//! Pure. Reads only what [`super::render`] writes.
+//! Pure. Parses only what [`super::render`] writes.
 
 use super::{
     config::{self, AdminState, MapName},
@@ -9,7 +9,7 @@ use super::{
     server_setting::ServerSettings,
 };
 
-/// `map` gives the text of a map's file.
+/// Parses the configuration; `map` returns the text of a map's file.
 pub fn from_files(config: &str, map: impl Fn(MapName) -> Option<String>) -> ObservedState {
     let mut observed = ObservedState::default();
     let mut backend = None;
@@ -38,12 +38,12 @@ pub fn from_files(config: &str, map: impl Fn(MapName) -> Option<String>) -> Obse
 
 fn parse_server(name: &str, address: &str, options: &[&str]) -> Option<ObservedServer> {
     let address = match address.parse().ok() {
-        // It leads to a socket that has no address.
+        // The server leads to a socket that has no address.
         None if name == name::HOLD_SERVER => config::hold_server().address,
         address => address?,
     };
     let settings = match name {
-        // Its limit is not that of a container.
+        // The limit of `hold` is not that of a container.
         name::HOLD_SERVER => config::hold_server().settings,
         _ => ServerSettings::parse_line(options)?,
     };
