@@ -1,6 +1,6 @@
-//! What should be served now: the world, what is remembered, and the time → the desired routes.
+//! Decides the desired routes from the world, the state of the last decision, and the time.
 //!
-//! Pure: time is an argument and history is a value, so the same question has the same answer.
+//! Pure: time is an argument and history is a value, so equal arguments give equal results.
 
 use crate::{
     label::{self, LabelLimits, ParsedLabels, RouteRequest},
@@ -32,32 +32,32 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long until a listener whose port was taken is tried again.
+/// Delay until a listener whose port is taken is tried again.
 pub const PORT_RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long a listener stays out with which HAProxy could not be loaded, at first and at last: each try may
-/// pause the others.
+/// Minimum and maximum delay until a listener with which HAProxy could not be loaded is tried again. Each try may
+/// interrupt the other listeners.
 const UNLOADABLE_BACKOFF: (Duration, Duration) = (Duration::from_secs(15), Duration::from_mins(10));
 
-/// How many public ports all containers together get: HAProxy's file descriptors are counted, and a reload
-/// takes longer with each.
+/// Maximum number of public ports of all containers together: HAProxy's file descriptors are limited, and each port
+/// makes a reload slower.
 pub const MAX_LISTENERS: usize = 256;
 
-/// The administrator's part of every decision.
+/// The administrator's settings for every decision.
 #[derive(Debug, Clone)]
 pub struct Rules {
     pub label_limits: LabelLimits,
-    /// `--network`: where HAProxy reaches containers that do not say it themselves.
+    /// `--network`: the network over which HAProxy reaches containers without a `glue_network` label.
     pub network: Option<String>,
     pub vantage: Vantage,
-    /// How long a route whose last container went away still answers 503.
+    /// How long a route still answers 503 after its last container is gone.
     pub hold: Duration,
     /// Public port → the port that is bound for it.
     pub port_map: BTreeMap<NonZeroU16, NonZeroU16>,
 }
 
 impl Rules {
-    /// Whether no container on the host's network may have this port of it served.
+    /// Whether containers on the host's network must not serve this port of the host.
     fn is_reserved_host_port(&self, port: u16) -> bool {
         let Some(port) = NonZeroU16::new(port) else { return false };
         let here = matches!(self.vantage, Vantage::Host | Vantage::Inside(_));
@@ -65,64 +65,65 @@ impl Rules {
             && (here || !self.label_limits.own_ports.contains(&port))
     }
 
-    /// The port that HAProxy binds for a listener.
+    /// Returns the port that HAProxy binds for a listener.
     pub fn bound_port(&self, listener: Listener) -> NonZeroU16 {
         self.port_map.get(&listener.port).copied().unwrap_or(listener.port)
     }
 }
 
-/// What the next decision has to know of the past, and what need not be made again as nothing of it changed.
+/// State that the next decision needs: the history, and a cache of results whose inputs did not change.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DecideState {
-    /// Routes that were served, whose parties have left them.
+    /// Routes that were served and whose claimants have left them.
     held_routes: BTreeMap<RouteKey, HeldRoute>,
-    /// Listeners whose port belongs to somebody else.
+    /// Listeners whose port is in use by another program, container or listener.
     pub port_conflicts: BTreeMap<Listener, PortConflict>,
     /// Listeners with which HAProxy could not be loaded, and why.
     pub unloadable_listeners: BTreeMap<Listener, UnloadableListener>,
-    /// Routes that HAProxy would not have, as they were; another shape of one is tried again.
+    /// Routes that HAProxy refused, with the reason. A route that changes is tried again.
     pub refused_routes: BTreeMap<RouteKey, (Arc<Route>, String)>,
-    /// Who crashes over and over.
+    /// Detects containers that crash repeatedly.
     crash_tracker: CrashTracker,
-    /// Containers that somebody took out of traffic, for as long as they are up.
+    /// Containers that an operator drained, for as long as they are up.
     pub drained: BTreeSet<ContainerId>,
-    /// What is served in place of what is asked for, until somebody ends it.
+    /// The active rollback, whose routes replace those that labels ask for until an operator releases it.
     pub rollback: Option<Rollback>,
-    /// The world of the last decision.
+    /// All containers of the last decision's world.
     last_containers: BTreeMap<ContainerId, Arc<Container>>,
-    /// Those of it that are up and publish ports.
+    /// Containers that are up and publish ports.
     publishers: BTreeMap<ContainerId, Arc<Container>>,
-    /// Those that are up and take part.
+    /// Containers that are up and participate, see [`label::participates`].
     entries: BTreeMap<ContainerId, ContainerEntry>,
     network_context: Option<NetworkContext>,
     route_table: RouteTable,
-    /// What is said of those seen.
+    /// Problems of the containers in `entries`.
     problems: ProblemSet,
 }
 
-/// What was made of a container, and stays so for as long as it does not change.
+/// Parsed container. Stays valid until the container changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct ContainerEntry {
     container: Arc<Container>,
     origin: ContainerRef,
-    /// Of the container: looking into all of them takes longer than all else that is done with them.
+    /// Whether the container uses another one's network. Stored, because looking into every container takes longer
+    /// than all other work on them.
     shares_network: bool,
     labels: ParsedLabels,
-    /// Whether its claims were made as those of one that is out; `None` until they are made.
+    /// Whether the claims were added for a drained or crashing container; `None` until they are added.
     is_excluded: Option<bool>,
-    /// Why some of its claims could not be made.
+    /// Why some of the claims could not be added.
     address_problems: Vec<Problem>,
 }
 
 impl DecideState {
-    /// What an earlier run served, as far as its routes tell: what is not asked for any more is held.
+    /// Returns the state after an earlier run that served these routes. Routes without a claim are held.
     pub fn with_routes(keys: impl IntoIterator<Item = RouteKey>, now: Instant) -> Self {
         let routes =
             keys.into_iter().map(|key| (key, HeldRoute::new(Policy::default(), now))).collect();
         Self { held_routes: routes, ..Self::default() }
     }
 
-    /// The same where it is known how these routes were served: held, they stay as they were.
+    /// Like [`Self::with_routes`], if the policies are known. Held routes keep theirs.
     pub fn with_served<'a>(
         routes: impl IntoIterator<Item = (&'a RouteKey, &'a Policy)>,
         now: Instant,
@@ -132,8 +133,8 @@ impl DecideState {
         Self { held_routes: map.collect(), ..Self::default() }
     }
 
-    /// These routes are kept for those that served them in an earlier run, and as they were. `routes` may be more than
-    /// what is held.
+    /// Reserves held routes, with their policies, for the containers that served them in an earlier run. Ignores
+    /// `routes` that are not held.
     pub fn restore_claimants(&mut self, routes: &Routes) {
         for (key, route) in &routes.0 {
             let Some(held) = self.held_routes.get_mut(key) else { continue };
@@ -144,7 +145,7 @@ impl DecideState {
         }
     }
 
-    /// These routes are kept for nobody.
+    /// Removes the reservations of these held routes, so that any container can get them.
     pub fn release_routes<'a>(&mut self, keys: impl Iterator<Item = &'a RouteKey>) {
         for key in keys {
             if let Some(route) = self.held_routes.get_mut(key) {
@@ -153,7 +154,8 @@ impl DecideState {
         }
     }
 
-    /// Who had which hosts in an earlier run, by the label that says so now.
+    /// Restores the owners of hosts from an earlier run. Ignores those that were determined by another label than
+    /// `label`.
     pub fn restore_host_owners(
         &mut self,
         owners: &BTreeMap<HostMatch, Arc<str>>,
@@ -169,7 +171,7 @@ impl DecideState {
         self.route_table.restore_owners(owners, now);
     }
 
-    /// All that could be used again is forgotten; the next decision is the same without it.
+    /// Clears the cache. The next decision is the same without it, but takes longer.
     pub fn clear_cache(&mut self) {
         for (id, seen) in std::mem::take(&mut self.entries) {
             seen.withdraw_claims(&id, &mut self.route_table);
@@ -179,7 +181,7 @@ impl DecideState {
         self.problems = ProblemSet::default();
     }
 
-    /// The container gets no new requests, until it is stopped or undrained.
+    /// Stops new requests to the container until it is stopped or undrained.
     pub fn drain_container(&mut self, id: &ContainerId) {
         self.drained.insert(id.clone());
     }
@@ -188,57 +190,57 @@ impl DecideState {
         self.drained.remove(id);
     }
 
-    /// How many containers run and take part.
+    /// Returns the number of containers that are up and participate.
     pub fn container_count(&self) -> usize {
         self.entries.len()
     }
 
-    /// The container that is up or was just now, by its short id.
+    /// Finds a container of the last decision's world by its short id.
     pub fn find_container(&self, short_id: &str) -> Option<&Container> {
         let (_, found) = self.last_containers.range(ContainerId::new(short_id)..).next()?;
         (found.id.short() == short_id).then_some(&**found)
     }
 
-    /// Who asks for what, the routes that come of it and who must wait.
+    /// Returns the claims, the resulting routes, and the conflicts.
     pub fn route_table(&self) -> &RouteTable {
         &self.route_table
     }
 
-    /// Since when nobody asks for the route, where it is held for those who will.
+    /// Returns since when the route is held without a container that serves it; `None` if it is served or not held.
     pub fn held_since(&self, key: &RouteKey) -> Option<Instant> {
         let route =
             self.held_routes.get(key).filter(|_| !self.route_table.routes().0.contains_key(key));
         route.map(|route| route.since)
     }
 
-    /// Who gets no traffic for crashing over and over, and until when.
+    /// Returns until when the container gets no traffic because it crashes repeatedly.
     pub fn crash_delay_until(&self, id: &ContainerId, now: Instant) -> Option<Instant> {
         self.crash_tracker.delayed_containers(now).remove(id)
     }
 
-    /// What the container asks for there.
+    /// Finds the claim of an endpoint on the route.
     pub fn find_claim(&self, key: &RouteKey, endpoint: &Endpoint) -> Option<&Claim> {
         let mut claims = self.route_table.claims().get(key)?.iter();
         claims.find(|claim| claim.container == endpoint.container && claim.port == endpoint.port)
     }
 
-    /// How fit the container is to serve the route there.
+    /// Returns the eligibility of an endpoint on the route.
     pub fn find_eligibility(&self, key: &RouteKey, endpoint: &Endpoint) -> Option<Eligibility> {
         self.find_claim(key, endpoint).map(|claim| claim.eligibility)
     }
 }
 
-/// Answers that nobody is there, until its time is over. Others may serve it, as it was, until those come back who had
-/// it.
+/// A route whose claimants have left. Until the hold time is over, it answers 503, or containers of others serve it
+/// with the same policy until the claimants return.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct HeldRoute {
     empty_route: Arc<Route>,
     since: Instant,
-    /// For whom it is kept; for whoever comes where that is not known.
+    /// The claimants for whom the route is reserved. Empty if they are not known; then any container gets the route.
     claimants: Vec<Claimant>,
 }
 
-/// As many parties a route is kept for, where each comes after the other was gone.
+/// Maximum number of claimants that a route is reserved for, if one after the other had and left it.
 const MAX_CLAIMANTS: usize = 4;
 
 impl HeldRoute {
@@ -253,10 +255,10 @@ impl HeldRoute {
     }
 }
 
-/// A port that somebody else holds, and when to try again.
+/// A port that another program or container uses, and when to try again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PortConflict {
-    /// Follows "its port is": `taken by nginx (pid 7)`.
+    /// Completes "its port is …": `taken by nginx (pid 7)`.
     pub reason: String,
     pub until: Instant,
 }
@@ -276,7 +278,7 @@ pub struct UnloadableListener {
 }
 
 impl UnloadableListener {
-    /// `before` is what came of the last try.
+    /// `before` is the result of the last try.
     pub fn new(reason: String, now: Instant, before: Option<&Self>) -> Self {
         let (mut backoff, lived) = match before {
             Some(listener) => {
@@ -294,11 +296,11 @@ pub struct Decision {
     pub routes: Routes,
     pub problems: ProblemSet,
     pub memory: DecideState,
-    /// When the answer changes by itself.
+    /// When the decision changes without a change of the world.
     pub wake_at: Option<Instant>,
 }
 
-/// The desired routes. The same world, memory and time give the same answer.
+/// Decides the desired routes. The same world, memory and time give the same result.
 pub fn decide(world: &World, mut memory: DecideState, now: Instant, rules: &Rules) -> Decision {
     let changed = update_containers(world, &mut memory, rules);
     memory.crash_tracker.record_changes(changed, now);
@@ -343,8 +345,8 @@ pub fn decide(world: &World, mut memory: DecideState, now: Instant, rules: &Rule
     Decision { routes, problems, memory, wake_at }
 }
 
-/// Reads the labels of containers that are not as they were. Says of those that take part whether they leave, and
-/// `None` of those that went.
+/// Parses the labels of changed containers. Returns for each that participates whether it is stopping, and `None` for
+/// each that no longer does.
 fn update_containers(
     world: &World,
     memory: &mut DecideState,
@@ -392,7 +394,8 @@ fn update_containers(
     lives
 }
 
-/// Makes the claims of containers that are new, and those that something else makes different. Says whose.
+/// Adds the claims of new containers, and replaces those that change for another reason (drain, crashes, networks).
+/// Returns the containers whose claims were added.
 fn update_claims(
     world: &World,
     memory: &mut DecideState,
@@ -449,11 +452,11 @@ impl ContainerEntry {
         self.labels.requests.iter().for_each(|ask| route_table.remove_claim(&ask.key, id));
     }
 
-    /// All that is said of it, in no order.
+    /// Returns all problems of the container, unsorted.
     fn collect_problems(&self, about: &ProblemSubject, route_table: &RouteTable) -> Vec<Problem> {
         let of_labels = self.labels.problems.iter().chain(&self.address_problems);
         let keys = self.labels.requests.iter().map(|ask| &ask.key).collect();
-        // It may ask for a thousand routes of others.
+        // Limited, because one container may request a thousand routes that others have.
         let mut conflicts = route_table.conflicts_of(about, &keys);
         let first = conflicts.by_ref().take(label::MAX_PROBLEMS);
         let mut problems: Vec<_> = of_labels.chain(first).cloned().collect();
@@ -464,7 +467,7 @@ impl ContainerEntry {
     }
 }
 
-/// Says again what is said of containers whose claims were made, or of whose claims something else is said now.
+/// Replaces the problems of containers whose claims were added, or whose conflicts changed.
 fn renew_problems(memory: &mut DecideState, claimants: BTreeSet<ContainerId>) {
     let DecideState { entries: seen, route_table: board, problems, .. } = memory;
     let mut renewed = board.take_reassessed();
@@ -475,19 +478,19 @@ fn renew_problems(memory: &mut DecideState, claimants: BTreeSet<ContainerId>) {
     }
 }
 
-/// One container in the world.
+/// Builds the claims of one container.
 struct ClaimBuilder<'a> {
     container: &'a Container,
     origin: &'a ContainerRef,
     world: &'a World,
     rules: &'a Rules,
-    /// It crashed too often of late, or somebody drained it.
+    /// The container crashes repeatedly, or an operator drained it.
     is_excluded: bool,
     service: Option<Arc<str>>,
     holder: Option<Arc<str>>,
 }
 
-/// What stands before the name of a container that has not the label that says whose its hosts are.
+/// Prefix of the owner's name for a container without the label that `--own-hosts-by` names.
 const UNLABELLED_PREFIX: &str = "container ";
 
 fn host_holder(container: &Container, label: &str) -> Arc<str> {
@@ -528,7 +531,7 @@ impl ClaimBuilder<'_> {
                 Ok(found) => route_table.add_claim(self.build_claim(ask, *found)),
                 Err(reason) => {
                     let problem = address_problem(self.container, required_network, reason.clone());
-                    // Ports of one container mostly have one reason, and may be many.
+                    // A container may have many ports, which mostly have the same reason.
                     if problems.last() != Some(&problem) {
                         problems.push(problem);
                     }
@@ -574,7 +577,8 @@ impl ClaimBuilder<'_> {
     }
 }
 
-/// Whether its ports are those of the host: its own network's, or that of the container whose network it joined.
+/// Whether the container's ports are ports of the host: it, or the container whose network it joined, uses the host's
+/// network.
 fn uses_host_network(container: &Container, world: &World) -> bool {
     let is_host = |container: &Container| container.network_mode == NetworkMode::Host;
     let owner = container.network_owner_id().and_then(|id| world.containers.get(id));
@@ -607,7 +611,7 @@ fn address_problem(
     }
 }
 
-/// A refused route stays out for as long as it is asked for in the same shape.
+/// Removes the routes that HAProxy refused, as long as they are requested unchanged.
 fn exclude_refused(routes: &mut Routes, memory: &mut DecideState, problems: &mut ProblemSet) {
     memory.refused_routes.retain(|key, (route, _)| routes.0.get(key) == Some(route));
     for (key, (_, text)) in &memory.refused_routes {
@@ -620,7 +624,7 @@ fn exclude_refused(routes: &mut Routes, memory: &mut DecideState, problems: &mut
     }
 }
 
-/// Of more listeners than there may be those stay that older containers ask for.
+/// Removes the listeners above the limit. Those that older containers request are kept.
 fn exclude_excess(routes: &mut Routes, memory: &DecideState, problems: &mut ProblemSet) {
     // Keys are sorted by listener.
     let mut listeners: Vec<_> = routes.0.keys().map(|key| key.listener).collect();
@@ -634,7 +638,7 @@ fn exclude_excess(routes: &mut Routes, memory: &DecideState, problems: &mut Prob
         let first = first_comers.entry(key.listener).or_insert(oldest);
         *first = (*first).into_iter().chain(oldest).min();
     }
-    // Those that nobody asks for go first.
+    // Listeners without a claim are removed first.
     let rank = |listener: &Listener| {
         let first = first_comers.get(listener).copied().flatten();
         (first.is_none(), first, *listener)
@@ -666,7 +670,7 @@ fn exclude_unloadable(
     });
 }
 
-/// Takes out the routes of these listeners, and names each container that asks for them once per cause.
+/// Removes the routes of these listeners, and reports one problem for each of their containers and causes.
 fn exclude_listeners<C: Ord>(
     is_excluded: &BTreeSet<Listener>,
     routes: &mut Routes,
@@ -693,8 +697,8 @@ fn exclude_listeners<C: Ord>(
     }));
 }
 
-/// Routes that their parties have left stay, empty where nobody else serves them, until their time is over. Says when
-/// the next one goes.
+/// Resolves the routes, and holds those that their claimants have left until the hold time is over; such a route is
+/// empty if no other container serves it. Returns when the next hold or host ownership ends.
 fn update_held_routes(memory: &mut DecideState, now: Instant, time: Duration) -> Option<Instant> {
     let DecideState { held_routes: held, route_table: board, refused_routes: refused, .. } = memory;
     let is_over = |key: &RouteKey, route: &HeldRoute| {
@@ -725,7 +729,7 @@ fn update_held_routes(memory: &mut DecideState, now: Instant, time: Duration) ->
     hold_ends.into_iter().chain(owners_change).min()
 }
 
-/// Where nobody serves it any more its time begins anew.
+/// Holds a route. If no container serves it any more, its hold time starts again.
 fn hold_vacated_route(
     routes: &mut BTreeMap<RouteKey, HeldRoute>,
     key: RouteKey,
@@ -743,7 +747,7 @@ fn hold_vacated_route(
     routes.insert(key, HeldRoute { claimants, ..HeldRoute::new(policy, now) });
 }
 
-/// Listeners whose port is known to be somebody else's without asking HAProxy, and whose.
+/// Returns the listeners whose port is known to be in use without a query to HAProxy, each with the reason.
 fn find_port_conflicts(
     publishers: &BTreeMap<ContainerId, Arc<Container>>,
     routes: &Routes,
@@ -757,7 +761,7 @@ fn find_port_conflicts(
     listeners.iter().filter_map(|at| Some((*at, reason(at)?))).collect()
 }
 
-/// `--map-port` the wrong way round.
+/// Reports values of `--map-port` that seem to have their ports swapped.
 fn unused_port_maps(routes: &Routes, rules: &Rules) -> Vec<Problem> {
     if rules.port_map.is_empty() {
         return Vec::new();
@@ -775,7 +779,7 @@ fn unused_port_maps(routes: &Routes, rules: &Rules) -> Vec<Problem> {
         .collect()
 }
 
-/// `--map-port` puts another listener where this one would be.
+/// Returns the conflict with a listener that `--map-port` moves to this one's port.
 fn map_port_conflict(at: Listener, all: &BTreeSet<Listener>, rules: &Rules) -> Option<String> {
     let same =
         |other: &&Listener| **other != at && rules.bound_port(**other) == rules.bound_port(at);
@@ -783,7 +787,7 @@ fn map_port_conflict(at: Listener, all: &BTreeSet<Listener>, rules: &Rules) -> O
     Some(format!("used by listener {other} because of --map-port"))
 }
 
-/// Some container publishes the port on this host.
+/// Returns the conflict with a container that publishes the port on this host.
 fn publisher_conflict(
     publishers: &BTreeMap<ContainerId, Arc<Container>>,
     at: Listener,

@@ -1,8 +1,7 @@
-//! A rollback that holds: the routes of an earlier generation, served by those of its containers that
-//! still are there.
+//! An active rollback: the routes of an earlier generation, served by those of its containers that still exist.
 //!
-//! Pure. Who was there then and is fit now gets traffic, at the address that it has now and with the weight
-//! of then; who came later is not served. A route that has nobody left answers 503.
+//! Pure. A container of that generation that is eligible now gets traffic at its current address and with its weight
+//! of that generation. Newer containers are not served. A route without remaining containers answers 503.
 
 use crate::{
     model::route::{Endpoint, Route, RouteKey, Routes},
@@ -15,19 +14,19 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-/// What ends it.
+/// Command that ends the rollback.
 pub const RELEASE_COMMAND: &str = "docker-balancer rollback --release";
-/// The last moment of the year 9999: no later one can be written.
+/// The last millisecond of the year 9999; RFC 3339 cannot express a later one.
 const MAX_TIMESTAMP_MS: u64 = 253_402_300_799_999;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rollback {
     pub generation: u64,
-    /// When it began, in milliseconds since 1970.
+    /// When the rollback started, in milliseconds since 1970.
     pub since_ms: u64,
-    /// What was served then.
+    /// The routes of the generation.
     target: Arc<Routes>,
-    /// What is left of it; `None` until somebody looked.
+    /// The part of `target` that can be served now; `None` until the first [`Self::update_routes`].
     served: Option<Routes>,
 }
 
@@ -40,12 +39,13 @@ impl Rollback {
         &self.target
     }
 
-    /// What is served while it holds. What did not change is the very same.
+    /// Returns the routes that are served while the rollback is active. Unchanged routes share one `Arc`.
     pub fn served_routes(&self) -> Routes {
         self.served.clone().unwrap_or_default()
     }
 
-    /// Looks at the claims that came or went since the last time, before they are settled.
+    /// Applies the claims that were added or removed since the last call. Must be called before
+    /// [`RouteTable::resolve_routes`], which clears the dirty keys.
     pub fn update_routes(&mut self, route_table: &RouteTable) {
         let claims = route_table.claims();
         match &mut self.served {
@@ -69,7 +69,7 @@ impl Rollback {
     }
 }
 
-/// `generation 41 is held since 2026-11-21T12:00:00Z`
+/// `rollback to generation 41 is active since 2026-11-21T12:00:00Z`
 impl fmt::Display for Rollback {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { generation, since_ms, .. } = self;
@@ -79,7 +79,7 @@ impl fmt::Display for Rollback {
     }
 }
 
-/// `before` is the route as it was served last.
+/// Returns the part of `target` that can be served now. `before` is the route as it was last served.
 fn remaining_route(
     target: &Route,
     key: &RouteKey,
@@ -88,7 +88,7 @@ fn remaining_route(
 ) -> Route {
     let claims = claims.get(key).map(Vec::as_slice).unwrap_or_default();
     let remaining = |endpoint: &Endpoint| {
-        // By its id, as a container may have been given another name.
+        // Compares the id, because a container may have been renamed.
         let is_same = |claim: &&Claim| {
             claim.container.id() == endpoint.container.id() && claim.port == endpoint.port
         };

@@ -1,4 +1,4 @@
-//! What is different between two desired states, in words of routes.
+//! Differences of two desired states, by route.
 //!
 //! Pure.
 
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, sync::Arc};
 use strum::IntoStaticStr;
 
-/// One route that came, went, or is served otherwise.
+/// One route that was added, removed or changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RouteChange {
     Added { route: RouteKey, servers: Vec<String> },
@@ -33,9 +33,9 @@ pub enum ChangeKind {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChangeDetail {
-    /// An endpoint serves that did not.
+    /// An endpoint that did not serve before.
     ServerAdded(String),
-    /// An endpoint no longer serves.
+    /// An endpoint that no longer serves.
     ServerRemoved(String),
     /// Server, option, and the values before and after.
     OptionChanged(String, LabelOption, [String; 2]),
@@ -43,15 +43,15 @@ pub enum ChangeDetail {
     PolicyChanged,
 }
 
-/// A route before and after.
+/// A route, and its state before and after; `None` where it does not exist.
 pub type RouteDifference<'a> = (&'a RouteKey, Option<&'a Arc<Route>>, Option<&'a Arc<Route>>);
 
-/// From `before` to `after`, in the order of the routes; those that went come last.
+/// Returns the changes from `before` to `after`, in the order of the routes; removed routes come last.
 pub fn diff_routes(before: &Routes, after: &Routes) -> Vec<RouteChange> {
     describe_differences(diff_maps(&before.0, &after.0))
 }
 
-/// The same where it is known already which routes are different, from what to what.
+/// Like [`diff_routes`], for routes that are already known to differ.
 pub fn describe_differences<'a>(
     differences: impl Iterator<Item = RouteDifference<'a>>,
 ) -> Vec<RouteChange> {
@@ -63,7 +63,7 @@ pub fn describe_differences<'a>(
                 Some(RouteChange::Added { route, servers: ready_server_names(new) })
             }
             (Some(old), Some(new)) => match diff_endpoints(old, new) {
-                // Somebody who served nothing anyway came or went.
+                // Only endpoints that do not serve were added or removed.
                 details if details.is_empty() => None,
                 details => Some(RouteChange::Changed { route, details }),
             },
@@ -116,7 +116,7 @@ fn diff_endpoints(old: &Route, new: &Route) -> Vec<ChangeDetail> {
 }
 
 impl ChangeKind {
-    /// Returns the word for it in JSON.
+    /// Returns the word for the kind in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()

@@ -1,7 +1,7 @@
-//! Who shares a route: claims of containers → routes, and the claims that must wait.
+//! Builds routes from the claims of containers, and finds the claims that must wait.
 //!
-//! Pure. Where two containers disagree, the service that has the route keeps it, and among strangers the older
-//! container wins. The order of the input never decides.
+//! Pure. If two containers conflict, the service that has the route keeps it; if neither has it, the older container
+//! wins. The order of the input has no effect.
 
 use crate::model::{
     container::{ContainerId, is_dated},
@@ -20,17 +20,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What one container port wants: a place in a route.
+/// A container port's request to serve a route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
     pub key: RouteKey,
     pub policy: Policy,
     pub container: ContainerRef,
-    /// The service that the container is of, where somebody knows.
+    /// The service of the container, if it is known.
     pub service: Option<Arc<str>>,
-    /// Who has its hosts, where `--own-hosts-by` names a label: `label=value`, or the container without one.
+    /// Owner of the container's hosts if `--own-hosts-by` names a label: `label=value`, or the container's name if it
+    /// has no such label.
     pub holder: Option<Arc<str>>,
-    /// Seconds since 1970, then the id: who came first.
+    /// The container's creation time in nanoseconds since 1970, then its id. The lowest is the oldest.
     pub seniority: (i64, ContainerId),
     pub port: u16,
     pub address: SocketAddr,
@@ -39,29 +40,30 @@ pub struct Claim {
     pub eligibility: Eligibility,
 }
 
-/// Whose claims are one to us, whichever containers they come from: they replace each other in a deployment.
+/// The party that makes claims. All containers of one service are one claimant, because they replace each other in a
+/// deployment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Claimant {
-    /// Of Compose, as `project/service`, or of a Swarm.
+    /// A service of Compose, as `project/service`, or of a Swarm.
     Service(Arc<str>),
-    /// By its name, where no service is known.
+    /// A container by its name, if its service is not known.
     Container(Arc<str>),
 }
 
-/// What keeps a route for those who have it, or had it until just now.
+/// Reserves a route for the claimants that have it, or had it until recently.
 #[derive(Debug, Clone, Copy)]
 pub struct Reservation<'a> {
     pub claimants: &'a [Claimant],
     pub policy: &'a Policy,
 }
 
-/// Who has a host.
+/// Owner of a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostOwner {
     pub holder: Arc<str>,
-    /// Whether they keep it; not before it is known who came first.
+    /// Whether the owner keeps the host. Provisional until it is known which container is the oldest.
     pub status: OwnershipStatus,
-    /// Since when they have no claim there.
+    /// Since when the owner has no claim on the host; `None` if it has one.
     pub left_at: Option<Instant>,
 }
 
@@ -71,46 +73,46 @@ pub enum OwnershipStatus {
     Provisional,
 }
 
-/// A route that its party has left.
+/// A route that its claimant has left.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VacatedRoute {
     pub claimant: Option<Claimant>,
     pub policy: Policy,
-    /// Whether nobody serves the route now.
+    /// Whether no container serves the route now.
     pub is_unserved: bool,
 }
 
-/// How fit a container is to serve.
+/// Whether, and in which case, a container serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Eligibility {
     Active,
-    /// Starting or unhealthy: serves while its route has no ready container.
+    /// Starting or unhealthy. Serves while its route has no ready container.
     Backup,
-    /// Told to stop, or unhealthy where health is required: serves on if no container of its route is ready and it
-    /// served until now.
+    /// Stopping, or starting or unhealthy although its label requires health. Continues to serve if it served until now
+    /// and no container of its route is ready.
     LastResort,
-    /// Paused, drained, or crashing over and over.
+    /// Paused, drained, or crashing repeatedly.
     Excluded,
 }
 
-/// All claims, and the routes that come of them. Claims on the same listener, host and prefix share a
-/// route when they agree on its policy.
+/// All claims, and the resulting routes. Claims on the same listener, host and prefix share a route if they agree on
+/// its policy.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RouteTable {
     claims: BTreeMap<RouteKey, Vec<Claim>>,
     routes: Routes,
-    /// What is said of claims, where there is anything, sorted by the container.
+    /// Problems of the claims on each route, sorted by subject. Contains no empty lists.
     conflicts: BTreeMap<RouteKey, Vec<Problem>>,
     host_hints: BTreeMap<HostMatch, Vec<Problem>>,
-    /// Containers of whose claims something else is said than when they were last taken.
+    /// Containers whose claims have other problems than at the last [`Self::take_reassessed`].
     reassessed: BTreeSet<ContainerId>,
-    /// How many routes are claimed at each.
+    /// Number of claimed routes of each listener.
     routes_per_listener: BTreeMap<Listener, usize>,
-    /// Routes that are served, where it is not known yet which of their claims is the oldest.
+    /// Served routes of which the oldest claim is not known yet, because a creation time is not exact.
     undated: BTreeSet<RouteKey>,
     /// Empty without `--own-hosts-by`.
     owners: Arc<BTreeMap<HostMatch, HostOwner>>,
-    /// Claims on these came or went since the last time, when that party had the route.
+    /// Routes to resolve again, each with the claimant that had it when it was last resolved.
     dirty: BTreeMap<RouteKey, Option<Claimant>>,
 }
 
@@ -124,7 +126,7 @@ impl RouteTable {
         claims.push(claim);
     }
 
-    /// Takes back what a container claims of a route, if anything.
+    /// Removes all claims of a container on a route.
     pub fn remove_claim(&mut self, key: &RouteKey, id: &ContainerId) {
         if !self.claims.contains_key(key) {
             return;
@@ -142,7 +144,7 @@ impl RouteTable {
         }
     }
 
-    /// Has the route settled though its claims are the same.
+    /// Marks the route to be resolved again, even if its claims do not change.
     pub fn mark_dirty(&mut self, key: &RouteKey) {
         if !self.dirty.contains_key(key) {
             let first = self.claims.get(key).and_then(|claims| claims.first());
@@ -152,8 +154,8 @@ impl RouteTable {
         }
     }
 
-    /// Who has which hosts, and what is to be told of hosts that several projects share. Says when that changes by
-    /// itself.
+    /// Updates the owners of hosts, and the hints about hosts that several projects share. Returns when the next
+    /// ownership ends.
     pub fn resolve_host_owners(&mut self, now: Instant, hold: Duration) -> Option<Instant> {
         let expired = self
             .owners
@@ -202,7 +204,7 @@ impl RouteTable {
         }
     }
 
-    /// All claims on a host, at whatever listener.
+    /// Iterates over the claims on a host, at any listener.
     fn claims_on_host(&self, host: &HostMatch) -> impl Iterator<Item = &Claim> {
         let claims_at = move |listener: &Listener| {
             let rule = Match::Http { host: host.clone(), prefix: PathPrefix::default() };
@@ -216,12 +218,12 @@ impl RouteTable {
         self.routes_per_listener.keys().flat_map(claims_at).flat_map(|(_, claims)| claims)
     }
 
-    /// Who has which hosts.
+    /// Returns the owner of each host.
     pub fn owners(&self) -> &Arc<BTreeMap<HostMatch, HostOwner>> {
         &self.owners
     }
 
-    /// Who had which hosts in an earlier run; they have them for as long as if they were gone since then.
+    /// Restores the owners from an earlier run. Each keeps its host as if its last claim was removed at `now`.
     pub fn restore_owners(&mut self, owners: BTreeMap<HostMatch, Arc<str>>, now: Instant) {
         let (status, left_at) = (OwnershipStatus::Confirmed, Some(now));
         let owner = |(host, holder)| (host, HostOwner { holder, status, left_at });
@@ -229,8 +231,8 @@ impl RouteTable {
         self.owners = Arc::new(owners.collect());
     }
 
-    /// Brings the routes in line with the claims. `held` says for whom a route is kept, and `may_hold` whether it may be
-    /// kept at all. Returns the routes that their parties have left.
+    /// Updates the routes whose claims changed. `reservation_of` returns the claimants that a route is reserved for,
+    /// and `may_hold` whether it may be reserved at all. Returns the routes that their claimants have left.
     pub fn resolve_routes<'a>(
         &mut self,
         reservation_of: impl Fn(&RouteKey) -> Option<Reservation<'a>>,
@@ -301,12 +303,12 @@ impl RouteTable {
         }
     }
 
-    /// Containers of whose claims something else is said than the last time.
+    /// Returns the containers whose claims have other problems than at the last call.
     pub fn take_reassessed(&mut self) -> BTreeSet<ContainerId> {
         mem::take(&mut self.reassessed)
     }
 
-    /// What is said of a container's claims on these routes, each named once.
+    /// Iterates over the problems of a container's claims on these routes.
     pub fn conflicts_of<'a>(
         &'a self,
         about: &'a ProblemSubject,
@@ -315,7 +317,7 @@ impl RouteTable {
         let hosts: BTreeSet<_> =
             keys.iter().map(|RouteKey { rule: Match::Http { host, .. }, .. }| host).collect();
         let of_hosts = hosts.into_iter().filter_map(|host| self.host_hints.get(host)).flatten();
-        // Sorted by what they are about: there may be one for each of a thousand containers.
+        // Sorted by subject, because a route may have a problem for each of a thousand containers.
         let of_route = move |problems: &'a Vec<Problem>| {
             let from = problems.partition_point(|problem| problem.subject < *about);
             problems[from..].iter().take_while(move |problem| problem.subject == *about)
@@ -324,7 +326,7 @@ impl RouteTable {
         of_routes.chain(of_hosts.filter(move |problem| problem.subject == *about))
     }
 
-    /// Whether any of these has a claim on the route.
+    /// Whether any of these claimants has a claim on the route.
     pub fn has_claim_of(&self, key: &RouteKey, parties: &[Claimant]) -> bool {
         let mut claims = self.claims.get(key).into_iter().flatten();
         claims.any(|claim| parties.iter().any(|claimant| claimant.owns_claim(claim)))
@@ -334,12 +336,12 @@ impl RouteTable {
         &self.routes
     }
 
-    /// Of all that is asked for, fit to serve or not; by route, the one that says how it is first.
+    /// Returns all claims by route, eligible or not. The first claim of a resolved route determines its policy.
     pub fn claims(&self) -> &BTreeMap<RouteKey, Vec<Claim>> {
         &self.claims
     }
 
-    /// Routes on which claims came or went since they were last settled.
+    /// Iterates over the routes that are to be resolved again.
     pub fn dirty_keys(&self) -> impl Iterator<Item = &RouteKey> {
         self.dirty.keys()
     }
@@ -348,7 +350,7 @@ impl RouteTable {
         self.conflicts.values().chain(self.host_hints.values()).flatten()
     }
 
-    /// Routes that strangers wait for, as they are kept for others.
+    /// Iterates over the routes that containers wait for because they are reserved for other claimants.
     pub fn reserved_routes(&self) -> impl Iterator<Item = &RouteKey> {
         let is_kept = |problem: &Problem| matches!(problem.reason, Reason::RouteReserved { .. });
         let kept = self.conflicts.iter().filter(move |(_, problems)| problems.iter().any(is_kept));
@@ -356,7 +358,7 @@ impl RouteTable {
     }
 }
 
-/// The routes of these claims, and what must wait.
+/// Returns the routes of these claims, and their problems.
 pub fn resolve_claims(claims: Vec<Claim>) -> (Routes, Vec<Problem>) {
     let mut board = RouteTable::default();
     for claim in claims {
@@ -368,7 +370,7 @@ pub fn resolve_claims(claims: Vec<Claim>) -> (Routes, Vec<Problem>) {
 }
 
 impl Claim {
-    /// Whether it is known who came first.
+    /// Whether the container's creation time is known exactly.
     fn is_dated(&self) -> bool {
         is_dated(self.seniority.0)
     }
@@ -378,7 +380,7 @@ impl Claim {
         self.options.get()
     }
 
-    /// Of Compose.
+    /// Returns the Compose project.
     fn project(&self) -> Option<&str> {
         self.service.as_deref()?.split_once('/').map(|(project, _)| project)
     }
@@ -392,7 +394,7 @@ impl Claim {
 }
 
 impl Claimant {
-    /// A container's name is its own for as long as it is there, whatever service it says it is of.
+    /// Whether the claim is this claimant's. A container is compared by name, regardless of its service labels.
     pub fn owns_claim(&self, claim: &Claim) -> bool {
         match self {
             Self::Service(service) => claim.service.as_ref() == Some(service),
@@ -410,7 +412,7 @@ impl fmt::Display for Claimant {
     }
 }
 
-/// The same where the host may be somebody's: the claims of others wait behind.
+/// Like [`build_route`], for a host that may have an owner. The claims of others wait.
 fn build_owned_route(
     claims: &mut [Claim],
     holder: Option<&Arc<str>>,
@@ -422,7 +424,7 @@ fn build_owned_route(
     claims.sort_by_key(|claim| claim.holder.as_ref() != Some(holder));
     let own = claims.partition_point(|claim| claim.holder.as_ref() == Some(holder));
     let (own, others) = claims.split_at_mut(own);
-    // The host is kept for its holder already: of those who are let in none is a stranger.
+    // The host is already reserved for its owner, so none of the remaining claims needs to wait for the route.
     let (route, mut problems) = build_route(own, before, reservation, false);
     problems.extend(others.iter().map(|claim| Problem {
         subject: ProblemSubject::Container(claim.container.clone()),
@@ -432,8 +434,8 @@ fn build_owned_route(
     (route, problems)
 }
 
-/// Who has the host: those who had it, for as long as they have a claim there or had one until just now, else the
-/// oldest container's.
+/// Returns the owner of the host: the one before, as long as it has a claim on the host or its hold time is not over,
+/// else the owner of the oldest claim.
 fn elect_host_owner(
     claims: &[&Claim],
     before: Option<&HostOwner>,
@@ -454,7 +456,8 @@ fn elect_host_owner(
     first.holder.clone().map(|holder| HostOwner { holder, status, left_at: None })
 }
 
-/// The first of each other project than the oldest one's on a host that has no route with that one in common.
+/// Returns a hint for the oldest claim of each project that has no route of the host in common with the project of
+/// the host's oldest claim.
 fn shared_host_problems<'a>(claims: &[&'a Claim]) -> impl Iterator<Item = Problem> + use<'a> {
     let oldest = claims.iter().min_by_key(|claim| &claim.seniority).copied();
     let mut firsts: BTreeMap<Option<&str>, &Claim> = BTreeMap::new();
@@ -490,8 +493,8 @@ fn shared_host_problems<'a>(claims: &[&'a Claim]) -> impl Iterator<Item = Proble
     })
 }
 
-/// The route of claims on it: the first of them says how it is. `before` is the route as it was. Where those who have it
-/// are gone and `may_hold`, strangers who would have it otherwise wait.
+/// Builds a route from its claims, the first of which determines the policy. `before` is the route before. If the
+/// claimants of the reservation are gone and `may_hold`, other claims with another policy wait.
 fn build_route(
     claims: &mut [Claim],
     before: Option<&Route>,
@@ -524,14 +527,14 @@ fn build_route(
     (Some(route), problems)
 }
 
-/// Who says how a route is, the best first.
+/// Priority of a claim to determine the policy of a reserved route, the highest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum ClaimRank {
-    /// Of those who have it, and as it is.
+    /// A claimant of the reservation, with the same policy.
     Holder,
-    /// Of those who have it, otherwise.
+    /// A claimant of the reservation, with another policy.
     HolderDiffers,
-    /// A stranger who agrees.
+    /// Another claimant, with the same policy.
     StrangerAgrees,
     Stranger,
 }
@@ -560,7 +563,7 @@ fn reserved_problem(claim: &Claim, reservation: Reservation<'_>) -> Option<Probl
     })
 }
 
-/// The first of each service that shares the route with another one's.
+/// Returns a hint for the first claim of each service that shares the route with the service of `first`.
 fn shared_route_problems<'a>(
     claims: &'a [&'a Claim],
     first: &'a Claim,
@@ -593,8 +596,9 @@ fn conflicting_option(a: &Policy, b: &Policy) -> LabelOption {
     differing.unwrap_or(LabelOption::StripPrefix)
 }
 
-/// One endpoint per container and port, by name. Where no claim is ready, those that served until now serve on as a last
-/// resort, else reserves serve. `before` are the route's endpoints as they were.
+/// Returns one endpoint for each container and port, sorted. If no claim is active with a weight above 0, last resorts
+/// that served until now continue to serve; if there are none, backups serve. `before` are the route's endpoints
+/// before.
 pub fn build_endpoints(claims: &[&Claim], before: &[Endpoint]) -> Vec<Endpoint> {
     let fallback = fallback_eligibility(claims, before);
     let is_ready = |claim: &Claim| match claim.eligibility {
@@ -612,7 +616,7 @@ pub fn build_endpoints(claims: &[&Claim], before: &[Endpoint]) -> Vec<Endpoint> 
     endpoints
 }
 
-/// Which claims serve in place of ready ones, where there are none that take requests.
+/// Returns which claims serve in place of active ones; `None` if an active claim takes requests.
 fn fallback_eligibility(claims: &[&Claim], before: &[Endpoint]) -> Option<Eligibility> {
     let takes_requests =
         |claim: &&Claim| claim.eligibility == Eligibility::Active && claim.weight().get() != 0;
