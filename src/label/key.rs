@@ -1,6 +1,6 @@
-//! The names of labels: which there are, and what one that is not among them was meant to be.
+//! Parses the names of labels, and suggests corrections for unknown ones.
 //!
-//! Pure. Names are case-sensitive, as Docker's are.
+//! Pure. Names are case-sensitive, as in Docker.
 
 use super::synonym::{self, Synonym};
 use crate::{
@@ -9,21 +9,22 @@ use crate::{
 };
 use std::num::NonZeroU16;
 
-/// What a name says that starts with `glue_`.
+/// Parsed name of a label that starts with `glue_`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LabelKey<'a> {
-    /// `glue_http_<port>_<option>` and perhaps `.<route>`.
+    /// `glue_http_<port>_<option>`, optionally with `.<route>`.
     Http { port: NonZeroU16, option: LabelOption, route: Option<&'a str> },
     /// `glue_http_ports`, `glue_network`
     Container(LabelOption),
 }
 
-/// Names of any length are judged; suggestions are worked out for those a person may have typed.
+/// Longest name that gets a suggestion: a person may have typed it. Names of any length are parsed.
 const MAX_TYPED_LENGTH: usize = 96;
-/// A name that does not begin with `glue_` may be another program's.
+/// Maximum number of typing errors for a suggestion if the name does not start with `glue_`: the label may be another
+/// program's.
 const MAX_FOREIGN_SLIPS: usize = 2;
 
-/// `None`: the label is someone else's.
+/// Parses the name of a label. Returns `None` if it does not start with `glue_`: the label is another program's.
 pub fn parse_key(key: &str) -> Option<Result<LabelKey<'_>, Reason>> {
     let name = key.strip_prefix("glue_")?;
     if let Some(option) = LabelOption::from_container_name(name) {
@@ -44,7 +45,7 @@ pub fn parse_key(key: &str) -> Option<Result<LabelKey<'_>, Reason>> {
     })
 }
 
-/// `<port>_<option>[.<route>]`; `Ok(None)` where the option is none of ours.
+/// Parses `<port>_<option>[.<route>]`. Returns `Ok(None)` if there is no such option.
 fn parse_http_key(after_prefix: &str) -> Result<Option<LabelKey<'_>>, Reason> {
     let (stem, route) = split_route(after_prefix);
     let portless = LabelOption::from_port_name(stem).is_some();
@@ -58,18 +59,18 @@ fn parse_http_key(after_prefix: &str) -> Result<Option<LabelKey<'_>>, Reason> {
     }
 }
 
-/// What is known of a name that is none of ours.
+/// Returns what is wrong with an unknown name.
 fn diagnose_unknown(key: &str) -> Reason {
     if MAX_TYPED_LENGTH < key.len() {
         return Reason::UnknownLabel { nearest: None };
     }
-    // `- "KEY: VALUE"` of a compose file's list.
+    // `- "KEY: VALUE"` in a list of a compose file.
     if let Some((name, value)) = key.split_once(':').map(|(a, b)| (a.trim(), b.trim()))
         && matches!(parse_key(name), Some(Ok(_)))
     {
         return Reason::UnknownLabel { nearest: Some(format!("{name}={value}")) };
     }
-    // A near name goes before another word for the same.
+    // A similar name takes precedence over a synonym.
     let suggestion =
         nearest_label(key).or_else(|| (key == "glue_ports").then(|| "glue_http_ports".to_owned()));
     match Some(()).filter(|()| suggestion.is_none()).and_then(|()| match_synonym(key)) {
@@ -83,7 +84,7 @@ fn diagnose_unknown(key: &str) -> Reason {
     }
 }
 
-/// `glue_http_<port>_<word>`, and what is near to that: the port, the route and what the word means.
+/// Parses `glue_http_<port>_<word>` and similar names. Returns the port, the route and the meaning of the word.
 fn match_synonym(key: &str) -> Option<(String, Option<&str>, Synonym)> {
     let (stem, route) = split_route(key);
     let stem = stem.strip_prefix("glue_")?;
@@ -92,7 +93,7 @@ fn match_synonym(key: &str) -> Option<(String, Option<&str>, Synonym)> {
     let (ports, words): (Vec<&str>, Vec<&str>) =
         words.into_iter().partition(|text| option_value::parse_port(text).is_ok());
     let port = ports.first().map_or_else(|| "<port>".to_owned(), |port| (*port).to_owned());
-    // As others nest them: `_tls.certresolver`; one of them may be the name of a route.
+    // Other programs nest words, as in `_tls.certresolver`; the last word may also be the name of a route.
     let whole = words.concat();
     let nested = route.map(|route| format!("{whole}{route}"));
     let nested =
@@ -111,8 +112,8 @@ fn is_route_name(text: &str) -> bool {
     (1..=63).contains(&text.len()) && text.bytes().all(legal)
 }
 
-/// The known name that most likely was meant, if one is near: at most three slips,
-/// and fewer than half of what is in question.
+/// Returns the most similar known name: at most three typing errors, and fewer than half as many as the compared part
+/// has characters.
 fn nearest_label(key: &str) -> Option<String> {
     let (stem, route) = split_route(key);
     if MAX_TYPED_LENGTH < stem.len() {
@@ -136,8 +137,8 @@ fn nearest_label(key: &str) -> Option<String> {
         .map(|(_, name, route)| with_route(name, route))
 }
 
-/// The name of ours that somebody else's most likely was meant to be: with other separators or capitals,
-/// or one or two slips away. None is certain: it may be another program's.
+/// Returns the known name that is most similar to a name that does not start with `glue_`: one with other separators
+/// or capitals, or with one or two typing errors. This is only a guess, because the label may be another program's.
 pub fn suggest_label(key: &str) -> Option<String> {
     if key.starts_with("glue_") || MAX_TYPED_LENGTH < key.len() {
         return None;
@@ -148,7 +149,7 @@ pub fn suggest_label(key: &str) -> Option<String> {
         .or_else(|| suggest_by_synonym(key))
 }
 
-/// With other separators, and another word for the option: `glue.http.80.domain`.
+/// Suggests a name for one with other separators and a synonym of an option: `glue.http.80.domain`.
 fn suggest_by_synonym(key: &str) -> Option<String> {
     let typed = key.to_ascii_lowercase().replace(['-', '/', ' ', '.'], "_");
     match typed.starts_with("glue_").then(|| diagnose_unknown(&typed))? {

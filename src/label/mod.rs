@@ -1,6 +1,6 @@
-//! The grammar that users write: labels of a container → what it asks for, and what was not understood.
+//! Parses the labels of a container into requests for routes, and problems.
 //!
-//! Pure: never fails. What is not understood is a [`Problem`].
+//! Pure. Parsing never fails: an invalid label is a [`Problem`].
 
 pub mod constraint;
 pub mod key;
@@ -26,58 +26,59 @@ pub use constraint::Constraint;
 pub use own::keep_own;
 pub use parse::{MAX_PROBLEMS, MAX_ROUTES, MAX_SERVERS};
 
-/// `docker compose run` gives it the value `True`.
+/// `docker compose run` sets it to `True`.
 const ONE_OFF_LABEL: &str = "com.docker.compose.oneoff";
 
-/// One route that one port of the container asks for.
+/// Request of one port of the container for one route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteRequest {
     pub key: RouteKey,
     pub policy: Policy,
     /// The container's port.
     pub port: u16,
-    /// What belongs to the container's server in the route.
+    /// Options of the container's server in the route.
     pub options: OptionValues,
     pub health_policy: HealthPolicy,
 }
 
 impl RouteRequest {
-    /// The container's share of the route's requests.
+    /// Returns the container's share of the route's requests.
     pub fn weight(&self) -> Weight {
         self.options.get()
     }
 }
 
-/// What a container's labels say.
+/// Parsed labels of a container.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ParsedLabels {
-    /// By route, then by port; no two of one port for one route.
+    /// Sorted by route, then by port. A port has at most one request for a route.
     pub requests: Vec<RouteRequest>,
     /// `glue_network`.
     pub network: Option<String>,
-    /// Sorted, each once, and no more than [`MAX_PROBLEMS`] but for one that says how many are left out.
+    /// Sorted, without duplicates. At most [`MAX_PROBLEMS`], and one with the number of those that are left out.
     pub problems: Vec<Problem>,
 }
 
-/// What an administrator lets containers claim.
+/// Limits that an administrator sets for the labels of containers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LabelLimits {
-    /// Empty: every host.
+    /// If empty, every host is allowed.
     pub allowed_hosts: Vec<AllowedHost>,
-    /// `None`: every port but `reserved`.
+    /// `None` allows every port except `reserved_ports`.
     pub allowed_ports: Option<BTreeSet<NonZeroU16>>,
-    /// Ports that no container gets unless `ports` names them: SSH's, Docker's API's, our own.
+    /// Ports that no container gets unless `allowed_ports` contains them: those of SSH, of Docker's API, and of
+    /// docker-balancer itself.
     pub reserved_ports: BTreeSet<NonZeroU16>,
-    /// Those of `reserved` where this program and its HAProxy listen on this machine.
+    /// The part of `reserved_ports` on which this program and its HAProxy listen on this machine.
     pub own_ports: BTreeSet<NonZeroU16>,
-    /// Every one must hold, else the container is not ours.
+    /// A container that does not match all of them is ignored.
     pub constraints: Vec<Constraint>,
-    /// The label that says whose a container's hosts are.
+    /// Name of the label whose value is the owner of the container's hosts.
     pub own_hosts_by: Option<String>,
     pub host_network: HostNetwork,
 }
 
-/// A host that containers may claim; only those that meet the constraint, where there is one.
+/// A host that containers may claim. With a constraint it is reserved for containers that match.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AllowedHost {
     pub host: HostMatch,
@@ -92,26 +93,26 @@ pub enum HostNetwork {
     Off,
 }
 
-/// Whose service a container is of.
+/// Labels that identify a container's service.
 const PROJECT_LABEL: &str = "com.docker.compose.project";
 const SERVICE_LABEL: &str = "com.docker.compose.service";
 const SWARM_SERVICE_LABEL: &str = "com.docker.swarm.service.name";
 
-/// Whether a label of this name means anything to us, whatever the administrator asks for beside.
+/// Whether a label of this name is read, regardless of the labels that the administrator's settings name.
 pub fn is_relevant_label(key: &str) -> bool {
     has_our_labels([key])
         || [ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, SWARM_SERVICE_LABEL].contains(&key)
 }
 
-/// The service that a container is of, where Compose or a Swarm made it.
+/// Returns the container's service, if Compose or a Swarm created the container.
 pub fn service_name(container: &Container) -> Option<String> {
     let label = |key: &str| container.labels.get(key).map(String::as_str);
     let compose_service = || Some(format!("{}/{}", label(PROJECT_LABEL)?, label(SERVICE_LABEL)?));
     label(SWARM_SERVICE_LABEL).map(str::to_owned).or_else(compose_service)
 }
 
-/// Whether the container is ours at all. Does not look at its state. One whose labels cannot be compared with its
-/// image's is, so that its problem is reported.
+/// Whether the container's labels are parsed. Does not consider its state. A container whose labels cannot be compared
+/// with those of its image participates, so that the problem is reported.
 pub fn participates(container: &Container, limits: &LabelLimits) -> bool {
     if container.label_fault.is_some() {
         return true;
@@ -127,8 +128,8 @@ pub fn parse_labels(container: &Container, limits: &LabelLimits) -> ParsedLabels
     parse::LabelParser::new(container, limits).parse()
 }
 
-/// Labels that are not ours and may have been meant to be: hints, and only for those who ask, as such
-/// labels are nobody's business else.
+/// Iterates over hints about labels that do not start with `glue_` and may be misspelled. Only shown on request,
+/// because such labels may belong to another program.
 pub fn near_misses(container: &Container) -> impl Iterator<Item = Problem> {
     container.labels.iter().filter_map(|(key, value)| {
         let nearest = key::suggest_label(key)?;
@@ -138,7 +139,7 @@ pub fn near_misses(container: &Container) -> impl Iterator<Item = Problem> {
     })
 }
 
-/// Variables of the environment that would be labels of ours, where environments are read.
+/// Iterates over hints about environment variables whose names start with `glue_`.
 pub fn environment_hints(container: &Container) -> impl Iterator<Item = Problem> {
     let ours = container.environment.iter().filter(|(key, _)| has_our_labels([key.as_str()]));
     let unlabelled = ours.filter(|(key, _)| !container.labels.contains_key(*key));
@@ -149,7 +150,8 @@ pub fn environment_hints(container: &Container) -> impl Iterator<Item = Problem>
     })
 }
 
-/// Words for another program on a container that has none for us: a hint, for those who ask.
+/// Returns a hint about labels for another program, if the container has none that start with `glue_`. Only shown on
+/// request.
 pub fn foreign_hint(container: &Container) -> Option<Problem> {
     let keys = container.labels.keys().chain(container.environment.keys());
     if has_our_labels(keys.map(String::as_str)) {
@@ -162,13 +164,13 @@ pub fn foreign_hint(container: &Container) -> Option<Problem> {
     Some(Problem { subject, label: Some(LabelText::new(&key, &value)), reason })
 }
 
-/// Whether a label is for another program that does what we do.
+/// Whether a label is for another program of the same purpose.
 pub fn is_foreign_label(key: &str) -> bool {
     synonym::foreign_program(key).is_some()
 }
 
 impl LabelLimits {
-    /// Labels that these name, besides those of constraints.
+    /// Iterates over the labels that the limits name, except those of `constraints`.
     pub fn labels(&self) -> impl Iterator<Item = &str> {
         let reservations =
             self.allowed_hosts.iter().filter_map(|allowed| allowed.constraint.as_ref());
@@ -176,13 +178,13 @@ impl LabelLimits {
         reservations.map(|constraint| constraint.label.as_str()).chain(owner)
     }
 
-    /// Whether the administrator's constraints hold.
+    /// Whether the container matches all constraints of the administrator.
     pub fn matches_constraints(&self, container: &Container) -> bool {
         self.constraints.iter().all(|constraint| constraint.matches_container(container))
     }
 
-    /// Whether the container may answer for all of these hosts. The closest patterns decide; among these a reservation
-    /// keeps out who does not meet one.
+    /// Checks whether the container may claim all hosts that `host` matches. The most specific patterns decide; if any
+    /// of them has a constraint, the container must match at least one.
     pub fn check_host(&self, host: &HostMatch, container: &Container) -> Result<(), Reason> {
         if self.allowed_hosts.is_empty() {
             return Ok(());
@@ -200,7 +202,7 @@ impl LabelLimits {
         Err(Reason::HostReserved { host: host.to_string(), only: first.to_string() })
     }
 
-    /// Whether a container may have this public port.
+    /// Whether containers may use this public port.
     pub fn is_port_allowed(&self, port: NonZeroU16) -> bool {
         match &self.allowed_ports {
             Some(ports) => ports.contains(&port),
@@ -209,7 +211,7 @@ impl LabelLimits {
     }
 }
 
-/// The closer, the less.
+/// Lower is more specific.
 fn specificity(pattern: &HostMatch) -> u8 {
     match pattern {
         HostMatch::Exact(_) => 0,
@@ -224,7 +226,7 @@ impl From<HostMatch> for AllowedHost {
     }
 }
 
-/// As it is written on the command line.
+/// Writes it as on the command line.
 impl fmt::Display for AllowedHost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.host)?;
@@ -232,7 +234,7 @@ impl fmt::Display for AllowedHost {
     }
 }
 
-/// Of `docker compose run`: a shell beside the service, with all of the service's labels.
+/// Whether the container was created by `docker compose run`. It has all labels of its service, but does not serve.
 pub fn is_one_off(container: &Container) -> bool {
     let label = container.labels.get(ONE_OFF_LABEL);
     label.is_some_and(|value| value.trim().eq_ignore_ascii_case("true"))

@@ -1,6 +1,6 @@
-//! One container's labels, read: sorted by port and route, then each route put together.
+//! Parses one container's labels: groups them by port and route, then builds the requests of each route.
 //!
-//! Pure. What is wrong costs as little as the contract says, and is told.
+//! Pure. An invalid label is reported, and the other labels still apply as far as possible.
 
 use super::{
     HostNetwork, LabelLimits, ParsedLabels, RouteRequest,
@@ -22,35 +22,36 @@ use std::{
     str::FromStr,
 };
 
-/// What one container can ask for: hosts, prefixes and public ports multiply.
+/// Maximum number of routes of one container. Hosts, prefixes and public ports multiply.
 pub const MAX_ROUTES: usize = 1024;
 
-/// Servers that one container gets in one route, so that none takes a route over by its number of ports.
+/// Maximum number of servers of one container in one route, so that a container with many ports does not get most of
+/// the requests.
 pub const MAX_SERVERS: usize = 8;
 
-/// How many public ports one container gets: each takes file descriptors of HAProxy, and a reload more time.
+/// Maximum number of public ports of one container. Each uses file descriptors of HAProxy and makes a reload slower.
 const MAX_LISTENERS: usize = 32;
 
 /// The longest value, in bytes.
 const MAX_VALUE_BYTES: usize = 4096;
 
-/// Problems of one container that are listed.
+/// Maximum number of problems of one container that are listed.
 pub const MAX_PROBLEMS: usize = 50;
 
-/// So many are gathered to choose from.
+/// Maximum number of problems that are collected, from which the listed ones are selected.
 const MAX_GATHERED_PROBLEMS: usize = 1000;
 
-/// Of one list no more are told: a list of nonsense shall not fill a log.
+/// Maximum number of invalid members of one list that are reported, so that one label does not fill the log.
 const MAX_REPORTED_MEMBERS: usize = 16;
 
-/// A label, or a variable of the environment that stands for one.
+/// A label, or an environment variable that is read like one.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RawLabel<'a> {
     pub(super) key: &'a str,
     pub(super) value: &'a str,
 }
 
-/// What is written for one route, by choice.
+/// The labels of one route, by option.
 #[derive(Debug, Default)]
 pub(super) struct OptionSet<'a>([Option<RawLabel<'a>>; OPTIONS.len()]);
 
@@ -59,14 +60,14 @@ pub(super) struct PortLabels<'a> {
     pub(super) number: NonZeroU16,
     pub(super) base_options: OptionSet<'a>,
     pub(super) named_routes: BTreeMap<&'a str, OptionSet<'a>>,
-    /// `glue_http_ports`, where it names this port.
+    /// `glue_http_ports`, if it contains this port.
     pub(super) ports_label: Option<RawLabel<'a>>,
 }
 
-/// What a named route takes from its port.
+/// Options that a named route inherits from its port.
 #[derive(Debug, Default)]
 struct RouteOptions {
-    /// `None`: the container's port.
+    /// `None` means the container's port.
     bind: Option<Vec<NonZeroU16>>,
     values: OptionValues,
 }
@@ -76,10 +77,10 @@ pub(super) struct LabelParser<'a> {
     container: &'a Container,
     limits: &'a LabelLimits,
     requests: Vec<RouteRequest>,
-    /// The public ports that these ask for.
+    /// The public ports of `requests`.
     listeners: BTreeSet<NonZeroU16>,
     problems: Vec<Problem>,
-    /// Those that were not gathered.
+    /// Number of problems that were not collected.
     dropped_problems: usize,
 }
 
@@ -109,14 +110,14 @@ impl<'a> LabelParser<'a> {
         }
         self.finish();
         let network = network_text.flatten().map(str::to_owned);
-        // Kept for as long as the container is.
+        // The requests stay in memory as long as the container exists.
         self.requests.shrink_to_fit();
         ParsedLabels { requests: self.requests, network, problems: self.problems }
     }
 
-    /// By port, and `glue_network`.
+    /// Groups the labels by port. Also returns `glue_network`.
     pub(super) fn group_by_port(&mut self) -> (Vec<PortLabels<'a>>, Option<RawLabel<'a>>) {
-        // Nearly all have one.
+        // Nearly all containers have one port.
         let mut ports: Vec<PortLabels<'a>> = Vec::with_capacity(1);
         let (mut ports_label, mut network) = (None, None);
         for label in collect_labels(self.container) {
@@ -126,7 +127,7 @@ impl<'a> LabelParser<'a> {
                 Some(Ok(LabelKey::Container(LabelOption::Network))) => network = Some(label),
                 Some(Ok(LabelKey::Container(_))) => ports_label = Some(label),
                 Some(Ok(LabelKey::Http { port, option, route })) => {
-                    // The names are sorted, so those of one port are neighbours.
+                    // Labels are sorted by name, so those of one port are adjacent.
                     if ports.last().is_none_or(|last| last.number != port) {
                         ports.push(PortLabels::new(port));
                     }
@@ -171,7 +172,7 @@ impl<'a> LabelParser<'a> {
         }
     }
 
-    /// It may be the port that the host has for one of the container's.
+    /// Returns the hint about a port that the container does not expose. It may be the host's port of a published one.
     fn unexposed_reason(&self, port: u16) -> Reason {
         let mut published = self.container.published.iter();
         match published.find(|published_port| {
@@ -206,7 +207,8 @@ impl<'a> LabelParser<'a> {
         RouteOptions { bind: bind.or_else(|| from.bind.clone()), values }
     }
 
-    /// Asks for each public port, host and prefix; `listed` stands in for both of the latter.
+    /// Adds a request for each combination of public port, host and prefix. Without a host label the host is any, if
+    /// there is a prefix label or `ports_label`; else `no_match_reason` is reported.
     fn add_requests(
         &mut self,
         port: &PortLabels<'_>,
@@ -259,7 +261,7 @@ impl<'a> LabelParser<'a> {
         }
     }
 
-    /// Of more public ports than a container gets the first ones remain.
+    /// Drops the public ports above the limit. The first ones remain.
     fn add_listeners(
         &mut self,
         port: &PortLabels<'_>,
@@ -299,7 +301,7 @@ impl<'a> LabelParser<'a> {
                 Err(reason) => Err(reason),
             }
         });
-        // `app.${DOMAIN}` without a DOMAIN.
+        // `app.${DOMAIN}` with an empty DOMAIN.
         let cut = |text: &str| text.strip_suffix('.').is_some_and(|name| !name.contains('.'));
         self.report_suspicious(label, |text| {
             let cut = cut(text) && text.parse::<HostMatch>().is_ok();
@@ -323,7 +325,7 @@ impl<'a> LabelParser<'a> {
         prefixes
     }
 
-    /// Tells what is odd about members that are understood all the same.
+    /// Reports members that are valid but probably not meant as written.
     fn report_suspicious(
         &mut self,
         label: RawLabel<'_>,
@@ -335,7 +337,7 @@ impl<'a> LabelParser<'a> {
         find_reason.for_each(|reason| self.report_problem(Some(label), reason));
     }
 
-    /// For a route that names no host; `written` is what it is there for.
+    /// Returns the hosts of a route without a host label. `label` is the one that requests the route.
     fn check_any_host(&mut self, port: &PortLabels<'_>, label: RawLabel<'_>) -> Vec<HostMatch> {
         let Err(reason) = self.limits.check_host(&HostMatch::Any, self.container) else {
             return vec![HostMatch::Any];
@@ -345,7 +347,7 @@ impl<'a> LabelParser<'a> {
         Vec::new()
     }
 
-    /// The public port of those who do not say one.
+    /// Returns the public port of a port without a bind label.
     fn default_bind(&mut self, port: NonZeroU16) -> Vec<NonZeroU16> {
         if self.limits.is_port_allowed(port) {
             return vec![port];
@@ -376,7 +378,7 @@ impl<'a> LabelParser<'a> {
         }
     }
 
-    /// A list that the route cannot do without.
+    /// Parses a list without which the route is not requested.
     fn parse_required_list<T: Ord>(
         &mut self,
         port: &PortLabels<'_>,
@@ -390,7 +392,7 @@ impl<'a> LabelParser<'a> {
         members
     }
 
-    /// The members that were understood, sorted, each once.
+    /// Returns the valid members, sorted, without duplicates.
     fn parse_list<T: Ord>(
         &mut self,
         label: RawLabel<'_>,
@@ -421,7 +423,7 @@ impl<'a> LabelParser<'a> {
         members
     }
 
-    /// The trimmed value, if it is fit to be looked at.
+    /// Returns the trimmed value, or reports why it cannot be parsed.
     fn checked_text<'w>(&mut self, label: RawLabel<'w>) -> Option<&'w str> {
         check_text(label.value).map_err(|reason| self.report_problem(Some(label), reason)).ok()
     }
@@ -438,7 +440,7 @@ impl<'a> LabelParser<'a> {
         });
     }
 
-    /// Leaves no more servers of a route than a container gets. `asks` are sorted.
+    /// Drops the requests above the limit of servers in one route. Expects `requests` to be sorted.
     fn cap_servers(&mut self) {
         let requests = std::mem::take(&mut self.requests);
         let (mut kept, mut shared) = (Vec::with_capacity(requests.len()), Vec::new());
@@ -459,7 +461,7 @@ impl<'a> LabelParser<'a> {
         self.requests = kept;
     }
 
-    /// Those before hints, in order.
+    /// Drops the problems above the limit, hints first. The rest is sorted.
     fn cap_problems(&mut self) {
         let dropped = self.dropped_problems + self.problems.len().saturating_sub(MAX_PROBLEMS);
         if dropped == 0 {
@@ -472,7 +474,8 @@ impl<'a> LabelParser<'a> {
         self.problems.shrink_to_fit();
     }
 
-    /// Puts all in order. What came first counts where one port asks twice.
+    /// Sorts requests and problems, and applies the limits. If one port requests a route twice, the first request
+    /// applies.
     fn finish(&mut self) {
         let mut requests = std::mem::take(&mut self.requests);
         requests.sort_by(|one, other| (&one.key, one.port).cmp(&(&other.key, other.port)));
@@ -509,7 +512,7 @@ impl<'a> PortLabels<'a> {
         }
     }
 
-    /// Without hosts and prefixes of its own a port may be there for its named routes alone.
+    /// Whether the port has an unnamed route. A port without hosts and prefixes of its own may have only named routes.
     pub(super) fn is_route(&self) -> bool {
         self.base_options.has_match_label()
             || self.ports_label.is_some()
@@ -527,7 +530,7 @@ impl<'a> OptionSet<'a> {
     }
 }
 
-/// The trimmed value, if it is fit to be looked at.
+/// Returns the trimmed value, or why it cannot be parsed.
 pub(super) fn check_text(value: &str) -> Result<&str, Reason> {
     match value.trim() {
         "" => Err(Reason::Empty),
@@ -538,7 +541,8 @@ pub(super) fn check_text(value: &str) -> Result<&str, Reason> {
     }
 }
 
-/// `"a.test"`, as a list of a compose file has it where the quotes begin after the `=`.
+/// Whether the value is quoted, as `"a.test"`. In a list of a compose file, quotes after the `=` become part of the
+/// value.
 fn is_quoted(text: &str) -> bool {
     let mut chars = text.chars();
     let (first, last) = (chars.next(), chars.next_back());
@@ -548,7 +552,7 @@ fn is_quoted(text: &str) -> bool {
     })
 }
 
-/// `[a.test, "b.test"]`: a list as YAML and JSON have it, and what it is here.
+/// Converts a list as in YAML or JSON, `[a.test, "b.test"]`, to the form with commas alone.
 fn split_brackets(text: &str) -> Option<String> {
     let inside = text.strip_prefix('[')?.strip_suffix(']')?;
     if inside.contains("::") || inside.contains(['[', ']']) {
@@ -558,14 +562,14 @@ fn split_brackets(text: &str) -> Option<String> {
     Some(inside.split(',').map(bare).collect::<Vec<_>>().join(","))
 }
 
-/// Whether it is several members, with something else than commas between them.
+/// Returns the problem of several members that are separated by something other than commas.
 fn diagnose_separators<T>(
     member: &str,
     parse: impl Fn(&str) -> Result<T, Reason>,
 ) -> Option<Reason> {
     let pieces = member.split(|c: char| c.is_whitespace() || matches!(c, ';' | '|' | '&'));
     let pieces: Vec<_> = pieces.filter(|text| !text.is_empty() && *text != "or").collect();
-    // `/other path` is one path, with a blank in it.
+    // `/other path` is one path that contains a blank.
     let rooted = pieces.iter().filter(|text| text.starts_with('/')).count();
     let shared = 1 < pieces.len()
         && (rooted == 0 || rooted == pieces.len())
@@ -573,7 +577,8 @@ fn diagnose_separators<T>(
     shared.then(|| Reason::ListWithoutCommas { text: member.to_owned(), instead: pieces.join(",") })
 }
 
-/// All that speaks to us, sorted by name; a label hides the variable of its name.
+/// Returns the labels and environment variables that start with `glue_`, sorted by name. A label overrides the
+/// variable of the same name.
 fn collect_labels(container: &Container) -> Vec<RawLabel<'_>> {
     let mut entries: Vec<_> = our_labels(&container.labels).collect();
     if !container.environment.is_empty() {

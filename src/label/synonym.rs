@@ -1,14 +1,14 @@
-//! What other programs and people call things: one table for the log, `problems`, `check` and handlers.
+//! Names that other programs and users have for options: one table for the log, `problems`, `check` and handlers.
 //!
-//! Pure. Nothing of it is obeyed; it leads to the label that is meant, or says what there is instead.
+//! Pure. A synonym has no effect; it only leads to a suggestion, or to a note about what can be used instead.
 
 use crate::model::{container::Container, label_option::LabelOption, label_text};
 
-/// What somebody most likely means by the name of an option.
+/// The most likely meaning of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Synonym {
     Option(LabelOption),
-    /// There is none; the way out.
+    /// There is no such option. Contains what can be used instead.
     Unsupported(&'static str),
 }
 
@@ -34,7 +34,8 @@ const PORT: &str = "the container's port is part of the label's name, as in glue
 const NETWORK: &str = "the network is set for the whole container, with glue_network";
 const LIMIT: &str = "labels cannot limit the rate or the size of requests; let the container do it, or a section of --base-file";
 
-/// What no option is, by its words, which are written as the synonyms of options are.
+/// Names that correspond to no option, each list with what can be used instead. Names are written as the synonyms of
+/// options.
 const UNSUPPORTED: [(&str, &str); 12] = [
     ("enable enabled disable disabled active expose exposed on off ignore", SWITCH),
     (
@@ -73,7 +74,7 @@ const UNSUPPORTED: [(&str, &str); 12] = [
     ("ratelimit limit limits maxbodysize bodysize clientmaxbodysize buffering", LIMIT),
 ];
 
-/// What an option of this name is called here.
+/// Finds the meaning of a name.
 pub(super) fn find_synonym(word: &str) -> Option<Synonym> {
     let word: String =
         word.chars().filter(|c| c.is_alphanumeric()).map(|c| c.to_ascii_lowercase()).collect();
@@ -84,7 +85,7 @@ pub(super) fn find_synonym(word: &str) -> Option<Synonym> {
         .or_else(|| unsupported().map(|(_, way_out)| Synonym::Unsupported(way_out)))
 }
 
-/// Programs that read labels or the environment of containers as we do, by what their names begin with.
+/// Other programs that read labels or the environment of containers, by the prefix of their labels and variables.
 const FOREIGN_PREFIXES: [(&str, &str); 16] = [
     ("traefik.", "Traefik"),
     ("caddy.", "caddy-docker-proxy"),
@@ -104,7 +105,7 @@ const FOREIGN_PREFIXES: [(&str, &str); 16] = [
     ("pangolin.", "Pangolin"),
 ];
 
-/// A container's words for another program, and what they would be here.
+/// A container's label or variable for another program, and the equivalent label of docker-balancer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ForeignLabel {
     pub(super) key: String,
@@ -113,7 +114,7 @@ pub(super) struct ForeignLabel {
     pub(super) instead: String,
 }
 
-/// The first of them that names a host; else the first.
+/// Returns the first one that contains a host, else the first one.
 pub(super) fn find_foreign_label(container: &Container) -> Option<ForeignLabel> {
     let all = || container.labels.iter().chain(&container.environment);
     let switched_off = |(key, value): (&String, &String)| {
@@ -139,7 +140,7 @@ pub(super) fn find_foreign_label(container: &Container) -> Option<ForeignLabel> 
     Some(ForeignLabel { key: key.clone(), value: value.clone(), program, instead })
 }
 
-/// Whose it is.
+/// Returns the program that reads labels or variables of this name.
 pub(super) fn foreign_program(key: &str) -> Option<&'static str> {
     let is_whole = |name: &str| name.ends_with(['.', '_']) || key.len() == name.len();
     let matches = |name: &str| {
@@ -151,12 +152,12 @@ pub(super) fn foreign_program(key: &str) -> Option<&'static str> {
     FOREIGN_PREFIXES.iter().find(|(name, _)| matches(name)).map(|(_, program)| *program)
 }
 
-/// After the last dot.
+/// Returns the part after the last dot.
 fn last_segment(key: &str) -> &str {
     key.rsplit('.').next().unwrap_or_default()
 }
 
-/// The host that it names, as far as that is plain.
+/// Returns the hosts in the value, if they can be determined.
 fn foreign_host(key: &str, value: &str) -> Option<String> {
     let rule = key.starts_with("traefik.") && last_segment(key) == "rule";
     let plain = matches!(key, "caddy" | "VIRTUAL_HOST" | "LETSENCRYPT_HOST")

@@ -1,6 +1,6 @@
-//! Back from a route to the labels that ask for it.
+//! Finds the labels that request a route.
 //!
-//! Pure. Nobody keeps this: the container is read anew when somebody wants to know.
+//! Pure. Traces are not stored; the container's labels are parsed again when one is needed.
 
 use super::{
     LabelLimits,
@@ -15,15 +15,15 @@ use crate::model::{
 };
 use std::str::FromStr;
 
-/// Where a container says what one of its ports asks for. What it does not say is a default.
+/// The labels behind one port's request for a route. An option without a label has its default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LabelTrace {
     options: [Option<OptionSource>; OPTIONS.len()],
-    /// `glue_http_ports`, where it names the port.
+    /// `glue_http_ports`, if it contains the port.
     pub ports: Option<OptionSource>,
 }
 
-/// A label, or the variable that stands for one, as it was written.
+/// A label, or an environment variable that is read like one, as written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OptionSource {
     pub key: String,
@@ -37,7 +37,7 @@ pub enum LabelOrigin {
     Environment,
 }
 
-/// `None` where this port of the container asks for no such route.
+/// Returns `None` if this port of the container does not request the route.
 pub fn trace_labels(
     container: &Container,
     limits: &LabelLimits,
@@ -53,7 +53,7 @@ pub fn trace_labels(
     });
     let named_scopes =
         port.named_routes.values().map(|options| RouteScope { port, options, ports_label: None });
-    // What came first counts where it asks twice.
+    // If the port requests the route twice, the first request applies.
     base_scope
         .into_iter()
         .chain(named_scopes)
@@ -66,18 +66,18 @@ impl LabelTrace {
         self.options[option as usize].as_ref()
     }
 
-    /// What names the public port: the bind label, else the port in the name of another.
+    /// Returns the label that sets the public port: the bind label, else another one that contains the port.
     pub fn listener_source(&self) -> Option<&OptionSource> {
         self.get(LabelOption::Bind).or(self.ports.as_ref()).or_else(|| self.host_source())
     }
 
-    /// What names the host; for any host what is there instead.
+    /// Returns the label that sets the host. For any host, returns the prefix label or `glue_http_ports`.
     pub fn host_source(&self) -> Option<&OptionSource> {
         self.get(LabelOption::Host).or(self.get(LabelOption::Prefix)).or(self.ports.as_ref())
     }
 }
 
-/// Where a port asks for routes: in its own labels, or in those of one name.
+/// The labels of a port's unnamed route, or of one of its named routes.
 struct RouteScope<'a> {
     port: &'a PortLabels<'a>,
     options: &'a OptionSet<'a>,
@@ -118,7 +118,8 @@ impl<'a> RouteScope<'a> {
         trace
     }
 
-    /// What counts: a named route takes from its port what it does not say itself, host and prefix aside.
+    /// Returns the label that sets the option. A named route inherits from its port the options that it does not set,
+    /// except host and prefix.
     fn effective_label(&self, option: LabelOption) -> Option<RawLabel<'a>> {
         let own = self.options.get(option);
         let inherited = match option.spec().scope {
@@ -138,7 +139,7 @@ fn contains_member<T: PartialEq>(
     members.map(str::trim).any(|text| !text.is_empty() && parse(text).as_ref() == Ok(value))
 }
 
-/// Of what a route cannot do without, whatever of it is understood counts.
+/// Whether the value is used. Options without a value type always are: the valid members of their lists apply.
 fn is_valid(option: LabelOption, value: &str) -> bool {
     let is_value = |text| option.parse_value(text).is_none_or(|parsed| parsed.is_ok());
     option.default_value().is_none() || check_text(value).is_ok_and(is_value)

@@ -1,4 +1,4 @@
-//! The contract with users, cell by cell.
+//! Label parsing, by rows of labels, requests and problems.
 
 mod foreign_syntax;
 mod host;
@@ -30,7 +30,7 @@ fn check(labels: &str, requests: &[&str], problems: &[&str]) {
     check_limited(&LabelLimits::default(), &labelled(labels), requests, problems);
 }
 
-/// The same of a container that is not `container(labels)`, or behind fences.
+/// Like [`check`], for any container and with limits.
 fn check_limited(
     limits: &LabelLimits,
     container: &Container,

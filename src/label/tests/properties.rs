@@ -1,4 +1,4 @@
-//! Whatever is written.
+//! Properties that hold for all label texts.
 
 use super::{
     CheckPath, Host, LabelLimits, LabelOption, MAX_ROUTES, MAX_SEGMENTS, PathPrefix, from_labels,
@@ -6,7 +6,7 @@ use super::{
 };
 use proptest::prelude::*;
 
-/// Near to what people write, and far from it.
+/// Generates names that are similar to valid ones, and arbitrary text.
 fn any_key() -> impl Strategy<Value = String> {
     let names = LabelOption::of_ports().map(LabelOption::name).collect::<Vec<_>>().join("|");
     let near = format!("glue_(http|tcp|htp)_(80|81|0|x|99999)_({names}|hots)(\\.(a|b|é)?)?");
