@@ -1,6 +1,6 @@
-//! The values that labels can carry: text becomes a type here, once, and nobody checks again.
+//! Types of label values. Text is checked once, when it is parsed into one of these types.
 //!
-//! Pure. What these types hold is printable ASCII without blanks, of characters that each type names.
+//! Pure. Values contain only printable ASCII without blanks, restricted to the characters that each type permits.
 
 pub use super::{
     host::{Host, HostMatch},
@@ -28,7 +28,7 @@ pub trait OptionType: Clone + Default + PartialEq + fmt::Display + FromStr<Err =
     }
 }
 
-/// A share of the route's requests, 0 to 256; 0 takes no new traffic.
+/// A container's share of the route's requests, 0 to 256. With 0 it gets no new traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Weight(u16);
 
@@ -55,15 +55,15 @@ pub enum HealthPolicy {
     /// Starting and unhealthy containers serve only while the route has no healthy one.
     #[default]
     Obey,
-    /// Starting and unhealthy containers never serve.
+    /// Starting and unhealthy containers do not serve, except one that served until now if no other container is ready.
     Require,
     Ignore,
 }
 
-/// Which requests are sent again when a container fails them.
+/// Which failed requests are sent to a container again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Retry {
-    /// What never reached a container; GET, HEAD and OPTIONS also when it died over them.
+    /// Requests that did not reach a container; GET, HEAD and OPTIONS also if the container failed during them.
     #[default]
     Safe,
     All,
@@ -134,7 +134,7 @@ impl OptionType for Timeout {
     }
 }
 
-/// HAProxy's number: 0 is no limit.
+/// As in HAProxy's configuration, 0 means no limit.
 impl OptionType for Maxconn {
     fn to_json(&self) -> Value {
         self.0.map_or(0, NonZeroU16::get).into()
@@ -162,7 +162,7 @@ impl OptionType for Strip {
     }
 }
 
-/// More than 256 counts as 256.
+/// A weight above 256 becomes 256.
 impl FromStr for Weight {
     type Err = Reason;
 
@@ -242,7 +242,7 @@ impl FromStr for Timeout {
 
     fn from_str(text: &str) -> Result<Self, Reason> {
         let time = humantime::parse_duration(text.trim()).map_err(|_| Reason::NotATimeout)?;
-        // What HAProxy cannot tell apart is equal here too.
+        // Truncated to whole milliseconds, because HAProxy has no smaller unit.
         match u64::try_from(time.as_millis()) {
             Ok(millis) if 0 < millis && time <= Self::MAX => {
                 Ok(Self(Duration::from_millis(millis)))
@@ -292,7 +292,7 @@ impl FromStr for Strip {
     }
 }
 
-/// A port as people write it: digits, neither sign nor leading zero.
+/// Parses a port: digits without a sign or a leading zero.
 pub fn parse_port(text: &str) -> Result<NonZeroU16, Reason> {
     let plain = !text.starts_with(['+', '0']);
     match text.parse() {
@@ -301,7 +301,7 @@ pub fn parse_port(text: &str) -> Result<NonZeroU16, Reason> {
     }
 }
 
-/// YAML and people write `True` as well as `true`.
+/// Ignores case, because YAML and users write `True` as well as `true`.
 fn match_word<T: Clone>(text: &str, words: &[(&str, T)]) -> Option<T> {
     let text = text.trim();
     words.iter().find(|(word, _)| word.eq_ignore_ascii_case(text)).map(|(_, value)| value.clone())

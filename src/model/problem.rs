@@ -1,6 +1,6 @@
-//! Everything that is said to a user about what could not be honoured, on one page.
+//! All problems that are reported to users, with their texts.
 //!
-//! Pure. A problem is data: it is told when it appears and when it goes, and never stops a pass.
+//! Pure. A problem is data: it is logged when it appears and when it disappears, and never stops a pass.
 
 mod kind;
 
@@ -21,11 +21,11 @@ use std::{
 };
 use strum::{EnumDiscriminants, IntoStaticStr, VariantArray, VariantNames};
 
-/// A thing that was asked for and could not be had, with the reason and the way out.
+/// A request of a user that could not be fulfilled, with the reason and the remedy.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
     pub subject: ProblemSubject,
-    /// The label as it was written; absent where no single label is to blame.
+    /// The label as it was written; `None` if no single label is the cause.
     pub label: Option<LabelText>,
     pub reason: Reason,
 }
@@ -34,7 +34,7 @@ pub struct Problem {
 pub enum ProblemSubject {
     Container(ContainerRef),
     Listener(Listener),
-    /// An option of the program, as it is written on its command line.
+    /// An option of the program, as on its command line.
     Option(&'static str),
 }
 
@@ -44,7 +44,7 @@ pub struct LabelText {
     pub value: String,
 }
 
-/// Why, and what to do about it.
+/// Why the problem exists, and what to do about it.
 #[derive(
     Debug, Clone, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr, VariantNames, EnumDiscriminants,
 )]
@@ -56,18 +56,18 @@ pub struct LabelText {
     strum(serialize_all = "snake_case")
 )]
 pub enum Reason {
-    /// No label of ours has that name.
+    /// docker-balancer has no label of this name.
     UnknownLabel {
         nearest: Option<String>,
     },
-    /// A hint: it is somebody else's, or meant to be this one of ours.
+    /// A hint: the label is another program's, or a misspelled one of docker-balancer.
     Misspelled {
         nearest: String,
     },
     /// A `glue_tcp_…` or `glue_udp_…` label.
     UnsupportedProtocol,
     Empty,
-    /// Of a list: `a.test,,b.test`.
+    /// A member of a list: `a.test,,b.test`.
     EmptyMember,
     ControlCharacter,
     TooLong,
@@ -91,55 +91,55 @@ pub enum Reason {
     NotARetry,
     NotAMaxconn,
     NotARouteName(String),
-    /// The port names neither a host nor a prefix, and `glue_http_ports` does not name it.
+    /// The port has neither a host nor a prefix label, and `glue_http_ports` does not contain it.
     PortWithoutMatch {
         port: u16,
     },
-    /// A named route has neither; it does not take these from the port's other labels.
+    /// A named route has neither a host nor a prefix; it does not inherit them from the port's other labels.
     RouteWithoutMatch {
         port: u16,
         route: String,
     },
-    /// More routes than a container may ask for.
+    /// More routes than a container may request.
     TooManyRoutes {
         port: u16,
         wanted: usize,
         most: usize,
     },
-    /// More public ports than a container may ask for.
+    /// More public ports than a container may request.
     TooManyListeners {
         port: u16,
         wanted: usize,
         left: usize,
         most: usize,
     },
-    /// More public ports than all containers together may ask for.
+    /// More public ports than all containers together may request.
     NoListenerLeft {
         ports: Vec<u16>,
         most: usize,
     },
-    /// HAProxy could not load a configuration with these public ports, for want of a resource of the machine.
+    /// HAProxy could not load a configuration with these public ports, because the machine lacks a resource.
     PortsNotLoaded {
         ports: Vec<u16>,
         text: String,
     },
-    /// One port of the container asks for a route twice, with options that differ.
+    /// One port of the container requests a route twice, with options that differ.
     DuplicateRoute {
         port: u16,
         route: String,
     },
-    /// No host, prefix or public port of the label was understood, so the port is out.
+    /// No host, prefix or public port of the label is valid, so the port is ignored.
     NoValidValues {
         port: u16,
     },
     HostNotAllowed(String),
-    /// The administrator reserved it for containers of another label.
+    /// The administrator reserved the host for containers with another label.
     HostReserved {
         host: String,
         only: String,
     },
     PortNotAllowed(u16),
-    /// On the host's network: a port of the host that is not for labels.
+    /// The container is on the host's network, and labels must not use this port of the host.
     HostPortReserved {
         port: u16,
     },
@@ -148,13 +148,13 @@ pub enum Reason {
     ImageUnknown {
         why: String,
     },
-    /// More servers in one route than a container gets.
+    /// More servers in one route than a container may have.
     TooManyServers {
         route: String,
         ports: usize,
         most: usize,
     },
-    /// More problems than are listed.
+    /// More problems than the maximum that is listed.
     MoreProblems {
         more: usize,
     },
@@ -162,10 +162,10 @@ pub enum Reason {
     SeveralServers {
         route: String,
         ports: usize,
-        /// Routes of which it is so as well.
+        /// How many further routes this also applies to.
         more: usize,
     },
-    /// A hint: EXPOSE is documentation.
+    /// A hint: the port is not in EXPOSE, which is only documentation.
     NotExposed {
         port: u16,
     },
@@ -173,7 +173,7 @@ pub enum Reason {
         network: String,
         on: Vec<String>,
     },
-    /// Nothing of the container can be reached from where HAProxy runs.
+    /// HAProxy cannot reach any address of the container.
     NoAddress {
         way_out: String,
     },
@@ -182,13 +182,13 @@ pub enum Reason {
         with: ContainerRef,
         over: LabelOption,
     },
-    /// Those who had the route are gone, and it is kept for them for a while.
+    /// The claimants of the route have left it, and it is reserved for them for a while.
     RouteReserved {
         route: String,
         party: String,
         over: LabelOption,
     },
-    /// By `--own-hosts-by`.
+    /// The host has another owner, see `--own-hosts-by`.
     HostOwned {
         route: String,
         holder: String,
@@ -200,15 +200,15 @@ pub enum Reason {
         route: String,
         text: String,
     },
-    /// Of HAProxy's: it was built without.
+    /// HAProxy was built without its exporter.
     NoExporter,
-    /// HAProxy's check is refused.
+    /// The connection of HAProxy's check is refused.
     ConnectionRefused {
         address: SocketAddr,
         port: u16,
         exposed: Vec<u16>,
     },
-    /// HAProxy's check gets no connection: they time out, or there is no route.
+    /// The connection of HAProxy's check times out, or there is no route to the host.
     NoConnection {
         address: SocketAddr,
     },
@@ -222,24 +222,24 @@ pub enum Reason {
         path: String,
         code: u16,
     },
-    /// `what`, where HAProxy kept it.
+    /// The response to the check is not HTTP. `what` is the response, if HAProxy kept it.
     CheckNotHttp {
         address: SocketAddr,
         path: String,
         what: Option<MalformedResponse>,
     },
-    /// In HAProxy's words.
+    /// HAProxy's text.
     CheckFails {
         address: SocketAddr,
         text: String,
     },
-    /// A client's request was answered by 503, and no check told.
+    /// HAProxy answered a client's request with 503, and the server has no check.
     ConnectFailed {
         address: SocketAddr,
         port: u16,
         exposed: Vec<u16>,
     },
-    /// A client's request was answered by 502 or 504.
+    /// HAProxy answered a client's request with 502 or 504.
     NoResponse {
         address: SocketAddr,
     },
@@ -247,18 +247,18 @@ pub enum Reason {
         address: SocketAddr,
         what: MalformedResponse,
     },
-    /// A hint, as whoever reaches a public port may say what they like.
+    /// A client sent an invalid request. A hint, because anyone who can reach a public port may send anything.
     BadRequest {
         what: MalformedRequest,
         client: Option<IpAddr>,
     },
-    /// An option of other programs that there is not here.
+    /// An option of other programs that docker-balancer does not have.
     UnsupportedOption {
         way_out: &'static str,
     },
     /// `glue_http_${PORT}_host`
     VariableInName,
-    /// `"a.test"`, quotes and all.
+    /// `"a.test"`, including the quotes.
     QuotedValue(String),
     /// `[a.test, b.test]`
     BracketedList {
@@ -272,7 +272,7 @@ pub enum Reason {
     },
     /// `${DOMAIN}` in a value.
     VariableInValue(String),
-    /// A regular expression, or a rule as Traefik has them.
+    /// A regular expression, or a rule in Traefik's syntax.
     HostPattern {
         text: String,
         instead: Option<String>,
@@ -281,55 +281,55 @@ pub enum Reason {
     HostWithEmptyLabel(String),
     /// A hint: `app.`
     HostEndsWithDot(String),
-    /// It is no path, but a pattern of one.
+    /// The value is not a path but a pattern of paths.
     PrefixPattern {
         text: String,
         instead: String,
     },
-    /// A hint: it is a path, and was meant for a pattern.
+    /// A hint: the value is a valid path, but looks like a pattern.
     PrefixLikePattern {
         text: String,
         instead: String,
     },
-    /// A hint: the host has this port for another one of the container.
+    /// A hint: this is the port of the host at which another port of the container is published.
     PublishedPort {
         port: u16,
         container_port: u16,
     },
-    /// A hint: the container itself takes the port of the host that HAProxy is to listen on.
+    /// A hint: the container itself publishes the port of the host on which HAProxy should listen.
     PublishesListener {
         port: u16,
         route: String,
     },
-    /// A hint: a variable of the environment, where those are not read.
+    /// A hint: a variable in the environment, but environments are not read.
     EnvironmentVariable,
-    /// A hint, of those who look for them alone: labels for another program.
+    /// A hint, only in reports that look for it: labels for another program.
     ForeignLabel {
         program: &'static str,
         instead: String,
     },
-    /// A hint: containers of two services that have nothing to do with each other.
+    /// A hint: containers of two unrelated services share a route.
     SharedRoute {
         route: String,
         with: ContainerRef,
     },
-    /// A hint: containers of two projects have routes of one host.
+    /// A hint: containers of two projects have routes of the same host.
     SharedHost {
         route: String,
         host: String,
         with: ContainerRef,
     },
-    /// A hint: no label asks for the public port, but for the one that it is moved to.
+    /// A hint: no label requests the public port, but a label requests the port that it is mapped to.
     MapPortUnused {
         public: u16,
         ours: u16,
     },
-    /// Two constraints that no container can meet both.
+    /// Two constraints that no container can match together.
     ConflictingConstraints {
         label: String,
         values: [String; 2],
     },
-    /// A hint: it is written as another program would take it.
+    /// A hint: the constraint is in another program's syntax.
     UnusualConstraint {
         constraint: String,
         instead: String,
@@ -338,13 +338,13 @@ pub enum Reason {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// Worth knowing, nothing was lost.
+    /// For information; nothing was ignored.
     Hint,
     Problem,
 }
 
 impl Reason {
-    /// With no more of what a user wrote than is told.
+    /// Truncates the users' texts to the length that is shown.
     #[must_use]
     pub fn truncate_texts(mut self) -> Self {
         match &mut self {
@@ -376,10 +376,10 @@ impl Reason {
         self
     }
 
-    /// All there are of [`Self::kind`].
+    /// All values of [`Self::kind`].
     pub const KINDS: &'static [&'static str] = Self::VARIANTS;
 
-    /// One word for programs: a closed set, the same in every version.
+    /// Returns the kind as one word for programs: a closed set, the same in every version.
     pub fn kind(&self) -> &'static str {
         self.into()
     }
@@ -388,7 +388,7 @@ impl Reason {
         ProblemKind::from(self).severity()
     }
 
-    /// Whether it is about what HAProxy met with, not about what was asked for.
+    /// Whether the problem was detected by HAProxy in traffic or checks, and is not about a request of labels.
     pub fn is_about_traffic(&self) -> bool {
         self.is_check_failure()
             || matches!(
@@ -400,7 +400,7 @@ impl Reason {
             )
     }
 
-    /// Whether it is why a check fails.
+    /// Whether the problem is the cause of a failing check.
     pub fn is_check_failure(&self) -> bool {
         matches!(
             self,
@@ -428,7 +428,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// What is kept of a text that somebody else wrote: a problem outlives it, and there may be many.
+/// Truncates a foreign text for storage: a problem may exist for long, and there may be many.
 pub fn truncate(text: &str) -> String {
     Truncated(text).to_string()
 }
@@ -438,7 +438,8 @@ impl LabelText {
         Self { key: truncate(key), value: truncate(value) }
     }
 
-    /// Cut where it would fill a screen; not escaped, for those who do that themselves.
+    /// Returns the key, truncated so that it does not fill a screen. Not escaped, for callers that escape it
+    /// themselves.
     pub fn key_text(&self) -> String {
         Truncated(&self.key).to_string()
     }
@@ -448,14 +449,14 @@ impl LabelText {
     }
 }
 
-/// Quoted and escaped, and cut where it would fill a screen.
+/// Writes the label quoted and escaped, and truncated so that it does not fill a screen.
 impl fmt::Display for LabelText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}={}", EscapedText(&self.key), QuotedText(&self.value))
     }
 }
 
-/// Names of networks and what HAProxy or the engine said are in some of them, so all are escaped.
+/// Some reasons contain names of networks and texts by HAProxy or the engine, so all are escaped.
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         SingleLine(ReasonText(self)).fmt(f)
@@ -464,8 +465,8 @@ impl fmt::Display for Reason {
 
 struct ReasonText<'a>(&'a Reason);
 
-/// What there is (quoted where a user wrote it), then the way out.
-#[allow(clippy::too_many_lines)] // One page, one arm per thing that is said.
+/// Writes what is wrong (quoted where a user wrote it), then the remedy.
+#[allow(clippy::too_many_lines)] // One arm for each reason.
 impl fmt::Display for ReasonText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
@@ -902,7 +903,7 @@ impl fmt::Display for ReasonText<'_> {
     }
 }
 
-/// What may be done where a connection is refused.
+/// Remedies for a refused connection.
 struct RefusedHint<'a> {
     address: &'a SocketAddr,
     port: u16,
@@ -937,7 +938,7 @@ impl fmt::Display for RefusedHint<'_> {
     }
 }
 
-/// What a container speaks in place of HTTP/1.1, and the way out.
+/// The protocol that a container uses in place of HTTP/1.1, and the remedy.
 struct ProtocolHint<'a>(&'a MalformedResponse);
 
 impl fmt::Display for ProtocolHint<'_> {
@@ -970,7 +971,7 @@ impl fmt::Display for ProtocolHint<'_> {
     }
 }
 
-/// The first ones, and how many there are.
+/// Writes the first ports, and how many there are.
 struct PortList<'a>(&'a [u16]);
 
 impl fmt::Display for PortList<'_> {

@@ -1,6 +1,6 @@
-//! What users asked for: which requests go to which endpoints.
+//! The desired routes: which requests go to which endpoints.
 //!
-//! Pure. HAProxy's words do not occur here, nor Docker's to the right of it.
+//! Pure. This module does not use HAProxy's terms, and the modules that use routes do not use Docker's.
 
 use crate::model::{
     container_ref::ContainerRef,
@@ -9,7 +9,7 @@ use crate::model::{
 };
 use std::{collections::BTreeMap, fmt, net::SocketAddr, num::NonZeroU16, str::FromStr, sync::Arc};
 
-/// Protocol and public port that traffic comes in on.
+/// Protocol and public port of incoming traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Listener {
     pub protocol: Protocol,
@@ -21,28 +21,28 @@ pub enum Protocol {
     Http,
 }
 
-/// Which of a listener's requests a route answers.
+/// Which requests of a listener a route matches.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Match {
     Http { host: HostMatch, prefix: PathPrefix },
 }
 
-/// A route's identity.
+/// The identity of a route.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RouteKey {
     pub listener: Listener,
     pub rule: Match,
 }
 
-/// What belongs to the route, so that all who share it must agree on it.
+/// Options of the whole route, on which all containers that share it must agree.
 pub type Policy = OptionValues;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Strip {
-    /// The container sees the path as the client sent it.
+    /// The container gets the path as the client sent it.
     #[default]
     Keep,
-    /// The prefix is taken off before the request is passed on.
+    /// The prefix is stripped before the request is forwarded.
     Prefix,
 }
 
@@ -50,16 +50,16 @@ pub enum Strip {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Endpoint {
     pub container: ContainerRef,
-    /// The container's port; tells apart two endpoints of one container.
+    /// The container's port, which distinguishes two endpoints of one container.
     pub port: u16,
     pub address: SocketAddr,
-    /// Options of its server.
+    /// Options of the endpoint's server.
     pub options: OptionValues,
     pub readiness: Readiness,
 }
 
 impl Endpoint {
-    /// Returns its share of the route's requests.
+    /// Returns the endpoint's share of the route's requests.
     pub fn weight(&self) -> Weight {
         self.options.get()
     }
@@ -68,18 +68,18 @@ impl Endpoint {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Readiness {
     Ready,
-    /// Known, and gets no new traffic now: paused, unhealthy, leaving.
+    /// Gets no new traffic at the moment: paused, unhealthy, or stopping.
     Out,
 }
 
-/// A route with all that serve it; without endpoints it answers that nobody is there at the moment.
+/// A route with all its endpoints. Without endpoints it answers 503.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     pub policy: Policy,
     pub endpoints: Vec<Endpoint>,
 }
 
-/// The desired state. What did not change is the very same from one to the next.
+/// The desired state. Unchanged routes share one `Arc` from one state to the next.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Routes(pub BTreeMap<RouteKey, Arc<Route>>);
 
@@ -91,7 +91,7 @@ impl fmt::Display for Listener {
     }
 }
 
-/// `host:port/prefix/`, or nothing else.
+/// Parses `host:port/prefix/`, and no other spelling.
 impl FromStr for RouteKey {
     type Err = ();
 
