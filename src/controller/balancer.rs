@@ -1,7 +1,8 @@
-//! One pass: the world → what is decided → what HAProxy does. The only place that knows both neighbours.
+//! One reconcile pass: from the world to the decision, and from there to HAProxy. The only module that knows both
+//! Docker's side and HAProxy's.
 //!
-//! What the runtime API can change is changed at once, and the files follow; what it cannot takes a
-//! reload, files first. Either way HAProxy is asked afterwards what it has.
+//! A change that the runtime API can make is made at once, and the files are written afterwards. Any other change needs
+//! a reload, for which the files are written first. In both cases HAProxy's state is read afterwards.
 
 mod apply;
 mod draining;
@@ -71,17 +72,17 @@ use std::{
 use tracing::{debug, info, warn};
 use write_behind::{PendingWrite, RestartSchedule};
 
-/// How often in one pass HAProxy may find something impossible.
+/// How many configurations HAProxy may refuse in one pass.
 const MAX_TRIES: usize = 32;
-/// How long what HAProxy has is believed unseen.
+/// How long HAProxy's state is used without being read again.
 const STATE_TTL: Duration = Duration::from_secs(30);
-/// Until it is asked again what it did not answer.
+/// Delay until the state is read again after HAProxy did not answer.
 const OBSERVE_RETRY: Duration = Duration::from_secs(1);
 
-/// Until a reload that could not be had is tried again.
+/// Delay until a failed reload is tried again.
 const RELOAD_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
-/// From worlds to a running HAProxy.
+/// Applies worlds to a running HAProxy.
 #[derive(Debug)]
 pub struct Balancer {
     pub proxy: Proxy,
@@ -92,30 +93,31 @@ pub struct Balancer {
     memory: DecideState,
     problem_log: ProblemLog,
     served_routes: Routes,
-    /// When this balancer began, and the last pass that changed something.
+    /// When this balancer started, and the last pass that changed something.
     since_ms: u64,
     last_apply: Option<AppliedPass>,
     history: History,
-    /// What an earlier run served last, until the first pass.
+    /// The routes that an earlier run served last, until the first pass.
     previous_routes: Option<Routes>,
-    /// Who has which hosts, as it was kept last.
+    /// The owners of hosts as they were last stored.
     owners: Arc<BTreeMap<HostMatch, HostOwner>>,
-    /// `None` where nobody keeps the history.
+    /// `None` if the history is not stored.
     journal: Option<Journal>,
     metrics: Metrics,
-    /// When events were heard that HAProxy does not follow yet.
+    /// When the events arrived that are not applied to HAProxy yet.
     event_times: Vec<Instant>,
     exporter: Exporter,
     budget: ReloadBudget,
     live: LiveHaproxy,
     pending_write: PendingWrite,
     health_monitor: HealthMonitor,
-    /// A reload that could not be had.
+    /// A reload that failed.
     overdue: Option<OverdueReload>,
     restarts: RestartSchedule,
 }
 
-/// A reload that could not be had, and when it is tried again. Until then the runtime API does what it can.
+/// A reload that failed, and when it is tried again. Until then the changes that need no reload are made over the
+/// runtime API.
 #[derive(Debug)]
 struct OverdueReload {
     reason: String,
@@ -123,34 +125,34 @@ struct OverdueReload {
     backoff: Backoff,
 }
 
-/// What a pass came to.
+/// The result of a pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PassReport {
-    /// When to look again though nothing changes.
+    /// When to run the next pass even if nothing changes.
     pub wake_at: Option<Instant>,
-    /// Why what needs a reload is not applied, where that is so.
+    /// Why changes that need a reload are not applied, if that is so.
     pub overdue: Option<String>,
 }
 
-/// What is known of HAProxy as it runs.
+/// What is known about the running HAProxy.
 #[derive(Debug, Default)]
 struct LiveHaproxy {
-    /// `None` until it was asked, and after it said something unexpected.
+    /// `None` until the state is read, and after an unexpected answer.
     observed: Option<ObservedState>,
     observed_at: Option<Instant>,
-    /// The last configuration that was loaded or applied, for saying what is different.
+    /// The last configuration that was loaded or applied, to find out what differs.
     config: Arc<Config>,
-    /// It has what `config` says, which was made of what is served, but for this.
+    /// If set, HAProxy's state equals `config`, which was built from the served routes, except for these deletions.
     pending_deletions: Option<PendingDeletions>,
-    /// Commands did not get it to where it should be.
+    /// Commands did not lead to the desired state.
     has_diverged: bool,
-    /// How long a deletion that was refused waits; `None` where none was.
+    /// Delay until refused deletions are tried again; `None` if none was refused.
     delete_backoff: Option<Backoff>,
-    /// Backends that no other route is given yet.
+    /// Backends that no other route may get yet.
     draining: DrainingBackends,
-    /// Those that a reload has left; told what changes for as long as there are any.
+    /// Old workers, which are updated on changes as long as there are any.
     old_workers: Option<OldWorkers>,
-    /// There may be some that nobody accompanies yet.
+    /// There may be old workers that are not updated yet.
     may_have_old_workers: bool,
 }
 
@@ -158,11 +160,11 @@ struct LiveHaproxy {
 enum NextStep {
     Runtime(Config),
     Reload(Config, ReloadReason),
-    /// A reload would be needed and is not to be had before that time.
+    /// A reload is needed but not possible before this time.
     RuntimeUntil(Config, ReloadReason, Instant),
 }
 
-/// What a step did, for the log.
+/// The result of a step, for the log.
 pub(crate) enum StepOutcome {
     Unchanged,
     Runtime { commands: usize },
@@ -170,7 +172,7 @@ pub(crate) enum StepOutcome {
 }
 
 impl Balancer {
-    /// Remembers the routes that an earlier run has left behind, in HAProxy or at least on disk.
+    /// Restores the routes that an earlier run has left, in HAProxy or at least on disk.
     pub async fn new(
         mut proxy: Proxy,
         rules: Rules,
@@ -185,7 +187,7 @@ impl Balancer {
             }
         };
         let now = Instant::now();
-        // Those without a server are held as well.
+        // Routes without a server are held as well.
         let keys = map.keys().filter_map(|key| key.parse().ok());
         let mut memory = DecideState::with_routes(keys, now);
         if let Some(observed) = &observed {
@@ -230,17 +232,17 @@ impl Balancer {
         }
     }
 
-    /// From where HAProxy looks at the containers.
+    /// Sets the place from which HAProxy reaches the containers.
     pub fn set_vantage(&mut self, vantage: Vantage) {
         self.rules.vantage = vantage;
     }
 
-    /// Whether it looks at the containers from there already.
+    /// Whether HAProxy already reaches the containers from there.
     pub fn stands_at(&self, vantage: &Vantage) -> bool {
         self.rules.vantage == *vantage
     }
 
-    /// The container that somebody means, of those that take part.
+    /// Finds the participating container that a user named.
     pub fn find_container<'a>(
         &self,
         world: &'a World,
@@ -253,7 +255,7 @@ impl Balancer {
         )
     }
 
-    /// From the next pass on the container gets no new requests.
+    /// Stops new requests to the container from the next pass on.
     pub fn drain(&mut self, id: &ContainerId) {
         self.memory.drain_container(id);
     }
@@ -262,13 +264,13 @@ impl Balancer {
         self.memory.undrain_container(id);
     }
 
-    /// Where a container's requests are counted; `None` while it is not known what HAProxy has.
+    /// Returns how to count a container's requests; `None` while HAProxy's state is not known.
     pub fn inflight_requests(&self, id: &ContainerId) -> Option<InflightRequests> {
         let observed = self.live.observed.as_ref()?;
         Some(self.proxy.inflight_requests(observed, id.short()))
     }
 
-    /// The routes that the container shares and that no container serves.
+    /// Returns the routes that the container shares and that no container serves.
     pub fn unserved_routes(&self, id: &ContainerId) -> Vec<String> {
         let shares =
             |route: &Route| route.endpoints.iter().any(|view| view.container.id() == id.short());
@@ -279,24 +281,24 @@ impl Balancer {
         unserved.map(|(key, _)| key.to_string()).collect()
     }
 
-    /// Nothing that was heard of HAProxy is believed any more: the next pass asks for all of it.
+    /// Discards what is known about HAProxy's state: the next pass reads all of it.
     pub fn invalidate_state(&mut self) {
         self.live.observed_at = None;
         self.overdue = None;
         self.memory.unloadable_listeners.clear();
     }
 
-    /// HAProxy of ours ends again and again, and a pause is made before the next start.
+    /// Whether a managed HAProxy has exited repeatedly, so that its next start is delayed.
     pub fn waits_for_restart(&self) -> bool {
         self.restarts.restart_at.is_some()
     }
 
-    /// Whether one runs, with what it was given by an earlier balancer.
+    /// Whether an HAProxy runs, with the state that an earlier balancer gave it.
     pub fn has_haproxy(&self) -> bool {
         self.live.observed.is_some()
     }
 
-    /// All that is known now, for those who only look.
+    /// Returns everything that is known now, for reports.
     pub fn snapshot(&self, world: Option<Arc<World>>, link: SourceStatus) -> StateSnapshot {
         StateSnapshot {
             at_ms: unix_millis(),
@@ -328,16 +330,16 @@ impl Balancer {
         problems
     }
 
-    /// How many routes are served.
+    /// Returns the number of served routes.
     pub fn route_count(&self) -> usize {
         self.served_routes.0.len()
     }
 
-    /// Makes HAProxy do what the world asks for, less what turns out to be impossible: that is told.
-    /// Where a reload cannot be had, what needs none is done all the same.
+    /// Applies the world to HAProxy, except for what turns out to be impossible, which is reported. If a reload fails,
+    /// the changes that need none are still made.
     ///
     /// # Errors
-    /// When nothing could be applied; what ran before runs on.
+    /// When nothing could be applied; HAProxy continues as before.
     pub async fn reconcile(&mut self, world: &World, cause: &str) -> Result<PassReport> {
         let begun = Instant::now();
         self.retry_exporter(begun);
@@ -370,7 +372,7 @@ impl Balancer {
                             outcome
                         }
                         Err(error) => {
-                            // Nobody is to blame who was left out in vain.
+                            // Leaving these listeners out did not help, so they are not the cause.
                             if self.memory.unloadable_listeners != unloadable {
                                 self.memory.unloadable_listeners = unloadable.clone();
                                 decided = self.decide_routes(world, begun);
@@ -402,7 +404,7 @@ impl Balancer {
         decided
     }
 
-    /// The reload that failed is tried again after a pause that grows.
+    /// Schedules the next try of a failed reload, with an increasing delay.
     fn postpone_reload(&mut self, error: &anyhow::Error) {
         let now = Instant::now();
         let before = self.overdue.take().map(|overdue| overdue.backoff);
@@ -446,7 +448,7 @@ impl Balancer {
         }
     }
 
-    /// The files are made for the HAProxy that will read them: it may have been replaced by another version.
+    /// Builds the files for the HAProxy that will read them, because it may have been replaced by another version.
     async fn prepare_reload(&mut self, routes: &Routes, why: ReloadReason) -> NextStep {
         if let Some(build) = self.proxy.replaced_build().await {
             let version = build.version;
@@ -459,7 +461,7 @@ impl Balancer {
         NextStep::Reload(self.build_fresh_config(routes), why)
     }
 
-    /// `None`: it is not known to have what it was given.
+    /// Returns `None` if HAProxy's state is not known to equal the configuration.
     fn find_pending_deletions(&self) -> Option<PendingDeletions> {
         incremental_plan::find_pending_deletions(self.live.observed.as_ref()?, &self.live.config)
     }
@@ -485,7 +487,7 @@ impl Balancer {
         }
     }
 
-    /// As much of it as the worker that runs can take.
+    /// Returns the part of the configuration that the running worker can take.
     fn config_without_reload(&self, routes: &Routes) -> Config {
         let observed = self.live.observed.clone().unwrap_or_default();
         let had = &self.live.config.frontends;
@@ -502,9 +504,9 @@ impl Balancer {
         config
     }
 
-    /// The listeners that the worker has which runs.
+    /// Returns the listeners of the running worker.
     fn bound_listeners(&self) -> BTreeSet<Listener> {
-        // What an earlier balancer left running is known by its routes alone.
+        // Of an HAProxy that an earlier balancer left running, only the routes are known.
         let observed = self.live.observed.iter();
         let keys = observed.flat_map(|state| state.map_entries(MapName::Routes));
         let keys = keys.filter_map(|(key, _)| key.parse().ok());
@@ -604,7 +606,7 @@ impl Balancer {
 }
 
 impl StepOutcome {
-    /// `None` where nothing was done.
+    /// `None` if nothing was done.
     fn apply_method(&self) -> Option<report::ApplyMethod> {
         match self {
             Self::Unchanged => None,
@@ -620,12 +622,12 @@ impl StepOutcome {
     }
 }
 
-/// What the balancer itself does not know of how things stand.
+/// State of the source, which the balancer itself does not know.
 #[derive(Debug, Clone, Default)]
 pub struct SourceStatus {
-    /// Docker's events are heard.
+    /// Whether Docker's events are received.
     pub is_docker_connected: bool,
-    /// Since Docker was heard.
+    /// Time since the last message from Docker.
     pub docker_age: Duration,
     /// Why the last pass failed.
     pub last_error: Option<String>,
@@ -637,7 +639,7 @@ fn unix_millis() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Sleeps until then; for ever where there is no time.
+/// Sleeps until this time; forever if there is none.
 pub async fn sleep_until(time: Option<Instant>) {
     match time {
         Some(time) => tokio::time::sleep_until(time.into()).await,

@@ -1,4 +1,4 @@
-//! The two ways to a desired state: over the runtime API, or by a reload, files first.
+//! Applies a desired state: over the runtime API, or by a reload after the files are written.
 
 use super::{Balancer, LiveHaproxy, StepOutcome, draining::DrainingBackends};
 use crate::{
@@ -27,11 +27,11 @@ use std::{
 };
 use tracing::{debug, error, warn};
 
-/// Until a server whose connections have not ended is tried to be deleted again.
+/// Delay until the deletion of a server that still has connections is tried again.
 const DELETE_BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 
 impl Balancer {
-    /// The short way, where HAProxy has what it was given. `None`: it has to be the long one.
+    /// Applies only the differences, if HAProxy's state is as expected. `None`: the whole state has to be compared.
     pub(crate) async fn apply_incremental(
         &mut self,
         routes: &Routes,
@@ -77,7 +77,7 @@ impl Balancer {
         )
     }
 
-    /// The runtime lane. `None`: HAProxy is not where it was believed to be; decide anew.
+    /// Applies over the runtime API. `None`: HAProxy's state was not as expected, so the pass has to decide again.
     pub(crate) async fn apply_runtime(&mut self, config: Config) -> Result<Option<StepOutcome>> {
         let Some(observed) = &self.live.observed else { return Ok(None) };
         let mut commands = plan_commands(observed, &config);
@@ -102,7 +102,7 @@ impl Balancer {
         Ok(Some(StepOutcome::Runtime { commands: commands.len() }))
     }
 
-    /// Checks may have found a server to be well since it was asked about.
+    /// Reads the health again, because checks may have succeeded since it was last read.
     async fn refresh_health(&mut self, commands: &[RuntimeCommand]) {
         let Some(observed) = &mut self.live.observed else { return };
         let Ok(mut runtime) = self.proxy.connect_runtime().await else { return };
@@ -111,7 +111,7 @@ impl Balancer {
         }
     }
 
-    /// Once more from what it really has; if that does not help either, a reload does.
+    /// Tries once more, starting from HAProxy's actual state. If that does not help either, HAProxy is reloaded.
     async fn repair_state(&mut self, config: Config) -> Result<Option<StepOutcome>> {
         let Some(observed) = &self.live.observed else { return Ok(None) };
         if observed.fingerprint == config.fingerprint {
@@ -137,7 +137,7 @@ impl Balancer {
         result
     }
 
-    /// Says the commands and reads back what they touched.
+    /// Sends the commands and reads back what they have changed.
     async fn try_send_commands(&mut self, commands: &[RuntimeCommand]) -> Result<(), RuntimeError> {
         let observed = self.live.observed.get_or_insert_default();
         let mut runtime = self.proxy.connect_runtime().await?;
@@ -153,7 +153,7 @@ impl Balancer {
         Ok(())
     }
 
-    /// Where deletions were refused.
+    /// Returns where deletions were refused.
     fn refused_deletions(&self, commands: &[RuntimeCommand]) -> PendingDeletions {
         let observed = self.live.observed.as_ref();
         let is_there = |backend, name| {
@@ -170,7 +170,8 @@ impl Balancer {
         refused.cloned().collect()
     }
 
-    /// The reload lane: files first. `None`: something was left out; decide anew.
+    /// Applies by a reload, after the files are written. `None`: something was left out, so the pass has to decide
+    /// again.
     pub(crate) async fn apply_reload(
         &mut self,
         routes: &Routes,
@@ -219,10 +220,10 @@ impl Balancer {
         }
     }
 
-    /// The reload lane is closed: over the runtime API HAProxy gets what needs no reload, at least. One of ours that
-    /// does not run is started with what is stored. `None`: not even that.
+    /// Applies only the changes that need no reload, after a reload has failed. Starts a managed HAProxy that does not
+    /// run with the stored configuration. `None` if neither was possible.
     pub(crate) async fn apply_without_reload(&mut self, routes: &Routes) -> Option<StepOutcome> {
-        // What it had before may be gone, and the worker that had it.
+        // The worker whose state was known may have exited.
         self.live.observed = self.proxy.read_state().await;
         if self.live.observed.is_none() {
             if let Err(error) = self.proxy.start().await {
@@ -235,8 +236,8 @@ impl Balancer {
         self.apply_runtime(self.config_without_reload(routes)).await.ok().flatten()
     }
 
-    /// A worker that was just started has what its file says; what is new and asked for its health is
-    /// not well before it says so.
+    /// Records the state of a worker that was just started, which equals its file. A new server with an HTTP check is
+    /// set to down until a check succeeds.
     async fn on_reloaded(&mut self, config: Config) {
         let before = self.live.observed.take();
         self.live.observed_at = Some(Instant::now());
@@ -262,7 +263,7 @@ impl Balancer {
     }
 }
 
-/// Servers of a new worker that asks for their health and was not told that they are well.
+/// Returns commands that set the servers of a new worker to down if they have an HTTP check and were not up before.
 fn initial_down_commands(before: &ObservedState, config: &Config) -> Vec<RuntimeCommand> {
     let servers_before = before.servers.values().flatten();
     let was_up: BTreeSet<_> = servers_before
