@@ -1,4 +1,4 @@
-//! For programs: one object.
+//! A preview as one JSON object, for programs.
 //!
 //! Pure.
 
@@ -16,25 +16,25 @@ use crate::{
 };
 use serde::Serialize;
 
-/// All of it.
+/// The JSON object of a preview.
 #[derive(Debug, Serialize)]
 struct PreviewObject {
     /// `nothing`, `changes`, or `refused` by HAProxy.
     result: &'static str,
-    /// Who says what was before: `haproxy`, its `files`, or `nothing`.
+    /// Source of the state before: `haproxy`, its `files`, or `nothing`.
     before: &'static str,
     /// `nothing`, `runtime`, `reload` or `start`.
     how: &'static str,
-    /// Of a reload.
+    /// Reason of a reload.
     why: Option<String>,
     routes: Vec<RouteObject>,
-    /// As they go over HAProxy's socket, in order.
+    /// The commands as sent over HAProxy's socket, in order.
     commands: Vec<String>,
     files: Vec<FileObject>,
     problems: Vec<ProblemStatus>,
-    /// Containers that the docker-balancer that runs keeps out of traffic.
+    /// Containers to which the running docker-balancer sends no new requests.
     kept_out: Vec<String>,
-    /// In HAProxy's words.
+    /// HAProxy's message, if it rejects the configuration.
     refused: Option<String>,
     notes: Vec<String>,
 }
@@ -45,33 +45,33 @@ struct RouteObject {
     change: &'static str,
     /// `app.example.com:80/api/`.
     route: String,
-    /// In a line for people.
+    /// The change as a line for people.
     text: String,
-    /// It answers 503 for a while before it goes.
+    /// Whether the route answers 503 for a while before it is removed.
     held: bool,
-    /// Those there would be.
+    /// The servers after the change.
     servers: Vec<ServerObject>,
 }
 
 #[derive(Debug, Serialize)]
 struct ServerObject {
     container: String,
-    /// Absent while it does not run.
+    /// `null` if the container does not run yet.
     id: Option<String>,
-    /// The container's.
+    /// The container's port.
     port: u16,
-    /// Absent while it does not run.
+    /// `null` if the container does not run yet.
     address: Option<String>,
     #[serde(flatten, serialize_with = "label_option::json::server::serialize")]
     options: OptionValues,
-    /// Whether it would get new requests.
+    /// Whether the server would get new requests.
     ready: bool,
 }
 
 #[derive(Debug, Serialize)]
 struct FileObject {
     path: String,
-    /// Unified.
+    /// A unified diff.
     diff: String,
 }
 
