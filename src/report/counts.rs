@@ -1,7 +1,7 @@
-//! How many there are of what: for numbers that are asked for often.
+//! Counts of routes, servers and problems by state, for frequent queries.
 //!
-//! Pure. Counts what is known anyway, so that 10,000 routes are a matter of a millisecond and HAProxy is
-//! not asked; what its checks find it says by itself, to who started it.
+//! Pure. Counts only what is already known, so that 10,000 routes take about a millisecond and HAProxy is not queried.
+//! HAProxy reports check results by itself, but only to the process that started it.
 
 use super::status::ServerState;
 use crate::{
@@ -29,38 +29,38 @@ pub struct StateCounts {
     pub servers: BTreeMap<ServerState, usize>,
     /// By [`crate::model::problem::Reason::kind`].
     pub problems: BTreeMap<&'static str, usize>,
-    /// Those that run and take part.
+    /// Containers that run and participate.
     pub containers: usize,
-    /// An operator went back to an earlier generation, and that holds.
+    /// Whether an operator's rollback to an earlier generation is active.
     pub rollback_active: bool,
-    /// Docker's events are heard now.
+    /// Whether Docker's events are received.
     pub docker_connected: bool,
-    /// Since the last one.
+    /// Time since the last message.
     pub stream_age: Duration,
-    /// HAProxy says what it has.
+    /// Whether HAProxy's state could be read.
     pub haproxy_answers: bool,
     pub budget: ReloadBudget,
-    /// When it was counted.
+    /// When the counts were taken.
     pub now: Instant,
 }
 
-/// What becomes of a route's requests.
+/// What happens to a route's requests.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr, VariantArray, VariantNames,
 )]
 #[strum(serialize_all = "snake_case")]
 pub enum RouteState {
-    /// Some server takes them.
+    /// At least one server gets them.
     Served,
-    /// No server does.
+    /// No server gets them.
     Down,
-    /// Nobody asks for it any more, so it answers 503 for a while.
+    /// No container requests the route any more, so it answers 503 until its hold time is over.
     Held,
 }
 
 impl RouteState {
     pub const ALL: &'static [Self] = <Self as VariantArray>::VARIANTS;
-    /// All there are of [`Self::word`].
+    /// All values of [`Self::word`].
     pub const NAMES: &'static [&'static str] = <Self as VariantNames>::VARIANTS;
 
     pub fn as_str(self) -> &'static str {
@@ -68,10 +68,10 @@ impl RouteState {
     }
 }
 
-/// Of each route the containers and ports that fail their checks.
+/// For each route, the containers and ports whose checks fail.
 type FailingServers<'a> = BTreeMap<&'a RouteKey, BTreeSet<(&'a str, &'a str)>>;
 
-/// Routes and servers by their state.
+/// Counts routes and servers by their state.
 pub fn count_states(
     routes: &Routes,
     decide_state: &DecideState,

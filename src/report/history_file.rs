@@ -1,8 +1,8 @@
-//! History and rollbacks as they are kept on disk: JSON, one generation a line.
+//! Format of the history and the rollback on disk: JSON, one generation per line.
 //!
-//! Pure. The first line says what was served before the oldest generation, each further one what a
-//! generation changed. What is read is checked as labels are: a file that somebody wrote into gets nothing
-//! past these types. A line that was torn off, and what follows it, is left out and told.
+//! Pure. The first line contains the routes that were served before the oldest generation, and each further one the
+//! changes of a generation. Values are validated as labels are, so a modified file cannot introduce other values. An
+//! incomplete line, and what follows it, is ignored and reported.
 
 use super::{
     ApplyMethod,
@@ -20,15 +20,15 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
-/// What a file of lines came to.
+/// Result of parsing a history file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LoadedHistory {
-    /// What was served before the oldest generation.
+    /// The routes that were served before the oldest generation.
     pub base: Routes,
     pub history: History,
-    /// What is served after the last.
+    /// The routes after the last generation.
     pub served: Routes,
-    /// The line that was not understood, and why.
+    /// Number of the invalid line, and the reason.
     pub error: Option<(usize, String)>,
 }
 
@@ -47,7 +47,7 @@ struct GenerationLine {
     cause: String,
     how: HowLine,
     took_us: u64,
-    /// `null` where the route went.
+    /// `null` if the route was removed.
     routes: BTreeMap<String, Option<RouteLine>>,
 }
 
@@ -85,7 +85,7 @@ struct RollbackLine {
     routes: BTreeMap<String, RouteLine>,
 }
 
-/// The first line: what was served before the first generation that is kept.
+/// Renders the first line: the routes that were served before the oldest stored generation.
 pub fn format_base(generation: u64, routes: &Routes) -> String {
     to_json_line(&HistoryLine::Base { generation, routes: route_lines(routes) })
 }
@@ -118,7 +118,7 @@ pub fn format_rollback(rollback: &Rollback) -> String {
     })
 }
 
-/// Who has which host.
+/// Renders the owner of each host.
 pub fn format_owners(owners: &BTreeMap<HostMatch, HostOwner>) -> String {
     let holder =
         |(host, owner): (&HostMatch, &HostOwner)| (host.to_string(), owner.holder.to_string());
@@ -126,7 +126,7 @@ pub fn format_owners(owners: &BTreeMap<HostMatch, HostOwner>) -> String {
 }
 
 /// # Errors
-/// Says what was not understood.
+/// Returns what is invalid.
 pub fn parse_owners(text: &str) -> Result<BTreeMap<HostMatch, Arc<str>>, String> {
     let owners: BTreeMap<String, String> = parse_json(text)?;
     let owner = |(host, holder): (String, String)| {
@@ -138,16 +138,16 @@ pub fn parse_owners(text: &str) -> Result<BTreeMap<HostMatch, Arc<str>>, String>
 }
 
 /// # Errors
-/// Says what was not understood.
+/// Returns what is invalid.
 pub fn parse_rollback(text: &str) -> Result<Rollback, String> {
     let RollbackLine { generation, since_ms, routes } = parse_json(text)?;
     Ok(Rollback::new(generation, since_ms, Arc::new(parse_routes(routes)?)))
 }
 
-/// Up to the first line that cannot be understood. Numbers go on even after those that are lost.
+/// Parses the lines up to the first invalid one. Numbers continue after those of the lost lines.
 pub fn parse_history(text: &str) -> LoadedHistory {
     let mut loaded = LoadedHistory::default();
-    // The last line counts once its end was written.
+    // The last line is only valid if its line end was written.
     let complete = text.rfind('\n').map_or("", |end| &text[..=end]);
     let mut lines = complete.lines().enumerate();
     let error = lines.find_map(|(at, line)| Some((at + 1, loaded.apply_line(line).err()?)));
@@ -156,7 +156,7 @@ pub fn parse_history(text: &str) -> LoadedHistory {
         HistoryLine::Generation(value) => Some(value.number),
     });
     if let Some(last) = skipped_numbers.max() {
-        // What those changed is not known: the next one says what is different after all of them.
+        // The changes of these lines are unknown: the next generation contains the difference that all of them made.
         loaded.history.skip_to(last);
     }
     let is_truncated = complete.len() < text.len();
@@ -255,7 +255,7 @@ impl From<ServerLine> for Endpoint {
 }
 
 fn to_json_line(value: &impl Serialize) -> String {
-    // Maps with keys of text and numbers always can be written.
+    // Maps with keys of text and numbers can always be serialized.
     serde_json::to_string(value).unwrap_or_default() + "\n"
 }
 

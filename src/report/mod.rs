@@ -1,12 +1,12 @@
 //! The operator's view: what the balancer knows at one moment, in words and tables.
 //!
-//! Pure. A [`StateSnapshot`] is taken where the balancer lives and carried to whoever looks, so that looking
-//! holds up nobody.
+//! Pure. A [`StateSnapshot`] is taken by the balancer and handed to the reader, so that reports do not delay the
+//! balancer.
 //!
 //! ```text
-//! serve ─ Picture ─▶ status ─▶ status, routes, problems, the dashboard, the metrics
-//!                 ├▶ history ─▶ history, rollback, STATE/history.jsonl (record)
-//!                 └▶ explain
+//! balancer ─ StateSnapshot ─▶ status ─▶ status, routes, problems, the dashboard, the metrics
+//!                          ├▶ history ─▶ history, rollback, STATE/history.jsonl (history_file)
+//!                          └▶ explain
 //! ```
 
 pub mod counts;
@@ -38,43 +38,43 @@ use std::{
 };
 use strum::{IntoStaticStr, VariantNames};
 
-/// What is known at one moment.
+/// State of the balancer at one moment.
 #[derive(Debug, Clone)]
 pub struct StateSnapshot {
-    /// The moment, in milliseconds since 1970, and by the clock that [`Memory`] is measured with.
+    /// When the snapshot was taken: in milliseconds since 1970, and on the clock of [`DecideState`].
     pub at_ms: u64,
     pub now: Instant,
-    /// When the program began.
+    /// When the program started.
     pub started_ms: u64,
     /// `None` until Docker has answered for the first time.
     pub world: Option<Arc<World>>,
-    /// Docker's events are heard now.
+    /// Whether Docker's events are received.
     pub docker_connected: bool,
-    /// Since it was heard: an event, or an answer.
+    /// Time since the last message from Docker: an event, or an answer.
     pub docker_age: Duration,
     pub rules: Rules,
     pub decide_state: DecideState,
-    /// What is served.
+    /// The served routes.
     pub routes: Routes,
     pub problems: ProblemSet,
-    /// The same in HAProxy's names.
+    /// The same routes in HAProxy's terms.
     pub config: Arc<Config>,
     pub haproxy: HaproxyInfo,
     /// The last pass that changed something.
     pub last_applied: Option<AppliedPass>,
     /// Why the last pass failed, if it did.
     pub last_error: Option<String>,
-    /// What was applied before.
+    /// The changes that were applied before.
     pub history: History,
 }
 
 #[derive(Debug, Clone)]
 pub struct HaproxyInfo {
     pub version: Version,
-    /// The master's, where HAProxy is ours and runs.
+    /// The master's pid, if HAProxy is managed and runs.
     pub pid: Option<u32>,
     pub managed: bool,
-    /// It says what it has.
+    /// Whether HAProxy's state could be read.
     pub answers: bool,
 }
 
@@ -83,7 +83,7 @@ pub struct HaproxyInfo {
 pub struct AppliedPass {
     /// Milliseconds since 1970.
     pub at_ms: u64,
-    /// The container and the event that it answers: `start web`.
+    /// The event that caused the pass, with its container: `start web`.
     pub cause: String,
     pub how: ApplyMethod,
     pub duration: Duration,
@@ -93,7 +93,7 @@ pub struct AppliedPass {
 #[derive(Debug, Clone, PartialEq, Eq, IntoStaticStr, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum ApplyMethod {
-    /// That many commands over the runtime API.
+    /// This many commands over the runtime API.
     Runtime { commands: usize },
     #[strum(serialize = "start")]
     Started,
@@ -102,10 +102,10 @@ pub enum ApplyMethod {
 }
 
 impl ApplyMethod {
-    /// All there are of [`Self::as_str`].
+    /// All values of [`Self::as_str`].
     pub const NAMES: &'static [&'static str] = Self::VARIANTS;
 
-    /// One word for programs: a closed set.
+    /// Returns the method as one word for programs: a closed set.
     pub fn as_str(&self) -> &'static str {
         self.into()
     }

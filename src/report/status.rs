@@ -1,7 +1,7 @@
-//! Listeners, routes, servers and problems as they are now: the JSON of `GET /status`, which the
-//! commands, the dashboard and others read.
+//! State of listeners, routes, servers and problems: the JSON of `GET /status`, which the commands, the dashboard and
+//! other programs read.
 //!
-//! Pure. Times are milliseconds since 1970; counts are HAProxy's own, since its worker began.
+//! Pure. Times are milliseconds since 1970. Counts are HAProxy's own, since its worker started.
 
 use super::{AppliedPass, ApplyMethod, StateSnapshot, exclusion::Exclusion};
 use crate::{
@@ -26,22 +26,22 @@ use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use strum::{IntoStaticStr, VariantArray, VariantNames};
 
-/// All of it.
+/// The whole status.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     pub version: String,
     pub at_ms: u64,
-    /// When the program began.
+    /// When the program started.
     pub since_ms: u64,
     pub docker: DockerStatus,
     pub haproxy: HaproxyStatus,
     pub last: Option<LastApply>,
-    /// Why what should be is not applied, where that is so.
+    /// Why the desired state is not applied, if it is not.
     pub trouble: Option<String>,
-    /// What was served earlier is served again, where that is so.
+    /// The active rollback, if there is one.
     pub rollback: Option<RollbackStatus>,
     pub listeners: Vec<ListenerStatus>,
-    /// By listener, host and prefix.
+    /// Sorted by listener, host and prefix.
     pub routes: Vec<RouteStatus>,
     pub problems: Vec<ProblemStatus>,
 }
@@ -49,10 +49,10 @@ pub struct Status {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DockerStatus {
     pub connected: bool,
-    /// Since Docker was heard, in milliseconds: an event, or an answer.
+    /// Milliseconds since the last message from Docker: an event, or an answer.
     #[serde(default)]
     pub age_ms: u64,
-    /// Containers that run and take part; absent until Docker has answered.
+    /// Number of containers that run and participate; absent until Docker has answered.
     pub containers: Option<usize>,
 }
 
@@ -60,20 +60,20 @@ pub struct DockerStatus {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Healthz {
     pub ready: bool,
-    /// Why it is not.
+    /// Why docker-balancer is not ready.
     pub reasons: Vec<String>,
-    /// Since Docker was heard, in milliseconds.
+    /// Milliseconds since the last message from Docker.
     pub docker_age_ms: u64,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HaproxyStatus {
     pub version: String,
-    /// The master's, where HAProxy is ours.
+    /// The master's pid, if HAProxy is managed.
     pub pid: Option<u32>,
-    /// Ours, or a service's.
+    /// Whether docker-balancer manages HAProxy, and not a service.
     pub managed: bool,
-    /// It says what it has, and counts.
+    /// Whether HAProxy's state and counts could be read.
     pub answers: bool,
     pub old_workers: usize,
 }
@@ -81,16 +81,16 @@ pub struct HaproxyStatus {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastApply {
     pub at_ms: u64,
-    /// The container and the event that it answers: `start web`.
+    /// The event that caused the pass, with its container: `start web`.
     pub cause: String,
     pub how: HowStatus,
-    /// Why HAProxy was reloaded, where it was.
+    /// Why HAProxy was reloaded, if it was.
     pub why: Option<String>,
-    /// Over the runtime API.
+    /// Number of commands over the runtime API.
     pub commands: usize,
     /// Microseconds.
     pub took_us: u64,
-    /// The lines of [`Self::changed`] for people.
+    /// The texts of [`Self::changed`], for people.
     pub changes: Vec<String>,
     /// Absent in the answer of an earlier docker-balancer.
     #[serde(default)]
@@ -107,7 +107,7 @@ pub struct ChangeStatus {
     pub text: String,
 }
 
-/// Whatever containers come, until it is released.
+/// The active rollback. It applies whatever containers start, until an operator releases it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RollbackStatus {
     pub generation: u64,
@@ -128,9 +128,9 @@ pub struct ListenerStatus {
     pub protocol: String,
     /// The public port.
     pub port: u16,
-    /// The port that is bound for it.
+    /// The port that HAProxy binds for it.
     pub bound: u16,
-    /// Why it is not there: its port is … . An earlier docker-balancer sends the whole sentence.
+    /// Why the port is not available; completes "its port is …". An earlier docker-balancer sends the whole sentence.
     pub taken: Option<String>,
     pub routes: usize,
     #[serde(flatten)]
@@ -141,18 +141,18 @@ pub struct ListenerStatus {
 pub struct RouteStatus {
     /// `app.example.com:80/api/`; its identity.
     pub route: String,
-    /// Its listener's.
+    /// The port of its listener.
     pub port: u16,
     /// `app.example.com`, `*.example.com`, or `*` for any.
     pub host: String,
     /// `/api`; empty for the whole host.
     pub prefix: String,
-    /// Options that its containers agree on.
+    /// Options on which the route's containers agree.
     #[serde(flatten, with = "label_option::json::policy")]
     pub policy: Policy,
-    /// Nobody asks for it any more, so it answers 503 for a while.
+    /// Whether no container requests the route any more, so that it answers 503 until its hold time is over.
     pub held: bool,
-    /// HAProxy's name for it.
+    /// HAProxy's name of the route's backend.
     pub backend: String,
     pub servers: Vec<ServerStatus>,
     #[serde(flatten)]
@@ -163,22 +163,22 @@ pub struct RouteStatus {
 pub struct ServerStatus {
     pub container: String,
     pub id: String,
-    /// The container's.
+    /// The container's port.
     pub port: u16,
     pub address: String,
     /// Options of the server.
     #[serde(flatten, with = "label_option::json::server")]
     pub options: OptionValues,
     pub state: ServerState,
-    /// Where it is out, or in reserve.
+    /// Why the server is excluded or only a backup, if it is.
     pub why: Option<Exclusion>,
-    /// HAProxy's own word, where it said one: `UP`, `DOWN 1/2`, `MAINT`, …
+    /// HAProxy's own word for the state, if it reported one: `UP`, `DOWN 1/2`, `MAINT`, …
     pub haproxy: Option<String>,
     #[serde(flatten)]
     pub load: Load,
 }
 
-/// What becomes of new requests there.
+/// What happens to new requests to the server.
 #[derive(
     Debug,
     Clone,
@@ -196,41 +196,41 @@ pub struct ServerStatus {
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum ServerState {
-    /// It gets its share.
+    /// The server gets its share.
     Up,
     /// HAProxy's check fails.
     Down,
-    /// Its weight is 0.
+    /// The server's weight is 0.
     #[serde(alias = "weightless")]
     ZeroWeight,
-    /// Its HEALTHCHECK does not say that it is well, and others do.
+    /// The container's HEALTHCHECK has not passed, and other containers are ready.
     #[serde(alias = "reserve")]
     Backup,
-    /// For a reason of its own, see [`Exclusion`].
+    /// Excluded for another reason, see [`Exclusion`].
     #[serde(alias = "out")]
     Excluded,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Load {
-    /// Under way.
+    /// Requests in flight.
     pub sessions: u64,
     pub requests: u64,
-    /// In the last second.
+    /// Requests in the last second.
     pub rate: u64,
-    /// Connections that failed, and answers that broke off or made no sense.
+    /// Failed connections, and responses that were cut off or invalid.
     pub errors: u64,
-    /// Answers with a status of 500 to 599.
+    /// Responses with a status of 500 to 599.
     pub server_errors: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProblemStatus {
-    /// The kind that metrics and the journal have; empty in the answer of an earlier docker-balancer.
+    /// The kind, as in metrics and the journal; empty in the answer of an earlier docker-balancer.
     #[serde(default)]
     pub kind: String,
     pub hint: bool,
-    /// The container's name and short id, or absent where it is a listener's.
+    /// The container's name and short id; both absent if the problem is about a listener.
     pub container: Option<String>,
     pub id: Option<String>,
     /// `http :80`.
@@ -241,11 +241,11 @@ pub struct ProblemStatus {
     pub label: Option<String>,
     pub value: Option<String>,
     pub reason: String,
-    /// All of it in a sentence.
+    /// The whole problem as a sentence.
     pub text: String,
 }
 
-/// Docker is asked for its list every 30 s: one that was not heard for so long is not followed.
+/// Docker's list is queried every 30 s. If there was no message for this long, Docker's events are not followed.
 const SILENCE_LIMIT: Duration = Duration::from_secs(90);
 
 pub fn is_silent(age: Duration) -> bool {
@@ -253,14 +253,14 @@ pub fn is_silent(age: Duration) -> bool {
 }
 
 impl DockerStatus {
-    /// Connected, and not heard for so long that it is not followed.
+    /// Whether Docker is connected, but silent for too long.
     pub fn is_silent(&self) -> bool {
         self.connected && is_silent(Duration::from_millis(self.age_ms))
     }
 }
 
 impl Healthz {
-    /// Ready: Docker is followed, HAProxy answers, and what should be is applied.
+    /// Ready means that Docker is followed, HAProxy answers, and the desired state is applied.
     pub fn from_status(status: &Status) -> Self {
         let DockerStatus { connected, age_ms, containers } = status.docker;
         let docker = match containers {
@@ -281,7 +281,7 @@ impl Healthz {
 
 impl ServerState {
     pub const ALL: &'static [Self] = <Self as VariantArray>::VARIANTS;
-    /// All there are of [`Self::word`].
+    /// All values of [`Self::word`].
     pub const NAMES: &'static [&'static str] = <Self as VariantNames>::VARIANTS;
 
     pub fn as_str(self) -> &'static str {
@@ -290,7 +290,7 @@ impl ServerState {
 }
 
 impl Status {
-    /// Without `counters` where HAProxy does not say them.
+    /// `counters` is `None` if HAProxy does not report them.
     pub fn from_snapshot(snapshot: &StateSnapshot, counters: Option<&Counters>) -> Self {
         let none = Counters::default();
         let counter_values = counters.unwrap_or(&none);
@@ -383,7 +383,7 @@ pub(crate) fn route_status(
                 server_status(snapshot, counters, key, endpoint, (backend_name, backend))
             })
             .collect(),
-        // What nobody is behind shares a backend: its counts are not the route's.
+        // A held route without servers may share its backend, whose counts are then not the route's.
         load: Load::from_count(counters.backends.get(backend_name).filter(|_| !is_held)),
     }
 }
@@ -446,7 +446,7 @@ pub(crate) fn port_conflict_cause(taken: &str) -> &str {
 }
 
 impl ServerStatus {
-    /// Returns its share of the route's requests.
+    /// Returns the server's share of the route's requests.
     pub fn weight(&self) -> u16 {
         self.options.get::<Weight>().get()
     }
@@ -461,7 +461,7 @@ impl Load {
 }
 
 impl ApplyMethod {
-    /// The kind, why HAProxy was reloaded, and how many commands it was told.
+    /// Returns the kind, why HAProxy was reloaded, and how many commands it got.
     pub fn to_parts(&self) -> (HowStatus, Option<String>, usize) {
         match self {
             Self::Runtime { commands } => (HowStatus::Runtime, None, *commands),

@@ -1,4 +1,4 @@
-//! Containers that would take part in answering a request and do not, and why.
+//! Finds containers that could serve a request but do not, and the reasons.
 //!
 //! Pure.
 
@@ -26,7 +26,7 @@ use crate::{
     support::escape::EscapedText,
 };
 
-/// Of one route, then of better ones that are not served, then of containers that ask for nothing that could be had.
+/// Searches the route that answers, then better routes that are not served, then containers without a claim.
 pub(crate) fn find_excluded(
     url: &Url,
     snapshot: &StateSnapshot,
@@ -65,7 +65,7 @@ impl<'a> ExclusionSearch<'a> {
             .unwrap_or_default()
     }
 
-    /// Of those that ask for the route that answers.
+    /// Returns excluded containers that request the route that answers.
     fn excluded_on_route(&self, key: &RouteKey) -> Vec<ExcludedContainer> {
         let shared = self.snapshot.routes.0.get(key);
         let endpoints = shared.map(|route| &route.endpoints[..]).unwrap_or_default();
@@ -74,7 +74,7 @@ impl<'a> ExclusionSearch<'a> {
             Some(view) if view.readiness == Readiness::Out => Some(self.readiness_exclusion(claim)),
             Some(view) if view.weight().get() == 0 => {
                 let text = "its weight is 0".to_owned();
-                // That of a generation that is held is not the label's.
+                // The weight of a rollback's generation does not come from a label.
                 let label = self.rollback_reason().is_none().then_some(LabelOption::Weight);
                 Some(self.build_exclusion(claim, ExclusionReason::ZeroWeight, text, label))
             }
@@ -83,7 +83,7 @@ impl<'a> ExclusionSearch<'a> {
         self.claims_on(key).iter().filter_map(why).collect()
     }
 
-    /// Routes that are asked for, are not served, and would answer if they were.
+    /// Returns routes that are requested but not served, and that would answer if they were served.
     fn better_routes(&self) -> Vec<&'a RouteKey> {
         let best = self.winner.and_then(|key| match_rank(self.url, key));
         let mut found =
@@ -110,7 +110,7 @@ impl<'a> ExclusionSearch<'a> {
         self.claims_on(key).iter().map(one).collect()
     }
 
-    /// Why who came after the generation that is held is not served, where one is.
+    /// If a rollback is active, returns the reason why containers that are newer than its generation are not served.
     fn rollback_reason(&self) -> Option<(ExclusionReason, String)> {
         let rollback = self.snapshot.decide_state.rollback.as_ref()?;
         Some((
@@ -124,7 +124,7 @@ impl<'a> ExclusionSearch<'a> {
         Some(self.build_exclusion(claim, why, text, None))
     }
 
-    /// Of containers that have no claim: they are not there, cannot be reached, or were not understood.
+    /// Returns containers without a claim: they do not run, cannot be reached, or have invalid labels.
     fn excluded_without_claim(&self) -> Vec<ExcludedContainer> {
         let Some(world) = &self.snapshot.world else { return Vec::new() };
         let stopped = world.containers.values().filter_map(|container| self.not_running(container));
@@ -159,7 +159,7 @@ impl<'a> ExclusionSearch<'a> {
         Some(excluded_container(container, why, text.to_owned(), requester.host_source()))
     }
 
-    /// As one that would have to be asked if it were there.
+    /// Returns the container as a requester of a route that would answer if the container had a claim.
     fn matching_requester<'c>(&self, container: &'c Container) -> Option<Requester<'c>> {
         let best = self.winner.and_then(|key| match_rank(self.url, key));
         let labels = label::parse_labels(container, &self.snapshot.rules.label_limits);
@@ -171,7 +171,7 @@ impl<'a> ExclusionSearch<'a> {
         Requester::new(self.snapshot, container, &request.key, request.port)
     }
 
-    /// Whether the request would have to do with the container, were it not for the problem.
+    /// Whether the container would be relevant to the request without the problem.
     fn is_related(&self, container: &Container, problem: &Problem) -> bool {
         match problem.reason {
             _ if problem.reason.severity() == Severity::Hint => false,
@@ -180,7 +180,7 @@ impl<'a> ExclusionSearch<'a> {
             | Reason::HostOwned { .. }
             | Reason::RouteRefused { .. }
             | Reason::DuplicateRoute { .. }
-            // What was wrong is told beside it.
+            // The label's own problem is reported as well.
             | Reason::NoValidValues { .. }
             | Reason::PortTaken { .. } => false,
             Reason::NotOnNetwork { .. }
@@ -198,14 +198,15 @@ impl<'a> ExclusionSearch<'a> {
         self.claims_on(key).iter().any(|claim| claim.seniority.1 == container.id)
     }
 
-    /// Its labels name the host, understood or not; where nothing answers, also those that may have meant any.
+    /// Whether a label of the container contains the host, even if the label is invalid. If no route answers, also
+    /// labels that may have been meant for any host.
     fn names_host(&self, container: &Container, problem: &Problem) -> bool {
         let (host, above) = (self.url.host(), self.url.parent().map(|text| format!("*.{text}")));
         let ours = || {
             let all = container.labels.iter().chain(&container.environment);
             all.filter(|(key, _)| label::has_our_labels([key.as_str()]))
         };
-        // Whatever stands around it: a scheme, a port, a path, other hosts.
+        // Finds the host anywhere in the value: next to a scheme, a port, a path or other hosts.
         let names = |value: &String| {
             let of_a_host = |c: char| c.is_ascii_alphanumeric() || "-_.*".contains(c);
             let value = value.to_ascii_lowercase();
@@ -249,7 +250,7 @@ impl<'a> ExclusionSearch<'a> {
         Some(self.build_exclusion(claim, ExclusionReason::Conflict, text, Some(option)))
     }
 
-    /// It shares the route and is not fit to serve.
+    /// Returns the reason why a container that shares the route is not eligible to serve it.
     fn readiness_exclusion(&self, claim: &Claim) -> ExcludedContainer {
         let StateSnapshot { world, decide_state: memory, now, .. } = self.snapshot;
         let of_health = |condition| match claim.eligibility {
@@ -311,7 +312,7 @@ fn is_about(problem: &Problem, origin: &ContainerRef) -> bool {
     matches!(&problem.subject, ProblemSubject::Container(about) if about == origin)
 }
 
-/// By a problem of its own.
+/// Returns an exclusion because of a problem of the container.
 fn problem_exclusion(container: &Container, problem: &Problem) -> ExcludedContainer {
     let why = match problem.reason {
         Reason::HostNotAllowed(_)

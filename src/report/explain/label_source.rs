@@ -1,4 +1,4 @@
-//! The labels that something comes from: the container is read anew.
+//! Finds the labels that cause a result, by parsing the container again.
 //!
 //! Pure.
 
@@ -14,7 +14,7 @@ use crate::{
     routing::route_table::Claim,
 };
 
-/// A container that asks for a route, and where it says so.
+/// A container that requests a route, and the labels with which it does so.
 pub(crate) struct Requester<'a> {
     pub(crate) container: &'a Container,
     port: u16,
@@ -48,7 +48,7 @@ impl<'a> Requester<'a> {
         Self::from_claim(snapshot, claims.find(is_same)?)
     }
 
-    /// By the container's short id, and its port.
+    /// Whether the server, given by its container's short id and its port, is the requester's.
     pub(crate) fn matches_server(&self, (id, port): (&str, u16)) -> bool {
         (self.container.id.short(), self.port) == (id, port)
     }
@@ -61,7 +61,7 @@ impl<'a> Requester<'a> {
         self.trace.host_source().map(|dir| self.to_source(dir))
     }
 
-    /// A route of the whole host is one for not saying a prefix.
+    /// Returns the source of the prefix. A route of the whole host may have none.
     pub(crate) fn prefix_source(&self) -> Option<LabelSource> {
         self.trace
             .get(LabelOption::Prefix)
@@ -69,7 +69,7 @@ impl<'a> Requester<'a> {
             .map(|dir| self.to_source(dir))
     }
 
-    /// `None` where it has the default.
+    /// Returns `None` if the option has its default.
     pub(crate) fn option_source(&self, option: LabelOption) -> Option<LabelSource> {
         self.trace.get(option).map(|dir| self.to_source(dir))
     }
@@ -86,7 +86,7 @@ impl<'a> Requester<'a> {
     }
 }
 
-/// Each once, in the order of the containers.
+/// Returns each label once, in the order of the containers.
 pub(crate) fn collect_sources<'a>(
     requesters: &[Requester<'a>],
     which: impl Fn(&Requester<'a>) -> Option<LabelSource>,

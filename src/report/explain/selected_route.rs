@@ -1,4 +1,4 @@
-//! The route that answers: who serves it, by which labels, and what becomes of the request.
+//! The route that answers: its servers, the labels that cause them, and how the request is handled.
 //!
 //! Pure.
 
@@ -19,15 +19,15 @@ use crate::{
 };
 use std::collections::BTreeSet;
 
-/// The route that answers.
+/// The winning route.
 pub(crate) struct SelectedRoute<'a> {
     pub(crate) key: &'a RouteKey,
     pub(crate) route: &'a Route,
     status: status::RouteStatus,
-    /// What it is like is of a generation that is held, and not of labels.
+    /// Whether the route comes from the generation of the active rollback, and not from labels.
     is_rolled_back: bool,
     pub(crate) servers: Vec<ServerStep>,
-    /// Whose labels made it: those who serve, else all who share it.
+    /// The containers whose labels define the route: those that serve it, else all that share it.
     pub(crate) requesters: Vec<Requester<'a>>,
 }
 
@@ -113,7 +113,7 @@ impl<'a> SelectedRoute<'a> {
     pub(crate) fn forwarded_request(&self, request: &ExplainRequest) -> ForwardedRequest {
         let Match::Http { prefix, .. } = &self.key.rule;
         let (path, query) = (self.forwarded_path(&request.url), request.url.query());
-        // No segments are nothing to take off.
+        // A prefix without segments does not need to be stripped.
         let stripped = self.route.policy.get::<Strip>() == Strip::Prefix && prefix.depth() != 0;
         let depth = if stripped { prefix.depth() } else { 0 };
         let remaining_path = path.splitn(depth + 2, '/').nth(depth + 1).unwrap_or_default();
@@ -137,7 +137,7 @@ impl<'a> SelectedRoute<'a> {
         }
     }
 
-    /// As it was sent where its segments are under the prefix, else as it was routed.
+    /// Returns the path as it was sent if its segments are under the prefix, else as it was normalized for routing.
     fn forwarded_path<'b>(&self, url: &'b Url) -> &'b str {
         let Match::Http { prefix, .. } = &self.key.rule;
         match url.normalized_path() {

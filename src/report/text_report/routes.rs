@@ -1,4 +1,4 @@
-//! Routes, each with its servers under it.
+//! Text of the routes, each with its servers under it.
 //!
 //! Pure.
 
@@ -30,7 +30,7 @@ const ROUTE_COLUMNS: [Column; 9] = [
 pub(crate) const NO_ROUTES: &str = "no routes: no container has labels for one";
 pub(crate) const DOCKER_PENDING: &str = "no routes: Docker has not answered yet";
 
-/// All of them, and what nobody should overlook.
+/// Renders all routes, and the warnings that must not be overlooked.
 pub fn render_routes(status: &Status, width: Option<usize>) -> String {
     let (all, banners) = (&status.routes, render_banners(status, width));
     if all.is_empty() {
@@ -47,7 +47,7 @@ pub fn render_routes(status: &Status, width: Option<usize>) -> String {
     )
 }
 
-/// Of each route at most so many servers: those that are not up, then those with most to do.
+/// Renders a limited number of servers for each route: first those that are not up, then the busiest.
 pub(crate) fn render_route_table(
     routes: &[&RouteStatus],
     limit: usize,
@@ -76,7 +76,7 @@ fn route_rows(route: &RouteStatus, limit: usize) -> impl Iterator<Item = TableRo
     [head].into_iter().chain(shown).chain(more)
 }
 
-/// How many of its servers get requests.
+/// Returns how many of the route's servers get requests.
 pub(crate) fn count_serving(route: &RouteStatus) -> usize {
     route.servers.iter().filter(|status| status.state == ServerState::Up).count()
 }
@@ -99,7 +99,7 @@ fn server_row(server: &ServerStatus) -> TableRow {
     ])
 }
 
-/// HAProxy's own word where it says more than ours.
+/// Returns the state and its style. For an excluded server, the state is the reason if it is known.
 fn state_text(server: &ServerStatus) -> (Style, String) {
     match server.state {
         ServerState::Up => (OK, "up".to_owned()),
