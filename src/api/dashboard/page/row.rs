@@ -28,7 +28,7 @@ pub struct PathGroup {
 pub struct ServerRow {
     pub mark: StatusIcon,
     pub state: &'static str,
-    /// HAProxy's word, where it says more.
+    /// HAProxy's word for the state, if it contains more.
     pub haproxy: Option<String>,
     pub container: String,
     pub id: String,
@@ -38,7 +38,7 @@ pub struct ServerRow {
     pub share: u64,
     pub rate: String,
     pub open: String,
-    /// Where there are any.
+    /// `None` if there are none.
     pub errors: Option<String>,
     pub server_errors: Option<String>,
 }
