@@ -24,10 +24,10 @@ use inputs::DockerQueryError;
 use std::{io::Write, process::ExitCode};
 use tokio::runtime::Builder;
 
-/// Docker, or the docker-balancer that runs, could not be asked.
+/// Docker, or the running docker-balancer, could not be queried.
 const EXIT_UNREACHABLE: u8 = 4;
 
-/// Does what needs the docker-balancer that runs.
+/// Runs a command that needs the running docker-balancer.
 pub fn run_remote(request: &DaemonRequest) -> ExitCode {
     print_notes(&request.notes);
     let socket = socket_path(&request.runtime_dir);
@@ -59,7 +59,7 @@ pub fn run_remote(request: &DaemonRequest) -> ExitCode {
     })
 }
 
-/// Does what can be done without one.
+/// Runs a command that does not need one.
 pub fn run_local(look: &LocalCommand, settings: &Settings) -> ExitCode {
     print_notes(&settings.notes);
     print_output(match look {
@@ -81,7 +81,7 @@ pub fn run_local(look: &LocalCommand, settings: &Settings) -> ExitCode {
     })
 }
 
-/// What a command is to know of the machine: options that were meant, and are not read.
+/// Prints notes about settings that were meant to apply to the command but are ignored.
 fn print_notes(notes: &[SettingsNote]) {
     for note in notes.iter().filter(|note| note.concerns_commands()) {
         eprintln!("docker-balancer: {note}");
@@ -92,7 +92,7 @@ fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     Builder::new_current_thread().enable_all().build()?.block_on(work)
 }
 
-/// What is to be told, and the exit status that goes with it.
+/// Output of a command, and its exit status.
 pub(crate) struct CommandOutput {
     text: String,
     status: u8,
@@ -107,7 +107,7 @@ impl From<String> for CommandOutput {
 fn print_output(result: Result<CommandOutput>) -> ExitCode {
     match result {
         Ok(CommandOutput { text, status }) => {
-            // Nobody need be there to read it.
+            // The reader may have closed the pipe already.
             let text = text.trim_end_matches('\n');
             if !text.is_empty() {
                 let _ = writeln!(anstream::stdout(), "{text}");
