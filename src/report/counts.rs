@@ -60,7 +60,7 @@ pub enum RouteState {
 
 impl RouteState {
     pub const ALL: &'static [Self] = <Self as VariantArray>::VARIANTS;
-    /// All values of [`Self::word`].
+    /// All values of [`Self::as_str`].
     pub const NAMES: &'static [&'static str] = <Self as VariantNames>::VARIANTS;
 
     pub fn as_str(self) -> &'static str {

@@ -1,4 +1,4 @@
-//! The operator's view: what the balancer knows at one moment, in words and tables.
+//! Reports for operators: the balancer's state at one moment, as text, tables and JSON.
 //!
 //! Pure. A [`StateSnapshot`] is taken by the balancer and handed to the reader, so that reports do not delay the
 //! balancer.

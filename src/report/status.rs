@@ -230,7 +230,7 @@ pub struct ProblemStatus {
     #[serde(default)]
     pub kind: String,
     pub hint: bool,
-    /// The container's name and short id; both absent if the problem is about a listener.
+    /// The container's name and short id; both absent if the problem is about a listener or an option.
     pub container: Option<String>,
     pub id: Option<String>,
     /// `http :80`.
@@ -281,7 +281,7 @@ impl Healthz {
 
 impl ServerState {
     pub const ALL: &'static [Self] = <Self as VariantArray>::VARIANTS;
-    /// All values of [`Self::word`].
+    /// All values of [`Self::as_str`].
     pub const NAMES: &'static [&'static str] = <Self as VariantNames>::VARIANTS;
 
     pub fn as_str(self) -> &'static str {

@@ -61,7 +61,8 @@ impl<'a> Requester<'a> {
         self.trace.host_source().map(|dir| self.to_source(dir))
     }
 
-    /// Returns the source of the prefix. A route of the whole host may have none.
+    /// Returns the label that sets the prefix. Without one the route serves the whole host; then returns the label that
+    /// sets the host.
     pub(crate) fn prefix_source(&self) -> Option<LabelSource> {
         self.trace
             .get(LabelOption::Prefix)
@@ -86,7 +87,7 @@ impl<'a> Requester<'a> {
     }
 }
 
-/// Returns each label once, in the order of the containers.
+/// Returns the labels in the order of the containers, without adjacent duplicates.
 pub(crate) fn collect_sources<'a>(
     requesters: &[Requester<'a>],
     which: impl Fn(&Requester<'a>) -> Option<LabelSource>,
