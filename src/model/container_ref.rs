@@ -4,7 +4,7 @@
 
 use std::{fmt, sync::Arc};
 
-/// The container that asked for something, in a form that is safe to print anywhere: only letters, digits and `_ . -`.
+/// The container that requested something, in a form that is safe to print anywhere: only letters, digits and `_ . -`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ContainerRef {
     name: Arc<str>,

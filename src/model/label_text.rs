@@ -6,7 +6,7 @@
 pub(crate) const QUOTES: [char; 8] =
     ['"', '\'', '`', '\u{201c}', '\u{201d}', '\u{2018}', '\u{2019}', '\u{201e}'];
 
-/// Whether a key is a label of ours: a cheap check before labels are parsed.
+/// Whether a key is a label of docker-balancer: a cheap check before labels are parsed.
 pub fn has_our_labels<'a>(keys: impl IntoIterator<Item = &'a str>) -> bool {
     keys.into_iter().any(|key| key.starts_with("glue_"))
 }

@@ -67,7 +67,7 @@ pub enum Reason {
     /// A `glue_tcp_…` or `glue_udp_…` label.
     UnsupportedProtocol,
     Empty,
-    /// A member of a list: `a.test,,b.test`.
+    /// An empty member of a list: `a.test,,b.test`.
     EmptyMember,
     ControlCharacter,
     TooLong,
