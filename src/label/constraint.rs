@@ -1,4 +1,4 @@
-//! Labels that an administrator requires of containers besides ours.
+//! Labels that an administrator requires of containers, in addition to those of docker-balancer.
 //!
 //! Pure.
 

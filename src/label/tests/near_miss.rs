@@ -60,7 +60,7 @@ fn foreign_label_near_ours_gets_suggestion() {
         ("glue-network", Some("glue_network")),
         ("glue.http.80.domain", Some("glue_http_80_host")),
         ("Glue-Http-80-Path", Some("glue_http_80_prefix")),
-        // Labels of ours, or of other programs.
+        // Labels of docker-balancer or of other programs.
         ("glue_http_80_hots", None),
         ("glue_network", None),
         ("", None),
