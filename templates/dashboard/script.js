@@ -1,6 +1,6 @@
 "use strict";
-// Puts what the server sends (/events) where it belongs, and keeps what the reader has: the focus, the
-// place on the page, what is open. Text of others comes escaped by the server, numbers are set as text.
+// Applies the updates that the server sends (/events), and keeps the reader's focus, scroll position and open groups.
+// The server escapes foreign text in its HTML; numbers are set as text.
 
 const by = (id) => document.getElementById(id);
 const map = by("map");
@@ -76,12 +76,12 @@ function open() {
   };
   stream.onerror = () => {
     live("Not live: docker-balancer does not answer. Retrying…");
-    // A browser gives up where it was refused; a moment later it may not be.
+    // The browser does not retry after an HTTP error, but a later try may succeed.
     if (stream.readyState === EventSource.CLOSED) setTimeout(look, 2000);
   };
 }
 
-// A page that nobody sees asks for nothing.
+// A hidden page has no connection.
 function look() {
   if (document.hidden) close();
   else open();

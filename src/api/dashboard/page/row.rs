@@ -14,9 +14,9 @@ use std::time::Duration;
 #[derive(Debug, Clone)]
 pub struct PathGroup {
     pub path: String,
-    /// It is not just all of the host.
+    /// Whether the path is shown as a title, because it is not the whole host.
     pub titled: bool,
-    /// What is special about it.
+    /// Options that differ from the default.
     pub options: Vec<String>,
     /// Why no container serves it, if none does.
     pub unserved: Option<&'static str>,
