@@ -26,7 +26,7 @@ use prometheus::{
 };
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// All there are. A clone counts into the same.
+/// All counters and gauges. A clone uses the same ones.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     registry: Registry,
@@ -51,7 +51,7 @@ pub struct Metrics {
     reloads_left: IntGauge,
 }
 
-/// How things stand, and where the rest is counted.
+/// The current state, and the sources of the other values.
 #[derive(Debug)]
 pub struct MetricsSnapshot {
     pub census: StateCounts,
@@ -158,40 +158,40 @@ impl Metrics {
         }
     }
 
-    /// HAProxy was changed that way.
+    /// Counts a change of HAProxy by its method.
     pub fn record_apply(&self, how: &ApplyMethod) {
         self.applies.with_label_values(&[how.as_str()]).inc();
     }
 
-    /// For this reason.
+    /// Counts a reload by its reason.
     pub fn record_reload(&self, why: &ReloadReason) {
         self.reloads.with_label_values(&[why.kind()]).inc();
     }
 
-    /// HAProxy has what follows from an event that was heard so long ago.
+    /// Records how long ago the event was received whose change HAProxy has now.
     pub fn record_latency(&self, since: Duration) {
         self.event_to_applied.observe(since.as_secs_f64());
     }
 
-    /// HAProxy has all that it should have.
+    /// Records that HAProxy has everything it should have.
     pub fn record_success(&self) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.last_success.set(now.as_secs_f64());
     }
 
-    /// A pass was not applied.
+    /// Counts a pass that was not applied.
     pub fn record_failure(&self) {
         self.passes_failed.inc();
     }
 
-    /// HAProxy has obeyed these.
+    /// Counts commands that HAProxy has executed.
     pub fn record_commands(&self, commands: &[RuntimeCommand]) {
         for command in commands {
             self.commands.with_label_values(&[command.kind()]).inc();
         }
     }
 
-    /// It has not obeyed all of them.
+    /// Counts an error of commands, of which HAProxy has not executed all.
     pub fn record_command_error(&self, error: &RuntimeError) {
         self.command_errors.with_label_values(&[error.kind()]).inc();
         if matches!(error, RuntimeError::Differs) {
@@ -199,12 +199,12 @@ impl Metrics {
         }
     }
 
-    /// HAProxy has something else than it was given, and is set right.
+    /// Counts a repair of HAProxy's state, which differed from the expected one.
     pub fn record_drift(&self) {
         self.drift_repaired.inc();
     }
 
-    /// All of it, and how things stand now, in the classic text format.
+    /// Renders all metrics, including the current state, in the classic text format.
     ///
     /// # Errors
     /// When a metric cannot be written, which none of these is known for.
