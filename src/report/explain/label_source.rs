@@ -61,8 +61,8 @@ impl<'a> Requester<'a> {
         self.trace.host_source().map(|dir| self.to_source(dir))
     }
 
-    /// Returns the label that sets the prefix. Without one the route serves the whole host; then returns the label that
-    /// sets the host.
+    /// Returns the source of the prefix. A route of the whole host may have no prefix label; then it is the source of
+    /// the host.
     pub(crate) fn prefix_source(&self) -> Option<LabelSource> {
         self.trace
             .get(LabelOption::Prefix)
