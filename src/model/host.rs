@@ -22,6 +22,11 @@ impl Host {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Returns the host without its first label; `None` if it has only one.
+    pub fn parent(&self) -> Option<Self> {
+        self.0.split_once('.').map(|(_, above)| Self(above.into()))
+    }
 }
 
 impl HostMatch {

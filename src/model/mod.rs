@@ -2,6 +2,7 @@
 //!
 //! Pure: nothing in here reads a file, a clock or a socket.
 
+pub mod certificate;
 pub mod container;
 pub mod container_ref;
 pub(crate) mod host;

@@ -13,3 +13,4 @@ pub mod signals;
 pub mod suggest;
 pub mod supervise;
 pub mod systemd;
+pub mod vault;
