@@ -1,0 +1,98 @@
+//! The directory from which HAProxy reads certificates: one file for each, named by its digest and never changed.
+
+use crate::{
+    model::certificate::CertificateDigest,
+    support::{
+        atomic_file::{self, FileAccess, WriteError},
+        durable,
+        vault::SecretPem,
+    },
+};
+use std::{
+    collections::BTreeSet,
+    fs::{self, DirEntry},
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use zeroize::Zeroizing;
+
+const DIRECTORY: &str = "certs";
+const EXTENSION: &str = "pem";
+
+/// The files of certificates with their keys, in `STATE/certs/`.
+#[derive(Debug, Clone)]
+pub struct CertificateStore {
+    directory: PathBuf,
+    access: FileAccess,
+}
+
+impl CertificateStore {
+    /// Creates the directory, if it does not exist, and sets its permissions.
+    pub fn open(state_dir: &Path, access: FileAccess) -> Result<Self, WriteError> {
+        let directory = state_dir.join(DIRECTORY);
+        atomic_file::create_directory(&directory, access)?;
+        let set = atomic_file::set_directory_mode(&directory, access);
+        set.map_err(|why| WriteError::new(&directory, why))?;
+        Ok(Self { directory, access })
+    }
+
+    /// Returns the path of a certificate's file, whether it exists or not.
+    pub fn path(&self, digest: &CertificateDigest) -> PathBuf {
+        self.directory.join(format!("{digest}.{EXTENSION}"))
+    }
+
+    /// Writes a certificate's file, and syncs it. A file with this content is not written again.
+    pub fn save(&self, digest: &CertificateDigest, pem: &SecretPem) -> Result<(), WriteError> {
+        let path = self.path(digest);
+        let existing = atomic_file::read_regular(&path).map(Zeroizing::new);
+        if existing.is_some_and(|text| *text == *pem.reveal()) {
+            return Ok(());
+        }
+        atomic_file::stage_file(&path, pem.reveal(), self.access)?.replace(&path)
+    }
+
+    /// Whether a file of the right length exists: a cheap check of what was saved earlier.
+    pub(super) fn is_present(&self, digest: &CertificateDigest, bytes: usize) -> bool {
+        let metadata = fs::symlink_metadata(self.path(digest));
+        metadata.is_ok_and(|metadata| metadata.is_file() && metadata.len() == bytes as u64)
+    }
+
+    /// Removes files that are not in `keep` and were written longer than `older_than` ago, and remains of interrupted
+    /// writes. Returns how many files were removed.
+    pub fn remove_unused(
+        &self,
+        keep: &BTreeSet<CertificateDigest>,
+        older_than: Duration,
+    ) -> io::Result<usize> {
+        let mut removed = 0;
+        for entry in fs::read_dir(&self.directory)? {
+            let entry = entry?;
+            if is_unused(&entry, keep) && is_older(&entry, older_than) {
+                durable::remove(&entry.path())?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+}
+
+/// Whether the name is that of a certificate which is not kept, or of a file that was never completed. Other files are
+/// not docker-balancer's.
+fn is_unused(entry: &DirEntry, keep: &BTreeSet<CertificateDigest>) -> bool {
+    let name = entry.file_name();
+    let name = name.to_string_lossy();
+    let digest = |text: &str| text.parse::<CertificateDigest>().ok();
+    let stem = name.strip_suffix(".pem").and_then(digest);
+    let staged = || {
+        let (stem, _) = name.strip_prefix('.')?.split_once('.')?;
+        let prefix = format!(".{stem}.{EXTENSION}.");
+        digest(stem).filter(|_| atomic_file::is_staged(&name, &prefix))
+    };
+    stem.is_some_and(|digest| !keep.contains(&digest)) || staged().is_some()
+}
+
+fn is_older(entry: &DirEntry, age: Duration) -> bool {
+    let modified = entry.metadata().and_then(|metadata| metadata.modified());
+    modified.is_ok_and(|time| time.elapsed().is_ok_and(|elapsed| age <= elapsed))
+}
