@@ -28,17 +28,14 @@ impl CertificateWithKey {
     /// If the text cannot serve a host; the validity is not checked.
     pub fn parse(text: &str, origin: CertificateOrigin, name: String) -> Result<Self, Kind> {
         let file = parse_pem(text);
-        let pairs = file.certificates.iter().enumerate().find_map(|(leaf, certificate)| {
+        let pair = file.certificates.iter().enumerate().find_map(|(leaf, certificate)| {
             let matches = |key: &&PemKey| key.public_key == certificate.x509.public_key;
             Some((leaf, file.keys.iter().find(matches)?))
         });
-        match pairs {
-            _ if file.is_not_pem => Err(Kind::NotPem),
-            _ if file.is_damaged => Err(Kind::Damaged),
-            Some((leaf, key)) => assemble(&file.certificates, leaf, key, origin, name),
-            None if file.has_encrypted_key => Err(Kind::EncryptedKey),
-            None if file.has_unsupported_key => Err(Kind::UnsupportedKey),
-            None => Err(Kind::NoKey),
+        match (file.defect, pair) {
+            (Some(defect), _) => Err(defect),
+            (None, Some((leaf, key))) => assemble(&file.certificates, leaf, key, origin, name),
+            (None, None) => Err(file.key_defect.unwrap_or(Kind::NoKey)),
         }
     }
 }

@@ -73,9 +73,8 @@ impl DirectoryContent {
     }
 
     fn add_defects(&mut self, file: &DirectoryFile) {
-        let not_pem = file.content.is_not_pem && names_certificate(&file.path);
-        self.add_problem(&file.path, not_pem.then_some(Kind::NotPem));
-        self.add_problem(&file.path, file.content.is_damaged.then_some(Kind::Damaged));
+        let is_other = file.content.defect == Some(Kind::NotPem) && !names_certificate(&file.path);
+        self.add_problem(&file.path, file.content.defect.clone().filter(|_| !is_other));
     }
 
     fn add_pair(&mut self, pair: &Pair<'_>) {
@@ -140,8 +139,7 @@ fn diagnose_missing_key(file: &DirectoryFile, files: &[DirectoryFile]) -> Option
         Some(partner) if !partner.content.keys.is_empty() => {
             Some(Kind::KeyMismatch { key: partner.path.clone() })
         }
-        Some(partner) if partner.content.has_encrypted_key => Some(Kind::EncryptedKey),
-        Some(_) => Some(Kind::UnsupportedKey),
+        Some(partner) => partner.content.key_defect.clone(),
     }
 }
 

@@ -2,7 +2,10 @@
 //!
 //! Pure.
 
-use super::x509::{self, X509Certificate};
+use super::{
+    problem::CertificateProblemKind as Kind,
+    x509::{self, X509Certificate},
+};
 use crate::support::vault::SecretPem;
 use rustls::{
     crypto::ring::sign::any_supported_type,
@@ -17,12 +20,11 @@ pub(super) struct PemFile {
     /// In the order of the file.
     pub certificates: Vec<PemCertificate>,
     pub keys: Vec<PemKey>,
-    pub has_encrypted_key: bool,
-    pub has_unsupported_key: bool,
-    /// Whether a certificate or key cannot be parsed, or its last line is missing.
-    pub is_damaged: bool,
-    /// Whether the file has no PEM section at all.
-    pub is_not_pem: bool,
+    /// Why a key cannot be used: [`Kind::EncryptedKey`] or [`Kind::UnsupportedKey`].
+    pub key_defect: Option<Kind>,
+    /// [`Kind::NotPem`] if there is no section at all; [`Kind::Damaged`] if a certificate or key cannot be parsed, or its
+    /// last line is missing.
+    pub defect: Option<Kind>,
 }
 
 /// A certificate: its PEM text, without empty lines, and what it says.
@@ -48,8 +50,12 @@ struct Section<'a> {
 /// Parses the text of a file.
 pub(super) fn parse_pem(text: &str) -> PemFile {
     let (sections, is_complete) = split_sections(text);
-    let is_not_pem = sections.is_empty() && is_complete;
-    let mut file = PemFile { is_damaged: !is_complete, is_not_pem, ..PemFile::default() };
+    let defect = match () {
+        () if !is_complete => Some(Kind::Damaged),
+        () if sections.is_empty() => Some(Kind::NotPem),
+        () => None,
+    };
+    let mut file = PemFile { defect, ..PemFile::default() };
     for section in &sections {
         file.add_section(section);
     }
@@ -61,9 +67,9 @@ impl PemFile {
         match section.label {
             "CERTIFICATE" => match parse_certificate(section) {
                 Some(certificate) => self.certificates.push(certificate),
-                None => self.is_damaged = true,
+                None => self.defect = Some(Kind::Damaged),
             },
-            "ENCRYPTED PRIVATE KEY" => self.has_encrypted_key = true,
+            "ENCRYPTED PRIVATE KEY" => self.key_defect = Some(Kind::EncryptedKey),
             "PRIVATE KEY" | "RSA PRIVATE KEY" | "EC PRIVATE KEY" => self.add_key(section),
             _ => {}
         }
@@ -72,25 +78,25 @@ impl PemFile {
     fn add_key(&mut self, section: &Section<'_>) {
         // "Proc-Type: 4,ENCRYPTED", RFC 1421.
         if section.lines.iter().any(|line| line.starts_with("Proc-Type:")) {
-            self.has_encrypted_key = true;
+            self.key_defect = Some(Kind::EncryptedKey);
             return;
         }
         let text = section.to_text();
         let Ok(der) = PrivateKeyDer::from_pem_slice(text.as_bytes()).map(Zeroizing::new) else {
-            self.is_damaged = true;
+            self.defect = Some(Kind::Damaged);
             return;
         };
         let public_key =
             any_supported_type(&der).ok().and_then(|key| Some(key.public_key()?.to_vec()));
         match public_key {
             Some(public_key) => self.keys.push(PemKey { text: SecretPem::new(text), public_key }),
-            None => self.has_unsupported_key = true,
+            None => self.key_defect = Some(Kind::UnsupportedKey),
         }
     }
 
     /// Whether the file contains a private key, even one that cannot be used.
     pub(super) fn has_key(&self) -> bool {
-        !self.keys.is_empty() || self.has_encrypted_key || self.has_unsupported_key
+        !self.keys.is_empty() || self.key_defect.is_some()
     }
 }
 

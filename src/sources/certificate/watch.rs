@@ -101,13 +101,11 @@ async fn read_in_thread(mut reader: DirectoryReader, trigger: Trigger) -> Direct
         reader
     });
     pin!(work);
-    match timeout(SLOW_READING, &mut work).await {
-        Ok(reader) => reader,
-        Err(_) => {
-            warn!(?directories, "reading certificates takes longer than {SLOW_READING:?}; waiting");
-            work.await
-        }
+    if let Ok(reader) = timeout(SLOW_READING, &mut work).await {
+        return reader;
     }
+    warn!(?directories, "reading certificates takes longer than {SLOW_READING:?}; waiting");
+    work.await
 }
 
 impl DirectoryReader {

@@ -150,12 +150,11 @@ impl TestDirectory {
     pub(super) fn new(lines: &str) -> Self {
         let directory = Self(tempfile::tempdir().unwrap());
         for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
-            match line.split_once(" -> ") {
-                Some((path, target)) => directory.link(path, target),
-                None => {
-                    let (path, words) = line.split_once(" =").unwrap();
-                    directory.write(path, words);
-                }
+            if let Some((path, target)) = line.split_once(" -> ") {
+                directory.link(path, target);
+            } else {
+                let (path, words) = line.split_once(" =").unwrap();
+                directory.write(path, words);
             }
         }
         directory

@@ -24,13 +24,10 @@ impl Story {
     /// Each step is `SECOND WHAT => HOST..., PROBLEM; ...`; `WHAT` is `read`, `PATH = WORDS` or `rm PATH`.
     fn check(&mut self, steps: &[(u64, &str, &str)]) {
         for (second, action, expected) in steps {
-            match action.split_once(" =") {
-                Some((path, words)) => self.directory.write(path, words),
-                None => {
-                    let path =
-                        action.strip_prefix("rm ").map(|path| self.directory.path().join(path));
-                    path.iter().for_each(|path| durable::remove(path).unwrap());
-                }
+            if let Some((path, words)) = action.split_once(" =") {
+                self.directory.write(path, words);
+            } else if let Some(path) = action.strip_prefix("rm ") {
+                durable::remove(&self.directory.path().join(path)).unwrap();
             }
             assert_eq!(self.read(*second), **expected, "at {second} after {action:?}");
         }
