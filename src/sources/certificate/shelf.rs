@@ -14,8 +14,9 @@ use crate::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    mem,
+    mem, panic,
     sync::Arc,
+    thread,
     time::{Duration, SystemTime},
 };
 use tokio::{
@@ -25,6 +26,10 @@ use tokio::{
 
 /// The longest time between two looks at the clock, which may be set.
 const CLOCK_INTERVAL: Duration = Duration::from_mins(1);
+
+/// Threads that write files, and the number of files for which one more is started.
+const WRITERS: usize = 32;
+const MIN_FILES_OF_WRITER: usize = 8;
 
 /// All certificates that may serve, and what is wrong with the others.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -95,8 +100,9 @@ impl CertificateShelf {
     pub fn replace_source(&mut self, mut update: SourceUpdate, now: i64) {
         let old = self.sources.remove(&update.kind);
         let old = old.map_or_else(Vec::new, |update| update.certificates);
-        for new in mem::take(&mut update.certificates) {
-            match self.store_certificate(&new) {
+        let results = self.store_certificates(&update.certificates);
+        for (new, result) in mem::take(&mut update.certificates).into_iter().zip(results) {
+            match result {
                 Ok(()) => update.certificates.push(new),
                 Err(problem) => {
                     update.problems.push(problem);
@@ -106,6 +112,23 @@ impl CertificateShelf {
         }
         self.sources.insert(update.kind, update);
         self.publish(now);
+    }
+
+    /// Stores certificates in several threads: the file system syncs the files of all of them at once.
+    fn store_certificates(
+        &self,
+        certificates: &[CertificateWithKey],
+    ) -> Vec<Result<(), CertificateProblem>> {
+        let store_all = |chunk: &[CertificateWithKey]| -> Vec<_> {
+            chunk.iter().map(|certificate| self.store_certificate(certificate)).collect()
+        };
+        let size = certificates.len().div_ceil(WRITERS).max(MIN_FILES_OF_WRITER);
+        thread::scope(|scope| {
+            let spawn = |chunk| scope.spawn(move || store_all(chunk));
+            let writers: Vec<_> = certificates.chunks(size).map(spawn).collect();
+            let results = writers.into_iter().map(thread::ScopedJoinHandle::join);
+            results.flat_map(|result| result.unwrap_or_else(|e| panic::resume_unwind(e))).collect()
+        })
     }
 
     fn store_certificate(&self, new: &CertificateWithKey) -> Result<(), CertificateProblem> {
