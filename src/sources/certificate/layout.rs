@@ -37,6 +37,9 @@ pub(super) struct DirectoryContent {
 /// The keys of a directory by their public keys.
 type Keys<'a> = BTreeMap<&'a [u8], (&'a DirectoryFile, &'a PemKey)>;
 
+/// The files with a key and without a certificate, by their stems.
+type KeyFiles<'a> = BTreeMap<String, &'a DirectoryFile>;
+
 /// A file that contains a certificate whose key was found.
 struct Pair<'a> {
     file: &'a DirectoryFile,
@@ -48,16 +51,18 @@ struct Pair<'a> {
 /// Finds the certificates of a directory. Files that are only a chain, only a key, or neither are skipped.
 pub(super) fn find_certificates(files: &[DirectoryFile]) -> DirectoryContent {
     let keys = collect_keys(files);
+    let key_files = collect_key_files(files);
+    let has_fullchain = files.iter().any(|file| file_stem(&file.path) == "fullchain");
     let mut content = DirectoryContent::default();
     let mut pairs: Vec<Pair<'_>> = Vec::new();
     for file in files {
         content.add_defects(file);
-        if file.content.certificates.is_empty() || is_shadowed(file, files) {
+        if file.content.certificates.is_empty() || (has_fullchain && is_leaf_only(file)) {
             continue;
         }
         match find_pair(file, &keys) {
             Some(pair) => pairs.push(pair),
-            None => content.add_problem(&file.path, diagnose_missing_key(file, files)),
+            None => content.add_problem(&file.path, diagnose_missing_key(file, &key_files)),
         }
     }
     remove_duplicates(&mut pairs);
@@ -104,6 +109,12 @@ fn collect_keys(files: &[DirectoryFile]) -> Keys<'_> {
     keys.map(|(file, key)| (key.public_key.as_slice(), (file, key))).collect()
 }
 
+fn collect_key_files(files: &[DirectoryFile]) -> KeyFiles<'_> {
+    let key_only =
+        |file: &&DirectoryFile| file.content.certificates.is_empty() && file.content.has_key();
+    files.iter().filter(key_only).map(|file| (file_stem(&file.path), file)).collect()
+}
+
 /// Returns the first certificate of a file that has a key: one in the same file is preferred.
 fn find_pair<'a>(file: &'a DirectoryFile, keys: &Keys<'a>) -> Option<Pair<'a>> {
     let leaves = || file.content.certificates.iter().enumerate();
@@ -129,10 +140,10 @@ fn remove_duplicates(pairs: &mut Vec<Pair<'_>>) {
 }
 
 /// Returns why a file's certificate has no key; `None` if the file is only a chain, which needs none.
-fn diagnose_missing_key(file: &DirectoryFile, files: &[DirectoryFile]) -> Option<Kind> {
+fn diagnose_missing_key(file: &DirectoryFile, key_files: &KeyFiles<'_>) -> Option<Kind> {
     let has_key = file.content.has_key();
     let is_chain = file.content.certificates.iter().all(|certificate| certificate.x509.is_ca);
-    let partner = if has_key { Some(file) } else { find_partner(file, files) };
+    let partner = if has_key { Some(file) } else { find_partner(file, key_files) };
     match partner {
         None if is_chain => None,
         None => Some(Kind::NoKey),
@@ -145,27 +156,21 @@ fn diagnose_missing_key(file: &DirectoryFile, files: &[DirectoryFile]) -> Option
 
 /// Returns the file that must contain the key, judged by its name: `X.key` for `X.crt`, `X-key.pem` for `X.pem`,
 /// `privkey.pem` and `key.pem` for files that are named for their content.
-fn find_partner<'a>(file: &DirectoryFile, files: &'a [DirectoryFile]) -> Option<&'a DirectoryFile> {
+fn find_partner<'a>(file: &DirectoryFile, key_files: &KeyFiles<'a>) -> Option<&'a DirectoryFile> {
     let stem = file_stem(&file.path);
-    let is_partner = |other: &&DirectoryFile| {
-        let key_stem = file_stem(&other.path);
-        let remaining = key_stem.strip_prefix(&stem);
-        let same = remaining.is_some_and(|end| matches!(end, "" | "-key" | ".key" | "_key"));
-        let generic =
-            CONTENT_STEMS.contains(&stem.as_str()) && matches!(&*key_stem, "privkey" | "key");
-        other.content.certificates.is_empty() && other.content.has_key() && (same || generic)
-    };
-    files.iter().find(is_partner)
+    let same = ["", "-key", ".key", "_key"].map(|end| format!("{stem}{end}"));
+    let is_generic = CONTENT_STEMS.contains(&stem.as_str());
+    let generic = ["privkey", "key"].into_iter().filter(|_| is_generic);
+    let mut stems = same.iter().map(String::as_str).chain(generic);
+    stems.find_map(|stem| key_files.get(stem).copied())
 }
 
 /// Whether `fullchain.pem` replaces this file. While certbot or acme.sh renews a certificate, `cert.pem` may match the
 /// new key earlier than `fullchain.pem` does, but would be served without its chain.
-fn is_shadowed(file: &DirectoryFile, files: &[DirectoryFile]) -> bool {
-    let stem = file_stem(&file.path);
-    let directory = directory_name(&file.path);
-    let is_leaf_only = stem == "cert" || (!stem.is_empty() && directory.starts_with(&stem));
-    let has_fullchain = || files.iter().any(|other| file_stem(&other.path) == "fullchain");
-    is_leaf_only && file.content.certificates.len() == 1 && has_fullchain()
+fn is_leaf_only(file: &DirectoryFile) -> bool {
+    let (stem, directory) = (file_stem(&file.path), directory_name(&file.path));
+    let is_named_so = stem == "cert" || stem == directory || format!("{stem}_ecc") == directory;
+    is_named_so && file.content.certificates.len() == 1
 }
 
 /// Whether the file's name promises a certificate or a key.
