@@ -5,7 +5,7 @@ use crate::{
     model::certificate::CertificateOrigin,
     sources::certificate::{CertificateWithKey, DirectoryReading, read_directories},
 };
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 
 /// Each line of `certificates` is `NAME PATH = WORDS`: the words are the PEM text that HAProxy gets. Each line of
 /// `problems` is `PATH: TEXT`.
@@ -155,6 +155,32 @@ fn metadata_is_read() {
         texts,
         ["a RSA Test CA 157766400 67090118400", "b ECDSA Test CA 32482944000 67090118400"]
     );
+}
+
+/// Runs a shell command in the directory.
+fn run(directory: &TestDirectory, command: &str) {
+    let mut shell = Command::new("sh");
+    let output = shell.args(["-ec", command]).current_dir(directory.path()).output().unwrap();
+    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn keys_of_openssl_are_read() {
+    for (key, expected) in [
+        ("openssl ecparam -name prime256v1 -genkey", "ECDSA"),
+        ("openssl ecparam -name secp384r1 -genkey -noout", "ECDSA"),
+        ("openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256", "ECDSA"),
+        ("openssl genrsa -traditional 2048", "RSA"),
+        ("openssl genrsa 2048", "RSA"),
+    ] {
+        let directory = TestDirectory::new("");
+        let sign = "openssl req -new -x509 -key x.key -subj /CN=x.test -out x.crt";
+        run(&directory, &format!("umask 077; {key} > x.key; {sign}"));
+        let reading = read_directories(&directory.paths());
+        let found = reading.certificates.iter().map(|c| c.certificate.key_type.to_string());
+        assert_eq!(found.collect::<Vec<_>>(), [expected], "{key}");
+        assert_eq!(reading.problems, [], "{key}");
+    }
 }
 
 #[test]
