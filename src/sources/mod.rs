@@ -2,6 +2,7 @@
 //!
 //! A [`Source`] holds who needs what; the task of its kind (`docker::follow`) publishes snapshots and events to them.
 
+pub mod acme;
 pub mod certificate;
 pub mod compose;
 pub mod docker;

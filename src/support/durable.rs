@@ -4,7 +4,7 @@
 use std::{
     fs::{self, File},
     io::{self, ErrorKind},
-    os::unix::fs::FileTypeExt,
+    os::unix::fs::{FileTypeExt, symlink},
     path::Path,
 };
 use tempfile::NamedTempFile;
@@ -28,6 +28,15 @@ pub fn replace_unless_mounted(
         Err(error) if error.error.kind() == ErrorKind::ResourceBusy => Ok(Some(error.file)),
         Err(error) => Err(error.error),
     }
+}
+
+/// Makes `link` a symbolic link to `target`, in place of an earlier link, if there is one.
+pub fn replace_link(target: &Path, link: &Path) -> io::Result<()> {
+    let folder = link.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    let made = tempfile::Builder::new().make_in(folder, |path| symlink(target, path))?;
+    made.persist(link).map_err(|error| error.error)?;
+    sync_folder(folder)
 }
 
 /// Returns the kind of `path`, links followed, if a file cannot replace it; `None` if it is a regular file or absent.

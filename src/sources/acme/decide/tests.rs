@@ -1,0 +1,411 @@
+use super::*;
+use crate::sources::acme::{
+    bucket::BucketLimit,
+    error::{AcmeError, FailureKind},
+    ledger::RenewalWindow,
+};
+use proptest::{prelude::*, test_runner::Config};
+
+const NOW: i64 = 1_800_000_000;
+const READY: Connection = Connection::Ready { renewal_info: true };
+const PUBLIC: NameRules = NameRules { public_ca: true, dns: false, addresses: false };
+
+fn host(name: &str) -> WantedHost {
+    name.parse().unwrap()
+}
+
+/// A follower without the outside world.
+#[derive(Clone)]
+struct Scene {
+    wanted: BTreeSet<WantedHost>,
+    held: BTreeMap<WantedHost, HeldCertificate>,
+    running: BTreeSet<WantedHost>,
+    pending: BTreeSet<WantedHost>,
+    production: Connection,
+    staging: Option<Connection>,
+    limits: Limits,
+    ledger: Ledger,
+    now: i64,
+}
+
+impl Scene {
+    fn new(wanted: &[&str]) -> Self {
+        Self {
+            wanted: wanted.iter().map(|name| host(name)).collect(),
+            held: BTreeMap::new(),
+            running: BTreeSet::new(),
+            pending: BTreeSet::new(),
+            production: READY,
+            staging: Some(READY),
+            limits: Limits::default(),
+            ledger: Ledger::default(),
+            now: NOW,
+        }
+    }
+
+    fn decide(&self) -> Decision {
+        let view = View {
+            wanted: &self.wanted,
+            held: &self.held,
+            running: &self.running,
+            pending: &self.pending,
+            production: &self.production,
+            staging: self.staging.as_ref(),
+            rules: PUBLIC,
+            limits: &self.limits,
+            now: self.now,
+        };
+        decide(&view, &self.ledger)
+    }
+
+    /// Decides, and begins the acts.
+    fn step(&mut self) -> Vec<Act> {
+        let decision = self.decide();
+        self.ledger = decision.ledger;
+        for act in &decision.acts {
+            if let Act::Order(order) = act {
+                self.running.insert(order.host.clone());
+            }
+        }
+        decision.acts
+    }
+
+    /// Steps, and returns the orders as `host`, `host staging`, `host replaces`.
+    fn orders(&mut self) -> Vec<String> {
+        let text = |act| match act {
+            Act::Order(order) => {
+                let staging = if order.staging { " staging" } else { "" };
+                let replaces = if order.replaces.is_some() { " replaces" } else { "" };
+                Some(format!("{}{staging}{replaces}", order.host))
+            }
+            _ => None,
+        };
+        self.step().into_iter().filter_map(text).collect()
+    }
+
+    fn hold(&mut self, name: &str, age: i64, life: i64) {
+        let not_before = self.now - age;
+        let ari_id = Some("aki.serial".to_owned());
+        let held = HeldCertificate { not_before, not_after: not_before + life, ari_id };
+        self.held.insert(host(name), held);
+        self.ledger.record_mut(&host(name)).ask_window_at = i64::MAX;
+    }
+
+    fn finish(&mut self, name: &WantedHost, staging: bool, error: Option<&AcmeError>) {
+        self.running.remove(name);
+        match error {
+            Some(error) => {
+                let at = (self.now, self.staging.is_some());
+                self.ledger.record_failure(name, error, staging, at);
+            }
+            None => {
+                self.ledger.record_success(name, staging);
+                if !staging {
+                    self.hold(&name.to_string(), 0, 90 * schedule::DAY);
+                }
+            }
+        }
+    }
+
+    fn fail(&mut self, name: &str, staging: bool, kind: FailureKind) {
+        self.finish(&host(name), staging, Some(&AcmeError::new(kind, "no")));
+    }
+
+    fn state(&self, name: &str) -> String {
+        self.decide().hosts[&host(name)].state.to_string()
+    }
+}
+
+#[test]
+fn wanted_host_is_ordered_once() {
+    let mut scene = Scene::new(&["a.example.com"]);
+    assert_eq!(scene.orders(), ["a.example.com"]);
+    assert_eq!(scene.orders(), [""; 0]);
+    assert_eq!(scene.state("a.example.com"), "ordering");
+    scene.finish(&host("a.example.com"), false, None);
+    assert_eq!(scene.orders(), [""; 0]);
+    assert_eq!(scene.state("a.example.com"), "held");
+    let wake = scene.decide().wake_at.unwrap() - NOW;
+    assert!((57 * schedule::DAY..63 * schedule::DAY).contains(&wake), "{wake}");
+}
+
+#[test]
+fn refused_name_is_not_ordered() {
+    let mut scene = Scene::new(&["nas.local"]);
+    assert_eq!(scene.orders(), [""; 0]);
+    let view = scene.decide().hosts.remove(&host("nas.local")).unwrap();
+    assert_eq!(view.state, HostState::Refused);
+    assert_eq!(view.refusal, Some(NameRefusal::PrivateDomain("local")));
+}
+
+#[test]
+fn failed_host_waits_then_tries_staging_then_production() {
+    let mut scene = Scene::new(&["a.example.com"]);
+    assert_eq!(scene.orders(), ["a.example.com"]);
+    scene.fail("a.example.com", false, FailureKind::Unauthorized);
+    assert_eq!(scene.orders(), [""; 0]);
+    assert_eq!(scene.state("a.example.com"), "failed");
+    for pause in [60, 600, 6000] {
+        scene.now = scene.decide().wake_at.unwrap();
+        assert_eq!(scene.orders(), ["a.example.com staging"], "after {pause}");
+        scene.fail("a.example.com", true, FailureKind::Unauthorized);
+        assert_eq!(scene.orders(), [""; 0]);
+    }
+    scene.now = scene.decide().wake_at.unwrap();
+    assert_eq!(scene.orders(), ["a.example.com staging"]);
+    scene.finish(&host("a.example.com"), true, None);
+    assert_eq!(scene.orders(), ["a.example.com"]);
+}
+
+#[test]
+fn retry_after_delays_next_try() {
+    let mut scene = Scene::new(&["a.example.com"]);
+    scene.orders();
+    let error = AcmeError::new(FailureKind::RateLimited, "no").with_retry_after(Some(7200));
+    scene.finish(&host("a.example.com"), false, Some(&error));
+    assert_eq!(scene.decide().wake_at, Some(NOW + 7200));
+}
+
+#[test]
+fn account_failure_pauses_all_hosts() {
+    let mut scene = Scene::new(&["a.example.com", "b.example.com"]);
+    scene.hold("b.example.com", 80 * schedule::DAY, 90 * schedule::DAY);
+    let error = AcmeError::new(FailureKind::RateLimited, "no").with_retry_after(Some(3600));
+    scene.ledger.record_account_failure(&error, NOW);
+    assert_eq!(scene.orders(), [""; 0]);
+    assert_eq!(scene.state("a.example.com"), "paused");
+    assert_eq!(scene.state("b.example.com"), "held");
+    assert_eq!(scene.decide().wake_at, Some(NOW + 3600));
+    scene.now += 3600;
+    assert_eq!(scene.orders(), ["b.example.com replaces", "a.example.com"]);
+}
+
+#[test]
+fn account_is_needed_before_an_order() {
+    let mut scene = Scene::new(&["a.example.com"]);
+    scene.production = Connection::None;
+    assert_eq!(scene.step(), [Act::Connect { staging: false }]);
+    scene.production = Connection::Connecting;
+    assert_eq!(scene.step(), []);
+    scene.production = READY;
+    assert_eq!(scene.orders(), ["a.example.com"]);
+}
+
+#[test]
+fn due_certificate_is_renewed_and_names_its_predecessor() {
+    let mut scene = Scene::new(&["a.example.com"]);
+    scene.hold("a.example.com", 80 * schedule::DAY, 90 * schedule::DAY);
+    assert_eq!(scene.orders(), ["a.example.com replaces"]);
+    assert_eq!(scene.state("a.example.com"), "renewing");
+    scene.fail("a.example.com", false, FailureKind::AlreadyReplaced);
+    assert_eq!(scene.orders(), ["a.example.com"]);
+}
+
+#[test]
+fn window_of_ca_decides_when_to_renew() {
+    let mut scene = Scene::new(&["a.example.com"]);
+    scene.hold("a.example.com", 0, 90 * schedule::DAY);
+    let past = RenewalWindow { start: NOW - 1000, end: NOW - 500 };
+    assert_eq!(scene.orders(), [""; 0]);
+    scene.ledger.record_window(&host("a.example.com"), Some(past), i64::MAX);
+    assert_eq!(scene.orders(), ["a.example.com replaces"]);
+}
+
+#[test]
+fn window_is_asked_for_when_it_is_due() {
+    let mut scene = Scene::new(&["a.example.com"]);
+    scene.hold("a.example.com", 0, 90 * schedule::DAY);
+    scene.ledger.record_window(&host("a.example.com"), None, NOW);
+    assert_eq!(scene.step(), [Act::AskWindow(host("a.example.com"))]);
+    scene.production = Connection::None;
+    assert_eq!(scene.step(), [Act::Connect { staging: false }]);
+    scene.production = Connection::Ready { renewal_info: false };
+    assert_eq!(scene.step(), []);
+}
+
+#[test]
+fn operator_forces_a_renewal_once() {
+    let mut scene = Scene::new(&["a.example.com"]);
+    scene.hold("a.example.com", 0, 90 * schedule::DAY);
+    scene.ledger.force(&host("a.example.com"));
+    assert_eq!(scene.orders(), ["a.example.com replaces"]);
+    scene.finish(&host("a.example.com"), false, None);
+    assert_eq!(scene.orders(), [""; 0]);
+}
+
+#[test]
+fn unwanted_certificate_is_archived_and_taken_up_again() {
+    let mut scene = Scene::new(&[]);
+    scene.hold("a.example.com", 0, 90 * schedule::DAY);
+    assert_eq!(scene.orders(), [""; 0]);
+    assert_eq!(scene.state("a.example.com"), "held");
+    scene.now += 70 * schedule::DAY;
+    assert_eq!(scene.orders(), [""; 0]);
+    assert_eq!(scene.state("a.example.com"), "archived");
+    let mut back = scene.clone();
+    back.wanted.insert(host("a.example.com"));
+    assert_eq!(back.orders(), ["a.example.com replaces"]);
+    scene.now += 20 * schedule::DAY;
+    assert_eq!(scene.step(), [Act::Remove(host("a.example.com"))]);
+}
+
+#[test]
+fn interrupted_order_continues_without_a_permit() {
+    let mut scene = Scene::new(&["a.example.com"]);
+    scene.limits.orders = BucketLimit { capacity: 1, refill: 1000 };
+    scene.orders();
+    scene.running.clear();
+    scene.pending.insert(host("a.example.com"));
+    scene.ledger.recover(&scene.pending, NOW);
+    assert_eq!(scene.orders(), ["a.example.com"]);
+    scene.running.clear();
+    scene.pending.clear();
+    scene.ledger.recover(&scene.pending, NOW);
+    assert_eq!(scene.orders(), [""; 0], "neither a pause nor a permit");
+}
+
+#[test]
+fn renewals_and_staging_take_no_permit() {
+    let mut scene = Scene::new(&["a.example.com", "b.example.com", "c.example.com"]);
+    scene.limits.orders = BucketLimit { capacity: 1, refill: 1000 };
+    scene.hold("a.example.com", 80 * schedule::DAY, 90 * schedule::DAY);
+    scene.ledger.record_mut(&host("b.example.com")).staging = true;
+    let orders = scene.orders();
+    assert_eq!(orders, ["a.example.com replaces", "b.example.com staging", "c.example.com"]);
+}
+
+/// What happens to the orders of a step.
+#[derive(Debug, Clone)]
+struct Event {
+    wanted: BTreeSet<u8>,
+    pause: i64,
+    outcomes: Vec<u8>,
+    restart: bool,
+}
+
+fn any_event() -> impl Strategy<Value = Event> {
+    let pause = prop_oneof![0i64..50, 0i64..10_000, 0i64..10_000_000];
+    let outcomes = prop::collection::vec(0u8..8, 1..8);
+    (prop::collection::btree_set(0u8..24, 0..24), pause, outcomes, prop::bool::weighted(0.2))
+        .prop_map(|(wanted, pause, outcomes, restart)| Event { wanted, pause, outcomes, restart })
+}
+
+/// Returns the names of an event's hosts, below three parent domains.
+fn names(event: &Event) -> BTreeSet<WantedHost> {
+    event.wanted.iter().map(|n| host(&format!("h{n}.example{}.com", n % 3))).collect()
+}
+
+fn outcome(outcome: u8) -> Option<AcmeError> {
+    let kind = match outcome {
+        0..3 => return None,
+        3 => FailureKind::Unauthorized,
+        4 => FailureKind::RateLimited,
+        5 => FailureKind::Timeout,
+        6 => FailureKind::AlreadyReplaced,
+        _ => FailureKind::Dns,
+    };
+    Some(AcmeError::new(kind, "no").with_retry_after((outcome == 4).then_some(500)))
+}
+
+/// Returns the longest run of moments that breaks a limit: more than its capacity and its refill permit.
+fn breaks(taken: &[i64], limit: BucketLimit) -> Option<(i64, i64)> {
+    let permitted =
+        |from: i64, to: i64| i64::from(limit.capacity) + (to - from) / i64::from(limit.refill);
+    for (i, from) in taken.iter().enumerate() {
+        for (j, to) in taken.iter().enumerate().skip(i) {
+            if permitted(*from, *to) < i64::try_from(j - i + 1).unwrap() {
+                return Some((*from, *to));
+            }
+        }
+    }
+    None
+}
+
+proptest! {
+    #![proptest_config(Config { failure_persistence: None, ..Config::default() })]
+
+    #[test]
+    fn no_history_breaks_a_limit_or_orders_what_is_held(events in prop::collection::vec(any_event(), 1..60)) {
+        let mut scene = Scene::new(&[]);
+        scene.limits = Limits {
+            running: 3,
+            orders: BucketLimit { capacity: 6, refill: 40 },
+            names: BucketLimit { capacity: 3, refill: 1000 },
+        };
+        let mut orders = Vec::new();
+        let mut by_parent: BTreeMap<String, Vec<i64>> = BTreeMap::new();
+        for event in &events {
+            scene.wanted = names(event);
+            let again = scene.decide();
+            prop_assert_eq!(&scene.decide(), &again);
+            let text = serde_json::to_string(&scene.ledger).unwrap();
+            let mut restarted = scene.clone();
+            restarted.ledger = serde_json::from_str(&text).unwrap();
+            prop_assert_eq!(&restarted.decide(), &again);
+            let before = scene.clone();
+            let acts = scene.step();
+            prop_assert!(scene.running.len() <= scene.limits.running);
+            let begun: Vec<_> = acts.iter().filter_map(|act| match act {
+                Act::Order(order) => Some(order.clone()),
+                _ => None,
+            }).collect();
+            for order in &begun {
+                let held = before.held.get(&order.host);
+                if let Some(held) = held {
+                    let record = before.ledger.record(&order.host);
+                    let life = (held.not_before, held.not_after);
+                    let at = schedule::renew_at(&order.host, life, record.window);
+                    prop_assert!(at <= scene.now, "{} is held and not due", order.host);
+                }
+                prop_assert!(before.ledger.record(&order.host).next_try <= scene.now);
+                if !order.staging && order.replaces.is_none() {
+                    orders.push(scene.now);
+                    if held.is_none() {
+                        by_parent.entry(order.host.parent().to_owned()).or_default().push(scene.now);
+                    }
+                }
+            }
+            if event.restart {
+                scene.running.clear();
+                scene.ledger.recover(&BTreeSet::new(), scene.now);
+            } else {
+                for (order, n) in begun.iter().zip(event.outcomes.iter().cycle()) {
+                    scene.finish(&order.host, order.staging, outcome(*n).as_ref());
+                }
+            }
+            scene.now += event.pause;
+        }
+        prop_assert_eq!(breaks(&orders, scene.limits.orders), None);
+        for taken in by_parent.values() {
+            prop_assert_eq!(breaks(taken, scene.limits.names), None);
+        }
+    }
+
+    /// Hosts that fail a few times are held at last: whenever nothing runs, a decision says when to decide again.
+    #[test]
+    fn every_wanted_host_is_held_at_last(wanted in prop::collection::btree_set(0u8..24, 1..24), failing in prop::collection::vec((0usize..5, 3u8..8), 24)) {
+        let mut scene = Scene::new(&[]);
+        scene.limits.running = 3;
+        scene.wanted = names(&Event { wanted, pause: 0, outcomes: Vec::new(), restart: false });
+        let mut failing: Vec<_> = failing.into_iter().map(|(times, kind)| vec![kind; times]).collect();
+        for _ in 0..2000 {
+            let acts = scene.step();
+            let busy = acts.iter().any(|act| matches!(act, Act::Order(_)));
+            for act in acts {
+                let Act::Order(order) = act else { continue };
+                let index = scene.wanted.iter().position(|host| *host == order.host).unwrap();
+                let error = failing[index].pop().and_then(outcome);
+                scene.finish(&order.host, order.staging, error.as_ref());
+            }
+            if scene.wanted.iter().all(|host| scene.held.contains_key(host)) {
+                return Ok(());
+            }
+            if !busy {
+                let wake = scene.decide().wake_at.expect("nothing runs, and nothing wakes");
+                prop_assert!(scene.now < wake, "no progress");
+                scene.now = wake;
+            }
+        }
+        prop_assert!(false, "not held: {:?}", scene.wanted.difference(&scene.held.into_keys().collect()));
+    }
+}

@@ -1,0 +1,234 @@
+//! Settings of the orders: the CA, the account, and the proof of control.
+
+use super::{
+    ledger::Limits,
+    wanted::{NameRules, WantedHost},
+};
+use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
+use zeroize::Zeroizing;
+
+/// The longest time of an order with http-01.
+const HTTP_ORDER_TIMEOUT: Duration = Duration::from_secs(90);
+/// The longest time of an order with a DNS challenge: programs and name servers are slow.
+const DNS_ORDER_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// The CA's directory, which is the entry point of the protocol: an https URL, or http on the loopback interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirectoryUrl(String);
+
+/// The text is neither the name of a CA nor a URL that is safe to use.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "not a CA: {}; use letsencrypt, letsencrypt-staging, zerossl, google, or the https URL of an ACME directory",
+    .0.escape_debug()
+)]
+pub struct DirectoryUrlError(String);
+
+/// The key of an account at the CA's own system, to which the ACME account is bound (RFC 8555, 7.3.4).
+#[derive(Clone)]
+pub struct EabKey {
+    pub kid: String,
+    /// The HMAC key, decoded.
+    pub key: Zeroizing<Vec<u8>>,
+}
+
+/// How control of a name is proven.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Challenge {
+    /// http-01: HAProxy serves a token on port 80.
+    Http,
+    /// dns-01: a program publishes a TXT record for each order.
+    Dns(DnsProgram),
+    /// dns-persist-01: a TXT record that an administrator published once.
+    DnsPersist,
+}
+
+/// A program of lego's `exec` protocol: `PROGRAM present|cleanup FQDN VALUE`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DnsProgram {
+    pub path: PathBuf,
+    /// How long the name servers need to publish a record after the program returned.
+    pub propagation: Duration,
+}
+
+/// The algorithm of a certificate's key.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, strum::Display, strum::EnumString)]
+#[strum(serialize_all = "snake_case")]
+pub enum AcmeKeyType {
+    /// P-256.
+    #[default]
+    Ecdsa,
+    /// 2048 bits. The program `openssl` generates the key.
+    Rsa,
+}
+
+/// All settings of [`super::follow`].
+#[derive(Debug, Clone)]
+pub struct AcmeSettings {
+    pub directory: DirectoryUrl,
+    /// The CA's environment for tries after a failure.
+    pub staging: Option<DirectoryUrl>,
+    /// The contact of the account.
+    pub email: Option<String>,
+    pub eab: Option<EabKey>,
+    /// The CA's profile of certificates, for example `shortlived`. `None` is the CA's default.
+    pub profile: Option<String>,
+    pub challenge: Challenge,
+    pub key_type: AcmeKeyType,
+    /// The root certificates of a private CA. They replace those of the system. Such a CA may sign any name.
+    pub ca_file: Option<PathBuf>,
+    /// The folder `STATE/acme`, which is created.
+    pub folder: PathBuf,
+    pub limits: Limits,
+    /// The longest time of an order.
+    pub order_timeout: Duration,
+}
+
+impl DirectoryUrl {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Returns the CA's staging environment, if it is known.
+    pub fn staging(&self) -> Option<Self> {
+        let production = self.0 == "https://acme-v02.api.letsencrypt.org/directory";
+        production
+            .then(|| Self("https://acme-staging-v02.api.letsencrypt.org/directory".to_owned()))
+    }
+
+    /// Returns the name of the CA's folder. It never begins with a dot.
+    pub fn folder(&self) -> String {
+        let (_, place) = self.0.split_once("://").unwrap_or(("", &self.0));
+        let safe = |c: char| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' };
+        place.trim_matches(['/', '.']).chars().map(safe).take(200).collect()
+    }
+}
+
+impl FromStr for DirectoryUrl {
+    type Err = DirectoryUrlError;
+
+    fn from_str(text: &str) -> Result<Self, DirectoryUrlError> {
+        let url = match text.trim() {
+            "letsencrypt" => "https://acme-v02.api.letsencrypt.org/directory",
+            "letsencrypt-staging" => "https://acme-staging-v02.api.letsencrypt.org/directory",
+            "zerossl" => "https://acme.zerossl.com/v2/DV90",
+            "google" => "https://dv.acme-v02.api.pki.goog/directory",
+            url => url,
+        };
+        let error = || DirectoryUrlError(text.to_owned());
+        let uri: hyper::Uri = url.parse().map_err(|_| error())?;
+        let host = uri.host().ok_or_else(error)?;
+        let local = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
+        match uri.scheme_str() {
+            Some("https") => Ok(Self(url.to_owned())),
+            Some("http") if local => Ok(Self(url.to_owned())),
+            _ => Err(error()),
+        }
+    }
+}
+
+impl fmt::Debug for EabKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EabKey").field("kid", &self.kid).finish_non_exhaustive()
+    }
+}
+
+impl AcmeSettings {
+    /// Creates settings with the defaults: http-01, the CA's known staging environment, and keys of type ECDSA.
+    pub fn new(directory: DirectoryUrl, folder: PathBuf) -> Self {
+        Self {
+            staging: directory.staging(),
+            directory,
+            email: None,
+            eab: None,
+            profile: None,
+            challenge: Challenge::Http,
+            key_type: AcmeKeyType::default(),
+            ca_file: None,
+            folder,
+            limits: Limits::default(),
+            order_timeout: HTTP_ORDER_TIMEOUT,
+        }
+    }
+
+    /// Sets the challenge, and the longest time of an order with it.
+    #[must_use]
+    pub fn with_challenge(mut self, challenge: Challenge) -> Self {
+        let http = challenge == Challenge::Http;
+        self.order_timeout = if http { HTTP_ORDER_TIMEOUT } else { DNS_ORDER_TIMEOUT };
+        self.challenge = challenge;
+        self
+    }
+
+    /// Returns which names may be ordered.
+    pub fn name_rules(&self) -> NameRules {
+        NameRules {
+            public_ca: self.ca_file.is_none(),
+            dns: self.challenge != Challenge::Http,
+            addresses: self.profile.as_deref() == Some("shortlived"),
+        }
+    }
+
+    /// Returns the text of the TXT record that proves control of a host's domain for dns-persist-01, for an account
+    /// and one of the CA's domains (the directory's `caaIdentities`).
+    pub fn persist_record(host: &WantedHost, issuer: &str, account: &str) -> (String, String) {
+        let policy = if host.wildcard { "; policy=wildcard" } else { "" };
+        let name = format!("_validation-persist.{}.", host.host);
+        (name, format!("{issuer}; accounturi={account}{policy}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn name_or_url_of_ca_is_a_directory() {
+        for (text, expected) in [
+            ("letsencrypt", Some("https://acme-v02.api.letsencrypt.org/directory")),
+            ("google", Some("https://dv.acme-v02.api.pki.goog/directory")),
+            (
+                "https://ca.example.com/acme/acme/directory",
+                Some("https://ca.example.com/acme/acme/directory"),
+            ),
+            ("http://127.0.0.1:14000/dir", Some("http://127.0.0.1:14000/dir")),
+            ("http://ca.example.com/dir", None),
+            ("ftp://ca.example.com/dir", None),
+            ("letsencrpyt", None),
+            ("", None),
+        ] {
+            let url: Result<DirectoryUrl, _> = text.parse();
+            assert_eq!(url.ok().as_ref().map(DirectoryUrl::as_str), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn folder_of_ca_is_one_safe_name() {
+        for (url, folder) in [
+            ("letsencrypt", "acme-v02.api.letsencrypt.org-directory"),
+            ("https://localhost:14000/dir", "localhost-14000-dir"),
+            ("https://ca.example.com/../../x", "ca.example.com-..-..-x"),
+        ] {
+            assert_eq!(url.parse::<DirectoryUrl>().unwrap().folder(), folder);
+        }
+    }
+
+    #[test]
+    fn debug_text_has_no_secret() {
+        let key = EabKey { kid: "kid-1".to_owned(), key: Zeroizing::new(b"secret".to_vec()) };
+        let text = format!("{key:?}");
+        assert!(
+            text.contains("kid-1") && !text.contains("secret") && !text.contains("115"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn persist_record_names_account_and_policy() {
+        let host = "*.example.com".parse().unwrap();
+        let (name, value) =
+            AcmeSettings::persist_record(&host, "ca.example", "https://ca.example/1");
+        assert_eq!(name, "_validation-persist.example.com.");
+        assert_eq!(value, "ca.example; accounturi=https://ca.example/1; policy=wildcard");
+    }
+}

@@ -1,0 +1,59 @@
+//! What operators see of the orders. It contains no secret.
+
+use super::{
+    decide::HostState,
+    error::FailureKind,
+    ledger::{Failure, Pause},
+    wanted::WantedHost,
+};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// The state of all orders with one CA. All moments are Unix seconds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct AcmeStatus {
+    /// The URL of the CA's directory.
+    pub directory: String,
+    /// The URL of the account, once it is used.
+    pub account: Option<String>,
+    /// The CA's terms, to which using it agrees.
+    pub terms_of_service: Option<String>,
+    /// The CA's domains, one of which is part of a record of dns-persist-01.
+    pub caa_identities: Vec<String>,
+    /// Nothing is ordered until then.
+    pub pause: Option<Pause>,
+    /// How far the CA's clock is ahead of the local one, in seconds.
+    pub clock_skew: Option<i64>,
+    pub hosts: BTreeMap<WantedHost, HostStatus>,
+    pub counters: Counters,
+}
+
+/// Counts since the start of the program.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Counters {
+    /// Orders that were begun in production, including those that continued an earlier order.
+    pub orders: u64,
+    /// Orders that were begun in the staging environment.
+    pub staging_orders: u64,
+    /// Certificates from production.
+    pub issued: u64,
+    /// Failures of orders and of connections to the CA.
+    pub failures: BTreeMap<FailureKind, u64>,
+}
+
+/// The state of one host's certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HostStatus {
+    pub state: HostState,
+    /// When the next order begins, if a moment is known.
+    pub next_order: Option<i64>,
+    /// When the certificate that is held expires.
+    pub not_after: Option<i64>,
+    /// Why the name is not ordered.
+    pub refusal: Option<String>,
+    /// Failures in a row.
+    pub failures: u32,
+    pub last_failure: Option<Failure>,
+    /// The next try is made in the staging environment.
+    pub staging: bool,
+}

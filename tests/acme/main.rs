@@ -1,0 +1,13 @@
+//! Certificates by ACME: with pebble, a CA for tests, and with a server of these tests for what pebble cannot do.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "this is a test")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod challenge;
+mod fake;
+mod faults;
+mod follower;
+mod issue;
+mod pebble;
