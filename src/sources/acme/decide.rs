@@ -197,7 +197,9 @@ impl Decision {
             return None;
         }
         self.ask_window(view, host, held, &record);
-        let at = schedule::renew_at(host, (held.not_before, held.not_after), record.window);
+        let life = (held.not_before, held.not_after);
+        let at = schedule::renew_at(host, life, record.window)
+            .max(schedule::earliest_renewal(life, record.renewed_at));
         let due = if record.forced { record.next_try } else { at.max(record.next_try) };
         self.show(host, HostState::Held, Some(due.max(view.now)));
         if view.now < due || host.refusal(view.rules).is_some() {

@@ -409,7 +409,8 @@ impl Follower {
     async fn finish_order(&mut self, order: Order, issued: Issued) {
         let host = order.host;
         if let Some(ledger) = &mut self.ledger {
-            ledger.record_success(&host, order.staging);
+            let renewed_at = self.held.contains_key(&host).then(unix_now);
+            ledger.record_success(&host, order.staging, renewed_at);
         }
         if order.staging {
             info!("the CA's staging environment accepts {host}; ordering in production");

@@ -87,6 +87,9 @@ pub struct HostRecord {
     pub ask_window_at: i64,
     #[serde(default)]
     pub unwanted_since: Option<i64>,
+    /// When a certificate that was held was last renewed.
+    #[serde(default)]
+    pub renewed_at: Option<i64>,
 }
 
 /// The last failure of a host's orders.
@@ -176,18 +179,26 @@ impl Ledger {
         }
     }
 
-    /// Records that a host's order has a certificate. A staging certificate permits a try in production.
-    pub fn record_success(&mut self, host: &WantedHost, staging: bool) {
+    /// Records that a host's order has a certificate. A staging certificate permits a try in production. `renewed_at` is
+    /// now, if a certificate was held.
+    pub fn record_success(&mut self, host: &WantedHost, staging: bool, renewed_at: Option<i64>) {
         self.account_failures = 0;
         let record = self.record_mut(host);
         let unwanted_since = record.unwanted_since;
+        let renewed_at = if staging { record.renewed_at } else { renewed_at };
         let forced = record.forced && staging;
         let (failures, last_failure) = match staging {
             true => (record.failures, record.last_failure.take()),
             false => (0, None),
         };
-        *record =
-            HostRecord { failures, last_failure, forced, unwanted_since, ..HostRecord::default() };
+        *record = HostRecord {
+            failures,
+            last_failure,
+            forced,
+            unwanted_since,
+            renewed_at,
+            ..HostRecord::default()
+        };
     }
 
     /// Records that an order failed.
@@ -322,10 +333,10 @@ mod tests {
         let (name, error) = (host("a.example.com"), failed(FailureKind::Dns));
         ledger.record_failure(&name, &error, false, (0, true));
         ledger.record_failure(&name, &error, true, (100, true));
-        ledger.record_success(&name, true);
+        ledger.record_success(&name, true, None);
         let record = ledger.record(&name);
         assert_eq!((record.failures, record.staging, record.next_try), (2, false, 0));
-        ledger.record_success(&name, false);
+        ledger.record_success(&name, false, None);
         assert_eq!(ledger.record(&name).failures, 0);
     }
 

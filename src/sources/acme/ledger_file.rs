@@ -18,7 +18,7 @@ pub fn read_ledger(path: &Path, limits: &Limits, now: i64) -> io::Result<Ledger>
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Ledger::default()),
         read => read?,
     };
-    serde_json::from_slice(&bytes).or_else(|error| {
+    parse(&bytes).or_else(|error| {
         let copy = path.with_extension("json.damaged");
         let kept = fs::write(&copy, &bytes)
             .map_or_else(|_| String::new(), |()| format!("; kept as {}", copy.display()));
@@ -28,6 +28,12 @@ pub fn read_ledger(path: &Path, limits: &Limits, now: i64) -> io::Result<Ledger>
         );
         Ok(Ledger::after_loss(limits, now))
     })
+}
+
+/// A list would also be read as a ledger, with all fields missing.
+fn parse(bytes: &[u8]) -> Result<Ledger, serde_json::Error> {
+    let object: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(bytes)?;
+    serde_json::from_value(object.into())
 }
 
 /// Writes the ledger.

@@ -70,6 +70,13 @@ pub fn renew_at(
     }
 }
 
+/// Returns the earliest moment to renew a certificate that is itself a renewal. A CA whose window is always in the past
+/// would otherwise cause one renewal after the other, and no limit applies to renewals.
+pub fn earliest_renewal((not_before, not_after): (i64, i64), renewed_at: Option<i64>) -> i64 {
+    let pause = ((not_after - not_before) / 10).clamp(MINUTE, DAY);
+    renewed_at.map_or(0, |at| at + pause)
+}
+
 fn offset_in(window: RenewalWindow, hash: u64) -> i64 {
     let length = u64::try_from(window.end - window.start).unwrap_or(0).max(1);
     i64::try_from(hash % length).unwrap_or(0)

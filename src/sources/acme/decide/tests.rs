@@ -99,7 +99,8 @@ impl Scene {
                 self.ledger.record_failure(name, error, staging, at);
             }
             None => {
-                self.ledger.record_success(name, staging);
+                let renewed_at = self.held.contains_key(name).then_some(self.now);
+                self.ledger.record_success(name, staging, renewed_at);
                 if !staging {
                     self.hold(&name.to_string(), 0, 90 * schedule::DAY);
                 }
@@ -209,6 +210,23 @@ fn window_of_ca_decides_when_to_renew() {
     assert_eq!(scene.orders(), [""; 0]);
     scene.ledger.record_window(&host("a.example.com"), Some(past), i64::MAX);
     assert_eq!(scene.orders(), ["a.example.com replaces"]);
+}
+
+#[test]
+fn window_that_is_always_past_renews_once_a_day() {
+    let mut scene = Scene::new(&["a.example.com"]);
+    scene.hold("a.example.com", 0, 90 * schedule::DAY);
+    let past = RenewalWindow { start: NOW - 1000, end: NOW - 500 };
+    for _ in 0..3 {
+        scene.ledger.record_window(&host("a.example.com"), Some(past), i64::MAX);
+        assert_eq!(scene.orders(), ["a.example.com replaces"]);
+        scene.finish(&host("a.example.com"), false, None);
+        scene.ledger.record_window(&host("a.example.com"), Some(past), i64::MAX);
+        assert_eq!(scene.orders(), [""; 0]);
+        let wake = scene.decide().wake_at.unwrap();
+        assert_eq!(wake - scene.now, schedule::DAY);
+        scene.now = wake;
+    }
 }
 
 #[test]
