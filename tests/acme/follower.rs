@@ -26,6 +26,8 @@ pub(crate) enum Serve {
     Nothing,
     /// It cannot publish a token.
     Refuse,
+    /// It never answers.
+    Hang,
 }
 
 /// A task that runs until it is dropped.
@@ -132,8 +134,10 @@ async fn listen(port: u16) -> TcpListener {
 }
 
 async fn take_requests(mut requests: mpsc::Receiver<TokenRequest>, tokens: Tokens, serve: Serve) {
+    let mut unanswered = Vec::new();
     while let Some(request) = requests.recv().await {
         match request {
+            TokenRequest::Publish { done, .. } if serve == Serve::Hang => unanswered.push(done),
             TokenRequest::Publish { path, key_authorization, done } => {
                 if serve != Serve::Nothing {
                     tokens.lock().unwrap().insert(path, key_authorization);

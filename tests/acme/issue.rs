@@ -385,3 +385,23 @@ async fn token_that_haproxy_refuses_fails_the_order() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn order_killed_in_its_challenge_continues() {
+    let Some(pebble) = Pebble::start(Options::default()) else { return };
+    let state = tempfile::tempdir().unwrap();
+    let follower = Follower::start(pebble.settings(&state), pebble.http_port, Serve::Hang).await;
+    follower.want(&[HOST]);
+    common::wait_until("the order is stored", async || {
+        let pending = find_text(state.path(), "/my-order/");
+        (!pending.is_empty()).then_some(())
+    })
+    .await;
+    drop(follower);
+    let mut follower = start(&pebble, &state).await;
+    follower.want(&[HOST]);
+    follower.next_issued().await;
+    assert_eq!(follower.until_state(HOST, HostState::Held).await.failures, 0);
+    assert!(!pebble.log().contains("There are now 2 orders in the db"), "ordered twice");
+    assert!(find_text(state.path(), "/my-order/").is_empty(), "the order is still stored");
+}

@@ -44,16 +44,16 @@ impl Bucket {
     }
 
     /// Returns when the next permit can be taken, in Unix seconds; `now` or earlier if there is one.
-    pub fn next_at(&self, limit: BucketLimit, now: i64) -> i64 {
+    pub fn next_at(self, limit: BucketLimit, now: i64) -> i64 {
         self.effective(limit, now) + i64::from(limit.refill) - limit.whole()
     }
 
-    pub fn is_full(&self, now: i64) -> bool {
+    pub fn is_full(self, now: i64) -> bool {
         self.full_at <= now
     }
 
     /// A bucket is never emptier than empty, even if the clock was set back since.
-    fn effective(&self, limit: BucketLimit, now: i64) -> i64 {
+    fn effective(self, limit: BucketLimit, now: i64) -> i64 {
         self.full_at.clamp(now, now.saturating_add(limit.whole()))
     }
 }

@@ -37,8 +37,10 @@ pub struct HeldCertificate {
 pub struct View<'a> {
     pub wanted: &'a BTreeSet<WantedHost>,
     pub held: &'a BTreeMap<WantedHost, HeldCertificate>,
-    /// Hosts with an order or a question that runs.
+    /// Hosts with an order that runs.
     pub running: &'a BTreeSet<WantedHost>,
+    /// Hosts with a question for the renewal window that runs.
+    pub asking: &'a BTreeSet<WantedHost>,
     /// Hosts with an order in production that the CA knows, and that can be continued.
     pub pending: &'a BTreeSet<WantedHost>,
     pub production: &'a Connection,
@@ -239,13 +241,16 @@ impl Decision {
         held: &HeldCertificate,
         record: &HostRecord,
     ) {
-        if held.ari_id.is_none() {
+        if held.ari_id.is_none() || view.asking.contains(host) {
             return;
         }
         match view.production {
             _ if view.now < record.ask_window_at => self.wake(record.ask_window_at),
             Connection::Ready { renewal_info: true } => {
-                self.acts.push(Act::AskWindow(host.clone()));
+                let asks = self.acts.iter().filter(|act| matches!(act, Act::AskWindow(_))).count();
+                if view.asking.len() + asks < view.limits.running {
+                    self.acts.push(Act::AskWindow(host.clone()));
+                }
             }
             Connection::None => self.connect(view, false),
             Connection::Connecting | Connection::Ready { renewal_info: false } => {}

@@ -10,7 +10,7 @@ use tokio::process::Command;
 use tracing::warn;
 
 /// The longest run of the program.
-const RUN_TIMEOUT: Duration = Duration::from_secs(120);
+const RUN_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// Publishes a record, and waits until the name servers have it.
 pub(super) async fn present(

@@ -87,6 +87,7 @@ struct Follower {
     storage_pause: Option<Pause>,
     held: BTreeMap<WantedHost, HeldCertificate>,
     running: BTreeSet<WantedHost>,
+    asking: BTreeSet<WantedHost>,
     pending: BTreeSet<WantedHost>,
     /// Certificates that are not on disk yet.
     unsaved: BTreeMap<WantedHost, Arc<Issued>>,
@@ -127,6 +128,7 @@ impl Follower {
             storage_pause: None,
             held: BTreeMap::new(),
             running: BTreeSet::new(),
+            asking: BTreeSet::new(),
             pending: BTreeSet::new(),
             unsaved: BTreeMap::new(),
             jobs: JoinSet::new(),
@@ -179,6 +181,7 @@ impl Follower {
             wanted: &wanted,
             held: &self.held,
             running: &self.running,
+            asking: &self.asking,
             pending: &self.pending,
             production: &self.production.connection,
             staging: self.staging.as_ref().filter(usable).map(|staging| &staging.connection),
@@ -281,7 +284,7 @@ impl Follower {
     }
 
     fn ask_window(&mut self, host: WantedHost) {
-        self.running.insert(host.clone());
+        self.asking.insert(host.clone());
         let client = self.production.client.clone();
         let id = self.held.get(&host).and_then(|held| held.ari_id.clone()).unwrap_or_default();
         let work = async move { client.ok_or_else(not_connected)?.ask_window(&id).await };
@@ -365,7 +368,11 @@ impl Follower {
         self.count(error.kind);
         let now = unix_now();
         let environment = self.environment_mut(staging);
-        let lost = matches!(error.kind, FailureKind::Account | FailureKind::UnknownAccount);
+        // The next connection measures the difference of the clocks again.
+        let lost = matches!(
+            error.kind,
+            FailureKind::Account | FailureKind::UnknownAccount | FailureKind::Clock
+        );
         if lost || environment.client.is_none() {
             environment.client = None;
             environment.connection = Connection::None;
@@ -392,7 +399,7 @@ impl Follower {
         host: &WantedHost,
         result: Result<(RenewalWindow, Option<i64>), AcmeError>,
     ) {
-        self.running.remove(host);
+        self.asking.remove(host);
         let (window, retry_after) = match result {
             Ok((window, retry_after)) => (Some(window), retry_after),
             Err(error) => {

@@ -19,7 +19,7 @@ const MAX_WAIT: i64 = 8 * schedule::DAY;
 /// Limits of a try, kept just inside those of Let's Encrypt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Orders that run at the same time.
+    /// Orders, and questions for renewal windows, that run at the same time.
     pub running: usize,
     /// Orders of the account. Let's Encrypt permits 300, one more per 36 s.
     pub orders: BucketLimit,
@@ -187,10 +187,8 @@ impl Ledger {
         let unwanted_since = record.unwanted_since;
         let renewed_at = if staging { record.renewed_at } else { renewed_at };
         let forced = record.forced && staging;
-        let (failures, last_failure) = match staging {
-            true => (record.failures, record.last_failure.take()),
-            false => (0, None),
-        };
+        let kept = staging.then(|| (record.failures, record.last_failure.take()));
+        let (failures, last_failure) = kept.unwrap_or_default();
         *record = HostRecord {
             failures,
             last_failure,

@@ -60,14 +60,12 @@ pub fn renew_at(
     (not_before, not_after): (i64, i64),
     window: Option<RenewalWindow>,
 ) -> i64 {
-    match window {
-        Some(window) => window.start + offset_in(window, hash(host, "window")),
-        None => {
-            let life = (not_after - not_before).max(0);
-            let part = if life < SHORT_LIFETIME { life / 2 } else { life * 2 / 3 };
-            not_before + spread(part, 5, hash(host, "renewal"))
-        }
+    if let Some(window) = window {
+        return window.start + offset_in(window, hash(host, "window"));
     }
+    let life = (not_after - not_before).max(0);
+    let part = if life < SHORT_LIFETIME { life / 2 } else { life * 2 / 3 };
+    not_before + spread(part, 5, hash(host, "renewal"))
 }
 
 /// Returns the earliest moment to renew a certificate that is itself a renewal. A CA whose window is always in the past

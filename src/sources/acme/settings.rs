@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 /// The longest time of an order with http-01.
 const HTTP_ORDER_TIMEOUT: Duration = Duration::from_secs(90);
 /// The longest time of an order with a DNS challenge: programs and name servers are slow.
-const DNS_ORDER_TIMEOUT: Duration = Duration::from_secs(600);
+const DNS_ORDER_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// The CA's directory, which is the entry point of the protocol: an https URL, or http on the loopback interface.
 #[derive(Debug, Clone, PartialEq, Eq)]

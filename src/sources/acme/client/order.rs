@@ -17,7 +17,8 @@ use crate::sources::acme::{
     wanted::WantedHost,
 };
 use instant_acme::{
-    AuthorizationStatus, Identifier, NewOrder, Order as CaOrder, OrderStatus, Problem,
+    AuthorizationStatus, ChallengeStatus, Identifier, NewOrder, Order as CaOrder, OrderStatus,
+    Problem,
 };
 use std::time::Duration;
 use zeroize::Zeroizing;
@@ -171,7 +172,7 @@ impl Run<'_> {
         }
         let name = match authorization.identifier().identifier {
             Identifier::Dns(name) => name.clone(),
-            other => format!("{:?}", other),
+            other => format!("{other:?}"),
         };
         let kind = self.solver.challenge_type();
         let handle = authorization.challenge(kind);
@@ -182,16 +183,21 @@ impl Run<'_> {
             )
         })?;
         self.solver.publish(&handle, &name, &mut self.proofs).await?;
+        // An interrupted order may have come further. The CA then verifies the proof already.
+        if handle.status != ChallengeStatus::Pending {
+            return Ok(());
+        }
         retry_nonce!(handle.set_ready())
     }
 
     /// Waits while the order is in a state.
     async fn poll(&self, ca: &mut CaOrder, state: OrderStatus) -> Result<(), AcmeError> {
-        let mut pause = POLL.0;
+        let (mut pause, mut hint) = (POLL.0, Duration::ZERO);
         while ca.state().status == state {
-            tokio::time::sleep(pause.max(self.client.poll_hint())).await;
+            tokio::time::sleep(pause.max(hint)).await;
             pause = pause.mul_f32(1.5).min(POLL.1);
             retry_nonce!(async { ca.refresh().await.map(drop) })?;
+            hint = self.client.poll_hint();
         }
         if ca.state().status == OrderStatus::Invalid {
             return Err(explain(ca).await);

@@ -20,6 +20,7 @@ struct Scene {
     wanted: BTreeSet<WantedHost>,
     held: BTreeMap<WantedHost, HeldCertificate>,
     running: BTreeSet<WantedHost>,
+    asking: BTreeSet<WantedHost>,
     pending: BTreeSet<WantedHost>,
     production: Connection,
     staging: Option<Connection>,
@@ -34,6 +35,7 @@ impl Scene {
             wanted: wanted.iter().map(|name| host(name)).collect(),
             held: BTreeMap::new(),
             running: BTreeSet::new(),
+            asking: BTreeSet::new(),
             pending: BTreeSet::new(),
             production: READY,
             staging: Some(READY),
@@ -48,6 +50,7 @@ impl Scene {
             wanted: &self.wanted,
             held: &self.held,
             running: &self.running,
+            asking: &self.asking,
             pending: &self.pending,
             production: &self.production,
             staging: self.staging.as_ref(),
@@ -93,18 +96,16 @@ impl Scene {
 
     fn finish(&mut self, name: &WantedHost, staging: bool, error: Option<&AcmeError>) {
         self.running.remove(name);
-        match error {
-            Some(error) => {
-                let at = (self.now, self.staging.is_some());
-                self.ledger.record_failure(name, error, staging, at);
-            }
-            None => {
-                let renewed_at = self.held.contains_key(name).then_some(self.now);
-                self.ledger.record_success(name, staging, renewed_at);
-                if !staging {
-                    self.hold(&name.to_string(), 0, 90 * schedule::DAY);
-                }
-            }
+        let Some(error) = error else { return self.succeed(name, staging) };
+        let at = (self.now, self.staging.is_some());
+        self.ledger.record_failure(name, error, staging, at);
+    }
+
+    fn succeed(&mut self, name: &WantedHost, staging: bool) {
+        let renewed_at = self.held.contains_key(name).then_some(self.now);
+        self.ledger.record_success(name, staging, renewed_at);
+        if !staging {
+            self.hold(&name.to_string(), 0, 90 * schedule::DAY);
         }
     }
 
@@ -239,6 +240,23 @@ fn window_is_asked_for_when_it_is_due() {
     assert_eq!(scene.step(), [Act::Connect { staging: false }]);
     scene.production = Connection::Ready { renewal_info: false };
     assert_eq!(scene.step(), []);
+}
+
+#[test]
+fn windows_of_many_certificates_are_asked_for_in_turn() {
+    let mut scene = Scene::new(&[]);
+    for n in 0..15 {
+        let name = format!("h{n}.example.com");
+        scene.wanted.insert(host(&name));
+        scene.hold(&name, 0, 90 * schedule::DAY);
+        scene.ledger.record_window(&host(&name), None, NOW);
+    }
+    assert_eq!(scene.step().len(), scene.limits.running);
+    scene.asking = scene.wanted.iter().take(4).cloned().collect();
+    let acts = scene.step();
+    assert_eq!(acts.len(), scene.limits.running - 4);
+    assert!(scene.asking.iter().all(|host| !acts.contains(&Act::AskWindow(host.clone()))));
+    assert_eq!(scene.state("h0.example.com"), "held");
 }
 
 #[test]

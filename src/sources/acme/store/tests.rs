@@ -51,7 +51,9 @@ fn interrupted_write_leaves_the_earlier_certificate() {
     for files in [&[][..], &["privkey.pem"], &["privkey.pem", "fullchain.pem"]] {
         let part = archive.join("2");
         fs::create_dir_all(&part).unwrap();
-        files.iter().for_each(|file| fs::write(part.join(file), "half").unwrap());
+        for file in files {
+            fs::write(part.join(file), "half").unwrap();
+        }
         assert_eq!(read(&store, "a.example.com"), Some(join_pem(&chain, &key).to_string()));
     }
     fs::write(archive.join("2/meta.json"), "{}").unwrap();
