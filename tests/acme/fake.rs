@@ -126,7 +126,7 @@ async fn answer(mut stream: TcpStream, state: Arc<Mutex<State>>, base: String) {
         return;
     }
     if matches!(fault, Some(Fault::Hang)) {
-        tokio::time::sleep(Duration::from_secs(3600)).await;
+        tokio::time::sleep(Duration::from_hours(1)).await;
     }
     let (status, headers, mut body) = handle(&state, &base, &path, &body);
     let length = match fault {
@@ -179,8 +179,8 @@ fn response(
     let now = SystemTime::now();
     let by = Duration::from_secs(offset.unsigned_abs());
     let date = httpdate::fmt_http_date(if offset < 0 { now - by } else { now + by });
-    let headers: String =
-        headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let headers = headers.iter().map(|(name, value)| [name, ": ", value, "\r\n"].concat());
+    let headers: String = headers.collect();
     format!(
         "HTTP/1.1 {status}\r\ndate: {date}\r\nreplay-nonce: bm9uY2U\r\ncontent-length: {length}\r\n\
          connection: close\r\n{headers}\r\n{body}"

@@ -317,3 +317,29 @@ async fn text_of_the_ca_is_escaped() {
     let failure = until_failed(&follower).await.last_failure.unwrap();
     assert_eq!(failure.text, "no\\n\\u{1b}[31mred");
 }
+
+#[tokio::test]
+async fn certificate_that_cannot_be_stored_is_used_and_no_other_is_ordered() {
+    let (fake, state) = (Fake::start().await, tempfile::tempdir().unwrap());
+    let settings = fake.settings(&state);
+    let ca = settings.folder.join(settings.directory.folder());
+    fs::create_dir_all(&ca).unwrap();
+    fs::write(ca.join("archive"), "a file").unwrap();
+    let mut follower = start(settings.clone()).await;
+    follower.want(&[HOST]);
+    let (_, pem) = follower.next_issued().await;
+    follower.want(&[HOST, OTHER]);
+    let paused = |status: &docker_glue::sources::acme::AcmeStatus| {
+        status.pause.as_ref().is_some_and(|pause| pause.kind == FailureKind::Storage)
+    };
+    follower.until_status("storage pauses orders", paused).await;
+    assert_eq!(fake.orders().len(), 1);
+
+    fs::remove_file(ca.join("archive")).unwrap();
+    follower.want(&[HOST]);
+    follower.until_status("the certificate is stored", |status| status.pause.is_none()).await;
+    drop(follower);
+    let mut follower = start(settings).await;
+    assert_eq!(follower.next_issued().await.1, pem);
+    assert_eq!(fake.orders().len(), 1);
+}

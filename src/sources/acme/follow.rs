@@ -161,8 +161,8 @@ impl Follower {
             return now + STORAGE_PAUSE;
         };
         let decision = self.decide(&ledger, now);
-        let begins = self.write_ledger(&decision.ledger, now).await;
-        let wake_at = decision.wake_at.unwrap_or(now + MAX_SLEEP);
+        // What the CA issues must have a place on disk. An earlier certificate without one shows that it has not.
+        let begins = self.unsaved.is_empty() && self.write_ledger(&decision.ledger, now).await;
         self.publish_status(Some(&decision));
         if !begins {
             return now + STORAGE_PAUSE;
@@ -171,7 +171,7 @@ impl Follower {
         for act in decision.acts {
             self.begin(act).await;
         }
-        if self.unsaved.is_empty() { wake_at } else { wake_at.min(now + STORAGE_PAUSE) }
+        decision.wake_at.unwrap_or(now + MAX_SLEEP)
     }
 
     fn decide(&self, ledger: &Ledger, now: i64) -> Decision {
