@@ -32,6 +32,9 @@ use zeroize::Zeroizing;
 
 /// How long to wait before another try to write a file, in seconds.
 const STORAGE_PAUSE: i64 = 60;
+/// How long a change of the ledger that can be repeated, such as a renewal window, may stay in memory, in seconds. The
+/// file has megabytes with 10,000 certificates, each of which is asked for every few hours.
+const WRITE_PAUSE: i64 = 10;
 /// How long the staging environment is not used after a failure of its own, in seconds.
 const STAGING_PAUSE: i64 = 600;
 /// The longest sleep. A clock that is set, or a machine that was suspended, has an effect after it.
@@ -83,6 +86,10 @@ struct Follower {
     ledger: Option<Ledger>,
     /// The ledger on disk.
     written: Option<Ledger>,
+    /// When the ledger was last written, in Unix seconds.
+    written_at: i64,
+    /// The ledger has a change that must be on disk at once: the end of an order.
+    urgent: bool,
     /// A file cannot be written.
     storage_pause: Option<Pause>,
     held: BTreeMap<WantedHost, HeldCertificate>,
@@ -125,6 +132,8 @@ impl Follower {
             staging_pause: 0,
             ledger: None,
             written: None,
+            written_at: 0,
+            urgent: true,
             storage_pause: None,
             held: BTreeMap::new(),
             running: BTreeSet::new(),
@@ -162,6 +171,7 @@ impl Follower {
         };
         let decision = self.decide(&ledger, now);
         // What the CA issues must have a place on disk. An earlier certificate without one shows that it has not.
+        self.urgent |= decision.acts.iter().any(|act| matches!(act, Act::Order(_)));
         let begins = self.unsaved.is_empty() && self.write_ledger(&decision.ledger, now).await;
         self.publish_status(Some(&decision));
         if !begins {
@@ -171,7 +181,8 @@ impl Follower {
         for act in decision.acts {
             self.begin(act).await;
         }
-        decision.wake_at.unwrap_or(now + MAX_SLEEP)
+        let wake_at = decision.wake_at.unwrap_or(now + MAX_SLEEP);
+        if self.written == self.ledger { wake_at } else { wake_at.min(now + WRITE_PAUSE) }
     }
 
     fn decide(&self, ledger: &Ledger, now: i64) -> Decision {
@@ -223,13 +234,15 @@ impl Follower {
 
     /// Writes the ledger if it changed. Returns whether the acts may begin.
     async fn write_ledger(&mut self, ledger: &Ledger, now: i64) -> bool {
-        if self.written.as_ref() == Some(ledger) {
+        let waits = !self.urgent && now < self.written_at + WRITE_PAUSE;
+        if waits || self.written.as_ref() == Some(ledger) {
             return true;
         }
         let (path, copy) = (self.ledger_path(), ledger.clone());
         match run_blocking(move || write_ledger(&path, &copy)).await {
             Ok(()) => {
                 self.written = Some(ledger.clone());
+                (self.written_at, self.urgent) = (now, false);
                 self.storage_pause = None;
                 true
             }
@@ -331,6 +344,7 @@ impl Follower {
         let known = self.held.contains_key(host) || self.handles.wanted.borrow().contains(host);
         if let Some(ledger) = self.ledger.as_mut().filter(|_| known) {
             ledger.force(host);
+            self.urgent = true;
         }
     }
 
@@ -366,6 +380,7 @@ impl Follower {
     /// Records a failure that affects all orders of an environment.
     fn fail_environment(&mut self, staging: bool, error: &AcmeError) {
         self.count(error.kind);
+        self.urgent = true;
         let now = unix_now();
         let environment = self.environment_mut(staging);
         // The next connection measures the difference of the clocks again.
@@ -414,6 +429,7 @@ impl Follower {
     }
 
     async fn finish_order(&mut self, order: Order, issued: Issued) {
+        self.urgent = true;
         let host = order.host;
         if let Some(ledger) = &mut self.ledger {
             let renewed_at = self.held.contains_key(&host).then(unix_now);
@@ -433,6 +449,7 @@ impl Follower {
     }
 
     async fn fail_order(&mut self, order: &Order, error: &AcmeError) {
+        self.urgent = true;
         if order.staging || error.scope == ErrorScope::Host {
             self.count(error.kind);
             warn!("could not get a certificate for {}: {error}", order.host);
