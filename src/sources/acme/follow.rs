@@ -338,6 +338,10 @@ impl Follower {
             Some(host) = self.handles.renew.recv() => self.force(&host),
             () = tokio::time::sleep(sleep) => {}
         }
+        // One decision serves all that ended in the meantime.
+        while let Some(Ok(finished)) = self.jobs.try_join_next() {
+            self.finish(finished).await;
+        }
     }
 
     fn force(&mut self, host: &WantedHost) {
