@@ -138,6 +138,9 @@ async fn rejected_nonces_fail_no_order() {
         follower.next_issued().await;
     }
     assert!(pebble.log().contains("Configured to reject 50% of good nonces"));
+    for name in &names {
+        follower.until_state(name, HostState::Held).await;
+    }
     assert_eq!(follower.status().counters.failures, std::collections::BTreeMap::default());
     assert_eq!(follower.status().counters.orders, 10);
 }

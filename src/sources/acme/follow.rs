@@ -173,14 +173,15 @@ impl Follower {
         // What the CA issues must have a place on disk. An earlier certificate without one shows that it has not.
         self.urgent |= decision.acts.iter().any(|act| matches!(act, Act::Order(_)));
         let begins = self.unsaved.is_empty() && self.write_ledger(&decision.ledger, now).await;
-        self.publish_status(Some(&decision));
         if !begins {
+            self.publish_status(Some(&decision));
             return now + STORAGE_PAUSE;
         }
-        self.ledger = Some(decision.ledger);
-        for act in decision.acts {
+        self.ledger = Some(decision.ledger.clone());
+        for act in decision.acts.clone() {
             self.begin(act).await;
         }
+        self.publish_status(Some(&decision));
         let wake_at = decision.wake_at.unwrap_or(now + MAX_SLEEP);
         if self.written == self.ledger { wake_at } else { wake_at.min(now + WRITE_PAUSE) }
     }
